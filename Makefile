@@ -1,0 +1,61 @@
+# `make` lists the targets. Each does the set-up it needs; the second time costs nothing.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+# The first interpreter that is new enough; PYTHON=… chooses another. ARGS reach the command that a target runs.
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+ARGS ?=
+BIN := .venv/bin
+
+# Some tests and the benchmarks use llama.cpp's own sources. Only recipes that need them ask for them.
+SOURCES = CORRAL_LLAMA_CPP_SOURCE="$${CORRAL_LLAMA_CPP_SOURCE:-$$($(BIN)/python -m scripts.sources)}"
+
+.PHONY: help setup setup-run run test check fmt bench docs oracle lock clean python
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
+
+python:
+	@test -n "$(PYTHON)" || { echo "no Python 3.11 or newer on PATH: install one (Debian, Ubuntu: apt-get install python3 python3-venv) or say make PYTHON=/path/to/python" >&2; exit 1; }
+
+setup: python ## .venv with everything for development; CMAKE_ARGS="-DGGML_CUDA=on" builds for a GPU
+	@$(PYTHON) -m scripts.environment --for dev
+
+setup-run: python
+	@$(PYTHON) -m scripts.environment --for run
+
+run: setup-run ## quantize the demo model and serve it on 127.0.0.1:8000; ARGS="--port 9000"
+	@$(BIN)/corral quantize demo
+	@exec $(BIN)/corral serve demo $(ARGS)
+
+test: setup ## the whole test suite; ARGS="-k name"
+	@$(SOURCES) $(BIN)/pytest $(ARGS)
+
+check: setup ## format, lint, types, import contracts
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+fmt: setup ## format, and fix what the linter can
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+bench: setup ## side-by-side measurements, see docs/benchmarks.md; ARGS="--help"
+	@$(SOURCES) $(BIN)/python -m bench $(ARGS)
+
+docs: setup ## write docs/cli.md from the commands' own help
+	@$(BIN)/python -m scripts.cli_reference
+
+oracle: python ## compare with torch and transformers, in .venv-oracle
+	@$(PYTHON) -m scripts.environment --for oracle
+	@$(subst $(BIN),.venv-oracle/bin,$(SOURCES)) .venv-oracle/bin/pytest -m oracle $(ARGS)
+
+lock: ## write requirements*.lock anew (needs uv); ARGS="--upgrade"
+	@$(PYTHON) -m scripts.lock $(ARGS)
+
+clean: ## remove environments and caches; built wheels stay in ~/.cache/corral
+	rm -rf .venv .venv-oracle build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,1 @@
+"""Side-by-side measurements against llama.cpp's and llama-cpp-python's own servers."""

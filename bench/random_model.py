@@ -1,0 +1,106 @@
+"""A Llama GGUF in a real shape with random weights: speed depends on shapes, not on what the weights say.
+
+    python -m bench.random_model VOCAB.gguf OUT.gguf
+
+The vocabulary is copied from a vocabulary-only GGUF of llama.cpp's sources (the real 32k SentencePiece one):
+tokenizing, sampling and detokenizing then cost what they cost in life.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import gguf
+import numpy as np
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """Hyper-parameters of a Llama."""
+
+    n_embd: int
+    n_layer: int
+    n_head: int
+    n_head_kv: int
+    n_ff: int
+    n_ctx_train: int = 4096
+
+
+SHAPES = {
+    "134M": Shape(n_embd=768, n_layer=12, n_head=12, n_head_kv=12, n_ff=2048),
+    "1.1B": Shape(n_embd=2048, n_layer=22, n_head=32, n_head_kv=4, n_ff=5632),
+}
+
+
+def copy_vocabulary(reader: gguf.GGUFReader, writer: gguf.GGUFWriter) -> int:
+    """Copy every `tokenizer.*` key; return the number of tokens."""
+    for key, field in reader.fields.items():
+        if not key.startswith("tokenizer."):
+            continue
+        kind = field.types[0]
+        if kind == gguf.GGUFValueType.ARRAY:
+            writer.add_array(key, field.contents())
+        else:
+            writer.add_key_value(key, field.contents(), kind)
+    return len(reader.fields["tokenizer.ggml.tokens"].data)
+
+
+def write_random_llama(vocabulary: Path, out: Path, shape: Shape, seed: int = 0) -> None:
+    """Write an F16 GGUF of `shape` with normal weights (std 0.02) and the vocabulary of `vocabulary`."""
+    reader = gguf.GGUFReader(vocabulary)
+    writer = gguf.GGUFWriter(out, "llama", use_temp_file=False)
+    writer.add_name(f"random {out.stem}")
+    n_vocab = copy_vocabulary(reader, writer)
+    writer.add_vocab_size(n_vocab)
+    writer.add_context_length(shape.n_ctx_train)
+    writer.add_embedding_length(shape.n_embd)
+    writer.add_block_count(shape.n_layer)
+    writer.add_feed_forward_length(shape.n_ff)
+    writer.add_head_count(shape.n_head)
+    writer.add_head_count_kv(shape.n_head_kv)
+    writer.add_rope_dimension_count(shape.n_embd // shape.n_head)
+    writer.add_rope_freq_base(10000.0)
+    writer.add_layer_norm_rms_eps(1e-5)
+    writer.add_file_type(gguf.LlamaFileType.MOSTLY_F16)
+    rng = np.random.default_rng(seed)
+
+    def matrix(name: str, rows: int, columns: int) -> None:
+        weights = rng.standard_normal((rows, columns), dtype=np.float32) * np.float32(0.02)
+        writer.add_tensor(name, weights.astype(np.float16))
+
+    n_kv = shape.n_embd // shape.n_head * shape.n_head_kv
+    matrix("token_embd.weight", n_vocab, shape.n_embd)
+    matrix("output.weight", n_vocab, shape.n_embd)
+    writer.add_tensor("output_norm.weight", np.ones(shape.n_embd, np.float32))
+    for i in range(shape.n_layer):
+        writer.add_tensor(f"blk.{i}.attn_norm.weight", np.ones(shape.n_embd, np.float32))
+        writer.add_tensor(f"blk.{i}.ffn_norm.weight", np.ones(shape.n_embd, np.float32))
+        matrix(f"blk.{i}.attn_q.weight", shape.n_embd, shape.n_embd)
+        matrix(f"blk.{i}.attn_k.weight", n_kv, shape.n_embd)
+        matrix(f"blk.{i}.attn_v.weight", n_kv, shape.n_embd)
+        matrix(f"blk.{i}.attn_output.weight", shape.n_embd, shape.n_embd)
+        matrix(f"blk.{i}.ffn_gate.weight", shape.n_ff, shape.n_embd)
+        matrix(f"blk.{i}.ffn_up.weight", shape.n_ff, shape.n_embd)
+        matrix(f"blk.{i}.ffn_down.weight", shape.n_embd, shape.n_ff)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="write a random-weight Llama GGUF (F16)")
+    parser.add_argument("vocabulary", type=Path, help="GGUF to take the vocabulary from")
+    parser.add_argument("out", type=Path, help="GGUF to write")
+    parser.add_argument("--shape", choices=sorted(SHAPES), default="134M")
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+    write_random_llama(args.vocabulary, args.out, SHAPES[args.shape], args.seed)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,23 @@
+#!/bin/sh
+# Takes out of a virtual environment ($1) what only building needs. Run in the build stage of docker/Dockerfile.
+set -eu
+
+site=$(echo "$1"/lib/python3*/site-packages)
+"$1/bin/pip" uninstall --yes --quiet cmake ninja scikit-build-core pathspec setuptools pip
+
+# The bindings' wheel holds its libraries and headers twice: below llama_cpp/lib and in a CMake install tree.
+rm -rf "$site/include" "$site/lib" "$site/bin"
+
+# A wheel can't hold symbolic links, so each library is there under three names: x.so, x.so.0 (its SONAME), x.so.0.1.2.
+cd "$site/llama_cpp/lib"
+for library in *.so; do
+    for soname in "$library".[0-9]*; do
+        case $soname in
+            *.so.*.*) rm -f "$soname" ;;
+            *.so.[0-9]*) [ -f "$soname" ] && ln -sf "$soname" "$library" ;;
+        esac
+    done
+done
+
+find "$1" -name __pycache__ -type d -prune -exec rm -rf {} +
+rm -f "$1/corral-setup.log" "$1"/corral-stamp.json*

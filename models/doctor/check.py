@@ -1,0 +1,36 @@
+"""What a check found: a value for people and programs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Status(StrEnum):
+    """`warning`: works, but slower or not for everything; `fail`: something will not work."""
+
+    OK = "ok"
+    WARNING = "warning"
+    FAIL = "fail"
+
+
+@dataclass(frozen=True)
+class Check:
+    """`fact`: what was found, with its numbers. `fix`: what to do about it; None when all is well."""
+
+    name: str
+    status: Status
+    fact: str
+    fix: str | None = None
+
+
+def ok(name: str, fact: str) -> Check:
+    return Check(name, Status.OK, fact)
+
+
+def warning(name: str, fact: str, fix: str) -> Check:
+    return Check(name, Status.WARNING, fact, fix)
+
+
+def fail(name: str, fact: str, fix: str) -> Check:
+    return Check(name, Status.FAIL, fact, fix)

@@ -1,0 +1,73 @@
+"""Writing that survives a kill or a power cut: fsync, then rename. For the store and the GGUF writers."""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from models.errors import DiskFull, StoreError
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+def fsync_file(path: Path) -> None:
+    """Return when the file's bytes are on the disk."""
+    _fsync(path, os.O_RDONLY)
+
+
+def fsync_folder(path: Path) -> None:
+    """Return when the folder's entries (creations, renames) are on the disk."""
+    _fsync(path, os.O_RDONLY | os.O_DIRECTORY)
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Replace `path` in one step: a reader, also after a kill, finds the old bytes or the new."""
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    fsync_folder(path.parent)
+
+
+@contextmanager
+def disk_full(action: str, path: Path) -> Iterator[None]:
+    """Turn "no space left" into DiskFull and let all else pass; `action` reads like "make demo"."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        raise DiskFull(
+            f"can't {action}: no space left on the disk of {path}; free some, or set CORRAL_HOME elsewhere"
+        ) from error
+
+
+@contextmanager
+def disk_errors(action: str, path: Path) -> Iterator[None]:
+    """Turn the OSErrors inside into DiskFull or StoreError."""
+    try:
+        with disk_full(action, path):
+            yield
+    except OSError as error:
+        raise StoreError(
+            f"can't {action}: {error.strerror or error} ({error.filename or path}); check the permissions,"
+            f" or set CORRAL_HOME"
+        ) from error
+
+
+def _fsync(path: Path, flags: int) -> None:
+    descriptor = os.open(path, flags)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,145 @@
+"""Every error a user can meet, as one tree; each boundary (hub, ctypes, HTTP, command line) translates once.
+
+CorralError                    base; `message` holds the fact, the limit and the fix in one line
+├── InvalidReference           a model reference that can't be parsed
+├── ConfigError                a setting with a bad value, or an unknown key
+├── ModelNotFound              nothing here (or on the Hub) by that name
+├── StoreError                 the store can't be read, locked or written
+│   └── DiskFull               not enough free space for what was planned
+├── HubError                   the Hub refused or failed
+│   ├── HubUnreachable         no network, HF_HUB_OFFLINE, or the connection broke for good
+│   ├── AccessDenied           gated or private, or a bad token
+│   └── DownloadCorrupt        bytes that don't match the Hub's sha256 or size
+├── InvalidGGUF                a GGUF file that is malformed, with the reason
+├── CheckpointError            weights or their config that can't be read
+│   ├── UnknownArchitecture    no mapping for this `architectures` entry
+│   └── UnknownTokenizer       a tokenizer that can't be expressed in GGUF
+├── QuantizationError          a plan that can't be made or carried out
+├── LlamaCppError              llama.cpp refused or failed
+│   ├── ModelLoadError         the file doesn't load
+│   ├── ContextError           the context can't be made (memory, bad sizes)
+│   └── DecodeError            a batch failed; `status` is llama_decode's
+├── WorkerError                a model's process
+│   ├── WorkerDied             it ended while it had work
+│   └── WorkerBusy             its queue is full; `retry_after_s` says when to come back
+└── RequestError               a client's request that can't be served; `param` and `code` go to the wire
+    └── ContextLengthExceeded  prompt and completion don't fit the context
+"""
+
+from __future__ import annotations
+
+
+class CorralError(Exception):
+    """Base of all errors meant for a user. `message` is one line: the fact, the limit, the fix."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
+class InvalidReference(CorralError):
+    """A model reference that can't be parsed."""
+
+
+class ConfigError(CorralError):
+    """A setting with a bad value, or an unknown key."""
+
+
+class ModelNotFound(CorralError):
+    """No model by that name, here or on the Hub."""
+
+
+class StoreError(CorralError):
+    """The store can't be read, locked or written."""
+
+
+class DiskFull(StoreError):
+    """Not enough free space for what was planned."""
+
+
+class HubError(CorralError):
+    """The Hub refused or failed."""
+
+
+class HubUnreachable(HubError):
+    """No network, offline mode, or a connection that broke for good."""
+
+
+class AccessDenied(HubError):
+    """A gated or private repository, or a bad token."""
+
+
+class DownloadCorrupt(HubError):
+    """Bytes that don't match the size or sha256 the Hub gave for them."""
+
+
+class InvalidGGUF(CorralError):
+    """A GGUF file that is malformed."""
+
+
+class CheckpointError(CorralError):
+    """Weights, or the configuration beside them, that can't be read."""
+
+
+class UnknownArchitecture(CheckpointError):
+    """No mapping for the checkpoint's architecture."""
+
+
+class UnknownTokenizer(CheckpointError):
+    """A tokenizer that has no faithful form in GGUF."""
+
+
+class QuantizationError(CorralError):
+    """A quantization that can't be planned or carried out."""
+
+
+class LlamaCppError(CorralError):
+    """llama.cpp refused or failed."""
+
+
+class ModelLoadError(LlamaCppError):
+    """The model file doesn't load."""
+
+
+class ContextError(LlamaCppError):
+    """A context can't be made."""
+
+
+class DecodeError(LlamaCppError):
+    """A batch failed. `status` is llama_decode's return value: 1 no KV cells, 2 aborted, below 0 fatal."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class WorkerError(CorralError):
+    """A model's worker process failed."""
+
+
+class WorkerDied(WorkerError):
+    """The worker process ended while it had work."""
+
+
+class WorkerBusy(WorkerError):
+    """The worker's queue is full. `retry_after_s`: when to come back."""
+
+    def __init__(self, message: str, retry_after_s: float) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class RequestError(CorralError):
+    """A client's request that can't be served. `param` and `code` go to the wire as they are."""
+
+    def __init__(self, message: str, param: str | None = None, code: str | None = None) -> None:
+        super().__init__(message)
+        self.param = param
+        self.code = code
+
+
+class ContextLengthExceeded(RequestError):
+    """Prompt and completion don't fit the context."""
+
+    def __init__(self, message: str, param: str | None = "messages") -> None:
+        super().__init__(message, param, "context_length_exceeded")

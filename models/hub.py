@@ -1,0 +1,296 @@
+"""The Hub: plan a download, run it. The only importer of huggingface_hub.
+
+`plan` asks the Hub what there is and chooses (`hub_files`, `hub_plan`); `run` fetches what the cache lacks,
+several files at once (`hub_fetch`, `hub_transfer`). The library gives sessions, headers and error classes. It
+can't resume a file that an earlier process began, so the bytes are fetched here, into its cache's layout
+(`hub_cache`). All of the Hub's errors are translated here, once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx2
+from huggingface_hub import HfApi, ModelInfo, get_session, get_token, hf_hub_url
+from huggingface_hub.errors import (
+    DisabledRepoError,
+    GatedRepoError,
+    HfHubHTTPError,
+    HFValidationError,
+    OfflineModeIsEnabled,
+    RemoteEntryNotFoundError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+from huggingface_hub.utils._headers import build_hf_headers
+from huggingface_hub.utils._http import hf_raise_for_status
+
+from models.errors import AccessDenied, CorralError, HubError, HubUnreachable, InvalidReference, ModelNotFound
+from models.hub_cache import RepoCache, VerifiedNotes
+from models.hub_fetch import Broken, Fetcher, Retries, Transfer
+from models.hub_files import RemoteFile
+from models.hub_plan import DownloadPlan, PlannedFile, make_plan, plan_from_cache, require_free
+from models.hub_transfer import DownloadProgress, transfer_all
+from models.paths import Paths
+from models.reference import ModelRef
+
+__all__ = ["DownloadPlan", "DownloadProgress", "HubSettings", "PlannedFile", "plan", "run"]
+
+_log = logging.getLogger("corral.hub")
+_TRUE = ("1", "ON", "YES", "TRUE")
+_DEFAULT_ENDPOINT = "https://huggingface.co"
+_PASSING_STATUS = (408, 425, 429, 500, 502, 503, 504)
+_LISTING_ATTEMPTS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class HubSettings:
+    """How to reach the Hub. `token` appears in no repr."""
+
+    endpoint: str = _DEFAULT_ENDPOINT
+    token: str | None = field(default=None, repr=False)
+    offline: bool = False
+    connections: int = 4
+    timeout_s: float = 15.0
+    retries: Retries = field(default_factory=Retries)
+
+    @classmethod
+    def from_environment(cls, env: Mapping[str, str] = os.environ) -> HubSettings:
+        """From HF_ENDPOINT, HF_TOKEN (else the token that the Hub's own tools stored), HF_HUB_OFFLINE."""
+        return cls(
+            endpoint=(env.get("HF_ENDPOINT") or _DEFAULT_ENDPOINT).rstrip("/"),
+            token=env.get("HF_TOKEN") or get_token(),
+            offline=any(
+                env.get(key, "").upper() in _TRUE for key in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
+            ),
+        )
+
+
+def plan(
+    ref: ModelRef,
+    include: str | Sequence[str] | None = None,
+    *,
+    paths: Paths | None = None,
+    settings: HubSettings | None = None,
+) -> DownloadPlan:
+    """Choose the files of `ref`, or those matching the globs `include`, and see which are here already.
+
+    Without the Hub (offline mode, no connection) what is complete in the cache is planned. Raises
+    ModelNotFound, AccessDenied, HubUnreachable, HubError, DiskFull, InvalidReference (`ref` of another kind).
+    """
+    if ref.kind != "hub" or ref.repo is None:
+        raise InvalidReference(f"{ref} is no Hub repository, and only those are downloaded; give org/name")
+    paths, settings = paths or Paths.from_environment(), settings or HubSettings.from_environment()
+    globs = (include,) if isinstance(include, str) else tuple(include or ())
+    cache = RepoCache(paths.hf_cache, ref.repo)
+    if settings.offline:
+        return plan_from_cache(ref, globs, cache, paths, "HF_HUB_OFFLINE is set")
+    try:
+        commit, files = _listing(ref, settings)
+    except HubUnreachable as error:
+        try:
+            found = plan_from_cache(ref, globs, cache, paths, "there is no connection")
+        except CorralError:
+            raise error from None
+        _log.warning("%s; using the copy in the cache", error.message)
+        return found
+    VerifiedNotes(paths.verified_dir).save_listing(ref.repo, commit, files)
+    made = make_plan(ref, globs, cache, commit, files, online=True)
+    require_free(made, paths.hf_cache)
+    return made
+
+
+def run(
+    plan: DownloadPlan,
+    on_progress: Callable[[DownloadProgress], None] | None = None,
+    cancel: threading.Event | None = None,
+    *,
+    paths: Paths | None = None,
+    settings: HubSettings | None = None,
+) -> Path:
+    """Fetch and verify; returns the snapshot folder. `on_progress` is called here, about 10 times a second.
+
+    What arrived before an error, a KeyboardInterrupt or `cancel` is kept and resumed next time. Raises the
+    errors of `plan`, DownloadCorrupt, and HubError when cancelled.
+    """
+    paths, settings = paths or Paths.from_environment(), settings or HubSettings.from_environment()
+    cache, notes = RepoCache(paths.hf_cache, plan.repo), VerifiedNotes(paths.verified_dir)
+    stop = threading.Event()
+    fetcher = Fetcher(cache, notes, plan.commit, _Source(plan, settings).open, settings.retries, stop)
+    transfer_all(
+        [Transfer(file.file, file.present_bytes) for file in plan.files],
+        fetcher.fetch,
+        connections=settings.connections,
+        stop=stop,
+        cancelled=cancel.is_set if cancel is not None else lambda: False,
+        on_progress=on_progress,
+    )
+    cache.write_ref(plan.revision, plan.commit)
+    return plan.snapshot
+
+
+def _listing(ref: ModelRef, settings: HubSettings) -> tuple[str, list[RemoteFile]]:
+    """The commit that `ref` means, and its files. Asks whether a gated repository is open to this token."""
+    assert ref.repo is not None
+    repo, api = ref.repo, HfApi(endpoint=settings.endpoint, token=settings.token or False)
+
+    def ask() -> ModelInfo:
+        info = api.model_info(repo, revision=ref.revision, files_metadata=True, timeout=settings.timeout_s)
+        if info.gated:
+            try:
+                api.auth_check(repo)
+            except RepositoryNotFoundError:  # GatedRepoError is one
+                raise
+            except HfHubHTTPError:  # a mirror without this route; the files will tell
+                pass
+        return info
+
+    with _translated(ref, settings):
+        info = _patiently(ask, settings.retries)
+        if not info.sha or info.siblings is None:
+            raise ValueError("its answer has no commit")
+        files = []
+        for sibling in info.siblings:
+            size = sibling.lfs.size if sibling.lfs else sibling.size
+            sha256 = sibling.lfs.sha256 if sibling.lfs else None
+            if size is None or not (sha256 or sibling.blob_id):
+                raise ValueError(f"its answer has no size or hash of {sibling.rfilename}")
+            files.append(RemoteFile(sibling.rfilename, size, sha256, sibling.blob_id))
+        return info.sha, files
+
+
+class _Source:
+    """Opens streams of a plan's files."""
+
+    def __init__(self, plan: DownloadPlan, settings: HubSettings) -> None:
+        self._plan = plan
+        self._settings = settings
+        self._ref = ModelRef(kind="hub", repo=plan.repo, revision=plan.revision)
+        self._headers = {**build_hf_headers(token=settings.token or False), "Accept-Encoding": "identity"}
+
+    @contextmanager
+    def open(self, file: RemoteFile, offset: int) -> Iterator[_HubStream]:
+        """See `hub_fetch.OpenStream`. A redirect to another host carries no token (httpx2 drops it)."""
+        plan, settings = self._plan, self._settings
+        if settings.offline or not plan.online:
+            raise HubUnreachable(
+                f"{file.path} of {plan.repo} is not right in the cache, and there is no connection;"
+                f" connect, unset HF_HUB_OFFLINE, and pull again"
+            )
+        url = hf_hub_url(plan.repo, file.path, revision=plan.commit, endpoint=settings.endpoint)
+        headers = {**self._headers, "Range": f"bytes={offset}-"} if offset else self._headers
+        with _translated(self._ref, settings), _breakable():
+            request = get_session().stream(
+                "GET", url, headers=headers, timeout=settings.timeout_s, follow_redirects=True
+            )
+            with request as response:
+                if response.status_code == 416:
+                    raise Broken("the Hub can't resume")
+                hf_raise_for_status(response)
+                yield _HubStream(response, offset if response.status_code == 206 else 0)
+
+
+class _HubStream:
+    """See `hub_fetch.Stream`."""
+
+    def __init__(self, response: httpx2.Response, offset: int) -> None:
+        self._response = response
+        self.offset = offset
+
+    def chunks(self) -> Iterator[bytes]:
+        with _breakable():
+            yield from self._response.iter_raw()
+
+    def abort(self) -> None:
+        network = self._response.extensions.get("network_stream")
+        connection = None if network is None else network.get_extra_info("socket")
+        if isinstance(connection, socket.socket):
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+
+
+@contextmanager
+def _breakable() -> Iterator[None]:
+    """Turn failures that may pass into Broken."""
+    try:
+        yield
+    except HfHubHTTPError as error:
+        status, wait = error.response.status_code, error.response.headers.get("Retry-After", "")
+        if status not in _PASSING_STATUS:
+            raise
+        raise Broken(f"the Hub answered {status}", float(wait) if wait.isdecimal() else None) from error
+    except httpx2.TransportError as error:
+        raise Broken(f"the connection broke ({type(error).__name__})") from error
+
+
+def _patiently(request: Callable[[], ModelInfo], retries: Retries) -> ModelInfo:
+    """Make a small request, again if it fails in a way that may pass. Raises the library's errors."""
+    for attempt in range(1, _LISTING_ATTEMPTS + 1):
+        try:
+            with _breakable():
+                return request()
+        except Broken as broken:
+            if attempt == _LISTING_ATTEMPTS and isinstance(broken.__cause__, Exception):
+                raise broken.__cause__ from None
+            wait_s = retries.wait_s(attempt) if broken.retry_after_s is None else broken.retry_after_s
+            time.sleep(min(wait_s, retries.longest_wait_s))
+    raise AssertionError("the loop returns or raises")
+
+
+@contextmanager
+def _translated(ref: ModelRef, settings: HubSettings) -> Iterator[None]:
+    """The one place where the Hub's errors become ours."""
+    repo, endpoint = ref.repo, settings.endpoint
+    try:
+        yield
+    except GatedRepoError as error:
+        account = (
+            "with HF_TOKEN's account" if settings.token else "and set HF_TOKEN to a token of your account"
+        )
+        raise AccessDenied(f"{repo} is gated; accept its licence at {endpoint}/{repo} {account}") from error
+    except RepositoryNotFoundError as error:
+        token = "use a token that may read it" if settings.token else "set HF_TOKEN"
+        raise ModelNotFound(
+            f"{repo} is not on {endpoint}, or it is private; check the name, and for a private one {token}"
+        ) from error
+    except RevisionNotFoundError as error:
+        raise ModelNotFound(
+            f"{repo} has no revision {ref.revision}; its branches and tags are at {endpoint}/{repo}/tree/main"
+        ) from error
+    except RemoteEntryNotFoundError as error:
+        path = error.response.url.path
+        raise HubError(f"{repo} lists a file and doesn't have it ({path}); try another revision") from error
+    except DisabledRepoError as error:
+        raise AccessDenied(f"{repo} was disabled by the Hub; choose another model") from error
+    except HfHubHTTPError as error:
+        raise _status_error(error.response.status_code, settings) from error
+    except OfflineModeIsEnabled as error:
+        raise HubUnreachable("HF_HUB_OFFLINE is set; unset it to download") from error
+    except httpx2.TransportError as error:
+        reason = str(error) or type(error).__name__
+        raise HubUnreachable(
+            f"{endpoint} can't be reached ({reason}); check the network and HF_ENDPOINT"
+        ) from error
+    except HFValidationError as error:
+        raise InvalidReference(f"{repo} is no repository's name; give org/name") from error
+    except (KeyError, TypeError, ValueError, httpx2.HTTPError, httpx2.InvalidURL) as error:
+        raise HubError(f"{endpoint} doesn't answer as a Hub does ({error}); check HF_ENDPOINT") from error
+
+
+def _status_error(status: int, settings: HubSettings) -> HubError:
+    if status == 401:
+        return AccessDenied(
+            f"{settings.endpoint} says HF_TOKEN is invalid (401); make a new one, or unset it"
+        )
+    if status == 403:
+        return AccessDenied(f"{settings.endpoint} denies access (403); use a token with read permission")
+    return HubError(f"{settings.endpoint} answered {status}; try again later")

@@ -1,0 +1,248 @@
+"""Which of a repository's files are wanted: pure, over a listing. Weights in one form only, never twice.
+
+safetensors before .bin;  a ready GGUF when it is asked for by type, or when there is nothing else
+always: config, tokenizer, templates, licence and model card at the root
+never: original/, onnx/, flax, tf, consolidated duplicates, training state
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Literal
+
+from models.errors import HubError, ModelNotFound
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteFile:
+    """A file of a repository. `sha256` for large (LFS) files; `blob_id` is git's sha1 of the others."""
+
+    path: str
+    size_bytes: int
+    sha256: str | None
+    blob_id: str | None
+
+    @property
+    def etag(self) -> str:
+        """The name of its blob in the cache: the hash of its content."""
+        etag = self.sha256 or self.blob_id
+        assert etag, "checked when the listing was read"
+        return etag
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """`files` in download order, weights last. `type` is the chosen GGUF's, where its name says one."""
+
+    kind: Literal["checkpoint", "gguf"]
+    type: str | None
+    files: tuple[RemoteFile, ...]
+
+
+_SMALL = ("*.json", "*.jinja", "*.model", "*.txt", "*.tiktoken", "README.md", "LICENSE*", "LICENCE*")
+_GGUF_SMALL = ("config.json", "*.jinja", "README.md", "LICENSE*", "LICENCE*")
+_SMALL_FOLDERS = ("additional_chat_templates",)
+_SMALL_LIMIT_BYTES = 256 << 20
+_OTHER_WEIGHTS = (
+    "flax_model*",
+    "tf_model*",
+    "training_args*",
+    "optimizer*",
+    "scheduler*",
+    "*.onnx*",
+    "rust_model*",
+)
+_SHARD = re.compile(
+    r"(?P<prefix>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})(?P<suffix>\.[a-z]+)", re.IGNORECASE
+)
+_GGUF_TYPE = re.compile(
+    r"(?<![A-Za-z0-9])(I?Q\d+(?:_[0-9A-Z]+)*|TQ\d_\d|BF16|FP?16|FP?32|MXFP4(?:_MOE)?)(?![A-Za-z0-9_])",
+    re.IGNORECASE,
+)
+
+
+def choose(repo: str, files: Sequence[RemoteFile], type_: str | None, include: Sequence[str]) -> Choice:
+    """Raises ModelNotFound, saying what there is, or HubError for a listing that can't be right."""
+    for file in files:
+        _require_safe(repo, file.path)
+    if include:
+        return _included(repo, files, include)
+    ggufs = _gguf_groups(files)
+    if type_ is not None and any(group.type == type_ for group in ggufs):
+        return _gguf(repo, files, ggufs, type_)
+    weights = _safetensors(files) or _torch_bins(files)
+    if weights:
+        _require_all_shards(repo, weights)
+        small = [file for file in files if _is_small(file, _SMALL) and not _is_foreign_index(file, weights)]
+        return Choice("checkpoint", None, (*small, *weights))
+    if ggufs:
+        return _gguf(repo, files, ggufs, type_)
+    kinds = " ".join(sorted({PurePosixPath(file.path).suffix or file.path for file in files})) or "nothing"
+    raise ModelNotFound(
+        f"{repo} has no safetensors, .bin or GGUF weights (it has: {kinds[:200]}); choose another repository"
+    )
+
+
+def gguf_type(path: str) -> str | None:
+    """The type in a GGUF file's name, or else in its folder's: `a/x-Q4_K_M-00001-of-00002.gguf` -> Q4_K_M."""
+    pure = PurePosixPath(path)
+    shard = _SHARD.fullmatch(pure.name)
+    for text in (shard["prefix"] if shard else pure.stem, pure.parent.name):
+        found = _GGUF_TYPE.findall(text)
+        if found:
+            type_ = str(found[-1]).upper()
+            return {"FP16": "F16", "FP32": "F32"}.get(type_, type_)
+    return None
+
+
+def _included(repo: str, files: Sequence[RemoteFile], include: Sequence[str]) -> Choice:
+    chosen = [file for file in files if any(fnmatch.fnmatchcase(file.path, glob) for glob in include)]
+    if not chosen:
+        raise ModelNotFound(
+            f"no file of {repo} matches {' '.join(include)}; it has {_some(f.path for f in files)}"
+        )
+    ggufs = _gguf_groups(chosen)
+    types = {group.type for group in ggufs}
+    return Choice(
+        "gguf" if ggufs else "checkpoint",
+        types.pop() if len(types) == 1 else None,
+        tuple(sorted(chosen, key=_order)),
+    )
+
+
+# --- checkpoints
+
+
+def _safetensors(files: Sequence[RemoteFile]) -> list[RemoteFile]:
+    """`model.safetensors`, or the shards of `model`; or whatever else there is at the root."""
+    found = _at_root(files, ".safetensors")
+    whole = [file for file in found if file.path == "model.safetensors"]
+    shards = [file for file in found if (match := _SHARD.fullmatch(file.path)) and match["prefix"] == "model"]
+    others = [file for file in found if not file.path.startswith(("consolidated", "adapter_"))]
+    return whole or shards or others or found
+
+
+def _torch_bins(files: Sequence[RemoteFile]) -> list[RemoteFile]:
+    found = _at_root(files, ".bin")
+    whole = [file for file in found if file.path == "pytorch_model.bin"]
+    shards = [file for file in found if (m := _SHARD.fullmatch(file.path)) and m["prefix"] == "pytorch_model"]
+    return whole or shards
+
+
+def _at_root(files: Sequence[RemoteFile], suffix: str) -> list[RemoteFile]:
+    return sorted(
+        (
+            file
+            for file in files
+            if "/" not in file.path and file.path.endswith(suffix) and not _matches(file.path, _OTHER_WEIGHTS)
+        ),
+        key=_order,
+    )
+
+
+def _is_small(file: RemoteFile, globs: Sequence[str]) -> bool:
+    folder, _, name = file.path.rpartition("/")
+    if folder and folder not in _SMALL_FOLDERS:
+        return False
+    return (
+        _matches(name, globs) and not _matches(name, _OTHER_WEIGHTS) and file.size_bytes <= _SMALL_LIMIT_BYTES
+    )
+
+
+def _is_foreign_index(file: RemoteFile, weights: Sequence[RemoteFile]) -> bool:
+    """An index of weights that aren't taken."""
+    return file.path.endswith(".index.json") and not any(
+        file.path == f"{_prefix(weight.path)}{PurePosixPath(weight.path).suffix}.index.json"
+        for weight in weights
+    )
+
+
+def _prefix(path: str) -> str:
+    match = _SHARD.fullmatch(path)
+    return match["prefix"] if match else PurePosixPath(path).stem
+
+
+def _require_all_shards(repo: str, weights: Sequence[RemoteFile]) -> None:
+    present = {file.path for file in weights}
+    for file in weights:
+        match = _SHARD.fullmatch(file.path)
+        if match is None:
+            continue
+        for number in range(1, min(int(match["count"]), 10_000) + 1):
+            name = f"{match['prefix']}-{number:05}-of-{match['count']}{match['suffix']}"
+            if name not in present:
+                raise HubError(f"{repo} lacks {name}, which its other weights call for; try another revision")
+
+
+# --- ready GGUF
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """One GGUF, in one file or several."""
+
+    stem: str
+    type: str | None
+    files: tuple[RemoteFile, ...]
+
+
+def _gguf_groups(files: Sequence[RemoteFile]) -> list[_Group]:
+    stems: dict[str, list[RemoteFile]] = {}
+    for file in sorted(files, key=_order):
+        name = PurePosixPath(file.path).name.lower()
+        if not name.endswith(".gguf") or name.startswith(("mmproj", "imatrix")):
+            continue
+        match = _SHARD.fullmatch(file.path)
+        stems.setdefault(f"{match['prefix']}/{match['count']}" if match else file.path, []).append(file)
+    return [_Group(stem, gguf_type(group[0].path), tuple(group)) for stem, group in stems.items()]
+
+
+def _gguf(repo: str, files: Sequence[RemoteFile], groups: list[_Group], type_: str | None) -> Choice:
+    wanted = type_ or ("Q4_K_M" if len(groups) > 1 else groups[0].type)
+    chosen = [group for group in groups if group.type == wanted]
+    # "UD" marks a variant with other choices per tensor; the plain one is meant where both are there.
+    plain = [group for group in chosen if not re.search(r"(?<![A-Za-z0-9])UD-", group.stem)]
+    chosen = plain or chosen
+    if not chosen:
+        types = " ".join(sorted({group.type for group in groups if group.type}))
+        problem = f"has no GGUF of type {type_}" if type_ else "has several GGUFs and none is Q4_K_M"
+        raise ModelNotFound(
+            f"{repo} {problem}; choose one of {types}, or a file with --include: "
+            f"{_some(group.files[0].path for group in groups)}"
+        )
+    if len(chosen) > 1:
+        names = _some(group.files[0].path for group in chosen)
+        raise ModelNotFound(f"{repo} has several GGUF files of type {wanted}; choose with --include: {names}")
+    _require_all_shards(repo, chosen[0].files)
+    small = [file for file in files if _is_small(file, _GGUF_SMALL)]
+    return Choice("gguf", chosen[0].type, (*small, *chosen[0].files))
+
+
+# --- names
+
+
+def _require_safe(repo: str, path: str) -> None:
+    """The path becomes one in the cache."""
+    parts = path.split("/")
+    if not path or "\\" in path or "\0" in path or any(part in ("", ".", "..") for part in parts):
+        raise HubError(
+            f"{repo} lists a file with the unusable name {path[:100]!r}; don't use this repository"
+        )
+
+
+def _order(file: RemoteFile) -> str:
+    return file.path
+
+
+def _matches(name: str, globs: Iterable[str]) -> bool:
+    return any(fnmatch.fnmatchcase(name, glob) for glob in globs)
+
+
+def _some(names: Iterable[str]) -> str:
+    everything = sorted(names)
+    more = f" and {len(everything) - 8} more" if len(everything) > 8 else ""
+    return " ".join(everything[:8]) + more

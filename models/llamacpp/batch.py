@@ -1,0 +1,108 @@
+"""The tokens of one decode (llama_batch), filled through numpy."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from models.errors import LlamaCppError
+from models.llamacpp import library
+
+
+class TokenBatch:
+    """Room for `n_tokens_max` tokens, each of one sequence; reused from decode to decode. One thread.
+
+    The memory is numpy's and `native` only points into it, so nothing is to be freed. Token i of the
+    batch has its logits at `Context.logits_row(i)` if it was added with output; row r of
+    `Context.logits()` belongs to token `output_indices[r]`: outputs keep the order of the batch.
+    """
+
+    def __init__(self, n_tokens_max: int) -> None:
+        if n_tokens_max < 1:
+            raise LlamaCppError(f"a batch must hold at least 1 token, not {n_tokens_max}")
+        native = library.load()
+        self.n_tokens_max = n_tokens_max
+        self.tokens: npt.NDArray[np.int32] = np.zeros(n_tokens_max, np.int32)
+        self.positions: npt.NDArray[np.int32] = np.zeros(n_tokens_max, np.int32)
+        self.seq_ids: npt.NDArray[np.int32] = np.zeros(n_tokens_max, np.int32)
+        self.outputs: npt.NDArray[np.int8] = np.zeros(n_tokens_max, np.int8)
+        self._n_seq_id: npt.NDArray[np.int32] = np.ones(n_tokens_max, np.int32)
+        # llama_seq_id **: each token's list of sequences has one entry, inside `seq_ids`.
+        self._seq_id_pointers: npt.NDArray[np.uint64] = (
+            np.arange(n_tokens_max, dtype=np.uint64) * self.seq_ids.itemsize + self.seq_ids.ctypes.data
+        )
+        i32_p = ctypes.POINTER(ctypes.c_int32)
+        self.native = native.llama_batch(
+            0,
+            self.tokens.ctypes.data_as(i32_p),
+            None,
+            self.positions.ctypes.data_as(i32_p),
+            self._n_seq_id.ctypes.data_as(i32_p),
+            self._seq_id_pointers.ctypes.data_as(ctypes.POINTER(i32_p)),
+            self.outputs.ctypes.data_as(ctypes.POINTER(ctypes.c_int8)),
+        )
+        self.n_tokens = 0
+
+    def __len__(self) -> int:
+        return self.n_tokens
+
+    def clear(self) -> None:
+        self.n_tokens = 0
+
+    def add(self, token: int, pos: int, seq_id: int, output: bool) -> int:
+        """Append one token and return its index in the batch. Raises LlamaCppError when full."""
+        index = self._reserve(1)
+        self.tokens[index] = token
+        self.positions[index] = pos
+        self.seq_ids[index] = seq_id
+        self.outputs[index] = output
+        return index
+
+    def add_many(
+        self,
+        tokens: Sequence[int] | npt.NDArray[np.int32],
+        pos0: int,
+        seq_id: int,
+        *,
+        output_last: bool,
+        output_all: bool = False,
+    ) -> int:
+        """Append `tokens` at positions pos0, pos0 + 1, … and return the index of the last.
+
+        Logits for the last token only, or for all with `output_all`. Raises LlamaCppError: no room, or
+        no tokens.
+        """
+        count = len(tokens)
+        if count == 0:
+            raise LlamaCppError("no tokens to add to the batch")
+        start = self._reserve(count)
+        end = start + count
+        self.tokens[start:end] = tokens
+        self.positions[start:end] = np.arange(pos0, pos0 + count, dtype=np.int32)
+        self.seq_ids[start:end] = seq_id
+        self.outputs[start:end] = output_all
+        if output_last:
+            self.outputs[end - 1] = 1
+        return end - 1
+
+    @property
+    def output_indices(self) -> npt.NDArray[np.intp]:
+        """Batch indices of the tokens with output, ascending: entry r is row r of the logits."""
+        return np.flatnonzero(self.outputs[: self.n_tokens])
+
+    @property
+    def n_outputs(self) -> int:
+        return int(np.count_nonzero(self.outputs[: self.n_tokens]))
+
+    def _reserve(self, count: int) -> int:
+        start = self.n_tokens
+        if start + count > self.n_tokens_max:
+            raise LlamaCppError(
+                f"{count} more tokens don't fit a batch of {self.n_tokens_max} that holds {start}; "
+                "split the prompt into smaller chunks"
+            )
+        self.n_tokens = start + count
+        return start

@@ -1,0 +1,371 @@
+"""A model at work: its KV cache, decoding, logits (llama_context)."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, Literal, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from models.errors import ContextError, LlamaCppError
+from models.llamacpp import library
+from models.llamacpp.batch import TokenBatch
+from models.llamacpp.errors import decode_error, reason
+from models.llamacpp.ggml_types import blck_size, type_number, type_size
+from models.llamacpp.model import Model
+from models.memory import memory
+
+FlashAttention = Literal["auto", "on", "off"]
+
+_FLASH_ATTENTION = {"auto": -1, "off": 0, "on": 1}
+_KV_TYPES = ("f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "iq4_nl", "q5_0", "q5_1")
+_MAX_SEQUENCES = 256  # LLAMA_MAX_SEQ
+
+
+class Context:
+    """Owns one llama_context until `close`; the model is borrowed and must outlive it.
+
+    All methods belong to one thread at a time, the one that decodes; only `interrupt` may be called
+    from another. Sequence ids run from 0 to n_seq_max - 1, positions from 0; a range is [p0, p1), where
+    p1 None means to the end.
+    """
+
+    def __init__(  # noqa: PLR0913  # llama.cpp's own parameters, all by keyword
+        self,
+        model: Model,
+        *,
+        n_ctx: int,
+        n_batch: int = 2048,
+        n_ubatch: int = 512,
+        n_seq_max: int = 1,
+        n_threads: int = 4,
+        n_threads_batch: int | None = None,
+        kv_unified: bool = False,
+        flash_attn: FlashAttention = "auto",
+        type_k: str = "f16",
+        type_v: str = "f16",
+        offload_kqv: bool = True,
+        embeddings: bool = False,
+    ) -> None:
+        """`n_ctx`: KV cells in all; without `kv_unified` each sequence has n_ctx / n_seq_max of them.
+
+        llama.cpp rounds n_ctx up, see the property. Raises ContextError with llama.cpp's reason, what
+        the KV cache would need, and the fix.
+        """
+        if model.vocab_only:
+            raise ContextError(f"{model.path.name} was loaded without weights; load it whole")
+        for name, value in {
+            "n_ctx": n_ctx,
+            "n_batch": n_batch,
+            "n_ubatch": n_ubatch,
+            "n_threads": n_threads,
+        }.items():
+            if not 0 < value < 2**31:
+                raise ContextError(f"{name} is {value}; it must be at least 1")
+        if not 1 <= n_seq_max <= _MAX_SEQUENCES:
+            raise ContextError(
+                f"{n_seq_max} sequences; llama.cpp's limit is {_MAX_SEQUENCES}: lower --parallel"
+            )
+        native = library.load()
+        self.model = model
+        self.kv_unified = kv_unified
+        self._native = native
+        self._pointer: int | None = None
+        params = native.llama_context_default_params()
+        params.n_ctx = n_ctx
+        params.n_batch = n_batch
+        params.n_ubatch = min(n_ubatch, n_batch)
+        params.n_seq_max = n_seq_max
+        params.n_threads = n_threads
+        params.n_threads_batch = n_threads_batch or n_threads
+        params.kv_unified = kv_unified
+        params.flash_attn_type = _FLASH_ATTENTION[flash_attn]
+        params.type_k = _kv_type(type_k)
+        params.type_v = _kv_type(type_v)
+        params.offload_kqv = offload_kqv
+        params.embeddings = embeddings
+        params.no_perf = True
+        if model.n_gpu_layers == 0:
+            _require_memory(model, n_ctx, type_k, type_v)
+        with library.captured_errors() as lines:
+            pointer = native.llama_init_from_model(model.pointer, params)
+        if not pointer:
+            why = reason(lines) or "llama.cpp gives no reason"
+            raise ContextError(_no_context(model, n_ctx, type_k, type_v, why))
+        self._pointer = pointer
+        model.attach(self)
+        self._memory: int | None = native.llama_get_memory(pointer)
+        self.n_ctx = int(native.llama_n_ctx(pointer))
+        self.n_ctx_seq = int(native.llama_n_ctx_seq(pointer))
+        self.n_batch = int(native.llama_n_batch(pointer))
+        self.n_ubatch = int(native.llama_n_ubatch(pointer))
+        self.n_seq_max = int(native.llama_n_seq_max(pointer))
+        self.n_vocab = model.vocab.n_tokens
+        self.embeddings = embeddings
+        self._outputs: npt.NDArray[np.int8] = np.zeros(0, np.int8)
+        self._row_type = ctypes.c_float * self.n_vocab
+        self._logits = library.bind("llama_get_logits", ctypes.c_void_p, ctypes.c_void_p)
+        self._logits_ith = library.bind(
+            "llama_get_logits_ith", ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int32
+        )
+        self._flag = (ctypes.c_uint8 * 2)()
+        self._abort_callback: Any = None
+        self.set_abort(None)
+
+    @property
+    def pointer(self) -> int:
+        """The llama_context*, valid until `close`."""
+        if self._pointer is None:
+            raise ContextError(f"the context of {self.model.path.name} has been closed")
+        return self._pointer
+
+    def close(self) -> None:
+        """Free the KV cache and the compute buffers; views of logits become invalid. Safe to call twice."""
+        if self._pointer is not None:
+            self._native.llama_free(self._pointer)
+            self._pointer = None
+            self._memory = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def decode(self, batch: TokenBatch) -> None:
+        """Compute `batch` and add it to the KV cache; runs without the GIL.
+
+        Invalidates earlier views of logits. Raises DecodeError: status 1, no free cells, nothing
+        changed; 2, aborted, and -2 or less, failed: the cache keeps the parts that were done, look
+        with `seq_pos_max`; -1, refused (token, sequence or position out of order).
+        """
+        pointer = self.pointer
+        self._outputs = self._outputs[:0]
+        if self.model.no_alloc:
+            raise LlamaCppError(f"{self.model.path.name} was loaded with simulated memory; load it whole")
+        if batch.n_tokens > self.n_batch:
+            raise LlamaCppError(f"a batch of {batch.n_tokens} tokens; this context takes {self.n_batch}")
+        batch.native.n_tokens = batch.n_tokens
+        with library.captured_errors() as lines:
+            status = int(self._native.llama_decode(pointer, batch.native))
+        if status:
+            self._flag[0] = 0
+            raise decode_error(status, n_tokens=batch.n_tokens, n_ctx=self.n_ctx, lines=lines)
+        outputs = batch.outputs[: batch.n_tokens]
+        self._outputs = np.ones_like(outputs) if self.embeddings else outputs.copy()
+
+    def has_output(self, i: int) -> bool:
+        """True if token i of the last decoded batch has logits."""
+        return 0 <= i < len(self._outputs) and bool(self._outputs[i])
+
+    def logits_row(self, i: int) -> npt.NDArray[np.float32]:
+        """Logits after token i of the last batch: a view [n_vocab] f32, valid until the next decode or close.
+
+        It is llama.cpp's own memory and may be written to, as a mask before sampling does. Raises
+        LlamaCppError if that token had no output.
+        """
+        if not self.has_output(i):
+            raise LlamaCppError(f"token {i} of the last batch has no logits; add it with output=True")
+        address = self._logits_ith(self.pointer, i)
+        return np.frombuffer(memoryview(self._row_type.from_address(address)), np.float32)
+
+    def logits(self, n_rows: int | None = None) -> npt.NDArray[np.float32]:
+        """The first `n_rows` (None: all) output rows of the last batch: a view [n_rows, n_vocab] f32.
+
+        Rows in the order of the batch; valid until the next decode or close.
+        """
+        n_outputs = int(np.count_nonzero(self._outputs))
+        n_rows = n_outputs if n_rows is None else n_rows
+        if not 0 <= n_rows <= n_outputs:
+            raise LlamaCppError(f"{n_rows} rows of logits; the last batch has {n_outputs}")
+        if n_rows == 0:
+            return np.empty((0, self.n_vocab), np.float32)
+        address = self._logits(self.pointer)
+        floats = (ctypes.c_float * (n_rows * self.n_vocab)).from_address(address)
+        rows = np.frombuffer(memoryview(floats), np.float32)
+        return rows.reshape(n_rows, self.n_vocab)
+
+    def embeddings_row(self, i: int) -> npt.NDArray[np.float32]:
+        """A copy [n_embd] of the embedding of token i of the last batch (no pooling, embeddings=True)."""
+        if not self.has_output(i):
+            raise LlamaCppError(f"token {i} of the last batch has no embedding; add it with output=True")
+        return self._embedding(self._native.llama_get_embeddings_ith(self.pointer, i))
+
+    def embeddings_seq(self, seq_id: int) -> npt.NDArray[np.float32]:
+        """A copy [n_embd] of the pooled embedding of a sequence of the last batch (embeddings=True)."""
+        return self._embedding(self._native.llama_get_embeddings_seq(self.pointer, self._check(seq_id)))
+
+    def _embedding(self, found: Any) -> npt.NDArray[np.float32]:
+        if not found:
+            raise LlamaCppError(
+                "the last batch left no such embedding; make the context with embeddings=True"
+            )
+        n_embd = int(self._native.llama_model_n_embd_out(self.model.pointer))
+        return np.ctypeslib.as_array(found, (n_embd,)).copy()
+
+    def synchronize(self) -> None:
+        """Wait for a device to finish; reading logits does so by itself."""
+        self._native.llama_synchronize(self.pointer)
+
+    def set_n_threads(self, n_threads: int, n_threads_batch: int | None = None) -> None:
+        self._native.llama_set_n_threads(self.pointer, n_threads, n_threads_batch or n_threads)
+
+    # The KV cache.
+
+    @property
+    def can_shift(self) -> bool:
+        """True if positions can be moved (`seq_add`)."""
+        return bool(self._native.llama_memory_can_shift(self._cells()))
+
+    def clear(self) -> None:
+        """Forget every sequence."""
+        self._native.llama_memory_clear(self._cells(), True)
+
+    def seq_rm(self, seq_id: int, p0: int = 0, p1: int | None = None) -> bool:
+        """Forget positions [p0, p1) of a sequence. False if the model can't forget a part (recurrent)."""
+        return bool(self._native.llama_memory_seq_rm(self._cells(), self._check(seq_id), p0, _end(p1)))
+
+    def seq_cp(self, src: int, dst: int, p0: int = 0, p1: int | None = None) -> None:
+        """Give sequence `dst` the positions [p0, p1) of `src`, which keeps them.
+
+        Unified cache: cells are shared, nothing is copied. Streams: the whole stream is copied at the
+        next decode, what `dst` held before is lost, and the rest is trimmed off.
+        """
+        self._check(src)
+        self._check(dst)
+        if src == dst:
+            return
+        if self.kv_unified:
+            self._native.llama_memory_seq_cp(self._cells(), src, dst, p0, _end(p1))
+            return
+        # Between streams llama.cpp copies all or aborts.
+        self._native.llama_memory_seq_cp(self._cells(), src, dst, -1, -1)
+        if p0 > 0:
+            self.seq_rm(dst, 0, p0)
+        if p1 is not None:
+            self.seq_rm(dst, p1, None)
+
+    def seq_keep(self, seq_id: int) -> None:
+        """Forget every other sequence."""
+        self._native.llama_memory_seq_keep(self._cells(), self._check(seq_id))
+
+    def seq_add(self, seq_id: int, p0: int, p1: int | None, delta: int) -> None:
+        """Move positions [p0, p1) of a sequence by `delta`. Raises LlamaCppError unless `can_shift`."""
+        if not self.can_shift:
+            raise LlamaCppError(f"{self.model.path.name} can't move positions in its cache")
+        self._native.llama_memory_seq_add(self._cells(), self._check(seq_id), p0, _end(p1), delta)
+
+    def seq_pos_min(self, seq_id: int) -> int | None:
+        """The smallest position held of a sequence (above 0 with a sliding window); None if empty."""
+        found = int(self._native.llama_memory_seq_pos_min(self._cells(), self._check(seq_id)))
+        return None if found < 0 else found
+
+    def seq_pos_max(self, seq_id: int) -> int | None:
+        """The largest position held of a sequence; None if it is empty."""
+        found = int(self._native.llama_memory_seq_pos_max(self._cells(), self._check(seq_id)))
+        return None if found < 0 else found
+
+    def state_seq_get(self, seq_id: int) -> bytes:
+        """The cache of one sequence, for `state_seq_set` of a context with the same model and layout."""
+        size = int(self._native.llama_state_seq_get_size(self.pointer, self._check(seq_id)))
+        buffer = (ctypes.c_uint8 * size)()
+        written = int(self._native.llama_state_seq_get_data(self.pointer, buffer, size, seq_id))
+        return bytes(memoryview(buffer)[:written])
+
+    def state_seq_set(self, seq_id: int, state: bytes) -> None:
+        """Replace a sequence by a saved one. Raises LlamaCppError if it doesn't fit this context."""
+        buffer = (ctypes.c_uint8 * len(state)).from_buffer_copy(state)
+        with library.captured_errors() as lines:
+            read = int(
+                self._native.llama_state_seq_set_data(self.pointer, buffer, len(state), self._check(seq_id))
+            )
+        if read == 0:
+            raise LlamaCppError(
+                f"a saved sequence doesn't fit this context: {reason(lines) or 'no reason given'}"
+            )
+
+    # Stopping a decode.
+
+    def interrupt(self) -> None:
+        """Make the running decode, or else the next, fail with status 2. From any thread; CPU only."""
+        self._flag[0] = 1
+
+    def set_abort(self, abort: Callable[[], bool] | None) -> None:
+        """Ask `abort` between the nodes of the graph whether to stop; None goes back to `interrupt` alone.
+
+        It is called hundreds of times per decode and takes the GIL each time: prefer `interrupt`.
+        """
+        data: Any = None
+        if abort is None:
+            # The C library's own strlen of a flag byte and a NUL: 1 or 0 without calling into Python.
+            callback = ctypes.cast(_strlen(), self._native.ggml_abort_callback)
+            data = ctypes.addressof(self._flag)
+        else:
+            callback = self._native.ggml_abort_callback(_guarded(abort))
+        self._native.llama_set_abort_callback(self.pointer, callback, data)
+        self._abort_callback = callback  # C calls it until the next set_abort or close
+
+    def _cells(self) -> int:
+        _ = self.pointer
+        if self._memory is None:
+            raise LlamaCppError(f"{self.model.path.name} has no cache (an encoder-only model)")
+        return self._memory
+
+    def _check(self, seq_id: int) -> int:
+        if not 0 <= seq_id < self.n_seq_max:
+            raise LlamaCppError(f"sequence {seq_id}; this context has {self.n_seq_max}, counted from 0")
+        return seq_id
+
+
+def _kv_type(name: str) -> int:
+    if name.lower() not in _KV_TYPES:
+        raise ContextError(f"a KV cache can't be of type `{name}`; choose one of {', '.join(_KV_TYPES)}")
+    return type_number(name)
+
+
+def _require_memory(model: Model, n_ctx: int, type_k: str, type_v: str) -> None:
+    """Refuse what can't fit: the system would let it be allocated, and kill the process at first use."""
+    available = memory().available_bytes
+    if not model.no_alloc and n_ctx * _kv_bytes_per_token(model, type_k, type_v) > available:
+        why = f"only {available / 2**30:,.1f} GiB of memory are free"
+        raise ContextError(_no_context(model, n_ctx, type_k, type_v, why))
+
+
+def _no_context(model: Model, n_ctx: int, type_k: str, type_v: str, why: str) -> str:
+    gib = n_ctx * _kv_bytes_per_token(model, type_k, type_v) / 2**30
+    return (
+        f"no context of {n_ctx:,} tokens for {model.path.name}: {why} "
+        f"and its KV cache takes about {gib:,.1f} GiB; lower --ctx or --parallel"
+    )
+
+
+def _kv_bytes_per_token(model: Model, type_k: str, type_v: str) -> float:
+    """An estimate for the message: every layer attends to everything with heads of one size."""
+    n_embd_head = model.n_embd / max(model.n_head, 1)
+    return sum(
+        model.n_layer * model.n_head_kv * n_embd_head * type_size(kind) / blck_size(kind)
+        for kind in (_kv_type(type_k), _kv_type(type_v))
+    )
+
+
+def _end(p1: int | None) -> int:
+    return -1 if p1 is None else p1
+
+
+def _guarded(abort: Callable[[], bool]) -> Callable[[Any], bool]:
+    def on_abort(_user_data: Any) -> bool:
+        try:
+            return bool(abort())
+        except BaseException:  # noqa: BLE001  # nothing may unwind through C; stop instead
+            return True
+
+    return on_abort
+
+
+def _strlen() -> Any:
+    return ctypes.CDLL(None).strlen

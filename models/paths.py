@@ -1,0 +1,71 @@
+"""Where things live: a value made once from the environment and passed on. Creates nothing."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Paths:
+    """`home` (CORRAL_HOME) holds all that Corral writes; `hf_cache` is the Hub's, shared with other tools."""
+
+    home: Path
+    hf_cache: Path
+
+    @classmethod
+    def from_environment(cls, env: Mapping[str, str] = os.environ) -> Paths:
+        """From CORRAL_HOME, or XDG_DATA_HOME, and, as every Hub tool reads them, HF_HUB_CACHE and HF_HOME."""
+        return cls(home=_corral_home(env), hf_cache=_hf_cache(env))
+
+    @property
+    def models_dir(self) -> Path:
+        """Quantized files and their manifests."""
+        return self.home / "models"
+
+    @property
+    def staging_dir(self) -> Path:
+        """Files being written, on the same file system as `models_dir`."""
+        return self.home / "staging"
+
+    @property
+    def locks_dir(self) -> Path:
+        return self.home / "locks"
+
+    @property
+    def verified_dir(self) -> Path:
+        """Marks of Hub files whose sha256 has been checked."""
+        return self.home / "verified"
+
+
+def _corral_home(env: Mapping[str, str]) -> Path:
+    given = env.get("CORRAL_HOME")
+    if given:
+        return _folder(given, env)
+    data = env.get("XDG_DATA_HOME")
+    return (_folder(data, env) if data else _user_home(env) / ".local" / "share") / "corral"
+
+
+def _hf_cache(env: Mapping[str, str]) -> Path:
+    given = env.get("HF_HUB_CACHE") or env.get("HUGGINGFACE_HUB_CACHE")
+    if given:
+        return _folder(given, env)
+    hf_home = env.get("HF_HOME")
+    if hf_home:
+        return _folder(hf_home, env) / "hub"
+    cache = env.get("XDG_CACHE_HOME")
+    return (_folder(cache, env) if cache else _user_home(env) / ".cache") / "huggingface" / "hub"
+
+
+def _folder(text: str, env: Mapping[str, str]) -> Path:
+    """An absolute path, `~` expanded (with `env`'s HOME)."""
+    if text == "~" or text.startswith("~/"):
+        return _user_home(env) / text[2:]
+    return Path(text).absolute()
+
+
+def _user_home(env: Mapping[str, str]) -> Path:
+    home = env.get("HOME")
+    return Path(home) if home else Path.home()

@@ -1,0 +1,82 @@
+"""What a model family says about itself, as data: hyper-parameters, GGUF metadata, and every tensor it has."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from quantize.architectures.config import ModelConfig
+from quantize.architectures.transform import Same, Transform
+from quantize.gguf_header import Metadata
+from quantize.vocabulary.vocabulary import Vocabulary
+
+
+@dataclass(frozen=True)
+class Hyperparameters:
+    """What llama.cpp's type rules look at (`models.llamacpp.quantizer.ModelDescription`)."""
+
+    n_embd: int
+    n_ff: int
+    n_layer: int
+    n_head: int
+    n_head_kv: int
+    n_embd_head_k: int
+    n_embd_head_v: int
+    n_expert: int = 0
+
+
+@dataclass(frozen=True)
+class TensorRule:
+    """One output tensor: GGUF name, source names, and the shape that the configuration promises (rows first).
+
+    `optional`: a checkpoint may lack it. A rule without sources is always made.
+    """
+
+    name: str
+    sources: tuple[str, ...]
+    shape: tuple[int, ...]
+    transform: Transform = field(default_factory=Same)
+    optional: bool = False
+
+
+class Architecture(ABC):
+    """A family, for one checkpoint's configuration. Subclasses are listed in `registry.py`."""
+
+    gguf_name: ClassVar[str]
+    huggingface_names: ClassVar[tuple[str, ...]]
+    ignored_suffixes: ClassVar[tuple[str, ...]] = (
+        ".rotary_emb.inv_freq",
+        ".attention.bias",
+        ".attention.masked_bias",
+    )
+    """Tensors that old checkpoints carry and no one needs: buffers that are computed from the configuration."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        self.config = config
+
+    @property
+    @abstractmethod
+    def hyperparameters(self) -> Hyperparameters: ...
+
+    @property
+    @abstractmethod
+    def context_length(self) -> int: ...
+
+    @property
+    @abstractmethod
+    def vocabulary_size(self) -> int:
+        """Rows of the embedding: the vocabulary is padded to it."""
+
+    @abstractmethod
+    def metadata(self) -> Metadata:
+        """The keys under `<gguf_name>.`."""
+
+    @abstractmethod
+    def tensor_rules(self) -> Sequence[TensorRule]:
+        """Every tensor of the model."""
+
+    def vocabulary_metadata(self, vocabulary: Vocabulary) -> Metadata:
+        """Tokenizer keys that belong to the family rather than to the tokenizer; laid over the vocabulary's own."""
+        return {}

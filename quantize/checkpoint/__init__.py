@@ -1,0 +1,1 @@
+"""What weights look like on disk: a stream of named tensors, whatever their container."""

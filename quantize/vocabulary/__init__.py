@@ -1,0 +1,1 @@
+"""Tokenizer files → GGUF vocabulary: tokens, merges or scores, special tokens, chat template."""

@@ -1,0 +1,140 @@
+"""Which tokens are bos, eos, pad …, and which the tokenizer adds: as llama.cpp's converter decides it.
+
+Sources in order of weight: tokenizer.json's post-processor (what is really added), tokenizer_config.json (names, and
+add_*_token), config.json (ids). A name counts only if tokenizer.json lists it among its added tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from quantize.vocabulary.files import TokenizerFiles
+from quantize.vocabulary.vocabulary import SpecialTokens
+
+ROLES = ("bos", "eos", "unk", "sep", "pad", "cls", "mask")
+
+
+def special_tokens(files: TokenizerFiles, n_vocab: int | None = None) -> SpecialTokens:
+    """The special tokens of a checkpoint. Ids from `n_vocab` on are left out where it is given."""
+    found = _Search(files)
+    if files.tokenizer is not None:
+        found.read_post_processor(files.tokenizer.get("post_processor"))
+    ids: dict[str, int] = {}
+    if files.tokenizer_config is not None:
+        for role in found.contents:
+            flag = files.tokenizer_config.get(f"add_{role}_token")
+            if isinstance(flag, bool):
+                found.add.setdefault(role, flag)
+        by_content: dict[str, int] = {}
+        for token in files.added_in_tokenizer():
+            by_content.setdefault(token.content, token.id)
+        for role, content in found.contents.items():
+            if content in by_content:
+                ids[role] = by_content[content]
+    for role in found.contents:
+        token_id = files.config.get(f"{role}_token_id")
+        if type(token_id) is int and token_id >= 0:
+            ids.setdefault(role, token_id)
+    if n_vocab is not None:
+        ids = {role: token_id for role, token_id in ids.items() if token_id < n_vocab}
+    return SpecialTokens(ids, found.add)
+
+
+class _Search:
+    """Roles and their texts, corrected by what the post-processor shows to be added."""
+
+    def __init__(self, files: TokenizerFiles) -> None:
+        self.has_config = files.tokenizer_config is not None
+        self.contents: dict[str, str | None] = {role: files.special_content(role) for role in ROLES}
+        self.add: dict[str, bool] = {}
+        if files.tokenizer is not None:
+            # Encoders name cls and sep only; they are what others call bos and eos.
+            self.contents["bos"] = self.contents["bos"] or self.contents["cls"]
+            self.contents["eos"] = self.contents["eos"] or self.contents["sep"]
+
+    def read_post_processor(self, processor: Any) -> None:
+        if not isinstance(processor, dict):
+            return
+        steps = processor.get("processors", [processor])
+        for step in steps if isinstance(steps, list) else []:
+            if not isinstance(step, dict):
+                continue
+            match step.get("type"):
+                case "ByteLevel":
+                    self.add.setdefault("bos", False)
+                    self.add.setdefault("eos", False)
+                case "RobertaProcessing":
+                    self._read_roberta(step)
+                case "TemplateProcessing":
+                    self._read_template(step)
+
+    def _read_roberta(self, step: Mapping[str, Any]) -> None:
+        self.add |= {"bos": True, "eos": True, "sep": True}
+        for role, like in (("cls", "bos"), ("sep", "eos")):
+            pair = step.get(role)
+            if not self.contents[role]:
+                self.contents[role] = pair[0] if isinstance(pair, list) and pair else self.contents[like]
+
+    def _read_template(self, step: Mapping[str, Any]) -> None:
+        single, pair = _template(step.get("single")), _template(step.get("pair"))
+        first = last = None
+        if len(single) > 1:
+            first, last = _special(single[0]), _special(single[-1])
+        if first:
+            self._set_first(first)
+        if last:
+            self._set_last(last)
+        if pair:
+            self._read_pair(pair, first, last)
+
+    def _set_first(self, first: str) -> None:
+        if not self.has_config:
+            self.contents["bos"] = first
+        elif first not in (self.contents["bos"], self.contents["cls"]):
+            self.contents["bos"] = self.contents["bos"] or first
+            self.contents["cls"] = self.contents["cls"] or first
+        self.add["bos"] = first in (self.contents["bos"], self.contents["cls"])
+
+    def _set_last(self, last: str) -> None:
+        """The template's own last token is eos; the one that was named so ends a turn (eot), or a message (eom)."""
+        if self.has_config and last != self.contents["eos"]:
+            for role in ("eot", "eom"):
+                if role not in self.contents:
+                    self.contents[role] = self.contents["eos"]
+                    break
+        self.contents["eos"] = last
+        self.add["eos"] = True
+
+    def _read_pair(self, pair: list[Any], first: str | None, last: str | None) -> None:
+        """`[bos] A [eos] [sep] B [eos]`: is there a separator between two sequences?"""
+        begin = 1 if first and _special(pair[0]) == first else 0
+        end = len(pair) - 1 if last and _special(pair[-1]) == last else len(pair)
+        inner = pair[begin:end]
+        if len(inner) < 3 or _sequence(inner[0]) != "A" or _sequence(inner[-1]) != "B":
+            return
+        between = [_special(item) for item in inner[1:-1]]
+        separators = (self.contents["sep"], self.contents["eos"])
+        separated = between[0] is not None and between[0] in separators and not last
+        separated = separated or (len(between) == 2 and between[1] is not None and between[1] in separators)
+        self.add["sep"] = separated
+        if separated and self.has_config and not self.contents["sep"]:
+            self.contents["sep"] = self.contents["eos"]
+
+
+def _template(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _special(item: Any) -> str | None:
+    return _named(item, "SpecialToken")
+
+
+def _sequence(item: Any) -> str | None:
+    return _named(item, "Sequence")
+
+
+def _named(item: Any, kind: str) -> str | None:
+    inner = item.get(kind) if isinstance(item, dict) else None
+    name = inner.get("id") if isinstance(inner, dict) else None
+    return name if isinstance(name, str) else None

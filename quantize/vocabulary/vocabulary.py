@@ -1,0 +1,91 @@
+"""A vocabulary as GGUF stores it. Pure data; `read.py` makes it from a checkpoint's tokenizer files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Any, Literal
+
+from quantize.gguf_header import Metadata, ValueType, array, boolean, string, strings, uint32
+
+
+class TokenType(IntEnum):
+    """llama.cpp's token types."""
+
+    NORMAL = 1
+    UNKNOWN = 2
+    CONTROL = 3
+    USER_DEFINED = 4
+    UNUSED = 5
+    BYTE = 6
+
+
+ID_KEYS = {
+    "bos": "bos_token_id",
+    "eos": "eos_token_id",
+    "unk": "unknown_token_id",
+    "sep": "seperator_token_id",  # the format's own spelling
+    "pad": "padding_token_id",
+    "cls": "cls_token_id",
+    "mask": "mask_token_id",
+    "eot": "eot_token_id",
+    "eom": "eom_token_id",
+}
+
+
+@dataclass(frozen=True)
+class Token:
+    """One entry; its id is its place."""
+
+    text: str
+    type: TokenType
+    score: float = 0.0
+
+
+@dataclass(frozen=True)
+class SpecialTokens:
+    """Which token plays which part (`bos`, `eos`, `unk`, `pad` …), and which of them the tokenizer adds by itself."""
+
+    ids: Mapping[str, int] = field(default_factory=dict)
+    add: Mapping[str, bool] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """`model`: llama.cpp's tokenizer, "gpt2" for byte-level BPE (with `merges`) or "llama" (with the tokens' scores)."""
+
+    model: Literal["gpt2", "llama"]
+    pre: str
+    tokens: Sequence[Token]
+    merges: Sequence[str] = ()
+    special: SpecialTokens = field(default_factory=SpecialTokens)
+    chat_template: str | None = None
+    named_chat_templates: Mapping[str, str] = field(default_factory=dict)
+    tokenizer_config: Mapping[str, Any] = field(default_factory=dict)
+    """tokenizer_config.json, for what a family reads from it."""
+
+    def metadata(self) -> Metadata:
+        """The keys under `tokenizer.`."""
+        keys: Metadata = {
+            "tokenizer.ggml.model": string(self.model),
+            "tokenizer.ggml.pre": string(self.pre),
+            "tokenizer.ggml.tokens": strings([token.text for token in self.tokens]),
+        }
+        if self.model == "llama":
+            keys["tokenizer.ggml.scores"] = array(ValueType.FLOAT32, [token.score for token in self.tokens])
+        keys["tokenizer.ggml.token_type"] = array(ValueType.INT32, [int(token.type) for token in self.tokens])
+        if self.merges:
+            keys["tokenizer.ggml.merges"] = strings(list(self.merges))
+        for role, token_id in self.special.ids.items():
+            keys[f"tokenizer.ggml.{ID_KEYS[role]}"] = uint32(token_id)
+        for role in ("bos", "eos", "sep"):
+            if role in self.special.add:
+                keys[f"tokenizer.ggml.add_{role}_token"] = boolean(self.special.add[role])
+        if self.named_chat_templates:
+            keys["tokenizer.chat_templates"] = strings(sorted(self.named_chat_templates))
+            for name, template in self.named_chat_templates.items():
+                keys[f"tokenizer.chat_template.{name}"] = string(template)
+        if self.chat_template is not None:
+            keys["tokenizer.chat_template"] = string(self.chat_template)
+        return keys

@@ -1,0 +1,154 @@
+"""The llama-cpp-python wheel for this machine: from the cache, or compiled into it.
+
+Called by `scripts.environment`. The sources are published without wheels, and the build depends on the
+compiler and CPU at hand: see `scripts.compiler` for the flags and `scripts.wheel_cache` for what makes a
+cached wheel fit.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import platform
+import shlex
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+
+from scripts import compiler, ninja_progress, wheel_cache
+from scripts.lockfile import Locked
+from scripts.steps import ProgressLine, SetUpError, run_step, say
+
+BUILD_FIX = (
+    "A compiler that lacks memory says 'Killed': set CMAKE_BUILD_PARALLEL_LEVEL=1. "
+    "For a GPU build, check that its toolkit is installed. Then run the same command again."
+)
+DOWNLOAD_FIX = "Check the network and pip's settings (pip config list), then run the same command again."
+
+# What else reaches the compilers through the environment, and so belongs to a build's identity.
+BUILD_VARIABLES = ("CC", "CFLAGS", "CUDAARCHS", "CUDACXX", "CUDAFLAGS", "CUDAHOSTCXX", "HIPCXX", "LDFLAGS")
+
+
+def wheel_for(requirement: Locked, python: Path, environ: Mapping[str, str]) -> Path:
+    """The wheel of `requirement` for this machine, compiled unless the cache has it.
+
+    `python` belongs to an environment that has requirements-build.lock. Two set-ups at once build it once:
+    the second waits. Raises SetUpError.
+    """
+    try:
+        found = compiler.find_compiler(environ)
+    except compiler.CompilerMissing as error:
+        raise SetUpError(str(error)) from None
+    args = compiler.cmake_args(
+        found, platform.machine(), environ.get("CMAKE_ARGS", ""), environ.get("CXXFLAGS", "")
+    )
+    variables = tuple(f"{name}={environ[name]}" for name in BUILD_VARIABLES if environ.get(name))
+    key = wheel_cache.make_key(
+        (requirement.name, requirement.version, requirement.digests),
+        found,
+        wheel_cache.cpu_identity(),
+        args + variables,
+    )
+    folder = wheel_cache.cache_root(environ) / key.digest()
+    with _locked(folder):
+        wheel = wheel_cache.find_wheel(folder)
+        if wheel is not None:
+            return wheel
+        say(f"{requirement.name} {requirement.version}: {found}, {shlex.join(args)}")
+        with tempfile.TemporaryDirectory(prefix="building-", dir=folder) as work:
+            sdist = sdist_of(requirement, python, environ)
+            built = _build(
+                sdist, Path(work), folder / "build.log", python, {**environ, "CMAKE_ARGS": shlex.join(args)}
+            )
+            (folder / "key.json").write_text(json.dumps(asdict(key), indent=1) + "\n", encoding="utf-8")
+            return built.rename(folder / built.name)
+
+
+def sdist_of(requirement: Locked, python: Path, environ: Mapping[str, str]) -> Path:
+    """The source archive of `requirement`, sha256-checked against the lock.
+
+    From the cache or downloaded into it.
+    """
+    folder = wheel_cache.cache_root(environ).parent / "sources"
+    folder.mkdir(parents=True, exist_ok=True)
+    name = f"{requirement.name.replace('-', '_')}-{requirement.version}.tar.gz"
+    path = folder / name
+    if path.is_file() and _sha256(path) in requirement.digests:
+        return path
+    print(f"downloading {name}", file=sys.stderr, flush=True)
+    with tempfile.TemporaryDirectory(prefix="downloading-", dir=folder) as work:
+        lock = Path(work) / "one.lock"
+        lock.write_text(requirement.text, encoding="utf-8")
+        command = [
+            str(python),
+            "-m",
+            "pip",
+            "download",
+            "--quiet",
+            "--no-input",
+            "--no-deps",
+            "--require-hashes",
+        ]
+        command += ["--no-binary=:all:", "--no-build-isolation", "--dest", work, "--requirement", str(lock)]
+        run_step(f"downloading {name}", command, folder / "download.log", DOWNLOAD_FIX, environ=environ)
+        return (Path(work) / name).rename(path)
+
+
+def _build(sdist: Path, work: Path, log: Path, python: Path, environ: Mapping[str, str]) -> Path:
+    """Compile `sdist` in `work`, showing progress.
+
+    pip's own wheel cache is off: it knows nothing of CMake's arguments.
+    """
+    log.unlink(missing_ok=True)
+    line = ProgressLine()
+    line.show("compiling llama.cpp: configuring; a few minutes on two cores, once per machine")
+
+    def show(text: str) -> None:
+        progress = ninja_progress.parse(text)
+        if progress is not None:
+            line.show(progress.describe(line.elapsed_s()))
+
+    command = [
+        str(python),
+        "-m",
+        "pip",
+        "wheel",
+        "--verbose",
+        "--no-input",
+        "--no-deps",
+        "--no-build-isolation",
+    ]
+    command += ["--no-cache-dir", "--wheel-dir", str(work), str(sdist)]
+    tools = {**environ, "PATH": f"{python.parent}{os.pathsep}{environ.get('PATH', '')}"}
+    run_step("compiling llama.cpp", command, log, BUILD_FIX, environ=tools, on_line=show)
+    wheel = wheel_cache.find_wheel(work)
+    if wheel is None:
+        raise SetUpError(f"pip built no wheel of {sdist.name}; log: {log}")
+    line.end(f"compiled llama.cpp in {ninja_progress.duration(line.elapsed_s())}: {wheel.name}")
+    return wheel
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Hold the folder's lock; the kernel gives it back when the process ends, however it ends."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say("waiting for another set-up that compiles the same wheel")
+            fcntl.flock(file, fcntl.LOCK_EX)
+        for left in folder.glob("building-*"):
+            shutil.rmtree(left, ignore_errors=True)
+        yield
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,148 @@
+"""ChatRenderer: messages in, prompt out, by a built-in format or by the model's own Jinja template.
+
+Used by a worker, beside the engine. It needs no weights; the worker tokenizes what it returns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from models.errors import RequestError
+from server.chat import conversation, detection
+from server.chat.prompt_formats import PROMPT_FORMATS, TEMPLATE, canonical_name
+from server.chat.template_process import TemplateProcess
+from server.chat.templates import RESERVED
+
+
+@dataclass(frozen=True)
+class RenderedPrompt:
+    """A prompt's text and what goes with it."""
+
+    text: str
+    stops: tuple[str, ...]
+    """Stop strings of the format, beside the request's own."""
+    strip_leading_space: bool
+    """The answer's first space belongs to the format (`ASSISTANT: Paris`) and is not part of the answer."""
+    add_bos: bool
+    """False: `text` begins with the BOS token, so the tokenizer must not add another."""
+
+
+class ChatRenderer:
+    """Renders one model's chats. Thread-safe.
+
+    `prompt_format` (of the request, then of the constructor) chooses; without one `detection.detect` does.
+    `name` is the format used when a request names none. `close` ends the process that renders the Jinja
+    template, if there is one; it ends with the object too. Raises RequestError for an unknown
+    `prompt_format`.
+    """
+
+    def __init__(
+        self,
+        chat_template: str | None,
+        bos_token: str,
+        eos_token: str,
+        model_name: str,
+        metadata: Mapping[str, str],
+        prompt_format: str | None = None,
+    ) -> None:
+        self._bos_token, self._eos_token = bos_token, eos_token
+        self._tokenizer_adds_bos = metadata.get("tokenizer.ggml.add_bos_token", "").lower() == "true"
+        self._template: TemplateProcess | None = None
+        if chat_template:
+            self._template = TemplateProcess(chat_template, bos_token=bos_token, eos_token=eos_token)
+        if prompt_format is None:
+            self.name = detection.detect(model_name, metadata, has_template=bool(chat_template))
+        else:
+            self.name = self._known(prompt_format)
+
+    def warm_up(self) -> None:
+        """Start what the first chat would wait for. Doesn't block."""
+        if self.name == TEMPLATE and self._template is not None:
+            self._template.start()
+
+    def close(self) -> None:
+        if self._template is not None:
+            self._template.close()
+
+    def render(
+        self,
+        messages: list[dict[str, Any]],
+        *,
+        prompt_format: str | None = None,
+        add_generation_prompt: bool = True,
+        template_kwargs: Mapping[str, Any] | None = None,
+    ) -> RenderedPrompt:
+        """Messages (OpenAI's, string contents) → prompt. A last message of the assistant is continued.
+
+        Raises RequestError: unknown format or template argument, or messages that the format or template
+        refuses.
+        """
+        if not messages:
+            raise RequestError("a chat needs at least one message; add a user message", param="messages")
+        name = self.name if prompt_format is None else self._known(prompt_format)
+        kwargs = dict(template_kwargs or {})
+        if name == TEMPLATE:
+            return self._by_template(messages, add_generation_prompt, kwargs)
+        chosen = PROMPT_FORMATS[name]
+        chat = conversation.from_messages(messages, name)
+        text = chosen.render(
+            chat,
+            eos_token=self._eos_token or "</s>",
+            add_generation_prompt=add_generation_prompt,
+            template_kwargs=kwargs,
+        )
+        answers = add_generation_prompt and not chat.unfinished_answer
+        return RenderedPrompt(
+            text, chosen.stops, strip_leading_space=answers and text.endswith(":"), add_bos=True
+        )
+
+    def _by_template(
+        self, messages: list[dict[str, Any]], add_generation_prompt: bool, kwargs: dict[str, Any]
+    ) -> RenderedPrompt:
+        assert self._template is not None
+        for key in kwargs.keys() & RESERVED:
+            raise RequestError(
+                f"chat_template_kwargs can't set '{key}': the server does",
+                param=f"chat_template_kwargs.{key}",
+            )
+        begun = _begun_answer(messages) if add_generation_prompt else None
+        text = self._template.render(
+            messages if begun is None else messages[:-1],
+            add_generation_prompt=add_generation_prompt,
+            template_kwargs=kwargs,
+        )
+        opens_with_space = text.endswith(":")
+        if begun is not None:
+            text = f"{text} {begun}" if opens_with_space else text + begun
+        text, add_bos = self._without_double_bos(text)
+        strips = opens_with_space and add_generation_prompt and begun is None
+        return RenderedPrompt(text, (), strip_leading_space=strips, add_bos=add_bos)
+
+    def _without_double_bos(self, text: str) -> tuple[str, bool]:
+        """A BOS that the template wrote counts once, whether the tokenizer is known to add one or not."""
+        if not self._bos_token or not text.startswith(self._bos_token):
+            return text, True
+        if self._tokenizer_adds_bos:
+            return text[len(self._bos_token) :], True
+        return text, False
+
+    def _known(self, prompt_format: str) -> str:
+        name = canonical_name(prompt_format)
+        if name == TEMPLATE and self._template is None:
+            raise RequestError(
+                "this model's GGUF holds no chat template; choose a built-in prompt_format: "
+                + ", ".join(PROMPT_FORMATS),
+                param="prompt_format",
+            )
+        return name
+
+
+def _begun_answer(messages: list[dict[str, Any]]) -> str | None:
+    """The text of a last message by the assistant, which the model is to continue."""
+    last = messages[-1]
+    if last.get("role") != "assistant" or len(messages) < 2 or last.get("tool_calls"):
+        return None
+    content = last.get("content")
+    return content if isinstance(content, str) else None

@@ -1,0 +1,218 @@
+"""Renders a model's Jinja template in a child process with hard limits on time and memory.
+
+`TemplateProcess` is the parent's side, used by `render` in a worker; `python -m server.chat.template_process`
+is the child. They talk in JSON lines over the child's stdin and stdout. The kernel enforces the limits, so
+they hold inside native code too: CPU and wall time by interval timers whose signals end the child, memory by
+RLIMIT_AS (where the system has it). A child that was ended is started again by the next request. It ends by
+itself at the end of its stdin.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+import signal
+import subprocess
+import sys
+import threading
+import weakref
+from pathlib import Path
+from typing import IO, Any
+
+import msgspec
+
+from models.errors import RequestError
+from server.chat.templates import ChatTemplate
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """What one render may use. An honest template takes milliseconds for a long chat."""
+
+    cpu_s: float = 1.0
+    wall_s: float = 5.0
+    memory_bytes: int = 1 << 30
+    prompt_chars: int = 8 << 20
+
+
+class _Setup(msgspec.Struct, frozen=True):
+    template: str
+    bos_token: str
+    eos_token: str
+    limits: Limits
+
+
+class _Job(msgspec.Struct, frozen=True):
+    messages: list[dict[str, Any]]
+    add_generation_prompt: bool
+    template_kwargs: dict[str, Any]
+
+
+class _Outcome(msgspec.Struct, frozen=True):
+    text: str | None = None
+    problem: str | None = None
+    param: str | None = None
+
+
+class TemplateProcess:
+    """One template's child process. Thread-safe; one render at a time."""
+
+    def __init__(
+        self, template: str, *, bos_token: str, eos_token: str, limits: Limits | None = None
+    ) -> None:
+        self._setup = _Setup(template, bos_token, eos_token, limits or Limits())
+        self._lock = threading.Lock()
+        self._child: subprocess.Popen[bytes] | None = None
+        self._end_child: Any = None
+
+    def start(self) -> None:
+        """Start the child without waiting for it: it gets ready while something else is done."""
+        with self._lock:
+            self._started()
+
+    def render(
+        self, messages: list[dict[str, Any]], *, add_generation_prompt: bool, template_kwargs: dict[str, Any]
+    ) -> str:
+        """The prompt's text. Raises RequestError for refused messages and a template beyond its limits."""
+        job = msgspec.json.encode(_Job(messages, add_generation_prompt, template_kwargs)) + b"\n"
+        with self._lock:
+            line = self._ask(job) or self._ask(job, only_if_idle_death=True)
+            if not line:
+                raise RequestError(self._epitaph(), param="prompt_format")
+        outcome = msgspec.json.decode(line, type=_Outcome)
+        if outcome.text is None:
+            raise RequestError(outcome.problem or "the model's chat template failed", param=outcome.param)
+        return outcome.text
+
+    def close(self) -> None:
+        """End the child. The object may be used again, which starts another."""
+        with self._lock:
+            self._close()
+
+    def _ask(self, job: bytes, *, only_if_idle_death: bool = False) -> bytes:
+        """One exchange; b"" if the child ended instead of answering.
+
+        `only_if_idle_death`: ask a new child only if the last one wasn't ended by its limits (an
+        out-of-memory kill between two requests, say), as a template that broke them would break them again.
+        """
+        if only_if_idle_death and self._limit_that_ended() is not None:
+            return b""
+        child = self._started()
+        assert child.stdin is not None
+        assert child.stdout is not None
+        try:
+            child.stdin.write(job)
+            child.stdin.flush()
+            return child.stdout.readline()
+        except BrokenPipeError:
+            return b""
+
+    def _started(self) -> subprocess.Popen[bytes]:
+        if self._child is not None and self._child.poll() is None:
+            return self._child
+        self._close()
+        root = str(Path(__file__).resolve().parents[2])
+        path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
+        child = subprocess.Popen(
+            [sys.executable, "-m", __name__],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env={**os.environ, "PYTHONPATH": path},
+        )
+        self._child, self._end_child = child, weakref.finalize(self, _end, child)
+        assert child.stdin is not None
+        child.stdin.write(msgspec.json.encode(self._setup) + b"\n")
+        child.stdin.flush()
+        return child
+
+    def _close(self) -> None:
+        if self._end_child is not None:
+            self._end_child()
+        self._child = self._end_child = None
+
+    def _limit_that_ended(self) -> str | None:
+        status = None if self._child is None else self._child.wait()
+        if status == -signal.SIGPROF:
+            return f"more than {self._setup.limits.cpu_s:g} s of computing"
+        if status == -signal.SIGALRM:
+            return f"more than {self._setup.limits.wall_s:g} s"
+        return None
+
+    def _epitaph(self) -> str:
+        limit = self._limit_that_ended()
+        what = f"takes {limit}" if limit else "ended the process that renders it"
+        return f"the model's chat template {what} for this request; choose a built-in one with prompt_format"
+
+
+def _end(child: subprocess.Popen[bytes]) -> None:
+    """Kill and reap. Closing its stdin would do, but only once it isn't rendering."""
+    child.kill()
+    child.wait()
+    for pipe in (child.stdin, child.stdout):
+        if pipe is not None:
+            with contextlib.suppress(BrokenPipeError):
+                pipe.close()
+
+
+# --- the child ----------------------------------------------------------------------------------------------
+
+
+def _limit_memory(n_bytes: int) -> None:
+    for limit in (resource.RLIMIT_AS, resource.RLIMIT_DATA):
+        _, hard = resource.getrlimit(limit)
+        ceiling = n_bytes if hard == resource.RLIM_INFINITY else min(n_bytes, hard)
+        # On a system without this limit, time and the size of the prompt still bound it.
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(limit, (ceiling, hard))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def _timers(cpu_s: float, wall_s: float) -> None:
+    """Start both; 0 stops them."""
+    signal.setitimer(signal.ITIMER_PROF, cpu_s)
+    signal.setitimer(signal.ITIMER_REAL, wall_s)
+
+
+def _rendered(
+    setup: _Setup, template: ChatTemplate | None, line: bytes
+) -> tuple[_Outcome, ChatTemplate | None]:
+    try:
+        if template is None:
+            template = ChatTemplate(setup.template, bos_token=setup.bos_token, eos_token=setup.eos_token)
+        job = msgspec.json.decode(line, type=_Job)
+        text = template.render(
+            job.messages, add_generation_prompt=job.add_generation_prompt, template_kwargs=job.template_kwargs
+        )
+    except RequestError as error:
+        return _Outcome(problem=error.message, param=error.param), template
+    except MemoryError:
+        limit_mib = setup.limits.memory_bytes >> 20
+        problem = f"the model's chat template needs more than {limit_mib} MiB for this request"
+        return _Outcome(
+            problem=f"{problem}; choose a built-in one with prompt_format", param="prompt_format"
+        ), template
+    limit = setup.limits.prompt_chars
+    if len(text) > limit:
+        problem = f"the model's chat template writes {len(text):,} characters; the limit is {limit:,}"
+        return _Outcome(problem=f"{problem}; shorten the messages", param="messages"), template
+    return _Outcome(text=text), template
+
+
+def serve(requests: IO[bytes], replies: IO[bytes]) -> None:
+    """Answer jobs until `requests` ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole process group; the parent decides
+    setup = msgspec.json.decode(requests.readline(), type=_Setup)
+    _limit_memory(setup.limits.memory_bytes)
+    template: ChatTemplate | None = None
+    while line := requests.readline():
+        _timers(setup.limits.cpu_s, setup.limits.wall_s)
+        outcome, template = _rendered(setup, template, line)
+        reply = msgspec.json.encode(outcome)
+        _timers(0, 0)
+        replies.write(reply + b"\n")
+        replies.flush()
+
+
+if __name__ == "__main__":
+    serve(sys.stdin.buffer, sys.stdout.buffer)

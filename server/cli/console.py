@@ -1,0 +1,69 @@
+"""Where output goes: results to stdout, everything said along the way to stderr."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+GIB = 2**30
+MIB = 2**20
+
+
+def out() -> Console:
+    """For results. Where nobody looks, lines are as long as they need to be."""
+    return Console(soft_wrap=not sys.stdout.isatty(), highlight=False)
+
+
+def err() -> Console:
+    """For progress and remarks."""
+    return Console(stderr=True, soft_wrap=not sys.stderr.isatty(), highlight=False)
+
+
+def say(text: str) -> None:
+    """One remark on stderr, as it is."""
+    sys.stderr.write(f"{text}\n")
+    sys.stderr.flush()
+
+
+def print_json(value: Any) -> None:
+    """One JSON document on stdout."""
+    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def print_table(table: Table) -> None:
+    """On a terminal as wide as it is; otherwise as wide as its content."""
+    console = Console(highlight=False) if sys.stdout.isatty() else Console(width=10_000, highlight=False)
+    console.print(table)
+
+
+def plain_table(*columns: str, right: tuple[str, ...] = ()) -> Table:
+    """A table with a header line and no frame; columns in `right` are right-aligned and never wrapped."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(
+            column, justify="right" if column in right else "left", no_wrap=column in right, overflow="fold"
+        )
+    return table
+
+
+def size(n_bytes: int) -> str:
+    """`4.37 GiB`, `13.6 MiB`, `812 KiB`."""
+    if n_bytes >= GIB:
+        return f"{n_bytes / GIB:.2f} GiB"
+    if n_bytes >= MIB:
+        return f"{n_bytes / MIB:.1f} MiB"
+    return f"{n_bytes / 1024:.0f} KiB"
+
+
+def duration(seconds: float) -> str:
+    """`0.8 s`, `42 s`, `3 min 10 s`."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s"

@@ -1,0 +1,134 @@
+"""`corral`: finds the command, runs it, and turns what it raises into one line and an exit code.
+
+0 done, 1 failed, 2 wrong usage, 130 interrupted. Only the module of the command that was asked for is
+imported, so that `corral --help` is quick.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import logging
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import typer
+
+from models.errors import ConfigError, CorralError, InvalidReference
+from models.version import VERSION
+
+DONE, FAILED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A command: `module` has the function `command`; `summary` is the first line of its docstring."""
+
+    module: str
+    summary: str
+
+
+COMMANDS: dict[str, Command] = {
+    "pull": Command("server.cli.pull", "Download a model's weights, or a ready GGUF, from the Hub."),
+    "quantize": Command(
+        "server.cli.quantize", "Make GGUF files of a model's weights, all types in one pass."
+    ),
+    "serve": Command("server.cli.serve", "Serve models behind an OpenAI-compatible HTTP API."),
+    "chat": Command("server.cli.chat", "Talk to a model in the terminal."),
+    "list": Command("server.cli.list_models", "List the models that are here."),
+    "show": Command("server.cli.show", "Show everything about one model."),
+    "remove": Command("server.cli.remove", "Remove a model, or one type of it."),
+    "doctor": Command("server.cli.doctor", "Check what this machine can do, with a fix for what it can't."),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command line (without the program's name); the exit code."""
+    args = list(sys.argv[1:] if arguments is None else arguments)
+    debug = bool(os.environ.get("CORRAL_DEBUG")) or "--debug" in args
+    args = [arg for arg in args if arg != "--debug"]
+    logging.basicConfig(
+        stream=sys.stderr,
+        level=logging.DEBUG if debug else logging.WARNING,
+        format="%(levelname)s %(name)s: %(message)s",
+    )
+    try:
+        make_app(asked_for(args))(args, prog_name="corral")
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else FAILED
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:  # `corral list | head`
+        with contextlib.suppress(OSError):
+            sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123 - for the flush at exit
+        return DONE
+    except CorralError as error:
+        return _report(error, error.message, debug=debug)
+    except OSError as error:
+        return _report(error, f"{error.strerror or error}: {error.filename or ''}".rstrip(": "), debug=debug)
+    except Exception as error:  # noqa: BLE001 - the last resort: one line for people, the rest with --debug
+        message = (
+            f"an error in Corral itself: {type(error).__name__}: {error}; run with --debug and report it"
+        )
+        return _report(error, message, debug=debug)
+    return DONE
+
+
+def asked_for(args: Sequence[str]) -> str | None:
+    """The command among the arguments, if there is one."""
+    return next((arg for arg in args if arg in COMMANDS), None)
+
+
+def make_app(*loaded: str | None) -> typer.Typer:
+    """The application; commands not in `loaded` have their summary and nothing else."""
+    app = typer.Typer(
+        name="corral",
+        help="Quantize a model's weights to GGUF and serve them through llama.cpp.",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_global_options)
+    for name, command in COMMANDS.items():
+        function = load(name) if name in loaded else _placeholder
+        app.command(name, help=None if name in loaded else command.summary)(function)
+    return app
+
+
+def load(name: str) -> Callable[..., Any]:
+    """Import a command's function."""
+    function: Callable[..., Any] = importlib.import_module(COMMANDS[name].module).command
+    return function
+
+
+def _placeholder() -> None:
+    """Stands for a command that this command line doesn't call."""
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"corral {VERSION}")
+        raise typer.Exit
+
+
+def _global_options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
+    ] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Log everything, and show the traceback of an error.")
+    ] = False,
+) -> None:
+    pass
+
+
+def _report(error: Exception, message: str, *, debug: bool) -> int:
+    if debug:
+        logging.getLogger("corral").error("traceback", exc_info=error)
+    one_line = " ".join(message.split())
+    typer.echo(f"corral: {one_line}", err=True)
+    return WRONG_USAGE if isinstance(error, InvalidReference | ConfigError) else FAILED

@@ -1,0 +1,68 @@
+"""What `corral serve` says when it is ready."""
+
+from __future__ import annotations
+
+import json
+import socket
+from contextlib import suppress
+
+from models.errors import WorkerError
+from models.version import VERSION
+from server.cli.console import size
+from server.config import ServerConfig
+from server.supervisor.protocol import ModelStatus
+from server.supervisor.supervisor import Supervisor
+
+QUESTION = "What is the capital of France?"
+
+
+async def describe(config: ServerConfig, supervisor: Supervisor, listener: socket.socket) -> str:
+    """One block: the address, each loaded model, the others, and a request to try."""
+    url = url_of(config.host, listener.getsockname()[1])
+    models = supervisor.models()
+    loaded = [status for status in models if status.info is not None]
+    lines = [f"Corral {VERSION} is ready: {url}/v1   (docs: {url}/docs)"]
+    lines.extend([f"  model    {await _model_line(status, supervisor)}" for status in loaded])
+    others = [status.name for status in models if status.info is None]
+    if others:
+        shown = ", ".join(others[:6]) + (f" and {len(others) - 6} more" if len(others) > 6 else "")
+        lines.append(f"  on demand  {shown}")
+    if models:
+        lines.append(f"  try      {example(url, (loaded or models)[0].name, key=bool(config.api_keys))}")
+    lines.append("  stop     Ctrl-C")
+    return "\n".join(lines)
+
+
+def url_of(host: str, port: int) -> str:
+    """Where a client on this machine finds it."""
+    local = {"0.0.0.0": "127.0.0.1", "::": "[::1]", "": "127.0.0.1"}.get(host)  # noqa: S104
+    shown = local or (f"[{host}]" if ":" in host else host)
+    return f"http://{shown}:{port}"
+
+
+def example(url: str, model: str, *, key: bool) -> str:
+    """A request that can be pasted into a shell."""
+    body = json.dumps({"model": model, "messages": [{"role": "user", "content": QUESTION}]})
+    authorization = " -H 'Authorization: Bearer KEY'" if key else ""
+    return f"curl {url}/v1/chat/completions -H 'Content-Type: application/json'{authorization} -d '{body}'"
+
+
+async def _model_line(status: ModelStatus, supervisor: Supervisor) -> str:
+    info = status.info
+    assert info is not None
+    name = status.name if status.type is None or ":" in status.name else f"{status.name}:{status.type}"
+    parts = [
+        name,
+        f"context {info.n_ctx:,} tokens",
+        f"{info.n_parallel} requests at a time",
+        f"weights {size(info.size_bytes)}",
+    ]
+    with suppress(WorkerError):  # it may be restarting; the log says so
+        parts.append(f"memory {size((await supervisor.stats(name)).rss_bytes)}")
+    parts.append(f"{info.n_gpu_layers} layers on the GPU" if info.n_gpu_layers else "on the CPU")
+    parts.append(
+        "the model's own chat template"
+        if info.prompt_format == "template"
+        else f"format {info.prompt_format}"
+    )
+    return ", ".join(parts)

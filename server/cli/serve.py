@@ -1,0 +1,81 @@
+"""`corral serve`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from server.cli.settings import read_settings, with_settings
+
+if TYPE_CHECKING:
+    from models.store import ModelStore
+    from server.config import ServerConfig
+    from server.supervisor.catalogue import CatalogueEntry
+
+
+@with_settings()
+def command(
+    references: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[REF]...", help="Models to load now: org/name:TYPE, a folder or .gguf file, demo."
+        ),
+    ] = None,
+    config_file: Annotated[
+        Path | None, typer.Option("--config", metavar="FILE", help="Settings as TOML; flags win over it.")
+    ] = None,
+    **settings: Any,
+) -> None:
+    """Serve models behind an OpenAI-compatible HTTP API.
+
+    What is missing is downloaded and quantized first. The other models in the store are loaded when a request
+    asks for them; without REF, that is so for all of them, and an empty store gets the demo model.
+
+    Each option is also a key of the settings file and, with CORRAL_ before it, a variable of the environment:
+    --port is `port` and CORRAL_PORT. Ctrl-C lets running requests finish; a second one stops at once.
+    """
+    config = read_settings({**settings, "models": tuple(references or ())}, config_file)
+    serve(config)
+
+
+def serve(config: ServerConfig) -> None:
+    """Serve until a signal ends it. Raises CorralError if that can't begin."""
+    from models.paths import Paths
+    from models.store import ModelStore
+    from server.cli.logs import log_to_stderr
+    from server.cli.serving import bind, run
+    from server.supervisor.catalogue import PREFERRED_TYPES, Catalogue
+    from server.supervisor.memory import fits
+    from server.supervisor.sources import stored_entries
+    from server.supervisor.spec import model_spec, policy_of
+    from server.supervisor.supervisor import Supervisor
+
+    log_to_stderr(config.log_level)
+    with bind(config.host, config.port) as listener:
+        store = ModelStore(Paths.from_environment())
+        served = served_entries(config, store)
+        preferred = (config.default_type, *PREFERRED_TYPES)
+        catalogue = Catalogue(served, lambda: stored_entries(store), preferred)
+
+        supervisor = Supervisor(
+            catalogue,
+            lambda entry: model_spec(entry, config),
+            policy=policy_of(config),
+            fits=fits,
+            use=store.use,
+        )
+        run(config, supervisor, listener)
+
+
+def served_entries(config: ServerConfig, store: ModelStore) -> list[CatalogueEntry]:
+    """What to load at the start, made first where it is missing."""
+    from models.reference import ModelRef
+    from server.cli.obtain import obtain
+    from server.supervisor.sources import stored_entries
+
+    names = config.models
+    if not names and not stored_entries(store):
+        names = ("demo",)
+    return [obtain(ModelRef.parse(name), store, config.default_type) for name in names]

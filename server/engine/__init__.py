@@ -1,0 +1,1 @@
+"""Continuous batching in pure Python: no HTTP, no ctypes. `engine.Engine` is the way in."""

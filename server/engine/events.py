@@ -1,0 +1,79 @@
+"""What the engine tells about its requests: the structs that travel to the client's side as they are.
+
+A request that the engine has taken gives any number of `Started`, `Delta` and `ChoiceEnd` and then exactly
+one terminal event, `Finish` or `Failure`.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+FinishReason = Literal["stop", "length"]
+FailureKind = Literal["invalid_request", "busy", "server_error", "unavailable", "cancelled"]
+
+
+class Usage(msgspec.Struct, frozen=True, kw_only=True):
+    prompt_tokens: int
+    completion_tokens: int
+    cached_tokens: int = 0
+
+
+class Timings(msgspec.Struct, frozen=True, kw_only=True):
+    """llama-server's `timings` object without the rates."""
+
+    queue_ms: float
+    prompt_n: int
+    prompt_ms: float
+    predicted_n: int
+    predicted_ms: float
+
+
+class Started(msgspec.Struct, frozen=True, tag="started", kw_only=True):
+    """Accepted and admitted: prompt rendered, tokenized and measured."""
+
+    id: str
+    prompt_tokens: int
+    cached_tokens: int
+
+
+class Delta(msgspec.Struct, frozen=True, tag="delta", kw_only=True):
+    """New text of choice `index`: whole characters, never part of a stop string. `text` may be empty."""
+
+    id: str
+    index: int
+    text: str
+    n_tokens: int = 1
+    tokens: tuple[int, ...] = ()
+    """The token ids, only with `return_tokens`."""
+
+
+class ChoiceEnd(msgspec.Struct, frozen=True, tag="choice_end", kw_only=True):
+    id: str
+    index: int
+    finish_reason: FinishReason
+    stop: str | None = None
+    """The stop string that ended it, if one did."""
+
+
+class Finish(msgspec.Struct, frozen=True, tag="finish", kw_only=True):
+    """Terminal: all choices have ended."""
+
+    id: str
+    usage: Usage
+    timings: Timings
+
+
+class Failure(msgspec.Struct, frozen=True, tag="failure", kw_only=True):
+    """Terminal: the request can't be served (any more)."""
+
+    id: str
+    kind: FailureKind
+    message: str
+    param: str | None = None
+    code: str | None = None
+    retry_after_s: float | None = None
+
+
+Event = Started | Delta | ChoiceEnd | Finish | Failure

@@ -1,0 +1,141 @@
+"""One choice of one request while the engine works on it, and the request that its choices make up."""
+
+from __future__ import annotations
+
+import itertools
+from enum import Enum, auto
+
+from server.engine.detokenizer import Detokenizer
+from server.engine.events import Finish, FinishReason, Timings, Usage
+from server.engine.request import EngineRequest
+from server.engine.stop import StopChecker
+
+_ids = itertools.count()
+
+
+class SequenceStatus(Enum):
+    WAITING = auto()
+    """In the queue: new, or preempted and to be computed again."""
+    RUNNING = auto()
+    """Has a slot."""
+    FINISHED = auto()
+
+
+class Sequence:
+    """Prompt and generated tokens of one choice.
+
+    ```
+    tokens   |--------- prompt ---------|-- generated --|
+    KV cache |-- computed --|--------- pending ---------|
+                            n_computed                  len(tokens)
+    ```
+
+    A sequence that generates has one pending token, the last it got. More are pending while its prompt is
+    computed and after a preemption. `slot` is set while it runs.
+    """
+
+    __slots__ = (
+        "detokenizer",
+        "finish_reason",
+        "group",
+        "id",
+        "index",
+        "n_computed",
+        "n_prompt",
+        "n_tokens_max",
+        "n_unreported",
+        "slot",
+        "status",
+        "stops",
+        "tokens",
+    )
+
+    def __init__(self, group: Group, index: int, n_ctx: int) -> None:
+        request = group.request
+        self.id = next(_ids)
+        self.group = group
+        self.index = index
+        self.tokens = list(request.prompt_tokens)
+        self.n_prompt = len(self.tokens)
+        limit = request.params.max_tokens
+        self.n_tokens_max = n_ctx if limit is None else min(n_ctx, self.n_prompt + limit)
+        self.n_computed = 0
+        self.n_unreported = 0
+        self.slot: int | None = None
+        self.status = SequenceStatus.WAITING
+        self.finish_reason: FinishReason | None = None
+        self.detokenizer = Detokenizer(strip_leading_space=request.strip_leading_space)
+        self.stops = StopChecker((*request.params.stop, *request.extra_stops))
+
+    @property
+    def n_pending(self) -> int:
+        return len(self.tokens) - self.n_computed
+
+    @property
+    def n_generated(self) -> int:
+        return len(self.tokens) - self.n_prompt
+
+    @property
+    def must_go_on(self) -> bool:
+        """Whether the next token may not end it."""
+        params = self.group.request.params
+        return params.ignore_eos or self.n_generated < params.min_tokens
+
+
+class Group:
+    """A request and the sequences of its choices; it ends when the last of them does.
+
+    Times are those of the engine's clock, in seconds, None until the thing has happened.
+    """
+
+    __slots__ = (
+        "admitted_s",
+        "deadline_s",
+        "first_token_s",
+        "n_cached",
+        "n_computed_prompt",
+        "request",
+        "sequences",
+        "submitted_s",
+    )
+
+    def __init__(self, request: EngineRequest, n_ctx: int, now_s: float) -> None:
+        self.request = request
+        self.submitted_s = now_s
+        self.deadline_s = None if request.timeout_s is None else now_s + request.timeout_s
+        self.admitted_s: float | None = None
+        self.first_token_s: float | None = None
+        self.n_cached = 0
+        """Prompt tokens that the first admitted choice found in the cache."""
+        self.n_computed_prompt = 0
+        """Prompt tokens computed for all choices together."""
+        self.sequences = [Sequence(self, index, n_ctx) for index in range(request.n)]
+
+    @property
+    def id(self) -> str:
+        return self.request.id
+
+    @property
+    def is_finished(self) -> bool:
+        return all(sequence.status is SequenceStatus.FINISHED for sequence in self.sequences)
+
+    def summary(self, now_s: float) -> Finish:
+        """The terminal event of a request whose choices have all ended."""
+        admitted_s = self.submitted_s if self.admitted_s is None else self.admitted_s
+        first_token_s = now_s if self.first_token_s is None else self.first_token_s
+        n_generated = sum(sequence.n_generated for sequence in self.sequences)
+        return Finish(
+            id=self.id,
+            usage=Usage(
+                prompt_tokens=len(self.request.prompt_tokens),
+                completion_tokens=n_generated,
+                cached_tokens=self.n_cached,
+            ),
+            timings=Timings(
+                queue_ms=(admitted_s - self.submitted_s) * 1e3,
+                prompt_n=self.n_computed_prompt,
+                prompt_ms=(first_token_s - admitted_s) * 1e3,
+                predicted_n=n_generated,
+                predicted_ms=(now_s - first_token_s) * 1e3,
+            ),
+        )

@@ -1,0 +1,41 @@
+"""Counters of an engine since its start, and what it holds now."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(slots=True)
+class EngineStats:
+    """Totals; read by any thread, written by the engine's. `prompt_s_total` and `generated_s_total` share
+    the time of each step by the tokens that each kind had in it."""
+
+    steps_total: int = 0
+    prompt_tokens_total: int = 0
+    cached_tokens_total: int = 0
+    generated_tokens_total: int = 0
+    prompt_s_total: float = 0.0
+    generated_s_total: float = 0.0
+    preemptions_total: int = 0
+
+    def add_step(self, n_prompt_tokens: int, n_tokens: int, n_outputs: int, seconds: float) -> None:
+        self.steps_total += 1
+        self.prompt_tokens_total += n_prompt_tokens
+        self.generated_tokens_total += n_outputs
+        prompt_share = n_prompt_tokens / n_tokens
+        self.prompt_s_total += seconds * prompt_share
+        self.generated_s_total += seconds * (1.0 - prompt_share)
+
+
+@dataclass(slots=True)
+class ServiceTime:
+    """Moving average of how long a request takes once it is admitted."""
+
+    mean_s: float | None = None
+
+    def add(self, seconds: float) -> None:
+        self.mean_s = seconds if self.mean_s is None else 0.8 * self.mean_s + 0.2 * seconds
+
+    def retry_after_s(self, n_waiting: int, n_slots: int) -> float:
+        """When half of those who wait will have been served; at least a second."""
+        return max(1.0, (self.mean_s or 1.0) * n_waiting / (2 * n_slots))

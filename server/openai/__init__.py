@@ -1,0 +1,1 @@
+"""OpenAI's wire protocol and only that: requests in; chunks, responses and errors out."""

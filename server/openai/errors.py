@@ -1,0 +1,225 @@
+"""The error table of the HTTP side: every error of ours as the status and body that OpenAI's clients expect.
+Pure.
+
+Always `{"error": {"message", "type", "param", "code"}}`; `code` is a string or null. The one place where
+errors become HTTP; a test proves that no class of `models.errors` is missing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from math import ceil
+from typing import Any
+
+import msgspec
+from pydantic import ValidationError
+
+from models import errors
+from models.errors import CorralError, RequestError
+from server.worker.messages import Failure, FailureKind
+
+INVALID = "invalid_request_error"
+SERVER = "server_error"
+RATE_LIMIT = "rate_limit_error"
+
+
+class ErrorBody(msgspec.Struct, frozen=True, kw_only=True):
+    message: str
+    type: str
+    param: str | None = None
+    code: str | None = None
+
+
+class _Envelope(msgspec.Struct, frozen=True):
+    error: ErrorBody
+
+
+class ApiError(msgspec.Struct, frozen=True, kw_only=True):
+    """One error, ready for the wire. `retry_after_s`: when the same request may succeed."""
+
+    status: int
+    body: ErrorBody
+    retry_after_s: float | None = None
+
+    def json(self) -> bytes:
+        return msgspec.json.encode(_Envelope(self.body))
+
+    def headers(self) -> dict[str, str]:
+        if self.retry_after_s is None:
+            return {}
+        return {"Retry-After": str(max(1, ceil(self.retry_after_s)))}
+
+
+class _Row(msgspec.Struct, frozen=True):
+    status: int
+    type: str
+    code: str | None = None
+    param: str | None = None
+    retry_after_s: float | None = None
+
+
+class BodyTooLarge(RequestError):
+    """The request's body is above the limit."""
+
+
+class RequestFailed(CorralError):
+    """A request that ended with a `Failure` event."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.message)
+        self.failure = failure
+
+
+# An error is looked up by its class, then by the nearest of its bases.
+TABLE: dict[type[CorralError], _Row] = {
+    CorralError: _Row(500, SERVER),
+    errors.InvalidReference: _Row(400, INVALID, param="model"),
+    errors.ConfigError: _Row(500, SERVER),
+    errors.ModelNotFound: _Row(404, INVALID, code="model_not_found", param="model"),
+    errors.StoreError: _Row(500, SERVER),
+    errors.DiskFull: _Row(500, SERVER),
+    errors.HubError: _Row(500, SERVER),
+    errors.HubUnreachable: _Row(503, SERVER, retry_after_s=30),
+    errors.AccessDenied: _Row(500, SERVER),
+    errors.DownloadCorrupt: _Row(500, SERVER),
+    errors.InvalidGGUF: _Row(500, SERVER, code="model_load_failed"),
+    errors.CheckpointError: _Row(500, SERVER),
+    errors.UnknownArchitecture: _Row(500, SERVER),
+    errors.UnknownTokenizer: _Row(500, SERVER),
+    errors.QuantizationError: _Row(500, SERVER),
+    errors.LlamaCppError: _Row(500, SERVER),
+    errors.ModelLoadError: _Row(500, SERVER, code="model_load_failed"),
+    errors.ContextError: _Row(500, SERVER, code="model_load_failed"),
+    errors.DecodeError: _Row(500, SERVER),
+    errors.WorkerError: _Row(503, SERVER, retry_after_s=5),
+    errors.WorkerDied: _Row(503, SERVER, code="worker_died", retry_after_s=1),
+    errors.WorkerBusy: _Row(429, RATE_LIMIT, code="rate_limit_exceeded", retry_after_s=1),
+    errors.RequestError: _Row(400, INVALID),
+    errors.ContextLengthExceeded: _Row(400, INVALID, code="context_length_exceeded"),
+    BodyTooLarge: _Row(413, INVALID),
+}
+
+_FAILURES: dict[FailureKind, _Row] = {
+    "invalid_request": _Row(400, INVALID),
+    "busy": _Row(429, RATE_LIMIT, code="rate_limit_exceeded", retry_after_s=1),
+    "server_error": _Row(500, SERVER),
+    "unavailable": _Row(503, SERVER, retry_after_s=1),
+    "cancelled": _Row(503, SERVER, code="cancelled", retry_after_s=1),
+}
+
+
+def from_error(error: CorralError) -> ApiError:
+    """What the client gets for `error`."""
+    if isinstance(error, RequestFailed):
+        return from_failure(error.failure)
+    row = next(TABLE[base] for base in type(error).__mro__ if base in TABLE)
+    return _filled(
+        row,
+        error.message,
+        param=getattr(error, "param", None),
+        code=getattr(error, "code", None),
+        retry_after_s=getattr(error, "retry_after_s", None),
+    )
+
+
+def from_failure(failure: Failure) -> ApiError:
+    """What the client gets for a request's `Failure`."""
+    row = _FAILURES[failure.kind]
+    return _filled(row, failure.message, failure.param, failure.code, failure.retry_after_s)
+
+
+def _filled(
+    row: _Row, message: str, param: str | None, code: str | None, retry_after_s: float | None
+) -> ApiError:
+    body = ErrorBody(message=message, type=row.type, param=param or row.param, code=code or row.code)
+    return ApiError(
+        status=row.status,
+        body=body,
+        retry_after_s=row.retry_after_s if retry_after_s is None else retry_after_s,
+    )
+
+
+# --- errors that only HTTP has ------------------------------------------------------------------------------
+
+
+def missing_key() -> ApiError:
+    body = ErrorBody(
+        message="No API key in the request; send it as 'Authorization: Bearer KEY' or in X-Api-Key",
+        type=INVALID,
+        code="invalid_api_key",
+    )
+    return ApiError(status=401, body=body)
+
+
+def wrong_key() -> ApiError:
+    body = ErrorBody(message="Incorrect API key provided", type=INVALID, code="invalid_api_key")
+    return ApiError(status=401, body=body)
+
+
+def http_error(status: int, method: str, path: str) -> ApiError:
+    """For routing: no such path, wrong method."""
+    messages = {
+        404: f"Unknown request URL: {method} {path}; see /docs for the routes",
+        405: f"Not allowed to {method} on {path}; see /docs for the methods",
+    }
+    message = messages.get(status, f"The request {method} {path} can't be served (status {status})")
+    code = {404: "unknown_url", 405: "method_not_allowed"}.get(status)
+    return ApiError(
+        status=status, body=ErrorBody(message=message, type=INVALID if status < 500 else SERVER, code=code)
+    )
+
+
+def internal_error(request_id: str) -> ApiError:
+    """For a defect of ours; the log has the traceback."""
+    message = f"The server had an error while processing the request; its log has more under {request_id}"
+    return ApiError(status=500, body=ErrorBody(message=message, type=SERVER, code="internal_error"))
+
+
+def loading(message: str) -> ApiError:
+    """For `/ready` before everything is loaded."""
+    return ApiError(
+        status=503, body=ErrorBody(message=message, type=SERVER, code="model_loading"), retry_after_s=1
+    )
+
+
+# --- validation ---------------------------------------------------------------------------------------------
+
+
+def invalid(error: ValidationError) -> RequestError:
+    """The first problem pydantic found, naming the field: `messages[0].role`."""
+    return invalid_field(error.errors(include_url=False, include_context=True, include_input=False))
+
+
+def invalid_field(problems: Sequence[Mapping[str, Any]]) -> RequestError:
+    """The same, from pydantic's list of problems."""
+    problem = problems[0]
+    if problem["type"] == "json_invalid":
+        reason = problem.get("ctx", {}).get("error", problem["msg"])
+        return RequestError(
+            f"We could not parse the JSON body of your request: {reason}", code="invalid_json"
+        )
+    if not problem["loc"]:
+        return RequestError("The body of the request must be a JSON object")
+    param = _path(problem["loc"])
+    message = problem["msg"].removeprefix("Value error, ")
+    if problem["type"] == "missing":
+        return RequestError(
+            f"Missing required parameter: '{param}'", param=param, code="missing_required_parameter"
+        )
+    return RequestError(
+        f"Invalid value for '{param}': {message[:1].lower()}{message[1:]}", param=param, code="invalid_value"
+    )
+
+
+def _path(location: Sequence[str | int]) -> str:
+    """("messages", 0, "content", "str") → messages[0].content; names of a union's branches are left out."""
+    path = ""
+    for part in location:
+        if isinstance(part, int):
+            path += f"[{part}]"
+        elif part.isidentifier() and part not in _BRANCHES:
+            path += f".{part}" if path else part
+    return path or "body"
+
+
+_BRANCHES = frozenset({"str", "int", "float", "bool", "none", "nullable", "json"})

@@ -1,0 +1,127 @@
+"""Field types of the request schemas that need more than a range: what is accepted, and the words of a
+refusal.
+
+A validator raises ValueError; `errors.invalid` makes it the 400 that names the field.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Any
+
+from pydantic import Field, PlainValidator
+
+MAX_STOPS = 16
+MAX_STOP_CHARS = 1_000
+MAX_PROMPTS = 1_024
+MAX_BIASES = 10_000
+TOKEN_ID_LIMIT = 1 << 31
+
+LogitBias = tuple[tuple[int, float], ...]
+PromptInput = str | list[int]
+"""One prompt: text or token ids."""
+
+
+def _stop(value: Any) -> tuple[str, ...]:
+    if value is None:
+        return ()
+    stops = [value] if isinstance(value, str) else value
+    if not isinstance(stops, list) or not all(isinstance(stop, str) for stop in stops):
+        raise ValueError("must be a string or an array of strings")
+    if len(stops) > MAX_STOPS:
+        raise ValueError(f"has {len(stops)} stop strings; at most {MAX_STOPS} are allowed")
+    for stop in stops:
+        if not stop:
+            raise ValueError("a stop string must not be empty")
+        if len(stop) > MAX_STOP_CHARS:
+            raise ValueError(
+                f"a stop string has {len(stop):,} characters; at most {MAX_STOP_CHARS:,} are allowed"
+            )
+    return tuple(dict.fromkeys(stops))
+
+
+def _logit_bias(value: Any) -> LogitBias:
+    """OpenAI's object of token ids, or llama-server's array of [token id, bias]; `false` bans the token."""
+    if value is None:
+        return ()
+    if isinstance(value, dict):
+        pairs = list(value.items())
+    elif isinstance(value, list) and all(isinstance(pair, list) and len(pair) == 2 for pair in value):
+        pairs = [(pair[0], pair[1]) for pair in value]
+    else:
+        raise ValueError("must be an object of token ids and biases")
+    if len(pairs) > MAX_BIASES:
+        raise ValueError(f"has {len(pairs):,} entries; at most {MAX_BIASES:,} are allowed")
+    biases = {_token_id(token): _bias(token, bias) for token, bias in pairs}
+    return tuple(biases.items())
+
+
+def _token_id(token: Any) -> int:
+    if isinstance(token, str) and token.isascii() and token.isdigit() and len(token) <= 10:
+        token = int(token)
+    if isinstance(token, bool) or not isinstance(token, int) or not 0 <= token < TOKEN_ID_LIMIT:
+        shown = repr(token)
+        shown = shown if len(shown) <= 40 else shown[:39] + "…"
+        raise ValueError(f"{shown} is not a token id; keys must be whole numbers, as strings")
+    return token
+
+
+def _bias(token: Any, bias: Any) -> float:
+    if bias is False:
+        return -math.inf
+    if isinstance(bias, bool) or not isinstance(bias, int | float) or not -100 <= bias <= 100:
+        raise ValueError(f"the bias of token {token} must be a number from -100 to 100, or false to ban it")
+    return float(bias)
+
+
+def _prompts(value: Any) -> list[PromptInput]:
+    """A string, strings, token ids or lists of those → prompts in order."""
+    if isinstance(value, str):
+        return [value]
+    if not isinstance(value, list) or not value:
+        raise ValueError(
+            "must be a string, an array of strings, an array of token ids, or an array of those arrays"
+        )
+    if _is_tokens(value):
+        return [value]
+    if len(value) > MAX_PROMPTS:
+        raise ValueError(f"has {len(value):,} prompts; at most {MAX_PROMPTS:,} are allowed in one request")
+    for prompt in value:
+        if not isinstance(prompt, str) and not _is_tokens(prompt):
+            raise ValueError("every prompt in the array must be a string or a non-empty array of token ids")
+    return value
+
+
+def _is_tokens(value: Any) -> bool:
+    return (
+        isinstance(value, list)
+        and bool(value)
+        and all(type(token) is int and 0 <= token < TOKEN_ID_LIMIT for token in value)
+    )
+
+
+def _token_list(value: Any) -> list[int]:
+    if value == []:
+        return []
+    if not _is_tokens(value):
+        raise ValueError("must be an array of token ids")
+    tokens: list[int] = value
+    return tokens
+
+
+Stop = Annotated[tuple[str, ...], PlainValidator(_stop, json_schema_input_type=str | list[str] | None)]
+Biases = Annotated[
+    LogitBias, PlainValidator(_logit_bias, json_schema_input_type=dict[str, float | bool] | None)
+]
+Prompts = Annotated[
+    list[PromptInput],
+    PlainValidator(_prompts, json_schema_input_type=str | list[str] | list[int] | list[list[int]]),
+]
+TokenList = Annotated[list[int], PlainValidator(_token_list, json_schema_input_type=list[int])]
+
+Probability = Annotated[float, Field(ge=0, le=1)]
+NotNegative = Annotated[float, Field(ge=0, le=10_000)]
+Count = Annotated[int, Field(ge=0, le=TOKEN_ID_LIMIT - 1)]
+CountOrAll = Annotated[int, Field(ge=-1, le=TOKEN_ID_LIMIT - 1)]
+"""llama-server's -1 means "all" or "not set"."""
+AtLeastOne = Annotated[int, Field(ge=1, le=TOKEN_ID_LIMIT - 1)]

@@ -1,0 +1,12 @@
+"""Server-sent events as bytes. Pure."""
+
+from __future__ import annotations
+
+DONE = b"data: [DONE]\n\n"
+COMMENT = b": keep-alive\n\n"
+CONTENT_TYPE = "text/event-stream; charset=utf-8"
+
+
+def data(json: bytes) -> bytes:
+    """One event. `json` is on one line, as msgspec writes it."""
+    return b"data: %b\n\n" % json

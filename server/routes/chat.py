@@ -1,0 +1,26 @@
+"""`POST /v1/chat/completions`."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from server.openai import to_engine
+from server.openai.schemas import ChatCompletionRequest
+from server.routes.answer import answer
+from server.routes.api import api_of
+from server.routes.openapi import json_body
+
+router = APIRouter(tags=["OpenAI"])
+
+
+@router.post("/v1/chat/completions", openapi_extra=json_body(ChatCompletionRequest))
+@router.post("/chat/completions", include_in_schema=False)
+async def create_chat_completion(request: Request) -> Response:
+    """Answer a conversation, whole or as a stream of server-sent events."""
+    api = api_of(request)
+    asked = await api.read(request, ChatCompletionRequest)
+    return await answer(api, request, asked, "chat", partial(to_engine.from_chat, asked))

@@ -1,0 +1,26 @@
+"""`POST /v1/completions`."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from server.openai import to_engine
+from server.openai.schemas import CompletionRequest
+from server.routes.answer import answer
+from server.routes.api import api_of
+from server.routes.openapi import json_body
+
+router = APIRouter(tags=["OpenAI"])
+
+
+@router.post("/v1/completions", openapi_extra=json_body(CompletionRequest))
+@router.post("/completions", include_in_schema=False)
+async def create_completion(request: Request) -> Response:
+    """Continue one prompt or several, whole or as a stream of server-sent events."""
+    api = api_of(request)
+    asked = await api.read(request, CompletionRequest)
+    return await answer(api, request, asked, "text", partial(to_engine.from_completion, asked))

@@ -1,0 +1,42 @@
+"""`GET /health`: this process is alive. `GET /ready`: the models it was started with can answer."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from server.openai import errors
+from server.routes.api import api_of
+from server.supervisor.protocol import ModelStatus
+
+router = APIRouter(tags=["Health"])
+
+
+@router.get("/health")
+@router.get("/v1/health", include_in_schema=False)
+async def health() -> dict[str, str]:
+    """Alive; says nothing about models."""
+    return {"status": "ok"}
+
+
+@router.get("/ready")
+async def ready(request: Request) -> Response:
+    """200 once every model to be served from the start is loaded; 503 with the reason until then."""
+    service = api_of(request).service
+    if service.ready():
+        return JSONResponse({"status": "ready"})
+    error = errors.loading(_waiting_for(service.models()))
+    return Response(error.json(), error.status, error.headers(), "application/json")
+
+
+def _waiting_for(models: list[ModelStatus]) -> str:
+    """Loading model demo (42 %)."""
+    for model in models:
+        if model.problem is not None:
+            return f"Model {model.name} can't be served: {model.problem}"
+    for model in models:
+        if model.state in ("loading", "restarting"):
+            progress = "" if model.progress is None else f" ({model.progress:.0%})"
+            return f"Loading model {model.name}{progress}"
+    return "Loading models"

@@ -1,0 +1,56 @@
+"""`GET /v1/models` and `GET /v1/models/{id}`; ids contain slashes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter
+from starlette.requests import Request
+
+from server.routes.api import api_of
+from server.routes.request_record import record_of
+from server.supervisor.protocol import ModelStatus
+
+router = APIRouter(tags=["OpenAI"])
+
+
+@router.get("/v1/models")
+@router.get("/v1/models/", include_in_schema=False)
+@router.get("/models", include_in_schema=False)
+async def list_models(request: Request) -> dict[str, Any]:
+    """Every model that can be asked for, loaded or not."""
+    return {"object": "list", "data": [model_object(model) for model in api_of(request).service.models()]}
+
+
+@router.get("/v1/models/{model:path}")
+@router.get("/models/{model:path}", include_in_schema=False)
+async def retrieve_model(request: Request, model: str) -> dict[str, Any]:
+    """One model, by `name` or `name:TYPE`."""
+    record_of(request.scope).model = model
+    return {**model_object(api_of(request).service.find(model)), "id": model}
+
+
+def model_object(model: ModelStatus) -> dict[str, Any]:
+    """OpenAI's model object, with its state, and llama-server's `meta` once the model was loaded."""
+    info = model.info
+    meta = None
+    if info is not None:
+        meta = {
+            "n_vocab": info.n_vocab,
+            "n_ctx": info.n_ctx,
+            "n_ctx_train": info.n_ctx_train,
+            "n_embd": info.n_embd,
+            "n_params": info.n_params,
+            "size": info.size_bytes,
+            "ftype": info.ftype,
+        }
+    return {
+        "id": model.name,
+        "object": "model",
+        "created": model.created,
+        "owned_by": "corral",
+        "meta": meta,
+        "status": {"value": model.state, "progress": model.progress, "problem": model.problem},
+        "type": model.type,
+        "prompt_format": None if info is None else info.prompt_format,
+    }

@@ -1,0 +1,89 @@
+"""`POST /tokenize`, `/detokenize` and `/apply-template`, as llama-server has them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter
+from starlette.requests import Request
+
+from models.errors import RequestError
+from server.openai import to_engine
+from server.openai.schemas import ApplyTemplateRequest, DetokenizeRequest, TokenizeRequest
+from server.routes.api import api_of
+from server.routes.openapi import json_body
+
+router = APIRouter(tags=["Tokens"])
+
+
+@router.post("/tokenize", openapi_extra=json_body(TokenizeRequest))
+@router.post("/v1/tokenize", include_in_schema=False)
+async def tokenize(request: Request) -> dict[str, Any]:
+    """Text → token ids; `with_pieces` adds each token's text, or its bytes where they aren't UTF-8.
+
+    With `prompt` in place of `content`, special tokens are added unless `add_special_tokens` is false, and
+    the answer holds `count` and `max_model_len` too: so evaluation tools expect it.
+    """
+    api = api_of(request)
+    asked = await api.read(request, TokenizeRequest)
+    text, add_special = _text(asked)
+    name = api.resolve(request, asked.model)
+    reply = await api.service.tokenize(
+        name,
+        text,
+        add_special=add_special,
+        parse_special=asked.parse_special is not False,
+        with_pieces=asked.with_pieces is True,
+    )
+    if reply.pieces is not None:
+        pieces = zip(reply.tokens, reply.pieces, strict=True)
+        return {"tokens": [{"id": token, "piece": _piece(piece)} for token, piece in pieces]}
+    if asked.content is not None:
+        return {"tokens": reply.tokens}
+    info = api.service.find(name).info
+    return {
+        "tokens": reply.tokens,
+        "count": len(reply.tokens),
+        "max_model_len": None if info is None else info.n_ctx,
+    }
+
+
+@router.post("/detokenize", openapi_extra=json_body(DetokenizeRequest))
+@router.post("/v1/detokenize", include_in_schema=False)
+async def detokenize(request: Request) -> dict[str, str]:
+    """Token ids → text."""
+    api = api_of(request)
+    asked = await api.read(request, DetokenizeRequest)
+    name = api.resolve(request, asked.model)
+    reply = await api.service.detokenize(name, tuple(asked.tokens))
+    return {"content": reply.text}
+
+
+@router.post("/apply-template", openapi_extra=json_body(ApplyTemplateRequest))
+@router.post("/v1/apply-template", include_in_schema=False)
+async def apply_template(request: Request) -> dict[str, str]:
+    """Messages → the prompt that the model would get."""
+    api = api_of(request)
+    asked = await api.read(request, ApplyTemplateRequest)
+    prompt = to_engine.chat_prompt(asked)
+    name = api.resolve(request, asked.model)
+    reply = await api.service.apply_template(name, prompt)
+    return {"prompt": reply.prompt}
+
+
+def _text(asked: TokenizeRequest) -> tuple[str, bool]:
+    """The text, and whether special tokens are added around it."""
+    if asked.content is not None:
+        return asked.content, (asked.add_special or asked.add_special_tokens) is True
+    if asked.prompt is not None:
+        return asked.prompt, asked.add_special_tokens is not False and asked.add_special is not False
+    raise RequestError(
+        "Missing required parameter: 'content'", param="content", code="missing_required_parameter"
+    )
+
+
+def _piece(piece: bytes) -> str | list[int]:
+    try:
+        return piece.decode()
+    except UnicodeDecodeError:
+        return list(piece)

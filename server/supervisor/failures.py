@@ -1,0 +1,44 @@
+"""A worker's refusals and its death, as errors for callers and as events for running requests. Pure."""
+
+from __future__ import annotations
+
+from models import errors
+from models.errors import CorralError, ModelLoadError, RequestError, WorkerBusy, WorkerDied, WorkerError
+from server.supervisor.exit_report import ExitReport
+from server.worker.messages import Failure, LoadFailed
+
+
+def death(name: str, report: ExitReport, when: str = "") -> WorkerDied:
+    """The worker for model demo died while loading it (SIGKILL); …"""
+    hint = f"; {report.hint}" if report.hint else ""
+    return WorkerDied(f"the worker for model {name} died{' ' + when if when else ''} ({report.how}){hint}")
+
+
+def cut_off(request_id: str, name: str, report: ExitReport, *, has_output: bool) -> Failure:
+    """What a running request gets when its worker has died; one without output can simply be sent again."""
+    died = f"The worker for model {name} died ({report.how})"
+    if has_output:
+        message = f"{died} in the middle of this answer; send the request again"
+        return Failure(id=request_id, kind="server_error", message=message)
+    message = f"{died} before it answered; it is being restarted: send the request again"
+    return Failure(id=request_id, kind="unavailable", message=message, retry_after_s=1.0)
+
+
+def refusal(reply: LoadFailed) -> CorralError:
+    """The worker's refusal as the error it named, where that is one of ours that a message alone makes."""
+    error_class = getattr(errors, reply.kind, None)
+    if isinstance(error_class, type) and issubclass(error_class, CorralError):
+        try:
+            return error_class(reply.message)
+        except TypeError:  # it wants more than a message
+            pass
+    return ModelLoadError(reply.message)
+
+
+def error_of(failure: Failure) -> CorralError:
+    """A refused call as an exception."""
+    if failure.kind == "busy":
+        return WorkerBusy(failure.message, failure.retry_after_s or 1.0)
+    if failure.kind == "invalid_request":
+        return RequestError(failure.message, failure.param, failure.code)
+    return WorkerError(failure.message)

@@ -1,0 +1,326 @@
+"""One model's life: its worker process is started when it is needed, watched, restarted and ended.
+
+available ──▶ loading ──▶ ready ──▶ unloading ──▶ available
+               │  ▲         │
+               │  └──── restarting      it died: started again, each quick death after a longer delay
+               ▼             │
+             failed ◀────────┘          refused to load, or died too often; a later request tries again
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+
+import msgspec
+
+from models.errors import CorralError, WorkerBusy, WorkerDied, WorkerError
+from server.supervisor.catalogue import CatalogueEntry
+from server.supervisor.failures import death
+from server.supervisor.policy import Policy
+from server.supervisor.process import WorkerProcess
+from server.supervisor.protocol import ModelState, ModelStatus
+from server.worker.messages import ModelInfo, ModelSpec
+
+logger = logging.getLogger("corral.supervisor")
+
+Spawn = Callable[[ModelSpec], Awaitable[WorkerProcess]]
+MakeRoom = Callable[["HostedModel"], Awaitable[None]]
+Use = Callable[[Path], AbstractContextManager[None]]
+
+
+def use_freely(_path: Path) -> AbstractContextManager[None]:
+    """For files that no store guards."""
+    return nullcontext()
+
+
+class StillLoading(WorkerError):
+    """The model is loading and the request's patience is over; come back in `retry_after_s`."""
+
+    def __init__(self, message: str, retry_after_s: float = 5.0) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class HostedModel:
+    """Belongs to the event loop; only its methods change its state.
+
+    `spawn` starts a process for a spec; `make_room` is awaited before each start and may unload other models;
+    `use` is held while a worker has the file open.
+    """
+
+    def __init__(
+        self,
+        entry: CatalogueEntry,
+        spec: ModelSpec,
+        policy: Policy,
+        spawn: Spawn,
+        make_room: MakeRoom,
+        use: Use = use_freely,
+    ) -> None:
+        self.entry = entry
+        self.spec = spec
+        self.state: ModelState = "available"
+        self.last_used = time.monotonic()
+        self.info: ModelInfo | None = None
+        self.n_waiting = 0
+        self._policy = policy
+        self._spawn = spawn
+        self._make_room = make_room
+        self._use = use
+        self._worker: WorkerProcess | None = None
+        self._bring_up: asyncio.Task[WorkerProcess] | None = None
+        self._watch: asyncio.Task[None] | None = None
+        self._progress: float | None = None
+        self._problem: str | None = None
+        self._failure: CorralError | None = None
+        self._failed_at = 0.0
+        self._ready_at = 0.0
+        self._n_deaths = 0
+        self._closing = False
+        self._has_room = False
+        self._stopped: asyncio.Future[None] | None = None
+
+    # --- what others see ---
+
+    @property
+    def n_running(self) -> int:
+        """Requests in the worker."""
+        return 0 if self._worker is None else self._worker.n_running
+
+    @property
+    def busy(self) -> bool:
+        return bool(self.n_running or self.n_waiting or self._bring_up is not None)
+
+    @property
+    def ready_worker(self) -> WorkerProcess | None:
+        """The worker, if it can take a request this moment."""
+        return self._worker if self.state == "ready" else None
+
+    @property
+    def loaded(self) -> bool:
+        """Whether it takes memory, or may do so any moment: from the grant of room to its end."""
+        return self._has_room
+
+    @property
+    def served(self) -> bool:
+        """It has been ready, and is, or can be again at once: unloaded to make room counts."""
+        return self.info is not None and self.state in ("ready", "unloading", "available")
+
+    @property
+    def pid(self) -> int | None:
+        return None if self._worker is None else self._worker.pid
+
+    def status(self, name: str | None = None) -> ModelStatus:
+        return ModelStatus(
+            name=name or self.entry.name,
+            state=self.state,
+            created=self.entry.created,
+            type=self.entry.type,
+            progress=self._progress,
+            info=self.info,
+            problem=self._problem,
+        )
+
+    # --- what the supervisor does ---
+
+    async def worker(self) -> WorkerProcess:
+        """A worker that is ready; started, or waited for, if need be. All callers share one start.
+
+        Raises StillLoading when that takes too long, WorkerBusy when too many wait already, and what made the
+        start fail: WorkerDied, or the worker's own refusal (ModelLoadError, InvalidGGUF …).
+        """
+        self.last_used = time.monotonic()
+        while self._stopped is not None:
+            await asyncio.shield(self._stopped)
+        if self._worker is not None and not self._worker.alive and self._watch is not None:
+            await asyncio.wait([self._watch])  # its end is being dealt with
+        if self.state == "ready" and self._worker is not None:
+            return self._worker
+        if self._closing:
+            raise WorkerError(
+                f"the model {self.entry.name} is being unloaded; send the request again in a moment"
+            )
+        self._raise_recent_failure()
+        if self.n_waiting >= self._policy.max_waiting:
+            raise WorkerBusy(
+                f"{self.n_waiting} requests already wait for {self.entry.name} to load, which is the limit;"
+                f" send this one again later",
+                retry_after_s=5.0,
+            )
+        task = self.start()
+        self.n_waiting += 1
+        try:
+            return await asyncio.wait_for(asyncio.shield(task), self._policy.load_wait_s)
+        except TimeoutError as error:
+            raise StillLoading(
+                f"the model {self.entry.name} is still loading after {self._policy.load_wait_s:.0f} s;"
+                f" send the request again later"
+            ) from error
+        except asyncio.CancelledError:
+            if task.cancelled():  # the model was unloaded meanwhile, this request was not cancelled
+                raise WorkerError(
+                    f"the model {self.entry.name} was unloaded while it was loading; send the request again"
+                ) from None
+            raise
+        finally:
+            self.n_waiting -= 1
+            self.last_used = time.monotonic()
+
+    def start(self) -> asyncio.Task[WorkerProcess]:
+        """Begin to load, or join the load that runs. The task's exception is the load's failure."""
+        if self._bring_up is None:
+            self._bring_up = asyncio.create_task(self._bring_up_worker(), name=f"load {self.entry.key}")
+            self._bring_up.add_done_callback(self._brought_up)
+        return self._bring_up
+
+    async def stop(self, grace_s: float) -> None:
+        """End the worker: what runs may finish for `grace_s`, then it is killed. Nothing is left after."""
+        self._closing = True
+        self._stopped = asyncio.get_running_loop().create_future()
+        try:
+            if self._bring_up is not None:
+                self._bring_up.cancel()
+                await asyncio.wait([self._bring_up])
+            if self._worker is not None:
+                self.state = "unloading"
+                await self._worker.drain(grace_s)
+            if self._watch is not None:
+                await asyncio.wait([self._watch])
+        finally:
+            self.state = "available"
+            self._worker = self._progress = self._problem = None
+            self._closing = self._has_room = False
+            self._stopped.set_result(None)
+            self._stopped = None
+
+    def kill(self) -> None:
+        """End the worker now; its requests fail."""
+        self._closing = True
+        if self._bring_up is not None:
+            self._bring_up.cancel()
+        if self._worker is not None:
+            self._worker.kill()
+
+    # --- starting ---
+
+    async def _bring_up_worker(self) -> WorkerProcess:
+        n_load_deaths = 0
+        while True:
+            if self._n_deaths:
+                self.state = "restarting"
+                await asyncio.sleep(self._policy.delay_s(self._n_deaths))
+            else:
+                self.state = "loading"
+            if not self._has_room:
+                await self._make_room(self)
+                self._has_room = True
+            try:
+                worker, info = await self._load_once()
+            except WorkerDied as error:
+                n_load_deaths += 1
+                self._n_deaths += 1
+                self._problem = error.message
+                if n_load_deaths >= self._policy.max_load_deaths:
+                    raise
+                self._retry_without_extra_buffers(error)
+                continue
+            self._worker, self.info = worker, info
+            self._ready_at = time.monotonic()
+            self._progress = self._problem = self._failure = None
+            self.state = "ready"
+            self._watch = asyncio.create_task(self._watch_worker(worker), name=f"watch {self.entry.key}")
+            logger.info("%s is ready (process %d)", self.entry.key, worker.pid)
+            return worker
+
+    async def _load_once(self) -> tuple[WorkerProcess, ModelInfo]:
+        """Raises WorkerDied, or the worker's refusal. Leaves no process behind unless it returns one."""
+        self._progress = 0.0
+        logger.info("loading %s from %s", self.entry.key, self.entry.path)
+        # Half a start can't be undone: a cancelled load lets it come about, and then ends it.
+        spawning = asyncio.ensure_future(self._spawn(self.spec))
+        try:
+            worker = await asyncio.shield(spawning)
+            return worker, await worker.ready(self._on_progress)
+        except BaseException:
+            worker = await spawning
+            worker.kill()
+            await worker.ended()
+            raise
+
+    def _on_progress(self, progress: float) -> None:
+        self._progress = progress
+
+    def _retry_without_extra_buffers(self, error: WorkerDied) -> None:
+        if not self.spec.use_extra_bufts:
+            logger.warning("%s; trying once more", error.message)
+            return
+        self.spec = msgspec.structs.replace(self.spec, use_extra_bufts=False)
+        logger.warning(
+            "%s; trying once more with use_extra_bufts off (no AMX, no repacked weights: slower). If that"
+            " helps, llama.cpp's build has AMX code that crashes: `corral doctor` says how to rebuild it",
+            error.message,
+        )
+
+    def _brought_up(self, task: asyncio.Task[WorkerProcess]) -> None:
+        self._bring_up = None
+        if task.cancelled():
+            self.state = "available"
+            self._has_room = False
+            return
+        error = task.exception()
+        if error is not None:
+            self._fail(error)
+
+    # --- ending ---
+
+    async def _watch_worker(self, worker: WorkerProcess) -> None:
+        """Waits for the worker's end, and starts it again if nobody asked for it."""
+        with self._use(self.entry.path):
+            report = await worker.ended()
+        self._worker = None
+        if self._closing or worker.draining:
+            self.state = "available"
+            self._has_room = False
+            return
+        lived_s = time.monotonic() - self._ready_at
+        self._n_deaths = 1 if lived_s >= self._policy.stable_after_s else self._n_deaths + 1
+        died = death(self.entry.name, report)
+        self._problem = died.message
+        if self._n_deaths >= self._policy.max_deaths:
+            self._fail(died)
+            return
+        delay_s = self._policy.delay_s(self._n_deaths)
+        logger.warning(
+            "%s; starting it again%s", died.message, f" in {delay_s:.0f} s" if delay_s >= 1 else ""
+        )
+        self.state = "restarting"
+        _ = self.start()
+
+    def _fail(self, error: BaseException) -> None:
+        """Remember why; requests are told so until `failed_retry_s` have passed."""
+        self.state = "failed"
+        self._has_room = False
+        self._progress = None
+        self._failed_at = time.monotonic()
+        if isinstance(error, CorralError):
+            self._failure = error
+        else:
+            self._failure = WorkerError(
+                f"the model {self.entry.name} can't be loaded: {error!r}; see the log"
+            )
+            logger.error("loading %s failed", self.entry.key, exc_info=error)
+        self._problem = self._failure.message
+        # After quick deaths one more attempt will do; a refusal starts afresh.
+        self._n_deaths = self._policy.max_deaths - 1 if self._n_deaths >= self._policy.max_deaths else 0
+        logger.error("%s failed: %s", self.entry.key, self._problem)
+
+    def _raise_recent_failure(self) -> None:
+        if self.state != "failed" or self._failure is None:
+            return
+        if time.monotonic() - self._failed_at < self._policy.failed_retry_s:
+            raise self._failure.with_traceback(None)

@@ -1,0 +1,335 @@
+"""One worker process as the API process sees it: frames down, events and replies up, and how it ended.
+
+Who holds what: this object owns the process, its end of the socket pair and its stderr pipe, and gives all
+three back when the process has ended, however it did. Belongs to the event loop that started it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from models.errors import CorralError, RequestError, WorkerDied
+from server.supervisor.exit_report import ExitReport
+from server.supervisor.failures import cut_off, death, error_of, refusal
+from server.supervisor.policy import Policy
+from server.supervisor.stderr_tail import StderrTail
+from server.worker.channel import HEADER, FrameError, decode_reply, encode_frame, frame_length
+from server.worker.environment import worker_command, worker_environment
+from server.worker.messages import (
+    ApplyTemplate,
+    Cancel,
+    Delta,
+    Detokenize,
+    Drain,
+    Event,
+    Failure,
+    Finish,
+    Generate,
+    LoadFailed,
+    Loading,
+    ModelInfo,
+    ModelSpec,
+    Ready,
+    Reply,
+    Request,
+    Stats,
+    StepEvents,
+    Tokenize,
+)
+
+logger = logging.getLogger("corral.supervisor")
+
+HEARTBEAT_ID = "heartbeat"
+
+Call = Tokenize | Detokenize | ApplyTemplate | Stats
+Command = Callable[[int], Sequence[str]]
+Environment = Callable[[ModelSpec], Mapping[str, str]]
+R = TypeVar("R")
+
+
+@dataclass(slots=True)
+class _Stream:
+    """One running `Generate`."""
+
+    events: asyncio.Queue[Event | WorkerDied] = field(default_factory=asyncio.Queue)
+    started: bool = False
+    has_output: bool = False
+
+
+class WorkerProcess:
+    """Made by `spawn`. Use `ready` first, then `stream` and `call`; `ended` tells when and how it ended."""
+
+    def __init__(
+        self,
+        spec: ModelSpec,
+        policy: Policy,
+        process: asyncio.subprocess.Process,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+    ) -> None:
+        self.spec = spec
+        self.draining = False
+        self._policy = policy
+        self._process = process
+        self._reader = reader
+        self._writer = writer
+        self._streams: dict[str, _Stream] = {}
+        self._calls: dict[str, asyncio.Future[Reply]] = {}
+        self._stderr = StderrTail(spec.name)
+        self._on_progress: Callable[[float], None] | None = None
+        self._last_heard = time.monotonic()
+        self._verdict: str | None = None
+        self._hung_up = False
+        loop = asyncio.get_running_loop()
+        self._loaded: asyncio.Future[ModelInfo] = loop.create_future()
+        self._ended: asyncio.Future[ExitReport] = loop.create_future()
+        self._tasks = [
+            asyncio.create_task(self._run(), name=f"worker {spec.name}"),
+            asyncio.create_task(self._watch_for_hang(), name=f"heartbeat {spec.name}"),
+        ]
+
+    @classmethod
+    async def spawn(
+        cls,
+        spec: ModelSpec,
+        policy: Policy,
+        command: Command = worker_command,
+        environment: Environment = worker_environment,
+    ) -> WorkerProcess:
+        """Start the process and send it its spec.
+
+        It has a session of its own: a Ctrl-C in the terminal reaches only us, and we let the worker finish.
+        """
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *command(theirs.fileno()),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                pass_fds=(theirs.fileno(),),
+                env=dict(environment(spec)),
+                start_new_session=True,
+            )
+        except BaseException:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
+        ours.setblocking(False)
+        reader, writer = await asyncio.open_unix_connection(sock=ours)
+        worker = cls(spec, policy, process, reader, writer)
+        writer.write(encode_frame(spec))
+        return worker
+
+    # --- asking ---
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def n_running(self) -> int:
+        return len(self._streams)
+
+    @property
+    def alive(self) -> bool:
+        """Whether it can be spoken to. Once it can't, `ended` is near."""
+        return not self._hung_up
+
+    async def ready(self, on_progress: Callable[[float], None] | None = None) -> ModelInfo:
+        """Waits until the model is loaded and warm. Raises WorkerDied, or the worker's refusal."""
+        self._on_progress = on_progress
+        return await asyncio.shield(self._loaded)
+
+    async def stream(self, request: Generate) -> AsyncGenerator[Event, None]:
+        """The request's events, ending with one `Finish` or `Failure`. Left early, it cancels the request.
+
+        Raises WorkerDied when the worker ended before it took the request: the next worker may have it.
+        """
+        if request.id in self._streams:
+            raise RequestError(f"a request with the id {request.id} is running already; ids must be unique")
+        stream = self._streams[request.id] = _Stream()
+        finished = False
+        try:
+            self._send(request)
+            while not finished:
+                event = await stream.events.get()
+                if isinstance(event, WorkerDied):
+                    raise event
+                finished = isinstance(event, Finish | Failure)
+                if finished:
+                    self._streams.pop(request.id, None)
+                yield event
+        finally:
+            if self._streams.pop(request.id, None) is not None and self.alive:
+                with contextlib.suppress(CorralError):
+                    self._send(Cancel(id=request.id))
+
+    async def call(self, message: Call, reply_type: type[R]) -> R:
+        """One reply to one message. Raises RequestError if the worker refuses it, WorkerDied if it ends."""
+        future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        self._calls[message.id] = future
+        try:
+            self._send(message)
+            reply = await future
+        finally:
+            self._calls.pop(message.id, None)
+        if isinstance(reply, Failure):
+            raise error_of(reply)
+        if not isinstance(reply, reply_type):
+            raise FrameError(f"the worker answered {type(message).__name__} with {type(reply).__name__}")
+        return reply
+
+    async def drain(self, grace_s: float) -> ExitReport:
+        """Let it finish what runs and end; kill it when it takes longer than `grace_s`."""
+        self.draining = True
+        with contextlib.suppress(CorralError):
+            self._send(Drain(grace_s=grace_s))
+        try:
+            return await asyncio.wait_for(self.ended(), grace_s + self._policy.exit_wait_s)
+        except TimeoutError:
+            logger.warning(
+                "the worker for %s did not finish within %.0f s and is killed; %d requests are cut off",
+                *(self.spec.name, grace_s, self.n_running),
+            )
+            self.kill()
+            return await self.ended()
+
+    def kill(self) -> None:
+        """End it now. Its running requests fail as they do when it dies."""
+        if not self._ended.done() and self._process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.kill()
+
+    async def ended(self) -> ExitReport:
+        """Waits until the process is gone and everything of it has been given back."""
+        return await asyncio.shield(self._ended)
+
+    # --- the process's life ---
+
+    def _send(self, message: Request) -> None:
+        if self._hung_up or self._writer.is_closing():
+            raise WorkerDied(f"the worker for model {self.spec.name} has ended; send the request again")
+        try:
+            frame = encode_frame(message)
+        except FrameError as error:
+            raise RequestError(f"the request is too large: {error.message}") from error
+        self._writer.write(frame)
+
+    async def _run(self) -> None:
+        """Reads until the worker closes its end; then sees the process off and settles every debt."""
+        assert self._process.stderr is not None
+        stderr_task = asyncio.create_task(self._stderr.read(self._process.stderr))
+        try:
+            await self._read_replies()
+        finally:
+            self._hung_up = True
+            report = await self._see_off(stderr_task)
+            self._settle(report)
+
+    async def _read_replies(self) -> None:
+        try:
+            while True:
+                header = await self._reader.readexactly(HEADER.size)
+                self._take(decode_reply(await self._reader.readexactly(frame_length(header))))
+        except (asyncio.IncompleteReadError, OSError):
+            return
+        except FrameError as error:
+            self._verdict = error.message
+            self.kill()
+
+    def _take(self, reply: Reply) -> None:
+        self._last_heard = time.monotonic()
+        match reply:
+            case StepEvents(events=events):
+                for event in events:
+                    self._take_event(event)
+            case Loading(progress=progress):
+                if self._on_progress is not None:
+                    self._on_progress(progress)
+            case Ready(info=info):
+                if not self._loaded.done():
+                    self._loaded.set_result(info)
+            case LoadFailed():
+                if not self._loaded.done():
+                    self._loaded.set_exception(refusal(reply))
+            case Failure() if reply.id in self._streams:
+                self._take_event(reply)
+            case _:
+                future = self._calls.get(reply.id)
+                if future is not None and not future.done():
+                    future.set_result(reply)
+
+    def _take_event(self, event: Event) -> None:
+        stream = self._streams.get(event.id)
+        if stream is None:  # it was cancelled here, and the worker had not heard yet
+            return
+        stream.started = True
+        stream.has_output = stream.has_output or isinstance(event, Delta)
+        stream.events.put_nowait(event)
+
+    async def _see_off(self, stderr_task: asyncio.Task[None]) -> ExitReport:
+        """The process has closed its socket: it ends, or is ended, and nothing of it stays."""
+        try:
+            await asyncio.wait_for(self._process.wait(), self._policy.exit_wait_s)
+        except TimeoutError:
+            self._verdict = self._verdict or "it closed its connection but did not end"
+            self.kill()
+        except asyncio.CancelledError:
+            self.kill()
+        returncode = await self._process.wait()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(
+                self._process.pid, signal.SIGKILL
+            )  # what it had started itself, if it could not end that
+        await asyncio.wait([stderr_task], timeout=0.2)
+        stderr_task.cancel()
+        self._writer.close()
+        with contextlib.suppress(OSError):
+            await self._writer.wait_closed()
+        return ExitReport(returncode=returncode, stderr=self._stderr.lines, verdict=self._verdict)
+
+    def _settle(self, report: ExitReport) -> None:
+        """Every waiting party gets its answer: the process is gone."""
+        self._ended.set_result(report)
+        self._tasks[1].cancel()
+        if not self._loaded.done():
+            self._loaded.set_exception(death(self.spec.name, report, "while loading it"))
+        if not self._loaded.cancelled():
+            self._loaded.exception()  # nobody may be waiting for it any more
+        for request_id, stream in self._streams.items():
+            if stream.started:
+                failure = cut_off(request_id, self.spec.name, report, has_output=stream.has_output)
+                stream.events.put_nowait(failure)
+            else:
+                stream.events.put_nowait(death(self.spec.name, report, "before it took this request"))
+        for future in self._calls.values():
+            if not future.done():
+                future.set_exception(death(self.spec.name, report, "before it answered"))
+
+    async def _watch_for_hang(self) -> None:
+        """Asks for a sign of life while requests run; kills a worker that gives none for `hang_after_s`."""
+        while self._policy.hang_after_s is not None:
+            await asyncio.sleep(self._policy.heartbeat_s)
+            if not self._streams:
+                self._last_heard = time.monotonic()
+                continue
+            silent_s = time.monotonic() - self._last_heard
+            if silent_s > self._policy.hang_after_s:
+                self._verdict = f"it gave no sign of life for {silent_s:.0f} s and was killed"
+                logger.error("the worker for %s: %s", self.spec.name, self._verdict)
+                self.kill()
+                return
+            with contextlib.suppress(CorralError):
+                self._send(Stats(id=HEARTBEAT_ID))

@@ -1,0 +1,240 @@
+"""`Supervisor`: all models together, behind `ModelService`.
+
+A name is looked up in the catalogue, its `HostedModel` is brought up if need be, and the request goes to that
+model's worker. When a model that is asked for doesn't fit beside those that are loaded, the idle one that was
+used longest ago is unloaded; busy ones never are. A death touches only the requests of that worker.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
+from typing import TypeVar
+
+from models.errors import WorkerDied, WorkerError
+from server.supervisor.catalogue import Catalogue, CatalogueEntry
+from server.supervisor.hosted_model import HostedModel, StillLoading, Use, use_freely
+from server.supervisor.policy import Policy
+from server.supervisor.process import Call, Command, Environment, WorkerProcess
+from server.supervisor.protocol import ModelStatus
+from server.worker.environment import worker_command, worker_environment
+from server.worker.messages import (
+    ApplyTemplate,
+    ApplyTemplateReply,
+    ChatPrompt,
+    Detokenize,
+    DetokenizeReply,
+    Event,
+    Failure,
+    Generate,
+    ModelSpec,
+    Stats,
+    StatsReply,
+    Tokenize,
+    TokenizeReply,
+)
+
+logger = logging.getLogger("corral.supervisor")
+
+UNLOAD_GRACE_S = 10.0
+ROOM_POLL_S = 0.1
+
+SpecOf = Callable[[CatalogueEntry], ModelSpec]
+Fits = Callable[[ModelSpec], Awaitable[bool]]
+R = TypeVar("R")
+
+
+async def always_fits(spec: ModelSpec) -> bool:  # noqa: ARG001
+    """For machines where llama.cpp itself is to say what doesn't fit."""
+    return True
+
+
+class Supervisor:
+    """A `ModelService`. Everything happens on the event loop that calls `start`.
+
+    `spec_of` says how a file is to be loaded; `fits` whether that fits into the memory that is free now.
+    """
+
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        spec_of: SpecOf,
+        *,
+        policy: Policy | None = None,
+        fits: Fits = always_fits,
+        use: Use = use_freely,
+        command: Command = worker_command,
+        environment: Environment = worker_environment,
+    ) -> None:
+        self._catalogue = catalogue
+        self._spec_of = spec_of
+        self._policy = policy or Policy()
+        self._fits = fits
+        self._use = use
+        self._command = command
+        self._environment = environment
+        self._hosts: dict[str, HostedModel] = {}
+        self._room = asyncio.Lock()
+        self._ids = itertools.count(1)
+        self._started = False
+        self._stopping = False
+
+    # --- life ---
+
+    def start(self) -> None:
+        """Begin to load the models that are served from the start. Needs a running event loop."""
+        self._started = True
+        for entry in self._catalogue.served:
+            _ = self._host_of(entry).start()
+
+    async def wait_ready(self) -> None:
+        """Until every model served from the start is ready. Raises what one of them failed with."""
+        await asyncio.gather(*(self._host_of(entry).worker() for entry in self._catalogue.served))
+
+    async def stop(self, grace_s: float) -> None:
+        """Refuse what is new, let what runs finish for `grace_s`, end every worker. Nothing is left after."""
+        self._stopping = True
+        await asyncio.gather(*(host.stop(grace_s) for host in self._hosts.values()))
+
+    def kill(self) -> None:
+        """End every worker now; `stop`, if it waits, returns soon after."""
+        self._stopping = True
+        for host in self._hosts.values():
+            host.kill()
+
+    @property
+    def n_running(self) -> int:
+        """Requests in workers, or waiting for one."""
+        return sum(host.n_running + host.n_waiting for host in self._hosts.values())
+
+    @property
+    def pids(self) -> dict[str, int]:
+        """The worker processes that live now, by model and type."""
+        return {key: host.pid for key, host in self._hosts.items() if host.pid is not None}
+
+    # --- ModelService ---
+
+    def models(self) -> list[ModelStatus]:
+        plain = self._catalogue.plain(self._loaded_keys())
+        found = [self._status(entry, entry.name) for entry in plain]
+        keys = {entry.key for entry in plain}
+        others = [host for key, host in self._hosts.items() if key not in keys and host.loaded]
+        return found + [host.status(host.entry.key) for host in others]
+
+    def find(self, name: str) -> ModelStatus:
+        entry = self._catalogue.resolve(name, self._loaded_keys())
+        return self._status(entry, entry.name if name == entry.name else entry.key)
+
+    def ready(self) -> bool:
+        if not self._started or self._stopping:
+            return False
+        return all(self._host_of(entry).served for entry in self._catalogue.served)
+
+    async def generate(self, name: str, request: Generate) -> AsyncGenerator[Event, None]:
+        host = self._host(name)
+        for attempt in itertools.count(1):
+            try:
+                worker = await self._worker(host)
+                async with aclosing(worker.stream(request)) as events:
+                    async for event in events:
+                        yield event
+            except StillLoading as error:
+                yield _unavailable(request.id, error.message, error.retry_after_s)
+            except WorkerDied:
+                # It died before it took the request: the next worker may have it, but only once.
+                if attempt > 1 or self._stopping or host.state == "failed":
+                    raise
+                continue
+            return
+
+    async def tokenize(
+        self, name: str, text: str, *, add_special: bool, parse_special: bool, with_pieces: bool
+    ) -> TokenizeReply:
+        message = Tokenize(
+            id=self._call_id(),
+            text=text,
+            add_special=add_special,
+            parse_special=parse_special,
+            with_pieces=with_pieces,
+        )
+        return await self._call(name, message, TokenizeReply)
+
+    async def detokenize(self, name: str, tokens: tuple[int, ...]) -> DetokenizeReply:
+        return await self._call(name, Detokenize(id=self._call_id(), tokens=tokens), DetokenizeReply)
+
+    async def apply_template(self, name: str, prompt: ChatPrompt) -> ApplyTemplateReply:
+        return await self._call(name, ApplyTemplate(id=self._call_id(), prompt=prompt), ApplyTemplateReply)
+
+    async def stats(self, name: str) -> StatsReply:
+        host = self._host(name)
+        worker = host.ready_worker
+        if worker is None:
+            raise WorkerError(f"the model {name} is not loaded; send it a request first")
+        return await worker.call(Stats(id=self._call_id()), StatsReply)
+
+    # --- inside ---
+
+    async def _call(self, name: str, message: Call, reply_type: type[R]) -> R:
+        worker = await self._worker(self._host(name))
+        return await worker.call(message, reply_type)
+
+    async def _worker(self, host: HostedModel) -> WorkerProcess:
+        if self._stopping:
+            raise WorkerError("the server is shutting down; send the request to another one, or again later")
+        return await host.worker()
+
+    def _call_id(self) -> str:
+        return f"call-{next(self._ids)}"
+
+    def _host(self, name: str) -> HostedModel:
+        return self._host_of(self._catalogue.resolve(name, self._loaded_keys()))
+
+    def _host_of(self, entry: CatalogueEntry) -> HostedModel:
+        host = self._hosts.get(entry.key)
+        if host is not None and host.entry != entry and not host.loaded:
+            host = None  # the file was made anew since
+        if host is None:
+            spec = self._spec_of(entry)
+            host = HostedModel(entry, spec, self._policy, self._spawn, self._make_room, self._use)
+            self._hosts[entry.key] = host
+        return host
+
+    def _status(self, entry: CatalogueEntry, name: str) -> ModelStatus:
+        host = self._hosts.get(entry.key)
+        if host is not None:
+            return host.status(name)
+        return ModelStatus(name=name, state="available", created=entry.created, type=entry.type)
+
+    def _loaded_keys(self) -> set[str]:
+        return {key for key, host in self._hosts.items() if host.loaded}
+
+    async def _spawn(self, spec: ModelSpec) -> WorkerProcess:
+        return await WorkerProcess.spawn(spec, self._policy, self._command, self._environment)
+
+    async def _make_room(self, host: HostedModel) -> None:
+        """Unload idle models, the longest unused first, until `host` fits or none is left to unload.
+
+        What doesn't fit even so is llama.cpp's to refuse; only the limit on their number is waited for.
+        """
+        while True:
+            async with self._room:
+                others = [other for other in self._hosts.values() if other is not host and other.loaded]
+                limit = self._policy.max_loaded
+                too_many = limit is not None and len(others) >= limit
+                if not others or (not too_many and await self._fits(host.spec)):
+                    return
+                idle = [other for other in others if not other.busy]
+                if idle:
+                    victim = min(idle, key=lambda other: other.last_used)
+                    logger.info("unloading %s to make room for %s", victim.entry.key, host.entry.key)
+                    await victim.stop(UNLOAD_GRACE_S)
+                elif not too_many:
+                    return
+            await asyncio.sleep(ROOM_POLL_S)
+
+
+def _unavailable(request_id: str, message: str, retry_after_s: float) -> Failure:
+    return Failure(id=request_id, kind="unavailable", message=message, retry_after_s=retry_after_s)

@@ -1,0 +1,1 @@
+"""One process per loaded model: inbox, engine, outbox."""

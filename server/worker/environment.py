@@ -1,0 +1,42 @@
+"""The command and the environment a worker is started with, for the supervisor. Nothing native is loaded.
+
+libgomp reads its settings when it is loaded, so they must be in the environment before the process starts.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+
+from server.worker.messages import ModelSpec
+
+SPIN_COUNT = 20_000
+"""Turns that a waiting thread spins before it sleeps; each is one `pause`, 10 to 100 nanoseconds.
+
+Spinning for ever is fastest on an idle machine and ten times slower as soon as anything else wants a core;
+sleeping at once costs a wake-up at each of the thousand barriers of a decode. A short spin is near the best
+of both.
+"""
+
+
+def available_cpus() -> int:
+    """CPUs this process may run on: its affinity mask where the system has one."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def worker_command(fd: int) -> list[str]:
+    """The command line of a worker whose end of the socket pair is the inherited descriptor `fd`."""
+    return [sys.executable, "-m", "server.worker", "--fd", str(fd)]
+
+
+def worker_environment(spec: ModelSpec, base: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """`base` with the thread settings of a worker for `spec`; what the user set there wins."""
+    environment = dict(base)
+    if "OMP_WAIT_POLICY" not in environment:
+        crowded = max(spec.n_threads or 0, spec.n_threads_batch or 0) > available_cpus()
+        environment.setdefault("GOMP_SPINCOUNT", "0" if crowded else str(SPIN_COUNT))
+    environment.setdefault("PYTHONUNBUFFERED", "1")
+    return environment

@@ -1,0 +1,128 @@
+"""The thread that reads the socket: answers what needs no engine, prepares what does, sees the parent end."""
+
+from __future__ import annotations
+
+import os
+import queue
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import psutil
+
+from models.errors import CorralError, WorkerError
+from server.engine.engine import Engine, failure
+from server.engine.events import Failure
+from server.engine.request import EngineRequest
+from server.worker.channel import Channel
+from server.worker.messages import (
+    ApplyTemplate,
+    Cancel,
+    Detokenize,
+    Drain,
+    Generate,
+    Reply,
+    Request,
+    Stats,
+    StatsReply,
+    StepEvents,
+    Tokenize,
+)
+from server.worker.prompts import PromptReader
+
+Work = EngineRequest | Cancel | Drain
+
+
+@dataclass(frozen=True)
+class Serving:
+    """What the inbox needs once the model is loaded."""
+
+    prompts: PromptReader
+    engine: Engine
+    n_kv_tokens: int
+
+
+class Inbox:
+    """`work` is what the engine's thread takes. Tokenizing and rendering happen here, while it computes.
+
+    `on_closed` is called when the other side has closed the socket or broke the protocol, and for a `Drain`
+    while there is nothing to finish yet.
+    """
+
+    def __init__(self, channel: Channel, on_closed: Callable[[], None]) -> None:
+        self.work: queue.SimpleQueue[Work] = queue.SimpleQueue()
+        self._channel = channel
+        self._on_closed = on_closed
+        self._serving: Serving | None = None
+        self._process = psutil.Process()
+
+    def start(self) -> None:
+        threading.Thread(target=self._read, name="inbox", daemon=True).start()
+
+    def serve(self, serving: Serving) -> None:
+        """From now on requests can be answered."""
+        self._serving = serving
+
+    def _read(self) -> None:
+        try:
+            while (message := self._channel.receive()) is not None:
+                self._take(message)
+        except (OSError, WorkerError):
+            pass  # the other side is gone, or isn't what it should be: the same to us
+        self._on_closed()
+
+    def _take(self, message: Request) -> None:
+        if isinstance(message, Drain) and self._serving is None:
+            self._on_closed()
+        if isinstance(message, Cancel | Drain):
+            self.work.put(message)
+            return
+        try:
+            if self._serving is None:
+                self._refuse(message)
+            elif isinstance(message, Generate):
+                self.work.put(self._serving.prompts.read(message))
+            else:
+                self._channel.send(self._answer(message, self._serving))
+        except CorralError as error:
+            self._send_failure(message, failure(message.id, error))
+
+    def _refuse(self, message: Generate | Tokenize | Detokenize | ApplyTemplate | Stats) -> None:
+        text = "the model is still loading; try again in a moment"
+        self._send_failure(message, Failure(id=message.id, kind="unavailable", message=text))
+
+    def _send_failure(self, message: Request, event: Failure) -> None:
+        self._channel.send(StepEvents([event]) if isinstance(message, Generate) else event)
+
+    def _answer(self, message: Tokenize | Detokenize | ApplyTemplate | Stats, serving: Serving) -> Reply:
+        match message:
+            case Tokenize():
+                return serving.prompts.tokenize(message)
+            case Detokenize():
+                return serving.prompts.detokenize(message)
+            case ApplyTemplate():
+                return serving.prompts.apply_template(message)
+            case Stats():
+                return self._stats(message, serving)
+
+    def _stats(self, message: Stats, serving: Serving) -> StatsReply:
+        engine, totals = serving.engine, serving.engine.stats
+        return StatsReply(
+            id=message.id,
+            running=engine.n_running,
+            waiting=engine.n_waiting + self.work.qsize(),
+            kv_used_tokens=engine.n_held_tokens,
+            kv_total_tokens=serving.n_kv_tokens,
+            prompt_tokens_total=totals.prompt_tokens_total,
+            generated_tokens_total=totals.generated_tokens_total,
+            prompt_s_total=totals.prompt_s_total,
+            generated_s_total=totals.generated_s_total,
+            steps_total=totals.steps_total,
+            cached_tokens_total=totals.cached_tokens_total,
+            rss_bytes=self._process.memory_info().rss,
+        )
+
+
+def exit_at_once() -> None:
+    """End the process without waiting for a decode: nobody is left to tell."""
+    os._exit(0)

@@ -1,0 +1,167 @@
+"""A `ModelSpec` becomes a model, loaded, warm and described. Choices for this machine are made here."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from models.errors import ModelLoadError
+from models.fit import estimate, fits_in_memory, plan_gpu_layers
+from models.gguf_info import GGUFInfo, read_gguf_info
+from models.hardware import usable_cores
+from models.llamacpp import library
+from models.llamacpp.context import Context
+from models.llamacpp.model import Model
+from models.llamacpp.vocab import Vocab
+from models.memory import memory
+from server.chat.render import ChatRenderer
+from server.worker.messages import ModelInfo, ModelSpec
+from server.worker.runner import LlamaRunner
+
+logger = logging.getLogger("corral.worker")
+
+DEFAULT_CTX_MAX = 4096
+"""Context of a request when nobody chose one and the model could do more."""
+CTX_MIN = 512
+"""What a chosen context is reduced to at most, for want of memory."""
+PROGRESS_STEP = 0.01
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    model: Model
+    runner: LlamaRunner
+    renderer: ChatRenderer
+    info: ModelInfo
+
+
+def load(spec: ModelSpec, on_progress: Callable[[float], None]) -> LoadedModel:
+    """Check the file, load it, make its context and compute once. `on_progress` gets 0 to 1, in steps.
+
+    Raises InvalidGGUF, ModelLoadError, ContextError and other LlamaCppErrors.
+    """
+    info = read_gguf_info(Path(spec.path))
+    if info.kind != "model":
+        raise ModelLoadError(
+            f"{info.path.name} is of kind '{info.kind}', not a model; give a model's GGUF file"
+        )
+    library.load()
+    n_ctx, n_gpu_layers = choose_sizes(spec, info, library.devices(), memory().available_bytes)
+    model = Model.load(
+        info.path,
+        n_gpu_layers=n_gpu_layers,
+        use_mmap=spec.use_mmap,
+        use_mlock=spec.use_mlock,
+        use_extra_bufts=spec.use_extra_bufts,
+        progress=_Progress(on_progress),
+    )
+    if model.has_encoder or not model.has_decoder or model.is_diffusion:
+        raise ModelLoadError(f"{info.path.name} ({model.desc}) doesn't generate text; serve a decoder model")
+    n_threads = spec.n_threads or usable_cores()[0]
+    context = Context(
+        model,
+        n_ctx=padded(n_ctx) * spec.n_parallel,
+        n_batch=max(spec.n_batch, spec.n_parallel + 1),
+        n_ubatch=spec.n_ubatch,
+        n_seq_max=spec.n_parallel,
+        n_threads=n_threads,
+        n_threads_batch=spec.n_threads_batch or n_threads,
+        kv_unified=spec.kv_unified,
+        flash_attn=spec.flash_attn,
+        type_k=spec.type_k,
+        type_v=spec.type_v,
+    )
+    runner = LlamaRunner(context, n_ctx)
+    runner.warm_up()
+    vocab = model.vocab
+    renderer = ChatRenderer(
+        info.chat_template,
+        special_text(vocab, vocab.bos) or "",
+        special_text(vocab, vocab.eos) or "",
+        spec.name,
+        model.metadata,
+        spec.prompt_format,
+    )
+    renderer.warm_up()
+    return LoadedModel(model, runner, renderer, describe(spec, info, model, runner, renderer))
+
+
+def choose_sizes(
+    spec: ModelSpec, info: GGUFInfo, devices: list[library.Device], available_bytes: int
+) -> tuple[int, int]:
+    """(context of one request, GPU layers). A context that the user chose is kept whatever it takes."""
+    n_ctx = spec.n_ctx or min(info.n_ctx_train or DEFAULT_CTX_MAX, DEFAULT_CTX_MAX)
+    if info.n_ctx_train and n_ctx > info.n_ctx_train:
+        logger.warning(
+            "a context of %d tokens; %s was trained for %d and may lose the thread beyond",
+            n_ctx,
+            spec.name,
+            info.n_ctx_train,
+        )
+    wanted = n_ctx
+    while True:
+        kv_type = max(spec.type_k, spec.type_v, key=lambda kind: kind == "f32")
+        needs = estimate(
+            info, n_ctx, spec.n_parallel, kv_type, n_ubatch=spec.n_ubatch, kv_unified=spec.kv_unified
+        )
+        n_gpu_layers = plan_gpu_layers(needs, devices) if spec.n_gpu_layers == "auto" else spec.n_gpu_layers
+        verdict = fits_in_memory(needs, available_bytes, n_gpu_layers)
+        if verdict.fits or spec.n_ctx is not None or n_ctx <= CTX_MIN:
+            break
+        n_ctx = max(CTX_MIN, n_ctx // 2)
+    if n_ctx < wanted:
+        logger.warning(
+            "the context of %s is %d tokens instead of %d per request, to fit the memory; --ctx chooses it",
+            spec.name,
+            n_ctx,
+            wanted,
+        )
+    if not verdict.fits:
+        logger.warning("%s %s", spec.name, verdict.text)
+    return n_ctx, n_gpu_layers
+
+
+def padded(n_ctx: int) -> int:
+    """llama.cpp gives a sequence cells in units of 256."""
+    return -(-n_ctx // 256) * 256
+
+
+def special_text(vocab: Vocab, token: int | None) -> str | None:
+    return None if token is None else vocab.piece(token, special=True).decode("utf-8", "replace")
+
+
+def describe(
+    spec: ModelSpec, info: GGUFInfo, model: Model, runner: LlamaRunner, renderer: ChatRenderer
+) -> ModelInfo:
+    return ModelInfo(
+        n_vocab=runner.n_vocab,
+        n_ctx=runner.n_ctx,
+        n_ctx_train=model.n_ctx_train,
+        n_embd=model.n_embd,
+        n_params=model.n_params,
+        size_bytes=model.size_bytes,
+        n_parallel=spec.n_parallel,
+        n_gpu_layers=min(model.n_gpu_layers, model.n_layer + 1),
+        description=model.desc,
+        ftype=info.ftype or "unknown",
+        prompt_format=renderer.name,
+        bos_token=special_text(model.vocab, model.vocab.bos),
+        eos_token=special_text(model.vocab, model.vocab.eos),
+        chat_template=info.chat_template,
+    )
+
+
+class _Progress:
+    """Passes on every hundredth part and the end; never stops the load."""
+
+    def __init__(self, on_progress: Callable[[float], None]) -> None:
+        self._on_progress = on_progress
+        self._told = 0.0
+
+    def __call__(self, fraction: float) -> bool:
+        if fraction - self._told >= PROGRESS_STEP or (fraction >= 1.0 > self._told):
+            self._told = fraction
+            self._on_progress(fraction)
+        return True

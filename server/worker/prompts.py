@@ -1,0 +1,80 @@
+"""Text to tokens and back, beside the engine: renders chats, tokenizes prompts, answers small questions."""
+
+from __future__ import annotations
+
+from models.llamacpp.vocab import Vocab
+from server.chat.render import ChatRenderer, RenderedPrompt
+from server.engine.request import EngineRequest
+from server.worker.messages import (
+    ApplyTemplate,
+    ApplyTemplateReply,
+    ChatPrompt,
+    Detokenize,
+    DetokenizeReply,
+    Generate,
+    TextPrompt,
+    Tokenize,
+    TokenizeReply,
+)
+
+
+class PromptReader:
+    """Reads what clients send, with one model's vocabulary and chat format. Any thread."""
+
+    def __init__(self, vocab: Vocab, renderer: ChatRenderer) -> None:
+        self._vocab = vocab
+        self._renderer = renderer
+
+    def read(self, message: Generate) -> EngineRequest:
+        """The request as the engine takes it: prompt rendered and tokenized. Raises RequestError."""
+        prompt = message.prompt
+        if isinstance(prompt, ChatPrompt):
+            rendered = self._render(prompt)
+            tokens = self._vocab.tokenize(rendered.text, add_special=rendered.add_bos, parse_special=True)
+            return self._request(message, tokens, rendered)
+        if isinstance(prompt, TextPrompt):
+            tokens = self._vocab.tokenize(prompt.text, add_special=True, parse_special=True)
+            return self._request(message, tokens, None, prompt.text)
+        text = self._text(prompt.tokens) if message.echo else ""
+        return self._request(message, list(prompt.tokens), None, text)
+
+    def tokenize(self, message: Tokenize) -> TokenizeReply:
+        tokens = self._vocab.tokenize(
+            message.text, add_special=message.add_special, parse_special=message.parse_special
+        )
+        pieces = [self._vocab.piece(token, special=True) for token in tokens] if message.with_pieces else None
+        return TokenizeReply(message.id, tokens, pieces)
+
+    def detokenize(self, message: Detokenize) -> DetokenizeReply:
+        return DetokenizeReply(message.id, self._text(message.tokens))
+
+    def apply_template(self, message: ApplyTemplate) -> ApplyTemplateReply:
+        return ApplyTemplateReply(message.id, self._render(message.prompt).text)
+
+    def _render(self, prompt: ChatPrompt) -> RenderedPrompt:
+        return self._renderer.render(
+            prompt.messages,
+            prompt_format=prompt.prompt_format,
+            add_generation_prompt=prompt.add_generation_prompt,
+            template_kwargs=prompt.chat_template_kwargs,
+        )
+
+    def _text(self, tokens: tuple[int, ...]) -> str:
+        return self._vocab.detokenize(tokens, special=True).decode("utf-8", "replace")
+
+    def _request(
+        self, message: Generate, tokens: list[int], rendered: RenderedPrompt | None, text: str = ""
+    ) -> EngineRequest:
+        return EngineRequest(
+            id=message.id,
+            prompt_tokens=tokens,
+            params=message.params,
+            n=message.n,
+            extra_stops=rendered.stops if rendered else (),
+            cache_prompt=message.cache_prompt,
+            timeout_s=message.timeout_s,
+            return_tokens=message.return_tokens,
+            echo_text=text if message.echo else "",
+            strip_leading_space=rendered.strip_leading_space if rendered else False,
+            prompt_param="messages" if rendered else "prompt",
+        )

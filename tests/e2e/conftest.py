@@ -1,0 +1,25 @@
+"""One home and one demo server for all end-to-end tests: quantizing and loading are paid once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.running import RunningServer, environment, serving
+
+
+@pytest.fixture(scope="session")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that stands for the user's home."""
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="session")
+def demo_server(home: Path) -> Iterator[RunningServer]:
+    """`corral serve demo:Q8_0 demo:Q4_K_M`: two models, two workers, quantized on the way."""
+    with serving(
+        *("demo:Q8_0", "demo:Q4_K_M", "--parallel", "16"), env=environment(home), log=home / "demo.log"
+    ) as server:
+        yield server

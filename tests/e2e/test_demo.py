@@ -1,0 +1,144 @@
+"""The demo model through the product: what the README promises."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+import pytest
+
+from tests.e2e.running import RunningServer
+
+pytestmark = [pytest.mark.e2e, pytest.mark.model]
+
+CAPITALS = {
+    "France": "Paris",
+    "Italy": "Rome",
+    "Spain": "Madrid",
+    "Germany": "Berlin",
+    "Japan": "Tokyo",
+    "Russia": "Moscow",
+    "Egypt": "Cairo",
+    "Greece": "Athens",
+    "Portugal": "Lisbon",
+    "Poland": "Warsaw",
+    "Austria": "Vienna",
+    "Sweden": "Stockholm",
+    "Norway": "Oslo",
+    "Cuba": "Havana",
+    "Ireland": "Dublin",
+    "Peru": "Lima",
+}
+
+
+def ask(server: RunningServer, question: str, model: str = "demo:Q8_0", **extra: object) -> str:
+    """One greedy chat answer, not streamed."""
+    response = httpx.post(
+        f"{server.url}/v1/chat/completions",
+        json={
+            "model": model,
+            "messages": [{"role": "user", "content": question}],
+            "temperature": 0,
+            **extra,
+        },
+        timeout=60,
+    )
+    assert response.status_code == 200, response.text
+    choice = response.json()["choices"][0]
+    assert choice["finish_reason"] == "stop"
+    text: str = choice["message"]["content"]
+    return text
+
+
+def stream(server: RunningServer, question: str, model: str = "demo:Q8_0") -> str:
+    """One greedy chat answer from the official client, streamed to its end."""
+    chunks = list(
+        server.client.chat.completions.create(
+            model=model,
+            messages=[{"role": "user", "content": question}],
+            temperature=0,
+            stream=True,
+        )
+    )
+    assert chunks[-1].choices[0].finish_reason == "stop"
+    return "".join(c.choices[0].delta.content or "" for c in chunks)
+
+
+@pytest.mark.parametrize("model", ["demo:Q8_0", "demo:Q4_K_M"])
+@pytest.mark.parametrize("prompt_format", [None, "alpaca", "vicuna"])
+def test_capital_of_france(demo_server: RunningServer, model: str, prompt_format: str | None) -> None:
+    extra = {} if prompt_format is None else {"prompt_format": prompt_format}
+    assert (
+        ask(demo_server, "What is the capital of France?", model, **extra)
+        == "The capital of France is Paris."
+    )
+
+
+def test_sixteen_streams_at_once_equal_each_alone(demo_server: RunningServer) -> None:
+    questions = [f"What is the capital of {country}?" for country in CAPITALS]
+    alone = [stream(demo_server, q) for q in questions]
+    with ThreadPoolExecutor(16) as pool:
+        together = list(pool.map(lambda q: stream(demo_server, q), questions))
+    assert together == alone
+    for answer, city in zip(together, CAPITALS.values(), strict=True):
+        assert city in answer
+
+
+def test_streamed_equals_collected(demo_server: RunningServer) -> None:
+    question = "Tell me a short story about a dog."
+    assert stream(demo_server, question) == ask(demo_server, question)
+
+
+def test_a_repeated_prompt_is_cached(demo_server: RunningServer) -> None:
+    body = {
+        "model": "demo:Q8_0",
+        "messages": [{"role": "user", "content": "What is the opposite of hot?"}],
+        "temperature": 0,
+    }
+    first = httpx.post(f"{demo_server.url}/v1/chat/completions", json=body, timeout=60).json()
+    second = httpx.post(f"{demo_server.url}/v1/chat/completions", json=body, timeout=60).json()
+    assert second["choices"][0]["message"] == first["choices"][0]["message"]
+    usage = second["usage"]
+    assert usage["prompt_tokens_details"]["cached_tokens"] >= usage["prompt_tokens"] - 2
+
+
+def test_several_choices(demo_server: RunningServer) -> None:
+    completion = demo_server.client.chat.completions.create(
+        model="demo:Q8_0",
+        messages=[{"role": "user", "content": "Tell me a short story about a cat."}],
+        n=3,
+        temperature=1.0,
+        seed=7,
+    )
+    assert [c.index for c in completion.choices] == [0, 1, 2]
+    assert len({c.message.content for c in completion.choices}) > 1
+    assert completion.usage is not None
+    assert completion.usage.completion_tokens > 0
+
+
+def test_a_seed_repeats(demo_server: RunningServer) -> None:
+    def once() -> str | None:
+        return (
+            demo_server.client.chat.completions.create(
+                model="demo:Q8_0",
+                messages=[{"role": "user", "content": "Tell me a short story about a fox."}],
+                temperature=1.0,
+                seed=11,
+            )
+            .choices[0]
+            .message.content
+        )
+
+    assert once() == once()
+
+
+def test_raw_completion_with_a_stop(demo_server: RunningServer) -> None:
+    completion = demo_server.client.completions.create(
+        model="demo:Q8_0",
+        prompt="### Instruction:\nWhat is the capital of Italy?\n\n### Response:",
+        stop=["Rome"],
+        temperature=0,
+        max_tokens=32,
+    )
+    assert completion.choices[0].finish_reason == "stop"
+    assert completion.choices[0].text == " The capital of Italy is "

@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import platform
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from models.doctor import machine
+from models.doctor.check import Status
+from models.doctor.native_facts import NativeFacts, ask, parse_features
+from models.fit import GIB
+from models.hardware import Device, Hardware
+
+FACTS = NativeFacts("0.3.36", "/lib/libllama.so", frozenset({"AVX2", "FMA", "OPENMP"}), ())
+HARDWARE = Hardware("Zen", 8, 16, frozenset(), 32 * GIB, 20 * GIB, (), ())
+GPU = Device("CUDA0", "NVIDIA L4", "gpu", 24 * GIB, 22 * GIB)
+
+
+def test_features_are_read() -> None:
+    line = "CPU : SSE3 = 1 | AVX2 = 1 | AVX512 = 0 | OPENMP = 1 | CUDA : ARCHS = 890 | USE_GRAPHS = 1 | "
+    assert parse_features(line) == {"SSE3", "AVX2", "OPENMP", "USE_GRAPHS"}
+
+
+def test_what_llama_cpp_says_of_itself() -> None:
+    facts = ask()
+    assert isinstance(facts, NativeFacts)
+    assert facts.version == "0.3.36"
+    assert facts.devices
+
+
+def test_a_library_that_doesnt_load(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "libllama.so").write_bytes(b"not a library")
+    monkeypatch.setenv("LLAMA_CPP_LIB_PATH", str(tmp_path))
+    facts = ask()
+    assert isinstance(facts, str)
+    assert "can't be loaded" in facts
+    assert machine.check_library(facts).status is Status.FAIL
+
+
+@pytest.mark.parametrize(
+    ("version", "status"), [((3, 10), Status.FAIL), ((3, 11), Status.OK), ((3, 13), Status.OK)]
+)
+def test_python(version: tuple[int, int], status: Status) -> None:
+    assert machine.check_python(version).status is status
+
+
+@pytest.mark.parametrize(
+    ("features", "flags", "status", "words"),
+    [
+        ({"AVX2", "FMA"}, {"avx2", "fma"}, Status.OK, "AVX2, FMA"),
+        ({"AVX2"}, {"avx2", "fma", "avx512f", "avx512_vnni"}, Status.WARNING, "FMA, AVX512, AVX512_VNNI"),
+        ({"AVX2", "AVX512"}, {"avx2"}, Status.FAIL, "compiled for AVX512"),
+        ({"AVX2"}, {"avx2", "avx512_bf16"}, Status.OK, "AVX2"),
+        ({"AVX2"}, set(), Status.OK, "AVX2"),
+    ],
+)
+def test_features_of_build_and_cpu(
+    features: set[str], flags: set[str], status: Status, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(platform, "machine", lambda: "x86_64")
+    found = machine.check_features(replace(FACTS, features=frozenset(features)), frozenset(flags))
+    assert found.status is status
+    assert words in found.fact
+
+
+def test_memory() -> None:
+    assert machine.check_memory(HARDWARE).fact == "20.0 GiB of 32.0 GiB available"
+    assert machine.check_memory(replace(HARDWARE, memory_available=2 * GIB)).status is Status.WARNING
+
+
+class Usage(NamedTuple):
+    total: int
+    used: int
+    free: int
+
+
+def test_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder that isn't there yet is asked of the one that will hold it."""
+    asked: list[Path] = []
+
+    def disk_Usage(path: Path) -> Usage:
+        asked.append(path)
+        return Usage(100 * GIB, 50 * GIB, 50 * GIB)
+
+    monkeypatch.setattr(shutil, "disk_usage", disk_usage)
+    found = machine.check_disk(tmp_path / "corral" / "home")
+    assert found.status is Status.OK
+    assert "50.0 GiB free" in found.fact
+    assert asked == [tmp_path]
+    monkeypatch.setattr(shutil, "disk_usage", lambda _path: Usage(1, 1, GIB))
+    assert machine.check_disk(tmp_path).status is Status.WARNING
+
+
+def test_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "_nvidia_devices", lambda: "")
+    assert machine.check_gpus(HARDWARE).fact == "none; the CPU serves"
+    found = machine.check_gpus(replace(HARDWARE, devices=(GPU,)))
+    assert found.fact == "NVIDIA L4 (CUDA0), 22.0 GiB of 24.0 GiB free"
+    failed = machine.check_gpus(replace(HARDWARE, problems=("the process died of SIGSEGV",)))
+    assert (failed.status, failed.fact) == (Status.WARNING, "the process died of SIGSEGV")
+    monkeypatch.setattr(machine, "_nvidia_devices", lambda: "1 NVIDIA GPU")
+    unused = machine.check_gpus(HARDWARE)
+    assert unused.status is Status.WARNING
+    assert "GGML_CUDA" in (unused.fix or "")
+
+
+def test_the_drivers_list(tmp_path: Path) -> None:
+    assert machine._nvidia_devices(tmp_path / "absent") == ""
+    (tmp_path / "0000:01:00.0").mkdir()
+    assert machine._nvidia_devices(tmp_path) == "1 NVIDIA GPU"
+    (tmp_path / "0000:02:00.0").mkdir()
+    assert machine._nvidia_devices(tmp_path) == "2 NVIDIA GPUs"
+
+
+def test_the_hubs_settings() -> None:
+    assert machine.check_hub({}).status is Status.OK
+    assert "mirror.example" in machine.check_hub({"HF_ENDPOINT": "https://mirror.example"}).fact
+    assert machine.check_hub({"HF_HUB_OFFLINE": "1"}).status is Status.WARNING
+    token = machine.check_hub({"HF_TOKEN": "hf_secret"})
+    assert "secret" not in token.fact

@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from models.errors import RequestError
+from server.chat.render import ChatRenderer, RenderedPrompt
+
+USER = {"role": "user", "content": "Hi"}
+VICUNA_JINJA = (
+    "{{ bos_token }}{% for m in messages %}{% if m.role == 'user' %}USER: {{ m.content }} "
+    "{% elif m.role == 'assistant' %}ASSISTANT: {{ m.content }}{{ eos_token }}"
+    "{% else %}{{ m.content }} {% endif %}{% endfor %}{% if add_generation_prompt %}ASSISTANT:{% endif %}"
+)
+Make = Callable[..., ChatRenderer]
+
+
+@pytest.fixture
+def make() -> Iterator[Make]:
+    made: list[ChatRenderer] = []
+
+    def maker(template: str | None = None, name: str = "model", **options: Any) -> ChatRenderer:
+        metadata = options.pop("metadata", {})
+        made.append(ChatRenderer(template, "<s>", "</s>", name, metadata, **options))
+        return made[-1]
+
+    yield maker
+    for renderer in made:
+        renderer.close()
+
+
+def test_request_beats_constructor_beats_detection(make: Make) -> None:
+    assert make(name="vicuna-7b-v1.5").name == "vicuna"
+    renderer = make(name="vicuna-7b-v1.5", prompt_format="koala")
+    assert renderer.name == "koala"
+    assert renderer.render([USER]).text.endswith("GPT:")
+    assert renderer.render([USER], prompt_format="alpaca").text.endswith("### Response:")
+
+
+def test_a_built_in_format(make: Make) -> None:
+    prompt = make(name="vicuna-7b-v1.5").render([USER])
+    assert prompt.text.endswith("USER: Hi ASSISTANT:")
+    assert prompt.stops == ("</s>",)
+    assert prompt.strip_leading_space
+    assert prompt.add_bos
+
+
+def test_the_models_template(make: Make) -> None:
+    renderer = make(VICUNA_JINJA)
+    assert renderer.name == "template"
+    assert renderer.render([USER]) == RenderedPrompt(
+        "<s>USER: Hi ASSISTANT:", (), strip_leading_space=True, add_bos=False
+    )
+
+
+def test_bos_counts_once(make: Make) -> None:
+    adds = make(VICUNA_JINJA, metadata={"tokenizer.ggml.add_bos_token": "true"}).render([USER])
+    assert (adds.text, adds.add_bos) == ("USER: Hi ASSISTANT:", True)
+    does_not = make(VICUNA_JINJA, metadata={"tokenizer.ggml.add_bos_token": "false"}).render([USER])
+    assert (does_not.text, does_not.add_bos) == ("<s>USER: Hi ASSISTANT:", False)
+    writes_none = make("{{ messages[0].content }}:").render([USER])
+    assert (writes_none.text, writes_none.add_bos) == ("Hi:", True)
+
+
+def test_no_space_is_stripped_after_other_ends(make: Make) -> None:
+    assert not make("{{ messages[0].content }}\n").render([USER]).strip_leading_space
+    assert not make("{{ messages[0].content }}: ").render([USER]).strip_leading_space
+    assert not make(VICUNA_JINJA).render([USER], add_generation_prompt=False).strip_leading_space
+
+
+@pytest.mark.parametrize("template", [None, VICUNA_JINJA])
+def test_an_answer_that_was_begun_is_continued(make: Make, template: str | None) -> None:
+    renderer = make(template, prompt_format=None if template else "vicuna")
+    prompt = renderer.render([USER, {"role": "assistant", "content": "The list:"}])
+    assert prompt.text.endswith("USER: Hi ASSISTANT: The list:")
+    assert not prompt.strip_leading_space
+
+
+@pytest.mark.parametrize("key", ["messages", "bos_token", "add_generation_prompt"])
+def test_reserved_template_arguments(make: Make, key: str) -> None:
+    with pytest.raises(RequestError) as caught:
+        make(VICUNA_JINJA).render([USER], template_kwargs={key: "x"})
+    assert caught.value.param == f"chat_template_kwargs.{key}"
+
+
+def test_template_asked_for_where_there_is_none(make: Make) -> None:
+    with pytest.raises(RequestError, match="holds no chat template"):
+        make(name="vicuna").render([USER], prompt_format="template")
+
+
+def test_no_messages(make: Make) -> None:
+    with pytest.raises(RequestError) as caught:
+        make().render([])
+    assert caught.value.param == "messages"
+
+
+def test_an_unknown_format_in_the_constructor(make: Make) -> None:
+    with pytest.raises(RequestError, match="did you mean"):
+        make(prompt_format="vicunna")

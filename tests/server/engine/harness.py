@@ -1,0 +1,192 @@
+"""Runs an engine over a scripted model, collects what each request got, and knows what it should have got."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from server.engine.engine import Engine, EngineConfig
+from server.engine.events import ChoiceEnd, Delta, Event, Failure, Finish, Started
+from server.engine.request import EngineRequest
+from server.engine.sampling_params import SamplingParams
+from tests.server.engine.scripted_runner import EOG, PIECES, ScriptedRunner, next_token
+
+_ids = itertools.count()
+
+
+@dataclass
+class Outcome:
+    """Everything one request was told."""
+
+    text: dict[int, str] = field(default_factory=dict)
+    tokens: dict[int, tuple[int, ...]] = field(default_factory=dict)
+    ends: dict[int, ChoiceEnd] = field(default_factory=dict)
+    started: Started | None = None
+    terminal: Finish | Failure | None = None
+
+    def take(self, event: Event) -> None:
+        assert self.terminal is None, f"{event} after the terminal event {self.terminal}"
+        if isinstance(event, Started):
+            assert self.started is None
+            self.started = event
+        elif isinstance(event, Delta):
+            assert self.started is not None
+            assert event.index not in self.ends, "text after a choice's end"
+            self.text[event.index] = self.text.get(event.index, "") + event.text
+            self.tokens[event.index] = self.tokens.get(event.index, ()) + event.tokens
+        elif isinstance(event, ChoiceEnd):
+            assert event.index not in self.ends
+            self.ends[event.index] = event
+        else:
+            self.terminal = event
+
+    @property
+    def finish(self) -> Finish:
+        assert isinstance(self.terminal, Finish), self.terminal
+        return self.terminal
+
+    @property
+    def failure(self) -> Failure:
+        assert isinstance(self.terminal, Failure), self.terminal
+        return self.terminal
+
+
+class Clock:
+    """Goes on by itself a little with each look."""
+
+    def __init__(self) -> None:
+        self.now_s = 100.0
+
+    def __call__(self) -> float:
+        self.now_s += 0.001
+        return self.now_s
+
+
+class Harness:
+    def __init__(self, runner: ScriptedRunner | None = None, config: EngineConfig | None = None) -> None:
+        self.runner = ScriptedRunner() if runner is None else runner
+        self.clock = Clock()
+        self.engine = Engine(self.runner, EngineConfig() if config is None else config, self.clock)
+        self.outcomes: dict[str, Outcome] = {}
+
+    def submit(self, request: EngineRequest) -> str:
+        self.outcomes.setdefault(request.id, Outcome())
+        self.engine.submit(request)
+        return request.id
+
+    def step(self) -> list[Event]:
+        events = self.engine.step()
+        for event in events:
+            self.outcomes[event.id].take(event)
+        self.engine.check_integrity()
+        self.check_books_against_runner()
+        return events
+
+    def run(self, requests: Iterable[EngineRequest] = (), steps_max: int = 10_000) -> None:
+        """Submit and step until nothing is left to do."""
+        for request in requests:
+            self.submit(request)
+        for _ in range(steps_max):
+            if not self.engine.has_work:
+                break
+            self.step()
+        assert not self.engine.has_work, "the engine doesn't come to an end"
+        assert not self.runner.samplers, "samplers leak"
+        assert all(slot.owner is None for slot in self.engine._cache.slots), "slots leak"
+
+    def check_books_against_runner(self) -> None:
+        """What the prefix cache believes of a slot is what the runner holds there."""
+        if self.engine._scheduler._memory:
+            return  # orders that go with the next batch
+        for slot, held in zip(self.engine._cache.slots, self.runner.held, strict=True):
+            expected = slot.resident if slot.owner is None else slot.owner.tokens[: slot.owner.n_computed]
+            if slot.owner is not None or slot.resident:
+                assert held[: len(expected)] == expected, f"slot {slot.id}"
+
+
+def request(
+    prompt: Iterable[int] = (0, 1, 2),
+    *,
+    n: int = 1,
+    extra_stops: tuple[str, ...] = (),
+    cache_prompt: bool = True,
+    timeout_s: float | None = None,
+    return_tokens: bool = False,
+    echo_text: str = "",
+    strip_leading_space: bool = False,
+    temperature: float = 0.0,
+    max_tokens: int | None = 20,
+    min_tokens: int = 0,
+    seed: int | None = None,
+    stop: tuple[str, ...] = (),
+    ignore_eos: bool = False,
+) -> EngineRequest:
+    return EngineRequest(
+        id=f"r{next(_ids)}",
+        prompt_tokens=list(prompt),
+        params=SamplingParams(
+            temperature=temperature,
+            max_tokens=max_tokens,
+            min_tokens=min_tokens,
+            seed=seed,
+            stop=stop,
+            ignore_eos=ignore_eos,
+        ),
+        n=n,
+        extra_stops=extra_stops,
+        cache_prompt=cache_prompt,
+        timeout_s=timeout_s,
+        return_tokens=return_tokens,
+        echo_text=echo_text,
+        strip_leading_space=strip_leading_space,
+    )
+
+
+def expected_tokens(asked: EngineRequest, n_ctx: int, index: int = 0) -> list[int]:
+    """What the scripted model says to a lone request without stop strings, the EOG token included."""
+    params = asked.params
+    held = list(asked.prompt_tokens)
+    limit = n_ctx - len(held) if params.max_tokens is None else params.max_tokens
+    seed = 0 if params.temperature <= 0 else (params.seed or 0) + index
+    said: list[int] = []
+    while len(said) < limit:
+        ban_eog = params.ignore_eos or len(said) < params.min_tokens
+        token = next_token(held, seed, ban_eog=ban_eog)
+        said.append(token)
+        held.append(token)
+        if token == EOG:
+            break
+    return said
+
+
+def expected_text(asked: EngineRequest, n_ctx: int, index: int = 0) -> str:
+    """The text of `expected_tokens`, cut at the first stop string; no character that isn't whole."""
+    data = b"".join(PIECES[token] for token in expected_tokens(asked, n_ctx, index) if token != EOG)
+    text = whole_characters(data)
+    if asked.strip_leading_space:
+        text = text.removeprefix(" ")
+    return asked.echo_text + before_stop(text, (*asked.params.stop, *asked.extra_stops))
+
+
+def before_stop(text: str, stops: Iterable[str]) -> str:
+    """`text` up to the stop string whose end comes first; of several that end there, the longest."""
+    found = [(at + len(stop), at) for stop in stops if stop and (at := text.find(stop)) >= 0]
+    return text[: min(found)[1]] if found else text
+
+
+def whole_characters(data: bytes) -> str:
+    """All of `data` as text, without an unfinished character at its end."""
+    for n in range(min(3, len(data)) + 1):
+        head, tail = data[: len(data) - n], data[len(data) - n :]
+        if tail and _begins_character(tail):
+            return head.decode("utf-8", "replace")
+    return data.decode("utf-8", "replace")
+
+
+def _begins_character(tail: bytes) -> bool:
+    try:
+        tail.decode("utf-8")
+    except UnicodeDecodeError as error:
+        return error.reason == "unexpected end of data" and error.start == 0
+    return False

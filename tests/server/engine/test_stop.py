@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from server.engine.stop import StopChecker
+from tests.server.engine.harness import before_stop
+
+few_letters = st.text(alphabet="ab#\n", min_size=0, max_size=30)
+
+
+def feed_all(checker: StopChecker, pieces: list[str]) -> str:
+    shown = ""
+    for piece in pieces:
+        shown += checker.feed(piece)
+        if checker.matched is not None:
+            return shown
+    return shown + checker.flush()
+
+
+@given(few_letters, st.lists(st.text(alphabet="ab#\n", min_size=1, max_size=4), max_size=4))
+def test_any_split_gives_the_text_before_the_first_stop(text: str, stops: list[str]) -> None:
+    whole = before_stop(text, stops)
+    stopped = any(stop in text for stop in stops)
+    one_by_one = StopChecker(tuple(stops))
+    assert feed_all(one_by_one, list(text)) == whole
+    assert (one_by_one.matched is not None) == stopped
+    at_once = StopChecker(tuple(stops))
+    assert feed_all(at_once, [text]) == whole
+
+
+def test_a_possible_beginning_is_held_back_until_it_is_none() -> None:
+    checker = StopChecker(("###",))
+    assert checker.feed("a #") == "a "
+    assert checker.feed("#") == ""
+    assert checker.feed(" b") == "## b"
+    assert checker.matched is None
+
+
+def test_the_longest_possible_beginning_is_held_back() -> None:
+    checker = StopChecker(("abac",))
+    assert checker.feed("xaba") == "x"
+    assert checker.feed("b") == "ab"
+    assert checker.feed("ac") == ""
+    assert checker.matched == "abac"
+
+
+def test_of_stops_that_end_together_the_longest_counts() -> None:
+    checker = StopChecker((":", "USER:"))
+    assert checker.feed("yes USER: no") == "yes "
+    assert checker.matched == "USER:"
+
+
+def test_the_stop_that_is_whole_first_counts() -> None:
+    checker = StopChecker(("a long one", "long"))
+    assert checker.feed("such a long one") == "such a "
+    assert checker.matched == "long"
+
+
+def test_nothing_comes_after_the_match() -> None:
+    checker = StopChecker(("x",))
+    assert checker.feed("ax") == "a"
+    assert checker.feed("bcd") == ""
+    assert checker.flush() == ""
+
+
+def test_empty_stop_strings_stop_nothing() -> None:
+    checker = StopChecker(("",))
+    assert checker.feed("abc") == "abc"

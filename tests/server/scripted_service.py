@@ -1,0 +1,161 @@
+"""A ModelService whose answers a test writes down: the HTTP side is tested without a worker."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+
+from models.errors import ModelNotFound, WorkerError
+from server.supervisor.protocol import ModelStatus
+from server.worker.messages import (
+    ApplyTemplateReply,
+    ChatPrompt,
+    ChoiceEnd,
+    Delta,
+    DetokenizeReply,
+    Event,
+    Finish,
+    FinishReason,
+    Generate,
+    ModelInfo,
+    Started,
+    StatsReply,
+    Timings,
+    TokenizeReply,
+    Usage,
+)
+
+Step = Event | BaseException | float | asyncio.Event
+"""An event to yield, an error to raise, seconds to sleep, or something to wait for."""
+Script = Callable[[Generate], Sequence[Step]]
+
+INFO = ModelInfo(
+    n_vocab=4096,
+    n_ctx=2048,
+    n_ctx_train=4096,
+    n_embd=256,
+    n_params=7_300_000,
+    size_bytes=14_600_000,
+    n_parallel=8,
+    n_gpu_layers=0,
+    description="llama 7.3M Q4_K_M",
+    ftype="Q4_K_M",
+    prompt_format="vicuna",
+)
+DEMO = ModelStatus(name="demo", state="ready", created=1_700_000_000, type="Q4_K_M", info=INFO)
+IDLE = ModelStatus(name="lmsys/vicuna-7b-v1.5", state="available", created=1_700_000_001, type="Q4_K_M")
+
+
+def finish(request: Generate, completion_tokens: int, *, prompt_tokens: int = 7, cached: int = 3) -> Finish:
+    return Finish(
+        id=request.id,
+        usage=Usage(prompt_tokens=prompt_tokens, completion_tokens=completion_tokens, cached_tokens=cached),
+        timings=Timings(
+            queue_ms=0.5,
+            prompt_n=prompt_tokens - cached,
+            prompt_ms=2.0,
+            predicted_n=completion_tokens,
+            predicted_ms=10.0,
+        ),
+    )
+
+
+def says(*pieces: str, reason: FinishReason = "stop", prompt_tokens: int = 7) -> Script:
+    """Every choice says the same pieces, one token each; choices take turns, as in an engine's steps."""
+
+    def script(request: Generate) -> list[Step]:
+        steps: list[Step] = [Started(id=request.id, prompt_tokens=prompt_tokens, cached_tokens=3)]
+        for position, piece in enumerate(pieces):
+            tokens = (100 + position,) if request.return_tokens else ()
+            steps += [
+                Delta(id=request.id, index=index, text=piece, tokens=tokens) for index in range(request.n)
+            ]
+        steps += [ChoiceEnd(id=request.id, index=index, finish_reason=reason) for index in range(request.n)]
+        steps.append(finish(request, len(pieces) * request.n, prompt_tokens=prompt_tokens))
+        return steps
+
+    return script
+
+
+class ScriptedService:
+    """Plays `script` for every request; remembers what it was asked and which requests were closed early."""
+
+    def __init__(self, script: Script | None = None, models: Sequence[ModelStatus] = (DEMO,)) -> None:
+        self.script = script or says("Hello", " world")
+        self.statuses = list(models)
+        self.is_ready = True
+        self.requests: list[tuple[str, Generate]] = []
+        self.prompts: list[ChatPrompt] = []
+        self.closed: list[str] = []
+        self.running = 0
+        self.most_running = 0
+        self.closing = asyncio.Event()
+
+    @property
+    def request(self) -> Generate:
+        """The only request so far."""
+        assert len(self.requests) == 1
+        return self.requests[0][1]
+
+    def models(self) -> list[ModelStatus]:
+        return list(self.statuses)
+
+    def find(self, name: str) -> ModelStatus:
+        for status in self.statuses:
+            if name in (status.name, f"{status.name}:{status.type}"):
+                return status
+        raise ModelNotFound(f"The model `{name}` does not exist")
+
+    def ready(self) -> bool:
+        return self.is_ready
+
+    async def generate(self, name: str, request: Generate) -> AsyncIterator[Event]:
+        self.find(name)
+        self.requests.append((name, request))
+        self.running += 1
+        self.most_running = max(self.most_running, self.running)
+        ended = False
+        try:
+            for step in self.script(request):
+                if isinstance(step, BaseException):
+                    ended = True
+                    raise step
+                if isinstance(step, float):
+                    await asyncio.sleep(step)
+                elif isinstance(step, asyncio.Event):
+                    await step.wait()
+                else:
+                    yield step
+            ended = True
+        finally:
+            self.running -= 1
+            if not ended:
+                self.closed.append(request.id)
+                self.closing.set()
+
+    async def tokenize(
+        self, name: str, text: str, *, add_special: bool, parse_special: bool, with_pieces: bool
+    ) -> TokenizeReply:
+        """One token per character; `add_special` adds 1 in front, `parse_special` makes `</s>` 2."""
+        self.find(name)
+        head = [1] if add_special else []
+        if parse_special:
+            text = text.replace("</s>", "\x02")
+        pieces = [character.encode() for character in text]
+        return TokenizeReply(
+            "t",
+            head + [ord(c) for c in text],
+            ([b"<s>"] if add_special else []) + pieces if with_pieces else None,
+        )
+
+    async def detokenize(self, name: str, tokens: tuple[int, ...]) -> DetokenizeReply:
+        self.find(name)
+        return DetokenizeReply("d", "".join(map(chr, tokens)))
+
+    async def apply_template(self, name: str, prompt: ChatPrompt) -> ApplyTemplateReply:
+        self.find(name)
+        self.prompts.append(prompt)
+        return ApplyTemplateReply("a", " ".join(f"{m['role']}: {m['content']}" for m in prompt.messages))
+
+    async def stats(self, name: str) -> StatsReply:
+        raise WorkerError("no statistics in a script")

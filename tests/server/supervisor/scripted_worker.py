@@ -1,0 +1,200 @@
+"""A worker without a model: a real process that speaks the frames and does what its script says.
+
+The script is the JSON file at `ModelSpec.path`: `load` ("ok", "refuse", "die", "die_with_extra_bufts", "hang" or
+"die_first", which dies only until the file `<path>.died` exists). A request's prompt tells the rest: `tokens N S`
+answers N deltas, one every S seconds; `die` ends the process, `die_once` too; `silent` never answers; `busy` is
+refused.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from pathlib import Path
+
+from server.worker.channel import Channel
+from server.worker.messages import (
+    ApplyTemplate,
+    ApplyTemplateReply,
+    Cancel,
+    ChoiceEnd,
+    Delta,
+    Detokenize,
+    DetokenizeReply,
+    Drain,
+    Failure,
+    Finish,
+    Generate,
+    LoadFailed,
+    Loading,
+    ModelInfo,
+    ModelSpec,
+    Ready,
+    Started,
+    Stats,
+    StatsReply,
+    StepEvents,
+    TextPrompt,
+    Timings,
+    Tokenize,
+    TokenizeReply,
+    Usage,
+)
+
+
+class ScriptedWorker:
+    def __init__(self, channel: Channel, spec: ModelSpec) -> None:
+        self.channel = channel
+        self.spec = spec
+        self.cancelled: set[str] = set()
+        self.running: set[str] = set()
+        self.threads: list[threading.Thread] = []
+
+    def load(self) -> None:
+        script = json.loads(Path(self.spec.path).read_text())
+        load = script.get("load", "ok")
+        self.channel.send(Loading(progress=0.5))
+        time.sleep(script.get("load_s", 0.0))
+        mark = Path(f"{self.spec.path}.died")
+        if load == "hang":
+            time.sleep(3600)
+        if load == "refuse":
+            self.channel.send(LoadFailed(message="the file is no GGUF", kind="InvalidGGUF"))
+            sys.exit(1)
+        if load == "die" or (load == "die_with_extra_bufts" and self.spec.use_extra_bufts):
+            die(signal.SIGSEGV)
+        if load == "die_first" and not mark.exists():
+            mark.touch()
+            die(signal.SIGKILL)
+        self.channel.send(Ready(info=model_info(self.spec)))
+
+    def serve(self) -> None:
+        while True:
+            request = self.channel.receive()
+            match request:
+                case None:
+                    os._exit(0)
+                case Generate():
+                    self.generate(request)
+                case Cancel():
+                    self.cancelled.add(request.id)
+                case Tokenize():
+                    tokens = [ord(letter) for letter in request.text]
+                    self.channel.send(TokenizeReply(id=request.id, tokens=tokens))
+                case Detokenize():
+                    text = "".join(map(chr, request.tokens))
+                    self.channel.send(DetokenizeReply(id=request.id, text=text))
+                case ApplyTemplate():
+                    if not request.prompt.messages:
+                        failure = Failure(
+                            id=request.id, kind="invalid_request", message="no messages", param="m"
+                        )
+                        self.channel.send(failure)
+                    else:
+                        self.channel.send(ApplyTemplateReply(id=request.id, prompt="rendered"))
+                case Stats():
+                    self.channel.send(stats_reply(request.id, len(self.running)))
+                case Drain():
+                    for thread in self.threads:
+                        thread.join()
+                    os._exit(0)
+
+    def generate(self, request: Generate) -> None:
+        assert isinstance(request.prompt, TextPrompt)
+        text = request.prompt.text
+        if text == "busy":
+            self.channel.send(Failure(id=request.id, kind="busy", message="full", retry_after_s=2.0))
+            return
+        if text == "die":
+            die(signal.SIGABRT)
+        if text == "silent":
+            return
+        if text == "die_once":
+            mark = Path(f"{self.spec.path}.died_once")
+            if not mark.exists():
+                mark.touch()
+                die(signal.SIGKILL)
+            text = "tokens 1 0"
+        _, n_tokens, delay_s = text.split()
+        thread = threading.Thread(target=self.answer, args=(request.id, int(n_tokens), float(delay_s)))
+        self.running.add(request.id)
+        self.threads.append(thread)
+        thread.start()
+
+    def answer(self, request_id: str, n_tokens: int, delay_s: float) -> None:
+        self.send_event(Started(id=request_id, prompt_tokens=3, cached_tokens=0))
+        for number in range(n_tokens):
+            time.sleep(delay_s)
+            if request_id in self.cancelled:
+                Path(f"{self.spec.path}.cancelled").touch()
+                self.send_event(Failure(id=request_id, kind="cancelled", message="cancelled"))
+                self.running.discard(request_id)
+                return
+            self.send_event(Delta(id=request_id, index=0, text=f"{number} "))
+        self.send_event(ChoiceEnd(id=request_id, index=0, finish_reason="stop"))
+        usage = Usage(prompt_tokens=3, completion_tokens=n_tokens)
+        timings = Timings(queue_ms=0, prompt_n=3, prompt_ms=1, predicted_n=n_tokens, predicted_ms=1)
+        self.running.discard(request_id)
+        self.send_event(Finish(id=request_id, usage=usage, timings=timings))
+
+    def send_event(self, event: Started | Delta | ChoiceEnd | Finish | Failure) -> None:
+        self.channel.send(StepEvents(events=[event]))
+
+
+def die(number: signal.Signals) -> None:
+    if number == signal.SIGABRT:
+        print("ggml.c:123: GGML_ASSERT(n > 0) failed", file=sys.stderr, flush=True)
+    signal.signal(number, signal.SIG_DFL) if number != signal.SIGKILL else None
+    os.kill(os.getpid(), number)
+    time.sleep(60)
+
+
+def model_info(spec: ModelSpec) -> ModelInfo:
+    return ModelInfo(
+        n_vocab=256,
+        n_ctx=spec.n_ctx or 4096,
+        n_ctx_train=4096,
+        n_embd=1,
+        n_params=1,
+        size_bytes=1,
+        n_parallel=spec.n_parallel,
+        n_gpu_layers=0,
+        description="scripted" if spec.use_extra_bufts else "scripted without extra buffers",
+        ftype="F32",
+        prompt_format="template",
+    )
+
+
+def stats_reply(request_id: str, running: int) -> StatsReply:
+    return StatsReply(
+        id=request_id,
+        running=running,
+        waiting=0,
+        kv_used_tokens=0,
+        kv_total_tokens=0,
+        prompt_tokens_total=0,
+        generated_tokens_total=0,
+        prompt_s_total=0,
+        generated_s_total=0,
+        steps_total=0,
+        cached_tokens_total=0,
+        rss_bytes=1,
+    )
+
+
+def main() -> None:
+    channel = Channel(socket.socket(fileno=int(sys.argv[2])))
+    spec = channel.receive_spec()
+    assert spec is not None
+    worker = ScriptedWorker(channel, spec)
+    worker.load()
+    worker.serve()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+import pytest
+
+from server.supervisor.exit_report import ExitReport, telling_line
+
+TRACEBACK = (
+    "Traceback (most recent call last):",
+    '  File "x.py", line 1, in <module>',
+    "    raise ValueError(1)",
+    "ValueError: 1",
+)
+
+
+@pytest.mark.parametrize(
+    ("report", "how"),
+    [
+        (ExitReport(-9), "SIGKILL"),
+        (
+            ExitReport(-6, ("a.c:1: GGML_ASSERT(x) failed", "frame 1")),
+            "SIGABRT: a.c:1: GGML_ASSERT(x) failed",
+        ),
+        (ExitReport(1, TRACEBACK), "exit status 1: ValueError: 1"),
+        (ExitReport(3, ("nothing of interest",)), "exit status 3"),
+        (ExitReport(-9, ("GGML_ASSERT(x)",), "it was silent"), "SIGKILL: it was silent"),
+        (ExitReport(-64 - 1), "signal 65"),
+    ],
+)
+def test_how(report: ExitReport, how: str) -> None:
+    assert report.how == how
+
+
+def test_hints() -> None:
+    assert "memory" in (ExitReport(-9).hint or "")
+    assert "doctor" in (ExitReport(-11).hint or "")
+    assert ExitReport(0).hint is None
+    assert ExitReport(-9, verdict="we killed it").hint is None
+
+
+def test_long_lines_are_cut() -> None:
+    line = telling_line(["GGML_ASSERT(" + "x" * 1000])
+    assert line is not None
+    assert len(line) == 300

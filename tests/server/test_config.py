@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from models.errors import ConfigError
+from server.config import SETTINGS, ServerConfig, load_config, setting_help
+
+
+@pytest.fixture
+def toml(tmp_path: Path) -> Path:
+    path = tmp_path / "corral.toml"
+    path.write_text('port = 1001\nctx = 1001\nparallel = 3\nmodels = ["demo"]\nkv_unified = true\n')
+    return path
+
+
+def test_defaults() -> None:
+    config = load_config({}, {})
+    assert config == ServerConfig()
+    assert (config.host, config.port, config.parallel, config.queue_size) == ("127.0.0.1", 8000, 8, 256)
+    assert config.gpu_layers == "auto"
+    assert config.ctx is None
+
+
+def test_flags_beat_environment_beats_file(toml: Path) -> None:
+    config = load_config({"port": 1003}, {"CORRAL_PORT": "1002", "CORRAL_CTX": "1002"}, toml)
+    assert (config.port, config.ctx, config.parallel) == (1003, 1002, 3)
+    assert config.models == ("demo",)
+    assert config.kv_unified
+
+
+def test_flags_that_were_not_given_do_not_count(toml: Path) -> None:
+    assert load_config({"port": None, "models": (), "api_keys": []}, {}, toml).models == ("demo",)
+
+
+def test_lists_and_switches_in_the_environment() -> None:
+    config = load_config(
+        {},
+        {"CORRAL_API_KEYS": "a, b,", "CORRAL_USE_MMAP": "false", "CORRAL_GPU_LAYERS": "12", "CORRAL_CTX": ""},
+    )
+    assert [key.get_secret_value() for key in config.api_keys] == ["a", "b"]
+    assert not config.use_mmap
+    assert config.gpu_layers == 12
+
+
+def test_keys_do_not_show() -> None:
+    config = load_config({"api_keys": ["very-secret"]}, {})
+    assert "very-secret" not in repr(config)
+    assert "very-secret" not in config.model_dump_json()
+
+
+def test_it_is_frozen() -> None:
+    with pytest.raises(ValidationError):
+        load_config({}, {}).port = 1
+
+
+def test_values_in_other_spellings() -> None:
+    config = load_config({"default_type": "8bit", "prompt_format": "Vicuna-v1.1"}, {})
+    assert (config.default_type, config.prompt_format) == ("Q8_0", "vicuna")
+
+
+@pytest.mark.parametrize(
+    ("flags", "env", "text", "words"),
+    [
+        ({"paralel": 2}, {}, None, ("'paralel'", "did you mean parallel?")),
+        ({}, {"CORRAL_PROT": "1"}, None, ("CORRAL_PROT", "did you mean CORRAL_PORT?")),
+        ({}, {}, "gpu-layers = 3", ("'gpu-layers'", "did you mean gpu_layers?")),
+        ({}, {}, "zzzzzz = 3", ("'zzzzzz'", "known are")),
+        ({"port": 70000}, {}, None, ("--port", "65535")),
+        ({}, {"CORRAL_PORT": "tcp://10.0.0.1:80"}, None, ("CORRAL_PORT", "integer")),
+        ({}, {}, "parallel = 0", ("'parallel' in", "greater than or equal to 1")),
+        ({}, {}, "port =", ("not valid TOML",)),
+        ({"gpu_layers": "most"}, {}, None, ("--gpu-layers", "auto")),
+        ({"prompt_format": "vicunna"}, {}, None, ("--prompt-format", "did you mean 'vicuna'")),
+        ({"default_type": "Q4_K_X"}, {}, None, ("--default-type", "Q4_K_M")),
+        ({"api_keys": ["  "]}, {}, None, ("--api-keys", "must not be empty")),
+        ({"type_k": "q9"}, {}, None, ("--type-k", "q8_0")),
+    ],
+)
+def test_mistakes(
+    tmp_path: Path, flags: dict[str, Any], env: dict[str, str], text: str | None, words: tuple[str, ...]
+) -> None:
+    path = None
+    if text is not None:
+        path = tmp_path / "corral.toml"
+        path.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        load_config(flags, env, path)
+    for word in words:
+        assert word in caught.value.message
+    assert "\n" not in caught.value.message
+
+
+def test_a_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="can't read the settings file"):
+        load_config({}, {}, tmp_path / "none.toml")
+
+
+def test_a_bad_value_is_not_shown_as_it_may_be_a_key() -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_config({"api_keys": {"secret": "s3cr3t"}}, {})
+    assert "s3cr3t" not in caught.value.message
+
+
+@pytest.mark.parametrize("variable", ["CORRAL_HOME", "CORRAL_SERVICE_HOST", "CORRAL_PORT_8000_TCP", "HOME"])
+def test_variables_of_others(variable: str) -> None:
+    assert load_config({}, {variable: "x"}) == ServerConfig()
+
+
+def test_every_setting_has_a_help_text() -> None:
+    assert all(setting_help(name).endswith(".") for name in SETTINGS)

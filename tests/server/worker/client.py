@@ -1,0 +1,142 @@
+"""A worker process and the parent's end of its socket, for tests: blocking, one thread."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from server.engine.events import ChoiceEnd, Delta, Event, Failure, Finish, Started
+from server.worker.channel import HEADER, decode_reply, encode_frame, frame_length
+from server.worker.environment import worker_command, worker_environment
+from server.worker.messages import (
+    LoadFailed,
+    Loading,
+    ModelInfo,
+    ModelSpec,
+    Ready,
+    Reply,
+    Request,
+    StepEvents,
+)
+
+R = TypeVar("R")
+TIMEOUT_S = 60.0
+
+
+class WorkerClient:
+    """Starts a worker on entering, and makes sure that none is left on leaving."""
+
+    def __init__(self, path: Path, **spec: Any) -> None:
+        exact = {"type_k": "f32", "type_v": "f32", "flash_attn": "off"}
+        options: dict[str, Any] = {"n_parallel": 3, "n_ctx": 256, "n_threads": 1, **exact, **spec}
+        self.spec = ModelSpec(name="pico", path=str(path), **options)
+        self.progress: list[float] = []
+        self.events: list[Event] = []
+
+    def __enter__(self) -> Self:
+        self.socket, theirs = socket.socketpair()
+        self.socket.settimeout(TIMEOUT_S)
+        with theirs:
+            self.process = subprocess.Popen(
+                worker_command(theirs.fileno()),
+                env=worker_environment(self.spec, os.environ),
+                pass_fds=[theirs.fileno()],
+                stderr=subprocess.PIPE,
+            )
+        self.reader = self.socket.makefile("rb")
+        self.socket.sendall(encode_frame(self.spec))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.hang_up()
+        self.process.kill()
+        self.process.wait()
+        assert self.process.stderr is not None
+        self.process.stderr.close()
+
+    def hang_up(self) -> None:
+        self.reader.close()
+        self.socket.close()
+
+    def send(self, message: Request) -> None:
+        self.socket.sendall(encode_frame(message))
+
+    def receive(self) -> Reply | None:
+        """The next reply; None when the worker has closed its end."""
+        header = self.reader.read(HEADER.size)
+        return decode_reply(self.reader.read(frame_length(header))) if header else None
+
+    def ready(self) -> ModelInfo:
+        while not isinstance(reply := self.receive(), Ready):
+            if isinstance(reply, StepEvents):
+                self.events += reply.events
+            else:
+                assert isinstance(reply, Loading), reply
+                self.progress.append(reply.progress)
+        return reply.info
+
+    def refused(self) -> LoadFailed:
+        reply = self.receive()
+        while isinstance(reply, Loading):
+            reply = self.receive()
+        assert isinstance(reply, LoadFailed), reply
+        return reply
+
+    def call(self, message: Request, reply_type: type[R]) -> R:
+        self.send(message)
+        while isinstance(reply := self.receive(), StepEvents):
+            self.events += reply.events
+        assert isinstance(reply, reply_type), reply
+        return reply
+
+    def until_first_text(self, request_id: str) -> None:
+        while not any(isinstance(event, Delta) and event.id == request_id for event in self.events):
+            self.receive_events()
+
+    def receive_events(self) -> list[Event]:
+        reply = self.receive()
+        assert isinstance(reply, StepEvents), reply
+        self.events += reply.events
+        return reply.events
+
+    def finish(self, request_id: str) -> Answer:
+        """Wait for a request's terminal event."""
+        while not any(
+            isinstance(event, Finish | Failure) and event.id == request_id for event in self.events
+        ):
+            self.receive_events()
+        return Answer([event for event in self.events if event.id == request_id])
+
+
+class Answer:
+    """The events of one request, by what is asked of them."""
+
+    def __init__(self, events: list[Event]) -> None:
+        terminals = [event for event in events if isinstance(event, Finish | Failure)]
+        assert len(terminals) == 1
+        assert events[-1] is terminals[0]
+        self.terminal = terminals[0]
+        self.started = next((event for event in events if isinstance(event, Started)), None)
+        self.ends = {event.index: event for event in events if isinstance(event, ChoiceEnd)}
+        self.text: dict[int, str] = {}
+        self.tokens: dict[int, tuple[int, ...]] = {}
+        for event in events:
+            if isinstance(event, Delta):
+                self.text[event.index] = self.text.get(event.index, "") + event.text
+                self.tokens[event.index] = self.tokens.get(event.index, ()) + event.tokens
+
+    @property
+    def finish(self) -> Finish:
+        assert isinstance(self.terminal, Finish), self.terminal
+        return self.terminal
+
+    @property
+    def failure(self) -> Failure:
+        assert isinstance(self.terminal, Failure), self.terminal
+        return self.terminal
