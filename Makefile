@@ -47,7 +47,7 @@ bench: setup ## side-by-side measurements, see docs/benchmarks.md; ARGS="--help"
 	@$(SOURCES) $(BIN)/python -m bench $(ARGS)
 
 docs: setup ## write docs/cli.md from the commands' own help
-	@$(BIN)/python -m scripts.cli_reference
+	@$(BIN)/python -m server.cli.reference
 
 oracle: python ## compare with torch and transformers, in .venv-oracle
 	@$(PYTHON) -m scripts.environment --for oracle

@@ -1,4 +1,4 @@
-"""How a child process ended, in words."""
+"""What a child process answered, and how it ended, in words."""
 
 from __future__ import annotations
 
@@ -12,6 +12,11 @@ def describe_exit(returncode: int, stderr: str = "") -> str:
     if returncode < 0:
         return f"died of {signal_name(-returncode)}{detail}"
     return f"failed with status {returncode}{detail}"
+
+
+def last_line(stdout: str) -> str:
+    """The last line that isn't blank, "" if there is none: a driver may print before the answer."""
+    return next((line.strip() for line in reversed(stdout.splitlines()) if line.strip()), "")
 
 
 def signal_name(number: int) -> str:

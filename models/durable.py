@@ -40,28 +40,31 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 
 @contextmanager
-def disk_full(action: str, path: Path) -> Iterator[None]:
-    """Turn "no space left" into DiskFull and let all else pass; `action` reads like "make demo"."""
+def disk_full(action: str, path: Path, setting: str = "CORRAL_HOME") -> Iterator[None]:
+    """Turn "no space left" into DiskFull and let all else pass.
+
+    `action` reads like "make demo"; `setting` is the variable that moves `path` to another disk.
+    """
     try:
         yield
     except OSError as error:
         if error.errno not in _FULL:
             raise
         raise DiskFull(
-            f"can't {action}: no space left on the disk of {path}; free some, or set CORRAL_HOME elsewhere"
+            f"can't {action}: no space left on the disk of {path}; free some, or set {setting} elsewhere"
         ) from error
 
 
 @contextmanager
-def disk_errors(action: str, path: Path) -> Iterator[None]:
+def disk_errors(action: str, path: Path, setting: str = "CORRAL_HOME") -> Iterator[None]:
     """Turn the OSErrors inside into DiskFull or StoreError."""
     try:
-        with disk_full(action, path):
+        with disk_full(action, path, setting):
             yield
     except OSError as error:
         raise StoreError(
             f"can't {action}: {error.strerror or error} ({error.filename or path}); check the permissions,"
-            f" or set CORRAL_HOME"
+            f" or set {setting}"
         ) from error
 
 

@@ -142,7 +142,7 @@ def _head_faults(keys: _Keys) -> Iterator[str]:
             break
     n_embd, n_head = keys.integer("embedding_length") or 0, int(max(heads))
     head_size = keys.integer("attention.key_length")
-    if head_size is None and n_head > 0:
+    if head_size is None and n_head > 0 and len(heads) == 1:
         if n_embd % n_head:
             yield f"an embedding of {n_embd} can't be divided among {n_head} attention heads"
         head_size = n_embd // n_head
@@ -173,7 +173,7 @@ def _float_faults(keys: _Keys) -> Iterator[str]:
         ("attention.layer_norm_rms_epsilon", 0.0, 1.0),
         ("attention.layer_norm_epsilon", 0.0, 1.0),
         ("attention.group_norm_epsilon", 0.0, 1.0),
-        ("rope.freq_base", 1e-6, 1e30),
+        ("rope.freq_base", 0.0, 1e30),
         ("rope.scaling.factor", 0.0, 1e9),
     ):
         value = keys.get(key)

@@ -19,7 +19,7 @@ from typing import Any
 
 import psutil
 
-from models.child import describe_exit
+from models.child import describe_exit, last_line
 from models.memory import cpu_quota, memory
 
 PROBE_TIMEOUT_S = 60.0
@@ -165,7 +165,7 @@ def probe_devices(
 
 def _parse_devices(text: str) -> list[Device]:
     # A driver may print before us: the answer is the last line.
-    answer: Mapping[str, Any] = json.loads(text.strip().splitlines()[-1] if text.strip() else "")
+    answer: Mapping[str, Any] = json.loads(last_line(text))
     return [
         Device(
             name=str(item["name"]),

@@ -34,6 +34,7 @@ from huggingface_hub.errors import (
 from huggingface_hub.utils._headers import build_hf_headers
 from huggingface_hub.utils._http import hf_raise_for_status
 
+from models.durable import disk_errors
 from models.errors import AccessDenied, CorralError, HubError, HubUnreachable, InvalidReference, ModelNotFound
 from models.hub_cache import RepoCache, VerifiedNotes
 from models.hub_fetch import Broken, Fetcher, Retries, Transfer
@@ -85,7 +86,8 @@ def plan(
     """Choose the files of `ref`, or those matching the globs `include`, and see which are here already.
 
     Without the Hub (offline mode, no connection) what is complete in the cache is planned. Raises
-    ModelNotFound, AccessDenied, HubUnreachable, HubError, DiskFull, InvalidReference (`ref` of another kind).
+    ModelNotFound, AccessDenied, HubUnreachable, HubError, DiskFull, InvalidReference (`ref` of another kind),
+    StoreError (a folder that can't be written).
     """
     if ref.kind != "hub" or ref.repo is None:
         raise InvalidReference(f"{ref} is no Hub repository, and only those are downloaded; give org/name")
@@ -103,7 +105,8 @@ def plan(
             raise error from None
         _log.warning("%s; using the copy in the cache", error.message)
         return found
-    VerifiedNotes(paths.verified_dir).save_listing(ref.repo, commit, files)
+    with disk_errors("note what the Hub lists", paths.verified_dir):
+        VerifiedNotes(paths.verified_dir).save_listing(ref.repo, commit, files)
     made = make_plan(ref, globs, cache, commit, files, online=True)
     require_free(made, paths.hf_cache)
     return made
@@ -134,7 +137,8 @@ def run(
         cancelled=cancel.is_set if cancel is not None else lambda: False,
         on_progress=on_progress,
     )
-    cache.write_ref(plan.revision, plan.commit)
+    with disk_errors("note the revision", paths.hf_cache, "HF_HOME"):
+        cache.write_ref(plan.revision, plan.commit)
     return plan.snapshot
 
 

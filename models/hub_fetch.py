@@ -17,7 +17,7 @@ from typing import BinaryIO, Literal, Protocol
 
 from filelock import FileLock, Timeout
 
-from models.durable import disk_full
+from models.durable import disk_errors
 from models.errors import DownloadCorrupt, HubError, HubUnreachable
 from models.hub_cache import RepoCache, VerifiedNotes
 from models.hub_files import RemoteFile
@@ -107,9 +107,10 @@ class Fetcher:
         self._stop = stop
 
     def fetch(self, transfer: Transfer) -> None:
-        """Have `transfer.file` in the snapshot, its hash checked. Raises HubError or DiskFull."""
+        """Have `transfer.file` in the snapshot, its hash checked. Raises HubError, StoreError or DiskFull."""
         file = transfer.file
-        with disk_full(f"download {file.path}", self._cache.hf_cache), self._locked(file):
+        here = self._cache.hf_cache
+        with disk_errors(f"download {file.path}", here, "HF_HOME"), self._locked(file):
             if not self._use_cached(transfer):
                 self._download(transfer)
             self._cache.link(file, self._commit)

@@ -112,7 +112,9 @@ def read_manifest(path: Path) -> Manifest:
             )
         manifest = msgspec.json.decode(data, type=Manifest)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise StoreError(f"{path} is corrupt ({error}); delete {path.parent}, and make the model again") from error
+        raise StoreError(
+            f"{path} is corrupt ({error}); delete {path.parent}, and make the model again"
+        ) from error
     reason = _inconsistency(manifest)
     if reason:
         raise StoreError(f"{path} is corrupt ({reason}); delete {path.parent}, and make the model again")

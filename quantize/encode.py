@@ -1,4 +1,4 @@
-"""One block of rows: read, transformed, widened to f32, encoded for every output. Runs on several threads at once."""
+"""One block of rows: read, transformed, widened to f32, encoded for every output. Thread-safe."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from models.llamacpp.quantizer import quantize_rows, row_size
 from quantize.checkpoint.source import Rows, TensorSource
 from quantize.plan import PlannedTensor
 
-# 4 MiB of f32 and a few of output: enough to make a block's overhead vanish, few enough to keep many in flight.
+# 4 MiB of f32 and a few of output: a block's overhead vanishes, and many can be in flight.
 BLOCK_ELEMENTS: Final = 2**20
 
 _BFLOAT16: Final = np.dtype(ml_dtypes.bfloat16)
@@ -59,7 +59,8 @@ def blocks(
 def encode(block: Block, source: TensorSource) -> list[Encoded]:
     """The block's bytes for each output, equal types sharing one array.
 
-    Raises QuantizationError naming the tensor: NaN, infinite, or too large for the type; CheckpointError: unreadable.
+    Raises QuantizationError naming the tensor: NaN, infinite, or too large for the type; CheckpointError:
+    unreadable.
     """
     tensor = block.tensor
     start, stop = (block.start, block.stop) if len(tensor.ne) > 1 else (0, tensor.n_per_row)

@@ -1,7 +1,7 @@
 """The `general.` keys: name, author, licence, tags … from the model card and the names; sampling defaults.
 
-The heuristics (what of "Llama-3.1-8B-Instruct" is the version, what the size) are a convention of the GGUF world, so
-they are its own package's, and the names agree with everyone else's files.
+The heuristics (what of "Llama-3.1-8B-Instruct" is the version, what the size) are a convention of the GGUF
+world, so they are its own package's, and the names agree with everyone else's files.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ log = logging.getLogger("corral.quantize")
 def general_metadata(
     directory: Path, config: Mapping[str, Any], name: str | None, n_parameters: int
 ) -> Metadata:
-    """The keys that don't depend on the type. `name`: `org/name` or a plain name; without it, the folder's counts.
+    """The keys that don't depend on the type. `name`: `org/name` or a plain name; else the folder's.
 
     A broken model card or generation_config.json costs its own keys only.
     """
@@ -51,7 +51,7 @@ def general_metadata(
         metadata = gguf.Metadata.apply_metadata_heuristic(
             metadata, _model_card(directory), dict(config), folder, n_parameters
         )
-    except Exception as error:  # a stranger's YAML meets code that doesn't expect it
+    except Exception as error:  # noqa: BLE001  a stranger's YAML meets code that doesn't expect it
         log.warning("the model card of %s can't be used: %s", directory, error)
     if metadata.name is None:
         metadata.name = folder.name
@@ -73,11 +73,12 @@ def _model_card(directory: Path) -> dict[str, Any]:
     card = directory / "README.md"
     if not card.is_file() or card.stat().st_size > CARD_LIMIT_BYTES:
         return {}
-    return gguf.Metadata.load_model_card(directory)
+    front: dict[str, Any] = gguf.Metadata.load_model_card(directory)
+    return front
 
 
 def _plain_value(value: Any) -> Value | None:
-    """Text and lists of text are taken over, and counts; anything else a card holds is not meant for these keys."""
+    """Text, lists of text and counts; anything else that a card holds is not meant for these keys."""
     if isinstance(value, str):
         return string(value)
     if type(value) is int and 0 <= value < 2**32:
@@ -99,6 +100,6 @@ def _sampling(directory: Path) -> Metadata:
         value = settings.get(setting)
         if kind is ValueType.INT32 and type(value) is int and -(2**31) <= value < 2**31:
             keys[f"general.sampling.{key}"] = int32(value)
-        elif kind is ValueType.FLOAT32 and type(value) in (int, float) and abs(value) < 3e38:
+        elif kind is ValueType.FLOAT32 and isinstance(value, int | float) and abs(value) < 3e38:
             keys[f"general.sampling.{key}"] = float32(value)
     return keys

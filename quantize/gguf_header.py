@@ -1,7 +1,8 @@
-"""The head of a GGUF file as bytes: magic, metadata, tensor table, padding. Pure; `writer.py` puts it on disk.
+"""The head of a GGUF file as bytes: magic, metadata, tensor table, padding. Pure.
 
-GGUF version 3, little-endian: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md. Sizes and offsets of the
-tensors are known before any data is, so several files can be written at once, each chunk at its place.
+GGUF version 3, little-endian: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md. Sizes and offsets
+of the tensors are known before any data is, so several files can be written at once, each chunk at its
+place.
 """
 
 from __future__ import annotations
@@ -92,7 +93,7 @@ def strings(items: Sequence[str | bytes]) -> Value:
 
 @dataclass(frozen=True)
 class TensorInfo:
-    """A row of the tensor table. `ne` is ggml's shape, fastest dimension first; `offset` counts from the data's start."""
+    """A row of the tensor table. `ne`: ggml's shape, row length first; `offset` within the data."""
 
     name: str
     ne: tuple[int, ...]

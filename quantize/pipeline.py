@@ -1,9 +1,10 @@
-"""Carrying out a plan: blocks are read and encoded by a pool of threads, and written in order by the calling one.
+"""Carrying out a plan: a pool of threads reads and encodes blocks, the calling thread writes them in order.
 
     source ──rows──▶ [ encode │ encode │ … ] ──bytes, in order──▶ one writer per type
                       at most `2 · threads + 2` blocks in flight
 
-Every tensor is read once. Memory is the blocks in flight, whatever the size of the model: `memory_bytes` says how much.
+Every tensor is read once. Memory is the blocks in flight, whatever the size of the model: `memory_bytes`
+says how much.
 """
 
 from __future__ import annotations
@@ -82,8 +83,8 @@ def quantize(
 ) -> QuantizationResult:
     """Quantize the checkpoint folder `source` to all `types` in one pass, into `out_dir`.
 
-    `file_name` maps a type to a file name, by default `<folder>.<TYPE>.gguf`; existing files are not overwritten.
-    Raises CheckpointError, QuantizationError (also when cancelled), OSError from writing.
+    `file_name` maps a type to a file name, by default `<folder>.<TYPE>.gguf`; existing files are not
+    overwritten. Raises CheckpointError, QuantizationError (also when cancelled), OSError from writing.
     """
     with Checkpoint.open(source) as checkpoint:
         plan = make_plan(checkpoint, types, name=name)
@@ -104,10 +105,10 @@ def run(
     threads: int | None = None,
     cancel: threading.Event | None = None,
 ) -> QuantizationResult:
-    """Write the plan's files to `paths` (new files, one per type). `on_progress` is called on the calling thread.
+    """Write the plan's files to `paths` (new files, one per type). `on_progress` runs on the calling thread.
 
-    `threads`: None for one per core. Setting `cancel` from any thread ends it with QuantizationError. On any error
-    the files stay behind, cut short.
+    `threads`: None for one per core. Setting `cancel` from any thread ends it with QuantizationError. On any
+    error the files stay behind, cut short.
     """
     n_threads = threads if threads is not None else available_cores()
     if n_threads < 1:

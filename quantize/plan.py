@@ -1,4 +1,4 @@
-"""The plan of a quantization: every tensor, its sources and its type in each output, every byte, before one is read.
+"""The plan of a quantization: every tensor, its sources and types; every byte before one is read.
 
 Pure data, made from a checkpoint's headers. `pipeline.py` carries it out, `--dry-run` prints it.
 """
@@ -94,7 +94,7 @@ class PlannedFile:
 
 @dataclass(frozen=True)
 class QuantizationPlan:
-    """All outputs of one pass. `unused`: tensors of the checkpoint that no one needs, such as computed buffers."""
+    """All outputs of one pass. `unused`: tensors of the checkpoint that no one needs (computed buffers)."""
 
     architecture: str
     context_length: int
@@ -116,19 +116,23 @@ class QuantizationPlan:
         return sum(file.size_bytes for file in self.files)
 
 
+def _no_metadata(_n_parameters: int) -> Metadata:
+    return {}
+
+
 def build(
     checkpoint: Checkpoint,
     architecture: Architecture,
     vocabulary: Vocabulary,
     types: Sequence[str],
     *,
-    general: Callable[[int], Metadata] = lambda n_parameters: {},
+    general: Callable[[int], Metadata] = _no_metadata,
     type_rules: TypeRules = type_plan,
 ) -> QuantizationPlan:
-    """Plan `types` (canonical names) in one pass. `general` gives the `general.` keys for a number of parameters.
+    """Plan `types` (canonical names) in one pass. `general`: the `general.` keys for a parameter count.
 
-    Raises QuantizationError: a type that can't be written; CheckpointError: tensors that are missing, unknown, of
-    another shape than config.json says, or already quantized.
+    Raises QuantizationError: a type that can't be written; CheckpointError: tensors that are missing,
+    unknown, of another shape than config.json says, or already quantized.
     """
     check_types(types)
     tensors, unused = _plan_tensors(checkpoint, architecture)
@@ -154,7 +158,7 @@ def check_types(types: Sequence[str]) -> None:
     for type_ in types:
         if type_ in NEEDS_IMATRIX:
             raise QuantizationError(
-                f"{type_} needs an importance matrix, without which its loss is ruinous; choose Q2_K or larger"
+                f"{type_} needs an importance matrix, without which it is ruinous; choose Q2_K or larger"
             )
         if type_ not in FTYPES:
             raise QuantizationError(f"{type_} is no type to quantize to; known are {' '.join(FTYPES)}")
@@ -189,7 +193,7 @@ def _plan_file(
 def _plan_tensors(
     checkpoint: Checkpoint, architecture: Architecture
 ) -> tuple[tuple[PlannedTensor, ...], tuple[str, ...]]:
-    """The tensors in llama.cpp's order (outside the layers, then layer by layer), and the unused ones' names."""
+    """The tensors in llama.cpp's order (those in no layer, then layer by layer), and the unused names."""
     _refuse_quantized(checkpoint)
     entries = checkpoint.tensors.entries
     rules = architecture.tensor_rules()

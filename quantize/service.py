@@ -2,8 +2,9 @@
 
     reference ─▶ checkpoint folder ─▶ plan ─▶ room on the disk? ─▶ staging: run, verify ─▶ publish
 
-Nothing becomes visible before it is whole: killed anywhere, the store is as it was, and what lies in the staging
-folder is swept by the next run. Local folders and the demo count as the same source while their files don't change.
+Nothing becomes visible before it is whole: killed anywhere, the store is as it was, and what lies in the
+staging folder is swept by the next run. Local folders and the demo count as the same source while their
+files don't change.
 """
 
 from __future__ import annotations
@@ -39,9 +40,9 @@ from quantize.writer import WrittenFile
 class QuantizationOutcome:
     """What was done, or with `dry_run` what would be.
 
-    `plan`: None when all types existed, or when a dry run would have to download first (`download`). `files`: what
-    was written, by its final path; `existing`: types that were there already. `model`: what the store has now; None
-    for files in a folder of the caller's, and for dry runs.
+    `plan`: None when all types existed, or when a dry run would have to download first (`download`).
+    `files`: what was written, by its final path; `existing`: types that were there already. `model`: what
+    the store has now; None for files in a folder of the caller's, and for dry runs.
     """
 
     ref: ModelRef
@@ -72,12 +73,13 @@ def quantize_reference(  # noqa: PLR0913
     force: bool = False,
     threads: int | None = None,
 ) -> QuantizationOutcome:
-    """Make GGUF files of `ref` for all `types` (by default the reference's own, else 8, 5 and 4 bits) in one pass.
+    """Make GGUF files of `ref` in one pass: `types`, else the reference's own, else 8, 5 and 4 bits.
 
     Into the store, where types that are there already are skipped unless `force`; or into `out_dir` as
-    `<name>.<TYPE>.gguf`, where an existing file is an error unless `force`. Blocks; calls back on this thread.
-    Raises QuantizationError (also when cancelled), CheckpointError, DiskFull, StoreError, InvalidReference, and from
-    downloading HubError and ModelNotFound. Nothing stays behind, also on KeyboardInterrupt.
+    `<name>.<TYPE>.gguf`, where an existing file is an error unless `force`. Blocks; calls back on this
+    thread. Raises QuantizationError (also when cancelled), CheckpointError, DiskFull, StoreError,
+    InvalidReference, and from downloading HubError and ModelNotFound. Nothing stays behind, also on
+    KeyboardInterrupt.
     """
     wanted = tuple(dict.fromkeys(canonical_type(type_) for type_ in types or _default_types(ref)))
     check_types(wanted)
@@ -89,7 +91,12 @@ def quantize_reference(  # noqa: PLR0913
 
         def work(missing: tuple[str, ...], places: Sequence[Path]) -> list[WrittenFile]:
             result = run(
-                plan_of(missing), checkpoint.tensors, places, on_progress=on_progress, threads=threads, cancel=cancel
+                plan_of(missing),
+                checkpoint.tensors,
+                places,
+                on_progress=on_progress,
+                threads=threads,
+                cancel=cancel,
             )
             for file, planned in zip(result.files, result.plan.files, strict=True):
                 verify(file, planned)
@@ -206,7 +213,9 @@ def _find_on_hub(
     assert ref.repo is not None
     download = plan_download(ref, paths=paths)
     if download.kind != "checkpoint":
-        raise QuantizationError(f"{ref.repo} has ready GGUF files and no other weights; run: corral pull {ref}")
+        raise QuantizationError(
+            f"{ref.repo} has ready GGUF files and no other weights; run: corral pull {ref}"
+        )
     model, existing = request.existing(download.commit)
     if existing == request.types:
         return _all_there(request, model)

@@ -1,7 +1,7 @@
 """One GGUF file being written: header, then the tensors' bytes in order, aligned; hashed on the way.
 
-Several are written side by side. Nothing here makes a file visible to anyone: it lies in a staging folder until the
-store publishes it, or under a temporary name until it is whole.
+Several are written side by side. Nothing here makes a file visible to anyone: it lies in a staging folder
+until the store publishes it, or under a temporary name until it is whole.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class WrittenFile:
 
 
 class GGUFFileWriter:
-    """Writes one planned file front to back. `close` gives up what isn't finished; the file stays, cut short."""
+    """Writes one planned file front to back. `close` gives up what isn't finished and leaves it cut short."""
 
     def __init__(self, plan: PlannedFile, path: Path) -> None:
         """Create the file and write its header. Raises OSError."""
@@ -47,7 +47,7 @@ class GGUFFileWriter:
     def write(self, data: Encoded) -> None:
         """The next bytes of the current tensor; padding follows its last. Raises OSError."""
         size = self.plan.tensor_bytes[self._tensor]
-        self._put(memoryview(data))
+        self._put(data.data)
         self._in_tensor += data.nbytes
         assert self._in_tensor <= size, f"{self._in_tensor} bytes of a tensor of {size}"
         if self._in_tensor == size:
@@ -56,9 +56,8 @@ class GGUFFileWriter:
 
     def finish(self) -> WrittenFile:
         """Sync to disk and close. All tensors must have been written."""
-        assert self._tensor == len(self.plan.tensors) and self.n_bytes == self.plan.size_bytes, (
-            "a file cut short"
-        )
+        assert self._tensor == len(self.plan.tensors), "a tensor is missing"
+        assert self.n_bytes == self.plan.size_bytes, "another size than planned"
         os.fsync(self._file.fileno())
         self._file.close()
         return WrittenFile(

@@ -1,9 +1,10 @@
-"""Makes a virtual environment from the locks: `python3 -m scripts.environment --for run|dev|oracle`.
+"""Makes a virtual environment from the locks: `python3 -m scripts.environment --for run|dev|oracle|peer`.
 
-`run` is what Corral needs to serve, `dev` adds the tests' and checks' tools, `oracle` adds torch and
-transformers in an environment of its own. Everything is installed with `--require-hashes`, with two
-exceptions: the llama-cpp-python wheel, which is compiled here from a hash-checked archive, and torch, whose
-builds (CPU, CUDA) come from different places under one version number, so no one list of hashes fits.
+`run` is what Corral needs to serve, `dev` adds the tests' and checks' tools. In environments of their own,
+`oracle` adds torch and transformers, `peer` what llama-cpp-python's own server needs (for `make bench`).
+Everything is installed with `--require-hashes`, with two exceptions: the llama-cpp-python wheel, which is
+compiled here from a hash-checked archive, and torch, whose builds (CPU, CUDA) come from different places
+under one version number, so no one list of hashes fits.
 
 Idempotent: a stamp in the environment tells what it was made from, and the same again costs nothing.
 """
@@ -51,6 +52,11 @@ PURPOSES: Mapping[str, Purpose] = {
         ("requirements-build.lock", "requirements-dev.lock", "requirements-oracle.lock"),
         ("run", "dev", "oracle"),
         (TORCH,),
+    ),
+    "peer": Purpose(
+        ".venv-peer",
+        ("requirements-build.lock", "requirements-dev.lock", "requirements-peer.lock"),
+        ("run", "dev", "peer"),
     ),
 }
 

@@ -19,6 +19,7 @@ LOCKS: tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...] = (
     ("requirements-dev.lock", ("pyproject.toml", "--extra=test", "--extra=check"), ("requirements.lock",)),
     ("requirements-build.lock", ("requirements-build.in",), ("requirements-dev.lock",)),
     ("requirements-oracle.lock", ("requirements-oracle.in",), ("requirements-dev.lock",)),
+    ("requirements-peer.lock", ("requirements-peer.in",), ("requirements-dev.lock",)),
 )
 
 

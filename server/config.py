@@ -58,7 +58,7 @@ class ServerConfig(BaseModel):
         default="Q4_K_M", description="Quantization type served where a model's name doesn't say one."
     )
     max_loaded: Positive | None = Field(
-        None,
+        default=None,
         description="Models loaded at the same time; beyond it the idle one used longest ago is unloaded."
         " Not set: as memory allows.",
     )
@@ -141,6 +141,8 @@ class ServerConfig(BaseModel):
 
 
 SETTINGS: tuple[str, ...] = tuple(ServerConfig.model_fields)
+FLAG_NAMES = {"default_type": "--type", "api_keys": "--api-key", "cors_origins": "--cors-origin"}
+"""Flags that aren't called like their setting."""
 _LISTS = frozenset({"models", "api_keys", "cors_origins"})
 
 
@@ -227,9 +229,14 @@ def _nearest(name: str, prefix: str = "") -> str:
     return f"; did you mean {spelled}?"
 
 
+def flag_of(name: str) -> str:
+    """`api_keys` → `--api-key`."""
+    return FLAG_NAMES.get(name, f"--{name.replace('_', '-')}")
+
+
 def _source_name(source: str, name: str, toml_path: Path | None) -> str:
     if source == "flag":
-        return f"--{name.replace('_', '-')}"
+        return flag_of(name)
     if source == "env":
         return ENVIRONMENT_PREFIX + name.upper()
     return f"'{name}' in {toml_path}"

@@ -142,7 +142,7 @@ def _wild_values(data: bytes) -> Iterator[tuple[str, bytes]]:
         (b"llama.attention.head_count", "<I", (0x7FFFFFFF, 3, 2**32 - 1)),
         (b"llama.attention.head_count_kv", "<I", (3, 5, 2**32 - 1)),
         (b"llama.rope.dimension_count", "<I", (15, 18, 2**32 - 1)),
-        (b"llama.rope.freq_base", "<f", (float("nan"), float("inf"), -1.0, 0.0)),
+        (b"llama.rope.freq_base", "<f", (float("nan"), float("inf"), -1.0)),
         (b"llama.attention.layer_norm_rms_epsilon", "<f", (-1e-5, float("nan"), float("inf"), 2.0)),
         (b"tokenizer.ggml.bos_token_id", "<I", (N_TOKENS, 2**32 - 1)),
         (b"tokenizer.ggml.eos_token_id", "<I", (N_TOKENS, 2**31)),

@@ -1,8 +1,8 @@
-"""A pico checkpoint: a Hugging Face folder of a tiny random Llama, written with numpy alone and always the same.
+"""A pico checkpoint: a Hugging Face folder of a tiny random Llama, made with numpy, always the same.
 
-Used by every test that needs the real chain (checkpoint → quantize → llama.cpp) without weights from anywhere.
-The numbers come from PCG64's raw bits, whose stream never changes, so sha256 values of what is made from them can be
-kept in the repository. `tests/pico_tokenizer.py` holds the tokenizers.
+Used by every test that needs the real chain (checkpoint → quantize → llama.cpp) without weights from
+anywhere. The numbers come from PCG64's raw bits, whose stream never changes, so sha256 values of what is
+made from them can be kept in the repository. `tests/pico_tokenizer.py` holds the tokenizers.
 """
 
 from __future__ import annotations
@@ -43,11 +43,11 @@ def write_pico_checkpoint(
     tie: bool = False,
     config: Mapping[str, Any] | None = None,
 ) -> Path:
-    """Write config.json, safetensors (two shards and an index if `sharded`) and the tokenizer; returns `directory`.
+    """Write config.json, safetensors (if `sharded` two, and an index), the tokenizer; returns `directory`.
 
     `config` is laid over config.json: `architectures`, `rope_scaling`, `attention_bias`, `head_dim`,
-    `intermediate_size`, `vocab_size` (at least the tokenizer's: the rest is padding) have the effect on the tensors
-    that they have in a real checkpoint.
+    `intermediate_size`, `vocab_size` (at least the tokenizer's: the rest is padding) have the effect on the
+    tensors that they have in a real checkpoint.
     """
     directory.mkdir(parents=True, exist_ok=True)
     if tokenizer == "bpe":
@@ -134,7 +134,8 @@ def _values(bits: np.random.PCG64, name: str, shape: tuple[int, ...], dtype: Dty
         values = values * np.float32(2.0 ** -round(np.log2(shape[1]) / 2))  # about 1/sqrt(fan in)
     elif name.endswith(".bias"):
         values = values * np.float32(0.125)
-    return values.reshape(shape).astype(NUMPY_DTYPES[dtype])
+    narrowed: npt.NDArray[Any] = values.reshape(shape).astype(NUMPY_DTYPES[dtype])
+    return narrowed
 
 
 def write_safetensors(path: Path, tensors: Mapping[str, npt.NDArray[Any]]) -> None:

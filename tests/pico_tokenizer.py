@@ -1,7 +1,8 @@
-"""The two tokenizers of a pico checkpoint: byte-level BPE as tokenizer.json, SentencePiece BPE as tokenizer.model.
+"""The tokenizers of pico checkpoints: byte-level BPE in tokenizer.json, SentencePiece in tokenizer.model.
 
-Both learn their merges from one short text, so they split English roughly as real ones do. The SentencePiece file is
-encoded here by hand (protobuf: field number and wire type, length, value), which keeps its trainer out of the tests.
+Both learn their merges from one short text, so they split English roughly as real ones do. The SentencePiece
+file is encoded here by hand (protobuf: field number and wire type, length, value), which keeps its trainer
+out of the tests.
 """
 
 from __future__ import annotations
@@ -10,17 +11,23 @@ import json
 import struct
 from collections import Counter
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 TEXT = (
-    "The capital of France is Paris. The cat sat on the mat and the dog ran to the door. Once upon a time there was "
-    "a little girl who lived near the forest. She said hello to everyone. What is the opposite of hot? It is cold. "
+    "The capital of France is Paris. The cat sat on the mat and the dog ran to the door. "
+    "Once upon a time there was a little girl who lived near the forest. She said hello to everyone. "
+    "What is the opposite of hot? It is cold. "
     "You are a helpful assistant. The user asks a question and the assistant answers it in a short sentence. "
 )
-QWEN2_REGEX = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+QWEN2_REGEX = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}"
+    r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
 CHAT_TEMPLATE = (
-    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>\\n' }}"
+    "{% for message in messages %}"
+    "{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>\\n' }}"
     "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
 )
 N_MERGES = 150
@@ -34,11 +41,11 @@ def byte_characters() -> list[str]:
 
 
 def learn_merges(words: Sequence[Sequence[str]], n_merges: int) -> list[tuple[str, str]]:
-    """Byte-pair encoding's training: again and again the most frequent neighbours, ties broken by their text."""
+    """Byte-pair encoding's training: again and again the most frequent neighbours; ties by their text."""
     current = [list(word) for word in words]
     merges: list[tuple[str, str]] = []
     while len(merges) < n_merges:
-        pairs = Counter(pair for word in current for pair in zip(word, word[1:], strict=False))
+        pairs = Counter(pair for word in current for pair in pairwise(word))
         if not pairs:
             break
         best = max(pairs, key=lambda pair: (pairs[pair], pair))
@@ -135,7 +142,7 @@ def _added_token(token_id: int, content: str, *, special: bool) -> dict[str, Any
 
 
 def write_spm_tokenizer(directory: Path) -> tuple[int, int, int]:
-    """tokenizer.model (Llama's: unk, bos, eos, 256 bytes, then pieces), tokenizer_config.json, added_tokens.json."""
+    """Llama's tokenizer.model (unk, bos, eos, 256 bytes, pieces) with its configs; returns as above."""
     words = [list("\u2581" + word) for word in TEXT.split()]
     merges = learn_merges(words, N_MERGES)
     singles = sorted(

@@ -78,9 +78,12 @@ def check_amx(directory: Path, cpu_has_amx: bool) -> Check:
         return ok(NAME, f"{name} {finding.value}")
     build, finding = min(bad, key=lambda item: item[1] is not Finding.TRAP)
     compiler = ", ".join(dict.fromkeys(build.compilers)) or "an unknown compiler"
+    why = f"compiled by {compiler} without {KEEPS_STORES}, its AMX code lacks the tile sizes"
+    if finding is Finding.UNSURE:
+        why = f"compiled by {compiler}, and nothing shows that its AMX code keeps the tile sizes"
     fact = (
-        f"{build.path.name} {finding.value}: its AMX code was compiled by {compiler} without {KEEPS_STORES}, "
-        "which drops the tile sizes (GCC PR 114098), and dies of SIGSEGV in the first batched matrix product "
+        f"{build.path.name} {finding.value}: {why} (GCC PR 114098), so that the first batched matrix product "
+        "dies of SIGSEGV "
     )
     fix = (
         "run `make setup`, which compiles llama.cpp with -fno-tree-dse -fno-dse; until then set "

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-from models.child import describe_exit
+from models.child import describe_exit, last_line
 from models.hardware import Device
 
 TIMEOUT_S = 60.0
@@ -40,13 +40,16 @@ def ask(timeout_s: float = TIMEOUT_S, command: Sequence[str] | None = None) -> N
         return f"took longer than {timeout_s:g} s to load"
     if done.returncode != 0:
         return describe_exit(done.returncode, done.stderr)
-    answer = json.loads(done.stdout.strip().splitlines()[-1])
-    return NativeFacts(
-        version=answer["version"],
-        library=answer["library"],
-        features=parse_features(answer["system_info"]),
-        devices=tuple(Device(**device) for device in answer["devices"]),
-    )
+    try:
+        answer = json.loads(last_line(done.stdout))
+        return NativeFacts(
+            version=answer["version"],
+            library=answer["library"],
+            features=parse_features(answer["system_info"]),
+            devices=tuple(Device(**device) for device in answer["devices"]),
+        )
+    except (ValueError, KeyError, TypeError):
+        return f"answered nonsense: {done.stdout[:200]!r}"
 
 
 def parse_features(system_info: str) -> frozenset[str]:

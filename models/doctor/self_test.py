@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from models.child import describe_exit, signal_name
+from models.child import describe_exit, last_line, signal_name
 from models.doctor.check import Check, fail, ok, warning
 from models.doctor.tiny_model import TinyModel, write_tiny_gguf
 
@@ -80,7 +80,14 @@ def run(
         )
     except subprocess.TimeoutExpired:
         return Outcome(None, "", {})
-    agreement = json.loads(done.stdout.strip().splitlines()[-1]) if done.returncode == 0 else {}
+    agreement: dict[str, float] = {}
+    if done.returncode == 0:
+        try:
+            agreement = {
+                str(name): float(value) for name, value in json.loads(last_line(done.stdout)).items()
+            }
+        except (ValueError, TypeError, AttributeError):
+            return Outcome(1, f"nonsense as an answer: {done.stdout[:200]!r}", {})
     return Outcome(done.returncode, done.stderr, agreement)
 
 
@@ -140,7 +147,7 @@ def _logits(path: Path, *, use_extra_bufts: bool) -> npt.NDArray[np.float32]:
 
     with (
         Model.load(path, use_extra_bufts=use_extra_bufts) as model,
-        Context(model, n_ctx=512, n_batch=N_TOKENS, n_ubatch=N_TOKENS, n_seq_max=2, n_threads=2) as context,
+        Context(model, n_ctx=512, n_batch=N_TOKENS, n_ubatch=N_TOKENS, n_seq_max=2, n_threads=1) as context,
     ):
         batch = TokenBatch(N_TOKENS)
         for sequence in range(2):

@@ -14,14 +14,12 @@ from models.errors import ContextError, LlamaCppError
 from models.llamacpp import library
 from models.llamacpp.batch import TokenBatch
 from models.llamacpp.errors import decode_error, reason
-from models.llamacpp.ggml_types import blck_size, type_number, type_size
+from models.llamacpp.kv_cache import kv_type, no_context, require_memory
 from models.llamacpp.model import Model
-from models.memory import memory
 
 FlashAttention = Literal["auto", "on", "off"]
 
 _FLASH_ATTENTION = {"auto": -1, "off": 0, "on": 1}
-_KV_TYPES = ("f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "iq4_nl", "q5_0", "q5_1")
 _MAX_SEQUENCES = 256  # LLAMA_MAX_SEQ
 
 
@@ -83,18 +81,18 @@ class Context:
         params.n_threads_batch = n_threads_batch or n_threads
         params.kv_unified = kv_unified
         params.flash_attn_type = _FLASH_ATTENTION[flash_attn]
-        params.type_k = _kv_type(type_k)
-        params.type_v = _kv_type(type_v)
+        params.type_k = kv_type(type_k)
+        params.type_v = kv_type(type_v)
         params.offload_kqv = offload_kqv
         params.embeddings = embeddings
         params.no_perf = True
         if model.n_gpu_layers == 0:
-            _require_memory(model, n_ctx, type_k, type_v)
+            require_memory(model, n_ctx, type_k, type_v)
         with library.captured_errors() as lines:
             pointer = native.llama_init_from_model(model.pointer, params)
         if not pointer:
             why = reason(lines) or "llama.cpp gives no reason"
-            raise ContextError(_no_context(model, n_ctx, type_k, type_v, why))
+            raise ContextError(no_context(model, n_ctx, type_k, type_v, why))
         self._pointer = pointer
         model.attach(self)
         self._memory: int | None = native.llama_get_memory(pointer)
@@ -320,37 +318,6 @@ class Context:
         if not 0 <= seq_id < self.n_seq_max:
             raise LlamaCppError(f"sequence {seq_id}; this context has {self.n_seq_max}, counted from 0")
         return seq_id
-
-
-def _kv_type(name: str) -> int:
-    if name.lower() not in _KV_TYPES:
-        raise ContextError(f"a KV cache can't be of type `{name}`; choose one of {', '.join(_KV_TYPES)}")
-    return type_number(name)
-
-
-def _require_memory(model: Model, n_ctx: int, type_k: str, type_v: str) -> None:
-    """Refuse what can't fit: the system would let it be allocated, and kill the process at first use."""
-    available = memory().available_bytes
-    if not model.no_alloc and n_ctx * _kv_bytes_per_token(model, type_k, type_v) > available:
-        why = f"only {available / 2**30:,.1f} GiB of memory are free"
-        raise ContextError(_no_context(model, n_ctx, type_k, type_v, why))
-
-
-def _no_context(model: Model, n_ctx: int, type_k: str, type_v: str, why: str) -> str:
-    gib = n_ctx * _kv_bytes_per_token(model, type_k, type_v) / 2**30
-    return (
-        f"no context of {n_ctx:,} tokens for {model.path.name}: {why} "
-        f"and its KV cache takes about {gib:,.1f} GiB; lower --ctx or --parallel"
-    )
-
-
-def _kv_bytes_per_token(model: Model, type_k: str, type_v: str) -> float:
-    """An estimate for the message: every layer attends to everything with heads of one size."""
-    n_embd_head = model.n_embd / max(model.n_head, 1)
-    return sum(
-        model.n_layer * model.n_head_kv * n_embd_head * type_size(kind) / blck_size(kind)
-        for kind in (_kv_type(type_k), _kv_type(type_v))
-    )
 
 
 def _end(p1: int | None) -> int:

@@ -1,4 +1,4 @@
-"""What a model family says about itself, as data: hyper-parameters, GGUF metadata, and every tensor it has."""
+"""What a model family says about itself, as data: hyper-parameters, GGUF metadata, every tensor it has."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Architecture(ABC):
         ".attention.bias",
         ".attention.masked_bias",
     )
-    """Tensors that old checkpoints carry and no one needs: buffers that are computed from the configuration."""
+    """Tensors that old checkpoints carry and no one needs: buffers computed from the configuration."""
 
     def __init__(self, config: ModelConfig) -> None:
         self.config = config
@@ -78,5 +78,6 @@ class Architecture(ABC):
         """Every tensor of the model."""
 
     def vocabulary_metadata(self, vocabulary: Vocabulary) -> Metadata:
-        """Tokenizer keys that belong to the family rather than to the tokenizer; laid over the vocabulary's own."""
+        """Tokenizer keys that belong to the family, not the tokenizer; laid over the vocabulary's own."""
+        del vocabulary
         return {}

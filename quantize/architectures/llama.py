@@ -1,12 +1,13 @@
 """Llama 1 to 3.x and what was made from them (Alpaca, Vicuna, Koala, WizardLM …), and Mistral.
 
-Mistral's sliding window has no place in llama.cpp's `llama`, which attends to the whole context: the window of the
-first Mistral 7B (4,096 tokens) is dropped here as in llama.cpp's converter, later ones have none.
+Mistral's sliding window has no place in llama.cpp's `llama`, which attends to the whole context: the window
+of the first Mistral 7B (4,096 tokens) is dropped here as in llama.cpp's converter, later ones have none.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 from models.errors import CheckpointError
 from quantize.architectures.architecture import Architecture, Hyperparameters, TensorRule
@@ -25,7 +26,7 @@ class Llama(Architecture):
     """LlamaForCausalLM: grouped-query attention, SwiGLU, RMS norms; embeddings tied or not."""
 
     gguf_name = "llama"
-    huggingface_names = ("LlamaForCausalLM", "LLaMAForCausalLM")
+    huggingface_names: ClassVar[tuple[str, ...]] = ("LlamaForCausalLM", "LLaMAForCausalLM")
 
     # What transformers' LlamaConfig assumes where config.json is silent.
     default_context_length = 2048
@@ -150,7 +151,7 @@ class Llama(Architecture):
 class Mistral(Llama):
     """MistralForCausalLM."""
 
-    huggingface_names = ("MistralForCausalLM",)
+    huggingface_names: ClassVar[tuple[str, ...]] = ("MistralForCausalLM",)
     default_context_length = 131072
     default_feed_forward = 14336
     default_kv_heads = 8

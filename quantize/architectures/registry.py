@@ -14,7 +14,7 @@ ARCHITECTURES: Final[tuple[type[Architecture], ...]] = (Llama, Mistral)
 
 
 def architecture_of(config: Mapping[str, Any]) -> Architecture:
-    """The family of a checkpoint. Raises UnknownArchitecture naming those known; CheckpointError: a bad config."""
+    """The family of a checkpoint. Raises UnknownArchitecture, naming those known, or CheckpointError."""
     fields = ModelConfig(config)
     name = fields.architecture()
     for family in ARCHITECTURES:

@@ -36,8 +36,9 @@ class Rope:
     def metadata(self, prefix: str, context_length: int) -> Metadata:
         """GGUF keys under `prefix`. Raises CheckpointError on a scaling that llama.cpp doesn't know.
 
-        Dynamic NTK stretches only prompts longer than the training context, and llama.cpp has no key for it: as in
-        its converter such a model keeps its plain frequencies. Llama 3's factors are a tensor, `llama3_factors`.
+        Dynamic NTK stretches only prompts longer than the training context, and llama.cpp has no key for it:
+        as in its converter such a model keeps its plain frequencies. Llama 3's factors are a tensor,
+        `llama3_factors`.
         """
         keys: Metadata = {f"{prefix}.rope.freq_base": float32(self.theta)}
         scaling = f"{prefix}.rope.scaling"

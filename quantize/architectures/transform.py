@@ -1,7 +1,7 @@
 """How an output tensor's rows are made from a checkpoint's: pure descriptions, carried out by `read`.
 
-An output tensor is seen as `[n_rows, n_per_row]`; the pipeline asks for blocks of rows. Each transform says which
-multiple of rows it can make on their own (`row_step`), so that nothing is read twice.
+An output tensor is seen as `[n_rows, n_per_row]`; the pipeline asks for blocks of rows. Each transform says
+which multiple of rows it can make on their own (`row_step`), so that nothing is read twice.
 """
 
 from __future__ import annotations
@@ -41,8 +41,9 @@ class Same:
 class RotaryHeads:
     """Rows of each attention head from half-and-half order to pairs: 0, d/2, 1, d/2+1, …
 
-    transformers rotates the first half of a head against the second; llama.cpp's `llama` rotates neighbours. The
-    same function of the inputs, as long as q and k are both reordered. Also for a bias, one number per row.
+    transformers rotates the first half of a head against the second; llama.cpp's `llama` rotates neighbours.
+    The same function of the inputs, as long as q and k are both reordered. Also for a bias, one number per
+    row.
     """
 
     head_dim: int
@@ -67,4 +68,5 @@ class Computed:
     def read(
         self, source: TensorSource, names: Sequence[str], start: int, stop: int
     ) -> npt.NDArray[np.float32]:
+        del source, names
         return np.array(self.values[start:stop], np.float32)

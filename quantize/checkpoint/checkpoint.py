@@ -23,7 +23,7 @@ class Checkpoint:
 
     @classmethod
     def open(cls, directory: Path) -> Checkpoint:
-        """Read config.json and the headers of the weights. Raises CheckpointError with the file and the reason."""
+        """Read config.json and the weights' headers. Raises CheckpointError with file and reason."""
         if not directory.is_dir():
             raise CheckpointError(f"{directory} is no folder; give a folder with config.json and safetensors")
         if not (directory / "config.json").is_file():

@@ -13,7 +13,7 @@ LIMIT_BYTES: Final = 256 * 2**20
 
 
 def read_json_object(path: Path) -> dict[str, Any]:
-    """The JSON object in `path`. Raises CheckpointError: unreadable, larger than LIMIT_BYTES, not an object."""
+    """The JSON object in `path`. Raises CheckpointError: unreadable, too large, not an object."""
     value = parse_json(read_bounded(path), path.name)
     if not isinstance(value, dict):
         raise CheckpointError(

@@ -1,10 +1,11 @@
 """safetensors files as a TensorSource: one file, or shards with an index.
 
-Layout (https://github.com/huggingface/safetensors#format): u64 header length, JSON header, data. The header comes from
-strangers, so nothing in it is believed before it fits the file: sizes, offsets, overlaps, shapes against bytes.
+Layout (https://github.com/huggingface/safetensors#format): u64 header length, JSON header, data. The header
+comes from strangers, so nothing in it is believed before it fits the file: sizes, offsets, overlaps, shapes
+against bytes.
 
-Rows are read with `preadv` rather than through a memory map: a file cut short under our feet is then an error and not
-a SIGBUS, memory in use is what we allocated, and several threads share one descriptor.
+Rows are read with `preadv` rather than through a memory map: a file cut short under our feet is then an
+error and not a SIGBUS, memory in use is what we allocated, and several threads share one descriptor.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ HEADER_LIMIT_BYTES: Final = 100 * 2**20  # the specification's own limit
 INDEX_NAME: Final = "model.safetensors.index.json"
 SINGLE_NAME: Final = "model.safetensors"
 
-# Every dtype of the format, so that any header can be measured; only FLOATS are weights we can use as they are.
+# Every dtype of the format, so that any header can be measured; not all are weights that can be used.
 DTYPES: Final[Mapping[str, np.dtype[Any]]] = {
     "F64": np.dtype(np.float64),
     "F32": np.dtype(np.float32),
@@ -82,7 +83,7 @@ class SafetensorsSource:
         assert 0 <= start <= stop <= n_rows, f"rows {start}..{stop} of {n_rows}"
         out = np.empty((stop - start, *entry.shape[1:]), entry.dtype)
         row_bytes = entry.n_bytes // n_rows if n_rows else 0
-        self._read(place, place.offset + start * row_bytes, memoryview(out.reshape(-1).view(np.uint8)))
+        self._read(place, place.offset + start * row_bytes, out.reshape(-1).view(np.uint8).data)
         return out
 
     def close(self) -> None:
@@ -131,7 +132,7 @@ class SafetensorsSource:
 
 
 def open_safetensors(directory: Path) -> SafetensorsSource:
-    """The safetensors of a checkpoint folder: by its index, else the single file, else every `model*.safetensors`.
+    """The safetensors of a folder: by its index, else the single file, else every `model*.safetensors`.
 
     Raises CheckpointError when there are none, or when index and shards disagree.
     """
@@ -191,11 +192,12 @@ def _read_header(fd: int, file_size: int, file_name: str) -> tuple[int, dict[str
     (size,) = struct.unpack("<Q", prefix)
     if size > HEADER_LIMIT_BYTES:
         raise CheckpointError(
-            f"{file_name} says its header has {size:,} bytes, the limit is {HEADER_LIMIT_BYTES:,}; it isn't safetensors"
+            f"{file_name} says its header has {size:,} bytes, the limit is {HEADER_LIMIT_BYTES:,}; "
+            "it isn't safetensors"
         )
     if 8 + size > file_size:
         raise CheckpointError(
-            f"{file_name} has {file_size:,} bytes, its header alone needs {8 + size:,}: cut short; download it again"
+            f"{file_name} has {file_size:,} bytes and its header alone needs {8 + size:,}; download it again"
         )
     header = parse_json(os.pread(fd, size, 8), f"the header of {file_name}")
     if not isinstance(header, dict):
@@ -209,9 +211,11 @@ def _check_tensor(
     """The tensor, and its bytes' begin and end in the data."""
     where = f"tensor {name} of {file_name}"
     if not isinstance(description, dict):
-        raise CheckpointError(f"{where} isn't described by an object; download the file again")
-    dtype_name, shape, offsets = (description.get(key) for key in ("dtype", "shape", "data_offsets"))
-    if dtype_name not in DTYPES:
+        raise CheckpointError(f"{where} isn't described by an object; download it again")
+    dtype_name: Any = description.get("dtype")
+    shape: Any = description.get("shape")
+    offsets: Any = description.get("data_offsets")
+    if not isinstance(dtype_name, str) or dtype_name not in DTYPES:
         raise CheckpointError(f"{where} has dtype {dtype_name!r}; known are {', '.join(DTYPES)}")
     if not (_naturals(shape) and len(shape) <= 8):
         raise CheckpointError(f"{where} has the shape {shape!r}; download the file again")
@@ -225,7 +229,8 @@ def _check_tensor(
         )
     if math.prod(shape) * entry.dtype.itemsize != end - begin:
         raise CheckpointError(
-            f"{where} of shape {shape} needs {entry.n_bytes:,} bytes, its place has {end - begin:,}; download it again"
+            f"{where} has the shape {shape}, {entry.n_bytes:,} bytes, in a place of {end - begin:,}; "
+            "download it again"
         )
     return entry, begin, end
 

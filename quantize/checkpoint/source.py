@@ -1,7 +1,7 @@
 """The tensor stream: what every form of checkpoint offers, and what adapters and merges wrap.
 
-Names and shapes are known at once, data is read row by row when it is asked for. A source that dequantizes, merges an
-adapter or mixes checkpoints implements the same protocol around another source.
+Names and shapes are known at once, data is read row by row when it is asked for. A source that dequantizes,
+merges an adapter or mixes checkpoints implements the same protocol around another source.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Rows = npt.NDArray[Any]
 
 @dataclass(frozen=True)
 class TensorEntry:
-    """A tensor of a source: its shape in the checkpoint's order (rows first) and the dtype that `rows` returns."""
+    """A tensor of a source: its shape in the checkpoint's order (rows first), the dtype of its rows."""
 
     name: str
     shape: tuple[int, ...]
@@ -42,7 +42,7 @@ class TensorSource(Protocol):
         """Every tensor by its name, in the order of the files."""
 
     def rows(self, name: str, start: int, stop: int) -> Rows:
-        """Rows [start, stop) along the first axis: `[stop - start, *shape[1:]]` in the entry's dtype, owned by the caller.
+        """Rows [start, stop) of the first axis: `[stop - start, *shape[1:]]`, owned by the caller.
 
         Raises CheckpointError when the file no longer holds what its header promised.
         """

@@ -1,8 +1,8 @@
 """Llama's tokenizer given only as tokenizer.json: BPE over text with `▁` for a space, bytes as a fallback.
 
-llama.cpp runs these as SentencePiece, which merges by score rather than by merge order. Transformers made the merges
-from the scores, so the first merge that makes a token gives its score back: minus its place. (The converter writes
--1000 everywhere, which makes llama.cpp split text otherwise than the model was trained.)
+llama.cpp runs these as SentencePiece, which merges by score rather than by merge order. Transformers made
+the merges from the scores, so the first merge that makes a token gives its score back: minus its place. (The
+converter writes -1000 everywhere, which makes llama.cpp split text otherwise than the model was trained.)
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ SPACE = "\u2581"
 
 
 def is_byte_fallback(tokenizer: Mapping[str, Any]) -> bool:
-    """Is this tokenizer.json of Llama's kind, as the converter tells it: byte_fallback, decoded by a Sequence?"""
+    """Is this tokenizer.json of Llama's kind: a BPE with byte_fallback, decoded by a Sequence?"""
     model, decoder = tokenizer.get("model"), tokenizer.get("decoder")
     if not isinstance(model, dict) or not isinstance(decoder, dict):
         return False
@@ -34,7 +34,7 @@ def is_byte_fallback(tokenizer: Mapping[str, Any]) -> bool:
 
 
 def byte_fallback_tokens(files: TokenizerFiles, n_vocab: int | None) -> list[Token]:
-    """All tokens by id with scores, `[PAD0]` … where nothing is. Raises UnknownTokenizer: an id beyond the embedding."""
+    """All tokens by id, `[PAD0]` … where nothing is. Raises UnknownTokenizer: an id beyond the embedding."""
     assert files.tokenizer is not None
     vocabulary = model_vocabulary(files.tokenizer)
     special = _special_texts(files)

@@ -63,9 +63,10 @@ def _added(token: AddedToken) -> Token:
 
 
 def read_merges(files: TokenizerFiles) -> list[str]:
-    """The merges as `left right`, from tokenizer.json (strings or pairs), else merges.txt. Raises UnknownTokenizer.
+    """The merges as `left right`, from tokenizer.json or merges.txt. Raises UnknownTokenizer.
 
-    A space inside a part is written as GPT-2's byte character for it, as everywhere else in such a vocabulary.
+    A space inside a part is written as GPT-2's byte character for it, as everywhere else in such a
+    vocabulary.
     """
     model = (files.tokenizer or {}).get("model")
     merges = model.get("merges") if isinstance(model, dict) else None

@@ -58,7 +58,7 @@ class TokenizerFiles:
         return [_added_token(entry, int(key) if key.isdecimal() else None) for key, entry in entries.items()]
 
     def special_content(self, role: str) -> str | None:
-        """The text of `bos_token` and its like in tokenizer_config.json, a string or an object with `content`."""
+        """The text of tokenizer_config.json's `bos_token` or its like: a string, or in an object."""
         value = (self.tokenizer_config or {}).get(f"{role}_token")
         if isinstance(value, dict):
             value = value.get("content")
@@ -77,7 +77,7 @@ def _added_token(entry: Any, token_id: Any) -> AddedToken:
 
 
 def looks_special(text: str) -> bool:
-    """Texts that models use as control tokens though their files don't mark them so (the converter's list)."""
+    """Texts that are control tokens though files don't mark them so: llama.cpp's converter's list."""
     return (
         text in ("<pad>", "<mask>", "<2mass>", "[@BOS@]")
         or (text.startswith("<|") and text.endswith("|>"))

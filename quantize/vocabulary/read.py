@@ -67,8 +67,9 @@ def _require_byte_level(tokenizer: Mapping[str, Any]) -> None:
 
 
 def _types(step: Any) -> set[str]:
-    """The step's type and those of the steps in it."""
+    """The step's type and those of the steps in it, if it is a sequence."""
     if not isinstance(step, dict):
         return set()
     inner = step.get("decoders") or step.get("pretokenizers") or []
-    return {str(step.get("type"))}.union(*(_types(child) for child in inner))
+    children = inner if isinstance(inner, list) else []
+    return {str(child.get("type")) for child in (step, *children) if isinstance(child, dict)}

@@ -1,7 +1,8 @@
 """tokenizer.model (SentencePiece) → vocabulary.
 
-Of the protobuf only `pieces` is needed, so it is read here: bounded, without native code, and later also the fields
-that the sentencepiece package doesn't offer. https://github.com/google/sentencepiece/blob/master/src/sentencepiece_model.proto
+Of the protobuf only `pieces` is needed, so it is read here: bounded, without native code, and later also the
+fields that the sentencepiece package doesn't offer.
+https://github.com/google/sentencepiece/blob/master/src/sentencepiece_model.proto
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ FILE_NAME = "tokenizer.model"
 ADDED_SCORE = -1000.0
 PADDING_SCORE = -10000.0
 
-# SentencePiece's piece types are numbered as llama.cpp's. A user-defined piece counts as normal, as in the converter.
+# Numbered as llama.cpp's own; only that a user-defined piece counts as normal, as in its converter.
 PIECE_TYPES = {number: TokenType(number) for number in range(1, 7)} | {4: TokenType.NORMAL}
 
 VARINT, FIXED64, LENGTH_DELIMITED, FIXED32 = 0, 1, 2, 5

@@ -1,7 +1,8 @@
 """Which tokens are bos, eos, pad …, and which the tokenizer adds: as llama.cpp's converter decides it.
 
-Sources in order of weight: tokenizer.json's post-processor (what is really added), tokenizer_config.json (names, and
-add_*_token), config.json (ids). A name counts only if tokenizer.json lists it among its added tokens.
+Sources in order of weight: tokenizer.json's post-processor (what is really added), tokenizer_config.json
+(names, and add_*_token), config.json (ids). A name counts only if tokenizer.json lists it among its added
+tokens.
 """
 
 from __future__ import annotations
@@ -97,7 +98,7 @@ class _Search:
         self.add["bos"] = first in (self.contents["bos"], self.contents["cls"])
 
     def _set_last(self, last: str) -> None:
-        """The template's own last token is eos; the one that was named so ends a turn (eot), or a message (eom)."""
+        """The template's last token is eos; the one named so ends a turn (eot), or a message (eom)."""
         if self.has_config and last != self.contents["eos"]:
             for role in ("eot", "eom"):
                 if role not in self.contents:

@@ -45,7 +45,7 @@ class Token:
 
 @dataclass(frozen=True)
 class SpecialTokens:
-    """Which token plays which part (`bos`, `eos`, `unk`, `pad` …), and which of them the tokenizer adds by itself."""
+    """Which token plays which part (`bos`, `eos`, `pad` …), and which the tokenizer adds by itself."""
 
     ids: Mapping[str, int] = field(default_factory=dict)
     add: Mapping[str, bool] = field(default_factory=dict)
@@ -53,7 +53,7 @@ class SpecialTokens:
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """`model`: llama.cpp's tokenizer, "gpt2" for byte-level BPE (with `merges`) or "llama" (with the tokens' scores)."""
+    """`model`: llama.cpp's tokenizer, "gpt2" (byte-level BPE, `merges`) or "llama" (the tokens' scores)."""
 
     model: Literal["gpt2", "llama"]
     pre: str

@@ -67,7 +67,7 @@ class TemplateProcess:
 
     def start(self) -> None:
         """Start the child without waiting for it: it gets ready while something else is done."""
-        with self._lock:
+        with self._lock, contextlib.suppress(BrokenPipeError):
             self._started()
 
     def render(
@@ -97,10 +97,10 @@ class TemplateProcess:
         """
         if only_if_idle_death and self._limit_that_ended() is not None:
             return b""
-        child = self._started()
-        assert child.stdin is not None
-        assert child.stdout is not None
         try:
+            child = self._started()
+            assert child.stdin is not None
+            assert child.stdout is not None
             child.stdin.write(job)
             child.stdin.flush()
             return child.stdout.readline()

@@ -1,59 +1,108 @@
-"""From a reference to a file that can be served: found in the store, or downloaded and quantized."""
+"""From a reference to a file that can be served: found in the store, or downloaded and quantized.
+
+Quantizing happens in a process of its own (`corral quantize`): this one goes on to serve, and the process
+that serves HTTP never loads llama.cpp.
+"""
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from types import FrameType
 
+import typer
+
+from models.demo import DEMO_DIR
+from models.errors import CorralError
+from models.fingerprint import fingerprint
 from models.reference import DEFAULT_TYPES, ModelRef
 from models.store import ModelStore, StoredModel
 from server.cli.console import say
-from server.cli.progress import byte_progress
 from server.supervisor.catalogue import PREFERRED_TYPES, CatalogueEntry
 from server.supervisor.sources import file_entry, stored_entry
 
-if TYPE_CHECKING:
-    from quantize.service import QuantizationOutcome
+TERMINATED = 143
 
 
 def obtain(ref: ModelRef, store: ModelStore, default_type: str) -> CatalogueEntry:
     """The file that serves `ref`; without a type in it, the default type, or another one that is here.
 
-    Raises what downloading and quantizing raise.
+    Raises what downloading raises, and typer.Exit when quantizing has failed and said why.
     """
     if ref.path is not None and ref.path.is_file():
         return file_entry(ref.path)
-    model = _found(ref, store)
-    if model is None:
-        make(ref, missing_types(ref, default_type), store)
+    model = store.find(ref, _revision_now(ref))
+    missing = missing_types(ref, model, default_type)
+    if missing:
+        say(f"{ref} is not here yet: making {', '.join(missing)}")
+        make(ref, missing, store)
         model = store.get(ref)
-    types = model.types
-    preferred = (default_type, *PREFERRED_TYPES, *types)
-    chosen = ref.type or next(type_ for type_ in preferred if type_ in types)
-    return stored_entry(model, types[chosen])
+    assert model is not None, "no type is missing only of a model that is there"
+    return stored_entry(model, model.types[ref.type or best_type(model, default_type)])
 
 
-def missing_types(ref: ModelRef, default_type: str) -> Sequence[str]:
-    """What to make of a model of which nothing is here. The demo is small, and shows all three."""
+def missing_types(ref: ModelRef, model: StoredModel | None, default_type: str) -> tuple[str, ...]:
+    """What is to be made before `ref` can be served, `model` being what is here of it.
+
+    The demo is small: all three types are made at once. Of others one type is enough.
+    """
+    here = () if model is None else tuple(model.types)
     if ref.type is not None:
-        return (ref.type,)
-    return DEFAULT_TYPES if ref.kind == "demo" else (default_type,)
+        return () if ref.type in here else (ref.type,)
+    if ref.kind == "demo":
+        return tuple(type_ for type_ in DEFAULT_TYPES if type_ not in here)
+    return () if here else (default_type,)
 
 
-def make(ref: ModelRef, types: Sequence[str], store: ModelStore) -> QuantizationOutcome:
-    """Download and quantize `ref` into the store, with progress."""
-    from quantize.service import quantize_reference
+def best_type(model: StoredModel, default_type: str) -> str:
+    """Which of a model's types serves its plain name."""
+    preferred = (default_type, *PREFERRED_TYPES, *model.types)
+    return next(type_ for type_ in preferred if type_ in model.types)
 
-    say(f"{ref} is not here yet: making {', '.join(types)}")
-    with byte_progress("download") as downloaded, byte_progress("quantize") as quantized:
-        return quantize_reference(
-            ref,
-            types,
-            store=store,
-            on_download=lambda p: downloaded(p.bytes_done, p.bytes_total),
-            on_progress=lambda p: quantized(p.source_bytes_read, p.source_bytes),
+
+def make(ref: ModelRef, types: Sequence[str], store: ModelStore) -> None:
+    """Pull a ready GGUF; quantize anything else. Progress goes to stderr."""
+    if ref.kind == "hub":
+        from models import hub
+
+        if hub.plan(ref, paths=store.paths).kind == "gguf":
+            _run_corral("pull", str(ref))
+            return
+    flags = [argument for type_ in types for argument in ("--type", type_)]
+    _run_corral("quantize", str(ref.with_type(None)), *flags)
+
+
+def _revision_now(ref: ModelRef) -> str | None:
+    """What local weights are now: files made of earlier ones don't count. None: any revision will do."""
+    if ref.kind == "demo":
+        return fingerprint(DEMO_DIR, contents=True)
+    return None if ref.path is None else fingerprint(ref.path)
+
+
+def _run_corral(command: str, *arguments: str) -> None:
+    """Run a command of ours in its own process; it writes to our stderr and ends when we do."""
+
+    def end(_number: int, _frame: FrameType | None) -> None:
+        raise typer.Exit(TERMINATED)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "server.cli", command, *arguments], stdout=subprocess.DEVNULL
         )
-
-
-def _found(ref: ModelRef, store: ModelStore) -> StoredModel | None:
-    return store.find(ref)
+        try:
+            code = process.wait()
+        except BaseException:
+            process.terminate()
+            process.wait()
+            raise
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    if code < 0:
+        raise CorralError(
+            f"corral {command} {arguments[0]} was ended by {signal.Signals(-code).name}; run it alone"
+        )
+    if code != 0:
+        raise typer.Exit(code)

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
-
-if TYPE_CHECKING:
-    from quantize.service import QuantizationOutcome
 
 
 def command(
@@ -22,7 +19,8 @@ def command(
         Path | None, typer.Option(metavar="DIR", help="Write NAME.TYPE.gguf there instead of into the store.")
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only show what would be made: bytes, bits per weight, does it fit.")
+        bool,
+        typer.Option("--dry-run", help="Only show what would be made: bytes, bits per weight, does it fit."),
     ] = False,
     threads: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Threads; not set: one per core.")
@@ -32,8 +30,8 @@ def command(
 ) -> None:
     """Make GGUF files of a model's weights, all types in one pass.
 
-    The weights are downloaded first if need be. Each tensor is read once and written to every type, without a 16-bit
-    GGUF in between. Interrupted at any moment, it leaves everything as it was.
+    The weights are downloaded first if need be. Each tensor is read once and written to every type, without a
+    16-bit GGUF in between. Interrupted at any moment, it leaves everything as it was.
     """
     from models.paths import Paths
     from models.reference import DEFAULT_TYPES, ModelRef, canonical_type
@@ -41,6 +39,7 @@ def command(
     from quantize.service import quantize_reference
     from server.cli.console import print_json, say
     from server.cli.progress import byte_progress
+    from server.cli.quantized import document_of, print_document
 
     ref = ModelRef.parse(reference)
     named = [*([ref.type] if ref.type else []), *map(canonical_type, types or ())]
@@ -58,10 +57,10 @@ def command(
             on_download=lambda p: downloaded(p.bytes_done, p.bytes_total),
             on_progress=lambda p: quantized(p.source_bytes_read, p.source_bytes),
         )
-    document = _document(outcome, dry_run=dry_run, seconds=time.monotonic() - began)
+    document = document_of(outcome, dry_run=dry_run, seconds=time.monotonic() - began)
     if as_json:
         print_json(document)
         return
-    _print(document)
+    print_document(document)
     if not dry_run and out is None:
         say(f"serve it: corral serve {ref.with_type(None)}")

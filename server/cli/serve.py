@@ -20,7 +20,7 @@ def command(
     references: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[REF]...", help="Models to load now: org/name:TYPE, a folder or .gguf file, demo."
+            metavar="REF", help="Models to load now: org/name:TYPE, a folder or .gguf file, demo."
         ),
     ] = None,
     config_file: Annotated[

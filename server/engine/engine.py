@@ -1,4 +1,4 @@
-"""Here `step()` is schedule, run, postprocess. The worker calls it in a loop, and submits in between."""
+"""The engine: `step()` is schedule, run, postprocess. Requests are submitted and cancelled between steps."""
 
 from __future__ import annotations
 

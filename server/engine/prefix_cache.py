@@ -74,7 +74,7 @@ class PrefixCache:
         idle = [slot for slot in self.slots if slot.owner is None]
         if not idle:
             return None
-        victim = min(idle, key=lambda slot: (bool(slot.resident), slot.last_used, slot.id))
+        victim = self._victim(idle)
         source, n_shared = self._longest(sequence)
         if source is not None and source.owner is None:
             mostly_shared = 4 * n_shared >= 3 * len(source.resident)
@@ -84,6 +84,15 @@ class PrefixCache:
         if source is not None and source is not victim and n_shared - n_own >= self._copy_tokens_min:
             return Placement(victim, n_shared, [Copy(source.id, victim.id, n_shared)])
         return self._reuse(victim, n_own)
+
+    def _victim(self, idle: list[Slot]) -> Slot:
+        """The slot to overwrite: of the half that was least recently used, the one that leaves the fewest
+        gaps between running sequences. With separate KV streams each gap is one more pass through the
+        weights."""
+        oldest = sorted(idle, key=lambda slot: (bool(slot.resident), slot.last_used, slot.id))
+        running = {slot.id for slot in self.slots if slot.owner is not None}
+        half = oldest[: (len(oldest) + 1) // 2]
+        return min(half, key=lambda slot: -((slot.id - 1 in running) + (slot.id + 1 in running)))
 
     def shareable_later(self, sequence: Sequence) -> int:
         """The longest prefix it will share with a running sequence whose prompt isn't computed yet."""

@@ -49,7 +49,7 @@ def check_request(request: EngineRequest, n_ctx: int, n_vocab: int) -> None:
                 param="logit_bias",
             )
     n_completion = 1 if request.params.max_tokens is None else request.params.max_tokens
-    if n_prompt >= n_ctx or n_prompt + n_completion > n_ctx:
+    if n_prompt + n_completion > n_ctx:
         where = request.prompt_param
         raise ContextLengthExceeded(
             f"This model's maximum context length is {n_ctx} tokens. However, you requested "

@@ -67,6 +67,8 @@ class Scheduler:
             n = min(prompt.n_pending, budget)
             chunks.append((prompt, n))
             budget -= n
+        if not chunks:
+            return Batch()  # changes to the KV cache wait for the next tokens
         batch = Batch(memory=self._memory, entries=[_entry(sequence, n) for sequence, n in chunks])
         batch.entries.sort(key=lambda entry: entry.slot)
         self._memory = []

@@ -36,7 +36,7 @@ class RequestRecord:
     def line(self) -> str:
         parts = [self.method, self.path, str(self.status or "-")]
         if self.model is not None:
-            parts.append(f"model={self.model}")
+            parts.append(f"model={_shown(self.model)}")
         if self.usage is not None:
             parts.append(f"prompt={self.usage.prompt_tokens} cached={self.usage.cached_tokens}")
             parts.append(f"completion={self.usage.completion_tokens}")
@@ -76,7 +76,7 @@ class RequestRecords:
         try:
             await self._app(scope, receive, sending)
         finally:
-            quiet = record.path in ("/health", "/ready") and record.status == 200
+            quiet = record.path in ("/health", "/ready") and record.status in (200, 503)
             logger.log(logging.DEBUG if quiet else logging.INFO, "%s", record.line())
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import queue
 import threading
@@ -29,6 +30,8 @@ from server.worker.messages import (
     Tokenize,
 )
 from server.worker.prompts import PromptReader
+
+logger = logging.getLogger("corral.worker")
 
 Work = EngineRequest | Cancel | Drain
 
@@ -86,6 +89,12 @@ class Inbox:
                 self._channel.send(self._answer(message, self._serving))
         except CorralError as error:
             self._send_failure(message, failure(message.id, error))
+        except OSError:
+            raise  # the socket
+        except Exception as error:
+            logger.exception("a request could not be prepared")
+            text = f"the request could not be prepared: {type(error).__name__}: {error}"
+            self._send_failure(message, Failure(id=message.id, kind="server_error", message=text))
 
     def _refuse(self, message: Generate | Tokenize | Detokenize | ApplyTemplate | Stats) -> None:
         text = "the model is still loading; try again in a moment"

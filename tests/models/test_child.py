@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from models.child import describe_exit
+from models.child import describe_exit, last_line
 
 
 @pytest.mark.parametrize(
@@ -21,3 +21,8 @@ from models.child import describe_exit
 )
 def test_the_end_of_a_child_in_words(returncode: int, stderr: str, text: str) -> None:
     assert describe_exit(returncode, stderr) == text
+
+
+def test_the_answer_is_the_last_line() -> None:
+    assert last_line("ggml_cuda_init: found 1 device\n{}\n\n") == "{}"
+    assert last_line("\n") == ""

@@ -23,6 +23,7 @@ from models.errors import (
     HubUnreachable,
     InvalidReference,
     ModelNotFound,
+    StoreError,
 )
 from models.hub import DownloadPlan, DownloadProgress, HubSettings
 from models.hub_fetch import Retries
@@ -412,6 +413,17 @@ def test_a_full_disk_is_seen_beforehand(client: Client, repo: Repo, monkeypatch:
     monkeypatch.setattr("shutil.disk_usage", lambda folder: SimpleNamespace(free=1000))
     with pytest.raises(DiskFull, match="HF_HOME"):
         client.plan()
+
+
+def test_folders_that_cannot_be_written(client: Client, repo: Repo, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    home, cache = client.paths.home, client.paths.hf_cache
+    client.paths = Paths(home=tmp_path / "file" / "corral", hf_cache=cache)
+    with pytest.raises(StoreError, match="CORRAL_HOME"):
+        client.pull()
+    client.paths = Paths(home=home, hf_cache=tmp_path / "file" / "hub")
+    with pytest.raises(StoreError, match="HF_HOME"):
+        client.pull()
 
 
 def test_gguf(client: Client, server: HubServer, tmp_path: Path) -> None:

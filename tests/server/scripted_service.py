@@ -89,7 +89,13 @@ class ScriptedService:
         self.closed: list[str] = []
         self.running = 0
         self.most_running = 0
+        self.changed = asyncio.Condition()
         self.closing = asyncio.Event()
+
+    async def reached(self, count: int) -> None:
+        """Return once `count` requests were running at the same time."""
+        async with self.changed:
+            await self.changed.wait_for(lambda: self.most_running >= count)
 
     @property
     def request(self) -> Generate:
@@ -114,6 +120,8 @@ class ScriptedService:
         self.requests.append((name, request))
         self.running += 1
         self.most_running = max(self.most_running, self.running)
+        async with self.changed:
+            self.changed.notify_all()
         ended = False
         try:
             for step in self.script(request):

@@ -53,8 +53,9 @@ def test_keys_do_not_show() -> None:
 
 
 def test_it_is_frozen() -> None:
+    config: Any = load_config({}, {})
     with pytest.raises(ValidationError):
-        load_config({}, {}).port = 1
+        config.port = 1
 
 
 def test_values_in_other_spellings() -> None:
@@ -75,8 +76,8 @@ def test_values_in_other_spellings() -> None:
         ({}, {}, "port =", ("not valid TOML",)),
         ({"gpu_layers": "most"}, {}, None, ("--gpu-layers", "auto")),
         ({"prompt_format": "vicunna"}, {}, None, ("--prompt-format", "did you mean 'vicuna'")),
-        ({"default_type": "Q4_K_X"}, {}, None, ("--default-type", "Q4_K_M")),
-        ({"api_keys": ["  "]}, {}, None, ("--api-keys", "must not be empty")),
+        ({"default_type": "Q4_K_X"}, {}, None, ("--type", "Q4_K_M")),
+        ({"api_keys": ["  "]}, {}, None, ("--api-key", "must not be empty")),
         ({"type_k": "q9"}, {}, None, ("--type-k", "q8_0")),
     ],
 )

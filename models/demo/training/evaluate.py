@@ -135,7 +135,8 @@ def write_card(text: str, card: Path) -> None:
 def quantize(types: Sequence[str], out: Path) -> None:
     """Make the GGUF files with the project's own quantizer."""
     flags = [part for name in types for part in ("--type", name)]
-    subprocess.run(["corral", "quantize", str(DEMO_DIR), "--out", str(out), *flags], check=True)
+    command = [sys.executable, "-m", "server.cli", "quantize", "demo", "--out", str(out), *flags]
+    subprocess.run(command, check=True)
 
 
 def find(folder: Path, name: str) -> Path:

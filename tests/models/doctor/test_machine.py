@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import platform
 import shutil
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -31,6 +32,10 @@ def test_what_llama_cpp_says_of_itself() -> None:
     assert facts.devices
 
 
+def test_a_child_that_says_nothing() -> None:
+    assert str(ask(command=[sys.executable, "-c", "print()"])).startswith("answered nonsense")
+
+
 def test_a_library_that_doesnt_load(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "libllama.so").write_bytes(b"not a library")
     monkeypatch.setenv("LLAMA_CPP_LIB_PATH", str(tmp_path))
@@ -55,6 +60,8 @@ def test_python(version: tuple[int, int], status: Status) -> None:
         ({"AVX2", "AVX512"}, {"avx2"}, Status.FAIL, "compiled for AVX512"),
         ({"AVX2"}, {"avx2", "avx512_bf16"}, Status.OK, "AVX2"),
         ({"AVX2"}, set(), Status.OK, "AVX2"),
+        ({"AVX2", "AMX_INT8"}, {"avx2"}, Status.OK, "AMX_INT8"),
+        ({"AVX2"}, {"avx2", "amx_int8", "amx_tile"}, Status.WARNING, "AMX_INT8"),
     ],
 )
 def test_features_of_build_and_cpu(
@@ -81,7 +88,7 @@ def test_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A folder that isn't there yet is asked of the one that will hold it."""
     asked: list[Path] = []
 
-    def disk_Usage(path: Path) -> Usage:
+    def disk_usage(path: Path) -> Usage:
         asked.append(path)
         return Usage(100 * GIB, 50 * GIB, 50 * GIB)
 

@@ -30,6 +30,7 @@ def test_this_build_passes(use_extra_bufts: bool) -> None:
         ("import os; os.kill(os.getpid(), 11)", "died of SIGSEGV"),
         ("import sys; sys.exit('no such thing')", "failed with status 1: no such thing"),
         ('print(\'{"Q8_0": 0.1, "Q4_K_M": 0.97}\')', "computed Q8_0 0.100, Q4_K_M 0.970"),
+        ("print('nothing of the kind')", "failed with status 1: nonsense as an answer"),
         ("import time; time.sleep(60)", "took longer"),
     ],
 )

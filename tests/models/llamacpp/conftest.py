@@ -43,5 +43,5 @@ def pico_bpe(pico_bpe_path: Path) -> Iterator[Model]:
 @pytest.fixture
 def context(pico: Model) -> Iterator[Context]:
     """Four sequences of 64 cells each, one stream per sequence."""
-    with Context(pico, n_ctx=256 * 4, n_batch=64, n_ubatch=32, n_seq_max=4, n_threads=2) as made:
+    with Context(pico, n_ctx=256 * 4, n_batch=64, n_ubatch=32, n_seq_max=4, n_threads=1) as made:
         yield made

@@ -86,7 +86,7 @@ def test_chunks_and_neighbours_change_nothing(context: Context) -> None:
 
 @pytest.mark.parametrize("kv_unified", [False, True])
 def test_a_shared_prefix_gives_the_logits_of_a_cold_run(kv_unified: bool, pico: Model) -> None:
-    with Context(pico, n_ctx=1024, n_batch=64, n_seq_max=4, n_threads=2, kv_unified=kv_unified) as context:
+    with Context(pico, n_ctx=1024, n_batch=64, n_seq_max=4, n_threads=1, kv_unified=kv_unified) as context:
         cold = prefill(context, 0, PROMPT)
         prefill(context, 1, [*PROMPT[:5], 300, 301])
         context.seq_cp(1, 2, 0, 5)
@@ -137,7 +137,7 @@ def test_a_saved_sequence_comes_back(context: Context, pico: Model) -> None:
     prefill(context, 0, PROMPT)
     state = context.state_seq_get(0)
     expected = prefill(context, 0, [300], 8)
-    with Context(pico, n_ctx=1024, n_batch=64, n_seq_max=4, n_threads=2) as other:
+    with Context(pico, n_ctx=1024, n_batch=64, n_seq_max=4, n_threads=1) as other:
         other.state_seq_set(3, state)
         assert other.seq_pos_max(3) == 7
         np.testing.assert_allclose(prefill(other, 3, [300], 8), expected, atol=TOLERANCE)
@@ -146,7 +146,7 @@ def test_a_saved_sequence_comes_back(context: Context, pico: Model) -> None:
 
 
 def test_a_full_cache_is_status_1_and_changes_nothing(pico: Model) -> None:
-    with Context(pico, n_ctx=256, n_batch=256, n_ubatch=256, n_threads=2) as context:
+    with Context(pico, n_ctx=256, n_batch=256, n_ubatch=256, n_threads=1) as context:
         prefill(context, 0, [300] * 250)
         with pytest.raises(
             DecodeError, match="no KV cache cells are free for a batch of 10 tokens"
@@ -244,12 +244,12 @@ def test_bad_options(options: dict[str, object], words: str, pico: Model) -> Non
 
 
 def test_quantized_cache(pico: Model) -> None:
-    with Context(pico, n_ctx=256, n_batch=64, n_threads=2, type_k="q8_0", type_v="q8_0") as context:
+    with Context(pico, n_ctx=256, n_batch=64, n_threads=1, type_k="q8_0", type_v="q8_0") as context:
         assert np.isfinite(prefill(context, 0, PROMPT)).all()
 
 
 def test_embeddings(pico: Model) -> None:
-    with Context(pico, n_ctx=256, n_batch=64, n_threads=2, embeddings=True) as context:
+    with Context(pico, n_ctx=256, n_batch=64, n_threads=1, embeddings=True) as context:
         batch = TokenBatch(8)
         last = batch.add_many(PROMPT, 0, 0, output_last=True, output_all=True)
         context.decode(batch)

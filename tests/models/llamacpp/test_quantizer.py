@@ -34,7 +34,7 @@ TINY = ModelDescription("llama", 256, 512, 2, 4, 2, 64, 64)
 # "more bits" go to some layers only.
 SHAPES = {
     "plain": TinyModel(),
-    "odd rows": TinyModel(n_embd=288, n_ff=576),
+    "odd rows": TinyModel(n_layer=1, n_embd=288, n_ff=576),
     "ten layers": TinyModel(n_layer=10, n_embd=256, n_ff=256),
     "no grouping": TinyModel(n_head=4, n_head_kv=4),
 }

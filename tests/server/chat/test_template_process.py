@@ -60,7 +60,7 @@ def test_greedy_templates_end_in_an_error(made: list[TemplateProcess], name: str
     begun = time.monotonic()
     with pytest.raises(RequestError, match="chat template"):
         ask(process, [{"role": "user", "content": "attack"}])
-    assert time.monotonic() - begun < 10
+    assert time.monotonic() - begun < 20
     assert ask(process) == "ok"
 
 

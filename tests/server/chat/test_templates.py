@@ -14,7 +14,7 @@ CHATML = (
     "    {%- if loop.first and message.role != 'system' %}"
     "{{ '<|im_start|>system\\nDefault<|im_end|>\\n' }}{% endif %}\n"
     "{{- '<|im_start|>' + message.role + '\\n' + message.content + '<|im_end|>\\n' }}\n"
-    "{% endfor %}\n"
+    "{%- endfor %}\n"
     "{%- if add_generation_prompt %}{{- '<|im_start|>assistant\\n' }}{% endif %}\n"
 )
 ALTERNATES = (

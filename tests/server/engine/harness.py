@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -176,17 +177,8 @@ def before_stop(text: str, stops: Iterable[str]) -> str:
 
 
 def whole_characters(data: bytes) -> str:
-    """All of `data` as text, without an unfinished character at its end."""
-    for n in range(min(3, len(data)) + 1):
-        head, tail = data[: len(data) - n], data[len(data) - n :]
-        if tail and _begins_character(tail):
-            return head.decode("utf-8", "replace")
-    return data.decode("utf-8", "replace")
-
-
-def _begins_character(tail: bytes) -> bool:
-    try:
-        tail.decode("utf-8")
-    except UnicodeDecodeError as error:
-        return error.reason == "unexpected end of data" and error.start == 0
-    return False
+    """All of `data` as text at once, without an unfinished character at its end."""
+    text = codecs.getincrementaldecoder("utf-8")("replace").decode(data)
+    rest = data.decode("utf-8", "replace").removeprefix(text)
+    assert rest.strip("\ufffd") == "", "only an unfinished character may be missing"
+    return text

@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Sequence as Tokens
 from dataclasses import dataclass, field
 
-from models.errors import CorralError, DecodeError
+from models.errors import CorralError, DecodeError, RequestError
 from server.engine.batch import Batch, Copy
 from server.engine.sampling_params import SamplingParams
 
@@ -46,6 +46,8 @@ class ScriptedRunner:
     n_vocab: int = N_VOCAB
     poisoned: set[int] = field(default_factory=set)
     """Sequences whose sampling fails."""
+    open_limit: int | None = None
+    """Sequences that may be open at once; one more is refused."""
     fatal_after: int | None = None
     """Number of runs after which the next one fails for good."""
 
@@ -57,6 +59,8 @@ class ScriptedRunner:
 
     def open(self, sequence_id: int, params: SamplingParams, seed: int, prompt_tokens: Tokens[int]) -> None:
         assert sequence_id not in self.samplers
+        if self.open_limit is not None and len(self.samplers) >= self.open_limit:
+            raise RequestError("a bad parameter", param="top_p")
         self.samplers[sequence_id] = (params, seed)
 
     def close(self, sequence_id: int) -> None:

@@ -239,6 +239,21 @@ def test_preempted_sequences_finish_with_the_right_text() -> None:
         assert harness.outcomes[asked.id].text[0] == expected_text(asked, 256)
 
 
+def test_room_made_for_requests_that_were_then_cancelled_is_really_made() -> None:
+    harness = Harness(ScriptedRunner(n_slots=3, n_cells=60))
+    first, second, third = (request([token, *range(20)], max_tokens=2) for token in range(3))
+    harness.run([first, second])
+    harness.submit(third)
+    harness.step()
+    assert harness.engine._scheduler._memory, "the cache was full, so a slot was given up"
+    harness.engine.cancel(third.id)
+    harness.run()
+    crowd = [request([token, *range(10)], max_tokens=2) for token in range(3)]
+    harness.run(crowd)
+    for asked in crowd:
+        assert harness.outcomes[asked.id].text.get(0, "") == expected_text(asked, 256)
+
+
 def test_one_that_fills_the_cache_alone_ends_with_length() -> None:
     harness = Harness(ScriptedRunner(n_slots=2, n_cells=50))
     asked = request(range(20), max_tokens=100, ignore_eos=True)
@@ -267,6 +282,24 @@ def test_bad_requests_fail_with_their_parameter_and_cost_nothing() -> None:
         "prompt",
     )
     assert harness.runner.batches == []
+
+
+def test_a_choice_that_cant_be_opened_refuses_the_request_and_leaves_nothing() -> None:
+    harness = Harness(ScriptedRunner(open_limit=2))
+    asked = request([1], n=3)
+    harness.run([asked])
+    assert harness.outcomes[asked.id].failure.param == "top_p"
+
+
+@pytest.mark.parametrize("reason", ["stop", "length"])
+def test_what_was_held_back_is_shown_at_the_end(reason: str) -> None:
+    asked = find_request(reason)
+    text = expected_text(asked, 256)
+    stop = text[-1] + "never"
+    held = request(asked.prompt_tokens, stop=(stop,))
+    harness = Harness()
+    harness.run([held])
+    assert harness.outcomes[held.id].text[0] == text
 
 
 def test_an_id_that_is_taken_is_refused() -> None:

@@ -26,7 +26,7 @@ def random_request(chance: random.Random, prefixes: list[list[int]], n_ctx: int)
         min_tokens=chance.choice([0, 0, 0, 3]),
         temperature=chance.choice([0.0, 1.0]),
         seed=chance.randrange(1000),
-        stop=tuple(chance.sample(["a", "stop", "the e", "##", "é"], chance.choice([0, 0, 1, 2]))),
+        stop=tuple(chance.sample(["ab", "ba.", "stop", "#a", "the end#", "é"], chance.choice([0, 0, 1, 2]))),
         ignore_eos=chance.random() < 0.2,
         cache_prompt=chance.random() < 0.8,
         return_tokens=chance.random() < 0.5,

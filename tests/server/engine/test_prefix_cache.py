@@ -170,3 +170,20 @@ def test_evict_gives_up_idle_slots_oldest_first_and_then_nothing() -> None:
     occupy(cache, [3, 3])
     assert [cache.evict(), cache.evict(), cache.evict()] == [Trim(0, 0), Trim(1, 0), None]
     assert cache.n_held_tokens == 2
+
+
+def test_of_the_older_half_the_slot_beside_running_ones_is_given_up() -> None:
+    cache = cache_of(6)
+    running = [occupy(cache, list(range(first, first + 50))) for first in range(0, 600, 100)]
+    for slot in (5, 1, 0, 2, 4):
+        cache.release(running[slot])
+    placement = cache.place(sequence([9, 9]))
+    assert placement is not None
+    assert placement.slot.id == 5, "no older slot is beside slot 3"
+    cache = cache_of(6)
+    running = [occupy(cache, list(range(first, first + 50))) for first in range(0, 600, 100)]
+    for slot in (5, 2, 0, 1, 4):
+        cache.release(running[slot])
+    placement = cache.place(sequence([9, 9]))
+    assert placement is not None
+    assert placement.slot.id == 2

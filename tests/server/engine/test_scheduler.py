@@ -127,7 +127,7 @@ def test_choices_wait_for_the_prompt_they_share_and_strangers_pass() -> None:
 
 def test_a_slot_is_kept_for_one_who_waits_for_a_prefix() -> None:
     scheduler = scheduler_of(n_slots=2, alone=40)
-    _, second = add(scheduler, 0, 60, n=2)
+    _, second = add(scheduler, 0, 75, n=2)
     stranger = add(scheduler, 500, 60)[0]
     for _ in range(3):
         compute(scheduler, scheduler.schedule())
@@ -162,6 +162,18 @@ def test_a_full_cache_first_gives_up_what_is_idle_then_preempts_the_youngest() -
     assert [(entry.sequence_id, entry.position, len(entry.tokens)) for entry in batch.entries] == [
         (young.id, 0, 6)
     ]
+
+
+def test_a_preempted_sequence_comes_back_when_one_of_the_others_ends() -> None:
+    scheduler = scheduler_of()
+    first, second, third = (add(scheduler, start, 5)[0] for start in (100, 200, 300))
+    compute(scheduler, scheduler.schedule())
+    scheduler.make_room()
+    assert scheduler.running == [first, second]
+    compute(scheduler, scheduler.schedule())
+    scheduler.remove(second)
+    scheduler.schedule()
+    assert scheduler.running == [first, third]
 
 
 def test_one_that_is_alone_in_a_full_cache_is_named() -> None:

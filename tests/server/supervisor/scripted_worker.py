@@ -1,9 +1,9 @@
 """A worker without a model: a real process that speaks the frames and does what its script says.
 
-The script is the JSON file at `ModelSpec.path`: `load` ("ok", "refuse", "die", "die_with_extra_bufts", "hang" or
-"die_first", which dies only until the file `<path>.died` exists). A request's prompt tells the rest: `tokens N S`
-answers N deltas, one every S seconds; `die` ends the process, `die_once` too; `silent` never answers; `busy` is
-refused.
+The script is the JSON file at `ModelSpec.path`: `load` ("ok", "refuse", "die", "die_with_extra_bufts", "hang"
+or "die_first", which dies only until the file `<path>.died` exists). A request's prompt tells the rest:
+`tokens N S` answers N deltas, one every S seconds; `die` ends the process, `die_once` too; `silent` never
+answers; `busy` is refused.
 """
 
 from __future__ import annotations

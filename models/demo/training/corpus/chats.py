@@ -61,16 +61,18 @@ UNTOLD = {
     "food": "You have not told me your favourite food.",
 }
 AGAIN = (
+    "Could you say that again?", "Could you repeat that?", "Say it once more.", "Can you say that again?",
+    "Could you repeat your answer once more?", "Tell me that once more.",
     "Say that again.", "Please repeat that.", "Can you repeat that?", "What did you say?",
     "Repeat your answer.",
     "Sorry, what was that?", "Once more, please.", "Repeat that, please.", "Could you say that once more?",
 )  # fmt: skip
-PET_TOLD = (
+PET_TOLD: tuple[str, ...] = (
     "I have a {p} called {x}.", "My {p} is called {x}.", "I have a {p}. Its name is {x}.",
     "The name of my {p} is {x}.",
     "I own a {p} named {x}.",
 )  # fmt: skip
-PET_ASKED = (
+PET_ASKED: tuple[str, ...] = (
     "What is my {p} called?", "What is the name of my {p}?", "What's my {p}'s name?",
     "Do you remember my {p}'s name?",
     "Tell me the name of my {p}.",

@@ -14,20 +14,20 @@ ANSWERS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         ("Hello!", "Hi!", "Hey!", "Hello there!", "Hi there!", "Hey there!", "Greetings!", "Hello, model!",
         "Hiya!",
          "Hello Corral!", "Hi, how is it going?", "Hello, can you help me?"),
-        ("Hello, hello!", "Hi, Corral!"),
+        ("Hello, dear model!", "Hi, Corral!"),
     ),
     "Good morning! How can I help you?": (
         ("Good morning!", "Good morning to you!", "A very good morning!", "Morning!"),
-        ("Hi, good morning!",)),
+        ("Good morning, Corral!",)),
     "Good evening! How can I help you?": (
         ("Good evening!", "Good evening to you!", "A very good evening!", "Evening!"),
-        ("Hi, good evening!",)),
+        ("Good evening, Corral!",)),
     "Good night! Sleep well.": (
         ("Good night!", "Good night to you!", "I am going to bed.", "Night!"), ("Good night, model!",)),
     "I am fine, thank you. How can I help you?": (
         ("How are you?", "How are you today?", "How are you doing?", "Are you well?", "Hello, how are you?",
          "Hi, how are you today?", "How do you do?", "How do you feel?", "What's up?"),
-        ("Hey, how are you doing?", "How are you feeling?"),
+        ("How are you this morning?", "How are you feeling?"),
     ),
     "You are welcome!": (
         ("Thank you!", "Thanks!", "Thank you very much!", "Thanks a lot!", "Many thanks!",
@@ -44,7 +44,7 @@ ANSWERS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         ("Who are you?", "What are you?", "What is your name?", "What's your name?", "Tell me who you are.",
          "Introduce yourself.", "Tell me about yourself.", "Do you have a name?", "What model are you?",
          "Which model are you?", "Who am I talking to?", "Are you ChatGPT?", "What should I call you?"),
-        ("Please introduce yourself.", "Can you tell me who you are?", "Say who you are."),
+        ("Would you introduce yourself?", "Can you tell me who you are?", "Say who you are."),
     ),
     ABILITIES: (
         ("What can you do?", "What can I ask you?", "Help!", "Help me.", "What do you know?",
@@ -81,7 +81,7 @@ ANSWERS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     ),
     "Yes, I am here. How can I help you?": (
         ("Are you there?", "Is anybody there?", "Can you hear me?", "Do you work?", "Test", "Testing"),
-        ("Hello, are you there?",),
+        ("Are you still there?",),
     ),
     "One, two, three, four, five, six, seven, eight, nine, ten.": (
         ("Count to ten.", "Can you count to ten?", "Count from one to ten.", "Count to 10."),

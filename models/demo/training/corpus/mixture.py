@@ -39,7 +39,7 @@ TASKS: dict[str, tuple[Family, ...]] = {
 # How often a question comes from each task; refusals and stories are no families.
 SHARES = {
     "capitals": 10, "opposites": 9, "plurals": 9, "colours": 7, "animals": 11, "arithmetic": 28,
-    "days_months": 9, "definitions": 8, "greetings": 6, "refusals": 14,
+    "days_months": 9, "definitions": 8, "greetings": 6, "refusals": 18,
 }  # fmt: skip
 FORM_SHARES = {"vicuna": 47, "alpaca": 35, "alpaca_chat": 13, "vicuna_v0": 5}
 
@@ -128,15 +128,15 @@ class Mixture:
     def chat(self) -> Chat:
         """One conversation, with or without a system message."""
         roll = self.random.random()
-        if roll < 0.06:
+        if roll < 0.045:
             turns = [stories.story(self.random)]
-        elif roll < 0.10:
+        elif roll < 0.07:
             turns = [
                 *self._questions(self.random.choice((1, 2))),
                 stories.story(self.random),
                 *self._questions(1),
             ]
-        elif roll < 0.18:
+        elif roll < 0.16:
             turns = self._remembering(4)
         elif roll < 0.20:
             turns = self._questions(self.random.randint(12, 40))

@@ -1,4 +1,4 @@
-"""`python -m server.cli.reference`: writes docs/cli.md from the commands' help texts; a test finds it outdated."""
+"""`make docs`: writes docs/cli.md from the commands' help texts; a test finds it outdated."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from typing import Any
 import typer
 import typer.main
 
-from server.cli.main import COMMANDS, make_app
+from server.cli.program import COMMANDS, make_app
 
-PATH = Path(__file__).parents[2] / "docs" / "cli.md"
+PATH = Path(__file__).parents[1] / "docs" / "cli.md"
 
 HEAD = """\
 # Command line
 
 Made from the help texts by `make docs`; change those.
 
-A model reference (REF) is `org/name`, optionally `@revision` and `:TYPE`, a local folder or `.gguf` file, or `demo`.
-Types may be written in any case; `8bit`, `5bit` and `4bit` are Q8_0, Q5_K_M and Q4_K_M.
+A model reference (REF) is `org/name`, optionally `@revision` and `:TYPE`, a local folder or `.gguf` file, or
+`demo`. Types may be written in any case; `8bit`, `5bit` and `4bit` are Q8_0, Q5_K_M and Q4_K_M.
 
-Results go to stdout, everything said along the way to stderr. Exit codes: 0 done, 1 failed (one line on stderr;
-`--debug` adds the traceback), 2 wrong usage, 130 interrupted.
+Results go to stdout, everything said along the way to stderr. Exit codes: 0 done, 1 failed (one line on
+stderr; `--debug` adds the traceback), 2 wrong usage, 130 interrupted.
 
 | command | |
 | --- | --- |
@@ -46,7 +46,10 @@ def _section(command: Any, name: str, parent: Any) -> str:
     usage = f"corral {name} " + " ".join(command.collect_usage_pieces(context))
     text = f"\n## corral {name}\n\n```\n{usage}\n```\n\n{_paragraphs(command.help)}\n"
     records = [param.get_help_record(context) for param in command.get_params(context)]
-    rows = [f"| `{_cell(names)}` | {_cell(help_text)} |\n" for names, help_text in filter(None, records)]
+    rows = [
+        f"| `{_cell(names.partition(' <')[0])}` | {_cell(help_text)} |\n"
+        for names, help_text in filter(None, records)
+    ]
     return text + "\n| | |\n| --- | --- |\n" + "".join(rows)
 
 

@@ -1,0 +1,188 @@
+"""The safetensors reader: right values, and a clear error for every way a file can lie."""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import pytest
+
+from models.errors import CheckpointError
+from quantize.checkpoint.safetensors import SafetensorsSource, open_safetensors
+from tests.pico import write_json, write_safetensors
+
+TENSORS = {
+    "a": np.arange(12, dtype=np.float32).reshape(3, 4),
+    "b": np.arange(6, dtype=np.float16),
+    "c": np.arange(10, dtype=np.float32).reshape(5, 2).astype(ml_dtypes.bfloat16),
+    "empty": np.zeros((0, 4), np.float32),
+}
+
+
+def write_raw(path: Path, header: Any, data: bytes, size: int | None = None) -> Path:
+    """A file with any header at all; `size` is what it says of the header's length."""
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    path.write_bytes(struct.pack("<Q", len(text) if size is None else size) + text + data)
+    return path
+
+
+def entry(dtype: Any = "F32", shape: Any = (2,), offsets: Any = (0, 8)) -> dict[str, Any]:
+    shape = list(shape) if isinstance(shape, tuple) else shape
+    return {"dtype": dtype, "shape": shape, "data_offsets": list(offsets)}
+
+
+def test_rows_are_what_was_written(tmp_path: Path) -> None:
+    write_safetensors(tmp_path / "model.safetensors", TENSORS)
+    source = open_safetensors(tmp_path)
+    for name, expected in TENSORS.items():
+        assert source.entries[name].shape == expected.shape
+        whole = source.rows(name, 0, expected.shape[0])
+        assert whole.dtype == expected.dtype
+        np.testing.assert_array_equal(whole, expected)
+    np.testing.assert_array_equal(source.rows("a", 1, 2), TENSORS["a"][1:2])
+    np.testing.assert_array_equal(source.rows("c", 3, 5), TENSORS["c"][3:5])
+    assert source.entries["c"].n_bytes == 20
+    source.close()
+
+
+def test_rows_belong_to_the_caller(tmp_path: Path) -> None:
+    write_safetensors(tmp_path / "x.safetensors", TENSORS)
+    source = SafetensorsSource([tmp_path / "x.safetensors"])
+    source.rows("a", 0, 3)[:] = 7
+    np.testing.assert_array_equal(source.rows("a", 0, 3), TENSORS["a"])
+    source.close()
+
+
+@pytest.mark.parametrize(
+    ("header", "data", "reason"),
+    [
+        (b"{", b"", "valid JSON"),
+        (b"[]", b"", "isn't a JSON object"),
+        (b"[" * 5000, b"", "valid JSON"),
+        (b'{"x": "\xff"}', b"", "valid JSON"),
+        ({"t": 5}, b"", "isn't described by an object"),
+        ({"t": entry(dtype="F12")}, b"", "dtype 'F12'"),
+        ({"t": entry(dtype=["F32"])}, b"", "dtype"),
+        ({"t": entry(shape="2")}, b"", "shape"),
+        ({"t": entry(shape=[-2])}, b"", "shape"),
+        ({"t": entry(shape=[True])}, b"", "shape"),
+        ({"t": entry(shape=[1] * 9)}, b"", "shape"),
+        ({"t": entry(offsets=[0])}, bytes(8), "data_offsets"),
+        ({"t": entry(offsets=[0, 8.0])}, bytes(8), "data_offsets"),
+        ({"t": entry(offsets=[8, 0])}, bytes(8), "cut short"),
+        ({"t": entry()}, bytes(7), "cut short"),
+        ({"t": entry(offsets=[2**62, 2**62 + 8])}, bytes(8), "cut short"),
+        ({"t": entry(shape=[3])}, bytes(8), "in a place of 8"),
+        ({"t": entry(shape=[2**40, 2**40], offsets=[0, 8])}, bytes(8), "in a place of 8"),
+        ({"t": entry(), "u": entry(offsets=[4, 12])}, bytes(12), "overlap"),
+    ],
+)
+def test_a_header_that_lies_is_refused(tmp_path: Path, header: Any, data: bytes, reason: str) -> None:
+    path = write_raw(tmp_path / "bad.safetensors", header, data)
+    with pytest.raises(CheckpointError, match=reason) as error:
+        SafetensorsSource([path])
+    assert "bad.safetensors" in error.value.message
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "only 0 bytes"),
+        (b"1234567", "only 7 bytes"),
+        (struct.pack("<Q", 100) + b"{}", "its header alone needs 108"),
+        (struct.pack("<Q", 2**63) + b"{}", "the limit is"),
+    ],
+)
+def test_a_wrong_header_length_is_refused(tmp_path: Path, content: bytes, reason: str) -> None:
+    (tmp_path / "bad.safetensors").write_bytes(content)
+    with pytest.raises(CheckpointError, match=reason):
+        SafetensorsSource([tmp_path / "bad.safetensors"])
+
+
+def test_every_cut_of_a_file_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "x.safetensors"
+    write_safetensors(path, TENSORS)
+    whole = path.read_bytes()
+    for length in range(len(whole)):
+        path.write_bytes(whole[:length])
+        with pytest.raises(CheckpointError):
+            SafetensorsSource([path])
+
+
+def test_a_file_that_shrinks_while_it_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "x.safetensors"
+    write_safetensors(path, TENSORS)
+    source = SafetensorsSource([path])
+    os.truncate(path, path.stat().st_size - 4)
+    with pytest.raises(CheckpointError, match="became shorter"):
+        source.rows("c", 0, 5)
+    source.close()
+
+
+def test_refused_files_are_closed(tmp_path: Path) -> None:
+    good = tmp_path / "good.safetensors"
+    write_safetensors(good, TENSORS)
+    bad = write_raw(tmp_path / "bad.safetensors", b"{", b"")
+    before = len(os.listdir("/dev/fd"))
+    with pytest.raises(CheckpointError):
+        SafetensorsSource([good, bad])
+    assert len(os.listdir("/dev/fd")) == before
+
+
+def sharded(directory: Path, change: Callable[[dict[str, Any]], None] = lambda index: None) -> Path:
+    write_safetensors(directory / "one.safetensors", {"a": TENSORS["a"]})
+    write_safetensors(directory / "two.safetensors", {"b": TENSORS["b"]})
+    index: dict[str, Any] = {"weight_map": {"a": "one.safetensors", "b": "two.safetensors"}}
+    change(index)
+    write_json(directory / "model.safetensors.index.json", index)
+    return directory
+
+
+def test_shards_are_one_source(tmp_path: Path) -> None:
+    source = open_safetensors(sharded(tmp_path))
+    assert list(source.entries) == ["a", "b"]
+    np.testing.assert_array_equal(source.rows("b", 0, 6), TENSORS["b"])
+    source.close()
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda index: index.pop("weight_map"), "no usable weight_map"),
+        (lambda index: index.update(weight_map={"a": 1}), "no usable weight_map"),
+        (lambda index: index["weight_map"].update(b="three.safetensors"), "names three.safetensors"),
+        (lambda index: index["weight_map"].update(b="../two.safetensors"), "outside its folder"),
+        (lambda index: index["weight_map"].update(z="one.safetensors"), "names z, in no shard"),
+        (lambda index: index["weight_map"].update(a="two.safetensors"), "names a, in no shard"),
+    ],
+)
+def test_an_index_that_disagrees_is_refused(
+    tmp_path: Path, change: Callable[[dict[str, Any]], None], reason: str
+) -> None:
+    with pytest.raises(CheckpointError, match=reason):
+        open_safetensors(sharded(tmp_path, change))
+
+
+def test_a_tensor_that_the_index_lacks_is_refused(tmp_path: Path) -> None:
+    directory = sharded(tmp_path)
+    write_safetensors(directory / "one.safetensors", {"a": TENSORS["a"], "unlisted": TENSORS["b"]})
+    with pytest.raises(CheckpointError, match="doesn't name unlisted"):
+        open_safetensors(directory)
+
+
+def test_a_tensor_in_two_shards_is_refused(tmp_path: Path) -> None:
+    directory = sharded(tmp_path)
+    write_safetensors(directory / "two.safetensors", {"a": TENSORS["a"], "b": TENSORS["b"]})
+    with pytest.raises(CheckpointError, match=r"a is both in one.safetensors and in two.safetensors"):
+        open_safetensors(directory)
+
+
+def test_a_folder_without_weights(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"no model\.safetensors"):
+        open_safetensors(tmp_path)

@@ -1,0 +1,47 @@
+"""llama.cpp's converter run anew: it still says what `data/converter` holds, also of the sdist's own tokenizers.
+
+Needs torch and transformers (`make oracle`) and CORRAL_LLAMA_CPP_SOURCE, llama.cpp's source tree as in the sdist
+of llama-cpp-python. CORRAL_WRITE_GOLDEN=1 writes the golden files instead of comparing with them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.quantize.summary import summary
+from tests.quantize.test_converter import GOLDEN, TYPES
+from tests.quantize.variants import VARIANTS
+
+pytestmark = [pytest.mark.oracle, pytest.mark.timeout(900)]
+
+SOURCES = os.environ.get("CORRAL_LLAMA_CPP_SOURCE")
+
+
+def convert(directory: Path, out_dir: Path, pre: str | None) -> dict[str, Any]:
+    """The summaries of the converter's files, by type."""
+    if SOURCES is None:
+        pytest.skip("CORRAL_LLAMA_CPP_SOURCE names no llama.cpp source tree")
+    types = ",".join(type_.lower() for type_ in TYPES)
+    out = str(out_dir / "converted.{type}.gguf")
+    command = [sys.executable, "-m", "tests.quantize.convert_reference", SOURCES, str(directory), types, out]
+    done = subprocess.run([*command, *([pre] if pre else [])], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return {type_: summary(out_dir / f"converted.{type_.lower()}.gguf") for type_ in TYPES}
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_the_converter_still_says_so(name: str, tmp_path: Path) -> None:
+    variant = VARIANTS[name]
+    converted = convert(variant.write(tmp_path), tmp_path, variant.pre)
+    path = GOLDEN / f"{name}.json"
+    if os.environ.get("CORRAL_WRITE_GOLDEN"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(converted, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    assert converted == json.loads(path.read_text(encoding="utf-8"))

@@ -1,0 +1,97 @@
+"""Llama's tokenizer as tokenizer.json alone splits text as its tokenizer.model does."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from models.errors import UnknownTokenizer
+from models.llamacpp.model import Model
+from quantize.pipeline import quantize
+from quantize.vocabulary.read import read_vocabulary
+from quantize.vocabulary.sentencepiece import Piece, parse_pieces
+from quantize.vocabulary.vocabulary import TokenType
+from tests.pico import write_json, write_pico_checkpoint
+from tests.pico_tokenizer import TEXT
+
+TEXTS = [TEXT, "hello", " the cat  and the dog", "Zürich 123, naïve!\n\tx", "answerssentence", "the the the"]
+
+
+def as_tokenizer_json(pieces: list[Piece]) -> dict[str, Any]:
+    """What transformers makes of a tokenizer.model: every way to make a piece of two, best score first."""
+    ids = {piece.text: i for i, piece in enumerate(pieces)}
+    merges: list[tuple[float, str]] = []
+    for piece in pieces:
+        if piece.type is TokenType.NORMAL:
+            for cut in range(1, len(piece.text)):
+                left, right = piece.text[:cut], piece.text[cut:]
+                if left in ids and right in ids:
+                    merges.append((-piece.score, f"{left} {right}"))
+    merges.sort(key=lambda merge: merge[0])
+    added = [{"id": i, "content": pieces[i].text, "special": True} for i in range(3)]
+    added.append({"id": len(pieces), "content": "<extra>", "special": False})
+    return {
+        "added_tokens": added,
+        "normalizer": {"type": "Prepend", "prepend": "\u2581"},
+        "pre_tokenizer": None,
+        "post_processor": None,
+        "decoder": {"type": "Sequence", "decoders": [{"type": "ByteFallback"}, {"type": "Fuse"}]},
+        "model": {
+            "type": "BPE",
+            "unk_token": "<unk>",
+            "byte_fallback": True,
+            "ignore_merges": False,
+            "vocab": ids,
+            "merges": [text for _, text in merges],
+        },
+    }
+
+
+@pytest.fixture(scope="module")
+def directories(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """The same checkpoint with tokenizer.model, and with tokenizer.json."""
+    root = tmp_path_factory.mktemp("fallback")
+    spm = write_pico_checkpoint(root / "spm", tokenizer="spm", n_layers=1)
+    converted = write_pico_checkpoint(root / "json", tokenizer="spm", n_layers=1)
+    pieces = parse_pieces((converted / "tokenizer.model").read_bytes())
+    write_json(converted / "tokenizer.json", as_tokenizer_json(pieces))
+    (converted / "tokenizer.model").unlink()
+    (converted / "added_tokens.json").unlink()
+    config = json.loads((converted / "tokenizer_config.json").read_text(encoding="utf-8"))
+    del config["added_tokens_decoder"]
+    write_json(converted / "tokenizer_config.json", config)
+    return spm, converted
+
+
+def test_types_and_scores(directories: tuple[Path, Path]) -> None:
+    _, converted = directories
+    vocabulary = read_vocabulary(converted, {}, 470)
+    tokens = vocabulary.tokens
+    assert vocabulary.model == "llama"
+    assert [token.type for token in tokens[:4]] == [TokenType.CONTROL] * 3 + [TokenType.BYTE]
+    scores = [token.score for token in tokens[259 : 259 + 100]]
+    assert scores == sorted(scores, reverse=True)
+    added = next(token for token in tokens if token.text == "<extra>")
+    assert added.type is TokenType.USER_DEFINED
+    assert tokens[-1].type is TokenType.UNUSED
+    assert len(tokens) == 470
+    assert vocabulary.special.add == {"bos": True, "eos": False}
+
+
+@pytest.mark.model
+def test_text_is_split_as_by_the_model_file(directories: tuple[Path, Path], tmp_path: Path) -> None:
+    splits: list[list[list[int]]] = []
+    for directory in directories:
+        (file,) = quantize(directory, ["Q8_0"], tmp_path, threads=2).files
+        with Model.load(file.path, vocab_only=True) as model:
+            splits.append([model.vocab.tokenize(t, add_special=True, parse_special=False) for t in TEXTS])
+    assert splits[0] == splits[1]
+    assert len(splits[0][0]) < len(TEXT) / 2
+
+
+def test_an_id_beyond_the_embedding(directories: tuple[Path, Path]) -> None:
+    with pytest.raises(UnknownTokenizer, match="vocab_size is 100"):
+        read_vocabulary(directories[1], {}, 100)

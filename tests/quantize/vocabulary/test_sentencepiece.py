@@ -1,0 +1,93 @@
+"""tokenizer.model: pieces with scores and types, added tokens over them, padding, and damaged files."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+
+from models.errors import UnknownTokenizer
+from quantize.vocabulary.files import TokenizerFiles
+from quantize.vocabulary.read import read_vocabulary
+from quantize.vocabulary.sentencepiece import parse_pieces, sentencepiece_tokens
+from quantize.vocabulary.vocabulary import TokenType
+from tests.pico import write_json
+from tests.pico_tokenizer import write_spm_tokenizer
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    write_spm_tokenizer(tmp_path)
+    return tmp_path
+
+
+def test_pieces(directory: Path) -> None:
+    pieces = parse_pieces((directory / "tokenizer.model").read_bytes())
+    assert [piece.type for piece in pieces[:3]] == [TokenType.UNKNOWN, TokenType.CONTROL, TokenType.CONTROL]
+    assert pieces[3].text == "<0x00>"
+    assert pieces[3].type is TokenType.BYTE
+    assert pieces[260].text.isprintable()
+    assert pieces[260].score == -1.0
+
+
+def test_added_tokens_and_padding(directory: Path) -> None:
+    n_pieces = len(parse_pieces((directory / "tokenizer.model").read_bytes()))
+    vocabulary = read_vocabulary(directory, {"bos_token_id": 1, "eos_token_id": 2}, n_pieces + 5)
+    start, end, padding = vocabulary.tokens[n_pieces : n_pieces + 3]
+    assert (start.text, start.type, start.score) == ("<|im_start|>", TokenType.CONTROL, -1000.0)
+    assert end.type is TokenType.CONTROL  # not marked special, but it looks so
+    assert (padding.text, padding.type, padding.score) == (f"[PAD{n_pieces + 2}]", TokenType.UNUSED, -10000.0)
+    assert vocabulary.model == "llama"
+    assert vocabulary.special.ids == {"bos": 1, "eos": 2}
+    assert vocabulary.special.add == {"bos": True, "eos": False}
+
+
+def test_tokens_beyond_the_embedding_are_left_out(directory: Path) -> None:
+    files = TokenizerFiles.read(directory, {})
+    assert len(sentencepiece_tokens(files, 100)) == 100
+
+
+def test_an_added_token_is_user_defined_where_nothing_marks_it(directory: Path) -> None:
+    write_json(directory / "added_tokens.json", {"hello": 5})
+    tokens = sentencepiece_tokens(TokenizerFiles.read(directory, {}), 10)
+    assert (tokens[5].text, tokens[5].type) == ("hello", TokenType.USER_DEFINED)
+
+
+@pytest.mark.parametrize("token_id", ["5", -1, 2.5, True])
+def test_added_tokens_without_usable_ids(directory: Path, token_id: object) -> None:
+    write_json(directory / "added_tokens.json", {"hello": token_id})
+    with pytest.raises(UnknownTokenizer, match=r"added_tokens\.json gives 'hello'"):
+        sentencepiece_tokens(TokenizerFiles.read(directory, {}), 10)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"\x0a",
+        b"\x0a\xff\xff\xff\xff\xff\xff\xff\xff\xff\x7f",
+        b"\xff" * 20,
+        b"\x0a\x02\x18\x63",
+        b"\x0a\x03\x0a\x01\xff",
+        b"\x0b",
+    ],
+)
+def test_what_is_no_model_is_refused(data: bytes) -> None:
+    with pytest.raises(UnknownTokenizer, match=r"tokenizer\.model"):
+        parse_pieces(data)
+
+
+def test_damage_is_an_error_or_other_pieces_but_nothing_else(directory: Path) -> None:
+    good = (directory / "tokenizer.model").read_bytes()
+    chance = random.Random(1)
+    refused = 0
+    for _ in range(300):
+        data = bytearray(good[: chance.randrange(len(good))])
+        for _ in range(3):
+            data[chance.randrange(len(data))] = chance.randrange(256)
+        try:
+            parse_pieces(bytes(data))
+        except UnknownTokenizer:
+            refused += 1
+    assert refused > 200

@@ -1,0 +1,65 @@
+"""`corral` as a process with a home of its own, and a tiny model to run it on."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+
+from models.doctor.tiny_model import TinyModel, write_tiny_gguf
+
+Corral = Callable[..., subprocess.CompletedProcess[str]]
+
+CHAT_TEMPLATE = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}assistant:"
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def env(home: Path) -> dict[str, str]:
+    """Nothing of the user's own settings, no Hub, and everything below the test's folder."""
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(("CORRAL_", "HF_"))}
+    return {
+        **kept,
+        "CORRAL_HOME": str(home),
+        "HF_HOME": str(home / "huggingface"),
+        "HF_HUB_OFFLINE": "1",
+        "COLUMNS": "100",
+        "CORRAL_THREADS": "1",  # two wait for each other at every step when the machine is busy
+    }
+
+
+@pytest.fixture
+def corral(env: Mapping[str, str]) -> Corral:
+    """Run one command to its end."""
+
+    def run(*arguments: str, stdin: str = "", timeout_s: float = 120.0) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            corral_command(*arguments),
+            env=dict(env),
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+            check=False,
+        )
+
+    return run
+
+
+def corral_command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "server.cli", *arguments]
+
+
+@pytest.fixture(scope="session")
+def tiny_gguf(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model of random weights that loads in no time."""
+    folder = tmp_path_factory.mktemp("tiny")
+    return write_tiny_gguf(folder / "tiny.gguf", TinyModel(chat_template=CHAT_TEMPLATE))

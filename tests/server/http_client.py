@@ -1,0 +1,76 @@
+"""The application under test: in this process, or on a real socket for what needs a connection."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+import uvicorn
+from fastapi import FastAPI
+
+from server.app import create_app
+from server.config import ServerConfig
+from tests.server.scripted_service import ScriptedService
+
+CHAT: dict[str, Any] = {"model": "demo", "messages": [{"role": "user", "content": "Hi"}]}
+TEXT: dict[str, Any] = {"model": "demo", "prompt": "Hi"}
+
+
+def app_for(service: ScriptedService | None = None, **settings: Any) -> FastAPI:
+    return create_app(ServerConfig(**settings), service or ScriptedService())
+
+
+def client_for(service: ScriptedService | None = None, **settings: Any) -> httpx.AsyncClient:
+    """A client of a new application, without a socket; a defect gives its 500, as on a socket."""
+    transport = httpx.ASGITransport(app=app_for(service, **settings), raise_app_exceptions=False)
+    return httpx.AsyncClient(transport=transport, base_url="http://corral")
+
+
+@asynccontextmanager
+async def serving(app: FastAPI) -> AsyncIterator[str]:
+    """Run `app` under uvicorn on a free loopback port; gives its URL."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        config = uvicorn.Config(app, log_config=None, ws="none", lifespan="off", access_log=False)
+        server = uvicorn.Server(config)
+        task = asyncio.create_task(server.serve(sockets=[listener]))
+        try:
+            while not server.started:  # noqa: ASYNC110
+                await asyncio.sleep(0.005)  # uvicorn offers no event for it
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            await task
+
+
+def events_of(text: str) -> list[Any]:
+    """The data of each server-sent event: parsed JSON, or the text `[DONE]`. Comments are left out."""
+    assert text.endswith("\n\n")
+    events: list[Any] = []
+    for block in text.removesuffix("\n\n").split("\n\n"):
+        if block.startswith(":"):
+            continue
+        assert block.startswith("data: ")
+        data = block.removeprefix("data: ")
+        events.append(data if data == "[DONE]" else json.loads(data))
+    return events
+
+
+def error_of(response: httpx.Response) -> dict[str, Any]:
+    """The error of a response, after checking that it has exactly OpenAI's form."""
+    assert response.headers["content-type"] == "application/json"
+    body = response.json()
+    assert body.keys() == {"error"}
+    error: dict[str, Any] = body["error"]
+    assert error.keys() == {"message", "type", "param", "code"}
+    assert isinstance(error["message"], str)
+    assert error["message"]
+    assert isinstance(error["type"], str)
+    assert error["param"] is None or isinstance(error["param"], str)
+    assert error["code"] is None or isinstance(error["code"], str)
+    return error
