@@ -44,14 +44,14 @@ class Block:
 
 
 def blocks(
-    tensor: PlannedTensor, ggml_types: Sequence[int], block_elements: int = BLOCK_ELEMENTS
+    tensor: PlannedTensor, ggml_types: Sequence[int], block_elements: int | None = None
 ) -> Iterator[Block]:
-    """The tensor in blocks of about `block_elements`, whole rows and whole steps of its transform.
+    """The tensor in blocks of about `block_elements` (BLOCK_ELEMENTS), whole rows and steps of its transform.
 
     A vector is one row of the output but as many rows of its source: it is one block.
     """
     step = tensor.transform.row_step if len(tensor.ne) > 1 else 1
-    n_steps = max(1, block_elements // (tensor.n_per_row * step))
+    n_steps = max(1, (block_elements or BLOCK_ELEMENTS) // (tensor.n_per_row * step))
     for start in range(0, tensor.n_rows, n_steps * step):
         yield Block(tensor, start, min(start + n_steps * step, tensor.n_rows), tuple(ggml_types))
 

@@ -123,7 +123,7 @@ class ChatSession:
         finally:
             self._answering = None
         seconds = time.monotonic() - began
-        self._write(f"\n\x1b[2m{len(answer)} pieces in {seconds:.1f} s\x1b[0m\n\n" if timed else "\n")
+        self._write(f"\n\x1b[2m{_rate(len(answer), seconds)}\x1b[0m\n\n" if timed else "\n")
         if answer:
             turns.append({"role": "assistant", "content": "".join(answer).strip()})
         else:
@@ -182,6 +182,11 @@ async def _until_left(source: Input, leaving: Callable[[], bool]) -> AsyncIterat
         if message is None:
             return
         yield message
+
+
+def _rate(n_pieces: int, seconds: float) -> str:
+    """A piece is a token, but for characters that take several."""
+    return f"about {n_pieces} tokens in {seconds:.1f} s, {n_pieces / max(seconds, 1e-3):,.0f} per second"
 
 
 def _write_stdout(text: str) -> None:

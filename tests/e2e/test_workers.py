@@ -17,7 +17,7 @@ from tests.e2e.test_demo import ask
 
 pytestmark = [pytest.mark.e2e, pytest.mark.model]
 
-LONG = {"max_tokens": 900, "extra_body": {"ignore_eos": True}}
+LONG = {"max_tokens": 400, "extra_body": {"ignore_eos": True}}
 
 
 class Reader(threading.Thread):
