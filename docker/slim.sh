@@ -2,8 +2,9 @@
 # Takes out of a virtual environment ($1) what only building needs. Run in the build stage of docker/Dockerfile.
 set -eu
 
-site=$(echo "$1"/lib/python3*/site-packages)
-"$1/bin/pip" uninstall --yes --quiet cmake ninja scikit-build-core pathspec setuptools pip
+environment=$(cd "$1" && pwd)
+site=$(echo "$environment"/lib/python3*/site-packages)
+"$environment/bin/pip" uninstall --yes --quiet cmake ninja scikit-build-core pathspec setuptools pip
 
 # The bindings' wheel holds its libraries and headers twice: below llama_cpp/lib and in a CMake install tree.
 rm -rf "$site/include" "$site/lib" "$site/bin"
@@ -19,5 +20,5 @@ for library in *.so; do
     done
 done
 
-find "$1" -name __pycache__ -type d -prune -exec rm -rf {} +
-rm -f "$1/corral-setup.log" "$1"/corral-stamp.json*
+find "$environment" -name __pycache__ -type d -prune -exec rm -rf {} +
+rm -f "$environment/corral-setup.log" "$environment"/corral-stamp.json*

@@ -47,9 +47,10 @@ def general_metadata(
 
     metadata = gguf.Metadata()
     folder = Path(name.rsplit("/", 1)[-1]) if name else directory
+    hints = {**config, "_name_or_path": name} if name and "/" in name else dict(config)
     try:
         metadata = gguf.Metadata.apply_metadata_heuristic(
-            metadata, _model_card(directory), dict(config), folder, n_parameters
+            metadata, _model_card(directory), hints, folder, n_parameters
         )
     except Exception as error:  # noqa: BLE001  a stranger's YAML meets code that doesn't expect it
         log.warning("the model card of %s can't be used: %s", directory, error)

@@ -64,7 +64,7 @@ def _local(reference: str | None, settings: dict[str, Any]) -> Backend:
     from models.paths import Paths
     from models.reference import ModelRef
     from models.store import ModelStore
-    from server.cli.chat_backend import LocalBackend, sampling_defaults
+    from server.cli.chat_backend import LocalBackend
     from server.cli.obtain import obtain
     from server.supervisor.catalogue import Catalogue
     from server.supervisor.spec import model_spec, policy_of
@@ -76,7 +76,7 @@ def _local(reference: str | None, settings: dict[str, Any]) -> Backend:
     supervisor = Supervisor(
         Catalogue([entry]), lambda entry: model_spec(entry, config), policy=policy_of(config), use=store.use
     )
-    return LocalBackend(supervisor, entry.key, sampling_defaults(entry.path))
+    return LocalBackend(supervisor, entry.key)
 
 
 def _config(settings: dict[str, Any]) -> ServerConfig:

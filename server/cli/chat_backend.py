@@ -3,29 +3,17 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 from models.errors import CorralError, RequestError, WorkerError
-from models.gguf_info import read_gguf_info
 from server.engine.sampling_params import SamplingParams
 from server.supervisor.supervisor import Supervisor
 from server.worker.messages import ChatPrompt, Delta, Failure, Generate
 
 STOP_GRACE_S = 2.0
-
-SAMPLING_KEYS = {
-    "temp": "temperature",
-    "top_k": "top_k",
-    "top_p": "top_p",
-    "min_p": "min_p",
-    "penalty_repeat": "repeat_penalty",
-    "penalty_last_n": "repeat_last_n",
-}
-"""`general.sampling.*` in a GGUF, and the field of SamplingParams."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +28,6 @@ class ChatOptions:
         """Only what was said."""
         values = {"temperature": self.temperature, "max_tokens": self.max_tokens, "seed": self.seed}
         return {name: value for name, value in values.items() if value is not None}
-
-
-def sampling_defaults(path: Path) -> dict[str, float | int]:
-    """How the model's makers want it sampled, as its `general.sampling.*` says. Raises InvalidGGUF."""
-    metadata = read_gguf_info(path).metadata
-    found = {field: metadata.get(f"general.sampling.{key}") for key, field in SAMPLING_KEYS.items()}
-    return {field: value for field, value in found.items() if isinstance(value, float | int)}
 
 
 class Backend(Protocol):
@@ -65,12 +46,9 @@ class Backend(Protocol):
 class LocalBackend:
     """The model in a worker of this program's own."""
 
-    def __init__(
-        self, supervisor: Supervisor, name: str, defaults: Mapping[str, float | int] | None = None
-    ) -> None:
+    def __init__(self, supervisor: Supervisor, name: str) -> None:
         self._supervisor = supervisor
         self._name = name
-        self._defaults = dict(defaults or {})
         self._ids = itertools.count(1)
 
     async def start(self) -> str:
@@ -82,7 +60,8 @@ class LocalBackend:
         request = Generate(
             id=f"chat-{next(self._ids)}",
             prompt=ChatPrompt(messages=list(messages)),
-            params=SamplingParams(**{**self._defaults, **options.given()}),
+            params=SamplingParams(**options.given()),
+            given=tuple(options.given()),
         )
         async with aclosing(self._supervisor.generate(self._name, request)) as events:
             async for event in events:

@@ -14,12 +14,11 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 import typer
 
 from models.errors import ConfigError
-from server.config import SETTINGS, ServerConfig, load_config, setting_help
+from server.config import SETTINGS, ServerConfig, flag_of, load_config, setting_help
 
 POSITIONAL = "models"
 """The setting that is no flag: the references on the command line."""
 
-FLAG_NAMES = {"default_type": "--type", "api_keys": "--api-key", "cors_origins": "--cors-origin"}
 METAVARS = {
     "host": "ADDRESS",
     "gpu_layers": "auto|N",
@@ -28,11 +27,6 @@ METAVARS = {
     "api_keys": "KEY",
     "cors_origins": "ORIGIN",
 }
-
-
-def flag_of(name: str) -> str:
-    """`api_keys` -> `--api-key`."""
-    return FLAG_NAMES.get(name, f"--{name.replace('_', '-')}")
 
 
 def with_settings(

@@ -70,8 +70,8 @@ def chat_prompt(request: TemplateRequest) -> ChatPrompt:
     )
 
 
-def sampling_params(request: GenerationRequest) -> SamplingParams:
-    """What the client gave, over llama.cpp's defaults; llama-server's -1 becomes "not set"."""
+def given_sampling(request: GenerationRequest) -> dict[str, Any]:
+    """Fields of SamplingParams that the client chose; llama-server's -1 becomes "not set"."""
     given: dict[str, Any] = {name: value for name in _SAME if (value := getattr(request, name)) is not None}
     if request.top_k is not None:
         given["top_k"] = max(request.top_k, 0)
@@ -83,8 +83,16 @@ def sampling_params(request: GenerationRequest) -> SamplingParams:
         given["dry_sequence_breakers"] = tuple(request.dry_sequence_breakers)
     if request.seed is not None and request.seed != -1:
         given["seed"] = request.seed % _SEEDS
+    return given
+
+
+def sampling_params(request: GenerationRequest) -> SamplingParams:
+    """What the client gave, over llama.cpp's defaults."""
     params = SamplingParams(
-        logit_bias=request.logit_bias, stop=request.stop, max_tokens=_max_tokens(request), **given
+        logit_bias=request.logit_bias,
+        stop=request.stop,
+        max_tokens=_max_tokens(request),
+        **given_sampling(request),
     )
     if params.max_tokens is not None and params.min_tokens > params.max_tokens:
         raise RequestError(
@@ -98,13 +106,14 @@ def _generates(
     request: GenerationRequest, prompts: list[Prompt], request_id: str, timeout_s: float | None
 ) -> list[Generate]:
     refuse_unsupported(request)
-    params = sampling_params(request)
+    params, given = sampling_params(request), tuple(given_sampling(request))
     ids = [request_id] if len(prompts) == 1 else [f"{request_id}-{i}" for i in range(len(prompts))]
     return [
         Generate(
             id=generate_id,
             prompt=prompt,
             params=params,
+            given=given,
             n=request.n or 1,
             cache_prompt=request.cache_prompt is not False,
             timeout_s=timeout_s,

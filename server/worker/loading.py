@@ -19,6 +19,7 @@ from models.memory import memory
 from server.chat.render import ChatRenderer
 from server.worker.messages import ModelInfo, ModelSpec
 from server.worker.runner import LlamaRunner
+from server.worker.sampling_defaults import sampling_defaults
 
 logger = logging.getLogger("corral.worker")
 
@@ -35,6 +36,8 @@ class LoadedModel:
     runner: LlamaRunner
     renderer: ChatRenderer
     info: ModelInfo
+    sampling: dict[str, float | int]
+    """The model's own sampling defaults."""
 
 
 def load(spec: ModelSpec, on_progress: Callable[[float], None]) -> LoadedModel:
@@ -85,7 +88,8 @@ def load(spec: ModelSpec, on_progress: Callable[[float], None]) -> LoadedModel:
         spec.prompt_format,
     )
     renderer.warm_up()
-    return LoadedModel(model, runner, renderer, describe(spec, info, model, runner, renderer))
+    described = describe(spec, info, model, runner, renderer)
+    return LoadedModel(model, runner, renderer, described, sampling_defaults(info.metadata))
 
 
 def choose_sizes(

@@ -127,6 +127,8 @@ class Generate(msgspec.Struct, frozen=True, tag="generate", kw_only=True):
     id: str
     prompt: Prompt
     params: SamplingParams
+    given: tuple[str, ...] = ()
+    """The fields of `params` that the client chose; the model's own defaults fill the others."""
     n: int = 1
     cache_prompt: bool = True
     timeout_s: float | None = None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from models.llamacpp.vocab import Vocab
 from server.chat.render import ChatRenderer, RenderedPrompt
 from server.engine.request import EngineRequest
@@ -16,14 +18,19 @@ from server.worker.messages import (
     Tokenize,
     TokenizeReply,
 )
+from server.worker.sampling_defaults import with_defaults
 
 
 class PromptReader:
     """Reads what clients send, with one model's vocabulary and chat format. Any thread."""
 
-    def __init__(self, vocab: Vocab, renderer: ChatRenderer) -> None:
+    def __init__(
+        self, vocab: Vocab, renderer: ChatRenderer, sampling: Mapping[str, float | int] | None = None
+    ) -> None:
+        """`sampling`: the model's own defaults, see `sampling_defaults`."""
         self._vocab = vocab
         self._renderer = renderer
+        self._sampling = dict(sampling or {})
 
     def read(self, message: Generate) -> EngineRequest:
         """The request as the engine takes it: prompt rendered and tokenized. Raises RequestError."""
@@ -68,7 +75,7 @@ class PromptReader:
         return EngineRequest(
             id=message.id,
             prompt_tokens=tokens,
-            params=message.params,
+            params=with_defaults(message, self._sampling),
             n=message.n,
             extra_stops=rendered.stops if rendered else (),
             cache_prompt=message.cache_prompt,

@@ -65,7 +65,7 @@ class Worker:
             loaded.renderer.close()
 
     def _serve(self, loaded: LoadedModel, engine: Engine) -> int:
-        prompts = PromptReader(loaded.model.vocab, loaded.renderer)
+        prompts = PromptReader(loaded.model.vocab, loaded.renderer, loaded.sampling)
         n_kv_tokens = loaded.runner.n_ctx * loaded.runner.n_slots
         self._inbox.serve(Serving(prompts, engine, n_kv_tokens))
         gc.collect()

@@ -13,7 +13,7 @@ DIGEST = 16  # hex digits
 
 
 def summary(path: Path) -> dict[str, Any]:
-    """`metadata`: key → [types, value]; `tensors`: name → [type, ne, sha256]. Long values stand as their hash."""
+    """`metadata`: key → [types, value]; `tensors`: name → [type, ne, sha256]. Long values as a hash."""
     reader = GGUFReader(path)
     metadata: dict[str, Any] = {}
     for name, field in reader.fields.items():

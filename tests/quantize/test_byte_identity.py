@@ -1,4 +1,4 @@
-"""Every type's file equals the one that llama.cpp's own `llama_model_quantize` makes: metadata and tensor data."""
+"""Every type's file equals that of llama.cpp's own `llama_model_quantize`: metadata and tensor data."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""llama.cpp's converter run anew: it still says what `data/converter` holds, also of the sdist's own tokenizers.
+"""llama.cpp's converter run anew: it still says what `data/converter` holds.
 
-Needs torch and transformers (`make oracle`) and CORRAL_LLAMA_CPP_SOURCE, llama.cpp's source tree as in the sdist
-of llama-cpp-python. CORRAL_WRITE_GOLDEN=1 writes the golden files instead of comparing with them.
+Needs torch and transformers (`make oracle`) and CORRAL_LLAMA_CPP_SOURCE, llama.cpp's source tree as in the
+sdist of llama-cpp-python. CORRAL_WRITE_GOLDEN=1 first writes the golden files anew.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ from models.gguf_info import read_gguf_info
 from quantize import pipeline
 from quantize.checkpoint.checkpoint import Checkpoint
 from quantize.checkpoint.source import Rows, TensorEntry, TensorSource
+from quantize.encode import Block, Encoded, encode
 from quantize.pipeline import QuantizationProgress, blocks_in_flight, make_plan, quantize, run
 from quantize.service import verify
 from tests.pico import write_pico_checkpoint
@@ -105,13 +106,12 @@ def test_blocks_in_flight_are_bounded(pico: Path, tmp_path: Path, monkeypatch: p
         source = CountingSource(checkpoint.tensors)
         submitted = 0
         taken = 0
-        original = pipeline.encode
 
-        def counting(block: pipeline.Block, tensors: TensorSource) -> list[pipeline.Encoded]:
+        def counting(block: Block, tensors: TensorSource) -> list[Encoded]:
             nonlocal submitted
             submitted += 1
             assert submitted - taken <= blocks_in_flight(2) + 2
-            return original(block, tensors)
+            return encode(block, tensors)
 
         monkeypatch.setattr(pipeline, "encode", counting)
 

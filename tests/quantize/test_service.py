@@ -229,9 +229,7 @@ def test_an_unknown_architecture_costs_nothing(pico: Path, store: ModelStore) ->
     assert left_behind(store) == []
 
 
-def test_from_the_hub(
-    pico: Path, store: ModelStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_from_the_hub(pico: Path, store: ModelStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     downloaded: list[int] = []
     with HubServer() as hub:
         repo = hub.add("someone/Pico-3M-Chat", pico)

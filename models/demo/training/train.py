@@ -1,4 +1,4 @@
-"""Train the demo model: `python -m models.demo.training.train --work DIR --steps N`.
+"""Train the demo model: `python -m models.demo.training.train --work DIR`.
 
 Two worker processes with one thread each average their gradients: on two cores that other work also uses
 this is faster than one process with two threads, whose barriers wait for whichever thread was put aside.
@@ -167,7 +167,7 @@ def work(rank: int, run: Run) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=2400)
+    parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--decay-from", type=int, help="default: 65 %% of the steps")
     parser.add_argument("--warmup", type=int, default=40)
     parser.add_argument("--length", type=int, default=256)

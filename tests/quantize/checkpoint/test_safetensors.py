@@ -11,13 +11,14 @@ from typing import Any
 
 import ml_dtypes
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from models.errors import CheckpointError
 from quantize.checkpoint.safetensors import SafetensorsSource, open_safetensors
 from tests.pico import write_json, write_safetensors
 
-TENSORS = {
+TENSORS: dict[str, npt.NDArray[Any]] = {
     "a": np.arange(12, dtype=np.float32).reshape(3, 4),
     "b": np.arange(6, dtype=np.float16),
     "c": np.arange(10, dtype=np.float32).reshape(5, 2).astype(ml_dtypes.bfloat16),
@@ -129,10 +130,10 @@ def test_refused_files_are_closed(tmp_path: Path) -> None:
     good = tmp_path / "good.safetensors"
     write_safetensors(good, TENSORS)
     bad = write_raw(tmp_path / "bad.safetensors", b"{", b"")
-    before = len(os.listdir("/dev/fd"))
+    before = len(list(Path("/dev/fd").iterdir()))
     with pytest.raises(CheckpointError):
         SafetensorsSource([good, bad])
-    assert len(os.listdir("/dev/fd")) == before
+    assert len(list(Path("/dev/fd").iterdir())) == before
 
 
 def sharded(directory: Path, change: Callable[[dict[str, Any]], None] = lambda index: None) -> Path:

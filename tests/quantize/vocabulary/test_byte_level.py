@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from models.errors import CheckpointError, UnknownTokenizer
-from quantize.vocabulary.files import TokenizerFiles
 from quantize.vocabulary.byte_level import read_merges
+from quantize.vocabulary.files import TokenizerFiles
 from quantize.vocabulary.read import read_vocabulary
 from quantize.vocabulary.vocabulary import TokenType
 from tests.pico import write_json
