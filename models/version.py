@@ -1,4 +1,4 @@
-"""Corral's version: the one place that holds it. The package metadata and the command line read it from here."""
+"""Corral's version: the one place that holds it; the package metadata and the command line read it here."""
 
 from __future__ import annotations
 

@@ -7,8 +7,8 @@ import pytest
 import typer
 
 from models.errors import ConfigError
-from server.cli.settings import flag_of, flag_parameter, read_settings
-from server.config import SETTINGS, ServerConfig, setting_help
+from server.cli.settings import flag_parameter, read_settings
+from server.config import SETTINGS, ServerConfig, flag_of, setting_help
 
 
 def option_of(name: str) -> typing.Any:
