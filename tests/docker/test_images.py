@@ -183,3 +183,5 @@ def test_images_are_built_for_other_machines(name: str | None) -> None:
     else:
         arguments = service(name)["build"]["args"]["CMAKE_ARGS"].split()
     assert {"-DGGML_NATIVE=OFF", "-DGGML_BACKEND_DL=ON", "-DGGML_CPU_ALL_VARIANTS=ON"} <= set(arguments)
+    # Without its type CMake makes the path absolute, and the back ends land outside the wheel.
+    assert "-DGGML_BACKEND_DIR:STRING=llama_cpp/lib" in arguments
