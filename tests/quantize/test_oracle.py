@@ -10,11 +10,14 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from quantize.pipeline import quantize
+from tests.quantize.real_tokenizers import REAL_TOKENIZERS
 from tests.quantize.summary import summary
 from tests.quantize.test_converter import GOLDEN, TYPES
 from tests.quantize.variants import VARIANTS
@@ -24,16 +27,19 @@ pytestmark = [pytest.mark.oracle, pytest.mark.timeout(900)]
 SOURCES = os.environ.get("CORRAL_LLAMA_CPP_SOURCE")
 
 
-def convert(directory: Path, out_dir: Path, pre: str | None) -> dict[str, Any]:
+if SOURCES is None:
+    pytestmark.append(pytest.mark.skip(reason="CORRAL_LLAMA_CPP_SOURCE names no llama.cpp source tree"))
+
+
+def convert(directory: Path, out_dir: Path, pre: str | None, wanted: Sequence[str] = TYPES) -> dict[str, Any]:
     """The summaries of the converter's files, by type."""
-    if SOURCES is None:
-        pytest.skip("CORRAL_LLAMA_CPP_SOURCE names no llama.cpp source tree")
-    types = ",".join(type_.lower() for type_ in TYPES)
+    assert SOURCES is not None
+    types = ",".join(type_.lower() for type_ in wanted)
     out = str(out_dir / "converted.{type}.gguf")
     command = [sys.executable, "-m", "tests.quantize.convert_reference", SOURCES, str(directory), types, out]
     done = subprocess.run([*command, *([pre] if pre else [])], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
-    return {type_: summary(out_dir / f"converted.{type_.lower()}.gguf") for type_ in TYPES}
+    return {type_: summary(out_dir / f"converted.{type_.lower()}.gguf") for type_ in wanted}
 
 
 @pytest.mark.parametrize("name", VARIANTS)
@@ -45,3 +51,17 @@ def test_the_converter_still_says_so(name: str, tmp_path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(converted, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
     assert converted == json.loads(path.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("name", REAL_TOKENIZERS)
+def test_real_tokenizers_are_told_as_the_converter_tells_them(name: str, tmp_path: Path) -> None:
+    """The converter knows them by a hash of token ids, we by their structure."""
+    assert SOURCES is not None
+    real = REAL_TOKENIZERS[name]
+    directory = real.write(Path(SOURCES) / "models" / f"ggml-vocab-{name}.gguf", tmp_path / "real")
+    theirs = convert(directory, tmp_path, None, ["F16"])["F16"]
+    (file,) = quantize(directory, ["F16"], tmp_path, threads=2).files
+    ours = summary(file.path)
+    assert theirs["metadata"].pop("tokenizer.ggml.pre")[1] == name
+    assert ours["metadata"].pop("tokenizer.ggml.pre")[1] == real.ours
+    assert ours == theirs
