@@ -16,7 +16,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("home")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def demo_server(home: Path) -> Iterator[RunningServer]:
     """`corral serve demo:Q8_0 demo:Q4_K_M`: two models, two workers, quantized on the way."""
     with serving(

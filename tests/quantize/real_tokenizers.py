@@ -1,7 +1,7 @@
 """tokenizer.json files of well-known models, put together from the vocabularies in llama.cpp's source tree.
 
-Those hold tokens, types and merges; the pre-tokenizer is added here as it stands in the models' own files. That it
-is right shows in the converter, which knows these tokenizers by the hash of what they make of a text.
+Those hold tokens, types and merges; the pre-tokenizer is added here as it stands in the models' own files.
+That it is right shows in the converter, which knows these tokenizers by a hash of what they make of a text.
 """
 
 from __future__ import annotations
@@ -54,13 +54,14 @@ class RealTokenizer:
                 "single_word": False,
                 "lstrip": False,
                 "rstrip": False,
-                "normalized": False,
+                "normalized": kind != TokenType.CONTROL,
                 "special": kind == TokenType.CONTROL,
             }
             for i, (token, kind) in enumerate(zip(tokens, types, strict=True))
             if kind in (TokenType.CONTROL, TokenType.USER_DEFINED)
         ]
-        added_ids = {entry["id"] for entry in added}
+        last_normal = max(i for i, kind in enumerate(types) if kind == TokenType.NORMAL)
+        behind = {entry["id"] for entry in added if entry["id"] > last_normal}
         text = tokens[bos]
         template = {
             "type": "TemplateProcessing",
@@ -89,7 +90,7 @@ class RealTokenizer:
                 "vocab": {
                     token: i
                     for i, token in enumerate(tokens)
-                    if i not in added_ids and types[i] != TokenType.UNUSED
+                    if i not in behind and types[i] != TokenType.UNUSED
                 },
                 "merges": merges,
             },
