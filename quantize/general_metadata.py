@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
 from models.errors import CheckpointError
 from quantize.checkpoint.json_file import optional_json_object
@@ -43,24 +43,28 @@ def general_metadata(
 
     A broken model card or generation_config.json costs its own keys only.
     """
-    import gguf  # 0.2 s to import, and needed only here
-
-    metadata = gguf.Metadata()
     folder = Path(name.rsplit("/", 1)[-1]) if name else directory
     hints = {**config, "_name_or_path": name} if name and "/" in name else dict(config)
     try:
-        metadata = gguf.Metadata.apply_metadata_heuristic(
-            metadata, _model_card(directory), hints, folder, n_parameters
-        )
+        found = _named(_model_card(directory), hints, folder, n_parameters)
     except Exception as error:  # noqa: BLE001  a stranger's YAML meets code that doesn't expect it
         log.warning("the model card of %s can't be used: %s", directory, error)
+        found = _named({}, hints, folder, n_parameters)
+    return {"general.type": string("model"), **_sampling(directory), **found}
+
+
+def _named(card: dict[str, Any], hints: dict[str, Any], folder: Path, n_parameters: int) -> Metadata:
+    """What the gguf package's heuristics make of a model card, config.json and a folder's name."""
+    import gguf  # 0.2 s to import, and needed only here
+
+    metadata = gguf.Metadata.apply_metadata_heuristic(gguf.Metadata(), card, hints, folder, n_parameters)
     if metadata.name is None:
         metadata.name = folder.name
     if metadata.size_label is None:
         metadata.size_label = gguf.size_label(n_parameters, n_parameters, 0, 0)
     collected = gguf.GGUFWriter(path=None, arch="")
     metadata.set_gguf_meta_model(collected)
-    keys: Metadata = {"general.type": string("model"), **_sampling(directory)}
+    keys: Metadata = {}
     for key, item in collected.kv_data[0].items():
         value = _plain_value(item.value)
         if value is not None and key != "general.architecture":
@@ -101,6 +105,10 @@ def _sampling(directory: Path) -> Metadata:
         value = settings.get(setting)
         if kind is ValueType.INT32 and type(value) is int and -(2**31) <= value < 2**31:
             keys[f"general.sampling.{key}"] = int32(value)
-        elif kind is ValueType.FLOAT32 and isinstance(value, int | float) and abs(value) < 3e38:
+        elif kind is ValueType.FLOAT32 and _is_number(value) and abs(value) < 3e38:
             keys[f"general.sampling.{key}"] = float32(value)
     return keys
+
+
+def _is_number(value: Any) -> TypeGuard[int | float]:
+    return isinstance(value, int | float) and not isinstance(value, bool)

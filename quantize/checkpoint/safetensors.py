@@ -142,6 +142,11 @@ def open_safetensors(directory: Path) -> SafetensorsSource:
     if (directory / SINGLE_NAME).is_file():
         return SafetensorsSource([directory / SINGLE_NAME])
     paths = sorted(directory.glob("model*.safetensors"))
+    if not paths and next(directory.glob("*.bin"), None) is not None:
+        raise CheckpointError(
+            f"{directory} has only torch .bin weights, which can't be read here; "
+            "choose a revision with safetensors"
+        )
     if not paths:
         raise CheckpointError(
             f"{directory} has no model.safetensors; point at a folder with a model's weights"
