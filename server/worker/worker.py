@@ -9,12 +9,13 @@ import time
 
 from models.errors import CorralError
 from server.engine.engine import Engine, EngineConfig
-from server.engine.events import Event, Failure
+from server.engine.events import Failure
 from server.engine.request import EngineRequest
 from server.worker.channel import Channel
 from server.worker.inbox import Inbox, Serving, Work, exit_at_once
 from server.worker.loading import LoadedModel, load
-from server.worker.messages import Cancel, Drain, LoadFailed, Loading, ModelSpec, Ready, StepEvents
+from server.worker.messages import Cancel, Drain, LoadFailed, Loading, ModelSpec, Ready
+from server.worker.outbox import MERGE_S, Outbox
 from server.worker.prompts import PromptReader
 
 logger = logging.getLogger("corral.worker")
@@ -35,6 +36,7 @@ class Worker:
         self._inbox = Inbox(channel, exit_at_once)
         self._drain_until_s: float | None = None
         self._loaded = False
+        self._outbox = Outbox(channel)
 
     def drain(self, grace_s: float) -> None:
         """As if a `Drain` had come; safe in a signal handler."""
@@ -59,7 +61,7 @@ class Worker:
             return EXIT_OK  # the socket closed: nobody is left to tell
         except Exception as error:
             logger.exception("the worker of %s failed", self._spec.name)
-            self._send(engine.fail_all(f"the model's worker failed: {type(error).__name__}: {error}"))
+            self._outbox.send(engine.fail_all(f"the model's worker failed: {type(error).__name__}: {error}"))
             return EXIT_BROKEN
         finally:
             loaded.renderer.close()
@@ -71,45 +73,48 @@ class Worker:
         gc.collect()
         gc.freeze()
         self._channel.send(Ready(loaded.info))
+        step_s = 0.0
         while True:
-            self._take_work(engine)
+            if self._take_work(engine) or engine.n_waiting or step_s > MERGE_S:
+                self._outbox.flush()  # the next step may be long
             if self._drain_until_s is not None and not engine.has_work:
                 return EXIT_OK
             if self._drain_until_s is not None and time.monotonic() >= self._drain_until_s:
-                self._send(engine.fail_all(SHUTTING_DOWN, running_kind="unavailable"))
+                self._outbox.send(engine.fail_all(SHUTTING_DOWN, running_kind="unavailable"))
                 return EXIT_OK
-            self._send(engine.step())
+            start_s = time.monotonic()
+            self._outbox.send(engine.step())
+            step_s = time.monotonic() - start_s
             if engine.broken is not None:
                 logger.error("the worker of %s ends: %s", self._spec.name, engine.broken.message)
                 return EXIT_BROKEN
             if not engine.has_work:
                 engine.check_integrity()
 
-    def _take_work(self, engine: Engine) -> None:
-        """Hand on everything that has come; wait for something while there is nothing to do."""
-        work = self._inbox.work
+    def _take_work(self, engine: Engine) -> bool:
+        """Hand on all that has come, waiting for it while there is nothing to do. Whether anything came."""
+        work, came = self._inbox.work, False
         try:
             if not engine.has_work and self._drain_until_s is None:
+                self._outbox.flush()
                 self._hand_on(work.get(), engine)
+                came = True
             while True:
                 self._hand_on(work.get_nowait(), engine)
+                came = True
         except queue.Empty:
-            pass
+            return came
 
     def _hand_on(self, message: Work, engine: Engine) -> None:
         if isinstance(message, EngineRequest):
             if self._drain_until_s is None:
                 engine.submit(message)
             else:
-                self._send([Failure(id=message.id, kind="unavailable", message=SHUTTING_DOWN)])
+                self._outbox.send([Failure(id=message.id, kind="unavailable", message=SHUTTING_DOWN)])
         elif isinstance(message, Cancel):
             engine.cancel(message.id)
         else:
             self._drain_until_s = time.monotonic() + message.grace_s
-
-    def _send(self, events: list[Event]) -> None:
-        if events:
-            self._channel.send(StepEvents(events))
 
 
 def engine_config(spec: ModelSpec) -> EngineConfig:
