@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 from server.worker.messages import ModelSpec
 
-SPIN_COUNT = 1_000
+SPIN_COUNT = 4_000
 """Turns that a waiting thread spins before it sleeps; each is one `pause`, 10 to 100 nanoseconds.
 
 Spinning for ever is fastest on an idle machine and many times slower as soon as anything else wants a core;
