@@ -1,74 +1,88 @@
 """`make bench`: builds the peers and the models, then measures Corral beside them.
 
-    python -m bench [--only demo|134M] [options of bench.side_by_side after --]
+    python -m bench [--only demo 134M 1.1B] [--results DIR] [-- options of bench.side_by_side]
 
-The demo model tells what a first visitor sees; the 134 M one, random weights under a real 32k vocabulary,
-what serving costs when the model is large enough to matter. Results: a Markdown table on stdout, every
-measurement as JSON in `bench-results/`.
+The demo model tells what a first visitor sees; the other two, random weights in real shapes under a real 32k
+vocabulary, what serving costs when the model is large enough to matter. Results: Markdown tables on stdout
+and in `DIR/NAME.md`, every measurement in `DIR/NAME.json`, the servers' output in `DIR/logs`.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
 
 from bench import peers
 from bench.random_model import SHAPES, write_random_llama
+from models.errors import CorralError
 from models.llamacpp.quantizer import FTYPES, quantize_file
-from scripts import wheel_cache
-from scripts.steps import say
+from scripts import compiler, wheel_cache
+from scripts.environment import PURPOSES, ROOT, build_settings, read_stamp
+from scripts.steps import SetUpError, say
 
-DEMO_EOS, LLAMA_EOS = "1", "2"
+DEMO = "demo"
+NAMES = (DEMO, *SHAPES)
+VOCABULARY = Path("models/ggml-vocab-llama-spm.gguf")
 
 
 def demo_model(folder: Path) -> Path:
     """The demo model's Q4_K_M, made by `corral quantize`."""
     corral = str(Path(sys.executable).with_name("corral"))
-    subprocess.run(
-        [corral, "quantize", "demo", "--type", "Q4_K_M", "--out", str(folder), "--force"],
-        check=True,
-        stdout=sys.stderr,
-    )
+    command = [corral, "quantize", "demo", "--type", "Q4_K_M", "--out", str(folder), "--force"]
+    subprocess.run(command, check=True, stdout=sys.stderr)
     return folder / "demo.Q4_K_M.gguf"
 
 
-def random_model(sources: Path, shape: str, folder: Path) -> Path:
-    """A random-weight Q4_K_M of `shape`, made at the first call."""
-    made = folder / f"random-{shape}.Q4_K_M.gguf"
+def random_model(sources: Path, shape: str, folder: Path, *, successor: bool = False) -> Path:
+    """A random-weight Q4_K_M of `shape`, made at the first call; `successor`: see bench.random_model."""
+    made = folder / f"{'successor' if successor else 'random'}-{shape}.Q4_K_M.gguf"
     if not made.exists():
-        say(f"making {made.name}")
-        half, partial = folder / f"random-{shape}.F16.gguf", made.with_suffix(".partial")
-        write_random_llama(sources / "models" / "ggml-vocab-llama-spm.gguf", half, SHAPES[shape])
-        quantize_file(half, partial, FTYPES["Q4_K_M"], os.cpu_count() or 1)
-        half.unlink()
-        partial.rename(made)
+        say(f"making {made.name}, once")
+        half, partial = made.with_suffix(".f16"), made.with_suffix(".partial")
+        try:
+            write_random_llama(sources / VOCABULARY, half, SHAPES[shape], successor=successor)
+            quantize_file(half, partial, FTYPES["Q4_K_M"], os.cpu_count() or 1)
+            partial.rename(made)
+        finally:
+            half.unlink(missing_ok=True)
+            partial.unlink(missing_ok=True)
     return made
 
 
-def measure(
-    name: str, model: Path, eos: str, results: Path, extra: Sequence[str], servers: Sequence[str]
-) -> None:
-    """Run bench.side_by_side in a process of its own, without what building the models left in this one."""
+def measure(name: str, model: Path, options: Sequence[str], results: Path) -> int:
+    """Run bench.side_by_side in a process of its own, without what making the models left in this one.
+
+    Its report goes to stdout and to a file; returns its exit code.
+    """
+    command = [sys.executable, "-m", "bench.side_by_side", "--model", str(model), *options]
+    command += ["--json", str(results / f"{name}.json"), "--logs", str(results / "logs" / name)]
     print(f"\n## {name}\n", flush=True)
-    subprocess.run(
-        [
-            *(sys.executable, "-m", "bench.side_by_side", "--model", str(model), "--eos", eos, *servers),
-            *("--json", str(results / f"{name}.json"), "--logs", str(results / "logs"), *extra),
-        ],
-        check=True,
-    )
+    with (
+        (results / f"{name}.md").open("w", encoding="utf-8") as file,
+        # Of a session of its own: Ctrl-C reaches it through us, once.
+        subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as process,
+    ):
+        assert process.stdout is not None
+        try:
+            for line in process.stdout:
+                file.write(line)
+                print(line, end="", flush=True)
+        except BaseException:
+            process.send_signal(signal.SIGINT)
+            raise
+    return process.returncode
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Corral beside its peers")
-    parser.add_argument("--only", choices=["demo", "134M"], help="one model instead of both")
-    parser.add_argument(
-        "--results", type=Path, default=Path("bench-results"), help="folder for JSON and logs"
-    )
+    parser = argparse.ArgumentParser(prog="python -m bench", description="Corral beside its peers")
+    parser.add_argument("--only", nargs="+", choices=NAMES, default=NAMES, help="some of the models")
+    parser.add_argument("--results", type=Path, default=Path("bench-results"), help="folder for the results")
     parser.add_argument("--llama-server", type=Path, help="a llama-server that is built already")
     parser.add_argument("extra", nargs="*", help="options of bench.side_by_side, after --")
     args = parser.parse_args()
@@ -76,20 +90,42 @@ def main() -> int:
     if not source:
         print("CORRAL_LLAMA_CPP_SOURCE isn't set: use `make bench`, which sets it", file=sys.stderr)
         return 2
-    args.results.mkdir(parents=True, exist_ok=True)
+    try:
+        return run(Path(source), args)
+    except (SetUpError, compiler.CompilerMissing, CorralError, subprocess.CalledProcessError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\ninterrupted; builds go on from here the next time", file=sys.stderr)
+        return 130
+
+
+def run(source: Path, args: argparse.Namespace) -> int:
+    """Everything; the exit code is the worst of the measurements'."""
     folder = wheel_cache.cache_root().parent / "bench"
     folder.mkdir(parents=True, exist_ok=True)
-    servers = [
-        *("--llama-server", str(args.llama_server or peers.llama_server(Path(source)))),
-        *("--peer-python", str(peers.llama_cpp_python())),
-    ]
-    if args.only != "134M":
-        measure("demo", demo_model(folder), DEMO_EOS, args.results, args.extra, servers)
-    if args.only != "demo":
-        measure(
-            "134M", random_model(Path(source), "134M", folder), LLAMA_EOS, args.results, args.extra, servers
-        )
-    return 0
+    args.results.mkdir(parents=True, exist_ok=True)
+    with redirect_stdout(sys.stderr):  # stdout is for the report
+        environ = build_environment()
+        server = args.llama_server or peers.llama_server(source, environ)
+        python = peers.llama_cpp_python(environ)
+    options = ["--llama-server", str(server), "--peer-python", str(python), *args.extra]
+    codes = [0]
+    for name in args.only:
+        with redirect_stdout(sys.stderr):
+            if name == DEMO:
+                model, edit = demo_model(folder), []
+            else:
+                model = random_model(source, name, folder)
+                edit = ["--edit-model", str(random_model(source, name, folder, successor=True))]
+        codes.append(measure(name, model, [*edit, *options], args.results))
+    return max(codes)
+
+
+def build_environment() -> dict[str, str]:
+    """The environment, with the CMAKE_ARGS and CXX that the bindings under test were built with."""
+    args, cxx = build_settings(read_stamp(ROOT / PURPOSES["dev"].folder), os.environ)
+    return {**os.environ, "CMAKE_ARGS": args, **({"CXX": cxx} if cxx else {})}
 
 
 if __name__ == "__main__":

@@ -9,45 +9,78 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
-import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from scripts import compiler, wheel_cache
-from scripts.environment import ROOT
-from scripts.steps import say
+from scripts import compiler, ninja_progress, wheel_cache
+from scripts.environment import ROOT, set_up
+from scripts.llama_cpp_wheel import BUILD_FIX, BUILD_VARIABLES
+from scripts.steps import ProgressLine, run_step
+
+OPTIONS = (
+    "-DCMAKE_BUILD_TYPE=Release",
+    "-DLLAMA_CURL=OFF",
+    "-DLLAMA_BUILD_TESTS=OFF",
+    "-DLLAMA_BUILD_EXAMPLES=OFF",
+)
 
 
-def llama_server(sources: Path) -> Path:
+def build_arguments(found: compiler.Compiler, environ: Mapping[str, str]) -> tuple[str, ...]:
+    """CMake's arguments of the bindings' build, without those that only the bindings know."""
+    arguments = compiler.cmake_args(
+        found, platform.machine(), environ.get("CMAKE_ARGS", ""), environ.get("CXXFLAGS", "")
+    )
+    return tuple(one for one in arguments if not one.startswith("-DLLAVA_BUILD"))
+
+
+def build_folder(sources: Path, found: compiler.Compiler, environ: Mapping[str, str]) -> Path:
+    """Where this build lies in the cache."""
+    variables = [f"{name}={environ[name]}" for name in BUILD_VARIABLES if environ.get(name)]
+    identity = [sources.parent.parent.name, str(found), wheel_cache.cpu_identity(), *OPTIONS, *variables]
+    key = hashlib.sha256("\0".join([*identity, *build_arguments(found, environ)]).encode()).hexdigest()
+    return wheel_cache.cache_root(environ).parent / "llama-server" / key[:24]
+
+
+def llama_server(
+    sources: Path, environ: Mapping[str, str] = os.environ, tools: Path = Path(sys.executable).parent
+) -> Path:
     """The llama-server of `sources`, built at the first call (about ten minutes on two cores).
 
-    Raises CalledProcessError if the build fails; its output has gone to the terminal.
+    `tools` is the folder of cmake and ninja, which requirements-build.lock brings. What an interrupted build
+    left is taken over. Raises SetUpError or CompilerMissing.
     """
-    found = compiler.find_compiler()
-    arguments = [
-        argument
-        for argument in compiler.cmake_args(found, platform.machine(), os.environ.get("CMAKE_ARGS", ""))
-        if not argument.startswith("-DLLAVA_BUILD")
-    ]
-    key = hashlib.sha256(
-        "\0".join([str(sources), str(found), wheel_cache.cpu_identity(), *arguments]).encode()
-    ).hexdigest()
-    build = wheel_cache.cache_root().parent / "llama-server" / key[:24]
+    found = compiler.find_compiler(environ)
+    build = build_folder(sources, found, environ)
+    finished = build / "finished"
     binary = build / "bin" / "llama-server"
-    if not binary.exists():
-        say(f"building llama-server, about ten minutes on two cores ({build})")
-        options = [
-            *("-DCMAKE_BUILD_TYPE=Release", "-DLLAMA_CURL=OFF", "-DLLAMA_BUILD_TESTS=OFF"),
-            "-DLLAMA_BUILD_EXAMPLES=OFF",
-        ]
-        tools = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-        configure = ["cmake", "-G", "Ninja", "-S", str(sources), "-B", str(build), *options, *arguments]
-        for command in (configure, ["cmake", "--build", str(build), "--target", "llama-server"]):
-            subprocess.run(command, env=tools, stdout=subprocess.DEVNULL, check=True)
+    if finished.exists() and binary.exists():
+        return binary
+    line = ProgressLine()
+    line.show(f"building llama-server in {build}: about ten minutes on two cores, once per machine")
+    building = {**environ, "PATH": f"{tools}{os.pathsep}{environ.get('PATH', '')}"}
+    configure = ["cmake", "-G", "Ninja", "-S", str(sources), "-B", str(build), *OPTIONS]
+    _step([*configure, *build_arguments(found, environ)], build, building, line)
+    _step(["cmake", "--build", str(build), "--target", "llama-server"], build, building, line)
+    finished.touch()
+    line.end(f"built llama-server in {ninja_progress.duration(line.elapsed_s())}: {binary}")
     return binary
 
 
-def llama_cpp_python() -> Path:
-    """The Python of an environment with llama-cpp-python's server, set up at the first call."""
-    subprocess.run([sys.executable, "-m", "scripts.environment", "--for", "peer"], cwd=ROOT, check=True)
+def llama_cpp_python(environ: Mapping[str, str] = os.environ) -> Path:
+    """The Python of an environment with llama-cpp-python's server, set up at the first call.
+
+    Raises SetUpError.
+    """
+    set_up("peer", environ)
     return ROOT / ".venv-peer" / "bin" / "python"
+
+
+def _step(command: Sequence[str], build: Path, environ: Mapping[str, str], line: ProgressLine) -> None:
+    def show(text: str) -> None:
+        progress = ninja_progress.parse(text)
+        if progress is not None:
+            line.show(progress.describe(line.elapsed_s()))
+
+    log = build.with_suffix(".log")
+    run_step("building llama-server", command, log, BUILD_FIX, environ=environ, on_line=show)

@@ -9,60 +9,82 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
+
+CORRAL = "corral"
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """What each server is given: `slots` sequences side by side, `n_ctx` tokens for each."""
+
+    slots: int
+    n_ctx: int
 
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """How to start one server. `{port}` in the arguments is replaced; `health` answers 200 once it serves."""
+    """How to start one server. `{port}` in the arguments is replaced; `health` answers 200 once it serves.
+
+    `extra` goes into every request to it: what only this server needs or understands.
+    """
 
     name: str
     arguments: Sequence[str]
     health: str
-    concurrent: bool = True
+    extra: Mapping[str, Any] = field(default_factory=dict)
 
 
-def corral(model: Path, streams: int, n_ctx: int, threads: int) -> Server:
-    """Corral, with `streams` parallel sequences of `n_ctx` tokens."""
+INSTALLED = Path(sys.executable).with_name("corral")
+
+
+def corral(
+    command: Path, model: Path, room: Room, threads: int, name: str = CORRAL, flags: Sequence[str] = ()
+) -> Server:
+    """Corral's `command`; `flags` make a variant of it, which needs a `name` of its own."""
     return Server(
-        "corral",
+        name,
         [
-            *(str(Path(sys.executable).with_name("corral")), "serve", str(model), "--port", "{port}"),
-            *("--parallel", str(streams), "--ctx", str(n_ctx), "--threads", str(threads)),
+            *(str(command), "serve", str(model), "--port", "{port}", "--parallel", str(room.slots)),
+            *("--ctx", str(room.n_ctx), "--threads", str(threads), *flags),
         ],
         "/ready",
+        {"ignore_eos": True},
     )
 
 
-def llama_server(
-    binary: Path, model: Path, streams: int, n_ctx: int, threads: int, *, unified: bool
-) -> Server:
+def llama_server(binary: Path, model: Path, room: Room, threads: int, *, unified: bool) -> Server:
     """llama.cpp's own server, same context for each stream; `unified` shares one KV buffer."""
-    kv = ["--kv-unified"] if unified else ["--no-kv-unified"]
     return Server(
         "llama-server --kv-unified" if unified else "llama-server",
         [
-            *(str(binary), "-m", str(model), "--port", "{port}", "-np", str(streams)),
-            *("-c", str(streams * n_ctx), "-t", str(threads), "--no-webui", *kv),
+            *(str(binary), "-m", str(model), "--port", "{port}", "-np", str(room.slots)),
+            *("-c", str(room.slots * room.n_ctx), "-t", str(threads), "--no-webui"),
+            "--kv-unified" if unified else "--no-kv-unified",
         ],
         "/health",
+        {"ignore_eos": True},
     )
 
 
-def llama_cpp_python_server(python: Path, model: Path, n_ctx: int, threads: int) -> Server:
-    """llama-cpp-python's server: one request at a time, others wait for its lock."""
+def llama_cpp_server(python: Path, model: Path, room: Room, threads: int, eos: Sequence[int]) -> Server:
+    """llama-cpp-python's server: one request at a time, others wait for its lock.
+
+    It doesn't know `ignore_eos`: the end-of-sequence tokens are banned by their ids.
+    """
     return Server(
         "llama_cpp.server",
         [
             *(str(python), "-m", "llama_cpp.server", "--model", str(model), "--port", "{port}"),
-            *("--n_ctx", str(n_ctx), "--n_threads", str(threads), "--n_threads_batch", str(threads)),
+            *("--n_ctx", str(room.n_ctx), "--n_threads", str(threads), "--n_threads_batch", str(threads)),
             *("--interrupt_requests", "false", "--verbose", "false"),
         ],
         "/v1/models",
-        concurrent=False,
+        {"logit_bias": {str(token): -100 for token in eos}},
     )
 
 
@@ -87,7 +109,7 @@ def answers(port: int, path: str) -> bool:
 
 
 @contextmanager
-def running(server: Server, log: Path, wait_s: float = 120.0) -> Iterator[str]:
+def running(server: Server, log: Path, wait_s: float = 180.0) -> Iterator[str]:
     """Run `server` with its output in `log`; yield its base URL once it can serve; stop it at the end.
 
     Raises RuntimeError with the log's end if it isn't ready within `wait_s`.
@@ -95,7 +117,14 @@ def running(server: Server, log: Path, wait_s: float = 120.0) -> Iterator[str]:
     port = free_port()
     arguments = [a.replace("{port}", str(port)) for a in server.arguments]
     with log.open("wb") as output:
-        process = subprocess.Popen(arguments, stdout=output, stderr=subprocess.STDOUT, env=dict(os.environ))
+        process = subprocess.Popen(
+            arguments,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=dict(os.environ),
+            start_new_session=True,  # Ctrl-C reaches it through us, once, and not twice
+        )
         try:
             deadline = time.monotonic() + wait_s
             while not answers(port, server.health):

@@ -1,0 +1,84 @@
+"""Who else uses the machine: told by CPU time, not guessed. And, for one load, somebody who does."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import psutil
+
+DISTURBED = 0.05
+"""A share of the machine in other hands above which a measurement counts as disturbed."""
+
+SAMPLE_S = 1.0
+
+
+@dataclass(slots=True)
+class CPUShare:
+    """The share of all cores that processes other than this one and its children used since `start`."""
+
+    _ours: float
+    _all: float
+    _began: float
+
+    @classmethod
+    def start(cls) -> CPUShare:
+        return cls(own_cpu_seconds(), busy_seconds(), time.perf_counter())
+
+    def of_others(self) -> float:
+        elapsed = time.perf_counter() - self._began
+        foreign = (busy_seconds() - self._all) - (own_cpu_seconds() - self._ours)
+        return max(0.0, foreign / (elapsed * (psutil.cpu_count() or 1)))
+
+
+def own_cpu_seconds() -> float:
+    """CPU time used so far by this process and all below it: the client and every server it started."""
+    process = psutil.Process()
+    total = 0.0
+    for member in [process, *process.children(recursive=True)]:
+        try:
+            times = member.cpu_times()
+        except psutil.NoSuchProcess:
+            continue
+        total += times.user + times.system
+    return total
+
+
+def busy_seconds() -> float:
+    """CPU time used so far by the whole machine."""
+    times = psutil.cpu_times()
+    return float(sum(times) - times.idle - getattr(times, "iowait", 0.0) - getattr(times, "guest", 0.0))
+
+
+def others_now() -> float:
+    """The share of the machine that others used over `SAMPLE_S`."""
+    share = CPUShare.start()
+    time.sleep(SAMPLE_S)
+    return share.of_others()
+
+
+def wait_until_quiet(
+    limit_s: float, sample: Callable[[], float] = others_now, clock: Callable[[], float] = time.monotonic
+) -> tuple[float, bool]:
+    """Wait until others use less than `DISTURBED`, at most `limit_s`: (seconds waited, is it quiet)."""
+    began = clock()
+    while True:
+        quiet = sample() < DISTURBED
+        waited = clock() - began
+        if quiet or waited >= limit_s:
+            return waited, quiet
+
+
+@contextmanager
+def busy_process() -> Iterator[None]:
+    """A process that keeps one core busy at normal priority for as long as the block runs."""
+    with subprocess.Popen([sys.executable, "-I", "-S", "-c", "while True: pass"]) as process:
+        try:
+            time.sleep(0.2)
+            yield
+        finally:
+            process.kill()
