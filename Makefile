@@ -43,11 +43,11 @@ fmt: setup ## format, and fix what the linter can
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
 
-bench: setup ## side-by-side measurements, see docs/benchmarks.md; ARGS="--help"
+bench: setup ## measure beside llama-server and llama_cpp.server, see docs/benchmarks.md; ARGS="--only demo -- --rounds 1"
 	@$(SOURCES) $(BIN)/python -m bench $(ARGS)
 
 docs: setup ## write docs/cli.md from the commands' own help
-	@$(BIN)/python -m server.cli.reference
+	@$(BIN)/python -m scripts.cli_reference
 
 oracle: python ## compare with torch and transformers, in .venv-oracle
 	@$(PYTHON) -m scripts.environment --for oracle

@@ -4,6 +4,7 @@ CorralError                    base; `message` holds the fact, the limit and the
 ├── InvalidReference           a model reference that can't be parsed
 ├── ConfigError                a setting with a bad value, or an unknown key
 ├── ModelNotFound              nothing here (or on the Hub) by that name
+│   └── AdapterNotFound        no LoRA adapter by that id
 ├── StoreError                 the store can't be read, locked or written
 │   └── DiskFull               not enough free space for what was planned
 ├── HubError                   the Hub refused or failed
@@ -18,7 +19,8 @@ CorralError                    base; `message` holds the fact, the limit and the
 ├── LlamaCppError              llama.cpp refused or failed
 │   ├── ModelLoadError         the file doesn't load
 │   ├── ContextError           the context can't be made (memory, bad sizes)
-│   └── DecodeError            a batch failed; `status` is llama_decode's
+│   ├── DecodeError            a batch failed; `status` is llama_decode's
+│   └── RestoreError           a saved prefix could not be put back; `slots` are empty
 ├── WorkerError                a model's process
 │   ├── WorkerDied             it ended while it had work
 │   └── WorkerBusy             its queue is full; `retry_after_s` says when to come back
@@ -47,6 +49,10 @@ class ConfigError(CorralError):
 
 class ModelNotFound(CorralError):
     """No model by that name, here or on the Hub."""
+
+
+class AdapterNotFound(ModelNotFound):
+    """No LoRA adapter by that id."""
 
 
 class StoreError(CorralError):
@@ -111,6 +117,14 @@ class DecodeError(LlamaCppError):
     def __init__(self, message: str, status: int) -> None:
         super().__init__(message)
         self.status = status
+
+
+class RestoreError(LlamaCppError):
+    """A saved prefix could not be put back into the KV cache. `slots`: those that are empty for it."""
+
+    def __init__(self, message: str, slots: frozenset[int]) -> None:
+        super().__init__(message)
+        self.slots = slots
 
 
 class WorkerError(CorralError):

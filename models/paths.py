@@ -26,9 +26,19 @@ class Paths:
         return self.home / "models"
 
     @property
+    def adapters_dir(self) -> Path:
+        """GGUF files made of PEFT adapters; can be deleted at any time while no server runs."""
+        return self.home / "adapters"
+
+    @property
     def staging_dir(self) -> Path:
         """Files being written, on the same file system as `models_dir`."""
         return self.home / "staging"
+
+    @property
+    def prefixes_dir(self) -> Path:
+        """States of models after the beginnings of prompts, kept over restarts."""
+        return self.home / "prefix-cache"
 
     @property
     def locks_dir(self) -> Path:
@@ -38,6 +48,11 @@ class Paths:
     def verified_dir(self) -> Path:
         """Marks of Hub files whose sha256 has been checked."""
         return self.home / "verified"
+
+    @property
+    def tuning_dir(self) -> Path:
+        """What `corral tune` found for this machine."""
+        return self.home / "tuning"
 
 
 def _corral_home(env: Mapping[str, str]) -> Path:

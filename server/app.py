@@ -10,32 +10,39 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from models.errors import CorralError
 from models.version import VERSION
 from server.config import ServerConfig
 from server.openai import errors
 from server.openai.errors import ApiError
-from server.routes import chat, completions, health, home, models, openapi, tokens
+from server.routes import admin, chat, completions, direct_send, health, home, models, openapi, tokens
 from server.routes.api import Api
 from server.routes.api_keys import ApiKeys
 from server.routes.disconnect import ClientGone
 from server.routes.request_record import RequestRecords, record_of
+from server.supervisor.adapters import AdapterService
 from server.supervisor.protocol import ModelService
 
 
-def create_app(config: ServerConfig, service: ModelService) -> FastAPI:
-    """The application. It starts and stops nothing: whoever runs it also runs `service`."""
-    app = FastAPI(
+def create_app(
+    config: ServerConfig, service: ModelService, adapters: AdapterService | None = None
+) -> FastAPI:
+    """The application. It starts and stops nothing: whoever runs it also runs `service`.
+
+    Without `adapters` there are none, and none can be loaded.
+    """
+    app = _Application(
         title="Corral",
         version=VERSION,
         description="An OpenAI-compatible server for GGUF models, through llama.cpp.",
         redoc_url=None,
         redirect_slashes=False,
     )
-    app.state.api = Api(config, service)
+    app.state.api = Api(config, service, adapters)
     app.openapi = partial(openapi.document, app)  # type: ignore[method-assign]
-    for group in (chat, completions, models, tokens, health, home):
+    for group in (chat, completions, models, tokens, admin, health, home):
         app.include_router(group.router)
     _handle_errors(app)
     # The last one added is the outermost.
@@ -51,6 +58,14 @@ def create_app(config: ServerConfig, service: ModelService) -> FastAPI:
         )
     app.add_middleware(RequestRecords)
     return app
+
+
+class _Application(FastAPI):
+    """Keeps the server's own `send` for streams, before the middlewares wrap it."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        direct_send.keep(scope, send)
+        await super().__call__(scope, receive, send)
 
 
 def _handle_errors(app: FastAPI) -> None:

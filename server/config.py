@@ -66,6 +66,12 @@ class ServerConfig(BaseModel):
         default=None, description="Prompt format of every model; not set: told from its metadata and name."
     )
 
+    lora: tuple[str, ...] = Field(
+        default=(),
+        description="LoRA adapter for the model, a GGUF file or a PEFT folder: PATH[=NAME][@SCALE]. It is on"
+        " unless the scale is 0; requests choose with `lora`, or MODEL:NAME.",
+    )
+
     threads: Positive | None = Field(
         default=None, description="Threads for decoding; not set: one per physical core."
     )
@@ -77,6 +83,22 @@ class ServerConfig(BaseModel):
     prefill_chunk_tokens: Positive = Field(
         default=256, description="Most tokens of waiting prompts in a step in which other requests decode."
     )
+    gap_ms: float = Field(
+        default=100.0,
+        gt=0,
+        allow_inf_nan=False,
+        description="Most milliseconds between two tokens of a request while others' prompts are computed,"
+        " as far as the model is fast enough.",
+    )
+    speculate: Literal["off", "ngram"] = Field(
+        default="off",
+        description="Guess the next tokens and check them in one step; ngram: from what the request repeats.",
+    )
+    draft: str | None = Field(
+        default=None,
+        description="A small model of the same vocabulary that guesses the next tokens of those served.",
+    )
+    draft_max: int = Field(default=16, ge=1, le=64, description="Most tokens guessed at a time.")
     kv_unified: bool = Field(
         default=False, description="One KV cache that all sequences share, instead of one each."
     )
@@ -84,6 +106,13 @@ class ServerConfig(BaseModel):
     type_k: KVType = Field(default="f16", description="Type of the K cache.")
     type_v: KVType = Field(
         default="f16", description="Type of the V cache; a quantized one needs flash attention."
+    )
+    prefix_cache_gib: float = Field(
+        default=4.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="GiB of disk for the beginnings of prompts, kept over restarts; 0: off. Never more than a"
+        " quarter of what is free.",
     )
     use_mmap: bool = Field(default=True, description="Map the model's file instead of reading it.")
     use_mlock: bool = Field(default=False, description="Keep the model from being swapped out.")
@@ -143,7 +172,7 @@ class ServerConfig(BaseModel):
 SETTINGS: tuple[str, ...] = tuple(ServerConfig.model_fields)
 FLAG_NAMES = {"default_type": "--type", "api_keys": "--api-key", "cors_origins": "--cors-origin"}
 """Flags that aren't called like their setting."""
-_LISTS = frozenset({"models", "api_keys", "cors_origins"})
+_LISTS = frozenset({"models", "api_keys", "cors_origins", "lora"})
 
 
 def setting_help(name: str) -> str:

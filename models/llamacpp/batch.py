@@ -11,6 +11,9 @@ import numpy.typing as npt
 from models.errors import LlamaCppError
 from models.llamacpp import library
 
+_FEW_TOKENS = 32
+"""Up to so many tokens are set one by one."""
+
 
 class TokenBatch:
     """Room for `n_tokens_max` tokens, each of one sequence; reused from decode to decode. One thread.
@@ -29,6 +32,13 @@ class TokenBatch:
         self.positions: npt.NDArray[np.int32] = np.zeros(n_tokens_max, np.int32)
         self.seq_ids: npt.NDArray[np.int32] = np.zeros(n_tokens_max, np.int32)
         self.outputs: npt.NDArray[np.int8] = np.zeros(n_tokens_max, np.int8)
+        # Setting single values through these costs less than through numpy.
+        self._views = (
+            self.tokens.data,
+            self.positions.data,
+            self.seq_ids.data,
+            self.outputs.data,
+        )
         self._n_seq_id: npt.NDArray[np.int32] = np.ones(n_tokens_max, np.int32)
         # llama_seq_id **: each token's list of sequences has one entry, inside `seq_ids`.
         self._seq_id_pointers: npt.NDArray[np.uint64] = (
@@ -87,6 +97,34 @@ class TokenBatch:
         if output_last:
             self.outputs[end - 1] = 1
         return end - 1
+
+    def fill(
+        self, tokens: Sequence[int], positions: Sequence[int], seq_ids: Sequence[int], outputs: Sequence[int]
+    ) -> None:
+        """Replace the content by these, one of each per token; an output of 1 asks for logits.
+
+        Raises LlamaCppError when there are more than fit.
+        """
+        self.n_tokens = 0
+        n = len(tokens)
+        self._reserve(n)
+        if n > _FEW_TOKENS:
+            self.tokens[:n] = tokens
+            self.positions[:n] = positions
+            self.seq_ids[:n] = seq_ids
+            self.outputs[:n] = outputs
+            return
+        into_tokens, into_positions, into_seq_ids, into_outputs = self._views
+        for i in range(n):
+            into_tokens[i] = tokens[i]
+            into_positions[i] = positions[i]
+            into_seq_ids[i] = seq_ids[i]
+            into_outputs[i] = outputs[i]
+
+    @property
+    def output_flags(self) -> bytes:
+        """1 for each token with output, else 0."""
+        return self._views[3][: self.n_tokens].tobytes()
 
     @property
     def output_indices(self) -> npt.NDArray[np.intp]:

@@ -101,10 +101,16 @@ class Context:
         self.n_batch = int(native.llama_n_batch(pointer))
         self.n_ubatch = int(native.llama_n_ubatch(pointer))
         self.n_seq_max = int(native.llama_n_seq_max(pointer))
+        self.n_threads = n_threads
+        self.n_threads_batch = n_threads_batch or n_threads
         self.n_vocab = model.vocab.n_tokens
         self.embeddings = embeddings
-        self._outputs: npt.NDArray[np.int8] = np.zeros(0, np.int8)
+        self._outputs: bytes = b""
+        """Of the last batch: 1 for each token with output, else 0."""
+        self._log = library.error_log()
+        self._decode = library.bind("llama_decode", ctypes.c_int32, ctypes.c_void_p, native.llama_batch)
         self._row_type = ctypes.c_float * self.n_vocab
+        self._logits_view: tuple[int, int, npt.NDArray[np.float32]] | None = None
         self._logits = library.bind("llama_get_logits", ctypes.c_void_p, ctypes.c_void_p)
         self._logits_ith = library.bind(
             "llama_get_logits_ith", ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int32
@@ -143,19 +149,18 @@ class Context:
         with `seq_pos_max`; -1, refused (token, sequence or position out of order).
         """
         pointer = self.pointer
-        self._outputs = self._outputs[:0]
+        self._outputs = b""
         if self.model.no_alloc:
             raise LlamaCppError(f"{self.model.path.name} was loaded with simulated memory; load it whole")
         if batch.n_tokens > self.n_batch:
             raise LlamaCppError(f"a batch of {batch.n_tokens} tokens; this context takes {self.n_batch}")
         batch.native.n_tokens = batch.n_tokens
-        with library.captured_errors() as lines:
-            status = int(self._native.llama_decode(pointer, batch.native))
+        lines = self._log.capture_from_now()
+        status = self._decode(pointer, batch.native)
         if status:
             self._flag[0] = 0
             raise decode_error(status, n_tokens=batch.n_tokens, n_ctx=self.n_ctx, lines=lines)
-        outputs = batch.outputs[: batch.n_tokens]
-        self._outputs = np.ones_like(outputs) if self.embeddings else outputs.copy()
+        self._outputs = b"\1" * batch.n_tokens if self.embeddings else batch.output_flags
 
     def has_output(self, i: int) -> bool:
         """True if token i of the last decoded batch has logits."""
@@ -177,16 +182,18 @@ class Context:
 
         Rows in the order of the batch; valid until the next decode or close.
         """
-        n_outputs = int(np.count_nonzero(self._outputs))
+        n_outputs = self._outputs.count(1)
         n_rows = n_outputs if n_rows is None else n_rows
         if not 0 <= n_rows <= n_outputs:
             raise LlamaCppError(f"{n_rows} rows of logits; the last batch has {n_outputs}")
         if n_rows == 0:
             return np.empty((0, self.n_vocab), np.float32)
         address = self._logits(self.pointer)
-        floats = (ctypes.c_float * (n_rows * self.n_vocab)).from_address(address)
-        rows = np.frombuffer(memoryview(floats), np.float32)
-        return rows.reshape(n_rows, self.n_vocab)
+        if self._logits_view is None or self._logits_view[:2] != (address, n_rows):
+            floats = (ctypes.c_float * (n_rows * self.n_vocab)).from_address(address)
+            rows = np.frombuffer(memoryview(floats), np.float32).reshape(n_rows, self.n_vocab)
+            self._logits_view = (address, n_rows, rows)
+        return self._logits_view[2]
 
     def embeddings_row(self, i: int) -> npt.NDArray[np.float32]:
         """A copy [n_embd] of the embedding of token i of the last batch (no pooling, embeddings=True)."""
@@ -268,16 +275,28 @@ class Context:
         found = int(self._native.llama_memory_seq_pos_max(self._cells(), self._check(seq_id)))
         return None if found < 0 else found
 
-    def state_seq_get(self, seq_id: int) -> bytes:
-        """The cache of one sequence, for `state_seq_set` of a context with the same model and layout."""
-        size = int(self._native.llama_state_seq_get_size(self.pointer, self._check(seq_id)))
-        buffer = (ctypes.c_uint8 * size)()
-        written = int(self._native.llama_state_seq_get_data(self.pointer, buffer, size, seq_id))
-        return bytes(memoryview(buffer)[:written])
+    def state_seq_get(self, seq_id: int) -> bytearray:
+        """The cache of one sequence, for `state_seq_set` of a context with the same model and layout.
 
-    def state_seq_set(self, seq_id: int, state: bytes) -> None:
-        """Replace a sequence by a saved one. Raises LlamaCppError if it doesn't fit this context."""
-        buffer = (ctypes.c_uint8 * len(state)).from_buffer_copy(state)
+        Raises LlamaCppError if llama.cpp can't save it.
+        """
+        size = int(self._native.llama_state_seq_get_size(self.pointer, self._check(seq_id)))
+        state = bytearray(size)
+        buffer = (ctypes.c_uint8 * size).from_buffer(state)
+        with library.captured_errors() as lines:
+            written = int(self._native.llama_state_seq_get_data(self.pointer, buffer, size, seq_id))
+        if written != size:
+            raise LlamaCppError(f"sequence {seq_id} can't be saved: {reason(lines) or 'no reason given'}")
+        return state
+
+    def state_seq_set(self, seq_id: int, state: bytes | bytearray | memoryview) -> None:
+        """Replace a sequence by a saved one; writable memory isn't copied.
+
+        Raises LlamaCppError if it doesn't fit this context. `state` must be what `state_seq_get` gave:
+        llama.cpp believes it.
+        """
+        as_bytes = ctypes.c_uint8 * len(state)
+        buffer = as_bytes.from_buffer_copy(state) if isinstance(state, bytes) else as_bytes.from_buffer(state)
         with library.captured_errors() as lines:
             read = int(
                 self._native.llama_state_seq_set_data(self.pointer, buffer, len(state), self._check(seq_id))

@@ -47,6 +47,10 @@ class Device:
     memory_free: int
 
 
+_CAPTURED_MAX = 32
+"""Error lines of one call that are kept."""
+
+
 class _Log:
     """Joins llama.cpp's pieces into lines, and keeps error lines for the thread that asked for them.
 
@@ -76,12 +80,18 @@ class _Log:
         if not line.strip():
             return
         captured: list[str] | None = getattr(self._local, "captured", None)
-        if captured is not None and level >= logging.ERROR:
+        if captured is not None and level >= logging.ERROR and len(captured) < _CAPTURED_MAX:
             captured.append(line)
         if self.sink is not None:
             self.sink(level, line)
         elif self._logger.isEnabledFor(level):
             self._logger.log(level, "%s", line)
+
+    def capture_from_now(self) -> list[str]:
+        """The list in which this thread's error lines are collected until the next call; for hot paths."""
+        lines: list[str] = []
+        self._local.captured = lines
+        return lines
 
     @contextmanager
     def capture(self) -> Iterator[list[str]]:
@@ -230,6 +240,11 @@ def bind(name: str, restype: Any, *argtypes: Any) -> Any:
         function.argtypes = list(argtypes)
         library.bound[name] = function
     return function
+
+
+def error_log() -> _Log:
+    """Where error lines are collected without a `with`: see `capture_from_now`."""
+    return _loaded().log
 
 
 @contextmanager

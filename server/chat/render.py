@@ -85,6 +85,7 @@ class ChatRenderer:
         kwargs = dict(template_kwargs or {})
         if name == TEMPLATE:
             return self._by_template(messages, add_generation_prompt, kwargs)
+        kwargs.pop("reasoning_effort", None)  # clients send it to any model; these formats have no such thing
         chosen = PROMPT_FORMATS[name]
         chat = conversation.from_messages(messages, name)
         text = chosen.render(

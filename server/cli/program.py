@@ -41,6 +41,8 @@ COMMANDS: dict[str, Command] = {
     "list": Command("server.cli.list_models", "List the models that are here."),
     "show": Command("server.cli.show", "Show everything about one model."),
     "remove": Command("server.cli.remove", "Remove a model, or one type of it."),
+    "bench": Command("server.cli.bench", "Measure how fast a model's server answers."),
+    "tune": Command("server.cli.tune", "Measure what makes serving fastest on this machine, and keep it."),
     "doctor": Command("server.cli.doctor", "Check what this machine can do, with a fix for what it can't."),
 }
 

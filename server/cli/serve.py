@@ -44,29 +44,56 @@ def serve(config: ServerConfig) -> None:
     """Serve until a signal ends it. Raises CorralError if that can't begin."""
     from models.paths import Paths
     from models.store import ModelStore
+    from server.cli.adapters import converter, fill_shelf
     from server.cli.logs import log_to_stderr
     from server.cli.serving import bind, run
+    from server.supervisor.adapter_shelf import AdapterShelf
+    from server.supervisor.adapters import AdapterService
     from server.supervisor.catalogue import PREFERRED_TYPES, Catalogue
     from server.supervisor.memory import fits
     from server.supervisor.sources import stored_entries
     from server.supervisor.spec import model_spec, policy_of
     from server.supervisor.supervisor import Supervisor
+    from server.tuning.applied import TunedModels
+    from server.tuning.machine import this_machine
+    from server.tuning.stored import ResultStore
 
     log_to_stderr(config.log_level)
     with bind(config.host, config.port) as listener:
-        store = ModelStore(Paths.from_environment())
+        paths = Paths.from_environment()
+        store = ModelStore(paths)
         served = served_entries(config, store)
         preferred = (config.default_type, *PREFERRED_TYPES)
         catalogue = Catalogue(served, lambda: stored_entries(store), preferred)
 
+        draft = draft_entry(config, store)
+        tuned = TunedModels(ResultStore(paths.tuning_dir, this_machine()))
+        shelf, prepare = AdapterShelf(), converter(paths.adapters_dir)
+        fill_shelf(shelf, config.lora, served, prepare)
+
         supervisor = Supervisor(
             catalogue,
-            lambda entry: model_spec(entry, config),
+            lambda entry: model_spec(
+                entry,
+                tuned.config_for(entry.path, config),
+                draft.path if draft and entry in served else None,
+                paths.prefixes_dir,
+            ),
             policy=policy_of(config),
             fits=fits,
             use=store.use,
+            shelf=shelf,
+            environment=tuned.environment_of,
         )
-        run(config, supervisor, listener)
+        run(config, supervisor, AdapterService(supervisor, shelf, prepare), listener)
+
+
+def draft_entry(config: ServerConfig, store: ModelStore) -> CatalogueEntry | None:
+    """The draft model of those served from the start, made first where it is missing."""
+    from models.reference import ModelRef
+    from server.cli.obtain import obtain
+
+    return None if config.draft is None else obtain(ModelRef.parse(config.draft), store, config.default_type)
 
 
 def served_entries(config: ServerConfig, store: ModelStore) -> list[CatalogueEntry]:

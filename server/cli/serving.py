@@ -18,6 +18,7 @@ from server.app import create_app
 from server.cli.console import say
 from server.cli.ready import describe
 from server.config import ServerConfig
+from server.supervisor.adapters import AdapterService
 from server.supervisor.supervisor import Supervisor
 
 logger = logging.getLogger("corral.serve")
@@ -60,10 +61,12 @@ def bind(host: str, port: int) -> socket.socket:
     return listener
 
 
-def run(config: ServerConfig, supervisor: Supervisor, listener: socket.socket) -> None:
+def run(
+    config: ServerConfig, supervisor: Supervisor, adapters: AdapterService, listener: socket.socket
+) -> None:
     """Serve until SIGINT or SIGTERM. Raises what a model that was to be loaded failed with."""
     with asyncio.Runner(loop_factory=_new_loop()) as runner:
-        runner.run(_serve(config, supervisor, listener))
+        runner.run(_serve(config, supervisor, adapters, listener))
 
 
 def _new_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
@@ -74,12 +77,14 @@ def _new_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return uvloop.new_event_loop
 
 
-async def _serve(config: ServerConfig, supervisor: Supervisor, listener: socket.socket) -> None:
+async def _serve(
+    config: ServerConfig, supervisor: Supervisor, adapters: AdapterService, listener: socket.socket
+) -> None:
     signals = _Signals()
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
     server = _Server(
         uvicorn.Config(
-            create_app(config, supervisor),
+            create_app(config, supervisor, adapters),
             lifespan="off",
             log_config=None,
             access_log=False,

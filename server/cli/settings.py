@@ -26,6 +26,7 @@ METAVARS = {
     "prompt_format": "NAME",
     "api_keys": "KEY",
     "cors_origins": "ORIGIN",
+    "lora": "PATH",
 }
 
 

@@ -6,6 +6,10 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from server.engine.events import TokenLogprob
+
+Adapters = tuple[tuple[int, float], ...]
+
 
 class Trim(msgspec.Struct, frozen=True):
     """Keep the first `n_keep` tokens of `slot` and drop the rest; 0 empties it."""
@@ -22,19 +26,41 @@ class Copy(msgspec.Struct, frozen=True):
     n_tokens: int
 
 
+class Restore(msgspec.Struct, frozen=True):
+    """Make `slot` hold the first `n_tokens` of what the prefix store keeps under `key`, and nothing else."""
+
+    slot: int
+    key: str
+    n_tokens: int
+
+
+class Save(msgspec.Struct, frozen=True):
+    """Offer what `slot` holds, `tokens` computed with `adapters`, to the prefix store: it is about to go."""
+
+    slot: int
+    tokens: list[int]
+    adapters: Adapters
+
+
 class BatchEntry(msgspec.Struct, frozen=True, gc=False):
     """Tokens of one sequence at positions `position`, `position` + 1 … of its slot.
 
-    `wants_output`: the next token is to be sampled after the last of them. `ban_eog`: it may not be one
-    that ends generation.
+    `n_outputs`: after how many of the last tokens the next one is to be sampled: 0 for a part of a prompt,
+    1 usually, 1 + d when the last d tokens are a draft. `ban_eog`: tokens that end generation may not be
+    sampled. `targets`: the tokens that follow each of `tokens`, to be scored: as many, or one fewer at a
+    prompt's end.
     """
 
     sequence_id: int
     slot: int
     tokens: list[int]
     position: int
-    wants_output: bool
+    n_outputs: int = 0
     ban_eog: bool = False
+    targets: list[int] | None = None
+
+
+MemoryChange = Trim | Copy | Restore | Save
 
 
 @dataclass(slots=True)
@@ -45,8 +71,10 @@ class Batch:
     into one pass through the weights.
     """
 
-    memory: list[Trim | Copy] = field(default_factory=list)
+    memory: list[MemoryChange] = field(default_factory=list)
     entries: list[BatchEntry] = field(default_factory=list)
+    adapters: Adapters = ()
+    """The LoRA adapters of all its entries: (id, scale)."""
 
     @property
     def n_tokens(self) -> int:
@@ -54,4 +82,16 @@ class Batch:
 
     @property
     def outputs(self) -> list[BatchEntry]:
-        return [entry for entry in self.entries if entry.wants_output]
+        """The entries that a run has a result for."""
+        return [entry for entry in self.entries if entry.n_outputs or entry.targets is not None]
+
+
+class Output(msgspec.Struct, frozen=True, gc=False):
+    """What a run gave one entry: the draft's tokens that were accepted and one more, 1 to `n_outputs`.
+
+    `logprobs`: one per token, only for a sequence that asked for them. `scores`: one per target.
+    """
+
+    tokens: list[int]
+    logprobs: list[TokenLogprob] | None = None
+    scores: list[TokenLogprob] | None = None

@@ -1,7 +1,7 @@
 """What the engine tells about its requests: the structs that travel to the client's side as they are.
 
-A request that the engine has taken gives any number of `Started`, `Delta` and `ChoiceEnd` and then exactly
-one terminal event, `Finish` or `Failure`.
+A request that the engine has taken gives any number of `Started`, `PromptScored`, `Delta` and `ChoiceEnd` and
+then exactly one terminal event, `Finish` or `Failure`.
 """
 
 from __future__ import annotations
@@ -28,6 +28,20 @@ class Timings(msgspec.Struct, frozen=True, kw_only=True):
     prompt_ms: float
     predicted_n: int
     predicted_ms: float
+    draft_n: int = 0
+    draft_n_accepted: int = 0
+
+
+class TokenLogprob(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """How likely a token was: of the model's own distribution, before penalties, temperature and truncation.
+
+    `logprob` is None for the first token of a prompt. `top`: (token, piece, logprob), most likely first.
+    """
+
+    token: int
+    piece: bytes
+    logprob: float | None
+    top: tuple[tuple[int, bytes, float], ...] = ()
 
 
 class Started(msgspec.Struct, frozen=True, tag="started", kw_only=True):
@@ -47,6 +61,15 @@ class Delta(msgspec.Struct, frozen=True, tag="delta", kw_only=True):
     n_tokens: int = 1
     tokens: tuple[int, ...] = ()
     """The token ids, only with `return_tokens`."""
+    logprobs: tuple[TokenLogprob, ...] = ()
+    """One per token, only with `n_probs`."""
+
+
+class PromptScored(msgspec.Struct, frozen=True, tag="prompt_scored", kw_only=True):
+    """Only with `score_prompt`: one entry per token of the prompt; after `Started`, before any `Delta`."""
+
+    id: str
+    logprobs: tuple[TokenLogprob, ...]
 
 
 class ChoiceEnd(msgspec.Struct, frozen=True, tag="choice_end", kw_only=True):
@@ -76,4 +99,4 @@ class Failure(msgspec.Struct, frozen=True, tag="failure", kw_only=True):
     retry_after_s: float | None = None
 
 
-Event = Started | Delta | ChoiceEnd | Finish | Failure
+Event = Started | PromptScored | Delta | ChoiceEnd | Finish | Failure

@@ -2,32 +2,57 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 
 from server.engine.scheduler import Scheduler
-from server.engine.sequence import Group, Sequence, SequenceStatus
+from server.engine.sequence import Group, Sequence, SequenceStatus, rank
 
 
 def check(scheduler: Scheduler, sequences: Mapping[int, Sequence], groups: Mapping[str, Group]) -> None:
     """AssertionError if a slot, a sequence or a request is where it can't be."""
-    running, waiting = scheduler.running, list(scheduler.waiting)
-    slots = scheduler.cache.slots
-    for slot in slots:
-        if slot.owner is not None:
-            assert slot.owner in running, f"slot {slot.id} belongs to a sequence that isn't running"
-            assert slot.owner.slot == slot.id, f"slot {slot.id} and its owner disagree"
-            assert not slot.resident, f"slot {slot.id} has an owner and leftovers"
+    running, waiting = scheduler.running, scheduler.waiting
+    _check_slots(scheduler)
     for sequence in running:
-        assert sequence.status is SequenceStatus.RUNNING, sequence.status
-        assert sequence.slot is not None, f"sequence {sequence.id} runs without a slot"
-        assert slots[sequence.slot].owner is sequence, f"sequence {sequence.id} isn't its slot's owner"
-        assert sequence.n_pending >= 1, f"sequence {sequence.id} runs and has nothing to compute"
+        _check_running(scheduler, sequence)
     for sequence in waiting:
         assert sequence.status is SequenceStatus.WAITING, sequence.status
         assert sequence.slot is None, f"sequence {sequence.id} waits in a slot"
+        assert not sequence.draft, f"sequence {sequence.id} waits with a draft"
+    assert waiting == sorted(waiting, key=rank), "the queue is out of order"
     live = {sequence.id for sequence in (*running, *waiting)}
     assert len(live) == len(running) + len(waiting), "a sequence is in two places"
     assert live == set(sequences), "a sequence is lost or was kept after its end"
+    n_by_adapters = Counter(sequence.adapters for sequence in (*running, *waiting))
+    assert scheduler.n_by_adapters == n_by_adapters, "the sequences of an adapter set are miscounted"
     for group in groups.values():
         assert not group.is_finished, f"request {group.id} ended without a terminal event"
     assert {sequence.group.id for sequence in (*running, *waiting)} == set(groups), "a request is lost"
+
+
+def _check_slots(scheduler: Scheduler) -> None:
+    for slot in scheduler.cache.slots:
+        owner = slot.owner
+        if owner is not None:
+            assert owner in scheduler.running, f"slot {slot.id} belongs to a sequence that isn't running"
+            assert owner.slot == slot.id, f"slot {slot.id} and its owner disagree"
+            assert owner.adapters == slot.adapters, f"slot {slot.id} and its owner have other adapters"
+            assert not slot.resident, f"slot {slot.id} has an owner and leftovers"
+
+
+def _check_running(scheduler: Scheduler, sequence: Sequence) -> None:
+    id_, n_tokens, group = sequence.id, len(sequence.tokens), sequence.group
+    assert sequence.status is SequenceStatus.RUNNING, sequence.status
+    assert sequence.slot is not None, f"sequence {id_} runs without a slot"
+    assert scheduler.cache.slots[sequence.slot].owner is sequence, f"sequence {id_} isn't its slot's owner"
+    assert 0 <= sequence.n_computed < n_tokens, f"sequence {id_} runs and has nothing to compute"
+    assert n_tokens < sequence.n_tokens_max or not sequence.n_generated, f"sequence {id_} should have ended"
+    if sequence.draft:
+        assert sequence.n_pending == 1, f"sequence {id_} has a draft and more to compute before it"
+        assert sequence.n_generated > 0, f"sequence {id_} has a draft before its first token"
+        assert n_tokens + len(sequence.draft) < sequence.n_tokens_max, f"sequence {id_} has too long a draft"
+    if sequence.scores_prompt:
+        assert sequence.n_computed <= len(group.scores), f"tokens of sequence {id_} have no score"
+        assert sequence.n_generated == 0, f"sequence {id_} generates before its prompt is scored"
+    first = group.sequences[0]
+    assert first is sequence or not first.scores_prompt, f"sequence {id_} runs before its prompt is scored"

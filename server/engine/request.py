@@ -30,6 +30,19 @@ class EngineRequest:
     echo_text: str = ""
     strip_leading_space: bool = False
     prompt_param: Literal["messages", "prompt"] = "prompt"
+    n_probs: int | None = None
+    """How many alternatives are told with each token's logprob; None: no logprobs at all."""
+    score_prompt: bool = False
+    """Logprobs of the prompt's tokens too; they are computed anew then, not taken from the cache."""
+    priority: int = 0
+    """Lower goes first; equals go first come, first served."""
+    adapters: tuple[tuple[int, float], ...] = ()
+    """LoRA adapters: (id, scale), ids ascending."""
+
+    @property
+    def wants_tokens(self) -> bool:
+        """Whether the client is told of tokens, not only of text."""
+        return self.return_tokens or self.n_probs is not None
 
 
 def check_request(request: EngineRequest, n_ctx: int, n_vocab: int) -> None:

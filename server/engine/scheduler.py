@@ -1,17 +1,29 @@
 """Decides what the next decode computes: who gets a slot, whose prompt goes on by how much. Pure; no clock.
 
-First come, first served. Every running sequence that generates gets its next token in every step; prompts are
-computed in chunks beside them, small ones while anybody generates, so that no stream stalls for long.
+First come, first served within a priority. Every running sequence that generates gets its next token in
+every step; prompts are computed in chunks beside them, small ones while anybody generates, so that no stream
+stalls. A step has one set of LoRA adapters; sequences with other sets take turns.
 """
 
 from __future__ import annotations
 
-from collections import deque
+import bisect
+from collections import Counter, deque
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from server.engine.batch import Batch, BatchEntry, Copy, Trim
-from server.engine.prefix_cache import Placement, PrefixCache
-from server.engine.sequence import Sequence, SequenceStatus
+from server.engine.batch import Adapters, Batch, BatchEntry, MemoryChange, Trim
+from server.engine.prefix_cache import PrefixCache
+from server.engine.sequence import Sequence, SequenceStatus, rank
+from server.engine.slot import Placement
+from server.engine.step_times import StepTimes
+
+SCORED_FLOATS_MAX = 8 * 2**20
+"""Logits that the scored tokens of one step may have: 32 MiB."""
+
+
+TURN_STEPS = 4
+"""Steps in a row for one adapter set while others wait: llama.cpp builds its graphs anew at each change."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,10 +31,14 @@ class SchedulerConfig:
     """Token budgets of a step, and the prefix worth a copy or a wait."""
 
     n_batch: int
+    n_vocab: int
     prefill_chunk_tokens: int = 256
-    """Prompt tokens in a step while other sequences generate."""
+    """Most prompt tokens in a step while other sequences generate."""
+    prefill_chunk_min: int = 32
     prefill_tokens_alone: int = 512
     """Prompt tokens in a step while none does: bounds the time until a new request is seen."""
+    gap_s: float = 0.1
+    """What a step with prompt tokens may take while others generate; twice one without, if that is more."""
     copy_tokens_min: int = 32
     """A prefix is copied from another slot, or waited for, if that saves at least so many tokens."""
 
@@ -31,20 +47,34 @@ class Scheduler:
     """Waiting and running sequences. `schedule` doesn't count its tokens as computed: `Sequence.n_computed`
     grows only after a successful run, so a batch that failed is simply scheduled again."""
 
-    def __init__(self, cache: PrefixCache, config: SchedulerConfig) -> None:
+    def __init__(self, cache: PrefixCache, config: SchedulerConfig, times: StepTimes | None = None) -> None:
         self.cache = cache
-        self.waiting: deque[Sequence] = deque()
+        self.waiting: list[Sequence] = []
+        """In order of `rank`."""
         self.running: list[Sequence] = []
         """In order of admission."""
         self.admitted: list[tuple[Sequence, int]] = []
         """Sequences that the last `schedule` gave a slot, and how many of their tokens were there already."""
         self.n_preemptions = 0
         self._config = config
-        self._memory: list[Trim | Copy] = []
+        self._times = StepTimes() if times is None else times
+        self._memory: list[MemoryChange] = []
         self._kv_cache_full = False
+        self._n_by_adapters: Counter[Adapters] = Counter()
+        self._turn = 0
+        self._last_turn: dict[Adapters, int] = {}
+        self._turn_of: Adapters = ()
+        self._turn_steps = 0
+
+    @property
+    def n_by_adapters(self) -> Mapping[Adapters, int]:
+        """How many live sequences each set of adapters has."""
+        return self._n_by_adapters
 
     def add(self, sequence: Sequence) -> None:
-        self.waiting.append(sequence)
+        bisect.insort(self.waiting, sequence, key=rank)
+        self._n_by_adapters[sequence.adapters] += 1
+        self._last_turn.setdefault(sequence.adapters, self._turn)  # behind those that wait already
 
     def remove(self, sequence: Sequence) -> None:
         """Take out a sequence that has ended, in whatever state it is."""
@@ -53,29 +83,35 @@ class Scheduler:
             self._kv_cache_full = False
         elif sequence.status is SequenceStatus.WAITING:
             self.waiting.remove(sequence)
-        sequence.status = SequenceStatus.FINISHED
+        if sequence.status is not SequenceStatus.FINISHED:
+            sequence.status = SequenceStatus.FINISHED
+            self._n_by_adapters[sequence.adapters] -= 1
+            if not self._n_by_adapters[sequence.adapters]:
+                del self._n_by_adapters[sequence.adapters]
+                self._last_turn.pop(sequence.adapters, None)
 
     def schedule(self) -> Batch:
         """The next batch; without entries when there is nothing to do."""
         self.admitted.clear()
-        generating = [sequence for sequence in self.running if sequence.n_pending == 1]
-        chunks = [(sequence, 1) for sequence in generating]
-        budget = self._config.prefill_chunk_tokens if generating else self._config.prefill_tokens_alone
-        budget = min(budget, self._config.n_batch - len(generating))
-        prefilling = deque(sequence for sequence in self.running if sequence.n_pending > 1)
-        while budget > 0 and (prompt := self._next_prompt(prefilling)) is not None:
-            n = min(prompt.n_pending, budget)
-            chunks.append((prompt, n))
-            budget -= n
-        if not chunks:
-            return Batch()  # changes to the KV cache wait for the next tokens
-        batch = Batch(memory=self._memory, entries=[_entry(sequence, n) for sequence, n in chunks])
-        batch.entries.sort(key=lambda entry: entry.slot)
-        self._memory = []
-        return batch
+        for adapters in self._turns():
+            entries = self._entries(adapters)
+            if entries:
+                if len(self._n_by_adapters) > 1:
+                    self._count_turn(adapters)
+                if len(entries) > 1:
+                    entries.sort(key=_slot)
+                memory, self._memory = self._memory, []
+                return Batch(memory, entries, adapters)
+        return Batch()  # changes to the KV cache wait for the next tokens
+
+    def trim(self, sequence: Sequence) -> None:
+        """Its slot holds tokens beyond those that count: rejected drafts. They go before the next decode."""
+        assert sequence.slot is not None
+        self._memory.append(Trim(sequence.slot, sequence.n_computed))
 
     def make_room(self) -> Sequence | None:
-        """The KV cache had no room for the batch: give up resident tokens, or preempt the youngest sequence.
+        """The KV cache had no room for the batch: give up resident tokens, or preempt the youngest sequence
+        of the lowest priority.
 
         Returns the sequence that can't go on at all, because it was alone and had the whole cache.
         """
@@ -84,20 +120,79 @@ class Scheduler:
             return None
         if len(self.running) == 1:
             return self.running[0]
-        sequence = self.running[-1]
+        sequence = max(self.running, key=rank)
         self._leave(sequence)
         sequence.status = SequenceStatus.WAITING
-        self.waiting.appendleft(sequence)
+        bisect.insort(self.waiting, sequence, key=rank)
         if (trim := self.cache.evict()) is not None:
             self._memory.append(trim)
         self._kv_cache_full = True
         self.n_preemptions += 1
         return None
 
-    def _next_prompt(self, prefilling: deque[Sequence]) -> Sequence | None:
-        """Whose prompt goes on: the first to have come of those with a slot and those that can get one."""
-        admissible = self._admissible()
-        if prefilling and (admissible is None or prefilling[0].id < admissible[0].id):
+    # --- one batch -----------------------------------------------------------------------------------
+
+    def _turns(self) -> list[Adapters]:
+        """The adapter sets of all live sequences: the one whose turn it is, then who has waited longest."""
+        sets = list(self._n_by_adapters)
+        if len(sets) > 1:
+            stays = self._turn_of if self._turn_steps < TURN_STEPS else None
+            sets.sort(key=lambda adapters: -1 if adapters == stays else self._last_turn[adapters])
+        return sets
+
+    def _count_turn(self, adapters: Adapters) -> None:
+        """A step went to this set while there are others."""
+        if adapters != self._turn_of:
+            self._turn_of, self._turn_steps = adapters, 0
+        self._turn += 1
+        self._turn_steps += 1
+        self._last_turn[adapters] = self._turn
+
+    def _entries(self, adapters: Adapters) -> list[BatchEntry]:
+        entries: list[BatchEntry] = []
+        prefilling: deque[Sequence] = deque()
+        n_tokens = n_generating = 0
+        for sequence in self.running:
+            generates = len(sequence.tokens) - sequence.n_computed == 1 and not sequence.scores_prompt
+            n_generating += generates
+            if sequence.adapters != adapters:
+                continue
+            if generates:
+                entries.append(_next_token(sequence))
+                n_tokens += 1 + len(sequence.draft)
+            else:
+                prefilling.append(sequence)
+        if not prefilling and not self.waiting:
+            return entries
+        if len(prefilling) > 1:
+            prefilling = deque(sorted(prefilling, key=rank))
+        budget = self._prompt_budget(n_generating, n_tokens)
+        n_scored_left = max(1, SCORED_FLOATS_MAX // self._config.n_vocab)
+        while budget > 0 and n_scored_left > 0 and (prompt := self._next_prompt(prefilling, adapters)):
+            n = min(prompt.n_pending, budget)
+            if prompt.scores_prompt:
+                n = min(n, n_scored_left)
+                n_scored_left -= n
+            entries.append(_chunk(prompt, n))
+            budget -= n
+        return entries
+
+    def _prompt_budget(self, n_generating: int, n_tokens: int) -> int:
+        """Prompt tokens of this step, beside `n_tokens` of sequences that generate."""
+        config = self._config
+        if not n_generating:
+            return min(config.prefill_tokens_alone, config.n_batch)
+        step_s = max(config.gap_s, 2.0 * (self._times.estimate(n_tokens) or 0.0))
+        fitting = self._times.prompt_tokens_within(step_s, n_tokens)
+        if fitting is None:
+            fitting = config.prefill_chunk_tokens // 2
+        chunk = min(config.prefill_chunk_tokens, max(config.prefill_chunk_min, fitting))
+        return min(chunk, config.n_batch - n_tokens)
+
+    def _next_prompt(self, prefilling: deque[Sequence], adapters: Adapters) -> Sequence | None:
+        """Whose prompt goes on: the first in rank of those with a slot and those that can get one."""
+        admissible = self._admissible(adapters) if self.waiting else None
+        if prefilling and (admissible is None or rank(prefilling[0]) < rank(admissible[0])):
             return prefilling.popleft()
         if admissible is None:
             return None
@@ -106,10 +201,11 @@ class Scheduler:
         self._enter(sequence, placement)
         return sequence
 
-    def _admissible(self) -> tuple[Sequence, Placement] | None:
+    def _admissible(self, adapters: Adapters) -> tuple[Sequence, Placement] | None:
         """The first waiting sequence that should get a slot now, and where.
 
-        One that will share much of a prompt being computed waits for it, and a slot is kept for it.
+        One that will share much of a prompt being computed, or read from disk, waits for it, and a slot is
+        kept for it; so do the choices of a prompt that is to be scored first.
         """
         if self._kv_cache_full and self.running:
             return None
@@ -117,11 +213,15 @@ class Scheduler:
         for sequence in self.waiting:
             if n_idle <= 0:
                 return None
+            first = sequence.group.sequences[0]
+            if sequence.adapters != adapters or (first.scores_prompt and first is not sequence):
+                n_idle -= 1
+                continue
             placement = self.cache.place(sequence)
             if placement is None:
                 return None
             saved_by_waiting = self.cache.shareable_later(sequence) - placement.n_cached
-            if saved_by_waiting >= self._config.copy_tokens_min:
+            if placement.is_loading or saved_by_waiting >= self._config.copy_tokens_min:
                 n_idle -= 1
                 continue
             return sequence, placement
@@ -135,19 +235,40 @@ class Scheduler:
         self.admitted.append((sequence, placement.n_cached))
 
     def _leave(self, sequence: Sequence) -> None:
+        if sequence.n_computed > len(sequence.tokens):  # it ended inside an accepted draft
+            sequence.n_computed = len(sequence.tokens)
+            self.trim(sequence)
         self.cache.release(sequence)
         self.running.remove(sequence)
 
 
-def _entry(sequence: Sequence, n_tokens: int) -> BatchEntry:
+def _slot(entry: BatchEntry) -> int:
+    return entry.slot
+
+
+def _next_token(sequence: Sequence) -> BatchEntry:
+    """The pending token of a sequence that generates, and its draft."""
     assert sequence.slot is not None
-    start = sequence.n_computed
+    draft = sequence.draft
+    tokens = [sequence.tokens[-1]]
+    if draft:
+        tokens += draft
+    return BatchEntry(
+        sequence.id, sequence.slot, tokens, sequence.n_computed, len(tokens), sequence.must_go_on
+    )
+
+
+def _chunk(sequence: Sequence, n_tokens: int) -> BatchEntry:
+    """The next `n_tokens` of a prompt, or of what a preempted sequence computes again."""
+    assert sequence.slot is not None
+    start, tokens = sequence.n_computed, sequence.tokens
     end = start + n_tokens
     return BatchEntry(
-        sequence_id=sequence.id,
-        slot=sequence.slot,
-        tokens=sequence.tokens[start:end],
-        position=start,
-        wants_output=end == len(sequence.tokens),
-        ban_eog=sequence.must_go_on,
+        sequence.id,
+        sequence.slot,
+        tokens[start:end],
+        start,
+        1 if end == len(tokens) and len(tokens) < sequence.n_tokens_max else 0,
+        sequence.must_go_on,
+        tokens[start + 1 : end + 1] if sequence.scores_prompt else None,
     )

@@ -5,8 +5,9 @@ from __future__ import annotations
 import itertools
 from enum import Enum, auto
 
+from server.engine.batch import Adapters
 from server.engine.detokenizer import Detokenizer
-from server.engine.events import Finish, FinishReason, Timings, Usage
+from server.engine.events import Finish, FinishReason, Timings, TokenLogprob, Usage
 from server.engine.request import EngineRequest
 from server.engine.stop import StopChecker
 
@@ -35,15 +36,20 @@ class Sequence:
     """
 
     __slots__ = (
+        "adapters",
         "detokenizer",
+        "draft",
         "finish_reason",
         "group",
         "id",
         "index",
+        "logprobs",
         "n_computed",
         "n_prompt",
         "n_tokens_max",
+        "n_told",
         "n_unreported",
+        "scores_prompt",
         "slot",
         "status",
         "stops",
@@ -61,6 +67,15 @@ class Sequence:
         self.n_tokens_max = n_ctx if limit is None else min(n_ctx, self.n_prompt + limit)
         self.n_computed = 0
         self.n_unreported = 0
+        self.n_told = self.n_prompt
+        """How many of `tokens` the client has been told of, or had sent."""
+        self.adapters: Adapters = request.adapters
+        self.draft: list[int] = []
+        """Guesses of what follows the last token, for the next step."""
+        self.logprobs: list[TokenLogprob] = []
+        """Of the unreported tokens, if the request wants them."""
+        self.scores_prompt = request.score_prompt and index == 0
+        """Whether its prompt is still to be scored, and so to be computed from the start."""
         self.slot: int | None = None
         self.status = SequenceStatus.WAITING
         self.finish_reason: FinishReason | None = None
@@ -82,6 +97,11 @@ class Sequence:
         return params.ignore_eos or self.n_generated < params.min_tokens
 
 
+def rank(sequence: Sequence) -> tuple[int, int]:
+    """Who goes first: the lower priority number, then who came first."""
+    return sequence.group.request.priority, sequence.id
+
+
 class Group:
     """A request and the sequences of its choices; it ends when the last of them does.
 
@@ -92,9 +112,12 @@ class Group:
         "admitted_s",
         "deadline_s",
         "first_token_s",
+        "n_accepted",
         "n_cached",
         "n_computed_prompt",
+        "n_drafted",
         "request",
+        "scores",
         "sequences",
         "submitted_s",
     )
@@ -109,6 +132,12 @@ class Group:
         """Prompt tokens that the first admitted choice found in the cache."""
         self.n_computed_prompt = 0
         """Prompt tokens computed for all choices together."""
+        self.n_drafted = 0
+        """Draft tokens computed for all choices together."""
+        self.n_accepted = 0
+        """Those that were what the model said."""
+        self.scores: list[TokenLogprob] = []
+        """Of the prompt's tokens, as far as it is computed."""
         self.sequences = [Sequence(self, index, n_ctx) for index in range(request.n)]
 
     @property
@@ -137,5 +166,7 @@ class Group:
                 prompt_ms=(first_token_s - admitted_s) * 1e3,
                 predicted_n=n_generated,
                 predicted_ms=(now_s - first_token_s) * 1e3,
+                draft_n=self.n_drafted,
+                draft_n_accepted=self.n_accepted,
             ),
         )

@@ -12,6 +12,7 @@ from contextlib import aclosing
 
 import msgspec
 
+from server.openai.scored_prompt import with_scores
 from server.worker.messages import ChoiceEnd, Delta, Event, Failure, Finish, Generate, Timings, Usage
 
 WINDOW = 32
@@ -23,9 +24,10 @@ def run(requests: Sequence[Generate], submit: Submit) -> AsyncGenerator[Event, N
     """Events of all requests, ending with one `Finish` (sums) or the first `Failure`, which cancels the
     others.
 
-    Closing the generator closes every part. Errors that a part raises are raised here.
+    Prompt scores come as the `Delta` that begins each choice (`scored_prompt`). Closing the generator closes
+    every part. Errors that a part raises are raised here.
     """
-    return _generator(submit(requests[0])) if len(requests) == 1 else _merged(requests, submit)
+    return _events(requests[0], submit) if len(requests) == 1 else _merged(requests, submit)
 
 
 async def _merged(requests: Sequence[Generate], submit: Submit) -> AsyncGenerator[Event, None]:
@@ -64,14 +66,25 @@ async def _part(
 ) -> None:
     async with slots:
         try:
-            async with aclosing(_generator(submit(request))) as events:
+            async with aclosing(_events(request, submit)) as events:
                 async for event in events:
                     await arrived.put((position, event))
         except Exception as error:  # noqa: BLE001 — raised again by the reader
             await arrived.put((position, error))
 
 
-async def _generator(events: AsyncIterator[Event]) -> AsyncGenerator[Event, None]:
+def _events(request: Generate, submit: Submit) -> AsyncGenerator[Event, None]:
+    submitted = submit(request)
+    events = submitted if isinstance(submitted, AsyncGenerator) else _generator(submitted)
+    return with_scores(events, request.n) if request.score_prompt else events
+
+
+def _generator(events: AsyncIterator[Event]) -> AsyncGenerator[Event, None]:
+    """A generator as it is: what else it can do is not hidden (`server.supervisor.protocol.Listenable`)."""
+    return events if isinstance(events, AsyncGenerator) else _closing(events)
+
+
+async def _closing(events: AsyncIterator[Event]) -> AsyncGenerator[Event, None]:
     """An iterator that may lack `aclose` as a generator that has it."""
     try:
         async for event in events:
@@ -103,5 +116,7 @@ def _sum(finishes: Sequence[Finish]) -> Finish:
             prompt_ms=sum(finish.timings.prompt_ms for finish in finishes),
             predicted_n=sum(finish.timings.predicted_n for finish in finishes),
             predicted_ms=sum(finish.timings.predicted_ms for finish in finishes),
+            draft_n=sum(finish.timings.draft_n for finish in finishes),
+            draft_n_accepted=sum(finish.timings.draft_n_accepted for finish in finishes),
         ),
     )

@@ -15,9 +15,15 @@ MAX_STOPS = 16
 MAX_STOP_CHARS = 1_000
 MAX_PROMPTS = 1_024
 MAX_BIASES = 10_000
+MAX_ADAPTERS = 16
+MAX_ADAPTER_SCALE = 1_000
+MAX_LOGPROBS = 20
+"""Alternatives told with a token: OpenAI allows 5 in completions and 20 in chats, other servers more."""
 TOKEN_ID_LIMIT = 1 << 31
 
 LogitBias = tuple[tuple[int, float], ...]
+Adapters = tuple[tuple[int, float], ...]
+"""LoRA adapters: (id, scale), ids ascending."""
 PromptInput = str | list[int]
 """One prompt: text or token ids."""
 
@@ -74,6 +80,47 @@ def _bias(token: Any, bias: Any) -> float:
     return float(bias)
 
 
+def _logprobs(value: Any) -> int | None:
+    """`false` asks for nothing: some clients send it to completions too."""
+    if value is None or value is False:
+        return None
+    if type(value) is not int or not 0 <= value <= MAX_LOGPROBS:
+        raise ValueError(
+            f"must be a whole number from 0 to {MAX_LOGPROBS}: how many alternatives are told with each token"
+        )
+    return value
+
+
+def _adapters(value: Any) -> Adapters | None:
+    if value is None:
+        return None
+    if not isinstance(value, list) or not all(isinstance(adapter, dict) for adapter in value):
+        raise ValueError("must be an array of objects with an 'id' and a 'scale'")
+    if len(value) > MAX_ADAPTERS:
+        raise ValueError(f"has {len(value):,} adapters; at most {MAX_ADAPTERS} are allowed")
+    scales: dict[int, float] = {}
+    for adapter in value:
+        adapter_id, scale = _adapter(adapter)
+        if adapter_id in scales:
+            raise ValueError(f"names adapter {adapter_id} twice; name it once")
+        scales[adapter_id] = scale
+    return tuple(sorted(scales.items()))
+
+
+def _adapter(value: dict[str, Any]) -> tuple[int, float]:
+    if value.keys() != {"id", "scale"}:
+        raise ValueError("every adapter must have an 'id' and a 'scale' and nothing else")
+    adapter_id, scale = value["id"], value["scale"]
+    if type(adapter_id) is not int or not 0 <= adapter_id < TOKEN_ID_LIMIT:
+        raise ValueError("an adapter's id must be a whole number, 0 or more; GET /admin/adapters lists them")
+    if isinstance(scale, bool) or not isinstance(scale, int | float) or not abs(scale) <= MAX_ADAPTER_SCALE:
+        raise ValueError(
+            f"the scale of adapter {adapter_id} must be a number "
+            f"from {-MAX_ADAPTER_SCALE:,} to {MAX_ADAPTER_SCALE:,}"
+        )
+    return adapter_id, float(scale)
+
+
 def _prompts(value: Any) -> list[PromptInput]:
     """A string, strings, token ids or lists of those → prompts in order."""
     if isinstance(value, str):
@@ -117,6 +164,10 @@ Prompts = Annotated[
     list[PromptInput],
     PlainValidator(_prompts, json_schema_input_type=str | list[str] | list[int] | list[list[int]]),
 ]
+Logprobs = Annotated[int | None, PlainValidator(_logprobs, json_schema_input_type=int | None)]
+LoraAdapters = Annotated[
+    Adapters | None, PlainValidator(_adapters, json_schema_input_type=list[dict[str, float]] | None)
+]
 TokenList = Annotated[list[int], PlainValidator(_token_list, json_schema_input_type=list[int])]
 
 Probability = Annotated[float, Field(ge=0, le=1)]
@@ -124,4 +175,6 @@ NotNegative = Annotated[float, Field(ge=0, le=10_000)]
 Count = Annotated[int, Field(ge=0, le=TOKEN_ID_LIMIT - 1)]
 CountOrAll = Annotated[int, Field(ge=-1, le=TOKEN_ID_LIMIT - 1)]
 """llama-server's -1 means "all" or "not set"."""
+Alternatives = Annotated[int, Field(ge=0, le=MAX_LOGPROBS)]
+Priority = Annotated[int, Field(ge=-TOKEN_ID_LIMIT, lt=TOKEN_ID_LIMIT)]
 AtLeastOne = Annotated[int, Field(ge=1, le=TOKEN_ID_LIMIT - 1)]

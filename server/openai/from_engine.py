@@ -1,5 +1,5 @@
-"""The engine's events → OpenAI's chunks and responses. Pure: `AnswerStream` and `AnswerWhole` are fed events
-in order.
+"""The engine's events → OpenAI's chunks. Pure: `AnswerStream` is fed events in order; `AnswerWhole` beside it
+makes whole responses.
 
 A stream of chat chunks, for each choice: role, content…, finish; at the end perhaps usage. The last finish is
 held back until `Finish` arrives, so that the final chunk can carry the timings.
@@ -17,7 +17,17 @@ from msgspec import UNSET, UnsetType
 from models.version import VERSION
 from server.openai import wire
 from server.openai.errors import RequestFailed
-from server.worker.messages import ChoiceEnd, Delta, Event, Failure, Finish, Started, Timings
+from server.openai.logprobs import TextLogprobs, chat_logprobs
+from server.worker.messages import (
+    ChoiceEnd,
+    Delta,
+    Event,
+    Failure,
+    Finish,
+    PromptScored,
+    Started,
+    Timings,
+)
 
 SYSTEM_FINGERPRINT = f"corral-{VERSION}"
 
@@ -25,6 +35,7 @@ Kind = Literal["chat", "text"]
 _PREFIXES: dict[Kind, str] = {"chat": "chatcmpl-", "text": "cmpl-"}
 _OPENING = wire.ChatDelta(role="assistant", content="")
 _NOTHING = wire.ChatDelta()
+_MARK = "\0"
 
 
 def new_id(kind: Kind) -> str:
@@ -32,7 +43,7 @@ def new_id(kind: Kind) -> str:
 
 
 class Heading(msgspec.Struct, frozen=True, kw_only=True):
-    """What every chunk of an answer repeats. `n_choices` is prompts × n."""
+    """What every chunk of an answer repeats. `n_choices` is prompts × n, or prompts × best_of."""
 
     kind: Kind
     id: str
@@ -54,12 +65,18 @@ class AnswerStream:
         include_usage: bool = False,
         timings_per_token: bool = False,
         return_tokens: bool = False,
+        logprobs: bool = False,
     ) -> None:
         self._heading = heading
         self._include_usage = include_usage
         self._return_tokens = return_tokens
+        self._logprobs = logprobs
+        self._text_logprobs = [TextLogprobs() for _ in range(heading.n_choices if logprobs else 0)]
         self._clock = _Clock() if timings_per_token else None
         self._encode = msgspec.json.Encoder().encode
+        self._only_text = not (timings_per_token or return_tokens or logprobs)
+        self._around: dict[int, tuple[bytes, bytes]] = {}
+        """Where only their text differs: what stands before and after it in a choice's chunks."""
         self._opened: set[int] = set()
         self._n_ended = 0
         self._last_end: wire.Choice | None = None
@@ -68,13 +85,18 @@ class AnswerStream:
     def feed(self, event: Event) -> list[bytes]:
         """The chunks that `event` makes, often one, sometimes none. Raises RequestFailed for a `Failure`."""
         if isinstance(event, Delta):
-            return self._delta(event)
+            around = self._around.get(event.index)
+            if around is None or not event.text:
+                return self._delta(event)
+            return [around[0] + self._encode(event.text) + around[1]]
         if isinstance(event, ChoiceEnd):
             return self._end(event)
         if isinstance(event, Finish):
             return self._finish(event)
         if isinstance(event, Failure):
             raise RequestFailed(event)
+        if isinstance(event, PromptScored):
+            return []  # told with the deltas, see `scored_prompt`
         if self._clock is not None:
             self._clock.started(event)
         return self._openings(range(self._heading.n_choices))
@@ -90,15 +112,31 @@ class AnswerStream:
     def _delta(self, event: Delta) -> list[bytes]:
         if self._clock is not None:
             self._clock.predicted(event.n_tokens)
-        if not event.text and not (self._return_tokens and event.tokens):
+        if not event.text and not (self._return_tokens and event.tokens) and not event.logprobs:
             return []
         tokens = event.tokens if self._return_tokens else UNSET
         if self._heading.kind == "text":
-            return [self._chunk([wire.TextChoice(event.index, event.text, tokens=tokens)])]
-        choice = wire.ChatChunkChoice(event.index, wire.ChatDelta(content=event.text), tokens=tokens)
+            placed = self._text_logprobs[event.index].tell(event) if self._logprobs else None
+            written = wire.TextChoice(event.index, event.text, None, placed, tokens)
+            self._remember(written)
+            return [self._chunk([written])]
+        told = chat_logprobs(event.logprobs) if self._logprobs else None
+        choice = wire.ChatChunkChoice(event.index, wire.ChatDelta(content=event.text), None, told, tokens)
         if event.index in self._opened:
+            self._remember(choice)
             return [self._chunk([choice])]
         return [*self._openings(range(event.index, event.index + 1)), self._chunk([choice])]
+
+    def _remember(self, choice: wire.TextChoice | wire.ChatChunkChoice) -> None:
+        """So that the next chunk like this one is written around its text."""
+        if not self._only_text:
+            return
+        if isinstance(choice, wire.TextChoice):
+            marked: wire.Choice = msgspec.structs.replace(choice, text=_MARK)
+        else:
+            marked = msgspec.structs.replace(choice, delta=wire.ChatDelta(content=_MARK))
+        before, _, after = self._chunk([marked]).rpartition(self._encode(_MARK))
+        self._around[choice.index] = (before, after)
 
     def _end(self, event: ChoiceEnd) -> list[bytes]:
         chunks = self._openings(range(event.index, event.index + 1))
@@ -147,54 +185,6 @@ class AnswerStream:
         )
 
 
-class AnswerWhole:
-    """Events in, one encoded response out, when `finish` is set."""
-
-    def __init__(self, heading: Heading, *, return_tokens: bool = False) -> None:
-        self._heading = heading
-        self._return_tokens = return_tokens
-        self._texts: list[list[str]] = [[] for _ in range(heading.n_choices)]
-        self._tokens: list[list[int]] = [[] for _ in range(heading.n_choices)]
-        self._reasons: list[wire.FinishReason] = ["stop"] * heading.n_choices
-        self.finish: Finish | None = None
-
-    def feed(self, event: Event) -> None:
-        """Raises RequestFailed for a `Failure`."""
-        if isinstance(event, Delta):
-            self._texts[event.index].append(event.text)
-            self._tokens[event.index].extend(event.tokens)
-        elif isinstance(event, ChoiceEnd):
-            self._reasons[event.index] = event.finish_reason
-        elif isinstance(event, Finish):
-            self.finish = event
-        elif isinstance(event, Failure):
-            raise RequestFailed(event)
-
-    def json(self) -> bytes:
-        """Only after `Finish` was fed."""
-        assert self.finish is not None
-        heading, finish = self._heading, self.finish
-        return msgspec.json.encode(
-            wire.Answer(
-                id=heading.id,
-                object="chat.completion" if heading.kind == "chat" else "text_completion",
-                created=heading.created,
-                model=heading.model,
-                system_fingerprint=SYSTEM_FINGERPRINT,
-                choices=[self._choice(index) for index in range(heading.n_choices)],
-                usage=wire.usage_of(finish.usage),
-                timings=wire.timings_of(finish.timings, finish.usage.cached_tokens),
-            )
-        )
-
-    def _choice(self, index: int) -> wire.Choice:
-        text, reason = "".join(self._texts[index]), self._reasons[index]
-        tokens = tuple(self._tokens[index]) if self._return_tokens else UNSET
-        if self._heading.kind == "text":
-            return wire.TextChoice(index, text, reason, tokens=tokens)
-        return wire.ChatChoice(index, wire.ChatMessage(text), reason, tokens=tokens)
-
-
 class _Clock:
     """Timings of an answer so far, for `timings_per_token`."""
 
@@ -208,7 +198,7 @@ class _Clock:
         self._cached_n += event.cached_tokens
 
     def predicted(self, n_tokens: int) -> None:
-        if self._first is None:
+        if n_tokens and self._first is None:
             self._first = time.perf_counter()
         self._predicted_n += n_tokens
 

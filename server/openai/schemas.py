@@ -13,11 +13,15 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from server.openai.fields import (
+    Alternatives,
     AtLeastOne,
     Biases,
     Count,
     CountOrAll,
+    Logprobs,
+    LoraAdapters,
     NotNegative,
+    Priority,
     Probability,
     Prompts,
     Stop,
@@ -46,8 +50,8 @@ class GenerationRequest(BaseModel):
     stream_options: StreamOptions | None = None
     n: Annotated[int, Field(ge=1, le=128)] | None = None
 
-    max_tokens: AtLeastOne | None = None
-    max_completion_tokens: AtLeastOne | None = None
+    max_tokens: Count | None = None
+    max_completion_tokens: Count | None = None
     n_predict: CountOrAll | None = Field(
         default=None, description="llama-server's name of max_tokens; -1: to the context's end."
     )
@@ -86,6 +90,11 @@ class GenerationRequest(BaseModel):
     mirostat_tau: NotNegative | None = None
     mirostat_eta: NotNegative | None = None
 
+    n_probs: Alternatives | None = Field(
+        default=None, description="llama-server's name of logprobs; 0: none."
+    )
+    priority: Priority | None = Field(default=None, description="Lower goes first; 0 by default.")
+    lora: LoraAdapters = Field(default=None, description="LoRA adapters by id; those not named are off.")
     cache_prompt: bool | None = None
     timings_per_token: bool | None = None
     return_tokens: bool | None = None
@@ -99,12 +108,9 @@ class GenerationRequest(BaseModel):
     prompt_cache_key: str | None = None
 
     # Known, and refused unless neutral: see `unsupported`.
-    logprobs: JsonValue = None
-    n_probs: JsonValue = None
     grammar: JsonValue = None
     json_schema: JsonValue = None
     response_format: JsonValue = None
-    lora: JsonValue = None
     keep_alive: JsonValue = None
 
 
@@ -114,6 +120,7 @@ class CompletionRequest(GenerationRequest):
     prompt: Prompts = Field(description="Text or token ids, one prompt or several; each makes `n` choices.")
     echo: bool | None = None
     best_of: Annotated[int, Field(ge=1, le=128)] | None = None
+    logprobs: Logprobs = None
     suffix: JsonValue = None
 
 
@@ -142,17 +149,23 @@ class TemplateRequest(BaseModel):
     )
     chat_template_kwargs: dict[str, JsonValue] | None = None
     add_generation_prompt: bool | None = None
+    reasoning_effort: Annotated[str, Field(min_length=1, max_length=64)] | None = Field(
+        default=None, description="Goes to the chat template, for models whose template knows it."
+    )
 
 
 class ChatCompletionRequest(TemplateRequest, GenerationRequest):
     """`POST /v1/chat/completions`."""
 
+    max_tokens: AtLeastOne | None = None
+    max_completion_tokens: AtLeastOne | None = None
+    logprobs: bool | None = None
+    top_logprobs: Alternatives | None = None
+
     # Accepted and without effect here.
     parallel_tool_calls: bool | None = None
-    reasoning_effort: str | None = None
-    verbosity: str | None = None
 
-    top_logprobs: JsonValue = None
+    # Known, and refused unless neutral: see `unsupported`.
     tools: JsonValue = None
     tool_choice: JsonValue = None
     functions: JsonValue = None
@@ -170,7 +183,7 @@ class ApplyTemplateRequest(TemplateRequest):
 
 
 class TokenizeRequest(BaseModel):
-    """`POST /tokenize`: llama-server's `content`, or the `prompt` of evaluation tools."""
+    """`POST /tokenize`: llama-server's `content`, or the `prompt` of vLLM and of evaluation tools."""
 
     model_config = _CONFIG
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from models.errors import RequestError
 from server.engine.sampling_params import SamplingParams
+from server.openai.contradictions import refuse_contradictions
 from server.openai.fields import PromptInput
 from server.openai.schemas import (
     ChatCompletionRequest,
@@ -62,10 +63,13 @@ def from_completion(
 def chat_prompt(request: TemplateRequest) -> ChatPrompt:
     """The messages as plain dicts with string contents. Raises RequestError for content that isn't text."""
     generation_prompt = request.add_generation_prompt
+    kwargs: dict[str, Any] = dict(request.chat_template_kwargs or {})
+    if request.reasoning_effort is not None:
+        kwargs.setdefault("reasoning_effort", request.reasoning_effort)
     return ChatPrompt(
         messages=[_message(message, f"messages[{i}]") for i, message in enumerate(request.messages)],
         prompt_format=request.prompt_format or None,
-        chat_template_kwargs=dict(request.chat_template_kwargs or {}),
+        chat_template_kwargs=kwargs,
         add_generation_prompt=True if generation_prompt is None else generation_prompt,
     )
 
@@ -86,6 +90,15 @@ def given_sampling(request: GenerationRequest) -> dict[str, Any]:
     return given
 
 
+def n_probs(request: GenerationRequest) -> int | None:
+    """How many alternatives the client wants to be told with each token; None: no logprobs at all."""
+    if isinstance(request, ChatCompletionRequest) and request.logprobs:
+        return request.top_logprobs or 0
+    if isinstance(request, CompletionRequest) and request.logprobs is not None:
+        return request.logprobs
+    return request.n_probs or None
+
+
 def sampling_params(request: GenerationRequest) -> SamplingParams:
     """What the client gave, over llama.cpp's defaults."""
     params = SamplingParams(
@@ -102,11 +115,24 @@ def sampling_params(request: GenerationRequest) -> SamplingParams:
     return params
 
 
+def adapters(request: GenerationRequest) -> tuple[tuple[int, float], ...] | None:
+    """The LoRA adapters that the client chose, without those it switched off; None: it left that open."""
+    if request.lora is None:
+        return None
+    return tuple((adapter, scale) for adapter, scale in request.lora if scale != 0)
+
+
 def _generates(
     request: GenerationRequest, prompts: list[Prompt], request_id: str, timeout_s: float | None
 ) -> list[Generate]:
     refuse_unsupported(request)
+    refuse_contradictions(request)
     params, given = sampling_params(request), tuple(given_sampling(request))
+    n, logprobs = request.n or 1, n_probs(request)
+    echo = isinstance(request, CompletionRequest) and request.echo is True
+    score_prompt = echo and logprobs is not None
+    if isinstance(request, CompletionRequest) and request.best_of is not None and request.best_of > n:
+        n, logprobs = request.best_of, logprobs or 0  # the choices are compared by their logprobs
     ids = [request_id] if len(prompts) == 1 else [f"{request_id}-{i}" for i in range(len(prompts))]
     return [
         Generate(
@@ -114,11 +140,15 @@ def _generates(
             prompt=prompt,
             params=params,
             given=given,
-            n=request.n or 1,
+            n=n,
             cache_prompt=request.cache_prompt is not False,
             timeout_s=timeout_s,
             return_tokens=request.return_tokens is True,
-            echo=isinstance(request, CompletionRequest) and request.echo is True,
+            echo=echo,
+            n_probs=logprobs,
+            score_prompt=score_prompt,
+            priority=request.priority or 0,
+            adapters=adapters(request),
         )
         for generate_id, prompt in zip(ids, prompts, strict=True)
     ]
@@ -130,7 +160,7 @@ def _max_tokens(request: GenerationRequest) -> int | None:
         return request.max_completion_tokens
     if request.max_tokens is not None:
         return request.max_tokens
-    if request.n_predict == 0:
+    if request.n_predict == 0 and isinstance(request, ChatCompletionRequest):
         raise RequestError("Invalid value for 'n_predict': must be at least 1, or -1", "n_predict")
     return None if request.n_predict == -1 else request.n_predict
 

@@ -25,16 +25,12 @@ def _text_format(given: Any) -> bool:
 
 
 _EVERYWHERE: dict[str, Neutral] = {
-    "n_probs": _one_of(0),
     "grammar": _one_of(""),
     "json_schema": _one_of(),
     "response_format": _text_format,
-    "lora": _one_of([]),
     "keep_alive": _one_of(),
 }
 _CHAT: dict[str, Neutral] = {
-    "logprobs": _one_of(False),
-    "top_logprobs": _one_of(0),
     "tools": _one_of([]),
     "tool_choice": _one_of("none", "auto"),
     "functions": _one_of([]),
@@ -45,7 +41,6 @@ _CHAT: dict[str, Neutral] = {
     "web_search_options": _one_of(),
 }
 _COMPLETION: dict[str, Neutral] = {
-    "logprobs": _one_of(False),
     "suffix": _one_of(""),
 }
 
@@ -65,20 +60,3 @@ def refuse_unsupported(request: GenerationRequest) -> None:
                 param=name,
                 code="unsupported_parameter",
             )
-    if request.stream_options is not None and not request.stream:
-        raise RequestError("'stream_options' is only allowed when 'stream' is true", param="stream_options")
-    if isinstance(request, CompletionRequest) and request.best_of is not None:
-        _refuse_best_of(request.best_of, request.n or 1)
-
-
-def _refuse_best_of(best_of: int, n: int) -> None:
-    if best_of < n:
-        raise RequestError(
-            f"'best_of' is {best_of} and 'n' is {n}; 'best_of' can't be less than 'n'", param="best_of"
-        )
-    if best_of > n:
-        raise RequestError(
-            f"'best_of' ({best_of}) above 'n' ({n}) is not supported by this server yet; make them equal",
-            param="best_of",
-            code="unsupported_parameter",
-        )

@@ -41,6 +41,35 @@ class Timings(msgspec.Struct, frozen=True, kw_only=True):
     predicted_per_token_ms: float
     predicted_per_second: float
     queue_ms: float | UnsetType = UNSET
+    draft_n: int | UnsetType = UNSET
+    draft_n_accepted: int | UnsetType = UNSET
+
+
+class ChatTopLogprob(msgspec.Struct, frozen=True):
+    token: str
+    logprob: float
+    bytes: list[int]
+
+
+class ChatTokenLogprob(msgspec.Struct, frozen=True, kw_only=True):
+    token: str
+    logprob: float
+    bytes: list[int]
+    top_logprobs: list[ChatTopLogprob]
+
+
+class ChatLogprobs(msgspec.Struct, frozen=True):
+    content: list[ChatTokenLogprob]
+    refusal: None = None
+
+
+class TextLogprobs(msgspec.Struct, frozen=True, kw_only=True):
+    """One entry per token; the first token of a prompt has no logprob. Offsets are characters of the text."""
+
+    tokens: list[str]
+    token_logprobs: list[float | None]
+    top_logprobs: list[dict[str, float] | None]
+    text_offset: list[int]
 
 
 class ChatDelta(msgspec.Struct, frozen=True):
@@ -52,7 +81,7 @@ class ChatChunkChoice(msgspec.Struct, frozen=True):
     index: int
     delta: ChatDelta
     finish_reason: FinishReason | None = None
-    logprobs: None = None
+    logprobs: ChatLogprobs | None = None
     tokens: tuple[int, ...] | UnsetType = UNSET
 
 
@@ -60,7 +89,7 @@ class TextChoice(msgspec.Struct, frozen=True):
     index: int
     text: str
     finish_reason: FinishReason | None = None
-    logprobs: None = None
+    logprobs: TextLogprobs | None = None
     tokens: tuple[int, ...] | UnsetType = UNSET
 
 
@@ -74,7 +103,7 @@ class ChatChoice(msgspec.Struct, frozen=True):
     index: int
     message: ChatMessage
     finish_reason: FinishReason
-    logprobs: None = None
+    logprobs: ChatLogprobs | None = None
     tokens: tuple[int, ...] | UnsetType = UNSET
 
 
@@ -109,7 +138,7 @@ def usage_of(usage: messages.Usage) -> Usage:
 
 
 def timings_of(timings: messages.Timings, cached_tokens: int) -> Timings:
-    """With the rates; a rate of nothing is 0."""
+    """With the rates; a rate of nothing is 0. What was drafted is told where anything was."""
     return Timings(
         cache_n=cached_tokens,
         prompt_n=timings.prompt_n,
@@ -121,6 +150,8 @@ def timings_of(timings: messages.Timings, cached_tokens: int) -> Timings:
         predicted_per_token_ms=_ratio(timings.predicted_ms, timings.predicted_n),
         predicted_per_second=_ratio(1e3 * timings.predicted_n, timings.predicted_ms),
         queue_ms=round(timings.queue_ms, 3),
+        draft_n=timings.draft_n or UNSET,
+        draft_n_accepted=timings.draft_n_accepted if timings.draft_n else UNSET,
     )
 
 

@@ -11,8 +11,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from server.openai import fan_in
-from server.openai.from_engine import AnswerStream, AnswerWhole, Heading, Kind, new_id
-from server.openai.schemas import GenerationRequest
+from server.openai.from_engine import AnswerStream, Heading, Kind, new_id
+from server.openai.schemas import CompletionRequest, GenerationRequest
+from server.openai.to_engine import n_probs
+from server.openai.whole import AnswerWhole, Candidates
 from server.routes.api import Api
 from server.routes.disconnect import while_connected
 from server.routes.event_stream import EventStream
@@ -56,6 +58,7 @@ async def _streamed(
         include_usage=asked.stream_options is not None and asked.stream_options.include_usage is True,
         timings_per_token=asked.timings_per_token is True,
         return_tokens=asked.return_tokens is True,
+        logprobs=n_probs(asked) is not None,
     )
     try:
         first = await while_connected(request.receive, _first(events, chunks))
@@ -72,12 +75,23 @@ async def _first(events: AsyncGenerator[Event, None], chunks: AnswerStream) -> S
 async def _whole(
     request: Request, asked: GenerationRequest, heading: Heading, events: AsyncGenerator[Event, None]
 ) -> Response:
-    whole = AnswerWhole(heading, return_tokens=asked.return_tokens is True)
+    whole = AnswerWhole(
+        heading,
+        return_tokens=asked.return_tokens is True,
+        logprobs=n_probs(asked) is not None,
+        candidates=_candidates(asked),
+    )
     async with aclosing(events):
         await while_connected(request.receive, _collect(events, whole))
     assert whole.finish is not None
     record_of(request.scope).usage = whole.finish.usage
     return Response(whole.json(), media_type="application/json")
+
+
+def _candidates(asked: GenerationRequest) -> Candidates | None:
+    if not isinstance(asked, CompletionRequest) or asked.best_of is None:
+        return None
+    return Candidates(best_of=asked.best_of, n=asked.n or 1)
 
 
 async def _collect(events: AsyncGenerator[Event, None], whole: AnswerWhole) -> None:

@@ -14,6 +14,7 @@ from server.config import ServerConfig
 from server.openai.schemas import unknown_fields
 from server.routes import body
 from server.routes.request_record import record_of
+from server.supervisor.adapters import AdapterService
 from server.supervisor.protocol import ModelService
 
 logger = logging.getLogger("corral.http")
@@ -30,6 +31,7 @@ class Api:
 
     config: ServerConfig
     service: ModelService
+    adapters: AdapterService | None = None
     warned: set[str] = field(default_factory=set)
     """Unknown fields that were already logged."""
 

@@ -1,6 +1,8 @@
 """Writing an answer as server-sent events: straight to ASGI, as a stream sends one small chunk per token.
 
-Starlette's StreamingResponse would add a task group, an iterator and an encoding step to each of them.
+Where the events can be listened to, a token goes from the worker's socket to the client's in one call: no
+task wakes for it, and no middleware is passed. Starlette's StreamingResponse would add a task group, an
+iterator and an encoding step to each.
 """
 
 from __future__ import annotations
@@ -15,9 +17,12 @@ from starlette.types import Receive, Scope, Send
 from models.errors import CorralError
 from server.openai import errors, sse
 from server.openai.from_engine import AnswerStream
+from server.routes.body_writer import BodyWriter
+from server.routes.direct_send import direct_send
 from server.routes.disconnect import disconnected, end
 from server.routes.request_record import RequestRecord, record_of
-from server.worker.messages import Event
+from server.supervisor.protocol import Listenable
+from server.worker.messages import Event, Finish
 
 logger = logging.getLogger("corral.http")
 
@@ -49,13 +54,13 @@ class EventStream(Response):
         self._answer = answer
         self._first = first
         self._comment_s = comment_s
-        self._last_sent = 0.0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         record = record_of(scope)
-        pump = asyncio.create_task(self._pump(send, record))
+        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+        stream = _Stream(self._answer, BodyWriter(direct_send(scope, send)), self._comment_s)
+        pump = asyncio.create_task(self._pump(stream, record))
         watch = asyncio.create_task(disconnected(receive))
-        pulse = asyncio.create_task(self._pulse(send))
         try:
             await asyncio.wait((pump, watch), return_when=asyncio.FIRST_COMPLETED)
             if pump.done():
@@ -63,39 +68,86 @@ class EventStream(Response):
             else:
                 record.outcome = "disconnected"
         finally:
-            await end(pump, watch, pulse)
+            await end(pump, watch)
+            stream.stop()
             await self._events.aclose()
             if self._answer.finish is not None:
                 record.usage = self._answer.finish.usage
 
-    async def _pump(self, send: Send, record: RequestRecord) -> None:
-        now = asyncio.get_running_loop().time
-        feed = self._answer.feed
-        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+    async def _pump(self, stream: _Stream, record: RequestRecord) -> None:
         for chunk in self._first:
-            await send({"type": "http.response.body", "body": sse.data(chunk), "more_body": True})
-        self._last_sent = now()
+            stream.body.write(sse.data(chunk))
         try:
-            async for event in self._events:
-                for chunk in feed(event):
-                    await send({"type": "http.response.body", "body": sse.data(chunk), "more_body": True})
-                    self._last_sent = now()
+            if isinstance(self._events, Listenable):
+                self._events.listen(stream.take)
+                await stream.ended
+            else:
+                async for event in self._events:
+                    stream.take(event)
+                    await stream.body.drained()
+                    if stream.ended.done():
+                        await stream.ended
             last = sse.DONE
         except CorralError as error:
             failed = errors.from_error(error)
             record.outcome = f"failed={failed.body.code or failed.body.type}"
             logger.warning("stream failed: %s (%s)", error.message, record.id)
             last = sse.data(failed.json())
-        await send({"type": "http.response.body", "body": last, "more_body": False})
+        stream.hush()
+        await stream.body.end(last)
 
-    async def _pulse(self, send: Send) -> None:
-        """Comments while nothing else is sent."""
-        now = asyncio.get_running_loop().time
-        self._last_sent = now()
-        while True:
-            silence = now() - self._last_sent
-            if silence >= self._comment_s:
-                await send({"type": "http.response.body", "body": sse.COMMENT, "more_body": True})
-                self._last_sent = now()
-                silence = 0.0
-            await asyncio.sleep(self._comment_s - silence)
+
+class _Stream:
+    """One stream on its way out: events in, chunks to `body`, and comments while there are none."""
+
+    def __init__(self, answer: AnswerStream, body: BodyWriter, comment_s: float) -> None:
+        loop = asyncio.get_running_loop()
+        self.body = body
+        self.ended: asyncio.Future[None] = loop.create_future()
+        """Done after the terminal event was taken; holds what `take` has caught."""
+        self._chunks_of = answer.feed
+        self._comment_s = comment_s
+        self._write = body.write
+        self._now = loop.time
+        self._last_sent = loop.time()
+        self._pulse = loop.call_later(comment_s, self._comment)
+
+    def take(self, event: Event) -> None:
+        """Raises nothing: the caller has nothing to do with this stream's errors, so `ended` gets them."""
+        try:
+            for chunk in self._chunks_of(event):
+                self._write(b"data: " + chunk + b"\n\n")
+                self._last_sent = self._now()
+            if isinstance(event, Finish):
+                self.ended.set_result(None)
+        except Exception as error:  # noqa: BLE001 — raised again where `ended` is awaited
+            if not self.ended.done():
+                self.ended.set_exception(error)
+
+    def hush(self) -> None:
+        """No more comments."""
+        self._pulse.cancel()
+
+    def stop(self) -> None:
+        """Nothing more is sent, waited for or complained of."""
+        self.hush()
+        self.body.abandon()
+        if not self.ended.cancel() and not self.ended.cancelled():
+            self.ended.exception()
+
+    def _comment(self) -> None:
+        silence = self._now() - self._last_sent
+        if silence >= self._comment_s:
+            silence = 0.0
+            self._last_sent = self._now()
+            self._send_comment()
+        self._pulse = asyncio.get_running_loop().call_later(self._comment_s - silence, self._comment)
+
+    def _send_comment(self) -> None:
+        if self.body.waiting:
+            return  # silence is the client's choice
+        try:
+            self.body.write(sse.COMMENT)
+        except Exception as error:  # noqa: BLE001 — as in `take`
+            if not self.ended.done():
+                self.ended.set_exception(error)

@@ -18,14 +18,18 @@ router = APIRouter(tags=["OpenAI"])
 @router.get("/v1/models/", include_in_schema=False)
 @router.get("/models", include_in_schema=False)
 async def list_models(request: Request) -> dict[str, Any]:
-    """Every model that can be asked for, loaded or not."""
-    return {"object": "list", "data": [model_object(model) for model in api_of(request).service.models()]}
+    """Every model that can be asked for, loaded or not, and each with each of its LoRA adapters."""
+    api = api_of(request)
+    found = api.service.models()
+    if api.adapters is not None:
+        found += [api.service.find(adapter.full_name) for adapter in api.adapters.list()]
+    return {"object": "list", "data": [model_object(model) for model in found]}
 
 
 @router.get("/v1/models/{model:path}")
 @router.get("/models/{model:path}", include_in_schema=False)
 async def retrieve_model(request: Request, model: str) -> dict[str, Any]:
-    """One model, by `name` or `name:TYPE`."""
+    """One model, by `name` or `name:TYPE`, with a LoRA adapter by `name:adapter`."""
     record_of(request.scope).model = model
     return {**model_object(api_of(request).service.find(model)), "id": model}
 
@@ -49,6 +53,7 @@ def model_object(model: ModelStatus) -> dict[str, Any]:
         "object": "model",
         "created": model.created,
         "owned_by": "corral",
+        "parent": model.parent,
         "meta": meta,
         "status": {"value": model.state, "progress": model.progress, "problem": model.problem},
         "type": model.type,

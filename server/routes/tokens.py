@@ -1,4 +1,5 @@
-"""`POST /tokenize`, `/detokenize` and `/apply-template`, as llama-server has them."""
+"""`POST /tokenize`, `/detokenize` and `/apply-template` as llama-server has them, and what vLLM's clients and
+evaluation tools expect of them beside; `GET /tokenizer_info` is vLLM's."""
 
 from __future__ import annotations
 
@@ -51,12 +52,32 @@ async def tokenize(request: Request) -> dict[str, Any]:
 @router.post("/detokenize", openapi_extra=json_body(DetokenizeRequest))
 @router.post("/v1/detokenize", include_in_schema=False)
 async def detokenize(request: Request) -> dict[str, str]:
-    """Token ids → text."""
+    """Token ids → text, as `content` (llama-server) and as `prompt` (vLLM)."""
     api = api_of(request)
     asked = await api.read(request, DetokenizeRequest)
     name = api.resolve(request, asked.model)
     reply = await api.service.detokenize(name, tuple(asked.tokens))
-    return {"content": reply.text}
+    return {"content": reply.text, "prompt": reply.text}
+
+
+@router.get("/tokenizer_info")
+@router.get("/v1/tokenizer_info", include_in_schema=False)
+async def tokenizer_info(request: Request, model: str | None = None) -> dict[str, Any]:
+    """The model's special tokens, chat template and sizes. Loads the model if need be."""
+    api = api_of(request)
+    name = api.resolve(request, model)
+    info = api.service.find(name).info
+    if info is None:
+        await api.service.tokenize(name, "", add_special=False, parse_special=False, with_pieces=False)
+        info = api.service.find(name).info
+    return {
+        "tokenizer_class": "llama.cpp",
+        "bos_token": None if info is None else info.bos_token,
+        "eos_token": None if info is None else info.eos_token,
+        "chat_template": None if info is None else info.chat_template,
+        "model_max_length": None if info is None else info.n_ctx,
+        "vocab_size": None if info is None else info.n_vocab,
+    }
 
 
 @router.post("/apply-template", openapi_extra=json_body(ApplyTemplateRequest))

@@ -14,16 +14,17 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
 from models.errors import CorralError, RequestError, WorkerDied
+from server.supervisor.connection import WorkerConnection
 from server.supervisor.exit_report import ExitReport
 from server.supervisor.failures import cut_off, death, error_of, refusal
 from server.supervisor.policy import Policy
+from server.supervisor.request_stream import RequestStream
 from server.supervisor.stderr_tail import StderrTail
-from server.worker.channel import HEADER, FrameError, decode_reply, encode_frame, frame_length
+from server.worker.channel import FrameError, encode_frame
 from server.worker.environment import worker_command, worker_environment
 from server.worker.messages import (
     ApplyTemplate,
@@ -35,6 +36,7 @@ from server.worker.messages import (
     Failure,
     Finish,
     Generate,
+    LoadAdapter,
     LoadFailed,
     Loading,
     ModelInfo,
@@ -45,58 +47,43 @@ from server.worker.messages import (
     Stats,
     StepEvents,
     Tokenize,
+    UnloadAdapter,
 )
 
 logger = logging.getLogger("corral.supervisor")
 
 HEARTBEAT_ID = "heartbeat"
 
-Call = Tokenize | Detokenize | ApplyTemplate | Stats
+Call = Tokenize | Detokenize | ApplyTemplate | Stats | LoadAdapter | UnloadAdapter
 Command = Callable[[int], Sequence[str]]
 Environment = Callable[[ModelSpec], Mapping[str, str]]
 R = TypeVar("R")
 
 
-@dataclass(slots=True)
-class _Stream:
-    """One running `Generate`."""
-
-    events: asyncio.Queue[Event | WorkerDied] = field(default_factory=asyncio.Queue)
-    started: bool = False
-    has_output: bool = False
-
-
 class WorkerProcess:
-    """Made by `spawn`. Use `ready` first, then `stream` and `call`; `ended` tells when and how it ended."""
+    """Made by `spawn`. Use `ready` first, then `open` and `call`; `ended` tells when and how it ended."""
 
     def __init__(
         self,
         spec: ModelSpec,
         policy: Policy,
         process: asyncio.subprocess.Process,
-        reader: asyncio.StreamReader,
-        writer: asyncio.StreamWriter,
     ) -> None:
         self.spec = spec
         self.draining = False
         self._policy = policy
         self._process = process
-        self._reader = reader
-        self._writer = writer
-        self._streams: dict[str, _Stream] = {}
+        self._connection = WorkerConnection(self._take)
+        self._streams: dict[str, RequestStream] = {}
         self._calls: dict[str, asyncio.Future[Reply]] = {}
         self._stderr = StderrTail(spec.name)
         self._on_progress: Callable[[float], None] | None = None
-        self._last_heard = time.monotonic()
+        self._heard = False
         self._verdict: str | None = None
-        self._hung_up = False
         loop = asyncio.get_running_loop()
         self._loaded: asyncio.Future[ModelInfo] = loop.create_future()
         self._ended: asyncio.Future[ExitReport] = loop.create_future()
-        self._tasks = [
-            asyncio.create_task(self._run(), name=f"worker {spec.name}"),
-            asyncio.create_task(self._watch_for_hang(), name=f"heartbeat {spec.name}"),
-        ]
+        self._tasks: list[asyncio.Task[None]] = []
 
     @classmethod
     async def spawn(
@@ -127,9 +114,18 @@ class WorkerProcess:
         finally:
             theirs.close()
         ours.setblocking(False)
-        reader, writer = await asyncio.open_unix_connection(sock=ours)
-        worker = cls(spec, policy, process, reader, writer)
-        writer.write(encode_frame(spec))
+        worker = cls(spec, policy, process)
+        try:
+            await asyncio.get_running_loop().create_unix_connection(lambda: worker._connection, sock=ours)
+        except BaseException:
+            ours.close()
+            process.kill()
+            raise
+        worker._connection.write(encode_frame(spec))
+        worker._tasks = [
+            asyncio.create_task(worker._run(), name=f"worker {spec.name}"),
+            asyncio.create_task(worker._watch_for_hang(), name=f"heartbeat {spec.name}"),
+        ]
         return worker
 
     # --- asking ---
@@ -145,36 +141,30 @@ class WorkerProcess:
     @property
     def alive(self) -> bool:
         """Whether it can be spoken to. Once it can't, `ended` is near."""
-        return not self._hung_up
+        return self._connection.open
 
     async def ready(self, on_progress: Callable[[float], None] | None = None) -> ModelInfo:
         """Waits until the model is loaded and warm. Raises WorkerDied, or the worker's refusal."""
         self._on_progress = on_progress
         return await asyncio.shield(self._loaded)
 
-    async def stream(self, request: Generate) -> AsyncGenerator[Event, None]:
-        """The request's events, ending with one `Finish` or `Failure`. Left early, it cancels the request.
+    def open(self, request: Generate) -> RequestStream:
+        """Send the request; its events, which end with one `Finish` or `Failure`. `close` it in any case.
 
-        Raises WorkerDied when the worker ended before it took the request: the next worker may have it.
+        The stream raises WorkerDied when the worker ended before it took the request: the next worker may
+        have it. So does this, when the worker has ended already.
         """
         if request.id in self._streams:
             raise RequestError(f"a request with the id {request.id} is running already; ids must be unique")
-        stream = self._streams[request.id] = _Stream()
-        finished = False
-        try:
-            self._send(request)
-            while not finished:
-                event = await stream.events.get()
-                if isinstance(event, WorkerDied):
-                    raise event
-                finished = isinstance(event, Finish | Failure)
-                if finished:
-                    self._streams.pop(request.id, None)
-                yield event
-        finally:
-            if self._streams.pop(request.id, None) is not None and self.alive:
-                with contextlib.suppress(CorralError):
-                    self._send(Cancel(id=request.id))
+        self._send(request)
+        stream = self._streams[request.id] = RequestStream()
+        return stream
+
+    def close(self, request_id: str) -> None:
+        """Cancel the request if it hasn't ended."""
+        if self._streams.pop(request_id, None) is not None and self.alive:
+            with contextlib.suppress(CorralError):
+                self._send(Cancel(id=request_id))
 
     async def call(self, message: Call, reply_type: type[R]) -> R:
         """One reply to one message. Raises RequestError if the worker refuses it, WorkerDied if it ends."""
@@ -219,42 +209,35 @@ class WorkerProcess:
     # --- the process's life ---
 
     def _send(self, message: Request) -> None:
-        if self._hung_up or self._writer.is_closing():
+        if not self._connection.open:
             raise WorkerDied(f"the worker for model {self.spec.name} has ended; send the request again")
         try:
             frame = encode_frame(message)
         except FrameError as error:
             raise RequestError(f"the request is too large: {error.message}") from error
-        self._writer.write(frame)
+        self._connection.write(frame)
 
     async def _run(self) -> None:
-        """Reads until the worker closes its end; then sees the process off and settles every debt."""
+        """Waits until the worker closes its end; then sees the process off and settles every debt."""
         assert self._process.stderr is not None
         stderr_task = asyncio.create_task(self._stderr.read(self._process.stderr))
         try:
-            await self._read_replies()
+            broken = await asyncio.shield(self._connection.closed)
+            if broken is not None:
+                self._verdict = broken.message
+                self.kill()
         finally:
-            self._hung_up = True
+            self._connection.close()
             report = await self._see_off(stderr_task)
             self._settle(report)
 
-    async def _read_replies(self) -> None:
-        try:
-            while True:
-                header = await self._reader.readexactly(HEADER.size)
-                self._take(decode_reply(await self._reader.readexactly(frame_length(header))))
-        except (asyncio.IncompleteReadError, OSError):
-            return
-        except FrameError as error:
-            self._verdict = error.message
-            self.kill()
-
     def _take(self, reply: Reply) -> None:
-        self._last_heard = time.monotonic()
+        """Called for each message in the call that brings it: nothing here may wait or raise."""
+        self._heard = True
+        if isinstance(reply, StepEvents):
+            self._take_events(reply.events)
+            return
         match reply:
-            case StepEvents(events=events):
-                for event in events:
-                    self._take_event(event)
             case Loading(progress=progress):
                 if self._on_progress is not None:
                     self._on_progress(progress)
@@ -265,19 +248,24 @@ class WorkerProcess:
                 if not self._loaded.done():
                     self._loaded.set_exception(refusal(reply))
             case Failure() if reply.id in self._streams:
-                self._take_event(reply)
+                self._take_events([reply])
             case _:
                 future = self._calls.get(reply.id)
                 if future is not None and not future.done():
                     future.set_result(reply)
 
-    def _take_event(self, event: Event) -> None:
-        stream = self._streams.get(event.id)
-        if stream is None:  # it was cancelled here, and the worker had not heard yet
-            return
-        stream.started = True
-        stream.has_output = stream.has_output or isinstance(event, Delta)
-        stream.events.put_nowait(event)
+    def _take_events(self, events: Sequence[Event]) -> None:
+        streams = self._streams
+        for event in events:
+            stream = streams.get(event.id)
+            if stream is None:  # it was cancelled here, and the worker had not heard yet
+                continue
+            stream.started = True
+            if isinstance(event, Delta):
+                stream.has_output = True
+            elif isinstance(event, Finish | Failure):
+                del streams[event.id]
+            stream.put(event)
 
     async def _see_off(self, stderr_task: asyncio.Task[None]) -> ExitReport:
         """The process has closed its socket: it ends, or is ended, and nothing of it stays."""
@@ -295,9 +283,6 @@ class WorkerProcess:
             )  # what it had started itself, if it could not end that
         await asyncio.wait([stderr_task], timeout=0.2)
         stderr_task.cancel()
-        self._writer.close()
-        with contextlib.suppress(OSError):
-            await self._writer.wait_closed()
         return ExitReport(returncode=returncode, stderr=self._stderr.lines, verdict=self._verdict)
 
     def _settle(self, report: ExitReport) -> None:
@@ -308,28 +293,30 @@ class WorkerProcess:
             self._loaded.set_exception(death(self.spec.name, report, "while loading it"))
         if not self._loaded.cancelled():
             self._loaded.exception()  # nobody may be waiting for it any more
-        for request_id, stream in self._streams.items():
+        streams, self._streams = self._streams, {}
+        for request_id, stream in streams.items():
             if stream.started:
                 failure = cut_off(request_id, self.spec.name, report, has_output=stream.has_output)
-                stream.events.put_nowait(failure)
+                stream.put(failure)
             else:
-                stream.events.put_nowait(death(self.spec.name, report, "before it took this request"))
+                stream.put(death(self.spec.name, report, "before it took this request"))
         for future in self._calls.values():
             if not future.done():
                 future.set_exception(death(self.spec.name, report, "before it answered"))
 
     async def _watch_for_hang(self) -> None:
         """Asks for a sign of life while requests run; kills a worker that gives none for `hang_after_s`."""
+        heard_s = time.monotonic()
         while self._policy.hang_after_s is not None:
             await asyncio.sleep(self._policy.heartbeat_s)
-            if not self._streams:
-                self._last_heard = time.monotonic()
-                continue
-            silent_s = time.monotonic() - self._last_heard
+            if self._heard or not self._streams:
+                heard_s, self._heard = time.monotonic(), False
+            silent_s = time.monotonic() - heard_s
             if silent_s > self._policy.hang_after_s:
                 self._verdict = f"it gave no sign of life for {silent_s:.0f} s and was killed"
                 logger.error("the worker for %s: %s", self.spec.name, self._verdict)
                 self.kill()
                 return
-            with contextlib.suppress(CorralError):
-                self._send(Stats(id=HEARTBEAT_ID))
+            if self._streams:
+                with contextlib.suppress(CorralError):
+                    self._send(Stats(id=HEARTBEAT_ID))

@@ -7,8 +7,8 @@ that fails ends with a `Failure` event.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from typing import Literal, Protocol
+from collections.abc import AsyncIterator, Callable
+from typing import Literal, Protocol, runtime_checkable
 
 import msgspec
 
@@ -42,6 +42,19 @@ class ModelStatus(msgspec.Struct, frozen=True, kw_only=True):
     """Known once the model has been loaded."""
     problem: str | None = None
     """Why it failed or restarts, in one line."""
+    parent: str | None = None
+    """The model that this one is with a LoRA adapter."""
+
+
+@runtime_checkable
+class Listenable(Protocol):
+    """Events that can be had without waking a task for each of them."""
+
+    def listen(self, listener: Callable[[Event], None]) -> None:
+        """Call `listener` with each event that is left, ending with the terminal one, in the call that brings
+        it. Once, after the first event was taken by iteration, and in place of taking more so. `listener`
+        must not raise.
+        """
 
 
 class ModelService(Protocol):
@@ -68,6 +81,7 @@ class ModelService(Protocol):
         `request.id` is unique among those running. Closing the iterator (`aclose`) cancels the request, also
         while the model is still loading. Raises before the first event: ModelNotFound, WorkerBusy (queue
         full), WorkerDied and RequestError; or yields a `Failure` as the only event, which means the same.
+        It may be a `Listenable` too.
         """
 
     async def tokenize(

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from server.config import ServerConfig
 from server.supervisor.catalogue import CatalogueEntry
 from server.supervisor.policy import Policy
 from server.worker.messages import ModelSpec
 
 
-def model_spec(entry: CatalogueEntry, config: ServerConfig) -> ModelSpec:
-    """What the worker for `entry` is started with; the configured prompt format wins over the model's own."""
+def model_spec(
+    entry: CatalogueEntry, config: ServerConfig, draft: Path | None = None, prefixes: Path | None = None
+) -> ModelSpec:
+    """What the worker for `entry` is started with; the configured prompt format wins over the model's own.
+
+    `draft`: the file of its draft model. `prefixes`: the folder of kept prefixes.
+    """
     return ModelSpec(
         name=entry.name,
         path=str(entry.path),
@@ -19,6 +26,10 @@ def model_spec(entry: CatalogueEntry, config: ServerConfig) -> ModelSpec:
         n_batch=config.n_batch,
         n_ubatch=config.n_ubatch,
         prefill_chunk_tokens=config.prefill_chunk_tokens,
+        gap_s=config.gap_ms / 1e3,
+        speculate=config.speculate,
+        draft_path=None if draft is None else str(draft),
+        draft_max=config.draft_max,
         n_threads=config.threads,
         n_threads_batch=config.threads_batch,
         kv_unified=config.kv_unified,
@@ -29,6 +40,8 @@ def model_spec(entry: CatalogueEntry, config: ServerConfig) -> ModelSpec:
         use_mlock=config.use_mlock,
         use_extra_bufts=config.use_extra_bufts,
         queue_size=config.queue_size,
+        prefix_folder=None if prefixes is None else str(prefixes),
+        prefix_bytes_max=int(config.prefix_cache_gib * 2**30),
         prompt_format=config.prompt_format or entry.prompt_format,
     )
 

@@ -10,25 +10,28 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import aclosing
+from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from models.errors import WorkerDied, WorkerError
+import msgspec
+
+from models.errors import ModelNotFound, WorkerDied, WorkerError
+from server.supervisor.adapter_shelf import AdapterShelf, ShelvedAdapter
+from server.supervisor.adapters import AdapterMessage
 from server.supervisor.catalogue import Catalogue, CatalogueEntry
-from server.supervisor.hosted_model import HostedModel, StillLoading, Use, use_freely
+from server.supervisor.generation import Generation
+from server.supervisor.hosted_model import HostedModel, Use, use_freely
 from server.supervisor.policy import Policy
 from server.supervisor.process import Call, Command, Environment, WorkerProcess
 from server.supervisor.protocol import ModelStatus
 from server.worker.environment import worker_command, worker_environment
 from server.worker.messages import (
+    AdapterReply,
     ApplyTemplate,
     ApplyTemplateReply,
     ChatPrompt,
     Detokenize,
     DetokenizeReply,
-    Event,
-    Failure,
     Generate,
     ModelSpec,
     Stats,
@@ -55,7 +58,8 @@ async def always_fits(spec: ModelSpec) -> bool:  # noqa: ARG001
 class Supervisor:
     """A `ModelService`. Everything happens on the event loop that calls `start`.
 
-    `spec_of` says how a file is to be loaded; `fits` whether that fits into the memory that is free now.
+    `spec_of` says how a file is to be loaded; `fits` whether that fits into the memory that is free now;
+    `shelf` which LoRA adapters each model has.
     """
 
     def __init__(
@@ -68,6 +72,7 @@ class Supervisor:
         use: Use = use_freely,
         command: Command = worker_command,
         environment: Environment = worker_environment,
+        shelf: AdapterShelf | None = None,
     ) -> None:
         self._catalogue = catalogue
         self._spec_of = spec_of
@@ -76,6 +81,7 @@ class Supervisor:
         self._use = use
         self._command = command
         self._environment = environment
+        self._shelf = AdapterShelf() if shelf is None else shelf
         self._hosts: dict[str, HostedModel] = {}
         self._room = asyncio.Lock()
         self._ids = itertools.count(1)
@@ -125,7 +131,9 @@ class Supervisor:
         return found + [host.status(host.entry.key) for host in others]
 
     def find(self, name: str) -> ModelStatus:
-        entry = self._catalogue.resolve(name, self._loaded_keys())
+        entry, adapter = self._named(name)
+        if adapter is not None:
+            return msgspec.structs.replace(self._status(entry, entry.name), name=name, parent=entry.name)
         return self._status(entry, entry.name if name == entry.name else entry.key)
 
     def ready(self) -> bool:
@@ -133,22 +141,14 @@ class Supervisor:
             return False
         return all(self._host_of(entry).served for entry in self._catalogue.served)
 
-    async def generate(self, name: str, request: Generate) -> AsyncGenerator[Event, None]:
-        host = self._host(name)
-        for attempt in itertools.count(1):
-            try:
-                worker = await self._worker(host)
-                async with aclosing(worker.stream(request)) as events:
-                    async for event in events:
-                        yield event
-            except StillLoading as error:
-                yield _unavailable(request.id, error.message, error.retry_after_s)
-            except WorkerDied:
-                # It died before it took the request: the next worker may have it, but only once.
-                if attempt > 1 or self._stopping or host.state == "failed":
-                    raise
-                continue
-            return
+    def generate(self, name: str, request: Generate) -> Generation:
+        async def find_worker(died: WorkerDied | None) -> WorkerProcess:
+            host = self._host(name)
+            if died is not None and (self._stopping or host.state == "failed"):
+                raise died
+            return await self._worker(host)
+
+        return Generation(self._with_adapters(name, request), find_worker)
 
     async def tokenize(
         self, name: str, text: str, *, add_special: bool, parse_special: bool, with_pieces: bool
@@ -189,8 +189,48 @@ class Supervisor:
     def _call_id(self) -> str:
         return f"call-{next(self._ids)}"
 
+    # --- LoRA adapters ---
+
+    def base_of(self, name: str) -> CatalogueEntry:
+        """The file that serves a name, be it with an adapter. Raises ModelNotFound."""
+        return self._named(name)[0]
+
+    async def tell_workers(self, model: str, message: Callable[[str], AdapterMessage]) -> None:
+        """Have each worker of the model's files that is loaded, or loads, answer the message.
+
+        Raises what the first of them refuses it with, and WorkerDied.
+        """
+        for host in list(self._hosts.values()):
+            if host.entry.name == model and host.loaded:
+                worker = await self._worker(host)
+                await worker.call(message(self._call_id()), AdapterReply)
+
+    def _named(self, name: str) -> tuple[CatalogueEntry, ShelvedAdapter | None]:
+        """`name`, `name:TYPE`, or one of them with `:adapter` behind it. Raises ModelNotFound."""
+        loaded = self._loaded_keys()
+        try:
+            return self._catalogue.resolve(name, loaded), None
+        except ModelNotFound:
+            base, _, adapter_name = name.rpartition(":")
+            for adapter in self._shelf.all():
+                if adapter.name == adapter_name:
+                    entry = self._catalogue.resolve(base, loaded)
+                    if (found := self._shelf.find(entry.name, adapter_name)) is not None:
+                        return entry, found
+            raise
+
+    def _with_adapters(self, name: str, request: Generate) -> Generate:
+        """The request with its model's default adapters where it names none. Raises RequestError."""
+        if self._shelf.is_empty and not request.adapters:
+            return request
+        entry, adapter = self._named(name)
+        chosen = self._shelf.chosen(entry.name, adapter, request.adapters)
+        return msgspec.structs.replace(request, adapters=chosen)
+
+    # --- hosts ---
+
     def _host(self, name: str) -> HostedModel:
-        return self._host_of(self._catalogue.resolve(name, self._loaded_keys()))
+        return self._host_of(self._named(name)[0])
 
     def _host_of(self, entry: CatalogueEntry) -> HostedModel:
         host = self._hosts.get(entry.key)
@@ -212,6 +252,7 @@ class Supervisor:
         return {key for key, host in self._hosts.items() if host.loaded}
 
     async def _spawn(self, spec: ModelSpec) -> WorkerProcess:
+        spec = msgspec.structs.replace(spec, adapters=self._shelf.specs(spec.name))
         return await WorkerProcess.spawn(spec, self._policy, self._command, self._environment)
 
     async def _make_room(self, host: HostedModel) -> None:
@@ -234,7 +275,3 @@ class Supervisor:
                 elif not too_many:
                     return
             await asyncio.sleep(ROOM_POLL_S)
-
-
-def _unavailable(request_id: str, message: str, retry_after_s: float) -> Failure:
-    return Failure(id=request_id, kind="unavailable", message=message, retry_after_s=retry_after_s)

@@ -6,10 +6,12 @@ Both ends use this codec; `Channel` is the worker's blocking end, the supervisor
 
 from __future__ import annotations
 
+import io
+import select
 import socket
 import struct
 import threading
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -44,10 +46,11 @@ def check_length(n_bytes: int) -> None:
         raise FrameError(f"a frame of {n_bytes:,} bytes; the limit is {MAX_FRAME_BYTES:,}; send less at once")
 
 
-def frame_length(header: bytes) -> int:
-    """Payload length that a 4-byte header announces. Raises FrameError beyond the limit."""
-    length: int = HEADER.unpack(header)[0]
-    check_length(length)
+def frame_length(data: bytes, start: int = 0) -> int:
+    """Payload length that the 4-byte header at `start` announces. Raises FrameError beyond the limit."""
+    length: int = HEADER.unpack_from(data, start)[0]
+    if length > MAX_FRAME_BYTES:
+        check_length(length)
     return length
 
 
@@ -56,7 +59,10 @@ def decode_request(payload: bytes) -> Request:
 
 
 def decode_reply(payload: bytes) -> Reply:
-    return _decode(_reply_decoder, payload)
+    try:
+        return _reply_decoder.decode(payload)
+    except msgspec.MsgspecError as error:
+        raise _undecoded(error) from error
 
 
 def decode_spec(payload: bytes) -> ModelSpec:
@@ -67,7 +73,31 @@ def _decode(decoder: msgspec.msgpack.Decoder[T], payload: bytes) -> T:
     try:
         return decoder.decode(payload)
     except msgspec.MsgspecError as error:
-        raise FrameError(f"a frame that doesn't decode: {error}; both ends must be of one version") from error
+        raise _undecoded(error) from error
+
+
+def _undecoded(error: msgspec.MsgspecError) -> FrameError:
+    return FrameError(f"a frame that doesn't decode: {error}; both ends must be of one version")
+
+
+class _Arriving(io.RawIOBase):
+    """A socket's bytes. Waits with poll, for bytes alone.
+
+    A thread that waits in `recv` is woken each time the other side has read something that we sent: there is
+    room for more, it is told. That would be once per token, in the middle of a decode.
+    """
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._socket = connection
+        self._poll = select.poll()
+        self._poll.register(connection, select.POLLIN)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        self._poll.poll()
+        return self._socket.recv_into(buffer)
 
 
 class Channel:
@@ -75,7 +105,7 @@ class Channel:
 
     def __init__(self, connection: socket.socket) -> None:
         self._socket = connection
-        self._reader = connection.makefile("rb", buffering=65536)
+        self._reader = io.BufferedReader(_Arriving(connection), 65536)
         self._send_lock = threading.Lock()
 
     def send(self, message: Reply) -> None:

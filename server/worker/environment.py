@@ -40,11 +40,16 @@ def worker_command(fd: int) -> list[str]:
     return [sys.executable, "-m", "server.worker", "--fd", str(fd)]
 
 
-def worker_environment(spec: ModelSpec, base: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """`base` with the thread settings of a worker for `spec`; what the user set there wins."""
+def worker_environment(
+    spec: ModelSpec, base: Mapping[str, str] = os.environ, spin_count: int = SPIN_COUNT
+) -> dict[str, str]:
+    """`base` with the thread settings of a worker for `spec`; what the user set there wins.
+
+    More threads than CPUs sleep at once, whatever `spin_count` says.
+    """
     environment = dict(base)
     if "OMP_WAIT_POLICY" not in environment:
         crowded = max(spec.n_threads or 0, spec.n_threads_batch or 0) > available_cpus()
-        environment.setdefault("GOMP_SPINCOUNT", "0" if crowded else str(SPIN_COUNT))
+        environment.setdefault("GOMP_SPINCOUNT", "0" if crowded else str(spin_count))
     environment.setdefault("PYTHONUNBUFFERED", "1")
     return environment

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 import psutil
 
 from models.errors import CorralError, WorkerError
-from server.engine.engine import Engine, failure
+from server.engine.engine import Engine
 from server.engine.events import Failure
+from server.engine.report import failure
 from server.engine.request import EngineRequest
 from server.worker.channel import Channel
 from server.worker.messages import (
@@ -22,18 +23,20 @@ from server.worker.messages import (
     Detokenize,
     Drain,
     Generate,
+    LoadAdapter,
     Reply,
     Request,
     Stats,
     StatsReply,
     StepEvents,
     Tokenize,
+    UnloadAdapter,
 )
 from server.worker.prompts import PromptReader
 
 logger = logging.getLogger("corral.worker")
 
-Work = EngineRequest | Cancel | Drain
+Work = EngineRequest | Cancel | Drain | LoadAdapter | UnloadAdapter
 
 
 @dataclass(frozen=True)
@@ -85,6 +88,8 @@ class Inbox:
                 self._refuse(message)
             elif isinstance(message, Generate):
                 self.work.put(self._serving.prompts.read(message))
+            elif isinstance(message, LoadAdapter | UnloadAdapter):
+                self.work.put(message)
             else:
                 self._channel.send(self._answer(message, self._serving))
         except CorralError as error:
@@ -96,7 +101,8 @@ class Inbox:
             text = f"the request could not be prepared: {type(error).__name__}: {error}"
             self._send_failure(message, Failure(id=message.id, kind="server_error", message=text))
 
-    def _refuse(self, message: Generate | Tokenize | Detokenize | ApplyTemplate | Stats) -> None:
+    def _refuse(self, message: Request) -> None:
+        assert not isinstance(message, Cancel | Drain)
         text = "the model is still loading; try again in a moment"
         self._send_failure(message, Failure(id=message.id, kind="unavailable", message=text))
 

@@ -17,7 +17,13 @@ from models.llamacpp.model import Model
 from models.llamacpp.vocab import Vocab
 from models.memory import memory
 from server.chat.render import ChatRenderer
+from server.engine.ngram import NgramProposer
+from server.engine.speculation import Speculation
+from server.worker.adapters import AdapterSet
+from server.worker.draft import load_draft
 from server.worker.messages import ModelInfo, ModelSpec
+from server.worker.prefix_store import PrefixStore
+from server.worker.prefixes import open_prefixes
 from server.worker.runner import LlamaRunner
 from server.worker.sampling_defaults import sampling_defaults
 
@@ -38,6 +44,9 @@ class LoadedModel:
     info: ModelInfo
     sampling: dict[str, float | int]
     """The model's own sampling defaults."""
+    adapters: AdapterSet
+    speculation: Speculation | None = None
+    prefixes: PrefixStore | None = None
 
 
 def load(spec: ModelSpec, on_progress: Callable[[float], None]) -> LoadedModel:
@@ -76,7 +85,12 @@ def load(spec: ModelSpec, on_progress: Callable[[float], None]) -> LoadedModel:
         type_k=spec.type_k,
         type_v=spec.type_v,
     )
-    runner = LlamaRunner(context, n_ctx)
+    adapters = load_adapters(spec, model)
+    runner = LlamaRunner(context, n_ctx, adapters)
+    if spec.adapters:  # what crashes with them should do so here, not under a request
+        adapters.use(context, tuple((adapter.id, 1.0) for adapter in spec.adapters))
+        runner.warm_up()
+        adapters.use(context, ())
     runner.warm_up()
     vocab = model.vocab
     renderer = ChatRenderer(
@@ -89,7 +103,30 @@ def load(spec: ModelSpec, on_progress: Callable[[float], None]) -> LoadedModel:
     )
     renderer.warm_up()
     described = describe(spec, info, model, runner, renderer)
-    return LoadedModel(model, runner, renderer, described, sampling_defaults(info.metadata))
+    speculation = speculation_for(spec, runner, context)
+    sampling = sampling_defaults(info.metadata)
+    prefixes = open_prefixes(spec, info, context, runner)
+    return LoadedModel(model, runner, renderer, described, sampling, adapters, speculation, prefixes)
+
+
+def load_adapters(spec: ModelSpec, model: Model) -> AdapterSet:
+    """Raises InvalidGGUF and ModelLoadError: a model isn't served without what it is to be served with."""
+    adapters = AdapterSet(model)
+    for adapter in spec.adapters:
+        adapters.load(adapter)
+    return adapters
+
+
+def speculation_for(spec: ModelSpec, runner: LlamaRunner, context: Context) -> Speculation | None:
+    """Who guesses for this model, if anybody does. Raises ModelLoadError for a draft model that can't."""
+    if spec.draft_path is None and spec.speculate == "off":
+        return None
+    if not runner.can_trim:
+        logger.warning("%s can't take back rejected guesses: it is served without speculation", spec.name)
+        return None
+    if spec.draft_path is None:
+        return Speculation(NgramProposer(), draft_max=spec.draft_max)
+    return Speculation(load_draft(spec, context), draft_max=spec.draft_max)
 
 
 def choose_sizes(

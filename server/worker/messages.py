@@ -2,9 +2,9 @@
 
 Down (API process to worker): one `Request` per frame.
 Up (worker to API process): one `Reply` per frame; all token events of one engine step in one `StepEvents`.
-Every accepted `Generate` is answered by any number of `Started`, `Delta` and `ChoiceEnd` and exactly one
-terminal event, `Finish` or `Failure`. Every other request is answered by exactly one reply with its `id`;
-`Cancel` and `Drain` by none. The events themselves are the engine's (`server.engine.events`).
+Every accepted `Generate` is answered by any number of `Started`, `PromptScored`, `Delta` and `ChoiceEnd`
+and exactly one terminal event, `Finish` or `Failure`. Every other request is answered by exactly one reply
+with its `id`; `Cancel` and `Drain` by none. The events themselves are the engine's (`server.engine.events`).
 """
 
 from __future__ import annotations
@@ -21,13 +21,17 @@ from server.engine.events import (
     FailureKind,
     Finish,
     FinishReason,
+    PromptScored,
     Started,
     Timings,
+    TokenLogprob,
     Usage,
 )
 from server.engine.sampling_params import SamplingParams
 
 __all__ = [
+    "AdapterReply",
+    "AdapterSpec",
     "ApplyTemplate",
     "ApplyTemplateReply",
     "Cancel",
@@ -43,11 +47,13 @@ __all__ = [
     "Finish",
     "FinishReason",
     "Generate",
+    "LoadAdapter",
     "LoadFailed",
     "Loading",
     "ModelInfo",
     "ModelSpec",
     "Prompt",
+    "PromptScored",
     "Ready",
     "Reply",
     "Request",
@@ -58,11 +64,20 @@ __all__ = [
     "StepEvents",
     "TextPrompt",
     "Timings",
+    "TokenLogprob",
     "TokenPrompt",
     "Tokenize",
     "TokenizeReply",
+    "UnloadAdapter",
     "Usage",
 ]
+
+
+class AdapterSpec(msgspec.Struct, frozen=True):
+    """A LoRA adapter's GGUF file, and the id by which requests ask for it: never used for another one."""
+
+    id: int
+    path: str
 
 
 class ModelSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,6 +92,12 @@ class ModelSpec(msgspec.Struct, frozen=True, kw_only=True):
     n_batch: int = 2048
     n_ubatch: int = 512
     prefill_chunk_tokens: int = 256
+    gap_s: float = 0.1
+    """What a step with prompt tokens may take while other requests generate."""
+    speculate: Literal["off", "ngram"] = "off"
+    draft_path: str | None = None
+    """A smaller model's file that guesses the next tokens."""
+    draft_max: int = 16
     n_threads: int | None = None
     n_threads_batch: int | None = None
     kv_unified: bool = False
@@ -87,8 +108,14 @@ class ModelSpec(msgspec.Struct, frozen=True, kw_only=True):
     use_mlock: bool = False
     use_extra_bufts: bool = True
     queue_size: int = 256
+    prefix_folder: str | None = None
+    """Where prefixes are kept over restarts; None: nowhere."""
+    prefix_bytes_max: int = 0
+    """What that folder may hold, of all models together."""
     prompt_format: str | None = None
     """Name in server.chat.prompt_formats, or None: chosen from the model's metadata and name."""
+    adapters: tuple[AdapterSpec, ...] = ()
+    """LoRA adapters to be ready from the start."""
 
 
 # --- prompts --------------------------------------------------------------------------------------
@@ -135,6 +162,15 @@ class Generate(msgspec.Struct, frozen=True, tag="generate", kw_only=True):
     return_tokens: bool = False
     echo: bool = False
     """Begin each choice's text with the prompt's text (completions only)."""
+    n_probs: int | None = None
+    """How many alternatives are told with each token's logprob; None: no logprobs at all."""
+    score_prompt: bool = False
+    """Logprobs of the prompt's tokens too (`PromptScored`)."""
+    priority: int = 0
+    """Lower goes first; equals go first come, first served."""
+    adapters: tuple[tuple[int, float], ...] | None = None
+    """LoRA adapters: (id, scale), ids ascending, no zero scales. None: the model's defaults, which the
+    supervisor fills in; a worker knows of none."""
 
 
 class Cancel(msgspec.Struct, frozen=True, tag="cancel"):
@@ -167,13 +203,29 @@ class Stats(msgspec.Struct, frozen=True, tag="stats"):
     id: str
 
 
+class LoadAdapter(msgspec.Struct, frozen=True, tag="load_adapter"):
+    """Load a LoRA adapter between two steps; answered when requests can use it, also if it was there."""
+
+    id: str
+    adapter: AdapterSpec
+
+
+class UnloadAdapter(msgspec.Struct, frozen=True, tag="unload_adapter"):
+    """Refuse new requests that use the adapter; answered when the last one has ended and it is freed."""
+
+    id: str
+    adapter_id: int
+
+
 class Drain(msgspec.Struct, frozen=True, tag="drain"):
     """Take no new requests, finish those that run, then exit with status 0."""
 
     grace_s: float
 
 
-Request = Generate | Cancel | Tokenize | Detokenize | ApplyTemplate | Stats | Drain
+Request = (
+    Generate | Cancel | Tokenize | Detokenize | ApplyTemplate | Stats | LoadAdapter | UnloadAdapter | Drain
+)
 
 
 # --- up -------------------------------------------------------------------------------------------
@@ -242,6 +294,12 @@ class ApplyTemplateReply(msgspec.Struct, frozen=True, tag="apply_template_reply"
     prompt: str
 
 
+class AdapterReply(msgspec.Struct, frozen=True, tag="adapter_reply"):
+    """A `LoadAdapter` or `UnloadAdapter` is done."""
+
+    id: str
+
+
 class StatsReply(msgspec.Struct, frozen=True, tag="stats_reply", kw_only=True):
     id: str
     running: int
@@ -266,5 +324,6 @@ Reply = (
     | DetokenizeReply
     | ApplyTemplateReply
     | StatsReply
+    | AdapterReply
     | Failure
 )

@@ -1,8 +1,9 @@
 """What goes up: at most one message per step, and fewer when steps are quick.
 
-A tiny model makes a token in less time than the API process needs to pass it on, and both share the cores. So
-text that follows within `MERGE_S` of the last message travels with what comes next, joined to one `Delta` per
-choice. Nothing waits longer than that plus one quick step: `flush` comes before any step that may be long.
+Each message costs the API process and the client a wake-up, and on a small machine they take the cores from
+the model. So text that follows within `MERGE_S` of the last message travels with what comes next, joined to
+one `Delta` per choice. Nothing waits longer than that plus one quick step: `flush` comes before any step that
+may be long.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from server.engine.events import Delta, Event
 from server.worker.channel import Channel
 from server.worker.messages import StepEvents
 
-MERGE_S = 0.003
+MERGE_S = 0.008
+"""125 messages a second: more than anybody can read or see."""
 
 
 class Outbox:
@@ -24,6 +26,8 @@ class Outbox:
         self._channel = channel
         self._clock_s = clock_s
         self._held: list[Event] = []
+        self._n_steps = 0
+        """Whose events are held."""
         self._sent_s = -MERGE_S
 
     def send(self, events: list[Event]) -> None:
@@ -31,39 +35,57 @@ class Outbox:
         if not events:
             return
         self._held += events
-        is_text = all(isinstance(event, Delta) for event in events)
-        if not is_text or self._clock_s() - self._sent_s >= MERGE_S:
+        self._n_steps += 1
+        if self._clock_s() - self._sent_s >= MERGE_S:
             self.flush()
+            return
+        for event in events:
+            if type(event) is not Delta:
+                self.flush()
+                return
 
     def flush(self) -> None:
         """Send what is held."""
         if self._held:
-            self._channel.send(StepEvents(merged(self._held)))
+            events = self._held if self._n_steps == 1 else merged(self._held)
+            self._channel.send(StepEvents(events))
             self._held = []
+            self._n_steps = 0
             self._sent_s = self._clock_s()
 
 
 def merged(events: list[Event]) -> list[Event]:
-    """The same events, the text of each choice joined where nothing else of its request lies between."""
+    """The same events, the text of each choice joined where nothing else of its request lies between.
+
+    Text without tokens, an echo of the prompt, stays by itself.
+    """
     result: list[Event] = []
-    open_: dict[tuple[str, int], int] = {}
+    open_: dict[tuple[str, int], list[Delta]] = {}
     for event in events:
-        if not isinstance(event, Delta):
-            open_ = {key: at for key, at in open_.items() if key[0] != event.id}
-            result.append(event)
-            continue
-        at = open_.get((event.id, event.index))
-        if at is None:
-            open_[event.id, event.index] = len(result)
+        if not isinstance(event, Delta) or not event.n_tokens:
+            _close(open_, result, event.id)
             result.append(event)
         else:
-            first = result[at]
-            assert isinstance(first, Delta)
-            result[at] = Delta(
-                id=event.id,
-                index=event.index,
-                text=first.text + event.text,
-                n_tokens=first.n_tokens + event.n_tokens,
-                tokens=first.tokens + event.tokens,
-            )
+            open_.setdefault((event.id, event.index), []).append(event)
+    _close(open_, result, None)
     return result
+
+
+def _close(open_: dict[tuple[str, int], list[Delta]], result: list[Event], id_: str | None) -> None:
+    """Move the joined text of a request, or of all, from `open_` to `result`."""
+    ended = [key for key in open_ if id_ is None or key[0] == id_]
+    result.extend([_joined(open_.pop(key)) for key in ended])
+
+
+def _joined(deltas: list[Delta]) -> Delta:
+    first = deltas[0]
+    if len(deltas) == 1:
+        return first
+    return Delta(
+        id=first.id,
+        index=first.index,
+        text="".join([delta.text for delta in deltas]),
+        n_tokens=sum([delta.n_tokens for delta in deltas]),
+        tokens=tuple(token for delta in deltas for token in delta.tokens),
+        logprobs=tuple(entry for delta in deltas for entry in delta.logprobs),
+    )

@@ -84,4 +84,8 @@ class PromptReader:
             echo_text=text if message.echo else "",
             strip_leading_space=rendered.strip_leading_space if rendered else False,
             prompt_param="messages" if rendered else "prompt",
+            n_probs=message.n_probs,
+            score_prompt=message.score_prompt,
+            priority=message.priority,
+            adapters=message.adapters or (),
         )

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence as Tokens
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -11,36 +11,52 @@ import numpy.typing as npt
 from models.errors import CorralError, LlamaCppError
 from models.llamacpp.batch import TokenBatch
 from models.llamacpp.context import Context
-from models.llamacpp.sampler import Sampler
-from models.llamacpp.sampler_params import SamplerParams
-from server.engine.batch import Batch, BatchEntry, Copy
+from server.engine.batch import Adapters, Batch, BatchEntry, Output, Save
 from server.engine.sampling_params import SamplingParams
+from server.worker.logprobs import token_logprobs
+from server.worker.sampling.row_samplers import RowSamplers, Wanted
+from server.worker.slot_memory import SlotMemory, States
 
 WARM_UP_TOKENS = 64
 WARM_UP_SEQUENCES = 4
 
 
+class AdapterSwitch(Protocol):
+    """Puts a set of LoRA adapters to work in a context."""
+
+    def use(self, context: Context, adapters: Adapters) -> None:
+        """Make `adapters` those of the following decodes. Raises LlamaCppError."""
+
+
 class LlamaRunner:
-    """Joins a Context, its batch and one sampler per sequence. One thread; `close` frees the samplers.
+    """Joins a Context, its batch and the samplers. One thread; `close` ends a sequence's sampler.
 
     A slot is llama.cpp's sequence id. The model and the context are borrowed.
     """
 
-    def __init__(self, context: Context, n_ctx: int) -> None:
+    def __init__(
+        self,
+        context: Context,
+        n_ctx: int,
+        adapters: AdapterSwitch | None = None,
+    ) -> None:
         """`n_ctx`: tokens that one sequence may have; llama.cpp's own limit may be a little higher."""
         vocab = context.model.vocab
         self.n_slots = context.n_seq_max
         self.n_ctx = min(n_ctx, context.n_ctx_seq)
         self.n_batch = context.n_batch
         self.n_vocab = vocab.n_tokens
+        self.n_swa = context.model.n_swa
         self.can_trim = False
+        self._memory = SlotMemory(context)
         self._context = context
         self._vocab = vocab
         self._batch = TokenBatch(context.n_batch)
-        self._samplers: dict[int, Sampler | None] = {}
+        self._samplers = RowSamplers(vocab, self.n_ctx)
+        self._n_probs: dict[int, int] = {}
         self._eog = frozenset(vocab.eog_tokens)
-        self._eog_ids = np.array(vocab.eog_tokens, np.intp)
-        self._suppressed_ids = np.array(vocab.suppressed_tokens, np.intp)
+        self._adapters = adapters
+        self._in_use: Adapters = ()
 
     def warm_up(self) -> None:
         """Compute what a server computes, then forget it: a build that crashes does it here.
@@ -66,52 +82,61 @@ class LlamaRunner:
 
     # --- ModelRunner -----------------------------------------------------------------------------
 
-    def open(self, sequence_id: int, params: SamplingParams, seed: int, prompt_tokens: Tokens[int]) -> None:
-        chain_params = sampler_params(params, seed, self.n_ctx)
-        chain_params.check(self.n_vocab)
-        if chain_params.is_argmax:
-            self._samplers[sequence_id] = None
-            return
-        chain = Sampler.chain(self._vocab, chain_params)
-        self._samplers[sequence_id] = chain
-        if chain_params.needs_prompt:
-            n_seen = max(
-                chain_params.repeat_last_n if chain_params.has_penalties else 0,
-                chain_params.dry_penalty_last_n if chain_params.has_dry else 0,
-            )
-            for token in prompt_tokens[max(0, len(prompt_tokens) - n_seen) :]:
-                chain.accept(token)
+    def open(
+        self,
+        sequence_id: int,
+        params: SamplingParams,
+        seed: int,
+        prompt_tokens: Tokens[int],
+        n_probs: int | None = None,
+    ) -> None:
+        self._samplers.open(sequence_id, params, seed, prompt_tokens)
+        if n_probs is not None:
+            self._n_probs[sequence_id] = n_probs
 
     def close(self, sequence_id: int) -> None:
-        chain = self._samplers.pop(sequence_id, None)
-        if chain is not None:
-            chain.close()
+        self._samplers.close(sequence_id)
+        self._n_probs.pop(sequence_id, None)
 
-    def run(self, batch: Batch) -> list[int | CorralError]:
-        context, native = self._context, self._batch
-        for change in batch.memory:
-            if isinstance(change, Copy):
-                self._copy(change)
-            else:
-                context.seq_rm(change.slot, change.n_keep, None)
-        native.clear()
-        outputs: list[tuple[BatchEntry, int]] = []
+    def run(self, batch: Batch) -> list[Output | CorralError]:
+        if batch.memory:
+            self._memory.apply(batch.memory)
+        if batch.adapters != self._in_use:
+            self._switch(batch.adapters)
+        tokens: list[int] = []
+        positions: list[int] = []
+        slots: list[int] = []
+        outputs: list[int] = []
+        places: list[tuple[BatchEntry, int, int]] = []  # with results: its first row, its first batch index
+        n_rows = 0
         for entry in batch.entries:
-            if len(entry.tokens) == 1:
-                last = native.add(entry.tokens[0], entry.position, entry.slot, entry.wants_output)
+            n = len(entry.tokens)
+            n_out = n if entry.targets is not None else entry.n_outputs
+            if n_out:
+                places.append((entry, n_rows, len(tokens) + n - n_out))
+                n_rows += n_out
+            tokens += entry.tokens
+            if n == 1:
+                positions.append(entry.position)
+                slots.append(entry.slot)
+                outputs.append(n_out)
             else:
-                last = native.add_many(
-                    entry.tokens, entry.position, entry.slot, output_last=entry.wants_output
-                )
-            if entry.wants_output:
-                outputs.append((entry, last))
-        context.decode(native)
-        rows = context.logits() if outputs else None
-        return (
-            []
-            if rows is None
-            else [self._sample(entry, index, row) for (entry, index), row in zip(outputs, rows, strict=True)]
-        )
+                positions += range(entry.position, entry.position + n)
+                slots += [entry.slot] * n
+                outputs += [0] * (n - n_out) + [1] * n_out
+        self._batch.fill(tokens, positions, slots, outputs)
+        self._context.decode(self._batch)
+        return self._results(places, self._context.logits(n_rows)) if places else []
+
+    def use_states(self, states: States) -> None:
+        """Restore prefixes from, and save them to, `states`."""
+        self._memory.states = states
+
+    def holds(self, slot: int, n_tokens: int) -> bool:
+        return self._memory.holds(slot, n_tokens)
+
+    def save(self, kept: Save) -> None:
+        self._memory.save(kept)
 
     def is_eog(self, token: int) -> bool:
         return token in self._eog
@@ -119,54 +144,57 @@ class LlamaRunner:
     def piece(self, token: int) -> bytes:
         return self._vocab.piece(token)
 
+    def shown(self, token: int) -> bytes:
+        return self._vocab.piece(token, special=True)
+
     # --- inside ----------------------------------------------------------------------------------
 
-    def _copy(self, change: Copy) -> None:
-        if self._context.kv_unified:
-            self._context.seq_rm(change.target)
-        self._context.seq_cp(change.source, change.target, 0, change.n_tokens)
+    def _switch(self, adapters: Adapters) -> None:
+        if self._adapters is None:
+            raise LlamaCppError("no LoRA adapter is loaded")
+        self._adapters.use(self._context, adapters)
+        self._in_use = adapters
 
-    def _sample(self, entry: BatchEntry, index: int, row: npt.NDArray[np.float32]) -> int | CorralError:
-        """The next token. `row` is llama.cpp's own memory: what is banned is banned in it."""
-        if entry.ban_eog:
-            row[self._eog_ids] = -np.inf
-        if len(self._suppressed_ids):
-            row[self._suppressed_ids] = -np.inf
-        best = int(row.argmax())
-        if not math.isfinite(row[best]):
-            return LlamaCppError(
-                "the model's logits aren't finite; its weights are damaged or its file was quantized "
-                "too far: quantize or pull it again"
-            )
-        chain = self._samplers[entry.sequence_id]
-        return best if chain is None else chain.sample(self._context, index)
+    def _results(
+        self, places: list[tuple[BatchEntry, int, int]], logits: npt.NDArray[np.float32]
+    ) -> list[Output | CorralError]:
+        """One result per place. Logprobs come first: sampling changes the rows."""
+        wanted: list[Wanted] = []
+        scores: dict[int, Output] = {}
+        kept: dict[int, npt.NDArray[np.float32]] = {}
+        for entry, row, index in places:
+            id_ = entry.sequence_id
+            if entry.targets is not None:
+                n_top = self._n_probs.get(id_, 0)
+                found = token_logprobs(logits[row:], entry.targets, n_top, self.shown)
+                scores[id_] = Output([], None, found)
+            if entry.n_outputs:
+                skipped = 0 if entry.targets is None else len(entry.tokens) - 1
+                draft = entry.tokens[1:] if entry.n_outputs > 1 else []
+                wanted.append(Wanted(id_, row + skipped, index + skipped, draft, entry.ban_eog))
+                if id_ in self._n_probs:
+                    kept[id_] = logits[row + skipped : row + skipped + entry.n_outputs].copy()
+        sampled = self._samplers.sample(self._context, logits, wanted) if wanted else []
+        if not scores and not kept:
+            return [Output(tokens) if isinstance(tokens, list) else tokens for tokens in sampled]
+        by_id = {want.sequence_id: tokens for want, tokens in zip(wanted, sampled, strict=True)}
+        return [self._output(entry.sequence_id, by_id, scores, kept) for entry, _, _ in places]
 
-
-def sampler_params(params: SamplingParams, seed: int, n_ctx: int) -> SamplerParams:
-    """A request's sampling as the chain takes it."""
-    return SamplerParams(
-        temperature=params.temperature,
-        dynatemp_range=params.dynatemp_range,
-        dynatemp_exponent=params.dynatemp_exponent,
-        top_k=params.top_k,
-        top_p=params.top_p,
-        min_p=params.min_p,
-        typical_p=params.typical_p,
-        top_n_sigma=-1.0 if params.top_n_sigma is None else params.top_n_sigma,
-        xtc_probability=params.xtc_probability,
-        xtc_threshold=params.xtc_threshold,
-        repeat_penalty=params.repeat_penalty,
-        repeat_last_n=params.repeat_last_n,
-        presence_penalty=params.presence_penalty,
-        frequency_penalty=params.frequency_penalty,
-        dry_multiplier=params.dry_multiplier,
-        dry_base=params.dry_base,
-        dry_allowed_length=params.dry_allowed_length,
-        dry_penalty_last_n=n_ctx if params.dry_penalty_last_n is None else params.dry_penalty_last_n,
-        dry_sequence_breakers=params.dry_sequence_breakers,
-        mirostat=params.mirostat,
-        mirostat_tau=params.mirostat_tau,
-        mirostat_eta=params.mirostat_eta,
-        seed=seed,
-        logit_bias=params.logit_bias,
-    )
+    def _output(
+        self,
+        id_: int,
+        sampled: dict[int, list[int] | CorralError],
+        scores: dict[int, Output],
+        kept: dict[int, npt.NDArray[np.float32]],
+    ) -> Output | CorralError:
+        tokens = sampled.get(id_, [])
+        if not isinstance(tokens, list):
+            return tokens
+        rows = kept.get(id_)
+        logprobs = (
+            None
+            if rows is None or not tokens
+            else token_logprobs(rows, tokens, self._n_probs[id_], self.shown)
+        )
+        scored = scores.get(id_)
+        return Output(tokens, logprobs, None if scored is None else scored.scores)

@@ -7,15 +7,28 @@ import logging
 import queue
 import time
 
-from models.errors import CorralError
+from models.errors import CorralError, RequestError
 from server.engine.engine import Engine, EngineConfig
 from server.engine.events import Failure
+from server.engine.report import failure
 from server.engine.request import EngineRequest
+from server.worker.adapters import AdapterSet
 from server.worker.channel import Channel
 from server.worker.inbox import Inbox, Serving, Work, exit_at_once
 from server.worker.loading import LoadedModel, load
-from server.worker.messages import Cancel, Drain, LoadFailed, Loading, ModelSpec, Ready
+from server.worker.messages import (
+    AdapterReply,
+    Cancel,
+    Drain,
+    LoadAdapter,
+    LoadFailed,
+    Loading,
+    ModelSpec,
+    Ready,
+    UnloadAdapter,
+)
 from server.worker.outbox import MERGE_S, Outbox
+from server.worker.prefixes import save_leftovers
 from server.worker.prompts import PromptReader
 
 logger = logging.getLogger("corral.worker")
@@ -53,10 +66,15 @@ class Worker:
         except CorralError as error:
             self._channel.send(LoadFailed(error.message, type(error).__name__))
             return EXIT_LOAD_FAILED
-        engine = Engine(loaded.runner, engine_config(self._spec))
+        engine = Engine(
+            loaded.runner,
+            engine_config(self._spec),
+            speculation=loaded.speculation,
+            prefixes=loaded.prefixes,
+        )
         self._loaded = True
         try:
-            return self._serve(loaded, engine)
+            return self._serve_and_save(loaded, engine)
         except OSError:
             return EXIT_OK  # the socket closed: nobody is left to tell
         except Exception as error:
@@ -65,6 +83,15 @@ class Worker:
             return EXIT_BROKEN
         finally:
             loaded.renderer.close()
+
+    def _serve_and_save(self, loaded: LoadedModel, engine: Engine) -> int:
+        """Serve until drained, then keep the prefixes worth keeping."""
+        status = self._serve(loaded, engine)
+        if status == EXIT_OK and loaded.prefixes is not None:
+            self._outbox.flush()
+            grace_end_s = self._drain_until_s or time.monotonic()
+            save_leftovers(engine, loaded.runner, loaded.prefixes, grace_end_s)
+        return status
 
     def _serve(self, loaded: LoadedModel, engine: Engine) -> int:
         prompts = PromptReader(loaded.model.vocab, loaded.renderer, loaded.sampling)
@@ -75,7 +102,7 @@ class Worker:
         self._channel.send(Ready(loaded.info))
         step_s = 0.0
         while True:
-            if self._take_work(engine) or engine.n_waiting or step_s > MERGE_S:
+            if self._take_work(engine, loaded.adapters) or engine.n_waiting or step_s > MERGE_S:
                 self._outbox.flush()  # the next step may be long
             if self._drain_until_s is not None and not engine.has_work:
                 return EXIT_OK
@@ -83,38 +110,68 @@ class Worker:
                 self._outbox.send(engine.fail_all(SHUTTING_DOWN, running_kind="unavailable"))
                 return EXIT_OK
             start_s = time.monotonic()
-            self._outbox.send(engine.step())
+            events = engine.step()
+            self._outbox.send(events)
             step_s = time.monotonic() - start_s
+            loaded.adapters.note(events)
+            self._tell_freed(loaded.adapters)
             if engine.broken is not None:
                 logger.error("the worker of %s ends: %s", self._spec.name, engine.broken.message)
                 return EXIT_BROKEN
             if not engine.has_work:
                 engine.check_integrity()
 
-    def _take_work(self, engine: Engine) -> bool:
+    def _take_work(self, engine: Engine, adapters: AdapterSet) -> bool:
         """Hand on all that has come, waiting for it while there is nothing to do. Whether anything came."""
         work, came = self._inbox.work, False
         try:
             if not engine.has_work and self._drain_until_s is None:
                 self._outbox.flush()
-                self._hand_on(work.get(), engine)
+                self._hand_on(work.get(), engine, adapters)
                 came = True
             while True:
-                self._hand_on(work.get_nowait(), engine)
+                self._hand_on(work.get_nowait(), engine, adapters)
                 came = True
         except queue.Empty:
             return came
 
-    def _hand_on(self, message: Work, engine: Engine) -> None:
-        if isinstance(message, EngineRequest):
-            if self._drain_until_s is None:
-                engine.submit(message)
-            else:
-                self._outbox.send([Failure(id=message.id, kind="unavailable", message=SHUTTING_DOWN)])
-        elif isinstance(message, Cancel):
-            engine.cancel(message.id)
+    def _hand_on(self, message: Work, engine: Engine, adapters: AdapterSet) -> None:
+        match message:
+            case EngineRequest():
+                self._submit(message, engine, adapters)
+            case Cancel():
+                engine.cancel(message.id)
+            case LoadAdapter():
+                self._load_adapter(message, adapters)
+            case UnloadAdapter():
+                adapters.leave(message.adapter_id, message.id)
+                self._tell_freed(adapters)
+            case Drain():
+                self._drain_until_s = time.monotonic() + message.grace_s
+
+    def _submit(self, request: EngineRequest, engine: Engine, adapters: AdapterSet) -> None:
+        if self._drain_until_s is not None:
+            self._outbox.send([Failure(id=request.id, kind="unavailable", message=SHUTTING_DOWN)])
+            return
+        try:
+            adapters.begin(request)
+        except RequestError as error:
+            self._outbox.send([failure(request.id, error)])
         else:
-            self._drain_until_s = time.monotonic() + message.grace_s
+            engine.submit(request)
+
+    def _load_adapter(self, message: LoadAdapter, adapters: AdapterSet) -> None:
+        try:
+            adapters.load(message.adapter)
+        except CorralError as error:
+            refused = Failure(id=message.id, kind="invalid_request", message=error.message, param="path")
+            self._channel.send(refused)
+        else:
+            self._channel.send(AdapterReply(message.id))
+
+    def _tell_freed(self, adapters: AdapterSet) -> None:
+        for call_id in adapters.free():
+            self._channel.send(AdapterReply(call_id))
 
 
 def engine_config(spec: ModelSpec) -> EngineConfig:
@@ -122,4 +179,5 @@ def engine_config(spec: ModelSpec) -> EngineConfig:
         queue_size=spec.queue_size,
         prefill_chunk_tokens=spec.prefill_chunk_tokens,
         prefill_tokens_alone=max(spec.n_ubatch, spec.prefill_chunk_tokens),
+        gap_s=spec.gap_s,
     )

@@ -18,10 +18,12 @@ from server.worker.messages import (
     FinishReason,
     Generate,
     ModelInfo,
+    PromptScored,
     Started,
     StatsReply,
     Timings,
     TokenizeReply,
+    TokenLogprob,
     Usage,
 )
 
@@ -41,6 +43,9 @@ INFO = ModelInfo(
     description="llama 7.3M Q4_K_M",
     ftype="Q4_K_M",
     prompt_format="vicuna",
+    bos_token="<s>",
+    eos_token="</s>",
+    chat_template="{{ messages }}",
 )
 DEMO = ModelStatus(name="demo", state="ready", created=1_700_000_000, type="Q4_K_M", info=INFO)
 IDLE = ModelStatus(name="lmsys/vicuna-7b-v1.5", state="available", created=1_700_000_001, type="Q4_K_M")
@@ -60,21 +65,53 @@ def finish(request: Generate, completion_tokens: int, *, prompt_tokens: int = 7,
     )
 
 
+def scored(piece: bytes, token: int, logprob: float | None, n_probs: int) -> TokenLogprob:
+    """A token with `n_probs` alternatives, itself the first of them."""
+    if logprob is None:
+        return TokenLogprob(token, piece, None)
+    others = ((token + 1000 + i, b"~%d" % i, logprob - 1 - i) for i in range(n_probs - 1))
+    top = ((token, piece, logprob), *others) if n_probs else ()
+    return TokenLogprob(token, piece, logprob, top)
+
+
 def says(*pieces: str, reason: FinishReason = "stop", prompt_tokens: int = 7) -> Script:
-    """Every choice says the same pieces, one token each; choices take turns, as in an engine's steps."""
+    """Every choice says the same pieces, one token each; choices take turns, as in an engine's steps.
+
+    Logprobs are -0.25 for the first piece, -0.5 for the next and so on. An echoed prompt is "Hi you", of the
+    tokens "<s>", " Hi" and " you".
+    """
 
     def script(request: Generate) -> list[Step]:
+        choices = range(request.n)
         steps: list[Step] = [Started(id=request.id, prompt_tokens=prompt_tokens, cached_tokens=3)]
-        for position, piece in enumerate(pieces):
-            tokens = (100 + position,) if request.return_tokens else ()
-            steps += [
-                Delta(id=request.id, index=index, text=piece, tokens=tokens) for index in range(request.n)
-            ]
-        steps += [ChoiceEnd(id=request.id, index=index, finish_reason=reason) for index in range(request.n)]
-        steps.append(finish(request, len(pieces) * request.n, prompt_tokens=prompt_tokens))
+        if request.echo:
+            steps += [Delta(id=request.id, index=i, text="Hi you", n_tokens=0) for i in choices]
+        if request.score_prompt:
+            prompt = ((b"<s>", None), (b" Hi", -1.5), (b" you", -2.5))
+            tokens = [scored(p, i, logprob, request.n_probs or 0) for i, (p, logprob) in enumerate(prompt)]
+            steps.append(PromptScored(id=request.id, logprobs=tuple(tokens)))
+        told = pieces[: request.params.max_tokens]
+        for position, piece in enumerate(told):
+            steps += [_says(request, index, position, piece) for index in choices]
+        steps += [ChoiceEnd(id=request.id, index=index, finish_reason=reason) for index in choices]
+        steps.append(finish(request, len(told) * request.n, prompt_tokens=prompt_tokens))
         return steps
 
     return script
+
+
+def _says(request: Generate, index: int, position: int, piece: str) -> Delta:
+    token = 100 + position
+    logprobs: tuple[TokenLogprob, ...] = ()
+    if request.n_probs is not None:
+        logprobs = (scored(piece.encode(), token, -0.25 * (position + 1), request.n_probs),)
+    return Delta(
+        id=request.id,
+        index=index,
+        text=piece,
+        tokens=(token,) if request.return_tokens else (),
+        logprobs=logprobs,
+    )
 
 
 class ScriptedService:

@@ -91,7 +91,10 @@ async def test_failures_as_the_first_event(kind: FailureKind, status: int, strea
             "temperature",
         ),
         (b'{"model": "demo", "messages": [{"role": "user", "content": "x"}], "max_tokens": 0}', "max_tokens"),
-        (b'{"model": "demo", "messages": [{"role": "user", "content": "x"}], "logprobs": true}', "logprobs"),
+        (
+            b'{"model": "demo", "messages": [{"role": "user", "content": "x"}], "top_logprobs": 5}',
+            "top_logprobs",
+        ),
         (
             b'{"model": "demo", "messages": [{"role": "user", "content": "x"}], "stream_options": {}}',
             "stream_options",

@@ -47,6 +47,16 @@ def test_a_built_in_format(make: Make) -> None:
     assert prompt.add_bos
 
 
+def test_reasoning_effort_is_for_templates_that_know_it(make: Make) -> None:
+    """Clients send it to any model."""
+    effort = {"reasoning_effort": "low"}
+    plain = make(name="vicuna-7b-v1.5")
+    assert plain.render([USER], template_kwargs=effort) == plain.render([USER])
+    knows = make("{{ messages[0].content }}{% if reasoning_effort %} {{ reasoning_effort }}{% endif %}")
+    assert knows.render([USER], template_kwargs=effort).text == "Hi low"
+    assert knows.render([USER]).text == "Hi"
+
+
 def test_the_models_template(make: Make) -> None:
     renderer = make(VICUNA_JINJA)
     assert renderer.name == "template"

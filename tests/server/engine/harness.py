@@ -4,13 +4,25 @@ from __future__ import annotations
 
 import codecs
 import itertools
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
+from server.engine.batch import Copy, Restore, Trim
 from server.engine.engine import Engine, EngineConfig
-from server.engine.events import ChoiceEnd, Delta, Event, Failure, Finish, Started
+from server.engine.events import (
+    ChoiceEnd,
+    Delta,
+    Event,
+    Failure,
+    Finish,
+    PromptScored,
+    Started,
+    TokenLogprob,
+)
+from server.engine.prefix_source import PrefixSource
 from server.engine.request import EngineRequest
 from server.engine.sampling_params import SamplingParams
+from server.engine.speculation import Speculation
 from tests.server.engine.scripted_runner import EOG, PIECES, ScriptedRunner, next_token
 
 _ids = itertools.count()
@@ -22,9 +34,13 @@ class Outcome:
 
     text: dict[int, str] = field(default_factory=dict)
     tokens: dict[int, tuple[int, ...]] = field(default_factory=dict)
+    logprobs: dict[int, tuple[TokenLogprob, ...]] = field(default_factory=dict)
+    prompt_logprobs: tuple[TokenLogprob, ...] | None = None
     ends: dict[int, ChoiceEnd] = field(default_factory=dict)
     started: Started | None = None
     terminal: Finish | Failure | None = None
+    n_told: int = 0
+    """Tokens that its deltas counted, of all choices."""
 
     def take(self, event: Event) -> None:
         assert self.terminal is None, f"{event} after the terminal event {self.terminal}"
@@ -34,9 +50,18 @@ class Outcome:
         elif isinstance(event, Delta):
             assert self.started is not None
             assert event.index not in self.ends, "text after a choice's end"
+            self.n_told += event.n_tokens
             self.text[event.index] = self.text.get(event.index, "") + event.text
             self.tokens[event.index] = self.tokens.get(event.index, ()) + event.tokens
+            self.logprobs[event.index] = self.logprobs.get(event.index, ()) + event.logprobs
+        elif isinstance(event, PromptScored):
+            assert self.started is not None
+            assert self.prompt_logprobs is None
+            assert not self.n_told, "scores after tokens"
+            assert not self.ends, "scores after a choice's end"
+            self.prompt_logprobs = event.logprobs
         elif isinstance(event, ChoiceEnd):
+            assert self.started is not None
             assert event.index not in self.ends
             self.ends[event.index] = event
         else:
@@ -63,12 +88,29 @@ class Clock:
         self.now_s += 0.001
         return self.now_s
 
+    def spend_per_token(self, seconds: float) -> Callable[[int], None]:
+        """For `ScriptedRunner.spend`: steps take time by their tokens."""
+
+        def spend(n_tokens: int) -> None:
+            self.now_s += seconds * n_tokens
+
+        return spend
+
 
 class Harness:
-    def __init__(self, runner: ScriptedRunner | None = None, config: EngineConfig | None = None) -> None:
+    def __init__(
+        self,
+        runner: ScriptedRunner | None = None,
+        config: EngineConfig | None = None,
+        speculation: Speculation | None = None,
+        clock: Clock | None = None,
+        prefixes: PrefixSource | None = None,
+    ) -> None:
         self.runner = ScriptedRunner() if runner is None else runner
-        self.clock = Clock()
-        self.engine = Engine(self.runner, EngineConfig() if config is None else config, self.clock)
+        self.clock = Clock() if clock is None else clock
+        self.engine = Engine(
+            self.runner, EngineConfig() if config is None else config, self.clock, speculation, prefixes
+        )
         self.outcomes: dict[str, Outcome] = {}
 
     def submit(self, request: EngineRequest) -> str:
@@ -97,13 +139,19 @@ class Harness:
         assert all(slot.owner is None for slot in self.engine._cache.slots), "slots leak"
 
     def check_books_against_runner(self) -> None:
-        """What the prefix cache believes of a slot is what the runner holds there."""
-        if self.engine._scheduler._memory:
-            return  # orders that go with the next batch
-        for slot, held in zip(self.engine._cache.slots, self.runner.held, strict=True):
+        """What the prefix cache believes of a slot is what the runner will hold there after the orders that
+        go with the next batch: no token more or less."""
+        held = list(self.runner.held)
+        for change in self.engine._scheduler._memory:
+            if isinstance(change, Trim):
+                held[change.slot] = held[change.slot][: change.n_keep]
+            elif isinstance(change, Copy):
+                held[change.target] = held[change.source][: change.n_tokens]
+            elif isinstance(change, Restore):
+                held[change.slot] = self.runner.saved[change.key].tokens[: change.n_tokens]
+        for slot, tokens in zip(self.engine._cache.slots, held, strict=True):
             expected = slot.resident if slot.owner is None else slot.owner.tokens[: slot.owner.n_computed]
-            if slot.owner is not None or slot.resident:
-                assert held[: len(expected)] == expected, f"slot {slot.id}"
+            assert tokens == expected, f"slot {slot.id}"
 
 
 def request(
@@ -122,6 +170,10 @@ def request(
     seed: int | None = None,
     stop: tuple[str, ...] = (),
     ignore_eos: bool = False,
+    n_probs: int | None = None,
+    score_prompt: bool = False,
+    priority: int = 0,
+    adapters: tuple[tuple[int, float], ...] = (),
 ) -> EngineRequest:
     return EngineRequest(
         id=f"r{next(_ids)}",
@@ -141,6 +193,10 @@ def request(
         return_tokens=return_tokens,
         echo_text=echo_text,
         strip_leading_space=strip_leading_space,
+        n_probs=n_probs,
+        score_prompt=score_prompt,
+        priority=priority,
+        adapters=adapters,
     )
 
 
@@ -153,7 +209,7 @@ def expected_tokens(asked: EngineRequest, n_ctx: int, index: int = 0) -> list[in
     said: list[int] = []
     while len(said) < limit:
         ban_eog = params.ignore_eos or len(said) < params.min_tokens
-        token = next_token(held, seed, ban_eog=ban_eog)
+        token = next_token(held, seed, ban_eog=ban_eog, adapters=asked.adapters)
         said.append(token)
         held.append(token)
         if token == EOG:

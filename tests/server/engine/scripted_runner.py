@@ -6,11 +6,13 @@ So whatever goes wrong in the cache's books (a wrong prefix, a gap, a neighbour'
 from __future__ import annotations
 
 import zlib
+from collections.abc import Callable
 from collections.abc import Sequence as Tokens
 from dataclasses import dataclass, field
 
-from models.errors import CorralError, DecodeError, RequestError
-from server.engine.batch import Batch, Copy
+from models.errors import CorralError, DecodeError, RequestError, RestoreError
+from server.engine.batch import Adapters, Batch, BatchEntry, Copy, Output, Restore, Save, Trim
+from server.engine.events import TokenLogprob
 from server.engine.sampling_params import SamplingParams
 
 PIECES: list[bytes] = [
@@ -27,12 +29,20 @@ EOG = len(PIECES)
 N_VOCAB = len(PIECES) + 1
 
 
-def next_token(held: Tokens[int], seed: int, *, ban_eog: bool) -> int:
+def next_token(held: Tokens[int], seed: int, *, ban_eog: bool, adapters: Adapters = ()) -> int:
     """What the scripted model says after `held`."""
-    digest = zlib.crc32(b"".join(token.to_bytes(2, "little") for token in held) + seed.to_bytes(4, "little"))
+    if adapters:
+        seed += zlib.crc32(repr(adapters).encode()) >> 8
+    digest = zlib.crc32(bytes(held) + seed.to_bytes(5, "little"))
     if digest % 23 == 0 and not ban_eog:
         return EOG
     return (digest // 23) % EOG
+
+
+def scripted_logprob(held: Tokens[int], token: int) -> TokenLogprob:
+    """What the scripted model makes of `token` after `held`."""
+    digest = zlib.crc32(bytes(held) + b"|" + bytes([token]))
+    return TokenLogprob(token, b"<end>" if token == EOG else PIECES[token], -(digest % 1000) / 100)
 
 
 @dataclass
@@ -44,30 +54,53 @@ class ScriptedRunner:
     n_cells: int | None = None
     """Tokens that all slots together may hold; None: as many as they like."""
     n_vocab: int = N_VOCAB
+    n_swa: int = 0
+    """Window of attention: a run at position p forgets what lies before p's window."""
     poisoned: set[int] = field(default_factory=set)
     """Sequences whose sampling fails."""
     open_limit: int | None = None
     """Sequences that may be open at once; one more is refused."""
     fatal_after: int | None = None
     """Number of runs after which the next one fails for good."""
+    spend: Callable[[int], None] | None = None
+    """Told of each batch's number of tokens: lets a test's clock go on."""
 
     def __post_init__(self) -> None:
         self.held: list[list[int]] = [[] for _ in range(self.n_slots)]
+        self.held_with: list[Adapters] = [()] * self.n_slots
+        """The adapters with which a slot's tokens were computed."""
+        self.n_lost = [0] * self.n_slots
+        """Tokens at a slot's front that its window has left behind."""
+        self.saved: dict[str, Save] = {}
+        self._saved_lost: dict[str, int] = {}
+        self.damaged: set[str] = set()
+        """Keys of saved prefixes that can't be restored."""
         self.samplers: dict[int, tuple[SamplingParams, int]] = {}
+        self.n_probs: dict[int, int | None] = {}
         self.batches: list[Batch] = []
         self.n_computed = 0
 
-    def open(self, sequence_id: int, params: SamplingParams, seed: int, prompt_tokens: Tokens[int]) -> None:
+    def open(
+        self,
+        sequence_id: int,
+        params: SamplingParams,
+        seed: int,
+        prompt_tokens: Tokens[int],
+        n_probs: int | None = None,
+    ) -> None:
         assert sequence_id not in self.samplers
         if self.open_limit is not None and len(self.samplers) >= self.open_limit:
             raise RequestError("a bad parameter", param="top_p")
         self.samplers[sequence_id] = (params, seed)
+        self.n_probs[sequence_id] = n_probs
 
     def close(self, sequence_id: int) -> None:
         self.samplers.pop(sequence_id, None)
 
-    def run(self, batch: Batch) -> list[int | CorralError]:
+    def run(self, batch: Batch) -> list[Output | CorralError]:
         self.batches.append(batch)
+        if self.spend is not None:
+            self.spend(batch.n_tokens)
         if self.fatal_after is not None and len(self.batches) > self.fatal_after:
             raise DecodeError("llama_decode failed", -3)
         self._change_memory(batch)
@@ -77,21 +110,44 @@ class ScriptedRunner:
         n_held = sum(len(tokens) for tokens in self.held)
         if self.n_cells is not None and n_held + batch.n_tokens > self.n_cells:
             raise DecodeError("no room", 1)
-        sampled: list[int | CorralError] = []
+        results: list[Output | CorralError] = []
         for entry in batch.entries:
             held = self.held[entry.slot]
             assert len(held) == entry.position, "a gap or an overlap in the KV cache"
+            if not held:
+                self.held_with[entry.slot] = batch.adapters
+            assert self.held_with[entry.slot] == batch.adapters, "adapters mixed in one slot"
+            assert self.holds(entry.slot, entry.position), "tokens of the window are forgotten"
+            self.n_lost[entry.slot] = max(self.n_lost[entry.slot], self._window(entry.position))
             held.extend(entry.tokens)
             self.n_computed += len(entry.tokens)
             assert len(held) <= self.n_ctx
-            if entry.wants_output:
-                params, seed = self.samplers[entry.sequence_id]
-                if entry.sequence_id in self.poisoned:
-                    sampled.append(CorralError("no finite logits"))
-                else:
-                    seed = seed if params.temperature > 0 else 0
-                    sampled.append(next_token(held, seed, ban_eog=entry.ban_eog))
-        return sampled
+            if entry.n_outputs or entry.targets is not None:
+                results.append(self._result(entry, held, batch.adapters))
+        return results
+
+    def _result(self, entry: BatchEntry, held: list[int], adapters: Adapters) -> Output | CorralError:
+        if entry.sequence_id in self.poisoned:
+            return CorralError("no finite logits")
+        scores = None
+        if entry.targets is not None:
+            assert len(entry.tokens) - len(entry.targets) in (0, 1)
+            ends = range(entry.position + 1, entry.position + 1 + len(entry.targets))
+            scores = [
+                scripted_logprob(held[:end], token) for end, token in zip(ends, entry.targets, strict=True)
+            ]
+        params, seed = self.samplers[entry.sequence_id]
+        seed = seed if params.temperature > 0 else 0
+        tokens: list[int] = []
+        n_before = len(held) - entry.n_outputs
+        for i in range(1, entry.n_outputs + 1):
+            tokens.append(next_token(held[: n_before + i], seed, ban_eog=entry.ban_eog, adapters=adapters))
+            if i < entry.n_outputs and tokens[-1] != held[n_before + i]:
+                break
+        logprobs = None
+        if self.n_probs[entry.sequence_id] is not None:
+            logprobs = [scripted_logprob(held[: n_before + i + 1], token) for i, token in enumerate(tokens)]
+        return Output(tokens, logprobs, scores)
 
     def is_eog(self, token: int) -> bool:
         return token == EOG
@@ -99,15 +155,66 @@ class ScriptedRunner:
     def piece(self, token: int) -> bytes:
         return b"" if token == EOG else PIECES[token]
 
+    def holds(self, slot: int, n_tokens: int) -> bool:
+        return self._window(n_tokens) >= self.n_lost[slot]
+
+    def save(self, kept: Save) -> None:
+        assert self.held[kept.slot] == kept.tokens
+        assert self.held_with[kept.slot] == kept.adapters
+        key = f"{kept.adapters} {bytes(kept.tokens).hex()}"
+        self.saved[key], self._saved_lost[key] = kept, self.n_lost[kept.slot]
+
+    def _window(self, position: int) -> int:
+        """The first token that one at `position` sees."""
+        return max(0, position - self.n_swa + 1) if self.n_swa else 0
+
+    def shown(self, token: int) -> bytes:
+        return b"<end>" if token == EOG else PIECES[token]
+
     def _change_memory(self, batch: Batch) -> None:
+        empty: set[int] = set()
         for change in batch.memory:
-            if isinstance(change, Copy):
-                source = self.held[change.source]
-                assert change.source != change.target
-                assert 0 < change.n_tokens <= len(source)
-                assert self.can_trim or change.n_tokens == len(source)
-                self.held[change.target] = source[: change.n_tokens]
+            if isinstance(change, Save):
+                self.save(change)
+            elif isinstance(change, Trim):
+                self._trim(change, empty)
+            elif isinstance(change, Copy):
+                self._copy(change, empty)
             else:
-                assert change.n_keep < len(self.held[change.slot])
-                assert self.can_trim or change.n_keep == 0
-                del self.held[change.slot][change.n_keep :]
+                self._restore(change, empty)
+        if empty:
+            raise RestoreError("damaged", frozenset(empty))
+
+    def _trim(self, trim: Trim, empty: set[int]) -> None:
+        assert trim.slot in empty or trim.n_keep < len(self.held[trim.slot])
+        assert self.can_trim or trim.n_keep == 0
+        del self.held[trim.slot][trim.n_keep :]
+        if trim.n_keep == 0:
+            self.n_lost[trim.slot] = 0
+
+    def _copy(self, copy: Copy, empty: set[int]) -> None:
+        source, target = copy.source, copy.target
+        assert source != target
+        empty.discard(target)
+        if source in empty:
+            empty.add(target)
+            self._hold(target, [], 0, ())
+            return
+        held = self.held[source]
+        assert 0 < copy.n_tokens <= len(held)
+        assert self.can_trim or copy.n_tokens == len(held)
+        self._hold(target, held[: copy.n_tokens], self.n_lost[source], self.held_with[source])
+
+    def _restore(self, restore: Restore, empty: set[int]) -> None:
+        kept = self.saved[restore.key]
+        assert 0 < restore.n_tokens <= len(kept.tokens)
+        if restore.key in self.damaged:
+            empty.add(restore.slot)
+            self._hold(restore.slot, [], 0, ())
+        else:
+            empty.discard(restore.slot)
+            n_lost = self._saved_lost[restore.key]
+            self._hold(restore.slot, kept.tokens[: restore.n_tokens], n_lost, kept.adapters)
+
+    def _hold(self, slot: int, tokens: list[int], n_lost: int, adapters: Adapters) -> None:
+        self.held[slot], self.n_lost[slot], self.held_with[slot] = tokens, n_lost, adapters

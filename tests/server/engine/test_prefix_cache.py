@@ -1,11 +1,7 @@
 from __future__ import annotations
 
-import random
-
-import pytest
-
 from server.engine.batch import Copy, Trim
-from server.engine.prefix_cache import PrefixCache, common_prefix
+from server.engine.prefix_cache import PrefixCache
 from server.engine.sequence import Group, Sequence
 from tests.server.engine.harness import request
 
@@ -32,18 +28,6 @@ def leave(cache: PrefixCache, prompt: list[int]) -> None:
 
 def cache_of(n_slots: int, *, can_trim: bool = True) -> PrefixCache:
     return PrefixCache(n_slots, can_trim=can_trim, copy_tokens_min=32)
-
-
-@pytest.mark.parametrize("seed", range(50))
-def test_common_prefix_equals_the_plain_loop(seed: int) -> None:
-    chance = random.Random(seed)
-    a = [chance.randrange(3) for _ in range(chance.randrange(400))]
-    b = a[: chance.randrange(len(a) + 1)] + [chance.randrange(3) for _ in range(chance.randrange(300))]
-    limit = chance.choice([0, 1, 50, 1000])
-    plain = 0
-    while plain < min(len(a), len(b), limit) and a[plain] == b[plain]:
-        plain += 1
-    assert common_prefix(a, b, limit) == plain
 
 
 def test_an_empty_cache_gives_the_lowest_slot() -> None:
@@ -187,3 +171,74 @@ def test_of_the_older_half_the_slot_beside_running_ones_is_given_up() -> None:
     placement = cache.place(sequence([9, 9]))
     assert placement is not None
     assert placement.slot.id == 2
+
+
+def test_what_a_running_sequence_has_generated_is_shared_too() -> None:
+    cache = cache_of(2)
+    owner = occupy(cache, SYSTEM)
+    owner.tokens += range(300, 360)
+    owner.n_computed = 150
+    placement = cache.place(sequence([*SYSTEM, *range(300, 360), 7]))
+    assert placement is not None
+    assert placement.memory == [Copy(0, 1, 150)]
+    cache.release(owner)
+    placement = cache.place(sequence([*SYSTEM, *range(300, 350), 7]))
+    assert placement is not None
+    assert (placement.slot.id, placement.n_cached, placement.memory) == (0, 150, [])
+
+
+def test_a_sequence_that_ends_early_leaves_what_it_has_computed() -> None:
+    cache = cache_of(1)
+    owner = occupy(cache, SYSTEM)
+    owner.n_computed = 40
+    cache.release(owner)
+    placement = cache.place(sequence(SYSTEM))
+    assert placement is not None
+    assert (placement.n_cached, placement.memory) == (40, [])
+
+
+def test_other_adapters_share_nothing() -> None:
+    cache = cache_of(1)
+    leave(cache, SYSTEM)
+    other = Group(request([*SYSTEM, 7], adapters=((1, 0.5),)), 1000, 0.0).sequences[0]
+    placement = cache.place(other)
+    assert placement is not None
+    assert placement.n_cached == 0
+
+
+def test_what_the_window_has_forgotten_is_not_shared() -> None:
+    asked: list[tuple[int, int]] = []
+
+    def holds(slot: int, n_tokens: int) -> bool:
+        asked.append((slot, n_tokens))
+        return n_tokens >= 80
+
+    cache = PrefixCache(1, can_trim=True, copy_tokens_min=32, holds=holds)
+    leave(cache, [*SYSTEM, 5])
+    part = cache.place(sequence([*SYSTEM[:90], 7]))
+    too_early = cache.place(sequence([*SYSTEM[:70], 7]))
+    whole = cache.place(sequence([*SYSTEM, 5, 7]))
+    assert part is not None
+    assert too_early is not None
+    assert whole is not None
+    assert (part.n_cached, too_early.n_cached, whole.n_cached) == (90, 0, 101)
+    assert asked == [(0, 90), (0, 70)], "a whole slot always goes on"
+
+
+def test_a_window_is_not_asked_about_what_is_still_to_come() -> None:
+    """A sequence was just placed: the copy that gives it its tokens isn't made yet."""
+    cache = PrefixCache(3, can_trim=True, copy_tokens_min=8, holds=lambda _slot, _n: True)
+    first = occupy(cache, SYSTEM)
+    second = sequence([*SYSTEM, 1])
+    placement = cache.place(second)
+    assert placement is not None
+    cache.acquire(placement, second)
+    cache.release(first)
+    assert cache.evict() == Trim(0, 0)
+    third = cache.place(sequence([*SYSTEM[:50], 2]))
+    assert third is not None
+    assert third.n_cached == 0
+    second.n_computed += 1
+    third = cache.place(sequence([*SYSTEM[:50], 2]))
+    assert third is not None
+    assert third.n_cached == 50

@@ -8,7 +8,9 @@ from tests.server.engine.harness import request
 
 
 def scheduler_of(n_slots: int = 3, *, chunk: int = 10, alone: int = 40, n_batch: int = 64) -> Scheduler:
-    config = SchedulerConfig(n_batch=n_batch, prefill_chunk_tokens=chunk, prefill_tokens_alone=alone)
+    config = SchedulerConfig(
+        n_batch=n_batch, n_vocab=100, prefill_chunk_tokens=chunk, prefill_tokens_alone=alone
+    )
     return Scheduler(PrefixCache(n_slots, can_trim=True, copy_tokens_min=32), config)
 
 
@@ -24,13 +26,13 @@ def compute(scheduler: Scheduler, batch: Batch) -> None:
     for entry in batch.entries:
         sequence = next(s for s in scheduler.running if s.id == entry.sequence_id)
         sequence.n_computed += len(entry.tokens)
-        if entry.wants_output:
+        if bool(entry.n_outputs):
             sequence.tokens.append(7)
 
 
 def shape(batch: Batch) -> list[tuple[int, int, bool]]:
     """(slot, number of tokens, wants output) of each entry."""
-    return [(entry.slot, len(entry.tokens), entry.wants_output) for entry in batch.entries]
+    return [(entry.slot, len(entry.tokens), bool(entry.n_outputs)) for entry in batch.entries]
 
 
 def test_a_prompt_alone_gets_the_large_budget_and_an_output_at_its_end() -> None:

@@ -5,12 +5,22 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing
 from functools import partial
 
+import msgspec
 import pytest
 
 from models.errors import WorkerBusy
 from server.engine.sampling_params import SamplingParams
 from server.openai import fan_in
-from server.worker.messages import ChoiceEnd, Delta, Event, Failure, Finish, Generate, TextPrompt
+from server.worker.messages import (
+    ChoiceEnd,
+    Delta,
+    Event,
+    Failure,
+    Finish,
+    Generate,
+    PromptScored,
+    TextPrompt,
+)
 from tests.server.scripted_service import Script, ScriptedService, Step, says
 
 
@@ -29,6 +39,12 @@ async def test_one_request_passes_through() -> None:
     assert [type(event).__name__ for event in events] == ["Started", "Delta", "ChoiceEnd", "Finish"]
 
 
+async def test_one_requests_generator_is_given_as_it_is() -> None:
+    """It may be one that can be listened to."""
+    events = ScriptedService().generate("demo", requests(1)[0])
+    assert fan_in.run(requests(1), lambda _: events) is events
+
+
 async def test_indexes_and_sums() -> None:
     events = await run(ScriptedService(says("a", "b")), requests(3, n=2))
     texts = ["" for _ in range(6)]
@@ -44,6 +60,44 @@ async def test_indexes_and_sums() -> None:
     assert finish.usage.cached_tokens == 9
     assert finish.timings.predicted_ms == 30.0
     assert finish.timings.queue_ms == 0.5
+
+
+async def test_prompts_scores_begin_their_own_choices() -> None:
+    generates = [
+        Generate(
+            id=f"r{i}",
+            prompt=TextPrompt(str(i)),
+            params=SamplingParams(),
+            n=2,
+            n_probs=0,
+            echo=True,
+            score_prompt=True,
+        )
+        for i in range(2)
+    ]
+    for some in (generates, generates[:1]):
+        events = await run(ScriptedService(says("a")), some)
+        first: dict[int, Delta] = {}
+        for event in events:
+            assert not isinstance(event, PromptScored)
+            if isinstance(event, Delta):
+                first.setdefault(event.index, event)
+        assert sorted(first) == list(range(2 * len(some)))
+        for event in first.values():
+            assert (event.text, event.n_tokens) == ("Hi you", 0)
+            assert [entry.logprob for entry in event.logprobs] == [None, -1.5, -2.5]
+
+
+async def test_drafted_tokens_are_summed() -> None:
+    def script(request: Generate) -> list[Step]:
+        *steps, last = says("a")(request)
+        assert isinstance(last, Finish)
+        timings = msgspec.structs.replace(last.timings, draft_n=8, draft_n_accepted=5)
+        return [*steps, msgspec.structs.replace(last, timings=timings)]
+
+    events = await run(ScriptedService(script), requests(3))
+    assert isinstance(events[-1], Finish)
+    assert (events[-1].timings.draft_n, events[-1].timings.draft_n_accepted) == (24, 15)
 
 
 async def test_the_window_bounds_how_many_run() -> None:

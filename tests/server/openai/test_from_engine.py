@@ -6,55 +6,9 @@ import msgspec
 import pytest
 
 from server.openai.errors import RequestFailed
-from server.openai.from_engine import SYSTEM_FINGERPRINT, AnswerStream, AnswerWhole, Heading, Kind, new_id
-from server.worker.messages import (
-    ChoiceEnd,
-    Delta,
-    Event,
-    Failure,
-    Finish,
-    Started,
-    Timings,
-    Usage,
-)
-
-STARTED = Started(id="x", prompt_tokens=7, cached_tokens=3)
-FINISH = Finish(
-    id="x",
-    usage=Usage(prompt_tokens=7, completion_tokens=2, cached_tokens=3),
-    timings=Timings(queue_ms=0.5, prompt_n=4, prompt_ms=2.0, predicted_n=2, predicted_ms=10.0),
-)
-USAGE = {
-    "prompt_tokens": 7,
-    "completion_tokens": 2,
-    "total_tokens": 9,
-    "prompt_tokens_details": {"cached_tokens": 3},
-    "completion_tokens_details": {"reasoning_tokens": 0},
-}
-TIMINGS = {
-    "cache_n": 3,
-    "prompt_n": 4,
-    "prompt_ms": 2.0,
-    "prompt_per_token_ms": 0.5,
-    "prompt_per_second": 2000.0,
-    "predicted_n": 2,
-    "predicted_ms": 10.0,
-    "predicted_per_token_ms": 5.0,
-    "predicted_per_second": 200.0,
-    "queue_ms": 0.5,
-}
-
-
-def delta(text: str, index: int = 0, tokens: tuple[int, ...] = ()) -> Delta:
-    return Delta(id="x", index=index, text=text, tokens=tokens)
-
-
-def end(index: int = 0) -> ChoiceEnd:
-    return ChoiceEnd(id="x", index=index, finish_reason="stop")
-
-
-def heading(kind: Kind = "chat", n_choices: int = 1) -> Heading:
-    return Heading(kind=kind, id="id", created=5, model="demo", n_choices=n_choices)
+from server.openai.from_engine import SYSTEM_FINGERPRINT, AnswerStream, Kind, new_id
+from server.worker.messages import Event, Failure, PromptScored, TokenLogprob
+from tests.server.openai.answers import FINISH, STARTED, TIMINGS, USAGE, delta, end, heading
 
 
 def stream(answer: AnswerStream, *events: Event) -> list[dict[str, Any]]:
@@ -144,57 +98,44 @@ def test_timings_per_token() -> None:
     assert chunks[-1]["timings"] == TIMINGS
 
 
+def test_logprobs_of_a_chat() -> None:
+    answer = AnswerStream(heading(), logprobs=True)
+    first, held = TokenLogprob(5, b"H\xc3", -0.5), TokenLogprob(6, b"\xa9", -0.25)
+    chunks = stream(
+        answer, STARTED, delta("H", logprobs=(first,)), delta("", logprobs=(held,)), end(), FINISH
+    )
+    assert choices(chunks) == [
+        (0, {"role": "assistant", "content": ""}, None),
+        (0, {"content": "H"}, None),
+        (0, {"content": ""}, None),
+        (0, {}, "stop"),
+    ]
+    told = [chunk["choices"][0]["logprobs"] for chunk in chunks]
+    assert told[0] is told[3] is None
+    assert [part["content"][0]["bytes"] for part in told[1:3]] == [[0x48, 0xC3], [0xA9]]
+
+
+def test_logprobs_of_texts_are_placed_in_each_choice() -> None:
+    answer = AnswerStream(heading("text", 2), logprobs=True)
+    a, b = TokenLogprob(5, b"abc", -0.5), TokenLogprob(6, b"d", -0.25)
+    events = [delta("abc", 0, (), (a,)), delta("d", 1, (), (b,)), delta("d", 0, (), (b,))]
+    chunks = stream(answer, STARTED, *events)
+    assert [chunk["choices"][0]["logprobs"]["text_offset"] for chunk in chunks] == [[0], [0], [3]]
+    assert [chunk["choices"][0]["logprobs"]["tokens"] for chunk in chunks] == [["abc"], ["d"], ["d"]]
+
+
+@pytest.mark.parametrize("kind", ["chat", "text"])
+def test_logprobs_that_nobody_asked_for_are_kept(kind: Kind) -> None:
+    answer = AnswerStream(heading(kind))
+    chunks = stream(answer, STARTED, delta("a", logprobs=(TokenLogprob(5, b"a", -0.5),)))
+    assert all(chunk["choices"][0]["logprobs"] is None for chunk in chunks)
+    assert answer.feed(PromptScored(id="x", logprobs=())) == []
+
+
 def test_a_failure_is_raised() -> None:
     failure = Failure(id="x", kind="server_error", message="m")
     with pytest.raises(RequestFailed):
         AnswerStream(heading()).feed(failure)
-    with pytest.raises(RequestFailed):
-        AnswerWhole(heading()).feed(failure)
-
-
-def whole(answer: AnswerWhole, *events: Event) -> Any:
-    for event in events:
-        answer.feed(event)
-    return msgspec.json.decode(answer.json())
-
-
-def test_whole_chat() -> None:
-    body = whole(AnswerWhole(heading()), STARTED, delta("He"), delta("llo"), end(), FINISH)
-    assert body == {
-        "id": "id",
-        "object": "chat.completion",
-        "created": 5,
-        "model": "demo",
-        "system_fingerprint": SYSTEM_FINGERPRINT,
-        "choices": [
-            {
-                "index": 0,
-                "message": {"role": "assistant", "content": "Hello", "refusal": None},
-                "finish_reason": "stop",
-                "logprobs": None,
-            }
-        ],
-        "usage": USAGE,
-        "timings": TIMINGS,
-    }
-
-
-def test_whole_text_with_several_choices_and_tokens() -> None:
-    answer = AnswerWhole(heading("text", 2), return_tokens=True)
-    length = ChoiceEnd(id="x", index=1, finish_reason="length")
-    body = whole(answer, delta("b", 1, (2,)), delta("a", 0, (1,)), length, end(0), FINISH)
-    assert body["object"] == "text_completion"
-    assert body["choices"] == [
-        {"index": 0, "text": "a", "finish_reason": "stop", "logprobs": None, "tokens": [1]},
-        {"index": 1, "text": "b", "finish_reason": "length", "logprobs": None, "tokens": [2]},
-    ]
-
-
-def test_rates_of_nothing_are_zero() -> None:
-    nothing = Timings(queue_ms=0, prompt_n=0, prompt_ms=0, predicted_n=0, predicted_ms=0)
-    finish = Finish(id="x", usage=Usage(prompt_tokens=0, completion_tokens=0), timings=nothing)
-    timings = whole(AnswerWhole(heading()), end(), finish)["timings"]
-    assert timings["prompt_per_second"] == timings["predicted_per_second"] == 0.0
 
 
 def test_ids_are_new_each_time() -> None:

@@ -104,8 +104,8 @@ def test_logit_bias_that_is_refused(given: Any) -> None:
     ("name", "good", "bad"),
     [
         ("n", [1, 128, None], [0, 129, "1", 1.5, True]),
-        ("max_tokens", [1, None], [0, -1, "5", 1.5, True]),
-        ("max_completion_tokens", [1], [0, -1]),
+        ("max_tokens", [0, 1, None], [-1, "5", 1.5, True]),
+        ("max_completion_tokens", [0, 1], [-1]),
         ("n_predict", [-1, 0, 5], [-2, "5"]),
         ("temperature", [0, 0.5, 2, 5], [-0.1, "1", True, 1e300]),
         ("top_p", [0, 0.5, 1], [-0.1, 1.1]),
@@ -125,7 +125,10 @@ def test_logit_bias_that_is_refused(given: Any) -> None:
         ("seed", [-1, 0, 1 << 40, -5], ["1", 1.5, 1 << 63]),
         ("stream", [True, False, None], ["true", 1]),
         ("echo", [True], [1]),
-        ("best_of", [1], [0]),
+        ("best_of", [1, 128], [0, 129]),
+        ("logprobs", [None, 0, 1, 20], [-1, 21, True, "5", 1.0, {}]),
+        ("n_probs", [0, 20], [-1, 21, True, "5"]),
+        ("priority", [0, -5, 5, None], [1 << 31, 1.5, "1", True]),
         ("ignore_eos", [True], ["yes"]),
         ("min_tokens", [0, 5], [-1]),
         ("user", ["me"], [5]),
@@ -140,6 +143,78 @@ def test_ranges_and_types(name: str, good: list[Any], bad: list[Any]) -> None:
         assert name in refused(name, **{name: value})
 
 
+@pytest.mark.parametrize(
+    ("name", "good", "bad"),
+    [
+        ("max_tokens", [1, None], [0, -1]),
+        ("max_completion_tokens", [1, None], [0, -1]),
+        ("logprobs", [True, False, None], [0, 1, "true"]),
+        ("top_logprobs", [0, 20, None], [-1, 21, True, "5", 1.5]),
+        ("reasoning_effort", ["low", None], ["", 5, "x" * 65]),
+    ],
+)
+def test_ranges_and_types_of_chats(name: str, good: list[Any], bad: list[Any]) -> None:
+    for value in good:
+        assert getattr(chat(**{name: value}), name) == value
+    for value in bad:
+        with pytest.raises(ValidationError) as caught:
+            chat(**{name: value})
+        assert errors.invalid(caught.value).param == name
+
+
+def chat(**fields: Any) -> ChatCompletionRequest:
+    body = {"messages": [{"role": "user", "content": "Hi"}], **fields}
+    return ChatCompletionRequest.model_validate_json(json.dumps(body))
+
+
+def test_the_limit_of_logprobs_is_named() -> None:
+    assert "from 0 to 20" in refused("logprobs", logprobs=21)
+    assert completion(logprobs=False).logprobs is None
+
+
+@pytest.mark.parametrize(
+    ("given", "adapters"),
+    [
+        (None, None),
+        ([], ()),
+        ([{"id": 2, "scale": 1}, {"id": 0, "scale": -0.5}], ((0, -0.5), (2, 1.0))),
+        ([{"id": 0, "scale": 0}], ((0, 0.0),)),
+    ],
+)
+def test_lora(given: Any, adapters: Any) -> None:
+    assert completion(lora=given).lora == adapters
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "x",
+        {},
+        [5],
+        [{}],
+        [{"id": 0}],
+        [{"id": 0, "scale": 1, "name": "x"}],
+        [{"id": -1, "scale": 1}],
+        [{"id": True, "scale": 1}],
+        [{"id": "0", "scale": 1}],
+        [{"id": 1 << 31, "scale": 1}],
+        [{"id": 0, "scale": True}],
+        [{"id": 0, "scale": "1"}],
+        [{"id": 0, "scale": 1e9}],
+        [{"id": 0, "scale": 1}, {"id": 0, "scale": 2}],
+        [{"id": i, "scale": 1} for i in range(17)],
+    ],
+)
+def test_lora_that_is_refused(given: Any) -> None:
+    refused("lora", lora=given)
+
+
+@pytest.mark.parametrize("scale", [b"NaN", b"Infinity", b"-Infinity", b"1e999"])
+def test_scales_must_be_finite(scale: bytes) -> None:
+    with pytest.raises(ValidationError):
+        CompletionRequest.model_validate_json(b'{"prompt": "x", "lora": [{"id": 0, "scale": %b}]}' % scale)
+
+
 def test_numbers_must_be_finite() -> None:
     for text in (b"NaN", b"Infinity", b"1e999"):
         with pytest.raises(ValidationError):
@@ -149,6 +224,7 @@ def test_numbers_must_be_finite() -> None:
 def test_unknown_fields_are_kept_aside() -> None:
     assert unknown_fields(completion(wibble=1, wobble={"x": 2})) == ["wibble", "wobble"]
     assert unknown_fields(completion()) == []
+    assert unknown_fields(chat(verbosity="low", reasoning_effort="low")) == ["verbosity"]
 
 
 def test_message_contents() -> None:

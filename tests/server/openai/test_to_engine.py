@@ -133,6 +133,84 @@ def test_template_options() -> None:
 
 
 @pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"reasoning_effort": "low"}, {"reasoning_effort": "low"}),
+        ({"reasoning_effort": "low", "chat_template_kwargs": {"x": 1}}, {"x": 1, "reasoning_effort": "low"}),
+        (
+            {"reasoning_effort": "low", "chat_template_kwargs": {"reasoning_effort": "high"}},
+            {"reasoning_effort": "high"},
+        ),
+        ({}, {}),
+    ],
+)
+def test_reasoning_effort_goes_to_the_template(fields: dict[str, Any], expected: dict[str, Any]) -> None:
+    prompt = chat(**fields).prompt
+    assert isinstance(prompt, ChatPrompt)
+    assert prompt.chat_template_kwargs == expected
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({}, None),
+        ({"logprobs": False}, None),
+        ({"logprobs": True}, 0),
+        ({"logprobs": True, "top_logprobs": 5}, 5),
+        ({"n_probs": 3}, 3),
+        ({"n_probs": 0}, None),
+        ({"logprobs": True, "top_logprobs": 5, "n_probs": 3}, 5),
+    ],
+)
+def test_n_probs_of_chats(fields: dict[str, Any], expected: int | None) -> None:
+    assert chat(**fields).n_probs == expected
+    assert not chat(**fields).score_prompt
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [({}, None), ({"logprobs": 0}, 0), ({"logprobs": 4}, 4), ({"n_probs": 3}, 3), ({"n_probs": 0}, None)],
+)
+@pytest.mark.parametrize("echo", [True, False])
+def test_n_probs_of_completions(fields: dict[str, Any], expected: int | None, echo: bool) -> None:
+    (generate,) = completion(**fields, echo=echo)
+    assert generate.n_probs == expected
+    assert generate.score_prompt is (echo and expected is not None)
+
+
+@pytest.mark.parametrize(
+    ("fields", "n", "n_probs"),
+    [
+        ({"n": 2, "best_of": 5}, 5, 0),
+        ({"best_of": 3, "logprobs": 4}, 3, 4),
+        ({"n": 2, "best_of": 2}, 2, None),
+        ({"n": 2}, 2, None),
+    ],
+)
+def test_best_of_makes_more_choices_and_their_logprobs(
+    fields: dict[str, Any], n: int, n_probs: int | None
+) -> None:
+    (generate,) = completion(**fields, echo=True)
+    assert (generate.n, generate.n_probs) == (n, n_probs)
+    assert generate.score_prompt is ("logprobs" in fields)
+
+
+def test_priority_and_adapters() -> None:
+    lora = [{"id": 3, "scale": 1}, {"id": 1, "scale": 0.5}, {"id": 2, "scale": 0}]
+    generates = completion(prompt=["a", "b"], priority=-4, lora=lora)
+    assert [(g.priority, g.adapters) for g in generates] == [(-4, ((1, 0.5), (3, 1.0)))] * 2
+    assert (chat().priority, chat().adapters) == (0, None)
+    assert chat(lora=[{"id": 1, "scale": 0}]).adapters == ()
+
+
+@pytest.mark.parametrize(
+    "fields", [{"max_tokens": 0}, {"n_predict": 0}, {"max_completion_tokens": 0, "max_tokens": 5}]
+)
+def test_completions_may_generate_nothing(fields: dict[str, Any]) -> None:
+    assert completion(**fields)[0].params.max_tokens == 0
+
+
+@pytest.mark.parametrize(
     ("content", "param"),
     [
         (None, "messages[0].content"),

@@ -23,9 +23,6 @@ def check(kind: str, **fields: Any) -> None:
 @pytest.mark.parametrize(
     ("kind", "name", "value"),
     [
-        ("chat", "logprobs", True),
-        ("chat", "logprobs", 0),
-        ("chat", "top_logprobs", 5),
         ("chat", "tools", [TOOL]),
         ("chat", "tool_choice", "required"),
         ("chat", "tool_choice", {"type": "function", "function": {"name": "f"}}),
@@ -39,13 +36,8 @@ def check(kind: str, **fields: Any) -> None:
         ("chat", "web_search_options", {}),
         ("chat", "grammar", "root ::= x"),
         ("chat", "json_schema", {}),
-        ("chat", "lora", [{"id": 0, "scale": 1}]),
         ("chat", "keep_alive", 300),
-        ("chat", "n_probs", 1),
-        ("text", "logprobs", 1),
-        ("text", "logprobs", 0),
         ("text", "suffix", "x"),
-        ("text", "best_of", 2),
         ("text", "grammar", "root ::= x"),
     ],
 )
@@ -90,13 +82,3 @@ def test_refused_by_name(kind: str, name: str, value: Any) -> None:
 )
 def test_values_that_ask_for_nothing_pass(kind: str, fields: dict[str, Any]) -> None:
     check(kind, **fields)
-
-
-@pytest.mark.parametrize(
-    ("fields", "param"),
-    [({"n": 3, "best_of": 2}, "best_of"), ({"stream_options": {"include_usage": True}}, "stream_options")],
-)
-def test_contradictions(fields: dict[str, Any], param: str) -> None:
-    with pytest.raises(RequestError) as caught:
-        check("text", **fields)
-    assert caught.value.param == param

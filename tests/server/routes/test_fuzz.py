@@ -88,7 +88,7 @@ def test_bytes(path: str, body: bytes) -> None:
 
 
 @SMALL
-@given(st.sampled_from(["/v1/models/", "/", "/v1/"]), st.text(max_size=20))
+@given(st.sampled_from(["/v1/models/", "/", "/v1/", "/tokenizer_info?model="]), st.text(max_size=20))
 def test_paths(start: str, rest: str) -> None:
     async def check() -> None:
         async with client_for() as client:

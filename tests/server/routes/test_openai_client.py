@@ -72,6 +72,61 @@ async def test_text_completions() -> None:
     assert text == "ab"
 
 
+async def test_logprobs_of_a_chat() -> None:
+    async with client_of(ScriptedService(says("Hé", "llo"))) as client:
+        answer = await client.chat.completions.create(
+            model="demo", messages=MESSAGES, logprobs=True, top_logprobs=3
+        )
+        async with client.chat.completions.stream(
+            model="demo", messages=MESSAGES, logprobs=True, top_logprobs=3
+        ) as stream:
+            final = await stream.get_final_completion()
+    told = answer.choices[0].logprobs
+    assert told is not None
+    assert told.content is not None
+    assert [(entry.token, entry.logprob, entry.bytes) for entry in told.content] == [
+        ("Hé", -0.25, [0x48, 0xC3, 0xA9]),
+        ("llo", -0.5, [0x6C, 0x6C, 0x6F]),
+    ]
+    assert [top.logprob for top in told.content[0].top_logprobs] == [-0.25, -1.25, -2.25]
+    streamed = final.choices[0].logprobs
+    assert streamed is not None
+    assert streamed.content is not None
+    assert [entry.model_dump() for entry in streamed.content] == [
+        entry.model_dump() for entry in told.content
+    ]
+
+
+async def test_logprobs_of_completions() -> None:
+    async with client_of(ScriptedService(says("a", "b"))) as client:
+        whole = await client.completions.create(
+            model="demo", prompt=["x", "y"], n=2, logprobs=2, echo=True, max_tokens=1
+        )
+        stream = await client.completions.create(model="demo", prompt="x", logprobs=2, stream=True)
+        chunks = [chunk.choices[0].logprobs async for chunk in stream]
+    for choice in whole.choices:
+        assert choice.text == "Hi youa"
+        assert choice.logprobs is not None
+        assert choice.logprobs.tokens == ["<s>", " Hi", " you", "a"]
+        assert choice.logprobs.token_logprobs == [None, -1.5, -2.5, -0.25]
+        assert choice.logprobs.text_offset == [0, 0, 2, 6]
+        assert choice.logprobs.top_logprobs is not None
+        assert choice.logprobs.top_logprobs[3] == {"a": -0.25, "~0": -1.25}
+    told = [chunk for chunk in chunks if chunk is not None]
+    assert [chunk.tokens for chunk in told] == [["a"], ["b"]]
+    assert [chunk.text_offset for chunk in told] == [[0], [1]]
+
+
+async def test_best_of() -> None:
+    service = ScriptedService(says("a", "b"))
+    async with client_of(service) as client:
+        answer = await client.completions.create(model="demo", prompt="x", n=2, best_of=5)
+    assert [choice.index for choice in answer.choices] == [0, 1]
+    assert answer.usage is not None
+    assert answer.usage.completion_tokens == 10
+    assert service.request.n == 5
+
+
 async def test_models() -> None:
     async with client_of(ScriptedService(models=[DEMO, IDLE])) as client:
         names = [model.id async for model in client.models.list()]

@@ -4,9 +4,10 @@ from typing import Any
 
 import pytest
 
+from server.supervisor.protocol import ModelStatus
 from server.worker.messages import ChatPrompt, TokenizeReply
 from tests.server.http_client import client_for, error_of
-from tests.server.scripted_service import ScriptedService
+from tests.server.scripted_service import DEMO, ScriptedService
 
 
 @pytest.mark.parametrize(
@@ -44,8 +45,38 @@ async def test_detokenize() -> None:
     async with client_for() as client:
         response = await client.post("/detokenize", json={"tokens": [97, 98]})
         empty = await client.post("/detokenize", json={"tokens": []})
-    assert response.json() == {"content": "ab"}
-    assert empty.json() == {"content": ""}
+    assert response.json() == {"content": "ab", "prompt": "ab"}
+    assert empty.json() == {"content": "", "prompt": ""}
+
+
+@pytest.mark.parametrize(
+    "path", ["/tokenizer_info", "/v1/tokenizer_info", "/tokenizer_info?model=demo:Q4_K_M"]
+)
+async def test_tokenizer_info(path: str) -> None:
+    async with client_for() as client:
+        response = await client.get(path)
+    assert response.json() == {
+        "tokenizer_class": "llama.cpp",
+        "bos_token": "<s>",
+        "eos_token": "</s>",
+        "chat_template": "{{ messages }}",
+        "model_max_length": 2048,
+        "vocab_size": 4096,
+    }
+
+
+async def test_tokenizer_info_loads_the_model() -> None:
+    class Lazy(ScriptedService):
+        async def tokenize(self, name: str, text: str, **_: Any) -> TokenizeReply:
+            self.statuses = [DEMO]
+            return TokenizeReply("t", [], None)
+
+    idle = ModelStatus(name="demo", state="available", created=1, type="Q4_K_M")
+    async with client_for(Lazy(models=[idle])) as client:
+        response = await client.get("/tokenizer_info")
+        unknown = await client.get("/tokenizer_info?model=none")
+    assert response.json()["eos_token"] == "</s>"
+    assert error_of(unknown)["code"] == "model_not_found"
 
 
 async def test_apply_template() -> None:
@@ -55,12 +86,13 @@ async def test_apply_template() -> None:
         "prompt_format": "alpaca",
         "chat_template_kwargs": {"input": "x"},
         "add_generation_prompt": False,
+        "reasoning_effort": "low",
     }
     async with client_for(service) as client:
         response = await client.post("/apply-template", json=body)
     assert response.json() == {"prompt": "user: Hi"}
-    messages = [{"role": "user", "content": "Hi"}]
-    assert service.prompts == [ChatPrompt(messages, "alpaca", {"input": "x"}, add_generation_prompt=False)]
+    messages, kwargs = [{"role": "user", "content": "Hi"}], {"input": "x", "reasoning_effort": "low"}
+    assert service.prompts == [ChatPrompt(messages, "alpaca", kwargs, add_generation_prompt=False)]
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,8 @@
 The script is the JSON file at `ModelSpec.path`: `load` ("ok", "refuse", "die", "die_with_extra_bufts", "hang"
 or "die_first", which dies only until the file `<path>.died` exists). A request's prompt tells the rest:
 `tokens N S` answers N deltas, one every S seconds; `die` ends the process, `die_once` too; `silent` never
-answers; `busy` is refused.
+answers; `busy` is refused. A LoRA adapter whose file's name has `refuse` or `die` in it has that effect when
+it is loaded. What happens to adapters is written to `<path>.adapters`, a line each.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from pathlib import Path
 
 from server.worker.channel import Channel
 from server.worker.messages import (
+    AdapterReply,
     ApplyTemplate,
     ApplyTemplateReply,
     Cancel,
@@ -30,6 +32,7 @@ from server.worker.messages import (
     Failure,
     Finish,
     Generate,
+    LoadAdapter,
     LoadFailed,
     Loading,
     ModelInfo,
@@ -43,6 +46,7 @@ from server.worker.messages import (
     Timings,
     Tokenize,
     TokenizeReply,
+    UnloadAdapter,
     Usage,
 )
 
@@ -71,6 +75,7 @@ class ScriptedWorker:
         if load == "die_first" and not mark.exists():
             mark.touch()
             die(signal.SIGKILL)
+        self.note(f"start {[adapter.id for adapter in self.spec.adapters]}")
         self.channel.send(Ready(info=model_info(self.spec)))
 
     def serve(self) -> None:
@@ -90,22 +95,45 @@ class ScriptedWorker:
                     text = "".join(map(chr, request.tokens))
                     self.channel.send(DetokenizeReply(id=request.id, text=text))
                 case ApplyTemplate():
-                    if not request.prompt.messages:
-                        failure = Failure(
-                            id=request.id, kind="invalid_request", message="no messages", param="m"
-                        )
-                        self.channel.send(failure)
-                    else:
-                        self.channel.send(ApplyTemplateReply(id=request.id, prompt="rendered"))
+                    self.apply_template(request)
                 case Stats():
                     self.channel.send(stats_reply(request.id, len(self.running)))
+                case LoadAdapter() | UnloadAdapter():
+                    self.change_adapters(request)
                 case Drain():
                     for thread in self.threads:
                         thread.join()
                     os._exit(0)
 
+    def apply_template(self, request: ApplyTemplate) -> None:
+        if not request.prompt.messages:
+            failure = Failure(id=request.id, kind="invalid_request", message="no messages", param="m")
+            self.channel.send(failure)
+        else:
+            self.channel.send(ApplyTemplateReply(id=request.id, prompt="rendered"))
+
+    def change_adapters(self, request: LoadAdapter | UnloadAdapter) -> None:
+        if isinstance(request, UnloadAdapter):
+            self.note(f"unload {request.adapter_id}")
+            self.channel.send(AdapterReply(id=request.id))
+            return
+        if "die" in Path(request.adapter.path).name:
+            die(signal.SIGABRT)
+        if "refuse" in Path(request.adapter.path).name:
+            refused = Failure(id=request.id, kind="invalid_request", message="no room", param="path")
+            self.channel.send(refused)
+            return
+        self.note(f"load {request.adapter.id}")
+        self.channel.send(AdapterReply(id=request.id))
+
+    def note(self, line: str) -> None:
+        with Path(f"{self.spec.path}.adapters").open("a") as file:
+            file.write(f"{line}\n")
+
     def generate(self, request: Generate) -> None:
         assert isinstance(request.prompt, TextPrompt)
+        if request.adapters is not None:
+            self.note(f"generate {request.adapters}")
         text = request.prompt.text
         if text == "busy":
             self.channel.send(Failure(id=request.id, kind="busy", message="full", retry_after_s=2.0))

@@ -19,9 +19,15 @@ def test_what_the_user_set_wins() -> None:
     assert "GOMP_SPINCOUNT" not in worker_environment(SPEC, {"OMP_WAIT_POLICY": "active"})
 
 
+def test_a_measured_spin() -> None:
+    assert worker_environment(SPEC, {}, 9)["GOMP_SPINCOUNT"] == "9"
+    assert worker_environment(SPEC, {"GOMP_SPINCOUNT": "7"}, 9)["GOMP_SPINCOUNT"] == "7"
+
+
 def test_more_threads_than_cores_do_not_spin() -> None:
     crowded = ModelSpec(name="m", path="/m.gguf", n_threads=available_cpus() + 1)
     assert worker_environment(crowded, {})["GOMP_SPINCOUNT"] == "0"
+    assert worker_environment(crowded, {}, 9)["GOMP_SPINCOUNT"] == "0"
 
 
 def test_the_command_runs_this_interpreter() -> None:

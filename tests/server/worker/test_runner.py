@@ -18,7 +18,8 @@ from server.engine.engine import Engine, EngineConfig
 from server.engine.events import Finish
 from server.engine.request import EngineRequest
 from server.engine.sampling_params import SamplingParams
-from server.worker.runner import LlamaRunner, sampler_params
+from server.worker.runner import LlamaRunner
+from server.worker.sampling.chain_params import sampler_params
 from tests.server.engine.harness import Outcome
 
 pytestmark = pytest.mark.model
@@ -207,7 +208,7 @@ def test_cancelling_frees_the_slot_for_the_next(model: Model, context: Context) 
     for name in running:
         session.engine.cancel(name)
     session.run()
-    assert session.runner._samplers == {}
+    assert session.runner._samplers._sequences == {}
     assert list(session.outcomes[waiting].tokens[0]) == plain_greedy(model, prompt, 24)
 
 
@@ -256,7 +257,7 @@ def test_a_bad_parameter_is_refused_and_leaves_nothing(context: Context) -> None
     name = session.submit([5, 6], top_p=3.0, temperature=1.0, n=3)
     session.run()
     assert session.outcomes[name].failure.param == "top_p"
-    assert session.runner._samplers == {}
+    assert session.runner._samplers._sequences == {}
 
 
 def test_logits_that_are_not_finite_fail_their_request_alone(

@@ -1,0 +1,81 @@
+"""`AdapterRef`: how a user names a LoRA adapter: `PATH[=NAME][@SCALE]`, and the only parser of it."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from models.errors import InvalidReference
+from models.reference import canonical_type
+
+DEFAULT_SCALE = 1.0
+MAX_SCALE = 1000.0
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_SCALE = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class AdapterRef:
+    """A GGUF adapter's file or a PEFT adapter's folder. `scale` is what it is applied with unless a request
+    says otherwise; 0: only where it is asked for."""
+
+    path: Path
+    name: str
+    scale: float = DEFAULT_SCALE
+
+    @classmethod
+    def parse(cls, text: str) -> AdapterRef:
+        """An existing path may itself hold `=` and `@`. Raises InvalidReference."""
+        path, name, scale = text.strip(), None, DEFAULT_SCALE
+        if not path:
+            raise InvalidReference("the adapter's path is empty; give PATH[=NAME][@SCALE]")
+        if not Path(path).expanduser().exists():
+            before, at, number = path.rpartition("@")
+            if at and _SCALE.fullmatch(number):
+                path, scale = before, float(number)
+        if not Path(path).expanduser().exists():
+            before, equals, given = path.rpartition("=")
+            if equals:
+                path, name = before, given
+        return cls.of(Path(path), name, scale)
+
+    @classmethod
+    def of(cls, path: Path, name: str | None = None, scale: float = DEFAULT_SCALE) -> AdapterRef:
+        """`name` None: told from the path. Raises InvalidReference for nothing there, a bad name or scale."""
+        try:
+            found = path.expanduser().absolute()
+            exists = found.exists()
+        except (OSError, RuntimeError, ValueError):
+            exists = False
+        if not exists:
+            raise InvalidReference(
+                f"there is no adapter at {str(path)!r:.300}; give a GGUF file or a PEFT adapter's folder, as"
+                " PATH[=NAME][@SCALE]"
+            )
+        if not math.isfinite(scale) or abs(scale) > MAX_SCALE:
+            raise InvalidReference(
+                f"the scale of {path} is {scale}; it must be from -{MAX_SCALE:g} to {MAX_SCALE:g}"
+            )
+        return cls(found, _name_of(found) if name is None else _checked(name), scale)
+
+
+def _name_of(path: Path) -> str:
+    """The file's stem or the folder's name, with `-` for what a name can't hold."""
+    stem = path.stem if path.suffix.lower() == ".gguf" else path.name
+    return _checked(re.sub(r"[^A-Za-z0-9._-]+", "-", stem).lstrip("._-")[:64] or "adapter")
+
+
+def _checked(name: str) -> str:
+    if not _NAME.fullmatch(name):
+        raise InvalidReference(
+            f"{name!r:.80} is no name for an adapter; use up to 64 letters, digits, '.', '_' and '-'"
+        )
+    try:
+        type_ = canonical_type(name)
+    except InvalidReference:
+        return name
+    raise InvalidReference(
+        f"an adapter can't be called {name}: MODEL:{type_} is the model in that type; rename it"
+    )

@@ -1,0 +1,115 @@
+"""adapter_config.json of a PEFT adapter: what matters for GGUF; all that GGUF can't express is refused."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from models.errors import CheckpointError
+
+_NAME = "adapter_config.json"
+_CHANGES_BASE = ("pissa", "olora", "corda", "lora_ga", "loftq")
+"""Initialisations that also change the base's weights: the adapter alone doesn't say how."""
+_PLAIN_PATTERN = re.compile(r"\^?[\w.\\]+\$?")
+
+# Fields whose presence changes what the adapter computes, and what to say of them.
+_UNSUPPORTED: dict[str, str] = {
+    "use_dora": "is a DoRA adapter (weight-decomposed): merge it into its base with PEFT and quantize that",
+    "modules_to_save": "holds whole modules beside its matrices: merge it into its base with PEFT",
+    "lora_bias": "has biases of its own: merge it into its base with PEFT",
+    "trainable_token_indices": "has embeddings of single tokens: merge it into its base with PEFT",
+    "target_parameters": "changes parameters that are no linear layers: merge it into its base with PEFT",
+    "layer_replication": "repeats layers of its base: merge it with PEFT",
+    "use_qalora": "is a QA-LoRA adapter: merge it into its base with PEFT",
+    "alora_invocation_tokens": "is an activated LoRA, which works only after its invocation tokens",
+}
+
+
+@dataclass(frozen=True)
+class AdapterConfig:
+    """How strong each module's product is: `alpha / rank`, or `alpha / sqrt(rank)` with `rank_stabilized`."""
+
+    rank: int
+    alpha: float
+    rank_stabilized: bool
+    alpha_pattern: Mapping[str, float]
+    base_model: str | None
+
+    @property
+    def file_alpha(self) -> float:
+        """The one alpha of the GGUF file, by which llama.cpp computes `alpha / rank` for every tensor."""
+        return self.alpha * math.sqrt(self.rank) if self.rank_stabilized else self.alpha
+
+    def correction(self, module: str, rank: int) -> float:
+        """What a module's B is to be multiplied with, so that the file's alpha gives its own strength.
+
+        Exactly 1.0 where nothing is out of the ordinary.
+        """
+        alpha = next((value for key, value in self.alpha_pattern.items() if _names(key, module)), self.alpha)
+        if not self.rank_stabilized:
+            return alpha / self.alpha
+        if rank == self.rank:
+            return alpha / self.alpha
+        return (alpha / math.sqrt(rank)) / (self.file_alpha / rank)
+
+
+def read_adapter_config(fields: Mapping[str, Any]) -> AdapterConfig:
+    """Raises CheckpointError for a field of a wrong type, and for an adapter that GGUF can't express."""
+    kind = fields.get("peft_type")
+    if kind != "LORA":
+        raise _refuse(f"has peft_type {kind!r}, and only LORA can be used: merge it into its base with PEFT")
+    for name, what in _UNSUPPORTED.items():
+        if fields.get(name):
+            raise _refuse(f"has {name} set: it {what}")
+    if fields.get("bias") not in (None, "none"):
+        raise _refuse(f"has bias {fields['bias']!r}: trained biases have no place in a GGUF adapter")
+    initial = fields.get("init_lora_weights")
+    if isinstance(initial, str) and initial.lower().startswith(_CHANGES_BASE):
+        raise _refuse(
+            f"has init_lora_weights {initial!r}, which changes the base's weights too: convert it to a plain"
+            " LoRA with PEFT (path_initial_model_for_weight_conversion)"
+        )
+    rank = fields.get("r")
+    if type(rank) is not int or not 0 < rank < 2**31:
+        raise _refuse(f"has r {rank!r}; it must be a whole number, 1 or more")
+    base = fields.get("base_model_name_or_path")
+    return AdapterConfig(
+        rank=rank,
+        alpha=_alpha(fields.get("lora_alpha"), "lora_alpha"),
+        rank_stabilized=fields.get("use_rslora") is True,
+        alpha_pattern=_alpha_pattern(fields.get("alpha_pattern")),
+        base_model=base if isinstance(base, str) else None,
+    )
+
+
+def _alpha_pattern(value: Any) -> dict[str, float]:
+    """PEFT's keys are regular expressions; in practice they are module names, which is all that is taken."""
+    if not value:
+        return {}
+    if not isinstance(value, dict):
+        raise _refuse("has an alpha_pattern that is no object")
+    for key in value:
+        if not _PLAIN_PATTERN.fullmatch(key):
+            raise _refuse(f"has the regular expression {key!r:.80} in alpha_pattern: only names can be used")
+    return {key: _alpha(alpha, f"alpha_pattern of {key}") for key, alpha in value.items()}
+
+
+def _names(key: str, module: str) -> bool:
+    """Whether a pattern's key means a module: its whole path, or the end of it."""
+    plain = key.replace("\\.", ".").removesuffix("$")
+    if plain.startswith("^"):
+        return module == plain[1:]
+    return module == plain or module.endswith(f".{plain}")
+
+
+def _alpha(value: Any, what: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or not value:
+        raise _refuse(f"has {what} {value!r}; it must be a number other than 0")
+    return float(value)
+
+
+def _refuse(reason: str) -> CheckpointError:
+    return CheckpointError(f"{_NAME} {reason}")

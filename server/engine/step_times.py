@@ -1,0 +1,79 @@
+"""What a step costs, learned from the steps themselves: seconds by tokens, for budgets and draft lengths."""
+
+from __future__ import annotations
+
+import bisect
+
+_WEIGHT = 0.2
+"""Of a new measurement in the moving average; a single disturbed step changes little."""
+_EXACT_MAX = 128
+"""Steps of up to so many tokens are remembered each by its size: kernels make their cost jump."""
+_CHUNK_MIN = 16
+"""A step with at least so many prompt tokens tells what a prompt token costs."""
+_STALE_AFTER = 2_000
+"""Steps after which the time of a size that didn't come again is forgotten, so that it is tried anew."""
+
+
+class StepTimes:
+    """Moving averages: the time of a step of n tokens, and of one prompt token beside others."""
+
+    def __init__(self) -> None:
+        self._sizes: list[int] = []
+        self._seconds: dict[int, float] = {}
+        self._seen: dict[int, int] = {}
+        self._n_steps = 0
+        self.prompt_token_s: float | None = None
+
+    def add(self, n_tokens: int, n_prompt: int, seconds: float) -> None:
+        """A step of `n_tokens` took `seconds`; `n_prompt` of them were a prompt's."""
+        self._n_steps += 1
+        if seconds <= 0.0:
+            return  # a clock too coarse to tell
+        if n_prompt >= _CHUNK_MIN:
+            beside = self.estimate(n_tokens - n_prompt) or 0.0
+            share = max(seconds - beside, 0.1 * seconds) / n_prompt
+            old = self.prompt_token_s
+            self.prompt_token_s = share if old is None else old + _WEIGHT * (share - old)
+        elif n_tokens <= _EXACT_MAX and not n_prompt:
+            known = self._seconds.get(n_tokens)
+            if known is None:
+                bisect.insort(self._sizes, n_tokens)
+                known = seconds
+            self._seconds[n_tokens] = known + _WEIGHT * (seconds - known)
+            self._seen[n_tokens] = self._n_steps
+        if self._n_steps % _STALE_AFTER == 0:
+            self._forget_stale()
+
+    def estimate(self, n_tokens: int) -> float | None:
+        """Seconds of a step of `n_tokens`; None while nothing was measured.
+
+        Between two sizes that were seen it is on the line between them. Beyond the largest it is that one's,
+        and below the smallest its share of that one's: too little, so that whoever looks for the best size
+        tries it once.
+        """
+        if n_tokens <= 0:
+            return 0.0
+        exact = self._seconds.get(n_tokens)
+        if exact is not None or not self._sizes:
+            return exact
+        at = bisect.bisect(self._sizes, n_tokens)
+        if at == 0:
+            return self._seconds[self._sizes[0]] * n_tokens / self._sizes[0]
+        below = self._sizes[at - 1]
+        if at == len(self._sizes):
+            return self._seconds[below]
+        above = self._sizes[at]
+        low, high = self._seconds[below], self._seconds[above]
+        return low + (high - low) * (n_tokens - below) / (above - below)
+
+    def prompt_tokens_within(self, seconds: float, n_beside: int) -> int | None:
+        """Prompt tokens that fit a step of `seconds` beside `n_beside` others; None while unknown."""
+        if self.prompt_token_s is None:
+            return None
+        left = seconds - (self.estimate(n_beside) or 0.0)
+        return max(0, int(left / self.prompt_token_s))
+
+    def _forget_stale(self) -> None:
+        for size in [size for size, step in self._seen.items() if self._n_steps - step > _STALE_AFTER]:
+            del self._seconds[size], self._seen[size]
+            self._sizes.remove(size)

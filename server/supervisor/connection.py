@@ -1,0 +1,93 @@
+"""Our end of the socket to a worker: frames down, whole messages up, each handed on as it comes.
+
+A protocol rather than a stream reader: no task has to wake between a token's arrival and its way to the
+client.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import cast
+
+from server.worker.channel import HEADER, FrameError, decode_reply, frame_length
+from server.worker.messages import Reply
+
+
+class FrameReader:
+    """Bytes in any pieces → `take(message)` for each whole frame, in order."""
+
+    __slots__ = ("_held", "_take", "_wanted")
+
+    def __init__(self, take: Callable[[Reply], None]) -> None:
+        self._take = take
+        self._held = bytearray()
+        self._wanted = HEADER.size
+        """Bytes that `_held` needs before it is worth looking at again."""
+
+    def feed(self, data: bytes) -> None:
+        """Raises FrameError, after the frames before it, for one that is too long or doesn't decode."""
+        if self._held:
+            self._held += data
+            if len(self._held) < self._wanted:
+                return
+            data = bytes(self._held)
+            self._held.clear()
+        start, n_bytes = 0, len(data)
+        self._wanted = HEADER.size
+        while n_bytes - start >= HEADER.size:
+            begin = start + HEADER.size
+            end = begin + frame_length(data, start)
+            if end > n_bytes:
+                self._wanted = end - start
+                break
+            self._take(decode_reply(data[begin:end]))
+            start = end
+        if start < n_bytes:
+            self._held += data[start:]
+
+
+def _ignore(_data: bytes) -> None:
+    """What comes after a broken frame means nothing."""
+
+
+class WorkerConnection(asyncio.Protocol):
+    """Hands each message to `take`. `closed` is done once nothing comes any more, whoever closed.
+
+    Its result says what was wrong with the worker's frames, or is None.
+    """
+
+    def __init__(self, take: Callable[[Reply], None]) -> None:
+        self.closed: asyncio.Future[FrameError | None] = asyncio.get_running_loop().create_future()
+        self._feed: Callable[[bytes], None] = FrameReader(take).feed
+        self._transport: asyncio.Transport | None = None
+
+    @property
+    def open(self) -> bool:
+        return self._transport is not None and not self._transport.is_closing() and not self.closed.done()
+
+    def write(self, frame: bytes) -> None:
+        """Without waiting: what the worker hasn't read yet is kept. Only while `open`."""
+        assert self._transport is not None
+        self._transport.write(frame)
+
+    def close(self) -> None:
+        if self._transport is not None:
+            self._transport.close()
+
+    # --- called by the event loop ---
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is none by class
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            self._feed(data)
+        except FrameError as error:
+            self._feed = _ignore
+            self.closed.set_result(error)
+            self.close()
+
+    def connection_lost(self, error: Exception | None) -> None:  # noqa: ARG002
+        if not self.closed.done():
+            self.closed.set_result(None)

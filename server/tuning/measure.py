@@ -1,0 +1,180 @@
+"""`python -m server.tuning.measure`: loads a model with one choice of settings and times it, as it is asked.
+
+A process of its own per choice: libgomp reads its environment once, and a choice that crashes llama.cpp takes
+nothing else down. Speaks `server.tuning.messages` over stdin and stdout.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import BinaryIO
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from models.errors import CorralError
+from models.fit import estimate, plan_gpu_layers
+from models.gguf_info import read_gguf_info
+from models.llamacpp import library
+from models.llamacpp.batch import TokenBatch
+from models.llamacpp.context import Context
+from models.llamacpp.model import Model
+from server.tuning.messages import Ask, Down, Figures, Job, Ready, Refused, Up
+from server.tuning.session import spec_of
+
+TOKENS_SEED = 20
+SETTLE_S = 0.02
+"""The threads of the process that was measured before may still spin for some milliseconds."""
+
+
+class Bench:
+    """A loaded model and a context of it. Raises CorralError where they can't be had."""
+
+    def __init__(self, job: Job) -> None:
+        spec = spec_of(job)
+        settings = job.settings
+        started_s = time.perf_counter()
+        devices = library.devices()
+        n_gpu_layers = _gpu_layers(job, devices)
+        self._model = Model.load(
+            job.path, n_gpu_layers=n_gpu_layers, use_extra_bufts=settings.use_extra_bufts
+        )
+        self._context = Context(
+            self._model,
+            n_ctx=job.n_ctx * job.n_parallel,
+            n_batch=max(spec.n_batch, job.n_parallel + 1),
+            n_ubatch=settings.n_ubatch,
+            n_seq_max=job.n_parallel,
+            n_threads=settings.threads,
+            n_threads_batch=settings.threads_batch,
+            kv_unified=settings.kv_unified,
+            flash_attn=settings.flash_attn,
+            type_k=settings.kv_type,
+            type_v=settings.kv_type,
+        )
+        self._chunk = min(self._context.n_batch, max(settings.n_ubatch, spec.prefill_chunk_tokens))
+        self._batch = TokenBatch(self._context.n_batch)
+        self._tokens: npt.NDArray[np.int32] = np.random.default_rng(TOKENS_SEED).integers(
+            0, self._context.n_vocab, 4096, np.int32
+        )
+        n_layers = min(n_gpu_layers, self._model.n_layer + 1)
+        used = [device.description for device in devices if device.type == "cpu" or n_layers]
+        self.figures(Ask(streams=job.n_parallel, prompt_tokens=2, steps=1, limit_s=60.0))  # warm
+        self.ready = Ready(load_s=time.perf_counter() - started_s, n_gpu_layers=n_layers, devices=tuple(used))
+
+    def figures(self, ask: Ask) -> Figures:
+        """Compute what is asked, and forget it. Raises DecodeError."""
+        time.sleep(SETTLE_S)
+        self._context.clear()
+        self._step([0] * ask.streams)  # wakes this process up, untimed
+        prefill_s = decode_s = 0.0
+        prefill_tokens = steps = 0
+        for _ in range(ask.repeats):
+            self._context.clear()
+            positions = [0] * ask.streams
+            prefill_s += self._prefill(positions, ask)
+            prefill_tokens += sum(positions)
+            n_steps, seconds = self._decode(positions, ask)
+            steps += n_steps
+            decode_s += seconds
+            if prefill_s + decode_s > ask.limit_s:
+                break
+        return Figures(
+            prefill_s=prefill_s, prefill_tokens=prefill_tokens, step_s=decode_s / steps, steps=steps
+        )
+
+    def _prefill(self, positions: list[int], ask: Ask) -> float:
+        """The prompts, in calls as the engine makes them; moves `positions` on. The seconds it took."""
+        started_s = now_s = time.perf_counter()
+        while min(positions) < ask.prompt_tokens and now_s - started_s < ask.limit_s:
+            self._prefill_chunk(positions, ask.prompt_tokens)
+            now_s = time.perf_counter()
+        return now_s - started_s
+
+    def _decode(self, positions: list[int], ask: Ask) -> tuple[int, float]:
+        """The steps, at least one: how many, and the seconds they took."""
+        started_s = now_s = time.perf_counter()
+        steps = 0
+        while steps < ask.steps and now_s - started_s < ask.limit_s:
+            self._step(positions)
+            steps += 1
+            now_s = time.perf_counter()
+        return steps, now_s - started_s
+
+    def _prefill_chunk(self, positions: list[int], n_prompt: int) -> None:
+        """One call's worth of prompt tokens, the lowest sequences first; moves `positions` on."""
+        self._batch.clear()
+        room = self._chunk
+        for sequence, position in enumerate(positions):
+            count = min(room, n_prompt - position)
+            if count > 0:
+                self._batch.add_many(
+                    self._some(position, count), position, sequence, output_last=position + count == n_prompt
+                )
+                positions[sequence] += count
+                room -= count
+        self._context.decode(self._batch)
+        self._context.synchronize()
+
+    def _step(self, positions: list[int]) -> None:
+        """One more token of every sequence, and a greedy look at its logits, as a server has."""
+        self._batch.clear()
+        for sequence, position in enumerate(positions):
+            self._batch.add(int(self._tokens[(position + sequence) % 4096]), position, sequence, output=True)
+            positions[sequence] += 1
+        self._context.decode(self._batch)
+        self._context.logits().argmax(axis=1)
+
+    def _some(self, position: int, count: int) -> npt.NDArray[np.int32]:
+        return self._tokens[np.arange(position, position + count) % 4096]
+
+
+def _gpu_layers(job: Job, devices: list[library.Device]) -> int:
+    if job.n_gpu_layers is not None:
+        return job.n_gpu_layers
+    settings = job.settings
+    needs = estimate(
+        read_gguf_info(Path(job.path)),
+        job.n_ctx,
+        job.n_parallel,
+        settings.kv_type,
+        n_ubatch=settings.n_ubatch,
+        kv_unified=settings.kv_unified,
+    )
+    return plan_gpu_layers(needs, devices)
+
+
+def main() -> int:
+    """Serve one parent."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # a driver that prints must not spoil the answers
+    decoder = msgspec.json.Decoder(Down)
+    bench: Bench | None = None
+    for line in sys.stdin.buffer:
+        message = decoder.decode(line)
+        try:
+            if isinstance(message, Job):
+                bench = Bench(message)
+                _answer(answers, bench.ready)
+            else:
+                assert bench is not None, "the parent sends its job first"
+                _answer(answers, bench.figures(message))
+        except CorralError as error:
+            _answer(answers, Refused(error.message))
+    return 0
+
+
+def _answer(answers: BinaryIO, message: Up) -> None:
+    answers.write(msgspec.json.encode(message) + b"\n")
+    answers.flush()
+
+
+if __name__ == "__main__":
+    status = main()
+    os._exit(status)  # llama.cpp's own teardown has nothing to do that the system doesn't

@@ -1,0 +1,58 @@
+"""What the measuring process and its parent say to each other: one JSON document per line.
+
+Down: one `Job`, answered by `Ready` or `Refused`; then any number of `Ask`, each answered by `Figures` or
+`Refused`. The process ends when its stdin does.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from server.tuning.settings import Settings
+
+
+class Job(msgspec.Struct, frozen=True, kw_only=True, tag="job"):
+    """Load this file with these settings, for `n_parallel` sequences of `n_ctx` tokens (256, 512 …)."""
+
+    path: str
+    settings: Settings
+    n_ctx: int
+    n_parallel: int
+    n_gpu_layers: int | None = None
+    """None: as many as fit."""
+
+
+class Ask(msgspec.Struct, frozen=True, kw_only=True, tag="ask"):
+    """`streams` prompts of `prompt_tokens`, then `steps` steps; after `limit_s` each part ends early."""
+
+    streams: int
+    prompt_tokens: int
+    steps: int
+    repeats: int = 1
+    """How often all of it is done; the figures are means."""
+    limit_s: float
+
+
+class Ready(msgspec.Struct, frozen=True, kw_only=True, tag="ready"):
+    load_s: float
+    n_gpu_layers: int
+    devices: tuple[str, ...]
+
+
+class Refused(msgspec.Struct, frozen=True, tag="refused"):
+    """llama.cpp's reason, or ours."""
+
+    message: str
+
+
+class Figures(msgspec.Struct, frozen=True, kw_only=True, tag="figures"):
+    """`prefill_s` is for `prefill_tokens`, which the limit may have cut; `step_s` the mean over `steps`."""
+
+    prefill_s: float
+    prefill_tokens: int
+    step_s: float
+    steps: int
+
+
+Down = Job | Ask
+Up = Ready | Refused | Figures

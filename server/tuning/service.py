@@ -1,0 +1,117 @@
+"""A search for one model file on this machine, from its parts to the result; for the command line."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from models.doctor.native_facts import NativeFacts, ask
+from models.errors import LlamaCppError
+from models.fingerprint import fingerprint
+from models.gguf_info import read_gguf_info
+from models.memory import memory
+from models.version import VERSION
+from server.tuning.arena import Arena
+from server.tuning.busy import busy_process
+from server.tuning.machine import Machine
+from server.tuning.messages import Job
+from server.tuning.session import MeasuringProcess
+from server.tuning.settings import Settings
+from server.tuning.space import Site, Space, space_for
+from server.tuning.stored import LoadFigure, Result
+from server.tuning.tuner import Outcome, Step, Tuner
+from server.tuning.workload import Workload
+
+CELLS = 256
+"""llama.cpp gives a sequence KV cells in units of this."""
+MEMORY_PART = 0.7
+"""Two copies of the model are measured side by side if they take no more of the free memory than this."""
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """Everything that a search needs, for `--dry-run` to show and `run` to do."""
+
+    path: Path
+    model: str
+    machine: Machine
+    site: Site
+    space: Space
+    workload: Workload
+    room_for_two: bool
+
+    def run(self, budget_s: float, on_step: Callable[[Step], None]) -> Outcome:
+        """Minutes. Ctrl-C ends it with what was found so far. Raises what the defaults fail with."""
+        arena = Arena(self.workload, self._open, busy_process, room_for_two=self.room_for_two)
+        try:
+            return Tuner(self.space, arena, budget_s, on_step).run()
+        finally:
+            arena.close()
+
+    def result(self, outcome: Outcome, others_cores: float) -> Result:
+        """`outcome` as it is kept. Raises StoreError if the model's file is gone."""
+        return Result(
+            machine=self.machine,
+            model=self.model,
+            fingerprint=fingerprint(self.path),
+            settings=outcome.best,
+            defaults=self.space.defaults,
+            gain=outcome.gain,
+            gain_margin=outcome.gain_margin,
+            noise=outcome.noise,
+            confirmed=outcome.confirmed,
+            workload=self.workload,
+            figures=tuple(
+                LoadFigure(
+                    streams=load.streams,
+                    busy=load.busy,
+                    default_tokens_per_s=self.workload.tokens_per_second(load, seconds),
+                    best_tokens_per_s=self.workload.tokens_per_second(load, outcome.best_s[load]),
+                )
+                for load, seconds in outcome.default_s.items()
+                if load in outcome.best_s
+            ),
+            kv_quant_gain=outcome.kv_quant_gain,
+            n_tried=len(outcome.tried),
+            elapsed_s=outcome.elapsed_s,
+            others_cores=others_cores,
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            corral=VERSION,
+        )
+
+    def _open(self, settings: Settings) -> MeasuringProcess:
+        tokens = self.workload.prompt_tokens + self.workload.output_tokens
+        return MeasuringProcess(
+            Job(
+                path=str(self.path),
+                settings=settings,
+                n_ctx=-(-tokens // CELLS) * CELLS,
+                n_parallel=max(self.workload.streams),
+            ),
+            env=os.environ,
+        )
+
+
+def plan_search(
+    path: Path, model: str, machine: Machine, workload: Workload, *, allow_kv_quant: bool
+) -> Search:
+    """Look at the machine (a second). Raises LlamaCppError if llama.cpp doesn't load, InvalidGGUF."""
+    facts = ask()
+    if not isinstance(facts, NativeFacts):
+        raise LlamaCppError(f"llama.cpp {facts}; run `corral doctor`")
+    gpu = any(device.is_gpu for device in facts.devices)
+    site = Site(machine.cores, machine.threads, openmp="OPENMP" in facts.features, gpu=gpu)
+    info = read_gguf_info(path)
+    return Search(
+        path=path,
+        model=model,
+        machine=machine,
+        site=site,
+        space=space_for(site, allow_kv_quant=allow_kv_quant),
+        workload=workload,
+        # A GPU's memory is not looked at: there one at a time is the safe way.
+        room_for_two=not gpu and 2 * info.size_bytes < MEMORY_PART * memory().available_bytes,
+    )

@@ -1,0 +1,58 @@
+"""One choice of everything that `corral tune` may choose."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+from server.worker.environment import SPIN_COUNT
+
+Value = int | bool | str
+
+
+class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Names and meanings are those of the server's settings, but for the last two."""
+
+    threads: int
+    threads_batch: int
+    n_ubatch: int = 512
+    use_extra_bufts: bool = True
+    flash_attn: Literal["auto", "on", "off"] = "auto"
+    kv_unified: bool = False
+    spin_count: int = SPIN_COUNT
+    """Turns that a waiting thread spins before it sleeps."""
+    kv_type: str = "f16"
+    """`type_k` and `type_v`."""
+
+
+FIELDS: tuple[str, ...] = Settings.__struct_fields__
+
+
+def value_of(settings: Settings, name: str) -> Value:
+    found: Value = getattr(settings, name)
+    return found
+
+
+def changed(settings: Settings, **values: Any) -> Settings:
+    """`settings` with other values for some fields."""
+    return msgspec.structs.replace(settings, **values)
+
+
+def differences(settings: Settings, other: Settings) -> dict[str, Value]:
+    """The fields of `settings` that differ from `other`'s."""
+    return {
+        name: value_of(settings, name) for name in FIELDS if value_of(settings, name) != value_of(other, name)
+    }
+
+
+def words(values: dict[str, Value]) -> str:
+    """`n_ubatch 256, flash_attn off`; what is changed, in one line."""
+    return ", ".join(f"{name} {shown(value)}" for name, value in values.items()) or "the defaults"
+
+
+def shown(value: Value) -> str:
+    """A value as people read it."""
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return str(value)

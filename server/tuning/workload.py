@@ -1,0 +1,68 @@
+"""What "fastest" means: a workload, and one number for how fast it goes. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import msgspec
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """`streams` requests that start together, on a quiet machine or `busy`: beside one busy process."""
+
+    streams: int
+    busy: bool
+    weight: float
+
+
+class Workload(msgspec.Struct, frozen=True, kw_only=True):
+    """Requests of `prompt_tokens` in and `output_tokens` out, as many at once as each of `streams` says.
+
+    Measured on a quiet machine and beside a busy process; `contention` (0 to 1) is the latter's part.
+    """
+
+    prompt_tokens: int = 64
+    output_tokens: int = 96
+    streams: tuple[int, ...] = (1, 8)
+    contention: float = 0.25
+
+    @property
+    def loads(self) -> tuple[Load, ...]:
+        """What is measured; weights add up to 1, loads without weight are left out."""
+        parts = {False: 1.0 - self.contention, True: self.contention}
+        return tuple(
+            Load(streams, busy, part / len(self.streams))
+            for busy, part in parts.items()
+            if part > 0
+            for streams in self.streams
+        )
+
+    def tokens_per_second(self, load: Load, seconds: float) -> float:
+        """Generated tokens per second when all of `load` takes `seconds`, its prompts included."""
+        return load.streams * self.output_tokens / seconds
+
+
+GAIN_MAX = 1.0
+
+Times = Mapping[Load, float]
+"""Seconds that each load takes, from the first prompt token to the last generated one."""
+
+
+def gain(reference: Times, candidate: Times) -> float:
+    """How much faster `candidate` is: the weighted mean of ln(reference ÷ candidate) over the loads.
+
+    0.1 is about 10 % faster in tokens per second, -0.1 as much slower; gains add up. One load counts at most
+    as `GAIN_MAX`: beside a busy process it is now and then luck, a matter of which core that sits on.
+    """
+    return sum(
+        load.weight * max(-GAIN_MAX, min(GAIN_MAX, math.log(reference[load] / candidate[load])))
+        for load in reference
+    )
+
+
+def percent(value: float) -> float:
+    """A gain as the change of tokens per second in percent."""
+    return 100.0 * math.expm1(value)

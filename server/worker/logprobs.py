@@ -1,0 +1,58 @@
+"""How likely tokens were, from rows of logits: log-probabilities of the model's own distribution."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from server.engine.events import TokenLogprob
+
+_ROWS = 16
+"""Rows worked on at once, so that what they need stays small."""
+
+
+def token_logprobs(
+    rows: npt.NDArray[np.float32], tokens: Sequence[int], n_top: int, piece: Callable[[int], bytes]
+) -> list[TokenLogprob]:
+    """For each of `tokens`, what its row of `rows` ([n, n_vocab] logits, at least one per token) says of it.
+
+    `n_top` alternatives, most likely first, of equals the lower id; a token that is among them has there the
+    identical number.
+    """
+    result: list[TokenLogprob] = []
+    for start in range(0, len(tokens), _ROWS):
+        chosen = tokens[start : start + _ROWS]
+        block = rows[start : start + len(chosen)]
+        normalizers = log_normalizers(block)
+        tops = top_tokens(block, n_top)
+        for row, token, normalizer, top in zip(block, chosen, normalizers, tops, strict=True):
+            result.append(
+                TokenLogprob(
+                    token,
+                    piece(token),
+                    float(row[token]) - float(normalizer),
+                    tuple((int(t), piece(int(t)), float(row[t]) - float(normalizer)) for t in top),
+                )
+            )
+    return result
+
+
+def log_normalizers(rows: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+    """log Σ exp of each row of [n, n_vocab]: [n] f64."""
+    highest = rows.max(axis=1, keepdims=True)
+    sums = np.exp(rows - highest).sum(axis=1, dtype=np.float64)
+    normalizers: npt.NDArray[np.float64] = highest[:, 0].astype(np.float64) + np.log(sums)
+    return normalizers
+
+
+def top_tokens(rows: npt.NDArray[np.float32], n: int) -> npt.NDArray[np.intp]:
+    """Ids of the `n` highest of each row of [m, n_vocab], the highest first: [m, n]."""
+    n = min(n, rows.shape[1])
+    if n == 0:
+        return np.empty((len(rows), 0), np.intp)
+    ids = np.sort(np.argpartition(-rows, n - 1, axis=1)[:, :n], axis=1)
+    values = np.take_along_axis(rows, ids, axis=1)
+    order = np.argsort(-values, axis=1, kind="stable")
+    return np.take_along_axis(ids, order, axis=1)

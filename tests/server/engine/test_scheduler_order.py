@@ -1,0 +1,286 @@
+"""Who goes first: priorities, turns of adapter sets, how much of prompts a step takes."""
+
+from __future__ import annotations
+
+import pytest
+
+from server.engine import scheduler as scheduler_module
+from server.engine.batch import Adapters, Batch
+from server.engine.prefix_cache import PrefixCache
+from server.engine.scheduler import TURN_STEPS, Scheduler, SchedulerConfig
+from server.engine.sequence import Group, Sequence, SequenceStatus
+from server.engine.step_times import StepTimes
+from tests.server.engine.harness import request
+
+A: Adapters = ((1, 1.0),)
+B: Adapters = ((2, 0.5),)
+N_VOCAB = 100
+
+
+def scheduler_of(
+    n_slots: int = 3, *, chunk: int = 10, alone: int = 40, times: StepTimes | None = None, gap_s: float = 0.1
+) -> Scheduler:
+    config = SchedulerConfig(
+        n_batch=512, n_vocab=N_VOCAB, prefill_chunk_tokens=chunk, prefill_tokens_alone=alone, gap_s=gap_s
+    )
+    return Scheduler(PrefixCache(n_slots, can_trim=True, copy_tokens_min=32), config, times)
+
+
+def add(
+    scheduler: Scheduler,
+    length: int = 5,
+    *,
+    first: int = 0,
+    priority: int = 0,
+    adapters: Adapters = (),
+    score_prompt: bool = False,
+    n: int = 1,
+) -> Sequence:
+    asked = request(
+        range(first, first + length), n=n, priority=priority, adapters=adapters, score_prompt=score_prompt
+    )
+    group = Group(asked, 1000, 0.0)
+    for sequence in group.sequences:
+        scheduler.add(sequence)
+    return group.sequences[0]
+
+
+def compute(scheduler: Scheduler, batch: Batch) -> Batch:
+    """What the engine does after a run."""
+    for entry in batch.entries:
+        sequence = next(s for s in scheduler.running if s.id == entry.sequence_id)
+        sequence.n_computed += len(entry.tokens)
+        if sequence.n_computed >= sequence.n_prompt:
+            sequence.scores_prompt = False
+        if entry.n_outputs:
+            sequence.tokens.append(7)
+    return batch
+
+
+def step(scheduler: Scheduler) -> Batch:
+    return compute(scheduler, scheduler.schedule())
+
+
+def ids(batch: Batch) -> list[int]:
+    return [entry.sequence_id for entry in batch.entries]
+
+
+def n_prompt(batch: Batch) -> int:
+    """Tokens of entries with more than the next token."""
+    return sum(len(entry.tokens) for entry in batch.entries if len(entry.tokens) > 1)
+
+
+# --- priority --------------------------------------------------------------------------------------------
+
+
+def test_the_lower_priority_number_goes_first_and_equals_in_their_order() -> None:
+    scheduler = scheduler_of(n_slots=1)
+    asked = [add(scheduler, first=100 * i, priority=priority) for i, priority in enumerate([0, 5, -1, 0, -1])]
+    order = []
+    while scheduler.waiting:
+        step(scheduler)
+        order.append(asked.index(scheduler.running[0]))
+        scheduler.remove(scheduler.running[0])
+    assert order == [2, 4, 0, 3, 1]
+
+
+def test_of_two_prompts_in_work_the_one_with_priority_goes_on() -> None:
+    scheduler = scheduler_of(alone=10)
+    late = add(scheduler, 30, priority=1)
+    step(scheduler)
+    urgent = add(scheduler, 40, first=100, priority=0)
+    scheduler._config = SchedulerConfig(
+        n_batch=512, n_vocab=N_VOCAB, prefill_chunk_tokens=10, prefill_tokens_alone=25
+    )
+    assert ids(step(scheduler)) == [urgent.id]
+    assert ids(step(scheduler)) == [late.id, urgent.id]
+    assert (urgent.n_pending, late.n_computed) == (1, 20)
+
+
+def test_the_one_preempted_is_of_the_lowest_priority_then_the_youngest() -> None:
+    scheduler = scheduler_of()
+    low_old = add(scheduler, priority=3)
+    low_young = add(scheduler, first=100, priority=3)
+    high = add(scheduler, first=200, priority=0)
+    step(scheduler)
+    assert scheduler.make_room() is None
+    assert scheduler.running == [high, low_old]
+    assert scheduler.make_room() is None
+    assert scheduler.running == [high]
+    assert scheduler.waiting == [low_old, low_young]
+    assert scheduler.make_room() is high
+
+
+def test_a_preempted_sequence_is_before_those_that_came_after_it() -> None:
+    scheduler = scheduler_of(n_slots=2)
+    first, second = add(scheduler), add(scheduler, first=100)
+    step(scheduler)
+    third = add(scheduler, first=200)
+    scheduler.make_room()
+    assert scheduler.waiting == [second, third]
+    scheduler.remove(first)
+    step(scheduler)
+    assert scheduler.running[0] is second
+
+
+# --- adapters --------------------------------------------------------------------------------------------
+
+
+def test_sets_of_adapters_take_turns_and_never_share_a_batch() -> None:
+    scheduler = scheduler_of(n_slots=6)
+    owners = {add(scheduler, first=100 * i, adapters=s).id: s for i, s in enumerate([(), A, B, A, (), B])}
+    turns = []
+    for _ in range(6 * TURN_STEPS):
+        batch = step(scheduler)
+        assert {owners[id_] for id_ in ids(batch)} == {batch.adapters}
+        assert len(batch.entries) == 2, "all of a set share its batch"
+        turns.append(batch.adapters)
+    rounds = [turns[at::TURN_STEPS] for at in range(TURN_STEPS)]
+    assert rounds[1:] == rounds[:-1], "each has some steps in a row"
+    assert set(rounds[0][:3]) == {(), A, B}
+    assert rounds[0][:3] == rounds[0][3:]
+
+
+def test_a_set_that_is_alone_again_loses_its_turn_to_the_next_that_comes() -> None:
+    scheduler = scheduler_of(n_slots=3)
+    old = add(scheduler)
+    other = add(scheduler, first=100, adapters=A)
+    for _ in range(TURN_STEPS):
+        step(scheduler)
+    scheduler.remove(other)
+    for _ in range(5):
+        assert ids(step(scheduler)) == [old.id]
+    new = add(scheduler, first=200, adapters=B)
+    turns = [ids(step(scheduler))[0] for _ in range(2 * TURN_STEPS)]
+    assert new.id in turns[: TURN_STEPS + 1]
+    assert turns.count(old.id) == turns.count(new.id)
+
+
+def test_sets_that_keep_coming_anew_starve_nobody() -> None:
+    scheduler = scheduler_of(n_slots=4)
+    steady = add(scheduler, 5)
+    n_steady = 0
+    for i in range(30):
+        visitor = add(scheduler, 5, first=100, adapters=((i, 1.0),))
+        n_steady += ids(step(scheduler)) == [steady.id]
+        scheduler.remove(visitor)
+    assert n_steady >= 10
+    assert list(scheduler._last_turn) == [()]
+
+
+def test_a_set_without_a_slot_gets_the_next_one_that_is_free() -> None:
+    scheduler = scheduler_of(n_slots=1)
+    running = add(scheduler)
+    step(scheduler)
+    other = add(scheduler, first=100, adapters=A)
+    same = add(scheduler, first=200)
+    for _ in range(3):
+        assert ids(step(scheduler)) == [running.id]
+    scheduler.remove(running)
+    assert ids(step(scheduler)) == [other.id], "it came before the one that would fit the running set"
+    assert same.status is SequenceStatus.WAITING
+
+
+def test_one_set_alone_has_no_turns() -> None:
+    scheduler = scheduler_of()
+    sequence = add(scheduler, adapters=A)
+    batches = [step(scheduler) for _ in range(3)]
+    assert [ids(batch) for batch in batches] == [[sequence.id]] * 3
+    assert {batch.adapters for batch in batches} == {A}
+
+
+def test_a_prompt_stays_small_while_another_set_generates() -> None:
+    scheduler = scheduler_of(chunk=10, alone=40)
+    add(scheduler)
+    step(scheduler)
+    prompt = add(scheduler, 60, first=100, adapters=A)
+    chunks = [
+        len(batch.entries[0].tokens) for batch in (step(scheduler) for _ in range(8)) if batch.adapters == A
+    ]
+    assert chunks == [10] * len(chunks)
+    assert len(chunks) == 4
+    assert prompt.n_computed == 40
+
+
+# --- how much of prompts ---------------------------------------------------------------------------------
+
+
+def budget_of(times: StepTimes, *, chunk: int = 256, gap_s: float = 0.1) -> int:
+    """Prompt tokens in a step beside one sequence that generates."""
+    scheduler = scheduler_of(chunk=chunk, times=times, gap_s=gap_s)
+    add(scheduler, 5)
+    step(scheduler)
+    add(scheduler, 900, first=100)
+    return n_prompt(step(scheduler))
+
+
+def measured(step_s: float, prompt_token_s: float) -> StepTimes:
+    times = StepTimes()
+    times.add(1, 0, step_s)
+    times.add(101, 100, step_s + 100 * prompt_token_s)
+    return times
+
+
+def test_unmeasured_it_takes_half_of_the_most() -> None:
+    assert budget_of(StepTimes()) == 128
+
+
+def test_prompt_tokens_fill_the_gap_that_streams_may_have() -> None:
+    assert budget_of(measured(0.010, 0.001)) == pytest.approx(90, abs=1)
+    assert budget_of(measured(0.010, 0.001), gap_s=0.2) == pytest.approx(190, abs=1)
+
+
+def test_neither_more_than_the_most_nor_less_than_progress_needs() -> None:
+    assert budget_of(measured(0.010, 0.000_01)) == 256
+    assert budget_of(measured(0.010, 0.1)) == 32
+    assert budget_of(measured(0.010, 0.1), chunk=8) == 8
+
+
+def test_where_a_step_alone_takes_longer_than_the_gap_it_may_take_twice_that() -> None:
+    assert budget_of(measured(0.3, 0.002)) == pytest.approx(150, abs=1)
+
+
+# --- scored prompts --------------------------------------------------------------------------------------
+
+
+def test_scored_prompts_are_cut_so_that_a_steps_logits_stay_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scheduler_module, "SCORED_FLOATS_MAX", 12 * N_VOCAB)
+    scheduler = scheduler_of(alone=40)
+    for first in (0, 100):
+        add(scheduler, 20, first=first, score_prompt=True)
+    add(scheduler, 30, first=200)
+    n_steps = 0
+    while any(sequence.n_generated == 0 for sequence in (*scheduler.running, *scheduler.waiting)):
+        batch = step(scheduler)
+        n_scored = sum(len(entry.tokens) for entry in batch.entries if entry.targets is not None)
+        assert n_scored <= 12
+        n_steps += 1
+    assert n_steps < 12
+
+
+def test_even_one_token_beyond_the_bound_is_scored(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scheduler_module, "SCORED_FLOATS_MAX", N_VOCAB // 2)
+    scheduler = scheduler_of()
+    add(scheduler, 3, score_prompt=True)
+    assert [len(step(scheduler).entries[0].tokens) for _ in range(3)] == [1, 1, 1]
+
+
+def test_a_scored_prompts_entries_name_the_tokens_that_follow() -> None:
+    scheduler = scheduler_of(alone=3)
+    sequence = add(scheduler, 5, score_prompt=True)
+    first, second = step(scheduler).entries[0], step(scheduler).entries[0]
+    assert (first.tokens, first.targets, first.n_outputs) == ([0, 1, 2], [1, 2, 3], 0)
+    assert (second.tokens, second.targets, second.n_outputs) == ([3, 4], [4], 1)
+    assert sequence.n_generated == 1
+
+
+def test_the_choices_of_a_scored_prompt_wait_for_the_scores_in_kept_slots() -> None:
+    scheduler = scheduler_of(n_slots=2, alone=3)
+    scored = add(scheduler, 5, score_prompt=True, n=2)
+    stranger = add(scheduler, 5, first=100)
+    assert ids(step(scheduler)) == [scored.id]
+    assert ids(step(scheduler)) == [scored.id]
+    assert not scored.scores_prompt
+    sibling = scored.group.sequences[1]
+    assert ids(step(scheduler)) == [scored.id, sibling.id]
+    assert stranger.status is SequenceStatus.WAITING

@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from models.doctor.tiny_model import TinyModel, write_tiny_gguf
+from models.errors import LlamaCppError
+from server.tuning.messages import Ask, Job
+from server.tuning.session import MeasuringProcess
+from server.tuning.settings import Settings
+
+pytestmark = pytest.mark.model
+
+SETTINGS = Settings(threads=1, threads_batch=1)
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(write_tiny_gguf(tmp_path_factory.mktemp("pico") / "pico.gguf", TinyModel()))
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        SETTINGS,
+        Settings(threads=1, threads_batch=2, n_ubatch=64, use_extra_bufts=False, flash_attn="off"),
+        Settings(threads=2, threads_batch=1, kv_unified=True, kv_type="q8_0", spin_count=0),
+    ],
+)
+def test_real_figures(path: str, settings: Settings) -> None:
+    session = MeasuringProcess(Job(path=path, settings=settings, n_ctx=256, n_parallel=3))
+    try:
+        for streams in (1, 3):
+            ask = Ask(streams=streams, prompt_tokens=20, steps=5, repeats=2, limit_s=60.0)
+            figures = session.measure(ask)
+            assert (figures.prefill_tokens, figures.steps) == (2 * 20 * streams, 2 * 5)
+            assert figures.prefill_s > 0
+            assert figures.step_s > 0
+        cut = session.measure(Ask(streams=3, prompt_tokens=200, steps=50, limit_s=1e-9))
+        assert 1 <= cut.prefill_tokens < 600
+        assert cut.steps == 1
+    finally:
+        session.close()
+
+
+def test_what_llama_cpp_refuses(path: str, tmp_path: Path) -> None:
+    with pytest.raises(LlamaCppError):
+        MeasuringProcess(
+            Job(
+                path=path,
+                settings=Settings(1, 1, kv_type="nonsense"),
+                n_ctx=256,
+                n_parallel=1,
+                n_gpu_layers=0,
+            )
+        )
+    with pytest.raises(LlamaCppError, match="not a file"):
+        MeasuringProcess(
+            Job(path=str(tmp_path / "none.gguf"), settings=SETTINGS, n_ctx=256, n_parallel=1, n_gpu_layers=0)
+        )
