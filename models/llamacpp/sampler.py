@@ -49,6 +49,9 @@ class Sampler:
         self.vocab = vocab
         self.params = params
         self._candidates: npt.NDArray[np.void] | None = None
+        self._sample = library.bind(
+            "llama_sampler_sample", ctypes.c_int32, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int32
+        )
 
     @classmethod
     def chain(cls, source: Model | Vocab, params: SamplerParams) -> Self:
@@ -91,7 +94,8 @@ class Sampler:
         """
         if not context.has_output(row):
             raise LlamaCppError(f"token {row} of the last batch has no logits; add it with output=True")
-        return int(self._native.llama_sampler_sample(self.pointer, context.pointer, row))
+        token: int = self._sample(self.pointer, context.pointer, row)
+        return token
 
     def sample_logits(self, logits: npt.NDArray[np.float32]) -> int:
         """Pick a token from one row of logits [n_vocab], masked ones for instance, and accept it."""

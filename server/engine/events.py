@@ -14,13 +14,13 @@ FinishReason = Literal["stop", "length"]
 FailureKind = Literal["invalid_request", "busy", "server_error", "unavailable", "cancelled"]
 
 
-class Usage(msgspec.Struct, frozen=True, kw_only=True):
+class Usage(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=False):
     prompt_tokens: int
     completion_tokens: int
     cached_tokens: int = 0
 
 
-class Timings(msgspec.Struct, frozen=True, kw_only=True):
+class Timings(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=False):
     """llama-server's `timings` object without the rates."""
 
     queue_ms: float
@@ -44,7 +44,7 @@ class TokenLogprob(msgspec.Struct, frozen=True, array_like=True, gc=False):
     top: tuple[tuple[int, bytes, float], ...] = ()
 
 
-class Started(msgspec.Struct, frozen=True, tag="started", kw_only=True):
+class Started(msgspec.Struct, frozen=True, tag="started", kw_only=True, array_like=True, gc=False):
     """Accepted and admitted: prompt rendered, tokenized and measured."""
 
     id: str
@@ -52,7 +52,7 @@ class Started(msgspec.Struct, frozen=True, tag="started", kw_only=True):
     cached_tokens: int
 
 
-class Delta(msgspec.Struct, frozen=True, tag="delta", kw_only=True):
+class Delta(msgspec.Struct, frozen=True, tag="delta", kw_only=True, array_like=True, gc=False):
     """New text of choice `index`: whole characters, never part of a stop string. `text` may be empty."""
 
     id: str
@@ -65,14 +65,14 @@ class Delta(msgspec.Struct, frozen=True, tag="delta", kw_only=True):
     """One per token, only with `n_probs`."""
 
 
-class PromptScored(msgspec.Struct, frozen=True, tag="prompt_scored", kw_only=True):
+class PromptScored(msgspec.Struct, frozen=True, tag="prompt_scored", kw_only=True, array_like=True, gc=False):
     """Only with `score_prompt`: one entry per token of the prompt; after `Started`, before any `Delta`."""
 
     id: str
     logprobs: tuple[TokenLogprob, ...]
 
 
-class ChoiceEnd(msgspec.Struct, frozen=True, tag="choice_end", kw_only=True):
+class ChoiceEnd(msgspec.Struct, frozen=True, tag="choice_end", kw_only=True, array_like=True, gc=False):
     id: str
     index: int
     finish_reason: FinishReason
@@ -80,7 +80,7 @@ class ChoiceEnd(msgspec.Struct, frozen=True, tag="choice_end", kw_only=True):
     """The stop string that ended it, if one did."""
 
 
-class Finish(msgspec.Struct, frozen=True, tag="finish", kw_only=True):
+class Finish(msgspec.Struct, frozen=True, tag="finish", kw_only=True, array_like=True, gc=False):
     """Terminal: all choices have ended."""
 
     id: str
@@ -88,7 +88,7 @@ class Finish(msgspec.Struct, frozen=True, tag="finish", kw_only=True):
     timings: Timings
 
 
-class Failure(msgspec.Struct, frozen=True, tag="failure", kw_only=True):
+class Failure(msgspec.Struct, frozen=True, tag="failure", kw_only=True, array_like=True, gc=False):
     """Terminal: the request can't be served (any more)."""
 
     id: str

@@ -8,6 +8,8 @@ from typing import Any, cast
 
 from starlette.types import Send
 
+from server.routes.direct_send import at_once
+
 
 class BodyWriter:
     """A part is sent in the call that writes it, as long as the server takes it without waiting.
@@ -18,6 +20,7 @@ class BodyWriter:
 
     def __init__(self, send: Send) -> None:
         self._send = send
+        self._at_once = at_once(send)
         self._kept: list[bytes] = []
         self._waiting: asyncio.Task[None] | None = None
 
@@ -32,6 +35,8 @@ class BodyWriter:
             if self._waiting.done():
                 self._waiting.result()
             self._kept.append(part)
+            return
+        if self._at_once is not None and self._at_once(part):
             return
         message = {"type": "http.response.body", "body": part, "more_body": True}
         sending = cast("Coroutine[Any, None, None]", self._send(message))

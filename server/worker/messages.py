@@ -252,19 +252,19 @@ class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
     chat_template: str | None = None
 
 
-class Loading(msgspec.Struct, frozen=True, tag="loading"):
+class Loading(msgspec.Struct, frozen=True, tag="loading", array_like=True):
     """Load progress, 0 to 1."""
 
     progress: float
 
 
-class Ready(msgspec.Struct, frozen=True, tag="ready"):
+class Ready(msgspec.Struct, frozen=True, tag="ready", array_like=True):
     """The model is loaded and warm."""
 
     info: ModelInfo
 
 
-class LoadFailed(msgspec.Struct, frozen=True, tag="load_failed"):
+class LoadFailed(msgspec.Struct, frozen=True, tag="load_failed", array_like=True):
     """The model can't be loaded (an orderly refusal; a crash shows as the process's end)."""
 
     message: str
@@ -272,35 +272,35 @@ class LoadFailed(msgspec.Struct, frozen=True, tag="load_failed"):
     """Name of the error class in models.errors."""
 
 
-class StepEvents(msgspec.Struct, frozen=True, tag="step"):
+class StepEvents(msgspec.Struct, frozen=True, tag="step", array_like=True):
     """Everything one engine step produced."""
 
     events: list[Event]
 
 
-class TokenizeReply(msgspec.Struct, frozen=True, tag="tokenize_reply"):
+class TokenizeReply(msgspec.Struct, frozen=True, tag="tokenize_reply", array_like=True):
     id: str
     tokens: list[int]
     pieces: list[bytes] | None = None
 
 
-class DetokenizeReply(msgspec.Struct, frozen=True, tag="detokenize_reply"):
+class DetokenizeReply(msgspec.Struct, frozen=True, tag="detokenize_reply", array_like=True):
     id: str
     text: str
 
 
-class ApplyTemplateReply(msgspec.Struct, frozen=True, tag="apply_template_reply"):
+class ApplyTemplateReply(msgspec.Struct, frozen=True, tag="apply_template_reply", array_like=True):
     id: str
     prompt: str
 
 
-class AdapterReply(msgspec.Struct, frozen=True, tag="adapter_reply"):
+class AdapterReply(msgspec.Struct, frozen=True, tag="adapter_reply", array_like=True):
     """A `LoadAdapter` or `UnloadAdapter` is done."""
 
     id: str
 
 
-class StatsReply(msgspec.Struct, frozen=True, tag="stats_reply", kw_only=True):
+class StatsReply(msgspec.Struct, frozen=True, tag="stats_reply", kw_only=True, array_like=True):
     id: str
     running: int
     waiting: int

@@ -1,8 +1,8 @@
-"""The few entries of a row of logits that can be sampled at all, found without sorting or copying the row.
+"""The few entries of each row of logits that can be sampled at all, found for all rows together.
 
 A row of V logits is folded into G lines of W: entry i*W + g belongs to group g, and one pass takes each
-group's maximum. If k groups have a maximum of at least b, so have k entries, and each entry of at least b is
-in a group whose maximum is: only those groups are looked through. What doesn't fill a line is the tail.
+group's maximum. If k groups have a maximum of at least b, so have k entries: the k-th largest maximum is a
+bound that the k likeliest entries reach, and few others do. What doesn't fill a line takes no part in that.
 
                  g = 0 … W-1
     line 0      [ . . . . . . ]
@@ -10,96 +10,65 @@ in a group whose maximum is: only those groups are looked through. What doesn't 
     maxima      [ . . . . . . ]
 
 A decode leaves the caches full of weights, so each call into NumPy costs microseconds of misses, whatever it
-computes: what counts is few calls over little memory. One row's few candidates go on as Python's floats.
+computes: what counts is few calls, the same few for any number of rows.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from math import isfinite
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from server.worker.sampling.truncation import Truncation
+
 Floats = npt.NDArray[np.float32]
 Indices = npt.NDArray[np.intp]
 
-_MOST_LINES = 64
-_GROUPS_PER_K = 4  # so that a bound from the maxima lets few entries pass that aren't among the k
 _LOWEST = float(np.finfo(np.float32).min)
 
 
-def n_lines(n_vocab: int, top_k: int) -> int:
-    """How many lines to fold a row into, so that there are groups enough for `top_k`; a power of two."""
-    lines = _MOST_LINES
-    while lines > 1 and n_vocab // lines < _GROUPS_PER_K * top_k:
-        lines //= 2
-    return lines
-
-
 class Candidates(NamedTuple):
-    """Entries of one row, ascending by id: the `values`, and what `token` finds their ids with."""
+    """Of all rows one after the other, each row's ascending by id. Row r has those from ends[r - 1] to
+    ends[r]; none of a row whose maximum isn't finite."""
 
-    values: list[float]
-    places: Indices  # of the values before the tail's, in the lines of the groups looked through
-    columns: Indices  # those groups
-    width: int
-    tail_ids: list[int]
-
-    def token(self, number: int) -> int:
-        """The id of `values[number]`."""
-        n_folded = len(self.places)
-        if number >= n_folded:
-            return self.tail_ids[number - n_folded]
-        line, column = divmod(int(self.places[number]), len(self.columns))
-        return line * self.width + int(self.columns[column])
+    ids: Indices
+    logits: Floats
+    ends: list[int]
 
 
-class FoldedRows:
-    """Rows of logits [R, V] and their groups' maxima. Views: valid as long as the logits are."""
+def find_candidates(logits: Floats, limits: Sequence[Truncation]) -> Candidates:
+    """All entries of `logits` [R, V] that row r's sampling under `limits[r]` could pick, and a few more."""
+    n_rows, n_vocab = logits.shape
+    bounds = _bounds(logits, limits)
+    if n_rows == 1:
+        ids = (logits[0] >= bounds[0]).nonzero()[0]
+        return Candidates(ids, logits[0].take(ids), [len(ids)])
+    places = (logits >= np.array(bounds, np.float32)[:, None]).reshape(-1).nonzero()[0]
+    ends = places.searchsorted(np.arange(1, n_rows + 1) * n_vocab).tolist()
+    return Candidates(places % n_vocab, logits.reshape(-1).take(places), ends)
 
-    def __init__(self, logits: Floats, lines: int) -> None:
-        n_rows, n_vocab = logits.shape
-        self._width = n_vocab // lines
-        main = lines * self._width
-        self._n_main = main
-        self._lines = logits[:, :main].reshape(n_rows, lines, self._width)
-        self._maxima = np.maximum.reduce(self._lines, axis=1)
-        self._ranked = self._maxima.copy()
-        self._ranked.sort(axis=1)  # NaN comes last
-        self._tails: Floats | None = None
-        self.best: list[float] = self._ranked[:, -1].tolist()
-        """Each row's maximum; NaN if the row has one."""
-        if main < n_vocab:
-            self._tails = logits[:, main:]
-            self._tail_best = self._tails.max(axis=1)
-            self.best = np.maximum(self._ranked[:, -1], self._tail_best).tolist()
 
-    def bound(self, row: int, top_k: int) -> float:
-        """A logit that at least the `top_k` largest of the row reach; few others do."""
-        return float(self._ranked[row, -top_k])
-
-    def only_token(self, row: int, floor: float) -> int | None:
-        """The one token whose logit is at least `floor`; None if there are more, or it would take long."""
-        if self._ranked[row, -2:][0] >= floor:
-            return None
-        if self._tails is not None and self._tail_best[row] >= floor:
-            return None
-        column = int(self._maxima[row].argmax())
-        values: list[float] = self._lines[row, :, column].tolist()
-        places = [place for place, value in enumerate(values) if value >= floor]
-        return places[0] * self._width + column if len(places) == 1 else None
-
-    def at_least(self, row: int, bound: float) -> Candidates:
-        """The entries of the row that are at least `bound`; banned ones (-inf) never are."""
-        bound = max(bound, _LOWEST)
-        columns = (self._maxima[row] >= bound).nonzero()[0]
-        block = self._lines[row].take(columns, axis=1)
-        places = (block >= bound).ravel().nonzero()[0]
-        values: list[float] = block.take(places).tolist()
-        tail_ids: list[int] = []
-        if self._tails is not None:
-            for number, value in enumerate(self._tails[row].tolist(), self._n_main):
-                if value >= bound:
-                    values.append(value)
-                    tail_ids.append(number)
-        return Candidates(values, places, columns, self._width, tail_ids)
+def _bounds(logits: Floats, limits: Sequence[Truncation]) -> list[float]:
+    """For each row a logit below which nothing matters; NaN for a row that can't be sampled."""
+    n_rows, n_vocab = logits.shape
+    lines = min([each.n_lines for each in limits])
+    width = n_vocab // lines
+    main = lines * width
+    maxima = np.maximum.reduce(logits[:, :main].reshape(n_rows, lines, width), axis=1)
+    maxima.sort(axis=1)  # NaN comes last
+    highest = maxima[:, -1]
+    if main < n_vocab:
+        highest = np.maximum(highest, logits[:, main:].max(axis=1))
+    bounds: list[float] = []
+    for row, (best, each) in enumerate(zip(highest.tolist(), limits, strict=True)):
+        if not isfinite(best):
+            bounds.append(np.nan)  # nothing reaches it
+            continue
+        bound = best + each.floor
+        if each.top_k > 0 and (each.needs_all_of_top_k or maxima[row, -each.top_k] > bound):
+            bound = float(maxima[row, -each.top_k])
+        bounds.append(max(bound, _LOWEST))
+    return bounds

@@ -1,21 +1,24 @@
 """RowSamplers: every sequence's way of choosing tokens, for all rows of logits of a step at once.
 
-Called by LlamaRunner. What llama.cpp's chain would choose for a seed is chosen here, too: from a few
-candidates of each row where that can be done, by the chain itself otherwise.
+Called by LlamaRunner. What llama.cpp's chain would choose for a seed is chosen here, too: by the chain
+itself, from the few candidates of each row that NumPy finds for all rows together, or from the whole row
+where there is no such limit.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import isfinite
 from typing import NamedTuple
 
 import numpy as np
 
 from models.errors import CorralError, LlamaCppError, RequestError
+from models.llamacpp.candidates import CandidateBuffer
 from models.llamacpp.context import Context
 from models.llamacpp.vocab import Vocab
 from server.engine.sampling_params import SamplingParams
-from server.worker.sampling.candidates import Floats, FoldedRows
+from server.worker.sampling.candidates import Floats, find_candidates
 from server.worker.sampling.chain_params import sampler_params
 from server.worker.sampling.penalties import Penalties, penalize
 from server.worker.sampling.sequence_sampler import SequenceSampler
@@ -44,9 +47,12 @@ class RowSamplers:
         self._n_ctx = n_ctx
         self._sequences: dict[int, SequenceSampler] = {}
         self._generator = np.random.RandomState(0)  # llama.cpp's generator and seeding
+        self._eog = vocab.eog_tokens
         self._eog_ids = np.array(vocab.eog_tokens, np.intp)
         self._suppressed_ids = np.array(vocab.suppressed_tokens, np.intp)
         self._suppresses = len(self._suppressed_ids) > 0
+        self._buffer = CandidateBuffer()
+        self._row_buffer = CandidateBuffer()
 
     def open(self, sequence_id: int, params: SamplingParams, seed: int, prompt_tokens: Sequence[int]) -> None:
         """Get ready to sample a sequence. Raises RequestError naming the parameter that is wrong."""
@@ -61,48 +67,132 @@ class RowSamplers:
             sampler.close()
 
     def sample(
-        self, context: Context, logits: Floats, wanted: Sequence[Wanted]
+        self, context: Context | None, logits: Floats, wanted: Sequence[Wanted]
     ) -> list[list[int] | CorralError]:
         """For each of `wanted` 1 to len(draft) + 1 tokens: those of its draft that are chosen, then one more.
 
-        `logits` [R, V] f32 is llama.cpp's own memory; bans, biases and penalties are written into it. A row
-        whose maximum isn't finite gives an error for its sequence alone.
+        `logits` [R, V] f32 is the memory of `context`; bans, biases and penalties are written into it. A row
+        whose maximum isn't finite gives an error for its sequence alone. Without a context only what needs
+        no chain over a whole row can be sampled.
         """
+        if len(wanted) == 1 and context is not None and not wanted[0].draft:
+            return [self._sample_alone(context, logits, wanted[0])]
         samplers: list[SequenceSampler] = []
         bans, adjusts = self._suppresses, False
+        rows: list[int] = []  # those sampled from candidates
+        owners: list[SequenceSampler] = []
         for each in wanted:
             sampler = self._sequences[each.sequence_id]
             samplers.append(sampler)
             bans = bans or each.ban_eog
             adjusts = adjusts or sampler.adjusts
+            if sampler.limits.way == "candidates":
+                for row in _rows(each):
+                    rows.append(row)
+                    owners.append(sampler)
         if bans:
             self._ban(logits, wanted)
         if adjusts:
             _adjust(logits, wanted, samplers)
-        folded = _fold(logits, samplers)
-        answers: list[list[int] | CorralError] = []
-        for each, sampler in zip(wanted, samplers, strict=True):
-            if sampler.chain is not None:
-                answers.append(_sample_by_chain(context, logits, each, sampler))
-            elif each.draft:
-                answers.append(_sample_draft(logits, each, sampler, folded))
+        pool = _Pool(self._buffer, logits, rows, owners) if rows else None
+        return [
+            self._sample_one(context, logits, each, sampler, pool)
+            for each, sampler in zip(wanted, samplers, strict=True)
+        ]
+
+    def _sample_alone(self, context: Context, logits: Floats, wanted: Wanted) -> list[int] | CorralError:
+        """One row by itself: the chain over the whole row is quicker than finding candidates first."""
+        sampler = self._sequences[wanted.sequence_id]
+        row = logits[wanted.row]
+        if self._suppresses:
+            row[self._suppressed_ids] = -np.inf
+        if wanted.ban_eog:
+            for token in self._eog:
+                row[token] = -np.inf
+        if sampler.adjusts:
+            _adjust(logits, [wanted], [sampler])
+        picked: int | None = None
+        if sampler.chain is None:
+            picked = sampler.pick_of_row(row)
+        elif isfinite(_highest(row)):
+            picked = sampler.chain.sample(context, wanted.index)
+        if picked is None:
+            return _not_finite(row, sampler)
+        sampler.accept(picked)
+        return [picked]
+
+    def _sample_one(
+        self,
+        context: Context | None,
+        logits: Floats,
+        wanted: Wanted,
+        sampler: SequenceSampler,
+        pool: _Pool | None,
+    ) -> list[int] | CorralError:
+        """The tokens of one sequence: row by row, until one isn't the draft's."""
+        tokens: list[int] = []
+        for row in _rows(wanted):
+            if tokens and sampler.penalties is not None:  # they depend on the tokens just chosen
+                penalize(logits, [row], [sampler.penalties])
+                if pool is not None:
+                    pool = _Pool(self._row_buffer, logits, [row], [sampler])
+            if sampler.chain is None:
+                token = sampler.pick_of_row(logits[row])
+            elif sampler.limits.way == "chain":
+                assert context is not None
+                finite = isfinite(_highest(logits[row]))
+                token = sampler.chain.sample(context, wanted.index + len(tokens)) if finite else None
             else:
-                token = sampler.pick(logits, each.row, folded)
-                if token is None:
-                    answers.append(_not_finite(logits[each.row], sampler))
-                else:
-                    sampler.accept(token)
-                    answers.append([token])
-        return answers
+                assert pool is not None
+                token = pool.pick(row, sampler)
+            if token is None:
+                return _not_finite(logits[row], sampler)
+            tokens.append(token)
+            sampler.accept(token)
+            if not wanted.draft or tokens != wanted.draft[: len(tokens)]:
+                break
+        return tokens
 
     def _ban(self, logits: Floats, wanted: Sequence[Wanted]) -> None:
         if self._suppresses:
             logits[:, self._suppressed_ids] = -np.inf
         rows = [row for each in wanted if each.ban_eog for row in _rows(each)]
         if len(rows) == len(logits):
-            logits[:, self._eog_ids] = -np.inf
+            for token in self._eog:
+                logits[:, token] = -np.inf
         elif rows:
             logits[np.array(rows)[:, None], self._eog_ids] = -np.inf
+
+
+_highest = np.maximum.reduce  # of a row; NaN if it has one
+
+
+class _Pool:
+    """The candidates of some rows, in a buffer of which nothing else is needed meanwhile."""
+
+    def __init__(
+        self, buffer: CandidateBuffer, logits: Floats, rows: list[int], owners: list[SequenceSampler]
+    ) -> None:
+        """`owners[i]` will pick from row `rows[i]` of logits [R, V]; rows ascend."""
+        first = rows[0]
+        beside = rows[-1] - first + 1 == len(rows)
+        block = logits[first : first + len(rows)] if beside else logits[rows]
+        ids, values, ends = find_candidates(block, [owner.limits for owner in owners])
+        buffer.fill(ids, values)
+        self._buffer = buffer
+        self._ends = ends
+        self._places = None if beside else {row: place for place, row in enumerate(rows)}
+        self._first = first
+
+    def pick(self, row: int, sampler: SequenceSampler) -> int | None:
+        """A token of row `row`; None if its maximum isn't finite."""
+        place = row - self._first if self._places is None else self._places[row]
+        start = self._ends[place - 1] if place else 0
+        end = self._ends[place]
+        if start == end:
+            return None
+        assert sampler.chain is not None
+        return self._buffer.sample(sampler.chain, start, end)
 
 
 def _rows(wanted: Wanted) -> range:
@@ -121,46 +211,6 @@ def _adjust(logits: Floats, wanted: Sequence[Wanted], samplers: Sequence[Sequenc
             penalties.append(sampler.penalties)
     if rows:
         penalize(logits, rows, penalties)
-
-
-def _fold(logits: Floats, samplers: Sequence[SequenceSampler]) -> FoldedRows | None:
-    """All rows, if most are to be folded, and alike; None: each for itself."""
-    kinds = [sampler.limits.n_lines for sampler in samplers if sampler.limits.n_lines > 0]
-    if 2 * len(kinds) < len(samplers) or len(set(kinds)) != 1:
-        return None
-    return FoldedRows(logits, kinds[0])
-
-
-def _sample_draft(
-    logits: Floats, wanted: Wanted, sampler: SequenceSampler, folded: FoldedRows | None
-) -> list[int] | CorralError:
-    tokens: list[int] = []
-    for row in _rows(wanted):
-        if tokens and sampler.penalties is not None:
-            penalize(logits, [row], [sampler.penalties])
-            folded = None
-        token = sampler.pick(logits, row, folded)
-        if token is None:
-            return _not_finite(logits[row], sampler)
-        tokens.append(token)
-        sampler.accept(token)
-        if tokens != wanted.draft[: len(tokens)]:
-            break
-    return tokens
-
-
-def _sample_by_chain(
-    context: Context, logits: Floats, wanted: Wanted, sampler: SequenceSampler
-) -> list[int] | CorralError:
-    assert sampler.chain is not None
-    tokens: list[int] = []
-    for row in _rows(wanted):
-        if not np.isfinite(logits[row].max()):
-            return _not_finite(logits[row], sampler)
-        tokens.append(sampler.chain.sample(context, wanted.index + len(tokens)))
-        if tokens != wanted.draft[: len(tokens)]:
-            break
-    return tokens
 
 
 def _not_finite(row: Floats, sampler: SequenceSampler) -> CorralError:

@@ -1,8 +1,9 @@
-"""One sequence's state between steps: its limits, random numbers, recent tokens, biases, or a chain."""
+"""One sequence's state between steps: its limits, its chain or random numbers, recent tokens, biases."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from math import isfinite
 
 import numpy as np
@@ -10,8 +11,7 @@ import numpy as np
 from models.llamacpp.sampler import Sampler
 from models.llamacpp.sampler_params import SamplerParams
 from models.llamacpp.vocab import Vocab
-from server.worker.sampling.candidates import Floats, FoldedRows, Indices
-from server.worker.sampling.draw import draw
+from server.worker.sampling.candidates import Floats, Indices
 from server.worker.sampling.penalties import Penalties
 from server.worker.sampling.random_source import random_numbers
 from server.worker.sampling.truncation import Truncation
@@ -19,7 +19,11 @@ from server.worker.sampling.whole_row import draw_of_row
 
 
 class SequenceSampler:
-    """How a sequence is sampled. With a `chain` that does all of it, and the rest is unused."""
+    """How a sequence is sampled; `limits.way` says by which of its parts.
+
+    chain: `chain` does all of it. candidates: `chain` picks from candidates, after biases and penalties were
+    put into the logits; so they are for the other ways.
+    """
 
     __slots__ = ("_biases", "_random", "adjusts", "chain", "has_bias", "limits", "penalties")
 
@@ -33,13 +37,18 @@ class SequenceSampler:
         """`generator` is borrowed, see `random_numbers`. Raises RequestError naming a wrong parameter."""
         params.check(vocab.n_tokens)
         self.limits = Truncation.of(params, vocab.n_tokens)
-        is_chain = self.limits.way == "chain"
-        self.chain = _chain(vocab, params, prompt_tokens) if is_chain else None
+        way = self.limits.way
+        is_chain = way == "chain"
+        self.chain: Sampler | None = None
+        if is_chain:
+            self.chain = _whole_chain(vocab, params, prompt_tokens)
+        elif way == "candidates":
+            self.chain = Sampler.chain(vocab, replace(params, logit_bias=(), repeat_last_n=0))
         self.penalties = Penalties(params, prompt_tokens) if params.has_penalties and not is_chain else None
         self.has_bias = bool(params.logit_bias) and not is_chain
         self._biases = _biases(params.logit_bias)
         self.adjusts = self.has_bias or self.penalties is not None
-        self._random = random_numbers(generator, params.seed or 0)
+        self._random = random_numbers(generator, params.seed or 0) if way == "row" else None
 
     def close(self) -> None:
         """Free the chain. Safe to call twice."""
@@ -56,47 +65,17 @@ class SequenceSampler:
         if self.penalties is not None:
             self.penalties.accept(token)
 
-    def pick(self, logits: Floats, row: int, folded: FoldedRows | None) -> int | None:
-        """The next token from row `row` of logits [R, V], to which biases and penalties have been added.
-
-        Uses up one random number, unless greedy. `folded`: the same rows, folded for this sampler's
-        `limits.n_lines`; None if they aren't. None is the answer if the row's maximum isn't finite.
-        """
-        if self.limits.n_lines == 0:
-            return self._pick_of_row(logits[row])
-        if folded is None:
-            return self._pick_folded(FoldedRows(logits[row : row + 1], self.limits.n_lines), 0)
-        return self._pick_folded(folded, row)
-
-    def _pick_folded(self, folded: FoldedRows, row: int) -> int | None:
-        best = folded.best[row]
-        if not isfinite(best):
-            return None
-        number = next(self._random)
-        limits = self.limits
-        floor = best + limits.log_min_p
-        only = folded.only_token(row, floor)
-        if only is not None:
-            return only
-        bound = floor
-        if limits.top_k > 0:
-            bound = folded.bound(row, limits.top_k)
-            if limits.top_p >= 1 and bound < floor:  # else all of the top_k have a part in the mass
-                bound = floor
-        candidates = folded.at_least(row, bound)
-        return candidates.token(draw(candidates.values, best, limits, number))
-
-    def _pick_of_row(self, row: Floats) -> int | None:
+    def pick_of_row(self, row: Floats) -> int | None:
+        """The next token from a row of logits [V], to which biases and penalties have been added; for the
+        ways that need no chain. None if the row's maximum isn't finite."""
         place = int(row.argmax())  # of a NaN, if there is one
         best = float(row[place])
         if not isfinite(best):
             return None
-        if self.limits.way == "greedy":
-            return place
-        return draw_of_row(row, best, self.limits, next(self._random))
+        return place if self._random is None else draw_of_row(row, best, self.limits, next(self._random))
 
 
-def _chain(vocab: Vocab, params: SamplerParams, prompt_tokens: Sequence[int]) -> Sampler:
+def _whole_chain(vocab: Vocab, params: SamplerParams, prompt_tokens: Sequence[int]) -> Sampler:
     chain = Sampler.chain(vocab, params)
     if params.needs_prompt:
         n_seen = max(

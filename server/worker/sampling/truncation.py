@@ -1,4 +1,4 @@
-"""What decides how a row is sampled: one request's top_k, top_p, min_p and temperature, ready for use."""
+"""How a request's rows are sampled, and what of a row can matter to it."""
 
 from __future__ import annotations
 
@@ -6,73 +6,69 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
-
 from models.llamacpp.sampler_params import SamplerParams
-from server.worker.sampling.candidates import n_lines
 
-Way = Literal["greedy", "top_k", "min_p", "row", "chain"]
-"""How a row is sampled. greedy: its maximum. top_k: of the k most likely, truncated further. min_p: of all
-that are likely enough, in the order of their ids. row: no such limit, so it takes the whole row's softmax.
-chain: by llama.cpp's own samplers."""
+Way = Literal["greedy", "candidates", "row", "chain"]
+"""greedy: the maximum. candidates: llama.cpp's chain over the few entries that top_k or min_p can leave. row:
+no such limit, so it takes the whole row's softmax. chain: llama.cpp's chain over the whole row."""
 
 _COLDEST = 1e-10  # below it llama.cpp's quotients overflow; of different logits the larger one is certain
+_SLACK = 1e-3  # of min_p's floor: the chain draws the exact line
+_MOST_LINES = 64
+_GROUPS_PER_K = 4  # so that a bound from the maxima lets few entries pass that aren't among the k
 
 
 @dataclass(frozen=True, slots=True)
 class Truncation:
-    """Floats as llama.cpp rounds them, to 32 bits. Off: top_p 1, log_min_p -inf.
+    """`log_min_p`: how far below the maximum a logit still counts, -inf without min_p; `floor`: a bit more.
 
-    `n_lines`: into how many lines a row is folded to find its candidates; 0 where that isn't done.
+    `needs_all_of_top_k`: the k likeliest share the probability, even those that min_p will drop.
+    `n_lines`: into how many lines a row is folded to find its candidates.
     """
 
     way: Way
     top_k: int
     top_p: float
     log_min_p: float
+    floor: float
     temperature: float
+    needs_all_of_top_k: bool
     n_lines: int
 
     @classmethod
     def of(cls, params: SamplerParams, n_vocab: int) -> Truncation:
         """`params` have been checked."""
-        min_p = _rounded(params.min_p)
-        top_p = _rounded(params.top_p)
-        top_k = min(params.top_k, n_vocab)
-        way = _way(params, top_p, min_p)
+        top_k = min(max(params.top_k, 0), n_vocab)
+        log_min_p = math.log(params.min_p) if params.min_p > 0 else -math.inf
         return cls(
-            way=way,
+            way=_way(params),
             top_k=top_k,
-            top_p=top_p,
-            log_min_p=_rounded(math.log(min_p)) if min_p > 0 else -math.inf,
-            temperature=_rounded(params.temperature),
-            n_lines=n_lines(n_vocab, max(top_k, 1)) if way in ("top_k", "min_p") else 0,
+            top_p=params.top_p,
+            log_min_p=log_min_p,
+            floor=log_min_p - _SLACK,
+            temperature=params.temperature,
+            needs_all_of_top_k=params.top_p < 1 or params.typical_p < 1,
+            n_lines=n_lines(n_vocab, max(top_k, 1)),
         )
 
 
-def _rounded(value: float) -> float:
-    return float(np.float32(value))
+def n_lines(n_vocab: int, top_k: int) -> int:
+    """How many lines to fold a row into, so that there are groups enough for `top_k`; a power of two."""
+    lines = _MOST_LINES
+    while lines > 1 and n_vocab // lines < _GROUPS_PER_K * top_k:
+        lines //= 2
+    return lines
 
 
-def _way(params: SamplerParams, top_p: float, min_p: float) -> Way:
-    if _needs_chain(params):
+def _way(params: SamplerParams) -> Way:
+    if params.mirostat or params.has_dry:
         return "chain"
     if params.temperature < _COLDEST:
         return "greedy"
+    if params.top_n_sigma > 0 or params.min_keep > 0:
+        return "chain"
     if params.top_k > 0:
-        return "top_k"
-    return "min_p" if min_p > 0 and top_p >= 1 else "row"
-
-
-def _needs_chain(params: SamplerParams) -> bool:
-    if params.mirostat or params.has_dry:
-        return True
-    if params.temperature <= 0:
-        return False
-    return (
-        params.top_n_sigma > 0
-        or params.typical_p < 1
-        or params.xtc_probability > 0
-        or params.dynatemp_range > 0
-        or params.min_keep > 0
-    )
+        return "candidates"
+    if params.typical_p < 1 or params.xtc_probability > 0 or params.dynatemp_range > 0:
+        return "chain"
+    return "candidates" if params.min_p > 0 and params.top_p >= 1 else "row"

@@ -22,7 +22,7 @@ def draw_of_row(logits: Floats, best: float, limits: Truncation, number: float) 
         return _draw_of_all(logits, best, limits.temperature, number)
     weights = _exp(logits - np.float32(best))
     total = np.add.accumulate(weights)[-1]
-    if limits.log_min_p > -np.inf:
+    if limits.floor > -np.inf:
         ids = (logits >= np.float32(best) + np.float32(limits.log_min_p)).nonzero()[0]
     else:
         ids = _likely(weights, limits.top_p * float(total))

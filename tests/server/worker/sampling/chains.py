@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from models.llamacpp.context import Context
 from models.llamacpp.sampler import Sampler
 from models.llamacpp.vocab import Vocab
 from server.engine.sampling_params import SamplingParams
@@ -18,8 +17,8 @@ from server.worker.sampling.row_samplers import RowSamplers, Wanted
 Logits = npt.NDArray[np.float32]
 N_CTX = 512
 PROMPT = [5, 6, 7, 7, 8, 9, 7, 30, 31]
-NO_CONTEXT = cast("Context", None)
-"""For what doesn't go through the chain."""
+NO_CONTEXT = None
+"""For what doesn't go through the chain over a whole row."""
 
 
 class SizedVocab(Vocab):

@@ -3,14 +3,27 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from server.worker.sampling.candidates import FoldedRows, n_lines
+from models.llamacpp.sampler_params import SamplerParams
+from server.worker.sampling.candidates import Candidates, Floats, find_candidates
+from server.worker.sampling.truncation import Truncation, n_lines
 
 SIZES = [1, 3, 63, 64, 500, 4099, 20000]
 
 
-def make_rows(n_vocab: int, ties: bool = False) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
+def make_rows(n_vocab: int, ties: bool = False) -> Floats:
     rows = np.random.default_rng(n_vocab).standard_normal((5, n_vocab)).astype(np.float32)
     return np.round(rows, 1) if ties else rows
+
+
+def found(rows: Floats, *params: SamplerParams) -> list[list[int]]:
+    """The candidates' ids, row by row; their logits are those of the rows."""
+    limits = [Truncation.of(each, rows.shape[1]) for each in params]
+    candidates: Candidates = find_candidates(rows, limits)
+    starts = [0, *candidates.ends[:-1]]
+    ids = [candidates.ids[start:end].tolist() for start, end in zip(starts, candidates.ends, strict=True)]
+    expected = np.concatenate([row[mine] for row, mine in zip(rows, ids, strict=True)])
+    assert candidates.logits.tolist() == expected.tolist()
+    return ids
 
 
 @pytest.mark.parametrize("n_vocab", SIZES)
@@ -19,48 +32,55 @@ def make_rows(n_vocab: int, ties: bool = False) -> np.ndarray[tuple[int, int], n
 def test_the_largest_are_among_the_candidates(n_vocab: int, top_k: int, ties: bool) -> None:
     top_k = min(top_k, n_vocab)
     rows = make_rows(n_vocab, ties)
-    folded = FoldedRows(rows, n_lines(n_vocab, top_k))
-    assert folded.best == rows.max(axis=1).tolist()
-    for number, row in enumerate(rows):
-        bound = folded.bound(number, top_k)
-        found = folded.at_least(number, bound)
-        ids = [found.token(place) for place in range(len(found.values))]
+    for row, ids in zip(rows, found(rows, *[SamplerParams(top_k=top_k)] * 5), strict=True):
+        bound = row[ids].min()
         assert ids == np.flatnonzero(row >= bound).tolist()
-        assert found.values == row[ids].tolist()
         assert len(ids) >= top_k
         if not ties and n_vocab > 1000:
             assert len(ids) < 1.5 * top_k + 20
 
 
 @pytest.mark.parametrize("n_vocab", SIZES)
-def test_the_only_token_is_the_only_one(n_vocab: int) -> None:
+def test_min_p_alone_takes_what_is_likely_enough(n_vocab: int) -> None:
     rows = make_rows(n_vocab)
-    folded = FoldedRows(rows, n_lines(n_vocab, 1))
-    found = 0
-    for number, row in enumerate(rows):
-        for distance in (0.0, 0.01, 0.3, 2.0):
-            floor = float(row.max()) - distance
-            only = folded.only_token(number, floor)
-            if only is not None:
-                found += 1
-                assert np.flatnonzero(row >= floor).tolist() == [only]
-    assert found or n_vocab == 1
+    params = SamplerParams(top_k=0, top_p=1.0, min_p=0.2)
+    for row, ids in zip(rows, found(rows, *[params] * 5), strict=True):
+        likely = np.flatnonzero(row >= row.max() + np.log(0.2))
+        assert set(likely.tolist()) <= set(ids)
+        assert len(ids) <= len(likely) + 2 + n_vocab // 1000
+
+
+def test_without_top_p_min_p_narrows_the_top_k() -> None:
+    rows = make_rows(20000) * 6
+    wide, narrow = (
+        found(rows, *[SamplerParams(top_k=200, top_p=top_p, min_p=0.1)] * 5) for top_p in (0.9, 1.0)
+    )
+    assert all(len(n) < len(w) / 4 for n, w in zip(narrow, wide, strict=True))
+
+
+def test_rows_with_other_limits_stand_side_by_side() -> None:
+    rows = make_rows(4099)
+    params = [SamplerParams(top_k=k, top_p=0.9) for k in (1, 40, 900, 40, 3)]
+    alone = [found(rows[i : i + 1], each)[0] for i, each in enumerate(params)]
+    for row, mine, ids, each in zip(rows, found(rows, *params), alone, params, strict=True):
+        largest = set(np.argsort(-row)[: each.top_k].tolist())
+        assert largest <= set(mine)
+        assert largest <= set(ids)
 
 
 def test_banned_entries_are_no_candidates() -> None:
     rows = np.full((1, 1000), -np.inf, np.float32)
     rows[0, [3, 500, 999]] = [1.0, -2.0, 0.5]
-    folded = FoldedRows(rows, n_lines(1000, 10))
-    found = folded.at_least(0, folded.bound(0, 10))
-    assert [found.token(place) for place in range(len(found.values))] == [3, 500, 999]
+    assert found(rows, SamplerParams(top_k=10)) == [[3, 500, 999]]
 
 
 @pytest.mark.parametrize("place", [0, 640, 4098])
-def test_nan_is_the_maximum(place: int) -> None:
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_row_that_is_not_finite_has_no_candidates(place: int, value: float) -> None:
     rows = make_rows(4099)
-    rows[2, place] = np.nan
-    best = FoldedRows(rows, 64).best
-    assert np.isnan(best).tolist() == [False, False, True, False, False]
+    rows[2, place] = value
+    ids = found(rows, *[SamplerParams()] * 5)
+    assert [bool(mine) for mine in ids] == [True, True, False, True, True]
 
 
 def test_there_are_groups_enough() -> None:
