@@ -1,9 +1,10 @@
 """What goes up: at most one message per step, and fewer when steps are quick.
 
 Each message costs the API process and the client a wake-up, and on a small machine they take the cores from
-the model. So text that follows within `MERGE_S` of the last message travels with what comes next, joined to
-one `Delta` per choice. Nothing waits longer than that plus one quick step: `flush` comes before any step that
-may be long.
+the model. So text of quick steps that follows within `MERGE_S` of the last message travels with what comes
+next, joined to one `Delta` per choice; and it goes just after a decode, while tokens are chosen and cores are
+free: what the API process does then doesn't slow the model. Nothing waits longer than `MERGE_S` and one quick
+step: `flush` comes before any step that may be long.
 """
 
 from __future__ import annotations
@@ -30,19 +31,27 @@ class Outbox:
         """Whose events are held."""
         self._sent_s = -MERGE_S
 
-    def send(self, events: list[Event]) -> None:
-        """Send now, or hold text back for a moment. Anything else goes at once, with all that was held."""
+    def send(self, events: list[Event], *, quick: bool = False) -> None:
+        """Send now, or hold text back for a moment if the next step will be `quick`.
+
+        Anything else than text goes at once, with all that was held.
+        """
         if not events:
             return
         self._held += events
         self._n_steps += 1
-        if self._clock_s() - self._sent_s >= MERGE_S:
+        if not quick:
             self.flush()
             return
         for event in events:
             if type(event) is not Delta:
                 self.flush()
                 return
+
+    def decoded(self) -> None:
+        """The model has just computed: send what has been held long enough."""
+        if self._held and self._clock_s() - self._sent_s >= MERGE_S:
+            self.flush()
 
     def flush(self) -> None:
         """Send what is held."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Sequence as Tokens
 from typing import Protocol
 
@@ -48,6 +49,8 @@ class LlamaRunner:
         self.n_vocab = vocab.n_tokens
         self.n_swa = context.model.n_swa
         self.can_trim = False
+        self.on_decoded: Callable[[], None] | None = None
+        """Called after each decode, before tokens are chosen."""
         self._memory = SlotMemory(context)
         self._context = context
         self._vocab = vocab
@@ -126,6 +129,8 @@ class LlamaRunner:
                 outputs += [0] * (n - n_out) + [1] * n_out
         self._batch.fill(tokens, positions, slots, outputs)
         self._context.decode(self._batch)
+        if self.on_decoded is not None:
+            self.on_decoded()
         return self._results(places, self._context.logits(n_rows)) if places else []
 
     def use_states(self, states: States) -> None:

@@ -37,6 +37,9 @@ EXIT_OK = 0
 EXIT_BROKEN = 1
 EXIT_LOAD_FAILED = 3
 
+GC_THRESHOLDS = (20_000, 20, 50)
+"""Nothing in a step makes cycles: the collector needn't look often."""
+
 SHUTTING_DOWN = "the model is being unloaded or the server is shutting down; send the request again"
 
 
@@ -99,10 +102,11 @@ class Worker:
         self._inbox.serve(Serving(prompts, engine, n_kv_tokens))
         gc.collect()
         gc.freeze()
+        gc.set_threshold(*GC_THRESHOLDS)
         self._channel.send(Ready(loaded.info))
-        step_s = 0.0
+        loaded.runner.on_decoded = self._outbox.decoded
         while True:
-            if self._take_work(engine, loaded.adapters) or engine.n_waiting or step_s > MERGE_S:
+            if self._take_work(engine, loaded.adapters):
                 self._outbox.flush()  # the next step may be long
             if self._drain_until_s is not None and not engine.has_work:
                 return EXIT_OK
@@ -111,8 +115,8 @@ class Worker:
                 return EXIT_OK
             start_s = time.monotonic()
             events = engine.step()
-            self._outbox.send(events)
             step_s = time.monotonic() - start_s
+            self._outbox.send(events, quick=step_s < MERGE_S and not engine.n_waiting)
             loaded.adapters.note(events)
             self._tell_freed(loaded.adapters)
             if engine.broken is not None:

@@ -58,7 +58,7 @@ def test_quick_text_travels_together_and_the_end_goes_at_once(pair: tuple[Channe
     now = [100.0]
     outbox = Outbox(channel, lambda: now[0])
     for text in ("a", "b", "c"):
-        outbox.send([delta(text)])
+        outbox.send([delta(text)], quick=True)
         now[0] += MERGE_S / 10
     assert received(theirs) == [["a"]]
     now[0] += MERGE_S
