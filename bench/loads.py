@@ -107,7 +107,7 @@ class Sizes:
     long_tokens: int = 16
     short_tokens: int = 256
     edit_prompt: int = 256
-    edit_every: int = 12
+    edit_every: int = 32
     edit_tokens: int = 128
 
 

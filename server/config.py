@@ -84,7 +84,7 @@ class ServerConfig(BaseModel):
         default=256, description="Most tokens of waiting prompts in a step in which other requests decode."
     )
     gap_ms: float = Field(
-        default=100.0,
+        default=200.0,
         gt=0,
         allow_inf_nan=False,
         description="Most milliseconds between two tokens of a request while others' prompts are computed,"
@@ -98,7 +98,7 @@ class ServerConfig(BaseModel):
         default=None,
         description="A small model of the same vocabulary that guesses the next tokens of those served.",
     )
-    draft_max: int = Field(default=16, ge=1, le=64, description="Most tokens guessed at a time.")
+    draft_max: int = Field(default=31, ge=1, le=64, description="Most tokens guessed at a time.")
     kv_unified: bool = Field(
         default=False, description="One KV cache that all sequences share, instead of one each."
     )

@@ -32,7 +32,7 @@ class EngineConfig:
     """Sequences that may wait beyond those that find an idle slot."""
     prefill_chunk_tokens: int = 256
     prefill_tokens_alone: int = 512
-    gap_s: float = 0.1
+    gap_s: float = 0.2
     copy_tokens_min: int = 32
 
 

@@ -22,6 +22,8 @@ SCORED_FLOATS_MAX = 8 * 2**20
 """Logits that the scored tokens of one step may have: 32 MiB."""
 
 
+CHUNK_MULTIPLE = 64
+"""Larger chunks of prompts are a multiple of it: llama.cpp's CPU kernels work in blocks of as many rows."""
 TURN_STEPS = 4
 """Steps in a row for one adapter set while others wait: llama.cpp builds its graphs anew at each change."""
 
@@ -37,7 +39,7 @@ class SchedulerConfig:
     prefill_chunk_min: int = 32
     prefill_tokens_alone: int = 512
     """Prompt tokens in a step while none does: bounds the time until a new request is seen."""
-    gap_s: float = 0.1
+    gap_s: float = 0.2
     """What a step with prompt tokens may take while others generate; twice one without, if that is more."""
     copy_tokens_min: int = 32
     """A prefix is copied from another slot, or waited for, if that saves at least so many tokens."""
@@ -187,6 +189,8 @@ class Scheduler:
         if fitting is None:
             fitting = config.prefill_chunk_tokens // 2
         chunk = min(config.prefill_chunk_tokens, max(config.prefill_chunk_min, fitting))
+        if chunk > CHUNK_MULTIPLE:
+            chunk -= chunk % CHUNK_MULTIPLE
         return min(chunk, config.n_batch - n_tokens)
 
     def _next_prompt(self, prefilling: deque[Sequence], adapters: Adapters) -> Sequence | None:

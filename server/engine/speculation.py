@@ -14,12 +14,15 @@ from typing import Protocol
 from server.engine.sequence import Sequence
 from server.engine.step_times import StepTimes
 
-DRAFT_MAX = 16
+DRAFT_MAX = 31
+"""With the last token 32: kernels work in blocks of 16 or 32 rows."""
 PAUSE_STEPS = 32
 """Steps without drafts after the KV cache had no room."""
 _ASK_AGAIN_TOKENS = 64
 _ASK_AGAIN_GUESSES = 4
-_KEPT = 0.9
+_OTHERS_WEIGHT = 8.0
+"""Judgements of a sequence's own that count as much as all of the others' together."""
+_KEPT = 0.97
 """Of the counts of right and wrong guesses at each new one."""
 
 
@@ -38,20 +41,28 @@ class Proposer(Protocol):
 
 
 class Acceptance:
-    """How often the guesses for one sequence are right: a moving share of hits among tokens judged."""
+    """How often the guesses for one sequence are right: a moving share of hits among tokens judged.
 
-    __slots__ = ("_hits", "_misses", "_n_seen", "_untried")
+    What it was for `others` counts as a few judgements from the start.
+    """
 
-    def __init__(self) -> None:
-        self._hits, self._misses = 1.0, 1.0
+    __slots__ = ("_hits", "_misses", "_n_seen", "_others", "_untried")
+
+    def __init__(self, others: Acceptance | None = None) -> None:
+        self._hits = self._misses = 0.0
+        self._others = others
         self._untried: list[int] = []
         self._n_seen = 0
 
     @property
     def share(self) -> float:
-        return self._hits / (self._hits + self._misses)
+        expected = 0.5 if self._others is None else self._others.share
+        weight = 2.0 if self._others is None else _OTHERS_WEIGHT
+        return (self._hits + weight * expected) / (self._hits + self._misses + weight)
 
     def count(self, n_hits: int, *, missed: bool) -> None:
+        if self._others is not None:
+            self._others.count(n_hits, missed=missed)
         for _ in range(n_hits):
             self._hits, self._misses = self._hits * _KEPT + 1.0, self._misses * _KEPT
         if missed:
@@ -64,15 +75,16 @@ class Acceptance:
 
     def judge(self, tokens: list[int]) -> None:
         """Compare the remembered guess with the tokens that have come."""
-        came = tokens[self._n_seen : self._n_seen + len(self._untried)]
+        came = tokens[self._n_seen :]
         for n_right, (guess, token) in enumerate(zip(self._untried, came, strict=False)):
             if guess != token:
                 self.count(n_right, missed=True)
                 self._untried = []
                 return
-        if len(came) == len(self._untried):
-            self.count(len(came), missed=False)
-            self._untried = []
+        n_judged = min(len(came), len(self._untried))
+        self.count(n_judged, missed=False)
+        self._n_seen += n_judged
+        self._untried = self._untried[n_judged:]
 
 
 class Speculation:
@@ -81,6 +93,7 @@ class Speculation:
     def __init__(self, proposer: Proposer, *, draft_max: int = DRAFT_MAX) -> None:
         self._proposer = proposer
         self._draft_max = draft_max
+        self._overall = Acceptance()
         self._acceptance: dict[int, Acceptance] = {}
         self._n_paused = 0
 
@@ -122,7 +135,7 @@ class Speculation:
         return worth
 
     def _of(self, sequence: Sequence) -> Acceptance:
-        return self._acceptance.setdefault(sequence.id, Acceptance())
+        return self._acceptance.setdefault(sequence.id, Acceptance(self._overall))
 
     def learn(self, sequence: Sequence, n_drafted: int, n_accepted: int) -> None:
         """A draft of `n_drafted` tokens was computed and its first `n_accepted` were right."""

@@ -92,12 +92,12 @@ class ModelSpec(msgspec.Struct, frozen=True, kw_only=True):
     n_batch: int = 2048
     n_ubatch: int = 512
     prefill_chunk_tokens: int = 256
-    gap_s: float = 0.1
+    gap_s: float = 0.2
     """What a step with prompt tokens may take while other requests generate."""
     speculate: Literal["off", "ngram"] = "off"
     draft_path: str | None = None
     """A smaller model's file that guesses the next tokens."""
-    draft_max: int = 16
+    draft_max: int = 31
     n_threads: int | None = None
     n_threads_batch: int | None = None
     kv_unified: bool = False

@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from models.errors import CorralError, LlamaCppError
+from models.errors import CorralError, DecodeError, LlamaCppError
 from models.llamacpp.batch import TokenBatch
 from models.llamacpp.context import Context
 from server.engine.batch import Adapters, Batch, BatchEntry, Output, Save
@@ -20,6 +20,11 @@ from server.worker.slot_memory import SlotMemory, States
 
 WARM_UP_TOKENS = 64
 WARM_UP_SEQUENCES = 4
+
+
+def _is_chunk(entry: BatchEntry) -> bool:
+    """A part of a prompt without a result."""
+    return not entry.n_outputs and entry.targets is None and len(entry.tokens) > 1
 
 
 class AdapterSwitch(Protocol):
@@ -49,6 +54,7 @@ class LlamaRunner:
         self.n_vocab = vocab.n_tokens
         self.n_swa = context.model.n_swa
         self.can_trim = False
+        self._takes_apart = False
         self.on_decoded: Callable[[], None] | None = None
         """Called after each decode, before tokens are chosen."""
         self._memory = SlotMemory(context)
@@ -72,6 +78,7 @@ class LlamaRunner:
         self._decode_same([token] * n_prompt, 0, 1)
         self._decode_same([token], n_prompt, 1)
         self.can_trim = self._context.seq_rm(0, n_prompt, None)
+        self._takes_apart = self.can_trim and self._context.model.n_gpu_layers == 0
         self._context.clear()
         for position in range(3):
             self._decode_same([token], position, n_sequences)
@@ -106,13 +113,39 @@ class LlamaRunner:
             self._memory.apply(batch.memory)
         if batch.adapters != self._in_use:
             self._switch(batch.adapters)
+        entries = batch.entries
+        if self._takes_apart and len(entries) > 1:
+            prompts = [entry for entry in entries if _is_chunk(entry)]
+            if prompts and len(prompts) < len(entries):
+                return self._run_apart(prompts, [entry for entry in entries if not _is_chunk(entry)])
+        places, n_rows = self._decode(entries)
+        return self._results(places, self._context.logits(n_rows)) if places else []
+
+    def _run_apart(self, prompts: list[BatchEntry], others: list[BatchEntry]) -> list[Output | CorralError]:
+        """Chunks of prompts, which have no results, then all else: two decodes that are one to the engine.
+
+        On a CPU a few tokens beside a chunk cost more than by themselves, as they break the sizes that
+        kernels work in.
+        """
+        self._decode(prompts)
+        try:
+            places, n_rows = self._decode(others)
+        except DecodeError:
+            for entry in prompts:
+                self._context.seq_rm(entry.slot, entry.position, None)
+            raise
+        return self._results(places, self._context.logits(n_rows))
+
+    def _decode(self, entries: list[BatchEntry]) -> tuple[list[tuple[BatchEntry, int, int]], int]:
+        """Compute `entries`: those with results, each with its first row of logits and its first index in
+        the batch, and the number of rows."""
         tokens: list[int] = []
         positions: list[int] = []
         slots: list[int] = []
         outputs: list[int] = []
-        places: list[tuple[BatchEntry, int, int]] = []  # with results: its first row, its first batch index
+        places: list[tuple[BatchEntry, int, int]] = []
         n_rows = 0
-        for entry in batch.entries:
+        for entry in entries:
             n = len(entry.tokens)
             n_out = n if entry.targets is not None else entry.n_outputs
             if n_out:
@@ -131,7 +164,7 @@ class LlamaRunner:
         self._context.decode(self._batch)
         if self.on_decoded is not None:
             self.on_decoded()
-        return self._results(places, self._context.logits(n_rows)) if places else []
+        return places, n_rows
 
     def use_states(self, states: States) -> None:
         """Restore prefixes from, and save them to, `states`."""
