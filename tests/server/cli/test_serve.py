@@ -118,7 +118,7 @@ def test_a_signal_lets_running_requests_finish(
         until(lambda: "Corral" in server.log)
         assert f"{server.url}/v1/chat/completions" in server.log
         processes = server.descendants()
-        with server.open_stream(max_tokens=60) as stream:
+        with server.open_stream(max_tokens=480) as stream:
             first = stream.readline()
             os.kill(server.process.pid, number)
             rest = stream.read()

@@ -59,12 +59,16 @@ def test_quick_text_travels_together_and_the_end_goes_at_once(pair: tuple[Channe
     outbox = Outbox(channel, lambda: now[0])
     for text in ("a", "b", "c"):
         outbox.send([delta(text)], quick=True)
+        outbox.decoded()
         now[0] += MERGE_S / 10
     assert received(theirs) == [["a"]]
     now[0] += MERGE_S
+    assert received(theirs) == []
+    outbox.decoded()
+    assert received(theirs) == [["bc"]]
     outbox.send([delta("d")])
-    assert received(theirs) == [["bcd"]]
-    outbox.send([delta("e")])
+    assert received(theirs) == [["d"]], "the next step isn't quick"
+    outbox.send([delta("e")], quick=True)
     outbox.send([ChoiceEnd(id="a", index=0, finish_reason="stop")])
     assert received(theirs) == [["e", "end"]]
     outbox.flush()
