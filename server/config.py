@@ -81,7 +81,7 @@ class ServerConfig(BaseModel):
     n_batch: Positive = Field(default=2048, description="Most tokens in one call of llama_decode.")
     n_ubatch: Positive = Field(default=512, description="Most tokens computed at once within such a call.")
     prefill_chunk_tokens: Positive = Field(
-        default=256, description="Most tokens of waiting prompts in a step in which other requests decode."
+        default=512, description="Most tokens of waiting prompts in a step in which other requests decode."
     )
     gap_ms: float = Field(
         default=200.0,

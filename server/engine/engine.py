@@ -30,7 +30,7 @@ SEED_LIMIT = 2**32 - 1
 class EngineConfig:
     queue_size: int = 256
     """Sequences that may wait beyond those that find an idle slot."""
-    prefill_chunk_tokens: int = 256
+    prefill_chunk_tokens: int = 512
     prefill_tokens_alone: int = 512
     gap_s: float = 0.2
     copy_tokens_min: int = 32

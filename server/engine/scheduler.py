@@ -34,7 +34,7 @@ class SchedulerConfig:
 
     n_batch: int
     n_vocab: int
-    prefill_chunk_tokens: int = 256
+    prefill_chunk_tokens: int = 512
     """Most prompt tokens in a step while other sequences generate."""
     prefill_chunk_min: int = 32
     prefill_tokens_alone: int = 512
@@ -168,7 +168,8 @@ class Scheduler:
             return entries
         if len(prefilling) > 1:
             prefilling = deque(sorted(prefilling, key=rank))
-        budget = self._prompt_budget(n_generating, n_tokens)
+        n_prompts = len(prefilling) + min(len(self.waiting), self.cache.n_idle)
+        budget = self._prompt_budget(n_prompts, n_generating, n_tokens)
         n_scored_left = max(1, SCORED_FLOATS_MAX // self._config.n_vocab)
         while budget > 0 and n_scored_left > 0 and (prompt := self._next_prompt(prefilling, adapters)):
             n = min(prompt.n_pending, budget)
@@ -179,12 +180,17 @@ class Scheduler:
             budget -= n
         return entries
 
-    def _prompt_budget(self, n_generating: int, n_tokens: int) -> int:
-        """Prompt tokens of this step, beside `n_tokens` of sequences that generate."""
+    def _prompt_budget(self, n_prompts: int, n_generating: int, n_tokens: int) -> int:
+        """Prompt tokens of this step, beside `n_tokens` of sequences that generate.
+
+        When more sequences wait for their first token than for their next, the step may take longer by that
+        ratio: larger chunks cost less per token, and it is the many who gain.
+        """
         config = self._config
         if not n_generating:
             return min(config.prefill_tokens_alone, config.n_batch)
         step_s = max(config.gap_s, 2.0 * (self._times.estimate(n_tokens) or 0.0))
+        step_s *= max(1.0, n_prompts / n_generating)
         fitting = self._times.prompt_tokens_within(step_s, n_tokens)
         if fitting is None:
             fitting = config.prefill_chunk_tokens // 2

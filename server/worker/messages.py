@@ -91,7 +91,7 @@ class ModelSpec(msgspec.Struct, frozen=True, kw_only=True):
     n_gpu_layers: int | Literal["auto"] = "auto"
     n_batch: int = 2048
     n_ubatch: int = 512
-    prefill_chunk_tokens: int = 256
+    prefill_chunk_tokens: int = 512
     gap_s: float = 0.2
     """What a step with prompt tokens may take while other requests generate."""
     speculate: Literal["off", "ngram"] = "off"

@@ -242,6 +242,15 @@ def test_where_a_step_alone_takes_longer_than_the_gap_it_may_take_twice_that() -
     assert budget_of(measured(0.3, 0.02)) == 32
 
 
+def test_many_who_wait_for_their_first_token_may_hold_up_a_few() -> None:
+    scheduler = scheduler_of(chunk=512, times=measured(0.010, 0.001), gap_s=0.1)
+    add(scheduler, 5)
+    step(scheduler)
+    for first in (100, 2000):
+        add(scheduler, 900, first=first)
+    assert n_prompt(step(scheduler)) == 128, "twice the gap: two prompts beside one stream"
+
+
 # --- scored prompts --------------------------------------------------------------------------------------
 
 
