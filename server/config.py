@@ -121,6 +121,12 @@ class ServerConfig(BaseModel):
         description="Let llama.cpp repack weights for this CPU (AMX, AVX); off if a worker crashes there.",
     )
 
+    prompt_side: Literal["auto", "on", "off"] = Field(
+        default="auto",
+        description="On a CPU, compute prompts on weights as the file has them and tokens on repacked ones,"
+        " at the price of more memory; auto: where that is faster and fits.",
+    )
+
     queue_size: int = Field(
         default=256, ge=0, description="Requests that may wait per model; beyond it: 429."
     )

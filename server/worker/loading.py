@@ -24,6 +24,7 @@ from server.worker.draft import load_draft
 from server.worker.messages import ModelInfo, ModelSpec
 from server.worker.prefix_store import PrefixStore
 from server.worker.prefixes import open_prefixes
+from server.worker.prompt_side import SideOptions, open_prompt_side
 from server.worker.runner import LlamaRunner
 from server.worker.sampling_defaults import sampling_defaults
 
@@ -92,6 +93,17 @@ def load(spec: ModelSpec, on_progress: Callable[[float], None]) -> LoadedModel:
         runner.warm_up()
         adapters.use(context, ())
     runner.warm_up()
+    if spec.prompt_side != "off" and runner.can_trim and not runner.n_swa and model.n_gpu_layers == 0:
+        options = SideOptions(
+            n_threads=spec.n_threads_batch or n_threads,
+            flash_attn=spec.flash_attn,
+            type_k=spec.type_k,
+            type_v=spec.type_v,
+        )
+        measured = spec.prompt_side == "auto"
+        side = open_prompt_side(context, options, memory().available_bytes, measure=measured)
+        if side is not None:
+            runner.use_side(side)
     vocab = model.vocab
     renderer = ChatRenderer(
         info.chat_template,

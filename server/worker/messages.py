@@ -107,6 +107,8 @@ class ModelSpec(msgspec.Struct, frozen=True, kw_only=True):
     use_mmap: bool = True
     use_mlock: bool = False
     use_extra_bufts: bool = True
+    prompt_side: Literal["auto", "on", "off"] = "auto"
+    """Prompts on a second, unpacked mapping of the weights; auto: where that is faster and fits."""
     queue_size: int = 256
     prefix_folder: str | None = None
     """Where prefixes are kept over restarts; None: nowhere."""

@@ -12,9 +12,10 @@ import numpy.typing as npt
 from models.errors import CorralError, DecodeError, LlamaCppError
 from models.llamacpp.batch import TokenBatch
 from models.llamacpp.context import Context
-from server.engine.batch import Adapters, Batch, BatchEntry, Output, Save
+from server.engine.batch import Adapters, Batch, BatchEntry, Copy, Output, Save
 from server.engine.sampling_params import SamplingParams
 from server.worker.logprobs import token_logprobs
+from server.worker.prompt_side import PromptSide
 from server.worker.sampling.row_samplers import RowSamplers, Wanted
 from server.worker.slot_memory import SlotMemory, States
 
@@ -55,6 +56,7 @@ class LlamaRunner:
         self.n_swa = context.model.n_swa
         self.can_trim = False
         self._takes_apart = False
+        self._side: PromptSide | None = None
         self.on_decoded: Callable[[], None] | None = None
         """Called after each decode, before tokens are chosen."""
         self._memory = SlotMemory(context)
@@ -114,12 +116,56 @@ class LlamaRunner:
         if batch.adapters != self._in_use:
             self._switch(batch.adapters)
         entries = batch.entries
+        if self._side is not None:
+            over = self._side_entries(batch, self._side)
+            if over:
+                return self._run_both(batch, over, self._side)
         if self._takes_apart and len(entries) > 1:
             prompts = [entry for entry in entries if _is_chunk(entry)]
             if prompts and len(prompts) < len(entries):
                 return self._run_apart(prompts, [entry for entry in entries if not _is_chunk(entry)])
-        places, n_rows = self._decode(entries)
-        return self._results(places, self._context.logits(n_rows)) if places else []
+        places, n_rows = self._decode(entries, self._context)
+        return self._results(places, n_rows, self._context)
+
+    def _side_entries(self, batch: Batch, side: PromptSide) -> list[BatchEntry]:
+        """The chunks that are computed on the prompt side, which is made ready for them.
+
+        A copy between streams is made with the next decode of the main context, so what it fills can't move.
+        """
+        over: list[BatchEntry] = []
+        if not batch.adapters and batch.n_tokens > len(batch.entries):
+            copied = {change.target for change in batch.memory if isinstance(change, Copy)}
+            for entry in batch.entries:
+                if side.takes(entry) and entry.slot not in copied:
+                    side.prepare(entry)
+                    over.append(entry)
+        if side.holds_any:
+            taken = {entry.slot for entry in over}
+            for entry in batch.entries:
+                if entry.slot not in taken:
+                    side.move(entry.slot)
+        return over
+
+    def _run_both(self, batch: Batch, over: list[BatchEntry], side: PromptSide) -> list[Output | CorralError]:
+        """Chunks of prompts on their side, all else in the main context: one step to the engine."""
+        taken = {entry.slot for entry in over}
+        rest = [entry for entry in batch.entries if entry.slot not in taken]
+        try:
+            places, n_rows = self._decode(over, side.context)
+            rest_places, n_rest_rows = self._decode(rest, self._context) if rest else ([], 0)
+        except DecodeError:
+            for entry in over:
+                side.take_back(entry)
+            raise
+        results = self._results(places, n_rows, side.context)
+        results += self._results(rest_places, n_rest_rows, self._context)
+        for entry, _, _ in places:
+            side.move(entry.slot)
+        by_id = {
+            entry.sequence_id: result
+            for (entry, _, _), result in zip([*places, *rest_places], results, strict=True)
+        }
+        return [by_id[entry.sequence_id] for entry in batch.outputs]
 
     def _run_apart(self, prompts: list[BatchEntry], others: list[BatchEntry]) -> list[Output | CorralError]:
         """Chunks of prompts, which have no results, then all else: two decodes that are one to the engine.
@@ -127,16 +173,18 @@ class LlamaRunner:
         On a CPU a few tokens beside a chunk cost more than by themselves, as they break the sizes that
         kernels work in.
         """
-        self._decode(prompts)
+        self._decode(prompts, self._context)
         try:
-            places, n_rows = self._decode(others)
+            places, n_rows = self._decode(others, self._context)
         except DecodeError:
             for entry in prompts:
                 self._context.seq_rm(entry.slot, entry.position, None)
             raise
-        return self._results(places, self._context.logits(n_rows))
+        return self._results(places, n_rows, self._context)
 
-    def _decode(self, entries: list[BatchEntry]) -> tuple[list[tuple[BatchEntry, int, int]], int]:
+    def _decode(
+        self, entries: list[BatchEntry], context: Context
+    ) -> tuple[list[tuple[BatchEntry, int, int]], int]:
         """Compute `entries`: those with results, each with its first row of logits and its first index in
         the batch, and the number of rows."""
         tokens: list[int] = []
@@ -161,10 +209,14 @@ class LlamaRunner:
                 slots += [entry.slot] * n
                 outputs += [0] * (n - n_out) + [1] * n_out
         self._batch.fill(tokens, positions, slots, outputs)
-        self._context.decode(self._batch)
+        context.decode(self._batch)
         if self.on_decoded is not None:
             self.on_decoded()
         return places, n_rows
+
+    def use_side(self, side: PromptSide) -> None:
+        """Compute prompts over there from now on."""
+        self._side = self._memory.side = side
 
     def use_states(self, states: States) -> None:
         """Restore prefixes from, and save them to, `states`."""
@@ -194,9 +246,12 @@ class LlamaRunner:
         self._in_use = adapters
 
     def _results(
-        self, places: list[tuple[BatchEntry, int, int]], logits: npt.NDArray[np.float32]
+        self, places: list[tuple[BatchEntry, int, int]], n_rows: int, context: Context
     ) -> list[Output | CorralError]:
         """One result per place. Logprobs come first: sampling changes the rows."""
+        if not places:
+            return []
+        logits = context.logits(n_rows)
         wanted: list[Wanted] = []
         scores: dict[int, Output] = {}
         kept: dict[int, npt.NDArray[np.float32]] = {}
@@ -212,7 +267,7 @@ class LlamaRunner:
                 wanted.append(Wanted(id_, row + skipped, index + skipped, draft, entry.ban_eog))
                 if id_ in self._n_probs:
                     kept[id_] = logits[row + skipped : row + skipped + entry.n_outputs].copy()
-        sampled = self._samplers.sample(self._context, logits, wanted) if wanted else []
+        sampled = self._samplers.sample(context, logits, wanted) if wanted else []
         if not scores and not kept:
             return [Output(tokens) if isinstance(tokens, list) else tokens for tokens in sampled]
         by_id = {want.sequence_id: tokens for want, tokens in zip(wanted, sampled, strict=True)}

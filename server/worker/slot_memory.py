@@ -10,6 +10,7 @@ from models.errors import LlamaCppError, RestoreError
 from models.llamacpp.context import Context
 from server.engine.batch import Copy, MemoryChange, Restore, Save, Trim
 from server.worker.prefix_file import PrefixHead
+from server.worker.prompt_side import PromptSide
 
 logger = logging.getLogger("corral.worker")
 
@@ -36,6 +37,7 @@ class SlotMemory:
 
     def __init__(self, context: Context) -> None:
         self.states: States | None = None
+        self.side: PromptSide | None = None
         self._context = context
         self._n_swa = context.model.n_swa
         self._sources: set[int] = set()
@@ -53,6 +55,8 @@ class SlotMemory:
             self._sources.clear()
         empty: set[int] = set()
         for change in changes:
+            if self.side is not None:
+                self.side.settle(change)
             if isinstance(change, Trim):
                 self._context.seq_rm(change.slot, change.n_keep, None)
             elif isinstance(change, Copy):
@@ -77,6 +81,8 @@ class SlotMemory:
 
     def save(self, kept: Save) -> None:
         """Give the store a copy of what a slot holds. A failure costs only the copy."""
+        if self.side is not None:
+            self.side.settle(kept)
         context, n_tokens = self._context, len(kept.tokens)
         last, first = context.seq_pos_max(kept.slot), context.seq_pos_min(kept.slot)
         if self.states is None or last is None or first is None:

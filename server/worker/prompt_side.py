@@ -1,0 +1,166 @@
+"""A second context for prompts, on the weights as the file has them.
+
+llama.cpp repacks quantized weights for the CPU so that few rows are quick: right for generating, where a step
+has a row per sequence. A prompt has hundreds of rows, and for those its kernels for the file's own layout are
+quicker, by a third and more. So where memory allows, the file is mapped a second time without repacking:
+prompts are computed there, and a sequence's state moves over when its prompt is done.
+
+    chunk, chunk, last chunk ──▶ logits of the first token
+              │ prompt side
+              └── state ──▶ main context: one token per step
+
+Called by LlamaRunner, which stays the only one to know about both.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass
+
+from models.errors import ContextError, LlamaCppError, ModelLoadError
+from models.llamacpp.batch import TokenBatch
+from models.llamacpp.context import Context
+from models.llamacpp.model import Model
+from server.engine.batch import BatchEntry, Copy, MemoryChange, Restore, Save, Trim
+
+logger = logging.getLogger("corral.worker")
+
+CHUNK_MIN = 24
+"""A smaller chunk is computed where it is needed: moving the state would cost more."""
+WORTH = 0.9
+"""Of the main context's time for a prompt: what the prompt side may take at most to be used."""
+MEASURED_TOKENS = 64
+_SPARE_BYTES = 1 << 30
+
+
+class PromptSide:
+    """Which slots' tokens are held over there, and the moves between the two contexts. One thread."""
+
+    def __init__(self, main: Context, side: Context) -> None:
+        """`side` has the layout of `main`, whose states it takes: as many streams, or one for all."""
+        self.context = side
+        self.n_chunks = 0
+        """Computed here so far."""
+        self._main = main
+        self._held: dict[int, int] = {}
+        """Slots whose tokens are over there and not in the main context, and how many they are."""
+
+    def takes(self, entry: BatchEntry) -> bool:
+        """Whether a chunk of a prompt goes here: it is long enough, and there is room."""
+        n = len(entry.tokens)
+        if n < CHUNK_MIN or entry.n_outputs > 1 or entry.targets is not None:
+            return False
+        if not self.context.kv_unified:
+            return True
+        others = sum(held for slot, held in self._held.items() if slot != entry.slot)
+        return others + entry.position + n <= self.context.n_ctx
+
+    def prepare(self, entry: BatchEntry) -> None:
+        """Have exactly what comes before `entry` here, and count it in: it will be computed next."""
+        slot, position = entry.slot, entry.position
+        held = self._held.get(slot)
+        if held is None or held < position:
+            self._forget(slot)
+            if position:
+                self.context.state_seq_set(slot, self._main.state_seq_get(slot))
+        elif held > position:
+            self.context.seq_rm(slot, position, None)
+        self._held[slot] = position + len(entry.tokens)
+        self.n_chunks += 1
+
+    @property
+    def holds_any(self) -> bool:
+        return bool(self._held)
+
+    def take_back(self, entry: BatchEntry) -> None:
+        """The step failed elsewhere: `entry` will come again."""
+        self.context.seq_rm(entry.slot, entry.position, None)
+        self._held[entry.slot] = entry.position
+
+    def move(self, slot: int) -> None:
+        """Bring a slot's tokens to the main context, if they are here."""
+        if self._held.get(slot):
+            self._main.seq_rm(slot)
+            self._main.state_seq_set(slot, self.context.state_seq_get(slot))
+        self._forget(slot)
+
+    def settle(self, change: MemoryChange) -> None:
+        """Before a change of the main context's slots: bring over what it needs, forget what goes."""
+        if not self._held:
+            return
+        match change:
+            case Copy():
+                self.move(change.source)
+                self._forget(change.target)
+            case Restore():
+                self._forget(change.slot)
+            case Trim(slot=slot, n_keep=0):
+                self._forget(slot)
+            case Trim() | Save():
+                self.move(change.slot)
+
+    def _forget(self, slot: int) -> None:
+        if self._held.pop(slot, None) is not None:
+            self.context.seq_rm(slot)
+
+
+@dataclass(frozen=True)
+class SideOptions:
+    """How the main context was made, as far as the side is made alike."""
+
+    n_threads: int
+    flash_attn: str
+    type_k: str
+    type_v: str
+
+
+def open_prompt_side(
+    main: Context, options: SideOptions, available_bytes: int, *, measure: bool
+) -> PromptSide | None:
+    """The prompt side of a model on the CPU; None if memory is short or, when measured, it isn't worth it."""
+    model = main.model
+    if model.size_bytes + _SPARE_BYTES > available_bytes:
+        return None
+    try:
+        plain = Model.load(model.path, n_gpu_layers=0, use_mmap=True, use_extra_bufts=False)
+        side = Context(
+            plain,
+            n_ctx=main.n_ctx,
+            n_batch=main.n_batch,
+            n_ubatch=main.n_ubatch,
+            n_seq_max=main.n_seq_max,
+            n_threads=options.n_threads,
+            kv_unified=main.kv_unified,
+            flash_attn=options.flash_attn,  # type: ignore[arg-type]  # checked by the main context
+            type_k=options.type_k,
+            type_v=options.type_v,
+        )
+    except (ModelLoadError, ContextError, LlamaCppError, MemoryError) as error:
+        logger.warning("prompts are computed as everything else: %s", error)
+        return None
+    if measure:
+        ratio = prompt_s(side) / prompt_s(main)
+        logger.info("a prompt on unpacked weights takes %.2f of the time on repacked ones", ratio)
+        if ratio > WORTH:
+            side.close()
+            plain.close()
+            return None
+    return PromptSide(main, side)
+
+
+def prompt_s(context: Context) -> float:
+    """Seconds for a prompt of `MEASURED_TOKENS`, the better of two; the context is empty before and after."""
+    token = context.model.vocab.bos or 0
+    n = min(MEASURED_TOKENS, context.n_ctx_seq, context.n_batch)
+    batch = TokenBatch(n)
+    best = float("inf")
+    for _ in range(2):
+        context.clear()
+        batch.clear()
+        batch.add_many([token] * n, 0, 0, output_last=True)
+        start_s = time.monotonic()
+        context.decode(batch)
+        best = min(best, time.monotonic() - start_s)
+    context.clear()
+    return best
