@@ -183,14 +183,15 @@ class Scheduler:
     def _prompt_budget(self, n_prompts: int, n_generating: int, n_tokens: int) -> int:
         """Prompt tokens of this step, beside `n_tokens` of sequences that generate.
 
-        When more sequences wait for their first token than for their next, the step may take longer by that
-        ratio: larger chunks cost less per token, and it is the many who gain.
+        When more sequences wait for their first token than for their next, the step may take longer, by the
+        square of that ratio: larger chunks cost less per token, those computed together generate together,
+        and it is the many who gain.
         """
         config = self._config
         if not n_generating:
             return min(config.prefill_tokens_alone, config.n_batch)
         step_s = max(config.gap_s, 2.0 * (self._times.estimate(n_tokens) or 0.0))
-        step_s *= max(1.0, n_prompts / n_generating)
+        step_s *= max(1.0, n_prompts / n_generating) ** 2
         fitting = self._times.prompt_tokens_within(step_s, n_tokens)
         if fitting is None:
             fitting = config.prefill_chunk_tokens // 2

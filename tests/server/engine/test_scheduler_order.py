@@ -248,7 +248,7 @@ def test_many_who_wait_for_their_first_token_may_hold_up_a_few() -> None:
     step(scheduler)
     for first in (100, 2000):
         add(scheduler, 900, first=first)
-    assert n_prompt(step(scheduler)) == 128, "twice the gap: two prompts beside one stream"
+    assert n_prompt(step(scheduler)) == 384, "four times the gap: two prompts beside one stream"
 
 
 # --- scored prompts --------------------------------------------------------------------------------------
