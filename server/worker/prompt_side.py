@@ -38,7 +38,7 @@ class PromptSide:
     """Which slots' tokens are held over there, and the moves between the two contexts. One thread."""
 
     def __init__(self, main: Context, side: Context) -> None:
-        """`side` has the layout of `main`, whose states it takes: as many streams, or one for all."""
+        """`side` has the streams of `main`, one per slot, so that a state always finds its place."""
         self.context = side
         self.n_chunks = 0
         """Computed here so far."""
@@ -47,14 +47,8 @@ class PromptSide:
         """Slots whose tokens are over there and not in the main context, and how many they are."""
 
     def takes(self, entry: BatchEntry) -> bool:
-        """Whether a chunk of a prompt goes here: it is long enough, and there is room."""
-        n = len(entry.tokens)
-        if n < CHUNK_MIN or entry.n_outputs > 1 or entry.targets is not None:
-            return False
-        if not self.context.kv_unified:
-            return True
-        others = sum(held for slot, held in self._held.items() if slot != entry.slot)
-        return others + entry.position + n <= self.context.n_ctx
+        """Whether a chunk of a prompt goes here: it is long enough for the move to pay."""
+        return len(entry.tokens) >= CHUNK_MIN and entry.n_outputs <= 1 and entry.targets is None
 
     def prepare(self, entry: BatchEntry) -> None:
         """Have exactly what comes before `entry` here, and count it in: it will be computed next."""
@@ -118,9 +112,12 @@ class SideOptions:
 def open_prompt_side(
     main: Context, options: SideOptions, available_bytes: int, *, measure: bool
 ) -> PromptSide | None:
-    """The prompt side of a model on the CPU; None if memory is short or, when measured, it isn't worth it."""
+    """The prompt side of a model on the CPU; None if memory is short or, when measured, it isn't worth it.
+
+    None, too, for one KV buffer shared by all sequences: there a state that moves over may find no room.
+    """
     model = main.model
-    if model.size_bytes + _SPARE_BYTES > available_bytes:
+    if main.kv_unified or model.size_bytes + _SPARE_BYTES > available_bytes:
         return None
     try:
         plain = Model.load(model.path, n_gpu_layers=0, use_mmap=True, use_extra_bufts=False)
@@ -131,7 +128,6 @@ def open_prompt_side(
             n_ubatch=main.n_ubatch,
             n_seq_max=main.n_seq_max,
             n_threads=options.n_threads,
-            kv_unified=main.kv_unified,
             flash_attn=options.flash_attn,  # type: ignore[arg-type]  # checked by the main context
             type_k=options.type_k,
             type_v=options.type_v,

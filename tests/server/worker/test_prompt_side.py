@@ -17,7 +17,7 @@ from server.engine.events import Finish
 from server.worker import prompt_side
 from server.worker.prompt_side import CHUNK_MIN, PromptSide, SideOptions, open_prompt_side
 from tests.server.engine.harness import Outcome
-from tests.server.worker.session import N_CTX, Ask, Session, alone, f32_context, random_prompt
+from tests.server.worker.session import Ask, Session, alone, f32_context, random_prompt
 
 pytestmark = pytest.mark.model
 
@@ -52,26 +52,15 @@ class SideSession(Session):
         self.runner.use_side(self.side)
 
 
-def side_of(context: Context, n_cells: int | None = None) -> Context:
-    """As the main context is; of one for all sequences another size can be had."""
-    return f32_context(
-        context.model,
-        n_seq_max=context.n_seq_max,
-        n_cells=n_cells if context.kv_unified else None,
-        kv_unified=context.kv_unified,
-    )
+def side_of(context: Context) -> Context:
+    return f32_context(context.model, n_seq_max=context.n_seq_max)
 
 
 @pytest.mark.parametrize("chunk", [CHUNK_MIN, 64])
-@pytest.mark.parametrize("kv_unified", [False, True])
-@pytest.mark.parametrize("n_cells", [N_CTX, 3 * N_CTX])
 def test_text_and_scores_are_those_of_one_context(
-    model: Model, asks: list[Ask], expected: list[Outcome], chunk: int, kv_unified: bool, n_cells: int
+    model: Model, asks: list[Ask], expected: list[Outcome], chunk: int
 ) -> None:
-    with (
-        f32_context(model, n_seq_max=4, kv_unified=kv_unified) as context,
-        side_of(context, n_cells) as side,
-    ):
+    with f32_context(model, n_seq_max=4) as context, side_of(context) as side:
         session = SideSession(
             context, side, copy_tokens_min=8, prefill_chunk_tokens=chunk, prefill_tokens_alone=chunk
         )
@@ -83,15 +72,10 @@ def test_text_and_scores_are_those_of_one_context(
 
 @pytest.mark.parametrize("seed", range(4))
 def test_requests_come_and_go(model: Model, asks: list[Ask], expected: list[Outcome], seed: int) -> None:
-    """Random order, some cancelled wherever they are, a small cache that preempts."""
+    """Random order, some cancelled wherever they are."""
     chance = random.Random(seed)
     order = [chance.randrange(len(asks)) for _ in range(24)]
-    kv_unified = chance.random() < 0.5
-    n_cells = 320 if kv_unified else None
-    with (
-        f32_context(model, n_seq_max=5, n_cells=n_cells, kv_unified=kv_unified) as context,
-        side_of(context, 300) as side,
-    ):
+    with f32_context(model, n_seq_max=5) as context, side_of(context) as side:
         session = SideSession(context, side, copy_tokens_min=8, prefill_chunk_tokens=chance.choice([30, 64]))
         names = {}
         for i in order:
@@ -139,3 +123,5 @@ def test_the_side_is_measured_and_refused_where_it_is_slower(
             side = open_prompt_side(context, options, 1 << 40, measure=True)
             assert (side is not None) == is_open
         assert open_prompt_side(context, options, 1 << 20, measure=False) is None, "memory is short"
+    with f32_context(model, n_seq_max=2, kv_unified=True) as shared:
+        assert open_prompt_side(shared, options, 1 << 40, measure=False) is None
