@@ -108,7 +108,7 @@ class Sizes:
     short_tokens: int = 256
     edit_prompt: int = 256
     edit_every: int = 32
-    edit_tokens: int = 128
+    edit_tokens: int = 256
 
 
 def overall(outcomes: Sequence[Outcome]) -> Figures:
