@@ -35,6 +35,16 @@ class CPUShare:
         return max(0.0, foreign / (elapsed * (psutil.cpu_count() or 1)))
 
 
+_SPIN = """
+import os
+parent = os.getppid()
+while os.getppid() == parent:
+    for _ in range(1_000_000):
+        pass
+"""
+"""What the busy process runs: it ends with the benchmark, however that ends."""
+
+
 def own_cpu_seconds() -> float:
     """CPU time used so far by this process and all below it: the client and every server it started."""
     process = psutil.Process()
@@ -76,7 +86,7 @@ def wait_until_quiet(
 @contextmanager
 def busy_process() -> Iterator[None]:
     """A process that keeps one core busy at normal priority for as long as the block runs."""
-    with subprocess.Popen([sys.executable, "-I", "-S", "-c", "while True: pass"]) as process:
+    with subprocess.Popen([sys.executable, "-I", "-S", "-c", _SPIN]) as process:
         try:
             time.sleep(0.2)
             yield
