@@ -211,8 +211,6 @@ class Engine:
             group.n_drafted += n_drafted
             group.n_accepted += n_accepted
             sequence.draft = []
-            if self._speculation is not None:
-                self._speculation.learn(sequence, n_drafted, n_accepted)
             if n_accepted < n_drafted:
                 sequence.n_computed -= n_drafted - n_accepted
                 self._scheduler.trim(sequence)

@@ -11,6 +11,7 @@ from server.engine.sequence import Sequence
 
 SIZES = (6, 3)
 """Lengths of the last tokens that are looked for, the longer first: it guesses better."""
+_RECENT = 6
 
 
 class NgramProposer:
@@ -40,12 +41,13 @@ class NgramProposer:
 class NgramIndex:
     """Where in one growing list of tokens each run of `size` tokens ended last."""
 
-    __slots__ = ("_ends", "_n_indexed", "_sizes")
+    __slots__ = ("_distance", "_ends", "_n_indexed", "_sizes")
 
     def __init__(self, sizes: tuple[int, ...] = SIZES) -> None:
         self._sizes = sizes
         self._ends: tuple[dict[tuple[int, ...], int], ...] = tuple({} for _ in sizes)
         self._n_indexed = 0
+        self._distance: int | None = None
 
     def continuation(self, tokens: list[int], n: int) -> list[int]:
         """Up to `n` tokens that followed the last earlier occurrence of the end of `tokens`.
@@ -53,15 +55,29 @@ class NgramIndex:
         An occurrence that reaches into the end goes on with what it has guessed: a cycle is guessed as such.
         """
         self._grow(tokens)
+        distance = self._find(tokens)
+        if distance is None:
+            return []
+        self._distance = distance
+        at = len(tokens) - distance
+        guess = tokens[at : at + n]
+        while len(guess) < n:
+            guess.append(guess[len(guess) - distance])
+        return guess
+
+    def _find(self, tokens: list[int]) -> int | None:
+        """How far back the end of `tokens` stood before.
+
+        A copy in which a few tokens are replaced goes on at the same distance after them: sooner than as many
+        tokens are alike again as a new occurrence needs.
+        """
         for size, ends in zip(self._sizes, self._ends, strict=True):
             at = ends.get(tuple(tokens[-size:]))
             if at is not None:
-                guess = tokens[at : at + n]
-                period = len(tokens) - at
-                while len(guess) < n:
-                    guess.append(guess[len(guess) - period])
-                return guess
-        return []
+                return len(tokens) - at
+            if self._distance is not None and goes_on(tokens, self._distance):
+                return self._distance
+        return None
 
     def _grow(self, tokens: list[int]) -> None:
         """Index every run that ends before the last token."""
@@ -70,3 +86,13 @@ class NgramIndex:
                 if end >= size:
                     ends[tuple(tokens[end - size : end])] = end
         self._n_indexed = max(self._n_indexed, len(tokens) - 1)
+
+
+def goes_on(tokens: list[int], distance: int) -> bool:
+    """Whether the last token, and half of the last few, are those that stood `distance` before."""
+    if tokens[-1] != tokens[-1 - distance]:
+        return False
+    n_like = sum(
+        tokens[-i] == tokens[-i - distance] for i in range(1, _RECENT + 1) if i + distance <= len(tokens)
+    )
+    return 2 * n_like >= _RECENT

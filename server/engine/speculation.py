@@ -2,8 +2,9 @@
 model says the same. The output is what it would have been; only the number of steps changes.
 
 How long a draft is, is the number of tokens that brings most tokens per second: from how often this
-sequence's guesses were right, and what steps of each size cost here. None at all where that is best. Guesses
-that weren't computed are compared with what came: so a sequence that begins to repeat itself is noticed.
+sequence's guesses were right, and what steps of each size cost here. None at all where that is best. All of a
+guess is compared with what comes, also what wasn't computed: so a sequence that begins to repeat itself is
+noticed.
 """
 
 from __future__ import annotations
@@ -14,16 +15,18 @@ from typing import Protocol
 from server.engine.sequence import Sequence
 from server.engine.step_times import StepTimes
 
-DRAFT_MAX = 31
-"""With the last token 32: kernels work in blocks of 16 or 32 rows."""
+LENGTHS = (1, 2, 3, 5, 7, 11, 15, 23, 31)
+"""Of drafts: few enough that what each costs is soon known. With the last token 2 to 32: kernels work in
+blocks of 4, 8 or 16 rows."""
+DRAFT_MAX = LENGTHS[-1]
 PAUSE_STEPS = 32
 """Steps without drafts after the KV cache had no room."""
 _ASK_AGAIN_TOKENS = 64
 _ASK_AGAIN_GUESSES = 4
 _OTHERS_WEIGHT = 8.0
-"""Judgements of a sequence's own that count as much as all of the others' together."""
-_KEPT = 0.97
-"""Of the counts of right and wrong guesses at each new one."""
+"""Judgements of its own that a new sequence's expectation from the others counts as."""
+_KEPT = 0.98
+"""Of the counts of right and wrong guesses at each new one: some fifty of them count."""
 
 
 class Proposer(Protocol):
@@ -43,22 +46,22 @@ class Proposer(Protocol):
 class Acceptance:
     """How often the guesses for one sequence are right: a moving share of hits among tokens judged.
 
-    What it was for `others` counts as a few judgements from the start.
+    Every guess is judged by the tokens that come, whether it was computed as a draft or not. What the share
+    is for `others` counts as a few judgements from the start, and fades with them.
     """
 
-    __slots__ = ("_hits", "_misses", "_n_seen", "_others", "_untried")
+    __slots__ = ("_guess", "_hits", "_misses", "_n_seen", "_others")
 
     def __init__(self, others: Acceptance | None = None) -> None:
-        self._hits = self._misses = 0.0
+        expected, weight = (0.5, 2.0) if others is None else (others.share, _OTHERS_WEIGHT)
+        self._hits, self._misses = weight * expected, weight * (1.0 - expected)
         self._others = others
-        self._untried: list[int] = []
+        self._guess: list[int] = []
         self._n_seen = 0
 
     @property
     def share(self) -> float:
-        expected = 0.5 if self._others is None else self._others.share
-        weight = 2.0 if self._others is None else _OTHERS_WEIGHT
-        return (self._hits + weight * expected) / (self._hits + self._misses + weight)
+        return self._hits / (self._hits + self._misses)
 
     def count(self, n_hits: int, *, missed: bool) -> None:
         if self._others is not None:
@@ -69,22 +72,21 @@ class Acceptance:
             self._hits, self._misses = self._hits * _KEPT, self._misses * _KEPT + 1.0
 
     def remember(self, guess: list[int], n_tokens: int) -> None:
-        """A guess that isn't computed, for the tokens after the first `n_tokens` of the sequence."""
-        if not self._untried:
-            self._untried, self._n_seen = guess, n_tokens
+        """A guess for the tokens after the first `n_tokens`; it stands till all of it is judged."""
+        if not self._guess:
+            self._guess, self._n_seen = guess, n_tokens
 
     def judge(self, tokens: list[int]) -> None:
         """Compare the remembered guess with the tokens that have come."""
-        came = tokens[self._n_seen :]
-        for n_right, (guess, token) in enumerate(zip(self._untried, came, strict=False)):
+        came = tokens[self._n_seen : self._n_seen + len(self._guess)]
+        for n_right, (guess, token) in enumerate(zip(self._guess, came, strict=False)):
             if guess != token:
                 self.count(n_right, missed=True)
-                self._untried = []
+                self._guess = []
                 return
-        n_judged = min(len(came), len(self._untried))
-        self.count(n_judged, missed=False)
-        self._n_seen += n_judged
-        self._untried = self._untried[n_judged:]
+        self.count(len(came), missed=False)
+        self._n_seen += len(came)
+        self._guess = self._guess[len(came) :]
 
 
 class Speculation:
@@ -117,8 +119,7 @@ class Speculation:
             n = min(n, max(0, n_batch // 2 - n_tokens))
             sequence.draft = guess[:n]
             n_tokens += n
-            if guess and not n:
-                acceptance.remember(guess, len(sequence.tokens))
+            acceptance.remember(guess, len(sequence.tokens))
 
     def _worth_asking(
         self, wanted: list[tuple[Sequence, int]], n_tokens: int, times: StepTimes, guess_s: float
@@ -136,12 +137,6 @@ class Speculation:
 
     def _of(self, sequence: Sequence) -> Acceptance:
         return self._acceptance.setdefault(sequence.id, Acceptance(self._overall))
-
-    def learn(self, sequence: Sequence, n_drafted: int, n_accepted: int) -> None:
-        """A draft of `n_drafted` tokens was computed and its first `n_accepted` were right."""
-        acceptance = self._acceptance.get(sequence.id)
-        if acceptance is not None:
-            acceptance.count(n_accepted, missed=n_accepted < n_drafted)
 
     def withdraw(self, running: list[Sequence]) -> bool:
         """Forget all drafts for a while: the KV cache has no room for guesses. Whether there were any."""
@@ -165,15 +160,20 @@ class Speculation:
 
 
 def best_length(share: float, n_guessed: int, n_beside: int, times: StepTimes, guess_s: float = 0.0) -> int:
-    """The draft length from 0 to `n_guessed` with most expected tokens per second, at `guess_s` per guess.
+    """The draft length, 0 or one of `LENGTHS`, with most expected tokens per second, at `guess_s` per guess.
 
     `n_beside`: tokens of the step without this draft; each brings one token. A guess is right with
     probability `share`, as long as those before it are: n guesses bring share + share² + … tokens more.
     """
     best, best_rate = 0, 0.0
-    expected = float(n_beside)
-    chance = 1.0
-    for n in range(n_guessed + 1):
+    n_before, expected, chance = 0, float(n_beside), 1.0
+    for n in (0, *LENGTHS):
+        if n > n_guessed:
+            break
+        for _ in range(n - n_before):
+            chance *= share
+            expected += chance
+        n_before = n
         seconds = times.estimate(n_beside + n)
         if seconds is None:
             return n_guessed
@@ -181,6 +181,4 @@ def best_length(share: float, n_guessed: int, n_beside: int, times: StepTimes, g
         rate = expected / seconds if seconds > 0 else 0.0
         if rate > best_rate:
             best, best_rate = n, rate
-        chance *= share
-        expected += chance
     return best

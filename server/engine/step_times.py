@@ -5,7 +5,8 @@ from __future__ import annotations
 import bisect
 
 _WEIGHT = 0.2
-"""Of a new measurement in the moving average; a single disturbed step changes little."""
+"""Of a new measurement in the moving average; a single disturbed step changes little. The first few, of which
+one is what was expected, weigh alike."""
 _EXACT_MAX = 128
 """Steps of up to so many tokens are remembered each by its size: kernels make their cost jump."""
 _CHUNK_MIN = 16
@@ -20,6 +21,7 @@ class StepTimes:
     def __init__(self) -> None:
         self._sizes: list[int] = []
         self._seconds: dict[int, float] = {}
+        self._n_times: dict[int, int] = {}
         self._seen: dict[int, int] = {}
         self._n_steps = 0
         self.prompt_token_s: float | None = None
@@ -35,21 +37,35 @@ class StepTimes:
             old = self.prompt_token_s
             self.prompt_token_s = share if old is None else old + _WEIGHT * (share - old)
         elif n_tokens <= _EXACT_MAX and not n_prompt:
-            known = self._seconds.get(n_tokens)
-            if known is None:
-                bisect.insort(self._sizes, n_tokens)
-                known = seconds
-            self._seconds[n_tokens] = known + _WEIGHT * (seconds - known)
-            self._seen[n_tokens] = self._n_steps
+            self._add_exact(n_tokens, seconds)
         if self._n_steps % _STALE_AFTER == 0:
             self._forget_stale()
+
+    def _add_exact(self, n_tokens: int, seconds: float) -> None:
+        known, n_times = self._seconds.get(n_tokens), self._n_times.get(n_tokens, 0)
+        if known is None:
+            known = self._expected(n_tokens)
+            n_times = 0 if known is None else 1
+            bisect.insort(self._sizes, n_tokens)
+        weight = max(_WEIGHT, 1.0 / (n_times + 1))
+        self._seconds[n_tokens] = seconds if known is None else known + weight * (seconds - known)
+        self._n_times[n_tokens] = n_times + 1
+        self._seen[n_tokens] = self._n_steps
+
+    def _expected(self, n_tokens: int) -> float | None:
+        """What a size that wasn't seen should take, where others tell."""
+        if not self._sizes or n_tokens < self._sizes[0]:
+            return None
+        if n_tokens > self._sizes[-1] and self.prompt_token_s is None:
+            return None
+        return self.estimate(n_tokens)
 
     def estimate(self, n_tokens: int) -> float | None:
         """Seconds of a step of `n_tokens`; None while nothing was measured.
 
-        Between two sizes that were seen it is on the line between them. Beyond the largest it is that one's,
-        and below the smallest its share of that one's: too little, so that whoever looks for the best size
-        tries it once.
+        Between two sizes that were seen it is on the line between them. Beyond the largest each token costs
+        what one of a prompt does, and below the smallest its share of that one's: rather too little, so that
+        whoever looks for the best size tries it once.
         """
         if n_tokens <= 0:
             return 0.0
@@ -61,7 +77,7 @@ class StepTimes:
             return self._seconds[self._sizes[0]] * n_tokens / self._sizes[0]
         below = self._sizes[at - 1]
         if at == len(self._sizes):
-            return self._seconds[below]
+            return self._seconds[below] + (n_tokens - below) * (self.prompt_token_s or 0.0)
         above = self._sizes[at]
         low, high = self._seconds[below], self._seconds[above]
         return low + (high - low) * (n_tokens - below) / (above - below)
@@ -75,5 +91,5 @@ class StepTimes:
 
     def _forget_stale(self) -> None:
         for size in [size for size, step in self._seen.items() if self._n_steps - step > _STALE_AFTER]:
-            del self._seconds[size], self._seen[size]
+            del self._seconds[size], self._seen[size], self._n_times[size]
             self._sizes.remove(size)

@@ -40,26 +40,58 @@ def test_without_a_long_match_a_short_one_will_do() -> None:
     assert guess_of([4, 5, 6, 60, 61, 4, 5, 6], 2, (6, 3)) == [60, 61]
 
 
-def slow_guess(tokens: list[int], n: int, size: int) -> list[int]:
-    """The same by searching, one guess after the other."""
+def test_after_a_replaced_token_the_copy_goes_on_as_soon_as_one_is_alike() -> None:
+    text = list(range(100, 120))
+    index = NgramIndex((3,))
+    assert index.continuation([*text, 100, 101, 102], 3) == [103, 104, 105]
+    assert index.continuation([*text, 100, 101, 102, 103, 9], 3) == [], "the edit itself tells nothing"
+    assert index.continuation([*text, 100, 101, 102, 103, 9, 105], 3) == [106, 107, 108]
+
+
+def test_a_copy_that_has_ended_is_not_gone_on_with() -> None:
+    text = list(range(100, 120))
+    index = NgramIndex((3,))
+    assert index.continuation([*text, 100, 101, 102], 3)
+    assert index.continuation([*text, 100, 101, 102, 1, 2, 3, 4, 107], 3) == [], "two of six alike"
+
+
+def test_a_long_match_elsewhere_is_better_than_the_old_distance() -> None:
+    text = [*range(100, 110), 50, *range(200, 206), 60, 61]
+    index = NgramIndex((6, 3))
+    said = [*text, *range(100, 110)]
+    assert index.continuation(said, 1) == [50]
+    assert index.continuation([*said, 50, *range(200, 206)], 2) == [60, 61]
+    assert index.continuation([*text, *range(100, 110), 9, *range(200, 206)], 2) == [60, 61]
+
+
+def slow_distance(tokens: list[int], size: int, before: int | None) -> int | None:
+    """The same by searching."""
     end = tokens[-size:]
     starts = [at for at in range(len(tokens) - size) if tokens[at : at + size] == end]
-    if len(end) < size or not starts:
-        return []
-    period = len(tokens) - size - starts[-1]
-    said = list(tokens)
-    for _ in range(n):
-        said.append(said[-period])
-    return said[len(tokens) :]
+    if len(end) == size and starts:
+        return len(tokens) - size - starts[-1]
+    if before is None:
+        return None
+    alike = [tokens[-i] == tokens[-i - before] for i in range(1, 7) if i + before <= len(tokens)]
+    return before if alike[0] and sum(alike) >= 3 else None
 
 
 @given(st.lists(st.integers(0, 2), max_size=40), st.integers(1, 8), st.data())
 def test_an_index_that_grows_says_what_a_search_says(tokens: list[int], n: int, data: st.DataObject) -> None:
     index = NgramIndex((3,))
-    at = 0
+    at, before = 0, None
     while at < len(tokens):
         at = data.draw(st.integers(at + 1, len(tokens)))
-        assert index.continuation(tokens[:at], n) == slow_guess(tokens[:at], n, 3)
+        said = tokens[:at]
+        distance = slow_distance(said, 3, before)
+        guess = index.continuation(said, n)
+        if distance is None:
+            assert guess == []
+            continue
+        for _ in range(n):
+            said.append(said[-distance])
+        assert guess == said[at:]
+        before = distance
 
 
 def test_sequences_have_their_own_index_until_they_end() -> None:

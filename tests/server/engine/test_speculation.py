@@ -8,7 +8,7 @@ from server.engine.engine import EngineConfig
 from server.engine.ngram import NgramProposer
 from server.engine.request import EngineRequest
 from server.engine.sequence import Group, Sequence
-from server.engine.speculation import DRAFT_MAX, PAUSE_STEPS, Acceptance, Speculation, best_length
+from server.engine.speculation import DRAFT_MAX, LENGTHS, PAUSE_STEPS, Acceptance, Speculation, best_length
 from server.engine.step_times import StepTimes
 from tests.server.engine.harness import Clock, Harness, expected_text, request
 from tests.server.engine.proposers import Oracle
@@ -87,16 +87,19 @@ def test_a_guess_that_was_not_computed_is_judged_by_what_came() -> None:
     assert right.share > seen > wrong.share
 
 
-def test_a_draft_that_was_right_to_its_end_has_no_miss() -> None:
-    whole, part = generating(request([0])), generating(request([1]))
-    speculation = Speculation(Oracle(1.0))
-    drafted(speculation, whole, part)
-    speculation.learn(whole, 4, 4)
-    speculation.learn(part, 5, 4)
-    shares = [speculation._acceptance[sequence.id].share for sequence in (whole, part)]
-    assert shares[0] > shares[1]
-    speculation.learn(whole, 5, 5)
-    assert speculation._acceptance[whole.id].share > shares[0]
+def test_all_of_a_guess_is_judged_not_only_what_was_drafted() -> None:
+    times = times_where({1: 0.010, 4: 0.011, 5: 1.0, 64: 1.0})
+    sequence = generating(request(range(10), max_tokens=100))
+    oracle = Oracle(1.0)
+    speculation = Speculation(oracle)
+    assert drafted(speculation, sequence, times=times) == [3]
+    before = speculation._acceptance[sequence.id].share
+    sequence.tokens += oracle._guess(sequence, 20)
+    sequence.n_computed = len(sequence.tokens) - 1
+    drafted(speculation, sequence, times=times)
+    hits = Acceptance(Acceptance())
+    hits.count(20, missed=False)
+    assert speculation._acceptance[sequence.id].share == hits.share > before
 
 
 def test_a_guess_is_judged_once_and_the_first_is_kept_till_then() -> None:
@@ -123,8 +126,13 @@ def test_the_right_beginning_of_a_wrong_guess_counts() -> None:
 
 
 def test_where_steps_cost_the_same_every_guess_pays() -> None:
-    assert best_length(0.5, 16, 1, FLAT) == 16
-    assert best_length(0.2, 16, 8, FLAT) == 16
+    assert best_length(0.5, DRAFT_MAX, 1, FLAT) == DRAFT_MAX
+    assert best_length(0.5, DRAFT_MAX, 8, FLAT) == DRAFT_MAX
+
+
+def test_it_is_one_of_few_lengths() -> None:
+    assert best_length(0.5, 16, 1, FLAT) == 15
+    assert {best_length(0.5, n, 1, FLAT) for n in range(DRAFT_MAX + 1)} == {0, *LENGTHS}
 
 
 def test_where_each_token_costs_a_step_no_guess_pays() -> None:
@@ -135,7 +143,7 @@ def test_where_each_token_costs_a_step_no_guess_pays() -> None:
 def test_it_ends_where_a_larger_batch_becomes_dear() -> None:
     times = times_where({1: 0.010, 8: 0.011, 9: 0.050, 32: 0.100})
     assert best_length(0.8, 16, 1, times) == 7
-    assert best_length(0.8, 16, 4, times) == 4
+    assert best_length(0.8, 16, 4, times) == 3
 
 
 def test_better_guesses_make_longer_drafts() -> None:
@@ -143,7 +151,7 @@ def test_better_guesses_make_longer_drafts() -> None:
     lengths = [best_length(share, 16, 1, times) for share in (0.1, 0.4, 0.7, 0.9, 0.99)]
     assert lengths == sorted(lengths)
     assert lengths[0] < 3
-    assert lengths[-1] == 16
+    assert lengths[-1] == 15
 
 
 def test_guesses_that_cost_time_themselves_are_fewer() -> None:
@@ -211,10 +219,11 @@ def test_guesses_that_are_never_right_end_and_come_back_when_they_would_be() -> 
     sequence = generating(request(range(10), max_tokens=None, ignore_eos=True))
     oracle = Oracle(0.0)
     speculation = Speculation(oracle)
-    for _ in range(20):
+    for _ in range(60):
         length = drafted(speculation, sequence, times=times)[0]
-        if length:
-            speculation.learn(sequence, length, 0)
+        wrong = sequence.draft[0] ^ 1 if length else 0
+        sequence.tokens.append(wrong)
+        sequence.n_computed += 1
     assert length == 0
     oracle.share = 1.0
     n_steps = 0
@@ -251,7 +260,7 @@ def test_the_proposer_hears_of_each_end() -> None:
 
 def test_right_guesses_make_fewer_steps_and_are_counted() -> None:
     asked = request([0, 1, 2], max_tokens=41, ignore_eos=True)
-    harness = Harness(speculation=Speculation(Oracle(1.0), draft_max=4))
+    harness = Harness(speculation=Speculation(Oracle(1.0), draft_max=5))
     harness.run([asked])
     outcome = harness.outcomes[asked.id]
     assert outcome.text[0] == expected_text(asked, 256)

@@ -21,7 +21,7 @@ def test_nothing_is_known_at_first_but_what_no_token_costs() -> None:
 
 
 def test_between_two_sizes_it_is_on_their_line_and_outside_a_low_guess() -> None:
-    times = times_of((4, 0.010), (8, 0.030))
+    times = times_of((8, 0.030), (4, 0.010))
     assert times.estimate(4) == pytest.approx(0.010)
     assert times.estimate(5) == pytest.approx(0.015)
     assert times.estimate(7) == pytest.approx(0.025)
@@ -30,7 +30,26 @@ def test_between_two_sizes_it_is_on_their_line_and_outside_a_low_guess() -> None
 
 
 def test_sizes_may_come_in_any_order() -> None:
-    assert times_of((8, 0.030), (4, 0.010), (6, 0.011)).estimate(7) == pytest.approx(0.0205)
+    assert times_of((8, 0.030), (4, 0.010), (6, 0.020)).estimate(7) == pytest.approx(0.025)
+
+
+def test_beyond_the_largest_a_token_costs_what_one_of_a_prompt_does() -> None:
+    times = times_of((4, 0.010))
+    times.add(104, 100, 0.060)
+    assert times.estimate(24) == pytest.approx(0.020)
+
+
+def test_the_first_measurements_weigh_alike_and_one_is_what_was_expected() -> None:
+    times = times_of((12, 0.030), (4, 0.010), (8, 0.050))
+    assert times.estimate(8) == pytest.approx(0.035), "of a size not seen: 0.020 was expected"
+    times.add(8, 0, 0.011)
+    assert times.estimate(8) == pytest.approx(0.027)
+
+
+def test_where_nothing_is_expected_the_first_measurement_stands() -> None:
+    assert times_of((4, 0.010), (8, 0.050)).estimate(8) == pytest.approx(0.050)
+    assert times_of((8, 0.050), (4, 0.030)).estimate(4) == pytest.approx(0.030)
+    assert times_of((4, 0.010), (4, 0.030)).estimate(4) == pytest.approx(0.020)
 
 
 def test_one_disturbed_step_changes_little_and_a_lasting_change_is_learned() -> None:
@@ -45,7 +64,7 @@ def test_a_prompt_token_costs_what_the_step_took_beyond_its_neighbours() -> None
     times = times_of((4, 0.010))
     times.add(4 + 100, 100, 0.060)
     assert times.prompt_token_s == pytest.approx(0.0005)
-    assert times.estimate(104) == pytest.approx(0.010), "steps with prompts say nothing of those without"
+    assert times.estimate(4) == pytest.approx(0.010), "steps with prompts say nothing of those without"
 
 
 def test_a_prompt_token_never_costs_nothing() -> None:
