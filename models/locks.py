@@ -9,18 +9,18 @@ use     a file is open in a serving process; a shared lock in effect: one lock f
 from __future__ import annotations
 
 import hashlib
-import itertools
 import os
+import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from models.durable import disk_errors
 from models.errors import StoreError
 
 EDIT_TIMEOUT_S = 30.0
-_use_numbers = itertools.count()
 
 
 class Held:
@@ -49,7 +49,7 @@ def try_lock(path: Path) -> Held | None:
 @contextmanager
 def edit_lock(path: Path) -> Iterator[None]:
     """Raises StoreError when another process holds it for unreasonably long."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    _make_folder(path.parent)
     lock = FileLock(path, timeout=EDIT_TIMEOUT_S, thread_local=False)
     try:
         lock.acquire()
@@ -75,7 +75,7 @@ def build_lock(
     `on_wait` gets the holder's process id, where known, once and before the wait. Raises StoreError after
     `timeout_s`.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    _make_folder(path.parent)
     holder = path.with_suffix(".pid")
     held = try_lock(path)
     if held is None:
@@ -99,11 +99,14 @@ def build_lock(
 
 @contextmanager
 def use_lock(folder: Path, file: Path) -> Iterator[None]:
-    """Say that this process has `file` open, until the end of the block or of the process."""
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{_file_key(file)}.{os.getpid()}.{next(_use_numbers)}.use"
+    """Say that this process has `file` open, until the end of the block or of the process.
+
+    Process ids don't tell processes apart where containers share the folder: each has its own process 1.
+    """
+    _make_folder(folder)
+    path = folder / f"{_file_key(file)}.{os.getpid()}.{secrets.token_hex(8)}.use"
     held = try_lock(path)
-    assert held is not None, "the name is this process's own"
+    assert held is not None, "the name is this use's own"
     try:
         yield
     finally:
@@ -120,6 +123,11 @@ def users(folder: Path, file: Path) -> list[int]:
         else:
             held.release(unlink=True)
     return alive
+
+
+def _make_folder(folder: Path) -> None:
+    with disk_errors("keep locks", folder):
+        folder.mkdir(parents=True, exist_ok=True)
 
 
 def _file_key(file: Path) -> str:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import os
 import re
+import secrets
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -80,7 +81,7 @@ def convert_adapter(folder: Path, base: Path, out: Path) -> AdapterInfo:
             f"{folder} has no {WEIGHTS_NAME}; save the adapter with PEFT's save_pretrained, which writes it"
         )
     source = SafetensorsSource([folder / WEIGHTS_NAME])
-    temporary = out.with_name(f".{out.name}.{os.getpid()}.part")
+    temporary = out.with_name(f".{out.name}.{secrets.token_hex(8)}.part")
     try:
         pairs = _pairs(source.entries, architecture_of_gguf(base_info).tensor_rules())
         with disk_errors("write the adapter", out.parent):

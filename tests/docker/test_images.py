@@ -8,88 +8,97 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
 
-ROOT = Path(__file__).resolve().parents[2]
-DOCKER = ROOT / "docker"
-COMPOSE = ["compose.cpu.yaml", "compose.cuda.yaml"]
+from models.paths import Paths
+from server.cli.serving import LAST_BYTES_S
+from server.supervisor.policy import Policy
+from server.worker.prefixes import AFTER_GRACE_S, SAVE_S
+from tests.docker.files import (
+    COMPOSE,
+    DOCKER,
+    ROOT,
+    Instructions,
+    compose,
+    dockerfile,
+    final_stage,
+    instructions,
+    service,
+    values,
+)
+
 INSTRUCTIONS = {"ARG", "FROM", "ENV", "RUN", "WORKDIR", "COPY", "USER", "VOLUME", "EXPOSE", "STOPSIGNAL"}
 INSTRUCTIONS |= {"HEALTHCHECK", "ENTRYPOINT", "CMD"}
 
 
-def instructions() -> list[tuple[str, str]]:
-    """The Dockerfile's instructions in order: name and the rest, with continued lines joined."""
-    text = re.sub(r"^\s*#.*\n", "", (DOCKER / "Dockerfile").read_text(), flags=re.MULTILINE)
-    lines = re.sub(r"\\\n\s*", " ", text).splitlines()
-    return [(name, rest.strip()) for name, _, rest in (line.partition(" ") for line in lines if line.strip())]
+def stages() -> Instructions:
+    return instructions(dockerfile())
 
 
-def final_stage() -> list[tuple[str, str]]:
-    found = instructions()
-    start = max(index for index, (name, _) in enumerate(found) if name == "FROM")
-    return found[start:]
+def final(name: str) -> list[str]:
+    return values(name, final_stage(stages()))
 
 
-def values(name: str) -> list[str]:
-    return [rest for found, rest in final_stage() if found == name]
+def image_environment() -> dict[str, str]:
+    return dict(part.split("=", 1) for rest in final("ENV") for part in shlex.split(rest))
 
 
-def compose(name: str) -> dict[str, Any]:
-    loaded: dict[str, Any] = yaml.safe_load((DOCKER / name).read_text())
-    return loaded
-
-
-def service(name: str) -> dict[str, Any]:
-    found: dict[str, Any] = compose(name)["services"]["corral"]
-    return found
+def environment(name: str) -> dict[str, str | None]:
+    """What a compose file sets; None: passed on from the shell."""
+    pairs = (variable.partition("=") for variable in service(name)["environment"])
+    return {key: value if equals else None for key, equals, value in pairs}
 
 
 def test_the_dockerfile_has_only_known_instructions_and_two_stages() -> None:
-    assert {name for name, _ in instructions()} <= INSTRUCTIONS
-    assert [rest for name, rest in instructions() if name == "FROM"] == [
+    assert {name for name, _ in stages()} <= INSTRUCTIONS
+    assert [rest for name, rest in stages() if name == "FROM"] == [
         "${BUILD_IMAGE} AS build",
         "${BASE_IMAGE}",
     ]
 
 
 def test_base_images_are_build_arguments() -> None:
-    found = instructions()
+    found = stages()
     before = found[: next(index for index, (name, _) in enumerate(found) if name == "FROM")]
     assert [rest.split("=")[0] for name, rest in before if name == "ARG"] == ["BASE_IMAGE", "BUILD_IMAGE"]
 
 
 def test_the_final_image_copies_from_the_build_stage_only() -> None:
-    assert values("COPY")
-    assert all(rest.startswith("--from=build ") for rest in values("COPY"))
+    assert final("COPY")
+    assert all(rest.startswith("--from=build ") for rest in final("COPY"))
 
 
 def test_it_does_not_run_as_root() -> None:
-    (user,) = values("USER")
-    assert user == "corral"
-    (setup,) = (rest for rest in values("RUN") if "useradd" in rest)
-    match = re.search(r"useradd --uid (\d+)", setup)
-    assert match is not None
+    (user,) = final("USER")
+    match = re.fullmatch(r"(\d+):\1", user)
+    assert match is not None, "Kubernetes' runAsNonRoot wants a number"
     assert int(match[1]) >= 1000
-    order = [name for name, _ in final_stage()]
+    (setup,) = (rest for rest in final("RUN") if "useradd" in rest)
+    assert f"useradd --uid {match[1]} " in setup
+    order = [name for name, _ in final_stage(stages())]
     assert "RUN" not in order[order.index("USER") :], "what runs after USER can't install"
 
 
+def test_installing_leaves_no_lists_and_no_caches_of_apt() -> None:
+    installing = [rest for rest in values("RUN", stages()) if "apt-get install" in rest]
+    assert len(installing) == 2
+    for rest in installing:
+        assert "rm -rf /var/lib/apt/lists/* /var/cache/apt/*" in rest.partition("apt-get install")[2]
+
+
 def test_weights_live_in_the_volume_and_not_over_the_package() -> None:
-    assert values("VOLUME") == ["/data"]
-    environment = dict(part.split("=", 1) for rest in values("ENV") for part in shlex.split(rest))
-    assert environment["CORRAL_HOME"] == "/data"
-    assert environment["HF_HOME"] == "/data/huggingface"
+    assert final("VOLUME") == ["/data"]
+    assert Paths.from_environment(image_environment()) == Paths(Path("/data"), Path("/data/huggingface/hub"))
+    assert image_environment()["HOME"] == "/data"
     # All addresses of the container, whose ports nobody reaches unless they are published.
-    assert environment["CORRAL_HOST"] == "0.0.0.0"  # noqa: S104
-    (copied,) = values("COPY")
+    assert image_environment()["CORRAL_HOST"] == "0.0.0.0"  # noqa: S104
+    (copied,) = final("COPY")
     assert not copied.split()[-1].startswith("/data")
 
 
 def test_the_health_check_asks_health_without_a_shell_or_curl() -> None:
-    (check,) = values("HEALTHCHECK")
+    (check,) = final("HEALTHCHECK")
     command = json.loads(check.partition("CMD ")[2])
     assert command[:2] == ["python", "-c"]
     compile(command[2], "healthcheck", "exec")
@@ -98,7 +107,7 @@ def test_the_health_check_asks_health_without_a_shell_or_curl() -> None:
 
 
 def test_the_health_check_tells_alive_from_dead(tmp_path: Path) -> None:
-    command = json.loads(values("HEALTHCHECK")[0].partition("CMD ")[2])
+    command = json.loads(final("HEALTHCHECK")[0].partition("CMD ")[2])
     dead = subprocess.run(
         [sys.executable, *command[1:]],
         env={"CORRAL_PORT": "1"},
@@ -109,16 +118,31 @@ def test_the_health_check_tells_alive_from_dead(tmp_path: Path) -> None:
     assert dead.returncode != 0
 
 
-def test_the_entry_point_serves() -> None:
-    assert json.loads(values("ENTRYPOINT")[0]) == ["corral", "serve"]
-    assert json.loads(values("CMD")[0]) == ["demo"]
+def test_the_entry_point_serves_below_an_init() -> None:
+    """The first process of a container ignores SIGTERM until it has a handler: `docker stop` would take ten
+    seconds and a SIGKILL while a model is made."""
+    init, *arguments = json.loads(final("ENTRYPOINT")[0])
+    assert arguments == ["-s", "--", "corral", "serve"]
+    assert json.loads(final("CMD")[0]) == ["demo"]
+    (setup,) = (rest for rest in final("RUN") if "apt-get install" in rest)
+    assert init in shlex.split(setup.partition("packages=")[2].partition(" &&")[0])[0].split()
+
+
+def seconds_to_stop(grace_s: float) -> float:
+    """The most that `corral serve` takes from SIGTERM to its end."""
+    saving_s = max(SAVE_S, grace_s + AFTER_GRACE_S)
+    return max(saving_s, grace_s + Policy().exit_wait_s) + LAST_BYTES_S
+
+
+def test_the_image_alone_ends_before_docker_stop_kills() -> None:
+    assert seconds_to_stop(float(image_environment()["CORRAL_SHUTDOWN_GRACE_S"])) < 10
 
 
 def test_what_is_copied_exists_and_is_let_into_the_context() -> None:
     ignore = (ROOT / ".dockerignore").read_text().splitlines()
     assert ignore[1] == "*"
     allowed = {line[1:] for line in ignore if line.startswith("!")}
-    for name, rest in instructions():
+    for name, rest in stages():
         if name != "COPY" or "--from" in rest:
             continue
         for source in rest.split()[:-1]:
@@ -139,14 +163,16 @@ def test_compose_gives_away_nothing_it_need_not(name: str) -> None:
     assert found["cap_drop"] == ["ALL"]
     assert "no-new-privileges:true" in found["security_opt"]
     assert "privileged" not in found
-    assert all("=" not in variable for variable in found["environment"]), "secrets come from the shell"
+    secrets = {key: value for key, value in environment(name).items() if re.search("TOKEN|KEY|SECRET", key)}
+    assert secrets
+    assert all(value is None for value in secrets.values()), "secrets come from the shell"
 
 
 @pytest.mark.parametrize("name", COMPOSE)
 def test_compose_builds_this_dockerfile_with_its_own_arguments(name: str) -> None:
     build = service(name)["build"]
     assert (DOCKER / build["context"] / build["dockerfile"]).resolve() == DOCKER / "Dockerfile"
-    arguments = {rest.split("=")[0] for found, rest in instructions() if found == "ARG"}
+    arguments = {rest.split("=")[0] for found, rest in stages() if found == "ARG"}
     assert set(build.get("args", {})) <= arguments
 
 
@@ -154,7 +180,9 @@ def test_compose_builds_this_dockerfile_with_its_own_arguments(name: str) -> Non
 def test_compose_waits_longer_than_the_server_gives_running_requests(name: str) -> None:
     seconds = re.fullmatch(r"(\d+)s", service(name)["stop_grace_period"])
     assert seconds is not None
-    assert int(seconds[1]) > 30
+    grace_s = environment(name)["CORRAL_SHUTDOWN_GRACE_S"]
+    assert grace_s is not None
+    assert seconds_to_stop(float(grace_s)) < int(seconds[1])
 
 
 def test_a_laptop_is_served_on_loopback_only() -> None:
@@ -176,9 +204,7 @@ def test_the_gpu_box_gets_its_gpus_and_a_cuda_build() -> None:
 def test_images_are_built_for_other_machines(name: str | None) -> None:
     """-march=native of the building machine would be an illegal instruction elsewhere."""
     if name is None:
-        (text,) = (
-            rest for found, rest in instructions() if found == "ARG" and rest.startswith("CMAKE_ARGS=")
-        )
+        (text,) = (rest for found, rest in stages() if found == "ARG" and rest.startswith("CMAKE_ARGS="))
         arguments = shlex.split(text.partition("=")[2])[0].split()
     else:
         arguments = service(name)["build"]["args"]["CMAKE_ARGS"].split()

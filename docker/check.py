@@ -1,0 +1,52 @@
+"""Imports every module of Corral and all that these import anywhere, inside functions too.
+
+Run in the build stage of the Dockerfile: what is missing fails the build. And Python's bytecode is written,
+which the image's user couldn't: without it each process would compile all of this again at its start.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import importlib.util
+from collections.abc import Iterator
+from pathlib import Path
+
+PACKAGES = ("models", "quantize", "server")
+
+
+def files_of(package: str) -> Iterator[tuple[str, Path]]:
+    """Each module of the package but `__main__`: name and file. Raises ImportError for no package."""
+    found = importlib.import_module(package)
+    root = Path(str(found.__file__)).parent
+    for path in sorted(root.rglob("*.py")):
+        parts = path.relative_to(root.parent).with_suffix("").parts
+        if parts[-1] != "__main__":
+            yield ".".join(parts[:-1] if parts[-1] == "__init__" else parts), path
+
+
+def imported(source: str) -> Iterator[str]:
+    """The modules that this code names in import statements."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+
+
+def main() -> None:
+    """Raises ImportError for what isn't there, AssertionError if llama.cpp finds nothing to compute on."""
+    wanted: set[str] = set()
+    for package in PACKAGES:
+        for name, path in files_of(package):
+            wanted |= {name, *imported(path.read_text(encoding="utf-8"))}
+    for name in sorted(wanted):
+        importlib.import_module(name)
+
+    from models.llamacpp.library import devices
+
+    assert devices(), "no back end was installed"
+
+
+if __name__ == "__main__":
+    main()

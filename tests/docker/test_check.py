@@ -1,0 +1,49 @@
+"""docker/check.py: what the image lacks is noticed while it is built."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from tests.docker.files import DOCKER
+
+
+@pytest.fixture
+def check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The script, set to a package `chicken` with a module `egg` of its own."""
+    spec = importlib.util.spec_from_file_location("docker_check", DOCKER / "check.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    package = tmp_path / "chicken"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "__main__.py").write_text("raise SystemExit(1)\n")
+    (package / "egg.py").touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(module, "PACKAGES", ("chicken",))
+    for name in ("chicken", "chicken.egg"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    return module
+
+
+def test_modules_are_found_by_name_without_main(check: ModuleType) -> None:
+    assert [name for name, _ in check.files_of("chicken")] == ["chicken", "chicken.egg"]
+
+
+@pytest.mark.parametrize("line", ["import not_installed_x", "def f():\n    from not_installed_x.y import z"])
+def test_what_is_missing_is_noticed(check: ModuleType, tmp_path: Path, line: str) -> None:
+    (tmp_path / "chicken/egg.py").write_text(line + "\n")
+    with pytest.raises(ModuleNotFoundError, match="not_installed_x"):
+        check.main()
+
+
+def test_it_looks_into_all_of_the_product(check: ModuleType) -> None:
+    found = {name for package in ("models", "quantize", "server") for name, _ in check.files_of(package)}
+    assert {"models.hub", "quantize.pipeline", "server.cli.tune", "server.worker.worker"} <= found
+    assert "server.cli.__main__" not in found
