@@ -12,7 +12,7 @@ BIN := .venv/bin
 # Some tests and the benchmarks use llama.cpp's own sources. Only recipes that need them ask for them.
 SOURCES = CORRAL_LLAMA_CPP_SOURCE="$${CORRAL_LLAMA_CPP_SOURCE:-$$($(BIN)/python -m scripts.sources)}"
 
-.PHONY: help setup setup-run run test check fmt bench docs oracle lock clean python
+.PHONY: help setup setup-run run test check fmt bench docs oracle lm-eval lock clean python
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
@@ -53,9 +53,13 @@ oracle: python ## compare with torch and transformers, in .venv-oracle
 	@$(PYTHON) -m scripts.environment --for oracle
 	@$(subst $(BIN),.venv-oracle/bin,$(SOURCES)) .venv-oracle/bin/pytest -m oracle $(ARGS)
 
+lm-eval: python ## lm-evaluation-harness against the server, and llama.cpp's own scores, in .venv-lm-eval
+	@$(PYTHON) -m scripts.environment --for lm-eval
+	@.venv-lm-eval/bin/pytest -s -m lm_eval tests/lm_eval $(ARGS)
+
 lock: ## write requirements*.lock anew (needs uv); ARGS="--upgrade"
 	@$(PYTHON) -m scripts.lock $(ARGS)
 
 clean: ## remove environments and caches; built wheels stay in ~/.cache/corral
-	rm -rf .venv .venv-oracle build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .venv .venv-oracle .venv-peer .venv-lm-eval build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

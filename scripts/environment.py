@@ -1,7 +1,8 @@
-"""Makes a virtual environment from the locks: `python3 -m scripts.environment --for run|dev|oracle|peer`.
+"""Makes a virtual environment from the locks: `python3 -m scripts.environment --for run|dev|oracle|peer|…`.
 
 `run` is what Corral needs to serve, `dev` adds the tests' and checks' tools. In environments of their own,
-`oracle` adds torch and transformers, `peer` what llama-cpp-python's own server needs (for `make bench`).
+`oracle` adds torch and transformers, `peer` what llama-cpp-python's own server needs (for `make bench`),
+`lm-eval` lm-evaluation-harness.
 Everything is installed with `--require-hashes`, with two exceptions: the llama-cpp-python wheel, which is
 compiled here from a hash-checked archive, and torch, whose builds (CPU, CUDA) come from different places
 under one version number, so no one list of hashes fits.
@@ -57,6 +58,11 @@ PURPOSES: Mapping[str, Purpose] = {
         ".venv-peer",
         ("requirements-build.lock", "requirements-dev.lock", "requirements-peer.lock"),
         ("run", "dev", "peer"),
+    ),
+    "lm-eval": Purpose(
+        ".venv-lm-eval",
+        ("requirements-build.lock", "requirements-dev.lock", "requirements-lm-eval.lock"),
+        ("run", "dev", "lm-eval"),
     ),
 }
 

@@ -20,6 +20,7 @@ LOCKS: tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...] = (
     ("requirements-build.lock", ("requirements-build.in",), ("requirements-dev.lock",)),
     ("requirements-oracle.lock", ("requirements-oracle.in",), ("requirements-dev.lock",)),
     ("requirements-peer.lock", ("requirements-peer.in",), ("requirements-dev.lock",)),
+    ("requirements-lm-eval.lock", ("requirements-lm-eval.in",), ("requirements-dev.lock",)),
 )
 
 
