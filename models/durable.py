@@ -1,4 +1,5 @@
-"""Writing that survives a kill or a power cut: fsync, then rename. For the store and the GGUF writers."""
+"""Writing that survives a kill or a power cut: fsync, then rename. For the store, the GGUF writers and kept
+prefixes."""
 
 from __future__ import annotations
 
@@ -11,6 +12,8 @@ from pathlib import Path
 
 from models.errors import DiskFull, StoreError
 
+TEMPORARY_SUFFIX = ".tmp"
+"""Of the hidden files that a writer that was killed leaves."""
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -24,12 +27,14 @@ def fsync_folder(path: Path) -> None:
     _fsync(path, os.O_RDONLY | os.O_DIRECTORY)
 
 
-def write_atomically(path: Path, data: bytes) -> None:
-    """Replace `path` in one step: a reader, also after a kill, finds the old bytes or the new."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+def write_atomically(path: Path, *parts: bytes | bytearray | memoryview, private: bool = False) -> None:
+    """Replace `path` by `parts`, one after the other, in one step: a reader, also after a kill, finds the old
+    bytes or the new. `private`: only this user may read them."""
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}{TEMPORARY_SUFFIX}")
     try:
-        with temporary.open("wb") as file:
-            file.write(data)
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600 if private else 0o666)
+        with os.fdopen(descriptor, "wb") as file:
+            file.writelines(parts)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)

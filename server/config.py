@@ -126,6 +126,11 @@ class ServerConfig(BaseModel):
         description="On a CPU, compute prompts on weights as the file has them and tokens on repacked ones,"
         " at the price of more memory; auto: where that is faster and fits.",
     )
+    device_sampling: Literal["auto", "on", "off"] = Field(
+        default="auto",
+        description="Leave logits on the device that computes them and fetch only each row's largest, where a"
+        " request's sampling needs no more; auto: on a GPU, where that is faster.",
+    )
 
     queue_size: int = Field(
         default=256, ge=0, description="Requests that may wait per model; beyond it: 429."

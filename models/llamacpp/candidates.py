@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -26,7 +27,7 @@ class CandidateBuffer:
         self._pointer_type = ctypes.POINTER(native.llama_token_data)
         self._make_room(_ROOM)
 
-    def fill(self, ids: npt.NDArray[np.intp], logits: npt.NDArray[np.float32]) -> None:
+    def fill(self, ids: npt.NDArray[np.integer[Any]], logits: npt.NDArray[np.float32]) -> None:
         """Take candidates [n], those of a row beside each other and ascending by id."""
         n = len(ids)
         if n > len(self._candidates):

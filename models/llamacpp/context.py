@@ -13,9 +13,11 @@ import numpy.typing as npt
 from models.errors import ContextError, LlamaCppError
 from models.llamacpp import library
 from models.llamacpp.batch import TokenBatch
+from models.llamacpp.device_top_k import DeviceTopK
 from models.llamacpp.errors import decode_error, reason
 from models.llamacpp.kv_cache import kv_type, no_context, require_memory
 from models.llamacpp.model import Model
+from models.llamacpp.sequences import Sequences
 
 FlashAttention = Literal["auto", "on", "off"]
 
@@ -23,7 +25,7 @@ _FLASH_ATTENTION = {"auto": -1, "off": 0, "on": 1}
 _MAX_SEQUENCES = 256  # LLAMA_MAX_SEQ
 
 
-class Context:
+class Context(Sequences):
     """Owns one llama_context until `close`; the model is borrowed and must outlive it.
 
     All methods belong to one thread at a time, the one that decodes; only `interrupt` may be called
@@ -86,6 +88,7 @@ class Context:
         params.offload_kqv = offload_kqv
         params.embeddings = embeddings
         params.no_perf = True
+        params.n_outputs_max_per_seq = 1  # where a sampler is set; more would reserve a graph of all of them
         if model.n_gpu_layers == 0:
             require_memory(model, n_ctx, type_k, type_v)
         with library.captured_errors() as lines:
@@ -95,7 +98,7 @@ class Context:
             raise ContextError(no_context(model, n_ctx, type_k, type_v, why))
         self._pointer = pointer
         model.attach(self)
-        self._memory: int | None = native.llama_get_memory(pointer)
+        self._memory = native.llama_get_memory(pointer)
         self.n_ctx = int(native.llama_n_ctx(pointer))
         self.n_ctx_seq = int(native.llama_n_ctx_seq(pointer))
         self.n_batch = int(native.llama_n_batch(pointer))
@@ -110,6 +113,7 @@ class Context:
         self._log = library.error_log()
         self._decode = library.bind("llama_decode", ctypes.c_int32, ctypes.c_void_p, native.llama_batch)
         self._row_type = ctypes.c_float * self.n_vocab
+        self._top_k: DeviceTopK | None = None
         self._logits_view: tuple[int, int, npt.NDArray[np.float32]] | None = None
         self._logits = library.bind("llama_get_logits", ctypes.c_void_p, ctypes.c_void_p)
         self._logits_ith = library.bind(
@@ -132,6 +136,8 @@ class Context:
             self._native.llama_free(self._pointer)
             self._pointer = None
             self._memory = None
+            if self._top_k is not None:
+                self._top_k.free()
 
     def __enter__(self) -> Self:
         return self
@@ -166,6 +172,12 @@ class Context:
         """True if token i of the last decoded batch has logits."""
         return 0 <= i < len(self._outputs) and bool(self._outputs[i])
 
+    def output_place(self, i: int) -> tuple[int, int]:
+        """(row, number of rows) of token i among the outputs of the last batch. Raises LlamaCppError."""
+        if not self.has_output(i):
+            raise LlamaCppError(f"token {i} of the last batch has no logits; add it with output=True")
+        return self._outputs.count(1, 0, i), self._outputs.count(1)
+
     def logits_row(self, i: int) -> npt.NDArray[np.float32]:
         """Logits after token i of the last batch: a view [n_vocab] f32, valid until the next decode or close.
 
@@ -195,6 +207,17 @@ class Context:
             self._logits_view = (address, n_rows, rows)
         return self._logits_view[2]
 
+    def device_top_k(self, k: int) -> DeviceTopK:
+        """Lets the device that has the logits find the k largest of some sequences' rows: at first of none.
+
+        `k` is fixed from the first call on; 1 to n_vocab.
+        """
+        if not 1 <= k <= self.n_vocab:
+            raise LlamaCppError(f"the {k} largest logits; this model has {self.n_vocab}")
+        if self._top_k is None:
+            self._top_k = DeviceTopK(self, k)
+        return self._top_k
+
     def embeddings_row(self, i: int) -> npt.NDArray[np.float32]:
         """A copy [n_embd] of the embedding of token i of the last batch (no pooling, embeddings=True)."""
         if not self.has_output(i):
@@ -220,92 +243,6 @@ class Context:
     def set_n_threads(self, n_threads: int, n_threads_batch: int | None = None) -> None:
         self._native.llama_set_n_threads(self.pointer, n_threads, n_threads_batch or n_threads)
 
-    # The KV cache.
-
-    @property
-    def can_shift(self) -> bool:
-        """True if positions can be moved (`seq_add`)."""
-        return bool(self._native.llama_memory_can_shift(self._cells()))
-
-    def clear(self) -> None:
-        """Forget every sequence."""
-        self._native.llama_memory_clear(self._cells(), True)
-
-    def seq_rm(self, seq_id: int, p0: int = 0, p1: int | None = None) -> bool:
-        """Forget positions [p0, p1) of a sequence. False if the model can't forget a part (recurrent)."""
-        return bool(self._native.llama_memory_seq_rm(self._cells(), self._check(seq_id), p0, _end(p1)))
-
-    def seq_cp(self, src: int, dst: int, p0: int = 0, p1: int | None = None) -> None:
-        """Give sequence `dst` the positions [p0, p1) of `src`, which keeps them.
-
-        Unified cache: cells are shared, nothing is copied. Streams: the whole stream is copied at the
-        next decode, what `dst` held before is lost, and the rest is trimmed off.
-        """
-        self._check(src)
-        self._check(dst)
-        if src == dst:
-            return
-        if self.kv_unified:
-            self._native.llama_memory_seq_cp(self._cells(), src, dst, p0, _end(p1))
-            return
-        # Between streams llama.cpp copies all or aborts.
-        self._native.llama_memory_seq_cp(self._cells(), src, dst, -1, -1)
-        if p0 > 0:
-            self.seq_rm(dst, 0, p0)
-        if p1 is not None:
-            self.seq_rm(dst, p1, None)
-
-    def seq_keep(self, seq_id: int) -> None:
-        """Forget every other sequence."""
-        self._native.llama_memory_seq_keep(self._cells(), self._check(seq_id))
-
-    def seq_add(self, seq_id: int, p0: int, p1: int | None, delta: int) -> None:
-        """Move positions [p0, p1) of a sequence by `delta`. Raises LlamaCppError unless `can_shift`."""
-        if not self.can_shift:
-            raise LlamaCppError(f"{self.model.path.name} can't move positions in its cache")
-        self._native.llama_memory_seq_add(self._cells(), self._check(seq_id), p0, _end(p1), delta)
-
-    def seq_pos_min(self, seq_id: int) -> int | None:
-        """The smallest position held of a sequence (above 0 with a sliding window); None if empty."""
-        found = int(self._native.llama_memory_seq_pos_min(self._cells(), self._check(seq_id)))
-        return None if found < 0 else found
-
-    def seq_pos_max(self, seq_id: int) -> int | None:
-        """The largest position held of a sequence; None if it is empty."""
-        found = int(self._native.llama_memory_seq_pos_max(self._cells(), self._check(seq_id)))
-        return None if found < 0 else found
-
-    def state_seq_get(self, seq_id: int) -> bytearray:
-        """The cache of one sequence, for `state_seq_set` of a context with the same model and layout.
-
-        Raises LlamaCppError if llama.cpp can't save it.
-        """
-        size = int(self._native.llama_state_seq_get_size(self.pointer, self._check(seq_id)))
-        state = bytearray(size)
-        buffer = (ctypes.c_uint8 * size).from_buffer(state)
-        with library.captured_errors() as lines:
-            written = int(self._native.llama_state_seq_get_data(self.pointer, buffer, size, seq_id))
-        if written != size:
-            raise LlamaCppError(f"sequence {seq_id} can't be saved: {reason(lines) or 'no reason given'}")
-        return state
-
-    def state_seq_set(self, seq_id: int, state: bytes | bytearray | memoryview) -> None:
-        """Replace a sequence by a saved one; writable memory isn't copied.
-
-        Raises LlamaCppError if it doesn't fit this context. `state` must be what `state_seq_get` gave:
-        llama.cpp believes it.
-        """
-        as_bytes = ctypes.c_uint8 * len(state)
-        buffer = as_bytes.from_buffer_copy(state) if isinstance(state, bytes) else as_bytes.from_buffer(state)
-        with library.captured_errors() as lines:
-            read = int(
-                self._native.llama_state_seq_set_data(self.pointer, buffer, len(state), self._check(seq_id))
-            )
-        if read == 0:
-            raise LlamaCppError(
-                f"a saved sequence doesn't fit this context: {reason(lines) or 'no reason given'}"
-            )
-
     # Stopping a decode.
 
     def interrupt(self) -> None:
@@ -326,21 +263,6 @@ class Context:
             callback = self._native.ggml_abort_callback(_guarded(abort))
         self._native.llama_set_abort_callback(self.pointer, callback, data)
         self._abort_callback = callback  # C calls it until the next set_abort or close
-
-    def _cells(self) -> int:
-        _ = self.pointer
-        if self._memory is None:
-            raise LlamaCppError(f"{self.model.path.name} has no cache (an encoder-only model)")
-        return self._memory
-
-    def _check(self, seq_id: int) -> int:
-        if not 0 <= seq_id < self.n_seq_max:
-            raise LlamaCppError(f"sequence {seq_id}; this context has {self.n_seq_max}, counted from 0")
-        return seq_id
-
-
-def _end(p1: int | None) -> int:
-    return -1 if p1 is None else p1
 
 
 def _guarded(abort: Callable[[], bool]) -> Callable[[Any], bool]:

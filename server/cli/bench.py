@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 INTERRUPTED = 130
 MOST = 1e6
+TOKENS_MAX = 1_000_000
 
 
 def command(  # noqa: PLR0913, PLR0917 - one per flag
@@ -44,8 +45,12 @@ def command(  # noqa: PLR0913, PLR0917 - one per flag
             min=1, metavar="N", help="Requests per level. [four per stream, at least 8; 32 with --rate]"
         ),
     ] = None,
-    prompt_tokens: Annotated[int, typer.Option(min=1, metavar="N", help="Length of a prompt, about.")] = 64,
-    output_tokens: Annotated[int, typer.Option(min=1, metavar="N", help="Length of an answer.")] = 96,
+    prompt_tokens: Annotated[
+        int, typer.Option(min=1, max=TOKENS_MAX, metavar="N", help="Length of a prompt, about.")
+    ] = 64,
+    output_tokens: Annotated[
+        int, typer.Option(min=1, max=TOKENS_MAX, metavar="N", help="Length of an answer.")
+    ] = 96,
     shared_prefix: Annotated[
         int, typer.Option(min=0, metavar="N", help="Tokens of the prompt that all requests of a level share.")
     ] = 0,
@@ -83,6 +88,8 @@ def command(  # noqa: PLR0913, PLR0917 - one per flag
         raise ConfigError("name either a model (corral bench demo) or a server (corral bench --url URL)")
     if plot is not None and plot.suffix.lower() != ".svg":
         raise ConfigError(f"{plot} can't be drawn: plots are SVG; name a file that ends in .svg")
+    if plot is not None and not plot.absolute().parent.is_dir():
+        raise ConfigError(f"there is no folder {plot.absolute().parent} for --plot; make it first")
     if shared_prefix >= prompt_tokens:
         raise ConfigError(
             f"--shared-prefix {shared_prefix} leaves nothing of {prompt_tokens} prompt tokens that differs;"

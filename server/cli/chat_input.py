@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -29,6 +30,8 @@ def open_input() -> Input:
     """The terminal if there is one."""
     if sys.stdin.isatty() and sys.stdout.isatty():
         return TerminalInput(Paths.from_environment().home / "chat_history")
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(errors="replace")  # a byte that is no text is no reason to end
     return LineInput(sys.stdin.readline)
 
 

@@ -10,11 +10,12 @@ import os
 import socket
 import threading
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import AsyncGenerator
 from typing import Any
 
-from models.errors import CorralError, ModelNotFound
+from models.errors import ConfigError, CorralError, ModelNotFound
 from server.cli.chat_backend import ChatOptions
 
 TIMEOUT_S = 600.0
@@ -24,14 +25,19 @@ class RemoteBackend:
     """One request at a time; each is read by a thread that hands its lines to the event loop."""
 
     def __init__(self, url: str, api_key: str | None, model: str | None) -> None:
-        base = url.rstrip("/")
-        self._base = base if base.endswith("/v1") else f"{base}/v1"
+        self._base = base_of(url)
         self._api_key = api_key
         self._model = model
 
     async def start(self) -> str:
-        listing = await asyncio.to_thread(self._get_json, "/models")
-        names = [model["id"] for model in listing["data"]]
+        """Raises CorralError, and ModelNotFound if there is none to talk to."""
+        try:
+            listing = await asyncio.to_thread(self._get_json, "/models")
+            names = [model["id"] for model in listing["data"]]
+        except (ValueError, KeyError, TypeError) as error:
+            raise CorralError(
+                f"what answers at {self._base} is no server with OpenAI's API; check --url"
+            ) from error
         if self._model is None:
             if not names:
                 raise ModelNotFound(
@@ -76,11 +82,24 @@ class RemoteBackend:
         except urllib.error.HTTPError as error:
             with error:
                 raise CorralError(f"the server at {self._base}: {message_of(error.read(), error)}") from error
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, http.client.HTTPException) as error:
             reason = getattr(error, "reason", error)
             raise CorralError(f"no answer from {self._base} ({reason}); is the server running?") from error
         assert isinstance(opened, http.client.HTTPResponse)
         return opened
+
+
+def base_of(url: str) -> str:
+    """`http://HOST:PORT/v1` of a URL with or without http:// and /v1. Raises ConfigError."""
+    base = (url if "://" in url else f"http://{url}").rstrip("/")
+    try:
+        parts = urllib.parse.urlsplit(base)
+        usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable or any(character.isspace() for character in base):
+        raise ConfigError(f"{url} is no URL of a server; write http://HOST:PORT")
+    return base if base.endswith("/v1") else f"{base}/v1"
 
 
 def delta_of(line: bytes) -> str | None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from models.errors import CorralError
-from models.fit import estimate, fits_in_memory
+from models.fit import fits_in_memory, format_bytes
 from models.gguf_info import GGUFInfo, read_gguf_info
 from models.store import StoredFile, StoredModel
+from server.supervisor.memory import memory_of
+from server.worker.messages import ModelSpec
 
 DEFAULT_N_CTX = 4096
 DEFAULT_N_PARALLEL = 8
@@ -46,15 +48,24 @@ def source_of(model: StoredModel) -> str:
 def fit_of(file: StoredFile, available_bytes: int, n_ctx: int | None, n_parallel: int) -> dict[str, Any]:
     """What serving `file` takes of this machine's memory; `fits` is None for a file that can't be read."""
     try:
-        info = read_gguf_info(file.path)
-        tokens = n_ctx or default_n_ctx(info)
-        needs = estimate(info, tokens, n_parallel)
-        verdict = fits_in_memory(needs, available_bytes)
+        return fit_of_info(read_gguf_info(file.path), available_bytes, n_ctx, n_parallel)
     except CorralError as error:
-        return {"fits": None, "memory_bytes": None, "memory": error.message}
-    return {"fits": verdict.fits, "memory_bytes": verdict.needed_bytes, "memory": verdict.text}
+        return {"fits": None, "memory_bytes": None, "prompt_side_bytes": None, "memory": error.message}
 
 
-def default_n_ctx(info: GGUFInfo) -> int:
-    """The context a request gets when nothing else is said."""
-    return min(info.n_ctx_train or DEFAULT_N_CTX, DEFAULT_N_CTX)
+def fit_of_info(info: GGUFInfo, available_bytes: int, n_ctx: int | None, n_parallel: int) -> dict[str, Any]:
+    """`prompt_side_bytes`: what the worker takes beside that if it has a prompt side. Raises ContextError.
+
+    Without adapters, and as if all of it stayed on the host.
+    """
+    spec = ModelSpec(name=info.path.stem, path=str(info.path), n_ctx=n_ctx, n_parallel=n_parallel)
+    taken = memory_of(info, spec, available_bytes)
+    verdict = fits_in_memory(taken.model, available_bytes)
+    side = taken.prompt_side
+    more = f"; up to {format_bytes(side)} more for prompts apart (--prompt-side)" if side else ""
+    return {
+        "fits": verdict.fits,
+        "memory_bytes": verdict.needed_bytes,
+        "prompt_side_bytes": side,
+        "memory": f"{verdict.text}{more}",
+    }

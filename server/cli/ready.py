@@ -54,7 +54,7 @@ async def _model_line(status: ModelStatus, supervisor: Supervisor) -> str:
     parts = [
         name,
         f"context {info.n_ctx:,} tokens",
-        f"{info.n_parallel} requests at a time",
+        "1 request at a time" if info.n_parallel == 1 else f"{info.n_parallel} requests at a time",
         f"weights {size(info.size_bytes)}",
     ]
     with suppress(WorkerError):  # it may be restarting; the log says so

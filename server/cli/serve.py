@@ -55,8 +55,7 @@ def serve(config: ServerConfig) -> None:
     from server.supervisor.spec import model_spec, policy_of
     from server.supervisor.supervisor import Supervisor
     from server.tuning.applied import TunedModels
-    from server.tuning.machine import this_machine
-    from server.tuning.stored import ResultStore
+    from server.tuning.stored import results_here
 
     log_to_stderr(config.log_level)
     with bind(config.host, config.port) as listener:
@@ -67,7 +66,7 @@ def serve(config: ServerConfig) -> None:
         catalogue = Catalogue(served, lambda: stored_entries(store), preferred)
 
         draft = draft_entry(config, store)
-        tuned = TunedModels(ResultStore(paths.tuning_dir, this_machine()))
+        tuned = TunedModels(results_here(paths.tuning_dir))
         shelf, prepare = AdapterShelf(), converter(paths.adapters_dir)
         fill_shelf(shelf, config.lora, served, prepare)
 

@@ -27,6 +27,7 @@ METAVARS = {
     "api_keys": "KEY",
     "cors_origins": "ORIGIN",
     "lora": "PATH",
+    "draft": "REF",
 }
 
 

@@ -8,6 +8,7 @@ import typer
 
 if TYPE_CHECKING:
     from models.store import StoredModel
+    from server.tuning.stored import Result, ResultStore
 
 
 def command(
@@ -22,24 +23,28 @@ def command(
 ) -> None:
     """Show everything about one model.
 
-    Its source, files and checksums, what its header says, and the memory it takes when it is served.
+    Its source, files and checksums, what its header says, the memory it takes when it is served, and what
+    `corral tune` found for it on this machine.
     """
     from models.memory import memory
     from models.paths import Paths
     from models.reference import ModelRef
     from models.store import ModelStore
     from server.cli.console import print_json
+    from server.tuning.stored import results_here
 
+    paths = Paths.from_environment()
     ref = ModelRef.parse(reference)
     available = memory().available_bytes
     if ref.path is not None and ref.path.is_file():
         document = _file(ref, available, ctx, parallel)
     else:
-        document = _model(ModelStore(Paths.from_environment()).get(ref), ref.type, available, ctx, parallel)
+        document = _model(ModelStore(paths).get(ref), ref.type, available, ctx, parallel)
+    results = _tuned(document, results_here(paths.tuning_dir))
     if as_json:
         print_json(document)
     else:
-        _print(document)
+        _print(document, results)
 
 
 def _model(
@@ -78,13 +83,10 @@ def _model(
 
 
 def _file(ref: Any, available_bytes: int, n_ctx: int | None, n_parallel: int) -> dict[str, Any]:
-    from models.fit import estimate, fits_in_memory
     from models.gguf_info import read_gguf_info
-    from server.cli.described import default_n_ctx
+    from server.cli.described import fit_of_info
 
     info = read_gguf_info(ref.path)
-    needs = estimate(info, n_ctx or default_n_ctx(info), n_parallel)
-    verdict = fits_in_memory(needs, available_bytes)
     return {
         "name": ref.name,
         "source": str(ref.path),
@@ -99,9 +101,7 @@ def _file(ref: Any, available_bytes: int, n_ctx: int | None, n_parallel: int) ->
                 "size_bytes": info.size_bytes,
                 "bits_per_weight": info.bits_per_weight,
                 "tensors": len(info.tensors),
-                "fits": verdict.fits,
-                "memory_bytes": verdict.needed_bytes,
-                "memory": verdict.text,
+                **fit_of_info(info, available_bytes, n_ctx, n_parallel),
             }
         ],
     }
@@ -132,10 +132,23 @@ def _header(path: str) -> dict[str, Any]:
     }
 
 
-def _print(document: dict[str, Any]) -> None:
+def _tuned(document: dict[str, Any], store: ResultStore) -> list[Result | None]:
+    """What `corral tune` found for each of the document's files, which are told of it too."""
+    from pathlib import Path
+
+    from server.cli.tuned_result import result_document
+
+    results = [store.find(Path(file["paths"][0])) for file in document["files"]]
+    for file, result in zip(document["files"], results, strict=True):
+        file["tuned"] = None if result is None else result_document(result)
+    return results
+
+
+def _print(document: dict[str, Any], results: list[Result | None]) -> None:
     from rich.markup import escape
 
     from server.cli.console import out, plain_table, size
+    from server.cli.tuned_result import summary
 
     console = out()
     facts = plain_table("", "")
@@ -146,7 +159,7 @@ def _print(document: dict[str, Any]) -> None:
         text = f"{value:,}" if isinstance(value, int) else _flat(value)
         facts.add_row(f"[bold]{key.replace('_', ' ')}[/]", escape(text))
     console.print(facts)
-    for file in document["files"]:
+    for file, result in zip(document["files"], results, strict=True):
         bits = "" if file["bits_per_weight"] is None else f", {file['bits_per_weight']:.2f} bits per weight"
         console.print(f"\n[bold]{file['type'] or 'unknown type'}[/]  {size(file['size_bytes'])}{bits}")
         for number, path in enumerate(file["paths"]):
@@ -155,6 +168,8 @@ def _print(document: dict[str, Any]) -> None:
                 console.print(f"  sha256 {file['sha256'][number]}", soft_wrap=True)
         if file.get("memory"):
             console.print(f"  {escape(file['memory'])}", soft_wrap=True)
+        for text in summary(result) if result else ():
+            console.print(f"  {escape(text)}", soft_wrap=True)
     if document.get("metadata"):
         console.print("\n[bold]metadata[/]")
         for key, value in document["metadata"].items():

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from server.supervisor.catalogue import CatalogueEntry
     from server.tuning.service import Search
     from server.tuning.stored import ResultStore
+    from server.tuning.tuner import Outcome
 
 
 def command(  # noqa: PLR0913, PLR0917 - a parameter per flag
@@ -56,25 +57,29 @@ def command(  # noqa: PLR0913, PLR0917 - a parameter per flag
 
     Threads, repacked weights, how threads wait, the cache's layout, batch sizes and flash attention are tried
     for this model, each choice in a process of its own and beside the best so far. One is kept only if it is
-    faster by more than the noise. The machine must be quiet meanwhile; Ctrl-C keeps the best so far.
+    faster by more than the noise. The machine must be quiet meanwhile. Ctrl-C keeps the best so
+    far, but for an earlier result, which only a checked one replaces.
 
-    `corral serve` uses the result wherever flags, environment and settings file leave the choice open.
+    `corral serve` and `corral chat` use the result wherever flags, environment and settings file leave the
+    choice open; `corral show` tells of it.
     """
+    from models.errors import ConfigError
     from models.paths import Paths
     from models.reference import ModelRef
     from models.store import ModelStore
     from server.cli.console import print_json
     from server.cli.tuned import print_space, space_document
-    from server.tuning.machine import this_machine
     from server.tuning.service import plan_search
-    from server.tuning.stored import ResultStore
+    from server.tuning.stored import results_here
     from server.tuning.workload import Workload
 
+    if show and dry_run:
+        raise ConfigError("--show tells what is kept, --dry-run what would be searched; give one of them")
     paths = Paths.from_environment()
     entry = _entry(ModelRef.parse(reference), ModelStore(paths), make=not (show or dry_run))
-    results = ResultStore(paths.tuning_dir, this_machine())
+    results = results_here(paths.tuning_dir)
     if show:
-        _show(entry, results, as_json=as_json)
+        _show(reference, entry, results, as_json=as_json)
         return
     workload = Workload(
         prompt_tokens=prompt_tokens,
@@ -113,15 +118,15 @@ def _label(entry: CatalogueEntry) -> str:
     return entry.name if entry.type and entry.name.endswith(entry.type) else entry.key
 
 
-def _show(entry: CatalogueEntry, results: ResultStore, *, as_json: bool) -> None:
+def _show(reference: str, entry: CatalogueEntry, results: ResultStore, *, as_json: bool) -> None:
     from models.errors import ModelNotFound
     from server.cli.console import print_json
-    from server.cli.tuned import print_result, result_document
+    from server.cli.tuned_result import print_result, result_document
 
     result = results.find(entry.path)
     if result is None:
         raise ModelNotFound(
-            f"nothing is kept for {_label(entry)} on this machine; run: corral tune {entry.name}"
+            f"nothing is kept for {_label(entry)} on this machine; run: corral tune {reference}"
         )
     if as_json:
         print_json(result_document(result))
@@ -130,14 +135,15 @@ def _show(entry: CatalogueEntry, results: ResultStore, *, as_json: bool) -> None
 
 
 def _run(search: Search, results: ResultStore, budget_s: float, *, anyway: bool, as_json: bool) -> None:
-    """Search, keep, tell. Interrupted, it keeps what was found to be better and exits with 130.
+    """Search, keep, tell. Interrupted, it keeps or tells what was found to be better and exits with 130.
 
     Raises CorralError if the machine isn't quiet, unless `anyway`.
     """
     from models.errors import CorralError
     from server.cli.console import print_json, say
     from server.cli.program import INTERRUPTED
-    from server.cli.tuned import print_result, result_document, search_progress
+    from server.cli.tuned import search_progress
+    from server.cli.tuned_result import print_result, result_document
     from server.tuning.busy import BUSY_CORES, cores_in_use
 
     others_cores = cores_in_use()
@@ -148,8 +154,7 @@ def _run(search: Search, results: ResultStore, budget_s: float, *, anyway: bool,
         )
     with search_progress(search.space, budget_s) as on_step:
         outcome = search.run(budget_s, on_step)
-    if outcome.interrupted and outcome.best == search.space.defaults:
-        say("interrupted: nothing better than the defaults was found yet, and nothing is kept")
+    if outcome.interrupted and not worth_keeping(outcome, search, results):
         raise typer.Exit(INTERRUPTED)
     result = search.result(outcome, others_cores)
     path = results.save(result)
@@ -157,6 +162,25 @@ def _run(search: Search, results: ResultStore, budget_s: float, *, anyway: bool,
         print_json(result_document(result, outcome))
     else:
         print_result(result, outcome)
-    say(f"kept in {path}; `corral serve` uses it")
+    say(f"kept in {path}; `corral serve` and `corral chat` use it")
     if outcome.interrupted:
         raise typer.Exit(INTERRUPTED)
+
+
+def worth_keeping(outcome: Outcome, search: Search, results: ResultStore) -> bool:
+    """Whether what an interrupted search has found is to be kept; says so if not.
+
+    An earlier result isn't replaced by one that was never checked against the defaults.
+    """
+    from server.cli.console import say
+    from server.cli.tuned_result import gained_words
+
+    earlier = results.find(search.path)
+    stays = f"; what was kept on {earlier.created[:10]} stays" if earlier else ", and nothing is kept"
+    if outcome.best == search.space.defaults:
+        say(f"interrupted: nothing better than the defaults was found yet{stays}")
+        return False
+    if earlier and not outcome.confirmed:
+        say(f"interrupted: {gained_words(outcome.best, search.space.defaults, outcome.gain)} so far{stays}")
+        return False
+    return True

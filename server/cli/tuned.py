@@ -1,4 +1,4 @@
-"""What `corral tune` shows: the space, the search as it goes, the result."""
+"""What `corral tune` shows before its result: the space, and the search as it goes."""
 
 from __future__ import annotations
 
@@ -10,13 +10,12 @@ from typing import Any
 import msgspec
 
 from server.cli.console import duration, err, out, plain_table, print_table, say
-from server.tuning.busy import BUSY_CORES
+from server.cli.tuned_result import described
 from server.tuning.service import Search
-from server.tuning.settings import FIELDS, Settings, differences, shown, value_of, words
+from server.tuning.settings import Settings, differences, shown, value_of, words
 from server.tuning.space import Space
-from server.tuning.stored import Result
-from server.tuning.tuner import Outcome, Step, Tried
-from server.tuning.workload import Workload, percent
+from server.tuning.tuner import Step
+from server.tuning.workload import percent
 
 OnStep = Callable[[Step], None]
 
@@ -54,15 +53,6 @@ def print_space(search: Search) -> None:
         console.print(f"- {note}")
     if not search.room_for_two:
         console.print("- candidates take turns: two of this model don't fit side by side")
-
-
-def described(workload: Workload) -> str:
-    """`64 tokens in, 96 out, 1 and 8 at a time; speed beside a busy process counts 25 %`."""
-    streams = " and ".join(map(str, workload.streams))
-    return (
-        f"{workload.prompt_tokens} tokens in, {workload.output_tokens} out, {streams} at a time;"
-        f" speed beside a busy process counts {100 * workload.contention:.0f} %"
-    )
 
 
 @contextmanager
@@ -110,66 +100,3 @@ def line(step: Step, space: Space) -> str:
     if step.phase == "confirm":
         return f"{text}once more against the defaults"
     return f"{text}trying {words(differences(step.trying, step.best))}"
-
-
-def result_document(result: Result, outcome: Outcome | None = None) -> dict[str, Any]:
-    """The result with its gains in percent, and every candidate where `outcome` still has them."""
-    document: dict[str, Any] = msgspec.to_builtins(result)
-    for name in ("gain", "gain_margin", "noise", "kv_quant_gain"):
-        value = document.pop(name)
-        document[f"{name}_percent"] = None if value is None else round(percent(value), 2)
-    if outcome is not None:
-        document["interrupted"] = outcome.interrupted
-        document["tried"] = [_tried(one, result.defaults) for one in outcome.tried]
-    return document
-
-
-def _tried(tried: Tried, defaults: Settings) -> dict[str, Any]:
-    return {
-        "changes": differences(tried.settings, defaults),
-        "gain_percent": None if tried.gain is None else round(percent(tried.gain), 2),
-        "rounds": tried.rounds,
-        "verdict": tried.verdict.value,
-        "problem": tried.problem,
-    }
-
-
-def print_result(result: Result, outcome: Outcome | None = None) -> None:
-    console = out()
-    console.print(
-        f"{result.model} on {result.machine.cpu}, {result.machine.cores} cores: {result.n_tried} candidates"
-        f" in {duration(result.elapsed_s)}, {result.created[:10]}"
-    )
-    console.print(f"workload: {described(result.workload)}")
-    changes = differences(result.settings, result.defaults)
-    if changes:
-        checked = "" if result.confirmed else ", not checked against the defaults at the end"
-        gain = f"{percent(result.gain):+.1f} % ± {percent(result.gain_margin):.1f}"
-        console.print(f"[bold]{words(changes)}[/]: {gain}{checked}")
-    else:
-        console.print(f"the defaults are best, as far as a noise of {percent(result.noise):.1f} % lets see")
-    if result.others_cores > BUSY_CORES:
-        console.print(f"measured while other processes used {result.others_cores:.1f} cores")
-    if result.figures:
-        _print_figures(result)
-    if result.kv_quant_gain is not None:
-        console.print(
-            f"a q8_0 KV cache: {percent(result.kv_quant_gain):+.1f} %, not taken (--allow-kv-quant)"
-        )
-    for tried in outcome.tried if outcome else ():
-        if tried.problem:
-            changed = words(differences(tried.settings, result.defaults))
-            console.print(f"failed: {changed}: {tried.problem}", markup=False)
-    console.print("settings: " + "  ".join(f"{n} {shown(value_of(result.settings, n))}" for n in FIELDS))
-
-
-def _print_figures(result: Result) -> None:
-    table = plain_table("at a time", "beside", "defaults", "best", right=("at a time", "defaults", "best"))
-    for figure in result.figures:
-        table.add_row(
-            str(figure.streams),
-            "a busy process" if figure.busy else "nothing",
-            f"{figure.default_tokens_per_s:.1f} tok/s",
-            f"{figure.best_tokens_per_s:.1f} tok/s",
-        )
-    print_table(table)

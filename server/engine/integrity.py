@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
 
+from server.engine.open_requests import OpenRequests
 from server.engine.scheduler import Scheduler
-from server.engine.sequence import Group, Sequence, SequenceStatus, rank
+from server.engine.sequence import Sequence, SequenceStatus, rank
 
 
-def check(scheduler: Scheduler, sequences: Mapping[int, Sequence], groups: Mapping[str, Group]) -> None:
+def check(scheduler: Scheduler, requests: OpenRequests) -> None:
     """AssertionError if a slot, a sequence or a request is where it can't be."""
-    running, waiting = scheduler.running, scheduler.waiting
+    running, waiting, groups = scheduler.running, scheduler.waiting, requests.groups
     _check_slots(scheduler)
     for sequence in running:
         _check_running(scheduler, sequence)
@@ -22,12 +22,15 @@ def check(scheduler: Scheduler, sequences: Mapping[int, Sequence], groups: Mappi
     assert waiting == sorted(waiting, key=rank), "the queue is out of order"
     live = {sequence.id for sequence in (*running, *waiting)}
     assert len(live) == len(running) + len(waiting), "a sequence is in two places"
-    assert live == set(sequences), "a sequence is lost or was kept after its end"
+    assert live == set(requests.sequences), "a sequence is lost or was kept after its end"
     n_by_adapters = Counter(sequence.adapters for sequence in (*running, *waiting))
     assert scheduler.n_by_adapters == n_by_adapters, "the sequences of an adapter set are miscounted"
     for group in groups.values():
         assert not group.is_finished, f"request {group.id} ended without a terminal event"
     assert {sequence.group.id for sequence in (*running, *waiting)} == set(groups), "a request is lost"
+    n_with_deadline = sum(group.deadline_s is not None for group in groups.values())
+    assert requests.n_with_deadline == n_with_deadline, "time limits are miscounted"
+    assert not scheduler.admitted, "an admission was not told"
 
 
 def _check_slots(scheduler: Scheduler) -> None:

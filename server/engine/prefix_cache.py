@@ -218,14 +218,16 @@ class PrefixCache:
         else:
             slot.owner.n_computed = 0
 
-    def evict(self) -> Trim | None:
-        """Give up what the least recently used idle slot holds; None if no idle slot holds anything."""
+    def evict(self) -> list[MemoryChange]:
+        """Give up what the least recently used idle slot holds, kept outside if that is worth it; nothing if
+        no idle slot holds anything."""
         idle = [slot for slot in self.slots if slot.owner is None and slot.resident]
         if not idle:
-            return None
+            return []
         slot = min(idle, key=lambda slot: slot.last_used)
+        memory = [*self._rescue(slot, 0), Trim(slot.id, 0)]
         self._empty(slot)
-        return Trim(slot.id, 0)
+        return memory
 
     def forget(self) -> None:
         """The KV cache was cleared."""

@@ -58,3 +58,23 @@ def failure(request_id: str, error: CorralError) -> Failure:
             id=request_id, kind="invalid_request", message=error.message, param=error.param, code=error.code
         )
     return Failure(id=request_id, kind="server_error", message=error.message)
+
+
+def out_of_time(request: EngineRequest) -> Failure:
+    """The terminal event of a request whose time limit has passed."""
+    return Failure(
+        id=request.id,
+        kind="unavailable",
+        message=f"the request took longer than its time limit of {request.timeout_s:g} s; "
+        "raise the limit or ask for less",
+        code="timeout",
+    )
+
+
+def no_room(sequence: Sequence) -> RequestError:
+    """The prompt has the whole KV cache to itself, and it isn't enough."""
+    return RequestError(
+        f"the prompt of {sequence.n_prompt} tokens finds no room in the KV cache; shorten it or raise --ctx",
+        param=sequence.group.request.prompt_param,
+        code="context_length_exceeded",
+    )

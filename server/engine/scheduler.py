@@ -20,8 +20,6 @@ from server.engine.step_times import StepTimes
 
 SCORED_FLOATS_MAX = 8 * 2**20
 """Logits that the scored tokens of one step may have: 32 MiB."""
-
-
 CHUNK_MULTIPLE = 64
 """Larger chunks of prompts are a multiple of it: llama.cpp's CPU kernels work in blocks of as many rows."""
 TURN_STEPS = 4
@@ -55,8 +53,8 @@ class Scheduler:
         """In order of `rank`."""
         self.running: list[Sequence] = []
         """In order of admission."""
-        self.admitted: list[tuple[Sequence, int]] = []
-        """Sequences that the last `schedule` gave a slot, and how many of their tokens were there already."""
+        self.admitted: list[Sequence] = []
+        """Sequences that `schedule` gave a slot; who runs the batch empties it."""
         self.n_preemptions = 0
         self._config = config
         self._times = StepTimes() if times is None else times
@@ -94,7 +92,6 @@ class Scheduler:
 
     def schedule(self) -> Batch:
         """The next batch; without entries when there is nothing to do."""
-        self.admitted.clear()
         for adapters in self._turns():
             entries = self._entries(adapters)
             if entries:
@@ -117,8 +114,8 @@ class Scheduler:
 
         Returns the sequence that can't go on at all, because it was alone and had the whole cache.
         """
-        if (trim := self.cache.evict()) is not None:
-            self._memory.append(trim)
+        if memory := self.cache.evict():
+            self._memory += memory
             return None
         if len(self.running) == 1:
             return self.running[0]
@@ -126,8 +123,7 @@ class Scheduler:
         self._leave(sequence)
         sequence.status = SequenceStatus.WAITING
         bisect.insort(self.waiting, sequence, key=rank)
-        if (trim := self.cache.evict()) is not None:
-            self._memory.append(trim)
+        self._memory += self.cache.evict()
         self._kv_cache_full = True
         self.n_preemptions += 1
         return None
@@ -243,7 +239,7 @@ class Scheduler:
         self._memory.extend(placement.memory)
         sequence.status = SequenceStatus.RUNNING
         self.running.append(sequence)
-        self.admitted.append((sequence, placement.n_cached))
+        self.admitted.append(sequence)
 
     def _leave(self, sequence: Sequence) -> None:
         if sequence.n_computed > len(sequence.tokens):  # it ended inside an accepted draft

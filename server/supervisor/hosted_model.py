@@ -16,14 +16,13 @@ from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
-import msgspec
-
-from models.errors import CorralError, WorkerBusy, WorkerDied, WorkerError
+from models.errors import WorkerBusy, WorkerDied, WorkerError
 from server.supervisor.catalogue import CatalogueEntry
 from server.supervisor.failures import death
 from server.supervisor.policy import Policy
 from server.supervisor.process import WorkerProcess
 from server.supervisor.protocol import ModelState, ModelStatus
+from server.supervisor.troubles import Troubles, gentler
 from server.worker.messages import ModelInfo, ModelSpec
 
 logger = logging.getLogger("corral.supervisor")
@@ -76,11 +75,7 @@ class HostedModel:
         self._bring_up: asyncio.Task[WorkerProcess] | None = None
         self._watch: asyncio.Task[None] | None = None
         self._progress: float | None = None
-        self._problem: str | None = None
-        self._failure: CorralError | None = None
-        self._failed_at = 0.0
-        self._ready_at = 0.0
-        self._n_deaths = 0
+        self._troubles = Troubles(entry.name, policy)
         self._closing = False
         self._has_room = False
         self._stopped: asyncio.Future[None] | None = None
@@ -123,7 +118,7 @@ class HostedModel:
             type=self.entry.type,
             progress=self._progress,
             info=self.info,
-            problem=self._problem,
+            problem=self._troubles.problem,
         )
 
     # --- what the supervisor does ---
@@ -145,7 +140,8 @@ class HostedModel:
             raise WorkerError(
                 f"the model {self.entry.name} is being unloaded; send the request again in a moment"
             )
-        self._raise_recent_failure()
+        if self.state == "failed":
+            self._troubles.raise_recent()
         if self.n_waiting >= self._policy.max_waiting:
             raise WorkerBusy(
                 f"{self.n_waiting} requests already wait for {self.entry.name} to load, which is the limit;"
@@ -193,7 +189,8 @@ class HostedModel:
                 await asyncio.wait([self._watch])
         finally:
             self.state = "available"
-            self._worker = self._progress = self._problem = None
+            self._worker = self._progress = None
+            self._troubles.forget()
             self._closing = self._has_room = False
             self._stopped.set_result(None)
             self._stopped = None
@@ -211,9 +208,9 @@ class HostedModel:
     async def _bring_up_worker(self) -> WorkerProcess:
         n_load_deaths = 0
         while True:
-            if self._n_deaths:
+            if self._troubles.has_died:
                 self.state = "restarting"
-                await asyncio.sleep(self._policy.delay_s(self._n_deaths))
+                await asyncio.sleep(self._troubles.delay_s)
             else:
                 self.state = "loading"
             if not self._has_room:
@@ -223,15 +220,14 @@ class HostedModel:
                 worker, info = await self._load_once()
             except WorkerDied as error:
                 n_load_deaths += 1
-                self._n_deaths += 1
-                self._problem = error.message
+                self._troubles.died_loading(error)
                 if n_load_deaths >= self._policy.max_load_deaths:
                     raise
-                self._retry_without_extra_buffers(error)
+                self.spec = gentler(self.spec, error)
                 continue
             self._worker, self.info = worker, info
-            self._ready_at = time.monotonic()
-            self._progress = self._problem = self._failure = None
+            self._troubles.ready()
+            self._progress = None
             self.state = "ready"
             self._watch = asyncio.create_task(self._watch_worker(worker), name=f"watch {self.entry.key}")
             logger.info("%s is ready (process %d)", self.entry.key, worker.pid)
@@ -255,17 +251,6 @@ class HostedModel:
     def _on_progress(self, progress: float) -> None:
         self._progress = progress
 
-    def _retry_without_extra_buffers(self, error: WorkerDied) -> None:
-        if not self.spec.use_extra_bufts:
-            logger.warning("%s; trying once more", error.message)
-            return
-        self.spec = msgspec.structs.replace(self.spec, use_extra_bufts=False)
-        logger.warning(
-            "%s; trying once more with use_extra_bufts off (no AMX, no repacked weights: slower). If that"
-            " helps, llama.cpp's build has AMX code that crashes: `corral doctor` says how to rebuild it",
-            error.message,
-        )
-
     def _brought_up(self, task: asyncio.Task[WorkerProcess]) -> None:
         self._bring_up = None
         if task.cancelled():
@@ -287,14 +272,12 @@ class HostedModel:
             self.state = "available"
             self._has_room = False
             return
-        lived_s = time.monotonic() - self._ready_at
-        self._n_deaths = 1 if lived_s >= self._policy.stable_after_s else self._n_deaths + 1
         died = death(self.entry.name, report)
-        self._problem = died.message
-        if self._n_deaths >= self._policy.max_deaths:
+        self._troubles.died(died)
+        if self._troubles.too_many:
             self._fail(died)
             return
-        delay_s = self._policy.delay_s(self._n_deaths)
+        delay_s = self._troubles.delay_s
         logger.warning(
             "%s; starting it again%s", died.message, f" in {delay_s:.0f} s" if delay_s >= 1 else ""
         )
@@ -302,25 +285,8 @@ class HostedModel:
         _ = self.start()
 
     def _fail(self, error: BaseException) -> None:
-        """Remember why; requests are told so until `failed_retry_s` have passed."""
+        """Requests are told why until `failed_retry_s` have passed."""
         self.state = "failed"
         self._has_room = False
         self._progress = None
-        self._failed_at = time.monotonic()
-        if isinstance(error, CorralError):
-            self._failure = error
-        else:
-            self._failure = WorkerError(
-                f"the model {self.entry.name} can't be loaded: {error!r}; see the log"
-            )
-            logger.error("loading %s failed", self.entry.key, exc_info=error)
-        self._problem = self._failure.message
-        # After quick deaths one more attempt will do; a refusal starts afresh.
-        self._n_deaths = self._policy.max_deaths - 1 if self._n_deaths >= self._policy.max_deaths else 0
-        logger.error("%s failed: %s", self.entry.key, self._problem)
-
-    def _raise_recent_failure(self) -> None:
-        if self.state != "failed" or self._failure is None:
-            return
-        if time.monotonic() - self._failed_at < self._policy.failed_retry_s:
-            raise self._failure.with_traceback(None)
+        self._troubles.failed(error, self.entry.key)

@@ -20,8 +20,9 @@ from typing import TypeVar
 from models.errors import CorralError, RequestError, WorkerDied
 from server.supervisor.connection import WorkerConnection
 from server.supervisor.exit_report import ExitReport
-from server.supervisor.failures import cut_off, death, error_of, refusal
+from server.supervisor.failures import error_of
 from server.supervisor.policy import Policy
+from server.supervisor.recipients import Recipients
 from server.supervisor.request_stream import RequestStream
 from server.supervisor.stderr_tail import StderrTail
 from server.worker.channel import FrameError, encode_frame
@@ -29,23 +30,15 @@ from server.worker.environment import worker_command, worker_environment
 from server.worker.messages import (
     ApplyTemplate,
     Cancel,
-    Delta,
     Detokenize,
     Drain,
-    Event,
     Failure,
-    Finish,
     Generate,
     LoadAdapter,
-    LoadFailed,
-    Loading,
     ModelInfo,
     ModelSpec,
-    Ready,
-    Reply,
     Request,
     Stats,
-    StepEvents,
     Tokenize,
     UnloadAdapter,
 )
@@ -73,16 +66,11 @@ class WorkerProcess:
         self.draining = False
         self._policy = policy
         self._process = process
-        self._connection = WorkerConnection(self._take)
-        self._streams: dict[str, RequestStream] = {}
-        self._calls: dict[str, asyncio.Future[Reply]] = {}
+        self._recipients = Recipients(spec.name)
+        self._connection = WorkerConnection(self._recipients.take)
         self._stderr = StderrTail(spec.name)
-        self._on_progress: Callable[[float], None] | None = None
-        self._heard = False
         self._verdict: str | None = None
-        loop = asyncio.get_running_loop()
-        self._loaded: asyncio.Future[ModelInfo] = loop.create_future()
-        self._ended: asyncio.Future[ExitReport] = loop.create_future()
+        self._ended: asyncio.Future[ExitReport] = asyncio.get_running_loop().create_future()
         self._tasks: list[asyncio.Task[None]] = []
 
     @classmethod
@@ -136,7 +124,7 @@ class WorkerProcess:
 
     @property
     def n_running(self) -> int:
-        return len(self._streams)
+        return self._recipients.n_streams
 
     @property
     def alive(self) -> bool:
@@ -145,8 +133,8 @@ class WorkerProcess:
 
     async def ready(self, on_progress: Callable[[float], None] | None = None) -> ModelInfo:
         """Waits until the model is loaded and warm. Raises WorkerDied, or the worker's refusal."""
-        self._on_progress = on_progress
-        return await asyncio.shield(self._loaded)
+        self._recipients.on_progress = on_progress
+        return await asyncio.shield(self._recipients.loaded)
 
     def open(self, request: Generate) -> RequestStream:
         """Send the request; its events, which end with one `Finish` or `Failure`. `close` it in any case.
@@ -154,27 +142,24 @@ class WorkerProcess:
         The stream raises WorkerDied when the worker ended before it took the request: the next worker may
         have it. So does this, when the worker has ended already.
         """
-        if request.id in self._streams:
-            raise RequestError(f"a request with the id {request.id} is running already; ids must be unique")
+        self._recipients.check_new(request.id)
         self._send(request)
-        stream = self._streams[request.id] = RequestStream()
-        return stream
+        return self._recipients.open(request.id)
 
     def close(self, request_id: str) -> None:
         """Cancel the request if it hasn't ended."""
-        if self._streams.pop(request_id, None) is not None and self.alive:
+        if self._recipients.close(request_id) and self.alive:
             with contextlib.suppress(CorralError):
                 self._send(Cancel(id=request_id))
 
     async def call(self, message: Call, reply_type: type[R]) -> R:
         """One reply to one message. Raises RequestError if the worker refuses it, WorkerDied if it ends."""
-        future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
-        self._calls[message.id] = future
+        future = self._recipients.expect(message.id)
         try:
             self._send(message)
             reply = await future
         finally:
-            self._calls.pop(message.id, None)
+            self._recipients.forget(message.id)
         if isinstance(reply, Failure):
             raise error_of(reply)
         if not isinstance(reply, reply_type):
@@ -229,43 +214,9 @@ class WorkerProcess:
         finally:
             self._connection.close()
             report = await self._see_off(stderr_task)
-            self._settle(report)
-
-    def _take(self, reply: Reply) -> None:
-        """Called for each message in the call that brings it: nothing here may wait or raise."""
-        self._heard = True
-        if isinstance(reply, StepEvents):
-            self._take_events(reply.events)
-            return
-        match reply:
-            case Loading(progress=progress):
-                if self._on_progress is not None:
-                    self._on_progress(progress)
-            case Ready(info=info):
-                if not self._loaded.done():
-                    self._loaded.set_result(info)
-            case LoadFailed():
-                if not self._loaded.done():
-                    self._loaded.set_exception(refusal(reply))
-            case Failure() if reply.id in self._streams:
-                self._take_events([reply])
-            case _:
-                future = self._calls.get(reply.id)
-                if future is not None and not future.done():
-                    future.set_result(reply)
-
-    def _take_events(self, events: Sequence[Event]) -> None:
-        streams = self._streams
-        for event in events:
-            stream = streams.get(event.id)
-            if stream is None:  # it was cancelled here, and the worker had not heard yet
-                continue
-            stream.started = True
-            if isinstance(event, Delta):
-                stream.has_output = True
-            elif isinstance(event, Finish | Failure):
-                del streams[event.id]
-            stream.put(event)
+            self._ended.set_result(report)
+            self._tasks[1].cancel()
+            self._recipients.settle(report)
 
     async def _see_off(self, stderr_task: asyncio.Task[None]) -> ExitReport:
         """The process has closed its socket: it ends, or is ended, and nothing of it stays."""
@@ -285,38 +236,19 @@ class WorkerProcess:
         stderr_task.cancel()
         return ExitReport(returncode=returncode, stderr=self._stderr.lines, verdict=self._verdict)
 
-    def _settle(self, report: ExitReport) -> None:
-        """Every waiting party gets its answer: the process is gone."""
-        self._ended.set_result(report)
-        self._tasks[1].cancel()
-        if not self._loaded.done():
-            self._loaded.set_exception(death(self.spec.name, report, "while loading it"))
-        if not self._loaded.cancelled():
-            self._loaded.exception()  # nobody may be waiting for it any more
-        streams, self._streams = self._streams, {}
-        for request_id, stream in streams.items():
-            if stream.started:
-                failure = cut_off(request_id, self.spec.name, report, has_output=stream.has_output)
-                stream.put(failure)
-            else:
-                stream.put(death(self.spec.name, report, "before it took this request"))
-        for future in self._calls.values():
-            if not future.done():
-                future.set_exception(death(self.spec.name, report, "before it answered"))
-
     async def _watch_for_hang(self) -> None:
         """Asks for a sign of life while requests run; kills a worker that gives none for `hang_after_s`."""
-        heard_s = time.monotonic()
+        recipients, heard_s = self._recipients, time.monotonic()
         while self._policy.hang_after_s is not None:
             await asyncio.sleep(self._policy.heartbeat_s)
-            if self._heard or not self._streams:
-                heard_s, self._heard = time.monotonic(), False
+            if recipients.heard or not recipients.n_streams:
+                heard_s, recipients.heard = time.monotonic(), False
             silent_s = time.monotonic() - heard_s
             if silent_s > self._policy.hang_after_s:
                 self._verdict = f"it gave no sign of life for {silent_s:.0f} s and was killed"
                 logger.error("the worker for %s: %s", self.spec.name, self._verdict)
                 self.kill()
                 return
-            if self._streams:
+            if recipients.n_streams:
                 with contextlib.suppress(CorralError):
                     self._send(Stats(id=HEARTBEAT_ID))

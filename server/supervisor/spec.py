@@ -40,6 +40,7 @@ def model_spec(
         use_mlock=config.use_mlock,
         use_extra_bufts=config.use_extra_bufts,
         prompt_side=config.prompt_side,
+        device_sampling=config.device_sampling,
         queue_size=config.queue_size,
         prefix_folder=None if prefixes is None else str(prefixes),
         prefix_bytes_max=int(config.prefix_cache_gib * 2**30),

@@ -252,8 +252,13 @@ class Supervisor:
         return {key for key, host in self._hosts.items() if host.loaded}
 
     async def _spawn(self, spec: ModelSpec) -> WorkerProcess:
-        spec = msgspec.structs.replace(spec, adapters=self._shelf.specs(spec.name))
-        return await WorkerProcess.spawn(spec, self._policy, self._command, self._environment)
+        return await WorkerProcess.spawn(
+            self._with_adapter_specs(spec), self._policy, self._command, self._environment
+        )
+
+    def _with_adapter_specs(self, spec: ModelSpec) -> ModelSpec:
+        """The spec with the adapters that a worker of that model is started with now."""
+        return msgspec.structs.replace(spec, adapters=self._shelf.specs(spec.name))
 
     async def _make_room(self, host: HostedModel) -> None:
         """Unload idle models, the longest unused first, until `host` fits or none is left to unload.
@@ -265,7 +270,7 @@ class Supervisor:
                 others = [other for other in self._hosts.values() if other is not host and other.loaded]
                 limit = self._policy.max_loaded
                 too_many = limit is not None and len(others) >= limit
-                if not others or (not too_many and await self._fits(host.spec)):
+                if not others or (not too_many and await self._fits(self._with_adapter_specs(host.spec))):
                     return
                 idle = [other for other in others if not other.busy]
                 if idle:

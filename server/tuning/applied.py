@@ -1,4 +1,5 @@
-"""Stored results in use: what the user has not chosen is taken from them. For `corral serve`.
+"""Stored results in use: what the user has not chosen is taken from them. For `corral serve` and
+`corral chat`.
 
 Flags, environment and settings file win over a result, setting by setting; a result wins over the defaults.
 """
@@ -22,7 +23,7 @@ V_WITHOUT_FLASH = ("f32", "f16", "bf16")
 
 
 class TunedModels:
-    """One per server: finds each model's result when it is loaded, and tells of it once."""
+    """One per supervisor: finds each model's result when it is loaded, and tells of it once."""
 
     def __init__(self, store: ResultStore) -> None:
         self._store = store
@@ -69,7 +70,7 @@ def told(result: Result, values: Mapping[str, Any], *, spin: bool) -> str:
     if spin and result.settings.spin_count != SPIN_COUNT:
         used["spin_count"] = result.settings.spin_count
     day = result.created[:10]
-    return f"{result.model} is served as tuned here on {day}: {words(used)} (corral tune --show tells more)"
+    return f"{result.model} runs as tuned here on {day}: {words(used)} (corral tune --show tells more)"
 
 
 def as_config(settings: Settings) -> dict[str, Any]:

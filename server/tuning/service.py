@@ -11,6 +11,7 @@ from pathlib import Path
 from models.doctor.native_facts import NativeFacts, ask
 from models.errors import LlamaCppError
 from models.fingerprint import fingerprint
+from models.fit import estimate
 from models.gguf_info import read_gguf_info
 from models.memory import memory
 from models.version import VERSION
@@ -20,7 +21,7 @@ from server.tuning.machine import Machine
 from server.tuning.messages import Job
 from server.tuning.session import MeasuringProcess
 from server.tuning.settings import Settings
-from server.tuning.space import Site, Space, space_for
+from server.tuning.space import N_UBATCH, Site, Space, space_for
 from server.tuning.stored import LoadFigure, Result
 from server.tuning.tuner import Outcome, Step, Tuner
 from server.tuning.workload import Workload
@@ -83,16 +84,9 @@ class Search:
         )
 
     def _open(self, settings: Settings) -> MeasuringProcess:
-        tokens = self.workload.prompt_tokens + self.workload.output_tokens
-        return MeasuringProcess(
-            Job(
-                path=str(self.path),
-                settings=settings,
-                n_ctx=-(-tokens // CELLS) * CELLS,
-                n_parallel=max(self.workload.streams),
-            ),
-            env=os.environ,
-        )
+        n_ctx, n_parallel = room_of(self.workload)
+        job = Job(path=str(self.path), settings=settings, n_ctx=n_ctx, n_parallel=n_parallel)
+        return MeasuringProcess(job, env=os.environ)
 
 
 def plan_search(
@@ -104,7 +98,7 @@ def plan_search(
         raise LlamaCppError(f"llama.cpp {facts}; run `corral doctor`")
     gpu = any(device.is_gpu for device in facts.devices)
     site = Site(machine.cores, machine.threads, openmp="OPENMP" in facts.features, gpu=gpu)
-    info = read_gguf_info(path)
+    free_bytes = MEMORY_PART * memory().available_bytes
     return Search(
         path=path,
         model=model,
@@ -113,5 +107,17 @@ def plan_search(
         space=space_for(site, allow_kv_quant=allow_kv_quant),
         workload=workload,
         # A GPU's memory is not looked at: there one at a time is the safe way.
-        room_for_two=not gpu and 2 * info.size_bytes < MEMORY_PART * memory().available_bytes,
+        room_for_two=not gpu and 2 * measured_bytes(path, workload) < free_bytes,
     )
+
+
+def measured_bytes(path: Path, workload: Workload) -> int:
+    """What one candidate takes at most, its KV cache included. Raises InvalidGGUF."""
+    n_ctx, n_parallel = room_of(workload)
+    return estimate(read_gguf_info(path), n_ctx, n_parallel, n_ubatch=max(N_UBATCH), flash_attn=False).total
+
+
+def room_of(workload: Workload) -> tuple[int, int]:
+    """(context of a sequence, sequences) that the workload needs."""
+    tokens = workload.prompt_tokens + workload.output_tokens
+    return -(-tokens // CELLS) * CELLS, max(workload.streams)

@@ -15,7 +15,7 @@ import msgspec
 from models.durable import disk_errors, write_atomically
 from models.errors import CorralError
 from models.fingerprint import fingerprint
-from server.tuning.machine import Machine
+from server.tuning.machine import Machine, this_machine
 from server.tuning.settings import Settings
 from server.tuning.workload import Workload
 
@@ -92,6 +92,11 @@ class ResultStore:
             self._folder.mkdir(parents=True, exist_ok=True)
             write_atomically(path, msgspec.json.format(msgspec.json.encode(result), indent=1) + b"\n")
         return path
+
+
+def results_here(folder: Path) -> ResultStore:
+    """The results in `folder`, as the machine that this process runs on sees them. Takes milliseconds."""
+    return ResultStore(folder, this_machine())
 
 
 def read_result(path: Path) -> Result | None:

@@ -17,6 +17,7 @@ from server.engine.batch import Adapters
 from server.engine.events import Event, Failure, Finish
 from server.engine.request import EngineRequest
 from server.worker.messages import AdapterSpec
+from server.worker.prefix_key import adapters_key, file_sample
 
 
 class AdapterSet:
@@ -25,6 +26,8 @@ class AdapterSet:
     def __init__(self, model: Model) -> None:
         self._model = model
         self._loaded: dict[int, Adapter] = {}
+        self._samples: dict[int, bytes] = {}
+        """Of the files, those of freed adapters too: slots may still hold what was computed with them."""
         self._leaving: dict[int, list[str]] = {}
         """Ids to be unloaded, each with the ids of the calls that wait for it."""
         self._users: dict[str, Adapters] = {}
@@ -32,9 +35,18 @@ class AdapterSet:
         self._in_use: Adapters = ()
 
     def load(self, spec: AdapterSpec) -> None:
-        """Load an adapter; one that is loaded already is fine. Raises InvalidGGUF, ModelLoadError."""
+        """Load an adapter; one that is loaded already is fine.
+
+        Raises InvalidGGUF, ModelLoadError, StoreError.
+        """
         if spec.id not in self._loaded:
             self._loaded[spec.id] = Adapter.load(self._model, Path(spec.path))
+            self._samples[spec.id] = file_sample(Path(spec.path))
+
+    def key(self, adapters: Adapters) -> bytes:
+        """The same for the same files and scales, whatever their ids are in this process. All must have been
+        loaded once."""
+        return adapters_key([(self._samples[adapter_id], scale) for adapter_id, scale in adapters])
 
     def use(self, context: Context, adapters: Adapters) -> None:
         try:

@@ -20,6 +20,7 @@ from server.chat.render import ChatRenderer
 from server.engine.ngram import NgramProposer
 from server.engine.speculation import Speculation
 from server.worker.adapters import AdapterSet
+from server.worker.device_sampling import open_device_sampling, output_is_on_gpu
 from server.worker.draft import load_draft
 from server.worker.messages import ModelInfo, ModelSpec
 from server.worker.prefix_store import PrefixStore
@@ -104,6 +105,7 @@ def load(spec: ModelSpec, on_progress: Callable[[float], None]) -> LoadedModel:
         side = open_prompt_side(context, options, memory().available_bytes, measure=measured)
         if side is not None:
             runner.use_side(side)
+    sample_on_device(spec, runner, context)
     vocab = model.vocab
     renderer = ChatRenderer(
         info.chat_template,
@@ -117,7 +119,7 @@ def load(spec: ModelSpec, on_progress: Callable[[float], None]) -> LoadedModel:
     described = describe(spec, info, model, runner, renderer)
     speculation = speculation_for(spec, runner, context)
     sampling = sampling_defaults(info.metadata)
-    prefixes = open_prefixes(spec, info, context, runner)
+    prefixes = open_prefixes(spec, info, context, runner, adapters)
     return LoadedModel(model, runner, renderer, described, sampling, adapters, speculation, prefixes)
 
 
@@ -127,6 +129,20 @@ def load_adapters(spec: ModelSpec, model: Model) -> AdapterSet:
     for adapter in spec.adapters:
         adapters.load(adapter)
     return adapters
+
+
+def sample_on_device(spec: ModelSpec, runner: LlamaRunner, context: Context) -> bool:
+    """Leave rows of logits on the device if that is asked for and possible. Raises DecodeError.
+
+    On auto not with speculation: a draft needs whole rows.
+    """
+    if spec.device_sampling == "on":
+        return open_device_sampling(runner, context, measure=False)
+    speculates = spec.draft_path is not None or spec.speculate != "off"
+    if spec.device_sampling == "off" or speculates:
+        return False
+    on_gpu = output_is_on_gpu(context.model, library.devices())
+    return on_gpu and open_device_sampling(runner, context, measure=True)
 
 
 def speculation_for(spec: ModelSpec, runner: LlamaRunner, context: Context) -> Speculation | None:

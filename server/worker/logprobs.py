@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from models.errors import LlamaCppError
 from server.engine.events import TokenLogprob
 
 _ROWS = 16
@@ -19,7 +20,7 @@ def token_logprobs(
     """For each of `tokens`, what its row of `rows` ([n, n_vocab] logits, at least one per token) says of it.
 
     `n_top` alternatives, most likely first, of equals the lower id; a token that is among them has there the
-    identical number.
+    identical number. Raises LlamaCppError for a row whose maximum isn't finite.
     """
     result: list[TokenLogprob] = []
     for start in range(0, len(tokens), _ROWS):
@@ -39,9 +40,19 @@ def token_logprobs(
     return result
 
 
+def not_finite() -> LlamaCppError:
+    """A row of logits of which nothing can be said: NaN in it, an infinite one, or none above -inf."""
+    return LlamaCppError(
+        "the model's logits aren't finite; its weights are damaged or its file was quantized "
+        "too far: quantize or pull it again"
+    )
+
+
 def log_normalizers(rows: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-    """log Σ exp of each row of [n, n_vocab]: [n] f64."""
+    """log Σ exp of each row of [n, n_vocab]: [n] f64. Raises LlamaCppError if a maximum isn't finite."""
     highest = rows.max(axis=1, keepdims=True)
+    if not np.isfinite(highest).all():
+        raise not_finite()
     sums = np.exp(rows - highest).sum(axis=1, dtype=np.float64)
     normalizers: npt.NDArray[np.float64] = highest[:, 0].astype(np.float64) + np.log(sums)
     return normalizers

@@ -1,7 +1,7 @@
 """One kept prefix as a file: tokens and the KV cache's state after them, each under a checksum.
 
 ```
-magic 8 | version u32 | key 32 | n_tokens u32 | first u32 | state bytes u64   little-endian
+magic 8 | version u32 | key 32 | adapters 32 | n_tokens u32 | first u32 | state bytes u64   little-endian
 token ids i32 × n_tokens
 sha256 of all above, 32
 state
@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import secrets
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,23 +22,24 @@ from typing import BinaryIO
 
 import numpy as np
 
-from models.durable import disk_errors, fsync_folder
+from models.durable import disk_errors, write_atomically
 from models.errors import StoreError
 
 SUFFIX = ".prefix"
-TEMPORARY_SUFFIX = ".tmp"
 KEY_BYTES = 32
 _MAGIC = b"CORRALPC"
-_VERSION = 1
-_HEAD = struct.Struct(f"<8sI{KEY_BYTES}sIIQ")
+_VERSION = 2
+_HEAD = struct.Struct(f"<8sI{KEY_BYTES}s{KEY_BYTES}sIIQ")
 _SUM_BYTES = 32
 
 
 @dataclass(frozen=True, slots=True)
 class PrefixHead:
-    """`first`: the smallest position that the state has: above 0 where a sliding window forgot the others."""
+    """`adapters`: the key of the LoRA adapters that it was computed with (`prefix_key.adapters_key`).
+    `first`: the smallest position that the state has: above 0 where a sliding window forgot the others."""
 
     tokens: list[int]
+    adapters: bytes
     first: int
     n_state_bytes: int
 
@@ -75,23 +75,12 @@ def read_state(path: Path, key: bytes, bounds: Bounds) -> tuple[PrefixHead, memo
 
 def write(path: Path, key: bytes, head: PrefixHead, state: bytes | bytearray | memoryview) -> None:
     """Publish a file in one step: whoever reads finds all of it or none. Raises StoreError, DiskFull."""
-    data = _HEAD.pack(_MAGIC, _VERSION, key, len(head.tokens), head.first, len(state))
+    data = _HEAD.pack(_MAGIC, _VERSION, key, head.adapters, len(head.tokens), head.first, len(state))
     data += np.asarray(head.tokens, "<i4").tobytes()
     head_sum = hashlib.sha256(data).digest()
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}{TEMPORARY_SUFFIX}")
+    state_sum = _state_sum(head_sum, state)
     with disk_errors("keep a prefix", path):
-        try:
-            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(descriptor, "wb") as file:
-                for part in (data, head_sum, state, _state_sum(head_sum, state)):
-                    file.write(part)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
-        fsync_folder(path.parent)
+        write_atomically(path, data, head_sum, state, state_sum, private=True)
 
 
 def _read_head(file: BinaryIO, key: bytes, bounds: Bounds) -> tuple[PrefixHead, bytes]:
@@ -99,7 +88,7 @@ def _read_head(file: BinaryIO, key: bytes, bounds: Bounds) -> tuple[PrefixHead, 
     start = file.read(_HEAD.size)
     if len(start) < _HEAD.size:
         raise StoreError(f"{name} is damaged: it ends within its head")
-    magic, version, found_key, n_tokens, first, n_state_bytes = _HEAD.unpack(start)
+    magic, version, found_key, adapters, n_tokens, first, n_state_bytes = _HEAD.unpack(start)
     if magic != _MAGIC or version != _VERSION or found_key != key:
         raise StoreError(f"{name} isn't of this model, these settings and this version")
     if not 0 < n_tokens <= bounds.n_tokens_max or first >= n_tokens:
@@ -111,7 +100,7 @@ def _read_head(file: BinaryIO, key: bytes, bounds: Bounds) -> tuple[PrefixHead, 
     tokens = np.frombuffer(ids, "<i4")
     if tokens.min() < 0 or tokens.max() >= bounds.n_vocab:
         raise StoreError(f"{name} holds a token that this model doesn't have")
-    head = PrefixHead(tokens.tolist(), first, n_state_bytes)
+    head = PrefixHead(tokens.tolist(), adapters, first, n_state_bytes)
     if os.fstat(file.fileno()).st_size != head.n_file_bytes:
         raise StoreError(f"{name} is damaged: its size is another")
     return head, head_sum

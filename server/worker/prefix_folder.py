@@ -7,8 +7,8 @@ import shutil
 import time
 from pathlib import Path
 
-from models.durable import disk_errors
-from server.worker.prefix_file import SUFFIX, TEMPORARY_SUFFIX
+from models.durable import TEMPORARY_SUFFIX, disk_errors
+from server.worker.prefix_file import SUFFIX
 
 FREE_SHARE = 0.25
 """Of the disk's free space and the folder's own, what the folder may have at most."""

@@ -1,8 +1,10 @@
-"""Which kept prefixes belong to a loaded model: the same weights, the same KV cache, the same llama.cpp."""
+"""Which kept prefixes belong to a loaded model: the same weights, the same KV cache, the same llama.cpp; and
+which of them to a set of LoRA adapters."""
 
 from __future__ import annotations
 
 import hashlib
+import struct
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +15,8 @@ from models.llamacpp.library import REQUIRED_VERSION
 
 _N_SAMPLES = 64
 _SAMPLE_BYTES = 1 << 16
+NO_ADAPTERS = bytes(32)
+"""The key of no adapters at all."""
 
 
 def context_key(paths: Sequence[Path], context: Context, kv_settings: Sequence[str]) -> bytes:
@@ -35,6 +39,15 @@ def context_key(paths: Sequence[Path], context: Context, kv_settings: Sequence[s
     )
     digest.update("\0".join(settings).encode())
     return digest.digest()
+
+
+def adapters_key(adapters: Sequence[tuple[bytes, float]]) -> bytes:
+    """32 bytes for a set of LoRA adapters, in whatever order: each one's `file_sample` and scale."""
+    if not adapters:
+        return NO_ADAPTERS
+    return hashlib.sha256(
+        b"".join(sorted(sum_ + struct.pack("<d", scale) for sum_, scale in adapters))
+    ).digest()
 
 
 def file_sample(path: Path) -> bytes:

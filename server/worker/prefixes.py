@@ -11,6 +11,7 @@ from models.fit import estimate
 from models.gguf_info import GGUFInfo
 from models.llamacpp.context import Context
 from server.engine.engine import Engine
+from server.worker.adapters import AdapterSet
 from server.worker.messages import ModelSpec
 from server.worker.prefix_file import Bounds
 from server.worker.prefix_key import context_key
@@ -26,7 +27,7 @@ AFTER_GRACE_S = 1.5
 
 
 def open_prefixes(
-    spec: ModelSpec, info: GGUFInfo, context: Context, runner: LlamaRunner
+    spec: ModelSpec, info: GGUFInfo, context: Context, runner: LlamaRunner, adapters: AdapterSet
 ) -> PrefixStore | None:
     """The store of this model's prefixes, joined to its warm `runner`; None if there is none.
 
@@ -42,6 +43,7 @@ def open_prefixes(
             max_bytes=spec.prefix_bytes_max,
             can_trim=runner.can_trim,
             n_swa=runner.n_swa,
+            adapters_key=adapters.key,
         )
         store = PrefixStore(Path(spec.prefix_folder), settings)
     except CorralError as error:

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 from models.errors import ContextError, LlamaCppError, ModelLoadError
 from models.llamacpp.batch import TokenBatch
-from models.llamacpp.context import Context
+from models.llamacpp.context import Context, FlashAttention
 from models.llamacpp.model import Model
 from server.engine.batch import BatchEntry, Copy, MemoryChange, Restore, Save, Trim
 
@@ -40,8 +40,6 @@ class PromptSide:
     def __init__(self, main: Context, side: Context) -> None:
         """`side` has the streams of `main`, one per slot, so that a state always finds its place."""
         self.context = side
-        self.n_chunks = 0
-        """Computed here so far."""
         self._main = main
         self._held: dict[int, int] = {}
         """Slots whose tokens are over there and not in the main context, and how many they are."""
@@ -61,7 +59,6 @@ class PromptSide:
         elif held > position:
             self.context.seq_rm(slot, position, None)
         self._held[slot] = position + len(entry.tokens)
-        self.n_chunks += 1
 
     @property
     def holds_any(self) -> bool:
@@ -104,7 +101,7 @@ class SideOptions:
     """How the main context was made, as far as the side is made alike."""
 
     n_threads: int
-    flash_attn: str
+    flash_attn: FlashAttention
     type_k: str
     type_v: str
 
@@ -128,7 +125,7 @@ def open_prompt_side(
             n_ubatch=main.n_ubatch,
             n_seq_max=main.n_seq_max,
             n_threads=options.n_threads,
-            flash_attn=options.flash_attn,  # type: ignore[arg-type]  # checked by the main context
+            flash_attn=options.flash_attn,
             type_k=options.type_k,
             type_v=options.type_v,
         )

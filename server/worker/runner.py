@@ -6,17 +6,13 @@ from collections.abc import Callable
 from collections.abc import Sequence as Tokens
 from typing import Protocol
 
-import numpy as np
-import numpy.typing as npt
-
 from models.errors import CorralError, DecodeError, LlamaCppError
 from models.llamacpp.batch import TokenBatch
 from models.llamacpp.context import Context
 from server.engine.batch import Adapters, Batch, BatchEntry, Copy, Output, Save
 from server.engine.sampling_params import SamplingParams
-from server.worker.logprobs import token_logprobs
 from server.worker.prompt_side import PromptSide
-from server.worker.sampling.row_samplers import RowSamplers, Wanted
+from server.worker.row_results import Place, RowResults
 from server.worker.slot_memory import SlotMemory, States
 
 WARM_UP_TOKENS = 64
@@ -63,8 +59,7 @@ class LlamaRunner:
         self._context = context
         self._vocab = vocab
         self._batch = TokenBatch(context.n_batch)
-        self._samplers = RowSamplers(vocab, self.n_ctx)
-        self._n_probs: dict[int, int] = {}
+        self._results = RowResults(context, self.n_ctx, self.shown)
         self._eog = frozenset(vocab.eog_tokens)
         self._adapters = adapters
         self._in_use: Adapters = ()
@@ -102,13 +97,10 @@ class LlamaRunner:
         prompt_tokens: Tokens[int],
         n_probs: int | None = None,
     ) -> None:
-        self._samplers.open(sequence_id, params, seed, prompt_tokens)
-        if n_probs is not None:
-            self._n_probs[sequence_id] = n_probs
+        self._results.open(sequence_id, params, seed, prompt_tokens, n_probs)
 
     def close(self, sequence_id: int) -> None:
-        self._samplers.close(sequence_id)
-        self._n_probs.pop(sequence_id, None)
+        self._results.close(sequence_id)
 
     def run(self, batch: Batch) -> list[Output | CorralError]:
         if batch.memory:
@@ -116,6 +108,8 @@ class LlamaRunner:
         if batch.adapters != self._in_use:
             self._switch(batch.adapters)
         entries = batch.entries
+        if self._results.device is not None:
+            self._results.device.prepare(entries)
         if self._side is not None:
             over = self._side_entries(batch, self._side)
             if over:
@@ -125,7 +119,7 @@ class LlamaRunner:
             if prompts and len(prompts) < len(entries):
                 return self._run_apart(prompts, [entry for entry in entries if not _is_chunk(entry)])
         places, n_rows = self._decode(entries, self._context)
-        return self._results(places, n_rows, self._context)
+        return self._results.of(places, n_rows, self._context)
 
     def _side_entries(self, batch: Batch, side: PromptSide) -> list[BatchEntry]:
         """The chunks that are computed on the prompt side, which is made ready for them.
@@ -157,8 +151,8 @@ class LlamaRunner:
             for entry in over:
                 side.take_back(entry)
             raise
-        results = self._results(places, n_rows, side.context)
-        results += self._results(rest_places, n_rest_rows, self._context)
+        results = self._results.of(places, n_rows, side.context)
+        results += self._results.of(rest_places, n_rest_rows, self._context)
         for entry, _, _ in places:
             side.move(entry.slot)
         by_id = {
@@ -180,18 +174,16 @@ class LlamaRunner:
             for entry in prompts:
                 self._context.seq_rm(entry.slot, entry.position, None)
             raise
-        return self._results(places, n_rows, self._context)
+        return self._results.of(places, n_rows, self._context)
 
-    def _decode(
-        self, entries: list[BatchEntry], context: Context
-    ) -> tuple[list[tuple[BatchEntry, int, int]], int]:
+    def _decode(self, entries: list[BatchEntry], context: Context) -> tuple[list[Place], int]:
         """Compute `entries`: those with results, each with its first row of logits and its first index in
         the batch, and the number of rows."""
         tokens: list[int] = []
         positions: list[int] = []
         slots: list[int] = []
         outputs: list[int] = []
-        places: list[tuple[BatchEntry, int, int]] = []
+        places: list[Place] = []
         n_rows = 0
         for entry in entries:
             n = len(entry.tokens)
@@ -217,6 +209,14 @@ class LlamaRunner:
     def use_side(self, side: PromptSide) -> None:
         """Compute prompts over there from now on."""
         self._side = self._memory.side = side
+
+    def use_device(self) -> bool:
+        """Leave rows of logits on the device from now on, where sampling allows it; False if it can't."""
+        return self._results.use_device()
+
+    def leave_device(self) -> None:
+        """Bring all rows of logits to the host again."""
+        self._results.leave_device()
 
     def use_states(self, states: States) -> None:
         """Restore prefixes from, and save them to, `states`."""
@@ -244,50 +244,3 @@ class LlamaRunner:
             raise LlamaCppError("no LoRA adapter is loaded")
         self._adapters.use(self._context, adapters)
         self._in_use = adapters
-
-    def _results(
-        self, places: list[tuple[BatchEntry, int, int]], n_rows: int, context: Context
-    ) -> list[Output | CorralError]:
-        """One result per place. Logprobs come first: sampling changes the rows."""
-        if not places:
-            return []
-        logits = context.logits(n_rows)
-        wanted: list[Wanted] = []
-        scores: dict[int, Output] = {}
-        kept: dict[int, npt.NDArray[np.float32]] = {}
-        for entry, row, index in places:
-            id_ = entry.sequence_id
-            if entry.targets is not None:
-                n_top = self._n_probs.get(id_, 0)
-                found = token_logprobs(logits[row:], entry.targets, n_top, self.shown)
-                scores[id_] = Output([], None, found)
-            if entry.n_outputs:
-                skipped = 0 if entry.targets is None else len(entry.tokens) - 1
-                draft = entry.tokens[1:] if entry.n_outputs > 1 else []
-                wanted.append(Wanted(id_, row + skipped, index + skipped, draft, entry.ban_eog))
-                if id_ in self._n_probs:
-                    kept[id_] = logits[row + skipped : row + skipped + entry.n_outputs].copy()
-        sampled = self._samplers.sample(context, logits, wanted) if wanted else []
-        if not scores and not kept:
-            return [Output(tokens) if isinstance(tokens, list) else tokens for tokens in sampled]
-        by_id = {want.sequence_id: tokens for want, tokens in zip(wanted, sampled, strict=True)}
-        return [self._output(entry.sequence_id, by_id, scores, kept) for entry, _, _ in places]
-
-    def _output(
-        self,
-        id_: int,
-        sampled: dict[int, list[int] | CorralError],
-        scores: dict[int, Output],
-        kept: dict[int, npt.NDArray[np.float32]],
-    ) -> Output | CorralError:
-        tokens = sampled.get(id_, [])
-        if not isinstance(tokens, list):
-            return tokens
-        rows = kept.get(id_)
-        logprobs = (
-            None
-            if rows is None or not tokens
-            else token_logprobs(rows, tokens, self._n_probs[id_], self.shown)
-        )
-        scored = scores.get(id_)
-        return Output(tokens, logprobs, None if scored is None else scored.scores)

@@ -21,8 +21,8 @@ class States(Protocol):
     def take(self, key: str) -> tuple[PrefixHead, memoryview] | None:
         """A checked state, for the last time; None if it isn't in memory."""
 
-    def keep(self, tokens: list[int], first: int, state: bytearray) -> None:
-        """Write a state to disk, beside; `first`: the smallest position it has."""
+    def keep(self, kept: Save, first: int, state: bytearray) -> None:
+        """Write the state after `kept.tokens` to disk, beside; `first`: the smallest position it has."""
 
     def drop(self, key: str) -> None:
         """A state doesn't fit."""
@@ -93,9 +93,7 @@ class SlotMemory:
         if last != n_tokens - 1 or first is None:
             return
         try:
-            self.states.keep(
-                kept.tokens, self._first_saved(first, n_tokens), context.state_seq_get(kept.slot)
-            )
+            self.states.keep(kept, self._first_saved(first, n_tokens), context.state_seq_get(kept.slot))
         except (LlamaCppError, MemoryError) as error:
             logger.warning("a prefix of %d tokens wasn't kept: %s", n_tokens, error)
 

@@ -12,12 +12,14 @@ from math import isfinite
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
-from models.errors import CorralError, LlamaCppError, RequestError
+from models.errors import CorralError, RequestError
 from models.llamacpp.candidates import CandidateBuffer
 from models.llamacpp.context import Context
 from models.llamacpp.vocab import Vocab
 from server.engine.sampling_params import SamplingParams
+from server.worker.logprobs import not_finite
 from server.worker.sampling.candidates import Floats, find_candidates
 from server.worker.sampling.chain_params import sampler_params
 from server.worker.sampling.penalties import Penalties, penalize
@@ -99,6 +101,44 @@ class RowSamplers:
             self._sample_one(context, logits, each, sampler, pool)
             for each, sampler in zip(wanted, samplers, strict=True)
         ]
+
+    def fits(self, sequence_id: int, k: int, ban_eog: bool) -> bool:
+        """Whether `sample_largest` can do it for a sequence, from `k` entries of each row."""
+        n_banned = len(self._suppressed_ids) + (len(self._eog) if ban_eog else 0)
+        return self._sequences[sequence_id].fits(k - n_banned)
+
+    def sample_largest(
+        self, ids: npt.NDArray[np.int32], logits: Floats, wanted: Sequence[Wanted]
+    ) -> list[list[int] | CorralError]:
+        """The token of each of `wanted` from its row's k largest entries: ids, logits [R, k], in any order.
+
+        Those that `sample` chooses from the whole rows, for sequences that fit. Bans are written into copies.
+        """
+        order = ids.argsort(axis=1)
+        ids = np.take_along_axis(ids, order, 1)
+        logits = np.take_along_axis(logits, order, 1)
+        self._ban_largest(ids, logits, wanted)
+        places = logits.argmax(axis=1).tolist()  # of a NaN, if there is one
+        k = ids.shape[1]
+        self._buffer.fill(ids.reshape(-1), logits.reshape(-1))
+        results: list[list[int] | CorralError] = []
+        for row, each in enumerate(wanted):
+            sampler = self._sequences[each.sequence_id]
+            place = places[row]
+            if not isfinite(logits[row, place]):
+                results.append(_not_finite(logits[row], sampler))
+            elif sampler.chain is None:
+                results.append([int(ids[row, place])])
+            else:
+                results.append([self._buffer.sample(sampler.chain, row * k, row * k + k)])
+        return results
+
+    def _ban_largest(self, ids: npt.NDArray[np.int32], logits: Floats, wanted: Sequence[Wanted]) -> None:
+        if self._suppresses:
+            logits[np.isin(ids, self._suppressed_ids)] = -np.inf
+        rows = [row for row, each in enumerate(wanted) if each.ban_eog]
+        if rows:
+            logits[rows] = np.where(np.isin(ids[rows], self._eog_ids), -np.inf, logits[rows])
 
     def _sample_alone(self, context: Context, logits: Floats, wanted: Wanted) -> list[int] | CorralError:
         """One row by itself: the chain over the whole row is quicker than finding candidates first."""
@@ -216,7 +256,4 @@ def _adjust(logits: Floats, wanted: Sequence[Wanted], samplers: Sequence[Sequenc
 def _not_finite(row: Floats, sampler: SequenceSampler) -> CorralError:
     if sampler.has_bias and row.max() == -np.inf:
         return RequestError("logit_bias bans every token; leave at least one", "logit_bias")
-    return LlamaCppError(
-        "the model's logits aren't finite; its weights are damaged or its file was quantized "
-        "too far: quantize or pull it again"
-    )
+    return not_finite()

@@ -55,6 +55,13 @@ class SequenceSampler:
         if self.chain is not None:
             self.chain.close()
 
+    def fits(self, k: int) -> bool:
+        """Whether the `k` largest logits of a row are enough to choose from."""
+        if self.adjusts:
+            return False
+        n_needed = self.limits.top_k if self.limits.way == "candidates" else 1
+        return self.limits.way in ("greedy", "candidates") and 0 < n_needed <= k
+
     def add_biases(self, rows: Floats) -> None:
         """Add the request's biases to rows of logits [n, V] in place."""
         for ids, values in self._biases:

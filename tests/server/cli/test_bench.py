@@ -119,6 +119,7 @@ def test_a_server_that_refuses(corral: Corral) -> None:
         ("--url", "ftp://host"),
         ("--url", "http://127.0.0.1:1", "--concurrency", "0"),
         ("--url", "http://127.0.0.1:1", "--plot", "out.png"),
+        ("--url", "http://127.0.0.1:1", "--plot", "no/such/folder/out.svg"),
         ("--url", "http://127.0.0.1:1", "--shared-prefix", "64"),
         ("--url", "http://127.0.0.1:1", "--requests", "0"),
     ],

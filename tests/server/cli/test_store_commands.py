@@ -7,11 +7,17 @@ from pathlib import Path
 
 import pytest
 
+from models.fingerprint import fingerprint
+from models.fit import GIB
 from models.manifest import Manifest, ManifestFile, Source
+from models.memory import memory
 from models.paths import Paths
 from models.reference import ModelRef
 from models.store import ModelStore
+from server.tuning.stored import ResultStore, results_here
 from tests.server.cli.conftest import Corral
+from tests.server.tuning.fake_measurer import DEFAULTS
+from tests.server.tuning.results import MACHINE, a_result
 
 
 @pytest.fixture
@@ -78,6 +84,38 @@ def test_show_a_file(corral: Corral, tiny_gguf: Path) -> None:
     document = json.loads(corral("show", str(tiny_gguf), "--json").stdout)
     assert document["files"][0]["type"] == "F32"
     assert document["parameters"] == 1_410_304
+    assert document["files"][0]["memory_bytes"] > 0
+
+
+def test_show_tells_what_prompts_apart_take(corral: Corral, tiny_gguf: Path) -> None:
+    if memory().available_bytes < 4 * GIB:
+        pytest.skip("a worker would have no room for it here")
+    [file] = json.loads(corral("show", str(tiny_gguf), "--json").stdout)["files"]
+    assert file["prompt_side_bytes"] > 0
+    assert "more for prompts apart" in corral("show", str(tiny_gguf)).stdout
+
+
+def test_show_what_tune_found(corral: Corral, store: ModelStore, env: dict[str, str]) -> None:
+    assert [file["tuned"] for file in json.loads(corral("show", "org/tiny", "--json").stdout)["files"]] == [
+        None,
+        None,
+    ]
+    [model] = store.list()
+    mark = fingerprint(model.types["Q8_0"].path)
+    results = results_here(Paths.from_environment(env).tuning_dir)
+    results.save(a_result(mark, machine=results.machine))
+    other = a_result(mark, machine=MACHINE, settings=DEFAULTS)  # as if the folder were shared
+    ResultStore(Paths.from_environment(env).tuning_dir, MACHINE).save(other)
+    [first, second] = json.loads(corral("show", "org/tiny", "--json").stdout)["files"]
+    assert first["tuned"] is None
+    assert second["tuned"]["created"] == "2026-01-02T03:04:05+00:00"
+    assert second["tuned"]["gain_percent"] == 10.52
+    assert second["tuned"]["settings"]["n_ubatch"] == 256
+    shown = corral("show", "org/tiny:q8_0").stdout
+    assert "tuned here on 2026-01-02 for 64 tokens in, 96 out" in shown
+    assert "n_ubatch 256, use_extra_bufts off, spin_count 0: +10.5 % ± 2.0" in shown
+    assert "100.0 → 110.0 tok/s with 1 at a time" in shown
+    assert "tuned" not in corral("show", "org/tiny:F32").stdout
 
 
 def test_show_a_malformed_file(corral: Corral, tmp_path: Path) -> None:

@@ -11,13 +11,21 @@ from pathlib import Path
 import psutil
 import pytest
 
-from server.cli.tuned import line, result_document
+from models.fingerprint import fingerprint
+from models.paths import Paths
+from server.cli.tune import worth_keeping
+from server.cli.tuned import line
+from server.cli.tuned_result import result_document, summary
 from server.tuning.busy import busy_process
+from server.tuning.service import Search
 from server.tuning.settings import changed
-from server.tuning.tuner import Step
+from server.tuning.space import Site
+from server.tuning.stored import ResultStore, results_here
+from server.tuning.tuner import Outcome, Step
+from server.tuning.workload import Workload
 from tests.server.cli.conftest import Corral, corral_command
 from tests.server.tuning.fake_measurer import DEFAULTS, SPACE
-from tests.server.tuning.results import a_result
+from tests.server.tuning.results import MACHINE, a_result
 
 QUICK = (
     "--anyway",
@@ -45,6 +53,16 @@ def test_a_result_in_percent() -> None:
     assert document["gain_percent"] == 10.52
     assert document["kv_quant_gain_percent"] is None
     assert document["settings"]["spin_count"] == 0
+
+
+def test_a_result_in_words() -> None:
+    assert summary(a_result())[1:] == [
+        "n_ubatch 256, use_extra_bufts off, spin_count 0: +10.5 % ± 2.0",
+        "100.0 → 110.0 tok/s with 1 at a time",
+    ]
+    nothing = a_result(settings=DEFAULTS, gain=0.0)
+    assert summary(nothing)[1:] == ["the defaults are best, as far as a noise of 1.0 % lets see"]
+    assert summary(a_result(confirmed=False))[1].endswith("not checked against the defaults at the end")
 
 
 def test_wrong_usage(corral: Corral) -> None:
@@ -90,6 +108,60 @@ def test_a_busy_machine_is_refused(corral: Corral, tiny_gguf: Path, home: Path) 
     assert done.returncode == 1
     assert "--anyway" in done.stderr
     assert not (home / "tuning").exists()
+
+
+def search_for(path: Path) -> Search:
+    site = Site(cores=2, threads=2, openmp=True, gpu=False)
+    return Search(path, "m", MACHINE, site, SPACE, Workload(), room_for_two=True)
+
+
+def test_an_interrupted_search_keeps_what_is_better(
+    tmp_path: Path, tiny_gguf: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    results, search = ResultStore(tmp_path, MACHINE), search_for(tiny_gguf)
+    best = changed(DEFAULTS, n_ubatch=256)
+    nothing = Outcome(best=DEFAULTS, interrupted=True)
+    unchecked = Outcome(best=best, gain=0.1, interrupted=True)
+    assert not worth_keeping(nothing, search, results)
+    assert "nothing better than the defaults was found yet, and nothing is kept" in capsys.readouterr().err
+    assert worth_keeping(unchecked, search, results)
+
+    results.save(a_result(fingerprint(tiny_gguf)))
+    assert not worth_keeping(nothing, search, results)
+    assert "what was kept on 2026-01-02 stays" in capsys.readouterr().err
+    assert not worth_keeping(unchecked, search, results)
+    assert "n_ubatch 256: +10.5 % so far; what was kept on 2026-01-02 stays" in capsys.readouterr().err
+    assert worth_keeping(Outcome(best=best, gain=0.1, confirmed=True, interrupted=True), search, results)
+
+
+def test_what_to_run_names_the_model_as_it_was_named(corral: Corral, tiny_gguf: Path) -> None:
+    assert f"run: corral tune {tiny_gguf}" in corral("tune", str(tiny_gguf), "--show").stderr
+    both = corral("tune", str(tiny_gguf), "--show", "--dry-run")
+    assert (both.returncode, len(both.stderr.splitlines())) == (2, 1)
+
+
+@pytest.mark.model
+def test_ctrl_c_leaves_an_earlier_result(env: dict[str, str], tiny_gguf: Path) -> None:
+    results = results_here(Paths.from_environment(env).tuning_dir)
+    path = results.save(a_result(fingerprint(tiny_gguf), machine=results.machine))
+    before = path.read_bytes()
+    process = subprocess.Popen(
+        corral_command("tune", str(tiny_gguf), "--anyway", "--budget", "600"),
+        env=env,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    with process, process.stderr:
+        for text in process.stderr:
+            if "against themselves" in text or "trying" in text:
+                break
+        os.kill(process.pid, signal.SIGINT)
+        rest = process.stderr.read()
+        assert process.wait(60) == 130
+    assert "what was kept on 2026-01-02 stays" in rest
+    assert path.read_bytes() == before
 
 
 @pytest.mark.model

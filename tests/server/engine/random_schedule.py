@@ -118,7 +118,7 @@ class Schedule:
         elif action < 0.32 and harness.runner.samplers:
             poisoned = chance.choice(list(harness.runner.samplers))
             harness.runner.poisoned.add(poisoned)
-            self.disturbed.add(harness.engine._sequences[poisoned].group.id)
+            self.disturbed.add(harness.engine._requests.sequences[poisoned].group.id)
         elif action < 0.34 and harness.runner.saved:
             harness.runner.damaged.add(chance.choice(list(harness.runner.saved)))
         else:
@@ -181,6 +181,11 @@ class Schedule:
         assert timings.predicted_n == n_said
         assert 0 <= timings.draft_n_accepted <= timings.draft_n
         assert usage.cached_tokens < n_prompt
+        assert outcome.started is not None
+        assert outcome.started.cached_tokens == usage.cached_tokens
+        computed_once = original.n == 1 and not self.harness.engine.stats.preemptions_total
+        if computed_once and (original.params.max_tokens != 0 or original.score_prompt):
+            assert usage.cached_tokens + timings.prompt_n == n_prompt
         if original.score_prompt or (original.n == 1 and not original.cache_prompt):
             assert usage.cached_tokens == 0
         if original.score_prompt:

@@ -88,15 +88,19 @@ def lose_scores(engine: Engine) -> None:
 def finish_silently(engine: Engine) -> None:
     group = engine._scheduler.waiting[-1].group
     for sequence in group.sequences:
-        engine._close(sequence)
+        engine._requests._close(sequence)
 
 
 def forget_a_request(engine: Engine) -> None:
-    engine._groups.popitem()
+    engine._requests.groups.popitem()
 
 
 def miscount_deadlines(engine: Engine) -> None:
-    engine._n_with_deadline += 1
+    engine._requests.n_with_deadline += 1
+
+
+def admit_in_silence(engine: Engine) -> None:
+    engine._scheduler.admitted.append(engine._scheduler.running[0])
 
 
 DAMAGES: list[Callable[[Engine], None]] = [
@@ -116,6 +120,7 @@ DAMAGES: list[Callable[[Engine], None]] = [
     finish_silently,
     forget_a_request,
     miscount_deadlines,
+    admit_in_silence,
 ]
 
 

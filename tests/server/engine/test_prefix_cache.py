@@ -152,7 +152,7 @@ def test_evict_gives_up_idle_slots_oldest_first_and_then_nothing() -> None:
     leave(cache, [1, 1])
     leave(cache, [2, 2])
     occupy(cache, [3, 3])
-    assert [cache.evict(), cache.evict(), cache.evict()] == [Trim(0, 0), Trim(1, 0), None]
+    assert [cache.evict(), cache.evict(), cache.evict()] == [[Trim(0, 0)], [Trim(1, 0)], []]
     assert cache.n_held_tokens == 2
 
 
@@ -234,7 +234,7 @@ def test_a_window_is_not_asked_about_what_is_still_to_come() -> None:
     assert placement is not None
     cache.acquire(placement, second)
     cache.release(first)
-    assert cache.evict() == Trim(0, 0)
+    assert cache.evict() == [Trim(0, 0)]
     third = cache.place(sequence([*SYSTEM[:50], 2]))
     assert third is not None
     assert third.n_cached == 0

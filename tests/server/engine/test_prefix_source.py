@@ -97,6 +97,14 @@ def test_hot_leftovers_are_saved_before_they_are_overwritten() -> None:
     assert placement.memory == [Trim(0, 1990)], "little is lost"
 
 
+def test_hot_leftovers_are_saved_before_they_are_given_up() -> None:
+    cache = cache_with(Kept([]))
+    leave(cache, list(range(2000)))
+    leave(cache, [9] * 300)
+    assert cache.evict() == [Save(0, list(range(2000)), ()), Trim(0, 0)]
+    assert cache.evict() == [Trim(1, 0)], "used once, and not very long"
+
+
 def test_saving_beside_others_is_said() -> None:
     source = Kept([])
     cache = cache_with(source)

@@ -9,13 +9,16 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from models.adapter_info import read_adapter_info
+from models.adapter_reference import AdapterRef
 from models.doctor.tiny_model import write_tiny_gguf
 from models.errors import CheckpointError, ModelNotFound, RequestError, WorkerDied
+from models.gguf_info import read_gguf_info
 from server.supervisor.adapter_shelf import AdapterShelf
 from server.supervisor.adapters import AdapterService, prepared
 from server.supervisor.catalogue import CatalogueEntry
 from server.supervisor.supervisor import Supervisor
-from server.worker.messages import Finish
+from server.worker.messages import AdapterSpec, Finish, ModelSpec
 from tests.adapter_gguf import write_adapter_gguf
 from tests.server.supervisor.conftest import MakeSupervisor, WriteScript, request
 
@@ -98,6 +101,26 @@ async def test_requests_get_what_they_choose(setup: Setup) -> None:
         "generate ((0, -1.0),)",
     ]
     assert (style, tone) == (0, 1)
+
+
+async def test_adapters_are_counted_before_a_model_is_loaded(
+    supervise: MakeSupervisor, script: WriteScript, tiny: Path, tmp_path: Path
+) -> None:
+    asked: list[ModelSpec] = []
+
+    async def fits(spec: ModelSpec) -> bool:
+        asked.append(spec)
+        return True
+
+    shelf = AdapterShelf()
+    style = write_adapter_gguf(tmp_path / "style.gguf")
+    info = read_adapter_info(style, read_gguf_info(tiny))
+    shelf.add("two", AdapterRef(style, "style"), info, 1, visible=True)
+    supervisor: Supervisor = supervise(script("one"), stored=(script("two"),), fits=fits, shelf=shelf)
+    supervisor.start()
+    await supervisor.wait_ready()
+    _ = [event async for event in supervisor.generate("two", request("tokens 1 0"))]
+    assert [(spec.name, spec.adapters) for spec in asked] == [("two", (AdapterSpec(0, str(style)),))]
 
 
 async def test_names(setup: Setup) -> None:

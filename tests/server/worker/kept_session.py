@@ -11,9 +11,12 @@ import numpy as np
 
 from models.llamacpp.context import Context
 from models.llamacpp.model import Model
+from server.engine.batch import Adapters
 from server.engine.engine import Engine, EngineConfig
 from server.engine.request import EngineRequest
 from server.engine.sampling_params import SamplingParams
+from server.worker.adapters import AdapterSet
+from server.worker.messages import AdapterSpec
 from server.worker.prefix_file import Bounds
 from server.worker.prefix_key import context_key
 from server.worker.prefix_store import PrefixStore, StoreSettings
@@ -31,6 +34,7 @@ class Place:
     model: Model
     kv_unified: bool
     folder: Path
+    adapters: tuple[AdapterSpec, ...] = ()
 
 
 class Session:
@@ -51,7 +55,10 @@ class Session:
             type_k="f32",
             type_v="f32",
         )
-        self.runner = LlamaRunner(self.context, N_CTX)
+        self.adapters = AdapterSet(place.model)
+        for spec in place.adapters:
+            self.adapters.load(spec)
+        self.runner = LlamaRunner(self.context, N_CTX, self.adapters)
         self.runner.warm_up()
         self.store = self._open(place) if keeps else None
         config = EngineConfig(copy_tokens_min=copy_tokens_min, prefill_chunk_tokens=32)
@@ -67,12 +74,20 @@ class Session:
             max_bytes=2**30,
             can_trim=runner.can_trim,
             n_swa=runner.n_swa,
+            adapters_key=self.adapters.key,
         )
         store = PrefixStore(place.folder, settings)
         runner.use_states(store)
         return store
 
-    def submit(self, prompt: list[int], max_tokens: int = 12, *, cache_prompt: bool = True) -> str:
+    def submit(
+        self,
+        prompt: list[int],
+        max_tokens: int = 12,
+        *,
+        cache_prompt: bool = True,
+        adapters: Adapters = (),
+    ) -> str:
         name = f"r{next(_ids)}"
         self.outcomes[name] = Outcome()
         params = SamplingParams(temperature=0.0, max_tokens=max_tokens, ignore_eos=True)
@@ -83,6 +98,7 @@ class Session:
                 params=params,
                 cache_prompt=cache_prompt,
                 return_tokens=True,
+                adapters=adapters,
             )
         )
         return name
@@ -104,9 +120,11 @@ class Session:
     def n_cached(self, name: str) -> int:
         return self.outcomes[name].finish.usage.cached_tokens
 
-    def ask(self, prompt: list[int], max_tokens: int = 12) -> tuple[list[int], int]:
+    def ask(
+        self, prompt: list[int], max_tokens: int = 12, *, adapters: Adapters = ()
+    ) -> tuple[list[int], int]:
         """(the tokens said, how many of the prompt's were spared)."""
-        name = self.submit(prompt, max_tokens)
+        name = self.submit(prompt, max_tokens, adapters=adapters)
         self.run()
         return self.tokens(name), self.n_cached(name)
 
@@ -119,10 +137,10 @@ class Session:
         self.context.close()
 
 
-def cold(place: Place, prompt: list[int], max_tokens: int = 12) -> list[int]:
+def cold(place: Place, prompt: list[int], max_tokens: int = 12, *, adapters: Adapters = ()) -> list[int]:
     """What a server says that has never seen anything."""
     session = Session(place, n_slots=1, keeps=False)
-    said, n_cached = session.ask(prompt, max_tokens)
+    said, n_cached = session.ask(prompt, max_tokens, adapters=adapters)
     assert n_cached == 0
     session.end()
     return said

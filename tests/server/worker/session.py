@@ -71,8 +71,13 @@ class Ask:
         )
 
 
+def ask(prompt: list[int], *, n: int = 1, cache_prompt: bool = True, **params: Any) -> Ask:
+    """An `Ask` with its sampling parameters by keyword."""
+    return Ask(prompt, n, cache_prompt, params=params)
+
+
 class Session:
-    """Submits, steps, checks the books after each step."""
+    """Submits, steps, checks the books after each step: also that the slots hold what they should."""
 
     def __init__(self, context: Context, speculation: Speculation | None = None, **config: Any) -> None:
         self.context = context
@@ -91,6 +96,17 @@ class Session:
         for event in self.engine.step():
             self.outcomes[event.id].take(event)
         self.engine.check_integrity()
+        for slot in self.engine._cache.slots:
+            last = self.last_position(slot.id)
+            assert slot.n_held <= (0 if last is None else last + 1)
+
+    def last_position(self, slot: int) -> int | None:
+        """The largest position that a slot holds."""
+        return self.context.seq_pos_max(slot)
+
+    def run(self) -> None:
+        while self.engine.has_work:
+            self.step()
 
     def answers(self, asks: Iterable[Ask], *, steps_between: int = 0) -> list[Outcome]:
         """Submit all, with some steps between, and run to the end."""
@@ -99,11 +115,14 @@ class Session:
             names.append(self.submit(ask))
             for _ in range(steps_between):
                 self.step()
-        while self.engine.has_work:
-            self.step()
+        self.run()
         outcomes = [self.outcomes[name] for name in names]
         assert all(outcome.finish for outcome in outcomes)
         return outcomes
+
+    def tokens(self, ask: Ask) -> list[int]:
+        """Its first choice's."""
+        return list(self.answers([ask])[0].tokens[0])
 
 
 def alone(model: Model, ask: Ask) -> Outcome:

@@ -47,12 +47,6 @@ def specs(tmp_path_factory: pytest.TempPathFactory) -> tuple[AdapterSpec, Adapte
     return AdapterSpec(0, str(first)), AdapterSpec(1, str(second))
 
 
-@pytest.fixture(scope="module")
-def model(pico_path: Path) -> Iterator[Model]:
-    with Model.load(pico_path) as loaded:
-        yield loaded
-
-
 class Session:
     """An engine on a real context with two adapters; remembers the adapters of each step."""
 

@@ -6,13 +6,16 @@ All in F32, with four kinds of memory: a KV cache, a sliding window, a recurrent
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from models.errors import LlamaCppError
 from models.llamacpp.model import Model
-from server.engine.batch import Restore, Save
+from server.engine.batch import Adapters, Restore, Save
+from server.worker.messages import AdapterSpec
+from tests.adapter_gguf import adapter_tensors, write_adapter_gguf
 from tests.memory_models import (
     N_WINDOW,
     write_hybrid_gguf,
@@ -59,6 +62,28 @@ def test_a_chat_goes_on_after_a_restart(place: Place) -> None:
     again, n_cached = after.ask(longer)
     assert n_cached == len(prompt) + len(said) - 1
     assert again == cold(place, longer)
+    after.end()
+
+
+def test_what_was_computed_with_adapters_after_a_restart(models: dict[str, Model], tmp_path: Path) -> None:
+    """Ids are given anew then: it is the files that count."""
+    first = str(write_adapter_gguf(tmp_path / "first.gguf", adapter_tensors(seed=1)))
+    second = str(write_adapter_gguf(tmp_path / "second.gguf", adapter_tensors(seed=2)))
+    place = Place(
+        models["plain"], False, tmp_path / "prefixes", (AdapterSpec(0, first), AdapterSpec(1, second))
+    )
+    prompt = prompt_of(1, 300)
+    before = Session(place)
+    said, _ = before.ask(prompt, adapters=((0, 1.0),))
+    before.end()
+    swapped = replace(place, adapters=(AdapterSpec(0, second), AdapterSpec(1, first)))
+    after = Session(swapped)
+    longer = [*prompt, *said[:-1], 7, 8, 9]
+    expected: list[tuple[Adapters, int]] = [(((1, 1.0),), 311), (((0, 1.0),), 0), (((1, 0.5),), 0), ((), 0)]
+    for adapters, n_expected in expected:
+        again, n_cached = after.ask(longer, adapters=adapters)
+        assert n_cached == n_expected
+        assert again == cold(swapped, longer, adapters=adapters)
     after.end()
 
 

@@ -1,70 +1,13 @@
-"""The store alone, with made-up states: what is offered, what is kept; and nothing damaged comes back."""
+"""The store alone: what is offered, what is kept, and with which adapters."""
 
 from __future__ import annotations
 
-import os
-import random
-import shutil
-import struct
-import time
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
-import pytest
-
-from server.engine.prefix_source import StoredPrefix
-from server.worker.prefix_file import Bounds
-from server.worker.prefix_store import BESIDE_BYTES_MAX, PrefixStore, StoreSettings
-
-SETTINGS = StoreSettings(
-    key=b"k" * 32, bounds=Bounds(n_tokens_max=4096, n_vocab=1000), bytes_per_token=10.0, max_bytes=10**6
-)
-PROMPT = [token % 1000 for token in range(600)]
-STATE = bytearray(random.Random(0).randbytes(6000))
-
-
-class Stores:
-    """Opens stores of one folder and closes them at the end."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self._open: list[PrefixStore] = []
-
-    def open(self, settings: StoreSettings = SETTINGS) -> PrefixStore:
-        store = PrefixStore(self.folder, settings)
-        self._open.append(store)
-        return store
-
-    def files(self) -> list[Path]:
-        return sorted(path for path in self.folder.glob("*/*") if path.is_file())
-
-    def close(self) -> None:
-        for store in self._open:
-            store.close()
-
-
-@pytest.fixture
-def stores(tmp_path: Path) -> Iterator[Stores]:
-    opened = Stores(tmp_path / "prefixes")
-    yield opened
-    opened.close()
-
-
-def keep(store: PrefixStore, tokens: list[int], state: bytearray = STATE, first: int = 0) -> None:
-    store.keep(tokens, first, bytearray(state))
-    assert store.flush(10)
-
-
-def offered(store: PrefixStore, tokens: list[int], least: int = 1) -> StoredPrefix | None:
-    """What the store offers once it has read what it wants to read."""
-    deadline_s = time.monotonic() + 10
-    while True:
-        found = store.longest(tokens, (), least)
-        if found is None or found.ready:
-            return found
-        store.wait()
-        assert time.monotonic() < deadline_s, "it is never ready"
+from server.engine.batch import Adapters
+from server.worker.prefix_key import adapters_key
+from server.worker.prefix_store import BESIDE_BYTES_MAX, StoreSettings
+from tests.server.worker.prefix_stores import PROMPT, SETTINGS, STATE, Stores, keep, offered
 
 
 def test_what_was_kept_comes_back_after_a_restart(stores: Stores) -> None:
@@ -136,11 +79,53 @@ def test_a_window_that_has_moved_on_is_no_good_for_earlier_tokens(stores: Stores
     assert offered(whole, [*PROMPT[:300], 1]).n_tokens == 300  # type: ignore[union-attr]
 
 
-def test_states_with_adapters_are_another_matter(stores: Stores) -> None:
+def with_adapters(*files: bytes) -> StoreSettings:
+    """A process in which the adapter with id i is of the i-th file."""
+    return replace(
+        SETTINGS, adapters_key=lambda adapters: adapters_key([(files[i], scale) for i, scale in adapters])
+    )
+
+
+def test_states_with_adapters_come_back_with_the_same_files_and_scales(stores: Stores) -> None:
+    keep(stores.open(with_adapters(b"a", b"b")), PROMPT, adapters=((0, 1.0), (1, 0.5)))
+    store = stores.open(with_adapters(b"x", b"b", b"a"))
+    same: Adapters = ((1, 0.5), (2, 1.0))
+    found = offered(store, [*PROMPT, 7], adapters=same)
+    assert found is not None
+    assert found.n_tokens == 600
+    assert not store.wants(PROMPT, same, beside_others=False)
+    others: list[Adapters] = [
+        (),
+        ((1, 0.5),),
+        ((1, 1.0), (2, 0.5)),
+        ((0, 1.0), (1, 0.5)),
+        ((1, 0.5), (2, 0.9)),
+    ]
+    for other in others:
+        assert offered(store, [*PROMPT, 7], adapters=other) is None
+        assert store.wants(PROMPT, other, beside_others=False)
+
+
+def test_the_same_tokens_are_kept_for_each_set_of_adapters(stores: Stores) -> None:
+    store = stores.open(with_adapters(b"a"))
+    sets: list[Adapters] = [(), ((0, 1.0),), ((0, 2.0),)]
+    for adapters in sets:
+        keep(store, PROMPT[:300], adapters=adapters)
+    keep(store, PROMPT, adapters=sets[1])
+    assert len(stores.files()) == len(store) == 3
+    for adapters, n_tokens in zip(sets, (300, 600, 300), strict=True):
+        found = offered(store, [*PROMPT, 7], adapters=adapters)
+        assert found is not None
+        assert found.n_tokens == n_tokens
+
+
+def test_adapters_that_nobody_can_tell_apart_are_not_kept(stores: Stores) -> None:
     store = stores.open()
+    assert not store.wants(PROMPT, ((0, 1.0),), beside_others=False)
+    keep(store, PROMPT, adapters=((0, 1.0),))
     keep(store, PROMPT)
-    assert store.longest(PROMPT, ((1, 1.0),), 1) is None
-    assert not store.wants(list(range(900)), ((1, 1.0),), beside_others=False)
+    assert len(stores.files()) == 1
+    assert store.longest(PROMPT, ((0, 1.0),), 1) is None
 
 
 def test_what_is_wanted(stores: Stores) -> None:
@@ -163,119 +148,6 @@ def test_another_key_sees_nothing(stores: Stores) -> None:
     other = stores.open(replace(SETTINGS, key=b"o" * 32))
     assert len(other) == 0
     assert offered(other, PROMPT) is None
-
-
-def test_a_file_of_another_key_under_this_name_is_deleted(stores: Stores) -> None:
-    keep(stores.open(), PROMPT)
-    (file,) = stores.files()
-    other = replace(SETTINGS, key=b"o" * 32)
-    folder = stores.folder / other.key.hex()[:24]
-    folder.mkdir()
-    shutil.copy(file, folder / file.name)
-    assert len(stores.open(other)) == 0
-    assert stores.files() == [file]
-
-
-HEAD_BYTES = 8 + 4 + 32 + 4 + 4 + 8
-
-
-@pytest.mark.parametrize("seed", range(200))
-def test_a_damaged_file_is_never_offered(stores: Stores, seed: int) -> None:
-    """Cut, lengthened or changed anywhere: it is gone, at the start or when its turn comes."""
-    chance = random.Random(seed)
-    keep(stores.open(), PROMPT)
-    (file,) = stores.files()
-    data = bytearray(file.read_bytes())
-    match seed % 4:
-        case 0:
-            del data[chance.randrange(len(data)) :]
-        case 1:
-            data += chance.randbytes(chance.randint(1, 100))
-        case 2:
-            data[chance.randrange(len(data))] ^= 1 << chance.randrange(8)
-        case 3:
-            at = chance.randrange(HEAD_BYTES)
-            data[at : at + 4] = struct.pack("<I", chance.choice([0, 1, 2**31, 2**32 - 1]))
-    file.write_bytes(data)
-    store = stores.open()
-    assert offered(store, PROMPT) is None
-    assert stores.files() == []
-
-
-def test_a_file_that_is_damaged_while_it_is_indexed(stores: Stores) -> None:
-    keep(stores.open(), PROMPT)
-    store = stores.open()
-    (file,) = stores.files()
-    data = bytearray(file.read_bytes())
-    data[-40] ^= 1
-    file.write_bytes(data)
-    assert offered(store, PROMPT) is None
-    assert len(store) == 0
-
-
-def test_a_file_that_another_process_has_deleted(stores: Stores) -> None:
-    keep(stores.open(), PROMPT)
-    store = stores.open()
-    stores.files()[0].unlink()
-    assert offered(store, PROMPT) is None
-    keep(store, PROMPT)
-    assert offered(store, PROMPT) is not None
-
-
-def test_tokens_outside_the_vocabulary_or_the_context(stores: Stores) -> None:
-    keep(stores.open(), PROMPT)
-    for bounds in (Bounds(4096, 500), Bounds(599, 1000)):
-        keep(stores.open(), PROMPT)
-        assert len(stores.open(replace(SETTINGS, bounds=bounds))) == 0
-
-
-def test_the_folder_stays_below_its_limit_and_the_oldest_goes(stores: Stores) -> None:
-    settings = replace(SETTINGS, max_bytes=30_000)
-    store = stores.open(settings)
-    other_model = stores.open(replace(settings, key=b"o" * 32))
-    for i, owner in enumerate((store, other_model, store)):
-        keep(owner, [i, *PROMPT])
-        for path in stores.files():
-            os.utime(path, (path.stat().st_atime, path.stat().st_mtime - 100))
-    first = offered(store, [0, *PROMPT])
-    assert first is not None
-    assert store.take(first.key) is not None  # used: no longer the oldest
-    assert store.flush(10)
-    keep(store, [3, *PROMPT])
-    assert sum(path.stat().st_size for path in stores.files()) <= 30_000
-    assert offered(stores.open(settings), [0, *PROMPT]) is not None
-    assert len(stores.open(replace(settings, key=b"o" * 32))) == 0, "the other model's was used longest ago"
-
-
-def test_a_nearly_full_disk_gets_nothing(stores: Stores, monkeypatch: pytest.MonkeyPatch) -> None:
-    usage = shutil.disk_usage(stores.folder.parent)
-    monkeypatch.setattr(shutil, "disk_usage", lambda _path: usage._replace(free=20_000))
-    store = stores.open()
-    keep(store, PROMPT)
-    assert stores.files() == []
-    assert len(store) == 0
-    assert store.wants(PROMPT, (), beside_others=False), "another time it may have room"
-
-
-def test_a_write_that_fails_leaves_nothing(stores: Stores, caplog: pytest.LogCaptureFixture) -> None:
-    store = stores.open()
-    folder = stores.folder / SETTINGS.key.hex()[:24]
-    folder.rmdir()
-    folder.write_text("no folder")
-    keep(store, PROMPT)
-    assert "wasn't kept" in caplog.text
-    assert offered(store, PROMPT) is None
-
-
-def test_what_dead_writers_left_is_swept(stores: Stores) -> None:
-    keep(stores.open(), PROMPT)
-    (file,) = stores.files()
-    old, new = file.with_name(".a.prefix.tmp"), file.with_name(".b.prefix.tmp")
-    old.write_bytes(b"x")
-    new.write_bytes(b"x")
-    os.utime(old, (0, 0))
-    stores.open()
-    assert stores.files() == sorted([file, new])
 
 
 def test_what_is_refused_is_not_offered_again(stores: Stores) -> None:

@@ -6,10 +6,8 @@ Equal means every token of every choice, greedy and sampled. `docs/exactness.md`
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
 from collections.abc import Sequence as Tokens
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import pytest
 
@@ -18,15 +16,9 @@ from server.engine.ngram import NgramProposer
 from server.engine.sequence import Sequence
 from server.engine.speculation import Speculation
 from tests.server.engine.harness import Outcome
-from tests.server.worker.session import Ask, Session, alone, f32_context, random_prompt
+from tests.server.worker.session import Ask, Session, f32_context, random_prompt
 
 pytestmark = pytest.mark.model
-
-
-@pytest.fixture(scope="module")
-def model(pico_path: Path) -> Iterator[Model]:
-    with Model.load(pico_path) as loaded:
-        yield loaded
 
 
 @pytest.fixture(scope="module")
@@ -49,11 +41,6 @@ def asks(model: Model) -> list[Ask]:
         Ask(random_prompt(5, 90, n_vocab), params={"ignore_eos": False, "min_tokens": 6}),
         Ask(cycle * 7, n_probs=2, score_prompt=True, params={"max_tokens": 30}),
     ]
-
-
-@pytest.fixture(scope="module")
-def expected(model: Model, asks: list[Ask]) -> list[Outcome]:
-    return [alone(model, ask) for ask in asks]
 
 
 @pytest.fixture(params=[False, True], ids=["streams", "unified"])

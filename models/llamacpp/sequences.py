@@ -1,0 +1,129 @@
+"""What a context holds of its sequences, the KV cache or recurrent states: forget, copy, move, save them."""
+
+from __future__ import annotations
+
+import ctypes
+from types import ModuleType
+
+from models.errors import LlamaCppError
+from models.llamacpp import library
+from models.llamacpp.errors import reason
+from models.llamacpp.model import Model
+
+
+class Sequences:
+    """The part of a Context that is about what it remembers; a Context is made whole, never this alone.
+
+    Sequence ids run from 0 to n_seq_max - 1, positions from 0; a range is [p0, p1), where p1 None means to
+    the end. One thread, the one that decodes.
+    """
+
+    model: Model
+    kv_unified: bool
+    n_seq_max: int
+    _native: ModuleType
+    _memory: int | None
+
+    @property
+    def pointer(self) -> int:
+        """The llama_context*; raises ContextError when it has been closed."""
+        raise NotImplementedError
+
+    @property
+    def can_shift(self) -> bool:
+        """True if positions can be moved (`seq_add`)."""
+        return bool(self._native.llama_memory_can_shift(self._cells()))
+
+    def clear(self) -> None:
+        """Forget every sequence."""
+        self._native.llama_memory_clear(self._cells(), True)
+
+    def seq_rm(self, seq_id: int, p0: int = 0, p1: int | None = None) -> bool:
+        """Forget positions [p0, p1) of a sequence. False if the model can't forget a part (recurrent)."""
+        return bool(self._native.llama_memory_seq_rm(self._cells(), self._check(seq_id), p0, _end(p1)))
+
+    def seq_cp(self, src: int, dst: int, p0: int = 0, p1: int | None = None) -> None:
+        """Give sequence `dst` the positions [p0, p1) of `src`, which keeps them.
+
+        Unified cache: cells are shared, nothing is copied. Streams: the whole stream is copied at the
+        next decode, what `dst` held before is lost, and the rest is trimmed off.
+        """
+        self._check(src)
+        self._check(dst)
+        if src == dst:
+            return
+        if self.kv_unified:
+            self._native.llama_memory_seq_cp(self._cells(), src, dst, p0, _end(p1))
+            return
+        # Between streams llama.cpp copies all or aborts.
+        self._native.llama_memory_seq_cp(self._cells(), src, dst, -1, -1)
+        if p0 > 0:
+            self.seq_rm(dst, 0, p0)
+        if p1 is not None:
+            self.seq_rm(dst, p1, None)
+
+    def seq_keep(self, seq_id: int) -> None:
+        """Forget every other sequence."""
+        self._native.llama_memory_seq_keep(self._cells(), self._check(seq_id))
+
+    def seq_add(self, seq_id: int, p0: int, p1: int | None, delta: int) -> None:
+        """Move positions [p0, p1) of a sequence by `delta`. Raises LlamaCppError unless `can_shift`."""
+        if not self.can_shift:
+            raise LlamaCppError(f"{self.model.path.name} can't move positions in its cache")
+        self._native.llama_memory_seq_add(self._cells(), self._check(seq_id), p0, _end(p1), delta)
+
+    def seq_pos_min(self, seq_id: int) -> int | None:
+        """The smallest position held of a sequence (above 0 with a sliding window); None if empty."""
+        found = int(self._native.llama_memory_seq_pos_min(self._cells(), self._check(seq_id)))
+        return None if found < 0 else found
+
+    def seq_pos_max(self, seq_id: int) -> int | None:
+        """The largest position held of a sequence; None if it is empty."""
+        found = int(self._native.llama_memory_seq_pos_max(self._cells(), self._check(seq_id)))
+        return None if found < 0 else found
+
+    def state_seq_get(self, seq_id: int) -> bytearray:
+        """The cache of one sequence, for `state_seq_set` of a context with the same model and layout.
+
+        Raises LlamaCppError if llama.cpp can't save it.
+        """
+        size = int(self._native.llama_state_seq_get_size(self.pointer, self._check(seq_id)))
+        state = bytearray(size)
+        buffer = (ctypes.c_uint8 * size).from_buffer(state)
+        with library.captured_errors() as lines:
+            written = int(self._native.llama_state_seq_get_data(self.pointer, buffer, size, seq_id))
+        if written != size:
+            raise LlamaCppError(f"sequence {seq_id} can't be saved: {reason(lines) or 'no reason given'}")
+        return state
+
+    def state_seq_set(self, seq_id: int, state: bytes | bytearray | memoryview) -> None:
+        """Replace a sequence by a saved one; writable memory isn't copied.
+
+        Raises LlamaCppError if it doesn't fit this context. `state` must be what `state_seq_get` gave:
+        llama.cpp believes it.
+        """
+        as_bytes = ctypes.c_uint8 * len(state)
+        buffer = as_bytes.from_buffer_copy(state) if isinstance(state, bytes) else as_bytes.from_buffer(state)
+        with library.captured_errors() as lines:
+            read = int(
+                self._native.llama_state_seq_set_data(self.pointer, buffer, len(state), self._check(seq_id))
+            )
+        if read == 0:
+            raise LlamaCppError(
+                f"a saved sequence doesn't fit this context: {reason(lines) or 'no reason given'}"
+            )
+
+    def _cells(self) -> int:
+        _ = self.pointer
+        if self._memory is None:
+            raise LlamaCppError(f"{self.model.path.name} has no cache (an encoder-only model)")
+        return self._memory
+
+    def _check(self, seq_id: int) -> int:
+        if not 0 <= seq_id < self.n_seq_max:
+            raise LlamaCppError(f"sequence {seq_id}; this context has {self.n_seq_max}, counted from 0")
+        return seq_id
+
+
+def _end(p1: int | None) -> int:
+    return -1 if p1 is None else p1
