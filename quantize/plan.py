@@ -46,6 +46,7 @@ class PlannedTensor:
     sources: tuple[str, ...]
     transform: Transform
     n_source_bytes: int
+    f32: bool = False
 
     @property
     def n_per_row(self) -> int:
@@ -64,8 +65,8 @@ class PlannedTensor:
 
     @property
     def always_f32(self) -> bool:
-        """Vectors and norms: small, and other types are not computed with."""
-        return len(self.ne) == 1 or self.name.endswith("_norm.weight")
+        """Vectors, norms and what its family says: small, and other types are not computed with."""
+        return self.f32 or len(self.ne) == 1 or self.name.endswith("_norm.weight")
 
 
 @dataclass(frozen=True)
@@ -216,19 +217,20 @@ def _plan_tensors(
 
 
 def _plan_tensor(rule: TensorRule, entries: Mapping[str, TensorEntry]) -> PlannedTensor:
-    for name in rule.sources:
+    promised = rule.transform.source_shapes(rule.shape)
+    for name, shape in zip(rule.sources, promised, strict=True):
         entry = entries[name]
         if entry.dtype.name not in WEIGHT_DTYPES:
             raise CheckpointError(
                 f"tensor {name} is {entry.dtype.name}; only F32, F16 and BF16 weights can be read"
             )
-        if len(rule.sources) == 1 and entry.shape != rule.shape:
+        if entry.shape != shape:
             raise CheckpointError(
-                f"tensor {name} has the shape {list(entry.shape)}, by config.json it is {list(rule.shape)}; "
+                f"tensor {name} has the shape {list(entry.shape)}, by config.json it is {list(shape)}; "
                 "weights and config.json don't belong together"
             )
     n_bytes = sum(entries[name].n_bytes for name in rule.sources)
-    return PlannedTensor(rule.name, rule.shape[::-1], rule.sources, rule.transform, n_bytes)
+    return PlannedTensor(rule.name, rule.shape[::-1], rule.sources, rule.transform, n_bytes, rule.f32)
 
 
 def _refuse_quantized(checkpoint: Checkpoint) -> None:

@@ -31,7 +31,8 @@ class Hyperparameters:
 class TensorRule:
     """One output tensor: GGUF name, source names, and the shape that the configuration promises (rows first).
 
-    `optional`: a checkpoint may lack it. A rule without sources is always made.
+    `optional`: a checkpoint may lack it. A rule without sources is always made. `f32`: small and delicate, it
+    stays F32 in every file, as vectors and norms do.
     """
 
     name: str
@@ -39,6 +40,7 @@ class TensorRule:
     shape: tuple[int, ...]
     transform: Transform = field(default_factory=Same)
     optional: bool = False
+    f32: bool = False
 
 
 class Architecture(ABC):

@@ -1,19 +1,23 @@
 """How an output tensor's rows are made from a checkpoint's: pure descriptions, carried out by `read`.
 
 An output tensor is seen as `[n_rows, n_per_row]`; the pipeline asks for blocks of rows. Each transform says
-which multiple of rows it can make on their own (`row_step`), so that nothing is read twice.
+which multiple of rows it can make on their own (`row_step`), so that nothing is read twice. Transforms nest:
+`RotaryHeads(64, Slice(0, 512, of=1024))` takes rows and then reorders them.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from quantize.checkpoint.source import Rows, TensorSource
+
+Shape = tuple[int, ...]
 
 
 class Transform(Protocol):
@@ -23,18 +27,30 @@ class Transform(Protocol):
     def row_step(self) -> int:
         """Blocks of rows must begin at a multiple of this."""
 
+    def source_shapes(self, shape: Shape) -> tuple[Shape, ...]:
+        """The shape of each source tensor for an output of `shape` (both rows first)."""
+
     def read(self, source: TensorSource, names: Sequence[str], start: int, stop: int) -> Rows:
-        """Output rows [start, stop), in any float dtype."""
+        """Output rows [start, stop) as `[stop - start, n_per_row]`, or a vector; any float dtype."""
 
 
 @dataclass(frozen=True)
 class Same:
-    """The tensor as it is."""
+    """The tensor as it is; one of three axes as its rows one below the other."""
 
     row_step: int = 1
 
+    def source_shapes(self, shape: Shape) -> tuple[Shape, ...]:
+        return (shape,)
+
     def read(self, source: TensorSource, names: Sequence[str], start: int, stop: int) -> Rows:
-        return source.rows(names[0], start, stop)
+        shape = source.entries[names[0]].shape
+        if len(shape) < 3:
+            return source.rows(names[0], start, stop)
+        inner = math.prod(shape[1:-1])
+        first, last = start // inner, -(-stop // inner)
+        rows = source.rows(names[0], first, last).reshape(-1, shape[-1])
+        return rows[start - first * inner : stop - first * inner]
 
 
 @dataclass(frozen=True)
@@ -47,15 +63,116 @@ class RotaryHeads:
     """
 
     head_dim: int
+    inner: Transform = field(default_factory=Same)
 
     @property
     def row_step(self) -> int:
-        return self.head_dim
+        return math.lcm(self.head_dim, self.inner.row_step)
+
+    def source_shapes(self, shape: Shape) -> tuple[Shape, ...]:
+        return self.inner.source_shapes(shape)
 
     def read(self, source: TensorSource, names: Sequence[str], start: int, stop: int) -> Rows:
-        rows = source.rows(names[0], start, stop)
+        rows = self.inner.read(source, names, start, stop)
         heads = rows.reshape(-1, 2, self.head_dim // 2, *rows.shape[1:])
         return heads.swapaxes(1, 2).reshape(rows.shape)
+
+
+@dataclass(frozen=True)
+class Slice:
+    """Rows [first, first + n) of a tensor that has `of` rows: one of several that were fused."""
+
+    first: int
+    n: int
+    of: int
+    row_step: int = 1
+
+    def source_shapes(self, shape: Shape) -> tuple[Shape, ...]:
+        return ((self.of, *shape[1:]),)
+
+    def read(self, source: TensorSource, names: Sequence[str], start: int, stop: int) -> Rows:
+        return source.rows(names[0], self.first + start, self.first + stop)
+
+
+@dataclass(frozen=True)
+class Runs:
+    """Runs of rows [first, stop) of a tensor that has `of` rows, one below the other: heads put in order."""
+
+    runs: tuple[tuple[int, int], ...]
+    of: int
+    row_step: int = 1
+
+    def source_shapes(self, shape: Shape) -> tuple[Shape, ...]:
+        return ((self.of, *shape[1:]),)
+
+    def read(self, source: TensorSource, names: Sequence[str], start: int, stop: int) -> Rows:
+        parts: list[Rows] = []
+        at = 0
+        for first, last in self.runs:
+            begin, end = max(start, at), min(stop, at + last - first)
+            if begin < end:
+                parts.append(source.rows(names[0], first + begin - at, first + end - at))
+            at += last - first
+        return np.concatenate(parts) if len(parts) > 1 else parts[0]
+
+
+@dataclass(frozen=True)
+class Stacked:
+    """Sources of one shape along a new first axis (experts), or `joined`: one below the other."""
+
+    n: int
+    joined: bool = False
+    row_step: int = 1
+
+    def source_shapes(self, shape: Shape) -> tuple[Shape, ...]:
+        one = (shape[0] // self.n, *shape[1:]) if self.joined else shape[1:]
+        return (one,) * self.n
+
+    def read(self, source: TensorSource, names: Sequence[str], start: int, stop: int) -> Rows:
+        per_source = math.prod(source.entries[names[0]].shape[:-1]) or 1
+        parts = [
+            source.rows(name, max(start - at, 0), min(stop - at, per_source))
+            for at, name in zip(range(0, per_source * len(names), per_source), names, strict=True)
+            if start < at + per_source and at < stop
+        ]
+        return np.concatenate(parts) if len(parts) > 1 else parts[0]
+
+
+@dataclass(frozen=True)
+class Transposed:
+    """A matrix whose rows are the source's columns. It is read whole: one block."""
+
+    n_rows: int
+
+    @property
+    def row_step(self) -> int:
+        return self.n_rows
+
+    def source_shapes(self, shape: Shape) -> tuple[Shape, ...]:
+        return (shape[::-1],)
+
+    def read(self, source: TensorSource, names: Sequence[str], start: int, stop: int) -> Rows:
+        whole = source.rows(names[0], 0, source.entries[names[0]].shape[0])
+        return whole.T[start:stop]
+
+
+@dataclass(frozen=True)
+class Plus:
+    """Each number plus a constant, in F32: norms that store what is added to one."""
+
+    constant: float
+    inner: Transform = field(default_factory=Same)
+
+    @property
+    def row_step(self) -> int:
+        return self.inner.row_step
+
+    def source_shapes(self, shape: Shape) -> tuple[Shape, ...]:
+        return self.inner.source_shapes(shape)
+
+    def read(self, source: TensorSource, names: Sequence[str], start: int, stop: int) -> Rows:
+        rows = self.inner.read(source, names, start, stop)
+        return rows.astype(np.float32) + np.float32(self.constant)
 
 
 @dataclass(frozen=True)
@@ -64,6 +181,10 @@ class Computed:
 
     values: tuple[float, ...]
     row_step: int = 1
+
+    def source_shapes(self, shape: Shape) -> tuple[Shape, ...]:
+        del shape
+        return ()
 
     def read(
         self, source: TensorSource, names: Sequence[str], start: int, stop: int
