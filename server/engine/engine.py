@@ -151,7 +151,9 @@ class Engine:
         except RestoreError as error:
             for slot in error.slots:  # what should have been restored there is computed
                 self._cache.restart(slot)
-            self._run(self._scheduler.schedule())
+            again = self._scheduler.schedule()
+            if again.entries:
+                self._run(again)
         except DecodeError as error:
             self._note_admissions(start_s)
             self._recover(error)

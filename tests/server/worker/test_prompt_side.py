@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from typing import Any
 
@@ -13,7 +14,7 @@ from models.llamacpp.context import Context
 from models.llamacpp.model import Model
 from server.engine.events import Finish
 from server.worker import prompt_side
-from server.worker.prompt_side import CHUNK_MIN, PromptSide, SideOptions, open_prompt_side
+from server.worker.prompt_side import CHUNK_MIN, PromptSide, SideOptions, open_prompt_side, prompt_ratio
 from tests.server.engine.harness import Outcome
 from tests.server.worker.session import Ask, Session, f32_context, random_prompt
 
@@ -118,10 +119,13 @@ def test_the_side_is_measured_and_refused_where_it_is_slower(
     options = SideOptions(n_threads=1, flash_attn="off", type_k="f32", type_v="f32")
     with f32_context(model, n_seq_max=2) as context:
         for ratio, is_open in ((0.5, True), (0.95, False)):
-            times = iter((ratio, 1.0))
+            times = itertools.cycle((ratio, 1.0))
             monkeypatch.setattr(prompt_side, "prompt_s", lambda _context, times=times: next(times))
             side = open_prompt_side(context, options, 1 << 40, measure=True)
             assert (side is not None) == is_open
+        disturbed = iter((0.8, 1.0, 9.0, 1.0, 0.8, 1.2, 0.8, 1.0) * 2)
+        monkeypatch.setattr(prompt_side, "prompt_s", lambda _context: next(disturbed))
+        assert prompt_ratio(context, context) == pytest.approx(0.8), "other work only ever adds"
         assert open_prompt_side(context, options, 1 << 20, measure=False) is None, "memory is short"
     with f32_context(model, n_seq_max=2, kv_unified=True) as shared:
         assert open_prompt_side(shared, options, 1 << 40, measure=False) is None
