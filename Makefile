@@ -12,7 +12,7 @@ BIN := .venv/bin
 # Some tests and the benchmarks use llama.cpp's own sources. Only recipes that need them ask for them.
 SOURCES = CORRAL_LLAMA_CPP_SOURCE="$${CORRAL_LLAMA_CPP_SOURCE:-$$($(BIN)/python -m scripts.sources)}"
 
-.PHONY: help setup setup-run run test check fmt bench docs oracle lm-eval lock clean python
+.PHONY: help setup setup-run run test check fmt bench bench-quantize docs oracle lm-eval lock clean python
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
@@ -45,6 +45,10 @@ fmt: setup ## format, and fix what the linter can
 
 bench: setup ## measure beside llama-server and llama_cpp.server, see docs/benchmarks.md; ARGS="--only demo -- --rounds 1"
 	@$(SOURCES) $(BIN)/python -m bench $(ARGS)
+
+bench-quantize: setup ## measure one pass beside llama.cpp's converter and llama-quantize; ARGS="--types Q8_0"
+	@$(PYTHON) -m scripts.environment --for oracle
+	@$(SOURCES) $(BIN)/python -m bench.quantize $(ARGS)
 
 docs: setup ## write docs/cli.md from the commands' own help
 	@$(BIN)/python -m scripts.cli_reference

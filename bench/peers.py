@@ -50,20 +50,31 @@ def llama_server(
     `tools` is the folder of cmake and ninja, which requirements-build.lock brings. What an interrupted build
     left is taken over. Raises SetUpError or CompilerMissing.
     """
+    return _program("llama-server", "finished", sources, environ, tools)
+
+
+def llama_quantize(
+    sources: Path, environ: Mapping[str, str] = os.environ, tools: Path = Path(sys.executable).parent
+) -> Path:
+    """The llama-quantize of the same build; see `llama_server`."""
+    return _program("llama-quantize", "finished-llama-quantize", sources, environ, tools)
+
+
+def _program(name: str, marker: str, sources: Path, environ: Mapping[str, str], tools: Path) -> Path:
     found = compiler.find_compiler(environ)
     build = build_folder(sources, found, environ)
-    finished = build / "finished"
-    binary = build / "bin" / "llama-server"
+    finished = build / marker
+    binary = build / "bin" / name
     if finished.exists() and binary.exists():
         return binary
     line = ProgressLine()
-    line.show(f"building llama-server in {build}: about ten minutes on two cores, once per machine")
+    line.show(f"building {name} in {build}: up to ten minutes on two cores, once per machine")
     building = {**environ, "PATH": f"{tools}{os.pathsep}{environ.get('PATH', '')}"}
     configure = ["cmake", "-G", "Ninja", "-S", str(sources), "-B", str(build), *OPTIONS]
     _step([*configure, *build_arguments(found, environ)], build, building, line)
-    _step(["cmake", "--build", str(build), "--target", "llama-server"], build, building, line)
+    _step(["cmake", "--build", str(build), "--target", name], build, building, line)
     finished.touch()
-    line.end(f"built llama-server in {ninja_progress.duration(line.elapsed_s())}: {binary}")
+    line.end(f"built {name} in {ninja_progress.duration(line.elapsed_s())}: {binary}")
     return binary
 
 
@@ -83,4 +94,4 @@ def _step(command: Sequence[str], build: Path, environ: Mapping[str, str], line:
             line.show(progress.describe(line.elapsed_s()))
 
     log = build.with_suffix(".log")
-    run_step("building llama-server", command, log, BUILD_FIX, environ=environ, on_line=show)
+    run_step("building llama.cpp", command, log, BUILD_FIX, environ=environ, on_line=show)

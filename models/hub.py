@@ -40,11 +40,12 @@ from models.hub_cache import RepoCache, VerifiedNotes
 from models.hub_fetch import Broken, Fetcher, Retries, Transfer
 from models.hub_files import RemoteFile
 from models.hub_plan import DownloadPlan, PlannedFile, make_plan, plan_from_cache, require_free
+from models.hub_ranges import RangeReader
 from models.hub_transfer import DownloadProgress, transfer_all
 from models.paths import Paths
 from models.reference import ModelRef
 
-__all__ = ["DownloadPlan", "DownloadProgress", "HubSettings", "PlannedFile", "plan", "run"]
+__all__ = ["DownloadPlan", "DownloadProgress", "HubSettings", "PlannedFile", "plan", "ranges", "run"]
 
 _log = logging.getLogger("corral.hub")
 _TRUE = ("1", "ON", "YES", "TRUE")
@@ -82,8 +83,11 @@ def plan(
     *,
     paths: Paths | None = None,
     settings: HubSettings | None = None,
+    room: bool = True,
 ) -> DownloadPlan:
     """Choose the files of `ref`, or those matching the globs `include`, and see which are here already.
+
+    `room`: all of them must fit on the disk; not asked of weights that are streamed.
 
     Without the Hub (offline mode, no connection) what is complete in the cache is planned. Raises
     ModelNotFound, AccessDenied, HubUnreachable, HubError, DiskFull, InvalidReference (`ref` of another kind),
@@ -108,7 +112,8 @@ def plan(
     with disk_errors("note what the Hub lists", paths.verified_dir):
         VerifiedNotes(paths.verified_dir).save_listing(ref.repo, commit, files)
     made = make_plan(ref, globs, cache, commit, files, online=True)
-    require_free(made, paths.hf_cache)
+    if room:
+        require_free(made, paths.hf_cache)
     return made
 
 
@@ -140,6 +145,12 @@ def run(
     with disk_errors("note the revision", paths.hf_cache, "HF_HOME"):
         cache.write_ref(plan.revision, plan.commit)
     return plan.snapshot
+
+
+def ranges(plan: DownloadPlan, *, settings: HubSettings | None = None) -> RangeReader:
+    """Reads parts of the plan's files, all of the plan's commit."""
+    settings = settings or HubSettings.from_environment()
+    return RangeReader(_Source(plan, settings).open, settings.retries)
 
 
 def _listing(ref: ModelRef, settings: HubSettings) -> tuple[str, list[RemoteFile]]:
@@ -182,8 +193,9 @@ class _Source:
         self._headers = {**build_hf_headers(token=settings.token or False), "Accept-Encoding": "identity"}
 
     @contextmanager
-    def open(self, file: RemoteFile, offset: int) -> Iterator[_HubStream]:
-        """See `hub_fetch.OpenStream`. A redirect to another host carries no token (httpx2 drops it)."""
+    def open(self, file: RemoteFile, offset: int, end: int | None = None) -> Iterator[_HubStream]:
+        """See `hub_fetch.OpenStream`; with `end`, `hub_ranges.OpenRange`. A redirect to another host carries
+        no token (httpx2 drops it)."""
         plan, settings = self._plan, self._settings
         if settings.offline or not plan.online:
             raise HubUnreachable(
@@ -191,7 +203,8 @@ class _Source:
                 f" connect, unset HF_HUB_OFFLINE, and pull again"
             )
         url = hf_hub_url(plan.repo, file.path, revision=plan.commit, endpoint=settings.endpoint)
-        headers = {**self._headers, "Range": f"bytes={offset}-"} if offset else self._headers
+        part = f"bytes={offset}-" if end is None else f"bytes={offset}-{end - 1}"
+        headers = {**self._headers, "Range": part} if offset or end is not None else self._headers
         with _translated(self._ref, settings), _breakable():
             request = get_session().stream(
                 "GET", url, headers=headers, timeout=settings.timeout_s, follow_redirects=True
@@ -200,7 +213,25 @@ class _Source:
                 if response.status_code == 416:
                     raise Broken("the Hub can't resume")
                 hf_raise_for_status(response)
+                if end is not None:
+                    self._require_same(file, response)
                 yield _HubStream(response, offset if response.status_code == 206 else 0)
+
+    def _require_same(self, file: RemoteFile, response: httpx2.Response) -> None:
+        """A part must be one of the file that was listed. Raises HubError."""
+        told = [one.headers for one in (*response.history, response)]
+        commits = {headers["X-Repo-Commit"] for headers in told if "X-Repo-Commit" in headers}
+        etags = {headers["X-Linked-Etag"].strip('"') for headers in told if "X-Linked-Etag" in headers}
+        size = response.headers.get("Content-Range", "").rpartition("/")[2]
+        if response.status_code != 206:
+            raise HubError(
+                f"{self._settings.endpoint} sends whole files only, and --stream needs parts; leave it out"
+            )
+        if commits - {self._plan.commit} or etags - {file.etag} or size != str(file.size_bytes):
+            raise HubError(
+                f"{file.path} of {self._plan.repo} isn't what was listed any more (size, hash, commit); "
+                "run the same command again"
+            )
 
 
 class _HubStream:

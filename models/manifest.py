@@ -24,6 +24,10 @@ class Source(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     requested: str | None = None
     """The branch or tag that was asked for, when one was."""
     path: str | None = None
+    sha256: dict[str, str] = {}
+    """Of the weights' files, by name, as far as they are known."""
+    recipe: str | None = None
+    """The merge, or the adapters, that were applied: YAML."""
 
 
 class ManifestFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -38,6 +42,12 @@ class ManifestFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     sha256: tuple[str, ...]
     bits_per_weight: float | None = None
     tensor_count: int | None = None
+    tensor_types: dict[str, int] = {}
+    """How many tensors have which ggml type."""
+    imatrix: str | None = None
+    """The importance matrix that it was made with: its file, and the text it was computed from."""
+    quality: dict[str, Any] | None = None
+    """What was measured of it: perplexity, divergence from the 16-bit weights …"""
 
     @classmethod
     def single(

@@ -37,8 +37,18 @@ QUANTIZATION_TYPES: tuple[str, ...] = (
     "Q3_K_L",
     "Q3_K_M",
     "Q3_K_S",
+    "IQ3_M",
+    "IQ3_S",
+    "IQ3_XS",
+    "IQ3_XXS",
     "Q2_K",
     "Q2_K_S",
+    "IQ2_M",
+    "IQ2_S",
+    "IQ2_XS",
+    "IQ2_XXS",
+    "IQ1_M",
+    "IQ1_S",
 )
 """The types Corral writes, in llama.cpp's spelling, from large to small."""
 
@@ -49,16 +59,21 @@ TYPE_ALIASES: dict[str, str] = {"8BIT": "Q8_0", "5BIT": "Q5_K_M", "4BIT": "Q4_K_
 
 DEMO = "demo"
 
+_MIXED = re.compile(r"MIX-\d{1,2}\.\d{2}")
+
 _REPO_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,95}")
 _REVISION = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._/+-]{0,199}")
 _FORM = "org/name[@revision][:TYPE], a local folder or .gguf file, or demo[:TYPE]"
 
 
 def canonical_type(text: str) -> str:
-    """`4bit` or `q4_k_m` -> `Q4_K_M`. Raises InvalidReference, with the nearest names, for any other text."""
+    """`4bit` or `q4_k_m` -> `Q4_K_M`. Raises InvalidReference, with the nearest names, for any other text.
+
+    `MIX-4.85` is what a file of mixed types is called that was made for a size: its bits per weight.
+    """
     upper = text.strip().upper()
     canonical = TYPE_ALIASES.get(upper, upper)
-    if canonical in QUANTIZATION_TYPES:
+    if canonical in QUANTIZATION_TYPES or _MIXED.fullmatch(canonical):
         return canonical
     near = difflib.get_close_matches(canonical, [*QUANTIZATION_TYPES, *TYPE_ALIASES], n=3, cutoff=0.5)
     fix = f"did you mean {' or '.join(near)}?" if near else f"known are {' '.join(QUANTIZATION_TYPES)}"

@@ -115,7 +115,12 @@ class ModelStore:
         return shutil.disk_usage(folder).free
 
     def require_free(self, needed_bytes: int, what: str) -> None:
-        """Raises DiskFull if `what` doesn't fit on the store's disk."""
+        """Raises DiskFull if `what` doesn't fit on the store's disk.
+
+        What interrupted runs left, to be gone on with, goes before that.
+        """
+        if needed_bytes > self.free_bytes():
+            self._staging.sweep(everything=True)
         free = self.free_bytes()
         if needed_bytes > free:
             raise DiskFull(
@@ -147,14 +152,16 @@ class ModelStore:
     # --- writing
 
     @contextmanager
-    def staging(self, ref: ModelRef) -> Iterator[Staging]:
+    def staging(self, ref: ModelRef, key: str | None = None) -> Iterator[Staging]:
         """A new folder to write files into; `Staging.publish` makes them part of the store.
 
-        Whatever was not published is deleted at the end. "No space left" inside the block becomes DiskFull.
+        With a `key` it is the folder that an interrupted run of the same key left, if there is one. Whatever
+        was not published is deleted at the end, unless `Staging.keep` says otherwise. "No space left" inside
+        the block becomes DiskFull.
         """
         with disk_errors(f"make {ref.name}", self.paths.home):
             self._sweep()
-            staging = self._staging.open(self._publish)
+            staging = self._staging.open(self._publish, None if key is None else (ref.name, key))
         try:
             with disk_full(f"make {ref.name}", self.paths.home):
                 yield staging

@@ -28,7 +28,7 @@ from models.durable import disk_errors, fsync_folder
 from models.errors import CheckpointError, CorralError
 from models.gguf_info import GGUFInfo, read_gguf_info
 from quantize.adapter_base import architecture_of_gguf
-from quantize.adapter_config import AdapterConfig, read_adapter_config
+from quantize.adapter_config import AdapterConfig, read_adapter_config, refuse_what_gguf_lacks
 from quantize.architectures.architecture import TensorRule
 from quantize.architectures.transform import RotaryHeads, Same
 from quantize.checkpoint.json_file import read_json_object
@@ -74,7 +74,9 @@ def convert_adapter(folder: Path, base: Path, out: Path) -> AdapterInfo:
     adapter that can't be read or expressed, InvalidGGUF for one that doesn't fit the base, StoreError and
     DiskFull.
     """
-    config = read_adapter_config(read_json_object(_config_path(folder)))
+    fields = read_json_object(_config_path(folder))
+    config = read_adapter_config(fields)
+    refuse_what_gguf_lacks(fields)
     base_info = read_gguf_info(base)
     if not (folder / WEIGHTS_NAME).is_file():
         raise CheckpointError(

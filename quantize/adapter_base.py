@@ -17,9 +17,9 @@ from quantize.architectures.registry import ARCHITECTURES
 def architecture_of_gguf(base: GGUFInfo) -> Architecture:
     """The first family that writes this architecture. Raises UnknownArchitecture, or CheckpointError."""
     for family in ARCHITECTURES:
-        if family.gguf_name == base.architecture:
+        if getattr(family, "gguf_name", None) == base.architecture:  # some choose it by their configuration
             return family(ModelConfig(_config(base), base.path.name))
-    known = ", ".join(sorted({family.gguf_name for family in ARCHITECTURES}))
+    known = ", ".join(sorted({family.gguf_name for family in ARCHITECTURES if hasattr(family, "gguf_name")}))
     raise UnknownArchitecture(
         f"{base.path.name} has the architecture {base.architecture}, and PEFT adapters can be converted here"
         f" for {known} only; use llama.cpp's convert_lora_to_gguf.py and give the GGUF file"

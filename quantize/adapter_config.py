@@ -1,4 +1,6 @@
-"""adapter_config.json of a PEFT adapter: what matters for GGUF; all that GGUF can't express is refused."""
+"""adapter_config.json of a PEFT adapter, for its two readers: `adapter.py` makes a GGUF adapter of it,
+`merge` adds it to its base. What neither can express is refused by `read_adapter_config`; what a merge can
+and GGUF can't, by `refuse_what_gguf_lacks`."""
 
 from __future__ import annotations
 
@@ -16,16 +18,22 @@ _CHANGES_BASE = ("pissa", "olora", "corda", "lora_ga", "loftq")
 _PLAIN_PATTERN = re.compile(r"\^?[\w.\\]+\$?")
 
 # Fields whose presence changes what the adapter computes, and what to say of them.
+_GGUF_LACKS: dict[str, str] = {
+    "use_dora": "is a DoRA adapter (weight-decomposed)",
+    "modules_to_save": "holds whole modules beside its matrices",
+    "lora_bias": "has biases of its own",
+}
 _UNSUPPORTED: dict[str, str] = {
-    "use_dora": "is a DoRA adapter (weight-decomposed): merge it into its base with PEFT and quantize that",
-    "modules_to_save": "holds whole modules beside its matrices: merge it into its base with PEFT",
-    "lora_bias": "has biases of its own: merge it into its base with PEFT",
     "trainable_token_indices": "has embeddings of single tokens: merge it into its base with PEFT",
     "target_parameters": "changes parameters that are no linear layers: merge it into its base with PEFT",
     "layer_replication": "repeats layers of its base: merge it with PEFT",
     "use_qalora": "is a QA-LoRA adapter: merge it into its base with PEFT",
+    "use_bdlora": "is a block-diagonal LoRA: merge it into its base with PEFT",
+    "kasa_config": "is a KaSA adapter, which changes its base too: merge it into its base with PEFT",
+    "arrow_config": "chooses among adapters token by token, and can't be part of the weights",
     "alora_invocation_tokens": "is an activated LoRA, which works only after its invocation tokens",
 }
+_BIASES = ("none", "all", "lora_only")
 
 
 @dataclass(frozen=True)
@@ -37,6 +45,15 @@ class AdapterConfig:
     rank_stabilized: bool
     alpha_pattern: Mapping[str, float]
     base_model: str | None
+    fan_in_fan_out: bool = False
+    """The changed weights are stored `[n_in, n_out]`, as GPT-2's are."""
+
+    def strength(self, module: str, rank: int) -> float:
+        """What B·A of a module is multiplied with."""
+        return self.alpha_of(module) / (math.sqrt(rank) if self.rank_stabilized else rank)
+
+    def alpha_of(self, module: str) -> float:
+        return next((value for key, value in self.alpha_pattern.items() if _names(key, module)), self.alpha)
 
     @property
     def file_alpha(self) -> float:
@@ -48,7 +65,7 @@ class AdapterConfig:
 
         Exactly 1.0 where nothing is out of the ordinary.
         """
-        alpha = next((value for key, value in self.alpha_pattern.items() if _names(key, module)), self.alpha)
+        alpha = self.alpha_of(module)
         if not self.rank_stabilized:
             return alpha / self.alpha
         if rank == self.rank:
@@ -57,15 +74,15 @@ class AdapterConfig:
 
 
 def read_adapter_config(fields: Mapping[str, Any]) -> AdapterConfig:
-    """Raises CheckpointError for a field of a wrong type, and for an adapter that GGUF can't express."""
+    """Raises CheckpointError for a field of a wrong type, and an adapter that is more than its tensors."""
     kind = fields.get("peft_type")
     if kind != "LORA":
         raise _refuse(f"has peft_type {kind!r}, and only LORA can be used: merge it into its base with PEFT")
     for name, what in _UNSUPPORTED.items():
         if fields.get(name):
             raise _refuse(f"has {name} set: it {what}")
-    if fields.get("bias") not in (None, "none"):
-        raise _refuse(f"has bias {fields['bias']!r}: trained biases have no place in a GGUF adapter")
+    if fields.get("bias") not in (None, *_BIASES):
+        raise _refuse(f"has bias {fields['bias']!r:.80}; known are {', '.join(_BIASES)}")
     initial = fields.get("init_lora_weights")
     if isinstance(initial, str) and initial.lower().startswith(_CHANGES_BASE):
         raise _refuse(
@@ -82,7 +99,18 @@ def read_adapter_config(fields: Mapping[str, Any]) -> AdapterConfig:
         rank_stabilized=fields.get("use_rslora") is True,
         alpha_pattern=_alpha_pattern(fields.get("alpha_pattern")),
         base_model=base if isinstance(base, str) else None,
+        fan_in_fan_out=fields.get("fan_in_fan_out") is True,
     )
+
+
+def refuse_what_gguf_lacks(fields: Mapping[str, Any]) -> None:
+    """Raises CheckpointError for an adapter that can be merged, but not be a GGUF file of its own."""
+    merge = "merge it while quantizing (corral quantize --lora)"
+    for name, what in _GGUF_LACKS.items():
+        if fields.get(name):
+            raise _refuse(f"has {name} set: it {what}, for which GGUF adapters have no place; {merge}")
+    if fields.get("bias") not in (None, "none"):
+        raise _refuse(f"has bias {fields['bias']!r}: biases have no place in a GGUF adapter; {merge}")
 
 
 def _alpha_pattern(value: Any) -> dict[str, float]:

@@ -14,6 +14,7 @@ from typing import Any, Final, TypeGuard
 from models.errors import CheckpointError
 from quantize.checkpoint.json_file import optional_json_object
 from quantize.gguf_header import Metadata, Value, ValueType, array, float32, int32, string
+from quantize.parameter_count import ParameterCount
 
 CARD_LIMIT_BYTES: Final = 4 * 2**20
 
@@ -37,7 +38,7 @@ log = logging.getLogger("corral.quantize")
 
 
 def general_metadata(
-    directory: Path, config: Mapping[str, Any], name: str | None, n_parameters: int
+    directory: Path, config: Mapping[str, Any], name: str | None, parameters: ParameterCount
 ) -> Metadata:
     """The keys that don't depend on the type. `name`: `org/name` or a plain name; else the folder's.
 
@@ -46,22 +47,24 @@ def general_metadata(
     folder = Path(name.rsplit("/", 1)[-1]) if name else directory
     hints = {**config, "_name_or_path": name} if name and "/" in name else dict(config)
     try:
-        found = _named(_model_card(directory), hints, folder, n_parameters)
+        found = _named(_model_card(directory), hints, folder, parameters)
     except Exception as error:  # noqa: BLE001  a stranger's YAML meets code that doesn't expect it
         log.warning("the model card of %s can't be used: %s", directory, error)
-        found = _named({}, hints, folder, n_parameters)
+        found = _named({}, hints, folder, parameters)
     return {"general.type": string("model"), **_sampling(directory), **found}
 
 
-def _named(card: dict[str, Any], hints: dict[str, Any], folder: Path, n_parameters: int) -> Metadata:
+def _named(card: dict[str, Any], hints: dict[str, Any], folder: Path, parameters: ParameterCount) -> Metadata:
     """What the gguf package's heuristics make of a model card, config.json and a folder's name."""
     import gguf  # 0.2 s to import, and needed only here
 
-    metadata = gguf.Metadata.apply_metadata_heuristic(gguf.Metadata(), card, hints, folder, n_parameters)
+    metadata = gguf.Metadata.apply_metadata_heuristic(gguf.Metadata(), card, hints, folder, parameters.total)
     if metadata.name is None:
         metadata.name = folder.name
     if metadata.size_label is None:
-        metadata.size_label = gguf.size_label(n_parameters, n_parameters, 0, 0)
+        metadata.size_label = gguf.size_label(
+            parameters.total, parameters.shared, parameters.per_expert, parameters.n_experts
+        )
     collected = gguf.GGUFWriter(path=None, arch="")
     metadata.set_gguf_meta_model(collected)
     keys: Metadata = {}

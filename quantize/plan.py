@@ -8,33 +8,34 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Final
 
 from models.errors import CheckpointError, LlamaCppError, QuantizationError
-from models.llamacpp.quantizer import FTYPES, GGML_TYPES, ModelDescription, tensor_size, type_plan
+from models.llamacpp.quantizer import GGML_TYPES, ModelDescription, tensor_size, type_plan
 from quantize.architectures.architecture import Architecture, TensorRule
+from quantize.architectures.stored import Stored
 from quantize.architectures.transform import Transform
 from quantize.checkpoint.checkpoint import Checkpoint
 from quantize.checkpoint.source import TensorEntry
 from quantize.gguf_header import Metadata, TensorInfo, aligned, encode_header, string, uint32
+from quantize.imatrix import ImportanceMatrix
+from quantize.parameter_count import ParameterCount
+from quantize.type_choice import NEEDS_IMATRIX, TypeChoice, TypeRules, check_types, planned_types
 from quantize.vocabulary.vocabulary import Vocabulary
 
-QUANTIZATION_VERSION: Final = 2  # GGML_QNT_VERSION: changes when the blocks' layouts do
-WEIGHT_DTYPES: Final = ("float32", "float16", "bfloat16")
-NEEDS_IMATRIX: Final = (
-    "Q2_K_S",
-    "IQ1_S",
-    "IQ1_M",
-    "IQ2_XXS",
-    "IQ2_XS",
-    "IQ2_S",
-    "IQ2_M",
-    "IQ3_XXS",
-    "IQ3_XS",
-)
+__all__ = [
+    "NEEDS_IMATRIX",
+    "PlannedFile",
+    "PlannedTensor",
+    "QuantizationPlan",
+    "TypeChoice",
+    "build",
+    "check_types",
+]
 
-TypeRules = Callable[[ModelDescription, int, Sequence[tuple[str, Sequence[int], int]]], list[int]]
+QUANTIZATION_VERSION: Final = 2  # GGML_QNT_VERSION: changes when the blocks' layouts do
+WEIGHT_DTYPES: Final = ("float32", "float16", "bfloat16", "float64")
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,11 @@ class PlannedTensor:
         for n in self.ne:
             elements *= n
         return elements
+
+    @property
+    def stored_type(self) -> int | None:
+        """The ggml type it has already, in a GGUF source; None in a checkpoint of another kind."""
+        return self.transform.ggml_type if isinstance(self.transform, Stored) else None
 
     @property
     def always_f32(self) -> bool:
@@ -95,13 +101,17 @@ class PlannedFile:
 
 @dataclass(frozen=True)
 class QuantizationPlan:
-    """All outputs of one pass. `unused`: tensors of the checkpoint that no one needs (computed buffers)."""
+    """All outputs of one pass. `unused`: tensors of the checkpoint that no one needs (computed buffers).
+
+    `imatrix`: what their encoding goes by, if it goes by one.
+    """
 
     architecture: str
     context_length: int
     tensors: tuple[PlannedTensor, ...]
     files: tuple[PlannedFile, ...]
     unused: tuple[str, ...]
+    imatrix: ImportanceMatrix | None = None
 
     @property
     def n_parameters(self) -> int:
@@ -117,7 +127,7 @@ class QuantizationPlan:
         return sum(file.size_bytes for file in self.files)
 
 
-def _no_metadata(_n_parameters: int) -> Metadata:
+def _no_metadata(_parameters: ParameterCount) -> Metadata:
     return {}
 
 
@@ -127,42 +137,39 @@ def build(
     vocabulary: Vocabulary,
     types: Sequence[str],
     *,
-    general: Callable[[int], Metadata] = _no_metadata,
+    general: Callable[[ParameterCount], Metadata] = _no_metadata,
     type_rules: TypeRules = type_plan,
+    choice: TypeChoice | None = None,
 ) -> QuantizationPlan:
     """Plan `types` (canonical names) in one pass. `general`: the `general.` keys for a parameter count.
 
+    `choice`: what the types go by, beside llama.cpp's rules.
     Raises QuantizationError: a type that can't be written; CheckpointError: tensors that are missing,
-    unknown, of another shape than config.json says, or already quantized.
+    unknown, or of another shape than config.json says.
     """
-    check_types(types)
+    choice = choice or TypeChoice()
+    check_types(types, choice)
     tensors, unused = _plan_tensors(checkpoint, architecture)
-    n_parameters = sum(tensor.n_elements for tensor in tensors)
+    parameters = ParameterCount.of((tensor.name, tensor.ne) for tensor in tensors)
     metadata: Metadata = {
         "general.architecture": string(architecture.gguf_name),
-        **general(n_parameters),
+        **general(parameters),
         **architecture.metadata(),
+        **architecture.folder_metadata(checkpoint.directory),
         **vocabulary.metadata(),
         **architecture.vocabulary_metadata(vocabulary),
         "general.quantization_version": uint32(QUANTIZATION_VERSION),
     }
+    imatrix = choice.imatrix
+    if imatrix is not None:
+        imatrix.check_covers({tensor.name: tensor.ne for tensor in tensors if len(tensor.ne) > 1})
     files = tuple(
-        _plan_file(type_, tensors, metadata, architecture, type_rules) for type_ in dict.fromkeys(types)
+        _plan_file(type_, tensors, metadata, architecture, partial(planned_types, choice, type_rules))
+        for type_ in dict.fromkeys(types)
     )
-    return QuantizationPlan(architecture.gguf_name, architecture.context_length, tensors, files, unused)
-
-
-def check_types(types: Sequence[str]) -> None:
-    """Raises QuantizationError on a type that can't be written, with the reason."""
-    if not types:
-        raise QuantizationError(f"no type was asked for; known are {' '.join(FTYPES)}")
-    for type_ in types:
-        if type_ in NEEDS_IMATRIX:
-            raise QuantizationError(
-                f"{type_} needs an importance matrix, without which it is ruinous; choose Q2_K or larger"
-            )
-        if type_ not in FTYPES:
-            raise QuantizationError(f"{type_} is no type to quantize to; known are {' '.join(FTYPES)}")
+    return QuantizationPlan(
+        architecture.gguf_name, architecture.context_length, tensors, files, unused, imatrix
+    )
 
 
 def _plan_file(
@@ -170,14 +177,15 @@ def _plan_file(
     tensors: Sequence[PlannedTensor],
     metadata: Metadata,
     architecture: Architecture,
-    type_rules: TypeRules,
+    types_of: Callable[..., tuple[int, list[int]]],
 ) -> PlannedFile:
     description = ModelDescription(
         architecture=architecture.gguf_name, **dataclasses.asdict(architecture.hyperparameters)
     )
-    as_converted = [(t.name, t.ne, GGML_TYPES["F32"] if t.always_f32 else GGML_TYPES["F16"]) for t in tensors]
+    converted = type_ if type_ in ("F32", "BF16") else "F16"
+    as_converted = [(tensor.name, tensor.ne, _source_type(tensor, converted)) for tensor in tensors]
     try:
-        ggml_types = type_rules(description, FTYPES[type_], as_converted)
+        ftype, ggml_types = types_of(description, type_, as_converted)
         sizes = tuple(tensor_size(kind, t.ne) for kind, t in zip(ggml_types, tensors, strict=True))
     except LlamaCppError as error:
         raise QuantizationError(f"{type_} can't be planned: {error.message}") from error
@@ -187,21 +195,34 @@ def _plan_file(
         infos.append(TensorInfo(tensor.name, tensor.ne, kind, offset))
         offset += aligned(size)
     n_parameters = sum(tensor.n_elements for tensor in tensors)
-    keys = metadata | {"general.file_type": uint32(FTYPES[type_])}
+    keys = metadata | {"general.file_type": uint32(ftype)}
     return PlannedFile(type_, keys, tuple(infos), sizes, n_parameters)
+
+
+def _source_type(tensor: PlannedTensor, converted: str) -> int:
+    """The type that llama.cpp's converter would have given it, or that it has."""
+    if tensor.stored_type is not None:
+        return tensor.stored_type
+    return GGML_TYPES["F32" if tensor.always_f32 else converted]
 
 
 def _plan_tensors(
     checkpoint: Checkpoint, architecture: Architecture
 ) -> tuple[tuple[PlannedTensor, ...], tuple[str, ...]]:
     """The tensors in llama.cpp's order (those in no layer, then layer by layer), and the unused names."""
-    _refuse_quantized(checkpoint)
-    entries = checkpoint.tensors.entries
+    entries: dict[str, TensorEntry] = {}
+    names: dict[str, str | None] = {}
+    for name, entry in checkpoint.tensors.entries.items():
+        names[name] = known_as = architecture.tensor_name(name)
+        if known_as is not None:
+            entries.setdefault(known_as, entry)
     rules = architecture.tensor_rules()
     missing = [name for rule in rules if not rule.optional for name in rule.sources if name not in entries]
     used = {name for rule in rules for name in rule.sources}
-    left = [name for name in entries if name not in used]
-    unknown = [name for name in left if not name.endswith(architecture.ignored_suffixes)]
+    left = [
+        name for name, known_as in names.items() if known_as not in used or entries[known_as].name != name
+    ]
+    unknown = [name for name in left if names[name] is not None and names[name] not in used]
     if missing:
         raise CheckpointError(
             f"the checkpoint lacks {_some(missing)}; download it again, or correct config.json"
@@ -222,7 +243,7 @@ def _plan_tensor(rule: TensorRule, entries: Mapping[str, TensorEntry]) -> Planne
         entry = entries[name]
         if entry.dtype.name not in WEIGHT_DTYPES:
             raise CheckpointError(
-                f"tensor {name} is {entry.dtype.name}; only F32, F16 and BF16 weights can be read"
+                f"tensor {name} is {entry.dtype.name}; only F64, F32, F16 and BF16 weights can be read"
             )
         if entry.shape != shape:
             raise CheckpointError(
@@ -230,16 +251,8 @@ def _plan_tensor(rule: TensorRule, entries: Mapping[str, TensorEntry]) -> Planne
                 "weights and config.json don't belong together"
             )
     n_bytes = sum(entries[name].n_bytes for name in rule.sources)
-    return PlannedTensor(rule.name, rule.shape[::-1], rule.sources, rule.transform, n_bytes, rule.f32)
-
-
-def _refuse_quantized(checkpoint: Checkpoint) -> None:
-    quantization = checkpoint.config.get("quantization_config")
-    if isinstance(quantization, dict):
-        method = quantization.get("quant_method", "an unnamed method")
-        raise CheckpointError(
-            f"the checkpoint is already quantized ({method}); give the 16-bit one it was made from"
-        )
+    sources = tuple(entries[name].name for name in rule.sources)
+    return PlannedTensor(rule.name, rule.shape[::-1], sources, rule.transform, n_bytes, rule.f32)
 
 
 def _file_order(name: str) -> tuple[int, str]:

@@ -342,25 +342,24 @@ class _Handler(BaseHTTPRequestHandler):
         if fault.status is not None:
             self._empty(fault.status, fault.headers)
             return
-        start = 0
-        asked = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
-        if asked and not fault.ignore_range:
-            start = int(asked[1])
+        start, stop = 0, file.size_bytes
+        asked = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
+        partial = asked is not None and not fault.ignore_range
+        if asked is not None and partial:
+            start, stop = int(asked[1]), min(int(asked[2] or stop) + bool(asked[2]), stop)
             if start >= file.size_bytes:
                 self._empty(416, {"Content-Range": f"bytes */{file.size_bytes}"})
                 return
-            headers["Content-Range"] = f"bytes {start}-{file.size_bytes - 1}/{file.size_bytes}"
-        self.send_response(206 if start else 200)
-        for key, value in {**headers, "Content-Length": str(file.size_bytes - start)}.items():
+            headers["Content-Range"] = f"bytes {start}-{stop - 1}/{file.size_bytes}"
+        self.send_response(206 if partial else 200)
+        for key, value in {**headers, "Content-Length": str(stop - start)}.items():
             self.send_header(key, value)
         self.end_headers()
-        self._send(file, start, fault)
+        self._send(file, start, stop, fault)
 
-    def _send(self, file: HubFile, start: int, fault: Fault) -> None:
+    def _send(self, file: HubFile, start: int, stop: int, fault: Fault) -> None:
         closing = self.server.hub.closing
-        end = (
-            file.size_bytes if fault.break_after is None else min(start + fault.break_after, file.size_bytes)
-        )
+        end = stop if fault.break_after is None else min(start + fault.break_after, stop)
         if fault.stall:
             end = (start + file.size_bytes) // 2
         with file.path.open("rb") as source:
@@ -377,7 +376,7 @@ class _Handler(BaseHTTPRequestHandler):
                     time.sleep(len(block) / fault.bytes_per_s)
         if fault.stall:
             closing.wait(60)
-        if position < file.size_bytes:
+        if position < stop:
             self.close_connection = True
 
     # --- answers

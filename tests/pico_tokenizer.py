@@ -156,10 +156,7 @@ def write_spm_tokenizer(directory: Path) -> tuple[int, int, int]:
     trainer = _integer(3, 2) + _integer(35, 1)  # model_type BPE, byte_fallback
     trainer += _integer(40, 0) + _integer(41, 1) + _integer(42, 2)  # unk, bos, eos ids
     normalizer = _bytes(1, b"identity") + _integer(3, 1) + _integer(4, 0) + _integer(5, 1)
-    body = b"".join(
-        _bytes(1, _bytes(1, text.encode()) + _float(2, score) + _integer(3, kind))
-        for text, score, kind in pieces
-    )
+    body = b"".join(spm_piece(text, score, kind) for text, score, kind in pieces)
     (directory / "tokenizer.model").write_bytes(body + _bytes(2, trainer) + _bytes(3, normalizer))
     first_added = len(pieces)
     _write_json(directory / "added_tokens.json", {"<|im_start|>": first_added, "<|im_end|>": first_added + 1})
@@ -183,6 +180,16 @@ def write_spm_tokenizer(directory: Path) -> tuple[int, int, int]:
     }
     _write_json(directory / "tokenizer_config.json", config)
     return len(pieces) + 2, 1, 2
+
+
+def spm_piece(text: str, score: float, kind: int) -> bytes:
+    """One piece as tokenizer.model has it; files may be continued by more of them."""
+    return _bytes(1, _bytes(1, text.encode()) + _float(2, score) + _integer(3, kind))
+
+
+def spm_settings(*, model_type: int, charsmap: bytes = b"") -> bytes:
+    """What follows the pieces: 1 is a unigram model, 2 BPE; `charsmap`: a compiled normalization."""
+    return _bytes(2, _integer(3, model_type)) + _bytes(3, _bytes(1, b"nmt_nfkc") + _bytes(2, charsmap))
 
 
 def _decoder_entry(content: str, *, special: bool) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from models.llamacpp import library
 from models.llamacpp.batch import TokenBatch
 from models.llamacpp.device_top_k import DeviceTopK
 from models.llamacpp.errors import decode_error, reason
+from models.llamacpp.eval_callback import MatmulObserver, observe
 from models.llamacpp.kv_cache import kv_type, no_context, require_memory
 from models.llamacpp.model import Model
 from models.llamacpp.sequences import Sequences
@@ -49,11 +50,12 @@ class Context(Sequences):
         type_v: str = "f16",
         offload_kqv: bool = True,
         embeddings: bool = False,
+        observer: MatmulObserver | None = None,
     ) -> None:
         """`n_ctx`: KV cells in all; without `kv_unified` each sequence has n_ctx / n_seq_max of them.
 
-        llama.cpp rounds n_ctx up, see the property. Raises ContextError with llama.cpp's reason, what
-        the KV cache would need, and the fix.
+        llama.cpp rounds n_ctx up, see the property. `observer` looks on at every decode, which costs time.
+        Raises ContextError with llama.cpp's reason, what the KV cache would need, and the fix.
         """
         if model.vocab_only:
             raise ContextError(f"{model.path.name} was loaded without weights; load it whole")
@@ -87,6 +89,8 @@ class Context(Sequences):
         params.type_v = kv_type(type_v)
         params.offload_kqv = offload_kqv
         params.embeddings = embeddings
+        self._observer = observer  # C calls it as long as the context lives
+        observe(params, observer)
         params.no_perf = True
         params.n_outputs_max_per_seq = 1  # where a sampler is set; more would reserve a graph of all of them
         if model.n_gpu_layers == 0:
@@ -166,6 +170,8 @@ class Context(Sequences):
         if status:
             self._flag[0] = 0
             raise decode_error(status, n_tokens=batch.n_tokens, n_ctx=self.n_ctx, lines=lines)
+        if self._observer is not None:
+            self._observer.raise_error()
         self._outputs = b"\1" * batch.n_tokens if self.embeddings else batch.output_flags
 
     def has_output(self, i: int) -> bool:

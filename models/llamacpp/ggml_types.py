@@ -34,9 +34,26 @@ FTYPES: dict[str, int] = {
     "Q3_K_L": 13,
     "Q3_K_M": 12,
     "Q3_K_S": 11,
+    "IQ3_M": 27,
+    "IQ3_S": 26,
     "Q2_K": 10,
 }
 """The types a file can be quantized to, as llama_ftype; without those that need an importance matrix."""
+
+IMATRIX_FTYPES: dict[str, int] = {
+    "IQ3_XS": 22,
+    "IQ3_XXS": 23,
+    "Q2_K_S": 21,
+    "IQ2_M": 29,
+    "IQ2_S": 28,
+    "IQ2_XS": 20,
+    "IQ2_XXS": 19,
+    "IQ1_M": 31,
+    "IQ1_S": 24,
+}
+"""The types that are ruinous without an importance matrix, so that llama.cpp's quantizer refuses."""
+
+ALL_FTYPES: dict[str, int] = FTYPES | IMATRIX_FTYPES
 
 
 def require_type(ggml_type: int) -> int:

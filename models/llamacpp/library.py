@@ -47,6 +47,8 @@ class Device:
     memory_free: int
 
 
+_EXPECTED = "applying manual override"
+"""In lines that llama.cpp warns with for each tensor whose type we choose ourselves."""
 _CAPTURED_MAX = 32
 """Error lines of one call that are kept."""
 
@@ -79,6 +81,8 @@ class _Log:
     def _emit(self, level: int, line: str) -> None:
         if not line.strip():
             return
+        if _EXPECTED in line:
+            level = logging.DEBUG
         captured: list[str] | None = getattr(self._local, "captured", None)
         if captured is not None and level >= logging.ERROR and len(captured) < _CAPTURED_MAX:
             captured.append(line)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import os
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -21,8 +22,10 @@ from models.errors import LlamaCppError
 from models.llamacpp import library
 from models.llamacpp.errors import reason
 from models.llamacpp.ggml_types import (
+    ALL_FTYPES,
     FTYPES,
     GGML_TYPES,
+    IMATRIX_FTYPES,
     blck_size,
     is_quantized,
     require_type,
@@ -32,11 +35,13 @@ from models.llamacpp.ggml_types import (
     type_number,
     type_size,
 )
-from models.llamacpp.type_rules import ModelDescription, type_plan, type_rules
+from models.llamacpp.type_rules import ModelDescription, native_overrides, type_plan, type_rules
 
 __all__ = [
+    "ALL_FTYPES",
     "FTYPES",
     "GGML_TYPES",
+    "IMATRIX_FTYPES",
     "ModelDescription",
     "blck_size",
     "check_symbols",
@@ -172,17 +177,31 @@ def _initialise(encoder: _Encoder, ggml_type: int) -> None:
             _initialised.add(ggml_type)
 
 
-def quantize_file(source: Path, destination: Path, ftype: int, n_threads: int | None = None) -> None:
+def quantize_file(
+    source: Path,
+    destination: Path,
+    ftype: int,
+    n_threads: int | None = None,
+    *,
+    requantize: bool = False,
+    imatrix: Mapping[str, npt.NDArray[np.float32]] | None = None,
+    overrides: Mapping[str, int] | None = None,
+) -> None:
     """llama.cpp's own file-to-file quantization, the tests' oracle. Blocks; writes `destination` in place.
 
-    Raises LlamaCppError with llama.cpp's reason.
+    `requantize`: also tensors that are quantized already. `imatrix`: each tensor's column weights, all
+    experts' after each other; `overrides`: tensors by name whose type is given. Raises LlamaCppError with
+    llama.cpp's reason.
     """
-    if ftype not in FTYPES.values():
-        raise LlamaCppError(f"{ftype} is no file type to quantize to; known: {', '.join(FTYPES)}")
+    if ftype not in ALL_FTYPES.values():
+        raise LlamaCppError(f"{ftype} is no file type to quantize to; known: {', '.join(ALL_FTYPES)}")
     native = library.load()
     params = native.llama_model_quantize_default_params()
     params.ftype = ftype
     params.nthread = n_threads or 0
+    params.allow_requantize = requantize
+    kept = [native_overrides(overrides), _native_imatrix(imatrix)]
+    params.tt_overrides, params.imatrix = kept
     with library.captured_errors() as lines:
         status = native.llama_model_quantize(
             os.fsencode(source), os.fsencode(destination), ctypes.byref(params)
@@ -190,3 +209,16 @@ def quantize_file(source: Path, destination: Path, ftype: int, n_threads: int | 
     if status:
         why = reason(lines) or f"status {status}"
         raise LlamaCppError(f"llama.cpp can't quantize {source}: {why}")
+
+
+def _native_imatrix(imatrix: Mapping[str, npt.NDArray[np.float32]] | None) -> Any:
+    """llama.cpp's array of llama_model_imatrix_data, which borrows the numbers; None for none."""
+    if imatrix is None:
+        return None
+    kind = library.load().llama_model_imatrix_data
+    entries = (kind * (len(imatrix) + 1))()
+    for entry, (name, values) in zip(entries, imatrix.items(), strict=False):
+        entry.name = name.encode()
+        entry.data = values.ctypes.data_as(ctypes.POINTER(ctypes.c_float))
+        entry.size = values.size
+    return entries

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -17,7 +17,8 @@ from typing import Any
 
 from models.errors import LlamaCppError
 from models.llamacpp import library
-from models.llamacpp.ggml_types import FTYPES, require_type, row_size
+from models.llamacpp.ggml_types import ALL_FTYPES, require_type, row_size
+from models.llamacpp.type_rules_imatrix import with_imatrix
 
 _MAX_LAYERS = 512  # LLAMA_MAX_LAYERS
 _MAX_NAME_BYTES = 63  # GGML_MAX_NAME, less its terminator
@@ -102,31 +103,57 @@ def type_plan(
     description: ModelDescription,
     ftype: int,
     tensors: Sequence[tuple[str, Sequence[int], int]],
+    *,
+    imatrix: bool = False,
+    overrides: Mapping[str, int] | None = None,
 ) -> list[int]:
-    """The ggml type that llama.cpp, without an importance matrix, gives each tensor of an `ftype` file.
+    """The ggml type that llama.cpp gives each tensor of an `ftype` file, with or without an `imatrix`.
 
     `tensors`: all tensors of the model as (GGUF name, ne in ggml's order (row length first), source
     type), in any order; the rules count layers in llama.cpp's own order. Returns one type per tensor, in
-    the order given; one that stays as it is gets its source type. May be called from any thread.
-    Raises LlamaCppError: an ftype not in FTYPES, or tensors that llama.cpp would abort on.
+    the order given; one that stays as it is gets its source type. `overrides`: tensors by name whose type is
+    given, where the file's type quantizes them at all. May be called from any thread.
+    Raises LlamaCppError: an ftype not in ALL_FTYPES, or tensors that llama.cpp would abort on.
     """
-    if ftype not in FTYPES.values():
-        raise LlamaCppError(f"{ftype} is no file type to quantize to; known: {', '.join(FTYPES)}")
+    if ftype not in ALL_FTYPES.values():
+        raise LlamaCppError(f"{ftype} is no file type to quantize to; known: {', '.join(ALL_FTYPES)}")
     _check_description(description)
     for name, ne, source_type in tensors:
         _check_tensor(description, name, ne, source_type)
     if not tensors:
         return []
     order = sorted(range(len(tensors)), key=lambda index: _loading_order(tensors[index][0]))
-    ordered = _compute_types(description, ftype, [tensors[index] for index in order])
+    listed = [tensors[index] for index in order]
+    ordered = _compute_types(description, ftype, listed, overrides or {})
+    if imatrix:
+        ordered = with_imatrix(
+            description.n_layer, description.n_expert, ftype, listed, ordered, overrides or {}
+        )
     types = [0] * len(tensors)
     for index, ggml_type in zip(order, ordered, strict=True):
         types[index] = ggml_type
     return types
 
 
+def native_overrides(overrides: Mapping[str, int] | None) -> Any:
+    """llama.cpp's array of patterns and types, each pattern one name; None for none."""
+    if not overrides:
+        return None
+    kind = library.load().llama_model_tensor_override
+    entries = (kind * (len(overrides) + 1))()
+    for entry, (name, ggml_type) in zip(entries, overrides.items(), strict=False):
+        if not re.fullmatch(r"[A-Za-z0-9_.]+", name):
+            raise LlamaCppError(f"{name!r} is no tensor's name; a type can be given for whole names only")
+        entry.pattern = f"^{name.replace('.', '[.]')}$".encode()
+        entry.type = require_type(ggml_type)
+    return entries
+
+
 def _compute_types(
-    description: ModelDescription, ftype: int, tensors: Sequence[tuple[str, Sequence[int], int]]
+    description: ModelDescription,
+    ftype: int,
+    tensors: Sequence[tuple[str, Sequence[int], int]],
+    overrides: Mapping[str, int],
 ) -> list[int]:
     native = library.load()
     rules = type_rules()
@@ -143,6 +170,8 @@ def _compute_types(
     )
     params = native.llama_model_quantize_default_params()
     params.ftype = ftype
+    patterns = native_overrides(overrides)  # read while `rules.init` runs
+    params.tt_overrides = patterns
     result = (ctypes.c_int * len(tensors))()
     with _tensor_metadata(tensors) as pointers:
         model = rules.model_from_metadata(ctypes.byref(desc))

@@ -5,11 +5,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import ClassVar
 
 from quantize.architectures.config import ModelConfig
 from quantize.architectures.transform import Same, Transform
 from quantize.gguf_header import Metadata
+from quantize.vocabulary.added_tokens import COMMON, AddedTokenRules
 from quantize.vocabulary.vocabulary import Vocabulary
 
 
@@ -55,8 +57,17 @@ class Architecture(ABC):
     )
     """Tensors that old checkpoints carry and no one needs: buffers computed from the configuration."""
 
+    added_token_rules: ClassVar[AddedTokenRules] = COMMON
+
     def __init__(self, config: ModelConfig) -> None:
         self.config = config
+
+    def tensor_name(self, name: str) -> str | None:
+        """By what name `tensor_rules` knows a checkpoint's tensor; None for one that no one needs.
+
+        For tensors that are saved under several names (`bert.encoder…` or `encoder…`): the first one counts.
+        """
+        return None if name.endswith(self.ignored_suffixes) else name
 
     @property
     @abstractmethod
@@ -78,6 +89,11 @@ class Architecture(ABC):
     @abstractmethod
     def tensor_rules(self) -> Sequence[TensorRule]:
         """Every tensor of the model."""
+
+    def folder_metadata(self, directory: Path) -> Metadata:
+        """Keys from files beside config.json. Raises CheckpointError: a damaged one."""
+        del directory
+        return {}
 
     def vocabulary_metadata(self, vocabulary: Vocabulary) -> Metadata:
         """Tokenizer keys that belong to the family, not the tokenizer; laid over the vocabulary's own."""

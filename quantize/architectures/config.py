@@ -36,6 +36,10 @@ class ModelConfig:
             raise self._wrong(name, value, f"a whole number from 1 to {LARGEST_SIZE}")
         return value
 
+    def count(self, name: str, default: int) -> int:
+        """As `size`, but it may be 0."""
+        return 0 if self._get(name) == 0 else self.size(name, default)
+
     def number(self, name: str, default: float | None = None) -> float:
         """A finite number. Without `default` the field is required. Raises CheckpointError."""
         value = self.optional_number(name)
@@ -61,11 +65,57 @@ class ModelConfig:
             raise self._wrong(name, value, "true or false")
         return value
 
+    def has(self, name: str) -> bool:
+        """Whether the field is there, and not null."""
+        return self._get(name) is not None
+
     def text(self, name: str) -> str | None:
         value = self._get(name)
         if value is not None and not isinstance(value, str):
             raise self._wrong(name, value, "a string")
         return value
+
+    def numbers(self, name: str) -> tuple[float, ...] | None:
+        """A list of finite numbers; None where there is none."""
+        value = self._get(name)
+        if value is None:
+            return None
+        if not isinstance(value, list) or not all(
+            type(item) in (int, float) and math.isfinite(item) for item in value
+        ):
+            raise self._wrong(name, value, "a list of finite numbers")
+        return tuple(float(item) for item in value)
+
+    def texts(self, name: str) -> tuple[str, ...] | None:
+        """A list of strings; None where there is none."""
+        value = self._get(name)
+        if value is None:
+            return None
+        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+            raise self._wrong(name, value, "a list of strings")
+        return tuple(value)
+
+    def numbered_texts(self, name: str) -> tuple[str, ...] | None:
+        """The strings of an object whose keys are numbers, in their order; None where there is none."""
+        value = self._get(name)
+        if value is None:
+            return None
+        if (
+            not isinstance(value, dict)
+            or not all(key.isdecimal() for key in value)
+            or not all(isinstance(item, str) for item in value.values())
+        ):
+            raise self._wrong(name, value, "an object with numbers and strings")
+        return tuple(value[key] for key in sorted(value, key=int))
+
+    def plain(self, name: str) -> Any:
+        """The field as it is, None where there is none: for comparing it with what is wanted."""
+        return self._get(name)
+
+    def merged(self, name: str) -> ModelConfig:
+        """This with the fields of its section `name`, if it has one, laid over its own."""
+        inner = self.section(name)
+        return self if inner is None else ModelConfig({**self._fields, **inner._fields}, self._where)
 
     def section(self, name: str) -> ModelConfig | None:
         """A nested object, whose errors say where it was."""

@@ -26,11 +26,11 @@ class Rope:
     parameters: ModelConfig
 
     @classmethod
-    def of(cls, config: ModelConfig) -> Rope:
+    def of(cls, config: ModelConfig, default_theta: float = DEFAULT_THETA) -> Rope:
         """Read either spelling. Raises CheckpointError: fields of a wrong type."""
         scaling = config.section("rope_parameters") or config.section("rope_scaling") or ModelConfig({})
         kind = scaling.text("rope_type") or scaling.text("type") or "default"
-        theta = scaling.optional_number("rope_theta") or config.number("rope_theta", DEFAULT_THETA)
+        theta = scaling.optional_number("rope_theta") or config.number("rope_theta", default_theta)
         return cls(kind.lower(), theta, scaling)
 
     def metadata(self, prefix: str, context_length: int) -> Metadata:

@@ -95,6 +95,31 @@ class Slice:
 
 
 @dataclass(frozen=True)
+class SliceOfEach:
+    """Rows [first, first + n) of the `of` rows of each matrix in a tensor of three axes: a part of experts.
+
+    Whole matrices at a time, as they are stored.
+    """
+
+    first: int
+    n: int
+    of: int
+
+    @property
+    def row_step(self) -> int:
+        return self.n
+
+    def source_shapes(self, shape: Shape) -> tuple[Shape, ...]:
+        return ((shape[0], self.of, *shape[2:]),)
+
+    def read(self, source: TensorSource, names: Sequence[str], start: int, stop: int) -> Rows:
+        matrices = source.rows(names[0], start // self.n, -(-stop // self.n))
+        rows = matrices[:, self.first : self.first + self.n].reshape(-1, matrices.shape[-1])
+        at = start // self.n * self.n
+        return rows[start - at : stop - at]
+
+
+@dataclass(frozen=True)
 class Runs:
     """Runs of rows [first, stop) of a tensor that has `of` rows, one below the other: heads put in order."""
 
@@ -129,7 +154,10 @@ class Stacked:
         return (one,) * self.n
 
     def read(self, source: TensorSource, names: Sequence[str], start: int, stop: int) -> Rows:
-        per_source = math.prod(source.entries[names[0]].shape[:-1]) or 1
+        shape = source.entries[names[0]].shape
+        if len(shape) == 1 and not self.joined:
+            return np.stack([source.rows(name, 0, shape[0]) for name in names[start:stop]])
+        per_source = math.prod(shape[:-1]) if len(shape) > 1 else shape[0]
         parts = [
             source.rows(name, max(start - at, 0), min(stop - at, per_source))
             for at, name in zip(range(0, per_source * len(names), per_source), names, strict=True)

@@ -1,4 +1,8 @@
-"""A checkpoint: a folder with config.json, weights and tokenizer files, as Hugging Face lays it out."""
+"""A checkpoint: a folder as Hugging Face lays it out, in any form of weights; or a GGUF file.
+
+folder    config.json, weights (safetensors, torch's files; floats or quantized), tokenizer files
+x.gguf    everything in one file, or in parts `x-00001-of-0000N.gguf`
+"""
 
 from __future__ import annotations
 
@@ -8,30 +12,39 @@ from types import TracebackType
 from typing import Any, Self
 
 from models.errors import CheckpointError
+from models.gguf_info import GGUFInfo
+from quantize.checkpoint.gguf import open_gguf
 from quantize.checkpoint.json_file import read_json_object
-from quantize.checkpoint.safetensors import open_safetensors
+from quantize.checkpoint.quantized import dequantized
 from quantize.checkpoint.source import TensorSource
+from quantize.checkpoint.weights import open_weights
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """An open checkpoint. `directory` also holds the tokenizer files, which `quantize.vocabulary` reads."""
+    """An open checkpoint. `directory` also holds the tokenizer files, which `quantize.vocabulary` reads.
+
+    `gguf`: the head of a GGUF file, which has its vocabulary and hyper-parameters inside; `config` is then
+    empty. Quantized layers are offered as floats.
+    """
 
     directory: Path
     config: dict[str, Any]
     tensors: TensorSource
+    gguf: GGUFInfo | None = None
 
     @classmethod
-    def open(cls, directory: Path) -> Checkpoint:
-        """Read config.json and the weights' headers. Raises CheckpointError with file and reason."""
-        if not directory.is_dir():
-            raise CheckpointError(f"{directory} is no folder; give a folder with config.json and safetensors")
-        if not (directory / "config.json").is_file():
-            raise CheckpointError(
-                f"{directory} has no config.json; give the folder of a Hugging Face checkpoint"
-            )
-        config = read_json_object(directory / "config.json")
-        return cls(directory, config, open_safetensors(directory))
+    def open(cls, path: Path) -> Checkpoint:
+        """Read config.json and the weights' headers. Raises CheckpointError and InvalidGGUF."""
+        if path.is_file() and path.suffix.lower() == ".gguf":
+            source = open_gguf(path)
+            return cls(path.parent, {}, source, source.info)
+        if not path.is_dir():
+            raise CheckpointError(f"{path} is no folder; give one with config.json and weights, or a .gguf")
+        if not (path / "config.json").is_file():
+            raise CheckpointError(f"{path} has no config.json; {_fix(path)}")
+        config = read_json_object(path / "config.json")
+        return cls(path, config, dequantized(open_weights(path), config, path))
 
     def close(self) -> None:
         self.tensors.close()
@@ -43,3 +56,13 @@ class Checkpoint:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _fix(directory: Path) -> str:
+    """What to do about a folder without config.json."""
+    if (directory / "params.json").is_file() or next(directory.glob("consolidated*"), None) is not None:
+        return "these are Meta's own files: choose the repository that transformers loads (often with -hf)"
+    ggufs = sorted(directory.glob("*.gguf"))
+    if ggufs:
+        return f"give the GGUF file itself, {ggufs[0].name}"
+    return "give the folder of a Hugging Face checkpoint"

@@ -3,17 +3,13 @@
 Layout (https://github.com/huggingface/safetensors#format): u64 header length, JSON header, data. The header
 comes from strangers, so nothing in it is believed before it fits the file: sizes, offsets, overlaps, shapes
 against bytes.
-
-Rows are read with `preadv` rather than through a memory map: a file cut short under our feet is then an
-error and not a SIGBUS, memory in use is what we allocated, and several threads share one descriptor.
 """
 
 from __future__ import annotations
 
 import math
-import os
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -22,7 +18,9 @@ import ml_dtypes
 import numpy as np
 
 from models.errors import CheckpointError
-from quantize.checkpoint.json_file import parse_json, read_json_object
+from quantize.checkpoint.file_bytes import FileBytes
+from quantize.checkpoint.json_file import parse_json
+from quantize.checkpoint.shards import check_index, read_index, twice
 from quantize.checkpoint.source import Rows, TensorEntry
 
 HEADER_LIMIT_BYTES: Final = 100 * 2**20  # the specification's own limit
@@ -37,6 +35,7 @@ DTYPES: Final[Mapping[str, np.dtype[Any]]] = {
     "BF16": np.dtype(ml_dtypes.bfloat16),
     "F8_E4M3": np.dtype(ml_dtypes.float8_e4m3fn),
     "F8_E5M2": np.dtype(ml_dtypes.float8_e5m2),
+    "F8_E8M0": np.dtype(ml_dtypes.float8_e8m0fnu),
     "I64": np.dtype(np.int64),
     "I32": np.dtype(np.int32),
     "I16": np.dtype(np.int16),
@@ -51,21 +50,21 @@ DTYPES: Final[Mapping[str, np.dtype[Any]]] = {
 
 @dataclass(frozen=True)
 class _Place:
-    """Where a tensor's bytes lie: in the file with descriptor `fd`, from `offset` on."""
+    """Where a tensor's bytes lie: in `file`, from `offset` on."""
 
-    fd: int
+    file: FileBytes
     offset: int
-    file_name: str
 
 
 class SafetensorsSource:
     """One or several safetensors files. Owns their descriptors until `close()`."""
 
-    def __init__(self, paths: Sequence[Path]) -> None:
+    def __init__(self, paths: Sequence[Path], *, open_file: Callable[[Path], FileBytes] = FileBytes) -> None:
         """Open and check every header. Raises CheckpointError with the file and the reason."""
+        self._open_file = open_file
         self._entries: dict[str, TensorEntry] = {}
         self._places: dict[str, _Place] = {}
-        self._fds: list[int] = []
+        self._files: list[FileBytes] = []
         try:
             for path in paths:
                 self._add(path)
@@ -77,136 +76,111 @@ class SafetensorsSource:
     def entries(self) -> Mapping[str, TensorEntry]:
         return self._entries
 
+    @property
+    def file_of(self) -> Mapping[str, str]:
+        """The name of the file that holds each tensor."""
+        return {name: place.file.name for name, place in self._places.items()}
+
+    @property
+    def extents(self) -> Mapping[str, tuple[str, int, int]]:
+        """The file that holds each tensor, and where in it that begins and ends."""
+        return {
+            name: (place.file.name, place.offset, place.offset + self._entries[name].n_bytes)
+            for name, place in self._places.items()
+        }
+
     def rows(self, name: str, start: int, stop: int) -> Rows:
         entry, place = self._entries[name], self._places[name]
         n_rows = entry.shape[0] if entry.shape else 1
         assert 0 <= start <= stop <= n_rows, f"rows {start}..{stop} of {n_rows}"
-        out = np.empty((stop - start, *entry.shape[1:]), entry.dtype)
         row_bytes = entry.n_bytes // n_rows if n_rows else 0
-        self._read(place, place.offset + start * row_bytes, out.reshape(-1).view(np.uint8).data)
+        shape = (stop - start, *entry.shape[1:])
+        return place.file.read_array(place.offset + start * row_bytes, shape, entry.dtype)
+
+    def columns(self, name: str, start: int, stop: int) -> Rows:
+        """Columns [start, stop) of a matrix: `[shape[0], stop - start]`, read row by row."""
+        entry, place = self._entries[name], self._places[name]
+        n_rows, n_columns = entry.shape
+        assert 0 <= start <= stop <= n_columns, f"columns {start}..{stop} of {n_columns}"
+        out = np.empty((n_rows, stop - start), entry.dtype)
+        raw = out.view(np.uint8)
+        if start == 0 and stop < n_columns:
+            place.file.will_need(place.offset, entry.n_bytes)
+        offset, row_bytes = place.offset + start * entry.dtype.itemsize, n_columns * entry.dtype.itemsize
+        for row in range(n_rows):
+            place.file.read_into(offset + row * row_bytes, raw[row].data)
         return out
 
     def close(self) -> None:
-        while self._fds:
-            os.close(self._fds.pop())
-
-    def _read(self, place: _Place, offset: int, buffer: memoryview) -> None:
-        done = 0
-        while done < len(buffer):
-            try:
-                n_read = os.preadv(place.fd, [buffer[done:]], offset + done)
-            except OSError as error:
-                raise CheckpointError(
-                    f"{place.file_name} can't be read: {error.strerror}; check the disk"
-                ) from error
-            if n_read == 0:
-                raise CheckpointError(
-                    f"{place.file_name} became shorter while it was read; download it again"
-                )
-            done += n_read
+        while self._files:
+            self._files.pop().close()
 
     def _add(self, path: Path) -> None:
-        try:
-            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        except OSError as error:
-            raise CheckpointError(
-                f"{path} can't be opened: {error.strerror}; download the checkpoint again"
-            ) from error
-        self._fds.append(fd)
-        file_size = os.fstat(fd).st_size
-        data_start, header = _read_header(fd, file_size, path.name)
+        file = self._open_file(path)
+        self._files.append(file)
+        data_start, header = _read_header(file)
         extents: list[tuple[int, int, str]] = []
         for name, description in header.items():
             if name == "__metadata__":
                 continue
-            entry, begin, end = _check_tensor(name, description, file_size - data_start, path.name)
+            entry, begin, end = _check_tensor(name, description, file.size - data_start, path.name)
             if name in self._entries:
-                other = self._places[name].file_name
-                raise CheckpointError(
-                    f"tensor {name} is both in {other} and in {path.name}; remove the older file"
-                )
+                raise twice(name, self._places[name].file.name, path.name)
             self._entries[name] = entry
-            self._places[name] = _Place(fd, data_start + begin, path.name)
+            self._places[name] = _Place(file, data_start + begin)
             extents.append((begin, end, name))
         _check_overlaps(extents, path.name)
 
 
-def open_safetensors(directory: Path) -> SafetensorsSource:
-    """The safetensors of a folder: by its index, else the single file, else every `model*.safetensors`.
+def find_safetensors(directory: Path) -> SafetensorsSource | None:
+    """The safetensors of a folder: by its index, else the single file, else `model*.safetensors`, else any.
 
-    Raises CheckpointError when there are none, or when index and shards disagree.
+    None when there are none. Raises CheckpointError, also when index and shards disagree.
     """
     index_path = directory / INDEX_NAME
     if index_path.is_file():
         return _open_sharded(directory, index_path)
     if (directory / SINGLE_NAME).is_file():
         return SafetensorsSource([directory / SINGLE_NAME])
-    paths = sorted(directory.glob("model*.safetensors"))
-    if not paths and next(directory.glob("*.bin"), None) is not None:
-        raise CheckpointError(
-            f"{directory} has only torch .bin weights, which can't be read here; "
-            "choose a revision with safetensors"
-        )
-    if not paths:
-        raise CheckpointError(
-            f"{directory} has no model.safetensors; point at a folder with a model's weights"
-        )
-    return SafetensorsSource(paths)
+    paths = sorted(directory.glob("model*.safetensors")) or sorted(
+        path
+        for path in directory.glob("*.safetensors")
+        if not path.name.startswith(("adapter_", "consolidated"))
+    )
+    return SafetensorsSource(paths) if paths else None
 
 
 def _open_sharded(directory: Path, index_path: Path) -> SafetensorsSource:
-    weight_map = read_json_object(index_path).get("weight_map")
-    if not isinstance(weight_map, dict) or not all(isinstance(shard, str) for shard in weight_map.values()):
-        raise CheckpointError(f"{index_path.name} has no usable weight_map; download it again")
-    shards = sorted(set(weight_map.values()))
-    for shard in shards:
-        if Path(shard).name != shard:
-            raise CheckpointError(
-                f"{index_path.name} names a shard outside its folder, {shard!r}; it isn't trusted"
-            )
-        if not (directory / shard).is_file():
-            raise CheckpointError(
-                f"{index_path.name} names {shard}, which is missing; download the checkpoint again"
-            )
-    source = SafetensorsSource([directory / shard for shard in shards])
-    missing = [name for name in weight_map if name not in source.entries]
-    unlisted = [name for name in source.entries if name not in weight_map]
-    if missing or unlisted:
+    weight_map = read_index(index_path)
+    source = SafetensorsSource([directory / shard for shard in sorted(set(weight_map.values()))])
+    try:
+        check_index(index_path, weight_map, source.file_of)
+    except CheckpointError:
         source.close()
-        what = (
-            f"names {_few(missing)}, in no shard"
-            if missing
-            else f"doesn't name {_few(unlisted)} of the shards"
-        )
-        raise CheckpointError(f"{index_path.name} {what}; download the checkpoint again")
+        raise
     return source
 
 
-def _few(names: Sequence[str]) -> str:
-    rest = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return ", ".join(names[:3]) + rest
-
-
-def _read_header(fd: int, file_size: int, file_name: str) -> tuple[int, dict[str, Any]]:
+def _read_header(file: FileBytes) -> tuple[int, dict[str, Any]]:
     """The offset of the data, and the header."""
-    prefix = os.pread(fd, 8, 0)
+    prefix = file.read(0, 8)
     if len(prefix) < 8:
         raise CheckpointError(
-            f"{file_name} has only {len(prefix)} bytes, too few for safetensors; download it again"
+            f"{file.name} has only {len(prefix)} bytes, too few for safetensors; download it again"
         )
     (size,) = struct.unpack("<Q", prefix)
     if size > HEADER_LIMIT_BYTES:
         raise CheckpointError(
-            f"{file_name} says its header has {size:,} bytes, the limit is {HEADER_LIMIT_BYTES:,}; "
+            f"{file.name} says its header has {size:,} bytes, the limit is {HEADER_LIMIT_BYTES:,}; "
             "it isn't safetensors"
         )
-    if 8 + size > file_size:
+    if 8 + size > file.size:
         raise CheckpointError(
-            f"{file_name} has {file_size:,} bytes and its header alone needs {8 + size:,}; download it again"
+            f"{file.name} has {file.size:,} bytes and its header alone needs {8 + size:,}; download it again"
         )
-    header = parse_json(os.pread(fd, size, 8), f"the header of {file_name}")
+    header = parse_json(file.read(8, size), f"the header of {file.name}")
     if not isinstance(header, dict):
-        raise CheckpointError(f"the header of {file_name} isn't a JSON object; it isn't safetensors")
+        raise CheckpointError(f"the header of {file.name} isn't a JSON object; it isn't safetensors")
     return 8 + size, header
 
 

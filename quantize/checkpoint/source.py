@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -49,3 +49,11 @@ class TensorSource(Protocol):
 
     def close(self) -> None:
         """Release files; no read may follow or be under way."""
+
+
+@runtime_checkable
+class BlockSource(Protocol):
+    """A source whose tensors are ggml's blocks already: a GGUF file."""
+
+    def raw_rows(self, name: str, start: int, stop: int) -> npt.NDArray[np.uint8]:
+        """The bytes of rows [start, stop), undecoded; a vector is one row."""

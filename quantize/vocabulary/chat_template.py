@@ -1,4 +1,8 @@
-"""A repository's chat templates: tokenizer_config.json, else chat_template.jinja, else chat_template.json."""
+"""A repository's chat templates: tokenizer_config.json, else chat_template.jinja, else chat_template.json.
+
+Those in additional_chat_templates/ come on top. (The converter leaves them out where tokenizer_config.json
+has a template, and all templates where there is no tokenizer_config.json.)
+"""
 
 from __future__ import annotations
 
@@ -15,21 +19,16 @@ LIMIT_BYTES = 4 * 2**20
 
 def chat_templates(files: TokenizerFiles) -> tuple[str | None, Mapping[str, str]]:
     """The default template, and the others by name. Raises CheckpointError: a template that is no text."""
-    if files.tokenizer_config is None:
-        return None, {}
-    value = (
-        files.tokenizer_config["chat_template"]
-        if "chat_template" in files.tokenizer_config
-        else _beside(files)
-    )
+    settings = files.tokenizer_config or {}
+    value = settings["chat_template"] if "chat_template" in settings else _beside(files)
+    named = _additional(files)
     if isinstance(value, str):
-        return value, {}
+        return value, named
     default: str | None = None
-    named: dict[str, str] = {}
     for entry in value if isinstance(value, list) else []:
         if not isinstance(entry, dict) or not isinstance(entry.get("template"), str):
             continue
-        name = re.sub(r"[^A-Za-z0-9]", "_", str(entry.get("name", "")))
+        name = _name(str(entry.get("name", "")))
         if name == "default":
             default = entry["template"]
         elif name:
@@ -38,17 +37,19 @@ def chat_templates(files: TokenizerFiles) -> tuple[str | None, Mapping[str, str]
 
 
 def _beside(files: TokenizerFiles) -> Any:
-    jinja = files.directory / "chat_template.jinja"
-    if jinja.is_file():
-        more = sorted((files.directory / "additional_chat_templates").glob("*.jinja"))
-        if not more:
-            return _text(files, "chat_template.jinja")
-        templates = [{"name": "default", "template": _text(files, "chat_template.jinja")}]
-        for path in more:
-            template = _text(files, f"additional_chat_templates/{path.name}")
-            templates.append({"name": path.stem, "template": template})
-        return templates
+    if (files.directory / "chat_template.jinja").is_file():
+        return _text(files, "chat_template.jinja")
     return (optional_json_object(files.directory / "chat_template.json") or {}).get("chat_template")
+
+
+def _additional(files: TokenizerFiles) -> dict[str, str]:
+    paths = sorted((files.directory / "additional_chat_templates").glob("*.jinja"))
+    return {_name(path.stem): _text(files, f"additional_chat_templates/{path.name}") for path in paths}
+
+
+def _name(text: str) -> str:
+    """As a part of a metadata key."""
+    return re.sub(r"[^A-Za-z0-9]", "_", text)
 
 
 def _text(files: TokenizerFiles, name: str) -> str:

@@ -1,28 +1,30 @@
-"""tokenizer.model (SentencePiece) → vocabulary.
+"""SentencePiece's model files, and the vocabulary of a tokenizer.model.
 
-Of the protobuf only `pieces` is needed, so it is read here: bounded, without native code, and later also the
-fields that the sentencepiece package doesn't offer.
+Of the protobuf little is needed, so it is read here: bounded, without native code, and with the fields that
+the sentencepiece package doesn't offer.
 https://github.com/google/sentencepiece/blob/master/src/sentencepiece_model.proto
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from models.errors import UnknownTokenizer
 from quantize.checkpoint.json_file import optional_json_object, read_bounded
-from quantize.vocabulary.files import TokenizerFiles, looks_special
-from quantize.vocabulary.vocabulary import Token, TokenType
+from quantize.vocabulary.added_tokens import ADDED_SCORE, COMMON, AddedTokenRules
+from quantize.vocabulary.files import TokenizerFiles
+from quantize.vocabulary.vocabulary import Token, TokenType, Unigram
 
 FILE_NAME = "tokenizer.model"
-ADDED_SCORE = -1000.0
 PADDING_SCORE = -10000.0
 
 # Numbered as llama.cpp's own; only that a user-defined piece counts as normal, as in its converter.
 PIECE_TYPES = {number: TokenType(number) for number in range(1, 7)} | {4: TokenType.NORMAL}
 
+UNIGRAM = 1  # TrainerSpec.ModelType; its default
 VARINT, FIXED64, LENGTH_DELIMITED, FIXED32 = 0, 1, 2, 5
 
 
@@ -35,33 +37,63 @@ class Piece:
     type: TokenType
 
 
-def sentencepiece_tokens(files: TokenizerFiles, n_vocab: int | None) -> list[Token]:
+@dataclass(frozen=True)
+class SentencePieceModel:
+    """A model file. `is_unigram`: tokens are chosen by the sum of their scores, else merged by it (BPE)."""
+
+    pieces: tuple[Piece, ...]
+    is_unigram: bool
+    preparation: Unigram
+
+
+def sentencepiece_tokens(
+    files: TokenizerFiles, n_vocab: int | None, rules: AddedTokenRules = COMMON
+) -> list[Token]:
     """All tokens by id: the pieces, over them added tokens, `[PAD0]` … where nothing is.
 
     `n_vocab`: rows of the embedding; ids from there on are left out. Raises UnknownTokenizer.
     """
     pieces = parse_pieces(read_bounded(files.directory / FILE_NAME))
+    tokens = piece_tokens(files, pieces, n_vocab, rules)
+    for added in rules.added(files):
+        if added.id < len(tokens):
+            tokens[added.id] = rules.token(added)
+    return tokens
+
+
+def piece_tokens(
+    files: TokenizerFiles, pieces: Sequence[Piece], n_vocab: int | None, rules: AddedTokenRules = COMMON
+) -> list[Token]:
+    """The pieces, over them what added_tokens.json has. Raises UnknownTokenizer."""
     size = len(pieces) if n_vocab is None else n_vocab
     tokens = [Token(f"[PAD{i}]", TokenType.UNUSED, PADDING_SCORE) for i in range(size)]
     for i, piece in enumerate(pieces[:size]):
-        tokens[i] = Token(piece.text, piece.type, piece.score)
+        tokens[i] = rules.piece(Token(piece.text, piece.type, piece.score))
     for text, token_id in (optional_json_object(files.directory / "added_tokens.json") or {}).items():
         if type(token_id) is not int or token_id < 0:
             raise UnknownTokenizer(f"added_tokens.json gives {text!r} the id {token_id!r}; download it again")
         if token_id < size:
             tokens[token_id] = Token(text, TokenType.USER_DEFINED, ADDED_SCORE)
-    for added in files.added_in_config():
-        if added.id >= size:
-            continue
-        if added.special or looks_special(added.content):
-            tokens[added.id] = Token(added.content, TokenType.CONTROL, ADDED_SCORE)
-        else:
-            text = added.content.replace("\u2581", " ")
-            tokens[added.id] = Token(text, TokenType.USER_DEFINED, ADDED_SCORE)
     return tokens
 
 
-def parse_pieces(data: bytes) -> list[Piece]:
+def read_sentencepiece(path: Path) -> SentencePieceModel:
+    """The model in a file. Raises UnknownTokenizer when it isn't one, CheckpointError: it can't be read."""
+    data = read_bounded(path)
+    pieces = tuple(parse_pieces(data, path.name))
+    try:
+        trainer, normalizer = _message(data, 2), _message(data, 3)
+        kind = _number(trainer, 3, UNIGRAM)
+        charsmap = next((value for n, wire, value in normalizer if (n, wire) == (2, LENGTH_DELIMITED)), b"")
+        prefix, merged = _number(normalizer, 3, 1) != 0, _number(normalizer, 4, 1) != 0
+    except (ValueError, struct.error) as error:
+        raise UnknownTokenizer(
+            f"{path.name} isn't a SentencePiece model ({error}); download it again"
+        ) from error
+    return SentencePieceModel(pieces, kind == UNIGRAM, Unigram(prefix, merged, charsmap))
+
+
+def parse_pieces(data: bytes, file_name: str = FILE_NAME) -> list[Piece]:
     """The pieces of a serialized ModelProto, in order. Raises UnknownTokenizer when it isn't one."""
     try:
         pieces = [
@@ -69,13 +101,28 @@ def parse_pieces(data: bytes) -> list[Piece]:
         ]
     except (ValueError, struct.error) as error:
         raise UnknownTokenizer(
-            f"{FILE_NAME} isn't a SentencePiece model ({error}); download it again"
+            f"{file_name} isn't a SentencePiece model ({error}); download it again"
         ) from error
     if not pieces:
         raise UnknownTokenizer(
-            f"{FILE_NAME} holds no pieces, so it isn't a SentencePiece model; download it again"
+            f"{file_name} holds no pieces, so it isn't a SentencePiece model; download it again"
         )
     return pieces
+
+
+def _message(data: bytes, number: int) -> list[tuple[int, int, bytes]]:
+    """The fields of the messages with that number in a message."""
+    return [
+        field
+        for n, wire, value in _fields(data)
+        if (n, wire) == (number, LENGTH_DELIMITED)
+        for field in _fields(value)
+    ]
+
+
+def _number(fields: Sequence[tuple[int, int, bytes]], number: int, default: int) -> int:
+    values = [value for n, wire, value in fields if (n, wire) == (number, VARINT)]
+    return int.from_bytes(values[-1], "little") if values else default
 
 
 def _piece(data: bytes) -> Piece:

@@ -33,8 +33,11 @@ def special_tokens(files: TokenizerFiles, n_vocab: int | None = None) -> Special
         for role, content in found.contents.items():
             if content in by_content:
                 ids[role] = by_content[content]
+    nested = files.config.get("text_config")  # of models that see, too
     for role in found.contents:
         token_id = files.config.get(f"{role}_token_id")
+        if token_id is None and isinstance(nested, dict):
+            token_id = nested.get(f"{role}_token_id")
         if type(token_id) is int and token_id >= 0:
             ids.setdefault(role, token_id)
     if n_vocab is not None:

@@ -27,7 +27,6 @@ ID_KEYS = {
     "unk": "unknown_token_id",
     "sep": "seperator_token_id",  # the format's own spelling
     "pad": "padding_token_id",
-    "cls": "cls_token_id",
     "mask": "mask_token_id",
     "eot": "eot_token_id",
     "eom": "eom_token_id",
@@ -52,10 +51,31 @@ class SpecialTokens:
 
 
 @dataclass(frozen=True)
-class Vocabulary:
-    """`model`: llama.cpp's tokenizer, "gpt2" (byte-level BPE, `merges`) or "llama" (the tokens' scores)."""
+class Unigram:
+    """What a unigram model does before it looks for tokens. `charsmap`: its compiled normalization."""
 
-    model: Literal["gpt2", "llama"]
+    add_space_prefix: bool
+    remove_extra_whitespaces: bool
+    charsmap: bytes = b""
+
+    def metadata(self) -> Metadata:
+        keys: Metadata = {
+            "tokenizer.ggml.add_space_prefix": boolean(self.add_space_prefix),
+            "tokenizer.ggml.remove_extra_whitespaces": boolean(self.remove_extra_whitespaces),
+        }
+        if self.charsmap:
+            keys["tokenizer.ggml.precompiled_charsmap"] = array(ValueType.UINT8, self.charsmap)
+        return keys
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """`model`: llama.cpp's tokenizer: "gpt2" (byte-level BPE, `merges`), "whitespace" (BPE over characters),
+    "llama" (SentencePiece's BPE, by the tokens' scores), "t5" (its unigram model, by their scores) or "bert"
+    (WordPiece).
+    """
+
+    model: Literal["gpt2", "whitespace", "llama", "t5", "bert"]
     pre: str
     tokens: Sequence[Token]
     merges: Sequence[str] = ()
@@ -64,6 +84,12 @@ class Vocabulary:
     named_chat_templates: Mapping[str, str] = field(default_factory=dict)
     tokenizer_config: Mapping[str, Any] = field(default_factory=dict)
     """tokenizer_config.json, for what a family reads from it."""
+    dummy_prefix: bool | None = None
+    """Whether a SentencePiece model puts a space before a text; None for tokenizers of other files."""
+    unigram: Unigram | None = None
+    """How a "t5" vocabulary prepares text."""
+    normalizer: Mapping[str, bool] = field(default_factory=dict)
+    """tokenizer.json's `lowercase` and `strip_accents`, as far as it says."""
 
     def metadata(self) -> Metadata:
         """The keys under `tokenizer.`."""
@@ -72,16 +98,21 @@ class Vocabulary:
             "tokenizer.ggml.pre": string(self.pre),
             "tokenizer.ggml.tokens": strings([token.text for token in self.tokens]),
         }
-        if self.model == "llama":
+        if self.model in ("llama", "t5"):
             keys["tokenizer.ggml.scores"] = array(ValueType.FLOAT32, [token.score for token in self.tokens])
         keys["tokenizer.ggml.token_type"] = array(ValueType.INT32, [int(token.type) for token in self.tokens])
         if self.merges:
             keys["tokenizer.ggml.merges"] = strings(list(self.merges))
         for role, token_id in self.special.ids.items():
-            keys[f"tokenizer.ggml.{ID_KEYS[role]}"] = uint32(token_id)
+            if role in ID_KEYS:
+                keys[f"tokenizer.ggml.{ID_KEYS[role]}"] = uint32(token_id)
         for role in ("bos", "eos", "sep"):
             if role in self.special.add:
                 keys[f"tokenizer.ggml.add_{role}_token"] = boolean(self.special.add[role])
+        if self.unigram is not None:
+            keys |= self.unigram.metadata()
+        for option, value in self.normalizer.items():
+            keys[f"tokenizer.ggml.normalizer.{option}"] = boolean(value)
         if self.named_chat_templates:
             keys["tokenizer.chat_templates"] = strings(sorted(self.named_chat_templates))
             for name, template in self.named_chat_templates.items():

@@ -36,6 +36,15 @@ COMMANDS: dict[str, Command] = {
     "quantize": Command(
         "server.cli.quantize", "Make GGUF files of a model's weights, all types in one pass."
     ),
+    "merge": Command("server.cli.merge", "Merge models by a recipe, into a new checkpoint."),
+    "imatrix": Command(
+        "server.cli.imatrix",
+        "Compute an importance matrix: which columns matter most.",
+    ),
+    "evaluate": Command(
+        "server.cli.evaluate",
+        "Measure what a model's files lost, their size and their speed.",
+    ),
     "serve": Command("server.cli.serve", "Serve models behind an OpenAI-compatible HTTP API."),
     "chat": Command("server.cli.chat", "Talk to a model in the terminal."),
     "list": Command("server.cli.list_models", "List the models that are here."),

@@ -25,12 +25,15 @@ def document_of(outcome: QuantizationOutcome, *, dry_run: bool, seconds: float) 
         document["parameters"] = outcome.plan.n_parameters
         document["architecture"] = outcome.plan.architecture
         document["unused_tensors"] = list(outcome.plan.unused)
+        document["memory_bytes"] = outcome.memory_bytes
     if dry_run:
         document["free_bytes"] = outcome.free_bytes
         document["fits_on_disk"] = outcome.fits
         document["files"] = _planned_rows(outcome)
     else:
         document["seconds"] = round(seconds, 3)
+        document["resumed_tensors"] = outcome.resumed
+        document["verified"] = list(outcome.verified)
         document["files"] = _written_rows(outcome)
     return document
 
@@ -55,7 +58,10 @@ def print_document(document: dict[str, Any]) -> None:
         total = sum(row["size_bytes"] for row in document["files"])
         fits = "fits" if document["fits_on_disk"] else "does NOT fit"
         say(f"{size(total)} in all: {fits} on the disk, {size(document['free_bytes'])} are free")
+        say(f"making them takes up to {size(document['memory_bytes'])} of memory (--memory bounds it)")
     else:
+        for line in document["verified"]:
+            say(f"streamed: {line}")
         say(f"{document['parameters']:,} parameters, made in {duration(document['seconds'])}")
 
 
@@ -86,8 +92,9 @@ def _written_rows(outcome: QuantizationOutcome) -> list[dict[str, Any]]:
             "size_bytes": file.size_bytes,
             "bits_per_weight": round(file.bits_per_weight, 4),
             "tensors": file.tensor_count,
-            "sha256": file.sha256,
+            "sha256": list(file.sha256),
             "path": str(file.path),
+            "paths": [str(path) for path in file.paths],
         }
         for file in outcome.files
     ]

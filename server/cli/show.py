@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
+    from models.manifest import Manifest
     from models.store import StoredModel
     from server.tuning.stored import Result, ResultStore
 
@@ -19,6 +21,7 @@ def command(
     parallel: Annotated[
         int, typer.Option(min=1, metavar="N", help="Requests at a time, for the memory estimate.")
     ] = 8,
+    card: Annotated[bool, typer.Option("--card", help="Print a model card for publishing.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Show everything about one model.
@@ -39,7 +42,11 @@ def command(
     if ref.path is not None and ref.path.is_file():
         document = _file(ref, available, ctx, parallel)
     else:
-        document = _model(ModelStore(paths).get(ref), ref.type, available, ctx, parallel)
+        stored = ModelStore(paths).get(ref)
+        if card:
+            _print_card(stored)
+            return
+        document = _model(stored, ref.type, available, ctx, parallel)
     results = _tuned(document, results_here(paths.tuning_dir))
     if as_json:
         print_json(document)
@@ -61,6 +68,7 @@ def _model(
             "sha256": list(file.sha256),
             "bits_per_weight": file.bits_per_weight,
             "tensors": file.tensor_count,
+            **_made_of(manifest, file.type),
             **fit_of(file, available_bytes, n_ctx, n_parallel),
         }
         for file in model.types.values()
@@ -75,11 +83,27 @@ def _model(
         "parameters": manifest.parameters,
         "context_length": manifest.context_length,
         "prompt_format": manifest.prompt_format,
+        "input_sha256": manifest.source.sha256,
+        "recipe": manifest.source.recipe,
         "quality": manifest.quality,
         "tools": manifest.tools,
         **_header(files[0]["paths"][0]),
         "files": files,
     }
+
+
+def _made_of(manifest: Manifest, type_: str) -> dict[str, Any]:
+    """What the manifest says of a file's making."""
+    entry = next(file for file in manifest.files if file.type == type_)
+    return {"tensor_types": entry.tensor_types, "imatrix": entry.imatrix, "quality": entry.quality}
+
+
+def _print_card(model: StoredModel) -> None:
+    from models.gguf_info import read_gguf_info
+    from quantize.model_card import model_card
+
+    first = next(iter(model.types.values()))
+    sys.stdout.write(model_card(model.manifest, read_gguf_info(first.path).metadata))
 
 
 def _file(ref: Any, available_bytes: int, n_ctx: int | None, n_parallel: int) -> dict[str, Any]:
@@ -147,8 +171,7 @@ def _tuned(document: dict[str, Any], store: ResultStore) -> list[Result | None]:
 def _print(document: dict[str, Any], results: list[Result | None]) -> None:
     from rich.markup import escape
 
-    from server.cli.console import out, plain_table, size
-    from server.cli.tuned_result import summary
+    from server.cli.console import out, plain_table
 
     console = out()
     facts = plain_table("", "")
@@ -160,16 +183,7 @@ def _print(document: dict[str, Any], results: list[Result | None]) -> None:
         facts.add_row(f"[bold]{key.replace('_', ' ')}[/]", escape(text))
     console.print(facts)
     for file, result in zip(document["files"], results, strict=True):
-        bits = "" if file["bits_per_weight"] is None else f", {file['bits_per_weight']:.2f} bits per weight"
-        console.print(f"\n[bold]{file['type'] or 'unknown type'}[/]  {size(file['size_bytes'])}{bits}")
-        for number, path in enumerate(file["paths"]):
-            console.print(f"  {escape(path)}", soft_wrap=True)
-            if file.get("sha256"):
-                console.print(f"  sha256 {file['sha256'][number]}", soft_wrap=True)
-        if file.get("memory"):
-            console.print(f"  {escape(file['memory'])}", soft_wrap=True)
-        for text in summary(result) if result else ():
-            console.print(f"  {escape(text)}", soft_wrap=True)
+        _print_file(file, result)
     if document.get("metadata"):
         console.print("\n[bold]metadata[/]")
         for key, value in document["metadata"].items():
@@ -177,6 +191,28 @@ def _print(document: dict[str, Any], results: list[Result | None]) -> None:
     if document.get("chat_template"):
         console.print("\n[bold]chat template[/]")
         console.print(escape(document["chat_template"]), soft_wrap=True)
+
+
+def _print_file(file: dict[str, Any], result: Result | None) -> None:
+    from rich.markup import escape
+
+    from server.cli.console import out, size
+    from server.cli.tuned_result import summary
+
+    console = out()
+    bits = "" if file["bits_per_weight"] is None else f", {file['bits_per_weight']:.2f} bits per weight"
+    console.print(f"\n[bold]{file['type'] or 'unknown type'}[/]  {size(file['size_bytes'])}{bits}")
+    for number, path in enumerate(file["paths"]):
+        console.print(f"  {escape(path)}", soft_wrap=True)
+        if file.get("sha256"):
+            console.print(f"  sha256 {file['sha256'][number]}", soft_wrap=True)
+    for key in ("tensor_types", "imatrix", "quality"):
+        if file.get(key):
+            console.print(f"  {key.replace('_', ' ')}: {escape(_flat(file[key]))}", soft_wrap=True)
+    if file.get("memory"):
+        console.print(f"  {escape(file['memory'])}", soft_wrap=True)
+    for text in summary(result) if result else ():
+        console.print(f"  {escape(text)}", soft_wrap=True)
 
 
 def _flat(value: Any) -> str:

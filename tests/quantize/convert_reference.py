@@ -8,21 +8,44 @@ a hash of one text's token ids, which it can't know for a tokenizer made in a te
 from __future__ import annotations
 
 import importlib
+import json
 import runpy
 import sys
 from pathlib import Path
+from typing import Any
+
+from tests.quantize.converter_repairs import repair_converter
+
+AS_WRITTEN = ("nomic_bert",)  # transformers 5 gives them other names and other defaults throughout
+DROPPED = ("rotary_pct",)
 
 
 def main() -> None:
     sources, checkpoint, types, out, *pre = sys.argv[1:]
     sys.path.insert(0, sources)
+    base = importlib.import_module("conversion.base")
+    _keep_dropped_fields(base)
+    repair_converter()
     if pre:
-        base = importlib.import_module("conversion.base")
         base.TextModel.get_vocab_base_pre = lambda self, tokenizer: pre[0]
     script = str(Path(sources) / "convert_hf_to_gguf.py")
     for type_ in types.split(","):
         sys.argv = [script, checkpoint, "--outtype", type_, "--outfile", out.format(type=type_)]
         runpy.run_path(script, run_name="__main__")
+
+
+def _keep_dropped_fields(base: Any) -> None:
+    """transformers 5 renames fields of config.json for which the converter still asks."""
+    load = base.ModelBase.load_hparams
+
+    def load_hparams(directory: Path, is_mistral_format: bool) -> dict[str, Any]:
+        fields: dict[str, Any] = load(directory, is_mistral_format)
+        written = json.loads((directory / "config.json").read_text(encoding="utf-8"))
+        if written.get("model_type") in AS_WRITTEN:
+            return dict(written)
+        return fields | {name: written[name] for name in DROPPED if name in written}
+
+    base.ModelBase.load_hparams = staticmethod(load_hparams)
 
 
 if __name__ == "__main__":

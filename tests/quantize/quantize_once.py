@@ -7,11 +7,13 @@ import sys
 from models.paths import Paths
 from models.reference import ModelRef
 from models.store import ModelStore
+from quantize import saver
 from quantize.service import quantize_reference
 
 
 def main() -> None:
     reference, *types = sys.argv[1:]
+    saver.SAVE_EVERY_S = 0.01  # type: ignore[misc]  # a pico model is done before anything is saved
     store = ModelStore(Paths.from_environment())
     print("ready", flush=True)
     quantize_reference(ModelRef.parse(reference), types, store=store, threads=2)

@@ -12,7 +12,7 @@ from typing import Any
 
 from gguf import GGUFReader, TokenType
 
-from quantize.vocabulary.pre_tokenizers import DEEPSEEK_LLM_LETTERS, LLAMA3, QWEN2
+from quantize.vocabulary.pre_tokenizer_patterns import DEEPSEEK_LLM_LETTERS, LLAMA3, QWEN2, QWEN35
 from tests.pico import write_json, write_pico_checkpoint
 
 
@@ -113,6 +113,9 @@ REAL_TOKENIZERS: dict[str, RealTokenizer] = {
         "llama-bpe", (split(LLAMA3), byte_level(use_regex=False)), ignore_merges=True, adds_bos=True
     ),
     "qwen2": RealTokenizer("qwen2", (split(QWEN2), byte_level(use_regex=False)), normalizer=NFC),
+    "qwen35": RealTokenizer("qwen35", (split(QWEN35), byte_level(use_regex=False)), normalizer=NFC),
+    "mpt": RealTokenizer("gpt-2", (byte_level(use_regex=True),), normalizer=NFC),
+    "command-r": RealTokenizer("starcoder", (DIGITS, byte_level(use_regex=True)), normalizer=NFC),
     "starcoder": RealTokenizer("starcoder", (DIGITS, byte_level(use_regex=True))),
     "refact": RealTokenizer("starcoder", (DIGITS, byte_level(use_regex=True))),
     "falcon": RealTokenizer(

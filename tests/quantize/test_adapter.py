@@ -224,15 +224,15 @@ def test_the_embedding_of_a_tied_model_is_refused(tmp_path: Path) -> None:
 def test_an_architecture_without_rules_is_refused(checkpoint: Path, tmp_path: Path) -> None:
     import gguf
 
-    writer = gguf.GGUFWriter(tmp_path / "falcon.gguf", "falcon")
+    writer = gguf.GGUFWriter(tmp_path / "mamba.gguf", "mamba")
     for name, value in {"block_count": 1, "embedding_length": 64, "context_length": 64}.items():
-        writer.add_uint32(f"falcon.{name}", value)
+        writer.add_uint32(f"mamba.{name}", value)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.close()
     folder = write_peft_adapter(tmp_path / "adapter", checkpoint)
     with pytest.raises(UnknownArchitecture, match="convert_lora_to_gguf"):
-        convert_adapter(folder, tmp_path / "falcon.gguf", tmp_path / "out.gguf")
+        convert_adapter(folder, tmp_path / "mamba.gguf", tmp_path / "out.gguf")
 
 
 @pytest.mark.parametrize("missing", ["adapter_config.json", "adapter_model.safetensors"])

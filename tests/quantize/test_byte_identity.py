@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -28,8 +29,17 @@ def assert_identical(
     for type_ in types:
         theirs = out_dir / f"theirs.{type_}.gguf"
         quantize_file(files[base_type], theirs, FTYPES[type_], 2)
-        assert summary(files[type_]) == summary(theirs), type_
+        assert without_ones(summary(files[type_])) == without_ones(summary(theirs)), type_
         theirs.unlink()
+
+
+def without_ones(found: dict[str, Any]) -> dict[str, Any]:
+    """A single row is a vector to llama.cpp's quantizer, but not to its converter, whose shapes we write."""
+    tensors = {
+        name: [kind, ne[:1] if ne[1:] == [1] else ne, digest]
+        for name, (kind, ne, digest) in found["tensors"].items()
+    }
+    return {**found, "tensors": tensors}
 
 
 @pytest.mark.slow

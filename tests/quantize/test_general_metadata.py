@@ -8,12 +8,15 @@ from typing import Any
 import pytest
 
 from quantize.general_metadata import general_metadata
+from quantize.parameter_count import ParameterCount
 from tests.pico import write_json
 from tests.quantize.variants import MODEL_CARD
 
+SIZE = ParameterCount(total=3_000_000, shared=3_000_000, per_expert=0, n_experts=0)
+
 
 def keys(directory: Path, name: str | None = None) -> dict[str, Any]:
-    return {key: value.data for key, value in general_metadata(directory, {}, name, 3_000_000).items()}
+    return {key: value.data for key, value in general_metadata(directory, {}, name, SIZE).items()}
 
 
 def test_names_are_taken_apart(tmp_path: Path) -> None:

@@ -88,6 +88,10 @@ def test_killed_at_twenty_moments(pico: Path, store: ModelStore, tmp_path: Path)
     assert finish(start(pico, store, *TYPES)) == (0, "")
     assert complete_types(store) == {"Q4_0", *TYPES}
     assert list(store.paths.staging_dir.iterdir()) == []
+    assert {file.type: file.sha256 for file in store.get(ModelRef.parse(str(pico))).manifest.files} == {
+        **{file.type: file.sha256 for file in elsewhere.get(ModelRef.parse(str(pico))).manifest.files},
+        "Q4_0": store.get(ModelRef.parse(str(pico))).types["Q4_0"].sha256,
+    }
 
 
 def test_interrupted_from_the_keyboard(pico: Path, store: ModelStore) -> None:
@@ -102,6 +106,5 @@ def test_interrupted_from_the_keyboard(pico: Path, store: ModelStore) -> None:
     assert code != 0
     assert errors.rstrip().endswith("KeyboardInterrupt")
     assert store.list() == []
-    assert not store.paths.staging_dir.exists() or list(store.paths.staging_dir.iterdir()) == []
     assert finish(start(pico, store, *TYPES)) == (0, "")
     assert complete_types(store) == set(TYPES)

@@ -8,15 +8,12 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from quantize.pipeline import quantize
+from tests.quantize.converter import SOURCES, convert
 from tests.quantize.real_tokenizers import REAL_TOKENIZERS
 from tests.quantize.summary import summary
 from tests.quantize.test_converter import GOLDEN, TYPES
@@ -24,28 +21,14 @@ from tests.quantize.variants import VARIANTS
 
 pytestmark = [pytest.mark.oracle, pytest.mark.timeout(900)]
 
-SOURCES = os.environ.get("CORRAL_LLAMA_CPP_SOURCE")
-
-
 if SOURCES is None:
     pytestmark.append(pytest.mark.skip(reason="CORRAL_LLAMA_CPP_SOURCE names no llama.cpp source tree"))
-
-
-def convert(directory: Path, out_dir: Path, pre: str | None, wanted: Sequence[str] = TYPES) -> dict[str, Any]:
-    """The summaries of the converter's files, by type."""
-    assert SOURCES is not None
-    types = ",".join(type_.lower() for type_ in wanted)
-    out = str(out_dir / "converted.{type}.gguf")
-    command = [sys.executable, "-m", "tests.quantize.convert_reference", SOURCES, str(directory), types, out]
-    done = subprocess.run([*command, *([pre] if pre else [])], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return {type_: summary(out_dir / f"converted.{type_.lower()}.gguf") for type_ in wanted}
 
 
 @pytest.mark.parametrize("name", VARIANTS)
 def test_the_converter_still_says_so(name: str, tmp_path: Path) -> None:
     variant = VARIANTS[name]
-    converted = convert(variant.write(tmp_path), tmp_path, variant.pre)
+    converted = convert(variant.write(tmp_path), tmp_path, variant.pre, TYPES)
     path = GOLDEN / f"{name}.json"
     if os.environ.get("CORRAL_WRITE_GOLDEN"):
         path.parent.mkdir(parents=True, exist_ok=True)

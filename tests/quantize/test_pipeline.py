@@ -1,4 +1,4 @@
-"""One pass: each tensor read once, memory bounded by blocks in flight, progress that adds up, clean ends."""
+"""One pass: each tensor read once, few blocks ahead, progress that adds up, parts, a journal, clean ends."""
 
 from __future__ import annotations
 
@@ -11,11 +11,10 @@ import pytest
 
 from models.errors import CheckpointError, QuantizationError
 from models.gguf_info import read_gguf_info
-from quantize import pipeline
 from quantize.checkpoint.checkpoint import Checkpoint
 from quantize.checkpoint.source import Rows, TensorEntry, TensorSource
-from quantize.encode import Block, Encoded, encode
-from quantize.pipeline import QuantizationProgress, blocks_in_flight, make_plan, quantize, run
+from quantize.journal import Journal
+from quantize.pipeline import QuantizationProgress, Work, make_plan, quantize, run
 from quantize.service import verify
 from tests.pico import write_pico_checkpoint
 
@@ -34,6 +33,7 @@ class CountingSource:
         self._source = source
         self._lock = threading.Lock()
         self.reads: Counter[tuple[str, int]] = Counter()
+        self.calls = 0
 
     @property
     def entries(self) -> Mapping[str, TensorEntry]:
@@ -41,6 +41,7 @@ class CountingSource:
 
     def rows(self, name: str, start: int, stop: int) -> Rows:
         with self._lock:
+            self.calls += 1
             self.reads.update((name, row) for row in range(start, stop))
         return self._source.rows(name, start, stop)
 
@@ -48,12 +49,17 @@ class CountingSource:
         self._source.close()
 
 
+def assert_no_thread_is_left() -> None:
+    ours = ("encode", "hash", "save")
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith(ours)]
+
+
 def test_every_row_is_read_once(pico: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("quantize.encode.BLOCK_ELEMENTS", 5000)
+    monkeypatch.setattr("quantize.bounds.BLOCK_ELEMENTS", 5000)
     with Checkpoint.open(pico) as checkpoint:
         plan = make_plan(checkpoint, TYPES)
         source = CountingSource(checkpoint.tensors)
-        run(plan, source, [tmp_path / type_ for type_ in TYPES], threads=3)
+        run(plan, source, [tmp_path / type_ for type_ in TYPES], Work(threads=3))
     expected = {(name, row) for name, entry in source.entries.items() for row in range(entry.shape[0])}
     assert set(source.reads) == expected
     assert set(source.reads.values()) == {1}
@@ -72,7 +78,7 @@ def test_the_hash_on_the_way_is_the_files(pico: Path, tmp_path: Path) -> None:
     import hashlib
 
     (file,) = quantize(pico, ["Q4_0"], tmp_path, threads=2).files
-    assert file.sha256 == hashlib.sha256(file.path.read_bytes()).hexdigest()
+    assert file.sha256 == (hashlib.sha256(file.path.read_bytes()).hexdigest(),)
 
 
 @pytest.mark.parametrize(("threads", "block_elements"), [(1, 2**20), (2, 300), (5, 70_000)])
@@ -80,8 +86,9 @@ def test_threads_and_blocks_change_nothing(
     pico: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, threads: int, block_elements: int
 ) -> None:
     expected = [file.sha256 for file in quantize(pico, TYPES, tmp_path, name="one", threads=2).files]
-    monkeypatch.setattr("quantize.encode.BLOCK_ELEMENTS", block_elements)
+    monkeypatch.setattr("quantize.bounds.BLOCK_ELEMENTS", block_elements)
     (tmp_path / "again").mkdir()
+    monkeypatch.setattr("quantize.encode.PIECE_ELEMENTS", 1 + block_elements // 3)
     again = quantize(pico, TYPES, tmp_path / "again", name="one", threads=threads)
     assert [file.sha256 for file in again.files] == expected
 
@@ -98,36 +105,99 @@ def test_progress_adds_up(pico: Path, tmp_path: Path) -> None:
     assert {event.tensor for event in events} == {tensor.name for tensor in result.plan.tensors}
 
 
-def test_blocks_in_flight_are_bounded(pico: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """While the writer stands still, reading stops."""
-    monkeypatch.setattr("quantize.encode.BLOCK_ELEMENTS", 3000)
+def test_few_blocks_are_read_ahead(pico: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While nobody asks for progress, reading stops."""
+    monkeypatch.setattr("quantize.bounds.BLOCK_ELEMENTS", 3000)
     with Checkpoint.open(pico) as checkpoint:
         plan = make_plan(checkpoint, ["F16"])
         source = CountingSource(checkpoint.tensors)
-        submitted = 0
         taken = 0
-
-        def counting(block: Block, tensors: TensorSource) -> list[Encoded]:
-            nonlocal submitted
-            submitted += 1
-            assert submitted - taken <= blocks_in_flight(2) + 2
-            return encode(block, tensors)
-
-        monkeypatch.setattr(pipeline, "encode", counting)
 
         def take(_event: QuantizationProgress) -> None:
             nonlocal taken
             taken += 1
+            assert source.calls - taken <= 2 * 2
 
-        run(plan, source, [tmp_path / "x"], threads=2, on_progress=take)
-    assert submitted == taken > 100
+        run(plan, source, [tmp_path / "x"], Work(threads=2), on_progress=take)
+    assert source.calls == taken > 100
+
+
+def test_in_the_order_of_the_source(pico: Path, tmp_path: Path) -> None:
+    """What a stream asks for; the files are the same."""
+    names: list[str] = []
+    with Checkpoint.open(pico) as checkpoint:
+        plan = make_plan(checkpoint, ["Q8_0"])
+        (usual,) = run(plan, checkpoint.tensors, [tmp_path / "usual"]).files
+        work = Work(threads=1, in_source_order=True)
+        paths = [tmp_path / "streamed"]
+        result = run(plan, checkpoint.tensors, paths, work, on_progress=lambda p: names.append(p.tensor))
+        order = {name: place for place, name in enumerate(checkpoint.tensors.entries)}
+    places = [order[{tensor.name: tensor for tensor in plan.tensors}[name].sources[0]] for name in names]
+    assert places == sorted(places)
+    assert result.files[0].sha256 == usual.sha256
+
+
+@pytest.mark.model
+def test_parts_are_one_model(pico: Path, tmp_path: Path) -> None:
+    """Named and numbered as gguf-split's, so llama.cpp loads them by the first; and with the same tensors."""
+    import numpy as np
+
+    from models.llamacpp.model import Model
+
+    with Checkpoint.open(pico) as checkpoint:
+        plan = make_plan(checkpoint, ["Q8_0"])
+        (whole,) = run(plan, checkpoint.tensors, [tmp_path / "whole.gguf"]).files
+        work = Work(split_bytes=2**20)
+        (split,) = run(plan, checkpoint.tensors, [tmp_path / "split.gguf"], work).files
+    assert [path.name for path in split.paths] == [
+        "split-00001-of-00002.gguf",
+        "split-00002-of-00002.gguf",
+    ]
+    assert all(path.stat().st_size <= 2**20 for path in split.paths)
+    one, parts = read_gguf_info(whole.path), read_gguf_info(split.path)
+    assert [tensor.name for tensor in parts.tensors] == [tensor.name for tensor in one.tensors]
+    for mine, other in zip(parts.tensors, one.tensors, strict=True):
+        data = np.fromfile(split.paths[mine.part], np.uint8, mine.nbytes, offset=mine.offset)
+        np.testing.assert_array_equal(
+            data, np.fromfile(whole.path, np.uint8, other.nbytes, offset=other.offset)
+        )
+    with Model.load(split.path) as model:
+        assert model.n_params == one.n_params
+
+
+def test_a_journal_is_gone_on_with(pico: Path, tmp_path: Path) -> None:
+    """Tensors that it knows are not read again, and the files are what they would have been."""
+    stopped = threading.Event()
+    (tmp_path / "again").mkdir()
+    with Checkpoint.open(pico) as checkpoint:
+        plan = make_plan(checkpoint, TYPES)
+        whole = run(plan, checkpoint.tensors, [tmp_path / type_ for type_ in TYPES]).files
+        paths = [tmp_path / "again" / type_ for type_ in TYPES]
+
+        def stop(event: QuantizationProgress) -> None:
+            if event.tensors_done == 9:
+                stopped.set()
+
+        journal = Journal(tmp_path / "journal", "key")
+        work = Work(threads=2, journal=journal, cancel=stopped)
+        with pytest.raises(QuantizationError, match="cancelled"):
+            run(plan, checkpoint.tensors, paths, work, on_progress=stop)
+        assert journal.done == set(range(9))
+        source = CountingSource(checkpoint.tensors)
+        work = Work(threads=2, journal=Journal(tmp_path / "journal", "key"))
+        again = run(plan, source, paths, work).files
+    done = {name for tensor in plan.tensors[:9] for name in tensor.sources}
+    assert not done & {name for name, _ in source.reads}
+    assert [file.sha256 for file in again] == [file.sha256 for file in whole]
 
 
 def test_cancelling_ends_it(pico: Path, tmp_path: Path) -> None:
     cancel = threading.Event()
     with pytest.raises(QuantizationError, match="cancelled"):
         quantize(pico, TYPES, tmp_path, threads=2, cancel=cancel, on_progress=lambda _: cancel.set())
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("encode")]
+    assert not [
+        thread for thread in threading.enumerate() if thread.name.startswith(("encode", "hash", "save"))
+    ]
 
 
 def test_an_error_in_a_thread_reaches_the_caller(pico: Path, tmp_path: Path) -> None:
@@ -140,8 +210,10 @@ def test_an_error_in_a_thread_reaches_the_caller(pico: Path, tmp_path: Path) -> 
     with Checkpoint.open(pico) as checkpoint:
         plan = make_plan(checkpoint, ["Q8_0"])
         with pytest.raises(CheckpointError, match="the disk is gone"):
-            run(plan, Broken(checkpoint.tensors), [tmp_path / "x"], threads=2)
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("encode")]
+            run(plan, Broken(checkpoint.tensors), [tmp_path / "x"], Work(threads=2))
+    assert not [
+        thread for thread in threading.enumerate() if thread.name.startswith(("encode", "hash", "save"))
+    ]
 
 
 def test_existing_files_are_not_overwritten(pico: Path, tmp_path: Path) -> None:

@@ -112,7 +112,6 @@ def test_rows_that_blocks_dont_divide_fall_back(tmp_path: Path) -> None:
         (unchanged, {"num_key_value_heads": 4}, r"k_proj\.weight has the shape \[128, 256\]"),
         (unchanged, {"vocab_size": 500}, "embed_tokens"),
         (unchanged, {"num_hidden_layers": 2}, r"lacks model\.layers\.1"),
-        (unchanged, {"quantization_config": {"quant_method": "gptq"}}, r"already quantized \(gptq\)"),
         (unchanged, {"attention_bias": True}, r"lacks model\.layers\.0\.self_attn\.q_proj\.bias"),
     ],
 )

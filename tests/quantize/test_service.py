@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import threading
 from pathlib import Path
@@ -17,7 +18,8 @@ from models.paths import Paths
 from models.reference import ModelRef
 from models.store import ModelStore
 from quantize.checkpoint.checkpoint import Checkpoint
-from quantize.service import QuantizationOutcome, quantize_reference
+from quantize.pipeline import QuantizationProgress
+from quantize.service import QuantizationOutcome, QuantizeOptions, quantize_reference
 from quantize.writer import GGUFFileWriter
 from tests.hub_server import HubServer
 from tests.pico import write_json, write_pico_checkpoint, write_safetensors
@@ -55,7 +57,7 @@ def test_types_are_published_with_a_manifest(pico: Path, store: ModelStore) -> N
     assert manifest.context_length == 512
     assert manifest.parameters == outcome.plan.n_parameters if outcome.plan else False
     assert set(manifest.tools) == {"corral", "llama_cpp_python", "gguf"}
-    assert model.types["Q4_K_M"].sha256 == (outcome.files[1].sha256,)
+    assert model.types["Q4_K_M"].sha256 == outcome.files[1].sha256
     info = read_gguf_info(model.types["Q4_K_M"].path)
     assert info.ftype == "Q4_K_M"
     assert str(info.metadata["general.quantized_by"]).startswith("Corral ")
@@ -102,20 +104,31 @@ def test_a_dry_run_writes_nothing(pico: Path, store: ModelStore, tmp_path: Path)
 def test_into_a_folder(pico: Path, store: ModelStore, tmp_path: Path) -> None:
     out = tmp_path / "new" / "out"
     outcome = quantize(pico, store, "Q8_0", out_dir=out)
-    assert [path.name for path in out.iterdir()] == ["pico.Q8_0.gguf"]
+    assert sorted(path.name for path in out.iterdir()) == ["README.md", "pico.Q8_0.gguf"]
     assert outcome.files[0].path == out / "pico.Q8_0.gguf"
     assert store.list() == []
     with pytest.raises(QuantizationError, match="exists; remove it"):
         quantize(pico, store, "Q8_0", out_dir=out)
     quantize(pico, store, "Q8_0", out_dir=out, force=True)
-    assert [path.name for path in out.iterdir()] == ["pico.Q8_0.gguf"]
+    assert sorted(path.name for path in out.iterdir()) == ["README.md", "pico.Q8_0.gguf"]
 
 
-def test_a_stale_part_is_written_over(pico: Path, store: ModelStore, tmp_path: Path) -> None:
-    (tmp_path / ".pico.Q8_0.gguf.part").write_text("left by a killed run")
+def test_what_another_run_left_is_written_over(pico: Path, store: ModelStore, tmp_path: Path) -> None:
+    hidden = tmp_path / ".pico.quantize"
+    hidden.mkdir()
+    (hidden / "pico.Q8_0.gguf").write_text("left by a killed run of another plan")
+    (hidden / "journal").write_text('{"key":"other","version":1}\n{"tensors":[0]}\n')
     quantize(pico, store, "Q8_0", out_dir=tmp_path)
-    assert not (tmp_path / ".pico.Q8_0.gguf.part").exists()
+    assert not hidden.exists()
     assert read_gguf_info(tmp_path / "pico.Q8_0.gguf").ftype == "Q8_0"
+
+
+def test_a_readme_of_somebody_else_stays(pico: Path, store: ModelStore, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "README.md").write_text("mine")
+    quantize(pico, store, "Q8_0", out_dir=out)
+    assert (out / "README.md").read_text() == "mine"
 
 
 @pytest.mark.parametrize("into_folder", [True, False])
@@ -135,10 +148,10 @@ def test_a_disk_that_fills_up_on_the_way(
 ) -> None:
     original = GGUFFileWriter.write
 
-    def write(writer: GGUFFileWriter, data: Any) -> None:
+    def write(writer: GGUFFileWriter, tensor: int, offset: int, data: Any) -> None:
         if writer.n_bytes > 100_000:
             raise OSError(errno.ENOSPC, "No space left on device")
-        original(writer, data)
+        original(writer, tensor, offset, data)
 
     monkeypatch.setattr(GGUFFileWriter, "write", write)
     out = tmp_path / "out" if into_folder else None
@@ -151,25 +164,101 @@ def test_a_disk_that_fills_up_on_the_way(
 
 
 @pytest.mark.parametrize("into_folder", [True, False])
-def test_an_interruption_leaves_nothing(
+def test_an_interrupted_run_is_gone_on_with(
     pico: Path, store: ModelStore, tmp_path: Path, into_folder: bool
 ) -> None:
+    out = tmp_path / "out" if into_folder else None
+    whole = quantize(pico, store, "Q8_0", "Q4_K_M", out_dir=tmp_path / "whole")
+
+    def interrupt(event: QuantizationProgress) -> None:
+        if event.tensors_done == 5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        quantize(pico, store, "Q8_0", "Q4_K_M", out_dir=out, on_progress=interrupt)
+    assert store.list() == []
+    assert out is None or [path.name for path in out.iterdir()] == [".pico.quantize"]
+    told: list[tuple[int, int]] = []
+    options = QuantizeOptions(threads=2, on_resume=lambda done, n: told.append((done, n)))
+    again = quantize_reference(
+        ModelRef.parse(str(pico)), ["Q8_0", "Q4_K_M"], store=store, out_dir=out, options=options
+    )
+    assert again.plan is not None
+    assert told == [(5, len(again.plan.tensors))]
+    assert again.resumed == 5
+    assert [file.sha256 for file in again.files] == [file.sha256 for file in whole.files]
+    assert list(store.paths.staging_dir.glob("*")) == []
+    names = {path.name for path in again.files[0].path.parent.iterdir()}
+    assert names - {"README.md"} == {"pico.Q8_0.gguf", "pico.Q4_K_M.gguf"}
+
+
+@pytest.mark.parametrize("change", ["source", "types"])
+def test_another_source_or_plan_starts_anew(pico: Path, store: ModelStore, change: str) -> None:
+    def interrupt(event: QuantizationProgress) -> None:
+        if event.tensors_done == 5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        quantize(pico, store, "Q8_0", on_progress=interrupt)
+    if change == "source":
+        write_pico_checkpoint(pico, n_layers=1, seed=5)
+    again = quantize(pico, store, "Q8_0" if change == "source" else "Q4_0")
+    assert again.resumed == 0
+    assert list(store.paths.staging_dir.iterdir()) == []
+
+
+def test_an_interruption_before_anything_is_done_leaves_nothing(pico: Path, store: ModelStore) -> None:
     def interrupt(_event: object) -> None:
         raise KeyboardInterrupt
 
-    out = tmp_path / "out" if into_folder else None
     with pytest.raises(KeyboardInterrupt):
-        quantize(pico, store, "Q8_0", out_dir=out, on_progress=interrupt)
+        quantize(pico, store, "Q8_0", on_progress=interrupt, force=True)
+    assert [path for path in left_behind(store) if path.suffix == ".gguf" and path.stat().st_size == 0] == []
+
+
+def test_parts_are_published(pico: Path, store: ModelStore) -> None:
+    options = QuantizeOptions(split_bytes=2**20)
+    outcome = quantize_reference(ModelRef.parse(str(pico)), ["F16"], store=store, options=options)
+    assert outcome.model is not None
+    stored = outcome.model.types["F16"]
+    assert len(stored.paths) == len(stored.sha256) == 2
+    assert stored.path.name == "pico.F16-00001-of-00002.gguf"
+    for path, digest in zip(stored.paths, stored.sha256, strict=True):
+        assert hashlib.sha256(path.read_bytes()).hexdigest() == digest
+    assert store.scan().problems == ()
+    assert read_gguf_info(stored.path).size_bytes == stored.size_bytes
+    store.remove(ModelRef.parse(str(pico)))
+    assert not stored.paths[1].exists()
+
+
+def test_too_little_memory(pico: Path, store: ModelStore) -> None:
+    options = QuantizeOptions(memory_bytes=2**20)
+    with pytest.raises(QuantizationError, match=r"1,048,576 bytes of memory.* --memory at least \d+MiB"):
+        quantize_reference(ModelRef.parse(str(pico)), ["Q8_0"], store=store, options=options)
     assert left_behind(store) == []
-    assert out is None or list(out.iterdir()) == []
 
 
-def test_cancelling_leaves_nothing(pico: Path, store: ModelStore) -> None:
+def test_where_it_came_from(pico: Path, store: ModelStore) -> None:
+    outcome = quantize(pico, store, "Q4_K_M")
+    assert outcome.model is not None
+    manifest = outcome.model.manifest
+    weights = pico / "model.safetensors"
+    assert manifest.source.sha256 == {weights.name: hashlib.sha256(weights.read_bytes()).hexdigest()}
+    assert sum(manifest.files[0].tensor_types.values()) == manifest.files[0].tensor_count
+    metadata = read_gguf_info(outcome.files[0].path).metadata
+    assert metadata["corral.source.revision"] == manifest.source.revision
+    assert "llama_cpp_python" in str(metadata["corral.tools"])
+    assert str(pico) not in "".join(map(str, metadata.values()))
+
+
+def test_cancelling_publishes_nothing(pico: Path, store: ModelStore) -> None:
     cancel = threading.Event()
     cancel.set()
     with pytest.raises(QuantizationError, match="cancelled"):
         quantize(pico, store, "Q8_0", cancel=cancel)
-    assert left_behind(store) == []
+    assert store.list() == []
+    assert len(quantize(pico, store, "Q8_0").files) == 1
+    assert list(store.paths.staging_dir.iterdir()) == []
 
 
 def test_broken_weights_leave_the_store_as_it_was(pico: Path, store: ModelStore) -> None:
@@ -215,16 +304,15 @@ def test_a_type_that_needs_an_importance_matrix(pico: Path, store: ModelStore) -
         quantize(pico, store, "Q2_K_S")
 
 
-def test_a_file_is_no_checkpoint(pico: Path, store: ModelStore, tmp_path: Path) -> None:
-    quantize(pico, store, "Q8_0", out_dir=tmp_path)
+def test_a_file_is_no_checkpoint(pico: Path, store: ModelStore) -> None:
     with pytest.raises(QuantizationError, match="is a file"):
-        quantize(tmp_path / "pico.Q8_0.gguf", store, "Q4_0")
+        quantize(pico / "model.safetensors", store, "Q4_0")
 
 
 def test_an_unknown_architecture_costs_nothing(pico: Path, store: ModelStore) -> None:
     config = json.loads((pico / "config.json").read_text())
     write_json(pico / "config.json", config | {"architectures": ["OPTForCausalLM"]})
-    with pytest.raises(CheckpointError, match="OPTForCausalLM is not known here"):
+    with pytest.raises(CheckpointError, match=r"OPTForCausalLM.* is not known"):
         quantize(pico, store, "Q8_0")
     assert left_behind(store) == []
 

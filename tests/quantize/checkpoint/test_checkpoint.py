@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from models.errors import CheckpointError
+from models.errors import CheckpointError, InvalidGGUF
 from quantize.checkpoint.checkpoint import Checkpoint
 from quantize.checkpoint.json_file import read_bounded
 from tests.pico import write_pico_checkpoint
@@ -26,6 +26,24 @@ def test_a_missing_folder(tmp_path: Path) -> None:
 def test_a_folder_without_config(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"no config\.json"):
         Checkpoint.open(tmp_path)
+
+
+def test_folders_of_another_kind(tmp_path: Path) -> None:
+    (tmp_path / "x.gguf").touch()
+    with pytest.raises(CheckpointError, match=r"give the GGUF file itself, x\.gguf"):
+        Checkpoint.open(tmp_path)
+    (tmp_path / "params.json").write_text("{}")
+    with pytest.raises(CheckpointError, match="Meta's own files"):
+        Checkpoint.open(tmp_path)
+
+
+def test_a_file_that_is_no_gguf(tmp_path: Path) -> None:
+    (tmp_path / "x.bin").touch()
+    with pytest.raises(CheckpointError, match="is no folder"):
+        Checkpoint.open(tmp_path / "x.bin")
+    (tmp_path / "x.gguf").touch()
+    with pytest.raises(InvalidGGUF):
+        Checkpoint.open(tmp_path / "x.gguf")
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,8 @@ import numpy.typing as npt
 import pytest
 
 from models.errors import CheckpointError
-from quantize.checkpoint.safetensors import SafetensorsSource, open_safetensors
+from quantize.checkpoint.safetensors import SafetensorsSource
+from quantize.checkpoint.weights import open_weights
 from tests.pico import write_json, write_safetensors
 
 TENSORS: dict[str, npt.NDArray[Any]] = {
@@ -40,7 +41,7 @@ def entry(dtype: Any = "F32", shape: Any = (2,), offsets: Any = (0, 8)) -> dict[
 
 def test_rows_are_what_was_written(tmp_path: Path) -> None:
     write_safetensors(tmp_path / "model.safetensors", TENSORS)
-    source = open_safetensors(tmp_path)
+    source = open_weights(tmp_path)
     for name, expected in TENSORS.items():
         assert source.entries[name].shape == expected.shape
         whole = source.rows(name, 0, expected.shape[0])
@@ -146,7 +147,7 @@ def sharded(directory: Path, change: Callable[[dict[str, Any]], None] = lambda i
 
 
 def test_shards_are_one_source(tmp_path: Path) -> None:
-    source = open_safetensors(sharded(tmp_path))
+    source = open_weights(sharded(tmp_path))
     assert list(source.entries) == ["a", "b"]
     np.testing.assert_array_equal(source.rows("b", 0, 6), TENSORS["b"])
     source.close()
@@ -167,26 +168,60 @@ def test_an_index_that_disagrees_is_refused(
     tmp_path: Path, change: Callable[[dict[str, Any]], None], reason: str
 ) -> None:
     with pytest.raises(CheckpointError, match=reason):
-        open_safetensors(sharded(tmp_path, change))
+        open_weights(sharded(tmp_path, change))
 
 
 def test_a_tensor_that_the_index_lacks_is_refused(tmp_path: Path) -> None:
     directory = sharded(tmp_path)
     write_safetensors(directory / "one.safetensors", {"a": TENSORS["a"], "unlisted": TENSORS["b"]})
     with pytest.raises(CheckpointError, match="doesn't name unlisted"):
-        open_safetensors(directory)
+        open_weights(directory)
 
 
 def test_a_tensor_in_two_shards_is_refused(tmp_path: Path) -> None:
     directory = sharded(tmp_path)
     write_safetensors(directory / "two.safetensors", {"a": TENSORS["a"], "b": TENSORS["b"]})
     with pytest.raises(CheckpointError, match=r"a is both in one.safetensors and in two.safetensors"):
-        open_safetensors(directory)
+        open_weights(directory)
+
+
+def test_a_tensor_in_another_shard_than_the_index_says(tmp_path: Path) -> None:
+    def swap(index: dict[str, Any]) -> None:
+        index["weight_map"] = {"a": "two.safetensors", "b": "one.safetensors"}
+
+    with pytest.raises(CheckpointError, match=r"says a is in two\.safetensors, it is in one\.safetensors"):
+        open_weights(sharded(tmp_path, swap))
+
+
+def test_columns_are_read_alone(tmp_path: Path) -> None:
+    write_safetensors(tmp_path / "x.safetensors", TENSORS)
+    source = SafetensorsSource([tmp_path / "x.safetensors"])
+    for start in range(5):
+        for stop in range(start, 5):
+            np.testing.assert_array_equal(source.columns("a", start, stop), TENSORS["a"][:, start:stop])
+    source.close()
+
+
+def test_weights_of_another_name(tmp_path: Path) -> None:
+    write_safetensors(tmp_path / "gptq_model-4bit-128g.safetensors", TENSORS)
+    write_safetensors(tmp_path / "adapter_model.safetensors", TENSORS)
+    source = open_weights(tmp_path)
+    assert set(source.entries) == set(TENSORS)
+    source.close()
+
+
+def test_a_pointer_is_no_file(tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors").write_bytes(b"version https://git-lfs" + bytes(100))
+    with pytest.raises(CheckpointError, match="Git LFS pointer"):
+        open_weights(tmp_path)
 
 
 def test_a_folder_without_weights(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"no model\.safetensors"):
-        open_safetensors(tmp_path)
-    (tmp_path / "pytorch_model.bin").touch()
-    with pytest.raises(CheckpointError, match=r"only torch \.bin weights"):
-        open_safetensors(tmp_path)
+        open_weights(tmp_path)
+
+
+def test_safetensors_come_before_torch_files(tmp_path: Path) -> None:
+    (tmp_path / "pytorch_model.bin").write_bytes(b"not even read")
+    write_safetensors(tmp_path / "model.safetensors", TENSORS)
+    open_weights(tmp_path).close()

@@ -83,7 +83,7 @@ def test_merges_from_merges_txt(directory: Path) -> None:
         (lambda t: t["model"]["vocab"].update(x=0), "two tokens with the id 0"),
         (lambda t: t["model"]["vocab"].update(x=5000), "token id 5000"),
         (lambda t: t["model"].update(merges=[1]), "neither strings nor pairs"),
-        (lambda t: t["model"].update(type="WordPiece"), "of the kind WordPiece"),
+        (lambda t: t["model"].update(type="WordLevel"), "of the kind WordLevel"),
         (lambda t: t.update(model=3), "of the kind None"),
         (lambda t: t.update(added_tokens=3), "isn't a list"),
         (lambda t: t.update(added_tokens=[{"content": "x"}]), "no usable id"),

@@ -7,15 +7,22 @@ from typing import Any
 import pytest
 
 from models.errors import UnknownTokenizer
-from quantize.vocabulary.pre_tokenizers import (
+from quantize.vocabulary.pre_tokenizer_patterns import (
     DEEPSEEK_V3_WORDS,
     GPT2,
+    GPT2_TIKTOKEN,
+    GPT4_TIKTOKEN,
     GPT4O,
-    IGNORING_MERGES,
+    JAIS2,
     LLAMA3,
-    PRE_TOKENIZERS,
+    LLAMA3_BY_LETTERS,
     QWEN2,
     TEKKEN,
+    TINY_AYA_DIGITS,
+)
+from quantize.vocabulary.pre_tokenizers import (
+    IGNORING_MERGES,
+    PRE_TOKENIZERS,
     pre_tokenizer_name,
     pre_tokenizer_signature,
 )
@@ -57,6 +64,11 @@ def tokenizer(*steps: dict[str, Any], ignore_merges: bool = False) -> dict[str, 
     [
         ([split(LLAMA3_JSON), byte_level(use_regex=False)], True, "llama-bpe"),
         ([split(LLAMA3_JSON), byte_level(use_regex=False)], False, "smaug-bpe"),
+        ([split(LLAMA3_BY_LETTERS), byte_level(use_regex=False)], True, "llama-bpe"),
+        ([split(GPT4_TIKTOKEN, "Removed", invert=True), byte_level(use_regex=False)], False, "smaug-bpe"),
+        ([split(GPT2_TIKTOKEN), byte_level(use_regex=False)], False, "gpt-2"),
+        ([split(JAIS2), byte_level(use_regex=False)], False, "jais-2"),
+        ([split(TINY_AYA_DIGITS), split(GPT4O_JSON), byte_level(use_regex=False)], False, "tiny_aya"),
         ([split(QWEN2), byte_level(use_regex=False)], False, "qwen2"),
         ([split(TEKKEN), byte_level(use_regex=False)], True, "tekken"),
         ([split(GPT4O_JSON, "Removed", invert=True), byte_level(use_regex=False)], False, "gpt-4o"),
@@ -79,6 +91,8 @@ def test_known_structures(steps: list[dict[str, Any]], ignore_merges: bool, name
 
 
 def test_the_regexes_are_composed_right() -> None:
+    assert JAIS2.endswith(r"|\s{8}(?!\S)|\s{4}(?!\S)|\s{1,2}(?!\S)|\s{1}")
+    assert GPT2_TIKTOKEN.startswith(r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+|")
     assert LLAMA3 == LLAMA3_JSON
     assert GPT4O == GPT4O_JSON
     assert DEEPSEEK_V3_WORDS.replace("\r\n", "\\r\\n") == DEEPSEEK_V3_JSON

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
@@ -56,11 +57,47 @@ def test_out_folder(corral: Corral, pico: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     done = corral("quantize", str(pico), "--type", "q8_0", "--out", str(out), "--threads", "1")
     assert done.returncode == 0, done.stderr
-    assert [path.name for path in out.iterdir()] == ["pico.Q8_0.gguf"]
+    assert sorted(path.name for path in out.iterdir()) == ["README.md", "pico.Q8_0.gguf"]
+    card = (out / "README.md").read_text()
+    assert hashlib.sha256((out / "pico.Q8_0.gguf").read_bytes()).hexdigest() in card
     refused = corral("quantize", str(pico), "--type", "q8_0", "--out", str(out))
     assert refused.returncode == 1
     assert "--force" in refused.stderr
     assert corral("quantize", str(pico), "--type", "q8_0", "--out", str(out), "--force").returncode == 0
+
+
+def test_parts_memory_and_where_it_came_from(corral: Corral, pico: Path) -> None:
+    flags = ["--type", "F16", "--split-size", "1MiB", "--memory", "1GiB", "--json"]
+    done = corral("quantize", str(pico), *flags)
+    assert done.returncode == 0, done.stderr
+    document = json.loads(done.stdout)
+    assert document["memory_bytes"] <= 2**30
+    (file,) = document["files"]
+    assert [Path(path).name[-20:] for path in file["paths"]] == [
+        f"-0000{number}-of-00003.gguf" for number in (1, 2, 3)
+    ]
+    shown = json.loads(corral("show", str(pico), "--json").stdout)
+    weights = hashlib.sha256((pico / "model.safetensors").read_bytes()).hexdigest()
+    assert shown["input_sha256"] == {"model.safetensors": weights}
+    assert shown["files"][0]["tensor_types"]["F16"] > 0
+    assert "tensor types: F16" in corral("show", str(pico)).stdout
+    card = corral("show", str(pico), "--card").stdout
+    assert card.startswith("---\n")
+    assert weights in card
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--memory", "2 apples"], "is no size"),
+        (["--memory", "1MiB"], "give --memory at least"),
+        (["--stream"], "--stream is for models of the Hub"),
+    ],
+)
+def test_what_cant_be_done(corral: Corral, pico: Path, flags: list[str], said: str) -> None:
+    done = corral("quantize", str(pico), "--type", "Q8_0", *flags)
+    assert done.returncode != 0
+    assert said in done.stderr
 
 
 def test_an_unknown_type(corral: Corral, pico: Path) -> None:
@@ -69,7 +106,7 @@ def test_an_unknown_type(corral: Corral, pico: Path) -> None:
     assert "Q9_9" in done.stderr
 
 
-def test_interrupted_leaves_nothing(env: dict[str, str], home: Path, tmp_path: Path) -> None:
+def test_interrupted_publishes_nothing(env: dict[str, str], home: Path, tmp_path: Path) -> None:
     big = write_pico_checkpoint(tmp_path / "big", n_layers=24, hidden=512, heads=8)
     process = subprocess.Popen(
         corral_command("quantize", str(big)), env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
@@ -83,5 +120,5 @@ def test_interrupted_leaves_nothing(env: dict[str, str], home: Path, tmp_path: P
     _, errors = process.communicate(timeout=30)
     assert process.returncode == 130, errors
     assert b"Traceback" not in errors
-    assert not list(home.rglob("*.gguf"))
+    assert not list((home / "models").rglob("*.gguf"))
     assert ModelStore(Paths.from_environment(env)).list() == []

@@ -1,0 +1,68 @@
+"""Recipes: a type for each tensor, the size they were chosen for, and what was measured. A JSON file."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from models.durable import write_atomically
+from models.errors import QuantizationError
+from models.llamacpp.ggml_types import ALL_FTYPES, GGML_TYPES
+
+SCHEMA_VERSION = 1
+_NAME = re.compile(r"MIX-\d{1,2}\.\d{2}")
+
+
+class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`types`: each quantized tensor's ggml type, by name. Reading it again gives the same file.
+
+    `name`: what the file is called, as `MIX-4.85`; `base`: the llama.cpp type that is nearest, which the file
+    says of itself.
+    """
+
+    name: str
+    base: str
+    types: dict[str, str]
+    target_bytes: int
+    size_bytes: int
+    bits_per_weight: float
+    figures: dict[str, Any] = {}
+    """What was measured on the way: the predicted loss, the text, how many probes."""
+    schema_version: int = SCHEMA_VERSION
+
+    def check_fits(self, tensors: Sequence[str]) -> None:
+        """Raises QuantizationError if a tensor of the recipe isn't among the model's."""
+        unknown = sorted(set(self.types) - set(tensors))
+        if unknown:
+            raise QuantizationError(
+                f"the recipe has a type for {unknown[0]}, which this model doesn't have; it isn't its recipe"
+            )
+
+
+def write_recipe(recipe: Recipe, path: Path) -> None:
+    """Replaces the file when it is whole."""
+    write_atomically(path, msgspec.json.format(msgspec.json.encode(recipe, order="deterministic"), indent=1))
+
+
+def read_recipe(path: Path) -> Recipe:
+    """Raises QuantizationError with the reason."""
+    try:
+        recipe = msgspec.json.decode(path.read_bytes(), type=Recipe)
+    except OSError as error:
+        raise QuantizationError(f"{path} can't be read: {error.strerror or error}") from error
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise QuantizationError(
+            f"{path} is no recipe ({error}); make one with: corral quantize --target-size"
+        ) from error
+    if recipe.schema_version != SCHEMA_VERSION:
+        raise QuantizationError(
+            f"{path} has version {recipe.schema_version} and version {SCHEMA_VERSION} is read; make it again"
+        )
+    wrong = [kind for kind in recipe.types.values() if kind not in GGML_TYPES]
+    if wrong or recipe.base not in ALL_FTYPES or not _NAME.fullmatch(recipe.name):
+        raise QuantizationError(f"{path} names types that there aren't; make it again")
+    return recipe

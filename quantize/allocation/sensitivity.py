@@ -1,0 +1,78 @@
+"""How much each tensor's loss matters: its weighted error, scaled by what a trial of its group really cost.
+
+For every tensor and candidate type the importance-weighted squared error is computed, which is cheap. What a
+unit of it costs in KL divergence differs from tensor to tensor by orders of magnitude, so each group (tensors
+of one kind in neighbouring layers; one tensor, where the model has few) is encoded once as the probe's type
+and the divergence measured. Small losses of different tensors add up.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+from models.llamacpp.ggml_types import GGML_TYPES
+from quantize.allocation.candidates import Candidate
+from quantize.allocation.solve import Losses
+from quantize.allocation.trial import TrialModel
+
+DEFAULT_PROBES: Final = 256
+"""So many groups at most."""
+
+OnProbes = Callable[[int, int], None]
+"""Takes the probes done and the probes in all."""
+
+
+def measured_losses(
+    model: TrialModel,
+    options: Mapping[str, Sequence[Candidate]],
+    *,
+    max_probes: int = DEFAULT_PROBES,
+    on_probes: OnProbes | None = None,
+) -> Losses:
+    """The expected loss, in nats of mean KL divergence, of each tensor's candidates. Blocks.
+
+    A tensor that the model doesn't compute with is lost nothing of.
+    """
+    names = [name for name in options if name in model.weights]
+    groups = grouped(names, max_probes)
+    losses: dict[str, dict[Candidate, float]] = {
+        name: dict.fromkeys(some, 0.0) for name, some in options.items()
+    }
+    for number, group in enumerate(groups):
+        errors = {name: {c: model.error(name, c.ggml_type) for c in options[name]} for name in group}
+        probes = {name: _probe(options[name]) for name in group}
+        divergence = model.divergence({name: probe.ggml_type for name, probe in probes.items()})
+        total = sum(errors[name][probe] for name, probe in probes.items())
+        scale = divergence / total if total > 0 else 0.0
+        for name in group:
+            losses[name] = {c: max(scale, 0.0) * error for c, error in errors[name].items()}
+        if on_probes is not None:
+            on_probes(number + 1, len(groups))
+    return losses
+
+
+def grouped(names: Sequence[str], max_groups: int) -> list[tuple[str, ...]]:
+    """Tensors of one kind in neighbouring layers, in at most `max_groups` groups (or one for each kind)."""
+    kinds: dict[str, list[str]] = {}
+    for name in sorted(names, key=_layer):
+        kinds.setdefault(re.sub(r"^blk\.\d+\.", "", name), []).append(name)
+    longest = max((len(some) for some in kinds.values()), default=1)
+    size = 1
+    while size < longest and sum(-(-len(some) // size) for some in kinds.values()) > max_groups:
+        size += 1
+    return [
+        tuple(some[start : start + size]) for some in kinds.values() for start in range(0, len(some), size)
+    ]
+
+
+def _layer(name: str) -> int:
+    found = re.match(r"blk\.(\d+)\.", name)
+    return int(found[1]) if found else -1
+
+
+def _probe(options: Sequence[Candidate]) -> Candidate:
+    """The type that is tried: about four bits, whose loss is well above rounding."""
+    wanted = GGML_TYPES["Q4_K"]
+    return next((c for c in options if c.ggml_type == wanted), options[len(options) // 2 - 1])

@@ -1,0 +1,69 @@
+"""BLOOM: linear attention biases (ALiBi), a norm on the embedding, q, k and v fused head by head."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from quantize.architectures.architecture import TensorRule
+from quantize.architectures.config import ModelConfig
+from quantize.architectures.decoder import linear_rules, norm_rules
+from quantize.architectures.gpt_like import GPTLike, fused_qkv
+from quantize.gguf_header import Metadata, uint32
+
+
+class Bloom(GPTLike):
+    """BloomForCausalLM; the first checkpoints lack the names' `transformer.`, and some say BloomModel."""
+
+    gguf_name = "bloom"
+    huggingface_names: ClassVar[tuple[str, ...]] = ("BloomForCausalLM", "BloomModel")
+    names: ClassVar[dict[str, tuple[str, ...]]] = {
+        "n_embd": ("hidden_size", "n_embed"),
+        "n_head": ("n_head", "num_attention_heads"),
+        "n_layer": ("n_layer", "num_hidden_layers"),
+        "context": ("seq_length", "max_position_embeddings"),  # of the training: ALiBi has no limit
+    }
+    defaults: ClassVar[dict[str, int]] = {
+        "n_embd": 64,
+        "n_head": 8,
+        "n_layer": 2,
+        "context": 2048,
+        "n_vocab": 250880,
+    }
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__(config)
+        after_norm = config.flag("apply_residual_connection_post_layernorm", False)
+        self.refuse(after_norm, "residuals taken after the norm")
+
+    def tensor_name(self, name: str) -> str | None:
+        known = super().tensor_name(name)
+        if known is None or known.startswith(("transformer.", "lm_head.")):
+            return known
+        return f"transformer.{known}"
+
+    def metadata(self) -> Metadata:
+        kv = f"{self.gguf_name}.attention.head_count_kv"
+        return self.sizes() | {kv: uint32(self.hyperparameters.n_head_kv)}
+
+    def tensor_rules(self) -> Sequence[TensorRule]:
+        h, embedding = self.hyperparameters, "transformer.word_embeddings"
+        rules = self.outer_rules(embedding, "transformer.ln_f")
+        rules += norm_rules("token_embd_norm", f"{embedding}_layernorm", h.n_embd, bias=True)
+        for layer in range(h.n_layer):
+            rules += self._layer_rules(f"transformer.h.{layer}", f"blk.{layer}")
+        return rules
+
+    def _layer_rules(self, source: str, target: str) -> list[TensorRule]:
+        h = self.hyperparameters
+        qkv = fused_qkv(h.n_head, h.n_head, self.head_dim)
+        shape, fused = (qkv.of, h.n_embd), f"{source}.self_attention.query_key_value"
+        attention, mlp = f"{source}.self_attention.dense", f"{source}.mlp"
+        return [
+            *norm_rules(f"{target}.attn_norm", f"{source}.input_layernorm", h.n_embd, bias=True),
+            *norm_rules(f"{target}.ffn_norm", f"{source}.post_attention_layernorm", h.n_embd, bias=True),
+            *linear_rules(f"{target}.attn_qkv", fused, shape, qkv, bias=True),
+            *linear_rules(f"{target}.attn_output", attention, (h.n_embd, h.n_embd), bias=True),
+            *linear_rules(f"{target}.ffn_up", f"{mlp}.dense_h_to_4h", (h.n_ff, h.n_embd), bias=True),
+            *linear_rules(f"{target}.ffn_down", f"{mlp}.dense_4h_to_h", (h.n_embd, h.n_ff), bias=True),
+        ]

@@ -1,0 +1,150 @@
+"""DeepSeek's mixtures of experts: the first one (DeepSeek-MoE), and what those after it share with it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import ClassVar
+
+from models.errors import CheckpointError
+from quantize.architectures.architecture import TensorRule
+from quantize.architectures.config import ModelConfig
+from quantize.architectures.decoder import Decoder, linear_rules, norm_rules
+from quantize.architectures.experts import (
+    PROJECTIONS,
+    expert_counts,
+    expert_rules,
+    gated,
+    plain_rules,
+    router_rule,
+)
+from quantize.architectures.transform import RotaryHeads
+from quantize.gguf_header import Metadata, float32, string, uint32
+
+GATING = {"softmax": 1, "sigmoid": 2}
+
+
+class DeepseekExperts(Decoder):
+    """Some dense layers first, then in each layer many experts and a few that are always used."""
+
+    default_experts: ClassVar[int | None] = None
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__(config)
+        n_expert = config.optional_size("n_routed_experts") or self.default_experts or 0
+        self._hyperparameters = dataclasses.replace(self._hyperparameters, n_expert=n_expert)
+        if config.size("moe_layer_freq", 1) != 1:
+            raise CheckpointError(
+                "config.json has a moe_layer_freq other than 1; llama.cpp's "
+                f"`{self.gguf_name}` has experts in every layer after the dense ones"
+            )
+
+    @property
+    def dense_layers(self) -> int:
+        """How many layers at the start have no experts."""
+        n_layer, n_expert = self.hyperparameters.n_layer, self.hyperparameters.n_expert
+        return self.config.count("first_k_dense_replace", 0 if n_expert else n_layer)
+
+    @property
+    def expert_size(self) -> int:
+        return self.config.size("moe_intermediate_size", self.hyperparameters.n_ff)
+
+    @property
+    def shared_experts(self) -> int:
+        return self.config.count("n_shared_experts", self.defaults.get("n_shared_experts", 0))
+
+    def expert_metadata(self) -> Metadata:
+        h, prefix = self.hyperparameters, self.gguf_name
+        keys: Metadata = {
+            f"{prefix}.leading_dense_block_count": uint32(self.dense_layers),
+            f"{prefix}.expert_feed_forward_length": uint32(self.expert_size),
+            f"{prefix}.expert_shared_count": uint32(self.shared_experts),
+            f"{prefix}.vocab_size": uint32(self.vocabulary_size),
+        }
+        if h.n_expert:
+            keys |= expert_counts(prefix, h.n_expert, self.size("num_experts_per_tok"))
+        gating = self.config.text("scoring_func")
+        if gating is not None:
+            if gating not in GATING:
+                raise CheckpointError(
+                    f"config.json has scoring_func {gating!r}; llama.cpp knows {', '.join(GATING)}"
+                )
+            keys[f"{prefix}.expert_gating_func"] = uint32(GATING[gating])
+        return keys
+
+    def feed_forward_rules(self, layer: int) -> list[TensorRule]:
+        source, target = f"model.layers.{layer}", f"blk.{layer}"
+        if layer < self.dense_layers:
+            return self.gated_rules(source, target)
+        n_expert, n_embd, mlp = self.hyperparameters.n_expert, self.hyperparameters.n_embd, f"{source}.mlp"
+        routed = gated(PROJECTIONS, n_embd, self.expert_size)
+        rules = [router_rule(f"{target}.ffn_gate_inp", f"{mlp}.gate", (n_expert, n_embd))]
+        rules += expert_rules(target, f"{mlp}.experts", n_expert, routed)
+        if self.shared_experts:
+            shared = gated(PROJECTIONS, n_embd, self.expert_size * self.shared_experts)
+            rules += plain_rules(target, "_shexp", f"{mlp}.shared_experts", shared)
+        return rules
+
+
+class Deepseek(DeepseekExperts):
+    """DeepseekForCausalLM: attention as in Llama."""
+
+    gguf_name = "deepseek"
+    huggingface_names: ClassVar[tuple[str, ...]] = ("DeepseekForCausalLM",)
+    defaults: ClassVar[dict[str, int]] = {
+        "vocab_size": 102400,
+        "hidden_size": 4096,
+        "intermediate_size": 11008,
+        "num_hidden_layers": 30,
+        "num_attention_heads": 32,
+        "max_position_embeddings": 2048,
+    }
+    default_epsilon = 1e-6
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__(config)
+        if not self.hyperparameters.n_expert or config.flag("norm_topk_prob", False):
+            raise CheckpointError(
+                "config.json has no n_routed_experts, or norm_topk_prob true; llama.cpp's `deepseek` has "
+                "experts, whose weights it takes as they are"
+            )
+        if self.rope.kind != "default":
+            raise CheckpointError(
+                f"config.json has the rope scaling {self.rope.kind!r}; llama.cpp's `deepseek` computes none"
+            )
+
+    def metadata(self) -> Metadata:
+        prefix = self.gguf_name
+        own_size = self.head_sizes() if self.config.has("head_dim") else {}
+        return {
+            **self.sizes(),
+            **self.norm_epsilon(),
+            **own_size,
+            **self.rope.metadata(prefix, self.context_length),
+            f"{prefix}.rope.dimension_count": uint32(self.head_dim),
+            f"{prefix}.rope.scaling.type": string("none"),
+            f"{prefix}.expert_weights_scale": float32(1.0),
+            **self.expert_metadata(),
+        }
+
+    def tensor_rules(self) -> Sequence[TensorRule]:
+        h = self.hyperparameters
+        n_q, n_kv = h.n_head * self.head_dim, h.n_head_kv * self.head_dim
+        biased = self.config.flag("attention_bias", False)
+        rotary = RotaryHeads(self.head_dim)
+        rules = self.outer_rules()
+        for layer in range(h.n_layer):
+            source, target = f"model.layers.{layer}", f"blk.{layer}"
+            attention = f"{source}.self_attn"
+            rules += norm_rules(f"{target}.attn_norm", f"{source}.input_layernorm", h.n_embd)
+            rules += norm_rules(f"{target}.ffn_norm", f"{source}.post_attention_layernorm", h.n_embd)
+            rules += linear_rules(
+                f"{target}.attn_q", f"{attention}.q_proj", (n_q, h.n_embd), rotary, bias=biased
+            )
+            rules += linear_rules(
+                f"{target}.attn_k", f"{attention}.k_proj", (n_kv, h.n_embd), rotary, bias=biased
+            )
+            rules += linear_rules(f"{target}.attn_v", f"{attention}.v_proj", (n_kv, h.n_embd), bias=biased)
+            rules += linear_rules(f"{target}.attn_output", f"{attention}.o_proj", (h.n_embd, n_q))
+            rules += self.feed_forward_rules(layer)
+        return rules

@@ -1,0 +1,95 @@
+"""Gemma 3, text only: Gemma 2 with norms of queries and keys instead of soft caps, a window in five of six
+layers, and rotary frequencies of their own for those. The vision tower of larger ones is left out."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from models.errors import CheckpointError
+from quantize.architectures.architecture import TensorRule
+from quantize.architectures.config import ModelConfig
+from quantize.architectures.decoder import Decoder, norm_rules
+from quantize.architectures.gemma import ADD_ONE, Gemma2
+from quantize.architectures.rope import DEFAULT_THETA, Rope
+from quantize.architectures.window import sliding_layers, sliding_window_metadata
+from quantize.gguf_header import Metadata, boolean, float32
+from quantize.vocabulary.vocabulary import Vocabulary
+
+VISION = ("vision_tower.", "multi_modal_projector.")
+TEXT = "language_model."
+
+
+class Gemma3(Gemma2):
+    """Gemma3ForCausalLM, and the text part of Gemma3ForConditionalGeneration."""
+
+    gguf_name = "gemma3"
+    huggingface_names: ClassVar[tuple[str, ...]] = ("Gemma3ForCausalLM", "Gemma3ForConditionalGeneration")
+    defaults: ClassVar[dict[str, int]] = {
+        "vocab_size": 262208,
+        "hidden_size": 2304,
+        "intermediate_size": 9216,
+        "num_hidden_layers": 26,
+        "num_attention_heads": 8,
+        "num_key_value_heads": 4,
+        "head_dim": 256,
+        "max_position_embeddings": 131072,
+    }
+    default_theta = 1e6
+    has_output = True
+    window_period = 6
+    largest_layers = 62
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__(config.merged("text_config"))
+        if self.config.optional_number("attn_logit_softcapping") is not None:
+            raise CheckpointError(
+                "config.json has attn_logit_softcapping; llama.cpp's `gemma3` doesn't cap attention"
+            )
+        nested = self.config.section("rope_parameters") or ModelConfig({})
+        full, sliding = nested.section("full_attention"), nested.section("sliding_attention")
+        if full is not None:
+            kind = full.text("rope_type") or "default"
+            self.rope = Rope(kind.lower(), full.number("rope_theta", self.default_theta), full)
+        local = self.config.number("rope_local_base_freq", DEFAULT_THETA)
+        self.local_theta = local if sliding is None else sliding.number("rope_theta", local)
+
+    def tensor_name(self, name: str) -> str | None:
+        """The text model is nested where there is a vision tower: before or behind `model.`."""
+        if name.removeprefix("model.").startswith(VISION):
+            return None
+        return super().tensor_name(name.replace(TEXT, "", 1))
+
+    def metadata(self) -> Metadata:
+        prefix, n_layer = self.gguf_name, self.hyperparameters.n_layer
+        keys = self.sizes() | self.norm_epsilon() | self.head_sizes()
+        keys |= self.rope.metadata(prefix, self.context_length)
+        keys[f"{prefix}.rope.freq_base_swa"] = float32(self.local_theta)
+        cap = self.config.optional_number("final_logit_softcapping")
+        if cap:
+            keys[f"{prefix}.final_logit_softcapping"] = float32(cap)
+        window = self.config.size("sliding_window", 4096)
+        if any(sliding_layers(self.config, n_layer, self.window_period)):
+            keys |= sliding_window_metadata(self.config, prefix, n_layer, window, self.window_period)
+        return keys
+
+    def attention_rules(
+        self,
+        source: str,
+        target: str,
+        *,
+        qkv_bias: bool = False,
+        output: str = "o_proj",
+        output_bias: bool = False,
+    ) -> list[TensorRule]:
+        rules = Decoder.attention_rules(
+            self, source, target, qkv_bias=qkv_bias, output=output, output_bias=output_bias
+        )
+        for part in ("q", "k"):
+            rules += norm_rules(
+                f"{target}.attn_{part}_norm", f"{source}.self_attn.{part}_norm", self.head_dim, ADD_ONE
+            )
+        return rules
+
+    def vocabulary_metadata(self, vocabulary: Vocabulary) -> Metadata:
+        spaces = {"tokenizer.ggml.add_space_prefix": boolean(False)}
+        return spaces if vocabulary.model == "llama" else {}

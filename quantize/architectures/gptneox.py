@@ -1,0 +1,89 @@
+"""GPT-NeoX and Pythia: attention and feed-forward side by side, rotary positions in a part of each head."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import ClassVar
+
+from quantize.architectures.architecture import TensorRule
+from quantize.architectures.config import ModelConfig
+from quantize.architectures.decoder import linear_rules, norm_rules
+from quantize.architectures.gpt_like import GPTLike, fused_qkv
+from quantize.architectures.rope import Rope
+from quantize.gguf_header import Metadata, boolean, uint32
+
+
+class GPTNeoX(GPTLike):
+    """GPTNeoXForCausalLM. A base of the rotation other than 10,000 is written, the converter loses it."""
+
+    gguf_name = "gptneox"
+    huggingface_names: ClassVar[tuple[str, ...]] = ("GPTNeoXForCausalLM",)
+    names: ClassVar[dict[str, tuple[str, ...]]] = {
+        "n_embd": ("hidden_size",),
+        "n_head": ("num_attention_heads",),
+        "n_layer": ("num_hidden_layers",),
+        "context": ("max_position_embeddings",),
+    }
+    defaults: ClassVar[dict[str, int]] = {
+        "n_embd": 6144,
+        "n_head": 64,
+        "n_layer": 44,
+        "context": 2048,
+        "n_vocab": 50432,
+    }
+    activation_name = "hidden_act"
+    epsilon_name = "layer_norm_eps"
+    default_tied = False
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__(config)
+        self.refuse(not config.flag("attention_bias", True), "attention without biases")
+        rope = Rope.of(config)
+        base = config.optional_number("rotary_emb_base")
+        self.rope = rope if base is None else dataclasses.replace(rope, theta=base)
+
+    def feed_forward(self, n_embd: int) -> int:
+        return self.config.size("intermediate_size", 4 * n_embd)
+
+    def tensor_name(self, name: str) -> str | None:
+        known = super().tensor_name(name)
+        if known not in ("embed_out.weight", "lm_head.weight"):
+            return known
+        return None if self.is_tied else "embed_out.weight"
+
+    def metadata(self) -> Metadata:
+        rotated = self.config.optional_number("rotary_pct")
+        if rotated is None:
+            rotated = self.rope.parameters.number("partial_rotary_factor", 0.25)
+        prefix = self.gguf_name
+        return {
+            **self.sizes(),
+            f"{prefix}.rope.dimension_count": uint32(int(rotated * self.head_dim)),
+            f"{prefix}.use_parallel_residual": boolean(self.config.flag("use_parallel_residual", True)),
+            **self.rope_unless_default(self.rope),
+        }
+
+    def tensor_rules(self) -> Sequence[TensorRule]:
+        h = self.hyperparameters
+        embedding = "gpt_neox.embed_in"
+        # llama.cpp wants an output matrix in the file, also where the model has none of its own.
+        head = embedding if self.is_tied else "embed_out"
+        rules = self.outer_rules(embedding, "gpt_neox.final_layer_norm", head)
+        for layer in range(h.n_layer):
+            rules += self._layer_rules(f"gpt_neox.layers.{layer}", f"blk.{layer}")
+        return rules
+
+    def _layer_rules(self, source: str, target: str) -> list[TensorRule]:
+        h = self.hyperparameters
+        qkv = fused_qkv(h.n_head, h.n_head, self.head_dim)
+        shape, fused = (qkv.of, h.n_embd), f"{source}.attention.query_key_value"
+        attention, mlp = f"{source}.attention.dense", f"{source}.mlp"
+        return [
+            *norm_rules(f"{target}.attn_norm", f"{source}.input_layernorm", h.n_embd, bias=True),
+            *norm_rules(f"{target}.ffn_norm", f"{source}.post_attention_layernorm", h.n_embd, bias=True),
+            *linear_rules(f"{target}.attn_qkv", fused, shape, qkv, bias=True),
+            *linear_rules(f"{target}.attn_output", attention, (h.n_embd, h.n_embd), bias=True),
+            *linear_rules(f"{target}.ffn_up", f"{mlp}.dense_h_to_4h", (h.n_ff, h.n_embd), bias=True),
+            *linear_rules(f"{target}.ffn_down", f"{mlp}.dense_4h_to_h", (h.n_embd, h.n_ff), bias=True),
+        ]

@@ -1,0 +1,94 @@
+"""Phi-3.5-MoE: Phi-3's rotary factors and vocabulary, unfused attention with biases, experts."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import ClassVar
+
+from models.errors import CheckpointError
+from quantize.architectures.architecture import TensorRule
+from quantize.architectures.config import ModelConfig
+from quantize.architectures.decoder import norm_rules
+from quantize.architectures.phi3 import Phi3
+from quantize.architectures.transform import Stacked
+from quantize.gguf_header import Metadata, uint32
+
+EXPERT_MATRICES = {"gate": "w1", "down": "w2", "up": "w3"}
+
+
+class PhiMoE(Phi3):
+    """PhiMoEForCausalLM."""
+
+    gguf_name = "phimoe"
+    huggingface_names: ClassVar[tuple[str, ...]] = ("PhiMoEForCausalLM", "PhimoeForCausalLM")
+    defaults: ClassVar[dict[str, int]] = {
+        "vocab_size": 32064,
+        "hidden_size": 4096,
+        "intermediate_size": 6400,
+        "num_hidden_layers": 32,
+        "num_attention_heads": 32,
+        "num_key_value_heads": 8,
+        "max_position_embeddings": 131072,
+        "original_max_position_embeddings": 4096,
+        "num_local_experts": 16,
+        "num_experts_per_tok": 2,
+    }
+    default_theta = 1e6
+    needs_output = True
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__(config)
+        if not (config.flag("attention_bias", False) and config.flag("lm_head_bias", False)):
+            raise CheckpointError(
+                "config.json has attention_bias or lm_head_bias false; llama.cpp's `phimoe` needs both biases"
+            )
+        self._hyperparameters = dataclasses.replace(
+            self._hyperparameters, n_expert=self.size("num_local_experts")
+        )
+
+    @property
+    def original_context_length(self) -> int:
+        inner = self.rope.parameters.optional_size("original_max_position_embeddings")
+        return inner or self.size("original_max_position_embeddings")
+
+    def attention_factor(self) -> float:
+        """As config.json says it, for short and long contexts alike; else by Phi-3's formula."""
+        factors = {self.rope.parameters.optional_number(f"{length}_mscale") for length in ("short", "long")}
+        if len(factors) > 1:
+            raise CheckpointError(
+                "config.json has different short_mscale and long_mscale; llama.cpp has one factor for both"
+            )
+        return factors.pop() or super().attention_factor()
+
+    def metadata(self) -> Metadata:
+        return super().metadata() | {
+            f"{self.gguf_name}.expert_count": uint32(self.hyperparameters.n_expert),
+            f"{self.gguf_name}.expert_used_count": uint32(self.size("num_experts_per_tok")),
+        }
+
+    def tensor_rules(self) -> Sequence[TensorRule]:
+        h = self.hyperparameters
+        rules = self.outer_rules(norm_bias=True)
+        rules.append(TensorRule("output.bias", ("lm_head.bias",), (self.vocabulary_size,)))
+        rules += self.factor_rules()
+        for layer in range(h.n_layer):
+            source, target = f"model.layers.{layer}", f"blk.{layer}"
+            rules += norm_rules(f"{target}.attn_norm", f"{source}.input_layernorm", h.n_embd, bias=True)
+            rules += self.attention_rules(source, target, qkv_bias=True, output_bias=True)
+            rules += norm_rules(
+                f"{target}.ffn_norm", f"{source}.post_attention_layernorm", h.n_embd, bias=True
+            )
+            rules += self._expert_rules(f"{source}.block_sparse_moe", target)
+        return rules
+
+    def _expert_rules(self, source: str, target: str) -> list[TensorRule]:
+        h = self.hyperparameters
+        shapes = {"gate": (h.n_ff, h.n_embd), "up": (h.n_ff, h.n_embd), "down": (h.n_embd, h.n_ff)}
+        router = (h.n_expert, h.n_embd)
+        rules = [TensorRule(f"{target}.ffn_gate_inp.weight", (f"{source}.gate.weight",), router, f32=True)]
+        for part, name in EXPERT_MATRICES.items():
+            sources = tuple(f"{source}.experts.{i}.{name}.weight" for i in range(h.n_expert))
+            shape = (h.n_expert, *shapes[part])
+            rules.append(TensorRule(f"{target}.ffn_{part}_exps.weight", sources, shape, Stacked(h.n_expert)))
+        return rules

@@ -1,0 +1,119 @@
+"""Qwen 1.5 to 2.5, their mixtures of experts, and what was made from them.
+
+Their sliding window is switched off in every published model; llama.cpp has none here, so one is refused.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import ClassVar
+
+from models.errors import CheckpointError
+from quantize.architectures.architecture import TensorRule
+from quantize.architectures.config import ModelConfig
+from quantize.architectures.experts import (
+    PROJECTIONS,
+    expert_counts,
+    expert_rules,
+    gated,
+    plain_rules,
+    router_rule,
+)
+from quantize.architectures.pre_norm import QKV, PreNormDecoder
+from quantize.gguf_header import Metadata, uint32
+
+
+class Qwen2(PreNormDecoder):
+    """Qwen2ForCausalLM: biases of queries, keys and values."""
+
+    gguf_name = "qwen2"
+    huggingface_names: ClassVar[tuple[str, ...]] = ("Qwen2ForCausalLM",)
+    defaults: ClassVar[dict[str, int]] = {
+        "vocab_size": 151936,
+        "hidden_size": 4096,
+        "intermediate_size": 22016,
+        "num_hidden_layers": 32,
+        "num_attention_heads": 32,
+        "num_key_value_heads": 32,
+        "max_position_embeddings": 32768,
+    }
+    biases: ClassVar[dict[str, tuple[str, bool]]] = dict.fromkeys(QKV, ("qkv_bias", True))
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__(config)
+        if config.flag("use_sliding_window", False):
+            raise CheckpointError(
+                f"config.json has use_sliding_window; llama.cpp's `{self.gguf_name}` attends to everything"
+            )
+
+
+class Qwen2Moe(Qwen2):
+    """Qwen2MoeForCausalLM: experts, and one that is always used as far as its gate says."""
+
+    gguf_name = "qwen2moe"
+    huggingface_names: ClassVar[tuple[str, ...]] = ("Qwen2MoeForCausalLM",)
+    defaults: ClassVar[dict[str, int]] = {
+        "vocab_size": 151936,
+        "hidden_size": 2048,
+        "intermediate_size": 5632,
+        "num_hidden_layers": 24,
+        "num_attention_heads": 16,
+        "num_key_value_heads": 16,
+        "max_position_embeddings": 32768,
+        "moe_intermediate_size": 1408,
+        "shared_expert_intermediate_size": 5632,
+        "num_experts": 60,
+        "num_experts_per_tok": 4,
+    }
+    needs_output = True
+    normalizes_weights: ClassVar[bool] = False
+    """Whether llama.cpp makes the used experts' weights sum to one."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__(config)
+        require_experts_everywhere(config)
+        if config.flag("norm_topk_prob", False) != self.normalizes_weights:
+            expected = "true" if self.normalizes_weights else "false"
+            raise CheckpointError(
+                f"config.json has another norm_topk_prob than {expected}, which is all that llama.cpp's "
+                f"`{self.gguf_name}` computes"
+            )
+        n_expert = config.optional_size("num_local_experts") or self.size("num_experts")
+        self._hyperparameters = dataclasses.replace(self._hyperparameters, n_expert=n_expert)
+
+    def metadata(self) -> Metadata:
+        n_expert, n_used = self.hyperparameters.n_expert, self.size("num_experts_per_tok")
+        keys = super().metadata() | expert_counts(self.gguf_name, n_expert, n_used)
+        keys[f"{self.gguf_name}.expert_feed_forward_length"] = uint32(self.size("moe_intermediate_size"))
+        if self.has_shared_expert:
+            shared = self.size("shared_expert_intermediate_size")
+            keys[f"{self.gguf_name}.expert_shared_feed_forward_length"] = uint32(shared)
+        return keys
+
+    @property
+    def has_shared_expert(self) -> bool:
+        return "shared_expert_intermediate_size" in self.defaults
+
+    def feed_forward_rules(self, source: str, target: str) -> list[TensorRule]:
+        h, mlp = self.hyperparameters, f"{source}.mlp"
+        experts = gated(PROJECTIONS, h.n_embd, self.size("moe_intermediate_size"))
+        rules = [
+            router_rule(f"{target}.ffn_gate_inp", f"{mlp}.gate", (h.n_expert, h.n_embd)),
+            *expert_rules(target, f"{mlp}.experts", h.n_expert, experts),
+        ]
+        if self.has_shared_expert:
+            shared = gated(PROJECTIONS, h.n_embd, self.size("shared_expert_intermediate_size"))
+            rules.append(
+                router_rule(f"{target}.ffn_gate_inp_shexp", f"{mlp}.shared_expert_gate", (1, h.n_embd))
+            )
+            rules += plain_rules(target, "_shexp", f"{mlp}.shared_expert", shared)
+        return rules
+
+
+def require_experts_everywhere(config: ModelConfig) -> None:
+    """Raises CheckpointError when some layers have no experts, which llama.cpp can't express for Qwen."""
+    if config.size("decoder_sparse_step", 1) != 1 or config.numbers("mlp_only_layers"):
+        raise CheckpointError(
+            "config.json has layers without experts (decoder_sparse_step, mlp_only_layers); llama.cpp's Qwen "
+            "has experts in every layer"
+        )

@@ -1,0 +1,62 @@
+"""Qwen 3 and its mixtures of experts: norms of each head's query and key instead of biases."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from quantize.architectures.architecture import TensorRule
+from quantize.architectures.decoder import norm_rules
+from quantize.architectures.pre_norm import QKV, HeadDimKeys
+from quantize.architectures.qwen2 import Qwen2, Qwen2Moe
+
+BIASES = dict.fromkeys(QKV, ("attention_bias", False))
+
+
+class Qwen3(Qwen2):
+    """Qwen3ForCausalLM."""
+
+    gguf_name = "qwen3"
+    huggingface_names: ClassVar[tuple[str, ...]] = ("Qwen3ForCausalLM",)
+    defaults: ClassVar[dict[str, int]] = {**Qwen2.defaults, "head_dim": 128}
+    biases: ClassVar[dict[str, tuple[str, bool]]] = BIASES
+    own_head_dim = True
+    head_dim_keys: ClassVar[HeadDimKeys] = "always"
+
+    def layer_attention_rules(self, source: str, target: str) -> list[TensorRule]:
+        rules = super().layer_attention_rules(source, target)
+        return rules + head_norm_rules(source, target, self.head_dim)
+
+
+class Qwen3Moe(Qwen2Moe):
+    """Qwen3MoeForCausalLM: no expert that is always used."""
+
+    gguf_name = "qwen3moe"
+    huggingface_names: ClassVar[tuple[str, ...]] = ("Qwen3MoeForCausalLM",)
+    defaults: ClassVar[dict[str, int]] = {
+        "vocab_size": 151936,
+        "hidden_size": 2048,
+        "intermediate_size": 6144,
+        "num_hidden_layers": 24,
+        "num_attention_heads": 32,
+        "num_key_value_heads": 4,
+        "max_position_embeddings": 32768,
+        "moe_intermediate_size": 768,
+        "num_experts": 128,
+        "num_experts_per_tok": 8,
+    }
+    biases: ClassVar[dict[str, tuple[str, bool]]] = BIASES
+    own_head_dim = True
+    needs_output = False
+    normalizes_weights = True
+
+    def layer_attention_rules(self, source: str, target: str) -> list[TensorRule]:
+        rules = super().layer_attention_rules(source, target)
+        return rules + head_norm_rules(source, target, self.head_dim)
+
+
+def head_norm_rules(source: str, target: str, head_dim: int) -> list[TensorRule]:
+    """One norm for all heads' queries, one for their keys."""
+    return [
+        *norm_rules(f"{target}.attn_q_norm", f"{source}.self_attn.q_norm", head_dim),
+        *norm_rules(f"{target}.attn_k_norm", f"{source}.self_attn.k_norm", head_dim),
+    ]

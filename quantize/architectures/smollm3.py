@@ -1,0 +1,52 @@
+"""SmolLM3: Llama without rotation in every fourth layer."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from models.errors import CheckpointError
+from quantize.architectures.config import ModelConfig
+from quantize.architectures.llama import Llama
+from quantize.architectures.pre_norm import QKV, HeadDimKeys
+
+UNROTATED_PERIOD = 4  # fixed in llama.cpp
+
+
+class SmolLM3(Llama):
+    """SmolLM3ForCausalLM."""
+
+    gguf_name = "smollm3"
+    huggingface_names: ClassVar[tuple[str, ...]] = ("SmolLM3ForCausalLM",)
+    defaults: ClassVar[dict[str, int]] = {
+        "vocab_size": 128256,
+        "hidden_size": 2048,
+        "intermediate_size": 11008,
+        "num_hidden_layers": 36,
+        "num_attention_heads": 16,
+        "num_key_value_heads": 4,
+        "max_position_embeddings": 32768,
+    }
+    default_theta = 2e6
+    default_tied = True
+    biases: ClassVar[dict[str, tuple[str, bool]]] = dict.fromkeys(QKV, ("attention_bias", False))
+    has_rope_factors = False
+    head_dim_keys: ClassVar[HeadDimKeys] = "configured"
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__(config)
+        n_layer = self.hyperparameters.n_layer
+        period = config.size("no_rope_layer_interval", UNROTATED_PERIOD)
+        rotated = config.numbers("no_rope_layers") or _pattern(n_layer, period)
+        if rotated != _pattern(n_layer, UNROTATED_PERIOD):
+            raise CheckpointError(
+                "config.json has other no_rope_layers than every fourth; llama.cpp's `smollm3` has those only"
+            )
+        if config.flag("use_sliding_window", False):
+            raise CheckpointError(
+                "config.json has use_sliding_window; llama.cpp's `smollm3` attends to everything"
+            )
+
+
+def _pattern(n_layer: int, period: int) -> tuple[float, ...]:
+    """Per layer 1 where it rotates, as config.json has it."""
+    return tuple(float((layer + 1) % period != 0) for layer in range(n_layer))

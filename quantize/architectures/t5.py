@@ -1,0 +1,223 @@
+"""T5 and its kin (Flan-T5, FastChat-T5, mT5, UMT5), encoder and decoder, or the encoder alone.
+
+The embedding is saved under up to three names; the first in the files counts, as in llama.cpp's converter.
+Where it is the output matrix too, T5 divides what comes before by the root of its size. llama.cpp doesn't, so
+here the last norm's weights are divided.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from models.errors import CheckpointError
+from quantize.architectures.architecture import Architecture, Hyperparameters, TensorRule
+from quantize.architectures.config import ModelConfig
+from quantize.architectures.decoder import linear_rules, norm_rules
+from quantize.architectures.transform import Shape
+from quantize.checkpoint.source import Rows, TensorSource
+from quantize.gguf_header import Metadata, float32, uint32
+
+EMBEDDINGS = ("shared.weight", "encoder.embed_tokens.weight", "decoder.embed_tokens.weight")
+ACTIVATIONS = ("relu", "gated-gelu", "gated-gelu_new")
+
+
+@dataclass(frozen=True)
+class Scaled:
+    """Each number times a factor, in F32."""
+
+    factor: float
+    row_step: int = 1
+
+    def source_shapes(self, shape: Shape) -> tuple[Shape, ...]:
+        return (shape,)
+
+    def read(self, source: TensorSource, names: Sequence[str], start: int, stop: int) -> Rows:
+        return source.rows(names[0], start, stop).astype(np.float32) * np.float32(self.factor)
+
+
+class T5Encoder(Architecture):
+    """T5EncoderModel."""
+
+    gguf_name = "t5encoder"
+    huggingface_names: ClassVar[tuple[str, ...]] = ("T5EncoderModel",)
+    defaults: ClassVar[Mapping[str, int]] = {
+        "vocab_size": 32128,
+        "d_model": 512,
+        "d_kv": 64,
+        "d_ff": 2048,
+        "num_layers": 6,
+        "num_heads": 8,
+        "n_positions": 512,
+        "relative_attention_num_buckets": 32,
+    }
+    """What transformers' T5Config assumes where config.json is silent."""
+
+    biased_layers: ClassVar[int | None] = 1
+    """How many layers have position biases of their own; None: all."""
+
+    default_activation: ClassVar[str] = "relu"
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__(config)
+        n_head, head = self.size("num_heads"), self.size("d_kv")
+        self._hyperparameters = Hyperparameters(
+            n_embd=self.size("d_model"),
+            n_ff=self.size("d_ff"),
+            n_layer=self.size("num_layers"),
+            n_head=n_head,
+            n_head_kv=n_head,
+            n_embd_head_k=head,
+            n_embd_head_v=head,
+        )
+        self.activation = config.text("feed_forward_proj") or self.default_activation
+        if self.activation not in ACTIVATIONS:
+            raise CheckpointError(
+                f"config.json has feed_forward_proj {self.activation!r}; llama.cpp's `{self.gguf_name}` "
+                f"computes {' and '.join(ACTIVATIONS[:2])} only"
+            )
+
+    def size(self, name: str) -> int:
+        """A size of config.json, or this family's default for it."""
+        return self.config.size(name, self.defaults.get(name))
+
+    @property
+    def hyperparameters(self) -> Hyperparameters:
+        return self._hyperparameters
+
+    @property
+    def context_length(self) -> int:
+        return self.size("n_positions")
+
+    @property
+    def vocabulary_size(self) -> int:
+        return self.size("vocab_size")
+
+    def metadata(self) -> Metadata:
+        h, prefix = self.hyperparameters, self.gguf_name
+        epsilon = float32(self.config.number("layer_norm_epsilon", 1e-6))
+        buckets = uint32(self.size("relative_attention_num_buckets"))
+        return {
+            f"{prefix}.context_length": uint32(self.context_length),
+            f"{prefix}.embedding_length": uint32(h.n_embd),
+            f"{prefix}.feed_forward_length": uint32(h.n_ff),
+            f"{prefix}.block_count": uint32(h.n_layer),
+            f"{prefix}.attention.head_count": uint32(h.n_head),
+            f"{prefix}.attention.key_length": uint32(h.n_embd_head_k),
+            f"{prefix}.attention.value_length": uint32(h.n_embd_head_v),
+            f"{prefix}.attention.layer_norm_epsilon": epsilon,
+            f"{prefix}.attention.layer_norm_rms_epsilon": epsilon,
+            f"{prefix}.attention.relative_buckets_count": buckets,
+        }
+
+    def tensor_name(self, name: str) -> str | None:
+        return EMBEDDINGS[0] if name in EMBEDDINGS else super().tensor_name(name)
+
+    def tensor_rules(self) -> Sequence[TensorRule]:
+        h, embedding = self.hyperparameters, (self.vocabulary_size, self.hyperparameters.n_embd)
+        rules = [
+            TensorRule("token_embd.weight", EMBEDDINGS[:1], embedding),
+            TensorRule("output.weight", ("lm_head.weight",), embedding, optional=True),
+            *norm_rules("enc.output_norm", "encoder.final_layer_norm", h.n_embd),
+        ]
+        for layer in range(h.n_layer):
+            source, target = f"encoder.block.{layer}.layer", f"enc.blk.{layer}"
+            rules += self.attention_rules(f"{source}.0.SelfAttention", f"{target}.attn")
+            rules += norm_rules(f"{target}.attn_norm", f"{source}.0.layer_norm", h.n_embd)
+            rules += self.bias_rules(f"{source}.0.SelfAttention", f"{target}.attn_rel_b", layer)
+            rules += self.feed_forward_rules(f"{source}.1", target)
+        return rules
+
+    def attention_rules(self, source: str, target: str) -> list[TensorRule]:
+        """q, k, v and the output of one attention."""
+        h = self.hyperparameters
+        n = h.n_head * h.n_embd_head_k
+        return [
+            *linear_rules(f"{target}_q", f"{source}.q", (n, h.n_embd)),
+            *linear_rules(f"{target}_k", f"{source}.k", (n, h.n_embd)),
+            *linear_rules(f"{target}_v", f"{source}.v", (n, h.n_embd)),
+            *linear_rules(f"{target}_o", f"{source}.o", (h.n_embd, n)),
+        ]
+
+    def bias_rules(self, source: str, target: str, layer: int, *, optional: bool = False) -> list[TensorRule]:
+        """The position bias of a layer that has one."""
+        if self.biased_layers is not None and layer >= self.biased_layers:
+            return []
+        shape = (self.size("relative_attention_num_buckets"), self.hyperparameters.n_head)
+        names = (f"{source}.relative_attention_bias.weight",)
+        return [TensorRule(f"{target}.weight", names, shape, optional=optional)]
+
+    def feed_forward_rules(self, source: str, target: str) -> list[TensorRule]:
+        h, dense = self.hyperparameters, f"{source}.DenseReluDense"
+        gated = self.activation.startswith("gated")
+        rules = linear_rules(f"{target}.ffn_gate", f"{dense}.wi_0", (h.n_ff, h.n_embd)) if gated else []
+        up = f"{dense}.wi_1" if gated else f"{dense}.wi"
+        return [
+            *rules,
+            *linear_rules(f"{target}.ffn_up", up, (h.n_ff, h.n_embd)),
+            *linear_rules(f"{target}.ffn_down", f"{dense}.wo", (h.n_embd, h.n_ff)),
+            *norm_rules(f"{target}.ffn_norm", f"{source}.layer_norm", h.n_embd),
+        ]
+
+
+class T5(T5Encoder):
+    """T5ForConditionalGeneration."""
+
+    gguf_name = "t5"
+    huggingface_names: ClassVar[tuple[str, ...]] = ("T5ForConditionalGeneration", "T5WithLMHeadModel")
+    default_tied: ClassVar[bool] = True
+
+    @property
+    def n_decoder_layer(self) -> int:
+        return self.config.size("num_decoder_layers", self.hyperparameters.n_layer)
+
+    def metadata(self) -> Metadata:
+        return {
+            **super().metadata(),
+            f"{self.gguf_name}.decoder_block_count": uint32(self.n_decoder_layer),
+            f"{self.gguf_name}.decoder_start_token_id": uint32(
+                self.config.count("decoder_start_token_id", 0)
+            ),
+        }
+
+    def tensor_rules(self) -> Sequence[TensorRule]:
+        n = self.hyperparameters.n_embd
+        scale = Scaled(n**-0.5) if self.config.flag("tie_word_embeddings", self.default_tied) else None
+        norm = norm_rules("dec.output_norm", "decoder.final_layer_norm", n, scale)
+        rules = [*super().tensor_rules(), *norm]
+        for layer in range(self.n_decoder_layer):
+            source, target = f"decoder.block.{layer}.layer", f"dec.blk.{layer}"
+            own, cross = f"{source}.0.SelfAttention", f"{source}.1.EncDecAttention"
+            rules += self.attention_rules(own, f"{target}.attn")
+            rules += norm_rules(f"{target}.attn_norm", f"{source}.0.layer_norm", n)
+            rules += self.bias_rules(own, f"{target}.attn_rel_b", layer)
+            rules += self.attention_rules(cross, f"{target}.cross_attn")
+            rules += norm_rules(f"{target}.cross_attn_norm", f"{source}.1.layer_norm", n)
+            rules += self.bias_rules(cross, f"{target}.cross_attn_rel_b", layer, optional=True)
+            rules += self.feed_forward_rules(f"{source}.2", target)
+        return rules
+
+
+class MT5(T5):
+    """MT5ForConditionalGeneration."""
+
+    huggingface_names: ClassVar[tuple[str, ...]] = ("MT5ForConditionalGeneration",)
+    defaults: ClassVar[Mapping[str, int]] = {
+        **T5.defaults,
+        "vocab_size": 250112,
+        "d_ff": 1024,
+        "num_layers": 8,
+        "num_heads": 6,
+    }
+    default_activation: ClassVar[str] = "gated-gelu"
+    default_tied: ClassVar[bool] = False
+
+
+class UMT5(MT5):
+    """UMT5ForConditionalGeneration: every layer has position biases of its own."""
+
+    huggingface_names: ClassVar[tuple[str, ...]] = ("UMT5ForConditionalGeneration", "UMT5Model")
+    biased_layers: ClassVar[int | None] = None

@@ -1,0 +1,77 @@
+"""How much memory a pass takes, known before it begins: what the program is, and a block for every thread.
+
+base       the interpreter, its libraries, the vocabulary, the plan
+a thread   a block as it is read (and once more while its transform puts it in order),
+           a piece of it in f32, and its bytes in every type
+a source   what it says it holds itself (`memory_bytes`: read ahead, adapters), and for each number of a block
+           (`working_itemsize`: the models of a merge)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from models.errors import QuantizationError
+from models.llamacpp.quantizer import row_size
+from quantize.checkpoint.source import TensorSource
+from quantize.encode import BLOCK_ELEMENTS, PIECE_ELEMENTS, rows_per_block, source_itemsize
+from quantize.plan import QuantizationPlan
+
+BASE_BYTES: Final = 320 * 2**20
+"""Measured: 180 to 260 MiB with a 32k to 256k vocabulary, before the first tensor is read."""
+
+_SMALLER_BLOCKS: Final = (2**19, 2**18, 2**17, 2**16)
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """What a pass may use. `memory_bytes`: at most, all together."""
+
+    threads: int
+    block_elements: int
+    memory_bytes: int
+
+
+def bounds_for(
+    plan: QuantizationPlan, source: TensorSource, threads: int, limit_bytes: int | None = None
+) -> Bounds:
+    """The largest blocks and the most threads, up to `threads`, that `limit_bytes` allow.
+
+    Raises QuantizationError, saying what is needed, when not even one thread fits.
+    """
+    held = BASE_BYTES + plan_bytes(plan) + int(getattr(source, "memory_bytes", 0))
+    for n_threads in range(max(1, threads), 0, -1):
+        for elements in (BLOCK_ELEMENTS, *_SMALLER_BLOCKS):
+            needed = held + n_threads * block_bytes(plan, source, elements)
+            if limit_bytes is None or needed <= limit_bytes:
+                return Bounds(n_threads, elements, needed)
+    least = held + block_bytes(plan, source, _SMALLER_BLOCKS[-1])
+    raise QuantizationError(
+        f"this model can't be quantized in {limit_bytes:,} bytes of memory, even with one thread; "
+        f"give --memory at least {-(-least // 2**20)}MiB"
+    )
+
+
+def plan_bytes(plan: QuantizationPlan) -> int:
+    """The heads of the files, which are kept."""
+    return sum(2 * len(file.header) for file in plan.files)
+
+
+def block_bytes(plan: QuantizationPlan, source: TensorSource, block_elements: int) -> int:
+    """What a thread holds at most, over all tensors."""
+    largest = 0
+    for index, tensor in enumerate(plan.tensors):
+        rows = min(rows_per_block(tensor, block_elements), tensor.n_rows)
+        elements = rows * tensor.n_per_row
+        itemsize = 2 * source_itemsize(source, tensor.sources) + int(getattr(source, "working_itemsize", 0))
+        read = elements * itemsize
+        piece = 4 * min(elements, max(PIECE_ELEMENTS, tensor.n_per_row))
+        encoded = sum(rows * row_size(kind, tensor.n_per_row) for kind in _kinds(plan, index))
+        largest = max(largest, read + piece + encoded)
+    return largest
+
+
+def _kinds(plan: QuantizationPlan, index: int) -> Sequence[int]:
+    return sorted({file.tensors[index].ggml_type for file in plan.files})

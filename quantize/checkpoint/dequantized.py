@@ -1,0 +1,127 @@
+"""A quantized checkpoint seen as one of floats: a TensorSource around the raw one.
+
+The tensors of a quantized layer disappear and its `….weight` [n_out, n_in] takes their place, in F32, made
+anew for whatever rows are asked for. Everything else (embeddings, norms, biases) passes through. How a layer
+is made is its form's own: gptq, awq, fp8, compressed_tensors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Final, Protocol, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+
+from models.errors import CheckpointError
+from quantize.checkpoint.source import Rows, TensorEntry, TensorSource
+
+FLOAT32: Final = np.dtype(np.float32)
+FLOATS: Final = ("float32", "float16", "bfloat16")
+
+
+class Layer(Protocol):
+    """A weight that is made from several tensors of the raw source."""
+
+    @property
+    def name(self) -> str:
+        """`….weight`, as an unquantized checkpoint calls it."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """[n_out, n_in]."""
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The raw tensors, which no one else sees."""
+
+    def rows(self, source: TensorSource, start: int, stop: int) -> npt.NDArray[np.float32]:
+        """Rows [start, stop) of the weight from the raw source. Thread-safe. Raises CheckpointError."""
+
+
+@runtime_checkable
+class ColumnSource(Protocol):
+    """A TensorSource that can read some columns of a matrix without the others."""
+
+    def columns(self, name: str, start: int, stop: int) -> Rows:
+        """`[shape[0], stop - start]`, owned by the caller."""
+
+
+class DequantizedSource:
+    """`raw` with `layers` in place of their parts, and without `unused` tensors. Owns `raw`."""
+
+    def __init__(self, raw: TensorSource, layers: Sequence[Layer], unused: Collection[str] = ()) -> None:
+        """Raises CheckpointError when a layer's weight is there as well."""
+        self._raw = raw
+        self._layers = {layer.name: layer for layer in layers}
+        made_at = {layer.parts[0]: layer for layer in layers}
+        hidden = {part for layer in layers for part in layer.parts} | set(unused)
+        entries: dict[str, TensorEntry] = {}
+        for name, entry in raw.entries.items():
+            if name in made_at:
+                layer = made_at[name]
+                entries[layer.name] = TensorEntry(layer.name, layer.shape, FLOAT32)
+            if name not in hidden:
+                if name in self._layers:
+                    raise CheckpointError(
+                        f"the checkpoint has {name} twice, as it is and quantized; download it again"
+                    )
+                entries[name] = entry
+        self._entries = entries
+
+    @property
+    def entries(self) -> Mapping[str, TensorEntry]:
+        return self._entries
+
+    def rows(self, name: str, start: int, stop: int) -> Rows:
+        layer = self._layers.get(name)
+        if layer is None:
+            return self._raw.rows(name, start, stop)
+        assert 0 <= start <= stop <= layer.shape[0], f"rows {start}..{stop} of {layer.shape[0]}"
+        if start == stop:
+            return np.empty((0, layer.shape[1]), np.float32)
+        return layer.rows(self._raw, start, stop)
+
+    def close(self) -> None:
+        self._raw.close()
+
+
+def read_columns(source: TensorSource, name: str, start: int, stop: int) -> Rows:
+    """Columns [start, stop) of a matrix, of whatever source: read whole where it can't do better."""
+    if isinstance(source, ColumnSource):
+        return source.columns(name, start, stop)
+    return source.rows(name, 0, source.entries[name].shape[0])[:, start:stop]
+
+
+def require(
+    entries: Mapping[str, TensorEntry], name: str, shape: tuple[int, ...], dtypes: Sequence[str], form: str
+) -> None:
+    """Raises CheckpointError, naming the tensor, unless it is there with that shape and one of `dtypes`."""
+    entry = entries.get(name)
+    if entry is None:
+        raise CheckpointError(f"the checkpoint lacks {name}, which {form} needs; download it again")
+    if entry.shape != shape:
+        raise contradiction(name, entry, f"{list(shape)}", form)
+    if entry.dtype.name not in dtypes:
+        raise contradiction(name, entry, " or ".join(dtypes), form)
+
+
+def contradiction(name: str, entry: TensorEntry, expected: str, form: str) -> CheckpointError:
+    """The error for a tensor that isn't what the configuration says."""
+    return CheckpointError(
+        f"tensor {name} is {entry.dtype.name} {list(entry.shape)}, and {form} calls for {expected}; "
+        "weights and quantization_config don't belong together"
+    )
+
+
+def setting(settings: Mapping[str, Any], name: str, kinds: tuple[type, ...], default: Any) -> Any:
+    """A field of the quantization_config; null counts as absent. Raises CheckpointError on another type."""
+    value = settings.get(name)
+    if value is None:
+        return default
+    if type(value) not in kinds:
+        raise CheckpointError(
+            f"{name} in the quantization_config is {str(value)[:60]!r}; "
+            f"it must be {' or '.join(kind.__name__ for kind in kinds)}"
+        )
+    return value

@@ -1,0 +1,1 @@
+"""What a file lost: perplexity, KL divergence and agreement against a baseline, size and speed."""

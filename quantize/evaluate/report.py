@@ -1,0 +1,114 @@
+"""What is known of each file, side by side; as JSON, and in words which one to use here. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+from quantize.evaluate.divergence import Divergence, Perplexity
+from quantize.evaluate.speed import Speed
+
+NEARLY_NOTHING: Final = 0.01
+"""Nats of mean KL divergence below which a loss can't be noticed."""
+
+LITTLE: Final = 0.05
+"""Below that, answers are sometimes worded otherwise."""
+
+
+@dataclass(frozen=True)
+class FileReport:
+    """One file. `memory_bytes`: loaded with `memory_ctx` tokens of context. `divergence`: None for the
+    baseline, and without one; `speed`: None if it wasn't measured.
+    """
+
+    label: str
+    path: str
+    type: str | None
+    size_bytes: int
+    bits_per_weight: float
+    perplexity: Perplexity
+    divergence: Divergence | None
+    speed: Speed | None
+    memory_bytes: int | None
+    memory_ctx: int
+    is_baseline: bool = False
+
+
+@dataclass(frozen=True)
+class Report:
+    """Of several files of one model. `text`: the text's name; `machine`: this one in words."""
+
+    files: tuple[FileReport, ...]
+    text: str
+    n_ctx: int
+    n_chunks: int
+    machine: str
+    available_bytes: int
+
+    def document(self) -> dict[str, Any]:
+        """For JSON. Divergences in nats, speeds in tokens per second."""
+        return {
+            "text": self.text,
+            "n_ctx": self.n_ctx,
+            "n_chunks": self.n_chunks,
+            "machine": self.machine,
+            "memory_available_bytes": self.available_bytes,
+            "files": [asdict(file) for file in self.files],
+            "advice": self.advice(),
+        }
+
+    def advice(self) -> str:
+        """Which file to use here, and why."""
+        compared = [file for file in self.files if file.divergence is not None]
+        if not compared:
+            return "There is nothing to compare with: give a 16-bit baseline to learn what was lost."
+        fitting = [file for file in compared if self._fits(file)]
+        if not fitting:
+            least = min(compared, key=lambda file: file.size_bytes)
+            return (
+                f"None of these fits the memory that is free here; the smallest is {least.label}. "
+                "Make a smaller one (corral quantize --fit), or use less context."
+            )
+        best = self._best(fitting)
+        return f"Use {best.label} here: {self._why(best)}{self._others(best, fitting)}"
+
+    def _fits(self, file: FileReport) -> bool:
+        return file.memory_bytes is None or file.memory_bytes <= self.available_bytes
+
+    def _best(self, fitting: Sequence[FileReport]) -> FileReport:
+        """The quickest of those that lose next to nothing, or else little; else what loses least."""
+        for most in (NEARLY_NOTHING, LITTLE):
+            good = [file for file in fitting if _loss(file) <= most]
+            if good:
+                return max(good, key=lambda file: (_decode(file), -file.size_bytes))
+        return min(fitting, key=_loss)
+
+    def _why(self, best: FileReport) -> str:
+        divergence = best.divergence
+        assert divergence is not None
+        words = "nearly nothing" if _loss(best) <= NEARLY_NOTHING else "little"
+        if _loss(best) > LITTLE:
+            words = "least of those that fit, and yet much"
+        speed = f", and decodes {best.speed.decode:.0f} tokens per second" if best.speed else ""
+        return (
+            f"it loses {words} (KL divergence {_loss(best):.4f} nats, the same likeliest token in "
+            f"{100 * divergence.same_top.value:.1f} % of places){speed}."
+        )
+
+    def _others(self, best: FileReport, fitting: Sequence[FileReport]) -> str:
+        larger = [file for file in fitting if _loss(file) < _loss(best)]
+        if not larger:
+            return ""
+        finest = min(larger, key=_loss)
+        more = 100 * (finest.size_bytes / best.size_bytes - 1)
+        return f" {finest.label} loses less ({_loss(finest):.4f}) and is {more:.0f} % larger."
+
+
+def _loss(file: FileReport) -> float:
+    assert file.divergence is not None
+    return file.divergence.mean.value
+
+
+def _decode(file: FileReport) -> float:
+    return file.speed.decode if file.speed else 0.0

@@ -1,0 +1,162 @@
+"""A text as windows of equal length, run through a model side by side: as llama.cpp's tools cut and batch it.
+
+Each window starts with BOS where the vocabulary wants one. Logits are asked for in its second half, where
+every token has half a window of context. Windows are decoded several at a time, 2,048 tokens in all, so
+that figures equal those of `llama-perplexity` also where kernels round by the batch's shape.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from models.errors import ConfigError, QuantizationError
+from models.llamacpp.batch import TokenBatch
+from models.llamacpp.context import Context
+from models.llamacpp.eval_callback import MatmulObserver
+from models.llamacpp.model import Model
+
+N_BATCH: Final = 2048
+N_UBATCH: Final = 512
+DEFAULT_N_CTX: Final = 512
+
+Tokens = npt.NDArray[np.int32]
+
+
+@dataclass(frozen=True)
+class Windows:
+    """`tokens` [n_windows, n_ctx] i32, as they follow each other; `bos`: what each starts with."""
+
+    tokens: Tokens
+    bos: int | None
+
+    @property
+    def n_ctx(self) -> int:
+        return int(self.tokens.shape[1])
+
+    @property
+    def first(self) -> int:
+        """The position whose logits are the first to be looked at."""
+        return self.n_ctx // 2
+
+    @property
+    def n_scored(self) -> int:
+        """Of each window so many tokens are predicted."""
+        return self.n_ctx - 1 - self.first
+
+    @property
+    def at_once(self) -> int:
+        """Windows in one batch."""
+        return max(1, N_BATCH // self.n_ctx)
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def groups(self) -> Iterator[range]:
+        """The windows' numbers, batch by batch."""
+        for start in range(0, len(self), self.at_once):
+            yield range(start, min(start + self.at_once, len(self)))
+
+    def targets(self, group: range) -> npt.NDArray[np.int32]:
+        """[len(group) · n_scored]: the tokens that the scored positions should predict."""
+        return self.tokens[group.start : group.stop, self.first + 1 :].reshape(-1)
+
+
+def read_text(raw: bytes) -> str:
+    """A file's text as llama.cpp's tools take it: without its last newline. Raises QuantizationError."""
+    try:
+        return raw.decode("utf-8").removesuffix("\n")
+    except UnicodeDecodeError as error:
+        raise QuantizationError(
+            f"the text is not UTF-8 ({error.reason} at {error.start}); save it so"
+        ) from None
+
+
+def windows_of(
+    model: Model, text: str, *, n_ctx: int = DEFAULT_N_CTX, n_chunks: int | None = None
+) -> Windows:
+    """Cut `text` into windows of `n_ctx` tokens, at most `n_chunks`; what is left over is dropped.
+
+    Raises ConfigError: less text than two windows.
+    """
+    if not 8 <= n_ctx <= 1 << 20:
+        raise ConfigError(f"a context of {n_ctx} tokens can't be evaluated; give 8 or more")
+    if n_chunks is not None and n_chunks < 1:
+        raise ConfigError(f"{n_chunks} chunks of text are none; give 1 or more")
+    ids = model.vocab.tokenize(text, add_special=True, parse_special=False)
+    if len(ids) < 2 * n_ctx:
+        raise ConfigError(
+            f"the text has {len(ids)} tokens and at least {2 * n_ctx} are needed for a context of {n_ctx}; "
+            "give a longer text or a smaller --ctx"
+        )
+    count = len(ids) // n_ctx if n_chunks is None else min(len(ids) // n_ctx, n_chunks)
+    tokens = np.asarray(ids[: count * n_ctx], np.int32).reshape(count, n_ctx)
+    return Windows(tokens, model.vocab.bos if model.vocab.add_bos else None)
+
+
+class WindowRunner:
+    """Runs windows through one model; owns its context until `close`. One thread."""
+
+    def __init__(
+        self, model: Model, windows: Windows, *, threads: int, observer: MatmulObserver | None = None
+    ) -> None:
+        at_once, n_ctx = windows.at_once, windows.n_ctx
+        n_batch = min(N_BATCH, at_once * n_ctx)
+        self._windows = windows
+        self._n_batch = n_batch
+        self._context = Context(
+            model,
+            n_ctx=at_once * n_ctx,
+            n_batch=n_batch,
+            n_ubatch=N_UBATCH,
+            n_seq_max=at_once,
+            n_threads=threads,
+            observer=observer,
+        )
+        self._batch = TokenBatch(n_batch)
+
+    def close(self) -> None:
+        self._context.close()
+
+    def logits(self, group: range) -> npt.NDArray[np.float32]:
+        """Decode the windows of `group`; logits [len(group) · n_scored, n_vocab] f32.
+
+        Perhaps a view: valid until the next call.
+        """
+        windows, n_vocab = self._windows, self._context.n_vocab
+        pieces = []
+        for logits in self._decode(group, windows.first):
+            if len(windows.tokens[0]) <= self._n_batch:
+                shaped = logits.reshape(len(group), windows.n_scored + 1, n_vocab)
+                return np.ascontiguousarray(shaped[:, :-1]).reshape(-1, n_vocab)
+            pieces.append(logits.copy())
+        return np.concatenate(pieces)[:-1]
+
+    def run(self, group: range) -> None:
+        """Decode the windows of `group` with output everywhere, for an observer."""
+        for _ in self._decode(group, 0):
+            pass
+
+    def _decode(self, group: range, first: int) -> Iterator[npt.NDArray[np.float32]]:
+        """Batch by batch (one, unless a window is longer than a batch): the logits from `first` on."""
+        self._context.clear()
+        n_ctx = self._windows.n_ctx
+        for start in range(0, n_ctx, self._n_batch):
+            stop = min(start + self._n_batch, n_ctx)
+            positions = np.arange(start, stop, dtype=np.int32)
+            tokens = self._windows.tokens[group.start : group.stop, start:stop].copy()
+            if start == 0 and self._windows.bos is not None:
+                tokens[:, 0] = self._windows.bos
+            n = len(group)
+            self._batch.fill(
+                tokens.reshape(-1).tolist(),
+                np.tile(positions, n).tolist(),
+                np.repeat(np.arange(n), len(positions)).tolist(),
+                np.tile(positions >= first, n).astype(np.int8).tolist(),
+            )
+            self._context.decode(self._batch)
+            yield self._context.logits()

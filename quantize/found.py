@@ -1,0 +1,185 @@
+"""What is asked for, and where its weights are: found here, downloaded, put together, or to be streamed."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+
+from models import hub
+from models.demo import DEMO_DIR
+from models.errors import QuantizationError
+from models.fingerprint import fingerprint
+from models.hub import DownloadPlan, DownloadProgress
+from models.manifest import Source
+from models.reference import ModelRef
+from models.store import ModelStore, StoredModel
+from quantize.checkpoint.checkpoint import Checkpoint
+from quantize.checkpoint.streamed import Streamed
+from quantize.gguf_header import Metadata
+from quantize.merge.composed import Parts, find_parts, is_composed
+from quantize.merge.locate import Locator
+from quantize.provenance import InputHashes, hub_metadata, made_by, weight_hashes
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked for. `split_bytes`, `stream`, `memory_bytes`: as `QuantizeOptions` has them."""
+
+    ref: ModelRef
+    types: tuple[str, ...]
+    store: ModelStore
+    out_dir: Path | None
+    dry_run: bool
+    force: bool
+    split_bytes: int | None = None
+    stream: bool = False
+    memory_bytes: int | None = None
+
+    @property
+    def stem(self) -> str:
+        return self.ref.name.rsplit("/", 1)[-1]
+
+    def file_name(self, type_: str) -> str:
+        return f"{self.stem}.{type_}.gguf"
+
+    def free_bytes(self) -> int:
+        if self.out_dir is None:
+            return self.store.free_bytes()
+        folder = self.out_dir.absolute()
+        while not folder.exists():
+            folder = folder.parent
+        return shutil.disk_usage(folder).free
+
+    def existing(self, revision: str | None) -> tuple[StoredModel | None, tuple[str, ...]]:
+        """The model in the store at this revision, and which of the types it has."""
+        if self.out_dir is not None:
+            return None, ()
+        model = self.store.find(self.ref, revision)
+        have = model.types if model is not None and not self.force else {}
+        return model, tuple(type_ for type_ in self.types if type_ in have)
+
+
+@dataclass(frozen=True)
+class Found:
+    """A checkpoint, and where it came from. `name` and `metadata` are for the file's metadata.
+
+    `streamed`: the weights come from the Hub while they are quantized. `inputs`: the hashes of local files,
+    being computed.
+    """
+
+    request: Request
+    open: Callable[[], Checkpoint]
+    source: Source
+    name: str
+    metadata: Metadata = field(default_factory=dict)
+    streamed: Streamed | None = None
+    inputs: InputHashes | None = None
+
+    @property
+    def revision(self) -> str:
+        assert self.source.revision is not None
+        return self.source.revision
+
+    @property
+    def all_there(self) -> bool:
+        """Nothing is left to make."""
+        return self.request.existing(self.revision)[1] == self.request.types
+
+
+@dataclass(frozen=True)
+class NotHere:
+    """A dry run that would have to download first."""
+
+    request: Request
+    download: DownloadPlan
+
+
+def find(
+    request: Request,
+    adapters: Sequence[tuple[str, float]],
+    on_download: Callable[[DownloadProgress], None] | None,
+    cancel: threading.Event | None,
+) -> Found | NotHere:
+    """The checkpoint, downloaded if need be. Raises QuantizationError, and what finding one raises."""
+    ref = request.ref
+    if request.stream and (ref.kind != "hub" or is_composed(ref, adapters)):
+        raise QuantizationError(f"--stream is for models of the Hub, and {ref} is none; leave it out")
+    if is_composed(ref, adapters):
+        locator = Locator(
+            request.store.paths, fetch=not request.dry_run, on_download=on_download, cancel=cancel
+        )
+        return _composed(request, find_parts(ref, adapters, locator))
+    if ref.kind == "demo":
+        source = Source(kind="demo", revision=fingerprint(DEMO_DIR, contents=True))
+        return _local(request, DEMO_DIR, source)
+    if ref.path is not None:
+        if not ref.path.is_dir() and ref.path.suffix.lower() != ".gguf":
+            raise QuantizationError(
+                f"{ref.path} is a file; give a folder with config.json and weights, or a GGUF"
+            )
+        return _local(
+            request, ref.path, Source(kind="path", revision=fingerprint(ref.path), path=str(ref.path))
+        )
+    return _on_hub(request, on_download, cancel)
+
+
+def _local(request: Request, place: Path, source: Source) -> Found:
+    inputs = InputHashes(place)
+    metadata = made_by(source)
+    return Found(request, partial(Checkpoint.open, place), source, request.ref.name, metadata, inputs=inputs)
+
+
+def _composed(request: Request, parts: Parts) -> Found:
+    """A merge, or a model with adapters, under a name of its own."""
+    source = Source(kind="path", revision=parts.revision, path=str(parts.place), recipe=parts.text)
+    inputs = InputHashes(*(place.directory for place in parts.located))
+    metadata = made_by(source) | parts.metadata
+    return Found(
+        replace(request, ref=parts.reference), parts.open, source, parts.name, metadata, inputs=inputs
+    )
+
+
+def _on_hub(
+    request: Request,
+    on_download: Callable[[DownloadProgress], None] | None,
+    cancel: threading.Event | None,
+) -> Found | NotHere:
+    ref, paths = request.ref, request.store.paths
+    assert ref.repo is not None
+    download = hub.plan(ref, paths=paths, room=not request.stream)
+    if download.kind != "checkpoint":
+        raise QuantizationError(
+            f"{ref.repo} has ready GGUF files and no other weights; run: corral pull {ref}"
+        )
+    source = Source(
+        kind="hub",
+        repo=ref.repo,
+        revision=download.commit,
+        requested=ref.revision,
+        sha256=weight_hashes(download),
+    )
+    streamed = (
+        Streamed(download, paths, on_download, cancel, request.memory_bytes) if request.stream else None
+    )
+    opened = (
+        streamed.open
+        if streamed is not None
+        else partial(_downloaded, download, request, on_download, cancel)
+    )
+    found = Found(request, opened, source, ref.repo, made_by(source) | hub_metadata(source), streamed)
+    if request.dry_run and streamed is None and download.fetch_bytes and not found.all_there:
+        return NotHere(request, download)
+    return found
+
+
+def _downloaded(
+    download: DownloadPlan,
+    request: Request,
+    on_download: Callable[[DownloadProgress], None] | None,
+    cancel: threading.Event | None,
+) -> Checkpoint:
+    return Checkpoint.open(hub.run(download, on_download, cancel, paths=request.store.paths))

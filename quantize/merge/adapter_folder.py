@@ -1,0 +1,206 @@
+"""A PEFT adapter's folder: which tensors of a base it changes, and with what.
+
+PEFT's names are `base_model.model.<module>.<what>`, the module being the model's own in transformers:
+
+    lora_A.weight, lora_B.weight              W + strength · B·A
+    lora_embedding_A, lora_embedding_B        the same of an embedding, transposed
+    lora_magnitude_vector                     DoRA: the norm of each output's weights
+    lora_B.bias                               lora_bias: added to the bias
+    weight, bias                              a whole tensor: modules_to_save, trained biases, embeddings
+
+The adapter's own name (`lora_A.default.weight`) is in files that weren't saved by save_pretrained.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from models.errors import CheckpointError
+from quantize.adapter_config import AdapterConfig, read_adapter_config
+from quantize.checkpoint.json_file import read_json_object
+from quantize.checkpoint.safetensors import SafetensorsSource
+from quantize.checkpoint.source import TensorEntry, TensorSource
+from quantize.checkpoint.torch_bin import TorchSource
+from quantize.merge.chunks import FLOATS
+
+CONFIG_NAME: Final = "adapter_config.json"
+WEIGHTS_NAME: Final = "adapter_model.safetensors"
+TORCH_NAME: Final = "adapter_model.bin"
+
+_PREFIX: Final = "base_model.model."
+_OWN = r"(?:\.[^.]+)?"
+_NAME: Final = re.compile(
+    r"(?P<module>.+?)\."
+    rf"(?:lora_(?P<half>[AB]){_OWN}\.weight"
+    rf"|lora_B(?P<bias>){_OWN}\.bias"
+    rf"|lora_embedding_(?P<embedding>[AB]){_OWN}"
+    rf"|lora_magnitude_vector(?P<magnitude>){_OWN}(?:\.weight)?"
+    rf"|(?:base_layer\.|modules_to_save{_OWN}\.)?(?P<whole>weight|bias))"
+)
+
+
+@dataclass(frozen=True)
+class LowRankPair:
+    """ΔW = strength · B·A, or its transpose (`transposed`) where the weight is stored `[n_in, n_out]`.
+
+    `a`, `b`, `magnitude`: names in the adapter. `magnitude` [n_out] makes it DoRA.
+    """
+
+    a: str
+    b: str
+    strength: float
+    transposed: bool
+    magnitude: str | None = None
+
+
+@dataclass(frozen=True)
+class TensorChange:
+    """What an adapter does to a tensor: stands in for it (`whole`), adds to it (`pair`, `bias`), or both."""
+
+    whole: str | None = None
+    pair: LowRankPair | None = None
+    bias: str | None = None
+    bias_strength: float = 1.0
+
+
+class AdapterFolder:
+    """An open adapter. `changes`: by the names of the base's tensors."""
+
+    def __init__(self, folder: Path, base: Mapping[str, TensorEntry]) -> None:
+        """Read and check all of it. Raises CheckpointError: can't be read, or doesn't fit the base."""
+        if not (folder / CONFIG_NAME).is_file():
+            raise CheckpointError(f"{folder} has no {CONFIG_NAME}; give the folder of a PEFT adapter")
+        self.folder = folder
+        self.config: AdapterConfig = read_adapter_config(read_json_object(folder / CONFIG_NAME))
+        self.tensors = _open_weights(folder)
+        try:
+            self.changes: Mapping[str, TensorChange] = self._changes(base)
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def name(self) -> str:
+        return self.folder.name
+
+    def close(self) -> None:
+        self.tensors.close()
+
+    def _changes(self, base: Mapping[str, TensorEntry]) -> dict[str, TensorChange]:
+        modules = _by_module(self.tensors.entries)
+        if not modules:
+            raise CheckpointError(f"{self.folder} has no tensors; save it again with PEFT's save_pretrained")
+        changes: dict[str, TensorChange] = {}
+        unknown: list[str] = []
+        for module, parts in modules.items():
+            wanted = {"bias" if part.endswith("bias") else "weight" for part in parts}
+            targets = {kind: _find(f"{module}.{kind}", base) for kind in wanted}
+            unknown += [f"{module}.{kind}" for kind, target in targets.items() if target is None]
+            for kind, target in targets.items():
+                if target is not None:
+                    changes[target] = self._change(module, kind, parts, base[target])
+        if unknown:
+            more = f" and {len(unknown) - 3} more" if len(unknown) > 3 else ""
+            raise CheckpointError(
+                f"the adapter {self.name} changes {', '.join(unknown[:3])}{more}, which this model doesn't"
+                " have; give an adapter made for it"
+            )
+        return changes
+
+    def _change(
+        self, module: str, kind: str, parts: Mapping[str, TensorEntry], target: TensorEntry
+    ) -> TensorChange:
+        whole = parts.get(f"whole {kind}")
+        if whole is not None and whole.shape != target.shape:
+            raise self._misfit(module, [whole], target)
+        name = None if whole is None else whole.name
+        if kind == "weight":
+            return TensorChange(name, self._pair(module, parts, target))
+        added = parts.get("lora_B's bias")
+        if added is None:
+            return TensorChange(name)
+        if added.shape != target.shape or "lora_A" not in parts:
+            raise self._misfit(module, [added], target)
+        strength = self.config.strength(module, parts["lora_A"].shape[0])
+        return TensorChange(name, bias=added.name, bias_strength=strength)
+
+    def _pair(self, module: str, parts: Mapping[str, TensorEntry], target: TensorEntry) -> LowRankPair | None:
+        halves = [part for part in parts if part.startswith("lora_") and not part.endswith("bias")]
+        if not halves:
+            return None
+        embedding = "lora_embedding_A" in parts or "lora_embedding_B" in parts
+        names = ("lora_embedding_A", "lora_embedding_B") if embedding else ("lora_A", "lora_B")
+        if any(name not in parts for name in names):
+            raise CheckpointError(
+                f"the adapter {self.name} has only {halves[0]} of {module}; save it again with PEFT"
+            )
+        a, b = (parts[name] for name in names)
+        transposed = embedding or self.config.fan_in_fan_out
+        shape = target.shape[::-1] if transposed else target.shape
+        rank = a.shape[0] if len(a.shape) == 2 else 0
+        if rank == 0 or len(shape) != 2 or a.shape != (rank, shape[1]) or b.shape != (shape[0], rank):
+            raise self._misfit(module, [a, b], target)
+        magnitude = parts.get("lora_magnitude_vector")
+        if magnitude is not None and magnitude.n_elements != shape[0]:
+            raise self._misfit(module, [magnitude], target)
+        strength = self.config.strength(module, rank)
+        return LowRankPair(
+            a.name, b.name, strength, transposed, None if magnitude is None else magnitude.name
+        )
+
+    def _misfit(self, module: str, found: list[TensorEntry], target: TensorEntry) -> CheckpointError:
+        shapes = " and ".join(str(list(entry.shape)) for entry in found)
+        return CheckpointError(
+            f"the adapter {self.name} has {shapes} for {module}, and the model's {target.name} has"
+            f" {list(target.shape)}; give an adapter made for this model (with its vocabulary as it is)"
+        )
+
+
+def _open_weights(folder: Path) -> TensorSource:
+    if (folder / WEIGHTS_NAME).is_file():
+        return SafetensorsSource([folder / WEIGHTS_NAME])
+    if (folder / TORCH_NAME).is_file():
+        return TorchSource([folder / TORCH_NAME])
+    raise CheckpointError(f"{folder} has no {WEIGHTS_NAME}; save the adapter with PEFT's save_pretrained")
+
+
+def _by_module(entries: Mapping[str, TensorEntry]) -> dict[str, dict[str, TensorEntry]]:
+    """The adapter's tensors by module and by what they are. Raises CheckpointError: one of no known kind."""
+    modules: dict[str, dict[str, TensorEntry]] = {}
+    for name, entry in entries.items():
+        match = _NAME.fullmatch(name.removeprefix(_PREFIX))
+        if match is None:
+            raise CheckpointError(
+                f"the adapter's tensor {name} is of a kind that can't be merged here; merge it with PEFT"
+            )
+        if entry.dtype.name not in FLOATS:
+            raise CheckpointError(f"the adapter's tensor {name} is {entry.dtype.name}; it must be of floats")
+        parts = modules.setdefault(match["module"], {})
+        what = _what(match)
+        if what in parts:
+            raise CheckpointError(f"the adapter has two {what} for {match['module']}; save one adapter alone")
+        parts[what] = entry
+    return modules
+
+
+def _what(match: re.Match[str]) -> str:
+    if match["half"] is not None:
+        return f"lora_{match['half']}"
+    if match["bias"] is not None:
+        return "lora_B's bias"
+    if match["embedding"] is not None:
+        return f"lora_embedding_{match['embedding']}"
+    return f"whole {match['whole']}" if match["whole"] is not None else "lora_magnitude_vector"
+
+
+def _find(name: str, base: Mapping[str, TensorEntry]) -> str | None:
+    """The base's tensor of that name; else the one whose name ends with it, or ends it: some checkpoints
+    leave out the model's outermost module. None if there is none, or more than one."""
+    if name in base:
+        return name
+    near = [other for other in base if other.endswith(f".{name}") or name.endswith(f".{other}")]
+    return near[0] if len(near) == 1 else None

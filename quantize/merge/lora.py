@@ -1,0 +1,155 @@
+"""A checkpoint with PEFT adapters added to it, as a TensorSource."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import Final
+
+import numpy as np
+
+from models.errors import CheckpointError
+from quantize.checkpoint.source import Rows, TensorEntry, TensorSource
+from quantize.merge.adapter_folder import AdapterFolder, TensorChange
+from quantize.merge.chunks import FLOATS, Floats, Once, as_float32, row_ranges
+from quantize.merge.low_rank import Factors, column_norms, read_factors, row_norms, scaled_to
+
+FACTORS_KEPT: Final = 8
+"""Pairs of matrices in memory: the pipeline is in one or two tensors at a time."""
+
+_FLOAT32: Final = np.dtype(np.float32)
+
+
+class LoraSource:
+    """The base's tensors with each adapter's change added, times its weight: W + Σ weight·(W_adapter - W).
+
+    With one adapter of weight 1 that is PEFT's `merge_and_unload`; with several, what PEFT computes with all
+    of them active. Changed tensors are f32, whatever the base's are: rounded to bfloat16, W + ΔW loses much
+    of a small ΔW. Owns `base`.
+    """
+
+    def __init__(self, base: TensorSource, adapters: Sequence[tuple[Path, float]]) -> None:
+        """Raises CheckpointError for an adapter that can't be read, or doesn't fit."""
+        self.base = base
+        self.adapters: list[tuple[AdapterFolder, float]] = []
+        self._factors: Once[tuple[int, str], Factors] = Once(keep=FACTORS_KEPT)
+        self._norms: Once[tuple[int, str], Floats] = Once()
+        try:
+            for folder, weight in adapters:
+                self.adapters.append((AdapterFolder(folder, base.entries), weight))
+            self._changed = self._changed_entries()
+        except BaseException:
+            self.close()
+            raise
+        self._entries = MappingProxyType(dict(base.entries) | self._changed)
+
+    @property
+    def working_itemsize(self) -> int:
+        """Bytes for each number of a block, beside the block: see `quantize.bounds`."""
+        return 16
+
+    @property
+    def memory_bytes(self) -> int:
+        """The largest factors that may be held at once, beside what the base holds."""
+        sizes = sorted(
+            (
+                4 * sum(adapter.tensors.entries[half].n_elements for half in (change.pair.a, change.pair.b))
+                for adapter, _ in self.adapters
+                for change in adapter.changes.values()
+                if change.pair is not None
+            ),
+            reverse=True,
+        )
+        return 2 * sum(sizes[:FACTORS_KEPT]) + int(getattr(self.base, "memory_bytes", 0))
+
+    @property
+    def entries(self) -> Mapping[str, TensorEntry]:
+        return self._entries
+
+    def rows(self, name: str, start: int, stop: int) -> Rows:
+        rows = self.base.rows(name, start, stop)
+        if name not in self._changed:
+            return rows
+        base = as_float32(rows)
+        found = [
+            (number, weight)
+            for number, (adapter, weight) in enumerate(self.adapters)
+            if name in adapter.changes
+        ]
+        if len(found) == 1 and found[0][1] == 1.0:
+            return self._with(base, found[0][0], name, start)
+        out = base.copy()
+        for number, weight in found:
+            out += np.float32(weight) * self._change(base, number, name, start)
+        return out
+
+    def close(self) -> None:
+        for adapter, _ in self.adapters:
+            adapter.close()
+        self.base.close()
+
+    def _changed_entries(self) -> dict[str, TensorEntry]:
+        changed: dict[str, TensorEntry] = {}
+        for adapter, _ in self.adapters:
+            for name in adapter.changes:
+                entry = self.base.entries[name]
+                if entry.dtype.name not in FLOATS:
+                    raise CheckpointError(
+                        f"the adapter {adapter.name} changes {name}, which is {entry.dtype.name} and no"
+                        " weight; give a base in F32, F16 or BF16"
+                    )
+                changed[name] = TensorEntry(name, entry.shape, _FLOAT32)
+        return changed
+
+    def _change(self, base: Floats, number: int, name: str, start: int) -> Floats:
+        """What this adapter alone adds to the base's rows."""
+        change = self.adapters[number][0].changes[name]
+        if change.whole is not None or change.bias is not None:
+            return self._with(base, number, name, start) - base
+        factors = self._factors_of(number, name)
+        if factors.magnitude is not None:
+            return self._with(base, number, name, start) - base
+        return factors.rows(start, start + len(base))
+
+    def _with(self, base: Floats, number: int, name: str, start: int) -> Floats:
+        """The base's rows from `start` on as this adapter alone makes them."""
+        adapter = self.adapters[number][0]
+        change = adapter.changes[name]
+        stop = start + len(base)
+        rows = base
+        if change.whole is not None:
+            rows = as_float32(adapter.tensors.rows(change.whole, start, stop))
+        if change.bias is not None:
+            added = as_float32(adapter.tensors.rows(change.bias, start, stop))
+            rows = rows + added * np.float32(change.bias_strength)
+        if change.pair is None:
+            return rows
+        factors = self._factors_of(number, name)
+        rows = rows + factors.rows(start, stop)
+        if factors.magnitude is None:
+            return rows
+        if not factors.per_column:
+            return scaled_to(rows, factors.magnitude[start:stop, None], row_norms(rows)[:, None])
+        norms = self._norms.get(
+            (number, name), lambda: column_norms(self._directions(number, name), base.shape[1])
+        )
+        return scaled_to(rows, factors.magnitude[None, :], norms[None, :])
+
+    def _directions(self, number: int, name: str) -> Iterator[Floats]:
+        """W + ΔW in chunks: what DoRA's norms over columns are taken of."""
+        adapter = self.adapters[number][0]
+        change: TensorChange = adapter.changes[name]
+        factors = self._factors_of(number, name)
+        for start, stop in row_ranges(self.base.entries[name]):
+            if change.whole is not None:
+                rows = adapter.tensors.rows(change.whole, start, stop)
+            else:
+                rows = self.base.rows(name, start, stop)
+            yield as_float32(rows) + factors.rows(start, stop)
+
+    def _factors_of(self, number: int, name: str) -> Factors:
+        adapter = self.adapters[number][0]
+        pair = adapter.changes[name].pair
+        assert pair is not None
+        return self._factors.get((number, name), lambda: read_factors(adapter.tensors, pair))

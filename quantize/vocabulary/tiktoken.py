@@ -1,0 +1,212 @@
+"""tiktoken's files (Llama 3's own tokenizer.model, GLM-4's, qwen.tiktoken …) → byte-level BPE.
+
+IQ== 0          each line a token's bytes in base64, and its rank, which is its id
+Ig== 1
+
+Merges aren't in the file: two tokens merge if what they make is a token, the lowest rank first. How text is
+split, and which tokens are special, stands in the models' Python code; what `KINDS` doesn't know is refused.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Final
+
+from models.errors import UnknownTokenizer
+from quantize.checkpoint.json_file import read_bounded
+from quantize.vocabulary.byte_characters import BYTE_CHARACTERS
+from quantize.vocabulary.files import TokenizerFiles
+from quantize.vocabulary.special_tokens import special_tokens
+from quantize.vocabulary.vocabulary import SpecialTokens, Token, TokenType, Vocabulary
+
+Ranks = dict[bytes, int]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A family's tiktoken files. `special`: the tokens behind the ranks, where no file names them.
+
+    `roles`: which of them play which part, where no file says so. `all_pairs`: every pair that makes a token
+    merges, as in Llama 3's tokenizer.json; else the one that the tokens' order leads to, as in Qwen's.
+    """
+
+    pre: str
+    special: tuple[str, ...] = ()
+    roles: Mapping[str, str] | None = None
+    adds_bos: bool | None = None
+    all_pairs: bool = False
+
+
+LLAMA3_SPECIAL: Final = (
+    "<|begin_of_text|>",
+    "<|end_of_text|>",
+    "<|reserved_special_token_0|>",
+    "<|reserved_special_token_1|>",
+    "<|finetune_right_pad_id|>",
+    "<|reserved_special_token_2|>",
+    "<|start_header_id|>",
+    "<|end_header_id|>",
+    "<|eom_id|>",
+    "<|eot_id|>",
+    "<|python_tag|>",
+    *(f"<|reserved_special_token_{i}|>" for i in range(3, 248)),
+)
+LLAMA3: Final = Kind(
+    "llama-bpe",
+    LLAMA3_SPECIAL,
+    {"bos": "<|begin_of_text|>", "eos": "<|end_of_text|>", "eot": "<|eot_id|>", "eom": "<|eom_id|>"},
+    adds_bos=True,
+    all_pairs=True,
+)
+QWEN: Final = Kind(
+    "qwen2",
+    ("<|endoftext|>", "<|im_start|>", "<|im_end|>", *(f"<|extra_{i}|>" for i in range(205))),
+    {"bos": "<|endoftext|>", "eos": "<|endoftext|>", "unk": "<|endoftext|>"},
+)
+GLM4: Final = Kind(
+    "chatglm-bpe",
+    (
+        "<|endoftext|>",
+        "[MASK]",
+        "[gMASK]",
+        "[sMASK]",
+        "<sop>",
+        "<eop>",
+        "<|system|>",
+        "<|user|>",
+        "<|assistant|>",
+        "<|observation|>",
+        "<|begin_of_image|>",
+        "<|end_of_image|>",
+        "<|begin_of_video|>",
+        "<|end_of_video|>",
+    ),
+    {"eos": "<|endoftext|>", "pad": "<|endoftext|>"},
+)
+ARCADE: Final = Kind("stablelm2", roles={"bos": "<|endoftext|>", "eos": "<|endoftext|>"})
+BY_FILE: Final[Mapping[str, Kind]] = {"qwen.tiktoken": QWEN, "arcade100k.tiktoken": ARCADE}
+BY_MODEL_TYPE: Final[Mapping[str, Kind]] = {"llama": LLAMA3, "chatglm": GLM4, "qwen": QWEN}
+SHARED_NAMES: Final = ("tokenizer.model", "tokenizer.tiktoken")
+
+
+def tiktoken_vocabulary(files: TokenizerFiles, n_vocab: int | None) -> Vocabulary | None:
+    """The vocabulary if the folder has such a file and no tokenizer.json, else None.
+
+    Raises UnknownTokenizer: a damaged file, one of an unknown kind, or an id beyond the embedding.
+    """
+    found = _find(files)
+    if found is None or files.tokenizer is not None:
+        return None
+    path, kind = found
+    ranks = read_ranks(path)
+    texts = {token: "".join(BYTE_CHARACTERS[byte] for byte in token) for token in ranks}
+    by_id = {rank: Token(texts[token], TokenType.NORMAL) for token, rank in ranks.items()}
+    special = _special(files, kind, len(ranks))
+    by_id |= {token_id: Token(text, TokenType.CONTROL) for text, token_id in special.items()}
+    size = max(by_id) + 1 if n_vocab is None else n_vocab
+    if max(by_id) >= size:
+        raise UnknownTokenizer(
+            f"{path.name} with its special tokens has the id {max(by_id)}, the model's vocab_size is {size}; "
+            "the two don't belong together: download the checkpoint again"
+        )
+    tokens = [by_id.get(i) or Token(f"[PAD{i}]", TokenType.UNUSED) for i in range(size)]
+    pairs = (pair for token in ranks for pair in merges_of(token, ranks, all_pairs=kind.all_pairs))
+    merges = [f"{texts[left]} {texts[right]}" for left, right in pairs]
+    return Vocabulary("gpt2", kind.pre, tokens, merges, _roles(files, kind, special))
+
+
+def is_tiktoken(path: Path) -> bool:
+    """Is this a list of base64 lines, whose first token is mostly `!`?"""
+    with path.open("rb") as file:
+        line = file.readline(200)
+    first, _, rank = line.strip().partition(b" ")
+    return rank.isdigit() and len(first) % 4 == 0 and first.replace(b"=", b"").isalnum()
+
+
+def read_ranks(path: Path) -> Ranks:
+    """Token bytes → rank, in the order of the ranks. Raises UnknownTokenizer: not such a file, or gaps."""
+    ranks: Ranks = {}
+    for number, line in enumerate(read_bounded(path).splitlines(), start=1):
+        if not line.strip():
+            continue
+        try:
+            text, rank = line.split()
+            ranks[base64.b64decode(text, validate=True)] = int(rank)
+        except (ValueError, binascii.Error) as error:
+            raise UnknownTokenizer(
+                f"line {number} of {path.name} isn't a token in base64 and a rank; download it again"
+            ) from error
+    if sorted(ranks.values()) != list(range(len(ranks))) or not ranks:
+        raise UnknownTokenizer(f"the ranks of {path.name} have gaps; download it again")
+    return dict(sorted(ranks.items(), key=lambda item: item[1]))
+
+
+def merges_of(token: bytes, ranks: Ranks, *, all_pairs: bool) -> list[tuple[bytes, bytes]]:
+    """The pairs of tokens that make this one, in the order in which they count."""
+    if len(token) == 1:
+        return []
+    if all_pairs:
+        pairs = [
+            (token[:cut], token[cut:])
+            for cut in range(1, len(token))
+            if token[:cut] in ranks and token[cut:] in ranks
+        ]
+        return sorted(pairs, key=lambda pair: (ranks[pair[0]], ranks[pair[1]]))
+    parts = _merged_below(token, ranks)
+    return [(parts[0], parts[1])] if len(parts) == 2 else []
+
+
+def _merged_below(token: bytes, ranks: Ranks) -> list[bytes]:
+    """What merging makes of the token's bytes while only lower ranks than its own are known."""
+    parts = [token[i : i + 1] for i in range(len(token))]
+    limit = ranks[token]
+    while len(parts) > 1:
+        rank, at = min((ranks.get(left + right, limit), i) for i, (left, right) in enumerate(pairwise(parts)))
+        if rank >= limit:
+            break
+        parts[at : at + 2] = [parts[at] + parts[at + 1]]
+    return parts
+
+
+def _find(files: TokenizerFiles) -> tuple[Path, Kind] | None:
+    for name, kind in BY_FILE.items():
+        if (files.directory / name).is_file():
+            return files.directory / name, kind
+    for name in SHARED_NAMES:
+        path = files.directory / name
+        if path.is_file() and is_tiktoken(path):
+            model_type = str(files.config.get("model_type"))
+            if model_type not in BY_MODEL_TYPE and files.tokenizer is None:
+                raise UnknownTokenizer(
+                    f"{name} is a tiktoken file, which doesn't say how text is split, and for the model type "
+                    f"{model_type!r} that isn't known here; add a tokenizer.json"
+                )
+            return path, BY_MODEL_TYPE.get(model_type, LLAMA3)
+    return None
+
+
+def _special(files: TokenizerFiles, kind: Kind, first: int) -> dict[str, int]:
+    """Text → id: of tokenizer_config.json, else those that the kind always has."""
+    named = {token.content: token.id for token in files.added_in_config()}
+    return named or {text: first + i for i, text in enumerate(kind.special)}
+
+
+def _roles(files: TokenizerFiles, kind: Kind, special: Mapping[str, int]) -> SpecialTokens:
+    found = special_tokens(files)
+    ids = dict(found.ids)
+    for role in ("bos", "eos", "unk", "pad"):
+        content = files.special_content(role)
+        if content is not None and content in special:
+            ids.setdefault(role, special[content])
+    for role, text in (kind.roles or {}).items():
+        if text in special:
+            ids.setdefault(role, special[text])
+    add = dict(found.add)
+    if kind.adds_bos is not None:
+        add.setdefault("bos", kind.adds_bos)
+    return SpecialTokens(ids, add)

@@ -1,0 +1,151 @@
+"""SentencePiece's unigram model (T5's, XLM-RoBERTa's) → vocabulary, from its own file or tokenizer.json."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from models.errors import UnknownTokenizer
+from quantize.vocabulary.byte_level import all_added_tokens
+from quantize.vocabulary.files import TokenizerFiles
+from quantize.vocabulary.normalizer import precompiled_charsmap, steps
+from quantize.vocabulary.sentencepiece import (
+    PADDING_SCORE,
+    Piece,
+    SentencePieceModel,
+    piece_tokens,
+    read_sentencepiece,
+)
+from quantize.vocabulary.special_tokens import ROLES, special_tokens
+from quantize.vocabulary.vocabulary import Token, TokenType, Unigram, Vocabulary
+
+T5_FILE_NAME: Final = "spiece.model"
+XLM_FILE_NAME: Final = "sentencepiece.bpe.model"  # a unigram model in spite of its name
+XLM_FIRST: Final = (
+    Token("<s>", TokenType.CONTROL),
+    Token("<pad>", TokenType.CONTROL),
+    Token("</s>", TokenType.CONTROL),
+    Token("<unk>", TokenType.UNKNOWN),
+)
+XLM_OWN: Final = 3  # pieces that XLM_FIRST stands for: <unk>, <s>, </s>
+MASK: Final = Token("<mask>", TokenType.CONTROL)
+
+
+def unigram_vocabulary(files: TokenizerFiles, n_vocab: int | None) -> Vocabulary | None:
+    """The vocabulary if the folder has one of this kind, else None. `n_vocab`: rows of the embedding.
+
+    Raises UnknownTokenizer: damaged files, or an id beyond the embedding.
+    """
+    for name in (XLM_FILE_NAME, T5_FILE_NAME):
+        path = files.directory / name
+        if path.is_file():
+            model = _read_unigram(path)
+            xlm = name == XLM_FILE_NAME
+            tokens = _xlm_tokens(files, model, n_vocab) if xlm else piece_tokens(files, model.pieces, n_vocab)
+            return _vocabulary(files, tokens, model.preparation)
+    if files.tokenizer is not None and model_kind(files.tokenizer) == "Unigram":
+        return _vocabulary(files, _json_tokens(files, n_vocab), _json_preparation(files))
+    return None
+
+
+def model_vocabulary_of(files: TokenizerFiles, model: SentencePieceModel, n_vocab: int | None) -> Vocabulary:
+    """As `unigram_vocabulary`, of a tokenizer.model that turned out to be a unigram model."""
+    return _vocabulary(files, piece_tokens(files, model.pieces, n_vocab), model.preparation)
+
+
+def model_kind(tokenizer: Mapping[str, Any]) -> str | None:
+    """`model.type` of tokenizer.json."""
+    model = tokenizer.get("model")
+    kind = model.get("type") if isinstance(model, dict) else None
+    return kind if isinstance(kind, str) else None
+
+
+def _vocabulary(files: TokenizerFiles, tokens: Sequence[Token], preparation: Unigram) -> Vocabulary:
+    special = special_tokens(files, len(tokens))
+    return Vocabulary("t5", "default", tokens, special=special, unigram=preparation)
+
+
+def _read_unigram(path: Path) -> SentencePieceModel:
+    model = read_sentencepiece(path)
+    if not model.is_unigram:
+        raise UnknownTokenizer(
+            f"{path.name} is a SentencePiece BPE, a unigram model was expected; "
+            "name it tokenizer.model if that is right"
+        )
+    return model
+
+
+def _xlm_tokens(files: TokenizerFiles, model: SentencePieceModel, n_vocab: int | None) -> list[Token]:
+    """fairseq's order: four tokens of its own, then the pieces but for their first three, one id later."""
+    size = max(n_vocab or 0, len(model.pieces))
+    padded = [Token(f"[PAD{i}]", TokenType.UNUSED, PADDING_SCORE) for i in range(size)]
+    padded[: len(model.pieces)] = [Token(piece.text, piece.type, piece.score) for piece in model.pieces]
+    tokens = [*XLM_FIRST, *padded[XLM_OWN:-1]]
+    mask = len(model.pieces) + 1
+    if mask < size and files.config.get("model_type") == "nomic_bert":
+        tokens[mask] = MASK
+    return tokens
+
+
+def _json_tokens(files: TokenizerFiles, n_vocab: int | None) -> list[Token]:
+    """All tokens by id of a tokenizer.json."""
+    assert files.tokenizer is not None
+    pieces = _json_pieces(files.tokenizer["model"])
+    added = {token.id: token for token in all_added_tokens(files)}
+    largest = max([len(pieces) - 1, *added])
+    size = largest + 1 if n_vocab is None else n_vocab
+    if largest >= size:
+        raise UnknownTokenizer(
+            f"tokenizer.json has the token id {largest}, the model's vocab_size is {size}; "
+            "the two don't belong together: download the checkpoint again"
+        )
+    roles = {files.special_content(role) for role in ROLES}
+    tokens = [Token(f"[PAD{i}]", TokenType.UNUSED, PADDING_SCORE) for i in range(size)]
+    for i, piece in enumerate(pieces):
+        tokens[i] = Token(piece.text, piece.type, piece.score)
+    for i, token in added.items():
+        kind = TokenType.CONTROL if token.special or token.content in roles else TokenType.USER_DEFINED
+        kind = TokenType.UNKNOWN if tokens[i].type is TokenType.UNKNOWN else kind
+        score = tokens[i].score if i < len(pieces) else 0.0
+        tokens[i] = Token(token.content, kind, score)
+    return tokens
+
+
+def _json_pieces(model: Mapping[str, Any]) -> list[Piece]:
+    entries, unknown = model.get("vocab"), model.get("unk_id")
+    if not isinstance(entries, list) or not entries:
+        raise UnknownTokenizer(
+            "model.vocab of tokenizer.json is no list of texts and scores; download it again"
+        )
+    pieces: list[Piece] = []
+    for i, entry in enumerate(entries):
+        match entry:
+            case [str(text), float(score) | int(score)]:
+                kind = TokenType.UNKNOWN if i == unknown else TokenType.NORMAL
+                pieces.append(Piece(text, float(score), kind))
+            case _:
+                raise UnknownTokenizer(
+                    f"entry {i} of model.vocab in tokenizer.json is {str(entry)[:60]!r}, "
+                    "not a text and a score; download it again"
+                )
+    return pieces
+
+
+def _json_preparation(files: TokenizerFiles) -> Unigram:
+    """What the normalizer and the pre-tokenizer of a tokenizer.json do to spaces."""
+    assert files.tokenizer is not None
+    found = list(steps(files.tokenizer.get("pre_tokenizer"), "pretokenizers"))
+    metaspace = next((step for step in found if step.get("type") == "Metaspace"), {})
+    prefix = (
+        metaspace.get("prepend_scheme", "always") != "never"
+        and metaspace.get("add_prefix_space") is not False
+    )
+    splits = any(step.get("type") == "WhitespaceSplit" for step in found)
+    merges = any(_merges_spaces(step) for step in steps(files.tokenizer.get("normalizer"), "normalizers"))
+    return Unigram(prefix, splits or merges, precompiled_charsmap(files.tokenizer))
+
+
+def _merges_spaces(step: Mapping[str, Any]) -> bool:
+    pattern = step.get("pattern")
+    return step.get("type") == "Replace" and isinstance(pattern, dict) and pattern.get("Regex") == " {2,}"

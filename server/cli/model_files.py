@@ -1,0 +1,42 @@
+"""The GGUF files that a command about files works on, and the texts it is given."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from models.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFile:
+    """A GGUF file. `label`: how it is called in tables."""
+
+    path: Path
+    label: str
+
+
+def model_file(reference: str, default_type: str) -> ModelFile:
+    """The file of `reference`, made first if it isn't here; `default_type` if the reference names none.
+
+    Raises what downloading and quantizing raise.
+    """
+    from models.paths import Paths
+    from models.reference import ModelRef
+    from models.store import ModelStore
+    from server.cli.obtain import obtain
+
+    ref = ModelRef.parse(reference)
+    if ref.path is not None and ref.path.is_file():
+        return ModelFile(ref.path, ref.path.stem)
+    wanted = ref if ref.type is not None else ref.with_type(default_type)
+    entry = obtain(wanted, ModelStore(Paths.from_environment()), default_type)
+    return ModelFile(Path(entry.path), str(wanted) if ref.path is None else f"{ref.name}:{wanted.type}")
+
+
+def plain_file(path: Path) -> bytes:
+    """A file that the user named. Raises ConfigError when it can't be read."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"{path} can't be read: {error.strerror or error}; check the path") from error

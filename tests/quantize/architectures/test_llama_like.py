@@ -1,0 +1,113 @@
+"""Mixtral, SmolLM3, Granite, Qwen and OLMo: what the comparison with the converter doesn't show."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from models.errors import CheckpointError
+from quantize.architectures.architecture import Architecture, TensorRule
+from quantize.architectures.registry import architecture_of
+
+SIZES = {
+    "hidden_size": 64,
+    "intermediate_size": 96,
+    "num_hidden_layers": 8,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "vocab_size": 100,
+}
+
+
+def family(name: str, **changes: Any) -> Architecture:
+    return architecture_of({"architectures": [name], **SIZES, **changes})
+
+
+def rules(name: str, **changes: Any) -> Mapping[str, TensorRule]:
+    return {rule.name: rule for rule in family(name, **changes).tensor_rules()}
+
+
+def test_experts_are_stacked_in_their_order() -> None:
+    found = rules("MixtralForCausalLM", num_local_experts=12)["blk.3.ffn_down_exps.weight"]
+    assert found.shape == (12, 64, 96)
+    assert found.sources[10] == "model.layers.3.block_sparse_moe.experts.10.w2.weight"
+    assert found.transform.source_shapes(found.shape) == ((64, 96),) * 12
+
+
+def test_the_type_rules_learn_of_experts() -> None:
+    assert family("MixtralForCausalLM").hyperparameters.n_expert == 8
+    assert family("Qwen2MoeForCausalLM").hyperparameters.n_expert == 60
+    qwen3 = family("Qwen3MoeForCausalLM", norm_topk_prob=True, num_local_experts=6)  # transformers 5's name
+    assert qwen3.hyperparameters.n_expert == 6
+    assert family("GraniteMoeForCausalLM", num_local_experts=3).hyperparameters.n_expert == 3
+    assert family("Qwen2ForCausalLM", num_key_value_heads=4).hyperparameters.n_expert == 0
+
+
+@pytest.mark.parametrize("name", ["MixtralForCausalLM", "Qwen2MoeForCausalLM", "GraniteMoeForCausalLM"])
+def test_routers_stay_f32(name: str) -> None:
+    found = rules(name)
+    assert {key for key, rule in found.items() if rule.f32} == {key for key in found if "ffn_gate_inp" in key}
+    assert found["blk.0.ffn_gate_inp.weight"].f32
+
+
+def test_fused_experts_are_taken_apart() -> None:
+    found = rules("GraniteMoeForCausalLM", num_local_experts=3)
+    gate, up = (found[f"blk.0.ffn_{part}_exps.weight"] for part in ("gate", "up"))
+    assert gate.sources == up.sources
+    assert gate.transform.source_shapes(gate.shape) == ((3, 192, 64),)
+    assert gate.transform != up.transform
+
+
+def test_qwen_has_biases_of_queries_keys_and_values_only() -> None:
+    found = rules("Qwen2ForCausalLM")
+    assert not found["blk.0.attn_q.bias"].optional
+    assert "blk.0.attn_output.bias" not in found
+    assert rules("Qwen3ForCausalLM")["blk.0.attn_q.bias"].optional
+
+
+def test_qwen3_heads_have_a_size_of_their_own() -> None:
+    found = rules("Qwen3ForCausalLM")
+    assert found["blk.0.attn_q.weight"].shape == (4 * 128, 64)
+    assert found["blk.0.attn_k_norm.weight"].shape == (128,)
+
+
+def test_an_output_matrix_that_llama_cpp_wants_is_the_embedding() -> None:
+    tied = rules("Olmo2ForCausalLM", tie_word_embeddings=True)
+    assert tied["output.weight"].sources == ("model.embed_tokens.weight",)
+    assert rules("Qwen2ForCausalLM", tie_word_embeddings=True)["output.weight"].optional
+
+
+def test_a_tied_model_keeps_an_output_matrix_that_it_holds() -> None:
+    assert family("Qwen2ForCausalLM", tie_word_embeddings=True).tensor_name("lm_head.weight") is not None
+    assert family("Olmo2ForCausalLM", tie_word_embeddings=True).tensor_name("lm_head.weight") is None
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "reason"),
+    [
+        ("Qwen2ForCausalLM", {"use_sliding_window": True}, "use_sliding_window"),
+        ("Qwen2ForCausalLM", {"head_dim": 32}, "heads together"),
+        ("Qwen2ForCausalLM", {"rope_scaling": {"rope_type": "llama3", "factor": 8.0}}, "llama3"),
+        ("Qwen2MoeForCausalLM", {"norm_topk_prob": True}, "norm_topk_prob than false"),
+        ("Qwen2MoeForCausalLM", {"decoder_sparse_step": 2}, "without experts"),
+        ("Qwen3MoeForCausalLM", {}, "norm_topk_prob than true"),
+        ("Qwen3MoeForCausalLM", {"norm_topk_prob": True, "mlp_only_layers": [0]}, "without experts"),
+        ("Olmo2ForCausalLM", {"hidden_act": "gelu"}, "hidden_act"),
+        ("SmolLM3ForCausalLM", {"no_rope_layers": [1, 0] * 4}, "every fourth"),
+        ("SmolLM3ForCausalLM", {"no_rope_layer_interval": 2}, "every fourth"),
+        ("SmolLM3ForCausalLM", {"use_sliding_window": True}, "use_sliding_window"),
+        ("GraniteForCausalLM", {"logits_scaling": 0}, "logits_scaling 0"),
+        ("GraniteForCausalLM", {"head_dim": 32}, "heads together"),
+        ("GraniteMoeForCausalLM", {"num_local_experts": 0}, "num_local_experts"),
+        ("MixtralForCausalLM", {"num_experts_per_tok": "two"}, "num_experts_per_tok"),
+    ],
+)
+def test_what_llama_cpp_cannot_compute_is_refused(name: str, changes: dict[str, Any], reason: str) -> None:
+    with pytest.raises(CheckpointError, match=reason):
+        family(name, **changes).metadata()
+
+
+def test_smollm3_may_list_the_layers_that_llama_cpp_assumes() -> None:
+    assert family("SmolLM3ForCausalLM", no_rope_layers=[1, 1, 1, 0] * 2).gguf_name == "smollm3"

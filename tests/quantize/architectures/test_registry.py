@@ -1,0 +1,26 @@
+"""Finding the family: every name leads to one class, and what is unknown is refused by name."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from models.errors import UnknownArchitecture
+from quantize.architectures.registry import ARCHITECTURES, architecture_of, known_architectures
+
+
+def test_no_name_has_two_families() -> None:
+    assert [name for name, n in Counter(known_architectures()).items() if n > 1] == []
+    assert len(set(ARCHITECTURES)) == len(ARCHITECTURES)
+
+
+def test_an_unknown_architecture_is_named_and_so_are_those_known() -> None:
+    with pytest.raises(UnknownArchitecture, match=r"NovelForCausalLM is not .* LlamaForCausalLM, .*Qwen2"):
+        architecture_of({"architectures": ["NovelForCausalLM"]})
+
+
+@pytest.mark.parametrize("name", ["OPTForCausalLM", "OPTModel"])
+def test_opt_is_not_known_to_llama_cpp(name: str) -> None:
+    with pytest.raises(UnknownArchitecture, match=rf"OPT \({name}\) is not known to llama.cpp"):
+        architecture_of({"architectures": [name]})

@@ -1,0 +1,133 @@
+"""Pico checkpoints in every form, each beside a plain F32 one that means the same."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ml_dtypes
+import numpy.typing as npt
+
+from quantize.checkpoint.json_file import read_json_object
+from tests.pico import pico_tensors, write_json, write_pico_checkpoint
+from tests.quantize.checkpoint.quantized_layers import Quantized, awq, compressed, fp8, gptq
+from tests.quantize.checkpoint.torch_files import write_tensors
+from tests.quantize.checkpoint.write_tensors import write_any_safetensors
+
+Tensors = dict[str, npt.NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Form:
+    """`layer` makes a linear layer of [n_out, n_in] and a seed; None: it stays. `write` fills a folder."""
+
+    settings: dict[str, Any] | None = None
+    layer: Callable[[int, int, int], Quantized] | None = None
+    write: Callable[[Path, Tensors], object] = lambda folder, tensors: write_any_safetensors(
+        folder / "model.safetensors", tensors
+    )
+
+
+def _gptq(**how: Any) -> Callable[[int, int, int], Quantized]:
+    return lambda n_out, n_in, seed: gptq(n_out, n_in, seed=seed, **how)
+
+
+def _gptq_settings(bits: int, **more: Any) -> dict[str, Any]:
+    return {"quant_method": "gptq", "bits": bits, "group_size": 32, "desc_act": False, "sym": False, **more}
+
+
+def _compressed_settings(layout: str, **weights: Any) -> dict[str, Any]:
+    groups = {"group_0": {"targets": ["Linear"], "weights": weights}}
+    return {"quant_method": "compressed-tensors", "format": layout, "config_groups": groups}
+
+
+def _shards(folder: Path, tensors: Tensors) -> None:
+    names = list(tensors)
+    weight_map = {}
+    for i, half in enumerate((names[::2], names[1::2]), start=1):
+        shard = f"pytorch_model-{i:05d}-of-00002.bin"
+        write_tensors(folder / shard, {name: tensors[name] for name in half})
+        weight_map.update(dict.fromkeys(half, shard))
+    write_json(folder / "pytorch_model.bin.index.json", {"weight_map": weight_map})
+
+
+FORMS: dict[str, Form] = {
+    "torch zip": Form(write=lambda folder, tensors: write_tensors(folder / "pytorch_model.bin", tensors)),
+    "torch legacy": Form(
+        write=lambda folder, tensors: write_tensors(folder / "pytorch_model.bin", tensors, legacy=True)
+    ),
+    "torch pth": Form(write=lambda folder, tensors: write_tensors(folder / "consolidated.00.pth", tensors)),
+    "torch shards": Form(write=_shards),
+    **{f"gptq {bits}": Form(_gptq_settings(bits), _gptq(bits=bits, group_size=32)) for bits in (2, 3, 4, 8)},
+    "gptq act-order": Form(
+        _gptq_settings(4, desc_act=True), _gptq(bits=4, group_size=32, act_order=True, sym=True)
+    ),
+    "gptq v2": Form(_gptq_settings(4, checkpoint_format="gptq_v2"), _gptq(bits=4, group_size=32, v2=True)),
+    "gptq without g_idx": Form(_gptq_settings(4), _gptq(bits=4, group_size=32, g_idx=False)),
+    "gptq in torch's file": Form(
+        _gptq_settings(4),
+        _gptq(bits=4, group_size=32),
+        lambda folder, tensors: write_tensors(folder / "pytorch_model.bin", tensors),
+    ),
+    "awq": Form(
+        {"quant_method": "awq", "bits": 4, "group_size": 32, "version": "gemm", "zero_point": True},
+        lambda n_out, n_in, seed: awq(n_out, n_in, group_size=32, seed=seed),
+    ),
+    "awq gemv": Form(
+        {"quant_method": "awq", "bits": 4, "group_size": 32, "version": "gemv", "zero_point": True},
+        lambda n_out, n_in, seed: awq(n_out, n_in, group_size=32, gemv=True, seed=seed),
+    ),
+    "fp8 blocks": Form(
+        {"quant_method": "fp8", "weight_block_size": [32, 32]},
+        lambda n_out, n_in, seed: fp8(n_out, n_in, block=(32, 32), seed=seed),
+    ),
+    "fp8 e5m2": Form(
+        {"quant_method": "fp8"},
+        lambda n_out, n_in, seed: fp8(n_out, n_in, dtype=ml_dtypes.float8_e5m2, seed=seed),
+    ),
+    "compressed packed": Form(
+        _compressed_settings("pack-quantized", num_bits=4, strategy="group", group_size=32, type="int"),
+        lambda n_out, n_in, seed: compressed(
+            n_out, n_in, bits=4, strategy="group", group_size=32, asymmetric=True, seed=seed
+        ),
+    ),
+    "compressed int8": Form(
+        _compressed_settings("int-quantized", num_bits=8, strategy="channel", type="int"),
+        lambda n_out, n_in, seed: compressed(
+            n_out, n_in, bits=8, strategy="channel", packed=False, seed=seed
+        ),
+    ),
+    "compressed float8": Form(
+        _compressed_settings("float-quantized", num_bits=8, strategy="channel", type="float"),
+        lambda n_out, n_in, seed: fp8(n_out, n_in, per_output=True, seed=seed),
+    ),
+}
+
+
+def write_form(form: Form, folder: Path) -> tuple[Path, Path]:
+    """The checkpoint in the form, and the plain one: `folder`/form and `folder`/plain."""
+    plain = write_pico_checkpoint(
+        folder / "plain", n_layers=1, hidden=64, dtype="F32", config={"intermediate_size": 96}
+    )
+    config = read_json_object(plain / "config.json")
+    meant: Tensors = dict(pico_tensors(config, seed=0, dtype="F32"))
+    stored: Tensors = {}
+    for seed, (name, array) in enumerate(list(meant.items())):
+        if form.layer is None or "_proj" not in name:
+            stored[name] = array
+            continue
+        layer = form.layer(array.shape[0], array.shape[1], seed)
+        meant[name] = layer.weight
+        prefix = name.removesuffix("weight")
+        stored |= {prefix + part: values for part, values in layer.tensors.items()}
+    write_any_safetensors(plain / "model.safetensors", meant)
+    quantized = folder / "form"
+    shutil.copytree(plain, quantized)
+    (quantized / "model.safetensors").unlink()
+    if form.settings is not None:
+        write_json(quantized / "config.json", {**config, "quantization_config": form.settings})
+    form.write(quantized, stored)
+    return quantized, plain

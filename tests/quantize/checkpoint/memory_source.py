@@ -1,0 +1,28 @@
+"""A TensorSource over arrays, which can only read rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy.typing as npt
+
+from quantize.checkpoint.source import Rows, TensorEntry
+
+
+class MemorySource:
+    """`read`: the rows that were asked of each tensor."""
+
+    def __init__(self, tensors: Mapping[str, npt.NDArray[Any]]) -> None:
+        self.tensors = dict(tensors)
+        self.entries = {name: TensorEntry(name, a.shape, a.dtype) for name, a in tensors.items()}
+        self.read: list[tuple[str, int, int]] = []
+        self.closed = False
+
+    def rows(self, name: str, start: int, stop: int) -> Rows:
+        self.read.append((name, start, stop))
+        array = self.tensors[name]
+        return (array if array.shape else array.reshape(1))[start:stop].copy()
+
+    def close(self) -> None:
+        self.closed = True

@@ -1,0 +1,257 @@
+"""Encoders (BERT, RoBERTa, XLM-RoBERTa, Nomic, Jina), their classifiers and rerankers, and T5."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tests.pico import write_json
+from tests.pico_encoder_tokenizers import make_roberta, write_xlm_json, write_xlm_model
+from tests.quantize.families.encoder_checkpoints import (
+    BERT,
+    GATED,
+    ROBERTA,
+    T5,
+    XLM,
+    as_in_old_checkpoints,
+    jina,
+    jina_reranker_v2,
+    nomic,
+    with_head,
+    without_tied,
+)
+from tests.quantize.families.family import Family
+
+BERT_PRE = "jina-v2-en"
+LABELS = {"0": "contradiction", "1": "entailment", "2": "neutral"}
+SCALED = "llama.cpp leaves out T5's division before a tied output matrix, so the last norm is divided"
+POOLER = "the converter drops BERT's pooler, without which a classifier's scores are others"
+LARGER = "with the pooler there are more parameters"
+SPACES = "the converter takes clean_up_tokenization_spaces for it; we look at what the file does to spaces"
+TOLERANCE = 2e-2  # ggml's GELU comes from a table of F16
+
+
+def make(class_name: str, config_class: str, **fields: Any) -> Callable[[], Any]:
+    """A maker of a random model: `fields` of transformers' `config_class`."""
+
+    def model() -> Any:
+        import transformers
+
+        return getattr(transformers, class_name)(getattr(transformers, config_class)(**fields))
+
+    return model
+
+
+def sentence_transformers(mode: str, then: Callable[[Path], None] | None = None) -> Callable[[Path], None]:
+    """The files of a sentence-transformers model that pools by `mode`, after the change `then`."""
+
+    def edit(directory: Path) -> None:
+        if then is not None:
+            then(directory)
+        modules = [
+            {"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"},
+            {"idx": 1, "name": "1", "path": "1_Pooling", "type": "sentence_transformers.models.Pooling"},
+        ]
+        write_json(directory / "modules.json", modules)
+        (directory / "1_Pooling").mkdir()
+        flags = {"mean_tokens": False, "cls_token": False, "lasttoken": False, mode: True}
+        settings = {f"pooling_mode_{name}": value for name, value in flags.items()}
+        write_json(directory / "1_Pooling" / "config.json", {"word_embedding_dimension": 256, **settings})
+
+    return edit
+
+
+def nomic_null(directory: Path) -> None:
+    """A field that published files have as null."""
+    path = directory / "config.json"
+    config = json.loads(path.read_text(encoding="utf-8"))
+    write_json(path, {**config, "rotary_emb_scale_base": None})
+
+
+def nomic_xlm(directory: Path) -> None:
+    nomic_null(directory)
+    write_xlm_json(directory)
+
+
+def name_tokenizer(class_name: str, then: Callable[[Path], None]) -> Callable[[Path], None]:
+    """The tokenizer's class in tokenizer_config.json, after the change `then`."""
+
+    def edit(directory: Path) -> None:
+        then(directory)
+        path = directory / "tokenizer_config.json"
+        config = json.loads(path.read_text(encoding="utf-8"))
+        names = {"cls": "<|endoftext|>", "sep": "<|im_end|>", "unk": "<|endoftext|>", "mask": "<|im_start|>"}
+        roles = {f"{role}_token": text for role, text in names.items()}
+        write_json(path, {**config, **roles, "tokenizer_class": class_name})
+
+    return edit
+
+
+FAMILIES: tuple[Family, ...] = (
+    Family(
+        "bert",
+        "BertModel",
+        make("BertModel", "BertConfig", **BERT),
+        "wordpiece",
+        edit=sentence_transformers("mean_tokens"),
+        kind="encoder",
+        pre=BERT_PRE,
+        tolerance=TOLERANCE,
+    ),
+    Family(
+        "bert-masked",
+        "BertForMaskedLM",
+        make("BertForMaskedLM", "BertConfig", **BERT),
+        "wordpiece",
+        tensors=as_in_old_checkpoints,
+        kind="encoder",
+        pre=BERT_PRE,
+        tolerance=TOLERANCE,
+    ),
+    Family(
+        "bert-classifier",
+        "BertForSequenceClassification",
+        make("BertForSequenceClassification", "BertConfig", **BERT, id2label={0: "LABEL_0"}),
+        "wordpiece",
+        {"tensor cls.weight": POOLER, "tensor cls.bias": POOLER, "general.size_label": LARGER},
+        kind="encoder",
+        pre=BERT_PRE,
+        tolerance=TOLERANCE,
+    ),
+    Family(
+        "roberta",
+        "RobertaModel",
+        make("RobertaModel", "RobertaConfig", **ROBERTA),
+        edit=sentence_transformers("mean_tokens", make_roberta),
+        kind="encoder",
+        pre="gpt-2",
+        tolerance=TOLERANCE,
+    ),
+    Family(
+        "roberta-classifier",
+        "RobertaForSequenceClassification",
+        make("RobertaForSequenceClassification", "RobertaConfig", **ROBERTA, id2label=LABELS),
+        edit=make_roberta,
+        kind="encoder",
+        pre="gpt-2",
+        tolerance=TOLERANCE,
+    ),
+    Family(
+        "xlm-roberta",
+        "XLMRobertaModel",
+        make("XLMRobertaModel", "XLMRobertaConfig", **XLM),
+        "unigram",
+        edit=sentence_transformers("cls_token", write_xlm_model),
+        kind="encoder",
+        tolerance=TOLERANCE,
+    ),
+    Family(
+        "xlm-roberta-reranker",
+        "XLMRobertaForSequenceClassification",
+        make("XLMRobertaForSequenceClassification", "XLMRobertaConfig", **XLM, id2label={0: "LABEL_0"}),
+        "unigram",
+        edit=write_xlm_json,
+        kind="encoder",
+        tolerance=TOLERANCE,
+    ),
+    Family(
+        "jina-reranker-v2",
+        "XLMRobertaForSequenceClassification",
+        shapes=jina_reranker_v2,
+        tokenizer="unigram",
+        edit=write_xlm_json,
+        kind="encoder",
+        tolerance=TOLERANCE,
+    ),
+    Family(
+        "nomic-bert",
+        "NomicBertModel",
+        shapes=nomic(experts=False),
+        tokenizer="wordpiece",
+        edit=sentence_transformers("mean_tokens", nomic_null),
+        kind="encoder",
+        pre=BERT_PRE,
+    ),
+    Family(
+        "nomic-bert-moe",
+        "NomicBertModel",
+        shapes=nomic(experts=True),
+        tokenizer="unigram",
+        edit=nomic_xlm,
+        kind="encoder",
+    ),
+    Family(
+        "jina-bert",
+        "JinaBertModel",
+        shapes=jina("JinaBertModel"),
+        tokenizer="wordpiece",
+        edit=sentence_transformers("mean_tokens"),
+        kind="encoder",
+        pre=BERT_PRE,
+    ),
+    Family(
+        "jina-bert-masked",
+        "JinaBertForMaskedLM",
+        shapes=jina("JinaBertForMaskedLM"),
+        tokenizer="wordpiece",
+        kind="encoder",
+        pre=BERT_PRE,
+    ),
+    Family(
+        "jina-bert-code",
+        "JinaBertForMaskedLM",
+        shapes=jina("JinaBertForMaskedLM", code=True),
+        edit=name_tokenizer("RobertaTokenizer", make_roberta),
+        kind="encoder",
+        pre="gpt-2",
+    ),
+    Family(
+        "t5",
+        "T5ForConditionalGeneration",
+        make("T5ForConditionalGeneration", "T5Config", **T5),
+        "unigram",
+        {"tensor dec.output_norm.weight": SCALED},
+        config={"decoder_start_token_id": 0, "n_positions": 512},
+        kind="encoder-decoder",
+    ),
+    Family(
+        "flan-t5",
+        "T5ForConditionalGeneration",
+        make("T5ForConditionalGeneration", "T5Config", **GATED),
+        "unigram",
+        config={"decoder_start_token_id": 0, "tie_word_embeddings": False},
+        tensors=with_head,
+        kind="encoder-decoder",
+        tolerance=TOLERANCE,
+    ),
+    Family(
+        "t5-encoder",
+        "T5EncoderModel",
+        make("T5EncoderModel", "T5Config", **T5),
+        "unigram",
+        tensors=without_tied("encoder.embed_tokens.weight"),
+        kind="encoder",
+    ),
+    Family(
+        "mt5",
+        "MT5ForConditionalGeneration",
+        make("MT5ForConditionalGeneration", "MT5Config", **GATED),
+        "unigram",
+        config={"decoder_start_token_id": 0, "tie_word_embeddings": False},
+        tensors=with_head,
+        kind="encoder-decoder",
+        tolerance=TOLERANCE,
+    ),
+    Family(
+        "umt5",
+        "UMT5ForConditionalGeneration",
+        make("UMT5ForConditionalGeneration", "UMT5Config", **GATED),
+        "unigram",
+        config={"decoder_start_token_id": 0, "tie_word_embeddings": False},
+        tensors=with_head,
+        kind="encoder-decoder",
+        tolerance=TOLERANCE,
+    ),
+)

@@ -1,0 +1,55 @@
+"""docs/architectures.md, made from the families and their golden files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.quantize.families.all_families import ALL_FAMILIES
+from tests.quantize.families.checkpoint import read_golden
+from tests.quantize.families.family import Family
+
+PAGE = Path(__file__).parents[3] / "docs" / "architectures.md"
+INTRODUCTION = """# Architectures
+
+What can be quantized, and how it was compared. For each row a tiny checkpoint with random weights is
+converted by Corral and by llama.cpp's own converter: the F16, BF16 and F32 files have the same metadata and
+the same tensors (names, shapes, types, bytes), but for the exceptions named below. llama.cpp then computes
+with our F32 file what _the reference_ computes with the checkpoint: the logits after a prompt and 8 greedy
+tokens, of an encoder its vectors or scores. Where transformers has no such model, the reference is llama.cpp
+with the converter's file.
+
+`tests/quantize/families` makes this page and holds it true; [CONTRIBUTING.md](../CONTRIBUTING.md) tells how
+to add a family. Not here are architectures that llama.cpp doesn't know, such as OPT: nothing could run a file
+of theirs.
+"""
+COLUMNS = (
+    "Tested as",
+    "`architectures` in config.json",
+    "In GGUF",
+    "Tokenizer",
+    "Tensors",
+    "Reference",
+    "Exceptions",
+)
+
+
+def page() -> str:
+    rows = sorted((_row(family) for family in ALL_FAMILIES), key=lambda row: row[0])
+    lines = ["| " + " | ".join(cells) + " |" for cells in (COLUMNS, ("---",) * len(COLUMNS), *rows)]
+    notes = sorted({(key, why) for family in ALL_FAMILIES for key, why in family.exceptions.items()})
+    exceptions = [f"- `{key}`: {why}" for key, why in notes] or ["None."]
+    return "\n".join([INTRODUCTION, *lines, "", "## Exceptions", "", *exceptions, ""])
+
+
+def _row(family: Family) -> tuple[str, ...]:
+    golden = read_golden(family)
+    converted = golden["converter"]["all"]
+    return (
+        family.name,
+        f"`{family.architecture}`",
+        f"`{converted['metadata']['general.architecture'][1]}`",
+        family.tokenizer,
+        str(len(golden["converter"]["F32"]["tensors"]) + len(converted["tensors"])),
+        golden["decoded"]["by"],
+        ", ".join(f"`{key}`" for key in family.exceptions) or "none",
+    )

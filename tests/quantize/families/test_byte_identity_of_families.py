@@ -1,0 +1,45 @@
+"""Files of every family equal those of llama.cpp's own `llama_model_quantize`.
+
+Its type rules look at names, experts, heads, and whether the embeddings are tied.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.quantize.families.all_families import ALL_FAMILIES
+from tests.quantize.families.checkpoint import read_golden, write_checkpoint
+from tests.quantize.families.family import Family
+from tests.quantize.test_byte_identity import ALL_TYPES, assert_identical
+
+pytestmark = pytest.mark.model
+
+BY_NAME = {family.name: family for family in ALL_FAMILIES}
+
+
+def written(family: Family, parent: Path) -> Path:
+    """The checkpoint in F16, which is what tensors that aren't quantized are kept as."""
+    golden = read_golden(family)
+    tensors = {
+        name: (dtype if dtype == "I64" else "F16", shape)
+        for name, (dtype, shape) in golden["tensors"].items()
+    }
+    return write_checkpoint(family, parent, golden["config"], tensors)
+
+
+@pytest.mark.parametrize("family", ALL_FAMILIES, ids=str)
+def test_four_bits(family: Family, tmp_path: Path) -> None:
+    assert_identical(written(family, tmp_path), "F16", tmp_path, ["Q4_K_M"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("group", range(3))
+@pytest.mark.parametrize(
+    "name", ["mixtral", "qwen2", "qwen2-tied", "qwen2-moe", "granite-moe-shared", "bert"]
+)
+def test_every_type(name: str, group: int, tmp_path: Path) -> None:
+    """Experts, grouped queries, tied embeddings, a shared expert, fused experts, an encoder."""
+    family = BY_NAME[name]
+    assert_identical(written(family, tmp_path), "F16", tmp_path, ALL_TYPES[group::3])

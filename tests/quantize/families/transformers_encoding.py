@@ -1,0 +1,59 @@
+"""What transformers computes from the checkpoint of an encoder, in F32. For the oracle tests: needs torch."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from tests.quantize.families.decoded import N_TOKENS, PROMPT, decoded
+from tests.quantize.families.encoded import BEGINNINGS, scored
+
+
+def answer(directory: Path, start: int = 0) -> dict[str, Any]:
+    """Of an encoder and a decoder: greedy tokens, and the logits of the first."""
+    import torch
+    import transformers
+
+    model = _load(transformers.AutoModelForSeq2SeqLM, directory)
+    # transformers 5 takes every UMT5 for tied, whatever its file says, and so divides its output
+    written = json.loads((directory / "config.json").read_text(encoding="utf-8"))
+    model.config.tie_word_embeddings = written["tie_word_embeddings"]
+    tokens: list[int] = []
+    first: Any = None
+    with torch.no_grad():
+        while len(tokens) < N_TOKENS:
+            given = torch.tensor([[start, *tokens]])
+            logits = model(input_ids=torch.tensor([PROMPT]), decoder_input_ids=given).logits[0, -1]
+            first = logits if first is None else first
+            tokens.append(int(logits.argmax()))
+    return decoded(tokens, first.numpy())
+
+
+def vectors(directory: Path) -> dict[str, Any]:
+    """Of an encoder: where its first tokens' vectors are largest, and the last token's vector."""
+    import torch
+    import transformers
+
+    is_t5 = (directory / "spiece.model").is_file()
+    model = _load(transformers.T5EncoderModel if is_t5 else transformers.AutoModel, directory)
+    with torch.no_grad():
+        rows = model(input_ids=torch.tensor([PROMPT])).last_hidden_state[0].numpy()
+    return decoded([int(row.argmax()) for row in rows[:N_TOKENS]], rows[-1])
+
+
+def scores(directory: Path) -> dict[str, Any]:
+    """Of a classifier: the scores of the prompt's beginnings."""
+    import torch
+    import transformers
+
+    model = _load(transformers.AutoModelForSequenceClassification, directory)
+    with torch.no_grad():
+        found = [model(input_ids=torch.tensor([PROMPT[:n]])).logits[0] for n in BEGINNINGS]
+    return scored(torch.stack(found).numpy())
+
+
+def _load(kind: Any, directory: Path) -> Any:
+    import torch
+
+    return kind.from_pretrained(directory, dtype=torch.float32, attn_implementation="eager").eval()

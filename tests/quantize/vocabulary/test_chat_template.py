@@ -1,0 +1,57 @@
+"""Chat templates from all the places where repositories keep them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from quantize.vocabulary.chat_template import chat_templates
+from quantize.vocabulary.files import TokenizerFiles
+from tests.pico import write_json
+
+
+def templates(directory: Path, config: dict[str, Any] | None) -> tuple[str | None, dict[str, str]]:
+    default, named = chat_templates(TokenizerFiles(directory, {}, None, config))
+    return default, dict(named)
+
+
+def write_additional(directory: Path) -> None:
+    (directory / "additional_chat_templates").mkdir()
+    (directory / "additional_chat_templates" / "tool-use.jinja").write_text("tools", encoding="utf-8")
+
+
+def test_tokenizer_config_comes_first(tmp_path: Path) -> None:
+    (tmp_path / "chat_template.jinja").write_text("file", encoding="utf-8")
+    assert templates(tmp_path, {"chat_template": "config"}) == ("config", {})
+    assert templates(tmp_path, {}) == ("file", {})
+    assert templates(tmp_path, None) == ("file", {})
+
+
+def test_a_list_of_named_templates(tmp_path: Path) -> None:
+    entries: list[Any] = [
+        {"name": "default", "template": "a"},
+        {"name": "rag 2", "template": "b"},
+        {"name": "broken"},
+        3,
+    ]
+    assert templates(tmp_path, {"chat_template": entries}) == ("a", {"rag_2": "b"})
+
+
+@pytest.mark.parametrize(
+    "config", [{}, {"chat_template": "file"}, {"chat_template": [{"name": "default", "template": "file"}]}]
+)
+def test_additional_templates_come_on_top(config: dict[str, Any], tmp_path: Path) -> None:
+    write_additional(tmp_path)
+    (tmp_path / "chat_template.jinja").write_text("file", encoding="utf-8")
+    assert templates(tmp_path, config) == ("file", {"tool_use": "tools"})
+
+
+def test_chat_template_json(tmp_path: Path) -> None:
+    write_json(tmp_path / "chat_template.json", {"chat_template": "json"})
+    assert templates(tmp_path, {}) == ("json", {})
+
+
+def test_none_at_all(tmp_path: Path) -> None:
+    assert templates(tmp_path, {}) == (None, {})
