@@ -20,8 +20,8 @@ from quantize.encode import BLOCK_ELEMENTS, PIECE_ELEMENTS, rows_per_block, sour
 from quantize.plan import QuantizationPlan
 
 BASE_BYTES: Final = 320 * 2**20
-"""An allowance for Python, the libraries and the vocabulary: whole runs over a 1.1 B model with 32k tokens peaked
-at 107 to 116 MiB, a 256k vocabulary takes more."""
+"""An allowance for Python, the libraries and the vocabulary: whole runs over a 1.1 B model with 32k tokens
+peaked at 107 to 116 MiB, a 256k vocabulary takes more."""
 
 _SMALLER_BLOCKS: Final = (2**19, 2**18, 2**17, 2**16)
 

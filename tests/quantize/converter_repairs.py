@@ -1,7 +1,7 @@
 """Where llama.cpp's converter, as in llama-cpp-python 0.3.36, can't convert a family at all: made to work.
 
-Both are slips in generators, and what is meant is plain: these two families are compared with the converter as
-repaired here.
+Both are slips in generators, and what is meant is plain: these two families are compared with the converter
+as repaired here.
 """
 
 from __future__ import annotations
