@@ -46,12 +46,12 @@ class GGUFModel(Architecture):
     def __init__(self, info: GGUFInfo, extra: Metadata | None = None) -> None:
         super().__init__(ModelConfig({}, info.path.name))
         assert info.architecture is not None, "checked when the file was read"
-        self.gguf_name = info.architecture  # type: ignore[misc]  # of a family it is the class's; here the file's
+        self.gguf_name = info.architecture
         self._info = info
         self._extra = extra or {}
+        self.hyperparameters = self._read_hyperparameters()
 
-    @property
-    def hyperparameters(self) -> Hyperparameters:
+    def _read_hyperparameters(self) -> Hyperparameters:
         """What the type rules need; of a number that differs between layers the first, as llama.cpp does."""
         n_embd, n_head = self._first("embedding_length"), self._first("attention.head_count")
         head_dim = n_embd // n_head if n_head else 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+from abc import ABC, abstractmethod
 from types import ModuleType
 
 from models.errors import LlamaCppError
@@ -11,7 +12,7 @@ from models.llamacpp.errors import reason
 from models.llamacpp.model import Model
 
 
-class Sequences:
+class Sequences(ABC):
     """The part of a Context that is about what it remembers; a Context is made whole, never this alone.
 
     Sequence ids run from 0 to n_seq_max - 1, positions from 0; a range is [p0, p1), where p1 None means to
@@ -25,9 +26,9 @@ class Sequences:
     _memory: int | None
 
     @property
+    @abstractmethod
     def pointer(self) -> int:
         """The llama_context*; raises ContextError when it has been closed."""
-        raise NotImplementedError
 
     @property
     def can_shift(self) -> bool:

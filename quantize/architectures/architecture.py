@@ -48,7 +48,8 @@ class TensorRule:
 class Architecture(ABC):
     """A family, for one checkpoint's configuration. Subclasses are listed in `registry.py`."""
 
-    gguf_name: ClassVar[str]
+    gguf_name: str
+    hyperparameters: Hyperparameters
     huggingface_names: ClassVar[tuple[str, ...]]
     ignored_suffixes: ClassVar[tuple[str, ...]] = (
         ".rotary_emb.inv_freq",
@@ -68,10 +69,6 @@ class Architecture(ABC):
         For tensors that are saved under several names (`bert.encoder…` or `encoder…`): the first one counts.
         """
         return None if name.endswith(self.ignored_suffixes) else name
-
-    @property
-    @abstractmethod
-    def hyperparameters(self) -> Hyperparameters: ...
 
     @property
     @abstractmethod

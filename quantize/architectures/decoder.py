@@ -65,7 +65,7 @@ class Decoder(Architecture):
                 f"config.json has {self.activation_name} {activation!r}; llama.cpp's `{self.gguf_name}` "
                 f"computes {self.activations[0]} only"
             )
-        self._hyperparameters = Hyperparameters(
+        self.hyperparameters = Hyperparameters(
             n_embd=n_embd,
             n_ff=self.size("intermediate_size"),
             n_layer=self.size("num_hidden_layers"),
@@ -79,10 +79,6 @@ class Decoder(Architecture):
     def size(self, name: str) -> int:
         """A size of config.json, or this family's default for it."""
         return self.config.size(name, self.defaults.get(name))
-
-    @property
-    def hyperparameters(self) -> Hyperparameters:
-        return self._hyperparameters
 
     @property
     def context_length(self) -> int:

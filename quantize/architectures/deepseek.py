@@ -32,7 +32,7 @@ class DeepseekExperts(Decoder):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)
         n_expert = config.optional_size("n_routed_experts") or self.default_experts or 0
-        self._hyperparameters = dataclasses.replace(self._hyperparameters, n_expert=n_expert)
+        self.hyperparameters = dataclasses.replace(self.hyperparameters, n_expert=n_expert)
         if config.size("moe_layer_freq", 1) != 1:
             raise CheckpointError(
                 "config.json has a moe_layer_freq other than 1; llama.cpp's "

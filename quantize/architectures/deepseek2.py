@@ -73,8 +73,8 @@ class Deepseek2(DeepseekExperts):
         self.key_size, self.value_size = self.size("qk_nope_head_dim"), self.size("v_head_dim")
         self.rotated, self.latent = self.size("qk_rope_head_dim"), self.size("kv_lora_rank")
         self.query_latent = config.optional_size("q_lora_rank")
-        self._hyperparameters = dataclasses.replace(
-            self._hyperparameters,
+        self.hyperparameters = dataclasses.replace(
+            self.hyperparameters,
             n_head_kv=1,
             n_embd_head_k=self.latent + self.rotated,
             n_embd_head_v=self.latent,

@@ -48,7 +48,7 @@ class Encoder(Architecture):
             raise CheckpointError(
                 f"config.json has {n_head} heads for an embedding of {n_embd}; it must be a multiple of them"
             )
-        self._hyperparameters = Hyperparameters(
+        self.hyperparameters = Hyperparameters(
             n_embd=n_embd,
             n_ff=self.size("intermediate_size"),
             n_layer=self.size("num_hidden_layers"),
@@ -69,10 +69,6 @@ class Encoder(Architecture):
         own = self.names.get(name)
         found = None if own is None else self.config.optional_size(own)
         return self.config.size(name, self.defaults.get(name)) if found is None else found
-
-    @property
-    def hyperparameters(self) -> Hyperparameters:
-        return self._hyperparameters
 
     @property
     def context_length(self) -> int:

@@ -39,7 +39,7 @@ class GPTLike(Architecture):
                 "heads must divide the numbers, key-value heads the heads"
             )
         self.head_dim = n_embd // n_head
-        self._hyperparameters = Hyperparameters(
+        self.hyperparameters = Hyperparameters(
             n_embd=n_embd,
             n_ff=self.feed_forward(n_embd),
             n_layer=self.size("n_layer"),
@@ -73,10 +73,6 @@ class GPTLike(Architecture):
             raise CheckpointError(
                 f"by config.json the model has {what}, which llama.cpp's `{self.gguf_name}` doesn't compute"
             )
-
-    @property
-    def hyperparameters(self) -> Hyperparameters:
-        return self._hyperparameters
 
     @property
     def context_length(self) -> int:

@@ -55,7 +55,7 @@ class GraniteMoe(Granite):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)
         n_expert = self.size("num_local_experts")
-        self._hyperparameters = dataclasses.replace(self._hyperparameters, n_expert=n_expert)
+        self.hyperparameters = dataclasses.replace(self.hyperparameters, n_expert=n_expert)
 
     @property
     def n_ff_shared(self) -> int | None:

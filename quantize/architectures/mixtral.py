@@ -35,7 +35,7 @@ class Mixtral(Llama):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)
         n_expert = self.size("num_local_experts")
-        self._hyperparameters = dataclasses.replace(self._hyperparameters, n_expert=n_expert)
+        self.hyperparameters = dataclasses.replace(self.hyperparameters, n_expert=n_expert)
 
     def metadata(self) -> Metadata:
         n_expert, n_used = self.hyperparameters.n_expert, self.size("num_experts_per_tok")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from models.errors import CheckpointError
-from quantize.architectures.architecture import Hyperparameters, TensorRule
+from quantize.architectures.architecture import TensorRule
 from quantize.architectures.config import ModelConfig
 from quantize.architectures.decoder import linear_rules, norm_rules
 from quantize.architectures.encoder import Encoder
@@ -62,7 +62,7 @@ class NomicBert(Encoder):
 
     def __init__(self, config: ModelConfig) -> None:
         self.experts_every = config.optional_size("moe_every_n_layers")
-        self.gguf_name = "nomic-bert-moe" if self.experts_every else "nomic-bert"  # type: ignore[misc]
+        self.gguf_name = "nomic-bert-moe" if self.experts_every else "nomic-bert"
         super().__init__(config)
         self.n_expert = config.size("num_experts") if self.experts_every else 0
         self._check()
@@ -91,10 +91,6 @@ class NomicBert(Encoder):
             raise CheckpointError(
                 f"config.json has n_positions {self.config.size('n_positions')}; known: 8192 (v1), 2048 (v2)"
             )
-
-    @property
-    def hyperparameters(self) -> Hyperparameters:
-        return self._hyperparameters
 
     @property
     def context_length(self) -> int:

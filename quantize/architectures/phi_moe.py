@@ -43,8 +43,8 @@ class PhiMoE(Phi3):
             raise CheckpointError(
                 "config.json has attention_bias or lm_head_bias false; llama.cpp's `phimoe` needs both biases"
             )
-        self._hyperparameters = dataclasses.replace(
-            self._hyperparameters, n_expert=self.size("num_local_experts")
+        self.hyperparameters = dataclasses.replace(
+            self.hyperparameters, n_expert=self.size("num_local_experts")
         )
 
     @property

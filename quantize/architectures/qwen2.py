@@ -79,7 +79,7 @@ class Qwen2Moe(Qwen2):
                 f"`{self.gguf_name}` computes"
             )
         n_expert = config.optional_size("num_local_experts") or self.size("num_experts")
-        self._hyperparameters = dataclasses.replace(self._hyperparameters, n_expert=n_expert)
+        self.hyperparameters = dataclasses.replace(self.hyperparameters, n_expert=n_expert)
 
     def metadata(self) -> Metadata:
         n_expert, n_used = self.hyperparameters.n_expert, self.size("num_experts_per_tok")

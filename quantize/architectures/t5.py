@@ -64,7 +64,7 @@ class T5Encoder(Architecture):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)
         n_head, head = self.size("num_heads"), self.size("d_kv")
-        self._hyperparameters = Hyperparameters(
+        self.hyperparameters = Hyperparameters(
             n_embd=self.size("d_model"),
             n_ff=self.size("d_ff"),
             n_layer=self.size("num_layers"),
@@ -83,10 +83,6 @@ class T5Encoder(Architecture):
     def size(self, name: str) -> int:
         """A size of config.json, or this family's default for it."""
         return self.config.size(name, self.defaults.get(name))
-
-    @property
-    def hyperparameters(self) -> Hyperparameters:
-        return self._hyperparameters
 
     @property
     def context_length(self) -> int:
