@@ -115,7 +115,10 @@ class Context(Sequences):
         self._outputs: bytes = b""
         """Of the last batch: 1 for each token with output, else 0."""
         self._log = library.error_log()
-        self._decode = library.bind("llama_decode", ctypes.c_int32, ctypes.c_void_p, native.llama_batch)
+        self._decode, self._encode = (
+            library.bind(name, ctypes.c_int32, ctypes.c_void_p, native.llama_batch)
+            for name in ("llama_decode", "llama_encode")
+        )
         self._row_type = ctypes.c_float * self.n_vocab
         self._top_k: DeviceTopK | None = None
         self._logits_view: tuple[int, int, npt.NDArray[np.float32]] | None = None
@@ -158,21 +161,31 @@ class Context(Sequences):
         changed; 2, aborted, and -2 or less, failed: the cache keeps the parts that were done, look
         with `seq_pos_max`; -1, refused (token, sequence or position out of order).
         """
+        self._compute(self._decode, batch, self.n_batch)
+        self._outputs = b"\1" * batch.n_tokens if self.embeddings else batch.output_flags
+
+    def encode(self, batch: TokenBatch) -> None:
+        """Run the encoder of a model that has one: what later decodes attend to, instead of anything before.
+
+        Leaves no logits. Raises DecodeError, as `decode`; LlamaCppError: more than `n_ubatch` tokens.
+        """
+        self._compute(self._encode, batch, self.n_ubatch)
+
+    def _compute(self, function: Callable[..., int], batch: TokenBatch, n_most: int) -> None:
         pointer = self.pointer
         self._outputs = b""
         if self.model.no_alloc:
             raise LlamaCppError(f"{self.model.path.name} was loaded with simulated memory; load it whole")
-        if batch.n_tokens > self.n_batch:
-            raise LlamaCppError(f"a batch of {batch.n_tokens} tokens; this context takes {self.n_batch}")
+        if batch.n_tokens > n_most:
+            raise LlamaCppError(f"a batch of {batch.n_tokens} tokens; this context takes {n_most}")
         batch.native.n_tokens = batch.n_tokens
         lines = self._log.capture_from_now()
-        status = self._decode(pointer, batch.native)
+        status = function(pointer, batch.native)
         if status:
             self._flag[0] = 0
             raise decode_error(status, n_tokens=batch.n_tokens, n_ctx=self.n_ctx, lines=lines)
         if self._observer is not None:
             self._observer.raise_error()
-        self._outputs = b"\1" * batch.n_tokens if self.embeddings else batch.output_flags
 
     def has_output(self, i: int) -> bool:
         """True if token i of the last decoded batch has logits."""

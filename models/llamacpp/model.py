@@ -173,6 +173,12 @@ class Model:
         return bool(self._native.llama_model_has_decoder(self.pointer))
 
     @property
+    def decoder_start_token(self) -> int | None:
+        """What a decoder begins with that has an encoder before it; None: nothing is said of it."""
+        token = int(self._native.llama_model_decoder_start_token(self.pointer))
+        return None if token < 0 else token
+
+    @property
     def is_recurrent(self) -> bool:
         return bool(self._native.llama_model_is_recurrent(self.pointer))
 

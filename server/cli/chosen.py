@@ -86,8 +86,9 @@ def _chosen(ref: ModelRef, wish: SizeWish, store: ModelStore, imatrix: Importanc
     folder.mkdir(parents=True, exist_ok=True)
     stem = ref.name.rsplit("/", 1)[-1]
     if imatrix is None:
-        imatrix = _computed(sixteen, text, wish, threads)
-        write_imatrix(imatrix, folder / f"{stem}.imatrix.gguf")
+        kept = folder / f"{stem}.imatrix.gguf"
+        write_imatrix(_computed(sixteen, text, wish, threads), kept)
+        imatrix = read_imatrix(kept)  # as whoever repeats the recipe will have it
     base = _base(ref, store, imatrix)
     budget = _budget(base, wish)
     with (

@@ -11,7 +11,10 @@ import msgspec
 from models.demo import DEMO_DIR
 from models.durable import write_atomically
 from models.errors import ConfigError
+from models.manifest import Manifest, with_quality
+from models.paths import Paths
 from models.reference import ModelRef
+from models.store import ModelStore
 from quantize.evaluate.drawing import drawing
 from quantize.evaluate.files import Evaluation, Subject, evaluate
 from quantize.evaluate.measure import TextPlan
@@ -41,6 +44,8 @@ class Wish:
 def evaluated(reference: str, subjects: Sequence[Subject], baseline: str | None, wish: Wish) -> Report:
     """Evaluate files of the model `reference`, and write JSON and picture beside the first, or to `out`.
 
+    The store keeps the figures of its own files in their manifest.
+
     Raises ConfigError: no file, no text, or no baseline to be found.
     """
     if not subjects:
@@ -57,7 +62,19 @@ def evaluated(reference: str, subjects: Sequence[Subject], baseline: str | None,
     write_atomically(target, msgspec.json.format(document, indent=1))
     write_atomically(target.with_suffix(".svg"), drawing(report).encode())
     say(f"kept: {target} and {target.with_suffix('.svg').name}")
+    store = ModelStore(Paths.from_environment())
+    for file in report.files:
+        store.measured(Path(file.path), file.quality(report))
     return report
+
+
+def with_figures(manifest: Manifest, report: Report) -> Manifest:
+    """The manifest of files in a folder, with what was measured of each."""
+    for measured in report.files:
+        for file in manifest.files:
+            if Path(measured.path).name in {Path(name).name for name in file.names}:
+                manifest = with_quality(manifest, file.type, measured.quality(report))
+    return manifest
 
 
 def text_path(reference: str, text: Path | None) -> Path:

@@ -91,10 +91,11 @@ def command(  # noqa: PLR0913, PLR0917
     from models.store import ModelStore
     from quantize.evaluate.files import Subject
     from quantize.merge.locate import parse_adapter
+    from quantize.outputs import write_card
     from quantize.service import QuantizeOptions, quantize_reference
     from server.cli.chosen import SizeWish, choice_of
     from server.cli.console import print_json, say
-    from server.cli.evaluated import Wish, evaluated, print_report
+    from server.cli.evaluated import Wish, evaluated, print_report, with_figures
     from server.cli.progress import byte_progress
     from server.cli.quantized import document_of, print_document
 
@@ -144,6 +145,8 @@ def command(  # noqa: PLR0913, PLR0917
         subjects = [Subject(file.path, f"{ref.name}:{file.type}") for file in outcome.files]
         measured = evaluated(str(ref.with_type(None)), subjects, None, Wish(text, threads=threads))
         document["report"] = measured.document()
+        if outcome.manifest is not None:
+            write_card(with_figures(outcome.manifest, measured), outcome.files[0].path)
     if as_json:
         print_json(document)
         return

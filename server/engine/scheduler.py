@@ -23,6 +23,8 @@ SCORED_FLOATS_MAX = 8 * 2**20
 CHUNK_MULTIPLE = 64
 """Chunks of prompts are a multiple of it: llama.cpp's CPU kernels work in blocks of as many rows, and half
 of one takes three quarters of its time."""
+QUICK_STEPS = 12
+"""Streams of a quick model needn't wait long for a prompt: it loses little by smaller chunks."""
 TURN_STEPS = 4
 """Steps in a row for one adapter set while others wait: llama.cpp builds its graphs anew at each change."""
 
@@ -38,7 +40,8 @@ class SchedulerConfig:
     prefill_tokens_alone: int = 512
     """Prompt tokens in a step while none does: bounds the time until a new request is seen."""
     gap_s: float = 0.2
-    """What a step with prompt tokens may take while others generate; twice one without, if that is more."""
+    """What a step with prompt tokens may take while others generate: `QUICK_STEPS` without, if that is less;
+    two, if that is more."""
     copy_tokens_min: int = 32
     """A prefix is copied from another slot, or waited for, if that saves at least so many tokens."""
 
@@ -186,7 +189,10 @@ class Scheduler:
         config = self._config
         if not n_generating:
             return min(config.prefill_tokens_alone, config.n_batch)
-        step_s = max(config.gap_s, 2.0 * (self._times.estimate(n_tokens) or 0.0))
+        without_s = self._times.estimate(n_tokens)
+        step_s = config.gap_s
+        if without_s is not None:
+            step_s = max(min(step_s, QUICK_STEPS * without_s), 2.0 * without_s)
         step_s *= max(1.0, n_prompts / n_generating) ** 2
         fitting = self._times.prompt_tokens_within(step_s, n_tokens)
         if fitting is None:

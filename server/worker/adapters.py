@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from models.errors import LlamaCppError, RequestError
+from models.errors import LlamaCppError, ModelLoadError, RequestError
 from models.llamacpp.context import Context
 from models.llamacpp.lora import Adapter, set_adapters
 from models.llamacpp.model import Model
@@ -39,6 +39,11 @@ class AdapterSet:
 
         Raises InvalidGGUF, ModelLoadError, StoreError.
         """
+        if self._model.has_encoder:
+            raise ModelLoadError(
+                f"{self._model.path.name} has an encoder: LoRA adapters are for decoder models;"
+                " merge it when quantizing, with --lora"
+            )
         if spec.id not in self._loaded:
             self._loaded[spec.id] = Adapter.load(self._model, Path(spec.path))
             self._samples[spec.id] = file_sample(Path(spec.path))

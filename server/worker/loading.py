@@ -13,6 +13,7 @@ from models.gguf_info import GGUFInfo, read_gguf_info
 from models.hardware import usable_cores
 from models.llamacpp import library
 from models.llamacpp.context import Context
+from models.llamacpp.kv_cache import padded
 from models.llamacpp.model import Model
 from models.llamacpp.vocab import Vocab
 from models.memory import memory
@@ -22,6 +23,7 @@ from server.engine.speculation import Speculation
 from server.worker.adapters import AdapterSet
 from server.worker.device_sampling import open_device_sampling, output_is_on_gpu
 from server.worker.draft import load_draft
+from server.worker.encoder_decoder import open_encoder_decoder
 from server.worker.messages import ModelInfo, ModelSpec
 from server.worker.prefix_store import PrefixStore
 from server.worker.prefixes import open_prefixes
@@ -71,24 +73,16 @@ def load(spec: ModelSpec, on_progress: Callable[[float], None]) -> LoadedModel:
         use_extra_bufts=spec.use_extra_bufts,
         progress=_Progress(on_progress),
     )
-    if model.has_encoder or not model.has_decoder or model.is_diffusion:
+    if not model.has_decoder or model.is_diffusion:
         raise ModelLoadError(f"{info.path.name} ({model.desc}) doesn't generate text; serve a decoder model")
     n_threads = spec.n_threads or usable_cores()[0]
-    context = Context(
-        model,
-        n_ctx=padded(n_ctx) * spec.n_parallel,
-        n_batch=max(spec.n_batch, spec.n_parallel + 1),
-        n_ubatch=spec.n_ubatch,
-        n_seq_max=spec.n_parallel,
-        n_threads=n_threads,
-        n_threads_batch=spec.n_threads_batch or n_threads,
-        kv_unified=spec.kv_unified,
-        flash_attn=spec.flash_attn,
-        type_k=spec.type_k,
-        type_v=spec.type_v,
-    )
     adapters = load_adapters(spec, model)
-    runner = LlamaRunner(context, n_ctx, adapters)
+    opened: tuple[Context, LlamaRunner] = (
+        open_encoder_decoder(spec, model, n_ctx, n_threads)
+        if model.has_encoder
+        else open_decoder(spec, model, n_ctx, n_threads, adapters)
+    )
+    context, runner = opened
     if spec.adapters:  # what crashes with them should do so here, not under a request
         adapters.use(context, tuple((adapter.id, 1.0) for adapter in spec.adapters))
         runner.warm_up()
@@ -105,7 +99,8 @@ def load(spec: ModelSpec, on_progress: Callable[[float], None]) -> LoadedModel:
         side = open_prompt_side(context, options, memory().available_bytes, measure=measured)
         if side is not None:
             runner.use_side(side)
-    sample_on_device(spec, runner, context)
+    if not model.has_encoder:
+        sample_on_device(spec, runner, context)
     vocab = model.vocab
     renderer = ChatRenderer(
         info.chat_template,
@@ -119,8 +114,28 @@ def load(spec: ModelSpec, on_progress: Callable[[float], None]) -> LoadedModel:
     described = describe(spec, info, model, runner, renderer)
     speculation = speculation_for(spec, runner, context)
     sampling = sampling_defaults(info.metadata)
-    prefixes = open_prefixes(spec, info, context, runner, adapters)
+    prefixes = None if model.has_encoder else open_prefixes(spec, info, context, runner, adapters)
     return LoadedModel(model, runner, renderer, described, sampling, adapters, speculation, prefixes)
+
+
+def open_decoder(
+    spec: ModelSpec, model: Model, n_ctx: int, n_threads: int, adapters: AdapterSet
+) -> tuple[Context, LlamaRunner]:
+    """The context that all slots share, and its runner. Raises ContextError."""
+    context = Context(
+        model,
+        n_ctx=padded(n_ctx) * spec.n_parallel,
+        n_batch=max(spec.n_batch, spec.n_parallel + 1),
+        n_ubatch=spec.n_ubatch,
+        n_seq_max=spec.n_parallel,
+        n_threads=n_threads,
+        n_threads_batch=spec.n_threads_batch or n_threads,
+        kv_unified=spec.kv_unified,
+        flash_attn=spec.flash_attn,
+        type_k=spec.type_k,
+        type_v=spec.type_v,
+    )
+    return context, LlamaRunner(context, n_ctx, adapters)
 
 
 def load_adapters(spec: ModelSpec, model: Model) -> AdapterSet:
@@ -190,11 +205,6 @@ def choose_sizes(
     if not verdict.fits:
         logger.warning("%s %s", spec.name, verdict.text)
     return n_ctx, n_gpu_layers
-
-
-def padded(n_ctx: int) -> int:
-    """llama.cpp gives a sequence cells in units of 256."""
-    return -(-n_ctx // 256) * 256
 
 
 def special_text(vocab: Vocab, token: int | None) -> str | None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from models.llamacpp.vocab import Vocab
 from server.chat.render import ChatRenderer, RenderedPrompt
 from server.engine.request import EngineRequest
+from server.worker.encoder_decoder import for_encoder
 from server.worker.messages import (
     ApplyTemplate,
     ApplyTemplateReply,
@@ -25,12 +26,18 @@ class PromptReader:
     """Reads what clients send, with one model's vocabulary and chat format. Any thread."""
 
     def __init__(
-        self, vocab: Vocab, renderer: ChatRenderer, sampling: Mapping[str, float | int] | None = None
+        self,
+        vocab: Vocab,
+        renderer: ChatRenderer,
+        sampling: Mapping[str, float | int] | None = None,
+        *,
+        has_encoder: bool = False,
     ) -> None:
-        """`sampling`: the model's own defaults, see `sampling_defaults`."""
+        """`sampling`: the model's own defaults, see `sampling_defaults`; `has_encoder`: prompts go there."""
         self._vocab = vocab
         self._renderer = renderer
         self._sampling = dict(sampling or {})
+        self._has_encoder = has_encoder
 
     def read(self, message: Generate) -> EngineRequest:
         """The request as the engine takes it: prompt rendered and tokenized. Raises RequestError."""
@@ -72,7 +79,7 @@ class PromptReader:
     def _request(
         self, message: Generate, tokens: list[int], rendered: RenderedPrompt | None, text: str = ""
     ) -> EngineRequest:
-        return EngineRequest(
+        request = EngineRequest(
             id=message.id,
             prompt_tokens=tokens,
             params=with_defaults(message, self._sampling),
@@ -89,3 +96,4 @@ class PromptReader:
             priority=message.priority,
             adapters=message.adapters or (),
         )
+        return for_encoder(request, self._vocab) if self._has_encoder else request

@@ -97,7 +97,8 @@ class Worker:
         return status
 
     def _serve(self, loaded: LoadedModel, engine: Engine) -> int:
-        prompts = PromptReader(loaded.model.vocab, loaded.renderer, loaded.sampling)
+        model = loaded.model
+        prompts = PromptReader(model.vocab, loaded.renderer, loaded.sampling, has_encoder=model.has_encoder)
         n_kv_tokens = loaded.runner.n_ctx * loaded.runner.n_slots
         self._inbox.serve(Serving(prompts, engine, n_kv_tokens))
         gc.collect()

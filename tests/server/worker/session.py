@@ -79,9 +79,15 @@ def ask(prompt: list[int], *, n: int = 1, cache_prompt: bool = True, **params: A
 class Session:
     """Submits, steps, checks the books after each step: also that the slots hold what they should."""
 
-    def __init__(self, context: Context, speculation: Speculation | None = None, **config: Any) -> None:
+    def __init__(
+        self,
+        context: Context,
+        speculation: Speculation | None = None,
+        runner: LlamaRunner | None = None,
+        **config: Any,
+    ) -> None:
         self.context = context
-        self.runner = LlamaRunner(context, N_CTX)
+        self.runner = runner or LlamaRunner(context, N_CTX)
         self.runner.warm_up()
         self.engine = Engine(self.runner, EngineConfig(**config), speculation=speculation)
         self.outcomes: dict[str, Outcome] = {}

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from models.gguf_info import GGUFInfo, read_gguf_info
+from models.llamacpp.kv_cache import padded
 from models.llamacpp.library import Device
-from server.worker.loading import choose_sizes, padded
+from server.worker.loading import choose_sizes
 from server.worker.messages import ModelSpec
 
 PLENTY = 2**40
