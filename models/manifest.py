@@ -105,6 +105,17 @@ def merged(old: Manifest | None, new: Manifest) -> Manifest:
     )
 
 
+def with_quality(manifest: Manifest, type: str, quality: dict[str, Any]) -> Manifest:  # noqa: A002
+    """`manifest`, with what was measured of one of its files, over what it had of it."""
+    files = tuple(
+        msgspec.structs.replace(file, quality={**(file.quality or {}), **quality})
+        if file.type == type
+        else file
+        for file in manifest.files
+    )
+    return msgspec.structs.replace(manifest, files=files)
+
+
 def read_manifest(path: Path) -> Manifest:
     """Raises FileNotFoundError, or StoreError with the reason when the file is no manifest of ours."""
     try:

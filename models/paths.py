@@ -50,6 +50,11 @@ class Paths:
         return self.home / "verified"
 
     @property
+    def compiled_dir(self) -> Path:
+        """Encoders compiled for this machine."""
+        return self.home / "compiled"
+
+    @property
     def tuning_dir(self) -> Path:
         """What `corral tune` found for this machine."""
         return self.home / "tuning"

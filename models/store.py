@@ -18,13 +18,14 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from models.durable import disk_errors, disk_full, fsync_folder
-from models.errors import CorralError, DiskFull, ModelNotFound, StoreError
+from models.errors import DiskFull, ModelNotFound, StoreError
 from models.locks import build_lock, edit_lock, use_lock, users
-from models.manifest import MANIFEST_NAME, Manifest, merged, read_manifest, write_manifest
+from models.manifest import MANIFEST_NAME, Manifest, merged, read_manifest, with_quality, write_manifest
 from models.paths import Paths
 from models.reference import ModelRef
 from models.staging import Staging, StagingArea
@@ -36,6 +37,7 @@ from models.stored import (
     revision_folder_name,
     stored_model,
 )
+from models.sweeping import remove_if_empty, sweep_models, sweep_revision
 
 __all__ = ["ModelStore", "Staging", "StoreListing", "StoredFile", "StoredModel"]
 
@@ -160,7 +162,8 @@ class ModelStore:
         the block becomes DiskFull.
         """
         with disk_errors(f"make {ref.name}", self.paths.home):
-            self._sweep()
+            self._staging.sweep()
+            sweep_models(self.paths.models_dir, self.paths.locks_dir)
             staging = self._staging.open(self._publish, None if key is None else (ref.name, key))
         try:
             with disk_full(f"make {ref.name}", self.paths.home):
@@ -177,6 +180,17 @@ class ModelStore:
                 )
         with disk_errors(f"publish {manifest.name}", self.paths.home):
             return self._publish(manifest, None)
+
+    def measured(self, file: Path, quality: dict[str, Any]) -> bool:
+        """Keep what was measured of a file, over what is kept of it already; False if it isn't here."""
+        for model in self.list():
+            for type_, stored in model.types.items():
+                if file in stored.paths:
+                    path = model.folder / MANIFEST_NAME
+                    with disk_errors(f"write {path}", self.paths.home), self._edit(model.name):
+                        write_manifest(path, with_quality(read_manifest(path), type_, quality))
+                    return True
+        return False
 
     def remove(self, ref: ModelRef, type: str | None = None) -> tuple[StoredFile, ...]:  # noqa: A002
         """Remove one type (`type`, or `ref`'s own) or all of a model; returns what went.
@@ -221,7 +235,7 @@ class ModelStore:
             path = folder / MANIFEST_NAME
             whole = merged(_readable(path), manifest)
             write_manifest(path, whole)
-            _sweep_revision(folder, whole)
+            sweep_revision(folder, whole)
             return stored_model(path, whole)[0]
 
     def _remove_from(self, path: Path, manifest: Manifest, wanted: ModelRef) -> tuple[StoredFile, ...]:
@@ -238,11 +252,11 @@ class ModelStore:
         if staying:
             left = msgspec.structs.replace(manifest, files=staying)
             write_manifest(path, left)
-            _sweep_revision(path.parent, left)
+            sweep_revision(path.parent, left)
         else:
             path.unlink()
             shutil.rmtree(path.parent)
-            _remove_if_empty(path.parent.parent)
+            remove_if_empty(path.parent.parent)
         return going
 
     def _manifest_paths(self, model_folder: str) -> Iterator[Path]:
@@ -252,23 +266,6 @@ class ModelStore:
 
     def _edit(self, name: str) -> AbstractContextManager[None]:
         return edit_lock(self.paths.locks_dir / f"{model_folder_name(name)}.edit.lock")
-
-    def _sweep(self) -> None:
-        """Delete what killed processes left: stale staging folders, and publications no manifest mentions."""
-        self._staging.sweep()
-        if not self.paths.models_dir.is_dir():
-            return
-        for model_folder in self.paths.models_dir.iterdir():
-            with edit_lock(self.paths.locks_dir / f"{model_folder.name}.edit.lock"):
-                for folder in model_folder.iterdir() if model_folder.is_dir() else ():
-                    try:
-                        manifest = read_manifest(folder / MANIFEST_NAME)
-                    except FileNotFoundError:
-                        shutil.rmtree(folder, ignore_errors=True)
-                    except CorralError:
-                        continue
-                    else:
-                        _sweep_revision(folder, manifest)
 
 
 def _readable(path: Path) -> Manifest | None:
@@ -282,23 +279,6 @@ def _readable(path: Path) -> Manifest | None:
         path.replace(aside)
         _log.warning("%s; set aside as %s", error.message, aside)
         return None
-
-
-def _sweep_revision(folder: Path, manifest: Manifest) -> None:
-    """Delete the files in `folder` that `manifest` doesn't mention. A failure is left for the next sweep."""
-    kept = {folder / name for file in manifest.files for name in file.names}
-    for publication in folder.iterdir():
-        if not publication.is_dir():
-            continue
-        for file in publication.iterdir():
-            if file not in kept:
-                file.unlink(missing_ok=True)
-        _remove_if_empty(publication)
-
-
-def _remove_if_empty(folder: Path) -> None:
-    if not any(folder.iterdir()):
-        folder.rmdir()
 
 
 def _escaped(pattern: str) -> str:

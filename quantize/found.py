@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import Final
 
 from models import hub
 from models.demo import DEMO_DIR
-from models.errors import QuantizationError
+from models.errors import ModelNotFound, QuantizationError
 from models.fingerprint import fingerprint
 from models.hub import DownloadPlan, DownloadProgress
 from models.manifest import Source
@@ -23,6 +25,8 @@ from quantize.gguf_header import Metadata
 from quantize.merge.composed import Parts, find_parts, is_composed
 from quantize.merge.locate import Locator
 from quantize.provenance import InputHashes, hub_metadata, made_by, weight_hashes
+
+_GGUF_SOURCES: Final = ("F32", "BF16", "F16", "Q8_0")
 
 
 @dataclass(frozen=True)
@@ -150,11 +154,7 @@ def _on_hub(
 ) -> Found | NotHere:
     ref, paths = request.ref, request.store.paths
     assert ref.repo is not None
-    download = hub.plan(ref, paths=paths, room=not request.stream)
-    if download.kind != "checkpoint":
-        raise QuantizationError(
-            f"{ref.repo} has ready GGUF files and no other weights; run: corral pull {ref}"
-        )
+    download = _plan_download(request)
     source = Source(
         kind="hub",
         repo=ref.repo,
@@ -182,4 +182,35 @@ def _downloaded(
     on_download: Callable[[DownloadProgress], None] | None,
     cancel: threading.Event | None,
 ) -> Checkpoint:
-    return Checkpoint.open(hub.run(download, on_download, cancel, paths=request.store.paths))
+    folder = hub.run(download, on_download, cancel, paths=request.store.paths)
+    return Checkpoint.open(download.gguf_paths[0] if download.kind == "gguf" else folder)
+
+
+def _plan_download(request: Request) -> DownloadPlan:
+    """The weights; of a repository that has only GGUFs, that which lost least. Raises as `hub.plan`, and
+    QuantizationError."""
+    ref, paths = request.ref, request.store.paths
+    try:
+        download = hub.plan(ref, paths=paths, room=not request.stream)
+        if download.kind == "checkpoint":
+            return download
+        found = _best_gguf(request)
+    except ModelNotFound:  # of the repository, or in it: several GGUFs, none of which is the usual one
+        found = _best_gguf(request)
+        if found is None:
+            raise
+    if found is None:
+        raise QuantizationError(
+            f"{ref.repo} has ready GGUF files and no weights of {', '.join(_GGUF_SOURCES)} to make others of;"
+            f" run: corral pull {ref}"
+        )
+    if request.stream:
+        raise QuantizationError(f"{ref.repo} has GGUF files, and only safetensors are streamed; leave it out")
+    return found
+
+
+def _best_gguf(request: Request) -> DownloadPlan | None:
+    for type_ in _GGUF_SOURCES:
+        with contextlib.suppress(ModelNotFound):
+            return hub.plan(request.ref.with_type(type_), paths=request.store.paths)
+    return None

@@ -18,6 +18,7 @@ from typing import Final
 from models.durable import disk_errors, fsync_folder, write_atomically
 from models.errors import DiskFull, DownloadCorrupt, HubError, QuantizationError
 from models.gguf_info import read_gguf_info
+from models.manifest import Manifest
 from models.store import StoredModel
 from quantize.found import Found
 from quantize.journal import JOURNAL_NAME, Journal, key_of
@@ -41,6 +42,8 @@ class Made:
 
     files: tuple[WrittenFile, ...]
     model: StoredModel | None = None
+    manifest: Manifest | None = None
+    """Of files in a folder of the caller's."""
 
 
 def work_key(found: Found, plan: QuantizationPlan) -> str:
@@ -105,7 +108,9 @@ def into_folder(found: Found, plan: QuantizationPlan, run: Run) -> Made:
             written = run(plan, paths, journal)
             check(written, plan)
             files = tuple(_moved(file, folder) for file in written)
-            _write_card(found, plan, files)
+            inputs = found.inputs.result() if found.inputs is not None else {}
+            manifest = manifest_of(request.ref.name, found.source, plan, files, inputs)
+            write_card(manifest, files[0].path)
             fsync_folder(folder)
         except INTERRUPTIONS as error:
             keep = _worth_keeping(error, journal)
@@ -113,17 +118,14 @@ def into_folder(found: Found, plan: QuantizationPlan, run: Run) -> Made:
         finally:
             if not keep:
                 shutil.rmtree(hidden, ignore_errors=True)
-    return Made(files)
+    return Made(files, manifest=manifest)
 
 
-def _write_card(found: Found, plan: QuantizationPlan, files: Sequence[WrittenFile]) -> None:
-    """README.md beside the files, unless there is one that isn't of this program."""
-    path = files[0].path.with_name(CARD_NAME)
-    if path.exists() and not is_ours(path.read_text(encoding="utf-8", errors="replace")):
-        return
-    inputs = found.inputs.result() if found.inputs is not None else {}
-    manifest = manifest_of(found.request.ref.name, found.source, plan, files, inputs)
-    write_atomically(path, model_card(manifest, read_gguf_info(files[0].path).metadata).encode())
+def write_card(manifest: Manifest, first: Path) -> None:
+    """README.md beside the `first` of the manifest's files, unless there is one not of this program."""
+    path = first.with_name(CARD_NAME)
+    if not path.exists() or is_ours(path.read_text(encoding="utf-8", errors="replace")):
+        write_atomically(path, model_card(manifest, read_gguf_info(first).metadata).encode())
 
 
 def open_journal(

@@ -29,6 +29,7 @@ from quantize.general_metadata import general_metadata
 from quantize.gguf_header import Metadata
 from quantize.gguf_source import GGUFModel, NoVocabulary
 from quantize.journal import Journal
+from quantize.kernels.compiled import WORTH_BYTES, preparation
 from quantize.parameter_count import ParameterCount
 from quantize.plan import QuantizationPlan, TypeChoice, build
 from quantize.saver import Saver
@@ -239,6 +240,8 @@ def _carry_out(run: _Run, pool: ThreadPoolExecutor, saver: Saver) -> Iterator[Qu
         _make(run, block, encoder)
 
     _announce(run, done)
+    if plan.imatrix is None and total >= WORTH_BYTES:
+        preparation.start()
     while True:
         while len(waiting) < 2 * run.bounds.threads and (block := next(steps, None)) is not None:
             waiting.append((block, pool.submit(make, block)))

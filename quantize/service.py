@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from models.hub import DownloadPlan, DownloadProgress
+from models.manifest import Manifest
 from models.reference import DEFAULT_TYPES, ModelRef, canonical_type
 from models.store import ModelStore, StoredModel
 from quantize.bounds import bounds_for
@@ -36,7 +37,7 @@ class QuantizationOutcome:
     `files`: what was written, by its final path; `existing`: types that were there already. `model`: what
     the store has now; None for files in a folder of the caller's, and for dry runs. `memory_bytes`: what the
     pass takes at most. `resumed`: how many tensors an interrupted run had done. `verified`: what of streamed
-    weights was checked, a line each.
+    weights was checked, a line each. `manifest`: of files in a folder of the caller's.
     """
 
     ref: ModelRef
@@ -50,6 +51,7 @@ class QuantizationOutcome:
     memory_bytes: int | None = None
     resumed: int = 0
     verified: tuple[str, ...] = ()
+    manifest: Manifest | None = None
 
     @property
     def fits(self) -> bool:
@@ -203,6 +205,7 @@ class _Job:
             plan=plan,
             files=made.files,
             model=made.model,
+            manifest=made.manifest,
             free_bytes=request.free_bytes(),
             memory_bytes=self.memory_bytes(plan),
             resumed=resumed,

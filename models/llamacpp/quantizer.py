@@ -114,31 +114,44 @@ def quantize_rows(
     pieces, by several threads at once: the GIL is released. Raises LlamaCppError: wrong shapes,
     values that aren't finite (or too large for F16), or an importance matrix that is missing.
     """
+    n_bytes = check_rows(ggml_type, rows, out)
+    n_rows, n_per_row = rows.shape
+    weights = _check_imatrix(ggml_type, n_per_row, imatrix)
+    if n_bytes:
+        encoder = _encoder()
+        _initialise(encoder, ggml_type)
+        encoder.chunk(ggml_type, rows.ctypes.data, out.ctypes.data, 0, n_rows, n_per_row, weights)
+        check_written(ggml_type, rows, out, n_bytes)
+    return n_bytes
+
+
+def check_rows(ggml_type: int, rows: npt.NDArray[np.float32], out: npt.NDArray[np.uint8]) -> int:
+    """The bytes that encoding `rows` into `out` will write. Raises LlamaCppError as `quantize_rows`."""
     if ggml_type not in _ENCODABLE:
         raise LlamaCppError(
             f"ggml type {ggml_type} can't be written from floats; choose one of {', '.join(FTYPES)}"
         )
     if rows.ndim != 2 or rows.dtype != np.float32 or not rows.flags.c_contiguous:
         raise LlamaCppError(f"rows must be float32 [n, n_per_row] in C order, not {rows.dtype} {rows.shape}")
-    n_rows, n_per_row = rows.shape
-    n_bytes = n_rows * row_size(ggml_type, n_per_row)
+    n_bytes = len(rows) * row_size(ggml_type, rows.shape[1])
     if not (out.flags.c_contiguous and out.flags.writeable) or out.nbytes < n_bytes:
         raise LlamaCppError(
             f"the output must be writable, contiguous and at least {n_bytes} bytes, not {out.nbytes}"
         )
-    weights = _check_imatrix(ggml_type, n_per_row, imatrix)
-    if n_bytes == 0:
-        return 0
-    _check_finite(ggml_type, rows)
-    encoder = _encoder()
-    _initialise(encoder, ggml_type)
-    written = encoder.chunk(ggml_type, rows.ctypes.data, out.ctypes.data, 0, n_rows, n_per_row, weights)
-    if not encoder.validate(ggml_type, out.ctypes.data, written):
+    if n_bytes:
+        _check_finite(ggml_type, rows)
+    return n_bytes
+
+
+def check_written(
+    ggml_type: int, rows: npt.NDArray[np.float32], out: npt.NDArray[np.uint8], n_bytes: int
+) -> None:
+    """Raise LlamaCppError if the first `n_bytes` of `out` aren't what a type can hold of `rows`."""
+    if not _encoder().validate(ggml_type, out.ctypes.data, n_bytes):
         raise LlamaCppError(
             f"a value is too large for {type_name(ggml_type)} (largest magnitude here "
             f"{float(np.abs(rows).max()):.4g}); choose BF16 or F32 for this model"
         )
-    return int(written)
 
 
 def _check_imatrix(ggml_type: int, n_per_row: int, imatrix: npt.NDArray[np.float32] | None) -> int | None:

@@ -34,6 +34,25 @@ class FileReport:
     memory_ctx: int
     is_baseline: bool = False
 
+    def quality(self, report: Report) -> dict[str, Any]:
+        """What it lost, for the file's own record: flat, with what the figures were measured on."""
+        found: dict[str, Any] = {
+            "text": report.text,
+            "n_ctx": report.n_ctx,
+            "n_chunks": report.n_chunks,
+            "perplexity": self.perplexity.perplexity.value,
+            "perplexity_error": self.perplexity.perplexity.error,
+        }
+        if self.divergence is not None:
+            found |= {
+                "kl_divergence": self.divergence.mean.value,
+                "kl_divergence_error": self.divergence.mean.error,
+                "kl_divergence_p99": self.divergence.p99,
+                "kl_divergence_max": self.divergence.maximum,
+                "same_top_token": self.divergence.same_top.value,
+            }
+        return found
+
 
 @dataclass(frozen=True)
 class Report:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models.errors import CheckpointError, DiskFull, InvalidReference, QuantizationError
+from models.errors import CheckpointError, DiskFull, InvalidReference, ModelNotFound, QuantizationError
 from models.gguf_info import read_gguf_info
 from models.paths import Paths
 from models.reference import ModelRef
@@ -23,6 +23,7 @@ from quantize.service import QuantizationOutcome, QuantizeOptions, quantize_refe
 from quantize.writer import GGUFFileWriter
 from tests.hub_server import HubServer
 from tests.pico import write_json, write_pico_checkpoint, write_safetensors
+from tests.quantize.importance import tensors
 
 
 @pytest.fixture
@@ -348,11 +349,24 @@ def test_from_the_hub(pico: Path, store: ModelStore, tmp_path: Path, monkeypatch
 def test_a_repository_with_ready_files_only(
     pico: Path, store: ModelStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = tmp_path / "ready"
-    quantize(pico, store, "Q8_0", out_dir=folder)
+    """Others are made of what lost least; where all lost much, it is refused."""
+    whole, small = tmp_path / "whole", tmp_path / "small"
+    quantize(pico, store, "F16", "Q8_0", "Q5_0", out_dir=whole)
+    quantize(pico, store, "Q4_0", "Q5_0", out_dir=small)
+    direct = quantize(pico, store, "Q4_0")
     with HubServer() as hub:
-        hub.add("someone/ready", folder)
+        repo = hub.add("someone/whole", whole)
+        hub.add("someone/small", small)
         for key, value in hub.environment(tmp_path).items():
             monkeypatch.setenv(key, value)
-        with pytest.raises(QuantizationError, match="corral pull someone/ready"):
-            quantize_reference(ModelRef.parse("someone/ready"), ["Q4_0"], store=store)
+        ref = ModelRef.parse("someone/whole")
+        made = quantize_reference(ref, ["Q4_0"], store=store)
+        with pytest.raises(ModelNotFound, match="choose one of Q4_0 Q5_0"):
+            quantize_reference(ModelRef.parse("someone/small"), ["Q8_0"], store=store)
+        with pytest.raises(QuantizationError, match="only safetensors are streamed"):
+            quantize_reference(ref, ["Q5_1"], store=store, options=QuantizeOptions(stream=True))
+    assert made.model is not None
+    assert made.model.revision == repo.commit
+    assert [file.path.name for file in made.files] == ["whole.Q4_0.gguf"]
+    ours, theirs = (tensors(outcome.files[0].path) for outcome in (made, direct))
+    assert ours == theirs

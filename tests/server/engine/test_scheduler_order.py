@@ -228,7 +228,12 @@ def test_unmeasured_it_takes_half_of_the_most() -> None:
 def test_prompt_tokens_fill_the_gap_that_streams_may_have_in_multiples_of_64() -> None:
     assert budget_of(measured(0.010, 0.001), gap_s=0.07) == 64
     assert budget_of(measured(0.010, 0.001), gap_s=0.1) == 64
-    assert budget_of(measured(0.010, 0.001), gap_s=0.21) == 192
+    assert budget_of(measured(0.018, 0.001), gap_s=0.212) == 192
+
+
+def test_streams_of_a_quick_model_wait_less_than_they_may() -> None:
+    assert budget_of(measured(0.002, 0.0001), gap_s=10.0) == 192  # of the time of 12 steps, 11 for the prompt
+    assert budget_of(measured(0.002, 0.0001), gap_s=0.01) == 64
 
 
 def test_neither_more_than_the_most_nor_less_than_progress_needs() -> None:

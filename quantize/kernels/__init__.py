@@ -1,0 +1,1 @@
+"""Encoders of our own, compiled: the same bytes as ggml, sooner."""

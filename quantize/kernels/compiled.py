@@ -1,0 +1,69 @@
+"""The kernels, compiled with numba beside a pass that begins with ggml's encoders.
+
+The first time takes seconds; what was compiled is kept below CORRAL_HOME for the next pass. Without numba, or
+where a sample isn't encoded to ggml's bytes (another processor's arithmetic), ggml goes on encoding.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from functools import partial
+from typing import Final
+
+from models.paths import Paths
+from quantize.kernels.k_quants import Kernels, agree
+
+logger = logging.getLogger("corral.quantize")
+
+WORTH_BYTES: Final = 200_000_000
+"""Of weights, from which compiling, or loading what was compiled, pays."""
+
+
+class Preparation:
+    """Kernels on their way. Nobody waits for them unless he asks to."""
+
+    def __init__(self) -> None:
+        self._kernels: Kernels | None = None
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Compile, on a thread of its own, once."""
+        with self._lock:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="compile", daemon=True)
+                self._thread.start()
+
+    def ready(self) -> Kernels | None:
+        """The kernels, if they are there by now."""
+        return self._kernels
+
+    def wait(self) -> Kernels | None:
+        """The kernels; None if they can't be had."""
+        self.start()
+        assert self._thread is not None
+        self._thread.join()
+        return self._kernels
+
+    def _run(self) -> None:
+        try:
+            made = compile_kernels()
+            if agree(made):
+                self._kernels = made
+            else:
+                logger.info("compiled encoders differ from ggml's on this machine; ggml encodes everything")
+        except Exception as error:  # noqa: BLE001  # of a compiler, or of files that it kept
+            logger.info("no compiled encoders (%s: %s); ggml encodes everything", type(error).__name__, error)
+
+
+def compile_kernels() -> Kernels:
+    """Compiled at their first call, or loaded. Raises ImportError without numba."""
+    import numba
+
+    numba.config.CACHE_DIR = str(Paths.from_environment().compiled_dir)  # type: ignore[attr-defined]
+    return Kernels(partial(numba.njit, nogil=True, cache=True, error_model="numpy"))
+
+
+preparation: Final = Preparation()
+"""Of this process."""

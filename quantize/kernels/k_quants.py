@@ -1,0 +1,122 @@
+"""Q4_K, Q5_K and Q6_K rows, to the last bit as ggml's encoder makes them, and several times as fast.
+
+    rows [n, 256 k] f32 ──▶ search (scales of all sub-blocks) ──▶ F16 ──▶ packing ──▶ blocks
+
+The two stages are compiled, see `compiled`. All other types, and everything that has an importance matrix,
+is ggml's to encode.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from models.llamacpp.quantizer import GGML_TYPES, check_rows, check_written, quantize_rows, row_size
+from quantize.kernels import packing, search
+
+F32 = np.float32
+Rows = npt.NDArray[np.float32]
+Bytes = npt.NDArray[np.uint8]
+
+BLOCK: Final = 256
+Q4_K, Q5_K, Q6_K = (GGML_TYPES[name] for name in ("Q4_K", "Q5_K", "Q6_K"))
+
+
+@dataclass(frozen=True)
+class _Search:
+    """How ggml searches for a type's scales."""
+
+    n_max: Any
+    r_min: Any
+    n_steps: int
+
+
+_SEARCHES: Final = {Q4_K: _Search(F32(15), F32(-1), 20), Q5_K: _Search(F32(31), F32(-0.5), 15)}
+_R_DELTA: Final = F32(0.1)
+
+
+class Kernels:
+    """Compiled. Any thread; the GIL is released."""
+
+    def __init__(self, compiled: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
+        self._search_scale_and_min = compiled(search.search_scale_and_min)
+        self._search_scale = compiled(search.search_scale)
+        self._pack_scale_and_min = compiled(packing.pack_scale_and_min)
+        self._pack_scale = compiled(packing.pack_scale)
+
+    def takes(self, ggml_type: int) -> bool:
+        return ggml_type in (Q4_K, Q5_K, Q6_K)
+
+    def quantize_rows(self, ggml_type: int, rows: Rows, out: Bytes) -> int:
+        """As `models.llamacpp.quantizer.quantize_rows`, for a type that it takes."""
+        n_bytes = check_rows(ggml_type, rows, out)
+        blocks = rows.reshape(-1, BLOCK)
+        encoded = out[:n_bytes].reshape(len(blocks), -1)
+        with np.errstate(all="ignore"):
+            done = (
+                self._scale(blocks, encoded)
+                if ggml_type == Q6_K
+                else self._scale_and_min(blocks, encoded, _SEARCHES[ggml_type])
+            )
+        if not done:  # numbers at the end of what F32 can tell apart
+            return quantize_rows(ggml_type, rows, out)
+        check_written(ggml_type, rows, out, n_bytes)
+        return n_bytes
+
+    def _scale_and_min(self, blocks: Rows, out: Bytes, how: _Search) -> bool:
+        n = 8 * len(blocks)
+        scales, mins, found = np.empty(n, F32), np.empty(n, F32), np.empty((2, n), F32)
+        regular = self._search_scale_and_min(
+            blocks.reshape(n, 32), how.n_max, how.r_min, _R_DELTA, how.n_steps, scales, mins, found
+        )
+        largest = np.stack([each.reshape(-1, 8).max(axis=1) for each in (scales, mins)])
+        largest = np.maximum(largest, F32(0))
+        inverses = np.where(largest > 0, F32(63) / largest, F32(0))
+        if not regular or not np.isfinite(inverses).all():
+            return False
+        half = (largest / F32(63)).astype(np.float16)
+        out[:, :4] = np.ascontiguousarray(half.T).view(np.uint8)
+        self._pack_scale_and_min(blocks, how.n_max, scales, mins, found, half.astype(F32), inverses, out)
+        return True
+
+    def _scale(self, blocks: Rows, out: Bytes) -> bool:
+        n = 16 * len(blocks)
+        scales, found = np.empty(n, F32), np.empty(n, F32)
+        self._search_scale(blocks.reshape(n, 16), scales, found)
+        by_block = scales.reshape(-1, 16)
+        place = np.abs(by_block).argmax(axis=1)
+        largest = np.take_along_axis(by_block, place[:, None], axis=1)[:, 0]
+        inverse = np.where(np.abs(largest) < search.TINY, F32(0), F32(-128) / largest)
+        half = np.where(inverse != 0, F32(1) / inverse, F32(0)).astype(np.float16)
+        self._pack_scale(blocks, scales, found, half.astype(F32), inverse, out)
+        out[:, -2:] = half[:, None].view(np.uint8)
+        return True
+
+
+def sample(ggml_type: int) -> Rows:
+    """Rows that have most of what weights have: wide and narrow, outliers, zeros, one sign."""
+    random = np.random.Generator(np.random.PCG64(ggml_type))
+    rows = random.standard_normal((64, 4 * BLOCK)).astype(F32)
+    rows *= F32(10.0) ** random.integers(-8, 3, (64, 1)).astype(F32)
+    rows[3::7] *= (random.random((9, 4 * BLOCK)) < 0.02).astype(F32) * F32(50) + F32(0.02)
+    rows[5::9] = np.abs(rows[5::9])
+    rows[::11, ::3] = 0
+    rows[7, : 2 * BLOCK] = 0
+    rows[8] = F32(0.25)
+    return rows
+
+
+def agree(made: Kernels) -> bool:
+    """Are all bytes of a sample ggml's?"""
+    for ggml_type in (Q4_K, Q5_K, Q6_K):
+        rows = sample(ggml_type)
+        ours, theirs = (np.zeros(len(rows) * row_size(ggml_type, rows.shape[1]), np.uint8) for _ in range(2))
+        made.quantize_rows(ggml_type, rows, ours)
+        quantize_rows(ggml_type, rows, theirs)
+        if not np.array_equal(ours, theirs):
+            return False
+    return True

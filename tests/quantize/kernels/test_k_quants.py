@@ -1,0 +1,154 @@
+"""The compiled encoders write ggml's bytes, whatever the numbers are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from models.demo import DEMO_DIR
+from models.errors import LlamaCppError
+from models.llamacpp.quantizer import quantize_rows, row_size
+from quantize import pipeline
+from quantize.checkpoint.checkpoint import Checkpoint
+from quantize.encode import widen
+from quantize.kernels import compiled
+from quantize.kernels.k_quants import BLOCK, Q4_K, Q5_K, Q6_K, Kernels, sample
+from tests.quantize.importance import tensors
+
+pytestmark = pytest.mark.model
+
+TYPES = [Q4_K, Q5_K, Q6_K]
+Rows = npt.NDArray[np.float32]
+
+
+@pytest.fixture(scope="module")
+def kernels() -> Kernels:
+    found = compiled.preparation.wait()
+    assert found is not None, "numba is installed, and this machine's arithmetic is llama.cpp's"
+    return found
+
+
+def by_both(kernels: Kernels, ggml_type: int, rows: Rows) -> tuple[bytes, bytes]:
+    ours, theirs = (np.zeros(len(rows) * row_size(ggml_type, rows.shape[1]), np.uint8) for _ in range(2))
+    assert kernels.quantize_rows(ggml_type, rows, ours) == len(ours)
+    quantize_rows(ggml_type, rows, theirs)
+    return ours.tobytes(), theirs.tobytes()
+
+
+def drawn(seed: int) -> Rows:
+    """Rows of another distribution each, up to the ends of what F32 has."""
+    random = np.random.Generator(np.random.PCG64(seed))
+    rows = random.standard_normal((48, 2 * BLOCK)).astype(np.float32)
+    kinds: list[Callable[[Rows], npt.NDArray[Any]]] = [
+        lambda row: row,
+        lambda row: np.exp(row * 3),
+        lambda row: row**5,
+        np.round,
+        lambda row: np.where(row > 2, row * 1000, row),
+        lambda row: np.sign(row) * 0.5,
+        lambda row: np.where(np.arange(row.size) % 32 < 16, row, 0),
+        lambda row: row * np.repeat(10.0 ** random.integers(-7, 7, row.size // 16), 16),
+    ]
+    for number, row in enumerate(rows):
+        scale = np.float32(10.0) ** np.float32(random.integers(-44, 3))
+        rows[number] = np.clip(kinds[number % len(kinds)](row) * scale, -3e4, 3e4)
+    return rows
+
+
+@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("ggml_type", TYPES)
+def test_drawn_numbers(kernels: Kernels, ggml_type: int, seed: int) -> None:
+    ours, theirs = by_both(kernels, ggml_type, drawn(seed))
+    assert ours == theirs
+
+
+@pytest.mark.parametrize("ggml_type", TYPES)
+@pytest.mark.parametrize(
+    "row",
+    [
+        np.zeros(BLOCK),
+        np.full(BLOCK, 0.25),
+        np.full(BLOCK, -3e-5),
+        np.linspace(-1, 1, BLOCK),
+        np.linspace(0, 1e-15, BLOCK),
+        np.where(np.arange(BLOCK) == 77, 60000.0, 1e-3),
+        np.where(np.arange(BLOCK) < 32, 1.0, 1e-30),
+        np.where(np.arange(BLOCK) % 2, 1e-42, -1e-42),
+        np.tile([-0.0, 0.0], BLOCK // 2),
+    ],
+)
+def test_odd_numbers(kernels: Kernels, ggml_type: int, row: npt.NDArray[np.float64]) -> None:
+    ours, theirs = by_both(kernels, ggml_type, row.astype(np.float32).reshape(1, BLOCK))
+    assert ours == theirs
+
+
+@pytest.mark.parametrize("n_blocks", [1, 7, 8, 9, 63, 65])
+@pytest.mark.parametrize("ggml_type", TYPES)
+def test_blocks_that_dont_fill_the_lanes(kernels: Kernels, ggml_type: int, n_blocks: int) -> None:
+    rows = sample(ggml_type).reshape(-1, BLOCK)[:n_blocks]
+    ours, theirs = by_both(kernels, ggml_type, np.ascontiguousarray(rows))
+    assert ours == theirs
+
+
+@pytest.mark.parametrize("ggml_type", TYPES)
+def test_the_demo_models_weights(kernels: Kernels, ggml_type: int) -> None:
+    with Checkpoint.open(DEMO_DIR) as checkpoint:
+        for name, entry in checkpoint.tensors.entries.items():
+            if len(entry.shape) == 2 and entry.shape[1] % BLOCK == 0:
+                rows = widen(checkpoint.tensors.rows(name, 0, min(64, entry.shape[0])))
+                ours, theirs = by_both(kernels, ggml_type, np.ascontiguousarray(rows))
+                assert ours == theirs, name
+
+
+@pytest.mark.parametrize("ggml_type", TYPES)
+def test_what_cannot_be_encoded_is_said(kernels: Kernels, ggml_type: int) -> None:
+    out = np.zeros(row_size(ggml_type, BLOCK), np.uint8)
+    rows = np.ones((1, BLOCK), np.float32)
+    rows[0, 5] = np.nan
+    with pytest.raises(LlamaCppError, match="1 of 256 values are NaN"):
+        kernels.quantize_rows(ggml_type, rows, out)
+    with pytest.raises(LlamaCppError, match="too large"):
+        kernels.quantize_rows(ggml_type, np.linspace(-1e30, 1e30, BLOCK, dtype=np.float32)[None], out)
+    with pytest.raises(LlamaCppError, match="the output must be"):
+        kernels.quantize_rows(ggml_type, np.ones((2, BLOCK), np.float32), out)
+
+
+def test_a_pass_uses_them_and_its_files_stay_the_same(
+    kernels: Kernels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Kernels are there or not: the bytes don't tell."""
+    taken: list[int] = []
+    plain = type(kernels).quantize_rows
+
+    def watched(self: Kernels, ggml_type: int, rows: Rows, out: npt.NDArray[np.uint8]) -> int:
+        taken.append(ggml_type)
+        return plain(self, ggml_type, rows, out)
+
+    monkeypatch.setattr(Kernels, "quantize_rows", watched)
+    types = ["Q5_K_M", "Q4_K_M"]
+    pipeline.quantize(DEMO_DIR, types, tmp_path, name="with")
+    assert set(taken) == set(TYPES)
+    monkeypatch.setattr(compiled.Preparation, "ready", lambda _self: None)
+    pipeline.quantize(DEMO_DIR, types, tmp_path, name="without")
+    for type_ in types:
+        ours, theirs = (tensors(tmp_path / f"{name}.{type_}.gguf") for name in ("with", "without"))
+        assert ours == theirs
+
+
+def test_without_a_compiler_ggml_encodes(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing() -> Kernels:
+        raise ImportError("no numba")
+
+    monkeypatch.setattr(compiled, "compile_kernels", missing)
+    assert compiled.Preparation().wait() is None
+
+
+def test_other_arithmetic_is_not_used(kernels: Kernels, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compiled, "compile_kernels", lambda: kernels)
+    monkeypatch.setattr(kernels, "_pack_scale", lambda *_: None)
+    assert compiled.Preparation().wait() is None
