@@ -171,10 +171,10 @@ def _encode(
     block: Block, piece: npt.NDArray[np.float32], out: Encoded, how: tuple[int, Weights | None, int]
 ) -> None:
     kind, weights, first = how
-    kernels = preparation.ready() if weights is None else None
+    kernels = preparation.ready()
     try:
         if kernels is not None and kernels.takes(kind):
-            kernels.quantize_rows(kind, piece, out)
+            kernels.quantize_rows(kind, piece, out, weights)
         else:
             quantize_rows(kind, piece, out, weights)
     except LlamaCppError as error:

@@ -240,7 +240,7 @@ def _carry_out(run: _Run, pool: ThreadPoolExecutor, saver: Saver) -> Iterator[Qu
         _make(run, block, encoder)
 
     _announce(run, done)
-    if plan.imatrix is None and total >= WORTH_BYTES:
+    if total >= WORTH_BYTES:
         preparation.start()
     while True:
         while len(waiting) < 2 * run.bounds.threads and (block := next(steps, None)) is not None:

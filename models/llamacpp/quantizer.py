@@ -114,9 +114,9 @@ def quantize_rows(
     pieces, by several threads at once: the GIL is released. Raises LlamaCppError: wrong shapes,
     values that aren't finite (or too large for F16), or an importance matrix that is missing.
     """
-    n_bytes = check_rows(ggml_type, rows, out)
+    n_bytes = check_rows(ggml_type, rows, out, imatrix)
     n_rows, n_per_row = rows.shape
-    weights = _check_imatrix(ggml_type, n_per_row, imatrix)
+    weights = None if imatrix is None else int(imatrix.ctypes.data)
     if n_bytes:
         encoder = _encoder()
         _initialise(encoder, ggml_type)
@@ -125,7 +125,12 @@ def quantize_rows(
     return n_bytes
 
 
-def check_rows(ggml_type: int, rows: npt.NDArray[np.float32], out: npt.NDArray[np.uint8]) -> int:
+def check_rows(
+    ggml_type: int,
+    rows: npt.NDArray[np.float32],
+    out: npt.NDArray[np.uint8],
+    imatrix: npt.NDArray[np.float32] | None,
+) -> int:
     """The bytes that encoding `rows` into `out` will write. Raises LlamaCppError as `quantize_rows`."""
     if ggml_type not in _ENCODABLE:
         raise LlamaCppError(
@@ -138,6 +143,7 @@ def check_rows(ggml_type: int, rows: npt.NDArray[np.float32], out: npt.NDArray[n
         raise LlamaCppError(
             f"the output must be writable, contiguous and at least {n_bytes} bytes, not {out.nbytes}"
         )
+    _check_imatrix(ggml_type, rows.shape[1], imatrix)
     if n_bytes:
         _check_finite(ggml_type, rows)
     return n_bytes
@@ -154,22 +160,20 @@ def check_written(
         )
 
 
-def _check_imatrix(ggml_type: int, n_per_row: int, imatrix: npt.NDArray[np.float32] | None) -> int | None:
-    """The address of the importance matrix, or None."""
+def _check_imatrix(ggml_type: int, n_per_row: int, imatrix: npt.NDArray[np.float32] | None) -> None:
     if imatrix is None:
         if requires_imatrix(ggml_type):
             raise LlamaCppError(
                 f"{type_name(ggml_type)} can't be encoded without an importance matrix; "
                 "give one with --imatrix or choose a larger type"
             )
-        return None
+        return
     if imatrix.dtype != np.float32 or not imatrix.flags.c_contiguous or imatrix.shape != (n_per_row,):
         raise LlamaCppError(
             f"the importance matrix must be float32 [{n_per_row}], not {imatrix.dtype} {list(imatrix.shape)}"
         )
     if not np.isfinite(imatrix).all():
         raise LlamaCppError("the importance matrix holds values that aren't finite; compute it again")
-    return int(imatrix.ctypes.data)
 
 
 def _check_finite(ggml_type: int, rows: npt.NDArray[np.float32]) -> None:

@@ -1,22 +1,24 @@
 """Q4_K, Q5_K and Q6_K rows, to the last bit as ggml's encoder makes them, and several times as fast.
 
     rows [n, 256 k] f32 ──▶ search (scales of all sub-blocks) ──▶ F16 ──▶ packing ──▶ blocks
+                  └── importance ──▶ weights
 
-The two stages are compiled, see `compiled`. All other types, and everything that has an importance matrix,
-is ggml's to encode.
+The stages are compiled, see `compiled`. All other types are ggml's to encode.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from itertools import product
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from models.llamacpp.quantizer import GGML_TYPES, check_rows, check_written, quantize_rows, row_size
-from quantize.kernels import packing, search
+from quantize.kernels import importance, packing, search
 
 F32 = np.float32
 Rows = npt.NDArray[np.float32]
@@ -32,11 +34,18 @@ class _Search:
 
     n_max: Any
     r_min: Any
+    r_delta: Any
     n_steps: int
 
 
-_SEARCHES: Final = {Q4_K: _Search(F32(15), F32(-1), 20), Q5_K: _Search(F32(31), F32(-0.5), 15)}
-_R_DELTA: Final = F32(0.1)
+_SEARCHES: Final = {
+    Q4_K: _Search(F32(15), F32(-1), F32(0.1), 20),
+    Q5_K: _Search(F32(31), F32(-0.5), F32(0.1), 15),
+}
+_WEIGHTED: Final = {
+    Q4_K: _Search(F32(15), F32(-0.9), F32(0.05), 36),
+    Q5_K: _Search(F32(31), F32(-0.9), F32(0.05), 36),
+}
 
 
 class Kernels:
@@ -45,48 +54,70 @@ class Kernels:
     def __init__(self, compiled: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
         self._search_scale_and_min = compiled(search.search_scale_and_min)
         self._search_scale = compiled(search.search_scale)
+        self._weigh = compiled(importance.weigh)
+        self._search_parts = compiled(importance.search_parts)
         self._pack_scale_and_min = compiled(packing.pack_scale_and_min)
         self._pack_scale = compiled(packing.pack_scale)
 
     def takes(self, ggml_type: int) -> bool:
         return ggml_type in (Q4_K, Q5_K, Q6_K)
 
-    def quantize_rows(self, ggml_type: int, rows: Rows, out: Bytes) -> int:
+    def quantize_rows(self, ggml_type: int, rows: Rows, out: Bytes, imatrix: Rows | None = None) -> int:
         """As `models.llamacpp.quantizer.quantize_rows`, for a type that it takes."""
-        n_bytes = check_rows(ggml_type, rows, out)
+        n_bytes = check_rows(ggml_type, rows, out, imatrix)
         blocks = rows.reshape(-1, BLOCK)
         encoded = out[:n_bytes].reshape(len(blocks), -1)
         with np.errstate(all="ignore"):
-            done = (
-                self._scale(blocks, encoded)
-                if ggml_type == Q6_K
-                else self._scale_and_min(blocks, encoded, _SEARCHES[ggml_type])
-            )
+            encode = self._encode_q6 if ggml_type == Q6_K else partial(self._encode, ggml_type)
+            done = encode(blocks, imatrix, encoded)
         if not done:  # numbers at the end of what F32 can tell apart
-            return quantize_rows(ggml_type, rows, out)
+            return quantize_rows(ggml_type, rows, out, imatrix)
         check_written(ggml_type, rows, out, n_bytes)
         return n_bytes
 
-    def _scale_and_min(self, blocks: Rows, out: Bytes, how: _Search) -> bool:
+    def _encode(self, ggml_type: int, blocks: Rows, imatrix: Rows | None, out: Bytes) -> bool:
+        """Q4_K and Q5_K: a scale and a minimum per sub-block of 32. False if it must be done by ggml."""
         n = 8 * len(blocks)
-        scales, mins, found = np.empty(n, F32), np.empty(n, F32), np.empty((2, n), F32)
+        how = (_SEARCHES if imatrix is None else _WEIGHTED)[ggml_type]
+        weights, sums = np.empty((0 if imatrix is None else n, 32), F32), np.empty((len(blocks), 8), F32)
+        if imatrix is not None:
+            self._weigh(blocks, imatrix, weights.reshape(-1, BLOCK), sums.reshape(-1))
+        values, found = np.empty((2, n), F32), np.empty((2, n), F32)
         regular = self._search_scale_and_min(
-            blocks.reshape(n, 32), how.n_max, how.r_min, _R_DELTA, how.n_steps, scales, mins, found
+            blocks.reshape(n, 32),
+            weights,
+            *(how.n_max, how.r_min, how.r_delta, how.n_steps),
+            *(values[0], values[1], found),
         )
-        largest = np.stack([each.reshape(-1, 8).max(axis=1) for each in (scales, mins)])
-        largest = np.maximum(largest, F32(0))
-        inverses = np.where(largest > 0, F32(63) / largest, F32(0))
-        if not regular or not np.isfinite(inverses).all():
+        if not regular:
             return False
-        half = (largest / F32(63)).astype(np.float16)
+        if imatrix is None:
+            largest = np.maximum(values.reshape(2, -1, 8).max(axis=2), F32(0))
+            inverses = np.where(largest > 0, F32(63) / largest, F32(0))
+            if not np.isfinite(inverses).all():
+                return False
+            whole = np.rint(np.repeat(inverses, 8, axis=1) * values).astype(np.int64)
+            parts = np.minimum(whole & 255, 63).astype(np.uint8)
+            half = (largest / F32(63)).astype(np.float16)
+        else:
+            parts, own = np.empty((2, n), np.uint8), np.empty((2, len(blocks)), F32)
+            for side in range(2):
+                self._search_parts(values[side].reshape(-1, 8), sums, own[side], parts[side].reshape(-1, 8))
+            if ggml_type == Q5_K:
+                parts = np.minimum(parts, np.uint8(63))
+            half = own.astype(np.float16)
         out[:, :4] = np.ascontiguousarray(half.T).view(np.uint8)
-        self._pack_scale_and_min(blocks, how.n_max, scales, mins, found, half.astype(F32), inverses, out)
+        self._pack_scale_and_min(blocks, how.n_max, parts, found, half.astype(F32), out)
         return True
 
-    def _scale(self, blocks: Rows, out: Bytes) -> bool:
+    def _encode_q6(self, blocks: Rows, imatrix: Rows | None, out: Bytes) -> bool:
+        """A scale per sub-block of 16."""
         n = 16 * len(blocks)
+        weights = np.empty((0, 16), F32)
+        if imatrix is not None:
+            weights = np.tile(imatrix, BLOCK * len(blocks) // len(imatrix)).reshape(n, 16)
         scales, found = np.empty(n, F32), np.empty(n, F32)
-        self._search_scale(blocks.reshape(n, 16), scales, found)
+        self._search_scale(blocks.reshape(n, 16), weights, scales, found)
         by_block = scales.reshape(-1, 16)
         place = np.abs(by_block).argmax(axis=1)
         largest = np.take_along_axis(by_block, place[:, None], axis=1)[:, 0]
@@ -112,11 +143,12 @@ def sample(ggml_type: int) -> Rows:
 
 def agree(made: Kernels) -> bool:
     """Are all bytes of a sample ggml's?"""
-    for ggml_type in (Q4_K, Q5_K, Q6_K):
+    for ggml_type, weighted in product((Q4_K, Q5_K, Q6_K), (False, True)):
         rows = sample(ggml_type)
+        imatrix = sample(ggml_type + 1)[0] ** 2 if weighted else None
         ours, theirs = (np.zeros(len(rows) * row_size(ggml_type, rows.shape[1]), np.uint8) for _ in range(2))
-        made.quantize_rows(ggml_type, rows, ours)
-        quantize_rows(ggml_type, rows, theirs)
+        made.quantize_rows(ggml_type, rows, ours, imatrix)
+        quantize_rows(ggml_type, rows, theirs, imatrix)
         if not np.array_equal(ours, theirs):
             return False
     return True

@@ -15,15 +15,13 @@ import numpy as np
 from quantize.kernels.search import F32, ROUNDS, ZERO
 
 
-def pack_scale_and_min(
-    x: Any, n_max: Any, scales: Any, mins: Any, found: Any, half: Any, inverses: Any, out: Any
-) -> None:
+def pack_scale_and_min(x: Any, n_max: Any, six_bits: Any, found: Any, half: Any, out: Any) -> None:
     """x [n, 256] → out [n, 144 (Q4_K: n_max 15) or 176 (Q5_K: 31)] u8, from its fifth byte on.
 
-    `scales`, `mins` [8 n], `found` [2, 8 n]: of the search. `half` [2, n]: the block's scale and minimum as
-    F16 has them; `inverses` [2, n]: of their six-bit parts.
+    `six_bits` [2, 8 n] u8: the sub-blocks' scales and minima in parts of the block's. `found` [2, 8 n]: of
+    the search. `half` [2, n]: the block's scale and minimum as F16 has them.
     """
-    levels = np.empty((8, 32), F32)
+    levels = np.empty(32, F32)
     whole = np.empty(256, np.uint8)
     has_high = n_max > F32(15)
     first = 48 if has_high else 16
@@ -31,9 +29,7 @@ def pack_scale_and_min(
         for i in range(4, 16):
             out[block, i] = 0
         for j in range(8):
-            at = 8 * block + j
-            s = min(63, int((inverses[0, block] * scales[at] + ROUNDS) - ROUNDS) & 255)
-            m = min(63, int((inverses[1, block] * mins[at] + ROUNDS) - ROUNDS) & 255)
+            s, m = six_bits[0, 8 * block + j], six_bits[1, 8 * block + j]
             if j < 4:
                 out[block, 4 + j] = s
                 out[block, 8 + j] = m
@@ -41,22 +37,26 @@ def pack_scale_and_min(
                 out[block, 8 + j] = (s & 15) | ((m & 15) << 4)
                 out[block, j] |= (s >> 4) << 6
                 out[block, 4 + j] |= (m >> 4) << 6
+        for j in range(8):
+            at = 8 * block + j
+            if j < 4:
+                s, m = out[block, 4 + j] & 63, out[block, 8 + j] & 63
+            else:
+                s = (out[block, 8 + j] & 15) | ((out[block, j] >> 6) << 4)
+                m = (out[block, 8 + j] >> 4) | ((out[block, 4 + j] >> 6) << 4)
             scale, low = half[0, block] * F32(s), half[1, block] * F32(m)
             if scale != ZERO:
                 for i in range(32):
-                    level = ((x[block, 32 * j + i] + low) / scale + ROUNDS) - ROUNDS
-                    level = ZERO if level < ZERO else level
-                    levels[j, i] = n_max if level > n_max else level
+                    levels[i] = ((x[block, 32 * j + i] + low) / scale + ROUNDS) - ROUNDS
             elif np.isfinite(found[0, at]):
                 for i in range(32):
-                    level = (found[0, at] * (x[block, 32 * j + i] - found[1, at]) + ROUNDS) - ROUNDS
-                    level = ZERO if level < ZERO else level
-                    levels[j, i] = n_max if level > n_max else level
+                    levels[i] = (found[0, at] * (x[block, 32 * j + i] - found[1, at]) + ROUNDS) - ROUNDS
             else:
                 for i in range(32):
-                    levels[j, i] = ZERO
+                    levels[i] = ZERO
             for i in range(32):
-                whole[32 * j + i] = np.uint8(levels[j, i])
+                level = ZERO if levels[i] < ZERO else levels[i]
+                whole[32 * j + i] = np.uint8(n_max if level > n_max else level)
         for j in range(4):
             for i in range(32):
                 low_4, high_4 = whole[64 * j + i] & 15, whole[64 * j + 32 + i] & 15
@@ -75,7 +75,7 @@ def pack_scale(x: Any, scales: Any, found: Any, half: Any, inverse: Any, out: An
     `half` [n]: the block's scale as F16 has it; `inverse` [n]: of the eight-bit parts; 0: a block of zeros.
     """
     least, most, middle = F32(-32), F32(31), F32(32)
-    levels = np.empty((16, 16), F32)
+    levels = np.empty(16, F32)
     whole = np.empty(256, np.uint8)
     for block in range(x.shape[0]):
         if inverse[block] == ZERO:
@@ -91,17 +91,17 @@ def pack_scale(x: Any, scales: Any, found: Any, half: Any, inverse: Any, out: An
                 for i in range(16):
                     level = (x[block, 16 * j + i] / scale + ROUNDS) - ROUNDS
                     level = least if level < least else level
-                    levels[j, i] = (most if level > most else level) + middle
+                    levels[i] = (most if level > most else level) + middle
             elif found[at] != ZERO:
                 for i in range(16):
                     level = (found[at] * x[block, 16 * j + i] + ROUNDS) - ROUNDS
                     level = least if level < least else level
-                    levels[j, i] = (most if level > most else level) + middle
+                    levels[i] = (most if level > most else level) + middle
             else:
                 for i in range(16):
-                    levels[j, i] = ZERO
+                    levels[i] = ZERO
             for i in range(16):
-                whole[16 * j + i] = np.uint8(levels[j, i])
+                whole[16 * j + i] = np.uint8(levels[i])
         for half_block in range(2):
             at, to = 128 * half_block, 64 * half_block
             for i in range(32):

@@ -3,11 +3,11 @@
 ggml's k-quants try some twenty scales per sub-block of 32 or 16 numbers and keep the one with the least
 weighted error, adding up each sum in one fixed order. Vector instructions can't shorten one such sum without
 changing its last bit; so here one step does the same for LANES sub-blocks, each in its own lane and in ggml's
-own order (make_qkx2_quants and make_qx_quants in ggml-quants.c). Plain Python, F32 throughout.
+own order (make_qkx2_quants, make_qkx3_quants and make_qx_quants in ggml-quants.c). F32 throughout.
 """
 
 # Loops over lanes are written out, and constants are F32: this is compiled, and numpy's promotion isn't C's.
-# ruff: noqa: C901, PLR0912, PLR0915, FURB136
+# ruff: noqa: C901, PLR0912, PLR0913, PLR0915, PLR0917, FURB136
 
 from __future__ import annotations
 
@@ -31,12 +31,21 @@ TINY: Final = F32(1e-15)
 
 
 def search_scale_and_min(
-    x: Any, n_max: Any, r_min: Any, r_delta: Any, n_steps: Any, scales: Any, mins: Any, found: Any
+    x: Any,
+    weights: Any,
+    n_max: Any,
+    r_min: Any,
+    r_delta: Any,
+    n_steps: Any,
+    scales: Any,
+    mins: Any,
+    found: Any,
 ) -> bool:
     """For each row of x [n, 32]: x ≈ scale · l - min with l from 0 to n_max, both written.
 
-    `found` [2, n]: the inverse scale and the minimum that gave the l of the best try. False: some row is of
-    numbers so close that an inverse scale overflows, for which ggml's own result is another.
+    `weights` [n, 32]: of the squared errors; [0, 32] for ggml's own, root mean square plus magnitude. `found`
+    [2, n]: the inverse scale and the minimum that gave the l of the best try. False: some row is of numbers
+    so close that an inverse scale overflows, for which ggml's own result is another.
     """
     n = x.shape[0]
     xt, wt = np.empty((32, LANES), F32), np.empty((32, LANES), F32)
@@ -54,16 +63,21 @@ def search_scale_and_min(
         for k in range(n_lanes, LANES):
             for i in range(32):
                 xt[i, k] = ZERO
-        for k in range(LANES):
-            sum_x[k] = ZERO
-        for i in range(32):
+        if len(weights):
             for k in range(LANES):
-                sum_x[k] += xt[i, k] * xt[i, k]
-        for k in range(LANES):
-            best[k] = np.sqrt(sum_x[k] / F32(32))
-        for i in range(32):
+                for i in range(32):
+                    wt[i, k] = weights[start + k, i] if k < n_lanes else ONE
+        else:
             for k in range(LANES):
-                wt[i, k] = best[k] + abs(xt[i, k])
+                sum_x[k] = ZERO
+            for i in range(32):
+                for k in range(LANES):
+                    sum_x[k] += xt[i, k] * xt[i, k]
+            for k in range(LANES):
+                best[k] = np.sqrt(sum_x[k] / F32(32))
+            for i in range(32):
+                for k in range(LANES):
+                    wt[i, k] = best[k] + abs(xt[i, k])
         for k in range(LANES):
             low[k], high[k] = xt[0, k], xt[0, k]
             sum_w[k], sum_x[k] = wt[0, k], wt[0, k] * xt[0, k]
@@ -133,15 +147,15 @@ def search_scale_and_min(
     return regular
 
 
-def search_scale(x: Any, scales: Any, found: Any) -> bool:
+def search_scale(x: Any, weights: Any, scales: Any, found: Any) -> None:
     """For each row of x [n, 16]: x ≈ scale · l with l from -32 to 31, written.
 
-    `found` [n]: the inverse scale that gave the l of the best try; 0 for a row that is all but zero. False as
-    above.
+    `weights` [n, 16]: of the squared errors; [0, 16] for ggml's own, the squares. `found` [n]: the inverse
+    scale that gave the l of the best try; 0 for a row that is all but zero.
     """
     n = x.shape[0]
     n_max, least, most = F32(32), F32(-32), F32(31)
-    xt = np.empty((16, LANES), F32)
+    xt, wt = np.empty((16, LANES), F32), np.empty((16, LANES), F32)
     largest, at_largest, inverse = np.empty(LANES, F32), np.empty(LANES, F32), np.empty(LANES, F32)
     sum_xl, sum_l2 = np.empty(LANES, F32), np.empty(LANES, F32)
     best, scale, best_inverse = np.empty(LANES, F32), np.empty(LANES, F32), np.empty(LANES, F32)
@@ -155,6 +169,14 @@ def search_scale(x: Any, scales: Any, found: Any) -> bool:
                 xt[i, k] = ONE
         for k in range(LANES):
             largest[k], at_largest[k] = ZERO, ZERO
+        if len(weights):
+            for k in range(LANES):
+                for i in range(16):
+                    wt[i, k] = weights[start + k, i] if k < n_lanes else ONE
+        else:
+            for i in range(16):
+                for k in range(LANES):
+                    wt[i, k] = xt[i, k] * xt[i, k]
         for i in range(16):
             for k in range(LANES):
                 larger = abs(xt[i, k]) > largest[k]
@@ -174,7 +196,7 @@ def search_scale(x: Any, scales: Any, found: Any) -> bool:
                     level = (inverse[k] * value + ROUNDS) - ROUNDS
                     level = least if level < least else level
                     level = most if level > most else level
-                    weight = value * value
+                    weight = wt[i, k]
                     sum_xl[k] += weight * value * level
                     sum_l2[k] += weight * level * level
             if attempt == 0:
@@ -193,4 +215,3 @@ def search_scale(x: Any, scales: Any, found: Any) -> bool:
             is_zero = largest[k] < TINY
             scales[start + k] = ZERO if is_zero else scale[k]
             found[start + k] = ZERO if is_zero else best_inverse[k]
-    return True

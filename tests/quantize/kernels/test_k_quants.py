@@ -33,11 +33,18 @@ def kernels() -> Kernels:
     return found
 
 
-def by_both(kernels: Kernels, ggml_type: int, rows: Rows) -> tuple[bytes, bytes]:
+def by_both(kernels: Kernels, ggml_type: int, rows: Rows, imatrix: Rows | None = None) -> tuple[bytes, bytes]:
     ours, theirs = (np.zeros(len(rows) * row_size(ggml_type, rows.shape[1]), np.uint8) for _ in range(2))
-    assert kernels.quantize_rows(ggml_type, rows, ours) == len(ours)
-    quantize_rows(ggml_type, rows, theirs)
+    assert kernels.quantize_rows(ggml_type, rows, ours, imatrix) == len(ours)
+    quantize_rows(ggml_type, rows, theirs, imatrix)
     return ours.tobytes(), theirs.tobytes()
+
+
+def drawn_importance(seed: int, n: int) -> Rows:
+    """Few columns matter; some were never used."""
+    random = np.random.Generator(np.random.PCG64(seed))
+    columns = random.gamma(0.3, 10.0 ** random.integers(-6, 6), n) * (random.random(n) > seed % 5 / 10)
+    return columns.astype(np.float32)
 
 
 def drawn(seed: int) -> Rows:
@@ -67,6 +74,14 @@ def test_drawn_numbers(kernels: Kernels, ggml_type: int, seed: int) -> None:
     assert ours == theirs
 
 
+@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("ggml_type", TYPES)
+def test_drawn_numbers_weighted(kernels: Kernels, ggml_type: int, seed: int) -> None:
+    rows = drawn(seed)
+    ours, theirs = by_both(kernels, ggml_type, rows, drawn_importance(seed, rows.shape[1]))
+    assert ours == theirs
+
+
 @pytest.mark.parametrize("ggml_type", TYPES)
 @pytest.mark.parametrize(
     "row",
@@ -83,16 +98,18 @@ def test_drawn_numbers(kernels: Kernels, ggml_type: int, seed: int) -> None:
     ],
 )
 def test_odd_numbers(kernels: Kernels, ggml_type: int, row: npt.NDArray[np.float64]) -> None:
-    ours, theirs = by_both(kernels, ggml_type, row.astype(np.float32).reshape(1, BLOCK))
-    assert ours == theirs
+    for imatrix in (None, drawn_importance(3, BLOCK)):
+        ours, theirs = by_both(kernels, ggml_type, row.astype(np.float32).reshape(1, BLOCK), imatrix)
+        assert ours == theirs
 
 
 @pytest.mark.parametrize("n_blocks", [1, 7, 8, 9, 63, 65])
 @pytest.mark.parametrize("ggml_type", TYPES)
 def test_blocks_that_dont_fill_the_lanes(kernels: Kernels, ggml_type: int, n_blocks: int) -> None:
     rows = sample(ggml_type).reshape(-1, BLOCK)[:n_blocks]
-    ours, theirs = by_both(kernels, ggml_type, np.ascontiguousarray(rows))
-    assert ours == theirs
+    for imatrix in (None, drawn_importance(4, BLOCK)):
+        ours, theirs = by_both(kernels, ggml_type, np.ascontiguousarray(rows), imatrix)
+        assert ours == theirs
 
 
 @pytest.mark.parametrize("ggml_type", TYPES)
@@ -102,6 +119,9 @@ def test_the_demo_models_weights(kernels: Kernels, ggml_type: int) -> None:
             if len(entry.shape) == 2 and entry.shape[1] % BLOCK == 0:
                 rows = widen(checkpoint.tensors.rows(name, 0, min(64, entry.shape[0])))
                 ours, theirs = by_both(kernels, ggml_type, np.ascontiguousarray(rows))
+                assert ours == theirs, name
+                imatrix = drawn_importance(len(name), rows.shape[1])
+                ours, theirs = by_both(kernels, ggml_type, np.ascontiguousarray(rows), imatrix)
                 assert ours == theirs, name
 
 
@@ -116,6 +136,8 @@ def test_what_cannot_be_encoded_is_said(kernels: Kernels, ggml_type: int) -> Non
         kernels.quantize_rows(ggml_type, np.linspace(-1e30, 1e30, BLOCK, dtype=np.float32)[None], out)
     with pytest.raises(LlamaCppError, match="the output must be"):
         kernels.quantize_rows(ggml_type, np.ones((2, BLOCK), np.float32), out)
+    with pytest.raises(LlamaCppError, match="the importance matrix must be"):
+        kernels.quantize_rows(ggml_type, np.ones((1, BLOCK), np.float32), out, np.ones(8, np.float32))
 
 
 def test_a_pass_uses_them_and_its_files_stay_the_same(
@@ -125,9 +147,9 @@ def test_a_pass_uses_them_and_its_files_stay_the_same(
     taken: list[int] = []
     plain = type(kernels).quantize_rows
 
-    def watched(self: Kernels, ggml_type: int, rows: Rows, out: npt.NDArray[np.uint8]) -> int:
+    def watched(self: Kernels, ggml_type: int, *given: Any) -> int:
         taken.append(ggml_type)
-        return plain(self, ggml_type, rows, out)
+        return plain(self, ggml_type, *given)
 
     monkeypatch.setattr(Kernels, "quantize_rows", watched)
     types = ["Q5_K_M", "Q4_K_M"]
