@@ -38,7 +38,8 @@ class SchedulerConfig:
     prefill_chunk_tokens: int = 512
     """Most prompt tokens in a step while other sequences generate."""
     prefill_tokens_alone: int = 512
-    """Prompt tokens in a step while none does: bounds the time until a new request is seen."""
+    """Prompt tokens in a step while none does, or has only just begun: bounds the time until a new request is
+    seen."""
     gap_s: float = 0.2
     """What a step with prompt tokens may take while others generate: `QUICK_STEPS` without, if that is less;
     two, if that is more."""
@@ -167,6 +168,7 @@ class Scheduler:
             return entries
         if len(prefilling) > 1:
             prefilling = deque(sorted(prefilling, key=rank))
+        n_generating -= self._n_just_begun([*prefilling, *self.waiting])
         n_prompts = len(prefilling) + min(len(self.waiting), self.cache.n_idle)
         budget = self._prompt_budget(n_prompts, n_generating, n_tokens)
         n_scored_left = max(1, SCORED_FLOATS_MAX // self._config.n_vocab)
@@ -179,6 +181,16 @@ class Scheduler:
             budget -= n
         return entries
 
+    def _n_just_begun(self, prompts: list[Sequence]) -> int:
+        """How many have just got their first token, while one of the `prompts` was waiting already.
+
+        Those who came together begin together: prompts in large pieces first, and then all generate. Theirs
+        is the one gap that may be longer.
+        """
+        came_s = min(prompt.group.submitted_s for prompt in prompts)
+        begun = (one.group for one in self.running if one.n_generated == 1 and one.n_pending == 1)
+        return sum(group.first_token_s is not None and group.first_token_s > came_s for group in begun)
+
     def _prompt_budget(self, n_prompts: int, n_generating: int, n_tokens: int) -> int:
         """Prompt tokens of this step, beside `n_tokens` of sequences that generate.
 
@@ -188,7 +200,7 @@ class Scheduler:
         """
         config = self._config
         if not n_generating:
-            return min(config.prefill_tokens_alone, config.n_batch)
+            return min(config.prefill_tokens_alone, config.n_batch - n_tokens)
         without_s = self._times.estimate(n_tokens)
         step_s = config.gap_s
         if without_s is not None:

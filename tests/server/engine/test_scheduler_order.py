@@ -214,6 +214,19 @@ def budget_of(times: StepTimes, *, chunk: int = 256, gap_s: float = 0.1) -> int:
     return n_prompt(step(scheduler))
 
 
+@pytest.mark.parametrize(("came_s", "budget"), [(0.0, 40), (2.0, 10)])
+def test_those_who_came_together_begin_together(came_s: float, budget: int) -> None:
+    """A prompt that waited when the first token of the other was said goes on as if that one were none."""
+    scheduler = scheduler_of(chunk=10, alone=40)
+    begun = add(scheduler, 5)
+    step(scheduler)
+    begun.group.first_token_s = 1.0
+    late = add(scheduler, 900, first=100)
+    late.group.submitted_s = came_s
+    assert n_prompt(step(scheduler)) == budget
+    assert n_prompt(step(scheduler)) == 10  # with two tokens it is a stream as any other
+
+
 def measured(step_s: float, prompt_token_s: float) -> StepTimes:
     times = StepTimes()
     times.add(1, 0, step_s)
