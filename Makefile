@@ -53,9 +53,11 @@ bench-quantize: setup ## measure one pass beside llama.cpp's converter and llama
 docs: setup ## write docs/cli.md from the commands' own help
 	@$(BIN)/python -m scripts.cli_reference
 
-oracle: python ## compare with torch and transformers, in .venv-oracle
+oracle: python ## compare with torch, transformers and llama.cpp's own tools, in .venv-oracle
 	@$(PYTHON) -m scripts.environment --for oracle
-	@$(subst $(BIN),.venv-oracle/bin,$(SOURCES)) .venv-oracle/bin/pytest -m oracle $(ARGS)
+	@export $(subst $(BIN),.venv-oracle/bin,$(SOURCES)) && \
+	export CORRAL_LLAMA_CPP_TOOLS="$${CORRAL_LLAMA_CPP_TOOLS:-$$(.venv-oracle/bin/python -m bench.tools)}" && \
+	.venv-oracle/bin/pytest -m oracle $(ARGS)
 
 lm-eval: python ## lm-evaluation-harness against the server, and llama.cpp's own scores, in .venv-lm-eval
 	@$(PYTHON) -m scripts.environment --for lm-eval

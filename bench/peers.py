@@ -60,6 +60,15 @@ def llama_quantize(
     return _program("llama-quantize", "finished-llama-quantize", sources, environ, tools)
 
 
+def llama_tools(
+    sources: Path, environ: Mapping[str, str] = os.environ, tools: Path = Path(sys.executable).parent
+) -> Path:
+    """The folder of the same build's tools that tests compare with; see `llama_server`."""
+    names = ("llama-imatrix", "llama-perplexity")
+    programs = [_program(name, f"finished-{name}", sources, environ, tools) for name in names]
+    return programs[0].parent
+
+
 def _program(name: str, marker: str, sources: Path, environ: Mapping[str, str], tools: Path) -> Path:
     found = compiler.find_compiler(environ)
     build = build_folder(sources, found, environ)

@@ -1,9 +1,9 @@
-"""The Hub: plan a download, run it. The only importer of huggingface_hub.
+"""The Hub: plan a download, run it. With `hub_errors` the only importer of huggingface_hub.
 
 `plan` asks the Hub what there is and chooses (`hub_files`, `hub_plan`); `run` fetches what the cache lacks,
 several files at once (`hub_fetch`, `hub_transfer`). The library gives sessions, headers and error classes. It
 can't resume a file that an earlier process began, so the bytes are fetched here, into its cache's layout
-(`hub_cache`). All of the Hub's errors are translated here, once.
+(`hub_cache`). All of the Hub's errors are translated once, in `hub_errors`.
 """
 
 from __future__ import annotations
@@ -21,22 +21,14 @@ from pathlib import Path
 
 import httpx2
 from huggingface_hub import HfApi, ModelInfo, get_session, get_token, hf_hub_url
-from huggingface_hub.errors import (
-    DisabledRepoError,
-    GatedRepoError,
-    HfHubHTTPError,
-    HFValidationError,
-    OfflineModeIsEnabled,
-    RemoteEntryNotFoundError,
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
-)
+from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
 from huggingface_hub.utils._headers import build_hf_headers
 from huggingface_hub.utils._http import hf_raise_for_status
 
 from models.durable import disk_errors
-from models.errors import AccessDenied, CorralError, HubError, HubUnreachable, InvalidReference, ModelNotFound
+from models.errors import CorralError, HubError, HubUnreachable, InvalidReference
 from models.hub_cache import RepoCache, VerifiedNotes
+from models.hub_errors import translated
 from models.hub_fetch import Broken, Fetcher, Retries, Transfer
 from models.hub_files import RemoteFile
 from models.hub_plan import DownloadPlan, PlannedFile, make_plan, plan_from_cache, require_free
@@ -169,7 +161,7 @@ def _listing(ref: ModelRef, settings: HubSettings) -> tuple[str, list[RemoteFile
                 pass
         return info
 
-    with _translated(ref, settings):
+    with translated(ref, settings.endpoint, has_token=bool(settings.token)):
         info = _patiently(ask, settings.retries)
         if not info.sha or info.siblings is None:
             raise ValueError("its answer has no commit")
@@ -205,7 +197,7 @@ class _Source:
         url = hf_hub_url(plan.repo, file.path, revision=plan.commit, endpoint=settings.endpoint)
         part = f"bytes={offset}-" if end is None else f"bytes={offset}-{end - 1}"
         headers = {**self._headers, "Range": part} if offset or end is not None else self._headers
-        with _translated(self._ref, settings), _breakable():
+        with translated(self._ref, settings.endpoint, has_token=bool(settings.token)), _breakable():
             request = get_session().stream(
                 "GET", url, headers=headers, timeout=settings.timeout_s, follow_redirects=True
             )
@@ -279,53 +271,3 @@ def _patiently(request: Callable[[], ModelInfo], retries: Retries) -> ModelInfo:
             wait_s = retries.wait_s(attempt) if broken.retry_after_s is None else broken.retry_after_s
             time.sleep(min(wait_s, retries.longest_wait_s))
     raise AssertionError("the loop returns or raises")
-
-
-@contextmanager
-def _translated(ref: ModelRef, settings: HubSettings) -> Iterator[None]:
-    """The one place where the Hub's errors become ours."""
-    repo, endpoint = ref.repo, settings.endpoint
-    try:
-        yield
-    except GatedRepoError as error:
-        account = (
-            "with HF_TOKEN's account" if settings.token else "and set HF_TOKEN to a token of your account"
-        )
-        raise AccessDenied(f"{repo} is gated; accept its licence at {endpoint}/{repo} {account}") from error
-    except RepositoryNotFoundError as error:
-        token = "use a token that may read it" if settings.token else "set HF_TOKEN"
-        raise ModelNotFound(
-            f"{repo} is not on {endpoint}, or it is private; check the name, and for a private one {token}"
-        ) from error
-    except RevisionNotFoundError as error:
-        raise ModelNotFound(
-            f"{repo} has no revision {ref.revision}; its branches and tags are at {endpoint}/{repo}/tree/main"
-        ) from error
-    except RemoteEntryNotFoundError as error:
-        path = error.response.url.path
-        raise HubError(f"{repo} lists a file and doesn't have it ({path}); try another revision") from error
-    except DisabledRepoError as error:
-        raise AccessDenied(f"{repo} was disabled by the Hub; choose another model") from error
-    except HfHubHTTPError as error:
-        raise _status_error(error.response.status_code, settings) from error
-    except OfflineModeIsEnabled as error:
-        raise HubUnreachable("HF_HUB_OFFLINE is set; unset it to download") from error
-    except httpx2.TransportError as error:
-        reason = str(error) or type(error).__name__
-        raise HubUnreachable(
-            f"{endpoint} can't be reached ({reason}); check the network and HF_ENDPOINT"
-        ) from error
-    except HFValidationError as error:
-        raise InvalidReference(f"{repo} is no repository's name; give org/name") from error
-    except (KeyError, TypeError, ValueError, httpx2.HTTPError, httpx2.InvalidURL) as error:
-        raise HubError(f"{endpoint} doesn't answer as a Hub does ({error}); check HF_ENDPOINT") from error
-
-
-def _status_error(status: int, settings: HubSettings) -> HubError:
-    if status == 401:
-        return AccessDenied(
-            f"{settings.endpoint} says HF_TOKEN is invalid (401); make a new one, or unset it"
-        )
-    if status == 403:
-        return AccessDenied(f"{settings.endpoint} denies access (403); use a token with read permission")
-    return HubError(f"{settings.endpoint} answered {status}; try again later")

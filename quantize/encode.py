@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.errors import LlamaCppError, QuantizationError
-from models.llamacpp.quantizer import is_quantized, quantize_rows, row_size
+from models.llamacpp.quantizer import is_quantized, row_size
 from quantize.checkpoint.source import BlockSource, Rows, TensorSource
 from quantize.kernels.compiled import preparation
 from quantize.plan import PlannedTensor
@@ -171,12 +171,8 @@ def _encode(
     block: Block, piece: npt.NDArray[np.float32], out: Encoded, how: tuple[int, Weights | None, int]
 ) -> None:
     kind, weights, first = how
-    kernels = preparation.ready()
     try:
-        if kernels is not None and kernels.takes(kind):
-            kernels.quantize_rows(kind, piece, out, weights)
-        else:
-            quantize_rows(kind, piece, out, weights)
+        preparation.quantize_rows(kind, piece, out, weights)
     except LlamaCppError as error:
         tensor, row = block.tensor, block.start + first
         where = f"rows {row} to {row + len(piece) - 1} of {tensor.name} ({', '.join(tensor.sources)})"

@@ -110,11 +110,15 @@ def find(
 ) -> Found | NotHere:
     """The checkpoint, downloaded if need be. Raises QuantizationError, and what finding one raises."""
     ref = request.ref
-    if request.stream and (ref.kind != "hub" or is_composed(ref, adapters)):
+    if request.stream and ref.kind != "hub":
         raise QuantizationError(f"--stream is for models of the Hub, and {ref} is none; leave it out")
     if is_composed(ref, adapters):
         locator = Locator(
-            request.store.paths, fetch=not request.dry_run, on_download=on_download, cancel=cancel
+            request.store.paths,
+            fetch=not request.dry_run,
+            on_download=on_download,
+            cancel=cancel,
+            stream=partial(_streamed, request, on_download, cancel) if request.stream else None,
         )
         return _composed(request, find_parts(ref, adapters, locator))
     if ref.kind == "demo":
@@ -142,9 +146,8 @@ def _composed(request: Request, parts: Parts) -> Found:
     source = Source(kind="path", revision=parts.revision, path=str(parts.place), recipe=parts.text)
     inputs = InputHashes(*(place.directory for place in parts.located))
     metadata = made_by(source) | parts.metadata
-    return Found(
-        replace(request, ref=parts.reference), parts.open, source, parts.name, metadata, inputs=inputs
-    )
+    asked = replace(request, ref=parts.reference)
+    return Found(asked, parts.open, source, parts.name, metadata, parts.streamed, inputs)
 
 
 def _on_hub(
@@ -152,7 +155,7 @@ def _on_hub(
     on_download: Callable[[DownloadProgress], None] | None,
     cancel: threading.Event | None,
 ) -> Found | NotHere:
-    ref, paths = request.ref, request.store.paths
+    ref = request.ref
     assert ref.repo is not None
     download = _plan_download(request)
     source = Source(
@@ -162,9 +165,7 @@ def _on_hub(
         requested=ref.revision,
         sha256=weight_hashes(download),
     )
-    streamed = (
-        Streamed(download, paths, on_download, cancel, request.memory_bytes) if request.stream else None
-    )
+    streamed = _streamed(request, on_download, cancel, download) if request.stream else None
     opened = (
         streamed.open
         if streamed is not None
@@ -174,6 +175,15 @@ def _on_hub(
     if request.dry_run and streamed is None and download.fetch_bytes and not found.all_there:
         return NotHere(request, download)
     return found
+
+
+def _streamed(
+    request: Request,
+    on_download: Callable[[DownloadProgress], None] | None,
+    cancel: threading.Event | None,
+    download: DownloadPlan,
+) -> Streamed:
+    return Streamed(download, request.store.paths, on_download, cancel, request.memory_bytes)
 
 
 def _downloaded(

@@ -24,6 +24,7 @@ from quantize.evaluate.divergence import Divergences, log_softmax
 from quantize.evaluate.measure import TextPlan
 from quantize.evaluate.windows import WindowRunner, windows_of
 from quantize.imatrix import ImportanceMatrix
+from quantize.kernels.compiled import preparation
 
 _KEPT_BYTES = 2**30
 """Of the baseline's predictions: a gibibyte of f32 at most, which bounds the windows that are looked at."""
@@ -38,6 +39,7 @@ class TrialModel:
 
     def __init__(self, path: Path, plan: TextPlan, imatrix: ImportanceMatrix | None, *, threads: int) -> None:
         """Raises ConfigError: too little text; QuantizationError: a model that is quantized."""
+        preparation.start()
         self._imatrix = imatrix
         self._model = Model.load(path, use_mmap=False, use_extra_bufts=False)
         try:
@@ -120,7 +122,7 @@ class TrialModel:
         for start in range(0, len(rows), per_matrix):
             piece = out[start * row_size(ggml_type, n_per_row) :]
             importance = None if weights is None else weights[start // per_matrix]
-            quantize_rows(ggml_type, rows[start : start + per_matrix], piece, importance)
+            preparation.quantize_rows(ggml_type, rows[start : start + per_matrix], piece, importance)
         return dequantize_rows(ggml_type, out, n_per_row)
 
 

@@ -11,8 +11,9 @@ import threading
 from functools import partial
 from typing import Final
 
+from models.llamacpp.quantizer import quantize_rows
 from models.paths import Paths
-from quantize.kernels.k_quants import Kernels, agree
+from quantize.kernels.k_quants import Bytes, Kernels, Rows, agree
 
 logger = logging.getLogger("corral.quantize")
 
@@ -35,9 +36,12 @@ class Preparation:
                 self._thread = threading.Thread(target=self._run, name="compile", daemon=True)
                 self._thread.start()
 
-    def ready(self) -> Kernels | None:
-        """The kernels, if they are there by now."""
-        return self._kernels
+    def quantize_rows(self, ggml_type: int, rows: Rows, out: Bytes, imatrix: Rows | None = None) -> int:
+        """As `models.llamacpp.quantizer.quantize_rows`: by the kernels, where they are ready for the type."""
+        kernels = self._kernels
+        if kernels is not None and kernels.takes(ggml_type):
+            return kernels.quantize_rows(ggml_type, rows, out, imatrix)
+        return quantize_rows(ggml_type, rows, out, imatrix)
 
     def wait(self) -> Kernels | None:
         """The kernels; None if they can't be had."""

@@ -22,6 +22,7 @@ from models.reference import ModelRef
 from models.version import VERSION
 from quantize.checkpoint.checkpoint import Checkpoint
 from quantize.checkpoint.source import TensorSource
+from quantize.checkpoint.streamed import Streamed
 from quantize.gguf_header import Metadata, string
 from quantize.merge.config import merged_config, n_layers_of
 from quantize.merge.layout import MergeModel, merged_tensors
@@ -74,6 +75,11 @@ class Parts:
     def located(self) -> tuple[Located, ...]:
         added = [place for adapters in self.adapters.values() for place, _ in adapters]
         return tuple(dict.fromkeys([*self.models.values(), *added]))
+
+    @property
+    def streamed(self) -> Streamed | None:
+        """The model's weights, where they come from the Hub as they are read."""
+        return next((place.streamed for place in self.located if place.streamed is not None), None)
 
     @property
     def revision(self) -> str:
@@ -143,7 +149,7 @@ def _plain(name: str) -> str:
 def _open_lora(parts: Parts) -> ComposedCheckpoint:
     ((text, place),) = parts.models.items()
     with ExitStack() as stack:
-        checkpoint = stack.enter_context(Checkpoint.open(place.directory))
+        checkpoint = stack.enter_context(place.open())
         tensors = _with_adapters(checkpoint, parts.adapters[text])
         made = _composed(parts, place, checkpoint.config, tensors, stack)
         stack.pop_all()

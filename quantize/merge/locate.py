@@ -12,20 +12,30 @@ from pathlib import Path
 from models.demo import DEMO_DIR
 from models.errors import ConfigError, QuantizationError
 from models.fingerprint import fingerprint
-from models.hub import DownloadProgress
+from models.hub import DownloadPlan, DownloadProgress
 from models.hub import plan as plan_download
 from models.hub import run as run_download
 from models.paths import Paths
 from models.reference import ModelRef
+from quantize.checkpoint.checkpoint import Checkpoint
+from quantize.checkpoint.streamed import Streamed
 
 
 @dataclass(frozen=True)
 class Located:
-    """A folder. `name`: `org/name`, or the folder's own; `revision`: its commit or fingerprint."""
+    """A folder. `name`: `org/name`, or the folder's own; `revision`: its commit or fingerprint.
+
+    `streamed`: the folder will have the small files only, the weights come from the Hub as they are read.
+    """
 
     directory: Path
     name: str
     revision: str
+    streamed: Streamed | None = None
+
+    def open(self) -> Checkpoint:
+        """Raises CheckpointError, HubError."""
+        return Checkpoint.open(self.directory) if self.streamed is None else self.streamed.open()
 
     @property
     def label(self) -> str:
@@ -34,13 +44,15 @@ class Located:
 
 @dataclass(frozen=True)
 class Locator:
-    """Finds models. `fetch`: whether what isn't here may be downloaded."""
+    """Finds models. `fetch`: whether what isn't here may be downloaded. `stream`: makes weights that are
+    never on this disk, of the Hub's plan of a model."""
 
     paths: Paths
     beside: Path | None = None
     fetch: bool = True
     on_download: Callable[[DownloadProgress], None] | None = None
     cancel: threading.Event | None = None
+    stream: Callable[[DownloadPlan], Streamed] | None = None
 
     def model(self, text: str) -> Located:
         """A folder (also beside the recipe), `org/name[@revision]` or demo.
@@ -60,11 +72,13 @@ class Locator:
                 raise QuantizationError(f"{ref.path} is a file; give the folder of a checkpoint")
             return Located(ref.path, ref.name, fingerprint(ref.path))
         assert ref.repo is not None
-        download = plan_download(ref, paths=self.paths)
+        download = plan_download(ref, paths=self.paths, room=self.stream is None)
         if download.kind != "checkpoint":
             raise QuantizationError(
                 f"{ref.repo} has ready GGUF files and no other weights; merge its original"
             )
+        if self.stream is not None:
+            return Located(download.snapshot, ref.repo, download.commit, self.stream(download))
         if download.fetch_bytes and not self.fetch:
             raise QuantizationError(
                 f"{ref} isn't here, and a dry run downloads nothing; run: corral pull {ref}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final
@@ -66,6 +66,22 @@ class LoraSource:
     @property
     def entries(self) -> Mapping[str, TensorEntry]:
         return self._entries
+
+    def expect(self, names: Sequence[str]) -> None:
+        """Tell a base that reads ahead what will be read, in order, and once.
+
+        Raises CheckpointError for what must be read twice.
+        """
+        expect: Callable[[Sequence[str]], None] | None = getattr(self.base, "expect", None)
+        if expect is None:
+            return
+        for adapter, _ in self.adapters:
+            for name, change in adapter.changes.items():
+                if change.pair is not None and change.pair.magnitude is not None and change.pair.transposed:
+                    raise CheckpointError(
+                        f"DoRA's norms over the columns of {name} need its weights twice; leave out --stream"
+                    )
+        expect(names)
 
     def rows(self, name: str, start: int, stop: int) -> Rows:
         rows = self.base.rows(name, start, stop)

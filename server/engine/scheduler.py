@@ -23,7 +23,7 @@ SCORED_FLOATS_MAX = 8 * 2**20
 CHUNK_MULTIPLE = 64
 """Chunks of prompts are a multiple of it: llama.cpp's CPU kernels work in blocks of as many rows, and half
 of one takes three quarters of its time."""
-QUICK_STEPS = 12
+QUICK_STEPS = 6
 """Streams of a quick model needn't wait long for a prompt: it loses little by smaller chunks."""
 TURN_STEPS = 4
 """Steps in a row for one adapter set while others wait: llama.cpp builds its graphs anew at each change."""

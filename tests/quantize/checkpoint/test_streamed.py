@@ -14,6 +14,7 @@ from models.reference import ModelRef
 from models.store import ModelStore
 from quantize.service import QuantizationOutcome, QuantizeOptions, quantize_reference
 from tests.hub_server import HubServer, Repo
+from tests.peft import write_peft_adapter
 from tests.pico import write_pico_checkpoint
 
 REF = ModelRef.parse("someone/pico")
@@ -65,6 +66,28 @@ def test_the_bytes_are_those_of_a_download(repo: Repo, store: ModelStore, pico: 
     assert outcome.model is not None
     assert outcome.model.revision == repo.commit
     assert set(outcome.model.manifest.source.sha256) == set(SHARDS)
+
+
+def test_an_adapter_is_added_to_a_stream(repo: Repo, store: ModelStore, tmp_path: Path) -> None:
+    folder = write_peft_adapter(tmp_path / "style", write_pico_checkpoint(tmp_path / "unsharded"))
+    adapters = [(str(folder), 0.5)]
+    outcome = quantize_reference(
+        REF, TYPES, store=store, adapters=adapters, options=QuantizeOptions(stream=True)
+    )
+    assert downloaded(store) == []
+    assert outcome.verified == tuple(f"{shard}: sha256 is the Hub's" for shard in SHARDS)
+    here = ModelStore(Paths(home=tmp_path / "other", hf_cache=tmp_path / "other-hub"))
+    usual = quantize_reference(REF, TYPES, store=here, adapters=adapters)
+    assert [file.sha256 for file in outcome.files] == [file.sha256 for file in usual.files]
+
+
+def test_what_cannot_be_read_once_is_not_streamed(
+    repo: Repo, store: ModelStore, pico: Path, tmp_path: Path
+) -> None:
+    recipe = tmp_path / "merge.yaml"
+    recipe.write_text(f"merge_method: linear\nmodels:\n  - model: {REF}\n  - model: {pico}\n")
+    with pytest.raises(QuantizationError, match="--stream is for models of the Hub"):
+        stream(store, ModelRef.parse(str(recipe)))
 
 
 def test_little_memory_costs_requests_and_nothing_else(

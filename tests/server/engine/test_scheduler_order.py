@@ -241,12 +241,12 @@ def test_unmeasured_it_takes_half_of_the_most() -> None:
 def test_prompt_tokens_fill_the_gap_that_streams_may_have_in_multiples_of_64() -> None:
     assert budget_of(measured(0.010, 0.001), gap_s=0.07) == 64
     assert budget_of(measured(0.010, 0.001), gap_s=0.1) == 64
-    assert budget_of(measured(0.018, 0.001), gap_s=0.212) == 192
+    assert budget_of(measured(0.036, 0.001), gap_s=0.212) == 128
 
 
 def test_streams_of_a_quick_model_wait_less_than_they_may() -> None:
-    assert budget_of(measured(0.002, 0.0001), gap_s=10.0) == 192  # of the time of 12 steps, 11 for the prompt
-    assert budget_of(measured(0.002, 0.0001), gap_s=0.01) == 64
+    assert budget_of(measured(0.004, 0.0001), gap_s=10.0) == 192  # of the time of 6 steps, 5 for the prompt
+    assert budget_of(measured(0.004, 0.0001), gap_s=0.012) == 64
 
 
 def test_neither_more_than_the_most_nor_less_than_progress_needs() -> None:
@@ -261,12 +261,12 @@ def test_where_a_step_alone_takes_longer_than_the_gap_it_may_take_twice_that() -
 
 
 def test_many_who_wait_for_their_first_token_may_hold_up_a_few() -> None:
-    scheduler = scheduler_of(chunk=512, times=measured(0.010, 0.001), gap_s=0.1)
+    scheduler = scheduler_of(chunk=512, times=measured(0.017, 0.001), gap_s=0.1)
     add(scheduler, 5)
     step(scheduler)
     for first in (100, 2000):
         add(scheduler, 900, first=first)
-    assert n_prompt(step(scheduler)) == 384, "four times the gap: two prompts beside one stream"
+    assert n_prompt(step(scheduler)) == 320, "four times the gap: two prompts beside one stream"
 
 
 # --- scored prompts --------------------------------------------------------------------------------------
