@@ -3,6 +3,7 @@
 base       the interpreter, its libraries, the vocabulary, the plan
 a thread   a block as it is read (and once more while its transform puts it in order),
            a piece of it in f32, and its bytes in every type
+compiler   of our own encoders, where there is enough for them to do
 a source   what it says it holds itself (`memory_bytes`: read ahead, adapters), and for each number of a block
            (`working_itemsize`: the models of a merge)
 """
@@ -17,6 +18,8 @@ from models.errors import QuantizationError
 from models.llamacpp.quantizer import row_size
 from quantize.checkpoint.source import TensorSource
 from quantize.encode import BLOCK_ELEMENTS, PIECE_ELEMENTS, rows_per_block, source_itemsize
+from quantize.kernels.compiled import MEMORY_BYTES, WORTH_ELEMENTS
+from quantize.kernels.k_quants import TYPES
 from quantize.plan import QuantizationPlan
 
 BASE_BYTES: Final = 320 * 2**20
@@ -28,11 +31,13 @@ _SMALLER_BLOCKS: Final = (2**19, 2**18, 2**17, 2**16)
 
 @dataclass(frozen=True)
 class Bounds:
-    """What a pass may use. `memory_bytes`: at most, all together."""
+    """What a pass may use. `memory_bytes`: at most, all together; `compiled`: encoders of our own are worth
+    their memory, and it is there."""
 
     threads: int
     block_elements: int
     memory_bytes: int
+    compiled: bool = False
 
 
 def bounds_for(
@@ -43,16 +48,26 @@ def bounds_for(
     Raises QuantizationError, saying what is needed, when not even one thread fits.
     """
     held = BASE_BYTES + plan_bytes(plan) + int(getattr(source, "memory_bytes", 0))
-    for n_threads in range(max(1, threads), 0, -1):
-        for elements in (BLOCK_ELEMENTS, *_SMALLER_BLOCKS):
-            needed = held + n_threads * block_bytes(plan, source, elements)
-            if limit_bytes is None or needed <= limit_bytes:
-                return Bounds(n_threads, elements, needed)
+    for compiled in (True, False) if worth_compiling(plan) else (False,):
+        for n_threads in range(max(1, threads), 0, -1):
+            for elements in (BLOCK_ELEMENTS, *_SMALLER_BLOCKS):
+                needed = held + n_threads * block_bytes(plan, source, elements) + compiled * MEMORY_BYTES
+                if limit_bytes is None or needed <= limit_bytes:
+                    return Bounds(n_threads, elements, needed, compiled)
     least = held + block_bytes(plan, source, _SMALLER_BLOCKS[-1])
     raise QuantizationError(
         f"this model can't be quantized in {limit_bytes:,} bytes of memory, even with one thread; "
         f"give --memory at least {-(-least // 2**20)}MiB"
     )
+
+
+def worth_compiling(plan: QuantizationPlan) -> bool:
+    """Is there enough to encode as types that have compiled encoders?"""
+    elements = sum(
+        tensor.n_elements * len(TYPES.intersection(_kinds(plan, index)))
+        for index, tensor in enumerate(plan.tensors)
+    )
+    return elements >= WORTH_ELEMENTS
 
 
 def plan_bytes(plan: QuantizationPlan) -> int:

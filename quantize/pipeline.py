@@ -29,7 +29,7 @@ from quantize.general_metadata import general_metadata
 from quantize.gguf_header import Metadata
 from quantize.gguf_source import GGUFModel, NoVocabulary
 from quantize.journal import Journal
-from quantize.kernels.compiled import WORTH_BYTES, preparation
+from quantize.kernels.compiled import preparation
 from quantize.parameter_count import ParameterCount
 from quantize.plan import QuantizationPlan, TypeChoice, build
 from quantize.saver import Saver
@@ -240,7 +240,7 @@ def _carry_out(run: _Run, pool: ThreadPoolExecutor, saver: Saver) -> Iterator[Qu
         _make(run, block, encoder)
 
     _announce(run, done)
-    if total >= WORTH_BYTES:
+    if run.bounds.compiled:
         preparation.start()
     while True:
         while len(waiting) < 2 * run.bounds.threads and (block := next(steps, None)) is not None:

@@ -17,8 +17,11 @@ from quantize.kernels.k_quants import Bytes, Kernels, Rows, agree
 
 logger = logging.getLogger("corral.quantize")
 
-WORTH_BYTES: Final = 200_000_000
-"""Of weights, from which compiling, or loading what was compiled, pays."""
+WORTH_ELEMENTS: Final = 50_000_000
+"""Numbers to encode, from which compiling, or loading what was compiled, pays."""
+
+MEMORY_BYTES: Final = 192 * 2**20
+"""What the compiler and the kernels take: 150 MiB measured."""
 
 
 class Preparation:
@@ -30,10 +33,10 @@ class Preparation:
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Compile, on a thread of its own, once."""
+        """Compile, on a thread of its own, once. The process doesn't end before that has."""
         with self._lock:
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="compile", daemon=True)
+                self._thread = threading.Thread(target=self._run, name="compile")
                 self._thread.start()
 
     def quantize_rows(self, ggml_type: int, rows: Rows, out: Bytes, imatrix: Rows | None = None) -> int:

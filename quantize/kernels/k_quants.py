@@ -27,6 +27,8 @@ Bytes = npt.NDArray[np.uint8]
 BLOCK: Final = 256
 Q4_K, Q5_K, Q6_K = (GGML_TYPES[name] for name in ("Q4_K", "Q5_K", "Q6_K"))
 
+TYPES: Final = frozenset({Q4_K, Q5_K, Q6_K})
+
 
 @dataclass(frozen=True)
 class _Search:
@@ -60,7 +62,7 @@ class Kernels:
         self._pack_scale = compiled(packing.pack_scale)
 
     def takes(self, ggml_type: int) -> bool:
-        return ggml_type in (Q4_K, Q5_K, Q6_K)
+        return ggml_type in TYPES
 
     def quantize_rows(self, ggml_type: int, rows: Rows, out: Bytes, imatrix: Rows | None = None) -> int:
         """As `models.llamacpp.quantizer.quantize_rows`, for a type that it takes."""
@@ -143,7 +145,7 @@ def sample(ggml_type: int) -> Rows:
 
 def agree(made: Kernels) -> bool:
     """Are all bytes of a sample ggml's?"""
-    for ggml_type, weighted in product((Q4_K, Q5_K, Q6_K), (False, True)):
+    for ggml_type, weighted in product(sorted(TYPES), (False, True)):
         rows = sample(ggml_type)
         imatrix = sample(ggml_type + 1)[0] ** 2 if weighted else None
         ours, theirs = (np.zeros(len(rows) * row_size(ggml_type, rows.shape[1]), np.uint8) for _ in range(2))

@@ -24,7 +24,7 @@ CHUNK_MULTIPLE = 64
 """Chunks of prompts are a multiple of it: llama.cpp's CPU kernels work in blocks of as many rows, and half
 of one takes three quarters of its time."""
 QUICK_STEPS = 6
-"""Streams of a quick model needn't wait long for a prompt: it loses little by smaller chunks."""
+"""A chunk takes no longer than so many steps without one: streams of a quick model needn't wait for long."""
 TURN_STEPS = 4
 """Steps in a row for one adapter set while others wait: llama.cpp builds its graphs anew at each change."""
 

@@ -8,6 +8,7 @@ from models.errors import QuantizationError
 from quantize.bounds import BASE_BYTES, bounds_for
 from quantize.checkpoint.checkpoint import Checkpoint
 from quantize.encode import BLOCK_ELEMENTS
+from quantize.kernels.compiled import MEMORY_BYTES
 from quantize.pipeline import make_plan
 from tests.pico import write_pico_checkpoint
 
@@ -37,3 +38,18 @@ def test_a_limit_that_is_large_enough_changes_nothing(checkpoint: Checkpoint) ->
     plan = make_plan(checkpoint, ["Q8_0"])
     free = bounds_for(plan, checkpoint.tensors, 2)
     assert bounds_for(plan, checkpoint.tensors, 2, free.memory_bytes) == free
+
+
+def test_encoders_are_compiled_where_they_are_worth_it_and_fit(
+    checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = make_plan(checkpoint, ["Q8_0", "Q4_K_M"])
+    assert not bounds_for(plan, checkpoint.tensors, 2).compiled, "a small model is done before they are"
+    monkeypatch.setattr("quantize.bounds.WORTH_ELEMENTS", 1000)
+    roomy = bounds_for(plan, checkpoint.tensors, 2)
+    assert roomy.compiled
+    assert bounds_for(plan, checkpoint.tensors, 2, roomy.memory_bytes) == roomy
+    tight = bounds_for(plan, checkpoint.tensors, 2, roomy.memory_bytes - MEMORY_BYTES)
+    assert not tight.compiled
+    assert (tight.threads, tight.block_elements) == (roomy.threads, roomy.block_elements)
+    assert not bounds_for(make_plan(checkpoint, ["Q8_0", "F16"]), checkpoint.tensors, 2).compiled
