@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from collections.abc import Sequence as Tokens
 from typing import Protocol
@@ -14,9 +15,12 @@ from server.engine.sampling_params import SamplingParams
 from server.worker.prompt_side import PromptSide
 from server.worker.row_results import Place, RowResults
 from server.worker.slot_memory import SlotMemory, States
+from server.worker.thread_choice import ThreadChoice
 
 WARM_UP_TOKENS = 64
 WARM_UP_SEQUENCES = 4
+FEW_TOKENS = 32
+"""A batch of so many is one of sequences that generate."""
 
 
 def _is_chunk(entry: BatchEntry) -> bool:
@@ -63,6 +67,9 @@ class LlamaRunner:
         self._eog = frozenset(vocab.eog_tokens)
         self._adapters = adapters
         self._in_use: Adapters = ()
+        self._n_threads = context.n_threads
+        on_cpu = context.model.n_gpu_layers == 0 and context.n_threads > 1
+        self._choice = ThreadChoice(context.n_threads) if on_cpu else None
 
     def warm_up(self) -> None:
         """Compute what a server computes, then forget it: a build that crashes does it here.
@@ -201,10 +208,27 @@ class LlamaRunner:
                 slots += [entry.slot] * n
                 outputs += [0] * (n - n_out) + [1] * n_out
         self._batch.fill(tokens, positions, slots, outputs)
-        context.decode(self._batch)
+        if self._choice is not None and context is self._context:
+            self._decode_timed(self._choice, len(tokens))
+        else:
+            context.decode(self._batch)
         if self.on_decoded is not None:
             self.on_decoded()
         return places, n_rows
+
+    def _decode_timed(self, choice: ThreadChoice, n_tokens: int) -> None:
+        """Decode in the main context, few tokens with as many threads as are quickest just now."""
+        context = self._context
+        threads = choice.threads if n_tokens <= FEW_TOKENS else context.n_threads
+        if threads != self._n_threads:
+            batch = context.n_threads_batch if threads == context.n_threads else threads
+            context.set_n_threads(threads, batch)
+            self._n_threads = threads
+        start_s = time.monotonic()
+        context.decode(self._batch)
+        if n_tokens <= FEW_TOKENS:
+            now_s = time.monotonic()
+            choice.took(n_tokens, now_s - start_s, now_s)
 
     def use_side(self, side: PromptSide) -> None:
         """Compute prompts over there from now on."""

@@ -15,6 +15,7 @@ from models.llamacpp.model import Model
 from server.engine.sampling_params import SamplingParams
 from server.worker.runner import LlamaRunner
 from server.worker.sampling.chain_params import sampler_params
+from server.worker.thread_choice import ThreadChoice
 from tests.server.worker.session import N_CTX, Ask, Session, ask, f32_context, random_prompt
 
 pytestmark = pytest.mark.model
@@ -49,6 +50,33 @@ def test_greedy_equals_a_plain_loop(model: Model, context: Context) -> None:
     for seed, length in enumerate((1, 2, 60, 100)):
         prompt = random_prompt(seed, length, session.runner.n_vocab)
         assert session.tokens(ask(prompt)) == plain_greedy(model, prompt, 24)
+
+
+def test_the_number_of_threads_changes_nothing(model: Model) -> None:
+    """Another one at every step."""
+
+    class Alternating(ThreadChoice):
+        def took(self, n_tokens: int, seconds: float, now_s: float) -> None:
+            self.threads = 3 - self.threads
+
+    with Context(
+        model,
+        n_ctx=4 * N_CTX,
+        n_batch=128,
+        n_ubatch=64,
+        n_seq_max=4,
+        n_threads=2,
+        flash_attn="off",
+        type_k="f32",
+        type_v="f32",
+    ) as context:
+        session = Session(context)
+        session.runner._choice = Alternating(2)
+        prompts = [random_prompt(seed, 20 + 9 * seed, session.runner.n_vocab) for seed in range(4)]
+        outcomes = session.answers([ask(prompt) for prompt in prompts])
+        assert [list(outcome.tokens[0]) for outcome in outcomes] == [
+            plain_greedy(model, prompt, 24) for prompt in prompts
+        ]
 
 
 def test_neighbours_change_nothing(model: Model, context: Context) -> None:
