@@ -10,7 +10,7 @@ from typing import ClassVar
 
 from quantize.architectures.config import ModelConfig
 from quantize.architectures.transform import Same, Transform
-from quantize.gguf_header import Metadata
+from quantize.gguf_header import Metadata, uint32
 from quantize.vocabulary.added_tokens import COMMON, AddedTokenRules
 from quantize.vocabulary.vocabulary import Vocabulary
 
@@ -86,6 +86,17 @@ class Architecture(ABC):
     @abstractmethod
     def tensor_rules(self) -> Sequence[TensorRule]:
         """Every tensor of the model."""
+
+    def common_sizes(self) -> Metadata:
+        """The keys that every family has."""
+        h, prefix = self.hyperparameters, self.gguf_name
+        return {
+            f"{prefix}.block_count": uint32(h.n_layer),
+            f"{prefix}.context_length": uint32(self.context_length),
+            f"{prefix}.embedding_length": uint32(h.n_embd),
+            f"{prefix}.feed_forward_length": uint32(h.n_ff),
+            f"{prefix}.attention.head_count": uint32(h.n_head),
+        }
 
     def folder_metadata(self, directory: Path) -> Metadata:
         """Keys from files beside config.json. Raises CheckpointError: a damaged one."""

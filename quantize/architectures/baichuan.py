@@ -78,7 +78,9 @@ class Baichuan(Decoder):
 
     def metadata(self) -> Metadata:
         prefix = self.gguf_name
-        keys = self.sizes() | self.norm_epsilon() | self.rope_unless_default()
+        keys = (
+            self.sizes() | self.norm_epsilon() | self.rope.unless_default(self.gguf_name, self.context_length)
+        )
         if self.config.optional_size("num_key_value_heads") is None:
             del keys[f"{prefix}.attention.head_count_kv"]
         keys[f"{prefix}.tensor_data_layout"] = string("Meta AI original pth")

@@ -7,8 +7,8 @@ from typing import ClassVar
 
 from quantize.architectures.architecture import TensorRule
 from quantize.architectures.config import ModelConfig
-from quantize.architectures.decoder import linear_rules, norm_rules
-from quantize.architectures.gpt_like import GPTLike, fused_qkv
+from quantize.architectures.decoder import norm_rules
+from quantize.architectures.gpt_like import GPTLike
 from quantize.gguf_header import Metadata, uint32
 
 
@@ -51,19 +51,5 @@ class Bloom(GPTLike):
         rules = self.outer_rules(embedding, "transformer.ln_f")
         rules += norm_rules("token_embd_norm", f"{embedding}_layernorm", h.n_embd, bias=True)
         for layer in range(h.n_layer):
-            rules += self._layer_rules(f"transformer.h.{layer}", f"blk.{layer}")
+            rules += self.fused_layer_rules(f"transformer.h.{layer}", f"blk.{layer}", "self_attention")
         return rules
-
-    def _layer_rules(self, source: str, target: str) -> list[TensorRule]:
-        h = self.hyperparameters
-        qkv = fused_qkv(h.n_head, h.n_head, self.head_dim)
-        shape, fused = (qkv.of, h.n_embd), f"{source}.self_attention.query_key_value"
-        attention, mlp = f"{source}.self_attention.dense", f"{source}.mlp"
-        return [
-            *norm_rules(f"{target}.attn_norm", f"{source}.input_layernorm", h.n_embd, bias=True),
-            *norm_rules(f"{target}.ffn_norm", f"{source}.post_attention_layernorm", h.n_embd, bias=True),
-            *linear_rules(f"{target}.attn_qkv", fused, shape, qkv, bias=True),
-            *linear_rules(f"{target}.attn_output", attention, (h.n_embd, h.n_embd), bias=True),
-            *linear_rules(f"{target}.ffn_up", f"{mlp}.dense_h_to_4h", (h.n_ff, h.n_embd), bias=True),
-            *linear_rules(f"{target}.ffn_down", f"{mlp}.dense_4h_to_h", (h.n_embd, h.n_ff), bias=True),
-        ]

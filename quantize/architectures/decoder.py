@@ -97,11 +97,7 @@ class Decoder(Architecture):
         """The keys that every decoder has."""
         h, prefix = self.hyperparameters, self.gguf_name
         return {
-            f"{prefix}.block_count": uint32(h.n_layer),
-            f"{prefix}.context_length": uint32(self.context_length),
-            f"{prefix}.embedding_length": uint32(h.n_embd),
-            f"{prefix}.feed_forward_length": uint32(h.n_ff),
-            f"{prefix}.attention.head_count": uint32(h.n_head),
+            **self.common_sizes(),
             f"{prefix}.attention.head_count_kv": uint32(h.n_head_kv),
         }
 
@@ -116,13 +112,6 @@ class Decoder(Architecture):
         """The part of each head that is rotated: `partial_rotary_factor`, in either place."""
         inner = self.rope.parameters.optional_number("partial_rotary_factor")
         return self.config.number("partial_rotary_factor", default) if inner is None else inner
-
-    def rope_unless_default(self) -> Metadata:
-        """The rotary keys of a family whose converter writes none: what differs from llama.cpp's defaults."""
-        keys = self.rope.metadata(self.gguf_name, self.context_length)
-        if self.rope.theta == DEFAULT_THETA:
-            del keys[f"{self.gguf_name}.rope.freq_base"]
-        return keys
 
     def outer_rules(self, norm: Transform | None = None, *, norm_bias: bool = False) -> list[TensorRule]:
         """Embedding, last norm, and the output matrix unless it is the embedding."""

@@ -92,13 +92,9 @@ class Encoder(Architecture):
         return () if labels == ("LABEL_0", "LABEL_1") and not self.classifies else labels
 
     def metadata(self) -> Metadata:
-        h, prefix = self.hyperparameters, self.gguf_name
+        prefix = self.gguf_name
         keys: Metadata = {
-            f"{prefix}.block_count": uint32(h.n_layer),
-            f"{prefix}.context_length": uint32(self.context_length),
-            f"{prefix}.embedding_length": uint32(h.n_embd),
-            f"{prefix}.feed_forward_length": uint32(h.n_ff),
-            f"{prefix}.attention.head_count": uint32(h.n_head),
+            **self.common_sizes(),
             f"{prefix}.attention.layer_norm_epsilon": float32(self.epsilon),
             f"{prefix}.attention.causal": boolean(False),
         }

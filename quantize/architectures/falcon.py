@@ -64,7 +64,7 @@ class Falcon(GPTLike):
             **self.sizes(),
             f"{prefix}.attention.head_count_kv": uint32(self.hyperparameters.n_head_kv),
             f"{prefix}.tensor_data_layout": string("jploski"),  # q, k and v apart, as in that fork of ggml
-            **self.rope_unless_default(self.rope),
+            **self.rope.unless_default(self.gguf_name, self.context_length),
         }
 
     def tensor_rules(self) -> Sequence[TensorRule]:

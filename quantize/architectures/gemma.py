@@ -54,7 +54,12 @@ class Gemma(Decoder):
             self.require_tied()
 
     def metadata(self) -> Metadata:
-        return self.sizes() | self.norm_epsilon() | self.head_sizes() | self.rope_unless_default()
+        return (
+            self.sizes()
+            | self.norm_epsilon()
+            | self.head_sizes()
+            | self.rope.unless_default(self.gguf_name, self.context_length)
+        )
 
     def tensor_rules(self) -> Sequence[TensorRule]:
         h = self.hyperparameters

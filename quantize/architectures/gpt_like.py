@@ -8,10 +8,9 @@ from typing import ClassVar
 from models.errors import CheckpointError
 from quantize.architectures.architecture import Architecture, Hyperparameters, TensorRule
 from quantize.architectures.config import ModelConfig
-from quantize.architectures.decoder import norm_rules
-from quantize.architectures.rope import DEFAULT_THETA, Rope
+from quantize.architectures.decoder import linear_rules, norm_rules
 from quantize.architectures.transform import Runs
-from quantize.gguf_header import Metadata, float32, uint32
+from quantize.gguf_header import Metadata, float32
 
 GELU = ("gelu", "gelu_new", "gelu_fast", "gelu_pytorch_tanh", "gelu_python", "gelu_accurate")
 
@@ -89,22 +88,11 @@ class GPTLike(Architecture):
 
     def sizes(self) -> Metadata:
         """The keys that all these families have."""
-        h, prefix = self.hyperparameters, self.gguf_name
+        prefix = self.gguf_name
         return {
-            f"{prefix}.block_count": uint32(h.n_layer),
-            f"{prefix}.context_length": uint32(self.context_length),
-            f"{prefix}.embedding_length": uint32(h.n_embd),
-            f"{prefix}.feed_forward_length": uint32(h.n_ff),
-            f"{prefix}.attention.head_count": uint32(h.n_head),
+            **self.common_sizes(),
             f"{prefix}.attention.layer_norm_epsilon": float32(self.config.number(self.epsilon_name, 1e-5)),
         }
-
-    def rope_unless_default(self, rope: Rope) -> Metadata:
-        """The rotary keys, of which the converter writes none: what differs from llama.cpp's defaults."""
-        keys = rope.metadata(self.gguf_name, self.context_length)
-        if rope.theta == DEFAULT_THETA:
-            del keys[f"{self.gguf_name}.rope.freq_base"]
-        return keys
 
     def outer_rules(self, embedding: str, norm: str, head: str = "lm_head") -> list[TensorRule]:
         """Embedding, last norm, and the output matrix, which may be missing where it is the embedding."""
@@ -114,6 +102,21 @@ class GPTLike(Architecture):
             TensorRule("token_embd.weight", (f"{embedding}.weight",), matrix),
             *norm_rules("output_norm", norm, h.n_embd, bias=True),
             TensorRule("output.weight", (f"{head}.weight",), matrix, optional=self.is_tied),
+        ]
+
+    def fused_layer_rules(self, source: str, target: str, attention: str) -> list[TensorRule]:
+        """A layer of BLOOM's names: q, k and v in one matrix, head by head. `attention`: how it is called."""
+        h = self.hyperparameters
+        qkv = fused_qkv(h.n_head, h.n_head, self.head_dim)
+        shape, fused = (qkv.of, h.n_embd), f"{source}.{attention}.query_key_value"
+        dense, mlp = f"{source}.{attention}.dense", f"{source}.mlp"
+        return [
+            *norm_rules(f"{target}.attn_norm", f"{source}.input_layernorm", h.n_embd, bias=True),
+            *norm_rules(f"{target}.ffn_norm", f"{source}.post_attention_layernorm", h.n_embd, bias=True),
+            *linear_rules(f"{target}.attn_qkv", fused, shape, qkv, bias=True),
+            *linear_rules(f"{target}.attn_output", dense, (h.n_embd, h.n_embd), bias=True),
+            *linear_rules(f"{target}.ffn_up", f"{mlp}.dense_h_to_4h", (h.n_ff, h.n_embd), bias=True),
+            *linear_rules(f"{target}.ffn_down", f"{mlp}.dense_4h_to_h", (h.n_embd, h.n_ff), bias=True),
         ]
 
 

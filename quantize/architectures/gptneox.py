@@ -8,8 +8,7 @@ from typing import ClassVar
 
 from quantize.architectures.architecture import TensorRule
 from quantize.architectures.config import ModelConfig
-from quantize.architectures.decoder import linear_rules, norm_rules
-from quantize.architectures.gpt_like import GPTLike, fused_qkv
+from quantize.architectures.gpt_like import GPTLike
 from quantize.architectures.rope import Rope
 from quantize.gguf_header import Metadata, boolean, uint32
 
@@ -61,7 +60,7 @@ class GPTNeoX(GPTLike):
             **self.sizes(),
             f"{prefix}.rope.dimension_count": uint32(int(rotated * self.head_dim)),
             f"{prefix}.use_parallel_residual": boolean(self.config.flag("use_parallel_residual", True)),
-            **self.rope_unless_default(self.rope),
+            **self.rope.unless_default(self.gguf_name, self.context_length),
         }
 
     def tensor_rules(self) -> Sequence[TensorRule]:
@@ -71,19 +70,5 @@ class GPTNeoX(GPTLike):
         head = embedding if self.is_tied else "embed_out"
         rules = self.outer_rules(embedding, "gpt_neox.final_layer_norm", head)
         for layer in range(h.n_layer):
-            rules += self._layer_rules(f"gpt_neox.layers.{layer}", f"blk.{layer}")
+            rules += self.fused_layer_rules(f"gpt_neox.layers.{layer}", f"blk.{layer}", "attention")
         return rules
-
-    def _layer_rules(self, source: str, target: str) -> list[TensorRule]:
-        h = self.hyperparameters
-        qkv = fused_qkv(h.n_head, h.n_head, self.head_dim)
-        shape, fused = (qkv.of, h.n_embd), f"{source}.attention.query_key_value"
-        attention, mlp = f"{source}.attention.dense", f"{source}.mlp"
-        return [
-            *norm_rules(f"{target}.attn_norm", f"{source}.input_layernorm", h.n_embd, bias=True),
-            *norm_rules(f"{target}.ffn_norm", f"{source}.post_attention_layernorm", h.n_embd, bias=True),
-            *linear_rules(f"{target}.attn_qkv", fused, shape, qkv, bias=True),
-            *linear_rules(f"{target}.attn_output", attention, (h.n_embd, h.n_embd), bias=True),
-            *linear_rules(f"{target}.ffn_up", f"{mlp}.dense_h_to_4h", (h.n_ff, h.n_embd), bias=True),
-            *linear_rules(f"{target}.ffn_down", f"{mlp}.dense_4h_to_h", (h.n_embd, h.n_ff), bias=True),
-        ]

@@ -45,7 +45,7 @@ class Phi2(Decoder):
         return {
             **self.sizes(),
             **self.norm_epsilon("layer_norm_epsilon"),
-            **self.rope_unless_default(),
+            **self.rope.unless_default(self.gguf_name, self.context_length),
             f"{self.gguf_name}.rope.dimension_count": uint32(n_rot),
             # A tokenizer that says otherwise has the last word.
             "tokenizer.ggml.add_bos_token": boolean(False),

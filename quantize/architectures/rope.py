@@ -33,6 +33,13 @@ class Rope:
         theta = scaling.optional_number("rope_theta") or config.number("rope_theta", default_theta)
         return cls(kind.lower(), theta, scaling)
 
+    def unless_default(self, prefix: str, context_length: int) -> Metadata:
+        """The keys of a family whose converter writes none: what differs from llama.cpp's defaults."""
+        keys = self.metadata(prefix, context_length)
+        if self.theta == DEFAULT_THETA:
+            del keys[f"{prefix}.rope.freq_base"]
+        return keys
+
     def metadata(self, prefix: str, context_length: int) -> Metadata:
         """GGUF keys under `prefix`. Raises CheckpointError on a scaling that llama.cpp doesn't know.
 

@@ -58,7 +58,7 @@ class StableLM(Decoder):
         return {
             **self.sizes(),
             **self.norm_epsilon("layer_norm_epsilon"),
-            **self.rope_unless_default(),
+            **self.rope.unless_default(self.gguf_name, self.context_length),
             f"{prefix}.rope.dimension_count": uint32(n_rot),
             f"{prefix}.use_parallel_residual": boolean(self.is_parallel),
         }

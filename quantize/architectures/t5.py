@@ -97,11 +97,7 @@ class T5Encoder(Architecture):
         epsilon = float32(self.config.number("layer_norm_epsilon", 1e-6))
         buckets = uint32(self.size("relative_attention_num_buckets"))
         return {
-            f"{prefix}.context_length": uint32(self.context_length),
-            f"{prefix}.embedding_length": uint32(h.n_embd),
-            f"{prefix}.feed_forward_length": uint32(h.n_ff),
-            f"{prefix}.block_count": uint32(h.n_layer),
-            f"{prefix}.attention.head_count": uint32(h.n_head),
+            **self.common_sizes(),
             f"{prefix}.attention.key_length": uint32(h.n_embd_head_k),
             f"{prefix}.attention.value_length": uint32(h.n_embd_head_v),
             f"{prefix}.attention.layer_norm_epsilon": epsilon,

@@ -89,6 +89,21 @@ def name_tokenizer(class_name: str, then: Callable[[Path], None]) -> Callable[[P
     return edit
 
 
+def gated_t5(name: str, prefix: str) -> Family:
+    """As Flan-T5 is: gated, with an output matrix of its own."""
+    class_name = f"{prefix}ForConditionalGeneration"
+    return Family(
+        name,
+        class_name,
+        make(class_name, f"{prefix}Config", **GATED),
+        "unigram",
+        config={"decoder_start_token_id": 0, "tie_word_embeddings": False},
+        tensors=with_head,
+        kind="encoder-decoder",
+        tolerance=TOLERANCE,
+    )
+
+
 FAMILIES: tuple[Family, ...] = (
     Family(
         "bert",
@@ -216,16 +231,7 @@ FAMILIES: tuple[Family, ...] = (
         config={"decoder_start_token_id": 0, "n_positions": 512},
         kind="encoder-decoder",
     ),
-    Family(
-        "flan-t5",
-        "T5ForConditionalGeneration",
-        make("T5ForConditionalGeneration", "T5Config", **GATED),
-        "unigram",
-        config={"decoder_start_token_id": 0, "tie_word_embeddings": False},
-        tensors=with_head,
-        kind="encoder-decoder",
-        tolerance=TOLERANCE,
-    ),
+    gated_t5("flan-t5", "T5"),
     Family(
         "t5-encoder",
         "T5EncoderModel",
@@ -234,24 +240,6 @@ FAMILIES: tuple[Family, ...] = (
         tensors=without_tied("encoder.embed_tokens.weight"),
         kind="encoder",
     ),
-    Family(
-        "mt5",
-        "MT5ForConditionalGeneration",
-        make("MT5ForConditionalGeneration", "MT5Config", **GATED),
-        "unigram",
-        config={"decoder_start_token_id": 0, "tie_word_embeddings": False},
-        tensors=with_head,
-        kind="encoder-decoder",
-        tolerance=TOLERANCE,
-    ),
-    Family(
-        "umt5",
-        "UMT5ForConditionalGeneration",
-        make("UMT5ForConditionalGeneration", "UMT5Config", **GATED),
-        "unigram",
-        config={"decoder_start_token_id": 0, "tie_word_embeddings": False},
-        tensors=with_head,
-        kind="encoder-decoder",
-        tolerance=TOLERANCE,
-    ),
+    gated_t5("mt5", "MT5"),
+    gated_t5("umt5", "UMT5"),
 )
