@@ -56,8 +56,8 @@ docs: setup ## write docs/cli.md from the commands' own help
 oracle: python ## compare with torch, transformers and llama.cpp's own tools, in .venv-oracle
 	@$(PYTHON) -m scripts.environment --for oracle
 	@export $(subst $(BIN),.venv-oracle/bin,$(SOURCES)) && \
-	export CORRAL_LLAMA_CPP_TOOLS="$${CORRAL_LLAMA_CPP_TOOLS:-$$(.venv-oracle/bin/python -m bench.tools)}" && \
-	.venv-oracle/bin/pytest -m oracle $(ARGS)
+	tools="$${CORRAL_LLAMA_CPP_TOOLS:-$$(.venv-oracle/bin/python -m bench.tools)}" && \
+	CORRAL_LLAMA_CPP_TOOLS="$$tools" .venv-oracle/bin/pytest -m oracle $(ARGS)
 
 lm-eval: python ## lm-evaluation-harness against the server, and llama.cpp's own scores, in .venv-lm-eval
 	@$(PYTHON) -m scripts.environment --for lm-eval
