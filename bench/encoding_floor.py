@@ -17,10 +17,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from models.llamacpp.quantizer import quantize_rows, row_size
+from models.llamacpp.quantization.quantizer import quantize_rows, row_size
 from quantize.checkpoint.checkpoint import Checkpoint
-from quantize.encode import PIECE_ELEMENTS, widen
-from quantize.pipeline import available_cores, make_plan
+from quantize.run.encode import PIECE_ELEMENTS, widen
+from quantize.run.pipeline import available_cores, make_plan
 
 
 def encode_all(pool: ThreadPoolExecutor, rows: npt.NDArray[np.float32], kinds: Sequence[int]) -> float:

@@ -25,7 +25,7 @@ from bench import report, servers
 from bench.loads import NAMES, Load, Sizes, chosen
 from bench.machine import described
 from bench.rounds import Measurement, Rounds, say
-from models.gguf_info import read_gguf_info
+from models.gguf.info import read_gguf_info
 
 END_TOKENS = {f"tokenizer.ggml.{name}_token_id" for name in ("eos", "eot", "eom")}
 MOST_TOKENS_PER_WORD = 1.75

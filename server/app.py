@@ -15,14 +15,15 @@ from starlette.types import Receive, Scope, Send
 from models.errors import CorralError
 from models.version import VERSION
 from server.config import ServerConfig
+from server.http import direct_send, openapi
+from server.http.access_log import RequestRecords, record_of
+from server.http.api_keys import ApiKeys
+from server.http.dependencies import Api
+from server.http.disconnect import ClientGone
 from server.openai import errors
 from server.openai.errors import ApiError
-from server.routes import admin, chat, completions, direct_send, health, home, models, openapi, tokens
-from server.routes.api import Api
-from server.routes.api_keys import ApiKeys
-from server.routes.disconnect import ClientGone
-from server.routes.request_record import RequestRecords, record_of
-from server.supervisor.adapters import AdapterService
+from server.routes import admin, chat, completions, health, home, models, tokens
+from server.supervisor.adapter_service import AdapterService
 from server.supervisor.protocol import ModelService
 
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 
-from models.doctor import amx_trap, machine, native_facts, self_test
+from models.doctor import amx_trap, machine, self_test
 from models.doctor.check import Check, Status
-from models.hardware import Hardware, probe
+from models.machine import native_facts
+from models.machine.hardware import Hardware, probe
 from models.paths import Paths
 
 __all__ = ["Check", "Status", "checks", "diagnose"]

@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from models.doctor.check import Check, fail, ok, warning
-from models.doctor.native_facts import NativeFacts
-from models.fit import GIB, format_bytes
-from models.hardware import Hardware
+from models.machine.fit import GIB, format_bytes
+from models.machine.hardware import Hardware
+from models.machine.native_facts import NativeFacts
 
 MIN_PYTHON = (3, 11)
 LITTLE_MEMORY_BYTES = 4 * GIB

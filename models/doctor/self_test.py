@@ -18,9 +18,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from models.child import describe_exit, last_line, signal_name
 from models.doctor.check import Check, fail, ok, warning
 from models.doctor.tiny_model import TinyModel, write_tiny_gguf
+from models.machine.child_process import describe_exit, last_line, signal_name
 
 NAME = "self-test"
 TIMEOUT_S = 120.0
@@ -128,7 +128,7 @@ def check(cpu_has_amx: bool) -> Check:
 
 def agreements(directory: Path, *, use_extra_bufts: bool) -> dict[str, float]:
     """The child's work: cosine of each type's logits with those of the unquantized model."""
-    from models.llamacpp.quantizer import FTYPES, quantize_file
+    from models.llamacpp.quantization.quantizer import FTYPES, quantize_file
 
     source = write_tiny_gguf(directory / "f32.gguf", TinyModel())
     expected = _logits(source, use_extra_bufts=False)

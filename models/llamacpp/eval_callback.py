@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from models.errors import LlamaCppError
 from models.llamacpp import library
-from models.llamacpp.ggml_types import GGML_TYPES
+from models.llamacpp.quantization.ggml_types import GGML_TYPES
 
 Floats = npt.NDArray[np.float32]
 

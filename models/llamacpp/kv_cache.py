@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from models.errors import ContextError
-from models.llamacpp.ggml_types import blck_size, type_number, type_size
 from models.llamacpp.model import Model
-from models.memory import memory
+from models.llamacpp.quantization.ggml_types import blck_size, type_number, type_size
+from models.machine.host_memory import memory
 
 KV_TYPES = ("f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "iq4_nl", "q5_0", "q5_1")
 

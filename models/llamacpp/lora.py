@@ -9,9 +9,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from models.adapter_info import AdapterInfo, read_adapter_info
 from models.errors import LlamaCppError, ModelLoadError
-from models.gguf_info import read_gguf_info
+from models.gguf.adapter_info import AdapterInfo, read_adapter_info
+from models.gguf.info import read_gguf_info
 from models.llamacpp import library
 from models.llamacpp.context import Context
 from models.llamacpp.errors import reason

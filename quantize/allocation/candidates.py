@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from models.llamacpp.ggml_types import GGML_TYPES, blck_size, tensor_size
-from quantize.gguf_header import aligned
+from models.llamacpp.quantization.ggml_types import GGML_TYPES, blck_size, tensor_size
+from quantize.gguf.header import aligned
 
 ANY_TIME: Final = ("Q3_K", "IQ4_XS", "Q4_K", "Q5_K", "Q6_K", "Q8_0")
 """Types of 3.4 to 8.5 bits, encoded quickly and computed with quickly."""

@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from models.errors import QuantizationError
-from models.llamacpp.ggml_types import GGML_TYPES, is_quantized, tensor_size, type_name
+from models.llamacpp.quantization.ggml_types import GGML_TYPES, is_quantized, tensor_size, type_name
 from quantize.allocation.candidates import Candidate, candidates
 from quantize.allocation.recipe import Recipe
 from quantize.allocation.sensitivity import DEFAULT_PROBES, OnProbes, measured_losses
 from quantize.allocation.solve import Allocation, Losses, allocate
 from quantize.allocation.trial import TrialModel
-from quantize.gguf_header import TensorInfo, aligned
-from quantize.imatrix import ImportanceMatrix
-from quantize.plan import PlannedFile
+from quantize.gguf.header import TensorInfo, aligned
+from quantize.imatrix.matrix import ImportanceMatrix
+from quantize.plan.plan import PlannedFile
 
 _SMALL_BITS = 4.6
 """Below so many bits per weight, types of 2 and 3 bits are candidates too."""

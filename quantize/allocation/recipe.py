@@ -9,9 +9,9 @@ from typing import Any
 
 import msgspec
 
-from models.durable import write_atomically
 from models.errors import QuantizationError
-from models.llamacpp.ggml_types import ALL_FTYPES, GGML_TYPES
+from models.llamacpp.quantization.ggml_types import ALL_FTYPES, GGML_TYPES
+from models.store.atomic_write import write_atomically
 
 SCHEMA_VERSION = 1
 _NAME = re.compile(r"MIX-\d{1,2}\.\d{2}")

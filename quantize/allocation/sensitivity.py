@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
-from models.llamacpp.ggml_types import GGML_TYPES
+from models.llamacpp.quantization.ggml_types import GGML_TYPES
 from quantize.allocation.candidates import Candidate
 from quantize.allocation.solve import Losses
 from quantize.allocation.trial import TrialModel

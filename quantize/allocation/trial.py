@@ -15,15 +15,15 @@ import numpy as np
 import numpy.typing as npt
 
 from models.errors import QuantizationError
-from models.llamacpp.dequantizer import dequantize_rows
 from models.llamacpp.eval_callback import MatmulObserver, Weight, read_weight, write_weight
-from models.llamacpp.ggml_types import GGML_TYPES, row_size
 from models.llamacpp.model import Model
-from models.llamacpp.quantizer import quantize_rows
+from models.llamacpp.quantization.dequantizer import dequantize_rows
+from models.llamacpp.quantization.ggml_types import GGML_TYPES, row_size
+from models.llamacpp.quantization.quantizer import quantize_rows
 from quantize.evaluate.divergence import Divergences, log_softmax
 from quantize.evaluate.measure import TextPlan
 from quantize.evaluate.windows import WindowRunner, windows_of
-from quantize.imatrix import ImportanceMatrix
+from quantize.imatrix.matrix import ImportanceMatrix
 from quantize.kernels.compiled import preparation
 
 _KEPT_BYTES = 2**30

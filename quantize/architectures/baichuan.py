@@ -14,12 +14,12 @@ from typing import ClassVar
 import numpy as np
 
 from models.errors import CheckpointError
-from quantize.architectures.architecture import TensorRule
-from quantize.architectures.config import ModelConfig
-from quantize.architectures.decoder import Decoder, linear_rules, norm_rules
-from quantize.architectures.transform import RotaryHeads, Shape, Slice
+from quantize.architectures.base.architecture import TensorRule
+from quantize.architectures.base.config import ModelConfig
+from quantize.architectures.base.decoder import Decoder, linear_rules, norm_rules
+from quantize.architectures.base.transform import RotaryHeads, Shape, Slice
 from quantize.checkpoint.source import Rows, TensorSource
-from quantize.gguf_header import Metadata, string, uint32
+from quantize.gguf.header import Metadata, string, uint32
 
 ROTARY_LAYERS, ALIBI_LAYERS = 32, 40
 

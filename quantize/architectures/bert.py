@@ -11,11 +11,11 @@ from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 from models.errors import CheckpointError
-from quantize.architectures.architecture import TensorRule
-from quantize.architectures.config import ModelConfig
-from quantize.architectures.decoder import linear_rules, norm_rules
-from quantize.architectures.encoder import Encoder
-from quantize.architectures.transform import Slice
+from quantize.architectures.base.architecture import TensorRule
+from quantize.architectures.base.config import ModelConfig
+from quantize.architectures.base.decoder import linear_rules, norm_rules
+from quantize.architectures.base.encoder import Encoder
+from quantize.architectures.base.transform import Slice
 
 # XLM-RoBERTa's names in checkpoints for flash attention (Jina's reranker v2) → its usual ones
 FLASH_LAYER = re.compile(r"encoder\.layers\.(\d+)\.(.+)\.(weight|bias)")

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
-from quantize.architectures.architecture import TensorRule
-from quantize.architectures.config import ModelConfig
-from quantize.architectures.decoder import norm_rules
-from quantize.architectures.gpt_like import GPTLike
-from quantize.gguf_header import Metadata, uint32
+from quantize.architectures.base.architecture import TensorRule
+from quantize.architectures.base.config import ModelConfig
+from quantize.architectures.base.decoder import norm_rules
+from quantize.architectures.base.gpt_like import GPTLike
+from quantize.gguf.header import Metadata, uint32
 
 
 class Bloom(GPTLike):

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from models.errors import CheckpointError
-from quantize.architectures.architecture import TensorRule
-from quantize.architectures.config import ModelConfig
-from quantize.architectures.decoder import linear_rules, norm_rules
+from quantize.architectures.base.architecture import TensorRule
+from quantize.architectures.base.config import ModelConfig
+from quantize.architectures.base.decoder import linear_rules, norm_rules
+from quantize.architectures.base.gpt_like import GPTLike
 from quantize.architectures.glm import GLM_TOKENS, unsaid_tokens
-from quantize.architectures.gpt_like import GPTLike
-from quantize.gguf_header import Metadata, boolean, float32, uint32
+from quantize.gguf.header import Metadata, boolean, float32, uint32
 from quantize.vocabulary.vocabulary import Vocabulary
 
 

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from models.errors import CheckpointError
-from quantize.architectures.architecture import TensorRule
-from quantize.architectures.config import ModelConfig
-from quantize.architectures.decoder import Decoder, norm_rules
-from quantize.architectures.window import sliding_window_metadata
-from quantize.gguf_header import Metadata, float32, string, uint32
+from quantize.architectures.base.architecture import TensorRule
+from quantize.architectures.base.config import ModelConfig
+from quantize.architectures.base.decoder import Decoder, norm_rules
+from quantize.architectures.base.sliding_window import sliding_window_metadata
+from quantize.gguf.header import Metadata, float32, string, uint32
 
 COHERE_SIZES = {
     "vocab_size": 256000,

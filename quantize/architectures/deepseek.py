@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from models.errors import CheckpointError
-from quantize.architectures.architecture import TensorRule
-from quantize.architectures.config import ModelConfig
-from quantize.architectures.decoder import Decoder, linear_rules, norm_rules
-from quantize.architectures.experts import (
+from quantize.architectures.base.architecture import TensorRule
+from quantize.architectures.base.config import ModelConfig
+from quantize.architectures.base.decoder import Decoder, linear_rules, norm_rules
+from quantize.architectures.base.moe import (
     PROJECTIONS,
     expert_counts,
     expert_rules,
@@ -18,8 +18,8 @@ from quantize.architectures.experts import (
     plain_rules,
     router_rule,
 )
-from quantize.architectures.transform import RotaryHeads
-from quantize.gguf_header import Metadata, float32, string, uint32
+from quantize.architectures.base.transform import RotaryHeads
+from quantize.gguf.header import Metadata, float32, string, uint32
 
 GATING = {"softmax": 1, "sigmoid": 2}
 

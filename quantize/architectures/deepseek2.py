@@ -14,13 +14,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from quantize.architectures.architecture import TensorRule
-from quantize.architectures.config import ModelConfig
-from quantize.architectures.decoder import linear_rules, norm_rules
+from quantize.architectures.base.architecture import TensorRule
+from quantize.architectures.base.config import ModelConfig
+from quantize.architectures.base.decoder import linear_rules, norm_rules
+from quantize.architectures.base.transform import Shape
 from quantize.architectures.deepseek import DeepseekExperts
-from quantize.architectures.transform import Shape
 from quantize.checkpoint.source import Rows, TensorSource
-from quantize.gguf_header import Metadata, boolean, float32, uint32
+from quantize.gguf.header import Metadata, boolean, float32, uint32
 
 
 @dataclass(frozen=True)

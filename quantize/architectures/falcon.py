@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
-from quantize.architectures.architecture import TensorRule
-from quantize.architectures.config import ModelConfig
-from quantize.architectures.decoder import linear_rules, norm_rules
-from quantize.architectures.gpt_like import GPTLike, fused_qkv
-from quantize.architectures.rope import Rope
-from quantize.gguf_header import Metadata, string, uint32
+from quantize.architectures.base.architecture import TensorRule
+from quantize.architectures.base.config import ModelConfig
+from quantize.architectures.base.decoder import linear_rules, norm_rules
+from quantize.architectures.base.gpt_like import GPTLike, fused_qkv
+from quantize.architectures.base.rope import Rope
+from quantize.gguf.header import Metadata, string, uint32
 
 
 class Falcon(GPTLike):

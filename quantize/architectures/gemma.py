@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from models.errors import CheckpointError
-from quantize.architectures.architecture import TensorRule
-from quantize.architectures.config import ModelConfig
-from quantize.architectures.decoder import GELU_TANH, Decoder, norm_rules
-from quantize.architectures.transform import Plus
-from quantize.architectures.window import sliding_window_metadata
-from quantize.gguf_header import Metadata, boolean, float32, uint32
+from quantize.architectures.base.architecture import TensorRule
+from quantize.architectures.base.config import ModelConfig
+from quantize.architectures.base.decoder import GELU_TANH, Decoder, norm_rules
+from quantize.architectures.base.sliding_window import sliding_window_metadata
+from quantize.architectures.base.transform import Plus
+from quantize.gguf.header import Metadata, boolean, float32, uint32
 from quantize.vocabulary.vocabulary import Vocabulary
 
 END_OF_TURN = 107  # <end_of_turn> of every Gemma 1 vocabulary

@@ -6,13 +6,13 @@ from __future__ import annotations
 from typing import ClassVar
 
 from models.errors import CheckpointError
-from quantize.architectures.architecture import TensorRule
-from quantize.architectures.config import ModelConfig
-from quantize.architectures.decoder import Decoder, norm_rules
+from quantize.architectures.base.architecture import TensorRule
+from quantize.architectures.base.config import ModelConfig
+from quantize.architectures.base.decoder import Decoder, norm_rules
+from quantize.architectures.base.rope import DEFAULT_THETA, Rope
+from quantize.architectures.base.sliding_window import sliding_layers, sliding_window_metadata
 from quantize.architectures.gemma import ADD_ONE, Gemma2
-from quantize.architectures.rope import DEFAULT_THETA, Rope
-from quantize.architectures.window import sliding_layers, sliding_window_metadata
-from quantize.gguf_header import Metadata, boolean, float32
+from quantize.gguf.header import Metadata, boolean, float32
 from quantize.vocabulary.vocabulary import Vocabulary
 
 VISION = ("vision_tower.", "multi_modal_projector.")

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
-from quantize.architectures.architecture import TensorRule
-from quantize.architectures.decoder import Decoder, linear_rules, norm_rules
-from quantize.gguf_header import Metadata, boolean, uint32
+from quantize.architectures.base.architecture import TensorRule
+from quantize.architectures.base.decoder import Decoder, linear_rules, norm_rules
+from quantize.gguf.header import Metadata, boolean, uint32
 from quantize.vocabulary.vocabulary import ID_KEYS, Vocabulary
 
 # Special tokens that a GLM's tokenizer files leave unsaid, by what they do.

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
-from quantize.architectures.architecture import TensorRule
-from quantize.architectures.config import ModelConfig
-from quantize.architectures.decoder import norm_rules
-from quantize.architectures.gpt_like import GPTLike
-from quantize.architectures.transform import Transposed
-from quantize.gguf_header import Metadata
+from quantize.architectures.base.architecture import TensorRule
+from quantize.architectures.base.config import ModelConfig
+from quantize.architectures.base.decoder import norm_rules
+from quantize.architectures.base.gpt_like import GPTLike
+from quantize.architectures.base.transform import Transposed
+from quantize.gguf.header import Metadata
 
 
 class GPT2(GPTLike):

@@ -6,11 +6,11 @@ import dataclasses
 from collections.abc import Sequence
 from typing import ClassVar
 
-from quantize.architectures.architecture import TensorRule
-from quantize.architectures.config import ModelConfig
-from quantize.architectures.gpt_like import GPTLike
-from quantize.architectures.rope import Rope
-from quantize.gguf_header import Metadata, boolean, uint32
+from quantize.architectures.base.architecture import TensorRule
+from quantize.architectures.base.config import ModelConfig
+from quantize.architectures.base.gpt_like import GPTLike
+from quantize.architectures.base.rope import Rope
+from quantize.gguf.header import Metadata, boolean, uint32
 
 
 class GPTNeoX(GPTLike):

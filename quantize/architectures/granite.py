@@ -6,13 +6,13 @@ import dataclasses
 from typing import ClassVar
 
 from models.errors import CheckpointError
-from quantize.architectures.architecture import TensorRule
-from quantize.architectures.config import ModelConfig
-from quantize.architectures.experts import expert_counts, fused_gate_up, router_rule
+from quantize.architectures.base.architecture import TensorRule
+from quantize.architectures.base.config import ModelConfig
+from quantize.architectures.base.llama_like import HeadDimKeys
+from quantize.architectures.base.moe import expert_counts, fused_gate_up, router_rule
+from quantize.architectures.base.transform import Same, SliceOfEach, Transform
 from quantize.architectures.llama import Llama
-from quantize.architectures.pre_norm import HeadDimKeys
-from quantize.architectures.transform import Same, SliceOfEach, Transform
-from quantize.gguf_header import Metadata, float32, uint32
+from quantize.gguf.header import Metadata, float32, uint32
 
 # config.json → GGUF. Each is one where it isn't said.
 MULTIPLIERS = {

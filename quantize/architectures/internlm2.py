@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
-from quantize.architectures.architecture import TensorRule
-from quantize.architectures.decoder import Decoder, linear_rules, norm_rules
-from quantize.architectures.transform import RotaryHeads, Runs
-from quantize.gguf_header import Metadata, boolean, uint32
+from quantize.architectures.base.architecture import TensorRule
+from quantize.architectures.base.decoder import Decoder, linear_rules, norm_rules
+from quantize.architectures.base.transform import RotaryHeads, Runs
+from quantize.gguf.header import Metadata, boolean, uint32
 from quantize.vocabulary.added_tokens import INTERNLM2, AddedTokenRules
 from quantize.vocabulary.vocabulary import TokenType, Vocabulary
 

@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from models.errors import CheckpointError
-from quantize.architectures.architecture import TensorRule
+from quantize.architectures.base.architecture import TensorRule
+from quantize.architectures.base.config import ModelConfig
+from quantize.architectures.base.decoder import linear_rules, norm_rules
+from quantize.architectures.base.encoder import Encoder
 from quantize.architectures.bert import Bert
-from quantize.architectures.config import ModelConfig
-from quantize.architectures.decoder import linear_rules, norm_rules
-from quantize.architectures.encoder import Encoder
-from quantize.gguf_header import Metadata, uint32
+from quantize.gguf.header import Metadata, uint32
 from quantize.vocabulary.vocabulary import Vocabulary
 
 QK_NAMES = {

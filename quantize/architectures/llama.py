@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
-from quantize.architectures.architecture import TensorRule
-from quantize.architectures.pre_norm import ATTENTION, FEED_FORWARD, HeadDimKeys, PreNormDecoder
-from quantize.architectures.transform import Computed
-from quantize.gguf_header import Metadata, boolean, uint32
+from quantize.architectures.base.architecture import TensorRule
+from quantize.architectures.base.llama_like import ATTENTION, FEED_FORWARD, HeadDimKeys, PreNormDecoder
+from quantize.architectures.base.transform import Computed
+from quantize.gguf.header import Metadata, boolean, uint32
 from quantize.vocabulary.vocabulary import Vocabulary
 
 CODE_LLAMA_VOCABULARY = 32016

@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 from typing import ClassVar
 
-from quantize.architectures.architecture import TensorRule
-from quantize.architectures.config import ModelConfig
-from quantize.architectures.experts import expert_counts, expert_rules, gated, router_rule
+from quantize.architectures.base.architecture import TensorRule
+from quantize.architectures.base.config import ModelConfig
+from quantize.architectures.base.llama_like import HeadDimKeys
+from quantize.architectures.base.moe import expert_counts, expert_rules, gated, router_rule
 from quantize.architectures.llama import Llama
-from quantize.architectures.pre_norm import HeadDimKeys
-from quantize.gguf_header import Metadata
+from quantize.gguf.header import Metadata
 
 
 class Mixtral(Llama):

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
-from quantize.architectures.architecture import TensorRule
-from quantize.architectures.config import ModelConfig
-from quantize.architectures.gpt_like import GPTLike
-from quantize.gguf_header import Metadata, boolean, float32, uint32
+from quantize.architectures.base.architecture import TensorRule
+from quantize.architectures.base.config import ModelConfig
+from quantize.architectures.base.gpt_like import GPTLike
+from quantize.gguf.header import Metadata, boolean, float32, uint32
 from quantize.vocabulary.vocabulary import Vocabulary
 
 

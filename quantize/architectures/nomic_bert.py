@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from models.errors import CheckpointError
-from quantize.architectures.architecture import TensorRule
-from quantize.architectures.config import ModelConfig
-from quantize.architectures.decoder import linear_rules, norm_rules
-from quantize.architectures.encoder import Encoder
-from quantize.architectures.transform import Shape
+from quantize.architectures.base.architecture import TensorRule
+from quantize.architectures.base.config import ModelConfig
+from quantize.architectures.base.decoder import linear_rules, norm_rules
+from quantize.architectures.base.encoder import Encoder
+from quantize.architectures.base.transform import Shape
 from quantize.checkpoint.source import Rows, TensorSource
-from quantize.gguf_header import Metadata, float32, uint32
+from quantize.gguf.header import Metadata, float32, uint32
 
 TRAINED = {8192: 2048, 2048: 512}  # n_positions → the length that v1 and v2 were trained with
 

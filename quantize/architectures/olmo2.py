@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from quantize.architectures.architecture import TensorRule
-from quantize.architectures.decoder import norm_rules
-from quantize.architectures.pre_norm import QKV, PreNormDecoder
+from quantize.architectures.base.architecture import TensorRule
+from quantize.architectures.base.decoder import norm_rules
+from quantize.architectures.base.llama_like import QKV, PreNormDecoder
 
 
 class Olmo2(PreNormDecoder):

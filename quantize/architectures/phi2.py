@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from models.errors import CheckpointError
-from quantize.architectures.architecture import TensorRule
-from quantize.architectures.config import ModelConfig
-from quantize.architectures.decoder import GELU_TANH, Decoder, linear_rules, norm_rules
-from quantize.gguf_header import Metadata, boolean, uint32
+from quantize.architectures.base.architecture import TensorRule
+from quantize.architectures.base.config import ModelConfig
+from quantize.architectures.base.decoder import GELU_TANH, Decoder, linear_rules, norm_rules
+from quantize.gguf.header import Metadata, boolean, uint32
 
 
 class Phi2(Decoder):

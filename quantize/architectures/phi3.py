@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from models.errors import CheckpointError
-from quantize.architectures.architecture import TensorRule
-from quantize.architectures.config import ModelConfig
-from quantize.architectures.decoder import Decoder, linear_rules, norm_rules
-from quantize.architectures.transform import Computed
-from quantize.gguf_header import Metadata, float32, uint32
+from quantize.architectures.base.architecture import TensorRule
+from quantize.architectures.base.config import ModelConfig
+from quantize.architectures.base.decoder import Decoder, linear_rules, norm_rules
+from quantize.architectures.base.transform import Computed
+from quantize.gguf.header import Metadata, float32, uint32
 from quantize.vocabulary.added_tokens import AS_MARKED, AddedTokenRules
 
 LONGROPE = ("longrope", "su", "yarn")  # Phi-3's older names for its own scaling

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from models.errors import CheckpointError
-from quantize.architectures.architecture import TensorRule
-from quantize.architectures.config import ModelConfig
-from quantize.architectures.decoder import norm_rules
+from quantize.architectures.base.architecture import TensorRule
+from quantize.architectures.base.config import ModelConfig
+from quantize.architectures.base.decoder import norm_rules
+from quantize.architectures.base.transform import Stacked
 from quantize.architectures.phi3 import Phi3
-from quantize.architectures.transform import Stacked
-from quantize.gguf_header import Metadata, uint32
+from quantize.gguf.header import Metadata, uint32
 
 EXPERT_MATRICES = {"gate": "w1", "down": "w2", "up": "w3"}
 

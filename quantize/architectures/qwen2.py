@@ -9,9 +9,10 @@ import dataclasses
 from typing import ClassVar
 
 from models.errors import CheckpointError
-from quantize.architectures.architecture import TensorRule
-from quantize.architectures.config import ModelConfig
-from quantize.architectures.experts import (
+from quantize.architectures.base.architecture import TensorRule
+from quantize.architectures.base.config import ModelConfig
+from quantize.architectures.base.llama_like import QKV, PreNormDecoder
+from quantize.architectures.base.moe import (
     PROJECTIONS,
     expert_counts,
     expert_rules,
@@ -19,8 +20,7 @@ from quantize.architectures.experts import (
     plain_rules,
     router_rule,
 )
-from quantize.architectures.pre_norm import QKV, PreNormDecoder
-from quantize.gguf_header import Metadata, uint32
+from quantize.gguf.header import Metadata, uint32
 
 
 class Qwen2(PreNormDecoder):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from quantize.architectures.architecture import TensorRule
-from quantize.architectures.decoder import norm_rules
-from quantize.architectures.pre_norm import QKV, HeadDimKeys
+from quantize.architectures.base.architecture import TensorRule
+from quantize.architectures.base.decoder import norm_rules
+from quantize.architectures.base.llama_like import QKV, HeadDimKeys
 from quantize.architectures.qwen2 import Qwen2, Qwen2Moe
 
 BIASES = dict.fromkeys(QKV, ("attention_bias", False))

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from models.errors import UnknownArchitecture
-from quantize.architectures.architecture import Architecture
 from quantize.architectures.baichuan import Baichuan
+from quantize.architectures.base.architecture import Architecture
+from quantize.architectures.base.config import ModelConfig
 from quantize.architectures.bert import Bert, Roberta, XLMRoberta
 from quantize.architectures.bloom import Bloom
 from quantize.architectures.chatglm import ChatGLM
 from quantize.architectures.command_r import Cohere2, CommandR
-from quantize.architectures.config import ModelConfig
 from quantize.architectures.deepseek import Deepseek
 from quantize.architectures.deepseek2 import Deepseek2, Deepseek3
 from quantize.architectures.falcon import Falcon

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import ClassVar
 
 from models.errors import CheckpointError
-from quantize.architectures.config import ModelConfig
+from quantize.architectures.base.config import ModelConfig
+from quantize.architectures.base.llama_like import QKV, HeadDimKeys
 from quantize.architectures.llama import Llama
-from quantize.architectures.pre_norm import QKV, HeadDimKeys
 
 UNROTATED_PERIOD = 4  # fixed in llama.cpp
 

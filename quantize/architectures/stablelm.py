@@ -9,12 +9,12 @@ from typing import ClassVar
 
 import numpy as np
 
-from quantize.architectures.architecture import TensorRule
-from quantize.architectures.config import ModelConfig
-from quantize.architectures.decoder import Decoder, norm_rules
-from quantize.architectures.transform import Shape
+from quantize.architectures.base.architecture import TensorRule
+from quantize.architectures.base.config import ModelConfig
+from quantize.architectures.base.decoder import Decoder, norm_rules
+from quantize.architectures.base.transform import Shape
 from quantize.checkpoint.source import Rows, TensorSource
-from quantize.gguf_header import Metadata, boolean, uint32
+from quantize.gguf.header import Metadata, boolean, uint32
 
 
 @dataclass(frozen=True)

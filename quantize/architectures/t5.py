@@ -14,12 +14,12 @@ from typing import ClassVar
 import numpy as np
 
 from models.errors import CheckpointError
-from quantize.architectures.architecture import Architecture, Hyperparameters, TensorRule
-from quantize.architectures.config import ModelConfig
-from quantize.architectures.decoder import linear_rules, norm_rules
-from quantize.architectures.transform import Shape
+from quantize.architectures.base.architecture import Architecture, Hyperparameters, TensorRule
+from quantize.architectures.base.config import ModelConfig
+from quantize.architectures.base.decoder import linear_rules, norm_rules
+from quantize.architectures.base.transform import Shape
 from quantize.checkpoint.source import Rows, TensorSource
-from quantize.gguf_header import Metadata, float32, uint32
+from quantize.gguf.header import Metadata, float32, uint32
 
 EMBEDDINGS = ("shared.weight", "encoder.embed_tokens.weight", "decoder.embed_tokens.weight")
 ACTIVATIONS = ("relu", "gated-gelu", "gated-gelu_new")

@@ -12,10 +12,10 @@ from types import TracebackType
 from typing import Any, Self
 
 from models.errors import CheckpointError
-from models.gguf_info import GGUFInfo
+from models.gguf.info import GGUFInfo
 from quantize.checkpoint.gguf import open_gguf
 from quantize.checkpoint.json_file import read_json_object
-from quantize.checkpoint.quantized import dequantized
+from quantize.checkpoint.quantized.detect import dequantized
 from quantize.checkpoint.source import TensorSource
 from quantize.checkpoint.weights import open_weights
 

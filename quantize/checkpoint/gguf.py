@@ -15,9 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from models.errors import CheckpointError, LlamaCppError
-from models.gguf_info import GGUFInfo, GGUFTensor, read_gguf_info
-from models.llamacpp.dequantizer import can_dequantize, dequantize_rows
-from models.llamacpp.ggml_types import GGML_TYPES, row_size
+from models.gguf.info import GGUFInfo, GGUFTensor, read_gguf_info
+from models.llamacpp.quantization.dequantizer import can_dequantize, dequantize_rows
+from models.llamacpp.quantization.ggml_types import GGML_TYPES, row_size
 from quantize.checkpoint.file_bytes import FileBytes
 from quantize.checkpoint.source import Rows, TensorEntry
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from models.errors import CheckpointError
 from quantize.checkpoint.safetensors import find_safetensors
 from quantize.checkpoint.source import TensorSource
-from quantize.checkpoint.torch_bin import find_torch_files
+from quantize.checkpoint.torch.source import find_torch_files
 
 
 def open_weights(directory: Path) -> TensorSource:

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from models.fit import estimate, host_bytes
-from models.gguf_info import read_gguf_info
-from models.hardware import probe_cpu, usable_cores
-from models.memory import memory
+from models.gguf.info import read_gguf_info
+from models.machine.fit import estimate, host_bytes
+from models.machine.hardware import probe_cpu, usable_cores
+from models.machine.host_memory import memory
 from quantize.evaluate.measure import Quality, TextPlan, measure
 from quantize.evaluate.report import FileReport, Report
 from quantize.evaluate.speed import Speed, measure_speed

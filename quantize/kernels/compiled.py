@@ -11,7 +11,7 @@ import threading
 from functools import partial
 from typing import Final
 
-from models.llamacpp.quantizer import quantize_rows
+from models.llamacpp.quantization.quantizer import quantize_rows
 from models.paths import Paths
 from quantize.kernels.k_quants import Bytes, Kernels, Rows, agree
 
@@ -40,7 +40,9 @@ class Preparation:
                 self._thread.start()
 
     def quantize_rows(self, ggml_type: int, rows: Rows, out: Bytes, imatrix: Rows | None = None) -> int:
-        """As `models.llamacpp.quantizer.quantize_rows`: by the kernels, where they are ready for the type."""
+        """As `models.llamacpp.quantization.quantizer.quantize_rows`: by the kernels, where they are ready
+        for the type.
+        """
         kernels = self._kernels
         if kernels is not None and kernels.takes(ggml_type):
             return kernels.quantize_rows(ggml_type, rows, out, imatrix)

@@ -17,7 +17,13 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from models.llamacpp.quantizer import GGML_TYPES, check_rows, check_written, quantize_rows, row_size
+from models.llamacpp.quantization.quantizer import (
+    GGML_TYPES,
+    check_rows,
+    check_written,
+    quantize_rows,
+    row_size,
+)
 from quantize.kernels import importance, packing, search
 
 F32 = np.float32
@@ -65,7 +71,7 @@ class Kernels:
         return ggml_type in TYPES
 
     def quantize_rows(self, ggml_type: int, rows: Rows, out: Bytes, imatrix: Rows | None = None) -> int:
-        """As `models.llamacpp.quantizer.quantize_rows`, for a type that it takes."""
+        """As `models.llamacpp.quantization.quantizer.quantize_rows`, for a type that it takes."""
         n_bytes = check_rows(ggml_type, rows, out, imatrix)
         blocks = rows.reshape(-1, BLOCK)
         encoded = out[:n_bytes].reshape(len(blocks), -1)

@@ -20,11 +20,11 @@ from pathlib import Path
 from typing import Final
 
 from models.errors import CheckpointError
-from quantize.adapter_config import AdapterConfig, read_adapter_config
+from quantize.adapter.config import AdapterConfig, read_adapter_config
 from quantize.checkpoint.json_file import read_json_object
 from quantize.checkpoint.safetensors import SafetensorsSource
 from quantize.checkpoint.source import TensorEntry, TensorSource
-from quantize.checkpoint.torch_bin import TorchSource
+from quantize.checkpoint.torch.source import TorchSource
 from quantize.merge.chunks import FLOATS
 
 CONFIG_NAME: Final = "adapter_config.json"

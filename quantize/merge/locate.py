@@ -11,14 +11,14 @@ from pathlib import Path
 
 from models.demo import DEMO_DIR
 from models.errors import ConfigError, QuantizationError
-from models.fingerprint import fingerprint
-from models.hub import DownloadPlan, DownloadProgress
-from models.hub import plan as plan_download
-from models.hub import run as run_download
+from models.hub.download import DownloadPlan, DownloadProgress
+from models.hub.download import plan as plan_download
+from models.hub.download import run as run_download
 from models.paths import Paths
 from models.reference import ModelRef
+from models.store.fingerprint import fingerprint
 from quantize.checkpoint.checkpoint import Checkpoint
-from quantize.checkpoint.streamed import Streamed
+from quantize.checkpoint.hub_stream import Streamed
 
 
 @dataclass(frozen=True)

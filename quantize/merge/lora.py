@@ -46,7 +46,7 @@ class LoraSource:
 
     @property
     def working_itemsize(self) -> int:
-        """Bytes for each number of a block, beside the block: see `quantize.bounds`."""
+        """Bytes for each number of a block, beside the block: see `quantize.run.memory_budget`."""
         return 16
 
     @property

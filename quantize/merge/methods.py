@@ -23,7 +23,7 @@ from typing import Final
 import numpy as np
 
 from quantize.merge.chunks import Floats
-from quantize.merge.settings import Scalar
+from quantize.merge.parameters import Scalar
 
 Values = Mapping[str, Scalar]
 

@@ -22,7 +22,7 @@ from typing import Any, Final
 from models.errors import ConfigError
 from quantize.checkpoint.json_file import read_bounded
 from quantize.merge.methods import METHODS, Method
-from quantize.merge.settings import Setting, parse_setting, shown
+from quantize.merge.parameters import Setting, parse_setting, shown
 
 SUFFIXES: Final = (".yaml", ".yml")
 LIMIT_BYTES: Final = 2**20

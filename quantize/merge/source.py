@@ -12,9 +12,9 @@ import numpy as np
 
 from quantize.checkpoint.source import Rows, TensorEntry, TensorSource
 from quantize.merge.chunks import Floats, Once, as_float32, float_chunks, rounded
-from quantize.merge.layout import MergedTensor, Operand
+from quantize.merge.merge_plan import MergedTensor, Operand
 from quantize.merge.methods import Arc, Method, add_deltas, arc, linear, slerp
-from quantize.merge.sparse import HELD_ELEMENTS, Everything, Sparse, largest, random
+from quantize.merge.sparsify import HELD_ELEMENTS, Everything, Sparse, largest, random
 
 Item = TypeVar("Item")
 
@@ -39,7 +39,7 @@ class MergeSource:
 
     @property
     def working_itemsize(self) -> int:
-        """Bytes for each number of a block, beside the block: see `quantize.bounds`."""
+        """Bytes for each number of a block, beside the block: see `quantize.run.memory_budget`."""
         return 4 * (len(self._models) + 3)
 
     @property

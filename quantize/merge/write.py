@@ -18,8 +18,8 @@ from typing import Any, BinaryIO, Final
 
 import numpy as np
 
-from models.durable import disk_errors, fsync_file, fsync_folder
 from models.errors import DiskFull, QuantizationError
+from models.store.atomic_write import disk_errors, fsync_file, fsync_folder
 from quantize.checkpoint.checkpoint import Checkpoint
 from quantize.checkpoint.safetensors import DTYPES
 from quantize.checkpoint.source import TensorEntry, TensorSource

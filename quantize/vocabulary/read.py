@@ -16,9 +16,9 @@ from quantize.vocabulary.chatglm3 import MODEL_TYPE as CHATGLM
 from quantize.vocabulary.chatglm3 import chatglm3_vocabulary
 from quantize.vocabulary.files import TokenizerFiles
 from quantize.vocabulary.normalizer import normalizer_options
-from quantize.vocabulary.older_files import older_tokenizer
 from quantize.vocabulary.pre_tokenizers import ADDING_BOS, pre_tokenizer_name
 from quantize.vocabulary.sentencepiece import FILE_NAME, read_sentencepiece, sentencepiece_tokens
+from quantize.vocabulary.slow_tokenizers import older_tokenizer
 from quantize.vocabulary.special_tokens import special_tokens
 from quantize.vocabulary.tiktoken import is_tiktoken, tiktoken_vocabulary
 from quantize.vocabulary.unigram import model_kind, model_vocabulary_of, unigram_vocabulary

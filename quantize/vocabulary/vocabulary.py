@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any, Literal
 
-from quantize.gguf_header import Metadata, ValueType, array, boolean, string, strings, uint32
+from quantize.gguf.header import Metadata, ValueType, array, boolean, string, strings, uint32
 
 
 class TokenType(IntEnum):

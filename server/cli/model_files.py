@@ -23,8 +23,8 @@ def model_file(reference: str, default_type: str) -> ModelFile:
     """
     from models.paths import Paths
     from models.reference import ModelRef
-    from models.store import ModelStore
-    from server.cli.obtain import obtain
+    from models.store.store import ModelStore
+    from server.cli.ensure_model import obtain
 
     ref = ModelRef.parse(reference)
     if ref.path is not None and ref.path.is_file():

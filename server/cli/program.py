@@ -32,26 +32,28 @@ class Command:
 
 
 COMMANDS: dict[str, Command] = {
-    "pull": Command("server.cli.pull", "Download a model's weights, or a ready GGUF, from the Hub."),
+    "pull": Command("server.cli.models.pull", "Download a model's weights, or a ready GGUF, from the Hub."),
     "quantize": Command(
-        "server.cli.quantize", "Make GGUF files of a model's weights, all types in one pass."
+        "server.cli.quantize.command", "Make GGUF files of a model's weights, all types in one pass."
     ),
-    "merge": Command("server.cli.merge", "Merge models by a recipe, into a new checkpoint."),
+    "merge": Command("server.cli.quantize.merge", "Merge models by a recipe, into a new checkpoint."),
     "imatrix": Command(
-        "server.cli.imatrix",
+        "server.cli.quantize.imatrix",
         "Compute an importance matrix: which columns matter most.",
     ),
     "evaluate": Command(
-        "server.cli.evaluate",
+        "server.cli.evaluate.command",
         "Measure what a model's files lost, their size and their speed.",
     ),
-    "serve": Command("server.cli.serve", "Serve models behind an OpenAI-compatible HTTP API."),
-    "chat": Command("server.cli.chat", "Talk to a model in the terminal."),
-    "list": Command("server.cli.list_models", "List the models that are here."),
-    "show": Command("server.cli.show", "Show everything about one model."),
-    "remove": Command("server.cli.remove", "Remove a model, or one type of it."),
-    "bench": Command("server.cli.bench", "Measure how fast a model's server answers."),
-    "tune": Command("server.cli.tune", "Measure what makes serving fastest on this machine, and keep it."),
+    "serve": Command("server.cli.serve.command", "Serve models behind an OpenAI-compatible HTTP API."),
+    "chat": Command("server.cli.chat.command", "Talk to a model in the terminal."),
+    "list": Command("server.cli.models.list_models", "List the models that are here."),
+    "show": Command("server.cli.models.show", "Show everything about one model."),
+    "remove": Command("server.cli.models.remove", "Remove a model, or one type of it."),
+    "bench": Command("server.cli.bench.command", "Measure how fast a model's server answers."),
+    "tune": Command(
+        "server.cli.tune.command", "Measure what makes serving fastest on this machine, and keep it."
+    ),
     "doctor": Command("server.cli.doctor", "Check what this machine can do, with a fix for what it can't."),
 }
 

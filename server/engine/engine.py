@@ -9,18 +9,18 @@ from dataclasses import dataclass
 from models.errors import CorralError, DecodeError, RequestError, RestoreError
 from server.engine import integrity
 from server.engine.batch import Batch, BatchEntry, Output, Save
+from server.engine.event_factory import delta, failure, no_room, prompt_scored, queue_full
 from server.engine.events import Event, Failure, FailureKind
-from server.engine.open_requests import SEED_LIMIT, OpenRequests
-from server.engine.prefix_cache import PrefixCache
-from server.engine.prefix_source import PrefixSource
-from server.engine.report import delta, failure, no_room, prompt_scored, queue_full
+from server.engine.prefix.prefix_cache import PrefixCache
+from server.engine.prefix.prefix_source import PrefixSource
 from server.engine.request import EngineRequest, check_request
+from server.engine.request_table import SEED_LIMIT, OpenRequests
 from server.engine.runner import ModelRunner
 from server.engine.scheduler import Scheduler, SchedulerConfig
 from server.engine.sequence import Sequence
-from server.engine.speculation import Speculation
+from server.engine.speculation.speculation import Speculation
+from server.engine.speculation.step_cost import StepTimes
 from server.engine.stats import EngineStats
-from server.engine.step_times import StepTimes
 
 __all__ = ["SEED_LIMIT", "Engine", "EngineConfig"]
 

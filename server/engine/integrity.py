@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from server.engine.open_requests import OpenRequests
+from server.engine.request_table import OpenRequests
 from server.engine.scheduler import Scheduler
 from server.engine.sequence import Sequence, SequenceStatus, rank
 

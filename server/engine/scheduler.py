@@ -13,10 +13,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from server.engine.batch import Adapters, Batch, BatchEntry, MemoryChange, Trim
-from server.engine.prefix_cache import PrefixCache
+from server.engine.prefix.prefix_cache import PrefixCache
 from server.engine.sequence import Sequence, SequenceStatus, rank
 from server.engine.slot import Placement
-from server.engine.step_times import StepTimes
+from server.engine.speculation.step_cost import StepTimes
 
 SCORED_FLOATS_MAX = 8 * 2**20
 """Logits that the scored tokens of one step may have: 32 MiB."""

@@ -9,8 +9,8 @@ from __future__ import annotations
 import codecs
 from collections.abc import Iterable, Sequence
 
-from server.openai import wire
-from server.worker.messages import Delta, TokenLogprob
+from server.ipc.messages import Delta, TokenLogprob
+from server.openai import response_types
 
 LEAST = -9999.0
 """OpenAI's value for "as good as impossible"; JSON has no infinity."""
@@ -21,15 +21,17 @@ _utf8 = codecs.getincrementaldecoder("utf-8")
 # --- chats --------------------------------------------------------------------------------------------------
 
 
-def chat_logprobs(told: Iterable[TokenLogprob]) -> wire.ChatLogprobs:
-    return wire.ChatLogprobs(
+def chat_logprobs(told: Iterable[TokenLogprob]) -> response_types.ChatLogprobs:
+    return response_types.ChatLogprobs(
         [
-            wire.ChatTokenLogprob(
+            response_types.ChatTokenLogprob(
                 token=entry.piece.decode("utf-8", "replace"),
                 logprob=_finite(LEAST if entry.logprob is None else entry.logprob),
                 bytes=list(entry.piece),
                 top_logprobs=[
-                    wire.ChatTopLogprob(piece.decode("utf-8", "replace"), _finite(logprob), list(piece))
+                    response_types.ChatTopLogprob(
+                        piece.decode("utf-8", "replace"), _finite(logprob), list(piece)
+                    )
                     for _, piece, logprob in entry.top
                 ],
             )
@@ -38,9 +40,9 @@ def chat_logprobs(told: Iterable[TokenLogprob]) -> wire.ChatLogprobs:
     )
 
 
-def joined_chat(parts: Sequence[wire.ChatLogprobs]) -> wire.ChatLogprobs:
+def joined_chat(parts: Sequence[response_types.ChatLogprobs]) -> response_types.ChatLogprobs:
     """The parts of one choice as a whole."""
-    return wire.ChatLogprobs([entry for part in parts for entry in part.content])
+    return response_types.ChatLogprobs([entry for part in parts for entry in part.content])
 
 
 # --- completions --------------------------------------------------------------------------------------------
@@ -52,13 +54,13 @@ class TextLogprobs:
     def __init__(self) -> None:
         self._place = _Place()
 
-    def tell(self, delta: Delta) -> wire.TextLogprobs:
+    def tell(self, delta: Delta) -> response_types.TextLogprobs:
         """`delta` with `n_tokens` 0 brings the prompt's text and tokens; any other follows the text before
         it."""
         place, told = self._place, delta.logprobs
         place.show(delta.text)
         names = [_name(entry.piece) for entry in told]
-        logprobs = wire.TextLogprobs(
+        logprobs = response_types.TextLogprobs(
             tokens=names,
             token_logprobs=[None if e.logprob is None else _finite(e.logprob) for e in told],
             top_logprobs=[_top(entry, name) for entry, name in zip(told, names, strict=True)],
@@ -69,9 +71,9 @@ class TextLogprobs:
         return logprobs
 
 
-def joined_text(parts: Sequence[wire.TextLogprobs]) -> wire.TextLogprobs:
+def joined_text(parts: Sequence[response_types.TextLogprobs]) -> response_types.TextLogprobs:
     """The parts of one choice as a whole."""
-    return wire.TextLogprobs(
+    return response_types.TextLogprobs(
         tokens=[token for part in parts for token in part.tokens],
         token_logprobs=[logprob for part in parts for logprob in part.token_logprobs],
         top_logprobs=[top for part in parts for top in part.top_logprobs],

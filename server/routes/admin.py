@@ -13,10 +13,10 @@ from starlette.requests import Request
 
 from models.adapter_reference import MAX_SCALE
 from models.errors import RequestError
-from server.routes import body
-from server.routes.api import api_of
-from server.supervisor.adapter_shelf import ShelvedAdapter
-from server.supervisor.adapters import AdapterService
+from server.http import request_body
+from server.http.dependencies import api_of
+from server.supervisor.adapter_registry import ShelvedAdapter
+from server.supervisor.adapter_service import AdapterService
 
 router = APIRouter(tags=["Admin"])
 
@@ -63,7 +63,7 @@ async def load_adapter(request: Request) -> dict[str, Any]:
     `scale` is what requests that choose nothing get; without it only those that name the adapter do.
     """
     api, adapters = api_of(request), _adapters(request)
-    asked = await body.read(request, NewAdapter, api.config.body_limit_bytes)
+    asked = await request_body.read(request, NewAdapter, api.config.body_limit_bytes)
     model = api.resolve(request, asked.model)
     return adapter_object(await adapters.add(model, asked.path, asked.name, asked.scale))
 
@@ -99,7 +99,7 @@ _SCALES = {"type": "array", "items": DefaultScale.model_json_schema()}
 async def set_default_scales(request: Request, model: str | None = None) -> dict[str, bool]:
     """New default scales, as `[{"id": 0, "scale": 0.5}]`; adapters that aren't named are off."""
     api, adapters = api_of(request), _adapters(request)
-    asked = await body.read(request, DefaultScales, api.config.body_limit_bytes)
+    asked = await request_body.read(request, DefaultScales, api.config.body_limit_bytes)
     name = api.resolve(request, model)
     adapters.set_scales(name, {adapter.id: adapter.scale for adapter in asked.root})
     return {"success": True}

@@ -8,11 +8,11 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from server.openai import to_engine
-from server.openai.schemas import CompletionRequest
-from server.routes.answer import answer
-from server.routes.api import api_of
-from server.routes.openapi import json_body
+from server.http.dependencies import api_of
+from server.http.generate import answer
+from server.http.openapi import json_body
+from server.openai.requests import to_engine
+from server.openai.requests.schemas import CompletionRequest
 
 router = APIRouter(tags=["OpenAI"])
 

@@ -6,8 +6,8 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from server.http.dependencies import api_of
 from server.openai import errors
-from server.routes.api import api_of
 from server.supervisor.protocol import ModelStatus
 
 router = APIRouter(tags=["Health"])

@@ -7,8 +7,8 @@ from typing import Any
 from fastapi import APIRouter
 from starlette.requests import Request
 
-from server.routes.api import api_of
-from server.routes.request_record import record_of
+from server.http.access_log import record_of
+from server.http.dependencies import api_of
 from server.supervisor.protocol import ModelStatus
 
 router = APIRouter(tags=["OpenAI"])

@@ -9,10 +9,10 @@ from fastapi import APIRouter
 from starlette.requests import Request
 
 from models.errors import RequestError
-from server.openai import to_engine
-from server.openai.schemas import ApplyTemplateRequest, DetokenizeRequest, TokenizeRequest
-from server.routes.api import api_of
-from server.routes.openapi import json_body
+from server.http.dependencies import api_of
+from server.http.openapi import json_body
+from server.openai.requests import to_engine
+from server.openai.requests.schemas import ApplyTemplateRequest, DetokenizeRequest, TokenizeRequest
 
 router = APIRouter(tags=["Tokens"])
 

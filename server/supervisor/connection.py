@@ -10,8 +10,8 @@ import asyncio
 from collections.abc import Callable
 from typing import cast
 
-from server.worker.channel import HEADER, FrameError, decode_reply, frame_length
-from server.worker.messages import Reply
+from server.ipc.frames import HEADER, FrameError, decode_reply, frame_length
+from server.ipc.messages import Reply
 
 
 class FrameReader:

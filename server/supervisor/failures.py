@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from models import errors
 from models.errors import CorralError, ModelLoadError, RequestError, WorkerBusy, WorkerDied, WorkerError
+from server.ipc.messages import Failure, LoadFailed
 from server.supervisor.exit_report import ExitReport
-from server.worker.messages import Failure, LoadFailed
 
 
 def death(name: str, report: ExitReport, when: str = "") -> WorkerDied:

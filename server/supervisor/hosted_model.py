@@ -17,13 +17,13 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from models.errors import WorkerBusy, WorkerDied, WorkerError
+from server.ipc.messages import ModelInfo, ModelSpec
 from server.supervisor.catalogue import CatalogueEntry
+from server.supervisor.failure_history import Troubles, gentler
 from server.supervisor.failures import death
 from server.supervisor.policy import Policy
 from server.supervisor.process import WorkerProcess
 from server.supervisor.protocol import ModelState, ModelStatus
-from server.supervisor.troubles import Troubles, gentler
-from server.worker.messages import ModelInfo, ModelSpec
 
 logger = logging.getLogger("corral.supervisor")
 

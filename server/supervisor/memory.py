@@ -1,7 +1,7 @@
 """What a worker takes of the memory, and whether that is free now: asked before one more model is loaded.
 
 Counted is what a worker allocates. Of the file's own pages, mapped a second time for the prompt side
-(`server.worker.prompt_side`), only that they must have room: the system can drop them at any time.
+(`server.worker.run.prefill_context`), only that they must have room: the system can drop them at any time.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from models.errors import CorralError
-from models.fit import KV_TYPES, MIB, MemoryEstimate, estimate, fits_in_memory, plan_gpu_layers
-from models.gguf_info import GGUFInfo, read_gguf_info
-from models.hardware import probe_devices
-from models.memory import memory
-from server.worker.messages import AdapterSpec, ModelSpec
+from models.gguf.info import GGUFInfo, read_gguf_info
+from models.machine.fit import KV_TYPES, MIB, MemoryEstimate, estimate, fits_in_memory, plan_gpu_layers
+from models.machine.hardware import probe_devices
+from models.machine.host_memory import memory
+from server.ipc.messages import AdapterSpec, ModelSpec
 
 logger = logging.getLogger("corral.supervisor")
 

@@ -18,16 +18,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
 from models.errors import CorralError, RequestError, WorkerDied
-from server.supervisor.connection import WorkerConnection
-from server.supervisor.exit_report import ExitReport
-from server.supervisor.failures import error_of
-from server.supervisor.policy import Policy
-from server.supervisor.recipients import Recipients
-from server.supervisor.request_stream import RequestStream
-from server.supervisor.stderr_tail import StderrTail
-from server.worker.channel import FrameError, encode_frame
-from server.worker.environment import worker_command, worker_environment
-from server.worker.messages import (
+from server.ipc.frames import FrameError, encode_frame
+from server.ipc.launch import worker_command, worker_environment
+from server.ipc.messages import (
     ApplyTemplate,
     Cancel,
     Detokenize,
@@ -42,6 +35,13 @@ from server.worker.messages import (
     Tokenize,
     UnloadAdapter,
 )
+from server.supervisor.connection import WorkerConnection
+from server.supervisor.dispatcher import Recipients
+from server.supervisor.exit_report import ExitReport
+from server.supervisor.failures import error_of
+from server.supervisor.policy import Policy
+from server.supervisor.request_stream import RequestStream
+from server.supervisor.stderr_tail import StderrTail
 
 logger = logging.getLogger("corral.supervisor")
 

@@ -12,7 +12,7 @@ from typing import Literal, Protocol, runtime_checkable
 
 import msgspec
 
-from server.worker.messages import (
+from server.ipc.messages import (
     ApplyTemplateReply,
     ChatPrompt,
     DetokenizeReply,

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from server.config import ServerConfig
+from server.ipc.messages import ModelSpec
 from server.supervisor.catalogue import CatalogueEntry
 from server.supervisor.policy import Policy
-from server.worker.messages import ModelSpec
 
 
 def model_spec(

@@ -16,16 +16,8 @@ from typing import TypeVar
 import msgspec
 
 from models.errors import ModelNotFound, WorkerDied, WorkerError
-from server.supervisor.adapter_shelf import AdapterShelf, ShelvedAdapter
-from server.supervisor.adapters import AdapterMessage
-from server.supervisor.catalogue import Catalogue, CatalogueEntry
-from server.supervisor.generation import Generation
-from server.supervisor.hosted_model import HostedModel, Use, use_freely
-from server.supervisor.policy import Policy
-from server.supervisor.process import Call, Command, Environment, WorkerProcess
-from server.supervisor.protocol import ModelStatus
-from server.worker.environment import worker_command, worker_environment
-from server.worker.messages import (
+from server.ipc.launch import worker_command, worker_environment
+from server.ipc.messages import (
     AdapterReply,
     ApplyTemplate,
     ApplyTemplateReply,
@@ -39,6 +31,14 @@ from server.worker.messages import (
     Tokenize,
     TokenizeReply,
 )
+from server.supervisor.adapter_registry import AdapterShelf, ShelvedAdapter
+from server.supervisor.adapter_service import AdapterMessage
+from server.supervisor.catalogue import Catalogue, CatalogueEntry
+from server.supervisor.hosted_model import HostedModel, Use, use_freely
+from server.supervisor.policy import Policy
+from server.supervisor.process import Call, Command, Environment, WorkerProcess
+from server.supervisor.protocol import ModelStatus
+from server.supervisor.request_handle import Generation
 
 logger = logging.getLogger("corral.supervisor")
 

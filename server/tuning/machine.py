@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 
 from models.doctor.amx_trap import library_directory
-from models.hardware import probe_cpu, usable_cores
+from models.machine.hardware import probe_cpu, usable_cores
 
 
 class Machine(msgspec.Struct, frozen=True, kw_only=True):

@@ -18,12 +18,12 @@ import numpy as np
 import numpy.typing as npt
 
 from models.errors import CorralError
-from models.fit import estimate, plan_gpu_layers
-from models.gguf_info import read_gguf_info
+from models.gguf.info import read_gguf_info
 from models.llamacpp import library
 from models.llamacpp.batch import TokenBatch
 from models.llamacpp.context import Context
 from models.llamacpp.model import Model
+from models.machine.fit import estimate, plan_gpu_layers
 from server.tuning.messages import Ask, Down, Figures, Job, Ready, Refused, Up
 from server.tuning.session import spec_of
 

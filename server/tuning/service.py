@@ -8,21 +8,21 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from models.doctor.native_facts import NativeFacts, ask
 from models.errors import LlamaCppError
-from models.fingerprint import fingerprint
-from models.fit import estimate
-from models.gguf_info import read_gguf_info
-from models.memory import memory
+from models.gguf.info import read_gguf_info
+from models.machine.fit import estimate
+from models.machine.host_memory import memory
+from models.machine.native_facts import NativeFacts, ask
+from models.store.fingerprint import fingerprint
 from models.version import VERSION
-from server.tuning.arena import Arena
 from server.tuning.busy import busy_process
 from server.tuning.machine import Machine
 from server.tuning.messages import Job
+from server.tuning.paired_runner import Arena
+from server.tuning.result_store import LoadFigure, Result
 from server.tuning.session import MeasuringProcess
 from server.tuning.settings import Settings
 from server.tuning.space import N_UBATCH, Site, Space, space_for
-from server.tuning.stored import LoadFigure, Result
 from server.tuning.tuner import Outcome, Step, Tuner
 from server.tuning.workload import Workload
 

@@ -14,11 +14,11 @@ from typing import Protocol, TypeVar
 
 import msgspec
 
-from models.child import describe_exit
 from models.errors import LlamaCppError, WorkerDied
+from models.machine.child_process import describe_exit
+from server.ipc.launch import worker_environment
+from server.ipc.messages import ModelSpec
 from server.tuning.messages import Ask, Down, Figures, Job, Ready, Refused, Up
-from server.worker.environment import worker_environment
-from server.worker.messages import ModelSpec
 
 LOAD_TIMEOUT_S = 900.0
 ANSWER_TIMEOUT_S = 180.0

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from server.worker.environment import SPIN_COUNT
+from server.ipc.launch import SPIN_COUNT
 
 Value = int | bool | str
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from server.ipc.launch import SPIN_COUNT
 from server.tuning.settings import Settings, Value, value_of
-from server.worker.environment import SPIN_COUNT
 
 N_UBATCH = (64, 128, 256, 512, 1024)
 N_UBATCH_GPU = (256, 512, 1024, 2048)

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from models.errors import CorralError
-from server.tuning.arena import Arena, Seconds
 from server.tuning.compare import GAIN_MIN, Noise, Verdict, judge, margin, mean, noise_of
+from server.tuning.paired_runner import Arena, Seconds
 from server.tuning.proposer import Proposer
 from server.tuning.settings import Settings, changed
 from server.tuning.space import Space

@@ -13,11 +13,11 @@ import psutil
 
 from models.errors import CorralError, WorkerError
 from server.engine.engine import Engine
+from server.engine.event_factory import failure
 from server.engine.events import Failure
-from server.engine.report import failure
 from server.engine.request import EngineRequest
-from server.worker.channel import Channel
-from server.worker.messages import (
+from server.ipc.frames import Channel
+from server.ipc.messages import (
     ApplyTemplate,
     Cancel,
     Detokenize,

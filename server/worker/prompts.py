@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from models.llamacpp.vocab import Vocab
 from server.chat.render import ChatRenderer, RenderedPrompt
 from server.engine.request import EngineRequest
-from server.worker.encoder_decoder import for_encoder
-from server.worker.messages import (
+from server.ipc.messages import (
     ApplyTemplate,
     ApplyTemplateReply,
     ChatPrompt,
@@ -19,7 +18,8 @@ from server.worker.messages import (
     Tokenize,
     TokenizeReply,
 )
-from server.worker.sampling_defaults import with_defaults
+from server.worker.run.encoder_decoder import for_encoder
+from server.worker.sampling.defaults import with_defaults
 
 
 class PromptReader:

@@ -9,14 +9,11 @@ import time
 
 from models.errors import CorralError, RequestError
 from server.engine.engine import Engine, EngineConfig
+from server.engine.event_factory import failure
 from server.engine.events import Failure
-from server.engine.report import failure
 from server.engine.request import EngineRequest
-from server.worker.adapters import AdapterSet
-from server.worker.channel import Channel
-from server.worker.inbox import Inbox, Serving, Work, exit_at_once
-from server.worker.loading import LoadedModel, load
-from server.worker.messages import (
+from server.ipc.frames import Channel
+from server.ipc.messages import (
     AdapterReply,
     Cancel,
     Drain,
@@ -27,8 +24,11 @@ from server.worker.messages import (
     Ready,
     UnloadAdapter,
 )
+from server.worker.adapter_set import AdapterSet
+from server.worker.inbox import Inbox, Serving, Work, exit_at_once
+from server.worker.open.loading import LoadedModel, load
 from server.worker.outbox import MERGE_S, Outbox
-from server.worker.prefixes import save_leftovers
+from server.worker.prefix.open import save_leftovers
 from server.worker.prompts import PromptReader
 
 logger = logging.getLogger("corral.worker")

@@ -45,5 +45,10 @@ def test_what_is_missing_is_noticed(check: ModuleType, tmp_path: Path, line: str
 
 def test_it_looks_into_all_of_the_product(check: ModuleType) -> None:
     found = {name for package in ("models", "quantize", "server") for name, _ in check.files_of(package)}
-    assert {"models.hub", "quantize.pipeline", "server.cli.tune", "server.worker.worker"} <= found
+    assert {
+        "models.hub.download",
+        "quantize.run.pipeline",
+        "server.cli.tune.command",
+        "server.worker.worker",
+    } <= found
     assert "server.cli.__main__" not in found

@@ -12,7 +12,7 @@ import pytest
 
 from models.demo import DEMO_DIR
 from models.llamacpp.model import Model
-from quantize.pipeline import quantize
+from quantize.run.pipeline import quantize
 from tests.e2e.running import environment, serving
 from tests.lm_eval.direct import Direct
 

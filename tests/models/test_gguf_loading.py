@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from models.errors import InvalidGGUF
-from models.gguf_info import read_gguf_info
+from models.gguf.info import read_gguf_info
 from tests.malformed_gguf import bit_flipped, write_small_gguf
 
 LOAD = """

@@ -9,11 +9,11 @@ import gguf
 import numpy as np
 import numpy.typing as npt
 
-from models.llamacpp.quantizer import ALL_FTYPES, quantize_file
+from models.llamacpp.quantization.quantizer import ALL_FTYPES, quantize_file
 from quantize.checkpoint.checkpoint import Checkpoint
-from quantize.imatrix import Importance, ImportanceMatrix
-from quantize.pipeline import Work, make_plan, run
-from quantize.plan import TypeChoice
+from quantize.imatrix.matrix import Importance, ImportanceMatrix
+from quantize.plan.plan import TypeChoice
+from quantize.run.pipeline import Work, make_plan, run
 
 Tensors = dict[str, tuple[str, bytes]]
 

@@ -6,9 +6,9 @@ import sys
 
 from models.paths import Paths
 from models.reference import ModelRef
-from models.store import ModelStore
-from quantize import saver
-from quantize.service import quantize_reference
+from models.store.store import ModelStore
+from quantize.job.service import quantize_reference
+from quantize.run import saver
 
 
 def main() -> None:

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from models.demo import DEMO_DIR
-from models.llamacpp.quantizer import FTYPES, quantize_file
-from quantize.pipeline import quantize
+from models.llamacpp.quantization.quantizer import FTYPES, quantize_file
+from quantize.run.pipeline import quantize
 from tests.pico import Dtype, write_pico_checkpoint
 from tests.quantize.summary import summary
 

@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from quantize.pipeline import quantize
+from quantize.run.pipeline import quantize
 from tests.quantize.summary import summary
 from tests.quantize.variants import VARIANTS
 

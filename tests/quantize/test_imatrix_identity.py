@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from models.errors import QuantizationError
-from models.llamacpp.quantizer import ALL_FTYPES, GGML_TYPES, IMATRIX_FTYPES, quantize_file
+from models.llamacpp.quantization.quantizer import ALL_FTYPES, GGML_TYPES, IMATRIX_FTYPES, quantize_file
 from quantize.checkpoint.checkpoint import Checkpoint
-from quantize.imatrix import Importance, ImportanceMatrix
-from quantize.pipeline import Work, make_plan, run
-from quantize.plan import TypeChoice
+from quantize.imatrix.matrix import Importance, ImportanceMatrix
+from quantize.plan.plan import TypeChoice
+from quantize.run.pipeline import Work, make_plan, run
 from tests.pico import write_pico_checkpoint
 from tests.quantize.importance import assert_identical, tensors
 

@@ -15,8 +15,8 @@ import pytest
 
 from models.paths import Paths
 from models.reference import ModelRef
-from models.store import ModelStore
-from quantize.service import quantize_reference
+from models.store.store import ModelStore
+from quantize.job.service import quantize_reference
 from tests.pico import write_pico_checkpoint
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]

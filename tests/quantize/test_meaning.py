@@ -16,7 +16,7 @@ import pytest
 from models.llamacpp.batch import TokenBatch
 from models.llamacpp.context import Context
 from models.llamacpp.model import Model
-from quantize.pipeline import quantize
+from quantize.run.pipeline import quantize
 from tests.pico import pico_tensors, write_pico_checkpoint
 from tests.quantize.variants import LLAMA3_SCALING
 

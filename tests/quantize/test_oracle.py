@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from quantize.pipeline import quantize
+from quantize.run.pipeline import quantize
 from tests.quantize.converter import SOURCES, convert
 from tests.quantize.real_tokenizers import REAL_TOKENIZERS
 from tests.quantize.summary import summary

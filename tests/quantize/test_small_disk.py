@@ -17,8 +17,8 @@ import pytest
 from models.errors import DiskFull
 from models.paths import Paths
 from models.reference import ModelRef
-from models.store import ModelStore
-from quantize.service import QuantizeOptions, quantize_reference
+from models.store.store import ModelStore
+from quantize.job.service import QuantizeOptions, quantize_reference
 from tests.hub_server import HubServer
 from tests.pico import write_pico_checkpoint
 
@@ -75,7 +75,7 @@ def test_weights_larger_than_the_disk(
 ) -> None:
     weights = sum(path.stat().st_size for path in large.glob("*.safetensors"))
     assert weights > SIZE
-    monkeypatch.setattr("quantize.checkpoint.read_ahead.CHUNK_BYTES", 2**18)
+    monkeypatch.setattr("quantize.checkpoint.prefetch.CHUNK_BYTES", 2**18)
     store = ModelStore(Paths(home=small / "home", hf_cache=small / "hub"))
     peak, done = 0, threading.Event()
 

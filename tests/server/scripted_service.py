@@ -6,8 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 
 from models.errors import ModelNotFound, WorkerError
-from server.supervisor.protocol import ModelStatus
-from server.worker.messages import (
+from server.ipc.messages import (
     ApplyTemplateReply,
     ChatPrompt,
     ChoiceEnd,
@@ -26,6 +25,7 @@ from server.worker.messages import (
     TokenLogprob,
     Usage,
 )
+from server.supervisor.protocol import ModelStatus
 
 Step = Event | BaseException | float | asyncio.Event
 """An event to yield, an error to raise, seconds to sleep, or something to wait for."""

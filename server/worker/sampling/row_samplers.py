@@ -19,7 +19,7 @@ from models.llamacpp.candidates import CandidateBuffer
 from models.llamacpp.context import Context
 from models.llamacpp.vocab import Vocab
 from server.engine.sampling_params import SamplingParams
-from server.worker.logprobs import not_finite
+from server.worker.run.logprobs import not_finite
 from server.worker.sampling.candidates import Floats, find_candidates
 from server.worker.sampling.chain_params import sampler_params
 from server.worker.sampling.penalties import Penalties, penalize

@@ -12,10 +12,10 @@ from models.llamacpp.sampler import Sampler
 from models.llamacpp.sampler_params import SamplerParams
 from models.llamacpp.vocab import Vocab
 from server.worker.sampling.candidates import Floats, Indices
+from server.worker.sampling.full_softmax import draw_of_row
+from server.worker.sampling.mt19937 import random_numbers
 from server.worker.sampling.penalties import Penalties
-from server.worker.sampling.random_source import random_numbers
 from server.worker.sampling.truncation import Truncation
-from server.worker.sampling.whole_row import draw_of_row
 
 
 class SequenceSampler:

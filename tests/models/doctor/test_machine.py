@@ -11,9 +11,9 @@ import pytest
 
 from models.doctor import machine
 from models.doctor.check import Status
-from models.doctor.native_facts import NativeFacts, ask, parse_features
-from models.fit import GIB
-from models.hardware import Device, Hardware
+from models.machine.fit import GIB
+from models.machine.hardware import Device, Hardware
+from models.machine.native_facts import NativeFacts, ask, parse_features
 
 FACTS = NativeFacts("0.3.36", "/lib/libllama.so", frozenset({"AVX2", "FMA", "OPENMP"}), ())
 HARDWARE = Hardware("Zen", 8, 16, frozenset(), 32 * GIB, 20 * GIB, (), ())

@@ -21,8 +21,10 @@ def run_python(code: str) -> subprocess.CompletedProcess[str]:
 def test_importing_the_package_loads_nothing_native() -> None:
     done = run_python(
         "import sys\n"
-        "from models.llamacpp import batch, context, errors, library, model, quantizer, sampler, vocab\n"
-        "from models import doctor, fit, hardware\n"
+        "from models.llamacpp import batch, context, errors, library, model, sampler, vocab\n"
+        "from models.llamacpp.quantization import quantizer\n"
+        "from models import doctor\n"
+        "from models.machine import fit, hardware\n"
         "sys.exit('llama_cpp' in sys.modules or 'gguf' in sys.modules)"
     )
     assert (done.returncode, done.stderr) == (0, "")

@@ -14,9 +14,9 @@ from quantize.allocation.trial import TrialModel
 from quantize.checkpoint.checkpoint import Checkpoint
 from quantize.evaluate.measure import TextPlan, measure
 from quantize.evaluate.windows import read_text
-from quantize.imatrix_compute import compute_imatrix
-from quantize.pipeline import Work, make_plan, quantize, run
-from quantize.plan import TypeChoice
+from quantize.imatrix.compute import compute_imatrix
+from quantize.plan.plan import TypeChoice
+from quantize.run.pipeline import Work, make_plan, quantize, run
 from tests.pico import write_pico_checkpoint
 
 pytestmark = pytest.mark.model

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 
 from models.errors import QuantizationError
-from models.gguf_info import read_gguf_info
+from models.gguf.info import read_gguf_info
 from quantize.allocation.recipe import Recipe
 from quantize.checkpoint.checkpoint import Checkpoint
-from quantize.outputs import verify
-from quantize.pipeline import make_plan, run
-from quantize.plan import PlannedFile
-from quantize.type_choice import TypeChoice
+from quantize.job.publish import verify
+from quantize.plan.plan import PlannedFile
+from quantize.plan.types import TypeChoice
+from quantize.run.pipeline import make_plan, run
 from tests.pico import write_pico_checkpoint
 
 

@@ -10,9 +10,9 @@ import pytest
 
 from models.errors import CheckpointError
 from quantize.architectures.baichuan import UnitRows
-from quantize.architectures.transform import Same
+from quantize.architectures.base.transform import Same
 from quantize.checkpoint.source import Rows, TensorEntry
-from tests.quantize.architectures.test_decoder import keys_of, of, rules_of
+from tests.quantize.architectures.base.test_decoder import keys_of, of, rules_of
 
 SIZES: dict[str, Any] = {"num_hidden_layers": 40, "num_key_value_heads": None}
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from models.errors import CheckpointError
-from tests.quantize.architectures.test_decoder import keys_of, of, rules_of
+from tests.quantize.architectures.base.test_decoder import keys_of, of, rules_of
 
 
 def test_the_context_it_was_trained_on() -> None:

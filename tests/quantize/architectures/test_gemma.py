@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from models.errors import CheckpointError
-from tests.quantize.architectures.test_decoder import CONFIG, keys_of, of
+from tests.quantize.architectures.base.test_decoder import CONFIG, keys_of, of
 
 GEMMA3 = {"num_hidden_layers": 6, "head_dim": 16, "query_pre_attn_scalar": 16}
 PATTERN = "gemma3.attention.sliding_window_pattern"

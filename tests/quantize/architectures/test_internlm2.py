@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from quantize.vocabulary.vocabulary import Token, TokenType, Vocabulary
-from tests.quantize.architectures.test_decoder import of, rules_of
+from tests.quantize.architectures.base.test_decoder import of, rules_of
 
 
 def test_each_group_holds_queries_then_a_key_then_a_value() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from models.errors import CheckpointError
-from quantize.architectures.architecture import Architecture, TensorRule
+from quantize.architectures.base.architecture import Architecture, TensorRule
 from quantize.architectures.registry import architecture_of
 
 SIZES = {

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from models.errors import CheckpointError
-from tests.quantize.architectures.test_decoder import keys_of, of, rules_of
+from tests.quantize.architectures.base.test_decoder import keys_of, of, rules_of
 
 FACTORS = {"short_factor": [1.0] * 8, "long_factor": [float(i + 1) for i in range(8)]}
 LONG = {"max_position_embeddings": 131072, "original_max_position_embeddings": 4096}

@@ -6,7 +6,7 @@ import numpy as np
 
 from quantize.architectures.stablelm import VectorPerRow
 from quantize.checkpoint.source import Rows, TensorEntry
-from tests.quantize.architectures.test_decoder import rules_of
+from tests.quantize.architectures.base.test_decoder import rules_of
 
 
 class Heads:

@@ -10,7 +10,7 @@ import pytest
 from models.llamacpp.batch import TokenBatch
 from models.llamacpp.context import Context
 from models.llamacpp.model import Model
-from quantize.pipeline import quantize
+from quantize.run.pipeline import quantize
 from tests.quantize.checkpoint.forms import FORMS, write_form
 from tests.quantize.summary import summary
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from quantize.checkpoint.torch_bin import TorchSource
-from quantize.pipeline import quantize
+from quantize.checkpoint.torch.source import TorchSource
+from quantize.run.pipeline import quantize
 from tests.quantize.checkpoint.forms import FORMS, write_form
 from tests.quantize.converter import SOURCES, convert
 from tests.quantize.summary import summary

@@ -11,7 +11,7 @@ import pytest
 from models.errors import CheckpointError
 from quantize.checkpoint.checkpoint import Checkpoint
 from quantize.checkpoint.gguf import open_gguf
-from quantize.pipeline import quantize
+from quantize.run.pipeline import quantize
 from tests.pico import write_pico_checkpoint
 
 TYPES = ["F32", "F16", "BF16", "Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "Q4_0", "Q5_1", "IQ4_XS", "Q3_K_M", "Q2_K"]

@@ -10,7 +10,7 @@ import pytest
 from models.demo import DEMO_DIR
 from quantize.evaluate.measure import TextPlan, measure
 from quantize.evaluate.windows import read_text
-from quantize.pipeline import quantize
+from quantize.run.pipeline import quantize
 from tests.llama_tools import run_tool
 
 pytestmark = pytest.mark.oracle

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from quantize.architectures.registry import ARCHITECTURES
-from quantize.pipeline import quantize
+from quantize.run.pipeline import quantize
 from tests.quantize.families.all_families import ALL_FAMILIES
 from tests.quantize.families.checkpoint import GOLDEN, TYPES, read_golden, unpack, write_checkpoint
 from tests.quantize.families.computing import by_llama_cpp

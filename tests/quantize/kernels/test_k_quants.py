@@ -12,12 +12,12 @@ import pytest
 
 from models.demo import DEMO_DIR
 from models.errors import LlamaCppError
-from models.llamacpp.quantizer import quantize_rows, row_size
-from quantize import pipeline
+from models.llamacpp.quantization.quantizer import quantize_rows, row_size
 from quantize.checkpoint.checkpoint import Checkpoint
-from quantize.encode import widen
 from quantize.kernels import compiled
 from quantize.kernels.k_quants import BLOCK, Q4_K, Q5_K, Q6_K, Kernels, sample
+from quantize.run import pipeline
+from quantize.run.encode import widen
 from tests.quantize.importance import tensors
 
 pytestmark = pytest.mark.model

@@ -14,7 +14,7 @@ import yaml
 from models.paths import Paths
 from models.reference import ModelRef
 from quantize.checkpoint.source import TensorSource
-from quantize.merge.composed import ComposedCheckpoint, find_parts
+from quantize.merge.composed_checkpoint import ComposedCheckpoint, find_parts
 from quantize.merge.locate import Locator
 from tests.peft import read_tensors
 from tests.pico import NUMPY_DTYPES, Dtype, write_json, write_pico_checkpoint, write_safetensors

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from quantize.merge import chunks, sparse
+from quantize.merge import chunks, sparsify
 from tests.quantize.merge.models import (
     Array,
     Tensors,
@@ -245,11 +245,11 @@ def test_threads_change_nothing(family: Path, method: str) -> None:
 def test_the_same_numbers_are_found_in_one_read_and_in_several(
     family: Path, held: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sparse, "HELD_ELEMENTS", held)
+    monkeypatch.setattr(sparsify, "HELD_ELEMENTS", held)
     recipe = merged(family, "ties", {"rescale": True}, **RECIPES["ties"])
     with open_recipe(family, recipe) as checkpoint:
         ours = whole(checkpoint.tensors)
-    monkeypatch.setattr(sparse, "HELD_ELEMENTS", 2**24)
+    monkeypatch.setattr(sparsify, "HELD_ELEMENTS", 2**24)
     with open_recipe(family, recipe) as checkpoint:
         assert_equal(ours, whole(checkpoint.tensors))
 

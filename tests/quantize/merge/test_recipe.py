@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from models.errors import CheckpointError, ConfigError, ModelNotFound
+from quantize.merge.parameters import parse_setting
 from quantize.merge.recipe import parse_recipe
-from quantize.merge.settings import parse_setting
 from tests.quantize.merge.models import edit_config, open_recipe, write_family
 
 TIES = """

@@ -12,7 +12,7 @@ from typing import Any
 
 from gguf import GGUFReader, TokenType
 
-from quantize.gguf_header import Value, ValueType, encode_header, string
+from quantize.gguf.header import Value, ValueType, encode_header, string
 from quantize.vocabulary.vocabulary import Vocabulary
 from tests.pico import write_json
 from tests.pico_encoder_tokenizers import added_token, wordpiece_json

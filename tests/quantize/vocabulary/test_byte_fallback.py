@@ -10,7 +10,7 @@ import pytest
 
 from models.errors import UnknownTokenizer
 from models.llamacpp.model import Model
-from quantize.pipeline import quantize
+from quantize.run.pipeline import quantize
 from quantize.vocabulary.read import read_vocabulary
 from quantize.vocabulary.sentencepiece import Piece, parse_pieces
 from quantize.vocabulary.vocabulary import TokenType

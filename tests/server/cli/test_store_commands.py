@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from models.fingerprint import fingerprint
-from models.fit import GIB
-from models.manifest import Manifest, ManifestFile, Source
-from models.memory import memory
+from models.machine.fit import GIB
+from models.machine.host_memory import memory
 from models.paths import Paths
 from models.reference import ModelRef
-from models.store import ModelStore
-from server.tuning.stored import ResultStore, results_here
+from models.store.fingerprint import fingerprint
+from models.store.manifest import Manifest, ManifestFile, Source
+from models.store.store import ModelStore
+from server.tuning.result_store import ResultStore, results_here
 from tests.server.cli.conftest import Corral
 from tests.server.tuning.fake_measurer import DEFAULTS
 from tests.server.tuning.results import MACHINE, a_result

@@ -19,10 +19,10 @@ from server.engine.events import (
     Started,
     TokenLogprob,
 )
-from server.engine.prefix_source import PrefixSource
+from server.engine.prefix.prefix_source import PrefixSource
 from server.engine.request import EngineRequest
 from server.engine.sampling_params import SamplingParams
-from server.engine.speculation import Speculation
+from server.engine.speculation.speculation import Speculation
 from tests.server.engine.scripted_runner import EOG, PIECES, ScriptedRunner, next_token
 
 _ids = itertools.count()

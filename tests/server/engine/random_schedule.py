@@ -8,9 +8,9 @@ from collections.abc import Sequence as Tokens
 from server.engine.batch import Adapters
 from server.engine.engine import EngineConfig
 from server.engine.events import Failure
-from server.engine.ngram import NgramProposer
 from server.engine.request import EngineRequest
-from server.engine.speculation import Proposer, Speculation
+from server.engine.speculation.ngram import NgramProposer
+from server.engine.speculation.speculation import Proposer, Speculation
 from tests.server.engine.harness import Clock, Harness, Outcome, request
 from tests.server.engine.proposers import Oracle
 from tests.server.engine.reference import expected_answer, expected_logprobs, expected_scores

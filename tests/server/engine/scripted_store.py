@@ -6,8 +6,8 @@ import random
 from dataclasses import dataclass, field
 
 from server.engine.batch import Adapters
-from server.engine.prefix_source import StoredPrefix
-from server.engine.radix_tree import common_prefix
+from server.engine.prefix.prefix_source import StoredPrefix
+from server.engine.prefix.radix_tree import common_prefix
 from tests.server.engine.scripted_runner import ScriptedRunner
 
 

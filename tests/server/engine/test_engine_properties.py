@@ -10,9 +10,9 @@ import random
 
 import pytest
 
-from server.engine import prefix_cache
 from server.engine.engine import EngineConfig
-from server.engine.speculation import Speculation
+from server.engine.prefix import prefix_cache
+from server.engine.speculation.speculation import Speculation
 from tests.server.engine.harness import Harness, expected_text, request
 from tests.server.engine.proposers import Oracle
 from tests.server.engine.random_schedule import Schedule, random_request

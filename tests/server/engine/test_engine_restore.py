@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from server.engine import prefix_cache
 from server.engine.batch import Save
+from server.engine.prefix import prefix_cache
 from tests.server.engine.harness import Harness, expected_text, request
 from tests.server.engine.scripted_runner import EOG, ScriptedRunner
 from tests.server.engine.scripted_store import ScriptedStore

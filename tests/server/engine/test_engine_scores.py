@@ -7,7 +7,7 @@ import pytest
 from server.engine.engine import EngineConfig
 from server.engine.events import ChoiceEnd, Delta, Event, Finish, PromptScored, Started
 from server.engine.request import EngineRequest
-from server.engine.speculation import Speculation
+from server.engine.speculation.speculation import Speculation
 from tests.server.engine.harness import Harness, expected_text, expected_tokens, request
 from tests.server.engine.proposers import Oracle
 from tests.server.engine.reference import expected_answer, expected_logprobs, expected_scores

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from server.engine.batch import Batch, Trim
-from server.engine.prefix_cache import PrefixCache
+from server.engine.prefix.prefix_cache import PrefixCache
 from server.engine.scheduler import Scheduler, SchedulerConfig
 from server.engine.sequence import Group, Sequence, SequenceStatus
 from tests.server.engine.harness import request

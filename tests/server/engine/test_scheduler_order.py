@@ -6,10 +6,10 @@ import pytest
 
 from server.engine import scheduler as scheduler_module
 from server.engine.batch import Adapters, Batch
-from server.engine.prefix_cache import PrefixCache
+from server.engine.prefix.prefix_cache import PrefixCache
 from server.engine.scheduler import TURN_STEPS, Scheduler, SchedulerConfig
 from server.engine.sequence import Group, Sequence, SequenceStatus
-from server.engine.step_times import StepTimes
+from server.engine.speculation.step_cost import StepTimes
 from tests.server.engine.harness import request
 
 A: Adapters = ((1, 1.0),)

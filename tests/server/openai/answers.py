@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from server.openai.from_engine import Heading, Kind
-from server.worker.messages import ChoiceEnd, Delta, Finish, Started, Timings, TokenLogprob, Usage
+from server.ipc.messages import ChoiceEnd, Delta, Finish, Started, Timings, TokenLogprob, Usage
+from server.openai.chunks import Heading, Kind
 
 STARTED = Started(id="x", prompt_tokens=7, cached_tokens=3)
 FINISH = Finish(

@@ -8,9 +8,9 @@ from pydantic import ValidationError
 
 from models import errors as ours
 from models.errors import CorralError
+from server.ipc.messages import Failure, FailureKind
 from server.openai import errors
-from server.openai.schemas import ChatCompletionRequest
-from server.worker.messages import Failure, FailureKind
+from server.openai.requests.schemas import ChatCompletionRequest
 
 
 def test_every_error_of_ours_is_in_the_table() -> None:

@@ -15,11 +15,11 @@ from models.doctor.tiny_model import write_tiny_gguf
 from models.errors import ModelNotFound
 from server.app import create_app
 from server.config import ServerConfig
-from server.supervisor.adapter_shelf import AdapterShelf
-from server.supervisor.adapters import AdapterMessage, AdapterService
+from server.ipc.messages import LoadAdapter
+from server.supervisor.adapter_registry import AdapterShelf
+from server.supervisor.adapter_service import AdapterMessage, AdapterService
 from server.supervisor.catalogue import CatalogueEntry
 from server.supervisor.protocol import ModelStatus
-from server.worker.messages import LoadAdapter
 from tests.adapter_gguf import write_adapter_gguf
 from tests.server.http_client import client_for, error_of
 from tests.server.scripted_service import DEMO, ScriptedService

@@ -11,7 +11,7 @@ from urllib.parse import quote
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from server.openai.schemas import ChatCompletionRequest, CompletionRequest
+from server.openai.requests.schemas import ChatCompletionRequest, CompletionRequest
 from tests.server.http_client import client_for, error_of, events_of
 
 SCALARS = (

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
+from server.ipc.messages import ChatPrompt, TokenizeReply
 from server.supervisor.protocol import ModelStatus
-from server.worker.messages import ChatPrompt, TokenizeReply
 from tests.server.http_client import client_for, error_of
 from tests.server.scripted_service import DEMO, ScriptedService
 

@@ -12,10 +12,10 @@ import pytest
 import pytest_asyncio
 
 from server.engine.sampling_params import SamplingParams
+from server.ipc.messages import Generate, ModelSpec, TextPrompt
 from server.supervisor.catalogue import Catalogue, CatalogueEntry
 from server.supervisor.policy import Policy
 from server.supervisor.supervisor import Supervisor
-from server.worker.messages import Generate, ModelSpec, TextPrompt
 
 QUICK = Policy(
     load_wait_s=20.0,

@@ -18,8 +18,8 @@ import threading
 import time
 from pathlib import Path
 
-from server.worker.channel import Channel
-from server.worker.messages import (
+from server.ipc.frames import Channel
+from server.ipc.messages import (
     AdapterReply,
     ApplyTemplate,
     ApplyTemplateReply,

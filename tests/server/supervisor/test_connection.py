@@ -8,10 +8,10 @@ from typing import Self
 
 import pytest
 
+from server.ipc import frames
+from server.ipc.frames import HEADER, FrameError, encode_frame
+from server.ipc.messages import Delta, DetokenizeReply, Reply, StepEvents, TokenizeReply
 from server.supervisor.connection import FrameReader, WorkerConnection
-from server.worker import channel
-from server.worker.channel import HEADER, FrameError, encode_frame
-from server.worker.messages import Delta, DetokenizeReply, Reply, StepEvents, TokenizeReply
 
 MESSAGES: list[Reply] = [
     StepEvents([Delta(id="a", index=0, text="né")]),
@@ -44,7 +44,7 @@ def test_each_is_handed_on_as_soon_as_it_is_whole() -> None:
 @pytest.mark.parametrize(
     ("bad", "message"),
     [
-        (HEADER.pack(channel.MAX_FRAME_BYTES + 1), "the limit is"),
+        (HEADER.pack(frames.MAX_FRAME_BYTES + 1), "the limit is"),
         (HEADER.pack(3) + b"\xff\xff\xff", "doesn't decode"),
         (HEADER.pack(0), "doesn't decode"),
     ],

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from models.errors import CorralError
-from models.gguf_info import read_gguf_info
+from models.gguf.info import read_gguf_info
 from server.engine.sampling_params import SamplingParams
+from server.ipc.messages import Failure, Finish, Generate, ModelSpec, TokenPrompt
 from server.supervisor.catalogue import Catalogue, CatalogueEntry
 from server.supervisor.policy import Policy
 from server.supervisor.supervisor import Supervisor
-from server.worker.messages import Failure, Finish, Generate, ModelSpec, TokenPrompt
 from tests.malformed_gguf import malformed, write_small_gguf
 
 EVERY = 1 if os.environ.get("CORRAL_ALL_MALFORMED") else 12

@@ -7,19 +7,19 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from models.adapter_info import read_adapter_info
 from models.adapter_reference import AdapterRef
 from models.doctor.tiny_model import TinyModel, write_tiny_gguf
 from models.errors import ContextError
-from models.fit import GIB
-from models.gguf_info import GGUFInfo, read_gguf_info
-from models.memory import Memory
+from models.gguf.adapter_info import read_adapter_info
+from models.gguf.info import GGUFInfo, read_gguf_info
+from models.machine.fit import GIB
+from models.machine.host_memory import Memory
+from server.ipc.messages import AdapterSpec, ModelSpec
 from server.supervisor import memory
-from server.supervisor.adapter_shelf import AdapterShelf
+from server.supervisor.adapter_registry import AdapterShelf
 from server.supervisor.catalogue import Catalogue, CatalogueEntry
 from server.supervisor.memory import PROMPT_SIDE_SPARE_BYTES, fits, memory_of, needs_of
 from server.supervisor.supervisor import Supervisor
-from server.worker.messages import AdapterSpec, ModelSpec
 from tests.adapter_gguf import adapter_tensors, write_adapter_gguf
 
 ADAPTER_BYTES = 123_456_789
@@ -176,6 +176,6 @@ async def test_a_real_worker_takes_what_was_counted(info: GGUFInfo, spec: ModelS
 
 
 def test_the_room_is_what_the_worker_asks_for() -> None:
-    from server.worker import prompt_side
+    from server.worker.run import prefill_context
 
-    assert prompt_side._SPARE_BYTES == PROMPT_SIDE_SPARE_BYTES
+    assert prefill_context._SPARE_BYTES == PROMPT_SIDE_SPARE_BYTES

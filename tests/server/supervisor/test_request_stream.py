@@ -5,8 +5,8 @@ import asyncio
 import pytest
 
 from models.errors import WorkerDied
+from server.ipc.messages import Delta, Event
 from server.supervisor.request_stream import RequestStream
-from server.worker.messages import Delta, Event
 
 
 def delta(text: str) -> Delta:

@@ -21,8 +21,8 @@ from models.errors import (
     WorkerDied,
     WorkerError,
 )
+from server.ipc.messages import ChatPrompt, Delta, Event, Failure, Finish, Started
 from server.supervisor.supervisor import Supervisor
-from server.worker.messages import ChatPrompt, Delta, Event, Failure, Finish, Started
 from tests.server.supervisor.conftest import QUICK, MakeSupervisor, WriteScript, request
 
 

@@ -7,8 +7,8 @@ from typing import Any
 import msgspec
 
 from server.tuning.machine import Machine
+from server.tuning.result_store import LoadFigure, Result
 from server.tuning.settings import changed
-from server.tuning.stored import LoadFigure, Result
 from server.tuning.workload import Workload
 from tests.server.tuning.fake_measurer import DEFAULTS
 

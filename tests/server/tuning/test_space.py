@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
+from server.ipc.launch import SPIN_COUNT
 from server.tuning.space import Site, space_for, thread_counts
-from server.worker.environment import SPIN_COUNT
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 
 from models.errors import WorkerDied
-from server.tuning.arena import Arena
 from server.tuning.compare import Verdict
+from server.tuning.paired_runner import Arena
 from server.tuning.settings import Settings, changed
 from server.tuning.tuner import Outcome, Step, Tuner
 from server.tuning.workload import Workload, percent

@@ -10,9 +10,9 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from server.engine.events import ChoiceEnd, Delta, Event, Failure, Finish, Started
-from server.worker.channel import HEADER, decode_reply, encode_frame, frame_length
-from server.worker.environment import worker_command, worker_environment
-from server.worker.messages import (
+from server.ipc.frames import HEADER, decode_reply, encode_frame, frame_length
+from server.ipc.launch import worker_command, worker_environment
+from server.ipc.messages import (
     LoadFailed,
     Loading,
     ModelInfo,

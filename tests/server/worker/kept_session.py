@@ -15,12 +15,12 @@ from server.engine.batch import Adapters
 from server.engine.engine import Engine, EngineConfig
 from server.engine.request import EngineRequest
 from server.engine.sampling_params import SamplingParams
-from server.worker.adapters import AdapterSet
-from server.worker.messages import AdapterSpec
-from server.worker.prefix_file import Bounds
-from server.worker.prefix_key import context_key
-from server.worker.prefix_store import PrefixStore, StoreSettings
-from server.worker.runner import LlamaRunner
+from server.ipc.messages import AdapterSpec
+from server.worker.adapter_set import AdapterSet
+from server.worker.prefix.file import Bounds
+from server.worker.prefix.key import context_key
+from server.worker.prefix.store import PrefixStore, StoreSettings
+from server.worker.run.runner import LlamaRunner
 from tests.server.engine.harness import Outcome
 
 N_CTX = 512

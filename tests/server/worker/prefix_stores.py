@@ -7,9 +7,9 @@ import time
 from pathlib import Path
 
 from server.engine.batch import Adapters, Save
-from server.engine.prefix_source import StoredPrefix
-from server.worker.prefix_file import Bounds
-from server.worker.prefix_store import PrefixStore, StoreSettings
+from server.engine.prefix.prefix_source import StoredPrefix
+from server.worker.prefix.file import Bounds
+from server.worker.prefix.store import PrefixStore, StoreSettings
 
 SETTINGS = StoreSettings(
     key=b"k" * 32, bounds=Bounds(n_tokens_max=4096, n_vocab=1000), bytes_per_token=10.0, max_bytes=10**6

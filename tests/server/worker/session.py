@@ -14,8 +14,8 @@ from models.llamacpp.model import Model
 from server.engine.engine import Engine, EngineConfig
 from server.engine.request import EngineRequest
 from server.engine.sampling_params import SamplingParams
-from server.engine.speculation import Speculation
-from server.worker.runner import LlamaRunner
+from server.engine.speculation.speculation import Speculation
+from server.worker.run.runner import LlamaRunner
 from tests.server.engine.harness import Outcome
 
 N_CTX = 256

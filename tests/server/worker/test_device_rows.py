@@ -12,8 +12,8 @@ from models.llamacpp.batch import TokenBatch
 from models.llamacpp.context import Context
 from models.llamacpp.device_top_k import DeviceTopK
 from models.llamacpp.model import Model
-from server.engine.ngram import NgramProposer
-from server.engine.speculation import Speculation
+from server.engine.speculation.ngram import NgramProposer
+from server.engine.speculation.speculation import Speculation
 from server.worker.sampling import device_rows
 from tests.server.worker.session import Ask, Session, ask, f32_context, random_prompt
 

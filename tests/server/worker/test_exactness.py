@@ -16,7 +16,7 @@ from models.demo import DEMO_DIR
 from models.llamacpp.batch import TokenBatch
 from models.llamacpp.context import Context
 from models.llamacpp.model import Model
-from quantize.pipeline import quantize
+from quantize.run.pipeline import quantize
 
 pytestmark = [pytest.mark.model]
 

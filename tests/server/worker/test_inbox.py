@@ -13,9 +13,8 @@ from models.errors import RequestError
 from server.engine.engine import Engine, EngineConfig
 from server.engine.request import EngineRequest
 from server.engine.sampling_params import SamplingParams
-from server.worker.channel import HEADER, Channel, decode_reply, encode_frame, frame_length
-from server.worker.inbox import Inbox, Serving
-from server.worker.messages import (
+from server.ipc.frames import HEADER, Channel, decode_reply, encode_frame, frame_length
+from server.ipc.messages import (
     Cancel,
     Drain,
     Failure,
@@ -29,6 +28,7 @@ from server.worker.messages import (
     Tokenize,
     TokenizeReply,
 )
+from server.worker.inbox import Inbox, Serving
 from server.worker.prompts import PromptReader
 from tests.server.engine.scripted_runner import ScriptedRunner
 

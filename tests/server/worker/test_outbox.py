@@ -7,8 +7,8 @@ import socket
 import pytest
 
 from server.engine.events import ChoiceEnd, Delta, Event
-from server.worker.channel import HEADER, Channel, decode_reply, frame_length
-from server.worker.messages import StepEvents
+from server.ipc.frames import HEADER, Channel, decode_reply, frame_length
+from server.ipc.messages import StepEvents
 from server.worker.outbox import MERGE_S, Outbox, merged
 
 

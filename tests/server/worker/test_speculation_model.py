@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 import pytest
 
 from models.llamacpp.model import Model
-from server.engine.ngram import NgramProposer
 from server.engine.sequence import Sequence
-from server.engine.speculation import Speculation
+from server.engine.speculation.ngram import NgramProposer
+from server.engine.speculation.speculation import Speculation
 from tests.server.engine.harness import Outcome
 from tests.server.worker.session import Ask, Session, f32_context, random_prompt
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from server.engine.sampling_params import SamplingParams
-from server.worker.messages import (
+from server.ipc.messages import (
     ApplyTemplate,
     ApplyTemplateReply,
     Cancel,

@@ -1,0 +1,190 @@
+"""`read_gguf_info`: what a GGUF file holds, or the reason why it must not be loaded.
+
+`gguf_reader` reads the structure of one file, `gguf_checks` refuses values that llama.cpp would abort on;
+this joins them with the parts of a split file. Nothing that doesn't pass here is loaded.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import NoReturn
+
+from models.errors import InvalidGGUF
+from models.gguf.checks import model_faults, vocabulary_faults
+from models.gguf.reader import GGUFArray, GGUFFile, GGUFTensor, Scalar, read_gguf_file
+from models.gguf.types import FILE_TYPES
+
+__all__ = ["GGUFArray", "GGUFInfo", "GGUFTensor", "read_gguf_info", "split_paths"]
+
+MAX_PARTS = 1000
+_SPLIT_NAME = re.compile(r"(?P<prefix>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class GGUFInfo:
+    """A GGUF file, or all parts of a split one. `metadata` is the first part's; arrays decode on demand."""
+
+    paths: tuple[Path, ...]
+    size_bytes: int
+    version: int
+    alignment: int
+    metadata: dict[str, Scalar | GGUFArray]
+    tensors: tuple[GGUFTensor, ...]
+
+    @property
+    def path(self) -> Path:
+        """The file to load."""
+        return self.paths[0]
+
+    @property
+    def kind(self) -> str:
+        """`general.type`: model, adapter, imatrix …"""
+        return self.text("general.type") or "model"
+
+    @property
+    def architecture(self) -> str | None:
+        """None only for files that are no model."""
+        return self.text("general.architecture")
+
+    @property
+    def name(self) -> str | None:
+        return self.text("general.name")
+
+    @property
+    def chat_template(self) -> str | None:
+        return self.text("tokenizer.chat_template")
+
+    @property
+    def ftype(self) -> str | None:
+        """The file's type as its writer named it, such as Q4_K_M; None if it doesn't say."""
+        number = self.integer("general.file_type")
+        return None if number is None else FILE_TYPES.get(number & ~1024)
+
+    @cached_property
+    def n_params(self) -> int:
+        return sum(tensor.n_elements for tensor in self.tensors)
+
+    @cached_property
+    def weights_bytes(self) -> int:
+        """Bytes of all tensors, without padding and metadata."""
+        return sum(tensor.nbytes for tensor in self.tensors)
+
+    @property
+    def bits_per_weight(self) -> float | None:
+        """Over all tensors; None for a file without any."""
+        return self.weights_bytes * 8 / self.n_params if self.n_params else None
+
+    @property
+    def n_ctx_train(self) -> int | None:
+        return self.hyperparameter("context_length")
+
+    @property
+    def n_embd(self) -> int | None:
+        return self.hyperparameter("embedding_length")
+
+    @property
+    def n_layer(self) -> int | None:
+        return self.hyperparameter("block_count")
+
+    @property
+    def n_vocab(self) -> int | None:
+        tokens = self.metadata.get("tokenizer.ggml.tokens")
+        return tokens.length if isinstance(tokens, GGUFArray) else self.hyperparameter("vocab_size")
+
+    def hyperparameter(self, key: str) -> int | None:
+        """The integer at `<architecture>.<key>`; None if there is none."""
+        return self.integer(f"{self.architecture}.{key}")
+
+    def text(self, key: str) -> str | None:
+        value = self.metadata.get(key)
+        return value if isinstance(value, str) else None
+
+    def integer(self, key: str) -> int | None:
+        value = self.metadata.get(key)
+        return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+    def per_layer(self, key: str) -> list[int | float]:
+        """`<architecture>.<key>` for each layer, be it one number or an array; empty if there is neither."""
+        value = self.metadata.get(f"{self.architecture}.{key}")
+        if isinstance(value, GGUFArray):
+            return value.numbers() if value.element_type != "str" and value.length == self.n_layer else []
+        return [value] * (self.n_layer or 1) if isinstance(value, int | float) else []
+
+
+def read_gguf_info(path: Path) -> GGUFInfo:
+    """Read and check a GGUF file with all its parts. Raises InvalidGGUF with the reason, and nothing else."""
+    first = read_gguf_file(path)
+    files = (first, *_further_parts(first))
+    tensors = tuple(tensor for file in files for tensor in file.tensors)
+    if len({tensor.name for tensor in tensors}) != len(tensors):
+        _refuse(path, "the same tensor is in two parts")
+    expected = first.metadata.get("split.tensors.count")
+    if len(files) > 1 and isinstance(expected, int) and expected != len(tensors):
+        _refuse(path, f"its parts have {len(tensors):,} tensors instead of {expected:,}")
+    info = GGUFInfo(
+        paths=tuple(file.path for file in files),
+        size_bytes=sum(file.size_bytes for file in files),
+        version=first.version,
+        alignment=first.alignment,
+        metadata=first.metadata,
+        tensors=tensors,
+    )
+    if info.kind == "model":
+        _check_model(info)
+    return info
+
+
+def split_paths(path: Path) -> tuple[Path, ...] | None:
+    """All parts' paths, from that of any of them (`x-00001-of-00003.gguf`); None for another name."""
+    match = _SPLIT_NAME.fullmatch(path.name)
+    if match is None:
+        return None
+    count = int(match["count"])
+    if not 1 <= int(match["number"]) <= count <= MAX_PARTS:
+        return None
+    suffix = path.name[match.end("count") :]
+    return tuple(
+        path.with_name(f"{match['prefix']}-{number:05}-of-{count:05}{suffix}")
+        for number in range(1, count + 1)
+    )
+
+
+def _check_model(info: GGUFInfo) -> None:
+    faults = []
+    if (
+        info.tensors or not info.architecture
+    ):  # a file with the vocabulary alone has no hyper-parameters to judge
+        faults = [*model_faults(info.metadata)]
+    faults.extend(vocabulary_faults(info.metadata))
+    if faults:
+        more = f" (and {len(faults) - 1} more faults)" if len(faults) > 1 else ""
+        _refuse(info.path, faults[0] + more)
+
+
+def _further_parts(first: GGUFFile) -> list[GGUFFile]:
+    count, number = first.metadata.get("split.count", 0), first.metadata.get("split.no", 0)
+    if not isinstance(count, int) or not isinstance(number, int) or not 0 <= count <= MAX_PARTS:
+        _refuse(first.path, f"split.count is {count!r}")
+    if count <= 1:
+        return []
+    paths = split_paths(first.path)
+    if paths is None or len(paths) != count:
+        _refuse(first.path, f"it is part of {count}, and its name doesn't end in -00001-of-{count:05}.gguf")
+    if number != 0 or first.path != paths[0]:
+        _refuse(first.path, f"it is part {number + 1} of {count}, and {paths[0].name} is the one to load")
+    parts = []
+    for index, path in enumerate(paths[1:], start=1):
+        if not path.is_file():
+            _refuse(first.path, f"its part {path.name} is missing")
+        part = read_gguf_file(path, part=index)
+        if part.metadata.get("split.no") != index or part.metadata.get("split.count") != count:
+            _refuse(path, f"it doesn't say that it is part {index + 1} of {count}")
+        parts.append(part)
+    return parts
+
+
+def _refuse(path: Path, reason: str) -> NoReturn:
+    raise InvalidGGUF(f"{path} can't be used: {reason}; download or make it again")

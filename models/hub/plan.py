@@ -1,0 +1,142 @@
+"""What a download will do, as data: which files, which bytes are here already, does the rest fit."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from models.errors import DiskFull, HubError, HubUnreachable, ModelNotFound
+from models.hub.cache import RepoCache, VerifiedNotes
+from models.hub.files import RemoteFile, choose
+from models.paths import Paths
+from models.reference import ModelRef
+
+DEFAULT_REVISION = "main"
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedFile:
+    """A file to have. `present_bytes` of it are in the cache: all, or what an earlier run began."""
+
+    file: RemoteFile
+    present_bytes: int
+
+    @property
+    def path(self) -> str:
+        return self.file.path
+
+    @property
+    def size_bytes(self) -> int:
+        return self.file.size_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class DownloadPlan:
+    """What `run` will do. `snapshot` is the folder in which all files will be; `type` is a GGUF's."""
+
+    repo: str
+    revision: str
+    commit: str
+    kind: Literal["checkpoint", "gguf"]
+    type: str | None
+    files: tuple[PlannedFile, ...]
+    snapshot: Path
+    online: bool
+
+    @property
+    def total_bytes(self) -> int:
+        return sum(file.size_bytes for file in self.files)
+
+    @property
+    def cached_bytes(self) -> int:
+        return sum(file.present_bytes for file in self.files)
+
+    @property
+    def fetch_bytes(self) -> int:
+        return self.total_bytes - self.cached_bytes
+
+    @property
+    def gguf_paths(self) -> tuple[Path, ...]:
+        """Where the GGUF's files will be, the one to load first; empty for a checkpoint."""
+        return tuple(self.snapshot / file.path for file in self.files if file.path.lower().endswith(".gguf"))
+
+
+def make_plan(
+    ref: ModelRef,
+    globs: Sequence[str],
+    cache: RepoCache,
+    commit: str,
+    files: Sequence[RemoteFile],
+    *,
+    online: bool,
+) -> DownloadPlan:
+    """Choose among `files` and look which are in the cache. Raises as `hub_files.choose`."""
+    choice = choose(cache.repo, files, ref.type, globs)
+    planned = []
+    for file in choice.files:
+        whole = cache.find(file, commit) is not None
+        planned.append(PlannedFile(file, file.size_bytes if whole else cache.partial_bytes(file)))
+    return DownloadPlan(
+        repo=cache.repo,
+        revision=ref.revision or DEFAULT_REVISION,
+        commit=commit,
+        kind=choice.kind,
+        type=choice.type,
+        files=tuple(planned),
+        snapshot=cache.snapshot(commit),
+        online=online,
+    )
+
+
+def plan_from_cache(
+    ref: ModelRef, globs: Sequence[str], cache: RepoCache, paths: Paths, why: str
+) -> DownloadPlan:
+    """The plan for what is complete in the cache; else HubUnreachable, which begins with `why`."""
+    fix = "connect, unset HF_HUB_OFFLINE, or choose a model that is here (corral list)"
+    commit = cache.commit_of(ref.revision or DEFAULT_REVISION)
+    if commit is None:
+        raise HubUnreachable(f"{why}, and {ref.with_type(None)} is not in the cache {paths.hf_cache}; {fix}")
+    files = VerifiedNotes(paths.verified_dir).listing(cache.repo, commit)
+    if files is None:
+        files = files_on_disk(cache.snapshot(commit))
+    try:
+        made = make_plan(ref, globs, cache, commit, files, online=False)
+    except (HubError, ModelNotFound) as error:
+        raise HubUnreachable(f"{why}, and in the cache {error.message}") from error
+    missing = [file.path for file in made.files if cache.find(file.file, commit) is None]
+    if missing:
+        more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
+        raise HubUnreachable(
+            f"{why}, and the cache lacks {' '.join(missing[:5])}{more} of {cache.repo}; {fix}"
+        )
+    return made
+
+
+def files_on_disk(snapshot: Path) -> list[RemoteFile]:
+    """What another tool has put into the cache: a link's target is named by the content's hash."""
+    files = []
+    for path in sorted(snapshot.rglob("*")):
+        if not path.is_symlink() or not path.is_file():
+            continue
+        etag, name, size = path.resolve().name, path.relative_to(snapshot).as_posix(), path.stat().st_size
+        if len(etag) == 64:
+            files.append(RemoteFile(name, size, sha256=etag, blob_id=None))
+        elif len(etag) == 40:
+            files.append(RemoteFile(name, size, sha256=None, blob_id=etag))
+    return files
+
+
+def require_free(plan: DownloadPlan, hf_cache: Path) -> None:
+    """Raises DiskFull if what is to be fetched doesn't fit on the cache's disk."""
+    folder = hf_cache
+    while not folder.exists():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free
+    if plan.fetch_bytes > free:
+        raise DiskFull(
+            f"{plan.repo} needs {plan.fetch_bytes:,} more bytes and the disk of {hf_cache} has {free:,} free;"
+            f" free some, or set HF_HOME to another disk"
+        )

@@ -1,0 +1,271 @@
+"""How much memory a model needs, and how much of it fits where. Pure arithmetic on a GGUF's header.
+
+The weights and the KV cache are exact for models that cache keys and values; the compute buffer is
+llama.cpp's own result for the Llama family in closed form, within a few per cent (test_fit.py compares).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from models.errors import ContextError
+from models.gguf.types import GGML_TYPES
+
+MIB = 2**20
+GIB = 2**30
+KV_TYPES = {entry.name.lower(): entry for entry in GGML_TYPES.values()}
+_CELL_PADDING = 256  # llama.cpp rounds a sequence's cells up to this
+_DEFAULT_UBATCH = 512
+
+
+class TensorLike(Protocol):
+    """A tensor as `models.gguf.info` lists it."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def nbytes(self) -> int: ...
+
+
+class ModelFile(Protocol):
+    """What is asked of `models.gguf.info.GGUFInfo`."""
+
+    @property
+    def tensors(self) -> Sequence[TensorLike]: ...
+    @property
+    def n_layer(self) -> int | None: ...
+    @property
+    def n_embd(self) -> int | None: ...
+    @property
+    def n_vocab(self) -> int | None: ...
+    def hyperparameter(self, key: str) -> int | None: ...
+    def per_layer(self, key: str) -> list[int | float]: ...
+
+
+class DeviceLike(Protocol):
+    """What is asked of `models.machine.hardware.Device`."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def type(self) -> str: ...
+    @property
+    def memory_free(self) -> int: ...
+
+
+@dataclass(frozen=True)
+class MemoryEstimate:
+    """Bytes a loaded model takes. `layer_weights[i]`, `layer_kv[i]`: layer i; `input_weights`: the token
+    embeddings, always on the host; `output_weights`: the last matrix and what stands beside it.
+
+    `compute`: the working memory of one device; `output`: the logits on the host.
+    """
+
+    input_weights: int
+    layer_weights: tuple[int, ...]
+    output_weights: int
+    layer_kv: tuple[int, ...]
+    compute: int
+    output: int
+
+    @property
+    def n_layer(self) -> int:
+        return len(self.layer_weights)
+
+    @property
+    def weights(self) -> int:
+        return self.input_weights + sum(self.layer_weights) + self.output_weights
+
+    @property
+    def kv(self) -> int:
+        return sum(self.layer_kv)
+
+    @property
+    def total(self) -> int:
+        """All of it on one device."""
+        return self.weights + self.kv + self.compute + self.output
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether it fits, and a sentence for people with both numbers and the fix."""
+
+    fits: bool
+    needed_bytes: int
+    available_bytes: int
+    text: str
+
+
+def estimate(
+    info: ModelFile,
+    n_ctx: int,
+    n_parallel: int = 1,
+    kv_type: str = "f16",
+    *,
+    n_ubatch: int = _DEFAULT_UBATCH,
+    kv_unified: bool = False,
+    flash_attn: bool = True,
+) -> MemoryEstimate:
+    """The memory that `info` takes when served to `n_parallel` sequences of `n_ctx` tokens each.
+
+    Raises ContextError: an unknown `kv_type`. A header without the sizes it should have counts as 0.
+    """
+    n_layer = info.n_layer or 0
+    cells = -(-n_ctx // _CELL_PADDING) * _CELL_PADDING
+    layer_weights = [0] * n_layer
+    input_weights = output_weights = 0
+    for tensor in info.tensors:
+        layer = re.match(r"blk\.(\d+)\.", tensor.name)
+        if layer and int(layer[1]) < n_layer:
+            layer_weights[int(layer[1])] += tensor.nbytes
+        elif tensor.name.startswith(("token_embd", "per_layer_token_embd", "token_types", "position_embd")):
+            input_weights += tensor.nbytes
+        else:
+            output_weights += tensor.nbytes
+    return MemoryEstimate(
+        input_weights=input_weights,
+        layer_weights=tuple(layer_weights),
+        output_weights=output_weights,
+        layer_kv=tuple(
+            n_bytes * cells * n_parallel + state * n_parallel
+            for n_bytes, state in zip(
+                kv_bytes_per_token(info, kv_type), _state_bytes(info, n_layer), strict=True
+            )
+        ),
+        compute=_compute_bytes(
+            info, n_ubatch, cells * n_parallel if kv_unified else cells, flash_attn=flash_attn
+        ),
+        output=(info.n_vocab or 0) * 4 * n_parallel,
+    )
+
+
+def kv_bytes_per_token(info: ModelFile, kv_type: str = "f16") -> list[int]:
+    """Bytes of keys and values that each layer keeps per token. Raises ContextError."""
+    entry = KV_TYPES.get(kv_type.lower())
+    if entry is None:
+        raise ContextError(f"a KV cache can't be of type `{kv_type}`; choose f16, q8_0 or another ggml type")
+    return [-(-width // entry.block_size) * entry.block_bytes for width in _kv_widths(info)]
+
+
+def _kv_widths(info: ModelFile) -> list[int]:
+    """Numbers cached per token in each layer, keys and values together."""
+    n_layer, n_embd = info.n_layer or 0, info.n_embd or 0
+    heads = _per_layer(info, "attention.head_count", n_layer)
+    kv_heads = _per_layer(info, "attention.head_count_kv", n_layer) or heads
+    if not heads:
+        return [0] * n_layer
+    lora_rank = info.hyperparameter("attention.kv_lora_rank")
+    if lora_rank:  # latent attention keeps one compressed row and the rotated part of the key
+        return [lora_rank + (info.hyperparameter("rope.dimension_count") or 0)] * n_layer
+    default = n_embd // max(*heads, 1)
+    key = info.hyperparameter("attention.key_length") or default
+    value = info.hyperparameter("attention.value_length") or default
+    return [n * (key + value) for n in kv_heads]
+
+
+def _state_bytes(info: ModelFile, n_layer: int) -> list[int]:
+    """Bytes of recurrent state (Mamba and its kind) that each layer keeps per sequence, f32."""
+    inner, state = info.hyperparameter("ssm.inner_size"), info.hyperparameter("ssm.state_size")
+    if not inner or not state:
+        return [0] * n_layer
+    groups = info.hyperparameter("ssm.group_count") or 0
+    kernel = info.hyperparameter("ssm.conv_kernel") or 1
+    return [4 * ((kernel - 1) * (inner + 2 * groups * state) + inner * state)] * n_layer
+
+
+def _per_layer(info: ModelFile, key: str, n_layer: int) -> list[int]:
+    values = [int(value) for value in info.per_layer(key)]
+    return values if len(values) == n_layer else []
+
+
+def _compute_bytes(info: ModelFile, n_ubatch: int, cells: int, *, flash_attn: bool) -> int:
+    """Working memory: the largest of the output, the feed-forward and the attention, f32 per token.
+
+    With flash attention the scores are never stored, only a mask of f16.
+    """
+    n_embd = info.n_embd or 0
+    heads = max(_per_layer(info, "attention.head_count", info.n_layer or 0), default=0)
+    n_ff = max((int(value) for value in info.per_layer("feed_forward_length")), default=0)
+    experts = info.hyperparameter("expert_used_count") or 0
+    n_ff = max(n_ff, experts * (info.hyperparameter("expert_feed_forward_length") or n_ff))
+    width_kv = max(_kv_widths(info), default=0)
+    per_token = [(info.n_vocab or 0) + 2 * n_embd]
+    if flash_attn:
+        per_token.append(3 * n_ff + 4 * n_embd + cells // 2)
+    else:
+        per_token.append(3 * n_ff + 4 * n_embd + cells)
+        per_token.append(heads * cells + cells + 5 * n_embd + width_kv)
+    return 4 * n_ubatch * max(per_token)
+
+
+def plan_gpu_layers(
+    needs: MemoryEstimate, devices: Sequence[DeviceLike], margin_bytes: int = 512 * MIB
+) -> int:
+    """The largest `n_gpu_layers` that fits the devices' free memory, `margin_bytes` left free on each.
+
+    Counted as llama.cpp does: from the end, the output first, so n_layer + 1 is everything. Several
+    devices share the layers in proportion to their free memory. No device: 0.
+    """
+    gpus = [device for device in devices if device.type == "gpu"]
+    gpus = gpus or [device for device in devices if device.type == "igpu"][:1]
+    budgets = [max(device.memory_free - margin_bytes - needs.compute, 0) for device in gpus]
+    if not any(budgets):
+        return 0
+    shares = _cumulative_shares([device.memory_free for device in gpus])
+    pieces = [w + kv for w, kv in zip(needs.layer_weights, needs.layer_kv, strict=True)]
+    # Tied embeddings: the output matrix is the input's, copied to the device.
+    pieces.append(needs.output_weights + (0 if _has_output_matrix(needs) else needs.input_weights))
+    for n_gpu_layers in range(len(pieces), 0, -1):
+        loads = [0] * len(gpus)
+        for index, piece in enumerate(pieces[-n_gpu_layers:]):
+            fraction = index / n_gpu_layers
+            device = next(number for number, share in enumerate(shares) if fraction < share)
+            loads[device] += piece
+        if all(load <= budget for load, budget in zip(loads, budgets, strict=True)):
+            return n_gpu_layers
+    return 0
+
+
+def _has_output_matrix(needs: MemoryEstimate) -> bool:
+    """True unless all that stands beside the layers is small, a norm."""
+    return needs.output_weights * 8 > needs.input_weights
+
+
+def _cumulative_shares(free: Sequence[int]) -> list[float]:
+    total, running, shares = sum(free), 0, []
+    for amount in free:
+        running += amount
+        shares.append(running / total)
+    shares[-1] = 1.0
+    return shares
+
+
+def host_bytes(needs: MemoryEstimate, n_gpu_layers: int = 0) -> int:
+    """What stays in the machine's own memory when `n_gpu_layers` are on devices."""
+    on_host = max(needs.n_layer + 1 - n_gpu_layers, 0)
+    layers = sum(needs.layer_weights[:on_host]) + sum(needs.layer_kv[:on_host])
+    output = needs.output_weights if n_gpu_layers == 0 else 0
+    return needs.input_weights + layers + output + needs.compute + needs.output
+
+
+def fits_in_memory(needs: MemoryEstimate, available_bytes: int, n_gpu_layers: int = 0) -> Verdict:
+    """Whether the part that isn't on a device fits the machine's available memory."""
+    needed = host_bytes(needs, n_gpu_layers)
+    place = "beside the GPU" if n_gpu_layers else "in memory"
+    numbers = f"needs {format_bytes(needed)} {place}, {format_bytes(available_bytes)} are available"
+    if needed <= available_bytes:
+        return Verdict(True, needed, available_bytes, f"fits: {numbers}")
+    smaller = "choose a smaller type, or lower --ctx or --parallel"
+    return Verdict(False, needed, available_bytes, f"doesn't fit: {numbers}; {smaller}")
+
+
+def format_bytes(n_bytes: int) -> str:
+    """ "4.4 GiB", "512 MiB", "12 KiB"."""
+    if n_bytes >= GIB:
+        return f"{n_bytes / GIB:.1f} GiB"
+    if n_bytes >= MIB:
+        return f"{n_bytes / MIB:.0f} MiB"
+    return f"{n_bytes / 1024:.0f} KiB"

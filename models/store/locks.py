@@ -1,0 +1,141 @@
+"""Locks between processes. The kernel drops a lock when its holder dies, so none is ever left behind.
+
+edit    one model's manifest and file folders are being changed: held for milliseconds
+build   one model is being quantized: held for minutes; whoever waits is told by whom
+alive   a staging folder has an owner
+use     a file is open in a serving process; a shared lock in effect: one lock file per user of the file
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from models.errors import StoreError
+from models.store.atomic_write import disk_errors
+
+EDIT_TIMEOUT_S = 30.0
+
+
+class Held:
+    """A lock that is held until `release()`, by any thread."""
+
+    def __init__(self, lock: FileLock) -> None:
+        self._lock = lock
+
+    def release(self, *, unlink: bool = False) -> None:
+        """Let go; with `unlink` the lock file goes too (only for names that nobody else waits on)."""
+        if unlink:
+            Path(self._lock.lock_file).unlink(missing_ok=True)
+        self._lock.release()
+
+
+def try_lock(path: Path) -> Held | None:
+    """The lock, or None if another holds it."""
+    lock = FileLock(path, timeout=0, thread_local=False)
+    try:
+        lock.acquire()
+    except Timeout:
+        return None
+    return Held(lock)
+
+
+@contextmanager
+def edit_lock(path: Path) -> Iterator[None]:
+    """Raises StoreError when another process holds it for unreasonably long."""
+    _make_folder(path.parent)
+    lock = FileLock(path, timeout=EDIT_TIMEOUT_S, thread_local=False)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise StoreError(
+            f"another process has held {path} for more than {EDIT_TIMEOUT_S:.0f} s; end it and try again"
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def build_lock(
+    path: Path,
+    what: str,
+    timeout_s: float | None = None,
+    on_wait: Callable[[int | None], None] | None = None,
+) -> Iterator[None]:
+    """Wait for the lock, at most `timeout_s` (None: without limit).
+
+    `on_wait` gets the holder's process id, where known, once and before the wait. Raises StoreError after
+    `timeout_s`.
+    """
+    _make_folder(path.parent)
+    holder = path.with_suffix(".pid")
+    held = try_lock(path)
+    if held is None:
+        pid = _read_pid(holder)
+        if on_wait is not None:
+            on_wait(pid)
+        lock = FileLock(path, timeout=-1 if timeout_s is None else timeout_s, thread_local=False)
+        try:
+            lock.acquire(poll_interval=0.1)
+        except Timeout:
+            by = f"process {pid}" if pid else "another process"
+            raise StoreError(f"{what} is being made by {by}; wait until it is done, or end it") from None
+        held = Held(lock)
+    try:
+        holder.write_text(str(os.getpid()))
+        yield
+    finally:
+        holder.unlink(missing_ok=True)
+        held.release()
+
+
+@contextmanager
+def use_lock(folder: Path, file: Path) -> Iterator[None]:
+    """Say that this process has `file` open, until the end of the block or of the process.
+
+    Process ids don't tell processes apart where containers share the folder: each has its own process 1.
+    """
+    _make_folder(folder)
+    path = folder / f"{_file_key(file)}.{os.getpid()}.{secrets.token_hex(8)}.use"
+    held = try_lock(path)
+    assert held is not None, "the name is this use's own"
+    try:
+        yield
+    finally:
+        held.release(unlink=True)
+
+
+def users(folder: Path, file: Path) -> list[int]:
+    """Process ids that have `file` in use; forgets those that died."""
+    alive = []
+    for path in sorted(folder.glob(f"{_file_key(file)}.*.use")):
+        held = try_lock(path)
+        if held is None:
+            alive.append(int(path.name.split(".")[1]))
+        else:
+            held.release(unlink=True)
+    return alive
+
+
+def _make_folder(folder: Path) -> None:
+    with disk_errors("keep locks", folder):
+        folder.mkdir(parents=True, exist_ok=True)
+
+
+def _file_key(file: Path) -> str:
+    return hashlib.sha256(str(file).encode()).hexdigest()[:24]
+
+
+def _read_pid(path: Path) -> int | None:
+    try:
+        return int(path.read_text())
+    except (OSError, ValueError):
+        return None

@@ -1,0 +1,161 @@
+"""`manifest.json`: what the store knows of one model at one revision. Structs and their file form."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from models.errors import StoreError
+from models.store.atomic_write import write_atomically
+
+SCHEMA_VERSION = 1
+MANIFEST_NAME = "manifest.json"
+
+
+class Source(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where the weights came from."""
+
+    kind: Literal["hub", "path", "demo"]
+    repo: str | None = None
+    revision: str | None = None
+    """The commit (hub), or `fingerprint` of the local files: equal revisions mean equal weights."""
+    requested: str | None = None
+    """The branch or tag that was asked for, when one was."""
+    path: str | None = None
+    sha256: dict[str, str] = {}
+    """Of the weights' files, by name, as far as they are known."""
+    recipe: str | None = None
+    """The merge, or the adapters, that were applied: YAML."""
+
+
+class ManifestFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One type's GGUF: one file, or several when it is split; `names`, in order, have one `sha256` each.
+
+    A name is relative to the manifest's folder, or absolute for a file that stays in the Hub's cache.
+    """
+
+    type: str
+    names: tuple[str, ...]
+    size_bytes: int
+    sha256: tuple[str, ...]
+    bits_per_weight: float | None = None
+    tensor_count: int | None = None
+    tensor_types: dict[str, int] = {}
+    """How many tensors have which ggml type."""
+    imatrix: str | None = None
+    """The importance matrix that it was made with: its file, and the text it was computed from."""
+    quality: dict[str, Any] | None = None
+    """What was measured of it: perplexity, divergence from the 16-bit weights …"""
+
+    @classmethod
+    def single(
+        cls,
+        type: str,  # noqa: A002
+        name: str,
+        size_bytes: int,
+        sha256: str,
+        *,
+        bits_per_weight: float | None = None,
+        tensor_count: int | None = None,
+    ) -> ManifestFile:
+        """The usual case: a type in one file."""
+        return cls(
+            type=type,
+            names=(name,),
+            size_bytes=size_bytes,
+            sha256=(sha256,),
+            bits_per_weight=bits_per_weight,
+            tensor_count=tensor_count,
+        )
+
+
+class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One model at one revision, with every type that was made of it. `created` is ISO 8601, UTC."""
+
+    name: str
+    source: Source
+    files: tuple[ManifestFile, ...]
+    created: str
+    tools: dict[str, str] = {}
+    """Versions: corral, llama_cpp_python, gguf."""
+    architecture: str | None = None
+    parameters: int | None = None
+    context_length: int | None = None
+    prompt_format: str | None = None
+    quality: dict[str, Any] | None = None
+    schema_version: int = SCHEMA_VERSION
+
+
+class _Version(msgspec.Struct):
+    schema_version: int
+
+
+def merged(old: Manifest | None, new: Manifest) -> Manifest:
+    """`new`, with the types that only `old` has, and its prompt format and quality if `new` has none."""
+    if old is None:
+        return new
+    replaced = {file.type for file in new.files}
+    return msgspec.structs.replace(
+        new,
+        files=(*(file for file in old.files if file.type not in replaced), *new.files),
+        prompt_format=new.prompt_format or old.prompt_format,
+        quality={**(old.quality or {}), **(new.quality or {})} or None,
+    )
+
+
+def with_quality(manifest: Manifest, type: str, quality: dict[str, Any]) -> Manifest:  # noqa: A002
+    """`manifest`, with what was measured of one of its files, over what it had of it."""
+    files = tuple(
+        msgspec.structs.replace(file, quality={**(file.quality or {}), **quality})
+        if file.type == type
+        else file
+        for file in manifest.files
+    )
+    return msgspec.structs.replace(manifest, files=files)
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Raises FileNotFoundError, or StoreError with the reason when the file is no manifest of ours."""
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise StoreError(f"{path} can't be read: {error.strerror}; check its permissions") from error
+    try:
+        version = msgspec.json.decode(data, type=_Version).schema_version
+        if version != SCHEMA_VERSION:
+            raise StoreError(
+                f"{path} has schema version {version} and this Corral reads {SCHEMA_VERSION};"
+                f" upgrade Corral, or delete {path.parent} and make the model again"
+            )
+        manifest = msgspec.json.decode(data, type=Manifest)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise StoreError(
+            f"{path} is corrupt ({error}); delete {path.parent}, and make the model again"
+        ) from error
+    reason = _inconsistency(manifest)
+    if reason:
+        raise StoreError(f"{path} is corrupt ({reason}); delete {path.parent}, and make the model again")
+    return manifest
+
+
+def write_manifest(path: Path, manifest: Manifest) -> None:
+    """Atomically and durably. Raises OSError."""
+    write_atomically(path, msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n")
+
+
+def _inconsistency(manifest: Manifest) -> str | None:
+    types = [file.type for file in manifest.files]
+    if len(set(types)) != len(types):
+        return "a type is listed twice"
+    for file in manifest.files:
+        if not file.names or len(file.names) != len(file.sha256):
+            return f"{file.type} has {len(file.names)} names and {len(file.sha256)} checksums"
+        if file.size_bytes < 0:
+            return f"{file.type} has a negative size"
+        if any(".." in Path(name).parts or not name for name in file.names):
+            return f"{file.type} names a file outside the store"
+    return None

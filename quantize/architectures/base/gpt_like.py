@@ -1,0 +1,134 @@
+"""What GPT-2's generation shares: sizes under changing names, layer norms, q, k and v in one matrix."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+from models.errors import CheckpointError
+from quantize.architectures.base.architecture import Architecture, Hyperparameters, TensorRule
+from quantize.architectures.base.config import ModelConfig
+from quantize.architectures.base.decoder import linear_rules, norm_rules
+from quantize.architectures.base.transform import Runs
+from quantize.gguf.header import Metadata, float32
+
+GELU = ("gelu", "gelu_new", "gelu_fast", "gelu_pytorch_tanh", "gelu_python", "gelu_accurate")
+
+
+class GPTLike(Architecture):
+    """A decoder whose heads share the embedding's size. A family states its names and lists its tensors."""
+
+    names: ClassVar[Mapping[str, tuple[str, ...]]]
+    """What config.json may call `n_embd`, `n_head`, `n_layer` and `context`, the usual name first."""
+
+    defaults: ClassVar[Mapping[str, int]]
+    """What transformers assumes for them, and for `n_vocab`, where config.json is silent."""
+
+    activation_name: ClassVar[str | None] = None
+    epsilon_name: ClassVar[str] = "layer_norm_epsilon"
+    default_tied: ClassVar[bool] = True
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__(config)
+        n_embd, n_head = self.size("n_embd"), self.size("n_head")
+        n_head_kv = self.kv_heads(n_head)
+        if n_embd % n_head or n_head % n_head_kv:
+            raise CheckpointError(
+                f"config.json has {n_head} heads and {n_head_kv} key-value heads for {n_embd} numbers; "
+                "heads must divide the numbers, key-value heads the heads"
+            )
+        self.head_dim = n_embd // n_head
+        self.hyperparameters = Hyperparameters(
+            n_embd=n_embd,
+            n_ff=self.feed_forward(n_embd),
+            n_layer=self.size("n_layer"),
+            n_head=n_head,
+            n_head_kv=n_head_kv,
+            n_embd_head_k=self.head_dim,
+            n_embd_head_v=self.head_dim,
+        )
+        activation = self.activation_name and config.text(self.activation_name)
+        if activation and activation not in GELU:
+            raise CheckpointError(
+                f"config.json has {self.activation_name} {activation!r}; llama.cpp's `{self.gguf_name}` "
+                "computes gelu only"
+            )
+
+    def size(self, what: str) -> int:
+        """A size under any of its names, or this family's default for it."""
+        names = self.names[what]
+        found = next(filter(None, map(self.config.optional_size, names)), None)
+        return found or self.config.size(names[0], self.defaults.get(what))
+
+    def kv_heads(self, n_head: int) -> int:
+        return n_head
+
+    def feed_forward(self, n_embd: int) -> int:
+        return 4 * n_embd
+
+    def refuse(self, unlike: bool, what: str) -> None:
+        """Raises CheckpointError when the model has something that llama.cpp's family hasn't."""
+        if unlike:
+            raise CheckpointError(
+                f"by config.json the model has {what}, which llama.cpp's `{self.gguf_name}` doesn't compute"
+            )
+
+    @property
+    def context_length(self) -> int:
+        return self.size("context")
+
+    @property
+    def vocabulary_size(self) -> int:
+        return self.config.size("vocab_size", self.defaults["n_vocab"])
+
+    @property
+    def is_tied(self) -> bool:
+        """Whether the embedding is the output matrix, too."""
+        return self.config.flag("tie_word_embeddings", self.default_tied)
+
+    def sizes(self) -> Metadata:
+        """The keys that all these families have."""
+        prefix = self.gguf_name
+        return {
+            **self.common_sizes(),
+            f"{prefix}.attention.layer_norm_epsilon": float32(self.config.number(self.epsilon_name, 1e-5)),
+        }
+
+    def outer_rules(self, embedding: str, norm: str, head: str = "lm_head") -> list[TensorRule]:
+        """Embedding, last norm, and the output matrix, which may be missing where it is the embedding."""
+        h = self.hyperparameters
+        matrix = (self.vocabulary_size, h.n_embd)
+        return [
+            TensorRule("token_embd.weight", (f"{embedding}.weight",), matrix),
+            *norm_rules("output_norm", norm, h.n_embd, bias=True),
+            TensorRule("output.weight", (f"{head}.weight",), matrix, optional=self.is_tied),
+        ]
+
+    def fused_layer_rules(self, source: str, target: str, attention: str) -> list[TensorRule]:
+        """A layer of BLOOM's names: q, k and v in one matrix, head by head. `attention`: how it is called."""
+        h = self.hyperparameters
+        qkv = fused_qkv(h.n_head, h.n_head, self.head_dim)
+        shape, fused = (qkv.of, h.n_embd), f"{source}.{attention}.query_key_value"
+        dense, mlp = f"{source}.{attention}.dense", f"{source}.mlp"
+        return [
+            *norm_rules(f"{target}.attn_norm", f"{source}.input_layernorm", h.n_embd, bias=True),
+            *norm_rules(f"{target}.ffn_norm", f"{source}.post_attention_layernorm", h.n_embd, bias=True),
+            *linear_rules(f"{target}.attn_qkv", fused, shape, qkv, bias=True),
+            *linear_rules(f"{target}.attn_output", dense, (h.n_embd, h.n_embd), bias=True),
+            *linear_rules(f"{target}.ffn_up", f"{mlp}.dense_h_to_4h", (h.n_ff, h.n_embd), bias=True),
+            *linear_rules(f"{target}.ffn_down", f"{mlp}.dense_4h_to_h", (h.n_embd, h.n_ff), bias=True),
+        ]
+
+
+def fused_qkv(n_head: int, n_head_kv: int, head_dim: int) -> Runs:
+    """Rows of a fused projection from groups of (their queries, a key, a value) to all q, all k, all v.
+
+    A group has the queries that share a key-value head; with as many of these as heads that is q, k, v head
+    by head.
+    """
+    in_group = n_head // n_head_kv + 2
+    starts = [group * in_group * head_dim for group in range(n_head_kv)]
+    queries = [(start, start + (in_group - 2) * head_dim) for start in starts]
+    keys = [(stop, stop + head_dim) for _, stop in queries]
+    values = [(stop, stop + head_dim) for _, stop in keys]
+    return Runs((*queries, *keys, *values), of=n_head_kv * in_group * head_dim)

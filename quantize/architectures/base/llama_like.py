@@ -1,0 +1,106 @@
+"""Decoders of Llama's shape: norm, attention, norm, gated feed-forward, under Llama's tensor names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, Literal
+
+from models.errors import CheckpointError
+from quantize.architectures.base.architecture import Architecture, TensorRule
+from quantize.architectures.base.config import ModelConfig
+from quantize.architectures.base.decoder import Decoder, norm_rules
+from quantize.architectures.base.transform import RotaryHeads, Same, Transform
+from quantize.gguf.header import Metadata
+
+ATTENTION = {
+    "attn_q": "self_attn.q_proj",
+    "attn_k": "self_attn.k_proj",
+    "attn_v": "self_attn.v_proj",
+    "attn_output": "self_attn.o_proj",
+}
+FEED_FORWARD = {"ffn_gate": "mlp.gate_proj", "ffn_up": "mlp.up_proj", "ffn_down": "mlp.down_proj"}
+HeadDimKeys = Literal["always", "configured", "never"]
+QKV = ("attn_q", "attn_k", "attn_v")
+
+
+class PreNormDecoder(Decoder):
+    """What its families state, they state as data."""
+
+    default_epsilon = 1e-6
+    norms: ClassVar[Mapping[str, str]] = {
+        "attn_norm": "input_layernorm",
+        "ffn_norm": "post_attention_layernorm",
+    }
+    biases: ClassVar[Mapping[str, tuple[str, bool]]] = {}
+    """Matrices that may have a bias: the flag of config.json that says so, and what its absence means."""
+
+    rotates_neighbours: ClassVar[bool] = False
+    """Whether llama.cpp rotates numbers 0 and 1 of a head, 2 and 3, …; else as transformers its halves."""
+
+    has_rope_factors: ClassVar[bool] = False
+    """Whether llama.cpp reads `rope_freqs`, which Llama 3's scaling needs."""
+
+    head_dim_keys: ClassVar[HeadDimKeys] = "configured"
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__(config)
+        if self.rope.kind == "llama3" and not self.has_rope_factors:
+            raise CheckpointError(
+                f"config.json has rope_type llama3, which llama.cpp's `{self.gguf_name}` doesn't know"
+            )
+
+    def metadata(self) -> Metadata:
+        keys = self.sizes() | self.norm_epsilon() | self.rope.metadata(self.gguf_name, self.context_length)
+        if self.head_dim_keys == "always" or (
+            self.head_dim_keys == "configured" and self.config.has("head_dim")
+        ):
+            keys |= self.head_sizes()
+        return keys
+
+    def tensor_name(self, name: str) -> str | None:
+        """A tied model that holds an output matrix nevertheless keeps it: it may have been trained."""
+        return super().tensor_name(name) if self.needs_output else Architecture.tensor_name(self, name)
+
+    def tensor_rules(self) -> Sequence[TensorRule]:
+        h = self.hyperparameters
+        rules = self.outer_rules()
+        if self.is_tied and not self.needs_output:
+            head = (f"{self.head_name}.weight",)
+            rules.append(TensorRule("output.weight", head, (self.vocabulary_size, h.n_embd), optional=True))
+        for layer in range(h.n_layer):
+            source, target = f"model.layers.{layer}", f"blk.{layer}"
+            for norm, name in self.norms.items():
+                rules += norm_rules(f"{target}.{norm}", f"{source}.{name}", h.n_embd)
+            rules += self.layer_attention_rules(source, target)
+            rules += self.feed_forward_rules(source, target)
+        return rules
+
+    def layer_attention_rules(self, source: str, target: str) -> list[TensorRule]:
+        h = self.hyperparameters
+        n_q, n_kv = h.n_head * self.head_dim, h.n_head_kv * self.head_dim
+        return [
+            *self._linear(source, target, "attn_q", (n_q, h.n_embd)),
+            *self._linear(source, target, "attn_k", (n_kv, h.n_embd)),
+            *self._linear(source, target, "attn_v", (n_kv, h.n_embd)),
+            *self._linear(source, target, "attn_output", (h.n_embd, n_q)),
+        ]
+
+    def feed_forward_rules(self, source: str, target: str) -> list[TensorRule]:
+        h = self.hyperparameters
+        return [
+            *self._linear(source, target, "ffn_gate", (h.n_ff, h.n_embd)),
+            *self._linear(source, target, "ffn_up", (h.n_ff, h.n_embd)),
+            *self._linear(source, target, "ffn_down", (h.n_embd, h.n_ff)),
+        ]
+
+    def _linear(self, source: str, target: str, part: str, shape: tuple[int, int]) -> list[TensorRule]:
+        """A matrix and, where it may have one, its bias."""
+        name = (ATTENTION | FEED_FORWARD)[part]
+        rotated = self.rotates_neighbours and part in ("attn_q", "attn_k")
+        transform: Transform = RotaryHeads(self.head_dim) if rotated else Same()
+        rules = [TensorRule(f"{target}.{part}.weight", (f"{source}.{name}.weight",), shape, transform)]
+        if part in self.biases:
+            optional = not self.config.flag(*self.biases[part])
+            bias = (f"{source}.{name}.bias",)
+            rules.append(TensorRule(f"{target}.{part}.bias", bias, shape[:1], transform, optional))
+        return rules

@@ -1,0 +1,64 @@
+"""Mixtures of experts: the keys and the tensors that their families share.
+
+llama.cpp has each matrix of all experts in one tensor of three axes; checkpoints have a matrix per expert.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from quantize.architectures.base.architecture import TensorRule
+from quantize.architectures.base.transform import Same, Slice, Stacked, Transform
+from quantize.gguf.header import Metadata, uint32
+
+Matrices = Mapping[str, tuple[str, tuple[int, int]]]
+"""gate, up and down: the checkpoint's name, and the shape in one expert."""
+
+
+def gated(names: Mapping[str, str], n_embd: int, n_ff: int) -> Matrices:
+    """The three matrices of a gated feed-forward; `names`: of gate, up and down in the checkpoint."""
+    return {
+        "gate": (names["gate"], (n_ff, n_embd)),
+        "up": (names["up"], (n_ff, n_embd)),
+        "down": (names["down"], (n_embd, n_ff)),
+    }
+
+
+PROJECTIONS = {"gate": "gate_proj", "up": "up_proj", "down": "down_proj"}
+
+
+def expert_counts(prefix: str, n_expert: int, n_used: int) -> Metadata:
+    return {f"{prefix}.expert_count": uint32(n_expert), f"{prefix}.expert_used_count": uint32(n_used)}
+
+
+def router_rule(target: str, source: str, shape: tuple[int, ...]) -> TensorRule:
+    """A matrix that chooses experts: small, and always F32."""
+    return TensorRule(f"{target}.weight", (f"{source}.weight",), shape, f32=True)
+
+
+def expert_rules(target: str, source: str, n_expert: int, matrices: Matrices) -> list[TensorRule]:
+    """`<source>.<expert>.<name>.weight` stacked to `<target>.ffn_<part>_exps.weight`."""
+    return [
+        TensorRule(
+            f"{target}.ffn_{part}_exps.weight",
+            tuple(f"{source}.{expert}.{name}.weight" for expert in range(n_expert)),
+            (n_expert, *shape),
+            Stacked(n_expert),
+        )
+        for part, (name, shape) in matrices.items()
+    ]
+
+
+def plain_rules(target: str, suffix: str, source: str, matrices: Matrices) -> list[TensorRule]:
+    """One feed-forward: `<source>.<name>.weight` to `<target>.ffn_<part><suffix>.weight`."""
+    return [
+        TensorRule(f"{target}.ffn_{part}{suffix}.weight", (f"{source}.{name}.weight",), shape)
+        for part, (name, shape) in matrices.items()
+    ]
+
+
+def fused_gate_up(part: str, n_ff: int) -> Transform:
+    """Gate or up out of a matrix that has gate above up."""
+    if part == "down":
+        return Same()
+    return Slice(0 if part == "gate" else n_ff, n_ff, of=2 * n_ff)

@@ -1,0 +1,25 @@
+"""A tensor that is in a GGUF file already: its rows as they are, and the type they have there."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from quantize.architectures.base.transform import Shape
+from quantize.checkpoint.source import Rows, TensorSource
+
+
+@dataclass(frozen=True)
+class Stored:
+    """The tensor itself. `ggml_type`: its type in the file, which llama.cpp's rules start from."""
+
+    ggml_type: int
+    row_step: int = 1
+
+    def source_shapes(self, shape: Shape) -> tuple[Shape, ...]:
+        """A GGUF source has vectors and matrices only: further axes are more rows."""
+        return (shape if len(shape) == 1 else (math.prod(shape[:-1]), shape[-1]),)
+
+    def read(self, source: TensorSource, names: Sequence[str], start: int, stop: int) -> Rows:
+        return source.rows(names[0], start, stop)

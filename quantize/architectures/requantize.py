@@ -1,0 +1,119 @@
+"""A GGUF model as what `plan.build` plans: its tensors under their own names, its metadata kept.
+
+A GGUF file has everything inside, so no family need be known: any architecture that llama.cpp quantizes can
+be quantized again. The rules are llama.cpp's for a file that is quantized: a tensor that is to have the type
+it has is copied, every other one is decoded and encoded, vectors and norms stay.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Final
+
+from models.gguf.info import GGUFInfo
+from models.gguf.reader import GGUFArray, Scalar, read_gguf_file
+from models.llamacpp.quantization.ggml_types import GGML_TYPES
+from quantize.architectures.base.architecture import Architecture, Hyperparameters, TensorRule
+from quantize.architectures.base.config import ModelConfig
+from quantize.architectures.base.passthrough import Stored
+from quantize.checkpoint.gguf import sizes
+from quantize.gguf.header import Metadata, Value, ValueType
+from quantize.vocabulary.vocabulary import Vocabulary
+
+VALUE_TYPES: Final[Mapping[str, ValueType]] = {
+    "u8": ValueType.UINT8,
+    "i8": ValueType.INT8,
+    "u16": ValueType.UINT16,
+    "i16": ValueType.INT16,
+    "u32": ValueType.UINT32,
+    "i32": ValueType.INT32,
+    "f32": ValueType.FLOAT32,
+    "bool": ValueType.BOOL,
+    "str": ValueType.STRING,
+    "u64": ValueType.UINT64,
+    "i64": ValueType.INT64,
+    "f64": ValueType.FLOAT64,
+}
+REPLACED: Final = ("general.file_type", "general.quantization_version", "general.alignment")
+"""Keys that say something of the file they are in; ours has its own."""
+
+
+class GGUFModel(Architecture):
+    """The model in a GGUF file. `extra` metadata is laid over the file's own."""
+
+    huggingface_names: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, info: GGUFInfo, extra: Metadata | None = None) -> None:
+        super().__init__(ModelConfig({}, info.path.name))
+        assert info.architecture is not None, "checked when the file was read"
+        self.gguf_name = info.architecture
+        self._info = info
+        self._extra = extra or {}
+        self.hyperparameters = self._read_hyperparameters()
+
+    def _read_hyperparameters(self) -> Hyperparameters:
+        """What the type rules need; of a number that differs between layers the first, as llama.cpp does."""
+        n_embd, n_head = self._first("embedding_length"), self._first("attention.head_count")
+        head_dim = n_embd // n_head if n_head else 0
+        return Hyperparameters(
+            n_embd=n_embd,
+            n_ff=self._first("feed_forward_length"),
+            n_layer=self._first("block_count"),
+            n_head=n_head,
+            n_head_kv=self._first("attention.head_count_kv", n_head),
+            n_embd_head_k=self._first("attention.key_length", head_dim),
+            n_embd_head_v=self._first("attention.value_length", head_dim),
+            n_expert=self._first("expert_count"),
+        )
+
+    @property
+    def context_length(self) -> int:
+        return self._info.n_ctx_train or 0
+
+    @property
+    def vocabulary_size(self) -> int:
+        return self._info.n_vocab or 0
+
+    def metadata(self) -> Metadata:
+        """Every key of the file, in its order, but those that are true of one file only."""
+        return kept_metadata(self._info) | self._extra
+
+    def tensor_name(self, name: str) -> str | None:
+        return name
+
+    def tensor_rules(self) -> Sequence[TensorRule]:
+        return [
+            TensorRule(tensor.name, (tensor.name,), sizes(tensor)[::-1], Stored(GGML_TYPES[tensor.type]))
+            for tensor in self._info.tensors
+        ]
+
+    def _first(self, key: str, default: int = 0) -> int:
+        values = self._info.per_layer(key)
+        return int(values[0]) if values else default
+
+
+class NoVocabulary(Vocabulary):
+    """In place of a vocabulary where the file's own keys are kept as they are."""
+
+    def __init__(self) -> None:
+        super().__init__(model="gpt2", pre="", tokens=())
+
+    def metadata(self) -> Metadata:
+        return {}
+
+
+def kept_metadata(info: GGUFInfo) -> Metadata:
+    """The file's metadata with its types, without what belongs to its encoding and its parts."""
+    types = read_gguf_file(info.path).types
+    return {
+        key: _value(value, types[key])
+        for key, value in info.metadata.items()
+        if key not in REPLACED and not key.startswith("split.")
+    }
+
+
+def _value(value: Scalar | GGUFArray, type_: str) -> Value:
+    if not isinstance(value, GGUFArray):
+        return Value(VALUE_TYPES[type_], value)
+    items: Sequence[Any] = list(value.strings()) if value.element_type == "str" else value.numbers()
+    return Value(ValueType.ARRAY, items, VALUE_TYPES[value.element_type])

@@ -1,0 +1,164 @@
+"""Weights that are stored as small numbers beside scales: one for all, per output, per group, per block.
+
+    weight[o, i] = (q[o, i] − zero[o', g_i]) · scale[o', g_i]
+
+Shared by fp8 and compressed_tensors: what differs is how q is stored and what the scales are called.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+import ml_dtypes
+import numpy as np
+import numpy.typing as npt
+
+from models.errors import CheckpointError
+from quantize.checkpoint.quantized.dequantize import contradiction
+from quantize.checkpoint.source import Rows, TensorEntry, TensorSource
+
+FLOAT8: Final = ("float8_e4m3fn", "float8_e5m2")
+SCALE_DTYPES: Final = ("float32", "float16", "bfloat16", "float8_e8m0fnu")
+_TABLES: Final[Mapping[str, npt.NDArray[np.float32]]] = {
+    name: np.arange(256, dtype=np.uint8).view(getattr(ml_dtypes, name)).astype(np.float32) for name in FLOAT8
+}
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A tensor of scales or zeros over a matrix [n_out, n_in]: one for `rows_each` rows × `columns_each`."""
+
+    tensor: str
+    rows_each: int
+    columns_each: int
+
+    def read(self, source: TensorSource, start: int, stop: int) -> Rows:
+        """For the matrix' rows [start, stop): `[stop - start, n_groups]`."""
+        first, last = start // self.rows_each, -(-stop // self.rows_each)
+        values = source.rows(self.tensor, first, last).reshape(last - first, -1)
+        return values[np.arange(start, stop) // self.rows_each - first]
+
+
+class Numbers(Protocol):
+    """How the q of a layer are stored."""
+
+    def read(self, source: TensorSource, start: int, stop: int) -> npt.NDArray[np.float32]:
+        """q's rows [start, stop): `[stop - start, n_in]`, the caller's."""
+
+
+@dataclass(frozen=True)
+class Plain:
+    """One element per number: float8 or int8."""
+
+    tensor: str
+
+    def read(self, source: TensorSource, start: int, stop: int) -> npt.NDArray[np.float32]:
+        rows = source.rows(self.tensor, start, stop)
+        table = _TABLES.get(rows.dtype.name)
+        return rows.astype(np.float32) if table is None else np.take(table, rows.view(np.uint8))
+
+
+@dataclass(frozen=True)
+class ScaledLayer:
+    """One linear layer. `zeros`: how to read them, None for a symmetric one; `g_idx`: each input's group."""
+
+    name: str
+    shape: tuple[int, int]
+    parts: tuple[str, ...]
+    numbers: Numbers
+    scales: Grid
+    zeros: Numbers | None = None
+    g_idx: str | None = None
+
+    def rows(self, source: TensorSource, start: int, stop: int) -> npt.NDArray[np.float32]:
+        values = self.numbers.read(source, start, stop)
+        scales = self.scales.read(source, start, stop).astype(np.float32)
+        zeros = None if self.zeros is None else self.zeros.read(source, start, stop)
+        groups = self._groups(source, scales.shape[1])
+        if groups is not None:
+            scales = np.take(scales, groups, axis=1)
+            if zeros is not None and zeros.shape[1] > 1:
+                zeros = np.take(zeros, groups, axis=1)
+        if zeros is not None:
+            values -= zeros
+        values *= scales
+        return values
+
+    def _groups(self, source: TensorSource, n_groups: int) -> npt.NDArray[np.intp] | None:
+        """The group of each input; None where there is but one."""
+        if n_groups == 1:
+            return None
+        if self.g_idx is None:
+            return np.arange(self.shape[1], dtype=np.intp) // self.scales.columns_each
+        groups = source.rows(self.g_idx, 0, self.shape[1]).astype(np.intp)
+        if (groups == -1).any():  # written, but never filled in: there was no reordering
+            return np.arange(self.shape[1], dtype=np.intp) // self.scales.columns_each
+        if groups.min() < 0 or groups.max() >= n_groups:
+            raise CheckpointError(
+                f"tensor {self.g_idx} holds groups from {groups.min()} to {groups.max()}, and there are "
+                f"{n_groups}; the file is damaged"
+            )
+        return groups
+
+
+def grid_of(
+    entries: Mapping[str, TensorEntry],
+    name: str,
+    shape: tuple[int, int],
+    *,
+    block: tuple[int, int] | None = None,
+    group_size: int | None = None,
+    form: str,
+) -> Grid:
+    """The scales (or zeros) of a matrix of `shape`: one, one per output, or as `block`/`group_size` say.
+
+    Raises CheckpointError naming the tensor when its shape is none of these.
+    """
+    entry = entries[name]
+    n_out, n_in = shape
+    if block is not None and entry.shape == (-(-n_out // block[0]), -(-n_in // block[1])):
+        return Grid(name, *block)
+    if group_size is not None and entry.shape == (n_out, -(-n_in // group_size)):
+        return Grid(name, 1, group_size)
+    if block is None and group_size is None:
+        if entry.n_elements == 1:
+            return Grid(name, n_out, n_in)
+        if entry.shape in ((n_out,), (n_out, 1)):
+            return Grid(name, 1, n_in)
+    expected = (
+        f"one for each block of {list(block)}"
+        if block is not None
+        else f"one for each of the {n_out} outputs and {group_size} inputs"
+        if group_size is not None
+        else f"one for the tensor or for each of its {n_out} outputs"
+    )
+    raise contradiction(name, entry, expected, form)
+
+
+def matrix_of(
+    entries: Mapping[str, TensorEntry], name: str, dtypes: tuple[str, ...], form: str
+) -> tuple[int, int]:
+    """The shape of a stored matrix. Raises CheckpointError naming the tensor."""
+    entry = entries[name]
+    if len(entry.shape) != 2 or entry.dtype.name not in dtypes or not entry.n_elements:
+        raise contradiction(name, entry, f"a matrix of {' or '.join(dtypes)}", form)
+    return entry.shape[0], entry.shape[1]
+
+
+def require_scale(entry: TensorEntry, form: str) -> None:
+    """Raises CheckpointError unless the scales are floats."""
+    if entry.dtype.name not in SCALE_DTYPES:
+        raise contradiction(entry.name, entry, " or ".join(SCALE_DTYPES), form)
+
+
+def size_pair(value: Any, what: str) -> tuple[int, int] | None:
+    """[rows, columns] of a block in a configuration. Raises CheckpointError when it is something else."""
+    if value is None:
+        return None
+    if isinstance(value, list) and len(value) == 2 and all(type(size) is int and size > 0 for size in value):
+        return value[0], value[1]
+    raise CheckpointError(
+        f"{what} in the quantization_config is {str(value)[:60]!r}; it must be two sizes such as [128, 128]"
+    )

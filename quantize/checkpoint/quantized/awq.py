@@ -1,0 +1,133 @@
+"""AWQ: weights of 4 bits with a scale and a zero per group of inputs, in two packings.
+
+gemm   qweight int32 [n_in, n_out / 8]   qzeros int32 [n_groups, n_out / 8]   scales [n_groups, n_out]
+       the eight numbers of a word are outputs 0 2 4 6 1 3 5 7
+gemv   qweight int32 [n_out, n_in / 8]   qzeros int32 [n_out, n_words]        scales [n_out, n_words · 8]
+       in order, the groups padded to whole words and more
+
+weight[o, i] = (q[o, i] − zero[o, g_i]) · scale[o, g_i]               g_i = i // group_size
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from models.errors import CheckpointError
+from quantize.checkpoint.quantized.dequantize import FLOATS, contradiction, read_columns, require, setting
+from quantize.checkpoint.quantized.packed import unpack_dense
+from quantize.checkpoint.source import Rows, TensorEntry, TensorSource
+
+PER_WORD: Final = 8
+ORDER: Final = (0, 2, 4, 6, 1, 3, 5, 7)
+"""The output that the n-th number of a word belongs to."""
+_PLACE: Final = np.argsort(ORDER)
+
+
+@dataclass(frozen=True)
+class AWQLayer:
+    """One linear layer."""
+
+    prefix: str
+    shape: tuple[int, int]
+    group_size: int
+    gemv: bool
+
+    @property
+    def name(self) -> str:
+        return f"{self.prefix}.weight"
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        return tuple(f"{self.prefix}.{suffix}" for suffix in ("qweight", "qzeros", "scales"))
+
+    def rows(self, source: TensorSource, start: int, stop: int) -> npt.NDArray[np.float32]:
+        n_out, n_in = stop - start, self.shape[1]
+        n_groups = n_in // self.group_size
+        weight, zeros, scales = (
+            self._gemv(source, start, stop) if self.gemv else self._gemm(source, start, stop)
+        )
+        numbers = weight.reshape(n_out, n_groups, self.group_size).astype(np.int16)
+        difference = numbers - zeros[:, :n_groups, None].astype(np.int16)
+        dequantized = difference.astype(np.float32)
+        dequantized *= scales[:, :n_groups, None].astype(np.float32)
+        return dequantized.reshape(n_out, n_in)
+
+    def _gemv(self, source: TensorSource, start: int, stop: int) -> tuple[Rows, Rows, Rows]:
+        """Numbers [n_out, n_in], zeros and scales [n_out, n_groups or more]."""
+        qweight, qzeros, scales = (source.rows(part, start, stop) for part in self.parts)
+        return unpack_dense(qweight, 4), unpack_dense(qzeros, 4), scales
+
+    def _gemm(self, source: TensorSource, start: int, stop: int) -> tuple[Rows, Rows, Rows]:
+        qweight, qzeros, scales = self.parts
+        first, last = start // PER_WORD, -(-stop // PER_WORD)
+        cut = slice(start - first * PER_WORD, stop - first * PER_WORD)
+        weight, zeros = (
+            _in_order(read_columns(source, part, first, last))[:, cut].T for part in (qweight, qzeros)
+        )
+        return np.ascontiguousarray(weight), zeros, read_columns(source, scales, start, stop).T
+
+
+def _in_order(words: Rows) -> npt.NDArray[np.uint8]:
+    """[n, n_words] → [n, n_words · 8] in the order of the outputs."""
+    numbers = unpack_dense(words, 4).reshape(*words.shape, PER_WORD)
+    return numbers[..., _PLACE].reshape(len(words), -1)
+
+
+def awq_layers(entries: Mapping[str, TensorEntry], settings: Mapping[str, Any]) -> list[AWQLayer]:
+    """Every `….qweight` as a layer. Raises CheckpointError: unknown settings, tensors against them."""
+    bits = setting(settings, "bits", (int,), setting(settings, "w_bit", (int,), 4))
+    group_size = setting(settings, "group_size", (int,), setting(settings, "q_group_size", (int,), 128))
+    version = setting(settings, "version", (str,), "gemm").lower()
+    if bits != 4 or version not in ("gemm", "gemv"):
+        raise CheckpointError(
+            f"the checkpoint is {bits}-bit AWQ, kernel {version[:40]}; known are 4 bits, gemm and gemv"
+        )
+    if group_size < -1 or group_size == 0:
+        raise CheckpointError(
+            f"the quantization_config says groups of {group_size}; AWQ has 1 or more, or -1"
+        )
+    layer_of = _gemv_layer if version == "gemv" else _gemm_layer
+    prefixes = [name.removesuffix(".qweight") for name in entries if name.endswith(".qweight")]
+    return [layer_of(entries, prefix, group_size) for prefix in prefixes]
+
+
+def _gemm_layer(entries: Mapping[str, TensorEntry], prefix: str, group_size: int) -> AWQLayer:
+    form = f"AWQ (gemm) with groups of {group_size}"
+    n_in, n_words = _matrix(entries, f"{prefix}.qweight", form)
+    size = _group_size(entries, f"{prefix}.qweight", n_in, group_size, form)
+    require(entries, f"{prefix}.qzeros", (n_in // size, n_words), ("int32",), form)
+    require(entries, f"{prefix}.scales", (n_in // size, n_words * PER_WORD), FLOATS, form)
+    return AWQLayer(prefix, (n_words * PER_WORD, n_in), size, gemv=False)
+
+
+def _gemv_layer(entries: Mapping[str, TensorEntry], prefix: str, group_size: int) -> AWQLayer:
+    form = f"AWQ (gemv) with groups of {group_size}"
+    n_out, n_words = _matrix(entries, f"{prefix}.qweight", form)
+    n_in = n_words * PER_WORD
+    size = _group_size(entries, f"{prefix}.qweight", n_in, group_size, form)
+    scales = entries.get(f"{prefix}.scales")
+    n_padded = scales.shape[1] if scales is not None and len(scales.shape) == 2 else n_in // size
+    if scales is not None and (n_padded < n_in // size or n_padded % PER_WORD):
+        raise contradiction(f"{prefix}.scales", scales, f"[{n_out}, {n_in // size} and padding]", form)
+    require(entries, f"{prefix}.scales", (n_out, n_padded), FLOATS, form)
+    require(entries, f"{prefix}.qzeros", (n_out, n_padded // PER_WORD), ("int32",), form)
+    return AWQLayer(prefix, (n_out, n_in), size, gemv=True)
+
+
+def _matrix(entries: Mapping[str, TensorEntry], name: str, form: str) -> tuple[int, int]:
+    entry = entries[name]
+    if len(entry.shape) != 2 or entry.dtype.name != "int32" or not entry.n_elements:
+        raise contradiction(name, entry, "an int32 matrix", form)
+    return entry.shape[0], entry.shape[1]
+
+
+def _group_size(entries: Mapping[str, TensorEntry], name: str, n_in: int, group_size: int, form: str) -> int:
+    size = n_in if group_size == -1 else group_size
+    if n_in % size:
+        raise contradiction(name, entries[name], f"inputs that {size} divides", form)
+    return size

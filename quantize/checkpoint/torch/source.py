@@ -1,0 +1,164 @@
+"""torch's own files as a TensorSource: one, or shards with an index. What a file holds: `torch_file`.
+
+Tensors are views of storages: with an offset, in any order of axes, several of one storage. Rows are read
+through the strides, so that a transposed matrix is read in pieces and not whole for each block.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from models.errors import CheckpointError
+from quantize.checkpoint.file_bytes import FileBytes
+from quantize.checkpoint.shards import check_index, read_index, twice
+from quantize.checkpoint.source import Rows, TensorEntry
+from quantize.checkpoint.torch.file import PlacedTensor, read_torch_file
+
+INDEX_NAME: Final = "pytorch_model.bin.index.json"
+SINGLE_NAME: Final = "pytorch_model.bin"
+META_TENSOR: Final = "tok_embeddings.weight"
+_WASTE: Final = 4
+"""A view is read in one piece while that holds at most so many times what is wanted, else in several."""
+_PAGE_BYTES: Final = 4096
+
+
+class TorchSource:
+    """One or several torch files. Owns their descriptors until `close()`."""
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        """Open the files and read their pickles. Raises CheckpointError with the file and the reason."""
+        self._entries: dict[str, TensorEntry] = {}
+        self._places: dict[str, tuple[FileBytes, PlacedTensor]] = {}
+        self._files: list[FileBytes] = []
+        try:
+            for path in paths:
+                self._add(path)
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def entries(self) -> Mapping[str, TensorEntry]:
+        return self._entries
+
+    @property
+    def file_of(self) -> Mapping[str, str]:
+        """The name of the file that holds each tensor."""
+        return {name: file.name for name, (file, _) in self._places.items()}
+
+    def rows(self, name: str, start: int, stop: int) -> Rows:
+        shape = self._entries[name].shape
+        if not shape:
+            return self._read(name, (slice(None),)).reshape(1)
+        assert 0 <= start <= stop <= shape[0], f"rows {start}..{stop} of {shape[0]}"
+        return self._read(name, (slice(start, stop),))
+
+    def columns(self, name: str, start: int, stop: int) -> Rows:
+        """Columns [start, stop) of a matrix: `[shape[0], stop - start]`."""
+        n_columns = self._entries[name].shape[1]
+        assert 0 <= start <= stop <= n_columns, f"columns {start}..{stop} of {n_columns}"
+        return self._read(name, (slice(None), slice(start, stop)))
+
+    def close(self) -> None:
+        while self._files:
+            self._files.pop().close()
+
+    def _add(self, path: Path) -> None:
+        file = FileBytes(path)
+        self._files.append(file)
+        for name, placed in read_torch_file(file).items():
+            if name in self._entries:
+                raise twice(name, self._places[name][0].name, path.name)
+            tensor = placed.tensor
+            self._entries[name] = TensorEntry(name, tensor.shape, tensor.storage.dtype)
+            self._places[name] = (file, placed)
+
+    def _read(self, name: str, wanted: tuple[slice, ...]) -> Rows:
+        """The part of a tensor that `wanted` cuts from its first axes, in C order."""
+        file, placed = self._places[name]
+        tensor = placed.tensor
+        itemsize = tensor.storage.dtype.itemsize
+        shape, first = list(tensor.shape), tensor.offset
+        for axis, part in enumerate(wanted[: len(shape)]):
+            start, stop, _ = part.indices(shape[axis])
+            first += start * tensor.strides[axis]
+            shape[axis] = stop - start
+        out = np.empty(shape, tensor.storage.dtype)
+        if out.size:
+            # Axes from the widest stride to the narrowest: as the storage has them.
+            order = sorted(range(len(shape)), key=lambda axis: -tensor.strides[axis])
+            strides = tuple(tensor.strides[axis] * itemsize for axis in order)
+            _fill(file, placed.storage_offset + first * itemsize, out.transpose(order), strides)
+        return out
+
+
+def find_torch_files(directory: Path) -> TorchSource | None:
+    """The torch files of a folder: by its index, else the single one, else all shards, else its `.pth`.
+
+    None when there are none. Raises CheckpointError: also for Meta's own names, and when index and shards
+    disagree.
+    """
+    index_path = directory / INDEX_NAME
+    if index_path.is_file():
+        weight_map = read_index(index_path)
+        source = TorchSource([directory / shard for shard in sorted(set(weight_map.values()))])
+        try:
+            check_index(index_path, weight_map, source.file_of)
+        except CheckpointError:
+            source.close()
+            raise
+        return source
+    paths = _unindexed(directory)
+    if not paths:
+        return None
+    source = TorchSource(paths)
+    if META_TENSOR in source.entries:
+        source.close()
+        raise CheckpointError(
+            f"{paths[0].name} has Meta's own tensor names, in its own order of heads; "
+            "choose the repository that transformers loads (often the same name with -hf)"
+        )
+    return source
+
+
+def _unindexed(directory: Path) -> list[Path]:
+    if (directory / SINGLE_NAME).is_file():
+        return [directory / SINGLE_NAME]
+    shards = sorted(directory.glob("pytorch_model*.bin"))
+    if shards:
+        return shards
+    paths = sorted((*directory.glob("*.pth"), *directory.glob("*.pt")))
+    if len(paths) > 1 and any(path.name.startswith("consolidated") for path in paths):
+        raise CheckpointError(
+            f"{paths[0].name} and {len(paths) - 1} more are Meta's own files, each a slice of every tensor; "
+            "choose the repository that transformers loads (often the same name with -hf)"
+        )
+    return paths
+
+
+def _fill(file: FileBytes, offset: int, out: npt.NDArray[Any], strides: tuple[int, ...]) -> None:
+    """Read the view at `offset` with `strides` (bytes, from wide to narrow) into `out`, of the same axes."""
+    itemsize = out.dtype.itemsize
+    span = itemsize + sum((size - 1) * stride for size, stride in zip(out.shape, strides, strict=True))
+    if span <= max(_WASTE * out.nbytes, _PAGE_BYTES) or out.ndim == 0:
+        if out.flags.c_contiguous and span == out.nbytes and _is_packed(out, strides):
+            file.read_into(offset, out.reshape(-1).view(np.uint8).data)
+        else:
+            raw = file.read_array(offset, (span,), np.dtype(np.uint8))
+            out[...] = np.ndarray(out.shape, out.dtype, raw.data, strides=strides)
+        return
+    for i in range(out.shape[0]):
+        _fill(file, offset + i * strides[0], out[i], strides[1:])
+
+
+def _is_packed(out: npt.NDArray[Any], strides: tuple[int, ...]) -> bool:
+    """Does the storage have the elements one after the other, as `out` does?"""
+    return all(
+        size == 1 or mine == theirs
+        for size, mine, theirs in zip(out.shape, out.strides, strides, strict=True)
+    )

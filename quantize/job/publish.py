@@ -1,0 +1,184 @@
+"""Where the outputs of a pass go: a work folder first, then the store or a folder of the caller's.
+
+work folder     the files being written, `journal` (what of them is whole), and whose work it is
+interrupted     by Ctrl-C, a cancellation, a broken connection, a kill: the folder stays, and the next run
+                of the same plan over the same source goes on with it
+any other end   the folder goes: with an error that the next run would meet again, or a full disk
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+from models.errors import DiskFull, DownloadCorrupt, HubError, QuantizationError
+from models.gguf.info import read_gguf_info
+from models.store.atomic_write import disk_errors, fsync_folder, write_atomically
+from models.store.manifest import Manifest
+from models.store.store import StoredModel
+from quantize.job.model_card import CARD_NAME, is_ours, model_card
+from quantize.job.provenance import manifest_of, tools
+from quantize.job.resolve_source import Found
+from quantize.plan.plan import PlannedFile, QuantizationPlan
+from quantize.plan.split import PlannedPart, output_paths, parts
+from quantize.run.journal import JOURNAL_NAME, Journal, key_of
+from quantize.run.pipeline import Cancelled
+from quantize.run.writer import WrittenFile, allocated_bytes
+
+INTERRUPTIONS: Final = (KeyboardInterrupt, Cancelled, HubError)
+"""After these the work goes on where it ended."""
+
+Run = Callable[[QuantizationPlan, Sequence[Path], Journal], Sequence[WrittenFile]]
+"""Carry out a plan with its files at these paths, going on from the journal."""
+
+
+@dataclass(frozen=True)
+class Made:
+    """What there is now: files by their final paths, and the model in the store."""
+
+    files: tuple[WrittenFile, ...]
+    model: StoredModel | None = None
+    manifest: Manifest | None = None
+    """Of files in a folder of the caller's."""
+
+
+def work_key(found: Found, plan: QuantizationPlan) -> str:
+    """Equal keys, equal bytes: a hash over the plan's heads, its source and the tools."""
+    digest = hashlib.sha256()
+    for text in (*tools().values(), found.revision):
+        digest.update(f"{text}\0".encode())
+    for file in plan.files:
+        for part in parts(file, found.request.split_bytes):
+            digest.update(part.header)
+    imatrix = plan.imatrix
+    for tensor in plan.tensors:
+        weights = None if imatrix is None else imatrix.weights_for(tensor.name, tensor.ne)
+        digest.update(b"" if weights is None else weights.tobytes())
+    return digest.hexdigest()
+
+
+def into_store(found: Found, plan: QuantizationPlan, run: Run) -> Made:
+    """Make the plan's files part of the store. The store's lock on the model is held."""
+    request, key = found.request, work_key(found, plan)
+    layouts = [parts(file, request.split_bytes) for file in plan.files]
+    what = f"quantizing {request.ref.name} to {', '.join(file.type for file in plan.files)}"
+    with request.store.staging(request.ref, key) as staging:
+        paths = [staging.path / request.file_name(file.type) for file in plan.files]
+        journal = open_journal(staging.path, key, layouts, output_paths(paths, layouts))
+        staging.keep = bool(journal.done)  # as long as nothing but room is missing
+        request.store.require_free(_needed_bytes(plan, staging.path), what)
+        staging.keep = False
+        try:
+            written = run(plan, paths, journal)
+        except INTERRUPTIONS as error:
+            staging.keep = _worth_keeping(error, journal)
+            raise
+        check(written, plan)
+        (staging.path / JOURNAL_NAME).unlink()
+        inputs = found.inputs.result() if found.inputs is not None else {}
+        model = staging.publish(manifest_of(request.ref.name, found.source, plan, written, inputs))
+    files = tuple(replace(file, paths=model.types[file.type].paths) for file in written)
+    return Made(files, model)
+
+
+def into_folder(found: Found, plan: QuantizationPlan, run: Run) -> Made:
+    """Write the plan's files into the folder that was asked for, and in a hidden one of it until then."""
+    request, key = found.request, work_key(found, plan)
+    layouts = [parts(file, request.split_bytes) for file in plan.files]
+    folder = request.out_dir
+    assert folder is not None
+    finals = [folder / request.file_name(file.type) for file in plan.files]
+    for final in (path for paths in output_paths(finals, layouts) for path in paths):
+        if final.exists() and not request.force:
+            raise QuantizationError(f"{final} exists; remove it, or overwrite it with --force")
+    hidden = folder / f".{request.stem}.quantize"
+    free, needed = request.free_bytes(), _needed_bytes(plan, hidden)
+    if needed > free:
+        raise DiskFull(f"{folder} has {free:,} bytes free and {needed:,} are needed; free some")
+    with disk_errors(f"write {request.ref.name}", folder), request.store.lock(request.ref):
+        hidden.mkdir(parents=True, exist_ok=True)
+        paths = [hidden / final.name for final in finals]
+        journal = open_journal(hidden, key, layouts, output_paths(paths, layouts))
+        keep = False
+        try:
+            written = run(plan, paths, journal)
+            check(written, plan)
+            files = tuple(_moved(file, folder) for file in written)
+            inputs = found.inputs.result() if found.inputs is not None else {}
+            manifest = manifest_of(request.ref.name, found.source, plan, files, inputs)
+            write_card(manifest, files[0].path)
+            fsync_folder(folder)
+        except INTERRUPTIONS as error:
+            keep = _worth_keeping(error, journal)
+            raise
+        finally:
+            if not keep:
+                shutil.rmtree(hidden, ignore_errors=True)
+    return Made(files, manifest=manifest)
+
+
+def write_card(manifest: Manifest, first: Path) -> None:
+    """README.md beside the `first` of the manifest's files, unless there is one not of this program."""
+    path = first.with_name(CARD_NAME)
+    if not path.exists() or is_ours(path.read_text(encoding="utf-8", errors="replace")):
+        write_atomically(path, model_card(manifest, read_gguf_info(first).metadata).encode())
+
+
+def open_journal(
+    folder: Path, key: str, layouts: Sequence[Sequence[PlannedPart]], outputs: Sequence[Sequence[Path]]
+) -> Journal:
+    """What an earlier run of the same key did in `folder`; else the folder is emptied, and nothing."""
+    path = folder / JOURNAL_NAME
+    usable = key_of(path) == key and all(
+        file.is_file() and file.stat().st_size == part.size_bytes
+        for files, layout in zip(outputs, layouts, strict=True)
+        for file, part in zip(files, layout, strict=True)
+    )
+    if not usable:
+        path.unlink(missing_ok=True)
+    journal = Journal(path, key)
+    if not journal.done:
+        for stale in folder.glob("*.gguf"):
+            stale.unlink()
+    return journal
+
+
+def check(written: Sequence[WrittenFile], plan: QuantizationPlan) -> None:
+    """`verify` each of them."""
+    for file, planned in zip(written, plan.files, strict=True):
+        verify(file, planned)
+
+
+def verify(file: WrittenFile, planned: PlannedFile) -> None:
+    """Read the file's head back and compare it with the plan. Raises QuantizationError, InvalidGGUF."""
+    info = read_gguf_info(file.path)
+    written = [(tensor.name, tensor.shape, tensor.nbytes) for tensor in info.tensors]
+    expected = [
+        (tensor.name, tensor.ne, size)
+        for tensor, size in zip(planned.tensors, planned.tensor_bytes, strict=True)
+    ]
+    kind = planned.metadata["general.file_type"].data
+    is_planned = written == expected and info.integer("general.file_type") == kind
+    if info.size_bytes != file.size_bytes or not is_planned:
+        raise QuantizationError(f"{file.path.name} isn't what was planned when read back; check the disk")
+
+
+def _worth_keeping(error: BaseException, journal: Journal) -> bool:
+    """Weights that came corrupt may be in any tensor."""
+    return bool(journal.done) and not isinstance(error, DownloadCorrupt)
+
+
+def _needed_bytes(plan: QuantizationPlan, folder: Path) -> int:
+    """What the outputs still need of the disk, beside what an earlier run wrote into `folder`."""
+    return max(0, plan.output_bytes - allocated_bytes(folder.glob("*.gguf")))
+
+
+def _moved(file: WrittenFile, folder: Path) -> WrittenFile:
+    finals = tuple(folder / path.name for path in file.paths)
+    for path, final in zip(file.paths, finals, strict=True):
+        path.replace(final)
+    return replace(file, paths=finals)

@@ -1,0 +1,266 @@
+"""The plan of a quantization: every tensor, its sources and types; every byte before one is read.
+
+Pure data, made from a checkpoint's headers. `pipeline.py` carries it out, `--dry-run` prints it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import Final
+
+from models.errors import CheckpointError, LlamaCppError, QuantizationError
+from models.llamacpp.quantization.quantizer import GGML_TYPES, ModelDescription, tensor_size, type_plan
+from quantize.architectures.base.architecture import Architecture, TensorRule
+from quantize.architectures.base.passthrough import Stored
+from quantize.architectures.base.transform import Transform
+from quantize.checkpoint.checkpoint import Checkpoint
+from quantize.checkpoint.source import TensorEntry
+from quantize.gguf.header import Metadata, TensorInfo, aligned, encode_header, string, uint32
+from quantize.gguf.parameter_count import ParameterCount
+from quantize.imatrix.matrix import ImportanceMatrix
+from quantize.plan.types import NEEDS_IMATRIX, TypeChoice, TypeRules, check_types, planned_types
+from quantize.vocabulary.vocabulary import Vocabulary
+
+__all__ = [
+    "NEEDS_IMATRIX",
+    "PlannedFile",
+    "PlannedTensor",
+    "QuantizationPlan",
+    "TypeChoice",
+    "build",
+    "check_types",
+]
+
+QUANTIZATION_VERSION: Final = 2  # GGML_QNT_VERSION: changes when the blocks' layouts do
+WEIGHT_DTYPES: Final = ("float32", "float16", "bfloat16", "float64")
+
+
+@dataclass(frozen=True)
+class PlannedTensor:
+    """One output tensor. `ne`: ggml's shape, row length first; `sources` and `transform` make its rows."""
+
+    name: str
+    ne: tuple[int, ...]
+    sources: tuple[str, ...]
+    transform: Transform
+    n_source_bytes: int
+    f32: bool = False
+
+    @property
+    def n_per_row(self) -> int:
+        return self.ne[0]
+
+    @property
+    def n_rows(self) -> int:
+        return self.n_elements // self.ne[0]
+
+    @property
+    def n_elements(self) -> int:
+        elements = 1
+        for n in self.ne:
+            elements *= n
+        return elements
+
+    @property
+    def stored_type(self) -> int | None:
+        """The ggml type it has already, in a GGUF source; None in a checkpoint of another kind."""
+        return self.transform.ggml_type if isinstance(self.transform, Stored) else None
+
+    @property
+    def always_f32(self) -> bool:
+        """Vectors, norms and what its family says: small, and other types are not computed with."""
+        return self.f32 or len(self.ne) == 1 or self.name.endswith("_norm.weight")
+
+
+@dataclass(frozen=True)
+class PlannedFile:
+    """One output. `tensor_types`: ggml types, in the order of the plan's tensors."""
+
+    type: str
+    metadata: Metadata
+    tensors: tuple[TensorInfo, ...]
+    tensor_bytes: tuple[int, ...]
+    n_parameters: int
+
+    @cached_property
+    def header(self) -> bytes:
+        return encode_header(self.metadata, self.tensors)
+
+    @property
+    def size_bytes(self) -> int:
+        """Of the whole file: header, data, padding."""
+        return len(self.header) + sum(aligned(size) for size in self.tensor_bytes)
+
+    @property
+    def bits_per_weight(self) -> float:
+        return sum(self.tensor_bytes) * 8 / self.n_parameters
+
+
+@dataclass(frozen=True)
+class QuantizationPlan:
+    """All outputs of one pass. `unused`: tensors of the checkpoint that no one needs (computed buffers).
+
+    `imatrix`: what their encoding goes by, if it goes by one.
+    """
+
+    architecture: str
+    context_length: int
+    tensors: tuple[PlannedTensor, ...]
+    files: tuple[PlannedFile, ...]
+    unused: tuple[str, ...]
+    imatrix: ImportanceMatrix | None = None
+
+    @property
+    def n_parameters(self) -> int:
+        return sum(tensor.n_elements for tensor in self.tensors)
+
+    @property
+    def source_bytes(self) -> int:
+        """What will be read: each tensor once."""
+        return sum(tensor.n_source_bytes for tensor in self.tensors)
+
+    @property
+    def output_bytes(self) -> int:
+        return sum(file.size_bytes for file in self.files)
+
+
+def _no_metadata(_parameters: ParameterCount) -> Metadata:
+    return {}
+
+
+def build(
+    checkpoint: Checkpoint,
+    architecture: Architecture,
+    vocabulary: Vocabulary,
+    types: Sequence[str],
+    *,
+    general: Callable[[ParameterCount], Metadata] = _no_metadata,
+    type_rules: TypeRules = type_plan,
+    choice: TypeChoice | None = None,
+) -> QuantizationPlan:
+    """Plan `types` (canonical names) in one pass. `general`: the `general.` keys for a parameter count.
+
+    `choice`: what the types go by, beside llama.cpp's rules.
+    Raises QuantizationError: a type that can't be written; CheckpointError: tensors that are missing,
+    unknown, or of another shape than config.json says.
+    """
+    choice = choice or TypeChoice()
+    check_types(types, choice)
+    tensors, unused = _plan_tensors(checkpoint, architecture)
+    parameters = ParameterCount.of((tensor.name, tensor.ne) for tensor in tensors)
+    metadata: Metadata = {
+        "general.architecture": string(architecture.gguf_name),
+        **general(parameters),
+        **architecture.metadata(),
+        **architecture.folder_metadata(checkpoint.directory),
+        **vocabulary.metadata(),
+        **architecture.vocabulary_metadata(vocabulary),
+        "general.quantization_version": uint32(QUANTIZATION_VERSION),
+    }
+    imatrix = choice.imatrix
+    if imatrix is not None:
+        imatrix.check_covers({tensor.name: tensor.ne for tensor in tensors if len(tensor.ne) > 1})
+    files = tuple(
+        _plan_file(type_, tensors, metadata, architecture, partial(planned_types, choice, type_rules))
+        for type_ in dict.fromkeys(types)
+    )
+    return QuantizationPlan(
+        architecture.gguf_name, architecture.context_length, tensors, files, unused, imatrix
+    )
+
+
+def _plan_file(
+    type_: str,
+    tensors: Sequence[PlannedTensor],
+    metadata: Metadata,
+    architecture: Architecture,
+    types_of: Callable[..., tuple[int, list[int]]],
+) -> PlannedFile:
+    description = ModelDescription(
+        architecture=architecture.gguf_name, **dataclasses.asdict(architecture.hyperparameters)
+    )
+    converted = type_ if type_ in ("F32", "BF16") else "F16"
+    as_converted = [(tensor.name, tensor.ne, _source_type(tensor, converted)) for tensor in tensors]
+    try:
+        ftype, ggml_types = types_of(description, type_, as_converted)
+        sizes = tuple(tensor_size(kind, t.ne) for kind, t in zip(ggml_types, tensors, strict=True))
+    except LlamaCppError as error:
+        raise QuantizationError(f"{type_} can't be planned: {error.message}") from error
+    infos: list[TensorInfo] = []
+    offset = 0
+    for tensor, kind, size in zip(tensors, ggml_types, sizes, strict=True):
+        infos.append(TensorInfo(tensor.name, tensor.ne, kind, offset))
+        offset += aligned(size)
+    n_parameters = sum(tensor.n_elements for tensor in tensors)
+    keys = metadata | {"general.file_type": uint32(ftype)}
+    return PlannedFile(type_, keys, tuple(infos), sizes, n_parameters)
+
+
+def _source_type(tensor: PlannedTensor, converted: str) -> int:
+    """The type that llama.cpp's converter would have given it, or that it has."""
+    if tensor.stored_type is not None:
+        return tensor.stored_type
+    return GGML_TYPES["F32" if tensor.always_f32 else converted]
+
+
+def _plan_tensors(
+    checkpoint: Checkpoint, architecture: Architecture
+) -> tuple[tuple[PlannedTensor, ...], tuple[str, ...]]:
+    """The tensors in llama.cpp's order (those in no layer, then layer by layer), and the unused names."""
+    entries: dict[str, TensorEntry] = {}
+    names: dict[str, str | None] = {}
+    for name, entry in checkpoint.tensors.entries.items():
+        names[name] = known_as = architecture.tensor_name(name)
+        if known_as is not None:
+            entries.setdefault(known_as, entry)
+    rules = architecture.tensor_rules()
+    missing = [name for rule in rules if not rule.optional for name in rule.sources if name not in entries]
+    used = {name for rule in rules for name in rule.sources}
+    left = [
+        name for name, known_as in names.items() if known_as not in used or entries[known_as].name != name
+    ]
+    unknown = [name for name in left if names[name] is not None and names[name] not in used]
+    if missing:
+        raise CheckpointError(
+            f"the checkpoint lacks {_some(missing)}; download it again, or correct config.json"
+        )
+    if unknown:
+        raise CheckpointError(
+            f"the checkpoint has {_some(unknown)}, for which {architecture.gguf_name} has no place; "
+            "dropping them would change the model"
+        )
+    present = [rule for rule in rules if all(name in entries for name in rule.sources)]
+    planned = [_plan_tensor(rule, entries) for rule in present]
+    return tuple(sorted(planned, key=lambda tensor: _file_order(tensor.name))), tuple(left)
+
+
+def _plan_tensor(rule: TensorRule, entries: Mapping[str, TensorEntry]) -> PlannedTensor:
+    promised = rule.transform.source_shapes(rule.shape)
+    for name, shape in zip(rule.sources, promised, strict=True):
+        entry = entries[name]
+        if entry.dtype.name not in WEIGHT_DTYPES:
+            raise CheckpointError(
+                f"tensor {name} is {entry.dtype.name}; only F64, F32, F16 and BF16 weights can be read"
+            )
+        if entry.shape != shape:
+            raise CheckpointError(
+                f"tensor {name} has the shape {list(entry.shape)}, by config.json it is {list(shape)}; "
+                "weights and config.json don't belong together"
+            )
+    n_bytes = sum(entries[name].n_bytes for name in rule.sources)
+    sources = tuple(entries[name].name for name in rule.sources)
+    return PlannedTensor(rule.name, rule.shape[::-1], sources, rule.transform, n_bytes, rule.f32)
+
+
+def _file_order(name: str) -> tuple[int, str]:
+    prefix, _, rest = name.partition(".")
+    layer = rest.partition(".")[0]
+    return (int(layer) if prefix == "blk" and layer.isdecimal() else -1, name)
+
+
+def _some(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:5])
+    return f"{shown} and {len(names) - 5} more tensors" if len(names) > 5 else shown

@@ -1,0 +1,65 @@
+"""What types go by beside llama.cpp's rules: an importance matrix, recipes, types given by name. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from models.errors import QuantizationError
+from models.llamacpp.quantization.quantizer import ALL_FTYPES, GGML_TYPES, IMATRIX_FTYPES, ModelDescription
+from quantize.allocation.recipe import Recipe
+from quantize.imatrix.matrix import ImportanceMatrix
+
+PLAIN_FTYPES: Final = (0, 1, 32)  # F32, F16, BF16
+NEEDS_IMATRIX: Final = tuple(IMATRIX_FTYPES)
+
+TypeRules = Callable[..., list[int]]
+"""As `type_plan`."""
+
+
+@dataclass(frozen=True)
+class TypeChoice:
+    """What types go by. `imatrix`: some are encoded better with it, some only with it. `recipes`: types of
+    the user's own, each with a type for every tensor. `overrides`: tensors by name whose ggml type is given.
+    """
+
+    imatrix: ImportanceMatrix | None = None
+    recipes: tuple[Recipe, ...] = ()
+    overrides: Mapping[str, int] = field(default_factory=dict)
+
+
+def check_types(types: Sequence[str], choice: TypeChoice | None = None) -> None:
+    """Raises QuantizationError on a type that can't be written, with the reason."""
+    choice = choice or TypeChoice()
+    known = [*ALL_FTYPES, *(recipe.name for recipe in choice.recipes)]
+    if not types:
+        raise QuantizationError(f"no type was asked for; known are {' '.join(known)}")
+    for type_ in types:
+        if type_ in NEEDS_IMATRIX and choice.imatrix is None:
+            raise QuantizationError(
+                f"{type_} needs an importance matrix, without which it is ruinous; give one with --imatrix "
+                "(made by corral imatrix), or choose Q2_K or larger"
+            )
+        if type_ not in known:
+            raise QuantizationError(f"{type_} is no type to quantize to; known are {' '.join(known)}")
+
+
+def planned_types(
+    choice: TypeChoice,
+    type_rules: TypeRules,
+    description: ModelDescription,
+    type_: str,
+    as_converted: Sequence[tuple[str, Sequence[int], int]],
+) -> tuple[int, list[int]]:
+    """The number for `general.file_type`, and each tensor's type."""
+    recipe = next((recipe for recipe in choice.recipes if recipe.name == type_), None)
+    ftype = ALL_FTYPES[type_ if recipe is None else recipe.base]
+    overrides = dict(choice.overrides)
+    if recipe is not None:
+        recipe.check_fits([name for name, _, _ in as_converted])
+        overrides |= {name: GGML_TYPES[kind] for name, kind in recipe.types.items()}
+    if choice.imatrix is None and not overrides:
+        return ftype, type_rules(description, ftype, as_converted)
+    with_imatrix = choice.imatrix is not None and ftype not in PLAIN_FTYPES
+    return ftype, type_rules(description, ftype, as_converted, imatrix=with_imatrix, overrides=overrides)

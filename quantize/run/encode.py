@@ -1,0 +1,185 @@
+"""One block of rows: read, transformed, widened to f32 and encoded for every output.
+
+    source rows ──▶ transform ──▶ [ piece ──▶ f32 ──▶ type, type … ] ──▶ one array of bytes per type
+                    a block: one read      a piece stays in a core's cache
+
+An `Encoder` belongs to one thread and keeps its buffers; many encode side by side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import ml_dtypes
+import numpy as np
+import numpy.typing as npt
+
+from models.errors import LlamaCppError, QuantizationError
+from models.llamacpp.quantization.quantizer import is_quantized, row_size
+from quantize.checkpoint.source import BlockSource, Rows, TensorSource
+from quantize.kernels.compiled import preparation
+from quantize.plan.plan import PlannedTensor
+
+BLOCK_ELEMENTS: Final = 2**20
+"""One read, and one write per type: large enough that asking for it costs nothing."""
+
+PIECE_ELEMENTS: Final = 2**17
+"""512 KiB of f32: written and read again while it is in the second-level cache."""
+
+_BFLOAT16: Final = np.dtype(ml_dtypes.bfloat16)
+_FLOAT32: Final = np.dtype(np.float32)
+
+Encoded = npt.NDArray[np.uint8]
+Weights = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class Block:
+    """Rows [start, stop) of a planned tensor; `ggml_types`: what each output wants them as.
+
+    `index`: the tensor's place in the plan. `weights` [n_matrices, n_per_row]: the importance of each column,
+    for each of the matrices (experts) that the tensor's rows are of.
+    """
+
+    tensor: PlannedTensor
+    start: int
+    stop: int
+    ggml_types: tuple[int, ...]
+    index: int = 0
+    weights: Weights | None = None
+
+    @property
+    def n_source_bytes(self) -> int:
+        """The share of the tensor's bytes; all blocks together have all of them."""
+        total, rows = self.tensor.n_source_bytes, self.tensor.n_rows
+        return total * self.stop // rows - total * self.start // rows
+
+    @property
+    def is_last(self) -> bool:
+        return self.stop == self.tensor.n_rows
+
+
+def blocks(
+    tensor: PlannedTensor,
+    ggml_types: Sequence[int],
+    block_elements: int | None = None,
+    *,
+    index: int = 0,
+    weights: Weights | None = None,
+) -> Iterator[Block]:
+    """The tensor in blocks of about `block_elements` (BLOCK_ELEMENTS), whole rows and steps of its transform.
+
+    A vector is one row of the output but as many rows of its source: it is one block.
+    """
+    n_rows = rows_per_block(tensor, block_elements or BLOCK_ELEMENTS)
+    for start in range(0, tensor.n_rows, n_rows):
+        stop = min(start + n_rows, tensor.n_rows)
+        yield Block(tensor, start, stop, tuple(ggml_types), index, weights)
+
+
+def rows_per_block(tensor: PlannedTensor, block_elements: int) -> int:
+    """How many of the tensor's rows are one block; its last one may have fewer."""
+    step = tensor.transform.row_step if len(tensor.ne) > 1 else 1
+    return max(1, block_elements // (tensor.n_per_row * step)) * step
+
+
+class Encoder:
+    """Encodes blocks, one after the other. For one thread; what it returns is its own until the next call."""
+
+    def __init__(self) -> None:
+        self._piece = np.empty(0, np.float32)
+        self._outputs: dict[int, Encoded] = {}
+
+    def encode(self, block: Block, source: TensorSource) -> list[Encoded]:
+        """The block's bytes for each output, equal types sharing one array.
+
+        Raises QuantizationError naming the tensor: NaN, infinite, or too large for the type; CheckpointError:
+        unreadable.
+        """
+        tensor = block.tensor
+        start, stop = (block.start, block.stop) if len(tensor.ne) > 1 else (0, tensor.n_per_row)
+        rows = tensor.transform.read(source, tensor.sources, start, stop).reshape(-1, tensor.n_per_row)
+        assert len(rows) == block.stop - block.start, f"{tensor.name}: the transform made {len(rows)} rows"
+        outputs = {kind: self._output(kind, rows) for kind in dict.fromkeys(block.ggml_types)}
+        copied = _copy_blocks(block, source, outputs)
+        for first, last, weights in _pieces(block):
+            piece = self._widened(rows[first:last])
+            for kind, output in outputs.items():
+                if kind == copied:
+                    continue
+                n_bytes = row_size(kind, tensor.n_per_row)
+                _encode(block, piece, output[first * n_bytes : last * n_bytes], (kind, weights, first))
+        return [outputs[kind] for kind in block.ggml_types]
+
+    def _output(self, kind: int, rows: Rows) -> Encoded:
+        n_bytes = len(rows) * row_size(kind, rows.shape[1])
+        buffer = self._outputs.get(kind)
+        if buffer is None or len(buffer) < n_bytes:
+            buffer = self._outputs[kind] = np.empty(n_bytes, np.uint8)
+        return buffer[:n_bytes]
+
+    def _widened(self, rows: Rows) -> npt.NDArray[np.float32]:
+        if rows.dtype == _FLOAT32 and rows.flags.c_contiguous:
+            return rows
+        if self._piece.size < rows.size:
+            self._piece = np.empty(rows.size, np.float32)
+        return widen(rows, self._piece[: rows.size].reshape(rows.shape))
+
+
+def encode(block: Block, source: TensorSource) -> list[Encoded]:
+    """As `Encoder.encode`, and what it returns is the caller's."""
+    return Encoder().encode(block, source)
+
+
+def widen(rows: Rows, out: npt.NDArray[np.float32] | None = None) -> npt.NDArray[np.float32]:
+    """`rows` as f32 in C order, exactly, in `out` if given; the GIL is released, also for bfloat16."""
+    made = np.empty(rows.shape, np.float32) if out is None else out
+    if rows.dtype == _BFLOAT16:
+        bits = made.view(np.uint32)
+        np.copyto(bits, rows.view(np.uint16))
+        bits <<= 16
+    else:
+        np.copyto(made, rows)
+    return made
+
+
+def _copy_blocks(block: Block, source: TensorSource, outputs: Mapping[int, Encoded]) -> int | None:
+    """Of a tensor that is quantized already: where an output keeps its type, its bytes. Returns that type."""
+    kind = block.tensor.stored_type
+    if kind is None or kind not in outputs or not is_quantized(kind) or not isinstance(source, BlockSource):
+        return None
+    outputs[kind][:] = source.raw_rows(block.tensor.sources[0], block.start, block.stop)
+    return kind
+
+
+def _pieces(block: Block) -> Iterator[tuple[int, int, Weights | None]]:
+    """Rows [first, last) of the block, counted in the block, each of one matrix, and that one's weights."""
+    tensor, weights = block.tensor, block.weights
+    step = max(1, PIECE_ELEMENTS // tensor.n_per_row)
+    per_matrix = tensor.n_rows if weights is None else tensor.n_rows // len(weights)
+    row = block.start
+    while row < block.stop:
+        matrix = row // per_matrix
+        last = min(row + step, block.stop, (matrix + 1) * per_matrix)
+        yield row - block.start, last - block.start, None if weights is None else weights[matrix]
+        row = last
+
+
+def _encode(
+    block: Block, piece: npt.NDArray[np.float32], out: Encoded, how: tuple[int, Weights | None, int]
+) -> None:
+    kind, weights, first = how
+    try:
+        preparation.quantize_rows(kind, piece, out, weights)
+    except LlamaCppError as error:
+        tensor, row = block.tensor, block.start + first
+        where = f"rows {row} to {row + len(piece) - 1} of {tensor.name} ({', '.join(tensor.sources)})"
+        raise QuantizationError(f"{where}: {error.message}") from error
+
+
+def source_itemsize(source: TensorSource, names: Sequence[str]) -> int:
+    """Bytes of one number as it is read, the largest of the `names`."""
+    dtypes: list[np.dtype[Any]] = [source.entries[name].dtype for name in names if name in source.entries]
+    return max((dtype.itemsize for dtype in dtypes), default=4)

@@ -1,0 +1,93 @@
+"""How much memory a pass takes, known before it begins: what the program is, and a block for every thread.
+
+base       the interpreter, its libraries, the vocabulary, the plan
+a thread   a block as it is read (and once more while its transform puts it in order),
+           a piece of it in f32, and its bytes in every type
+compiler   of our own encoders, where there is enough for them to do
+a source   what it says it holds itself (`memory_bytes`: read ahead, adapters), and for each number of a block
+           (`working_itemsize`: the models of a merge)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from models.errors import QuantizationError
+from models.llamacpp.quantization.quantizer import row_size
+from quantize.checkpoint.source import TensorSource
+from quantize.kernels.compiled import MEMORY_BYTES, WORTH_ELEMENTS
+from quantize.kernels.k_quants import TYPES
+from quantize.plan.plan import QuantizationPlan
+from quantize.run.encode import BLOCK_ELEMENTS, PIECE_ELEMENTS, rows_per_block, source_itemsize
+
+BASE_BYTES: Final = 320 * 2**20
+"""An allowance for Python, the libraries and the vocabulary: whole runs over a 1.1 B model with 32k tokens
+peaked at 107 to 116 MiB, a 256k vocabulary takes more."""
+
+_SMALLER_BLOCKS: Final = (2**19, 2**18, 2**17, 2**16)
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """What a pass may use. `memory_bytes`: at most, all together; `compiled`: encoders of our own are worth
+    their memory, and it is there."""
+
+    threads: int
+    block_elements: int
+    memory_bytes: int
+    compiled: bool = False
+
+
+def bounds_for(
+    plan: QuantizationPlan, source: TensorSource, threads: int, limit_bytes: int | None = None
+) -> Bounds:
+    """The largest blocks and the most threads, up to `threads`, that `limit_bytes` allow.
+
+    Raises QuantizationError, saying what is needed, when not even one thread fits.
+    """
+    held = BASE_BYTES + plan_bytes(plan) + int(getattr(source, "memory_bytes", 0))
+    for compiled in (True, False) if worth_compiling(plan) else (False,):
+        for n_threads in range(max(1, threads), 0, -1):
+            for elements in (BLOCK_ELEMENTS, *_SMALLER_BLOCKS):
+                needed = held + n_threads * block_bytes(plan, source, elements) + compiled * MEMORY_BYTES
+                if limit_bytes is None or needed <= limit_bytes:
+                    return Bounds(n_threads, elements, needed, compiled)
+    least = held + block_bytes(plan, source, _SMALLER_BLOCKS[-1])
+    raise QuantizationError(
+        f"this model can't be quantized in {limit_bytes:,} bytes of memory, even with one thread; "
+        f"give --memory at least {-(-least // 2**20)}MiB"
+    )
+
+
+def worth_compiling(plan: QuantizationPlan) -> bool:
+    """Is there enough to encode as types that have compiled encoders?"""
+    elements = sum(
+        tensor.n_elements * len(TYPES.intersection(_kinds(plan, index)))
+        for index, tensor in enumerate(plan.tensors)
+    )
+    return elements >= WORTH_ELEMENTS
+
+
+def plan_bytes(plan: QuantizationPlan) -> int:
+    """The heads of the files, which are kept."""
+    return sum(2 * len(file.header) for file in plan.files)
+
+
+def block_bytes(plan: QuantizationPlan, source: TensorSource, block_elements: int) -> int:
+    """What a thread holds at most, over all tensors."""
+    largest = 0
+    for index, tensor in enumerate(plan.tensors):
+        rows = min(rows_per_block(tensor, block_elements), tensor.n_rows)
+        elements = rows * tensor.n_per_row
+        itemsize = 2 * source_itemsize(source, tensor.sources) + int(getattr(source, "working_itemsize", 0))
+        read = elements * itemsize
+        piece = 4 * min(elements, max(PIECE_ELEMENTS, tensor.n_per_row))
+        encoded = sum(rows * row_size(kind, tensor.n_per_row) for kind in _kinds(plan, index))
+        largest = max(largest, read + piece + encoded)
+    return largest
+
+
+def _kinds(plan: QuantizationPlan, index: int) -> Sequence[int]:
+    return sorted({file.tensors[index].ggml_type for file in plan.files})

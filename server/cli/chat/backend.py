@@ -1,0 +1,80 @@
+"""Who answers in `corral chat`: `Backend`, and the one that runs the model in a worker of its own."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from models.errors import CorralError, RequestError, WorkerError
+from server.engine.sampling_params import SamplingParams
+from server.ipc.messages import ChatPrompt, Delta, Failure, Generate
+from server.supervisor.supervisor import Supervisor
+
+STOP_GRACE_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class ChatOptions:
+    """How answers are sampled; None is the model's or llama.cpp's default."""
+
+    temperature: float | None = None
+    max_tokens: int | None = None
+    seed: int | None = None
+
+    def given(self) -> dict[str, Any]:
+        """Only what was said."""
+        values = {"temperature": self.temperature, "max_tokens": self.max_tokens, "seed": self.seed}
+        return {name: value for name, value in values.items() if value is not None}
+
+
+class Backend(Protocol):
+    """Answers a conversation. All methods belong to one event loop."""
+
+    async def start(self) -> str:
+        """Make ready; the name of the model. Raises CorralError."""
+
+    def answer(self, messages: list[dict[str, str]], options: ChatOptions) -> AsyncGenerator[str, None]:
+        """Pieces of the answer. Raises CorralError; left early, it stops the model."""
+
+    async def stop(self) -> None:
+        """Leave nothing behind."""
+
+
+class LocalBackend:
+    """The model in a worker of this program's own."""
+
+    def __init__(self, supervisor: Supervisor, name: str) -> None:
+        self._supervisor = supervisor
+        self._name = name
+        self._ids = itertools.count(1)
+
+    async def start(self) -> str:
+        self._supervisor.start()
+        await self._supervisor.wait_ready()
+        return self._name
+
+    async def answer(self, messages: list[dict[str, str]], options: ChatOptions) -> AsyncGenerator[str, None]:
+        request = Generate(
+            id=f"chat-{next(self._ids)}",
+            prompt=ChatPrompt(messages=list(messages)),
+            params=SamplingParams(**options.given()),
+            given=tuple(options.given()),
+        )
+        async with aclosing(self._supervisor.generate(self._name, request)) as events:
+            async for event in events:
+                if isinstance(event, Delta):
+                    yield event.text
+                elif isinstance(event, Failure):
+                    raise _error_of(event)
+
+    async def stop(self) -> None:
+        await self._supervisor.stop(STOP_GRACE_S)
+
+
+def _error_of(failure: Failure) -> CorralError:
+    if failure.kind == "invalid_request":
+        return RequestError(failure.message, failure.param, failure.code)
+    return WorkerError(failure.message)

@@ -1,0 +1,118 @@
+"""`corral chat`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from server.cli.settings import read_settings, with_settings
+from server.config import flag_of
+
+if TYPE_CHECKING:
+    from server.cli.chat.backend import Backend
+    from server.config import ServerConfig
+
+SEED_MAX = 2**32 - 2
+"""llama.cpp's seeds have 32 bits, and it draws one for the largest."""
+
+SETTINGS = ("ctx", "gpu_layers", "default_type", "prompt_format", "threads")
+
+
+@with_settings(*SETTINGS)
+def command(
+    reference: Annotated[
+        str | None, typer.Argument(metavar="REF", help="org/name:TYPE, a folder or .gguf file, demo.")
+    ] = None,
+    url: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="Talk to a running server instead, and to its model REF."),
+    ] = None,
+    api_key: Annotated[
+        str | None, typer.Option(metavar="KEY", help="The key of the server at --url.")
+    ] = None,
+    system: Annotated[str | None, typer.Option(metavar="TEXT", help="The system message.")] = None,
+    temperature: Annotated[
+        float | None, typer.Option(min=0.0, metavar="X", help="0 always takes the likeliest token. [0.8]")
+    ] = None,
+    max_tokens: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Longest answer; not set: to the context's end.")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, max=SEED_MAX, metavar="N", help="Makes the answers repeatable.")
+    ] = None,
+    **settings: Any,
+) -> None:
+    """Talk to a model in the terminal.
+
+    The model runs in a process of its own, without a server. Answers are streamed; Ctrl-C stops the answer,
+    not the program; Ctrl-D ends it. Alt-Enter or three double quotes begin a message of several lines, /help
+    lists the commands. When the input is no terminal, each line of it is a message.
+
+    Without REF it is the newest model that is here, or the demo. What `corral tune` found for the model is
+    used as `corral serve` uses it.
+    """
+    import asyncio
+
+    from server.cli.chat.session import ChatOptions, ChatSession
+
+    _check(url, api_key, settings)
+    options = ChatOptions(temperature=temperature, max_tokens=max_tokens, seed=seed)
+    backend = _remote(url, api_key, reference) if url else _local(reference, settings)
+    asyncio.run(ChatSession(backend, options, system).run())
+
+
+def _check(url: str | None, api_key: str | None, settings: dict[str, Any]) -> None:
+    """Raises ConfigError for flags that would be without effect."""
+    from models.errors import ConfigError
+
+    if url is None and api_key is not None:
+        raise ConfigError("--api-key is for the server at --url; give its URL, or leave the key out")
+    given = [flag_of(name) for name, value in settings.items() if value is not None]
+    if url is not None and given:
+        raise ConfigError(
+            f"{' and '.join(given)} can't be set for the server at {url}, which has its own; leave out --url"
+            " to run the model here"
+        )
+
+
+def _remote(url: str, api_key: str | None, model: str | None) -> Backend:
+    from server.cli.chat.remote import RemoteBackend
+
+    return RemoteBackend(url, api_key, model)
+
+
+def _local(reference: str | None, settings: dict[str, Any]) -> Backend:
+    from models.paths import Paths
+    from models.reference import ModelRef
+    from models.store.store import ModelStore
+    from server.cli.chat.backend import LocalBackend
+    from server.cli.ensure_model import obtain
+    from server.supervisor.catalogue import Catalogue
+    from server.supervisor.spec import model_spec, policy_of
+    from server.supervisor.supervisor import Supervisor
+    from server.tuning.apply import TunedModels
+    from server.tuning.result_store import results_here
+
+    config = _config(settings)
+    paths = Paths.from_environment()
+    store = ModelStore(paths)
+    entry = obtain(ModelRef.parse(reference or _newest(store)), store, config.default_type)
+    tuned = TunedModels(results_here(paths.tuning_dir))
+    supervisor = Supervisor(
+        Catalogue([entry]),
+        lambda entry: model_spec(entry, tuned.config_for(entry.path, config)),
+        policy=policy_of(config),
+        use=store.use,
+        environment=tuned.environment_of,
+    )
+    return LocalBackend(supervisor, entry.key)
+
+
+def _config(settings: dict[str, Any]) -> ServerConfig:
+    return read_settings({"parallel": 1, **settings}, None)
+
+
+def _newest(store: Any) -> str:
+    models = sorted(store.list(), key=lambda model: model.manifest.created)
+    return models[-1].name if models else "demo"

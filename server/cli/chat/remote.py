@@ -1,0 +1,149 @@
+"""`corral chat --url`: the model of a running server, asked through its HTTP API."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import http.client
+import json
+import os
+import socket
+import threading
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import AsyncGenerator
+from typing import Any
+
+from models.errors import ConfigError, CorralError, ModelNotFound
+from server.cli.chat.backend import ChatOptions
+
+TIMEOUT_S = 600.0
+
+
+class RemoteBackend:
+    """One request at a time; each is read by a thread that hands its lines to the event loop."""
+
+    def __init__(self, url: str, api_key: str | None, model: str | None) -> None:
+        self._base = base_of(url)
+        self._api_key = api_key
+        self._model = model
+
+    async def start(self) -> str:
+        """Raises CorralError, and ModelNotFound if there is none to talk to."""
+        try:
+            listing = await asyncio.to_thread(self._get_json, "/models")
+            names = [model["id"] for model in listing["data"]]
+        except (ValueError, KeyError, TypeError) as error:
+            raise CorralError(
+                f"what answers at {self._base} is no server with OpenAI's API; check --url"
+            ) from error
+        if self._model is None:
+            if not names:
+                raise ModelNotFound(
+                    f"the server at {self._base} has no models; make one: corral quantize demo"
+                )
+            self._model = names[0]
+        return str(self._model)
+
+    async def answer(self, messages: list[dict[str, str]], options: ChatOptions) -> AsyncGenerator[str, None]:
+        body = {"model": self._model, "messages": messages, "stream": True, **options.given()}
+        lines: asyncio.Queue[bytes | Exception | None] = asyncio.Queue()
+        response = await asyncio.to_thread(self._open, "/chat/completions", body)
+        loop = asyncio.get_running_loop()
+        reader = threading.Thread(target=_read_lines, args=(response, loop, lines), daemon=True)
+        reader.start()
+        try:
+            while (line := await lines.get()) is not None:
+                if isinstance(line, Exception):
+                    raise CorralError(f"the connection to {self._base} broke ({line}); ask again") from line
+                text = delta_of(line)
+                if text is not None:
+                    yield text
+        finally:
+            # Closing the connection is what tells the server to stop; the thread then ends by itself.
+            await asyncio.to_thread(_hang_up, response)
+
+    async def stop(self) -> None:
+        pass
+
+    def _get_json(self, path: str) -> Any:
+        with self._open(path, None) as response:
+            return json.load(response)
+
+    def _open(self, path: str, body: dict[str, Any] | None) -> http.client.HTTPResponse:
+        headers = {"Content-Type": "application/json"}
+        if self._api_key:
+            headers["Authorization"] = f"Bearer {self._api_key}"
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(self._base + path, data, headers)  # noqa: S310 - the user's own URL
+        try:
+            opened = urllib.request.urlopen(request, timeout=TIMEOUT_S)  # noqa: S310
+        except urllib.error.HTTPError as error:
+            with error:
+                raise CorralError(f"the server at {self._base}: {message_of(error.read(), error)}") from error
+        except (OSError, ValueError, http.client.HTTPException) as error:
+            reason = getattr(error, "reason", error)
+            raise CorralError(f"no answer from {self._base} ({reason}); is the server running?") from error
+        assert isinstance(opened, http.client.HTTPResponse)
+        return opened
+
+
+def base_of(url: str) -> str:
+    """`http://HOST:PORT/v1` of a URL with or without http:// and /v1. Raises ConfigError."""
+    base = (url if "://" in url else f"http://{url}").rstrip("/")
+    try:
+        parts = urllib.parse.urlsplit(base)
+        usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable or any(character.isspace() for character in base):
+        raise ConfigError(f"{url} is no URL of a server; write http://HOST:PORT")
+    return base if base.endswith("/v1") else f"{base}/v1"
+
+
+def delta_of(line: bytes) -> str | None:
+    """The text in one line of the event stream, if it has some. Raises CorralError for an error event."""
+    if not line.startswith(b"data:"):
+        return None
+    data = line[len(b"data:") :].strip()
+    if not data or data == b"[DONE]":
+        return None
+    event = json.loads(data)
+    if "error" in event:
+        raise CorralError(str(event["error"].get("message", event["error"])))
+    choices = event.get("choices") or [{}]
+    content = choices[0].get("delta", {}).get("content")
+    return content or None
+
+
+def message_of(body: bytes, error: urllib.error.HTTPError) -> str:
+    """The message of an error response, in whatever form it is."""
+    try:
+        return str(json.loads(body)["error"]["message"])
+    except (ValueError, KeyError, TypeError):
+        return f"HTTP {error.code} {error.reason}"
+
+
+def _hang_up(response: http.client.HTTPResponse) -> None:
+    """Close the connection under the reading thread."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        connection = socket.socket(fileno=os.dup(response.fileno()))
+        with connection:
+            connection.shutdown(socket.SHUT_RDWR)
+
+
+def _read_lines(
+    response: http.client.HTTPResponse,
+    loop: asyncio.AbstractEventLoop,
+    lines: asyncio.Queue[bytes | Exception | None],
+) -> None:
+    """The thread: every line, then None, or what went wrong."""
+    end: Exception | None = None
+    try:
+        for line in response:
+            loop.call_soon_threadsafe(lines.put_nowait, line)
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        end = error
+    if not loop.is_closed():
+        loop.call_soon_threadsafe(lines.put_nowait, end)

@@ -1,0 +1,47 @@
+"""A ready GGUF from the Hub as one of the store's models: it stays in the Hub's cache, the store lists it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from models.gguf.info import read_gguf_info
+from models.hub.download import DownloadPlan
+from models.reference import ModelRef
+from models.store.manifest import Manifest, ManifestFile, Source
+from models.store.store import ModelStore, StoredModel
+from models.version import VERSION
+
+
+def link(plan: DownloadPlan, ref: ModelRef, store: ModelStore) -> StoredModel | None:
+    """List the downloaded GGUF; None for a checkpoint, which is no model to serve yet.
+
+    Raises InvalidGGUF for a file that must not be loaded.
+    """
+    if plan.kind != "gguf" or not plan.gguf_paths:
+        return None
+    info = read_gguf_info(plan.gguf_paths[0])
+    type_ = plan.type or info.ftype
+    if type_ is None:
+        return None
+    checksums = {str(plan.snapshot / file.path): file.file.sha256 for file in plan.files}
+    return store.link(
+        Manifest(
+            name=ref.name,
+            source=Source(kind="hub", repo=plan.repo, revision=plan.commit, requested=ref.revision),
+            files=(
+                ManifestFile(
+                    type=type_,
+                    names=tuple(map(str, plan.gguf_paths)),
+                    size_bytes=info.size_bytes,
+                    sha256=tuple(checksums.get(str(path)) or "" for path in plan.gguf_paths),
+                    bits_per_weight=info.bits_per_weight,
+                    tensor_count=len(info.tensors),
+                ),
+            ),
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            tools={"corral": VERSION},
+            architecture=info.architecture,
+            parameters=info.n_params,
+            context_length=info.n_ctx_train,
+        )
+    )

@@ -1,0 +1,58 @@
+"""`corral pull`."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated
+
+import typer
+
+
+def command(
+    reference: Annotated[
+        str, typer.Argument(metavar="REF", help="org/name, @revision and :TYPE if you like.")
+    ],
+    include: Annotated[
+        list[str] | None,
+        typer.Option(metavar="GLOB", help="Only files that match; may be given several times."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Download a model's weights, or a ready GGUF, from the Hub.
+
+    Files go to the Hugging Face cache, which is shared with other tools. What is there already is not fetched
+    again, what was begun is resumed, and every file's sha256 is checked against the Hub's. A ready GGUF can
+    then be served; weights are for `corral quantize`.
+    """
+    from models.hub import download
+    from models.paths import Paths
+    from models.reference import ModelRef
+    from models.store.store import ModelStore
+    from server.cli.console import duration, print_json, say, size
+    from server.cli.models.downloaded import link
+    from server.cli.progress import byte_progress
+
+    paths = Paths.from_environment()
+    ref = ModelRef.parse(reference)
+    began = time.monotonic()
+    plan = download.plan(ref, include, paths=paths)
+    here = f", {size(plan.cached_bytes)} of it here already" if plan.cached_bytes else ""
+    say(f"{plan.repo}@{plan.commit[:8]}: {len(plan.files)} files, {size(plan.total_bytes)}{here}")
+    with byte_progress("download") as update:
+        snapshot = download.run(plan, lambda p: update(p.bytes_done, p.bytes_total), paths=paths)
+    model = link(plan, ref, ModelStore(paths))
+    say(f"done in {duration(time.monotonic() - began)}: {snapshot}")
+    if model is not None:
+        say(f"serve it: corral serve {ref.with_type(plan.type)}")
+    if as_json:
+        print_json(
+            {
+                "repo": plan.repo,
+                "commit": plan.commit,
+                "kind": plan.kind,
+                "type": plan.type,
+                "snapshot": str(snapshot),
+                "files": [{"path": file.path, "size_bytes": file.size_bytes} for file in plan.files],
+                "total_bytes": plan.total_bytes,
+            }
+        )

@@ -1,0 +1,62 @@
+"""A file that `corral quantize --dry-run` plans, as the memory estimate sees files that exist."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from models.machine.fit import Verdict, estimate, fits_in_memory
+from quantize.plan.plan import PlannedFile
+from server.cli.models.model_rows import DEFAULT_N_CTX, DEFAULT_N_PARALLEL
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedTensorSize:
+    name: str
+    nbytes: int
+
+
+class PlannedModel:
+    """What `models.machine.fit` asks of a GGUF file, answered from a plan."""
+
+    def __init__(self, file: PlannedFile) -> None:
+        self._metadata = file.metadata
+        self._architecture = str(file.metadata["general.architecture"].data)
+        self.tensors = [
+            PlannedTensorSize(tensor.name, n_bytes)
+            for tensor, n_bytes in zip(file.tensors, file.tensor_bytes, strict=True)
+        ]
+
+    @property
+    def n_layer(self) -> int | None:
+        return self.hyperparameter("block_count")
+
+    @property
+    def n_embd(self) -> int | None:
+        return self.hyperparameter("embedding_length")
+
+    @property
+    def n_vocab(self) -> int | None:
+        value = self._metadata.get("tokenizer.ggml.tokens")
+        return None if value is None else len(value.data)
+
+    def hyperparameter(self, key: str) -> int | None:
+        value = self._data(key)
+        return value if isinstance(value, int) else None
+
+    def per_layer(self, key: str) -> list[int | float]:
+        value = self._data(key)
+        if isinstance(value, int | float):
+            return [value] * (self.n_layer or 1)
+        return list(value) if isinstance(value, list | tuple) else []
+
+    def _data(self, key: str) -> Any:
+        value = self._metadata.get(f"{self._architecture}.{key}")
+        return None if value is None else value.data
+
+
+def fit_of_plan(file: PlannedFile, available_bytes: int) -> Verdict:
+    """Whether the file, once made, can be served on this machine at the default context."""
+    model = PlannedModel(file)
+    n_ctx = min(model.hyperparameter("context_length") or DEFAULT_N_CTX, DEFAULT_N_CTX)
+    return fits_in_memory(estimate(model, n_ctx, DEFAULT_N_PARALLEL), available_bytes)

@@ -1,0 +1,100 @@
+"""The outcome of `corral quantize` for people and programs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from models.machine.host_memory import memory
+from quantize.job.service import QuantizationOutcome
+from server.cli.console import duration, plain_table, print_table, say, size
+from server.cli.quantize.plan_fit import fit_of_plan
+
+
+def document_of(outcome: QuantizationOutcome, *, dry_run: bool, seconds: float) -> dict[str, Any]:
+    """What was made, or would be: one row per type."""
+    document: dict[str, Any] = {
+        "model": str(outcome.ref),
+        "dry_run": dry_run,
+        "types": list(outcome.types),
+        "existing": list(outcome.existing),
+        "files": [],
+    }
+    if outcome.download is not None:
+        document["download_bytes"] = outcome.download.fetch_bytes
+    if outcome.plan is not None:
+        document["parameters"] = outcome.plan.n_parameters
+        document["architecture"] = outcome.plan.architecture
+        document["unused_tensors"] = list(outcome.plan.unused)
+        document["memory_bytes"] = outcome.memory_bytes
+    if dry_run:
+        document["free_bytes"] = outcome.free_bytes
+        document["fits_on_disk"] = outcome.fits
+        document["files"] = _planned_rows(outcome)
+    else:
+        document["seconds"] = round(seconds, 3)
+        document["resumed_tensors"] = outcome.resumed
+        document["verified"] = list(outcome.verified)
+        document["files"] = _written_rows(outcome)
+    return document
+
+
+def print_document(document: dict[str, Any]) -> None:
+    """A table of the files, and a line for what is not in it."""
+    if document["existing"]:
+        say(f"here already: {', '.join(document['existing'])} (--force makes them again)")
+    if "download_bytes" in document:
+        say(f"{size(document['download_bytes'])} would be downloaded first; the plan needs them: corral pull")
+        return
+    if not document["files"]:
+        return
+    columns = ["TYPE", "SIZE", "BITS/W"]
+    last = "FITS THIS MACHINE" if document["dry_run"] else "FILE"
+    table = plain_table(*columns, last, right=("SIZE", "BITS/W"))
+    for row in document["files"]:
+        text = row["memory"] if document["dry_run"] else row["path"]
+        table.add_row(row["type"], size(row["size_bytes"]), f"{row['bits_per_weight']:.2f}", text)
+    print_table(table)
+    if document["dry_run"]:
+        total = sum(row["size_bytes"] for row in document["files"])
+        fits = "fits" if document["fits_on_disk"] else "does NOT fit"
+        say(f"{size(total)} in all: {fits} on the disk, {size(document['free_bytes'])} are free")
+        say(f"making them takes up to {size(document['memory_bytes'])} of memory (--memory bounds it)")
+    else:
+        for line in document["verified"]:
+            say(f"streamed: {line}")
+        say(f"{document['parameters']:,} parameters, made in {duration(document['seconds'])}")
+
+
+def _planned_rows(outcome: QuantizationOutcome) -> list[dict[str, Any]]:
+    if outcome.plan is None:
+        return []
+    available = memory().available_bytes
+    rows = []
+    for file in outcome.plan.files:
+        verdict = fit_of_plan(file, available)
+        rows.append(
+            {
+                "type": file.type,
+                "size_bytes": file.size_bytes,
+                "bits_per_weight": round(file.bits_per_weight, 4),
+                "fits": verdict.fits,
+                "memory_bytes": verdict.needed_bytes,
+                "memory": verdict.text,
+            }
+        )
+    return rows
+
+
+def _written_rows(outcome: QuantizationOutcome) -> list[dict[str, Any]]:
+    return [
+        {
+            "type": file.type,
+            "size_bytes": file.size_bytes,
+            "bits_per_weight": round(file.bits_per_weight, 4),
+            "tensors": file.tensor_count,
+            "sha256": list(file.sha256),
+            "path": str(file.path),
+            "paths": [str(path) for path in file.paths],
+        }
+        for file in outcome.files
+    ]

@@ -1,0 +1,107 @@
+"""`corral serve`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from server.cli.settings import read_settings, with_settings
+
+if TYPE_CHECKING:
+    from models.store.store import ModelStore
+    from server.config import ServerConfig
+    from server.supervisor.catalogue import CatalogueEntry
+
+
+@with_settings()
+def command(
+    references: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="REF", help="Models to load now: org/name:TYPE, a folder or .gguf file, demo."
+        ),
+    ] = None,
+    config_file: Annotated[
+        Path | None, typer.Option("--config", metavar="FILE", help="Settings as TOML; flags win over it.")
+    ] = None,
+    **settings: Any,
+) -> None:
+    """Serve models behind an OpenAI-compatible HTTP API.
+
+    What is missing is downloaded and quantized first. The other models in the store are loaded when a request
+    asks for them; without REF, that is so for all of them, and an empty store gets the demo model.
+
+    Each option is also a key of the settings file and, with CORRAL_ before it, a variable of the environment:
+    --port is `port` and CORRAL_PORT. Ctrl-C lets running requests finish; a second one stops at once.
+    """
+    config = read_settings({**settings, "models": tuple(references or ())}, config_file)
+    serve(config)
+
+
+def serve(config: ServerConfig) -> None:
+    """Serve until a signal ends it. Raises CorralError if that can't begin."""
+    from models.paths import Paths
+    from models.store.store import ModelStore
+    from server.cli.serve.adapters import converter, fill_shelf
+    from server.cli.serve.http_server import bind, run
+    from server.cli.serve.logs import log_to_stderr
+    from server.supervisor.adapter_registry import AdapterShelf
+    from server.supervisor.adapter_service import AdapterService
+    from server.supervisor.catalogue import PREFERRED_TYPES, Catalogue
+    from server.supervisor.catalogue_entries import stored_entries
+    from server.supervisor.memory import fits
+    from server.supervisor.spec import model_spec, policy_of
+    from server.supervisor.supervisor import Supervisor
+    from server.tuning.apply import TunedModels
+    from server.tuning.result_store import results_here
+
+    log_to_stderr(config.log_level)
+    with bind(config.host, config.port) as listener:
+        paths = Paths.from_environment()
+        store = ModelStore(paths)
+        served = served_entries(config, store)
+        preferred = (config.default_type, *PREFERRED_TYPES)
+        catalogue = Catalogue(served, lambda: stored_entries(store), preferred)
+
+        draft = draft_entry(config, store)
+        tuned = TunedModels(results_here(paths.tuning_dir))
+        shelf, prepare = AdapterShelf(), converter(paths.adapters_dir)
+        fill_shelf(shelf, config.lora, served, prepare)
+
+        supervisor = Supervisor(
+            catalogue,
+            lambda entry: model_spec(
+                entry,
+                tuned.config_for(entry.path, config),
+                draft.path if draft and entry in served else None,
+                paths.prefixes_dir,
+            ),
+            policy=policy_of(config),
+            fits=fits,
+            use=store.use,
+            shelf=shelf,
+            environment=tuned.environment_of,
+        )
+        run(config, supervisor, AdapterService(supervisor, shelf, prepare), listener)
+
+
+def draft_entry(config: ServerConfig, store: ModelStore) -> CatalogueEntry | None:
+    """The draft model of those served from the start, made first where it is missing."""
+    from models.reference import ModelRef
+    from server.cli.ensure_model import obtain
+
+    return None if config.draft is None else obtain(ModelRef.parse(config.draft), store, config.default_type)
+
+
+def served_entries(config: ServerConfig, store: ModelStore) -> list[CatalogueEntry]:
+    """What to load at the start, made first where it is missing."""
+    from models.reference import ModelRef
+    from server.cli.ensure_model import obtain
+    from server.supervisor.catalogue_entries import stored_entries
+
+    names = config.models
+    if not names and not stored_entries(store):
+        names = ("demo",)
+    return [obtain(ModelRef.parse(name), store, config.default_type) for name in names]

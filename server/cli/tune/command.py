@@ -1,0 +1,186 @@
+"""`corral tune`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from models.store.store import ModelStore
+    from server.supervisor.catalogue import CatalogueEntry
+    from server.tuning.result_store import ResultStore
+    from server.tuning.service import Search
+    from server.tuning.tuner import Outcome
+
+
+def command(  # noqa: PLR0913, PLR0917 - a parameter per flag
+    reference: Annotated[
+        str, typer.Argument(metavar="REF", help="org/name:TYPE, a .gguf file, demo; obtained if missing.")
+    ],
+    budget: Annotated[
+        float, typer.Option(min=1, metavar="S", help="Seconds it may take, loading included.")
+    ] = 180.0,
+    prompt_tokens: Annotated[
+        int, typer.Option(min=1, max=8192, metavar="N", help="The workload: tokens of a prompt.")
+    ] = 64,
+    output_tokens: Annotated[
+        int, typer.Option(min=1, max=8192, metavar="N", help="The workload: tokens of an answer.")
+    ] = 96,
+    streams: Annotated[
+        list[int] | None,
+        typer.Option(
+            min=1, max=256, metavar="N", help="Requests at a time; may be given several times. [1 8]"
+        ),
+    ] = None,
+    contention: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            max=1,
+            metavar="X",
+            help="How much speed beside another busy process counts; the rest: alone.",
+        ),
+    ] = 0.25,
+    allow_kv_quant: Annotated[
+        bool,
+        typer.Option("--allow-kv-quant", help="Also try a q8_0 KV cache, which changes answers a little."),
+    ] = False,
+    anyway: Annotated[
+        bool, typer.Option("--anyway", help="Measure although other processes are busy.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be searched.")] = False,
+    show: Annotated[bool, typer.Option("--show", help="Only show what is kept for this model.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Measure what makes serving fastest on this machine, and keep it.
+
+    Threads, repacked weights, how threads wait, the cache's layout, batch sizes and flash attention are tried
+    for this model, each choice in a process of its own and beside the best so far. One is kept only if it is
+    faster by more than the noise. The machine must be quiet meanwhile. Ctrl-C keeps the best so
+    far, but for an earlier result, which only a checked one replaces.
+
+    `corral serve` and `corral chat` use the result wherever flags, environment and settings file leave the
+    choice open; `corral show` tells of it.
+    """
+    from models.errors import ConfigError
+    from models.paths import Paths
+    from models.reference import ModelRef
+    from models.store.store import ModelStore
+    from server.cli.console import print_json
+    from server.cli.tune.progress import print_space, space_document
+    from server.tuning.result_store import results_here
+    from server.tuning.service import plan_search
+    from server.tuning.workload import Workload
+
+    if show and dry_run:
+        raise ConfigError("--show tells what is kept, --dry-run what would be searched; give one of them")
+    paths = Paths.from_environment()
+    entry = _entry(ModelRef.parse(reference), ModelStore(paths), make=not (show or dry_run))
+    results = results_here(paths.tuning_dir)
+    if show:
+        _show(reference, entry, results, as_json=as_json)
+        return
+    workload = Workload(
+        prompt_tokens=prompt_tokens,
+        output_tokens=output_tokens,
+        streams=tuple(sorted(set(streams or (1, 8)))),
+        contention=contention,
+    )
+    search = plan_search(entry.path, _label(entry), results.machine, workload, allow_kv_quant=allow_kv_quant)
+    if not dry_run:
+        _run(search, results, budget, anyway=anyway, as_json=as_json)
+    elif as_json:
+        print_json(space_document(search))
+    else:
+        print_space(search)
+
+
+def _entry(ref: object, store: ModelStore, *, make: bool) -> CatalogueEntry:
+    """The file that `corral serve REF` would serve; only with `make` one that isn't here yet is made."""
+    from models.reference import ModelRef
+    from server.cli.ensure_model import best_type, obtain
+    from server.config import ServerConfig
+    from server.supervisor.catalogue_entries import file_entry, stored_entry
+
+    assert isinstance(ref, ModelRef)
+    default_type = ServerConfig().default_type
+    if make:
+        return obtain(ref, store, default_type)
+    if ref.path is not None and ref.path.is_file():
+        return file_entry(ref.path)
+    model = store.get(ref)
+    return stored_entry(model, model.types[ref.type or best_type(model, default_type)])
+
+
+def _label(entry: CatalogueEntry) -> str:
+    """A file's name often tells its type."""
+    return entry.name if entry.type and entry.name.endswith(entry.type) else entry.key
+
+
+def _show(reference: str, entry: CatalogueEntry, results: ResultStore, *, as_json: bool) -> None:
+    from models.errors import ModelNotFound
+    from server.cli.console import print_json
+    from server.cli.tune.report import print_result, result_document
+
+    result = results.find(entry.path)
+    if result is None:
+        raise ModelNotFound(
+            f"nothing is kept for {_label(entry)} on this machine; run: corral tune {reference}"
+        )
+    if as_json:
+        print_json(result_document(result))
+    else:
+        print_result(result)
+
+
+def _run(search: Search, results: ResultStore, budget_s: float, *, anyway: bool, as_json: bool) -> None:
+    """Search, keep, tell. Interrupted, it keeps or tells what was found to be better and exits with 130.
+
+    Raises CorralError if the machine isn't quiet, unless `anyway`.
+    """
+    from models.errors import CorralError
+    from server.cli.console import print_json, say
+    from server.cli.program import INTERRUPTED
+    from server.cli.tune.progress import search_progress
+    from server.cli.tune.report import print_result, result_document
+    from server.tuning.busy import BUSY_CORES, cores_in_use
+
+    others_cores = cores_in_use()
+    if others_cores > BUSY_CORES and not anyway:
+        raise CorralError(
+            f"other processes use {others_cores:.1f} of {search.machine.threads} cores, and what is fastest"
+            " beside them is slow without them; stop them, or say --anyway if this machine is always so busy"
+        )
+    with search_progress(search.space, budget_s) as on_step:
+        outcome = search.run(budget_s, on_step)
+    if outcome.interrupted and not worth_keeping(outcome, search, results):
+        raise typer.Exit(INTERRUPTED)
+    result = search.result(outcome, others_cores)
+    path = results.save(result)
+    if as_json:
+        print_json(result_document(result, outcome))
+    else:
+        print_result(result, outcome)
+    say(f"kept in {path}; `corral serve` and `corral chat` use it")
+    if outcome.interrupted:
+        raise typer.Exit(INTERRUPTED)
+
+
+def worth_keeping(outcome: Outcome, search: Search, results: ResultStore) -> bool:
+    """Whether what an interrupted search has found is to be kept; says so if not.
+
+    An earlier result isn't replaced by one that was never checked against the defaults.
+    """
+    from server.cli.console import say
+    from server.cli.tune.report import gained_words
+
+    earlier = results.find(search.path)
+    stays = f"; what was kept on {earlier.created[:10]} stays" if earlier else ", and nothing is kept"
+    if outcome.best == search.space.defaults:
+        say(f"interrupted: nothing better than the defaults was found yet{stays}")
+        return False
+    if earlier and not outcome.confirmed:
+        say(f"interrupted: {gained_words(outcome.best, search.space.defaults, outcome.gain)} so far{stays}")
+        return False
+    return True

@@ -1,0 +1,281 @@
+"""Which tokens each slot of the KV cache holds, and where a new sequence goes to have least computed again.
+
+Pure bookkeeping: what is to be done to the KV cache comes back as `MemoryChange`s. A slot keeps the tokens of
+a finished sequence until another one needs the place; those of a running one can be shared too. A radix tree
+over all of them finds the longest prefix. Prefixes kept outside, on disk, come from a `PrefixSource`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from server.engine.batch import Copy, MemoryChange, Restore, Save, Trim
+from server.engine.prefix.prefix_source import PrefixSource, StoredPrefix
+from server.engine.prefix.radix_tree import RadixTree, common_prefix
+from server.engine.sequence import Sequence
+from server.engine.slot import Placement, Slot
+
+RESTORE_TOKENS_MIN = 128
+"""A kept prefix is restored if that saves at least so many tokens."""
+SAVE_TOKENS_MIN = 256
+"""Fewer tokens are computed again sooner than they are worth keeping on disk."""
+HOT_TOKENS = 1024
+"""What an idle slot holds is kept if it was used again, or if it is at least so long."""
+
+
+class PrefixCache:
+    """The slots. With `can_trim` False only a slot that holds nothing but the prefix can be reused.
+
+    `holds(slot, n)`: whether a slot still has all that is needed after its first n tokens; None: they all do
+    (memory with a sliding window forgets what lies before the window).
+    """
+
+    def __init__(
+        self,
+        n_slots: int,
+        *,
+        can_trim: bool,
+        copy_tokens_min: int,
+        holds: Callable[[int, int], bool] | None = None,
+        source: PrefixSource | None = None,
+    ) -> None:
+        self.slots = [Slot(i) for i in range(n_slots)]
+        self._can_trim = can_trim
+        self._copy_tokens_min = copy_tokens_min
+        self._holds = holds
+        self._source = source
+        self._tree: RadixTree[int] = RadixTree()
+        self._clock = 0
+
+    @property
+    def n_idle(self) -> int:
+        return sum(slot.owner is None for slot in self.slots)
+
+    @property
+    def n_held_tokens(self) -> int:
+        return sum(slot.n_held for slot in self.slots)
+
+    # --- where to --------------------------------------------------------------------------------
+
+    def place(self, sequence: Sequence) -> Placement | None:
+        """Where `sequence` would go now; None while every slot has an owner. Changes nothing here.
+
+        An idle slot whose content is mostly the shared prefix is used as it is. Otherwise the sequence goes
+        into the slot that was least recently used, and the prefix is copied there, or restored from disk, if
+        that saves enough.
+        """
+        idle = [slot for slot in self.slots if slot.owner is None]
+        if not idle:
+            return None
+        victim = self._victim(idle)
+        placement = self._resident_placement(sequence, idle, victim)
+        stored = self._stored(sequence, placement.n_cached)
+        if stored is None:
+            return placement
+        if not stored.ready:
+            return Placement(victim, stored.n_tokens, [], is_loading=True)
+        restore = Restore(victim.id, stored.key, stored.n_tokens)
+        return Placement(victim, stored.n_tokens, [*self._rescue(victim, 0), restore])
+
+    def _resident_placement(self, sequence: Sequence, idle: list[Slot], victim: Slot) -> Placement:
+        source, n_shared, n_own = self._longest(sequence, victim)
+        if source is not None and source.owner is None:
+            mostly_shared = 4 * n_shared >= 3 * len(source.resident)
+            if mostly_shared or len(idle) == 1:
+                return self._reuse(source, n_shared)
+        if source is not None and source is not victim and n_shared - n_own >= self._copy_tokens_min:
+            copy = Copy(source.id, victim.id, n_shared)
+            return Placement(victim, n_shared, [*self._rescue(victim, 0), copy], source)
+        return self._reuse(victim, n_own)
+
+    def _victim(self, idle: list[Slot]) -> Slot:
+        """The slot to overwrite: of the half that was least recently used, the one that leaves the fewest
+        gaps between running sequences. With separate KV streams each gap is one more pass through the
+        weights."""
+        oldest = sorted(idle, key=lambda slot: (bool(slot.resident), slot.last_used, slot.id))
+        running = {slot.id for slot in self.slots if slot.owner is not None}
+        half = oldest[: (len(oldest) + 1) // 2]
+        return min(half, key=lambda slot: -((slot.id - 1 in running) + (slot.id + 1 in running)))
+
+    def shareable_later(self, sequence: Sequence) -> int:
+        """The longest prefix it will share with a running sequence whose prompt isn't computed yet."""
+        if not self._can_trim:
+            return 0
+        return max(
+            (
+                n_shared
+                for slot, n_shared in self._shared(sequence)
+                if slot.owner is not None and slot.owner.n_pending > 1
+            ),
+            default=0,
+        )
+
+    def _longest(self, sequence: Sequence, victim: Slot) -> tuple[Slot | None, int, int]:
+        """The slot that gives most of the prompt (of equals one that is idle, then the latest used), how much
+        it gives, and what the victim does."""
+        best: Slot | None = None
+        best_rank = (0, False, 0)
+        n_own = 0
+        for slot, n_shared in self._shared(sequence):
+            n = self._usable(slot, n_shared)
+            if slot is victim:
+                n_own = n
+            rank = (n, slot.owner is None, slot.last_used)
+            if n > 0 and rank > best_rank:
+                best, best_rank = slot, rank
+        return best, best_rank[0], n_own
+
+    def _shared(self, sequence: Sequence) -> Iterator[tuple[Slot, int]]:
+        """The slots that `sequence` may share with, and how much of its tokens, computed or not, each has.
+
+        Its last token doesn't count: it is always computed, for the logits.
+        """
+        if sequence.scores_prompt:
+            return
+        tokens = sequence.tokens
+        limit = len(tokens) - 1
+        for depth, holders in self._tree.matches(tokens, limit):
+            for slot_id in holders:
+                slot = self.slots[slot_id]
+                if not _may_share(slot, sequence):
+                    continue
+                n_shared = depth
+                if slot.owner is not None and depth == slot.n_in_tree < limit:
+                    n_shared += common_prefix(slot.owner.tokens[depth:], tokens, limit - depth, depth)
+                yield slot, n_shared
+
+    def _usable(self, slot: Slot, n_shared: int) -> int:
+        """Of the shared tokens those that a sequence can start from."""
+        if n_shared >= slot.n_held:
+            return slot.n_held
+        if not self._can_trim:
+            return 0
+        if self._holds is not None and not (slot.n_held > slot.n_at_start and self._holds(slot.id, n_shared)):
+            return 0
+        return n_shared
+
+    def _stored(self, sequence: Sequence, n_cached: int) -> StoredPrefix | None:
+        """A prefix outside that saves more than the slots do."""
+        if self._source is None or sequence.scores_prompt or not sequence.group.request.cache_prompt:
+            return None
+        least = n_cached + RESTORE_TOKENS_MIN
+        if len(sequence.tokens) <= least:
+            return None
+        return self._source.longest(sequence.tokens, sequence.adapters, least)
+
+    def _reuse(self, slot: Slot, n_keep: int) -> Placement:
+        memory = self._rescue(slot, n_keep)
+        if len(slot.resident) > n_keep:
+            memory.append(Trim(slot.id, n_keep))
+        return Placement(slot, n_keep, memory, slot if n_keep else None)
+
+    # --- the books -------------------------------------------------------------------------------
+
+    def acquire(self, placement: Placement, sequence: Sequence) -> None:
+        """Carry out a placement in the books; its `memory` must be done before the sequence's tokens are."""
+        slot = placement.slot
+        assert slot.owner is None
+        assert not placement.is_loading
+        if placement.source is None:
+            slot.n_reused = 0
+        else:
+            placement.source.n_reused += 1
+            slot.n_reused = placement.source.n_reused
+        slot.owner = sequence
+        slot.resident = []
+        slot.group_id = sequence.group.id
+        slot.adapters = sequence.adapters
+        slot.may_keep = sequence.group.request.cache_prompt
+        slot.n_at_start = placement.n_cached
+        sequence.slot = slot.id
+        sequence.n_computed = placement.n_cached
+        self._enter(slot, sequence.tokens)
+        self._touch(slot)
+
+    def release(self, sequence: Sequence) -> None:
+        """The sequence leaves its slot; what it computed stays there."""
+        assert sequence.slot is not None
+        slot = self.slots[sequence.slot]
+        assert slot.owner is sequence
+        slot.resident = sequence.tokens[: sequence.n_computed]
+        slot.owner = None
+        sequence.slot = None
+        if len(slot.resident) >= slot.n_in_tree:
+            self._tree.extend(slot.id, slot.resident, slot.n_in_tree)
+            slot.n_in_tree = len(slot.resident)
+        else:
+            self._enter(slot, slot.resident)
+        self._touch(slot)
+
+    def restart(self, slot_id: int) -> None:
+        """The slot is empty, because what was to be put there could not be. Its owner, if it has one, begins
+        at its first token."""
+        slot = self.slots[slot_id]
+        slot.n_at_start = 0
+        slot.n_reused = 0
+        if slot.owner is None:
+            self._empty(slot)
+        else:
+            slot.owner.n_computed = 0
+
+    def evict(self) -> list[MemoryChange]:
+        """Give up what the least recently used idle slot holds, kept outside if that is worth it; nothing if
+        no idle slot holds anything."""
+        idle = [slot for slot in self.slots if slot.owner is None and slot.resident]
+        if not idle:
+            return []
+        slot = min(idle, key=lambda slot: slot.last_used)
+        memory = [*self._rescue(slot, 0), Trim(slot.id, 0)]
+        self._empty(slot)
+        return memory
+
+    def forget(self) -> None:
+        """The KV cache was cleared."""
+        for slot in self.slots:
+            if slot.owner is None:
+                self._empty(slot)
+
+    def leftovers(self) -> Iterator[Save]:
+        """What is worth keeping when nothing runs any more, the latest used first."""
+        idle = [slot for slot in self.slots if slot.owner is None]
+        for slot in sorted(idle, key=lambda slot: -slot.last_used):
+            if self._is_wanted(slot, beside_others=False):
+                yield Save(slot.id, slot.resident, slot.adapters)
+
+    def _rescue(self, slot: Slot, n_keep: int) -> list[MemoryChange]:
+        """Keep what an idle slot is about to lose, if that is worth it."""
+        resident = slot.resident
+        hot = slot.n_reused > 0 or len(resident) >= HOT_TOKENS
+        if self._source is None or not hot or len(resident) - n_keep < SAVE_TOKENS_MIN:
+            return []
+        beside_others = any(slot.owner is not None for slot in self.slots)
+        if not self._is_wanted(slot, beside_others=beside_others):
+            return []
+        return [Save(slot.id, resident, slot.adapters)]
+
+    def _is_wanted(self, slot: Slot, *, beside_others: bool) -> bool:
+        if self._source is None or not slot.may_keep or len(slot.resident) < SAVE_TOKENS_MIN:
+            return False
+        return self._source.wants(slot.resident, slot.adapters, beside_others=beside_others)
+
+    def _enter(self, slot: Slot, tokens: list[int]) -> None:
+        self._tree.remove(slot.id)
+        self._tree.insert(slot.id, tokens)
+        slot.n_in_tree = len(tokens)
+
+    def _empty(self, slot: Slot) -> None:
+        slot.resident = []
+        slot.n_in_tree = 0
+        self._tree.remove(slot.id)
+
+    def _touch(self, slot: Slot) -> None:
+        self._clock += 1
+        slot.last_used = self._clock
+
+
+def _may_share(slot: Slot, sequence: Sequence) -> bool:
+    """Choices of one request always share; others only if the request wants the cache. Other adapters make
+    other states, and a prompt that is to be scored is computed anew."""
+    if sequence.scores_prompt or slot.adapters != sequence.adapters:
+        return False
+    return sequence.group.request.cache_prompt or slot.group_id == sequence.group.id

@@ -1,0 +1,98 @@
+"""Every request's id and its line in the log; never its content. ASGI middleware."""
+
+from __future__ import annotations
+
+import logging
+import re
+import secrets
+import time
+from dataclasses import dataclass, field
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from server.ipc.messages import Usage
+
+logger = logging.getLogger("corral.access")
+
+_KEY = "corral.record"
+_SAFE_ID = re.compile(rb"[\x21-\x7e]{1,128}")
+
+
+@dataclass
+class RequestRecord:
+    """What the log will say. Routes fill in what they learn."""
+
+    id: str
+    method: str
+    path: str
+    begun: float = field(default_factory=time.perf_counter)
+    status: int | None = None
+    model: str | None = None
+    generation_id: str | None = None
+    usage: Usage | None = None
+    outcome: str | None = None
+    """Set where the status doesn't tell: `disconnected`, or an error in a stream."""
+
+    def line(self) -> str:
+        parts = [self.method, self.path, str(self.status or "-")]
+        if self.model is not None:
+            parts.append(f"model={_shown(self.model)}")
+        if self.usage is not None:
+            parts.append(f"prompt={self.usage.prompt_tokens} cached={self.usage.cached_tokens}")
+            parts.append(f"completion={self.usage.completion_tokens}")
+        parts.append(f"ms={1e3 * (time.perf_counter() - self.begun):.0f}")
+        parts.append(f"id={self.id}")
+        if self.generation_id is not None:
+            parts.append(f"answer={self.generation_id}")
+        if self.outcome is not None:
+            parts.append(self.outcome)
+        return " ".join(parts)
+
+
+def record_of(scope: Scope) -> RequestRecord:
+    """The record of this request; a fresh one where the middleware wasn't passed."""
+    record = scope.get(_KEY)
+    return record if isinstance(record, RequestRecord) else _new(scope)
+
+
+class RequestRecords:
+    """Gives each request a record, answers with its `X-Request-Id`, and logs one line at its end."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        record = scope[_KEY] = _new(scope)
+
+        async def sending(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                record.status = message["status"]
+                message["headers"] = [*message.get("headers", ()), (b"x-request-id", record.id.encode())]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, sending)
+        finally:
+            quiet = record.path in ("/health", "/ready") and record.status in (200, 503)
+            logger.log(logging.DEBUG if quiet else logging.INFO, "%s", record.line())
+
+
+def _new(scope: Scope) -> RequestRecord:
+    return RequestRecord(id=_id(scope), method=_shown(scope["method"]), path=_shown(scope["path"]))
+
+
+def _id(scope: Scope) -> str:
+    """The client's, where it is short and plain; else a new one."""
+    for name, value in scope["headers"]:
+        if name == b"x-request-id" and _SAFE_ID.fullmatch(value):
+            return str(value, "ascii")
+    return f"req_{secrets.token_hex(16)}"
+
+
+def _shown(text: str) -> str:
+    """On one line, and not endless: a client chose it."""
+    shown = text if text.isprintable() else repr(text)[1:-1]
+    return shown if len(shown) <= 200 else shown[:199] + "…"

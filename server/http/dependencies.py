@@ -1,0 +1,71 @@
+"""What every endpoint works with: the settings, the models, and how a request finds its model."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from pydantic import BaseModel
+from starlette.requests import Request
+
+from models.errors import RequestError
+from server.config import ServerConfig
+from server.http import request_body
+from server.http.access_log import record_of
+from server.openai.requests.schemas import unknown_fields
+from server.supervisor.adapter_service import AdapterService
+from server.supervisor.protocol import ModelService
+
+logger = logging.getLogger("corral.http")
+
+Schema = TypeVar("Schema", bound=BaseModel)
+
+_MOST_WARNINGS = 200
+_ACTIVE = ("ready", "loading", "restarting")
+
+
+@dataclass(frozen=True)
+class Api:
+    """One application's parts, kept in `app.state.api`."""
+
+    config: ServerConfig
+    service: ModelService
+    adapters: AdapterService | None = None
+    warned: set[str] = field(default_factory=set)
+    """Unknown fields that were already logged."""
+
+    async def read(self, request: Request, schema: type[Schema]) -> Schema:
+        """The request's body. Raises RequestError. Unknown fields are ignored, and logged once."""
+        parsed = await request_body.read(request, schema, self.config.body_limit_bytes)
+        for name in unknown_fields(parsed):
+            if name not in self.warned and len(self.warned) < _MOST_WARNINGS:
+                self.warned.add(name)
+                logger.warning("ignored unknown field %.80r in %s", name, request.url.path)
+        return parsed
+
+    def resolve(self, request: Request, asked: str | None) -> str:
+        """The name of the model that is to answer. Raises ModelNotFound.
+
+        A request may leave `model` out when exactly one model runs, or only one is here; else: RequestError.
+        """
+        name = asked or self._only_model()
+        record_of(request.scope).model = name
+        self.service.find(name)
+        return name
+
+    def _only_model(self) -> str:
+        known = self.service.models()
+        names = [model.name for model in known if model.state in _ACTIVE] or [model.name for model in known]
+        if len(names) == 1:
+            return names[0]
+        choices = f"this server has {', '.join(names[:10])}" if names else "this server has no model yet"
+        raise RequestError(
+            f"you must provide a model parameter; {choices}", param="model", code="missing_required_parameter"
+        )
+
+
+def api_of(request: Request) -> Api:
+    api = request.app.state.api
+    assert isinstance(api, Api)
+    return api

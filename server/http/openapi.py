@@ -1,0 +1,47 @@
+"""The OpenAPI document's request bodies: endpoints read theirs themselves, so FastAPI can't know them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+
+from server.openai.requests.schemas import (
+    ApplyTemplateRequest,
+    ChatCompletionRequest,
+    CompletionRequest,
+    DetokenizeRequest,
+    TokenizeRequest,
+)
+
+_SCHEMAS: tuple[type[BaseModel], ...] = (
+    ApplyTemplateRequest,
+    ChatCompletionRequest,
+    CompletionRequest,
+    DetokenizeRequest,
+    TokenizeRequest,
+)
+_REFERENCE = "#/components/schemas/{model}"
+
+
+def json_body(schema: type[BaseModel]) -> dict[str, Any]:
+    """A route's `openapi_extra`."""
+    reference = {"$ref": _REFERENCE.format(model=schema.__name__)}
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": reference}}}}
+
+
+def document(app: FastAPI) -> dict[str, Any]:
+    """The whole OpenAPI document; made once, when it is first asked for."""
+    if app.openapi_schema is None:
+        schema = get_openapi(
+            title=app.title, version=app.version, description=app.description, routes=app.routes
+        )
+        _, definitions = models_json_schema(
+            [(model, "validation") for model in _SCHEMAS], ref_template=_REFERENCE
+        )
+        schema.setdefault("components", {}).setdefault("schemas", {}).update(definitions["$defs"])
+        app.openapi_schema = schema
+    return app.openapi_schema

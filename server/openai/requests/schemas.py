@@ -1,0 +1,214 @@
+"""Requests as clients send them: OpenAI's parameters and llama-server's, typed and checked. Field names are
+the wire's.
+
+`None` means "not given" for every field with that default: an explicit `null` is the same, as in OpenAI's
+API. Unknown fields are kept aside in `model_extra` and only warned about. What is known but not served yet is
+in `unsupported`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
+
+from server.openai.requests.field_types import (
+    Alternatives,
+    AtLeastOne,
+    Biases,
+    Count,
+    CountOrAll,
+    Logprobs,
+    LoraAdapters,
+    NotNegative,
+    Priority,
+    Probability,
+    Prompts,
+    Stop,
+    TokenList,
+)
+
+_CONFIG = ConfigDict(strict=True, extra="allow", frozen=True, allow_inf_nan=False, hide_input_in_errors=True)
+
+
+class StreamOptions(BaseModel):
+    model_config = ConfigDict(strict=True, extra="ignore", frozen=True)
+
+    include_usage: bool | None = None
+    include_obfuscation: bool | None = None
+
+
+class GenerationRequest(BaseModel):
+    """What completions and chat completions share."""
+
+    model_config = _CONFIG
+
+    model: str | None = Field(
+        default=None, max_length=512, description="`name` or `name:TYPE`; may be left out if one model runs."
+    )
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    n: Annotated[int, Field(ge=1, le=128)] | None = None
+
+    max_tokens: Count | None = None
+    max_completion_tokens: Count | None = None
+    n_predict: CountOrAll | None = Field(
+        default=None, description="llama-server's name of max_tokens; -1: to the context's end."
+    )
+    min_tokens: Count | None = None
+    stop: Stop = ()
+    ignore_eos: bool | None = None
+
+    temperature: NotNegative | None = None
+    top_p: Probability | None = None
+    frequency_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
+    presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
+    seed: Annotated[int, Field(ge=-(1 << 63), lt=1 << 63)] | None = None
+    logit_bias: Biases = ()
+
+    dynatemp_range: NotNegative | None = None
+    dynatemp_exponent: NotNegative | None = None
+    top_k: CountOrAll | None = None
+    min_p: Probability | None = None
+    typical_p: Probability | None = None
+    top_n_sigma: Annotated[float, Field(ge=-1, le=10_000)] | None = None
+    xtc_probability: Probability | None = None
+    xtc_threshold: Probability | None = None
+    dry_multiplier: NotNegative | None = None
+    dry_base: Annotated[float, Field(ge=1, le=10_000)] | None = None
+    dry_allowed_length: Count | None = None
+    dry_penalty_last_n: CountOrAll | None = None
+    dry_sequence_breakers: (
+        Annotated[
+            list[Annotated[str, Field(min_length=1, max_length=100)]], Field(min_length=1, max_length=32)
+        ]
+        | None
+    ) = None
+    repeat_penalty: Annotated[float, Field(gt=0, le=10_000)] | None = None
+    repeat_last_n: Count | None = None
+    mirostat: Annotated[int, Field(ge=0, le=2)] | None = None
+    mirostat_tau: NotNegative | None = None
+    mirostat_eta: NotNegative | None = None
+
+    n_probs: Alternatives | None = Field(
+        default=None, description="llama-server's name of logprobs; 0: none."
+    )
+    priority: Priority | None = Field(default=None, description="Lower goes first; 0 by default.")
+    lora: LoraAdapters = Field(default=None, description="LoRA adapters by id; those not named are off.")
+    cache_prompt: bool | None = None
+    timings_per_token: bool | None = None
+    return_tokens: bool | None = None
+
+    # Accepted and without effect here.
+    user: str | None = None
+    metadata: dict[str, JsonValue] | None = None
+    store: bool | None = None
+    service_tier: str | None = None
+    safety_identifier: str | None = None
+    prompt_cache_key: str | None = None
+
+    # Known, and refused unless neutral: see `unsupported`.
+    grammar: JsonValue = None
+    json_schema: JsonValue = None
+    response_format: JsonValue = None
+    keep_alive: JsonValue = None
+
+
+class CompletionRequest(GenerationRequest):
+    """`POST /v1/completions`."""
+
+    prompt: Prompts = Field(description="Text or token ids, one prompt or several; each makes `n` choices.")
+    echo: bool | None = None
+    best_of: Annotated[int, Field(ge=1, le=128)] | None = None
+    logprobs: Logprobs = None
+    suffix: JsonValue = None
+
+
+class ChatMessage(BaseModel):
+    """One message. Text parts are joined by line ends; other parts are refused in `to_engine`."""
+
+    model_config = ConfigDict(strict=True, extra="ignore", frozen=True)
+
+    role: Literal["system", "developer", "user", "assistant", "tool"]
+    content: str | list[dict[str, JsonValue]] | None = None
+    name: str | None = None
+    tool_call_id: str | None = None
+    tool_calls: JsonValue = None
+    refusal: str | None = None
+    reasoning_content: str | None = None
+
+
+class TemplateRequest(BaseModel):
+    """What chat completions and `/apply-template` share: how messages become a prompt."""
+
+    model_config = _CONFIG
+
+    messages: Annotated[list[ChatMessage], Field(min_length=1)]
+    prompt_format: str | None = Field(
+        default=None, max_length=64, description="alpaca, vicuna, … or `template`."
+    )
+    chat_template_kwargs: dict[str, JsonValue] | None = None
+    add_generation_prompt: bool | None = None
+    reasoning_effort: Annotated[str, Field(min_length=1, max_length=64)] | None = Field(
+        default=None, description="Goes to the chat template, for models whose template knows it."
+    )
+
+
+class ChatCompletionRequest(TemplateRequest, GenerationRequest):
+    """`POST /v1/chat/completions`."""
+
+    max_tokens: AtLeastOne | None = None
+    max_completion_tokens: AtLeastOne | None = None
+    logprobs: bool | None = None
+    top_logprobs: Alternatives | None = None
+
+    # Accepted and without effect here.
+    parallel_tool_calls: bool | None = None
+
+    # Known, and refused unless neutral: see `unsupported`.
+    tools: JsonValue = None
+    tool_choice: JsonValue = None
+    functions: JsonValue = None
+    function_call: JsonValue = None
+    modalities: JsonValue = None
+    audio: JsonValue = None
+    prediction: JsonValue = None
+    web_search_options: JsonValue = None
+
+
+class ApplyTemplateRequest(TemplateRequest):
+    """`POST /apply-template`, llama-server's."""
+
+    model: str | None = Field(default=None, max_length=512)
+
+
+class TokenizeRequest(BaseModel):
+    """`POST /tokenize`: llama-server's `content`, or the `prompt` of vLLM and of evaluation tools."""
+
+    model_config = _CONFIG
+
+    model: str | None = Field(default=None, max_length=512)
+    content: str | None = None
+    prompt: str | None = None
+    add_special: bool | None = None
+    add_special_tokens: bool | None = None
+    parse_special: bool | None = None
+    with_pieces: bool | None = None
+
+
+class DetokenizeRequest(BaseModel):
+    """`POST /detokenize`, llama-server's."""
+
+    model_config = _CONFIG
+
+    model: str | None = Field(default=None, max_length=512)
+    tokens: TokenList
+
+
+Request = GenerationRequest | ApplyTemplateRequest | TokenizeRequest | DetokenizeRequest
+
+
+def unknown_fields(request: BaseModel) -> list[str]:
+    """Names that the client sent and no schema knows."""
+    extra: dict[str, Any] | None = request.model_extra
+    return list(extra or ())

@@ -1,0 +1,212 @@
+"""Validated requests → the engine's `Generate` messages. Pure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from models.errors import RequestError
+from server.engine.sampling_params import SamplingParams
+from server.ipc.messages import ChatPrompt, Generate, Prompt, TextPrompt, TokenPrompt
+from server.openai.requests.contradictions import refuse_contradictions
+from server.openai.requests.field_types import PromptInput
+from server.openai.requests.schemas import (
+    ChatCompletionRequest,
+    ChatMessage,
+    CompletionRequest,
+    GenerationRequest,
+    TemplateRequest,
+)
+from server.openai.requests.unsupported import refuse_unsupported
+
+# llama.cpp takes 32-bit seeds and draws one for the largest; any other whole number is folded into the rest.
+_SEEDS = (1 << 32) - 1
+
+# Fields that mean the same on both sides, under the same name.
+_SAME = (
+    "temperature",
+    "dynatemp_range",
+    "dynatemp_exponent",
+    "top_p",
+    "min_p",
+    "typical_p",
+    "xtc_probability",
+    "xtc_threshold",
+    "dry_multiplier",
+    "dry_base",
+    "dry_allowed_length",
+    "repeat_penalty",
+    "repeat_last_n",
+    "presence_penalty",
+    "frequency_penalty",
+    "mirostat",
+    "mirostat_tau",
+    "mirostat_eta",
+    "min_tokens",
+    "ignore_eos",
+)
+
+
+def from_chat(
+    request: ChatCompletionRequest, request_id: str, timeout_s: float | None = None
+) -> list[Generate]:
+    """One `Generate`. Raises RequestError for what isn't supported."""
+    return _generates(request, [chat_prompt(request)], request_id, timeout_s)
+
+
+def from_completion(
+    request: CompletionRequest, request_id: str, timeout_s: float | None = None
+) -> list[Generate]:
+    """One `Generate` per prompt, in order. Raises RequestError for what isn't supported."""
+    return _generates(request, [_prompt(prompt) for prompt in request.prompt], request_id, timeout_s)
+
+
+def chat_prompt(request: TemplateRequest) -> ChatPrompt:
+    """The messages as plain dicts with string contents. Raises RequestError for content that isn't text."""
+    generation_prompt = request.add_generation_prompt
+    kwargs: dict[str, Any] = dict(request.chat_template_kwargs or {})
+    if request.reasoning_effort is not None:
+        kwargs.setdefault("reasoning_effort", request.reasoning_effort)
+    return ChatPrompt(
+        messages=[_message(message, f"messages[{i}]") for i, message in enumerate(request.messages)],
+        prompt_format=request.prompt_format or None,
+        chat_template_kwargs=kwargs,
+        add_generation_prompt=True if generation_prompt is None else generation_prompt,
+    )
+
+
+def given_sampling(request: GenerationRequest) -> dict[str, Any]:
+    """Fields of SamplingParams that the client chose; llama-server's -1 becomes "not set"."""
+    given: dict[str, Any] = {name: value for name in _SAME if (value := getattr(request, name)) is not None}
+    if request.top_k is not None:
+        given["top_k"] = max(request.top_k, 0)
+    if request.top_n_sigma is not None and request.top_n_sigma >= 0:
+        given["top_n_sigma"] = request.top_n_sigma
+    if request.dry_penalty_last_n is not None and request.dry_penalty_last_n >= 0:
+        given["dry_penalty_last_n"] = request.dry_penalty_last_n
+    if request.dry_sequence_breakers is not None:
+        given["dry_sequence_breakers"] = tuple(request.dry_sequence_breakers)
+    if request.seed is not None and request.seed != -1:
+        given["seed"] = request.seed % _SEEDS
+    return given
+
+
+def n_probs(request: GenerationRequest) -> int | None:
+    """How many alternatives the client wants to be told with each token; None: no logprobs at all."""
+    if isinstance(request, ChatCompletionRequest) and request.logprobs:
+        return request.top_logprobs or 0
+    if isinstance(request, CompletionRequest) and request.logprobs is not None:
+        return request.logprobs
+    return request.n_probs or None
+
+
+def sampling_params(request: GenerationRequest) -> SamplingParams:
+    """What the client gave, over llama.cpp's defaults."""
+    params = SamplingParams(
+        logit_bias=request.logit_bias,
+        stop=request.stop,
+        max_tokens=_max_tokens(request),
+        **given_sampling(request),
+    )
+    if params.max_tokens is not None and params.min_tokens > params.max_tokens:
+        raise RequestError(
+            f"'min_tokens' is {params.min_tokens} and 'max_tokens' is {params.max_tokens}; lower it",
+            param="min_tokens",
+        )
+    return params
+
+
+def adapters(request: GenerationRequest) -> tuple[tuple[int, float], ...] | None:
+    """The LoRA adapters that the client chose, without those it switched off; None: it left that open."""
+    if request.lora is None:
+        return None
+    return tuple((adapter, scale) for adapter, scale in request.lora if scale != 0)
+
+
+def _generates(
+    request: GenerationRequest, prompts: list[Prompt], request_id: str, timeout_s: float | None
+) -> list[Generate]:
+    refuse_unsupported(request)
+    refuse_contradictions(request)
+    params, given = sampling_params(request), tuple(given_sampling(request))
+    n, logprobs = request.n or 1, n_probs(request)
+    echo = isinstance(request, CompletionRequest) and request.echo is True
+    score_prompt = echo and logprobs is not None
+    if isinstance(request, CompletionRequest) and request.best_of is not None and request.best_of > n:
+        n, logprobs = request.best_of, logprobs or 0  # the choices are compared by their logprobs
+    ids = [request_id] if len(prompts) == 1 else [f"{request_id}-{i}" for i in range(len(prompts))]
+    return [
+        Generate(
+            id=generate_id,
+            prompt=prompt,
+            params=params,
+            given=given,
+            n=n,
+            cache_prompt=request.cache_prompt is not False,
+            timeout_s=timeout_s,
+            return_tokens=request.return_tokens is True,
+            echo=echo,
+            n_probs=logprobs,
+            score_prompt=score_prompt,
+            priority=request.priority or 0,
+            adapters=adapters(request),
+        )
+        for generate_id, prompt in zip(ids, prompts, strict=True)
+    ]
+
+
+def _max_tokens(request: GenerationRequest) -> int | None:
+    """The first of the three names that was given."""
+    if request.max_completion_tokens is not None:
+        return request.max_completion_tokens
+    if request.max_tokens is not None:
+        return request.max_tokens
+    if request.n_predict == 0 and isinstance(request, ChatCompletionRequest):
+        raise RequestError("Invalid value for 'n_predict': must be at least 1, or -1", "n_predict")
+    return None if request.n_predict == -1 else request.n_predict
+
+
+def _prompt(prompt: PromptInput) -> Prompt:
+    return TextPrompt(prompt) if isinstance(prompt, str) else TokenPrompt(tuple(prompt))
+
+
+def _message(message: ChatMessage, path: str) -> dict[str, Any]:
+    if message.tool_calls not in (None, []):
+        raise RequestError(
+            "tool calls are not supported by this server yet; leave them out",
+            param=f"{path}.tool_calls",
+            code="unsupported_parameter",
+        )
+    plain: dict[str, Any] = {"role": message.role, "content": _text(message, f"{path}.content")}
+    for name in ("name", "tool_call_id", "reasoning_content"):
+        value = getattr(message, name)
+        if value is not None:
+            plain[name] = value
+    return plain
+
+
+def _text(message: ChatMessage, path: str) -> str:
+    """The content as one string; an assistant's may be missing (a refusal takes its place)."""
+    content = message.content
+    if isinstance(content, str):
+        return content
+    if content is None:
+        if message.role == "assistant":
+            return message.refusal or ""
+        raise RequestError(f"Missing content: a message of role '{message.role}' needs one", param=path)
+    return "\n".join(_part(part, f"{path}[{i}]") for i, part in enumerate(content))
+
+
+def _part(part: dict[str, Any], path: str) -> str:
+    kind = part.get("type")
+    text = part.get("text" if kind == "text" else "refusal")
+    if kind in ("text", "refusal"):
+        if not isinstance(text, str):
+            raise RequestError(f"Invalid value for '{path}.{kind}': must be a string", param=f"{path}.{kind}")
+        return text
+    if kind in ("image_url", "input_audio", "file", "video_url", "audio_url"):
+        raise RequestError(
+            f"content of type '{kind}' is not supported by this server yet; send text",
+            param=path,
+            code="unsupported_parameter",
+        )
+    raise RequestError(f"Invalid value for '{path}.type': must be 'text'", param=f"{path}.type")

@@ -1,0 +1,159 @@
+"""Responses and chunks as they go over the wire; encoded by msgspec, as one is made per token."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from server.ipc import messages
+
+FinishReason = messages.FinishReason
+
+
+class PromptTokensDetails(msgspec.Struct, frozen=True):
+    cached_tokens: int
+
+
+class CompletionTokensDetails(msgspec.Struct, frozen=True):
+    reasoning_tokens: int = 0
+
+
+class Usage(msgspec.Struct, frozen=True, kw_only=True):
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+    prompt_tokens_details: PromptTokensDetails
+    completion_tokens_details: CompletionTokensDetails
+
+
+class Timings(msgspec.Struct, frozen=True, kw_only=True):
+    """llama-server's object."""
+
+    cache_n: int
+    prompt_n: int
+    prompt_ms: float
+    prompt_per_token_ms: float
+    prompt_per_second: float
+    predicted_n: int
+    predicted_ms: float
+    predicted_per_token_ms: float
+    predicted_per_second: float
+    queue_ms: float | UnsetType = UNSET
+    draft_n: int | UnsetType = UNSET
+    draft_n_accepted: int | UnsetType = UNSET
+
+
+class ChatTopLogprob(msgspec.Struct, frozen=True):
+    token: str
+    logprob: float
+    bytes: list[int]
+
+
+class ChatTokenLogprob(msgspec.Struct, frozen=True, kw_only=True):
+    token: str
+    logprob: float
+    bytes: list[int]
+    top_logprobs: list[ChatTopLogprob]
+
+
+class ChatLogprobs(msgspec.Struct, frozen=True):
+    content: list[ChatTokenLogprob]
+    refusal: None = None
+
+
+class TextLogprobs(msgspec.Struct, frozen=True, kw_only=True):
+    """One entry per token; the first token of a prompt has no logprob. Offsets are characters of the text."""
+
+    tokens: list[str]
+    token_logprobs: list[float | None]
+    top_logprobs: list[dict[str, float] | None]
+    text_offset: list[int]
+
+
+class ChatDelta(msgspec.Struct, frozen=True):
+    role: Literal["assistant"] | UnsetType = UNSET
+    content: str | UnsetType = UNSET
+
+
+class ChatChunkChoice(msgspec.Struct, frozen=True):
+    index: int
+    delta: ChatDelta
+    finish_reason: FinishReason | None = None
+    logprobs: ChatLogprobs | None = None
+    tokens: tuple[int, ...] | UnsetType = UNSET
+
+
+class TextChoice(msgspec.Struct, frozen=True):
+    index: int
+    text: str
+    finish_reason: FinishReason | None = None
+    logprobs: TextLogprobs | None = None
+    tokens: tuple[int, ...] | UnsetType = UNSET
+
+
+class ChatMessage(msgspec.Struct, frozen=True):
+    content: str
+    role: Literal["assistant"] = "assistant"
+    refusal: None = None
+
+
+class ChatChoice(msgspec.Struct, frozen=True):
+    index: int
+    message: ChatMessage
+    finish_reason: FinishReason
+    logprobs: ChatLogprobs | None = None
+    tokens: tuple[int, ...] | UnsetType = UNSET
+
+
+Choice = ChatChunkChoice | TextChoice | ChatChoice
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """A whole response or one chunk of a stream: all four objects have this form.
+
+    `usage` is absent, null or filled: a stream without `include_usage` has none, the chunks before the last
+    have null.
+    """
+
+    id: str
+    object: Literal["chat.completion", "chat.completion.chunk", "text_completion"]
+    created: int
+    model: str
+    system_fingerprint: str
+    choices: list[Choice]
+    usage: Usage | UnsetType | None = UNSET
+    timings: Timings | UnsetType = UNSET
+
+
+def usage_of(usage: messages.Usage) -> Usage:
+    return Usage(
+        prompt_tokens=usage.prompt_tokens,
+        completion_tokens=usage.completion_tokens,
+        total_tokens=usage.prompt_tokens + usage.completion_tokens,
+        prompt_tokens_details=PromptTokensDetails(usage.cached_tokens),
+        completion_tokens_details=CompletionTokensDetails(),
+    )
+
+
+def timings_of(timings: messages.Timings, cached_tokens: int) -> Timings:
+    """With the rates; a rate of nothing is 0. What was drafted is told where anything was."""
+    return Timings(
+        cache_n=cached_tokens,
+        prompt_n=timings.prompt_n,
+        prompt_ms=round(timings.prompt_ms, 3),
+        prompt_per_token_ms=_ratio(timings.prompt_ms, timings.prompt_n),
+        prompt_per_second=_ratio(1e3 * timings.prompt_n, timings.prompt_ms),
+        predicted_n=timings.predicted_n,
+        predicted_ms=round(timings.predicted_ms, 3),
+        predicted_per_token_ms=_ratio(timings.predicted_ms, timings.predicted_n),
+        predicted_per_second=_ratio(1e3 * timings.predicted_n, timings.predicted_ms),
+        queue_ms=round(timings.queue_ms, 3),
+        draft_n=timings.draft_n or UNSET,
+        draft_n_accepted=timings.draft_n_accepted if timings.draft_n else UNSET,
+    )
+
+
+def _ratio(amount: float, per: float) -> float:
+    return round(amount / per, 3) if per > 0 else 0.0

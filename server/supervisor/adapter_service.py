@@ -1,0 +1,141 @@
+"""`AdapterService`: LoRA adapters come and go while models are served.
+
+Loading goes through the running workers before the adapter is part of what new ones are started with: one
+that llama.cpp dies of costs a restart, never the model.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Protocol
+
+from models.adapter_reference import AdapterRef
+from models.errors import (
+    CheckpointError,
+    CorralError,
+    InvalidGGUF,
+    InvalidReference,
+    LlamaCppError,
+    RequestError,
+)
+from models.gguf.adapter_info import AdapterInfo, read_adapter_info
+from models.gguf.info import read_gguf_info
+from server.ipc.messages import AdapterSpec, LoadAdapter, UnloadAdapter
+from server.supervisor.adapter_registry import AdapterShelf, ShelvedAdapter
+from server.supervisor.catalogue import CatalogueEntry
+
+logger = logging.getLogger("corral.supervisor")
+
+Prepare = Callable[[Path, Path], Path]
+"""(what was asked for, the base's file) → the adapter's GGUF file, made if need be. Blocks; on any thread."""
+AdapterMessage = LoadAdapter | UnloadAdapter
+
+
+def gguf_only(path: Path, base: Path) -> Path:  # noqa: ARG001
+    """For servers that have no converter."""
+    if path.is_dir():
+        raise CheckpointError(
+            f"{path} is a folder, and only GGUF adapters can be loaded here; give a .gguf file"
+        )
+    return path
+
+
+class Workers(Protocol):
+    """The part of the supervisor that is needed here."""
+
+    def base_of(self, name: str) -> CatalogueEntry:
+        """The file that serves a name, be it with an adapter. Raises ModelNotFound."""
+
+    async def tell_workers(self, model: str, message: Callable[[str], AdapterMessage]) -> None:
+        """Have each worker of the model's files that is loaded, or loads, answer the message.
+
+        Raises what the first of them refuses it with, and WorkerDied.
+        """
+
+
+class AdapterService:
+    """Belongs to the event loop. `prepare` runs in a thread."""
+
+    def __init__(self, workers: Workers, shelf: AdapterShelf, prepare: Prepare = gguf_only) -> None:
+        self._workers = workers
+        self._shelf = shelf
+        self._prepare = prepare
+        self._changing = asyncio.Lock()
+
+    def list(self, model: str | None = None) -> list[ShelvedAdapter]:
+        """All, or those of one model (by any of its names)."""
+        return self._shelf.all(None if model is None else self._workers.base_of(model).name)
+
+    def get(self, adapter_id: int) -> ShelvedAdapter:
+        """Raises AdapterNotFound."""
+        return self._shelf.get(adapter_id)
+
+    async def add(self, model: str, path: str, name: str | None, scale: float) -> ShelvedAdapter:
+        """Load an adapter for a model into its running workers, and into those to come.
+
+        Raises RequestError naming what is wrong, ModelNotFound, WorkerError; nothing has changed then.
+        """
+        entry = self._workers.base_of(model)
+        ref = _reference(path, name, scale)
+        info = await asyncio.to_thread(prepared, ref, entry.path, self._prepare)
+        async with self._changing:
+            adapter = self._shelf.add(entry.name, ref, info, int(time.time()), visible=False)
+            try:
+                await self._load(adapter)
+            except BaseException:
+                self._shelf.remove(adapter.id)
+                raise
+            self._shelf.show(adapter.id)
+            with contextlib.suppress(CorralError):
+                await self._load(adapter)  # into workers that have begun meanwhile
+        logger.info("LoRA adapter %d, %s, is ready: %s", adapter.id, adapter.full_name, adapter.path)
+        return self._shelf.get(adapter.id)
+
+    async def remove(self, adapter_id: int) -> ShelvedAdapter:
+        """Refuse it to new requests at once; return when the last that uses it has ended and it is freed.
+
+        Raises AdapterNotFound.
+        """
+        adapter = self._shelf.get(adapter_id)
+        self._shelf.remove(adapter_id)
+        try:
+            await self._workers.tell_workers(adapter.model, lambda call: UnloadAdapter(call, adapter_id))
+        except CorralError as error:
+            logger.warning("LoRA adapter %d is off; its memory isn't free yet: %s", adapter_id, error.message)
+        return adapter
+
+    def set_scales(self, model: str, scales: Mapping[int, float]) -> None:
+        """New defaults for a model; those not named are off. Raises RequestError, ModelNotFound."""
+        self._shelf.set_scales(self._workers.base_of(model).name, scales)
+
+    async def _load(self, adapter: ShelvedAdapter) -> None:
+        spec = AdapterSpec(adapter.id, str(adapter.file))
+        await self._workers.tell_workers(adapter.model, lambda call: LoadAdapter(call, spec))
+
+
+def prepared(ref: AdapterRef, base: Path, prepare: Prepare) -> AdapterInfo:
+    """The adapter's file, converted if need be and checked against its base. Blocks. Raises RequestError."""
+    try:
+        file = prepare(ref.path, base)
+        return read_adapter_info(file, read_gguf_info(base))
+    except (InvalidGGUF, CheckpointError, LlamaCppError) as error:
+        raise RequestError(error.message, param="path") from error
+
+
+def _reference(path: str, name: str | None, scale: float) -> AdapterRef:
+    """Only what looks like an adapter is opened: what is wrong with another file is nobody's business."""
+    try:
+        ref = AdapterRef.of(Path(path), name, scale)
+    except InvalidReference as error:
+        raise RequestError(error.message, param="path" if name is None else None) from error
+    looks_right = ref.path.suffix.lower() == ".gguf" if ref.path.is_file() else ref.path.is_dir()
+    if not looks_right:
+        raise RequestError(
+            f"{ref.path} is neither a .gguf file nor a PEFT adapter's folder; give one of them", param="path"
+        )
+    return ref

@@ -1,0 +1,87 @@
+"""Stored results in use: what the user has not chosen is taken from them. For `corral serve` and
+`corral chat`.
+
+Flags, environment and settings file win over a result, setting by setting; a result wins over the defaults.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from server.config import ServerConfig
+from server.ipc.launch import SPIN_COUNT, worker_environment
+from server.ipc.messages import ModelSpec
+from server.tuning.result_store import Result, ResultStore
+from server.tuning.settings import Settings, words
+
+logger = logging.getLogger("corral.serve")
+
+V_WITHOUT_FLASH = ("f32", "f16", "bf16")
+
+
+class TunedModels:
+    """One per supervisor: finds each model's result when it is loaded, and tells of it once."""
+
+    def __init__(self, store: ResultStore) -> None:
+        self._store = store
+        self._told: set[Path] = set()
+
+    def config_for(self, path: Path, config: ServerConfig) -> ServerConfig:
+        """`config` with the measured settings for the model at `path` where nothing was chosen."""
+        result = self._store.find(path)
+        if result is None:
+            return config
+        values = tuned_values(config, result)
+        tuned = config.model_copy(update=values)
+        if path not in self._told:
+            self._told.add(path)
+            logger.info("%s", told(result, values, spin=tuned.threads == result.settings.threads))
+        return tuned
+
+    def environment_of(self, spec: ModelSpec) -> dict[str, str]:
+        """The environment of a worker for `spec`, with the waiting policy measured for its threads."""
+        result = self._store.find(Path(spec.path))
+        if result is None or spec.n_threads != result.settings.threads:
+            return worker_environment(spec)
+        return worker_environment(spec, spin_count=result.settings.spin_count)
+
+
+def tuned_values(config: ServerConfig, result: Result) -> dict[str, Any]:
+    """The settings that come from `result`: those the user left open, as far as they go with the others."""
+    chosen = config.model_fields_set
+    left_open = {name: value for name, value in as_config(result.settings).items() if name not in chosen}
+    if "threads" in chosen:  # who limits the one means the other too
+        left_open.pop("threads_batch", None)
+    type_v = left_open.get("type_v", config.type_v)
+    flash_attn = left_open.get("flash_attn", config.flash_attn)
+    if type_v not in V_WITHOUT_FLASH and flash_attn == "off":
+        for name in ("flash_attn", "type_k", "type_v"):
+            left_open.pop(name, None)
+    return left_open
+
+
+def told(result: Result, values: Mapping[str, Any], *, spin: bool) -> str:
+    """One line: what is used because of `result`, its waiting policy if `spin`."""
+    defaults = as_config(result.defaults)
+    used = {name: value for name, value in values.items() if value != defaults[name]}
+    if spin and result.settings.spin_count != SPIN_COUNT:
+        used["spin_count"] = result.settings.spin_count
+    day = result.created[:10]
+    return f"{result.model} runs as tuned here on {day}: {words(used)} (corral tune --show tells more)"
+
+
+def as_config(settings: Settings) -> dict[str, Any]:
+    """By the names of ServerConfig; the waiting policy is none of its settings."""
+    return {
+        "threads": settings.threads,
+        "threads_batch": settings.threads_batch,
+        "n_ubatch": settings.n_ubatch,
+        "use_extra_bufts": settings.use_extra_bufts,
+        "flash_attn": settings.flash_attn,
+        "kv_unified": settings.kv_unified,
+        "type_k": settings.kv_type,
+        "type_v": settings.kv_type,
+    }

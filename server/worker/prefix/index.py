@@ -1,0 +1,107 @@
+"""The kept prefixes as they are known in memory: which of them gives most of a prompt.
+
+Each set of LoRA adapters has a tree of its own: with others, the same tokens have another state. Not
+synchronised; `PrefixStore` calls it under its lock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterable
+from dataclasses import dataclass
+
+from server.engine.prefix.radix_tree import RadixTree
+from server.worker.prefix.file import PrefixHead
+
+
+@dataclass(slots=True)
+class Entry:
+    """A file, or one that is being written (`is_written` False)."""
+
+    head: PrefixHead
+    is_written: bool
+
+
+class PrefixIndex:
+    """Entries by their keys. `can_trim`, `n_swa`: what the model's memory can forget, and forgets."""
+
+    def __init__(self, *, can_trim: bool, n_swa: int) -> None:
+        self._can_trim = can_trim
+        self._n_swa = n_swa
+        self._entries: dict[str, Entry] = {}
+        self._trees: dict[bytes, RadixTree[str]] = {}
+        """By the adapters' key; none is empty."""
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._entries
+
+    def get(self, key: str) -> Entry | None:
+        return self._entries.get(key)
+
+    def add(self, key: str, entry: Entry) -> None:
+        """Add an entry under a key that has none."""
+        self._entries[key] = entry
+        self._trees.setdefault(entry.head.adapters, RadixTree()).insert(key, entry.head.tokens)
+
+    def remove(self, key: str) -> None:
+        """Forget an entry; a key that has none is fine."""
+        entry = self._entries.pop(key, None)
+        if entry is not None:
+            tree = self._trees[entry.head.adapters]
+            tree.remove(key)
+            if not len(tree):
+                del self._trees[entry.head.adapters]
+
+    def longest(
+        self,
+        tokens: list[int],
+        limit: int,
+        adapters: bytes,
+        *,
+        preferred: Container[str] = (),
+        written_only: bool = True,
+    ) -> tuple[str, int] | None:
+        """(key, usable tokens) of the entry that gives most of the first `limit` tokens; of equals a
+        `preferred` one, then the smallest."""
+        best: tuple[int, bool, int] = (0, False, 0)
+        best_key: str | None = None
+        for depth, keys in self._matches(tokens, limit, adapters):
+            if depth < best[0]:
+                break
+            for key in keys:
+                entry = self._entries[key]
+                if entry.is_written or not written_only:
+                    n_tokens = self._usable(entry.head, depth)
+                    rank = (n_tokens, key in preferred, -entry.head.n_state_bytes)
+                    if n_tokens and (best_key is None or rank > best):
+                        best, best_key = rank, key
+        return None if best_key is None else (best_key, best[0])
+
+    def surpassed_by(self, key: str) -> list[str]:
+        """The written entries that this one makes needless: beginnings of the same tokens."""
+        if not self._can_trim or self._n_swa:
+            return []
+        head = self._entries[key].head
+        return [
+            other
+            for depth, others in self._matches(head.tokens, len(head.tokens), head.adapters)
+            for other in others
+            if other != key
+            and depth == len(self._entries[other].head.tokens)
+            and self._entries[other].is_written
+        ]
+
+    def _matches(self, tokens: list[int], limit: int, adapters: bytes) -> Iterable[tuple[int, set[str]]]:
+        tree = self._trees.get(adapters)
+        return () if tree is None else tree.matches(tokens, limit)
+
+    def _usable(self, head: PrefixHead, n_shared: int) -> int:
+        """Of the shared tokens those after which the state can go on."""
+        if n_shared == len(head.tokens):
+            return n_shared
+        if not self._can_trim:
+            return 0
+        needed_from = max(0, n_shared - self._n_swa + 1) if self._n_swa else 0
+        return n_shared if head.first <= needed_from else 0

@@ -1,0 +1,244 @@
+"""Prefixes kept on disk, over restarts and model swaps: an index in memory, files read and written beside.
+
+`PrefixStore` is the engine's `PrefixSource` and the runner's place for states. A state is offered only when
+its file has been read whole and every checksum is right; what is damaged or another model's is deleted.
+
+The folder has one sub-folder per model and settings (`prefix_key`), and one size limit over all of them: the
+files used longest ago go first. Several processes may share it: files appear by rename, and one that has been
+deleted by another process is simply no longer there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from models.errors import StoreError
+from server.engine.batch import Adapters, Save
+from server.engine.prefix.prefix_cache import SAVE_TOKENS_MIN
+from server.engine.prefix.prefix_source import StoredPrefix
+from server.worker.prefix.file import SUFFIX, Bounds, PrefixHead, read_head, read_state, write
+from server.worker.prefix.folder import make_room, sweep
+from server.worker.prefix.index import Entry, PrefixIndex
+from server.worker.prefix.key import NO_ADAPTERS
+
+logger = logging.getLogger("corral.worker")
+
+BESIDE_BYTES_MAX = 64 * 2**20
+"""Copying a state stops all sequences (64 MiB: 40 ms): while any run, none that is larger is copied."""
+PENDING_BYTES_MAX = 512 * 2**20
+"""Of states that wait for the disk, together; one that is larger is kept when none waits."""
+LOADED_S = 30.0
+"""A state that has been read and that nobody took is given up after this."""
+WAIT_S = 0.02
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoreSettings:
+    """`key`: of the model and its context. `n_swa`, `can_trim`: what its memory forgets, and can forget.
+    `adapters_key`: of a set of LoRA adapters; None: what is computed with any isn't kept."""
+
+    key: bytes
+    bounds: Bounds
+    bytes_per_token: float
+    max_bytes: int
+    can_trim: bool = True
+    n_swa: int = 0
+    adapters_key: Callable[[Adapters], bytes] | None = None
+
+
+class PrefixStore:
+    """The prefixes of one model. The engine's thread calls it; two threads of its own read and write."""
+
+    def __init__(self, folder: Path, settings: StoreSettings) -> None:
+        """Reads the heads of the files there are. Raises StoreError if the folder can't be made."""
+        self._root = folder
+        self._folder = folder / settings.key.hex()[:24]
+        self._settings = settings
+        self._lock = threading.Lock()
+        self._loaded_one = threading.Condition(self._lock)
+        self._index = PrefixIndex(can_trim=settings.can_trim, n_swa=settings.n_swa)
+        self._loading: set[str] = set()
+        self._loaded: dict[str, tuple[PrefixHead, memoryview, float]] = {}
+        self._n_pending_bytes = 0
+        self._reader = ThreadPoolExecutor(1, "prefix-reader")
+        self._writer = ThreadPoolExecutor(1, "prefix-writer")
+        self._writes: set[Future[None]] = set()
+        for path in sweep(self._root, self._folder):
+            if (head := self._checked(path)) is not None:
+                self._index.add(path.stem, Entry(head, is_written=True))
+
+    def __len__(self) -> int:
+        return len(self._index)
+
+    # --- the engine's PrefixSource -------------------------------------------------------------------
+
+    def longest(self, tokens: list[int], adapters: Adapters, least: int) -> StoredPrefix | None:
+        adapters_key = self._adapters_key(adapters)
+        if adapters_key is None:
+            return None
+        with self._lock:
+            found = self._index.longest(tokens, len(tokens) - 1, adapters_key, preferred=self._loaded)
+            if found is None or found[1] < least:
+                return None
+            key, n_tokens = found
+            if key not in self._loaded and key not in self._loading:
+                self._loading.add(key)
+                self._reader.submit(self._load, key)
+            return StoredPrefix(key, n_tokens, key in self._loaded)
+
+    def wants(self, tokens: list[int], adapters: Adapters, *, beside_others: bool) -> bool:
+        settings, adapters_key = self._settings, self._adapters_key(adapters)
+        n_bytes = int(len(tokens) * settings.bytes_per_token)
+        if (
+            adapters_key is None
+            or 2 * n_bytes > settings.max_bytes
+            or len(tokens) > settings.bounds.n_tokens_max
+        ):
+            return False
+        if beside_others and n_bytes > BESIDE_BYTES_MAX:
+            return False
+        with self._lock:
+            if self._n_pending_bytes and self._n_pending_bytes + n_bytes > PENDING_BYTES_MAX:
+                return False
+            found = self._index.longest(tokens, len(tokens), adapters_key, written_only=False)
+        return len(tokens) - (found[1] if found else 0) >= SAVE_TOKENS_MIN
+
+    def wait(self) -> None:
+        with self._lock:
+            if self._loading:
+                self._loaded_one.wait(WAIT_S)
+
+    # --- the runner's states -------------------------------------------------------------------------
+
+    def take(self, key: str) -> tuple[PrefixHead, memoryview] | None:
+        """A state that has been read, for the last time; None if it is there no longer."""
+        with self._lock:
+            found = self._loaded.pop(key, None)
+            is_there = key in self._index
+        if is_there:
+            self._writer.submit(_touch, self._path(key))
+        return None if found is None else found[:2]
+
+    def keep(self, kept: Save, first: int, state: bytearray) -> None:
+        """Write the state after `kept.tokens`, beside. `first`: the smallest position that it has."""
+        adapters_key = self._adapters_key(kept.adapters)
+        if adapters_key is None:
+            return
+        key = hashlib.sha256(adapters_key + np.asarray(kept.tokens, "<i4").tobytes()).hexdigest()[:32]
+        head = PrefixHead(list(kept.tokens), adapters_key, first, len(state))
+        entry = Entry(head, is_written=False)
+        with self._lock:
+            if key in self._index:
+                return
+            self._index.add(key, entry)
+            self._n_pending_bytes += len(state)
+            write_ = self._writer.submit(self._write, key, entry, state)
+            self._writes.add(write_)
+        write_.add_done_callback(self._writes.discard)
+
+    def drop(self, key: str) -> None:
+        """A state that llama.cpp refused: don't offer it again. The file stays; it was whole."""
+        with self._lock:
+            self._remove(key)
+
+    def flush(self, timeout_s: float) -> bool:
+        """Wait until all is written; whether it is."""
+        deadline_s = time.monotonic() + timeout_s
+        for write_ in list(self._writes):
+            try:
+                write_.result(max(0.0, deadline_s - time.monotonic()))
+            except TimeoutError:
+                return False
+        return True
+
+    def close(self) -> None:
+        """Give up what hasn't been begun."""
+        self._reader.shutdown(wait=False, cancel_futures=True)
+        self._writer.shutdown(wait=False, cancel_futures=True)
+
+    # --- inside --------------------------------------------------------------------------------------
+
+    def _adapters_key(self, adapters: Adapters) -> bytes | None:
+        if not adapters:
+            return NO_ADAPTERS
+        return None if self._settings.adapters_key is None else self._settings.adapters_key(adapters)
+
+    def _path(self, key: str) -> Path:
+        return self._folder / f"{key}{SUFFIX}"
+
+    def _checked(self, path: Path) -> PrefixHead | None:
+        try:
+            return read_head(path, self._settings.key, self._settings.bounds)
+        except (StoreError, OSError) as error:
+            _give_up(path, error)
+            return None
+
+    def _load(self, key: str) -> None:
+        """On the reader's thread."""
+        path = self._path(key)
+        found: tuple[PrefixHead, memoryview] | None = None
+        try:
+            found = read_state(path, self._settings.key, self._settings.bounds)
+        except (StoreError, OSError, MemoryError) as error:
+            _give_up(path, error)
+        now_s = time.monotonic()
+        with self._lock:
+            entry = self._index.get(key)
+            self._loading.discard(key)
+            for old in [old for old, (_, _, at_s) in self._loaded.items() if now_s - at_s > LOADED_S]:
+                del self._loaded[old]
+            if found is None or entry is None or found[0] != entry.head:
+                self._remove(key)
+            else:
+                self._loaded[key] = (*found, now_s)
+            self._loaded_one.notify_all()
+
+    def _write(self, key: str, entry: Entry, state: bytearray) -> None:
+        """On the writer's thread."""
+        written = False
+        try:
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if make_room(self._root, entry.head.n_file_bytes, self._settings.max_bytes):
+                write(self._path(key), self._settings.key, entry.head, state)
+                written = True
+        except (StoreError, OSError) as error:
+            logger.warning("a prefix of %d tokens wasn't kept: %s", len(entry.head.tokens), error)
+        with self._lock:
+            self._n_pending_bytes -= len(state)
+            entry.is_written = written
+            surpassed = self._index.surpassed_by(key) if written else []
+            for gone in surpassed if written else [key]:
+                self._remove(gone)
+        for old in surpassed:
+            self._path(old).unlink(missing_ok=True)
+
+    def _remove(self, key: str) -> None:
+        self._index.remove(key)
+        self._loaded.pop(key, None)
+
+
+def _give_up(path: Path, error: Exception) -> None:
+    """Delete a file that can't be used, and say so; one that is gone already is nobody's fault."""
+    if isinstance(error, FileNotFoundError):
+        return
+    logger.warning("a kept prefix is ignored: %s", error)
+    if isinstance(error, StoreError):
+        path.unlink(missing_ok=True)
+
+
+def _touch(path: Path) -> None:
+    """It was used: of all files it goes last."""
+    try:
+        os.utime(path)
+    except OSError:
+        logger.debug("%s has gone", path)

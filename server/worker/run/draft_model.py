@@ -1,0 +1,150 @@
+"""A draft model: a smaller model of the same vocabulary guesses what the served one says next."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from collections.abc import Sequence as Tokens
+from pathlib import Path
+
+from models.errors import DecodeError, ModelLoadError
+from models.gguf.info import read_gguf_info
+from models.llamacpp.batch import TokenBatch
+from models.llamacpp.context import Context
+from models.llamacpp.model import Model
+from models.llamacpp.vocab import Vocab
+from server.engine.prefix.radix_tree import common_prefix
+from server.engine.sequence import Sequence
+from server.ipc.messages import ModelSpec
+
+CATCH_UP_TOKENS = 512
+"""Tokens of prompts that the draft model reads per step, so that no stream waits long for it."""
+_WEIGHT = 0.2
+_VOCABULARY_SLACK = 128
+"""Tokens by which the sizes may differ: padding to a round number."""
+
+
+class DraftProposer:
+    """The likeliest next tokens by the draft model, for all sequences in one batch per guess.
+
+    It keeps a KV cache of its own with one sequence per slot of the served model. One thread.
+    """
+
+    def __init__(self, context: Context, n_vocab: int, clock_s: Callable[[], float] = time.monotonic) -> None:
+        """`n_vocab`: of the served model; padding of this one's beyond it is never guessed."""
+        self._context = context
+        self._n_vocab = n_vocab
+        self._clock_s = clock_s
+        self._batch = TokenBatch(context.n_batch)
+        self._held: list[list[int]] = [[] for _ in range(context.n_seq_max)]
+        self._guess_s = 1e-4
+
+    @property
+    def guess_s(self) -> float:
+        return self._guess_s
+
+    def propose(self, wanted: Tokens[tuple[Sequence, int]]) -> list[list[int]]:
+        """Up to n guesses each; none yet for one whose prompt this model is still reading."""
+        guesses: list[list[int]] = [[] for _ in wanted]
+        try:
+            ready = self._catch_up(wanted)
+            while ready:
+                start_s = self._clock_s()
+                self._guess(wanted, guesses, ready)
+                self._guess_s += _WEIGHT * (self._clock_s() - start_s - self._guess_s)
+                ready = [i for i in ready if len(guesses[i]) < wanted[i][1]]
+        except DecodeError:
+            self._context.clear()  # full or broken off: guesses are optional
+            self._held = [[] for _ in self._held]
+        return guesses
+
+    def close(self, sequence: Sequence) -> None:
+        """What the slot holds stays: the next sequence there may begin alike."""
+
+    def _catch_up(self, wanted: Tokens[tuple[Sequence, int]]) -> list[int]:
+        """Read what this model hasn't seen; which of `wanted` then lack only their last token."""
+        budget = min(CATCH_UP_TOKENS, self._batch.n_tokens_max)
+        self._batch.clear()
+        ready: list[int] = []
+        for i, (sequence, n) in enumerate(wanted):
+            slot, tokens = _slot(sequence), sequence.tokens
+            if len(tokens) + n > self._context.n_ctx_seq:
+                continue
+            held = self._held[slot]
+            n_same = common_prefix(held, tokens, len(tokens) - 1)
+            if n_same < len(held):
+                self._context.seq_rm(slot, n_same, None)
+                del held[n_same:]
+            missing = tokens[n_same : min(len(tokens) - 1, n_same + budget)]
+            if missing:
+                self._batch.add_many(missing, n_same, slot, output_last=False)
+                held += missing
+                budget -= len(missing)
+            if len(held) == len(tokens) - 1:
+                ready.append(i)
+        if self._batch.n_tokens:
+            self._context.decode(self._batch)
+        return sorted(ready, key=lambda i: _slot(wanted[i][0]))
+
+    def _guess(
+        self, wanted: Tokens[tuple[Sequence, int]], guesses: list[list[int]], ready: list[int]
+    ) -> None:
+        """One more guess for each of `ready`, which are in ascending order of their slots."""
+        self._batch.clear()
+        for i in ready:
+            sequence = wanted[i][0]
+            slot = _slot(sequence)
+            token = guesses[i][-1] if guesses[i] else sequence.tokens[-1]
+            self._batch.add(token, len(self._held[slot]), slot, True)
+            self._held[slot].append(token)
+        self._context.decode(self._batch)
+        for i, best in zip(ready, self._context.logits()[:, : self._n_vocab].argmax(axis=1), strict=True):
+            guesses[i].append(int(best))
+
+
+def load_draft(spec: ModelSpec, served: Context) -> DraftProposer:
+    """The draft model of `spec`, beside the served one. Raises ModelLoadError if it can't guess for it."""
+    assert spec.draft_path is not None
+    info = read_gguf_info(Path(spec.draft_path))
+    model = Model.load(
+        info.path,
+        n_gpu_layers=served.model.n_gpu_layers,
+        use_mmap=spec.use_mmap,
+        use_extra_bufts=spec.use_extra_bufts,
+    )
+    reason = mismatch(model.vocab, served.model.vocab)
+    if reason is not None:
+        raise ModelLoadError(
+            f"{info.path.name} can't draft for {spec.name}: {reason}; give a smaller model of the same family"
+            " with --draft, or none"
+        )
+    context = Context(
+        model,
+        n_ctx=served.n_ctx_seq * served.n_seq_max,
+        n_batch=max(CATCH_UP_TOKENS, served.n_seq_max),
+        n_ubatch=served.n_ubatch,
+        n_seq_max=served.n_seq_max,
+        n_threads=served.n_threads,
+        n_threads_batch=served.n_threads_batch,
+        flash_attn=spec.flash_attn,
+        type_k=spec.type_k,
+        type_v=spec.type_v,
+    )
+    return DraftProposer(context, served.model.vocab.n_tokens)
+
+
+def mismatch(draft: Vocab, served: Vocab) -> str | None:
+    """Why tokens of one vocabulary mean something else in the other; None if they don't."""
+    if abs(draft.n_tokens - served.n_tokens) > _VOCABULARY_SLACK:
+        return f"its vocabulary has {draft.n_tokens:,} tokens, not {served.n_tokens:,}"
+    if (draft.bos, draft.eos) != (served.bos, served.eos):
+        return "its BOS or EOS token is another one"
+    for token in range(min(draft.n_tokens, served.n_tokens)):
+        if draft.piece(token, special=True) != served.piece(token, special=True):
+            return f"token {token} is another text in it"
+    return None
+
+
+def _slot(sequence: Sequence) -> int:
+    assert sequence.slot is not None
+    return sequence.slot

@@ -1,0 +1,141 @@
+"""The KV cache's slots on llama.cpp: the changes that a batch orders; states to and from the prefix store."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Protocol
+
+from models.errors import LlamaCppError, RestoreError
+from models.llamacpp.context import Context
+from server.engine.batch import Copy, MemoryChange, Restore, Save, Trim
+from server.worker.prefix.file import PrefixHead
+from server.worker.run.prefill_context import PromptSide
+
+logger = logging.getLogger("corral.worker")
+
+
+class States(Protocol):
+    """Where states come from and go to: the `PrefixStore`."""
+
+    def take(self, key: str) -> tuple[PrefixHead, memoryview] | None:
+        """A checked state, for the last time; None if it isn't in memory."""
+
+    def keep(self, kept: Save, first: int, state: bytearray) -> None:
+        """Write the state after `kept.tokens` to disk, beside; `first`: the smallest position it has."""
+
+    def drop(self, key: str) -> None:
+        """A state doesn't fit."""
+
+
+class SlotMemory:
+    """Changes what the slots of a context hold. One thread, the one that decodes.
+
+    A slot is llama.cpp's sequence id. Between streams llama.cpp copies only with the next decode: until then
+    the source must stay as it is.
+    """
+
+    def __init__(self, context: Context) -> None:
+        self.states: States | None = None
+        self.side: PromptSide | None = None
+        self._context = context
+        self._n_swa = context.model.n_swa
+        self._sources: set[int] = set()
+        """Slots from which a copy may still have to be made."""
+        self._failed = False
+
+    def apply(self, changes: Sequence[MemoryChange]) -> None:
+        """Make the changes, in their order; a decode must follow.
+
+        Raises RestoreError when all are made but those for which a kept state was missing or didn't fit.
+        """
+        if not changes:
+            return
+        if not self._failed:
+            self._sources.clear()
+        empty: set[int] = set()
+        for change in changes:
+            if self.side is not None:
+                self.side.settle(change)
+            if isinstance(change, Trim):
+                self._context.seq_rm(change.slot, change.n_keep, None)
+            elif isinstance(change, Copy):
+                self._copy(change, empty)
+            elif isinstance(change, Save):
+                self.save(change)
+            elif self._restore(change):
+                empty.discard(change.slot)
+            else:
+                self._context.seq_rm(change.slot)
+                empty.add(change.slot)
+        self._failed = bool(empty)
+        if empty:
+            raise RestoreError("a kept prefix could not be put back; it is computed again", frozenset(empty))
+
+    def holds(self, slot: int, n_tokens: int) -> bool:
+        """Whether all that the token after the first `n_tokens` attends to is there."""
+        if not self._n_swa:
+            return True
+        first = self._context.seq_pos_min(slot)
+        return first is not None and first <= max(0, n_tokens - self._n_swa + 1)
+
+    def save(self, kept: Save) -> None:
+        """Give the store a copy of what a slot holds. A failure costs only the copy."""
+        if self.side is not None:
+            self.side.settle(kept)
+        context, n_tokens = self._context, len(kept.tokens)
+        last, first = context.seq_pos_max(kept.slot), context.seq_pos_min(kept.slot)
+        if self.states is None or last is None or first is None:
+            return
+        if last >= n_tokens:  # a trim is still to come
+            context.seq_rm(kept.slot, n_tokens, None)
+            last, first = context.seq_pos_max(kept.slot), context.seq_pos_min(kept.slot)
+        if last != n_tokens - 1 or first is None:
+            return
+        try:
+            self.states.keep(kept, self._first_saved(first, n_tokens), context.state_seq_get(kept.slot))
+        except (LlamaCppError, MemoryError) as error:
+            logger.warning("a prefix of %d tokens wasn't kept: %s", n_tokens, error)
+
+    # --- inside ----------------------------------------------------------------------------------
+
+    def _copy(self, change: Copy, empty: set[int]) -> None:
+        context = self._context
+        if change.source in empty:
+            context.seq_rm(change.target)
+            empty.add(change.target)
+            return
+        if context.kv_unified:
+            context.seq_rm(change.target)
+        else:
+            self._sources.add(change.source)
+        context.seq_cp(change.source, change.target, 0, change.n_tokens)
+        empty.discard(change.target)
+
+    def _restore(self, change: Restore) -> bool:
+        found = None if self.states is None else self.states.take(change.key)
+        if found is None or change.slot in self._sources:
+            return False
+        try:
+            self._put(change, *found)
+        except (LlamaCppError, MemoryError) as error:
+            logger.warning("a kept prefix of %d tokens isn't used: %s", change.n_tokens, error)
+            if self.states is not None:
+                self.states.drop(change.key)
+            return False
+        return True
+
+    def _put(self, change: Restore, head: PrefixHead, state: memoryview) -> None:
+        """Fill a slot. Raises LlamaCppError, and leaves anything there, if it isn't what was wanted."""
+        context, slot, n_tokens = self._context, change.slot, change.n_tokens
+        context.state_seq_set(slot, state)
+        if context.seq_pos_max(slot) != len(head.tokens) - 1:
+            raise LlamaCppError("the state ends at another position than its tokens")
+        if n_tokens < len(head.tokens) and not (
+            self.holds(slot, n_tokens) and context.seq_rm(slot, n_tokens, None)
+        ):
+            raise LlamaCppError(f"the state can't be cut back to {n_tokens:,} tokens")
+
+    def _first_saved(self, first: int, n_tokens: int) -> int:
+        """The smallest position of a state: llama.cpp leaves out what lies before the window."""
+        return max(first, n_tokens - self._n_swa) if self._n_swa else first

@@ -1,0 +1,46 @@
+"""How a model's makers want it sampled: `general.sampling.*` of its GGUF, for what a request leaves open."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Mapping
+
+import msgspec
+
+from server.engine.sampling_params import SamplingParams
+from server.ipc.messages import Generate
+
+logger = logging.getLogger("corral.worker")
+
+# key below general.sampling, field of SamplingParams, least and greatest value that makes sense
+_KEYS: tuple[tuple[str, str, float, float], ...] = (
+    ("temp", "temperature", 0.0, math.inf),
+    ("top_k", "top_k", 0, 2**31 - 1),
+    ("top_p", "top_p", 0.0, 1.0),
+    ("min_p", "min_p", 0.0, 1.0),
+    ("xtc_probability", "xtc_probability", 0.0, 1.0),
+    ("xtc_threshold", "xtc_threshold", 0.0, 1.0),
+    ("penalty_repeat", "repeat_penalty", 1e-3, 1e3),
+    ("penalty_last_n", "repeat_last_n", 0, 2**20),
+)
+
+
+def sampling_defaults(metadata: Mapping[str, object]) -> dict[str, float | int]:
+    """Fields of SamplingParams that the file sets. A value that makes no sense is left out and logged."""
+    defaults: dict[str, float | int] = {}
+    for key, field, least, greatest in _KEYS:
+        value = metadata.get(f"general.sampling.{key}")
+        if value is None:
+            continue
+        if isinstance(value, float | int) and math.isfinite(value) and least <= value <= greatest:
+            defaults[field] = value
+        else:
+            logger.warning("the model file's general.sampling.%s is %r: ignored", key, value)
+    return defaults
+
+
+def with_defaults(message: Generate, defaults: Mapping[str, float | int]) -> SamplingParams:
+    """The request's parameters, with the model's defaults for those that its client left open."""
+    open_ = {field: value for field, value in defaults.items() if field not in message.given}
+    return msgspec.structs.replace(message.params, **open_) if open_ else message.params

@@ -1,0 +1,291 @@
+from __future__ import annotations
+
+import contextlib
+import shutil
+import struct
+import time
+import tracemalloc
+from collections.abc import Callable
+from pathlib import Path
+
+import gguf
+import numpy as np
+import pytest
+
+from models.errors import InvalidGGUF
+from models.gguf.info import GGUFArray, GGUFInfo, read_gguf_info, split_paths
+from models.gguf.reader import MAX_ARRAY_STRINGS
+from models.gguf.types import FILE_TYPES, GGML_TYPES
+from tests.malformed_gguf import N_EMBD, N_LAYERS, N_TOKENS, bit_flipped, malformed, write_small_gguf
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_small_gguf(tmp_path_factory.mktemp("gguf") / "small.gguf")
+
+
+def refused(path: Path) -> str:
+    with pytest.raises(InvalidGGUF) as caught:
+        read_gguf_info(path)
+    message = caught.value.message
+    assert str(path.parent) in message
+    assert "; " in message
+    assert len(message) < 500
+    return message
+
+
+def test_a_valid_file(small: Path) -> None:
+    info = read_gguf_info(small)
+    assert (info.architecture, info.name, info.ftype, info.kind) == ("llama", "small", "Q8_0", "model")
+    assert (info.n_ctx_train, info.n_embd, info.n_layer, info.n_vocab) == (512, N_EMBD, N_LAYERS, N_TOKENS)
+    assert info.chat_template == "{{ messages[0].content }}"
+    assert info.per_layer("attention.head_count_kv") == [2, 2]
+    assert info.paths == (small,)
+    assert info.size_bytes == small.stat().st_size
+    tokens = info.metadata["tokenizer.ggml.tokens"]
+    assert isinstance(tokens, GGUFArray)
+    assert list(tokens.strings())[:2] == [b"token0", b"token1"]
+    types = info.metadata["tokenizer.ggml.token_type"]
+    assert isinstance(types, GGUFArray)
+    assert types.numbers() == [1] * N_TOKENS
+
+
+def test_agrees_with_the_gguf_package(small: Path) -> None:
+    theirs = gguf.GGUFReader(small)
+    ours = read_gguf_info(small)
+    assert [
+        (t.name, tuple(int(n) for n in t.shape), t.tensor_type.name, t.data_offset, t.n_bytes)
+        for t in theirs.tensors
+    ] == [(t.name, t.shape, t.type, t.offset, t.nbytes) for t in ours.tensors]
+    keys = {key for key in theirs.fields if not key.startswith("GGUF.")}
+    assert keys == set(ours.metadata)
+    for key in keys:
+        value = ours.metadata[key]
+        if not isinstance(value, GGUFArray):
+            assert theirs.fields[key].contents() == value
+    assert ours.n_params == sum(int(t.n_elements) for t in theirs.tensors)
+
+
+def test_types_are_those_of_the_gguf_package() -> None:
+    known = {number: (t.name, t.block_size, t.block_bytes) for number, t in GGML_TYPES.items()}
+    for type_ in gguf.GGMLQuantizationType:
+        if type_.name != "Q8_1":  # the package says 40 bytes, ggml-common.h's block_q8_1 has 36
+            assert known[type_.value] == (type_.name, *gguf.GGML_QUANT_SIZES[type_])
+    theirs = {
+        type_.value: type_.name.removeprefix("MOSTLY_").removeprefix("ALL_")
+        for type_ in gguf.LlamaFileType
+        if type_.value < 1024
+    }
+    assert {number: FILE_TYPES[number] for number in FILE_TYPES if number in theirs} == theirs
+
+
+def test_every_malformed_file_is_refused(small: Path, tmp_path: Path) -> None:
+    data = small.read_bytes()
+    header_bytes = read_gguf_info(small).tensors[0].offset
+    cases = list(malformed(data, header_bytes))
+    assert len(cases) >= 200
+    assert all(case != data for _, case in cases)
+    reasons = set()
+    slowest = 0.0
+    for what, case in cases:
+        path = tmp_path / "case.gguf"
+        path.write_bytes(case)
+        start = time.monotonic()
+        try:
+            read_gguf_info(path)
+        except InvalidGGUF as error:
+            reasons.add(error.message)
+        else:
+            pytest.fail(f"{what} was read")
+        slowest = max(slowest, time.monotonic() - start)
+    assert slowest < 1.0
+    assert len(reasons) > 100, "reasons should tell the cases apart"
+
+
+def consistent(info: GGUFInfo) -> bool:
+    """What every reader of a GGUFInfo may rely on."""
+    end = max(tensor.offset + tensor.nbytes for tensor in info.tensors)
+    return (
+        info.architecture is not None
+        and end <= info.size_bytes
+        and 0 < (info.n_layer or 0) <= 512
+        and all(isinstance(key, str) for key in info.metadata)
+        and info.n_params > 0
+    )
+
+
+def test_flipped_bits_are_refused_or_harmless(small: Path, tmp_path: Path) -> None:
+    data = small.read_bytes()
+    header_bytes = read_gguf_info(small).tensors[0].offset
+    path = tmp_path / "case.gguf"
+    read = 0
+    for what, case in bit_flipped(data, header_bytes, 400):
+        path.write_bytes(case)
+        with contextlib.suppress(InvalidGGUF):
+            assert consistent(read_gguf_info(path)), what
+            read += 1
+    assert read < 300
+
+
+@pytest.mark.parametrize("kind", ["strings", "numbers", "long string", "keys"])
+def test_no_file_costs_much(tmp_path: Path, kind: str) -> None:
+    """A sparse file as large as it likes, with counts that fit its size."""
+    path = tmp_path / "large.gguf"
+    with path.open("wb") as file:
+        n_kv = 60_000 if kind == "keys" else 1
+        file.write(b"GGUF" + struct.pack("<IQQ", 3, 0, n_kv))
+        if kind != "keys":
+            file.write(struct.pack("<Q", 1) + b"a")
+        if kind == "strings":
+            file.write(struct.pack("<IIQ", 9, 8, MAX_ARRAY_STRINGS))
+        elif kind == "numbers":
+            file.write(struct.pack("<IIQ", 9, 12, 10**9))
+        elif kind == "long string":
+            file.write(struct.pack("<IQ", 8, 10**9))
+        else:
+            for index in range(n_kv):
+                file.write(struct.pack("<Q", 5) + b"%05d" % index + struct.pack("<IB", 0, 1))
+        file.truncate(12 << 30)
+    start = time.monotonic()
+    refused(path)
+    assert time.monotonic() - start < 2.0
+    if kind == "strings":  # a million of them are slow to trace; what they hold is within the header's limit
+        return
+    tracemalloc.start()
+    try:
+        refused(path)
+        assert tracemalloc.get_traced_memory()[1] < 200 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    assert "No such file" in refused(tmp_path / "none.gguf")
+    (tmp_path / "folder.gguf").mkdir()
+    refused(tmp_path / "folder.gguf")
+
+
+def add(key: str, value: float | str | list[int]) -> Callable[[gguf.GGUFWriter], None]:
+    def change(writer: gguf.GGUFWriter) -> None:
+        writer.kv_data[0].pop(key, None)
+        if isinstance(value, str):
+            writer.add_string(key, value)
+        elif isinstance(value, list):
+            writer.add_array(key, value)
+        elif isinstance(value, int):
+            writer.add_uint32(key, value)
+        else:
+            writer.add_float32(key, value)
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "reason"),
+    [
+        ("llama.rope.scaling.type", "magic", "known: none linear yarn longrope"),
+        ("llama.expert_count", 2000, "2,000 experts"),
+        ("llama.expert_count", 8, "0 of 8 experts"),
+        ("llama.attention.key_length", 2**31, "key_length"),
+        ("llama.rope.scaling.factor", -2.0, "scaling.factor"),
+        ("general.alignment", 24, "power of two"),
+        ("general.alignment", 0, "power of two"),
+        ("split.count", 3, "doesn't end in -00001-of-00003"),
+    ],
+)
+def test_values_llama_cpp_would_abort_on(tmp_path: Path, key: str, value: float | str, reason: str) -> None:
+    assert reason in refused(write_small_gguf(tmp_path / "x.gguf", add(key, value)))
+
+
+def test_layer_arrays(tmp_path: Path) -> None:
+    path = tmp_path / "x.gguf"
+    key = "llama.attention.head_count_kv"
+    assert read_gguf_info(write_small_gguf(path, add(key, [1, 4]))).per_layer("attention.head_count_kv") == [
+        1,
+        4,
+    ]
+    assert "3 entries for 2 layers" in refused(write_small_gguf(path, add(key, [1, 2, 4])))
+    assert "can't share 3" in refused(write_small_gguf(path, add(key, [1, 3])))
+    assert "head_count_kv" in refused(write_small_gguf(path, add(key, [1, -4])))
+
+
+def test_a_sentencepiece_vocabulary_needs_its_byte_tokens(tmp_path: Path) -> None:
+    path = tmp_path / "spm.gguf"
+    writer = gguf.GGUFWriter(path, "llama")
+    writer.add_tokenizer_model("llama")
+    writer.add_token_list(["<unk>", "a"])
+    writer.add_token_scores([0.0, 0.0])
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.close()
+    assert "lacks 255 of the 256 byte tokens" in refused(path)
+
+
+def test_a_file_of_another_kind_needs_no_architecture(tmp_path: Path) -> None:
+    path = tmp_path / "imatrix.gguf"
+    writer = gguf.GGUFWriter(path, "none")
+    writer.kv_data[0].clear()
+    writer.add_string("general.type", "imatrix")
+    writer.add_tensor("x.in_sum2", np.ones(4, np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    info = read_gguf_info(path)
+    assert (info.kind, info.architecture, info.n_params) == ("imatrix", None, 4)
+
+
+def write_split(folder: Path) -> list[Path]:
+    """A model in three parts."""
+    writer = gguf.GGUFWriter(folder / "big.gguf", "llama", split_max_tensors=2)
+    writer.add_context_length(8)
+    writer.add_embedding_length(32)
+    writer.add_block_count(1)
+    for index in range(5):
+        writer.add_tensor(f"t{index}", np.full((4, 32), index, np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return sorted(folder.glob("big-*.gguf"))
+
+
+def test_split_files(tmp_path: Path) -> None:
+    parts = write_split(tmp_path)
+    assert len(parts) == 3
+    info = read_gguf_info(parts[0])
+    assert info.paths == tuple(parts) == split_paths(parts[1])
+    assert [(tensor.name, tensor.part) for tensor in info.tensors] == [
+        ("t0", 0), ("t1", 0), ("t2", 1), ("t3", 1), ("t4", 2),
+    ]  # fmt: skip
+    assert info.size_bytes == sum(part.stat().st_size for part in parts)
+    assert f"{parts[0].name} is the one to load" in refused(parts[1])
+
+
+def test_split_files_that_do_not_fit_together(tmp_path: Path) -> None:
+    parts = write_split(tmp_path)
+    kept = parts[1].read_bytes()
+    parts[1].unlink()
+    assert f"its part {parts[1].name} is missing" in refused(parts[0])
+    shutil.copy(parts[2], parts[1])
+    assert "part 2 of 3" in refused(parts[0])
+    parts[1].write_bytes(kept.replace(b"t2", b"t0"))
+    assert "in two parts" in refused(parts[0])
+    parts[1].write_bytes(kept[:-200])
+    assert parts[1].name in refused(parts[0])
+    parts[1].write_bytes(kept)
+    first = parts[0].read_bytes()
+    key = b"split.tensors.count"
+    at = first.index(key) + len(key) + 4
+    parts[0].write_bytes(first[:at] + struct.pack("<i", 9) + first[at + 4 :])
+    assert "5 tensors instead of 9" in refused(parts[0])
+
+
+def test_split_names() -> None:
+    assert split_paths(Path("x.gguf")) is None
+    assert split_paths(Path("x-00004-of-00003.gguf")) is None
+    assert split_paths(Path("x-00001-of-99999.gguf")) is None
+    assert split_paths(Path("a/x-00002-of-00002.gguf")) == (
+        Path("a/x-00001-of-00002.gguf"),
+        Path("a/x-00002-of-00002.gguf"),
+    )

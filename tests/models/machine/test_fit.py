@@ -1,0 +1,223 @@
+from __future__ import annotations
+
+import logging
+import re
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from models.doctor.tiny_model import TinyModel, write_tiny_gguf
+from models.errors import ContextError
+from models.gguf.info import read_gguf_info
+from models.machine.fit import (
+    GIB,
+    MIB,
+    MemoryEstimate,
+    estimate,
+    fits_in_memory,
+    format_bytes,
+    host_bytes,
+    kv_bytes_per_token,
+    plan_gpu_layers,
+)
+from models.machine.hardware import Device
+
+
+@dataclass
+class Tensor:
+    name: str
+    nbytes: int
+
+
+@dataclass
+class Header:
+    """A model's header, as `models.gguf.info` would give it."""
+
+    n_layer: int | None = 32
+    n_embd: int | None = 4096
+    n_vocab: int | None = 128256
+    numbers: dict[str, int] = field(default_factory=dict)
+    lists: dict[str, list[int | float]] = field(default_factory=dict)
+    tensors: list[Tensor] = field(default_factory=list)
+
+    def hyperparameter(self, key: str) -> int | None:
+        return self.numbers.get(key)
+
+    def per_layer(self, key: str) -> list[int | float]:
+        if key in self.lists:
+            return self.lists[key]
+        return [self.numbers[key]] * (self.n_layer or 1) if key in self.numbers else []
+
+
+def header(n_layer: int, n_embd: int, n_vocab: int, n_ff: int, n_head: int, n_head_kv: int) -> Header:
+    numbers = {
+        "attention.head_count": n_head,
+        "attention.head_count_kv": n_head_kv,
+        "feed_forward_length": n_ff,
+    }
+    return Header(n_layer, n_embd, n_vocab, numbers)
+
+
+LLAMA_8B = header(32, 4096, 128256, 14336, 32, 8)
+LLAMA_7B = header(32, 4096, 32000, 11008, 32, 32)
+TINYLLAMA = header(22, 2048, 32000, 5632, 32, 4)
+QWEN_HALF_B = header(24, 896, 151936, 4864, 14, 2)
+
+
+@pytest.mark.parametrize(
+    ("info", "kv_mib", "options", "compute_mib"),
+    [
+        # llama.cpp's own log for models of these sizes, 4,096 tokens of context, micro-batches of 512.
+        (LLAMA_8B, 512, {}, 266.50),
+        (LLAMA_8B, 512, {"n_ubatch": 128}, 66.63),
+        (LLAMA_8B, 512, {"flash_attn": False}, 308.01),
+        (LLAMA_8B, 4096, {"n_parallel": 8}, 266.50),
+        (LLAMA_8B, 4096, {"n_parallel": 8, "kv_unified": True}, 266.50),
+        (LLAMA_8B, 272, {"kv_type": "q8_0"}, 266.50),
+        (LLAMA_7B, 2048, {}, 100.51),
+        (LLAMA_7B, 2048, {"flash_attn": False}, 320.01),
+        (LLAMA_7B, 16384, {"n_parallel": 8, "kv_unified": True}, 128.51),
+        (TINYLLAMA, 88, {}, 70.50),
+        (TINYLLAMA, 88, {"flash_attn": False}, 285.01),
+        (TINYLLAMA, 704, {"n_parallel": 8, "kv_unified": True}, 81.01),
+        (QWEN_HALF_B, 48, {}, 300.25),
+        (QWEN_HALF_B, 48, {"flash_attn": False}, 302.00),
+    ],
+)
+def test_the_sizes_are_those_llama_cpp_reports(
+    info: Header, kv_mib: int, options: dict[str, Any], compute_mib: float
+) -> None:
+    needs = estimate(info, 4096, **options)
+    assert needs.kv == kv_mib * MIB
+    assert needs.compute == pytest.approx(compute_mib * MIB, rel=0.01)
+
+
+@pytest.mark.model
+@pytest.mark.parametrize("kv_type", ["f16", "q8_0"])
+@pytest.mark.parametrize("kv_unified", [False, True])
+def test_a_real_context_takes_what_was_estimated(
+    tmp_path: Path, kv_type: str, kv_unified: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    from models.llamacpp.context import Context
+    from models.llamacpp.model import Model
+
+    path = write_tiny_gguf(tmp_path / "tiny.gguf", TinyModel(n_ff=1024))
+    needs = estimate(read_gguf_info(path), 1000, 4, kv_type, kv_unified=kv_unified)
+    with Model.load(path, no_alloc=True) as model, caplog.at_level(logging.INFO, "corral.llama"):
+        assert needs.weights == model.size_bytes
+        Context(model, n_ctx=4096, n_seq_max=4, kv_unified=kv_unified, type_k=kv_type, type_v=kv_type).close()
+    log = caplog.text
+    kv = re.search(r"llama_kv_cache: size = *([\d.]+) MiB", log)
+    compute = re.search(r"CPU compute buffer size = *([\d.]+) MiB", log)
+    assert kv is not None
+    assert compute is not None
+    assert needs.kv == pytest.approx(float(kv[1]) * MIB, rel=0.01)
+    assert needs.compute == pytest.approx(float(compute[1]) * MIB, rel=0.1)
+
+
+def test_layers_of_different_sizes() -> None:
+    info = replace(LLAMA_8B, n_layer=3, lists={"attention.head_count_kv": [8, 0, 2]})
+    assert kv_bytes_per_token(info) == [8 * 256 * 2, 0, 2 * 256 * 2]
+
+
+def test_heads_of_their_own_size() -> None:
+    numbers = {**LLAMA_8B.numbers, "attention.key_length": 192, "attention.value_length": 128}
+    assert kv_bytes_per_token(replace(LLAMA_8B, n_layer=1, numbers=numbers)) == [8 * 320 * 2]
+
+
+def test_latent_attention_keeps_one_row() -> None:
+    numbers = {**LLAMA_8B.numbers, "attention.kv_lora_rank": 512, "rope.dimension_count": 64}
+    assert kv_bytes_per_token(replace(LLAMA_8B, n_layer=1, numbers=numbers)) == [576 * 2]
+
+
+def test_recurrent_layers_keep_a_state_per_sequence() -> None:
+    numbers = {"ssm.inner_size": 1024, "ssm.state_size": 16, "ssm.conv_kernel": 4}
+    info = Header(n_layer=2, numbers=numbers)
+    assert estimate(info, 4096, 3).layer_kv == ((3 * 1024 + 1024 * 16) * 4 * 3,) * 2
+
+
+def test_a_header_without_sizes_is_no_error() -> None:
+    needs = estimate(Header(None, None, None), 4096)
+    assert (needs.weights, needs.kv, needs.output) == (0, 0, 0)
+
+
+def test_an_unknown_cache_type() -> None:
+    with pytest.raises(ContextError, match="can't be of type `f12`"):
+        estimate(LLAMA_8B, 4096, kv_type="f12")
+
+
+def test_weights_are_sorted_by_where_they_go() -> None:
+    tensors = [
+        Tensor("token_embd.weight", 100),
+        Tensor("blk.0.attn_q.weight", 10),
+        Tensor("blk.1.attn_q.weight", 20),
+        Tensor("blk.1.ffn_up.weight", 5),
+        Tensor("output_norm.weight", 1),
+        Tensor("output.weight", 90),
+    ]
+    needs = estimate(replace(LLAMA_8B, n_layer=2, tensors=tensors), 256)
+    assert (needs.input_weights, needs.layer_weights, needs.output_weights) == (100, (10, 25), 91)
+    assert needs.weights == 226
+
+
+def gpu(free_gib: float, kind: str = "gpu") -> Device:
+    return Device("X", "x", kind, int(80 * GIB), int(free_gib * GIB))
+
+
+# 32 layers of 200 MiB with 16 MiB of cache each; 500 MiB on either end; half a GiB to compute.
+NEEDS = MemoryEstimate(500 * MIB, (200 * MIB,) * 32, 500 * MIB, (16 * MIB,) * 32, 512 * MIB, 0)
+
+
+@pytest.mark.parametrize(
+    ("devices", "expected"),
+    [
+        ([], 0),
+        ([Device("CPU", "x", "cpu", 2**40, 2**40)], 0),
+        ([gpu(80)], 33),
+        ([gpu(0.5)], 0),
+        ([gpu(1.4)], 0),
+        # 1 GiB goes to margin and computing, 500 MiB to the output, 216 MiB to each layer.
+        ([gpu(1.5)], 1),
+        ([gpu(3)], 1 + (2048 - 500) // 216),
+        ([gpu(5), gpu(5)], 33),
+        # Half of the pieces each: four layers; two layers and the output.
+        ([gpu(2), gpu(2)], 7),
+        ([gpu(80, "igpu")], 33),
+        ([gpu(3), gpu(80, "igpu")], 8),
+    ],
+)
+def test_layers_that_fit_the_devices(devices: list[Device], expected: int) -> None:
+    assert plan_gpu_layers(NEEDS, devices) == expected
+
+
+def test_tied_embeddings_go_to_the_device_as_output() -> None:
+    tied = replace(NEEDS, output_weights=1 * MIB)
+    assert plan_gpu_layers(tied, [gpu(1.4)]) == 0
+    assert plan_gpu_layers(tied, [gpu(1.5)]) == 1
+
+
+def test_what_stays_on_the_host() -> None:
+    assert host_bytes(NEEDS) == NEEDS.total
+    assert host_bytes(NEEDS, 33) == (500 + 512) * MIB
+    assert host_bytes(NEEDS, 1) == NEEDS.total - 500 * MIB
+    assert host_bytes(NEEDS, 2) == NEEDS.total - 716 * MIB
+
+
+def test_verdicts() -> None:
+    yes = fits_in_memory(NEEDS, 16 * GIB)
+    assert yes.fits
+    assert yes.text == "fits: needs 8.2 GiB in memory, 16.0 GiB are available"
+    no = fits_in_memory(NEEDS, 4 * GIB)
+    assert not no.fits
+    assert "doesn't fit: needs 8.2 GiB in memory, 4.0 GiB are available; choose a smaller type" in no.text
+    assert fits_in_memory(NEEDS, 4 * GIB, n_gpu_layers=33).fits
+
+
+def test_bytes_for_people() -> None:
+    assert [format_bytes(n) for n in (int(4.4 * GIB), 512 * MIB, 12 * 1024)] == [
+        "4.4 GiB",
+        "512 MiB",
+        "12 KiB",
+    ]

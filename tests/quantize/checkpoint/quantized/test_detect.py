@@ -1,0 +1,312 @@
+"""Every form's values, to the last bit, against scalar formulas; and settings that contradict the tensors."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import pytest
+
+from models.errors import CheckpointError
+from quantize.checkpoint.quantized.detect import dequantized
+from quantize.checkpoint.safetensors import SafetensorsSource
+from quantize.checkpoint.source import TensorSource
+from tests.pico import write_json
+from tests.quantize.checkpoint.memory_source import MemorySource
+from tests.quantize.checkpoint.quantized_layers import Quantized, awq, compressed, fp8, gptq
+from tests.quantize.checkpoint.write_tensors import write_any_safetensors
+
+N_OUT, N_IN = 96, 64
+LAYER = "model.layers.0.mlp.up_proj"
+NORM = np.arange(8, dtype=np.float16)
+
+
+def gptq_config(bits: int, group_size: int, **more: Any) -> dict[str, Any]:
+    return {"quant_method": "gptq", "bits": bits, "group_size": group_size, **more}
+
+
+def awq_config(group_size: int, version: str = "gemm") -> dict[str, Any]:
+    return {
+        "quant_method": "awq",
+        "bits": 4,
+        "group_size": group_size,
+        "version": version,
+        "zero_point": True,
+    }
+
+
+def compressed_config(
+    bits: int, strategy: str, layout: str = "pack-quantized", **weights: Any
+) -> dict[str, Any]:
+    described = {"num_bits": bits, "strategy": strategy, "type": "int", "symmetric": True, **weights}
+    groups = {"group_0": {"targets": ["Linear"], "weights": described}}
+    return {
+        "quant_method": "compressed-tensors",
+        "format": layout,
+        "config_groups": groups,
+        "ignore": ["lm_head"],
+    }
+
+
+V2 = {"checkpoint_format": "gptq_v2"}
+FORMS: dict[str, tuple[Quantized, dict[str, Any]]] = {
+    **{
+        f"gptq {bits} bits": (gptq(N_OUT, N_IN, bits=bits, group_size=16), gptq_config(bits, 16))
+        for bits in (2, 3, 4, 8)
+    },
+    **{
+        f"gptq {bits} bits, act-order": (
+            gptq(N_OUT, N_IN, bits=bits, group_size=16, act_order=True),
+            gptq_config(bits, 16, desc_act=True),
+        )
+        for bits in (3, 4)
+    },
+    **{
+        f"gptq_v2 {bits} bits": (
+            gptq(N_OUT, N_IN, bits=bits, group_size=16, v2=True),
+            gptq_config(bits, 16, **V2),
+        )
+        for bits in (2, 3, 4, 8)
+    },
+    "gptq without g_idx": (gptq(N_OUT, N_IN, bits=4, group_size=16, g_idx=False), gptq_config(4, 16)),
+    "gptq symmetric": (gptq(N_OUT, N_IN, bits=4, group_size=32, sym=True), gptq_config(4, 32, sym=True)),
+    "gptq, one group": (gptq(N_OUT, N_IN, bits=4, group_size=-1), gptq_config(4, -1)),
+    "gptq, a last group that isn't full": (gptq(N_OUT, N_IN, bits=4, group_size=48), gptq_config(4, 48)),
+    "gptq, 40 outputs": (gptq(40, N_IN, bits=4, group_size=16), gptq_config(4, 16)),
+    "awq gemm": (awq(N_OUT, N_IN, group_size=16), awq_config(16)),
+    "awq gemm, one group": (awq(N_OUT, N_IN, group_size=-1), awq_config(-1)),
+    "awq gemv": (awq(N_OUT, N_IN, group_size=16, gemv=True), awq_config(16, "gemv")),
+    "fp8 blocks": (
+        fp8(N_OUT, N_IN, block=(32, 16)),
+        {"quant_method": "fp8", "weight_block_size": [32, 16]},
+    ),
+    "fp8 blocks that don't fit": (
+        fp8(70, 50, block=(32, 16), scale_dtype=ml_dtypes.bfloat16),
+        {"quant_method": "fp8", "weight_block_size": [32, 16]},
+    ),
+    "fp8 per tensor": (fp8(N_OUT, N_IN), {"quant_method": "fp8", "activation_scheme": "static"}),
+    "fp8 e5m2": (fp8(N_OUT, N_IN, dtype=ml_dtypes.float8_e5m2), {"quant_method": "fp8"}),
+    "fp8 per output": (fp8(N_OUT, N_IN, per_output=True), {"quant_method": "fbgemm_fp8"}),
+    "packed int4 in groups": (
+        compressed(N_OUT, N_IN, bits=4, strategy="group", group_size=16),
+        compressed_config(4, "group", group_size=16),
+    ),
+    "packed int4 in groups with zeros": (
+        compressed(N_OUT, N_IN, bits=4, strategy="group", group_size=16, asymmetric=True),
+        compressed_config(4, "group", group_size=16, symmetric=False),
+    ),
+    "packed int4 with plain zeros": (
+        compressed(N_OUT, N_IN, bits=4, strategy="group", group_size=16, asymmetric=True, plain_zeros=True),
+        compressed_config(4, "group", group_size=16, symmetric=False),
+    ),
+    "packed int4 in act-order": (
+        compressed(N_OUT, N_IN, bits=4, strategy="group", group_size=16, asymmetric=True, act_order=True),
+        compressed_config(4, "group", group_size=16, actorder="group"),
+    ),
+    "packed int8 per output": (
+        compressed(N_OUT, N_IN, bits=8, strategy="channel"),
+        compressed_config(8, "channel"),
+    ),
+    "packed int3": (
+        compressed(N_OUT, N_IN, bits=3, strategy="channel", asymmetric=True),
+        compressed_config(3, "channel"),
+    ),
+    "int8 per output": (
+        compressed(N_OUT, N_IN, bits=8, strategy="channel", packed=False, asymmetric=True),
+        compressed_config(8, "channel", "int-quantized"),
+    ),
+    "int8 per tensor": (
+        compressed(N_OUT, N_IN, bits=8, strategy="tensor", packed=False),
+        compressed_config(8, "tensor", "naive-quantized"),
+    ),
+    "float8 per output": (
+        fp8(N_OUT, N_IN, per_output=True),
+        compressed_config(8, "channel", "float-quantized", type="float"),
+    ),
+    "float8 per tensor": (
+        fp8(N_OUT, N_IN),
+        compressed_config(8, "tensor", "naive-quantized", type="float"),
+    ),
+}
+
+
+def opened(form: str, change: Any = None, **settings: Any) -> tuple[TensorSource, MemorySource]:
+    quantized, config = FORMS[form]
+    tensors: dict[str, Any] = {"embed.weight": NORM.reshape(2, 4)}
+    tensors |= {f"{LAYER}.{name}": array for name, array in quantized.tensors.items()}
+    tensors |= {f"{LAYER}.bias": NORM, "norm.weight": NORM}
+    if change is not None:
+        change(tensors)
+    raw = MemorySource(tensors)
+    config = {"quantization_config": {**config, **settings}}
+    return dequantized(raw, config, Path("nowhere")), raw
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_values_are_the_formulas_to_the_last_bit(form: str) -> None:
+    source, _ = opened(form)
+    weight = FORMS[form][0].weight
+    entry = source.entries[f"{LAYER}.weight"]
+    assert entry.shape == weight.shape
+    assert entry.dtype == np.float32
+    whole = source.rows(entry.name, 0, len(weight))
+    assert whole.dtype == np.float32
+    np.testing.assert_array_equal(whole.view(np.uint32), weight.view(np.uint32))
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_any_rows_are_the_rows_of_the_whole(form: str) -> None:
+    source, _ = opened(form)
+    weight, name = FORMS[form][0].weight, f"{LAYER}.weight"
+    ends = [0, 1, 7, 8, 9, 31, 32, 33, len(weight) - 1, len(weight)]
+    for start in ends:
+        for stop in ends:
+            if start <= stop <= len(weight):
+                np.testing.assert_array_equal(source.rows(name, start, stop), weight[start:stop])
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_other_tensors_pass_through(form: str) -> None:
+    source, raw = opened(form)
+    assert list(source.entries) == ["embed.weight", f"{LAYER}.weight", f"{LAYER}.bias", "norm.weight"]
+    np.testing.assert_array_equal(source.rows(f"{LAYER}.bias", 0, 8), NORM)
+    assert source.rows("norm.weight", 0, 8).dtype == np.float16
+    source.close()
+    assert raw.closed
+
+
+@pytest.mark.parametrize("form", ["gptq 3 bits", "awq gemm", "fp8 blocks", "packed int4 in act-order"])
+def test_files_are_read_by_columns_and_by_several_threads(form: str, tmp_path: Path) -> None:
+    quantized, config = FORMS[form]
+    path = tmp_path / "model.safetensors"
+    write_any_safetensors(path, {f"{LAYER}.{name}": array for name, array in quantized.tensors.items()})
+    source = dequantized(SafetensorsSource([path]), {"quantization_config": config}, tmp_path)
+    name, n_out = f"{LAYER}.weight", len(quantized.weight)
+    with ThreadPoolExecutor(4) as pool:
+        parts = list(pool.map(lambda at: source.rows(name, at, min(at + 8, n_out)), range(0, n_out, 8)))
+    np.testing.assert_array_equal(np.concatenate(parts), quantized.weight)
+    source.close()
+
+
+def put(name: str, array: Any) -> Any:
+    return lambda tensors: tensors.__setitem__(f"{LAYER}.{name}", array)
+
+
+def drop(name: str) -> Any:
+    return lambda tensors: tensors.pop(f"{LAYER}.{name}")
+
+
+INT32 = np.zeros((4, 4), np.int32)
+
+
+@pytest.mark.parametrize(
+    ("form", "change", "settings", "reason"),
+    [
+        ("gptq 4 bits", drop("scales"), {}, r"lacks .*up_proj\.scales"),
+        ("gptq 4 bits", drop("qzeros"), {}, r"lacks .*up_proj\.qzeros"),
+        ("gptq 4 bits", None, {"bits": 8}, r"up_proj\.g_idx is int32"),
+        ("gptq 4 bits", None, {"bits": 5}, "says 5 bits"),
+        ("gptq 4 bits", None, {"bits": "4"}, "must be int"),
+        ("gptq 4 bits", None, {"group_size": 32}, r"up_proj\.scales is float16 \[4, 96\]"),
+        ("gptq 4 bits", None, {"group_size": 0}, "groups of 0"),
+        ("gptq 4 bits", None, {"checkpoint_format": "marlin"}, "marlin kernel"),
+        ("gptq 4 bits", put("qweight", INT32.astype(np.float32)), {}, r"qweight is float32"),
+        ("gptq 4 bits", put("g_idx", np.zeros(3, np.int32)), {}, r"g_idx is int32 \[3\]"),
+        ("gptq 4 bits", put("weight", NORM), {}, "twice"),
+        ("gptq 4 bits", None, {"quant_method": "awq"}, "calls for"),
+        ("awq gemm", None, {"group_size": 24}, "inputs that 24 divides"),
+        ("awq gemm", None, {"bits": 8}, "8-bit AWQ"),
+        ("awq gemm", None, {"version": "marlin"}, "kernel marlin"),
+        ("awq gemm", drop("qzeros"), {}, r"lacks .*qzeros"),
+        ("awq gemv", drop("scales"), {}, r"lacks .*scales"),
+        ("fp8 blocks", drop("weight_scale_inv"), {}, "has neither"),
+        ("fp8 blocks", put("weight_scale", np.ones(1, np.float32)), {}, "has both"),
+        ("fp8 blocks", None, {"weight_block_size": [128, 128]}, r"weight_scale_inv is float32 \[3, 4\]"),
+        ("fp8 blocks", None, {"weight_block_size": [128]}, "two sizes"),
+        ("fp8 blocks", put("weight", np.zeros((4, 4), np.float16)), {}, "scales no float8 weight"),
+        ("packed int4 in groups", None, {"config_groups": {}}, "no config_groups"),
+        ("packed int4 in groups", drop("weight_scale"), {}, r"lacks .*weight_scale"),
+        ("packed int4 in groups", put("weight_shape", np.array([96, 65], np.int64)), {}, r"says \[96, 65\]"),
+        ("packed int4 in groups", put("weight_packed", INT32.astype(np.int8)), {}, "weight_packed is int8"),
+        ("packed int4 in groups", None, {"format": "nvfp4-pack-quantized"}, "nvfp4"),
+        ("packed int4 in groups", None, {"sparsity_config": {"format": "sparse-24"}}, "sparse-24"),
+        ("packed int4 in groups", None, {"transform_config": {"config_groups": {"u": {}}}}, "rotated"),
+        ("int8 per output", drop("weight"), {}, r"no .*up_proj\.weight"),
+        ("int8 per output", put("weight", np.zeros((4, 4), np.float16)), {}, "float16"),
+        ("gptq 4 bits", None, {"quant_method": "bitsandbytes"}, "saved by bitsandbytes"),
+        ("gptq 4 bits", None, {"quant_method": None, "load_in_4bit": True}, "saved by bitsandbytes"),
+        ("gptq 4 bits", None, {"quant_method": "hqq"}, "quantized by hqq"),
+        ("gptq 4 bits", None, {"quant_method": "fp8"}, "no tensor is"),
+    ],
+)
+def test_contradictions_name_what_is_wrong(
+    form: str, change: Any, settings: dict[str, Any], reason: str
+) -> None:
+    with pytest.raises(CheckpointError, match=reason):
+        opened(form, change, **settings)
+
+
+def test_a_group_that_doesnt_exist() -> None:
+    source, _ = opened("gptq 4 bits", put("g_idx", np.full(N_IN, 4, np.int32)))
+    with pytest.raises(CheckpointError, match=r"g_idx holds groups from 4 to 4, and there are 4"):
+        source.rows(f"{LAYER}.weight", 0, 1)
+
+
+def test_a_g_idx_that_was_never_filled_in() -> None:
+    form = "packed int4 in groups"
+    source, _ = opened(form, put("weight_g_idx", np.full(N_IN, -1, np.int32)))
+    np.testing.assert_array_equal(source.rows(f"{LAYER}.weight", 0, N_OUT), FORMS[form][0].weight)
+
+
+def test_scales_of_activations_are_left_out() -> None:
+    source, _ = opened("fp8 per tensor", put("input_scale", np.ones(1, np.float32)))
+    assert f"{LAYER}.input_scale" not in source.entries
+
+
+def test_layers_of_several_schemes() -> None:
+    four = compressed(N_OUT, N_IN, bits=4, strategy="group", group_size=16)
+    eight = compressed(N_OUT, N_IN, bits=8, strategy="channel", seed=1)
+    tensors = {f"a.up_proj.{name}": array for name, array in four.tensors.items()}
+    tensors |= {f"a.down_proj.{name}": array for name, array in eight.tensors.items()}
+    config = compressed_config(4, "group", group_size=16)
+    config["config_groups"]["group_1"] = {
+        "targets": ["re:.*down_proj"],
+        "weights": {"num_bits": 8, "strategy": "channel"},
+    }
+    source = dequantized(MemorySource(tensors), {"quantization_config": config}, Path("nowhere"))
+    np.testing.assert_array_equal(source.rows("a.up_proj.weight", 0, N_OUT), four.weight)
+    np.testing.assert_array_equal(source.rows("a.down_proj.weight", 0, N_OUT), eight.weight)
+
+
+# --- where the settings are
+
+
+def test_older_files_of_settings(tmp_path: Path) -> None:
+    for form, file_name, settings in (
+        ("gptq 4 bits", "quantize_config.json", {"bits": 4, "group_size": 16, "desc_act": False}),
+        ("awq gemm", "quant_config.json", {"w_bit": 4, "q_group_size": 16, "version": "GEMM"}),
+    ):
+        tensors = {f"{LAYER}.{name}": array for name, array in FORMS[form][0].tensors.items()}
+        with pytest.raises(CheckpointError, match=r"neither config\.json has a quantization_config"):
+            dequantized(MemorySource(tensors), {}, tmp_path)
+        write_json(tmp_path / file_name, settings)
+        source = dequantized(MemorySource(tensors), {}, tmp_path)
+        weight = FORMS[form][0].weight
+        np.testing.assert_array_equal(source.rows(f"{LAYER}.weight", 0, N_OUT), weight)
+        (tmp_path / file_name).unlink()
+
+
+def test_what_is_not_quantized_is_not_wrapped(tmp_path: Path) -> None:
+    write_json(tmp_path / "quantize_config.json", {"bits": 4})
+    raw = MemorySource({"norm.weight": NORM})
+    assert dequantized(raw, {}, tmp_path) is raw
+
+
+def test_a_refused_source_is_closed() -> None:
+    raw = MemorySource({"norm.weight": NORM})
+    with pytest.raises(CheckpointError, match="no tensor is"):
+        dequantized(raw, {"quantization_config": gptq_config(4, 16)}, Path("nowhere"))
+    assert raw.closed

@@ -1,0 +1,52 @@
+"""What a journal remembers: whole lines of the same key, and nothing else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from quantize.run.journal import Journal, key_of
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "journal"
+
+
+def test_it_is_read_again(path: Path) -> None:
+    journal = Journal(path, "key")
+    assert journal.done == set()
+    journal.add([0, 1])
+    journal.add([])
+    journal.add([4])
+    assert Journal(path, "key").done == {0, 1, 4}
+    assert Journal(path, "key").done == {0, 1, 4}
+    assert key_of(path) == "key"
+
+
+def test_another_key_begins_anew(path: Path) -> None:
+    Journal(path, "key").add([0])
+    assert Journal(path, "other").done == set()
+    assert Journal(path, "key").done == set()
+
+
+@pytest.mark.parametrize("cut", range(1, 18))
+def test_a_line_that_was_cut_short_does_not_count(path: Path, cut: int) -> None:
+    journal = Journal(path, "key")
+    journal.add([0, 1])
+    journal.add([12, 13])
+    path.write_bytes(path.read_bytes()[:-cut])
+    again = Journal(path, "key")
+    assert again.done == {0, 1}
+    again.add([2])
+    assert Journal(path, "key").done == {0, 1, 2}
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"\xff\n", b"{}\n", b'{"key":3}\n', b"[]", b'{"version":2,"key":"key"}\n']
+)
+def test_what_is_no_journal(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+    assert key_of(path) is None
+    assert Journal(path, "key").done == set()

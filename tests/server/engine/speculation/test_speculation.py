@@ -1,0 +1,330 @@
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from server.engine.engine import EngineConfig
+from server.engine.request import EngineRequest
+from server.engine.sequence import Group, Sequence
+from server.engine.speculation.ngram import NgramProposer
+from server.engine.speculation.speculation import (
+    DRAFT_MAX,
+    LENGTHS,
+    PAUSE_STEPS,
+    Acceptance,
+    Speculation,
+    best_length,
+)
+from server.engine.speculation.step_cost import StepTimes
+from tests.server.engine.harness import Clock, Harness, expected_text, request
+from tests.server.engine.proposers import Oracle
+from tests.server.engine.scripted_runner import ScriptedRunner
+
+N_CTX = 200
+N_BATCH = 512
+
+
+def times_where(seconds_of: dict[int, float]) -> StepTimes:
+    times = StepTimes()
+    for n_tokens, seconds in seconds_of.items():
+        times.add(n_tokens, 0, seconds)
+    return times
+
+
+FLAT = times_where({1: 0.010, 64: 0.010})
+"""Steps of any size take the same: the weights are read once."""
+LINEAR = times_where({1: 0.010, 64: 0.640})
+"""Each token costs as much as a step."""
+
+
+def generating(asked: EngineRequest, n_generated: int = 1) -> Sequence:
+    """A sequence that has generated so much, all computed but the last token."""
+    sequence = Group(asked, N_CTX, 0.0).sequences[0]
+    sequence.tokens += [1] * n_generated
+    sequence.n_computed = len(sequence.tokens) - 1
+    return sequence
+
+
+def drafted(speculation: Speculation, *running: Sequence, times: StepTimes = FLAT) -> list[int]:
+    """How long a draft each gets."""
+    speculation.draft(list(running), times, N_BATCH)
+    return [len(sequence.draft) for sequence in running]
+
+
+# --- how often guesses are right -------------------------------------------------------------------------
+
+
+def test_hits_and_misses_move_the_share_and_the_latest_count_most() -> None:
+    acceptance = Acceptance()
+    assert acceptance.share == 0.5
+    acceptance.count(30, missed=False)
+    assert acceptance.share > 0.95
+    for _ in range(7):
+        acceptance.count(0, missed=True)
+    assert acceptance.share < 0.8
+    acceptance.count(0, missed=True)
+    latest = acceptance.share
+    for _ in range(100):
+        acceptance.count(0, missed=True)
+    assert acceptance.share < 0.1 < latest
+
+
+def test_a_new_sequence_is_expected_to_be_like_the_others() -> None:
+    overall = Acceptance()
+    first = Acceptance(overall)
+    first.count(40, missed=False)
+    second = Acceptance(overall)
+    assert second.share > 0.9
+    for _ in range(20):
+        second.count(0, missed=True)
+    assert second.share < 0.4
+    assert second.share < Acceptance(overall).share < first.share
+
+
+def test_a_guess_that_was_not_computed_is_judged_by_what_came() -> None:
+    right, wrong = Acceptance(), Acceptance()
+    for acceptance in (right, wrong):
+        acceptance.remember([5, 6, 7], 2)
+        acceptance.judge([1, 2, 5])
+        assert acceptance.share > 0.5, "what has come was right"
+    seen = right.share
+    right.judge([1, 2, 5, 6, 7])
+    wrong.judge([1, 2, 5, 8])
+    assert right.share > seen > wrong.share
+
+
+def test_all_of_a_guess_is_judged_not_only_what_was_drafted() -> None:
+    times = times_where({1: 0.010, 4: 0.011, 5: 1.0, 64: 1.0})
+    sequence = generating(request(range(10), max_tokens=100))
+    oracle = Oracle(1.0)
+    speculation = Speculation(oracle)
+    assert drafted(speculation, sequence, times=times) == [3]
+    before = speculation._acceptance[sequence.id].share
+    sequence.tokens += oracle._guess(sequence, 20)
+    sequence.n_computed = len(sequence.tokens) - 1
+    drafted(speculation, sequence, times=times)
+    hits = Acceptance(Acceptance())
+    hits.count(20, missed=False)
+    assert speculation._acceptance[sequence.id].share == hits.share > before
+
+
+def test_a_guess_is_judged_once_and_the_first_is_kept_till_then() -> None:
+    acceptance = Acceptance()
+    acceptance.remember([5, 6], 1)
+    acceptance.remember([9, 9], 2)
+    acceptance.judge([1, 5, 6])
+    share = acceptance.share
+    assert share > 0.5
+    acceptance.judge([1, 5, 6, 7])
+    assert acceptance.share == share
+
+
+def test_the_right_beginning_of_a_wrong_guess_counts() -> None:
+    beginning, nothing = Acceptance(), Acceptance()
+    beginning.remember([5, 6, 7], 0)
+    beginning.judge([5, 6, 9])
+    nothing.remember([5, 6, 7], 0)
+    nothing.judge([9, 9, 9])
+    assert beginning.share > nothing.share
+
+
+# --- how long a draft pays -------------------------------------------------------------------------------
+
+
+def test_where_steps_cost_the_same_every_guess_pays() -> None:
+    assert best_length(0.5, DRAFT_MAX, 1, FLAT) == DRAFT_MAX
+    assert best_length(0.5, DRAFT_MAX, 8, FLAT) == DRAFT_MAX
+
+
+def test_it_is_one_of_few_lengths() -> None:
+    assert best_length(0.5, 16, 1, FLAT) == 15
+    assert {best_length(0.5, n, 1, FLAT) for n in range(DRAFT_MAX + 1)} == {0, *LENGTHS}
+
+
+def test_where_each_token_costs_a_step_no_guess_pays() -> None:
+    assert best_length(0.9, 16, 1, LINEAR) == 0
+    assert best_length(0.9, 16, 8, LINEAR) == 0
+
+
+def test_it_ends_where_a_larger_batch_becomes_dear() -> None:
+    times = times_where({1: 0.010, 8: 0.011, 9: 0.050, 32: 0.100})
+    assert best_length(0.8, 16, 1, times) == 7
+    assert best_length(0.8, 16, 4, times) == 3
+
+
+def test_better_guesses_make_longer_drafts() -> None:
+    times = times_where({1: 0.010, 33: 0.026})
+    lengths = [best_length(share, 16, 1, times) for share in (0.1, 0.4, 0.7, 0.9, 0.99)]
+    assert lengths == sorted(lengths)
+    assert lengths[0] < 3
+    assert lengths[-1] == 15
+
+
+def test_guesses_that_cost_time_themselves_are_fewer() -> None:
+    assert best_length(0.7, 16, 1, FLAT, guess_s=0.002) < 16
+    assert best_length(0.7, 16, 1, FLAT, guess_s=0.010) == 0
+
+
+def test_unmeasured_all_are_tried() -> None:
+    assert best_length(0.1, 5, 1, StepTimes()) == 5
+
+
+# --- who gets one ----------------------------------------------------------------------------------------
+
+
+def test_only_sequences_that_generate_get_a_draft() -> None:
+    prompt = generating(request(range(10)), 0)
+    preempted = generating(request(range(10)))
+    preempted.n_computed = 3
+    scoring = generating(request(range(10), score_prompt=True))
+    ready = generating(request(range(10), max_tokens=100))
+    assert drafted(Speculation(Oracle(1.0)), prompt, preempted, scoring, ready) == [0, 0, 0, DRAFT_MAX]
+
+
+@pytest.mark.parametrize(
+    ("max_tokens", "length"), [(1, 0), (2, 0), (3, 1), (4, 2), (100, DRAFT_MAX), (None, DRAFT_MAX)]
+)
+def test_no_token_is_guessed_that_max_tokens_would_cut(max_tokens: int | None, length: int) -> None:
+    asked = request(range(10), max_tokens=max_tokens)
+    assert drafted(Speculation(Oracle(1.0)), generating(asked)) == [length]
+
+
+@pytest.mark.parametrize(("n_generated", "length"), [(1, 3), (2, 2), (4, 0), (5, DRAFT_MAX), (9, DRAFT_MAX)])
+def test_a_draft_does_not_cross_the_end_of_min_tokens(n_generated: int, length: int) -> None:
+    asked = request(range(10), min_tokens=5, max_tokens=100)
+    assert drafted(Speculation(Oracle(1.0)), generating(asked, n_generated)) == [length]
+
+
+def test_with_ignore_eos_min_tokens_is_no_limit() -> None:
+    asked = request(range(10), min_tokens=5, max_tokens=100, ignore_eos=True)
+    assert drafted(Speculation(Oracle(1.0)), generating(asked)) == [DRAFT_MAX]
+
+
+def test_drafts_leave_half_of_the_batch_to_prompts() -> None:
+    running = [generating(request(range(10), max_tokens=100)) for _ in range(4)]
+    speculation = Speculation(Oracle(1.0))
+    speculation.draft(running, FLAT, 64)
+    assert [len(sequence.draft) for sequence in running] == [28, 0, 0, 0]
+    speculation.draft(running, FLAT, 4)
+    assert [len(sequence.draft) for sequence in running] == [0, 0, 0, 0]
+
+
+def test_a_full_cache_takes_all_drafts_back_for_a_while() -> None:
+    running = [generating(request(range(10), max_tokens=100)) for _ in range(2)]
+    speculation = Speculation(Oracle(1.0))
+    assert drafted(speculation, *running) == [DRAFT_MAX] * 2
+    assert speculation.withdraw(running)
+    assert [sequence.draft for sequence in running] == [[], []]
+    assert not speculation.withdraw(running)
+    lengths = [drafted(speculation, *running) for _ in range(PAUSE_STEPS + 1)]
+    assert lengths == [[0, 0]] * PAUSE_STEPS + [[DRAFT_MAX] * 2]
+
+
+def test_guesses_that_are_never_right_end_and_come_back_when_they_would_be() -> None:
+    times = times_where({1: 0.010, 17: 0.020})
+    sequence = generating(request(range(10), max_tokens=None, ignore_eos=True))
+    oracle = Oracle(0.0)
+    speculation = Speculation(oracle)
+    for _ in range(60):
+        length = drafted(speculation, sequence, times=times)[0]
+        wrong = sequence.draft[0] ^ 1 if length else 0
+        sequence.tokens.append(wrong)
+        sequence.n_computed += 1
+    assert length == 0
+    oracle.share = 1.0
+    n_steps = 0
+    while not drafted(speculation, sequence, times=times)[0]:
+        sequence.tokens += oracle._guess(sequence, 1)
+        sequence.n_computed += 1
+        n_steps += 1
+        assert n_steps < 60, "it must be noticed that they have become right"
+
+
+def test_a_proposer_that_costs_time_is_not_asked_where_that_does_not_pay() -> None:
+    sequence = generating(request(range(10), max_tokens=100), 1)
+    oracle = Oracle(1.0, guess_s=0.020)
+    speculation = Speculation(oracle)
+    assert drafted(speculation, sequence) == [0]
+    assert oracle.n_asked == 0
+    sequence = generating(request(range(10), max_tokens=100), 64)
+    assert 0 < drafted(speculation, sequence)[0] <= 4, "now and then it is asked all the same"
+
+
+def test_the_proposer_hears_of_each_end() -> None:
+    oracle = Oracle(1.0)
+    harness = Harness(speculation=Speculation(oracle))
+    crowd = [request([first], n=2, max_tokens=10) for first in range(3)]
+    harness.run(crowd)
+    assert len(oracle.closed) == 6
+    speculation = harness.engine._speculation
+    assert speculation is not None
+    assert not speculation._acceptance
+
+
+# --- in the engine ---------------------------------------------------------------------------------------
+
+
+def test_right_guesses_make_fewer_steps_and_are_counted() -> None:
+    asked = request([0, 1, 2], max_tokens=41, ignore_eos=True)
+    harness = Harness(speculation=Speculation(Oracle(1.0), draft_max=5))
+    harness.run([asked])
+    outcome = harness.outcomes[asked.id]
+    assert outcome.text[0] == expected_text(asked, 256)
+    timings = outcome.finish.timings
+    assert len(harness.runner.batches) <= 1 + 8 + 2, "a step without a guess is tried, to know its time"
+    assert timings.draft_n == timings.draft_n_accepted >= 28
+    assert outcome.finish.usage.completion_tokens == 41
+    assert harness.engine.stats.generated_tokens_total == 41
+
+
+def test_wrong_guesses_cost_no_step_and_soon_end_where_tokens_cost() -> None:
+    clock = Clock()
+    asked = request([0, 1, 2], max_tokens=200, ignore_eos=True)
+    runner = ScriptedRunner(spend=clock.spend_per_token(0.01))
+    harness = Harness(runner, speculation=Speculation(Oracle(0.0)), clock=clock)
+    harness.run([asked])
+    timings = harness.outcomes[asked.id].finish.timings
+    assert harness.outcomes[asked.id].text[0] == expected_text(asked, 256)
+    assert len(runner.batches) == 200
+    assert timings.draft_n_accepted == 0
+    assert 0 < timings.draft_n < 100
+
+
+def test_without_room_for_guesses_a_lone_sequence_goes_on_without() -> None:
+    asked = request(range(10), max_tokens=40, ignore_eos=True)
+    harness = Harness(ScriptedRunner(n_slots=2, n_cells=52), speculation=Speculation(Oracle(0.5)))
+    harness.run([asked])
+    outcome = harness.outcomes[asked.id]
+    assert outcome.text[0] == expected_text(asked, 256)
+    assert outcome.finish.usage.completion_tokens == 40
+    assert harness.engine.stats.preemptions_total == 0
+
+
+def test_guesses_never_overfill_a_batch() -> None:
+    crowd = [request([first], max_tokens=50, ignore_eos=True) for first in range(6)]
+    runner = ScriptedRunner(n_slots=6, n_batch=16)
+    harness = Harness(
+        runner, EngineConfig(prefill_tokens_alone=4), Speculation(Oracle(0.8, random.Random(3)))
+    )
+    harness.run(crowd)
+    assert max(batch.n_tokens for batch in runner.batches) <= 16
+    for asked in crowd:
+        assert harness.outcomes[asked.id].text[0] == expected_text(asked, 256)
+
+
+def test_a_model_that_cant_be_trimmed_is_not_speculated_for() -> None:
+    asked = request([0, 1, 2], max_tokens=20, ignore_eos=True)
+    harness = Harness(ScriptedRunner(can_trim=False), speculation=Speculation(Oracle(1.0)))
+    harness.run([asked])
+    assert harness.outcomes[asked.id].finish.timings.draft_n == 0
+
+
+def test_prompt_lookup_in_the_engine_changes_nothing_but_the_steps() -> None:
+    chance = random.Random(5)
+    crowd = [request([chance.randrange(3) for _ in range(60)], max_tokens=60) for _ in range(8)]
+    harness = Harness(speculation=Speculation(NgramProposer((2, 1))))
+    harness.run(crowd)
+    assert sum(harness.outcomes[asked.id].finish.timings.draft_n for asked in crowd) > 0
+    for asked in crowd:
+        assert harness.outcomes[asked.id].text.get(0, "") == expected_text(asked, 256)

@@ -1,0 +1,236 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from models.errors import RequestError
+from server.engine.sampling_params import SamplingParams
+from server.ipc.messages import ChatPrompt, Generate, TextPrompt, TokenPrompt
+from server.openai.requests import to_engine
+from server.openai.requests.schemas import ChatCompletionRequest, CompletionRequest
+
+HI = [{"role": "user", "content": "Hi"}]
+
+
+def chat(**fields: Any) -> Generate:
+    body = {"messages": HI, **fields}
+    request = ChatCompletionRequest.model_validate_json(json.dumps(body))
+    (generate,) = to_engine.from_chat(request, "id", 5.0)
+    return generate
+
+
+def completion(**fields: Any) -> list[Generate]:
+    request = CompletionRequest.model_validate_json(json.dumps({"prompt": "x", **fields}))
+    return to_engine.from_completion(request, "id")
+
+
+def test_defaults_are_llama_cpps() -> None:
+    assert chat() == Generate(id="id", prompt=ChatPrompt(HI), params=SamplingParams(), timeout_s=5.0)
+
+
+def test_every_sampling_parameter_gets_through() -> None:
+    given: dict[str, Any] = {
+        "temperature": 0.1,
+        "dynatemp_range": 0.2,
+        "dynatemp_exponent": 1.3,
+        "top_k": 4,
+        "top_p": 0.5,
+        "min_p": 0.6,
+        "typical_p": 0.7,
+        "top_n_sigma": 0.8,
+        "xtc_probability": 0.9,
+        "xtc_threshold": 0.2,
+        "dry_multiplier": 1.1,
+        "dry_base": 1.2,
+        "dry_allowed_length": 13,
+        "dry_penalty_last_n": 14,
+        "dry_sequence_breakers": ["a", "b"],
+        "repeat_penalty": 1.5,
+        "repeat_last_n": 16,
+        "presence_penalty": 1.7,
+        "frequency_penalty": 1.8,
+        "mirostat": 1,
+        "mirostat_tau": 2.0,
+        "mirostat_eta": 2.1,
+        "seed": 22,
+        "logit_bias": {"23": 2.3},
+        "max_tokens": 24,
+        "min_tokens": 5,
+        "stop": ["s"],
+        "ignore_eos": True,
+    }
+    assert given.keys() == set(SamplingParams.__struct_fields__)
+    params = chat(**given).params
+    for name, value in given.items():
+        got = getattr(params, name)
+        if name == "logit_bias":
+            assert got == ((23, 2.3),)
+        else:
+            assert got == (tuple(value) if isinstance(value, list) else value), name
+        assert got != getattr(SamplingParams(), name), f"{name} wasn't tried"
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({}, None),
+        ({"n_predict": -1}, None),
+        ({"n_predict": 5}, 5),
+        ({"max_tokens": 6, "n_predict": 5}, 6),
+        ({"max_completion_tokens": 7, "max_tokens": 6}, 7),
+        ({"max_tokens": None}, None),
+    ],
+)
+def test_max_tokens(fields: dict[str, Any], expected: int | None) -> None:
+    assert chat(**fields).params.max_tokens == expected
+
+
+@pytest.mark.parametrize(
+    ("seed", "expected"),
+    [(None, None), (-1, None), (0, 0), (5, 5), ((1 << 32) - 1, 0), (1 << 32, 1), (-2, (1 << 32) - 3)],
+)
+def test_seed_fits_llama_cpp_and_is_never_its_random_one(seed: int | None, expected: int | None) -> None:
+    assert chat(seed=seed).params.seed == expected
+
+
+def test_sentinels_of_llama_server_mean_not_set() -> None:
+    params = chat(top_k=-1, top_n_sigma=-1, dry_penalty_last_n=-1).params
+    assert (params.top_k, params.top_n_sigma, params.dry_penalty_last_n) == (0, None, None)
+
+
+def test_prompts_in_order() -> None:
+    several = completion(prompt=["a", [1, 2]], n=3, echo=True, cache_prompt=False, return_tokens=True)
+    assert [generate.prompt for generate in several] == [TextPrompt("a"), TokenPrompt((1, 2))]
+    assert [generate.id for generate in several] == ["id-0", "id-1"]
+    assert all(g.n == 3 and g.echo and g.return_tokens and not g.cache_prompt for g in several)
+    assert completion()[0].id == "id"
+
+
+def test_contents_become_one_string() -> None:
+    messages = [
+        {"role": "system", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]},
+        {"role": "user", "content": "c", "name": "Ann"},
+        {"role": "assistant", "content": None, "refusal": "no"},
+        {"role": "tool", "content": "d", "tool_call_id": "t"},
+    ]
+    prompt = chat(messages=messages).prompt
+    assert isinstance(prompt, ChatPrompt)
+    assert prompt.messages == [
+        {"role": "system", "content": "a\nb"},
+        {"role": "user", "content": "c", "name": "Ann"},
+        {"role": "assistant", "content": "no"},
+        {"role": "tool", "content": "d", "tool_call_id": "t"},
+    ]
+
+
+def test_template_options() -> None:
+    prompt = chat(
+        prompt_format="alpaca", chat_template_kwargs={"input": "x"}, add_generation_prompt=False
+    ).prompt
+    assert prompt == ChatPrompt(HI, "alpaca", {"input": "x"}, add_generation_prompt=False)
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"reasoning_effort": "low"}, {"reasoning_effort": "low"}),
+        ({"reasoning_effort": "low", "chat_template_kwargs": {"x": 1}}, {"x": 1, "reasoning_effort": "low"}),
+        (
+            {"reasoning_effort": "low", "chat_template_kwargs": {"reasoning_effort": "high"}},
+            {"reasoning_effort": "high"},
+        ),
+        ({}, {}),
+    ],
+)
+def test_reasoning_effort_goes_to_the_template(fields: dict[str, Any], expected: dict[str, Any]) -> None:
+    prompt = chat(**fields).prompt
+    assert isinstance(prompt, ChatPrompt)
+    assert prompt.chat_template_kwargs == expected
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({}, None),
+        ({"logprobs": False}, None),
+        ({"logprobs": True}, 0),
+        ({"logprobs": True, "top_logprobs": 5}, 5),
+        ({"n_probs": 3}, 3),
+        ({"n_probs": 0}, None),
+        ({"logprobs": True, "top_logprobs": 5, "n_probs": 3}, 5),
+    ],
+)
+def test_n_probs_of_chats(fields: dict[str, Any], expected: int | None) -> None:
+    assert chat(**fields).n_probs == expected
+    assert not chat(**fields).score_prompt
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [({}, None), ({"logprobs": 0}, 0), ({"logprobs": 4}, 4), ({"n_probs": 3}, 3), ({"n_probs": 0}, None)],
+)
+@pytest.mark.parametrize("echo", [True, False])
+def test_n_probs_of_completions(fields: dict[str, Any], expected: int | None, echo: bool) -> None:
+    (generate,) = completion(**fields, echo=echo)
+    assert generate.n_probs == expected
+    assert generate.score_prompt is (echo and expected is not None)
+
+
+@pytest.mark.parametrize(
+    ("fields", "n", "n_probs"),
+    [
+        ({"n": 2, "best_of": 5}, 5, 0),
+        ({"best_of": 3, "logprobs": 4}, 3, 4),
+        ({"n": 2, "best_of": 2}, 2, None),
+        ({"n": 2}, 2, None),
+    ],
+)
+def test_best_of_makes_more_choices_and_their_logprobs(
+    fields: dict[str, Any], n: int, n_probs: int | None
+) -> None:
+    (generate,) = completion(**fields, echo=True)
+    assert (generate.n, generate.n_probs) == (n, n_probs)
+    assert generate.score_prompt is ("logprobs" in fields)
+
+
+def test_priority_and_adapters() -> None:
+    lora = [{"id": 3, "scale": 1}, {"id": 1, "scale": 0.5}, {"id": 2, "scale": 0}]
+    generates = completion(prompt=["a", "b"], priority=-4, lora=lora)
+    assert [(g.priority, g.adapters) for g in generates] == [(-4, ((1, 0.5), (3, 1.0)))] * 2
+    assert (chat().priority, chat().adapters) == (0, None)
+    assert chat(lora=[{"id": 1, "scale": 0}]).adapters == ()
+
+
+@pytest.mark.parametrize(
+    "fields", [{"max_tokens": 0}, {"n_predict": 0}, {"max_completion_tokens": 0, "max_tokens": 5}]
+)
+def test_completions_may_generate_nothing(fields: dict[str, Any]) -> None:
+    assert completion(**fields)[0].params.max_tokens == 0
+
+
+@pytest.mark.parametrize(
+    ("content", "param"),
+    [
+        (None, "messages[0].content"),
+        ([{"type": "image_url", "image_url": {"url": "x"}}], "messages[0].content[0]"),
+        ([{"type": "text", "text": "x"}, {"type": "input_audio"}], "messages[0].content[1]"),
+        ([{"type": "text"}], "messages[0].content[0].text"),
+        ([{"type": "poem", "text": "x"}], "messages[0].content[0].type"),
+        ([{}], "messages[0].content[0].type"),
+    ],
+)
+def test_contents_that_are_refused(content: Any, param: str) -> None:
+    with pytest.raises(RequestError) as caught:
+        chat(messages=[{"role": "user", "content": content}])
+    assert caught.value.param == param
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"), [({"n_predict": 0}, "n_predict"), ({"min_tokens": 5, "max_tokens": 4}, "min_tokens")]
+)
+def test_limits_that_contradict(fields: dict[str, Any], param: str) -> None:
+    with pytest.raises(RequestError) as caught:
+        chat(**fields)
+    assert caught.value.param == param

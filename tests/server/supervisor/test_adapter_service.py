@@ -1,0 +1,248 @@
+"""LoRA adapters through the supervisor: names, defaults, running workers and those that start again."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from models.adapter_reference import AdapterRef
+from models.doctor.tiny_model import write_tiny_gguf
+from models.errors import CheckpointError, ModelNotFound, RequestError, WorkerDied
+from models.gguf.adapter_info import read_adapter_info
+from models.gguf.info import read_gguf_info
+from server.ipc.messages import AdapterSpec, Finish, ModelSpec
+from server.supervisor.adapter_registry import AdapterShelf
+from server.supervisor.adapter_service import AdapterService, prepared
+from server.supervisor.catalogue import CatalogueEntry
+from server.supervisor.supervisor import Supervisor
+from tests.adapter_gguf import write_adapter_gguf
+from tests.server.supervisor.conftest import MakeSupervisor, WriteScript, request
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tiny_gguf(tmp_path_factory.mktemp("base") / "tiny.gguf")
+
+
+class Setup:
+    """A supervisor over scripted workers; adapters are checked against a tiny model's file."""
+
+    def __init__(self, make: MakeSupervisor, entry: CatalogueEntry, tiny: Path, folder: Path) -> None:
+        self.entry = entry
+        self.folder = folder
+        self.shelf = AdapterShelf()
+        self.supervisor: Supervisor = make(entry, shelf=self.shelf)
+        self.adapters = AdapterService(_Based(self.supervisor, tiny), self.shelf)
+
+    async def start(self) -> None:
+        self.supervisor.start()
+        await self.supervisor.wait_ready()
+
+    async def add(self, name: str, scale: float = 0.0) -> int:
+        path = write_adapter_gguf(self.folder / f"{name}.gguf")
+        return (await self.adapters.add("one", str(path), name, scale)).id
+
+    async def ask(self, model: str = "one", lora: tuple[tuple[int, float], ...] | None = None) -> None:
+        asked = msgspec.structs.replace(request("tokens 1 0"), adapters=lora)
+        events = [event async for event in self.supervisor.generate(model, asked)]
+        assert isinstance(events[-1], Finish)
+
+    def lines(self) -> list[str]:
+        """What happened in the workers."""
+        return lines_of(self.entry)
+
+
+def lines_of(entry: CatalogueEntry) -> list[str]:
+    path = Path(f"{entry.path}.adapters")
+    return path.read_text().splitlines() if path.exists() else []
+
+
+class _Based:
+    """The supervisor, but for the base's file: a script is no GGUF."""
+
+    def __init__(self, supervisor: Supervisor, tiny: Path) -> None:
+        self._supervisor = supervisor
+        self._tiny = tiny
+        self.tell_workers = supervisor.tell_workers
+
+    def base_of(self, name: str) -> CatalogueEntry:
+        entry = self._supervisor.base_of(name)
+        return CatalogueEntry(entry.name, self._tiny, entry.type, entry.size_bytes, entry.created)
+
+
+@pytest.fixture
+def setup(supervise: MakeSupervisor, script: WriteScript, tiny: Path, tmp_path: Path) -> Setup:
+    return Setup(supervise, script(), tiny, tmp_path)
+
+
+async def test_requests_get_what_they_choose(setup: Setup) -> None:
+    await setup.start()
+    await setup.ask()
+    style, tone = await setup.add("style"), await setup.add("tone", 0.5)
+    await setup.ask()
+    await setup.ask("one:style")
+    await setup.ask("one:Q8_0:style")
+    await setup.ask("one:Q8_0")
+    await setup.ask("one:tone", ((style, 2.0),))
+    await setup.ask(lora=())
+    setup.adapters.set_scales("one", {style: -1.0})
+    await setup.ask()
+    assert [line for line in setup.lines() if line.startswith("generate")] == [
+        "generate ((1, 0.5),)",
+        "generate ((0, 1.0),)",
+        "generate ((0, 1.0),)",
+        "generate ((1, 0.5),)",
+        "generate ((0, 2.0),)",
+        "generate ()",
+        "generate ((0, -1.0),)",
+    ]
+    assert (style, tone) == (0, 1)
+
+
+async def test_adapters_are_counted_before_a_model_is_loaded(
+    supervise: MakeSupervisor, script: WriteScript, tiny: Path, tmp_path: Path
+) -> None:
+    asked: list[ModelSpec] = []
+
+    async def fits(spec: ModelSpec) -> bool:
+        asked.append(spec)
+        return True
+
+    shelf = AdapterShelf()
+    style = write_adapter_gguf(tmp_path / "style.gguf")
+    info = read_adapter_info(style, read_gguf_info(tiny))
+    shelf.add("two", AdapterRef(style, "style"), info, 1, visible=True)
+    supervisor: Supervisor = supervise(script("one"), stored=(script("two"),), fits=fits, shelf=shelf)
+    supervisor.start()
+    await supervisor.wait_ready()
+    _ = [event async for event in supervisor.generate("two", request("tokens 1 0"))]
+    assert [(spec.name, spec.adapters) for spec in asked] == [("two", (AdapterSpec(0, str(style)),))]
+
+
+async def test_names(setup: Setup) -> None:
+    await setup.start()
+    await setup.add("style")
+    found = setup.supervisor.find("one:style")
+    assert (found.name, found.parent, found.state) == ("one:style", "one", "ready")
+    assert setup.supervisor.find("one:Q8_0:style").parent == "one"
+    assert [status.name for status in setup.supervisor.models()] == ["one"]
+    for unknown in ("one:tone", "two:style", "one:style:Q8_0", ":style", "style"):
+        with pytest.raises(ModelNotFound):
+            setup.supervisor.find(unknown)
+
+
+async def test_an_unknown_adapter_is_refused_before_anything_is_sent(setup: Setup) -> None:
+    await setup.start()
+    for _ in range(2):  # with nothing on the shelf, and with something
+        with pytest.raises(RequestError) as error:
+            await setup.ask(lora=((7, 1.0),))
+        assert error.value.param == "lora"
+        await setup.add(f"style{_}")
+
+
+async def test_workers_that_start_again_have_them(setup: Setup) -> None:
+    await setup.start()
+    await setup.add("first")
+    await setup.add("second")
+    await setup.adapters.remove(0)
+    pid = setup.supervisor.pids["one:Q8_0"]
+    with contextlib.suppress(WorkerDied):
+        [event async for event in setup.supervisor.generate("one", request("die"))]
+    await setup.ask()
+    assert setup.supervisor.pids["one:Q8_0"] != pid
+    assert setup.lines()[:6] == ["start []", "load 0", "load 0", "load 1", "load 1", "unload 0"]
+    assert "start [1]" in setup.lines()
+
+
+async def test_one_for_a_model_that_is_not_loaded(
+    supervise: MakeSupervisor, script: WriteScript, tiny: Path, tmp_path: Path
+) -> None:
+    entry = script()
+    shelf = AdapterShelf()
+    supervisor = supervise(stored=(entry,), shelf=shelf)
+    supervisor.start()
+    adapters = AdapterService(_Based(supervisor, tiny), shelf)
+    await adapters.add("one", str(write_adapter_gguf(tmp_path / "style.gguf")), None, 1.0)
+    [event async for event in supervisor.generate("one", request("tokens 1 0"))]
+    assert lines_of(entry) == ["start [0]", "generate ((0, 1.0),)"]
+
+
+async def test_one_that_the_worker_refuses_is_forgotten(setup: Setup) -> None:
+    await setup.start()
+    with pytest.raises(RequestError, match="no room"):
+        await setup.add("refuse")
+    assert setup.adapters.list() == []
+    assert await setup.add("taken") == 1
+
+
+async def test_one_that_the_worker_dies_of_costs_a_restart_and_no_more(setup: Setup) -> None:
+    await setup.start()
+    with pytest.raises(WorkerDied):
+        await setup.add("die")
+    assert setup.adapters.list() == []
+    await setup.ask()
+    assert setup.lines() == ["start []", "start []"]
+
+
+async def test_one_that_is_loaded_while_the_model_loads(
+    supervise: MakeSupervisor, script: WriteScript, tiny: Path, tmp_path: Path
+) -> None:
+    setup = Setup(supervise, script(load_s=0.3), tiny, tmp_path)
+    setup.supervisor.start()
+    await setup.add("style", 1.0)
+    await setup.ask()
+    assert setup.lines() == ["start []", "load 0", "load 0", "generate ((0, 1.0),)"]
+
+
+async def test_two_of_one_name_at_the_same_time(setup: Setup) -> None:
+    await setup.start()
+    path = str(write_adapter_gguf(setup.folder / "style.gguf"))
+    results = await asyncio.gather(
+        *(setup.adapters.add("one", path, "style", 0.0) for _ in range(3)), return_exceptions=True
+    )
+    assert sorted(type(result).__name__ for result in results) == ["RequestError"] * 2 + ["ShelvedAdapter"]
+    assert len(setup.adapters.list("one:style")) == 1
+
+
+@pytest.mark.parametrize(
+    ("path", "name", "said", "param"),
+    [
+        ("none.gguf", None, "no adapter at", "path"),
+        ("text.txt", None, "neither a .gguf file nor", "path"),
+        ("bad.gguf", None, "no valid GGUF", "path"),
+        ("qwen.gguf", None, "'qwen2' and the model has 'llama'", "path"),
+        ("folder", None, "only GGUF adapters can be loaded here", "path"),
+        ("good.gguf", "a:b", "no name for an adapter", None),
+        ("good.gguf", "Q4_K_M", "model in that type", None),
+    ],
+)
+async def test_what_is_refused(
+    path: str, name: str | None, said: str, param: str | None, setup: Setup
+) -> None:
+    (setup.folder / "text.txt").write_text("secret")
+    (setup.folder / "bad.gguf").write_text("secret, and long enough for a header")
+    (setup.folder / "folder").mkdir()
+    write_adapter_gguf(setup.folder / "qwen.gguf", architecture="qwen2")
+    write_adapter_gguf(setup.folder / "good.gguf")
+    with pytest.raises(RequestError) as error:
+        await setup.adapters.add("one", str(setup.folder / path), name, 0.0)
+    assert said in error.value.message
+    assert error.value.param == param
+    with pytest.raises(ModelNotFound):
+        await setup.adapters.add("none", str(setup.folder / "good.gguf"), None, 0.0)
+
+
+def test_preparing_reports_the_converters_reason(tiny: Path, tmp_path: Path) -> None:
+    from models.adapter_reference import AdapterRef
+
+    def fails(path: Path, base: Path) -> Path:
+        assert (path, base) == (tmp_path, tiny)
+        raise CheckpointError("adapter_config.json has use_dora set")
+
+    with pytest.raises(RequestError, match="use_dora") as error:
+        prepared(AdapterRef(tmp_path, "x"), tiny, fails)
+    assert error.value.param == "path"

@@ -1,0 +1,159 @@
+"""The store alone: what is offered, what is kept, and with which adapters."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from server.engine.batch import Adapters
+from server.worker.prefix.key import adapters_key
+from server.worker.prefix.store import BESIDE_BYTES_MAX, StoreSettings
+from tests.server.worker.prefix_stores import PROMPT, SETTINGS, STATE, Stores, keep, offered
+
+
+def test_what_was_kept_comes_back_after_a_restart(stores: Stores) -> None:
+    keep(stores.open(), PROMPT)
+    store = stores.open()
+    found = offered(store, [*PROMPT, 7])
+    assert found is not None
+    assert found.n_tokens == 600
+    taken = store.take(found.key)
+    assert taken is not None
+    head, state = taken
+    assert (head.tokens, head.first, bytes(state)) == (PROMPT, 0, bytes(STATE))
+    assert store.take(found.key) is None, "a state is in memory once"
+
+
+def test_it_is_not_ready_before_it_has_been_read(stores: Stores) -> None:
+    keep(stores.open(), PROMPT)
+    found = stores.open().longest([*PROMPT, 7], (), 1)
+    assert found is not None
+    assert not found.ready
+
+
+def test_the_last_token_of_a_prompt_is_left_to_be_computed(stores: Stores) -> None:
+    store = stores.open()
+    keep(store, PROMPT)
+    found = offered(store, PROMPT)
+    assert found is not None
+    assert found.n_tokens == 599
+
+
+def test_of_two_the_longer_and_none_below_the_least(stores: Stores) -> None:
+    store = stores.open()
+    keep(store, [*PROMPT[:300], 999, 999])
+    keep(store, [*PROMPT[:400], 998, 998])
+    found = offered(store, PROMPT)
+    assert found is not None
+    assert found.n_tokens == 400
+    assert offered(store, PROMPT, 401) is None
+    assert offered(store, [500, *PROMPT]) is None
+
+
+def test_a_longer_one_replaces_its_own_beginnings(stores: Stores) -> None:
+    store = stores.open()
+    keep(store, PROMPT[:300])
+    keep(store, [*PROMPT[:200], 999])
+    keep(store, PROMPT)
+    assert len(stores.files()) == len(store) == 2
+    assert len(stores.open()) == 2
+
+
+def test_only_whole_where_memory_cannot_be_trimmed(stores: Stores) -> None:
+    store = stores.open(replace(SETTINGS, can_trim=False))
+    keep(store, PROMPT[:300])
+    keep(store, PROMPT)
+    assert len(store) == 2, "the shorter one isn't contained in the longer"
+    assert offered(store, PROMPT[:400]).n_tokens == 300  # type: ignore[union-attr]
+    assert offered(store, PROMPT[:300]) is None
+    assert offered(store, [*PROMPT, 1]).n_tokens == 600  # type: ignore[union-attr]
+
+
+def test_a_window_that_has_moved_on_is_no_good_for_earlier_tokens(stores: Stores) -> None:
+    store = stores.open(replace(SETTINGS, n_swa=100))
+    keep(store, PROMPT, first=500)
+    assert offered(store, [*PROMPT, 1]).n_tokens == 600  # type: ignore[union-attr]
+    assert offered(store, [*PROMPT[:599], 1]).n_tokens == 599  # type: ignore[union-attr]
+    assert offered(store, [*PROMPT[:598], 1]) is None, "it needs position 499"
+    whole = stores.open(replace(SETTINGS, n_swa=100, key=b"w" * 32))
+    keep(whole, PROMPT, first=0)
+    assert offered(whole, [*PROMPT[:300], 1]).n_tokens == 300  # type: ignore[union-attr]
+
+
+def with_adapters(*files: bytes) -> StoreSettings:
+    """A process in which the adapter with id i is of the i-th file."""
+    return replace(
+        SETTINGS, adapters_key=lambda adapters: adapters_key([(files[i], scale) for i, scale in adapters])
+    )
+
+
+def test_states_with_adapters_come_back_with_the_same_files_and_scales(stores: Stores) -> None:
+    keep(stores.open(with_adapters(b"a", b"b")), PROMPT, adapters=((0, 1.0), (1, 0.5)))
+    store = stores.open(with_adapters(b"x", b"b", b"a"))
+    same: Adapters = ((1, 0.5), (2, 1.0))
+    found = offered(store, [*PROMPT, 7], adapters=same)
+    assert found is not None
+    assert found.n_tokens == 600
+    assert not store.wants(PROMPT, same, beside_others=False)
+    others: list[Adapters] = [
+        (),
+        ((1, 0.5),),
+        ((1, 1.0), (2, 0.5)),
+        ((0, 1.0), (1, 0.5)),
+        ((1, 0.5), (2, 0.9)),
+    ]
+    for other in others:
+        assert offered(store, [*PROMPT, 7], adapters=other) is None
+        assert store.wants(PROMPT, other, beside_others=False)
+
+
+def test_the_same_tokens_are_kept_for_each_set_of_adapters(stores: Stores) -> None:
+    store = stores.open(with_adapters(b"a"))
+    sets: list[Adapters] = [(), ((0, 1.0),), ((0, 2.0),)]
+    for adapters in sets:
+        keep(store, PROMPT[:300], adapters=adapters)
+    keep(store, PROMPT, adapters=sets[1])
+    assert len(stores.files()) == len(store) == 3
+    for adapters, n_tokens in zip(sets, (300, 600, 300), strict=True):
+        found = offered(store, [*PROMPT, 7], adapters=adapters)
+        assert found is not None
+        assert found.n_tokens == n_tokens
+
+
+def test_adapters_that_nobody_can_tell_apart_are_not_kept(stores: Stores) -> None:
+    store = stores.open()
+    assert not store.wants(PROMPT, ((0, 1.0),), beside_others=False)
+    keep(store, PROMPT, adapters=((0, 1.0),))
+    keep(store, PROMPT)
+    assert len(stores.files()) == 1
+    assert store.longest(PROMPT, ((0, 1.0),), 1) is None
+
+
+def test_what_is_wanted(stores: Stores) -> None:
+    store = stores.open()
+    assert store.wants(PROMPT, (), beside_others=False)
+    keep(store, PROMPT)
+    assert not store.wants(PROMPT, (), beside_others=False)
+    assert not store.wants([*PROMPT, *range(255)], (), beside_others=False)
+    assert store.wants([*PROMPT, *range(256)], (), beside_others=False)
+    big = stores.open(replace(SETTINGS, bytes_per_token=BESIDE_BYTES_MAX / 500, max_bytes=10**12))
+    other = [999, *PROMPT]
+    assert big.wants(other, (), beside_others=False)
+    assert not big.wants(other, (), beside_others=True), "copying it would hold up the others"
+    small = stores.open(replace(SETTINGS, max_bytes=11_000))
+    assert not small.wants(other, (), beside_others=False), "one file would be more than half of all"
+
+
+def test_another_key_sees_nothing(stores: Stores) -> None:
+    keep(stores.open(), PROMPT)
+    other = stores.open(replace(SETTINGS, key=b"o" * 32))
+    assert len(other) == 0
+    assert offered(other, PROMPT) is None
+
+
+def test_what_is_refused_is_not_offered_again(stores: Stores) -> None:
+    store = stores.open()
+    keep(store, PROMPT)
+    found = offered(store, PROMPT)
+    assert found is not None
+    store.drop(found.key)
+    assert offered(store, PROMPT) is None
