@@ -165,7 +165,11 @@ def streams(n: int, sizes: Sizes, aim: float | None) -> Load:
         f"{n} stream{'s' if n > 1 else ''}, {sizes.prompt_words} words in, {sizes.tokens} tokens out",
         Room(n, 512),
         lanes,
-        (Ratio("tokens_per_s", aim), Ratio("first_token_s_p50", lower_is_better=True)),
+        (
+            Ratio("tokens_per_s", aim),
+            Ratio("first_token_s_p50", lower_is_better=True),
+            Ratio("api_cpu_us", lower_is_better=True),
+        ),
     )
 
 

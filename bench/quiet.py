@@ -58,6 +58,12 @@ def own_cpu_seconds() -> float:
     return total
 
 
+def cpu_seconds(pid: int) -> float:
+    """CPU time used so far by one process, without its children."""
+    times = psutil.Process(pid).cpu_times()
+    return float(times.user + times.system)
+
+
 def busy_seconds() -> float:
     """CPU time used so far by the whole machine."""
     times = psutil.cpu_times()

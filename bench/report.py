@@ -19,6 +19,7 @@ LABELS = {
     "gap_s_p50": "gap p50, ms",
     "gap_s_p99": "gap p99, ms",
     "gap_s_longest": "gap longest, ms",
+    "api_cpu_us": "API process, µs of CPU per token",
 }
 PEERS = ("llama-server", "llama-server --kv-unified")
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.loads import Figures, Load, Sender
-from bench.quiet import DISTURBED, CPUShare, busy_process, wait_until_quiet
-from bench.servers import Server, running
+from bench.quiet import DISTURBED, CPUShare, busy_process, cpu_seconds, wait_until_quiet
+from bench.servers import CORRAL, Server, running
 from server.loadtest.client import Lane, LoadClient
 from server.loadtest.outcome import Outcome, outcome_of
 from server.loadtest.prompts import words
@@ -63,10 +63,12 @@ class Rounds:
         found: list[Measurement] = []
         with ExitStack() as stack:
             senders: dict[str, Sender] = {}
+            pids: dict[str, int] = {}
             for one in candidates:
                 log = self.logs / f"{load.name}.{one.name.replace(' ', '')}.log"
-                url = stack.enter_context(running(one, log))
-                senders[one.name] = Sender(Target.find(url), self.model(load), one.extra, rng)
+                started = stack.enter_context(running(one, log))
+                pids[one.name] = started.pid
+                senders[one.name] = Sender(Target.find(started.url), self.model(load), one.extra, rng)
                 self.commands[f"{load.name} {one.name}"] = list(one.arguments)
             settle_s = max(self._warm_up(load, sender) for sender in senders.values()) * SETTLE_FACTOR
             for number in range(self.n_rounds):
@@ -77,7 +79,7 @@ class Rounds:
                 for one in candidates[shift:] + candidates[:shift]:
                     sender = senders[one.name]
                     sender = Sender(sender.target, sender.model, sender.extra, rng, settle_s)
-                    result = self._measure(load, number, one.name, sender, waited_s)
+                    result = self._measure(load, number, one.name, sender, waited_s, pids[one.name])
                     say(line_of(result))
                     found.append(result)
                     time.sleep(self.pause_s)
@@ -92,14 +94,20 @@ class Rounds:
             raise RuntimeError(f"{load.name}: the warm-up at {sender.target.url} failed: {error}")
         return max((one.first_token_s for one in outcomes if one.first_token_s is not None), default=0.0)
 
-    def _measure(self, load: Load, number: int, server: str, sender: Sender, waited_s: float) -> Measurement:
+    def _measure(
+        self, load: Load, number: int, server: str, sender: Sender, waited_s: float, pid: int
+    ) -> Measurement:
         lanes = load.lanes(sender)
+        before_s = cpu_seconds(pid)
         with busy_process() if load.busy else nullcontext():
             share = CPUShare.start()
             outcomes = send(sender, lanes)
             foreign = share.of_others()
+        used_s = cpu_seconds(pid) - before_s
         error = first_error(outcomes)
         figures = {} if error else load.figures_of(outcomes)
+        if figures.get("tokens") and server.startswith(CORRAL):  # a peer's one process computes, too
+            figures["api_cpu_us"] = 1e6 * used_s / figures["tokens"]
         return Measurement(load.name, number, server, figures, foreign, waited_s, error)
 
 
@@ -131,6 +139,8 @@ def line_of(one: Measurement) -> str:
     )
     cached = figures["cached_tokens"] / figures["prompt_tokens"] if figures["prompt_tokens"] else 0.0
     drafts = ""
+    if "api_cpu_us" in figures:
+        times += f", API process {figures['api_cpu_us']:.0f} µs per token"
     if "draft_n" in figures:
         drafts = f", {figures['draft_n_accepted']:.0f} of {figures['draft_n']:.0f} drafted tokens accepted"
     return (

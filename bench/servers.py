@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 CORRAL = "corral"
+BASELINE = f"{CORRAL} before"
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,9 +109,17 @@ def answers(port: int, path: str) -> bool:
         connection.close()
 
 
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A server that answers at `url`. `pid` is the process that was started: Corral's API process."""
+
+    url: str
+    pid: int
+
+
 @contextmanager
-def running(server: Server, log: Path, wait_s: float = 180.0) -> Iterator[str]:
-    """Run `server` with its output in `log`; yield its base URL once it can serve; stop it at the end.
+def running(server: Server, log: Path, wait_s: float = 180.0) -> Iterator[Running]:
+    """Run `server` with its output in `log`; yield it once it can serve; stop it at the end.
 
     Raises RuntimeError with the log's end if it isn't ready within `wait_s`.
     """
@@ -132,7 +141,7 @@ def running(server: Server, log: Path, wait_s: float = 180.0) -> Iterator[str]:
                     tail = log.read_text(errors="replace")[-2000:]
                     raise RuntimeError(f"{server.name} isn't ready: {' '.join(arguments)}\n{tail}")
                 time.sleep(0.2)
-            yield f"http://127.0.0.1:{port}"
+            yield Running(f"http://127.0.0.1:{port}", process.pid)
         finally:
             process.send_signal(signal.SIGINT)
             try:

@@ -36,6 +36,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Corral beside its peers, interleaved")
     parser.add_argument("--model", type=Path, required=True, help="GGUF that all servers load")
     parser.add_argument("--corral", type=Path, default=servers.INSTALLED, help="the corral to measure")
+    parser.add_argument("--baseline", type=Path, help="the corral of another commit, measured in addition")
     parser.add_argument("--llama-server", type=Path, help="llama-server binary")
     parser.add_argument(
         "--edit-model", type=Path, help="GGUF for the load `repetitive` (random_model --successor)"
@@ -117,6 +118,8 @@ def compared(load: Load, args: argparse.Namespace) -> list[servers.Server]:
             servers.corral(*edit, name="corral --speculate off", flags=[*flags, *off]),
         ]
     found = [servers.corral(args.corral, *common, flags=flags)]
+    if args.baseline is not None:
+        found.append(servers.corral(args.baseline, *common, name=servers.BASELINE, flags=flags))
     for variant in args.variant:
         name, _, more = variant.partition(":")
         found.append(

@@ -35,6 +35,7 @@ def test_servers_of_a_load() -> None:
         "corral --speculate off",
     ]
     assert names(["--layouts", "--variant", "kv:--kv-unified"], "prefix") == ["corral", "corral kv"]
+    assert names(["--layouts", "--baseline", "old/corral"], "streams") == ["corral", "corral before"]
 
 
 def test_flags_reach_corral_and_slots_every_server() -> None:
@@ -85,6 +86,7 @@ def test_rounds_are_interleaved_and_the_order_rotates(tmp_path: Path) -> None:
     ]
     assert all(one.error is None and one.figures["tokens"] == 8 for one in found)
     assert all(one.figures["prompt_tokens"] == 2 * 17 for one in found)
+    assert all(("api_cpu_us" in one.figures) == (one.server == "corral") for one in found)
 
 
 def test_a_whole_run(
