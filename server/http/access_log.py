@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from server.ipc.messages import Usage
+from server.engine.events import Usage
 
 logger = logging.getLogger("corral.access")
 

@@ -15,11 +15,11 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from models.errors import CorralError
+from server.engine.events import Event, Finish
 from server.http.access_log import RequestRecord, record_of
 from server.http.body_writer import BodyWriter
 from server.http.direct_send import direct_send
 from server.http.disconnect import disconnected, end
-from server.ipc.messages import Event, Finish
 from server.openai import errors, sse
 from server.openai.chunks import AnswerStream
 from server.supervisor.protocol import Listenable

@@ -10,11 +10,12 @@ from functools import partial
 from starlette.requests import Request
 from starlette.responses import Response
 
+from server.engine.events import Event
 from server.http.access_log import record_of
 from server.http.dependencies import Api
 from server.http.disconnect import while_connected
 from server.http.event_stream import EventStream
-from server.ipc.messages import Event, Generate
+from server.ipc.messages import Generate
 from server.openai import multi_prompt
 from server.openai.chunks import AnswerStream, Heading, Kind, new_id
 from server.openai.requests.schemas import CompletionRequest, GenerationRequest

@@ -1,6 +1,7 @@
-"""The command and the environment a worker is started with, for the supervisor. Nothing native is loaded.
+"""The command line and the environment of a worker, for those that start one.
 
-libgomp reads its settings when it is loaded, so they must be in the environment before the process starts.
+Nothing native is loaded here. libgomp reads its settings when it is loaded, so they must be in the
+environment before the process starts.
 """
 
 from __future__ import annotations
@@ -9,10 +10,10 @@ import os
 import sys
 from collections.abc import Mapping
 
-from server.ipc.messages import ModelSpec
+from server.ipc.model_spec import ModelSpec
 
 SPIN_COUNT = 4_000
-"""Turns that a waiting thread spins before it sleeps; each is one `pause`, 10 to 100 nanoseconds.
+"""A waiting thread spins this many turns before it sleeps; each is one `pause`, 10 to 100 nanoseconds.
 
 Spinning for ever is fastest on an idle machine and many times slower as soon as anything else wants a core;
 sleeping at once costs a wake-up at each of the thousand barriers of a decode. Tokens per second of a 134 M
@@ -29,21 +30,21 @@ Q4_K_M model, 2 threads on 2 cores (one of them leaves now, see `thread_choice`)
 
 
 def available_cpus() -> int:
-    """CPUs this process may run on: its affinity mask where the system has one."""
+    """Return how many CPUs this process may run on: those of its affinity mask where the system has one."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def worker_command(fd: int) -> list[str]:
-    """The command line of a worker whose end of the socket pair is the inherited descriptor `fd`."""
+    """Return the command line of a worker whose end of the socket pair is the inherited descriptor `fd`."""
     return [sys.executable, "-m", "server.worker", "--fd", str(fd)]
 
 
 def worker_environment(
     spec: ModelSpec, base: Mapping[str, str] = os.environ, spin_count: int = SPIN_COUNT
 ) -> dict[str, str]:
-    """`base` with the thread settings of a worker for `spec`; what the user set there wins.
+    """Return `base` with the thread settings of a worker for `spec`; what the user set there wins.
 
     More threads than CPUs sleep at once, whatever `spin_count` says.
     """

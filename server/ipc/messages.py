@@ -1,11 +1,12 @@
-"""The typed messages between the API process and a worker; msgpack over a local socket.
+"""Messages between the API process and a worker: requests to the worker, replies to the API process.
 
-The first frame down is the `ModelSpec` (`server.ipc.model_spec`).
-Down (API process to worker): one `Request` per frame.
-Up (worker to API process): one `Reply` per frame; all token events of one engine step in one `StepEvents`.
-Every accepted `Generate` is answered by any number of `Started`, `PromptScored`, `Delta` and `ChoiceEnd`
-and exactly one terminal event, `Finish` or `Failure`. Every other request is answered by exactly one reply
-with its `id`; `Cancel` and `Drain` by none. The events themselves are the engine's (`server.engine.events`).
+They travel as msgpack over a local socket (`server.ipc.frames`). The first frame to the worker is the
+`ModelSpec` (`server.ipc.model_spec`); each frame after it is one `Request`. Each frame to the API process is
+one `Reply`; all events of one engine step are in one `StepEvents`.
+
+Every accepted `Generate` is answered by any number of `Started`, `PromptScored`, `Delta` and `ChoiceEnd` and
+exactly one terminal event, `Finish` or `Failure`; these events are the engine's (`server.engine.events`).
+Every other request is answered by exactly one reply with its `id`; `Cancel` and `Drain` by none.
 """
 
 from __future__ import annotations
@@ -14,66 +15,9 @@ from typing import Any
 
 import msgspec
 
-from server.engine.events import (
-    ChoiceEnd,
-    Delta,
-    Event,
-    Failure,
-    FailureKind,
-    Finish,
-    FinishReason,
-    PromptScored,
-    Started,
-    Timings,
-    TokenLogprob,
-    Usage,
-)
+from server.engine.events import Event, Failure
 from server.engine.sampling_params import SamplingParams
-from server.ipc.model_spec import AdapterSpec, ModelInfo, ModelSpec
-
-__all__ = [
-    "AdapterReply",
-    "AdapterSpec",
-    "ApplyTemplate",
-    "ApplyTemplateReply",
-    "Cancel",
-    "ChatPrompt",
-    "ChoiceEnd",
-    "Delta",
-    "Detokenize",
-    "DetokenizeReply",
-    "Drain",
-    "Event",
-    "Failure",
-    "FailureKind",
-    "Finish",
-    "FinishReason",
-    "Generate",
-    "LoadAdapter",
-    "LoadFailed",
-    "Loading",
-    "ModelInfo",
-    "ModelSpec",
-    "Prompt",
-    "PromptScored",
-    "Ready",
-    "Reply",
-    "Request",
-    "SamplingParams",
-    "Started",
-    "Stats",
-    "StatsReply",
-    "StepEvents",
-    "TextPrompt",
-    "Timings",
-    "TokenLogprob",
-    "TokenPrompt",
-    "Tokenize",
-    "TokenizeReply",
-    "UnloadAdapter",
-    "Usage",
-]
-
+from server.ipc.model_spec import AdapterSpec, ModelInfo
 
 # --- prompts --------------------------------------------------------------------------------------
 
@@ -85,7 +29,7 @@ class TextPrompt(msgspec.Struct, frozen=True, tag="text"):
 
 
 class TokenPrompt(msgspec.Struct, frozen=True, tag="tokens"):
-    """Token ids, taken as they are (checked against the vocabulary's size)."""
+    """Token ids, used as they are and checked against the vocabulary's size."""
 
     tokens: tuple[int, ...]
 
@@ -102,7 +46,7 @@ class ChatPrompt(msgspec.Struct, frozen=True, tag="chat"):
 Prompt = TextPrompt | TokenPrompt | ChatPrompt
 
 
-# --- down -----------------------------------------------------------------------------------------
+# --- to the worker --------------------------------------------------------------------------------
 
 
 class Generate(msgspec.Struct, frozen=True, tag="generate", kw_only=True):
@@ -112,22 +56,22 @@ class Generate(msgspec.Struct, frozen=True, tag="generate", kw_only=True):
     prompt: Prompt
     params: SamplingParams
     given: tuple[str, ...] = ()
-    """The fields of `params` that the client chose; the model's own defaults fill the others."""
+    """These fields of `params` came from the client; the model's own defaults fill the others."""
     n: int = 1
     cache_prompt: bool = True
     timeout_s: float | None = None
     return_tokens: bool = False
     echo: bool = False
-    """Begin each choice's text with the prompt's text (completions only)."""
+    """Each choice's text begins with the prompt's text if true (completions only)."""
     n_probs: int | None = None
-    """How many alternatives are told with each token's logprob; None: no logprobs at all."""
+    """Each token's logprob is reported with this many alternatives; None: no logprobs at all."""
     score_prompt: bool = False
-    """Logprobs of the prompt's tokens too (`PromptScored`)."""
+    """The prompt's tokens get logprobs too if true (`PromptScored`)."""
     priority: int = 0
-    """Lower goes first; equals go first come, first served."""
+    """Requests with a lower number go first; equals go first come, first served."""
     adapters: tuple[tuple[int, float], ...] | None = None
-    """LoRA adapters: (id, scale), ids ascending, no zero scales. None: the model's defaults, which the
-    supervisor fills in; a worker knows of none."""
+    """LoRA adapters are (id, scale) pairs, ids ascending, no zero scales. None: the model's defaults, which
+    the supervisor fills in; a worker knows of none."""
 
 
 class Cancel(msgspec.Struct, frozen=True, tag="cancel"):
@@ -137,6 +81,8 @@ class Cancel(msgspec.Struct, frozen=True, tag="cancel"):
 
 
 class Tokenize(msgspec.Struct, frozen=True, tag="tokenize", kw_only=True):
+    """Turn text into tokens."""
+
     id: str
     text: str
     add_special: bool = False
@@ -145,23 +91,27 @@ class Tokenize(msgspec.Struct, frozen=True, tag="tokenize", kw_only=True):
 
 
 class Detokenize(msgspec.Struct, frozen=True, tag="detokenize", kw_only=True):
+    """Turn tokens into text."""
+
     id: str
     tokens: tuple[int, ...]
 
 
 class ApplyTemplate(msgspec.Struct, frozen=True, tag="apply_template", kw_only=True):
+    """Render a chat's messages into the prompt's text, without generating."""
+
     id: str
     prompt: ChatPrompt
 
 
 class Stats(msgspec.Struct, frozen=True, tag="stats"):
-    """Ask for a `StatsReply`; the supervisor's heartbeat too."""
+    """Request a `StatsReply`; the supervisor's heartbeat too."""
 
     id: str
 
 
 class LoadAdapter(msgspec.Struct, frozen=True, tag="load_adapter"):
-    """Load a LoRA adapter between two steps; answered when requests can use it, also if it was there."""
+    """Load a LoRA adapter between two steps; answered when requests can use it: at once if it is loaded."""
 
     id: str
     adapter: AdapterSpec
@@ -175,9 +125,10 @@ class UnloadAdapter(msgspec.Struct, frozen=True, tag="unload_adapter"):
 
 
 class Drain(msgspec.Struct, frozen=True, tag="drain"):
-    """Take no new requests, finish those that run, then exit with status 0."""
+    """Accept no new requests, finish those that run, then exit with status 0."""
 
     grace_s: float
+    """Requests that still run after this many seconds are ended."""
 
 
 Request = (
@@ -185,7 +136,7 @@ Request = (
 )
 
 
-# --- up -------------------------------------------------------------------------------------------
+# --- to the API process ---------------------------------------------------------------------------
 
 
 class Loading(msgspec.Struct, frozen=True, tag="loading", array_like=True):
@@ -205,27 +156,33 @@ class LoadFailed(msgspec.Struct, frozen=True, tag="load_failed", array_like=True
 
     message: str
     kind: str
-    """Name of the error class in models.errors."""
+    """The name of the error class in `models.errors`."""
 
 
 class StepEvents(msgspec.Struct, frozen=True, tag="step", array_like=True):
-    """Everything one engine step produced."""
+    """All events of one engine step."""
 
     events: list[Event]
 
 
 class TokenizeReply(msgspec.Struct, frozen=True, tag="tokenize_reply", array_like=True):
+    """The tokens of a `Tokenize`'s text, with each one's bytes if it asked for pieces."""
+
     id: str
     tokens: list[int]
     pieces: list[bytes] | None = None
 
 
 class DetokenizeReply(msgspec.Struct, frozen=True, tag="detokenize_reply", array_like=True):
+    """The text of a `Detokenize`'s tokens."""
+
     id: str
     text: str
 
 
 class ApplyTemplateReply(msgspec.Struct, frozen=True, tag="apply_template_reply", array_like=True):
+    """The prompt that the chat format makes of an `ApplyTemplate`'s messages."""
+
     id: str
     prompt: str
 
@@ -237,6 +194,8 @@ class AdapterReply(msgspec.Struct, frozen=True, tag="adapter_reply", array_like=
 
 
 class StatsReply(msgspec.Struct, frozen=True, tag="stats_reply", kw_only=True, array_like=True):
+    """A worker's load now and its totals since it started, in reply to `Stats`."""
+
     id: str
     running: int
     waiting: int

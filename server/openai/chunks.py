@@ -15,16 +15,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from models.version import VERSION
-from server.ipc.messages import (
-    ChoiceEnd,
-    Delta,
-    Event,
-    Failure,
-    Finish,
-    PromptScored,
-    Started,
-    Timings,
-)
+from server.engine.events import ChoiceEnd, Delta, Event, Failure, Finish, PromptScored, Started, Timings
 from server.openai import response_types
 from server.openai.errors import RequestFailed
 from server.openai.logprobs import TextLogprobs, chat_logprobs

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from models import errors
 from models.errors import CorralError, RequestError
-from server.ipc.messages import Failure, FailureKind
+from server.engine.events import Failure, FailureKind
 
 INVALID = "invalid_request_error"
 SERVER = "server_error"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import codecs
 from collections.abc import Iterable, Sequence
 
-from server.ipc.messages import Delta, TokenLogprob
+from server.engine.events import Delta, TokenLogprob
 from server.openai import response_types
 
 LEAST = -9999.0

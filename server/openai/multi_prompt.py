@@ -12,7 +12,8 @@ from contextlib import aclosing
 
 import msgspec
 
-from server.ipc.messages import ChoiceEnd, Delta, Event, Failure, Finish, Generate, Timings, Usage
+from server.engine.events import ChoiceEnd, Delta, Event, Failure, Finish, Timings, Usage
+from server.ipc.messages import Generate
 from server.openai.steps.echo_logprobs import with_scores
 
 WINDOW = 32

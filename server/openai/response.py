@@ -7,7 +7,7 @@ from typing import NamedTuple
 import msgspec
 from msgspec import UNSET
 
-from server.ipc.messages import ChoiceEnd, Delta, Event, Failure, Finish
+from server.engine.events import ChoiceEnd, Delta, Event, Failure, Finish, FinishReason
 from server.openai import response_types
 from server.openai.chunks import SYSTEM_FINGERPRINT, Heading, Kind
 from server.openai.errors import RequestFailed
@@ -85,7 +85,7 @@ class _Choice:
     """What has come of one choice so far."""
 
     def __init__(self, kind: Kind, logprobs: bool) -> None:
-        self.reason: response_types.FinishReason = "stop"
+        self.reason: FinishReason = "stop"
         self._kind = kind
         self._text: list[str] = []
         self._tokens: list[int] = []

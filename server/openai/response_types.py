@@ -7,9 +7,8 @@ from typing import Literal
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from server.ipc import messages
-
-FinishReason = messages.FinishReason
+from server.engine import events
+from server.engine.events import FinishReason
 
 
 class PromptTokensDetails(msgspec.Struct, frozen=True):
@@ -127,7 +126,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     timings: Timings | UnsetType = UNSET
 
 
-def usage_of(usage: messages.Usage) -> Usage:
+def usage_of(usage: events.Usage) -> Usage:
     return Usage(
         prompt_tokens=usage.prompt_tokens,
         completion_tokens=usage.completion_tokens,
@@ -137,7 +136,7 @@ def usage_of(usage: messages.Usage) -> Usage:
     )
 
 
-def timings_of(timings: messages.Timings, cached_tokens: int) -> Timings:
+def timings_of(timings: events.Timings, cached_tokens: int) -> Timings:
     """With the rates; a rate of nothing is 0. What was drafted is told where anything was."""
     return Timings(
         cache_n=cached_tokens,

@@ -15,7 +15,7 @@ import msgspec
 from models.adapter_reference import DEFAULT_SCALE, AdapterRef
 from models.errors import AdapterNotFound, RequestError
 from models.gguf.adapter_info import AdapterInfo
-from server.ipc.messages import AdapterSpec
+from server.ipc.model_spec import AdapterSpec
 
 Chosen = tuple[tuple[int, float], ...]
 """(id, scale), ids ascending, no zero scales: what `Generate.adapters` holds."""

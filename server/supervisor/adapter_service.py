@@ -25,7 +25,8 @@ from models.errors import (
 )
 from models.gguf.adapter_info import AdapterInfo, read_adapter_info
 from models.gguf.info import read_gguf_info
-from server.ipc.messages import AdapterSpec, LoadAdapter, UnloadAdapter
+from server.ipc.messages import LoadAdapter, UnloadAdapter
+from server.ipc.model_spec import AdapterSpec
 from server.supervisor.adapter_registry import AdapterShelf, ShelvedAdapter
 from server.supervisor.catalogue import CatalogueEntry
 

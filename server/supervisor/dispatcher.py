@@ -8,18 +8,9 @@ import asyncio
 from collections.abc import Callable, Sequence
 
 from models.errors import RequestError
-from server.ipc.messages import (
-    Delta,
-    Event,
-    Failure,
-    Finish,
-    LoadFailed,
-    Loading,
-    ModelInfo,
-    Ready,
-    Reply,
-    StepEvents,
-)
+from server.engine.events import Delta, Event, Failure, Finish
+from server.ipc.messages import LoadFailed, Loading, Ready, Reply, StepEvents
+from server.ipc.model_spec import ModelInfo
 from server.supervisor.exit_report import ExitReport
 from server.supervisor.failures import cut_off, death, refusal
 from server.supervisor.request_stream import RequestStream

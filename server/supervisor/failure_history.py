@@ -12,7 +12,7 @@ from collections.abc import Callable
 import msgspec
 
 from models.errors import CorralError, WorkerDied, WorkerError
-from server.ipc.messages import ModelSpec
+from server.ipc.model_spec import ModelSpec
 from server.supervisor.policy import Policy
 
 logger = logging.getLogger("corral.supervisor")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from models import errors
 from models.errors import CorralError, ModelLoadError, RequestError, WorkerBusy, WorkerDied, WorkerError
-from server.ipc.messages import Failure, LoadFailed
+from server.engine.events import Failure
+from server.ipc.messages import LoadFailed
 from server.supervisor.exit_report import ExitReport
 
 

@@ -17,7 +17,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from models.errors import WorkerBusy, WorkerDied, WorkerError
-from server.ipc.messages import ModelInfo, ModelSpec
+from server.ipc.model_spec import ModelInfo, ModelSpec
 from server.supervisor.catalogue import CatalogueEntry
 from server.supervisor.failure_history import Troubles, gentler
 from server.supervisor.failures import death

@@ -17,7 +17,7 @@ from models.gguf.info import GGUFInfo, read_gguf_info
 from models.machine.fit import KV_TYPES, MIB, MemoryEstimate, estimate, fits_in_memory, plan_gpu_layers
 from models.machine.hardware import probe_devices
 from models.machine.host_memory import memory
-from server.ipc.messages import AdapterSpec, ModelSpec
+from server.ipc.model_spec import AdapterSpec, ModelSpec
 
 logger = logging.getLogger("corral.supervisor")
 

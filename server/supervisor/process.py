@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
 from models.errors import CorralError, RequestError, WorkerDied
+from server.engine.events import Failure
 from server.ipc.frames import FrameError, encode_frame
 from server.ipc.launch import worker_command, worker_environment
 from server.ipc.messages import (
@@ -25,16 +26,14 @@ from server.ipc.messages import (
     Cancel,
     Detokenize,
     Drain,
-    Failure,
     Generate,
     LoadAdapter,
-    ModelInfo,
-    ModelSpec,
     Request,
     Stats,
     Tokenize,
     UnloadAdapter,
 )
+from server.ipc.model_spec import ModelInfo, ModelSpec
 from server.supervisor.connection import WorkerConnection
 from server.supervisor.dispatcher import Recipients
 from server.supervisor.exit_report import ExitReport

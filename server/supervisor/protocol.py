@@ -12,16 +12,16 @@ from typing import Literal, Protocol, runtime_checkable
 
 import msgspec
 
+from server.engine.events import Event
 from server.ipc.messages import (
     ApplyTemplateReply,
     ChatPrompt,
     DetokenizeReply,
-    Event,
     Generate,
-    ModelInfo,
     StatsReply,
     TokenizeReply,
 )
+from server.ipc.model_spec import ModelInfo
 
 ModelState = Literal["available", "loading", "ready", "restarting", "failed", "unloading"]
 

@@ -7,7 +7,8 @@ from types import TracebackType
 from typing import NoReturn
 
 from models.errors import WorkerDied
-from server.ipc.messages import Event, Failure, Finish, Generate
+from server.engine.events import Event, Failure, Finish
+from server.ipc.messages import Generate
 from server.supervisor.hosted_model import StillLoading
 from server.supervisor.process import WorkerProcess
 from server.supervisor.request_stream import Listener, RequestStream

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable
 
 from models.errors import WorkerDied
-from server.ipc.messages import Event
+from server.engine.events import Event
 
 Listener = Callable[[Event], None]
 

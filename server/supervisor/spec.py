@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from server.config import ServerConfig
-from server.ipc.messages import ModelSpec
+from server.ipc.model_spec import ModelSpec
 from server.supervisor.catalogue import CatalogueEntry
 from server.supervisor.policy import Policy
 

@@ -25,12 +25,12 @@ from server.ipc.messages import (
     Detokenize,
     DetokenizeReply,
     Generate,
-    ModelSpec,
     Stats,
     StatsReply,
     Tokenize,
     TokenizeReply,
 )
+from server.ipc.model_spec import ModelSpec
 from server.supervisor.adapter_registry import AdapterShelf, ShelvedAdapter
 from server.supervisor.adapter_service import AdapterMessage
 from server.supervisor.catalogue import Catalogue, CatalogueEntry

@@ -13,7 +13,7 @@ from typing import Any
 
 from server.config import ServerConfig
 from server.ipc.launch import SPIN_COUNT, worker_environment
-from server.ipc.messages import ModelSpec
+from server.ipc.model_spec import ModelSpec
 from server.tuning.result_store import Result, ResultStore
 from server.tuning.settings import Settings, words
 

@@ -17,7 +17,7 @@ import msgspec
 from models.errors import LlamaCppError, WorkerDied
 from models.machine.child_process import describe_exit
 from server.ipc.launch import worker_environment
-from server.ipc.messages import ModelSpec
+from server.ipc.model_spec import ModelSpec
 from server.tuning.messages import Ask, Down, Figures, Job, Ready, Refused, Up
 
 LOAD_TIMEOUT_S = 900.0

@@ -14,7 +14,7 @@ import signal
 import socket
 import sys
 
-from server.ipc.frames import Channel
+from server.worker.channel import Channel
 from server.worker.worker import EXIT_OK, Worker
 
 TERM_GRACE_S = 30.0

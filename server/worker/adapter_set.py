@@ -16,7 +16,7 @@ from models.llamacpp.model import Model
 from server.engine.batch import Adapters
 from server.engine.events import Event, Failure, Finish
 from server.engine.request import EngineRequest
-from server.ipc.messages import AdapterSpec
+from server.ipc.model_spec import AdapterSpec
 from server.worker.prefix.key import adapters_key, file_sample
 
 

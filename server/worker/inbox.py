@@ -16,7 +16,6 @@ from server.engine.engine import Engine
 from server.engine.event_factory import failure
 from server.engine.events import Failure
 from server.engine.request import EngineRequest
-from server.ipc.frames import Channel
 from server.ipc.messages import (
     ApplyTemplate,
     Cancel,
@@ -32,6 +31,7 @@ from server.ipc.messages import (
     Tokenize,
     UnloadAdapter,
 )
+from server.worker.channel import Channel
 from server.worker.prompts import PromptReader
 
 logger = logging.getLogger("corral.worker")

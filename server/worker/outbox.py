@@ -13,8 +13,8 @@ import time
 from collections.abc import Callable
 
 from server.engine.events import Delta, Event
-from server.ipc.frames import Channel
 from server.ipc.messages import StepEvents
+from server.worker.channel import Channel
 
 MERGE_S = 0.008
 """125 messages a second: more than anybody can read or see."""

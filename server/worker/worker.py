@@ -12,7 +12,6 @@ from server.engine.engine import Engine, EngineConfig
 from server.engine.event_factory import failure
 from server.engine.events import Failure
 from server.engine.request import EngineRequest
-from server.ipc.frames import Channel
 from server.ipc.messages import (
     AdapterReply,
     Cancel,
@@ -20,11 +19,12 @@ from server.ipc.messages import (
     LoadAdapter,
     LoadFailed,
     Loading,
-    ModelSpec,
     Ready,
     UnloadAdapter,
 )
+from server.ipc.model_spec import ModelSpec
 from server.worker.adapter_set import AdapterSet
+from server.worker.channel import Channel
 from server.worker.inbox import Inbox, Serving, Work, exit_at_once
 from server.worker.open.loading import LoadedModel, load
 from server.worker.outbox import MERGE_S, Outbox

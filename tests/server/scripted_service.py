@@ -6,25 +6,27 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 
 from models.errors import ModelNotFound, WorkerError
-from server.ipc.messages import (
-    ApplyTemplateReply,
-    ChatPrompt,
+from server.engine.events import (
     ChoiceEnd,
     Delta,
-    DetokenizeReply,
     Event,
     Finish,
     FinishReason,
-    Generate,
-    ModelInfo,
     PromptScored,
     Started,
-    StatsReply,
     Timings,
-    TokenizeReply,
     TokenLogprob,
     Usage,
 )
+from server.ipc.messages import (
+    ApplyTemplateReply,
+    ChatPrompt,
+    DetokenizeReply,
+    Generate,
+    StatsReply,
+    TokenizeReply,
+)
+from server.ipc.model_spec import ModelInfo
 from server.supervisor.protocol import ModelStatus
 
 Step = Event | BaseException | float | asyncio.Event

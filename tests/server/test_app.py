@@ -15,7 +15,7 @@ from models.errors import (
     WorkerDied,
     WorkerError,
 )
-from server.ipc.messages import Failure, FailureKind
+from server.engine.events import Failure, FailureKind
 from tests.server.http_client import CHAT, TEXT, app_for, client_for, error_of
 from tests.server.scripted_service import DEMO, ScriptedService
 

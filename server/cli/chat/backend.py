@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from models.errors import CorralError, RequestError, WorkerError
+from server.engine.events import Delta, Failure
 from server.engine.sampling_params import SamplingParams
-from server.ipc.messages import ChatPrompt, Delta, Failure, Generate
+from server.ipc.messages import ChatPrompt, Generate
 from server.supervisor.supervisor import Supervisor
 
 STOP_GRACE_S = 2.0

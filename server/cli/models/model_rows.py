@@ -8,7 +8,7 @@ from models.errors import CorralError
 from models.gguf.info import GGUFInfo, read_gguf_info
 from models.machine.fit import fits_in_memory, format_bytes
 from models.store.store import StoredFile, StoredModel
-from server.ipc.messages import ModelSpec
+from server.ipc.model_spec import ModelSpec
 from server.supervisor.memory import memory_of
 
 DEFAULT_N_CTX = 4096

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 
-from server.ipc.messages import ChoiceEnd, Delta, Event, Finish, PromptScored
+from server.engine.events import ChoiceEnd, Delta, Event, Finish, PromptScored
 
 
 async def with_scores(events: AsyncGenerator[Event, None], n: int) -> AsyncGenerator[Event, None]:

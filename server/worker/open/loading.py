@@ -20,7 +20,7 @@ from models.machine.host_memory import memory
 from server.chat.render import ChatRenderer
 from server.engine.speculation.ngram import NgramProposer
 from server.engine.speculation.speculation import Speculation
-from server.ipc.messages import ModelInfo, ModelSpec
+from server.ipc.model_spec import ModelInfo, ModelSpec
 from server.worker.adapter_set import AdapterSet
 from server.worker.open.device_sampling import open_device_sampling, output_is_on_gpu
 from server.worker.prefix.open import open_prefixes

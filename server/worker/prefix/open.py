@@ -11,7 +11,7 @@ from models.gguf.info import GGUFInfo
 from models.llamacpp.context import Context
 from models.machine.fit import estimate
 from server.engine.engine import Engine
-from server.ipc.messages import ModelSpec
+from server.ipc.model_spec import ModelSpec
 from server.worker.adapter_set import AdapterSet
 from server.worker.prefix.file import Bounds
 from server.worker.prefix.key import context_key

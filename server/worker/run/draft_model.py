@@ -15,7 +15,7 @@ from models.llamacpp.model import Model
 from models.llamacpp.vocab import Vocab
 from server.engine.prefix.radix_tree import common_prefix
 from server.engine.sequence import Sequence
-from server.ipc.messages import ModelSpec
+from server.ipc.model_spec import ModelSpec
 
 CATCH_UP_TOKENS = 512
 """Tokens of prompts that the draft model reads per step, so that no stream waits long for it."""

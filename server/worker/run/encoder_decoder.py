@@ -22,7 +22,7 @@ from models.llamacpp.vocab import Vocab
 from server.engine.batch import Batch, BatchEntry, Output, Save
 from server.engine.request import EngineRequest
 from server.engine.sampling_params import SamplingParams
-from server.ipc.messages import ModelSpec
+from server.ipc.model_spec import ModelSpec
 from server.worker.run.runner import LlamaRunner
 
 

@@ -11,7 +11,8 @@ import httpx
 import pytest
 
 from models.errors import WorkerError
-from server.ipc.messages import Delta, Event, Failure, Generate
+from server.engine.events import Delta, Event, Failure
+from server.ipc.messages import Generate
 from tests.server.http_client import CHAT, TEXT, app_for, client_for, events_of, serving
 from tests.server.scripted_service import ScriptedService, Step, says
 

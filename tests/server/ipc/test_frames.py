@@ -1,47 +1,40 @@
 from __future__ import annotations
 
-import socket
-import threading
-from collections.abc import Iterator
-
 import pytest
 
+from server.engine.events import Delta, Failure, Finish, Timings, TokenLogprob, Usage
 from server.engine.sampling_params import SamplingParams
 from server.ipc import frames
 from server.ipc.frames import (
     HEADER,
-    Channel,
     FrameError,
     decode_reply,
     decode_request,
+    decode_spec,
     encode_frame,
     frame_length,
 )
 from server.ipc.messages import (
     Cancel,
     ChatPrompt,
-    Delta,
     Drain,
     Generate,
-    ModelSpec,
+    Reply,
     Request,
     StepEvents,
     TextPrompt,
     TokenizeReply,
     TokenPrompt,
 )
+from server.ipc.model_spec import AdapterSpec, ModelSpec
 
 PARAMS = SamplingParams(temperature=0.5, logit_bias=((3, float("-inf")),), stop=("a", "###"), seed=2**63)
 
 
-@pytest.fixture
-def pair() -> Iterator[tuple[socket.socket, Channel]]:
-    ours, theirs = socket.socketpair()
-    ours.settimeout(10)
-    worker = Channel(theirs)
-    yield ours, worker
-    ours.close()
-    worker.close()
+def payload_of(frame: bytes) -> bytes:
+    """Return the frame's payload; its header must give the length of exactly that."""
+    assert frame_length(frame) == len(frame) - HEADER.size
+    return frame[HEADER.size :]
 
 
 @pytest.mark.parametrize(
@@ -56,62 +49,46 @@ def pair() -> Iterator[tuple[socket.socket, Channel]]:
         Drain(2.5),
     ],
 )
-def test_a_request_arrives_as_it_was_sent(pair: tuple[socket.socket, Channel], message: Request) -> None:
-    ours, worker = pair
-    ours.sendall(encode_frame(message))
-    assert worker.receive() == message
+def test_a_request_is_decoded_as_it_was_encoded(message: Request) -> None:
+    assert decode_request(payload_of(encode_frame(message))) == message
 
 
-def test_the_spec_comes_first_and_frames_may_come_in_pieces(pair: tuple[socket.socket, Channel]) -> None:
-    ours, worker = pair
-    spec = ModelSpec(name="demo", path="/x.gguf", n_gpu_layers=3, n_ctx=77)
-    data = encode_frame(spec) + encode_frame(Cancel("a")) + encode_frame(Cancel("b"))
-
-    def send() -> None:
-        for start in range(0, len(data), 3):
-            ours.sendall(data[start : start + 3])
-
-    sender = threading.Thread(target=send)
-    sender.start()
-    assert worker.receive_spec() == spec
-    assert [worker.receive(), worker.receive()] == [Cancel("a"), Cancel("b")]
-    sender.join()
-
-
-def test_replies_of_several_threads_do_not_mix(pair: tuple[socket.socket, Channel]) -> None:
-    ours, worker = pair
-
-    def send(name: str) -> None:
-        for _ in range(50):
-            worker.send(StepEvents([Delta(id=name, index=0, text="x" * 5000)]))
-
-    threads = [threading.Thread(target=send, args=(str(i),)) for i in range(4)]
-    for thread in threads:
-        thread.start()
-    reader = ours.makefile("rb")
-    replies = [decode_reply(reader.read(frame_length(reader.read(HEADER.size)))) for _ in range(200)]
-    for thread in threads:
-        thread.join()
-    reader.close()
-    assert all(isinstance(reply, StepEvents) and len(reply.events) == 1 for reply in replies)
+@pytest.mark.parametrize(
+    "message",
+    [
+        StepEvents(
+            [
+                Delta(id="a", index=1, text="né", tokens=(3,), logprobs=(TokenLogprob(3, b"n\xc3", -0.5),)),
+                Finish(
+                    id="a",
+                    usage=Usage(prompt_tokens=3, completion_tokens=1),
+                    timings=Timings(queue_ms=1, prompt_n=3, prompt_ms=2, predicted_n=1, predicted_ms=4),
+                ),
+            ]
+        ),
+        TokenizeReply("a", [1, 2], [b"\xff", b""]),
+        Failure(id="a", kind="busy", message="later", retry_after_s=1.5),
+    ],
+)
+def test_a_reply_is_decoded_as_it_was_encoded(message: Reply) -> None:
+    assert decode_reply(payload_of(encode_frame(message))) == message
 
 
-def test_a_closed_connection_is_none_and_a_cut_frame_an_error(pair: tuple[socket.socket, Channel]) -> None:
-    ours, worker = pair
-    ours.sendall(encode_frame(Cancel("a"))[:-1])
-    ours.close()
-    with pytest.raises(FrameError, match="closed after"):
-        worker.receive()
-    assert worker.receive() is None
+def test_the_spec_is_decoded_as_it_was_encoded() -> None:
+    spec = ModelSpec(name="demo", path="/x.gguf", n_gpu_layers=3, adapters=(AdapterSpec(1, "/a.gguf"),))
+    assert decode_spec(payload_of(encode_frame(spec))) == spec
 
 
-def test_a_frame_that_is_too_long_is_refused_at_both_ends(
-    pair: tuple[socket.socket, Channel], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    ours, worker = pair
-    ours.sendall(HEADER.pack(frames.MAX_FRAME_BYTES + 1))
+def test_a_header_counts_the_payload_from_any_place() -> None:
+    two = encode_frame(Cancel("a")) + encode_frame(Cancel("longer"))
+    second = HEADER.size + frame_length(two)
+    assert decode_request(two[second + HEADER.size :]) == Cancel("longer")
+    assert frame_length(two, second) == len(two) - second - HEADER.size
+
+
+def test_a_frame_that_is_too_long_is_refused_at_both_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(FrameError, match="the limit is"):
-        worker.receive()
+        frame_length(HEADER.pack(frames.MAX_FRAME_BYTES + 1))
     monkeypatch.setattr(frames, "MAX_FRAME_BYTES", 1000)
     with pytest.raises(FrameError, match="the limit is 1,000"):
         encode_frame(TokenizeReply("a", list(range(1000))))
@@ -119,6 +96,6 @@ def test_a_frame_that_is_too_long_is_refused_at_both_ends(
 
 @pytest.mark.parametrize("payload", [b"", b"\xff\xff", b"\x93\x01", b"\x81\xa4type\xa3foo", b"\x80"])
 def test_what_is_no_message_is_a_frame_error(payload: bytes) -> None:
-    for decode in (decode_request, decode_reply, frames.decode_spec):
+    for decode in (decode_request, decode_reply, decode_spec):
         with pytest.raises(FrameError, match="doesn't decode"):
             decode(payload)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import sys
 
 from server.ipc.launch import SPIN_COUNT, available_cpus, worker_command, worker_environment
-from server.ipc.messages import ModelSpec
+from server.ipc.model_spec import ModelSpec
 
 SPEC = ModelSpec(name="m", path="/m.gguf")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from server.ipc.messages import ChoiceEnd, Delta, Finish, Started, Timings, TokenLogprob, Usage
+from server.engine.events import ChoiceEnd, Delta, Finish, Started, Timings, TokenLogprob, Usage
 from server.openai.chunks import Heading, Kind
 
 STARTED = Started(id="x", prompt_tokens=7, cached_tokens=3)

@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from server.ipc.messages import Event, Failure, PromptScored, TokenLogprob
+from server.engine.events import Event, Failure, PromptScored, TokenLogprob
 from server.openai.chunks import SYSTEM_FINGERPRINT, AnswerStream, Kind, new_id
 from server.openai.errors import RequestFailed
 from tests.server.openai.answers import FINISH, STARTED, TIMINGS, USAGE, delta, end, heading

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from models import errors as ours
 from models.errors import CorralError
-from server.ipc.messages import Failure, FailureKind
+from server.engine.events import Failure, FailureKind
 from server.openai import errors
 from server.openai.requests.schemas import ChatCompletionRequest
 

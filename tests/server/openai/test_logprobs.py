@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server.engine.detokenizer import Detokenizer
-from server.ipc.messages import TokenLogprob
+from server.engine.events import TokenLogprob
 from server.openai.logprobs import LEAST, TextLogprobs, chat_logprobs, joined_text
 from tests.server.openai.answers import delta
 

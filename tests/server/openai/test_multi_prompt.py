@@ -9,17 +9,9 @@ import msgspec
 import pytest
 
 from models.errors import WorkerBusy
+from server.engine.events import ChoiceEnd, Delta, Event, Failure, Finish, PromptScored
 from server.engine.sampling_params import SamplingParams
-from server.ipc.messages import (
-    ChoiceEnd,
-    Delta,
-    Event,
-    Failure,
-    Finish,
-    Generate,
-    PromptScored,
-    TextPrompt,
-)
+from server.ipc.messages import Generate, TextPrompt
 from server.openai import multi_prompt
 from tests.server.scripted_service import Script, ScriptedService, Step, says
 

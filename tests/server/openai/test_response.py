@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from server.ipc.messages import ChoiceEnd, Delta, Event, Failure, Finish, Timings, TokenLogprob, Usage
+from server.engine.events import ChoiceEnd, Delta, Event, Failure, Finish, Timings, TokenLogprob, Usage
 from server.openai.chunks import SYSTEM_FINGERPRINT
 from server.openai.errors import RequestFailed
 from server.openai.response import AnswerWhole, Candidates

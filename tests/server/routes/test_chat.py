@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from models.errors import WorkerDied
-from server.ipc.messages import ChatPrompt, Failure, Generate, TextPrompt, TokenPrompt
+from server.engine.events import Failure
+from server.ipc.messages import ChatPrompt, Generate, TextPrompt, TokenPrompt
 from server.openai.chunks import SYSTEM_FINGERPRINT
 from tests.server.http_client import CHAT, TEXT, client_for, events_of
 from tests.server.scripted_service import DEMO, IDLE, ScriptedService, Step, finish, says

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from server.ipc.messages import Delta, Generate, TokenLogprob
+from server.engine.events import Delta, TokenLogprob
+from server.ipc.messages import Generate
 from tests.server.http_client import CHAT, TEXT, client_for, error_of, events_of
 from tests.server.scripted_service import ScriptedService, Step, says
 

@@ -18,37 +18,30 @@ import threading
 import time
 from pathlib import Path
 
-from server.ipc.frames import Channel
+from server.engine.events import ChoiceEnd, Delta, Failure, Finish, Started, Timings, Usage
 from server.ipc.messages import (
     AdapterReply,
     ApplyTemplate,
     ApplyTemplateReply,
     Cancel,
-    ChoiceEnd,
-    Delta,
     Detokenize,
     DetokenizeReply,
     Drain,
-    Failure,
-    Finish,
     Generate,
     LoadAdapter,
     LoadFailed,
     Loading,
-    ModelInfo,
-    ModelSpec,
     Ready,
-    Started,
     Stats,
     StatsReply,
     StepEvents,
     TextPrompt,
-    Timings,
     Tokenize,
     TokenizeReply,
     UnloadAdapter,
-    Usage,
 )
+from server.ipc.model_spec import ModelInfo, ModelSpec
+from server.worker.channel import Channel
 
 
 class ScriptedWorker:

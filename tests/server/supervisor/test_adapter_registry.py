@@ -7,7 +7,7 @@ import pytest
 from models.adapter_reference import AdapterRef
 from models.errors import AdapterNotFound, RequestError
 from models.gguf.adapter_info import AdapterInfo
-from server.ipc.messages import AdapterSpec
+from server.ipc.model_spec import AdapterSpec
 from server.supervisor.adapter_registry import AdapterShelf, ShelvedAdapter
 
 

@@ -14,7 +14,8 @@ from models.doctor.tiny_model import write_tiny_gguf
 from models.errors import CheckpointError, ModelNotFound, RequestError, WorkerDied
 from models.gguf.adapter_info import read_adapter_info
 from models.gguf.info import read_gguf_info
-from server.ipc.messages import AdapterSpec, Finish, ModelSpec
+from server.engine.events import Finish
+from server.ipc.model_spec import AdapterSpec, ModelSpec
 from server.supervisor.adapter_registry import AdapterShelf
 from server.supervisor.adapter_service import AdapterService, prepared
 from server.supervisor.catalogue import CatalogueEntry

@@ -8,9 +8,10 @@ from typing import Self
 
 import pytest
 
+from server.engine.events import Delta
 from server.ipc import frames
 from server.ipc.frames import HEADER, FrameError, encode_frame
-from server.ipc.messages import Delta, DetokenizeReply, Reply, StepEvents, TokenizeReply
+from server.ipc.messages import DetokenizeReply, Reply, StepEvents, TokenizeReply
 from server.supervisor.connection import FrameReader, WorkerConnection
 
 MESSAGES: list[Reply] = [

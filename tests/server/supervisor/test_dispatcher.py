@@ -6,20 +6,9 @@ from typing import Any
 import pytest
 
 from models.errors import InvalidGGUF, RequestError, WorkerDied
-from server.ipc.messages import (
-    Delta,
-    Failure,
-    Finish,
-    LoadFailed,
-    Loading,
-    ModelInfo,
-    Ready,
-    Started,
-    StepEvents,
-    Timings,
-    TokenizeReply,
-    Usage,
-)
+from server.engine.events import Delta, Failure, Finish, Started, Timings, Usage
+from server.ipc.messages import LoadFailed, Loading, Ready, StepEvents, TokenizeReply
+from server.ipc.model_spec import ModelInfo
 from server.supervisor.dispatcher import Recipients
 from server.supervisor.exit_report import ExitReport
 

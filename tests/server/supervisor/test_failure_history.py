@@ -5,7 +5,7 @@ import logging
 import pytest
 
 from models.errors import InvalidGGUF, WorkerDied, WorkerError
-from server.ipc.messages import ModelSpec
+from server.ipc.model_spec import ModelSpec
 from server.supervisor.failure_history import Troubles, gentler
 from server.supervisor.policy import Policy
 

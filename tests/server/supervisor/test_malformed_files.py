@@ -9,8 +9,10 @@ import pytest
 
 from models.errors import CorralError
 from models.gguf.info import read_gguf_info
+from server.engine.events import Failure, Finish
 from server.engine.sampling_params import SamplingParams
-from server.ipc.messages import Failure, Finish, Generate, ModelSpec, TokenPrompt
+from server.ipc.messages import Generate, TokenPrompt
+from server.ipc.model_spec import ModelSpec
 from server.supervisor.catalogue import Catalogue, CatalogueEntry
 from server.supervisor.policy import Policy
 from server.supervisor.supervisor import Supervisor

@@ -14,7 +14,7 @@ from models.gguf.adapter_info import read_adapter_info
 from models.gguf.info import GGUFInfo, read_gguf_info
 from models.machine.fit import GIB
 from models.machine.host_memory import Memory
-from server.ipc.messages import AdapterSpec, ModelSpec
+from server.ipc.model_spec import AdapterSpec, ModelSpec
 from server.supervisor import memory
 from server.supervisor.adapter_registry import AdapterShelf
 from server.supervisor.catalogue import Catalogue, CatalogueEntry

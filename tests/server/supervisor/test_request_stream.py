@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from models.errors import WorkerDied
-from server.ipc.messages import Delta, Event
+from server.engine.events import Delta, Event
 from server.supervisor.request_stream import RequestStream
 
 

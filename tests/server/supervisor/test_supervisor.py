@@ -21,7 +21,8 @@ from models.errors import (
     WorkerDied,
     WorkerError,
 )
-from server.ipc.messages import ChatPrompt, Delta, Event, Failure, Finish, Started
+from server.engine.events import Delta, Event, Failure, Finish, Started
+from server.ipc.messages import ChatPrompt
 from server.supervisor.supervisor import Supervisor
 from tests.server.supervisor.conftest import QUICK, MakeSupervisor, WriteScript, request
 

@@ -8,7 +8,7 @@ import pytest
 from models.store.fingerprint import fingerprint
 from server.config import load_config
 from server.ipc.launch import SPIN_COUNT
-from server.ipc.messages import ModelSpec
+from server.ipc.model_spec import ModelSpec
 from server.tuning.apply import TunedModels, tuned_values
 from server.tuning.result_store import ResultStore
 from server.tuning.settings import Settings, changed

@@ -12,16 +12,8 @@ from typing import Any, Self, TypeVar
 from server.engine.events import ChoiceEnd, Delta, Event, Failure, Finish, Started
 from server.ipc.frames import HEADER, decode_reply, encode_frame, frame_length
 from server.ipc.launch import worker_command, worker_environment
-from server.ipc.messages import (
-    LoadFailed,
-    Loading,
-    ModelInfo,
-    ModelSpec,
-    Ready,
-    Reply,
-    Request,
-    StepEvents,
-)
+from server.ipc.messages import LoadFailed, Loading, Ready, Reply, Request, StepEvents
+from server.ipc.model_spec import ModelInfo, ModelSpec
 
 R = TypeVar("R")
 TIMEOUT_S = 60.0

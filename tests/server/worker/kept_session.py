@@ -15,7 +15,7 @@ from server.engine.batch import Adapters
 from server.engine.engine import Engine, EngineConfig
 from server.engine.request import EngineRequest
 from server.engine.sampling_params import SamplingParams
-from server.ipc.messages import AdapterSpec
+from server.ipc.model_spec import AdapterSpec
 from server.worker.adapter_set import AdapterSet
 from server.worker.prefix.file import Bounds
 from server.worker.prefix.key import context_key

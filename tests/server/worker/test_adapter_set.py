@@ -16,15 +16,8 @@ from server.engine.engine import Engine, EngineConfig
 from server.engine.events import Failure, Finish
 from server.engine.request import EngineRequest
 from server.engine.sampling_params import SamplingParams
-from server.ipc.messages import (
-    AdapterReply,
-    AdapterSpec,
-    Cancel,
-    Generate,
-    LoadAdapter,
-    TextPrompt,
-    UnloadAdapter,
-)
+from server.ipc.messages import AdapterReply, Cancel, Generate, LoadAdapter, TextPrompt, UnloadAdapter
+from server.ipc.model_spec import AdapterSpec
 from server.worker.adapter_set import AdapterSet
 from server.worker.run.runner import LlamaRunner
 from tests.adapter_gguf import adapter_tensors, write_adapter_gguf

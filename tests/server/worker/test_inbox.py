@@ -11,13 +11,13 @@ import pytest
 
 from models.errors import RequestError
 from server.engine.engine import Engine, EngineConfig
+from server.engine.events import Failure
 from server.engine.request import EngineRequest
 from server.engine.sampling_params import SamplingParams
-from server.ipc.frames import HEADER, Channel, decode_reply, encode_frame, frame_length
+from server.ipc.frames import HEADER, decode_reply, encode_frame, frame_length
 from server.ipc.messages import (
     Cancel,
     Drain,
-    Failure,
     Generate,
     Reply,
     Request,
@@ -28,6 +28,7 @@ from server.ipc.messages import (
     Tokenize,
     TokenizeReply,
 )
+from server.worker.channel import Channel
 from server.worker.inbox import Inbox, Serving
 from server.worker.prompts import PromptReader
 from tests.server.engine.scripted_runner import ScriptedRunner

@@ -14,7 +14,7 @@ import pytest
 from models.errors import LlamaCppError
 from models.llamacpp.model import Model
 from server.engine.batch import Adapters, Restore, Save
-from server.ipc.messages import AdapterSpec
+from server.ipc.model_spec import AdapterSpec
 from tests.adapter_gguf import adapter_tensors, write_adapter_gguf
 from tests.memory_models import (
     N_WINDOW,

@@ -7,8 +7,9 @@ import socket
 import pytest
 
 from server.engine.events import ChoiceEnd, Delta, Event
-from server.ipc.frames import HEADER, Channel, decode_reply, frame_length
+from server.ipc.frames import HEADER, decode_reply, frame_length
 from server.ipc.messages import StepEvents
+from server.worker.channel import Channel
 from server.worker.outbox import MERGE_S, Outbox, merged
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from server.engine.events import Failure
 from server.engine.sampling_params import SamplingParams
 from server.ipc.messages import (
     ApplyTemplate,
@@ -19,7 +20,6 @@ from server.ipc.messages import (
     Detokenize,
     DetokenizeReply,
     Drain,
-    Failure,
     Generate,
     Stats,
     StatsReply,

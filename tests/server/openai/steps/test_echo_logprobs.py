@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator
 
 import pytest
 
-from server.ipc.messages import Delta, Event, Failure, PromptScored, TokenLogprob
+from server.engine.events import Delta, Event, Failure, PromptScored, TokenLogprob
 from server.openai.steps.echo_logprobs import with_scores
 from tests.server.openai.answers import FINISH, STARTED, delta, end
 

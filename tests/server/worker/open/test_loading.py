@@ -8,7 +8,7 @@ import pytest
 from models.gguf.info import GGUFInfo, read_gguf_info
 from models.llamacpp.kv_cache import padded
 from models.llamacpp.library import Device
-from server.ipc.messages import ModelSpec
+from server.ipc.model_spec import ModelSpec
 from server.worker.open.loading import choose_sizes
 
 PLENTY = 2**40

@@ -15,7 +15,8 @@ from models.llamacpp.context import Context
 from models.llamacpp.model import Model
 from quantize.run.pipeline import quantize
 from server.engine.sampling_params import SamplingParams
-from server.ipc.messages import AdapterSpec, Generate, TextPrompt, Tokenize, TokenizeReply
+from server.ipc.messages import Generate, TextPrompt, Tokenize, TokenizeReply
+from server.ipc.model_spec import AdapterSpec
 from server.worker.adapter_set import AdapterSet
 from server.worker.run.encoder_decoder import EncoderDecoderRunner, for_encoder
 from tests.quantize.families.all_families import ALL_FAMILIES
