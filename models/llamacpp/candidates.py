@@ -1,4 +1,4 @@
-"""Candidates of rows of logits, laid out as llama.cpp's samplers take them (llama_token_data_array)."""
+"""CandidateBuffer: candidates of rows of logits in llama.cpp's layout (llama_token_data_array)."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import numpy.typing as npt
 
 from models.errors import LlamaCppError
 from models.llamacpp import library
-from models.llamacpp.sampler import Sampler
+from models.llamacpp.sampler import TOKEN_DATA, SamplerChain
 
-_CANDIDATE = np.dtype([("id", np.int32), ("logit", np.float32), ("p", np.float32)])  # llama_token_data
 _ROOM = 2048
+"""Candidates that a new buffer has room for; it grows."""
 
 
 class CandidateBuffer:
-    """Memory for the candidates of all rows of a step, reused from step to step. One thread."""
+    """Memory for the candidates of all rows of a step; each step uses it again. One thread."""
 
     def __init__(self) -> None:
         native = library.load()
@@ -28,20 +28,20 @@ class CandidateBuffer:
         self._make_room(_ROOM)
 
     def fill(self, ids: npt.NDArray[np.integer[Any]], logits: npt.NDArray[np.float32]) -> None:
-        """Take candidates [n], those of a row beside each other and ascending by id."""
+        """Copy candidates [n] in; those of a row must be adjacent and ascend by id."""
         n = len(ids)
         if n > len(self._candidates):
             self._make_room(2 * n)
         self._ids[:n] = ids
         self._logits[:n] = logits
 
-    def sample(self, chain: Sampler, start: int, end: int) -> int:
-        """The token that `chain` picks of the candidates from `start` to `end`; they are used up.
+    def sample(self, chain: SamplerChain, start: int, end: int) -> int:
+        """Return the token that `chain` picks of the candidates from `start` to `end`, which it overwrites.
 
-        The chain isn't told of the token (`Sampler.accept`). Raises LlamaCppError if it picks none.
+        The chain doesn't accept the token. Raises LlamaCppError if it picks none.
         """
         array = self._array
-        data_at = self._data_at + start * _CANDIDATE.itemsize
+        data_at = self._data_at + start * TOKEN_DATA.itemsize
         array.data = ctypes.cast(data_at, self._pointer_type)
         array.size = end - start
         array.selected = -1
@@ -55,7 +55,7 @@ class CandidateBuffer:
         return int(array.data[selected].id)
 
     def _make_room(self, n: int) -> None:
-        self._candidates = np.zeros(n, _CANDIDATE)
+        self._candidates = np.zeros(n, TOKEN_DATA)
         self._ids = self._candidates["id"]
         self._logits = self._candidates["logit"]
         self._data_at = self._candidates.ctypes.data

@@ -1,8 +1,9 @@
-"""The chain that picks the next token from logits (llama_sampler), as llama.cpp's own tools build it."""
+"""SamplerChain: llama.cpp's chain of samplers (llama_sampler), which picks a token from logits."""
 
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -12,59 +13,52 @@ import numpy.typing as npt
 
 from models.errors import LlamaCppError
 from models.llamacpp import library
-from models.llamacpp.sampler_params import SamplerParams
 from models.llamacpp.vocab import Vocab
 
 if TYPE_CHECKING:
     from models.llamacpp.context import Context
-    from models.llamacpp.model import Model
 
-__all__ = ["Candidates", "Sampler", "SamplerParams"]
+_RANDOM_SEED = 0xFFFFFFFF
+"""LLAMA_DEFAULT_SEED tells llama.cpp to draw a seed; other seeds are folded into those below it."""
+_MIN_KEEP = 0
+"""Tokens that a truncation must leave besides the likeliest one, in llama.cpp's own default."""
+_MIROSTAT_M = 100
+"""Tokens from which mirostat 1 estimates the distribution's exponent: llama.cpp's own default."""
 
-_RANDOM_SEED = 0xFFFFFFFF  # LLAMA_DEFAULT_SEED: llama.cpp draws one
-_CANDIDATE = np.dtype([("id", np.int32), ("logit", np.float32), ("p", np.float32)])  # llama_token_data
+TOKEN_DATA = np.dtype([("id", np.int32), ("logit", np.float32), ("p", np.float32)])
+"""llama_token_data, one candidate."""
 
 
 @dataclass(frozen=True)
 class Candidates:
-    """What a chain left of one row of logits: ids [n] i32, probabilities [n] f32, and the token it picked."""
+    """The tokens that a chain left of a row: ids [n] i32, probabilities [n] f32, and the one it picked."""
 
     ids: npt.NDArray[np.int32]
     probabilities: npt.NDArray[np.float32]
     selected: int
 
 
-class Sampler:
+class SamplerChain:
     """Owns one chain until `close`. It has a state (random numbers, recent tokens), so one sequence each.
 
-    All methods belong to one thread at a time. The order is llama.cpp's default: logit_bias, penalties,
-    dry, top_n_sigma, top_k, typical_p, top_p, min_p, xtc, temperature, dist. A temperature of 0 or less
-    takes the most likely token after bias, penalties and dry; mirostat replaces all truncation.
+    It is empty at first; each `add_` method appends one of llama.cpp's samplers, which the chain then owns.
+    The last one must pick a token: `add_greedy`, `add_distribution` or `add_mirostat`. Values aren't checked
+    here: llama.cpp misbehaves on bad ones. All methods belong to one thread at a time.
     """
 
-    def __init__(self, pointer: Any, vocab: Vocab, params: SamplerParams) -> None:
-        """Takes ownership of `pointer`. Use `Sampler.chain`."""
-        self._pointer: Any = pointer
+    def __init__(self, vocab: Vocab, seed: int, n_ctx: int) -> None:
+        """`seed` serves all samplers that draw. `n_ctx`: tokens that a look-back of -1 goes back."""
         self._native = library.load()
-        self.vocab = vocab
-        self.params = params
+        self._vocab = vocab
+        self._seed = seed % _RANDOM_SEED
+        self._n_ctx = n_ctx
+        options = self._native.llama_sampler_chain_default_params()
+        options.no_perf = True
+        self._pointer: Any = self._native.llama_sampler_chain_init(options)
         self._candidates: npt.NDArray[np.void] | None = None
         self._sample = library.bind(
             "llama_sampler_sample", ctypes.c_int32, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int32
         )
-
-    @classmethod
-    def chain(cls, source: Model | Vocab, params: SamplerParams) -> Self:
-        """Build the chain. Raises RequestError naming the parameter that is wrong for this vocabulary."""
-        vocab = source if isinstance(source, Vocab) else source.vocab
-        params.check(vocab.n_tokens)
-        native = library.load()
-        options = native.llama_sampler_chain_default_params()
-        options.no_perf = True
-        pointer = native.llama_sampler_chain_init(options)
-        for stage in _stages(native, vocab, params):
-            native.llama_sampler_chain_add(pointer, stage)  # the chain owns its stages
-        return cls(pointer, vocab, params)
 
     @property
     def pointer(self) -> Any:
@@ -87,6 +81,85 @@ class Sampler:
     ) -> None:
         self.close()
 
+    def add_logit_bias(self, biases: Sequence[tuple[int, float]]) -> None:
+        """Add a bias to the logits of some tokens, (token, bias) each; -inf bans one."""
+        array = (self._native.llama_logit_bias * len(biases))(*biases)
+        self._add(self._native.llama_sampler_init_logit_bias(self._vocab.n_tokens, len(biases), array))
+
+    def add_penalties(self, last_n: int, repeat: float, frequency: float, presence: float) -> None:
+        """Make the last `last_n` tokens less likely; 1, 0 and 0 penalize nothing."""
+        n_vocab = self._vocab.n_tokens
+        self._add(self._native.llama_sampler_init_penalties(n_vocab, last_n, repeat, frequency, presence))
+
+    def add_dry(
+        self, multiplier: float, base: float, allowed_length: int, last_n: int, breakers: Sequence[str]
+    ) -> None:
+        """Make less likely what would go on with a repetition among the last `last_n` tokens; -1: all.
+
+        Sequences don't reach over a breaker, a text of at most 40 bytes.
+        """
+        texts = [text.encode() for text in breakers]
+        array = (ctypes.c_char_p * max(len(texts), 1))(*texts)
+        self._add(
+            self._native.llama_sampler_init_dry(
+                self._vocab.pointer,
+                multiplier,
+                base,
+                allowed_length,
+                self._n_ctx if last_n < 0 else last_n,
+                array,
+                len(texts),
+            )
+        )
+
+    def add_top_n_sigma(self, n: float) -> None:
+        """Keep the tokens whose logit is within `n` standard deviations of the largest."""
+        self._add(self._native.llama_sampler_init_top_n_sigma(n))
+
+    def add_top_k(self, k: int) -> None:
+        """Keep the `k` likeliest tokens."""
+        self._add(self._native.llama_sampler_init_top_k(k))
+
+    def add_typical_p(self, p: float) -> None:
+        """Keep the tokens nearest to the expected information, `p` of the probability together."""
+        self._add(self._native.llama_sampler_init_typical(p, _MIN_KEEP))
+
+    def add_top_p(self, p: float) -> None:
+        """Keep the likeliest tokens, `p` of the probability together."""
+        self._add(self._native.llama_sampler_init_top_p(p, _MIN_KEEP))
+
+    def add_min_p(self, p: float) -> None:
+        """Keep the tokens that are at least `p` times as likely as the likeliest."""
+        self._add(self._native.llama_sampler_init_min_p(p, _MIN_KEEP))
+
+    def add_xtc(self, probability: float, threshold: float) -> None:
+        """With `probability`, drop all tokens of at least `threshold` but the least likely of them."""
+        self._add(self._native.llama_sampler_init_xtc(probability, threshold, _MIN_KEEP, self._seed))
+
+    def add_temperature(self, temperature: float, spread: float = 0.0, exponent: float = 1.0) -> None:
+        """Divide logits by a temperature, which entropy moves within `spread` of `temperature`."""
+        self._add(self._native.llama_sampler_init_temp_ext(temperature, spread, exponent))
+
+    def add_greedy(self) -> None:
+        """Pick the likeliest token."""
+        self._add(self._native.llama_sampler_init_greedy())
+
+    def add_distribution(self) -> None:
+        """Draw a token by its probability."""
+        self._add(self._native.llama_sampler_init_dist(self._seed))
+
+    def add_mirostat(self, version: int, tau: float, eta: float) -> None:
+        """Draw a token so that the surprise stays near `tau`; `eta` is the rate of learning."""
+        if version == 1:
+            n_vocab = self._vocab.n_tokens
+            stage = self._native.llama_sampler_init_mirostat(n_vocab, self._seed, tau, eta, _MIROSTAT_M)
+        else:
+            stage = self._native.llama_sampler_init_mirostat_v2(self._seed, tau, eta)
+        self._add(stage)
+
+    def _add(self, stage: Any) -> None:
+        self._native.llama_sampler_chain_add(self.pointer, stage)
+
     def sample(self, context: Context, row: int) -> int:
         """Pick a token from `context.logits_row(row)` and accept it. `row`: the token's index in its batch.
 
@@ -97,18 +170,13 @@ class Sampler:
         token: int = self._sample(self.pointer, context.pointer, row)
         return token
 
-    def sample_logits(self, logits: npt.NDArray[np.float32]) -> int:
-        """Pick a token from one row of logits [n_vocab], masked ones for instance, and accept it."""
-        token = self.apply(logits).selected
-        self.accept(token)
-        return token
-
     def apply(self, logits: npt.NDArray[np.float32]) -> Candidates:
         """Run the chain over one row of logits [n_vocab] without accepting; draws a random number."""
-        if logits.shape != (self.vocab.n_tokens,):
-            raise LlamaCppError(f"logits must be [{self.vocab.n_tokens}], not {list(logits.shape)}")
+        n_vocab = self._vocab.n_tokens
+        if logits.shape != (n_vocab,):
+            raise LlamaCppError(f"logits must be [{n_vocab}], not {list(logits.shape)}")
         if self._candidates is None:
-            self._candidates = np.empty(self.vocab.n_tokens, _CANDIDATE)
+            self._candidates = np.empty(n_vocab, TOKEN_DATA)
         candidates = self._candidates
         candidates["id"] = np.arange(len(candidates), dtype=np.int32)
         candidates["logit"] = logits
@@ -121,7 +189,7 @@ class Sampler:
         # A sampler may have pointed the array at memory of its own, valid until its next use.
         left_type = native.llama_token_data * int(array.size)
         left = np.frombuffer(
-            memoryview(left_type.from_address(ctypes.addressof(array.data.contents))).cast("B"), _CANDIDATE
+            memoryview(left_type.from_address(ctypes.addressof(array.data.contents))).cast("B"), TOKEN_DATA
         )
         if not 0 <= array.selected < len(left):
             raise LlamaCppError(
@@ -134,92 +202,7 @@ class Sampler:
         )
 
     def accept(self, token: int) -> None:
-        """Tell the chain of a token that it didn't pick itself: the prompt's, for penalties and DRY."""
-        if not 0 <= token < self.vocab.n_tokens:
-            raise LlamaCppError(f"token {token} is outside of a vocabulary of {self.vocab.n_tokens:,}")
+        """Report a token that the chain didn't pick itself: the prompt's, for penalties and DRY."""
+        if not 0 <= token < self._vocab.n_tokens:
+            raise LlamaCppError(f"token {token} is outside of a vocabulary of {self._vocab.n_tokens:,}")
         self._native.llama_sampler_accept(self.pointer, token)
-
-    def reset(self) -> None:
-        """Back to the state just after `chain`, the seed included; a random seed draws a new one."""
-        self._native.llama_sampler_reset(self.pointer)
-
-    def clone(self) -> Self:
-        """An independent copy with the same state."""
-        return type(self)(self._native.llama_sampler_clone(self.pointer), self.vocab, self.params)
-
-    @property
-    def seed(self) -> int:
-        """The seed in use, drawn or given."""
-        return int(self._native.llama_sampler_get_seed(self.pointer))
-
-
-def _stages(native: Any, vocab: Vocab, params: SamplerParams) -> list[Any]:
-    """The chain's samplers in order, each freshly allocated; those that do nothing are left out."""
-    seed = _RANDOM_SEED if params.seed is None else params.seed % _RANDOM_SEED
-    stages = []
-    biases = [*params.logit_bias, *((token, float("-inf")) for token in vocab.suppressed_tokens)]
-    if biases:
-        array = (native.llama_logit_bias * len(biases))(*biases)
-        stages.append(native.llama_sampler_init_logit_bias(vocab.n_tokens, len(biases), array))
-    if params.mirostat:
-        return [
-            *stages,
-            native.llama_sampler_init_temp(params.temperature),
-            _mirostat(native, vocab, params, seed),
-        ]
-    if params.has_penalties:
-        stages.append(
-            native.llama_sampler_init_penalties(
-                vocab.n_tokens,
-                params.repeat_last_n,
-                params.repeat_penalty,
-                params.frequency_penalty,
-                params.presence_penalty,
-            )
-        )
-    if params.has_dry:
-        stages.append(_dry(native, vocab, params))
-    if params.temperature <= 0:
-        return [*stages, native.llama_sampler_init_greedy()]
-    if params.top_n_sigma > 0:
-        stages.append(native.llama_sampler_init_top_n_sigma(params.top_n_sigma))
-    if params.top_k > 0:
-        stages.append(native.llama_sampler_init_top_k(params.top_k))
-    if params.typical_p < 1:
-        stages.append(native.llama_sampler_init_typical(params.typical_p, params.min_keep))
-    if params.top_p < 1:
-        stages.append(native.llama_sampler_init_top_p(params.top_p, params.min_keep))
-    if params.min_p > 0:
-        stages.append(native.llama_sampler_init_min_p(params.min_p, params.min_keep))
-    if params.xtc_probability > 0:
-        stages.append(
-            native.llama_sampler_init_xtc(params.xtc_probability, params.xtc_threshold, params.min_keep, seed)
-        )
-    stages.append(
-        native.llama_sampler_init_temp_ext(
-            params.temperature, params.dynatemp_range, params.dynatemp_exponent
-        )
-    )
-    stages.append(native.llama_sampler_init_dist(seed))
-    return stages
-
-
-def _mirostat(native: Any, vocab: Vocab, params: SamplerParams, seed: int) -> Any:
-    tau, eta = params.mirostat_tau, params.mirostat_eta
-    if params.mirostat == 1:
-        return native.llama_sampler_init_mirostat(vocab.n_tokens, seed, tau, eta, 100)
-    return native.llama_sampler_init_mirostat_v2(seed, tau, eta)
-
-
-def _dry(native: Any, vocab: Vocab, params: SamplerParams) -> Any:
-    breakers = [text.encode() for text in params.dry_sequence_breakers]
-    array = (ctypes.c_char_p * max(len(breakers), 1))(*breakers)
-    return native.llama_sampler_init_dry(
-        vocab.pointer,
-        params.dry_multiplier,
-        params.dry_base,
-        params.dry_allowed_length,
-        params.dry_penalty_last_n,
-        array,
-        len(breakers),
-    )

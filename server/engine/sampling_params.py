@@ -1,43 +1,113 @@
-"""How one request's tokens are chosen and when they end. Plain data; defaults are llama.cpp's."""
+"""SamplingParams: how one request's tokens are chosen and when they end, from HTTP to llama.cpp."""
 
 from __future__ import annotations
 
+import math
+from typing import Annotated, NamedTuple, get_type_hints
+
 import msgspec
+
+from models.errors import RequestError
+
+_MAX_LAST_N = 1 << 20
+"""llama.cpp keeps the recent tokens in a buffer; this is the largest in tokens that a request may have."""
+_MAX_BREAKERS = 64
+_MAX_BREAKER_BYTES = 40
+"""llama.cpp cuts longer sequence breakers; this is the limit in bytes of UTF-8."""
+
+
+class Range(NamedTuple):
+    """The least and the greatest value of a parameter that native code may get."""
+
+    least: float
+    greatest: float
+
+
+_Probability = Range(0.0, 1.0)
+_NotNegative = Range(0.0, 1e6)
+_Any = Range(-1e6, 1e6)
+_Count = Range(0, 2**31 - 1)
 
 
 class SamplingParams(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Sampling and stopping of one request, already validated; names and defaults are llama.cpp's.
+    """Sampling and stopping of one request; names and defaults are llama.cpp's.
 
-    `None` always means "not set": `max_tokens=None` runs to the context's end, `seed=None` draws one.
-    `temperature` 0 is greedy. `logit_bias` maps token ids to a bias added to the logits (-inf bans).
+    Each sampler has one value that switches it off: 1 for `top_p`, `typical_p` and `repeat_penalty`, 0 for
+    the others (`top_k`, `min_p`, `top_n_sigma`, `xtc_probability`, `dynatemp_range`, `dry_multiplier`,
+    `presence_penalty`, `frequency_penalty`, `repeat_last_n`, `mirostat`). `temperature` 0 is greedy.
+    `dry_penalty_last_n` -1 is the whole context. `logit_bias` maps token ids to a bias added to the logits
+    (-inf bans). `seed=None` draws one, `max_tokens=None` runs to the context's end.
+
+    The values may come from a client or a model's file: `check` comes before native code.
     """
 
-    temperature: float = 0.8
-    dynatemp_range: float = 0.0
-    dynatemp_exponent: float = 1.0
-    top_k: int = 40
-    top_p: float = 0.95
-    min_p: float = 0.05
-    typical_p: float = 1.0
-    top_n_sigma: float | None = None
-    xtc_probability: float = 0.0
-    xtc_threshold: float = 0.1
-    dry_multiplier: float = 0.0
-    dry_base: float = 1.75
-    dry_allowed_length: int = 2
-    dry_penalty_last_n: int | None = None
+    temperature: Annotated[float, _NotNegative] = 0.8
+    dynatemp_range: Annotated[float, _NotNegative] = 0.0
+    dynatemp_exponent: Annotated[float, _NotNegative] = 1.0
+    top_k: Annotated[int, _Count] = 40
+    top_p: Annotated[float, _Probability] = 0.95
+    min_p: Annotated[float, _Probability] = 0.05
+    typical_p: Annotated[float, _Probability] = 1.0
+    top_n_sigma: Annotated[float, _NotNegative] = 0.0
+    xtc_probability: Annotated[float, _Probability] = 0.0
+    xtc_threshold: Annotated[float, _Probability] = 0.1
+    dry_multiplier: Annotated[float, _NotNegative] = 0.0
+    dry_base: Annotated[float, _NotNegative] = 1.75
+    dry_allowed_length: Annotated[int, _Count] = 2
+    dry_penalty_last_n: Annotated[int, Range(-1, _MAX_LAST_N)] = -1
     dry_sequence_breakers: tuple[str, ...] = ("\n", ":", '"', "*")
-    repeat_penalty: float = 1.0
-    repeat_last_n: int = 64
-    presence_penalty: float = 0.0
-    frequency_penalty: float = 0.0
-    mirostat: int = 0
-    mirostat_tau: float = 5.0
-    mirostat_eta: float = 0.1
-    seed: int | None = None
+    repeat_penalty: Annotated[float, Range(1e-6, 1e6)] = 1.0
+    repeat_last_n: Annotated[int, Range(0, _MAX_LAST_N)] = 64
+    presence_penalty: Annotated[float, _Any] = 0.0
+    frequency_penalty: Annotated[float, _Any] = 0.0
+    mirostat: Annotated[int, Range(0, 2)] = 0
+    mirostat_tau: Annotated[float, _NotNegative] = 5.0
+    mirostat_eta: Annotated[float, _NotNegative] = 0.1
+    seed: Annotated[int | None, Range(0, 2**64 - 1)] = None
     logit_bias: tuple[tuple[int, float], ...] = ()
 
     max_tokens: int | None = None
     min_tokens: int = 0
     stop: tuple[str, ...] = ()
     ignore_eos: bool = False
+
+    def check(self, n_vocab: int) -> None:
+        """Raise RequestError with `param` set at the first value that llama.cpp would misbehave on."""
+        for name, (least, greatest) in _RANGES.items():
+            value = getattr(self, name)
+            if value is not None and not least <= value <= greatest:  # refuses NaN too
+                raise RequestError(f"{name} is {value}; it must be between {least:g} and {greatest:g}", name)
+        self._check_breakers()
+        for token, bias in self.logit_bias:
+            if not 0 <= token < n_vocab:
+                raise RequestError(
+                    f"logit_bias names token {token}; this model's tokens are 0 to {n_vocab - 1}",
+                    "logit_bias",
+                )
+            if math.isnan(bias) or bias == math.inf:
+                raise RequestError(f"logit_bias of token {token} is {bias}; give a number", "logit_bias")
+
+    def _check_breakers(self) -> None:
+        name = "dry_sequence_breakers"
+        if len(self.dry_sequence_breakers) > _MAX_BREAKERS:
+            raise RequestError(
+                f"{name} has {len(self.dry_sequence_breakers)} entries; at most {_MAX_BREAKERS}", name
+            )
+        for text in self.dry_sequence_breakers:
+            try:
+                size = len(text.encode())
+            except UnicodeEncodeError:
+                raise RequestError(f"{name} holds text that isn't valid Unicode; remove it", name) from None
+            if not 0 < size <= _MAX_BREAKER_BYTES or "\0" in text:
+                raise RequestError(
+                    f"{name} entries have 1 to {_MAX_BREAKER_BYTES} bytes and no NUL, not {text!r:.60}", name
+                )
+
+
+_RANGES: dict[str, Range] = {
+    name: each
+    for name, hint in get_type_hints(SamplingParams, include_extras=True).items()
+    for each in getattr(hint, "__metadata__", ())
+    if isinstance(each, Range)
+}
+"""The ranges of the fields above, by the field's name."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from typing import Annotated, Any
 
-from pydantic import Field, PlainValidator
+from pydantic import AfterValidator, Field, PlainValidator
 
 MAX_STOPS = 16
 MAX_STOP_CHARS = 1_000
@@ -20,6 +20,8 @@ MAX_ADAPTER_SCALE = 1_000
 MAX_LOGPROBS = 20
 """Alternatives told with a token: OpenAI allows 5 in completions and 20 in chats, other servers more."""
 TOKEN_ID_LIMIT = 1 << 31
+_SEEDS = (1 << 32) - 1
+"""llama.cpp takes 32-bit seeds and draws one for the largest; other whole numbers are folded below it."""
 
 LogitBias = tuple[tuple[int, float], ...]
 Adapters = tuple[tuple[int, float], ...]
@@ -78,6 +80,14 @@ def _bias(token: Any, bias: Any) -> float:
     if isinstance(bias, bool) or not isinstance(bias, int | float) or not -100 <= bias <= 100:
         raise ValueError(f"the bias of token {token} must be a number from -100 to 100, or false to ban it")
     return float(bias)
+
+
+def _zero_if_negative(value: float) -> float:
+    return max(value, 0)
+
+
+def _seed(value: int) -> int | None:
+    return None if value == -1 else value % _SEEDS
 
 
 def _logprobs(value: Any) -> int | None:
@@ -175,6 +185,17 @@ NotNegative = Annotated[float, Field(ge=0, le=10_000)]
 Count = Annotated[int, Field(ge=0, le=TOKEN_ID_LIMIT - 1)]
 CountOrAll = Annotated[int, Field(ge=-1, le=TOKEN_ID_LIMIT - 1)]
 """llama-server's -1 means "all" or "not set"."""
+CountOrOff = Annotated[int, Field(ge=-1, le=TOKEN_ID_LIMIT - 1), AfterValidator(_zero_if_negative)]
+"""llama-server's -1 and 0 both mean "off": it becomes 0."""
+SigmasOrOff = Annotated[float, Field(ge=-1, le=10_000), AfterValidator(_zero_if_negative)]
+"""llama-server's negative numbers and 0 all mean "off": they become 0."""
+Seed = Annotated[int, Field(ge=-(1 << 63), lt=1 << 63), AfterValidator(_seed)]
+"""llama-server's -1 means "draw one": it becomes None."""
+Breakers = Annotated[
+    list[Annotated[str, Field(min_length=1, max_length=100)]],
+    Field(min_length=1, max_length=32),
+    AfterValidator(tuple),
+]
 Alternatives = Annotated[int, Field(ge=0, le=MAX_LOGPROBS)]
 Priority = Annotated[int, Field(ge=-TOKEN_ID_LIMIT, lt=TOKEN_ID_LIMIT)]
 AtLeastOne = Annotated[int, Field(ge=1, le=TOKEN_ID_LIMIT - 1)]

@@ -16,14 +16,18 @@ from server.openai.requests.field_types import (
     Alternatives,
     AtLeastOne,
     Biases,
+    Breakers,
     Count,
     CountOrAll,
+    CountOrOff,
     Logprobs,
     LoraAdapters,
     NotNegative,
     Priority,
     Probability,
     Prompts,
+    Seed,
+    SigmasOrOff,
     Stop,
     TokenList,
 )
@@ -38,8 +42,8 @@ class StreamOptions(BaseModel):
     include_obfuscation: bool | None = None
 
 
-class GenerationRequest(BaseModel):
-    """What completions and chat completions share."""
+class AnsweredRequest(BaseModel):
+    """Who answers a request, with how many answers, streamed or whole."""
 
     model_config = _CONFIG
 
@@ -49,6 +53,13 @@ class GenerationRequest(BaseModel):
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     n: Annotated[int, Field(ge=1, le=128)] | None = None
+
+
+class SamplingRequest(AnsweredRequest):
+    """The parameters of sampling and stopping. `to_engine` copies them to SamplingParams by their names.
+
+    `max_completion_tokens` and `n_predict` are other names of `max_tokens`.
+    """
 
     max_tokens: Count | None = None
     max_completion_tokens: Count | None = None
@@ -63,32 +74,31 @@ class GenerationRequest(BaseModel):
     top_p: Probability | None = None
     frequency_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
     presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
-    seed: Annotated[int, Field(ge=-(1 << 63), lt=1 << 63)] | None = None
+    seed: Seed | None = None
     logit_bias: Biases = ()
 
     dynatemp_range: NotNegative | None = None
     dynatemp_exponent: NotNegative | None = None
-    top_k: CountOrAll | None = None
+    top_k: CountOrOff | None = None
     min_p: Probability | None = None
     typical_p: Probability | None = None
-    top_n_sigma: Annotated[float, Field(ge=-1, le=10_000)] | None = None
+    top_n_sigma: SigmasOrOff | None = None
     xtc_probability: Probability | None = None
     xtc_threshold: Probability | None = None
     dry_multiplier: NotNegative | None = None
     dry_base: Annotated[float, Field(ge=1, le=10_000)] | None = None
     dry_allowed_length: Count | None = None
     dry_penalty_last_n: CountOrAll | None = None
-    dry_sequence_breakers: (
-        Annotated[
-            list[Annotated[str, Field(min_length=1, max_length=100)]], Field(min_length=1, max_length=32)
-        ]
-        | None
-    ) = None
+    dry_sequence_breakers: Breakers | None = None
     repeat_penalty: Annotated[float, Field(gt=0, le=10_000)] | None = None
     repeat_last_n: Count | None = None
     mirostat: Annotated[int, Field(ge=0, le=2)] | None = None
     mirostat_tau: NotNegative | None = None
     mirostat_eta: NotNegative | None = None
+
+
+class GenerationRequest(SamplingRequest):
+    """The parameters that completions and chat completions share."""
 
     n_probs: Alternatives | None = Field(
         default=None, description="llama-server's name of logprobs; 0: none."

@@ -18,32 +18,8 @@ from server.openai.requests.schemas import (
 )
 from server.openai.requests.unsupported import refuse_unsupported
 
-# llama.cpp takes 32-bit seeds and draws one for the largest; any other whole number is folded into the rest.
-_SEEDS = (1 << 32) - 1
-
-# Fields that mean the same on both sides, under the same name.
-_SAME = (
-    "temperature",
-    "dynatemp_range",
-    "dynatemp_exponent",
-    "top_p",
-    "min_p",
-    "typical_p",
-    "xtc_probability",
-    "xtc_threshold",
-    "dry_multiplier",
-    "dry_base",
-    "dry_allowed_length",
-    "repeat_penalty",
-    "repeat_last_n",
-    "presence_penalty",
-    "frequency_penalty",
-    "mirostat",
-    "mirostat_tau",
-    "mirostat_eta",
-    "min_tokens",
-    "ignore_eos",
-)
+_NOT_GIVEN = (None, ())
+"""The values that a field of the request has if its client left it out."""
 
 
 def from_chat(
@@ -75,19 +51,10 @@ def chat_prompt(request: TemplateRequest) -> ChatPrompt:
 
 
 def given_sampling(request: GenerationRequest) -> dict[str, Any]:
-    """Fields of SamplingParams that the client chose; llama-server's -1 becomes "not set"."""
-    given: dict[str, Any] = {name: value for name in _SAME if (value := getattr(request, name)) is not None}
-    if request.top_k is not None:
-        given["top_k"] = max(request.top_k, 0)
-    if request.top_n_sigma is not None and request.top_n_sigma >= 0:
-        given["top_n_sigma"] = request.top_n_sigma
-    if request.dry_penalty_last_n is not None and request.dry_penalty_last_n >= 0:
-        given["dry_penalty_last_n"] = request.dry_penalty_last_n
-    if request.dry_sequence_breakers is not None:
-        given["dry_sequence_breakers"] = tuple(request.dry_sequence_breakers)
-    if request.seed is not None and request.seed != -1:
-        given["seed"] = request.seed % _SEEDS
-    return given
+    """Return the fields of SamplingParams that the client gave, by name."""
+    values = {name: getattr(request, name) for name in SamplingParams.__struct_fields__}
+    values["max_tokens"] = _max_tokens(request)
+    return {name: value for name, value in values.items() if value not in _NOT_GIVEN}
 
 
 def n_probs(request: GenerationRequest) -> int | None:
@@ -99,14 +66,9 @@ def n_probs(request: GenerationRequest) -> int | None:
     return request.n_probs or None
 
 
-def sampling_params(request: GenerationRequest) -> SamplingParams:
-    """What the client gave, over llama.cpp's defaults."""
-    params = SamplingParams(
-        logit_bias=request.logit_bias,
-        stop=request.stop,
-        max_tokens=_max_tokens(request),
-        **given_sampling(request),
-    )
+def sampling_params(given: dict[str, Any]) -> SamplingParams:
+    """Return what the client gave, over llama.cpp's defaults. Raises RequestError for a contradiction."""
+    params = SamplingParams(**given)
     if params.max_tokens is not None and params.min_tokens > params.max_tokens:
         raise RequestError(
             f"'min_tokens' is {params.min_tokens} and 'max_tokens' is {params.max_tokens}; lower it",
@@ -127,7 +89,8 @@ def _generates(
 ) -> list[Generate]:
     refuse_unsupported(request)
     refuse_contradictions(request)
-    params, given = sampling_params(request), tuple(given_sampling(request))
+    given = given_sampling(request)
+    params = sampling_params(given)
     n, logprobs = request.n or 1, n_probs(request)
     echo = isinstance(request, CompletionRequest) and request.echo is True
     score_prompt = echo and logprobs is not None
@@ -139,7 +102,7 @@ def _generates(
             id=generate_id,
             prompt=prompt,
             params=params,
-            given=given,
+            given=tuple(given),
             n=n,
             cache_prompt=request.cache_prompt is not False,
             timeout_s=timeout_s,

@@ -1,4 +1,4 @@
-"""The few entries of each row of logits that can be sampled at all, found for all rows together.
+"""find_candidates: the few entries of each row of logits that can be sampled, of all rows together.
 
 A row of V logits is folded into G lines of W: entry i*W + g belongs to group g, and one pass takes each
 group's maximum. If k groups have a maximum of at least b, so have k entries: the k-th largest maximum is a
@@ -16,31 +16,49 @@ computes: what counts is few calls, the same few for any number of rows.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import isfinite
+from math import inf, isfinite
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
-from server.worker.sampling.truncation import Truncation
-
-Floats = npt.NDArray[np.float32]
-Indices = npt.NDArray[np.intp]
+from server.worker.sampling.steps.step import Bound, Floats, Indices
 
 _LOWEST = float(np.finfo(np.float32).min)
+_MOST_LINES = 64
+_GROUPS_PER_K = 4
+"""Groups that a row is folded into per entry of top_k: a bound from their maxima lets few others pass."""
+
+
+class Limits(NamedTuple):
+    """The bounds of one request together, and the lines into which its rows are folded."""
+
+    top_k: int
+    """The `top_k` largest entries are candidates; 0 is no limit."""
+    floor: float
+    """Logits above the row's maximum plus `floor` are candidates; -inf is no limit."""
+    n_lines: int
+
+    @classmethod
+    def of(cls, bounds: Sequence[Bound], n_vocab: int) -> Limits:
+        """Join `bounds`, of which one at most has a top_k, for rows of `n_vocab` entries."""
+        top_k = min(max((bound.top_k for bound in bounds), default=0), n_vocab)
+        floor = max((bound.floor for bound in bounds), default=-inf)
+        return cls(top_k, floor, n_lines(n_vocab, max(top_k, 1)))
 
 
 class Candidates(NamedTuple):
-    """Of all rows one after the other, each row's ascending by id. Row r has those from ends[r - 1] to
-    ends[r]; none of a row whose maximum isn't finite."""
+    """Candidates of all rows one after the other, each row's ascending by id: ids, logits [N].
+
+    Row r has those from ends[r - 1] to ends[r]. A row whose maximum isn't finite has none.
+    """
 
     ids: Indices
     logits: Floats
     ends: list[int]
 
 
-def find_candidates(logits: Floats, limits: Sequence[Truncation]) -> Candidates:
-    """All entries of `logits` [R, V] that row r's sampling under `limits[r]` could pick, and a few more."""
+def find_candidates(logits: Floats, limits: Sequence[Limits]) -> Candidates:
+    """Return the entries of `logits` [R, V] that may be picked of row r under `limits[r]`, and a few more."""
     n_rows, n_vocab = logits.shape
     bounds = _bounds(logits, limits)
     if n_rows == 1:
@@ -51,8 +69,8 @@ def find_candidates(logits: Floats, limits: Sequence[Truncation]) -> Candidates:
     return Candidates(places % n_vocab, logits.reshape(-1).take(places), ends)
 
 
-def _bounds(logits: Floats, limits: Sequence[Truncation]) -> list[float]:
-    """For each row a logit below which nothing matters; NaN for a row that can't be sampled."""
+def _bounds(logits: Floats, limits: Sequence[Limits]) -> list[float]:
+    """Return for each row a logit below which nothing matters, NaN for a row that can't be sampled."""
     n_rows, n_vocab = logits.shape
     lines = min([each.n_lines for each in limits])
     width = n_vocab // lines
@@ -68,7 +86,15 @@ def _bounds(logits: Floats, limits: Sequence[Truncation]) -> list[float]:
             bounds.append(np.nan)  # nothing reaches it
             continue
         bound = best + each.floor
-        if each.top_k > 0 and (each.needs_all_of_top_k or maxima[row, -each.top_k] > bound):
+        if each.top_k > 0 and maxima[row, -each.top_k] > bound:
             bound = float(maxima[row, -each.top_k])
         bounds.append(max(bound, _LOWEST))
     return bounds
+
+
+def n_lines(n_vocab: int, top_k: int) -> int:
+    """Return the number of lines, a power of two, that leave groups enough for `top_k`."""
+    lines = _MOST_LINES
+    while lines > 1 and n_vocab // lines < _GROUPS_PER_K * top_k:
+        lines //= 2
+    return lines

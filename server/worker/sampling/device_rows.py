@@ -11,8 +11,8 @@ from collections.abc import Container, Sequence
 from models.errors import CorralError
 from models.llamacpp.context import Context
 from server.engine.batch import BatchEntry
-from server.worker.sampling.candidates import Floats
 from server.worker.sampling.row_samplers import RowSamplers, Wanted
+from server.worker.sampling.steps.step import Floats
 
 LARGEST = 64
 """Entries of a row that come to the host: what requests say for top_k is seldom more."""

@@ -1,8 +1,8 @@
-"""RowSamplers: every sequence's way of choosing tokens, for all rows of logits of a step at once.
+"""RowSamplers: choose the tokens of all rows of logits of a step at once.
 
-Called by LlamaRunner. What llama.cpp's chain would choose for a seed is chosen here, too: by the chain
-itself, from the few candidates of each row that NumPy finds for all rows together, or from the whole row
-where there is no such limit.
+Called by RowResults. A seed gives the tokens that llama.cpp's chain would give, whichever way `fast_path`
+chooses: the chain itself, over the whole row or over the few candidates that NumPy finds for all rows
+together, or NumPy alone.
 """
 
 from __future__ import annotations
@@ -14,23 +14,22 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from models.errors import CorralError, RequestError
+from models.errors import CorralError
 from models.llamacpp.candidates import CandidateBuffer
 from models.llamacpp.context import Context
 from models.llamacpp.vocab import Vocab
 from server.engine.sampling_params import SamplingParams
-from server.worker.run.logprobs import not_finite
-from server.worker.sampling.candidates import Floats, find_candidates
-from server.worker.sampling.chain_params import sampler_params
-from server.worker.sampling.penalties import Penalties, penalize
+from server.worker.sampling.candidates import find_candidates
+from server.worker.sampling.chain import ADJUSTERS
 from server.worker.sampling.sequence_sampler import SequenceSampler
+from server.worker.sampling.steps.step import Adjuster, Floats
 
 
 class Wanted(NamedTuple):
     """The tokens wanted of one sequence: one after each row from `row` to `row + len(draft)` of the logits.
 
-    `index`: the first row's token in llama.cpp's batch. Row i + 1 is what follows `draft[i]`. `ban_eog`: none
-    of the tokens may end the answer.
+    `index` is the first row's token in llama.cpp's batch. Row i + 1 is what follows `draft[i]`. With
+    `ban_eog` none of the tokens may end the answer.
     """
 
     sequence_id: int
@@ -44,7 +43,7 @@ class RowSamplers:
     """One SequenceSampler for each open sequence. One thread; `close` frees a sequence's."""
 
     def __init__(self, vocab: Vocab, n_ctx: int) -> None:
-        """`n_ctx`: how far DRY looks back if the request doesn't say."""
+        """`n_ctx`: tokens of a sequence, which a look-back without a limit goes back."""
         self._vocab = vocab
         self._n_ctx = n_ctx
         self._sequences: dict[int, SequenceSampler] = {}
@@ -57,9 +56,9 @@ class RowSamplers:
         self._row_buffer = CandidateBuffer()
 
     def open(self, sequence_id: int, params: SamplingParams, seed: int, prompt_tokens: Sequence[int]) -> None:
-        """Get ready to sample a sequence. Raises RequestError naming the parameter that is wrong."""
+        """Prepare to sample a sequence. Raises RequestError naming the parameter that is wrong."""
         self._sequences[sequence_id] = SequenceSampler(
-            self._vocab, sampler_params(params, seed, self._n_ctx), prompt_tokens, self._generator
+            self._vocab, params, seed, prompt_tokens, self._n_ctx, self._generator
         )
 
     def close(self, sequence_id: int) -> None:
@@ -71,9 +70,9 @@ class RowSamplers:
     def sample(
         self, context: Context | None, logits: Floats, wanted: Sequence[Wanted]
     ) -> list[list[int] | CorralError]:
-        """For each of `wanted` 1 to len(draft) + 1 tokens: those of its draft that are chosen, then one more.
+        """Return 1 to len(draft) + 1 tokens for each of `wanted`: its draft's that are chosen, then one more.
 
-        `logits` [R, V] f32 is the memory of `context`; bans, biases and penalties are written into it. A row
+        `logits` [R, V] f32 is the memory of `context`; bans and adjustments are written into it. A row
         whose maximum isn't finite gives an error for its sequence alone. Without a context only what needs
         no chain over a whole row can be sampled.
         """
@@ -87,8 +86,9 @@ class RowSamplers:
             sampler = self._sequences[each.sequence_id]
             samplers.append(sampler)
             bans = bans or each.ban_eog
-            adjusts = adjusts or sampler.adjusts
-            if sampler.limits.way == "candidates":
+            if sampler.adjusters:
+                adjusts = True
+            if sampler.way == "candidates":
                 for row in _rows(each):
                     rows.append(row)
                     owners.append(sampler)
@@ -103,16 +103,17 @@ class RowSamplers:
         ]
 
     def fits(self, sequence_id: int, k: int, ban_eog: bool) -> bool:
-        """Whether `sample_largest` can do it for a sequence, from `k` entries of each row."""
+        """Return True if `sample_largest` can sample a sequence from `k` entries of each row."""
         n_banned = len(self._suppressed_ids) + (len(self._eog) if ban_eog else 0)
         return self._sequences[sequence_id].fits(k - n_banned)
 
     def sample_largest(
         self, ids: npt.NDArray[np.int32], logits: Floats, wanted: Sequence[Wanted]
     ) -> list[list[int] | CorralError]:
-        """The token of each of `wanted` from its row's k largest entries: ids, logits [R, k], in any order.
+        """Return the token of each of `wanted` from its row's k largest: ids, logits [R, k], in any order.
 
-        Those that `sample` chooses from the whole rows, for sequences that fit. Bans are written into copies.
+        They are those that `sample` chooses from the whole rows, for sequences that fit. Bans are written
+        into copies.
         """
         order = ids.argsort(axis=1)
         ids = np.take_along_axis(ids, order, 1)
@@ -126,7 +127,7 @@ class RowSamplers:
             sampler = self._sequences[each.sequence_id]
             place = places[row]
             if not isfinite(logits[row, place]):
-                results.append(_not_finite(logits[row], sampler))
+                results.append(sampler.error(logits[row]))
             elif sampler.chain is None:
                 results.append([int(ids[row, place])])
             else:
@@ -141,7 +142,7 @@ class RowSamplers:
             logits[rows] = np.where(np.isin(ids[rows], self._eog_ids), -np.inf, logits[rows])
 
     def _sample_alone(self, context: Context, logits: Floats, wanted: Wanted) -> list[int] | CorralError:
-        """One row by itself: the chain over the whole row is quicker than finding candidates first."""
+        """Sample one row by itself: the chain over the whole row is quicker than finding candidates first."""
         sampler = self._sequences[wanted.sequence_id]
         row = logits[wanted.row]
         if self._suppresses:
@@ -149,7 +150,7 @@ class RowSamplers:
         if wanted.ban_eog:
             for token in self._eog:
                 row[token] = -np.inf
-        if sampler.adjusts:
+        if sampler.adjusters:
             _adjust(logits, [wanted], [sampler])
         picked: int | None = None
         if sampler.chain is None:
@@ -157,7 +158,7 @@ class RowSamplers:
         elif isfinite(_highest(row)):
             picked = sampler.chain.sample(context, wanted.index)
         if picked is None:
-            return _not_finite(row, sampler)
+            return sampler.error(row)
         sampler.accept(picked)
         return [picked]
 
@@ -169,16 +170,18 @@ class RowSamplers:
         sampler: SequenceSampler,
         pool: _Pool | None,
     ) -> list[int] | CorralError:
-        """The tokens of one sequence: row by row, until one isn't the draft's."""
+        """Return the tokens of one sequence: row by row, until one isn't the draft's."""
         tokens: list[int] = []
+        changing = sampler.changing
         for row in _rows(wanted):
-            if tokens and sampler.penalties is not None:  # they depend on the tokens just chosen
-                penalize(logits, [row], [sampler.penalties])
+            if tokens and changing:
+                for adjuster in changing:
+                    adjuster.adjust(logits, [row], [adjuster])
                 if pool is not None:
                     pool = _Pool(self._row_buffer, logits, [row], [sampler])
             if sampler.chain is None:
                 token = sampler.pick_of_row(logits[row])
-            elif sampler.limits.way == "chain":
+            elif sampler.way == "chain":
                 assert context is not None
                 finite = isfinite(_highest(logits[row]))
                 token = sampler.chain.sample(context, wanted.index + len(tokens)) if finite else None
@@ -186,9 +189,10 @@ class RowSamplers:
                 assert pool is not None
                 token = pool.pick(row, sampler)
             if token is None:
-                return _not_finite(logits[row], sampler)
+                return sampler.error(logits[row])
             tokens.append(token)
-            sampler.accept(token)
+            if changing:
+                sampler.accept(token)
             if not wanted.draft or tokens != wanted.draft[: len(tokens)]:
                 break
         return tokens
@@ -215,17 +219,17 @@ class _Pool:
     ) -> None:
         """`owners[i]` will pick from row `rows[i]` of logits [R, V]; rows ascend."""
         first = rows[0]
-        beside = rows[-1] - first + 1 == len(rows)
-        block = logits[first : first + len(rows)] if beside else logits[rows]
+        adjacent = rows[-1] - first + 1 == len(rows)
+        block = logits[first : first + len(rows)] if adjacent else logits[rows]
         ids, values, ends = find_candidates(block, [owner.limits for owner in owners])
         buffer.fill(ids, values)
         self._buffer = buffer
         self._ends = ends
-        self._places = None if beside else {row: place for place, row in enumerate(rows)}
+        self._places = None if adjacent else {row: place for place, row in enumerate(rows)}
         self._first = first
 
     def pick(self, row: int, sampler: SequenceSampler) -> int | None:
-        """A token of row `row`; None if its maximum isn't finite."""
+        """Return a token of row `row`; None if its maximum isn't finite."""
         place = row - self._first if self._places is None else self._places[row]
         start = self._ends[place - 1] if place else 0
         end = self._ends[place]
@@ -240,20 +244,16 @@ def _rows(wanted: Wanted) -> range:
 
 
 def _adjust(logits: Floats, wanted: Sequence[Wanted], samplers: Sequence[SequenceSampler]) -> None:
-    """Add biases to all rows and penalties to each first one: a draft's others depend on its tokens."""
-    rows: list[int] = []
-    penalties: list[Penalties] = []
+    """Adjust all rows; where tokens change what is added, only each first one: a draft's others wait."""
+    groups: dict[type[Adjuster], tuple[list[int], list[Adjuster]]] = {}
     for each, sampler in zip(wanted, samplers, strict=True):
-        if sampler.has_bias:
-            sampler.add_biases(logits[each.row : each.row + len(each.draft) + 1])
-        if sampler.penalties is not None:
+        for adjuster in sampler.adjusters:
+            rows, adjusters = groups.setdefault(type(adjuster), ([], []))
             rows.append(each.row)
-            penalties.append(sampler.penalties)
-    if rows:
-        penalize(logits, rows, penalties)
-
-
-def _not_finite(row: Floats, sampler: SequenceSampler) -> CorralError:
-    if sampler.has_bias and row.max() == -np.inf:
-        return RequestError("logit_bias bans every token; leave at least one", "logit_bias")
-    return not_finite()
+            adjusters.append(adjuster)
+            if each.draft and not adjuster.changes:
+                rows.extend(_rows(each)[1:])
+                adjusters.extend([adjuster] * len(each.draft))
+    for kind in ADJUSTERS:
+        if kind in groups:
+            kind.adjust(logits, *groups[kind])

@@ -1,54 +1,58 @@
-"""One sequence's state between steps: its limits, its chain or random numbers, recent tokens, biases."""
+"""SequenceSampler: one sequence's sampling state between steps of the engine."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from math import isfinite
 
 import numpy as np
 
-from models.llamacpp.sampler import Sampler
-from models.llamacpp.sampler_params import SamplerParams
+from models.errors import CorralError
+from models.llamacpp.sampler import SamplerChain
 from models.llamacpp.vocab import Vocab
-from server.worker.sampling.candidates import Floats, Indices
-from server.worker.sampling.full_softmax import draw_of_row
-from server.worker.sampling.mt19937 import random_numbers
-from server.worker.sampling.penalties import Penalties
-from server.worker.sampling.truncation import Truncation
+from server.engine.sampling_params import SamplingParams
+from server.worker.run.logprobs import not_finite
+from server.worker.sampling.chain import active_steps, make_chain
+from server.worker.sampling.fast_path import recognize
+from server.worker.sampling.steps.step import Floats
+from server.worker.sampling.whole_row import WholeRow
 
 
 class SequenceSampler:
-    """How a sequence is sampled; `limits.way` says by which of its parts.
+    """A sequence's adjusters, and its chain or random numbers; `way` says which of them picks a token.
 
-    chain: `chain` does all of it. candidates: `chain` picks from candidates, after biases and penalties were
-    put into the logits; so they are for the other ways.
+    chain: `chain` does all of it. candidates: `chain` picks from candidates of an adjusted row. argmax,
+    whole_row: `pick_of_row` does it.
     """
 
-    __slots__ = ("_biases", "_random", "adjusts", "chain", "has_bias", "limits", "penalties")
+    __slots__ = ("_n_largest", "_whole_row", "adjusters", "chain", "changing", "limits", "way")
 
     def __init__(
         self,
         vocab: Vocab,
-        params: SamplerParams,
+        params: SamplingParams,
+        seed: int,
         prompt_tokens: Sequence[int],
+        n_ctx: int,
         generator: np.random.RandomState,
     ) -> None:
         """`generator` is borrowed, see `random_numbers`. Raises RequestError naming a wrong parameter."""
         params.check(vocab.n_tokens)
-        self.limits = Truncation.of(params, vocab.n_tokens)
-        way = self.limits.way
-        is_chain = way == "chain"
-        self.chain: Sampler | None = None
-        if is_chain:
-            self.chain = _whole_chain(vocab, params, prompt_tokens)
-        elif way == "candidates":
-            self.chain = Sampler.chain(vocab, replace(params, logit_bias=(), repeat_last_n=0))
-        self.penalties = Penalties(params, prompt_tokens) if params.has_penalties and not is_chain else None
-        self.has_bias = bool(params.logit_bias) and not is_chain
-        self._biases = _biases(params.logit_bias)
-        self.adjusts = self.has_bias or self.penalties is not None
-        self._random = random_numbers(generator, params.seed or 0) if way == "row" else None
+        path = recognize(active_steps(params), vocab.n_tokens)
+        self.way = path.way
+        self.limits = path.limits
+        self.adjusters = tuple(
+            step.adjuster(params, prompt_tokens) for step in path.adjusting if step.adjuster
+        )
+        self.changing = tuple(adjuster for adjuster in self.adjusters if adjuster.changes)
+        """The adjusters that depend on the tokens just chosen."""
+        self.chain: SamplerChain | None = None
+        if path.chained:
+            self.chain = make_chain(vocab, path.chained, seed, n_ctx, prompt_tokens)
+        self._whole_row = WholeRow(params, seed, generator) if path.way == "whole_row" else None
+        self._n_largest = 0
+        if not self.adjusters:
+            self._n_largest = {"argmax": 1, "candidates": path.limits.top_k}.get(path.way, 0)
 
     def close(self) -> None:
         """Free the chain. Safe to call twice."""
@@ -56,50 +60,26 @@ class SequenceSampler:
             self.chain.close()
 
     def fits(self, k: int) -> bool:
-        """Whether the `k` largest logits of a row are enough to choose from."""
-        if self.adjusts:
-            return False
-        n_needed = self.limits.top_k if self.limits.way == "candidates" else 1
-        return self.limits.way in ("greedy", "candidates") and 0 < n_needed <= k
-
-    def add_biases(self, rows: Floats) -> None:
-        """Add the request's biases to rows of logits [n, V] in place."""
-        for ids, values in self._biases:
-            rows[:, ids] += values
+        """Return True if the `k` largest logits of a row are enough to choose from."""
+        return 0 < self._n_largest <= k
 
     def accept(self, token: int) -> None:
-        """Count `token` for penalties."""
-        if self.penalties is not None:
-            self.penalties.accept(token)
+        """Count `token` for the adjusters that depend on it; a chain has counted it itself."""
+        for adjuster in self.changing:
+            adjuster.accept(token)
 
     def pick_of_row(self, row: Floats) -> int | None:
-        """The next token from a row of logits [V], to which biases and penalties have been added; for the
-        ways that need no chain. None if the row's maximum isn't finite."""
+        """Return the next token of an adjusted row of logits [V], for the ways without a chain.
+
+        None if the row's maximum isn't finite.
+        """
         place = int(row.argmax())  # of a NaN, if there is one
         best = float(row[place])
         if not isfinite(best):
             return None
-        return place if self._random is None else draw_of_row(row, best, self.limits, next(self._random))
+        return place if self._whole_row is None else self._whole_row.draw(row, best)
 
-
-def _whole_chain(vocab: Vocab, params: SamplerParams, prompt_tokens: Sequence[int]) -> Sampler:
-    chain = Sampler.chain(vocab, params)
-    if params.needs_prompt:
-        n_seen = max(
-            params.repeat_last_n if params.has_penalties else 0,
-            params.dry_penalty_last_n if params.has_dry else 0,
-        )
-        for token in prompt_tokens[max(0, len(prompt_tokens) - n_seen) :]:
-            chain.accept(token)
-    return chain
-
-
-def _biases(pairs: Sequence[tuple[int, float]]) -> list[tuple[Indices, Floats]]:
-    """Biases as arrays; in each a token appears once, since NumPy would count it once."""
-    rounds: list[dict[int, float]] = []
-    for token, bias in pairs:
-        free = next((each for each in rounds if token not in each), None)
-        if free is None:
-            rounds.append(free := {})
-        free[token] = bias
-    return [(np.array(list(each), np.intp), np.array(list(each.values()), np.float32)) for each in rounds]
+    def error(self, row: Floats) -> CorralError:
+        """Return the error of a row [V] whose maximum isn't finite."""
+        errors = (adjuster.error(row) for adjuster in self.adjusters)
+        return next((error for error in errors if error is not None), not_finite())

@@ -109,10 +109,10 @@ def test_logit_bias_that_is_refused(given: Any) -> None:
         ("n_predict", [-1, 0, 5], [-2, "5"]),
         ("temperature", [0, 0.5, 2, 5], [-0.1, "1", True, 1e300]),
         ("top_p", [0, 0.5, 1], [-0.1, 1.1]),
-        ("top_k", [-1, 0, 40], [-2, 1.5, 1 << 40]),
+        ("top_k", [0, 40], [-2, 1.5, 1 << 40]),
         ("min_p", [0, 1], [-1, 2]),
         ("typical_p", [0, 1], [-1, 2]),
-        ("top_n_sigma", [-1, 2.5], [-2]),
+        ("top_n_sigma", [0, 2.5], [-2]),
         ("presence_penalty", [-2, 2], [-2.1, 2.1]),
         ("frequency_penalty", [-2, 2], [-2.1, 2.1]),
         ("repeat_penalty", [0.5, 1.1], [0, -1]),
@@ -121,8 +121,8 @@ def test_logit_bias_that_is_refused(given: Any) -> None:
         ("xtc_probability", [0, 1], [2]),
         ("dry_base", [1, 1.75], [0.5]),
         ("dry_penalty_last_n", [-1, 64], [-2]),
-        ("dry_sequence_breakers", [["\n"]], [[], "x"]),
-        ("seed", [-1, 0, 1 << 40, -5], ["1", 1.5, 1 << 63]),
+        ("dry_sequence_breakers", [None], [[], "x"]),
+        ("seed", [0, 5, (1 << 32) - 2], ["1", 1.5, 1 << 63]),
         ("stream", [True, False, None], ["true", 1]),
         ("echo", [True], [1]),
         ("best_of", [1, 128], [0, 129]),
@@ -141,6 +141,23 @@ def test_ranges_and_types(name: str, good: list[Any], bad: list[Any]) -> None:
         assert getattr(completion(**{name: value}), name) == value
     for value in bad:
         assert name in refused(name, **{name: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "sent", "read"),
+    [
+        ("top_k", -1, 0),
+        ("top_n_sigma", -1, 0.0),
+        ("top_n_sigma", -0.5, 0.0),
+        ("seed", -1, None),
+        ("seed", (1 << 32) - 1, 0),
+        ("seed", 1 << 40, 1 << 8),
+        ("seed", -5, (1 << 32) - 6),
+        ("dry_sequence_breakers", ["\n", ":"], ("\n", ":")),
+    ],
+)
+def test_values_that_are_read_as_others(name: str, sent: Any, read: Any) -> None:
+    assert getattr(completion(**{name: sent}), name) == read
 
 
 @pytest.mark.parametrize(

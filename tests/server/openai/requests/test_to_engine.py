@@ -95,9 +95,9 @@ def test_seed_fits_llama_cpp_and_is_never_its_random_one(seed: int | None, expec
     assert chat(seed=seed).params.seed == expected
 
 
-def test_sentinels_of_llama_server_mean_not_set() -> None:
+def test_sentinels_of_llama_server_mean_off_or_all() -> None:
     params = chat(top_k=-1, top_n_sigma=-1, dry_penalty_last_n=-1).params
-    assert (params.top_k, params.top_n_sigma, params.dry_penalty_last_n) == (0, None, None)
+    assert (params.top_k, params.top_n_sigma, params.dry_penalty_last_n) == (0, 0.0, -1)
 
 
 def test_prompts_in_order() -> None:

@@ -8,14 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models.errors import DecodeError, RequestError
+from models.errors import DecodeError
 from models.llamacpp.batch import TokenBatch
 from models.llamacpp.context import Context
 from models.llamacpp.model import Model
-from server.engine.sampling_params import SamplingParams
 from server.worker.run.adaptive_threads import ThreadChoice
 from server.worker.run.runner import LlamaRunner
-from server.worker.sampling.chain_params import sampler_params
 from tests.server.worker.session import N_CTX, Ask, Session, ask, f32_context, random_prompt
 
 pytestmark = pytest.mark.model
@@ -269,10 +267,3 @@ def test_warm_up_leaves_the_cache_empty(context: Context) -> None:
     runner.warm_up()
     assert runner.can_trim
     assert [context.seq_pos_max(slot) for slot in range(4)] == [None] * 4
-
-
-def test_unset_parameters_become_llama_cpps_own() -> None:
-    params = sampler_params(SamplingParams(), 5, 1000)
-    assert (params.top_n_sigma, params.dry_penalty_last_n, params.seed) == (-1.0, 1000, 5)
-    with pytest.raises(RequestError):
-        sampler_params(SamplingParams(min_p=-1.0), 5, 1000).check(100)

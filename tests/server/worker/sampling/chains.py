@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from models.llamacpp.sampler import Sampler
+from models.llamacpp.sampler import SamplerChain
 from models.llamacpp.vocab import Vocab
 from server.engine.sampling_params import SamplingParams
-from server.worker.sampling.chain_params import sampler_params
+from server.worker.sampling.chain import active_steps, make_chain
 from server.worker.sampling.row_samplers import RowSamplers, Wanted
 
 Logits = npt.NDArray[np.float32]
@@ -34,17 +34,20 @@ def random_logits(random: np.random.Generator, n_rows: int, n_vocab: int, scale:
     return (random.standard_normal((n_rows, n_vocab)) * scale).astype(np.float32)
 
 
-def open_chain(vocab: Vocab, params: dict[str, Any], seed: int) -> Sampler:
-    """The chain that a request with these parameters had, the prompt accepted."""
-    chain = Sampler.chain(vocab, sampler_params(SamplingParams(**params), seed, N_CTX))
-    if chain.params.needs_prompt:
-        for token in PROMPT:
-            chain.accept(token)
-    return chain
+def open_chain(vocab: Vocab, params: dict[str, Any], seed: int) -> SamplerChain:
+    """Return the chain of a request with these parameters, the prompt accepted."""
+    return make_chain(vocab, active_steps(SamplingParams(**params)), seed, N_CTX, PROMPT)
+
+
+def pick(chain: SamplerChain, row: npt.NDArray[np.float32]) -> int:
+    """Return the token that the chain picks of a row [V], and have the chain accept it."""
+    token = chain.apply(row).selected
+    chain.accept(token)
+    return token
 
 
 def open_rows(vocab: Vocab, requests: Sequence[dict[str, Any]], first_seed: int = 0) -> RowSamplers:
-    """Sequences 0 … of these parameters, with seeds from `first_seed` on."""
+    """Open sequences 0 … of these parameters, with seeds from `first_seed` on."""
     samplers = RowSamplers(vocab, N_CTX)
     for number, params in enumerate(requests):
         samplers.open(number, SamplingParams(**params), first_seed + number, PROMPT)
@@ -52,7 +55,7 @@ def open_rows(vocab: Vocab, requests: Sequence[dict[str, Any]], first_seed: int 
 
 
 def sample_rows(samplers: RowSamplers, logits: Logits, sequence_ids: Sequence[int]) -> list[int]:
-    """One token of each row, which belong to these sequences; the logits are left as they are."""
+    """Return one token of each row, which belong to these sequences; the logits are left as they are."""
     wanted = [Wanted(number, row, row, [], ban_eog=False) for row, number in enumerate(sequence_ids)]
     answers = samplers.sample(NO_CONTEXT, logits.copy(), wanted)
     tokens = []

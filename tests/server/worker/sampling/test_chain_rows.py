@@ -14,7 +14,7 @@ from models.llamacpp.batch import TokenBatch
 from models.llamacpp.context import Context
 from models.llamacpp.model import Model
 from server.worker.sampling.row_samplers import Wanted
-from tests.server.worker.sampling.chains import open_chain, open_rows, random_logits
+from tests.server.worker.sampling.chains import open_chain, open_rows, pick, random_logits
 
 pytestmark = pytest.mark.model
 
@@ -53,7 +53,7 @@ def test_the_chain_samples_its_rows_among_others(name: str, context: Context) ->
     with open_chain(vocab, CHAINED[name], 3) as chain, open_chain(vocab, {}, 4) as other:
         for _ in range(30):
             logits[:] = random_logits(random, 8, vocab.n_tokens, 2.0)
-            expected = [[chain.sample_logits(logits[2])], [other.sample_logits(logits[5])]]
+            expected = [[pick(chain, logits[2])], [pick(other, logits[5])]]
             wanted = [Wanted(0, 2, 2, [], ban_eog=False), Wanted(1, 5, 5, [], ban_eog=False)]
             assert samplers.sample(context, logits, wanted) == expected
     samplers.close(0)
@@ -67,7 +67,7 @@ def test_the_chain_goes_through_a_draft(right: int, context: Context) -> None:
     logits[:] = random_logits(np.random.default_rng(1), 8, vocab.n_tokens, 2.0)
     params = CHAINED["typical with bias and penalties"]
     with open_chain(vocab, params, 0) as chain:
-        expected = [chain.sample_logits(row) for row in logits[3:6]]
+        expected = [pick(chain, row) for row in logits[3:6]]
     draft = expected[:right] + [(token + 1) % vocab.n_tokens for token in expected[right:2]]
     samplers = open_rows(vocab, [params])
     assert samplers.sample(context, logits, [Wanted(0, 3, 3, draft, ban_eog=False)]) == [

@@ -16,6 +16,7 @@ from tests.server.worker.sampling.chains import (
     SizedVocab,
     open_chain,
     open_rows,
+    pick,
     random_logits,
     sample_rows,
 )
@@ -43,6 +44,8 @@ REQUESTS: dict[str, dict[str, Any]] = {
     "min_p": {**OFF, "min_p": 0.02, "temperature": 1.0},
     "all of min_p": {**OFF, "min_p": 1.0},
     "top_p and min_p": {"top_k": 0},
+    "min_p and xtc": {**OFF, "min_p": 0.02, "xtc_probability": 0.5},
+    "min_p and dynamic temperature": {**OFF, "min_p": 0.02, "dynatemp_range": 0.5, "temperature": 1.0},
     "nothing": OFF,
     "nothing, hot": {**OFF, "temperature": 1.3},
     "penalties": {"repeat_penalty": 1.3, "presence_penalty": 0.4, "frequency_penalty": 0.3},
@@ -64,7 +67,7 @@ def test_picks_what_the_chain_picks(name: str, n_vocab: int) -> None:
         chains = [open_chain(vocab, REQUESTS[name], 11 + number) for number in range(4)]
         for _ in range(80):
             logits = random_logits(random, 4, n_vocab, scale)
-            expected = [chain.sample_logits(row) for chain, row in zip(chains, logits, strict=True)]
+            expected = [pick(chain, row) for chain, row in zip(chains, logits, strict=True)]
             found = sample_rows(samplers, logits, range(4))
             drawn += 4
             different += sum(a != b for a, b in zip(expected, found, strict=True))
@@ -240,7 +243,7 @@ def test_every_seed_is_the_chains(seed: int) -> None:
     with open_chain(vocab, {}, seed) as chain:
         for _ in range(20):
             logits = random_logits(random, 1, 500, 1.0)
-            assert sample_rows(samplers, logits, [4]) == [chain.sample_logits(logits[0])]
+            assert sample_rows(samplers, logits, [4]) == [pick(chain, logits[0])]
 
 
 def test_a_bad_parameter_names_itself_and_opens_nothing() -> None:

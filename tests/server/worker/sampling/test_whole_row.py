@@ -4,7 +4,7 @@ from itertools import islice
 
 import numpy as np
 
-from server.worker.sampling.mt19937 import random_numbers
+from server.worker.sampling.whole_row import random_numbers
 
 
 def make_generator() -> np.random.RandomState:
