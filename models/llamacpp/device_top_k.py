@@ -1,4 +1,4 @@
-"""The k largest logits of a row, found by the device that computed it (llama_set_sampler).
+"""DeviceTopK: the k largest logits of a row, which the device that computed it finds (llama_set_sampler).
 
 llama.cpp can run samplers as part of the graph, a chain per sequence. Of those only top-k is used here, the
 same for every sequence that is on:
@@ -46,7 +46,7 @@ class DeviceTopK:
         self._context = context
         self._native = library.load()
         self._chains: dict[int, Any] = {}
-        """By sequence. llama.cpp borrows a chain while it is set, and takes each only once."""
+        """The chains by sequence. llama.cpp borrows a chain while it is set, and takes each only once."""
         at = (ctypes.c_void_p, ctypes.c_int32)
         self._set = library.bind(
             "llama_set_sampler", ctypes.c_bool, ctypes.c_void_p, ctypes.c_int32, ctypes.c_void_p
@@ -56,15 +56,15 @@ class DeviceTopK:
         self._n_ids = library.bind("llama_get_sampled_candidates_count_ith", ctypes.c_uint32, *at)
 
     def __contains__(self, seq_id: int) -> bool:
-        """Whether a sequence is on."""
+        """Return True if a sequence is on."""
         return seq_id in self._chains
 
     def __len__(self) -> int:
-        """How many sequences are on."""
+        """Return the number of sequences that are on."""
         return len(self._chains)
 
     def turn_on(self, seq_ids: Sequence[int]) -> bool:
-        """Leave the rows of these sequences on the device. False if it can't: then none of them is on."""
+        """Leave the rows of these sequences on the device. Return False if it can't: then none is on."""
         for seq_id in seq_ids:
             if seq_id in self._chains:
                 continue
@@ -96,7 +96,7 @@ class DeviceTopK:
                 self._native.llama_sampler_free(chain)
 
     def rows(self, index: int) -> tuple[Ids, Floats]:
-        """Ids and logits, views [n_outputs, k] in no order, of the last batch's outputs.
+        """Return ids and logits, views [n_outputs, k] in no order, of the last batch's outputs.
 
         Row r is that of output r, as in `Context.logits`, and means nothing where the sequence isn't on.
         Valid until the next decode or close. `index`: any token of the batch whose sequence is on. Raises
@@ -117,7 +117,7 @@ class DeviceTopK:
         )
 
     def free(self) -> None:
-        """Free the chains; the context, which borrowed them, is gone already. Safe to call twice."""
+        """Free the chains after the context, which borrowed them. Safe to call twice."""
         while self._chains:
             self._native.llama_sampler_free(self._chains.popitem()[1])
 

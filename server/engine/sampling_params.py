@@ -33,10 +33,9 @@ class SamplingParams(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     """Sampling and stopping of one request; names and defaults are llama.cpp's.
 
     Each sampler has one value that switches it off: 1 for `top_p`, `typical_p` and `repeat_penalty`, 0 for
-    the others (`top_k`, `min_p`, `top_n_sigma`, `xtc_probability`, `dynatemp_range`, `dry_multiplier`,
-    `presence_penalty`, `frequency_penalty`, `repeat_last_n`, `mirostat`). `temperature` 0 is greedy.
-    `dry_penalty_last_n` -1 is the whole context. `logit_bias` maps token ids to a bias added to the logits
-    (-inf bans). `seed=None` draws one, `max_tokens=None` runs to the context's end.
+    all others. `temperature` 0 is greedy. `dry_penalty_last_n` -1 is the whole context. `logit_bias` has
+    token ids and biases that are added to their logits (-inf bans). `seed=None` draws one,
+    `max_tokens=None` runs to the context's end.
 
     The values may come from a client or a model's file: `check` comes before native code.
     """

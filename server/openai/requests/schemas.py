@@ -42,8 +42,8 @@ class StreamOptions(BaseModel):
     include_obfuscation: bool | None = None
 
 
-class AnsweredRequest(BaseModel):
-    """Who answers a request, with how many answers, streamed or whole."""
+class ModelRequest(BaseModel):
+    """The model of a request, the number of its answers, and whether they are streamed."""
 
     model_config = _CONFIG
 
@@ -55,7 +55,7 @@ class AnsweredRequest(BaseModel):
     n: Annotated[int, Field(ge=1, le=128)] | None = None
 
 
-class SamplingRequest(AnsweredRequest):
+class SamplingRequest(ModelRequest):
     """The parameters of sampling and stopping. `to_engine` copies them to SamplingParams by their names.
 
     `max_completion_tokens` and `n_predict` are other names of `max_tokens`.

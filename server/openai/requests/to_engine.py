@@ -118,7 +118,7 @@ def _generates(
 
 
 def _max_tokens(request: GenerationRequest) -> int | None:
-    """The first of the three names that was given."""
+    """Return max_tokens by the first of its three names that was given."""
     if request.max_completion_tokens is not None:
         return request.max_completion_tokens
     if request.max_tokens is not None:

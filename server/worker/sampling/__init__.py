@@ -1,3 +1,3 @@
-"""Choosing tokens: all rows of a step at once, with the tokens llama.cpp's own chain would choose."""
+"""Sampling: all rows of a step at once, with the tokens that llama.cpp's own chain would give."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""STEPS: all samplers in llama.cpp's order, the list of a request, and llama.cpp's chain of such a list."""
+"""STEPS, all samplers in llama.cpp's order; a request's list of them, and llama.cpp's chain of a list."""
 
 from __future__ import annotations
 

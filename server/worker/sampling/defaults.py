@@ -1,4 +1,4 @@
-"""How a model's makers want it sampled: `general.sampling.*` of its GGUF, for what a request leaves open."""
+"""Sampling defaults that a model's file gives (`general.sampling.*`), for what a request leaves open."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from server.ipc.messages import Generate
 
 logger = logging.getLogger("corral.worker")
 
-# key below general.sampling, field of SamplingParams, least and greatest value that makes sense
 _KEYS: tuple[tuple[str, str, float, float], ...] = (
     ("temp", "temperature", 0.0, math.inf),
     ("top_k", "top_k", 0, 2**31 - 1),
@@ -24,10 +23,11 @@ _KEYS: tuple[tuple[str, str, float, float], ...] = (
     ("penalty_repeat", "repeat_penalty", 1e-3, 1e3),
     ("penalty_last_n", "repeat_last_n", 0, 2**20),
 )
+"""Keys below general.sampling, their fields of SamplingParams, the least and greatest sensible values."""
 
 
 def sampling_defaults(metadata: Mapping[str, object]) -> dict[str, float | int]:
-    """Fields of SamplingParams that the file sets. A value that makes no sense is left out and logged."""
+    """Return the fields of SamplingParams that the file sets, but for senseless values, which are logged."""
     defaults: dict[str, float | int] = {}
     for key, field, least, greatest in _KEYS:
         value = metadata.get(f"general.sampling.{key}")
@@ -41,6 +41,6 @@ def sampling_defaults(metadata: Mapping[str, object]) -> dict[str, float | int]:
 
 
 def with_defaults(message: Generate, defaults: Mapping[str, float | int]) -> SamplingParams:
-    """The request's parameters, with the model's defaults for those that its client left open."""
-    open_ = {field: value for field, value in defaults.items() if field not in message.given}
-    return msgspec.structs.replace(message.params, **open_) if open_ else message.params
+    """Return the request's parameters, with the model's defaults for those that its client left open."""
+    open_fields = {field: value for field, value in defaults.items() if field not in message.given}
+    return msgspec.structs.replace(message.params, **open_fields) if open_fields else message.params

@@ -1,7 +1,7 @@
-"""Rows of logits that stay on the device: their k largest entries come to the host, where that is enough.
+"""DeviceRows: rows of logits stay on the device, and only their k largest entries come to the host.
 
-Called by RowResults. The request's own chain still chooses, here and from the same entries: its tokens for a
-seed don't depend on where its rows were. What needs whole rows gets them.
+Called by RowResults. The request's own chain still chooses, on the host and from the same entries: the tokens
+of a seed don't depend on the place of the rows. A request that needs whole rows gets them.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from server.worker.sampling.row_samplers import RowSamplers, Wanted
 from server.worker.sampling.steps.step import Floats
 
 LARGEST = 64
-"""Entries of a row that come to the host: what requests say for top_k is seldom more."""
+"""Entries of a row that come to the host; few requests have a larger top_k."""
 QUIET_STEPS = 256
-"""After so many steps that needed no whole rows, slots that had needed them are turned on again."""
+"""Steps without need of whole rows after which slots that had needed them are turned on again."""
 
 
 class DeviceRows:
@@ -28,12 +28,12 @@ class DeviceRows:
     """
 
     def __init__(self, context: Context, samplers: RowSamplers, scored: Container[int]) -> None:
-        """`scored`: the sequences that want logprobs now; borrowed, as are the others."""
+        """`scored`: the sequences that want logprobs now. All arguments are borrowed."""
         self._top_k = context.device_top_k(min(LARGEST, context.n_vocab))
         self._slots = range(context.n_seq_max)
         self._samplers = samplers
         self._scored = scored
-        self._there: set[int] = set()
+        self._on_device: set[int] = set()
         """The sequences of this batch whose rows stay on the device."""
         self._n_quiet = 0
 
@@ -45,8 +45,8 @@ class DeviceRows:
         self._top_k.turn_off(self._slots)
 
     def prepare(self, entries: Sequence[BatchEntry]) -> None:
-        """Before they are decoded: turn off the slots that need whole rows, and note which don't."""
-        self._there.clear()
+        """Turn off the slots of a batch that need whole rows, and note the others. Precedes the decode."""
+        self._on_device.clear()
         whole: list[int] = []
         n_outputs = 0
         for entry in entries:
@@ -67,7 +67,7 @@ class DeviceRows:
                 self._top_k.turn_on(self._slots)
         for entry in entries:
             if entry.n_outputs and entry.slot in self._top_k:
-                self._there.add(entry.sequence_id)
+                self._on_device.add(entry.sequence_id)
 
     def _fits(self, entry: BatchEntry) -> bool:
         id_ = entry.sequence_id
@@ -78,16 +78,18 @@ class DeviceRows:
     def sample(
         self, context: Context, logits: Floats, wanted: Sequence[Wanted]
     ) -> list[list[int] | CorralError]:
-        """As `RowSamplers.sample`, for a batch that has been prepared; of `logits` some rows aren't there."""
-        there = [each for each in wanted if each.sequence_id in self._there]
-        if not there:
+        """Do as `RowSamplers.sample`, for a prepared batch; rows on the device are missing in `logits`."""
+        on_device = [each for each in wanted if each.sequence_id in self._on_device]
+        if not on_device:
             return self._samplers.sample(context, logits, wanted)
-        ids, values = self._top_k.rows(there[0].index)
-        rows = [each.row for each in there]
-        chosen = self._samplers.sample_largest(ids[rows], values[rows], there)
-        if len(there) == len(wanted):
-            return chosen
-        here = [each for each in wanted if each.sequence_id not in self._there]
-        others = iter(self._samplers.sample(context, logits, here))
-        of_there = iter(chosen)
-        return [next(of_there if each.sequence_id in self._there else others) for each in wanted]
+        ids, values = self._top_k.rows(on_device[0].index)
+        rows = [each.row for each in on_device]
+        largest = self._samplers.sample_largest(ids[rows], values[rows], on_device)
+        if len(on_device) == len(wanted):
+            return largest
+        on_host = [each for each in wanted if each.sequence_id not in self._on_device]
+        whole_results = iter(self._samplers.sample(context, logits, on_host))
+        largest_results = iter(largest)
+        return [
+            next(largest_results if each.sequence_id in self._on_device else whole_results) for each in wanted
+        ]

@@ -1,3 +1,3 @@
-"""The samplers, each a step that adds itself to llama.cpp's chain and says what can stand in for it."""
+"""Samplers, a file each: when one is active, its part of llama.cpp's chain, and its fast ways."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Step: the contract of a sampler, and Adjuster, of those whose work NumPy does before all others.
+"""Step, the contract of a sampler, and Adjuster, of the work that NumPy does before all others.
 
 A request's samplers are a list of steps, in the order of `server.worker.sampling.chain.STEPS`. Each step can
 add itself to llama.cpp's chain; the fast path is recognised from what all steps of a list say of themselves

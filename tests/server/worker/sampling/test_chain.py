@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from server.engine.sampling_params import SamplingParams
-from server.openai.requests.schemas import AnsweredRequest, SamplingRequest
+from server.openai.requests.schemas import ModelRequest, SamplingRequest
 from server.worker.sampling.chain import STEPS, active_steps, make_chain
 from server.worker.sampling.steps.step import Step
 from tests.server.worker.sampling.chains import N_CTX, PROMPT, SizedVocab, pick
@@ -45,7 +45,7 @@ def names(steps: list[Step]) -> list[str]:
 
 
 def test_every_parameter_of_a_request_belongs_to_one_sampler() -> None:
-    sent = SamplingRequest.model_fields.keys() - AnsweredRequest.model_fields.keys() - OTHER_NAMES
+    sent = SamplingRequest.model_fields.keys() - ModelRequest.model_fields.keys() - OTHER_NAMES
     assert sent == set(SamplingParams.__struct_fields__)
     owners = Counter(field for step in STEPS for field in step.fields)
     assert owners == Counter(sent - NO_SAMPLERS)
