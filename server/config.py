@@ -1,14 +1,17 @@
-"""The server's settings: one frozen object, made once from flags > environment > TOML file > defaults, and
-passed in.
+"""`ServerConfig`: the server's settings, made once from flags > environment > TOML file > defaults.
 
 `load_config` is pure but for reading the TOML file it is given. A field's description is its flag's help.
+The settings of a served model are those of `server.serve_options`.
 """
+
+# ruff: noqa: RUF009 - `setting` makes a dataclass field
 
 from __future__ import annotations
 
 import difflib
 import tomllib
 from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -17,144 +20,77 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, f
 from models.errors import ConfigError, InvalidReference, RequestError
 from models.reference import canonical_type
 from server.chat.prompt_formats import canonical_name
+from server.serve_options import SERVE_SETTINGS, Bounds, Positive, ServeOptions, setting
 
 ENVIRONMENT_PREFIX = "CORRAL_"
 # Variables of that prefix that are no settings of the server.
 _OTHER_VARIABLES = frozenset({"CORRAL_HOME", "CORRAL_CONFIG", "CORRAL_DEBUG"})
 
-KVType = Literal["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl"]
-Positive = Annotated[int, Field(ge=1)]
-Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Seconds = Annotated[float, Bounds(gt=0)]
 
 
-class ServerConfig(BaseModel):
-    """Everything `corral serve` can be told. `None` means "not set": chosen for the model or the machine."""
+@dataclass(frozen=True, kw_only=True)
+class HttpOptions:
+    """The address to listen on, and who may call it."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, hide_input_in_errors=True)
-
-    models: tuple[str, ...] = Field(
-        default=(), description="Models to load at the start; others in the store are loaded on demand."
+    host: Annotated[str, Field(min_length=1)] = setting("127.0.0.1", "Address to listen on; 0.0.0.0 for all.")
+    port: Annotated[int, Bounds(ge=0, le=65535)] = setting(8000, "Port to listen on; 0 takes a free one.")
+    api_keys: tuple[SecretStr, ...] = setting(
+        (), "Keys of which a client must send one; none: no key is asked for."
     )
-    host: str = Field(default="127.0.0.1", min_length=1, description="Address to listen on; 0.0.0.0 for all.")
-    port: int = Field(default=8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
-    api_keys: tuple[SecretStr, ...] = Field(
-        default=(), description="Keys of which a client must send one; none: no key is asked for."
-    )
-    cors_origins: tuple[str, ...] = Field(
-        default=(),
-        description="Web origins whose pages may call this server (`*` for all); none: CORS is off.",
+    cors_origins: tuple[str, ...] = setting(
+        (), "Web origins whose pages may call this server (`*` for all); none: CORS is off."
     )
 
-    ctx: Positive | None = Field(
-        default=None, description="Context of one request in tokens; not set: the model's own, at most 4096."
+
+@dataclass(frozen=True, kw_only=True)
+class CatalogueOptions:
+    """Which models and adapters are served."""
+
+    models: tuple[str, ...] = setting(
+        (), "Models to load at the start; others in the store are loaded on demand."
     )
-    parallel: int = Field(
-        default=8, ge=1, le=256, description="Requests that one model computes at the same time."
-    )
-    gpu_layers: Literal["auto"] | Annotated[int, Field(ge=0)] = Field(
-        default="auto", description="Layers on the GPU; auto: as many as fit its free memory."
-    )
-    default_type: str = Field(
-        default="Q4_K_M", description="Quantization type served where a model's name doesn't say one."
-    )
-    max_loaded: Positive | None = Field(
-        default=None,
-        description="Models loaded at the same time; beyond it the idle one used longest ago is unloaded."
+    default_type: str = setting("Q4_K_M", "Quantization type served where a model's name doesn't say one.")
+    max_loaded: Positive | None = setting(
+        None,
+        "Models loaded at the same time; beyond it the idle one used longest ago is unloaded."
         " Not set: as memory allows.",
     )
-    prompt_format: str | None = Field(
-        default=None, description="Prompt format of every model; not set: told from its metadata and name."
-    )
-
-    lora: tuple[str, ...] = Field(
-        default=(),
-        description="LoRA adapter for the model, a GGUF file or a PEFT folder: PATH[=NAME][@SCALE]. It is on"
+    lora: tuple[str, ...] = setting(
+        (),
+        "LoRA adapter for the model, a GGUF file or a PEFT folder: PATH[=NAME][@SCALE]. It is on"
         " unless the scale is 0; requests choose with `lora`, or MODEL:NAME.",
     )
 
-    threads: Positive | None = Field(
-        default=None, description="Threads for decoding; not set: one per physical core."
-    )
-    threads_batch: Positive | None = Field(
-        default=None, description="Threads for prompts; not set: as for decoding."
-    )
-    n_batch: Positive = Field(default=2048, description="Most tokens in one call of llama_decode.")
-    n_ubatch: Positive = Field(default=512, description="Most tokens computed at once within such a call.")
-    prefill_chunk_tokens: Positive = Field(
-        default=512, description="Most tokens of waiting prompts in a step in which other requests decode."
-    )
-    gap_ms: float = Field(
-        default=200.0,
-        gt=0,
-        allow_inf_nan=False,
-        description="Most milliseconds between two tokens of a request while others' prompts are computed,"
-        " as far as the model is fast enough.",
-    )
-    speculate: Literal["off", "ngram"] = Field(
-        default="off",
-        description="Guess the next tokens and check them in one step; ngram: from what the request repeats.",
-    )
-    draft: str | None = Field(
-        default=None,
-        description="A small model of the same vocabulary that guesses the next tokens of those served.",
-    )
-    draft_max: int = Field(default=31, ge=1, le=64, description="Most tokens guessed at a time.")
-    kv_unified: bool = Field(
-        default=False, description="One KV cache that all sequences share, instead of one each."
-    )
-    flash_attn: Literal["auto", "on", "off"] = Field(default="auto", description="Flash attention.")
-    type_k: KVType = Field(default="f16", description="Type of the K cache.")
-    type_v: KVType = Field(
-        default="f16", description="Type of the V cache; a quantized one needs flash attention."
-    )
-    prefix_cache_gib: float = Field(
-        default=4.0,
-        ge=0,
-        allow_inf_nan=False,
-        description="GiB of disk for the beginnings of prompts, kept over restarts; 0: off. Never more than a"
-        " quarter of what is free.",
-    )
-    use_mmap: bool = Field(default=True, description="Map the model's file instead of reading it.")
-    use_mlock: bool = Field(default=False, description="Keep the model from being swapped out.")
-    use_extra_bufts: bool = Field(
-        default=True,
-        description="Let llama.cpp repack weights for this CPU (AMX, AVX); off if a worker crashes there.",
-    )
 
-    prompt_side: Literal["auto", "on", "off"] = Field(
-        default="auto",
-        description="On a CPU, compute prompts on weights as the file has them and tokens on repacked ones,"
-        " at the price of more memory; auto: where that is faster and fits.",
-    )
-    device_sampling: Literal["auto", "on", "off"] = Field(
-        default="auto",
-        description="Leave logits on the device that computes them and fetch only each row's largest, where a"
-        " request's sampling needs no more; auto: on a GPU, where that is faster.",
-    )
+@dataclass(frozen=True, kw_only=True)
+class LimitOptions:
+    """How long things may take, how large a request may be, and what is logged."""
 
-    queue_size: int = Field(
-        default=256, ge=0, description="Requests that may wait per model; beyond it: 429."
+    request_timeout_s: Seconds | None = setting(None, "Most seconds for one request; not set: no end.")
+    load_wait_s: Seconds = setting(
+        120.0, "Seconds a request waits for its model to be loaded before it gets 503."
     )
-    request_timeout_s: Seconds | None = Field(
-        default=None, description="Most seconds for one request; not set: no end."
+    shutdown_grace_s: Annotated[float, Bounds(ge=0)] = setting(
+        30.0, "Seconds that running requests get to finish at shutdown."
     )
-    load_wait_s: Seconds = Field(
-        default=120.0, description="Seconds a request waits for its model to be loaded before it gets 503."
+    body_limit_bytes: Positive = setting(32 << 20, "Largest request body.")
+    sse_comment_s: Seconds = setting(
+        15.0, "Seconds of silence in a stream after which a comment keeps proxies from closing it."
     )
-    shutdown_grace_s: float = Field(
-        default=30.0,
-        ge=0,
-        allow_inf_nan=False,
-        description="Seconds that running requests get to finish at shutdown.",
-    )
-    body_limit_bytes: Positive = Field(default=32 << 20, description="Largest request body.")
-    sse_comment_s: Seconds = Field(
-        default=15.0,
-        description="Seconds of silence in a stream after which a comment keeps proxies from closing it.",
-    )
-    log_level: Literal["debug", "info", "warning", "error"] = Field(
-        default="info", description="Least severe log line."
-    )
+    log_level: Literal["debug", "info", "warning", "error"] = setting("info", "Least severe log line.")
+
+
+# Pydantic and the flags list the fields of the last base first.
+class ServerConfig(BaseModel, LimitOptions, ServeOptions, CatalogueOptions, HttpOptions, frozen=True):
+    """Everything `corral serve` can be given. `None` means "not set": chosen for the model or the machine."""
+
+    model_config = ConfigDict(extra="forbid", validate_default=True, hide_input_in_errors=True)
+
+    @property
+    def serve(self) -> ServeOptions:
+        """The settings of each served model, as a worker gets them."""
+        return ServeOptions(**{name: getattr(self, name) for name in SERVE_SETTINGS})
 
     @field_validator("prompt_format")
     @classmethod
@@ -181,6 +117,11 @@ class ServerConfig(BaseModel):
 
 
 SETTINGS: tuple[str, ...] = tuple(ServerConfig.model_fields)
+_DESCRIPTIONS: dict[str, str] = {
+    field.name: field.metadata["description"]
+    for options in (HttpOptions, CatalogueOptions, ServeOptions, LimitOptions)
+    for field in fields(options)
+}
 FLAG_NAMES = {"default_type": "--type", "api_keys": "--api-key", "cors_origins": "--cors-origin"}
 """Flags that aren't called like their setting."""
 _LISTS = frozenset({"models", "api_keys", "cors_origins", "lora"})
@@ -188,7 +129,7 @@ _LISTS = frozenset({"models", "api_keys", "cors_origins", "lora"})
 
 def setting_help(name: str) -> str:
     """The help text of a setting's flag."""
-    return ServerConfig.model_fields[name].description or ""
+    return _DESCRIPTIONS[name]
 
 
 def load_config(

@@ -41,8 +41,3 @@ def _kv_bytes_per_token(model: Model, type_k: str, type_v: str) -> float:
         model.n_layer * model.n_head_kv * n_embd_head * type_size(kind) / blck_size(kind)
         for kind in (kv_type(type_k), kv_type(type_v))
     )
-
-
-def padded(n_ctx: int) -> int:
-    """llama.cpp gives a sequence cells in units of 256."""
-    return -(-n_ctx // 256) * 256

@@ -1,4 +1,4 @@
-"""How much memory a model needs, and how much of it fits where. Pure arithmetic on a GGUF's header.
+"""The memory that a model needs, and how much of it fits where: pure arithmetic on a GGUF's header.
 
 The weights and the KV cache are exact for models that cache keys and values; the compute buffer is
 llama.cpp's own result for the Llama family in closed form, within a few per cent (test_fit.py compares).
@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from models.errors import ContextError
-from models.gguf.types import GGML_TYPES
+from models.gguf.types import GGML_TYPES, GGMLType
 
 MIB = 2**20
 GIB = 2**30
 KV_TYPES = {entry.name.lower(): entry for entry in GGML_TYPES.values()}
-_CELL_PADDING = 256  # llama.cpp rounds a sequence's cells up to this
+CELL_PADDING = 256
+"""llama.cpp gives a sequence KV cells in multiples of this number."""
 _DEFAULT_UBATCH = 512
 
 
@@ -31,7 +32,7 @@ class TensorLike(Protocol):
 
 
 class ModelFile(Protocol):
-    """What is asked of `models.gguf.info.GGUFInfo`."""
+    """The part of `models.gguf.info.GGUFInfo` that an estimate needs."""
 
     @property
     def tensors(self) -> Sequence[TensorLike]: ...
@@ -46,7 +47,7 @@ class ModelFile(Protocol):
 
 
 class DeviceLike(Protocol):
-    """What is asked of `models.machine.hardware.Device`."""
+    """The part of `models.machine.hardware.Device` that a plan of GPU layers needs."""
 
     @property
     def name(self) -> str: ...
@@ -58,8 +59,8 @@ class DeviceLike(Protocol):
 
 @dataclass(frozen=True)
 class MemoryEstimate:
-    """Bytes a loaded model takes. `layer_weights[i]`, `layer_kv[i]`: layer i; `input_weights`: the token
-    embeddings, always on the host; `output_weights`: the last matrix and what stands beside it.
+    """The bytes that a loaded model takes. `layer_weights[i]`, `layer_kv[i]`: layer i; `input_weights`: the
+    token embeddings, always on the host; `output_weights`: the last matrix and what stands beside it.
 
     `compute`: the working memory of one device; `output`: the logits on the host.
     """
@@ -91,7 +92,7 @@ class MemoryEstimate:
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether it fits, and a sentence for people with both numbers and the fix."""
+    """A judgement of what fits, and a sentence for people with both numbers and the fix."""
 
     fits: bool
     needed_bytes: int
@@ -103,18 +104,20 @@ def estimate(
     info: ModelFile,
     n_ctx: int,
     n_parallel: int = 1,
-    kv_type: str = "f16",
     *,
+    type_k: str = "f16",
+    type_v: str = "f16",
     n_ubatch: int = _DEFAULT_UBATCH,
     kv_unified: bool = False,
     flash_attn: bool = True,
 ) -> MemoryEstimate:
     """The memory that `info` takes when served to `n_parallel` sequences of `n_ctx` tokens each.
 
-    Raises ContextError: an unknown `kv_type`. A header without the sizes it should have counts as 0.
+    A header without the sizes it should have counts as 0. Raises ContextError for an unknown `type_k` or
+    `type_v`.
     """
     n_layer = info.n_layer or 0
-    cells = -(-n_ctx // _CELL_PADDING) * _CELL_PADDING
+    cells = pad_cells(n_ctx)
     layer_weights = [0] * n_layer
     input_weights = output_weights = 0
     for tensor in info.tensors:
@@ -132,7 +135,7 @@ def estimate(
         layer_kv=tuple(
             n_bytes * cells * n_parallel + state * n_parallel
             for n_bytes, state in zip(
-                kv_bytes_per_token(info, kv_type), _state_bytes(info, n_layer), strict=True
+                kv_bytes_per_token(info, type_k, type_v), _state_bytes(info, n_layer), strict=True
             )
         ),
         compute=_compute_bytes(
@@ -142,28 +145,42 @@ def estimate(
     )
 
 
-def kv_bytes_per_token(info: ModelFile, kv_type: str = "f16") -> list[int]:
+def pad_cells(n_ctx: int) -> int:
+    """The KV cells that llama.cpp gives a sequence of `n_ctx` tokens."""
+    return -(-n_ctx // CELL_PADDING) * CELL_PADDING
+
+
+def kv_bytes_per_token(info: ModelFile, type_k: str = "f16", type_v: str = "f16") -> list[int]:
     """Bytes of keys and values that each layer keeps per token. Raises ContextError."""
-    entry = KV_TYPES.get(kv_type.lower())
+    k, v = _kv_type(type_k), _kv_type(type_v)
+    return [_row_bytes(key, k) + _row_bytes(value, v) for key, value in _kv_widths(info)]
+
+
+def _kv_type(name: str) -> GGMLType:
+    entry = KV_TYPES.get(name.lower())
     if entry is None:
-        raise ContextError(f"a KV cache can't be of type `{kv_type}`; choose f16, q8_0 or another ggml type")
-    return [-(-width // entry.block_size) * entry.block_bytes for width in _kv_widths(info)]
+        raise ContextError(f"a KV cache can't be of type `{name}`; choose f16, q8_0 or another ggml type")
+    return entry
 
 
-def _kv_widths(info: ModelFile) -> list[int]:
-    """Numbers cached per token in each layer, keys and values together."""
+def _row_bytes(width: int, entry: GGMLType) -> int:
+    return -(-width // entry.block_size) * entry.block_bytes
+
+
+def _kv_widths(info: ModelFile) -> list[tuple[int, int]]:
+    """Numbers cached per token in each layer: of keys, and of values."""
     n_layer, n_embd = info.n_layer or 0, info.n_embd or 0
     heads = _per_layer(info, "attention.head_count", n_layer)
     kv_heads = _per_layer(info, "attention.head_count_kv", n_layer) or heads
     if not heads:
-        return [0] * n_layer
+        return [(0, 0)] * n_layer
     lora_rank = info.hyperparameter("attention.kv_lora_rank")
     if lora_rank:  # latent attention keeps one compressed row and the rotated part of the key
-        return [lora_rank + (info.hyperparameter("rope.dimension_count") or 0)] * n_layer
+        return [(lora_rank + (info.hyperparameter("rope.dimension_count") or 0), 0)] * n_layer
     default = n_embd // max(*heads, 1)
     key = info.hyperparameter("attention.key_length") or default
     value = info.hyperparameter("attention.value_length") or default
-    return [n * (key + value) for n in kv_heads]
+    return [(n * key, n * value) for n in kv_heads]
 
 
 def _state_bytes(info: ModelFile, n_layer: int) -> list[int]:
@@ -191,7 +208,7 @@ def _compute_bytes(info: ModelFile, n_ubatch: int, cells: int, *, flash_attn: bo
     n_ff = max((int(value) for value in info.per_layer("feed_forward_length")), default=0)
     experts = info.hyperparameter("expert_used_count") or 0
     n_ff = max(n_ff, experts * (info.hyperparameter("expert_feed_forward_length") or n_ff))
-    width_kv = max(_kv_widths(info), default=0)
+    width_kv = max((key + value for key, value in _kv_widths(info)), default=0)
     per_token = [(info.n_vocab or 0) + 2 * n_embd]
     if flash_attn:
         per_token.append(3 * n_ff + 4 * n_embd + cells // 2)
@@ -244,16 +261,18 @@ def _cumulative_shares(free: Sequence[int]) -> list[float]:
 
 
 def host_bytes(needs: MemoryEstimate, n_gpu_layers: int = 0) -> int:
-    """What stays in the machine's own memory when `n_gpu_layers` are on devices."""
+    """Bytes that stay in the machine's own memory when `n_gpu_layers` are on devices."""
     on_host = max(needs.n_layer + 1 - n_gpu_layers, 0)
     layers = sum(needs.layer_weights[:on_host]) + sum(needs.layer_kv[:on_host])
     output = needs.output_weights if n_gpu_layers == 0 else 0
     return needs.input_weights + layers + output + needs.compute + needs.output
 
 
-def fits_in_memory(needs: MemoryEstimate, available_bytes: int, n_gpu_layers: int = 0) -> Verdict:
-    """Whether the part that isn't on a device fits the machine's available memory."""
-    needed = host_bytes(needs, n_gpu_layers)
+def fits_in_memory(
+    needs: MemoryEstimate, available_bytes: int, n_gpu_layers: int = 0, extra_bytes: int = 0
+) -> Verdict:
+    """Judge if the part that isn't on a device fits the machine's available memory with `extra_bytes`."""
+    needed = host_bytes(needs, n_gpu_layers) + extra_bytes
     place = "beside the GPU" if n_gpu_layers else "in memory"
     numbers = f"needs {format_bytes(needed)} {place}, {format_bytes(available_bytes)} are available"
     if needed <= available_bytes:

@@ -50,7 +50,7 @@ def worker_environment(
     """
     environment = dict(base)
     if "OMP_WAIT_POLICY" not in environment:
-        crowded = max(spec.n_threads or 0, spec.n_threads_batch or 0) > available_cpus()
+        crowded = max(spec.options.threads or 0, spec.options.threads_batch or 0) > available_cpus()
         environment.setdefault("GOMP_SPINCOUNT", "0" if crowded else str(spin_count))
     environment.setdefault("PYTHONUNBUFFERED", "1")
     return environment

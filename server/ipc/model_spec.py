@@ -1,11 +1,10 @@
-"""One model as its worker is started with it, and as it turns out once it is loaded. Plain data; the first
-frame down and the last word of loading are made of these."""
+"""`ModelSpec`, with which a worker is started, and `ModelInfo`, which it answers once the model is loaded."""
 
 from __future__ import annotations
 
-from typing import Literal
-
 import msgspec
+
+from server.serve_options import ServeOptions
 
 
 class AdapterSpec(msgspec.Struct, frozen=True):
@@ -16,49 +15,21 @@ class AdapterSpec(msgspec.Struct, frozen=True):
 
 
 class ModelSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """What a worker is started with. `None` means "choose for this machine"."""
+    """The first frame to a worker: which files to load, and the settings to serve them with."""
 
     name: str
     path: str
-    n_ctx: int | None = None
-    """Context of one request, in tokens; None: the model's own, at most 4096."""
-    n_parallel: int = 8
-    n_gpu_layers: int | Literal["auto"] = "auto"
-    n_batch: int = 2048
-    n_ubatch: int = 512
-    prefill_chunk_tokens: int = 512
-    gap_s: float = 0.2
-    """What a step with prompt tokens may take while other requests generate."""
-    speculate: Literal["off", "ngram"] = "off"
+    options: ServeOptions = ServeOptions()
     draft_path: str | None = None
-    """A smaller model's file that guesses the next tokens."""
-    draft_max: int = 31
-    n_threads: int | None = None
-    n_threads_batch: int | None = None
-    kv_unified: bool = False
-    flash_attn: Literal["auto", "on", "off"] = "auto"
-    type_k: str = "f16"
-    type_v: str = "f16"
-    use_mmap: bool = True
-    use_mlock: bool = False
-    use_extra_bufts: bool = True
-    prompt_side: Literal["auto", "on", "off"] = "auto"
-    """Prompts on a second, unpacked mapping of the weights; auto: where that is faster and fits."""
-    device_sampling: Literal["auto", "on", "off"] = "auto"
-    """Rows of logits stay where they are computed; auto: on a GPU, where that is faster."""
-    queue_size: int = 256
+    """The file of the draft model that `options.draft` names; None where this model is served without."""
     prefix_folder: str | None = None
-    """Where prefixes are kept over restarts; None: nowhere."""
-    prefix_bytes_max: int = 0
-    """What that folder may hold, of all models together."""
-    prompt_format: str | None = None
-    """Name in server.chat.prompt_formats, or None: chosen from the model's metadata and name."""
+    """The folder where prefixes are kept over restarts; None: they are kept nowhere."""
     adapters: tuple[AdapterSpec, ...] = ()
-    """LoRA adapters to be ready from the start."""
+    """The LoRA adapters to be ready from the start."""
 
 
 class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known once the model is loaded."""
+    """The facts that are known once the model is loaded."""
 
     n_vocab: int
     n_ctx: int

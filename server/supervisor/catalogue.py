@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from models.errors import InvalidReference, ModelNotFound
 from models.reference import canonical_type
+from server.ipc.model_spec import ModelSpec
+from server.serve_options import ServeOptions
 
 PREFERRED_TYPES: tuple[str, ...] = ("Q4_K_M", "Q5_K_M", "Q8_0", "Q6_K", "F16", "BF16")
 """Which type serves a plain name when nothing else says; a type not listed comes after these."""
@@ -33,6 +35,21 @@ class CatalogueEntry:
     def key(self) -> str:
         """`name:TYPE`, which is what a loaded model is known by."""
         return f"{self.name}:{self.type}" if self.type else self.name
+
+    def model_spec(
+        self, options: ServeOptions, draft: Path | None = None, prefixes: Path | None = None
+    ) -> ModelSpec:
+        """The first frame to a worker for this file. A prompt format in `options` wins over the model's own.
+
+        `draft`: the file of its draft model. `prefixes`: the folder of kept prefixes.
+        """
+        return ModelSpec(
+            name=self.name,
+            path=str(self.path),
+            options=replace(options, prompt_format=options.prompt_format or self.prompt_format),
+            draft_path=None if draft is None else str(draft),
+            prefix_folder=None if prefixes is None else str(prefixes),
+        )
 
 
 Source = Callable[[], Iterable[CatalogueEntry]]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import msgspec
 
@@ -87,7 +88,7 @@ class Troubles:
 
 def gentler(spec: ModelSpec, error: WorkerDied) -> ModelSpec:
     """How to load it after `error` while loading: without what crashes in some builds or on some GPUs."""
-    if not spec.use_extra_bufts:
+    if not spec.options.use_extra_bufts:
         logger.warning("%s; trying once more", error.message)
         return spec
     logger.warning(
@@ -95,4 +96,5 @@ def gentler(spec: ModelSpec, error: WorkerDied) -> ModelSpec:
         " helps, llama.cpp's build has AMX code that crashes: `corral doctor` says how to rebuild it",
         error.message,
     )
-    return msgspec.structs.replace(spec, use_extra_bufts=False, device_sampling="off")
+    options = replace(spec.options, use_extra_bufts=False, device_sampling="off")
+    return msgspec.structs.replace(spec, options=options)

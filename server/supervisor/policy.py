@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    from server.config import ServerConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +37,15 @@ class Policy:
     large model on a small machine can take minutes."""
     max_loaded: int | None = None
     """How many models may be loaded at once. None: as memory allows."""
+
+    @classmethod
+    def of(cls, config: ServerConfig) -> Self:
+        """The patience that the settings choose; the rest stays at its defaults."""
+        return cls(
+            load_wait_s=config.load_wait_s,
+            max_waiting=config.queue_size + config.parallel,
+            max_loaded=config.max_loaded,
+        )
 
     def delay_s(self, n_deaths: int) -> float:
         """How long to wait before the restart that follows the `n_deaths`-th quick death (1 is the first)."""

@@ -15,7 +15,7 @@ from server.config import ServerConfig
 from server.ipc.launch import SPIN_COUNT, worker_environment
 from server.ipc.model_spec import ModelSpec
 from server.tuning.result_store import Result, ResultStore
-from server.tuning.settings import Settings, words
+from server.tuning.settings import as_options, words
 
 logger = logging.getLogger("corral.serve")
 
@@ -44,7 +44,7 @@ class TunedModels:
     def environment_of(self, spec: ModelSpec) -> dict[str, str]:
         """The environment of a worker for `spec`, with the waiting policy measured for its threads."""
         result = self._store.find(Path(spec.path))
-        if result is None or spec.n_threads != result.settings.threads:
+        if result is None or spec.options.threads != result.settings.threads:
             return worker_environment(spec)
         return worker_environment(spec, spin_count=result.settings.spin_count)
 
@@ -52,7 +52,7 @@ class TunedModels:
 def tuned_values(config: ServerConfig, result: Result) -> dict[str, Any]:
     """The settings that come from `result`: those the user left open, as far as they go with the others."""
     chosen = config.model_fields_set
-    left_open = {name: value for name, value in as_config(result.settings).items() if name not in chosen}
+    left_open = {name: value for name, value in as_options(result.settings).items() if name not in chosen}
     if "threads" in chosen:  # who limits the one means the other too
         left_open.pop("threads_batch", None)
     type_v = left_open.get("type_v", config.type_v)
@@ -65,23 +65,9 @@ def tuned_values(config: ServerConfig, result: Result) -> dict[str, Any]:
 
 def told(result: Result, values: Mapping[str, Any], *, spin: bool) -> str:
     """One line: what is used because of `result`, its waiting policy if `spin`."""
-    defaults = as_config(result.defaults)
+    defaults = as_options(result.defaults)
     used = {name: value for name, value in values.items() if value != defaults[name]}
     if spin and result.settings.spin_count != SPIN_COUNT:
         used["spin_count"] = result.settings.spin_count
     day = result.created[:10]
     return f"{result.model} runs as tuned here on {day}: {words(used)} (corral tune --show tells more)"
-
-
-def as_config(settings: Settings) -> dict[str, Any]:
-    """By the names of ServerConfig; the waiting policy is none of its settings."""
-    return {
-        "threads": settings.threads,
-        "threads_batch": settings.threads_batch,
-        "n_ubatch": settings.n_ubatch,
-        "use_extra_bufts": settings.use_extra_bufts,
-        "flash_attn": settings.flash_attn,
-        "kv_unified": settings.kv_unified,
-        "type_k": settings.kv_type,
-        "type_v": settings.kv_type,
-    }

@@ -23,9 +23,10 @@ from models.llamacpp import library
 from models.llamacpp.batch import TokenBatch
 from models.llamacpp.context import Context
 from models.llamacpp.model import Model
-from models.machine.fit import estimate, plan_gpu_layers
+from models.machine.hardware import usable_cores
+from models.machine.host_memory import memory
+from server.placement import FreeMemory, ModelFacts, place
 from server.tuning.messages import Ask, Down, Figures, Job, Ready, Refused, Up
-from server.tuning.session import spec_of
 
 TOKENS_SEED = 20
 SETTLE_S = 0.02
@@ -36,35 +37,35 @@ class Bench:
     """A loaded model and a context of it. Raises CorralError where they can't be had."""
 
     def __init__(self, job: Job) -> None:
-        spec = spec_of(job)
-        settings = job.settings
+        options = job.options
         started_s = time.perf_counter()
         devices = library.devices()
-        n_gpu_layers = _gpu_layers(job, devices)
-        self._model = Model.load(
-            job.path, n_gpu_layers=n_gpu_layers, use_extra_bufts=settings.use_extra_bufts
-        )
+        facts = ModelFacts(read_gguf_info(Path(job.path)))
+        placement = place(facts, options, FreeMemory(memory().available_bytes, devices))
+        n_gpu_layers = placement.gpu_layers
+        n_threads = options.threads or usable_cores()[0]
+        self._model = Model.load(job.path, n_gpu_layers=n_gpu_layers, use_extra_bufts=options.use_extra_bufts)
         self._context = Context(
             self._model,
-            n_ctx=job.n_ctx * job.n_parallel,
-            n_batch=max(spec.n_batch, job.n_parallel + 1),
-            n_ubatch=settings.n_ubatch,
-            n_seq_max=job.n_parallel,
-            n_threads=settings.threads,
-            n_threads_batch=settings.threads_batch,
-            kv_unified=settings.kv_unified,
-            flash_attn=settings.flash_attn,
-            type_k=settings.kv_type,
-            type_v=settings.kv_type,
+            n_ctx=placement.n_cells,
+            n_batch=max(options.n_batch, options.parallel + 1),
+            n_ubatch=options.n_ubatch,
+            n_seq_max=options.parallel,
+            n_threads=n_threads,
+            n_threads_batch=options.threads_batch or n_threads,
+            kv_unified=options.kv_unified,
+            flash_attn=options.flash_attn,
+            type_k=options.type_k,
+            type_v=options.type_v,
         )
-        self._chunk = min(self._context.n_batch, max(settings.n_ubatch, spec.prefill_chunk_tokens))
+        self._chunk = min(self._context.n_batch, max(options.n_ubatch, options.prefill_chunk_tokens))
         self._batch = TokenBatch(self._context.n_batch)
         self._tokens: npt.NDArray[np.int32] = np.random.default_rng(TOKENS_SEED).integers(
             0, self._context.n_vocab, 4096, np.int32
         )
         n_layers = min(n_gpu_layers, self._model.n_layer + 1)
         used = [device.description for device in devices if device.type == "cpu" or n_layers]
-        self.figures(Ask(streams=job.n_parallel, prompt_tokens=2, steps=1, limit_s=60.0))  # warm
+        self.figures(Ask(streams=options.parallel, prompt_tokens=2, steps=1, limit_s=60.0))  # warm
         self.ready = Ready(load_s=time.perf_counter() - started_s, n_gpu_layers=n_layers, devices=tuple(used))
 
     def figures(self, ask: Ask) -> Figures:
@@ -132,21 +133,6 @@ class Bench:
 
     def _some(self, position: int, count: int) -> npt.NDArray[np.int32]:
         return self._tokens[np.arange(position, position + count) % 4096]
-
-
-def _gpu_layers(job: Job, devices: list[library.Device]) -> int:
-    if job.n_gpu_layers is not None:
-        return job.n_gpu_layers
-    settings = job.settings
-    needs = estimate(
-        read_gguf_info(Path(job.path)),
-        job.n_ctx,
-        job.n_parallel,
-        settings.kv_type,
-        n_ubatch=settings.n_ubatch,
-        kv_unified=settings.kv_unified,
-    )
-    return plan_gpu_layers(needs, devices)
 
 
 def main() -> int:

@@ -8,18 +8,17 @@ from __future__ import annotations
 
 import msgspec
 
-from server.tuning.settings import Settings
+from server.ipc.launch import SPIN_COUNT
+from server.serve_options import ServeOptions
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True, tag="job"):
-    """Load this file with these settings, for `n_parallel` sequences of `n_ctx` tokens (256, 512 …)."""
+    """Load this file with these options; `options.ctx` is a multiple of 256 tokens."""
 
     path: str
-    settings: Settings
-    n_ctx: int
-    n_parallel: int
-    n_gpu_layers: int | None = None
-    """None: as many as fit."""
+    options: ServeOptions
+    spin_count: int = SPIN_COUNT
+    """A waiting thread spins for this many turns before it sleeps."""
 
 
 class Ask(msgspec.Struct, frozen=True, kw_only=True, tag="ask"):

@@ -7,27 +7,28 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from models.errors import LlamaCppError
 from models.gguf.info import read_gguf_info
-from models.machine.fit import estimate
+from models.machine.fit import pad_cells
 from models.machine.host_memory import memory
 from models.machine.native_facts import NativeFacts, ask
 from models.store.fingerprint import fingerprint
 from models.version import VERSION
+from server.placement import FreeMemory, ModelFacts, place
+from server.serve_options import ServeOptions
 from server.tuning.busy import busy_process
 from server.tuning.machine import Machine
 from server.tuning.messages import Job
 from server.tuning.paired_runner import Arena
 from server.tuning.result_store import LoadFigure, Result
 from server.tuning.session import MeasuringProcess
-from server.tuning.settings import Settings
+from server.tuning.settings import Settings, as_options
 from server.tuning.space import N_UBATCH, Site, Space, space_for
 from server.tuning.tuner import Outcome, Step, Tuner
 from server.tuning.workload import Workload
 
-CELLS = 256
-"""llama.cpp gives a sequence KV cells in units of this."""
 MEMORY_PART = 0.7
 """Two copies of the model are measured side by side if they take no more of the free memory than this."""
 
@@ -84,8 +85,8 @@ class Search:
         )
 
     def _open(self, settings: Settings) -> MeasuringProcess:
-        n_ctx, n_parallel = room_of(self.workload)
-        job = Job(path=str(self.path), settings=settings, n_ctx=n_ctx, n_parallel=n_parallel)
+        options = options_for(self.workload, **as_options(settings))
+        job = Job(path=str(self.path), options=options, spin_count=settings.spin_count)
         return MeasuringProcess(job, env=os.environ)
 
 
@@ -112,12 +113,12 @@ def plan_search(
 
 
 def measured_bytes(path: Path, workload: Workload) -> int:
-    """What one candidate takes at most, its KV cache included. Raises InvalidGGUF."""
-    n_ctx, n_parallel = room_of(workload)
-    return estimate(read_gguf_info(path), n_ctx, n_parallel, n_ubatch=max(N_UBATCH), flash_attn=False).total
+    """Bytes that one candidate takes at most, its KV cache included. Raises InvalidGGUF."""
+    options = options_for(workload, n_ubatch=max(N_UBATCH), flash_attn="off")
+    return place(ModelFacts(read_gguf_info(path)), options, FreeMemory(0)).model.total
 
 
-def room_of(workload: Workload) -> tuple[int, int]:
-    """(context of a sequence, sequences) that the workload needs."""
-    tokens = workload.prompt_tokens + workload.output_tokens
-    return -(-tokens // CELLS) * CELLS, max(workload.streams)
+def options_for(workload: Workload, **values: Any) -> ServeOptions:
+    """A context and as many sequences as the workload needs; `values` for other options."""
+    ctx = pad_cells(workload.prompt_tokens + workload.output_tokens)
+    return ServeOptions(ctx=ctx, parallel=max(workload.streams), **values)

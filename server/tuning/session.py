@@ -39,30 +39,11 @@ class Session(Protocol):
         """Give its memory back."""
 
 
-def spec_of(job: Job) -> ModelSpec:
-    """The job as a worker would get it."""
-    settings = job.settings
-    return ModelSpec(
-        name="tune",
-        path=job.path,
-        n_ctx=job.n_ctx,
-        n_parallel=job.n_parallel,
-        n_gpu_layers="auto" if job.n_gpu_layers is None else job.n_gpu_layers,
-        n_ubatch=settings.n_ubatch,
-        n_threads=settings.threads,
-        n_threads_batch=settings.threads_batch,
-        kv_unified=settings.kv_unified,
-        flash_attn=settings.flash_attn,
-        type_k=settings.kv_type,
-        type_v=settings.kv_type,
-        use_extra_bufts=settings.use_extra_bufts,
-    )
-
-
 def measuring_environment(job: Job, base: Mapping[str, str]) -> dict[str, str]:
     """A worker's environment, with the job's waiting policy instead of one that the user has set."""
     unset = {name: value for name, value in base.items() if name not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")}
-    return worker_environment(spec_of(job), unset, spin_count=job.settings.spin_count)
+    spec = ModelSpec(name="tune", path=job.path, options=job.options)
+    return worker_environment(spec, unset, spin_count=job.spin_count)
 
 
 class MeasuringProcess:

@@ -7,6 +7,7 @@ from typing import Any, Literal
 import msgspec
 
 from server.ipc.launch import SPIN_COUNT
+from server.serve_options import SERVE_SETTINGS
 
 Value = int | bool | str
 
@@ -32,6 +33,12 @@ FIELDS: tuple[str, ...] = Settings.__struct_fields__
 def value_of(settings: Settings, name: str) -> Value:
     found: Value = getattr(settings, name)
     return found
+
+
+def as_options(settings: Settings) -> dict[str, Any]:
+    """`settings` by the names of ServeOptions; the waiting policy is none of them."""
+    options = {name: value_of(settings, name) for name in FIELDS if name in SERVE_SETTINGS}
+    return {**options, "type_k": settings.kv_type, "type_v": settings.kv_type}
 
 
 def changed(settings: Settings, **values: Any) -> Settings:

@@ -181,8 +181,8 @@ class Worker:
 
 def engine_config(spec: ModelSpec) -> EngineConfig:
     return EngineConfig(
-        queue_size=spec.queue_size,
-        prefill_chunk_tokens=spec.prefill_chunk_tokens,
-        prefill_tokens_alone=max(spec.n_ubatch, spec.prefill_chunk_tokens),
-        gap_s=spec.gap_s,
+        queue_size=spec.options.queue_size,
+        prefill_chunk_tokens=spec.options.prefill_chunk_tokens,
+        prefill_tokens_alone=max(spec.options.n_ubatch, spec.options.prefill_chunk_tokens),
+        gap_s=spec.options.gap_ms / 1e3,
     )

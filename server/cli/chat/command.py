@@ -89,7 +89,7 @@ def _local(reference: str | None, settings: dict[str, Any]) -> Backend:
     from server.cli.chat.backend import LocalBackend
     from server.cli.ensure_model import obtain
     from server.supervisor.catalogue import Catalogue
-    from server.supervisor.spec import model_spec, policy_of
+    from server.supervisor.policy import Policy
     from server.supervisor.supervisor import Supervisor
     from server.tuning.apply import TunedModels
     from server.tuning.result_store import results_here
@@ -101,8 +101,8 @@ def _local(reference: str | None, settings: dict[str, Any]) -> Backend:
     tuned = TunedModels(results_here(paths.tuning_dir))
     supervisor = Supervisor(
         Catalogue([entry]),
-        lambda entry: model_spec(entry, tuned.config_for(entry.path, config)),
-        policy=policy_of(config),
+        lambda entry: entry.model_spec(tuned.config_for(entry.path, config).serve),
+        policy=Policy.of(config),
         use=store.use,
         environment=tuned.environment_of,
     )

@@ -1,4 +1,4 @@
-"""A stored model as `corral list` and `corral show` tell it: plain dictionaries, for people and programs."""
+"""A stored model as `corral list` and `corral show` print it: plain dictionaries, for people and programs."""
 
 from __future__ import annotations
 
@@ -6,17 +6,14 @@ from typing import Any
 
 from models.errors import CorralError
 from models.gguf.info import GGUFInfo, read_gguf_info
-from models.machine.fit import fits_in_memory, format_bytes
+from models.machine.fit import format_bytes
 from models.store.store import StoredFile, StoredModel
-from server.ipc.model_spec import ModelSpec
-from server.supervisor.memory import memory_of
-
-DEFAULT_N_CTX = 4096
-DEFAULT_N_PARALLEL = 8
+from server.placement import FreeMemory, ModelFacts, place
+from server.serve_options import ServeOptions
 
 
 def described_types(model: StoredModel, available_bytes: int) -> list[dict[str, Any]]:
-    """One row per type, with `fits` None where the file can't be judged."""
+    """Return one row per type, with `fits` None where the file can't be judged."""
     return [
         {
             "name": model.name,
@@ -31,7 +28,7 @@ def described_types(model: StoredModel, available_bytes: int) -> list[dict[str, 
             "quality": (model.manifest.quality or {}).get(file.type),
             "created": model.manifest.created,
             "path": str(file.path),
-            **fit_of(file, available_bytes, None, DEFAULT_N_PARALLEL),
+            **fit_of(file, available_bytes, ServeOptions()),
         }
         for file in model.types.values()
     ]
@@ -45,23 +42,23 @@ def source_of(model: StoredModel) -> str:
     return source.path or source.kind
 
 
-def fit_of(file: StoredFile, available_bytes: int, n_ctx: int | None, n_parallel: int) -> dict[str, Any]:
-    """What serving `file` takes of this machine's memory; `fits` is None for a file that can't be read."""
+def fit_of(file: StoredFile, available_bytes: int, options: ServeOptions) -> dict[str, Any]:
+    """The memory that serving `file` takes here; `fits` is None for a file that can't be read."""
     try:
-        return fit_of_info(read_gguf_info(file.path), available_bytes, n_ctx, n_parallel)
+        return fit_of_info(read_gguf_info(file.path), available_bytes, options)
     except CorralError as error:
         return {"fits": None, "memory_bytes": None, "prompt_side_bytes": None, "memory": error.message}
 
 
-def fit_of_info(info: GGUFInfo, available_bytes: int, n_ctx: int | None, n_parallel: int) -> dict[str, Any]:
+def fit_of_info(info: GGUFInfo, available_bytes: int, options: ServeOptions) -> dict[str, Any]:
     """`prompt_side_bytes`: what the worker takes beside that if it has a prompt side. Raises ContextError.
 
-    Without adapters, and as if all of it stayed on the host.
+    For the context that is wanted, not one that a worker reduces for want of memory; without adapters, and as
+    if all of it stayed on the host.
     """
-    spec = ModelSpec(name=info.path.stem, path=str(info.path), n_ctx=n_ctx, n_parallel=n_parallel)
-    taken = memory_of(info, spec, available_bytes)
-    verdict = fits_in_memory(taken.model, available_bytes)
-    side = taken.prompt_side
+    placement = place(ModelFacts(info), options, FreeMemory(available_bytes))
+    verdict = placement.wanted_verdict
+    side = placement.prompt_side if verdict.fits else 0
     more = f"; up to {format_bytes(side)} more for prompts apart (--prompt-side)" if side else ""
     return {
         "fits": verdict.fits,

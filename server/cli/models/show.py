@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from server.serve_options import ServeOptions
+
 if TYPE_CHECKING:
     from models.store.manifest import Manifest
     from models.store.store import StoredModel
@@ -20,7 +22,7 @@ def command(
     ] = None,
     parallel: Annotated[
         int, typer.Option(min=1, metavar="N", help="Requests at a time, for the memory estimate.")
-    ] = 8,
+    ] = ServeOptions.parallel,
     card: Annotated[bool, typer.Option("--card", help="Print a model card for publishing.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
@@ -39,14 +41,15 @@ def command(
     paths = Paths.from_environment()
     ref = ModelRef.parse(reference)
     available = memory().available_bytes
+    options = ServeOptions(ctx=ctx, parallel=parallel)
     if ref.path is not None and ref.path.is_file():
-        document = _file(ref, available, ctx, parallel)
+        document = _file(ref, available, options)
     else:
         stored = ModelStore(paths).get(ref)
         if card:
             _print_card(stored)
             return
-        document = _model(stored, ref.type, available, ctx, parallel)
+        document = _model(stored, ref.type, available, options)
     results = _tuned(document, results_here(paths.tuning_dir))
     if as_json:
         print_json(document)
@@ -55,7 +58,7 @@ def command(
 
 
 def _model(
-    model: StoredModel, type_: str | None, available_bytes: int, n_ctx: int | None, n_parallel: int
+    model: StoredModel, type_: str | None, available_bytes: int, options: ServeOptions
 ) -> dict[str, Any]:
     from server.cli.models.model_rows import fit_of, source_of
 
@@ -69,7 +72,7 @@ def _model(
             "bits_per_weight": file.bits_per_weight,
             "tensors": file.tensor_count,
             **_made_of(manifest, file.type),
-            **fit_of(file, available_bytes, n_ctx, n_parallel),
+            **fit_of(file, available_bytes, options),
         }
         for file in model.types.values()
         if type_ in (None, file.type)
@@ -106,7 +109,7 @@ def _print_card(model: StoredModel) -> None:
     sys.stdout.write(model_card(model.manifest, read_gguf_info(first.path).metadata))
 
 
-def _file(ref: Any, available_bytes: int, n_ctx: int | None, n_parallel: int) -> dict[str, Any]:
+def _file(ref: Any, available_bytes: int, options: ServeOptions) -> dict[str, Any]:
     from models.gguf.info import read_gguf_info
     from server.cli.models.model_rows import fit_of_info
 
@@ -125,7 +128,7 @@ def _file(ref: Any, available_bytes: int, n_ctx: int | None, n_parallel: int) ->
                 "size_bytes": info.size_bytes,
                 "bits_per_weight": info.bits_per_weight,
                 "tensors": len(info.tensors),
-                **fit_of_info(info, available_bytes, n_ctx, n_parallel),
+                **fit_of_info(info, available_bytes, options),
             }
         ],
     }

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from models.machine.fit import Verdict, estimate, fits_in_memory
+from models.machine.fit import Verdict
 from quantize.plan.plan import PlannedFile
-from server.cli.models.model_rows import DEFAULT_N_CTX, DEFAULT_N_PARALLEL
+from server.placement import FreeMemory, ModelFacts, place
+from server.serve_options import ServeOptions
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +18,7 @@ class PlannedTensorSize:
 
 
 class PlannedModel:
-    """What `models.machine.fit` asks of a GGUF file, answered from a plan."""
+    """A `models.machine.fit.ModelFile` that is read from a plan."""
 
     def __init__(self, file: PlannedFile) -> None:
         self._metadata = file.metadata
@@ -56,7 +57,6 @@ class PlannedModel:
 
 
 def fit_of_plan(file: PlannedFile, available_bytes: int) -> Verdict:
-    """Whether the file, once made, can be served on this machine at the default context."""
-    model = PlannedModel(file)
-    n_ctx = min(model.hyperparameter("context_length") or DEFAULT_N_CTX, DEFAULT_N_CTX)
-    return fits_in_memory(estimate(model, n_ctx, DEFAULT_N_PARALLEL), available_bytes)
+    """Judge if the file, once made, can be served on this machine's host memory with the default settings."""
+    facts = ModelFacts(PlannedModel(file))
+    return place(facts, ServeOptions(), FreeMemory(available_bytes)).wanted_verdict

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from models.demo import DEMO_DIR
 from models.errors import ConfigError
-from models.machine.fit import estimate, host_bytes
 from models.machine.host_memory import memory
 from models.parse_size import parse_size
 from models.reference import ModelRef
@@ -28,6 +27,8 @@ from server.cli.console import say, size
 from server.cli.counting import count_progress
 from server.cli.model_files import model_file, plain_file
 from server.cli.quantize.plan_fit import PlannedModel
+from server.placement import FreeMemory, ModelFacts, place
+from server.serve_options import ServeOptions
 
 DEMO_TEXT = DEMO_DIR / "texts" / "calibration.txt"
 _PROBE_CHUNKS = 8
@@ -140,9 +141,10 @@ def _budget(base: PlannedFile, wish: SizeWish) -> Budget:
         return Budget(parse_size(wish.target_size), base)
     if wish.target_bpw is not None:
         return budget_of_bits(base, wish.target_bpw)
-    needs = estimate(PlannedModel(base), wish.ctx)
-    beside_weights = host_bytes(needs, 0) - needs.weights
     available = memory().available_bytes
+    options = ServeOptions(ctx=wish.ctx, parallel=1)
+    needs = place(ModelFacts(PlannedModel(base)), options, FreeMemory(available)).model
+    beside_weights = needs.total - needs.weights
     target = int(available * _FIT_SHARE) - beside_weights
     if target <= 0:
         raise ConfigError(

@@ -51,8 +51,8 @@ def serve(config: ServerConfig) -> None:
     from server.supervisor.adapter_service import AdapterService
     from server.supervisor.catalogue import PREFERRED_TYPES, Catalogue
     from server.supervisor.catalogue_entries import stored_entries
-    from server.supervisor.memory import fits
-    from server.supervisor.spec import model_spec, policy_of
+    from server.supervisor.memory_check import fits
+    from server.supervisor.policy import Policy
     from server.supervisor.supervisor import Supervisor
     from server.tuning.apply import TunedModels
     from server.tuning.result_store import results_here
@@ -72,13 +72,12 @@ def serve(config: ServerConfig) -> None:
 
         supervisor = Supervisor(
             catalogue,
-            lambda entry: model_spec(
-                entry,
-                tuned.config_for(entry.path, config),
+            lambda entry: entry.model_spec(
+                tuned.config_for(entry.path, config).serve,
                 draft.path if draft and entry in served else None,
                 paths.prefixes_dir,
             ),
-            policy=policy_of(config),
+            policy=Policy.of(config),
             fits=fits,
             use=store.use,
             shelf=shelf,

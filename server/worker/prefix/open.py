@@ -9,7 +9,7 @@ from pathlib import Path
 from models.errors import CorralError
 from models.gguf.info import GGUFInfo
 from models.llamacpp.context import Context
-from models.machine.fit import estimate
+from models.machine.fit import GIB
 from server.engine.engine import Engine
 from server.ipc.model_spec import ModelSpec
 from server.worker.adapter_set import AdapterSet
@@ -21,26 +21,34 @@ from server.worker.run.runner import LlamaRunner
 logger = logging.getLogger("corral.worker")
 
 SAVE_S = 5.0
-"""How long saving may delay the worker's end."""
+"""Saving may delay the worker's end by this many seconds."""
 AFTER_GRACE_S = 1.5
-"""How long it may go on when requests have used up the time they had to finish; its parent waits longer."""
+"""Saving may go on for this many seconds when requests have used up the time they had to finish; the worker's
+parent waits longer."""
 
 
 def open_prefixes(
-    spec: ModelSpec, info: GGUFInfo, context: Context, runner: LlamaRunner, adapters: AdapterSet
+    spec: ModelSpec,
+    info: GGUFInfo,
+    kv_bytes_per_token: float,
+    context: Context,
+    runner: LlamaRunner,
+    adapters: AdapterSet,
 ) -> PrefixStore | None:
     """The store of this model's prefixes, joined to its warm `runner`; None if there is none.
 
     A folder that can't be used is logged: the model is served without.
     """
-    if spec.prefix_folder is None or spec.prefix_bytes_max <= 0:
+    options = spec.options
+    max_bytes = int(options.prefix_cache_gib * GIB)
+    if spec.prefix_folder is None or max_bytes <= 0:
         return None
     try:
         settings = StoreSettings(
-            key=context_key(info.paths, context, (spec.type_k, spec.type_v, spec.flash_attn)),
+            key=context_key(info.paths, context, (options.type_k, options.type_v, options.flash_attn)),
             bounds=Bounds(runner.n_ctx, runner.n_vocab),
-            bytes_per_token=bytes_per_token(info, spec),
-            max_bytes=spec.prefix_bytes_max,
+            bytes_per_token=kv_bytes_per_token,
+            max_bytes=max_bytes,
             can_trim=runner.can_trim,
             n_swa=runner.n_swa,
             adapters_key=adapters.key,
@@ -51,13 +59,6 @@ def open_prefixes(
         return None
     runner.use_states(store)
     return store
-
-
-def bytes_per_token(info: GGUFInfo, spec: ModelSpec) -> float:
-    """What a token takes in the KV cache, roughly."""
-    n_tokens = 4096
-    kv_type = max(spec.type_k, spec.type_v, key=lambda kind: kind == "f32")
-    return estimate(info, n_tokens, 1, kv_type, n_ubatch=spec.n_ubatch).kv / n_tokens
 
 
 def save_leftovers(engine: Engine, runner: LlamaRunner, store: PrefixStore, grace_end_s: float) -> None:

@@ -109,8 +109,8 @@ def load_draft(spec: ModelSpec, served: Context) -> DraftProposer:
     model = Model.load(
         info.path,
         n_gpu_layers=served.model.n_gpu_layers,
-        use_mmap=spec.use_mmap,
-        use_extra_bufts=spec.use_extra_bufts,
+        use_mmap=spec.options.use_mmap,
+        use_extra_bufts=spec.options.use_extra_bufts,
     )
     reason = mismatch(model.vocab, served.model.vocab)
     if reason is not None:
@@ -126,9 +126,9 @@ def load_draft(spec: ModelSpec, served: Context) -> DraftProposer:
         n_seq_max=served.n_seq_max,
         n_threads=served.n_threads,
         n_threads_batch=served.n_threads_batch,
-        flash_attn=spec.flash_attn,
-        type_k=spec.type_k,
-        type_v=spec.type_v,
+        flash_attn=spec.options.flash_attn,
+        type_k=spec.options.type_k,
+        type_v=spec.options.type_v,
     )
     return DraftProposer(context, served.model.vocab.n_tokens)
 

@@ -16,9 +16,9 @@ from dataclasses import replace
 
 from models.errors import CorralError, RequestError
 from models.llamacpp.context import Context
-from models.llamacpp.kv_cache import padded
 from models.llamacpp.model import Model
 from models.llamacpp.vocab import Vocab
+from models.machine.fit import pad_cells
 from server.engine.batch import Batch, BatchEntry, Output, Save
 from server.engine.request import EngineRequest
 from server.engine.sampling_params import SamplingParams
@@ -101,7 +101,7 @@ def open_encoder_decoder(
     spec: ModelSpec, model: Model, n_ctx: int, n_threads: int
 ) -> tuple[Context, EncoderDecoderRunner]:
     """The contexts of all slots, the first of them by itself too, and their runner. Raises ContextError."""
-    n_cells = padded(n_ctx)
+    n_cells = pad_cells(n_ctx)
     contexts = [
         Context(
             model,
@@ -109,12 +109,12 @@ def open_encoder_decoder(
             n_batch=n_cells,
             n_ubatch=n_cells,
             n_threads=n_threads,
-            n_threads_batch=spec.n_threads_batch or n_threads,
-            flash_attn=spec.flash_attn,
-            type_k=spec.type_k,
-            type_v=spec.type_v,
+            n_threads_batch=spec.options.threads_batch or n_threads,
+            flash_attn=spec.options.flash_attn,
+            type_k=spec.options.type_k,
+            type_v=spec.options.type_v,
         )
-        for _ in range(spec.n_parallel)
+        for _ in range(spec.options.parallel)
     ]
     return contexts[0], EncoderDecoderRunner(contexts, n_ctx)
 

@@ -23,6 +23,7 @@ from models.llamacpp.batch import TokenBatch
 from models.llamacpp.context import Context, FlashAttention
 from models.llamacpp.model import Model
 from server.engine.batch import BatchEntry, Copy, MemoryChange, Restore, Save, Trim
+from server.placement import PROMPT_SIDE_SPARE_BYTES
 
 logger = logging.getLogger("corral.worker")
 
@@ -32,7 +33,6 @@ WORTH = 0.9
 """Of the main context's time for a prompt: what the prompt side may take at most to be used."""
 MEASURED_TOKENS = 64
 LEAST_TURNS, MOST_TURNS, ENOUGH_S = 2, 8, 0.5
-_SPARE_BYTES = 1 << 30
 
 
 class PromptSide:
@@ -115,7 +115,7 @@ def open_prompt_side(
     None, too, for one KV buffer shared by all sequences: there a state that moves over may find no room.
     """
     model = main.model
-    if main.kv_unified or model.size_bytes + _SPARE_BYTES > available_bytes:
+    if main.kv_unified or model.size_bytes + PROMPT_SIDE_SPARE_BYTES > available_bytes:
         return None
     try:
         plain = Model.load(model.path, n_gpu_layers=0, use_mmap=True, use_extra_bufts=False)

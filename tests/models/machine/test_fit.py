@@ -20,6 +20,7 @@ from models.machine.fit import (
     format_bytes,
     host_bytes,
     kv_bytes_per_token,
+    pad_cells,
     plan_gpu_layers,
 )
 from models.machine.hardware import Device
@@ -75,7 +76,8 @@ QWEN_HALF_B = header(24, 896, 151936, 4864, 14, 2)
         (LLAMA_8B, 512, {"flash_attn": False}, 308.01),
         (LLAMA_8B, 4096, {"n_parallel": 8}, 266.50),
         (LLAMA_8B, 4096, {"n_parallel": 8, "kv_unified": True}, 266.50),
-        (LLAMA_8B, 272, {"kv_type": "q8_0"}, 266.50),
+        (LLAMA_8B, 392, {"type_v": "q8_0"}, 266.50),
+        (LLAMA_8B, 272, {"type_k": "q8_0", "type_v": "q8_0"}, 266.50),
         (LLAMA_7B, 2048, {}, 100.51),
         (LLAMA_7B, 2048, {"flash_attn": False}, 320.01),
         (LLAMA_7B, 16384, {"n_parallel": 8, "kv_unified": True}, 128.51),
@@ -95,19 +97,19 @@ def test_the_sizes_are_those_llama_cpp_reports(
 
 
 @pytest.mark.model
-@pytest.mark.parametrize("kv_type", ["f16", "q8_0"])
+@pytest.mark.parametrize(("type_k", "type_v"), [("f16", "f16"), ("q8_0", "q8_0"), ("q4_0", "f16")])
 @pytest.mark.parametrize("kv_unified", [False, True])
 def test_a_real_context_takes_what_was_estimated(
-    tmp_path: Path, kv_type: str, kv_unified: bool, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, type_k: str, type_v: str, kv_unified: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     from models.llamacpp.context import Context
     from models.llamacpp.model import Model
 
     path = write_tiny_gguf(tmp_path / "tiny.gguf", TinyModel(n_ff=1024))
-    needs = estimate(read_gguf_info(path), 1000, 4, kv_type, kv_unified=kv_unified)
+    needs = estimate(read_gguf_info(path), 1000, 4, type_k=type_k, type_v=type_v, kv_unified=kv_unified)
     with Model.load(path, no_alloc=True) as model, caplog.at_level(logging.INFO, "corral.llama"):
         assert needs.weights == model.size_bytes
-        Context(model, n_ctx=4096, n_seq_max=4, kv_unified=kv_unified, type_k=kv_type, type_v=kv_type).close()
+        Context(model, n_ctx=4096, n_seq_max=4, kv_unified=kv_unified, type_k=type_k, type_v=type_v).close()
     log = caplog.text
     kv = re.search(r"llama_kv_cache: size = *([\d.]+) MiB", log)
     compute = re.search(r"CPU compute buffer size = *([\d.]+) MiB", log)
@@ -144,8 +146,20 @@ def test_a_header_without_sizes_is_no_error() -> None:
 
 
 def test_an_unknown_cache_type() -> None:
-    with pytest.raises(ContextError, match="can't be of type `f12`"):
-        estimate(LLAMA_8B, 4096, kv_type="f12")
+    for type_k, type_v in (("f12", "f16"), ("f16", "f12")):
+        with pytest.raises(ContextError, match="can't be of type `f12`"):
+            estimate(LLAMA_8B, 4096, type_k=type_k, type_v=type_v)
+
+
+@pytest.mark.parametrize(("n_ctx", "cells"), [(1, 256), (256, 256), (257, 512), (4096, 4096)])
+def test_cells_come_in_units_of_256(n_ctx: int, cells: int) -> None:
+    assert pad_cells(n_ctx) == cells
+
+
+def test_keys_and_values_are_counted_each_in_its_type() -> None:
+    width = 8 * 128  # of keys and of values
+    assert kv_bytes_per_token(LLAMA_8B, "q4_0", "f16") == [width // 32 * 18 + width * 2] * 32
+    assert kv_bytes_per_token(LLAMA_8B, "f32", "q8_0") == [width * 4 + width // 32 * 34] * 32
 
 
 def test_weights_are_sorted_by_where_they_go() -> None:
@@ -213,6 +227,9 @@ def test_verdicts() -> None:
     assert not no.fits
     assert "doesn't fit: needs 8.2 GiB in memory, 4.0 GiB are available; choose a smaller type" in no.text
     assert fits_in_memory(NEEDS, 4 * GIB, n_gpu_layers=33).fits
+    assert fits_in_memory(NEEDS, NEEDS.total + 5, extra_bytes=5).fits
+    more = fits_in_memory(NEEDS, NEEDS.total + 4, extra_bytes=5)
+    assert (more.fits, more.needed_bytes) == (False, NEEDS.total + 5)
 
 
 def test_bytes_for_people() -> None:

@@ -4,6 +4,7 @@ import sys
 
 from server.ipc.launch import SPIN_COUNT, available_cpus, worker_command, worker_environment
 from server.ipc.model_spec import ModelSpec
+from server.serve_options import ServeOptions
 
 SPEC = ModelSpec(name="m", path="/m.gguf")
 
@@ -25,7 +26,7 @@ def test_a_measured_spin() -> None:
 
 
 def test_more_threads_than_cores_do_not_spin() -> None:
-    crowded = ModelSpec(name="m", path="/m.gguf", n_threads=available_cpus() + 1)
+    crowded = ModelSpec(name="m", path="/m.gguf", options=ServeOptions(threads=available_cpus() + 1))
     assert worker_environment(crowded, {})["GOMP_SPINCOUNT"] == "0"
     assert worker_environment(crowded, {}, 9)["GOMP_SPINCOUNT"] == "0"
 

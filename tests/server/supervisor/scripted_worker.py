@@ -63,7 +63,7 @@ class ScriptedWorker:
         if load == "refuse":
             self.channel.send(LoadFailed(message="the file is no GGUF", kind="InvalidGGUF"))
             sys.exit(1)
-        if load == "die" or (load == "die_with_extra_bufts" and self.spec.use_extra_bufts):
+        if load == "die" or (load == "die_with_extra_bufts" and self.spec.options.use_extra_bufts):
             die(signal.SIGSEGV)
         if load == "die_first" and not mark.exists():
             mark.touch()
@@ -178,14 +178,14 @@ def die(number: signal.Signals) -> None:
 def model_info(spec: ModelSpec) -> ModelInfo:
     return ModelInfo(
         n_vocab=256,
-        n_ctx=spec.n_ctx or 4096,
+        n_ctx=spec.options.ctx or 4096,
         n_ctx_train=4096,
         n_embd=1,
         n_params=1,
         size_bytes=1,
-        n_parallel=spec.n_parallel,
+        n_parallel=spec.options.parallel,
         n_gpu_layers=0,
-        description="scripted" if spec.use_extra_bufts else "scripted without extra buffers",
+        description="scripted" if spec.options.use_extra_bufts else "scripted without extra buffers",
         ftype="F32",
         prompt_format="template",
     )

@@ -96,8 +96,8 @@ def test_an_error_of_our_own_is_logged_whole(troubles: Troubles, caplog: pytest.
 def test_the_second_attempt_is_gentler(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING, "corral.supervisor"):
         spec = gentler(ModelSpec(name="one", path="x"), DIED)
-        assert not spec.use_extra_bufts
-        assert spec.device_sampling == "off"
+        assert not spec.options.use_extra_bufts
+        assert spec.options.device_sampling == "off"
         assert "AMX" in caplog.text
         caplog.clear()
         assert gentler(spec, DIED) is spec

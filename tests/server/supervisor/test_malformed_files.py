@@ -13,6 +13,7 @@ from server.engine.events import Failure, Finish
 from server.engine.sampling_params import SamplingParams
 from server.ipc.messages import Generate, TokenPrompt
 from server.ipc.model_spec import ModelSpec
+from server.serve_options import ServeOptions
 from server.supervisor.catalogue import Catalogue, CatalogueEntry
 from server.supervisor.policy import Policy
 from server.supervisor.supervisor import Supervisor
@@ -23,7 +24,7 @@ EVERY = 1 if os.environ.get("CORRAL_ALL_MALFORMED") else 12
 
 
 def spec_of(entry: CatalogueEntry) -> ModelSpec:
-    return ModelSpec(name=entry.name, path=str(entry.path), n_ctx=256, n_parallel=2, n_threads=1)
+    return entry.model_spec(ServeOptions(ctx=256, parallel=2, threads=1))
 
 
 def entry(name: str, path: Path) -> CatalogueEntry:

@@ -9,6 +9,7 @@ from models.store.fingerprint import fingerprint
 from server.config import load_config
 from server.ipc.launch import SPIN_COUNT
 from server.ipc.model_spec import ModelSpec
+from server.serve_options import ServeOptions
 from server.tuning.apply import TunedModels, tuned_values
 from server.tuning.result_store import ResultStore
 from server.tuning.settings import Settings, changed
@@ -95,9 +96,9 @@ def test_the_waiting_policy_reaches_the_worker(
     for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"):
         monkeypatch.delenv(name, raising=False)
     models = tuned(tmp_path, model, changed(DEFAULTS, threads=1, threads_batch=1, spin_count=9))
-    spec = ModelSpec(name="m", path=str(model), n_threads=1, n_threads_batch=1)
+    spec = ModelSpec(name="m", path=str(model), options=ServeOptions(threads=1, threads_batch=1))
     assert models.environment_of(spec)["GOMP_SPINCOUNT"] == "9"
-    other = ModelSpec(name="m", path=str(model), n_threads=2)
+    other = ModelSpec(name="m", path=str(model), options=ServeOptions(threads=2))
     assert models.environment_of(other)["GOMP_SPINCOUNT"] != "9"
     monkeypatch.setenv("GOMP_SPINCOUNT", "5")
     assert models.environment_of(spec)["GOMP_SPINCOUNT"] == "5"

@@ -6,9 +6,10 @@ import pytest
 
 from models.doctor.tiny_model import TinyModel, write_tiny_gguf
 from models.errors import LlamaCppError
+from server.serve_options import ServeOptions
 from server.tuning.messages import Ask, Job
 from server.tuning.session import MeasuringProcess
-from server.tuning.settings import Settings
+from server.tuning.settings import Settings, as_options
 
 pytestmark = pytest.mark.model
 
@@ -29,7 +30,8 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> str:
     ],
 )
 def test_real_figures(path: str, settings: Settings) -> None:
-    session = MeasuringProcess(Job(path=path, settings=settings, n_ctx=256, n_parallel=3))
+    options = ServeOptions(ctx=256, parallel=3, **as_options(settings))
+    session = MeasuringProcess(Job(path=path, options=options, spin_count=settings.spin_count))
     try:
         for streams in (1, 3):
             ask = Ask(streams=streams, prompt_tokens=20, steps=5, repeats=2, limit_s=60.0)
@@ -46,16 +48,6 @@ def test_real_figures(path: str, settings: Settings) -> None:
 
 def test_what_llama_cpp_refuses(path: str, tmp_path: Path) -> None:
     with pytest.raises(LlamaCppError):
-        MeasuringProcess(
-            Job(
-                path=path,
-                settings=Settings(1, 1, kv_type="nonsense"),
-                n_ctx=256,
-                n_parallel=1,
-                n_gpu_layers=0,
-            )
-        )
-    with pytest.raises(LlamaCppError, match="not a file"):
-        MeasuringProcess(
-            Job(path=str(tmp_path / "none.gguf"), settings=SETTINGS, n_ctx=256, n_parallel=1, n_gpu_layers=0)
-        )
+        MeasuringProcess(Job(path=path, options=ServeOptions(ctx=2**40, gpu_layers=0)))
+    with pytest.raises(LlamaCppError, match="No such file"):
+        MeasuringProcess(Job(path=str(tmp_path / "none.gguf"), options=ServeOptions(gpu_layers=0)))

@@ -3,13 +3,15 @@ from __future__ import annotations
 from pathlib import Path
 
 from models.doctor.tiny_model import write_tiny_gguf
-from server.tuning.service import measured_bytes, room_of
+from server.tuning.service import measured_bytes, options_for
 from server.tuning.workload import Workload
 
 
 def test_room_for_every_sequence_of_the_workload() -> None:
-    assert room_of(Workload(prompt_tokens=64, output_tokens=96, streams=(1, 8))) == (256, 8)
-    assert room_of(Workload(prompt_tokens=200, output_tokens=57, streams=(4,))) == (512, 4)
+    short = options_for(Workload(prompt_tokens=64, output_tokens=96, streams=(1, 8)))
+    assert (short.ctx, short.parallel) == (256, 8)
+    long = options_for(Workload(prompt_tokens=200, output_tokens=57, streams=(4,)), n_ubatch=64)
+    assert (long.ctx, long.parallel, long.n_ubatch) == (512, 4, 64)
 
 
 def test_a_candidate_takes_its_cache_too(tmp_path: Path) -> None:

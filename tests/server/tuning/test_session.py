@@ -9,13 +9,12 @@ import psutil
 import pytest
 
 from models.errors import LlamaCppError, WorkerDied
+from server.serve_options import ServeOptions
 from server.tuning.busy import busy_process
 from server.tuning.messages import Ask, Job
 from server.tuning.session import MeasuringProcess, measuring_environment
-from server.tuning.settings import changed
-from tests.server.tuning.fake_measurer import DEFAULTS
 
-JOB = Job(path="/m.gguf", settings=DEFAULTS, n_ctx=256, n_parallel=2)
+JOB = Job(path="/m.gguf", options=ServeOptions(ctx=256, parallel=2))
 ASK = Ask(streams=1, prompt_tokens=8, steps=4, limit_s=10.0)
 READY = '{"type":"ready","load_s":1.0,"n_gpu_layers":0,"devices":[]}'
 FIGURES = '{"type":"figures","prefill_s":1.0,"prefill_tokens":8,"step_s":0.5,"steps":4}'
@@ -68,12 +67,7 @@ def test_a_process_that_does_not_start_leaves_nothing() -> None:
 
 def test_the_job_decides_how_threads_wait_not_the_user() -> None:
     env = {"GOMP_SPINCOUNT": "5", "OMP_WAIT_POLICY": "active", "PATH": "/bin"}
-    quick = Job(
-        path="/m",
-        settings=changed(DEFAULTS, threads=1, threads_batch=1, spin_count=7),
-        n_ctx=256,
-        n_parallel=1,
-    )
+    quick = Job(path="/m", options=ServeOptions(threads=1, threads_batch=1), spin_count=7)
     found = measuring_environment(quick, env)
     assert found["GOMP_SPINCOUNT"] == "7"
     assert "OMP_WAIT_POLICY" not in found

@@ -14,6 +14,7 @@ from server.ipc.frames import HEADER, decode_reply, encode_frame, frame_length
 from server.ipc.launch import worker_command, worker_environment
 from server.ipc.messages import LoadFailed, Loading, Ready, Reply, Request, StepEvents
 from server.ipc.model_spec import ModelInfo, ModelSpec
+from server.serve_options import SERVE_SETTINGS, ServeOptions
 
 R = TypeVar("R")
 TIMEOUT_S = 60.0
@@ -23,9 +24,11 @@ class WorkerClient:
     """Starts a worker on entering, and makes sure that none is left on leaving."""
 
     def __init__(self, path: Path, **spec: Any) -> None:
-        exact = {"type_k": "f32", "type_v": "f32", "flash_attn": "off"}
-        options: dict[str, Any] = {"n_parallel": 3, "n_ctx": 256, "n_threads": 1, **exact, **spec}
-        self.spec = ModelSpec(name="pico", path=str(path), **options)
+        """`spec`: fields of ServeOptions and of ModelSpec."""
+        exact: dict[str, Any] = {"type_k": "f32", "type_v": "f32", "flash_attn": "off"}
+        options = {"parallel": 3, "ctx": 256, "threads": 1, **exact}
+        options |= {name: spec.pop(name) for name in SERVE_SETTINGS if name in spec}
+        self.spec = ModelSpec(name="pico", path=str(path), options=ServeOptions(**options), **spec)
         self.progress: list[float] = []
         self.events: list[Event] = []
 

@@ -11,6 +11,7 @@ from server.ipc import frames
 from server.ipc.frames import HEADER, FrameError, decode_reply, encode_frame, frame_length
 from server.ipc.messages import Cancel, StepEvents, TokenizeReply
 from server.ipc.model_spec import ModelSpec
+from server.serve_options import ServeOptions
 from server.worker.channel import Channel
 
 
@@ -26,7 +27,7 @@ def pair() -> Iterator[tuple[socket.socket, Channel]]:
 
 def test_the_spec_comes_first_and_frames_may_come_in_pieces(pair: tuple[socket.socket, Channel]) -> None:
     ours, worker = pair
-    spec = ModelSpec(name="demo", path="/x.gguf", n_gpu_layers=3, n_ctx=77)
+    spec = ModelSpec(name="demo", path="/x.gguf", options=ServeOptions(gpu_layers=3, ctx=77))
     data = encode_frame(spec) + encode_frame(Cancel("a")) + encode_frame(Cancel("b"))
 
     def send() -> None:

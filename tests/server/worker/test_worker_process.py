@@ -50,7 +50,7 @@ def ask(name: str, prompt: Any = HELLO, **options: Any) -> Generate:
 
 
 def test_it_tells_of_the_load_and_then_of_the_model(pico_path: Path) -> None:
-    with WorkerClient(pico_path, n_ctx=100) as client:
+    with WorkerClient(pico_path, ctx=100) as client:
         info = client.ready()
         assert client.progress[-1] == 1.0
         assert client.progress == sorted(client.progress)
@@ -169,7 +169,7 @@ def test_a_bad_file_is_refused_in_order(tmp_path: Path, pico_path: Path, broken:
 
 
 def test_a_context_that_cant_be_is_refused_in_order(pico_path: Path) -> None:
-    with WorkerClient(pico_path, type_k="nonsense") as client:
+    with WorkerClient(pico_path, ctx=2**40) as client:
         assert client.refused().kind == "ContextError"
 
 

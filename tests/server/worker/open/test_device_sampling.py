@@ -12,6 +12,7 @@ from models.llamacpp.context import Context
 from models.llamacpp.library import Device
 from models.llamacpp.model import Model
 from server.ipc.model_spec import ModelSpec
+from server.serve_options import ServeOptions
 from server.worker.open import device_sampling, loading
 from server.worker.open.device_sampling import open_device_sampling, output_is_on_gpu, step_s
 from server.worker.open.loading import sample_on_device
@@ -128,6 +129,7 @@ def test_settings(
     monkeypatch.setattr(loading, "open_device_sampling", record)
     monkeypatch.setattr(context.model, "n_gpu_layers", int(on_gpu))
     monkeypatch.setattr(library, "devices", lambda: [CPU, GPU])
-    spec = ModelSpec(name="pico", path="pico.gguf", **options)
+    draft_path = options.pop("draft_path", None)
+    spec = ModelSpec(name="pico", path="pico.gguf", options=ServeOptions(**options), draft_path=draft_path)
     assert sample_on_device(spec, runner, context) == bool(opened)
     assert asked == opened

@@ -2,14 +2,19 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from models.gguf.info import GGUFInfo, read_gguf_info
-from models.llamacpp.kv_cache import padded
+from models.llamacpp import library
 from models.llamacpp.library import Device
+from models.machine.host_memory import Memory
+from server import placement
 from server.ipc.model_spec import ModelSpec
-from server.worker.open.loading import choose_sizes
+from server.serve_options import ServeOptions
+from server.worker.open import loading
+from server.worker.open.loading import place_here, say_placement
 
 PLENTY = 2**40
 
@@ -19,39 +24,52 @@ def info(pico_path: Path) -> GGUFInfo:
     return read_gguf_info(pico_path)
 
 
-def spec(**options: object) -> ModelSpec:
-    return ModelSpec(name="pico", path="pico.gguf", **options)  # type: ignore[arg-type]
+@pytest.fixture(autouse=True)
+def machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine without a GPU and with much memory."""
+    monkeypatch.setattr(library, "devices", list)
+    monkeypatch.setattr(loading, "memory", lambda: Memory(PLENTY, PLENTY))
 
 
-def test_the_context_is_the_models_own_unless_chosen(info: GGUFInfo) -> None:
-    assert choose_sizes(spec(), info, [], PLENTY) == (512, 0)
-    assert choose_sizes(spec(n_ctx=100), info, [], PLENTY) == (100, 0)
+def placed(info: GGUFInfo, **options: Any) -> placement.Placement:
+    found = place_here(ModelSpec(name="pico", path=str(info.path), options=ServeOptions(**options)), info)
+    say_placement("pico", info, found)
+    return found
+
+
+def test_the_context_is_the_models_own_unless_chosen(
+    info: GGUFInfo, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert (placed(info).n_ctx, placed(info).gpu_layers) == (512, 0)
+    assert placed(info, ctx=100).n_ctx == 100
+    assert not caplog.text
 
 
 def test_a_chosen_context_beyond_training_is_kept_and_said(
     info: GGUFInfo, caplog: pytest.LogCaptureFixture
 ) -> None:
-    assert choose_sizes(spec(n_ctx=1000), info, [], PLENTY)[0] == 1000
+    assert placed(info, ctx=1000).n_ctx == 1000
     assert "trained for 512" in caplog.text
 
 
 def test_want_of_memory_halves_an_unchosen_context_and_says_so(
     info: GGUFInfo, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("server.worker.open.loading.CTX_MIN", 64)
+    monkeypatch.setattr(placement, "CTX_MIN", 64)
+    monkeypatch.setattr(loading, "memory", lambda: Memory(PLENTY, 2**24))
     caplog.set_level(logging.WARNING)
-    n_ctx, _ = choose_sizes(spec(n_parallel=64), info, [], 2**24)
+    n_ctx = placed(info, parallel=64).n_ctx
     assert 64 <= n_ctx < 512
     assert f"is {n_ctx} tokens instead of 512" in caplog.text
+    assert "doesn't fit" in caplog.text
 
 
-def test_gpu_layers_are_planned_on_auto_and_else_taken_as_they_are(info: GGUFInfo) -> None:
+def test_gpu_layers_are_planned_on_auto_and_else_used_as_they_are(
+    info: GGUFInfo, monkeypatch: pytest.MonkeyPatch
+) -> None:
     gpu = Device("GPU0", "a large one", "gpu", 2**34, 2**34)
-    assert choose_sizes(spec(), info, [gpu], PLENTY)[1] == 3
-    assert choose_sizes(spec(n_gpu_layers=1), info, [gpu], PLENTY)[1] == 1
-    assert choose_sizes(spec(), info, [Device("CPU", "", "cpu", 2**34, 2**34)], PLENTY)[1] == 0
-
-
-@pytest.mark.parametrize(("n_ctx", "cells"), [(1, 256), (256, 256), (257, 512), (4096, 4096)])
-def test_cells_come_in_units_of_256(n_ctx: int, cells: int) -> None:
-    assert padded(n_ctx) == cells
+    monkeypatch.setattr(library, "devices", lambda: [gpu])
+    assert placed(info).gpu_layers == 3
+    assert placed(info, gpu_layers=1).gpu_layers == 1
+    monkeypatch.setattr(library, "devices", lambda: [Device("CPU", "", "cpu", 2**34, 2**34)])
+    assert placed(info).gpu_layers == 0

@@ -1,0 +1,23 @@
+"""`read_facts`: the facts about a model's files that `server.placement` needs, for supervisor and worker."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from models.gguf.info import GGUFInfo, read_gguf_info
+from server.ipc.model_spec import ModelSpec
+from server.placement import ModelFacts
+
+
+def read_facts(spec: ModelSpec, info: GGUFInfo) -> ModelFacts:
+    """The facts about the files of `spec`, whose model has the header `info`.
+
+    An adapter whose file is gone counts nothing: loading it says so. Raises InvalidGGUF for the draft model's
+    file.
+    """
+    adapters = [Path(adapter.path) for adapter in spec.adapters]
+    return ModelFacts(
+        model=info,
+        adapter_bytes=sum(path.stat().st_size for path in adapters if path.is_file()),
+        draft=None if spec.draft_path is None else read_gguf_info(Path(spec.draft_path)),
+    )

@@ -1,0 +1,113 @@
+"""`ServeOptions`: the settings of one served model, each under one name from its flag to the worker.
+
+A field is a flag, a key of the settings file, a variable of the environment (`server.config` reads them) and
+a field of the first frame to a worker (`server.ipc.model_spec`). This is the only list of them. Workers
+import it, so it is a plain dataclass: pydantic reads the bounds in `Annotated`, msgspec ignores them.
+"""
+
+# ruff: noqa: RUF009 - `setting` makes a dataclass field
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+KVType = Literal["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl"]
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """The limits of a number, checked by pydantic where a user gives it; None: no limit."""
+
+    ge: float | None = None
+    gt: float | None = None
+    le: float | None = None
+    allow_inf_nan: bool = False
+
+    def __get_pydantic_core_schema__(
+        self, source: Any, handler: Callable[[Any], dict[str, Any]]
+    ) -> dict[str, Any]:
+        schema = handler(source)
+        if schema["type"] == "float":
+            schema["allow_inf_nan"] = self.allow_inf_nan
+        limits = {"ge": self.ge, "gt": self.gt, "le": self.le}
+        return {**schema, **{name: limit for name, limit in limits.items() if limit is not None}}
+
+
+def setting(default: Any, description: str) -> Any:
+    """A field with its default and the help text of its flag."""
+    return dataclasses.field(default=default, metadata={"description": description})
+
+
+Positive = Annotated[int, Bounds(ge=1)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServeOptions:
+    """How one model is served. `None` means "not set": chosen for the model or the machine."""
+
+    ctx: Positive | None = setting(
+        None, "Context of one request in tokens; not set: the model's own, at most 4096."
+    )
+    parallel: Annotated[int, Bounds(ge=1, le=256)] = setting(
+        8, "Requests that one model computes at the same time."
+    )
+    gpu_layers: Literal["auto"] | Annotated[int, Bounds(ge=0)] = setting(
+        "auto", "Layers on the GPU; auto: as many as fit its free memory."
+    )
+    prompt_format: str | None = setting(
+        None, "Prompt format of every model; not set: told from its metadata and name."
+    )
+    threads: Positive | None = setting(None, "Threads for decoding; not set: one per physical core.")
+    threads_batch: Positive | None = setting(None, "Threads for prompts; not set: as for decoding.")
+    n_batch: Positive = setting(2048, "Most tokens in one call of llama_decode.")
+    n_ubatch: Positive = setting(512, "Most tokens computed at once within such a call.")
+    prefill_chunk_tokens: Positive = setting(
+        512, "Most tokens of waiting prompts in a step in which other requests decode."
+    )
+    gap_ms: Annotated[float, Bounds(gt=0)] = setting(
+        200.0,
+        "Most milliseconds between two tokens of a request while others' prompts are computed,"
+        " as far as the model is fast enough.",
+    )
+    speculate: Literal["off", "ngram"] = setting(
+        "off",
+        "Guess the next tokens and check them in one step; ngram: from what the request repeats.",
+    )
+    draft: str | None = setting(
+        None, "A small model of the same vocabulary that guesses the next tokens of those served."
+    )
+    draft_max: Annotated[int, Bounds(ge=1, le=64)] = setting(31, "Most tokens guessed at a time.")
+    kv_unified: bool = setting(False, "One KV cache that all sequences share, instead of one each.")
+    flash_attn: Literal["auto", "on", "off"] = setting("auto", "Flash attention.")
+    type_k: KVType = setting("f16", "Type of the K cache.")
+    type_v: KVType = setting("f16", "Type of the V cache; a quantized one needs flash attention.")
+    prefix_cache_gib: Annotated[float, Bounds(ge=0)] = setting(
+        4.0,
+        "GiB of disk for the beginnings of prompts, kept over restarts; 0: off. Never more than a"
+        " quarter of what is free.",
+    )
+    use_mmap: bool = setting(True, "Map the model's file instead of reading it.")
+    use_mlock: bool = setting(False, "Keep the model from being swapped out.")
+    use_extra_bufts: bool = setting(
+        True, "Let llama.cpp repack weights for this CPU (AMX, AVX); off if a worker crashes there."
+    )
+    prompt_side: Literal["auto", "on", "off"] = setting(
+        "auto",
+        "On a CPU, compute prompts on weights as the file has them and tokens on repacked ones,"
+        " at the price of more memory; auto: where that is faster and fits.",
+    )
+    device_sampling: Literal["auto", "on", "off"] = setting(
+        "auto",
+        "Leave logits on the device that computes them and fetch only each row's largest, where a"
+        " request's sampling needs no more; auto: on a GPU, where that is faster.",
+    )
+    queue_size: Annotated[int, Bounds(ge=0)] = setting(
+        256, "Requests that may wait per model; beyond it: 429."
+    )
+
+
+SERVE_SETTINGS: tuple[str, ...] = tuple(field.name for field in dataclasses.fields(ServeOptions))
+"""The names of the settings of one served model, in the order of their flags."""

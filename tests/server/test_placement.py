@@ -1,0 +1,325 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from models.doctor.tiny_model import TinyModel, write_tiny_gguf
+from models.errors import ContextError
+from models.gguf.info import GGUFInfo, read_gguf_info
+from models.llamacpp import library
+from models.machine.fit import GIB, MIB
+from models.machine.hardware import Device
+from models.machine.host_memory import Memory
+from server.cli.models.model_rows import fit_of_info
+from server.ipc.model_spec import AdapterSpec, ModelSpec
+from server.placement import (
+    CTX_MIN,
+    GPU_MARGIN_BYTES,
+    PROMPT_SIDE_SPARE_BYTES,
+    FreeMemory,
+    ModelFacts,
+    Placement,
+    place,
+)
+from server.serve_options import KVType, ServeOptions
+from server.supervisor import memory_check
+from server.worker.open import loading
+
+PLENTY = FreeMemory(64 * GIB)
+KV_TYPES: tuple[KVType, ...] = ("f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl")
+OPTIONS = ServeOptions(ctx=1024)
+
+
+@pytest.fixture(scope="module")
+def info(tmp_path_factory: pytest.TempPathFactory) -> GGUFInfo:
+    return read_gguf_info(write_tiny_gguf(tmp_path_factory.mktemp("placement") / "tiny.gguf"))
+
+
+@pytest.fixture(scope="module")
+def draft(tmp_path_factory: pytest.TempPathFactory) -> GGUFInfo:
+    path = tmp_path_factory.mktemp("placement") / "draft.gguf"
+    return read_gguf_info(write_tiny_gguf(path, TinyModel(n_layer=1)))
+
+
+@pytest.fixture
+def facts(info: GGUFInfo) -> ModelFacts:
+    return ModelFacts(info)
+
+
+def trained_for(info: GGUFInfo, n_ctx: int) -> ModelFacts:
+    return ModelFacts(replace(info, metadata={**info.metadata, f"{info.architecture}.context_length": n_ctx}))
+
+
+def gpu(free_bytes: int) -> Device:
+    return Device("GPU0", "a card", "gpu", 80 * GIB, free_bytes)
+
+
+# --- context --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("trained", "expected"), [(2048, 2048), (131_072, 4096)])
+def test_the_context_is_the_models_own_at_most_4096(info: GGUFInfo, trained: int, expected: int) -> None:
+    placement = place(trained_for(info, trained), ServeOptions(), PLENTY)
+    assert (placement.n_ctx, placement.n_ctx_wanted) == (expected, expected)
+    assert placement.fits_as_wanted
+
+
+def test_cells_are_counted_for_all_requests_in_units_of_256(facts: ModelFacts) -> None:
+    assert place(facts, ServeOptions(ctx=300, parallel=3), PLENTY).n_cells == 3 * 512
+
+
+def test_a_context_that_nobody_chose_is_halved_until_it_fits(info: GGUFInfo) -> None:
+    facts = trained_for(info, 4096)
+    half = place(facts, ServeOptions(ctx=2048), PLENTY).model.total
+    placement = place(facts, ServeOptions(), FreeMemory(half))
+    assert (placement.n_ctx, placement.n_ctx_wanted) == (2048, 4096)
+    assert placement.verdict.fits
+    assert not placement.wanted_verdict.fits
+    assert not placement.fits_as_wanted
+    assert place(facts, ServeOptions(), FreeMemory(half - 1)).n_ctx == 1024
+
+
+def test_it_is_never_less_than_512_and_a_chosen_one_is_kept(info: GGUFInfo) -> None:
+    nothing = FreeMemory(0)
+    least = place(trained_for(info, 4096), ServeOptions(), nothing)
+    assert (least.n_ctx, least.verdict.fits) == (CTX_MIN, False)
+    assert place(trained_for(info, 300), ServeOptions(), nothing).n_ctx == 300
+    chosen = place(trained_for(info, 4096), ServeOptions(ctx=9999), nothing)
+    assert (chosen.n_ctx, chosen.verdict.fits) == (9999, False)
+
+
+# --- bytes ----------------------------------------------------------------------------------------
+
+
+def test_keys_and_values_are_counted_each_in_its_type(facts: ModelFacts) -> None:
+    """`--type-k q4_0 --type-v f16` was estimated 3.6 times too small by workers."""
+
+    def kv(type_k: KVType, type_v: KVType) -> int:
+        return place(facts, replace(OPTIONS, type_k=type_k, type_v=type_v), PLENTY).model.kv
+
+    assert kv("q4_0", "f16") == (kv("q4_0", "q4_0") + kv("f16", "f16")) // 2
+    assert kv("q4_0", "f16") == kv("f16", "q4_0")
+    assert kv("f16", "f16") / kv("q4_0", "q4_0") == pytest.approx(3.56, abs=0.01)
+    with pytest.raises(ContextError, match="f12"):
+        kv("f16", "f12")  # type: ignore[arg-type]
+
+
+def test_a_mixed_cache_of_a_worker_is_large_enough_to_halve_its_context(info: GGUFInfo) -> None:
+    facts, mixed = trained_for(info, 4096), ServeOptions(type_k="q4_0", type_v="f16", parallel=256)
+    small = place(facts, replace(mixed, type_v="q4_0"), PLENTY).model.total
+    assert place(facts, mixed, FreeMemory(small)).n_ctx < 4096
+
+
+def test_without_flash_attention_computing_takes_more(info: GGUFInfo) -> None:
+    long = ServeOptions(ctx=16_384)
+    with_flash, auto, without = (
+        place(ModelFacts(info), replace(long, flash_attn=choice), PLENTY).model.compute
+        for choice in ("on", "auto", "off")
+    )
+    assert with_flash == auto < without
+
+
+def test_adapters_count(facts: ModelFacts) -> None:
+    least = place(facts, OPTIONS, PLENTY).model.total
+    adapted = replace(facts, adapter_bytes=12_345)
+    assert place(adapted, OPTIONS, PLENTY).adapters == 12_345
+    assert place(adapted, OPTIONS, FreeMemory(least + 12_345)).verdict.fits
+    assert not place(adapted, OPTIONS, FreeMemory(least + 12_344)).verdict.fits
+
+
+def test_the_draft_model_counts_with_a_cache_for_as_many_tokens(facts: ModelFacts, draft: GGUFInfo) -> None:
+    for options in (OPTIONS, replace(OPTIONS, flash_attn="off", type_k="q8_0", ctx=8192)):
+        drafted = place(replace(facts, draft=draft), options, PLENTY)
+        assert drafted.draft == place(ModelFacts(draft), options, PLENTY).model.total
+        needed = drafted.model.total + drafted.draft
+        assert drafted.verdict.needed_bytes == needed
+        assert not place(replace(facts, draft=draft), options, FreeMemory(needed - 1)).verdict.fits
+    assert place(facts, OPTIONS, PLENTY).draft == 0
+
+
+def test_bytes_of_a_token_in_the_cache(facts: ModelFacts, info: GGUFInfo) -> None:
+    placement = place(facts, OPTIONS, PLENTY)
+    assert placement.kv_bytes_per_token == 2 * 2 * 128 * 2  # layers, K and V, width, bytes of f16
+
+
+# --- prompt side ----------------------------------------------------------------------------------
+
+
+def test_the_prompt_side_counts_where_the_worker_opens_one(facts: ModelFacts) -> None:
+    placement = place(facts, OPTIONS, PLENTY)
+    needs = placement.model
+    once = needs.kv + needs.compute + needs.output
+    assert placement.prompt_side == once + needs.kv // OPTIONS.parallel
+    least = needs.total + needs.weights + PROMPT_SIDE_SPARE_BYTES
+    assert place(facts, OPTIONS, FreeMemory(least)).prompt_side > 0
+    assert place(facts, OPTIONS, FreeMemory(least - 1)).prompt_side == 0
+    adapted = replace(facts, adapter_bytes=1)
+    assert place(adapted, OPTIONS, FreeMemory(least)).prompt_side == 0
+
+
+def test_no_prompt_side_that_is_off_shared_or_beside_a_gpu(facts: ModelFacts) -> None:
+    off, unified = replace(OPTIONS, prompt_side="off"), replace(OPTIONS, kv_unified=True)
+    assert [place(facts, one, PLENTY).prompt_side for one in (off, unified)] == [0, 0]
+    assert place(facts, OPTIONS, FreeMemory(64 * GIB, [gpu(8 * GIB)])).prompt_side == 0
+
+
+@pytest.mark.parametrize("key", ["attention.sliding_window", "ssm.state_size"])
+def test_no_prompt_side_for_memory_that_forgets(info: GGUFInfo, key: str) -> None:
+    forgetful = replace(info, metadata={**info.metadata, f"{info.architecture}.{key}": 16})
+    assert place(ModelFacts(forgetful), OPTIONS, PLENTY).prompt_side == 0
+
+
+def test_no_prompt_side_without_room_for_its_own_cache(facts: ModelFacts) -> None:
+    large = replace(OPTIONS, ctx=1 << 20)
+    placement = place(facts, large, FreeMemory(2**50))
+    least = placement.model.total + placement.prompt_side
+    assert place(facts, large, FreeMemory(least)).prompt_side > 0
+    without = place(facts, large, FreeMemory(least - 1))
+    assert (without.prompt_side, without.verdict.fits) == (0, True)
+
+
+# --- GPU ------------------------------------------------------------------------------------------
+
+
+def test_layers_on_a_gpu(facts: ModelFacts, draft: GGUFInfo) -> None:
+    roomy, full = FreeMemory(64 * GIB, [gpu(8 * GIB)]), FreeMemory(64 * GIB, [gpu(GPU_MARGIN_BYTES)])
+    everything = place(facts, OPTIONS, roomy)
+    assert (everything.gpu_layers, everything.gpu_layers_fit) == (3, True)
+    assert everything.verdict.needed_bytes < everything.model.total
+    assert (place(facts, OPTIONS, full).gpu_layers, place(facts, OPTIONS, full).fits_as_wanted) == (0, False)
+    one = place(facts, replace(OPTIONS, gpu_layers=1), full)
+    assert (one.gpu_layers, one.gpu_layers_fit) == (1, False)
+    assert place(facts, replace(OPTIONS, gpu_layers=99), roomy).gpu_layers_fit
+    assert place(facts, replace(OPTIONS, gpu_layers=9), PLENTY).gpu_layers == 0  # there is none
+    crowded = replace(facts, adapter_bytes=8 * GIB)
+    assert place(crowded, OPTIONS, roomy).gpu_layers == 0
+
+
+# --- one decision ---------------------------------------------------------------------------------
+
+
+@dataclass
+class Machine:
+    """What the edges of the callers see."""
+
+    available_bytes: int = 0
+    devices: tuple[Device, ...] = ()
+
+
+@pytest.fixture(scope="module")
+def machine() -> Iterator[Machine]:
+    seen = Machine()
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (memory_check, loading):
+            patch.setattr(module, "memory", lambda: Memory(2**50, seen.available_bytes))
+        patch.setattr(memory_check, "probe_devices", lambda _timeout_s: (list(seen.devices), []))
+        patch.setattr(library, "devices", lambda: list(seen.devices))
+        yield seen
+
+
+OPTION_VALUES: dict[str, st.SearchStrategy[Any]] = {
+    "ctx": st.none() | st.integers(1, 200_000),
+    "parallel": st.integers(1, 256),
+    "gpu_layers": st.just("auto") | st.integers(0, 5),
+    "n_ubatch": st.integers(1, 2048),
+    "kv_unified": st.booleans(),
+    "flash_attn": st.sampled_from(["auto", "on", "off"]),
+    "type_k": st.sampled_from(KV_TYPES),
+    "type_v": st.sampled_from(KV_TYPES),
+    "prompt_side": st.sampled_from(["auto", "on", "off"]),
+}
+DEVICES = st.lists(
+    st.builds(
+        Device,
+        name=st.just("X"),
+        description=st.just("x"),
+        type=st.sampled_from(["cpu", "gpu", "igpu", "accel"]),
+        memory_total=st.just(80 * GIB),
+        memory_free=st.integers(0, 2 * GIB),
+    ),
+    max_size=3,
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    options=st.fixed_dictionaries({}, optional=OPTION_VALUES),
+    available_bytes=st.integers(0, 64 * MIB) | st.integers(0, 64 * GIB),
+    devices=DEVICES,
+    adapter_sizes=st.lists(st.integers(0, 512 * MIB), max_size=2),
+    drafted=st.booleans(),
+    trained=st.sampled_from([256, 2048, 131_072]),
+)
+def test_worker_supervisor_and_command_line_decide_alike(
+    paths: dict[int, Path],
+    draft: GGUFInfo,
+    machine: Machine,
+    *,
+    options: dict[str, Any],
+    available_bytes: int,
+    devices: list[Device],
+    adapter_sizes: list[int],
+    drafted: bool,
+    trained: int,
+) -> None:
+    path = paths[trained]
+    machine.available_bytes, machine.devices = available_bytes, tuple(devices)
+    adapters = []
+    for number, n_bytes in enumerate(adapter_sizes):
+        file = path.with_name(f"adapter{number}")
+        with file.open("wb") as stream:
+            stream.truncate(n_bytes)
+        adapters.append(AdapterSpec(number, str(file)))
+    spec = ModelSpec(
+        name="tiny",
+        path=str(path),
+        options=ServeOptions(**options),
+        draft_path=str(draft.path) if drafted else None,
+        adapters=tuple(adapters),
+    )
+    info = read_gguf_info(path)
+    worker = loading.place_here(spec, info)
+    assert memory_check.place_now(spec) == worker
+    check(worker, spec.options)
+
+    # The command line sees no adapters, draft models and devices: without them, its row says the same.
+    machine.devices = ()
+    alone = loading.place_here(ModelSpec(name="tiny", path=str(path), options=spec.options), info)
+    row = fit_of_info(info, available_bytes, spec.options)
+    assert (row["fits"], row["memory_bytes"]) == (
+        alone.wanted_verdict.fits,
+        alone.wanted_verdict.needed_bytes,
+    )
+    assert row["fits"] == alone.fits_as_wanted
+    assert row["prompt_side_bytes"] == (alone.prompt_side if alone.fits_as_wanted else 0)
+
+
+@pytest.fixture(scope="module")
+def paths(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
+    """The tiny model, by the context it says it was trained for."""
+    folder = tmp_path_factory.mktemp("trained")
+    return {
+        n_ctx: write_tiny_gguf(folder / f"{n_ctx}.gguf", TinyModel(n_ctx_train=n_ctx))
+        for n_ctx in (256, 2048, 131_072)
+    }
+
+
+def check(placement: Placement, options: ServeOptions) -> None:
+    """What holds for every placement."""
+    assert placement.n_ctx <= placement.n_ctx_wanted
+    assert placement.n_cells >= placement.n_ctx * options.parallel
+    if options.ctx is not None:
+        assert placement.n_ctx == placement.n_ctx_wanted == options.ctx
+    if placement.n_ctx < placement.n_ctx_wanted:
+        assert not placement.wanted_verdict.fits
+        assert placement.n_ctx >= CTX_MIN
+        assert placement.verdict.fits or placement.n_ctx == CTX_MIN
+    if placement.prompt_side:
+        assert placement.verdict.fits
+        assert placement.model.total + placement.extra <= placement.verdict.available_bytes

@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from models.errors import ConfigError
+from server.cli.settings import flag_parameter
+from server.config import SETTINGS, ServerConfig, flag_of, load_config, setting_help
+from server.ipc.frames import decode_spec, encode_frame
+from server.ipc.model_spec import ModelSpec
+from server.serve_options import SERVE_SETTINGS, ServeOptions
+from server.supervisor.catalogue import CatalogueEntry
+
+OTHER: dict[str, Any] = {
+    "ctx": 1234,
+    "parallel": 3,
+    "gpu_layers": 7,
+    "prompt_format": "vicuna",
+    "threads": 2,
+    "threads_batch": 4,
+    "n_batch": 99,
+    "n_ubatch": 33,
+    "prefill_chunk_tokens": 44,
+    "gap_ms": 12.5,
+    "speculate": "ngram",
+    "draft": "small",
+    "draft_max": 5,
+    "kv_unified": True,
+    "flash_attn": "on",
+    "type_k": "q8_0",
+    "type_v": "q4_0",
+    "prefix_cache_gib": 0.5,
+    "use_mmap": False,
+    "use_mlock": True,
+    "use_extra_bufts": False,
+    "prompt_side": "on",
+    "device_sampling": "off",
+    "queue_size": 6,
+}
+"""A value for every setting that isn't its default."""
+
+ENTRY = CatalogueEntry("m", Path("/m.gguf"), "Q8_0", 1, 1, prompt_format="chatml")
+
+
+def sent(config: ServerConfig) -> dict[str, Any]:
+    """What a worker receives, as plain data."""
+    frame: dict[str, Any] = msgspec.msgpack.decode(encode_frame(ENTRY.model_spec(config.serve))[4:])
+    options: dict[str, Any] = frame["options"]
+    return options
+
+
+@pytest.mark.parametrize("name", SERVE_SETTINGS)
+def test_a_setting_has_one_name_from_its_flag_to_the_worker(name: str, tmp_path: Path) -> None:
+    value = OTHER[name]
+    assert value != getattr(ServeOptions(), name)
+    assert flag_parameter(name).name == name
+    assert flag_of(name) == f"--{name.replace('_', '-')}"
+    toml = tmp_path / "corral.toml"
+    toml.write_text(f"{name} = {str(value).lower() if isinstance(value, bool) else repr(value)}\n")
+    for config in (
+        load_config({name: value}, {}),
+        load_config({}, {f"CORRAL_{name.upper()}": str(value)}),
+        load_config({}, {}, toml),
+    ):
+        assert getattr(config, name) == value
+        assert sent(config)[name] == value
+        expected = {**dataclasses.asdict(ServeOptions()), "prompt_format": "chatml", name: value}
+        assert sent(config) == expected
+
+
+def test_the_worker_gets_what_was_sent() -> None:
+    spec = ModelSpec(name="m", path="/m.gguf", options=ServeOptions(**OTHER))
+    assert decode_spec(encode_frame(spec)[4:]) == spec
+
+
+def test_the_settings_and_their_texts_are_declared_once() -> None:
+    assert set(SERVE_SETTINGS) == set(OTHER) < set(SETTINGS)
+    for name in SERVE_SETTINGS:
+        assert name not in ServerConfig.__annotations__
+        assert setting_help(name) in ServeOptions.__dataclass_fields__[name].metadata.values()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("parallel", 257, "less than or equal to 256"),
+        ("draft_max", 0, "greater than or equal to 1"),
+        ("gap_ms", 0, "greater than 0"),
+        ("gap_ms", float("inf"), "finite"),
+        ("prefix_cache_gib", -1, "greater than or equal to 0"),
+        ("prefix_cache_gib", float("nan"), "finite"),
+        ("ctx", 0, "greater than or equal to 1"),
+        ("gpu_layers", -1, "--gpu-layers"),
+        ("queue_size", -1, "greater than or equal to 0"),
+        ("threads", 0, "greater than or equal to 1"),
+        ("flash_attn", "maybe", "'auto', 'on' or 'off'"),
+    ],
+)
+def test_bounds_are_checked_where_a_user_gives_a_value(name: str, value: Any, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        load_config({name: value}, {})
+
+
+def test_a_worker_imports_them_without_pydantic() -> None:
+    code = "import sys, server.worker.worker, server.placement; print('pydantic' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
