@@ -27,6 +27,7 @@ from server.ipc.messages import (
     TokenPrompt,
 )
 from server.ipc.model_spec import AdapterSpec, ModelSpec
+from server.serve_options import ServeOptions
 
 PARAMS = SamplingParams(temperature=0.5, logit_bias=((3, float("-inf")),), stop=("a", "###"), seed=2**63)
 
@@ -75,7 +76,9 @@ def test_a_reply_is_decoded_as_it_was_encoded(message: Reply) -> None:
 
 
 def test_the_spec_is_decoded_as_it_was_encoded() -> None:
-    spec = ModelSpec(name="demo", path="/x.gguf", n_gpu_layers=3, adapters=(AdapterSpec(1, "/a.gguf"),))
+    spec = ModelSpec(
+        name="demo", path="/x.gguf", options=ServeOptions(gpu_layers=3), adapters=(AdapterSpec(1, "/a.gguf"),)
+    )
     assert decode_spec(payload_of(encode_frame(spec))) == spec
 
 
