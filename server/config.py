@@ -45,7 +45,7 @@ class HttpOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class CatalogueOptions:
-    """Which models and adapters are served."""
+    """The models and adapters that are served."""
 
     models: tuple[str, ...] = setting(
         (), "Models to load at the start; others in the store are loaded on demand."
@@ -65,7 +65,7 @@ class CatalogueOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class LimitOptions:
-    """How long things may take, how large a request may be, and what is logged."""
+    """Limits on time and size, and the level of the log."""
 
     request_timeout_s: Seconds | None = setting(None, "Most seconds for one request; not set: no end.")
     load_wait_s: Seconds = setting(
@@ -117,13 +117,14 @@ class ServerConfig(BaseModel, LimitOptions, ServeOptions, CatalogueOptions, Http
 
 
 SETTINGS: tuple[str, ...] = tuple(ServerConfig.model_fields)
+"""The names of all settings, in the order of their flags."""
 _DESCRIPTIONS: dict[str, str] = {
     field.name: field.metadata["description"]
     for options in (HttpOptions, CatalogueOptions, ServeOptions, LimitOptions)
     for field in fields(options)
 }
 FLAG_NAMES = {"default_type": "--type", "api_keys": "--api-key", "cors_origins": "--cors-origin"}
-"""Flags that aren't called like their setting."""
+"""These flags aren't called like their setting."""
 _LISTS = frozenset({"models", "api_keys", "cors_origins", "lora"})
 
 
@@ -142,12 +143,12 @@ def load_config(
     """
     values: dict[str, Any] = {}
     sources: dict[str, str] = {}
-    for source, found in (
+    for source, given in (
         ("toml", _from_toml(toml_path)),
         ("env", _from_environment(env)),
         ("flag", _from_flags(flags)),
     ):
-        for name, value in found.items():
+        for name, value in given.items():
             values[name] = value
             sources[name] = _source_name(source, name, toml_path)
     try:
@@ -164,26 +165,26 @@ def _from_flags(flags: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _from_environment(env: Mapping[str, str]) -> dict[str, Any]:
-    """Settings among the variables.
+    """Return the settings among the variables.
 
     A variable that only resembles a setting is taken for a typing error; others are not ours (Kubernetes
     makes CORRAL_SERVICE_HOST and the like for a service called corral).
     """
-    found: dict[str, Any] = {}
+    settings: dict[str, Any] = {}
     for variable, text in env.items():
         if not variable.startswith(ENVIRONMENT_PREFIX) or variable in _OTHER_VARIABLES:
             continue
         name = variable.removeprefix(ENVIRONMENT_PREFIX).lower()
         if name in _LISTS:
-            found[name] = [part.strip() for part in text.split(",") if part.strip()]
+            settings[name] = [part.strip() for part in text.split(",") if part.strip()]
         elif name in SETTINGS:
             if text.strip():
-                found[name] = text.strip()
+                settings[name] = text.strip()
         elif difflib.get_close_matches(name, SETTINGS, n=1, cutoff=0.72):
             raise ConfigError(
                 f"unknown setting {variable} in the environment{_nearest(name, ENVIRONMENT_PREFIX)}"
             )
-    return found
+    return settings
 
 
 def _from_toml(path: Path | None) -> dict[str, Any]:
@@ -191,15 +192,15 @@ def _from_toml(path: Path | None) -> dict[str, Any]:
         return {}
     try:
         with path.open("rb") as file:
-            found = tomllib.load(file)
+            settings: dict[str, Any] = tomllib.load(file)
     except OSError as error:
         raise ConfigError(f"can't read the settings file {path}: {error.strerror or error}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"the settings file {path} is not valid TOML: {error}") from error
-    for name in found:
+    for name in settings:
         if name not in SETTINGS:
             raise ConfigError(f"unknown setting '{name}' in {path}{_nearest(name)}")
-    return found
+    return settings
 
 
 def _nearest(name: str, prefix: str = "") -> str:
@@ -224,7 +225,7 @@ def _source_name(source: str, name: str, toml_path: Path | None) -> str:
 
 
 def _describe(error: ValidationError, sources: Mapping[str, str]) -> str:
-    """The first problem, in one line: setting, source, what is wrong. Never the value: it may be a key."""
+    """Say the first problem in one line: setting, source, what is wrong. Never the value: it may be a key."""
     first = error.errors(include_url=False, include_context=False)[0]
     name = str(first["loc"][0]) if first["loc"] else "settings"
     message = first["msg"].removeprefix("Value error, ")

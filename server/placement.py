@@ -63,7 +63,7 @@ class FreeMemory:
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """How a model is served, and the bytes that each part takes at most."""
+    """The sizes with which a model is served, and the bytes that each part takes at most."""
 
     n_ctx: int
     """The context of one request has this many tokens."""

@@ -46,7 +46,7 @@ Positive = Annotated[int, Bounds(ge=1)]
 
 @dataclass(frozen=True, kw_only=True)
 class ServeOptions:
-    """How one model is served. `None` means "not set": chosen for the model or the machine."""
+    """The settings of one served model. `None` means "not set": chosen for the model or the machine."""
 
     ctx: Positive | None = setting(
         None, "Context of one request in tokens; not set: the model's own, at most 4096."

@@ -26,7 +26,7 @@ def require_memory(model: Model, n_ctx: int, type_k: str, type_v: str) -> None:
 
 
 def no_context(model: Model, n_ctx: int, type_k: str, type_v: str, why: str) -> str:
-    """The message of a context that can't be made."""
+    """Return the message of a context that can't be made."""
     gib = n_ctx * _kv_bytes_per_token(model, type_k, type_v) / 2**30
     return (
         f"no context of {n_ctx:,} tokens for {model.path.name}: {why} "

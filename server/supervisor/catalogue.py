@@ -54,7 +54,7 @@ class CatalogueEntry:
 
 Source = Callable[[], Iterable[CatalogueEntry]]
 STALE_AFTER_S = 1.0
-"""How long an answer of the source is used before it is asked again."""
+"""An answer of the source is used for this many seconds before it is asked again."""
 
 
 class Catalogue:

@@ -1,7 +1,7 @@
-"""Stored results in use: what the user has not chosen is taken from them. For `corral serve` and
-`corral chat`.
+"""`TunedModels`: settings that the user has not chosen come from the stored results of `corral tune`.
 
-Flags, environment and settings file win over a result, setting by setting; a result wins over the defaults.
+For `corral serve` and `corral chat`. Flags, environment and settings file win over a result, setting by
+setting; a result wins over the defaults.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ V_WITHOUT_FLASH = ("f32", "f16", "bf16")
 
 
 class TunedModels:
-    """One per supervisor: finds each model's result when it is loaded, and tells of it once."""
+    """The stored results for one supervisor: each model's is looked up when it is loaded, and logged once."""
 
     def __init__(self, store: ResultStore) -> None:
         self._store = store
-        self._told: set[Path] = set()
+        self._reported: set[Path] = set()
 
     def config_for(self, path: Path, config: ServerConfig) -> ServerConfig:
         """`config` with the measured settings for the model at `path` where nothing was chosen."""
@@ -36,9 +36,9 @@ class TunedModels:
             return config
         values = tuned_values(config, result)
         tuned = config.model_copy(update=values)
-        if path not in self._told:
-            self._told.add(path)
-            logger.info("%s", told(result, values, spin=tuned.threads == result.settings.threads))
+        if path not in self._reported:
+            self._reported.add(path)
+            logger.info("%s", report(result, values, spin=tuned.threads == result.settings.threads))
         return tuned
 
     def environment_of(self, spec: ModelSpec) -> dict[str, str]:
@@ -63,7 +63,7 @@ def tuned_values(config: ServerConfig, result: Result) -> dict[str, Any]:
     return left_open
 
 
-def told(result: Result, values: Mapping[str, Any], *, spin: bool) -> str:
+def report(result: Result, values: Mapping[str, Any], *, spin: bool) -> str:
     """One line: what is used because of `result`, its waiting policy if `spin`."""
     defaults = as_options(result.defaults)
     used = {name: value for name, value in values.items() if value != defaults[name]}

@@ -1,4 +1,4 @@
-"""`python -m server.tuning.measure`: loads a model with one choice of settings and times it, as it is asked.
+"""`python -m server.tuning.measure`: loads a model with one choice of settings and times it.
 
 A process of its own per choice: libgomp reads its environment once, and a choice that crashes llama.cpp takes
 nothing else down. Speaks `server.tuning.messages` over stdin and stdout.

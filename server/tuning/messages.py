@@ -1,4 +1,4 @@
-"""What the measuring process and its parent say to each other: one JSON document per line.
+"""The messages between the measuring process and its parent: one JSON document per line.
 
 Down: one `Job`, answered by `Ready` or `Refused`; then any number of `Ask`, each answered by `Figures` or
 `Refused`. The process ends when its stdin does.
@@ -28,7 +28,7 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True, tag="ask"):
     prompt_tokens: int
     steps: int
     repeats: int = 1
-    """How often all of it is done; the figures are means."""
+    """All of it is done this many times; the figures are means."""
     limit_s: float
 
 

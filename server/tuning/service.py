@@ -1,4 +1,4 @@
-"""A search for one model file on this machine, from its parts to the result; for the command line."""
+"""`Search`: a search for one model file on this machine, from its parts to the result."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from server.tuning.tuner import Outcome, Step, Tuner
 from server.tuning.workload import Workload
 
 MEMORY_PART = 0.7
-"""Two copies of the model are measured side by side if they take no more of the free memory than this."""
+"""Two copies of the model are measured side by side if they take at most this fraction of the free memory."""
 
 
 @dataclass(frozen=True, slots=True)

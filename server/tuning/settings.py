@@ -1,4 +1,4 @@
-"""One choice of everything that `corral tune` may choose."""
+"""`Settings`: one choice of everything that `corral tune` may choose."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     flash_attn: Literal["auto", "on", "off"] = "auto"
     kv_unified: bool = False
     spin_count: int = SPIN_COUNT
-    """Turns that a waiting thread spins before it sleeps."""
+    """A waiting thread spins for this many turns before it sleeps."""
     kv_type: str = "f16"
-    """`type_k` and `type_v`."""
+    """The KV cache has this type: `type_k` and `type_v`."""
 
 
 FIELDS: tuple[str, ...] = Settings.__struct_fields__
 
 
 def value_of(settings: Settings, name: str) -> Value:
-    found: Value = getattr(settings, name)
-    return found
+    value: Value = getattr(settings, name)
+    return value
 
 
 def as_options(settings: Settings) -> dict[str, Any]:
@@ -47,19 +47,19 @@ def changed(settings: Settings, **values: Any) -> Settings:
 
 
 def differences(settings: Settings, other: Settings) -> dict[str, Value]:
-    """The fields of `settings` that differ from `other`'s."""
+    """Return the fields of `settings` that differ from `other`'s."""
     return {
         name: value_of(settings, name) for name in FIELDS if value_of(settings, name) != value_of(other, name)
     }
 
 
 def words(values: dict[str, Value]) -> str:
-    """`n_ubatch 256, flash_attn off`; what is changed, in one line."""
+    """Say in one line what is changed: `n_ubatch 256, flash_attn off`."""
     return ", ".join(f"{name} {shown(value)}" for name, value in values.items()) or "the defaults"
 
 
 def shown(value: Value) -> str:
-    """A value as people read it."""
+    """Return a value as people read it."""
     if isinstance(value, bool):
         return "on" if value else "off"
     return str(value)

@@ -1,4 +1,4 @@
-"""Which settings are worth trying on this machine. Pure."""
+"""The settings that are worth trying on this machine. Pure."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from server.tuning.settings import Settings, Value, value_of
 N_UBATCH = (64, 128, 256, 512, 1024)
 N_UBATCH_GPU = (256, 512, 1024, 2048)
 SPIN_COUNTS = (0, 1_000, SPIN_COUNT, 20_000, 100_000)
-"""Not without end: such threads keep their cores busy when there is nothing to do at all."""
+"""Threads spin for one of these numbers of turns; never without end, which would keep cores busy when there
+is nothing to do at all."""
 KV_TYPES = ("f16", "q8_0")
 
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """What the space depends on. `cores` and `threads`: physical and logical ones that may be used."""
+    """The facts that the space depends on. `cores`, `threads`: usable physical and logical ones."""
 
     cores: int
     threads: int
@@ -43,7 +44,7 @@ class Space:
 
     @property
     def size(self) -> int:
-        """How many different settings there are."""
+        """The number of different settings."""
         product = 1
         for dimension in self.dimensions:
             product *= len(dimension.values)

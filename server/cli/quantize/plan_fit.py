@@ -1,4 +1,4 @@
-"""A file that `corral quantize --dry-run` plans, as the memory estimate sees files that exist."""
+"""The memory that a file will take that `corral quantize --dry-run` plans."""
 
 from __future__ import annotations
 

@@ -176,7 +176,7 @@ def speculation_for(spec: ModelSpec, runner: LlamaRunner, context: Context) -> S
 
 
 def place_here(spec: ModelSpec, info: GGUFInfo) -> Placement:
-    """How the model is served with the memory that is free now. Raises InvalidGGUF and ContextError."""
+    """Place the model in the memory that is free now. Raises InvalidGGUF and ContextError."""
     free = FreeMemory(memory().available_bytes, library.devices())
     return place(read_facts(spec, info), spec.options, free)
 
