@@ -247,7 +247,7 @@ DEVICES = st.lists(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     options=st.fixed_dictionaries({}, optional=OPTION_VALUES),
     available_bytes=st.integers(0, 64 * MIB) | st.integers(0, 64 * GIB),
