@@ -17,7 +17,7 @@ SPIN_COUNT = 4_000
 
 Spinning for ever is fastest on an idle machine and many times slower as soon as anything else wants a core;
 sleeping at once costs a wake-up at each of the thousand barriers of a decode. Tokens per second of a 134 M
-Q4_K_M model, 2 threads on 2 cores (one of them leaves now, see `thread_choice`), 1 and 8 sequences:
+Q4_K_M model, 2 threads on 2 cores (one of them leaves now, see `adaptive_threads`), 1 and 8 sequences:
 
 | turns         | idle machine | beside a compiler and other workers |
 | ------------- | ------------ | ----------------------------------- |

@@ -11,6 +11,8 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, PlainValidator
 
+from server.engine.batch import Adapters
+
 MAX_STOPS = 16
 MAX_STOP_CHARS = 1_000
 MAX_PROMPTS = 1_024
@@ -24,8 +26,6 @@ _SEEDS = (1 << 32) - 1
 """llama.cpp takes 32-bit seeds and draws one for the largest; other whole numbers are folded below it."""
 
 LogitBias = tuple[tuple[int, float], ...]
-Adapters = tuple[tuple[int, float], ...]
-"""LoRA adapters: (id, scale), ids ascending."""
 PromptInput = str | list[int]
 """One prompt: text or token ids."""
 

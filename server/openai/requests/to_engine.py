@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from models.errors import RequestError
+from server.engine.batch import Adapters
 from server.engine.sampling_params import SamplingParams
 from server.ipc.messages import ChatPrompt, Generate, Prompt, TextPrompt, TokenPrompt
 from server.openai.requests.contradictions import refuse_contradictions
@@ -77,7 +78,7 @@ def sampling_params(given: dict[str, Any]) -> SamplingParams:
     return params
 
 
-def adapters(request: GenerationRequest) -> tuple[tuple[int, float], ...] | None:
+def adapters(request: GenerationRequest) -> Adapters | None:
     """The LoRA adapters that the client chose, without those it switched off; None: it left that open."""
     if request.lora is None:
         return None
