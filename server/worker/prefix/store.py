@@ -1,11 +1,11 @@
-"""Prefixes kept on disk, over restarts and model swaps: an index in memory, files read and written beside.
+"""`PrefixStore`: prefixes kept on disk over restarts and model swaps, read and written in the background.
 
 `PrefixStore` is the engine's `PrefixSource` and the runner's place for states. A state is offered only when
 its file has been read whole and every checksum is right; what is damaged or another model's is deleted.
 
-The folder has one sub-folder per model and settings (`prefix_key`), and one size limit over all of them: the
-files used longest ago go first. Several processes may share it: files appear by rename, and one that has been
-deleted by another process is simply no longer there.
+The folder has one sub-folder per model and settings (`prefix.key`), and one size limit over all of them: the
+files used longest ago go first. Processes that know nothing of each other may share it: files appear by
+rename, and one that has been deleted by another process is simply no longer there.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import shutil
 import threading
 import time
 from collections.abc import Callable
@@ -23,29 +24,39 @@ from pathlib import Path
 import numpy as np
 
 from models.errors import StoreError
+from models.store.atomic_write import TEMPORARY_SUFFIX, disk_errors
 from server.engine.batch import Adapters, Save
 from server.engine.prefix.prefix_cache import SAVE_TOKENS_MIN
 from server.engine.prefix.prefix_source import StoredPrefix
 from server.worker.prefix.file import SUFFIX, Bounds, PrefixHead, read_head, read_state, write
-from server.worker.prefix.folder import make_room, sweep
 from server.worker.prefix.index import Entry, PrefixIndex
 from server.worker.prefix.key import NO_ADAPTERS
 
 logger = logging.getLogger("corral.worker")
 
-BESIDE_BYTES_MAX = 64 * 2**20
-"""Copying a state stops all sequences (64 MiB: 40 ms): while any run, none that is larger is copied."""
+BUSY_BYTES_MAX = 64 * 2**20
+"""While sequences run, no state of more bytes is copied: copying stops them all (64 MiB: 40 ms)."""
 PENDING_BYTES_MAX = 512 * 2**20
-"""Of states that wait for the disk, together; one that is larger is kept when none waits."""
+"""The states that wait for the disk have at most this many bytes; a larger one is kept when none waits."""
 LOADED_S = 30.0
-"""A state that has been read and that nobody took is given up after this."""
+"""A state that has been read and that nobody took is given up after this many seconds."""
 WAIT_S = 0.02
+"""`wait` waits at most this many seconds for a state that is being read."""
+FREE_SHARE = 0.25
+"""The folder may have at most this fraction of the disk's free space and its own together."""
+_ABANDONED_S = 3600.0
+"""A temporary file that hasn't changed for this many seconds is what a dead writer has left."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class StoreSettings:
-    """`key`: of the model and its context. `n_swa`, `can_trim`: what its memory forgets, and can forget.
-    `adapters_key`: of a set of LoRA adapters; None: what is computed with any isn't kept."""
+    """The settings of a model's store.
+
+    `key`: the `context_key` of the model and its context. `bytes_per_token`: size of a state, roughly.
+    `max_bytes`: size of the folder, of all models together. `n_swa`, `can_trim`: what the model's memory
+    forgets, and can forget. `adapters_key`: gives the key of a set of LoRA adapters; None: what is computed
+    with any isn't kept.
+    """
 
     key: bytes
     bounds: Bounds
@@ -60,7 +71,7 @@ class PrefixStore:
     """The prefixes of one model. The engine's thread calls it; two threads of its own read and write."""
 
     def __init__(self, folder: Path, settings: StoreSettings) -> None:
-        """Reads the heads of the files there are. Raises StoreError if the folder can't be made."""
+        """Read the heads of the files there are. Raises StoreError if the folder can't be made."""
         self._root = folder
         self._folder = folder / settings.key.hex()[:24]
         self._settings = settings
@@ -73,7 +84,7 @@ class PrefixStore:
         self._reader = ThreadPoolExecutor(1, "prefix-reader")
         self._writer = ThreadPoolExecutor(1, "prefix-writer")
         self._writes: set[Future[None]] = set()
-        for path in sweep(self._root, self._folder):
+        for path in _sweep(self._root, self._folder):
             if (head := self._checked(path)) is not None:
                 self._index.add(path.stem, Entry(head, is_written=True))
 
@@ -87,10 +98,10 @@ class PrefixStore:
         if adapters_key is None:
             return None
         with self._lock:
-            found = self._index.longest(tokens, len(tokens) - 1, adapters_key, preferred=self._loaded)
-            if found is None or found[1] < least:
+            match = self._index.longest(tokens, len(tokens) - 1, adapters_key, preferred=self._loaded)
+            if match is None or match[1] < least:
                 return None
-            key, n_tokens = found
+            key, n_tokens = match
             if key not in self._loaded and key not in self._loading:
                 self._loading.add(key)
                 self._reader.submit(self._load, key)
@@ -105,13 +116,13 @@ class PrefixStore:
             or len(tokens) > settings.bounds.n_tokens_max
         ):
             return False
-        if beside_others and n_bytes > BESIDE_BYTES_MAX:
+        if beside_others and n_bytes > BUSY_BYTES_MAX:
             return False
         with self._lock:
             if self._n_pending_bytes and self._n_pending_bytes + n_bytes > PENDING_BYTES_MAX:
                 return False
-            found = self._index.longest(tokens, len(tokens), adapters_key, written_only=False)
-        return len(tokens) - (found[1] if found else 0) >= SAVE_TOKENS_MIN
+            match = self._index.longest(tokens, len(tokens), adapters_key, written_only=False)
+        return len(tokens) - (match[1] if match else 0) >= SAVE_TOKENS_MIN
 
     def wait(self) -> None:
         with self._lock:
@@ -121,16 +132,16 @@ class PrefixStore:
     # --- the runner's states -------------------------------------------------------------------------
 
     def take(self, key: str) -> tuple[PrefixHead, memoryview] | None:
-        """A state that has been read, for the last time; None if it is there no longer."""
+        """Return a state that has been read, for the last time; None if it is there no longer."""
         with self._lock:
-            found = self._loaded.pop(key, None)
+            loaded = self._loaded.pop(key, None)
             is_there = key in self._index
         if is_there:
             self._writer.submit(_touch, self._path(key))
-        return None if found is None else found[:2]
+        return None if loaded is None else loaded[:2]
 
     def keep(self, kept: Save, first: int, state: bytearray) -> None:
-        """Write the state after `kept.tokens`, beside. `first`: the smallest position that it has."""
+        """Write the state after `kept.tokens`, in the background. `first`: its smallest position."""
         adapters_key = self._adapters_key(kept.adapters)
         if adapters_key is None:
             return
@@ -147,12 +158,12 @@ class PrefixStore:
         write_.add_done_callback(self._writes.discard)
 
     def drop(self, key: str) -> None:
-        """A state that llama.cpp refused: don't offer it again. The file stays; it was whole."""
+        """Offer a state no more that llama.cpp refused. The file stays; it was whole."""
         with self._lock:
             self._remove(key)
 
     def flush(self, timeout_s: float) -> bool:
-        """Wait until all is written; whether it is."""
+        """Wait until all is written; False if it isn't in time."""
         deadline_s = time.monotonic() + timeout_s
         for write_ in list(self._writes):
             try:
@@ -184,11 +195,11 @@ class PrefixStore:
             return None
 
     def _load(self, key: str) -> None:
-        """On the reader's thread."""
+        """Read a state; on the reader's thread."""
         path = self._path(key)
-        found: tuple[PrefixHead, memoryview] | None = None
+        state: tuple[PrefixHead, memoryview] | None = None
         try:
-            found = read_state(path, self._settings.key, self._settings.bounds)
+            state = read_state(path, self._settings.key, self._settings.bounds)
         except (StoreError, OSError, MemoryError) as error:
             _give_up(path, error)
         now_s = time.monotonic()
@@ -197,18 +208,18 @@ class PrefixStore:
             self._loading.discard(key)
             for old in [old for old, (_, _, at_s) in self._loaded.items() if now_s - at_s > LOADED_S]:
                 del self._loaded[old]
-            if found is None or entry is None or found[0] != entry.head:
+            if state is None or entry is None or state[0] != entry.head:
                 self._remove(key)
             else:
-                self._loaded[key] = (*found, now_s)
+                self._loaded[key] = (*state, now_s)
             self._loaded_one.notify_all()
 
     def _write(self, key: str, entry: Entry, state: bytearray) -> None:
-        """On the writer's thread."""
+        """Write a state; on the writer's thread."""
         written = False
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            if make_room(self._root, entry.head.n_file_bytes, self._settings.max_bytes):
+            if _make_room(self._root, entry.head.n_file_bytes, self._settings.max_bytes):
                 write(self._path(key), self._settings.key, entry.head, state)
                 written = True
         except (StoreError, OSError) as error:
@@ -237,8 +248,54 @@ def _give_up(path: Path, error: Exception) -> None:
 
 
 def _touch(path: Path) -> None:
-    """It was used: of all files it goes last."""
+    """Note that a file was used: of all files it goes last."""
     try:
         os.utime(path)
     except OSError:
         logger.debug("%s has gone", path)
+
+
+# --- the folder, of which each file may vanish at any moment ---------------------------------------------
+
+
+def _sweep(root: Path, folder: Path) -> list[Path]:
+    """Make `folder`, below `root`, delete what writers that died have left there, and list its files.
+
+    Only this user may read there: prompts are private. Raises StoreError.
+    """
+    with disk_errors("keep prefixes", folder):
+        root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, exist_ok=True)
+        old_s = time.time() - _ABANDONED_S
+        for path in root.glob(f"*/.*{TEMPORARY_SUFFIX}"):
+            if _age(path) < old_s:
+                path.unlink(missing_ok=True)
+        return sorted(folder.glob(f"*{SUFFIX}"))
+
+
+def _make_room(root: Path, n_bytes: int, max_bytes: int) -> bool:
+    """Delete the files used longest ago until one of `n_bytes` can be added; False if it never can."""
+    files = []
+    for path in root.glob(f"*/*{SUFFIX}"):
+        try:
+            status = path.stat()
+        except FileNotFoundError:
+            continue
+        files.append((status.st_mtime_ns, status.st_size, path))
+    n_held = sum(size for _, size, _ in files)
+    limit = min(max_bytes, int((n_held + shutil.disk_usage(root).free) * FREE_SHARE))
+    if n_bytes > limit:
+        return False
+    for _, size, path in sorted(files):
+        if n_held + n_bytes <= limit:
+            break
+        path.unlink(missing_ok=True)
+        n_held -= size
+    return True
+
+
+def _age(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return time.time()

@@ -1,12 +1,16 @@
-"""The store alone: what is offered, what is kept, and with which adapters."""
+"""The store alone: what is offered, what is kept, with which adapters, and how its folder is shared."""
 
 from __future__ import annotations
 
+import os
+import shutil
 from dataclasses import replace
+
+import pytest
 
 from server.engine.batch import Adapters
 from server.worker.prefix.key import adapters_key
-from server.worker.prefix.store import BESIDE_BYTES_MAX, StoreSettings
+from server.worker.prefix.store import BUSY_BYTES_MAX, StoreSettings
 from tests.server.worker.prefix_stores import PROMPT, SETTINGS, STATE, Stores, keep, offered
 
 
@@ -135,7 +139,7 @@ def test_what_is_wanted(stores: Stores) -> None:
     assert not store.wants(PROMPT, (), beside_others=False)
     assert not store.wants([*PROMPT, *range(255)], (), beside_others=False)
     assert store.wants([*PROMPT, *range(256)], (), beside_others=False)
-    big = stores.open(replace(SETTINGS, bytes_per_token=BESIDE_BYTES_MAX / 500, max_bytes=10**12))
+    big = stores.open(replace(SETTINGS, bytes_per_token=BUSY_BYTES_MAX / 500, max_bytes=10**12))
     other = [999, *PROMPT]
     assert big.wants(other, (), beside_others=False)
     assert not big.wants(other, (), beside_others=True), "copying it would hold up the others"
@@ -157,3 +161,64 @@ def test_what_is_refused_is_not_offered_again(stores: Stores) -> None:
     assert found is not None
     store.drop(found.key)
     assert offered(store, PROMPT) is None
+
+
+# --- the folder: its limit, its disk, and who else is there ----------------------------------------------
+
+
+def test_a_file_that_another_process_has_deleted(stores: Stores) -> None:
+    keep(stores.open(), PROMPT)
+    store = stores.open()
+    stores.files()[0].unlink()
+    assert offered(store, PROMPT) is None
+    keep(store, PROMPT)
+    assert offered(store, PROMPT) is not None
+
+
+def test_the_folder_stays_below_its_limit_and_the_oldest_goes(stores: Stores) -> None:
+    settings = replace(SETTINGS, max_bytes=30_000)
+    store = stores.open(settings)
+    other_model = stores.open(replace(settings, key=b"o" * 32))
+    for i, owner in enumerate((store, other_model, store)):
+        keep(owner, [i, *PROMPT])
+        for path in stores.files():
+            os.utime(path, (path.stat().st_atime, path.stat().st_mtime - 100))
+    first = offered(store, [0, *PROMPT])
+    assert first is not None
+    assert store.take(first.key) is not None  # used: no longer the oldest
+    assert store.flush(10)
+    keep(store, [3, *PROMPT])
+    assert sum(path.stat().st_size for path in stores.files()) <= 30_000
+    assert offered(stores.open(settings), [0, *PROMPT]) is not None
+    assert len(stores.open(replace(settings, key=b"o" * 32))) == 0, "the other model's was used longest ago"
+
+
+def test_a_nearly_full_disk_gets_nothing(stores: Stores, monkeypatch: pytest.MonkeyPatch) -> None:
+    usage = shutil.disk_usage(stores.folder.parent)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _path: usage._replace(free=20_000))
+    store = stores.open()
+    keep(store, PROMPT)
+    assert stores.files() == []
+    assert len(store) == 0
+    assert store.wants(PROMPT, (), beside_others=False), "another time it may have room"
+
+
+def test_a_write_that_fails_leaves_nothing(stores: Stores, caplog: pytest.LogCaptureFixture) -> None:
+    store = stores.open()
+    folder = stores.folder / SETTINGS.key.hex()[:24]
+    folder.rmdir()
+    folder.write_text("no folder")
+    keep(store, PROMPT)
+    assert "wasn't kept" in caplog.text
+    assert offered(store, PROMPT) is None
+
+
+def test_what_dead_writers_left_is_swept(stores: Stores) -> None:
+    keep(stores.open(), PROMPT)
+    (file,) = stores.files()
+    old, new = file.with_name(".a.prefix.tmp"), file.with_name(".b.prefix.tmp")
+    old.write_bytes(b"x")
+    new.write_bytes(b"x")
+    os.utime(old, (0, 0))
+    stores.open()
+    assert stores.files() == sorted([file, new])
