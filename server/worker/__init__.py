@@ -1,1 +1,1 @@
-"""One process per loaded model: inbox, engine, outbox."""
+"""The worker process, one per loaded model: inbox, engine, outbox and what runs on llama.cpp."""

@@ -1,8 +1,7 @@
-"""`python -m server.worker --fd N`: one model's process. The supervisor starts it; N is its end of a socket
-pair.
+"""`python -m server.worker --fd N`: one model's process, started by the supervisor.
 
-Ctrl-C in the terminal is the parent's business and ignored here; SIGTERM lets running requests finish. The
-process ends when its socket closes, so it never outlives its parent.
+N is its end of a socket pair. Ctrl-C in the terminal is the parent's business and ignored here; SIGTERM lets
+running requests finish. The process ends when its socket closes, so it never outlives its parent.
 """
 
 from __future__ import annotations
@@ -18,8 +17,9 @@ from server.worker.channel import Channel
 from server.worker.worker import EXIT_OK, Worker
 
 TERM_GRACE_S = 30.0
+"""After SIGTERM running requests have this many seconds to finish."""
 SWITCH_INTERVAL_S = 0.0005
-"""The engine's thread must not wait for the inbox's Python when a decode is done."""
+"""Python's threads take turns after this many seconds: when a decode is done, the engine's must not wait."""
 
 
 def main() -> int:

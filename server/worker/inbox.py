@@ -1,4 +1,4 @@
-"""The thread that reads the socket: answers what needs no engine, prepares what does, sees the parent end."""
+"""`Inbox`: the thread that reads the socket, answers what needs no engine and prepares what does."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ Work = EngineRequest | Cancel | Drain | LoadAdapter | UnloadAdapter
 
 @dataclass(frozen=True)
 class Serving:
-    """What the inbox needs once the model is loaded."""
+    """The parts of a served model that the inbox needs."""
 
     prompts: PromptReader
     engine: Engine
@@ -49,7 +49,7 @@ class Serving:
 
 
 class Inbox:
-    """`work` is what the engine's thread takes. Tokenizing and rendering happen here, while it computes.
+    """Reads messages and puts into `work` those for the engine's thread, which computes meanwhile.
 
     `on_closed` is called when the other side has closed the socket or broke the protocol, and for a `Drain`
     while there is nothing to finish yet.
@@ -66,7 +66,7 @@ class Inbox:
         threading.Thread(target=self._read, name="inbox", daemon=True).start()
 
     def serve(self, serving: Serving) -> None:
-        """From now on requests can be answered."""
+        """Answer requests from now on: the model is loaded."""
         self._serving = serving
 
     def _read(self) -> None:
@@ -139,5 +139,5 @@ class Inbox:
 
 
 def exit_at_once() -> None:
-    """End the process without waiting for a decode: nobody is left to tell."""
+    """End the process without waiting for a decode: nobody is left to hear."""
     os._exit(0)

@@ -1,4 +1,4 @@
-"""What goes up: at most one message per step, and fewer when steps are quick.
+"""`Outbox`: sends the engine's events, in at most one message per step and fewer when steps are quick.
 
 Each message costs the API process and the client a wake-up, and on a small machine they take the cores from
 the model. So text of quick steps that follows within `MERGE_S` of the last message travels with what comes
@@ -17,18 +17,18 @@ from server.ipc.messages import StepEvents
 from server.worker.channel import Channel
 
 MERGE_S = 0.008
-"""125 messages a second: more than anybody can read or see."""
+"""Text is held for at most this many seconds: 125 messages a second are more than anybody can read."""
 
 
 class Outbox:
-    """Sends the engine's events in order. One thread."""
+    """Sends the engine's events in order; a `DecodeListener`. One thread."""
 
     def __init__(self, channel: Channel, clock_s: Callable[[], float] = time.monotonic) -> None:
         self._channel = channel
         self._clock_s = clock_s
         self._held: list[Event] = []
         self._n_steps = 0
-        """Whose events are held."""
+        """Number of steps whose events are in `_held`."""
         self._sent_s = -MERGE_S
 
     def send(self, events: list[Event], *, quick: bool = False) -> None:
@@ -49,7 +49,7 @@ class Outbox:
                 return
 
     def decoded(self) -> None:
-        """The model has just computed: send what has been held long enough."""
+        """Send what has been held long enough: the model has just computed."""
         if self._held and self._clock_s() - self._sent_s >= MERGE_S:
             self.flush()
 
@@ -64,7 +64,7 @@ class Outbox:
 
 
 def merged(events: list[Event]) -> list[Event]:
-    """The same events, the text of each choice joined where nothing else of its request lies between.
+    """Return the events with each choice's text joined where nothing else of its request lies between.
 
     Text without tokens, an echo of the prompt, stays by itself.
     """

@@ -1,8 +1,9 @@
-"""Text to tokens and back, beside the engine: renders chats, tokenizes prompts, answers small questions."""
+"""`PromptReader`: renders chats, tokenizes prompts and answers small questions while the engine computes."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Protocol
 
 from models.llamacpp.vocab import Vocab
 from server.chat.render import ChatRenderer, RenderedPrompt
@@ -18,8 +19,14 @@ from server.ipc.messages import (
     Tokenize,
     TokenizeReply,
 )
-from server.worker.run.encoder_decoder import for_encoder
 from server.worker.sampling.defaults import with_defaults
+
+
+class Preparation(Protocol):
+    """Changes requests as a kind of model needs them."""
+
+    def prepare(self, request: EngineRequest) -> EngineRequest:
+        """Return the request as the engine is to have it. Raises RequestError for what the model can't do."""
 
 
 class PromptReader:
@@ -31,16 +38,17 @@ class PromptReader:
         renderer: ChatRenderer,
         sampling: Mapping[str, float | int] | None = None,
         *,
-        has_encoder: bool = False,
+        preparation: Preparation | None = None,
     ) -> None:
-        """`sampling`: the model's own defaults, see `sampling_defaults`; `has_encoder`: prompts go there."""
+        """`sampling`: the model's own defaults, see `sampling_defaults`. `preparation`: the last step of
+        `read`; None leaves requests as they are."""
         self._vocab = vocab
         self._renderer = renderer
         self._sampling = dict(sampling or {})
-        self._has_encoder = has_encoder
+        self._preparation = preparation
 
     def read(self, message: Generate) -> EngineRequest:
-        """The request as the engine takes it: prompt rendered and tokenized. Raises RequestError."""
+        """Return the request for the engine, its prompt rendered and tokenized. Raises RequestError."""
         prompt = message.prompt
         if isinstance(prompt, ChatPrompt):
             rendered = self._render(prompt)
@@ -96,4 +104,4 @@ class PromptReader:
             priority=message.priority,
             adapters=message.adapters or (),
         )
-        return for_encoder(request, self._vocab) if self._has_encoder else request
+        return request if self._preparation is None else self._preparation.prepare(request)

@@ -1,4 +1,4 @@
-"""The worker: loads its model, then takes from the inbox, steps the engine and sends what happened."""
+"""`Worker`: loads its model, then takes requests from the inbox, steps the engine and sends its events."""
 
 from __future__ import annotations
 
@@ -26,25 +26,26 @@ from server.ipc.model_spec import ModelSpec
 from server.worker.adapter_set import AdapterSet
 from server.worker.channel import Channel
 from server.worker.inbox import Inbox, Serving, Work, exit_at_once
-from server.worker.open.loading import LoadedModel, load
+from server.worker.open.loading import load
+from server.worker.open.parts import LoadedModel
 from server.worker.outbox import MERGE_S, Outbox
 from server.worker.prefix.open import save_leftovers
-from server.worker.prompts import PromptReader
 
 logger = logging.getLogger("corral.worker")
 
 EXIT_OK = 0
 EXIT_BROKEN = 1
 EXIT_LOAD_FAILED = 3
+"""Exit statuses of a worker process: it was drained, its model failed while serving, or it didn't load."""
 
 GC_THRESHOLDS = (20_000, 20, 50)
-"""Nothing in a step makes cycles: the collector needn't look often."""
+"""The garbage collector's thresholds are high: nothing in a step makes cycles."""
 
 SHUTTING_DOWN = "the model is being unloaded or the server is shutting down; send the request again"
 
 
 class Worker:
-    """One model's process, without the process: everything belongs to the thread that calls `run`."""
+    """Serves one model over a channel. Everything belongs to the thread that calls `run`."""
 
     def __init__(self, channel: Channel, spec: ModelSpec) -> None:
         self._channel = channel
@@ -55,17 +56,17 @@ class Worker:
         self._outbox = Outbox(channel)
 
     def drain(self, grace_s: float) -> None:
-        """As if a `Drain` had come; safe in a signal handler."""
+        """Act as if a `Drain` had come; safe in a signal handler."""
         if self._loaded:
             self._inbox.work.put(Drain(grace_s=grace_s))
         else:
             exit_at_once()
 
     def run(self) -> int:
-        """Load and serve until drained; the process's exit status. The only broad except is here."""
+        """Load and serve until drained; return the exit status. The only broad except is here."""
         self._inbox.start()
         try:
-            loaded = load(self._spec, lambda progress: self._channel.send(Loading(progress)))
+            loaded = load(self._spec, self._report_progress, self._outbox)
         except CorralError as error:
             self._channel.send(LoadFailed(error.message, type(error).__name__))
             return EXIT_LOAD_FAILED
@@ -79,7 +80,7 @@ class Worker:
         try:
             return self._serve_and_save(loaded, engine)
         except OSError:
-            return EXIT_OK  # the socket closed: nobody is left to tell
+            return EXIT_OK  # the socket closed: nobody is left to hear
         except Exception as error:
             logger.exception("the worker of %s failed", self._spec.name)
             self._outbox.send(engine.fail_all(f"the model's worker failed: {type(error).__name__}: {error}"))
@@ -96,16 +97,16 @@ class Worker:
             save_leftovers(engine, loaded.runner, loaded.prefixes, grace_end_s)
         return status
 
+    def _report_progress(self, progress: float) -> None:
+        self._channel.send(Loading(progress))
+
     def _serve(self, loaded: LoadedModel, engine: Engine) -> int:
-        model = loaded.model
-        prompts = PromptReader(model.vocab, loaded.renderer, loaded.sampling, has_encoder=model.has_encoder)
         n_kv_tokens = loaded.runner.n_ctx * loaded.runner.n_slots
-        self._inbox.serve(Serving(prompts, engine, n_kv_tokens))
+        self._inbox.serve(Serving(loaded.prompts, engine, n_kv_tokens))
         gc.collect()
         gc.freeze()
         gc.set_threshold(*GC_THRESHOLDS)
         self._channel.send(Ready(loaded.info))
-        loaded.runner.on_decoded = self._outbox.decoded
         while True:
             if self._take_work(engine, loaded.adapters):
                 self._outbox.flush()  # the next step may be long
@@ -119,7 +120,7 @@ class Worker:
             step_s = time.monotonic() - start_s
             self._outbox.send(events, quick=step_s < MERGE_S and not engine.n_waiting)
             loaded.adapters.note(events)
-            self._tell_freed(loaded.adapters)
+            self._report_freed(loaded.adapters)
             if engine.broken is not None:
                 logger.error("the worker of %s ends: %s", self._spec.name, engine.broken.message)
                 return EXIT_BROKEN
@@ -127,7 +128,7 @@ class Worker:
                 engine.check_integrity()
 
     def _take_work(self, engine: Engine, adapters: AdapterSet) -> bool:
-        """Hand on all that has come, waiting for it while there is nothing to do. Whether anything came."""
+        """Hand on all that has come, waiting for it while there is nothing to do; True if anything came."""
         work, came = self._inbox.work, False
         try:
             if not engine.has_work and self._drain_until_s is None:
@@ -150,7 +151,7 @@ class Worker:
                 self._load_adapter(message, adapters)
             case UnloadAdapter():
                 adapters.leave(message.adapter_id, message.id)
-                self._tell_freed(adapters)
+                self._report_freed(adapters)
             case Drain():
                 self._drain_until_s = time.monotonic() + message.grace_s
 
@@ -174,7 +175,7 @@ class Worker:
         else:
             self._channel.send(AdapterReply(message.id))
 
-    def _tell_freed(self, adapters: AdapterSet) -> None:
+    def _report_freed(self, adapters: AdapterSet) -> None:
         for call_id in adapters.free():
             self._channel.send(AdapterReply(call_id))
 

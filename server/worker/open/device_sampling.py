@@ -1,4 +1,4 @@
-"""Whether rows of logits stay on the GPU that computes them: where it pays, as measured on this machine."""
+"""The choice whether rows of logits stay on the GPU that computes them, as measured on this machine."""
 
 from __future__ import annotations
 
@@ -6,51 +6,76 @@ import logging
 import time
 from collections.abc import Sequence
 
+from models.llamacpp import library
 from models.llamacpp.context import Context
 from models.llamacpp.library import Device
 from models.llamacpp.model import Model
 from server.engine.batch import Batch, BatchEntry
 from server.engine.sampling_params import SamplingParams
-from server.worker.run.runner import LlamaRunner
+from server.ipc.model_spec import ModelSpec
+from server.worker.run.runner import LlamaRunner, RunnerParts
+from server.worker.sampling.device_rows import device_top_k
 
 logger = logging.getLogger("corral.worker")
 
 _WARM_STEPS = 2
+"""This many steps are computed before those that are timed."""
 _MEASURED_STEPS = 8
+"""The quickest of this many steps counts."""
+
+
+def choose_device_sampling(spec: ModelSpec, context: Context) -> bool:
+    """Leave rows of logits on the device if the settings want it and it is possible; True if they stay there.
+
+    On auto not with speculation: a draft needs whole rows. The context is empty before and after. Raises
+    DecodeError.
+    """
+    if spec.options.device_sampling == "on":
+        return open_device_sampling(context, measure=False)
+    speculates = spec.draft_path is not None or spec.options.speculate != "off"
+    if spec.options.device_sampling == "off" or speculates:
+        return False
+    on_gpu = output_is_on_gpu(context.model, library.devices())
+    return on_gpu and open_device_sampling(context, measure=True)
 
 
 def output_is_on_gpu(model: Model, devices: Sequence[Device]) -> bool:
-    """llama.cpp offloads from the end: the output layer goes first."""
+    """True if a GPU computes the logits: llama.cpp offloads from the end, the output layer first."""
     return model.n_gpu_layers != 0 and any(device.type in ("gpu", "igpu") for device in devices)
 
 
-def open_device_sampling(runner: LlamaRunner, context: Context, *, measure: bool) -> bool:
-    """Have `runner` leave rows on the device: if it can, and, when measured, if that is quicker.
+def open_device_sampling(context: Context, *, measure: bool) -> bool:
+    """Turn all slots of `context` on if the device can, and, when measured, if that is quicker; True if so.
 
-    For a runner that has no sequences; `context` is empty afterwards. Raises DecodeError.
+    The context is empty before and after. Raises DecodeError.
     """
-    sizes = sorted({1, runner.n_slots})
-    whole_s = [step_s(runner, context, n) for n in sizes] if measure else []
-    if not runner.use_device():
+    top_k, slots = device_top_k(context), range(context.n_seq_max)
+    sizes = sorted({1, len(slots)})
+    whole_s = [step_s(context, n, on_device=False) for n in sizes] if measure else []
+    if not top_k.turn_on(slots):
         return False
     if not measure:
-        step_s(runner, context, 1)  # so that memory is reserved now
+        step_s(context, 1, on_device=True)  # so that memory is reserved now
         return True
-    there_s = [step_s(runner, context, n) for n in sizes]
+    device_s = [step_s(context, n, on_device=True) for n in sizes]
     logger.info(
-        "sampling beside the GPU: %s ms a step, with whole rows %s (%s rows)",
-        *(", ".join(f"{s * 1e3:.2f}" for s in times) for times in (there_s, whole_s)),
+        "sampling on the GPU: %s ms a step, with whole rows %s (%s rows)",
+        *(", ".join(f"{s * 1e3:.2f}" for s in times) for times in (device_s, whole_s)),
         ", ".join(map(str, sizes)),
     )
-    if sum(there_s) < sum(whole_s):
+    if sum(device_s) < sum(whole_s):
         return True
-    runner.leave_device()
-    step_s(runner, context, 1)
+    top_k.turn_off(slots)
+    step_s(context, 1, on_device=False)
     return False
 
 
-def step_s(runner: LlamaRunner, context: Context, n_rows: int) -> float:
-    """Seconds of the quickest of some steps of `n_rows` sequences, sampled as by default."""
+def step_s(context: Context, n_rows: int, *, on_device: bool) -> float:
+    """Return the seconds of the quickest of some steps of `n_rows` sequences, sampled as by default.
+
+    The context is empty before and after. Raises DecodeError.
+    """
+    runner = LlamaRunner(context, context.n_ctx_seq, can_trim=False, parts=RunnerParts(on_device=on_device))
     token = context.model.vocab.bos or 0
     times = []
     for number in range(n_rows):

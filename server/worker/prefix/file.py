@@ -1,4 +1,4 @@
-"""One kept prefix as a file: tokens and the KV cache's state after them, each under a checksum.
+"""One kept prefix as a file: tokens and the KV cache's state after them, each with a checksum.
 
 ```
 magic 8 | version u32 | key 32 | adapters 32 | n_tokens u32 | first u32 | state bytes u64   little-endian
@@ -26,7 +26,9 @@ from models.errors import StoreError
 from models.store.atomic_write import disk_errors, write_atomically
 
 SUFFIX = ".prefix"
+"""The names of the files end with this."""
 KEY_BYTES = 32
+"""A key of a model's context, or of a set of adapters, has this many bytes."""
 _MAGIC = b"CORRALPC"
 _VERSION = 2
 _HEAD = struct.Struct(f"<8sI{KEY_BYTES}s{KEY_BYTES}sIIQ")
@@ -35,8 +37,11 @@ _SUM_BYTES = 32
 
 @dataclass(frozen=True, slots=True)
 class PrefixHead:
-    """`adapters`: the key of the LoRA adapters that it was computed with (`prefix_key.adapters_key`).
-    `first`: the smallest position that the state has: above 0 where a sliding window forgot the others."""
+    """The first part of a file: all that is known of a prefix without its state.
+
+    `adapters`: the key of the LoRA adapters that it was computed with (`prefix.key.adapters_key`).
+    `first`: the smallest position that the state has: above 0 where a sliding window forgot the others.
+    """
 
     tokens: list[int]
     adapters: bytes
@@ -50,20 +55,20 @@ class PrefixHead:
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """What a token list must keep to before it is believed."""
+    """Limits that a token list must keep to before it is believed."""
 
     n_tokens_max: int
     n_vocab: int
 
 
 def read_head(path: Path, key: bytes, bounds: Bounds) -> PrefixHead:
-    """The checked first part. Raises StoreError for a file that is damaged or another's; OSError."""
+    """Return the checked first part. Raises StoreError for a file that is damaged or another's; OSError."""
     with path.open("rb") as file:
         return _read_head(file, key, bounds)[0]
 
 
 def read_state(path: Path, key: bytes, bounds: Bounds) -> tuple[PrefixHead, memoryview]:
-    """All of it, checked to the last byte. Raises StoreError, OSError and MemoryError."""
+    """Return all of a file, checked to the last byte. Raises StoreError, OSError and MemoryError."""
     with path.open("rb") as file:
         head, head_sum = _read_head(file, key, bounds)
         state = bytearray(head.n_state_bytes)
@@ -88,8 +93,8 @@ def _read_head(file: BinaryIO, key: bytes, bounds: Bounds) -> tuple[PrefixHead, 
     start = file.read(_HEAD.size)
     if len(start) < _HEAD.size:
         raise StoreError(f"{name} is damaged: it ends within its head")
-    magic, version, found_key, adapters, n_tokens, first, n_state_bytes = _HEAD.unpack(start)
-    if magic != _MAGIC or version != _VERSION or found_key != key:
+    magic, version, file_key, adapters, n_tokens, first, n_state_bytes = _HEAD.unpack(start)
+    if magic != _MAGIC or version != _VERSION or file_key != key:
         raise StoreError(f"{name} isn't of this model, these settings and this version")
     if not 0 < n_tokens <= bounds.n_tokens_max or first >= n_tokens:
         raise StoreError(f"{name} is damaged: {n_tokens:,} tokens from position {first:,}")

@@ -1,4 +1,4 @@
-"""The kept prefixes as they are known in memory: which of them gives most of a prompt.
+"""`PrefixIndex`: finds among the kept prefixes the one that gives most of a prompt.
 
 Each set of LoRA adapters has a tree of its own: with others, the same tokens have another state. Not
 synchronised; `PrefixStore` calls it under its lock.
@@ -15,21 +15,21 @@ from server.worker.prefix.file import PrefixHead
 
 @dataclass(slots=True)
 class Entry:
-    """A file, or one that is being written (`is_written` False)."""
+    """A kept prefix: its file is there, or being written (`is_written` False)."""
 
     head: PrefixHead
     is_written: bool
 
 
 class PrefixIndex:
-    """Entries by their keys. `can_trim`, `n_swa`: what the model's memory can forget, and forgets."""
+    """Entries by their keys. `n_swa`, `can_trim`: what the model's memory forgets, and can forget."""
 
     def __init__(self, *, can_trim: bool, n_swa: int) -> None:
         self._can_trim = can_trim
         self._n_swa = n_swa
         self._entries: dict[str, Entry] = {}
         self._trees: dict[bytes, RadixTree[str]] = {}
-        """By the adapters' key; none is empty."""
+        """Trees by the key of the adapters; none is empty."""
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -63,8 +63,10 @@ class PrefixIndex:
         preferred: Container[str] = (),
         written_only: bool = True,
     ) -> tuple[str, int] | None:
-        """(key, usable tokens) of the entry that gives most of the first `limit` tokens; of equals a
-        `preferred` one, then the smallest."""
+        """Return (key, usable tokens) of the entry that gives most of the first `limit` tokens.
+
+        Among equals a `preferred` one wins, then the one with the smallest state.
+        """
         best: tuple[int, bool, int] = (0, False, 0)
         best_key: str | None = None
         for depth, keys in self._matches(tokens, limit, adapters):
@@ -80,7 +82,7 @@ class PrefixIndex:
         return None if best_key is None else (best_key, best[0])
 
     def surpassed_by(self, key: str) -> list[str]:
-        """The written entries that this one makes needless: beginnings of the same tokens."""
+        """Return the written entries that this one makes needless: beginnings of the same tokens."""
         if not self._can_trim or self._n_swa:
             return []
         head = self._entries[key].head
@@ -98,7 +100,7 @@ class PrefixIndex:
         return () if tree is None else tree.matches(tokens, limit)
 
     def _usable(self, head: PrefixHead, n_shared: int) -> int:
-        """Of the shared tokens those after which the state can go on."""
+        """Return the number of shared tokens after which the state can go on; 0 if there are none."""
         if n_shared == len(head.tokens):
             return n_shared
         if not self._can_trim:

@@ -1,5 +1,4 @@
-"""Which kept prefixes belong to a loaded model: the same weights, the same KV cache, the same llama.cpp; and
-which of them to a set of LoRA adapters."""
+"""Keys of kept prefixes: of a model's weights, KV cache and llama.cpp, and of a set of LoRA adapters."""
 
 from __future__ import annotations
 
@@ -15,12 +14,13 @@ from models.store.atomic_write import disk_errors
 
 _N_SAMPLES = 64
 _SAMPLE_BYTES = 1 << 16
+"""A file's sample is this many parts of this many bytes."""
 NO_ADAPTERS = bytes(32)
 """The key of no adapters at all."""
 
 
 def context_key(paths: Sequence[Path], context: Context, kv_settings: Sequence[str]) -> bytes:
-    """32 bytes that differ where a state of one context doesn't fit, or means something else in, another.
+    """Return 32 bytes that differ where a state of one context doesn't fit another, or means something else.
 
     `kv_settings`: the types of K and V, and flash attention: without it V lies transposed. The number of
     streams is part of a state's form; some models choose their rotary factors by the context's length. Raises
@@ -42,7 +42,7 @@ def context_key(paths: Sequence[Path], context: Context, kv_settings: Sequence[s
 
 
 def adapters_key(adapters: Sequence[tuple[bytes, float]]) -> bytes:
-    """32 bytes for a set of LoRA adapters, in whatever order: each one's `file_sample` and scale."""
+    """Return 32 bytes for a set of LoRA adapters, in whatever order: each one's `file_sample` and scale."""
     if not adapters:
         return NO_ADAPTERS
     return hashlib.sha256(
@@ -51,8 +51,10 @@ def adapters_key(adapters: Sequence[tuple[bytes, float]]) -> bytes:
 
 
 def file_sample(path: Path) -> bytes:
-    """A sum over a weights file's size, its time, its beginning, its end and parts between: milliseconds
-    where all of it would take minutes."""
+    """Return a digest of a weights file's size, its time, its beginning, its end and parts between.
+
+    That takes milliseconds, all of the file minutes. Raises StoreError.
+    """
     digest = hashlib.sha256()
     with disk_errors("read the model", path), path.open("rb") as file:
         status = path.stat()

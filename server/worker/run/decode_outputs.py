@@ -1,47 +1,62 @@
-"""RowResults: what the rows of logits of a decode give each sequence: tokens, their logprobs, scores."""
+"""`DecodeOutputs`: makes results of the rows of logits of a decode: tokens, their logprobs, prompt scores."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from collections.abc import Sequence as Tokens
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from models.errors import CorralError, LlamaCppError
 from models.llamacpp.context import Context
-from server.engine.batch import BatchEntry, Output
+from server.engine.batch import Output
 from server.engine.events import TokenLogprob
 from server.engine.sampling_params import SamplingParams
+from server.worker.run.context_decoder import Place
 from server.worker.run.logprobs import token_logprobs
 from server.worker.sampling.device_rows import DeviceRows
 from server.worker.sampling.row_samplers import RowSamplers, Wanted
 
-Place = tuple[BatchEntry, int, int]
-"""An entry with results, its first row of logits, and that row's index in the batch."""
 
+class DecodeOutputs:
+    """The samplers of all open sequences, and which of them want logprobs. One thread."""
 
-class RowResults:
-    """The samplers of all open sequences, and what else they want to know. One thread."""
-
-    def __init__(self, context: Context, n_ctx: int, shown: Callable[[int], bytes]) -> None:
-        """`context`: the one that may leave rows on its device. `shown`: a token's text in logprobs."""
+    def __init__(self, context: Context, n_ctx: int, *, on_device: bool = False) -> None:
+        """`context`: the one whose rows may stay on its device, and do with `on_device`. `n_ctx`: tokens that
+        one sequence may have. Raises LlamaCppError if the device can't do its part."""
         self._context = context
-        self._shown = shown
-        self._samplers = RowSamplers(context.model.vocab, n_ctx)
+        self._vocab = context.model.vocab
+        self._samplers = RowSamplers(self._vocab, n_ctx)
         self._n_probs: dict[int, int] = {}
-        self.device: DeviceRows | None = None
-        """To be prepared before each step, if there is one."""
+        """Alternatives per token, by sequence, for the sequences that want logprobs."""
+        self._device = DeviceRows(context, self._samplers, self._n_probs) if on_device else None
+        if self._device is not None and not self._device.start():
+            raise LlamaCppError(
+                "this device can't find the largest logits of a row; serve with --device-sampling off"
+            )
+
+    @property
+    def device(self) -> DeviceRows | None:
+        """The rows that stay on the device, to be prepared before each decode; None if none do."""
+        return self._device
+
+    @property
+    def n_open(self) -> int:
+        """The number of open sequences."""
+        return len(self._samplers)
 
     def open(
         self,
         sequence_id: int,
         params: SamplingParams,
         seed: int,
-        prompt_tokens: Tokens[int],
+        prompt_tokens: Sequence[int],
         n_probs: int | None,
     ) -> None:
-        """Raises RequestError naming a wrong parameter."""
+        """Get ready to sample a sequence, with the logprobs of its tokens if `n_probs` isn't None.
+
+        Raises RequestError naming a wrong parameter.
+        """
         self._samplers.open(sequence_id, params, seed, prompt_tokens)
         if n_probs is not None:
             self._n_probs[sequence_id] = n_probs
@@ -51,28 +66,12 @@ class RowResults:
         self._samplers.close(sequence_id)
         self._n_probs.pop(sequence_id, None)
 
-    def use_device(self) -> bool:
-        """From now on leave rows on the device that computes them, where sampling allows it.
-
-        False if the device can't do its part; then nothing changes.
-        """
-        device = DeviceRows(self._context, self._samplers, self._n_probs)
-        if not device.start():
-            return False
-        self.device = device
-        return True
-
-    def leave_device(self) -> None:
-        """Bring all rows to the host again."""
-        if self.device is not None:
-            self.device.stop()
-            self.device = None
-
-    def of(self, places: list[Place], n_rows: int, context: Context) -> list[Output | CorralError]:
-        """One result per place of the last decode. Logprobs come first: sampling changes the rows."""
+    def read(self, places: list[Place], n_rows: int, context: Context) -> list[Output | CorralError]:
+        """One result per place of the last decode in `context`, which had `n_rows` rows of logits."""
         if not places:
             return []
         logits = context.logits(n_rows)
+        # Logprobs come first: sampling changes the rows.
         wanted: list[Wanted] = []
         scores: dict[int, list[TokenLogprob] | CorralError] = {}
         kept: dict[int, npt.NDArray[np.float32]] = {}
@@ -86,7 +85,7 @@ class RowResults:
                 wanted.append(Wanted(id_, row + skipped, index + skipped, draft, entry.ban_eog))
                 if id_ in self._n_probs:
                     kept[id_] = logits[row + skipped : row + skipped + entry.n_outputs].copy()
-        sampler = self._samplers if self.device is None or context is not self._context else self.device
+        sampler = self._samplers if self._device is None or context is not self._context else self._device
         sampled = sampler.sample(context, logits, wanted) if wanted else []
         if not scores and not kept:
             return [Output(tokens) if isinstance(tokens, list) else tokens for tokens in sampled]
@@ -96,7 +95,7 @@ class RowResults:
     def _logprobs(
         self, rows: npt.NDArray[np.float32], id_: int, tokens: list[int]
     ) -> list[TokenLogprob] | CorralError:
-        """What each row says of its token; an error, for this sequence alone, if one isn't finite."""
+        """The logprob of each row's token; an error, for this sequence alone, if a row isn't finite."""
         try:
             return token_logprobs(rows, tokens, self._n_probs.get(id_, 0), self._shown)
         except LlamaCppError as error:
@@ -119,3 +118,6 @@ class RowResults:
         if isinstance(logprobs, CorralError):
             return logprobs
         return Output(tokens, logprobs, scored)
+
+    def _shown(self, token: int) -> bytes:
+        return self._vocab.piece(token, special=True)

@@ -1,10 +1,10 @@
-"""A draft model: a smaller model of the same vocabulary guesses what the served one says next."""
+"""`DraftProposer`: a smaller model of the same vocabulary guesses what the served one says next."""
 
 from __future__ import annotations
 
 import time
+from collections import abc
 from collections.abc import Callable
-from collections.abc import Sequence as Tokens
 from pathlib import Path
 
 from models.errors import DecodeError, ModelLoadError
@@ -18,20 +18,21 @@ from server.engine.sequence import Sequence
 from server.ipc.model_spec import ModelSpec
 
 CATCH_UP_TOKENS = 512
-"""Tokens of prompts that the draft model reads per step, so that no stream waits long for it."""
+"""The draft model reads at most this many tokens of prompts per step, so that no stream waits long."""
 _WEIGHT = 0.2
+"""Weight of a new measurement in the moving average of the time of a guess."""
 _VOCABULARY_SLACK = 128
-"""Tokens by which the sizes may differ: padding to a round number."""
+"""The sizes of the vocabularies may differ by this many tokens: padding to a round number."""
 
 
 class DraftProposer:
-    """The likeliest next tokens by the draft model, for all sequences in one batch per guess.
+    """Proposes the likeliest next tokens by the draft model, for all sequences in one batch per guess.
 
     It keeps a KV cache of its own with one sequence per slot of the served model. One thread.
     """
 
     def __init__(self, context: Context, n_vocab: int, clock_s: Callable[[], float] = time.monotonic) -> None:
-        """`n_vocab`: of the served model; padding of this one's beyond it is never guessed."""
+        """`n_vocab`: size of the served model's vocabulary; this one's padding beyond it is never guessed."""
         self._context = context
         self._n_vocab = n_vocab
         self._clock_s = clock_s
@@ -41,10 +42,11 @@ class DraftProposer:
 
     @property
     def guess_s(self) -> float:
+        """Moving average of the seconds of one guess for all sequences."""
         return self._guess_s
 
-    def propose(self, wanted: Tokens[tuple[Sequence, int]]) -> list[list[int]]:
-        """Up to n guesses each; none yet for one whose prompt this model is still reading."""
+    def propose(self, wanted: abc.Sequence[tuple[Sequence, int]]) -> list[list[int]]:
+        """Return up to n guesses each; none yet for one whose prompt this model is still reading."""
         guesses: list[list[int]] = [[] for _ in wanted]
         try:
             ready = self._catch_up(wanted)
@@ -59,10 +61,11 @@ class DraftProposer:
         return guesses
 
     def close(self, sequence: Sequence) -> None:
-        """What the slot holds stays: the next sequence there may begin alike."""
+        """Keep what the slot holds: the next sequence there may begin alike."""
 
-    def _catch_up(self, wanted: Tokens[tuple[Sequence, int]]) -> list[int]:
-        """Read what this model hasn't seen; which of `wanted` then lack only their last token."""
+    def _catch_up(self, wanted: abc.Sequence[tuple[Sequence, int]]) -> list[int]:
+        """Read what this model hasn't seen; return the indexes in `wanted` of those that then lack only their
+        last token, in the order of their slots."""
         budget = min(CATCH_UP_TOKENS, self._batch.n_tokens_max)
         self._batch.clear()
         ready: list[int] = []
@@ -87,9 +90,9 @@ class DraftProposer:
         return sorted(ready, key=lambda i: _slot(wanted[i][0]))
 
     def _guess(
-        self, wanted: Tokens[tuple[Sequence, int]], guesses: list[list[int]], ready: list[int]
+        self, wanted: abc.Sequence[tuple[Sequence, int]], guesses: list[list[int]], ready: list[int]
     ) -> None:
-        """One more guess for each of `ready`, which are in ascending order of their slots."""
+        """Make one more guess for each of `ready`, which are in ascending order of their slots."""
         self._batch.clear()
         for i in ready:
             sequence = wanted[i][0]
@@ -103,7 +106,7 @@ class DraftProposer:
 
 
 def load_draft(spec: ModelSpec, served: Context) -> DraftProposer:
-    """The draft model of `spec`, beside the served one. Raises ModelLoadError if it can't guess for it."""
+    """Load the draft model of `spec` for the served one. Raises ModelLoadError if it can't guess for it."""
     assert spec.draft_path is not None
     info = read_gguf_info(Path(spec.draft_path))
     model = Model.load(
@@ -134,7 +137,7 @@ def load_draft(spec: ModelSpec, served: Context) -> DraftProposer:
 
 
 def mismatch(draft: Vocab, served: Vocab) -> str | None:
-    """Why tokens of one vocabulary mean something else in the other; None if they don't."""
+    """Return the reason why tokens of one vocabulary mean something else in the other; None if they don't."""
     if abs(draft.n_tokens - served.n_tokens) > _VOCABULARY_SLACK:
         return f"its vocabulary has {draft.n_tokens:,} tokens, not {served.n_tokens:,}"
     if (draft.bos, draft.eos) != (served.bos, served.eos):

@@ -1,4 +1,4 @@
-"""Serving models with an encoder before their decoder, as T5: the prompt is encoded, the answer decoded.
+"""`EncoderDecoderRunner`: the engine's `ModelRunner` for models with an encoder before their decoder, as T5.
 
     engine's positions    prompt 0 … p-1                  p, p+1 …
                           │ encoded whole, and the        │
@@ -11,65 +11,103 @@ its own, and slots take turns rather than share batches. Nothing of a prompt can
 
 from __future__ import annotations
 
-from collections.abc import Sequence as Tokens
-from dataclasses import replace
+from collections.abc import Sequence
 
-from models.errors import CorralError, RequestError
+from models.errors import CorralError
+from models.llamacpp.batch import TokenBatch
 from models.llamacpp.context import Context
-from models.llamacpp.model import Model
-from models.llamacpp.vocab import Vocab
-from models.machine.fit import pad_cells
 from server.engine.batch import Batch, BatchEntry, Output, Save
-from server.engine.request import EngineRequest
 from server.engine.sampling_params import SamplingParams
-from server.ipc.model_spec import ModelSpec
-from server.worker.run.runner import LlamaRunner
+from server.worker.run.context_decoder import DecodeListener
+from server.worker.run.decode_outputs import DecodeOutputs
+from server.worker.run.runner import RunnerLimits
+
+WARM_UP_TOKENS = 4
+"""The prompt of the warm-up has this many tokens."""
 
 
-class EncoderDecoderRunner(LlamaRunner):
-    """A `ModelRunner`. Chunks of a prompt cost nothing before the last, which encodes all of it."""
+class EncoderDecoderRunner(RunnerLimits):
+    """Gives each slot a context, which encodes the slot's prompt and decodes its answer. One thread.
 
-    def __init__(self, contexts: Tokens[Context], n_ctx: int) -> None:
-        """`contexts`: one per slot, each with room for a whole prompt in one batch."""
-        super().__init__(contexts[0], n_ctx)
-        self.n_slots = len(contexts)
-        self.n_batch = max(self.n_batch, self.n_slots + 1)
+    Chunks of a prompt cost nothing before the last, which encodes all of it. Nothing of it can be set after
+    construction.
+    """
+
+    __slots__ = ("_batch", "_contexts", "_eog", "_listener", "_outputs", "_prompts", "_start_token", "_vocab")
+
+    def __init__(
+        self, contexts: Sequence[Context], n_ctx: int, listener: DecodeListener | None = None
+    ) -> None:
+        """`contexts`: one per slot, each with room for a whole prompt in one batch; borrowed. `n_ctx`: tokens
+        that one sequence may have."""
+        first = contexts[0]
+        model = first.model
+        super().__init__(
+            n_slots=len(contexts),
+            n_ctx=min(n_ctx, first.n_ctx_seq),
+            n_batch=max(first.n_batch, len(contexts) + 1),
+            n_vocab=model.vocab.n_tokens,
+            n_swa=model.n_swa,
+            can_trim=False,
+        )
         self._contexts = list(contexts)
-        model = contexts[0].model
+        self._listener = listener
+        self._vocab = model.vocab
+        self._eog = frozenset(model.vocab.eog_tokens)
+        self._batch = TokenBatch(first.n_batch)
+        self._outputs = DecodeOutputs(first, self.n_ctx)
         start = model.decoder_start_token
         self._start_token = (model.vocab.bos or 0) if start is None else start
         self._prompts: dict[int, list[int]] = {}
 
     def warm_up(self) -> None:
+        """Compute once in each context, then forget it: a bad build crashes here. Raises DecodeError."""
         for context in self._contexts:
-            self._encode(context, [self._start_token] * 4)
-            self._decode_at(context, [self._start_token], 0)
+            self._encode(context, [self._start_token] * WARM_UP_TOKENS)
+            self._decode(context, [self._start_token], 0)
             context.clear()
+
+    # --- ModelRunner -----------------------------------------------------------------------------
 
     def open(
         self,
         sequence_id: int,
         params: SamplingParams,
         seed: int,
-        prompt_tokens: Tokens[int],
+        prompt_tokens: Sequence[int],
         n_probs: int | None = None,
     ) -> None:
-        super().open(sequence_id, params, seed, prompt_tokens, n_probs)
+        self._outputs.open(sequence_id, params, seed, prompt_tokens, n_probs)
         self._prompts[sequence_id] = list(prompt_tokens)
 
     def close(self, sequence_id: int) -> None:
-        super().close(sequence_id)
+        self._outputs.close(sequence_id)
         self._prompts.pop(sequence_id, None)
 
     def run(self, batch: Batch) -> list[Output | CorralError]:
-        """Changes of the KV cache need nothing: a prompt's encoding empties its slot."""
+        """Compute the entries one by one. Changes of the KV cache are moot: an encoding empties its slot."""
         results: list[Output | CorralError] = []
         for entry in batch.entries:
             results += self._run_one(entry, self._contexts[entry.slot])
         return results
 
+    def holds(self, slot: int, n_tokens: int) -> bool:  # noqa: ARG002
+        """True: there is no sliding window that could have forgotten anything."""
+        return True
+
     def save(self, kept: Save) -> None:
-        """Nothing is kept."""
+        """Do nothing: a prompt's encoding can't be kept."""
+
+    def is_eog(self, token: int) -> bool:
+        return token in self._eog
+
+    def piece(self, token: int) -> bytes:
+        return self._vocab.piece(token)
+
+    def shown(self, token: int) -> bytes:
+        return self._vocab.piece(token, special=True)
+
+    # --- inside ----------------------------------------------------------------------------------
 
     def _run_one(self, entry: BatchEntry, context: Context) -> list[Output | CorralError]:
         prompt = self._prompts[entry.sequence_id]
@@ -80,54 +118,18 @@ class EncoderDecoderRunner(LlamaRunner):
             context.clear()
             self._encode(context, prompt)
             tokens, position = [self._start_token, *tokens[1 - position :]], 0
-        self._decode_at(context, tokens, position)
-        if self.on_decoded is not None:
-            self.on_decoded()
+        self._decode(context, tokens, position)
+        if self._listener is not None:
+            self._listener.decoded()
         places = [(entry, 0, len(tokens) - 1)] if entry.n_outputs else []
-        return self._results.of(places, 1, context)
+        return self._outputs.read(places, 1, context)
 
     def _encode(self, context: Context, tokens: list[int]) -> None:
         self._batch.clear()
         self._batch.add_many(tokens, 0, 0, output_last=True)
         context.encode(self._batch)
 
-    def _decode_at(self, context: Context, tokens: list[int], position: int) -> None:
+    def _decode(self, context: Context, tokens: list[int], position: int) -> None:
         self._batch.clear()
         self._batch.add_many(tokens, position, 0, output_last=True)
         context.decode(self._batch)
-
-
-def open_encoder_decoder(
-    spec: ModelSpec, model: Model, n_ctx: int, n_threads: int
-) -> tuple[Context, EncoderDecoderRunner]:
-    """The contexts of all slots, the first of them by itself too, and their runner. Raises ContextError."""
-    n_cells = pad_cells(n_ctx)
-    contexts = [
-        Context(
-            model,
-            n_ctx=n_cells,
-            n_batch=n_cells,
-            n_ubatch=n_cells,
-            n_threads=n_threads,
-            n_threads_batch=spec.options.threads_batch or n_threads,
-            flash_attn=spec.options.flash_attn,
-            type_k=spec.options.type_k,
-            type_v=spec.options.type_v,
-        )
-        for _ in range(spec.options.parallel)
-    ]
-    return contexts[0], EncoderDecoderRunner(contexts, n_ctx)
-
-
-def for_encoder(request: EngineRequest, vocab: Vocab) -> EngineRequest:
-    """A request to a model with an encoder: its prompt ends as in training, and is shared with nobody.
-
-    Raises RequestError: what such a model can't do.
-    """
-    if request.score_prompt:
-        message = "a model with an encoder gives no probabilities of its prompt; send echo without logprobs"
-        raise RequestError(message, param="logprobs")
-    tokens = list(request.prompt_tokens)
-    if vocab.add_eos and vocab.eos is not None and tokens[-1:] != [vocab.eos]:
-        tokens.append(vocab.eos)
-    return replace(request, prompt_tokens=tokens, cache_prompt=False)

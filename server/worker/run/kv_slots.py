@@ -1,4 +1,4 @@
-"""The KV cache's slots on llama.cpp: the changes that a batch orders; states to and from the prefix store."""
+"""`KVSlots`: changes of what the slots of a llama.cpp context hold, and their states in the prefix store."""
 
 from __future__ import annotations
 
@@ -10,39 +10,45 @@ from models.errors import LlamaCppError, RestoreError
 from models.llamacpp.context import Context
 from server.engine.batch import Copy, MemoryChange, Restore, Save, Trim
 from server.worker.prefix.file import PrefixHead
-from server.worker.run.prefill_context import PromptSide
+from server.worker.run.prefill_context import PrefillContext
 
 logger = logging.getLogger("corral.worker")
 
 
 class States(Protocol):
-    """Where states come from and go to: the `PrefixStore`."""
+    """A source and a destination of slots' states: the `PrefixStore`."""
 
     def take(self, key: str) -> tuple[PrefixHead, memoryview] | None:
-        """A checked state, for the last time; None if it isn't in memory."""
+        """Return a checked state, for the last time; None if it isn't in memory."""
 
     def keep(self, kept: Save, first: int, state: bytearray) -> None:
-        """Write the state after `kept.tokens` to disk, beside; `first`: the smallest position it has."""
+        """Write the state after `kept.tokens` to disk, in the background.
+
+        `first`: the smallest position that the state has.
+        """
 
     def drop(self, key: str) -> None:
-        """A state doesn't fit."""
+        """Offer a state no more: it doesn't fit."""
 
 
-class SlotMemory:
+class KVSlots:
     """Changes what the slots of a context hold. One thread, the one that decodes.
 
     A slot is llama.cpp's sequence id. Between streams llama.cpp copies only with the next decode: until then
     the source must stay as it is.
     """
 
-    def __init__(self, context: Context) -> None:
-        self.states: States | None = None
-        self.side: PromptSide | None = None
+    def __init__(
+        self, context: Context, states: States | None = None, prefill: PrefillContext | None = None
+    ) -> None:
         self._context = context
+        self._states = states
+        self._prefill = prefill
         self._n_swa = context.model.n_swa
         self._sources: set[int] = set()
         """Slots from which a copy may still have to be made."""
         self._failed = False
+        """True if the last changes ended in a RestoreError: no decode has followed them."""
 
     def apply(self, changes: Sequence[MemoryChange]) -> None:
         """Make the changes, in their order; a decode must follow.
@@ -55,8 +61,8 @@ class SlotMemory:
             self._sources.clear()
         empty: set[int] = set()
         for change in changes:
-            if self.side is not None:
-                self.side.settle(change)
+            if self._prefill is not None:
+                self._prefill.settle(change)
             if isinstance(change, Trim):
                 self._context.seq_rm(change.slot, change.n_keep, None)
             elif isinstance(change, Copy):
@@ -73,7 +79,7 @@ class SlotMemory:
             raise RestoreError("a kept prefix could not be put back; it is computed again", frozenset(empty))
 
     def holds(self, slot: int, n_tokens: int) -> bool:
-        """Whether all that the token after the first `n_tokens` attends to is there."""
+        """True if all that the token after the first `n_tokens` attends to is there."""
         if not self._n_swa:
             return True
         first = self._context.seq_pos_min(slot)
@@ -81,11 +87,11 @@ class SlotMemory:
 
     def save(self, kept: Save) -> None:
         """Give the store a copy of what a slot holds. A failure costs only the copy."""
-        if self.side is not None:
-            self.side.settle(kept)
+        if self._prefill is not None:
+            self._prefill.settle(kept)
         context, n_tokens = self._context, len(kept.tokens)
         last, first = context.seq_pos_max(kept.slot), context.seq_pos_min(kept.slot)
-        if self.states is None or last is None or first is None:
+        if self._states is None or last is None or first is None:
             return
         if last >= n_tokens:  # a trim is still to come
             context.seq_rm(kept.slot, n_tokens, None)
@@ -93,7 +99,7 @@ class SlotMemory:
         if last != n_tokens - 1 or first is None:
             return
         try:
-            self.states.keep(kept, self._first_saved(first, n_tokens), context.state_seq_get(kept.slot))
+            self._states.keep(kept, self._first_saved(first, n_tokens), context.state_seq_get(kept.slot))
         except (LlamaCppError, MemoryError) as error:
             logger.warning("a prefix of %d tokens wasn't kept: %s", n_tokens, error)
 
@@ -113,15 +119,17 @@ class SlotMemory:
         empty.discard(change.target)
 
     def _restore(self, change: Restore) -> bool:
-        found = None if self.states is None else self.states.take(change.key)
-        if found is None or change.slot in self._sources:
+        """Fill a slot with a kept state; False if there is none that fits."""
+        if self._states is None:
+            return False
+        kept = self._states.take(change.key)
+        if kept is None or change.slot in self._sources:
             return False
         try:
-            self._put(change, *found)
+            self._put(change, *kept)
         except (LlamaCppError, MemoryError) as error:
             logger.warning("a kept prefix of %d tokens isn't used: %s", change.n_tokens, error)
-            if self.states is not None:
-                self.states.drop(change.key)
+            self._states.drop(change.key)
             return False
         return True
 
@@ -137,5 +145,5 @@ class SlotMemory:
             raise LlamaCppError(f"the state can't be cut back to {n_tokens:,} tokens")
 
     def _first_saved(self, first: int, n_tokens: int) -> int:
-        """The smallest position of a state: llama.cpp leaves out what lies before the window."""
+        """The smallest position of a saved state: llama.cpp leaves out what lies before the window."""
         return max(first, n_tokens - self._n_swa) if self._n_swa else first

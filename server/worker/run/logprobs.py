@@ -1,4 +1,4 @@
-"""How likely tokens were, from rows of logits: log-probabilities of the model's own distribution."""
+"""Log-probabilities of tokens in the model's own distribution, from rows of logits."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from models.errors import LlamaCppError
 from server.engine.events import TokenLogprob
 
 _ROWS = 16
-"""Rows worked on at once, so that what they need stays small."""
+"""At most this many rows are worked on at once, so that what they need stays small."""
 
 
 def token_logprobs(
     rows: npt.NDArray[np.float32], tokens: Sequence[int], n_top: int, piece: Callable[[int], bytes]
 ) -> list[TokenLogprob]:
-    """For each of `tokens`, what its row of `rows` ([n, n_vocab] logits, at least one per token) says of it.
+    """Return the logprob of each of `tokens` by its row of `rows`: [n, n_vocab] logits, at least as many.
 
-    `n_top` alternatives, most likely first, of equals the lower id; a token that is among them has there the
-    identical number. Raises LlamaCppError for a row whose maximum isn't finite.
+    With `n_top` alternatives, most likely first, of equals the lower id; a token that is among them has there
+    the identical number. Raises LlamaCppError for a row whose maximum isn't finite.
     """
     result: list[TokenLogprob] = []
     for start in range(0, len(tokens), _ROWS):
-        chosen = tokens[start : start + _ROWS]
-        block = rows[start : start + len(chosen)]
+        some = tokens[start : start + _ROWS]
+        block = rows[start : start + len(some)]
         normalizers = log_normalizers(block)
         tops = top_tokens(block, n_top)
-        for row, token, normalizer, top in zip(block, chosen, normalizers, tops, strict=True):
+        for row, token, normalizer, top in zip(block, some, normalizers, tops, strict=True):
             result.append(
                 TokenLogprob(
                     token,
@@ -41,7 +41,7 @@ def token_logprobs(
 
 
 def not_finite() -> LlamaCppError:
-    """A row of logits of which nothing can be said: NaN in it, an infinite one, or none above -inf."""
+    """Return the error for a row of logits with NaN in it, an infinite one, or none above -inf."""
     return LlamaCppError(
         "the model's logits aren't finite; its weights are damaged or its file was quantized "
         "too far: quantize or pull it again"
@@ -49,7 +49,7 @@ def not_finite() -> LlamaCppError:
 
 
 def log_normalizers(rows: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-    """log Σ exp of each row of [n, n_vocab]: [n] f64. Raises LlamaCppError if a maximum isn't finite."""
+    """Return log Σ exp of each row of [n, n_vocab]: [n] f64. Raises LlamaCppError: a maximum isn't finite."""
     highest = rows.max(axis=1, keepdims=True)
     if not np.isfinite(highest).all():
         raise not_finite()
@@ -59,7 +59,7 @@ def log_normalizers(rows: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
 
 
 def top_tokens(rows: npt.NDArray[np.float32], n: int) -> npt.NDArray[np.intp]:
-    """Ids of the `n` highest of each row of [m, n_vocab], the highest first: [m, n]."""
+    """Return the ids of the `n` highest of each row of [m, n_vocab], the highest first: [m, n]."""
     n = min(n, rows.shape[1])
     if n == 0:
         return np.empty((len(rows), 0), np.intp)

@@ -1,4 +1,4 @@
-"""A second context for prompts, on the weights as the file has them.
+"""`PrefillContext`: a second context that computes prompts, on the weights as the file has them.
 
 llama.cpp repacks quantized weights for the CPU so that few rows are quick: right for generating, where a step
 has a row per sequence. A prompt has hundreds of rows, and for those its kernels for the file's own layout are
@@ -6,10 +6,10 @@ quicker, by a third and more. So where memory allows, the file is mapped a secon
 prompts are computed there, and a sequence's state moves over when its prompt is done.
 
     chunk, chunk, last chunk ──▶ logits of the first token
-              │ prompt side
+              │ prefill context
               └── state ──▶ main context: one token per step
 
-Called by LlamaRunner, which stays the only one to know about both.
+`PrefillDecoding` decides which chunks go there; `KVSlots` brings back what a change of slots needs.
 """
 
 from __future__ import annotations
@@ -30,23 +30,27 @@ logger = logging.getLogger("corral.worker")
 CHUNK_MIN = 24
 """A smaller chunk is computed where it is needed: moving the state would cost more."""
 WORTH = 0.9
-"""Of the main context's time for a prompt: what the prompt side may take at most to be used."""
+"""The prefill context is used if it takes at most this fraction of the main context's time for a prompt."""
 MEASURED_TOKENS = 64
+"""The prompt by which the two contexts are compared has this many tokens."""
 LEAST_TURNS, MOST_TURNS, ENOUGH_S = 2, 8, 0.5
+"""The comparison takes at least and at most this many turns, and begins none after this many seconds."""
 
 
-class PromptSide:
-    """Which slots' tokens are held over there, and the moves between the two contexts. One thread."""
+class PrefillContext:
+    """Knows which slots' tokens are in the second context, and moves them between the two. One thread."""
 
-    def __init__(self, main: Context, side: Context) -> None:
-        """`side` has the streams of `main`, one per slot, so that a state always finds its place."""
-        self.context = side
+    __slots__ = ("_held", "_main", "context")
+
+    def __init__(self, main: Context, context: Context) -> None:
+        """`context` has the streams of `main`, one per slot, so that a state always finds its place."""
+        self.context = context
         self._main = main
         self._held: dict[int, int] = {}
-        """Slots whose tokens are over there and not in the main context, and how many they are."""
+        """Slots whose tokens are here and not in the main context, and how many they are."""
 
-    def takes(self, entry: BatchEntry) -> bool:
-        """Whether a chunk of a prompt goes here: it is long enough for the move to pay."""
+    def accepts(self, entry: BatchEntry) -> bool:
+        """True if a chunk of a prompt goes here: it is long enough for the move to pay."""
         return len(entry.tokens) >= CHUNK_MIN and entry.n_outputs <= 1 and entry.targets is None
 
     def prepare(self, entry: BatchEntry) -> None:
@@ -63,10 +67,11 @@ class PromptSide:
 
     @property
     def holds_any(self) -> bool:
+        """True if any slot's tokens are here."""
         return bool(self._held)
 
     def take_back(self, entry: BatchEntry) -> None:
-        """The step failed elsewhere: `entry` will come again."""
+        """Forget what was computed of `entry`: the step failed, and it will come again."""
         self.context.seq_rm(entry.slot, entry.position, None)
         self._held[entry.slot] = entry.position
 
@@ -78,7 +83,7 @@ class PromptSide:
         self._forget(slot)
 
     def settle(self, change: MemoryChange) -> None:
-        """Before a change of the main context's slots: bring over what it needs, forget what goes."""
+        """Bring over what a change of the main context's slots needs, and forget what it drops."""
         if not self._held:
             return
         match change:
@@ -98,8 +103,8 @@ class PromptSide:
 
 
 @dataclass(frozen=True)
-class SideOptions:
-    """How the main context was made, as far as the side is made alike."""
+class PrefillOptions:
+    """The options that the prefill context has in common with the main one."""
 
     n_threads: int
     flash_attn: FlashAttention
@@ -107,10 +112,10 @@ class SideOptions:
     type_v: str
 
 
-def open_prompt_side(
-    main: Context, options: SideOptions, available_bytes: int, *, measure: bool
-) -> PromptSide | None:
-    """The prompt side of a model on the CPU; None if memory is short or, when measured, it isn't worth it.
+def open_prefill_context(
+    main: Context, options: PrefillOptions, available_bytes: int, *, measure: bool
+) -> PrefillContext | None:
+    """Open the prefill context of a model on the CPU; None if memory is short or, measured, it doesn't pay.
 
     None, too, for one KV buffer shared by all sequences: there a state that moves over may find no room.
     """
@@ -119,7 +124,7 @@ def open_prompt_side(
         return None
     try:
         plain = Model.load(model.path, n_gpu_layers=0, use_mmap=True, use_extra_bufts=False)
-        side = Context(
+        context = Context(
             plain,
             n_ctx=main.n_ctx,
             n_batch=main.n_batch,
@@ -134,17 +139,17 @@ def open_prompt_side(
         logger.warning("prompts are computed as everything else: %s", error)
         return None
     if measure:
-        ratio = prompt_ratio(side, main)
+        ratio = prompt_ratio(context, main)
         logger.info("a prompt on unpacked weights takes %.2f of the time on repacked ones", ratio)
         if ratio > WORTH:
-            side.close()
+            context.close()
             plain.close()
             return None
-    return PromptSide(main, side)
+    return PrefillContext(main, context)
 
 
 def prompt_ratio(one: Context, other: Context) -> float:
-    """What a prompt takes in `one` over what it takes in `other`; both are empty before and after.
+    """Return the time of a prompt in `one` over that in `other`; both are empty before and after.
 
     The quickest of a few, taken in turns: other work on the machine only ever adds.
     """
@@ -159,7 +164,7 @@ def prompt_ratio(one: Context, other: Context) -> float:
 
 
 def prompt_s(context: Context) -> float:
-    """Seconds for a prompt of `MEASURED_TOKENS`; the context is empty before and after."""
+    """Return the seconds of a prompt of `MEASURED_TOKENS`; the context is empty before and after."""
     token = context.model.vocab.bos or 0
     n = min(MEASURED_TOKENS, context.n_ctx_seq, context.n_batch)
     batch = TokenBatch(n)

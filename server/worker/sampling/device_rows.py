@@ -1,7 +1,7 @@
 """DeviceRows: rows of logits stay on the device, and only their k largest entries come to the host.
 
-Called by RowResults. The request's own chain still chooses, on the host and from the same entries: the tokens
-of a seed don't depend on the place of the rows. A request that needs whole rows gets them.
+Called by DecodeOutputs. The request's own chain still chooses, on the host and from the same entries: the
+tokens of a seed don't depend on the place of the rows. A request that needs whole rows gets them.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Container, Sequence
 
 from models.errors import CorralError
 from models.llamacpp.context import Context
+from models.llamacpp.device_top_k import DeviceTopK
 from server.engine.batch import BatchEntry
 from server.worker.sampling.row_samplers import RowSamplers, Wanted
 from server.worker.sampling.steps.step import Floats
@@ -18,6 +19,11 @@ LARGEST = 64
 """Entries of a row that come to the host; few requests have a larger top_k."""
 QUIET_STEPS = 256
 """Steps without need of whole rows after which slots that had needed them are turned on again."""
+
+
+def device_top_k(context: Context) -> DeviceTopK:
+    """Return the context's device top-k, of as many entries of a row as the host samples from."""
+    return context.device_top_k(min(LARGEST, context.n_vocab))
 
 
 class DeviceRows:
@@ -29,7 +35,7 @@ class DeviceRows:
 
     def __init__(self, context: Context, samplers: RowSamplers, scored: Container[int]) -> None:
         """`scored`: the sequences that want logprobs now. All arguments are borrowed."""
-        self._top_k = context.device_top_k(min(LARGEST, context.n_vocab))
+        self._top_k = device_top_k(context)
         self._slots = range(context.n_seq_max)
         self._samplers = samplers
         self._scored = scored
@@ -40,9 +46,6 @@ class DeviceRows:
     def start(self) -> bool:
         """Turn all slots on. False if the device can't."""
         return self._top_k.turn_on(self._slots)
-
-    def stop(self) -> None:
-        self._top_k.turn_off(self._slots)
 
     def prepare(self, entries: Sequence[BatchEntry]) -> None:
         """Turn off the slots of a batch that need whole rows, and note the others. Precedes the decode."""

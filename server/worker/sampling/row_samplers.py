@@ -1,6 +1,6 @@
 """RowSamplers: choose the tokens of all rows of logits of a step at once.
 
-Called by RowResults. A seed gives the tokens that llama.cpp's chain would give, whichever way `fast_path`
+Called by DecodeOutputs. A seed gives the tokens that llama.cpp's chain would give, whichever way `fast_path`
 chooses: the chain itself, over the whole row or over the few candidates that NumPy finds for all rows
 together, or NumPy alone.
 """
@@ -54,6 +54,10 @@ class RowSamplers:
         self._suppresses = len(self._suppressed_ids) > 0
         self._buffer = CandidateBuffer()
         self._row_buffer = CandidateBuffer()
+
+    def __len__(self) -> int:
+        """The number of open sequences."""
+        return len(self._sequences)
 
     def open(self, sequence_id: int, params: SamplingParams, seed: int, prompt_tokens: Sequence[int]) -> None:
         """Prepare to sample a sequence. Raises RequestError naming the parameter that is wrong."""

@@ -10,6 +10,7 @@ import pytest
 from models.doctor.tiny_model import TinyModel, write_tiny_gguf
 from models.llamacpp.model import Model
 from tests.server.engine.harness import Outcome
+from tests.server.worker.family_models import write_family_gguf
 from tests.server.worker.prefix_stores import Stores
 from tests.server.worker.session import Ask, alone
 
@@ -24,6 +25,18 @@ def pico_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_tiny_gguf(
         tmp_path_factory.mktemp("pico") / "pico.gguf", TinyModel(chat_template=CHAT_TEMPLATE)
     )
+
+
+@pytest.fixture(scope="session")
+def t5_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A T5 of two layers, F32."""
+    return write_family_gguf("flan-t5", tmp_path_factory.mktemp("t5"))
+
+
+@pytest.fixture(scope="module")
+def t5(t5_path: Path) -> Iterator[Model]:
+    with Model.load(t5_path, use_extra_bufts=False) as loaded:
+        yield loaded
 
 
 @pytest.fixture(scope="module")

@@ -17,10 +17,11 @@ from server.engine.request import EngineRequest
 from server.engine.sampling_params import SamplingParams
 from server.ipc.model_spec import AdapterSpec
 from server.worker.adapter_set import AdapterSet
+from server.worker.open.warm_up import warm_up
 from server.worker.prefix.file import Bounds
 from server.worker.prefix.key import context_key
 from server.worker.prefix.store import PrefixStore, StoreSettings
-from server.worker.run.runner import LlamaRunner
+from server.worker.run.runner import LlamaRunner, RunnerParts
 from tests.server.engine.harness import Outcome
 
 N_CTX = 512
@@ -58,27 +59,25 @@ class Session:
         self.adapters = AdapterSet(place.model)
         for spec in place.adapters:
             self.adapters.load(spec)
-        self.runner = LlamaRunner(self.context, N_CTX, self.adapters)
-        self.runner.warm_up()
-        self.store = self._open(place) if keeps else None
+        can_trim = warm_up(self.context, N_CTX).can_trim
+        self.store = self._open(place, can_trim) if keeps else None
+        parts = RunnerParts(adapters=self.adapters, states=self.store)
+        self.runner = LlamaRunner(self.context, N_CTX, can_trim=can_trim, parts=parts)
         config = EngineConfig(copy_tokens_min=copy_tokens_min, prefill_chunk_tokens=32)
         self.engine = Engine(self.runner, config, prefixes=self.store)
         self.outcomes: dict[str, Outcome] = {}
 
-    def _open(self, place: Place) -> PrefixStore:
-        runner = self.runner
+    def _open(self, place: Place, can_trim: bool) -> PrefixStore:
         settings = StoreSettings(
             key=context_key([place.model.path], self.context, ("f32", "f32", "off")),
-            bounds=Bounds(runner.n_ctx, runner.n_vocab),
+            bounds=Bounds(N_CTX, self.context.n_vocab),
             bytes_per_token=4096.0,
             max_bytes=2**30,
-            can_trim=runner.can_trim,
-            n_swa=runner.n_swa,
+            can_trim=can_trim,
+            n_swa=place.model.n_swa,
             adapters_key=self.adapters.key,
         )
-        store = PrefixStore(place.folder, settings)
-        runner.use_states(store)
-        return store
+        return PrefixStore(place.folder, settings)
 
     def submit(
         self,

@@ -13,12 +13,15 @@ from models.llamacpp.context import Context
 from models.llamacpp.model import Model
 from server.engine.engine import Engine, EngineConfig
 from server.engine.request import EngineRequest
+from server.engine.runner import ModelRunner
 from server.engine.sampling_params import SamplingParams
 from server.engine.speculation.speculation import Speculation
-from server.worker.run.runner import LlamaRunner
+from server.worker.open.warm_up import warm_up
+from server.worker.run.runner import LlamaRunner, RunnerParts
 from tests.server.engine.harness import Outcome
 
 N_CTX = 256
+NO_PARTS = RunnerParts()
 _ids = itertools.count()
 
 
@@ -76,6 +79,11 @@ def ask(prompt: list[int], *, n: int = 1, cache_prompt: bool = True, **params: A
     return Ask(prompt, n, cache_prompt, params=params)
 
 
+def open_runner(context: Context, parts: RunnerParts = NO_PARTS) -> LlamaRunner:
+    """A runner on a context that is warm."""
+    return LlamaRunner(context, N_CTX, can_trim=warm_up(context, N_CTX).can_trim, parts=parts)
+
+
 class Session:
     """Submits, steps, checks the books after each step: also that the slots hold what they should."""
 
@@ -83,12 +91,12 @@ class Session:
         self,
         context: Context,
         speculation: Speculation | None = None,
-        runner: LlamaRunner | None = None,
+        runner: ModelRunner | None = None,
+        parts: RunnerParts = NO_PARTS,
         **config: Any,
     ) -> None:
         self.context = context
-        self.runner = runner or LlamaRunner(context, N_CTX)
-        self.runner.warm_up()
+        self.runner = runner or open_runner(context, parts)
         self.engine = Engine(self.runner, EngineConfig(**config), speculation=speculation)
         self.outcomes: dict[str, Outcome] = {}
 

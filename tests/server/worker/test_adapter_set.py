@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from models.errors import LlamaCppError, RequestError
+from models.errors import CorralError, LlamaCppError, RequestError
 from models.llamacpp.context import Context
 from models.llamacpp.model import Model
-from server.engine.batch import Adapters, Batch
+from server.engine.batch import Adapters, Batch, Output
 from server.engine.engine import Engine, EngineConfig
 from server.engine.events import Failure, Finish
 from server.engine.request import EngineRequest
@@ -19,7 +19,8 @@ from server.engine.sampling_params import SamplingParams
 from server.ipc.messages import AdapterReply, Cancel, Generate, LoadAdapter, TextPrompt, UnloadAdapter
 from server.ipc.model_spec import AdapterSpec
 from server.worker.adapter_set import AdapterSet
-from server.worker.run.runner import LlamaRunner
+from server.worker.open.warm_up import warm_up
+from server.worker.run.runner import LlamaRunner, RunnerParts
 from tests.adapter_gguf import adapter_tensors, write_adapter_gguf
 from tests.server.engine.harness import Outcome
 from tests.server.worker.client import Answer, WorkerClient
@@ -40,6 +41,21 @@ def specs(tmp_path_factory: pytest.TempPathFactory) -> tuple[AdapterSpec, Adapte
     return AdapterSpec(0, str(first)), AdapterSpec(1, str(second))
 
 
+class NotingRunner(LlamaRunner):
+    """Remembers the adapters of each step."""
+
+    __slots__ = ("steps",)
+
+    def __init__(self, context: Context, adapters: AdapterSet) -> None:
+        can_trim = warm_up(context, N_CTX).can_trim
+        super().__init__(context, N_CTX, can_trim=can_trim, parts=RunnerParts(adapters=adapters))
+        self.steps: list[Adapters] = []
+
+    def run(self, batch: Batch) -> list[Output | CorralError]:
+        self.steps.append(batch.adapters)
+        return super().run(batch)
+
+
 class Session:
     """An engine on a real context with two adapters; remembers the adapters of each step."""
 
@@ -58,18 +74,9 @@ class Session:
         self.adapters = AdapterSet(model)
         for spec in specs:
             self.adapters.load(spec)
-        self.runner = LlamaRunner(self.context, N_CTX, self.adapters)
-        self.runner.warm_up()
+        self.runner = NotingRunner(self.context, self.adapters)
         self.engine = Engine(self.runner, EngineConfig(**config))
         self.outcomes: dict[str, Outcome] = {}
-        self.steps: list[Adapters] = []
-        run = self.runner.run
-
-        def noting(batch: Batch) -> Any:
-            self.steps.append(batch.adapters)
-            return run(batch)
-
-        self.runner.run = noting  # type: ignore[method-assign]
 
     def submit(self, name: str, prompt: list[int], adapters: Adapters, **params: Any) -> None:
         self.outcomes[name] = Outcome()
@@ -143,7 +150,7 @@ def test_equal_sets_share_steps_and_others_take_turns(session: Session) -> None:
     for name, adapters in {"a": SETS[1], "b": SETS[2], "c": SETS[1], "d": ()}.items():
         session.submit(name, PROMPT, adapters)
     session.run()
-    counts = {adapters: session.steps.count(adapters) for adapters in set(session.steps)}
+    counts = {adapters: session.runner.steps.count(adapters) for adapters in set(session.runner.steps)}
     assert set(counts) == {SETS[1], SETS[2], ()}
     # 20 tokens each: two that share take about as many steps as one alone
     assert all(20 <= count <= 23 for count in counts.values()), counts

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from models.errors import LlamaCppError
+from models.errors import CorralError, LlamaCppError
 from models.llamacpp.model import Model
-from server.engine.batch import Adapters, Restore, Save
+from server.engine.batch import Adapters, Batch, Output, Restore, Save
 from server.ipc.model_spec import AdapterSpec
+from server.worker.run.runner import LlamaRunner
 from tests.adapter_gguf import adapter_tensors, write_adapter_gguf
 from tests.memory_models import (
     N_WINDOW,
@@ -210,13 +211,13 @@ def test_a_window_that_has_moved_on_is_not_reused(place: Place) -> None:
 def test_saves_come_before_what_overwrites_them(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     session = Session(place, n_slots=1)
     changes: list[object] = []
-    run = session.runner.run
+    run = LlamaRunner.run
 
-    def note(batch):  # type: ignore[no-untyped-def]
+    def note(runner: LlamaRunner, batch: Batch) -> list[Output | CorralError]:
         changes.extend(batch.memory)
-        return run(batch)
+        return run(runner, batch)
 
-    monkeypatch.setattr(session.runner, "run", note)
+    monkeypatch.setattr(LlamaRunner, "run", note)
     first = prompt_of(1, 300)
     session.ask(first)
     session.ask([*first, 5])

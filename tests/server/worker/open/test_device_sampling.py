@@ -7,16 +7,22 @@ from typing import Any
 
 import pytest
 
+from models.errors import LlamaCppError
 from models.llamacpp import library
 from models.llamacpp.context import Context
+from models.llamacpp.device_top_k import DeviceTopK
 from models.llamacpp.library import Device
 from models.llamacpp.model import Model
 from server.ipc.model_spec import ModelSpec
 from server.serve_options import ServeOptions
-from server.worker.open import device_sampling, loading
-from server.worker.open.device_sampling import open_device_sampling, output_is_on_gpu, step_s
-from server.worker.open.loading import sample_on_device
-from server.worker.run.runner import LlamaRunner
+from server.worker.open import device_sampling
+from server.worker.open.device_sampling import (
+    choose_device_sampling,
+    open_device_sampling,
+    output_is_on_gpu,
+    step_s,
+)
+from server.worker.run.runner import LlamaRunner, RunnerParts
 from tests.server.worker.session import N_CTX, f32_context
 
 pytestmark = pytest.mark.model
@@ -31,20 +37,15 @@ def context(model: Model) -> Iterator[Context]:
         yield made
 
 
-@pytest.fixture
-def runner(context: Context) -> LlamaRunner:
-    return LlamaRunner(context, N_CTX)
-
-
-def times(monkeypatch: pytest.MonkeyPatch, *seconds: float) -> list[int]:
-    """Have the next measured steps take `seconds`; the list of their numbers of rows."""
+def times(monkeypatch: pytest.MonkeyPatch, *seconds: float) -> list[tuple[int, bool]]:
+    """Have the next measured steps take `seconds`; the list of their rows, and whether on the device."""
     left, rows = iter(seconds), []
 
-    def told(_runner: LlamaRunner, _context: Context, n_rows: int) -> float:
-        rows.append(n_rows)
+    def scripted(_context: Context, n_rows: int, *, on_device: bool) -> float:
+        rows.append((n_rows, on_device))
         return next(left)
 
-    monkeypatch.setattr(device_sampling, "step_s", told)
+    monkeypatch.setattr(device_sampling, "step_s", scripted)
     return rows
 
 
@@ -52,39 +53,37 @@ def n_on(context: Context) -> int:
     return len(context.device_top_k(64))
 
 
-def test_measured_it_stays_where_it_is_quicker(
-    context: Context, runner: LlamaRunner, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_measured_it_stays_where_it_is_quicker(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = times(monkeypatch, 0.010, 0.020, 0.011, 0.018)
-    assert open_device_sampling(runner, context, measure=True)
-    assert rows == [1, 3, 1, 3]
+    assert open_device_sampling(context, measure=True)
+    assert rows == [(1, False), (3, False), (1, True), (3, True)]
     assert n_on(context) == 3
 
 
-def test_measured_it_goes_where_it_is_slower(
-    context: Context, runner: LlamaRunner, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_measured_it_goes_where_it_is_slower(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
     times(monkeypatch, 0.010, 0.020, 0.011, 0.020, 0.010)
-    assert not open_device_sampling(runner, context, measure=True)
+    assert not open_device_sampling(context, measure=True)
     assert n_on(context) == 0
 
 
-def test_a_device_that_cant_is_left_alone(
-    context: Context, runner: LlamaRunner, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(context.device_top_k(64), "_set", lambda *_: False)
-    assert not open_device_sampling(runner, context, measure=False)
-    assert not open_device_sampling(runner, context, measure=True)
+def test_a_device_that_cant_is_left_alone(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(DeviceTopK, "turn_on", lambda *_: False)
+    assert not open_device_sampling(context, measure=False)
+    assert not open_device_sampling(context, measure=True)
     assert n_on(context) == 0
 
 
-def test_steps_leave_nothing_behind(context: Context, runner: LlamaRunner) -> None:
-    assert runner.use_device()
+def test_steps_leave_nothing_behind(context: Context) -> None:
     for n_rows in (1, 3):
-        assert step_s(runner, context, n_rows) > 0
+        assert step_s(context, n_rows, on_device=True) > 0
     assert n_on(context) == 3, "the steps are such that rows can stay"
     assert [context.seq_pos_max(slot) for slot in range(3)] == [None] * 3
-    assert runner._results._samplers._sequences == {}
+
+
+def test_a_runner_refuses_a_device_that_cant(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(DeviceTopK, "turn_on", lambda *_: False)
+    with pytest.raises(LlamaCppError, match="--device-sampling off"):
+        LlamaRunner(context, N_CTX, can_trim=True, parts=RunnerParts(on_device=True))
 
 
 def test_the_output_layer_is_the_first_to_be_offloaded() -> None:
@@ -113,7 +112,6 @@ def test_the_output_layer_is_the_first_to_be_offloaded() -> None:
 )
 def test_settings(
     context: Context,
-    runner: LlamaRunner,
     monkeypatch: pytest.MonkeyPatch,
     options: dict[str, Any],
     on_gpu: bool,
@@ -122,14 +120,14 @@ def test_settings(
     """`opened`: whether it was opened, and then whether measured."""
     asked: list[bool] = []
 
-    def record(_runner: LlamaRunner, _context: Context, *, measure: bool) -> bool:
+    def record(_context: Context, *, measure: bool) -> bool:
         asked.append(measure)
         return True
 
-    monkeypatch.setattr(loading, "open_device_sampling", record)
+    monkeypatch.setattr(device_sampling, "open_device_sampling", record)
     monkeypatch.setattr(context.model, "n_gpu_layers", int(on_gpu))
     monkeypatch.setattr(library, "devices", lambda: [CPU, GPU])
     draft_path = options.pop("draft_path", None)
     spec = ModelSpec(name="pico", path="pico.gguf", options=ServeOptions(**options), draft_path=draft_path)
-    assert sample_on_device(spec, runner, context) == bool(opened)
+    assert choose_device_sampling(spec, context) == bool(opened)
     assert asked == opened

@@ -16,11 +16,12 @@ from server.engine.events import Finish
 from server.worker.run import prefill_context
 from server.worker.run.prefill_context import (
     CHUNK_MIN,
-    PromptSide,
-    SideOptions,
-    open_prompt_side,
+    PrefillContext,
+    PrefillOptions,
+    open_prefill_context,
     prompt_ratio,
 )
+from server.worker.run.runner import RunnerParts
 from tests.server.engine.harness import Outcome
 from tests.server.worker.session import Ask, Session, f32_context, random_prompt
 
@@ -41,9 +42,8 @@ def asks(model: Model) -> list[Ask]:
 
 class SideSession(Session):
     def __init__(self, context: Context, side: Context, **config: Any) -> None:
-        super().__init__(context, **config)
+        super().__init__(context, parts=RunnerParts(prefill=PrefillContext(context, side)), **config)
         self.side = side
-        self.runner.use_side(PromptSide(context, side))
 
     def last_position(self, slot: int) -> int | None:
         there = self.side.seq_pos_max(slot)
@@ -122,16 +122,16 @@ def test_a_step_that_fails_beside_is_taken_back(
 def test_the_side_is_measured_and_refused_where_it_is_slower(
     model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    options = SideOptions(n_threads=1, flash_attn="off", type_k="f32", type_v="f32")
+    options = PrefillOptions(n_threads=1, flash_attn="off", type_k="f32", type_v="f32")
     with f32_context(model, n_seq_max=2) as context:
         for ratio, is_open in ((0.5, True), (0.95, False)):
             times = itertools.cycle((ratio, 1.0))
             monkeypatch.setattr(prefill_context, "prompt_s", lambda _context, times=times: next(times))
-            side = open_prompt_side(context, options, 1 << 40, measure=True)
+            side = open_prefill_context(context, options, 1 << 40, measure=True)
             assert (side is not None) == is_open
         disturbed = iter((0.8, 1.0, 9.0, 1.0, 0.8, 1.2, 0.8, 1.0) * 2)
         monkeypatch.setattr(prefill_context, "prompt_s", lambda _context: next(disturbed))
         assert prompt_ratio(context, context) == pytest.approx(0.8), "other work only ever adds"
-        assert open_prompt_side(context, options, 1 << 20, measure=False) is None, "memory is short"
+        assert open_prefill_context(context, options, 1 << 20, measure=False) is None, "memory is short"
     with f32_context(model, n_seq_max=2, kv_unified=True) as shared:
-        assert open_prompt_side(shared, options, 1 << 40, measure=False) is None
+        assert open_prefill_context(shared, options, 1 << 40, measure=False) is None

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
+from dataclasses import FrozenInstanceError
 from typing import Any
 
 import numpy as np
@@ -12,9 +14,10 @@ from models.errors import DecodeError
 from models.llamacpp.batch import TokenBatch
 from models.llamacpp.context import Context
 from models.llamacpp.model import Model
-from server.worker.run.adaptive_threads import ThreadChoice
-from server.worker.run.runner import LlamaRunner
-from tests.server.worker.session import N_CTX, Ask, Session, ask, f32_context, random_prompt
+from server.worker.run.adaptive_threads import AdaptiveThreads
+from server.worker.run.decode_outputs import DecodeOutputs
+from server.worker.run.runner import LlamaRunner, RunnerParts
+from tests.server.worker.session import N_CTX, Ask, Session, ask, f32_context, open_runner, random_prompt
 
 pytestmark = pytest.mark.model
 
@@ -43,6 +46,12 @@ def plain_greedy(model: Model, prompt: list[int], n_tokens: int) -> list[int]:
             last = batch.add(said[-1], len(prompt) + len(said) - 1, 0, True)
 
 
+def n_open(session: Session) -> int:
+    """Sequences whose samplers the runner still has."""
+    assert isinstance(session.runner, LlamaRunner)
+    return session.runner.n_open
+
+
 def test_greedy_equals_a_plain_loop(model: Model, context: Context) -> None:
     session = Session(context)
     for seed, length in enumerate((1, 2, 60, 100)):
@@ -53,9 +62,12 @@ def test_greedy_equals_a_plain_loop(model: Model, context: Context) -> None:
 def test_the_number_of_threads_changes_nothing(model: Model) -> None:
     """Another one at every step."""
 
-    class Alternating(ThreadChoice):
-        def took(self, n_tokens: int, seconds: float, now_s: float) -> None:
-            self.threads = 3 - self.threads
+    class Alternating(AdaptiveThreads):
+        steps = itertools.count()
+
+        @property
+        def n_threads(self) -> int:
+            return 1 + next(self.steps) % 2
 
     with Context(
         model,
@@ -68,8 +80,7 @@ def test_the_number_of_threads_changes_nothing(model: Model) -> None:
         type_k="f32",
         type_v="f32",
     ) as context:
-        session = Session(context)
-        session.runner._choice = Alternating(2)
+        session = Session(context, parts=RunnerParts(threads=Alternating(2)))
         prompts = [random_prompt(seed, 20 + 9 * seed, session.runner.n_vocab) for seed in range(4)]
         outcomes = session.answers([ask(prompt) for prompt in prompts])
         assert [list(outcome.tokens[0]) for outcome in outcomes] == [
@@ -152,7 +163,7 @@ def test_cancelling_frees_the_slot_for_the_next(model: Model, context: Context) 
     for name in running:
         session.engine.cancel(name)
     session.run()
-    assert session.runner._results._samplers._sequences == {}
+    assert n_open(session) == 0
     assert list(session.outcomes[waiting].tokens[0]) == plain_greedy(model, prompt, 24)
 
 
@@ -201,7 +212,7 @@ def test_a_bad_parameter_is_refused_and_leaves_nothing(context: Context) -> None
     name = session.submit(ask([5, 6], top_p=3.0, temperature=1.0, n=3))
     session.run()
     assert session.outcomes[name].failure.param == "top_p"
-    assert session.runner._results._samplers._sequences == {}
+    assert n_open(session) == 0
 
 
 def test_logits_that_are_not_finite_fail_their_request_alone(
@@ -262,8 +273,31 @@ def test_a_fatal_decode_breaks_the_engine(context: Context, monkeypatch: pytest.
     assert session.engine.broken is not None
 
 
-def test_warm_up_leaves_the_cache_empty(context: Context) -> None:
-    runner = LlamaRunner(context, N_CTX)
-    runner.warm_up()
-    assert runner.can_trim
-    assert [context.seq_pos_max(slot) for slot in range(4)] == [None] * 4
+def test_nothing_of_a_runner_can_be_set(context: Context) -> None:
+    runner = open_runner(context)
+    for name in ("n_ctx", "can_trim", "on_decoded"):
+        with pytest.raises(AttributeError):
+            setattr(runner, name, None)
+    with pytest.raises(FrozenInstanceError):
+        RunnerParts().on_device = True  # type: ignore[misc]
+
+
+def test_the_listener_hears_of_each_decode_before_its_tokens_are_chosen(
+    context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order: list[str] = []
+
+    class Listener:
+        def decoded(self) -> None:
+            order.append("decoded")
+
+    read = DecodeOutputs.read
+
+    def note(outputs: DecodeOutputs, *args: Any) -> Any:
+        order.append("chosen")
+        return read(outputs, *args)
+
+    monkeypatch.setattr(DecodeOutputs, "read", note)
+    session = Session(context, parts=RunnerParts(listener=Listener()))
+    session.tokens(ask([5, 6], max_tokens=3))
+    assert order == ["decoded", "chosen"] * 3

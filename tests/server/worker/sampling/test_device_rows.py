@@ -14,11 +14,13 @@ from models.llamacpp.device_top_k import DeviceTopK
 from models.llamacpp.model import Model
 from server.engine.speculation.ngram import NgramProposer
 from server.engine.speculation.speculation import Speculation
+from server.worker.run.runner import RunnerParts
 from server.worker.sampling import device_rows
 from tests.server.worker.session import Ask, Session, ask, f32_context, random_prompt
 
 pytestmark = pytest.mark.model
 
+ON_DEVICE = RunnerParts(on_device=True)
 SAMPLED: dict[str, Any] = {"temperature": 1.0, "seed": 5}
 
 
@@ -75,8 +77,7 @@ def test_tokens_are_those_of_whole_rows(
     assert not taken
     monkeypatch.setattr(device_rows, "QUIET_STEPS", quiet_steps)
     context.clear()
-    session = Session(context, prefill_chunk_tokens=16)
-    assert session.runner.use_device()
+    session = Session(context, parts=ON_DEVICE, prefill_chunk_tokens=16)
     few = session.answers(asks, steps_between=3)
     assert len(taken) > 20
     for there, here in zip(few, whole, strict=True):
@@ -89,8 +90,7 @@ def test_slots_go_off_when_rows_are_needed_whole_and_come_back_later(
     context: Context, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(device_rows, "QUIET_STEPS", 10)
-    session = Session(context)
-    assert session.runner.use_device()
+    session = Session(context, parts=ON_DEVICE)
     prompt = random_prompt(1, 20, context.n_vocab)
     session.answers([ask(prompt, **SAMPLED)])
     assert on(session) == [0, 1, 2, 3]
@@ -102,19 +102,15 @@ def test_slots_go_off_when_rows_are_needed_whole_and_come_back_later(
     assert on(session) == [0, 1, 2, 3]
     session.answers([Ask(prompt, n_probs=0, score_prompt=True)])
     assert on(session) == []
-    session.runner.leave_device()
-    session.answers([ask(prompt, max_tokens=20)])
-    assert on(session) == []
 
 
 def test_cancelled_and_preempted_sequences(model: Model, taken: list[int]) -> None:
     """A unified cache of 256 cells, and sequences that together want more."""
     asks = [ask(random_prompt(seed, 60, model.vocab.n_tokens), max_tokens=50, **SAMPLED) for seed in range(4)]
     answers = []
-    for use in (False, True):
+    for on_device in (False, True):
         with f32_context(model, n_seq_max=4, n_cells=256, kv_unified=True) as context:
-            session = Session(context)
-            assert not use or session.runner.use_device()
+            session = Session(context, parts=RunnerParts(on_device=on_device))
             cancelled = session.submit(ask(random_prompt(9, 20, context.n_vocab), max_tokens=200))
             for _ in range(5):
                 session.step()
@@ -129,10 +125,10 @@ def test_drafts_are_checked_on_whole_rows(model: Model, taken: list[int]) -> Non
     prompt = [7, 8, 9, 10, 11, 12] * 6
     asks = [ask(prompt, max_tokens=60), ask(prompt, max_tokens=60, **SAMPLED)]
     answers = []
-    for use in (False, True):
+    for on_device in (False, True):
         with f32_context(model, n_seq_max=2) as context:
-            session = Session(context, Speculation(NgramProposer(), draft_max=5))
-            assert not use or session.runner.use_device()
+            speculation = Speculation(NgramProposer(), draft_max=5)
+            session = Session(context, speculation, parts=RunnerParts(on_device=on_device))
             answers.append([outcome.tokens for outcome in session.answers(asks)])
     assert answers[0] == answers[1]
 
@@ -144,8 +140,7 @@ def test_a_decode_that_fails_costs_no_random_number(
     asked = ask(prompt, cache_prompt=False, **SAMPLED)
     whole = Session(context).tokens(asked)
     context.clear()
-    session = Session(context)
-    assert session.runner.use_device()
+    session = Session(context, parts=ON_DEVICE)
     decode = context.decode
     calls = 0
 

@@ -1,0 +1,125 @@
+"""The opener of decoder models: one context for all slots, and all that can go with it."""
+
+from __future__ import annotations
+
+import logging
+
+from models.llamacpp.context import Context
+from models.machine.host_memory import memory
+from server.engine.speculation.ngram import NgramProposer
+from server.engine.speculation.speculation import Speculation
+from server.ipc.model_spec import ModelSpec
+from server.worker.adapter_set import AdapterSet
+from server.worker.open.device_sampling import choose_device_sampling
+from server.worker.open.parts import LoadedFile, LoadedModel, describe, open_renderer
+from server.worker.open.warm_up import Measured, warm_up
+from server.worker.prefix.open import open_prefixes
+from server.worker.prompts import PromptReader
+from server.worker.run.adaptive_threads import AdaptiveThreads
+from server.worker.run.context_decoder import DecodeListener
+from server.worker.run.draft_model import load_draft
+from server.worker.run.prefill_context import PrefillContext, PrefillOptions, open_prefill_context
+from server.worker.run.runner import LlamaRunner, RunnerParts
+from server.worker.sampling.defaults import sampling_defaults
+
+logger = logging.getLogger("corral.worker")
+
+
+def open_decoder(file: LoadedFile, listener: DecodeListener) -> LoadedModel:
+    """Open a decoder model. See `Opener`."""
+    spec = file.spec
+    adapters = AdapterSet(file.model)
+    for adapter in spec.adapters:  # a model isn't served without what it is to be served with
+        adapters.load(adapter)
+    context = open_context(file)
+    measured = _warm_up(file, context, adapters)
+    prefill = _open_prefill(file, context, measured)
+    on_device = choose_device_sampling(spec, context)
+    renderer = open_renderer(file)
+    speculation = open_speculation(spec, context, can_trim=measured.can_trim)
+    prefixes = open_prefixes(
+        spec,
+        file.info,
+        file.placement,
+        context,
+        can_trim=measured.can_trim,
+        adapters_key=adapters.key,
+    )
+    parts = RunnerParts(
+        adapters=adapters,
+        states=prefixes,
+        prefill=prefill,
+        threads=open_threads(context),
+        listener=listener,
+        on_device=on_device,
+    )
+    runner = LlamaRunner(context, file.placement.n_ctx, can_trim=measured.can_trim, parts=parts)
+    return LoadedModel(
+        runner=runner,
+        info=describe(file, runner, renderer),
+        renderer=renderer,
+        prompts=PromptReader(file.model.vocab, renderer, sampling_defaults(file.info.metadata)),
+        adapters=adapters,
+        speculation=speculation,
+        prefixes=prefixes,
+    )
+
+
+def open_context(file: LoadedFile) -> Context:
+    """Open the context that all slots share. Raises ContextError."""
+    options = file.spec.options
+    return Context(
+        file.model,
+        n_ctx=file.placement.n_cells,
+        n_batch=max(options.n_batch, options.parallel + 1),
+        n_ubatch=options.n_ubatch,
+        n_seq_max=options.parallel,
+        n_threads=file.n_threads,
+        n_threads_batch=options.threads_batch or file.n_threads,
+        kv_unified=options.kv_unified,
+        flash_attn=options.flash_attn,
+        type_k=options.type_k,
+        type_v=options.type_v,
+    )
+
+
+def open_threads(context: Context) -> AdaptiveThreads | None:
+    """Adapt the number of threads where several compute on the CPU alone."""
+    on_cpu = context.model.n_gpu_layers == 0 and context.n_threads > 1
+    return AdaptiveThreads(context.n_threads) if on_cpu else None
+
+
+def open_speculation(spec: ModelSpec, context: Context, *, can_trim: bool) -> Speculation | None:
+    """Open the proposer that the settings ask for, if any. Raises ModelLoadError: a draft model can't."""
+    if spec.draft_path is None and spec.options.speculate == "off":
+        return None
+    if not can_trim:
+        logger.warning("%s can't take back rejected guesses: it is served without speculation", spec.name)
+        return None
+    if spec.draft_path is None:
+        return Speculation(NgramProposer(), draft_max=spec.options.draft_max)
+    return Speculation(load_draft(spec, context), draft_max=spec.options.draft_max)
+
+
+def _warm_up(file: LoadedFile, context: Context, adapters: AdapterSet) -> Measured:
+    """Warm up with all adapters, too: what crashes with them should do so here, not under a request."""
+    if file.spec.adapters:
+        adapters.use(context, tuple((adapter.id, 1.0) for adapter in file.spec.adapters))
+        warm_up(context, file.placement.n_ctx)
+        adapters.use(context, ())
+    return warm_up(context, file.placement.n_ctx)
+
+
+def _open_prefill(file: LoadedFile, context: Context, measured: Measured) -> PrefillContext | None:
+    """Open the prefill context if it has a place, the KV cache can move and, on auto, where it pays."""
+    options = file.spec.options
+    if not file.placement.prompt_side or not measured.can_trim or file.model.n_swa:
+        return None
+    prefill_options = PrefillOptions(
+        n_threads=options.threads_batch or file.n_threads,
+        flash_attn=options.flash_attn,
+        type_k=options.type_k,
+        type_v=options.type_v,
+    )
+    measure = options.prompt_side == "auto"
+    return open_prefill_context(context, prefill_options, memory().available_bytes, measure=measure)

@@ -1,0 +1,95 @@
+"""The frozen parts of a served model, and what the openers of all kinds have in common."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from models.gguf.info import GGUFInfo
+from models.llamacpp.model import Model
+from models.llamacpp.vocab import Vocab
+from server.chat.render import ChatRenderer
+from server.engine.runner import ModelRunner
+from server.engine.speculation.speculation import Speculation
+from server.ipc.model_spec import ModelInfo, ModelSpec
+from server.placement import Placement
+from server.worker.adapter_set import AdapterSet
+from server.worker.prefix.store import PrefixStore
+from server.worker.prompts import PromptReader
+from server.worker.run.context_decoder import DecodeListener
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadedFile:
+    """A model's file that llama.cpp has loaded, and how it is to be served."""
+
+    spec: ModelSpec
+    info: GGUFInfo
+    model: Model
+    placement: Placement
+    n_threads: int
+    """A decode uses this many threads."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadedModel:
+    """A model that is warm and described: all that the worker needs of it."""
+
+    runner: ModelRunner
+    info: ModelInfo
+    renderer: ChatRenderer
+    prompts: PromptReader
+    """It prepares requests as this kind of model needs them, with the model's own sampling defaults."""
+    adapters: AdapterSet
+    speculation: Speculation | None = None
+    prefixes: PrefixStore | None = None
+
+
+class Opener(Protocol):
+    """Makes the parts of a served model from its file; there is one opener per kind of model."""
+
+    def __call__(self, file: LoadedFile, listener: DecodeListener, /) -> LoadedModel:
+        """Open contexts, warm them up and join the parts. `listener` acts after each decode.
+
+        Raises InvalidGGUF, ModelLoadError, ContextError and other LlamaCppErrors.
+        """
+
+
+def open_renderer(file: LoadedFile) -> ChatRenderer:
+    """Start the renderer of the model's chat template and warm it up."""
+    vocab = file.model.vocab
+    renderer = ChatRenderer(
+        file.info.chat_template,
+        _special_text(vocab, vocab.bos) or "",
+        _special_text(vocab, vocab.eos) or "",
+        file.spec.name,
+        file.model.metadata,
+        file.spec.options.prompt_format,
+    )
+    renderer.warm_up()
+    return renderer
+
+
+def describe(file: LoadedFile, runner: ModelRunner, renderer: ChatRenderer) -> ModelInfo:
+    """Return the facts about the loaded model that the supervisor gets."""
+    model = file.model
+    return ModelInfo(
+        n_vocab=runner.n_vocab,
+        n_ctx=runner.n_ctx,
+        n_ctx_train=model.n_ctx_train,
+        n_embd=model.n_embd,
+        n_params=model.n_params,
+        size_bytes=model.size_bytes,
+        n_parallel=file.spec.options.parallel,
+        n_gpu_layers=min(model.n_gpu_layers, model.n_layer + 1),
+        description=model.desc,
+        ftype=file.info.ftype or "unknown",
+        prompt_format=renderer.name,
+        bos_token=_special_text(model.vocab, model.vocab.bos),
+        eos_token=_special_text(model.vocab, model.vocab.eos),
+        chat_template=file.info.chat_template,
+    )
+
+
+def _special_text(vocab: Vocab, token: int | None) -> str | None:
+    return None if token is None else vocab.piece(token, special=True).decode("utf-8", "replace")

@@ -1,0 +1,150 @@
+"""The ways to decode a step: all entries at once, prompts apart, or prompts in a context of their own.
+
+A runner has one of them for life. Where a step is two decodes, it is still one to the engine: if either
+fails, the chunks of the first are taken back, and all entries come again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from models.errors import CorralError, DecodeError
+from server.engine.batch import Batch, BatchEntry, Copy, Output
+from server.worker.run.context_decoder import ContextDecoder, Decoded
+from server.worker.run.decode_outputs import DecodeOutputs
+from server.worker.run.prefill_context import PrefillContext
+
+
+class DecodeStrategy(Protocol):
+    """Computes the entries of a batch whose changes of the KV cache are made."""
+
+    def run(self, batch: Batch) -> list[Output | CorralError]:
+        """Decode and sample: one result per entry of `batch.outputs`, in their order. Raises DecodeError."""
+
+
+class PlainDecoding:
+    """All entries of a step in one decode."""
+
+    __slots__ = ("_decoder", "_outputs")
+
+    def __init__(self, decoder: ContextDecoder, outputs: DecodeOutputs) -> None:
+        self._decoder = decoder
+        self._outputs = outputs
+
+    def run(self, batch: Batch) -> list[Output | CorralError]:
+        places, n_rows = self._decoder.decode(batch.entries)
+        return self._outputs.read(places, n_rows, self._decoder.context)
+
+
+class ApartDecoding:
+    """Chunks of prompts, which have no results, then all else, in two decodes.
+
+    On a CPU a few tokens in one batch with a chunk cost more than by themselves, as they break the sizes that
+    kernels work in. The model's memory must be such that it can be trimmed.
+    """
+
+    __slots__ = ("_decoder", "_outputs")
+
+    def __init__(self, decoder: ContextDecoder, outputs: DecodeOutputs) -> None:
+        self._decoder = decoder
+        self._outputs = outputs
+
+    def run(self, batch: Batch) -> list[Output | CorralError]:
+        entries, decoder = batch.entries, self._decoder
+        if len(entries) > 1:
+            chunks = [entry for entry in entries if _is_chunk(entry)]
+            if chunks and len(chunks) < len(entries):
+                others = [entry for entry in entries if not _is_chunk(entry)]
+                _, (places, n_rows) = _decode_in_turn(decoder, chunks, decoder, others, self._take_back)
+                return self._outputs.read(places, n_rows, decoder.context)
+        places, n_rows = decoder.decode(entries)
+        return self._outputs.read(places, n_rows, decoder.context)
+
+    def _take_back(self, entry: BatchEntry) -> None:
+        self._decoder.context.seq_rm(entry.slot, entry.position, None)
+
+
+class PrefillDecoding:
+    """Chunks of prompts in the prefill context, all else in the main one.
+
+    `otherwise` computes the steps that have no chunk for the prefill context.
+    """
+
+    __slots__ = ("_main", "_otherwise", "_outputs", "_prefill", "_prompts")
+
+    def __init__(
+        self,
+        prefill: PrefillContext,
+        prompts: ContextDecoder,
+        main: ContextDecoder,
+        outputs: DecodeOutputs,
+        otherwise: DecodeStrategy,
+    ) -> None:
+        """`prompts` decodes in the context of `prefill`."""
+        self._prefill = prefill
+        self._prompts = prompts
+        self._main = main
+        self._outputs = outputs
+        self._otherwise = otherwise
+
+    def run(self, batch: Batch) -> list[Output | CorralError]:
+        chunks = self._chunks(batch)
+        if not chunks:
+            return self._otherwise.run(batch)
+        prefill, outputs = self._prefill, self._outputs
+        slots = {entry.slot for entry in chunks}
+        others = [entry for entry in batch.entries if entry.slot not in slots]
+        (places, n_rows), (main_places, n_main_rows) = _decode_in_turn(
+            self._prompts, chunks, self._main, others, prefill.take_back
+        )
+        results = outputs.read(places, n_rows, self._prompts.context)
+        results += outputs.read(main_places, n_main_rows, self._main.context)
+        for entry, _, _ in places:
+            prefill.move(entry.slot)
+        by_id = {
+            entry.sequence_id: result
+            for (entry, _, _), result in zip([*places, *main_places], results, strict=True)
+        }
+        return [by_id[entry.sequence_id] for entry in batch.outputs]
+
+    def _chunks(self, batch: Batch) -> list[BatchEntry]:
+        """The chunks that are computed in the prefill context, which is made ready for them.
+
+        A copy between streams is made with the next decode of the main context, so what it fills can't move.
+        """
+        prefill = self._prefill
+        chunks: list[BatchEntry] = []
+        if not batch.adapters and batch.n_tokens > len(batch.entries):
+            copied = {change.target for change in batch.memory if isinstance(change, Copy)}
+            for entry in batch.entries:
+                if prefill.accepts(entry) and entry.slot not in copied:
+                    prefill.prepare(entry)
+                    chunks.append(entry)
+        if prefill.holds_any:
+            slots = {entry.slot for entry in chunks}
+            for entry in batch.entries:
+                if entry.slot not in slots:
+                    prefill.move(entry.slot)
+        return chunks
+
+
+def _is_chunk(entry: BatchEntry) -> bool:
+    """True for a part of a prompt without a result."""
+    return not entry.n_outputs and entry.targets is None and len(entry.tokens) > 1
+
+
+def _decode_in_turn(
+    first: ContextDecoder,
+    chunks: list[BatchEntry],
+    second: ContextDecoder,
+    others: list[BatchEntry],
+    take_back: Callable[[BatchEntry], None],
+) -> tuple[Decoded, Decoded]:
+    """Decode `chunks`, then `others` if there are any; after a DecodeError no chunk has been computed."""
+    try:
+        return first.decode(chunks), second.decode(others) if others else ([], 0)
+    except DecodeError:
+        for entry in chunks:
+            take_back(entry)
+        raise
