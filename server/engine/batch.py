@@ -1,4 +1,4 @@
-"""What one decode is to do, as plain data: first the changes to the KV cache, then the tokens."""
+"""The work of one decode as plain data: first the changes to the KV cache, then the tokens."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import msgspec
 from server.engine.events import TokenLogprob
 
 Adapters = tuple[tuple[int, float], ...]
+"""LoRA adapters are (id, scale) pairs, ids ascending."""
 
 
 class Trim(msgspec.Struct, frozen=True):
@@ -35,7 +36,7 @@ class Restore(msgspec.Struct, frozen=True):
 
 
 class Save(msgspec.Struct, frozen=True):
-    """Offer what `slot` holds, `tokens` computed with `adapters`, to the prefix store: it is about to go."""
+    """Offer what `slot` holds, `tokens` computed with `adapters`, to the prefix store before it goes."""
 
     slot: int
     tokens: list[int]
@@ -45,10 +46,10 @@ class Save(msgspec.Struct, frozen=True):
 class BatchEntry(msgspec.Struct, frozen=True, gc=False):
     """Tokens of one sequence at positions `position`, `position` + 1 … of its slot.
 
-    `n_outputs`: after how many of the last tokens the next one is to be sampled: 0 for a part of a prompt,
-    1 usually, 1 + d when the last d tokens are a draft. `ban_eog`: tokens that end generation may not be
-    sampled. `targets`: the tokens that follow each of `tokens`, to be scored: as many, or one fewer at a
-    prompt's end.
+    After each of the last `n_outputs` tokens the next one is sampled: 0 for a part of a prompt, 1 usually,
+    1 + d when the last d tokens are a draft. With `ban_eog` tokens that end generation may not be sampled.
+    `targets` are the tokens that follow each of `tokens`, to be scored: as many, or one fewer at a prompt's
+    end.
     """
 
     sequence_id: int
@@ -65,7 +66,7 @@ MemoryChange = Trim | Copy | Restore | Save
 
 @dataclass(slots=True)
 class Batch:
-    """One step. `entries` are in ascending order of their slots, one per sequence.
+    """One step's work. `entries` are in ascending order of their slots, one per sequence.
 
     The order matters: with separate KV streams llama.cpp puts only consecutive ids, in ascending order,
     into one pass through the weights.
@@ -74,22 +75,23 @@ class Batch:
     memory: list[MemoryChange] = field(default_factory=list)
     entries: list[BatchEntry] = field(default_factory=list)
     adapters: Adapters = ()
-    """The LoRA adapters of all its entries: (id, scale)."""
+    """All entries are computed with these LoRA adapters."""
 
     @property
     def n_tokens(self) -> int:
+        """The number of tokens of all entries."""
         return sum(len(entry.tokens) for entry in self.entries)
 
     @property
     def outputs(self) -> list[BatchEntry]:
-        """The entries that a run has a result for."""
+        """The entries that a run returns a result for."""
         return [entry for entry in self.entries if entry.n_outputs or entry.targets is not None]
 
 
 class Output(msgspec.Struct, frozen=True, gc=False):
-    """What a run gave one entry: the draft's tokens that were accepted and one more, 1 to `n_outputs`.
+    """A run's result for one entry: the draft's tokens that were accepted and one more, 1 to `n_outputs`.
 
-    `logprobs`: one per token, only for a sequence that asked for them. `scores`: one per target.
+    `logprobs` has one per token, only for a sequence that requested them; `scores` has one per target.
     """
 
     tokens: list[int]

@@ -1,4 +1,4 @@
-"""Bytes of tokens to text, one token at a time. A character split over tokens appears when it is whole."""
+"""The detokenizer: bytes of tokens to text, one token at a time, in whole characters."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ _utf8 = codecs.getincrementaldecoder("utf-8")
 
 
 class Detokenizer:
-    """Incremental UTF-8. Bytes fed one at a time give the text of the whole.
+    """Incremental UTF-8: bytes fed one at a time give the text of the whole.
 
-    Bytes that are no UTF-8 become U+FFFD; those of a character that never ends are not shown.
+    A character that is split over tokens appears when it is whole. Bytes that are no UTF-8 become U+FFFD;
+    those of a character that never ends are not shown.
     """
 
     __slots__ = ("_decoder", "_strip_space")
@@ -20,7 +21,7 @@ class Detokenizer:
         self._strip_space = strip_leading_space
 
     def feed(self, piece: bytes) -> str:
-        """The characters that `piece` completes."""
+        """Return the characters that `piece` completes."""
         text = self._decoder.decode(piece)
         if self._strip_space and text:
             self._strip_space = False

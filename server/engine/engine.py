@@ -1,4 +1,7 @@
-"""The engine: `step()` is schedule, run, postprocess. Requests are submitted and cancelled between steps."""
+"""The engine: one `step` drafts, schedules, runs and postprocesses a batch over all requests.
+
+Requests are submitted and cancelled between steps. The worker's loop calls it; it knows neither HTTP nor C.
+"""
 
 from __future__ import annotations
 
@@ -9,38 +12,49 @@ from dataclasses import dataclass
 from models.errors import CorralError, DecodeError, RequestError, RestoreError
 from server.engine import integrity
 from server.engine.batch import Batch, BatchEntry, Output, Save
-from server.engine.event_factory import delta, failure, no_room, prompt_scored, queue_full
+from server.engine.event_factory import (
+    error_failure,
+    no_room_error,
+    prompt_scored_event,
+    queue_full_failure,
+    take_delta,
+)
 from server.engine.events import Event, Failure, FailureKind
 from server.engine.prefix.prefix_cache import PrefixCache
 from server.engine.prefix.prefix_source import PrefixSource
 from server.engine.request import EngineRequest, check_request
-from server.engine.request_table import SEED_LIMIT, OpenRequests
+from server.engine.request_table import RequestTable
 from server.engine.runner import ModelRunner
 from server.engine.scheduler import Scheduler, SchedulerConfig
 from server.engine.sequence import Sequence
+from server.engine.snapshot import EngineSnapshot, take_snapshot
 from server.engine.speculation.speculation import Speculation
-from server.engine.speculation.step_cost import StepTimes
+from server.engine.speculation.step_cost import StepCost
 from server.engine.stats import EngineStats
-
-__all__ = ["SEED_LIMIT", "Engine", "EngineConfig"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class EngineConfig:
+    """Limits of the queue, of a step's prompt tokens and time, and of what is worth a copy."""
+
     queue_size: int = 256
-    """Sequences that may wait beyond those that find an idle slot."""
+    """So many sequences may wait beyond those that find an idle slot."""
     prefill_chunk_tokens: int = 512
+    """A step has at most so many prompt tokens while other sequences generate."""
     prefill_tokens_alone: int = 512
+    """A step has at most so many prompt tokens while no sequence generates."""
     gap_s: float = 0.2
+    """A step with prompt tokens may take so many seconds while others generate (see `SchedulerConfig`)."""
     copy_tokens_min: int = 32
+    """A prefix is copied from another slot, or waited for, if that saves at least so many tokens."""
 
 
 class Engine:
     """Continuous batching over a `ModelRunner`. Every submitted request gets exactly one terminal event.
 
     One thread calls it; `stats` and the properties may be read by any. `step` never raises for one
-    request's sake. After a fatal `DecodeError` all requests have failed, `broken` holds the error and the
-    runner is not to be used again.
+    request's sake. After a fatal `DecodeError` all requests have failed, `fatal_error` holds the error and
+    the runner is not to be used again.
     """
 
     def __init__(
@@ -52,8 +66,8 @@ class Engine:
         prefixes: PrefixSource | None = None,
     ) -> None:
         self.stats = EngineStats()
-        self.broken: DecodeError | None = None
-        self.times = StepTimes()
+        self.fatal_error: DecodeError | None = None
+        self.step_cost = StepCost()
         self._runner = runner
         self._config = config
         self._clock_s = clock_s
@@ -75,15 +89,15 @@ class Engine:
                 gap_s=config.gap_s,
                 copy_tokens_min=config.copy_tokens_min,
             ),
-            self.times,
+            self.step_cost,
         )
         self._speculation = speculation if runner.can_trim else None
-        self._requests = OpenRequests(runner, self._scheduler, self._speculation, clock_s)
+        self._requests = RequestTable(runner, self._scheduler, self._speculation, clock_s)
 
     # --- requests ------------------------------------------------------------------------------------
 
     def submit(self, request: EngineRequest) -> None:
-        """Take a request. One that can't be served fails at once; its events come with the next step."""
+        """Accept a request. One that can't be served fails at once; its events come with the next step."""
         requests = self._requests
         try:
             if request.id in requests.groups:
@@ -91,42 +105,48 @@ class Engine:
             check_request(request, self._runner.n_ctx, self._runner.n_vocab)
             if self.n_waiting >= self._config.queue_size + self._cache.n_idle:
                 retry_after_s = requests.service_time.retry_after_s(self.n_waiting, self._runner.n_slots)
-                requests.events.append(queue_full(request.id, self.n_waiting, retry_after_s))
+                requests.report(queue_full_failure(request.id, self.n_waiting, retry_after_s))
             else:
-                requests.begin(request)
+                requests.add(request)
         except CorralError as error:
-            requests.events.append(failure(request.id, error))
+            requests.report(error_failure(request.id, error))
 
     def cancel(self, request_id: str) -> None:
-        """End a request before the next step. An unknown id is ignored: it has ended already."""
+        """End a request before the next step. An unknown id is ignored: that request has ended already."""
         group = self._requests.groups.get(request_id)
         if group is not None:
             message = "the request was cancelled"
             self._requests.end(group, Failure(id=request_id, kind="cancelled", message=message))
 
     def fail_all(self, message: str, *, running_kind: FailureKind = "server_error") -> list[Event]:
-        """End every request, those that waited with `unavailable`; returns the last events there are."""
+        """End every request, those that waited with `unavailable`, and return the last events there are."""
+        self._end_all(message, running_kind)
+        return self._requests.take_events()
+
+    def _end_all(self, message: str, running_kind: FailureKind) -> None:
         self._note_admissions(self._clock_s())  # of a run that didn't come back
         for group in list(self._requests.groups.values()):
             kind: FailureKind = "unavailable" if group.admitted_s is None else running_kind
             self._requests.end(group, Failure(id=group.id, kind=kind, message=message))
-        return self._requests.take_events()
 
     @property
     def has_work(self) -> bool:
-        return bool(self._requests.groups or self._requests.events)
+        """True if a request has not ended, or an event has not been returned."""
+        return self._requests.has_work
 
     @property
     def n_running(self) -> int:
+        """The number of sequences that have a slot."""
         return len(self._scheduler.running)
 
     @property
     def n_waiting(self) -> int:
+        """The number of sequences that wait for a slot."""
         return len(self._scheduler.waiting)
 
     @property
     def n_held_tokens(self) -> int:
-        """Tokens in the KV cache, those that ended sequences left included."""
+        """The number of tokens in the KV cache, those that ended sequences left included."""
         return self._cache.n_held_tokens
 
     # --- the step ------------------------------------------------------------------------------------
@@ -136,7 +156,7 @@ class Engine:
         if self._requests.n_with_deadline:
             self._requests.expire()
         if self._speculation is not None:
-            self._speculation.draft(self._scheduler.running, self.times, self._runner.n_batch)
+            self._speculation.draft(self._scheduler.running, self.step_cost, self._runner.n_batch)
         batch = self._scheduler.schedule()
         if batch.entries:
             self._run(batch)
@@ -162,23 +182,25 @@ class Engine:
             self._postprocess(batch, outputs, start_s)
 
     def _note_admissions(self, start_s: float) -> None:
-        """The run that began at `start_s` has made its changes to the KV cache: those who were given a slot
-        for it have found there what they were to find."""
+        """Count and report the sequences that were given a slot for the run that began at `start_s`.
+
+        The run has made its changes to the KV cache, so they have found there what they were to find.
+        """
         admitted = self._scheduler.admitted
         if not admitted:
             return
         for sequence in admitted:
             self.stats.cached_tokens_total += sequence.n_computed
             if sequence.group.admitted_s is None:
-                self._requests.start(sequence.group, sequence.n_computed, start_s)
+                self._requests.admit(sequence.group, sequence.n_computed, start_s)
         admitted.clear()
 
     def _postprocess(self, batch: Batch, outputs: list[Output | CorralError], start_s: float) -> None:
-        """Count what was computed, hand its output to each sequence, note what the step took."""
+        """Count what was computed, give each sequence its output, record the step's time."""
         now_s = self._clock_s()
         sequences = self._requests.sequences
         n_prompt = n_all = n_generated = at = 0
-        failed: dict[str, CorralError] = {}
+        failures: dict[str, CorralError] = {}
         for entry in batch.entries:
             n = len(entry.tokens)
             n_all += n
@@ -193,24 +215,24 @@ class Engine:
             sequence.n_computed += n
             if isinstance(output, Output):
                 n_generated += len(output.tokens)
-                self._take(sequence, entry, output, now_s)
+                self._apply_output(sequence, entry, output, now_s)
             elif output is not None:
-                failed.setdefault(sequence.group.id, output)
-        for request_id, error in failed.items():  # last: the tokens of its other choices are computed too
+                failures.setdefault(sequence.group.id, output)
+        for request_id, error in failures.items():  # last: the tokens of its other choices are computed too
             self._requests.fail(self._requests.groups[request_id], error)
         seconds = now_s - start_s
         self.stats.add_step(n_prompt, n_all, n_generated, seconds)
-        self.times.add(n_all, n_prompt, seconds)
+        self.step_cost.add(n_all, n_prompt, seconds)
 
-    def _take(self, sequence: Sequence, entry: BatchEntry, output: Output, now_s: float) -> None:
-        """What the run gave a sequence: scores of its prompt, accepted tokens of its draft, a new token."""
+    def _apply_output(self, sequence: Sequence, entry: BatchEntry, output: Output, now_s: float) -> None:
+        """Give a sequence the run's result: prompt scores, accepted draft tokens, a new token."""
         group = sequence.group
         if output.scores is not None:
             del group.scores[entry.position :]
             group.scores += output.scores
             if sequence.n_computed >= sequence.n_prompt:
                 sequence.scores_prompt = False
-                self._requests.events.append(prompt_scored(group, self._runner.shown))
+                self._requests.report(prompt_scored_event(group, self._runner.shown))
         n_drafted = entry.n_outputs - 1
         if n_drafted > 0:
             n_accepted = len(output.tokens) - 1
@@ -231,7 +253,7 @@ class Engine:
                 self._requests.finish(choice, "length", "")
 
     def _append(self, sequence: Sequence, tokens: list[int]) -> None:
-        """Add generated tokens, up to the one that ends the sequence, and tell of their text."""
+        """Add generated tokens, up to the one that ends the sequence, and report their text."""
         text, request = "", sequence.group.request
         min_tokens = request.params.min_tokens
         for token in tokens:
@@ -252,13 +274,13 @@ class Engine:
                 self._requests.finish(sequence, "length", text + sequence.stops.flush())
                 return
         if text or request.return_tokens:
-            self._requests.events.append(delta(sequence, text))
+            self._requests.report(take_delta(sequence, text))
 
     def _recover(self, error: DecodeError) -> None:
-        """Nothing of the batch was computed: make room for it, or give up, a sequence or all."""
+        """Make room for the batch, of which nothing was computed, or give up a sequence, or all."""
         if error.status != 1:
-            self.broken = error
-            self._requests.events = self.fail_all(f"the model failed while computing: {error.message}")
+            self.fatal_error = error
+            self._end_all(f"the model failed while computing: {error.message}", "server_error")
             return
         if self._speculation is not None and self._speculation.withdraw(self._scheduler.running):
             return  # without the guesses there may be room
@@ -269,14 +291,18 @@ class Engine:
         if stuck.n_generated > 0:
             self._requests.finish(stuck, "length", stuck.stops.flush())
         else:
-            self._requests.fail(stuck.group, no_room(stuck))
+            self._requests.fail(stuck.group, no_room_error(stuck))
 
-    # --- when it is idle -----------------------------------------------------------------------------
+    # --- between steps -------------------------------------------------------------------------------
 
     def leftovers(self) -> Iterator[Save]:
-        """What the KV cache holds that is worth keeping when the engine ends; for `ModelRunner.save`."""
+        """Yield what the KV cache holds that is worth keeping at the engine's end; for `ModelRunner.save`."""
         return self._cache.leftovers()
 
+    def snapshot(self) -> EngineSnapshot:
+        """Return a copy of the books as they are between two steps, for tests; it takes time."""
+        return take_snapshot(self._scheduler)
+
     def check_integrity(self) -> None:
-        """AssertionError if the books disagree; for tests and idle moments."""
+        """Raise AssertionError if the books disagree; for tests and idle moments."""
         integrity.check(self._scheduler, self._requests)

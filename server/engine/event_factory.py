@@ -1,4 +1,4 @@
-"""The events an engine makes of its sequences, requests and errors."""
+"""The events and errors that an engine makes of its sequences and requests."""
 
 from __future__ import annotations
 
@@ -10,27 +10,30 @@ from server.engine.request import EngineRequest
 from server.engine.sequence import Group, Sequence
 
 
-def started(request: EngineRequest, n_cached: int) -> Started:
+def started_event(request: EngineRequest, n_cached: int) -> Started:
+    """Return the event of a request whose first choice found `n_cached` prompt tokens in the KV cache."""
     return Started(id=request.id, prompt_tokens=len(request.prompt_tokens), cached_tokens=n_cached)
 
 
-def prompt_scored(group: Group, shown: Callable[[int], bytes]) -> PromptScored:
-    """Scores of a prompt's tokens; the first has nothing before it and so no logprob. `shown` spells out
-    control tokens, too."""
+def prompt_scored_event(group: Group, shown: Callable[[int], bytes]) -> PromptScored:
+    """Return the scores of a prompt's tokens; the first has nothing before it and so no logprob.
+
+    `shown(token)` spells out control tokens too.
+    """
     first = group.request.prompt_tokens[0]
     return PromptScored(id=group.id, logprobs=(TokenLogprob(first, shown(first), None), *group.scores))
 
 
-def delta(sequence: Sequence, text: str) -> Delta:
-    """New text, and the tokens since the last one that was told. They count as told now."""
+def take_delta(sequence: Sequence, text: str) -> Delta:
+    """Return new text with the tokens since the last delta; they count as reported from now on."""
     request, n = sequence.group.request, sequence.n_unreported
     sequence.n_unreported = 0
     if not request.wants_tokens:
         return Delta(id=request.id, index=sequence.index, text=text, n_tokens=n)
     logprobs = tuple(sequence.logprobs[:n])
     sequence.logprobs = []
-    tokens = sequence.tokens[sequence.n_told : sequence.n_told + n]
-    sequence.n_told += n
+    tokens = sequence.tokens[sequence.n_emitted : sequence.n_emitted + n]
+    sequence.n_emitted += n
     return Delta(
         id=request.id,
         index=sequence.index,
@@ -41,7 +44,8 @@ def delta(sequence: Sequence, text: str) -> Delta:
     )
 
 
-def queue_full(request_id: str, n_waiting: int, retry_after_s: float) -> Failure:
+def queue_full_failure(request_id: str, n_waiting: int, retry_after_s: float) -> Failure:
+    """Return the terminal event of a request that found `n_waiting` others in a full queue."""
     return Failure(
         id=request_id,
         kind="busy",
@@ -51,8 +55,8 @@ def queue_full(request_id: str, n_waiting: int, retry_after_s: float) -> Failure
     )
 
 
-def failure(request_id: str, error: CorralError) -> Failure:
-    """The terminal event of a request that `error` ended."""
+def error_failure(request_id: str, error: CorralError) -> Failure:
+    """Return the terminal event of a request that `error` ended."""
     if isinstance(error, RequestError):
         return Failure(
             id=request_id, kind="invalid_request", message=error.message, param=error.param, code=error.code
@@ -60,8 +64,8 @@ def failure(request_id: str, error: CorralError) -> Failure:
     return Failure(id=request_id, kind="server_error", message=error.message)
 
 
-def out_of_time(request: EngineRequest) -> Failure:
-    """The terminal event of a request whose time limit has passed."""
+def timeout_failure(request: EngineRequest) -> Failure:
+    """Return the terminal event of a request whose time limit has passed."""
     return Failure(
         id=request.id,
         kind="unavailable",
@@ -71,8 +75,8 @@ def out_of_time(request: EngineRequest) -> Failure:
     )
 
 
-def no_room(sequence: Sequence) -> RequestError:
-    """The prompt has the whole KV cache to itself, and it isn't enough."""
+def no_room_error(sequence: Sequence) -> RequestError:
+    """Return the error of a prompt that has the whole KV cache to itself and doesn't fit into it."""
     return RequestError(
         f"the prompt of {sequence.n_prompt} tokens finds no room in the KV cache; shorten it or raise --ctx",
         param=sequence.group.request.prompt_param,

@@ -1,7 +1,7 @@
-"""What the engine tells about its requests: the structs that travel to the client's side as they are.
+"""The events of a request, as the engine makes them and as they travel to the API process.
 
-A request that the engine has taken gives any number of `Started`, `PromptScored`, `Delta` and `ChoiceEnd` and
-then exactly one terminal event, `Finish` or `Failure`.
+A request that the engine has accepted gives any number of `Started`, `PromptScored`, `Delta` and `ChoiceEnd`
+and then exactly one terminal event, `Finish` or `Failure`.
 """
 
 from __future__ import annotations
@@ -15,13 +15,15 @@ FailureKind = Literal["invalid_request", "busy", "server_error", "unavailable", 
 
 
 class Usage(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=False):
+    """The token counts of a request: prompt, all choices together, and prompt tokens found in the cache."""
+
     prompt_tokens: int
     completion_tokens: int
     cached_tokens: int = 0
 
 
 class Timings(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=False):
-    """llama-server's `timings` object without the rates."""
+    """A request's times in milliseconds and token counts: llama-server's `timings` without the rates."""
 
     queue_ms: float
     prompt_n: int
@@ -33,9 +35,9 @@ class Timings(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=Fal
 
 
 class TokenLogprob(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """How likely a token was: of the model's own distribution, before penalties, temperature and truncation.
+    """A token's log probability in the model's own distribution, before penalties, temperature, truncation.
 
-    `logprob` is None for the first token of a prompt. `top`: (token, piece, logprob), most likely first.
+    `logprob` is None for the first token of a prompt. `top` has (token, piece, logprob), most likely first.
     """
 
     token: int
@@ -45,7 +47,7 @@ class TokenLogprob(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class Started(msgspec.Struct, frozen=True, tag="started", kw_only=True, array_like=True, gc=False):
-    """Accepted and admitted: prompt rendered, tokenized and measured."""
+    """The request is accepted and admitted: its prompt is rendered, tokenized and measured."""
 
     id: str
     prompt_tokens: int
@@ -53,35 +55,37 @@ class Started(msgspec.Struct, frozen=True, tag="started", kw_only=True, array_li
 
 
 class Delta(msgspec.Struct, frozen=True, tag="delta", kw_only=True, array_like=True, gc=False):
-    """New text of choice `index`: whole characters, never part of a stop string. `text` may be empty."""
+    """New text of choice `index`: whole characters, never part of a stop string; it may be empty."""
 
     id: str
     index: int
     text: str
     n_tokens: int = 1
     tokens: tuple[int, ...] = ()
-    """The token ids, only with `return_tokens`."""
+    """The token ids are here only with `return_tokens`."""
     logprobs: tuple[TokenLogprob, ...] = ()
-    """One per token, only with `n_probs`."""
+    """The logprobs, one per token, are here only with `n_probs`."""
 
 
 class PromptScored(msgspec.Struct, frozen=True, tag="prompt_scored", kw_only=True, array_like=True, gc=False):
-    """Only with `score_prompt`: one entry per token of the prompt; after `Started`, before any `Delta`."""
+    """The prompt's scores, one per token, only with `score_prompt`; after `Started`, before any `Delta`."""
 
     id: str
     logprobs: tuple[TokenLogprob, ...]
 
 
 class ChoiceEnd(msgspec.Struct, frozen=True, tag="choice_end", kw_only=True, array_like=True, gc=False):
+    """Choice `index` is complete."""
+
     id: str
     index: int
     finish_reason: FinishReason
     stop: str | None = None
-    """The stop string that ended it, if one did."""
+    """The choice ended at this stop string, if it is not None."""
 
 
 class Finish(msgspec.Struct, frozen=True, tag="finish", kw_only=True, array_like=True, gc=False):
-    """Terminal: all choices have ended."""
+    """All choices have ended: the request's terminal event."""
 
     id: str
     usage: Usage
@@ -89,7 +93,7 @@ class Finish(msgspec.Struct, frozen=True, tag="finish", kw_only=True, array_like
 
 
 class Failure(msgspec.Struct, frozen=True, tag="failure", kw_only=True, array_like=True, gc=False):
-    """Terminal: the request can't be served (any more)."""
+    """The request can't be served, or not any more: the request's terminal event."""
 
     id: str
     kind: FailureKind

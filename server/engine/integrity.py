@@ -1,16 +1,16 @@
-"""Whether the engine's books agree with each other. For tests, after each step, and for idle moments."""
+"""The check that the engine's books agree with each other: after each step in tests, else in idle moments."""
 
 from __future__ import annotations
 
 from collections import Counter
 
-from server.engine.request_table import OpenRequests
+from server.engine.request_table import RequestTable
 from server.engine.scheduler import Scheduler
 from server.engine.sequence import Sequence, SequenceStatus, rank
 
 
-def check(scheduler: Scheduler, requests: OpenRequests) -> None:
-    """AssertionError if a slot, a sequence or a request is where it can't be."""
+def check(scheduler: Scheduler, requests: RequestTable) -> None:
+    """Raise AssertionError if a slot, a sequence or a request is where it can't be."""
     running, waiting, groups = scheduler.running, scheduler.waiting, requests.groups
     _check_slots(scheduler)
     for sequence in running:
@@ -30,7 +30,7 @@ def check(scheduler: Scheduler, requests: OpenRequests) -> None:
     assert {sequence.group.id for sequence in (*running, *waiting)} == set(groups), "a request is lost"
     n_with_deadline = sum(group.deadline_s is not None for group in groups.values())
     assert requests.n_with_deadline == n_with_deadline, "time limits are miscounted"
-    assert not scheduler.admitted, "an admission was not told"
+    assert not scheduler.admitted, "an admission was not reported"
 
 
 def _check_slots(scheduler: Scheduler) -> None:

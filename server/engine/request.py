@@ -1,26 +1,27 @@
-"""What the engine is asked for: one prompt, already tokens, and how to continue it."""
+"""`EngineRequest`: one prompt, already tokens, and how to continue it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence as Tokens
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from models.errors import ContextLengthExceeded, RequestError
+from server.engine.batch import Adapters
 from server.engine.sampling_params import SamplingParams
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EngineRequest:
-    """`n` continuations of `prompt_tokens`.
+    """A request for `n` continuations of `prompt_tokens`.
 
-    `extra_stops` are the prompt format's stop strings, beside the client's in `params.stop`. `echo_text`
-    begins each choice's text. `strip_leading_space` drops one space from the front of each answer.
+    `extra_stops` are the prompt format's stop strings; the client's are in `params.stop`. `echo_text` begins
+    each choice's text. `strip_leading_space` drops one space from the front of each answer.
     `prompt_param` is the name under which the client sent the prompt, for error messages.
     """
 
     id: str
-    prompt_tokens: Tokens[int]
+    prompt_tokens: Sequence[int]
     params: SamplingParams
     n: int = 1
     extra_stops: tuple[str, ...] = ()
@@ -31,17 +32,16 @@ class EngineRequest:
     strip_leading_space: bool = False
     prompt_param: Literal["messages", "prompt"] = "prompt"
     n_probs: int | None = None
-    """How many alternatives are told with each token's logprob; None: no logprobs at all."""
+    """Each token's logprob is reported with this many alternatives; None: no logprobs at all."""
     score_prompt: bool = False
-    """Logprobs of the prompt's tokens too; they are computed anew then, not taken from the cache."""
+    """If true the prompt's tokens get logprobs too; they are computed again then, not read from the cache."""
     priority: int = 0
-    """Lower goes first; equals go first come, first served."""
-    adapters: tuple[tuple[int, float], ...] = ()
-    """LoRA adapters: (id, scale), ids ascending."""
+    """Requests with a lower number go first; equals go first come, first served."""
+    adapters: Adapters = ()
 
     @property
     def wants_tokens(self) -> bool:
-        """Whether the client is told of tokens, not only of text."""
+        """True if the request's events carry tokens, not only text."""
         return self.return_tokens or self.n_probs is not None
 
 

@@ -1,12 +1,13 @@
-"""The requests that have begun and not ended: how they begin, how they end, and what is told of both."""
+"""`RequestTable`: the requests that have begun and not ended, and the events that report their course."""
 
 from __future__ import annotations
 
+import itertools
 import secrets
 from collections.abc import Callable
 
 from models.errors import CorralError
-from server.engine.event_factory import delta, failure, out_of_time, started
+from server.engine.event_factory import error_failure, started_event, take_delta, timeout_failure
 from server.engine.events import ChoiceEnd, Delta, Event, Failure, FinishReason
 from server.engine.request import EngineRequest
 from server.engine.runner import ModelRunner
@@ -16,13 +17,14 @@ from server.engine.speculation.speculation import Speculation
 from server.engine.stats import ServiceTime
 
 SEED_LIMIT = 2**32 - 1
-"""Seeds are below this: llama.cpp takes the number itself for "any"."""
+"""Seeds are below this number: llama.cpp takes the number itself for "any"."""
 
 
-class OpenRequests:
-    """Each request that is begun gets at most one `Started` and exactly one terminal event.
+class RequestTable:
+    """All live requests by id, all live sequences by id, and the events that the next step returns.
 
-    What a sequence has outside (a sampler, a place with the scheduler, guesses) is made and freed here.
+    Each request that is added gets at most one `Started` and exactly one terminal event. A sequence's
+    sampler, its place with the scheduler and its guesses are made and freed here.
     """
 
     def __init__(
@@ -34,25 +36,38 @@ class OpenRequests:
     ) -> None:
         self.groups: dict[str, Group] = {}
         self.sequences: dict[int, Sequence] = {}
-        self.events: list[Event] = []
-        """What is told with the next step."""
         self.service_time = ServiceTime()
         self.n_with_deadline = 0
+        """The number of live requests that have a time limit."""
+        self._events: list[Event] = []
         self._runner = runner
         self._scheduler = scheduler
         self._speculation = speculation
         self._clock_s = clock_s
+        self._sequence_ids = itertools.count()
+
+    @property
+    def has_work(self) -> bool:
+        """True if a request has not ended, or an event has not been taken."""
+        return bool(self.groups or self._events)
+
+    def report(self, event: Event) -> None:
+        """Add an event to those that the next step returns."""
+        self._events.append(event)
 
     def take_events(self) -> list[Event]:
-        events, self.events = self.events, []
+        """Return the events since the last call."""
+        events, self._events = self._events, []
         return events
 
     # --- beginnings ----------------------------------------------------------------------------------
 
-    def begin(self, request: EngineRequest) -> None:
-        """Let its sequences wait for slots. Raises RequestError, and leaves nothing, if a sampler can't be
-        made."""
-        group = Group(request, self._runner.n_ctx, self._clock_s())
+    def add(self, request: EngineRequest) -> None:
+        """Let the request's sequences wait for slots.
+
+        Raises RequestError, and leaves nothing, if a sampler can't be made.
+        """
+        group = Group(request, self._runner.n_ctx, self._clock_s(), self._sequence_ids)
         self._open_samplers(group)
         self.groups[group.id] = group
         self.n_with_deadline += group.deadline_s is not None
@@ -60,44 +75,42 @@ class OpenRequests:
             self.sequences[sequence.id] = sequence
             self._scheduler.add(sequence)
         if request.params.max_tokens == 0 and not request.score_prompt:
-            self.start(group, 0, self._clock_s())
+            self.admit(group, 0, self._clock_s())
             for sequence in group.sequences:
                 self.finish(sequence, "length", "")
 
     def _open_samplers(self, group: Group) -> None:
         request, params = group.request, group.request.params
         seed = secrets.randbelow(SEED_LIMIT) if params.seed is None else params.seed
-        opened: list[Sequence] = []
+        with_sampler: list[Sequence] = []
         try:
             for sequence in group.sequences:
                 own_seed = (seed + sequence.index) % SEED_LIMIT
                 self._runner.open(sequence.id, params, own_seed, request.prompt_tokens, request.n_probs)
-                opened.append(sequence)
+                with_sampler.append(sequence)
         except CorralError:
-            for sequence in opened:
+            for sequence in with_sampler:
                 self._runner.close(sequence.id)
             raise
 
-    def start(self, group: Group, n_cached: int, now_s: float) -> None:
-        """Its first choice was given a slot at `now_s`, and found `n_cached` of its tokens there."""
+    def admit(self, group: Group, n_cached: int, now_s: float) -> None:
+        """Report that the request's first choice got a slot at `now_s`, with `n_cached` tokens in it."""
         request = group.request
         group.admitted_s = now_s
         group.n_cached = n_cached
-        self.events.append(started(request, n_cached))
+        self.report(started_event(request, n_cached))
         if request.echo_text:
             for sequence in group.sequences:
-                self.events.append(
-                    Delta(id=request.id, index=sequence.index, text=request.echo_text, n_tokens=0)
-                )
+                self.report(Delta(id=request.id, index=sequence.index, text=request.echo_text, n_tokens=0))
 
     # --- ends ----------------------------------------------------------------------------------------
 
     def finish(self, sequence: Sequence, reason: FinishReason, text: str) -> None:
-        """A choice is complete; `text` is its last. With its last choice the request is, too."""
+        """Complete a choice with its last `text`, and with its last choice the request."""
         group = sequence.group
         if text or (sequence.n_unreported and group.request.wants_tokens):
-            self.events.append(delta(sequence, text))
-        self.events.append(
+            self.report(take_delta(sequence, text))
+        self.report(
             ChoiceEnd(id=group.id, index=sequence.index, finish_reason=reason, stop=sequence.stops.matched)
         )
         self._close(sequence)
@@ -105,25 +118,26 @@ class OpenRequests:
             self._forget(group)
             now_s = self._clock_s()
             self.service_time.add(now_s - (group.admitted_s or now_s))
-            self.events.append(group.summary(now_s))
+            self.report(group.summary(now_s))
 
     def fail(self, group: Group, error: CorralError) -> None:
-        self.end(group, failure(group.id, error))
+        """End the request with `error`, whatever state its choices are in."""
+        self.end(group, error_failure(group.id, error))
 
     def end(self, group: Group, event: Failure) -> None:
-        """The request ends with `event`, wherever its choices are."""
+        """End the request with `event`, whatever state its choices are in."""
         for sequence in group.sequences:
             if sequence.status is not SequenceStatus.FINISHED:
                 self._close(sequence)
         self._forget(group)
-        self.events.append(event)
+        self.report(event)
 
     def expire(self) -> None:
         """End the requests whose time limit has passed."""
         now_s = self._clock_s()
         for group in list(self.groups.values()):
             if group.deadline_s is not None and now_s >= group.deadline_s:
-                self.end(group, out_of_time(group.request))
+                self.end(group, timeout_failure(group.request))
 
     def _forget(self, group: Group) -> None:
         del self.groups[group.id]

@@ -1,8 +1,8 @@
-"""What the engine needs of a model. The worker has one on llama.cpp; tests have one that is scripted."""
+"""`ModelRunner`: the protocol of a model under the engine; llama.cpp in the worker, a script in tests."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence as Tokens
+from collections.abc import Sequence
 from typing import Protocol
 
 from models.errors import CorralError
@@ -14,42 +14,46 @@ class ModelRunner(Protocol):
     """A loaded model with `n_slots` places for sequences. One thread calls it."""
 
     @property
-    def n_slots(self) -> int: ...
+    def n_slots(self) -> int:
+        """The number of sequences that the KV cache has a place for."""
 
     @property
     def n_ctx(self) -> int:
-        """Tokens that one sequence may have."""
+        """The number of tokens that one sequence may have."""
 
     @property
     def n_batch(self) -> int:
-        """Tokens that one batch may have."""
+        """The number of tokens that one batch may have."""
 
     @property
-    def n_vocab(self) -> int: ...
+    def n_vocab(self) -> int:
+        """The number of tokens in the vocabulary; ids are below it."""
 
     @property
     def can_trim(self) -> bool:
-        """Whether a slot can be cut back to a prefix of what it holds. It can always be emptied."""
+        """True if a slot can be cut back to a prefix of what it holds. It can always be emptied."""
 
     @property
     def n_swa(self) -> int:
-        """Tokens of the sliding attention window, before which the memory may forget; 0: there is none."""
+        """The sliding attention window in tokens, before which the memory may forget; 0: there is none."""
 
     def holds(self, slot: int, n_tokens: int) -> bool:
-        """Whether `slot`, of which more is known to have been computed, still has all that is needed to go on
-        after its first `n_tokens`."""
+        """Return True if `slot` still has all that is needed to continue after its first `n_tokens`.
+
+        More than `n_tokens` have been computed in it.
+        """
 
     def open(
         self,
         sequence_id: int,
         params: SamplingParams,
         seed: int,
-        prompt_tokens: Tokens[int],
+        prompt_tokens: Sequence[int],
         n_probs: int | None = None,
     ) -> None:
         """Make the sampler of a sequence, which knows the prompt for its penalties. Raises RequestError.
 
-        `n_probs`: tell the logprobs of its tokens, with so many alternatives.
+        With `n_probs` outputs have the logprobs of its tokens, each with so many alternatives.
         """
 
     def close(self, sequence_id: int) -> None:
@@ -65,13 +69,13 @@ class ModelRunner(Protocol):
         """
 
     def save(self, kept: Save) -> None:
-        """Keep what a slot holds in the prefix store, where there is one. Between two runs."""
+        """Keep what a slot holds in the prefix store, if there is one. Called between two runs."""
 
     def is_eog(self, token: int) -> bool:
-        """Whether the token ends generation."""
+        """Return True if the token ends generation."""
 
     def piece(self, token: int) -> bytes:
-        """The token's text; empty for a control token."""
+        """Return the token's bytes; none for a control token."""
 
     def shown(self, token: int) -> bytes:
-        """The token's text; a control token's name."""
+        """Return the token's bytes; for a control token its name."""

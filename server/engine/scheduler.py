@@ -1,8 +1,8 @@
-"""Decides what the next decode computes: who gets a slot, whose prompt goes on by how much. Pure; no clock.
+"""The scheduler: who gets a slot, and whose prompt goes on by how much in the next batch. Pure; no clock.
 
 First come, first served within a priority. Every running sequence that generates gets its next token in
-every step; prompts are computed in chunks beside them, small ones while anybody generates, so that no stream
-stalls. A step has one set of LoRA adapters; sequences with other sets take turns.
+every step; prompts are computed in chunks in the same steps, small ones while anybody generates, so that no
+stream stalls. A step has one set of LoRA adapters; sequences with other sets take turns.
 """
 
 from __future__ import annotations
@@ -16,52 +16,58 @@ from server.engine.batch import Adapters, Batch, BatchEntry, MemoryChange, Trim
 from server.engine.prefix.prefix_cache import PrefixCache
 from server.engine.sequence import Sequence, SequenceStatus, rank
 from server.engine.slot import Placement
-from server.engine.speculation.step_cost import StepTimes
+from server.engine.speculation.step_cost import StepCost
 
 SCORED_FLOATS_MAX = 8 * 2**20
-"""Logits that the scored tokens of one step may have: 32 MiB."""
+"""The scored tokens of one step have at most this many logits: 32 MiB."""
 CHUNK_MULTIPLE = 64
-"""Chunks of prompts are a multiple of it: llama.cpp's CPU kernels work in blocks of as many rows, and half
-of one takes three quarters of its time."""
+"""Chunks of prompts are a multiple of this many tokens: llama.cpp's CPU kernels work in blocks of as many
+rows, and half a block takes three quarters of a block's time."""
 QUICK_STEPS = 6
-"""A chunk takes no longer than so many steps without one: streams of a quick model needn't wait for long."""
+"""A chunk takes no longer than so many decode-only steps: streams of a quick model needn't wait for long."""
 TURN_STEPS = 4
-"""Steps in a row for one adapter set while others wait: llama.cpp builds its graphs anew at each change."""
+"""One adapter set gets so many steps in a row while others wait: llama.cpp builds its graphs again at each
+change."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SchedulerConfig:
-    """Token budgets of a step, and the prefix worth a copy or a wait."""
+    """The token and time budgets of a step, and the length of a prefix that is worth a copy or a wait."""
 
     n_batch: int
     n_vocab: int
     prefill_chunk_tokens: int = 512
-    """Most prompt tokens in a step while other sequences generate."""
+    """A step has at most so many prompt tokens while other sequences generate."""
     prefill_tokens_alone: int = 512
-    """Prompt tokens in a step while none does, or has only just begun: bounds the time until a new request is
-    seen."""
+    """A step has at most so many prompt tokens while no sequence generates, or each has only just begun. This
+    bounds the time until a new request is seen."""
     gap_s: float = 0.2
-    """What a step with prompt tokens may take while others generate: `QUICK_STEPS` without, if that is less;
-    two, if that is more."""
+    """A step with prompt tokens may take so many seconds while others generate; the bound is clamped to
+    between 2 and `QUICK_STEPS` decode-only steps."""
     copy_tokens_min: int = 32
     """A prefix is copied from another slot, or waited for, if that saves at least so many tokens."""
 
 
 class Scheduler:
-    """Waiting and running sequences. `schedule` doesn't count its tokens as computed: `Sequence.n_computed`
-    grows only after a successful run, so a batch that failed is simply scheduled again."""
+    """The waiting and running sequences, and the batches made of them.
 
-    def __init__(self, cache: PrefixCache, config: SchedulerConfig, times: StepTimes | None = None) -> None:
+    `schedule` doesn't count its tokens as computed: `Sequence.n_computed` grows only after a successful run,
+    so a batch that failed is simply scheduled again.
+    """
+
+    def __init__(
+        self, cache: PrefixCache, config: SchedulerConfig, step_cost: StepCost | None = None
+    ) -> None:
         self.cache = cache
         self.waiting: list[Sequence] = []
-        """In order of `rank`."""
+        """Sequences without a slot, in order of `rank`."""
         self.running: list[Sequence] = []
-        """In order of admission."""
+        """Sequences with a slot, in order of admission."""
         self.admitted: list[Sequence] = []
-        """Sequences that `schedule` gave a slot; who runs the batch empties it."""
+        """Sequences that `schedule` gave a slot; the engine empties it after the run."""
         self.n_preemptions = 0
         self._config = config
-        self._times = StepTimes() if times is None else times
+        self._step_cost = StepCost() if step_cost is None else step_cost
         self._memory: list[MemoryChange] = []
         self._kv_cache_full = False
         self._n_by_adapters: Counter[Adapters] = Counter()
@@ -72,16 +78,22 @@ class Scheduler:
 
     @property
     def n_by_adapters(self) -> Mapping[Adapters, int]:
-        """How many live sequences each set of adapters has."""
+        """The number of live sequences of each set of adapters."""
         return self._n_by_adapters
 
+    @property
+    def pending_memory(self) -> tuple[MemoryChange, ...]:
+        """The changes to the KV cache that the next batch will carry."""
+        return tuple(self._memory)
+
     def add(self, sequence: Sequence) -> None:
+        """Put a new sequence into the queue."""
         bisect.insort(self.waiting, sequence, key=rank)
         self._n_by_adapters[sequence.adapters] += 1
         self._last_turn.setdefault(sequence.adapters, self._turn)  # behind those that wait already
 
     def remove(self, sequence: Sequence) -> None:
-        """Take out a sequence that has ended, in whatever state it is."""
+        """Remove a sequence that has ended, in whatever state it is."""
         if sequence.status is SequenceStatus.RUNNING:
             self._leave(sequence)
             self._kv_cache_full = False
@@ -95,7 +107,7 @@ class Scheduler:
                 self._last_turn.pop(sequence.adapters, None)
 
     def schedule(self) -> Batch:
-        """The next batch; without entries when there is nothing to do."""
+        """Return the next batch; it has no entries when there is nothing to do."""
         for adapters in self._turns():
             entries = self._entries(adapters)
             if entries:
@@ -108,15 +120,15 @@ class Scheduler:
         return Batch()  # changes to the KV cache wait for the next tokens
 
     def trim(self, sequence: Sequence) -> None:
-        """Its slot holds tokens beyond those that count: rejected drafts. They go before the next decode."""
+        """Cut a sequence's slot back to its computed tokens before the next decode: a draft was rejected."""
         assert sequence.slot is not None
         self._memory.append(Trim(sequence.slot, sequence.n_computed))
 
     def make_room(self) -> Sequence | None:
-        """The KV cache had no room for the batch: give up resident tokens, or preempt the youngest sequence
-        of the lowest priority.
+        """Give up resident tokens, or preempt the youngest sequence of the lowest priority.
 
-        Returns the sequence that can't go on at all, because it was alone and had the whole cache.
+        Called when the KV cache had no room for the batch. Returns the sequence that can't go on at all,
+        because it was alone and had the whole cache.
         """
         if memory := self.cache.evict():
             self._memory += memory
@@ -135,7 +147,7 @@ class Scheduler:
     # --- one batch -----------------------------------------------------------------------------------
 
     def _turns(self) -> list[Adapters]:
-        """The adapter sets of all live sequences: the one whose turn it is, then who has waited longest."""
+        """Return the adapter sets of all live sequences: the one whose turn it is, then by their wait."""
         sets = list(self._n_by_adapters)
         if len(sets) > 1:
             stays = self._turn_of if self._turn_steps < TURN_STEPS else None
@@ -143,7 +155,7 @@ class Scheduler:
         return sets
 
     def _count_turn(self, adapters: Adapters) -> None:
-        """A step went to this set while there are others."""
+        """Count a step that went to this set while there are others."""
         if adapters != self._turn_of:
             self._turn_of, self._turn_steps = adapters, 0
         self._turn += 1
@@ -182,7 +194,7 @@ class Scheduler:
         return entries
 
     def _n_just_begun(self, prompts: list[Sequence]) -> int:
-        """How many have just got their first token, while one of the `prompts` was waiting already.
+        """Return how many have just got their first token, while one of the `prompts` was waiting already.
 
         Those who came together begin together: prompts in large pieces first, and then all generate. Theirs
         is the one gap that may be longer.
@@ -192,7 +204,7 @@ class Scheduler:
         return sum(group.first_token_s is not None and group.first_token_s > came_s for group in begun)
 
     def _prompt_budget(self, n_prompts: int, n_generating: int, n_tokens: int) -> int:
-        """Prompt tokens of this step, beside `n_tokens` of sequences that generate.
+        """Return the prompt tokens of a step that has `n_tokens` of sequences that generate.
 
         When more sequences wait for their first token than for their next, the step may take longer, by the
         square of that ratio: larger chunks cost less per token, those computed together generate together,
@@ -201,19 +213,19 @@ class Scheduler:
         config = self._config
         if not n_generating:
             return min(config.prefill_tokens_alone, config.n_batch - n_tokens)
-        without_s = self._times.estimate(n_tokens)
+        without_s = self._step_cost.estimate(n_tokens)
         step_s = config.gap_s
         if without_s is not None:
             step_s = max(min(step_s, QUICK_STEPS * without_s), 2.0 * without_s)
         step_s *= max(1.0, n_prompts / n_generating) ** 2
-        fitting = self._times.prompt_tokens_within(step_s, n_tokens)
+        fitting = self._step_cost.prompt_tokens_within(step_s, n_tokens)
         if fitting is None:
             fitting = config.prefill_chunk_tokens // 2
         chunk = max(CHUNK_MULTIPLE, fitting - fitting % CHUNK_MULTIPLE)
         return min(chunk, config.prefill_chunk_tokens, config.n_batch - n_tokens)
 
     def _next_prompt(self, prefilling: deque[Sequence], adapters: Adapters) -> Sequence | None:
-        """Whose prompt goes on: the first in rank of those with a slot and those that can get one."""
+        """Return the sequence whose prompt goes on: the first in rank that has a slot or can get one."""
         admissible = self._admissible(adapters) if self.waiting else None
         if prefilling and (admissible is None or rank(prefilling[0]) < rank(admissible[0])):
             return prefilling.popleft()
@@ -225,7 +237,7 @@ class Scheduler:
         return sequence
 
     def _admissible(self, adapters: Adapters) -> tuple[Sequence, Placement] | None:
-        """The first waiting sequence that should get a slot now, and where.
+        """Return the first waiting sequence that should get a slot now, and its placement.
 
         One that will share much of a prompt being computed, or read from disk, waits for it, and a slot is
         kept for it; so do the choices of a prompt that is to be scored first.
@@ -270,7 +282,7 @@ def _slot(entry: BatchEntry) -> int:
 
 
 def _next_token(sequence: Sequence) -> BatchEntry:
-    """The pending token of a sequence that generates, and its draft."""
+    """Return the entry of a sequence that generates: its pending token and its draft."""
     assert sequence.slot is not None
     draft = sequence.draft
     tokens = [sequence.tokens[-1]]
@@ -282,7 +294,7 @@ def _next_token(sequence: Sequence) -> BatchEntry:
 
 
 def _chunk(sequence: Sequence, n_tokens: int) -> BatchEntry:
-    """The next `n_tokens` of a prompt, or of what a preempted sequence computes again."""
+    """Return the entry of the next `n_tokens` of a prompt, or of what a preempted sequence computes again."""
     assert sequence.slot is not None
     start, tokens = sequence.n_computed, sequence.tokens
     end = start + n_tokens

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
+from collections.abc import Iterator
 from enum import Enum, auto
 
 from server.engine.batch import Adapters
@@ -11,19 +11,20 @@ from server.engine.events import Finish, FinishReason, Timings, TokenLogprob, Us
 from server.engine.request import EngineRequest
 from server.engine.stop import StopChecker
 
-_ids = itertools.count()
-
 
 class SequenceStatus(Enum):
+    """The states of a sequence; it is in exactly one."""
+
     WAITING = auto()
-    """In the queue: new, or preempted and to be computed again."""
+    """The sequence is in the queue: new, or preempted and to be computed again."""
     RUNNING = auto()
-    """Has a slot."""
+    """The sequence has a slot."""
     FINISHED = auto()
+    """The sequence has ended and has nothing of the engine any more."""
 
 
 class Sequence:
-    """Prompt and generated tokens of one choice.
+    """The prompt and generated tokens of one choice, and how far they are computed.
 
     ```
     tokens   |--------- prompt ---------|-- generated --|
@@ -45,9 +46,9 @@ class Sequence:
         "index",
         "logprobs",
         "n_computed",
+        "n_emitted",
         "n_prompt",
         "n_tokens_max",
-        "n_told",
         "n_unreported",
         "scores_prompt",
         "slot",
@@ -56,9 +57,9 @@ class Sequence:
         "tokens",
     )
 
-    def __init__(self, group: Group, index: int, n_ctx: int) -> None:
+    def __init__(self, sequence_id: int, group: Group, index: int, n_ctx: int) -> None:
         request = group.request
-        self.id = next(_ids)
+        self.id = sequence_id
         self.group = group
         self.index = index
         self.tokens = list(request.prompt_tokens)
@@ -67,15 +68,16 @@ class Sequence:
         self.n_tokens_max = n_ctx if limit is None else min(n_ctx, self.n_prompt + limit)
         self.n_computed = 0
         self.n_unreported = 0
-        self.n_told = self.n_prompt
-        """How many of `tokens` the client has been told of, or had sent."""
+        """The number of generated tokens that no event has counted."""
+        self.n_emitted = self.n_prompt
+        """The number of `tokens` that the client sent or that an event carried."""
         self.adapters: Adapters = request.adapters
         self.draft: list[int] = []
-        """Guesses of what follows the last token, for the next step."""
+        """Guesses of the tokens after the last one, to be checked in the next step."""
         self.logprobs: list[TokenLogprob] = []
-        """Of the unreported tokens, if the request wants them."""
+        """The logprobs of the unreported tokens, if the request wants them."""
         self.scores_prompt = request.score_prompt and index == 0
-        """Whether its prompt is still to be scored, and so to be computed from the start."""
+        """True while its prompt is to be scored, and so to be computed from the start."""
         self.slot: int | None = None
         self.status = SequenceStatus.WAITING
         self.finish_reason: FinishReason | None = None
@@ -84,28 +86,31 @@ class Sequence:
 
     @property
     def n_pending(self) -> int:
+        """The number of tokens that are not in the KV cache."""
         return len(self.tokens) - self.n_computed
 
     @property
     def n_generated(self) -> int:
+        """The number of tokens after the prompt."""
         return len(self.tokens) - self.n_prompt
 
     @property
     def must_go_on(self) -> bool:
-        """Whether the next token may not end it."""
+        """True if the next token may not end it."""
         params = self.group.request.params
         return params.ignore_eos or self.n_generated < params.min_tokens
 
 
 def rank(sequence: Sequence) -> tuple[int, int]:
-    """Who goes first: the lower priority number, then who came first."""
+    """Return the sort key of the queue: the lower priority number goes first, then who came first."""
     return sequence.group.request.priority, sequence.id
 
 
 class Group:
     """A request and the sequences of its choices; it ends when the last of them does.
 
-    Times are those of the engine's clock, in seconds, None until the thing has happened.
+    Times are those of the engine's clock, in seconds, None until the thing has happened. `sequence_ids` gives
+    each choice its id: ids ascend in the order of arrival.
     """
 
     __slots__ = (
@@ -122,34 +127,36 @@ class Group:
         "submitted_s",
     )
 
-    def __init__(self, request: EngineRequest, n_ctx: int, now_s: float) -> None:
+    def __init__(self, request: EngineRequest, n_ctx: int, now_s: float, sequence_ids: Iterator[int]) -> None:
         self.request = request
         self.submitted_s = now_s
         self.deadline_s = None if request.timeout_s is None else now_s + request.timeout_s
         self.admitted_s: float | None = None
         self.first_token_s: float | None = None
         self.n_cached = 0
-        """Prompt tokens that the first admitted choice found in the cache."""
+        """The number of prompt tokens that the first admitted choice found in the cache."""
         self.n_computed_prompt = 0
-        """Prompt tokens computed for all choices together."""
+        """The number of prompt tokens computed for all choices together."""
         self.n_drafted = 0
-        """Draft tokens computed for all choices together."""
+        """The number of draft tokens computed for all choices together."""
         self.n_accepted = 0
-        """Those that were what the model said."""
+        """The number of draft tokens that the model chose too."""
         self.scores: list[TokenLogprob] = []
-        """Of the prompt's tokens, as far as it is computed."""
-        self.sequences = [Sequence(self, index, n_ctx) for index in range(request.n)]
+        """The scores of the prompt's tokens, as far as it is computed."""
+        self.sequences = [Sequence(next(sequence_ids), self, index, n_ctx) for index in range(request.n)]
 
     @property
     def id(self) -> str:
+        """The request's id."""
         return self.request.id
 
     @property
     def is_finished(self) -> bool:
+        """True if every choice has ended."""
         return all(sequence.status is SequenceStatus.FINISHED for sequence in self.sequences)
 
     def summary(self, now_s: float) -> Finish:
-        """The terminal event of a request whose choices have all ended."""
+        """Return the terminal event of a request whose choices have all ended."""
         admitted_s = self.submitted_s if self.admitted_s is None else self.admitted_s
         first_token_s = now_s if self.first_token_s is None else self.first_token_s
         n_generated = sum(sequence.n_generated for sequence in self.sequences)

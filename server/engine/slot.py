@@ -1,4 +1,4 @@
-"""A place for a sequence in the KV cache, and the decision to put one there."""
+"""`Slot`: one place for a sequence in the KV cache; and `Placement`, the decision to put a sequence there."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from server.engine.sequence import Sequence
 
 
 class Slot:
-    """One place for a sequence. It belongs to `owner` while one runs in it, and else keeps what the last
-    one left.
+    """One place for a sequence: it belongs to `owner` while one runs, else it keeps the last one's tokens.
 
     `resident` is what an idle slot holds; a running owner's tokens are read from the owner.
     """
@@ -36,25 +35,27 @@ class Slot:
         self.adapters: Adapters = ()
         self.last_used = 0
         self.may_keep = False
-        """Whether its tokens may be kept on disk: the request that they are of wants the cache."""
+        """True if its tokens may be kept on disk: the request that they came with wants the cache."""
         self.n_at_start = 0
-        """Tokens that the last owner began with. While it holds no more, they may still be on their way."""
+        """The number of tokens that the last owner began with. While the slot holds no more, they may still
+        be on their way."""
         self.n_in_tree = 0
-        """How many of its tokens the radix tree has: what a running owner generates isn't entered at once."""
+        """The number of its tokens in the radix tree: those that a running owner generates come later."""
         self.n_reused = 0
-        """How often what it holds has spared another sequence its prefix."""
+        """The number of sequences that found their prefix in what it holds."""
 
     @property
     def n_held(self) -> int:
+        """The number of tokens in the slot."""
         owner = self.owner  # once: another thread may ask, for statistics
         return len(self.resident) if owner is None else owner.n_computed
 
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """Put a sequence into `slot`, after `memory`; then the slot holds its first `n_cached` tokens.
+    """A decision to put a sequence into `slot`, which holds its first `n_cached` tokens after `memory`.
 
-    `source`: the slot whose tokens are used. `is_loading`: they are being read from disk; ask again.
+    `source` is the slot whose tokens are used. With `is_loading` they are being read from disk: ask again.
     """
 
     slot: Slot

@@ -1,4 +1,4 @@
-"""Counters of an engine since its start, and what it holds now."""
+"""`EngineStats`: counters of an engine since its start; `ServiceTime`: how long requests take."""
 
 from __future__ import annotations
 
@@ -7,8 +7,11 @@ from dataclasses import dataclass
 
 @dataclass(slots=True)
 class EngineStats:
-    """Totals; read by any thread, written by the engine's. `prompt_s_total` and `generated_s_total` share
-    the time of each step by the tokens that each kind had in it."""
+    """Totals, read by any thread, written by the engine's.
+
+    `prompt_s_total` and `generated_s_total` share the time of each step by the tokens that each kind had in
+    it.
+    """
 
     steps_total: int = 0
     prompt_tokens_total: int = 0
@@ -19,6 +22,7 @@ class EngineStats:
     preemptions_total: int = 0
 
     def add_step(self, n_prompt_tokens: int, n_tokens: int, n_outputs: int, seconds: float) -> None:
+        """Count a step of `n_tokens`, prompts' among them, that sampled `n_outputs` and took `seconds`."""
         self.steps_total += 1
         self.prompt_tokens_total += n_prompt_tokens
         self.generated_tokens_total += n_outputs
@@ -29,13 +33,14 @@ class EngineStats:
 
 @dataclass(slots=True)
 class ServiceTime:
-    """Moving average of how long a request takes once it is admitted."""
+    """The moving average of the seconds that a request takes once it is admitted."""
 
     mean_s: float | None = None
 
     def add(self, seconds: float) -> None:
+        """Count a request that took `seconds`."""
         self.mean_s = seconds if self.mean_s is None else 0.8 * self.mean_s + 0.2 * seconds
 
     def retry_after_s(self, n_waiting: int, n_slots: int) -> float:
-        """When half of those who wait will have been served; at least a second."""
+        """Return the seconds until half of those who wait will have been served; at least one."""
         return max(1.0, (self.mean_s or 1.0) * n_waiting / (2 * n_slots))

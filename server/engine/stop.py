@@ -1,11 +1,13 @@
-"""Finds stop strings in text that arrives in pieces, and holds back what may become one."""
+"""`StopChecker`: finds stop strings in text that arrives in pieces, and holds back what may become one."""
 
 from __future__ import annotations
 
 
 class StopChecker:
-    """Lets text through up to the first stop string: the one whose last character comes first, and of those
-    the longest. So it doesn't matter how the text is cut into pieces. What may become one is held back.
+    """Lets text through up to the first stop string, however the text is cut into pieces.
+
+    The first is the one whose last character comes first, and of those the longest. Text that may become a
+    stop string is held back.
 
     ```
     text so far:  |------- let through -------|-- held back --|
@@ -22,13 +24,13 @@ class StopChecker:
         self.matched: str | None = None
 
     def feed(self, text: str) -> str:
-        """Text that may be shown now. Once `matched` is set nothing more comes."""
+        """Return the text that may be shown now; none any more once `matched` is set."""
         if not self._stops or not text or self.matched is not None:
             return text if self.matched is None else ""
         text = self._held + text
-        found = [(at + len(stop), at, stop) for stop in self._stops if (at := text.find(stop)) >= 0]
-        if found:
-            _, start, self.matched = min(found)
+        matches = [(at + len(stop), at, stop) for stop in self._stops if (at := text.find(stop)) >= 0]
+        if matches:
+            _, start, self.matched = min(matches)
             self._held = ""
             return text[:start]
         if text[-1] not in self._last_characters:
@@ -39,13 +41,13 @@ class StopChecker:
         return text[:n_shown]
 
     def flush(self) -> str:
-        """What was held back and became no stop string: the text is at its end."""
+        """Return the text that was held back and became no stop string. The text is at its end."""
         held, self._held = self._held, ""
         return held
 
 
 def _overlap(text: str, stop: str) -> int:
-    """Length of the longest end of `text` that begins `stop` and is shorter than it."""
+    """Return the length of the longest end of `text` that begins `stop` and is shorter than it."""
     for n in range(min(len(text), len(stop) - 1), 0, -1):
         if text.endswith(stop[:n]):
             return n

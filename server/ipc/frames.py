@@ -1,8 +1,8 @@
 """The codec of the socket between the API process and a worker: 4-byte length, then msgpack.
 
 The length is little-endian and counts the payload's bytes. The first frame to the worker is the `ModelSpec`,
-every later one a `Request`; every frame to the API process is a `Reply`. Both ends use this codec: the worker
-in the blocking `server.worker.channel`, the supervisor in the asyncio `server.supervisor.connection`.
+every later one a `WorkerRequest`; every frame to the API process is a `Reply`. Both ends use this codec: the
+worker in the blocking `server.worker.channel`, the supervisor in the asyncio `server.supervisor.connection`.
 """
 
 from __future__ import annotations
@@ -13,17 +13,18 @@ from typing import TypeVar
 import msgspec
 
 from models.errors import WorkerError
-from server.ipc.messages import Reply, Request
+from server.ipc.messages import Reply, WorkerRequest
 from server.ipc.model_spec import ModelSpec
 
 T = TypeVar("T")
 
 HEADER = struct.Struct("<I")
+"""A frame begins with its payload's length in bytes."""
 MAX_FRAME_BYTES = 64 * 2**20
 """A payload of more bytes than this is refused: by its sender before it is sent, by its receiver unread."""
 
 _encoder = msgspec.msgpack.Encoder()
-_request_decoder: msgspec.msgpack.Decoder[Request] = msgspec.msgpack.Decoder(Request)
+_request_decoder: msgspec.msgpack.Decoder[WorkerRequest] = msgspec.msgpack.Decoder(WorkerRequest)
 _reply_decoder: msgspec.msgpack.Decoder[Reply] = msgspec.msgpack.Decoder(Reply)
 _spec_decoder: msgspec.msgpack.Decoder[ModelSpec] = msgspec.msgpack.Decoder(ModelSpec)
 
@@ -32,7 +33,7 @@ class FrameError(WorkerError):
     """A frame that is too long, cut off, or doesn't hold what it should."""
 
 
-def encode_frame(message: ModelSpec | Request | Reply) -> bytes:
+def encode_frame(message: ModelSpec | WorkerRequest | Reply) -> bytes:
     """Return header and payload, ready to be written.
 
     Raises FrameError if the payload is longer than allowed.
@@ -56,7 +57,7 @@ def frame_length(data: bytes, start: int = 0) -> int:
     return length
 
 
-def decode_request(payload: bytes) -> Request:
+def decode_request(payload: bytes) -> WorkerRequest:
     """Return the request in `payload`. Raises FrameError if there is none."""
     return _decode(_request_decoder, payload)
 

@@ -1,8 +1,8 @@
 """Messages between the API process and a worker: requests to the worker, replies to the API process.
 
 They travel as msgpack over a local socket (`server.ipc.frames`). The first frame to the worker is the
-`ModelSpec` (`server.ipc.model_spec`); each frame after it is one `Request`. Each frame to the API process is
-one `Reply`; all events of one engine step are in one `StepEvents`.
+`ModelSpec` (`server.ipc.model_spec`); each frame after it is one `WorkerRequest`. Each frame to the API
+process is one `Reply`; all events of one engine step are in one `StepEvents`.
 
 Every accepted `Generate` is answered by any number of `Started`, `PromptScored`, `Delta` and `ChoiceEnd` and
 exactly one terminal event, `Finish` or `Failure`; these events are the engine's (`server.engine.events`).
@@ -15,6 +15,7 @@ from typing import Any
 
 import msgspec
 
+from server.engine.batch import Adapters
 from server.engine.events import Event, Failure
 from server.engine.sampling_params import SamplingParams
 from server.ipc.model_spec import AdapterSpec, ModelInfo
@@ -35,7 +36,7 @@ class TokenPrompt(msgspec.Struct, frozen=True, tag="tokens"):
 
 
 class ChatPrompt(msgspec.Struct, frozen=True, tag="chat"):
-    """Messages to render: OpenAI's dicts with string content (parts already joined)."""
+    """A chat to render: OpenAI's message dicts with string content (parts already joined)."""
 
     messages: list[dict[str, Any]]
     prompt_format: str | None = None
@@ -69,9 +70,9 @@ class Generate(msgspec.Struct, frozen=True, tag="generate", kw_only=True):
     """The prompt's tokens get logprobs too if true (`PromptScored`)."""
     priority: int = 0
     """Requests with a lower number go first; equals go first come, first served."""
-    adapters: tuple[tuple[int, float], ...] | None = None
-    """LoRA adapters are (id, scale) pairs, ids ascending, no zero scales. None: the model's defaults, which
-    the supervisor fills in; a worker knows of none."""
+    adapters: Adapters | None = None
+    """LoRA adapters, none with scale 0. None: the model's defaults, which the supervisor fills in; a worker
+    knows of none."""
 
 
 class Cancel(msgspec.Struct, frozen=True, tag="cancel"):
@@ -131,7 +132,7 @@ class Drain(msgspec.Struct, frozen=True, tag="drain"):
     """Requests that still run after this many seconds are ended."""
 
 
-Request = (
+WorkerRequest = (
     Generate | Cancel | Tokenize | Detokenize | ApplyTemplate | Stats | LoadAdapter | UnloadAdapter | Drain
 )
 

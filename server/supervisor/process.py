@@ -28,10 +28,10 @@ from server.ipc.messages import (
     Drain,
     Generate,
     LoadAdapter,
-    Request,
     Stats,
     Tokenize,
     UnloadAdapter,
+    WorkerRequest,
 )
 from server.ipc.model_spec import ModelInfo, ModelSpec
 from server.supervisor.connection import WorkerConnection
@@ -192,7 +192,7 @@ class WorkerProcess:
 
     # --- the process's life ---
 
-    def _send(self, message: Request) -> None:
+    def _send(self, message: WorkerRequest) -> None:
         if not self._connection.open:
             raise WorkerDied(f"the worker for model {self.spec.name} has ended; send the request again")
         try:

@@ -9,7 +9,7 @@ import threading
 from typing import Any
 
 from server.ipc.frames import HEADER, FrameError, decode_request, decode_spec, encode_frame, frame_length
-from server.ipc.messages import Reply, Request
+from server.ipc.messages import Reply, WorkerRequest
 from server.ipc.model_spec import ModelSpec
 
 
@@ -55,7 +55,7 @@ class Channel:
         payload = self._receive()
         return None if payload is None else decode_spec(payload)
 
-    def receive(self) -> Request | None:
+    def receive(self) -> WorkerRequest | None:
         """Wait for the next request and return it; None when the other side has closed."""
         payload = self._receive()
         return None if payload is None else decode_request(payload)

@@ -13,7 +13,7 @@ import psutil
 
 from models.errors import CorralError, WorkerError
 from server.engine.engine import Engine
-from server.engine.event_factory import failure
+from server.engine.event_factory import error_failure
 from server.engine.events import Failure
 from server.engine.request import EngineRequest
 from server.ipc.messages import (
@@ -24,12 +24,12 @@ from server.ipc.messages import (
     Generate,
     LoadAdapter,
     Reply,
-    Request,
     Stats,
     StatsReply,
     StepEvents,
     Tokenize,
     UnloadAdapter,
+    WorkerRequest,
 )
 from server.worker.channel import Channel
 from server.worker.prompts import PromptReader
@@ -77,7 +77,7 @@ class Inbox:
             pass  # the other side is gone, or isn't what it should be: the same to us
         self._on_closed()
 
-    def _take(self, message: Request) -> None:
+    def _take(self, message: WorkerRequest) -> None:
         if isinstance(message, Drain) and self._serving is None:
             self._on_closed()
         if isinstance(message, Cancel | Drain):
@@ -93,7 +93,7 @@ class Inbox:
             else:
                 self._channel.send(self._answer(message, self._serving))
         except CorralError as error:
-            self._send_failure(message, failure(message.id, error))
+            self._send_failure(message, error_failure(message.id, error))
         except OSError:
             raise  # the socket
         except Exception as error:
@@ -101,12 +101,12 @@ class Inbox:
             text = f"the request could not be prepared: {type(error).__name__}: {error}"
             self._send_failure(message, Failure(id=message.id, kind="server_error", message=text))
 
-    def _refuse(self, message: Request) -> None:
+    def _refuse(self, message: WorkerRequest) -> None:
         assert not isinstance(message, Cancel | Drain)
         text = "the model is still loading; try again in a moment"
         self._send_failure(message, Failure(id=message.id, kind="unavailable", message=text))
 
-    def _send_failure(self, message: Request, event: Failure) -> None:
+    def _send_failure(self, message: WorkerRequest, event: Failure) -> None:
         self._channel.send(StepEvents([event]) if isinstance(message, Generate) else event)
 
     def _answer(self, message: Tokenize | Detokenize | ApplyTemplate | Stats, serving: Serving) -> Reply:

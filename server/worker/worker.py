@@ -9,7 +9,7 @@ import time
 
 from models.errors import CorralError, RequestError
 from server.engine.engine import Engine, EngineConfig
-from server.engine.event_factory import failure
+from server.engine.event_factory import error_failure
 from server.engine.events import Failure
 from server.engine.request import EngineRequest
 from server.ipc.messages import (
@@ -121,8 +121,8 @@ class Worker:
             self._outbox.send(events, quick=step_s < MERGE_S and not engine.n_waiting)
             loaded.adapters.note(events)
             self._report_freed(loaded.adapters)
-            if engine.broken is not None:
-                logger.error("the worker of %s ends: %s", self._spec.name, engine.broken.message)
+            if engine.fatal_error is not None:
+                logger.error("the worker of %s ends: %s", self._spec.name, engine.fatal_error.message)
                 return EXIT_BROKEN
             if not engine.has_work:
                 engine.check_integrity()
@@ -162,7 +162,7 @@ class Worker:
         try:
             adapters.begin(request)
         except RequestError as error:
-            self._outbox.send([failure(request.id, error)])
+            self._outbox.send([error_failure(request.id, error)])
         else:
             engine.submit(request)
 

@@ -1,8 +1,8 @@
-"""Which tokens each slot of the KV cache holds, and where a new sequence goes to have least computed again.
+"""The prefix cache: the tokens of each slot, and the slot where a new sequence has least to compute.
 
-Pure bookkeeping: what is to be done to the KV cache comes back as `MemoryChange`s. A slot keeps the tokens of
-a finished sequence until another one needs the place; those of a running one can be shared too. A radix tree
-over all of them finds the longest prefix. Prefixes kept outside, on disk, come from a `PrefixSource`.
+Pure bookkeeping: the changes to make in the KV cache are returned as `MemoryChange`s. A slot keeps the
+tokens of a finished sequence until another one needs the place; those of a running one can be shared too. A
+radix tree over all of them finds the longest prefix. Prefixes kept on disk come from a `PrefixSource`.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from server.engine.sequence import Sequence
 from server.engine.slot import Placement, Slot
 
 RESTORE_TOKENS_MIN = 128
-"""A kept prefix is restored if that saves at least so many tokens."""
+"""A prefix is restored from outside if that saves at least so many tokens."""
 SAVE_TOKENS_MIN = 256
-"""Fewer tokens are computed again sooner than they are worth keeping on disk."""
+"""Fewer tokens than this are not kept outside: they are soon computed again."""
 HOT_TOKENS = 1024
-"""What an idle slot holds is kept if it was used again, or if it is at least so long."""
+"""An idle slot's tokens are kept outside if they were used again, or if they are at least so many."""
 
 
 class PrefixCache:
-    """The slots. With `can_trim` False only a slot that holds nothing but the prefix can be reused.
+    """The slots and who holds them. Without `can_trim` only a slot that holds just the prefix can be reused.
 
-    `holds(slot, n)`: whether a slot still has all that is needed after its first n tokens; None: they all do
+    `holds(slot, n)` is true if a slot still has all that is needed after its first n tokens; None: all do
     (memory with a sliding window forgets what lies before the window).
     """
 
@@ -49,16 +49,18 @@ class PrefixCache:
 
     @property
     def n_idle(self) -> int:
+        """The number of slots without an owner."""
         return sum(slot.owner is None for slot in self.slots)
 
     @property
     def n_held_tokens(self) -> int:
+        """The number of tokens in all slots."""
         return sum(slot.n_held for slot in self.slots)
 
-    # --- where to --------------------------------------------------------------------------------
+    # --- placement -------------------------------------------------------------------------------
 
     def place(self, sequence: Sequence) -> Placement | None:
-        """Where `sequence` would go now; None while every slot has an owner. Changes nothing here.
+        """Return where `sequence` would go now; None while every slot has an owner. Nothing changes.
 
         An idle slot whose content is mostly the shared prefix is used as it is. Otherwise the sequence goes
         into the slot that was least recently used, and the prefix is copied there, or restored from disk, if
@@ -69,7 +71,7 @@ class PrefixCache:
             return None
         victim = self._victim(idle)
         placement = self._resident_placement(sequence, idle, victim)
-        stored = self._stored(sequence, placement.n_cached)
+        stored = self._prefix_outside(sequence, placement.n_cached)
         if stored is None:
             return placement
         if not stored.ready:
@@ -89,16 +91,18 @@ class PrefixCache:
         return self._reuse(victim, n_own)
 
     def _victim(self, idle: list[Slot]) -> Slot:
-        """The slot to overwrite: of the half that was least recently used, the one that leaves the fewest
-        gaps between running sequences. With separate KV streams each gap is one more pass through the
-        weights."""
+        """Return the slot to overwrite.
+
+        Of the half that was least recently used it is the one that leaves the fewest gaps between running
+        sequences: with separate KV streams each gap is one more pass through the weights.
+        """
         oldest = sorted(idle, key=lambda slot: (bool(slot.resident), slot.last_used, slot.id))
         running = {slot.id for slot in self.slots if slot.owner is not None}
         half = oldest[: (len(oldest) + 1) // 2]
         return min(half, key=lambda slot: -((slot.id - 1 in running) + (slot.id + 1 in running)))
 
     def shareable_later(self, sequence: Sequence) -> int:
-        """The longest prefix it will share with a running sequence whose prompt isn't computed yet."""
+        """Return the longest prefix it will share with a running sequence whose prompt isn't computed yet."""
         if not self._can_trim:
             return 0
         return max(
@@ -111,8 +115,10 @@ class PrefixCache:
         )
 
     def _longest(self, sequence: Sequence, victim: Slot) -> tuple[Slot | None, int, int]:
-        """The slot that gives most of the prompt (of equals one that is idle, then the latest used), how much
-        it gives, and what the victim does."""
+        """Return the slot that gives most of the prompt, how much it gives, and how much the victim gives.
+
+        Of equals an idle slot is preferred, then the latest used.
+        """
         best: Slot | None = None
         best_rank = (0, False, 0)
         n_own = 0
@@ -126,7 +132,7 @@ class PrefixCache:
         return best, best_rank[0], n_own
 
     def _shared(self, sequence: Sequence) -> Iterator[tuple[Slot, int]]:
-        """The slots that `sequence` may share with, and how much of its tokens, computed or not, each has.
+        """Yield the slots that `sequence` may share with, and how many of its tokens each has or will have.
 
         Its last token doesn't count: it is always computed, for the logits.
         """
@@ -145,7 +151,7 @@ class PrefixCache:
                 yield slot, n_shared
 
     def _usable(self, slot: Slot, n_shared: int) -> int:
-        """Of the shared tokens those that a sequence can start from."""
+        """Return how many of the shared tokens a sequence can start from."""
         if n_shared >= slot.n_held:
             return slot.n_held
         if not self._can_trim:
@@ -154,8 +160,8 @@ class PrefixCache:
             return 0
         return n_shared
 
-    def _stored(self, sequence: Sequence, n_cached: int) -> StoredPrefix | None:
-        """A prefix outside that saves more than the slots do."""
+    def _prefix_outside(self, sequence: Sequence, n_cached: int) -> StoredPrefix | None:
+        """Return a prefix kept outside that saves more than the slots do."""
         if self._source is None or sequence.scores_prompt or not sequence.group.request.cache_prompt:
             return None
         least = n_cached + RESTORE_TOKENS_MIN
@@ -172,7 +178,7 @@ class PrefixCache:
     # --- the books -------------------------------------------------------------------------------
 
     def acquire(self, placement: Placement, sequence: Sequence) -> None:
-        """Carry out a placement in the books; its `memory` must be done before the sequence's tokens are."""
+        """Enter a placement in the books; its `memory` must be done before the sequence is computed."""
         slot = placement.slot
         assert slot.owner is None
         assert not placement.is_loading
@@ -193,7 +199,7 @@ class PrefixCache:
         self._touch(slot)
 
     def release(self, sequence: Sequence) -> None:
-        """The sequence leaves its slot; what it computed stays there."""
+        """Take the sequence out of its slot; what it computed stays there."""
         assert sequence.slot is not None
         slot = self.slots[sequence.slot]
         assert slot.owner is sequence
@@ -208,8 +214,10 @@ class PrefixCache:
         self._touch(slot)
 
     def restart(self, slot_id: int) -> None:
-        """The slot is empty, because what was to be put there could not be. Its owner, if it has one, begins
-        at its first token."""
+        """Note that the slot is empty, because what was to be restored there could not be.
+
+        Its owner, if it has one, begins at its first token.
+        """
         slot = self.slots[slot_id]
         slot.n_at_start = 0
         slot.n_reused = 0
@@ -219,8 +227,10 @@ class PrefixCache:
             slot.owner.n_computed = 0
 
     def evict(self) -> list[MemoryChange]:
-        """Give up what the least recently used idle slot holds, kept outside if that is worth it; nothing if
-        no idle slot holds anything."""
+        """Empty the least recently used idle slot, keeping its tokens outside if they are worth it.
+
+        Returns no change if no idle slot holds anything.
+        """
         idle = [slot for slot in self.slots if slot.owner is None and slot.resident]
         if not idle:
             return []
@@ -230,20 +240,20 @@ class PrefixCache:
         return memory
 
     def forget(self) -> None:
-        """The KV cache was cleared."""
+        """Note that the KV cache was cleared."""
         for slot in self.slots:
             if slot.owner is None:
                 self._empty(slot)
 
     def leftovers(self) -> Iterator[Save]:
-        """What is worth keeping when nothing runs any more, the latest used first."""
+        """Yield what is worth keeping when nothing runs any more, the latest used first."""
         idle = [slot for slot in self.slots if slot.owner is None]
         for slot in sorted(idle, key=lambda slot: -slot.last_used):
             if self._is_wanted(slot, beside_others=False):
                 yield Save(slot.id, slot.resident, slot.adapters)
 
     def _rescue(self, slot: Slot, n_keep: int) -> list[MemoryChange]:
-        """Keep what an idle slot is about to lose, if that is worth it."""
+        """Return the change that keeps what an idle slot is about to lose, if it is worth keeping."""
         resident = slot.resident
         hot = slot.n_reused > 0 or len(resident) >= HOT_TOKENS
         if self._source is None or not hot or len(resident) - n_keep < SAVE_TOKENS_MIN:
@@ -274,8 +284,11 @@ class PrefixCache:
 
 
 def _may_share(slot: Slot, sequence: Sequence) -> bool:
-    """Choices of one request always share; others only if the request wants the cache. Other adapters make
-    other states, and a prompt that is to be scored is computed anew."""
+    """Return True if `sequence` may use what `slot` holds.
+
+    Choices of one request always share; others only if the request wants the cache. Other adapters make
+    other states, and a prompt that is to be scored is computed again.
+    """
     if sequence.scores_prompt or slot.adapters != sequence.adapters:
         return False
     return sequence.group.request.cache_prompt or slot.group_id == sequence.group.id

@@ -1,4 +1,4 @@
-"""What the prefix cache needs of prefixes that are kept outside the KV cache. The worker's are on disk."""
+"""`PrefixSource`: the protocol of prefixes kept outside the KV cache; the worker's are on disk."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from server.engine.batch import Adapters
 class StoredPrefix:
     """A kept prefix that begins as a prompt does: its first `n_tokens` can be restored.
 
-    `ready`: it has been read and checked, and `Restore` finds it in memory. Otherwise that goes on beside,
-    and it should be asked for again.
+    If `ready`, it has been read and checked, and `Restore` finds it in memory. Otherwise it is still being
+    read; call `longest` again.
     """
 
     key: str
@@ -22,14 +22,16 @@ class StoredPrefix:
 
 
 class PrefixSource(Protocol):
-    """Prefixes of this model and these context settings. The engine's thread calls it; nothing here waits but
-    `wait`."""
+    """The prefixes of one model and its context settings.
+
+    The engine's thread calls it; only `wait` blocks.
+    """
 
     def longest(self, tokens: list[int], adapters: Adapters, least: int) -> StoredPrefix | None:
-        """The kept prefix that gives most of `tokens`, but at least `least`; begins to read it."""
+        """Return the kept prefix that gives most of `tokens`, but at least `least`; begin to read it."""
 
     def wants(self, tokens: list[int], adapters: Adapters, *, beside_others: bool) -> bool:
-        """Whether it is worth keeping these tokens, now. `beside_others`: sequences are being served."""
+        """Return True if these tokens are worth keeping now. `beside_others`: other sequences are served."""
 
     def wait(self) -> None:
         """Return when something that is being read has become ready, or after a moment."""

@@ -1,4 +1,4 @@
-"""A radix tree over token sequences: who shares how long a prefix with a prompt, in one walk along it."""
+"""A radix tree over token sequences: which share how long a prefix with a prompt, in one walk along it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Holder = TypeVar("Holder", bound=Hashable)
 class _Node(Generic[Holder]):
     """An edge of the tree and the node at its end.
 
-    `holders` are all whose sequences run through the whole edge, those that end here or below.
+    The sequences of `holders` run through the whole edge; they end here or below.
     """
 
     __slots__ = ("children", "holders", "parent", "tokens")
@@ -24,7 +24,7 @@ class _Node(Generic[Holder]):
 
 
 class RadixTree(Generic[Holder]):
-    """One token sequence per holder. Common prefixes are stored once.
+    """One token sequence per holder; common prefixes are stored once.
 
     ```
     root ── 5 7 7 ──┬── 1 2          a        a: 5 7 7 1 2
@@ -38,9 +38,11 @@ class RadixTree(Generic[Holder]):
         self._ends: dict[Holder, _Node[Holder]] = {}
 
     def __contains__(self, holder: Holder) -> bool:
+        """True if the holder has a sequence."""
         return holder in self._ends
 
     def __len__(self) -> int:
+        """The number of holders."""
         return len(self._ends)
 
     def insert(self, holder: Holder, tokens: list[int]) -> None:
@@ -50,14 +52,14 @@ class RadixTree(Generic[Holder]):
         self._grow(holder, self._root, tokens, 0)
 
     def extend(self, holder: Holder, tokens: list[int], n_known: int) -> None:
-        """The holder's sequence, its first `n_known` tokens, goes on: it is `tokens` now."""
+        """Extend the holder's sequence, which is the first `n_known` of `tokens`, to all of `tokens`."""
         end = self._ends[holder]
         self._grow(holder, end, tokens, n_known)
         if end.parent is not None:
             self._join(end)
 
     def remove(self, holder: Holder) -> None:
-        """Forget a holder's sequence; one that has none is fine."""
+        """Remove a holder's sequence; a holder without one is fine."""
         node = self._ends.pop(holder, None)
         while node is not None and node.parent is not None:
             parent = node.parent
@@ -69,7 +71,7 @@ class RadixTree(Generic[Holder]):
             node = parent
 
     def matches(self, tokens: list[int], limit: int) -> Iterator[tuple[int, set[Holder]]]:
-        """Holders that share a prefix with the first `limit` tokens, longest first: (its length, who)."""
+        """Yield (length, holders) of each prefix shared with the first `limit` tokens, longest first."""
         path: list[tuple[int, set[Holder]]] = []
         node, at = self._root, 0
         limit = min(limit, len(tokens))
@@ -92,7 +94,7 @@ class RadixTree(Generic[Holder]):
     # --- inside ----------------------------------------------------------------------------------
 
     def _grow(self, holder: Holder, node: _Node[Holder], tokens: list[int], at: int) -> None:
-        """Lead the holder's sequence on from `node`, where its first `at` tokens end."""
+        """Continue the holder's sequence from `node`, where its first `at` tokens end."""
         n_tokens = len(tokens)
         while at < n_tokens:
             child = node.children.get(tokens[at])
@@ -113,7 +115,7 @@ class RadixTree(Generic[Holder]):
         self._ends[holder] = node
 
     def _join(self, node: _Node[Holder]) -> None:
-        """Make one edge of `node` and its only child, if nobody ends between them."""
+        """Make one edge of `node` and its only child, if no sequence ends between them."""
         if len(node.children) != 1:
             return
         (child,) = node.children.values()
@@ -129,7 +131,7 @@ class RadixTree(Generic[Holder]):
 
 
 def _split(node: _Node[Holder], n_tokens: int) -> _Node[Holder]:
-    """Cut an edge after `n_tokens`; returns the new upper part."""
+    """Cut an edge after `n_tokens` and return the new upper part."""
     parent = node.parent
     assert parent is not None
     upper: _Node[Holder] = _Node(node.tokens[:n_tokens], parent, set(node.holders))
@@ -141,9 +143,9 @@ def _split(node: _Node[Holder], n_tokens: int) -> _Node[Holder]:
 
 
 def common_prefix(a: list[int], b: list[int], limit: int, b_start: int = 0) -> int:
-    """Length of the common prefix of `a` and `b[b_start:]`, at most `limit`.
+    """Return the length of the common prefix of `a` and `b[b_start:]`, at most `limit`.
 
-    Compares slices: C does the work.
+    It compares slices: C does the work.
     """
     low, high = 0, min(len(a), len(b) - b_start, limit)
     if a[:high] == b[b_start : b_start + high]:

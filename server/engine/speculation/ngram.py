@@ -1,17 +1,16 @@
-"""Prompt lookup: a sequence that repeats a part of itself will probably go on as it did there.
+"""Prompt lookup: a sequence that repeats a part of itself will probably continue as it did there.
 
-Source of the idea: A. Saxena, "Prompt Lookup Decoding" (2023).
+The idea is from A. Saxena, "Prompt Lookup Decoding" (2023).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence as Tokens
-
 from server.engine.sequence import Sequence
 
 SIZES = (6, 3)
-"""Lengths of the last tokens that are looked for, the longer first: it guesses better."""
+"""So many last tokens are searched for, the longer run first: it guesses better."""
 _RECENT = 6
+"""A copy with replaced tokens is recognised by half of its last so many tokens."""
 
 
 class NgramProposer:
@@ -23,9 +22,11 @@ class NgramProposer:
 
     @property
     def guess_s(self) -> float:
+        """A guess costs next to nothing."""
         return 0.0
 
-    def propose(self, wanted: Tokens[tuple[Sequence, int]]) -> list[list[int]]:
+    def propose(self, wanted: list[tuple[Sequence, int]]) -> list[list[int]]:
+        """Return for each (sequence, n) up to n tokens that followed an earlier occurrence of its end."""
         guesses = []
         for sequence, n in wanted:
             index = self._indexes.get(sequence.id)
@@ -35,11 +36,12 @@ class NgramProposer:
         return guesses
 
     def close(self, sequence: Sequence) -> None:
+        """Drop the index of a sequence that has ended."""
         self._indexes.pop(sequence.id, None)
 
 
 class NgramIndex:
-    """Where in one growing list of tokens each run of `size` tokens ended last."""
+    """The last end of each run of `size` tokens in one growing list of tokens, for each of `sizes`."""
 
     __slots__ = ("_distance", "_ends", "_n_indexed", "_sizes")
 
@@ -50,9 +52,9 @@ class NgramIndex:
         self._distance: int | None = None
 
     def continuation(self, tokens: list[int], n: int) -> list[int]:
-        """Up to `n` tokens that followed the last earlier occurrence of the end of `tokens`.
+        """Return up to `n` tokens that followed the last earlier occurrence of the end of `tokens`.
 
-        An occurrence that reaches into the end goes on with what it has guessed: a cycle is guessed as such.
+        An occurrence that reaches into the end continues with its own guess: a cycle is guessed as such.
         """
         self._grow(tokens)
         distance = self._find(tokens)
@@ -66,16 +68,16 @@ class NgramIndex:
         return guess
 
     def _find(self, tokens: list[int]) -> int | None:
-        """How far back the end of `tokens` stood before.
+        """Return how many tokens back the end of `tokens` stood before; None if it didn't.
 
-        A copy in which a few tokens are replaced goes on at the same distance after them: sooner than as many
+        A copy in which a few tokens are replaced continues at the same distance after them, before so many
         tokens are alike again as a new occurrence needs.
         """
         for size, ends in zip(self._sizes, self._ends, strict=True):
             at = ends.get(tuple(tokens[-size:]))
             if at is not None:
                 return len(tokens) - at
-            if self._distance is not None and goes_on(tokens, self._distance):
+            if self._distance is not None and continues_copy(tokens, self._distance):
                 return self._distance
         return None
 
@@ -88,8 +90,8 @@ class NgramIndex:
         self._n_indexed = max(self._n_indexed, len(tokens) - 1)
 
 
-def goes_on(tokens: list[int], distance: int) -> bool:
-    """Whether the last token, and half of the last few, are those that stood `distance` before."""
+def continues_copy(tokens: list[int], distance: int) -> bool:
+    """Return True if the last token, and half of the last few, are those that stood `distance` before."""
     if tokens[-1] != tokens[-1 - distance]:
         return False
     n_like = sum(

@@ -1,39 +1,40 @@
-"""What a step costs, learned from the steps themselves: seconds by tokens, for budgets and draft lengths."""
+"""`StepCost`: the time of a step by its tokens, learned from the steps, for budgets and draft lengths."""
 
 from __future__ import annotations
 
 import bisect
 
 _WEIGHT = 0.2
-"""Of a new measurement in the moving average; a single disturbed step changes little. The first few, of which
-one is what was expected, weigh alike."""
+"""A new measurement has this weight in the moving average: a single disturbed step changes little. The first
+few measurements weigh alike; what was expected of a size counts as one of them."""
 _EXACT_MAX = 128
-"""Steps of up to so many tokens are remembered each by its size: kernels make their cost jump."""
+"""Steps of up to so many tokens have an average for each size: kernels make their cost jump."""
 _CHUNK_MIN = 16
-"""A step with at least so many prompt tokens tells what a prompt token costs."""
+"""A step with at least so many prompt tokens shows what a prompt token costs."""
 _STALE_AFTER = 2_000
-"""Steps after which the time of a size that didn't come again is forgotten, so that it is tried anew."""
+"""The time of a size that didn't come again for so many steps is forgotten: the size is tried again."""
 
 
-class StepTimes:
-    """Moving averages: the time of a step of n tokens, and of one prompt token beside others."""
+class StepCost:
+    """Moving averages in seconds: of a step of n tokens without prompts, and of one more prompt token."""
 
     def __init__(self) -> None:
         self._sizes: list[int] = []
         self._seconds: dict[int, float] = {}
         self._n_times: dict[int, int] = {}
-        self._seen: dict[int, int] = {}
+        self._last_step: dict[int, int] = {}
         self._n_steps = 0
         self.prompt_token_s: float | None = None
+        """One more prompt token in a step takes so many seconds; None until it was measured."""
 
     def add(self, n_tokens: int, n_prompt: int, seconds: float) -> None:
-        """A step of `n_tokens` took `seconds`; `n_prompt` of them were a prompt's."""
+        """Learn from a step of `n_tokens`, `n_prompt` of them prompts', that took `seconds`."""
         self._n_steps += 1
         if seconds <= 0.0:
-            return  # a clock too coarse to tell
+            return  # the clock is too coarse
         if n_prompt >= _CHUNK_MIN:
-            beside = self.estimate(n_tokens - n_prompt) or 0.0
-            share = max(seconds - beside, 0.1 * seconds) / n_prompt
+            others_s = self.estimate(n_tokens - n_prompt) or 0.0
+            share = max(seconds - others_s, 0.1 * seconds) / n_prompt
             old = self.prompt_token_s
             self.prompt_token_s = share if old is None else old + _WEIGHT * (share - old)
         elif n_tokens <= _EXACT_MAX and not n_prompt:
@@ -50,10 +51,10 @@ class StepTimes:
         weight = max(_WEIGHT, 1.0 / (n_times + 1))
         self._seconds[n_tokens] = seconds if known is None else known + weight * (seconds - known)
         self._n_times[n_tokens] = n_times + 1
-        self._seen[n_tokens] = self._n_steps
+        self._last_step[n_tokens] = self._n_steps
 
     def _expected(self, n_tokens: int) -> float | None:
-        """What a size that wasn't seen should take, where others tell."""
+        """Return the seconds to expect of a size that wasn't measured; None if other sizes don't show it."""
         if not self._sizes or n_tokens < self._sizes[0]:
             return None
         if n_tokens > self._sizes[-1] and self.prompt_token_s is None:
@@ -61,11 +62,11 @@ class StepTimes:
         return self.estimate(n_tokens)
 
     def estimate(self, n_tokens: int) -> float | None:
-        """Seconds of a step of `n_tokens`; None while nothing was measured.
+        """Return the seconds of a step of `n_tokens`; None while nothing was measured.
 
-        Between two sizes that were seen it is on the line between them. Beyond the largest each token costs
-        what one of a prompt does, and below the smallest its share of that one's: rather too little, so that
-        whoever looks for the best size tries it once.
+        Between two measured sizes the estimate is on the line between them. Beyond the largest each token
+        costs what one of a prompt does; below the smallest it is in proportion to that one's: rather too
+        little, so that a search for the best size tries it once.
         """
         if n_tokens <= 0:
             return 0.0
@@ -82,14 +83,14 @@ class StepTimes:
         low, high = self._seconds[below], self._seconds[above]
         return low + (high - low) * (n_tokens - below) / (above - below)
 
-    def prompt_tokens_within(self, seconds: float, n_beside: int) -> int | None:
-        """Prompt tokens that fit a step of `seconds` beside `n_beside` others; None while unknown."""
+    def prompt_tokens_within(self, seconds: float, n_others: int) -> int | None:
+        """Return the prompt tokens that fit a step of `seconds` with `n_others` more; None while unknown."""
         if self.prompt_token_s is None:
             return None
-        left = seconds - (self.estimate(n_beside) or 0.0)
+        left = seconds - (self.estimate(n_others) or 0.0)
         return max(0, int(left / self.prompt_token_s))
 
     def _forget_stale(self) -> None:
-        for size in [size for size, step in self._seen.items() if self._n_steps - step > _STALE_AFTER]:
-            del self._seconds[size], self._seen[size], self._n_times[size]
+        for size in [size for size, step in self._last_step.items() if self._n_steps - step > _STALE_AFTER]:
+            del self._seconds[size], self._last_step[size], self._n_times[size]
             self._sizes.remove(size)

@@ -22,10 +22,12 @@ from server.engine.events import (
 from server.engine.prefix.prefix_source import PrefixSource
 from server.engine.request import EngineRequest
 from server.engine.sampling_params import SamplingParams
+from server.engine.sequence import Group
 from server.engine.speculation.speculation import Speculation
 from tests.server.engine.scripted_runner import EOG, PIECES, ScriptedRunner, next_token
 
-_ids = itertools.count()
+_request_ids = itertools.count()
+_sequence_ids = itertools.count()
 
 
 @dataclass
@@ -39,7 +41,7 @@ class Outcome:
     ends: dict[int, ChoiceEnd] = field(default_factory=dict)
     started: Started | None = None
     terminal: Finish | Failure | None = None
-    n_told: int = 0
+    n_emitted: int = 0
     """Tokens that its deltas counted, of all choices."""
 
     def take(self, event: Event) -> None:
@@ -50,14 +52,14 @@ class Outcome:
         elif isinstance(event, Delta):
             assert self.started is not None
             assert event.index not in self.ends, "text after a choice's end"
-            self.n_told += event.n_tokens
+            self.n_emitted += event.n_tokens
             self.text[event.index] = self.text.get(event.index, "") + event.text
             self.tokens[event.index] = self.tokens.get(event.index, ()) + event.tokens
             self.logprobs[event.index] = self.logprobs.get(event.index, ()) + event.logprobs
         elif isinstance(event, PromptScored):
             assert self.started is not None
             assert self.prompt_logprobs is None
-            assert not self.n_told, "scores after tokens"
+            assert not self.n_emitted, "scores after tokens"
             assert not self.ends, "scores after a choice's end"
             self.prompt_logprobs = event.logprobs
         elif isinstance(event, ChoiceEnd):
@@ -136,22 +138,21 @@ class Harness:
             self.step()
         assert not self.engine.has_work, "the engine doesn't come to an end"
         assert not self.runner.samplers, "samplers leak"
-        assert all(slot.owner is None for slot in self.engine._cache.slots), "slots leak"
+        assert all(slot.owner_id is None for slot in self.engine.snapshot().slots), "slots leak"
 
     def check_books_against_runner(self) -> None:
         """What the prefix cache believes of a slot is what the runner will hold there after the orders that
         go with the next batch: no token more or less."""
-        held = list(self.runner.held)
-        for change in self.engine._scheduler._memory:
+        held, snapshot = list(self.runner.held), self.engine.snapshot()
+        for change in snapshot.memory:
             if isinstance(change, Trim):
                 held[change.slot] = held[change.slot][: change.n_keep]
             elif isinstance(change, Copy):
                 held[change.target] = held[change.source][: change.n_tokens]
             elif isinstance(change, Restore):
                 held[change.slot] = self.runner.saved[change.key].tokens[: change.n_tokens]
-        for slot, tokens in zip(self.engine._cache.slots, held, strict=True):
-            expected = slot.resident if slot.owner is None else slot.owner.tokens[: slot.owner.n_computed]
-            assert tokens == expected, f"slot {slot.id}"
+        for number, (slot, tokens) in enumerate(zip(snapshot.slots, held, strict=True)):
+            assert tuple(tokens) == slot.tokens, f"slot {number}"
 
 
 def request(
@@ -176,7 +177,7 @@ def request(
     adapters: tuple[tuple[int, float], ...] = (),
 ) -> EngineRequest:
     return EngineRequest(
-        id=f"r{next(_ids)}",
+        id=f"r{next(_request_ids)}",
         prompt_tokens=list(prompt),
         params=SamplingParams(
             temperature=temperature,
@@ -198,6 +199,11 @@ def request(
         priority=priority,
         adapters=adapters,
     )
+
+
+def group_of(asked: EngineRequest, n_ctx: int = 1000) -> Group:
+    """Return the group of a request that no engine has; ids ascend over all of them."""
+    return Group(asked, n_ctx, 0.0, _sequence_ids)
 
 
 def expected_tokens(asked: EngineRequest, n_ctx: int, index: int = 0) -> list[int]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence as Tokens
 from dataclasses import dataclass, field
 
 from server.engine.sequence import Sequence
@@ -32,14 +31,15 @@ class Oracle:
     closed: set[int] = field(default_factory=set)
     n_asked: int = 0
 
-    def propose(self, wanted: Tokens[tuple[Sequence, int]]) -> list[list[int]]:
-        return [self._guess(sequence, n) for sequence, n in wanted]
+    def propose(self, wanted: list[tuple[Sequence, int]]) -> list[list[int]]:
+        return [self.guess(sequence, n) for sequence, n in wanted]
 
     def close(self, sequence: Sequence) -> None:
         assert sequence.id not in self.closed
         self.closed.add(sequence.id)
 
-    def _guess(self, sequence: Sequence, n: int) -> list[int]:
+    def guess(self, sequence: Sequence, n: int) -> list[int]:
+        """Return at most `n` tokens that may follow the sequence's last one."""
         assert n > 0
         assert sequence.id not in self.closed
         self.n_asked += 1

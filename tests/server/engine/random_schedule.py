@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence as Tokens
+from collections.abc import Sequence
 
 from server.engine.batch import Adapters
 from server.engine.engine import EngineConfig
@@ -21,7 +21,7 @@ STOPS = ["ab", "ba.", "stop", "#a", "the end#", "é", "c", "\ufffd"]
 ADAPTERS: list[Adapters] = [(), (), (), ((1, 1.0),), ((1, 0.5), (2, 1.0))]
 
 
-def random_request(chance: random.Random, prefixes: Tokens[list[int]], n_ctx: int) -> EngineRequest:
+def random_request(chance: random.Random, prefixes: Sequence[list[int]], n_ctx: int) -> EngineRequest:
     start = chance.choice(prefixes)[: chance.randint(0, 80)]
     prompt = [*start, *(chance.randrange(EOG) for _ in range(chance.randint(1, 30)))]
     limit = chance.choice([None, 0, 1, 5, 40])
@@ -118,7 +118,7 @@ class Schedule:
         elif action < 0.32 and harness.runner.samplers:
             poisoned = chance.choice(list(harness.runner.samplers))
             harness.runner.poisoned.add(poisoned)
-            self.disturbed.add(harness.engine._requests.sequences[poisoned].group.id)
+            self.disturbed.add(harness.engine.snapshot().request_id_of(poisoned))
         elif action < 0.34 and harness.runner.saved:
             harness.runner.damaged.add(chance.choice(list(harness.runner.saved)))
         else:

@@ -6,8 +6,7 @@ So whatever goes wrong in the cache's books (a wrong prefix, a gap, a neighbour'
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable
-from collections.abc import Sequence as Tokens
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from models.errors import CorralError, DecodeError, RequestError, RestoreError
@@ -29,7 +28,7 @@ EOG = len(PIECES)
 N_VOCAB = len(PIECES) + 1
 
 
-def next_token(held: Tokens[int], seed: int, *, ban_eog: bool, adapters: Adapters = ()) -> int:
+def next_token(held: Sequence[int], seed: int, *, ban_eog: bool, adapters: Adapters = ()) -> int:
     """What the scripted model says after `held`."""
     if adapters:
         seed += zlib.crc32(repr(adapters).encode()) >> 8
@@ -39,7 +38,7 @@ def next_token(held: Tokens[int], seed: int, *, ban_eog: bool, adapters: Adapter
     return (digest // 23) % EOG
 
 
-def scripted_logprob(held: Tokens[int], token: int) -> TokenLogprob:
+def scripted_logprob(held: Sequence[int], token: int) -> TokenLogprob:
     """What the scripted model makes of `token` after `held`."""
     digest = zlib.crc32(bytes(held) + b"|" + bytes([token]))
     return TokenLogprob(token, b"<end>" if token == EOG else PIECES[token], -(digest % 1000) / 100)
@@ -85,7 +84,7 @@ class ScriptedRunner:
         sequence_id: int,
         params: SamplingParams,
         seed: int,
-        prompt_tokens: Tokens[int],
+        prompt_tokens: Sequence[int],
         n_probs: int | None = None,
     ) -> None:
         assert sequence_id not in self.samplers

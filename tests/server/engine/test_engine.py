@@ -213,7 +213,7 @@ def test_a_fatal_decode_fails_everybody_and_says_so() -> None:
     harness.run([running, waiting])
     assert harness.outcomes[running.id].failure.kind == "server_error"
     assert harness.outcomes[waiting.id].failure.kind == "unavailable"
-    assert isinstance(harness.engine.broken, DecodeError)
+    assert isinstance(harness.engine.fatal_error, DecodeError)
 
 
 def test_a_full_queue_refuses_with_a_time_to_come_back() -> None:

@@ -25,7 +25,7 @@ def test_room_made_for_requests_that_were_then_cancelled_is_really_made() -> Non
     harness.run([first, second])
     harness.submit(third)
     harness.step()
-    assert harness.engine._scheduler._memory, "the cache was full, so a slot was given up"
+    assert harness.engine.snapshot().memory, "the cache was full, so a slot was given up"
     harness.engine.cancel(third.id)
     harness.run()
     crowd = [request([token, *range(10)], max_tokens=2) for token in range(3)]

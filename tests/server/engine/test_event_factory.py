@@ -3,16 +3,22 @@ from __future__ import annotations
 import pytest
 
 from models.errors import ContextLengthExceeded, CorralError
-from server.engine.event_factory import delta, failure, prompt_scored, queue_full, started
+from server.engine.event_factory import (
+    error_failure,
+    prompt_scored_event,
+    queue_full_failure,
+    started_event,
+    take_delta,
+)
 from server.engine.events import TokenLogprob
 from server.engine.request import EngineRequest
-from server.engine.sequence import Group, Sequence
-from tests.server.engine.harness import request
+from server.engine.sequence import Sequence
+from tests.server.engine.harness import group_of, request
 
 
 def generating(asked: EngineRequest, tokens: list[int]) -> Sequence:
     """A sequence that has got `tokens`, none of them told."""
-    sequence = Group(asked, 100, 0.0).sequences[0]
+    sequence = group_of(asked, 100).sequences[0]
     add(sequence, tokens)
     return sequence
 
@@ -30,14 +36,14 @@ def logprob(token: int) -> TokenLogprob:
 
 def test_started_says_what_came_and_what_was_there() -> None:
     asked = request([4, 5, 6])
-    assert (started(asked, 2).prompt_tokens, started(asked, 2).cached_tokens) == (3, 2)
+    assert (started_event(asked, 2).prompt_tokens, started_event(asked, 2).cached_tokens) == (3, 2)
 
 
 def test_a_delta_counts_the_tokens_since_the_last() -> None:
     sequence = generating(request([0]), [7, 8])
-    assert (delta(sequence, "ab").n_tokens, delta(sequence, "").n_tokens) == (2, 0)
+    assert (take_delta(sequence, "ab").n_tokens, take_delta(sequence, "").n_tokens) == (2, 0)
     add(sequence, [9])
-    told = delta(sequence, "c")
+    told = take_delta(sequence, "c")
     assert (told.text, told.n_tokens, told.tokens, told.logprobs) == ("c", 1, (), ())
 
 
@@ -45,9 +51,9 @@ def test_a_delta_counts_the_tokens_since_the_last() -> None:
 @pytest.mark.parametrize("return_tokens", [True, False])
 def test_tokens_and_logprobs_come_one_per_token_if_asked(n_probs: int | None, return_tokens: bool) -> None:
     sequence = generating(request([0, 1], n_probs=n_probs, return_tokens=return_tokens), [7])
-    got = [delta(sequence, "a")]
+    got = [take_delta(sequence, "a")]
     add(sequence, [8, 9])
-    got.append(delta(sequence, "b"))
+    got.append(take_delta(sequence, "b"))
     wanted: list[tuple[int, ...]] = [(7,), (8, 9)]
     assert [d.tokens for d in got] == (wanted if return_tokens else [(), ()])
     logprobs = [tuple(logprob(token) for token in tokens) for tokens in wanted]
@@ -58,28 +64,28 @@ def test_a_token_that_is_not_told_has_no_logprob_told() -> None:
     sequence = generating(request([0], n_probs=0), [7, 8])
     sequence.tokens.append(9)
     sequence.logprobs.append(logprob(9))
-    assert delta(sequence, "a").logprobs == (logprob(7), logprob(8))
+    assert take_delta(sequence, "a").logprobs == (logprob(7), logprob(8))
 
 
 def test_the_first_token_of_a_scored_prompt_has_no_logprob() -> None:
-    group = Group(request([4, 5, 6], score_prompt=True), 100, 0.0)
+    group = group_of(request([4, 5, 6], score_prompt=True), 100)
     group.scores = [logprob(5), logprob(6)]
-    scored = prompt_scored(group, lambda token: bytes([token]))
+    scored = prompt_scored_event(group, lambda token: bytes([token]))
     assert scored.logprobs == (TokenLogprob(4, b"\x04", None), logprob(5), logprob(6))
 
 
 def test_a_full_queue_is_busy_and_says_when_to_come_back() -> None:
-    event = queue_full("x", 12, 3.5)
+    event = queue_full_failure("x", 12, 3.5)
     assert (event.id, event.kind, event.retry_after_s) == ("x", "busy", 3.5)
     assert "12" in event.message
 
 
 def test_a_clients_error_names_its_parameter_and_ours_does_not() -> None:
-    theirs = failure("x", ContextLengthExceeded("too long", param="prompt"))
+    theirs = error_failure("x", ContextLengthExceeded("too long", param="prompt"))
     assert (theirs.kind, theirs.param, theirs.code) == (
         "invalid_request",
         "prompt",
         "context_length_exceeded",
     )
-    ours = failure("x", CorralError("no finite logits"))
+    ours = error_failure("x", CorralError("no finite logits"))
     assert (ours.kind, ours.message, ours.param) == ("server_error", "no finite logits", None)

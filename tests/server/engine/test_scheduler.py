@@ -3,8 +3,8 @@ from __future__ import annotations
 from server.engine.batch import Batch, Trim
 from server.engine.prefix.prefix_cache import PrefixCache
 from server.engine.scheduler import Scheduler, SchedulerConfig
-from server.engine.sequence import Group, Sequence, SequenceStatus
-from tests.server.engine.harness import request
+from server.engine.sequence import Sequence, SequenceStatus
+from tests.server.engine.harness import group_of, request
 
 
 def scheduler_of(n_slots: int = 3, *, chunk: int = 10, alone: int = 40, n_batch: int = 64) -> Scheduler:
@@ -15,7 +15,7 @@ def scheduler_of(n_slots: int = 3, *, chunk: int = 10, alone: int = 40, n_batch:
 
 
 def add(scheduler: Scheduler, first: int, length: int, *, n: int = 1) -> list[Sequence]:
-    group = Group(request(range(first, first + length), n=n), 1000, 0.0)
+    group = group_of(request(range(first, first + length), n=n))
     for sequence in group.sequences:
         scheduler.add(sequence)
     return group.sequences

@@ -8,9 +8,9 @@ from server.engine import scheduler as scheduler_module
 from server.engine.batch import Adapters, Batch
 from server.engine.prefix.prefix_cache import PrefixCache
 from server.engine.scheduler import TURN_STEPS, Scheduler, SchedulerConfig
-from server.engine.sequence import Group, Sequence, SequenceStatus
-from server.engine.speculation.step_cost import StepTimes
-from tests.server.engine.harness import request
+from server.engine.sequence import Sequence, SequenceStatus
+from server.engine.speculation.step_cost import StepCost
+from tests.server.engine.harness import group_of, request
 
 A: Adapters = ((1, 1.0),)
 B: Adapters = ((2, 0.5),)
@@ -18,12 +18,12 @@ N_VOCAB = 100
 
 
 def scheduler_of(
-    n_slots: int = 3, *, chunk: int = 10, alone: int = 40, times: StepTimes | None = None, gap_s: float = 0.1
+    n_slots: int = 3, *, chunk: int = 10, alone: int = 40, cost: StepCost | None = None, gap_s: float = 0.1
 ) -> Scheduler:
     config = SchedulerConfig(
         n_batch=512, n_vocab=N_VOCAB, prefill_chunk_tokens=chunk, prefill_tokens_alone=alone, gap_s=gap_s
     )
-    return Scheduler(PrefixCache(n_slots, can_trim=True, copy_tokens_min=32), config, times)
+    return Scheduler(PrefixCache(n_slots, can_trim=True, copy_tokens_min=32), config, cost)
 
 
 def add(
@@ -39,7 +39,7 @@ def add(
     asked = request(
         range(first, first + length), n=n, priority=priority, adapters=adapters, score_prompt=score_prompt
     )
-    group = Group(asked, 1000, 0.0)
+    group = group_of(asked)
     for sequence in group.sequences:
         scheduler.add(sequence)
     return group.sequences[0]
@@ -85,16 +85,12 @@ def test_the_lower_priority_number_goes_first_and_equals_in_their_order() -> Non
 
 
 def test_of_two_prompts_in_work_the_one_with_priority_goes_on() -> None:
-    scheduler = scheduler_of(alone=10)
+    scheduler = scheduler_of(alone=16)
     late = add(scheduler, 30, priority=1)
     step(scheduler)
     urgent = add(scheduler, 40, first=100, priority=0)
-    scheduler._config = SchedulerConfig(
-        n_batch=512, n_vocab=N_VOCAB, prefill_chunk_tokens=10, prefill_tokens_alone=25
-    )
-    assert ids(step(scheduler)) == [urgent.id]
-    assert ids(step(scheduler)) == [late.id, urgent.id]
-    assert (urgent.n_pending, late.n_computed) == (1, 20)
+    assert [ids(step(scheduler)) for _ in range(3)] == [[urgent.id], [urgent.id], [late.id, urgent.id]]
+    assert (urgent.n_pending, late.n_computed) == (1, 24)
 
 
 def test_the_one_preempted_is_of_the_lowest_priority_then_the_youngest() -> None:
@@ -156,7 +152,7 @@ def test_a_set_that_is_alone_again_loses_its_turn_to_the_next_that_comes() -> No
     assert turns.count(old.id) == turns.count(new.id)
 
 
-def test_sets_that_keep_coming_anew_starve_nobody() -> None:
+def test_sets_that_come_and_go_starve_nobody() -> None:
     scheduler = scheduler_of(n_slots=4)
     steady = add(scheduler, 5)
     n_steady = 0
@@ -165,7 +161,21 @@ def test_sets_that_keep_coming_anew_starve_nobody() -> None:
         n_steady += ids(step(scheduler)) == [steady.id]
         scheduler.remove(visitor)
     assert n_steady >= 10
-    assert list(scheduler._last_turn) == [()]
+    assert dict(scheduler.n_by_adapters) == {(): 1}
+
+
+def test_a_set_that_comes_again_goes_behind_one_that_waits_already() -> None:
+    scheduler = scheduler_of(n_slots=4)
+    steady = add(scheduler)
+    for adapters in (A, B):  # so A's last turn is long ago
+        visitor = add(scheduler, first=100, adapters=adapters)
+        for _ in range(3 * TURN_STEPS):
+            step(scheduler)
+        scheduler.remove(visitor)
+    waiting = add(scheduler, first=200, adapters=((3, 1.0),))
+    add(scheduler, first=300, adapters=A)
+    turns = [id_ for _ in range(2 * TURN_STEPS) for id_ in ids(step(scheduler))]
+    assert next(id_ for id_ in turns if id_ != steady.id) == waiting.id
 
 
 def test_a_set_without_a_slot_gets_the_next_one_that_is_free() -> None:
@@ -205,9 +215,9 @@ def test_a_prompt_stays_small_while_another_set_generates() -> None:
 # --- how much of prompts ---------------------------------------------------------------------------------
 
 
-def budget_of(times: StepTimes, *, chunk: int = 256, gap_s: float = 0.1) -> int:
+def budget_of(cost: StepCost, *, chunk: int = 256, gap_s: float = 0.1) -> int:
     """Prompt tokens in a step beside one sequence that generates."""
-    scheduler = scheduler_of(chunk=chunk, times=times, gap_s=gap_s)
+    scheduler = scheduler_of(chunk=chunk, cost=cost, gap_s=gap_s)
     add(scheduler, 5)
     step(scheduler)
     add(scheduler, 900, first=100)
@@ -227,15 +237,15 @@ def test_those_who_came_together_begin_together(came_s: float, budget: int) -> N
     assert n_prompt(step(scheduler)) == 10  # with two tokens it is a stream as any other
 
 
-def measured(step_s: float, prompt_token_s: float) -> StepTimes:
-    times = StepTimes()
-    times.add(1, 0, step_s)
-    times.add(101, 100, step_s + 100 * prompt_token_s)
-    return times
+def measured(step_s: float, prompt_token_s: float) -> StepCost:
+    cost = StepCost()
+    cost.add(1, 0, step_s)
+    cost.add(101, 100, step_s + 100 * prompt_token_s)
+    return cost
 
 
 def test_unmeasured_it_takes_half_of_the_most() -> None:
-    assert budget_of(StepTimes()) == 128
+    assert budget_of(StepCost()) == 128
 
 
 def test_prompt_tokens_fill_the_gap_that_streams_may_have_in_multiples_of_64() -> None:
@@ -261,12 +271,12 @@ def test_where_a_step_alone_takes_longer_than_the_gap_it_may_take_twice_that() -
 
 
 def test_many_who_wait_for_their_first_token_may_hold_up_a_few() -> None:
-    scheduler = scheduler_of(chunk=512, times=measured(0.017, 0.001), gap_s=0.1)
+    scheduler = scheduler_of(chunk=512, cost=measured(0.017, 0.001), gap_s=0.1)
     add(scheduler, 5)
     step(scheduler)
     for first in (100, 2000):
         add(scheduler, 900, first=first)
-    assert n_prompt(step(scheduler)) == 320, "four times the gap: two prompts beside one stream"
+    assert n_prompt(step(scheduler)) == 320, "four cost the gap: two prompts beside one stream"
 
 
 # --- scored prompts --------------------------------------------------------------------------------------

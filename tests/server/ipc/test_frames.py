@@ -20,11 +20,11 @@ from server.ipc.messages import (
     Drain,
     Generate,
     Reply,
-    Request,
     StepEvents,
     TextPrompt,
     TokenizeReply,
     TokenPrompt,
+    WorkerRequest,
 )
 from server.ipc.model_spec import AdapterSpec, ModelSpec
 from server.serve_options import ServeOptions
@@ -50,7 +50,7 @@ def payload_of(frame: bytes) -> bytes:
         Drain(2.5),
     ],
 )
-def test_a_request_is_decoded_as_it_was_encoded(message: Request) -> None:
+def test_a_request_is_decoded_as_it_was_encoded(message: WorkerRequest) -> None:
     assert decode_request(payload_of(encode_frame(message))) == message
 
 

@@ -12,7 +12,7 @@ from typing import Any, Self, TypeVar
 from server.engine.events import ChoiceEnd, Delta, Event, Failure, Finish, Started
 from server.ipc.frames import HEADER, decode_reply, encode_frame, frame_length
 from server.ipc.launch import worker_command, worker_environment
-from server.ipc.messages import LoadFailed, Loading, Ready, Reply, Request, StepEvents
+from server.ipc.messages import LoadFailed, Loading, Ready, Reply, StepEvents, WorkerRequest
 from server.ipc.model_spec import ModelInfo, ModelSpec
 from server.serve_options import SERVE_SETTINGS, ServeOptions
 
@@ -59,7 +59,7 @@ class WorkerClient:
         self.reader.close()
         self.socket.close()
 
-    def send(self, message: Request) -> None:
+    def send(self, message: WorkerRequest) -> None:
         self.socket.sendall(encode_frame(message))
 
     def receive(self) -> Reply | None:
@@ -83,7 +83,7 @@ class WorkerClient:
         assert isinstance(reply, LoadFailed), reply
         return reply
 
-    def call(self, message: Request, reply_type: type[R]) -> R:
+    def call(self, message: WorkerRequest, reply_type: type[R]) -> R:
         self.send(message)
         while isinstance(reply := self.receive(), StepEvents):
             self.events += reply.events

@@ -20,13 +20,13 @@ from server.ipc.messages import (
     Drain,
     Generate,
     Reply,
-    Request,
     Stats,
     StatsReply,
     StepEvents,
     TextPrompt,
     Tokenize,
     TokenizeReply,
+    WorkerRequest,
 )
 from server.worker.channel import Channel
 from server.worker.inbox import Inbox, Serving
@@ -65,10 +65,10 @@ class Desk:
         engine = Engine(ScriptedRunner(), EngineConfig())
         self.inbox.serve(Serving(cast("PromptReader", ScriptedReader()), engine, n_kv_tokens=1024))
 
-    def send(self, message: Request) -> None:
+    def send(self, message: WorkerRequest) -> None:
         self.socket.sendall(encode_frame(message))
 
-    def ask(self, message: Request) -> Reply:
+    def ask(self, message: WorkerRequest) -> Reply:
         self.send(message)
         return decode_reply(self.reader.read(frame_length(self.reader.read(HEADER.size))))
 

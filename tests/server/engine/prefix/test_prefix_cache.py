@@ -2,14 +2,14 @@ from __future__ import annotations
 
 from server.engine.batch import Copy, Trim
 from server.engine.prefix.prefix_cache import PrefixCache
-from server.engine.sequence import Group, Sequence
-from tests.server.engine.harness import request
+from server.engine.sequence import Sequence
+from tests.server.engine.harness import group_of, request
 
 SYSTEM = list(range(100, 200))
 
 
 def sequence(prompt: list[int], *, cache_prompt: bool = True) -> Sequence:
-    return Group(request(prompt, cache_prompt=cache_prompt), 1000, 0.0).sequences[0]
+    return group_of(request(prompt, cache_prompt=cache_prompt)).sequences[0]
 
 
 def occupy(cache: PrefixCache, prompt: list[int]) -> Sequence:
@@ -137,7 +137,7 @@ def test_a_request_without_the_cache_takes_nothing_from_others() -> None:
 
 def test_choices_of_one_request_share_even_without_the_cache() -> None:
     cache = cache_of(2)
-    first, second = Group(request(SYSTEM, n=2, cache_prompt=False), 1000, 0.0).sequences
+    first, second = group_of(request(SYSTEM, n=2, cache_prompt=False)).sequences
     placement = cache.place(first)
     assert placement is not None
     cache.acquire(placement, first)
@@ -200,7 +200,7 @@ def test_a_sequence_that_ends_early_leaves_what_it_has_computed() -> None:
 def test_other_adapters_share_nothing() -> None:
     cache = cache_of(1)
     leave(cache, SYSTEM)
-    other = Group(request([*SYSTEM, 7], adapters=((1, 0.5),)), 1000, 0.0).sequences[0]
+    other = group_of(request([*SYSTEM, 7], adapters=((1, 0.5),))).sequences[0]
     placement = cache.place(other)
     assert placement is not None
     assert placement.n_cached == 0

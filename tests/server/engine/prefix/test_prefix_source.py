@@ -6,8 +6,7 @@ from server.engine.batch import Adapters, Restore, Save, Trim
 from server.engine.prefix.prefix_cache import PrefixCache
 from server.engine.prefix.prefix_source import StoredPrefix
 from server.engine.prefix.radix_tree import common_prefix
-from server.engine.sequence import Group
-from tests.server.engine.harness import request
+from tests.server.engine.harness import group_of, request
 from tests.server.engine.prefix.test_prefix_cache import leave, occupy, sequence
 
 LONG = list(range(1000, 1400))
@@ -70,7 +69,7 @@ def test_who_does_not_want_the_cache_gets_nothing_kept() -> None:
     placement = cache.place(sequence([*LONG, 7], cache_prompt=False))
     assert placement is not None
     assert placement.n_cached == 0
-    scored = Group(request([*LONG, 7], score_prompt=True), 1000, 0.0).sequences[0]
+    scored = group_of(request([*LONG, 7], score_prompt=True)).sequences[0]
     placement = cache.place(scored)
     assert placement is not None
     assert placement.n_cached == 0

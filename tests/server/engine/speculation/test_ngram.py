@@ -4,9 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.engine.sequence import Group, Sequence
 from server.engine.speculation.ngram import SIZES, NgramIndex, NgramProposer
-from tests.server.engine.harness import request
+from tests.server.engine.harness import group_of, request
 
 
 def guess_of(tokens: list[int], n: int, sizes: tuple[int, ...] = (3,)) -> list[int]:
@@ -95,9 +94,10 @@ def test_an_index_that_grows_says_what_a_search_says(tokens: list[int], n: int, 
 
 
 def test_sequences_have_their_own_index_until_they_end() -> None:
-    one, other = (Sequence(Group(request(tokens), 99, 0.0), 0, 99) for tokens in ([1] * 9, [2] * 9))
+    one, other = (group_of(request(tokens), 99).sequences[0] for tokens in ([1] * 9, [2] * 9))
     proposer = NgramProposer()
     assert proposer.propose([(one, 2), (other, 3)]) == [[1, 1], [2, 2, 2]]
     proposer.close(one)
     proposer.close(one)
-    assert set(proposer._indexes) == {other.id}
+    one.tokens = [5, 6, 7, 8, 5, 6, 7]
+    assert proposer.propose([(one, 2), (other, 1)]) == [[8, 5], [2]], "nothing is left of the first index"

@@ -6,7 +6,7 @@ import pytest
 
 from server.engine.engine import EngineConfig
 from server.engine.request import EngineRequest
-from server.engine.sequence import Group, Sequence
+from server.engine.sequence import Sequence
 from server.engine.speculation.ngram import NgramProposer
 from server.engine.speculation.speculation import (
     DRAFT_MAX,
@@ -16,8 +16,8 @@ from server.engine.speculation.speculation import (
     Speculation,
     best_length,
 )
-from server.engine.speculation.step_cost import StepTimes
-from tests.server.engine.harness import Clock, Harness, expected_text, request
+from server.engine.speculation.step_cost import StepCost
+from tests.server.engine.harness import Clock, Harness, expected_text, group_of, request
 from tests.server.engine.proposers import Oracle
 from tests.server.engine.scripted_runner import ScriptedRunner
 
@@ -25,30 +25,30 @@ N_CTX = 200
 N_BATCH = 512
 
 
-def times_where(seconds_of: dict[int, float]) -> StepTimes:
-    times = StepTimes()
+def cost_where(seconds_of: dict[int, float]) -> StepCost:
+    cost = StepCost()
     for n_tokens, seconds in seconds_of.items():
-        times.add(n_tokens, 0, seconds)
-    return times
+        cost.add(n_tokens, 0, seconds)
+    return cost
 
 
-FLAT = times_where({1: 0.010, 64: 0.010})
+FLAT = cost_where({1: 0.010, 64: 0.010})
 """Steps of any size take the same: the weights are read once."""
-LINEAR = times_where({1: 0.010, 64: 0.640})
+LINEAR = cost_where({1: 0.010, 64: 0.640})
 """Each token costs as much as a step."""
 
 
 def generating(asked: EngineRequest, n_generated: int = 1) -> Sequence:
     """A sequence that has generated so much, all computed but the last token."""
-    sequence = Group(asked, N_CTX, 0.0).sequences[0]
+    sequence = group_of(asked, N_CTX).sequences[0]
     sequence.tokens += [1] * n_generated
     sequence.n_computed = len(sequence.tokens) - 1
     return sequence
 
 
-def drafted(speculation: Speculation, *running: Sequence, times: StepTimes = FLAT) -> list[int]:
+def drafted(speculation: Speculation, *running: Sequence, cost: StepCost = FLAT) -> list[int]:
     """How long a draft each gets."""
-    speculation.draft(list(running), times, N_BATCH)
+    speculation.draft(list(running), cost, N_BATCH)
     return [len(sequence.draft) for sequence in running]
 
 
@@ -95,18 +95,18 @@ def test_a_guess_that_was_not_computed_is_judged_by_what_came() -> None:
 
 
 def test_all_of_a_guess_is_judged_not_only_what_was_drafted() -> None:
-    times = times_where({1: 0.010, 4: 0.011, 5: 1.0, 64: 1.0})
+    cost = cost_where({1: 0.010, 4: 0.011, 5: 1.0, 64: 1.0})
     sequence = generating(request(range(10), max_tokens=100))
     oracle = Oracle(1.0)
     speculation = Speculation(oracle)
-    assert drafted(speculation, sequence, times=times) == [3]
-    before = speculation._acceptance[sequence.id].share
-    sequence.tokens += oracle._guess(sequence, 20)
+    assert drafted(speculation, sequence, cost=cost) == [3]
+    before = speculation.acceptance_of(sequence).share
+    sequence.tokens += oracle.guess(sequence, 20)
     sequence.n_computed = len(sequence.tokens) - 1
-    drafted(speculation, sequence, times=times)
+    drafted(speculation, sequence, cost=cost)
     hits = Acceptance(Acceptance())
     hits.count(20, missed=False)
-    assert speculation._acceptance[sequence.id].share == hits.share > before
+    assert speculation.acceptance_of(sequence).share == hits.share > before
 
 
 def test_a_guess_is_judged_once_and_the_first_is_kept_till_then() -> None:
@@ -148,14 +148,14 @@ def test_where_each_token_costs_a_step_no_guess_pays() -> None:
 
 
 def test_it_ends_where_a_larger_batch_becomes_dear() -> None:
-    times = times_where({1: 0.010, 8: 0.011, 9: 0.050, 32: 0.100})
-    assert best_length(0.8, 16, 1, times) == 7
-    assert best_length(0.8, 16, 4, times) == 3
+    cost = cost_where({1: 0.010, 8: 0.011, 9: 0.050, 32: 0.100})
+    assert best_length(0.8, 16, 1, cost) == 7
+    assert best_length(0.8, 16, 4, cost) == 3
 
 
 def test_better_guesses_make_longer_drafts() -> None:
-    times = times_where({1: 0.010, 33: 0.026})
-    lengths = [best_length(share, 16, 1, times) for share in (0.1, 0.4, 0.7, 0.9, 0.99)]
+    cost = cost_where({1: 0.010, 33: 0.026})
+    lengths = [best_length(share, 16, 1, cost) for share in (0.1, 0.4, 0.7, 0.9, 0.99)]
     assert lengths == sorted(lengths)
     assert lengths[0] < 3
     assert lengths[-1] == 15
@@ -167,7 +167,7 @@ def test_guesses_that_cost_time_themselves_are_fewer() -> None:
 
 
 def test_unmeasured_all_are_tried() -> None:
-    assert best_length(0.1, 5, 1, StepTimes()) == 5
+    assert best_length(0.1, 5, 1, StepCost()) == 5
 
 
 # --- who gets one ----------------------------------------------------------------------------------------
@@ -222,20 +222,20 @@ def test_a_full_cache_takes_all_drafts_back_for_a_while() -> None:
 
 
 def test_guesses_that_are_never_right_end_and_come_back_when_they_would_be() -> None:
-    times = times_where({1: 0.010, 17: 0.020})
+    cost = cost_where({1: 0.010, 17: 0.020})
     sequence = generating(request(range(10), max_tokens=None, ignore_eos=True))
     oracle = Oracle(0.0)
     speculation = Speculation(oracle)
     for _ in range(60):
-        length = drafted(speculation, sequence, times=times)[0]
+        length = drafted(speculation, sequence, cost=cost)[0]
         wrong = sequence.draft[0] ^ 1 if length else 0
         sequence.tokens.append(wrong)
         sequence.n_computed += 1
     assert length == 0
     oracle.share = 1.0
     n_steps = 0
-    while not drafted(speculation, sequence, times=times)[0]:
-        sequence.tokens += oracle._guess(sequence, 1)
+    while not drafted(speculation, sequence, cost=cost)[0]:
+        sequence.tokens += oracle.guess(sequence, 1)
         sequence.n_computed += 1
         n_steps += 1
         assert n_steps < 60, "it must be noticed that they have become right"
@@ -251,15 +251,23 @@ def test_a_proposer_that_costs_time_is_not_asked_where_that_does_not_pay() -> No
     assert 0 < drafted(speculation, sequence)[0] <= 4, "now and then it is asked all the same"
 
 
+def test_nothing_is_remembered_of_a_sequence_that_has_ended() -> None:
+    sequence = generating(request(range(10), max_tokens=100))
+    oracle = Oracle(1.0)
+    speculation = Speculation(oracle)
+    acceptance = speculation.acceptance_of(sequence)
+    assert speculation.acceptance_of(sequence) is acceptance
+    speculation.close(sequence)
+    assert oracle.closed == {sequence.id}
+    assert speculation.acceptance_of(sequence) is not acceptance
+
+
 def test_the_proposer_hears_of_each_end() -> None:
     oracle = Oracle(1.0)
     harness = Harness(speculation=Speculation(oracle))
     crowd = [request([first], n=2, max_tokens=10) for first in range(3)]
     harness.run(crowd)
     assert len(oracle.closed) == 6
-    speculation = harness.engine._speculation
-    assert speculation is not None
-    assert not speculation._acceptance
 
 
 # --- in the engine ---------------------------------------------------------------------------------------

@@ -2,108 +2,108 @@ from __future__ import annotations
 
 import pytest
 
-from server.engine.speculation.step_cost import StepTimes
+from server.engine.speculation.step_cost import StepCost
 
 
-def times_of(*steps: tuple[int, float]) -> StepTimes:
+def cost_of(*steps: tuple[int, float]) -> StepCost:
     """Measured from (tokens, seconds) of steps without prompts."""
-    times = StepTimes()
+    cost = StepCost()
     for n_tokens, seconds in steps:
-        times.add(n_tokens, 0, seconds)
-    return times
+        cost.add(n_tokens, 0, seconds)
+    return cost
 
 
 def test_nothing_is_known_at_first_but_what_no_token_costs() -> None:
-    times = StepTimes()
-    assert times.estimate(1) is None
-    assert times.estimate(0) == 0.0
-    assert times.prompt_tokens_within(1.0, 0) is None
+    cost = StepCost()
+    assert cost.estimate(1) is None
+    assert cost.estimate(0) == 0.0
+    assert cost.prompt_tokens_within(1.0, 0) is None
 
 
 def test_between_two_sizes_it_is_on_their_line_and_outside_a_low_guess() -> None:
-    times = times_of((8, 0.030), (4, 0.010))
-    assert times.estimate(4) == pytest.approx(0.010)
-    assert times.estimate(5) == pytest.approx(0.015)
-    assert times.estimate(7) == pytest.approx(0.025)
-    assert times.estimate(1) == pytest.approx(0.0025)
-    assert times.estimate(100) == pytest.approx(0.030)
+    cost = cost_of((8, 0.030), (4, 0.010))
+    assert cost.estimate(4) == pytest.approx(0.010)
+    assert cost.estimate(5) == pytest.approx(0.015)
+    assert cost.estimate(7) == pytest.approx(0.025)
+    assert cost.estimate(1) == pytest.approx(0.0025)
+    assert cost.estimate(100) == pytest.approx(0.030)
 
 
 def test_sizes_may_come_in_any_order() -> None:
-    assert times_of((8, 0.030), (4, 0.010), (6, 0.020)).estimate(7) == pytest.approx(0.025)
+    assert cost_of((8, 0.030), (4, 0.010), (6, 0.020)).estimate(7) == pytest.approx(0.025)
 
 
 def test_beyond_the_largest_a_token_costs_what_one_of_a_prompt_does() -> None:
-    times = times_of((4, 0.010))
-    times.add(104, 100, 0.060)
-    assert times.estimate(24) == pytest.approx(0.020)
+    cost = cost_of((4, 0.010))
+    cost.add(104, 100, 0.060)
+    assert cost.estimate(24) == pytest.approx(0.020)
 
 
 def test_the_first_measurements_weigh_alike_and_one_is_what_was_expected() -> None:
-    times = times_of((12, 0.030), (4, 0.010), (8, 0.050))
-    assert times.estimate(8) == pytest.approx(0.035), "of a size not seen: 0.020 was expected"
-    times.add(8, 0, 0.011)
-    assert times.estimate(8) == pytest.approx(0.027)
+    cost = cost_of((12, 0.030), (4, 0.010), (8, 0.050))
+    assert cost.estimate(8) == pytest.approx(0.035), "of a size not seen: 0.020 was expected"
+    cost.add(8, 0, 0.011)
+    assert cost.estimate(8) == pytest.approx(0.027)
 
 
 def test_where_nothing_is_expected_the_first_measurement_stands() -> None:
-    assert times_of((4, 0.010), (8, 0.050)).estimate(8) == pytest.approx(0.050)
-    assert times_of((8, 0.050), (4, 0.030)).estimate(4) == pytest.approx(0.030)
-    assert times_of((4, 0.010), (4, 0.030)).estimate(4) == pytest.approx(0.020)
+    assert cost_of((4, 0.010), (8, 0.050)).estimate(8) == pytest.approx(0.050)
+    assert cost_of((8, 0.050), (4, 0.030)).estimate(4) == pytest.approx(0.030)
+    assert cost_of((4, 0.010), (4, 0.030)).estimate(4) == pytest.approx(0.020)
 
 
 def test_one_disturbed_step_changes_little_and_a_lasting_change_is_learned() -> None:
-    times = times_of(*[(4, 0.010)] * 20, (4, 1.0))
-    assert times.estimate(4) == pytest.approx(0.208)
+    cost = cost_of(*[(4, 0.010)] * 20, (4, 1.0))
+    assert cost.estimate(4) == pytest.approx(0.208)
     for _ in range(60):
-        times.add(4, 0, 0.020)
-    assert times.estimate(4) == pytest.approx(0.020, rel=0.01)
+        cost.add(4, 0, 0.020)
+    assert cost.estimate(4) == pytest.approx(0.020, rel=0.01)
 
 
 def test_a_prompt_token_costs_what_the_step_took_beyond_its_neighbours() -> None:
-    times = times_of((4, 0.010))
-    times.add(4 + 100, 100, 0.060)
-    assert times.prompt_token_s == pytest.approx(0.0005)
-    assert times.estimate(4) == pytest.approx(0.010), "steps with prompts say nothing of those without"
+    cost = cost_of((4, 0.010))
+    cost.add(4 + 100, 100, 0.060)
+    assert cost.prompt_token_s == pytest.approx(0.0005)
+    assert cost.estimate(4) == pytest.approx(0.010), "steps with prompts say nothing of those without"
 
 
 def test_a_prompt_token_never_costs_nothing() -> None:
-    times = times_of((4, 0.010))
-    times.add(4 + 100, 100, 0.008)
-    assert times.prompt_token_s == pytest.approx(0.1 * 0.008 / 100)
+    cost = cost_of((4, 0.010))
+    cost.add(4 + 100, 100, 0.008)
+    assert cost.prompt_token_s == pytest.approx(0.1 * 0.008 / 100)
 
 
 def test_few_prompt_tokens_tell_nothing() -> None:
-    times = StepTimes()
-    times.add(20, 15, 0.010)
-    assert times.prompt_token_s is None
-    assert times.estimate(20) is None
+    cost = StepCost()
+    cost.add(20, 15, 0.010)
+    assert cost.prompt_token_s is None
+    assert cost.estimate(20) is None
 
 
 def test_the_prompt_tokens_that_fit_a_time() -> None:
-    times = times_of((4, 0.010))
-    times.add(4 + 100, 100, 0.060)
-    assert times.prompt_tokens_within(0.100, 4) == 180
-    assert times.prompt_tokens_within(0.100, 0) == 200
-    assert times.prompt_tokens_within(0.005, 4) == 0, "the neighbours alone take longer"
+    cost = cost_of((4, 0.010))
+    cost.add(4 + 100, 100, 0.060)
+    assert cost.prompt_tokens_within(0.100, 4) == 180
+    assert cost.prompt_tokens_within(0.100, 0) == 200
+    assert cost.prompt_tokens_within(0.005, 4) == 0, "the neighbours alone take longer"
 
 
 def test_a_clock_that_stood_still_teaches_nothing() -> None:
-    times = StepTimes()
-    times.add(100, 100, 0.0)
-    times.add(4, 0, 0.0)
-    assert times.prompt_tokens_within(0.1, 0) is None
-    assert times.estimate(4) is None
+    cost = StepCost()
+    cost.add(100, 100, 0.0)
+    cost.add(4, 0, 0.0)
+    assert cost.prompt_tokens_within(0.1, 0) is None
+    assert cost.estimate(4) is None
 
 
 def test_a_size_that_no_longer_comes_is_forgotten() -> None:
-    times = times_of((16, 9.0))
+    cost = cost_of((16, 9.0))
     for _ in range(5_000):
-        times.add(4, 0, 0.010)
-    assert times.estimate(16) == pytest.approx(0.010), "an old bad measurement must not rule it out for ever"
-    assert times.estimate(4) == pytest.approx(0.010)
+        cost.add(4, 0, 0.010)
+    assert cost.estimate(16) == pytest.approx(0.010), "an old bad measurement must not rule it out for ever"
+    assert cost.estimate(4) == pytest.approx(0.010)
 
 
 def test_large_steps_are_not_remembered_each() -> None:
-    times = times_of((4, 0.010), (5_000, 9.0))
-    assert times.estimate(5_000) == pytest.approx(0.010)
+    cost = cost_of((4, 0.010), (5_000, 9.0))
+    assert cost.estimate(5_000) == pytest.approx(0.010)

@@ -43,7 +43,7 @@ def test_output_equals_that_without_a_draft(model: Model, session: SpeculativeSe
 
 
 def test_right_guesses_save_steps(session: SpeculativeSession) -> None:
-    session.engine.times.estimate = lambda n_tokens: 1.0  # type: ignore[method-assign]
+    session.engine.step_cost.estimate = lambda n_tokens: 1.0  # type: ignore[method-assign]
     session.tokens(ask(random_prompt(1, 20, session.runner.n_vocab), max_tokens=100))
     (outcome,) = session.outcomes.values()
     timings = outcome.finish.timings

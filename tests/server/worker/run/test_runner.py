@@ -270,7 +270,7 @@ def test_a_fatal_decode_breaks_the_engine(context: Context, monkeypatch: pytest.
     monkeypatch.setattr(context, "decode", fail)
     session.run()
     assert session.outcomes[name].failure.kind == "server_error"
-    assert session.engine.broken is not None
+    assert session.engine.fatal_error is not None
 
 
 def test_nothing_of_a_runner_can_be_set(context: Context) -> None:
