@@ -20,8 +20,7 @@ from models.reference import DEFAULT_TYPES, ModelRef
 from models.store.fingerprint import fingerprint
 from models.store.store import ModelStore, StoredModel
 from server.cli.console import say
-from server.supervisor.catalogue import PREFERRED_TYPES, CatalogueEntry
-from server.supervisor.catalogue_entries import file_entry, stored_entry
+from server.supervisor.catalogue import PREFERRED_TYPES, CatalogueEntry, file_entry, store_entry
 
 TERMINATED = 143
 
@@ -40,7 +39,7 @@ def obtain(ref: ModelRef, store: ModelStore, default_type: str) -> CatalogueEntr
         make(ref, missing, store)
         model = store.get(ref)
     assert model is not None, "no type is missing only of a model that is there"
-    return stored_entry(model, model.types[ref.type or best_type(model, default_type)])
+    return store_entry(model, model.types[ref.type or best_type(model, default_type)])
 
 
 def missing_types(ref: ModelRef, model: StoredModel | None, default_type: str) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from models.adapter_reference import MAX_SCALE
 from models.errors import RequestError
 from server.http import request_body
 from server.http.dependencies import api_of
-from server.supervisor.adapter_registry import ShelvedAdapter
+from server.supervisor.adapter_registry import RegisteredAdapter
 from server.supervisor.adapter_service import AdapterService
 
 router = APIRouter(tags=["Admin"])
@@ -105,7 +105,7 @@ async def set_default_scales(request: Request, model: str | None = None) -> dict
     return {"success": True}
 
 
-def adapter_object(adapter: ShelvedAdapter) -> dict[str, Any]:
+def adapter_object(adapter: RegisteredAdapter) -> dict[str, Any]:
     return {
         "id": adapter.id,
         "object": "adapter",

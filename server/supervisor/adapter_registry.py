@@ -1,4 +1,4 @@
-"""`AdapterShelf`: which LoRA adapters there are, under which names, how strong by default. Pure bookkeeping.
+"""`AdapterRegistry`: the LoRA adapters of all models, their names and default scales. Pure bookkeeping.
 
 An adapter belongs to a model's name, not to one of its files: it fits every type of the model. Ids count up
 over all models and are never used twice.
@@ -15,14 +15,12 @@ import msgspec
 from models.adapter_reference import DEFAULT_SCALE, AdapterRef
 from models.errors import AdapterNotFound, RequestError
 from models.gguf.adapter_info import AdapterInfo
+from server.engine.batch import Adapters
 from server.ipc.model_spec import AdapterSpec
 
-Chosen = tuple[tuple[int, float], ...]
-"""(id, scale), ids ascending, no zero scales: what `Generate.adapters` holds."""
 
-
-class ShelvedAdapter(msgspec.Struct, frozen=True, kw_only=True):
-    """`path` is what was asked for, `file` the GGUF file that is loaded. `scale`: the default; 0: off."""
+class RegisteredAdapter(msgspec.Struct, frozen=True, kw_only=True):
+    """One adapter: `path` was requested, `file` is the GGUF file that is loaded; `scale` 0 is off."""
 
     id: int
     name: str
@@ -34,31 +32,33 @@ class ShelvedAdapter(msgspec.Struct, frozen=True, kw_only=True):
     rank: int
     size_bytes: int
     created: int
-    """Unix seconds: when it was put here."""
+    """The adapter was registered at this time, in Unix seconds."""
     visible: bool = False
-    """Whether requests and new workers may have it: not before every running worker has loaded it."""
+    """Requests and new workers may use it only if true: not before every running worker has loaded it."""
 
     @property
     def full_name(self) -> str:
-        """The name by which a client asks for the model with it."""
+        """The name by which a client requests the model with this adapter."""
         return f"{self.model}:{self.name}"
 
 
-class AdapterShelf:
+class AdapterRegistry:
+    """All adapters by id."""
+
     def __init__(self) -> None:
-        self._adapters: dict[int, ShelvedAdapter] = {}
+        self._adapters: dict[int, RegisteredAdapter] = {}
         self._ids = itertools.count()
 
     def add(
         self, model: str, ref: AdapterRef, info: AdapterInfo, created: int, *, visible: bool
-    ) -> ShelvedAdapter:
-        """Raises RequestError if the model has an adapter of that name."""
+    ) -> RegisteredAdapter:
+        """Register an adapter under a new id. Raises RequestError if the model has one of that name."""
         if any(other.model == model and other.name == ref.name for other in self._adapters.values()):
             raise RequestError(
                 f"the model {model} has an adapter {ref.name} already; choose another name or DELETE it",
                 param="name",
             )
-        adapter = ShelvedAdapter(
+        adapter = RegisteredAdapter(
             id=next(self._ids),
             name=ref.name,
             model=model,
@@ -76,18 +76,20 @@ class AdapterShelf:
 
     @property
     def is_empty(self) -> bool:
+        """True if no model has an adapter, visible or not."""
         return not self._adapters
 
     def show(self, adapter_id: int) -> None:
-        """From now on requests may have it."""
+        """Let requests and new workers use an adapter; one that was removed stays removed."""
         if adapter_id in self._adapters:
             self._change(adapter_id, visible=True)
 
     def remove(self, adapter_id: int) -> None:
+        """Forget an adapter; an unknown id is fine."""
         self._adapters.pop(adapter_id, None)
 
-    def get(self, adapter_id: int) -> ShelvedAdapter:
-        """Raises AdapterNotFound."""
+    def get(self, adapter_id: int) -> RegisteredAdapter:
+        """Return a visible adapter. Raises AdapterNotFound."""
         adapter = self._adapters.get(adapter_id)
         if adapter is None or not adapter.visible:
             raise AdapterNotFound(
@@ -95,29 +97,33 @@ class AdapterShelf:
             )
         return adapter
 
-    def all(self, model: str | None = None) -> list[ShelvedAdapter]:
-        """Those that requests may have, by id."""
+    def all(self, model: str | None = None) -> list[RegisteredAdapter]:
+        """Return the visible adapters, of one model or all, by id."""
         return [a for a in self._adapters.values() if a.visible and model in (None, a.model)]
 
-    def find(self, model: str, name: str) -> ShelvedAdapter | None:
+    def find(self, model: str, name: str) -> RegisteredAdapter | None:
+        """Return the visible adapter of that name, or None."""
         return next((adapter for adapter in self.all(model) if adapter.name == name), None)
 
     def set_scales(self, model: str, scales: Mapping[int, float]) -> None:
-        """New defaults; those not named are off, as with llama-server. Raises RequestError: unknown id."""
+        """Set a model's default scales; adapters not named are off, as with llama-server.
+
+        Raises RequestError for an unknown id; nothing has changed then.
+        """
         for adapter_id in scales:
             self._check(model, adapter_id, "id")
         for adapter in self.all(model):
             self._change(adapter.id, scale=scales.get(adapter.id, 0.0))
 
-    # --- what workers and requests get ----------------------------------------------------------------------
+    # --- for workers and requests ---------------------------------------------------------------------------
 
     def specs(self, model: str) -> tuple[AdapterSpec, ...]:
-        """What a worker of that model is started with."""
+        """Return the adapters that a worker of that model is started with."""
         adapters = self._adapters.values()
         return tuple(AdapterSpec(a.id, str(a.file)) for a in adapters if a.visible and a.model == model)
 
-    def chosen(self, model: str, adapter: ShelvedAdapter | None, wanted: Chosen | None) -> Chosen:
-        """What a request is computed with: `wanted` as it is, else `adapter` alone, else the defaults.
+    def select(self, model: str, adapter: RegisteredAdapter | None, wanted: Adapters | None) -> Adapters:
+        """Return the adapters of a request: `wanted` as it is, else `adapter` alone, else the defaults.
 
         Raises RequestError, naming `lora`, for an adapter that the model doesn't have.
         """

@@ -27,18 +27,19 @@ from models.gguf.adapter_info import AdapterInfo, read_adapter_info
 from models.gguf.info import read_gguf_info
 from server.ipc.messages import LoadAdapter, UnloadAdapter
 from server.ipc.model_spec import AdapterSpec
-from server.supervisor.adapter_registry import AdapterShelf, ShelvedAdapter
+from server.supervisor.adapter_registry import AdapterRegistry, RegisteredAdapter
 from server.supervisor.catalogue import CatalogueEntry
 
 logger = logging.getLogger("corral.supervisor")
 
 Prepare = Callable[[Path, Path], Path]
-"""(what was asked for, the base's file) → the adapter's GGUF file, made if need be. Blocks; on any thread."""
+"""A `Prepare` returns the adapter's GGUF file for (the requested path, the base's file), and makes it if need
+be. It blocks, and may run on any thread."""
 AdapterMessage = LoadAdapter | UnloadAdapter
 
 
 def gguf_only(path: Path, base: Path) -> Path:  # noqa: ARG001
-    """For servers that have no converter."""
+    """Return `path` itself: for servers that have no converter. Raises CheckpointError for a folder."""
     if path.is_dir():
         raise CheckpointError(
             f"{path} is a folder, and only GGUF adapters can be loaded here; give a .gguf file"
@@ -47,80 +48,83 @@ def gguf_only(path: Path, base: Path) -> Path:  # noqa: ARG001
 
 
 class Workers(Protocol):
-    """The part of the supervisor that is needed here."""
+    """The part of the supervisor that the adapter service needs."""
 
     def base_of(self, name: str) -> CatalogueEntry:
-        """The file that serves a name, be it with an adapter. Raises ModelNotFound."""
+        """Return the file that serves a name, be it with an adapter. Raises ModelNotFound."""
 
-    async def tell_workers(self, model: str, message: Callable[[str], AdapterMessage]) -> None:
-        """Have each worker of the model's files that is loaded, or loads, answer the message.
+    async def broadcast(self, model: str, message: Callable[[str], AdapterMessage]) -> None:
+        """Send the message to each worker of the model that is loaded, or loads, and await the replies.
 
-        Raises what the first of them refuses it with, and WorkerDied.
+        Raises the first worker's refusal, and WorkerDied.
         """
 
 
 class AdapterService:
-    """Belongs to the event loop. `prepare` runs in a thread."""
+    """Loads and unloads adapters while models run; belongs to the event loop. `prepare` runs in a thread."""
 
-    def __init__(self, workers: Workers, shelf: AdapterShelf, prepare: Prepare = gguf_only) -> None:
+    def __init__(self, workers: Workers, registry: AdapterRegistry, prepare: Prepare = gguf_only) -> None:
         self._workers = workers
-        self._shelf = shelf
+        self._registry = registry
         self._prepare = prepare
         self._changing = asyncio.Lock()
 
-    def list(self, model: str | None = None) -> list[ShelvedAdapter]:
-        """All, or those of one model (by any of its names)."""
-        return self._shelf.all(None if model is None else self._workers.base_of(model).name)
+    def list(self, model: str | None = None) -> list[RegisteredAdapter]:
+        """Return all adapters, or those of one model (by any of its names)."""
+        return self._registry.all(None if model is None else self._workers.base_of(model).name)
 
-    def get(self, adapter_id: int) -> ShelvedAdapter:
-        """Raises AdapterNotFound."""
-        return self._shelf.get(adapter_id)
+    def get(self, adapter_id: int) -> RegisteredAdapter:
+        """Return an adapter. Raises AdapterNotFound."""
+        return self._registry.get(adapter_id)
 
-    async def add(self, model: str, path: str, name: str | None, scale: float) -> ShelvedAdapter:
+    async def add(self, model: str, path: str, name: str | None, scale: float) -> RegisteredAdapter:
         """Load an adapter for a model into its running workers, and into those to come.
 
-        Raises RequestError naming what is wrong, ModelNotFound, WorkerError; nothing has changed then.
+        Raises RequestError with the fault, ModelNotFound, WorkerError; nothing has changed then.
         """
         entry = self._workers.base_of(model)
         ref = _reference(path, name, scale)
-        info = await asyncio.to_thread(prepared, ref, entry.path, self._prepare)
+        info = await asyncio.to_thread(prepare_adapter, ref, entry.path, self._prepare)
         async with self._changing:
-            adapter = self._shelf.add(entry.name, ref, info, int(time.time()), visible=False)
+            adapter = self._registry.add(entry.name, ref, info, int(time.time()), visible=False)
             try:
                 await self._load(adapter)
             except BaseException:
-                self._shelf.remove(adapter.id)
+                self._registry.remove(adapter.id)
                 raise
-            self._shelf.show(adapter.id)
+            self._registry.show(adapter.id)
             with contextlib.suppress(CorralError):
                 await self._load(adapter)  # into workers that have begun meanwhile
         logger.info("LoRA adapter %d, %s, is ready: %s", adapter.id, adapter.full_name, adapter.path)
-        return self._shelf.get(adapter.id)
+        return self._registry.get(adapter.id)
 
-    async def remove(self, adapter_id: int) -> ShelvedAdapter:
-        """Refuse it to new requests at once; return when the last that uses it has ended and it is freed.
+    async def remove(self, adapter_id: int) -> RegisteredAdapter:
+        """Refuse the adapter to new requests at once; return when the last user has ended and it is freed.
 
         Raises AdapterNotFound.
         """
-        adapter = self._shelf.get(adapter_id)
-        self._shelf.remove(adapter_id)
+        adapter = self._registry.get(adapter_id)
+        self._registry.remove(adapter_id)
         try:
-            await self._workers.tell_workers(adapter.model, lambda call: UnloadAdapter(call, adapter_id))
+            await self._workers.broadcast(adapter.model, lambda call: UnloadAdapter(call, adapter_id))
         except CorralError as error:
             logger.warning("LoRA adapter %d is off; its memory isn't free yet: %s", adapter_id, error.message)
         return adapter
 
     def set_scales(self, model: str, scales: Mapping[int, float]) -> None:
-        """New defaults for a model; those not named are off. Raises RequestError, ModelNotFound."""
-        self._shelf.set_scales(self._workers.base_of(model).name, scales)
+        """Set a model's default scales; adapters not named are off. Raises RequestError, ModelNotFound."""
+        self._registry.set_scales(self._workers.base_of(model).name, scales)
 
-    async def _load(self, adapter: ShelvedAdapter) -> None:
+    async def _load(self, adapter: RegisteredAdapter) -> None:
         spec = AdapterSpec(adapter.id, str(adapter.file))
-        await self._workers.tell_workers(adapter.model, lambda call: LoadAdapter(call, spec))
+        await self._workers.broadcast(adapter.model, lambda call: LoadAdapter(call, spec))
 
 
-def prepared(ref: AdapterRef, base: Path, prepare: Prepare) -> AdapterInfo:
-    """The adapter's file, converted if need be and checked against its base. Blocks. Raises RequestError."""
+def prepare_adapter(ref: AdapterRef, base: Path, prepare: Prepare) -> AdapterInfo:
+    """Convert the adapter if need be, check it against its base, return its facts. It blocks.
+
+    Raises RequestError.
+    """
     try:
         file = prepare(ref.path, base)
         return read_adapter_info(file, read_gguf_info(base))
@@ -129,7 +133,10 @@ def prepared(ref: AdapterRef, base: Path, prepare: Prepare) -> AdapterInfo:
 
 
 def _reference(path: str, name: str | None, scale: float) -> AdapterRef:
-    """Only what looks like an adapter is opened: what is wrong with another file is nobody's business."""
+    """Return the reference to an adapter. Raises RequestError.
+
+    Files that don't look like adapters are not opened, so that errors do not reveal their content.
+    """
     try:
         ref = AdapterRef.of(Path(path), name, scale)
     except InvalidReference as error:

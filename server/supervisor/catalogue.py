@@ -1,7 +1,9 @@
-"""Which models can be asked for, and which file serves a name. Pure but for asking what is stored.
+"""The catalogue: which models can be requested, and which file serves a name.
 
 name         the type this server was started with, else the one already loaded, else the preferred type
 name:TYPE    exactly that file
+
+Entries come from the files served from the start and from a source, normally the model store.
 """
 
 from __future__ import annotations
@@ -9,20 +11,23 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 
 from models.errors import InvalidReference, ModelNotFound
+from models.gguf.info import read_gguf_info
 from models.reference import canonical_type
+from models.store.store import ModelStore, StoredFile, StoredModel
 from server.ipc.model_spec import ModelSpec
 from server.serve_options import ServeOptions
 
 PREFERRED_TYPES: tuple[str, ...] = ("Q4_K_M", "Q5_K_M", "Q8_0", "Q6_K", "F16", "BF16")
-"""Which type serves a plain name when nothing else says; a type not listed comes after these."""
+"""The first of these types that there is serves a plain name when nothing else decides; others come after."""
 
 
 @dataclass(frozen=True, slots=True)
 class CatalogueEntry:
-    """One file that can be served. `created` is in Unix seconds; `type` None where a file doesn't say."""
+    """One file that can be served. `created` is in Unix seconds; `type` is None where a file doesn't say."""
 
     name: str
     path: Path
@@ -33,7 +38,7 @@ class CatalogueEntry:
 
     @property
     def key(self) -> str:
-        """`name:TYPE`, which is what a loaded model is known by."""
+        """The id of a loaded model: `name:TYPE`, or the name of a file without a type."""
         return f"{self.name}:{self.type}" if self.type else self.name
 
     def model_spec(
@@ -53,48 +58,50 @@ class CatalogueEntry:
 
 
 Source = Callable[[], Iterable[CatalogueEntry]]
+"""A source returns the entries that there are now."""
 STALE_AFTER_S = 1.0
 """An answer of the source is used for this many seconds before it is asked again."""
 
 
 class Catalogue:
-    """All entries: those `served` from the start first, then what `stored` finds whenever it is asked."""
+    """All entries: those `served` from the start first, then those that `source` returns now."""
 
     def __init__(
         self,
         served: Sequence[CatalogueEntry] = (),
-        stored: Source = tuple,
+        source: Source = tuple,
         preferred_types: Sequence[str] = PREFERRED_TYPES,
     ) -> None:
         self._served = tuple(served)
-        self._stored = stored
+        self._source = source
         self._preferred_types = tuple(preferred_types)
-        self._cached: list[CatalogueEntry] | None = None
-        self._cached_at = 0.0
+        self._cache: list[CatalogueEntry] | None = None
+        self._cache_s = 0.0
 
     @property
     def served(self) -> tuple[CatalogueEntry, ...]:
+        """The entries that are loaded from the start."""
         return self._served
 
     def entries(self) -> list[CatalogueEntry]:
-        """Every entry once, served ones first, the others by name."""
-        now = time.monotonic()
-        if self._cached is None or now - self._cached_at > STALE_AFTER_S:
-            found = {entry.key: entry for entry in self._served}
-            for entry in sorted(self._stored(), key=lambda entry: (entry.name, self._rank(entry))):
-                found.setdefault(entry.key, entry)
-            self._cached, self._cached_at = list(found.values()), now
-        return list(self._cached)
+        """Return every entry once, served ones first, the others by name."""
+        now_s = time.monotonic()
+        if self._cache is None or now_s - self._cache_s > STALE_AFTER_S:
+            by_key = {entry.key: entry for entry in self._served}
+            for entry in sorted(self._source(), key=lambda entry: (entry.name, self._rank(entry))):
+                by_key.setdefault(entry.key, entry)
+            self._cache, self._cache_s = list(by_key.values()), now_s
+        return list(self._cache)
 
     def plain(self, loaded: Collection[str] = ()) -> list[CatalogueEntry]:
-        """One entry per name: the one that serves the plain name while the keys in `loaded` are loaded."""
+        """Return one entry per name: the one that serves it while the keys in `loaded` are loaded."""
         by_name: dict[str, list[CatalogueEntry]] = {}
         for entry in self.entries():
             by_name.setdefault(entry.name, []).append(entry)
         return [self._choose(entries, loaded) for entries in by_name.values()]
 
     def resolve(self, name: str, loaded: Collection[str] = ()) -> CatalogueEntry:
-        """The entry that serves `name`. Raises ModelNotFound in the words OpenAI's clients know."""
+        """Return the entry that serves `name`. Raises ModelNotFound in the words OpenAI's clients know."""
         entries = self.entries()
         same_name = [entry for entry in entries if entry.name == name]
         if same_name:
@@ -108,7 +115,7 @@ class Catalogue:
         raise ModelNotFound(f"The model `{name}` does not exist")
 
     def _choose(self, entries: Sequence[CatalogueEntry], loaded: Collection[str]) -> CatalogueEntry:
-        """`entries` share a name and aren't empty."""
+        """Return the one of `entries`, which share a name and aren't empty, that serves the name."""
         for entry in entries:
             if entry in self._served:
                 return entry
@@ -118,7 +125,7 @@ class Catalogue:
         return min(entries, key=self._rank)
 
     def _rank(self, entry: CatalogueEntry) -> tuple[int, int]:
-        """Preferred types in their order, then the smaller files."""
+        """Return the sort key of a type: preferred types in their order, then the smaller files."""
         types = self._preferred_types
         place = types.index(entry.type) if entry.type in types else len(types)
         return place, entry.size_bytes
@@ -129,3 +136,42 @@ def _type_or_none(text: str) -> str | None:
         return canonical_type(text)
     except InvalidReference:
         return None
+
+
+# --- entries from what is on disk -----------------------------------------------------------------
+
+
+def store_entries(store: ModelStore) -> list[CatalogueEntry]:
+    """Return every complete file in the store; of several revisions the newest comes first."""
+    return [store_entry(model, file) for model in store.list() for file in model.types.values()]
+
+
+def store_entry(model: StoredModel, file: StoredFile) -> CatalogueEntry:
+    """Return the entry of one file of a model in the store."""
+    return CatalogueEntry(
+        name=model.name,
+        path=file.path,
+        type=file.type,
+        size_bytes=file.size_bytes,
+        created=_unix_seconds(model.manifest.created),
+        prompt_format=model.manifest.prompt_format,
+    )
+
+
+def file_entry(path: Path) -> CatalogueEntry:
+    """Return the entry of a GGUF file outside the store, which is named by its stem. Raises InvalidGGUF."""
+    info = read_gguf_info(path)
+    return CatalogueEntry(
+        name=path.stem,
+        path=info.path,
+        type=info.ftype,
+        size_bytes=info.size_bytes,
+        created=int(path.stat().st_mtime),
+    )
+
+
+def _unix_seconds(iso: str) -> int:
+    try:
+        return int(datetime.fromisoformat(iso).timestamp())
+    except ValueError:
+        return 0

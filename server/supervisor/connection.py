@@ -1,4 +1,4 @@
-"""Our end of the socket to a worker: frames down, whole messages up, each handed on as it comes.
+"""`WorkerConnection`: the API process's end of a worker's socket; each message is passed on as it comes.
 
 A protocol rather than a stream reader: no task has to wake between a token's arrival and its way to the
 client.
@@ -15,7 +15,7 @@ from server.ipc.messages import Reply
 
 
 class FrameReader:
-    """Bytes in any pieces → `take(message)` for each whole frame, in order."""
+    """Cuts bytes that come in any pieces into frames, and calls `take(message)` for each, in order."""
 
     __slots__ = ("_held", "_take", "_wanted")
 
@@ -23,10 +23,11 @@ class FrameReader:
         self._take = take
         self._held = bytearray()
         self._wanted = HEADER.size
-        """Bytes that `_held` needs before it is worth looking at again."""
+        """`_held` is parsed again once it has this many bytes."""
 
     def feed(self, data: bytes) -> None:
-        """Raises FrameError, after the frames before it, for one that is too long or doesn't decode."""
+        """Parse more bytes. Raises FrameError, after the frames before it, for a frame that is too long or
+        doesn't decode."""
         if self._held:
             self._held += data
             if len(self._held) < self._wanted:
@@ -48,13 +49,13 @@ class FrameReader:
 
 
 def _ignore(_data: bytes) -> None:
-    """What comes after a broken frame means nothing."""
+    """Drop bytes: after a broken frame they mean nothing."""
 
 
 class WorkerConnection(asyncio.Protocol):
-    """Hands each message to `take`. `closed` is done once nothing comes any more, whoever closed.
+    """Calls `take` with each message. `closed` is done once nothing comes any more, whichever end closed.
 
-    Its result says what was wrong with the worker's frames, or is None.
+    Its result is the error in the worker's frames, or None.
     """
 
     def __init__(self, take: Callable[[Reply], None]) -> None:
@@ -64,14 +65,16 @@ class WorkerConnection(asyncio.Protocol):
 
     @property
     def open(self) -> bool:
+        """True while frames can be written."""
         return self._transport is not None and not self._transport.is_closing() and not self.closed.done()
 
     def write(self, frame: bytes) -> None:
-        """Without waiting: what the worker hasn't read yet is kept. Only while `open`."""
+        """Send a frame without waiting; what the worker hasn't read yet is buffered. Only while `open`."""
         assert self._transport is not None
         self._transport.write(frame)
 
     def close(self) -> None:
+        """Close the connection; harmless when repeated."""
         if self._transport is not None:
             self._transport.close()
 

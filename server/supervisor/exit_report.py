@@ -1,4 +1,4 @@
-"""Why a worker process ended, in one line for a user. Pure."""
+"""`ExitReport`: how and why a worker process ended, in one line for a user. Pure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _HINTS = {
     "SIGSEGV": "run `corral doctor` to test llama.cpp on this machine",
     "SIGBUS": "the model file may have been truncated while it was in use",
 }
-_TELLING = (
+_REASON_MARKS = (
     "GGML_ASSERT",
     "ggml_abort",
     "CUDA error",
@@ -25,16 +25,17 @@ _MAX_REASON_CHARS = 300
 
 @dataclass(frozen=True, slots=True)
 class ExitReport:
-    """How a process ended. `returncode` is subprocess's: below 0 is a signal."""
+    """The end of a process. `returncode` is subprocess's: below 0 it is a signal."""
 
     returncode: int
     stderr: tuple[str, ...] = ()
-    """Its last lines."""
+    """The last lines that the process wrote to stderr."""
     verdict: str | None = None
-    """Why the supervisor ended it, if it did."""
+    """The supervisor ended the process for this reason, if it did."""
 
     @property
     def signal_name(self) -> str | None:
+        """The name of the signal that ended it, None if none did."""
         if self.returncode >= 0:
             return None
         try:
@@ -44,31 +45,34 @@ class ExitReport:
 
     @property
     def how(self) -> str:
-        """`SIGKILL`, `SIGABRT: GGML_ASSERT(…) failed`, `exit status 1: …`."""
+        """The end in one line: `SIGKILL`, `SIGABRT: GGML_ASSERT(…) failed`, `exit status 1: …`."""
         ended = self.signal_name or f"exit status {self.returncode}"
-        reason = self.verdict or telling_line(self.stderr)
+        reason = self.verdict or reason_line(self.stderr)
         return f"{ended}: {reason}" if reason else ended
 
     @property
     def hint(self) -> str | None:
-        """What to do about it, where that is known."""
+        """The advice for the user, where there is one."""
         if self.verdict:
             return None
         return _HINTS.get(self.signal_name or "")
 
 
-def telling_line(lines: Sequence[str]) -> str | None:
-    """The line that says why: llama.cpp's assertion or allocation message, else a traceback's last line."""
+def reason_line(lines: Sequence[str]) -> str | None:
+    """Return the line that gives the reason, or None.
+
+    It is llama.cpp's assertion or allocation message, else a traceback's last line.
+    """
     for line in reversed(lines):
-        if any(mark in line for mark in _TELLING):
-            return _shortened(line)
+        if any(mark in line for mark in _REASON_MARKS):
+            return _shorten(line)
     for index in reversed(range(len(lines))):
         if lines[index].startswith("Traceback "):
-            said = [line for line in lines[index:] if line.strip()]
-            return _shortened(said[-1])
+            traceback = [line for line in lines[index:] if line.strip()]
+            return _shorten(traceback[-1])
     return None
 
 
-def _shortened(line: str) -> str:
+def _shorten(line: str) -> str:
     text = line.strip()
     return text if len(text) <= _MAX_REASON_CHARS else text[: _MAX_REASON_CHARS - 1] + "…"

@@ -10,13 +10,13 @@ from server.supervisor.exit_report import ExitReport
 
 
 def death(name: str, report: ExitReport, when: str = "") -> WorkerDied:
-    """The worker for model demo died while loading it (SIGKILL); …"""
+    """Return the error of a worker's end: `the worker for model demo died while loading it (SIGKILL); …`."""
     hint = f"; {report.hint}" if report.hint else ""
     return WorkerDied(f"the worker for model {name} died{' ' + when if when else ''} ({report.how}){hint}")
 
 
 def cut_off(request_id: str, name: str, report: ExitReport, *, has_output: bool) -> Failure:
-    """What a running request gets when its worker has died; one without output can simply be sent again."""
+    """Return the terminal event of a request whose worker has died; one without output can be sent again."""
     died = f"The worker for model {name} died ({report.how})"
     if has_output:
         message = f"{died} in the middle of this answer; send the request again"
@@ -26,7 +26,7 @@ def cut_off(request_id: str, name: str, report: ExitReport, *, has_output: bool)
 
 
 def refusal(reply: LoadFailed) -> CorralError:
-    """The worker's refusal as the error it named, where that is one of ours that a message alone makes."""
+    """Return a worker's refusal as the error that it names, where a message alone makes one."""
     error_class = getattr(errors, reply.kind, None)
     if isinstance(error_class, type) and issubclass(error_class, CorralError):
         try:
@@ -37,7 +37,7 @@ def refusal(reply: LoadFailed) -> CorralError:
 
 
 def error_of(failure: Failure) -> CorralError:
-    """A refused call as an exception."""
+    """Return the exception of a refused call."""
     if failure.kind == "busy":
         return WorkerBusy(failure.message, failure.retry_after_s or 1.0)
     if failure.kind == "invalid_request":

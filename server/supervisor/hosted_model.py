@@ -1,4 +1,4 @@
-"""One model's life: its worker process is started when it is needed, watched, restarted and ended.
+"""`HostedModel`: one model's life; its worker is started when needed, watched, restarted and ended.
 
 available ──▶ loading ──▶ ready ──▶ unloading ──▶ available
                │  ▲         │
@@ -16,10 +16,10 @@ from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
-from models.errors import WorkerBusy, WorkerDied, WorkerError
+from models.errors import CorralError, WorkerBusy, WorkerDied, WorkerError
 from server.ipc.model_spec import ModelInfo, ModelSpec
 from server.supervisor.catalogue import CatalogueEntry
-from server.supervisor.failure_history import Troubles, gentler
+from server.supervisor.failure_history import FailureHistory, safer_spec
 from server.supervisor.failures import death
 from server.supervisor.policy import Policy
 from server.supervisor.process import WorkerProcess
@@ -30,15 +30,16 @@ logger = logging.getLogger("corral.supervisor")
 Spawn = Callable[[ModelSpec], Awaitable[WorkerProcess]]
 MakeRoom = Callable[["HostedModel"], Awaitable[None]]
 Use = Callable[[Path], AbstractContextManager[None]]
+"""A `Use` guards a file while a worker has it open."""
 
 
 def use_freely(_path: Path) -> AbstractContextManager[None]:
-    """For files that no store guards."""
+    """Guard nothing: for files that no store guards."""
     return nullcontext()
 
 
 class StillLoading(WorkerError):
-    """The model is loading and the request's patience is over; come back in `retry_after_s`."""
+    """The model is still loading and the request has waited long enough; retry in `retry_after_s` seconds."""
 
     def __init__(self, message: str, retry_after_s: float = 5.0) -> None:
         super().__init__(message)
@@ -46,7 +47,7 @@ class StillLoading(WorkerError):
 
 
 class HostedModel:
-    """Belongs to the event loop; only its methods change its state.
+    """One model's state and worker. It belongs to the event loop; only its methods change its state.
 
     `spawn` starts a process for a spec; `make_room` is awaited before each start and may unload other models;
     `use` is held while a worker has the file open.
@@ -75,42 +76,45 @@ class HostedModel:
         self._bring_up: asyncio.Task[WorkerProcess] | None = None
         self._watch: asyncio.Task[None] | None = None
         self._progress: float | None = None
-        self._troubles = Troubles(entry.name, policy)
+        self._failures = FailureHistory(policy)
         self._closing = False
         self._has_room = False
         self._stopped: asyncio.Future[None] | None = None
 
-    # --- what others see ---
+    # --- the state ---
 
     @property
     def n_running(self) -> int:
-        """Requests in the worker."""
+        """The number of requests in the worker."""
         return 0 if self._worker is None else self._worker.n_running
 
     @property
     def busy(self) -> bool:
+        """True if it loads, or a request runs in it or waits for it."""
         return bool(self.n_running or self.n_waiting or self._bring_up is not None)
 
     @property
     def ready_worker(self) -> WorkerProcess | None:
-        """The worker, if it can take a request this moment."""
+        """The worker, if it can accept a request this moment."""
         return self._worker if self.state == "ready" else None
 
     @property
     def loaded(self) -> bool:
-        """Whether it takes memory, or may do so any moment: from the grant of room to its end."""
+        """True while it occupies memory, or may do so any moment: from the grant of room to its end."""
         return self._has_room
 
     @property
     def served(self) -> bool:
-        """It has been ready, and is, or can be again at once: unloaded to make room counts."""
+        """True if it has been ready, and is or can be again at once: unloaded to make room counts."""
         return self.info is not None and self.state in ("ready", "unloading", "available")
 
     @property
     def pid(self) -> int | None:
+        """The id of the worker process, None without one."""
         return None if self._worker is None else self._worker.pid
 
     def status(self, name: str | None = None) -> ModelStatus:
+        """Return the model's status under `name`, by default its plain name."""
         return ModelStatus(
             name=name or self.entry.name,
             state=self.state,
@@ -118,16 +122,16 @@ class HostedModel:
             type=self.entry.type,
             progress=self._progress,
             info=self.info,
-            problem=self._troubles.problem,
+            problem=self._failures.problem,
         )
 
-    # --- what the supervisor does ---
+    # --- commands of the supervisor ---
 
     async def worker(self) -> WorkerProcess:
-        """A worker that is ready; started, or waited for, if need be. All callers share one start.
+        """Return a worker that is ready, starting or awaiting one if need be. All callers share one start.
 
-        Raises StillLoading when that takes too long, WorkerBusy when too many wait already, and what made the
-        start fail: WorkerDied, or the worker's own refusal (ModelLoadError, InvalidGGUF …).
+        Raises StillLoading when that takes too long, WorkerBusy when too many wait already, and the error of
+        a start that failed: WorkerDied, or the worker's own refusal (ModelLoadError, InvalidGGUF …).
         """
         self.last_used = time.monotonic()
         while self._stopped is not None:
@@ -141,7 +145,7 @@ class HostedModel:
                 f"the model {self.entry.name} is being unloaded; send the request again in a moment"
             )
         if self.state == "failed":
-            self._troubles.raise_recent()
+            self._failures.raise_recent_failure()
         if self.n_waiting >= self._policy.max_waiting:
             raise WorkerBusy(
                 f"{self.n_waiting} requests already wait for {self.entry.name} to load, which is the limit;"
@@ -168,14 +172,14 @@ class HostedModel:
             self.last_used = time.monotonic()
 
     def start(self) -> asyncio.Task[WorkerProcess]:
-        """Begin to load, or join the load that runs. The task's exception is the load's failure."""
+        """Begin to load, or join the load that runs; the returned task's exception is the load's failure."""
         if self._bring_up is None:
             self._bring_up = asyncio.create_task(self._bring_up_worker(), name=f"load {self.entry.key}")
             self._bring_up.add_done_callback(self._brought_up)
         return self._bring_up
 
     async def stop(self, grace_s: float) -> None:
-        """End the worker: what runs may finish for `grace_s`, then it is killed. Nothing is left after."""
+        """End the worker: what runs may finish for `grace_s` seconds, then it is killed. Nothing is left."""
         self._closing = True
         self._stopped = asyncio.get_running_loop().create_future()
         try:
@@ -190,7 +194,7 @@ class HostedModel:
         finally:
             self.state = "available"
             self._worker = self._progress = None
-            self._troubles.forget()
+            self._failures.clear_problem()
             self._closing = self._has_room = False
             self._stopped.set_result(None)
             self._stopped = None
@@ -206,11 +210,11 @@ class HostedModel:
     # --- starting ---
 
     async def _bring_up_worker(self) -> WorkerProcess:
-        n_load_deaths = 0
+        self._failures.record_load()
         while True:
-            if self._troubles.has_died:
+            if self._failures.has_died:
                 self.state = "restarting"
-                await asyncio.sleep(self._troubles.delay_s)
+                await asyncio.sleep(self._failures.delay_s)
             else:
                 self.state = "loading"
             if not self._has_room:
@@ -219,14 +223,13 @@ class HostedModel:
             try:
                 worker, info = await self._load_once()
             except WorkerDied as error:
-                n_load_deaths += 1
-                self._troubles.died_loading(error)
-                if n_load_deaths >= self._policy.max_load_deaths:
+                self._failures.record_load_death(error)
+                if self._failures.too_many_load_deaths:
                     raise
-                self.spec = gentler(self.spec, error)
+                self.spec = safer_spec(self.spec, error)
                 continue
             self._worker, self.info = worker, info
-            self._troubles.ready()
+            self._failures.record_ready()
             self._progress = None
             self.state = "ready"
             self._watch = asyncio.create_task(self._watch_worker(worker), name=f"watch {self.entry.key}")
@@ -234,7 +237,10 @@ class HostedModel:
             return worker
 
     async def _load_once(self) -> tuple[WorkerProcess, ModelInfo]:
-        """Raises WorkerDied, or the worker's refusal. Leaves no process behind unless it returns one."""
+        """Start a worker and wait until it is ready; no process is left unless it is returned.
+
+        Raises WorkerDied, or the worker's refusal.
+        """
         self._progress = 0.0
         logger.info("loading %s from %s", self.entry.key, self.entry.path)
         # Half a start can't be undone: a cancelled load lets it come about, and then ends it.
@@ -264,7 +270,7 @@ class HostedModel:
     # --- ending ---
 
     async def _watch_worker(self, worker: WorkerProcess) -> None:
-        """Waits for the worker's end, and starts it again if nobody asked for it."""
+        """Wait for the worker's end, and start it again if the end was not requested."""
         with self._use(self.entry.path):
             report = await worker.ended()
         self._worker = None
@@ -273,11 +279,11 @@ class HostedModel:
             self._has_room = False
             return
         died = death(self.entry.name, report)
-        self._troubles.died(died)
-        if self._troubles.too_many:
+        self._failures.record_death(died)
+        if self._failures.too_many_deaths:
             self._fail(died)
             return
-        delay_s = self._troubles.delay_s
+        delay_s = self._failures.delay_s
         logger.warning(
             "%s; starting it again%s", died.message, f" in {delay_s:.0f} s" if delay_s >= 1 else ""
         )
@@ -285,8 +291,14 @@ class HostedModel:
         _ = self.start()
 
     def _fail(self, error: BaseException) -> None:
-        """Requests are told why until `failed_retry_s` have passed."""
+        """Give up: requests get `error` until `failed_retry_s` have passed."""
         self.state = "failed"
         self._has_room = False
         self._progress = None
-        self._troubles.failed(error, self.entry.key)
+        if isinstance(error, CorralError):
+            failure = error
+        else:
+            failure = WorkerError(f"the model {self.entry.name} can't be loaded: {error!r}; see the log")
+            logger.error("loading %s failed", self.entry.key, exc_info=error)
+        self._failures.record_failure(failure)
+        logger.error("%s failed: %s", self.entry.key, failure.message)

@@ -1,4 +1,4 @@
-"""The supervisor's patience: time-outs, restart back-off, how many models stay loaded. Pure."""
+"""`Policy`: the supervisor's time-outs, restart back-off and number of loaded models. Pure."""
 
 from __future__ import annotations
 
@@ -11,16 +11,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """Times in seconds. The defaults are for serving; tests shrink them."""
+    """Limits of the supervisor, times in seconds. The defaults are for serving; tests shrink them."""
 
     load_wait_s: float = 600.0
     """A request waits this long for its model to load before it is answered 503."""
     max_waiting: int = 256
     """This many requests may wait for one model's load."""
     first_restart_delay_s: float = 0.0
+    """The first restart waits so long."""
     restart_delay_s: float = 1.0
     """The second restart has this delay; each further one doubles it."""
     max_restart_delay_s: float = 30.0
+    """No restart waits longer than this."""
     stable_after_s: float = 60.0
     """A worker that lived this long after loading starts a new count of deaths."""
     max_deaths: int = 5
@@ -28,12 +30,13 @@ class Policy:
     max_load_deaths: int = 2
     """A model counts as failed after this many deaths in a row while loading."""
     failed_retry_s: float = 15.0
-    """A failed model answers with its reason for this long; the next request then tries again."""
+    """A failed model answers with its reason for so long; the next request then tries again."""
     exit_wait_s: float = 2.0
     """A worker whose socket has closed may take this long to end before it is killed."""
     heartbeat_s: float = 15.0
+    """A worker with running requests gets a `Stats` request at this interval."""
     hang_after_s: float | None = 600.0
-    """A worker with running requests that says nothing for so long is killed. None: never. One step of a
+    """A worker with running requests that sends nothing for so long is killed. None: never. One step of a
     large model on a small machine can take minutes."""
     max_loaded: int | None = None
     """This many models may be loaded at once. None: as many as memory allows."""

@@ -1,7 +1,8 @@
-"""One worker process as the API process sees it: frames down, events and replies up, and how it ended.
+"""`WorkerProcess`: one worker as the API process sees it, from its start to the report of its end.
 
-Who holds what: this object owns the process, its end of the socket pair and its stderr pipe, and gives all
-three back when the process has ended, however it did. Belongs to the event loop that started it.
+Frames go down, events and replies come up. The object owns the process, its end of the socket pair and its
+stderr pipe, and frees all three when the process has ended, however it did. It belongs to the event loop that
+started it.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import signal
 import socket
 import subprocess
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
@@ -40,11 +42,16 @@ from server.supervisor.exit_report import ExitReport
 from server.supervisor.failures import error_of
 from server.supervisor.policy import Policy
 from server.supervisor.request_stream import RequestStream
-from server.supervisor.stderr_tail import StderrTail
 
 logger = logging.getLogger("corral.supervisor")
+worker_logger = logging.getLogger("corral.worker")
 
 HEARTBEAT_ID = "heartbeat"
+"""The supervisor's own `Stats` requests have this id; nobody waits for their replies."""
+STDERR_LINES = 60
+"""So many last lines of a worker's stderr are kept for the report of its end."""
+STDERR_LINE_BYTES = 8192
+"""Of a longer line only the last so many bytes are kept."""
 
 Call = Tokenize | Detokenize | ApplyTemplate | Stats | LoadAdapter | UnloadAdapter
 Command = Callable[[int], Sequence[str]]
@@ -53,7 +60,7 @@ R = TypeVar("R")
 
 
 class WorkerProcess:
-    """Made by `spawn`. Use `ready` first, then `open` and `call`; `ended` tells when and how it ended."""
+    """A worker made by `spawn`. Await `ready` first, then use `open` and `call`; `ended` reports its end."""
 
     def __init__(
         self,
@@ -82,7 +89,8 @@ class WorkerProcess:
     ) -> WorkerProcess:
         """Start the process and send it its spec.
 
-        It has a session of its own: a Ctrl-C in the terminal reaches only us, and we let the worker finish.
+        The process has a session of its own: a Ctrl-C in the terminal reaches only the API process, which
+        lets the worker finish.
         """
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
@@ -115,10 +123,11 @@ class WorkerProcess:
         ]
         return worker
 
-    # --- asking ---
+    # --- requests ---
 
     @property
     def pid(self) -> int:
+        """The process's id."""
         return self._process.pid
 
     @property
@@ -127,7 +136,7 @@ class WorkerProcess:
 
     @property
     def alive(self) -> bool:
-        """Whether it can be spoken to. Once it can't, `ended` is near."""
+        """True while messages can be sent. Once they can't, `ended` is near."""
         return self._connection.open
 
     async def ready(self, on_progress: Callable[[float], None] | None = None) -> ModelInfo:
@@ -166,7 +175,7 @@ class WorkerProcess:
         return reply
 
     async def drain(self, grace_s: float) -> ExitReport:
-        """Let it finish what runs and end; kill it when it takes longer than `grace_s`."""
+        """Let the worker finish what runs and end; kill it if that takes longer than `grace_s` seconds."""
         self.draining = True
         with contextlib.suppress(CorralError):
             self._send(Drain(grace_s=grace_s))
@@ -181,13 +190,13 @@ class WorkerProcess:
             return await self.ended()
 
     def kill(self) -> None:
-        """End it now. Its running requests fail as they do when it dies."""
+        """End the worker now. Its running requests fail as they do when it dies."""
         if not self._ended.done() and self._process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 self._process.kill()
 
     async def ended(self) -> ExitReport:
-        """Waits until the process is gone and everything of it has been given back."""
+        """Wait until the process is gone and everything of it is freed; return how it ended."""
         return await asyncio.shield(self._ended)
 
     # --- the process's life ---
@@ -202,7 +211,7 @@ class WorkerProcess:
         self._connection.write(frame)
 
     async def _run(self) -> None:
-        """Waits until the worker closes its end; then sees the process off and settles every debt."""
+        """Wait until the worker closes its end of the socket and exits, then fail every open call."""
         assert self._process.stderr is not None
         stderr_task = asyncio.create_task(self._stderr.read(self._process.stderr))
         try:
@@ -212,13 +221,13 @@ class WorkerProcess:
                 self.kill()
         finally:
             self._connection.close()
-            report = await self._see_off(stderr_task)
+            report = await self._wait_for_exit(stderr_task)
             self._ended.set_result(report)
             self._tasks[1].cancel()
             self._recipients.settle(report)
 
-    async def _see_off(self, stderr_task: asyncio.Task[None]) -> ExitReport:
-        """The process has closed its socket: it ends, or is ended, and nothing of it stays."""
+    async def _wait_for_exit(self, stderr_task: asyncio.Task[None]) -> ExitReport:
+        """Wait for the exit of a process that has closed its socket, or kill it, and all that it started."""
         try:
             await asyncio.wait_for(self._process.wait(), self._policy.exit_wait_s)
         except TimeoutError:
@@ -251,3 +260,35 @@ class WorkerProcess:
             if recipients.n_streams:
                 with contextlib.suppress(CorralError):
                     self._send(Stats(id=HEARTBEAT_ID))
+
+
+class StderrTail:
+    """The last lines that a worker wrote to stderr, kept for the report of its end; all go to the log.
+
+    `read` runs until the pipe closes; `lines` can be read at any time.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._lines: deque[str] = deque(maxlen=STDERR_LINES)
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """The last lines, the oldest first."""
+        return tuple(self._lines)
+
+    async def read(self, pipe: asyncio.StreamReader) -> None:
+        """Read the pipe to its end."""
+        rest = b""
+        while chunk := await pipe.read(STDERR_LINE_BYTES):
+            *lines, rest = (rest + chunk).split(b"\n")
+            rest = rest[-STDERR_LINE_BYTES:]
+            for line in lines:
+                self._add(line)
+        self._add(rest)
+
+    def _add(self, line: bytes) -> None:
+        text = line.decode("utf-8", errors="replace").rstrip()
+        if text:
+            self._lines.append(text)
+            worker_logger.info("%s: %s", self._name, text)

@@ -1,7 +1,7 @@
-"""`Supervisor`: all models together, behind `ModelService`.
+"""`Supervisor`: all models together, as a `ModelService`.
 
 A name is looked up in the catalogue, its `HostedModel` is brought up if need be, and the request goes to that
-model's worker. When a model that is asked for doesn't fit beside those that are loaded, the idle one that was
+model's worker. When a requested model doesn't fit together with those that are loaded, the idle one that was
 used longest ago is unloaded; busy ones never are. A death touches only the requests of that worker.
 """
 
@@ -31,7 +31,7 @@ from server.ipc.messages import (
     TokenizeReply,
 )
 from server.ipc.model_spec import ModelSpec
-from server.supervisor.adapter_registry import AdapterShelf, ShelvedAdapter
+from server.supervisor.adapter_registry import AdapterRegistry, RegisteredAdapter
 from server.supervisor.adapter_service import AdapterMessage
 from server.supervisor.catalogue import Catalogue, CatalogueEntry
 from server.supervisor.hosted_model import HostedModel, Use, use_freely
@@ -43,7 +43,9 @@ from server.supervisor.request_handle import Generation
 logger = logging.getLogger("corral.supervisor")
 
 UNLOAD_GRACE_S = 10.0
+"""A model that is unloaded to make room may take so long to end."""
 ROOM_POLL_S = 0.1
+"""A model that waits for room looks again at this interval, in seconds."""
 
 SpecOf = Callable[[CatalogueEntry], ModelSpec]
 Fits = Callable[[ModelSpec], Awaitable[bool]]
@@ -51,15 +53,15 @@ R = TypeVar("R")
 
 
 async def always_fits(spec: ModelSpec) -> bool:  # noqa: ARG001
-    """For machines where llama.cpp itself is to say what doesn't fit."""
+    """Return True: for machines where llama.cpp itself is to refuse what doesn't fit."""
     return True
 
 
 class Supervisor:
     """A `ModelService`. Everything happens on the event loop that calls `start`.
 
-    `spec_of` says how a file is to be loaded; `fits` whether that fits into the memory that is free now;
-    `shelf` which LoRA adapters each model has.
+    `spec_of` returns the spec that a file is loaded with; `fits` is true if that fits into the memory that is
+    free now; `adapter_registry` has the LoRA adapters of each model.
     """
 
     def __init__(
@@ -72,7 +74,7 @@ class Supervisor:
         use: Use = use_freely,
         command: Command = worker_command,
         environment: Environment = worker_environment,
-        shelf: AdapterShelf | None = None,
+        adapter_registry: AdapterRegistry | None = None,
     ) -> None:
         self._catalogue = catalogue
         self._spec_of = spec_of
@@ -81,7 +83,7 @@ class Supervisor:
         self._use = use
         self._command = command
         self._environment = environment
-        self._shelf = AdapterShelf() if shelf is None else shelf
+        self._adapters = AdapterRegistry() if adapter_registry is None else adapter_registry
         self._hosts: dict[str, HostedModel] = {}
         self._room = asyncio.Lock()
         self._ids = itertools.count(1)
@@ -97,11 +99,11 @@ class Supervisor:
             _ = self._host_of(entry).start()
 
     async def wait_ready(self) -> None:
-        """Until every model served from the start is ready. Raises what one of them failed with."""
+        """Wait until every model served from the start is ready. Raises the error of one that failed."""
         await asyncio.gather(*(self._host_of(entry).worker() for entry in self._catalogue.served))
 
     async def stop(self, grace_s: float) -> None:
-        """Refuse what is new, let what runs finish for `grace_s`, end every worker. Nothing is left after."""
+        """Refuse new requests, let running ones finish for `grace_s` seconds, end every worker."""
         self._stopping = True
         await asyncio.gather(*(host.stop(grace_s) for host in self._hosts.values()))
 
@@ -113,12 +115,12 @@ class Supervisor:
 
     @property
     def n_running(self) -> int:
-        """Requests in workers, or waiting for one."""
+        """The number of requests in workers, or waiting for one."""
         return sum(host.n_running + host.n_waiting for host in self._hosts.values())
 
     @property
     def pids(self) -> dict[str, int]:
-        """The worker processes that live now, by model and type."""
+        """The ids of the worker processes that live now, by model and type."""
         return {key: host.pid for key, host in self._hosts.items() if host.pid is not None}
 
     # --- ModelService ---
@@ -131,7 +133,7 @@ class Supervisor:
         return found + [host.status(host.entry.key) for host in others]
 
     def find(self, name: str) -> ModelStatus:
-        entry, adapter = self._named(name)
+        entry, adapter = self._resolve(name)
         if adapter is not None:
             return msgspec.structs.replace(self._status(entry, entry.name), name=name, parent=entry.name)
         return self._status(entry, entry.name if name == entry.name else entry.key)
@@ -175,7 +177,7 @@ class Supervisor:
             raise WorkerError(f"the model {name} is not loaded; send it a request first")
         return await worker.call(Stats(id=self._call_id()), StatsReply)
 
-    # --- inside ---
+    # --- workers ---
 
     async def _call(self, name: str, message: Call, reply_type: type[R]) -> R:
         worker = await self._worker(self._host(name))
@@ -192,50 +194,53 @@ class Supervisor:
     # --- LoRA adapters ---
 
     def base_of(self, name: str) -> CatalogueEntry:
-        """The file that serves a name, be it with an adapter. Raises ModelNotFound."""
-        return self._named(name)[0]
+        """Return the file that serves a name, be it with an adapter. Raises ModelNotFound."""
+        return self._resolve(name)[0]
 
-    async def tell_workers(self, model: str, message: Callable[[str], AdapterMessage]) -> None:
-        """Have each worker of the model's files that is loaded, or loads, answer the message.
+    async def broadcast(self, model: str, message: Callable[[str], AdapterMessage]) -> None:
+        """Send the message to each worker of the model that is loaded, or loads, and await the replies.
 
-        Raises what the first of them refuses it with, and WorkerDied.
+        Raises the first worker's refusal, and WorkerDied.
         """
         for host in list(self._hosts.values()):
             if host.entry.name == model and host.loaded:
                 worker = await self._worker(host)
                 await worker.call(message(self._call_id()), AdapterReply)
 
-    def _named(self, name: str) -> tuple[CatalogueEntry, ShelvedAdapter | None]:
-        """`name`, `name:TYPE`, or one of them with `:adapter` behind it. Raises ModelNotFound."""
+    def _resolve(self, name: str) -> tuple[CatalogueEntry, RegisteredAdapter | None]:
+        """Return the file and the adapter of `name` or `name:TYPE`, either with `:adapter` at its end.
+
+        Raises ModelNotFound.
+        """
         loaded = self._loaded_keys()
         try:
             return self._catalogue.resolve(name, loaded), None
         except ModelNotFound:
             base, _, adapter_name = name.rpartition(":")
-            for adapter in self._shelf.all():
+            for adapter in self._adapters.all():
                 if adapter.name == adapter_name:
                     entry = self._catalogue.resolve(base, loaded)
-                    if (found := self._shelf.find(entry.name, adapter_name)) is not None:
-                        return entry, found
+                    if (match := self._adapters.find(entry.name, adapter_name)) is not None:
+                        return entry, match
             raise
 
     def _with_adapters(self, name: str, request: Generate) -> Generate:
-        """The request with its model's default adapters where it names none. Raises RequestError."""
-        if self._shelf.is_empty and not request.adapters:
+        """Return the request with its model's default adapters where it names none. Raises RequestError."""
+        if self._adapters.is_empty and not request.adapters:
             return request
-        entry, adapter = self._named(name)
-        chosen = self._shelf.chosen(entry.name, adapter, request.adapters)
-        return msgspec.structs.replace(request, adapters=chosen)
+        entry, adapter = self._resolve(name)
+        adapters = self._adapters.select(entry.name, adapter, request.adapters)
+        return msgspec.structs.replace(request, adapters=adapters)
 
     # --- hosts ---
 
     def _host(self, name: str) -> HostedModel:
-        return self._host_of(self._named(name)[0])
+        return self._host_of(self._resolve(name)[0])
 
     def _host_of(self, entry: CatalogueEntry) -> HostedModel:
         host = self._hosts.get(entry.key)
         if host is not None and host.entry != entry and not host.loaded:
-            host = None  # the file was made anew since
+            host = None  # the file was made again since
         if host is None:
             spec = self._spec_of(entry)
             host = HostedModel(entry, spec, self._policy, self._spawn, self._make_room, self._use)
@@ -257,13 +262,13 @@ class Supervisor:
         )
 
     def _with_adapter_specs(self, spec: ModelSpec) -> ModelSpec:
-        """The spec with the adapters that a worker of that model is started with now."""
-        return msgspec.structs.replace(spec, adapters=self._shelf.specs(spec.name))
+        """Return the spec with the adapters that a worker of that model is started with now."""
+        return msgspec.structs.replace(spec, adapters=self._adapters.specs(spec.name))
 
     async def _make_room(self, host: HostedModel) -> None:
         """Unload idle models, the longest unused first, until `host` fits or none is left to unload.
 
-        What doesn't fit even so is llama.cpp's to refuse; only the limit on their number is waited for.
+        llama.cpp itself refuses what doesn't fit even so; only the limit on their number is waited for.
         """
         while True:
             async with self._room:

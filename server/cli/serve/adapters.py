@@ -1,4 +1,4 @@
-"""LoRA adapters for `corral serve`: PEFT folders become GGUF files, and `--lora` fills the shelf.
+"""LoRA adapters for `corral serve`: PEFT folders become GGUF files, and `--lora` fills the registry.
 
 Converting happens in a process of its own (`python -m quantize.adapter.convert`), at the start as at run
 time: the one that serves HTTP goes on meanwhile.
@@ -19,17 +19,17 @@ from models.store.atomic_write import disk_errors
 from models.store.fingerprint import fingerprint
 from models.version import VERSION
 from server.cli.console import say
-from server.supervisor.adapter_registry import AdapterShelf
-from server.supervisor.adapter_service import Prepare, prepared
+from server.supervisor.adapter_registry import AdapterRegistry
+from server.supervisor.adapter_service import Prepare, prepare_adapter
 from server.supervisor.catalogue import CatalogueEntry
 
 CONVERT_TIMEOUT_S = 600.0
 
 
-def fill_shelf(
-    shelf: AdapterShelf, texts: Sequence[str], served: Sequence[CatalogueEntry], prepare: Prepare
+def register_adapters(
+    registry: AdapterRegistry, texts: Sequence[str], served: Sequence[CatalogueEntry], prepare: Prepare
 ) -> None:
-    """Put what `--lora` names on the shelf of the model that is served.
+    """Put what `--lora` names into the registry of the model that is served.
 
     Raises ConfigError for what can't be understood, RequestError for an adapter that doesn't fit.
     """
@@ -46,8 +46,8 @@ def fill_shelf(
             ref = AdapterRef.parse(text)
         except InvalidReference as error:
             raise ConfigError(f"bad value for --lora: {error.message}") from error
-        info = prepared(ref, served[0].path, prepare)
-        adapter = shelf.add(served[0].name, ref, info, int(time.time()), visible=True)
+        info = prepare_adapter(ref, served[0].path, prepare)
+        adapter = registry.add(served[0].name, ref, info, int(time.time()), visible=True)
         say(f"adapter {adapter.id}: {adapter.full_name}, rank {info.rank}, scale {ref.scale:g}")
 
 

@@ -44,13 +44,12 @@ def serve(config: ServerConfig) -> None:
     """Serve until a signal ends it. Raises CorralError if that can't begin."""
     from models.paths import Paths
     from models.store.store import ModelStore
-    from server.cli.serve.adapters import converter, fill_shelf
+    from server.cli.serve.adapters import converter, register_adapters
     from server.cli.serve.http_server import bind, run
     from server.cli.serve.logs import log_to_stderr
-    from server.supervisor.adapter_registry import AdapterShelf
+    from server.supervisor.adapter_registry import AdapterRegistry
     from server.supervisor.adapter_service import AdapterService
-    from server.supervisor.catalogue import PREFERRED_TYPES, Catalogue
-    from server.supervisor.catalogue_entries import stored_entries
+    from server.supervisor.catalogue import PREFERRED_TYPES, Catalogue, store_entries
     from server.supervisor.memory_check import fits
     from server.supervisor.policy import Policy
     from server.supervisor.supervisor import Supervisor
@@ -63,12 +62,12 @@ def serve(config: ServerConfig) -> None:
         store = ModelStore(paths)
         served = served_entries(config, store)
         preferred = (config.default_type, *PREFERRED_TYPES)
-        catalogue = Catalogue(served, lambda: stored_entries(store), preferred)
+        catalogue = Catalogue(served, lambda: store_entries(store), preferred)
 
         draft = draft_entry(config, store)
         tuned = TunedModels(results_here(paths.tuning_dir))
-        shelf, prepare = AdapterShelf(), converter(paths.adapters_dir)
-        fill_shelf(shelf, config.lora, served, prepare)
+        registry, prepare = AdapterRegistry(), converter(paths.adapters_dir)
+        register_adapters(registry, config.lora, served, prepare)
 
         supervisor = Supervisor(
             catalogue,
@@ -80,10 +79,10 @@ def serve(config: ServerConfig) -> None:
             policy=Policy.of(config),
             fits=fits,
             use=store.use,
-            shelf=shelf,
+            adapter_registry=registry,
             environment=tuned.environment_of,
         )
-        run(config, supervisor, AdapterService(supervisor, shelf, prepare), listener)
+        run(config, supervisor, AdapterService(supervisor, registry, prepare), listener)
 
 
 def draft_entry(config: ServerConfig, store: ModelStore) -> CatalogueEntry | None:
@@ -98,9 +97,9 @@ def served_entries(config: ServerConfig, store: ModelStore) -> list[CatalogueEnt
     """What to load at the start, made first where it is missing."""
     from models.reference import ModelRef
     from server.cli.ensure_model import obtain
-    from server.supervisor.catalogue_entries import stored_entries
+    from server.supervisor.catalogue import store_entries
 
     names = config.models
-    if not names and not stored_entries(store):
+    if not names and not store_entries(store):
         names = ("demo",)
     return [obtain(ModelRef.parse(name), store, config.default_type) for name in names]

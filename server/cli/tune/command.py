@@ -101,7 +101,7 @@ def _entry(ref: object, store: ModelStore, *, make: bool) -> CatalogueEntry:
     from models.reference import ModelRef
     from server.cli.ensure_model import best_type, obtain
     from server.config import ServerConfig
-    from server.supervisor.catalogue_entries import file_entry, stored_entry
+    from server.supervisor.catalogue import file_entry, store_entry
 
     assert isinstance(ref, ModelRef)
     default_type = ServerConfig().default_type
@@ -110,7 +110,7 @@ def _entry(ref: object, store: ModelStore, *, make: bool) -> CatalogueEntry:
     if ref.path is not None and ref.path.is_file():
         return file_entry(ref.path)
     model = store.get(ref)
-    return stored_entry(model, model.types[ref.type or best_type(model, default_type)])
+    return store_entry(model, model.types[ref.type or best_type(model, default_type)])
 
 
 def _label(entry: CatalogueEntry) -> str:

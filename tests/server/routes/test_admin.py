@@ -16,7 +16,7 @@ from models.errors import ModelNotFound
 from server.app import create_app
 from server.config import ServerConfig
 from server.ipc.messages import LoadAdapter
-from server.supervisor.adapter_registry import AdapterShelf
+from server.supervisor.adapter_registry import AdapterRegistry
 from server.supervisor.adapter_service import AdapterMessage, AdapterService
 from server.supervisor.catalogue import CatalogueEntry
 from server.supervisor.protocol import ModelStatus
@@ -31,12 +31,12 @@ class Service(ScriptedService):
     def __init__(self, base: Path) -> None:
         super().__init__()
         self.entry = CatalogueEntry("demo", base, "Q4_K_M", 1, 1)
-        self.shelf = AdapterShelf()
+        self.registry = AdapterRegistry()
         self.told: list[str] = []
 
     def find(self, name: str) -> ModelStatus:
         model, _, adapter = name.rpartition(":")
-        if self.shelf.find(model, adapter) is not None:
+        if self.registry.find(model, adapter) is not None:
             return msgspec.structs.replace(DEMO, name=name, parent=model)
         return super().find(name)
 
@@ -45,7 +45,7 @@ class Service(ScriptedService):
             raise ModelNotFound(name)
         return self.entry
 
-    async def tell_workers(self, model: str, message: Callable[[str], AdapterMessage]) -> None:
+    async def broadcast(self, model: str, message: Callable[[str], AdapterMessage]) -> None:
         told = message("call")
         self.told.append(
             f"load {told.adapter.id}" if isinstance(told, LoadAdapter) else f"unload {told.adapter_id}"
@@ -59,7 +59,7 @@ def service(tmp_path: Path) -> Service:
 
 @pytest_asyncio.fixture
 async def client(service: Service) -> AsyncIterator[httpx.AsyncClient]:
-    app = create_app(ServerConfig(), service, AdapterService(service, service.shelf))
+    app = create_app(ServerConfig(), service, AdapterService(service, service.registry))
     transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://corral") as made:
         yield made

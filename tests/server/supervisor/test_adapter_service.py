@@ -16,8 +16,8 @@ from models.gguf.adapter_info import read_adapter_info
 from models.gguf.info import read_gguf_info
 from server.engine.events import Finish
 from server.ipc.model_spec import AdapterSpec, ModelSpec
-from server.supervisor.adapter_registry import AdapterShelf
-from server.supervisor.adapter_service import AdapterService, prepared
+from server.supervisor.adapter_registry import AdapterRegistry
+from server.supervisor.adapter_service import AdapterService, prepare_adapter
 from server.supervisor.catalogue import CatalogueEntry
 from server.supervisor.supervisor import Supervisor
 from tests.adapter_gguf import write_adapter_gguf
@@ -35,9 +35,9 @@ class Setup:
     def __init__(self, make: MakeSupervisor, entry: CatalogueEntry, tiny: Path, folder: Path) -> None:
         self.entry = entry
         self.folder = folder
-        self.shelf = AdapterShelf()
-        self.supervisor: Supervisor = make(entry, shelf=self.shelf)
-        self.adapters = AdapterService(_Based(self.supervisor, tiny), self.shelf)
+        self.registry = AdapterRegistry()
+        self.supervisor: Supervisor = make(entry, adapter_registry=self.registry)
+        self.adapters = AdapterService(_Based(self.supervisor, tiny), self.registry)
 
     async def start(self) -> None:
         self.supervisor.start()
@@ -68,7 +68,7 @@ class _Based:
     def __init__(self, supervisor: Supervisor, tiny: Path) -> None:
         self._supervisor = supervisor
         self._tiny = tiny
-        self.tell_workers = supervisor.tell_workers
+        self.broadcast = supervisor.broadcast
 
     def base_of(self, name: str) -> CatalogueEntry:
         entry = self._supervisor.base_of(name)
@@ -113,11 +113,13 @@ async def test_adapters_are_counted_before_a_model_is_loaded(
         asked.append(spec)
         return True
 
-    shelf = AdapterShelf()
+    registry = AdapterRegistry()
     style = write_adapter_gguf(tmp_path / "style.gguf")
     info = read_adapter_info(style, read_gguf_info(tiny))
-    shelf.add("two", AdapterRef(style, "style"), info, 1, visible=True)
-    supervisor: Supervisor = supervise(script("one"), stored=(script("two"),), fits=fits, shelf=shelf)
+    registry.add("two", AdapterRef(style, "style"), info, 1, visible=True)
+    supervisor: Supervisor = supervise(
+        script("one"), stored=(script("two"),), fits=fits, adapter_registry=registry
+    )
     supervisor.start()
     await supervisor.wait_ready()
     _ = [event async for event in supervisor.generate("two", request("tokens 1 0"))]
@@ -138,7 +140,7 @@ async def test_names(setup: Setup) -> None:
 
 async def test_an_unknown_adapter_is_refused_before_anything_is_sent(setup: Setup) -> None:
     await setup.start()
-    for _ in range(2):  # with nothing on the shelf, and with something
+    for _ in range(2):  # with nothing in the registry, and with something
         with pytest.raises(RequestError) as error:
             await setup.ask(lora=((7, 1.0),))
         assert error.value.param == "lora"
@@ -163,10 +165,10 @@ async def test_one_for_a_model_that_is_not_loaded(
     supervise: MakeSupervisor, script: WriteScript, tiny: Path, tmp_path: Path
 ) -> None:
     entry = script()
-    shelf = AdapterShelf()
-    supervisor = supervise(stored=(entry,), shelf=shelf)
+    registry = AdapterRegistry()
+    supervisor = supervise(stored=(entry,), adapter_registry=registry)
     supervisor.start()
-    adapters = AdapterService(_Based(supervisor, tiny), shelf)
+    adapters = AdapterService(_Based(supervisor, tiny), registry)
     await adapters.add("one", str(write_adapter_gguf(tmp_path / "style.gguf")), None, 1.0)
     [event async for event in supervisor.generate("one", request("tokens 1 0"))]
     assert lines_of(entry) == ["start [0]", "generate ((0, 1.0),)"]
@@ -205,7 +207,7 @@ async def test_two_of_one_name_at_the_same_time(setup: Setup) -> None:
     results = await asyncio.gather(
         *(setup.adapters.add("one", path, "style", 0.0) for _ in range(3)), return_exceptions=True
     )
-    assert sorted(type(result).__name__ for result in results) == ["RequestError"] * 2 + ["ShelvedAdapter"]
+    assert sorted(type(result).__name__ for result in results) == ["RegisteredAdapter"] + ["RequestError"] * 2
     assert len(setup.adapters.list("one:style")) == 1
 
 
@@ -245,5 +247,5 @@ def test_preparing_reports_the_converters_reason(tiny: Path, tmp_path: Path) -> 
         raise CheckpointError("adapter_config.json has use_dora set")
 
     with pytest.raises(RequestError, match="use_dora") as error:
-        prepared(AdapterRef(tmp_path, "x"), tiny, fails)
+        prepare_adapter(AdapterRef(tmp_path, "x"), tiny, fails)
     assert error.value.param == "path"

@@ -13,7 +13,7 @@ def entry(name: str, type: str | None, size_bytes: int = 10) -> CatalogueEntry: 
 
 
 def stored(*entries: CatalogueEntry) -> Catalogue:
-    return Catalogue(stored=lambda: entries)
+    return Catalogue(source=lambda: entries)
 
 
 def test_plain_name_takes_the_preferred_type() -> None:
@@ -63,7 +63,7 @@ def test_served_first_then_by_name_and_nothing_twice() -> None:
 def test_what_is_stored_later_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("server.supervisor.catalogue.STALE_AFTER_S", 0.0)
     entries: list[CatalogueEntry] = []
-    catalogue = Catalogue(stored=lambda: entries)
+    catalogue = Catalogue(source=lambda: entries)
     assert catalogue.entries() == []
     entries.append(entry("new", "Q8_0"))
     assert catalogue.resolve("new") == entries[0]

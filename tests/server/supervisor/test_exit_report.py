@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from server.supervisor.exit_report import ExitReport, telling_line
+from server.supervisor.exit_report import ExitReport, reason_line
 
 TRACEBACK = (
     "Traceback (most recent call last):",
@@ -38,6 +38,6 @@ def test_hints() -> None:
 
 
 def test_long_lines_are_cut() -> None:
-    line = telling_line(["GGML_ASSERT(" + "x" * 1000])
+    line = reason_line(["GGML_ASSERT(" + "x" * 1000])
     assert line is not None
     assert len(line) == 300

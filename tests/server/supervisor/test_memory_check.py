@@ -20,7 +20,7 @@ from server.model_facts import read_facts
 from server.placement import PROMPT_SIDE_SPARE_BYTES, FreeMemory, Placement, place
 from server.serve_options import ServeOptions
 from server.supervisor import memory_check
-from server.supervisor.adapter_registry import AdapterShelf
+from server.supervisor.adapter_registry import AdapterRegistry
 from server.supervisor.catalogue import Catalogue, CatalogueEntry
 from server.supervisor.memory_check import fits
 from server.supervisor.supervisor import Supervisor
@@ -131,12 +131,12 @@ async def test_what_cannot_be_judged_fits(spec: ModelSpec, tmp_path: Path) -> No
 
 def supervisor_of(spec: ModelSpec, adapters: Sequence[Path]) -> Supervisor:
     path = Path(spec.path)
-    shelf = AdapterShelf()
+    registry = AdapterRegistry()
     for file in adapters:
         adapter = read_adapter_info(file, read_gguf_info(path))
-        shelf.add("tiny", AdapterRef(file, file.stem), adapter, 1, visible=True)
+        registry.add("tiny", AdapterRef(file, file.stem), adapter, 1, visible=True)
     entry = CatalogueEntry("tiny", path, None, path.stat().st_size, 1)
-    return Supervisor(Catalogue([entry]), lambda _: spec, shelf=shelf)
+    return Supervisor(Catalogue([entry]), lambda _: spec, adapter_registry=registry)
 
 
 def anonymous_bytes(pid: int) -> int:

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
@@ -22,9 +23,32 @@ from models.errors import (
     WorkerError,
 )
 from server.engine.events import Delta, Event, Failure, Finish, Started
-from server.ipc.messages import ChatPrompt
+from server.ipc.messages import ChatPrompt, Generate
 from server.supervisor.supervisor import Supervisor
 from tests.server.supervisor.conftest import QUICK, MakeSupervisor, WriteScript, request
+
+
+class Reader:
+    """Reads a request's events in a task, so that a test can wait for some of them."""
+
+    def __init__(self, supervisor: Supervisor, name: str, text: str, request_id: str = "r") -> None:
+        self.events: list[Event] = []
+        self.task = asyncio.create_task(self._read(supervisor, name, request(text, request_id)))
+
+    async def _read(self, supervisor: Supervisor, name: str, asked: Generate) -> None:
+        async for event in supervisor.generate(name, asked):
+            self.events.append(event)
+
+    def has_started(self) -> bool:
+        return bool(self.events)
+
+    def has_output(self) -> bool:
+        return any(isinstance(event, Delta) for event in self.events)
+
+    async def end(self) -> Event:
+        """Return the last event. Raises what the request raises."""
+        await self.task
+        return self.events[-1]
 
 
 async def collect(supervisor: Supervisor, name: str, text: str, request_id: str = "r") -> list[Event]:
@@ -35,8 +59,8 @@ def text_of(events: list[Event]) -> str:
     return "".join(event.text for event in events if isinstance(event, Delta))
 
 
-async def until(condition: object, timeout_s: float = 10.0) -> None:
-    assert callable(condition)
+async def until(condition: Callable[[], bool], timeout_s: float = 10.0) -> None:
+    """Wait until `condition()` is true; fail after `timeout_s` seconds."""
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline, "it never came true"
@@ -128,36 +152,31 @@ async def test_a_killed_worker_fails_its_own_requests_at_once(
     supervisor = supervise(script("one"), script("two"))
     supervisor.start()
     await supervisor.wait_ready()
-    victims = [
-        asyncio.create_task(collect(supervisor, "one", "tokens 500 0.01", f"v{number}"))
-        for number in range(3)
-    ]
-    witness = asyncio.create_task(collect(supervisor, "two", "tokens 60 0.01", "w"))
-    await asyncio.sleep(0.3)
+    victims = [Reader(supervisor, "one", "tokens 500 0.01", f"v{number}") for number in range(3)]
+    witness = Reader(supervisor, "two", "tokens 60 0.01", "w")
+    await until(lambda: all(reader.has_output() for reader in (*victims, witness)))
     first_pid = supervisor.pids["one:Q8_0"]
     killed_at = time.monotonic()
     os.kill(first_pid, signal.SIGKILL)
-    for events in await asyncio.gather(*victims):
-        end = events[-1]
+    for end in await asyncio.gather(*(victim.end() for victim in victims)):
         assert isinstance(end, Failure)
         assert end.kind == "server_error"
         assert end.message.startswith("The worker for model one died (SIGKILL)")
     assert time.monotonic() - killed_at < 1.0
     assert text_of(await collect(supervisor, "one", "tokens 2 0")) == "0 1 "
     assert supervisor.pids["one:Q8_0"] != first_pid
-    assert isinstance((await witness)[-1], Finish)
+    assert isinstance(await witness.end(), Finish)
     assert not psutil.pid_exists(first_pid)
 
 
 async def test_assertion_text_reaches_the_client(supervise: MakeSupervisor, script: WriteScript) -> None:
     supervisor = supervise(script())
     supervisor.start()
-    bystander = asyncio.create_task(collect(supervisor, "one", "tokens 1 30", "b"))
-    await until(lambda: supervisor.n_running == 1 and supervisor.ready())
-    await asyncio.sleep(0.1)
+    bystander = Reader(supervisor, "one", "tokens 1 30", "b")
+    await until(bystander.has_started)
     with pytest.raises(WorkerDied, match=r"SIGABRT: .*GGML_ASSERT\(n > 0\)"):  # twice: it is sent again once
         await collect(supervisor, "one", "die")
-    end = (await bystander)[-1]
+    end = await bystander.end()
     assert isinstance(end, Failure)
     assert end.kind == "unavailable"  # it had no output: sending it again is safe
     assert end.retry_after_s is not None
@@ -215,9 +234,9 @@ async def test_dead_in_every_load_fails_with_the_reason(
     started = time.monotonic()
     with pytest.raises(WorkerDied, match="SIGSEGV"):
         await collect(supervisor, "one", "tokens 1 0")
-    assert time.monotonic() - started < 0.1  # told at once, not tried again
+    assert time.monotonic() - started < 0.1  # refused at once, not tried again
     script(load="ok")
-    await asyncio.sleep(QUICK.failed_retry_s)
+    await asyncio.sleep(QUICK.failed_retry_s)  # time itself is what must pass
     assert text_of(await collect(supervisor, "one", "tokens 1 0")) == "0 "
 
 
@@ -250,7 +269,7 @@ async def test_waiting_for_a_load_has_limits(supervise: MakeSupervisor, script: 
     policy = replace(QUICK, load_wait_s=0.2, max_waiting=2)
     supervisor = supervise(script(load="hang"), policy=policy)
     waiting = [asyncio.create_task(collect(supervisor, "one", "tokens 1 0", f"r{i}")) for i in range(2)]
-    await asyncio.sleep(0.05)
+    await until(lambda: supervisor.n_running == 2)
     with pytest.raises(WorkerBusy, match="2 requests already wait"):
         await collect(supervisor, "one", "tokens 1 0", "third")
     for [event] in await asyncio.gather(*waiting):
@@ -263,7 +282,7 @@ async def test_a_silent_worker_is_killed(supervise: MakeSupervisor, script: Writ
     supervisor = supervise(script(), policy=replace(QUICK, hang_after_s=0.3, heartbeat_s=0.05))
     supervisor.start()
     await supervisor.wait_ready()
-    # It answers the heartbeat while it computes: that is no hang, however long a request takes.
+    # It answers the heartbeat while it computes: that is no hang, however much time a request takes.
     task = asyncio.create_task(collect(supervisor, "one", "silent"))
     await asyncio.sleep(0.8)
     assert not task.done()
@@ -286,12 +305,10 @@ async def test_the_longest_unused_idle_model_makes_room(
     await collect(supervisor, "one", "tokens 1 0")
     await collect(supervisor, "three", "tokens 1 0")
     assert sorted(supervisor.pids) == ["one:Q8_0", "three:Q8_0"]
-    busy = [
-        asyncio.create_task(collect(supervisor, name, "tokens 30 0.02", name)) for name in ("one", "three")
-    ]
-    await asyncio.sleep(0.2)
+    busy = [Reader(supervisor, name, "tokens 30 0.02", name) for name in ("one", "three")]
+    await until(lambda: all(reader.has_output() for reader in busy))
     assert text_of(await collect(supervisor, "two", "tokens 1 0", "late")) == "0 "
-    assert [isinstance((await task)[-1], Finish) for task in busy] == [True, True]
+    assert [isinstance(await reader.end(), Finish) for reader in busy] == [True, True]
 
 
 async def test_memory_makes_room_too_and_never_takes_a_busy_model(
@@ -307,11 +324,11 @@ async def test_memory_makes_room_too_and_never_takes_a_busy_model(
     supervisor = supervise(stored=stored, fits=never_fits)
     await collect(supervisor, "one", "tokens 1 0")
     assert asked == []  # alone, it is llama.cpp that says whether it fits
-    busy = asyncio.create_task(collect(supervisor, "one", "tokens 40 0.02", "busy"))
-    await asyncio.sleep(0.2)
+    busy = Reader(supervisor, "one", "tokens 40 0.02", "busy")
+    await until(busy.has_output)
     await collect(supervisor, "two", "tokens 1 0")
     assert sorted(supervisor.pids) == ["one:Q8_0", "two:Q8_0"]
-    assert isinstance((await busy)[-1], Finish)
+    assert isinstance(await busy.end(), Finish)
     await collect(supervisor, "three", "tokens 1 0")
     assert list(supervisor.pids) == ["three:Q8_0"]
 
@@ -321,15 +338,14 @@ async def test_stop_finishes_what_runs_and_leaves_no_process(
 ) -> None:
     supervisor = supervise(script())
     supervisor.start()
-    running = asyncio.create_task(collect(supervisor, "one", "tokens 30 0.02"))
-    await until(lambda: supervisor.ready() and supervisor.n_running == 1)
+    running = Reader(supervisor, "one", "tokens 30 0.02")
+    await until(running.has_output)
     pid = supervisor.pids["one:Q8_0"]
-    await asyncio.sleep(0.1)
     stopping = asyncio.create_task(supervisor.stop(10.0))
-    await asyncio.sleep(0.05)
+    await until(lambda: not supervisor.ready())
     with pytest.raises(WorkerError, match="shutting down"):
         await collect(supervisor, "one", "tokens 1 0", "late")
-    assert isinstance((await running)[-1], Finish)
+    assert isinstance(await running.end(), Finish)
     await stopping
     assert not psutil.pid_exists(pid)  # not even a zombie
     assert not supervisor.ready()
@@ -338,26 +354,25 @@ async def test_stop_finishes_what_runs_and_leaves_no_process(
 async def test_stop_kills_what_takes_too_long(supervise: MakeSupervisor, script: WriteScript) -> None:
     supervisor = supervise(script(), policy=replace(QUICK, exit_wait_s=0.1))
     supervisor.start()
-    running = asyncio.create_task(collect(supervisor, "one", "tokens 1000 0.02"))
-    await until(lambda: supervisor.ready() and supervisor.n_running == 1)
-    await asyncio.sleep(0.2)
+    running = Reader(supervisor, "one", "tokens 1000 0.02")
+    await until(running.has_output)
     started = time.monotonic()
     await supervisor.stop(0.2)
     assert time.monotonic() - started < 3.0
-    assert isinstance((await running)[-1], Failure)
+    assert isinstance(await running.end(), Failure)
     assert not psutil.Process().children()
 
 
 async def test_kill_ends_a_stop_that_waits(supervise: MakeSupervisor, script: WriteScript) -> None:
     supervisor = supervise(script())
     supervisor.start()
-    running = asyncio.create_task(collect(supervisor, "one", "tokens 1000 0.02"))
-    await until(lambda: supervisor.ready() and supervisor.n_running == 1)
+    running = Reader(supervisor, "one", "tokens 1000 0.02")
+    await until(running.has_output)
     stopping = asyncio.create_task(supervisor.stop(30.0))
-    await asyncio.sleep(0.1)
+    await until(lambda: not supervisor.ready())
     supervisor.kill()
     await asyncio.wait_for(stopping, 3.0)
-    assert isinstance((await running)[-1], Failure)
+    assert isinstance(await running.end(), Failure)
     assert not psutil.Process().children()
 
 

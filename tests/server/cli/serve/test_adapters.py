@@ -12,11 +12,10 @@ import pytest
 
 from models.errors import CheckpointError, ConfigError, RequestError
 from quantize.run.pipeline import quantize
-from server.cli.serve.adapters import converter, fill_shelf
-from server.supervisor.adapter_registry import AdapterShelf
+from server.cli.serve.adapters import converter, register_adapters
+from server.supervisor.adapter_registry import AdapterRegistry
 from server.supervisor.adapter_service import gguf_only
-from server.supervisor.catalogue import CatalogueEntry
-from server.supervisor.catalogue_entries import file_entry
+from server.supervisor.catalogue import CatalogueEntry, file_entry
 from tests.peft import write_peft_adapter
 from tests.pico import write_pico_checkpoint
 from tests.server.cli.serve.test_command import Server, serving
@@ -35,18 +34,18 @@ def base(checkpoint: Path) -> CatalogueEntry:
     return file_entry(file.path)
 
 
-def test_filling_the_shelf(checkpoint: Path, base: CatalogueEntry, tmp_path: Path) -> None:
+def test_registering(checkpoint: Path, base: CatalogueEntry, tmp_path: Path) -> None:
     folder = write_peft_adapter(tmp_path / "style", checkpoint)
     prepare = converter(tmp_path / "made")
-    shelf = AdapterShelf()
-    fill_shelf(shelf, [str(folder), f"{folder}=half@0.5", f"{folder}=off@0"], [base], prepare)
-    assert [(a.full_name, a.scale, a.path) for a in shelf.all()] == [
+    registry = AdapterRegistry()
+    register_adapters(registry, [str(folder), f"{folder}=half@0.5", f"{folder}=off@0"], [base], prepare)
+    assert [(a.full_name, a.scale, a.path) for a in registry.all()] == [
         ("pico:style", 1.0, folder),
         ("pico:half", 0.5, folder),
         ("pico:off", 0.0, folder),
     ]
     (made,) = (tmp_path / "made").iterdir()
-    assert {a.file for a in shelf.all()} == {made}, "converted once"
+    assert {a.file for a in registry.all()} == {made}, "converted once"
     before = made.read_bytes()
     write_peft_adapter(folder, checkpoint, seed=2)
     other = prepare(folder, base.path)
@@ -67,15 +66,15 @@ def test_a_bad_adapter_is_told_of_before_anything_is_served(
 ) -> None:
     folder = write_peft_adapter(tmp_path / "style", checkpoint, fields={"use_dora": True})
     with pytest.raises(error, match=said):
-        fill_shelf(AdapterShelf(), [text.format(folder)], [base], converter(tmp_path / "made"))
+        register_adapters(AdapterRegistry(), [text.format(folder)], [base], converter(tmp_path / "made"))
 
 
 def test_which_model_they_belong_to(base: CatalogueEntry) -> None:
     other = CatalogueEntry("other", base.path, "F32", 1, 1)
     for served in ([], [base, other]):
         with pytest.raises(ConfigError, match=f"{len(served)} are served"):
-            fill_shelf(AdapterShelf(), ["x.gguf"], served, gguf_only)
-    fill_shelf(AdapterShelf(), [], [], gguf_only)
+            register_adapters(AdapterRegistry(), ["x.gguf"], served, gguf_only)
+    register_adapters(AdapterRegistry(), [], [], gguf_only)
 
 
 def test_a_folder_that_is_no_adapter(base: CatalogueEntry, tmp_path: Path) -> None:

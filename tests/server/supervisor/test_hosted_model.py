@@ -1,0 +1,59 @@
+"""A model's life where a start fails before there is a worker; whole lives are in `test_supervisor`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from models.errors import WorkerError
+from server.ipc.model_spec import ModelSpec
+from server.supervisor.catalogue import CatalogueEntry
+from server.supervisor.hosted_model import HostedModel
+from server.supervisor.policy import Policy
+from server.supervisor.process import WorkerProcess
+
+
+class Starts:
+    """A `spawn` that fails each time, and counts."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+        self.n = 0
+
+    async def spawn(self, spec: ModelSpec) -> WorkerProcess:
+        self.n += 1
+        raise self.error
+
+
+async def make_room(_host: HostedModel) -> None:
+    """There is room."""
+
+
+def model_of(starts: Starts, policy: Policy) -> HostedModel:
+    entry = CatalogueEntry(name="one", path=Path("one.gguf"), type="Q8_0", size_bytes=1, created=1)
+    return HostedModel(entry, ModelSpec(name="one", path="one.gguf"), policy, starts.spawn, make_room)
+
+
+async def test_an_error_of_our_own_fails_the_model_and_is_logged_whole(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    starts = Starts(ZeroDivisionError("oops"))
+    model = model_of(starts, Policy())
+    with pytest.raises(ZeroDivisionError):
+        await model.worker()
+    assert (model.state, model.loaded) == ("failed", False)
+    assert model.status().problem == "the model one can't be loaded: ZeroDivisionError('oops'); see the log"
+    assert any(record.exc_info for record in caplog.records)
+    with pytest.raises(WorkerError, match="see the log"):
+        await model.worker()
+    assert starts.n == 1, "the reason is known: it isn't tried again at once"
+
+
+async def test_a_failed_model_is_tried_again_after_a_while() -> None:
+    starts = Starts(ZeroDivisionError("oops"))
+    model = model_of(starts, Policy(failed_retry_s=0.0))
+    for _ in range(2):
+        with pytest.raises(ZeroDivisionError):
+            await model.worker()
+    assert starts.n == 2

@@ -1,0 +1,45 @@
+"""What is kept of a worker's stderr; processes are started in `test_supervisor`."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+import pytest
+
+from server.supervisor.process import STDERR_LINE_BYTES, STDERR_LINES, StderrTail
+
+
+async def tail_of(*chunks: bytes) -> StderrTail:
+    pipe = asyncio.StreamReader()
+    tail = StderrTail("demo")
+    reading = asyncio.create_task(tail.read(pipe))
+    for chunk in chunks:
+        pipe.feed_data(chunk)
+        await asyncio.sleep(0)
+    pipe.feed_eof()
+    await reading
+    return tail
+
+
+async def test_lines_are_whole_however_they_come_and_the_last_needs_no_end() -> None:
+    tail = await tail_of(b"ab", b"c\nde\n\n", b"f\xff")
+    assert tail.lines == ("abc", "de", "f\ufffd")
+
+
+async def test_the_last_lines_are_kept() -> None:
+    tail = await tail_of(b"".join(b"%d\n" % number for number in range(STDERR_LINES + 5)))
+    assert tail.lines == tuple(str(number) for number in range(5, STDERR_LINES + 5))
+
+
+async def test_the_end_of_a_long_line_is_kept() -> None:
+    tail = await tail_of(b"a" * STDERR_LINE_BYTES, b"the end")
+    [line] = tail.lines
+    assert len(line) == STDERR_LINE_BYTES
+    assert line.endswith("the end")
+
+
+async def test_every_line_is_logged_under_the_models_name(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "corral.worker"):
+        await tail_of(b"hello\n")
+    assert caplog.messages == ["demo: hello"]
