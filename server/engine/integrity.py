@@ -1,4 +1,4 @@
-"""The check that the engine's books agree with each other: after each step in tests, else in idle moments."""
+"""The check that the engine's books agree: after each step in tests, else in idle moments."""
 
 from __future__ import annotations
 

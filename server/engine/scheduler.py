@@ -1,4 +1,4 @@
-"""The scheduler: who gets a slot, and whose prompt goes on by how much in the next batch. Pure; no clock.
+"""The scheduler: which sequences get a slot, and which tokens the next batch has. Pure; no clock.
 
 First come, first served within a priority. Every running sequence that generates gets its next token in
 every step; prompts are computed in chunks in the same steps, small ones while anybody generates, so that no
@@ -147,7 +147,7 @@ class Scheduler:
     # --- one batch -----------------------------------------------------------------------------------
 
     def _turns(self) -> list[Adapters]:
-        """Return the adapter sets of all live sequences: the one whose turn it is, then by their wait."""
+        """Return the adapter sets of all live sequences: first the set that has its turn, then by wait."""
         sets = list(self._n_by_adapters)
         if len(sets) > 1:
             stays = self._turn_of if self._turn_steps < TURN_STEPS else None
@@ -225,7 +225,7 @@ class Scheduler:
         return min(chunk, config.prefill_chunk_tokens, config.n_batch - n_tokens)
 
     def _next_prompt(self, prefilling: deque[Sequence], adapters: Adapters) -> Sequence | None:
-        """Return the sequence whose prompt goes on: the first in rank that has a slot or can get one."""
+        """Return the sequence of the next prompt chunk: the first in rank that has a slot or can get one."""
         admissible = self._admissible(adapters) if self.waiting else None
         if prefilling and (admissible is None or rank(prefilling[0]) < rank(admissible[0])):
             return prefilling.popleft()

@@ -1,4 +1,4 @@
-"""`Slot`: one place for a sequence in the KV cache; and `Placement`, the decision to put a sequence there."""
+"""`Slot`, a sequence's place in the KV cache, and `Placement`, the decision to put one there."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Slot:
 class Placement:
     """A decision to put a sequence into `slot`, which holds its first `n_cached` tokens after `memory`.
 
-    `source` is the slot whose tokens are used. With `is_loading` they are being read from disk: ask again.
+    `source` is the slot whose tokens are used. With `is_loading` they are still being read.
     """
 
     slot: Slot

@@ -1,4 +1,4 @@
-"""A copy of the engine's books between two steps: who runs, who waits, what each slot holds. For tests."""
+"""A copy of the engine's books between two steps, for tests: sequences, slots, pending changes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`StopChecker`: finds stop strings in text that arrives in pieces, and holds back what may become one."""
+"""`StopChecker`: finds stop strings in text that arrives in pieces."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from __future__ import annotations
 class StopChecker:
     """Lets text through up to the first stop string, however the text is cut into pieces.
 
-    The first is the one whose last character comes first, and of those the longest. Text that may become a
+    The first is the one that is complete first, and of those the longest. Text that may become a
     stop string is held back.
 
     ```

@@ -1,1 +1,1 @@
-"""The contract between the API process and its workers: messages, their framing, and a worker's launch."""
+"""The contract between the API process and its workers: messages, frames, and a worker's launch."""

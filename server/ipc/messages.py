@@ -167,7 +167,7 @@ class StepEvents(msgspec.Struct, frozen=True, tag="step", array_like=True):
 
 
 class TokenizeReply(msgspec.Struct, frozen=True, tag="tokenize_reply", array_like=True):
-    """The tokens of a `Tokenize`'s text, with each one's bytes if it asked for pieces."""
+    """The tokens of a `Tokenize`'s text, with each one's bytes if pieces were requested."""
 
     id: str
     tokens: list[int]

@@ -1,4 +1,4 @@
-"""`AdapterRegistry`: the LoRA adapters of all models, their names and default scales. Pure bookkeeping.
+"""`AdapterRegistry`: the LoRA adapters of all models, with names and default scales. Pure.
 
 An adapter belongs to a model's name, not to one of its files: it fits every type of the model. Ids count up
 over all models and are never used twice.

@@ -1,4 +1,4 @@
-"""`WorkerConnection`: the API process's end of a worker's socket; each message is passed on as it comes.
+"""`WorkerConnection`: the API process's end of a worker's socket, which passes on each message.
 
 A protocol rather than a stream reader: no task has to wake between a token's arrival and its way to the
 client.
@@ -26,8 +26,10 @@ class FrameReader:
         """`_held` is parsed again once it has this many bytes."""
 
     def feed(self, data: bytes) -> None:
-        """Parse more bytes. Raises FrameError, after the frames before it, for a frame that is too long or
-        doesn't decode."""
+        """Parse more bytes.
+
+        Raises FrameError, after the frames before it, for a frame that is too long or doesn't decode.
+        """
         if self._held:
             self._held += data
             if len(self._held) < self._wanted:

@@ -29,6 +29,7 @@ logger = logging.getLogger("corral.supervisor")
 
 Spawn = Callable[[ModelSpec], Awaitable[WorkerProcess]]
 MakeRoom = Callable[["HostedModel"], Awaitable[None]]
+"""A `MakeRoom` returns once the model may load; it may unload others."""
 Use = Callable[[Path], AbstractContextManager[None]]
 """A `Use` guards a file while a worker has it open."""
 

@@ -47,11 +47,11 @@ logger = logging.getLogger("corral.supervisor")
 worker_logger = logging.getLogger("corral.worker")
 
 HEARTBEAT_ID = "heartbeat"
-"""The supervisor's own `Stats` requests have this id; nobody waits for their replies."""
+"""The supervisor's own `Stats` requests have this id; no caller waits for their replies."""
 STDERR_LINES = 60
 """So many last lines of a worker's stderr are kept for the report of its end."""
 STDERR_LINE_BYTES = 8192
-"""Of a longer line only the last so many bytes are kept."""
+"""A longer line is cut to its last so many bytes."""
 
 Call = Tokenize | Detokenize | ApplyTemplate | Stats | LoadAdapter | UnloadAdapter
 Command = Callable[[int], Sequence[str]]
@@ -132,6 +132,7 @@ class WorkerProcess:
 
     @property
     def n_running(self) -> int:
+        """The number of requests that have not ended."""
         return self._recipients.n_streams
 
     @property

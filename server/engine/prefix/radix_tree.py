@@ -1,4 +1,4 @@
-"""A radix tree over token sequences: which share how long a prefix with a prompt, in one walk along it."""
+"""A radix tree over token sequences: the prefixes that a prompt shares, in one walk along it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Speculative decoding: drafts are guessed, checked in one step, and kept where the model says the same.
+"""Speculative decoding: drafts are guessed, checked in one step, kept where the model agrees.
 
 The output is what it would have been without; only the number of steps changes. A draft has the length that
 brings most tokens per second, from how often this sequence's guesses were right and what steps of each size

@@ -32,7 +32,7 @@ _sequence_ids = itertools.count()
 
 @dataclass
 class Outcome:
-    """Everything one request was told."""
+    """Everything that one request's events said."""
 
     text: dict[int, str] = field(default_factory=dict)
     tokens: dict[int, tuple[int, ...]] = field(default_factory=dict)
@@ -42,7 +42,7 @@ class Outcome:
     started: Started | None = None
     terminal: Finish | Failure | None = None
     n_emitted: int = 0
-    """Tokens that its deltas counted, of all choices."""
+    """The number of tokens that its deltas counted, of all choices."""
 
     def take(self, event: Event) -> None:
         assert self.terminal is None, f"{event} after the terminal event {self.terminal}"
@@ -81,7 +81,7 @@ class Outcome:
 
 
 class Clock:
-    """Goes on by itself a little with each look."""
+    """A clock that moves a little with each call."""
 
     def __init__(self) -> None:
         self.now_s = 100.0
@@ -91,7 +91,7 @@ class Clock:
         return self.now_s
 
     def spend_per_token(self, seconds: float) -> Callable[[int], None]:
-        """For `ScriptedRunner.spend`: steps take time by their tokens."""
+        """Return a `ScriptedRunner.spend` under which a step takes `seconds` for each of its tokens."""
 
         def spend(n_tokens: int) -> None:
             self.now_s += seconds * n_tokens
@@ -141,8 +141,7 @@ class Harness:
         assert all(slot.owner_id is None for slot in self.engine.snapshot().slots), "slots leak"
 
     def check_books_against_runner(self) -> None:
-        """What the prefix cache believes of a slot is what the runner will hold there after the orders that
-        go with the next batch: no token more or less."""
+        """Check that the books of each slot agree with the runner, once the next batch's changes are made."""
         held, snapshot = list(self.runner.held), self.engine.snapshot()
         for change in snapshot.memory:
             if isinstance(change, Trim):
@@ -207,7 +206,7 @@ def group_of(asked: EngineRequest, n_ctx: int = 1000) -> Group:
 
 
 def expected_tokens(asked: EngineRequest, n_ctx: int, index: int = 0) -> list[int]:
-    """What the scripted model says to a lone request without stop strings, the EOG token included."""
+    """Return the scripted model's tokens for a lone request without stop strings, the EOG token included."""
     params = asked.params
     held = list(asked.prompt_tokens)
     limit = n_ctx - len(held) if params.max_tokens is None else params.max_tokens

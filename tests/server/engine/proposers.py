@@ -1,4 +1,4 @@
-"""Proposers that know what the scripted model will say, and tell it as often as a test wants."""
+"""Proposers that know what the scripted model will say, and are right as often as a test wants."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.server.engine.scripted_runner import N_VOCAB, next_token
 
 
 def next_of(sequence: Sequence, held: list[int]) -> int:
-    """What the scripted model says to this sequence after `held`. Needs a request with a seed or greedy."""
+    """Return the scripted model's token for this sequence after `held`, seeded or greedy."""
     request = sequence.group.request
     params = request.params
     seed = 0 if params.temperature <= 0 else (params.seed or 0) + sequence.index
@@ -29,7 +29,7 @@ class Oracle:
     shorter: float = 0.0
     """Probability of a shorter guess, or none at all."""
     closed: set[int] = field(default_factory=set)
-    n_asked: int = 0
+    n_calls: int = 0
 
     def propose(self, wanted: list[tuple[Sequence, int]]) -> list[list[int]]:
         return [self.guess(sequence, n) for sequence, n in wanted]
@@ -42,7 +42,7 @@ class Oracle:
         """Return at most `n` tokens that may follow the sequence's last one."""
         assert n > 0
         assert sequence.id not in self.closed
-        self.n_asked += 1
+        self.n_calls += 1
         if self.chance.random() < self.shorter:
             n = self.chance.randrange(n)
         held = list(sequence.tokens)

@@ -154,7 +154,7 @@ class Schedule:
         self._check_finish(original, outcome, n_said)
 
     def _check_choice(self, original: EngineRequest, outcome: Outcome, index: int) -> int:
-        """How many tokens the choice had."""
+        """Return the number of tokens that the choice had."""
         prompt, end = list(original.prompt_tokens), outcome.ends[index]
         answer = expected_answer(original, self.harness.runner.n_ctx, index)
         said, text = answer.tokens, outcome.text.get(index, "")

@@ -1,4 +1,4 @@
-"""What a request should get of the scripted model: worked out cold and alone, without any engine."""
+"""The answers that the scripted model should give, computed cold and alone, without any engine."""
 
 from __future__ import annotations
 
@@ -47,12 +47,12 @@ def shown(asked: EngineRequest, text: str) -> str:
 
 
 def expected_logprobs(prompt: list[int], tokens: list[int]) -> list[TokenLogprob]:
-    """Of `tokens` after `prompt`."""
+    """Return the logprobs of `tokens` after `prompt`."""
     held = [*prompt, *tokens]
     return [scripted_logprob(held[:at], token) for at, token in enumerate(tokens, start=len(prompt))]
 
 
 def expected_scores(prompt: list[int]) -> list[TokenLogprob]:
-    """Of a prompt's own tokens; the first has none."""
+    """Return the scores of a prompt's own tokens; the first has none."""
     first = TokenLogprob(prompt[0], PIECES[prompt[0]], None)
     return [first, *expected_logprobs(prompt[:1], prompt[1:])]

@@ -29,7 +29,7 @@ N_VOCAB = len(PIECES) + 1
 
 
 def next_token(held: Sequence[int], seed: int, *, ban_eog: bool, adapters: Adapters = ()) -> int:
-    """What the scripted model says after `held`."""
+    """Return the scripted model's token after `held`."""
     if adapters:
         seed += zlib.crc32(repr(adapters).encode()) >> 8
     digest = zlib.crc32(bytes(held) + seed.to_bytes(5, "little"))
@@ -39,7 +39,7 @@ def next_token(held: Sequence[int], seed: int, *, ban_eog: bool, adapters: Adapt
 
 
 def scripted_logprob(held: Sequence[int], token: int) -> TokenLogprob:
-    """What the scripted model makes of `token` after `held`."""
+    """Return the scripted model's logprob of `token` after `held`."""
     digest = zlib.crc32(bytes(held) + b"|" + bytes([token]))
     return TokenLogprob(token, b"<end>" if token == EOG else PIECES[token], -(digest % 1000) / 100)
 
@@ -51,18 +51,18 @@ class ScriptedRunner:
     n_batch: int = 64
     can_trim: bool = True
     n_cells: int | None = None
-    """Tokens that all slots together may hold; None: as many as they like."""
+    """All slots together may hold so many tokens; None: any number."""
     n_vocab: int = N_VOCAB
     n_swa: int = 0
     """Window of attention: a run at position p forgets what lies before p's window."""
     poisoned: set[int] = field(default_factory=set)
     """Sequences whose sampling fails."""
     open_limit: int | None = None
-    """Sequences that may be open at once; one more is refused."""
+    """So many sequences may be open at once; one more is refused."""
     fatal_after: int | None = None
-    """Number of runs after which the next one fails for good."""
+    """After so many runs the next one fails for good."""
     spend: Callable[[int], None] | None = None
-    """Told of each batch's number of tokens: lets a test's clock go on."""
+    """Called with each batch's number of tokens, to move a test's clock."""
 
     def __post_init__(self) -> None:
         self.held: list[list[int]] = [[] for _ in range(self.n_slots)]

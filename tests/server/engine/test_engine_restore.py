@@ -1,4 +1,4 @@
-"""Kept prefixes under the engine: what is told of one that can be put back, and of one that can't."""
+"""Kept prefixes under the engine: the reports of one that can be restored and of one that can't."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def harness(monkeypatch: pytest.MonkeyPatch) -> Harness:
     return Harness(runner, prefixes=ScriptedStore(runner, quick=1.0))
 
 
-def test_a_restored_prefix_is_told_of(harness: Harness) -> None:
+def test_a_restored_prefix_is_reported(harness: Harness) -> None:
     asked = request([*KEPT, 3], max_tokens=5)
     harness.run([asked])
     outcome = harness.outcomes[asked.id]

@@ -22,7 +22,7 @@ def add(scheduler: Scheduler, first: int, length: int, *, n: int = 1) -> list[Se
 
 
 def compute(scheduler: Scheduler, batch: Batch) -> None:
-    """What the engine does after a run: count the tokens, append a sampled one."""
+    """Do what the engine does after a run: count the tokens, append a sampled one."""
     for entry in batch.entries:
         sequence = next(s for s in scheduler.running if s.id == entry.sequence_id)
         sequence.n_computed += len(entry.tokens)

@@ -1,4 +1,4 @@
-"""Who goes first: priorities, turns of adapter sets, how much of prompts a step takes."""
+"""The order of the scheduler: priorities, turns of adapter sets, the prompt tokens of a step."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def add(
 
 
 def compute(scheduler: Scheduler, batch: Batch) -> Batch:
-    """What the engine does after a run."""
+    """Do what the engine does after a run."""
     for entry in batch.entries:
         sequence = next(s for s in scheduler.running if s.id == entry.sequence_id)
         sequence.n_computed += len(entry.tokens)

@@ -53,7 +53,7 @@ class Setup:
         assert isinstance(events[-1], Finish)
 
     def lines(self) -> list[str]:
-        """What happened in the workers."""
+        """Return the notes of the workers."""
         return lines_of(self.entry)
 
 

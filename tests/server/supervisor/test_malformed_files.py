@@ -32,7 +32,7 @@ def entry(name: str, path: Path) -> CatalogueEntry:
 
 
 async def outcome(supervisor: Supervisor, name: str) -> str:
-    """How a request for `name` ended: "finish", or the error's message."""
+    """Return how a request for `name` ended: "finish", or the error's message."""
     request = Generate(id=name, prompt=TokenPrompt((3, 4)), params=SamplingParams(max_tokens=2))
     try:
         async for event in supervisor.generate(name, request):

@@ -1,4 +1,4 @@
-"""What is kept of a worker's stderr; processes are started in `test_supervisor`."""
+"""The tail of a worker's stderr; whole processes are started in `test_supervisor`."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ def generating(asked: EngineRequest, n_generated: int = 1) -> Sequence:
 
 
 def drafted(speculation: Speculation, *running: Sequence, cost: StepCost = FLAT) -> list[int]:
-    """How long a draft each gets."""
+    """Return the length of the draft that each gets."""
     speculation.draft(list(running), cost, N_BATCH)
     return [len(sequence.draft) for sequence in running]
 
@@ -246,7 +246,7 @@ def test_a_proposer_that_costs_time_is_not_asked_where_that_does_not_pay() -> No
     oracle = Oracle(1.0, guess_s=0.020)
     speculation = Speculation(oracle)
     assert drafted(speculation, sequence) == [0]
-    assert oracle.n_asked == 0
+    assert oracle.n_calls == 0
     sequence = generating(request(range(10), max_tokens=100), 64)
     assert 0 < drafted(speculation, sequence)[0] <= 4, "now and then it is asked all the same"
 
