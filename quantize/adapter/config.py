@@ -1,6 +1,9 @@
-"""adapter_config.json of a PEFT adapter, for its two readers: `adapter.py` makes a GGUF adapter of it,
-`merge` adds it to its base. What neither can express is refused by `read_adapter_config`; what a merge can
-and GGUF can't, by `refuse_what_gguf_lacks`."""
+"""adapter_config.json of a PEFT adapter: how strong it is, and which fields are refused.
+
+It has two readers: `quantize.adapter.convert` makes a GGUF adapter of it, `quantize.merge` adds it to its
+base. `read_adapter_config` refuses what neither can express; `refuse_what_gguf_lacks` what a merge can and
+GGUF can't.
+"""
 
 from __future__ import annotations
 
@@ -14,15 +17,16 @@ from models.errors import CheckpointError
 
 _NAME = "adapter_config.json"
 _CHANGES_BASE = ("pissa", "olora", "corda", "lora_ga", "loftq")
-"""Initialisations that also change the base's weights: the adapter alone doesn't say how."""
+"""These initialisations also change the base's weights, and the adapter alone doesn't say how."""
 _PLAIN_PATTERN = re.compile(r"\^?[\w.\\]+\$?")
 
-# Fields whose presence changes what the adapter computes, and what to say of them.
 _GGUF_LACKS: dict[str, str] = {
     "use_dora": "is a DoRA adapter (weight-decomposed)",
     "modules_to_save": "holds whole modules beside its matrices",
     "lora_bias": "has biases of its own",
 }
+"""Fields that change what the adapter computes, in a way that only a merge can express, and the reason."""
+
 _UNSUPPORTED: dict[str, str] = {
     "trainable_token_indices": "has embeddings of single tokens: merge it into its base with PEFT",
     "target_parameters": "changes parameters that are no linear layers: merge it into its base with PEFT",
@@ -33,12 +37,14 @@ _UNSUPPORTED: dict[str, str] = {
     "arrow_config": "chooses among adapters token by token, and can't be part of the weights",
     "alora_invocation_tokens": "is an activated LoRA, which works only after its invocation tokens",
 }
+"""Fields that change what the adapter computes, in a way that can't be expressed here, and the reason."""
+
 _BIASES = ("none", "all", "lora_only")
 
 
 @dataclass(frozen=True)
 class AdapterConfig:
-    """How strong each module's product is: `alpha / rank`, or `alpha / sqrt(rank)` with `rank_stabilized`."""
+    """The strength of each module's product: `alpha / rank`, or `alpha / sqrt(rank)` if `rank_stabilized`."""
 
     rank: int
     alpha: float
@@ -46,10 +52,10 @@ class AdapterConfig:
     alpha_pattern: Mapping[str, float]
     base_model: str | None
     fan_in_fan_out: bool = False
-    """The changed weights are stored `[n_in, n_out]`, as GPT-2's are."""
+    """True if the changed weights are stored `[n_in, n_out]`, as GPT-2's are."""
 
     def strength(self, module: str, rank: int) -> float:
-        """What B·A of a module is multiplied with."""
+        """Return the factor of a module's B·A."""
         return self.alpha_of(module) / (math.sqrt(rank) if self.rank_stabilized else rank)
 
     def alpha_of(self, module: str) -> float:
@@ -61,9 +67,9 @@ class AdapterConfig:
         return self.alpha * math.sqrt(self.rank) if self.rank_stabilized else self.alpha
 
     def correction(self, module: str, rank: int) -> float:
-        """What a module's B is to be multiplied with, so that the file's alpha gives its own strength.
+        """Return the factor of a module's B with which the file's alpha gives its own strength.
 
-        Exactly 1.0 where nothing is out of the ordinary.
+        It is exactly 1.0 where nothing is out of the ordinary.
         """
         alpha = self.alpha_of(module)
         if not self.rank_stabilized:
@@ -74,7 +80,7 @@ class AdapterConfig:
 
 
 def read_adapter_config(fields: Mapping[str, Any]) -> AdapterConfig:
-    """Raises CheckpointError for a field of a wrong type, and an adapter that is more than its tensors."""
+    """Read the fields. Raises CheckpointError: a wrong type, or an adapter that is more than its tensors."""
     kind = fields.get("peft_type")
     if kind != "LORA":
         raise _refuse(f"has peft_type {kind!r}, and only LORA can be used: merge it into its base with PEFT")
@@ -104,7 +110,7 @@ def read_adapter_config(fields: Mapping[str, Any]) -> AdapterConfig:
 
 
 def refuse_what_gguf_lacks(fields: Mapping[str, Any]) -> None:
-    """Raises CheckpointError for an adapter that can be merged, but not be a GGUF file of its own."""
+    """Check for GGUF. Raises CheckpointError for an adapter that can be merged, but not be a GGUF file."""
     merge = "merge it while quantizing (corral quantize --lora)"
     for name, what in _GGUF_LACKS.items():
         if fields.get(name):
@@ -114,7 +120,7 @@ def refuse_what_gguf_lacks(fields: Mapping[str, Any]) -> None:
 
 
 def _alpha_pattern(value: Any) -> dict[str, float]:
-    """PEFT's keys are regular expressions; in practice they are module names, which is all that is taken."""
+    """Read alphas by module. PEFT's keys are regular expressions; only those that are names are accepted."""
     if not value:
         return {}
     if not isinstance(value, dict):
@@ -126,7 +132,7 @@ def _alpha_pattern(value: Any) -> dict[str, float]:
 
 
 def _names(key: str, module: str) -> bool:
-    """Whether a pattern's key means a module: its whole path, or the end of it."""
+    """True if a pattern's key means a module: its whole path, or the end of it."""
     plain = key.replace("\\.", ".").removesuffix("$")
     if plain.startswith("^"):
         return module == plain[1:]

@@ -1,5 +1,6 @@
-"""A PEFT LoRA adapter (adapter_config.json, adapter_model.safetensors) → one GGUF file for llama.cpp.
+"""The conversion of a PEFT LoRA adapter into one GGUF file for llama.cpp.
 
+    adapter_config.json, adapter_model.safetensors → adapter.gguf
     W' = W + strength · B·A          A [rank, n_in], B [n_out, rank]
 
 Names and row orders are the architecture's own, as for its weights: what is done to the rows of W is done to
@@ -19,27 +20,29 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
-from models.errors import CheckpointError, CorralError
+from models.errors import CheckpointError, CorralError, UnknownArchitecture
 from models.gguf.adapter_info import EMBEDDING, SUFFIX_A, SUFFIX_B, AdapterInfo, read_adapter_info
 from models.gguf.info import GGUFInfo, read_gguf_info
 from models.store.atomic_write import disk_errors, fsync_folder
-from quantize.adapter.base_architecture import architecture_of_gguf
 from quantize.adapter.config import AdapterConfig, read_adapter_config, refuse_what_gguf_lacks
-from quantize.architectures.base.architecture import TensorRule
+from quantize.architectures.base.architecture import Architecture, TensorRule
+from quantize.architectures.base.config import ModelConfig
 from quantize.architectures.base.transform import RotaryHeads, Same
+from quantize.architectures.registry import families_by_gguf_name
 from quantize.checkpoint.json_file import read_json_object
 from quantize.checkpoint.safetensors import SafetensorsSource
 from quantize.checkpoint.source import Rows, TensorEntry
 from quantize.gguf.header import Metadata, TensorInfo, aligned, encode_header, float32, string, uint32
 
-CONFIG_NAME = "adapter_config.json"
-WEIGHTS_NAME = "adapter_model.safetensors"
-_F32 = 0
-_TENSOR = re.compile(
+CONFIG_NAME: Final = "adapter_config.json"
+WEIGHTS_NAME: Final = "adapter_model.safetensors"
+_F32: Final = 0
+_TENSOR: Final = re.compile(
     r"(?:base_model\.model\.)?(?P<module>.+)\.lora_"
     r"(?:(?P<half>[AB])(?:\.[^.]+)?\.weight|embedding_(?P<embedding>[AB])(?:\.[^.]+)?)"
 )
@@ -47,7 +50,7 @@ _TENSOR = re.compile(
 
 @dataclass(frozen=True)
 class _Pair:
-    """One changed tensor: where its halves are read, and the rule by which its base's tensor was made."""
+    """One changed tensor: its halves, and the rule by which its base's tensor was made."""
 
     module: str
     rule: TensorRule
@@ -70,9 +73,9 @@ def is_peft_adapter(path: Path) -> bool:
 def convert_adapter(folder: Path, base: Path, out: Path) -> AdapterInfo:
     """Write `folder`'s adapter for the model in `base` to `out`, which appears once it is whole and checked.
 
-    In F32: with F16 tensors llama.cpp would round the activations to F16 too. Raises CheckpointError for an
-    adapter that can't be read or expressed, InvalidGGUF for one that doesn't fit the base, StoreError and
-    DiskFull.
+    It is in F32: with F16 tensors llama.cpp would round the activations to F16 too. Raises CheckpointError
+    for an adapter that can't be read or expressed, InvalidGGUF for one that doesn't fit the base, StoreError
+    and DiskFull.
     """
     fields = read_json_object(_config_path(folder))
     config = read_adapter_config(fields)
@@ -106,11 +109,62 @@ def _config_path(folder: Path) -> Path:
     return folder / CONFIG_NAME
 
 
-# --- which tensors ----------------------------------------------------------------------------------------
+# --- the base's architecture ------------------------------------------------------------------------------
+
+
+def architecture_of_gguf(base: GGUFInfo) -> Architecture:
+    """Return the architecture of a base model by its GGUF file: an adapter comes without config.json.
+
+    Raises UnknownArchitecture, or CheckpointError.
+    """
+    families = families_by_gguf_name()
+    family = families.get(base.architecture or "")
+    if family is None:
+        raise UnknownArchitecture(
+            f"{base.path.name} has the architecture {base.architecture}, and PEFT adapters can be converted"
+            f" here for {', '.join(sorted(families))} only; use llama.cpp's convert_lora_to_gguf.py and give"
+            " the GGUF file"
+        )
+    return family(ModelConfig(_config_of_gguf(base), base.path.name))
+
+
+def _config_of_gguf(base: GGUFInfo) -> dict[str, Any]:
+    """Return what a family's tensor rules need of config.json; the numbers are the GGUF file's."""
+    names = {tensor.name: tensor.shape for tensor in base.tensors}
+    n_head, n_head_kv = (
+        _shared_by_layers(base, "attention.head_count"),
+        _shared_by_layers(base, "attention.head_count_kv"),
+    )
+    embedding = names.get("token_embd.weight")
+    return {
+        "hidden_size": base.n_embd,
+        "intermediate_size": _shared_by_layers(base, "feed_forward_length"),
+        "num_hidden_layers": base.n_layer,
+        "num_attention_heads": n_head,
+        "num_key_value_heads": n_head if n_head_kv is None else n_head_kv,
+        "head_dim": base.hyperparameter("attention.key_length"),
+        "vocab_size": None if embedding is None else embedding[-1],
+        "max_position_embeddings": base.n_ctx_train,
+        "tie_word_embeddings": "output.weight" not in names,
+    }
+
+
+def _shared_by_layers(base: GGUFInfo, key: str) -> int | None:
+    """Return a number that all layers share; None if the file doesn't say."""
+    values = set(base.per_layer(key))
+    if len(values) > 1:
+        raise CheckpointError(
+            f"{base.path.name} has layers of different {key}, which PEFT adapters can't be converted for here"
+        )
+    value = values.pop() if values else None
+    return value if isinstance(value, int) else None
+
+
+# --- the tensors ------------------------------------------------------------------------------------------
 
 
 def _pairs(entries: Mapping[str, TensorEntry], rules: Sequence[TensorRule]) -> list[_Pair]:
-    """The adapter's pairs in the order of the model's tensors."""
+    """Return the adapter's pairs in the order of the model's tensors."""
     halves: dict[str, dict[str, TensorEntry]] = {}
     for name, entry in entries.items():
         match = _TENSOR.fullmatch(name)
@@ -124,23 +178,23 @@ def _pairs(entries: Mapping[str, TensorEntry], rules: Sequence[TensorRule]) -> l
                 f"the adapter's tensor {name} is {entry.dtype.name} {list(entry.shape)};"
                 " it must be a matrix of floats"
             )
-        found = halves.setdefault(match["module"], {})
-        if (half := match["half"] or match["embedding"]) in found:
+        pair = halves.setdefault(match["module"], {})
+        if (half := match["half"] or match["embedding"]) in pair:
             raise CheckpointError(
                 f"the adapter has two lora_{half} for {match['module']}; save one adapter alone"
             )
-        found[half] = entry
+        pair[half] = entry
     by_source = {source: rule for rule in rules for source in rule.sources}
     order = {rule.name: place for place, rule in enumerate(rules)}
-    pairs = [_pair(module, found, by_source) for module, found in halves.items()]
+    pairs = [_pair(module, pair, by_source) for module, pair in halves.items()]
     if not pairs:
         raise CheckpointError("the adapter has no tensors; save it again with PEFT's save_pretrained")
     return sorted(pairs, key=lambda pair: order[pair.rule.name])
 
 
-def _pair(module: str, found: Mapping[str, TensorEntry], by_source: Mapping[str, TensorRule]) -> _Pair:
-    if len(found) != 2:
-        raise CheckpointError(f"the adapter has only lora_{next(iter(found))} of {module}; save it again")
+def _pair(module: str, halves: Mapping[str, TensorEntry], by_source: Mapping[str, TensorRule]) -> _Pair:
+    if len(halves) != 2:
+        raise CheckpointError(f"the adapter has only lora_{next(iter(halves))} of {module}; save it again")
     rule = by_source.get(f"{module}.weight")
     if rule is None:
         raise CheckpointError(
@@ -151,7 +205,7 @@ def _pair(module: str, found: Mapping[str, TensorEntry], by_source: Mapping[str,
             f"the adapter changes {module}, whose rows can't be told apart in GGUF;"
             " merge it into its base with PEFT and quantize that"
         )
-    pair = _Pair(module, rule, found["A"], found["B"])
+    pair = _Pair(module, rule, halves["A"], halves["B"])
     n_out, n_in = rule.shape[::-1] if pair.is_embedding else rule.shape
     rank = pair.rank
     if rank == 0 or pair.a.shape != (rank, n_in) or pair.b.shape != (n_out, rank):
@@ -210,7 +264,7 @@ def _write(
 def _values(
     pair: _Pair, entry: TensorEntry, source: SafetensorsSource, config: AdapterConfig
 ) -> npt.NDArray[np.float32]:
-    """A half as it goes into the file: rows first."""
+    """Return a half as the file has it: rows first."""
     rows: Rows
     if entry is pair.a:
         rows = source.rows(entry.name, 0, entry.shape[0])
@@ -223,7 +277,7 @@ def _values(
 
 
 def main(arguments: Sequence[str]) -> int:
-    """The process: one line on stderr and status 1 for what can't be converted."""
+    """Run the process: one line on stderr and status 1 for an adapter that can't be converted."""
     if len(arguments) != 3:
         sys.stderr.write("usage: python -m quantize.adapter.convert FOLDER BASE.gguf OUT.gguf\n")
         return 2

@@ -1,4 +1,4 @@
-"""From config.json's `architectures` entry to the family that maps it."""
+"""The list of all families, and the family of a checkpoint or of a GGUF file."""
 
 from __future__ import annotations
 
@@ -84,14 +84,26 @@ ARCHITECTURES: Final[tuple[type[Architecture], ...]] = (
     MT5,
     UMT5,
 )
+"""Every family. Their order means nothing: each `architectures` entry belongs to one of them."""
 
+READING_BACK: Final[Mapping[str, type[Architecture]]] = {
+    "bert": Bert,
+    "chatglm": ChatGLM,
+    "deepseek2": Deepseek2,
+    "llama": Llama,
+    "t5": T5,
+}
+"""The family by which a GGUF file is read back, for each architecture that several families write."""
 
-# Well-known models of which no one could run a file.
 UNKNOWN_TO_LLAMA_CPP: Final[Mapping[str, str]] = {"OPTForCausalLM": "OPT", "OPTModel": "OPT"}
+"""Well-known models that llama.cpp can't run, by their `architectures` entries."""
 
 
 def architecture_of(config: Mapping[str, Any]) -> Architecture:
-    """The family of a checkpoint. Raises UnknownArchitecture, naming those known, or CheckpointError."""
+    """Return the family of a checkpoint.
+
+    Raises UnknownArchitecture, naming those known, or CheckpointError.
+    """
     fields = ModelConfig(config)
     name = fields.architecture()
     for family in ARCHITECTURES:
@@ -107,5 +119,13 @@ def architecture_of(config: Mapping[str, Any]) -> Architecture:
 
 
 def known_architectures() -> list[str]:
-    """The `architectures` entries that can be quantized."""
+    """Return the `architectures` entries that can be quantized."""
     return sorted(name for family in ARCHITECTURES for name in family.huggingface_names)
+
+
+def families_by_gguf_name() -> Mapping[str, type[Architecture]]:
+    """Return the family by which a GGUF file of each architecture is read back.
+
+    Families that choose their GGUF name by the configuration are not among them.
+    """
+    return {**{family.gguf_name: family for family in ARCHITECTURES if family.gguf_name}, **READING_BACK}

@@ -16,7 +16,7 @@ from models.llamacpp.quantization.ggml_types import GGML_TYPES
 from quantize.architectures.base.architecture import Architecture, Hyperparameters, TensorRule
 from quantize.architectures.base.config import ModelConfig
 from quantize.architectures.base.passthrough import Stored
-from quantize.checkpoint.gguf import sizes
+from quantize.checkpoint.gguf import used_axes
 from quantize.gguf.header import Metadata, Value, ValueType
 from quantize.vocabulary.vocabulary import Vocabulary
 
@@ -83,7 +83,7 @@ class GGUFModel(Architecture):
 
     def tensor_rules(self) -> Sequence[TensorRule]:
         return [
-            TensorRule(tensor.name, (tensor.name,), sizes(tensor)[::-1], Stored(GGML_TYPES[tensor.type]))
+            TensorRule(tensor.name, (tensor.name,), used_axes(tensor)[::-1], Stored(GGML_TYPES[tensor.type]))
             for tensor in self._info.tensors
         ]
 

@@ -15,16 +15,17 @@ from models.errors import CheckpointError
 from models.gguf.info import GGUFInfo
 from quantize.checkpoint.gguf import open_gguf
 from quantize.checkpoint.json_file import read_json_object
-from quantize.checkpoint.quantized.detect import dequantized
+from quantize.checkpoint.quantized.detect import dequantize
+from quantize.checkpoint.safetensors import find_safetensors
 from quantize.checkpoint.source import TensorSource
-from quantize.checkpoint.weights import open_weights
+from quantize.checkpoint.torch.source import find_torch_files
 
 
 @dataclass(frozen=True)
 class Checkpoint:
     """An open checkpoint. `directory` also holds the tokenizer files, which `quantize.vocabulary` reads.
 
-    `gguf`: the head of a GGUF file, which has its vocabulary and hyper-parameters inside; `config` is then
+    `gguf` is the head of a GGUF file, which has its vocabulary and hyper-parameters inside; `config` is then
     empty. Quantized layers are offered as floats.
     """
 
@@ -44,7 +45,7 @@ class Checkpoint:
         if not (path / "config.json").is_file():
             raise CheckpointError(f"{path} has no config.json; {_fix(path)}")
         config = read_json_object(path / "config.json")
-        return cls(path, config, dequantized(open_weights(path), config, path))
+        return cls(path, config, dequantize(open_weights(path), config, path))
 
     def close(self) -> None:
         self.tensors.close()
@@ -58,8 +59,22 @@ class Checkpoint:
         self.close()
 
 
+def open_weights(directory: Path) -> TensorSource:
+    """Open a folder's weights, whatever files they are in: safetensors before torch's, as transformers does.
+
+    Raises CheckpointError: no weights, unreadable, or index and shards disagree.
+    """
+    source = find_safetensors(directory) or find_torch_files(directory)
+    if source is None:
+        raise CheckpointError(
+            f"{directory} has no model.safetensors and no pytorch_model.bin; "
+            "point at a folder with a model's weights"
+        )
+    return source
+
+
 def _fix(directory: Path) -> str:
-    """What to do about a folder without config.json."""
+    """Return the advice about a folder without config.json."""
     if (directory / "params.json").is_file() or next(directory.glob("consolidated*"), None) is not None:
         return "these are Meta's own files: choose the repository that transformers loads (often with -hf)"
     ggufs = sorted(directory.glob("*.gguf"))

@@ -7,6 +7,7 @@ SIGBUS, memory in use is what we allocated, and several threads share one descri
 from __future__ import annotations
 
 import os
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,8 +21,37 @@ _POINTER_LIMIT_BYTES: Final = 1024
 _HAS_ADVICE: Final = hasattr(os, "posix_fadvise")
 
 
-class FileBytes:
-    """An open file. Owns its descriptor until `close()`; reads are safe from several threads at once."""
+class ByteSource(ABC):
+    """The bytes of one file, wherever it is: `size` bytes, called `name` in errors. Reads are thread-safe."""
+
+    name: str
+    size: int
+
+    @abstractmethod
+    def read(self, offset: int, n_bytes: int) -> bytes:
+        """Return `n_bytes` at `offset`, fewer where the file ends. Raises CheckpointError or HubError."""
+
+    @abstractmethod
+    def read_into(self, offset: int, buffer: memoryview) -> None:
+        """Fill `buffer` (bytes). Raises CheckpointError, also when the file ends before, or HubError."""
+
+    @abstractmethod
+    def will_need(self, offset: int, n_bytes: int) -> None:
+        """Announce that these bytes are read soon, in small pieces."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Release the file; no read may follow."""
+
+    def read_array(self, offset: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
+        """Return a new array in C order, its bytes as they lie in the file. Raises as `read_into` does."""
+        out = np.empty(shape, dtype)
+        self.read_into(offset, out.reshape(-1).view(np.uint8).data)
+        return out
+
+
+class FileBytes(ByteSource):
+    """An open file of this machine. Owns its descriptor until `close()`."""
 
     def __init__(self, path: Path) -> None:
         """Raises CheckpointError when it can't be opened."""
@@ -42,14 +72,12 @@ class FileBytes:
             )
 
     def read(self, offset: int, n_bytes: int) -> bytes:
-        """`n_bytes` at `offset`, fewer where the file ends. Raises CheckpointError."""
         try:
             return os.pread(self._fd, n_bytes, offset)
         except OSError as error:
             raise self._unreadable(error) from error
 
     def read_into(self, offset: int, buffer: memoryview) -> None:
-        """Fill `buffer` (bytes). Raises CheckpointError, also when the file ends before."""
         done = 0
         while done < len(buffer):
             try:
@@ -60,14 +88,7 @@ class FileBytes:
                 raise CheckpointError(f"{self.name} became shorter while it was read; download it again")
             done += n_read
 
-    def read_array(self, offset: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
-        """A new array in C order, its bytes as they lie in the file. Raises CheckpointError."""
-        out = np.empty(shape, dtype)
-        self.read_into(offset, out.reshape(-1).view(np.uint8).data)
-        return out
-
     def will_need(self, offset: int, n_bytes: int) -> None:
-        """Tell the system that these bytes are read soon, in small pieces."""
         if _HAS_ADVICE:
             os.posix_fadvise(self._fd, offset, n_bytes, os.POSIX_FADV_WILLNEED)
 

@@ -1,7 +1,7 @@
 """A GGUF file, whole or in parts, as a TensorSource: its own tensors by their GGUF names.
 
 F32, F16 and BF16 rows come as they are; quantized ones as F32, decoded by ggml itself, so that a file made
-from them equals llama.cpp's. `raw_rows` gives the blocks undecoded, for what keeps its type.
+from them equals llama.cpp's. `raw_rows` gives the blocks undecoded, for tensors that keep their type.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ from models.gguf.info import GGUFInfo, GGUFTensor, read_gguf_info
 from models.llamacpp.quantization.dequantizer import can_dequantize, dequantize_rows
 from models.llamacpp.quantization.ggml_types import GGML_TYPES, row_size
 from quantize.checkpoint.file_bytes import FileBytes
-from quantize.checkpoint.source import Rows, TensorEntry
+from quantize.checkpoint.source import BlockSource, Rows, TensorEntry
 
-PLAIN: Final[Mapping[str, np.dtype[Any]]] = {
+_FLOAT_DTYPES: Final[Mapping[str, np.dtype[Any]]] = {
     "F32": np.dtype(np.float32),
     "F16": np.dtype(np.float16),
     "BF16": np.dtype(ml_dtypes.bfloat16),
 }
 
 
-class GGUFSource:
+class GGUFSource(BlockSource):
     """The tensors of one GGUF model. Owns its files' descriptors until `close()`.
 
-    Each is a vector or a matrix `[n_rows, n_per_row]` here: further axes (experts) are more rows.
+    Each tensor is a vector or a matrix `[n_rows, n_per_row]` here: further axes (experts) are more rows.
     """
 
     def __init__(self, info: GGUFInfo) -> None:
-        """Raises CheckpointError: unreadable, or of a type that has no floats."""
+        """Open the files. Raises CheckpointError: unreadable, or a tensor of a type that has no floats."""
         self.info = info
         self._tensors = {tensor.name: tensor for tensor in info.tensors}
         self._entries = {tensor.name: _entry(tensor, info.path.name) for tensor in info.tensors}
@@ -51,18 +51,17 @@ class GGUFSource:
         return self._entries
 
     def ggml_type(self, name: str) -> int:
-        """The type the tensor has in the file."""
+        """Return the ggml type that the tensor has in the file."""
         return GGML_TYPES[self._tensors[name].type]
 
     def rows(self, name: str, start: int, stop: int) -> Rows:
         entry, tensor = self._entries[name], self._tensors[name]
         assert 0 <= start <= stop <= entry.shape[0], f"rows {start}..{stop} of {entry.shape[0]}"
-        if len(entry.shape) == 1:  # one row in the file, whatever part of it is asked for
-            return self._decoded(tensor, 0, 1)[0, start:stop]
-        return self._decoded(tensor, start, stop)
+        if len(entry.shape) == 1:  # one row in the file, whatever part of it is requested
+            return self._decode(tensor, 0, 1)[0, start:stop]
+        return self._decode(tensor, start, stop)
 
     def raw_rows(self, name: str, start: int, stop: int) -> npt.NDArray[np.uint8]:
-        """The bytes of rows [start, stop); a vector is one row."""
         tensor = self._tensors[name]
         size = row_size(GGML_TYPES[tensor.type], tensor.shape[0])
         file = self._files[tensor.part]
@@ -72,10 +71,10 @@ class GGUFSource:
         while self._files:
             self._files.pop().close()
 
-    def _decoded(self, tensor: GGUFTensor, start: int, stop: int) -> Rows:
+    def _decode(self, tensor: GGUFTensor, start: int, stop: int) -> Rows:
         raw = self.raw_rows(tensor.name, start, stop)
-        if tensor.type in PLAIN:
-            return raw.view(PLAIN[tensor.type]).reshape(stop - start, tensor.shape[0])
+        if tensor.type in _FLOAT_DTYPES:
+            return raw.view(_FLOAT_DTYPES[tensor.type]).reshape(stop - start, tensor.shape[0])
         try:
             return dequantize_rows(GGML_TYPES[tensor.type], raw, tensor.shape[0])
         except LlamaCppError as error:
@@ -92,8 +91,8 @@ def open_gguf(path: Path) -> GGUFSource:
     return GGUFSource(info)
 
 
-def sizes(tensor: GGUFTensor) -> tuple[int, ...]:
-    """The tensor's ne as ggml counts them: without ones at the end."""
+def used_axes(tensor: GGUFTensor) -> tuple[int, ...]:
+    """Return the tensor's ne as ggml counts its axes: without ones at the end."""
     n = len(tensor.shape)
     while n > 1 and tensor.shape[n - 1] == 1:
         n -= 1
@@ -102,10 +101,10 @@ def sizes(tensor: GGUFTensor) -> tuple[int, ...]:
 
 def _entry(tensor: GGUFTensor, file_name: str) -> TensorEntry:
     n_per_row = tensor.shape[0]
-    shape = (n_per_row,) if len(sizes(tensor)) == 1 else (tensor.n_elements // n_per_row, n_per_row)
-    if tensor.type not in PLAIN and not can_dequantize(GGML_TYPES[tensor.type]):
+    shape = (n_per_row,) if len(used_axes(tensor)) == 1 else (tensor.n_elements // n_per_row, n_per_row)
+    if tensor.type not in _FLOAT_DTYPES and not can_dequantize(GGML_TYPES[tensor.type]):
         raise CheckpointError(
             f"tensor {tensor.name} of {file_name} is {tensor.type}, which can't be decoded to floats; "
             "give a file in F16 or Q8_0"
         )
-    return TensorEntry(tensor.name, shape, PLAIN.get(tensor.type, np.dtype(np.float32)))
+    return TensorEntry(tensor.name, shape, _FLOAT_DTYPES.get(tensor.type, np.dtype(np.float32)))

@@ -1,4 +1,4 @@
-"""JSON files of a checkpoint: bounded, and with an error that names the file."""
+"""JSON files of a checkpoint, read with a limit and with errors that name the file."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any, Final
 
 from models.errors import CheckpointError
 
-# The largest tokenizer.json known is about 40 MB.
 LIMIT_BYTES: Final = 256 * 2**20
+"""A JSON file may have at most this many bytes; the largest tokenizer.json known has about 40 MB."""
 
 
 def read_json_object(path: Path) -> dict[str, Any]:
-    """The JSON object in `path`. Raises CheckpointError: unreadable, too large, not an object."""
+    """Return the JSON object in `path`. Raises CheckpointError: unreadable, too large, not an object."""
     value = parse_json(read_bounded(path), path.name)
     if not isinstance(value, dict):
         raise CheckpointError(
@@ -23,12 +23,15 @@ def read_json_object(path: Path) -> dict[str, Any]:
 
 
 def optional_json_object(path: Path) -> dict[str, Any] | None:
-    """As `read_json_object`, but None where there is no such file."""
+    """Return the JSON object in `path`, None where there is no such file. Raises CheckpointError."""
     return read_json_object(path) if path.is_file() else None
 
 
 def read_bounded(path: Path, limit_bytes: int = LIMIT_BYTES) -> bytes:
-    """The file's bytes. Raises CheckpointError when it can't be read or is larger than `limit_bytes`."""
+    """Return the file's bytes.
+
+    Raises CheckpointError when it can't be read or is larger than `limit_bytes`.
+    """
     try:
         with path.open("rb") as file:
             data = file.read(limit_bytes + 1)
@@ -44,7 +47,10 @@ def read_bounded(path: Path, limit_bytes: int = LIMIT_BYTES) -> bytes:
 
 
 def parse_json(data: bytes, what: str) -> Any:
-    """`data` as JSON. Raises CheckpointError that names `what`: bad UTF-8, bad syntax, nested too deep."""
+    """Return the value of JSON text.
+
+    Raises CheckpointError that names `what`: bad UTF-8, bad syntax, nested too deep.
+    """
     try:
         return json.loads(data)
     except (ValueError, RecursionError) as error:

@@ -1,12 +1,12 @@
-"""Files of the Hub read in pieces, ahead of whoever needs them, never more in memory than was agreed.
+"""Files of the Hub, fetched in chunks ahead of their readers, within a budget of memory.
 
-    order      the chunks of the tensors to come, in the order in which they will be read
-    fetchers   a few threads that bring them, as long as they have room
-    readers    take bytes out; a chunk whose needed bytes have all been taken goes
-    hash       of each file whose chunks come one after the other, so that its sha256 can be compared
+order      the chunks of the tensors to come, in the order in which they will be read fetchers   a few threads
+that bring them, as long as they have room readers    copy bytes out; a chunk is dropped when all its needed
+bytes have been copied hash       each file is hashed while its chunks come one after the other, so that its
+sha256 can be compared
 
-A reader that wants what nobody is about to bring (it was dropped, or there is no room) asks for it itself, so
-that reading in another order than expected is slow and never wrong.
+A reader that needs a chunk that nobody is about to bring (it was dropped, or there is no room) fetches it
+itself, so that reading in another order than expected is slow and never wrong.
 """
 
 from __future__ import annotations
@@ -22,17 +22,21 @@ from models.hub.files import RemoteFile
 from models.hub.ranges import RangeReader
 
 CHUNK_BYTES: Final = 8 * 2**20
+"""Files are fetched in chunks of this many bytes."""
+
 FETCHERS: Final = 4
+"""This many threads fetch at once."""
+
 HOLES_BYTES: Final = 64 * 2**20
-"""Up to so many bytes that nobody needs are fetched, so that a file can be hashed whole."""
+"""Up to this many bytes that nobody needs are fetched, so that a file can be hashed whole."""
 
 Extent = tuple[str, int, int]
-"""File, begin and end."""
+"""A part of a file: the file's name, and the offsets of its begin and end."""
 
 
 @dataclass
 class _Chunk:
-    """A piece of a file. `left`: needed bytes that no one has taken yet."""
+    """A piece of a file. `left` counts the needed bytes that no reader has copied yet."""
 
     file: str
     number: int
@@ -50,7 +54,7 @@ class _Chunk:
 
 @dataclass
 class _File:
-    """A file, its chunks, and how far it is hashed. `why`: the reason if it can't be hashed whole."""
+    """A file, its chunks, and the next chunk to hash. `why` is the reason if it can't be hashed whole."""
 
     remote: RemoteFile
     chunks: list[_Chunk] = field(default_factory=list)
@@ -64,8 +68,8 @@ class _File:
         return bool(self.chunks) and self.next == len(self.chunks)
 
 
-class ReadAhead:
-    """Reads several files. `budget_bytes`: what may be held at once. Close it."""
+class Prefetcher:
+    """A reader of several files, which holds at most about `budget_bytes` at once. Close it."""
 
     def __init__(self, reader: RangeReader, files: Sequence[RemoteFile], budget_bytes: int) -> None:
         self.memory_bytes = budget_bytes + FETCHERS * CHUNK_BYTES
@@ -82,7 +86,7 @@ class ReadAhead:
         self._threads: list[threading.Thread] = []
 
     def expect(self, extents: Iterable[Extent]) -> None:
-        """These bytes will be read, each once, in about this order. Starts the fetchers."""
+        """Start to fetch these bytes, which will be read once each and in about this order."""
         order: dict[tuple[str, int], _Chunk] = {}
         for name, begin, end in extents:
             for chunk in self._covering(name, begin, end):
@@ -104,7 +108,7 @@ class ReadAhead:
             else:
                 at = first - chunk.begin
             buffer[first - begin : last - begin] = memoryview(data)[at : at + last - first]
-            self._taken(chunk, last - first)
+            self._consume(chunk, last - first)
 
     def finish(self) -> None:
         """Wait until everything expected has come and was hashed. Raises HubError, DownloadCorrupt."""
@@ -114,15 +118,15 @@ class ReadAhead:
             )
         self._raise()
 
-    def verified(self) -> Mapping[str, str | None]:
-        """By file: None if its sha256 is the Hub's; else why that isn't known."""
-        found: dict[str, str | None] = {}
+    def unverified_reasons(self) -> Mapping[str, str | None]:
+        """Return by file None if its sha256 is the Hub's, else the reason why that isn't known."""
+        reasons: dict[str, str | None] = {}
         for name, file in self._files.items():
             if file.is_hashed and file.remote.sha256:
-                found[name] = None
+                reasons[name] = None
             else:
-                found[name] = file.why or "not all of it was read"
-        return found
+                reasons[name] = file.why or "not all of it was read"
+        return reasons
 
     def close(self) -> None:
         with self._changed:
@@ -140,7 +144,7 @@ class ReadAhead:
         return self._files[name].chunks[begin // CHUNK_BYTES : (end - 1) // CHUNK_BYTES + 1]
 
     def _wait_for(self, chunk: _Chunk) -> bytearray | None:
-        """The chunk's bytes when they are here; None if nobody will bring them."""
+        """Return the chunk's bytes when they are here; None if nobody will bring them."""
         with self._changed:
             while chunk.data is None:
                 self._raise()
@@ -153,10 +157,10 @@ class ReadAhead:
             return chunk.data
 
     def _is_ahead(self, chunk: _Chunk) -> bool:
-        """It has not been brought yet."""
+        """True if the chunk is still to be fetched, soon."""
         return chunk.left > 0 and chunk in self._order[self._next : self._next + 256]
 
-    def _taken(self, chunk: _Chunk, n_bytes: int) -> None:
+    def _consume(self, chunk: _Chunk, n_bytes: int) -> None:
         with self._changed:
             chunk.left -= n_bytes
             self._drop_if_done(chunk)
@@ -184,7 +188,7 @@ class ReadAhead:
                 self._changed.notify_all()
 
     def _claim(self) -> _Chunk | None:
-        """The next chunk, when there is room for it; None at the end."""
+        """Wait for room and return the next chunk; None at the end."""
         with self._changed:
             while not self._closed and self._error is None:
                 if self._next == len(self._order):
@@ -200,7 +204,7 @@ class ReadAhead:
             return None
 
     def _hash(self, file: _File) -> None:
-        """Go on hashing, as far as the chunks are here one after the other."""
+        """Hash on, as far as the chunks are here one after the other. Raises DownloadCorrupt."""
         with file.lock:
             while file.why is None and file.next < len(file.chunks):
                 chunk = file.chunks[file.next]
@@ -212,15 +216,15 @@ class ReadAhead:
                 with self._changed:
                     chunk.hashed = True
                     self._drop_if_done(chunk)
-            wanted = file.remote.sha256
-            if file.is_hashed and wanted and file.sha256.hexdigest() != wanted:
+            expected = file.remote.sha256
+            if file.is_hashed and expected and file.sha256.hexdigest() != expected:
                 raise DownloadCorrupt(
-                    f"{file.remote.path} arrived with another sha256 than the Hub's {wanted[:12]}…; a proxy"
+                    f"{file.remote.path} arrived with another sha256 than the Hub's {expected[:12]}…; a proxy"
                     " or mirror may change it: try again later, or without HF_ENDPOINT"
                 )
 
     def _give_up_hashing(self) -> None:
-        """There is no room. If chunks stay only because their file isn't hashed so far, it won't be."""
+        """Make room, if possible: a file whose chunks stay only to be hashed is no longer hashed."""
         if self._fetching:
             return
         for file in self._files.values():
@@ -252,21 +256,21 @@ def _cut(file: RemoteFile) -> list[_Chunk]:
 
 
 def _with_holes(order: Mapping[tuple[str, int], _Chunk], files: Mapping[str, _File]) -> list[_Chunk]:
-    """The chunks in order, and those that nobody needs where that lets a file be hashed whole."""
-    made: list[_Chunk] = []
-    fetched = dict.fromkeys(files, 0)
+    """Return the chunks in order, and those that nobody needs where they let a file be hashed whole."""
+    chunks: list[_Chunk] = []
+    n_fetched = dict.fromkeys(files, 0)
     for name, file in files.items():
-        wanted = {number for path, number in order if path == name}
-        missing = sum(chunk.n_bytes for chunk in file.chunks if chunk.number not in wanted)
+        needed = {number for path, number in order if path == name}
+        missing = sum(chunk.n_bytes for chunk in file.chunks if chunk.number not in needed)
         if missing > HOLES_BYTES:
             file.why = f"{missing:,} bytes of it are not needed, and were not read"
     for (name, number), chunk in order.items():
         if files[name].why is None:
-            between = files[name].chunks[fetched[name] : number]
-            made += [one for one in between if (name, one.number) not in order]
-            fetched[name] = max(fetched[name], number + 1)
-        made.append(chunk)
+            between = files[name].chunks[n_fetched[name] : number]
+            chunks += [one for one in between if (name, one.number) not in order]
+            n_fetched[name] = max(n_fetched[name], number + 1)
+        chunks.append(chunk)
     for name, file in files.items():
         if file.why is None:
-            made += [one for one in file.chunks[fetched[name] :] if (name, one.number) not in order]
-    return made
+            chunks += [one for one in file.chunks[n_fetched[name] :] if (name, one.number) not in order]
+    return chunks

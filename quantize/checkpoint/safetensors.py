@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,12 +17,14 @@ import ml_dtypes
 import numpy as np
 
 from models.errors import CheckpointError
-from quantize.checkpoint.file_bytes import FileBytes
+from quantize.checkpoint.file_bytes import ByteSource
 from quantize.checkpoint.json_file import parse_json
-from quantize.checkpoint.shards import check_index, read_index, twice
+from quantize.checkpoint.shards import ShardedSource, open_indexed
 from quantize.checkpoint.source import Rows, TensorEntry
 
-HEADER_LIMIT_BYTES: Final = 100 * 2**20  # the specification's own limit
+HEADER_LIMIT_BYTES: Final = 100 * 2**20
+"""A header has at most this many bytes by the specification."""
+
 INDEX_NAME: Final = "model.safetensors.index.json"
 SINGLE_NAME: Final = "model.safetensors"
 
@@ -48,98 +49,59 @@ DTYPES: Final[Mapping[str, np.dtype[Any]]] = {
 }
 
 
-@dataclass(frozen=True)
-class _Place:
-    """Where a tensor's bytes lie: in `file`, from `offset` on."""
-
-    file: FileBytes
-    offset: int
-
-
-class SafetensorsSource:
-    """One or several safetensors files. Owns their descriptors until `close()`."""
-
-    def __init__(self, paths: Sequence[Path], *, open_file: Callable[[Path], FileBytes] = FileBytes) -> None:
-        """Open and check every header. Raises CheckpointError with the file and the reason."""
-        self._open_file = open_file
-        self._entries: dict[str, TensorEntry] = {}
-        self._places: dict[str, _Place] = {}
-        self._files: list[FileBytes] = []
-        try:
-            for path in paths:
-                self._add(path)
-        except BaseException:
-            self.close()
-            raise
-
-    @property
-    def entries(self) -> Mapping[str, TensorEntry]:
-        return self._entries
-
-    @property
-    def file_of(self) -> Mapping[str, str]:
-        """The name of the file that holds each tensor."""
-        return {name: place.file.name for name, place in self._places.items()}
+class SafetensorsSource(ShardedSource[int]):
+    """One or several safetensors files. The place of a tensor is the offset of its bytes in the file."""
 
     @property
     def extents(self) -> Mapping[str, tuple[str, int, int]]:
-        """The file that holds each tensor, and where in it that begins and ends."""
+        """The file that holds each tensor, and the offsets at which it begins and ends there."""
         return {
-            name: (place.file.name, place.offset, place.offset + self._entries[name].n_bytes)
-            for name, place in self._places.items()
+            name: (file.name, offset, offset + self._entries[name].n_bytes)
+            for name, (file, offset) in self._places.items()
         }
 
     def rows(self, name: str, start: int, stop: int) -> Rows:
-        entry, place = self._entries[name], self._places[name]
+        entry, (file, offset) = self._entries[name], self._places[name]
         n_rows = entry.shape[0] if entry.shape else 1
         assert 0 <= start <= stop <= n_rows, f"rows {start}..{stop} of {n_rows}"
         row_bytes = entry.n_bytes // n_rows if n_rows else 0
         shape = (stop - start, *entry.shape[1:])
-        return place.file.read_array(place.offset + start * row_bytes, shape, entry.dtype)
+        return file.read_array(offset + start * row_bytes, shape, entry.dtype)
 
     def columns(self, name: str, start: int, stop: int) -> Rows:
-        """Columns [start, stop) of a matrix: `[shape[0], stop - start]`, read row by row."""
-        entry, place = self._entries[name], self._places[name]
+        """Return columns [start, stop) of a matrix: `[shape[0], stop - start]`, read row by row."""
+        entry, (file, offset) = self._entries[name], self._places[name]
         n_rows, n_columns = entry.shape
         assert 0 <= start <= stop <= n_columns, f"columns {start}..{stop} of {n_columns}"
         out = np.empty((n_rows, stop - start), entry.dtype)
         raw = out.view(np.uint8)
         if start == 0 and stop < n_columns:
-            place.file.will_need(place.offset, entry.n_bytes)
-        offset, row_bytes = place.offset + start * entry.dtype.itemsize, n_columns * entry.dtype.itemsize
+            file.will_need(offset, entry.n_bytes)
+        first, row_bytes = offset + start * entry.dtype.itemsize, n_columns * entry.dtype.itemsize
         for row in range(n_rows):
-            place.file.read_into(offset + row * row_bytes, raw[row].data)
+            file.read_into(first + row * row_bytes, raw[row].data)
         return out
 
-    def close(self) -> None:
-        while self._files:
-            self._files.pop().close()
-
-    def _add(self, path: Path) -> None:
-        file = self._open_file(path)
-        self._files.append(file)
-        data_start, header = _read_header(file)
+    def _read_header(self, file: ByteSource) -> Iterator[tuple[TensorEntry, int]]:
+        data_start, header = _read_json_header(file)
         extents: list[tuple[int, int, str]] = []
         for name, description in header.items():
             if name == "__metadata__":
                 continue
-            entry, begin, end = _check_tensor(name, description, file.size - data_start, path.name)
-            if name in self._entries:
-                raise twice(name, self._places[name].file.name, path.name)
-            self._entries[name] = entry
-            self._places[name] = _Place(file, data_start + begin)
+            entry, begin, end = _check_tensor(name, description, file.size - data_start, file.name)
             extents.append((begin, end, name))
-        _check_overlaps(extents, path.name)
+            yield entry, data_start + begin
+        _check_overlaps(extents, file.name)
 
 
 def find_safetensors(directory: Path) -> SafetensorsSource | None:
-    """The safetensors of a folder: by its index, else the single file, else `model*.safetensors`, else any.
+    """Open a folder's safetensors: by its index, else the single file, else `model*.safetensors`, else any.
 
-    None when there are none. Raises CheckpointError, also when index and shards disagree.
+    Return None when there are none. Raises CheckpointError, also when index and shards disagree.
     """
     index_path = directory / INDEX_NAME
     if index_path.is_file():
-        return _open_sharded(directory, index_path)
+        return open_indexed(index_path, SafetensorsSource)
     if (directory / SINGLE_NAME).is_file():
         return SafetensorsSource([directory / SINGLE_NAME])
     paths = sorted(directory.glob("model*.safetensors")) or sorted(
@@ -150,19 +112,8 @@ def find_safetensors(directory: Path) -> SafetensorsSource | None:
     return SafetensorsSource(paths) if paths else None
 
 
-def _open_sharded(directory: Path, index_path: Path) -> SafetensorsSource:
-    weight_map = read_index(index_path)
-    source = SafetensorsSource([directory / shard for shard in sorted(set(weight_map.values()))])
-    try:
-        check_index(index_path, weight_map, source.file_of)
-    except CheckpointError:
-        source.close()
-        raise
-    return source
-
-
-def _read_header(file: FileBytes) -> tuple[int, dict[str, Any]]:
-    """The offset of the data, and the header."""
+def _read_json_header(file: ByteSource) -> tuple[int, dict[str, Any]]:
+    """Return the offset of the data, and the header."""
     prefix = file.read(0, 8)
     if len(prefix) < 8:
         raise CheckpointError(
@@ -187,7 +138,7 @@ def _read_header(file: FileBytes) -> tuple[int, dict[str, Any]]:
 def _check_tensor(
     name: str, description: Any, data_size: int, file_name: str
 ) -> tuple[TensorEntry, int, int]:
-    """The tensor, and its bytes' begin and end in the data."""
+    """Return the tensor, and the offsets in the data at which its bytes begin and end."""
     where = f"tensor {name} of {file_name}"
     if not isinstance(description, dict):
         raise CheckpointError(f"{where} isn't described by an object; download it again")

@@ -1,15 +1,16 @@
-"""The tensor stream: what every form of checkpoint offers, and what adapters and merges wrap.
+"""The contract of a checkpoint's weights: named tensors, whose rows are read when they are requested.
 
-Names and shapes are known at once, data is read row by row when it is asked for. A source that dequantizes,
-merges an adapter or mixes checkpoints implements the same protocol around another source.
+Every form of checkpoint is a `TensorSource`. A source that dequantizes, adds an adapter or merges checkpoints
+is one around others, so that whoever reads it needn't know.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +20,7 @@ Rows = npt.NDArray[Any]
 
 @dataclass(frozen=True)
 class TensorEntry:
-    """A tensor of a source: its shape in the checkpoint's order (rows first), the dtype of its rows."""
+    """A tensor of a source: its shape in the checkpoint's order (rows first), and the dtype of its rows."""
 
     name: str
     shape: tuple[int, ...]
@@ -34,26 +35,64 @@ class TensorEntry:
         return self.n_elements * self.dtype.itemsize
 
 
-class TensorSource(Protocol):
-    """Named tensors, read lazily. Safe to read from several threads at once."""
+class TensorSource(ABC):
+    """Named tensors, read lazily.
+
+    `entries` is known at once and never changes. `rows` and `columns` may be called from several threads at
+    once. Whoever opened a source closes it; a source around others closes them.
+
+    A source must have `entries`, `rows` and `close`. The rest has defaults, which are right for a source that
+    reads open files. A source around others passes on what they say.
+    """
 
     @property
+    @abstractmethod
     def entries(self) -> Mapping[str, TensorEntry]:
         """Every tensor by its name, in the order of the files."""
 
+    @abstractmethod
     def rows(self, name: str, start: int, stop: int) -> Rows:
-        """Rows [start, stop) of the first axis: `[stop - start, *shape[1:]]`, owned by the caller.
+        """Return rows [start, stop) of the first axis: `[stop - start, *shape[1:]]`, owned by the caller.
 
-        Raises CheckpointError when the file no longer holds what its header promised.
+        A scalar has one row. Raises CheckpointError when the file no longer holds what its header promised.
         """
 
+    @abstractmethod
     def close(self) -> None:
         """Release files; no read may follow or be under way."""
 
+    def columns(self, name: str, start: int, stop: int) -> Rows:
+        """Return columns [start, stop) of a matrix: `[shape[0], stop - start]`.
 
-@runtime_checkable
-class BlockSource(Protocol):
+        The default reads all rows; a source that can read some columns alone overrides it.
+        """
+        return self.rows(name, 0, self.entries[name].shape[0])[:, start:stop]
+
+    @property
+    def memory_bytes(self) -> int:
+        """Bytes that the source holds at most, whatever is read: what it prefetches or keeps."""
+        return 0
+
+    @property
+    def working_itemsize(self) -> int:
+        """Bytes that `rows` needs for each number it returns, in addition to the rows themselves."""
+        return 0
+
+    @property
+    def is_stream(self) -> bool:
+        """True if the data passes by once, so that reading a row a second time means fetching it again."""
+        return False
+
+    def expect(self, names: Sequence[str]) -> None:  # noqa: B027  most sources need no announcement
+        """Announce that these tensors will be read, each once, in this order; called at most once.
+
+        The default does nothing. Raises CheckpointError when a tensor can't be given in a single pass.
+        """
+
+
+class BlockSource(TensorSource):
     """A source whose tensors are ggml's blocks already: a GGUF file."""
 
+    @abstractmethod
     def raw_rows(self, name: str, start: int, stop: int) -> npt.NDArray[np.uint8]:
-        """The bytes of rows [start, stop), undecoded; a vector is one row."""
+        """Return the bytes of rows [start, stop), undecoded; a vector is one row."""

@@ -20,7 +20,7 @@ from models.store.fingerprint import fingerprint
 from models.store.manifest import Source
 from models.store.store import ModelStore, StoredModel
 from quantize.checkpoint.checkpoint import Checkpoint
-from quantize.checkpoint.hub_stream import Streamed
+from quantize.checkpoint.hub_stream import HubStream
 from quantize.gguf.header import Metadata
 from quantize.job.provenance import InputHashes, hub_metadata, made_by, weight_hashes
 from quantize.merge.composed_checkpoint import Parts, find_parts, is_composed
@@ -80,7 +80,7 @@ class Found:
     source: Source
     name: str
     metadata: Metadata = field(default_factory=dict)
-    streamed: Streamed | None = None
+    streamed: HubStream | None = None
     inputs: InputHashes | None = None
 
     @property
@@ -182,8 +182,8 @@ def _streamed(
     on_download: Callable[[DownloadProgress], None] | None,
     cancel: threading.Event | None,
     download: DownloadPlan,
-) -> Streamed:
-    return Streamed(download, request.store.paths, on_download, cancel, request.memory_bytes)
+) -> HubStream:
+    return HubStream(download, request.store.paths, on_download, cancel, request.memory_bytes)
 
 
 def _downloaded(

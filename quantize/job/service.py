@@ -209,7 +209,7 @@ class _Job:
             free_bytes=request.free_bytes(),
             memory_bytes=self.memory_bytes(plan),
             resumed=resumed,
-            verified=streamed.verified() if streamed is not None and not request.dry_run else (),
+            verified=streamed.verification_lines() if streamed is not None and not request.dry_run else (),
         )
 
 

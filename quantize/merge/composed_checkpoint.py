@@ -21,7 +21,7 @@ from models.errors import ConfigError, QuantizationError
 from models.reference import ModelRef
 from models.version import VERSION
 from quantize.checkpoint.checkpoint import Checkpoint
-from quantize.checkpoint.hub_stream import Streamed
+from quantize.checkpoint.hub_stream import HubStream
 from quantize.checkpoint.source import TensorSource
 from quantize.gguf.header import Metadata, string
 from quantize.merge.config import merged_config, n_layers_of
@@ -77,7 +77,7 @@ class Parts:
         return tuple(dict.fromkeys([*self.models.values(), *added]))
 
     @property
-    def streamed(self) -> Streamed | None:
+    def streamed(self) -> HubStream | None:
         """The model's weights, where they come from the Hub as they are read."""
         return next((place.streamed for place in self.located if place.streamed is not None), None)
 

@@ -18,7 +18,7 @@ from models.paths import Paths
 from models.reference import ModelRef
 from models.store.fingerprint import fingerprint
 from quantize.checkpoint.checkpoint import Checkpoint
-from quantize.checkpoint.hub_stream import Streamed
+from quantize.checkpoint.hub_stream import HubStream
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Located:
     directory: Path
     name: str
     revision: str
-    streamed: Streamed | None = None
+    streamed: HubStream | None = None
 
     def open(self) -> Checkpoint:
         """Raises CheckpointError, HubError."""
@@ -52,7 +52,7 @@ class Locator:
     fetch: bool = True
     on_download: Callable[[DownloadProgress], None] | None = None
     cancel: threading.Event | None = None
-    stream: Callable[[DownloadPlan], Streamed] | None = None
+    stream: Callable[[DownloadPlan], HubStream] | None = None
 
     def model(self, text: str) -> Located:
         """A folder (also beside the recipe), `org/name[@revision]` or demo.

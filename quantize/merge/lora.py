@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final
@@ -21,7 +21,7 @@ FACTORS_KEPT: Final = 8
 _FLOAT32: Final = np.dtype(np.float32)
 
 
-class LoraSource:
+class LoraSource(TensorSource):
     """The base's tensors with each adapter's change added, times its weight: W + Σ weight·(W_adapter - W).
 
     With one adapter of weight 1 that is PEFT's `merge_and_unload`; with several, what PEFT computes with all
@@ -46,12 +46,11 @@ class LoraSource:
 
     @property
     def working_itemsize(self) -> int:
-        """Bytes for each number of a block, beside the block: see `quantize.run.memory_budget`."""
         return 16
 
     @property
     def memory_bytes(self) -> int:
-        """The largest factors that may be held at once, beside what the base holds."""
+        """The largest factors that may be held at once, and what the base holds."""
         sizes = sorted(
             (
                 4 * sum(adapter.tensors.entries[half].n_elements for half in (change.pair.a, change.pair.b))
@@ -61,27 +60,29 @@ class LoraSource:
             ),
             reverse=True,
         )
-        return 2 * sum(sizes[:FACTORS_KEPT]) + int(getattr(self.base, "memory_bytes", 0))
+        return 2 * sum(sizes[:FACTORS_KEPT]) + self.base.memory_bytes
+
+    @property
+    def is_stream(self) -> bool:
+        return self.base.is_stream
 
     @property
     def entries(self) -> Mapping[str, TensorEntry]:
         return self._entries
 
     def expect(self, names: Sequence[str]) -> None:
-        """Tell a base that reads ahead what will be read, in order, and once.
+        if self.is_stream:
+            self._refuse_second_reading()
+        self.base.expect(names)
 
-        Raises CheckpointError for what must be read twice.
-        """
-        expect: Callable[[Sequence[str]], None] | None = getattr(self.base, "expect", None)
-        if expect is None:
-            return
+    def _refuse_second_reading(self) -> None:
+        """Raises CheckpointError for a tensor that must be read twice."""
         for adapter, _ in self.adapters:
             for name, change in adapter.changes.items():
                 if change.pair is not None and change.pair.magnitude is not None and change.pair.transposed:
                     raise CheckpointError(
                         f"DoRA's norms over the columns of {name} need its weights twice; leave out --stream"
                     )
-        expect(names)
 
     def rows(self, name: str, start: int, stop: int) -> Rows:
         rows = self.base.rows(name, start, stop)

@@ -19,7 +19,7 @@ from quantize.merge.sparsify import HELD_ELEMENTS, Everything, Sparse, largest, 
 Item = TypeVar("Item")
 
 
-class MergeSource:
+class MergeSource(TensorSource):
     """The tensors of `layout.merged_tensors`, computed in f32 when they are asked for. Owns `models`.
 
     In memory for a block of rows: it in f32 for each model, and two or three times more; while a threshold or
@@ -39,14 +39,13 @@ class MergeSource:
 
     @property
     def working_itemsize(self) -> int:
-        """Bytes for each number of a block, beside the block: see `quantize.run.memory_budget`."""
         return 4 * (len(self._models) + 3)
 
     @property
     def memory_bytes(self) -> int:
-        """Held while a threshold is found, and what adapters hold."""
+        """The deltas held while a threshold is found, and what the models hold."""
         held = 4 * HELD_ELEMENTS if self._method.sparse == "largest" else 0
-        return held + sum(getattr(model, "memory_bytes", 0) for model in self._models.values())
+        return held + sum(model.memory_bytes for model in self._models.values())
 
     @property
     def entries(self) -> Mapping[str, TensorEntry]:

@@ -47,7 +47,7 @@ def bounds_for(
 
     Raises QuantizationError, saying what is needed, when not even one thread fits.
     """
-    held = BASE_BYTES + plan_bytes(plan) + int(getattr(source, "memory_bytes", 0))
+    held = BASE_BYTES + plan_bytes(plan) + source.memory_bytes
     for compiled in (True, False) if worth_compiling(plan) else (False,):
         for n_threads in range(max(1, threads), 0, -1):
             for elements in (BLOCK_ELEMENTS, *_SMALLER_BLOCKS):
@@ -81,7 +81,7 @@ def block_bytes(plan: QuantizationPlan, source: TensorSource, block_elements: in
     for index, tensor in enumerate(plan.tensors):
         rows = min(rows_per_block(tensor, block_elements), tensor.n_rows)
         elements = rows * tensor.n_per_row
-        itemsize = 2 * source_itemsize(source, tensor.sources) + int(getattr(source, "working_itemsize", 0))
+        itemsize = 2 * source_itemsize(source, tensor.sources) + source.working_itemsize
         read = elements * itemsize
         piece = 4 * min(elements, max(PIECE_ELEMENTS, tensor.n_per_row))
         encoded = sum(rows * row_size(kind, tensor.n_per_row) for kind in _kinds(plan, index))

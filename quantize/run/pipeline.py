@@ -262,11 +262,9 @@ def _carry_out(run: _Run, pool: ThreadPoolExecutor, saver: Saver) -> Iterator[Qu
 
 
 def _announce(run: _Run, done: set[int]) -> None:
-    """Tell a source that reads ahead what will be read, in order."""
-    expect: Callable[[list[str]], None] | None = getattr(run.source, "expect", None)
-    if expect is not None:
-        order = [index for index in run.order() if index not in done]
-        expect([name for index in order for name in run.plan.tensors[index].sources])
+    """Announce to the source the tensors that will be read, in order."""
+    order = [index for index in run.order() if index not in done]
+    run.source.expect([name for index in order for name in run.plan.tensors[index].sources])
 
 
 def _make(run: _Run, block: Block, encoder: Encoder) -> None:

@@ -48,7 +48,9 @@ class TensorRule:
 class Architecture(ABC):
     """A family, for one checkpoint's configuration. Subclasses are listed in `registry.py`."""
 
-    gguf_name: str
+    gguf_name: str = ""
+    """The architecture's name in GGUF. A family that chooses it by its configuration leaves it empty here."""
+
     hyperparameters: Hyperparameters
     huggingface_names: ClassVar[tuple[str, ...]]
     ignored_suffixes: ClassVar[tuple[str, ...]] = (

@@ -1,8 +1,8 @@
-"""Weights that are stored as small numbers beside scales: one for all, per output, per group, per block.
+"""Weights that are stored as small numbers with scales: one for all, per output, per group, per block.
 
     weight[o, i] = (q[o, i] − zero[o', g_i]) · scale[o', g_i]
 
-Shared by fp8 and compressed_tensors: what differs is how q is stored and what the scales are called.
+fp8 and compressed_tensors share this: they differ in how q is stored and in the names of the scales.
 """
 
 from __future__ import annotations
@@ -22,8 +22,10 @@ from quantize.checkpoint.source import Rows, TensorEntry, TensorSource
 FLOAT8: Final = ("float8_e4m3fn", "float8_e5m2")
 SCALE_DTYPES: Final = ("float32", "float16", "bfloat16", "float8_e8m0fnu")
 _TABLES: Final[Mapping[str, npt.NDArray[np.float32]]] = {
-    name: np.arange(256, dtype=np.uint8).view(getattr(ml_dtypes, name)).astype(np.float32) for name in FLOAT8
+    dtype.name: np.arange(256, dtype=np.uint8).view(dtype).astype(np.float32)
+    for dtype in (np.dtype(ml_dtypes.float8_e4m3fn), np.dtype(ml_dtypes.float8_e5m2))
 }
+"""The float32 that each byte of a float8 type means."""
 
 
 @dataclass(frozen=True)
@@ -35,22 +37,22 @@ class Grid:
     columns_each: int
 
     def read(self, source: TensorSource, start: int, stop: int) -> Rows:
-        """For the matrix' rows [start, stop): `[stop - start, n_groups]`."""
+        """Return those of the matrix' rows [start, stop): `[stop - start, n_groups]`."""
         first, last = start // self.rows_each, -(-stop // self.rows_each)
         values = source.rows(self.tensor, first, last).reshape(last - first, -1)
         return values[np.arange(start, stop) // self.rows_each - first]
 
 
 class Numbers(Protocol):
-    """How the q of a layer are stored."""
+    """The q of a layer, in the form in which they are stored."""
 
     def read(self, source: TensorSource, start: int, stop: int) -> npt.NDArray[np.float32]:
-        """q's rows [start, stop): `[stop - start, n_in]`, the caller's."""
+        """Return q's rows [start, stop): `[stop - start, n_in]`, owned by the caller."""
 
 
 @dataclass(frozen=True)
 class Plain:
-    """One element per number: float8 or int8."""
+    """Numbers stored as one element each: float8 or int8."""
 
     tensor: str
 
@@ -62,7 +64,10 @@ class Plain:
 
 @dataclass(frozen=True)
 class ScaledLayer:
-    """One linear layer. `zeros`: how to read them, None for a symmetric one; `g_idx`: each input's group."""
+    """One linear layer.
+
+    `zeros` is None for a symmetric one; `g_idx` names the tensor of each input's group.
+    """
 
     name: str
     shape: tuple[int, int]
@@ -87,7 +92,7 @@ class ScaledLayer:
         return values
 
     def _groups(self, source: TensorSource, n_groups: int) -> npt.NDArray[np.intp] | None:
-        """The group of each input; None where there is but one."""
+        """Return the group of each input; None where there is but one."""
         if n_groups == 1:
             return None
         if self.g_idx is None:
@@ -112,7 +117,7 @@ def grid_of(
     group_size: int | None = None,
     form: str,
 ) -> Grid:
-    """The scales (or zeros) of a matrix of `shape`: one, one per output, or as `block`/`group_size` say.
+    """Return the grid of a matrix' scales or zeros: one, one per output, or as `block`/`group_size` say.
 
     Raises CheckpointError naming the tensor when its shape is none of these.
     """
@@ -140,7 +145,7 @@ def grid_of(
 def matrix_of(
     entries: Mapping[str, TensorEntry], name: str, dtypes: tuple[str, ...], form: str
 ) -> tuple[int, int]:
-    """The shape of a stored matrix. Raises CheckpointError naming the tensor."""
+    """Return the shape of a matrix in the file. Raises CheckpointError naming the tensor."""
     entry = entries[name]
     if len(entry.shape) != 2 or entry.dtype.name not in dtypes or not entry.n_elements:
         raise contradiction(name, entry, f"a matrix of {' or '.join(dtypes)}", form)
@@ -148,13 +153,13 @@ def matrix_of(
 
 
 def require_scale(entry: TensorEntry, form: str) -> None:
-    """Raises CheckpointError unless the scales are floats."""
+    """Check a tensor of scales. Raises CheckpointError unless they are floats."""
     if entry.dtype.name not in SCALE_DTYPES:
         raise contradiction(entry.name, entry, " or ".join(SCALE_DTYPES), form)
 
 
 def size_pair(value: Any, what: str) -> tuple[int, int] | None:
-    """[rows, columns] of a block in a configuration. Raises CheckpointError when it is something else."""
+    """Return [rows, columns] of a block in a configuration. Raises CheckpointError: something else."""
     if value is None:
         return None
     if isinstance(value, list) and len(value) == 2 and all(type(size) is int and size > 0 for size in value):

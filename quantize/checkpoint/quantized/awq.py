@@ -18,19 +18,19 @@ import numpy as np
 import numpy.typing as npt
 
 from models.errors import CheckpointError
-from quantize.checkpoint.quantized.dequantize import FLOATS, contradiction, read_columns, require, setting
-from quantize.checkpoint.quantized.packed import unpack_dense
+from quantize.checkpoint.quantized.bit_packing import unpack_dense
+from quantize.checkpoint.quantized.dequantize import FLOATS, contradiction, require, setting
 from quantize.checkpoint.source import Rows, TensorEntry, TensorSource
 
 PER_WORD: Final = 8
 ORDER: Final = (0, 2, 4, 6, 1, 3, 5, 7)
-"""The output that the n-th number of a word belongs to."""
+"""The n-th number of a word belongs to the n-th of these outputs."""
 _PLACE: Final = np.argsort(ORDER)
 
 
 @dataclass(frozen=True)
 class AWQLayer:
-    """One linear layer."""
+    """One linear layer, in the gemv packing if `gemv`, else in the gemm one."""
 
     prefix: str
     shape: tuple[int, int]
@@ -58,7 +58,7 @@ class AWQLayer:
         return dequantized.reshape(n_out, n_in)
 
     def _gemv(self, source: TensorSource, start: int, stop: int) -> tuple[Rows, Rows, Rows]:
-        """Numbers [n_out, n_in], zeros and scales [n_out, n_groups or more]."""
+        """Return numbers [n_out, n_in], zeros and scales [n_out, n_groups or more]."""
         qweight, qzeros, scales = (source.rows(part, start, stop) for part in self.parts)
         return unpack_dense(qweight, 4), unpack_dense(qzeros, 4), scales
 
@@ -66,20 +66,18 @@ class AWQLayer:
         qweight, qzeros, scales = self.parts
         first, last = start // PER_WORD, -(-stop // PER_WORD)
         cut = slice(start - first * PER_WORD, stop - first * PER_WORD)
-        weight, zeros = (
-            _in_order(read_columns(source, part, first, last))[:, cut].T for part in (qweight, qzeros)
-        )
-        return np.ascontiguousarray(weight), zeros, read_columns(source, scales, start, stop).T
+        weight, zeros = (_in_order(source.columns(part, first, last))[:, cut].T for part in (qweight, qzeros))
+        return np.ascontiguousarray(weight), zeros, source.columns(scales, start, stop).T
 
 
 def _in_order(words: Rows) -> npt.NDArray[np.uint8]:
-    """[n, n_words] → [n, n_words · 8] in the order of the outputs."""
+    """Unpack [n, n_words] to [n, n_words · 8] in the order of the outputs."""
     numbers = unpack_dense(words, 4).reshape(*words.shape, PER_WORD)
     return numbers[..., _PLACE].reshape(len(words), -1)
 
 
 def awq_layers(entries: Mapping[str, TensorEntry], settings: Mapping[str, Any]) -> list[AWQLayer]:
-    """Every `….qweight` as a layer. Raises CheckpointError: unknown settings, tensors against them."""
+    """Return every `….qweight` as a layer. Raises CheckpointError: unknown settings, tensors against them."""
     bits = setting(settings, "bits", (int,), setting(settings, "w_bit", (int,), 4))
     group_size = setting(settings, "group_size", (int,), setting(settings, "q_group_size", (int,), 128))
     version = setting(settings, "version", (str,), "gemm").lower()

@@ -31,8 +31,8 @@ from quantize.checkpoint.quantized.affine import (
     require_scale,
     size_pair,
 )
+from quantize.checkpoint.quantized.bit_packing import unpack_words
 from quantize.checkpoint.quantized.dequantize import contradiction, require, setting
-from quantize.checkpoint.quantized.packed import unpack_words
 from quantize.checkpoint.source import TensorEntry, TensorSource
 
 FORMATS: Final = ("pack-quantized", "int-quantized", "float-quantized", "naive-quantized", "mixed-precision")
@@ -42,7 +42,7 @@ _MAX_PATTERN: Final = 300
 
 @dataclass(frozen=True)
 class Scheme:
-    """How the weights of a group of layers are stored, from the configuration."""
+    """The form of a group of layers' weights, from the configuration."""
 
     targets: tuple[str, ...]
     bits: int
@@ -57,7 +57,7 @@ class Scheme:
 
 @dataclass(frozen=True)
 class _PackedRows:
-    """q [n_out, n_in] packed along the inputs."""
+    """Numbers q [n_out, n_in] packed along the inputs."""
 
     tensor: str
     bits: int
@@ -85,7 +85,7 @@ class _PackedZeros:
 
 @dataclass(frozen=True)
 class _PlainZeros:
-    """Zeros as they are, over the same grid as the scales."""
+    """Zeros that aren't packed, over the same grid as the scales."""
 
     grid: Grid
 
@@ -94,7 +94,7 @@ class _PlainZeros:
 
 
 def compressed_layers(source: TensorSource, settings: Mapping[str, Any]) -> list[ScaledLayer]:
-    """Every layer with a `weight_scale`; the `weight_shape` of packed ones is read.
+    """Return every layer with a `weight_scale`; the `weight_shape` of packed ones is read.
 
     Raises CheckpointError: unknown settings, tensors that contradict them.
     """
@@ -166,7 +166,7 @@ def _scheme(name: str, group: Any) -> Scheme:
 
 
 def _scheme_of(weight: str, schemes: Sequence[Scheme]) -> Scheme:
-    """The scheme of a layer: by its name, else by a pattern, else the one for a class of modules."""
+    """Return the scheme of a layer: by its name, else by a pattern, else the one for a class of modules."""
     if len(schemes) == 1:
         return schemes[0]
     module = weight.removesuffix(".weight")
@@ -211,7 +211,7 @@ def _packed_layer(source: TensorSource, weight: str, scheme: Scheme) -> ScaledLa
 
 
 def _packed_inputs(source: TensorSource, weight: str, n_out: int, n_words: int, scheme: Scheme) -> int:
-    """n_in by `weight_shape`, which must agree with the words; without it every word is full."""
+    """Return n_in by `weight_shape`, which must agree with the words; without it every word is full."""
     per_word, name = 32 // scheme.bits, f"{weight}_shape"
     entry = source.entries.get(name)
     if entry is None:
@@ -240,7 +240,7 @@ def _layer(
     shape: tuple[int, int],
     numbers: Numbers,
     scheme: Scheme,
-    stored: tuple[str, ...],
+    parts: tuple[str, ...],
 ) -> ScaledLayer:
     scale, zero, g_idx = f"{weight}_scale", f"{weight}_zero_point", f"{weight}_g_idx"
     if scale not in entries:
@@ -256,7 +256,7 @@ def _layer(
     return ScaledLayer(
         name=weight,
         shape=shape,
-        parts=(*stored, scale, *optional),
+        parts=(*parts, scale, *optional),
         numbers=numbers,
         scales=scales,
         zeros=zeros,

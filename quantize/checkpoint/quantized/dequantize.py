@@ -1,14 +1,14 @@
 """A quantized checkpoint seen as one of floats: a TensorSource around the raw one.
 
 The tensors of a quantized layer disappear and its `….weight` [n_out, n_in] takes their place, in F32, made
-anew for whatever rows are asked for. Everything else (embeddings, norms, biases) passes through. How a layer
-is made is its form's own: gptq, awq, fp8, compressed_tensors.
+whenever its rows are requested. Everything else (embeddings, norms, biases) passes through. Each form (gptq,
+awq, fp8, compressed_tensors) makes its layers in its own way.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, Final, Protocol, runtime_checkable
+from typing import Any, Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -25,41 +25,36 @@ class Layer(Protocol):
 
     @property
     def name(self) -> str:
-        """`….weight`, as an unquantized checkpoint calls it."""
+        """The name of the weight in an unquantized checkpoint, `….weight`."""
 
     @property
     def shape(self) -> tuple[int, int]:
-        """[n_out, n_in]."""
+        """The weight's shape: [n_out, n_in]."""
 
     @property
     def parts(self) -> tuple[str, ...]:
-        """The raw tensors, which no one else sees."""
+        """The names of the raw tensors, which are hidden."""
 
     def rows(self, source: TensorSource, start: int, stop: int) -> npt.NDArray[np.float32]:
-        """Rows [start, stop) of the weight from the raw source. Thread-safe. Raises CheckpointError."""
+        """Return rows [start, stop) of the weight, made from the raw source. Thread-safe.
+
+        Raises CheckpointError.
+        """
 
 
-@runtime_checkable
-class ColumnSource(Protocol):
-    """A TensorSource that can read some columns of a matrix without the others."""
-
-    def columns(self, name: str, start: int, stop: int) -> Rows:
-        """`[shape[0], stop - start]`, owned by the caller."""
-
-
-class DequantizedSource:
-    """`raw` with `layers` in place of their parts, and without `unused` tensors. Owns `raw`."""
+class DequantizedSource(TensorSource):
+    """The tensors of `raw` with `layers` in place of their parts, and without `unused` ones. Owns `raw`."""
 
     def __init__(self, raw: TensorSource, layers: Sequence[Layer], unused: Collection[str] = ()) -> None:
-        """Raises CheckpointError when a layer's weight is there as well."""
+        """Arrange the names. Raises CheckpointError when a layer's weight is there as well."""
         self._raw = raw
         self._layers = {layer.name: layer for layer in layers}
-        made_at = {layer.parts[0]: layer for layer in layers}
+        layer_at = {layer.parts[0]: layer for layer in layers}
         hidden = {part for layer in layers for part in layer.parts} | set(unused)
         entries: dict[str, TensorEntry] = {}
         for name, entry in raw.entries.items():
-            if name in made_at:
-                layer = made_at[name]
+            if name in layer_at:
+                layer = layer_at[name]
                 entries[layer.name] = TensorEntry(layer.name, layer.shape, FLOAT32)
             if name not in hidden:
                 if name in self._layers:
@@ -86,17 +81,13 @@ class DequantizedSource:
         self._raw.close()
 
 
-def read_columns(source: TensorSource, name: str, start: int, stop: int) -> Rows:
-    """Columns [start, stop) of a matrix, of whatever source: read whole where it can't do better."""
-    if isinstance(source, ColumnSource):
-        return source.columns(name, start, stop)
-    return source.rows(name, 0, source.entries[name].shape[0])[:, start:stop]
-
-
 def require(
     entries: Mapping[str, TensorEntry], name: str, shape: tuple[int, ...], dtypes: Sequence[str], form: str
 ) -> None:
-    """Raises CheckpointError, naming the tensor, unless it is there with that shape and one of `dtypes`."""
+    """Check a tensor.
+
+    Raises CheckpointError, naming it, unless it is there with that shape and one of `dtypes`.
+    """
     entry = entries.get(name)
     if entry is None:
         raise CheckpointError(f"the checkpoint lacks {name}, which {form} needs; download it again")
@@ -107,7 +98,7 @@ def require(
 
 
 def contradiction(name: str, entry: TensorEntry, expected: str, form: str) -> CheckpointError:
-    """The error for a tensor that isn't what the configuration says."""
+    """Return the error for a tensor that isn't what the configuration says."""
     return CheckpointError(
         f"tensor {name} is {entry.dtype.name} {list(entry.shape)}, and {form} calls for {expected}; "
         "weights and quantization_config don't belong together"
@@ -115,7 +106,10 @@ def contradiction(name: str, entry: TensorEntry, expected: str, form: str) -> Ch
 
 
 def setting(settings: Mapping[str, Any], name: str, kinds: tuple[type, ...], default: Any) -> Any:
-    """A field of the quantization_config; null counts as absent. Raises CheckpointError on another type."""
+    """Return a field of the quantization_config; null counts as absent.
+
+    Raises CheckpointError on another type.
+    """
     value = settings.get(name)
     if value is None:
         return default

@@ -1,6 +1,6 @@
-"""Which form of quantization a checkpoint has, if any: its quantization_config decides.
+"""Detection of a checkpoint's form of quantization, which its quantization_config names.
 
-`dequantized` is the one place where a raw source becomes one of floats; every way to open a checkpoint goes
+`dequantize` is the one place where a raw source becomes one of floats; every way to open a checkpoint goes
 through it.
 """
 
@@ -21,11 +21,13 @@ from quantize.checkpoint.source import TensorSource
 
 METHODS: Final = ("gptq", "awq", "fp8", "compressed-tensors")
 OLD_FILES: Final = {"quantize_config.json": "gptq", "quant_config.json": "awq"}
-"""Where older checkpoints keep the settings, and whose they then are."""
+"""Files in which older checkpoints keep the settings, and the method whose file each is."""
 
 
-def dequantized(raw: TensorSource, config: Mapping[str, Any], directory: Path) -> TensorSource:
-    """`raw` itself, or wrapped so that its quantized layers are floats. Owns `raw`, also when it raises.
+def dequantize(raw: TensorSource, config: Mapping[str, Any], directory: Path) -> TensorSource:
+    """Return `raw` itself, or a source around it in which quantized layers are floats.
+
+    The result owns `raw`, which is closed when this raises.
 
     Raises CheckpointError: a method that can't be read, settings that contradict the tensors.
     """
@@ -71,7 +73,7 @@ def _method(settings: Mapping[str, Any]) -> str:
 
 
 def _layers(raw: TensorSource, settings: Mapping[str, Any]) -> tuple[list[Layer], list[str]]:
-    """The quantized layers, and the names of tensors that only a quantized run would need."""
+    """Return the quantized layers, and the names of tensors that only a quantized run would need."""
     entries, method = raw.entries, _method(settings)
     unused = [name for name in entries if name.endswith(UNUSED_SUFFIXES)]
     if method == "gptq":

@@ -2,7 +2,7 @@
 
 X.weight float8 [n_out, n_in]     X.weight_scale_inv (blocks) or X.weight_scale
 
-weight[o, i] = float(X.weight[o, i]) · scale          "inv" is a name; it is the factor
+weight[o, i] = float(X.weight[o, i]) · scale          "inv" is only a name: it is the factor
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ UNUSED_SUFFIXES: Final = (
     ".v_scale",
     ".q_scale",
 )
-"""Scales of activations and of the KV cache: GGUF files have no such thing."""
+"""Tensors that scale activations and the KV cache, for which GGUF files have no place."""
 
 
 def fp8_layers(entries: Mapping[str, TensorEntry], settings: Mapping[str, Any]) -> list[ScaledLayer]:
-    """Every float8 weight as a layer. Raises CheckpointError: scales missing or contradicting."""
+    """Return every float8 weight as a layer. Raises CheckpointError: scales missing or contradicting."""
     block = size_pair(settings.get("weight_block_size"), "weight_block_size")
     layers = [
         _layer(entries, name, block)
@@ -53,14 +53,14 @@ def fp8_layers(entries: Mapping[str, TensorEntry], settings: Mapping[str, Any]) 
 
 def _layer(entries: Mapping[str, TensorEntry], name: str, block: tuple[int, int] | None) -> ScaledLayer:
     form = f"FP8 with blocks of {list(block)}" if block is not None else "FP8"
-    found = [f"{name}{suffix}" for suffix in SUFFIXES if f"{name}{suffix}" in entries]
-    if len(found) != 1:
-        which = "both" if found else "neither"
+    scale_names = [f"{name}{suffix}" for suffix in SUFFIXES if f"{name}{suffix}" in entries]
+    if len(scale_names) != 1:
+        which = "both" if scale_names else "neither"
         raise CheckpointError(
             f"tensor {name} is float8 and has {which} of {name}_scale_inv and {name}_scale; "
             "download the checkpoint again"
         )
     shape = matrix_of(entries, name, FLOAT8, form)
-    require_scale(entries[found[0]], form)
-    scales = grid_of(entries, found[0], shape, block=block, form=form)
-    return ScaledLayer(name, shape, (name, found[0]), Plain(name), scales)
+    require_scale(entries[scale_names[0]], form)
+    scales = grid_of(entries, scale_names[0], shape, block=block, form=form)
+    return ScaledLayer(name, shape, (name, scale_names[0]), Plain(name), scales)

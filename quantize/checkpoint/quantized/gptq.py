@@ -18,18 +18,18 @@ import numpy as np
 import numpy.typing as npt
 
 from models.errors import CheckpointError
-from quantize.checkpoint.quantized.dequantize import FLOATS, contradiction, read_columns, require, setting
-from quantize.checkpoint.quantized.packed import unpack_dense
+from quantize.checkpoint.quantized.bit_packing import unpack_dense
+from quantize.checkpoint.quantized.dequantize import FLOATS, contradiction, require, setting
 from quantize.checkpoint.source import TensorEntry, TensorSource
 
 BITS: Final = (2, 3, 4, 8)
 _UNIT: Final = 32
-"""Numbers that fill whole words whatever their bits: columns are read in such units."""
+"""Columns are read in units of this many numbers, which fill whole words whatever their bits."""
 
 
 @dataclass(frozen=True)
 class GPTQLayer:
-    """One linear layer. `zero_offset` is added to stored zeros; `group_size` holds without g_idx."""
+    """One linear layer. `zero_offset` is added to the file's zeros; `group_size` counts without a g_idx."""
 
     prefix: str
     shape: tuple[int, int]
@@ -49,28 +49,28 @@ class GPTQLayer:
         return tuple(f"{self.prefix}.{suffix}" for suffix in suffixes)
 
     def rows(self, source: TensorSource, start: int, stop: int) -> npt.NDArray[np.float32]:
-        words = read_columns(source, f"{self.prefix}.qweight", start, stop)
+        words = source.columns(f"{self.prefix}.qweight", start, stop)
         numbers = unpack_dense(np.ascontiguousarray(words.T), self.bits)
-        scales = read_columns(source, f"{self.prefix}.scales", start, stop).T.astype(np.float32)
+        scales = source.columns(f"{self.prefix}.scales", start, stop).T.astype(np.float32)
         zeros = self._zeros(source, start, stop)
         groups = self._groups(source)
         difference = numbers - np.take(zeros, groups, axis=1)
         return np.take(scales, groups, axis=1) * difference.astype(np.float32)
 
     def _zeros(self, source: TensorSource, start: int, stop: int) -> npt.NDArray[np.int16]:
-        """[stop - start, n_groups], what is subtracted."""
+        """Return what is subtracted from the numbers: [stop - start, n_groups]."""
         name = f"{self.prefix}.qzeros"
         n_words = source.entries[name].shape[1]
         first = start // _UNIT
         last = min(-(-stop // _UNIT) * self.bits, n_words)
-        words = read_columns(source, name, first * self.bits, last)
+        words = source.columns(name, first * self.bits, last)
         zeros = unpack_dense(np.ascontiguousarray(words), self.bits)[:, start - first * _UNIT :][
             :, : stop - start
         ]
         return zeros.T.astype(np.int16) + np.int16(self.zero_offset)
 
     def _groups(self, source: TensorSource) -> npt.NDArray[np.intp]:
-        """The group of each input."""
+        """Return the group of each input: [n_in]."""
         if not self.has_g_idx:
             return np.arange(self.shape[1], dtype=np.intp) // self.group_size
         name = f"{self.prefix}.g_idx"
@@ -84,7 +84,7 @@ class GPTQLayer:
 
 
 def gptq_layers(entries: Mapping[str, TensorEntry], settings: Mapping[str, Any]) -> list[GPTQLayer]:
-    """Every `….qweight` as a layer. Raises CheckpointError: unknown settings, tensors against them."""
+    """Return every `….qweight` as a layer. Raises CheckpointError: unknown settings, tensors against them."""
     bits = setting(settings, "bits", (int,), None)
     group_size = setting(settings, "group_size", (int,), 128)
     layout = setting(settings, "checkpoint_format", (str,), "gptq")

@@ -1,4 +1,4 @@
-"""One torch file (`.bin`, `.pth`, `.pt`): which tensors it holds and where their numbers lie. No torch.
+"""One torch file (`.bin`, `.pth`, `.pt`), read without torch: its tensors and the places of their numbers.
 
 Two layouts, both of torch.save:
 
@@ -14,16 +14,19 @@ from dataclasses import dataclass
 from typing import Any, Final, NoReturn
 
 from models.errors import CheckpointError
-from quantize.checkpoint.file_bytes import FileBytes
+from quantize.checkpoint.file_bytes import ByteSource
 from quantize.checkpoint.torch.objects import PickledTensor, Storage
 from quantize.checkpoint.torch.unpickle import read_pickle
 from quantize.checkpoint.torch.zip_directory import Member, is_zip, read_zip_directory
 
 MAX_PICKLE_BYTES: Final = 64 * 2**20
+"""A pickle is read up to this many bytes."""
+
 MAGIC: Final = 0x1950A86A20F9469CFC6C
 VERSION: Final = 1001
 WRAPPERS: Final = ("state_dict", "model", "module")
-"""Keys under which training frameworks keep the state dict itself."""
+"""Training frameworks keep the state dict itself under one of these keys."""
+
 _READ_BYTES: Final = 2**16
 
 
@@ -35,15 +38,18 @@ class PlacedTensor:
     storage_offset: int
 
 
-def read_torch_file(file: FileBytes) -> dict[str, PlacedTensor]:
-    """The tensors of the file's state dict, by name. Raises CheckpointError with the file and the reason."""
+def read_torch_file(file: ByteSource) -> dict[str, PlacedTensor]:
+    """Return the tensors of the file's state dict, by name.
+
+    Raises CheckpointError with the file and the reason.
+    """
     return _read_zip(file) if is_zip(file) else _read_legacy(file)
 
 
-class _Pickles:
-    """Bytes [start, stop) of a file as the stream that pickles are read from, in pieces."""
+class _PickleStream:
+    """A stream over bytes [start, stop) of a file, which reads them in pieces."""
 
-    def __init__(self, file: FileBytes, start: int, stop: int) -> None:
+    def __init__(self, file: ByteSource, start: int, stop: int) -> None:
         self._file = file
         self._next, self._stop = start, stop
         self._buffer, self._at = b"", 0
@@ -61,7 +67,7 @@ class _Pickles:
         return data
 
     def readline(self) -> bytes:
-        """As a file's; a name in a pickle isn't longer than what is read at once."""
+        """Return the rest of a line; a name in a pickle isn't longer than one piece."""
         if self._buffer.find(b"\n", self._at) < 0:
             self._fill(_READ_BYTES)
         end = self._buffer.find(b"\n", self._at) + 1
@@ -79,7 +85,7 @@ class _Pickles:
 # --- zip ----------------------------------------------------------------------------------------------------
 
 
-def _read_zip(file: FileBytes) -> dict[str, PlacedTensor]:
+def _read_zip(file: ByteSource) -> dict[str, PlacedTensor]:
     members = read_zip_directory(file)
     pickles = [name for name in members if name == "data.pkl" or name.endswith("/data.pkl")]
     if len(pickles) != 1:
@@ -89,7 +95,7 @@ def _read_zip(file: FileBytes) -> dict[str, PlacedTensor]:
     member = members[pickles[0]]
     if member.size > MAX_PICKLE_BYTES:
         _refuse(file, f"its data.pkl has {member.size:,} bytes (at most {MAX_PICKLE_BYTES:,} are read)")
-    stream = _Pickles(file, member.offset, member.offset + member.size)
+    stream = _PickleStream(file, member.offset, member.offset + member.size)
     tensors = _state_dict(file, read_pickle(stream, f"the pickle of {file.name}"))
     placed: dict[str, PlacedTensor] = {}
     for name, tensor in tensors.items():
@@ -107,7 +113,7 @@ def _read_zip(file: FileBytes) -> dict[str, PlacedTensor]:
     return placed
 
 
-def _check_byte_order(file: FileBytes, member: Member | None) -> None:
+def _check_byte_order(file: ByteSource, member: Member | None) -> None:
     if member is not None and file.read(member.offset, min(member.size, 16)) != b"little":
         _refuse(file, "it was saved on a big-endian machine")
 
@@ -115,11 +121,11 @@ def _check_byte_order(file: FileBytes, member: Member | None) -> None:
 # --- legacy -------------------------------------------------------------------------------------------------
 
 
-def _read_legacy(file: FileBytes) -> dict[str, PlacedTensor]:
+def _read_legacy(file: ByteSource) -> dict[str, PlacedTensor]:
     where = f"the pickle of {file.name}"
     if file.read(0, 1) != b"\x80":
         _refuse(file, "it begins like no torch file")
-    stream = _Pickles(file, 0, min(file.size, MAX_PICKLE_BYTES))
+    stream = _PickleStream(file, 0, min(file.size, MAX_PICKLE_BYTES))
     if read_pickle(stream, where) != MAGIC or read_pickle(stream, where) != VERSION:
         _refuse(file, "it doesn't begin as torch's files do")
     system = read_pickle(stream, where)
@@ -133,7 +139,7 @@ def _read_legacy(file: FileBytes) -> dict[str, PlacedTensor]:
 
 
 def _place_legacy(
-    file: FileBytes, tensors: dict[str, PickledTensor], keys: list[Any], offset: int
+    file: ByteSource, tensors: dict[str, PickledTensor], keys: list[Any], offset: int
 ) -> dict[str, PlacedTensor]:
     storages: dict[str, Storage] = {}
     for name, tensor in tensors.items():
@@ -158,8 +164,8 @@ def _place_legacy(
 # --- the state dict -----------------------------------------------------------------------------------------
 
 
-def _state_dict(file: FileBytes, value: Any) -> dict[str, PickledTensor]:
-    """The tensors of a dict, or of the one under a wrapper's key; numbers and text beside them are left."""
+def _state_dict(file: ByteSource, value: Any) -> dict[str, PickledTensor]:
+    """Return the tensors of a dict, or of the one under a wrapper's key; numbers and text are skipped."""
     if isinstance(value, dict) and not any(isinstance(item, PickledTensor) for item in value.values()):
         wrapped = [value[key] for key in WRAPPERS if isinstance(value.get(key), dict)]
         value = wrapped[0] if wrapped else value
@@ -178,5 +184,5 @@ def _state_dict(file: FileBytes, value: Any) -> dict[str, PickledTensor]:
     return tensors
 
 
-def _refuse(file: FileBytes, reason: str) -> NoReturn:
+def _refuse(file: ByteSource, reason: str) -> NoReturn:
     raise CheckpointError(f"{file.name} can't be read: {reason}; download it again, or use safetensors")

@@ -1,6 +1,6 @@
-"""What a saved tensor's pickle may mention: names, storages, tensors; and the checks of their numbers.
+"""The objects that a tensor's pickle may mention: names, storages, tensors; and the checks of their numbers.
 
-Nothing here is torch's: a name is a token that is compared, a tensor is five numbers. `pickled_tensors` makes
+Nothing here is torch's: a name is a token that is compared, a tensor is five numbers. `unpickle` makes
 them while it reads a pickle.
 """
 
@@ -14,9 +14,13 @@ import ml_dtypes
 import numpy as np
 
 MAX_AXES: Final = 8
+"""A tensor may have at most this many axes."""
+
 MAX_ELEMENTS: Final = 2**48
+"""A tensor may have at most this many elements."""
+
 SMALL_ELEMENTS: Final = 2**20
-"""A tensor that repeats its storage's numbers (stride 0) may have at most so many."""
+"""A tensor that repeats its storage's numbers (stride 0) may have at most this many elements."""
 
 STORAGES: Final[Mapping[str, np.dtype[Any]]] = {
     "DoubleStorage": np.dtype(np.float64),
@@ -66,12 +70,12 @@ GLOBALS: Final[Mapping[tuple[str, str], Global]] = {
     (known.name.rpartition(".")[0], known.name.rpartition(".")[2]): known
     for known in (REBUILD_TENSOR, REBUILD_PARAMETER, ORDERED_DICT, *_STORAGE_TYPES, *_DTYPES)
 }
-"""All that there is, by module and name."""
+"""Every name that a pickle may mention, by its module and name."""
 
 
 @dataclass(frozen=True)
 class Storage:
-    """Numbers saved beside the pickle under `key`: `n_elements` of `dtype`."""
+    """The numbers that the file holds under `key`: `n_elements` of `dtype`."""
 
     key: str
     dtype: np.dtype[Any]
@@ -88,14 +92,15 @@ class PickledTensor:
     strides: tuple[int, ...]
 
 
-def storage_of(described: Any) -> Storage:
-    """('storage', type, key, location, n_elements), in older files with a sixth that must be None.
+def storage_of(reference: Any) -> Storage:
+    """Return the storage that a pickle refers to by a tuple. Raises NotATensor.
 
-    Raises NotATensor.
+    The tuple is ('storage', type, key, location, n_elements), in older files with a sixth item that must be
+    None.
     """
-    if not (isinstance(described, tuple) and len(described) in (5, 6) and described[0] == "storage"):
+    if not (isinstance(reference, tuple) and len(reference) in (5, 6) and reference[0] == "storage"):
         raise NotATensor("refers to something outside that is no storage")
-    _, kind, key, _, n_elements, *view = described
+    _, kind, key, _, n_elements, *view = reference
     dtype = _STORAGE_TYPES.get(kind) if isinstance(kind, Global) else None
     if dtype is None:
         shown = kind.name if isinstance(kind, Global) else type(kind).__name__
@@ -106,7 +111,10 @@ def storage_of(described: Any) -> Storage:
 
 
 def tensor_of(arguments: tuple[Any, ...]) -> PickledTensor:
-    """(storage, offset, shape, strides, requires_grad, hooks[, metadata]). Raises NotATensor."""
+    """Return the tensor that `_rebuild_tensor_v2` would make. Raises NotATensor.
+
+    `arguments` are (storage, offset, shape, strides, requires_grad, hooks[, metadata]).
+    """
     if not (6 <= len(arguments) <= 7 and isinstance(arguments[0], Storage)):
         raise NotATensor("has a tensor without a storage")
     storage, offset, shape, strides = arguments[:4]

@@ -1,4 +1,4 @@
-"""torch's own files as a TensorSource: one, or shards with an index. What a file holds: `torch_file`.
+"""torch's own files as a TensorSource: one file, or shards with an index.
 
 Tensors are views of storages: with an offset, in any order of axes, several of one storage. Rows are read
 through the strides, so that a transposed matrix is read in pieces and not whole for each block.
@@ -6,7 +6,7 @@ through the strides, so that a transposed matrix is read in pieces and not whole
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from models.errors import CheckpointError
-from quantize.checkpoint.file_bytes import FileBytes
-from quantize.checkpoint.shards import check_index, read_index, twice
+from quantize.checkpoint.file_bytes import ByteSource
+from quantize.checkpoint.shards import ShardedSource, open_indexed
 from quantize.checkpoint.source import Rows, TensorEntry
 from quantize.checkpoint.torch.file import PlacedTensor, read_torch_file
 
@@ -23,33 +23,12 @@ INDEX_NAME: Final = "pytorch_model.bin.index.json"
 SINGLE_NAME: Final = "pytorch_model.bin"
 META_TENSOR: Final = "tok_embeddings.weight"
 _WASTE: Final = 4
-"""A view is read in one piece while that holds at most so many times what is wanted, else in several."""
+"""A view is read in one piece while that holds at most this many times the bytes needed, else in several."""
 _PAGE_BYTES: Final = 4096
 
 
-class TorchSource:
-    """One or several torch files. Owns their descriptors until `close()`."""
-
-    def __init__(self, paths: Sequence[Path]) -> None:
-        """Open the files and read their pickles. Raises CheckpointError with the file and the reason."""
-        self._entries: dict[str, TensorEntry] = {}
-        self._places: dict[str, tuple[FileBytes, PlacedTensor]] = {}
-        self._files: list[FileBytes] = []
-        try:
-            for path in paths:
-                self._add(path)
-        except BaseException:
-            self.close()
-            raise
-
-    @property
-    def entries(self) -> Mapping[str, TensorEntry]:
-        return self._entries
-
-    @property
-    def file_of(self) -> Mapping[str, str]:
-        """The name of the file that holds each tensor."""
-        return {name: file.name for name, (file, _) in self._places.items()}
+class TorchSource(ShardedSource[PlacedTensor]):
+    """One or several torch files, of which the pickles are read at once."""
 
     def rows(self, name: str, start: int, stop: int) -> Rows:
         shape = self._entries[name].shape
@@ -59,33 +38,23 @@ class TorchSource:
         return self._read(name, (slice(start, stop),))
 
     def columns(self, name: str, start: int, stop: int) -> Rows:
-        """Columns [start, stop) of a matrix: `[shape[0], stop - start]`."""
+        """Return columns [start, stop) of a matrix: `[shape[0], stop - start]`, read through the strides."""
         n_columns = self._entries[name].shape[1]
         assert 0 <= start <= stop <= n_columns, f"columns {start}..{stop} of {n_columns}"
         return self._read(name, (slice(None), slice(start, stop)))
 
-    def close(self) -> None:
-        while self._files:
-            self._files.pop().close()
-
-    def _add(self, path: Path) -> None:
-        file = FileBytes(path)
-        self._files.append(file)
+    def _read_header(self, file: ByteSource) -> Iterator[tuple[TensorEntry, PlacedTensor]]:
         for name, placed in read_torch_file(file).items():
-            if name in self._entries:
-                raise twice(name, self._places[name][0].name, path.name)
-            tensor = placed.tensor
-            self._entries[name] = TensorEntry(name, tensor.shape, tensor.storage.dtype)
-            self._places[name] = (file, placed)
+            yield TensorEntry(name, placed.tensor.shape, placed.tensor.storage.dtype), placed
 
-    def _read(self, name: str, wanted: tuple[slice, ...]) -> Rows:
-        """The part of a tensor that `wanted` cuts from its first axes, in C order."""
+    def _read(self, name: str, part: tuple[slice, ...]) -> Rows:
+        """Return the part of a tensor that slices of its first axes cut out, in C order."""
         file, placed = self._places[name]
         tensor = placed.tensor
         itemsize = tensor.storage.dtype.itemsize
         shape, first = list(tensor.shape), tensor.offset
-        for axis, part in enumerate(wanted[: len(shape)]):
-            start, stop, _ = part.indices(shape[axis])
+        for axis, cut in enumerate(part[: len(shape)]):
+            start, stop, _ = cut.indices(shape[axis])
             first += start * tensor.strides[axis]
             shape[axis] = stop - start
         out = np.empty(shape, tensor.storage.dtype)
@@ -98,22 +67,15 @@ class TorchSource:
 
 
 def find_torch_files(directory: Path) -> TorchSource | None:
-    """The torch files of a folder: by its index, else the single one, else all shards, else its `.pth`.
+    """Open a folder's torch files: by its index, else the single one, else all shards, else its `.pth`.
 
-    None when there are none. Raises CheckpointError: also for Meta's own names, and when index and shards
-    disagree.
+    Return None when there are none. Raises CheckpointError: also for Meta's own names, and when index and
+    shards disagree.
     """
     index_path = directory / INDEX_NAME
     if index_path.is_file():
-        weight_map = read_index(index_path)
-        source = TorchSource([directory / shard for shard in sorted(set(weight_map.values()))])
-        try:
-            check_index(index_path, weight_map, source.file_of)
-        except CheckpointError:
-            source.close()
-            raise
-        return source
-    paths = _unindexed(directory)
+        return open_indexed(index_path, TorchSource)
+    paths = _files_without_index(directory)
     if not paths:
         return None
     source = TorchSource(paths)
@@ -126,7 +88,7 @@ def find_torch_files(directory: Path) -> TorchSource | None:
     return source
 
 
-def _unindexed(directory: Path) -> list[Path]:
+def _files_without_index(directory: Path) -> list[Path]:
     if (directory / SINGLE_NAME).is_file():
         return [directory / SINGLE_NAME]
     shards = sorted(directory.glob("pytorch_model*.bin"))
@@ -141,7 +103,7 @@ def _unindexed(directory: Path) -> list[Path]:
     return paths
 
 
-def _fill(file: FileBytes, offset: int, out: npt.NDArray[Any], strides: tuple[int, ...]) -> None:
+def _fill(file: ByteSource, offset: int, out: npt.NDArray[Any], strides: tuple[int, ...]) -> None:
     """Read the view at `offset` with `strides` (bytes, from wide to narrow) into `out`, of the same axes."""
     itemsize = out.dtype.itemsize
     span = itemsize + sum((size - 1) * stride for size, stride in zip(out.shape, strides, strict=True))
@@ -157,7 +119,7 @@ def _fill(file: FileBytes, offset: int, out: npt.NDArray[Any], strides: tuple[in
 
 
 def _is_packed(out: npt.NDArray[Any], strides: tuple[int, ...]) -> bool:
-    """Does the storage have the elements one after the other, as `out` does?"""
+    """True if the storage has the elements one after the other, as `out` does."""
     return all(
         size == 1 or mine == theirs
         for size, mine, theirs in zip(out.shape, out.strides, strides, strict=True)

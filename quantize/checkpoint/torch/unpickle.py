@@ -1,7 +1,7 @@
-"""The pickles of torch files, read as data: a small machine that can make tensors' descriptions and no more.
+"""A reader of torch files' pickles: a small machine that makes tensors' descriptions and no more.
 
 A pickle is a program, and Python's own machine calls what it names. This one knows the operations of saved
-tensors and nothing that could be called: a name that isn't in `torch_objects.GLOBALS` is an error before
+tensors and nothing that could be called: a name that isn't in `objects.GLOBALS` is an error before
 anything happens, and what stands for "rebuild a tensor" only checks numbers and makes a `PickledTensor`. No
 module is imported, no attribute set, no memory used beyond what the pickle's own bytes justify.
 
@@ -28,6 +28,7 @@ from quantize.checkpoint.torch.objects import (
 )
 
 MAX_OPERATIONS: Final = 5_000_000
+"""A pickle may have at most this many operations."""
 
 
 class _Mark:
@@ -35,7 +36,7 @@ class _Mark:
 
 
 class Stream(Protocol):
-    """What pickles are read from; a position in a file."""
+    """A position in a file, from which pickles are read."""
 
     def read(self, n_bytes: int, /) -> bytes: ...
 
@@ -43,9 +44,10 @@ class Stream(Protocol):
 
 
 def read_pickle(stream: Stream, where: str) -> Any:
-    """The value of the pickle that begins here: None, numbers, text, tuples, lists, dicts, PickledTensor.
+    """Return the value of the pickle that begins here: plain values, lists, dicts, PickledTensor …
 
-    Raises CheckpointError that begins with `where`: anything that isn't one of these or of `GLOBALS`.
+    Raises CheckpointError, whose text begins with `where`, for anything that isn't one of these or of
+    `GLOBALS`.
     """
     return _Machine(where).run(stream)
 
@@ -163,17 +165,17 @@ class _Machine:
         self._pop()
 
     def find_global(self, argument: tuple[str, str]) -> None:
-        self._named(*argument)
+        self._push_global(*argument)
 
     def find_stacked_global(self, _argument: Any) -> None:
         name = self._pop()
-        self._named(self._pop(), name)
+        self._push_global(self._pop(), name)
 
     def load_persistent(self, _argument: Any) -> None:
         self._stack.append(storage_of(self._pop()))
 
     def reduce(self, _argument: Any) -> None:
-        """Call what may be called: three names that are known here, none of which is a function."""
+        """Apply one of three names that are known here, none of which is a function."""
         arguments, function = self._pop(), self._pop()
         if not isinstance(arguments, tuple):
             raise self._error("is damaged (a call without arguments)")
@@ -188,12 +190,12 @@ class _Machine:
             raise self._error(f"calls {what}, which makes no tensor here")
 
     def build(self, _argument: Any) -> None:
-        """A state dict's attributes (its `_metadata`), which say nothing about weights; else an error."""
+        """Skip a state dict's attributes (its `_metadata`), which say nothing about weights; else raise."""
         state = self._pop()
         if not (isinstance(self._top(), dict) and isinstance(state, dict)):
             raise self._error("sets attributes of something that is no state dict; nothing was set")
 
-    # --- what they make
+    # --- results
 
     def _extend(self, values: list[Any]) -> None:
         target = self._top()
@@ -211,7 +213,7 @@ class _Machine:
                 raise self._error(f"has a {type(key).__name__} as a dict's key")
             target[key] = value
 
-    def _named(self, module: Any, name: Any) -> None:
+    def _push_global(self, module: Any, name: Any) -> None:
         if not (isinstance(module, str) and isinstance(name, str)):
             raise self._error("is damaged (a name that is no text)")
         known = GLOBALS.get((module, name))

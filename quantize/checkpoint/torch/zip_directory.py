@@ -1,4 +1,4 @@
-"""The stored (uncompressed) members of a zip file, by name: where the bytes of each lie.
+"""The directory of an uncompressed zip file: the place of each member's bytes.
 
 torch saves its files so: https://pkware.cachefly.net/webdocs/casestudies/APPNOTE.TXT, stored members only,
 ZIP64 where sizes call for it. The directory comes from a stranger: its size is bounded, members must lie in
@@ -12,10 +12,14 @@ from dataclasses import dataclass
 from typing import Final, NoReturn
 
 from models.errors import CheckpointError
-from quantize.checkpoint.file_bytes import FileBytes
+from quantize.checkpoint.file_bytes import ByteSource
 
 MAX_MEMBERS: Final = 200_000
+"""A directory may have at most this many members."""
+
 MAX_DIRECTORY_BYTES: Final = 64 * 2**20
+"""A directory may have at most this many bytes."""
+
 _MAX_COMMENT: Final = 2**16 - 1
 _U32: Final = 2**32 - 1
 
@@ -28,19 +32,22 @@ _LOCAL: Final = struct.Struct("<4s5H3L2H")
 
 @dataclass(frozen=True)
 class Member:
-    """Bytes [offset, offset + size) of the file."""
+    """A member, whose data are bytes [offset, offset + size) of the file."""
 
     name: str
     offset: int
     size: int
 
 
-def is_zip(file: FileBytes) -> bool:
+def is_zip(file: ByteSource) -> bool:
     return file.read(0, 4) == b"PK\x03\x04"
 
 
-def read_zip_directory(file: FileBytes) -> dict[str, Member]:
-    """Raises CheckpointError: damaged, compressed or encrypted members, too many, overlapping."""
+def read_zip_directory(file: ByteSource) -> dict[str, Member]:
+    """Return the members by name.
+
+    Raises CheckpointError: damaged, compressed or encrypted members, too many, overlapping.
+    """
     start, size, count = _find_directory(file)
     if count > MAX_MEMBERS or size > MAX_DIRECTORY_BYTES:
         _refuse(file, f"its directory has {count:,} members in {size:,} bytes (at most {MAX_MEMBERS:,})")
@@ -58,8 +65,8 @@ def read_zip_directory(file: FileBytes) -> dict[str, Member]:
     return members
 
 
-def _find_directory(file: FileBytes) -> tuple[int, int, int]:
-    """The directory's offset and size in bytes, and how many members it has."""
+def _find_directory(file: ByteSource) -> tuple[int, int, int]:
+    """Return the directory's offset and size in bytes, and its number of members."""
     tail_start = max(0, file.size - _END.size - _MAX_COMMENT)
     tail = file.read(tail_start, file.size - tail_start)
     at = tail.rfind(b"PK\x05\x06")
@@ -80,8 +87,8 @@ def _find_directory(file: FileBytes) -> tuple[int, int, int]:
     return start, size, count
 
 
-def _central_entry(file: FileBytes, raw: bytes, at: int) -> tuple[str, int, int, int]:
-    """A member's name, the offset of its local header, its size, and where the next entry begins."""
+def _central_entry(file: ByteSource, raw: bytes, at: int) -> tuple[str, int, int, int]:
+    """Return a member's name, its local header's offset, its size, and the place of the next entry."""
     if at + _CENTRAL.size > len(raw):
         _refuse(file, "its directory ends in the middle of an entry")
     (magic, _, _, flags, method, _, _, _, packed, size, n_name, n_extra, n_comment, *_, offset) = (
@@ -96,7 +103,7 @@ def _central_entry(file: FileBytes, raw: bytes, at: int) -> tuple[str, int, int,
     except UnicodeDecodeError:
         _refuse(file, "it has a member whose name isn't UTF-8")
     extra = raw[name_start + n_name : name_start + n_name + n_extra]
-    size, packed, offset = _widened(file, extra, [size, packed, offset])
+    size, packed, offset = _widen(file, extra, [size, packed, offset])
     if method != 0 or packed != size:
         _refuse(file, f"its member {name[:80]!r} is compressed, and torch stores weights as they are")
     if flags & 1:
@@ -104,8 +111,8 @@ def _central_entry(file: FileBytes, raw: bytes, at: int) -> tuple[str, int, int,
     return name, offset, size, end
 
 
-def _widened(file: FileBytes, extra: bytes, values: list[int]) -> list[int]:
-    """`values` (size, packed size, offset), those that are all ones replaced from the ZIP64 extra field."""
+def _widen(file: ByteSource, extra: bytes, values: list[int]) -> list[int]:
+    """Return size, packed size and offset, those that are all ones replaced from the ZIP64 extra field."""
     at = 0
     while at + 4 <= len(extra):
         kind, length = struct.unpack_from("<HH", extra, at)
@@ -121,7 +128,7 @@ def _widened(file: FileBytes, extra: bytes, values: list[int]) -> list[int]:
     return values
 
 
-def _locate(file: FileBytes, name: str, header_offset: int, size: int, limit: int) -> Member:
+def _locate(file: ByteSource, name: str, header_offset: int, size: int, limit: int) -> Member:
     raw = file.read(header_offset, _LOCAL.size) if header_offset < limit else b""
     if len(raw) < _LOCAL.size or raw[:4] != b"PK\x03\x04":
         _refuse(file, f"its member {name[:80]!r} isn't where the directory says")
@@ -132,7 +139,7 @@ def _locate(file: FileBytes, name: str, header_offset: int, size: int, limit: in
     return Member(name, offset, size)
 
 
-def _check_overlaps(file: FileBytes, members: dict[str, Member]) -> None:
+def _check_overlaps(file: ByteSource, members: dict[str, Member]) -> None:
     last_end = 0
     for member in sorted(members.values(), key=lambda member: (member.offset, member.size)):
         if member.offset < last_end:
@@ -140,5 +147,5 @@ def _check_overlaps(file: FileBytes, members: dict[str, Member]) -> None:
         last_end = member.offset + member.size
 
 
-def _refuse(file: FileBytes, reason: str) -> NoReturn:
+def _refuse(file: ByteSource, reason: str) -> NoReturn:
     raise CheckpointError(f"{file.name} is no torch file that can be read: {reason}; download it again")

@@ -11,13 +11,13 @@ import pytest
 from models.errors import CheckpointError
 from quantize.architectures.baichuan import UnitRows
 from quantize.architectures.base.transform import Same
-from quantize.checkpoint.source import Rows, TensorEntry
+from quantize.checkpoint.source import Rows, TensorEntry, TensorSource
 from tests.quantize.architectures.base.test_decoder import keys_of, of, rules_of
 
 SIZES: dict[str, Any] = {"num_hidden_layers": 40, "num_key_value_heads": None}
 
 
-class OneTensor:
+class OneTensor(TensorSource):
     """A source that holds `data` under any name."""
 
     def __init__(self, data: Rows) -> None:

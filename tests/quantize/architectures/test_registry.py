@@ -7,12 +7,24 @@ from collections import Counter
 import pytest
 
 from models.errors import UnknownArchitecture
-from quantize.architectures.registry import ARCHITECTURES, architecture_of, known_architectures
+from quantize.architectures.registry import (
+    ARCHITECTURES,
+    READING_BACK,
+    architecture_of,
+    families_by_gguf_name,
+    known_architectures,
+)
 
 
 def test_no_name_has_two_families() -> None:
     assert [name for name, n in Counter(known_architectures()).items() if n > 1] == []
     assert len(set(ARCHITECTURES)) == len(ARCHITECTURES)
+
+
+def test_a_gguf_name_of_several_families_says_which_reads_it_back() -> None:
+    n_families = Counter(family.gguf_name for family in ARCHITECTURES if family.gguf_name)
+    assert set(READING_BACK) == {name for name, n in n_families.items() if n > 1}
+    assert all(family.gguf_name == name for name, family in families_by_gguf_name().items())
 
 
 def test_an_unknown_architecture_is_named_and_so_are_those_known() -> None:

@@ -5,15 +5,19 @@ from __future__ import annotations
 import numpy as np
 
 from quantize.architectures.stablelm import VectorPerRow
-from quantize.checkpoint.source import Rows, TensorEntry
+from quantize.checkpoint.source import Rows, TensorEntry, TensorSource
 from tests.quantize.architectures.base.test_decoder import rules_of
 
 
-class Heads:
+class Heads(TensorSource):
     """Tensors named by digits, each a vector of its digit."""
 
     def __init__(self) -> None:
-        self.entries = {str(i): TensorEntry(str(i), (3,), np.dtype(np.float32)) for i in range(4)}
+        self._entries = {str(i): TensorEntry(str(i), (3,), np.dtype(np.float32)) for i in range(4)}
+
+    @property
+    def entries(self) -> dict[str, TensorEntry]:
+        return self._entries
 
     def rows(self, name: str, start: int, stop: int) -> Rows:
         return np.full(3, int(name), np.float32)[start:stop]

@@ -7,17 +7,21 @@ from typing import Any
 
 import numpy.typing as npt
 
-from quantize.checkpoint.source import Rows, TensorEntry
+from quantize.checkpoint.source import Rows, TensorEntry, TensorSource
 
 
-class MemorySource:
+class MemorySource(TensorSource):
     """`read`: the rows that were asked of each tensor."""
 
     def __init__(self, tensors: Mapping[str, npt.NDArray[Any]]) -> None:
         self.tensors = dict(tensors)
-        self.entries = {name: TensorEntry(name, a.shape, a.dtype) for name, a in tensors.items()}
+        self._entries = {name: TensorEntry(name, a.shape, a.dtype) for name, a in tensors.items()}
         self.read: list[tuple[str, int, int]] = []
         self.closed = False
+
+    @property
+    def entries(self) -> Mapping[str, TensorEntry]:
+        return self._entries
 
     def rows(self, name: str, start: int, stop: int) -> Rows:
         self.read.append((name, start, stop))

@@ -93,7 +93,7 @@ def test_what_cannot_be_read_once_is_not_streamed(
 def test_little_memory_costs_requests_and_nothing_else(
     repo: Repo, store: ModelStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("quantize.checkpoint.hub_stream.READ_AHEAD_BYTES", 1)
+    monkeypatch.setattr("quantize.checkpoint.hub_stream.PREFETCH_BYTES", 1)
     outcome = stream(store)
     assert len(outcome.files) == 2
 

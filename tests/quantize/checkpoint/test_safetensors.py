@@ -15,8 +15,8 @@ import numpy.typing as npt
 import pytest
 
 from models.errors import CheckpointError
+from quantize.checkpoint.checkpoint import open_weights
 from quantize.checkpoint.safetensors import SafetensorsSource
-from quantize.checkpoint.weights import open_weights
 from tests.pico import write_json, write_safetensors
 
 TENSORS: dict[str, npt.NDArray[Any]] = {

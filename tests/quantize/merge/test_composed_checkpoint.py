@@ -13,8 +13,7 @@ from models.gguf.reader import read_gguf_file
 from models.paths import Paths
 from models.reference import ModelRef
 from models.store.store import ModelStore
-from quantize.checkpoint.checkpoint import Checkpoint
-from quantize.checkpoint.weights import open_weights
+from quantize.checkpoint.checkpoint import Checkpoint, open_weights
 from quantize.job.service import quantize_reference
 from quantize.merge.composed_checkpoint import RECIPE_KEY, SOURCES_KEY
 from quantize.merge.lora import LoraSource

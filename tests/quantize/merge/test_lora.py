@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from models.errors import CheckpointError
-from quantize.checkpoint.weights import open_weights
+from quantize.checkpoint.checkpoint import open_weights
 from quantize.merge import chunks
 from quantize.merge.lora import LoraSource
 from tests.peft import PREFIX, read_tensors, write_merged_checkpoint, write_peft_adapter

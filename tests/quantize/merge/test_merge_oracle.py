@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from quantize.checkpoint.weights import open_weights
+from quantize.checkpoint.checkpoint import open_weights
 from quantize.merge.lora import LoraSource
 from tests.peft import read_tensors
 from tests.quantize.merge.models import assert_close, assert_equal, open_recipe, weights, whole, write_family

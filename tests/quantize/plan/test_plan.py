@@ -14,17 +14,21 @@ import pytest
 from models.errors import CheckpointError, QuantizationError
 from models.llamacpp.quantization.quantizer import FTYPES
 from quantize.checkpoint.checkpoint import Checkpoint
-from quantize.checkpoint.source import Rows, TensorEntry
+from quantize.checkpoint.source import Rows, TensorEntry, TensorSource
 from quantize.plan.plan import QuantizationPlan
 from quantize.run.pipeline import make_plan
 from tests.pico import write_pico_checkpoint
 
 
-class EntriesOnly:
+class EntriesOnly(TensorSource):
     """A source without data: a plan must not read any."""
 
     def __init__(self, entries: Mapping[str, TensorEntry]) -> None:
-        self.entries = dict(entries)
+        self._entries = dict(entries)
+
+    @property
+    def entries(self) -> dict[str, TensorEntry]:
+        return self._entries
 
     def rows(self, name: str, start: int, stop: int) -> Rows:
         raise AssertionError(f"{name} was read")

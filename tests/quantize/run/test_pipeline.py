@@ -26,7 +26,7 @@ def pico(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_pico_checkpoint(tmp_path_factory.mktemp("pipeline") / "pico")
 
 
-class CountingSource:
+class CountingSource(TensorSource):
     """Counts how often each row is read."""
 
     def __init__(self, source: TensorSource) -> None:

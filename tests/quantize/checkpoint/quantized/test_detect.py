@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from models.errors import CheckpointError
-from quantize.checkpoint.quantized.detect import dequantized
+from quantize.checkpoint.quantized.detect import dequantize
 from quantize.checkpoint.safetensors import SafetensorsSource
 from quantize.checkpoint.source import TensorSource
 from tests.pico import write_json
@@ -142,7 +142,7 @@ def opened(form: str, change: Any = None, **settings: Any) -> tuple[TensorSource
         change(tensors)
     raw = MemorySource(tensors)
     config = {"quantization_config": {**config, **settings}}
-    return dequantized(raw, config, Path("nowhere")), raw
+    return dequantize(raw, config, Path("nowhere")), raw
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -183,7 +183,7 @@ def test_files_are_read_by_columns_and_by_several_threads(form: str, tmp_path: P
     quantized, config = FORMS[form]
     path = tmp_path / "model.safetensors"
     write_any_safetensors(path, {f"{LAYER}.{name}": array for name, array in quantized.tensors.items()})
-    source = dequantized(SafetensorsSource([path]), {"quantization_config": config}, tmp_path)
+    source = dequantize(SafetensorsSource([path]), {"quantization_config": config}, tmp_path)
     name, n_out = f"{LAYER}.weight", len(quantized.weight)
     with ThreadPoolExecutor(4) as pool:
         parts = list(pool.map(lambda at: source.rows(name, at, min(at + 8, n_out)), range(0, n_out, 8)))
@@ -276,7 +276,7 @@ def test_layers_of_several_schemes() -> None:
         "targets": ["re:.*down_proj"],
         "weights": {"num_bits": 8, "strategy": "channel"},
     }
-    source = dequantized(MemorySource(tensors), {"quantization_config": config}, Path("nowhere"))
+    source = dequantize(MemorySource(tensors), {"quantization_config": config}, Path("nowhere"))
     np.testing.assert_array_equal(source.rows("a.up_proj.weight", 0, N_OUT), four.weight)
     np.testing.assert_array_equal(source.rows("a.down_proj.weight", 0, N_OUT), eight.weight)
 
@@ -291,9 +291,9 @@ def test_older_files_of_settings(tmp_path: Path) -> None:
     ):
         tensors = {f"{LAYER}.{name}": array for name, array in FORMS[form][0].tensors.items()}
         with pytest.raises(CheckpointError, match=r"neither config\.json has a quantization_config"):
-            dequantized(MemorySource(tensors), {}, tmp_path)
+            dequantize(MemorySource(tensors), {}, tmp_path)
         write_json(tmp_path / file_name, settings)
-        source = dequantized(MemorySource(tensors), {}, tmp_path)
+        source = dequantize(MemorySource(tensors), {}, tmp_path)
         weight = FORMS[form][0].weight
         np.testing.assert_array_equal(source.rows(f"{LAYER}.weight", 0, N_OUT), weight)
         (tmp_path / file_name).unlink()
@@ -302,11 +302,11 @@ def test_older_files_of_settings(tmp_path: Path) -> None:
 def test_what_is_not_quantized_is_not_wrapped(tmp_path: Path) -> None:
     write_json(tmp_path / "quantize_config.json", {"bits": 4})
     raw = MemorySource({"norm.weight": NORM})
-    assert dequantized(raw, {}, tmp_path) is raw
+    assert dequantize(raw, {}, tmp_path) is raw
 
 
 def test_a_refused_source_is_closed() -> None:
     raw = MemorySource({"norm.weight": NORM})
     with pytest.raises(CheckpointError, match="no tensor is"):
-        dequantized(raw, {"quantization_config": gptq_config(4, 16)}, Path("nowhere"))
+        dequantize(raw, {"quantization_config": gptq_config(4, 16)}, Path("nowhere"))
     assert raw.closed

@@ -1,4 +1,4 @@
-"""Small integers packed into 32-bit words, as quantized checkpoints hold them."""
+"""Unpacking of small integers from the 32-bit words in which quantized checkpoints hold them."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import numpy as np
 import numpy.typing as npt
 
 Words = npt.NDArray[Any]
-"""int32 or uint32."""
+"""An array of int32 or uint32."""
 
 
 def unpack_dense(words: Words, bits: int) -> npt.NDArray[np.uint8]:
-    """Words as one stream of `bits`-bit numbers, lowest bits first, which may lie across two words (3 bits).
+    """Unpack words as one stream of `bits`-bit numbers, lowest bits first.
 
-    `[…, n_words]` → `[…, n_words · 32 // bits]`; bits 1 to 8.
+    Numbers of 3 bits may lie across two words. `[…, n_words]` → `[…, n_words · 32 // bits]`; bits 1 to 8.
     """
     if 8 % bits == 0:
         return _unpack_bytes(words, bits)
@@ -35,7 +35,7 @@ def unpack_dense(words: Words, bits: int) -> npt.NDArray[np.uint8]:
 
 
 def unpack_words(words: Words, bits: int) -> npt.NDArray[np.uint8]:
-    """Words of 32 // bits numbers each, lowest bits first, the rest unused.
+    """Unpack words of 32 // bits numbers each, lowest bits first, the rest unused.
 
     `[…, n_words]` → `[…, n_words · (32 // bits)]`; bits 1 to 8.
     """
