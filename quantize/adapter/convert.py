@@ -30,8 +30,9 @@ from models.gguf.adapter_info import EMBEDDING, SUFFIX_A, SUFFIX_B, AdapterInfo,
 from models.gguf.info import GGUFInfo, read_gguf_info
 from models.store.atomic_write import disk_errors, fsync_folder
 from quantize.adapter.config import AdapterConfig, read_adapter_config, refuse_what_gguf_lacks
-from quantize.architectures.base.architecture import Architecture, TensorRule
+from quantize.architectures.base.architecture import Architecture
 from quantize.architectures.base.config import ModelConfig
+from quantize.architectures.base.rules import TensorRule
 from quantize.architectures.base.transform import RotaryHeads, Same
 from quantize.architectures.registry import families_by_gguf_name
 from quantize.checkpoint.json_file import read_json_object

@@ -14,9 +14,9 @@ from typing import ClassVar
 import numpy as np
 
 from models.errors import CheckpointError
-from quantize.architectures.base.architecture import TensorRule
 from quantize.architectures.base.config import ModelConfig
-from quantize.architectures.base.decoder import Decoder, linear_rules, norm_rules
+from quantize.architectures.base.decoder import Decoder
+from quantize.architectures.base.rules import TensorRule, linear_rules, norm_rules
 from quantize.architectures.base.transform import RotaryHeads, Shape, Slice
 from quantize.checkpoint.source import Rows, TensorSource
 from quantize.gguf.header import Metadata, string, uint32
@@ -79,7 +79,9 @@ class Baichuan(Decoder):
     def metadata(self) -> Metadata:
         prefix = self.gguf_name
         keys = (
-            self.sizes() | self.norm_epsilon() | self.rope.unless_default(self.gguf_name, self.context_length)
+            self.size_metadata()
+            | self.epsilon_metadata()
+            | self.rope.metadata_unless_default(self.gguf_name, self.context_length)
         )
         if self.config.optional_size("num_key_value_heads") is None:
             del keys[f"{prefix}.attention.head_count_kv"]

@@ -11,10 +11,9 @@ from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 from models.errors import CheckpointError
-from quantize.architectures.base.architecture import TensorRule
 from quantize.architectures.base.config import ModelConfig
-from quantize.architectures.base.decoder import linear_rules, norm_rules
 from quantize.architectures.base.encoder import Encoder
+from quantize.architectures.base.rules import TensorRule, linear_rules, norm_rules
 from quantize.architectures.base.transform import Slice
 
 # XLM-RoBERTa's names in checkpoints for flash attention (Jina's reranker v2) → its usual ones

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
-from quantize.architectures.base.architecture import TensorRule
 from quantize.architectures.base.config import ModelConfig
-from quantize.architectures.base.decoder import norm_rules
 from quantize.architectures.base.gpt_like import GPTLike
+from quantize.architectures.base.rules import TensorRule, norm_rules
 from quantize.gguf.header import Metadata, uint32
 
 
@@ -44,7 +43,7 @@ class Bloom(GPTLike):
 
     def metadata(self) -> Metadata:
         kv = f"{self.gguf_name}.attention.head_count_kv"
-        return self.sizes() | {kv: uint32(self.hyperparameters.n_head_kv)}
+        return self.size_metadata() | {kv: uint32(self.hyperparameters.n_head_kv)}
 
     def tensor_rules(self) -> Sequence[TensorRule]:
         h, embedding = self.hyperparameters, "transformer.word_embeddings"

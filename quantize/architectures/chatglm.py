@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from models.errors import CheckpointError
-from quantize.architectures.base.architecture import TensorRule
 from quantize.architectures.base.config import ModelConfig
-from quantize.architectures.base.decoder import linear_rules, norm_rules
 from quantize.architectures.base.gpt_like import GPTLike
-from quantize.architectures.glm import GLM_TOKENS, unsaid_tokens
+from quantize.architectures.base.rules import TensorRule, linear_rules, norm_rules
+from quantize.architectures.glm import GLM_TOKENS, missing_token_metadata
 from quantize.gguf.header import Metadata, boolean, float32, uint32
 from quantize.vocabulary.vocabulary import Vocabulary
 
@@ -63,7 +62,7 @@ class ChatGLM(GPTLike):
 
     def metadata(self) -> Metadata:
         h, config, prefix = self.hyperparameters, self.config, self.gguf_name
-        keys = self.sizes()
+        keys = self.size_metadata()
         del keys[f"{prefix}.attention.layer_norm_epsilon"]
         return keys | {
             f"{prefix}.attention.head_count_kv": uint32(h.n_head_kv),
@@ -101,4 +100,4 @@ class ChatGLM(GPTLike):
 
     def vocabulary_metadata(self, vocabulary: Vocabulary) -> Metadata:
         no_bos: Metadata = {"tokenizer.ggml.add_bos_token": boolean(False)}
-        return no_bos | (unsaid_tokens(vocabulary, GLM_TOKENS) if vocabulary.model == "gpt2" else {})
+        return no_bos | (missing_token_metadata(vocabulary, GLM_TOKENS) if vocabulary.model == "gpt2" else {})

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from models.errors import CheckpointError
-from quantize.architectures.base.architecture import TensorRule
 from quantize.architectures.base.config import ModelConfig
-from quantize.architectures.base.decoder import Decoder, norm_rules
+from quantize.architectures.base.decoder import Decoder
+from quantize.architectures.base.rules import TensorRule, norm_rules
 from quantize.architectures.base.sliding_window import sliding_window_metadata
 from quantize.gguf.header import Metadata, float32, string, uint32
 
@@ -49,7 +49,7 @@ class CommandR(Decoder):
         self._check_normed_heads()
 
     def _check_normed_heads(self) -> None:
-        n_layer, normed = self.hyperparameters.n_layer, self.normed_heads
+        n_layer, normed = self.hyperparameters.n_layer, self.has_head_norms
         if normed != (n_layer >= LAYERS_WITH_NORMED_HEADS):
             raise CheckpointError(
                 f"config.json has use_qk_norm {normed} for {n_layer} layers; llama.cpp's `command-r` expects "
@@ -57,7 +57,7 @@ class CommandR(Decoder):
             )
 
     @property
-    def normed_heads(self) -> bool:
+    def has_head_norms(self) -> bool:
         return self.config.flag("use_qk_norm", False)
 
     @property
@@ -66,11 +66,11 @@ class CommandR(Decoder):
 
     def metadata(self) -> Metadata:
         prefix = self.gguf_name
-        keys = self.sizes() | self.norm_epsilon("layer_norm_epsilon")
+        keys = self.size_metadata() | self.epsilon_metadata("layer_norm_epsilon")
         keys |= self.rope.metadata(prefix, self.context_length)
         keys[f"{prefix}.rope.scaling.type"] = string("none")
         keys[f"{prefix}.logit_scale"] = float32(self.config.number("logit_scale", 0.0625))
-        return keys if self.config.optional_size("head_dim") is None else keys | self.head_sizes()
+        return keys if self.config.optional_size("head_dim") is None else keys | self.head_size_metadata()
 
     def tensor_rules(self) -> Sequence[TensorRule]:
         h = self.hyperparameters
@@ -79,7 +79,7 @@ class CommandR(Decoder):
             source, target = f"model.layers.{layer}", f"blk.{layer}"
             rules += norm_rules(f"{target}.attn_norm", f"{source}.input_layernorm", h.n_embd)
             rules += self.attention_rules(source, target)
-            if self.normed_heads:
+            if self.has_head_norms:
                 for part, n_head in (("q", h.n_head), ("k", h.n_head_kv)):
                     name = f"{source}.self_attn.{part}_norm.weight"
                     shape = (n_head, self.head_dim)
@@ -97,7 +97,7 @@ class Cohere2(CommandR):
     window_period: ClassVar[int] = 4
 
     def _check_normed_heads(self) -> None:
-        if self.normed_heads:
+        if self.has_head_norms:
             raise CheckpointError("config.json has use_qk_norm; llama.cpp's `cohere2` has no such norms")
 
     @property
@@ -109,7 +109,7 @@ class Cohere2(CommandR):
         window = self.config.size("sliding_window", 4096)
         return {
             **super().metadata(),
-            **self.head_sizes(),
+            **self.head_size_metadata(),
             **sliding_window_metadata(self.config, prefix, h.n_layer, window, self.window_period),
             f"{prefix}.vocab_size": uint32(self.vocabulary_size),
             f"{prefix}.rope.dimension_count": uint32(

@@ -7,17 +7,17 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from models.errors import CheckpointError
-from quantize.architectures.base.architecture import TensorRule
 from quantize.architectures.base.config import ModelConfig
-from quantize.architectures.base.decoder import Decoder, linear_rules, norm_rules
+from quantize.architectures.base.decoder import Decoder
 from quantize.architectures.base.moe import (
     PROJECTIONS,
-    expert_counts,
+    expert_count_metadata,
     expert_rules,
-    gated,
+    gated_matrices,
     plain_rules,
     router_rule,
 )
+from quantize.architectures.base.rules import TensorRule, linear_rules, norm_rules
 from quantize.architectures.base.transform import RotaryHeads
 from quantize.gguf.header import Metadata, float32, string, uint32
 
@@ -62,7 +62,7 @@ class DeepseekExperts(Decoder):
             f"{prefix}.vocab_size": uint32(self.vocabulary_size),
         }
         if h.n_expert:
-            keys |= expert_counts(prefix, h.n_expert, self.size("num_experts_per_tok"))
+            keys |= expert_count_metadata(prefix, h.n_expert, self.size("num_experts_per_tok"))
         gating = self.config.text("scoring_func")
         if gating is not None:
             if gating not in GATING:
@@ -77,11 +77,11 @@ class DeepseekExperts(Decoder):
         if layer < self.dense_layers:
             return self.gated_rules(source, target)
         n_expert, n_embd, mlp = self.hyperparameters.n_expert, self.hyperparameters.n_embd, f"{source}.mlp"
-        routed = gated(PROJECTIONS, n_embd, self.expert_size)
+        routed = gated_matrices(PROJECTIONS, n_embd, self.expert_size)
         rules = [router_rule(f"{target}.ffn_gate_inp", f"{mlp}.gate", (n_expert, n_embd))]
         rules += expert_rules(target, f"{mlp}.experts", n_expert, routed)
         if self.shared_experts:
-            shared = gated(PROJECTIONS, n_embd, self.expert_size * self.shared_experts)
+            shared = gated_matrices(PROJECTIONS, n_embd, self.expert_size * self.shared_experts)
             rules += plain_rules(target, "_shexp", f"{mlp}.shared_experts", shared)
         return rules
 
@@ -115,10 +115,10 @@ class Deepseek(DeepseekExperts):
 
     def metadata(self) -> Metadata:
         prefix = self.gguf_name
-        own_size = self.head_sizes() if self.config.has("head_dim") else {}
+        own_size = self.head_size_metadata() if self.config.has("head_dim") else {}
         return {
-            **self.sizes(),
-            **self.norm_epsilon(),
+            **self.size_metadata(),
+            **self.epsilon_metadata(),
             **own_size,
             **self.rope.metadata(prefix, self.context_length),
             f"{prefix}.rope.dimension_count": uint32(self.head_dim),

@@ -14,9 +14,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from quantize.architectures.base.architecture import TensorRule
 from quantize.architectures.base.config import ModelConfig
-from quantize.architectures.base.decoder import linear_rules, norm_rules
+from quantize.architectures.base.rules import TensorRule, linear_rules, norm_rules
 from quantize.architectures.base.transform import Shape
 from quantize.architectures.deepseek import DeepseekExperts
 from quantize.checkpoint.source import Rows, TensorSource
@@ -88,8 +87,8 @@ class Deepseek2(DeepseekExperts):
     def metadata(self) -> Metadata:
         h, prefix = self.hyperparameters, self.gguf_name
         keys: Metadata = {
-            **self.sizes(),
-            **self.norm_epsilon(),
+            **self.size_metadata(),
+            **self.epsilon_metadata(),
             **self.rope.metadata(prefix, self.context_length),
             f"{prefix}.attention.kv_lora_rank": uint32(self.latent),
             f"{prefix}.attention.key_length": uint32(h.n_embd_head_k),

@@ -9,11 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
-from quantize.architectures.base.architecture import TensorRule
 from quantize.architectures.base.config import ModelConfig
-from quantize.architectures.base.decoder import linear_rules, norm_rules
 from quantize.architectures.base.gpt_like import GPTLike, fused_qkv
 from quantize.architectures.base.rope import Rope
+from quantize.architectures.base.rules import TensorRule, linear_rules, norm_rules
 from quantize.gguf.header import Metadata, string, uint32
 
 
@@ -61,10 +60,10 @@ class Falcon(GPTLike):
     def metadata(self) -> Metadata:
         prefix = self.gguf_name
         return {
-            **self.sizes(),
+            **self.size_metadata(),
             f"{prefix}.attention.head_count_kv": uint32(self.hyperparameters.n_head_kv),
             f"{prefix}.tensor_data_layout": string("jploski"),  # q, k and v apart, as in that fork of ggml
-            **self.rope.unless_default(self.gguf_name, self.context_length),
+            **self.rope.metadata_unless_default(self.gguf_name, self.context_length),
         }
 
     def tensor_rules(self) -> Sequence[TensorRule]:

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from models.errors import CheckpointError
-from quantize.architectures.base.architecture import TensorRule
 from quantize.architectures.base.config import ModelConfig
-from quantize.architectures.base.decoder import GELU_TANH, Decoder, norm_rules
+from quantize.architectures.base.decoder import GELU_TANH, Decoder
+from quantize.architectures.base.rules import TensorRule, norm_rules
 from quantize.architectures.base.sliding_window import sliding_window_metadata
 from quantize.architectures.base.transform import Plus
 from quantize.gguf.header import Metadata, boolean, float32, uint32
@@ -55,10 +55,10 @@ class Gemma(Decoder):
 
     def metadata(self) -> Metadata:
         return (
-            self.sizes()
-            | self.norm_epsilon()
-            | self.head_sizes()
-            | self.rope.unless_default(self.gguf_name, self.context_length)
+            self.size_metadata()
+            | self.epsilon_metadata()
+            | self.head_size_metadata()
+            | self.rope.metadata_unless_default(self.gguf_name, self.context_length)
         )
 
     def tensor_rules(self) -> Sequence[TensorRule]:

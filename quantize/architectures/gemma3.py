@@ -6,10 +6,10 @@ from __future__ import annotations
 from typing import ClassVar
 
 from models.errors import CheckpointError
-from quantize.architectures.base.architecture import TensorRule
 from quantize.architectures.base.config import ModelConfig
-from quantize.architectures.base.decoder import Decoder, norm_rules
+from quantize.architectures.base.decoder import Decoder
 from quantize.architectures.base.rope import DEFAULT_THETA, Rope
+from quantize.architectures.base.rules import TensorRule, norm_rules
 from quantize.architectures.base.sliding_window import sliding_layers, sliding_window_metadata
 from quantize.architectures.gemma import ADD_ONE, Gemma2
 from quantize.gguf.header import Metadata, boolean, float32
@@ -61,7 +61,7 @@ class Gemma3(Gemma2):
 
     def metadata(self) -> Metadata:
         prefix, n_layer = self.gguf_name, self.hyperparameters.n_layer
-        keys = self.sizes() | self.norm_epsilon() | self.head_sizes()
+        keys = self.size_metadata() | self.epsilon_metadata() | self.head_size_metadata()
         keys |= self.rope.metadata(prefix, self.context_length)
         keys[f"{prefix}.rope.freq_base_swa"] = float32(self.local_theta)
         cap = self.config.optional_number("final_logit_softcapping")

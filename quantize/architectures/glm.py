@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
-from quantize.architectures.base.architecture import TensorRule
-from quantize.architectures.base.decoder import Decoder, linear_rules, norm_rules
+from quantize.architectures.base.decoder import Decoder
+from quantize.architectures.base.rules import TensorRule, linear_rules, norm_rules
 from quantize.gguf.header import Metadata, boolean, uint32
 from quantize.vocabulary.vocabulary import ID_KEYS, Vocabulary
 
@@ -41,8 +41,8 @@ class Glm(Decoder):
     def metadata(self) -> Metadata:
         rotated = int(self.head_dim * self.rotary_share(0.5))
         return {
-            **self.sizes(),
-            **self.norm_epsilon(),
+            **self.size_metadata(),
+            **self.epsilon_metadata(),
             f"{self.gguf_name}.rope.dimension_count": uint32(rotated),
             **self.rope.metadata(self.gguf_name, self.context_length),
         }
@@ -66,7 +66,7 @@ class Glm(Decoder):
 
     def vocabulary_metadata(self, vocabulary: Vocabulary) -> Metadata:
         no_bos: Metadata = {"tokenizer.ggml.add_bos_token": boolean(False)}
-        return no_bos | unsaid_tokens(vocabulary, GLM_TOKENS)
+        return no_bos | missing_token_metadata(vocabulary, GLM_TOKENS)
 
 
 class Glm4(Glm):
@@ -77,7 +77,7 @@ class Glm4(Glm):
     own_head_dim = True
 
     def metadata(self) -> Metadata:
-        return super().metadata() | self.head_sizes()
+        return super().metadata() | self.head_size_metadata()
 
     def layer_rules(self, source: str, target: str) -> list[TensorRule]:
         n_embd = self.hyperparameters.n_embd
@@ -88,10 +88,10 @@ class Glm4(Glm):
         ]
 
     def vocabulary_metadata(self, vocabulary: Vocabulary) -> Metadata:
-        return unsaid_tokens(vocabulary, {**GLM_TOKENS, "bos": "<|endoftext|>"})
+        return missing_token_metadata(vocabulary, {**GLM_TOKENS, "bos": "<|endoftext|>"})
 
 
-def unsaid_tokens(vocabulary: Vocabulary, texts: Mapping[str, str]) -> Metadata:
+def missing_token_metadata(vocabulary: Vocabulary, texts: Mapping[str, str]) -> Metadata:
     """Ids of the roles that the vocabulary doesn't give, by the texts of their tokens."""
     places = {token.text: place for place, token in enumerate(vocabulary.tokens)}
     return {

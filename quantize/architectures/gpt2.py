@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
-from quantize.architectures.base.architecture import TensorRule
 from quantize.architectures.base.config import ModelConfig
-from quantize.architectures.base.decoder import norm_rules
 from quantize.architectures.base.gpt_like import GPTLike
-from quantize.architectures.base.transform import Transposed
+from quantize.architectures.base.rules import TensorRule, norm_rules
+from quantize.architectures.base.transform import Transpose
 from quantize.gguf.header import Metadata
 
 
@@ -49,7 +48,7 @@ class GPT2(GPTLike):
         return f"transformer.{known}"
 
     def metadata(self) -> Metadata:
-        return self.sizes()
+        return self.size_metadata()
 
     def tensor_rules(self) -> Sequence[TensorRule]:
         h = self.hyperparameters
@@ -76,6 +75,6 @@ class GPT2(GPTLike):
 
 def _column_rules(target: str, source: str, shape: tuple[int, int]) -> list[TensorRule]:
     return [
-        TensorRule(f"{target}.weight", (f"{source}.weight",), shape, Transposed(shape[0])),
+        TensorRule(f"{target}.weight", (f"{source}.weight",), shape, Transpose(shape[0])),
         TensorRule(f"{target}.bias", (f"{source}.bias",), shape[:1]),
     ]

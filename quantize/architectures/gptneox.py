@@ -6,10 +6,10 @@ import dataclasses
 from collections.abc import Sequence
 from typing import ClassVar
 
-from quantize.architectures.base.architecture import TensorRule
 from quantize.architectures.base.config import ModelConfig
 from quantize.architectures.base.gpt_like import GPTLike
 from quantize.architectures.base.rope import Rope
+from quantize.architectures.base.rules import TensorRule
 from quantize.gguf.header import Metadata, boolean, uint32
 
 
@@ -57,10 +57,10 @@ class GPTNeoX(GPTLike):
             rotated = self.rope.parameters.number("partial_rotary_factor", 0.25)
         prefix = self.gguf_name
         return {
-            **self.sizes(),
+            **self.size_metadata(),
             f"{prefix}.rope.dimension_count": uint32(int(rotated * self.head_dim)),
             f"{prefix}.use_parallel_residual": boolean(self.config.flag("use_parallel_residual", True)),
-            **self.rope.unless_default(self.gguf_name, self.context_length),
+            **self.rope.metadata_unless_default(self.gguf_name, self.context_length),
         }
 
     def tensor_rules(self) -> Sequence[TensorRule]:

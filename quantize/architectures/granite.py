@@ -6,10 +6,10 @@ import dataclasses
 from typing import ClassVar
 
 from models.errors import CheckpointError
-from quantize.architectures.base.architecture import TensorRule
 from quantize.architectures.base.config import ModelConfig
 from quantize.architectures.base.llama_like import HeadDimKeys
-from quantize.architectures.base.moe import expert_counts, fused_gate_up, router_rule
+from quantize.architectures.base.moe import expert_count_metadata, fused_gate_up, router_rule
+from quantize.architectures.base.rules import TensorRule
 from quantize.architectures.base.transform import Same, SliceOfEach, Transform
 from quantize.architectures.llama import Llama
 from quantize.gguf.header import Metadata, float32, uint32
@@ -64,7 +64,7 @@ class GraniteMoe(Granite):
 
     def metadata(self) -> Metadata:
         n_expert, n_used = self.hyperparameters.n_expert, self.size("num_experts_per_tok")
-        keys = super().metadata() | expert_counts(self.gguf_name, n_expert, n_used)
+        keys = super().metadata() | expert_count_metadata(self.gguf_name, n_expert, n_used)
         if self.n_ff_shared is not None:
             keys[f"{self.gguf_name}.expert_shared_feed_forward_length"] = uint32(self.n_ff_shared)
         return keys

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
-from quantize.architectures.base.architecture import TensorRule
-from quantize.architectures.base.decoder import Decoder, linear_rules, norm_rules
+from quantize.architectures.base.decoder import Decoder
+from quantize.architectures.base.rules import TensorRule, linear_rules, norm_rules
 from quantize.architectures.base.transform import RotaryHeads, Runs
 from quantize.gguf.header import Metadata, boolean, uint32
 from quantize.vocabulary.added_tokens import INTERNLM2, AddedTokenRules
@@ -35,7 +35,11 @@ class InternLM2(Decoder):
     added_token_rules: ClassVar[AddedTokenRules] = INTERNLM2
 
     def metadata(self) -> Metadata:
-        return self.sizes() | self.norm_epsilon() | self.rope.metadata(self.gguf_name, self.context_length)
+        return (
+            self.size_metadata()
+            | self.epsilon_metadata()
+            | self.rope.metadata(self.gguf_name, self.context_length)
+        )
 
     def tensor_rules(self) -> Sequence[TensorRule]:
         h = self.hyperparameters

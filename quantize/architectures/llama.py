@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
-from quantize.architectures.base.architecture import TensorRule
-from quantize.architectures.base.llama_like import ATTENTION, FEED_FORWARD, HeadDimKeys, PreNormDecoder
-from quantize.architectures.base.transform import Computed
+from quantize.architectures.base.llama_like import ATTENTION, FEED_FORWARD, HeadDimKeys, LlamaLike
+from quantize.architectures.base.rules import TensorRule
+from quantize.architectures.base.transform import Constant
 from quantize.gguf.header import Metadata, boolean, uint32
 from quantize.vocabulary.vocabulary import Vocabulary
 
@@ -20,7 +20,7 @@ CODE_LLAMA_TOKENS = {"prefix": 32007, "suffix": 32008, "middle": 32009, "eot": 3
 GRANITE_VOCABULARY = 49152
 
 
-class Llama(PreNormDecoder):
+class Llama(LlamaLike):
     """LlamaForCausalLM: grouped-query attention, SwiGLU, RMS norms; embeddings tied or not."""
 
     gguf_name = "llama"
@@ -52,7 +52,7 @@ class Llama(PreNormDecoder):
         rules = list(super().tensor_rules())
         factors = self.rope.llama3_factors(self.head_dim, self.context_length)
         if factors is not None:
-            rules.append(TensorRule("rope_freqs.weight", (), (len(factors),), Computed(factors)))
+            rules.append(TensorRule("rope_freqs.weight", (), (len(factors),), Constant(factors)))
         return rules
 
     def vocabulary_metadata(self, vocabulary: Vocabulary) -> Metadata:

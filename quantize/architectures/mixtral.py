@@ -5,10 +5,10 @@ from __future__ import annotations
 import dataclasses
 from typing import ClassVar
 
-from quantize.architectures.base.architecture import TensorRule
 from quantize.architectures.base.config import ModelConfig
 from quantize.architectures.base.llama_like import HeadDimKeys
-from quantize.architectures.base.moe import expert_counts, expert_rules, gated, router_rule
+from quantize.architectures.base.moe import expert_count_metadata, expert_rules, gated_matrices, router_rule
+from quantize.architectures.base.rules import TensorRule
 from quantize.architectures.llama import Llama
 from quantize.gguf.header import Metadata
 
@@ -39,11 +39,11 @@ class Mixtral(Llama):
 
     def metadata(self) -> Metadata:
         n_expert, n_used = self.hyperparameters.n_expert, self.size("num_experts_per_tok")
-        return super().metadata() | expert_counts(self.gguf_name, n_expert, n_used)
+        return super().metadata() | expert_count_metadata(self.gguf_name, n_expert, n_used)
 
     def feed_forward_rules(self, source: str, target: str) -> list[TensorRule]:
         h, moe = self.hyperparameters, f"{source}.block_sparse_moe"
-        matrices = gated({"gate": "w1", "up": "w3", "down": "w2"}, h.n_embd, h.n_ff)
+        matrices = gated_matrices({"gate": "w1", "up": "w3", "down": "w2"}, h.n_embd, h.n_ff)
         return [
             router_rule(f"{target}.ffn_gate_inp", f"{moe}.gate", (h.n_expert, h.n_embd)),
             *expert_rules(target, f"{moe}.experts", h.n_expert, matrices),

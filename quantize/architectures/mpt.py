@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
-from quantize.architectures.base.architecture import TensorRule
 from quantize.architectures.base.config import ModelConfig
 from quantize.architectures.base.gpt_like import GPTLike
+from quantize.architectures.base.rules import TensorRule
 from quantize.gguf.header import Metadata, boolean, float32, uint32
 from quantize.vocabulary.vocabulary import Vocabulary
 
@@ -51,7 +51,7 @@ class MPT(GPTLike):
     def metadata(self) -> Metadata:
         h, prefix = self.hyperparameters, f"{self.gguf_name}.attention"
         slopes = self.attention.number("alibi_bias_max", 8.0) if self.attention.flag("alibi", True) else 0.0
-        keys = self.sizes() | {f"{prefix}.max_alibi_bias": float32(slopes)}
+        keys = self.size_metadata() | {f"{prefix}.max_alibi_bias": float32(slopes)}
         if h.n_head_kv != h.n_head:
             keys[f"{prefix}.head_count_kv"] = uint32(h.n_head_kv)
         clip = self.attention.optional_number("clip_qkv")

@@ -10,10 +10,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from models.errors import CheckpointError
-from quantize.architectures.base.architecture import TensorRule
 from quantize.architectures.base.config import ModelConfig
-from quantize.architectures.base.decoder import linear_rules, norm_rules
 from quantize.architectures.base.encoder import Encoder
+from quantize.architectures.base.rules import TensorRule, linear_rules, norm_rules
 from quantize.architectures.base.transform import Shape
 from quantize.checkpoint.source import Rows, TensorSource
 from quantize.gguf.header import Metadata, float32, uint32

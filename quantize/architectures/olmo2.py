@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from quantize.architectures.base.architecture import TensorRule
-from quantize.architectures.base.decoder import norm_rules
-from quantize.architectures.base.llama_like import QKV, PreNormDecoder
+from quantize.architectures.base.llama_like import QKV, LlamaLike
+from quantize.architectures.base.rules import TensorRule, norm_rules
 
 
-class Olmo2(PreNormDecoder):
+class Olmo2(LlamaLike):
     """Olmo2ForCausalLM."""
 
     gguf_name = "olmo2"

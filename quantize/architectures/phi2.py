@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from models.errors import CheckpointError
-from quantize.architectures.base.architecture import TensorRule
 from quantize.architectures.base.config import ModelConfig
-from quantize.architectures.base.decoder import GELU_TANH, Decoder, linear_rules, norm_rules
+from quantize.architectures.base.decoder import GELU_TANH, Decoder
+from quantize.architectures.base.rules import TensorRule, linear_rules, norm_rules
 from quantize.gguf.header import Metadata, boolean, uint32
 
 
@@ -43,9 +43,9 @@ class Phi2(Decoder):
         h = self.hyperparameters
         n_rot = int(self.rotary_share(0.5) * h.n_embd) // h.n_head
         return {
-            **self.sizes(),
-            **self.norm_epsilon("layer_norm_epsilon"),
-            **self.rope.unless_default(self.gguf_name, self.context_length),
+            **self.size_metadata(),
+            **self.epsilon_metadata("layer_norm_epsilon"),
+            **self.rope.metadata_unless_default(self.gguf_name, self.context_length),
             f"{self.gguf_name}.rope.dimension_count": uint32(n_rot),
             # A tokenizer that says otherwise has the last word.
             "tokenizer.ggml.add_bos_token": boolean(False),

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from models.errors import CheckpointError
-from quantize.architectures.base.architecture import TensorRule
 from quantize.architectures.base.config import ModelConfig
-from quantize.architectures.base.decoder import Decoder, linear_rules, norm_rules
-from quantize.architectures.base.transform import Computed
+from quantize.architectures.base.decoder import Decoder
+from quantize.architectures.base.rules import TensorRule, linear_rules, norm_rules
+from quantize.architectures.base.transform import Constant
 from quantize.gguf.header import Metadata, float32, uint32
 from quantize.vocabulary.added_tokens import AS_MARKED, AddedTokenRules
 
@@ -75,7 +75,7 @@ class Phi3(Decoder):
 
     def metadata(self) -> Metadata:
         rope = f"{self.gguf_name}.rope"
-        keys = self.sizes() | self.norm_epsilon()
+        keys = self.size_metadata() | self.epsilon_metadata()
         keys[f"{rope}.freq_base"] = float32(self.rope.theta)
         keys[f"{rope}.dimension_count"] = uint32(self.n_rot)
         keys[f"{rope}.scaling.original_context_length"] = uint32(self.original_context_length)
@@ -102,6 +102,6 @@ class Phi3(Decoder):
 
     def factor_rules(self) -> list[TensorRule]:
         return [
-            TensorRule(f"rope_factors_{length}.weight", (), (len(values),), Computed(values))
+            TensorRule(f"rope_factors_{length}.weight", (), (len(values),), Constant(values))
             for length, values in self.factors.items()
         ]

@@ -7,10 +7,9 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from models.errors import CheckpointError
-from quantize.architectures.base.architecture import TensorRule
 from quantize.architectures.base.config import ModelConfig
-from quantize.architectures.base.decoder import norm_rules
-from quantize.architectures.base.transform import Stacked
+from quantize.architectures.base.rules import TensorRule, norm_rules
+from quantize.architectures.base.transform import Stack
 from quantize.architectures.phi3 import Phi3
 from quantize.gguf.header import Metadata, uint32
 
@@ -90,5 +89,5 @@ class PhiMoE(Phi3):
         for part, name in EXPERT_MATRICES.items():
             sources = tuple(f"{source}.experts.{i}.{name}.weight" for i in range(h.n_expert))
             shape = (h.n_expert, *shapes[part])
-            rules.append(TensorRule(f"{target}.ffn_{part}_exps.weight", sources, shape, Stacked(h.n_expert)))
+            rules.append(TensorRule(f"{target}.ffn_{part}_exps.weight", sources, shape, Stack(h.n_expert)))
         return rules

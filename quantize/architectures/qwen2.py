@@ -9,21 +9,21 @@ import dataclasses
 from typing import ClassVar
 
 from models.errors import CheckpointError
-from quantize.architectures.base.architecture import TensorRule
 from quantize.architectures.base.config import ModelConfig
-from quantize.architectures.base.llama_like import QKV, PreNormDecoder
+from quantize.architectures.base.llama_like import QKV, LlamaLike
 from quantize.architectures.base.moe import (
     PROJECTIONS,
-    expert_counts,
+    expert_count_metadata,
     expert_rules,
-    gated,
+    gated_matrices,
     plain_rules,
     router_rule,
 )
+from quantize.architectures.base.rules import TensorRule
 from quantize.gguf.header import Metadata, uint32
 
 
-class Qwen2(PreNormDecoder):
+class Qwen2(LlamaLike):
     """Qwen2ForCausalLM: biases of queries, keys and values."""
 
     gguf_name = "qwen2"
@@ -83,7 +83,7 @@ class Qwen2Moe(Qwen2):
 
     def metadata(self) -> Metadata:
         n_expert, n_used = self.hyperparameters.n_expert, self.size("num_experts_per_tok")
-        keys = super().metadata() | expert_counts(self.gguf_name, n_expert, n_used)
+        keys = super().metadata() | expert_count_metadata(self.gguf_name, n_expert, n_used)
         keys[f"{self.gguf_name}.expert_feed_forward_length"] = uint32(self.size("moe_intermediate_size"))
         if self.has_shared_expert:
             shared = self.size("shared_expert_intermediate_size")
@@ -96,13 +96,13 @@ class Qwen2Moe(Qwen2):
 
     def feed_forward_rules(self, source: str, target: str) -> list[TensorRule]:
         h, mlp = self.hyperparameters, f"{source}.mlp"
-        experts = gated(PROJECTIONS, h.n_embd, self.size("moe_intermediate_size"))
+        experts = gated_matrices(PROJECTIONS, h.n_embd, self.size("moe_intermediate_size"))
         rules = [
             router_rule(f"{target}.ffn_gate_inp", f"{mlp}.gate", (h.n_expert, h.n_embd)),
             *expert_rules(target, f"{mlp}.experts", h.n_expert, experts),
         ]
         if self.has_shared_expert:
-            shared = gated(PROJECTIONS, h.n_embd, self.size("shared_expert_intermediate_size"))
+            shared = gated_matrices(PROJECTIONS, h.n_embd, self.size("shared_expert_intermediate_size"))
             rules.append(
                 router_rule(f"{target}.ffn_gate_inp_shexp", f"{mlp}.shared_expert_gate", (1, h.n_embd))
             )

@@ -4,30 +4,35 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from quantize.architectures.base.architecture import TensorRule
-from quantize.architectures.base.decoder import norm_rules
-from quantize.architectures.base.llama_like import QKV, HeadDimKeys
+from quantize.architectures.base.llama_like import QKV, HeadDimKeys, LlamaLike
+from quantize.architectures.base.rules import TensorRule, norm_rules
 from quantize.architectures.qwen2 import Qwen2, Qwen2Moe
 
-BIASES = dict.fromkeys(QKV, ("attention_bias", False))
+
+class HeadNorms(LlamaLike):
+    """Qwen 3's attention: one norm for all heads' queries, one for their keys, and usually no biases."""
+
+    biases: ClassVar[dict[str, tuple[str, bool]]] = dict.fromkeys(QKV, ("attention_bias", False))
+    own_head_dim = True
+
+    def layer_attention_rules(self, source: str, target: str) -> list[TensorRule]:
+        return [
+            *super().layer_attention_rules(source, target),
+            *norm_rules(f"{target}.attn_q_norm", f"{source}.self_attn.q_norm", self.head_dim),
+            *norm_rules(f"{target}.attn_k_norm", f"{source}.self_attn.k_norm", self.head_dim),
+        ]
 
 
-class Qwen3(Qwen2):
+class Qwen3(HeadNorms, Qwen2):
     """Qwen3ForCausalLM."""
 
     gguf_name = "qwen3"
     huggingface_names: ClassVar[tuple[str, ...]] = ("Qwen3ForCausalLM",)
     defaults: ClassVar[dict[str, int]] = {**Qwen2.defaults, "head_dim": 128}
-    biases: ClassVar[dict[str, tuple[str, bool]]] = BIASES
-    own_head_dim = True
     head_dim_keys: ClassVar[HeadDimKeys] = "always"
 
-    def layer_attention_rules(self, source: str, target: str) -> list[TensorRule]:
-        rules = super().layer_attention_rules(source, target)
-        return rules + head_norm_rules(source, target, self.head_dim)
 
-
-class Qwen3Moe(Qwen2Moe):
+class Qwen3Moe(HeadNorms, Qwen2Moe):
     """Qwen3MoeForCausalLM: no expert that is always used."""
 
     gguf_name = "qwen3moe"
@@ -44,19 +49,5 @@ class Qwen3Moe(Qwen2Moe):
         "num_experts": 128,
         "num_experts_per_tok": 8,
     }
-    biases: ClassVar[dict[str, tuple[str, bool]]] = BIASES
-    own_head_dim = True
     needs_output = False
     normalizes_weights = True
-
-    def layer_attention_rules(self, source: str, target: str) -> list[TensorRule]:
-        rules = super().layer_attention_rules(source, target)
-        return rules + head_norm_rules(source, target, self.head_dim)
-
-
-def head_norm_rules(source: str, target: str, head_dim: int) -> list[TensorRule]:
-    """One norm for all heads' queries, one for their keys."""
-    return [
-        *norm_rules(f"{target}.attn_q_norm", f"{source}.self_attn.q_norm", head_dim),
-        *norm_rules(f"{target}.attn_k_norm", f"{source}.self_attn.k_norm", head_dim),
-    ]

@@ -10,12 +10,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Final
 
-from models.gguf.info import GGUFInfo
+from models.gguf.info import GGUFInfo, GGUFTensor
 from models.gguf.reader import GGUFArray, Scalar, read_gguf_file
 from models.llamacpp.quantization.ggml_types import GGML_TYPES
-from quantize.architectures.base.architecture import Architecture, Hyperparameters, TensorRule
+from models.llamacpp.quantization.type_rules import ModelDescription
+from quantize.architectures.base.architecture import Architecture
 from quantize.architectures.base.config import ModelConfig
-from quantize.architectures.base.passthrough import Stored
+from quantize.architectures.base.passthrough import Passthrough
+from quantize.architectures.base.rules import TensorRule
 from quantize.checkpoint.gguf import used_axes
 from quantize.gguf.header import Metadata, Value, ValueType
 from quantize.vocabulary.vocabulary import Vocabulary
@@ -51,11 +53,12 @@ class GGUFModel(Architecture):
         self._extra = extra or {}
         self.hyperparameters = self._read_hyperparameters()
 
-    def _read_hyperparameters(self) -> Hyperparameters:
+    def _read_hyperparameters(self) -> ModelDescription:
         """What the type rules need; of a number that differs between layers the first, as llama.cpp does."""
         n_embd, n_head = self._first("embedding_length"), self._first("attention.head_count")
         head_dim = n_embd // n_head if n_head else 0
-        return Hyperparameters(
+        return ModelDescription(
+            architecture=self.gguf_name,
             n_embd=n_embd,
             n_ff=self._first("feed_forward_length"),
             n_layer=self._first("block_count"),
@@ -82,14 +85,16 @@ class GGUFModel(Architecture):
         return name
 
     def tensor_rules(self) -> Sequence[TensorRule]:
-        return [
-            TensorRule(tensor.name, (tensor.name,), used_axes(tensor)[::-1], Stored(GGML_TYPES[tensor.type]))
-            for tensor in self._info.tensors
-        ]
+        return [_rule_of(tensor) for tensor in self._info.tensors]
 
     def _first(self, key: str, default: int = 0) -> int:
         values = self._info.per_layer(key)
         return int(values[0]) if values else default
+
+
+def _rule_of(tensor: GGUFTensor) -> TensorRule:
+    shape = used_axes(tensor)[::-1]
+    return TensorRule(tensor.name, (tensor.name,), shape, Passthrough(GGML_TYPES[tensor.type]))
 
 
 class NoVocabulary(Vocabulary):

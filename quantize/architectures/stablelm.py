@@ -9,9 +9,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from quantize.architectures.base.architecture import TensorRule
 from quantize.architectures.base.config import ModelConfig
-from quantize.architectures.base.decoder import Decoder, norm_rules
+from quantize.architectures.base.decoder import Decoder
+from quantize.architectures.base.rules import TensorRule, norm_rules
 from quantize.architectures.base.transform import Shape
 from quantize.checkpoint.source import Rows, TensorSource
 from quantize.gguf.header import Metadata, boolean, uint32
@@ -56,9 +56,9 @@ class StableLM(Decoder):
         share = self.config.optional_number("rope_pct")  # the older name
         n_rot = int((self.rotary_share(0.25) if share is None else share) * self.head_dim)
         return {
-            **self.sizes(),
-            **self.norm_epsilon("layer_norm_epsilon"),
-            **self.rope.unless_default(self.gguf_name, self.context_length),
+            **self.size_metadata(),
+            **self.epsilon_metadata("layer_norm_epsilon"),
+            **self.rope.metadata_unless_default(self.gguf_name, self.context_length),
             f"{prefix}.rope.dimension_count": uint32(n_rot),
             f"{prefix}.use_parallel_residual": boolean(self.is_parallel),
         }

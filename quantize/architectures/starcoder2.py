@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from models.errors import CheckpointError
-from quantize.architectures.base.architecture import TensorRule
 from quantize.architectures.base.config import ModelConfig
-from quantize.architectures.base.decoder import GELU_TANH, Decoder, linear_rules, norm_rules
+from quantize.architectures.base.decoder import GELU_TANH, Decoder
+from quantize.architectures.base.rules import TensorRule, linear_rules, norm_rules
 from quantize.gguf.header import Metadata
 
 
@@ -39,7 +39,7 @@ class StarCoder2(Decoder):
             raise CheckpointError("config.json has use_bias false; llama.cpp's `starcoder2` needs the biases")
 
     def metadata(self) -> Metadata:
-        keys = self.sizes() | self.norm_epsilon("layer_norm_epsilon")
+        keys = self.size_metadata() | self.epsilon_metadata("layer_norm_epsilon")
         return keys | self.rope.metadata(self.gguf_name, self.context_length)
 
     def tensor_rules(self) -> Sequence[TensorRule]:

@@ -14,9 +14,10 @@ from typing import ClassVar
 import numpy as np
 
 from models.errors import CheckpointError
-from quantize.architectures.base.architecture import Architecture, Hyperparameters, TensorRule
+from models.llamacpp.quantization.type_rules import ModelDescription
+from quantize.architectures.base.architecture import Architecture
 from quantize.architectures.base.config import ModelConfig
-from quantize.architectures.base.decoder import linear_rules, norm_rules
+from quantize.architectures.base.rules import TensorRule, linear_rules, norm_rules
 from quantize.architectures.base.transform import Shape
 from quantize.checkpoint.source import Rows, TensorSource
 from quantize.gguf.header import Metadata, float32, uint32
@@ -26,7 +27,7 @@ ACTIVATIONS = ("relu", "gated-gelu", "gated-gelu_new")
 
 
 @dataclass(frozen=True)
-class Scaled:
+class Scale:
     """Each number times a factor, in F32."""
 
     factor: float
@@ -54,8 +55,6 @@ class T5Encoder(Architecture):
         "n_positions": 512,
         "relative_attention_num_buckets": 32,
     }
-    """What transformers' T5Config assumes where config.json is silent."""
-
     biased_layers: ClassVar[int | None] = 1
     """How many layers have position biases of their own; None: all."""
 
@@ -64,7 +63,8 @@ class T5Encoder(Architecture):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)
         n_head, head = self.size("num_heads"), self.size("d_kv")
-        self.hyperparameters = Hyperparameters(
+        self.hyperparameters = ModelDescription(
+            architecture=self.gguf_name,
             n_embd=self.size("d_model"),
             n_ff=self.size("d_ff"),
             n_layer=self.size("num_layers"),
@@ -80,24 +80,16 @@ class T5Encoder(Architecture):
                 f"computes {' and '.join(ACTIVATIONS[:2])} only"
             )
 
-    def size(self, name: str) -> int:
-        """A size of config.json, or this family's default for it."""
-        return self.config.size(name, self.defaults.get(name))
-
     @property
     def context_length(self) -> int:
         return self.size("n_positions")
-
-    @property
-    def vocabulary_size(self) -> int:
-        return self.size("vocab_size")
 
     def metadata(self) -> Metadata:
         h, prefix = self.hyperparameters, self.gguf_name
         epsilon = float32(self.config.number("layer_norm_epsilon", 1e-6))
         buckets = uint32(self.size("relative_attention_num_buckets"))
         return {
-            **self.common_sizes(),
+            **self.common_metadata(),
             f"{prefix}.attention.key_length": uint32(h.n_embd_head_k),
             f"{prefix}.attention.value_length": uint32(h.n_embd_head_v),
             f"{prefix}.attention.layer_norm_epsilon": epsilon,
@@ -177,7 +169,7 @@ class T5(T5Encoder):
 
     def tensor_rules(self) -> Sequence[TensorRule]:
         n = self.hyperparameters.n_embd
-        scale = Scaled(n**-0.5) if self.config.flag("tie_word_embeddings", self.default_tied) else None
+        scale = Scale(n**-0.5) if self.config.flag("tie_word_embeddings", self.default_tied) else None
         norm = norm_rules("dec.output_norm", "decoder.final_layer_norm", n, scale)
         rules = [*super().tensor_rules(), *norm]
         for layer in range(self.n_decoder_layer):

@@ -5,16 +5,16 @@ Pure data, made from a checkpoint's headers. `pipeline.py` carries it out, `--dr
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Final
 
 from models.errors import CheckpointError, LlamaCppError, QuantizationError
-from models.llamacpp.quantization.quantizer import GGML_TYPES, ModelDescription, tensor_size, type_plan
-from quantize.architectures.base.architecture import Architecture, TensorRule
-from quantize.architectures.base.passthrough import Stored
+from models.llamacpp.quantization.quantizer import GGML_TYPES, tensor_size, type_plan
+from quantize.architectures.base.architecture import Architecture
+from quantize.architectures.base.passthrough import Passthrough
+from quantize.architectures.base.rules import TensorRule
 from quantize.architectures.base.transform import Transform
 from quantize.checkpoint.checkpoint import Checkpoint
 from quantize.checkpoint.source import TensorEntry
@@ -67,7 +67,7 @@ class PlannedTensor:
     @property
     def stored_type(self) -> int | None:
         """The ggml type it has already, in a GGUF source; None in a checkpoint of another kind."""
-        return self.transform.ggml_type if isinstance(self.transform, Stored) else None
+        return self.transform.ggml_type if isinstance(self.transform, Passthrough) else None
 
     @property
     def always_f32(self) -> bool:
@@ -179,13 +179,10 @@ def _plan_file(
     architecture: Architecture,
     types_of: Callable[..., tuple[int, list[int]]],
 ) -> PlannedFile:
-    description = ModelDescription(
-        architecture=architecture.gguf_name, **dataclasses.asdict(architecture.hyperparameters)
-    )
     converted = type_ if type_ in ("F32", "BF16") else "F16"
     as_converted = [(tensor.name, tensor.ne, _source_type(tensor, converted)) for tensor in tensors]
     try:
-        ftype, ggml_types = types_of(description, type_, as_converted)
+        ftype, ggml_types = types_of(architecture.hyperparameters, type_, as_converted)
         sizes = tuple(tensor_size(kind, t.ne) for kind, t in zip(ggml_types, tensors, strict=True))
     except LlamaCppError as error:
         raise QuantizationError(f"{type_} can't be planned: {error.message}") from error

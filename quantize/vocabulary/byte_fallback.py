@@ -1,4 +1,6 @@
-"""Llama's tokenizer given only as tokenizer.json: BPE over text with `▁` for a space, bytes as a fallback.
+"""BPE with byte fallback: Llama's tokenizer where it is given only as tokenizer.json.
+
+It is a BPE over text with `▁` for a space, and bytes as a fallback.
 
 llama.cpp runs these as SentencePiece, which merges by score rather than by merge order. Transformers made
 the merges from the scores, so the first merge that makes a token gives its score back: minus its place. (The
@@ -9,22 +11,28 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
-from models.errors import UnknownTokenizer
-from quantize.vocabulary.byte_level import all_added_tokens, model_vocabulary, read_merges
 from quantize.vocabulary.files import TokenizerFiles
 from quantize.vocabulary.special_tokens import ROLES
+from quantize.vocabulary.tokenizer_json import (
+    all_added_tokens,
+    model_vocabulary,
+    read_merges,
+    vocabulary_size,
+)
 from quantize.vocabulary.vocabulary import Token, TokenType
 
-BYTE_TOKEN = re.compile(r"<0x[0-9A-Fa-f]{2}>")
-UNMERGED_SCORE = -1e9
-SPECIAL_SCORE = -1000.0
-SPACE = "\u2581"
+BYTE_TOKEN: Final = re.compile(r"<0x[0-9A-Fa-f]{2}>")
+UNMERGED_SCORE: Final = -1e9
+"""The score of a token that no merge makes."""
+
+SPECIAL_SCORE: Final = -1000.0
+"""The score of special, byte and padding tokens, which no text is merged to."""
 
 
 def is_byte_fallback(tokenizer: Mapping[str, Any]) -> bool:
-    """Is this tokenizer.json of Llama's kind: a BPE with byte_fallback, decoded by a Sequence?"""
+    """True if this tokenizer.json is of Llama's kind: a BPE with byte_fallback, decoded by a Sequence."""
     model, decoder = tokenizer.get("model"), tokenizer.get("decoder")
     if not isinstance(model, dict) or not isinstance(decoder, dict):
         return False
@@ -34,7 +42,10 @@ def is_byte_fallback(tokenizer: Mapping[str, Any]) -> bool:
 
 
 def byte_fallback_tokens(files: TokenizerFiles, n_vocab: int | None) -> list[Token]:
-    """All tokens by id, `[PAD0]` … where nothing is. Raises UnknownTokenizer: an id beyond the embedding."""
+    """Return all tokens by id, `[PAD0]` … where the file has none.
+
+    Raises UnknownTokenizer: an id beyond the embedding.
+    """
     assert files.tokenizer is not None
     vocabulary = model_vocabulary(files.tokenizer)
     special = _special_texts(files)
@@ -48,13 +59,7 @@ def byte_fallback_tokens(files: TokenizerFiles, n_vocab: int | None) -> list[Tok
         if added.id not in by_id:
             kind = TokenType.CONTROL if added.special or added.content in special else TokenType.USER_DEFINED
             by_id[added.id] = Token(added.content, kind, SPECIAL_SCORE)
-    largest = max(by_id)
-    size = largest + 1 if n_vocab is None else n_vocab
-    if largest >= size:
-        raise UnknownTokenizer(
-            f"tokenizer.json has the token id {largest}, the model's vocab_size is {size}; "
-            "the two don't belong together: download the checkpoint again"
-        )
+    size = vocabulary_size(max(by_id), n_vocab)
     return [by_id.get(i) or Token(f"[PAD{i}]", TokenType.UNUSED, SPECIAL_SCORE) for i in range(size)]
 
 

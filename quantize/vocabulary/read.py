@@ -1,4 +1,4 @@
-"""From a checkpoint's tokenizer files to its vocabulary: which kind it is, and all its parts."""
+"""The vocabulary of a checkpoint, from whatever tokenizer files it has: the kind is recognised here."""
 
 from __future__ import annotations
 
@@ -10,20 +10,28 @@ from typing import Any, Final
 from models.errors import UnknownTokenizer
 from quantize.vocabulary.added_tokens import COMMON, AddedTokenRules
 from quantize.vocabulary.byte_fallback import byte_fallback_tokens, is_byte_fallback
-from quantize.vocabulary.byte_level import byte_level_tokens, read_merges
 from quantize.vocabulary.chat_template import chat_templates
-from quantize.vocabulary.chatglm3 import MODEL_TYPE as CHATGLM
-from quantize.vocabulary.chatglm3 import chatglm3_vocabulary
 from quantize.vocabulary.files import TokenizerFiles
 from quantize.vocabulary.normalizer import normalizer_options
 from quantize.vocabulary.pre_tokenizers import ADDING_BOS, pre_tokenizer_name
-from quantize.vocabulary.sentencepiece import FILE_NAME, read_sentencepiece, sentencepiece_tokens
-from quantize.vocabulary.slow_tokenizers import older_tokenizer
+from quantize.vocabulary.sentencepiece import (
+    CHATGLM_MODEL_TYPE,
+    FILE_NAME,
+    chatglm3_vocabulary,
+    read_sentencepiece,
+    sentencepiece_tokens,
+)
+from quantize.vocabulary.slow_tokenizers import read_slow_tokenizer
 from quantize.vocabulary.special_tokens import special_tokens
 from quantize.vocabulary.tiktoken import is_tiktoken, tiktoken_vocabulary
+from quantize.vocabulary.tokenizer_json import (
+    WORDPIECE_PRE,
+    byte_level_tokens,
+    read_merges,
+    wordpiece_tokens,
+)
 from quantize.vocabulary.unigram import model_kind, model_vocabulary_of, unigram_vocabulary
 from quantize.vocabulary.vocabulary import Vocabulary
-from quantize.vocabulary.wordpiece import PRE, wordpiece_tokens
 
 UNIGRAM_MODEL_TYPES: Final = ("t5", "mt5", "umt5")
 
@@ -31,9 +39,9 @@ UNIGRAM_MODEL_TYPES: Final = ("t5", "mt5", "umt5")
 def read_vocabulary(
     directory: Path, config: Mapping[str, Any], n_vocab: int | None, rules: AddedTokenRules = COMMON
 ) -> Vocabulary:
-    """The vocabulary of the checkpoint in `directory`, padded to `n_vocab`, the rows of its embedding.
+    """Return the vocabulary of the checkpoint in `directory`, padded to `n_vocab`, the rows of its embedding.
 
-    `rules`: what the family makes of added tokens in SentencePiece vocabularies.
+    `rules` are the family's for added tokens in SentencePiece vocabularies.
 
     Raises UnknownTokenizer: none there, or one that GGUF can't express; CheckpointError: damaged files.
     """
@@ -41,15 +49,15 @@ def read_vocabulary(
 
 
 def vocabulary_of(files: TokenizerFiles, n_vocab: int | None, rules: AddedTokenRules = COMMON) -> Vocabulary:
-    """As `read_vocabulary`, from files already read."""
+    """Return the vocabulary of tokenizer files. Raises as `read_vocabulary` does."""
     template, named = chat_templates(files)
-    found = _without_templates(files, n_vocab, rules)
+    vocabulary = _without_templates(files, n_vocab, rules)
     return dataclasses.replace(
-        found,
+        vocabulary,
         chat_template=template,
         named_chat_templates=named,
         tokenizer_config=files.tokenizer_config or {},
-        normalizer=found.normalizer or normalizer_options(files.tokenizer),
+        normalizer=vocabulary.normalizer or normalizer_options(files.tokenizer),
     )
 
 
@@ -57,23 +65,26 @@ def _without_templates(files: TokenizerFiles, n_vocab: int | None, rules: AddedT
     path = files.directory / FILE_NAME
     if path.is_file() and not is_tiktoken(path):
         return _of_model_file(files, n_vocab, rules)
-    found = unigram_vocabulary(files, n_vocab) or tiktoken_vocabulary(files, n_vocab)
-    if found is not None:
-        return found
+    vocabulary = unigram_vocabulary(files, n_vocab) or tiktoken_vocabulary(files, n_vocab)
+    if vocabulary is not None:
+        return vocabulary
     if files.tokenizer is None:
-        older = older_tokenizer(files.directory, files.tokenizer_config)
+        older = read_slow_tokenizer(files.directory, files.tokenizer_config)
         if older is None:
             raise UnknownTokenizer(
                 f"{files.directory} has neither tokenizer.model nor tokenizer.json; add the tokenizer"
             )
         files = dataclasses.replace(files, tokenizer=older)
-    found = _of_tokenizer_json(files, n_vocab)
-    return dataclasses.replace(found, normalizer=normalizer_options(files.tokenizer))
+    vocabulary = _of_tokenizer_json(files, n_vocab)
+    return dataclasses.replace(vocabulary, normalizer=normalizer_options(files.tokenizer))
 
 
 def _of_model_file(files: TokenizerFiles, n_vocab: int | None, rules: AddedTokenRules) -> Vocabulary:
-    """SentencePiece's tokenizer.model. As in the converter a unigram model counts as one only for T5."""
-    if files.config.get("model_type") == CHATGLM:
+    """Read SentencePiece's tokenizer.model.
+
+    As in the converter, a unigram model counts as one only for T5.
+    """
+    if files.config.get("model_type") == CHATGLM_MODEL_TYPE:
         return chatglm3_vocabulary(files, n_vocab)
     model = read_sentencepiece(files.directory / FILE_NAME)
     if model.is_unigram and files.config.get("model_type") in UNIGRAM_MODEL_TYPES:
@@ -88,7 +99,7 @@ def _of_tokenizer_json(files: TokenizerFiles, n_vocab: int | None) -> Vocabulary
     assert files.tokenizer is not None
     if model_kind(files.tokenizer) == "WordPiece":
         tokens = wordpiece_tokens(files, n_vocab)
-        return Vocabulary("bert", PRE, tokens, special=special_tokens(files, len(tokens)))
+        return Vocabulary("bert", WORDPIECE_PRE, tokens, special=special_tokens(files, len(tokens)))
     if is_byte_fallback(files.tokenizer):
         tokens = byte_fallback_tokens(files, n_vocab)
         return Vocabulary("llama", "default", tokens, special=special_tokens(files, len(tokens)))
@@ -105,7 +116,7 @@ def _of_tokenizer_json(files: TokenizerFiles, n_vocab: int | None) -> Vocabulary
 
 
 def is_whitespace(tokenizer: Mapping[str, Any]) -> bool:
-    """Is this a BPE over characters whose words are what stands between spaces?"""
+    """True if this is a BPE over characters whose words are separated by spaces alone."""
     pre = tokenizer.get("pre_tokenizer")
     kind = pre.get("type") if isinstance(pre, dict) else None
     return model_kind(tokenizer) == "BPE" and kind in ("Whitespace", "WhitespaceSplit")
@@ -121,7 +132,7 @@ def _require_byte_level(tokenizer: Mapping[str, Any]) -> None:
 
 
 def _types(step: Any) -> set[str]:
-    """The step's type and those of the steps in it, if it is a sequence."""
+    """Return the step's type and those of the steps in it, if it is a sequence."""
     if not isinstance(step, dict):
         return set()
     inner = step.get("decoders") or step.get("pretokenizers") or []

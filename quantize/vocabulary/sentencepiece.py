@@ -1,4 +1,4 @@
-"""SentencePiece's model files, and the vocabulary of a tokenizer.model.
+"""SentencePiece's model files, and the tokens of a tokenizer.model.
 
 Of the protobuf little is needed, so it is read here: bounded, without native code, and with the fields that
 the sentencepiece package doesn't offer.
@@ -11,21 +11,49 @@ import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from models.errors import UnknownTokenizer
 from quantize.checkpoint.json_file import optional_json_object, read_bounded
 from quantize.vocabulary.added_tokens import ADDED_SCORE, COMMON, AddedTokenRules
 from quantize.vocabulary.files import TokenizerFiles
-from quantize.vocabulary.vocabulary import Token, TokenType, Unigram
+from quantize.vocabulary.special_tokens import special_tokens
+from quantize.vocabulary.vocabulary import Token, TokenType, Unigram, Vocabulary
 
-FILE_NAME = "tokenizer.model"
-PADDING_SCORE = -10000.0
+FILE_NAME: Final = "tokenizer.model"
+PADDING_SCORE: Final = -10000.0
+"""The score of tokens that fill up the embedding."""
 
-# Numbered as llama.cpp's own; only that a user-defined piece counts as normal, as in its converter.
-PIECE_TYPES = {number: TokenType(number) for number in range(1, 7)} | {4: TokenType.NORMAL}
+PIECE_TYPES: Final = {number: TokenType(number) for number in range(1, 7)} | {4: TokenType.NORMAL}
+"""SentencePiece's numbers are llama.cpp's; a user-defined piece counts as normal, as in its converter."""
 
-UNIGRAM = 1  # TrainerSpec.ModelType; its default
+UNIGRAM: Final = 1
+"""TrainerSpec.ModelType of a unigram model; it is the default."""
+
 VARINT, FIXED64, LENGTH_DELIMITED, FIXED32 = 0, 1, 2, 5
+"""Protobuf's wire types."""
+
+CHATGLM_MODEL_TYPE: Final = "chatglm"
+"""The `model_type` of config.json that means ChatGLM3's vocabulary."""
+
+_CHATGLM3_FIRST: Final = ("<unk>", "<bos>", "<eos>")
+"""ChatGLM3's code calls the first three pieces so."""
+
+_CHATGLM3_LAST: Final = (
+    "[MASK]",
+    "[gMASK]",
+    "[sMASK]",
+    "sop",
+    "eop",
+    "<|system|>",
+    "<|user|>",
+    "<|assistant|>",
+    "<|observation|>",
+)
+"""ChatGLM3's code adds these after the pieces.
+
+Source: https://huggingface.co/THUDM/chatglm3-6b/blob/main/tokenization_chatglm.py.
+"""
 
 
 @dataclass(frozen=True)
@@ -39,7 +67,10 @@ class Piece:
 
 @dataclass(frozen=True)
 class SentencePieceModel:
-    """A model file. `is_unigram`: tokens are chosen by the sum of their scores, else merged by it (BPE)."""
+    """A model file.
+
+    With `is_unigram` tokens are chosen by the sum of their scores, else merged by it (BPE).
+    """
 
     pieces: tuple[Piece, ...]
     is_unigram: bool
@@ -49,9 +80,9 @@ class SentencePieceModel:
 def sentencepiece_tokens(
     files: TokenizerFiles, n_vocab: int | None, rules: AddedTokenRules = COMMON
 ) -> list[Token]:
-    """All tokens by id: the pieces, over them added tokens, `[PAD0]` … where nothing is.
+    """Return all tokens by id: the pieces, replaced by added tokens, `[PAD0]` … where there is none.
 
-    `n_vocab`: rows of the embedding; ids from there on are left out. Raises UnknownTokenizer.
+    `n_vocab` is the number of rows of the embedding; ids from there on are left out. Raises UnknownTokenizer.
     """
     pieces = parse_pieces(read_bounded(files.directory / FILE_NAME))
     tokens = piece_tokens(files, pieces, n_vocab, rules)
@@ -64,7 +95,7 @@ def sentencepiece_tokens(
 def piece_tokens(
     files: TokenizerFiles, pieces: Sequence[Piece], n_vocab: int | None, rules: AddedTokenRules = COMMON
 ) -> list[Token]:
-    """The pieces, over them what added_tokens.json has. Raises UnknownTokenizer."""
+    """Return the pieces, replaced by the tokens of added_tokens.json. Raises UnknownTokenizer."""
     size = len(pieces) if n_vocab is None else n_vocab
     tokens = [Token(f"[PAD{i}]", TokenType.UNUSED, PADDING_SCORE) for i in range(size)]
     for i, piece in enumerate(pieces[:size]):
@@ -77,8 +108,30 @@ def piece_tokens(
     return tokens
 
 
+def chatglm3_vocabulary(files: TokenizerFiles, n_vocab: int | None) -> Vocabulary:
+    """Return ChatGLM3's vocabulary: pieces, special tokens that only its makers' code knows, `[PAD…]`.
+
+    Raises UnknownTokenizer: more of them than `n_vocab`.
+    """
+    pieces = parse_pieces(read_bounded(files.directory / FILE_NAME))
+    texts = [*_CHATGLM3_FIRST, *(piece.text for piece in pieces[len(_CHATGLM3_FIRST) :])]
+    tokens = [Token(text, piece.type, piece.score) for text, piece in zip(texts, pieces, strict=False)]
+    tokens += [Token(text, TokenType.CONTROL) for text in _CHATGLM3_LAST]
+    size = len(tokens) if n_vocab is None else n_vocab
+    if len(tokens) > size:
+        raise UnknownTokenizer(
+            f"{FILE_NAME} and the special tokens of ChatGLM3 are {len(tokens)} tokens, the embedding has "
+            f"{size}; the two don't belong together: download the checkpoint again"
+        )
+    tokens += [Token(f"[PAD{i}]", TokenType.UNUSED) for i in range(len(tokens), size)]
+    return Vocabulary("llama", "chatglm-spm", tokens, special=special_tokens(files, size))
+
+
 def read_sentencepiece(path: Path) -> SentencePieceModel:
-    """The model in a file. Raises UnknownTokenizer when it isn't one, CheckpointError: it can't be read."""
+    """Return the model in a file.
+
+    Raises UnknownTokenizer when it isn't one, CheckpointError: it can't be read.
+    """
     data = read_bounded(path)
     pieces = tuple(parse_pieces(data, path.name))
     try:
@@ -94,7 +147,7 @@ def read_sentencepiece(path: Path) -> SentencePieceModel:
 
 
 def parse_pieces(data: bytes, file_name: str = FILE_NAME) -> list[Piece]:
-    """The pieces of a serialized ModelProto, in order. Raises UnknownTokenizer when it isn't one."""
+    """Return the pieces of a serialized ModelProto, in order. Raises UnknownTokenizer when it isn't one."""
     try:
         pieces = [
             _piece(value) for number, wire, value in _fields(data) if (number, wire) == (1, LENGTH_DELIMITED)
@@ -111,7 +164,7 @@ def parse_pieces(data: bytes, file_name: str = FILE_NAME) -> list[Piece]:
 
 
 def _message(data: bytes, number: int) -> list[tuple[int, int, bytes]]:
-    """The fields of the messages with that number in a message."""
+    """Return the fields of the messages with that number in a message."""
     return [
         field
         for n, wire, value in _fields(data)
@@ -141,7 +194,7 @@ def _piece(data: bytes) -> Piece:
 
 
 def _fields(data: bytes) -> Iterator[tuple[int, int, bytes]]:
-    """Field number, wire type and raw value (varints as little-endian bytes) of each field of a message."""
+    """Yield number, wire type and raw value (varints as little-endian bytes) of each field of a message."""
     at = 0
     while at < len(data):
         key, at = _varint(data, at)

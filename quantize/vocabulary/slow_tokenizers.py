@@ -1,7 +1,7 @@
 """Tokenizers from before tokenizer.json: vocab.txt (WordPiece), vocab.json with merges.txt (byte-level BPE).
 
-They are put into the form of a tokenizer.json, with what the class that
-tokenizer_config.json names adds to them.
+They are put into the form of a tokenizer.json; what the files don't say is added by the class that
+tokenizer_config.json names.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ ROBERTA_ROLES: Final = {
 }
 
 
-def older_tokenizer(directory: Path, tokenizer_config: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """What a tokenizer.json would hold; None where the folder has no such files.
+def read_slow_tokenizer(directory: Path, tokenizer_config: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Return what a tokenizer.json would hold; None where the folder has no such files.
 
     Raises UnknownTokenizer: a class whose way to split text isn't known; CheckpointError: unreadable files.
     """
@@ -58,7 +58,7 @@ def _wordpiece(path: Path, config: Mapping[str, Any]) -> dict[str, Any]:
     normalizer: dict[str, Any] = {"type": "BertNormalizer", "lowercase": config.get("do_lower_case", True)}
     normalizer["strip_accents"] = config.get("strip_accents")
     return {
-        "added_tokens": _added(names.values(), vocabulary),
+        "added_tokens": _special_entries(names.values(), vocabulary),
         "normalizer": normalizer,
         "post_processor": _bert_template(names),
         "model": {"type": "WordPiece", "vocab": vocabulary, "continuing_subword_prefix": "##"},
@@ -82,32 +82,32 @@ def _byte_level(directory: Path, name: str, config: Mapping[str, Any]) -> dict[s
             "add a tokenizer.json"
         )
     names = _names(config, ROBERTA_ROLES if roberta else {"bos": "<|endoftext|>", "eos": "<|endoftext|>"})
-    listed = {text: i for text, i in added.items() if type(i) is int}
+    added_ids = {text: i for text, i in added.items() if type(i) is int}
     processor: dict[str, Any] = {**BYTE_LEVEL}
     if roberta:
         both = {role: [names[role], vocabulary.get(names[role], 0)] for role in ("cls", "sep")}
         processor = {"type": "RobertaProcessing", **both}
     return {
-        "added_tokens": [*_added(names.values(), vocabulary | listed)],
+        "added_tokens": [*_special_entries(names.values(), vocabulary | added_ids)],
         "pre_tokenizer": pre,
         "post_processor": processor,
         "decoder": BYTE_LEVEL,
-        "model": {"type": "BPE", "vocab": {**vocabulary, **listed}},
+        "model": {"type": "BPE", "vocab": {**vocabulary, **added_ids}},
     }
 
 
 def _names(config: Mapping[str, Any], defaults: Mapping[str, str]) -> dict[str, str]:
-    """Role → text, as tokenizer_config.json names it or as the class does."""
-    found = dict(defaults)
+    """Return each role's text, as tokenizer_config.json names it or as the class does."""
+    texts = dict(defaults)
     for role in defaults:
         value = config.get(f"{role}_token")
         value = value.get("content") if isinstance(value, dict) else value
         if isinstance(value, str):
-            found[role] = value
-    return found
+            texts[role] = value
+    return texts
 
 
-def _added(texts: Any, vocabulary: Mapping[str, int]) -> list[dict[str, Any]]:
+def _special_entries(texts: Any, vocabulary: Mapping[str, int]) -> list[dict[str, Any]]:
     known = dict.fromkeys(text for text in texts if text in vocabulary)
     return [{"id": vocabulary[text], "content": text, "special": True} for text in known]
 

@@ -1,10 +1,10 @@
-"""tiktoken's files (Llama 3's own tokenizer.model, GLM-4's, qwen.tiktoken …) → byte-level BPE.
+"""Byte-level BPE from tiktoken's files (Llama 3's own tokenizer.model, GLM-4's, qwen.tiktoken …).
 
-IQ== 0          each line a token's bytes in base64, and its rank, which is its id
-Ig== 1
+    IQ== 0          each line has a token's bytes in base64, and its rank, which is its id
+    Ig== 1
 
-Merges aren't in the file: two tokens merge if what they make is a token, the lowest rank first. How text is
-split, and which tokens are special, stands in the models' Python code; what `KINDS` doesn't know is refused.
+Merges aren't in the file: two tokens merge if together they are a token, the lowest rank first. The models'
+Python code says how text is split and which tokens are special; an unknown `Kind` is refused.
 """
 
 from __future__ import annotations
@@ -19,20 +19,34 @@ from typing import Final
 
 from models.errors import UnknownTokenizer
 from quantize.checkpoint.json_file import read_bounded
-from quantize.vocabulary.byte_characters import BYTE_CHARACTERS
 from quantize.vocabulary.files import TokenizerFiles
 from quantize.vocabulary.special_tokens import special_tokens
 from quantize.vocabulary.vocabulary import SpecialTokens, Token, TokenType, Vocabulary
 
 Ranks = dict[bytes, int]
 
+_PRINTABLE: Final = frozenset([*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)])
+
+
+def _byte_characters() -> tuple[str, ...]:
+    others = iter(range(0x100, 0x200))
+    return tuple(chr(byte if byte in _PRINTABLE else next(others)) for byte in range(256))
+
+
+BYTE_CHARACTERS: Final = _byte_characters()
+"""GPT-2's printable character for each byte, in which byte-level vocabularies are written.
+
+Source: https://github.com/openai/gpt-2/blob/master/src/encoder.py (`bytes_to_unicode`).
+"""
+
 
 @dataclass(frozen=True)
 class Kind:
-    """A family's tiktoken files. `special`: the tokens behind the ranks, where no file names them.
+    """A family's tiktoken files.
 
-    `roles`: which of them play which part, where no file says so. `all_pairs`: every pair that makes a token
-    merges, as in Llama 3's tokenizer.json; else the one that the tokens' order leads to, as in Qwen's.
+    `special` are the tokens after the ranks, and `roles` their parts, where no file names them. With
+    `all_pairs` every pair that makes a token merges, as in Llama 3's tokenizer.json; else the one that the
+    tokens' order leads to, as in Qwen's.
     """
 
     pre: str
@@ -95,14 +109,14 @@ SHARED_NAMES: Final = ("tokenizer.model", "tokenizer.tiktoken")
 
 
 def tiktoken_vocabulary(files: TokenizerFiles, n_vocab: int | None) -> Vocabulary | None:
-    """The vocabulary if the folder has such a file and no tokenizer.json, else None.
+    """Return the vocabulary if the folder has such a file and no tokenizer.json, else None.
 
     Raises UnknownTokenizer: a damaged file, one of an unknown kind, or an id beyond the embedding.
     """
-    found = _find(files)
-    if found is None or files.tokenizer is not None:
+    location = _find(files)
+    if location is None or files.tokenizer is not None:
         return None
-    path, kind = found
+    path, kind = location
     ranks = read_ranks(path)
     texts = {token: "".join(BYTE_CHARACTERS[byte] for byte in token) for token in ranks}
     by_id = {rank: Token(texts[token], TokenType.NORMAL) for token, rank in ranks.items()}
@@ -121,7 +135,7 @@ def tiktoken_vocabulary(files: TokenizerFiles, n_vocab: int | None) -> Vocabular
 
 
 def is_tiktoken(path: Path) -> bool:
-    """Is this a list of base64 lines, whose first token is mostly `!`?"""
+    """True if this is a list of base64 lines, whose first token is mostly `!`."""
     with path.open("rb") as file:
         line = file.readline(200)
     first, _, rank = line.strip().partition(b" ")
@@ -129,7 +143,10 @@ def is_tiktoken(path: Path) -> bool:
 
 
 def read_ranks(path: Path) -> Ranks:
-    """Token bytes → rank, in the order of the ranks. Raises UnknownTokenizer: not such a file, or gaps."""
+    """Return each token's rank, in the order of the ranks.
+
+    Raises UnknownTokenizer: not such a file, or gaps.
+    """
     ranks: Ranks = {}
     for number, line in enumerate(read_bounded(path).splitlines(), start=1):
         if not line.strip():
@@ -147,7 +164,7 @@ def read_ranks(path: Path) -> Ranks:
 
 
 def merges_of(token: bytes, ranks: Ranks, *, all_pairs: bool) -> list[tuple[bytes, bytes]]:
-    """The pairs of tokens that make this one, in the order in which they count."""
+    """Return the pairs of tokens that make this one, in the order in which they count."""
     if len(token) == 1:
         return []
     if all_pairs:
@@ -157,12 +174,12 @@ def merges_of(token: bytes, ranks: Ranks, *, all_pairs: bool) -> list[tuple[byte
             if token[:cut] in ranks and token[cut:] in ranks
         ]
         return sorted(pairs, key=lambda pair: (ranks[pair[0]], ranks[pair[1]]))
-    parts = _merged_below(token, ranks)
+    parts = _merge_below(token, ranks)
     return [(parts[0], parts[1])] if len(parts) == 2 else []
 
 
-def _merged_below(token: bytes, ranks: Ranks) -> list[bytes]:
-    """What merging makes of the token's bytes while only lower ranks than its own are known."""
+def _merge_below(token: bytes, ranks: Ranks) -> list[bytes]:
+    """Merge the token's bytes as long as the results have lower ranks than the token itself."""
     parts = [token[i : i + 1] for i in range(len(token))]
     limit = ranks[token]
     while len(parts) > 1:
@@ -191,14 +208,14 @@ def _find(files: TokenizerFiles) -> tuple[Path, Kind] | None:
 
 
 def _special(files: TokenizerFiles, kind: Kind, first: int) -> dict[str, int]:
-    """Text → id: of tokenizer_config.json, else those that the kind always has."""
+    """Return special tokens' ids by text: of tokenizer_config.json, else those the kind always has."""
     named = {token.content: token.id for token in files.added_in_config()}
     return named or {text: first + i for i, text in enumerate(kind.special)}
 
 
 def _roles(files: TokenizerFiles, kind: Kind, special: Mapping[str, int]) -> SpecialTokens:
-    found = special_tokens(files)
-    ids = dict(found.ids)
+    by_files = special_tokens(files)
+    ids = dict(by_files.ids)
     for role in ("bos", "eos", "unk", "pad"):
         content = files.special_content(role)
         if content is not None and content in special:
@@ -206,7 +223,7 @@ def _roles(files: TokenizerFiles, kind: Kind, special: Mapping[str, int]) -> Spe
     for role, text in (kind.roles or {}).items():
         if text in special:
             ids.setdefault(role, special[text])
-    add = dict(found.add)
+    add = dict(by_files.add)
     if kind.adds_bos is not None:
         add.setdefault("bos", kind.adds_bos)
     return SpecialTokens(ids, add)

@@ -1,4 +1,4 @@
-"""SentencePiece's unigram model (T5's, XLM-RoBERTa's) → vocabulary, from its own file or tokenizer.json."""
+"""SentencePiece's unigram vocabularies (T5's, XLM-RoBERTa's), from their own files or tokenizer.json."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, Final
 
 from models.errors import UnknownTokenizer
-from quantize.vocabulary.byte_level import all_added_tokens
 from quantize.vocabulary.files import TokenizerFiles
 from quantize.vocabulary.normalizer import precompiled_charsmap, steps
 from quantize.vocabulary.sentencepiece import (
@@ -18,22 +17,27 @@ from quantize.vocabulary.sentencepiece import (
     read_sentencepiece,
 )
 from quantize.vocabulary.special_tokens import ROLES, special_tokens
+from quantize.vocabulary.tokenizer_json import all_added_tokens, vocabulary_size
 from quantize.vocabulary.vocabulary import Token, TokenType, Unigram, Vocabulary
 
 T5_FILE_NAME: Final = "spiece.model"
-XLM_FILE_NAME: Final = "sentencepiece.bpe.model"  # a unigram model in spite of its name
+XLM_FILE_NAME: Final = "sentencepiece.bpe.model"
+"""The file's name says BPE, and it is a unigram model."""
+
 XLM_FIRST: Final = (
     Token("<s>", TokenType.CONTROL),
     Token("<pad>", TokenType.CONTROL),
     Token("</s>", TokenType.CONTROL),
     Token("<unk>", TokenType.UNKNOWN),
 )
-XLM_OWN: Final = 3  # pieces that XLM_FIRST stands for: <unk>, <s>, </s>
+XLM_OWN: Final = 3
+"""XLM_FIRST stands in place of this many pieces: <unk>, <s>, </s>."""
+
 MASK: Final = Token("<mask>", TokenType.CONTROL)
 
 
 def unigram_vocabulary(files: TokenizerFiles, n_vocab: int | None) -> Vocabulary | None:
-    """The vocabulary if the folder has one of this kind, else None. `n_vocab`: rows of the embedding.
+    """Return the vocabulary if the folder has one of this kind, else None.
 
     Raises UnknownTokenizer: damaged files, or an id beyond the embedding.
     """
@@ -50,12 +54,12 @@ def unigram_vocabulary(files: TokenizerFiles, n_vocab: int | None) -> Vocabulary
 
 
 def model_vocabulary_of(files: TokenizerFiles, model: SentencePieceModel, n_vocab: int | None) -> Vocabulary:
-    """As `unigram_vocabulary`, of a tokenizer.model that turned out to be a unigram model."""
+    """Return the vocabulary of a tokenizer.model that turned out to be a unigram model."""
     return _vocabulary(files, piece_tokens(files, model.pieces, n_vocab), model.preparation)
 
 
 def model_kind(tokenizer: Mapping[str, Any]) -> str | None:
-    """`model.type` of tokenizer.json."""
+    """Return `model.type` of tokenizer.json, None where it isn't text."""
     model = tokenizer.get("model")
     kind = model.get("type") if isinstance(model, dict) else None
     return kind if isinstance(kind, str) else None
@@ -77,11 +81,11 @@ def _read_unigram(path: Path) -> SentencePieceModel:
 
 
 def _xlm_tokens(files: TokenizerFiles, model: SentencePieceModel, n_vocab: int | None) -> list[Token]:
-    """fairseq's order: four tokens of its own, then the pieces but for their first three, one id later."""
+    """Return tokens in fairseq's order: four of its own, then the pieces but for the first three."""
     size = max(n_vocab or 0, len(model.pieces))
-    padded = [Token(f"[PAD{i}]", TokenType.UNUSED, PADDING_SCORE) for i in range(size)]
-    padded[: len(model.pieces)] = [Token(piece.text, piece.type, piece.score) for piece in model.pieces]
-    tokens = [*XLM_FIRST, *padded[XLM_OWN:-1]]
+    pieces = [Token(f"[PAD{i}]", TokenType.UNUSED, PADDING_SCORE) for i in range(size)]
+    pieces[: len(model.pieces)] = [Token(piece.text, piece.type, piece.score) for piece in model.pieces]
+    tokens = [*XLM_FIRST, *pieces[XLM_OWN:-1]]
     mask = len(model.pieces) + 1
     if mask < size and files.config.get("model_type") == "nomic_bert":
         tokens[mask] = MASK
@@ -89,17 +93,11 @@ def _xlm_tokens(files: TokenizerFiles, model: SentencePieceModel, n_vocab: int |
 
 
 def _json_tokens(files: TokenizerFiles, n_vocab: int | None) -> list[Token]:
-    """All tokens by id of a tokenizer.json."""
+    """Return all tokens of a tokenizer.json by id."""
     assert files.tokenizer is not None
     pieces = _json_pieces(files.tokenizer["model"])
     added = {token.id: token for token in all_added_tokens(files)}
-    largest = max([len(pieces) - 1, *added])
-    size = largest + 1 if n_vocab is None else n_vocab
-    if largest >= size:
-        raise UnknownTokenizer(
-            f"tokenizer.json has the token id {largest}, the model's vocab_size is {size}; "
-            "the two don't belong together: download the checkpoint again"
-        )
+    size = vocabulary_size(max([len(pieces) - 1, *added]), n_vocab)
     roles = {files.special_content(role) for role in ROLES}
     tokens = [Token(f"[PAD{i}]", TokenType.UNUSED, PADDING_SCORE) for i in range(size)]
     for i, piece in enumerate(pieces):
@@ -133,15 +131,15 @@ def _json_pieces(model: Mapping[str, Any]) -> list[Piece]:
 
 
 def _json_preparation(files: TokenizerFiles) -> Unigram:
-    """What the normalizer and the pre-tokenizer of a tokenizer.json do to spaces."""
+    """Return the treatment of spaces by a tokenizer.json's normalizer and pre-tokenizer."""
     assert files.tokenizer is not None
-    found = list(steps(files.tokenizer.get("pre_tokenizer"), "pretokenizers"))
-    metaspace = next((step for step in found if step.get("type") == "Metaspace"), {})
+    pre_steps = list(steps(files.tokenizer.get("pre_tokenizer"), "pretokenizers"))
+    metaspace = next((step for step in pre_steps if step.get("type") == "Metaspace"), {})
     prefix = (
         metaspace.get("prepend_scheme", "always") != "never"
         and metaspace.get("add_prefix_space") is not False
     )
-    splits = any(step.get("type") == "WhitespaceSplit" for step in found)
+    splits = any(step.get("type") == "WhitespaceSplit" for step in pre_steps)
     merges = any(_merges_spaces(step) for step in steps(files.tokenizer.get("normalizer"), "normalizers"))
     return Unigram(prefix, splits or merges, precompiled_charsmap(files.tokenizer))
 

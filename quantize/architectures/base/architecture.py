@@ -1,48 +1,19 @@
-"""What a model family says about itself, as data: hyper-parameters, GGUF metadata, every tensor it has."""
+"""The contract of a model family: hyper-parameters, GGUF metadata and a rule for every tensor, as data."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
+from models.errors import CheckpointError
+from models.llamacpp.quantization.type_rules import ModelDescription
 from quantize.architectures.base.config import ModelConfig
-from quantize.architectures.base.transform import Same, Transform
+from quantize.architectures.base.rules import TensorRule
 from quantize.gguf.header import Metadata, uint32
 from quantize.vocabulary.added_tokens import COMMON, AddedTokenRules
 from quantize.vocabulary.vocabulary import Vocabulary
-
-
-@dataclass(frozen=True)
-class Hyperparameters:
-    """What llama.cpp's type rules look at (`models.llamacpp.quantization.quantizer.ModelDescription`)."""
-
-    n_embd: int
-    n_ff: int
-    n_layer: int
-    n_head: int
-    n_head_kv: int
-    n_embd_head_k: int
-    n_embd_head_v: int
-    n_expert: int = 0
-
-
-@dataclass(frozen=True)
-class TensorRule:
-    """One output tensor: GGUF name, source names, and the shape that the configuration promises (rows first).
-
-    `optional`: a checkpoint may lack it. A rule without sources is always made. `f32`: small and delicate, it
-    stays F32 in every file, as vectors and norms do.
-    """
-
-    name: str
-    sources: tuple[str, ...]
-    shape: tuple[int, ...]
-    transform: Transform = field(default_factory=Same)
-    optional: bool = False
-    f32: bool = False
 
 
 class Architecture(ABC):
@@ -51,46 +22,60 @@ class Architecture(ABC):
     gguf_name: str = ""
     """The architecture's name in GGUF. A family that chooses it by its configuration leaves it empty here."""
 
-    hyperparameters: Hyperparameters
+    hyperparameters: ModelDescription
+    """The sizes that llama.cpp's type rules look at; set by `__init__`."""
+
     huggingface_names: ClassVar[tuple[str, ...]]
+    """The `architectures` entries of config.json that mean this family."""
+
+    defaults: ClassVar[Mapping[str, int]] = {}
+    """The sizes that transformers' configuration class assumes where config.json is silent."""
+
     ignored_suffixes: ClassVar[tuple[str, ...]] = (
         ".rotary_emb.inv_freq",
         ".attention.bias",
         ".attention.masked_bias",
     )
-    """Tensors that old checkpoints carry and no one needs: buffers computed from the configuration."""
+    """Old checkpoints carry tensors with these endings, which no one needs: buffers of computed numbers."""
 
     added_token_rules: ClassVar[AddedTokenRules] = COMMON
+    """The family's treatment of tokens that were added to a SentencePiece model."""
 
     def __init__(self, config: ModelConfig) -> None:
+        """Read the configuration. Raises CheckpointError: a model that llama.cpp's family can't compute."""
         self.config = config
 
-    def tensor_name(self, name: str) -> str | None:
-        """By what name `tensor_rules` knows a checkpoint's tensor; None for one that no one needs.
+    def size(self, name: str) -> int:
+        """Return a size of config.json, or this family's default for it. Raises CheckpointError."""
+        return self.config.size(name, self.defaults.get(name))
 
-        For tensors that are saved under several names (`bert.encoder…` or `encoder…`): the first one counts.
+    @property
+    def context_length(self) -> int:
+        """The number of tokens that the model was trained for."""
+        return self.size("max_position_embeddings")
+
+    @property
+    def vocabulary_size(self) -> int:
+        """The rows of the embedding, to which the vocabulary is padded."""
+        return self.size("vocab_size")
+
+    def tensor_name(self, name: str) -> str | None:
+        """Return the name by which `tensor_rules` knows a checkpoint's tensor; None for one no one needs.
+
+        A tensor may be saved under several names (`bert.encoder…` or `encoder…`): the first one counts.
         """
         return None if name.endswith(self.ignored_suffixes) else name
 
-    @property
-    @abstractmethod
-    def context_length(self) -> int: ...
-
-    @property
-    @abstractmethod
-    def vocabulary_size(self) -> int:
-        """Rows of the embedding: the vocabulary is padded to it."""
-
     @abstractmethod
     def metadata(self) -> Metadata:
-        """The keys under `<gguf_name>.`."""
+        """Return the keys under `<gguf_name>.`."""
 
     @abstractmethod
     def tensor_rules(self) -> Sequence[TensorRule]:
-        """Every tensor of the model."""
+        """Return a rule for every tensor of the model."""
 
-    def common_sizes(self) -> Metadata:
-        """The keys that every family has."""
+    def common_metadata(self) -> Metadata:
+        """Return the keys that every family has."""
         h, prefix = self.hyperparameters, self.gguf_name
         return {
             f"{prefix}.block_count": uint32(h.n_layer),
@@ -101,11 +86,23 @@ class Architecture(ABC):
         }
 
     def folder_metadata(self, directory: Path) -> Metadata:
-        """Keys from files beside config.json. Raises CheckpointError: a damaged one."""
+        """Return the keys of other files in the checkpoint's folder.
+
+        Raises CheckpointError: a damaged one.
+        """
         del directory
         return {}
 
     def vocabulary_metadata(self, vocabulary: Vocabulary) -> Metadata:
-        """Tokenizer keys that belong to the family, not the tokenizer; laid over the vocabulary's own."""
+        """Return tokenizer keys that belong to the family; they replace the vocabulary's own."""
         del vocabulary
         return {}
+
+    def check_activation(self, name: str, known: Sequence[str]) -> None:
+        """Check a field of config.json. Raises CheckpointError for an activation that isn't `known`."""
+        activation = self.config.text(name)
+        if activation is not None and activation not in known:
+            raise CheckpointError(
+                f"config.json has {name} {activation!r}; llama.cpp's `{self.gguf_name}` computes"
+                f" {known[0]} only"
+            )

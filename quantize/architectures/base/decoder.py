@@ -5,14 +5,15 @@ A family of its own builds on `Decoder`: it states its defaults and lists its te
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import ClassVar
 
 from models.errors import CheckpointError
-from quantize.architectures.base.architecture import Architecture, Hyperparameters, TensorRule
+from models.llamacpp.quantization.type_rules import ModelDescription
+from quantize.architectures.base.architecture import Architecture
 from quantize.architectures.base.config import ModelConfig
 from quantize.architectures.base.rope import DEFAULT_THETA, Rope
-from quantize.architectures.base.transform import Same, Transform
+from quantize.architectures.base.rules import TensorRule, linear_rules, norm_rules
+from quantize.architectures.base.transform import Transform
 from quantize.gguf.header import Metadata, float32, uint32
 
 GELU_TANH = ("gelu_new", "gelu_pytorch_tanh", "gelu_fast")
@@ -21,9 +22,6 @@ SILU = ("silu", "swish")
 
 class Decoder(Architecture):
     """A decoder with grouped-query attention and rotary positions."""
-
-    defaults: ClassVar[Mapping[str, int]]
-    """The sizes that transformers' configuration class assumes where config.json is silent."""
 
     default_theta: ClassVar[float] = DEFAULT_THETA
     default_epsilon: ClassVar[float] = 1e-5
@@ -59,13 +57,9 @@ class Decoder(Architecture):
                 f"config.json has {n_head} heads of {self.head_dim} numbers for an embedding of {n_embd}; "
                 f"in llama.cpp's `{self.gguf_name}` the heads together have its size"
             )
-        activation = config.text(self.activation_name)
-        if activation is not None and activation not in self.activations:
-            raise CheckpointError(
-                f"config.json has {self.activation_name} {activation!r}; llama.cpp's `{self.gguf_name}` "
-                f"computes {self.activations[0]} only"
-            )
-        self.hyperparameters = Hyperparameters(
+        self.check_activation(self.activation_name, self.activations)
+        self.hyperparameters = ModelDescription(
+            architecture=self.gguf_name,
             n_embd=n_embd,
             n_ff=self.size("intermediate_size"),
             n_layer=self.size("num_hidden_layers"),
@@ -76,35 +70,23 @@ class Decoder(Architecture):
         )
         self.rope = Rope.of(config, self.default_theta)
 
-    def size(self, name: str) -> int:
-        """A size of config.json, or this family's default for it."""
-        return self.config.size(name, self.defaults.get(name))
-
-    @property
-    def context_length(self) -> int:
-        return self.size("max_position_embeddings")
-
-    @property
-    def vocabulary_size(self) -> int:
-        return self.size("vocab_size")
-
     @property
     def epsilon(self) -> float:
         found = (self.config.optional_number(name) for name in self.epsilon_names)
         return next((value for value in found if value is not None), self.default_epsilon)
 
-    def sizes(self) -> Metadata:
+    def size_metadata(self) -> Metadata:
         """The keys that every decoder has."""
         h, prefix = self.hyperparameters, self.gguf_name
         return {
-            **self.common_sizes(),
+            **self.common_metadata(),
             f"{prefix}.attention.head_count_kv": uint32(h.n_head_kv),
         }
 
-    def norm_epsilon(self, kind: str = "layer_norm_rms_epsilon") -> Metadata:
+    def epsilon_metadata(self, kind: str = "layer_norm_rms_epsilon") -> Metadata:
         return {f"{self.gguf_name}.attention.{kind}": float32(self.epsilon)}
 
-    def head_sizes(self) -> Metadata:
+    def head_size_metadata(self) -> Metadata:
         prefix, dim = f"{self.gguf_name}.attention", uint32(self.head_dim)
         return {f"{prefix}.key_length": dim, f"{prefix}.value_length": dim}
 
@@ -171,29 +153,3 @@ class Decoder(Architecture):
             *linear_rules(f"{target}.ffn_up", f"{mlp}.up_proj", (h.n_ff, h.n_embd)),
             *linear_rules(f"{target}.ffn_down", f"{mlp}.down_proj", (h.n_embd, h.n_ff)),
         ]
-
-
-def linear_rules(
-    target: str,
-    source: str,
-    shape: tuple[int, int],
-    transform: Transform | None = None,
-    *,
-    bias: bool = False,
-) -> list[TensorRule]:
-    """A matrix and, with `bias`, its vector."""
-    transform = transform or Same()
-    rules = [TensorRule(f"{target}.weight", (f"{source}.weight",), shape, transform)]
-    if bias:
-        rules.append(TensorRule(f"{target}.bias", (f"{source}.bias",), shape[:1], transform))
-    return rules
-
-
-def norm_rules(
-    target: str, source: str, n: int, transform: Transform | None = None, *, bias: bool = False
-) -> list[TensorRule]:
-    """A norm's scale and, with `bias`, its shift."""
-    rules = [TensorRule(f"{target}.weight", (f"{source}.weight",), (n,), transform or Same())]
-    if bias:
-        rules.append(TensorRule(f"{target}.bias", (f"{source}.bias",), (n,)))
-    return rules

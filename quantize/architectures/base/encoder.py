@@ -3,16 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
-from typing import ClassVar
+from pathlib import Path, PurePosixPath
+from typing import Any, ClassVar, Final
 
 from models.errors import CheckpointError
-from quantize.architectures.base.architecture import Architecture, Hyperparameters, TensorRule
+from models.llamacpp.quantization.type_rules import ModelDescription
+from quantize.architectures.base.architecture import Architecture
 from quantize.architectures.base.config import ModelConfig
-from quantize.architectures.base.decoder import norm_rules
-from quantize.architectures.base.pooling import pooling_type
+from quantize.architectures.base.rules import TensorRule, norm_rules
+from quantize.checkpoint.json_file import parse_json, read_bounded, read_json_object
 from quantize.gguf.header import Metadata, boolean, float32, strings, uint32
 from quantize.vocabulary.vocabulary import Vocabulary
+
+MEAN: Final = 1
+CLS: Final = 2
+LAST: Final = 3
+"""Numbers of llama.cpp's ways to pool (llama.h, enum llama_pooling_type)."""
+
+_POOLING_FLAGS: Final = {
+    "pooling_mode_mean_tokens": MEAN,
+    "pooling_mode_cls_token": CLS,
+    "pooling_mode_lasttoken": LAST,
+}
+_POOLING_MODES: Final = {"mean": MEAN, "cls": CLS, "lasttoken": LAST}
+_MODULES_LIMIT_BYTES: Final = 2**20
 
 
 class Encoder(Architecture):
@@ -27,7 +41,6 @@ class Encoder(Architecture):
         "vocab_size": 30522,
         "type_vocab_size": 2,
     }
-    """The sizes that transformers' configuration class assumes where config.json is silent."""
 
     names: ClassVar[Mapping[str, str]] = {}
     """Where config.json has another name for one of them."""
@@ -48,7 +61,8 @@ class Encoder(Architecture):
             raise CheckpointError(
                 f"config.json has {n_head} heads for an embedding of {n_embd}; it must be a multiple of them"
             )
-        self.hyperparameters = Hyperparameters(
+        self.hyperparameters = ModelDescription(
+            architecture=self.gguf_name,
             n_embd=n_embd,
             n_ff=self.size("intermediate_size"),
             n_layer=self.size("num_hidden_layers"),
@@ -57,26 +71,13 @@ class Encoder(Architecture):
             n_embd_head_k=n_embd // n_head,
             n_embd_head_v=n_embd // n_head,
         )
-        activation = config.text("hidden_act")
-        if activation is not None and activation not in self.activations:
-            raise CheckpointError(
-                f"config.json has hidden_act {activation!r}; llama.cpp's `{self.gguf_name}` computes "
-                f"{self.activations[0]} only"
-            )
+        self.check_activation("hidden_act", self.activations)
 
     def size(self, name: str) -> int:
-        """A size of config.json by transformers' name, or this family's default for it."""
+        """Return a size by transformers' name for it, under which or `names`' the file has it."""
         own = self.names.get(name)
-        found = None if own is None else self.config.optional_size(own)
-        return self.config.size(name, self.defaults.get(name)) if found is None else found
-
-    @property
-    def context_length(self) -> int:
-        return self.size("max_position_embeddings")
-
-    @property
-    def vocabulary_size(self) -> int:
-        return self.size("vocab_size")
+        size = None if own is None else self.config.optional_size(own)
+        return super().size(name) if size is None else size
 
     @property
     def classifies(self) -> bool:
@@ -94,7 +95,7 @@ class Encoder(Architecture):
     def metadata(self) -> Metadata:
         prefix = self.gguf_name
         keys: Metadata = {
-            **self.common_sizes(),
+            **self.common_metadata(),
             f"{prefix}.attention.layer_norm_epsilon": float32(self.epsilon),
             f"{prefix}.attention.causal": boolean(False),
         }
@@ -123,3 +124,37 @@ class Encoder(Architecture):
             TensorRule("token_types.weight", (types,), (self.size("type_vocab_size"), n_embd), f32=True),
             *norm_rules("token_embd_norm", "embeddings.LayerNorm", n_embd, bias=True),
         ]
+
+
+def pooling_type(directory: Path) -> int | None:
+    """What the folder's files say; None without such files. Raises CheckpointError: an unknown pooling."""
+    path = _pooling_path(directory)
+    if path is None:
+        return None
+    settings = read_json_object(directory / path / "config.json")
+    for flag, number in _POOLING_FLAGS.items():
+        if settings.get(flag) is True:
+            return number
+    mode = settings.get("pooling_mode")
+    if mode in _POOLING_MODES:
+        return _POOLING_MODES[mode]
+    raise CheckpointError(
+        f"{path}/config.json asks for a pooling that llama.cpp doesn't have; it has mean, cls and lasttoken"
+    )
+
+
+def _pooling_path(directory: Path) -> str | None:
+    if not (directory / "modules.json").is_file():
+        return None
+    modules = parse_json(read_bounded(directory / "modules.json", _MODULES_LIMIT_BYTES), "modules.json")
+    for module in modules if isinstance(modules, list) else []:
+        if isinstance(module, dict) and str(module.get("type")).endswith("Pooling"):
+            return _inside(module.get("path"))
+    return None
+
+
+def _inside(path: Any) -> str:
+    parts = PurePosixPath(path).parts if isinstance(path, str) else ()
+    if not parts or ".." in parts or parts[0] == "/":
+        raise CheckpointError(f"modules.json names the folder {path!r}, outside its own; it isn't trusted")
+    return str(path)

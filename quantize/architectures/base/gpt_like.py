@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from models.errors import CheckpointError
-from quantize.architectures.base.architecture import Architecture, Hyperparameters, TensorRule
+from models.llamacpp.quantization.type_rules import ModelDescription
+from quantize.architectures.base.architecture import Architecture
 from quantize.architectures.base.config import ModelConfig
-from quantize.architectures.base.decoder import linear_rules, norm_rules
+from quantize.architectures.base.rules import TensorRule, linear_rules, norm_rules
 from quantize.architectures.base.transform import Runs
 from quantize.gguf.header import Metadata, float32
 
@@ -38,7 +39,8 @@ class GPTLike(Architecture):
                 "heads must divide the numbers, key-value heads the heads"
             )
         self.head_dim = n_embd // n_head
-        self.hyperparameters = Hyperparameters(
+        self.hyperparameters = ModelDescription(
+            architecture=self.gguf_name,
             n_embd=n_embd,
             n_ff=self.feed_forward(n_embd),
             n_layer=self.size("n_layer"),
@@ -47,12 +49,8 @@ class GPTLike(Architecture):
             n_embd_head_k=self.head_dim,
             n_embd_head_v=self.head_dim,
         )
-        activation = self.activation_name and config.text(self.activation_name)
-        if activation and activation not in GELU:
-            raise CheckpointError(
-                f"config.json has {self.activation_name} {activation!r}; llama.cpp's `{self.gguf_name}` "
-                "computes gelu only"
-            )
+        if self.activation_name is not None:
+            self.check_activation(self.activation_name, GELU)
 
     def size(self, what: str) -> int:
         """A size under any of its names, or this family's default for it."""
@@ -86,11 +84,11 @@ class GPTLike(Architecture):
         """Whether the embedding is the output matrix, too."""
         return self.config.flag("tie_word_embeddings", self.default_tied)
 
-    def sizes(self) -> Metadata:
+    def size_metadata(self) -> Metadata:
         """The keys that all these families have."""
         prefix = self.gguf_name
         return {
-            **self.common_sizes(),
+            **self.common_metadata(),
             f"{prefix}.attention.layer_norm_epsilon": float32(self.config.number(self.epsilon_name, 1e-5)),
         }
 

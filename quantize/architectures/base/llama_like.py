@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import ClassVar, Literal
 
 from models.errors import CheckpointError
-from quantize.architectures.base.architecture import Architecture, TensorRule
+from quantize.architectures.base.architecture import Architecture
 from quantize.architectures.base.config import ModelConfig
-from quantize.architectures.base.decoder import Decoder, norm_rules
+from quantize.architectures.base.decoder import Decoder
+from quantize.architectures.base.rules import TensorRule, norm_rules
 from quantize.architectures.base.transform import RotaryHeads, Same, Transform
 from quantize.gguf.header import Metadata
 
@@ -23,7 +24,7 @@ HeadDimKeys = Literal["always", "configured", "never"]
 QKV = ("attn_q", "attn_k", "attn_v")
 
 
-class PreNormDecoder(Decoder):
+class LlamaLike(Decoder):
     """What its families state, they state as data."""
 
     default_epsilon = 1e-6
@@ -50,11 +51,15 @@ class PreNormDecoder(Decoder):
             )
 
     def metadata(self) -> Metadata:
-        keys = self.sizes() | self.norm_epsilon() | self.rope.metadata(self.gguf_name, self.context_length)
+        keys = (
+            self.size_metadata()
+            | self.epsilon_metadata()
+            | self.rope.metadata(self.gguf_name, self.context_length)
+        )
         if self.head_dim_keys == "always" or (
             self.head_dim_keys == "configured" and self.config.has("head_dim")
         ):
-            keys |= self.head_sizes()
+            keys |= self.head_size_metadata()
         return keys
 
     def tensor_name(self, name: str) -> str | None:

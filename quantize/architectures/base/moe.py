@@ -7,15 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from quantize.architectures.base.architecture import TensorRule
-from quantize.architectures.base.transform import Same, Slice, Stacked, Transform
+from quantize.architectures.base.rules import TensorRule
+from quantize.architectures.base.transform import Same, Slice, Stack, Transform
 from quantize.gguf.header import Metadata, uint32
 
 Matrices = Mapping[str, tuple[str, tuple[int, int]]]
 """gate, up and down: the checkpoint's name, and the shape in one expert."""
 
 
-def gated(names: Mapping[str, str], n_embd: int, n_ff: int) -> Matrices:
+def gated_matrices(names: Mapping[str, str], n_embd: int, n_ff: int) -> Matrices:
     """The three matrices of a gated feed-forward; `names`: of gate, up and down in the checkpoint."""
     return {
         "gate": (names["gate"], (n_ff, n_embd)),
@@ -27,7 +27,7 @@ def gated(names: Mapping[str, str], n_embd: int, n_ff: int) -> Matrices:
 PROJECTIONS = {"gate": "gate_proj", "up": "up_proj", "down": "down_proj"}
 
 
-def expert_counts(prefix: str, n_expert: int, n_used: int) -> Metadata:
+def expert_count_metadata(prefix: str, n_expert: int, n_used: int) -> Metadata:
     return {f"{prefix}.expert_count": uint32(n_expert), f"{prefix}.expert_used_count": uint32(n_used)}
 
 
@@ -43,7 +43,7 @@ def expert_rules(target: str, source: str, n_expert: int, matrices: Matrices) ->
             f"{target}.ffn_{part}_exps.weight",
             tuple(f"{source}.{expert}.{name}.weight" for expert in range(n_expert)),
             (n_expert, *shape),
-            Stacked(n_expert),
+            Stack(n_expert),
         )
         for part, (name, shape) in matrices.items()
     ]

@@ -11,7 +11,7 @@ from quantize.checkpoint.source import Rows, TensorSource
 
 
 @dataclass(frozen=True)
-class Stored:
+class Passthrough:
     """The tensor itself. `ggml_type`: its type in the file, which llama.cpp's rules start from."""
 
     ggml_type: int

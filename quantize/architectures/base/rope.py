@@ -33,7 +33,7 @@ class Rope:
         theta = scaling.optional_number("rope_theta") or config.number("rope_theta", default_theta)
         return cls(kind.lower(), theta, scaling)
 
-    def unless_default(self, prefix: str, context_length: int) -> Metadata:
+    def metadata_unless_default(self, prefix: str, context_length: int) -> Metadata:
         """The keys of a family whose converter writes none: what differs from llama.cpp's defaults."""
         keys = self.metadata(prefix, context_length)
         if self.theta == DEFAULT_THETA:

@@ -142,7 +142,7 @@ class Runs:
 
 
 @dataclass(frozen=True)
-class Stacked:
+class Stack:
     """Sources of one shape along a new first axis (experts), or `joined`: one below the other."""
 
     n: int
@@ -167,7 +167,7 @@ class Stacked:
 
 
 @dataclass(frozen=True)
-class Transposed:
+class Transpose:
     """A matrix whose rows are the source's columns. It is read whole: one block."""
 
     n_rows: int
@@ -204,7 +204,7 @@ class Plus:
 
 
 @dataclass(frozen=True)
-class Computed:
+class Constant:
     """A small tensor that no checkpoint holds: its values are computed from the configuration."""
 
     values: tuple[float, ...]

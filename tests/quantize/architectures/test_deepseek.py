@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from models.errors import CheckpointError
-from quantize.architectures.base.architecture import TensorRule
+from quantize.architectures.base.rules import TensorRule
 from quantize.architectures.registry import architecture_of
 from quantize.checkpoint.safetensors import SafetensorsSource
 from tests.pico import write_safetensors

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from models.errors import CheckpointError
-from quantize.architectures.base.pooling import CLS, LAST, MEAN, pooling_type
+from quantize.architectures.base.encoder import CLS, LAST, MEAN, pooling_type
 from quantize.architectures.registry import architecture_of
 from tests.pico import write_json
 

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from models.errors import CheckpointError
-from quantize.architectures.base.architecture import Architecture, TensorRule
+from quantize.architectures.base.architecture import Architecture
+from quantize.architectures.base.rules import TensorRule
 from quantize.architectures.registry import architecture_of
 
 SIZES = {

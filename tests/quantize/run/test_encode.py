@@ -12,7 +12,7 @@ import pytest
 
 from models.errors import QuantizationError
 from models.llamacpp.quantization.quantizer import GGML_TYPES
-from quantize.architectures.base.transform import Computed, RotaryHeads, Same, Transform
+from quantize.architectures.base.transform import Constant, RotaryHeads, Same, Transform
 from quantize.checkpoint.safetensors import SafetensorsSource
 from quantize.plan.plan import PlannedTensor
 from quantize.run.encode import blocks, encode, widen
@@ -110,6 +110,6 @@ def test_vectors_are_one_row(tmp_path: Path) -> None:
     (block,) = blocks(planned(values, RotaryHeads(4)), [F32])
     (data,) = encode(block, source_of(tmp_path, values))
     assert data.view(np.float32).tolist() == [0, 2, 1, 3, 4, 6, 5, 7]
-    computed = PlannedTensor("f.weight", (2,), (), Computed((1.0, 8.0)), 0)
+    computed = PlannedTensor("f.weight", (2,), (), Constant((1.0, 8.0)), 0)
     (block,) = blocks(computed, [F32])
     assert encode(block, source_of(tmp_path, values))[0].view(np.float32).tolist() == [1.0, 8.0]

@@ -1,4 +1,4 @@
-"""tokenizer.model: pieces with scores and types, added tokens over them, padding, and damaged files."""
+"""tokenizer.model: pieces, added tokens in their places, padding, damaged files; ChatGLM3's own tokens."""
 
 from __future__ import annotations
 
@@ -91,3 +91,32 @@ def test_damage_is_an_error_or_other_pieces_but_nothing_else(directory: Path) ->
         except UnknownTokenizer:
             refused += 1
     assert refused > 200
+
+
+CONFIG = {"model_type": "chatglm", "eos_token_id": 2, "pad_token_id": 0}
+
+
+@pytest.fixture
+def chatglm3(tmp_path: Path) -> Path:
+    write_spm_tokenizer(tmp_path)
+    (tmp_path / "tokenizer_config.json").unlink()
+    return tmp_path
+
+
+def test_chatglm3_tokens(chatglm3: Path) -> None:
+    n_pieces = len(parse_pieces((chatglm3 / "tokenizer.model").read_bytes()))
+    vocabulary = read_vocabulary(chatglm3, CONFIG, n_pieces + 12)
+    texts = [token.text for token in vocabulary.tokens]
+    assert texts[:4] == ["<unk>", "<bos>", "<eos>", "<0x00>"]
+    assert texts[n_pieces : n_pieces + 2] == ["[MASK]", "[gMASK]"]
+    assert texts[-4:] == ["<|observation|>", *(f"[PAD{n_pieces + i}]" for i in (9, 10, 11))]
+    assert vocabulary.tokens[n_pieces + 1].type is TokenType.CONTROL
+    assert vocabulary.tokens[-1].type is TokenType.UNUSED
+    assert vocabulary.tokens[260].score == -1.0
+    assert (vocabulary.model, vocabulary.pre) == ("llama", "chatglm-spm")
+    assert vocabulary.special.ids == {"eos": 2, "pad": 0}
+
+
+def test_chatglm3_an_embedding_that_is_too_small(chatglm3: Path) -> None:
+    with pytest.raises(UnknownTokenizer, match="don't belong together"):
+        read_vocabulary(chatglm3, CONFIG, 400)

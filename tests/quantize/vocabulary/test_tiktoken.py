@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from models.errors import UnknownTokenizer
-from quantize.vocabulary.byte_level import read_merges
 from quantize.vocabulary.files import TokenizerFiles
 from quantize.vocabulary.read import read_vocabulary
 from quantize.vocabulary.tiktoken import is_tiktoken, merges_of, read_ranks
+from quantize.vocabulary.tokenizer_json import read_merges
 from quantize.vocabulary.vocabulary import TokenType
 from tests.pico import write_json
 from tests.pico_tokenizer import byte_characters, write_bpe_tokenizer

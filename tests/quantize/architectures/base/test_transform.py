@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pytest
 
 from quantize.architectures.base.transform import (
-    Computed,
+    Constant,
     Plus,
     RotaryHeads,
     Runs,
@@ -20,9 +20,9 @@ from quantize.architectures.base.transform import (
     Shape,
     Slice,
     SliceOfEach,
-    Stacked,
+    Stack,
     Transform,
-    Transposed,
+    Transpose,
 )
 from quantize.checkpoint.safetensors import SafetensorsSource
 from tests.pico import write_safetensors
@@ -47,11 +47,11 @@ CASES: list[tuple[str, Transform, list[str], Array]] = [
     ("slice", Slice(5, 7, of=24), ["w"], WEIGHT[5:12]),
     ("runs", Runs(((16, 24), (0, 3), (3, 5)), of=24), ["w"], np.concatenate([WEIGHT[16:], WEIGHT[:5]])),
     ("runs that repeat", Runs(((1, 2), (1, 2)), of=24), ["w"], WEIGHT[[1, 1]]),
-    ("stacked", Stacked(2), ["w", "other"], np.stack([WEIGHT, OTHER])),
-    ("joined", Stacked(2, joined=True), ["w", "other"], np.concatenate([WEIGHT, OTHER])),
-    ("stacked vectors", Stacked(2), ["bias", "bias"], np.stack([WEIGHT[:, 0]] * 2)),
+    ("stacked", Stack(2), ["w", "other"], np.stack([WEIGHT, OTHER])),
+    ("joined", Stack(2, joined=True), ["w", "other"], np.concatenate([WEIGHT, OTHER])),
+    ("stacked vectors", Stack(2), ["bias", "bias"], np.stack([WEIGHT[:, 0]] * 2)),
     ("slice of each", SliceOfEach(4, 4, of=8), ["experts"], EXPERTS[:, 4:]),
-    ("transposed", Transposed(5), ["w"], WEIGHT.T),
+    ("transposed", Transpose(5), ["w"], WEIGHT.T),
     ("plus", Plus(1.0), ["w"], WEIGHT + 1),
     ("plus of a slice", Plus(-2.0, Slice(3, 2, of=24)), ["w"], WEIGHT[3:5] - 2),
     ("rotary of a slice", RotaryHeads(4, Slice(8, 4, of=24)), ["w"], WEIGHT[[8, 10, 9, 11]]),
@@ -97,7 +97,7 @@ def test_a_bias_is_cut_like_its_rows(
 
 
 def test_biases_are_joined(source: SafetensorsSource) -> None:
-    joined = Stacked(2, joined=True)
+    joined = Stack(2, joined=True)
     assert joined.source_shapes((48,)) == ((24,), (24,))
     made = joined.read(source, ["bias", "bias"], 0, 48)
     np.testing.assert_array_equal(made, np.tile(TENSORS["bias"], 2))
@@ -119,7 +119,7 @@ def test_a_bias_is_reordered_like_its_rows(source: SafetensorsSource) -> None:
 
 
 def test_row_steps_combine() -> None:
-    assert RotaryHeads(6, Plus(1.0, Transposed(4))).row_step == math.lcm(6, 4)
+    assert RotaryHeads(6, Plus(1.0, Transpose(4))).row_step == math.lcm(6, 4)
 
 
 def test_plus_is_in_f32(source: SafetensorsSource, tmp_path: Path) -> None:
@@ -130,6 +130,6 @@ def test_plus_is_in_f32(source: SafetensorsSource, tmp_path: Path) -> None:
 
 
 def test_computed(source: SafetensorsSource) -> None:
-    values = Computed((1.0, 2.5)).read(source, [], 0, 2)
+    values = Constant((1.0, 2.5)).read(source, [], 0, 2)
     assert values.dtype == np.float32
     assert values.tolist() == [1.0, 2.5]
