@@ -144,10 +144,10 @@ def _local(request: Request, place: Path, source: Source) -> Found:
 def _composed(request: Request, parts: Parts) -> Found:
     """A merge, or a model with adapters, under a name of its own."""
     source = Source(kind="path", revision=parts.revision, path=str(parts.place), recipe=parts.text)
-    inputs = InputHashes(*(place.directory for place in parts.located))
+    inputs = InputHashes(*(place.directory for place in parts.locations))
     metadata = made_by(source) | parts.metadata
     asked = replace(request, ref=parts.reference)
-    return Found(asked, parts.open, source, parts.name, metadata, parts.streamed, inputs)
+    return Found(asked, parts.open, source, parts.name, metadata, parts.stream, inputs)
 
 
 def _on_hub(

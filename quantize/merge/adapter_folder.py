@@ -1,4 +1,4 @@
-"""A PEFT adapter's folder: which tensors of a base it changes, and with what.
+"""A PEFT adapter's folder: the tensors of a base that it changes, and the changes.
 
 PEFT's names are `base_model.model.<module>.<what>`, the module being the model's own in transformers:
 
@@ -45,9 +45,9 @@ _NAME: Final = re.compile(
 
 @dataclass(frozen=True)
 class LowRankPair:
-    """ΔW = strength · B·A, or its transpose (`transposed`) where the weight is stored `[n_in, n_out]`.
+    """The change ΔW = strength · B·A, or its transpose (`transposed`) for weights stored `[n_in, n_out]`.
 
-    `a`, `b`, `magnitude`: names in the adapter. `magnitude` [n_out] makes it DoRA.
+    `a`, `b` and `magnitude` are names in the adapter. A `magnitude` [n_out] makes it DoRA.
     """
 
     a: str
@@ -59,7 +59,7 @@ class LowRankPair:
 
 @dataclass(frozen=True)
 class TensorChange:
-    """What an adapter does to a tensor: stands in for it (`whole`), adds to it (`pair`, `bias`), or both."""
+    """An adapter's change of a tensor: it replaces it (`whole`), adds to it (`pair`, `bias`), or both."""
 
     whole: str | None = None
     pair: LowRankPair | None = None
@@ -68,7 +68,7 @@ class TensorChange:
 
 
 class AdapterFolder:
-    """An open adapter. `changes`: by the names of the base's tensors."""
+    """An open adapter. `changes` are by the names of the base's tensors."""
 
     def __init__(self, folder: Path, base: Mapping[str, TensorEntry]) -> None:
         """Read and check all of it. Raises CheckpointError: can't be read, or doesn't fit the base."""
@@ -97,8 +97,8 @@ class AdapterFolder:
         changes: dict[str, TensorChange] = {}
         unknown: list[str] = []
         for module, parts in modules.items():
-            wanted = {"bias" if part.endswith("bias") else "weight" for part in parts}
-            targets = {kind: _find(f"{module}.{kind}", base) for kind in wanted}
+            kinds = {"bias" if part.endswith("bias") else "weight" for part in parts}
+            targets = {kind: _find(f"{module}.{kind}", base) for kind in kinds}
             unknown += [f"{module}.{kind}" for kind, target in targets.items() if target is None]
             for kind, target in targets.items():
                 if target is not None:
@@ -152,8 +152,8 @@ class AdapterFolder:
             a.name, b.name, strength, transposed, None if magnitude is None else magnitude.name
         )
 
-    def _misfit(self, module: str, found: list[TensorEntry], target: TensorEntry) -> CheckpointError:
-        shapes = " and ".join(str(list(entry.shape)) for entry in found)
+    def _misfit(self, module: str, entries: list[TensorEntry], target: TensorEntry) -> CheckpointError:
+        shapes = " and ".join(str(list(entry.shape)) for entry in entries)
         return CheckpointError(
             f"the adapter {self.name} has {shapes} for {module}, and the model's {target.name} has"
             f" {list(target.shape)}; give an adapter made for this model (with its vocabulary as it is)"
@@ -169,7 +169,7 @@ def _open_weights(folder: Path) -> TensorSource:
 
 
 def _by_module(entries: Mapping[str, TensorEntry]) -> dict[str, dict[str, TensorEntry]]:
-    """The adapter's tensors by module and by what they are. Raises CheckpointError: one of no known kind."""
+    """Return the adapter's tensors by module and by kind. Raises CheckpointError: one of no known kind."""
     modules: dict[str, dict[str, TensorEntry]] = {}
     for name, entry in entries.items():
         match = _NAME.fullmatch(name.removeprefix(_PREFIX))
@@ -180,14 +180,14 @@ def _by_module(entries: Mapping[str, TensorEntry]) -> dict[str, dict[str, Tensor
         if entry.dtype.name not in FLOATS:
             raise CheckpointError(f"the adapter's tensor {name} is {entry.dtype.name}; it must be of floats")
         parts = modules.setdefault(match["module"], {})
-        what = _what(match)
-        if what in parts:
-            raise CheckpointError(f"the adapter has two {what} for {match['module']}; save one adapter alone")
-        parts[what] = entry
+        kind = _kind(match)
+        if kind in parts:
+            raise CheckpointError(f"the adapter has two {kind} for {match['module']}; save one adapter alone")
+        parts[kind] = entry
     return modules
 
 
-def _what(match: re.Match[str]) -> str:
+def _kind(match: re.Match[str]) -> str:
     if match["half"] is not None:
         return f"lora_{match['half']}"
     if match["bias"] is not None:
@@ -198,8 +198,10 @@ def _what(match: re.Match[str]) -> str:
 
 
 def _find(name: str, base: Mapping[str, TensorEntry]) -> str | None:
-    """The base's tensor of that name; else the one whose name ends with it, or ends it: some checkpoints
-    leave out the model's outermost module. None if there is none, or more than one."""
+    """Return the base's tensor of that name; else the one whose name ends with it, or ends it.
+
+    Some checkpoints leave out the model's outermost module. Return None if there is none, or more than one.
+    """
     if name in base:
         return name
     near = [other for other in base if other.endswith(f".{name}") or name.endswith(f".{other}")]

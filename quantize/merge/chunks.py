@@ -1,4 +1,4 @@
-"""Whole tensors in bounded memory: chunks that are the same whoever asks, and values computed once."""
+"""Whole tensors in bounded memory: chunks that are the same for every reader, and values computed once."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ import numpy.typing as npt
 from quantize.checkpoint.source import Rows, TensorEntry, TensorSource
 
 CHUNK_ELEMENTS: Final = 2**20
-"""4 MiB of f32. Sums go chunk by chunk, so another size is another last bit."""
+"""A chunk has about this many elements (4 MiB of f32).
+
+Sums go chunk by chunk, so the last bit depends on it.
+"""
 
 FLOATS: Final = ("float16", "bfloat16", "float32", "float64")
 _BFLOAT16: Final = np.dtype(ml_dtypes.bfloat16)
@@ -25,7 +28,7 @@ Value = TypeVar("Value")
 
 
 def as_float32(rows: Rows) -> Floats:
-    """`rows` as f32 in C order, exactly (float64: rounded); the same array if it is that already."""
+    """Return `rows` as f32 in C order, exactly (float64 is rounded); the same array if it is that already."""
     if rows.dtype == _BFLOAT16:
         bits = np.ascontiguousarray(rows).view(np.uint16).astype(np.uint32)
         bits <<= 16
@@ -33,13 +36,13 @@ def as_float32(rows: Rows) -> Floats:
     return np.ascontiguousarray(rows, dtype=np.float32)
 
 
-def rounded(rows: Floats, dtype: np.dtype[Any]) -> Rows:
-    """`rows` as `dtype`, to nearest."""
+def round_to(rows: Floats, dtype: np.dtype[Any]) -> Rows:
+    """Return `rows` rounded to nearest in `dtype`."""
     return rows if rows.dtype == dtype else rows.astype(dtype)
 
 
 def row_ranges(entry: TensorEntry) -> Iterator[tuple[int, int]]:
-    """The tensor's rows in chunks of about CHUNK_ELEMENTS."""
+    """Yield the tensor's rows in chunks of about CHUNK_ELEMENTS."""
     n_rows = n_rows_of(entry)
     step = max(1, CHUNK_ELEMENTS // max(1, entry.n_elements // max(1, n_rows)))
     for start in range(0, n_rows, step):
@@ -47,12 +50,12 @@ def row_ranges(entry: TensorEntry) -> Iterator[tuple[int, int]]:
 
 
 def n_rows_of(entry: TensorEntry) -> int:
-    """Of the first axis; a scalar has one."""
+    """Return the number of rows, the size of the first axis; a scalar has one."""
     return entry.shape[0] if entry.shape else 1
 
 
 def float_chunks(source: TensorSource, name: str) -> Iterator[Floats]:
-    """The tensor in chunks, as f32."""
+    """Yield the tensor in chunks, as f32."""
     for start, stop in row_ranges(source.entries[name]):
         yield as_float32(source.rows(name, start, stop))
 
@@ -64,16 +67,16 @@ class _Cell(Generic[Value]):
 
 
 class Once(Generic[Key, Value]):
-    """Values computed at the first `get` and kept. Threads that want the same wait, others don't."""
+    """Values computed at the first `get` and kept. Threads that need the same one wait, others don't."""
 
     def __init__(self, keep: int | None = None) -> None:
-        """`keep`: how many values stay, the most recent; None for all."""
+        """Keep the `keep` most recent values, or all if it is None."""
         self._keep = keep
         self._lock = threading.Lock()
         self._cells: dict[Key, _Cell[Value]] = {}
 
     def get(self, key: Key, compute: Callable[[], Value]) -> Value:
-        """The value for `key`. What `compute` raises is raised, and the next `get` tries again."""
+        """Return the value for `key`. An error of `compute` is raised, and the next `get` tries again."""
         with self._lock:
             cell = self._cells.pop(key, None) or _Cell()
             self._cells[key] = cell  # now the most recent

@@ -1,4 +1,4 @@
-"""A Checkpoint made of others: for `pipeline.make_plan`, and for `write.py`.
+"""A Checkpoint made of others, which is planned, quantized or written like any other.
 
 The small files (config.json, tokenizer, generation_config.json, a model card that names the parts) lie in a
 temporary folder; the tensors are a LoraSource or a MergeSource.
@@ -6,6 +6,7 @@ temporary folder; the tensors are a LoraSource or a MergeSource.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import tempfile
@@ -17,36 +18,47 @@ from typing import Any, Final
 
 import yaml
 
-from models.errors import ConfigError, QuantizationError
+from models.errors import CheckpointError, ConfigError, QuantizationError
 from models.reference import ModelRef
 from models.version import VERSION
 from quantize.checkpoint.checkpoint import Checkpoint
 from quantize.checkpoint.hub_stream import HubStream
+from quantize.checkpoint.json_file import optional_json_object, read_bounded
 from quantize.checkpoint.source import TensorSource
 from quantize.gguf.header import Metadata, string
-from quantize.merge.config import merged_config, n_layers_of
-from quantize.merge.locate import Located, Locator, combined_revision
+from quantize.merge.config import merge_config, n_layers_of
+from quantize.merge.locate import Locator, ModelLocation, combine_revisions
 from quantize.merge.lora import LoraSource
-from quantize.merge.merge_plan import MergeModel, merged_tensors
+from quantize.merge.merge_plan import MergeModel, plan_tensors
 from quantize.merge.recipe import Recipe, is_recipe, read_recipe
 from quantize.merge.source import MergeSource
-from quantize.merge.tokenizer import check_tokenizers
 
 RECIPE_KEY: Final = "corral.merge.recipe"
 SOURCES_KEY: Final = "corral.merge.sources"
 _CARD: Final = "README.md"
-_OF_WEIGHTS: Final = re.compile(
+_WEIGHT_FILE: Final = re.compile(
     r".*\.(safetensors|bin|pth?|gguf|h5|msgpack|onnx|index\.json)|config\.json|README\.md|\..*", re.IGNORECASE
 )
 _FRONT: Final = re.compile(r"\A---\n(.*?)\n---\n", re.DOTALL)
 _SMALL_BYTES: Final = 256 * 2**20
+"""A small file has at most this many bytes."""
 
-Adapter = tuple[Located, float]
+_TOKENIZER_FILES: Final = (
+    "tokenizer.model",
+    "spiece.model",
+    "vocab.json",
+    "vocab.txt",
+    "merges.txt",
+    "added_tokens.json",
+)
+
+Adapter = tuple[ModelLocation, float]
+"""A PEFT adapter's folder, and its weight."""
 
 
 @dataclass(frozen=True)
 class ComposedCheckpoint(Checkpoint):
-    """An open checkpoint whose small files go when it is closed."""
+    """An open checkpoint whose small files are deleted when it is closed."""
 
     temporary: tempfile.TemporaryDirectory[str] | None = None
 
@@ -58,78 +70,80 @@ class ComposedCheckpoint(Checkpoint):
 
 @dataclass(frozen=True)
 class Parts:
-    """What a composition is made of, on this disk.
+    """The parts of a composition, on this disk.
 
-    `place` stands for it where a local model has a path: the recipe, or the first adapter's folder. `name` is
-    what it is stored and served as. `text`: the recipe.
+    `place` stands for the composition where a local model has a path: it is the recipe, or the first
+    adapter's folder. `name` is the one it is stored and served as, `text` the recipe.
     """
 
     place: Path
     name: str
     text: str
-    models: Mapping[str, Located]
+    models: Mapping[str, ModelLocation]
     adapters: Mapping[str, Sequence[Adapter]]
     recipe: Recipe | None = None
 
     @property
-    def located(self) -> tuple[Located, ...]:
-        added = [place for adapters in self.adapters.values() for place, _ in adapters]
-        return tuple(dict.fromkeys([*self.models.values(), *added]))
+    def locations(self) -> tuple[ModelLocation, ...]:
+        """Every model and adapter, once each."""
+        adapters = [place for adapters in self.adapters.values() for place, _ in adapters]
+        return tuple(dict.fromkeys([*self.models.values(), *adapters]))
 
     @property
-    def streamed(self) -> HubStream | None:
-        """The model's weights, where they come from the Hub as they are read."""
-        return next((place.streamed for place in self.located if place.streamed is not None), None)
+    def stream(self) -> HubStream | None:
+        """The model's stream, where its weights come from the Hub as they are read."""
+        return next((place.stream for place in self.locations if place.stream is not None), None)
 
     @property
     def revision(self) -> str:
-        """Changes with any of it."""
-        return combined_revision(self.text, *(place.revision for place in self.located))
+        """A local revision that changes with any of the parts."""
+        return combine_revisions(self.text, *(place.revision for place in self.locations))
 
     @property
     def reference(self) -> ModelRef:
-        """What finds it in the store."""
+        """The reference by which the store finds the result."""
         return ModelRef(kind="hub", repo=self.name)
 
     @property
     def metadata(self) -> Metadata:
-        """For the GGUF file, beside what the model card says: the recipe, and which weights they were."""
+        """Keys for the GGUF file: the recipe, and which weights were used."""
         return {
             RECIPE_KEY: string(self.text),
-            SOURCES_KEY: string("\n".join(place.label for place in self.located)),
+            SOURCES_KEY: string("\n".join(place.label for place in self.locations)),
         }
 
     def open(self) -> ComposedCheckpoint:
-        """Raises CheckpointError, ConfigError: the parts can't be read, or don't fit together."""
+        """Open it. Raises CheckpointError, ConfigError: the parts can't be read, or don't fit together."""
         return _open_lora(self) if self.recipe is None else _open_merge(self, self.recipe)
 
 
 def is_composed(ref: ModelRef, adapters: Sequence[tuple[str, float]]) -> bool:
-    """Is more than one checkpoint asked for?"""
+    """True if the request is for more than one checkpoint."""
     return bool(adapters) or (ref.path is not None and is_recipe(ref.path))
 
 
 def find_parts(ref: ModelRef, adapters: Sequence[tuple[str, float]], locator: Locator) -> Parts:
-    """The parts of the recipe `ref`, or of the model `ref` with adapters (folders and weights).
+    """Find the parts of the recipe `ref`, or of the model `ref` with adapters (folders and weights).
 
     Raises ConfigError, CheckpointError, QuantizationError, and what finding and downloading models raises.
     """
     if ref.path is not None and is_recipe(ref.path):
         if adapters:
             raise ConfigError("adapters of a merge are part of its recipe: write model: REF+FOLDER there")
-        return _recipe_parts(ref.path, replace(locator, beside=ref.path.parent))
+        return _recipe_parts(ref.path, replace(locator, folder=ref.path.parent))
     model = locator.model(str(ref.with_type(None)))
-    added = [(locator.adapter(folder), weight) for folder, weight in adapters]
-    lora = [{"adapter": place.label, "weight": weight} for place, weight in added]
+    located = [(locator.adapter(folder), weight) for folder, weight in adapters]
+    lora = [{"adapter": place.label, "weight": weight} for place, weight in located]
     text = yaml.safe_dump({"base": model.label, "lora": lora}, sort_keys=False)
-    name = "-".join([model.name, *(place.name for place, _ in added)])
-    return Parts(added[0][0].directory, _plain(name), text, {str(ref): model}, {str(ref): added})
+    name = "-".join([model.name, *(place.name for place, _ in located)])
+    place = located[0][0].directory
+    return Parts(place, _plain(name), text, {str(ref): model}, {str(ref): located})
 
 
 def _recipe_parts(path: Path, locator: Locator) -> Parts:
-    """`model+adapter` split, unless there is a folder of that name."""
+    """Find a recipe's parts; `model+adapter` is split, unless there is a folder of that name."""
     recipe = read_recipe(path)
-    models: dict[str, Located] = {}
+    models: dict[str, ModelLocation] = {}
     adapters: dict[str, Sequence[Adapter]] = {}
     for text in recipe.models:
         whole = any((folder / text).exists() for folder in (Path(), path.parent))
@@ -141,7 +155,7 @@ def _recipe_parts(path: Path, locator: Locator) -> Parts:
 
 
 def _plain(name: str) -> str:
-    """As a model may be called: letters, digits, single - _ . and one /."""
+    """Return a name that a model may have: letters, digits, single - _ . and one /."""
     parts = [re.sub(r"[^A-Za-z0-9._]+|-{2,}|\.{2,}", "-", part).strip("-.")[:90] for part in name.split("/")]
     return "/".join(part or "model" for part in parts)
 
@@ -151,31 +165,72 @@ def _open_lora(parts: Parts) -> ComposedCheckpoint:
     with ExitStack() as stack:
         checkpoint = stack.enter_context(place.open())
         tensors = _with_adapters(checkpoint, parts.adapters[text])
-        made = _composed(parts, place, checkpoint.config, tensors, stack)
+        composed = _assemble(parts, place, checkpoint.config, tensors, stack)
         stack.pop_all()
-        return made
+        return composed
 
 
 def _open_merge(parts: Parts, recipe: Recipe) -> ComposedCheckpoint:
     with ExitStack() as stack:
-        opened = {
+        checkpoints = {
             text: stack.enter_context(Checkpoint.open(place.directory))
             for text, place in parts.models.items()
         }
-        configs = {text: checkpoint.config for text, checkpoint in opened.items()}
-        config = merged_config(recipe, configs)
+        configs = {text: checkpoint.config for text, checkpoint in checkpoints.items()}
+        config = merge_config(recipe, configs)
         check_tokenizers(recipe, {text: place.directory for text, place in parts.models.items()})
-        layout = merged_tensors(
-            recipe, {text: _merge_model(checkpoint) for text, checkpoint in opened.items()}
+        plan = plan_tensors(
+            recipe, {text: _merge_model(checkpoint) for text, checkpoint in checkpoints.items()}
         )
         sources: dict[str, TensorSource] = {}
-        for text, checkpoint in opened.items():
+        for text, checkpoint in checkpoints.items():
             sources[text] = _with_adapters(checkpoint, parts.adapters.get(text, ()))
             stack.callback(sources[text].close)
-        tensors = MergeSource(recipe.method, sources, layout)
-        made = _composed(parts, parts.models[recipe.tokenizer_model], config, tensors, stack)
+        tensors = MergeSource(recipe.method, sources, plan)
+        donor = parts.models[recipe.tokenizer_model]
+        composed = _assemble(parts, donor, config, tensors, stack)
         stack.pop_all()
-        return made
+        return composed
+
+
+def check_tokenizers(recipe: Recipe, directories: Mapping[str, Path]) -> None:
+    """Check a merge's tokens.
+
+    Raises CheckpointError: with `tokenizer_source`, a model numbers them otherwise.
+
+    The tokenizer of a merge is one model's. Without `tokenizer_source` rows of embeddings are merged by their
+    numbers, whatever tokens they stand for.
+    """
+    if recipe.tokenizer_source is None:
+        return
+    expected = _vocabulary(directories[recipe.tokenizer_model])
+    for model, directory in directories.items():
+        if _vocabulary(directory) != expected:
+            raise CheckpointError(
+                f"{model} numbers its tokens otherwise than {recipe.tokenizer_model}, and embeddings can't be"
+                " put in another order here; merge models of one vocabulary, or leave out tokenizer_source to"
+                " merge rows by number"
+            )
+
+
+def _vocabulary(directory: Path) -> Any:
+    """Return a value that is equal for equal vocabularies: tokens with numbers, else the files' sha256."""
+    whole = optional_json_object(directory / "tokenizer.json")
+    if whole is None:
+        return {
+            name: hashlib.sha256(read_bounded(directory / name)).hexdigest()
+            for name in _TOKENIZER_FILES
+            if (directory / name).is_file()
+        }
+    model = whole.get("model")
+    added = whole.get("added_tokens")
+    tokens = model.get("vocab") if isinstance(model, dict) else None
+    added_tokens = [
+        (token.get("content"), token.get("id"))
+        for token in (added if isinstance(added, list) else [])
+        if isinstance(token, dict)
+    ]
+    return tokens, added_tokens
 
 
 def _with_adapters(checkpoint: Checkpoint, adapters: Sequence[Adapter]) -> TensorSource:
@@ -189,8 +244,8 @@ def _merge_model(checkpoint: Checkpoint) -> MergeModel:
     return MergeModel(checkpoint.tensors.entries, n_layers_of(checkpoint.config), tied)
 
 
-def _composed(
-    parts: Parts, donor: Located, config: Mapping[str, Any], tensors: TensorSource, stack: ExitStack
+def _assemble(
+    parts: Parts, donor: ModelLocation, config: Mapping[str, Any], tensors: TensorSource, stack: ExitStack
 ) -> ComposedCheckpoint:
     temporary = tempfile.TemporaryDirectory(prefix="corral-merge-")
     stack.callback(temporary.cleanup)
@@ -203,23 +258,25 @@ def _composed(
 
 
 def small_files(directory: Path) -> list[Path]:
-    """A model's files that are neither weights nor config.json nor card: tokenizer, template, sampling."""
+    """Return a model's files that are neither weights nor config.json nor card: tokenizer, template …"""
     try:
         return [
             path
             for path in sorted(directory.iterdir())
-            if path.is_file() and not _OF_WEIGHTS.fullmatch(path.name) and path.stat().st_size <= _SMALL_BYTES
+            if path.is_file()
+            and not _WEIGHT_FILE.fullmatch(path.name)
+            and path.stat().st_size <= _SMALL_BYTES
         ]
     except OSError as error:
         raise QuantizationError(f"{directory} can't be read: {error.strerror}; check it") from error
 
 
-def _card(parts: Parts, donor: Located) -> str:
-    """A model card: what it is made of, as the Hub and GGUF's metadata know it, and the recipe."""
-    front: dict[str, Any] = {"base_model": [place.name for place in parts.located], "tags": ["merge"]}
+def _card(parts: Parts, donor: ModelLocation) -> str:
+    """Return a model card, which names the parts as the Hub and GGUF's metadata do, and has the recipe."""
+    front: dict[str, Any] = {"base_model": [place.name for place in parts.locations], "tags": ["merge"]}
     kept = ("license", "license_name", "license_link", "language")
     front |= {key: value for key, value in _front(donor.directory / _CARD).items() if key in kept}
-    lines = "".join(f"- {place.label}\n" for place in parts.located)
+    lines = "".join(f"- {place.label}\n" for place in parts.locations)
     return (
         f"---\n{yaml.safe_dump(front, sort_keys=False)}---\n"
         f"Merged with Corral {VERSION} of\n\n{lines}\nby this recipe:\n\n```yaml\n{parts.text.strip()}\n```\n"
@@ -227,7 +284,7 @@ def _card(parts: Parts, donor: Located) -> str:
 
 
 def _front(card: Path) -> dict[str, Any]:
-    """A model card's fields; none if it has no readable ones."""
+    """Return a model card's fields; none if it has no readable ones."""
     try:
         match = _FRONT.match(card.read_text(encoding="utf-8")[:_SMALL_BYTES])
         fields = yaml.safe_load(match[1]) if match else None

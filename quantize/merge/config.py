@@ -1,4 +1,4 @@
-"""config.json of a merge: the donor's, with as many layers as the result has."""
+"""The config.json of a merge: the donor's, with as many layers as the result has."""
 
 from __future__ import annotations
 
@@ -17,24 +17,27 @@ _BY_NUMBER: Final = (
     "global_attn_every_n_layers",
     "sliding_window_pattern",
 )
-"""Fields that name layers by their number: they would mean other layers afterwards."""
+"""Fields that name layers by their numbers, which would mean other layers afterwards."""
 
 Config = Mapping[str, Any]
 
 
 def n_layers_of(config: Config) -> int | None:
-    """None if it doesn't say."""
+    """Return the number of layers; None if the configuration doesn't say."""
     value = next((config[key] for key in LAYER_KEYS if key in config), None)
     return value if type(value) is int and value > 0 else None
 
 
-def merged_config(recipe: Recipe, configs: Mapping[str, Config]) -> dict[str, Any]:
-    """Raises CheckpointError: different architectures, or layers that can't be put in another order."""
+def merge_config(recipe: Recipe, configs: Mapping[str, Config]) -> dict[str, Any]:
+    """Return the result's fields.
+
+    Raises CheckpointError: different architectures, or layers that can't be put in another order.
+    """
     donor = configs[recipe.donor]
     for model, config in configs.items():
         if config.get("architectures") != donor.get("architectures"):
             raise CheckpointError(
-                f"{model} is {_named(config)} and {recipe.donor} is {_named(donor)};"
+                f"{model} is {_architecture_name(config)} and {recipe.donor} is {_architecture_name(donor)};"
                 " only models of one architecture can be merged"
             )
     merged = {key: value for key, value in donor.items() if key != "quantization_config"}
@@ -42,11 +45,11 @@ def merged_config(recipe: Recipe, configs: Mapping[str, Config]) -> dict[str, An
         for key in [key for key in ("dtype", "torch_dtype") if key in merged] or ["torch_dtype"]:
             merged[key] = recipe.dtype
     if any(source.layers is not None for part in recipe.slices for source in part.inputs):
-        _put_in_order(recipe, configs, merged)
+        _reorder_layers(recipe, configs, merged)
     return merged
 
 
-def _put_in_order(recipe: Recipe, configs: Mapping[str, Config], merged: dict[str, Any]) -> None:
+def _reorder_layers(recipe: Recipe, configs: Mapping[str, Config], merged: dict[str, Any]) -> None:
     n_donor = n_layers_of(merged)
     order = [
         (part.inputs[0].model, layer)
@@ -54,10 +57,10 @@ def _put_in_order(recipe: Recipe, configs: Mapping[str, Config], merged: dict[st
         for layer in range(*(part.inputs[0].layers or (0, 0)))
     ]
     if [layer for _, layer in order] != list(range(n_donor or 0)):
-        found = next((key for key in _BY_NUMBER if merged.get(key)), None)
-        if found is not None:
+        field = next((key for key in _BY_NUMBER if merged.get(key)), None)
+        if field is not None:
             raise CheckpointError(
-                f"{recipe.donor} says by {found} what its layers are, by their numbers; they can't be put in"
+                f"{recipe.donor} says by {field} what its layers are, by their numbers; they can't be put in"
                 " another order"
             )
     for key in LAYER_KEYS:
@@ -65,17 +68,17 @@ def _put_in_order(recipe: Recipe, configs: Mapping[str, Config], merged: dict[st
             merged[key] = len(order)
     for key, value in merged.items():
         if isinstance(value, list) and len(value) == n_donor and key != "architectures":
-            merged[key] = [_of_layer(key, model, layer, configs) for model, layer in order]
+            merged[key] = [_layer_entry(key, model, layer, configs) for model, layer in order]
 
 
-def _of_layer(key: str, model: str, layer: int, configs: Mapping[str, Config]) -> Any:
-    """An entry of a list with one for each layer (`layer_types`)."""
+def _layer_entry(key: str, model: str, layer: int, configs: Mapping[str, Config]) -> Any:
+    """Return a layer's entry of a list with one for each layer (`layer_types`)."""
     values = configs[model].get(key)
     if not isinstance(values, list) or layer >= len(values):
         raise CheckpointError(f"the config.json of {model} has no {key} for its layer {layer}; complete it")
     return values[layer]
 
 
-def _named(config: Config) -> str:
+def _architecture_name(config: Config) -> str:
     names = config.get("architectures")
     return str(names[0]) if isinstance(names, list) and names else "of an unnamed architecture"

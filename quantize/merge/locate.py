@@ -1,4 +1,4 @@
-"""Models by name → folders on this disk, downloaded if need be, and what says which weights they are."""
+"""Locations of models and adapters by their names: folders on this disk, downloaded if need be."""
 
 from __future__ import annotations
 
@@ -22,20 +22,21 @@ from quantize.checkpoint.hub_stream import HubStream
 
 
 @dataclass(frozen=True)
-class Located:
-    """A folder. `name`: `org/name`, or the folder's own; `revision`: its commit or fingerprint.
+class ModelLocation:
+    """A folder with a model. `name` is `org/name` or the folder's own, `revision` its commit or fingerprint.
 
-    `streamed`: the folder will have the small files only, the weights come from the Hub as they are read.
+    With a `stream` the folder will have the small files only, and the weights come from the Hub as they are
+    read.
     """
 
     directory: Path
     name: str
     revision: str
-    streamed: HubStream | None = None
+    stream: HubStream | None = None
 
     def open(self) -> Checkpoint:
-        """Raises CheckpointError, HubError."""
-        return Checkpoint.open(self.directory) if self.streamed is None else self.streamed.open()
+        """Open the checkpoint. Raises CheckpointError, HubError."""
+        return Checkpoint.open(self.directory) if self.stream is None else self.stream.open()
 
     @property
     def label(self) -> str:
@@ -44,18 +45,22 @@ class Located:
 
 @dataclass(frozen=True)
 class Locator:
-    """Finds models. `fetch`: whether what isn't here may be downloaded. `stream`: makes weights that are
-    never on this disk, of the Hub's plan of a model."""
+    """A finder of models.
+
+    Unless `fetch`, nothing is downloaded. `stream` opens a model of the Hub as a stream.
+    """
 
     paths: Paths
-    beside: Path | None = None
+    folder: Path | None = None
+    """The recipe's folder, in which relative paths are looked up too."""
+
     fetch: bool = True
     on_download: Callable[[DownloadProgress], None] | None = None
     cancel: threading.Event | None = None
     stream: Callable[[DownloadPlan], HubStream] | None = None
 
-    def model(self, text: str) -> Located:
-        """A folder (also beside the recipe), `org/name[@revision]` or demo.
+    def model(self, text: str) -> ModelLocation:
+        """Find a folder (also in the recipe's), `org/name[@revision]` or demo.
 
         Raises InvalidReference, ModelNotFound, ConfigError, QuantizationError (a dry run that would have to
         download), and what downloading raises.
@@ -66,11 +71,11 @@ class Locator:
                 f"{text} names a type, and merges are made of a model's weights; leave out the type"
             )
         if ref.kind == "demo":
-            return Located(DEMO_DIR, "demo", fingerprint(DEMO_DIR, contents=True))
+            return ModelLocation(DEMO_DIR, "demo", fingerprint(DEMO_DIR, contents=True))
         if ref.path is not None:
             if not ref.path.is_dir():
                 raise QuantizationError(f"{ref.path} is a file; give the folder of a checkpoint")
-            return Located(ref.path, ref.name, fingerprint(ref.path))
+            return ModelLocation(ref.path, ref.name, fingerprint(ref.path))
         assert ref.repo is not None
         download = plan_download(ref, paths=self.paths, room=self.stream is None)
         if download.kind != "checkpoint":
@@ -78,32 +83,32 @@ class Locator:
                 f"{ref.repo} has ready GGUF files and no other weights; merge its original"
             )
         if self.stream is not None:
-            return Located(download.snapshot, ref.repo, download.commit, self.stream(download))
+            return ModelLocation(download.snapshot, ref.repo, download.commit, self.stream(download))
         if download.fetch_bytes and not self.fetch:
             raise QuantizationError(
                 f"{ref} isn't here, and a dry run downloads nothing; run: corral pull {ref}"
             )
         directory = run_download(download, self.on_download, self.cancel, paths=self.paths)
-        return Located(directory, ref.repo, download.commit)
+        return ModelLocation(directory, ref.repo, download.commit)
 
-    def adapter(self, text: str) -> Located:
-        """The folder of a PEFT adapter. Raises QuantizationError if there is none."""
+    def adapter(self, text: str) -> ModelLocation:
+        """Find the folder of a PEFT adapter. Raises QuantizationError if there is none."""
         folder = Path(self._text(text)).expanduser().absolute()
         if not folder.is_dir():
             raise QuantizationError(f"there is no folder {folder}; give the folder of a PEFT adapter")
-        return Located(folder, folder.name, fingerprint(folder))
+        return ModelLocation(folder, folder.name, fingerprint(folder))
 
     def _text(self, text: str) -> str:
-        """The path beside the recipe, if only that exists."""
-        if self.beside is not None and not Path(text).expanduser().exists():
-            near = self.beside / text
+        """Return the path in the recipe's folder, if only that exists."""
+        if self.folder is not None and not Path(text).expanduser().exists():
+            near = self.folder / text
             if near.exists():
                 return str(near)
         return text
 
 
 def parse_adapter(text: str) -> tuple[str, float]:
-    """`DIR[=WEIGHT]` → the folder and its weight, 1 if none is given. Raises ConfigError."""
+    """Split `DIR[=WEIGHT]` into the folder and its weight, 1 if none is given. Raises ConfigError."""
     folder, equals, weight = text.rpartition("=")
     if not equals or Path(text).expanduser().exists():
         return text, 1.0
@@ -116,6 +121,6 @@ def parse_adapter(text: str) -> tuple[str, float]:
     return folder, value
 
 
-def combined_revision(*parts: str) -> str:
-    """A local revision that changes when any of `parts` does."""
+def combine_revisions(*parts: str) -> str:
+    """Return a local revision that changes when any of `parts` does."""
     return f"local-{hashlib.sha256(chr(0).join(parts).encode()).hexdigest()[:16]}"

@@ -13,10 +13,10 @@ from models.errors import CheckpointError
 from quantize.checkpoint.source import Rows, TensorEntry, TensorSource
 from quantize.merge.adapter_folder import AdapterFolder, TensorChange
 from quantize.merge.chunks import FLOATS, Floats, Once, as_float32, row_ranges
-from quantize.merge.low_rank import Factors, column_norms, read_factors, row_norms, scaled_to
+from quantize.merge.low_rank import Factors, column_norms, read_factors, row_norms, scale_to
 
 FACTORS_KEPT: Final = 8
-"""Pairs of matrices in memory: the pipeline is in one or two tensors at a time."""
+"""At most this many pairs of matrices stay in memory: the pipeline is in one or two tensors at a time."""
 
 _FLOAT32: Final = np.dtype(np.float32)
 
@@ -30,7 +30,7 @@ class LoraSource(TensorSource):
     """
 
     def __init__(self, base: TensorSource, adapters: Sequence[tuple[Path, float]]) -> None:
-        """Raises CheckpointError for an adapter that can't be read, or doesn't fit."""
+        """Open the adapters. Raises CheckpointError for one that can't be read, or doesn't fit."""
         self.base = base
         self.adapters: list[tuple[AdapterFolder, float]] = []
         self._factors: Once[tuple[int, str], Factors] = Once(keep=FACTORS_KEPT)
@@ -76,7 +76,7 @@ class LoraSource(TensorSource):
         self.base.expect(names)
 
     def _refuse_second_reading(self) -> None:
-        """Raises CheckpointError for a tensor that must be read twice."""
+        """Check a stream. Raises CheckpointError for a tensor that must be read twice."""
         for adapter, _ in self.adapters:
             for name, change in adapter.changes.items():
                 if change.pair is not None and change.pair.magnitude is not None and change.pair.transposed:
@@ -89,15 +89,15 @@ class LoraSource(TensorSource):
         if name not in self._changed:
             return rows
         base = as_float32(rows)
-        found = [
+        changing = [
             (number, weight)
             for number, (adapter, weight) in enumerate(self.adapters)
             if name in adapter.changes
         ]
-        if len(found) == 1 and found[0][1] == 1.0:
-            return self._with(base, found[0][0], name, start)
+        if len(changing) == 1 and changing[0][1] == 1.0:
+            return self._with(base, changing[0][0], name, start)
         out = base.copy()
-        for number, weight in found:
+        for number, weight in changing:
             out += np.float32(weight) * self._change(base, number, name, start)
         return out
 
@@ -120,7 +120,7 @@ class LoraSource(TensorSource):
         return changed
 
     def _change(self, base: Floats, number: int, name: str, start: int) -> Floats:
-        """What this adapter alone adds to the base's rows."""
+        """Return the change that this adapter alone makes to the base's rows."""
         change = self.adapters[number][0].changes[name]
         if change.whole is not None or change.bias is not None:
             return self._with(base, number, name, start) - base
@@ -130,7 +130,7 @@ class LoraSource(TensorSource):
         return factors.rows(start, start + len(base))
 
     def _with(self, base: Floats, number: int, name: str, start: int) -> Floats:
-        """The base's rows from `start` on as this adapter alone makes them."""
+        """Return the base's rows from `start` on as this adapter alone makes them."""
         adapter = self.adapters[number][0]
         change = adapter.changes[name]
         stop = start + len(base)
@@ -147,14 +147,14 @@ class LoraSource(TensorSource):
         if factors.magnitude is None:
             return rows
         if not factors.per_column:
-            return scaled_to(rows, factors.magnitude[start:stop, None], row_norms(rows)[:, None])
+            return scale_to(rows, factors.magnitude[start:stop, None], row_norms(rows)[:, None])
         norms = self._norms.get(
             (number, name), lambda: column_norms(self._directions(number, name), base.shape[1])
         )
-        return scaled_to(rows, factors.magnitude[None, :], norms[None, :])
+        return scale_to(rows, factors.magnitude[None, :], norms[None, :])
 
     def _directions(self, number: int, name: str) -> Iterator[Floats]:
-        """W + ΔW in chunks: what DoRA's norms over columns are taken of."""
+        """Yield W + ΔW in chunks, for DoRA's norms over columns."""
         adapter = self.adapters[number][0]
         change: TensorChange = adapter.changes[name]
         factors = self._factors_of(number, name)

@@ -4,7 +4,7 @@
     DoRA   W' = m / ‖W + s·B·A‖ · (W + s·B·A)        https://arxiv.org/abs/2402.09353, the norm per output
 
 A product of few rows and one of many round differently in BLAS, so rows are made in tiles of one size that
-lie at fixed places: a row's bytes don't depend on which rows it was asked for with.
+lie at fixed places: a row's bytes don't depend on the rows that are read with it.
 """
 
 from __future__ import annotations
@@ -20,13 +20,15 @@ from quantize.merge.adapter_folder import LowRankPair
 from quantize.merge.chunks import Floats, as_float32
 
 TILE_ROWS: Final = 32
+"""Rows are made in tiles of this many."""
 
 
 @dataclass(frozen=True)
 class Factors:
-    """`left @ right · strength` is the change as the weight is stored. `left` [n_rows up to a tile, rank].
+    """The factors of a change: `left @ right · strength`, in the order in which the weight is stored.
 
-    `magnitude`: DoRA's, one for each row of the weight, or for each column (`per_column`).
+    `left` is [n_rows up to a tile, rank]. `magnitude` is DoRA's: one for each row of the weight, or for each
+    column (`per_column`).
     """
 
     left: Floats
@@ -36,7 +38,7 @@ class Factors:
     per_column: bool
 
     def rows(self, start: int, stop: int) -> Floats:
-        """Rows [start, stop) of the change."""
+        """Return rows [start, stop) of the change."""
         first, last = start // TILE_ROWS, -(-stop // TILE_ROWS)
         out = np.empty(((last - first) * TILE_ROWS, self.right.shape[1]), np.float32)
         for tile in range(first, last):
@@ -48,7 +50,7 @@ class Factors:
 
 
 def read_factors(source: TensorSource, pair: LowRankPair) -> Factors:
-    """The pair's matrices, whole, in f32."""
+    """Read the pair's matrices, whole, in f32."""
     a, b = (as_float32(source.rows(name, 0, source.entries[name].shape[0])) for name in (pair.a, pair.b))
     left, right = (a.T, np.ascontiguousarray(b.T)) if pair.transposed else (b, a)
     padded = np.zeros((-(-len(left) // TILE_ROWS) * TILE_ROWS, left.shape[1]), np.float32)
@@ -62,20 +64,20 @@ def read_factors(source: TensorSource, pair: LowRankPair) -> Factors:
 
 
 def row_norms(rows: Floats) -> Floats:
-    """‖row‖ of each row, summed in f64."""
+    """Return ‖row‖ of each row, summed in f64."""
     norms: Floats = np.sqrt(np.sum(np.square(rows, dtype=np.float64), axis=1)).astype(np.float32)
     return norms
 
 
 def column_norms(chunks: Iterable[Floats], n_columns: int) -> Floats:
-    """‖column‖ over all chunks of rows, summed in f64."""
+    """Return ‖column‖ over all chunks of rows, summed in f64."""
     total = np.zeros(n_columns, np.float64)
     for chunk in chunks:
         total += np.sum(np.square(chunk, dtype=np.float64), axis=0)
     return np.sqrt(total).astype(np.float32)
 
 
-def scaled_to(rows: Floats, magnitude: Floats, norms: Floats) -> Floats:
-    """`rows` times magnitude / norm, both broadcast to it."""
-    with np.errstate(divide="ignore", invalid="ignore"):  # a row of zeros: not finite, and told as that later
+def scale_to(rows: Floats, magnitude: Floats, norms: Floats) -> Floats:
+    """Return `rows` times magnitude / norm, both broadcast to it."""
+    with np.errstate(divide="ignore", invalid="ignore"):  # a row of zeros: not finite, reported later
         return rows * (magnitude / norms)

@@ -1,7 +1,7 @@
-"""Which tensors a merge has, and of what each is made: names, shapes and parameters; no number is read.
+"""The plan of a merge: each tensor of the result with its operands and parameters; no weight is read.
 
-Layers are told by the first number in a tensor's name (`model.layers.3.mlp…`). Of slices, the embeddings are
-made as the first slice is, all else outside of the layers as the last is.
+Layers are recognised by the first number in a tensor's name (`model.layers.3.mlp…`). With slices, the
+embeddings are made as the first slice is, all else outside of the layers as the last is.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Entries = Mapping[str, TensorEntry]
 
 @dataclass(frozen=True)
 class Operand:
-    """A model's tensor, and the parameters for it."""
+    """A model's tensor, and its parameters."""
 
     model: str
     tensor: str
@@ -40,7 +40,7 @@ class Operand:
 
 @dataclass(frozen=True)
 class MergedTensor:
-    """One tensor of the result. `copied`: whole numbers (a buffer), taken from the first operand."""
+    """One tensor of the result. A `copied` one has whole numbers (a buffer): it is the first operand's."""
 
     entry: TensorEntry
     operands: tuple[Operand, ...]
@@ -50,22 +50,22 @@ class MergedTensor:
 
 @dataclass(frozen=True)
 class MergeModel:
-    """What the layout needs of a model: the tensors as they lie in its files, and its number of layers."""
+    """A model as the plan sees it: the tensors of its files, its number of layers, and whether it is tied."""
 
     entries: Entries
     n_layers: int | None
     tied: bool
 
 
-def merged_tensors(recipe: Recipe, models: Mapping[str, MergeModel]) -> list[MergedTensor]:
-    """Every tensor of the result, in the donor's order and the layers' new one.
+def plan_tensors(recipe: Recipe, models: Mapping[str, MergeModel]) -> list[MergedTensor]:
+    """Return every tensor of the result, in the donor's order and the layers' new one.
 
     Raises CheckpointError: models without the same tensors and shapes; ConfigError: parameters that are
     missing or out of bounds, layers that no model has.
     """
     layered = any(source.layers is not None for part in recipe.slices for source in part.inputs)
-    placed = _sliced(recipe, models) if layered else _whole(recipe, models)
-    tensors = [_merged(recipe, models, place) for place in placed]
+    places = _places_of_slices(recipe, models) if layered else _places_of_models(recipe, models)
+    tensors = [_plan_tensor(recipe, models, place) for place in places]
     if not tensors:
         raise CheckpointError(f"{recipe.donor} has no tensors; give the folder of a model's weights")
     return tensors
@@ -73,7 +73,7 @@ def merged_tensors(recipe: Recipe, models: Mapping[str, MergeModel]) -> list[Mer
 
 @dataclass(frozen=True)
 class _Place:
-    """A tensor of the result: its name, its name in each input of its slice, and where in the slice it is."""
+    """A tensor of the result: its name, its name in each input of its slice, and its position there."""
 
     name: str
     part: Slice
@@ -81,7 +81,7 @@ class _Place:
     position: float
 
 
-def _whole(recipe: Recipe, models: Mapping[str, MergeModel]) -> Iterable[_Place]:
+def _places_of_models(recipe: Recipe, models: Mapping[str, MergeModel]) -> Iterable[_Place]:
     (part,) = recipe.slices
     donor = models[recipe.donor]
     sizes: dict[str, int] = {}
@@ -90,15 +90,15 @@ def _whole(recipe: Recipe, models: Mapping[str, MergeModel]) -> Iterable[_Place]
             sizes[match["stack"]] = max(sizes.get(match["stack"], 0), int(match["number"]) + 1)
     everywhere = [name for source in part.inputs for name in models[source.model].entries]
     for name in dict.fromkeys([*donor.entries, *everywhere]):
-        if not _present(name, [name] * len(part.inputs), part, models):
+        if not _is_present(name, [name] * len(part.inputs), part, models):
             continue
         match = _LAYER.match(name)
         position = 0.0 if match is None else _position(int(match["number"]), sizes.get(match["stack"], 1))
         yield _Place(name, part, (name,) * len(part.inputs), position)
 
 
-def _sliced(recipe: Recipe, models: Mapping[str, MergeModel]) -> Iterable[_Place]:
-    stacks = {model: _stack(model, found) for model, found in models.items()}
+def _places_of_slices(recipe: Recipe, models: Mapping[str, MergeModel]) -> Iterable[_Place]:
+    stacks = {model: _stack(model, described) for model, described in models.items()}
     for part in (recipe.slices[0], recipe.slices[-1]):
         for name in dict.fromkeys(name for source in part.inputs for name in models[source.model].entries):
             is_first = _EMBEDDING.search(name) is not None
@@ -106,7 +106,7 @@ def _sliced(recipe: Recipe, models: Mapping[str, MergeModel]) -> Iterable[_Place
                 continue
             if any(name.startswith(stack) for stack in stacks.values()):
                 continue
-            if _present(name, [name] * len(part.inputs), part, models):
+            if _is_present(name, [name] * len(part.inputs), part, models):
                 yield _Place(name, part, (name,) * len(part.inputs), 0.0)
         if len(recipe.slices) == 1:
             break
@@ -136,19 +136,19 @@ def _layer(
     for rest in rests:
         names = [start + rest for start in starts]
         name = f"{stacks[part.inputs[0].model]}{new}.{rest}"
-        if _present(name, names, part, models):
+        if _is_present(name, names, part, models):
             yield _Place(name, part, tuple(names), _position(place, last - first))
 
 
 def _stack(name: str, model: MergeModel) -> str:
-    """The names' beginning before the layer's number, of which a model must have one."""
+    """Return the names' beginning before the layer's number, of which a model must have one."""
     if model.n_layers is None:
         raise CheckpointError(f"the config.json of {name} doesn't say how many layers it has; use `models`")
     numbers: dict[str, set[int]] = {}
     for tensor in model.entries:
         if match := _LAYER.match(tensor):
             numbers.setdefault(match["stack"], set()).add(int(match["number"]))
-    stacks = [stack for stack, found in numbers.items() if found == set(range(model.n_layers))]
+    stacks = [stack for stack, layers in numbers.items() if layers == set(range(model.n_layers))]
     if len(stacks) != 1:
         raise CheckpointError(
             f"{name} has {len(stacks)} stacks of {model.n_layers} layers, and slices can be taken of one only"
@@ -160,8 +160,11 @@ def _position(number: int, n: int) -> float:
     return number / (n - 1) if n > 1 else 1.0
 
 
-def _present(name: str, names: Sequence[str], part: Slice, models: Mapping[str, MergeModel]) -> bool:
-    """Is it in all models? A buffer that nobody needs, or an output that is the embedding, need not be."""
+def _is_present(name: str, names: Sequence[str], part: Slice, models: Mapping[str, MergeModel]) -> bool:
+    """True if all models have the tensor; an unneeded buffer or a tied output may be missing.
+
+    Raises CheckpointError for any other that is missing.
+    """
     if name.endswith(Architecture.ignored_suffixes):
         return False
     lacking = [
@@ -179,7 +182,7 @@ def _present(name: str, names: Sequence[str], part: Slice, models: Mapping[str, 
     )
 
 
-def _merged(recipe: Recipe, models: Mapping[str, MergeModel], place: _Place) -> MergedTensor:
+def _plan_tensor(recipe: Recipe, models: Mapping[str, MergeModel], place: _Place) -> MergedTensor:
     part = place.part
     base = part.base_model or recipe.base_model if recipe.method.has_base else None
     entries = [
@@ -205,17 +208,17 @@ def _merged(recipe: Recipe, models: Mapping[str, MergeModel], place: _Place) -> 
                 recipe.method, (source.parameters, part.parameters, recipe.parameters), name, place.position
             )
             if source.model != base
-            else _none_for_base(source.parameters, source.model),
+            else _no_values_for_base(source.parameters, source.model),
             source.model == base,
         )
         for source, name in zip(part.inputs, place.names, strict=True)
     )
     shared = _resolve(recipe.method.shared, (part.parameters, recipe.parameters), place.name, place.position)
     entry = TensorEntry(place.name, like.shape, dtype)
-    merged = MergedTensor(entry, operands, shared, copied)
+    tensor = MergedTensor(entry, operands, shared, copied)
     if recipe.method.name == "linear" and shared["normalize"] and not copied:
-        _refuse_zero_sum(merged)
-    return merged
+        _refuse_zero_sum(tensor)
+    return tensor
 
 
 def _is_buffer(entries: Sequence[TensorEntry], like: TensorEntry) -> bool:
@@ -235,7 +238,7 @@ def _dtype(name: str) -> np.dtype[Any]:
     return np.dtype(ml_dtypes.bfloat16) if name == "bfloat16" else np.dtype(name)
 
 
-def _none_for_base(parameters: Mapping[str, Setting], model: str) -> Values:
+def _no_values_for_base(parameters: Mapping[str, Setting], model: str) -> Values:
     if parameters:
         raise ConfigError(
             f"{model} is the base and has {', '.join(parameters)}, which mean nothing there; remove them"
@@ -254,15 +257,16 @@ def _resolve(
     position: float,
 ) -> Values:
     return {
-        name: _resolved(name, parameter, scopes, tensor, position) for name, parameter in parameters.items()
+        name: _resolve_one(name, parameter, scopes, tensor, position)
+        for name, parameter in parameters.items()
     }
 
 
-def _resolved(
+def _resolve_one(
     name: str, parameter: Parameter, scopes: Sequence[Mapping[str, Setting]], tensor: str, position: float
 ) -> Scalar:
-    found = (scope[name].at(tensor, position) for scope in scopes if name in scope)
-    value = next((value for value in found if value is not None), parameter.default)
+    values = (scope[name].at(tensor, position) for scope in scopes if name in scope)
+    value = next((value for value in values if value is not None), parameter.default)
     if value is None:
         raise ConfigError(f"the recipe has no {name} for {tensor}; give one to each model, or to all of them")
     if isinstance(value, bool) != isinstance(parameter.default, bool):

@@ -1,4 +1,4 @@
-"""The merge methods: what each takes, and its formula on rows in f32. W₀ is the base, δᵢ = Wᵢ - W₀.
+"""The merge methods: parameters, and formulas on rows in f32. W₀ is the base, δᵢ = Wᵢ - W₀.
 
     linear           Σ wᵢ·Wᵢ / Σ wᵢ                           https://arxiv.org/abs/2203.05482
     slerp            along the arc from W₀ to W₁              each tensor as one long vector
@@ -30,7 +30,7 @@ Values = Mapping[str, Scalar]
 
 @dataclass(frozen=True)
 class Parameter:
-    """`default`: None if it must be given; a bool makes it a switch. `low` and `high` bound a number."""
+    """A parameter of a method. It must be given if `default` is None; a bool makes it a switch."""
 
     default: Scalar | None
     low: float = -math.inf
@@ -39,7 +39,10 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Method:
-    """`shared` parameters hold for all models of a slice, `each` for one. `sparse`: how δ is thinned out."""
+    """A method. `shared` parameters hold for all models of a slice, `each` for one of them.
+
+    `sparse` says which numbers of a δ stay: "largest", "random" or all (None).
+    """
 
     name: str
     has_base: bool
@@ -56,12 +59,12 @@ class Method:
 
     @property
     def takes(self) -> str:
-        """How many models, in words."""
+        """The number of models, in words."""
         if self.at_most is None:
             return f"{self.at_least} models or more"
         return "one model" if self.at_most == 1 else f"exactly {self.at_most} models"
 
-    def takes_so_many(self, n: int) -> bool:
+    def accepts(self, n: int) -> bool:
         return self.at_least <= n and (self.at_most is None or n <= self.at_most)
 
 
@@ -93,7 +96,7 @@ METHODS: Final[Mapping[str, Method]] = {
 
 
 def linear(rows: Sequence[Floats], weights: Sequence[float], normalize: bool) -> Floats:
-    """The weighted sum; `normalize`: divided by the weights' sum, which isn't 0."""
+    """Return the weighted sum, with `normalize` divided by the weights' sum, which isn't 0."""
     out = np.zeros_like(rows[0])
     for matrix, weight in zip(rows, weights, strict=True):
         out += matrix * np.float32(weight)
@@ -104,18 +107,21 @@ def linear(rows: Sequence[Floats], weights: Sequence[float], normalize: bool) ->
 
 @dataclass(frozen=True)
 class Arc:
-    """What of W₀ and of W₁ makes the point `t` of the arc between them."""
+    """The factors of W₀ and of W₁ at the point `t` of the arc between them."""
 
     of_base: float
     of_other: float
 
 
 COLLINEAR: Final = 0.9995
+"""Vectors whose angle has a cosine above this are merged along the line between them."""
+
 _SHORT: Final = 1e-8
+"""A norm or a sum of weights that isn't above this counts as none."""
 
 
 def arc(t: float, base_square: float, other_square: float, product: float) -> Arc:
-    """From W₀·W₀, W₁·W₁ and W₀·W₁. Where the two are nearly parallel the arc is the line."""
+    """Return the factors, from W₀·W₀, W₁·W₁ and W₀·W₁. Of nearly parallel vectors the arc is the line."""
     base_norm, other_norm = (math.sqrt(square) for square in (base_square, other_square))
     base_norm, other_norm = (norm if norm > _SHORT else 1.0 for norm in (base_norm, other_norm))
     cosine = max(-1.0, min(1.0, product / base_norm / other_norm))
@@ -132,10 +138,10 @@ def slerp(base: Floats, other: Floats, along: Arc) -> Floats:
 def add_deltas(
     base: Floats, deltas: Sequence[Floats], weights: Sequence[float], shared: Values, elects_signs: bool
 ) -> Floats:
-    """W₀ + λ·(the deltas' weighted sum). `deltas` are changed.
+    """Return W₀ + λ·(the deltas' weighted sum). `deltas` are changed.
 
-    `elects_signs`: each number takes only the deltas whose weighted sign is that of the weighted sum (+ where
-    it is 0). `normalize`: the sum is divided by the weights that went into it.
+    With `elects_signs` each number takes only the deltas whose weighted sign is that of the weighted sum (+
+    where it is 0). With `normalize` the sum is divided by the weights that went into it.
     """
     for delta, weight in zip(deltas, weights, strict=True):
         delta *= np.float32(weight)  # noqa: PLW2901  in place

@@ -26,7 +26,10 @@ _NUMBER: Final = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 @dataclass(frozen=True)
 class Rule:
-    """Values for tensors whose names contain `filter` (None: all): one, or several along the layers."""
+    """Values for tensors whose names contain `filter`, or for all if it is None.
+
+    Several values are spread along the layers.
+    """
 
     filter: str | None
     values: tuple[Scalar, ...]
@@ -39,8 +42,10 @@ class Setting:
     rules: tuple[Rule, ...]
 
     def at(self, tensor: str, position: float) -> Scalar | None:
-        """Its value for a tensor whose layer is at `position` of its slice, 0 first and 1 last; None if no
-        filter fits."""
+        """Return the value for a tensor; None if no filter fits.
+
+        `position` is that of its layer in the slice, from 0 to 1.
+        """
         for rule in self.rules:
             if rule.filter is None or rule.filter in tensor:
                 return _between(rule.values, position)
@@ -48,7 +53,10 @@ class Setting:
 
 
 def parse_setting(value: Any, where: str) -> Setting:
-    """Raises ConfigError, naming `where`: no number, true or false, list of numbers, or filters of those."""
+    """Parse a value of the YAML.
+
+    Raises ConfigError, naming `where`: no number, true or false, list of numbers, or filters of those.
+    """
     if isinstance(value, Mapping):
         return Setting((_rule(value, where),))
     if isinstance(value, list) and any(isinstance(item, Mapping) for item in value):
@@ -56,19 +64,21 @@ def parse_setting(value: Any, where: str) -> Setting:
     return Setting((Rule(None, _values(value, where)),))
 
 
-def shown(value: object) -> str:
-    """A value of a recipe for an error's message: short, whatever it is."""
+def short_repr(value: object) -> str:
+    """Return a value of a recipe for an error's message: short, whatever it is."""
     return reprlib.repr(value)
 
 
 def _rule(value: Any, where: str) -> Rule:
     if not isinstance(value, Mapping) or not set(value) <= {"filter", "value"} or "value" not in value:
         raise ConfigError(
-            f"{where} has {shown(value)} among its filters; each is a value, and a filter if any"
+            f"{where} has {short_repr(value)} among its filters; each is a value, and a filter if any"
         )
     filter_ = value.get("filter")
     if filter_ is not None and not isinstance(filter_, str):
-        raise ConfigError(f"{where} has the filter {shown(filter_)}; it must be a part of tensors' names")
+        raise ConfigError(
+            f"{where} has the filter {short_repr(filter_)}; it must be a part of tensors' names"
+        )
     return Rule(None if filter_ == "*" else filter_, _values(value["value"], where))
 
 
@@ -88,7 +98,7 @@ def _scalar(value: Any, where: str) -> Scalar:
     if isinstance(value, str) and _NUMBER.fullmatch(value):
         value = float(value)  # YAML 1.1 takes 1e-3, without a point, for text
     if not isinstance(value, int | float) or abs(value) > 1e30 or not math.isfinite(value):
-        raise ConfigError(f"{where} is {shown(value)}; it must be a number")
+        raise ConfigError(f"{where} is {short_repr(value)}; it must be a number")
     return float(value)
 
 

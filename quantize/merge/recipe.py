@@ -22,10 +22,12 @@ from typing import Any, Final
 from models.errors import ConfigError
 from quantize.checkpoint.json_file import read_bounded
 from quantize.merge.methods import METHODS, Method
-from quantize.merge.parameters import Setting, parse_setting, shown
+from quantize.merge.parameters import Setting, parse_setting, short_repr
 
 SUFFIXES: Final = (".yaml", ".yml")
 LIMIT_BYTES: Final = 2**20
+"""A recipe may have at most this many bytes."""
+
 DTYPES: Final[Mapping[str, str]] = {
     "float32": "float32",
     "float16": "float16",
@@ -46,7 +48,7 @@ Settings = Mapping[str, Setting]
 
 @dataclass(frozen=True)
 class Input:
-    """A model of a slice. `layers`: first and end; None for all."""
+    """A model of a slice. `layers` are its first and its end; None stands for all."""
 
     model: str
     layers: tuple[int, int] | None
@@ -64,7 +66,7 @@ class Slice:
 
 @dataclass(frozen=True)
 class Recipe:
-    """What is merged how. `dtype`: of the result; None keeps that of the weights. `text`: as written."""
+    """A recipe. `dtype` is the result's, None that of the weights; `text` is the recipe as written."""
 
     method: Method
     slices: tuple[Slice, ...]
@@ -76,10 +78,10 @@ class Recipe:
 
     @property
     def models(self) -> tuple[str, ...]:
-        """Every model it names, the base first, else in its order."""
-        named = [model for model in (self.base_model, *(part.base_model for part in self.slices)) if model]
-        named += [source.model for part in self.slices for source in part.inputs]
-        return tuple(dict.fromkeys(named))
+        """Every model that the recipe names, the base first, else in its order."""
+        models = [model for model in (self.base_model, *(part.base_model for part in self.slices)) if model]
+        models += [source.model for part in self.slices for source in part.inputs]
+        return tuple(dict.fromkeys(models))
 
     @property
     def donor(self) -> str:
@@ -99,12 +101,12 @@ def is_recipe(path: Path) -> bool:
 
 
 def read_recipe(path: Path) -> Recipe:
-    """Raises ConfigError for anything that isn't as above, CheckpointError for a file that can't be read."""
+    """Read a recipe. Raises ConfigError for anything that isn't as above, CheckpointError: unreadable."""
     return parse_recipe(read_bounded(path, LIMIT_BYTES), path.name)
 
 
 def parse_recipe(data: bytes, name: str = "the recipe") -> Recipe:
-    """As `read_recipe`; `name` is for errors."""
+    """Parse a recipe's text. `name` is for errors. Raises ConfigError."""
     try:
         text = data.decode()
     except UnicodeDecodeError as error:
@@ -148,7 +150,7 @@ def _load(text: str, name: str) -> Any:
         twice = next((key for place, key in enumerate(keys) if key in keys[:place]), None)
         if twice is not None:
             raise ConfigError(
-                f"{name} has {shown(twice)} twice in line {node.start_mark.line + 1} or after it"
+                f"{name} has {short_repr(twice)} twice in line {node.start_mark.line + 1} or after it"
             )
         return loader.construct_mapping(node, deep=True)
 
@@ -192,12 +194,12 @@ def _layers(value: Any, where: str) -> tuple[int, int]:
         or not all(type(item) is int for item in value)
         or not 0 <= value[0] < value[1]
     ):
-        raise ConfigError(f"{where} is {shown(value)}; give [first, end], the end not included")
+        raise ConfigError(f"{where} is {short_repr(value)}; give [first, end], the end not included")
     return value[0], value[1]
 
 
 def _with_base(inputs: tuple[Input, ...], base: str | None, method: Method) -> tuple[Input, ...]:
-    """A base that is named but not listed takes part, where the method knows one."""
+    """Add a base that is named but not listed, if the method has one."""
     if not method.has_base or base is None or any(source.model == base for source in inputs):
         return inputs
     return (*inputs, Input(base, None, {}))
@@ -214,11 +216,11 @@ def _settings(value: Any, where: str, method: Method) -> dict[str, Setting]:
 
 
 def _dtype(fields: Mapping[str, Any], name: str) -> str | None:
-    found = {key: fields[key] for key in ("dtype", "out_dtype") if fields.get(key) is not None}
-    for key, value in found.items():
+    given = {key: fields[key] for key in ("dtype", "out_dtype") if fields.get(key) is not None}
+    for key, value in given.items():
         if not isinstance(value, str) or value not in DTYPES:
-            raise ConfigError(f"{key} of {name} is {shown(value)}; known are float32, float16, bfloat16")
-    kinds = {key: DTYPES[value] for key, value in found.items()}
+            raise ConfigError(f"{key} of {name} is {short_repr(value)}; known are float32, float16, bfloat16")
+    kinds = {key: DTYPES[value] for key, value in given.items()}
     if "out_dtype" in kinds and kinds.get("dtype", "float32") != "float32":
         raise ConfigError(
             f"{name} computes in {kinds['dtype']} and stores {kinds['out_dtype']}; here it is always"
@@ -230,12 +232,12 @@ def _dtype(fields: Mapping[str, Any], name: str) -> str | None:
 def _method(value: Any, name: str) -> Method:
     if not isinstance(value, str) or value not in METHODS:
         known = ", ".join(METHODS)
-        raise ConfigError(f"merge_method of {name} is {shown(value)}; known are {known}")
+        raise ConfigError(f"merge_method of {name} is {short_repr(value)}; known are {known}")
     return METHODS[value]
 
 
 def _check(recipe: Recipe, name: str) -> None:
-    """What concerns more than one key. Raises ConfigError."""
+    """Check what concerns more than one key. Raises ConfigError."""
     if recipe.tokenizer_source == "union":
         raise ConfigError(f"{name} asks for the union of tokenizers, for which embeddings lack; give a model")
     if recipe.tokenizer_source == "base" and recipe.base_model is None:
@@ -256,7 +258,7 @@ def _check(recipe: Recipe, name: str) -> None:
             )
         if not method.has_base and part.base_model is not None:
             raise ConfigError(f"{method.name} in {name} has no use for a slice's base_model; remove it")
-        if not method.takes_so_many(len(models)):
+        if not method.accepts(len(models)):
             raise ConfigError(
                 f"{method.name} in {name} merges {method.takes}, and {len(models)} are given side by side"
             )
@@ -275,20 +277,20 @@ def _check_keys(fields: Mapping[str, Any], known: set[str], where: str, who: str
             raise ConfigError(f"{where} has {key}: {_REFUSED[key]}")
         if key not in known:
             raise ConfigError(
-                f"{where} has {shown(key)}, which has no meaning there; {who} {', '.join(sorted(known))}"
+                f"{where} has {short_repr(key)}, which has no meaning there; {who} {', '.join(sorted(known))}"
             )
 
 
 def _mapping(value: Any, where: str) -> Mapping[str, Any]:
     if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
-        raise ConfigError(f"{where} is {shown(value)}; it must have named fields")
+        raise ConfigError(f"{where} is {short_repr(value)}; it must have named fields")
     return value
 
 
 def _list(fields: Mapping[str, Any], key: str, where: str) -> list[Any]:
     value = fields.get(key)
     if not isinstance(value, list) or not value:
-        raise ConfigError(f"{key} of {where} is {shown(value)}; it must be a list of at least one")
+        raise ConfigError(f"{key} of {where} is {short_repr(value)}; it must be a list of at least one")
     return value
 
 
@@ -296,5 +298,5 @@ def _optional_model(value: Any, where: str) -> str | None:
     if value is None:
         return None
     if not isinstance(value, str) or not value.strip() or not value.isprintable():
-        raise ConfigError(f"{where} is {shown(value)}; give a folder or org/name, as text")
+        raise ConfigError(f"{where} is {short_repr(value)}; give a folder or org/name, as text")
     return value.strip()

@@ -11,7 +11,7 @@ from typing import TypeVar
 import numpy as np
 
 from quantize.checkpoint.source import Rows, TensorEntry, TensorSource
-from quantize.merge.chunks import Floats, Once, as_float32, float_chunks, rounded
+from quantize.merge.chunks import Floats, Once, as_float32, float_chunks, round_to
 from quantize.merge.merge_plan import MergedTensor, Operand
 from quantize.merge.methods import Arc, Method, add_deltas, arc, linear, slerp
 from quantize.merge.sparsify import HELD_ELEMENTS, Everything, Sparse, largest, random
@@ -20,10 +20,10 @@ Item = TypeVar("Item")
 
 
 class MergeSource(TensorSource):
-    """The tensors of `layout.merged_tensors`, computed in f32 when they are asked for. Owns `models`.
+    """The tensors of a merge's plan, computed in f32 when they are requested. Owns `models`.
 
-    In memory for a block of rows: it in f32 for each model, and two or three times more; while a threshold or
-    an angle is found, a chunk of each of two models. The first block of a tensor waits for those.
+    A block of rows takes its size in f32 for each model, and two or three times more; while a threshold or an
+    angle is found, a chunk of each of two models. The first block of a tensor waits for those.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class MergeSource(TensorSource):
     def rows(self, name: str, start: int, stop: int) -> Rows:
         tensor = self._tensors[name]
         if tensor.copied or self._method.name == "passthrough":
-            return self._passed(tensor, start, stop)
+            return self._pass_through(tensor, start, stop)
         rows = [self._read(operand, start, stop) for operand in tensor.operands]
         if self._method.name == "linear":
             weights = [operand.values["weight"] for operand in tensor.operands]
@@ -64,7 +64,7 @@ class MergeSource(TensorSource):
             merged = slerp(base, other, self._arc(tensor))
         else:
             merged = self._arithmetic(tensor, rows, start)
-        return rounded(merged, tensor.entry.dtype)
+        return round_to(merged, tensor.entry.dtype)
 
     def close(self) -> None:
         for source in self._models.values():
@@ -73,13 +73,13 @@ class MergeSource(TensorSource):
     def _read(self, operand: Operand, start: int, stop: int) -> Floats:
         return as_float32(self._models[operand.model].rows(operand.tensor, start, stop))
 
-    def _passed(self, tensor: MergedTensor, start: int, stop: int) -> Rows:
+    def _pass_through(self, tensor: MergedTensor, start: int, stop: int) -> Rows:
         operand = tensor.operands[0]
         rows = self._models[operand.model].rows(operand.tensor, start, stop)
         scale = 1.0 if tensor.copied else operand.values["scale"]
         if scale == 1.0 and rows.dtype == tensor.entry.dtype:
             return rows
-        return rounded(as_float32(rows) * np.float32(scale), tensor.entry.dtype)
+        return round_to(as_float32(rows) * np.float32(scale), tensor.entry.dtype)
 
     def _arithmetic(self, tensor: MergedTensor, rows: Sequence[Floats], start: int) -> Floats:
         numbers = [number for number, operand in enumerate(tensor.operands) if not operand.is_base]
@@ -95,15 +95,15 @@ class MergeSource(TensorSource):
         return add_deltas(base, deltas, weights, tensor.shared, self._method.elects_signs)
 
     def _sparse_of(self, tensor: MergedTensor, numbers: Sequence[int]) -> dict[int, Sparse]:
-        """Threads that come at once begin at different models, so that each finds one threshold."""
+        """Return each model's choice. Threads that come at once begin at different models: each finds one."""
         if self._method.sparse is None:
             return dict.fromkeys(numbers, Everything())
         turn = next(self._turns) % len(numbers)
-        found = {}
+        choices = {}
         for number in (*numbers[turn:], *numbers[:turn]):
             find = partial(self._find, tensor, number, numbers.index(number))
-            found[number] = self._sparse.get((tensor.entry.name, number), find)
-        return found
+            choices[number] = self._sparse.get((tensor.entry.name, number), find)
+        return choices
 
     def _find(self, tensor: MergedTensor, number: int, ordinal: int) -> Sparse:
         density = float(tensor.operands[number].values["density"])

@@ -1,5 +1,8 @@
-"""Thinning out a delta: its largest numbers (TIES), or a random part (DARE). Which ones stay is a property of
-the whole tensor and of each number's place in it, so that any block of rows can be thinned out alone."""
+"""The thinning out of a delta: its largest numbers stay (TIES), or a random part (DARE).
+
+Which ones stay is a property of the whole tensor and of each number's place in it, so that any block of rows
+can be thinned out alone.
+"""
 
 from __future__ import annotations
 
@@ -16,27 +19,31 @@ from quantize.merge.chunks import Floats
 Chunks = Callable[[], Iterable[Floats]]
 
 HELD_ELEMENTS: Final = 2**24
-"""64 MiB: the deltas of smaller tensors are computed once and held while their threshold is found."""
+"""The deltas of tensors with at most this many elements (64 MiB) are held while their threshold is found."""
 
 _NO_NORM: Final = 1e-7
 _SIGN: Final = np.uint32(0x7FFFFFFF)
 
 
 class Sparse(Protocol):
-    """Which numbers of a delta stay, and how much larger they get."""
+    """A choice of the numbers of a delta that stay, and of the factor by which they grow."""
 
     def apply(self, delta: Floats, first: int) -> None:
-        """In place; `first` is the place of the first number in the tensor."""
+        """Thin out `delta` in place; `first` is the place of its first number in the tensor."""
 
 
 @dataclass(frozen=True)
 class Everything:
+    """All numbers stay."""
+
     def apply(self, delta: Floats, first: int) -> None:
         del delta, first
 
 
 @dataclass(frozen=True)
 class Nothing:
+    """No number stays."""
+
     def apply(self, delta: Floats, first: int) -> None:
         del first
         delta[...] = 0
@@ -44,7 +51,7 @@ class Nothing:
 
 @dataclass(frozen=True)
 class Largest:
-    """Magnitudes above `bits` (an f32's, without its sign); of those equal to it, the places up to `last`."""
+    """Magnitudes above `bits` stay (an f32's, without its sign), and equal ones at places up to `last`."""
 
     bits: int
     last: int
@@ -80,10 +87,10 @@ class Random:
 
 
 def largest(chunks: Chunks, n: int, density: float, rescale: bool) -> Sparse:
-    """The `density·n` largest magnitudes, at least one; of equals those that come first.
+    """Choose the `density·n` largest magnitudes, at least one; of equals those that come first.
 
-    Exact in bounded memory: two counts over all numbers (the upper, then the lower half of the bits), a third
-    pass only where equals must be told apart. `rescale`: the sum of magnitudes becomes again what it was.
+    The choice is exact in bounded memory: two counts over all numbers (the upper, then the lower half of the
+    bits), a third pass only where equals must be told apart. With `rescale` the sum of magnitudes stays.
     """
     if density >= 1:
         return Everything()
@@ -108,10 +115,10 @@ def largest(chunks: Chunks, n: int, density: float, rescale: bool) -> Sparse:
 
 
 def random(tensor: str, number: int, density: float, rescale: bool) -> Sparse:
-    """A part of about `density`, the same in every run: seeded by the tensor's name and the model's place
-    among those that aren't the base.
+    """Choose a part of about `density`, the same in every run.
 
-    `rescale`: what stays is divided by `density`.
+    It is seeded by the tensor's name and the model's place among those that aren't the base. With `rescale`
+    the numbers that stay are divided by `density`.
     """
     if density >= 1:
         return Everything()
@@ -122,7 +129,7 @@ def random(tensor: str, number: int, density: float, rescale: bool) -> Sparse:
 
 
 def _random_numbers(seed: int, first: int, n: int) -> npt.NDArray[np.uint32]:
-    """32 random bits for each of the places [first, first + n): two to a number of PCG64's stream."""
+    """Return 32 random bits for each place in [first, first + n): two to a number of PCG64's stream."""
     generator = np.random.PCG64(seed)
     generator.advance(first // 2)
     raw = np.asarray(generator.random_raw((n + first % 2 + 1) // 2)).astype("<u8", copy=False)
@@ -131,7 +138,7 @@ def _random_numbers(seed: int, first: int, n: int) -> npt.NDArray[np.uint32]:
 
 
 def _magnitudes(values: Floats) -> npt.NDArray[np.uint32]:
-    """Bits that order as the magnitudes do; NaN is above all, and so stays to be told later."""
+    """Return bits that order as the magnitudes do; NaN is above all, and so stays to be reported later."""
     return values.reshape(-1).view(np.uint32) & _SIGN
 
 
@@ -145,15 +152,15 @@ def _counts(
 
 
 def _crossing(counts: npt.NDArray[np.int64], k: int) -> tuple[int, int]:
-    """The bin with the k-th largest, and how many are above it."""
+    """Return the bin with the k-th largest, and the count above it."""
     from_above = np.cumsum(counts[::-1])
     place = int(np.searchsorted(from_above, k))
-    found = len(counts) - 1 - place
-    return found, int(from_above[place] - counts[found])
+    bin_ = len(counts) - 1 - place
+    return bin_, int(from_above[place] - counts[bin_])
 
 
 def _place_of(chunks: Chunks, bits: int, needed: int) -> int:
-    """Where the `needed`-th number of this magnitude is."""
+    """Return the place of the `needed`-th number of this magnitude."""
     first = 0
     for chunk in chunks():
         places = np.flatnonzero(_magnitudes(chunk) == np.uint32(bits))
@@ -165,7 +172,7 @@ def _place_of(chunks: Chunks, bits: int, needed: int) -> int:
 
 
 def _regrowth(chunks: Chunks, cut: Largest) -> float:
-    """Σ|δ| before over after."""
+    """Return Σ|δ| before the cut over Σ|δ| after it."""
     before = after = 0.0
     first = 0
     for chunk in chunks():

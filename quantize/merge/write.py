@@ -1,6 +1,6 @@
-"""A checkpoint written as safetensors, streamed: shards, index, config.json and the small files.
+"""Writing of a checkpoint as safetensors, streamed: shards, index, config.json and the small files.
 
-It appears under its name at once, when it is whole: until then it is a hidden folder beside it.
+It appears under its name at once, when it is whole: until then it is a hidden folder next to it.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from quantize.checkpoint.source import TensorEntry, TensorSource
 from quantize.merge.chunks import row_ranges
 
 SHARD_BYTES: Final = 5 * 10**9
-"""As large as shards on the Hub are."""
+"""A shard has at most this many bytes, as shards on the Hub have."""
 
 _NAMES: Final[Mapping[np.dtype[Any], str]] = {dtype: name for name, dtype in DTYPES.items()}
 
 
 @dataclass(frozen=True)
 class WrittenCheckpoint:
-    """A checkpoint on disk. `files`: the shards."""
+    """A checkpoint on disk. `files` are the names of its shards."""
 
     folder: Path
     files: tuple[str, ...]
@@ -42,7 +42,7 @@ class WrittenCheckpoint:
 
 
 def needed_bytes(source: TensorSource) -> int:
-    """Of the weights, about."""
+    """Return about how many bytes the weights take."""
     return sum(entry.n_bytes for entry in source.entries.values())
 
 
@@ -56,8 +56,7 @@ def write_checkpoint(
 ) -> WrittenCheckpoint:
     """Write it to the new folder `out`. `on_progress(bytes done, of all)` is called on this thread.
 
-    Raises QuantizationError if `out` is there already, DiskFull, StoreError, CheckpointError. Nothing stays
-    behind then.
+    Raises QuantizationError if `out` exists, DiskFull, StoreError, CheckpointError. Nothing is left then.
     """
     if out.exists():
         raise QuantizationError(f"{out} exists; remove it, or give another --out")
@@ -84,16 +83,16 @@ def write_checkpoint(
 
 
 def shards(entries: Mapping[str, TensorEntry], shard_bytes: int) -> list[list[TensorEntry]]:
-    """The tensors in their order, as many to a shard as fit; one that is larger alone."""
-    found: list[list[TensorEntry]] = [[]]
+    """Return the tensors in their order, as many to a shard as fit; a larger one is alone."""
+    parts: list[list[TensorEntry]] = [[]]
     size = 0
     for entry in entries.values():
-        if found[-1] and size + entry.n_bytes > shard_bytes:
-            found.append([])
+        if parts[-1] and size + entry.n_bytes > shard_bytes:
+            parts.append([])
             size = 0
-        found[-1].append(entry)
+        parts[-1].append(entry)
         size += entry.n_bytes
-    return found
+    return parts
 
 
 def _write_shards(
@@ -130,7 +129,7 @@ def _write_shards(
 def _blocks(
     source: TensorSource, part: Sequence[TensorEntry], pool: ThreadPoolExecutor, window: int
 ) -> Iterator[np.ndarray[Any, Any]]:
-    """All rows in order, never more than `window` blocks ahead. Left early, nothing is still being read."""
+    """Yield all rows in order, at most `window` blocks ahead. When closed early, no read goes on."""
     waiting: deque[Future[np.ndarray[Any, Any]]] = deque()
     try:
         for entry in part:
@@ -170,7 +169,7 @@ def _write_text(path: Path, text: str) -> None:
 
 
 def _copy_small_files(source: Path, target: Path) -> None:
-    """Everything of a composed checkpoint's folder: it has no weights."""
+    """Copy all files of a composed checkpoint's folder, which has no weights."""
     for path in sorted(source.iterdir()):
         if path.is_file():
             (target / path.name).write_bytes(path.read_bytes())

@@ -64,7 +64,7 @@ def command(
                 "files": list(written.files),
                 "size_bytes": written.size_bytes,
                 "parameters": written.n_parameters,
-                "sources": [place.label for place in parts.located],
+                "sources": [place.label for place in parts.locations],
                 "seconds": round(seconds, 3),
             }
         )
