@@ -1,0 +1,1 @@
+"""PEFT adapters: their configuration, and their conversion to GGUF adapters."""

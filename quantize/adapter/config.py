@@ -25,7 +25,7 @@ _GGUF_LACKS: dict[str, str] = {
     "modules_to_save": "holds whole modules beside its matrices",
     "lora_bias": "has biases of its own",
 }
-"""Fields that change what the adapter computes, in a way that only a merge can express, and the reason."""
+"""The fields that change the adapter's effect in a way that only a merge can express, with the reason."""
 
 _UNSUPPORTED: dict[str, str] = {
     "trainable_token_indices": "has embeddings of single tokens: merge it into its base with PEFT",
@@ -37,7 +37,7 @@ _UNSUPPORTED: dict[str, str] = {
     "arrow_config": "chooses among adapters token by token, and can't be part of the weights",
     "alora_invocation_tokens": "is an activated LoRA, which works only after its invocation tokens",
 }
-"""Fields that change what the adapter computes, in a way that can't be expressed here, and the reason."""
+"""The fields that change the adapter's effect in a way that can't be expressed here, with the reason."""
 
 _BIASES = ("none", "all", "lora_only")
 

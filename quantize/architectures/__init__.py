@@ -1,1 +1,1 @@
-"""One file per model family: hyper-parameters to GGUF keys, tensor names and transforms."""
+"""The model families, one file each: hyper-parameters to GGUF keys, tensor names and transforms."""

@@ -1,7 +1,7 @@
-"""Baichuan 1 and 2: Llama with queries, keys and values in one matrix; those of 13 B have ALiBi, no rotation.
+"""Baichuan 1 and 2: Llama with q, k and v in one matrix, rotary or (13 B) with ALiBi.
 
-llama.cpp tells the two by their number of layers, so no other numbers make sense. Baichuan 2 divides each row
-of its output matrix by its length whenever it computes; here that is done once.
+llama.cpp tells the 7 B and 13 B models apart by their number of layers, so no other numbers make sense.
+Baichuan 2 divides each row of its output matrix by its length whenever it computes; here that is done once.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class Baichuan(Decoder):
 
     @property
     def has_unit_output(self) -> bool:
-        """Only Baichuan 2 has this training term in its configuration."""
+        """True for Baichuan 2, which alone has this training term in its configuration."""
         return self.config.optional_number("z_loss_weight") is not None
 
     def metadata(self) -> Metadata:

@@ -1,4 +1,4 @@
-"""BERT, RoBERTa and XLM-RoBERTa: embeddings, classifiers and rerankers, all of them llama.cpp's `bert`.
+"""BERT, RoBERTa and XLM-RoBERTa: embeddings, classifiers and rerankers, llama.cpp's `bert`.
 
 A classifier of BERT's puts its pooler (a matrix and tanh) before its last matrix, as RoBERTa does a matrix of
 its own; llama.cpp has places for both. (The converter drops the pooler.)
@@ -16,7 +16,6 @@ from quantize.architectures.base.encoder import Encoder
 from quantize.architectures.base.rules import TensorRule, linear_rules, norm_rules
 from quantize.architectures.base.transform import Slice
 
-# XLM-RoBERTa's names in checkpoints for flash attention (Jina's reranker v2) → its usual ones
 FLASH_LAYER = re.compile(r"encoder\.layers\.(\d+)\.(.+)\.(weight|bias)")
 FLASH_NAMES = {
     "mixer.Wqkv": "attention.self.query_key_value",
@@ -26,6 +25,7 @@ FLASH_NAMES = {
     "mlp.fc2": "output.dense",
     "norm2": "output.LayerNorm",
 }
+"""XLM-RoBERTa's usual names for those of checkpoints for flash attention (Jina's reranker v2)."""
 
 
 class Bert(Encoder):
@@ -39,13 +39,15 @@ class Bert(Encoder):
     )
     ignored_suffixes: ClassVar[tuple[str, ...]] = ("embeddings.position_ids", "embeddings.token_type_ids")
     prefix: ClassVar[str] = "bert."
+    """The beginning of the names in checkpoints that have more than the encoder."""
+
     heads: ClassVar[tuple[str, ...]] = ("cls.predictions.", "cls.seq_relationship.")
-    """Of training; an embedding needs none."""
+    """The tensors of training heads, which no embedding needs."""
 
     classifier_dense: ClassVar[str] = "pooler.dense"
     classifier_output: ClassVar[str] = "classifier"
-    fused: bool = False
-    """Whether q, k and v are one matrix."""
+    is_fused: bool = False
+    """True if q, k and v are one matrix."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)
@@ -81,8 +83,8 @@ class Bert(Encoder):
         h, positions = self.hyperparameters, "embeddings.position_embeddings.weight"
         first, n, of = self.position_offset, self.context_length, self.size("max_position_embeddings")
         rules = self.embedding_rules()
-        chosen = Slice(first, n, of)
-        rules.append(TensorRule("position_embd.weight", (positions,), (n, h.n_embd), chosen, f32=True))
+        used = Slice(first, n, of)
+        rules.append(TensorRule("position_embd.weight", (positions,), (n, h.n_embd), used, f32=True))
         for layer in range(h.n_layer):
             rules += self._layer_rules(f"encoder.layer.{layer}", f"blk.{layer}")
         if self.classifies:
@@ -94,7 +96,7 @@ class Bert(Encoder):
     def _layer_rules(self, source: str, target: str) -> list[TensorRule]:
         h, attention = self.hyperparameters, f"{source}.attention"
         n, square = h.n_embd, (h.n_embd, h.n_embd)
-        if self.fused:
+        if self.is_fused:
             fused = f"{attention}.self.query_key_value"
             rules = linear_rules(f"{target}.attn_qkv", fused, (3 * n, n), bias=True)
         else:
@@ -137,7 +139,7 @@ class XLMRoberta(Roberta):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)
-        self.fused = config.has("use_flash_attn")
+        self.is_fused = config.has("use_flash_attn")
         if config.has("lora_adaptations"):
             raise CheckpointError(
                 "config.json has lora_adaptations: Jina's embeddings v3 choose an adapter per task, "

@@ -1,5 +1,7 @@
-"""Command-R, Command-R+ and Aya (Cohere 1), Command-R7B (Cohere 2): attention and feed-forward side by side
-behind one norm without shift, tied embeddings, scaled logits."""
+"""Command-R, Command-R+ and Aya (Cohere 1), and Command-R7B (Cohere 2).
+
+Attention and feed-forward are side by side behind one norm without shift; embeddings are tied, logits scaled.
+"""
 
 from __future__ import annotations
 
@@ -21,11 +23,12 @@ COHERE_SIZES = {
     "num_attention_heads": 64,
     "max_position_embeddings": 8192,
 }
-LAYERS_WITH_NORMED_HEADS = 64  # from here on llama.cpp expects norms of queries and keys: Command-R+
+LAYERS_WITH_HEAD_NORMS = 64
+"""The number of layers from which on llama.cpp expects norms of queries and keys: Command-R+."""
 
 
 class CommandR(Decoder):
-    """CohereForCausalLM. Beside 8,192 tokens its configuration may say the 128 Ki it was trained on."""
+    """CohereForCausalLM. Its configuration may have the 128 Ki tokens of the training besides 8,192."""
 
     gguf_name = "command-r"
     huggingface_names: ClassVar[tuple[str, ...]] = ("CohereForCausalLM",)
@@ -46,14 +49,14 @@ class CommandR(Decoder):
             raise CheckpointError(
                 f"config.json has rope_type {self.rope.kind!r}; llama.cpp's `{self.gguf_name}` doesn't scale"
             )
-        self._check_normed_heads()
+        self._check_head_norms()
 
-    def _check_normed_heads(self) -> None:
-        n_layer, normed = self.hyperparameters.n_layer, self.has_head_norms
-        if normed != (n_layer >= LAYERS_WITH_NORMED_HEADS):
+    def _check_head_norms(self) -> None:
+        n_layer, has_norms = self.hyperparameters.n_layer, self.has_head_norms
+        if has_norms != (n_layer >= LAYERS_WITH_HEAD_NORMS):
             raise CheckpointError(
-                f"config.json has use_qk_norm {normed} for {n_layer} layers; llama.cpp's `command-r` expects "
-                f"these norms from {LAYERS_WITH_NORMED_HEADS} layers on, and only there"
+                f"config.json has use_qk_norm {has_norms} for {n_layer} layers; llama.cpp's `command-r` "
+                f"expects these norms from {LAYERS_WITH_HEAD_NORMS} layers on, and only there"
             )
 
     @property
@@ -96,7 +99,7 @@ class Cohere2(CommandR):
     default_theta = 10000.0
     window_period: ClassVar[int] = 4
 
-    def _check_normed_heads(self) -> None:
+    def _check_head_norms(self) -> None:
         if self.has_head_norms:
             raise CheckpointError("config.json has use_qk_norm; llama.cpp's `cohere2` has no such norms")
 

@@ -41,7 +41,7 @@ class DeepseekExperts(Decoder):
 
     @property
     def dense_layers(self) -> int:
-        """How many layers at the start have no experts."""
+        """The number of layers at the start that have no experts."""
         n_layer, n_expert = self.hyperparameters.n_layer, self.hyperparameters.n_expert
         return self.config.count("first_k_dense_replace", 0 if n_expert else n_layer)
 

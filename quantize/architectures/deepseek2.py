@@ -24,9 +24,9 @@ from quantize.gguf.header import Metadata, boolean, float32, uint32
 
 @dataclass(frozen=True)
 class HeadPart:
-    """Of each head's `of` rows those from `first` on, as a matrix per head: [heads, n, row], or transposed.
+    """Rows [first, first + n) of each head's `of` rows, as a matrix per head: [heads, n, row], or transposed.
 
-    `row_step`: rows per head of the output.
+    `row_step` is the output's number of rows per head.
     """
 
     first: int

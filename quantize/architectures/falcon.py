@@ -1,4 +1,4 @@
-"""Falcon 7B, 40B, 180B and 11B: attention and feed-forward side by side, few key-value heads, no biases.
+"""Falcon 7B, 40B, 180B and 11B: attention and feed-forward side by side, few key-value heads.
 
 Falcon-RW, with its biases and linear attention biases (ALiBi), is not part of llama.cpp's `falcon`; Falcon 3
 is a Llama.
@@ -40,17 +40,19 @@ class Falcon(GPTLike):
     activation_name = "activation"
 
     def __init__(self, config: ModelConfig) -> None:
-        self.grouped = config.flag("new_decoder_architecture", config.optional_size("n_head_kv") is not None)
+        self.is_grouped = config.flag(
+            "new_decoder_architecture", config.optional_size("n_head_kv") is not None
+        )
         super().__init__(config)
         self.refuse(config.flag("alibi", False), "linear attention biases (alibi)")
         self.refuse(config.flag("bias", False), "biases")
-        parallel = self.grouped or config.flag("parallel_attn", True)
+        parallel = self.is_grouped or config.flag("parallel_attn", True)
         self.refuse(not parallel, "feed-forward layers after attention, not beside it")
         self.rope = Rope.of(config)
 
     def kv_heads(self, n_head: int) -> int:
         config = self.config
-        if self.grouped:
+        if self.is_grouped:
             return config.optional_size("num_kv_heads") or config.size("n_head_kv", n_head)
         return 1 if config.flag("multi_query", True) else n_head
 
@@ -77,7 +79,7 @@ class Falcon(GPTLike):
         qkv = fused_qkv(h.n_head, h.n_head_kv, self.head_dim)
         attention, mlp = f"{source}.self_attention", f"{source}.mlp"
         norms = {"attn_norm": "input_layernorm"}
-        if self.grouped and self.config.size("num_ln_in_parallel_attn", 2) == 2:
+        if self.is_grouped and self.config.size("num_ln_in_parallel_attn", 2) == 2:
             # The second norm is attention's own, the first then the feed-forward layer's.
             norms = {"attn_norm": "ln_mlp", "attn_norm_2": "ln_attn"}
         rules: list[TensorRule] = []

@@ -1,5 +1,7 @@
-"""Gemma 1 and 2: norms that store what is added to one, tied embeddings, GELU; Gemma 2 adds norms behind
-attention and feed-forward, soft caps, and a sliding window in every other layer."""
+"""Gemma 1 and 2: norms whose weights are added to one, tied embeddings, GELU.
+
+Gemma 2 adds norms behind attention and feed-forward, soft caps, and a sliding window in every other layer.
+"""
 
 from __future__ import annotations
 
@@ -39,14 +41,14 @@ class Gemma(Decoder):
     own_head_dim = True
     activations = ("gelu", *GELU_TANH)
 
-    # GGUF names of a layer's norms, and their names in the checkpoint.
     norms: ClassVar[tuple[tuple[str, str], ...]] = (
         ("attn_norm", "input_layernorm"),
         ("ffn_norm", "post_attention_layernorm"),
     )
+    """The norms of a layer: the GGUF name, and that in the checkpoint."""
 
     has_output: ClassVar[bool] = False
-    """Whether llama.cpp has a place for an output matrix that isn't the embedding."""
+    """True if llama.cpp has a place for an output matrix that isn't the embedding."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)
@@ -103,7 +105,7 @@ class Gemma2(Gemma):
     )
     window_period: ClassVar[int] = 2
     largest_layers: ClassVar[int] = 46
-    """By this number llama.cpp knows the 27 B model, which scales by the embedding's share of a head."""
+    """The number of layers by which llama.cpp knows the 27 B model, which scales by the embedding's share."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)

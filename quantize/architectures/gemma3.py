@@ -1,5 +1,7 @@
-"""Gemma 3, text only: Gemma 2 with norms of queries and keys instead of soft caps, a window in five of six
-layers, and rotary frequencies of their own for those. The vision tower of larger ones is left out."""
+"""Gemma 3, text only: Gemma 2 with norms of queries and keys instead of soft caps.
+
+Five of six layers have a window, and rotary frequencies of their own. Vision towers are left out.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +42,7 @@ class Gemma3(Gemma2):
     largest_layers = 62
 
     def __init__(self, config: ModelConfig) -> None:
-        super().__init__(config.merged("text_config"))
+        super().__init__(config.with_section("text_config"))
         if self.config.optional_number("attn_logit_softcapping") is not None:
             raise CheckpointError(
                 "config.json has attn_logit_softcapping; llama.cpp's `gemma3` doesn't cap attention"
@@ -54,7 +56,7 @@ class Gemma3(Gemma2):
         self.local_theta = local if sliding is None else sliding.number("rope_theta", local)
 
     def tensor_name(self, name: str) -> str | None:
-        """The text model is nested where there is a vision tower: before or behind `model.`."""
+        """Return the rules' name for a tensor; the text model is nested where there is a vision tower."""
         if name.removeprefix("model.").startswith(VISION):
             return None
         return super().tensor_name(name.replace(TEXT, "", 1))

@@ -13,8 +13,8 @@ from quantize.architectures.base.rules import TensorRule, linear_rules, norm_rul
 from quantize.gguf.header import Metadata, boolean, uint32
 from quantize.vocabulary.vocabulary import ID_KEYS, Vocabulary
 
-# Special tokens that a GLM's tokenizer files leave unsaid, by what they do.
 GLM_TOKENS = {"eos": "<|endoftext|>", "eot": "<|user|>", "unk": "<|endoftext|>"}
+"""The special tokens that a GLM's tokenizer files don't name, by their roles."""
 
 
 class Glm(Decoder):
@@ -92,7 +92,7 @@ class Glm4(Glm):
 
 
 def missing_token_metadata(vocabulary: Vocabulary, texts: Mapping[str, str]) -> Metadata:
-    """Ids of the roles that the vocabulary doesn't give, by the texts of their tokens."""
+    """Return the keys of roles that the vocabulary doesn't give, by the texts of their tokens."""
     places = {token.text: place for place, token in enumerate(vocabulary.tokens)}
     return {
         f"tokenizer.ggml.{ID_KEYS[role]}": uint32(places[text])

@@ -58,7 +58,7 @@ class InternLM2(Decoder):
         return rules
 
     def _fused_rules(self, source: str, target: str) -> list[TensorRule]:
-        """Each group: its heads of queries, then one of keys, one of values."""
+        """Return the rules of q, k and v: a group has its heads of queries, one of keys, one of values."""
         h, dim = self.hyperparameters, self.head_dim
         n_queries = h.n_head // h.n_head_kv
         group = (n_queries + 2) * dim
@@ -77,7 +77,7 @@ class InternLM2(Decoder):
         ]
 
     def vocabulary_metadata(self, vocabulary: Vocabulary) -> Metadata:
-        """Chat models end their turn by <|im_end|>, whatever their files call the end."""
+        """Return the end of a chat model's turn, <|im_end|>, whatever its files call the end."""
         keys: Metadata = {}
         if vocabulary.dummy_prefix is not None:
             keys["tokenizer.ggml.add_space_prefix"] = boolean(vocabulary.dummy_prefix)

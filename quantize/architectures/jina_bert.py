@@ -49,7 +49,7 @@ class JinaBert(Encoder):
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """llama.cpp has a place for one score."""
+        """The labels of a classifier, for which llama.cpp has a place for one score."""
         return super().labels if self.classifies else ()
 
     def tensor_name(self, name: str) -> str | None:

@@ -1,4 +1,4 @@
-"""Llama 1 to 3.x and what was made from them (Alpaca, Vicuna, Koala, WizardLM …), and Mistral.
+"""Llama 1 to 3.x and the models made from them (Alpaca, Vicuna, Koala, WizardLM …), and Mistral.
 
 Mistral's sliding window has no place in llama.cpp's `llama`, which attends to the whole context: the window
 of the first Mistral 7B (4,096 tokens) is dropped here as in llama.cpp's converter, later ones have none.

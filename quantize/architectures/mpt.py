@@ -87,7 +87,7 @@ class MPT(GPTLike):
         ]
 
     def vocabulary_metadata(self, vocabulary: Vocabulary) -> Metadata:
-        """SEA-LION's SentencePiece tokenizer says none of this in its files."""
+        """Return the special tokens of SEA-LION's SentencePiece tokenizer, which its files don't name."""
         if vocabulary.model != "llama":
             return {}
         return {
@@ -99,7 +99,7 @@ class MPT(GPTLike):
 
 
 def _rules(target: str, source: str, shape: tuple[int, ...]) -> list[TensorRule]:
-    """A weight, and the bias that it may have: `no_bias` isn't always obeyed."""
+    """Return the rules of a weight, and of the bias that it may have: `no_bias` isn't always obeyed."""
     return [
         TensorRule(f"{target}.weight", (f"{source}.weight",), shape),
         TensorRule(f"{target}.bias", (f"{source}.bias",), shape[:1], optional=True),

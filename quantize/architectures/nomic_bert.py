@@ -17,12 +17,13 @@ from quantize.architectures.base.transform import Shape
 from quantize.checkpoint.source import Rows, TensorSource
 from quantize.gguf.header import Metadata, float32, uint32
 
-TRAINED = {8192: 2048, 2048: 512}  # n_positions → the length that v1 and v2 were trained with
+TRAINED = {8192: 2048, 2048: 512}
+"""The lengths that v1 and v2 were trained with, by their n_positions."""
 
 
 @dataclass(frozen=True)
 class FlatExperts:
-    """Experts [n_expert, n_out, n_in], one below the other; `transposed`: as [n_expert · n_in, n_out]."""
+    """Experts [n_expert, n_out, n_in], one below the other, or `transposed` as [n_expert · n_in, n_out]."""
 
     n_expert: int
     n_out: int
@@ -67,9 +68,9 @@ class NomicBert(Encoder):
         self._check()
 
     def _check(self) -> None:
-        """Raises CheckpointError: a variant that llama.cpp doesn't compute."""
+        """Check the configuration. Raises CheckpointError: a variant that llama.cpp doesn't compute."""
         experts = self.experts_every is not None
-        wanted: dict[str, object] = {
+        expected: dict[str, object] = {
             "activation_function": "gelu" if experts else "swiglu",
             "causal": False,
             "prenorm": False,
@@ -80,11 +81,11 @@ class NomicBert(Encoder):
             "rotary_emb_interleaved": False,
             "rotary_emb_scale_base": None,
         }
-        for name, value in wanted.items():
-            found = self.config.plain(name)
-            if found != value:
+        for name, value in expected.items():
+            actual = self.config.raw(name)
+            if actual != value:
                 raise CheckpointError(
-                    f"config.json has {name} {found!r}; llama.cpp's `{self.gguf_name}` has {value!r} only"
+                    f"config.json has {name} {actual!r}; llama.cpp's `{self.gguf_name}` has {value!r} only"
                 )
         if self.config.size("n_positions") not in TRAINED:
             raise CheckpointError(

@@ -1,4 +1,4 @@
-"""OLMo 2: norms behind attention and feed-forward instead of before them, and over all queries and keys."""
+"""OLMo 2: norms behind attention and feed-forward, not before, and over all queries and keys."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Phi-3, 3.5 and 4, and Phi-3.5-MoE: fused matrices, and rotary factors for short and for long contexts.
+"""Phi-3, 3.5 and 4: fused matrices, and rotary factors for short and for long contexts.
 
-Of the sliding window of Phi-3 mini (2,047 or 262,144 tokens) llama.cpp knows, and doesn't use it.
+llama.cpp reads the sliding window of Phi-3 mini (2,047 or 262,144 tokens), and doesn't use it.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Phi3(Decoder):
         self.factors = self._factors()
 
     def _factors(self) -> dict[str, tuple[float, ...]]:
-        """`long` and `short`: what each rotary frequency is divided by. Raises CheckpointError."""
+        """Return the divisors of the rotary frequencies, `long` and `short`. Raises CheckpointError."""
         if self.rope.kind == "default":
             return {}
         if self.rope.kind not in LONGROPE:
@@ -54,20 +54,20 @@ class Phi3(Decoder):
             length: self.rope.parameters.numbers(f"{length}_factor") or () for length in ("long", "short")
         }
         if any(len(values) != self.n_rot // 2 for values in factors.values()):
-            found = " and ".join(f"{len(values)} {length}" for length, values in factors.items())
+            counts = " and ".join(f"{len(values)} {length}" for length, values in factors.items())
             raise CheckpointError(
-                f"config.json has {found} rotary factors; heads that rotate {self.n_rot} numbers need "
+                f"config.json has {counts} rotary factors; heads that rotate {self.n_rot} numbers need "
                 f"{self.n_rot // 2} of each"
             )
         return factors
 
     @property
     def original_context_length(self) -> int:
-        """What the model was first trained on: up to here the short factors hold."""
+        """The number of tokens that the model was first trained on, up to which the short factors hold."""
         return self.size("original_max_position_embeddings")
 
     def attention_factor(self) -> float:
-        """By what long contexts sharpen attention (https://arxiv.org/abs/2402.13753)."""
+        """Return the factor by which long contexts sharpen attention (https://arxiv.org/abs/2402.13753)."""
         stretch = self.context_length / self.original_context_length
         return (
             math.sqrt(1 + math.log(stretch) / math.log(self.original_context_length)) if stretch > 1 else 1.0

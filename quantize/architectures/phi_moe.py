@@ -52,7 +52,7 @@ class PhiMoE(Phi3):
         return inner or self.size("original_max_position_embeddings")
 
     def attention_factor(self) -> float:
-        """As config.json says it, for short and long contexts alike; else by Phi-3's formula."""
+        """Return config.json's factor, for short and long contexts alike; else that of Phi-3's formula."""
         factors = {self.rope.parameters.optional_number(f"{length}_mscale") for length in ("short", "long")}
         if len(factors) > 1:
             raise CheckpointError(

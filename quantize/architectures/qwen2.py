@@ -1,4 +1,4 @@
-"""Qwen 1.5 to 2.5, their mixtures of experts, and what was made from them.
+"""Qwen 1.5 to 2.5, their mixtures of experts, and the models made from them.
 
 Their sliding window is switched off in every published model; llama.cpp has none here, so one is refused.
 """
@@ -67,7 +67,7 @@ class Qwen2Moe(Qwen2):
     }
     needs_output = True
     normalizes_weights: ClassVar[bool] = False
-    """Whether llama.cpp makes the used experts' weights sum to one."""
+    """True if llama.cpp makes the used experts' weights sum to one."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)
@@ -111,7 +111,10 @@ class Qwen2Moe(Qwen2):
 
 
 def require_experts_everywhere(config: ModelConfig) -> None:
-    """Raises CheckpointError when some layers have no experts, which llama.cpp can't express for Qwen."""
+    """Check the layers.
+
+    Raises CheckpointError: some have no experts, which llama.cpp can't express for Qwen.
+    """
     if config.size("decoder_sparse_step", 1) != 1 or config.numbers("mlp_only_layers"):
         raise CheckpointError(
             "config.json has layers without experts (decoder_sparse_step, mlp_only_layers); llama.cpp's Qwen "

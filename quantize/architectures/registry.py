@@ -96,7 +96,7 @@ READING_BACK: Final[Mapping[str, type[Architecture]]] = {
 """The family by which a GGUF file is read back, for each architecture that several families write."""
 
 UNKNOWN_TO_LLAMA_CPP: Final[Mapping[str, str]] = {"OPTForCausalLM": "OPT", "OPTModel": "OPT"}
-"""Well-known models that llama.cpp can't run, by their `architectures` entries."""
+"""The `architectures` entries of well-known models that llama.cpp can't run, and the models' names."""
 
 
 def architecture_of(config: Mapping[str, Any]) -> Architecture:

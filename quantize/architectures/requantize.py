@@ -1,4 +1,4 @@
-"""A GGUF model as what `plan.build` plans: its tensors under their own names, its metadata kept.
+"""The architecture of a GGUF model: its tensors under their own names, its metadata kept.
 
 A GGUF file has everything inside, so no family need be known: any architecture that llama.cpp quantizes can
 be quantized again. The rules are llama.cpp's for a file that is quantized: a tensor that is to have the type
@@ -37,11 +37,11 @@ VALUE_TYPES: Final[Mapping[str, ValueType]] = {
     "f64": ValueType.FLOAT64,
 }
 REPLACED: Final = ("general.file_type", "general.quantization_version", "general.alignment")
-"""Keys that say something of the file they are in; ours has its own."""
+"""The keys that describe the file they are in; ours has its own."""
 
 
 class GGUFModel(Architecture):
-    """The model in a GGUF file. `extra` metadata is laid over the file's own."""
+    """The model in a GGUF file. `extra` metadata replaces the file's own."""
 
     huggingface_names: ClassVar[tuple[str, ...]] = ()
 
@@ -54,7 +54,7 @@ class GGUFModel(Architecture):
         self.hyperparameters = self._read_hyperparameters()
 
     def _read_hyperparameters(self) -> ModelDescription:
-        """What the type rules need; of a number that differs between layers the first, as llama.cpp does."""
+        """Return the type rules' sizes; of a number that differs between layers the first, as llama.cpp."""
         n_embd, n_head = self._first("embedding_length"), self._first("attention.head_count")
         head_dim = n_embd // n_head if n_head else 0
         return ModelDescription(
@@ -78,8 +78,8 @@ class GGUFModel(Architecture):
         return self._info.n_vocab or 0
 
     def metadata(self) -> Metadata:
-        """Every key of the file, in its order, but those that are true of one file only."""
-        return kept_metadata(self._info) | self._extra
+        """Return every key of the file, in its order, but those that are true of one file only."""
+        return metadata_to_keep(self._info) | self._extra
 
     def tensor_name(self, name: str) -> str | None:
         return name
@@ -98,7 +98,7 @@ def _rule_of(tensor: GGUFTensor) -> TensorRule:
 
 
 class NoVocabulary(Vocabulary):
-    """In place of a vocabulary where the file's own keys are kept as they are."""
+    """A stand-in for a vocabulary where the file's own keys are kept as they are."""
 
     def __init__(self) -> None:
         super().__init__(model="gpt2", pre="", tokens=())
@@ -107,8 +107,8 @@ class NoVocabulary(Vocabulary):
         return {}
 
 
-def kept_metadata(info: GGUFInfo) -> Metadata:
-    """The file's metadata with its types, without what belongs to its encoding and its parts."""
+def metadata_to_keep(info: GGUFInfo) -> Metadata:
+    """Return the file's metadata with its types, without the keys of its encoding and its parts."""
     types = read_gguf_file(info.path).types
     return {
         key: _value(value, types[key])

@@ -9,7 +9,8 @@ from quantize.architectures.base.config import ModelConfig
 from quantize.architectures.base.llama_like import QKV, HeadDimKeys
 from quantize.architectures.llama import Llama
 
-UNROTATED_PERIOD = 4  # fixed in llama.cpp
+UNROTATED_PERIOD = 4
+"""Every layer at a multiple of this number has no rotation, fixed in llama.cpp."""
 
 
 class SmolLM3(Llama):
@@ -48,5 +49,5 @@ class SmolLM3(Llama):
 
 
 def _pattern(n_layer: int, period: int) -> tuple[float, ...]:
-    """Per layer 1 where it rotates, as config.json has it."""
+    """Return for each layer 1 if it rotates, else 0, as config.json has it."""
     return tuple(float((layer + 1) % period != 0) for layer in range(n_layer))

@@ -1,5 +1,8 @@
-"""StableLM 3B, StableLM 2 and StableCode: norms with shifts, partial rotation; the 12 B model norms each head
-of queries and keys on its own and computes attention and feed-forward side by side."""
+"""StableLM 3B, StableLM 2 and StableCode: norms with shifts, partial rotation.
+
+The 12 B model norms each head of queries and keys on its own, and computes attention and feed-forward side by
+side.
+"""
 
 from __future__ import annotations
 

@@ -56,7 +56,7 @@ class T5Encoder(Architecture):
         "relative_attention_num_buckets": 32,
     }
     biased_layers: ClassVar[int | None] = 1
-    """How many layers have position biases of their own; None: all."""
+    """The number of layers that have position biases of their own; None stands for all."""
 
     default_activation: ClassVar[str] = "relu"
 
@@ -116,7 +116,7 @@ class T5Encoder(Architecture):
         return rules
 
     def attention_rules(self, source: str, target: str) -> list[TensorRule]:
-        """q, k, v and the output of one attention."""
+        """Return the rules of q, k, v and the output of one attention."""
         h = self.hyperparameters
         n = h.n_head * h.n_embd_head_k
         return [
@@ -127,7 +127,7 @@ class T5Encoder(Architecture):
         ]
 
     def bias_rules(self, source: str, target: str, layer: int, *, optional: bool = False) -> list[TensorRule]:
-        """The position bias of a layer that has one."""
+        """Return the rule of a layer's position bias, if it has one."""
         if self.biased_layers is not None and layer >= self.biased_layers:
             return []
         shape = (self.size("relative_attention_num_buckets"), self.hyperparameters.n_head)
@@ -136,9 +136,9 @@ class T5Encoder(Architecture):
 
     def feed_forward_rules(self, source: str, target: str) -> list[TensorRule]:
         h, dense = self.hyperparameters, f"{source}.DenseReluDense"
-        gated = self.activation.startswith("gated")
-        rules = linear_rules(f"{target}.ffn_gate", f"{dense}.wi_0", (h.n_ff, h.n_embd)) if gated else []
-        up = f"{dense}.wi_1" if gated else f"{dense}.wi"
+        is_gated = self.activation.startswith("gated")
+        rules = linear_rules(f"{target}.ffn_gate", f"{dense}.wi_0", (h.n_ff, h.n_embd)) if is_gated else []
+        up = f"{dense}.wi_1" if is_gated else f"{dense}.wi"
         return [
             *rules,
             *linear_rules(f"{target}.ffn_up", up, (h.n_ff, h.n_embd)),

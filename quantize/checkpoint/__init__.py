@@ -1,1 +1,1 @@
-"""What weights look like on disk: a stream of named tensors, whatever their container."""
+"""Checkpoints on disk or on the Hub: named tensors, whatever their files and their encoding."""

@@ -54,7 +54,7 @@ class FileBytes(ByteSource):
     """An open file of this machine. Owns its descriptor until `close()`."""
 
     def __init__(self, path: Path) -> None:
-        """Raises CheckpointError when it can't be opened."""
+        """Open the file. Raises CheckpointError when it can't be opened, or is a Git LFS pointer."""
         self.path = path
         self.name = path.name
         try:

@@ -1,4 +1,4 @@
-"""A checkpoint of the Hub whose weights never reach the disk: they are fetched while they are quantized.
+"""A checkpoint of the Hub whose weights never reach the disk: they are fetched while quantized.
 
 config.json, the tokenizer and the other small files are downloaded as usual. The weights' headers come first;
 then the tensors, in ranges, ahead of the pass and in its order (`prefetch`). Only safetensors can be read so:

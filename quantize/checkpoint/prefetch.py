@@ -22,7 +22,7 @@ from models.hub.files import RemoteFile
 from models.hub.ranges import RangeReader
 
 CHUNK_BYTES: Final = 8 * 2**20
-"""Files are fetched in chunks of this many bytes."""
+"""The size of a chunk, in which files are fetched."""
 
 FETCHERS: Final = 4
 """This many threads fetch at once."""

@@ -1,0 +1,1 @@
+"""The parts of a GGUF file that need no tensor: header, general metadata, size label."""

@@ -1,7 +1,7 @@
-"""The `general.` keys: name, author, licence, tags … from the model card and the names; sampling defaults.
+"""The `general.` keys of GGUF: name, author, licence, tags … from the model card; sampling defaults.
 
-The heuristics (what of "Llama-3.1-8B-Instruct" is the version, what the size) are a convention of the GGUF
-world, so they are its own package's, and the names agree with everyone else's files.
+The heuristics (which part of "Llama-3.1-8B-Instruct" is the version, which the size) are a convention of the
+GGUF world, so its own package does them, and the names agree with everyone else's files.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from quantize.gguf.header import Metadata, Value, ValueType, array, float32, int
 from quantize.gguf.parameter_count import ParameterCount
 
 CARD_LIMIT_BYTES: Final = 4 * 2**20
+"""A larger model card is ignored."""
 
-# generation_config.json → general.sampling.*
 SAMPLING: Final[Mapping[str, tuple[str, ValueType]]] = {
     "top_k": ("top_k", ValueType.INT32),
     "top_p": ("top_p", ValueType.FLOAT32),
@@ -33,6 +33,7 @@ SAMPLING: Final[Mapping[str, tuple[str, ValueType]]] = {
     "mirostat_tau": ("mirostat_tau", ValueType.FLOAT32),
     "mirostat_eta": ("mirostat_eta", ValueType.FLOAT32),
 }
+"""The key under `general.sampling.` and its type, for each field of generation_config.json."""
 
 log = logging.getLogger("corral.quantize")
 
@@ -40,22 +41,25 @@ log = logging.getLogger("corral.quantize")
 def general_metadata(
     directory: Path, config: Mapping[str, Any], name: str | None, parameters: ParameterCount
 ) -> Metadata:
-    """The keys that don't depend on the type. `name`: `org/name` or a plain name; else the folder's.
+    """Return the keys that don't depend on the type.
 
-    A broken model card or generation_config.json costs its own keys only.
+    `name` is `org/name` or a plain name; without it the folder's name counts. A broken model card or
+    generation_config.json costs its own keys only.
     """
     folder = Path(name.rsplit("/", 1)[-1]) if name else directory
     hints = {**config, "_name_or_path": name} if name and "/" in name else dict(config)
     try:
-        found = _named(_model_card(directory), hints, folder, parameters)
+        keys = _card_metadata(_model_card(directory), hints, folder, parameters)
     except Exception as error:  # noqa: BLE001  a stranger's YAML meets code that doesn't expect it
         log.warning("the model card of %s can't be used: %s", directory, error)
-        found = _named({}, hints, folder, parameters)
-    return {"general.type": string("model"), **_sampling(directory), **found}
+        keys = _card_metadata({}, hints, folder, parameters)
+    return {"general.type": string("model"), **_sampling(directory), **keys}
 
 
-def _named(card: dict[str, Any], hints: dict[str, Any], folder: Path, parameters: ParameterCount) -> Metadata:
-    """What the gguf package's heuristics make of a model card, config.json and a folder's name."""
+def _card_metadata(
+    card: dict[str, Any], hints: dict[str, Any], folder: Path, parameters: ParameterCount
+) -> Metadata:
+    """Return the keys that the gguf package derives from a model card, config.json and a folder's name."""
     import gguf  # 0.2 s to import, and needed only here
 
     metadata = gguf.Metadata.apply_metadata_heuristic(gguf.Metadata(), card, hints, folder, parameters.total)
@@ -86,7 +90,7 @@ def _model_card(directory: Path) -> dict[str, Any]:
 
 
 def _plain_value(value: Any) -> Value | None:
-    """Text, lists of text and counts; anything else that a card holds is not meant for these keys."""
+    """Return text, lists of text and counts as values; nothing else of a card is meant for these keys."""
     if isinstance(value, str):
         return string(value)
     if type(value) is int and 0 <= value < 2**32:
@@ -97,7 +101,7 @@ def _plain_value(value: Any) -> Value | None:
 
 
 def _sampling(directory: Path) -> Metadata:
-    """What the model's makers sample with."""
+    """Return the keys of the sampling that the model's makers recommend."""
     try:
         settings = optional_json_object(directory / "generation_config.json") or {}
     except CheckpointError as error:

@@ -1,4 +1,4 @@
-"""The head of a GGUF file as bytes: magic, metadata, tensor table, padding. Pure.
+"""The header of a GGUF file as bytes: magic, metadata, tensor table, padding. Pure.
 
 GGUF version 3, little-endian: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md. Sizes and offsets
 of the tensors are known before any data is, so several files can be written at once, each chunk at its
@@ -36,7 +36,7 @@ class ValueType(IntEnum):
     FLOAT64 = 12
 
 
-FORMATS: Final[dict[ValueType, str]] = {
+_FORMATS: Final[dict[ValueType, str]] = {
     ValueType.UINT8: "B",
     ValueType.INT8: "b",
     ValueType.UINT16: "H",
@@ -53,7 +53,7 @@ FORMATS: Final[dict[ValueType, str]] = {
 
 @dataclass(frozen=True)
 class Value:
-    """One metadata value; of an array, `item_type` is its items' type and `data` their sequence."""
+    """A metadata value; an array has its items' type in `item_type` and their sequence in `data`."""
 
     type: ValueType
     data: Any
@@ -93,7 +93,7 @@ def strings(items: Sequence[str | bytes]) -> Value:
 
 @dataclass(frozen=True)
 class TensorInfo:
-    """A row of the tensor table. `ne`: ggml's shape, row length first; `offset` within the data."""
+    """A row of the tensor table. `ne` is ggml's shape, row length first; `offset` counts within the data."""
 
     name: str
     ne: tuple[int, ...]
@@ -102,12 +102,12 @@ class TensorInfo:
 
 
 def aligned(size: int) -> int:
-    """`size` rounded up to the file's alignment."""
+    """Return `size` rounded up to the file's alignment."""
     return -(-size // ALIGNMENT) * ALIGNMENT
 
 
 def encode_header(metadata: Mapping[str, Value], tensors: Sequence[TensorInfo]) -> bytes:
-    """Everything in front of the tensor data, padded, so that its length is the offset of the data."""
+    """Encode everything before the tensor data, padded, so that its length is the offset of the data."""
     parts = [MAGIC, struct.pack("<IQQ", VERSION, len(tensors), len(metadata))]
     for key, value in metadata.items():
         parts += [_encode_string(key), struct.pack("<I", value.type), _encode_value(value)]
@@ -128,9 +128,9 @@ def _encode_value(value: Value) -> bytes:
     if value.type is ValueType.STRING:
         return _encode_string(value.data)
     if value.type is not ValueType.ARRAY:
-        return struct.pack("<" + FORMATS[value.type], value.data)
+        return struct.pack("<" + _FORMATS[value.type], value.data)
     assert value.item_type is not None, "an array says what its items are"
     head = struct.pack("<IQ", value.item_type, len(value.data))
     if value.item_type is ValueType.STRING:
         return head + b"".join(map(_encode_string, value.data))
-    return head + struct.pack(f"<{len(value.data)}{FORMATS[value.item_type]}", *value.data)
+    return head + struct.pack(f"<{len(value.data)}{_FORMATS[value.item_type]}", *value.data)

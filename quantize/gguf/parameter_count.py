@@ -1,4 +1,4 @@
-"""How many parameters a model has, and what of them are experts: the size in its name (`8x7B`)."""
+"""The number of a model's parameters, and of those in experts: the size in its name (`8x7B`)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from typing import Self
 
 @dataclass(frozen=True)
 class ParameterCount:
-    """`shared`: outside of experts; `per_expert`: in one expert of each layer; `n_experts`: of a layer."""
+    """Numbers of parameters: `shared` outside of experts, `per_expert` in one expert of each layer.
+
+    `n_experts` is the number of experts of a layer.
+    """
 
     total: int
     shared: int
@@ -19,7 +22,7 @@ class ParameterCount:
 
     @classmethod
     def of(cls, tensors: Iterable[tuple[str, Sequence[int]]]) -> Self:
-        """Of GGUF names and shapes (row length first): experts are tensors of three axes named `…_exps.…`."""
+        """Count by GGUF names and shapes (row length first); experts have three axes, named `…_exps.…`."""
         total = shared = per_expert = 0
         counts: list[int] = []
         for name, ne in tensors:

@@ -1,4 +1,4 @@
-"""Whole tensors in bounded memory: chunks that are the same for every reader, and values computed once."""
+"""Whole tensors in bounded memory: chunks, the same for every reader, and values computed once."""
 
 from __future__ import annotations
 

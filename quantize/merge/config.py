@@ -17,7 +17,7 @@ _BY_NUMBER: Final = (
     "global_attn_every_n_layers",
     "sliding_window_pattern",
 )
-"""Fields that name layers by their numbers, which would mean other layers afterwards."""
+"""The fields that name layers by their numbers, which would mean other layers afterwards."""
 
 Config = Mapping[str, Any]
 

@@ -20,7 +20,7 @@ from quantize.merge.adapter_folder import LowRankPair
 from quantize.merge.chunks import Floats, as_float32
 
 TILE_ROWS: Final = 32
-"""Rows are made in tiles of this many."""
+"""The number of rows in a tile."""
 
 
 @dataclass(frozen=True)

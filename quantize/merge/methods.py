@@ -114,7 +114,7 @@ class Arc:
 
 
 COLLINEAR: Final = 0.9995
-"""Vectors whose angle has a cosine above this are merged along the line between them."""
+"""The cosine above which two vectors count as parallel and are merged along the line between them."""
 
 _SHORT: Final = 1e-8
 """A norm or a sum of weights that isn't above this counts as none."""

@@ -1,1 +1,1 @@
-"""Tokenizer files → GGUF vocabulary: tokens, merges or scores, special tokens, chat template."""
+"""Vocabularies of GGUF files, from tokenizer files: tokens, merges, special tokens, templates."""

@@ -1,4 +1,4 @@
-"""How a family lays added tokens over a SentencePiece model's pieces; the converter differs by family."""
+"""A family's rules for tokens that were added to a SentencePiece model, as in llama.cpp's converter."""
 
 from __future__ import annotations
 
@@ -10,16 +10,19 @@ from quantize.vocabulary.files import AddedToken, TokenizerFiles, looks_special
 from quantize.vocabulary.vocabulary import Token, TokenType
 
 ADDED_SCORE: Final = -1000.0
+"""The score of added tokens."""
+
 WORD_START: Final = "\u2581"
 
 
 @dataclass(frozen=True)
 class AddedTokenRules:
-    """`in_tokenizer_json`: its added tokens count, too. `as_marked`: a token is special only if it is marked
-    so, and keeps its text; else texts that look special are, and in others a word's start is a space.
+    """A family's rules.
 
-    `unused_prefix`: pieces that begin so are placeholders. `zero`: stands for the piece that is one zero
-    byte, which would end a C string; never made from text.
+    With `in_tokenizer_json` its added tokens count, too. With `as_marked` a token is special only if it is
+    marked so, and keeps its text; else texts that look special are, and in others a word's start is a space.
+    Pieces that begin with `unused_prefix` are placeholders. `zero` replaces the piece that is one zero byte,
+    which would end a C string; it is never made from text.
     """
 
     in_tokenizer_json: bool = False
@@ -28,20 +31,20 @@ class AddedTokenRules:
     zero: str | None = None
 
     def added(self, files: TokenizerFiles) -> Iterator[AddedToken]:
-        """Those of the files that count, later ones over earlier ones. Raises UnknownTokenizer."""
+        """Yield the added tokens that count; a later one replaces an earlier one. Raises UnknownTokenizer."""
         yield from files.added_in_config()
         if self.in_tokenizer_json:
             yield from files.added_in_tokenizer()
 
     def token(self, added: AddedToken) -> Token:
-        """The vocabulary's entry for an added token."""
+        """Return the vocabulary's entry for an added token."""
         if added.special or (looks_special(added.content) and not self.as_marked):
             return Token(added.content, TokenType.CONTROL, ADDED_SCORE)
         text = added.content if self.as_marked else added.content.replace(WORD_START, " ")
         return Token(text, TokenType.USER_DEFINED, ADDED_SCORE)
 
     def piece(self, token: Token) -> Token:
-        """The vocabulary's entry for a piece."""
+        """Return the vocabulary's entry for a piece."""
         if self.zero is not None and token.text == "\0":
             return Token(self.zero, TokenType.UNUSED, token.score)
         if self.unused_prefix is not None and token.text.startswith(self.unused_prefix):

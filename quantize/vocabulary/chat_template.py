@@ -1,6 +1,7 @@
-"""A repository's chat templates: tokenizer_config.json, else chat_template.jinja, else chat_template.json.
+"""A repository's chat templates, from whichever of its files has them.
 
-Those in additional_chat_templates/ come on top. (The converter leaves them out where tokenizer_config.json
+The order is tokenizer_config.json, chat_template.jinja, chat_template.json; those in
+additional_chat_templates/ are added. (The converter leaves them out where tokenizer_config.json
 has a template, and all templates where there is no tokenizer_config.json.)
 """
 
@@ -15,12 +16,13 @@ from quantize.checkpoint.json_file import optional_json_object, read_bounded
 from quantize.vocabulary.files import TokenizerFiles
 
 LIMIT_BYTES = 4 * 2**20
+"""A template's file may have at most this many bytes."""
 
 
 def chat_templates(files: TokenizerFiles) -> tuple[str | None, Mapping[str, str]]:
-    """The default template, and the others by name. Raises CheckpointError: a template that is no text."""
+    """Return the default template, and the others by name. Raises CheckpointError: one that is no text."""
     settings = files.tokenizer_config or {}
-    value = settings["chat_template"] if "chat_template" in settings else _beside(files)
+    value = settings["chat_template"] if "chat_template" in settings else _from_own_file(files)
     named = _additional(files)
     if isinstance(value, str):
         return value, named
@@ -36,7 +38,7 @@ def chat_templates(files: TokenizerFiles) -> tuple[str | None, Mapping[str, str]
     return default, named
 
 
-def _beside(files: TokenizerFiles) -> Any:
+def _from_own_file(files: TokenizerFiles) -> Any:
     if (files.directory / "chat_template.jinja").is_file():
         return _text(files, "chat_template.jinja")
     return (optional_json_object(files.directory / "chat_template.json") or {}).get("chat_template")
@@ -48,7 +50,7 @@ def _additional(files: TokenizerFiles) -> dict[str, str]:
 
 
 def _name(text: str) -> str:
-    """As a part of a metadata key."""
+    """Return the name as a part of a metadata key may be."""
     return re.sub(r"[^A-Za-z0-9]", "_", text)
 
 

@@ -1,4 +1,4 @@
-"""The tokenizer files of a checkpoint, each read once; what they say about added tokens."""
+"""The tokenizer files of a checkpoint, each read once, and their added tokens."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from quantize.checkpoint.json_file import optional_json_object
 
 @dataclass(frozen=True)
 class AddedToken:
-    """A token that was added to the model's own vocabulary. `special`: never made from text, not shown."""
+    """A token that was added to the model's vocabulary. A `special` one isn't made from text, nor printed."""
 
     id: int
     content: str
@@ -22,7 +22,7 @@ class AddedToken:
 
 @dataclass(frozen=True)
 class TokenizerFiles:
-    """`tokenizer` is tokenizer.json, `tokenizer_config` tokenizer_config.json, None where there is none."""
+    """The files: `tokenizer` is tokenizer.json, `tokenizer_config` tokenizer_config.json, None if missing."""
 
     directory: Path
     config: Mapping[str, Any]
@@ -31,7 +31,7 @@ class TokenizerFiles:
 
     @classmethod
     def read(cls, directory: Path, config: Mapping[str, Any]) -> TokenizerFiles:
-        """Raises CheckpointError: a file that isn't a JSON object."""
+        """Read the files. Raises CheckpointError: one that isn't a JSON object."""
         return cls(
             directory,
             config,
@@ -40,7 +40,7 @@ class TokenizerFiles:
         )
 
     def added_in_tokenizer(self) -> list[AddedToken]:
-        """`added_tokens` of tokenizer.json. Raises UnknownTokenizer when it is malformed."""
+        """Return `added_tokens` of tokenizer.json. Raises UnknownTokenizer when it is malformed."""
         entries = (self.tokenizer or {}).get("added_tokens") or []
         if not isinstance(entries, list):
             raise UnknownTokenizer("added_tokens of tokenizer.json isn't a list; download it again")
@@ -49,7 +49,7 @@ class TokenizerFiles:
         ]
 
     def added_in_config(self) -> list[AddedToken]:
-        """`added_tokens_decoder` of tokenizer_config.json. Raises UnknownTokenizer when it is malformed."""
+        """Return `added_tokens_decoder` of tokenizer_config.json. Raises UnknownTokenizer: malformed."""
         entries = (self.tokenizer_config or {}).get("added_tokens_decoder") or {}
         if not isinstance(entries, dict):
             raise UnknownTokenizer(
@@ -58,7 +58,7 @@ class TokenizerFiles:
         return [_added_token(entry, int(key) if key.isdecimal() else None) for key, entry in entries.items()]
 
     def special_content(self, role: str) -> str | None:
-        """The text of tokenizer_config.json's `bos_token` or its like: a string, or in an object."""
+        """Return the text of tokenizer_config.json's `bos_token` or its like: a string, or in an object."""
         value = (self.tokenizer_config or {}).get(f"{role}_token")
         if isinstance(value, dict):
             value = value.get("content")
@@ -77,7 +77,7 @@ def _added_token(entry: Any, token_id: Any) -> AddedToken:
 
 
 def looks_special(text: str) -> bool:
-    """Texts that are control tokens though files don't mark them so: llama.cpp's converter's list."""
+    """True for texts of control tokens that files don't mark so: the list of llama.cpp's converter."""
     return (
         text in ("<pad>", "<mask>", "<2mass>", "[@BOS@]")
         or (text.startswith("<|") and text.endswith("|>"))

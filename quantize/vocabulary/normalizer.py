@@ -1,4 +1,4 @@
-"""tokenizer.json's normalizer, as far as llama.cpp does the same: lower case, no accents, a compiled map."""
+"""The normalizer of a tokenizer.json, as far as llama.cpp has it: case, accents, a compiled map."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from typing import Any
 from models.errors import UnknownTokenizer
 
 DEPTH_LIMIT = 8
+"""Sequences may be nested this deep."""
 
 
 def normalizer_options(tokenizer: Mapping[str, Any] | None) -> dict[str, bool]:
-    """`lowercase` and `strip_accents` where the file says something about them."""
+    """Return `lowercase` and `strip_accents` where the file says something about them."""
     options: dict[str, bool] = {}
     for step in steps((tokenizer or {}).get("normalizer"), "normalizers"):
         match step.get("type"):
@@ -31,7 +32,7 @@ def normalizer_options(tokenizer: Mapping[str, Any] | None) -> dict[str, bool]:
 
 
 def precompiled_charsmap(tokenizer: Mapping[str, Any]) -> bytes:
-    """The compiled normalization of a SentencePiece model; else empty. Raises UnknownTokenizer."""
+    """Return the compiled normalization of a SentencePiece model; else empty. Raises UnknownTokenizer."""
     for step in steps(tokenizer.get("normalizer"), "normalizers"):
         if step.get("type") == "Precompiled":
             try:
@@ -44,7 +45,7 @@ def precompiled_charsmap(tokenizer: Mapping[str, Any]) -> bytes:
 
 
 def steps(value: Any, inner: str, depth: int = 0) -> Iterator[Mapping[str, Any]]:
-    """The parts of a tokenizer.json's step in order; those of a Sequence are under `inner`."""
+    """Yield the parts of a tokenizer.json's step in order; those of a Sequence are under `inner`."""
     if not isinstance(value, dict) or depth > DEPTH_LIMIT:
         return
     yield value

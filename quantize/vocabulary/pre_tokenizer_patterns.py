@@ -1,4 +1,4 @@
-"""The regular expressions by which tokenizer.json files split text, as they stand there."""
+"""The regular expressions by which tokenizer.json files split text, letter for letter."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ TINY_AYA_DIGITS = r"\d{1,3}(?=(?:\d{3})*\b)"
 JAIS2 = LLAMA3.replace(r"\s+(?!\S)|\s+", _CASCADE)
 UFAKZEKA = QWEN2.removeprefix(f"{_CONTRACTIONS}|")
 
-# The same in other words: tiktoken's own spelling of GPT-2's and GPT-4's patterns (a possessive quantifier
+# The same in other spellings: tiktoken's own one of GPT-2's and GPT-4's patterns (a possessive quantifier
 # before what can't match anyway), and contractions letter by letter.
 _BY_LETTERS = r"(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])"
 GPT2_TIKTOKEN = GPT2.replace("'s|'t|'re|'ve|'m|'ll|'d", "'(?:[sdmt]|ll|ve|re)")

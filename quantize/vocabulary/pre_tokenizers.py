@@ -1,12 +1,13 @@
-r"""Which of llama.cpp's pre-tokenizers splits text as a tokenizer.json does: told by its structure.
+r"""The pre-tokenizer of llama.cpp that splits text as a tokenizer.json does, found by its structure.
 
-tokenizer.json:  {"type": "Sequence", "pretokenizers": [{"type": "Split", "pattern": {"Regex": "…"}, …},
-{"type": "ByteLevel", …}]} signature:       ("split …",)
+    tokenizer.json   {"type": "Sequence", "pretokenizers": [
+                       {"type": "Split", "pattern": {"Regex": "…"}, …}, {"type": "ByteLevel", …}]}
+    signature        ("split …",)
 
 A step that splits is one element of the signature; ByteLevel without its regex splits nothing. Several of
 llama.cpp's names share a signature and differ in details of detokenizing only; the table has the one that
 behaves like the file. The converter instead hashes the token ids of a test text, so it knows no tokenizer
-that was trained anew.
+that was trained again.
 """
 
 from __future__ import annotations
@@ -37,14 +38,14 @@ from quantize.vocabulary.pre_tokenizer_patterns import (
     UFAKZEKA,
 )
 
-DEPTH_LIMIT: Final = 8  # of sequences in sequences; a file that goes deeper is up to something
+DEPTH_LIMIT: Final = 8
+"""Sequences may be nested this deep; a file that goes deeper is up to something."""
 
 
 def _split(*patterns: str) -> tuple[str, ...]:
     return tuple(f"split {pattern}" for pattern in patterns)
 
 
-# Signature → name where `ignore_merges` (a word in the vocabulary is one token whatever the merges) is unset.
 PRE_TOKENIZERS: Final[Mapping[tuple[str, ...], str]] = {
     _split(GPT2): "gpt-2",
     _split(GPT2_TIKTOKEN): "gpt-2",
@@ -76,21 +77,25 @@ PRE_TOKENIZERS: Final[Mapping[tuple[str, ...], str]] = {
     ("punctuation contiguous", *_split(GPT2), "digits contiguous", *_split("[0-9][0-9][0-9]")): "falcon",
     _split("\\p{N}{1,3}", LLAMA3.replace(r"\p{N}{1,3}", r"\p{N}+")): "minicpm5",
 }
-# The names for files that set `ignore_merges`, where llama.cpp has one that does.
+"""The name for each signature, for files that don't set `ignore_merges` (a known word is one token)."""
+
 IGNORING_MERGES: Final[Mapping[tuple[str, ...], str]] = {
     _split(LLAMA3): "llama-bpe",
     _split(LLAMA3_BY_LETTERS): "llama-bpe",
     _split(GPT4_TIKTOKEN): "llama-bpe",
     _split(TEKKEN): "tekken",
 }
-
+"""The name for each signature, for files that set `ignore_merges`, where llama.cpp has one that does."""
 
 ADDING_BOS: Final = ("llama-bpe", "tekken")
 """The names with which llama.cpp adds bos where a file doesn't say."""
 
 
 def pre_tokenizer_name(tokenizer: Mapping[str, Any]) -> str:
-    """`tokenizer.ggml.pre` of a tokenizer.json. Raises UnknownTokenizer that prints the structure."""
+    """Return `tokenizer.ggml.pre` of a tokenizer.json.
+
+    Raises UnknownTokenizer, which prints the structure.
+    """
     signature = pre_tokenizer_signature(tokenizer.get("pre_tokenizer"))
     ignore_merges = (tokenizer.get("model") or {}).get("ignore_merges") is True
     name = (IGNORING_MERGES.get(signature) if ignore_merges else None) or PRE_TOKENIZERS.get(signature)
@@ -104,7 +109,7 @@ def pre_tokenizer_name(tokenizer: Mapping[str, Any]) -> str:
 
 
 def pre_tokenizer_signature(pre_tokenizer: Any, depth: int = 0) -> tuple[str, ...]:
-    """The steps that split, in order; what is not understood stands for itself and so matches nothing."""
+    """Return the steps that split, in order; an unknown one stands for itself and so matches nothing."""
     if not isinstance(pre_tokenizer, dict) or depth > DEPTH_LIMIT:
         return ()
     match pre_tokenizer.get("type"):
@@ -123,7 +128,7 @@ def pre_tokenizer_signature(pre_tokenizer: Any, depth: int = 0) -> tuple[str, ..
 
 
 def _split_signature(step: Mapping[str, Any]) -> tuple[str, ...]:
-    """Isolating matches and removing the rest are the same for patterns that match everything."""
+    """Return a Split's signature; if a pattern matches everything, isolating it equals removing the rest."""
     pattern = step.get("pattern")
     regex = pattern.get("Regex") if isinstance(pattern, dict) else None
     how = (step.get("behavior"), bool(step.get("invert")))

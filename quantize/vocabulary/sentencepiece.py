@@ -25,19 +25,19 @@ PADDING_SCORE: Final = -10000.0
 """The score of tokens that fill up the embedding."""
 
 PIECE_TYPES: Final = {number: TokenType(number) for number in range(1, 7)} | {4: TokenType.NORMAL}
-"""SentencePiece's numbers are llama.cpp's; a user-defined piece counts as normal, as in its converter."""
+"""The types of pieces by number; a user-defined piece counts as normal, as in llama.cpp's converter."""
 
 UNIGRAM: Final = 1
-"""TrainerSpec.ModelType of a unigram model; it is the default."""
+"""The TrainerSpec.ModelType of a unigram model, which is the default."""
 
 VARINT, FIXED64, LENGTH_DELIMITED, FIXED32 = 0, 1, 2, 5
-"""Protobuf's wire types."""
+"""The wire types of protobuf."""
 
 CHATGLM_MODEL_TYPE: Final = "chatglm"
 """The `model_type` of config.json that means ChatGLM3's vocabulary."""
 
 _CHATGLM3_FIRST: Final = ("<unk>", "<bos>", "<eos>")
-"""ChatGLM3's code calls the first three pieces so."""
+"""The names that ChatGLM3's code has for the first three pieces."""
 
 _CHATGLM3_LAST: Final = (
     "[MASK]",
@@ -50,7 +50,7 @@ _CHATGLM3_LAST: Final = (
     "<|assistant|>",
     "<|observation|>",
 )
-"""ChatGLM3's code adds these after the pieces.
+"""The tokens that ChatGLM3's code adds after the pieces.
 
 Source: https://huggingface.co/THUDM/chatglm3-6b/blob/main/tokenization_chatglm.py.
 """

@@ -1,6 +1,6 @@
-"""Tokenizers from before tokenizer.json: vocab.txt (WordPiece), vocab.json with merges.txt (byte-level BPE).
+"""Tokenizers older than tokenizer.json: vocab.txt (WordPiece), vocab.json and merges.txt (byte-level).
 
-They are put into the form of a tokenizer.json; what the files don't say is added by the class that
+They are put into the form of a tokenizer.json, completed with the defaults of the class that
 tokenizer_config.json names.
 """
 

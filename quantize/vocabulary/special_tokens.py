@@ -1,8 +1,8 @@
-"""Which tokens are bos, eos, pad …, and which the tokenizer adds: as llama.cpp's converter decides it.
+"""The special tokens (bos, eos, pad …) and those that the tokenizer adds, as in llama.cpp's converter.
 
-Sources in order of weight: tokenizer.json's post-processor (what is really added), tokenizer_config.json
-(names, and add_*_token), config.json (ids). A name counts only if tokenizer.json lists it among its added
-tokens.
+Sources in order of weight: tokenizer.json's post-processor (the tokens that are really added),
+tokenizer_config.json (names, and add_*_token), config.json (ids). A name counts only if tokenizer.json lists
+it among its added tokens.
 """
 
 from __future__ import annotations
@@ -17,24 +17,24 @@ ROLES = ("bos", "eos", "unk", "sep", "pad", "cls", "mask")
 
 
 def special_tokens(files: TokenizerFiles, n_vocab: int | None = None) -> SpecialTokens:
-    """The special tokens of a checkpoint. Ids from `n_vocab` on are left out where it is given."""
-    found = _Search(files)
+    """Return the special tokens of a checkpoint; ids from `n_vocab` on are left out where it is given."""
+    search = _Search(files)
     if files.tokenizer is not None:
-        found.read_post_processor(files.tokenizer.get("post_processor"))
+        search.read_post_processor(files.tokenizer.get("post_processor"))
     ids: dict[str, int] = {}
     if files.tokenizer_config is not None:
-        for role in found.contents:
+        for role in search.contents:
             flag = files.tokenizer_config.get(f"add_{role}_token")
             if isinstance(flag, bool):
-                found.add.setdefault(role, flag)
+                search.add.setdefault(role, flag)
         by_content: dict[str, int] = {}
         for token in files.added_in_tokenizer():
             by_content.setdefault(token.content, token.id)
-        for role, content in found.contents.items():
+        for role, content in search.contents.items():
             if content in by_content:
                 ids[role] = by_content[content]
     nested = files.config.get("text_config")  # of models that see, too
-    for role in found.contents:
+    for role in search.contents:
         token_id = files.config.get(f"{role}_token_id")
         if token_id is None and isinstance(nested, dict):
             token_id = nested.get(f"{role}_token_id")
@@ -42,11 +42,11 @@ def special_tokens(files: TokenizerFiles, n_vocab: int | None = None) -> Special
             ids.setdefault(role, token_id)
     if n_vocab is not None:
         ids = {role: token_id for role, token_id in ids.items() if token_id < n_vocab}
-    return SpecialTokens(ids, found.add)
+    return SpecialTokens(ids, search.add)
 
 
 class _Search:
-    """Roles and their texts, corrected by what the post-processor shows to be added."""
+    """The roles and their texts, corrected by the tokens that the post-processor adds."""
 
     def __init__(self, files: TokenizerFiles) -> None:
         self.has_config = files.tokenizer_config is not None
@@ -101,7 +101,7 @@ class _Search:
         self.add["bos"] = first in (self.contents["bos"], self.contents["cls"])
 
     def _set_last(self, last: str) -> None:
-        """The template's last token is eos; the one named so ends a turn (eot), or a message (eom)."""
+        """Take the template's last token for eos; the one named so ends a turn (eot), or a message (eom)."""
         if self.has_config and last != self.contents["eos"]:
             for role in ("eot", "eom"):
                 if role not in self.contents:
@@ -111,7 +111,7 @@ class _Search:
         self.add["eos"] = True
 
     def _read_pair(self, pair: list[Any], first: str | None, last: str | None) -> None:
-        """`[bos] A [eos] [sep] B [eos]`: is there a separator between two sequences?"""
+        """Find out if there is a separator between two sequences: `[bos] A [eos] [sep] B [eos]`."""
         begin = 1 if first and _special(pair[0]) == first else 0
         end = len(pair) - 1 if last and _special(pair[-1]) == last else len(pair)
         inner = pair[begin:end]

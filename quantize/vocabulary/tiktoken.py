@@ -34,7 +34,7 @@ def _byte_characters() -> tuple[str, ...]:
 
 
 BYTE_CHARACTERS: Final = _byte_characters()
-"""GPT-2's printable character for each byte, in which byte-level vocabularies are written.
+"""The printable character for each byte in GPT-2's and all byte-level vocabularies.
 
 Source: https://github.com/openai/gpt-2/blob/master/src/encoder.py (`bytes_to_unicode`).
 """

@@ -1,6 +1,6 @@
-"""The vocabularies of tokenizer.json: byte-level BPE (GPT-2's kind: Llama 3, Qwen, …) and WordPiece (BERT's).
+"""The vocabularies of tokenizer.json: byte-level BPE (GPT-2, Llama 3, Qwen …) and WordPiece (BERT).
 
-What its other kinds share is here too: `byte_fallback` and `unigram` build on it.
+`byte_fallback` and `unigram` read its other kinds with the functions of this module.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ XLM_FIRST: Final = (
     Token("<unk>", TokenType.UNKNOWN),
 )
 XLM_OWN: Final = 3
-"""XLM_FIRST stands in place of this many pieces: <unk>, <s>, </s>."""
+"""The number of pieces that XLM_FIRST replaces: <unk>, <s>, </s>."""
 
 MASK: Final = Token("<mask>", TokenType.CONTROL)
 

@@ -1,4 +1,4 @@
-"""A vocabulary as GGUF stores it. Pure data; `read.py` makes it from a checkpoint's tokenizer files."""
+"""A vocabulary as GGUF stores it: pure data, which `read` makes from a checkpoint's tokenizer files."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ ID_KEYS = {
 
 @dataclass(frozen=True)
 class Token:
-    """One entry; its id is its place."""
+    """A token; its id is its place in the vocabulary."""
 
     text: str
     type: TokenType
@@ -44,7 +44,7 @@ class Token:
 
 @dataclass(frozen=True)
 class SpecialTokens:
-    """Which token plays which part (`bos`, `eos`, `pad` …), and which the tokenizer adds by itself."""
+    """The ids of tokens by their roles (`bos`, `eos`, `pad` …), and the roles that the tokenizer adds."""
 
     ids: Mapping[str, int] = field(default_factory=dict)
     add: Mapping[str, bool] = field(default_factory=dict)
@@ -52,13 +52,14 @@ class SpecialTokens:
 
 @dataclass(frozen=True)
 class Unigram:
-    """What a unigram model does before it looks for tokens. `charsmap`: its compiled normalization."""
+    """The preparation of text for a unigram model. `charsmap` is its compiled normalization."""
 
     add_space_prefix: bool
     remove_extra_whitespaces: bool
     charsmap: bytes = b""
 
     def metadata(self) -> Metadata:
+        """Return the keys of the preparation."""
         keys: Metadata = {
             "tokenizer.ggml.add_space_prefix": boolean(self.add_space_prefix),
             "tokenizer.ggml.remove_extra_whitespaces": boolean(self.remove_extra_whitespaces),
@@ -70,8 +71,10 @@ class Unigram:
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """`model`: llama.cpp's tokenizer: "gpt2" (byte-level BPE, `merges`), "whitespace" (BPE over characters),
-    "llama" (SentencePiece's BPE, by the tokens' scores), "t5" (its unigram model, by their scores) or "bert"
+    """A vocabulary, for one of llama.cpp's tokenizers.
+
+    `model` is "gpt2" (byte-level BPE, with `merges`), "whitespace" (BPE over characters), "llama"
+    (SentencePiece's BPE, by the tokens' scores), "t5" (its unigram model, by their scores) or "bert"
     (WordPiece).
     """
 
@@ -83,16 +86,19 @@ class Vocabulary:
     chat_template: str | None = None
     named_chat_templates: Mapping[str, str] = field(default_factory=dict)
     tokenizer_config: Mapping[str, Any] = field(default_factory=dict)
-    """tokenizer_config.json, for what a family reads from it."""
+    """The fields of tokenizer_config.json, from which families read more."""
+
     dummy_prefix: bool | None = None
-    """Whether a SentencePiece model puts a space before a text; None for tokenizers of other files."""
+    """True if a SentencePiece model puts a space before a text; None for tokenizers of other files."""
+
     unigram: Unigram | None = None
-    """How a "t5" vocabulary prepares text."""
+    """The preparation of text for a "t5" vocabulary."""
+
     normalizer: Mapping[str, bool] = field(default_factory=dict)
-    """tokenizer.json's `lowercase` and `strip_accents`, as far as it says."""
+    """The options `lowercase` and `strip_accents`, as far as tokenizer.json has them."""
 
     def metadata(self) -> Metadata:
-        """The keys under `tokenizer.`."""
+        """Return the keys under `tokenizer.`."""
         keys: Metadata = {
             "tokenizer.ggml.model": string(self.model),
             "tokenizer.ggml.pre": string(self.pre),

@@ -1,4 +1,4 @@
-"""The contract of a model family: hyper-parameters, GGUF metadata and a rule for every tensor, as data."""
+"""The contract of a model family: hyper-parameters, metadata and a rule for every tensor, as data."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Architecture(ABC):
         ".attention.bias",
         ".attention.masked_bias",
     )
-    """Old checkpoints carry tensors with these endings, which no one needs: buffers of computed numbers."""
+    """The endings of tensors that old checkpoints carry and no one needs: buffers of computed numbers."""
 
     added_token_rules: ClassVar[AddedTokenRules] = COMMON
     """The family's treatment of tokens that were added to a SentencePiece model."""

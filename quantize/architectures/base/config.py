@@ -1,4 +1,4 @@
-"""config.json read with care: typed getters whose errors name the field, and nothing assumed silently."""
+"""Access to config.json by typed getters whose errors name the field; nothing is assumed silently."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from models.errors import CheckpointError
 
 _ABSENT: Final = object()
 LARGEST_SIZE: Final = 2**31 - 1
+"""A size is at most this large."""
 
 
 class ModelConfig:
@@ -20,7 +21,7 @@ class ModelConfig:
         self._where = where
 
     def size(self, name: str, default: int | None = None) -> int:
-        """A positive integer. Without `default` the field is required. Raises CheckpointError."""
+        """Return a positive integer. Without `default` the field is required. Raises CheckpointError."""
         value = self.optional_size(name)
         if value is None:
             value = default
@@ -29,6 +30,7 @@ class ModelConfig:
         return value
 
     def optional_size(self, name: str) -> int | None:
+        """Return a positive integer, None where there is none. Raises CheckpointError."""
         value = self._get(name)
         if value is None:
             return None
@@ -37,11 +39,11 @@ class ModelConfig:
         return value
 
     def count(self, name: str, default: int) -> int:
-        """As `size`, but it may be 0."""
+        """Return a size that may be 0. Raises CheckpointError."""
         return 0 if self._get(name) == 0 else self.size(name, default)
 
     def number(self, name: str, default: float | None = None) -> float:
-        """A finite number. Without `default` the field is required. Raises CheckpointError."""
+        """Return a finite number. Without `default` the field is required. Raises CheckpointError."""
         value = self.optional_number(name)
         if value is None:
             value = default
@@ -66,7 +68,7 @@ class ModelConfig:
         return value
 
     def has(self, name: str) -> bool:
-        """Whether the field is there, and not null."""
+        """True if the field is there, and not null."""
         return self._get(name) is not None
 
     def text(self, name: str) -> str | None:
@@ -76,7 +78,7 @@ class ModelConfig:
         return value
 
     def numbers(self, name: str) -> tuple[float, ...] | None:
-        """A list of finite numbers; None where there is none."""
+        """Return a list of finite numbers; None where there is none. Raises CheckpointError."""
         value = self._get(name)
         if value is None:
             return None
@@ -87,7 +89,7 @@ class ModelConfig:
         return tuple(float(item) for item in value)
 
     def texts(self, name: str) -> tuple[str, ...] | None:
-        """A list of strings; None where there is none."""
+        """Return a list of strings; None where there is none. Raises CheckpointError."""
         value = self._get(name)
         if value is None:
             return None
@@ -96,7 +98,7 @@ class ModelConfig:
         return tuple(value)
 
     def numbered_texts(self, name: str) -> tuple[str, ...] | None:
-        """The strings of an object whose keys are numbers, in their order; None where there is none."""
+        """Return the strings of an object by its numeric keys, in their order; None where there is none."""
         value = self._get(name)
         if value is None:
             return None
@@ -108,17 +110,17 @@ class ModelConfig:
             raise self._wrong(name, value, "an object with numbers and strings")
         return tuple(value[key] for key in sorted(value, key=int))
 
-    def plain(self, name: str) -> Any:
-        """The field as it is, None where there is none: for comparing it with what is wanted."""
+    def raw(self, name: str) -> Any:
+        """Return the field as it is, None where there is none, for comparing it with a value."""
         return self._get(name)
 
-    def merged(self, name: str) -> ModelConfig:
-        """This with the fields of its section `name`, if it has one, laid over its own."""
+    def with_section(self, name: str) -> ModelConfig:
+        """Return the configuration in which the fields of section `name`, if any, replace the outer ones."""
         inner = self.section(name)
         return self if inner is None else ModelConfig({**self._fields, **inner._fields}, self._where)
 
     def section(self, name: str) -> ModelConfig | None:
-        """A nested object, whose errors say where it was."""
+        """Return a nested object, whose errors say where it was; None where there is none."""
         value = self._get(name)
         if value is None:
             return None
@@ -127,7 +129,7 @@ class ModelConfig:
         return ModelConfig(value, f"{name} in {self._where}")
 
     def architecture(self) -> str:
-        """The first entry of `architectures`. Raises CheckpointError when there is none."""
+        """Return the first entry of `architectures`. Raises CheckpointError when there is none."""
         names = self._get("architectures")
         if not isinstance(names, list) or not names or not isinstance(names[0], str):
             raise CheckpointError(

@@ -1,11 +1,11 @@
-"""What most decoders share: config.json's usual names, llama.cpp's keys for them, rules for a layer's parts.
+"""Decoders with rotary positions: config.json's usual names, llama.cpp's keys, rules of a layer.
 
-A family of its own builds on `Decoder`: it states its defaults and lists its tensors.
+A family derives from `Decoder` when its shape isn't Llama's: it states its defaults and lists its tensors.
 """
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from models.errors import CheckpointError
 from models.llamacpp.quantization.type_rules import ModelDescription
@@ -16,28 +16,41 @@ from quantize.architectures.base.rules import TensorRule, linear_rules, norm_rul
 from quantize.architectures.base.transform import Transform
 from quantize.gguf.header import Metadata, float32, uint32
 
-GELU_TANH = ("gelu_new", "gelu_pytorch_tanh", "gelu_fast")
-SILU = ("silu", "swish")
+GELU_TANH: Final = ("gelu_new", "gelu_pytorch_tanh", "gelu_fast")
+SILU: Final = ("silu", "swish")
 
 
 class Decoder(Architecture):
     """A decoder with grouped-query attention and rotary positions."""
 
     default_theta: ClassVar[float] = DEFAULT_THETA
-    default_epsilon: ClassVar[float] = 1e-5
-    epsilon_names: ClassVar[tuple[str, ...]] = ("rms_norm_eps",)
-    activations: ClassVar[tuple[str, ...]] = SILU
-    activation_name: ClassVar[str] = "hidden_act"
-    default_tied: ClassVar[bool] = False
-    needs_output: ClassVar[bool] = False
-    """Whether llama.cpp wants an output matrix in the file, also where the embedding is it."""
+    """The base of the rotation where config.json is silent."""
 
+    default_epsilon: ClassVar[float] = 1e-5
+    """The norms' epsilon where config.json is silent."""
+
+    epsilon_names: ClassVar[tuple[str, ...]] = ("rms_norm_eps",)
+    """The fields of config.json that may hold the norms' epsilon, the first one preferred."""
+
+    activations: ClassVar[tuple[str, ...]] = SILU
+    """The names of the activation that llama.cpp computes for this family."""
+
+    activation_name: ClassVar[str] = "hidden_act"
+    """The field of config.json that holds the activation."""
+
+    default_tied: ClassVar[bool] = False
+    """True if the embedding is the output matrix where config.json is silent."""
+
+    needs_output: ClassVar[bool] = False
+    """True if llama.cpp requires an output matrix in the file, also where the embedding is it."""
+
+    # Names in the checkpoint.
     embedding_name: ClassVar[str] = "model.embed_tokens"
     last_norm_name: ClassVar[str] = "model.norm"
     head_name: ClassVar[str] = "lm_head"
 
     own_head_dim: ClassVar[bool] = False
-    """Whether llama.cpp lets heads be of another size than the embedding's share."""
+    """True if llama.cpp lets heads be of another size than the embedding's share."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)
@@ -72,11 +85,12 @@ class Decoder(Architecture):
 
     @property
     def epsilon(self) -> float:
-        found = (self.config.optional_number(name) for name in self.epsilon_names)
-        return next((value for value in found if value is not None), self.default_epsilon)
+        """The norms' epsilon."""
+        values = (self.config.optional_number(name) for name in self.epsilon_names)
+        return next((value for value in values if value is not None), self.default_epsilon)
 
     def size_metadata(self) -> Metadata:
-        """The keys that every decoder has."""
+        """Return the keys of the sizes that every decoder has."""
         h, prefix = self.hyperparameters, self.gguf_name
         return {
             **self.common_metadata(),
@@ -84,19 +98,21 @@ class Decoder(Architecture):
         }
 
     def epsilon_metadata(self, kind: str = "layer_norm_rms_epsilon") -> Metadata:
+        """Return the key of the norms' epsilon."""
         return {f"{self.gguf_name}.attention.{kind}": float32(self.epsilon)}
 
     def head_size_metadata(self) -> Metadata:
+        """Return the keys of a head's size, which may be another one than the embedding's share."""
         prefix, dim = f"{self.gguf_name}.attention", uint32(self.head_dim)
         return {f"{prefix}.key_length": dim, f"{prefix}.value_length": dim}
 
     def rotary_share(self, default: float) -> float:
-        """The part of each head that is rotated: `partial_rotary_factor`, in either place."""
+        """Return the rotated part of each head, from 0 to 1: `partial_rotary_factor`, in either place."""
         inner = self.rope.parameters.optional_number("partial_rotary_factor")
         return self.config.number("partial_rotary_factor", default) if inner is None else inner
 
     def outer_rules(self, norm: Transform | None = None, *, norm_bias: bool = False) -> list[TensorRule]:
-        """Embedding, last norm, and the output matrix unless it is the embedding."""
+        """Return the rules of embedding, last norm, and the output matrix unless it is the embedding."""
         h, tied = self.hyperparameters, self.is_tied
         embedding = (self.vocabulary_size, h.n_embd)
         rules = [TensorRule("token_embd.weight", (f"{self.embedding_name}.weight",), embedding)]
@@ -108,16 +124,19 @@ class Decoder(Architecture):
 
     @property
     def is_tied(self) -> bool:
-        """Whether the embedding is the output matrix, too."""
+        """True if the embedding is the output matrix, too."""
         return self.config.flag("tie_word_embeddings", self.default_tied)
 
     def tensor_name(self, name: str) -> str | None:
-        """A checkpoint may hold the tied output matrix, too: a copy of the embedding."""
+        """Return the rules' name for a tensor; no one needs a tied output matrix, a copy of the embedding."""
         is_copy = self.is_tied and name == f"{self.head_name}.weight"
         return None if is_copy else super().tensor_name(name)
 
     def require_tied(self) -> None:
-        """Raises CheckpointError when there is an output matrix, for which llama.cpp has no place."""
+        """Check that the embedding is the output matrix.
+
+        Raises CheckpointError: llama.cpp has no place for one.
+        """
         if not self.is_tied:
             raise CheckpointError(
                 f"config.json has tie_word_embeddings false; llama.cpp's `{self.gguf_name}` has no output "
@@ -133,7 +152,7 @@ class Decoder(Architecture):
         output: str = "o_proj",
         output_bias: bool = False,
     ) -> list[TensorRule]:
-        """q, k, v and output under `<source>.self_attn`, as they are."""
+        """Return the rules of q, k, v and output under `<source>.self_attn`, as they are."""
         h, attention = self.hyperparameters, f"{source}.self_attn"
         n_q, n_kv = h.n_head * self.head_dim, h.n_head_kv * self.head_dim
         return [
@@ -146,7 +165,7 @@ class Decoder(Architecture):
         ]
 
     def gated_rules(self, source: str, target: str) -> list[TensorRule]:
-        """Gate, up and down under `<source>.mlp`."""
+        """Return the rules of gate, up and down under `<source>.mlp`."""
         h, mlp = self.hyperparameters, f"{source}.mlp"
         return [
             *linear_rules(f"{target}.ffn_gate", f"{mlp}.gate_proj", (h.n_ff, h.n_embd)),

@@ -1,4 +1,4 @@
-"""What encoders of BERT's kind share: sizes, keys, labels, pooling, the rules of their embeddings."""
+"""Encoders of BERT's kind: sizes, keys, labels, pooling, the rules of their embeddings."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from quantize.vocabulary.vocabulary import Vocabulary
 MEAN: Final = 1
 CLS: Final = 2
 LAST: Final = 3
-"""Numbers of llama.cpp's ways to pool (llama.h, enum llama_pooling_type)."""
+"""The numbers of llama.cpp's ways to pool (llama.h, enum llama_pooling_type)."""
 
 _POOLING_FLAGS: Final = {
     "pooling_mode_mean_tokens": MEAN,
@@ -43,7 +43,7 @@ class Encoder(Architecture):
     }
 
     names: ClassVar[Mapping[str, str]] = {}
-    """Where config.json has another name for one of them."""
+    """The name of a size in config.json, where it isn't transformers' usual one."""
 
     default_epsilon: ClassVar[float] = 1e-12
     activations: ClassVar[tuple[str, ...]] = (
@@ -74,14 +74,17 @@ class Encoder(Architecture):
         self.check_activation("hidden_act", self.activations)
 
     def size(self, name: str) -> int:
-        """Return a size by transformers' name for it, under which or `names`' the file has it."""
+        """Return a size by transformers' name; the file may have it under that of `names`.
+
+        Raises CheckpointError.
+        """
         own = self.names.get(name)
         size = None if own is None else self.config.optional_size(own)
         return super().size(name) if size is None else size
 
     @property
     def classifies(self) -> bool:
-        """Whether this is a classifier or a reranker."""
+        """True if this is a classifier or a reranker."""
         return self.config.architecture().endswith("ForSequenceClassification")
 
     @property
@@ -116,7 +119,7 @@ class Encoder(Architecture):
         return {"tokenizer.ggml.token_type_count": uint32(self.size("type_vocab_size"))}
 
     def embedding_rules(self) -> list[TensorRule]:
-        """Tokens, their types, and the norm over their sum."""
+        """Return the rules of the tokens' embeddings, their types', and the norm over their sum."""
         n_embd, types = self.hyperparameters.n_embd, "embeddings.token_type_embeddings.weight"
         tokens = ("embeddings.word_embeddings.weight",)
         return [
@@ -127,7 +130,15 @@ class Encoder(Architecture):
 
 
 def pooling_type(directory: Path) -> int | None:
-    """What the folder's files say; None without such files. Raises CheckpointError: an unknown pooling."""
+    """Return llama.cpp's number for the way in which a text's vector is made of its tokens'.
+
+    Sentence-transformers' files say it; without them the result is None.
+
+        modules.json          [{"type": "sentence_transformers.models.Pooling", "path": "1_Pooling", …}, …]
+        1_Pooling/config.json {"pooling_mode_mean_tokens": true, …}
+
+    Raises CheckpointError: a pooling that llama.cpp doesn't have, damaged files.
+    """
     path = _pooling_path(directory)
     if path is None:
         return None

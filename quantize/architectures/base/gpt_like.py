@@ -1,4 +1,4 @@
-"""What GPT-2's generation shares: sizes under changing names, layer norms, q, k and v in one matrix."""
+"""Decoders of GPT-2's generation: sizes under changing names, layer norms, q, k and v in one matrix."""
 
 from __future__ import annotations
 
@@ -20,14 +20,19 @@ class GPTLike(Architecture):
     """A decoder whose heads share the embedding's size. A family states its names and lists its tensors."""
 
     names: ClassVar[Mapping[str, tuple[str, ...]]]
-    """What config.json may call `n_embd`, `n_head`, `n_layer` and `context`, the usual name first."""
+    """The names in config.json of `n_embd`, `n_head`, `n_layer` and `context`, the usual one first."""
 
     defaults: ClassVar[Mapping[str, int]]
-    """What transformers assumes for them, and for `n_vocab`, where config.json is silent."""
+    """The sizes that transformers assumes where config.json is silent: of `names`' keys, and `n_vocab`."""
 
     activation_name: ClassVar[str | None] = None
+    """The field of config.json that holds the activation, if there is one."""
+
     epsilon_name: ClassVar[str] = "layer_norm_epsilon"
+    """The field of config.json that holds the norms' epsilon."""
+
     default_tied: ClassVar[bool] = True
+    """True if the embedding is the output matrix where config.json is silent."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)
@@ -52,20 +57,25 @@ class GPTLike(Architecture):
         if self.activation_name is not None:
             self.check_activation(self.activation_name, GELU)
 
-    def size(self, what: str) -> int:
-        """A size under any of its names, or this family's default for it."""
-        names = self.names[what]
-        found = next(filter(None, map(self.config.optional_size, names)), None)
-        return found or self.config.size(names[0], self.defaults.get(what))
+    def size(self, name: str) -> int:
+        """Return a size under any of its `names`, or this family's default for it. Raises CheckpointError."""
+        names = self.names[name]
+        size = next(filter(None, map(self.config.optional_size, names)), None)
+        return size or self.config.size(names[0], self.defaults.get(name))
 
     def kv_heads(self, n_head: int) -> int:
+        """Return the number of key-value heads."""
         return n_head
 
     def feed_forward(self, n_embd: int) -> int:
+        """Return the width of the feed-forward layers."""
         return 4 * n_embd
 
     def refuse(self, unlike: bool, what: str) -> None:
-        """Raises CheckpointError when the model has something that llama.cpp's family hasn't."""
+        """Refuse a model, if `unlike`.
+
+        Raises CheckpointError: it has something that llama.cpp's family hasn't.
+        """
         if unlike:
             raise CheckpointError(
                 f"by config.json the model has {what}, which llama.cpp's `{self.gguf_name}` doesn't compute"
@@ -81,11 +91,11 @@ class GPTLike(Architecture):
 
     @property
     def is_tied(self) -> bool:
-        """Whether the embedding is the output matrix, too."""
+        """True if the embedding is the output matrix, too."""
         return self.config.flag("tie_word_embeddings", self.default_tied)
 
     def size_metadata(self) -> Metadata:
-        """The keys that all these families have."""
+        """Return the keys of the sizes that all these families have, and of their norms' epsilon."""
         prefix = self.gguf_name
         return {
             **self.common_metadata(),
@@ -93,7 +103,7 @@ class GPTLike(Architecture):
         }
 
     def outer_rules(self, embedding: str, norm: str, head: str = "lm_head") -> list[TensorRule]:
-        """Embedding, last norm, and the output matrix, which may be missing where it is the embedding."""
+        """Return the rules of embedding, last norm and output matrix, which a tied model may lack."""
         h = self.hyperparameters
         matrix = (self.vocabulary_size, h.n_embd)
         return [
@@ -103,7 +113,10 @@ class GPTLike(Architecture):
         ]
 
     def fused_layer_rules(self, source: str, target: str, attention: str) -> list[TensorRule]:
-        """A layer of BLOOM's names: q, k and v in one matrix, head by head. `attention`: how it is called."""
+        """Return the rules of a layer with BLOOM's names: q, k and v in one matrix, head by head.
+
+        `attention` is the attention's name.
+        """
         h = self.hyperparameters
         qkv = fused_qkv(h.n_head, h.n_head, self.head_dim)
         shape, fused = (qkv.of, h.n_embd), f"{source}.{attention}.query_key_value"
@@ -119,7 +132,7 @@ class GPTLike(Architecture):
 
 
 def fused_qkv(n_head: int, n_head_kv: int, head_dim: int) -> Runs:
-    """Rows of a fused projection from groups of (their queries, a key, a value) to all q, all k, all v.
+    """Reorder a fused projection's rows from groups of (queries, a key, a value) to all q, all k, all v.
 
     A group has the queries that share a key-value head; with as many of these as heads that is q, k, v head
     by head.

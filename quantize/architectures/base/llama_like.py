@@ -25,23 +25,26 @@ QKV = ("attn_q", "attn_k", "attn_v")
 
 
 class LlamaLike(Decoder):
-    """What its families state, they state as data."""
+    """A decoder of Llama's shape; its families state their differences as data."""
 
     default_epsilon = 1e-6
     norms: ClassVar[Mapping[str, str]] = {
         "attn_norm": "input_layernorm",
         "ffn_norm": "post_attention_layernorm",
     }
+    """The norms of a layer: the GGUF name, and that in the checkpoint."""
+
     biases: ClassVar[Mapping[str, tuple[str, bool]]] = {}
-    """Matrices that may have a bias: the flag of config.json that says so, and what its absence means."""
+    """The matrices that may have a bias, with the flag of config.json that says so and its default."""
 
     rotates_neighbours: ClassVar[bool] = False
-    """Whether llama.cpp rotates numbers 0 and 1 of a head, 2 and 3, …; else as transformers its halves."""
+    """True if llama.cpp rotates a head's numbers 0 and 1, 2 and 3 …; else its halves, as transformers do."""
 
     has_rope_factors: ClassVar[bool] = False
-    """Whether llama.cpp reads `rope_freqs`, which Llama 3's scaling needs."""
+    """True if llama.cpp reads `rope_freqs`, which Llama 3's scaling needs."""
 
     head_dim_keys: ClassVar[HeadDimKeys] = "configured"
+    """The condition for the keys of a head's size: "configured" stands for a head_dim in config.json."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)
@@ -63,7 +66,7 @@ class LlamaLike(Decoder):
         return keys
 
     def tensor_name(self, name: str) -> str | None:
-        """A tied model that holds an output matrix nevertheless keeps it: it may have been trained."""
+        """Return the rules' name for a tensor; a tied output matrix is kept: it may have been trained."""
         return super().tensor_name(name) if self.needs_output else Architecture.tensor_name(self, name)
 
     def tensor_rules(self) -> Sequence[TensorRule]:
@@ -81,6 +84,7 @@ class LlamaLike(Decoder):
         return rules
 
     def layer_attention_rules(self, source: str, target: str) -> list[TensorRule]:
+        """Return the rules of a layer's attention."""
         h = self.hyperparameters
         n_q, n_kv = h.n_head * self.head_dim, h.n_head_kv * self.head_dim
         return [
@@ -91,6 +95,7 @@ class LlamaLike(Decoder):
         ]
 
     def feed_forward_rules(self, source: str, target: str) -> list[TensorRule]:
+        """Return the rules of a layer's feed-forward; mixtures of experts replace it."""
         h = self.hyperparameters
         return [
             *self._linear(source, target, "ffn_gate", (h.n_ff, h.n_embd)),
@@ -99,7 +104,7 @@ class LlamaLike(Decoder):
         ]
 
     def _linear(self, source: str, target: str, part: str, shape: tuple[int, int]) -> list[TensorRule]:
-        """A matrix and, where it may have one, its bias."""
+        """Return the rules of a matrix and, where it may have one, of its bias."""
         name = (ATTENTION | FEED_FORWARD)[part]
         rotated = self.rotates_neighbours and part in ("attn_q", "attn_k")
         transform: Transform = RotaryHeads(self.head_dim) if rotated else Same()

@@ -1,4 +1,4 @@
-"""Mixtures of experts: the keys and the tensors that their families share.
+"""Keys and tensor rules of mixtures of experts, which their families share.
 
 llama.cpp has each matrix of all experts in one tensor of three axes; checkpoints have a matrix per expert.
 """
@@ -12,11 +12,11 @@ from quantize.architectures.base.transform import Same, Slice, Stack, Transform
 from quantize.gguf.header import Metadata, uint32
 
 Matrices = Mapping[str, tuple[str, tuple[int, int]]]
-"""gate, up and down: the checkpoint's name, and the shape in one expert."""
+"""The matrices gate, up and down: each one's name in the checkpoint, and its shape in one expert."""
 
 
 def gated_matrices(names: Mapping[str, str], n_embd: int, n_ff: int) -> Matrices:
-    """The three matrices of a gated feed-forward; `names`: of gate, up and down in the checkpoint."""
+    """Return the three matrices of a gated feed-forward by their names in the checkpoint."""
     return {
         "gate": (names["gate"], (n_ff, n_embd)),
         "up": (names["up"], (n_ff, n_embd)),
@@ -25,19 +25,21 @@ def gated_matrices(names: Mapping[str, str], n_embd: int, n_ff: int) -> Matrices
 
 
 PROJECTIONS = {"gate": "gate_proj", "up": "up_proj", "down": "down_proj"}
+"""The usual names of a gated feed-forward's matrices."""
 
 
 def expert_count_metadata(prefix: str, n_expert: int, n_used: int) -> Metadata:
+    """Return the keys of the number of experts, and of those used for a token."""
     return {f"{prefix}.expert_count": uint32(n_expert), f"{prefix}.expert_used_count": uint32(n_used)}
 
 
 def router_rule(target: str, source: str, shape: tuple[int, ...]) -> TensorRule:
-    """A matrix that chooses experts: small, and always F32."""
+    """Return the rule of a matrix that chooses experts: small, and always F32."""
     return TensorRule(f"{target}.weight", (f"{source}.weight",), shape, f32=True)
 
 
 def expert_rules(target: str, source: str, n_expert: int, matrices: Matrices) -> list[TensorRule]:
-    """`<source>.<expert>.<name>.weight` stacked to `<target>.ffn_<part>_exps.weight`."""
+    """Return the rules that stack `<source>.<expert>.<name>.weight` to `<target>.ffn_<part>_exps.weight`."""
     return [
         TensorRule(
             f"{target}.ffn_{part}_exps.weight",
@@ -50,7 +52,7 @@ def expert_rules(target: str, source: str, n_expert: int, matrices: Matrices) ->
 
 
 def plain_rules(target: str, suffix: str, source: str, matrices: Matrices) -> list[TensorRule]:
-    """One feed-forward: `<source>.<name>.weight` to `<target>.ffn_<part><suffix>.weight`."""
+    """Return a feed-forward's rules: `<source>.<name>.weight` to `<target>.ffn_<part><suffix>.weight`."""
     return [
         TensorRule(f"{target}.ffn_{part}{suffix}.weight", (f"{source}.{name}.weight",), shape)
         for part, (name, shape) in matrices.items()
@@ -58,7 +60,7 @@ def plain_rules(target: str, suffix: str, source: str, matrices: Matrices) -> li
 
 
 def fused_gate_up(part: str, n_ff: int) -> Transform:
-    """Gate or up out of a matrix that has gate above up."""
+    """Return the transform that takes gate or up out of a matrix that has gate above up."""
     if part == "down":
         return Same()
     return Slice(0 if part == "gate" else n_ff, n_ff, of=2 * n_ff)

@@ -1,4 +1,4 @@
-"""Rotary position embeddings: config.json's two spellings → GGUF keys, and Llama 3's frequency factors.
+"""Rotary position embeddings: config.json's two spellings to GGUF keys, Llama 3's frequency factors.
 
 Older files have `rope_theta` and `rope_scaling`, newer ones `rope_parameters` with both inside.
 """
@@ -15,11 +15,12 @@ from quantize.architectures.base.config import ModelConfig
 from quantize.gguf.header import Metadata, float32, string, uint32
 
 DEFAULT_THETA = 10000.0
+"""The base of the rotation that transformers and llama.cpp assume."""
 
 
 @dataclass(frozen=True)
 class Rope:
-    """The rotary settings of a model. `parameters`: the scaling's own fields."""
+    """The rotary settings of a model. `parameters` are the scaling's own fields."""
 
     kind: str
     theta: float
@@ -34,14 +35,14 @@ class Rope:
         return cls(kind.lower(), theta, scaling)
 
     def metadata_unless_default(self, prefix: str, context_length: int) -> Metadata:
-        """The keys of a family whose converter writes none: what differs from llama.cpp's defaults."""
+        """Return the keys that differ from llama.cpp's defaults, for families whose converter writes none."""
         keys = self.metadata(prefix, context_length)
         if self.theta == DEFAULT_THETA:
             del keys[f"{prefix}.rope.freq_base"]
         return keys
 
     def metadata(self, prefix: str, context_length: int) -> Metadata:
-        """GGUF keys under `prefix`. Raises CheckpointError on a scaling that llama.cpp doesn't know.
+        """Return GGUF keys under `prefix`. Raises CheckpointError on a scaling that llama.cpp doesn't know.
 
         Dynamic NTK stretches only prompts longer than the training context, and llama.cpp has no key for it:
         as in its converter such a model keeps its plain frequencies. Llama 3's factors are a tensor,
@@ -84,11 +85,11 @@ class Rope:
         return {f"{scaling}.{key}": float32(value) for key, value in values.items() if value is not None}
 
     def llama3_factors(self, head_dim: int, context_length: int) -> tuple[float, ...] | None:
-        """What Llama 3.1 divides each of the head's frequencies by; None for other scalings.
+        """Return Llama 3.1's divisors of the head's frequencies; None for other scalings.
 
-        Long waves are slowed by `factor`, short ones kept, those between interpolated: the formula of
-        Llama 3.1's reference code (https://github.com/meta-llama/llama-models, `apply_scaling`), as
-        divisors. In f32, divisions as reciprocals times a number, which is how torch rounds them.
+        Long waves are slowed by `factor`, short ones kept, those between interpolated: the formula of Llama
+        3.1's reference code (https://github.com/meta-llama/llama-models, `apply_scaling`), as divisors.
+        Computed in f32, with divisions as reciprocals times a number, which is how torch rounds them.
         """
         if self.kind != "llama3":
             return None

@@ -1,4 +1,4 @@
-"""Sliding windows in some layers: which ones, told as llama.cpp's runtime reads it."""
+"""Sliding windows in some layers, in the keys that llama.cpp's runtime reads."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ KINDS = {"sliding_attention": True, "full_attention": False}
 
 
 def sliding_layers(config: ModelConfig, n_layer: int, period: int) -> tuple[bool, ...]:
-    """For each layer whether it has the window: `layer_types`, else all but every `period`th.
+    """Return for each layer True if it has the window: by `layer_types`, else all but every `period`th.
 
-    `sliding_window_pattern` of config.json goes before `period`. Raises CheckpointError.
+    `sliding_window_pattern` of config.json replaces `period`. Raises CheckpointError.
     """
     kinds = config.texts("layer_types")
     if kinds is None:
@@ -29,7 +29,7 @@ def sliding_layers(config: ModelConfig, n_layer: int, period: int) -> tuple[bool
 def sliding_window_metadata(
     config: ModelConfig, prefix: str, n_layer: int, window: int, period: int
 ) -> Metadata:
-    """The window and, unless they are all but every `period`th as llama.cpp assumes, its layers."""
+    """Return the window's key and, unless llama.cpp assumes its layers (all but every `period`th), theirs."""
     keys: Metadata = {f"{prefix}.attention.sliding_window": uint32(window)}
     layers = sliding_layers(config, n_layer, period)
     if layers != tuple((layer + 1) % period != 0 for layer in range(n_layer)):

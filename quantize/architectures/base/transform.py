@@ -1,6 +1,6 @@
-"""How an output tensor's rows are made from a checkpoint's: pure descriptions, carried out by `read`.
+"""Transforms from a checkpoint's tensors to an output tensor's rows, described as data.
 
-An output tensor is seen as `[n_rows, n_per_row]`; the pipeline asks for blocks of rows. Each transform says
+An output tensor is seen as `[n_rows, n_per_row]`; the pipeline requests blocks of rows. Each transform says
 which multiple of rows it can make on their own (`row_step`), so that nothing is read twice. Transforms nest:
 `RotaryHeads(64, Slice(0, 512, of=1024))` takes rows and then reorders them.
 """
@@ -21,17 +21,17 @@ Shape = tuple[int, ...]
 
 
 class Transform(Protocol):
-    """Rows of an output tensor from its source tensors."""
+    """A way to make the rows of an output tensor from its source tensors."""
 
     @property
     def row_step(self) -> int:
-        """Blocks of rows must begin at a multiple of this."""
+        """The number of rows at whose multiples blocks must begin."""
 
     def source_shapes(self, shape: Shape) -> tuple[Shape, ...]:
-        """The shape of each source tensor for an output of `shape` (both rows first)."""
+        """Return the shape of each source tensor for an output of `shape` (both rows first)."""
 
     def read(self, source: TensorSource, names: Sequence[str], start: int, stop: int) -> Rows:
-        """Output rows [start, stop) as `[stop - start, n_per_row]`, or a vector; any float dtype."""
+        """Return output rows [start, stop) as `[stop - start, n_per_row]`, or a vector; any float dtype."""
 
 
 @dataclass(frozen=True)

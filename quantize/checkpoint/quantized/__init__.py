@@ -1,0 +1,1 @@
+"""Quantized checkpoints (GPTQ, AWQ, FP8, compressed-tensors), read as floats."""

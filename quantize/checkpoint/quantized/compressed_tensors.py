@@ -1,4 +1,4 @@
-"""compressed-tensors: weights of 1 to 8 bits or 8-bit floats, scaled per tensor, output, group or block.
+"""compressed-tensors: weights of 1 to 8 bits or FP8, scaled per tensor, output, group or block.
 
     pack-quantized                         X.weight_packed int32 [n_out, n_in / (32 // bits)], X.weight_shape
     int-, float- and naive-quantized       X.weight int8 or float8 [n_out, n_in]

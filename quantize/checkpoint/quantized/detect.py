@@ -21,7 +21,7 @@ from quantize.checkpoint.source import TensorSource
 
 METHODS: Final = ("gptq", "awq", "fp8", "compressed-tensors")
 OLD_FILES: Final = {"quantize_config.json": "gptq", "quant_config.json": "awq"}
-"""Files in which older checkpoints keep the settings, and the method whose file each is."""
+"""The files in which older checkpoints keep the settings, and the method of each."""
 
 
 def dequantize(raw: TensorSource, config: Mapping[str, Any], directory: Path) -> TensorSource:

@@ -1,4 +1,5 @@
-"""FP8: weights of 8-bit floats (e4m3 or e5m2), with scales per block of 128 × 128, per tensor or per output.
+"""FP8: weights of 8-bit floats (e4m3 or e5m2), with scales per block, per tensor or per output.
+
 
 X.weight float8 [n_out, n_in]     X.weight_scale_inv (blocks) or X.weight_scale
 
@@ -31,7 +32,7 @@ UNUSED_SUFFIXES: Final = (
     ".v_scale",
     ".q_scale",
 )
-"""Tensors that scale activations and the KV cache, for which GGUF files have no place."""
+"""The endings of tensors that scale activations and the KV cache, for which GGUF has no place."""
 
 
 def fp8_layers(entries: Mapping[str, TensorEntry], settings: Mapping[str, Any]) -> list[ScaledLayer]:

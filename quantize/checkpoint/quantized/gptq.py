@@ -1,4 +1,4 @@
-"""GPTQ: weights of 2, 3, 4 or 8 bits, packed along the inputs, with a scale and a zero per group of inputs.
+"""GPTQ: weights of 2, 3, 4 or 8 bits, packed along the inputs, with a scale and a zero per group.
 
     qweight int32 [n_in · bits / 32, n_out]    qzeros int32 [n_groups, n_out · bits / 32]
     scales        [n_groups, n_out]            g_idx  int32 [n_in], else input i is in group i // group_size
@@ -24,7 +24,7 @@ from quantize.checkpoint.source import TensorEntry, TensorSource
 
 BITS: Final = (2, 3, 4, 8)
 _UNIT: Final = 32
-"""Columns are read in units of this many numbers, which fill whole words whatever their bits."""
+"""The number of columns that are read together: they fill whole words whatever their bits."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""One torch file (`.bin`, `.pth`, `.pt`), read without torch: its tensors and the places of their numbers.
+"""One torch file (`.bin`, `.pth`, `.pt`), read without torch: its tensors and their places.
 
 Two layouts, both of torch.save:
 
@@ -25,7 +25,7 @@ MAX_PICKLE_BYTES: Final = 64 * 2**20
 MAGIC: Final = 0x1950A86A20F9469CFC6C
 VERSION: Final = 1001
 WRAPPERS: Final = ("state_dict", "model", "module")
-"""Training frameworks keep the state dict itself under one of these keys."""
+"""The keys under which training frameworks keep the state dict itself."""
 
 _READ_BYTES: Final = 2**16
 

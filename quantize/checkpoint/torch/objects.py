@@ -1,4 +1,4 @@
-"""The objects that a tensor's pickle may mention: names, storages, tensors; and the checks of their numbers.
+"""The objects that a tensor's pickle may mention: names, storages, tensors; their numbers are checked.
 
 Nothing here is torch's: a name is a token that is compared, a tensor is five numbers. `unpickle` makes
 them while it reads a pickle.
