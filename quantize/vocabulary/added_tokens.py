@@ -30,7 +30,7 @@ class AddedTokenRules:
     unused_prefix: str | None = None
     zero: str | None = None
 
-    def added(self, files: TokenizerFiles) -> Iterator[AddedToken]:
+    def added_tokens(self, files: TokenizerFiles) -> Iterator[AddedToken]:
         """Yield the added tokens that count; a later one replaces an earlier one. Raises UnknownTokenizer."""
         yield from files.added_in_config()
         if self.in_tokenizer_json:

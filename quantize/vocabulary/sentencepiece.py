@@ -86,7 +86,7 @@ def sentencepiece_tokens(
     """
     pieces = parse_pieces(read_bounded(files.directory / FILE_NAME))
     tokens = piece_tokens(files, pieces, n_vocab, rules)
-    for added in rules.added(files):
+    for added in rules.added_tokens(files):
         if added.id < len(tokens):
             tokens[added.id] = rules.token(added)
     return tokens

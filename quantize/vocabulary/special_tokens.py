@@ -131,14 +131,14 @@ def _template(value: Any) -> list[Any]:
 
 
 def _special(item: Any) -> str | None:
-    return _named(item, "SpecialToken")
+    return _id_under(item, "SpecialToken")
 
 
 def _sequence(item: Any) -> str | None:
-    return _named(item, "Sequence")
+    return _id_under(item, "Sequence")
 
 
-def _named(item: Any, kind: str) -> str | None:
+def _id_under(item: Any, kind: str) -> str | None:
     inner = item.get(kind) if isinstance(item, dict) else None
     name = inner.get("id") if isinstance(inner, dict) else None
     return name if isinstance(name, str) else None

@@ -1,6 +1,5 @@
 """FP8: weights of 8-bit floats (e4m3 or e5m2), with scales per block, per tensor or per output.
 
-
 X.weight float8 [n_out, n_in]     X.weight_scale_inv (blocks) or X.weight_scale
 
 weight[o, i] = float(X.weight[o, i]) · scale          "inv" is only a name: it is the factor

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from models.llamacpp.batch import TokenBatch
 from models.llamacpp.context import Context
 from models.llamacpp.model import Model
-from tests.quantize.families.decoded import N_TOKENS, PROMPT, decoded
+from tests.quantize.families.generation_golden import N_TOKENS, PROMPT, golden_generation
 
 
 def decode(path: Path) -> dict[str, Any]:
@@ -41,4 +41,4 @@ def decode(path: Path) -> dict[str, Any]:
             tokens.append(int(logits.argmax()))
             new, at = tokens[-1:], at + len(new)
         assert first is not None
-        return decoded(tokens, first)
+        return golden_generation(tokens, first)

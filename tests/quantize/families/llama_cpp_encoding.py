@@ -13,8 +13,8 @@ import numpy.typing as npt
 
 from models.llamacpp import library
 from models.llamacpp.model import Model
-from tests.quantize.families.decoded import N_TOKENS, PROMPT, decoded
-from tests.quantize.families.encoded import BEGINNINGS, scored
+from tests.quantize.families.encoder_golden import BEGINNINGS, golden_scores
+from tests.quantize.families.generation_golden import N_TOKENS, PROMPT, golden_generation
 
 NO_POOLING, RANK = 0, 4
 
@@ -34,7 +34,7 @@ def answer(path: Path, start: int = 0) -> dict[str, Any]:
             new = int(logits.argmax())
             tokens.append(new)
         assert first is not None
-        return decoded(tokens, first)
+        return golden_generation(tokens, first)
 
 
 def vectors(path: Path) -> dict[str, Any]:
@@ -43,7 +43,7 @@ def vectors(path: Path) -> dict[str, Any]:
         _run(context.native.llama_encode, context, PROMPT)
         found = context.native.llama_get_embeddings(context.pointer)
         rows = _copy(found, len(PROMPT) * context.n_embd).reshape(len(PROMPT), -1)
-        return decoded([int(row.argmax()) for row in rows[:N_TOKENS]], rows[-1])
+        return golden_generation([int(row.argmax()) for row in rows[:N_TOKENS]], rows[-1])
 
 
 def scores(path: Path) -> dict[str, Any]:
@@ -54,7 +54,7 @@ def scores(path: Path) -> dict[str, Any]:
             _run(context.native.llama_encode, context, PROMPT[:n])
             of_sequence = context.native.llama_get_embeddings_seq(context.pointer, 0)
             found.append(_copy(of_sequence, context.n_labels))
-    return scored(np.stack(found))
+    return golden_scores(np.stack(found))
 
 
 class _Context:

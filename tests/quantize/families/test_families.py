@@ -18,8 +18,8 @@ from quantize.architectures.registry import ARCHITECTURES
 from quantize.run.pipeline import quantize
 from tests.quantize.families.all_families import ALL_FAMILIES
 from tests.quantize.families.checkpoint import GOLDEN, TYPES, read_golden, unpack, write_checkpoint
-from tests.quantize.families.computing import by_llama_cpp
 from tests.quantize.families.family import Family
+from tests.quantize.families.golden import by_llama_cpp
 from tests.quantize.families.table import PAGE, page
 from tests.quantize.summary import summary
 

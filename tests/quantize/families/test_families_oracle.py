@@ -16,9 +16,9 @@ from tests.pico import SAFETENSORS_NAMES
 from tests.quantize.converter import SOURCES, convert
 from tests.quantize.families.all_families import ALL_FAMILIES
 from tests.quantize.families.checkpoint import TYPES, pack, read_golden, write_checkpoint, write_golden
-from tests.quantize.families.computing import by_llama_cpp, by_transformers
-from tests.quantize.families.decoded import N_TOKENS, PROMPT, decoded
 from tests.quantize.families.family import Config, Family
+from tests.quantize.families.generation_golden import N_TOKENS, PROMPT, golden_generation
+from tests.quantize.families.golden import by_llama_cpp, by_transformers
 
 pytestmark = [pytest.mark.oracle, pytest.mark.timeout(900), pytest.mark.filterwarnings("ignore")]
 if SOURCES is None:
@@ -102,5 +102,5 @@ def decode_with_transformers(directory: Path) -> dict[str, Any]:
         while True:
             tokens.append(int(logits.argmax()))
             if len(tokens) == N_TOKENS:
-                return {"by": "transformers", **decoded(tokens, first.numpy())}
+                return {"by": "transformers", **golden_generation(tokens, first.numpy())}
             logits = model(torch.tensor([PROMPT + tokens])).logits[0, -1]

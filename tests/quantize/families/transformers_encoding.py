@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tests.quantize.families.decoded import N_TOKENS, PROMPT, decoded
-from tests.quantize.families.encoded import BEGINNINGS, scored
+from tests.quantize.families.encoder_golden import BEGINNINGS, golden_scores
+from tests.quantize.families.generation_golden import N_TOKENS, PROMPT, golden_generation
 
 
 def answer(directory: Path, start: int = 0) -> dict[str, Any]:
@@ -27,7 +27,7 @@ def answer(directory: Path, start: int = 0) -> dict[str, Any]:
             logits = model(input_ids=torch.tensor([PROMPT]), decoder_input_ids=given).logits[0, -1]
             first = logits if first is None else first
             tokens.append(int(logits.argmax()))
-    return decoded(tokens, first.numpy())
+    return golden_generation(tokens, first.numpy())
 
 
 def vectors(directory: Path) -> dict[str, Any]:
@@ -39,7 +39,7 @@ def vectors(directory: Path) -> dict[str, Any]:
     model = _load(transformers.T5EncoderModel if is_t5 else transformers.AutoModel, directory)
     with torch.no_grad():
         rows = model(input_ids=torch.tensor([PROMPT])).last_hidden_state[0].numpy()
-    return decoded([int(row.argmax()) for row in rows[:N_TOKENS]], rows[-1])
+    return golden_generation([int(row.argmax()) for row in rows[:N_TOKENS]], rows[-1])
 
 
 def scores(directory: Path) -> dict[str, Any]:
@@ -50,7 +50,7 @@ def scores(directory: Path) -> dict[str, Any]:
     model = _load(transformers.AutoModelForSequenceClassification, directory)
     with torch.no_grad():
         found = [model(input_ids=torch.tensor([PROMPT[:n]])).logits[0] for n in BEGINNINGS]
-    return scored(torch.stack(found).numpy())
+    return golden_scores(torch.stack(found).numpy())
 
 
 def _load(kind: Any, directory: Path) -> Any:

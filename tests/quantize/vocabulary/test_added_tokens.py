@@ -39,5 +39,5 @@ def test_whose_added_tokens_count() -> None:
     config = {"added_tokens_decoder": {"3": {"content": "a", "special": True}}}
     tokenizer = {"added_tokens": [{"id": 3, "content": "b", "special": False}]}
     files = TokenizerFiles(Path(), {}, tokenizer, config)
-    assert [token.content for token in COMMON.added(files)] == ["a"]
-    assert [token.content for token in AS_MARKED.added(files)] == ["a", "b"]
+    assert [token.content for token in COMMON.added_tokens(files)] == ["a"]
+    assert [token.content for token in AS_MARKED.added_tokens(files)] == ["a", "b"]

@@ -1,4 +1,4 @@
-"""Gemma, Phi, Command-R, StableLM, StarCoder2, InternLM2, Baichuan."""
+"""Decoders of other shapes than Llama's: Gemma, Phi, Command-R, StableLM, StarCoder2, InternLM2, Baichuan."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a model of a family makes of the fixed prompt: an answer, vectors or scores, by its kind."""
+"""Golden records of a family's model: an answer to the fixed prompt, vectors or scores, by its kind."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tests.quantize.families.family import Family
 
 
 def by_llama_cpp(family: Family, path: Path) -> dict[str, Any]:
-    """From a GGUF file."""
+    """Compute the record from a GGUF file."""
     from tests.quantize.families import llama_cpp_decoding, llama_cpp_encoding
 
     if family.kind == "decoder":
@@ -20,7 +20,7 @@ def by_llama_cpp(family: Family, path: Path) -> dict[str, Any]:
 
 
 def by_transformers(family: Family, directory: Path) -> dict[str, Any]:
-    """From the checkpoint of an encoder, or an encoder and a decoder."""
+    """Compute the record from the checkpoint of an encoder, or of an encoder and a decoder."""
     from tests.quantize.families import transformers_encoding
 
     if family.kind == "encoder-decoder":
