@@ -25,7 +25,7 @@ from tests.pico import write_pico_checkpoint, write_safetensors
 
 TOKENS = [5, 300, 17, 42, 42, 399, 0, 120, 65, 251, 8, 77, 301, 256, 33, 90, 12, 404]
 TOLERANCE = 2e-4
-"""Of a logit, in standard deviations of all: sums in another order, in F32."""
+"""The tolerance of a logit, in standard deviations of all: sums in another order, in F32."""
 
 
 def gguf_of(checkpoint: Path, out: Path) -> Path:
@@ -44,7 +44,7 @@ def base(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def logits(path: Path, adapters: list[tuple[Path, float]]) -> npt.NDArray[np.float32]:
-    """Logits [n_tokens, n_vocab] of TOKENS."""
+    """Return the logits [n_tokens, n_vocab] of TOKENS."""
     with (
         Model.load(path) as model,
         Context(

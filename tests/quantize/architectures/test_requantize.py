@@ -67,7 +67,7 @@ def test_other_families(name: str, tmp_path: Path) -> None:
 
 
 def split(path: Path, folder: Path, n_parts: int) -> Path:
-    """The file in parts as llama.cpp's own tool makes them, by the gguf package; the first part."""
+    """Split the file as llama.cpp's own tool does, by the gguf package. Return the first part."""
     reader = gguf.GGUFReader(path)
     parts = [folder / f"split-{i + 1:05d}-of-{n_parts:05d}.gguf" for i in range(n_parts)]
     for number, part in enumerate(parts):

@@ -22,7 +22,10 @@ Tensors = dict[str, npt.NDArray[Any]]
 
 @dataclass(frozen=True)
 class Form:
-    """`layer` makes a linear layer of [n_out, n_in] and a seed; None: it stays. `write` fills a folder."""
+    """A form of checkpoint.
+
+    `layer` makes a linear layer of [n_out, n_in] and a seed, unless None; `write` fills a folder.
+    """
 
     settings: dict[str, Any] | None = None
     layer: Callable[[int, int, int], Quantized] | None = None
@@ -108,7 +111,7 @@ FORMS: dict[str, Form] = {
 
 
 def write_form(form: Form, folder: Path) -> tuple[Path, Path]:
-    """The checkpoint in the form, and the plain one: `folder`/form and `folder`/plain."""
+    """Write the checkpoint in the form, and the plain one. Return `folder`/form and `folder`/plain."""
     plain = write_pico_checkpoint(
         folder / "plain", n_layers=1, hidden=64, dtype="F32", config={"intermediate_size": 96}
     )

@@ -11,7 +11,7 @@ from quantize.checkpoint.source import Rows, TensorEntry, TensorSource
 
 
 class MemorySource(TensorSource):
-    """`read`: the rows that were asked of each tensor."""
+    """Arrays as a source. `read` lists the rows that were requested of each tensor."""
 
     def __init__(self, tensors: Mapping[str, npt.NDArray[Any]]) -> None:
         self.tensors = dict(tensors)

@@ -1,4 +1,4 @@
-"""Quantized layers made from random numbers, and what they mean: scalar Python, after the papers' formulas.
+"""Quantized layers of random numbers, and the weights they mean: scalar Python by the papers' formulas.
 
 Nothing is shared with the sources: numbers are packed one by one into Python integers, and each weight is
 computed by itself, `scale · (q − zero)`, in F32.
@@ -21,7 +21,7 @@ AWQ_ORDER = (0, 2, 4, 6, 1, 3, 5, 7)
 
 @dataclass(frozen=True)
 class Quantized:
-    """`tensors` as a checkpoint has them (names without a prefix), `weight` [n_out, n_in] as they mean it."""
+    """A layer: `tensors` as in a checkpoint (names without a prefix), and the weight [n_out, n_in] they mean."""
 
     tensors: Tensors
     weight: F32
@@ -32,7 +32,7 @@ def random_scales(random: np.random.Generator, shape: tuple[int, ...], dtype: An
 
 
 def stream(numbers: Iterable[Any], bits: int) -> list[int]:
-    """32-bit words of one long number, the first of `numbers` lowest."""
+    """Pack the numbers into 32-bit words of one long number, the first one lowest."""
     listed = [int(number) for number in numbers]
     whole = sum(number << (i * bits) for i, number in enumerate(listed))
     n_words = len(listed) * bits // 32
@@ -40,7 +40,7 @@ def stream(numbers: Iterable[Any], bits: int) -> list[int]:
 
 
 def words(numbers: Iterable[Any], bits: int, order: Sequence[int] | None = None) -> list[int]:
-    """Words of 32 // bits numbers each; the n-th place of a word holds the `order[n]`-th of its numbers."""
+    """Pack 32 // bits numbers into each word; its n-th place holds the `order[n]`-th of them."""
     per_word = 32 // bits
     padded = [int(number) for number in numbers]
     padded += [0] * (-len(padded) % per_word)
@@ -132,7 +132,7 @@ def fp8(
     scale_dtype: Any = np.float32,
     seed: int = 0,
 ) -> Quantized:
-    """The scale is under "weight_scale_inv" for blocks, else under "weight_scale"."""
+    """Make an FP8 layer; the scale is "weight_scale_inv" for blocks, else "weight_scale"."""
     random = np.random.default_rng(seed)
     q = random.standard_normal((n_out, n_in)).astype(np.float32).astype(dtype)
     rows_each, columns_each = block or ((1 if per_output else n_out), n_in)

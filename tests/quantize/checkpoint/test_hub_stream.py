@@ -1,4 +1,4 @@
-"""From the Hub in a stream: the same bytes, nothing of the weights on the disk, faults mended or told."""
+"""From the Hub in a stream: the same bytes, no weights on the disk, faults mended or reported."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ TENSORS: dict[str, npt.NDArray[Any]] = {
 
 
 def write_raw(path: Path, header: Any, data: bytes, size: int | None = None) -> Path:
-    """A file with any header at all; `size` is what it says of the header's length."""
+    """Write a file with any header at all; `size` is the header's length by its own account."""
     text = header if isinstance(header, bytes) else json.dumps(header).encode()
     path.write_bytes(struct.pack("<Q", len(text) if size is None else size) + text + data)
     return path

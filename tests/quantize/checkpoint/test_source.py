@@ -38,7 +38,7 @@ from tests.quantize.checkpoint.write_tensors import write_any_safetensors
 from tests.quantize.merge.models import open_recipe, write_family
 
 PROBES = {("os", "posix_fadvise"), ("os", "sched_getaffinity"), ("local", "encoder")}
-"""Attributes that may be missing for other reasons: of the platform, and of a thread's own data."""
+"""The attributes that may be missing for other reasons: of the platform, and of a thread's own data."""
 
 
 def small(folder: Path) -> Path:
@@ -87,7 +87,7 @@ class FileStream:
 
 
 def hub_stream(folder: Path) -> TensorSource:
-    """A stream whose Hub is a local file."""
+    """Open a stream whose Hub is a local file."""
     path = small(folder) / "model.safetensors"
     remote = RemoteFile(path.name, path.stat().st_size, None, "0")
     reader = RangeReader(lambda _file, begin, _end: nullcontext(FileStream(path, begin)), Retries())

@@ -1,6 +1,6 @@
 """torch files made by hand: pickles from their opcodes, zip and legacy containers. No torch, no pickle.
 
-What is written here is what torch.save writes; the oracle tests compare with torch itself.
+The files are those that torch.save writes; the oracle tests compare with torch itself.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class View:
 
 
 def name(module: str, attribute: str) -> bytes:
-    """GLOBAL."""
+    """Return a GLOBAL opcode."""
     return b"c" + module.encode() + b"\n" + attribute.encode() + b"\n"
 
 
@@ -81,7 +81,7 @@ def tensor(stored: bytes, view: View) -> bytes:
 
 
 def state_dict(items: Mapping[str, bytes], *, ordered: bool = True) -> bytes:
-    """A pickle of a state dict, with the `_metadata` that torch's modules set on theirs."""
+    """Return a pickle of a state dict, with the `_metadata` that torch's modules set on theirs."""
     start = name("collections", "OrderedDict") + EMPTY_TUPLE + REDUCE if ordered else EMPTY_DICT
     content = MARK + b"".join(text(key) + value for key, value in items.items()) + SET_ITEMS
     attributes = EMPTY_DICT + MARK + text("_metadata") + EMPTY_DICT + SET_ITEMS + BUILD if ordered else b""
@@ -145,7 +145,7 @@ def write_legacy(
 
 
 def write_tensors(path: Path, tensors: Mapping[str, npt.NDArray[Any]], *, legacy: bool = False) -> Path:
-    """Each tensor with a storage of its own, as a saved model's are."""
+    """Write each tensor with a storage of its own, as a saved model's are."""
     storages = {str(i): np.ascontiguousarray(array) for i, array in enumerate(tensors.values())}
     views = {key: contiguous(str(i), array.shape) for i, (key, array) in enumerate(tensors.items())}
     if legacy:

@@ -48,7 +48,10 @@ def read_golden(family: Family) -> dict[str, Any]:
 def write_checkpoint(
     family: Family, parent: Path, config: Mapping[str, Any], tensors: Mapping[str, tuple[str, list[int]]]
 ) -> Path:
-    """Config, tokenizer and one safetensors file in a folder of the family's name. Returns the folder."""
+    """Write config, tokenizer and one safetensors file to a folder of the family's name.
+
+    Return the folder.
+    """
     directory = parent / f"pico-{family.name}"
     directory.mkdir()
     TOKENIZERS[family.tokenizer](directory)
@@ -66,7 +69,7 @@ def write_checkpoint(
 def tensor_values(
     name: str, shape: tuple[int, ...], dtype: str, embedding_scale: float = 1.0
 ) -> npt.NDArray[Any]:
-    """Bell-shaped numbers of a size with which activations stay near one; integers count up."""
+    """Return bell-shaped numbers of a size with which activations stay near one; integers count up."""
     n = math.prod(shape)
     if dtype == "I64":
         return np.arange(n, dtype=np.int64).reshape(shape)
@@ -87,7 +90,7 @@ def tensor_values(
 
 
 def pack(summaries: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
-    """Summaries of several files by type, with what is the same in all of them said once under `all`."""
+    """Join summaries of several files by type; values that all of them share stand once, under `all`."""
     packed: dict[str, Any] = {key: {} for key in ("all", *summaries)}
     first = next(iter(summaries.values()))
     for section in first:
@@ -103,12 +106,12 @@ def pack(summaries: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
 
 
 def unpack(packed: Mapping[str, Any], type_: str) -> dict[str, Any]:
-    """The summary of one type."""
+    """Return the summary of one type."""
     return {section: {**same, **packed[type_][section]} for section, same in packed["all"].items()}
 
 
 def write_golden(family: Family, golden: Mapping[str, Any]) -> None:
-    """JSON with a line per tensor and key: small, and a change shows in a diff."""
+    """Write JSON with a line per tensor and key: small, and a change shows in a diff."""
     GOLDEN.mkdir(parents=True, exist_ok=True)
     (GOLDEN / f"{family.name}.json").write_text(_lines(golden, 0) + "\n", encoding="utf-8")
 

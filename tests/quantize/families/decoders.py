@@ -1,4 +1,4 @@
-"""Decoders of other shapes than Llama's: Gemma, Phi, Command-R, StableLM, StarCoder2, InternLM2, Baichuan."""
+"""Decoders unlike Llama: Gemma, Phi, Command-R, StableLM, StarCoder2, InternLM2, Baichuan."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ FACTORS = {
 
 
 def gemma3_with_vision() -> Any:
-    """Of the vision tower only the names matter here."""
+    """Make a model with a vision tower, of which only the names matter here."""
     import transformers
 
     sizes = SPM | {"head_dim": 64, "query_pre_attn_scalar": 64}
@@ -48,7 +48,7 @@ def gemma3_with_vision() -> Any:
 
 
 def phi_moe_shapes() -> tuple[Config, dict[str, Shape]]:
-    """As its authors' checkpoints have it; transformers renames it and stacks the experts."""
+    """Return the shapes of the authors' checkpoints; transformers renames tensors and stacks the experts."""
     hidden, ff, n_vocab, n_expert, n_layer = 256, 512, SPM_TOKENS, 4, 2
     mscale = math.sqrt(1 + math.log(512 / 128) / math.log(128))
     config = {
@@ -138,7 +138,7 @@ def internlm2_shapes() -> tuple[Config, dict[str, Shape]]:
 
 
 def internlm2_tokenizer(directory: Path) -> None:
-    """Placeholder pieces that chat models rename, and a piece that is one zero byte; no added_tokens.json."""
+    """Write placeholder pieces that chat models rename, and one that is a zero byte; no added_tokens.json."""
     (directory / "added_tokens.json").unlink()
     with (directory / "tokenizer.model").open("ab") as file:
         for text in ("[UNUSED_TOKEN_145]", "[UNUSED_TOKEN_146]", "\0"):
@@ -146,7 +146,7 @@ def internlm2_tokenizer(directory: Path) -> None:
 
 
 def baichuan_shapes() -> tuple[Config, dict[str, Shape]]:
-    """32 layers, by which llama.cpp knows that positions are rotary."""
+    """Return the shapes of 32 layers, by which llama.cpp knows that positions are rotary."""
     hidden, ff, n_vocab, n_layer = 64, 96, SPM_TOKENS, 32
     config = {
         "architectures": ["BaichuanForCausalLM"],
@@ -180,7 +180,7 @@ def baichuan_shapes() -> tuple[Config, dict[str, Shape]]:
 
 
 def special_tokens_in_tokenizer_json(directory: Path) -> None:
-    """As Phi-3 has it: tokenizer.json names added tokens once more; llama.cpp looks for <|endoftext|>."""
+    """Name added tokens in tokenizer.json once more, as Phi-3 does; llama.cpp looks for <|endoftext|>."""
     path = directory / "tokenizer_config.json"
     config = json.loads(path.read_text(encoding="utf-8"))
     first = SPM_TOKENS - 2
@@ -287,6 +287,6 @@ FAMILIES: tuple[Family, ...] = (
 
 
 def rename_tokenizer_class(directory: Path, name: str) -> None:
-    """By the class the converter tells Phi-4's byte-level tokenizer from Phi-3's."""
+    """Rename the class, by which the converter tells Phi-4's byte-level tokenizer from Phi-3's."""
     path = directory / "tokenizer_config.json"
     write_json(path, json.loads(path.read_text(encoding="utf-8")) | {"tokenizer_class": name})

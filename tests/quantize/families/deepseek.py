@@ -28,7 +28,7 @@ YARN = {
 
 
 def with_further_layer(n_layer: int) -> Callable[[dict[str, Shape]], dict[str, Shape]]:
-    """A layer more, which predicts further tokens."""
+    """Add a layer, which predicts further tokens."""
 
     def change(shapes: dict[str, Shape]) -> dict[str, Shape]:
         last = f"model.layers.{n_layer - 1}."
@@ -43,7 +43,7 @@ def with_further_layer(n_layer: int) -> Callable[[dict[str, Shape]], dict[str, S
 
 
 def without_query_latent(directory: Path) -> None:
-    """As DeepSeek-V2-Lite says it: null, where a missing field would mean 1,536."""
+    """Set the field to null, as DeepSeek-V2-Lite does: a missing one would mean 1,536."""
     config = json.loads((directory / "config.json").read_text(encoding="utf-8"))
     write_json(directory / "config.json", {**config, "q_lora_rank": None})
 

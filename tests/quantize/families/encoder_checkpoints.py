@@ -36,7 +36,7 @@ GATED = T5 | {"feed_forward_proj": "gated-gelu", "tie_word_embeddings": False}
 
 
 def as_in_old_checkpoints(shapes: dict[str, Shape]) -> dict[str, Shape]:
-    """Norms with gamma and beta, and a tensor of positions, as TensorFlow's checkpoints became."""
+    """Rename norms to gamma and beta and add a tensor of positions, as in TensorFlow's old checkpoints."""
 
     def renamed(name: str) -> str:
         return name.replace(".weight", ".gamma").replace(".bias", ".beta") if "LayerNorm" in name else name
@@ -58,14 +58,14 @@ FLASH_NAMES = {
 
 
 def flash_name(name: str) -> str:
-    """Of Jina's reranker v2; the query's tensors stand for q, k and v together."""
+    """Return a name of Jina's reranker v2; the query's tensors stand for q, k and v together."""
     for usual, own in FLASH_NAMES.items():
         name = name.replace(usual, own)
     return name
 
 
 def without_tied(*names: str) -> Callable[[dict[str, Shape]], dict[str, Shape]]:
-    """The embedding under these names only."""
+    """Keep the embedding under these names only."""
 
     def change(shapes: dict[str, Shape]) -> dict[str, Shape]:
         return {
@@ -81,7 +81,7 @@ def with_head(shapes: dict[str, Shape]) -> dict[str, Shape]:
 
 
 def nomic(*, experts: bool) -> Callable[[], tuple[Config, dict[str, Shape]]]:
-    """config.json and tensors of nomic-embed-text v1.5, or with experts of v2."""
+    """Return config.json and tensors of nomic-embed-text v1.5, or with experts of v2."""
 
     def made() -> tuple[Config, dict[str, Shape]]:
         config: Config = {
@@ -141,7 +141,7 @@ def _nomic_mlp(prefix: str, experts: bool, *, routed: bool) -> dict[str, Shape]:
 
 
 def jina(architecture: str, *, code: bool = False) -> Callable[[], tuple[Config, dict[str, Shape]]]:
-    """config.json and tensors of jina-embeddings-v2, or of its variant for code."""
+    """Return config.json and tensors of jina-embeddings-v2, or of its variant for code."""
 
     def made() -> tuple[Config, dict[str, Shape]]:
         config: Config = {
@@ -202,7 +202,7 @@ def norm(name: str) -> dict[str, Shape]:
 
 
 def jina_reranker_v2() -> tuple[Config, dict[str, Shape]]:
-    """config.json and tensors of jina-reranker-v2-base-multilingual."""
+    """Return config.json and tensors of jina-reranker-v2-base-multilingual."""
     config: Config = {
         "architectures": ["XLMRobertaForSequenceClassification"],
         "model_type": "xlm-roberta",

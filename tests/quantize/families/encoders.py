@@ -34,7 +34,7 @@ TOLERANCE = 2e-2  # ggml's GELU comes from a table of F16
 
 
 def make(class_name: str, config_class: str, **fields: Any) -> Callable[[], Any]:
-    """A maker of a random model: `fields` of transformers' `config_class`."""
+    """Return a maker of a random model with `fields` of transformers' `config_class`."""
 
     def model() -> Any:
         import transformers
@@ -45,7 +45,7 @@ def make(class_name: str, config_class: str, **fields: Any) -> Callable[[], Any]
 
 
 def sentence_transformers(mode: str, then: Callable[[Path], None] | None = None) -> Callable[[Path], None]:
-    """The files of a sentence-transformers model that pools by `mode`, after the change `then`."""
+    """Write the files of a sentence-transformers model that pools by `mode`, after the change `then`."""
 
     def edit(directory: Path) -> None:
         if then is not None:
@@ -64,7 +64,7 @@ def sentence_transformers(mode: str, then: Callable[[Path], None] | None = None)
 
 
 def nomic_null(directory: Path) -> None:
-    """A field that published files have as null."""
+    """Set a field to null, as published files have it."""
     path = directory / "config.json"
     config = json.loads(path.read_text(encoding="utf-8"))
     write_json(path, {**config, "rotary_emb_scale_base": None})
@@ -76,7 +76,7 @@ def nomic_xlm(directory: Path) -> None:
 
 
 def name_tokenizer(class_name: str, then: Callable[[Path], None]) -> Callable[[Path], None]:
-    """The tokenizer's class in tokenizer_config.json, after the change `then`."""
+    """Write the tokenizer's class to tokenizer_config.json, after the change `then`."""
 
     def edit(directory: Path) -> None:
         then(directory)
@@ -90,7 +90,7 @@ def name_tokenizer(class_name: str, then: Callable[[Path], None]) -> Callable[[P
 
 
 def gated_t5(name: str, prefix: str) -> Family:
-    """As Flan-T5 is: gated, with an output matrix of its own."""
+    """Make a model as Flan-T5 is: gated, with an output matrix of its own."""
     class_name = f"{prefix}ForConditionalGeneration"
     return Family(
         name,

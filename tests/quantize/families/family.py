@@ -1,4 +1,4 @@
-"""A family of models as its tests see it: how a tiny one is made, and where we differ from the converter.
+"""A family of models for its tests: the recipe of a tiny one, and our differences from the converter.
 
 `transformers` is imported only when a model is made, which only the oracle tests do.
 """
@@ -31,12 +31,12 @@ PICO = {
 
 @dataclass(frozen=True)
 class Family:
-    """One row of docs/architectures.md. `name`: of its golden file, and what `-k` finds it by.
+    """One row of docs/architectures.md. `name` is that of its golden file, by which `-k` finds it.
 
     `model` makes a tiny random transformers model; None where transformers has none, then `shapes` gives
     config.json and the tensors' shapes as published checkpoints have them. `pre` answers for the hash by
-    which the converter knows byte-level tokenizers. `exceptions`: metadata keys (or `tensor <name>`) in which
-    we differ from the converter, and why.
+    which the converter knows byte-level tokenizers. `exceptions` are the metadata keys (or `tensor <name>`)
+    in which we differ from the converter, with the reasons.
     """
 
     name: str
@@ -46,25 +46,25 @@ class Family:
     exceptions: Mapping[str, str] = field(default_factory=dict)
     shapes: Callable[[], tuple[Config, dict[str, Shape]]] | None = None
     config: Mapping[str, Any] = field(default_factory=dict)
-    """Laid over the config.json that transformers writes; None removes a field."""
+    """The fields that replace those of the config.json that transformers writes; None removes one."""
     tensors: Callable[[dict[str, Shape]], dict[str, Shape]] | None = None
-    """Changes what transformers saves into what the Hub's checkpoints hold."""
+    """A change from the tensors that transformers saves to those of the Hub's checkpoints."""
     edit: Callable[[Any], None] | None = None
-    """Changes the written folder (a Path): tokenizer files."""
+    """A change of the written folder (a Path): tokenizer files."""
     kind: Kind = "decoder"
     dtype: Literal["F32", "F16", "BF16"] = "F32"
     embedding_scale: float = 1.0
-    """Small for tied embeddings: else the likeliest token is always the last one again."""
+    """A factor, small for tied embeddings: else the likeliest token is always the last one again."""
     pre: str | None = "qwen2"
     tolerance: float = 2e-3
-    """Of logits in units of their standard deviation, ours in llama.cpp against transformers."""
+    """The tolerance of logits, in standard deviations of theirs: ours in llama.cpp against transformers."""
 
     def __str__(self) -> str:
         return self.name
 
 
 def causal(config_class: str, **fields: Any) -> Callable[[], Any]:
-    """A maker of a random causal model: `fields` of transformers' `config_class`."""
+    """Return a maker of a random causal model with `fields` of transformers' `config_class`."""
 
     def make() -> Any:
         import transformers

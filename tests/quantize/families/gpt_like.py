@@ -23,12 +23,12 @@ GPT2 = {"n_embd": 256, "n_head": 4, "n_layer": 2, "n_positions": 512, "n_ctx": 5
 
 
 def bare(shapes: dict[str, Shape]) -> dict[str, Shape]:
-    """Names as the bare model has them."""
+    """Return the names of the bare model."""
     return {name.removeprefix("transformer."): shape for name, shape in shapes.items()}
 
 
 def glm_tokenizer(directory: Path) -> None:
-    """Special tokens as a GLM has them, and neither bos nor eos named."""
+    """Write special tokens as a GLM has them, with neither bos nor eos named."""
     for name in ("tokenizer.json", "tokenizer_config.json"):
         text = (directory / name).read_text(encoding="utf-8")
         (directory / name).write_text(text.replace("<|im_start|>", "<|user|>"), encoding="utf-8")

@@ -14,7 +14,7 @@ from tests.quantize.families.generation_golden import N_TOKENS, PROMPT, golden_g
 
 
 def decode(path: Path) -> dict[str, Any]:
-    """Greedy tokens after PROMPT, and its logits; F32 throughout, as far as the file is."""
+    """Return greedy tokens after PROMPT, and its logits; F32 throughout, as far as the file is."""
     with (
         Model.load(path, use_extra_bufts=False) as model,
         Context(

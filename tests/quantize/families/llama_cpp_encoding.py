@@ -1,4 +1,4 @@
-"""What encoders make of the fixed prompt of golden files, by llama.cpp: vectors, scores, or T5's answer."""
+"""Records of encoders for the fixed prompt, by llama.cpp: vectors, scores, or T5's answer."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NO_POOLING, RANK = 0, 4
 
 
 def answer(path: Path, start: int = 0) -> dict[str, Any]:
-    """Of an encoder and a decoder: greedy tokens, and the logits of the first."""
+    """Return greedy tokens of an encoder and a decoder, and the logits of the first."""
     with _context(path, NO_POOLING, embeddings=False) as context:
         native = context.native
         _run(native.llama_encode, context, PROMPT)
@@ -38,7 +38,7 @@ def answer(path: Path, start: int = 0) -> dict[str, Any]:
 
 
 def vectors(path: Path) -> dict[str, Any]:
-    """Of an encoder: where its first tokens' vectors are largest, and the last token's vector."""
+    """Return the places where an encoder's first vectors are largest, and the last token's vector."""
     with _context(path, NO_POOLING) as context:
         _run(context.native.llama_encode, context, PROMPT)
         found = context.native.llama_get_embeddings(context.pointer)
@@ -47,7 +47,7 @@ def vectors(path: Path) -> dict[str, Any]:
 
 
 def scores(path: Path) -> dict[str, Any]:
-    """Of a classifier: the scores of the prompt's beginnings."""
+    """Return a classifier's scores for the prompt's beginnings."""
     found: list[npt.NDArray[Any]] = []
     for n in BEGINNINGS:
         with _context(path, RANK) as context:
@@ -67,7 +67,7 @@ class _Context:
 
 @contextmanager
 def _context(path: Path, pooling: int, *, embeddings: bool = True) -> Iterator[_Context]:
-    """A context of its own kind: `models.llamacpp.context` is for decoders."""
+    """Open a context for encoders: `models.llamacpp.context` is for decoders."""
     with Model.load(path, use_extra_bufts=False) as model:
         native = library.load()
         params = native.llama_context_default_params()

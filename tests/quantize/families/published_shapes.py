@@ -18,7 +18,7 @@ EXPERTS = {
 
 
 def old_falcon() -> tuple[Config, dict[str, Shape]]:
-    """Falcon 40B under the names of its first release."""
+    """Return the shapes of Falcon 40B under the names of its first release."""
     n_embd, n_ff, n_layer, n_vocab = SIZES
     n_ff *= 2
     shapes: dict[str, Shape] = {
@@ -52,7 +52,7 @@ def old_falcon() -> tuple[Config, dict[str, Shape]]:
 
 
 def mpt_with_everything() -> tuple[Config, dict[str, Shape]]:
-    """An MPT of its makers' code: biases, learned positions, no ALiBi."""
+    """Return the shapes of an MPT of its makers' code: biases, learned positions, no ALiBi."""
     n_embd, _, n_layer, n_vocab = SIZES
     layers: dict[str, Shape] = {
         "norm_1": (n_embd,),
@@ -87,7 +87,7 @@ def mpt_with_everything() -> tuple[Config, dict[str, Shape]]:
 
 
 def chatglm(**fields: object) -> Callable[[], tuple[Config, dict[str, Shape]]]:
-    """ChatGLM 3, GLM-4: the configuration and names of their makers' code."""
+    """Return a maker of ChatGLM 3's and GLM-4's configuration and names, those of their makers' code."""
 
     def make() -> tuple[Config, dict[str, Shape]]:
         n_embd, n_ff, n_layer, n_vocab = SIZES
@@ -135,7 +135,7 @@ def chatglm(**fields: object) -> Callable[[], tuple[Config, dict[str, Shape]]]:
 
 
 def deepseek_moe() -> tuple[Config, dict[str, Shape]]:
-    """DeepSeek-MoE 16B's names: one dense layer, then experts."""
+    """Return DeepSeek-MoE 16B's shapes: one dense layer, then experts."""
     n_embd, n_ff, n_layer, n_vocab = SIZES
     shapes: dict[str, Shape] = {
         "model.embed_tokens.weight": (n_vocab, n_embd),

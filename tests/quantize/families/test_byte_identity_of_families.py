@@ -22,7 +22,7 @@ BY_NAME = {family.name: family for family in ALL_FAMILIES}
 
 
 def written(family: Family, parent: Path) -> Path:
-    """The checkpoint in F16, which is what tensors that aren't quantized are kept as."""
+    """Write the checkpoint in F16, the type of tensors that aren't quantized."""
     golden = read_golden(family)
     tensors = {
         name: (dtype if dtype == "I64" else "F16", shape)

@@ -1,8 +1,8 @@
-"""Every family: files equal those of llama.cpp's converter, and llama.cpp computes with them what
-transformers computes with the checkpoint. One family alone: `-k <name>`.
+"""Every family: files equal those of llama.cpp's converter, and llama.cpp computes with them as it should.
 
-The golden files (`tests/quantize/data/families`) are written by `test_families_oracle.py`; no torch here.
-Exceptions are named, with their reasons, in the families; docs/architectures.md has them all in a table.
+The results are those of transformers with the checkpoint. One family alone: `-k <name>`. The golden files
+(`tests/quantize/data/families`) are written by `test_families_oracle.py`; no torch here. Exceptions are
+named, with their reasons, in the families; docs/architectures.md has them all in a table.
 """
 
 from __future__ import annotations

@@ -51,7 +51,7 @@ def test_the_converter_still_says_so(family: Family, tmp_path: Path) -> None:
 
 
 def described(family: Family, saved: Path) -> tuple[Config, Tensors]:
-    """config.json and the tensors' dtypes and shapes, as a published checkpoint has them."""
+    """Return config.json and the tensors' dtypes and shapes, as a published checkpoint has them."""
     if family.model is None:
         assert family.shapes is not None, f"{family.name} needs a model or shapes"
         config, shapes = family.shapes()
@@ -82,14 +82,14 @@ def _saved(family: Family, saved: Path) -> tuple[Config, Tensors]:
 
 
 def computed_by_transformers(family: Family, directory: Path) -> dict[str, Any]:
-    """What transformers computes from the checkpoint folder, in F32."""
+    """Return the record that transformers computes from the checkpoint folder, in F32."""
     if family.kind == "decoder":
         return decode_with_transformers(directory)
     return {"by": "transformers", **by_transformers(family, directory)}
 
 
 def decode_with_transformers(directory: Path) -> dict[str, Any]:
-    """Of a decoder: greedy tokens, and the logits of the first."""
+    """Return greedy tokens of a decoder, and the logits of the first."""
     import torch
     import transformers
 

@@ -1,4 +1,4 @@
-"""What transformers computes from the checkpoint of an encoder, in F32. For the oracle tests: needs torch."""
+"""Records of encoders for the fixed prompt, by transformers in F32, for the oracle tests: needs torch."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.quantize.families.generation_golden import N_TOKENS, PROMPT, golden_g
 
 
 def answer(directory: Path, start: int = 0) -> dict[str, Any]:
-    """Of an encoder and a decoder: greedy tokens, and the logits of the first."""
+    """Return greedy tokens of an encoder and a decoder, and the logits of the first."""
     import torch
     import transformers
 
@@ -31,7 +31,7 @@ def answer(directory: Path, start: int = 0) -> dict[str, Any]:
 
 
 def vectors(directory: Path) -> dict[str, Any]:
-    """Of an encoder: where its first tokens' vectors are largest, and the last token's vector."""
+    """Return the places where an encoder's first vectors are largest, and the last token's vector."""
     import torch
     import transformers
 
@@ -43,7 +43,7 @@ def vectors(directory: Path) -> dict[str, Any]:
 
 
 def scores(directory: Path) -> dict[str, Any]:
-    """Of a classifier: the scores of the prompt's beginnings."""
+    """Return a classifier's scores for the prompt's beginnings."""
     import torch
     import transformers
 

@@ -24,7 +24,7 @@ Tensors = dict[str, Array]
 
 
 def write_family(folder: Path, names: Sequence[str], *, dtype: Dtype = "F32", **options: Any) -> Path:
-    """A base checkpoint by the first name, and fine-tunes of it by the others; returns `folder`."""
+    """Write a base checkpoint by the first name, and fine-tunes of it by the others. Return `folder`."""
     base = write_pico_checkpoint(folder / names[0], dtype=dtype, **options)
     for number, name in enumerate(names[1:], start=1):
         random = np.random.Generator(np.random.PCG64(number))
@@ -39,7 +39,7 @@ def write_family(folder: Path, names: Sequence[str], *, dtype: Dtype = "F32", **
 
 
 def copy_model(base: Path, target: Path, change: Callable[[Array], Array]) -> Path:
-    """The checkpoint with each tensor changed."""
+    """Copy the checkpoint with each tensor changed."""
     target.mkdir(parents=True)
     for file in base.iterdir():
         if file.suffix != ".safetensors":
@@ -64,7 +64,7 @@ def write_recipe(path: Path, recipe: Mapping[str, Any] | str) -> Path:
 
 
 def open_recipe(folder: Path, recipe: Mapping[str, Any] | str) -> ComposedCheckpoint:
-    """The merge of models in `folder`, named without it."""
+    """Open the merge of models in `folder`, named without it."""
     path = write_recipe(folder / "recipe.yaml", recipe)
     return find_parts(ModelRef.parse(str(path)), (), locator(folder)).open()
 
@@ -74,12 +74,12 @@ def locator(folder: Path) -> Locator:
 
 
 def whole(source: TensorSource) -> Tensors:
-    """Every tensor, read in one piece."""
+    """Read every tensor in one piece."""
     return {name: source.rows(name, 0, entry.shape[0]) for name, entry in source.entries.items()}
 
 
 def in_blocks(source: TensorSource, rows: int) -> Tensors:
-    """Every tensor, read `rows` rows at a time, from the last block to the first."""
+    """Read every tensor `rows` rows at a time, from the last block to the first."""
     found = {}
     for name, entry in source.entries.items():
         starts = list(range(0, entry.shape[0], rows))
@@ -89,7 +89,7 @@ def in_blocks(source: TensorSource, rows: int) -> Tensors:
 
 
 def assert_equal(ours: Mapping[str, Array], expected: Mapping[str, Array]) -> None:
-    """Same tensors, types and bytes."""
+    """Check for the same tensors, types and bytes."""
     assert set(ours) == set(expected)
     for name, value in expected.items():
         assert ours[name].dtype == value.dtype, name
@@ -97,7 +97,7 @@ def assert_equal(ours: Mapping[str, Array], expected: Mapping[str, Array]) -> No
 
 
 def assert_close(ours: Mapping[str, Array], expected: Mapping[str, Array], tolerance: float) -> None:
-    """Same tensors; each number differs by at most `tolerance` of its tensor's largest."""
+    """Check for the same tensors; a number may differ by `tolerance` of its tensor's largest."""
     assert set(ours) == set(expected)
     for name, value in expected.items():
         difference = np.abs(ours[name].astype(np.float64) - value.astype(np.float64)).max()

@@ -1,4 +1,4 @@
-"""From a recipe, or a model with adapters, to GGUF and to safetensors: the same bytes, and what they say."""
+"""A recipe, or a model with adapters, as GGUF and as safetensors: the same bytes, and their metadata."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def family(tmp_path: Path) -> Path:
 
 
 def made(store: ModelStore, ref: Path | str, out: Path | None = None, **options: Any) -> Path:
-    """The one Q4_K_M file of a reference."""
+    """Quantize a reference to its one Q4_K_M file."""
     reference = ModelRef.parse(str(ref))
     outcome = quantize_reference(reference, ["Q4_K_M"], store=store, threads=2, out_dir=out, **options)
     return outcome.files[0].path

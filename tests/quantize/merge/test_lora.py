@@ -180,7 +180,7 @@ def test_whole_tensors(base: Path, tmp_path: Path) -> None:
 
 
 def test_an_embedding_that_is_saved_and_adapted(base: Path, tmp_path: Path) -> None:
-    """PEFT saves the base's embedding beside its matrices: they are added to what was saved."""
+    """PEFT saves the base's embedding with its matrices, which are added to it."""
     name = "model.embed_tokens"
     folder = write_peft_adapter(tmp_path / "adapter", base, modules=(), others=(name,), rank=4, alpha=8)
     saved = numbers(*weights(base)[f"{name}.weight"].shape)

@@ -23,7 +23,7 @@ pytestmark = [
 ]
 
 LAST_BITS = 5e-7
-"""Relative to the largest number of the tensor."""
+"""The tolerance of a number, relative to the largest of its tensor."""
 
 LINEAR = ["q_proj", "k_proj", "v_proj", "o_proj", "up_proj", "down_proj", "gate_proj"]
 CONV = {"target_modules": ["c_attn", "c_fc"], "fan_in_fan_out": True}

@@ -34,7 +34,7 @@ def family(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def of(family: Path, formula: Callable[[Array, Array, Array], Array]) -> Tensors:
-    """A formula of base, one and two, on every tensor in f64; as f32."""
+    """Apply a formula of base, one and two to every tensor in f64; return f32."""
     models = [weights(family / name) for name in ("base", "one", "two")]
     return {
         name: formula(*(model[name].astype(np.float64) for model in models)).astype(np.float32)
@@ -45,7 +45,7 @@ def of(family: Path, formula: Callable[[Array, Array, Array], Array]) -> Tensors
 def merged(
     family: Path, method: str, parameters: Mapping[str, Any] | None = None, **each: Any
 ) -> dict[str, Any]:
-    """A recipe of the base and both fine-tunes; `each`: parameters as (of one, of two)."""
+    """Merge the base and both fine-tunes; `each` are parameters as (of one, of two)."""
     models = [
         {"model": name, "parameters": {key: values[number] for key, values in each.items()}}
         for number, name in enumerate(("one", "two"))
@@ -57,7 +57,7 @@ def merged(
 
 
 def elected(deltas: list[Array], weights: tuple[float, ...], normalize: bool) -> Array:
-    """TIES: what agrees with the sign that weighs more."""
+    """Return, for TIES, the numbers that agree with the sign that weighs more."""
     weighted = np.stack([delta * weight for delta, weight in zip(deltas, weights, strict=True)])
     sign = np.where(weighted.sum(axis=0) >= 0, 1.0, -1.0)
     agrees = np.sign(weighted) == sign
@@ -69,7 +69,7 @@ def elected(deltas: list[Array], weights: tuple[float, ...], normalize: bool) ->
 
 
 def largest_of(delta: Array, density: float) -> Array:
-    """The `density` largest magnitudes; of equals the first."""
+    """Keep the `density` largest magnitudes; of equals the first."""
     flat = delta.astype(np.float32).reshape(-1)
     kept = np.zeros(flat.size, bool)
     kept[np.argsort(-np.abs(flat), kind="stable")[: max(1, int(density * flat.size))]] = True

@@ -25,7 +25,7 @@ KINDS = {1: 1, 2: 2, 3: 3, 4: 1, 5: 5, 6: 6}  # GGUF's token types → SentenceP
 
 @dataclass(frozen=True)
 class SdistVocabulary:
-    """`models/ggml-vocab-<name>.gguf` and, where there are, the texts beside it."""
+    """The vocabulary of `models/ggml-vocab-<name>.gguf` and, where there are, the texts next to it."""
 
     path: Path
 
@@ -39,18 +39,18 @@ class SdistVocabulary:
 
     @property
     def tokens(self) -> list[tuple[str, float, int]]:
-        """Text, score and type of each."""
+        """The text, score and type of each token."""
         texts, types = self.value("tokens"), self.value("token_type")
         return list(zip(texts, self.value("scores") or [0.0] * len(texts), types, strict=True))
 
     def cases(self) -> list[tuple[str, list[int]]]:
-        """The texts of `.inp`, and the tokens that the model's own tokenizer makes of them, of `.out`."""
+        """Return the texts of `.inp`, and their tokens by the model's own tokenizer, of `.out`."""
         texts = Path(f"{self.path}.inp").read_text(encoding="utf-8").split(SEPARATOR)
         lines = Path(f"{self.path}.out").read_text(encoding="utf-8").split("\n")
         return [(text, [int(n) for n in line.split()]) for text, line in zip(texts, lines, strict=False)]
 
     def write_gguf(self, vocabulary: Vocabulary, path: Path) -> Path:
-        """A file without tensors, which llama.cpp can load as a vocabulary."""
+        """Write a file without tensors, which llama.cpp can load as a vocabulary."""
         fields: Mapping[str, Any] = self._fields  # type: ignore[attr-defined]
         keys = {
             name: Value(ValueType(int(field.types[0])), field.contents())
@@ -64,7 +64,7 @@ class SdistVocabulary:
 
 
 def write_wordpiece(source: SdistVocabulary, directory: Path) -> None:
-    """tokenizer.json of BERT's kind: what begins a word without a mark, what goes on with `##`."""
+    """Write a tokenizer.json of BERT's kind: the rest of a word is marked by `##`, its beginning isn't."""
     tokenizer = wordpiece_json()
     texts: dict[str, int] = {}
     for i, (text, _, kind) in enumerate(source.tokens):
@@ -79,7 +79,7 @@ def write_wordpiece(source: SdistVocabulary, directory: Path) -> None:
 
 
 def write_sentencepiece(source: SdistVocabulary, directory: Path) -> None:
-    """tokenizer.model; what llama.cpp's file calls user-defined goes to tokenizer_config.json."""
+    """Write a tokenizer.model; user-defined tokens of llama.cpp's file go to tokenizer_config.json."""
     pieces = b"".join(spm_piece(text, score, KINDS[kind]) for text, score, kind in source.tokens)
     (directory / "tokenizer.model").write_bytes(pieces + spm_settings(model_type=2))
     added = {
@@ -91,7 +91,7 @@ def write_sentencepiece(source: SdistVocabulary, directory: Path) -> None:
 
 
 def write_xlm_unigram(source: SdistVocabulary, directory: Path) -> None:
-    """sentencepiece.bpe.model: three tokens of its own, then the pieces, one id before ours."""
+    """Write a sentencepiece.bpe.model: three tokens of its own, then the pieces, one id before ours."""
     head = spm_piece("<unk>", 0.0, 2) + spm_piece("<s>", 0.0, 3) + spm_piece("</s>", 0.0, 3)
     pieces = (spm_piece(text, score, KINDS[kind]) for text, score, kind in source.tokens[4:-1])
     charsmap = bytes(n & 0xFF for n in source.value("precompiled_charsmap"))

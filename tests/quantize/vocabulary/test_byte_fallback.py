@@ -21,7 +21,7 @@ TEXTS = [TEXT, "hello", " the cat  and the dog", "Zürich 123, naïve!\n\tx", "a
 
 
 def as_tokenizer_json(pieces: list[Piece]) -> dict[str, Any]:
-    """What transformers makes of a tokenizer.model: every way to make a piece of two, best score first."""
+    """Convert a tokenizer.model as transformers does: every way to make a piece of two, best score first."""
     ids = {piece.text: i for i, piece in enumerate(pieces)}
     merges: list[tuple[float, str]] = []
     for piece in pieces:
@@ -52,7 +52,7 @@ def as_tokenizer_json(pieces: list[Piece]) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def directories(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """The same checkpoint with tokenizer.model, and with tokenizer.json."""
+    """Return the same checkpoint with tokenizer.model, and with tokenizer.json."""
     root = tmp_path_factory.mktemp("fallback")
     spm = write_pico_checkpoint(root / "spm", tokenizer="spm", n_layers=1)
     converted = write_pico_checkpoint(root / "json", tokenizer="spm", n_layers=1)

@@ -48,7 +48,7 @@ def split_by(path: Path, texts: list[str]) -> list[list[int]]:
 
 
 def write(name: str, directory: Path) -> tuple[SdistVocabulary, Path]:
-    """The tokenizer's files, and the GGUF that we make of them."""
+    """Write the tokenizer's files, and the GGUF that we make of them."""
     source = vocabulary_of(name)
     if name in REAL_TOKENIZERS:
         REAL_TOKENIZERS[name].write(source.path, directory / "checkpoint")

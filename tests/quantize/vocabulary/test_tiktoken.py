@@ -21,7 +21,7 @@ N_RANKS = 406
 
 @pytest.fixture
 def merges(tmp_path: Path) -> list[str]:
-    """Those of the pico tokenizer, whose tokens are written to qwen.tiktoken."""
+    """Return the merges of the pico tokenizer, whose tokens are written to qwen.tiktoken."""
     (tmp_path / "bpe").mkdir()
     write_bpe_tokenizer(tmp_path / "bpe")
     files = TokenizerFiles.read(tmp_path / "bpe", {})

@@ -1,4 +1,4 @@
-"""What decoders share: defaults, refused configurations, the output matrix, keys that need a reason."""
+"""Decoders: defaults, refused configurations, the output matrix, keys that need a reason."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ VIEWS = {
 
 
 def expected(view: View) -> npt.NDArray[np.float32]:
-    """The view by its definition, element by element."""
+    """Return the view by its definition, element by element."""
     out = np.empty(view.shape, np.float32)
     for place in np.ndindex(*view.shape):
         at = view.offset + sum(i * stride for i, stride in zip(place, view.strides, strict=True))

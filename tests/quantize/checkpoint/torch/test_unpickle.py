@@ -33,7 +33,7 @@ from tests.quantize.checkpoint.torch_files import (
 )
 
 MARKER = "@MARKER@"
-"""Stands for a path of the same length in bytes, see `attack`."""
+"""The placeholder of a path of the same length in bytes, see `attack`."""
 SYSTEM = name("os", "system")
 COMMAND = f"touch {MARKER}"
 TOUCH = f"__import__('pathlib').Path({MARKER!r}).touch()"
@@ -87,7 +87,7 @@ ATTACKS: dict[str, bytes] = {
 
 
 def attack(body: bytes, marker: Path) -> bytes:
-    """The pickle with the marker's path in it: lengths of texts are those of the final ones."""
+    """Return the pickle with the marker's path in it: lengths of texts are those of the final ones."""
     path = str(marker)
     assert len(path) < 250
     for old in (COMMAND, TOUCH, MARKER):

@@ -66,7 +66,7 @@ def test_a_zip_bomb_is_not_opened(method: int, tmp_path: Path) -> None:
 
 
 def central(data: bytes, name: bytes = b"a/data/0") -> int:
-    """Where the directory's entry for `name` begins."""
+    """Return the place of the directory's entry for `name`."""
     return data.rindex(name) - 46
 
 
