@@ -119,6 +119,10 @@ class HubStreamSource(TensorSource):
         return self._prefetcher.memory_bytes
 
     @property
+    def working_itemsize(self) -> int:
+        return self._floats.working_itemsize
+
+    @property
     def is_stream(self) -> bool:
         return True
 

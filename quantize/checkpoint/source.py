@@ -42,7 +42,7 @@ class TensorSource(ABC):
     once. Whoever opened a source closes it; a source around others closes them.
 
     A source must have `entries`, `rows` and `close`. The rest has defaults, which are right for a source that
-    reads open files. A source around others passes on what they say.
+    reads open files. A source around others passes on what concerns them.
     """
 
     @property

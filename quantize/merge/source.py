@@ -29,6 +29,7 @@ class MergeSource(TensorSource):
     def __init__(
         self, method: Method, models: Mapping[str, TensorSource], tensors: Sequence[MergedTensor]
     ) -> None:
+        assert not any(model.is_stream for model in models.values()), "a merge reads weights more than once"
         self._method = method
         self._models = dict(models)
         self._tensors = {tensor.entry.name: tensor for tensor in tensors}

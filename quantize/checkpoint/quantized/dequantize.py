@@ -68,6 +68,18 @@ class DequantizedSource(TensorSource):
     def entries(self) -> Mapping[str, TensorEntry]:
         return self._entries
 
+    @property
+    def memory_bytes(self) -> int:
+        return self._raw.memory_bytes
+
+    @property
+    def is_stream(self) -> bool:
+        return self._raw.is_stream
+
+    def expect(self, names: Sequence[str]) -> None:
+        parts = (self._layers[name].parts if name in self._layers else (name,) for name in names)
+        self._raw.expect([part for group in parts for part in group])
+
     def rows(self, name: str, start: int, stop: int) -> Rows:
         layer = self._layers.get(name)
         if layer is None:

@@ -21,7 +21,7 @@ AWQ_ORDER = (0, 2, 4, 6, 1, 3, 5, 7)
 
 @dataclass(frozen=True)
 class Quantized:
-    """A layer: `tensors` as in a checkpoint (names without a prefix), and the weight [n_out, n_in] they mean."""
+    """A layer: `tensors` as in a checkpoint (names without a prefix), and their `weight` [n_out, n_in]."""
 
     tensors: Tensors
     weight: F32

@@ -167,6 +167,16 @@ def test_a_source_around_others_passes_on_what_they_say(tmp_path: Path) -> None:
     source.close()
 
 
+def test_a_dequantized_layer_is_expected_as_its_parts() -> None:
+    layer = gptq(96, 64, bits=4, group_size=16)
+    tensors = {f"layer.{name}": array for name, array in layer.tensors.items()} | {"x": np.ones(5)}
+    raw = MemorySource(tensors)
+    settings = {"quant_method": "gptq", "bits": 4, "group_size": 16}
+    dequantize(raw, {"quantization_config": settings}, Path("nowhere")).expect(["x", "layer.weight"])
+    assert raw.expected[0] == "x"
+    assert set(raw.expected) == set(tensors)
+
+
 def probes(path: Path) -> Iterator[tuple[str, str]]:
     """Yield (object, attribute) for each getattr with a default and each hasattr of a fixed attribute."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
