@@ -194,12 +194,10 @@ def _open_merge(parts: Parts, recipe: Recipe) -> ComposedCheckpoint:
 
 
 def check_tokenizers(recipe: Recipe, directories: Mapping[str, Path]) -> None:
-    """Check a merge's tokens.
-
-    Raises CheckpointError: with `tokenizer_source`, a model numbers them otherwise.
+    """Check that all models number their tokens alike, if the recipe has a `tokenizer_source`.
 
     The tokenizer of a merge is one model's. Without `tokenizer_source` rows of embeddings are merged by their
-    numbers, whatever tokens they stand for.
+    numbers, whatever tokens they stand for. Raises CheckpointError.
     """
     if recipe.tokenizer_source is None:
         return

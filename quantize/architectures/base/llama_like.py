@@ -38,7 +38,7 @@ class LlamaLike(Decoder):
     """The matrices that may have a bias, with the flag of config.json that says so and its default."""
 
     rotates_neighbours: ClassVar[bool] = False
-    """True if llama.cpp rotates a head's numbers 0 and 1, 2 and 3 …; else its halves, as transformers do."""
+    """True if llama.cpp rotates a head's numbers 0 and 1, 2 and 3 …; else its halves, like transformers."""
 
     has_rope_factors: ClassVar[bool] = False
     """True if llama.cpp reads `rope_freqs`, which Llama 3's scaling needs."""

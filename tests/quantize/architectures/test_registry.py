@@ -21,6 +21,10 @@ def test_no_name_has_two_families() -> None:
     assert len(set(ARCHITECTURES)) == len(ARCHITECTURES)
 
 
+def test_only_these_choose_their_gguf_name_by_the_configuration() -> None:
+    assert [family.__name__ for family in ARCHITECTURES if not family.gguf_name] == ["NomicBert"]
+
+
 def test_a_gguf_name_of_several_families_says_which_reads_it_back() -> None:
     n_families = Counter(family.gguf_name for family in ARCHITECTURES if family.gguf_name)
     assert set(READING_BACK) == {name for name, n in n_families.items() if n > 1}
