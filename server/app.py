@@ -15,11 +15,12 @@ from starlette.types import Receive, Scope, Send
 from models.errors import CorralError
 from models.version import VERSION
 from server.config import ServerConfig
-from server.http import direct_send, openapi
+from server.http import openapi
 from server.http.access_log import RequestRecords, record_of
 from server.http.api_keys import ApiKeys
 from server.http.dependencies import Api
 from server.http.disconnect import ClientGone
+from server.http.stream_writer import remember_send
 from server.openai import errors
 from server.openai.errors import ApiError
 from server.routes import admin, chat, completions, health, home, models, tokens
@@ -65,7 +66,7 @@ class _Application(FastAPI):
     """Keeps the server's own `send` for streams, before the middlewares wrap it."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        direct_send.keep(scope, send)
+        remember_send(scope, send)
         await super().__call__(scope, receive, send)
 
 

@@ -84,7 +84,7 @@ class Cancel(msgspec.Struct, frozen=True, tag="cancel"):
 class Tokenize(msgspec.Struct, frozen=True, tag="tokenize", kw_only=True):
     """Turn text into tokens."""
 
-    id: str
+    id: str = ""
     text: str
     add_special: bool = False
     parse_special: bool = True
@@ -94,21 +94,25 @@ class Tokenize(msgspec.Struct, frozen=True, tag="tokenize", kw_only=True):
 class Detokenize(msgspec.Struct, frozen=True, tag="detokenize", kw_only=True):
     """Turn tokens into text."""
 
-    id: str
+    id: str = ""
     tokens: tuple[int, ...]
 
 
 class ApplyTemplate(msgspec.Struct, frozen=True, tag="apply_template", kw_only=True):
     """Render a chat's messages into the prompt's text, without generating."""
 
-    id: str
+    id: str = ""
     prompt: ChatPrompt
 
 
 class Stats(msgspec.Struct, frozen=True, tag="stats"):
     """Request a `StatsReply`; the supervisor's heartbeat too."""
 
-    id: str
+    id: str = ""
+
+
+Question = Tokenize | Detokenize | ApplyTemplate | Stats
+"""A request that is answered while the engine computes; whoever sends it fills in the `id`."""
 
 
 class LoadAdapter(msgspec.Struct, frozen=True, tag="load_adapter"):
@@ -132,9 +136,7 @@ class Drain(msgspec.Struct, frozen=True, tag="drain"):
     """Requests that still run after this many seconds are ended."""
 
 
-WorkerRequest = (
-    Generate | Cancel | Tokenize | Detokenize | ApplyTemplate | Stats | LoadAdapter | UnloadAdapter | Drain
-)
+WorkerRequest = Generate | Cancel | Question | LoadAdapter | UnloadAdapter | Drain
 
 
 # --- to the API process ---------------------------------------------------------------------------

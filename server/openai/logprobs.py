@@ -1,6 +1,6 @@
 """The engine's logprobs in OpenAI's two forms: that of chats and that of completions. Pure.
 
-Used only where logprobs were asked for. A token's text need not be whole characters: chats get U+FFFD in
+Used only where a client requests logprobs. A token's text need not be whole characters: chats get U+FFFD in
 their place and the exact `bytes`, completions get `bytes:\\xe2\\x80`.
 """
 
@@ -13,7 +13,7 @@ from server.engine.events import Delta, TokenLogprob
 from server.openai import response_types
 
 LEAST = -9999.0
-"""OpenAI's value for "as good as impossible"; JSON has no infinity."""
+"""OpenAI's logprob for "as good as impossible"; JSON has no infinity."""
 
 _utf8 = codecs.getincrementaldecoder("utf-8")
 
@@ -21,7 +21,8 @@ _utf8 = codecs.getincrementaldecoder("utf-8")
 # --- chats --------------------------------------------------------------------------------------------------
 
 
-def chat_logprobs(told: Iterable[TokenLogprob]) -> response_types.ChatLogprobs:
+def chat_logprobs(entries: Iterable[TokenLogprob]) -> response_types.ChatLogprobs:
+    """Return the tokens in a chat's form."""
     return response_types.ChatLogprobs(
         [
             response_types.ChatTokenLogprob(
@@ -35,13 +36,13 @@ def chat_logprobs(told: Iterable[TokenLogprob]) -> response_types.ChatLogprobs:
                     for _, piece, logprob in entry.top
                 ],
             )
-            for entry in told
+            for entry in entries
         ]
     )
 
 
 def joined_chat(parts: Sequence[response_types.ChatLogprobs]) -> response_types.ChatLogprobs:
-    """The parts of one choice as a whole."""
+    """Return the parts of one choice as a whole."""
     return response_types.ChatLogprobs([entry for part in parts for entry in part.content])
 
 
@@ -49,22 +50,24 @@ def joined_chat(parts: Sequence[response_types.ChatLogprobs]) -> response_types.
 
 
 class TextLogprobs:
-    """Logprobs of one choice of a completion, delta by delta; knows where in its text each token begins."""
+    """One choice of a completion, delta by delta: knows where in its text each token begins."""
 
     def __init__(self) -> None:
         self._place = _Place()
 
-    def tell(self, delta: Delta) -> response_types.TextLogprobs:
-        """`delta` with `n_tokens` 0 brings the prompt's text and tokens; any other follows the text before
-        it."""
-        place, told = self._place, delta.logprobs
+    def place(self, delta: Delta) -> response_types.TextLogprobs:
+        """Return the delta's tokens with their offsets in the choice's text.
+
+        A `delta` with `n_tokens` 0 brings the prompt's text and tokens; any other follows the text before it.
+        """
+        place, entries = self._place, delta.logprobs
         place.show(delta.text)
-        names = [_name(entry.piece) for entry in told]
+        names = [_name(entry.piece) for entry in entries]
         logprobs = response_types.TextLogprobs(
             tokens=names,
-            token_logprobs=[None if e.logprob is None else _finite(e.logprob) for e in told],
-            top_logprobs=[_top(entry, name) for entry, name in zip(told, names, strict=True)],
-            text_offset=[place.next(entry.piece) for entry in told],
+            token_logprobs=[None if e.logprob is None else _finite(e.logprob) for e in entries],
+            top_logprobs=[_top(entry, name) for entry, name in zip(entries, names, strict=True)],
+            text_offset=[place.next(entry.piece) for entry in entries],
         )
         if delta.n_tokens == 0:
             place.end_of_prompt()
@@ -72,7 +75,7 @@ class TextLogprobs:
 
 
 def joined_text(parts: Sequence[response_types.TextLogprobs]) -> response_types.TextLogprobs:
-    """The parts of one choice as a whole."""
+    """Return the parts of one choice as a whole."""
     return response_types.TextLogprobs(
         tokens=[token for part in parts for token in part.tokens],
         token_logprobs=[logprob for part in parts for logprob in part.token_logprobs],
@@ -82,9 +85,9 @@ def joined_text(parts: Sequence[response_types.TextLogprobs]) -> response_types.
 
 
 def _top(entry: TokenLogprob, name: str) -> dict[str, float] | None:
-    """The most likely tokens and, where it isn't one of them, the chosen one: always under its own name.
+    """Return the most likely tokens and the generated one, which is always under its own name.
 
-    Another token with the same name (a byte token beside the same character) is told as `token_id:5`.
+    Another token with the same name (a byte token and the same character) is named `token_id:5`.
     """
     if entry.logprob is None:
         return None
@@ -133,7 +136,7 @@ class _Place:
         self._n_ahead = 0
 
     def show(self, text: str) -> None:
-        """More text."""
+        """Add text to the choice."""
         self._shown = self._shown[self._found - self._shown_from :] + text
         self._shown_from = self._found
         ahead, self._ahead, self._n_ahead = self._ahead, [], 0
@@ -141,7 +144,7 @@ class _Place:
             self._follow(piece)
 
     def next(self, piece: bytes) -> int:
-        """The character with which `piece` begins, or of which it is a part; the next piece follows it."""
+        """Return the character with which `piece` begins, or of which it is a part, and pass the piece."""
         begins, state = self._found + self._n_ahead, self._decoder.getstate()
         text = self._decoder.decode(piece)
         if not self._follow(text) and not (begins == 0 and text[:1] == " " and self._follow(text[1:])):
@@ -149,13 +152,13 @@ class _Place:
         return begins
 
     def end_of_prompt(self) -> None:
-        """What was generated begins where the text so far ends."""
+        """Let generated text begin where the text so far ends."""
         self._decoder.reset()
         self._found = self._shown_from + len(self._shown)
         self._ahead, self._n_ahead = [], 0
 
     def _follow(self, text: str) -> bool:
-        """Whether `text` can be what follows; then it is passed."""
+        """Pass `text` and return True, if it can be what follows."""
         at = self._found - self._shown_from
         n_known = min(len(text), len(self._shown) - at)
         if not self._ahead and not self._shown.startswith(text[:n_known], at):

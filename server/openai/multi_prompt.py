@@ -1,4 +1,4 @@
-"""Several `Generate` requests as one stream of events: a completion with several prompts.
+"""`MultiPrompt`: several `Generate` requests as one source of events, for a completion with several prompts.
 
 Choice `i` of prompt `p` becomes index p × n + i. The parts run side by side, at most `WINDOW` at a time, so
 that one client's batch leaves room in the queue for others.
@@ -7,103 +7,104 @@ that one client's batch leaves room in the queue for others.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
-from contextlib import aclosing
+from collections.abc import Callable, Sequence
 
 import msgspec
 
 from server.engine.events import ChoiceEnd, Delta, Event, Failure, Finish, Timings, Usage
 from server.ipc.messages import Generate
-from server.openai.steps.echo_logprobs import with_scores
+from server.openai.steps.pipeline import with_steps
+from server.supervisor.protocol import EventListener, EventSource
 
 WINDOW = 32
+"""The number of prompts of one request that run at the same time."""
 
-Submit = Callable[[Generate], AsyncIterator[Event]]
+Submit = Callable[[Generate], EventSource]
 
 
-def run(requests: Sequence[Generate], submit: Submit) -> AsyncGenerator[Event, None]:
-    """Events of all requests, ending with one `Finish` (sums) or the first `Failure`, which cancels the
+class MultiPrompt:
+    """An `EventSource` of the events of all requests, behind their steps.
+
+    They end with one `Finish`, which has the sums, or with the first `Failure` or error, which cancels the
     others.
-
-    Prompt scores come as the `Delta` that begins each choice (`scored_prompt`). Closing the generator closes
-    every part. Errors that a part raises are raised here.
     """
-    return _events(requests[0], submit) if len(requests) == 1 else _merged(requests, submit)
 
+    def __init__(self, requests: Sequence[Generate], submit: Submit) -> None:
+        self._requests = requests
+        self._submit = submit
 
-async def _merged(requests: Sequence[Generate], submit: Submit) -> AsyncGenerator[Event, None]:
-    arrived: asyncio.Queue[tuple[int, Event | BaseException]] = asyncio.Queue(maxsize=4 * WINDOW)
-    slots = asyncio.Semaphore(WINDOW)
-    tasks = [
-        asyncio.create_task(_part(position, request, submit, slots, arrived))
-        for position, request in enumerate(requests)
-    ]
-    finishes: list[Finish] = []
-    try:
-        while len(finishes) < len(requests):
-            position, event = await arrived.get()
-            if isinstance(event, BaseException):
-                raise event
-            if isinstance(event, Finish):
-                finishes.append(event)
-            elif isinstance(event, Failure):
-                yield event
-                return
-            else:
-                yield _moved(event, position * requests[position].n)
-        yield _sum(finishes)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-
-async def _part(
-    position: int,
-    request: Generate,
-    submit: Submit,
-    slots: asyncio.Semaphore,
-    arrived: asyncio.Queue[tuple[int, Event | BaseException]],
-) -> None:
-    async with slots:
+    async def subscribe(self, listener: EventListener) -> None:
+        if len(self._requests) == 1:
+            (request,) = self._requests
+            await self._submit(request).subscribe(with_steps(request, listener))
+            return
+        merge = _Merge(listener)
+        slots = asyncio.Semaphore(WINDOW)
+        parts = [
+            asyncio.create_task(self._part(merge, position, slots)) for position in range(len(self._requests))
+        ]
         try:
-            async with aclosing(_events(request, submit)) as events:
-                async for event in events:
-                    await arrived.put((position, event))
-        except Exception as error:  # noqa: BLE001 — raised again by the reader
-            await arrived.put((position, error))
+            done, _ = await asyncio.wait(parts, return_when=asyncio.FIRST_EXCEPTION)
+        finally:
+            for part in parts:
+                part.cancel()
+            await asyncio.gather(*parts, return_exceptions=True)
+        for part in done:
+            error = part.exception()
+            if error is not None and not isinstance(error, _Failed):
+                raise error
+        if not merge.failed:
+            listener.on_event(_sum(merge.finishes))
+
+    async def _part(self, merge: _Merge, position: int, slots: asyncio.Semaphore) -> None:
+        """Run one request. Its place is free once the client has room for more."""
+        request = self._requests[position]
+        part = _Part(merge, position * request.n)
+        async with slots:
+            await self._submit(request).subscribe(with_steps(request, part))
+            if merge.failed:
+                raise _Failed
+            await merge.listener.drained()
 
 
-def _events(request: Generate, submit: Submit) -> AsyncGenerator[Event, None]:
-    submitted = submit(request)
-    events = submitted if isinstance(submitted, AsyncGenerator) else _generator(submitted)
-    return with_scores(events, request.n) if request.score_prompt else events
+class _Failed(Exception):
+    """A part has ended with a `Failure`, which the listener has got."""
 
 
-def _generator(events: AsyncIterator[Event]) -> AsyncGenerator[Event, None]:
-    """A generator as it is: what else it can do is not hidden (`server.supervisor.protocol.Listenable`)."""
-    return events if isinstance(events, AsyncGenerator) else _closing(events)
+class _Merge:
+    """The parts' common state."""
+
+    def __init__(self, listener: EventListener) -> None:
+        self.listener = listener
+        self.finishes: list[Finish] = []
+        self.failed = False
 
 
-async def _closing(events: AsyncIterator[Event]) -> AsyncGenerator[Event, None]:
-    """An iterator that may lack `aclose` as a generator that has it."""
-    try:
-        async for event in events:
-            yield event
-    finally:
-        close = getattr(events, "aclose", None)
-        if close is not None:
-            await close()
+class _Part:
+    """The `EventListener` of one prompt: hands its events on under the indexes of the whole."""
 
+    def __init__(self, merge: _Merge, offset: int) -> None:
+        self._merge = merge
+        self._offset = offset
 
-def _moved(event: Event, offset: int) -> Event:
-    if offset and isinstance(event, Delta | ChoiceEnd):
-        return msgspec.structs.replace(event, index=event.index + offset)
-    return event
+    def on_event(self, event: Event) -> None:
+        merge = self._merge
+        if merge.failed:
+            return  # another part's failure was the last event
+        if isinstance(event, Finish):
+            merge.finishes.append(event)
+            return
+        if isinstance(event, Delta | ChoiceEnd) and self._offset:
+            event = msgspec.structs.replace(event, index=event.index + self._offset)
+        merge.failed = isinstance(event, Failure)
+        merge.listener.on_event(event)
+
+    async def drained(self) -> None:
+        await self._merge.listener.drained()
 
 
 def _sum(finishes: Sequence[Finish]) -> Finish:
-    """Tokens and times of all parts; the queue time is the longest."""
+    """Return the tokens and times of all parts together; the queue time is the longest."""
     return Finish(
         id=finishes[0].id,
         usage=Usage(

@@ -8,7 +8,9 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from server.engine import events
-from server.engine.events import FinishReason
+
+FinishReason = events.FinishReason
+ObjectName = Literal["chat.completion", "chat.completion.chunk", "text_completion"]
 
 
 class PromptTokensDetails(msgspec.Struct, frozen=True):
@@ -117,7 +119,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     id: str
-    object: Literal["chat.completion", "chat.completion.chunk", "text_completion"]
+    object: ObjectName
     created: int
     model: str
     system_fingerprint: str

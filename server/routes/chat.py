@@ -22,5 +22,5 @@ router = APIRouter(tags=["OpenAI"])
 async def create_chat_completion(request: Request) -> Response:
     """Answer a conversation, whole or as a stream of server-sent events."""
     api = api_of(request)
-    asked = await api.read(request, ChatCompletionRequest)
-    return await answer(api, request, asked, "chat", partial(to_engine.from_chat, asked))
+    body = await api.read(request, ChatCompletionRequest)
+    return await answer(api, request, body, "chat", partial(to_engine.from_chat, body))

@@ -22,5 +22,5 @@ router = APIRouter(tags=["OpenAI"])
 async def create_completion(request: Request) -> Response:
     """Continue one prompt or several, whole or as a stream of server-sent events."""
     api = api_of(request)
-    asked = await api.read(request, CompletionRequest)
-    return await answer(api, request, asked, "text", partial(to_engine.from_completion, asked))
+    body = await api.read(request, CompletionRequest)
+    return await answer(api, request, body, "text", partial(to_engine.from_completion, body))

@@ -1,5 +1,7 @@
-"""`POST /tokenize`, `/detokenize` and `/apply-template` as llama-server has them, and what vLLM's clients and
-evaluation tools expect of them beside; `GET /tokenizer_info` is vLLM's."""
+"""`POST /tokenize`, `/detokenize` and `/apply-template` as in llama-server; `GET /tokenizer_info` as in vLLM.
+
+The first two also answer in the forms that vLLM's clients and evaluation tools expect.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +13,14 @@ from starlette.requests import Request
 from models.errors import RequestError
 from server.http.dependencies import api_of
 from server.http.openapi import json_body
+from server.ipc.messages import (
+    ApplyTemplate,
+    ApplyTemplateReply,
+    Detokenize,
+    DetokenizeReply,
+    Tokenize,
+    TokenizeReply,
+)
 from server.openai.requests import to_engine
 from server.openai.requests.schemas import ApplyTemplateRequest, DetokenizeRequest, TokenizeRequest
 
@@ -26,20 +36,20 @@ async def tokenize(request: Request) -> dict[str, Any]:
     the answer holds `count` and `max_model_len` too: so evaluation tools expect it.
     """
     api = api_of(request)
-    asked = await api.read(request, TokenizeRequest)
-    text, add_special = _text(asked)
-    name = api.resolve(request, asked.model)
-    reply = await api.service.tokenize(
-        name,
-        text,
+    body = await api.read(request, TokenizeRequest)
+    text, add_special = _text(body)
+    name = api.resolve(request, body.model)
+    question = Tokenize(
+        text=text,
         add_special=add_special,
-        parse_special=asked.parse_special is not False,
-        with_pieces=asked.with_pieces is True,
+        parse_special=body.parse_special is not False,
+        with_pieces=body.with_pieces is True,
     )
+    reply = await api.service.ask(name, question, TokenizeReply)
     if reply.pieces is not None:
         pieces = zip(reply.tokens, reply.pieces, strict=True)
         return {"tokens": [{"id": token, "piece": _piece(piece)} for token, piece in pieces]}
-    if asked.content is not None:
+    if body.content is not None:
         return {"tokens": reply.tokens}
     info = api.service.find(name).info
     return {
@@ -54,9 +64,9 @@ async def tokenize(request: Request) -> dict[str, Any]:
 async def detokenize(request: Request) -> dict[str, str]:
     """Token ids → text, as `content` (llama-server) and as `prompt` (vLLM)."""
     api = api_of(request)
-    asked = await api.read(request, DetokenizeRequest)
-    name = api.resolve(request, asked.model)
-    reply = await api.service.detokenize(name, tuple(asked.tokens))
+    body = await api.read(request, DetokenizeRequest)
+    name = api.resolve(request, body.model)
+    reply = await api.service.ask(name, Detokenize(tokens=tuple(body.tokens)), DetokenizeReply)
     return {"content": reply.text, "prompt": reply.text}
 
 
@@ -68,7 +78,7 @@ async def tokenizer_info(request: Request, model: str | None = None) -> dict[str
     name = api.resolve(request, model)
     info = api.service.find(name).info
     if info is None:
-        await api.service.tokenize(name, "", add_special=False, parse_special=False, with_pieces=False)
+        await api.service.ask(name, Tokenize(text="", parse_special=False), TokenizeReply)
         info = api.service.find(name).info
     return {
         "tokenizer_class": "llama.cpp",
@@ -85,19 +95,19 @@ async def tokenizer_info(request: Request, model: str | None = None) -> dict[str
 async def apply_template(request: Request) -> dict[str, str]:
     """Messages → the prompt that the model would get."""
     api = api_of(request)
-    asked = await api.read(request, ApplyTemplateRequest)
-    prompt = to_engine.chat_prompt(asked)
-    name = api.resolve(request, asked.model)
-    reply = await api.service.apply_template(name, prompt)
+    body = await api.read(request, ApplyTemplateRequest)
+    prompt = to_engine.chat_prompt(body)
+    name = api.resolve(request, body.model)
+    reply = await api.service.ask(name, ApplyTemplate(prompt=prompt), ApplyTemplateReply)
     return {"prompt": reply.prompt}
 
 
-def _text(asked: TokenizeRequest) -> tuple[str, bool]:
-    """The text, and whether special tokens are added around it."""
-    if asked.content is not None:
-        return asked.content, (asked.add_special or asked.add_special_tokens) is True
-    if asked.prompt is not None:
-        return asked.prompt, asked.add_special_tokens is not False and asked.add_special is not False
+def _text(body: TokenizeRequest) -> tuple[str, bool]:
+    """Return the text, and True if special tokens are added around it."""
+    if body.content is not None:
+        return body.content, (body.add_special or body.add_special_tokens) is True
+    if body.prompt is not None:
+        return body.prompt, body.add_special_tokens is not False and body.add_special is not False
     raise RequestError(
         "Missing required parameter: 'content'", param="content", code="missing_required_parameter"
     )

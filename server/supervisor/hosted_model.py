@@ -19,6 +19,7 @@ from pathlib import Path
 from models.errors import CorralError, WorkerBusy, WorkerDied, WorkerError
 from server.ipc.model_spec import ModelInfo, ModelSpec
 from server.supervisor.catalogue import CatalogueEntry
+from server.supervisor.dispatcher import OnProgress
 from server.supervisor.failure_history import FailureHistory, safer_spec
 from server.supervisor.failures import death
 from server.supervisor.policy import Policy
@@ -27,7 +28,7 @@ from server.supervisor.protocol import ModelState, ModelStatus
 
 logger = logging.getLogger("corral.supervisor")
 
-Spawn = Callable[[ModelSpec], Awaitable[WorkerProcess]]
+Spawn = Callable[[ModelSpec, OnProgress], Awaitable[WorkerProcess]]
 MakeRoom = Callable[["HostedModel"], Awaitable[None]]
 """A `MakeRoom` returns once the model may load; it may unload others."""
 Use = Callable[[Path], AbstractContextManager[None]]
@@ -50,8 +51,8 @@ class StillLoading(WorkerError):
 class HostedModel:
     """One model's state and worker. It belongs to the event loop; only its methods change its state.
 
-    `spawn` starts a process for a spec; `make_room` is awaited before each start and may unload other models;
-    `use` is held while a worker has the file open.
+    `spawn` starts a process for a spec and reports the progress of its load; `make_room` is awaited before
+    each start and may unload other models; `use` is held while a worker has the file open.
     """
 
     def __init__(
@@ -245,10 +246,10 @@ class HostedModel:
         self._progress = 0.0
         logger.info("loading %s from %s", self.entry.key, self.entry.path)
         # Half a start can't be undone: a cancelled load lets it come about, and then ends it.
-        spawning = asyncio.ensure_future(self._spawn(self.spec))
+        spawning = asyncio.ensure_future(self._spawn(self.spec, self._on_progress))
         try:
             worker = await asyncio.shield(spawning)
-            return worker, await worker.ready(self._on_progress)
+            return worker, await worker.ready()
         except BaseException:
             worker = await spawning
             worker.kill()

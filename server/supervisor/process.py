@@ -24,23 +24,22 @@ from server.engine.events import Failure
 from server.ipc.frames import FrameError, encode_frame
 from server.ipc.launch import worker_command, worker_environment
 from server.ipc.messages import (
-    ApplyTemplate,
     Cancel,
-    Detokenize,
     Drain,
     Generate,
     LoadAdapter,
+    Question,
     Stats,
-    Tokenize,
     UnloadAdapter,
     WorkerRequest,
 )
 from server.ipc.model_spec import ModelInfo, ModelSpec
 from server.supervisor.connection import WorkerConnection
-from server.supervisor.dispatcher import Recipients
+from server.supervisor.dispatcher import Dispatcher, OnProgress
 from server.supervisor.exit_report import ExitReport
 from server.supervisor.failures import error_of
 from server.supervisor.policy import Policy
+from server.supervisor.protocol import EventListener
 from server.supervisor.request_stream import RequestStream
 
 logger = logging.getLogger("corral.supervisor")
@@ -53,7 +52,7 @@ STDERR_LINES = 60
 STDERR_LINE_BYTES = 8192
 """A longer line is cut to its last so many bytes."""
 
-Call = Tokenize | Detokenize | ApplyTemplate | Stats | LoadAdapter | UnloadAdapter
+Call = Question | LoadAdapter | UnloadAdapter
 Command = Callable[[int], Sequence[str]]
 Environment = Callable[[ModelSpec], Mapping[str, str]]
 R = TypeVar("R")
@@ -67,13 +66,14 @@ class WorkerProcess:
         spec: ModelSpec,
         policy: Policy,
         process: asyncio.subprocess.Process,
+        on_progress: OnProgress,
     ) -> None:
         self.spec = spec
         self.draining = False
         self._policy = policy
         self._process = process
-        self._recipients = Recipients(spec.name)
-        self._connection = WorkerConnection(self._recipients.take)
+        self._dispatcher = Dispatcher(spec.name, on_progress)
+        self._connection = WorkerConnection(self._dispatcher.on_reply)
         self._stderr = StderrTail(spec.name)
         self._verdict: str | None = None
         self._ended: asyncio.Future[ExitReport] = asyncio.get_running_loop().create_future()
@@ -84,6 +84,7 @@ class WorkerProcess:
         cls,
         spec: ModelSpec,
         policy: Policy,
+        on_progress: OnProgress,
         command: Command = worker_command,
         environment: Environment = worker_environment,
     ) -> WorkerProcess:
@@ -109,7 +110,7 @@ class WorkerProcess:
         finally:
             theirs.close()
         ours.setblocking(False)
-        worker = cls(spec, policy, process)
+        worker = cls(spec, policy, process, on_progress)
         try:
             await asyncio.get_running_loop().create_unix_connection(lambda: worker._connection, sock=ours)
         except BaseException:
@@ -133,42 +134,41 @@ class WorkerProcess:
     @property
     def n_running(self) -> int:
         """The number of requests that have not ended."""
-        return self._recipients.n_streams
+        return self._dispatcher.n_streams
 
     @property
     def alive(self) -> bool:
         """True while messages can be sent. Once they can't, `ended` is near."""
         return self._connection.open
 
-    async def ready(self, on_progress: Callable[[float], None] | None = None) -> ModelInfo:
+    async def ready(self) -> ModelInfo:
         """Waits until the model is loaded and warm. Raises WorkerDied, or the worker's refusal."""
-        self._recipients.on_progress = on_progress
-        return await asyncio.shield(self._recipients.loaded)
+        return await asyncio.shield(self._dispatcher.loaded)
 
-    def open(self, request: Generate) -> RequestStream:
-        """Send the request; its events, which end with one `Finish` or `Failure`. `close` it in any case.
+    def open(self, request: Generate, listener: EventListener) -> RequestStream:
+        """Send the request; `listener` gets its events, to one `Finish` or `Failure`. `close` it in any case.
 
         The stream raises WorkerDied when the worker ended before it took the request: the next worker may
         have it. So does this, when the worker has ended already.
         """
-        self._recipients.check_new(request.id)
+        self._dispatcher.check_new(request.id)
         self._send(request)
-        return self._recipients.open(request.id)
+        return self._dispatcher.open(request.id, listener)
 
     def close(self, request_id: str) -> None:
         """Cancel the request if it hasn't ended."""
-        if self._recipients.close(request_id) and self.alive:
+        if self._dispatcher.close(request_id) and self.alive:
             with contextlib.suppress(CorralError):
                 self._send(Cancel(id=request_id))
 
     async def call(self, message: Call, reply_type: type[R]) -> R:
         """One reply to one message. Raises RequestError if the worker refuses it, WorkerDied if it ends."""
-        future = self._recipients.expect(message.id)
+        future = self._dispatcher.expect(message.id)
         try:
             self._send(message)
             reply = await future
         finally:
-            self._recipients.forget(message.id)
+            self._dispatcher.forget(message.id)
         if isinstance(reply, Failure):
             raise error_of(reply)
         if not isinstance(reply, reply_type):
@@ -225,7 +225,7 @@ class WorkerProcess:
             report = await self._wait_for_exit(stderr_task)
             self._ended.set_result(report)
             self._tasks[1].cancel()
-            self._recipients.settle(report)
+            self._dispatcher.settle(report)
 
     async def _wait_for_exit(self, stderr_task: asyncio.Task[None]) -> ExitReport:
         """Wait for the exit of a process that has closed its socket, or kill it, and all that it started."""
@@ -247,18 +247,18 @@ class WorkerProcess:
 
     async def _watch_for_hang(self) -> None:
         """Asks for a sign of life while requests run; kills a worker that gives none for `hang_after_s`."""
-        recipients, heard_s = self._recipients, time.monotonic()
+        dispatcher, n_messages, heard_s = self._dispatcher, 0, time.monotonic()
         while self._policy.hang_after_s is not None:
             await asyncio.sleep(self._policy.heartbeat_s)
-            if recipients.heard or not recipients.n_streams:
-                heard_s, recipients.heard = time.monotonic(), False
+            if dispatcher.n_messages != n_messages or not dispatcher.n_streams:
+                n_messages, heard_s = dispatcher.n_messages, time.monotonic()
             silent_s = time.monotonic() - heard_s
             if silent_s > self._policy.hang_after_s:
                 self._verdict = f"it gave no sign of life for {silent_s:.0f} s and was killed"
                 logger.error("the worker for %s: %s", self.spec.name, self._verdict)
                 self.kill()
                 return
-            if recipients.n_streams:
+            if dispatcher.n_streams:
                 with contextlib.suppress(CorralError):
                     self._send(Stats(id=HEARTBEAT_ID))
 

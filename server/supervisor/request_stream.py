@@ -1,57 +1,51 @@
-"""The events of one running request, between the worker's connection and whoever answers the client."""
+"""`RequestStream`: one running request, between the worker's connection and the listener of its events."""
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from collections.abc import Callable
 
 from models.errors import WorkerDied
-from server.engine.events import Event
-
-Listener = Callable[[Event], None]
+from server.engine.events import Delta, Event, Failure, Finish
+from server.supervisor.protocol import EventListener
 
 
 class RequestStream:
-    """Keeps events until `next` takes them; after `listen` each is handed on as it comes.
+    """Hands each event to the listener in the call that brings it.
 
-    What is kept is bounded by the request's own length. One reader.
+    `ended` is done after the terminal event; it raises what the listener raised, which ends this request
+    alone, and WorkerDied when the worker has ended before it took the request.
     """
 
-    __slots__ = ("_events", "_waiter", "has_output", "put", "started")
+    __slots__ = ("_listener", "ended", "has_output", "started")
 
-    def __init__(self) -> None:
+    def __init__(self, listener: EventListener) -> None:
+        self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.started = False
-        """The worker has taken the request: another one can't have it any more."""
+        """True once the worker has taken the request: another one can't have it any more."""
         self.has_output = False
-        self.put: Callable[[Event | WorkerDied], None] = self._keep
-        """Where the connection puts an event. WorkerDied comes only while not `started`."""
-        self._events: deque[Event | WorkerDied] = deque()
-        self._waiter: asyncio.Future[None] | None = None
+        """True once the client may have a part of the answer."""
+        self._listener = listener
 
-    async def next(self) -> Event:
-        """The next event, waiting for it. Raises WorkerDied."""
-        while not self._events:
-            self._waiter = asyncio.get_running_loop().create_future()
-            await self._waiter
-        event = self._events.popleft()
-        if isinstance(event, WorkerDied):
-            raise event
-        return event
+    def on_event(self, event: Event) -> bool:
+        """Hand an event on; return True for the terminal one. Raises nothing: other requests go on."""
+        self.started = True
+        terminal = False
+        if isinstance(event, Delta):
+            self.has_output = True
+        elif isinstance(event, Finish | Failure):
+            terminal = True
+        if self.ended.done():  # its listener has failed, or nobody waits for it any more
+            return terminal
+        try:
+            self._listener.on_event(event)
+        except Exception as error:  # noqa: BLE001 — raised again where `ended` is awaited
+            self.ended.set_exception(error)
+        else:
+            if terminal:
+                self.ended.set_result(None)
+        return terminal
 
-    def listen(self, listener: Listener) -> None:
-        """Hand on what is kept, and from now on every event in the call that brings it.
-
-        Only after a first event was taken with `next`; which isn't used any more. `listener` must not raise.
-        """
-        assert self.started
-        while self._events:
-            event = self._events.popleft()
-            assert not isinstance(event, WorkerDied)
-            listener(event)
-        self.put = listener  # type: ignore[assignment]
-
-    def _keep(self, event: Event | WorkerDied) -> None:
-        self._events.append(event)
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+    def refuse(self, error: WorkerDied) -> None:
+        """The worker is gone. Only while not `started`."""
+        if not self.ended.done():
+            self.ended.set_exception(error)

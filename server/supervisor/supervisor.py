@@ -17,28 +17,17 @@ import msgspec
 
 from models.errors import ModelNotFound, WorkerDied, WorkerError
 from server.ipc.launch import worker_command, worker_environment
-from server.ipc.messages import (
-    AdapterReply,
-    ApplyTemplate,
-    ApplyTemplateReply,
-    ChatPrompt,
-    Detokenize,
-    DetokenizeReply,
-    Generate,
-    Stats,
-    StatsReply,
-    Tokenize,
-    TokenizeReply,
-)
+from server.ipc.messages import AdapterReply, Generate, Question, Stats, StatsReply
 from server.ipc.model_spec import ModelSpec
 from server.supervisor.adapter_registry import AdapterRegistry, RegisteredAdapter
 from server.supervisor.adapter_service import AdapterMessage
 from server.supervisor.catalogue import Catalogue, CatalogueEntry
+from server.supervisor.dispatcher import OnProgress
 from server.supervisor.hosted_model import HostedModel, Use, use_freely
 from server.supervisor.policy import Policy
-from server.supervisor.process import Call, Command, Environment, WorkerProcess
+from server.supervisor.process import Command, Environment, WorkerProcess
 from server.supervisor.protocol import ModelStatus
-from server.supervisor.request_handle import Generation
+from server.supervisor.request_handle import RequestHandle
 
 logger = logging.getLogger("corral.supervisor")
 
@@ -143,32 +132,18 @@ class Supervisor:
             return False
         return all(self._host_of(entry).served for entry in self._catalogue.served)
 
-    def generate(self, name: str, request: Generate) -> Generation:
+    def generate(self, name: str, request: Generate) -> RequestHandle:
         async def find_worker(died: WorkerDied | None) -> WorkerProcess:
             host = self._host(name)
             if died is not None and (self._stopping or host.state == "failed"):
                 raise died
             return await self._worker(host)
 
-        return Generation(self._with_adapters(name, request), find_worker)
+        return RequestHandle(self._with_adapters(name, request), find_worker)
 
-    async def tokenize(
-        self, name: str, text: str, *, add_special: bool, parse_special: bool, with_pieces: bool
-    ) -> TokenizeReply:
-        message = Tokenize(
-            id=self._call_id(),
-            text=text,
-            add_special=add_special,
-            parse_special=parse_special,
-            with_pieces=with_pieces,
-        )
-        return await self._call(name, message, TokenizeReply)
-
-    async def detokenize(self, name: str, tokens: tuple[int, ...]) -> DetokenizeReply:
-        return await self._call(name, Detokenize(id=self._call_id(), tokens=tokens), DetokenizeReply)
-
-    async def apply_template(self, name: str, prompt: ChatPrompt) -> ApplyTemplateReply:
-        return await self._call(name, ApplyTemplate(id=self._call_id(), prompt=prompt), ApplyTemplateReply)
+    async def ask(self, name: str, question: Question, reply_type: type[R]) -> R:
+        worker = await self._worker(self._host(name))
+        return await worker.call(msgspec.structs.replace(question, id=self._call_id()), reply_type)
 
     async def stats(self, name: str) -> StatsReply:
         host = self._host(name)
@@ -178,10 +153,6 @@ class Supervisor:
         return await worker.call(Stats(id=self._call_id()), StatsReply)
 
     # --- workers ---
-
-    async def _call(self, name: str, message: Call, reply_type: type[R]) -> R:
-        worker = await self._worker(self._host(name))
-        return await worker.call(message, reply_type)
 
     async def _worker(self, host: HostedModel) -> WorkerProcess:
         if self._stopping:
@@ -256,9 +227,9 @@ class Supervisor:
     def _loaded_keys(self) -> set[str]:
         return {key for key, host in self._hosts.items() if host.loaded}
 
-    async def _spawn(self, spec: ModelSpec) -> WorkerProcess:
+    async def _spawn(self, spec: ModelSpec, on_progress: OnProgress) -> WorkerProcess:
         return await WorkerProcess.spawn(
-            self._with_adapter_specs(spec), self._policy, self._command, self._environment
+            self._with_adapter_specs(spec), self._policy, on_progress, self._command, self._environment
         )
 
     def _with_adapter_specs(self, spec: ModelSpec) -> ModelSpec:

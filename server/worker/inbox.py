@@ -23,6 +23,7 @@ from server.ipc.messages import (
     Drain,
     Generate,
     LoadAdapter,
+    Question,
     Reply,
     Stats,
     StatsReply,
@@ -109,7 +110,7 @@ class Inbox:
     def _send_failure(self, message: WorkerRequest, event: Failure) -> None:
         self._channel.send(StepEvents([event]) if isinstance(message, Generate) else event)
 
-    def _answer(self, message: Tokenize | Detokenize | ApplyTemplate | Stats, serving: Serving) -> Reply:
+    def _answer(self, message: Question, serving: Serving) -> Reply:
         match message:
             case Tokenize():
                 return serving.prompts.tokenize(message)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from models.errors import ModelNotFound, WorkerError
 from server.engine.events import (
     ChoiceEnd,
     Delta,
     Event,
+    Failure,
     Finish,
     FinishReason,
     PromptScored,
@@ -19,18 +21,26 @@ from server.engine.events import (
     Usage,
 )
 from server.ipc.messages import (
+    ApplyTemplate,
     ApplyTemplateReply,
     ChatPrompt,
+    Detokenize,
     DetokenizeReply,
     Generate,
+    Question,
+    Reply,
+    Stats,
     StatsReply,
+    Tokenize,
     TokenizeReply,
 )
 from server.ipc.model_spec import ModelInfo
-from server.supervisor.protocol import ModelStatus
+from server.supervisor.protocol import EventListener, ModelStatus
+
+R = TypeVar("R")
 
 Step = Event | BaseException | float | asyncio.Event
-"""An event to yield, an error to raise, seconds to sleep, or something to wait for."""
+"""A step is an event to hand on, an error to raise, seconds to sleep, or something to wait for."""
 Script = Callable[[Generate], Sequence[Step]]
 
 INFO = ModelInfo(
@@ -154,16 +164,56 @@ class ScriptedService:
     def ready(self) -> bool:
         return self.is_ready
 
-    async def generate(self, name: str, request: Generate) -> AsyncIterator[Event]:
+    def generate(self, name: str, request: Generate) -> ScriptedEvents:
+        return ScriptedEvents(self, name, request)
+
+    async def ask(self, name: str, question: Question, reply_type: type[R]) -> R:
         self.find(name)
-        self.requests.append((name, request))
-        self.running += 1
-        self.most_running = max(self.most_running, self.running)
-        async with self.changed:
-            self.changed.notify_all()
+        reply = self.reply(question)
+        assert isinstance(reply, reply_type)
+        return reply
+
+    def reply(self, question: Question) -> Reply:
+        """One token per character; `add_special` adds 1 in front, `parse_special` makes `</s>` 2."""
+        match question:
+            case Tokenize(text=text):
+                if question.parse_special:
+                    text = text.replace("</s>", "\x02")
+                tokens = [1] * question.add_special + [ord(c) for c in text]
+                pieces = [b"<s>"] * question.add_special + [c.encode() for c in text]
+                return TokenizeReply("t", tokens, pieces if question.with_pieces else None)
+            case Detokenize(tokens=tokens):
+                return DetokenizeReply("d", "".join(map(chr, tokens)))
+            case ApplyTemplate(prompt=prompt):
+                self.prompts.append(prompt)
+                rendered = " ".join(f"{m['role']}: {m['content']}" for m in prompt.messages)
+                return ApplyTemplateReply("a", rendered)
+            case Stats():
+                raise WorkerError("no statistics in a script")
+
+    async def stats(self, name: str) -> StatsReply:
+        raise WorkerError("no statistics in a script")
+
+
+class ScriptedEvents:
+    """One request's events, as the script has them."""
+
+    def __init__(self, service: ScriptedService, name: str, request: Generate) -> None:
+        self._service = service
+        self._name = name
+        self._request = request
+
+    async def subscribe(self, listener: EventListener) -> None:
+        service, request = self._service, self._request
+        service.find(self._name)
+        service.requests.append((self._name, request))
+        service.running += 1
+        service.most_running = max(service.most_running, service.running)
+        async with service.changed:
+            service.changed.notify_all()
         ended = False
         try:
-            for step in self.script(request):
+            for step in service.script(request):
                 if isinstance(step, BaseException):
                     ended = True
                     raise step
@@ -172,37 +222,11 @@ class ScriptedService:
                 elif isinstance(step, asyncio.Event):
                     await step.wait()
                 else:
-                    yield step
+                    ended = isinstance(step, Finish | Failure)
+                    listener.on_event(step)
             ended = True
         finally:
-            self.running -= 1
+            service.running -= 1
             if not ended:
-                self.closed.append(request.id)
-                self.closing.set()
-
-    async def tokenize(
-        self, name: str, text: str, *, add_special: bool, parse_special: bool, with_pieces: bool
-    ) -> TokenizeReply:
-        """One token per character; `add_special` adds 1 in front, `parse_special` makes `</s>` 2."""
-        self.find(name)
-        head = [1] if add_special else []
-        if parse_special:
-            text = text.replace("</s>", "\x02")
-        pieces = [character.encode() for character in text]
-        return TokenizeReply(
-            "t",
-            head + [ord(c) for c in text],
-            ([b"<s>"] if add_special else []) + pieces if with_pieces else None,
-        )
-
-    async def detokenize(self, name: str, tokens: tuple[int, ...]) -> DetokenizeReply:
-        self.find(name)
-        return DetokenizeReply("d", "".join(map(chr, tokens)))
-
-    async def apply_template(self, name: str, prompt: ChatPrompt) -> ApplyTemplateReply:
-        self.find(name)
-        self.prompts.append(prompt)
-        return ApplyTemplateReply("a", " ".join(f"{m['role']}: {m['content']}" for m in prompt.messages))
-
-    async def stats(self, name: str) -> StatsReply:
-        raise WorkerError("no statistics in a script")
+                service.closed.append(request.id)
+                service.closing.set()

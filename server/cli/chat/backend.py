@@ -12,6 +12,7 @@ from models.errors import CorralError, RequestError, WorkerError
 from server.engine.events import Delta, Failure
 from server.engine.sampling_params import SamplingParams
 from server.ipc.messages import ChatPrompt, Generate
+from server.supervisor.event_iterator import iterate
 from server.supervisor.supervisor import Supervisor
 
 STOP_GRACE_S = 2.0
@@ -64,7 +65,7 @@ class LocalBackend:
             params=SamplingParams(**options.given()),
             given=tuple(options.given()),
         )
-        async with aclosing(self._supervisor.generate(self._name, request)) as events:
+        async with aclosing(iterate(self._supervisor.generate(self._name, request))) as events:
             async for event in events:
                 if isinstance(event, Delta):
                     yield event.text

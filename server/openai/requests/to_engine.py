@@ -8,7 +8,8 @@ from models.errors import RequestError
 from server.engine.batch import Adapters
 from server.engine.sampling_params import SamplingParams
 from server.ipc.messages import ChatPrompt, Generate, Prompt, TextPrompt, TokenPrompt
-from server.openai.requests.contradictions import refuse_contradictions
+from server.openai.requests.answer_options import AnswerOptions
+from server.openai.requests.checks import check
 from server.openai.requests.field_types import PromptInput
 from server.openai.requests.schemas import (
     ChatCompletionRequest,
@@ -17,24 +18,24 @@ from server.openai.requests.schemas import (
     GenerationRequest,
     TemplateRequest,
 )
-from server.openai.requests.unsupported import refuse_unsupported
 
 _NOT_GIVEN = (None, ())
 """The values that a field of the request has if its client left it out."""
 
 
 def from_chat(
-    request: ChatCompletionRequest, request_id: str, timeout_s: float | None = None
+    request: ChatCompletionRequest, options: AnswerOptions, request_id: str, timeout_s: float | None = None
 ) -> list[Generate]:
-    """One `Generate`. Raises RequestError for what isn't supported."""
-    return _generates(request, [chat_prompt(request)], request_id, timeout_s)
+    """Return one `Generate`. Raises RequestError for what isn't supported."""
+    return _generates(request, options, [chat_prompt(request)], request_id, timeout_s)
 
 
 def from_completion(
-    request: CompletionRequest, request_id: str, timeout_s: float | None = None
+    request: CompletionRequest, options: AnswerOptions, request_id: str, timeout_s: float | None = None
 ) -> list[Generate]:
-    """One `Generate` per prompt, in order. Raises RequestError for what isn't supported."""
-    return _generates(request, [_prompt(prompt) for prompt in request.prompt], request_id, timeout_s)
+    """Return one `Generate` per prompt, in order. Raises RequestError for what isn't supported."""
+    prompts = [_prompt(prompt) for prompt in request.prompt]
+    return _generates(request, options, prompts, request_id, timeout_s)
 
 
 def chat_prompt(request: TemplateRequest) -> ChatPrompt:
@@ -58,15 +59,6 @@ def given_sampling(request: GenerationRequest) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value not in _NOT_GIVEN}
 
 
-def n_probs(request: GenerationRequest) -> int | None:
-    """How many alternatives the client wants to be told with each token; None: no logprobs at all."""
-    if isinstance(request, ChatCompletionRequest) and request.logprobs:
-        return request.top_logprobs or 0
-    if isinstance(request, CompletionRequest) and request.logprobs is not None:
-        return request.logprobs
-    return request.n_probs or None
-
-
 def sampling_params(given: dict[str, Any]) -> SamplingParams:
     """Return what the client gave, over llama.cpp's defaults. Raises RequestError for a contradiction."""
     params = SamplingParams(**given)
@@ -86,13 +78,16 @@ def adapters(request: GenerationRequest) -> Adapters | None:
 
 
 def _generates(
-    request: GenerationRequest, prompts: list[Prompt], request_id: str, timeout_s: float | None
+    request: GenerationRequest,
+    options: AnswerOptions,
+    prompts: list[Prompt],
+    request_id: str,
+    timeout_s: float | None,
 ) -> list[Generate]:
-    refuse_unsupported(request)
-    refuse_contradictions(request)
+    check(request)
     given = given_sampling(request)
     params = sampling_params(given)
-    n, logprobs = request.n or 1, n_probs(request)
+    n, logprobs = request.n or 1, options.n_probs
     echo = isinstance(request, CompletionRequest) and request.echo is True
     score_prompt = echo and logprobs is not None
     if isinstance(request, CompletionRequest) and request.best_of is not None and request.best_of > n:
@@ -107,7 +102,7 @@ def _generates(
             n=n,
             cache_prompt=request.cache_prompt is not False,
             timeout_s=timeout_s,
-            return_tokens=request.return_tokens is True,
+            return_tokens=options.return_tokens,
             echo=echo,
             n_probs=logprobs,
             score_prompt=score_prompt,

@@ -1,9 +1,9 @@
-"""What the tests of answers are fed, and what comes of it."""
+"""Events for the tests of answers, and their parts of an answer."""
 
 from __future__ import annotations
 
 from server.engine.events import ChoiceEnd, Delta, Finish, Started, Timings, TokenLogprob, Usage
-from server.openai.chunks import Heading, Kind
+from server.openai.heading import Heading, Kind
 
 STARTED = Started(id="x", prompt_tokens=7, cached_tokens=3)
 FINISH = Finish(

@@ -2,17 +2,19 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgspec
 import pytest
 
 from server.engine.events import Event, Failure, PromptScored, TokenLogprob
-from server.openai.chunks import SYSTEM_FINGERPRINT, AnswerStream, Kind, new_id
+from server.openai.chunks import ChunkEncoder
 from server.openai.errors import RequestFailed
+from server.openai.heading import SYSTEM_FINGERPRINT, Kind
+from server.openai.requests.answer_options import AnswerOptions
+from tests.server.http_client import events_of
 from tests.server.openai.answers import FINISH, STARTED, TIMINGS, USAGE, delta, end, heading
 
 
-def stream(answer: AnswerStream, *events: Event) -> list[dict[str, Any]]:
-    return [msgspec.json.decode(chunk) for event in events for chunk in answer.feed(event)]
+def stream(answer: ChunkEncoder, *events: Event) -> list[dict[str, Any]]:
+    return events_of("".join([answer.feed(event).decode() for event in events]))
 
 
 def choices(chunks: list[dict[str, Any]]) -> list[Any]:
@@ -25,7 +27,9 @@ def choices(chunks: list[dict[str, Any]]) -> list[Any]:
 
 
 def test_chat_stream() -> None:
-    chunks = stream(AnswerStream(heading()), STARTED, delta("He"), delta("llo"), end(), FINISH)
+    chunks = stream(
+        ChunkEncoder(heading(), AnswerOptions()), STARTED, delta("He"), delta("llo"), end(), FINISH
+    )
     assert choices(chunks) == [
         (0, {"role": "assistant", "content": ""}, None),
         (0, {"content": "He"}, None),
@@ -43,14 +47,16 @@ def test_chat_stream() -> None:
 
 
 def test_text_stream() -> None:
-    chunks = stream(AnswerStream(heading("text")), STARTED, delta("He"), end(), FINISH)
+    chunks = stream(ChunkEncoder(heading("text"), AnswerOptions()), STARTED, delta("He"), end(), FINISH)
     assert choices(chunks) == [(0, "He", None), (0, "", "stop")]
     assert {chunk["object"] for chunk in chunks} == {"text_completion"}
     assert chunks[-1]["timings"] == TIMINGS
 
 
 def test_include_usage() -> None:
-    chunks = stream(AnswerStream(heading(), include_usage=True), STARTED, delta("He"), end(), FINISH)
+    chunks = stream(
+        ChunkEncoder(heading(), AnswerOptions(include_usage=True)), STARTED, delta("He"), end(), FINISH
+    )
     assert [chunk["usage"] for chunk in chunks] == [None, None, None, USAGE]
     assert chunks[-1]["choices"] == []
     assert chunks[-1]["timings"] == TIMINGS
@@ -58,7 +64,7 @@ def test_include_usage() -> None:
 
 
 def test_choices_take_turns() -> None:
-    answer = AnswerStream(heading(n_choices=2))
+    answer = ChunkEncoder(heading(n_choices=2), AnswerOptions())
     chunks = stream(answer, STARTED, delta("a"), delta("b", 1), end(1), delta("c"), end(0), FINISH)
     assert choices(chunks) == [
         (0, {"role": "assistant", "content": ""}, None),
@@ -72,26 +78,28 @@ def test_choices_take_turns() -> None:
 
 
 def test_a_role_comes_first_even_without_started() -> None:
-    chunks = stream(AnswerStream(heading()), delta("a"), end(), FINISH)
+    chunks = stream(ChunkEncoder(heading(), AnswerOptions()), delta("a"), end(), FINISH)
     assert choices(chunks)[0] == (0, {"role": "assistant", "content": ""}, None)
-    assert choices(stream(AnswerStream(heading()), end(), FINISH))[0][1]["role"] == "assistant"
+    assert (
+        choices(stream(ChunkEncoder(heading(), AnswerOptions()), end(), FINISH))[0][1]["role"] == "assistant"
+    )
 
 
 def test_empty_deltas_make_no_chunk() -> None:
-    answer = AnswerStream(heading())
+    answer = ChunkEncoder(heading(), AnswerOptions())
     assert len(stream(answer, STARTED, delta(""), delta("a"))) == 2
 
 
 def test_tokens_where_asked_for() -> None:
-    answer = AnswerStream(heading(), return_tokens=True)
+    answer = ChunkEncoder(heading(), AnswerOptions(return_tokens=True))
     chunks = stream(answer, STARTED, delta("", tokens=(5,)), delta("a", tokens=(6, 7)))
     assert [chunk["choices"][0].get("tokens") for chunk in chunks] == [None, [5], [6, 7]]
-    silent = stream(AnswerStream(heading()), STARTED, delta("a", tokens=(6,)))
+    silent = stream(ChunkEncoder(heading(), AnswerOptions()), STARTED, delta("a", tokens=(6,)))
     assert all("tokens" not in chunk["choices"][0] for chunk in silent)
 
 
 def test_timings_per_token() -> None:
-    answer = AnswerStream(heading(), timings_per_token=True)
+    answer = ChunkEncoder(heading(), AnswerOptions(timings_per_token=True))
     chunks = stream(answer, STARTED, delta("a"), delta("b"), end(), FINISH)
     assert [chunk["timings"]["predicted_n"] for chunk in chunks] == [0, 1, 2, 2]
     assert chunks[1]["timings"]["prompt_n"] == 4
@@ -99,7 +107,7 @@ def test_timings_per_token() -> None:
 
 
 def test_logprobs_of_a_chat() -> None:
-    answer = AnswerStream(heading(), logprobs=True)
+    answer = ChunkEncoder(heading(), AnswerOptions(n_probs=0))
     first, held = TokenLogprob(5, b"H\xc3", -0.5), TokenLogprob(6, b"\xa9", -0.25)
     chunks = stream(
         answer, STARTED, delta("H", logprobs=(first,)), delta("", logprobs=(held,)), end(), FINISH
@@ -116,7 +124,7 @@ def test_logprobs_of_a_chat() -> None:
 
 
 def test_logprobs_of_texts_are_placed_in_each_choice() -> None:
-    answer = AnswerStream(heading("text", 2), logprobs=True)
+    answer = ChunkEncoder(heading("text", 2), AnswerOptions(n_probs=0))
     a, b = TokenLogprob(5, b"abc", -0.5), TokenLogprob(6, b"d", -0.25)
     events = [delta("abc", 0, (), (a,)), delta("d", 1, (), (b,)), delta("d", 0, (), (b,))]
     chunks = stream(answer, STARTED, *events)
@@ -126,19 +134,13 @@ def test_logprobs_of_texts_are_placed_in_each_choice() -> None:
 
 @pytest.mark.parametrize("kind", ["chat", "text"])
 def test_logprobs_that_nobody_asked_for_are_kept(kind: Kind) -> None:
-    answer = AnswerStream(heading(kind))
+    answer = ChunkEncoder(heading(kind), AnswerOptions())
     chunks = stream(answer, STARTED, delta("a", logprobs=(TokenLogprob(5, b"a", -0.5),)))
     assert all(chunk["choices"][0]["logprobs"] is None for chunk in chunks)
-    assert answer.feed(PromptScored(id="x", logprobs=())) == []
+    assert answer.feed(PromptScored(id="x", logprobs=())) == b""
 
 
 def test_a_failure_is_raised() -> None:
     failure = Failure(id="x", kind="server_error", message="m")
     with pytest.raises(RequestFailed):
-        AnswerStream(heading()).feed(failure)
-
-
-def test_ids_are_new_each_time() -> None:
-    assert new_id("chat").startswith("chatcmpl-")
-    assert new_id("text").startswith("cmpl-")
-    assert len({new_id("chat") for _ in range(100)}) == 100
+        ChunkEncoder(heading(), AnswerOptions()).feed(failure)

@@ -33,7 +33,7 @@ def test_a_chat_has_each_token_with_its_bytes_and_alternatives() -> None:
 def test_json_has_no_infinity(logprob: float) -> None:
     entry = TokenLogprob(5, b"a", logprob, ((5, b"a", logprob),))
     (chat,) = chat_logprobs([entry]).content
-    text = TextLogprobs().tell(delta("a", logprobs=(entry,)))
+    text = TextLogprobs().place(delta("a", logprobs=(entry,)))
     assert [chat.logprob, chat.top_logprobs[0].logprob, text.token_logprobs[0]] == [LEAST] * 3
     assert text.top_logprobs == [{"a": LEAST}]
 
@@ -42,7 +42,7 @@ def test_json_has_no_infinity(logprob: float) -> None:
 
 
 def test_parts_of_characters_are_named_by_their_bytes() -> None:
-    text = TextLogprobs().tell(delta("é", logprobs=told(b"\xc3", b"\xa9", b"ok")))
+    text = TextLogprobs().place(delta("é", logprobs=told(b"\xc3", b"\xa9", b"ok")))
     assert text.tokens == ["bytes:\\xc3", "bytes:\\xa9", "ok"]
     assert text.top_logprobs[0] == {"bytes:\\xc3": -1.0}
 
@@ -51,7 +51,7 @@ def test_the_chosen_token_is_among_the_alternatives_with_the_same_float() -> Non
     chosen = -1.2345678806304932
     inside = TokenLogprob(5, b"a", chosen, ((4, b"b", -0.5), (5, b"a", chosen)))
     outside = TokenLogprob(5, b"a", chosen, ((4, b"b", -0.5),))
-    text = TextLogprobs().tell(delta("aa", logprobs=(inside, outside)))
+    text = TextLogprobs().place(delta("aa", logprobs=(inside, outside)))
     for top in text.top_logprobs:
         assert top is not None
         assert list(top.items()) == [("b", -0.5), ("a", chosen)]
@@ -61,12 +61,12 @@ def test_the_chosen_token_is_among_the_alternatives_with_the_same_float() -> Non
 def test_another_token_of_the_same_name_doesnt_hide_the_chosen_one_nor_seem_to_be_it() -> None:
     """Whether the chosen one is the likeliest is seen from the largest value: evaluation tools look there."""
     likelier = TokenLogprob(5, b"a", -3.0, ((9, b"a", -0.1), (4, b"b", -0.5), (3, b"b", -0.6)))
-    text = TextLogprobs().tell(delta("a", logprobs=(likelier,)))
+    text = TextLogprobs().place(delta("a", logprobs=(likelier,)))
     assert text.top_logprobs == [{"token_id:9": -0.1, "b": -0.5, "token_id:3": -0.6, "a": -3.0}]
 
 
 def test_the_first_token_of_a_prompt_has_none() -> None:
-    text = TextLogprobs().tell(delta("", logprobs=(TokenLogprob(1, b"<s>", None),), n_tokens=0))
+    text = TextLogprobs().place(delta("", logprobs=(TokenLogprob(1, b"<s>", None),), n_tokens=0))
     assert (text.tokens, text.token_logprobs, text.top_logprobs) == (["<s>"], [None], [None])
 
 
@@ -92,28 +92,28 @@ PROMPT = (b"<s>", b" Hi", b" you")
 @pytest.mark.parametrize("n_tokens", [0, 5])
 def test_offsets(shown: str, pieces: tuple[bytes, ...], offsets: list[int], n_tokens: int) -> None:
     text = TextLogprobs()
-    assert text.tell(delta(shown, logprobs=told(*pieces), n_tokens=n_tokens)).text_offset == offsets
-    (after,) = text.tell(delta("x", logprobs=told(b"x"))).text_offset
+    assert text.place(delta(shown, logprobs=told(*pieces), n_tokens=n_tokens)).text_offset == offsets
+    (after,) = text.place(delta("x", logprobs=told(b"x"))).text_offset
     assert after == len(shown)
 
 
 def test_what_is_generated_begins_after_the_prompt() -> None:
     """Also where the prompt ends within a character, which its text shows as U+FFFD."""
     text = TextLogprobs()
-    text.tell(delta("a\ufffd", logprobs=told(b"a", b"\xc3"), n_tokens=0))
-    assert text.tell(delta("bc", logprobs=told(b"b", b"c"))).text_offset == [2, 3]
+    text.place(delta("a\ufffd", logprobs=told(b"a", b"\xc3"), n_tokens=0))
+    assert text.place(delta("bc", logprobs=told(b"b", b"c"))).text_offset == [2, 3]
 
 
 def test_tokens_may_be_told_before_their_text() -> None:
     """Text is held back while it could begin a stop string; control tokens never have any."""
     text = TextLogprobs()
     parts = [
-        text.tell(delta("a", logprobs=told(b"a#"))),
-        text.tell(delta("", logprobs=told(b"#"))),
-        text.tell(delta("", logprobs=told(b"<|x|>"))),
-        text.tell(delta("##b", logprobs=told(b"b"))),
-        text.tell(delta("c", logprobs=told(b"c"))),
-        text.tell(delta("", logprobs=told(b"</s>"))),
+        text.place(delta("a", logprobs=told(b"a#"))),
+        text.place(delta("", logprobs=told(b"#"))),
+        text.place(delta("", logprobs=told(b"<|x|>"))),
+        text.place(delta("##b", logprobs=told(b"b"))),
+        text.place(delta("c", logprobs=told(b"c"))),
+        text.place(delta("", logprobs=told(b"</s>"))),
     ]
     assert joined_text(parts).text_offset == [0, 2, 3, 3, 4, 5]
 
@@ -130,7 +130,7 @@ def test_offsets_however_the_text_is_cut(shown: str, data: st.DataObject) -> Non
     for piece in pieces:
         held += detokenizer.feed(piece)
         shows = data.draw(st.booleans())
-        offsets += text.tell(delta(held if shows else "", logprobs=told(piece))).text_offset
+        offsets += text.place(delta(held if shows else "", logprobs=told(piece))).text_offset
         held = "" if shows else held
         expected.append(len(whole[:n_bytes].decode("utf-8", "ignore")))
         n_bytes += len(piece)
@@ -140,5 +140,5 @@ def test_offsets_however_the_text_is_cut(shown: str, data: st.DataObject) -> Non
 def test_offsets_of_a_long_prompt() -> None:
     pieces = [b"%d " % i for i in range(20_000)]
     shown = b"".join(pieces).decode()
-    part = TextLogprobs().tell(delta(shown, logprobs=told(*pieces), n_tokens=0))
+    part = TextLogprobs().place(delta(shown, logprobs=told(*pieces), n_tokens=0))
     assert part.text_offset[-1] == len(shown) - len(pieces[-1])

@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import aclosing
 from functools import partial
 
 import msgspec
@@ -12,7 +10,9 @@ from models.errors import WorkerBusy
 from server.engine.events import ChoiceEnd, Delta, Event, Failure, Finish, PromptScored
 from server.engine.sampling_params import SamplingParams
 from server.ipc.messages import Generate, TextPrompt
-from server.openai import multi_prompt
+from server.openai.errors import RequestFailed
+from server.openai.multi_prompt import WINDOW, MultiPrompt
+from tests.server.openai.collect import Collector, collect
 from tests.server.scripted_service import Script, ScriptedService, Step, says
 
 
@@ -23,18 +23,12 @@ def requests(count: int, n: int = 1) -> list[Generate]:
 
 
 async def run(service: ScriptedService, generates: list[Generate]) -> list[Event]:
-    return [event async for event in multi_prompt.run(generates, partial(service.generate, "demo"))]
+    return await collect(MultiPrompt(generates, partial(service.generate, "demo")))
 
 
 async def test_one_request_passes_through() -> None:
     events = await run(ScriptedService(says("a")), requests(1))
     assert [type(event).__name__ for event in events] == ["Started", "Delta", "ChoiceEnd", "Finish"]
-
-
-async def test_one_requests_generator_is_given_as_it_is() -> None:
-    """It may be one that can be listened to."""
-    events = ScriptedService().generate("demo", requests(1)[0])
-    assert multi_prompt.run(requests(1), lambda _: events) is events
 
 
 async def test_indexes_and_sums() -> None:
@@ -99,7 +93,7 @@ async def test_the_window_bounds_how_many_run() -> None:
     service = ScriptedService(slow)
     events = await run(service, requests(100))
     assert len([event for event in events if isinstance(event, Delta)]) == 100
-    assert service.most_running == multi_prompt.WINDOW
+    assert service.most_running == WINDOW
 
 
 def second(step: Step) -> Script:
@@ -125,34 +119,61 @@ async def test_an_error_ends_all() -> None:
     assert sorted(service.closed) == ["r0", "r2"]
 
 
+async def test_what_the_listener_raises_ends_all() -> None:
+    class Answer(Collector):
+        def on_event(self, event: Event) -> None:
+            if isinstance(event, Failure):
+                raise RequestFailed(event)
+
+    service = ScriptedService(second(Failure(id="r1", kind="server_error", message="m")))
+    with pytest.raises(RequestFailed):
+        await MultiPrompt(requests(3), partial(service.generate, "demo")).subscribe(Answer())
+    assert sorted(service.closed) == ["r0", "r2"]
+
+
+async def test_nothing_comes_after_a_failure() -> None:
+    """Though other prompts' events arrive before they are cancelled."""
+
+    def script(request: Generate) -> list[Step]:
+        if request.id == "r1":
+            return [0.0, Failure(id="r1", kind="server_error", message="m")]
+        delta = Delta(id=request.id, index=0, text="a")
+        return [delta if step % 2 else 0.0 for step in range(400)]
+
+    events = await run(ScriptedService(script), requests(3))
+    assert [isinstance(event, Failure) for event in events].index(True) == len(events) - 1
+
+
+async def test_the_next_prompt_waits_until_the_client_has_room() -> None:
+    class Slow(Collector):
+        room = asyncio.Event()
+
+        async def drained(self) -> None:
+            await self.room.wait()
+
+    service, slow = ScriptedService(says("a")), Slow()
+    source = MultiPrompt(requests(WINDOW + 8), partial(service.generate, "demo"))
+    running = asyncio.create_task(source.subscribe(slow))
+    for _ in range(200):
+        await asyncio.sleep(0)
+    assert len(service.requests) == WINDOW
+    slow.room.set()
+    await asyncio.wait_for(running, 5)
+    assert len(service.requests) == WINDOW + 8
+
+
 @pytest.mark.parametrize("count", [1, 3])
-async def test_closing_closes_every_part(count: int) -> None:
+async def test_cancelling_cancels_every_part(count: int) -> None:
     def script(request: Generate) -> list[Step]:
         return [*says("a")(request)[:2], asyncio.Event()]
 
-    service = ScriptedService(script)
-    async with aclosing(multi_prompt.run(requests(count), partial(service.generate, "demo"))) as events:
-        for _ in range(2 * count):
-            await anext(events)
+    service, collector = ScriptedService(script), Collector()
+    source = MultiPrompt(requests(count), partial(service.generate, "demo"))
+    running = asyncio.create_task(source.subscribe(collector))
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert len(collector.events) == 2 * count
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
     assert len(service.closed) == count
     assert service.running == 0
-
-
-async def test_an_iterator_without_aclose_will_do() -> None:
-    class Plain:
-        def __init__(self, events: list[Event]) -> None:
-            self._events = iter(events)
-
-        def __aiter__(self) -> AsyncIterator[Event]:
-            return self
-
-        async def __anext__(self) -> Event:
-            try:
-                return next(self._events)
-            except StopIteration:
-                raise StopAsyncIteration from None
-
-    def submit(request: Generate) -> AsyncIterator[Event]:
-        return Plain([Delta(id=request.id, index=0, text="a")])
-
-    assert len([event async for event in multi_prompt.run(requests(1), submit)]) == 1

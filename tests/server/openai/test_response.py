@@ -6,20 +6,21 @@ import msgspec
 import pytest
 
 from server.engine.events import ChoiceEnd, Delta, Event, Failure, Finish, Timings, TokenLogprob, Usage
-from server.openai.chunks import SYSTEM_FINGERPRINT
 from server.openai.errors import RequestFailed
-from server.openai.response import AnswerWhole, Candidates
+from server.openai.heading import SYSTEM_FINGERPRINT
+from server.openai.requests.answer_options import AnswerOptions, Candidates
+from server.openai.response import WholeAnswer
 from tests.server.openai.answers import FINISH, STARTED, TIMINGS, USAGE, delta, end, heading
 
 
-def whole(answer: AnswerWhole, *events: Event) -> Any:
+def whole(answer: WholeAnswer, *events: Event) -> Any:
     for event in events:
-        answer.feed(event)
+        answer.on_event(event)
     return msgspec.json.decode(answer.json())
 
 
 def test_whole_chat() -> None:
-    body = whole(AnswerWhole(heading()), STARTED, delta("He"), delta("llo"), end(), FINISH)
+    body = whole(WholeAnswer(heading(), AnswerOptions()), STARTED, delta("He"), delta("llo"), end(), FINISH)
     assert body == {
         "id": "id",
         "object": "chat.completion",
@@ -40,7 +41,7 @@ def test_whole_chat() -> None:
 
 
 def test_whole_text_with_several_choices_and_tokens() -> None:
-    answer = AnswerWhole(heading("text", 2), return_tokens=True)
+    answer = WholeAnswer(heading("text", 2), AnswerOptions(return_tokens=True))
     length = ChoiceEnd(id="x", index=1, finish_reason="length")
     body = whole(answer, delta("b", 1, (2,)), delta("a", 0, (1,)), length, end(0), FINISH)
     assert body["object"] == "text_completion"
@@ -53,7 +54,7 @@ def test_whole_text_with_several_choices_and_tokens() -> None:
 def test_rates_of_nothing_are_zero() -> None:
     nothing = Timings(queue_ms=0, prompt_n=0, prompt_ms=0, predicted_n=0, predicted_ms=0)
     finish = Finish(id="x", usage=Usage(prompt_tokens=0, completion_tokens=0), timings=nothing)
-    timings = whole(AnswerWhole(heading()), end(), finish)["timings"]
+    timings = whole(WholeAnswer(heading(), AnswerOptions()), end(), finish)["timings"]
     assert timings["prompt_per_second"] == timings["predicted_per_second"] == 0.0
 
 
@@ -62,14 +63,14 @@ def test_drafted_tokens_are_told_where_there_were_any() -> None:
         queue_ms=0, prompt_n=1, prompt_ms=1, predicted_n=9, predicted_ms=3, draft_n=8, draft_n_accepted=0
     )
     finish = Finish(id="x", usage=Usage(prompt_tokens=1, completion_tokens=9), timings=drafted)
-    timings = whole(AnswerWhole(heading()), end(), finish)["timings"]
+    timings = whole(WholeAnswer(heading(), AnswerOptions()), end(), finish)["timings"]
     assert (timings["draft_n"], timings["draft_n_accepted"]) == (8, 0)
-    assert "draft_n" not in whole(AnswerWhole(heading()), end(), FINISH)["timings"]
+    assert "draft_n" not in whole(WholeAnswer(heading(), AnswerOptions()), end(), FINISH)["timings"]
 
 
 def test_a_failure_is_raised() -> None:
     with pytest.raises(RequestFailed):
-        AnswerWhole(heading()).feed(Failure(id="x", kind="server_error", message="m"))
+        WholeAnswer(heading(), AnswerOptions()).on_event(Failure(id="x", kind="server_error", message="m"))
 
 
 def says(index: int, text: str, *logprobs: float) -> Delta:
@@ -78,7 +79,7 @@ def says(index: int, text: str, *logprobs: float) -> Delta:
 
 
 def test_logprobs_of_a_chat() -> None:
-    answer = AnswerWhole(heading(), logprobs=True)
+    answer = WholeAnswer(heading(), AnswerOptions(n_probs=0))
     body = whole(answer, says(0, "ab", -0.5, -0.25), says(0, "c", -0.125), end(), FINISH)
     logprobs = body["choices"][0]["logprobs"]
     assert [entry["logprob"] for entry in logprobs["content"]] == [-0.5, -0.25, -0.125]
@@ -86,7 +87,7 @@ def test_logprobs_of_a_chat() -> None:
 
 
 def test_logprobs_of_a_text() -> None:
-    answer = AnswerWhole(heading("text", 2), logprobs=True)
+    answer = WholeAnswer(heading("text", 2), AnswerOptions(n_probs=0))
     parts = [says(0, "??", -0.5, -0.25), says(1, "?", -0.75), says(0, "?", -0.125)]
     body = whole(answer, *parts, end(0), end(1), FINISH)
     first, second = (choice["logprobs"] for choice in body["choices"])
@@ -100,7 +101,7 @@ def test_logprobs_of_a_text() -> None:
 
 
 def test_the_likeliest_come_first_and_the_rest_is_left_out() -> None:
-    answer = AnswerWhole(heading("text", 6), candidates=Candidates(best_of=3, n=2))
+    answer = WholeAnswer(heading("text", 6), AnswerOptions(candidates=Candidates(best_of=3, n=2)))
     echo = delta("P", 0, logprobs=(TokenLogprob(5, b"P", -99.0),), n_tokens=0)
     parts = [
         echo,

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from server.ipc.messages import ChatPrompt, TokenizeReply
+from server.ipc.messages import ChatPrompt, Question, Reply, TokenizeReply
 from server.supervisor.protocol import ModelStatus
 from tests.server.http_client import client_for, error_of
 from tests.server.scripted_service import DEMO, ScriptedService
@@ -33,7 +33,7 @@ async def test_tokenize(prefix: str, body: dict[str, Any], expected: dict[str, A
 
 async def test_a_piece_that_is_no_text_comes_as_bytes() -> None:
     class Halves(ScriptedService):
-        async def tokenize(self, name: str, text: str, **_: Any) -> TokenizeReply:
+        def reply(self, question: Question) -> Reply:
             return TokenizeReply("t", [5, 6], [b"\xc3", b"\xa9"])
 
     async with client_for(Halves()) as client:
@@ -67,9 +67,9 @@ async def test_tokenizer_info(path: str) -> None:
 
 async def test_tokenizer_info_loads_the_model() -> None:
     class Lazy(ScriptedService):
-        async def tokenize(self, name: str, text: str, **_: Any) -> TokenizeReply:
+        def reply(self, question: Question) -> Reply:
             self.statuses = [DEMO]
-            return TokenizeReply("t", [], None)
+            return super().reply(question)
 
     idle = ModelStatus(name="demo", state="available", created=1, type="Q4_K_M")
     async with client_for(Lazy(models=[idle])) as client:

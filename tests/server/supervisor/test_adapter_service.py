@@ -19,6 +19,7 @@ from server.ipc.model_spec import AdapterSpec, ModelSpec
 from server.supervisor.adapter_registry import AdapterRegistry
 from server.supervisor.adapter_service import AdapterService, prepare_adapter
 from server.supervisor.catalogue import CatalogueEntry
+from server.supervisor.event_iterator import iterate
 from server.supervisor.supervisor import Supervisor
 from tests.adapter_gguf import write_adapter_gguf
 from tests.server.supervisor.conftest import MakeSupervisor, WriteScript, request
@@ -49,7 +50,7 @@ class Setup:
 
     async def ask(self, model: str = "one", lora: tuple[tuple[int, float], ...] | None = None) -> None:
         asked = msgspec.structs.replace(request("tokens 1 0"), adapters=lora)
-        events = [event async for event in self.supervisor.generate(model, asked)]
+        events = [event async for event in iterate(self.supervisor.generate(model, asked))]
         assert isinstance(events[-1], Finish)
 
     def lines(self) -> list[str]:
@@ -122,7 +123,7 @@ async def test_adapters_are_counted_before_a_model_is_loaded(
     )
     supervisor.start()
     await supervisor.wait_ready()
-    _ = [event async for event in supervisor.generate("two", request("tokens 1 0"))]
+    _ = [event async for event in iterate(supervisor.generate("two", request("tokens 1 0")))]
     assert [(spec.name, spec.adapters) for spec in asked] == [("two", (AdapterSpec(0, str(style)),))]
 
 
@@ -154,7 +155,7 @@ async def test_workers_that_start_again_have_them(setup: Setup) -> None:
     await setup.adapters.remove(0)
     pid = setup.supervisor.pids["one:Q8_0"]
     with contextlib.suppress(WorkerDied):
-        [event async for event in setup.supervisor.generate("one", request("die"))]
+        [event async for event in iterate(setup.supervisor.generate("one", request("die")))]
     await setup.ask()
     assert setup.supervisor.pids["one:Q8_0"] != pid
     assert setup.lines()[:6] == ["start []", "load 0", "load 0", "load 1", "load 1", "unload 0"]
@@ -170,7 +171,7 @@ async def test_one_for_a_model_that_is_not_loaded(
     supervisor.start()
     adapters = AdapterService(_Based(supervisor, tiny), registry)
     await adapters.add("one", str(write_adapter_gguf(tmp_path / "style.gguf")), None, 1.0)
-    [event async for event in supervisor.generate("one", request("tokens 1 0"))]
+    [event async for event in iterate(supervisor.generate("one", request("tokens 1 0")))]
     assert lines_of(entry) == ["start [0]", "generate ((0, 1.0),)"]
 
 

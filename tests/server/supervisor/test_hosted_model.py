@@ -9,6 +9,7 @@ import pytest
 from models.errors import WorkerError
 from server.ipc.model_spec import ModelSpec
 from server.supervisor.catalogue import CatalogueEntry
+from server.supervisor.dispatcher import OnProgress
 from server.supervisor.hosted_model import HostedModel
 from server.supervisor.policy import Policy
 from server.supervisor.process import WorkerProcess
@@ -21,7 +22,7 @@ class Starts:
         self.error = error
         self.n = 0
 
-    async def spawn(self, spec: ModelSpec) -> WorkerProcess:
+    async def spawn(self, _spec: ModelSpec, _on_progress: OnProgress) -> WorkerProcess:
         self.n += 1
         raise self.error
 

@@ -15,6 +15,7 @@ from server.ipc.messages import Generate, TokenPrompt
 from server.ipc.model_spec import ModelSpec
 from server.serve_options import ServeOptions
 from server.supervisor.catalogue import Catalogue, CatalogueEntry
+from server.supervisor.event_iterator import iterate
 from server.supervisor.policy import Policy
 from server.supervisor.supervisor import Supervisor
 from tests.malformed_gguf import malformed, write_small_gguf
@@ -35,7 +36,7 @@ async def outcome(supervisor: Supervisor, name: str) -> str:
     """Return how a request for `name` ended: "finish", or the error's message."""
     request = Generate(id=name, prompt=TokenPrompt((3, 4)), params=SamplingParams(max_tokens=2))
     try:
-        async for event in supervisor.generate(name, request):
+        async for event in iterate(supervisor.generate(name, request)):
             if isinstance(event, Finish):
                 return "finish"
             if isinstance(event, Failure):

@@ -1,56 +1,58 @@
 from __future__ import annotations
 
-import asyncio
-
 import pytest
 
 from models.errors import WorkerDied
-from server.engine.events import Delta, Event
+from server.engine.events import Delta, Event, Failure, Started
 from server.supervisor.request_stream import RequestStream
+from tests.server.openai.collect import Collector
+
+FAILURE = Failure(id="a", kind="server_error", message="m")
 
 
 def delta(text: str) -> Delta:
     return Delta(id="a", index=0, text=text)
 
 
-async def test_events_are_kept_until_taken_and_waited_for() -> None:
-    stream = RequestStream()
-    stream.put(delta("a"))
-    stream.put(delta("b"))
-    assert [await stream.next(), await stream.next()] == [delta("a"), delta("b")]
-    waiting = asyncio.create_task(stream.next())
-    await asyncio.sleep(0)
-    assert not waiting.done()
-    stream.put(delta("c"))
-    stream.put(delta("d"))
-    assert await waiting == delta("c")
-    assert await stream.next() == delta("d")
+async def test_each_event_is_handed_on_in_the_call_that_brings_it() -> None:
+    collector = Collector()
+    stream = RequestStream(collector)
+    for number, text in enumerate("abc"):
+        assert not stream.on_event(delta(text))
+        assert len(collector.events) == number + 1
+    assert not stream.ended.done()
+    assert stream.on_event(FAILURE)
+    assert collector.events == [delta("a"), delta("b"), delta("c"), FAILURE]
+    await stream.ended
 
 
-async def test_a_reader_that_was_cancelled_loses_nothing() -> None:
-    stream = RequestStream()
-    waiting = asyncio.create_task(stream.next())
-    await asyncio.sleep(0)
-    waiting.cancel()
-    stream.put(delta("a"))
-    assert await stream.next() == delta("a")
+async def test_it_knows_what_the_client_may_have() -> None:
+    stream = RequestStream(Collector())
+    assert (stream.started, stream.has_output) == (False, False)
+    stream.on_event(Started(id="a", prompt_tokens=1, cached_tokens=0))
+    assert (stream.started, stream.has_output) == (True, False)
+    stream.on_event(delta("a"))
+    assert stream.has_output
 
 
-async def test_a_death_is_raised() -> None:
-    stream = RequestStream()
-    stream.put(WorkerDied("gone"))
+async def test_an_error_of_the_listener_is_its_requests_end_and_nobody_elses() -> None:
+    class Broken(Collector):
+        def on_event(self, event: Event) -> None:
+            super().on_event(event)
+            raise ValueError("no")
+
+    broken = Broken()
+    stream = RequestStream(broken)
+    stream.on_event(delta("a"))
+    stream.on_event(delta("b"))
+    assert stream.on_event(FAILURE)
+    assert broken.events == [delta("a")]
+    with pytest.raises(ValueError, match="no"):
+        await stream.ended
+
+
+async def test_a_death_before_the_start_is_raised() -> None:
+    stream = RequestStream(Collector())
+    stream.refuse(WorkerDied("gone"))
     with pytest.raises(WorkerDied, match="gone"):
-        await stream.next()
-
-
-async def test_a_listener_gets_what_was_kept_first_and_the_rest_at_once() -> None:
-    stream = RequestStream()
-    heard: list[Event] = []
-    for text in "abc":
-        stream.put(delta(text))
-    await stream.next()
-    stream.started = True
-    stream.listen(heard.append)
-    assert heard == [delta("b"), delta("c")]
-    stream.put(delta("d"))
-    assert heard[2:] == [delta("d")]
+        await stream.ended

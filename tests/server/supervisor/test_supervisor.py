@@ -23,7 +23,17 @@ from models.errors import (
     WorkerError,
 )
 from server.engine.events import Delta, Event, Failure, Finish, Started
-from server.ipc.messages import ChatPrompt, Generate
+from server.ipc.messages import (
+    ApplyTemplate,
+    ApplyTemplateReply,
+    ChatPrompt,
+    Detokenize,
+    DetokenizeReply,
+    Generate,
+    Tokenize,
+    TokenizeReply,
+)
+from server.supervisor.event_iterator import iterate
 from server.supervisor.supervisor import Supervisor
 from tests.server.supervisor.conftest import QUICK, MakeSupervisor, WriteScript, request
 
@@ -36,7 +46,7 @@ class Reader:
         self.task = asyncio.create_task(self._read(supervisor, name, request(text, request_id)))
 
     async def _read(self, supervisor: Supervisor, name: str, asked: Generate) -> None:
-        async for event in supervisor.generate(name, asked):
+        async for event in iterate(supervisor.generate(name, asked)):
             self.events.append(event)
 
     def has_started(self) -> bool:
@@ -52,7 +62,7 @@ class Reader:
 
 
 async def collect(supervisor: Supervisor, name: str, text: str, request_id: str = "r") -> list[Event]:
-    return [event async for event in supervisor.generate(name, request(text, request_id))]
+    return [event async for event in iterate(supervisor.generate(name, request(text, request_id)))]
 
 
 def text_of(events: list[Event]) -> str:
@@ -105,13 +115,14 @@ async def test_calls(supervise: MakeSupervisor, script: WriteScript) -> None:
     supervisor = supervise(stored=(script(),))
     with pytest.raises(WorkerError, match="not loaded"):
         await supervisor.stats("one")
-    reply = await supervisor.tokenize("one", "ab", add_special=False, parse_special=True, with_pieces=False)
+    reply = await supervisor.ask("one", Tokenize(text="ab"), TokenizeReply)
     assert reply.tokens == [97, 98]
-    assert (await supervisor.detokenize("one", (97, 98))).text == "ab"
-    rendered = await supervisor.apply_template("one", ChatPrompt(messages=[{"role": "user"}]))
+    assert (await supervisor.ask("one", Detokenize(tokens=(97, 98)), DetokenizeReply)).text == "ab"
+    template = ApplyTemplate(prompt=ChatPrompt(messages=[{"role": "user"}]))
+    rendered = await supervisor.ask("one", template, ApplyTemplateReply)
     assert rendered.prompt == "rendered"
     with pytest.raises(RequestError, match="no messages") as caught:
-        await supervisor.apply_template("one", ChatPrompt(messages=[]))
+        await supervisor.ask("one", ApplyTemplate(prompt=ChatPrompt(messages=[])), ApplyTemplateReply)
     assert caught.value.param == "m"
     assert (await supervisor.stats("one")).running == 0
 
@@ -126,7 +137,7 @@ async def test_busy_is_passed_on(supervise: MakeSupervisor, script: WriteScript)
 async def test_closing_the_iterator_cancels(supervise: MakeSupervisor, script: WriteScript) -> None:
     entry = script()
     supervisor = supervise(entry)
-    async with aclosing(supervisor.generate("one", request("tokens 1000 0.01"))) as events:
+    async with aclosing(iterate(supervisor.generate("one", request("tokens 1000 0.01")))) as events:
         async for event in events:
             if isinstance(event, Delta):
                 break

@@ -9,6 +9,7 @@ from models.errors import RequestError
 from server.engine.sampling_params import SamplingParams
 from server.ipc.messages import ChatPrompt, Generate, TextPrompt, TokenPrompt
 from server.openai.requests import to_engine
+from server.openai.requests.answer_options import answer_options
 from server.openai.requests.schemas import ChatCompletionRequest, CompletionRequest
 
 HI = [{"role": "user", "content": "Hi"}]
@@ -17,13 +18,13 @@ HI = [{"role": "user", "content": "Hi"}]
 def chat(**fields: Any) -> Generate:
     body = {"messages": HI, **fields}
     request = ChatCompletionRequest.model_validate_json(json.dumps(body))
-    (generate,) = to_engine.from_chat(request, "id", 5.0)
+    (generate,) = to_engine.from_chat(request, answer_options(request), "id", 5.0)
     return generate
 
 
 def completion(**fields: Any) -> list[Generate]:
     request = CompletionRequest.model_validate_json(json.dumps({"prompt": "x", **fields}))
-    return to_engine.from_completion(request, "id")
+    return to_engine.from_completion(request, answer_options(request), "id")
 
 
 def test_defaults_are_llama_cpps() -> None:

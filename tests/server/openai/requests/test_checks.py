@@ -6,18 +6,18 @@ from typing import Any
 import pytest
 
 from models.errors import RequestError
+from server.openai.requests.checks import check
 from server.openai.requests.schemas import ChatCompletionRequest, CompletionRequest
-from server.openai.requests.unsupported import refuse_unsupported
 
 TOOL = {"type": "function", "function": {"name": "f", "parameters": {}}}
 
 
-def check(kind: str, **fields: Any) -> None:
+def check_fields(kind: str, fields: dict[str, Any]) -> None:
     if kind == "chat":
         body = {"messages": [{"role": "user", "content": "Hi"}], **fields}
-        refuse_unsupported(ChatCompletionRequest.model_validate_json(json.dumps(body)))
+        check(ChatCompletionRequest.model_validate_json(json.dumps(body)))
     else:
-        refuse_unsupported(CompletionRequest.model_validate_json(json.dumps({"prompt": "x", **fields})))
+        check(CompletionRequest.model_validate_json(json.dumps({"prompt": "x", **fields})))
 
 
 @pytest.mark.parametrize(
@@ -41,9 +41,9 @@ def check(kind: str, **fields: Any) -> None:
         ("text", "grammar", "root ::= x"),
     ],
 )
-def test_refused_by_name(kind: str, name: str, value: Any) -> None:
+def test_what_is_not_served_is_refused_by_name(kind: str, name: str, value: Any) -> None:
     with pytest.raises(RequestError) as caught:
-        check(kind, **{name: value})
+        check_fields(kind, {name: value})
     assert caught.value.param == name
     assert caught.value.code == "unsupported_parameter"
     assert f"'{name}'" in caught.value.message
@@ -80,5 +80,42 @@ def test_refused_by_name(kind: str, name: str, value: Any) -> None:
         ("text", {"stream": True, "stream_options": {"include_usage": True}}),
     ],
 )
-def test_values_that_ask_for_nothing_pass(kind: str, fields: dict[str, Any]) -> None:
-    check(kind, **fields)
+def test_values_that_request_nothing_pass(kind: str, fields: dict[str, Any]) -> None:
+    check_fields(kind, fields)
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields", "param"),
+    [
+        ("chat", {"stream_options": {"include_usage": True}}, "stream_options"),
+        ("text", {"stream_options": {"include_usage": True}}, "stream_options"),
+        ("text", {"n": 3, "best_of": 2}, "best_of"),
+        ("text", {"n": 2, "best_of": 3, "stream": True}, "best_of"),
+        ("text", {"best_of": 2, "stream": True}, "best_of"),
+        ("chat", {"top_logprobs": 1}, "top_logprobs"),
+        ("chat", {"top_logprobs": 1, "logprobs": False}, "top_logprobs"),
+    ],
+)
+def test_contradictions_are_refused_by_name(kind: str, fields: dict[str, Any], param: str) -> None:
+    with pytest.raises(RequestError) as caught:
+        check_fields(kind, fields)
+    assert caught.value.param == param
+    assert f"'{param}'" in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields"),
+    [
+        ("text", {}),
+        ("text", {"best_of": 1}),
+        ("text", {"n": 2, "best_of": 5}),
+        ("text", {"n": 3, "best_of": 3, "stream": True}),
+        ("text", {"logprobs": 20}),
+        ("text", {"stream": True, "stream_options": {"include_usage": True}}),
+        ("chat", {"logprobs": True}),
+        ("chat", {"logprobs": True, "top_logprobs": 20, "stream": True}),
+        ("chat", {"logprobs": False, "top_logprobs": 0}),
+    ],
+)
+def test_what_goes_together(kind: str, fields: dict[str, Any]) -> None:
+    check_fields(kind, fields)

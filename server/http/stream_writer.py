@@ -1,0 +1,231 @@
+"""Streamed answers: `EventStream` is the response, `StreamWriter` writes each event's chunks to the client.
+
+A token goes from the worker's socket to the client's in one call: no task wakes for it, no middleware is
+passed, and where uvicorn would write a part at once, its `send` isn't passed either (`_direct_write`).
+Nothing else here knows the server. Of the API process's CPU time for a chunk with that (16 streams, `python
+-m bench.stream_path`): FIGURES
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
+
+from models.errors import CorralError
+from server.engine.events import Event
+from server.http.access_log import RequestRecord, record_of
+from server.http.disconnect import disconnected, end
+from server.openai import errors, sse
+from server.openai.chunks import ChunkEncoder
+from server.supervisor.protocol import EventSource
+
+logger = logging.getLogger("corral.http")
+
+_HEADERS = [
+    (b"content-type", sse.CONTENT_TYPE.encode()),
+    (b"cache-control", b"no-cache"),
+    (b"x-accel-buffering", b"no"),
+]
+_SEND = "corral.send"
+
+DirectWrite = Callable[[bytes], bool]
+"""Writes a part of the body at once; returns False where it can't, and then it has done nothing."""
+
+
+class EventStream(Response):
+    """Sends the chunks of a source's events, then `[DONE]`. Made by `begin`.
+
+    An error on the way is sent as `data: {"error": …}` and ends the stream. A client that goes cancels the
+    request.
+    """
+
+    def __init__(self, encoder: ChunkEncoder, writer: StreamWriter, events: asyncio.Task[None]) -> None:
+        super().__init__()
+        self.raw_headers = list(_HEADERS)
+        self._encoder = encoder
+        self._writer = writer
+        self._events = events
+
+    @classmethod
+    async def begin(
+        cls, source: EventSource, encoder: ChunkEncoder, scope: Scope, *, comment_s: float
+    ) -> EventStream:
+        """Run the request and return after its first event. Raises an error that comes in its place.
+
+        So such an error has an HTTP status of its own. A comment is sent after each `comment_s` of silence.
+        """
+        writer = StreamWriter(encoder, _direct_write(scope), comment_s)
+        events = asyncio.create_task(source.subscribe(writer))
+        try:
+            await asyncio.wait((events, writer.begun), return_when=asyncio.FIRST_COMPLETED)
+            if not writer.begun.done():
+                events.result()
+        except BaseException:
+            await end(events)
+            raise
+        return cls(encoder, writer, events)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        record = record_of(scope)
+        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+        pump = asyncio.create_task(self._pump(send, record))
+        watch = asyncio.create_task(disconnected(receive))
+        try:
+            await asyncio.wait((pump, watch), return_when=asyncio.FIRST_COMPLETED)
+            if pump.done():
+                pump.result()
+            else:
+                record.outcome = "disconnected"
+        finally:
+            await end(pump, watch, self._events)
+            self._writer.abandon()
+            if self._encoder.choices.finish is not None:
+                record.usage = self._encoder.choices.finish.usage
+
+    async def _pump(self, send: Send, record: RequestRecord) -> None:
+        self._writer.open(send)
+        try:
+            await asyncio.wait((self._events, self._writer.broken), return_when=asyncio.FIRST_COMPLETED)
+            (self._events if self._events.done() else self._writer.broken).result()
+            last = sse.DONE
+        except CorralError as error:
+            failure = errors.from_error(error)
+            record.outcome = f"failed={failure.body.code or failure.body.type}"
+            logger.warning("stream failed: %s (%s)", error.message, record.id)
+            last = sse.data(failure.json())
+        await self._writer.close(last)
+
+
+class StreamWriter:
+    """An `EventListener`: events in, server-sent events out, and comments while there are none.
+
+    A part is written in the call that makes it where `direct` can. Elsewhere a task sends it, and what is
+    made meanwhile leaves together after it: the client reads too slowly, or the server isn't uvicorn.
+    Before `open` parts are kept, too. What is kept is bounded by the answer's own length.
+    """
+
+    def __init__(self, encoder: ChunkEncoder, direct: DirectWrite | None, comment_s: float) -> None:
+        loop = asyncio.get_running_loop()
+        self.begun: asyncio.Future[None] = loop.create_future()
+        """Done once the first event was taken."""
+        self.broken: asyncio.Future[None] = loop.create_future()
+        """Done if the server's `send` raised an error, which it holds."""
+        self._encoder = encoder
+        self._direct = direct
+        self._comment_s = comment_s
+        self._now_s = loop.time
+        self._last_sent_s = loop.time()
+        self._pulse: asyncio.TimerHandle | None = None
+        self._send: Send | None = None
+        self._kept: list[bytes] = []
+        self._sending: asyncio.Task[None] | None = None
+        """The task that sends what is kept, while there is any."""
+
+    # --- the listener ---
+
+    def on_event(self, event: Event) -> None:
+        """Write the event's chunks. Raises RequestFailed for a `Failure`."""
+        part = self._encoder.feed(event)
+        if part:
+            self._write(part)
+            self._last_sent_s = self._now_s()
+        if not self.begun.done():
+            self.begun.set_result(None)
+
+    async def drained(self) -> None:
+        """Return when the client has made room for all that was written."""
+        if self._sending is not None:
+            await asyncio.wait([self._sending])
+
+    # --- the response ---
+
+    def open(self, send: Send) -> None:
+        """Let parts leave, from now on."""
+        self._send = send
+        self._last_sent_s = self._now_s()
+        self._pulse = asyncio.get_running_loop().call_later(self._comment_s, self._comment)
+        kept, self._kept = self._kept, []
+        for part in kept:
+            self._write(part)
+
+    async def close(self, last: bytes) -> None:
+        """Send `last` after everything else; the body ends with it."""
+        self._silence()
+        await self.drained()
+        assert self._send is not None
+        await self._send({"type": "http.response.body", "body": last, "more_body": False})
+
+    def abandon(self) -> None:
+        """Drop what is kept, and the error of `send`: nobody reads any more."""
+        self._silence()
+        if self._sending is not None:
+            self._sending.cancel()
+        if not self.broken.cancel():
+            self.broken.exception()
+
+    # --- inside ---
+
+    def _write(self, part: bytes) -> None:
+        if self._send is None or self._sending is not None:
+            self._kept.append(part)
+        elif self._direct is None or not self._direct(part):
+            self._kept.append(part)
+            self._sending = asyncio.create_task(self._send_kept(self._send))
+
+    async def _send_kept(self, send: Send) -> None:
+        try:
+            while self._kept:
+                body = b"".join(self._kept)
+                self._kept.clear()
+                await send({"type": "http.response.body", "body": body, "more_body": True})
+        except Exception as error:  # noqa: BLE001 — raised again by the response
+            if not self.broken.done():
+                self.broken.set_exception(error)
+        finally:
+            self._sending = None
+
+    def _comment(self) -> None:
+        silence_s = self._now_s() - self._last_sent_s
+        if silence_s >= self._comment_s:
+            silence_s = 0.0
+            self._last_sent_s = self._now_s()
+            if self._sending is None:  # else the silence is the client's choice
+                self._write(sse.COMMENT)
+        loop = asyncio.get_running_loop()
+        self._pulse = loop.call_later(self._comment_s - silence_s, self._comment)
+
+    def _silence(self) -> None:
+        if self._pulse is not None:
+            self._pulse.cancel()
+
+
+# --- the server ---------------------------------------------------------------------------------------------
+
+
+def remember_send(scope: Scope, send: Send) -> None:
+    """Keep the server's own `send` for the streams; called before any middleware has wrapped it."""
+    scope[_SEND] = send
+
+
+def _direct_write(scope: Scope) -> DirectWrite | None:
+    """Return a function that writes a part of a chunked body as uvicorn's `send` does; None elsewhere.
+
+    It returns False where that `send` would wait or has more to do than to write.
+    """
+    cycle = getattr(scope.get(_SEND), "__self__", None)
+    if type(cycle) is not RequestResponseCycle or scope["method"] == "HEAD":
+        return None
+    flow, write = cycle.flow, cycle.transport.write
+
+    def write_part(part: bytes) -> bool:
+        if flow.write_paused or cycle.disconnected or cycle.response_complete or not cycle.chunked_encoding:
+            return False
+        write(b"%x\r\n%b\r\n" % (len(part), part))
+        return True
+
+    return write_part

@@ -1,0 +1,56 @@
+"""`AnswerOptions`: what a request wants of the form of its answer, read once. Pure."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import msgspec
+
+from server.openai.requests.schemas import ChatCompletionRequest, CompletionRequest, GenerationRequest
+
+
+class Candidates(NamedTuple):
+    """The selection by `best_of`: of a prompt's `best_of` choices only the `n` likeliest are answered."""
+
+    best_of: int
+    n: int
+
+
+class AnswerOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """The form of an answer, streamed or whole."""
+
+    n_probs: int | None = None
+    """The number of alternatives that come with each token's logprob; None: no logprobs at all."""
+    return_tokens: bool = False
+    include_usage: bool = False
+    """True if a stream ends with a chunk that has the usage."""
+    timings_per_token: bool = False
+    """True if every chunk of a stream carries the timings so far."""
+    candidates: Candidates | None = None
+
+    @property
+    def logprobs(self) -> bool:
+        """True if the client gets logprobs."""
+        return self.n_probs is not None
+
+
+def answer_options(request: GenerationRequest) -> AnswerOptions:
+    """Return what `request` wants of its answer's form."""
+    candidates = None
+    if isinstance(request, CompletionRequest) and request.best_of is not None:
+        candidates = Candidates(best_of=request.best_of, n=request.n or 1)
+    return AnswerOptions(
+        n_probs=_n_probs(request),
+        return_tokens=request.return_tokens is True,
+        include_usage=request.stream_options is not None and request.stream_options.include_usage is True,
+        timings_per_token=request.timings_per_token is True,
+        candidates=candidates,
+    )
+
+
+def _n_probs(request: GenerationRequest) -> int | None:
+    if isinstance(request, ChatCompletionRequest) and request.logprobs:
+        return request.top_logprobs or 0
+    if isinstance(request, CompletionRequest) and request.logprobs is not None:
+        return request.logprobs
+    return request.n_probs or None

@@ -1,0 +1,95 @@
+"""Checks of validated requests: fields that aren't served yet, and fields that contradict each other. Pure.
+
+Each is a clear 400 instead of a silent omission. A value that requests nothing (`tools: []`,
+`response_format: {"type": "text"}`) passes, as many clients always send it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from models.errors import RequestError
+from server.openai.requests.schemas import ChatCompletionRequest, CompletionRequest, GenerationRequest
+
+Neutral = Callable[[Any], bool]
+
+
+def _one_of(*values: Any) -> Neutral:
+    """Return a test for equality in value and type: 0 isn't False here."""
+    return lambda given: any(given == value and type(given) is type(value) for value in values)
+
+
+def _text_format(given: Any) -> bool:
+    return isinstance(given, dict) and given.get("type") == "text"
+
+
+_EVERYWHERE: dict[str, Neutral] = {
+    "grammar": _one_of(""),
+    "json_schema": _one_of(),
+    "response_format": _text_format,
+    "keep_alive": _one_of(),
+}
+_CHAT: dict[str, Neutral] = {
+    "tools": _one_of([]),
+    "tool_choice": _one_of("none", "auto"),
+    "functions": _one_of([]),
+    "function_call": _one_of("none", "auto"),
+    "modalities": _one_of([], ["text"]),
+    "audio": _one_of(),
+    "prediction": _one_of(),
+    "web_search_options": _one_of(),
+}
+_COMPLETION: dict[str, Neutral] = {
+    "suffix": _one_of(""),
+}
+
+
+def check(request: GenerationRequest) -> None:
+    """Raise RequestError for the first field that can't be served."""
+    refuse_unsupported(request)
+    refuse_contradictions(request)
+
+
+def refuse_unsupported(request: GenerationRequest) -> None:
+    """Raise RequestError naming the first field whose value isn't served."""
+    fields = dict(_EVERYWHERE)
+    if isinstance(request, ChatCompletionRequest):
+        fields |= _CHAT
+    elif isinstance(request, CompletionRequest):
+        fields |= _COMPLETION
+    for name, neutral in fields.items():
+        given = getattr(request, name)
+        if given is not None and not neutral(given):
+            raise RequestError(
+                f"'{name}' is not supported by this server yet; leave it out",
+                param=name,
+                code="unsupported_parameter",
+            )
+
+
+def refuse_contradictions(request: GenerationRequest) -> None:
+    """Raise RequestError for the first parameters that are fine alone and can't stand together."""
+    if request.stream_options is not None and not request.stream:
+        raise RequestError("'stream_options' is only allowed when 'stream' is true", param="stream_options")
+    if isinstance(request, CompletionRequest) and request.best_of is not None:
+        _check_best_of(request.best_of, request.n or 1, streamed=request.stream is True)
+    if isinstance(request, ChatCompletionRequest) and request.top_logprobs and not request.logprobs:
+        raise RequestError(
+            f"'top_logprobs' is {request.top_logprobs} and 'logprobs' is not true; set it, "
+            "or leave 'top_logprobs' out",
+            param="top_logprobs",
+        )
+
+
+def _check_best_of(best_of: int, n: int, *, streamed: bool) -> None:
+    if best_of < n:
+        raise RequestError(
+            f"'best_of' is {best_of} and 'n' is {n}; 'best_of' can't be less than 'n'", param="best_of"
+        )
+    if best_of > n and streamed:
+        raise RequestError(
+            f"'best_of' ({best_of}) above 'n' ({n}) can't be streamed: all must be complete to be compared; "
+            "leave one of 'stream' and 'best_of' out",
+            param="best_of",
+        )
