@@ -2,9 +2,8 @@
 
 A scripted worker process sends the events of 16 answers, one message per step as an engine does; a real
 supervisor and uvicorn bring them to 16 clients on the loopback. Every source tree given (by default this
-one) is measured in XX this tree with one
-part of the path replaced by the plain way, which shows what that part buys. Printed are medians over the
-rounds.
+one) has a server process of its own, and so has this tree without the direct write; they are measured in
+turn, round after round. Printed are medians over the rounds.
 """
 
 from __future__ import annotations

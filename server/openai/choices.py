@@ -66,6 +66,7 @@ class Choices:
         self.finish: Finish | None = None
         self._logprobs = logprobs
         self._return_tokens = return_tokens
+        self._only_text = not (logprobs or return_tokens)
         self._unopened = set(range(n_choices)) if kind == "chat" else set[int]()
         self._places = [TextLogprobs() for _ in range(n_choices if logprobs and kind == "text" else 0)]
         self._clock = _Clock() if timings_per_token else None
@@ -102,7 +103,7 @@ class Choices:
     def _delta(self, event: Delta) -> list[ChoiceDelta]:
         if self._clock is not None:
             self._clock.count(event.n_tokens)
-        if event.logprobs or self._logprobs or self._return_tokens:
+        if event.logprobs or not self._only_text:
             if not event.text and not event.logprobs and not (self._return_tokens and event.tokens):
                 return []
             delta = self._detailed(event)

@@ -16,7 +16,7 @@ class RequestStream:
     alone, and WorkerDied when the worker has ended before it took the request.
     """
 
-    __slots__ = ("_listener", "ended", "has_output", "started")
+    __slots__ = ("_failed", "_listener", "ended", "has_output", "started")
 
     def __init__(self, listener: EventListener) -> None:
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -25,6 +25,7 @@ class RequestStream:
         self.has_output = False
         """True once the client may have a part of the answer."""
         self._listener = listener
+        self._failed = False
 
     def on_event(self, event: Event) -> bool:
         """Hand an event on; return True for the terminal one. Raises nothing: other requests go on."""
@@ -34,18 +35,24 @@ class RequestStream:
             self.has_output = True
         elif isinstance(event, Finish | Failure):
             terminal = True
-        if self.ended.done():  # its listener has failed, or nobody waits for it any more
-            return terminal
-        try:
-            self._listener.on_event(event)
-        except Exception as error:  # noqa: BLE001 — raised again where `ended` is awaited
-            self.ended.set_exception(error)
-        else:
-            if terminal:
-                self.ended.set_result(None)
+        if not self._failed:
+            try:
+                self._listener.on_event(event)
+            except Exception as error:  # noqa: BLE001 — raised again where `ended` is awaited
+                self._failed = True
+                self._end(error)
+        if terminal:
+            self._end(None)
         return terminal
 
     def refuse(self, error: WorkerDied) -> None:
         """The worker is gone. Only while not `started`."""
-        if not self.ended.done():
+        self._end(error)
+
+    def _end(self, error: Exception | None) -> None:
+        if self.ended.done():  # the listener has failed, or nobody waits any more
+            return
+        if error is None:
+            self.ended.set_result(None)
+        else:
             self.ended.set_exception(error)
