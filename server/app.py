@@ -31,7 +31,7 @@ from server.supervisor.protocol import ModelService
 def create_app(
     config: ServerConfig, service: ModelService, adapters: AdapterService | None = None
 ) -> FastAPI:
-    """The application. It starts and stops nothing: whoever runs it also runs `service`.
+    """Return the application. It starts and stops nothing: whoever runs it also runs `service`.
 
     Without `adapters` there are none, and none can be loaded.
     """
@@ -71,7 +71,7 @@ class _Application(FastAPI):
 
 
 def _handle_errors(app: FastAPI) -> None:
-    """Every error leaves in OpenAI's form."""
+    """Let every error leave in OpenAI's form."""
     app.add_exception_handler(CorralError, _ours)
     app.add_exception_handler(RequestValidationError, _parameters)
     app.add_exception_handler(HTTPException, _routing)
@@ -104,7 +104,7 @@ def _gone(request: Request, _error: Exception) -> Response:
 
 
 def _defect(request: Request, _error: Exception) -> Response:
-    """Outside of all middleware, so the id is added here; the traceback is logged by the server."""
+    """Answer a defect, outside of all middleware: so the id is added here. The server logs the traceback."""
     record = record_of(request.scope)
     response = _response(errors.internal_error(record.id))
     response.headers["X-Request-Id"] = record.id

@@ -20,7 +20,7 @@ _SAFE_ID = re.compile(rb"[\x21-\x7e]{1,128}")
 
 @dataclass
 class RequestRecord:
-    """What the log will say. Routes fill in what they learn."""
+    """One request's line in the log. Routes fill in what they learn."""
 
     id: str
     method: str
@@ -31,9 +31,10 @@ class RequestRecord:
     generation_id: str | None = None
     usage: Usage | None = None
     outcome: str | None = None
-    """Set where the status doesn't tell: `disconnected`, or an error in a stream."""
+    """The end of the request where the status doesn't show it: `disconnected`, or an error in a stream."""
 
     def line(self) -> str:
+        """Return the line."""
         parts = [self.method, self.path, str(self.status or "-")]
         if self.model is not None:
             parts.append(f"model={_shown(self.model)}")
@@ -50,7 +51,7 @@ class RequestRecord:
 
 
 def record_of(scope: Scope) -> RequestRecord:
-    """The record of this request; a fresh one where the middleware wasn't passed."""
+    """Return the record of this request; a fresh one where the middleware wasn't passed."""
     record = scope.get(_KEY)
     return record if isinstance(record, RequestRecord) else _new(scope)
 
@@ -85,7 +86,7 @@ def _new(scope: Scope) -> RequestRecord:
 
 
 def _id(scope: Scope) -> str:
-    """The client's, where it is short and plain; else a new one."""
+    """Return the client's id, where it is short and plain; else a new one."""
     for name, value in scope["headers"]:
         if name == b"x-request-id" and _SAFE_ID.fullmatch(value):
             return str(value, "ascii")
@@ -93,6 +94,6 @@ def _id(scope: Scope) -> str:
 
 
 def _shown(text: str) -> str:
-    """On one line, and not endless: a client chose it."""
+    """Return the text on one line and with an end: it comes from a client."""
     shown = text if text.isprintable() else repr(text)[1:-1]
     return shown if len(shown) <= 200 else shown[:199] + "…"

@@ -1,4 +1,4 @@
-"""Asking for an API key. ASGI middleware; used only where keys are set."""
+"""`ApiKeys`: the ASGI middleware that requires an API key, used only where keys are set."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from server.openai import errors
 
 OPEN_PATHS = frozenset({"/", "/health", "/ready", "/docs", "/openapi.json"})
-"""Served without a key: liveness, for those who watch, and pages for browsers, which hold nothing secret."""
+"""These paths need no key: liveness for monitors, and pages for browsers, which hold nothing secret."""
 
 
 class ApiKeys:

@@ -1,4 +1,4 @@
-"""What every endpoint works with: the settings, the models, and how a request finds its model."""
+"""`Api`: the settings and models that every endpoint works with, and the way from a request to its model."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ class Api:
     service: ModelService
     adapters: AdapterService | None = None
     warned: set[str] = field(default_factory=set)
-    """Unknown fields that were already logged."""
+    """The unknown fields that were already logged."""
 
     async def read(self, request: Request, schema: type[Schema]) -> Schema:
-        """The request's body. Raises RequestError. Unknown fields are ignored, and logged once."""
+        """Return the request's body. Raises RequestError. Unknown fields are ignored, and logged once."""
         parsed = await request_body.read(request, schema, self.config.body_limit_bytes)
         for name in unknown_fields(parsed):
             if name not in self.warned and len(self.warned) < _MOST_WARNINGS:
@@ -44,19 +44,21 @@ class Api:
                 logger.warning("ignored unknown field %.80r in %s", name, request.url.path)
         return parsed
 
-    def resolve(self, request: Request, asked: str | None) -> str:
-        """The name of the model that is to answer. Raises ModelNotFound.
+    def resolve(self, request: Request, model: str | None) -> str:
+        """Return the name of the model that is to answer. Raises ModelNotFound.
 
         A request may leave `model` out when exactly one model runs, or only one is here; else: RequestError.
         """
-        name = asked or self._only_model()
+        name = model or self._only_model()
         record_of(request.scope).model = name
         self.service.find(name)
         return name
 
     def _only_model(self) -> str:
         known = self.service.models()
-        names = [model.name for model in known if model.state in _ACTIVE] or [model.name for model in known]
+        names = [status.name for status in known if status.state in _ACTIVE] or [
+            status.name for status in known
+        ]
         if len(names) == 1:
             return names[0]
         choices = f"this server has {', '.join(names[:10])}" if names else "this server has no model yet"
@@ -66,6 +68,7 @@ class Api:
 
 
 def api_of(request: Request) -> Api:
+    """Return the parts of the application that got the request."""
     api = request.app.state.api
     assert isinstance(api, Api)
     return api

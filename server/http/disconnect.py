@@ -1,4 +1,4 @@
-"""Noticing that a client has gone while work is done for it."""
+"""`while_connected` and `disconnected`: work for a client ends when the client has gone."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ async def disconnected(receive: Receive) -> None:
 
 
 async def while_connected(receive: Receive, work: Coroutine[Any, Any, Result]) -> Result:
-    """The result of `work`, which is cancelled when the client goes. Raises ClientGone then."""
+    """Return the result of `work`, which is cancelled when the client goes. Raises ClientGone then."""
     task = asyncio.create_task(work)
     watch = asyncio.create_task(disconnected(receive))
     try:
@@ -35,7 +35,7 @@ async def while_connected(receive: Receive, work: Coroutine[Any, Any, Result]) -
 
 
 async def end(*tasks: asyncio.Task[Any]) -> None:
-    """Cancel and wait; what they raise is dropped."""
+    """Cancel the tasks and wait for their end; what they raise is dropped."""
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,4 +1,4 @@
-"""The OpenAPI document's request bodies: endpoints read theirs themselves, so FastAPI can't know them."""
+"""The OpenAPI document's request bodies: endpoints read theirs themselves, so FastAPI doesn't know them."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ _REFERENCE = "#/components/schemas/{model}"
 
 
 def json_body(schema: type[BaseModel]) -> dict[str, Any]:
-    """A route's `openapi_extra`."""
+    """Return a route's `openapi_extra`, which names the schema of its body."""
     reference = {"$ref": _REFERENCE.format(model=schema.__name__)}
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": reference}}}}
 
 
 def document(app: FastAPI) -> dict[str, Any]:
-    """The whole OpenAPI document; made once, when it is first asked for."""
+    """Return the whole OpenAPI document, which is made once, for the first request of it."""
     if app.openapi_schema is None:
         schema = get_openapi(
             title=app.title, version=app.version, description=app.description, routes=app.routes

@@ -1,4 +1,4 @@
-"""Reading a request's body: bounded, whatever its content type says, and into a schema."""
+"""`read`: a request's body, within a limit and whatever its content type says, as a schema."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Schema = TypeVar("Schema", bound=BaseModel)
 
 
 async def read(request: Request, schema: type[Schema], limit_bytes: int) -> Schema:
-    """The body as a `schema`. Raises BodyTooLarge, and RequestError naming the field that is wrong."""
+    """Return the body as a `schema`. Raises BodyTooLarge, and RequestError naming the field that is wrong."""
     body = await _bytes(request, limit_bytes)
     try:
         return schema.model_validate_json(body)

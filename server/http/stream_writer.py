@@ -112,7 +112,7 @@ class StreamWriter:
     def __init__(self, encoder: ChunkEncoder, direct: DirectWrite | None, comment_s: float) -> None:
         loop = asyncio.get_running_loop()
         self.begun: asyncio.Future[None] = loop.create_future()
-        """Done once the first event was taken."""
+        """Done after the first event."""
         self.broken: asyncio.Future[None] = loop.create_future()
         """Done if the server's `send` raised an error, which it holds."""
         self._encoder = encoder

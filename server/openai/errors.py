@@ -1,5 +1,4 @@
-"""The error table of the HTTP side: every error of ours as the status and body that OpenAI's clients expect.
-Pure.
+"""The error table: every error of ours as the HTTP status and body that OpenAI's clients expect. Pure.
 
 Always `{"error": {"message", "type", "param", "code"}}`; `code` is a string or null. The one place where
 errors become HTTP; a test proves that no class of `models.errors` is missing.
@@ -24,6 +23,8 @@ RATE_LIMIT = "rate_limit_error"
 
 
 class ErrorBody(msgspec.Struct, frozen=True, kw_only=True):
+    """OpenAI's error object."""
+
     message: str
     type: str
     param: str | None = None
@@ -35,16 +36,18 @@ class _Envelope(msgspec.Struct, frozen=True):
 
 
 class ApiError(msgspec.Struct, frozen=True, kw_only=True):
-    """One error, ready for the wire. `retry_after_s`: when the same request may succeed."""
+    """One error, ready for the wire; the same request may succeed after `retry_after_s` seconds."""
 
     status: int
     body: ErrorBody
     retry_after_s: float | None = None
 
     def json(self) -> bytes:
+        """Return the body of the response."""
         return msgspec.json.encode(_Envelope(self.body))
 
     def headers(self) -> dict[str, str]:
+        """Return the headers that the error adds."""
         if self.retry_after_s is None:
             return {}
         return {"Retry-After": str(max(1, ceil(self.retry_after_s)))}
@@ -111,7 +114,7 @@ _FAILURES: dict[FailureKind, _Row] = {
 
 
 def from_error(error: CorralError) -> ApiError:
-    """What the client gets for `error`."""
+    """Return the client's form of `error`."""
     if isinstance(error, RequestFailed):
         return from_failure(error.failure)
     row = next(TABLE[base] for base in type(error).__mro__ if base in TABLE)
@@ -125,7 +128,7 @@ def from_error(error: CorralError) -> ApiError:
 
 
 def from_failure(failure: Failure) -> ApiError:
-    """What the client gets for a request's `Failure`."""
+    """Return the client's form of a request's `Failure`."""
     row = _FAILURES[failure.kind]
     return _filled(row, failure.message, failure.param, failure.code, failure.retry_after_s)
 
@@ -145,6 +148,7 @@ def _filled(
 
 
 def missing_key() -> ApiError:
+    """Return the error for a request without an API key."""
     body = ErrorBody(
         message="No API key in the request; send it as 'Authorization: Bearer KEY' or in X-Api-Key",
         type=INVALID,
@@ -154,12 +158,13 @@ def missing_key() -> ApiError:
 
 
 def wrong_key() -> ApiError:
+    """Return the error for a request with an unknown API key."""
     body = ErrorBody(message="Incorrect API key provided", type=INVALID, code="invalid_api_key")
     return ApiError(status=401, body=body)
 
 
 def http_error(status: int, method: str, path: str) -> ApiError:
-    """For routing: no such path, wrong method."""
+    """Return an error of routing: no such path, wrong method."""
     messages = {
         404: f"Unknown request URL: {method} {path}; see /docs for the routes",
         405: f"Not allowed to {method} on {path}; see /docs for the methods",
@@ -172,13 +177,13 @@ def http_error(status: int, method: str, path: str) -> ApiError:
 
 
 def internal_error(request_id: str) -> ApiError:
-    """For a defect of ours; the log has the traceback."""
+    """Return the error for a defect of ours; the log has the traceback."""
     message = f"The server had an error while processing the request; its log has more under {request_id}"
     return ApiError(status=500, body=ErrorBody(message=message, type=SERVER, code="internal_error"))
 
 
 def loading(message: str) -> ApiError:
-    """For `/ready` before everything is loaded."""
+    """Return the error of `/ready` before everything is loaded."""
     return ApiError(
         status=503, body=ErrorBody(message=message, type=SERVER, code="model_loading"), retry_after_s=1
     )
@@ -188,12 +193,12 @@ def loading(message: str) -> ApiError:
 
 
 def invalid(error: ValidationError) -> RequestError:
-    """The first problem pydantic found, naming the field: `messages[0].role`."""
+    """Return the first of pydantic's problems, naming the field: `messages[0].role`."""
     return invalid_field(error.errors(include_url=False, include_context=True, include_input=False))
 
 
 def invalid_field(problems: Sequence[Mapping[str, Any]]) -> RequestError:
-    """The same, from pydantic's list of problems."""
+    """Return the same for a list of pydantic's problems."""
     problem = problems[0]
     if problem["type"] == "json_invalid":
         reason = problem.get("ctx", {}).get("error", problem["msg"])
@@ -214,7 +219,7 @@ def invalid_field(problems: Sequence[Mapping[str, Any]]) -> RequestError:
 
 
 def _path(location: Sequence[str | int]) -> str:
-    """("messages", 0, "content", "str") → messages[0].content; names of a union's branches are left out."""
+    """Return a path without a union's branches: ("messages", 0, "content", "str") → messages[0].content."""
     path = ""
     for part in location:
         if isinstance(part, int):

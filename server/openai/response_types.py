@@ -1,4 +1,4 @@
-"""Responses and chunks as they go over the wire; encoded by msgspec, as one is made per token."""
+"""Responses and chunks in OpenAI's form; msgspec encodes them, as one is made per token."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from msgspec import UNSET, UnsetType
 
 from server.engine import events
 
-FinishReason = events.FinishReason
 ObjectName = Literal["chat.completion", "chat.completion.chunk", "text_completion"]
 
 
@@ -30,7 +29,7 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Timings(msgspec.Struct, frozen=True, kw_only=True):
-    """llama-server's object."""
+    """llama-server's `timings` object."""
 
     cache_n: int
     prompt_n: int
@@ -81,7 +80,7 @@ class ChatDelta(msgspec.Struct, frozen=True):
 class ChatChunkChoice(msgspec.Struct, frozen=True):
     index: int
     delta: ChatDelta
-    finish_reason: FinishReason | None = None
+    finish_reason: events.FinishReason | None = None
     logprobs: ChatLogprobs | None = None
     tokens: tuple[int, ...] | UnsetType = UNSET
 
@@ -89,7 +88,7 @@ class ChatChunkChoice(msgspec.Struct, frozen=True):
 class TextChoice(msgspec.Struct, frozen=True):
     index: int
     text: str
-    finish_reason: FinishReason | None = None
+    finish_reason: events.FinishReason | None = None
     logprobs: TextLogprobs | None = None
     tokens: tuple[int, ...] | UnsetType = UNSET
 
@@ -103,7 +102,7 @@ class ChatMessage(msgspec.Struct, frozen=True):
 class ChatChoice(msgspec.Struct, frozen=True):
     index: int
     message: ChatMessage
-    finish_reason: FinishReason
+    finish_reason: events.FinishReason
     logprobs: ChatLogprobs | None = None
     tokens: tuple[int, ...] | UnsetType = UNSET
 
@@ -129,6 +128,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def usage_of(usage: events.Usage) -> Usage:
+    """Return the usage in OpenAI's form."""
     return Usage(
         prompt_tokens=usage.prompt_tokens,
         completion_tokens=usage.completion_tokens,
@@ -139,7 +139,7 @@ def usage_of(usage: events.Usage) -> Usage:
 
 
 def timings_of(timings: events.Timings, cached_tokens: int) -> Timings:
-    """With the rates; a rate of nothing is 0. What was drafted is told where anything was."""
+    """Return the timings with their rates; a rate of nothing is 0. Drafts are there where there were any."""
     return Timings(
         cache_n=cached_tokens,
         prompt_n=timings.prompt_n,

@@ -8,5 +8,5 @@ CONTENT_TYPE = "text/event-stream; charset=utf-8"
 
 
 def data(json: bytes) -> bytes:
-    """One event. `json` is on one line, as msgspec writes it."""
+    """Return one event. `json` is on one line, as msgspec writes it."""
     return b"data: %b\n\n" % json

@@ -1,1 +1,1 @@
-"""HTTP endpoints, one file per group, and what they stand on: bodies, keys, request ids, event streams."""
+"""HTTP endpoints, one file per group; each is thin and leaves the work to `server.http` and the service."""

@@ -46,14 +46,14 @@ class DefaultScales(RootModel[list[DefaultScale]]):
 
 
 def _body(schema: dict[str, Any]) -> dict[str, Any]:
-    """A route's `openapi_extra`."""
+    """Return a route's `openapi_extra`."""
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
 
 
 @router.get("/admin/adapters")
 async def list_adapters(request: Request, model: str | None = None) -> dict[str, Any]:
     """The LoRA adapters that are loaded, of all models or one."""
-    return {"object": "list", "data": [adapter_object(found) for found in _adapters(request).list(model)]}
+    return {"object": "list", "data": [adapter_object(adapter) for adapter in _adapters(request).list(model)]}
 
 
 @router.post("/admin/adapters", openapi_extra=_body(NewAdapter.model_json_schema()))
@@ -63,9 +63,9 @@ async def load_adapter(request: Request) -> dict[str, Any]:
     `scale` is what requests that choose nothing get; without it only those that name the adapter do.
     """
     api, adapters = api_of(request), _adapters(request)
-    asked = await request_body.read(request, NewAdapter, api.config.body_limit_bytes)
-    model = api.resolve(request, asked.model)
-    return adapter_object(await adapters.add(model, asked.path, asked.name, asked.scale))
+    body = await request_body.read(request, NewAdapter, api.config.body_limit_bytes)
+    model = api.resolve(request, body.model)
+    return adapter_object(await adapters.add(model, body.path, body.name, body.scale))
 
 
 @router.get("/admin/adapters/{adapter_id}")
@@ -85,10 +85,9 @@ async def unload_adapter(request: Request, adapter_id: int) -> dict[str, Any]:
 async def default_scales(request: Request, model: str | None = None) -> list[dict[str, Any]]:
     """llama-server's list: what each adapter of the model is applied with unless a request says otherwise."""
     name = api_of(request).resolve(request, model)
-    found = _adapters(request).list(name)
     return [
         {"id": adapter.id, "name": adapter.name, "path": str(adapter.path), "scale": adapter.scale}
-        for adapter in found
+        for adapter in _adapters(request).list(name)
     ]
 
 
@@ -99,13 +98,14 @@ _SCALES = {"type": "array", "items": DefaultScale.model_json_schema()}
 async def set_default_scales(request: Request, model: str | None = None) -> dict[str, bool]:
     """New default scales, as `[{"id": 0, "scale": 0.5}]`; adapters that aren't named are off."""
     api, adapters = api_of(request), _adapters(request)
-    asked = await request_body.read(request, DefaultScales, api.config.body_limit_bytes)
+    body = await request_body.read(request, DefaultScales, api.config.body_limit_bytes)
     name = api.resolve(request, model)
-    adapters.set_scales(name, {adapter.id: adapter.scale for adapter in asked.root})
+    adapters.set_scales(name, {adapter.id: adapter.scale for adapter in body.root})
     return {"success": True}
 
 
 def adapter_object(adapter: RegisteredAdapter) -> dict[str, Any]:
+    """Return our object of an adapter."""
     return {
         "id": adapter.id,
         "object": "adapter",

@@ -32,7 +32,7 @@ async def ready(request: Request) -> Response:
 
 
 def _waiting_for(models: list[ModelStatus]) -> str:
-    """Loading model demo (42 %)."""
+    """Return the reason to wait, such as "Loading model demo (42%)"."""
     for model in models:
         if model.problem is not None:
             return f"Model {model.name} can't be served: {model.problem}"

@@ -18,12 +18,12 @@ router = APIRouter(tags=["OpenAI"])
 @router.get("/v1/models/", include_in_schema=False)
 @router.get("/models", include_in_schema=False)
 async def list_models(request: Request) -> dict[str, Any]:
-    """Every model that can be asked for, loaded or not, and each with each of its LoRA adapters."""
+    """Every model that requests may name, loaded or not, and each with each of its LoRA adapters."""
     api = api_of(request)
-    found = api.service.models()
+    statuses = api.service.models()
     if api.adapters is not None:
-        found += [api.service.find(adapter.full_name) for adapter in api.adapters.list()]
-    return {"object": "list", "data": [model_object(model) for model in found]}
+        statuses += [api.service.find(adapter.full_name) for adapter in api.adapters.list()]
+    return {"object": "list", "data": [model_object(model) for model in statuses]}
 
 
 @router.get("/v1/models/{model:path}")
@@ -35,7 +35,7 @@ async def retrieve_model(request: Request, model: str) -> dict[str, Any]:
 
 
 def model_object(model: ModelStatus) -> dict[str, Any]:
-    """OpenAI's model object, with its state, and llama-server's `meta` once the model was loaded."""
+    """Return OpenAI's model object, with its state, and llama-server's `meta` once the model was loaded."""
     info = model.info
     meta = None
     if info is not None:

@@ -17,8 +17,8 @@ FindWorker = Callable[[WorkerDied | None], Awaitable[WorkerProcess]]
 class RequestHandle:
     """An `EventSource`.
 
-    `find_worker(None)` gives the worker that is to have the request; after a death before the request was
-    taken it is called once more with that error, and may raise it. Nothing is sent before `subscribe`.
+    `find_worker(None)` gives the worker that is to have the request; after a death before the request had
+    begun it is called once more with that error, and may raise it. Nothing is sent before `subscribe`.
     """
 
     def __init__(self, request: Generate, find_worker: FindWorker) -> None:

@@ -13,7 +13,7 @@ class RequestStream:
     """Hands each event to the listener in the call that brings it.
 
     `ended` is done after the terminal event; it raises what the listener raised, which ends this request
-    alone, and WorkerDied when the worker has ended before it took the request.
+    alone, and WorkerDied when the worker has ended before it began the request.
     """
 
     __slots__ = ("_failed", "_listener", "ended", "has_output", "started")
@@ -21,7 +21,7 @@ class RequestStream:
     def __init__(self, listener: EventListener) -> None:
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.started = False
-        """True once the worker has taken the request: another one can't have it any more."""
+        """True once the worker has begun the request: another one can't have it any more."""
         self.has_output = False
         """True once the client may have a part of the answer."""
         self._listener = listener

@@ -1,5 +1,4 @@
-"""Field types of the request schemas that need more than a range: what is accepted, and the words of a
-refusal.
+"""Field types of the request schemas that need more than a range, with the words of their refusals.
 
 A validator raises ValueError; `errors.invalid` makes it the 400 that names the field.
 """
@@ -20,14 +19,14 @@ MAX_BIASES = 10_000
 MAX_ADAPTERS = 16
 MAX_ADAPTER_SCALE = 1_000
 MAX_LOGPROBS = 20
-"""Alternatives told with a token: OpenAI allows 5 in completions and 20 in chats, other servers more."""
+"""The most alternatives per token: OpenAI allows 5 in completions and 20 in chats, other servers more."""
 TOKEN_ID_LIMIT = 1 << 31
 _SEEDS = (1 << 32) - 1
 """llama.cpp takes 32-bit seeds and draws one for the largest; other whole numbers are folded below it."""
 
 LogitBias = tuple[tuple[int, float], ...]
 PromptInput = str | list[int]
-"""One prompt: text or token ids."""
+"""One prompt is text or token ids."""
 
 
 def _stop(value: Any) -> tuple[str, ...]:
@@ -49,7 +48,7 @@ def _stop(value: Any) -> tuple[str, ...]:
 
 
 def _logit_bias(value: Any) -> LogitBias:
-    """OpenAI's object of token ids, or llama-server's array of [token id, bias]; `false` bans the token."""
+    """Accept OpenAI's object of token ids or llama-server's array of [id, bias]; `false` bans the token."""
     if value is None:
         return ()
     if isinstance(value, dict):
@@ -91,7 +90,7 @@ def _seed(value: int) -> int | None:
 
 
 def _logprobs(value: Any) -> int | None:
-    """`false` asks for nothing: some clients send it to completions too."""
+    """Accept a number of alternatives; `false` requests nothing: some clients send it to completions too."""
     if value is None or value is False:
         return None
     if type(value) is not int or not 0 <= value <= MAX_LOGPROBS:
@@ -132,7 +131,7 @@ def _adapter(value: dict[str, Any]) -> tuple[int, float]:
 
 
 def _prompts(value: Any) -> list[PromptInput]:
-    """A string, strings, token ids or lists of those → prompts in order."""
+    """Return the prompts in order: of a string, strings, token ids or lists of those."""
     if isinstance(value, str):
         return [value]
     if not isinstance(value, list) or not value:

@@ -1,9 +1,9 @@
-"""Requests as clients send them: OpenAI's parameters and llama-server's, typed and checked. Field names are
-the wire's.
+"""Requests as clients send them: OpenAI's parameters and llama-server's, typed and checked.
 
+Field names are the wire's.
 `None` means "not given" for every field with that default: an explicit `null` is the same, as in OpenAI's
-API. Unknown fields are kept aside in `model_extra` and only warned about. What is known but not served yet is
-in `unsupported`.
+API. Unknown fields are kept in `model_extra` and only warned about. Known fields that aren't served yet are
+in `checks`.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ class GenerationRequest(SamplingRequest):
     safety_identifier: str | None = None
     prompt_cache_key: str | None = None
 
-    # Known, and refused unless neutral: see `unsupported`.
+    # Known, and refused unless neutral: see `checks`.
     grammar: JsonValue = None
     json_schema: JsonValue = None
     response_format: JsonValue = None
@@ -149,7 +149,7 @@ class ChatMessage(BaseModel):
 
 
 class TemplateRequest(BaseModel):
-    """What chat completions and `/apply-template` share: how messages become a prompt."""
+    """The common fields of chat completions and `/apply-template`: messages, and how they become a prompt."""
 
     model_config = _CONFIG
 
@@ -175,7 +175,7 @@ class ChatCompletionRequest(TemplateRequest, GenerationRequest):
     # Accepted and without effect here.
     parallel_tool_calls: bool | None = None
 
-    # Known, and refused unless neutral: see `unsupported`.
+    # Known, and refused unless neutral: see `checks`.
     tools: JsonValue = None
     tool_choice: JsonValue = None
     functions: JsonValue = None
@@ -219,6 +219,6 @@ Request = GenerationRequest | ApplyTemplateRequest | TokenizeRequest | Detokeniz
 
 
 def unknown_fields(request: BaseModel) -> list[str]:
-    """Names that the client sent and no schema knows."""
+    """Return the names that the client sent and no schema knows."""
     extra: dict[str, Any] | None = request.model_extra
     return list(extra or ())

@@ -39,7 +39,7 @@ def from_completion(
 
 
 def chat_prompt(request: TemplateRequest) -> ChatPrompt:
-    """The messages as plain dicts with string contents. Raises RequestError for content that isn't text."""
+    """Return the messages as plain dicts with string contents. Raises RequestError for other content."""
     generation_prompt = request.add_generation_prompt
     kwargs: dict[str, Any] = dict(request.chat_template_kwargs or {})
     if request.reasoning_effort is not None:
@@ -71,7 +71,7 @@ def sampling_params(given: dict[str, Any]) -> SamplingParams:
 
 
 def adapters(request: GenerationRequest) -> Adapters | None:
-    """The LoRA adapters that the client chose, without those it switched off; None: it left that open."""
+    """Return the request's LoRA adapters without those that are off; None: the request names none."""
     if request.lora is None:
         return None
     return tuple((adapter, scale) for adapter, scale in request.lora if scale != 0)
@@ -144,7 +144,7 @@ def _message(message: ChatMessage, path: str) -> dict[str, Any]:
 
 
 def _text(message: ChatMessage, path: str) -> str:
-    """The content as one string; an assistant's may be missing (a refusal takes its place)."""
+    """Return the content as one string; an assistant's may be missing (a refusal takes its place)."""
     content = message.content
     if isinstance(content, str):
         return content
