@@ -2,8 +2,8 @@
 
 A scripted worker process sends the events of 16 answers, one message per step as an engine does; a real
 supervisor and uvicorn bring them to 16 clients on the loopback. Every source tree given (by default this
-one) has a server process of its own, and so has this tree without the direct write; they are measured in
-turn, round after round. Printed are medians over the rounds.
+one) has a server process of its own, and so has this tree without the direct write and without splicing;
+they are measured in turn, round after round. Printed are medians over the rounds.
 """
 
 from __future__ import annotations
@@ -34,6 +34,8 @@ N_ROUNDS = 7
 AS_IT_IS = "as it is"
 HIDDEN = "without the direct write"
 """A server that hides uvicorn's `send`: every part goes through a task, the middlewares and that `send`."""
+WHOLE = "without splicing"
+"""Requests with `return_tokens`: every chunk is encoded as a whole, not around its text."""
 
 
 # --- the worker's process -----------------------------------------------------------------------------------
@@ -188,11 +190,11 @@ async def _cpu_seconds(port: int) -> float:
     return float(json.loads(answer[answer.index(b"\r\n\r\n") + 4 :])["seconds"])
 
 
-async def _round(port: int, n_steps: int) -> float:
-    """CPU microseconds of the API process per chunk."""
+async def _round(port: int, n_steps: int, **fields: bool) -> float:
+    """CPU microseconds of the API process per chunk; requests have these fields in addition."""
     message = {"role": "user", "content": "Hi"}
     body = json.dumps(
-        {"model": "demo", "messages": [message], "max_tokens": n_steps, "stream": True}
+        {"model": "demo", "messages": [message], "max_tokens": n_steps, "stream": True, **fields}
     ).encode()
     before = await _cpu_seconds(port)
     streams = [_ask(port, "POST /v1/chat/completions", body) for _ in range(N_STREAMS)]
@@ -229,7 +231,8 @@ def measure(trees: Sequence[Path], variants: Sequence[str], n_rounds: int, n_ste
             asyncio.run(_round(server.port, 100))
         for _ in range(n_rounds):
             for server in servers:
-                server.microseconds.append(asyncio.run(_round(server.port, n_steps)))
+                fields = {"return_tokens": True} if server.name == WHOLE else {}
+                server.microseconds.append(asyncio.run(_round(server.port, n_steps, **fields)))
     finally:
         for server in servers:
             server.process.kill()
@@ -244,7 +247,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("trees", nargs="*", type=Path, default=[HERE], help="source trees to compare")
     parser.add_argument("--rounds", type=int, default=N_ROUNDS)
     parser.add_argument("--steps", type=int, default=N_STEPS)
-    parser.add_argument("--variants", nargs="*", default=[HIDDEN])
+    parser.add_argument("--variants", nargs="*", default=[HIDDEN, WHOLE])
     parser.add_argument("--serve", help=argparse.SUPPRESS)
     parser.add_argument("--worker", type=int, help=argparse.SUPPRESS)
     options: Any = parser.parse_args(arguments)
