@@ -27,7 +27,15 @@ def without_id(event: Any) -> Any:
 
 
 @pytest.mark.parametrize(
-    "body", [CHAT, {**CHAT, "n": 2}, TEXT, {**TEXT, "stream_options": {"include_usage": True}}]
+    "body",
+    [
+        CHAT,
+        {**CHAT, "n": 2},
+        TEXT,
+        {**TEXT, "stream_options": {"include_usage": True}},
+        {**TEXT, "echo": True, "logprobs": 1},
+        {**TEXT, "prompt": ["x", "y", "z"]},
+    ],
 )
 async def test_past_uvicorns_send_and_through_any_other_the_stream_is_the_same(body: dict[str, Any]) -> None:
     path = "/v1/chat/completions" if "messages" in body else "/v1/completions"
