@@ -235,8 +235,8 @@ def measure(trees: Sequence[Path], variants: Sequence[str], n_rounds: int, n_ste
                 server.microseconds.append(asyncio.run(_round(server.port, n_steps, **fields)))
     finally:
         for server in servers:
-            server.process.kill()
-            server.process.wait()
+            with server.process:  # waits, and closes the pipe
+                server.process.kill()
     return servers
 
 

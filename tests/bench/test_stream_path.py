@@ -5,6 +5,7 @@ import pytest
 from bench import stream_path
 
 
+@pytest.mark.slow
 def test_each_variant_streams_all_chunks_and_is_measured(capfd: pytest.CaptureFixture[str]) -> None:
     """A round in which a chunk is missing is an error."""
     assert stream_path.main(["--rounds", "1", "--steps", "20"]) == 0
