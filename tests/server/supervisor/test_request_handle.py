@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import asyncio
+from typing import cast
+
+import pytest
+
+from models.errors import WorkerDied
+from server.engine.events import Failure
+from server.engine.sampling_params import SamplingParams
+from server.ipc.messages import Generate, TextPrompt
+from server.supervisor.hosted_model import StillLoading
+from server.supervisor.process import WorkerProcess
+from server.supervisor.protocol import EventListener
+from server.supervisor.request_handle import RequestHandle
+from server.supervisor.request_stream import RequestStream
+from tests.server.openai.collect import Collector, collect
+
+REQUEST = Generate(id="r", prompt=TextPrompt("x"), params=SamplingParams())
+FAILURE = Failure(id="r", kind="busy", message="full")
+
+
+class Worker:
+    """A worker that ends the request with `end`, or never."""
+
+    def __init__(self, end: Failure | WorkerDied | None) -> None:
+        self.end = end
+        self.closed: list[str] = []
+
+    def open(self, _request: Generate, listener: EventListener) -> RequestStream:
+        stream = RequestStream(listener)
+        if isinstance(self.end, WorkerDied):
+            stream.refuse(self.end)
+        elif self.end is not None:
+            stream.on_event(self.end)
+        return stream
+
+    def close(self, request_id: str) -> None:
+        self.closed.append(request_id)
+
+
+def handle(*workers: Worker | StillLoading) -> RequestHandle:
+    """A request that gets these workers, one after the other."""
+    left = list(workers)
+
+    async def find_worker(_died: WorkerDied | None) -> WorkerProcess:
+        worker = left.pop(0)
+        if isinstance(worker, StillLoading):
+            raise worker
+        return cast("WorkerProcess", worker)
+
+    return RequestHandle(REQUEST, find_worker)
+
+
+async def test_another_worker_gets_what_the_first_has_not_begun() -> None:
+    first, second = Worker(WorkerDied("gone")), Worker(FAILURE)
+    assert await collect(handle(first, second)) == [FAILURE]
+    assert (first.closed, second.closed) == (["r"], ["r"])
+
+
+async def test_a_second_death_is_raised() -> None:
+    with pytest.raises(WorkerDied, match="again"):
+        await collect(handle(Worker(WorkerDied("gone")), Worker(WorkerDied("gone again"))))
+
+
+async def test_a_long_load_is_a_failure_that_says_when_to_come_back() -> None:
+    (event,) = await collect(handle(StillLoading("loading", 5.0)))
+    assert isinstance(event, Failure)
+    assert (event.kind, event.retry_after_s) == ("unavailable", 5.0)
+
+
+async def test_cancelling_closes_the_request() -> None:
+    worker = Worker(None)
+    running = asyncio.create_task(handle(worker).subscribe(Collector()))
+    await asyncio.sleep(0)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    assert worker.closed == ["r"]
