@@ -66,7 +66,7 @@ class Choices:
         self.finish: Finish | None = None
         self._logprobs = logprobs
         self._return_tokens = return_tokens
-        self._only_text = not (logprobs or return_tokens)
+        self._only_text = not (logprobs or return_tokens or timings_per_token)
         self._unopened = set(range(n_choices)) if kind == "chat" else set[int]()
         self._places = [TextLogprobs() for _ in range(n_choices if logprobs and kind == "text" else 0)]
         self._clock = _Clock() if timings_per_token else None
@@ -76,6 +76,8 @@ class Choices:
     def feed(self, event: Event) -> list[ChoiceDelta]:
         """Return the deltas that `event` makes, often one. Raises RequestFailed for a `Failure`."""
         if isinstance(event, Delta):
+            if self._only_text and event.text and not event.logprobs and not self._unopened:
+                return [ChoiceDelta(event.index, event.text)]  # nearly every event
             return self._delta(event)
         if isinstance(event, ChoiceEnd):
             return self._end(event)
@@ -103,17 +105,9 @@ class Choices:
     def _delta(self, event: Delta) -> list[ChoiceDelta]:
         if self._clock is not None:
             self._clock.count(event.n_tokens)
-        if event.logprobs or not self._only_text:
-            if not event.text and not event.logprobs and not (self._return_tokens and event.tokens):
-                return []
-            delta = self._detailed(event)
-        elif event.text:
-            delta = ChoiceDelta(event.index, event.text)
-        else:
+        if not event.text and not event.logprobs and not (self._return_tokens and event.tokens):
             return []
-        if self._unopened:
-            return [*self._opening(event.index), delta]
-        return [delta]
+        return [*self._opening(event.index), self._detailed(event)]
 
     def _detailed(self, event: Delta) -> ChoiceDelta:
         """Return a delta with more than text. Text without a token is a prompt, whose scores don't count."""

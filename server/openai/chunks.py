@@ -45,19 +45,19 @@ class ChunkEncoder:
         deltas = self.choices.feed(event)
         if self.choices.finish is not None:
             return self._last(deltas)
-        if len(deltas) == 1:
-            return self._chunk_of(deltas[0])
+        if len(deltas) == 1 and deltas[0].text:
+            around = self._around.get(deltas[0].index)
+            if around is not None:
+                return around[0] + self._encode(deltas[0].text) + around[1]
         return b"".join(map(self._chunk_of, deltas))
 
     def _chunk_of(self, delta: ChoiceDelta) -> bytes:
         if not delta.text or not self._only_text:
             return self._chunk([self._choice(delta)])
-        around = self._around.get(delta.index)
-        if around is None:
-            marked = self._chunk([self._choice(ChoiceDelta(delta.index, _MARK))])
-            before, _, after = marked.rpartition(self._encode(_MARK))
-            around = self._around[delta.index] = before, after
-        return around[0] + self._encode(delta.text) + around[1]
+        marked = self._chunk([self._choice(ChoiceDelta(delta.index, _MARK))])
+        before, _, after = marked.rpartition(self._encode(_MARK))
+        self._around[delta.index] = before, after
+        return before + self._encode(delta.text) + after
 
     def _choice(self, delta: ChoiceDelta) -> response_types.Choice:
         if self._heading.kind == "text":
