@@ -21,7 +21,8 @@ from pathlib import Path
 from bench import peers
 from bench.random_model import SHAPES, write_random_llama
 from models.errors import CorralError
-from models.llamacpp.quantization.quantizer import FTYPES, quantize_file
+from models.llamacpp.quantization.ggml_types import FTYPES
+from models.llamacpp.quantization.quantizer import quantize_file
 from scripts import compiler, wheel_cache
 from scripts.environment import PURPOSES, ROOT, build_settings, read_stamp
 from scripts.steps import SetUpError, say

@@ -17,7 +17,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from models.llamacpp.quantization.quantizer import quantize_rows, row_size
+from models.llamacpp.quantization.ggml_types import row_size
+from models.llamacpp.quantization.quantizer import quantize_rows
 from quantize.checkpoint.checkpoint import Checkpoint
 from quantize.run.encode import PIECE_ELEMENTS, widen
 from quantize.run.pipeline import available_cores, make_plan

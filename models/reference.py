@@ -17,45 +17,7 @@ from pathlib import Path
 from typing import Literal
 
 from models.errors import InvalidReference, ModelNotFound
-
-QUANTIZATION_TYPES: tuple[str, ...] = (
-    "F32",
-    "F16",
-    "BF16",
-    "Q8_0",
-    "Q6_K",
-    "Q5_K_M",
-    "Q5_K_S",
-    "Q5_0",
-    "Q5_1",
-    "Q4_K_M",
-    "Q4_K_S",
-    "Q4_0",
-    "Q4_1",
-    "IQ4_XS",
-    "IQ4_NL",
-    "Q3_K_L",
-    "Q3_K_M",
-    "Q3_K_S",
-    "IQ3_M",
-    "IQ3_S",
-    "IQ3_XS",
-    "IQ3_XXS",
-    "Q2_K",
-    "Q2_K_S",
-    "IQ2_M",
-    "IQ2_S",
-    "IQ2_XS",
-    "IQ2_XXS",
-    "IQ1_M",
-    "IQ1_S",
-)
-"""The types Corral writes, in llama.cpp's spelling, from large to small."""
-
-DEFAULT_TYPES: tuple[str, ...] = ("Q8_0", "Q5_K_M", "Q4_K_M")
-"""What `corral quantize` writes when no type is asked for."""
-
-TYPE_ALIASES: dict[str, str] = {"8BIT": "Q8_0", "5BIT": "Q5_K_M", "4BIT": "Q4_K_M"}
+from models.quantization_types import QUANTIZATION_TYPES, TYPE_ALIASES
 
 DEMO = "demo"
 

@@ -128,7 +128,8 @@ def check(cpu_has_amx: bool) -> Check:
 
 def agreements(directory: Path, *, use_extra_bufts: bool) -> dict[str, float]:
     """The child's work: cosine of each type's logits with those of the unquantized model."""
-    from models.llamacpp.quantization.quantizer import FTYPES, quantize_file
+    from models.llamacpp.quantization.ggml_types import FTYPES
+    from models.llamacpp.quantization.quantizer import quantize_file
 
     source = write_tiny_gguf(directory / "f32.gguf", TinyModel())
     expected = _logits(source, use_extra_bufts=False)

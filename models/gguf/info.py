@@ -15,7 +15,7 @@ from typing import NoReturn
 from models.errors import InvalidGGUF
 from models.gguf.checks import model_faults, vocabulary_faults
 from models.gguf.reader import GGUFArray, GGUFFile, GGUFTensor, Scalar, read_gguf_file
-from models.gguf.types import FILE_TYPES
+from models.quantization_types import FILE_TYPES
 
 __all__ = ["GGUFArray", "GGUFInfo", "GGUFTensor", "read_gguf_info", "split_paths"]
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import BinaryIO, NoReturn
 
 from models.errors import InvalidGGUF
-from models.gguf.types import GGML_TYPES
+from models.quantization_types import TENSOR_TYPES
 
 MAX_HEADER_BYTES = 64 << 20
 MAX_STRING_BYTES = 48 << 20
@@ -287,7 +287,7 @@ class _Reader:
             n_elements *= size
         if n_elements == 0 or n_elements > _I64_MAX:
             self.fail(f"tensor {name} has the shape {list(shape)}")
-        type_ = GGML_TYPES.get(number := self._number("<I", what))
+        type_ = TENSOR_TYPES.get(number := self._number("<I", what))
         if type_ is None:
             self.fail(f"tensor {name} has the unknown type {number}")
         if shape[0] % type_.block_size:

@@ -6,14 +6,13 @@ from models.errors import ContextError
 from models.llamacpp.model import Model
 from models.llamacpp.quantization.ggml_types import blck_size, type_number, type_size
 from models.machine.host_memory import memory
-
-KV_TYPES = ("f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "iq4_nl", "q5_0", "q5_1")
+from models.quantization_types import KV_CACHE_TYPES
 
 
 def kv_type(name: str) -> int:
     """The ggml type called `name`; raises ContextError if a cache can't be of it."""
-    if name.lower() not in KV_TYPES:
-        raise ContextError(f"a KV cache can't be of type `{name}`; choose one of {', '.join(KV_TYPES)}")
+    if name.lower() not in KV_CACHE_TYPES:
+        raise ContextError(f"a KV cache can't be of type `{name}`; choose one of {', '.join(KV_CACHE_TYPES)}")
     return type_number(name)
 
 

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from models.errors import ContextError
-from models.gguf.types import GGML_TYPES, GGMLType
+from models.quantization_types import TENSOR_TYPES, QuantizationType
 
 MIB = 2**20
 GIB = 2**30
-KV_TYPES = {entry.name.lower(): entry for entry in GGML_TYPES.values()}
+KV_TYPES = {row.name.lower(): row for row in TENSOR_TYPES.values()}
 CELL_PADDING = 256
 """llama.cpp gives a sequence KV cells in multiples of this number."""
 _DEFAULT_UBATCH = 512
@@ -156,14 +156,14 @@ def kv_bytes_per_token(info: ModelFile, type_k: str = "f16", type_v: str = "f16"
     return [_row_bytes(key, k) + _row_bytes(value, v) for key, value in _kv_widths(info)]
 
 
-def _kv_type(name: str) -> GGMLType:
+def _kv_type(name: str) -> QuantizationType:
     entry = KV_TYPES.get(name.lower())
     if entry is None:
         raise ContextError(f"a KV cache can't be of type `{name}`; choose f16, q8_0 or another ggml type")
     return entry
 
 
-def _row_bytes(width: int, entry: GGMLType) -> int:
+def _row_bytes(width: int, entry: QuantizationType) -> int:
     return -(-width // entry.block_size) * entry.block_bytes
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from models.errors import QuantizationError
 from models.llamacpp.quantization.ggml_types import GGML_TYPES, is_quantized, tensor_size, type_name
+from models.quantization_types import MIX_BASES
 from quantize.allocation.candidates import Candidate, candidates
 from quantize.allocation.recipe import Recipe
 from quantize.allocation.sensitivity import DEFAULT_PROBES, OnProbes, measured_losses
@@ -17,16 +18,6 @@ from quantize.plan.plan import PlannedFile
 
 _SMALL_BITS = 4.6
 """Below so many bits per weight, types of 2 and 3 bits are candidates too."""
-
-_BASES = (
-    (2.2, "IQ2_XXS"),
-    (2.8, "Q2_K"),
-    (3.7, "Q3_K_M"),
-    (4.4, "IQ4_XS"),
-    (5.2, "Q4_K_M"),
-    (6.2, "Q5_K_M"),
-    (7.5, "Q6_K"),
-)
 
 
 @dataclass(frozen=True)
@@ -87,7 +78,7 @@ def recipe_of(budget: Budget, losses: Losses, figures: dict[str, object]) -> Rec
     bits = data * 8 / budget.base.n_parameters
     return Recipe(
         name=f"MIX-{bits:.2f}",
-        base=next((name for most, name in _BASES if bits < most), "Q8_0"),
+        base=next(name for most, name in MIX_BASES if bits < most),
         types={name: type_name(candidate.ggml_type) for name, candidate in allocation.chosen.items()},
         target_bytes=budget.target_bytes,
         size_bytes=budget.fixed_bytes + allocation.n_bytes,

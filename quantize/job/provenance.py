@@ -21,7 +21,7 @@ from typing import Final
 import msgspec
 
 from models.hub.download import DownloadPlan
-from models.llamacpp.quantization.quantizer import type_name
+from models.llamacpp.quantization.ggml_types import type_name
 from models.store.manifest import Manifest, ManifestFile, Source
 from models.version import VERSION
 from quantize.gguf.header import Metadata, Value, string

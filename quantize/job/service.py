@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from models.hub.download import DownloadPlan, DownloadProgress
-from models.reference import DEFAULT_TYPES, ModelRef, canonical_type
+from models.quantization_types import DEFAULT_TYPES
+from models.reference import ModelRef, canonical_type
 from models.store.manifest import Manifest
 from models.store.store import ModelStore, StoredModel
 from quantize.checkpoint.checkpoint import Checkpoint

@@ -17,13 +17,8 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from models.llamacpp.quantization.quantizer import (
-    GGML_TYPES,
-    check_rows,
-    check_written,
-    quantize_rows,
-    row_size,
-)
+from models.llamacpp.quantization.ggml_types import GGML_TYPES, row_size
+from models.llamacpp.quantization.quantizer import check_rows, check_written, quantize_rows
 from quantize.kernels import importance, packing, search
 
 F32 = np.float32

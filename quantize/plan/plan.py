@@ -11,7 +11,8 @@ from functools import cached_property, partial
 from typing import Final
 
 from models.errors import CheckpointError, LlamaCppError, QuantizationError
-from models.llamacpp.quantization.quantizer import GGML_TYPES, tensor_size, type_plan
+from models.llamacpp.quantization.ggml_types import GGML_TYPES, tensor_size
+from models.llamacpp.quantization.type_rules import type_plan
 from quantize.architectures.base.architecture import Architecture
 from quantize.architectures.base.passthrough import Passthrough
 from quantize.architectures.base.rules import TensorRule

@@ -7,11 +7,14 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from models.errors import QuantizationError
-from models.llamacpp.quantization.quantizer import ALL_FTYPES, GGML_TYPES, IMATRIX_FTYPES, ModelDescription
+from models.llamacpp.quantization.ggml_types import ALL_FTYPES, GGML_TYPES, IMATRIX_FTYPES
+from models.llamacpp.quantization.type_rules import ModelDescription
+from models.quantization_types import TABLE
 from quantize.allocation.recipe import Recipe
 from quantize.imatrix.matrix import ImportanceMatrix
 
-PLAIN_FTYPES: Final = (0, 1, 32)  # F32, F16, BF16
+PLAIN_FTYPES: Final = tuple(row.ftype for row in TABLE if row.written and row.block_size == 1)
+"""The file types in which nothing is quantized, by llama.cpp's number: F32, F16, BF16."""
 NEEDS_IMATRIX: Final = tuple(IMATRIX_FTYPES)
 
 TypeRules = Callable[..., list[int]]

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.errors import LlamaCppError, QuantizationError
-from models.llamacpp.quantization.quantizer import is_quantized, row_size
+from models.llamacpp.quantization.ggml_types import is_quantized, row_size
 from quantize.checkpoint.source import BlockSource, Rows, TensorSource
 from quantize.kernels.compiled import preparation
 from quantize.plan.plan import PlannedTensor

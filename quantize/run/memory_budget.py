@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from models.errors import QuantizationError
-from models.llamacpp.quantization.quantizer import row_size
+from models.llamacpp.quantization.ggml_types import row_size
 from quantize.checkpoint.source import TensorSource
 from quantize.kernels.compiled import MEMORY_BYTES, WORTH_ELEMENTS
 from quantize.kernels.k_quants import TYPES

@@ -16,11 +16,12 @@ import typer
 
 from models.demo import DEMO_DIR
 from models.errors import CorralError
-from models.reference import DEFAULT_TYPES, ModelRef
+from models.quantization_types import DEFAULT_TYPES, PREFERRED_TYPES
+from models.reference import ModelRef
 from models.store.fingerprint import fingerprint
 from models.store.store import ModelStore, StoredModel
 from server.cli.console import say
-from server.supervisor.catalogue import PREFERRED_TYPES, CatalogueEntry, file_entry, store_entry
+from server.supervisor.catalogue import CatalogueEntry, file_entry, store_entry
 
 TERMINATED = 143
 

@@ -16,13 +16,11 @@ from pathlib import Path
 
 from models.errors import InvalidReference, ModelNotFound
 from models.gguf.info import read_gguf_info
+from models.quantization_types import PREFERRED_TYPES
 from models.reference import canonical_type
 from models.store.store import ModelStore, StoredFile, StoredModel
 from server.ipc.model_spec import ModelSpec
 from server.serve_options import ServeOptions
-
-PREFERRED_TYPES: tuple[str, ...] = ("Q4_K_M", "Q5_K_M", "Q8_0", "Q6_K", "F16", "BF16")
-"""The first of these types that there is serves a plain name when nothing else decides; others come after."""
 
 
 @dataclass(frozen=True, slots=True)

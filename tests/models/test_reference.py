@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from models.errors import InvalidReference, ModelNotFound
-from models.reference import QUANTIZATION_TYPES, ModelRef, canonical_type
+from models.quantization_types import QUANTIZATION_TYPES
+from models.reference import ModelRef, canonical_type
 
 
 @pytest.mark.parametrize(

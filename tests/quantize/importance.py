@@ -9,7 +9,8 @@ import gguf
 import numpy as np
 import numpy.typing as npt
 
-from models.llamacpp.quantization.quantizer import ALL_FTYPES, quantize_file
+from models.llamacpp.quantization.ggml_types import ALL_FTYPES
+from models.llamacpp.quantization.quantizer import quantize_file
 from quantize.checkpoint.checkpoint import Checkpoint
 from quantize.imatrix.matrix import Importance, ImportanceMatrix
 from quantize.plan.plan import TypeChoice

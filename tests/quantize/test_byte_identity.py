@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from models.demo import DEMO_DIR
-from models.llamacpp.quantization.quantizer import FTYPES, quantize_file
+from models.llamacpp.quantization.ggml_types import FTYPES
+from models.llamacpp.quantization.quantizer import quantize_file
 from quantize.run.pipeline import quantize
 from tests.pico import Dtype, write_pico_checkpoint
 from tests.quantize.summary import summary

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from models.errors import QuantizationError
-from models.llamacpp.quantization.quantizer import ALL_FTYPES, GGML_TYPES, IMATRIX_FTYPES, quantize_file
+from models.llamacpp.quantization.ggml_types import ALL_FTYPES, GGML_TYPES, IMATRIX_FTYPES
+from models.llamacpp.quantization.quantizer import quantize_file
 from quantize.checkpoint.checkpoint import Checkpoint
 from quantize.imatrix.matrix import Importance, ImportanceMatrix
 from quantize.plan.plan import TypeChoice

@@ -25,37 +25,12 @@ from models.llamacpp.quantization.ggml_types import (
     ALL_FTYPES,
     FTYPES,
     GGML_TYPES,
-    IMATRIX_FTYPES,
-    blck_size,
-    is_quantized,
     require_type,
     row_size,
-    tensor_size,
     type_name,
-    type_number,
-    type_size,
 )
-from models.llamacpp.quantization.type_rules import ModelDescription, native_overrides, type_plan, type_rules
-
-__all__ = [
-    "ALL_FTYPES",
-    "FTYPES",
-    "GGML_TYPES",
-    "IMATRIX_FTYPES",
-    "ModelDescription",
-    "blck_size",
-    "check_symbols",
-    "is_quantized",
-    "quantize_file",
-    "quantize_rows",
-    "requires_imatrix",
-    "row_size",
-    "tensor_size",
-    "type_name",
-    "type_number",
-    "type_plan",
-    "type_size",
-]
+from models.llamacpp.quantization.type_rules import native_overrides, type_rules
+from models.quantization_types import TENSOR_TYPES
 
 
 def check_symbols() -> None:
@@ -92,11 +67,7 @@ def _encoder() -> _Encoder:
     )
 
 
-_ENCODABLE = frozenset(
-    number
-    for name, number in GGML_TYPES.items()
-    if name not in {"I8", "I16", "I32", "I64", "F64", "Q8_1", "Q8_K", "MXFP4", "NVFP4", "Q1_0", "Q2_0"}
-)
+_ENCODABLE = frozenset(number for number, row in TENSOR_TYPES.items() if row.encoder is not None)
 _initialised: set[int] = set()
 _initialise_lock = threading.Lock()
 

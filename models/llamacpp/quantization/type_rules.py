@@ -1,8 +1,8 @@
-"""llama.cpp's rules for which ggml type each tensor of a quantized file gets.
+"""llama.cpp's rules for the ggml type of each tensor of a quantized file.
 
 They are C++ functions of libllama, exported for its own tools and bound here by their Itanium-mangled
 names (Linux and macOS). An exception or failed assertion in them would end the process, so everything
-they could object to is checked first. Called through `quantizer`.
+they could object to is checked first.
 """
 
 from __future__ import annotations
@@ -17,8 +17,7 @@ from typing import Any
 
 from models.errors import LlamaCppError
 from models.llamacpp import library
-from models.llamacpp.quantization.ggml_types import ALL_FTYPES, require_type, row_size
-from models.llamacpp.quantization.type_rules_imatrix import with_imatrix
+from models.llamacpp.quantization.ggml_types import ALL_FTYPES, GGML_TYPES, blck_size, require_type, row_size
 
 _MAX_LAYERS = 512  # LLAMA_MAX_LAYERS
 _MAX_NAME_BYTES = 63  # GGML_MAX_NAME, less its terminator
@@ -28,6 +27,10 @@ _MODEL_FROM_METADATA = "_Z31llama_quant_model_from_metadataPK22llama_quant_model
 _QUANT_INIT = "_Z16llama_quant_initPK11llama_modelPK27llama_model_quantize_params"
 _COMPUTE_TYPES = "_Z25llama_quant_compute_typesP19quantize_state_impl11llama_ftypePP11ggml_tensorP9ggml_typem"
 _QUANT_FREE = "_Z16llama_quant_freeP19quantize_state_impl"
+
+_ATTENTION_V = ("attn_qkv.weight", "attn_kv_b.weight", "attn_v.weight")
+_WIDER = {"Q4_0": "Q4_1", "Q5_0": "Q5_1"}
+_LAYER = re.compile(r"blk\.(\d+)\.")
 
 
 @dataclass(frozen=True)
@@ -126,7 +129,7 @@ def type_plan(
     listed = [tensors[index] for index in order]
     ordered = _compute_types(description, ftype, listed, overrides or {})
     if imatrix:
-        ordered = with_imatrix(
+        ordered = _with_imatrix(
             description.n_layer, description.n_expert, ftype, listed, ordered, overrides or {}
         )
     types = [0] * len(tensors)
@@ -241,7 +244,7 @@ def _check_tensor(description: ModelDescription, name: str, ne: Sequence[int], s
         )
     row_size(require_type(source_type), ne[0])
     if description.n_expert > 1 and any(part in name for part in ("ffn_up", "ffn_gate", "ffn_down")):
-        layer = re.match(r"blk\.(\d+)\.", name)
+        layer = _LAYER.match(name)
         if layer is None or int(layer[1]) >= description.n_layer:
             raise LlamaCppError(
                 f"tensor `{name}` belongs to no layer; a mixture of experts of {description.n_layer} layers "
@@ -251,5 +254,70 @@ def _check_tensor(description: ModelDescription, name: str, ne: Sequence[int], s
 
 def _loading_order(name: str) -> tuple[int, bytes]:
     """The order in which llama.cpp's loader, and so its type rules, see tensors."""
-    layer = re.match(r"blk\.(\d+)\.", name)
+    layer = _LAYER.match(name)
     return (int(layer[1]) if layer else -1, name.encode())
+
+
+# llama.cpp's exported rules take it that there is no importance matrix, so its four exceptions for files made
+# with one are applied here. A test compares with `llama_model_quantize`.
+
+
+def _with_imatrix(
+    n_layer: int,
+    n_expert: int,
+    ftype: int,
+    tensors: Sequence[tuple[str, Sequence[int], int]],
+    types: Sequence[int],
+    overrides: Mapping[str, int],
+) -> list[int]:
+    """The types of a file made with an importance matrix, from those of one made without.
+
+    `tensors` in llama.cpp's order, as `type_plan` has them. Tensors that stay as they are, and `overrides`,
+    are left alone.
+    """
+    name = next(name for name, number in ALL_FTYPES.items() if number == ftype)
+    changed, n_down = list(types), 0
+    for i, (tensor, ne, source_type) in enumerate(tensors):
+        kept = types[i] == source_type or tensor in overrides
+        if name == "IQ3_XXS" and not kept and _is_attention_v(tensor):
+            changed[i] = GGML_TYPES["IQ3_XXS"] if types[i] == GGML_TYPES["IQ3_S"] else types[i]
+        if not _is_ffn_down(tensor) or kept:
+            continue
+        layer = _layer(tensor) if n_expert > 1 else n_down
+        n_down += 1
+        wanted = _ffn_down(name, layer < n_layer // 8)
+        if wanted is not None:
+            changed[i] = _fitting(wanted, ne[0])
+    return changed
+
+
+def _ffn_down(ftype: str, early: bool) -> str | None:
+    """The type of a layer's `ffn_down` where an importance matrix makes a difference. `early`: of the first
+    eighth of the layers.
+    """
+    if ftype == "IQ3_XXS":
+        return "IQ3_XXS"
+    if early and ftype in ("IQ4_NL", "IQ4_XS"):
+        return ftype
+    return _WIDER.get(ftype) if early else None
+
+
+def _fitting(ggml_type: str, n_per_row: int) -> int:
+    """The type, or what llama.cpp falls back to for rows that its blocks don't divide."""
+    for name in (ggml_type, "IQ4_NL"):
+        if n_per_row % blck_size(GGML_TYPES[name]) == 0:
+            return GGML_TYPES[name]
+    return GGML_TYPES["F16"]
+
+
+def _is_attention_v(name: str) -> bool:
+    return any(part in name for part in _ATTENTION_V)
+
+
+def _is_ffn_down(name: str) -> bool:
+    return "ffn_down" in name and not _is_attention_v(name) and name.endswith("weight")
+
+
+def _layer(name: str) -> int:
+    layer = _LAYER.match(name)
+    return int(layer[1]) if layer else 0

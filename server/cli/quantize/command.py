@@ -87,7 +87,8 @@ def command(  # noqa: PLR0913, PLR0917
     """
     from models.parse_size import parse_size
     from models.paths import Paths
-    from models.reference import DEFAULT_TYPES, ModelRef, canonical_type
+    from models.quantization_types import DEFAULT_TYPES
+    from models.reference import ModelRef, canonical_type
     from models.store.store import ModelStore
     from quantize.evaluate.files import Subject
     from quantize.job.publish import write_card

@@ -43,13 +43,14 @@ def command(
 def serve(config: ServerConfig) -> None:
     """Serve until a signal ends it. Raises CorralError if that can't begin."""
     from models.paths import Paths
+    from models.quantization_types import PREFERRED_TYPES
     from models.store.store import ModelStore
     from server.cli.serve.adapters import converter, register_adapters
     from server.cli.serve.http_server import bind, run
     from server.cli.serve.logs import log_to_stderr
     from server.supervisor.adapter_registry import AdapterRegistry
     from server.supervisor.adapter_service import AdapterService
-    from server.supervisor.catalogue import PREFERRED_TYPES, Catalogue, store_entries
+    from server.supervisor.catalogue import Catalogue, store_entries
     from server.supervisor.memory_check import fits
     from server.supervisor.policy import Policy
     from server.supervisor.supervisor import Supervisor

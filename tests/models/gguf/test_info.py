@@ -15,7 +15,6 @@ import pytest
 from models.errors import InvalidGGUF
 from models.gguf.info import GGUFArray, GGUFInfo, read_gguf_info, split_paths
 from models.gguf.reader import MAX_ARRAY_STRINGS
-from models.gguf.types import FILE_TYPES, GGML_TYPES
 from tests.malformed_gguf import N_EMBD, N_LAYERS, N_TOKENS, bit_flipped, malformed, write_small_gguf
 
 
@@ -64,19 +63,6 @@ def test_agrees_with_the_gguf_package(small: Path) -> None:
         if not isinstance(value, GGUFArray):
             assert theirs.fields[key].contents() == value
     assert ours.n_params == sum(int(t.n_elements) for t in theirs.tensors)
-
-
-def test_types_are_those_of_the_gguf_package() -> None:
-    known = {number: (t.name, t.block_size, t.block_bytes) for number, t in GGML_TYPES.items()}
-    for type_ in gguf.GGMLQuantizationType:
-        if type_.name != "Q8_1":  # the package says 40 bytes, ggml-common.h's block_q8_1 has 36
-            assert known[type_.value] == (type_.name, *gguf.GGML_QUANT_SIZES[type_])
-    theirs = {
-        type_.value: type_.name.removeprefix("MOSTLY_").removeprefix("ALL_")
-        for type_ in gguf.LlamaFileType
-        if type_.value < 1024
-    }
-    assert {number: FILE_TYPES[number] for number in FILE_TYPES if number in theirs} == theirs
 
 
 def test_every_malformed_file_is_refused(small: Path, tmp_path: Path) -> None:

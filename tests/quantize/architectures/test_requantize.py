@@ -10,7 +10,8 @@ import gguf
 import pytest
 
 from models.gguf.info import read_gguf_info
-from models.llamacpp.quantization.quantizer import FTYPES, quantize_file
+from models.llamacpp.quantization.ggml_types import FTYPES
+from models.llamacpp.quantization.quantizer import quantize_file
 from quantize.checkpoint.checkpoint import Checkpoint
 from quantize.gguf.header import Value, string
 from quantize.run.pipeline import make_plan, quantize

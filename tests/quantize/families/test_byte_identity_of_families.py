@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from models.llamacpp.quantization.quantizer import ALL_FTYPES, GGML_TYPES
+from models.llamacpp.quantization.ggml_types import ALL_FTYPES, GGML_TYPES
 from tests.quantize import importance
 from tests.quantize.families.all_families import ALL_FAMILIES
 from tests.quantize.families.checkpoint import read_golden, write_checkpoint

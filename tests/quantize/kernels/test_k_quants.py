@@ -12,7 +12,9 @@ import pytest
 
 from models.demo import DEMO_DIR
 from models.errors import LlamaCppError
-from models.llamacpp.quantization.quantizer import quantize_rows, row_size
+from models.llamacpp.quantization.ggml_types import row_size
+from models.llamacpp.quantization.quantizer import quantize_rows
+from models.quantization_types import TENSOR_TYPES
 from quantize.checkpoint.checkpoint import Checkpoint
 from quantize.kernels import compiled
 from quantize.kernels.k_quants import BLOCK, Q4_K, Q5_K, Q6_K, Kernels, sample
@@ -174,3 +176,7 @@ def test_other_arithmetic_is_not_used(kernels: Kernels, monkeypatch: pytest.Monk
     monkeypatch.setattr(compiled, "compile_kernels", lambda: kernels)
     monkeypatch.setattr(kernels, "_pack_scale", lambda *_: None)
     assert compiled.Preparation().wait() is None
+
+
+def test_the_types_are_those_that_the_table_says_we_encode() -> None:
+    assert {number for number, row in TENSOR_TYPES.items() if row.encoder == "corral"} == {Q4_K, Q5_K, Q6_K}

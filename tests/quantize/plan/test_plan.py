@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pytest
 
 from models.errors import CheckpointError, QuantizationError
-from models.llamacpp.quantization.quantizer import FTYPES
+from models.llamacpp.quantization.ggml_types import FTYPES
 from quantize.checkpoint.checkpoint import Checkpoint
 from quantize.checkpoint.source import Rows, TensorEntry, TensorSource
 from quantize.plan.plan import QuantizationPlan

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pytest
 
 from models.errors import QuantizationError
-from models.llamacpp.quantization.quantizer import GGML_TYPES
+from models.llamacpp.quantization.ggml_types import GGML_TYPES
 from quantize.architectures.base.transform import Constant, RotaryHeads, Same, Transform
 from quantize.checkpoint.safetensors import SafetensorsSource
 from quantize.plan.plan import PlannedTensor

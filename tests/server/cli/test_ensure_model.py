@@ -6,7 +6,8 @@ import pytest
 
 from models.errors import InvalidGGUF
 from models.paths import Paths
-from models.reference import DEFAULT_TYPES, ModelRef
+from models.quantization_types import DEFAULT_TYPES
+from models.reference import ModelRef
 from models.store.manifest import Manifest, ManifestFile, Source
 from models.store.store import ModelStore, StoredModel
 from server.cli import ensure_model as obtain_module

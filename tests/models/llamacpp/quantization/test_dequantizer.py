@@ -8,7 +8,8 @@ import pytest
 
 from models.errors import LlamaCppError
 from models.llamacpp.quantization.dequantizer import can_dequantize, dequantize_rows
-from models.llamacpp.quantization.quantizer import GGML_TYPES, quantize_rows, row_size
+from models.llamacpp.quantization.ggml_types import GGML_TYPES, row_size
+from models.llamacpp.quantization.quantizer import quantize_rows
 
 pytestmark = pytest.mark.model
 

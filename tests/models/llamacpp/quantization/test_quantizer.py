@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import ctypes
-import random
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -13,21 +11,10 @@ import pytest
 
 from models.doctor.tiny_model import TinyModel, write_tiny_gguf
 from models.errors import LlamaCppError
-from models.gguf.types import GGML_TYPES as TABLE
-from models.llamacpp import library
 from models.llamacpp.quantization import quantizer
-from models.llamacpp.quantization.quantizer import (
-    FTYPES,
-    GGML_TYPES,
-    ModelDescription,
-    quantize_file,
-    quantize_rows,
-    requires_imatrix,
-    row_size,
-    tensor_size,
-    type_name,
-    type_plan,
-)
+from models.llamacpp.quantization.ggml_types import FTYPES, GGML_TYPES, row_size, tensor_size, type_name
+from models.llamacpp.quantization.quantizer import quantize_file, quantize_rows, requires_imatrix
+from models.llamacpp.quantization.type_rules import ModelDescription, type_plan
 
 TINY = ModelDescription("llama", 256, 512, 2, 4, 2, 64, 64)
 
@@ -98,80 +85,8 @@ def test_the_bytes_are_those_of_llama_model_quantize(
         assert encode(ggml_type, rows) == expected[key].data.tobytes(), key
 
 
-def test_the_plan_doesnt_depend_on_the_order() -> None:
-    tiny = SHAPES["ten layers"]
-    tensors = [
-        (f"blk.{layer}.{part}.weight", (256, 256), 1)
-        for layer in range(tiny.n_layer)
-        for part in ("attn_v", "attn_k", "ffn_down", "ffn_up")
-    ]
-    plan = dict(zip(tensors, type_plan(describe(tiny), FTYPES["Q4_K_M"], tensors), strict=True))
-    assert len(set(plan.values())) == 2
-    random.Random(1).shuffle(tensors)
-    assert type_plan(describe(tiny), FTYPES["Q4_K_M"], tensors) == [plan[tensor] for tensor in tensors]
-
-
-def test_tied_embeddings_get_the_type_of_the_output() -> None:
-    token_embd, output = ("token_embd.weight", (256, 448), 1), ("output.weight", (256, 448), 1)
-    tied = type_plan(TINY, FTYPES["Q4_K_M"], [token_embd])
-    untied = type_plan(TINY, FTYPES["Q4_K_M"], [token_embd, output])
-    assert [type_name(number) for number in (*tied, *untied)] == ["Q6_K", "Q4_K", "Q6_K"]
-
-
-def test_no_tensors_need_no_plan() -> None:
-    assert type_plan(TINY, FTYPES["Q8_0"], []) == []
-
-
-@pytest.mark.parametrize(
-    ("description", "ftype", "tensors", "words"),
-    [
-        (TINY, 38, [], "38 is no file type"),
-        (ModelDescription("nope", 256, 512, 2, 4, 2, 64, 64), 15, [], "no architecture `nope`"),
-        (ModelDescription("gptj", 256, 512, 2, 4, 2, 64, 64), 15, [], "no architecture `gptj`"),
-        (ModelDescription("llama", 256, 512, 513, 4, 2, 64, 64), 15, [], "513 layers.*limit is 512"),
-        (ModelDescription("llama", -1, 512, 2, 4, 2, 64, 64), 15, [], "n_embd is -1"),
-        (TINY, 15, [("x" * 64, (256,), 0)], "1 to 63 bytes"),
-        (TINY, 15, [("a", (256, 0), 0)], "sizes"),
-        (TINY, 15, [("a", (1, 1, 1, 1, 1), 0)], "1 to 4 sizes"),
-        (TINY, 15, [("a", (256,), 99)], "99 is no ggml type"),
-        (TINY, 15, [("a", (100,), 12)], "can't be Q4_K: its blocks hold 256"),
-        (
-            ModelDescription("llama", 256, 512, 2, 4, 2, 64, 64, n_expert=8),
-            15,
-            [("blk.2.ffn_up_exps.weight", (256, 512, 8), 1)],
-            "belongs to no layer",
-        ),
-    ],
-)
-def test_what_llama_cpp_would_abort_on_is_refused(
-    description: ModelDescription, ftype: int, tensors: list[tuple[str, tuple[int, ...], int]], words: str
-) -> None:
-    with pytest.raises(LlamaCppError, match=words):
-        type_plan(description, ftype, tensors)
-
-
-def test_a_missing_symbol_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    from models.llamacpp.quantization import type_rules
-
-    type_rules.type_rules.cache_clear()
-    monkeypatch.setattr(type_rules, "_QUANT_INIT", "_Z16llama_quant_initP1")
-    with pytest.raises(LlamaCppError, match="doesn't export `_Z16llama_quant_initP1`"):
-        quantizer.check_symbols()
-
-
 def test_all_symbols_are_there() -> None:
     quantizer.check_symbols()
-
-
-def test_the_table_of_types_is_ggmls() -> None:
-    block = library.bind("ggml_blck_size", ctypes.c_int64, ctypes.c_int)
-    size = library.bind("ggml_type_size", ctypes.c_size_t, ctypes.c_int)
-    name = library.bind("ggml_type_name", ctypes.c_char_p, ctypes.c_int)
-    quantized = library.bind("ggml_is_quantized", ctypes.c_bool, ctypes.c_int)
-    for number, entry in TABLE.items():
-        assert (block(number), size(number)) == (entry.block_size, entry.block_bytes), entry.name
-        assert name(number).decode().upper() == entry.name
-        assert quantized(number) == quantizer.is_quantized(number), entry.name
 
 
 @pytest.mark.parametrize("name", ["Q4_K", "Q8_0", "IQ4_XS", "F16"])
