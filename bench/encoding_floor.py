@@ -19,9 +19,10 @@ import numpy.typing as npt
 
 from models.llamacpp.quantization.ggml_types import row_size
 from models.llamacpp.quantization.quantizer import quantize_rows
+from models.machine.hardware import available_cores
 from quantize.checkpoint.checkpoint import Checkpoint
 from quantize.run.encode import PIECE_ELEMENTS, widen
-from quantize.run.pipeline import available_cores, make_plan
+from quantize.run.pipeline import make_plan
 
 
 def encode_all(pool: ThreadPoolExecutor, rows: npt.NDArray[np.float32], kinds: Sequence[int]) -> float:

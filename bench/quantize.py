@@ -26,6 +26,7 @@ from typing import Any
 from bench import machine
 from bench.random_checkpoint import write_random_checkpoint
 from bench.random_model import SHAPES
+from models.machine.hardware import available_cores
 from scripts import wheel_cache
 
 VOCABULARY = Path("models/ggml-vocab-llama-spm.gguf")
@@ -77,7 +78,13 @@ def peers(tools: Tools, checkpoint: Path, types: Sequence[str]) -> dict[str, flo
     taken = timed(tools, [*converter, "--outfile", str(half), "--outtype", "bf16"])
     taken["converter_seconds"] = taken["seconds"]
     for type_ in types:
-        command = [str(tools.llama_quantize), str(half), str(out / f"{type_}.gguf"), type_, str(_cores())]
+        command = [
+            str(tools.llama_quantize),
+            str(half),
+            str(out / f"{type_}.gguf"),
+            type_,
+            str(available_cores()),
+        ]
         one = timed(tools, command)
         taken[f"{type_}_seconds"] = one["seconds"]
         taken["seconds"] += one["seconds"]
@@ -149,10 +156,6 @@ def _median(found: Sequence[dict[str, float]], key: str) -> float:
 
 def _disk_bytes(folder: Path) -> float:
     return float(sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()))
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def main() -> int:

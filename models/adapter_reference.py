@@ -1,4 +1,4 @@
-"""`AdapterRef`: how a user names a LoRA adapter: `PATH[=NAME][@SCALE]`, and the only parser of it."""
+"""`AdapterRef`: a user's name for a LoRA adapter, `PATH[=NAME][@SCALE]`, and the only parser of it."""
 
 from __future__ import annotations
 
@@ -11,15 +11,19 @@ from models.errors import InvalidReference
 from models.reference import canonical_type
 
 DEFAULT_SCALE = 1.0
+"""An adapter is applied with this scale when none is given."""
 MAX_SCALE = 1000.0
+"""A scale is from minus this to this."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _SCALE = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
 class AdapterRef:
-    """A GGUF adapter's file or a PEFT adapter's folder. `scale` is what it is applied with unless a request
-    says otherwise; 0: only where it is asked for."""
+    """A GGUF adapter's file or a PEFT adapter's folder.
+
+    It is applied with `scale` unless a request says otherwise; 0: only where a request names it.
+    """
 
     path: Path
     name: str
@@ -27,7 +31,7 @@ class AdapterRef:
 
     @classmethod
     def parse(cls, text: str) -> AdapterRef:
-        """An existing path may itself hold `=` and `@`. Raises InvalidReference."""
+        """Parse what was typed; an existing path may itself hold `=` and `@`. Raises InvalidReference."""
         path, name, scale = text.strip(), None, DEFAULT_SCALE
         if not path:
             raise InvalidReference("the adapter's path is empty; give PATH[=NAME][@SCALE]")
@@ -43,7 +47,10 @@ class AdapterRef:
 
     @classmethod
     def of(cls, path: Path, name: str | None = None, scale: float = DEFAULT_SCALE) -> AdapterRef:
-        """`name` None: told from the path. Raises InvalidReference for nothing there, a bad name or scale."""
+        """Make a reference; `name` None: from the path.
+
+        Raises InvalidReference: no file, a bad name or scale.
+        """
         try:
             found = path.expanduser().absolute()
             exists = found.exists()
@@ -62,7 +69,7 @@ class AdapterRef:
 
 
 def _name_of(path: Path) -> str:
-    """The file's stem or the folder's name, with `-` for what a name can't hold."""
+    """Return the file's stem or the folder's name, with `-` for what a name can't hold."""
     stem = path.stem if path.suffix.lower() == ".gguf" else path.name
     return _checked(re.sub(r"[^A-Za-z0-9._-]+", "-", stem).lstrip("._-")[:64] or "adapter")
 

@@ -1,4 +1,4 @@
-"""Every error a user can meet, as one tree; each boundary (hub, ctypes, HTTP, command line) translates once.
+"""Every error a user can meet, as one tree; each boundary translates into it once.
 
 CorralError                    base; `message` holds the fact, the limit and the fix in one line
 ├── InvalidReference           a model reference that can't be parsed
@@ -84,7 +84,7 @@ class InvalidGGUF(CorralError):
 
 
 class CheckpointError(CorralError):
-    """Weights, or the configuration beside them, that can't be read."""
+    """Weights, or their configuration, that can't be read."""
 
 
 class UnknownArchitecture(CheckpointError):

@@ -1,4 +1,4 @@
-"""Sizes as people write them: `2GiB`, `500MB`, `1.5 GiB`, `4096`."""
+"""`parse_size`: sizes as people write them, such as `2GiB`, `500MB`, `1.5 GiB` or `4096`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SIZE: Final = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]*)\s*")
 
 
 def parse_size(text: str) -> int:
-    """Bytes. `K`, `M`, `G` alone are powers of 1024. Raises ConfigError."""
+    """Return bytes. `K`, `M`, `G` alone are powers of 1024. Raises ConfigError."""
     match = _SIZE.fullmatch(text)
     unit = None if match is None else _UNITS.get(match[2].upper())
     if match is None or unit is None:

@@ -1,4 +1,4 @@
-"""Where things live: a value made once from the environment and passed on. Creates nothing."""
+"""`Paths`: the folders that Corral uses, made once from the environment. Creates nothing."""
 
 from __future__ import annotations
 
@@ -10,14 +10,17 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Paths:
-    """`home` (CORRAL_HOME) holds all that Corral writes; `hf_cache` is the Hub's, shared with other tools."""
+    """The folders in use.
+
+    `home` (CORRAL_HOME) holds all that Corral writes; `hf_cache` is the Hub's, shared with other tools.
+    """
 
     home: Path
     hf_cache: Path
 
     @classmethod
     def from_environment(cls, env: Mapping[str, str] = os.environ) -> Paths:
-        """From CORRAL_HOME, or XDG_DATA_HOME, and, as every Hub tool reads them, HF_HUB_CACHE and HF_HOME."""
+        """Read CORRAL_HOME, or XDG_DATA_HOME, and, as every Hub tool reads them, HF_HUB_CACHE and HF_HOME."""
         return cls(home=_corral_home(env), hf_cache=_hf_cache(env))
 
     @property
@@ -56,7 +59,7 @@ class Paths:
 
     @property
     def tuning_dir(self) -> Path:
-        """What `corral tune` found for this machine."""
+        """The results of `corral tune` for this machine."""
         return self.home / "tuning"
 
 
@@ -80,7 +83,7 @@ def _hf_cache(env: Mapping[str, str]) -> Path:
 
 
 def _folder(text: str, env: Mapping[str, str]) -> Path:
-    """An absolute path, `~` expanded (with `env`'s HOME)."""
+    """Return an absolute path, `~` expanded (with `env`'s HOME)."""
     if text == "~" or text.startswith("~/"):
         return _user_home(env) / text[2:]
     return Path(text).absolute()

@@ -1,10 +1,10 @@
-"""`ModelRef`: what a user types to name a model, and the only parser of it.
+"""`ModelRef`: a user's name for a model, and the only parser of it.
 
     org/name            a Hub repository        org/name@revision:Q4_K_M
     /path ./path ~/path a local folder or GGUF  ./vicuna-7b:Q8_0      ./vicuna-7b.Q8_0.gguf
     demo                the embedded demo model demo:Q5_K_M
 
-Nothing here looks at the store or the network; the file system is asked only if a name is an existing path.
+Nothing here looks at the store or the network; of the file system only whether a name is an existing path.
 """
 
 from __future__ import annotations
@@ -29,9 +29,10 @@ _FORM = "org/name[@revision][:TYPE], a local folder or .gguf file, or demo[:TYPE
 
 
 def canonical_type(text: str) -> str:
-    """`4bit` or `q4_k_m` -> `Q4_K_M`. Raises InvalidReference, with the nearest names, for any other text.
+    """Return `Q4_K_M` for `4bit` or `q4_k_m`.
 
-    `MIX-4.85` is what a file of mixed types is called that was made for a size: its bits per weight.
+    Raises InvalidReference, with the nearest names, for other text. A file of mixed types that was made for a
+    size is called `MIX-4.85`, after its bits per weight.
     """
     upper = text.strip().upper()
     canonical = TYPE_ALIASES.get(upper, upper)
@@ -78,7 +79,7 @@ class ModelRef:
 
     @property
     def name(self) -> str:
-        """The name it is stored and served under: `org/name`, `demo`, a file's stem or a folder's name."""
+        """The name in the store and the server: `org/name`, `demo`, a file's stem or a folder's name."""
         if self.kind == "demo":
             return DEMO
         if self.repo is not None:
@@ -87,7 +88,7 @@ class ModelRef:
         return self.path.stem if self.path.suffix.lower() == ".gguf" else self.path.name
 
     def with_type(self, type_: str | None) -> ModelRef:
-        """The same model with another type (any accepted spelling), or with none."""
+        """Return the same model with another type (any accepted spelling), or with none."""
         return replace(self, type=None if type_ is None else canonical_type(type_))
 
     def __str__(self) -> str:
@@ -120,7 +121,10 @@ def _parse_hub(base: str, type_: str | None) -> ModelRef:
 
 
 def _split_type(text: str) -> tuple[str, str | None]:
-    """`a/b:T` -> (`a/b`, `T`). A colon inside a path's folder names, or of `scheme://`, separates no type."""
+    """Return (`a/b`, `T`) for `a/b:T`.
+
+    A colon inside a path's folder names, or of `scheme://`, separates no type.
+    """
     base, colon, type_text = text.rpartition(":")
     if not colon or "/" in type_text:
         return text, None

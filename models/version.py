@@ -1,4 +1,4 @@
-"""Corral's version: the one place that holds it; the package metadata and the command line read it here."""
+"""Corral's version, for the package metadata and the command line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The embedded demo model: a small Llama in Hugging Face layout (fp16), and `training/`, how it was made.
+"""The embedded demo model: a small Llama in Hugging Face layout (fp16), with the code that trained it.
 
 The reference `demo` stands for this folder. Importing this package loads nothing.
 """

@@ -1,6 +1,6 @@
-"""What this machine can do, as a list of checks with facts and fixes: `corral doctor` prints them.
+"""The checks of `corral doctor`: what this machine can do, with facts and fixes.
 
-Nothing native is loaded here: llama.cpp is asked, and tested, in child processes, and the library that it
+Nothing native is loaded here: llama.cpp is examined and tested in child processes, and the library that it
 would use (LLAMA_CPP_LIB_PATH is honoured) is looked at as a file.
 """
 
@@ -19,7 +19,10 @@ __all__ = ["Check", "Status", "checks", "diagnose"]
 
 
 def checks(env: Mapping[str, str] = os.environ, hardware: Hardware | None = None) -> Iterator[Check]:
-    """Every check in order, each as soon as it is done; some seconds in all. `hardware` None: probe it."""
+    """Yield every check in order, each as soon as it is done; some seconds in all.
+
+    `hardware` None: probe it.
+    """
     yield machine.check_python()
     hardware = hardware or probe()
     yield machine.check_processor(hardware)
@@ -40,5 +43,5 @@ def checks(env: Mapping[str, str] = os.environ, hardware: Hardware | None = None
 
 
 def diagnose(env: Mapping[str, str] = os.environ, hardware: Hardware | None = None) -> list[Check]:
-    """All checks at once."""
+    """Return all checks at once."""
     return list(checks(env, hardware))

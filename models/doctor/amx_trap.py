@@ -1,4 +1,4 @@
-"""The AMX trap: a build of llama.cpp that dies at its first batched matrix product on a CPU with AMX.
+"""The AMX trap: builds of llama.cpp that die at their first batched matrix product on AMX.
 
 GCC before 12.4, and 13.0 to 13.2, believes that `_tile_loadconfig` reads 8 of the 64 bytes it reads (GCC PR
 114098). Dead-store elimination then drops the stores of the tile sizes, and the CPU is configured with
@@ -22,7 +22,7 @@ KEEPS_STORES = "-fno-tree-dse"
 
 
 class Finding(Enum):
-    """What a look at one library says."""
+    """The result of a look at one library."""
 
     NO_AMX = "has no AMX code"
     KEPT = "stores the tile sizes in its AMX code"
@@ -33,7 +33,7 @@ class Finding(Enum):
 
 
 def judge(build: LibraryBuild) -> Finding:
-    """Whether the build has the trap, from its code first, then from what is recorded about the compiler."""
+    """Judge if a build has the trap, by its code first, then by what is recorded about the compiler."""
     if not build.has_tile_code:
         return Finding.NO_AMX
     if build.stores_tile_columns:
@@ -55,14 +55,14 @@ def judge(build: LibraryBuild) -> Finding:
 
 
 def gcc_version(line: str) -> tuple[int, int] | None:
-    """(12, 2) of "GCC: (Debian 12.2.0-14+deb12u1) 12.2.0" or of "GNU C++17 12.2.0 -O3 …"."""
+    """Return (12, 2) for "GCC: (Debian 12.2.0-14+deb12u1) 12.2.0" or "GNU C++17 12.2.0 -O3 …"."""
     line = re.sub(r"\(.*?\)", "", line)
     found = re.search(r"(?:^| )(\d+)\.(\d+)\.\d+(?: |$)", line)
     return (int(found[1]), int(found[2])) if found else None
 
 
 def has_fault(version: tuple[int, int]) -> bool:
-    """True for the versions of GCC with PR 114098."""
+    """True if the version of GCC has PR 114098."""
     return version < (12, 4) or (13, 0) <= version < (13, 3)
 
 
@@ -96,7 +96,10 @@ def check_amx(directory: Path, cpu_has_amx: bool) -> Check:
 
 
 def library_directory(env: Mapping[str, str] = os.environ) -> Path | None:
-    """Where llama-cpp-python has its libraries: LLAMA_CPP_LIB_PATH, or its package. Imports nothing."""
+    """Return llama-cpp-python's folder of libraries: LLAMA_CPP_LIB_PATH, or its package's.
+
+    Imports nothing.
+    """
     given = env.get("LLAMA_CPP_LIB_PATH")
     if given:
         return Path(given)
@@ -107,7 +110,7 @@ def library_directory(env: Mapping[str, str] = os.environ) -> Path | None:
 
 
 def cpu_libraries(directory: Path) -> list[Path]:
-    """The libraries that hold ggml's CPU code: one, one per CPU generation, or libllama of a static build."""
+    """Return the libraries with ggml's CPU code: one, one per CPU generation, or libllama (static builds)."""
     for pattern in ("libggml-cpu*.so", "libggml-cpu*.so.*", "libllama.so"):
         found = sorted(path for path in directory.glob(pattern) if path.is_file())
         if found:

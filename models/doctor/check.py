@@ -1,4 +1,4 @@
-"""What a check found: a value for people and programs."""
+"""`Check`: the result of a check, for people and programs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from enum import StrEnum
 
 
 class Status(StrEnum):
-    """`warning`: works, but slower or not for everything; `fail`: something will not work."""
+    """The state that a check finds.
+
+    `warning`: works, but slower or not for everything; `fail`: doesn't work.
+    """
 
     OK = "ok"
     WARNING = "warning"
@@ -16,7 +19,10 @@ class Status(StrEnum):
 
 @dataclass(frozen=True)
 class Check:
-    """`fact`: what was found, with its numbers. `fix`: what to do about it; None when all is well."""
+    """The result of a check.
+
+    `fact`: the finding, with its numbers; `fix`: the remedy, None when all is well.
+    """
 
     name: str
     status: Status

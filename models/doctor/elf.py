@@ -1,4 +1,4 @@
-"""The few parts of an ELF shared library that tell how it was compiled. Reads the file, loads nothing."""
+"""The few parts of an ELF shared library that show its compiler and switches. Loads nothing."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _TILE_COLUMNS = struct.pack("<4H", 64, 64, 32, 32)
 
 @dataclass(frozen=True)
 class LibraryBuild:
-    """How one shared library was compiled.
+    """The traces of a shared library's compilation.
 
     `compilers`: the lines of .comment ("GCC: (Debian 12.2.0-14) 12.2.0"), those of the C run-time's
     start files included. `switches`: one command line per way in which a source was compiled, empty
@@ -40,7 +40,7 @@ class LibraryBuild:
 
 
 def read_build(path: Path) -> LibraryBuild | None:
-    """None if the file isn't a 64-bit x86 ELF library: other machines have no AMX."""
+    """Read the traces; return None if the file is no 64-bit x86 ELF library: other machines have no AMX."""
     with path.open("rb") as file:
         if path.stat().st_size < _HEADER.size:
             return None
@@ -61,7 +61,7 @@ def read_build(path: Path) -> LibraryBuild | None:
 
 
 def _sections(data: mmap.mmap) -> dict[str, tuple[int, int]] | None:
-    """(offset, size) of each section by name."""
+    """Return (offset, size) of each section by name; None for another kind of file."""
     header = _HEADER.unpack_from(data)
     magic, bits, order, machine = header[0], header[1], header[2], header[5]
     if magic != b"\x7fELF" or bits != _CLASS_64 or order != _LITTLE_ENDIAN or machine != _X86_64:

@@ -1,4 +1,4 @@
-"""Checks of what is around llama.cpp: Python, the processor's features, memory, disk, GPUs, the Hub."""
+"""Checks of llama.cpp's surroundings: Python, CPU features, memory, disk, GPUs, the Hub's settings."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ from models.machine.native_facts import NativeFacts
 
 MIN_PYTHON = (3, 11)
 LITTLE_MEMORY_BYTES = 4 * GIB
+"""Fewer bytes of available memory than this are a warning."""
 LITTLE_DISK_BYTES = 10 * GIB
+"""Fewer bytes of free disk than this are a warning."""
 
 # llama.cpp's name of a feature, the kernel's, and whether code compiled for it dies without it.
 _FEATURES = {
@@ -32,8 +34,8 @@ _FEATURES = {
     "AMX_INT8": "amx_int8",
 }
 # ggml asks the kernel for the tiles before it uses them; the others it just uses.
-_ASKED_AT_RUN_TIME = {"AMX_INT8"}
-# Not worth a rebuild: the compiler doesn't use it beside AVX-512.
+_CHECKED_AT_RUN_TIME = {"AMX_INT8"}
+# Not worth a rebuild: the compiler doesn't use it where there is AVX-512.
 _MINOR = {"AVX_VNNI", "BMI2", "AVX512_BF16"}
 
 
@@ -58,7 +60,7 @@ def check_features(facts: NativeFacts, cpu_flags: frozenset[str]) -> Check:
     lacking = [
         feature
         for feature, flag in _FEATURES.items()
-        if feature in facts.features and flag not in cpu_flags and feature not in _ASKED_AT_RUN_TIME
+        if feature in facts.features and flag not in cpu_flags and feature not in _CHECKED_AT_RUN_TIME
     ]
     if lacking:
         return fail(
@@ -135,7 +137,7 @@ def check_gpus(hardware: Hardware) -> Check:
 
 
 def check_hub(env: Mapping[str, str]) -> Check:
-    """The Hub's settings; nothing is asked over the network."""
+    """Check the Hub's settings; nothing goes over the network."""
     endpoint = env.get("HF_ENDPOINT") or "the public Hub"
     token = "a token is set" if env.get("HF_TOKEN") else "no token in HF_TOKEN"
     if env.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}:
@@ -148,7 +150,7 @@ def check_hub(env: Mapping[str, str]) -> Check:
 
 
 def _nvidia_devices(driver: Path = Path("/proc/driver/nvidia/gpus")) -> str:
-    """ "1 NVIDIA GPU", as the driver lists them; "" if there is none."""
+    """Return "1 NVIDIA GPU", as the driver lists them; "" if there is none."""
     try:
         count = sum(1 for _ in driver.iterdir())
     except OSError:

@@ -1,18 +1,17 @@
-"""llama.cpp at work on a tiny model, in a child process (`python -m models.doctor.self_test`).
+"""A test of llama.cpp at work on a tiny model, in a child process.
 
-The child writes a model with random weights, quantizes it as Corral's users do, and decodes a batch of two
-sequences: a matrix product over several tokens, which is where broken builds die. What it computes is
-compared with the unquantized model.
+The child (`python -m models.doctor.self_test`) writes a model with random weights, quantizes it as Corral's
+users do, and decodes a batch of two sequences: a matrix product over several tokens, which is where broken
+builds die. What it computes is compared with the unquantized model.
 """
 
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +19,7 @@ import numpy.typing as npt
 
 from models.doctor.check import Check, fail, ok, warning
 from models.doctor.tiny_model import TinyModel, write_tiny_gguf
-from models.machine.child_process import describe_exit, last_line, signal_name
+from models.machine.child_process import ChildFailed, ChildTimedOut, ask_child, signal_name
 
 NAME = "self-test"
 TIMEOUT_S = 120.0
@@ -32,35 +31,32 @@ MIN_AGREEMENT = {"Q8_0": 0.99, "Q4_K_M": 0.9}
 
 @dataclass(frozen=True)
 class Outcome:
-    """`agreement`: cosine of the logits with the unquantized model's, by type; empty if the child failed.
+    """A run of the child."""
 
-    `returncode` None: it took too long.
-    """
-
-    returncode: int | None
-    stderr: str
-    agreement: dict[str, float]
+    agreement: Mapping[str, float] = field(default_factory=dict)
+    """The cosine of each type's logits with the unquantized model's; empty if the child failed."""
+    failure: ChildFailed | None = None
+    """The reason why there is no answer."""
 
     @property
     def passed(self) -> bool:
-        return self.returncode == 0 and all(
+        """True if all types agree closely enough with the unquantized model."""
+        return self.failure is None and all(
             self.agreement.get(name, 0.0) >= least for name, least in MIN_AGREEMENT.items()
         )
 
     @property
     def text(self) -> str:
-        if self.returncode is None:
-            return f"took longer than {TIMEOUT_S:g} s"
-        if self.returncode != 0:
-            return describe_exit(self.returncode, self.stderr)
+        """The outcome in words, for after "llama.cpp …"."""
+        if self.failure is not None:
+            return self.failure.text
         return "computed " + ", ".join(f"{name} {value:.3f}" for name, value in self.agreement.items())
 
     @property
     def died_of(self) -> str | None:
         """The signal that ended the child, if one did."""
-        if self.returncode is None or self.returncode >= 0:
-            return None
-        return signal_name(-self.returncode)
+        status = None if self.failure is None else self.failure.returncode
+        return signal_name(-status) if status is not None and status < 0 else None
 
 
 def run(
@@ -69,34 +65,22 @@ def run(
     """Run the child and wait for it. `command` replaces it."""
     command = command or [sys.executable, "-m", __name__, *([] if use_extra_bufts else ["--no-extra-bufts"])]
     try:
-        done = subprocess.run(
-            command,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=timeout_s,
-            check=False,
-            stdin=subprocess.DEVNULL,
-        )
-    except subprocess.TimeoutExpired:
-        return Outcome(None, "", {})
-    agreement: dict[str, float] = {}
-    if done.returncode == 0:
-        try:
-            agreement = {
-                str(name): float(value) for name, value in json.loads(last_line(done.stdout)).items()
-            }
-        except (ValueError, TypeError, AttributeError):
-            return Outcome(1, f"nonsense as an answer: {done.stdout[:200]!r}", {})
-    return Outcome(done.returncode, done.stderr, agreement)
+        agreement = ask_child(command, timeout_s, _parse)
+    except ChildFailed as failure:
+        return Outcome(failure=failure)
+    return Outcome(agreement)
+
+
+def _parse(answer: Mapping[str, float]) -> dict[str, float]:
+    return {str(name): float(value) for name, value in answer.items()}
 
 
 def judge(first: Outcome, second: Outcome | None, cpu_has_amx: bool) -> Check:
-    """The check's result; `second` is the run with use_extra_bufts=False, made when the first failed."""
+    """Return the check's result; `second` is the run with use_extra_bufts=False, if the first failed."""
     if first.passed:
         return ok(NAME, "a tiny model is quantized and decoded rightly: " + first.text)
     if second is not None and second.passed:
-        amx = " (the AMX trap: run `make setup` to compile llama.cpp anew)" if cpu_has_amx else ""
+        amx = " (the AMX trap: run `make setup` to compile llama.cpp again)" if cpu_has_amx else ""
         return fail(
             NAME,
             f"llama.cpp {first.text} in a batched decode; with use_extra_bufts off it works",
@@ -108,15 +92,15 @@ def judge(first: Outcome, second: Outcome | None, cpu_has_amx: bool) -> Check:
             "llama.cpp died of SIGILL: it was compiled for another CPU",
             "run `make setup` on this machine to compile it here",
         )
-    if first.returncode == 0:
+    if first.failure is None:
         return fail(
             NAME,
             f"llama.cpp computes wrongly: {first.text} where 1.000 is equal",
-            "run `make setup` to compile it anew, with another compiler if that doesn't help",
+            "run `make setup` to compile it again, with another compiler if that doesn't help",
         )
-    if first.returncode is None:
+    if isinstance(first.failure, ChildTimedOut):
         return warning(NAME, f"the test {first.text}", "stop what else runs here, and try again")
-    return fail(NAME, f"llama.cpp {first.text}", "run `make setup` to compile it anew")
+    return fail(NAME, f"llama.cpp {first.text}", "run `make setup` to compile it again")
 
 
 def check(cpu_has_amx: bool) -> Check:
@@ -127,18 +111,18 @@ def check(cpu_has_amx: bool) -> Check:
 
 
 def agreements(directory: Path, *, use_extra_bufts: bool) -> dict[str, float]:
-    """The child's work: cosine of each type's logits with those of the unquantized model."""
+    """Return the cosine of each type's logits with those of the unquantized model: the child's work."""
     from models.llamacpp.quantization.ggml_types import FTYPES
     from models.llamacpp.quantization.quantizer import quantize_file
 
     source = write_tiny_gguf(directory / "f32.gguf", TinyModel())
     expected = _logits(source, use_extra_bufts=False)
-    found = {}
+    cosines = {}
     for name in TYPES:
         path = directory / f"{name}.gguf"
         quantize_file(source, path, FTYPES[name], n_threads=1)
-        found[name] = _cosine(expected, _logits(path, use_extra_bufts=use_extra_bufts))
-    return found
+        cosines[name] = _cosine(expected, _logits(path, use_extra_bufts=use_extra_bufts))
+    return cosines
 
 
 def _logits(path: Path, *, use_extra_bufts: bool) -> npt.NDArray[np.float32]:
@@ -170,15 +154,16 @@ def _cosine(a: npt.NDArray[np.float32], b: npt.NDArray[np.float32]) -> float:
 
 
 def main(arguments: list[str]) -> int:
+    """Print the agreements as one line of JSON, or an error as one line on stderr: the child's work."""
     from models.errors import LlamaCppError
 
     try:
         with tempfile.TemporaryDirectory(prefix="corral-self-test-") as directory:
-            found = agreements(Path(directory), use_extra_bufts="--no-extra-bufts" not in arguments)
+            answer = agreements(Path(directory), use_extra_bufts="--no-extra-bufts" not in arguments)
     except LlamaCppError as error:
         sys.stderr.write(f"{error.message}\n")
         return 1
-    sys.stdout.write(json.dumps(found) + "\n")
+    sys.stdout.write(json.dumps(answer) + "\n")
     return 0
 
 

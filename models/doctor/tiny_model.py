@@ -1,4 +1,4 @@
-"""A tiny Llama with random weights as a GGUF file: enough model to run llama.cpp's real paths in a second."""
+"""A tiny Llama with random weights as a GGUF file, which runs llama.cpp's real paths in a second."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def write_tiny_gguf(path: Path, tiny: TinyModel | None = None) -> Path:
 
 
 def tensor_shapes(tiny: TinyModel, n_vocab: int) -> dict[str, tuple[int, ...]]:
-    """Every tensor by its GGUF name; shapes as numpy has them, the row length last."""
+    """Return every tensor's shape by its GGUF name, as numpy has them, the row length last."""
     embd, ff = tiny.n_embd, tiny.n_ff
     embd_kv = tiny.n_head_kv * tiny.n_embd_head
     shapes: dict[str, tuple[int, ...]] = {"token_embd.weight": (n_vocab, embd)}
@@ -90,7 +90,7 @@ def tensor_shapes(tiny: TinyModel, n_vocab: int) -> dict[str, tuple[int, ...]]:
 
 
 def _add_spm(writer: object) -> int:
-    """A SentencePiece vocabulary: bytes, letters, and the prefixes of a few words, so that merges work."""
+    """Add a SentencePiece vocabulary: bytes, letters, and prefixes of a few words, so that merges work."""
     import gguf
 
     assert isinstance(writer, gguf.GGUFWriter)
@@ -119,7 +119,7 @@ def _add_spm(writer: object) -> int:
 
 
 def _add_bpe(writer: object) -> int:
-    """A byte-level BPE vocabulary of the GPT-2 kind, with two control tokens as chat models have them."""
+    """Add a byte-level BPE vocabulary of the GPT-2 kind, with two control tokens as chat models have them."""
     import gguf
 
     assert isinstance(writer, gguf.GGUFWriter)
@@ -155,7 +155,7 @@ def _pad(tokens: list[str], types: list[int]) -> None:
 
 
 def _byte_symbols() -> list[str]:
-    """The 256 characters by which GPT-2's byte-level BPE writes bytes: printable ones as they are."""
+    """Return the 256 characters by which GPT-2's byte-level BPE writes bytes: printable ones as they are."""
     printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     others = [byte for byte in range(256) if byte not in printable]
     return [chr(byte) for byte in printable] + [chr(256 + index) for index in range(len(others))]

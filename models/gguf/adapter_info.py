@@ -1,8 +1,8 @@
-"""`read_adapter_info`: what a LoRA adapter's GGUF file holds, or the reason why it must not be applied.
+"""`read_adapter_info`: a LoRA adapter's GGUF file, read and checked against its base model.
 
 llama.cpp aborts the process on some of what is refused here (a key of another type, an embedding's adapter on
 a model whose embedding is its output too), throws on some, and computes nonsense with the rest. Pure but for
-reading the headers; the API process and the worker both ask, before llama.cpp sees the file.
+reading the headers; the API process and the worker both call it, before llama.cpp sees the file.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def read_adapter_info(path: Path, base: GGUFInfo) -> AdapterInfo:
 
 
 def _check_keys(file: GGUFFile, base: GGUFInfo) -> tuple[str, float]:
-    """Architecture and alpha."""
+    """Return architecture and alpha. Raises _Misfit."""
     kind = _text(file, "general.type")
     if kind != "adapter":
         raise _Misfit(f"general.type is {kind!r} instead of 'adapter'")
@@ -99,7 +99,7 @@ def _text(file: GGUFFile, key: str) -> str | None:
 
 
 def _pairs(file: GGUFFile) -> tuple[dict[str, tuple[GGUFTensor, GGUFTensor]], list[str]]:
-    """(A, B) by the name of the tensor they change; and the norms."""
+    """Return (A, B) by the name of the tensor they change; and the norms."""
     halves: dict[str, dict[str, GGUFTensor]] = {}
     ignored: list[str] = []
     for tensor in file.tensors:
@@ -119,7 +119,7 @@ def _pairs(file: GGUFFile) -> tuple[dict[str, tuple[GGUFTensor, GGUFTensor]], li
 
 
 def _check_pair(target: str, a: GGUFTensor, b: GGUFTensor, base: dict[str, tuple[int, ...]]) -> int:
-    """The pair's rank. Shapes are ggml's, row length first.
+    """Return the pair's rank. Raises _Misfit. Shapes are ggml's, row length first.
 
     target [n_in, n_out]        A [n_in, rank]      B [rank, n_out]       experts: a third number on each
     token_embd [n_embd, n_vocab]  A [rank, n_vocab]   B [rank, n_embd]
@@ -152,7 +152,7 @@ def _check_pair(target: str, a: GGUFTensor, b: GGUFTensor, base: dict[str, tuple
 
 
 def _plain(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Without ones behind the second number, and with one if there is only a first."""
+    """Return a shape without ones behind the second number, and with one if there is only a first."""
     shape = (*shape, 1) if len(shape) == 1 else shape
     while len(shape) > 2 and shape[-1] == 1:
         shape = shape[:-1]

@@ -1,4 +1,4 @@
-"""Values in a well-formed GGUF file with which llama.cpp would abort, crash or fail late. Pure.
+"""Checks for values in a well-formed GGUF file on which llama.cpp would abort or crash. Pure.
 
 llama.cpp throws for most bad values, which is harmless; listed here are those that end in a failed assertion,
 or that no model can have.
@@ -20,7 +20,7 @@ Metadata = dict[str, Scalar | GGUFArray]
 
 
 def model_faults(metadata: Metadata) -> Iterator[str]:
-    """Reasons not to load a model with these hyper-parameters."""
+    """Yield the reasons not to load a model with these hyper-parameters."""
     architecture = metadata.get("general.architecture")
     if not isinstance(architecture, str) or not architecture:
         yield "it has no general.architecture"
@@ -36,7 +36,7 @@ def model_faults(metadata: Metadata) -> Iterator[str]:
 
 
 def vocabulary_faults(metadata: Metadata) -> Iterator[str]:
-    """Reasons not to load a model with this vocabulary; none if there is no vocabulary."""
+    """Yield the reasons not to load a model with this vocabulary; none if there is no vocabulary."""
     keys = _Keys(metadata, "tokenizer.ggml")
     model = keys.get("model")
     if model in (None, "no_vocab", "none"):
@@ -93,7 +93,7 @@ class _Keys:
         return self._metadata.get(self.name(key))
 
     def per_layer(self, key: str) -> list[int | float]:
-        """One number for all layers, or one for each; empty if it isn't said."""
+        """Return one number for all layers, or one for each; empty if there is none."""
         value = self.get(key)
         if isinstance(value, GGUFArray):
             return value.numbers() if value.element_type != "str" and value.length <= MAX_LAYERS else []

@@ -46,7 +46,7 @@ class GGUFInfo:
 
     @property
     def architecture(self) -> str | None:
-        """None only for files that are no model."""
+        """The architecture's name; None only for files that are no model."""
         return self.text("general.architecture")
 
     @property
@@ -74,7 +74,7 @@ class GGUFInfo:
 
     @property
     def bits_per_weight(self) -> float | None:
-        """Over all tensors; None for a file without any."""
+        """The bits per weight over all tensors; None for a file without any."""
         return self.weights_bytes * 8 / self.n_params if self.n_params else None
 
     @property
@@ -95,7 +95,7 @@ class GGUFInfo:
         return tokens.length if isinstance(tokens, GGUFArray) else self.hyperparameter("vocab_size")
 
     def hyperparameter(self, key: str) -> int | None:
-        """The integer at `<architecture>.<key>`; None if there is none."""
+        """Return the integer at `<architecture>.<key>`; None if there is none."""
         return self.integer(f"{self.architecture}.{key}")
 
     def text(self, key: str) -> str | None:
@@ -107,7 +107,7 @@ class GGUFInfo:
         return value if isinstance(value, int) and not isinstance(value, bool) else None
 
     def per_layer(self, key: str) -> list[int | float]:
-        """`<architecture>.<key>` for each layer, be it one number or an array; empty if there is neither."""
+        """Return `<architecture>.<key>` for each layer, from a number or an array, or an empty list."""
         value = self.metadata.get(f"{self.architecture}.{key}")
         if isinstance(value, GGUFArray):
             return value.numbers() if value.element_type != "str" and value.length == self.n_layer else []
@@ -138,7 +138,7 @@ def read_gguf_info(path: Path) -> GGUFInfo:
 
 
 def split_paths(path: Path) -> tuple[Path, ...] | None:
-    """All parts' paths, from that of any of them (`x-00001-of-00003.gguf`); None for another name."""
+    """Return all parts' paths, from that of any of them (`x-00001-of-00003.gguf`); None for another name."""
     match = _SPLIT_NAME.fullmatch(path.name)
     if match is None:
         return None

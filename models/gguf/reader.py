@@ -1,8 +1,9 @@
-"""The structure of one GGUF file: header, key-value pairs, tensor table. Knows nothing of models.
+"""The structure of one GGUF file: header, key-value pairs, tensor table.
 
-The file comes from a stranger. No count or size in it is believed before it has been held against the bytes
-that are left; all are capped besides, so that no file can cost much time or memory. It is read, never mapped:
-a file that shrinks meanwhile ends in an error, not in SIGBUS. Layout (little-endian):
+It knows nothing of models. The file comes from a stranger. No count or size in it is believed before it has
+been held against the bytes that are left; all are capped too, so that no file can cost much time or memory.
+It is read, never mapped: a file that shrinks meanwhile ends in an error, not in SIGBUS. Layout
+(little-endian):
 
     "GGUF"  u32 version  u64 n_tensors  u64 n_kv
     n_kv x      { string key, u32 type, value }              string = u64 length, bytes
@@ -58,7 +59,7 @@ class GGUFArray:
     raw: bytes
 
     def strings(self) -> Iterator[bytes]:
-        """The elements of a "str" array."""
+        """Yield the elements of a "str" array."""
         assert self.element_type == "str"
         position, unpack = 0, struct.Struct("<Q").unpack_from
         for _ in range(self.length):
@@ -67,14 +68,17 @@ class GGUFArray:
             yield self.raw[start:position]
 
     def numbers(self) -> list[int | float]:
-        """The elements of an array of numbers, or of bools as 0 and 1."""
+        """Return the elements of an array of numbers, or of bools as 0 and 1."""
         letter = next(form[1] for name, form in _FORMATS.values() if name == self.element_type)
         return list(struct.unpack(f"<{self.length}{letter}", self.raw))
 
 
 @dataclass(frozen=True, slots=True)
 class GGUFTensor:
-    """`shape` is ggml's ne: the row length first. `offset` is from the start of the file, of part `part`."""
+    """A row of the tensor table.
+
+    `shape` is ggml's ne: the row length first. `offset` is from the start of the file, of part `part`.
+    """
 
     name: str
     shape: tuple[int, ...]
@@ -105,7 +109,7 @@ class GGUFFile:
 
 
 def read_gguf_file(path: Path, *, part: int = 0) -> GGUFFile:
-    """Raises InvalidGGUF with the reason, and nothing else, whatever the file holds."""
+    """Read a file's structure. Raises InvalidGGUF with the reason, and nothing else, whatever it holds."""
     try:
         with path.open("rb") as file:
             return _Reader(path, file, path.stat().st_size).read(part)
@@ -226,7 +230,7 @@ class _Reader:
         return GGUFArray(name, length, bytes(self._buffer[start : self._position]))
 
     def _skip_strings(self, key: str, count: int) -> None:
-        """As `_string`, `count` times, written out: vocabularies have hundreds of thousands."""
+        """Pass `count` strings, as `_string` does one; written out, as vocabularies are large."""
         if count * 8 > self.size_bytes - self._position:
             self.fail(f"key {key} claims {count:,} strings, more than the file has room for")
         unpack, buffer = struct.Struct("<Q").unpack_from, self._buffer
@@ -272,7 +276,7 @@ class _Reader:
         return tuple(tensors)
 
     def _tensor(self, index: int, part: int) -> GGUFTensor:
-        """A row of the table; its offset is still that from the start of the data."""
+        """Read a row of the table; its offset is still that from the start of the data."""
         what = f"tensor {index}"
         raw_name = self._string(what)
         if not 1 <= len(raw_name) <= MAX_NAME_BYTES or b"\0" in raw_name:

@@ -1,4 +1,4 @@
-"""The Hub's cache on this machine, in the layout that all its tools share, and Corral's notes about it.
+"""The Hub's cache on this machine, in the layout that all its tools share, and notes about it.
 
     models--org--name/blobs/<etag>               the bytes, named by their hash
     models--org--name/blobs/<etag>.incomplete    bytes so far
@@ -44,11 +44,11 @@ class RepoCache:
         return self.folder / "blobs" / f"{file.etag}.incomplete"
 
     def lock(self, file: RemoteFile) -> Path:
-        """The lock that every tool holds while it fetches this blob."""
+        """Return the path of the lock that every tool holds while it fetches this blob."""
         return self.hf_cache / ".locks" / self.folder.name / f"{file.etag}.lock"
 
     def find(self, file: RemoteFile, commit: str) -> Path | None:
-        """The file's bytes, if the cache has as many as the Hub says."""
+        """Return where the file's bytes are; None unless the cache has as many as the Hub says."""
         for path in (self.snapshot(commit) / file.path, self.blob(file)):
             with contextlib.suppress(OSError):
                 if path.stat().st_size == file.size_bytes:
@@ -56,7 +56,7 @@ class RepoCache:
         return None
 
     def partial_bytes(self, file: RemoteFile) -> int:
-        """How much of the file an earlier run has fetched."""
+        """Return the number of bytes that an earlier run has fetched."""
         try:
             return min(self.partial(file).stat().st_size, file.size_bytes)
         except OSError:
@@ -81,7 +81,7 @@ class RepoCache:
             path.unlink(missing_ok=True)
 
     def commit_of(self, revision: str) -> str | None:
-        """The commit last seen for a branch or tag; a commit that is cached is its own."""
+        """Return the commit last seen for a branch or tag, None if none; a cached commit is its own."""
         if _COMMIT.fullmatch(revision):
             return revision if self.snapshot(revision).is_dir() else None
         try:
@@ -109,13 +109,13 @@ class _Listing(msgspec.Struct, frozen=True):
 
 
 class VerifiedNotes:
-    """What has been checked already. Losing a note costs a second check, nothing else."""
+    """Corral's notes of what was checked already. Losing a note costs a second check, nothing else."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     def is_verified(self, file: RemoteFile, path: Path) -> bool:
-        """Whether the bytes at `path` were hashed, found right, and not touched since."""
+        """True if the bytes at `path` were hashed, found right, and not touched since."""
         try:
             mark = msgspec.json.decode(self._mark_path(file, path).read_bytes(), type=_Mark)
             return mark == _mark(path)
@@ -127,7 +127,7 @@ class VerifiedNotes:
         write_atomically(self._mark_path(file, path), msgspec.json.encode(_mark(path)))
 
     def listing(self, repo: str, commit: str) -> list[RemoteFile] | None:
-        """What the Hub said the repository holds at `commit`, for when the Hub can't be asked."""
+        """Return what the Hub listed for `commit`, for when it can't be reached; None if that isn't kept."""
         try:
             data = self._listing_path(repo, commit).read_bytes()
             return msgspec.json.decode(data, type=_Listing).files

@@ -1,9 +1,9 @@
-"""The Hub: plan a download, run it. With `hub_errors` the only importer of huggingface_hub.
+"""Downloads from the Hub: `plan` chooses the files, `run` fetches what the cache lacks.
 
-`plan` asks the Hub what there is and chooses (`hub_files`, `hub_plan`); `run` fetches what the cache lacks,
-several files at once (`hub_fetch`, `hub_transfer`). The library gives sessions, headers and error classes. It
-can't resume a file that an earlier process began, so the bytes are fetched here, into its cache's layout
-(`hub_cache`). All of the Hub's errors are translated once, in `hub_errors`.
+`plan` lists what the Hub has and chooses (`files`, `plan`); `run` fetches several files at once (`fetch`,
+`transfer`). With `errors` this is the only importer of huggingface_hub, which gives sessions, headers and
+error classes. It can't resume a file that an earlier process began, so the bytes are fetched here, into its
+cache's layout (`cache`). All of the Hub's errors are translated once, in `errors`.
 """
 
 from __future__ import annotations
@@ -20,14 +20,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx2
-from huggingface_hub import HfApi, ModelInfo, get_session, get_token, hf_hub_url
+from huggingface_hub import HfApi, ModelInfo, get_session, get_token, hf_hub_url, hf_raise_for_status
 from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
-from huggingface_hub.utils._headers import build_hf_headers
-from huggingface_hub.utils._http import hf_raise_for_status
+from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]  # documented, not in __all__
 
 from models.errors import CorralError, HubError, HubUnreachable, InvalidReference
 from models.hub.cache import RepoCache, VerifiedNotes
-from models.hub.errors import translated
+from models.hub.errors import translate_errors
 from models.hub.fetch import Broken, Fetcher, Retries, Transfer
 from models.hub.files import RemoteFile
 from models.hub.plan import DownloadPlan, PlannedFile, make_plan, plan_from_cache, require_free
@@ -48,7 +47,7 @@ _LISTING_ATTEMPTS = 3
 
 @dataclass(frozen=True, slots=True)
 class HubSettings:
-    """How to reach the Hub. `token` appears in no repr."""
+    """The Hub's address and the manner of reaching it. `token` appears in no repr."""
 
     endpoint: str = _DEFAULT_ENDPOINT
     token: str | None = field(default=None, repr=False)
@@ -59,7 +58,7 @@ class HubSettings:
 
     @classmethod
     def from_environment(cls, env: Mapping[str, str] = os.environ) -> HubSettings:
-        """From HF_ENDPOINT, HF_TOKEN (else the token that the Hub's own tools stored), HF_HUB_OFFLINE."""
+        """Read HF_ENDPOINT, HF_TOKEN (else the token that the Hub's own tools stored) and HF_HUB_OFFLINE."""
         return cls(
             endpoint=(env.get("HF_ENDPOINT") or _DEFAULT_ENDPOINT).rstrip("/"),
             token=env.get("HF_TOKEN") or get_token(),
@@ -79,9 +78,8 @@ def plan(
 ) -> DownloadPlan:
     """Choose the files of `ref`, or those matching the globs `include`, and see which are here already.
 
-    `room`: all of them must fit on the disk; not asked of weights that are streamed.
-
-    Without the Hub (offline mode, no connection) what is complete in the cache is planned. Raises
+    With `room` all of them must fit on the disk; weights that are streamed needn't. Without the Hub (offline
+    mode, no connection) what is complete in the cache is planned. Raises
     ModelNotFound, AccessDenied, HubUnreachable, HubError, DiskFull, InvalidReference (`ref` of another kind),
     StoreError (a folder that can't be written).
     """
@@ -117,10 +115,11 @@ def run(
     paths: Paths | None = None,
     settings: HubSettings | None = None,
 ) -> Path:
-    """Fetch and verify; returns the snapshot folder. `on_progress` is called here, about 10 times a second.
+    """Fetch and verify the files; return the snapshot folder.
 
-    What arrived before an error, a KeyboardInterrupt or `cancel` is kept and resumed next time. Raises the
-    errors of `plan`, DownloadCorrupt, and HubError when cancelled.
+    `on_progress` is called here, about 10 times a second. What arrived before an error, a KeyboardInterrupt
+    or `cancel` is kept and resumed next time. Raises the errors of `plan`, DownloadCorrupt, and HubError when
+    cancelled.
     """
     paths, settings = paths or Paths.from_environment(), settings or HubSettings.from_environment()
     cache, notes = RepoCache(paths.hf_cache, plan.repo), VerifiedNotes(paths.verified_dir)
@@ -140,13 +139,13 @@ def run(
 
 
 def ranges(plan: DownloadPlan, *, settings: HubSettings | None = None) -> RangeReader:
-    """Reads parts of the plan's files, all of the plan's commit."""
+    """Return a reader of parts of the plan's files, all of the plan's commit."""
     settings = settings or HubSettings.from_environment()
     return RangeReader(_Source(plan, settings).open, settings.retries)
 
 
 def _listing(ref: ModelRef, settings: HubSettings) -> tuple[str, list[RemoteFile]]:
-    """The commit that `ref` means, and its files. Asks whether a gated repository is open to this token."""
+    """Return the commit that `ref` means and its files; check that a gated repository is open to us."""
     assert ref.repo is not None
     repo, api = ref.repo, HfApi(endpoint=settings.endpoint, token=settings.token or False)
 
@@ -157,12 +156,12 @@ def _listing(ref: ModelRef, settings: HubSettings) -> tuple[str, list[RemoteFile
                 api.auth_check(repo)
             except RepositoryNotFoundError:  # GatedRepoError is one
                 raise
-            except HfHubHTTPError:  # a mirror without this route; the files will tell
+            except HfHubHTTPError:  # a mirror without this route; a refusal comes with the files
                 pass
         return info
 
-    with translated(ref, settings.endpoint, has_token=bool(settings.token)):
-        info = _patiently(ask, settings.retries)
+    with translate_errors(ref, settings.endpoint, has_token=bool(settings.token)):
+        info = _retry(ask, settings.retries)
         if not info.sha or info.siblings is None:
             raise ValueError("its answer has no commit")
         files = []
@@ -186,8 +185,10 @@ class _Source:
 
     @contextmanager
     def open(self, file: RemoteFile, offset: int, end: int | None = None) -> Iterator[_HubStream]:
-        """See `hub_fetch.OpenStream`; with `end`, `hub_ranges.OpenRange`. A redirect to another host carries
-        no token (httpx2 drops it)."""
+        """Open as `fetch.OpenStream` says; with `end`, as `ranges.OpenRange` says.
+
+        A redirect to another host carries no token (httpx2 drops it).
+        """
         plan, settings = self._plan, self._settings
         if settings.offline or not plan.online:
             raise HubUnreachable(
@@ -197,7 +198,7 @@ class _Source:
         url = hf_hub_url(plan.repo, file.path, revision=plan.commit, endpoint=settings.endpoint)
         part = f"bytes={offset}-" if end is None else f"bytes={offset}-{end - 1}"
         headers = {**self._headers, "Range": part} if offset or end is not None else self._headers
-        with translated(self._ref, settings.endpoint, has_token=bool(settings.token)), _breakable():
+        with translate_errors(self._ref, settings.endpoint, has_token=bool(settings.token)), _breakable():
             request = get_session().stream(
                 "GET", url, headers=headers, timeout=settings.timeout_s, follow_redirects=True
             )
@@ -210,10 +211,10 @@ class _Source:
                 yield _HubStream(response, offset if response.status_code == 206 else 0)
 
     def _require_same(self, file: RemoteFile, response: httpx2.Response) -> None:
-        """A part must be one of the file that was listed. Raises HubError."""
-        told = [one.headers for one in (*response.history, response)]
-        commits = {headers["X-Repo-Commit"] for headers in told if "X-Repo-Commit" in headers}
-        etags = {headers["X-Linked-Etag"].strip('"') for headers in told if "X-Linked-Etag" in headers}
+        """Raise HubError unless the part is one of the file that was listed."""
+        answers = [one.headers for one in (*response.history, response)]
+        commits = {headers["X-Repo-Commit"] for headers in answers if "X-Repo-Commit" in headers}
+        etags = {headers["X-Linked-Etag"].strip('"') for headers in answers if "X-Linked-Etag" in headers}
         size = response.headers.get("Content-Range", "").rpartition("/")[2]
         if response.status_code != 206:
             raise HubError(
@@ -227,7 +228,7 @@ class _Source:
 
 
 class _HubStream:
-    """See `hub_fetch.Stream`."""
+    """A response's body as a `fetch.Stream`."""
 
     def __init__(self, response: httpx2.Response, offset: int) -> None:
         self._response = response
@@ -259,8 +260,8 @@ def _breakable() -> Iterator[None]:
         raise Broken(f"the connection broke ({type(error).__name__})") from error
 
 
-def _patiently(request: Callable[[], ModelInfo], retries: Retries) -> ModelInfo:
-    """Make a small request, again if it fails in a way that may pass. Raises the library's errors."""
+def _retry(request: Callable[[], ModelInfo], retries: Retries) -> ModelInfo:
+    """Make a small request, and repeat it if it fails in a way that may pass. Raises the library's errors."""
     for attempt in range(1, _LISTING_ATTEMPTS + 1):
         try:
             with _breakable():

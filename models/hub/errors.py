@@ -1,4 +1,4 @@
-"""The one place where the Hub's errors become ours."""
+"""Translation of the Hub's errors into `models.errors`, in this one place."""
 
 from __future__ import annotations
 
@@ -22,9 +22,11 @@ from models.reference import ModelRef
 
 
 @contextmanager
-def translated(ref: ModelRef, endpoint: str, *, has_token: bool) -> Iterator[None]:
-    """Errors of asking the Hub at `endpoint` about `ref` become AccessDenied, ModelNotFound, HubUnreachable,
-    InvalidReference or HubError."""
+def translate_errors(ref: ModelRef, endpoint: str, *, has_token: bool) -> Iterator[None]:
+    """Turn the errors of a request to the Hub at `endpoint` about `ref` into ours.
+
+    They become AccessDenied, ModelNotFound, HubUnreachable, InvalidReference or HubError.
+    """
     repo = ref.repo
     try:
         yield

@@ -1,4 +1,4 @@
-"""One file from the Hub into the cache: resumed, hashed as it arrives, named only when its hash is right.
+"""A file's way from the Hub into the cache: resumed, hashed, named when its hash is right.
 
 Knows HTTP only as `OpenStream`; the Hub's side of it is `models.hub.download`.
 """
@@ -24,7 +24,7 @@ from models.store.atomic_write import disk_errors
 
 _READ_BYTES = 1 << 20
 _FETCHES = 2
-"""A file that arrives corrupt is fetched once more."""
+"""A file is fetched at most this many times: once more after it arrived corrupt."""
 
 
 class Broken(Exception):
@@ -37,7 +37,7 @@ class Broken(Exception):
 
 
 class Cancelled(HubError):
-    """The download was asked to stop."""
+    """The download was cancelled."""
 
     def __init__(self) -> None:
         super().__init__("the download was cancelled; what has arrived is kept: pull again to go on")
@@ -49,7 +49,7 @@ class Stream(Protocol):
     offset: int
 
     def chunks(self) -> Iterator[bytes]:
-        """Raises Broken."""
+        """Yield the body as it arrives. Raises Broken."""
 
     def abort(self) -> None:
         """End `chunks` in another thread with Broken, at once."""
@@ -61,7 +61,7 @@ OpenStream = Callable[[RemoteFile, int], AbstractContextManager[Stream]]
 
 @dataclass(frozen=True, slots=True)
 class Retries:
-    """How often a connection may fail without a byte in between, and the waits: doubled each time."""
+    """The failures in a row without a byte in between that are borne, and the waits: doubled each time."""
 
     failures: int = 5
     first_wait_s: float = 0.5
@@ -107,7 +107,7 @@ class Fetcher:
         self._stop = stop
 
     def fetch(self, transfer: Transfer) -> None:
-        """Have `transfer.file` in the snapshot, its hash checked. Raises HubError, StoreError or DiskFull."""
+        """Put the file into the snapshot, its hash checked. Raises HubError, StoreError or DiskFull."""
         file = transfer.file
         here = self._cache.hf_cache
         with disk_errors(f"download {file.path}", here, "HF_HOME"), self._locked(file):
@@ -118,7 +118,7 @@ class Fetcher:
         transfer.phase = "done"
 
     def _use_cached(self, transfer: Transfer) -> bool:
-        """Whether the cache has the right bytes; wrong ones are dropped."""
+        """Return True if the cache has the right bytes; drop wrong ones."""
         file = transfer.file
         path = self._cache.find(file, self._commit)
         if path is None:
@@ -165,7 +165,7 @@ class Fetcher:
         )
 
     def _receive(self, transfer: Transfer, partial: Path) -> bool:
-        """Append to `partial` until it is whole; whether its hash is right."""
+        """Append to `partial` until it is whole. Return True if its hash is right."""
         with partial.open("a+b") as output:
             digest = self._resume(transfer, output)
             failures = 0
@@ -184,7 +184,7 @@ class Fetcher:
         return digest.hexdigest() == transfer.file.etag
 
     def _resume(self, transfer: Transfer, output: BinaryIO) -> Digest:
-        """Hash what an earlier run left."""
+        """Hash what an earlier run left, and return the digest so far."""
         digest = new_digest(transfer.file)
         if output.seek(0, os.SEEK_END) > transfer.file.size_bytes:
             output.truncate(0)
@@ -197,7 +197,7 @@ class Fetcher:
         return digest
 
     def _receive_some(self, transfer: Transfer, output: BinaryIO, digest: Digest) -> Digest:
-        """One request, as far as it gets. Returns the digest: a new one if the server starts over."""
+        """Make one request, as far as it gets. Return the digest: a new one if the server starts over."""
         with self._open_stream(transfer.file, transfer.bytes_done) as stream:
             if stream.offset != transfer.bytes_done:
                 output.truncate(0)
@@ -255,12 +255,14 @@ class Fetcher:
 
 
 class Digest(Protocol):
+    """A hash in the making, as hashlib has them."""
+
     def update(self, data: bytes, /) -> None: ...
     def hexdigest(self) -> str: ...
 
 
 def new_digest(file: RemoteFile) -> Digest:
-    """Of which `hexdigest()` must be `file.etag`: sha256, or git's blob hash."""
+    """Return the digest whose result must be `file.etag`: sha256, or git's blob hash."""
     if file.sha256:
         return hashlib.sha256()
     digest = hashlib.sha1(usedforsecurity=False)

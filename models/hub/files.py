@@ -1,6 +1,7 @@
-"""Which of a repository's files are wanted: pure, over a listing. Weights in one form only, never twice.
+"""Choice of a repository's files for a download, from its listing; pure.
 
-safetensors before .bin;  a ready GGUF when it is asked for by type, or when there is nothing else
+once: weights, in one form: safetensors before .bin; a ready GGUF when its type is requested, or when there
+      is nothing else
 always: config, tokenizer, templates, licence and model card at the root
 never: original/, onnx/, flax, tf, consolidated duplicates, training state
 """
@@ -36,7 +37,7 @@ class RemoteFile:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """`files` in download order, weights last. `type` is the chosen GGUF's, where its name says one."""
+    """The files to download, in order, weights last. `type` is the GGUF's, where its name says one."""
 
     kind: Literal["checkpoint", "gguf"]
     type: str | None
@@ -66,7 +67,10 @@ _GGUF_TYPE = re.compile(
 
 
 def choose(repo: str, files: Sequence[RemoteFile], type_: str | None, include: Sequence[str]) -> Choice:
-    """Raises ModelNotFound, saying what there is, or HubError for a listing that can't be right."""
+    """Choose the files of a model, of `type_` if given, or those matching the globs `include`.
+
+    Raises ModelNotFound, saying what there is, or HubError for a listing that can't be right.
+    """
     for file in files:
         _require_safe(repo, file.path)
     if include:
@@ -88,7 +92,10 @@ def choose(repo: str, files: Sequence[RemoteFile], type_: str | None, include: S
 
 
 def gguf_type(path: str) -> str | None:
-    """The type in a GGUF file's name, or else in its folder's: `a/x-Q4_K_M-00001-of-00002.gguf` -> Q4_K_M."""
+    """Return the type in a GGUF file's name, or else in its folder's; None if neither has one.
+
+    `a/x-Q4_K_M-00001-of-00002.gguf` gives Q4_K_M.
+    """
     pure = PurePosixPath(path)
     shard = _SHARD.fullmatch(pure.name)
     for text in (shard["prefix"] if shard else pure.stem, pure.parent.name):
@@ -118,7 +125,7 @@ def _included(repo: str, files: Sequence[RemoteFile], include: Sequence[str]) ->
 
 
 def _safetensors(files: Sequence[RemoteFile]) -> list[RemoteFile]:
-    """`model.safetensors`, or the shards of `model`; or whatever else there is at the root."""
+    """Return `model.safetensors`, or the shards of `model`, or whatever else there is at the root."""
     found = _at_root(files, ".safetensors")
     whole = [file for file in found if file.path == "model.safetensors"]
     shards = [file for file in found if (match := _SHARD.fullmatch(file.path)) and match["prefix"] == "model"]
@@ -154,7 +161,7 @@ def _is_small(file: RemoteFile, globs: Sequence[str]) -> bool:
 
 
 def _is_foreign_index(file: RemoteFile, weights: Sequence[RemoteFile]) -> bool:
-    """An index of weights that aren't taken."""
+    """True if the file is an index of weights that aren't downloaded."""
     return file.path.endswith(".index.json") and not any(
         file.path == f"{_prefix(weight.path)}{PurePosixPath(weight.path).suffix}.index.json"
         for weight in weights
@@ -226,7 +233,7 @@ def _gguf(repo: str, files: Sequence[RemoteFile], groups: list[_Group], type_: s
 
 
 def _require_safe(repo: str, path: str) -> None:
-    """The path becomes one in the cache."""
+    """Raise HubError for a path that can't become one in the cache."""
     parts = path.split("/")
     if not path or "\\" in path or "\0" in path or any(part in ("", ".", "..") for part in parts):
         raise HubError(

@@ -1,4 +1,4 @@
-"""What a download will do, as data: which files, which bytes are here already, does the rest fit."""
+"""`DownloadPlan`: a download as data, before it runs: its files, and the bytes here already."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class PlannedFile:
 
 @dataclass(frozen=True, slots=True)
 class DownloadPlan:
-    """What `run` will do. `snapshot` is the folder in which all files will be; `type` is a GGUF's."""
+    """The files of a download. `snapshot` is the folder in which all of them will be; `type` is a GGUF's."""
 
     repo: str
     revision: str
@@ -60,7 +60,7 @@ class DownloadPlan:
 
     @property
     def gguf_paths(self) -> tuple[Path, ...]:
-        """Where the GGUF's files will be, the one to load first; empty for a checkpoint."""
+        """The paths that the GGUF's files will have, the one to load first; empty for a checkpoint."""
         return tuple(self.snapshot / file.path for file in self.files if file.path.lower().endswith(".gguf"))
 
 
@@ -73,7 +73,7 @@ def make_plan(
     *,
     online: bool,
 ) -> DownloadPlan:
-    """Choose among `files` and look which are in the cache. Raises as `hub_files.choose`."""
+    """Choose among `files` and look which are in the cache. Raises as `files.choose`."""
     choice = choose(cache.repo, files, ref.type, globs)
     planned = []
     for file in choice.files:
@@ -94,7 +94,7 @@ def make_plan(
 def plan_from_cache(
     ref: ModelRef, globs: Sequence[str], cache: RepoCache, paths: Paths, why: str
 ) -> DownloadPlan:
-    """The plan for what is complete in the cache; else HubUnreachable, which begins with `why`."""
+    """Plan with what the cache has. Raises HubUnreachable, which begins with `why`, if it isn't complete."""
     fix = "connect, unset HF_HUB_OFFLINE, or choose a model that is here (corral list)"
     commit = cache.commit_of(ref.revision or DEFAULT_REVISION)
     if commit is None:
@@ -116,7 +116,7 @@ def plan_from_cache(
 
 
 def files_on_disk(snapshot: Path) -> list[RemoteFile]:
-    """What another tool has put into the cache: a link's target is named by the content's hash."""
+    """List what another tool has put into the cache: a link's target is named by the content's hash."""
     files = []
     for path in sorted(snapshot.rglob("*")):
         if not path.is_symlink() or not path.is_file():
@@ -130,7 +130,7 @@ def files_on_disk(snapshot: Path) -> list[RemoteFile]:
 
 
 def require_free(plan: DownloadPlan, hf_cache: Path) -> None:
-    """Raises DiskFull if what is to be fetched doesn't fit on the cache's disk."""
+    """Raise DiskFull if what is to be fetched doesn't fit on the cache's disk."""
     folder = hf_cache
     while not folder.exists():
         folder = folder.parent

@@ -1,4 +1,4 @@
-"""Parts of the Hub's files, as bytes in memory: again and again until all of a part is here.
+"""Parts of the Hub's files, as bytes in memory, requested until all of a part is here.
 
 Knows HTTP only as `OpenRange`; the Hub's side of it is `models.hub.download`, which sees to it that every
 part is of the same commit and of a file of the same size and hash.
@@ -28,10 +28,10 @@ class RangeReader:
         self._streams: set[Stream] = set()
         self._lock = threading.Lock()
         self.bytes_received = 0
-        """All that came, also what had to be asked for twice."""
+        """The bytes that came, those that had to be requested twice included."""
 
     def read(self, file: RemoteFile, begin: int, end: int) -> bytearray:
-        """Bytes [begin, end). Raises HubError: refused, changed, unreachable for good, or cancelled."""
+        """Return bytes [begin, end) of a file. Raises HubError: refused, changed, unreachable, cancelled."""
         received = bytearray()
         failures = 0
         while begin + len(received) < end:
@@ -52,7 +52,7 @@ class RangeReader:
             stream.abort()
 
     def _receive(self, file: RemoteFile, received: bytearray, begin: int, end: int) -> None:
-        """One request, as far as it gets."""
+        """Make one request, as far as it gets."""
         self._check_stop()
         with self._open_range(file, begin + len(received), end) as stream:
             with self._lock:

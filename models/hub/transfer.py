@@ -1,4 +1,4 @@
-"""Several transfers at once, on threads of their own, with progress told on the caller's thread."""
+"""Several transfers at once, on threads of their own, with progress reported on the caller's thread."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _JOIN_S = 3.0
 
 @dataclass(frozen=True, slots=True)
 class DownloadProgress:
-    """One file has moved on. `bytes_done` and `bytes_total` are of all files, what was cached included."""
+    """A file's progress. `bytes_done` and `bytes_total` are of all files, what was cached included."""
 
     path: str
     phase: Literal["waiting", "download", "verify", "done"]
@@ -46,10 +46,10 @@ def transfer_all(
     ]
     for thread in threads:
         thread.start()
-    teller = _Teller(transfers, on_progress)
+    reporter = _Reporter(transfers, on_progress)
     try:
         while not pool.wait(_TICK_S):
-            teller.tell()
+            reporter.report()
             if cancelled():
                 raise Cancelled
     except BaseException:
@@ -57,7 +57,7 @@ def transfer_all(
         for thread in threads:
             thread.join(_JOIN_S)
         raise
-    teller.tell()
+    reporter.report()
     if pool.error is not None:
         pool.abort()
         for thread in threads:
@@ -80,7 +80,7 @@ class _Pool:
         self._changed = threading.Condition()
 
     def work(self) -> None:
-        """A thread's life."""
+        """Fetch one transfer after the other, until there is none or all are to stop; a thread runs it."""
         while not self._stop.is_set():
             try:
                 transfer = self._waiting.popleft()
@@ -98,7 +98,7 @@ class _Pool:
                 self._changed.notify_all()
 
     def wait(self, timeout_s: float) -> bool:
-        """Whether it is over, for good or with an error."""
+        """Wait for `timeout_s` at most. Return True if all is over, for good or with an error."""
         with self._changed:
             return self._changed.wait_for(lambda: self._left == 0 or self.error is not None, timeout_s)
 
@@ -109,25 +109,25 @@ class _Pool:
             transfer.abort()
 
 
-class _Teller:
-    """Tells what has changed since the last time."""
+class _Reporter:
+    """Calls `on_progress` with what has changed since the last time."""
 
     def __init__(
         self, transfers: Sequence[Transfer], on_progress: Callable[[DownloadProgress], None] | None
     ) -> None:
         self._transfers = transfers
         self._on_progress = on_progress
-        self._told: dict[str, tuple[str, int]] = {}
+        self._reported: dict[str, tuple[str, int]] = {}
         self._bytes_total = sum(transfer.file.size_bytes for transfer in transfers)
 
-    def tell(self) -> None:
+    def report(self) -> None:
         if self._on_progress is None:
             return
         bytes_done = sum(transfer.bytes_done for transfer in self._transfers)
         for transfer in self._transfers:
             now = (transfer.phase, transfer.bytes_done)
-            if transfer.phase != "waiting" and self._told.get(transfer.file.path) != now:
-                self._told[transfer.file.path] = now
+            if transfer.phase != "waiting" and self._reported.get(transfer.file.path) != now:
+                self._reported[transfer.file.path] = now
                 self._on_progress(
                     DownloadProgress(
                         path=transfer.file.path,

@@ -12,14 +12,14 @@ from models.errors import LlamaCppError
 from models.llamacpp import library
 
 _FEW_TOKENS = 32
-"""Up to so many tokens are set one by one."""
+"""Batches of at most this many tokens are set token by token, which is quicker for them."""
 
 
 class TokenBatch:
     """Room for `n_tokens_max` tokens, each of one sequence; reused from decode to decode. One thread.
 
     The memory is numpy's and `native` only points into it, so nothing is to be freed. Token i of the
-    batch has its logits at `Context.logits_row(i)` if it was added with output; row r of
+    batch has logits if it was added with output; row r of
     `Context.logits()` belongs to token `output_indices[r]`: outputs keep the order of the batch.
     """
 

@@ -1,4 +1,4 @@
-"""A model at work: its KV cache, decoding, logits (llama_context)."""
+"""`Context`: a model at work, with its KV cache, decoding and logits (llama_context)."""
 
 from __future__ import annotations
 
@@ -27,11 +27,10 @@ _MAX_SEQUENCES = 256  # LLAMA_MAX_SEQ
 
 
 class Context(Sequences):
-    """Owns one llama_context until `close`; the model is borrowed and must outlive it.
+    """A model's state of computation. It owns one llama_context until `close`; the model must outlive it.
 
-    All methods belong to one thread at a time, the one that decodes; only `interrupt` may be called
-    from another. Sequence ids run from 0 to n_seq_max - 1, positions from 0; a range is [p0, p1), where
-    p1 None means to the end.
+    All methods belong to one thread at a time, the one that decodes. Sequence ids run from 0 to
+    n_seq_max - 1, positions from 0; a range is [p0, p1), where p1 None means to the end.
     """
 
     def __init__(  # noqa: PLR0913  # llama.cpp's own parameters, all by keyword
@@ -52,21 +51,14 @@ class Context(Sequences):
         embeddings: bool = False,
         observer: MatmulObserver | None = None,
     ) -> None:
-        """`n_ctx`: KV cells in all; without `kv_unified` each sequence has n_ctx / n_seq_max of them.
+        """Allocate `n_ctx` KV cells in all; without `kv_unified` each sequence has n_ctx / n_seq_max of them.
 
         llama.cpp rounds n_ctx up, see the property. `observer` looks on at every decode, which costs time.
         Raises ContextError with llama.cpp's reason, what the KV cache would need, and the fix.
         """
         if model.vocab_only:
             raise ContextError(f"{model.path.name} was loaded without weights; load it whole")
-        for name, value in {
-            "n_ctx": n_ctx,
-            "n_batch": n_batch,
-            "n_ubatch": n_ubatch,
-            "n_threads": n_threads,
-        }.items():
-            if not 0 < value < 2**31:
-                raise ContextError(f"{name} is {value}; it must be at least 1")
+        _check_positive(n_ctx=n_ctx, n_batch=n_batch, n_ubatch=n_ubatch, n_threads=n_threads)
         if not 1 <= n_seq_max <= _MAX_SEQUENCES:
             raise ContextError(
                 f"{n_seq_max} sequences; llama.cpp's limit is {_MAX_SEQUENCES}: lower --parallel"
@@ -95,7 +87,7 @@ class Context(Sequences):
         params.n_outputs_max_per_seq = 1  # where a sampler is set; more would reserve a graph of all of them
         if model.n_gpu_layers == 0:
             require_memory(model, n_ctx, type_k, type_v)
-        with library.captured_errors() as lines:
+        with library.capture_errors() as lines:
             pointer = native.llama_init_from_model(model.pointer, params)
         if not pointer:
             why = reason(lines) or "llama.cpp gives no reason"
@@ -103,32 +95,34 @@ class Context(Sequences):
         self._pointer = pointer
         model.attach(self)
         self._memory = native.llama_get_memory(pointer)
+        self.n_threads = n_threads
+        self.n_threads_batch = n_threads_batch or n_threads
+        self.embeddings = embeddings
+        self._read_sizes(pointer)
+        self._bind_functions()
+        self._outputs: bytes = b""
+        """One byte for each token of the last batch: 1 if it has output, else 0."""
+        self._log = library.error_log()
+        self._top_k: DeviceTopK | None = None
+        self._logits_view: tuple[int, int, npt.NDArray[np.float32]] | None = None
+
+    def _read_sizes(self, pointer: int) -> None:
+        """Take the sizes that llama.cpp has made of those requested."""
+        native = self._native
         self.n_ctx = int(native.llama_n_ctx(pointer))
         self.n_ctx_seq = int(native.llama_n_ctx_seq(pointer))
         self.n_batch = int(native.llama_n_batch(pointer))
         self.n_ubatch = int(native.llama_n_ubatch(pointer))
         self.n_seq_max = int(native.llama_n_seq_max(pointer))
-        self.n_threads = n_threads
-        self.n_threads_batch = n_threads_batch or n_threads
-        self.n_vocab = model.vocab.n_tokens
-        self.embeddings = embeddings
-        self._outputs: bytes = b""
-        """Of the last batch: 1 for each token with output, else 0."""
-        self._log = library.error_log()
+        self.n_vocab = self.model.vocab.n_tokens
+
+    def _bind_functions(self) -> None:
+        """Bind the functions that every step calls."""
         self._decode, self._encode = (
-            library.bind(name, ctypes.c_int32, ctypes.c_void_p, native.llama_batch)
+            library.bind(name, ctypes.c_int32, ctypes.c_void_p, self._native.llama_batch)
             for name in ("llama_decode", "llama_encode")
         )
-        self._row_type = ctypes.c_float * self.n_vocab
-        self._top_k: DeviceTopK | None = None
-        self._logits_view: tuple[int, int, npt.NDArray[np.float32]] | None = None
         self._logits = library.bind("llama_get_logits", ctypes.c_void_p, ctypes.c_void_p)
-        self._logits_ith = library.bind(
-            "llama_get_logits_ith", ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int32
-        )
-        self._flag = (ctypes.c_uint8 * 2)()
-        self._abort_callback: Any = None
-        self.set_abort(None)
 
     @property
     def pointer(self) -> int:
@@ -165,7 +159,7 @@ class Context(Sequences):
         self._outputs = b"\1" * batch.n_tokens if self.embeddings else batch.output_flags
 
     def encode(self, batch: TokenBatch) -> None:
-        """Run the encoder of a model that has one: what later decodes attend to, instead of anything before.
+        """Run the encoder of a model that has one; later decodes attend to its result, not to earlier ones.
 
         Leaves no logits. Raises DecodeError, as `decode`; LlamaCppError: more than `n_ubatch` tokens.
         """
@@ -182,7 +176,6 @@ class Context(Sequences):
         lines = self._log.capture_from_now()
         status = function(pointer, batch.native)
         if status:
-            self._flag[0] = 0
             raise decode_error(status, n_tokens=batch.n_tokens, n_ctx=self.n_ctx, lines=lines)
         if self._observer is not None:
             self._observer.raise_error()
@@ -192,24 +185,16 @@ class Context(Sequences):
         return 0 <= i < len(self._outputs) and bool(self._outputs[i])
 
     def output_place(self, i: int) -> tuple[int, int]:
-        """(row, number of rows) of token i among the outputs of the last batch. Raises LlamaCppError."""
+        """Return (row, number of rows) of token i among the outputs of the last batch.
+
+        Raises LlamaCppError.
+        """
         if not self.has_output(i):
             raise LlamaCppError(f"token {i} of the last batch has no logits; add it with output=True")
         return self._outputs.count(1, 0, i), self._outputs.count(1)
 
-    def logits_row(self, i: int) -> npt.NDArray[np.float32]:
-        """Logits after token i of the last batch: a view [n_vocab] f32, valid until the next decode or close.
-
-        It is llama.cpp's own memory and may be written to, as a mask before sampling does. Raises
-        LlamaCppError if that token had no output.
-        """
-        if not self.has_output(i):
-            raise LlamaCppError(f"token {i} of the last batch has no logits; add it with output=True")
-        address = self._logits_ith(self.pointer, i)
-        return np.frombuffer(memoryview(self._row_type.from_address(address)), np.float32)
-
     def logits(self, n_rows: int | None = None) -> npt.NDArray[np.float32]:
-        """The first `n_rows` (None: all) output rows of the last batch: a view [n_rows, n_vocab] f32.
+        """Return the first `n_rows` (None: all) output rows of the last batch: a view [n_rows, n_vocab] f32.
 
         Rows in the order of the batch; valid until the next decode or close.
         """
@@ -227,7 +212,7 @@ class Context(Sequences):
         return self._logits_view[2]
 
     def device_top_k(self, k: int) -> DeviceTopK:
-        """Lets the device that has the logits find the k largest of some sequences' rows: at first of none.
+        """Return what lets the device find the k largest logits of some sequences' rows: at first of none.
 
         `k` is fixed from the first call on; 1 to n_vocab.
         """
@@ -238,22 +223,22 @@ class Context(Sequences):
         return self._top_k
 
     def embeddings_row(self, i: int) -> npt.NDArray[np.float32]:
-        """A copy [n_embd] of the embedding of token i of the last batch (no pooling, embeddings=True)."""
+        """Return a copy [n_embd] of the last batch's embedding of token i (no pooling, embeddings=True)."""
         if not self.has_output(i):
             raise LlamaCppError(f"token {i} of the last batch has no embedding; add it with output=True")
         return self._embedding(self._native.llama_get_embeddings_ith(self.pointer, i))
 
     def embeddings_seq(self, seq_id: int) -> npt.NDArray[np.float32]:
-        """A copy [n_embd] of the pooled embedding of a sequence of the last batch (embeddings=True)."""
+        """Return a copy [n_embd] of the last batch's pooled embedding of a sequence (embeddings=True)."""
         return self._embedding(self._native.llama_get_embeddings_seq(self.pointer, self._check(seq_id)))
 
-    def _embedding(self, found: Any) -> npt.NDArray[np.float32]:
-        if not found:
+    def _embedding(self, pointer: Any) -> npt.NDArray[np.float32]:
+        if not pointer:
             raise LlamaCppError(
                 "the last batch left no such embedding; make the context with embeddings=True"
             )
         n_embd = int(self._native.llama_model_n_embd_out(self.model.pointer))
-        return np.ctypeslib.as_array(found, (n_embd,)).copy()
+        return np.ctypeslib.as_array(pointer, (n_embd,)).copy()
 
     def synchronize(self) -> None:
         """Wait for a device to finish; reading logits does so by itself."""
@@ -262,37 +247,8 @@ class Context(Sequences):
     def set_n_threads(self, n_threads: int, n_threads_batch: int | None = None) -> None:
         self._native.llama_set_n_threads(self.pointer, n_threads, n_threads_batch or n_threads)
 
-    # Stopping a decode.
 
-    def interrupt(self) -> None:
-        """Make the running decode, or else the next, fail with status 2. From any thread; CPU only."""
-        self._flag[0] = 1
-
-    def set_abort(self, abort: Callable[[], bool] | None) -> None:
-        """Ask `abort` between the nodes of the graph whether to stop; None goes back to `interrupt` alone.
-
-        It is called hundreds of times per decode and takes the GIL each time: prefer `interrupt`.
-        """
-        data: Any = None
-        if abort is None:
-            # The C library's own strlen of a flag byte and a NUL: 1 or 0 without calling into Python.
-            callback = ctypes.cast(_strlen(), self._native.ggml_abort_callback)
-            data = ctypes.addressof(self._flag)
-        else:
-            callback = self._native.ggml_abort_callback(_guarded(abort))
-        self._native.llama_set_abort_callback(self.pointer, callback, data)
-        self._abort_callback = callback  # C calls it until the next set_abort or close
-
-
-def _guarded(abort: Callable[[], bool]) -> Callable[[Any], bool]:
-    def on_abort(_user_data: Any) -> bool:
-        try:
-            return bool(abort())
-        except BaseException:  # noqa: BLE001  # nothing may unwind through C; stop instead
-            return True
-
-    return on_abort
-
-
-def _strlen() -> Any:
-    return ctypes.CDLL(None).strlen
+def _check_positive(**sizes: int) -> None:
+    for name, value in sizes.items():
+        if not 0 < value < 2**31:
+            raise ContextError(f"{name} is {value}; it must be at least 1")

@@ -15,7 +15,7 @@ from __future__ import annotations
 import ctypes
 import logging
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -23,24 +23,36 @@ import numpy.typing as npt
 from models.errors import LlamaCppError
 from models.llamacpp import library
 
-if TYPE_CHECKING:
-    from models.llamacpp.context import Context
-
 logger = logging.getLogger("corral.llama")
 
 Ids = npt.NDArray[np.int32]
 Floats = npt.NDArray[np.float32]
 
 
-class DeviceTopK:
-    """Owned by its Context (`Context.device_top_k`), which frees it. One thread, the one that decodes.
+class LogitsOwner(Protocol):
+    """The context whose logits are looked at (`models.llamacpp.context.Context`)."""
 
-    A sequence that is on may have one output per decode, and its row of `Context.logits` isn't there: it
-    has `rows` instead. Each change costs the next decode milliseconds, as llama.cpp reserves its graphs
-    again; while any sequence is on, an output takes four rows of the host's memory instead of one.
+    n_seq_max: int
+    n_vocab: int
+
+    @property
+    def pointer(self) -> int:
+        """The llama_context*; raises ContextError when it has been closed."""
+
+    def output_place(self, i: int) -> tuple[int, int]:
+        """Return (row, number of rows) of token i among the last batch's outputs."""
+
+
+class DeviceTopK:
+    """The search for the k largest logits on the device, owned by a Context, which frees it.
+
+    One thread, the one that decodes. A sequence that is on may have one output per decode, and its row of
+    `Context.logits` isn't there: it has `rows` instead. Each change costs the next decode milliseconds, as
+    llama.cpp reserves its graphs again; while any sequence is on, an output takes four rows of the host's
+    memory instead of one.
     """
 
-    def __init__(self, context: Context, k: int) -> None:
+    def __init__(self, context: LogitsOwner, k: int) -> None:
         """Use `Context.device_top_k`."""
         self.k = k
         self._context = context

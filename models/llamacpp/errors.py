@@ -1,4 +1,4 @@
-"""llama.cpp's ways of failing, as `models.errors`: where its statuses and log become messages."""
+"""Translation of llama.cpp's statuses and logged lines into `models.errors`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _NOISE = ("failed to load model", "error loading model:", "failed to quantize:")
 
 
 def reason(lines: Sequence[str]) -> str:
-    """The most telling of llama.cpp's logged error lines, without its `function:` prefixes; "" if none.
+    """Return the most telling of llama.cpp's error lines, without `function:` prefixes; "" if none.
 
     llama.cpp reports a failure inside out: the first line holds the cause, later ones repeat that
     something failed.
@@ -30,7 +30,7 @@ def reason(lines: Sequence[str]) -> str:
 
 
 def decode_error(status: int, *, n_tokens: int, n_ctx: int, lines: Sequence[str] = ()) -> DecodeError:
-    """The error for a non-zero status of llama_decode: 1 no KV cells, 2 aborted, below 0 fatal."""
+    """Return the error for a non-zero status of llama_decode: 1 no KV cells, 2 aborted, below 0 fatal."""
     why = reason(lines)
     detail = f": {why}" if why else ""
     if status == 1:

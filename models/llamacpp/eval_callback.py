@@ -1,4 +1,4 @@
-"""Looking on while llama.cpp computes: the activations that weights are multiplied with (`cb_eval`).
+"""`MatmulObserver`: looks on while llama.cpp multiplies weights with activations (`cb_eval`).
 
 The scheduler asks about each node of a graph; for those that are wanted it computes up to there and calls
 again, when the node's inputs are still in memory. Only matrix multiplications of weights are looked at.
@@ -60,7 +60,7 @@ class Weight:
 
 @dataclass(frozen=True)
 class Activations:
-    """What one multiplication reads. `rows` [n, n_per_row] f32: a copy.
+    """The input of one multiplication. `rows` [n, n_per_row] f32: a copy.
 
     `matrix`: for each row which matrix of the weight it meets, an expert's number; all 0 for a weight of two
     dimensions. `n_matrices`: how many the weight has. `routed`: the rows were sent to experts.
@@ -80,7 +80,7 @@ Wanted = Callable[[str], bool]
 class MatmulObserver:
     """Hand to `Context(observer=…)`. Calls `on_activations` for each multiplication with a wanted weight.
 
-    `wanted` is asked once per weight's name. Multiplications of less than `min_rows` rows are left out. It
+    `wanted` is called once per weight's name. Multiplications of less than `min_rows` rows are left out. It
     runs on the decoding thread; what it raises stops nothing in C, and `raise_error` raises it afterwards.
     """
 
@@ -148,7 +148,7 @@ def observe(params: Any, observer: MatmulObserver | None) -> None:
 
 
 def _plain(weight: Weight, values: Floats) -> Activations:
-    """`values` [i3, i2, row, column]: a weight with several matrices meets slice i2 with matrix i2."""
+    """Return the rows of `values` [i3, i2, row, column]: matrix i2 of a weight meets slice i2."""
     n3, n2, n_rows, n_per_row = values.shape
     of_3, of_2 = weight.ne[3], weight.ne[2]
     matrix = (np.arange(n3)[:, None] % of_3) * of_2 + np.arange(n2)[None, :] % of_2
@@ -157,14 +157,14 @@ def _plain(weight: Weight, values: Floats) -> Activations:
 
 
 def _routed(weight: Weight, values: Floats, ids: npt.NDArray[np.int32]) -> Activations:
-    """`values` [1, token, slot or 1, column], `ids` [token, slot]: the experts that each token goes to."""
+    """Return the rows of `values` [1, token, slot or 1, column]; `ids` [token, slot] are its experts."""
     slots = np.arange(ids.shape[1]) % values.shape[2]
     rows = values[0][:, slots, :]
     return Activations(weight, rows.reshape(-1, values.shape[-1]), ids.reshape(-1), weight.ne[2], routed=True)
 
 
 def _values(tensor: _ggml_tensor) -> Floats:
-    """The tensor's numbers as an array of their own, [ne3, ne2, ne1, ne0]."""
+    """Return the tensor's numbers as an array of their own, [ne3, ne2, ne1, ne0]."""
     shape, strides = tuple(tensor.ne)[::-1], tuple(tensor.nb)[::-1]
     raw = _bytes(tensor, shape, strides)
     return np.ndarray(shape, np.float32, raw, strides=strides).copy(order="C")
@@ -177,7 +177,7 @@ def _ids(tensor: _ggml_tensor) -> npt.NDArray[np.int32]:
 
 
 def _bytes(tensor: _ggml_tensor, shape: Sequence[int], strides: Sequence[int]) -> Any:
-    """The memory of a tensor of four-byte elements: the host's own, or a copy of a device's."""
+    """Return the memory of a tensor of four-byte elements: the host's own, or a copy of a device's."""
     n_bytes = sum((n - 1) * stride for n, stride in zip(shape, strides, strict=True)) + 4
     if library.bind("ggml_backend_buffer_is_host", ctypes.c_bool, ctypes.c_void_p)(tensor.buffer):
         return (ctypes.c_uint8 * n_bytes).from_address(tensor.data)
@@ -195,7 +195,7 @@ def _bytes(tensor: _ggml_tensor, shape: Sequence[int], strides: Sequence[int]) -
 
 
 def _plain_name(raw: bytes) -> str:
-    """A copy on a device is called `CUDA0#blk.0.attn_k.weight#0`: the part in the middle."""
+    """Return a tensor's own name: a copy on a device is called `CUDA0#blk.0.attn_k.weight#0`."""
     name = raw.decode("utf-8", "replace")
     parts = name.split("#")
     return parts[1] if len(parts) > 1 else name
@@ -203,7 +203,10 @@ def _plain_name(raw: bytes) -> str:
 
 @cache
 def weight_ops() -> tuple[int, int, int]:
-    """GGML_OP_MUL_MAT, _MUL_MAT_ID and _GET_ROWS as numbers. Raises LlamaCppError: another layout."""
+    """Return the numbers of GGML_OP_MUL_MAT, _MUL_MAT_ID and _GET_ROWS.
+
+    Raises LlamaCppError: another layout.
+    """
     check_layout()
     name = library.bind("ggml_op_name", ctypes.c_char_p, ctypes.c_int)
     numbers = {name(op): op for op in range(64)}
@@ -214,7 +217,7 @@ def weight_ops() -> tuple[int, int, int]:
 
 
 def check_layout() -> None:
-    """Raises LlamaCppError if ggml's tensor isn't as large as it is described here."""
+    """Raise LlamaCppError if ggml's tensor isn't as large as it is described here."""
     overhead = library.bind("ggml_tensor_overhead", ctypes.c_size_t)()
     if overhead != ctypes.sizeof(_ggml_tensor) + _OBJECT_BYTES:
         raise LlamaCppError(
@@ -244,7 +247,7 @@ def write_weight(weight: Weight, data: npt.NDArray[np.uint8]) -> None:
 
 
 def read_weight(weight: Weight) -> npt.NDArray[np.uint8]:
-    """A copy of a loaded weight's bytes."""
+    """Return a copy of a loaded weight's bytes."""
     n_bytes = library.bind("ggml_nbytes", ctypes.c_size_t, ctypes.c_void_p)(weight.address)
     copy = np.empty(int(n_bytes), np.uint8)
     get = library.bind(

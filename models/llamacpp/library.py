@@ -1,4 +1,4 @@
-"""Loading llama.cpp: its version, its log, its devices. Everything native in this package starts at `load`.
+"""The loading of llama.cpp: its version, its log, its devices; everything native starts at `load`.
 
 Not a wrapper of every function: the sibling modules call the ctypes definitions of `llama_cpp.llama_cpp`
 through the module that `load` returns, and `bind` adds those that the bindings leave out. Those
@@ -16,11 +16,11 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
 from models.errors import LlamaCppError
+from models.machine.device import Device
 
 REQUIRED_VERSION = "0.3.36"
 LOGGER_NAME = "corral.llama"
@@ -36,25 +36,14 @@ _LEVEL_CONTINUE = 5
 _DEVICE_TYPES = {0: "cpu", 1: "gpu", 2: "igpu", 3: "accel", 4: "meta"}
 
 
-@dataclass(frozen=True)
-class Device:
-    """One ggml backend device. `type`: "cpu", "gpu", "igpu" (shares the host's memory), "accel" or "meta"."""
-
-    name: str
-    description: str
-    type: str
-    memory_total: int
-    memory_free: int
-
-
 _EXPECTED = "applying manual override"
-"""In lines that llama.cpp warns with for each tensor whose type we choose ourselves."""
+"""llama.cpp warns with this text for each tensor whose type we choose ourselves."""
 _CAPTURED_MAX = 32
-"""Error lines of one call that are kept."""
+"""At most this many error lines of one call are kept."""
 
 
 class _Log:
-    """Joins llama.cpp's pieces into lines, and keeps error lines for the thread that asked for them.
+    """Joins llama.cpp's pieces into lines, and keeps error lines for the thread that captures them.
 
     A line may come in several calls (progress dots, type fall-backs), always from one thread: the
     buffer is per thread. llama.cpp calls it on any thread; ctypes takes the GIL around each call.
@@ -92,7 +81,7 @@ class _Log:
             self._logger.log(level, "%s", line)
 
     def capture_from_now(self) -> list[str]:
-        """The list in which this thread's error lines are collected until the next call; for hot paths."""
+        """Return the list that collects this thread's error lines until the next call; for hot paths."""
         lines: list[str] = []
         self._local.captured = lines
         return lines
@@ -179,7 +168,7 @@ def _load(sink: LogSink | None) -> _Library:
 
 
 def _load_backends(library: _Library) -> None:
-    """Load ggml's backends where each is a library of its own beside libllama (GGML_BACKEND_DL).
+    """Load ggml's backends where each is a library of its own next to libllama (GGML_BACKEND_DL).
 
     ggml takes the best of several for this CPU. Other builds have their backends from the start.
     """
@@ -224,7 +213,7 @@ def _take_over_abort(library: _Library) -> None:
 
 
 def bind(name: str, restype: Any, *argtypes: Any) -> Any:
-    """The exported function `name` (C, or a mangled C++ name) with its types set. It releases the GIL.
+    """Return the exported function `name` (C, or a mangled C++ name) with its types set. It releases the GIL.
 
     Looked up through libllama and the libraries it needs, so there is one copy of ggml in the process.
     Raises LlamaCppError if this build doesn't export it.
@@ -247,41 +236,41 @@ def bind(name: str, restype: Any, *argtypes: Any) -> Any:
 
 
 def error_log() -> _Log:
-    """Where error lines are collected without a `with`: see `capture_from_now`."""
+    """Return the log, which collects error lines without a `with`: see `capture_from_now`."""
     return _loaded().log
 
 
 @contextmanager
-def captured_errors() -> Iterator[list[str]]:
+def capture_errors() -> Iterator[list[str]]:
     """Collect the error lines that llama.cpp logs on this thread while the block runs."""
     with _loaded().log.capture() as lines:
         yield lines
 
 
 def system_info() -> str:
-    """llama.cpp's line about the CPU features and backends that this build uses."""
+    """Return llama.cpp's line about the CPU features and backends that this build uses."""
     return str(load().llama_print_system_info().decode())
 
 
 def library_path() -> str:
-    """Path of the libllama that is loaded."""
+    """Return the path of the libllama that is loaded."""
     return str(_loaded().handle._name)  # noqa: SLF001
 
 
 def devices() -> list[Device]:
-    """Every device that ggml's backends offer, the CPU included. Memory as the backend reports it."""
+    """Return every device that ggml's backends offer, the CPU included. Memory as the backend reports it."""
     get = bind("ggml_backend_dev_get", ctypes.c_void_p, ctypes.c_size_t)
     name = bind("ggml_backend_dev_name", ctypes.c_char_p, ctypes.c_void_p)
     description = bind("ggml_backend_dev_description", ctypes.c_char_p, ctypes.c_void_p)
     kind = bind("ggml_backend_dev_type", ctypes.c_int, ctypes.c_void_p)
     size_p = ctypes.POINTER(ctypes.c_size_t)
     memory = bind("ggml_backend_dev_memory", None, ctypes.c_void_p, size_p, size_p)
-    found = []
+    listed = []
     for index in range(bind("ggml_backend_dev_count", ctypes.c_size_t)()):
         device = get(index)
         free, total = ctypes.c_size_t(), ctypes.c_size_t()
         memory(device, ctypes.byref(free), ctypes.byref(total))
-        found.append(
+        listed.append(
             Device(
                 name=name(device).decode(),
                 description=description(device).decode(),
@@ -290,4 +279,4 @@ def devices() -> list[Device]:
                 memory_free=free.value,
             )
         )
-    return found
+    return listed

@@ -26,21 +26,21 @@ class Adapter:
     """
 
     def __init__(self, pointer: int, model: Model, info: AdapterInfo) -> None:
-        """Takes ownership of `pointer`. Use `Adapter.load`."""
+        """Take ownership of `pointer`. Use `Adapter.load`."""
         self._pointer: int | None = pointer
         self._model = model
         self.info = info
 
     @classmethod
     def load(cls, model: Model, path: Path | str) -> Self:
-        """Check the file against the model, then load it beside the model's weights. Blocks without the GIL.
+        """Check the file against the model, then load it in addition to the model's weights.
 
-        Raises InvalidGGUF for a file that doesn't fit, which llama.cpp then never sees, and ModelLoadError
-        with llama.cpp's own reason.
+        Blocks without the GIL. Raises InvalidGGUF for a file that doesn't fit, which llama.cpp then never
+        sees, and ModelLoadError with llama.cpp's own reason.
         """
         info = read_adapter_info(Path(path), read_gguf_info(model.path))
         init = library.bind("llama_adapter_lora_init", ctypes.c_void_p, ctypes.c_void_p, ctypes.c_char_p)
-        with library.captured_errors() as lines:
+        with library.capture_errors() as lines:
             pointer = init(model.pointer, os.fsencode(info.path))
         if not pointer:
             why = reason(lines) or "llama.cpp gives no reason"
@@ -76,10 +76,10 @@ class Adapter:
 
 
 def set_adapters(context: Context, adapters: Sequence[tuple[Adapter, float]]) -> None:
-    """Apply exactly these, each with its scale, in all following decodes of `context`; none: the plain model.
+    """Apply exactly these adapters, each with its scale, in all later decodes of `context`; none is fine.
 
     The KV cache isn't touched: what is in it was computed with the adapters of its time. Another set than the
-    last makes the next decode plan its graphs anew, which costs it milliseconds. Raises LlamaCppError for an
+    last makes the next decode plan its graphs again, which costs it milliseconds. Raises LlamaCppError for an
     adapter of another model, or given twice.
     """
     for adapter, _ in adapters:

@@ -1,4 +1,4 @@
-"""A loaded GGUF file: weights, hyper-parameters, metadata, vocabulary (llama_model)."""
+"""`Model`: a loaded GGUF file, with weights, metadata and vocabulary (llama_model)."""
 
 from __future__ import annotations
 
@@ -9,18 +9,21 @@ from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from types import ModuleType, TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Protocol, Self
 
 from models.errors import ModelLoadError
 from models.llamacpp import library
 from models.llamacpp.errors import reason
 from models.llamacpp.vocab import Vocab
 
-if TYPE_CHECKING:
-    from models.llamacpp.context import Context
-
 Progress = Callable[[float], bool]
 """Called with 0.0 to 1.0 while loading, on the loading thread; False cancels."""
+
+
+class Closable(Protocol):
+    """An object that uses a model and must be closed before it (`models.llamacpp.context.Context`)."""
+
+    def close(self) -> None: ...
 
 
 class Model:
@@ -32,10 +35,10 @@ class Model:
     def __init__(
         self, pointer: int, path: Path, *, n_gpu_layers: int, vocab_only: bool, no_alloc: bool
     ) -> None:
-        """Takes ownership of `pointer`. Use `Model.load`."""
+        """Take ownership of `pointer`. Use `Model.load`."""
         self._pointer: int | None = pointer
         self._native: ModuleType = library.load()
-        self._contexts: weakref.WeakSet[Context] = weakref.WeakSet()
+        self._contexts: weakref.WeakSet[Closable] = weakref.WeakSet()
         self.path = path
         self.n_gpu_layers = n_gpu_layers
         self.vocab_only = vocab_only
@@ -75,7 +78,7 @@ class Model:
         params.progress_callback = callback
         if not path.is_file():
             raise ModelLoadError(f"{path} is not a file; give a GGUF file, or `corral list` for those here")
-        with library.captured_errors() as lines:
+        with library.capture_errors() as lines:
             pointer = native.llama_model_load_from_file(os.fsencode(path), params)
         if watch.error is not None:
             if pointer:
@@ -111,7 +114,7 @@ class Model:
     ) -> None:
         self.close()
 
-    def attach(self, context: Context) -> None:
+    def attach(self, context: Closable) -> None:
         """Remember a context made of this model (`Context` calls it), to free it first."""
         self._contexts.add(context)
 
@@ -174,7 +177,7 @@ class Model:
 
     @property
     def decoder_start_token(self) -> int | None:
-        """What a decoder begins with that has an encoder before it; None: nothing is said of it."""
+        """The token that a decoder behind an encoder begins with; None if the file names none."""
         token = int(self._native.llama_model_decoder_start_token(self.pointer))
         return None if token < 0 else token
 
@@ -210,9 +213,9 @@ class Model:
         return {key(index): value(index) for index in range(native.llama_model_meta_count(self.pointer))}
 
     def chat_template(self, name: str | None = None) -> str | None:
-        """The Jinja source of the default chat template, or of the one called `name`; None if absent."""
-        found = self._native.llama_model_chat_template(self.pointer, name.encode() if name else None)
-        return None if found is None else str(found.decode("utf-8", "replace"))
+        """Return the Jinja source of the default chat template, or of that called `name`; None if absent."""
+        template = self._native.llama_model_chat_template(self.pointer, name.encode() if name else None)
+        return None if template is None else str(template.decode("utf-8", "replace"))
 
 
 class _ProgressWatch:

@@ -1,4 +1,4 @@
-"""What a context holds of its sequences, the KV cache or recurrent states: forget, copy, move, save them."""
+"""`Sequences`: the memory of a context, KV cache or recurrent states, to forget, copy and save."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from models.llamacpp.model import Model
 
 
 class Sequences(ABC):
-    """The part of a Context that is about what it remembers; a Context is made whole, never this alone.
+    """The memory of a Context, which is its only subclass; it isn't made alone.
 
     Sequence ids run from 0 to n_seq_max - 1, positions from 0; a range is [p0, p1), where p1 None means to
     the end. One thread, the one that decodes.
@@ -29,11 +29,6 @@ class Sequences(ABC):
     @abstractmethod
     def pointer(self) -> int:
         """The llama_context*; raises ContextError when it has been closed."""
-
-    @property
-    def can_shift(self) -> bool:
-        """True if positions can be moved (`seq_add`)."""
-        return bool(self._native.llama_memory_can_shift(self._cells()))
 
     def clear(self) -> None:
         """Forget every sequence."""
@@ -63,35 +58,25 @@ class Sequences(ABC):
         if p1 is not None:
             self.seq_rm(dst, p1, None)
 
-    def seq_keep(self, seq_id: int) -> None:
-        """Forget every other sequence."""
-        self._native.llama_memory_seq_keep(self._cells(), self._check(seq_id))
-
-    def seq_add(self, seq_id: int, p0: int, p1: int | None, delta: int) -> None:
-        """Move positions [p0, p1) of a sequence by `delta`. Raises LlamaCppError unless `can_shift`."""
-        if not self.can_shift:
-            raise LlamaCppError(f"{self.model.path.name} can't move positions in its cache")
-        self._native.llama_memory_seq_add(self._cells(), self._check(seq_id), p0, _end(p1), delta)
-
     def seq_pos_min(self, seq_id: int) -> int | None:
-        """The smallest position held of a sequence (above 0 with a sliding window); None if empty."""
+        """Return the smallest position held of a sequence (above 0 with a sliding window); None if empty."""
         found = int(self._native.llama_memory_seq_pos_min(self._cells(), self._check(seq_id)))
         return None if found < 0 else found
 
     def seq_pos_max(self, seq_id: int) -> int | None:
-        """The largest position held of a sequence; None if it is empty."""
+        """Return the largest position held of a sequence; None if it is empty."""
         found = int(self._native.llama_memory_seq_pos_max(self._cells(), self._check(seq_id)))
         return None if found < 0 else found
 
     def state_seq_get(self, seq_id: int) -> bytearray:
-        """The cache of one sequence, for `state_seq_set` of a context with the same model and layout.
+        """Return the cache of one sequence, for `state_seq_set` of a context with the same model and layout.
 
         Raises LlamaCppError if llama.cpp can't save it.
         """
         size = int(self._native.llama_state_seq_get_size(self.pointer, self._check(seq_id)))
         state = bytearray(size)
         buffer = (ctypes.c_uint8 * size).from_buffer(state)
-        with library.captured_errors() as lines:
+        with library.capture_errors() as lines:
             written = int(self._native.llama_state_seq_get_data(self.pointer, buffer, size, seq_id))
         if written != size:
             raise LlamaCppError(f"sequence {seq_id} can't be saved: {reason(lines) or 'no reason given'}")
@@ -105,7 +90,7 @@ class Sequences(ABC):
         """
         as_bytes = ctypes.c_uint8 * len(state)
         buffer = as_bytes.from_buffer_copy(state) if isinstance(state, bytes) else as_bytes.from_buffer(state)
-        with library.captured_errors() as lines:
+        with library.capture_errors() as lines:
             read = int(
                 self._native.llama_state_seq_set_data(self.pointer, buffer, len(state), self._check(seq_id))
             )

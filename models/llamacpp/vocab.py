@@ -1,35 +1,46 @@
-"""A model's vocabulary: text to tokens and back (llama_vocab)."""
+"""`Vocab`: a model's vocabulary, text to tokens and back (llama_vocab)."""
 
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
 from models.errors import LlamaCppError, RequestError
 from models.llamacpp import library
-from models.llamacpp.deep_stack import call_on_stack
 
-if TYPE_CHECKING:
-    from models.llamacpp.model import Model
+T = TypeVar("T")
 
 MAX_TEXT_BYTES = 4 * 1024 * 1024
 """The longest text tokenized in one call: a million tokens of English; bounds memory and time."""
 
 _SHALLOW_BYTES = 1024  # texts up to here recurse within any thread's stack
 _STACK_BYTES_PER_BYTE = 1024  # measured: at most 340 per character
+_stack_size_lock = threading.Lock()  # threading.stack_size belongs to the whole process
 
 _TYPES = {0: "none", 1: "spm", 2: "bpe", 3: "wpm", 4: "ugm", 5: "rwkv", 6: "plamo2", 7: "test"}
 _INT32_MIN = -(2**31)
 
 
-class Vocab:
-    """Belongs to its Model, which frees it. Immutable: every method may be called from any thread."""
+class VocabOwner(Protocol):
+    """The model that a vocabulary belongs to (`models.llamacpp.model.Model`)."""
 
-    def __init__(self, model: Model) -> None:
+    path: Path
+
+    @property
+    def pointer(self) -> int:
+        """The llama_model*; raises ModelLoadError when it has been closed."""
+
+
+class Vocab:
+    """A model's vocabulary; the model owns and frees it. Immutable: any thread may call any method."""
+
+    def __init__(self, model: VocabOwner) -> None:
         native = library.load()
         self._native = native
         self._model = model
@@ -67,7 +78,7 @@ class Vocab:
         return self._pointer
 
     def tokenize(self, text: str, *, add_special: bool, parse_special: bool) -> list[int]:
-        """The tokens of `text`; runs without the GIL.
+        """Return the tokens of `text`; runs without the GIL.
 
         `add_special`: BOS and EOS where the model asks for them. `parse_special`: text such as
         "<|im_end|>" becomes the special token; for text from strangers say False. A NUL is text
@@ -105,7 +116,7 @@ class Vocab:
             size = -count
 
     def piece(self, token: int, special: bool = False) -> bytes:
-        """The bytes that `token` adds to the text; may be a part of a UTF-8 character.
+        """Return the bytes that `token` adds to the text; may be a part of a UTF-8 character.
 
         `special`: spell out control tokens, which otherwise give b"".
         """
@@ -125,7 +136,7 @@ class Vocab:
             size = -length
 
     def detokenize(self, tokens: Sequence[int], special: bool = False) -> bytes:
-        """The text of `tokens` as bytes, with the spaces that the model's tokenizer added taken off."""
+        """Return the text of `tokens` as bytes, without the spaces that the model's tokenizer added."""
         pointer = self._usable()
         for token in tokens:
             self._check(token)
@@ -139,12 +150,9 @@ class Vocab:
             size = -length
 
     def text(self, token: int) -> str:
-        """The token as the vocabulary spells it ("Ġthe", "▁the", "<0x0A>")."""
+        """Return the token as the vocabulary spells it ("Ġthe", "▁the", "<0x0A>")."""
         found: bytes = self._native.llama_vocab_get_text(self._usable(), self._check(token))
         return found.decode("utf-8", "replace")
-
-    def score(self, token: int) -> float:
-        return float(self._native.llama_vocab_get_score(self._usable(), self._check(token)))
 
     def is_eog(self, token: int) -> bool:
         """True if the model ends its answer with this token (EOS, end of turn …)."""
@@ -180,36 +188,6 @@ class Vocab:
         return self._special(self._native.llama_vocab_eot)
 
     @property
-    def sep(self) -> int | None:
-        return self._special(self._native.llama_vocab_sep)
-
-    @property
-    def nl(self) -> int | None:
-        """Newline."""
-        return self._special(self._native.llama_vocab_nl)
-
-    @property
-    def pad(self) -> int | None:
-        return self._special(self._native.llama_vocab_pad)
-
-    @property
-    def mask(self) -> int | None:
-        return self._special(self._native.llama_vocab_mask)
-
-    @property
-    def fim_prefix(self) -> int | None:
-        """Before the text that precedes the gap to fill in."""
-        return self._special(self._native.llama_vocab_fim_pre)
-
-    @property
-    def fim_suffix(self) -> int | None:
-        return self._special(self._native.llama_vocab_fim_suf)
-
-    @property
-    def fim_middle(self) -> int | None:
-        return self._special(self._native.llama_vocab_fim_mid)
-
-    @property
     def add_bos(self) -> bool:
         return bool(self._native.llama_vocab_get_add_bos(self.pointer))
 
@@ -222,7 +200,7 @@ class Vocab:
         return token if 0 <= token < self.n_tokens else None
 
     def _usable(self) -> int:
-        """llama.cpp aborts on most questions to a model without a vocabulary."""
+        """Return the pointer. Raises LlamaCppError without a vocabulary, on which llama.cpp mostly aborts."""
         if self.type == "none":
             raise LlamaCppError(f"{self._model.path.name} has no vocabulary; only token ids work with it")
         return self.pointer
@@ -233,3 +211,37 @@ class Vocab:
                 f"token {token} is outside of this model's vocabulary of {self.n_tokens:,} tokens"
             )
         return token
+
+
+def call_on_stack(function: Callable[[], T], stack_bytes: int) -> T:
+    """Return `function()`, run on a thread with `stack_bytes` of stack; its exception comes out here.
+
+    Several of llama.cpp's pre-tokenizers use std::regex, which recurses once per character of a match: 40,000
+    digits in a row end an 8 MiB stack, and with it the process. A thread's stack is only reserved, not used,
+    until something recurses that deep. Raises LlamaCppError if the system doesn't grant such a thread.
+    """
+    results: list[T] = []
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            results.append(function())
+        except BaseException as error:  # noqa: BLE001  # raised again by the caller's thread
+            errors.append(error)
+
+    thread = threading.Thread(target=run, name="deep-stack")
+    with _stack_size_lock:
+        before = threading.stack_size(stack_bytes)
+        try:
+            thread.start()
+        except RuntimeError:
+            raise LlamaCppError(
+                f"the system grants no thread with a stack of {stack_bytes >> 20} MiB; shorten the text, "
+                "or raise the limit on address space"
+            ) from None
+        finally:
+            threading.stack_size(before)
+    thread.join()
+    if errors:
+        raise errors[0]
+    return results[0]

@@ -1,12 +1,64 @@
-"""What a child process answered, and how it ended, in words."""
+"""`ask_child`: a question to a child process, answered with a line of JSON; its failures, in words.
+
+Native code that may crash or hang runs in such a child: it takes nothing else with it.
+"""
 
 from __future__ import annotations
 
+import json
 import signal
+import subprocess
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+class ChildFailed(Exception):
+    """A child that gave no answer. `text` fits after "the process …"."""
+
+    def __init__(self, text: str, returncode: int | None = None) -> None:
+        super().__init__(text)
+        self.text = text
+        self.returncode = returncode
+        """The child's exit status, minus the signal that ended it; None if it didn't start or end in time."""
+
+
+class ChildTimedOut(ChildFailed):
+    """A child that took too long, and was killed."""
+
+
+def ask_child(command: Sequence[str], timeout_s: float, parse: Callable[[Any], T]) -> T:
+    """Run `command` and return what `parse` makes of the JSON in its last line of output.
+
+    A driver may print before that line. Blocks, at most `timeout_s` seconds. Raises ChildFailed: the child
+    doesn't start, ends with an error or too late, or answers what is no JSON or makes `parse` raise a
+    ValueError, KeyError, TypeError or AttributeError.
+    """
+    try:
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=timeout_s,
+            check=False,
+            stdin=subprocess.DEVNULL,
+        )
+    except subprocess.TimeoutExpired:
+        raise ChildTimedOut(f"took longer than {timeout_s:g} s") from None
+    except OSError as error:
+        raise ChildFailed(f"doesn't start: {error}") from error
+    if done.returncode != 0:
+        raise ChildFailed(describe_exit(done.returncode, done.stderr), done.returncode)
+    try:
+        return parse(json.loads(last_line(done.stdout)))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise ChildFailed(f"answered nonsense: {done.stdout[:200]!r}", done.returncode) from None
 
 
 def describe_exit(returncode: int, stderr: str = "") -> str:
-    """ "died of SIGSEGV" or "failed with status 1: the last line of stderr"; fits after "the process …"."""
+    """Return "died of SIGSEGV" or "failed with status 1: stderr's last line"; fits after "the process …"."""
     lines = [line.strip() for line in stderr.splitlines() if line.strip()]
     detail = f": {lines[-1][:300]}" if lines else ""
     if returncode < 0:
@@ -15,12 +67,12 @@ def describe_exit(returncode: int, stderr: str = "") -> str:
 
 
 def last_line(stdout: str) -> str:
-    """The last line that isn't blank, "" if there is none: a driver may print before the answer."""
+    """Return the last line that isn't blank, "" if there is none."""
     return next((line.strip() for line in reversed(stdout.splitlines()) if line.strip()), "")
 
 
 def signal_name(number: int) -> str:
-    """ "SIGSEGV" for 11."""
+    """Return "SIGSEGV" for 11."""
     try:
         return signal.Signals(number).name
     except ValueError:

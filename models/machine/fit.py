@@ -47,7 +47,7 @@ class ModelFile(Protocol):
 
 
 class DeviceLike(Protocol):
-    """The part of `models.machine.hardware.Device` that a plan of GPU layers needs."""
+    """The part of `models.machine.device.Device` that a plan of GPU layers needs."""
 
     @property
     def name(self) -> str: ...

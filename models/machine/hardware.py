@@ -1,6 +1,6 @@
-"""What this machine has: processor, memory, and the devices that ggml's backends see.
+"""This machine's hardware: processor, memory, and the devices that ggml's backends see.
 
-The devices are asked for in a child process (`python -m models.machine.hardware`): a driver can crash or
+The devices are listed by a child process (`python -m models.machine.hardware`): a driver can crash or
 hang, and llama.cpp isn't loaded into the caller. Nothing is remembered between calls.
 """
 
@@ -19,43 +19,34 @@ from typing import Any
 
 import psutil
 
-from models.machine.child_process import describe_exit, last_line
+from models.machine.child_process import ChildFailed, ChildTimedOut, ask_child
+from models.machine.device import Device
 from models.machine.host_memory import cpu_quota, memory
 
 PROBE_TIMEOUT_S = 60.0
-"""CUDA needs some seconds to start on a box with many GPUs."""
-
-
-@dataclass(frozen=True)
-class Device:
-    """One ggml device: `type` is "cpu", "gpu", "igpu" (shares the machine's memory), "accel" or "meta"."""
-
-    name: str
-    description: str
-    type: str
-    memory_total: int
-    memory_free: int
-
-    @property
-    def is_gpu(self) -> bool:
-        return self.type in {"gpu", "igpu"}
+"""The child may take this many seconds; CUDA needs some to start on a box with many GPUs."""
 
 
 @dataclass(frozen=True)
 class Hardware:
-    """`cores`: physical cores this process may use at once (affinity and container quota respected), at
-    least 1; `threads`: the same in logical cores. `flags`: CPU features as Linux names them ("avx2",
-    "amx_int8"); empty where the system doesn't tell. `problems`: what couldn't be found out, for people.
-    """
+    """The hardware that this process may use."""
 
     cpu: str
+    """The processor's name."""
     cores: int
+    """The physical cores that may be used at once (affinity and container quota respected), at least 1."""
     threads: int
+    """The logical cores that may be used at once, counted the same way."""
     flags: frozenset[str]
+    """The CPU features as Linux names them ("avx2", "amx_int8"); empty where the system doesn't say."""
     memory_total: int
+    """The memory in bytes."""
     memory_available: int
+    """The memory in bytes that can be taken without swapping."""
     devices: tuple[Device, ...]
+    """ggml's devices."""
     problems: tuple[str, ...]
+    """Sentences on what couldn't be found out."""
 
     @property
     def gpus(self) -> tuple[Device, ...]:
@@ -98,14 +89,13 @@ def probe(timeout_s: float = PROBE_TIMEOUT_S, command: Sequence[str] | None = No
 
 
 def usable_cores(cpu: Cpu | None = None) -> tuple[int, int]:
-    """(physical, logical) cores this process may use at once; each at least 1.
+    """Return the (physical, logical) cores this process may use at once; each at least 1.
 
     llama.cpp's threads wait for each other at barriers: more of them than physical cores slow it down.
     """
     cpu = cpu or probe_cpu()
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else cpu.logical
     quota = cpu_quota()
-    threads = min(cpu.logical, allowed)
+    threads = min(cpu.logical, available_cores())
     # Siblings count once; which of them the affinity leaves isn't looked at.
     cores = max(1, threads * cpu.physical // cpu.logical)
     if quota is not None:
@@ -113,8 +103,15 @@ def usable_cores(cpu: Cpu | None = None) -> tuple[int, int]:
     return max(1, cores), max(1, threads)
 
 
+def available_cores() -> int:
+    """Return the number of logical cores this process may run on: its affinity mask where there is one."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def probe_cpu(cpuinfo: Path = Path("/proc/cpuinfo")) -> Cpu:
-    """Name, features and core counts of the processor."""
+    """Look up name, features and core counts of the processor."""
     logical = psutil.cpu_count(logical=True) or os.cpu_count() or 1
     physical = psutil.cpu_count(logical=False) or logical
     name, flags = "", frozenset[str]()
@@ -128,7 +125,7 @@ def probe_cpu(cpuinfo: Path = Path("/proc/cpuinfo")) -> Cpu:
 
 
 def parse_cpuinfo(text: str) -> tuple[str, frozenset[str]]:
-    """Name and features from /proc/cpuinfo; x86 calls them "flags", Arm "Features"."""
+    """Return name and features from /proc/cpuinfo; x86 calls them "flags", Arm "Features"."""
     name = re.search(r"^(?:model name|Model|Processor)\s*:\s*(.+)$", text, re.MULTILINE)
     flags = re.search(r"^(?:flags|Features)\s*:\s*(.+)$", text, re.MULTILINE)
     return name[1].strip() if name else "", frozenset(flags[1].split()) if flags else frozenset()
@@ -137,35 +134,17 @@ def parse_cpuinfo(text: str) -> tuple[str, frozenset[str]]:
 def probe_devices(
     timeout_s: float = PROBE_TIMEOUT_S, command: Sequence[str] | None = None
 ) -> tuple[list[Device], list[str]]:
-    """ggml's devices as a child process sees them, and what went wrong with that."""
+    """Return ggml's devices as a child process sees them, and what went wrong with that."""
     command = command or [sys.executable, "-m", "models.machine.hardware"]
     try:
-        done = subprocess.run(
-            command,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=timeout_s,
-            check=False,
-            stdin=subprocess.DEVNULL,
-        )
-    except subprocess.TimeoutExpired:
-        return [], [
-            f"listing the devices took longer than {timeout_s:g} s and was given up; check the GPU's driver"
-        ]
-    except OSError as error:
-        return [], [f"the process that lists the devices doesn't start: {error}"]
-    if done.returncode != 0:
-        return [], [f"the process that lists the devices {describe_exit(done.returncode, done.stderr)}"]
-    try:
-        return _parse_devices(done.stdout), []
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return [], [f"the process that lists the devices answered nonsense: {done.stdout[:200]!r}"]
+        return ask_child(command, timeout_s, _parse_devices), []
+    except ChildTimedOut as late:
+        return [], [f"listing the devices {late.text} and was given up; check the GPU's driver"]
+    except ChildFailed as failure:
+        return [], [f"the process that lists the devices {failure.text}"]
 
 
-def _parse_devices(text: str) -> list[Device]:
-    # A driver may print before us: the answer is the last line.
-    answer: Mapping[str, Any] = json.loads(last_line(text))
+def _parse_devices(answer: Mapping[str, Any]) -> list[Device]:
     return [
         Device(
             name=str(item["name"]),
@@ -188,7 +167,7 @@ def _sysctl(name: str) -> str:
 
 
 def main() -> int:
-    """The child: print the devices as one line of JSON; an error as one line on stderr."""
+    """Print the devices as one line of JSON, or an error as one line on stderr: the child's work."""
     from models.errors import LlamaCppError
     from models.llamacpp import library
 

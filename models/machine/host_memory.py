@@ -1,4 +1,4 @@
-"""How much memory this process may use: the machine's, or less where a container limits it."""
+"""The memory and cores this process may use: the machine's, or less where a container limits it."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ _PROC_CGROUP = Path("/proc/self/cgroup")
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes. `available`: what can be taken without swapping, page cache given back included."""
+    """Amounts in bytes; `available_bytes` can be had without swapping, page cache given back included."""
 
     total_bytes: int
     available_bytes: int
 
 
 def memory(cgroup_root: Path = _CGROUP_ROOT, proc_cgroup: Path = _PROC_CGROUP) -> Memory:
-    """The smaller of what the machine and every cgroup above this process (v2 or v1) allow."""
+    """Return the smaller of what the machine and every cgroup above this process (v2 or v1) allow."""
     machine = psutil.virtual_memory()
     total, available = int(machine.total), int(machine.available)
     for directory in _cgroup_directories(cgroup_root, proc_cgroup):
@@ -34,7 +34,7 @@ def memory(cgroup_root: Path = _CGROUP_ROOT, proc_cgroup: Path = _PROC_CGROUP) -
 
 
 def cpu_quota(cgroup_root: Path = _CGROUP_ROOT, proc_cgroup: Path = _PROC_CGROUP) -> float | None:
-    """How many cores the tightest cgroup above this process lets it use at a time; None: no limit."""
+    """Return the cores that the tightest cgroup above this process lets it use at a time; None: no limit."""
     quotas = []
     for directory in _cgroup_directories(cgroup_root, proc_cgroup):
         match _words(directory / "cpu.max"):
@@ -50,7 +50,7 @@ def cpu_quota(cgroup_root: Path = _CGROUP_ROOT, proc_cgroup: Path = _PROC_CGROUP
 
 
 def _cgroup_directories(root: Path, proc_cgroup: Path) -> list[Path]:
-    """The directories of this process's cgroups and all above them, the root last."""
+    """Return the directories of this process's cgroups and all above them, the root last."""
     found = []
     try:
         lines = proc_cgroup.read_text().splitlines()
@@ -72,7 +72,7 @@ def _cgroup_directories(root: Path, proc_cgroup: Path) -> list[Path]:
 
 
 def _reclaimable(directory: Path) -> int:
-    """Page cache that the kernel takes back from the cgroup before it counts as out of memory."""
+    """Return the bytes of page cache that the kernel takes back before the cgroup is out of memory."""
     for line in _lines(directory / "memory.stat"):
         name, _, value = line.partition(" ")
         if name in {"inactive_file", "total_inactive_file"} and value.isdigit():

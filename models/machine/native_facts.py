@@ -1,59 +1,57 @@
-"""What llama.cpp says of itself, asked in a child process (`python -m models.machine.native_facts`)."""
+"""llama.cpp's account of its build and devices, from a child process.
+
+The child is `python -m models.machine.native_facts`.
+"""
 
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
-from models.machine.child_process import describe_exit, last_line
-from models.machine.hardware import Device
+from models.machine.child_process import ChildFailed, ChildTimedOut, ask_child
+from models.machine.device import Device
 
 TIMEOUT_S = 60.0
+"""The child may take this many seconds; CUDA needs some to start on a box with many GPUs."""
 
 
 @dataclass(frozen=True)
 class NativeFacts:
-    """`features`: compiled-in CPU features as llama.cpp names them ("AVX2", "AMX_INT8")."""
+    """A build of llama.cpp and the devices that it sees."""
 
     version: str
+    """The version of llama-cpp-python."""
     library: str
+    """The path of the loaded libllama."""
     features: frozenset[str]
+    """The compiled-in CPU features as llama.cpp names them ("AVX2", "AMX_INT8")."""
     devices: tuple[Device, ...]
 
 
 def ask(timeout_s: float = TIMEOUT_S, command: Sequence[str] | None = None) -> NativeFacts | str:
-    """The facts, or how the child failed ("died of SIGILL"). `command` replaces it."""
+    """Return the facts, or how the child failed ("died of SIGILL"). `command` replaces it."""
     try:
-        done = subprocess.run(
-            command or [sys.executable, "-m", __name__],
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=timeout_s,
-            check=False,
-            stdin=subprocess.DEVNULL,
-        )
-    except subprocess.TimeoutExpired:
-        return f"took longer than {timeout_s:g} s to load"
-    if done.returncode != 0:
-        return describe_exit(done.returncode, done.stderr)
-    try:
-        answer = json.loads(last_line(done.stdout))
-        return NativeFacts(
-            version=answer["version"],
-            library=answer["library"],
-            features=parse_features(answer["system_info"]),
-            devices=tuple(Device(**device) for device in answer["devices"]),
-        )
-    except (ValueError, KeyError, TypeError):
-        return f"answered nonsense: {done.stdout[:200]!r}"
+        return ask_child(command or [sys.executable, "-m", __name__], timeout_s, _parse)
+    except ChildTimedOut as late:
+        return f"{late.text} to load"
+    except ChildFailed as failure:
+        return failure.text
+
+
+def _parse(answer: Mapping[str, Any]) -> NativeFacts:
+    return NativeFacts(
+        version=answer["version"],
+        library=answer["library"],
+        features=parse_features(answer["system_info"]),
+        devices=tuple(Device(**device) for device in answer["devices"]),
+    )
 
 
 def parse_features(system_info: str) -> frozenset[str]:
-    """{"AVX2", …} of "CPU : AVX2 = 1 | AVX512 = 0 | …"."""
+    """Return {"AVX2", …} for "CPU : AVX2 = 1 | AVX512 = 0 | …"."""
     features = set()
     for part in system_info.replace(" : ", " | ").split("|"):
         name, _, value = part.partition("=")
@@ -63,6 +61,7 @@ def parse_features(system_info: str) -> frozenset[str]:
 
 
 def main() -> int:
+    """Print the facts as one line of JSON, or an error as one line on stderr: the child's work."""
     from models.errors import LlamaCppError
     from models.llamacpp import library
     from models.llamacpp.quantization import quantizer

@@ -1,5 +1,7 @@
-"""Writing that survives a kill or a power cut: fsync, then rename. For the store, the GGUF writers and kept
-prefixes."""
+"""Writing that survives a kill or a power cut: fsync, then rename.
+
+The store, the GGUF writers and kept prefixes use it.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,7 @@ from pathlib import Path
 from models.errors import DiskFull, StoreError
 
 TEMPORARY_SUFFIX = ".tmp"
-"""Of the hidden files that a writer that was killed leaves."""
+"""Hidden files that a killed writer leaves have this suffix."""
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -28,8 +30,10 @@ def fsync_folder(path: Path) -> None:
 
 
 def write_atomically(path: Path, *parts: bytes | bytearray | memoryview, private: bool = False) -> None:
-    """Replace `path` by `parts`, one after the other, in one step: a reader, also after a kill, finds the old
-    bytes or the new. `private`: only this user may read them."""
+    """Replace `path` by `parts`, one after the other, in one step.
+
+    A reader, also after a kill, finds the old bytes or the new. `private`: only this user may read them.
+    """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}{TEMPORARY_SUFFIX}")
     try:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600 if private else 0o666)

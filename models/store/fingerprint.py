@@ -1,4 +1,4 @@
-"""A local checkpoint's stand-in for a commit: changes when its files do."""
+"""`fingerprint`: a local checkpoint's stand-in for a commit, which changes when its files do."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _READ_BYTES = 1 << 20
 
 
 def fingerprint(path: Path, *, contents: bool = False) -> str:
-    """`local-` and 16 hex digits over the file's, or the folder's files', names, sizes and times.
+    """Return `local-` and 16 hex digits over the file's, or the folder's files', names, sizes and times.
 
     With `contents`, the bytes are read instead of the times: the same weights then have the same fingerprint
     wherever they lie. Hidden files and sub-folders don't count. Raises StoreError if something can't be read.

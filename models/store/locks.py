@@ -1,7 +1,7 @@
 """Locks between processes. The kernel drops a lock when its holder dies, so none is ever left behind.
 
 edit    one model's manifest and file folders are being changed: held for milliseconds
-build   one model is being quantized: held for minutes; whoever waits is told by whom
+build   one model is being quantized: held for minutes; whoever waits learns by whom
 alive   a staging folder has an owner
 use     a file is open in a serving process; a shared lock in effect: one lock file per user of the file
 """
@@ -21,9 +21,10 @@ from models.errors import StoreError
 from models.store.atomic_write import disk_errors
 
 EDIT_TIMEOUT_S = 30.0
+"""An edit waits at most this many seconds for another; edits take milliseconds."""
 
 
-class Held:
+class HeldLock:
     """A lock that is held until `release()`, by any thread."""
 
     def __init__(self, lock: FileLock) -> None:
@@ -36,19 +37,19 @@ class Held:
         self._lock.release()
 
 
-def try_lock(path: Path) -> Held | None:
-    """The lock, or None if another holds it."""
+def try_lock(path: Path) -> HeldLock | None:
+    """Take the lock; return None if another holds it."""
     lock = FileLock(path, timeout=0, thread_local=False)
     try:
         lock.acquire()
     except Timeout:
         return None
-    return Held(lock)
+    return HeldLock(lock)
 
 
 @contextmanager
 def edit_lock(path: Path) -> Iterator[None]:
-    """Raises StoreError when another process holds it for unreasonably long."""
+    """Hold the lock in the block. Raises StoreError when another process keeps it for `EDIT_TIMEOUT_S`."""
     _make_folder(path.parent)
     lock = FileLock(path, timeout=EDIT_TIMEOUT_S, thread_local=False)
     try:
@@ -88,7 +89,7 @@ def build_lock(
         except Timeout:
             by = f"process {pid}" if pid else "another process"
             raise StoreError(f"{what} is being made by {by}; wait until it is done, or end it") from None
-        held = Held(lock)
+        held = HeldLock(lock)
     try:
         holder.write_text(str(os.getpid()))
         yield
@@ -101,7 +102,7 @@ def build_lock(
 def use_lock(folder: Path, file: Path) -> Iterator[None]:
     """Say that this process has `file` open, until the end of the block or of the process.
 
-    Process ids don't tell processes apart where containers share the folder: each has its own process 1.
+    Process ids don't distinguish processes where containers share the folder: each has its own process 1.
     """
     _make_folder(folder)
     path = folder / f"{_file_key(file)}.{os.getpid()}.{secrets.token_hex(8)}.use"
@@ -114,7 +115,7 @@ def use_lock(folder: Path, file: Path) -> Iterator[None]:
 
 
 def users(folder: Path, file: Path) -> list[int]:
-    """Process ids that have `file` in use; forgets those that died."""
+    """Return the ids of processes that have `file` in use; forget those that died."""
     alive = []
     for path in sorted(folder.glob(f"{_file_key(file)}.*.use")):
         held = try_lock(path)

@@ -1,4 +1,4 @@
-"""`manifest.json`: what the store knows of one model at one revision. Structs and their file form."""
+"""`manifest.json`, which says what the store has of one model at one revision: structs and file form."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ MANIFEST_NAME = "manifest.json"
 
 
 class Source(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Where the weights came from."""
+    """The origin of the weights."""
 
     kind: Literal["hub", "path", "demo"]
     repo: str | None = None
     revision: str | None = None
     """The commit (hub), or `fingerprint` of the local files: equal revisions mean equal weights."""
     requested: str | None = None
-    """The branch or tag that was asked for, when one was."""
+    """The branch or tag that was requested, if any."""
     path: str | None = None
     sha256: dict[str, str] = {}
-    """Of the weights' files, by name, as far as they are known."""
+    """The sha256 of the weights' files, by name, as far as they are known."""
     recipe: str | None = None
     """The merge, or the adapters, that were applied: YAML."""
 
@@ -43,11 +43,11 @@ class ManifestFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     bits_per_weight: float | None = None
     tensor_count: int | None = None
     tensor_types: dict[str, int] = {}
-    """How many tensors have which ggml type."""
+    """The number of tensors of each ggml type."""
     imatrix: str | None = None
     """The importance matrix that it was made with: its file, and the text it was computed from."""
     quality: dict[str, Any] | None = None
-    """What was measured of it: perplexity, divergence from the 16-bit weights …"""
+    """The measured quality: perplexity, divergence from the 16-bit weights …"""
 
     @classmethod
     def single(
@@ -60,7 +60,7 @@ class ManifestFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         bits_per_weight: float | None = None,
         tensor_count: int | None = None,
     ) -> ManifestFile:
-        """The usual case: a type in one file."""
+        """Make the usual entry: a type in one file."""
         return cls(
             type=type,
             names=(name,),
@@ -92,8 +92,8 @@ class _Version(msgspec.Struct):
     schema_version: int
 
 
-def merged(old: Manifest | None, new: Manifest) -> Manifest:
-    """`new`, with the types that only `old` has, and its prompt format and quality if `new` has none."""
+def merge_manifests(old: Manifest | None, new: Manifest) -> Manifest:
+    """Return `new` with the types that only `old` has; `old` also fills in prompt format and quality."""
     if old is None:
         return new
     replaced = {file.type for file in new.files}
@@ -106,7 +106,7 @@ def merged(old: Manifest | None, new: Manifest) -> Manifest:
 
 
 def with_quality(manifest: Manifest, type: str, quality: dict[str, Any]) -> Manifest:  # noqa: A002
-    """`manifest`, with what was measured of one of its files, over what it had of it."""
+    """Return `manifest` with `quality` put over what it had of the file of one type."""
     files = tuple(
         msgspec.structs.replace(file, quality={**(file.quality or {}), **quality})
         if file.type == type
@@ -117,7 +117,7 @@ def with_quality(manifest: Manifest, type: str, quality: dict[str, Any]) -> Mani
 
 
 def read_manifest(path: Path) -> Manifest:
-    """Raises FileNotFoundError, or StoreError with the reason when the file is no manifest of ours."""
+    """Read and check a manifest. Raises FileNotFoundError; StoreError if the file is no manifest of ours."""
     try:
         data = path.read_bytes()
     except FileNotFoundError:
@@ -143,7 +143,7 @@ def read_manifest(path: Path) -> Manifest:
 
 
 def write_manifest(path: Path, manifest: Manifest) -> None:
-    """Atomically and durably. Raises OSError."""
+    """Write the manifest atomically and durably. Raises OSError."""
     write_atomically(path, msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n")
 
 

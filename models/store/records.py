@@ -53,7 +53,7 @@ class StoredModel:
 
 
 def stored_model(manifest_path: Path, manifest: Manifest) -> tuple[StoredModel, list[str]]:
-    """The model, and one line for each file that is missing or has another size."""
+    """Return the model, and one line for each file that is missing or has another size."""
     types: dict[str, StoredFile] = {}
     problems: list[str] = []
     for entry in manifest.files:
@@ -70,7 +70,7 @@ def stored_model(manifest_path: Path, manifest: Manifest) -> tuple[StoredModel, 
 
 
 def matches(manifest: Manifest, ref: ModelRef) -> bool:
-    """Whether `ref`, its type aside, means this model.
+    """True if `ref`, its type aside, means this model.
 
     A bare name also finds what was made from a local folder of that name; a path only what was made from
     it.
@@ -89,7 +89,7 @@ def matches(manifest: Manifest, ref: ModelRef) -> bool:
 
 
 def model_folder_name(name: str) -> str:
-    """`org/name` -> `org--name`. Raises StoreError for a name that can't be a folder's."""
+    """Return `org--name` for `org/name`. Raises StoreError for a name that can't be a folder's."""
     folder = name.replace("/", "--")
     if not folder or folder in (".", "..") or "\0" in folder or len(folder.encode()) > 200:
         raise StoreError(f"{name!r} can't be a model's name; give its folder a short, plain name")
@@ -113,7 +113,7 @@ def _stored_file(folder: Path, entry: ManifestFile) -> StoredFile:
 
 
 def _size_bytes(paths: tuple[Path, ...]) -> int | None:
-    """All files' bytes together; None if one is missing."""
+    """Return the bytes of all files together; None if one is missing."""
     try:
         return sum(path.stat().st_size for path in paths)
     except OSError:

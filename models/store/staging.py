@@ -1,7 +1,8 @@
-"""Folders in which files are written before they are published; sweeps those whose owner died.
+"""Staging folders, in which files are written before they are published, and the sweep of remains.
 
-A folder with a key tells whose work it is: whoever opens one with the same key, when its owner has died, goes
-on with what is there. For `KEPT_S` nobody sweeps it, unless the space is needed.
+A folder with a key says what work it holds: when its owner has died, the next to open one with the same key
+goes on with what is there. For `KEPT_S` nobody sweeps it, unless the space is needed. Publications that no
+manifest mentions any more are swept too.
 """
 
 from __future__ import annotations
@@ -17,10 +18,10 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from models.errors import StoreError
+from models.errors import CorralError, StoreError
 from models.store.atomic_write import disk_errors, fsync_file, fsync_folder
-from models.store.locks import Held, edit_lock, try_lock
-from models.store.manifest import Manifest
+from models.store.locks import HeldLock, edit_lock, try_lock
+from models.store.manifest import MANIFEST_NAME, Manifest, read_manifest
 
 if TYPE_CHECKING:
     from models.store.records import StoredModel
@@ -28,18 +29,19 @@ if TYPE_CHECKING:
     Publish = Callable[[Manifest, Path | None], StoredModel]
 
 KEY_NAME: Final = "work"
-"""In a folder that can be gone on with: the model's name and the key, a line each."""
+"""This file is in each folder that can be resumed: it has the model's name and the key, a line each."""
 
 KEPT_S: Final = 7 * 24 * 3600
+"""A folder that can be resumed is kept for this many seconds after its owner died."""
 
 
 class Staging:
-    """One open staging folder. Made by `ModelStore.staging`; write into `path`, then `publish`.
+    """An open staging folder, made by `ModelStore.staging`: write into `path`, then `publish`.
 
-    `keep`: what is not published stays, for whoever opens the same key again.
+    With `keep`, what is not published stays for the next to open the same key.
     """
 
-    def __init__(self, path: Path, alive: Held, publish: Publish) -> None:
+    def __init__(self, path: Path, alive: HeldLock, publish: Publish) -> None:
         self.path = path
         self.alive = alive
         self._publish = publish
@@ -94,7 +96,7 @@ class StagingArea:
         self._locks = locks
 
     def open(self, publish: Publish, work: tuple[str, str] | None = None) -> Staging:
-        """A new, empty folder; with `work` (a model's name and a key) the one that a dead owner left of it.
+        """Open a new, empty folder; with `work` (a model's name and a key) the one that a dead owner left.
 
         What others left of the same model, with another key, is of no use any more: it goes. Raises OSError.
         """
@@ -111,8 +113,7 @@ class StagingArea:
         staging.alive.release(unlink=True)
 
     def sweep(self, *, everything: bool = False) -> None:
-        """Delete the folders of dead owners; those that can be gone on with only when they are old, or with
-        `everything`."""
+        """Delete the folders of dead owners; resumable ones only when they are old, or with `everything`."""
         if not self._folder.is_dir():
             return
         with self._edit():
@@ -121,7 +122,7 @@ class StagingArea:
                     shutil.rmtree(path, ignore_errors=True)
                 held.release(unlink=True)
 
-    def _create(self, work: tuple[str, str] | None) -> tuple[Path, Held]:
+    def _create(self, work: tuple[str, str] | None) -> tuple[Path, HeldLock]:
         name = secrets.token_hex(6)
         alive = try_lock(self._locks / f"{name}.lock")
         assert alive is not None, "the name is new"
@@ -135,9 +136,9 @@ class StagingArea:
             raise
         return path, alive
 
-    def _take_over(self, work: tuple[str, str]) -> tuple[Path, Held] | None:
+    def _take_over(self, work: tuple[str, str]) -> tuple[Path, HeldLock] | None:
         name, key = work
-        found: tuple[Path, Held] | None = None
+        found: tuple[Path, HeldLock] | None = None
         for path, held in self._dead():
             whose = _key_of(path)
             if whose == (name, key) and found is None:
@@ -148,8 +149,8 @@ class StagingArea:
             held.release(unlink=True)
         return found
 
-    def _dead(self) -> Iterator[tuple[Path, Held]]:
-        """Every folder that nobody alive owns, with its lock held for the caller."""
+    def _dead(self) -> Iterator[tuple[Path, HeldLock]]:
+        """Yield every folder that nobody alive owns, with its lock held for the caller."""
         for path in sorted(self._folder.iterdir()):
             held = try_lock(self._locks / f"{path.name}.lock")
             if held is not None:
@@ -160,8 +161,47 @@ class StagingArea:
 
 
 def _key_of(path: Path) -> tuple[str, str] | None:
-    """The model's name and the key of a folder that can be gone on with."""
+    """Return the model's name and the key of a folder that can be resumed; None for another."""
     with contextlib.suppress(OSError, ValueError):
         name, key = (path / KEY_NAME).read_text(encoding="utf-8").split("\n")
         return name, key
     return None
+
+
+def sweep_models(models_dir: Path, locks_dir: Path) -> None:
+    """Delete publications that no manifest mentions; a manifest that can't be read keeps its own."""
+    if not models_dir.is_dir():
+        return
+    for model_folder in models_dir.iterdir():
+        with edit_lock(locks_dir / f"{model_folder.name}.edit.lock"):
+            for folder in model_folder.iterdir() if model_folder.is_dir() else ():
+                try:
+                    manifest = read_manifest(folder / MANIFEST_NAME)
+                except FileNotFoundError:
+                    shutil.rmtree(folder, ignore_errors=True)
+                except CorralError:
+                    continue
+                else:
+                    sweep_revision(folder, manifest)
+
+
+def sweep_revision(folder: Path, manifest: Manifest) -> None:
+    """Delete the weights in `folder` that `manifest` doesn't mention, and publications without any it does.
+
+    An evaluation stays with its file. A failure is left for the next sweep.
+    """
+    kept = {folder / name for file in manifest.files for name in file.names}
+    for publication in folder.iterdir():
+        if not publication.is_dir():
+            continue
+        files = list(publication.iterdir())
+        is_empty = kept.isdisjoint(files)
+        for file in files:
+            if file not in kept and (is_empty or file.suffix == ".gguf"):
+                file.unlink(missing_ok=True)
+        remove_if_empty(publication)
+
+
+def remove_if_empty(folder: Path) -> None:
+    if not any(folder.iterdir()):
+        folder.rmdir()

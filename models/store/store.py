@@ -1,4 +1,4 @@
-"""`ModelStore`: the quantized models on this machine. Lists, publishes and removes; never reads weights.
+"""`ModelStore`: the quantized models on this machine, to list, publish and remove.
 
     CORRAL_HOME/
         models/org--name/<revision>/manifest.json          says which files there are
@@ -27,7 +27,14 @@ from models.paths import Paths
 from models.reference import ModelRef
 from models.store.atomic_write import disk_errors, disk_full, fsync_folder
 from models.store.locks import build_lock, edit_lock, use_lock, users
-from models.store.manifest import MANIFEST_NAME, Manifest, merged, read_manifest, with_quality, write_manifest
+from models.store.manifest import (
+    MANIFEST_NAME,
+    Manifest,
+    merge_manifests,
+    read_manifest,
+    with_quality,
+    write_manifest,
+)
 from models.store.records import (
     StoredFile,
     StoredModel,
@@ -36,8 +43,7 @@ from models.store.records import (
     revision_folder_name,
     stored_model,
 )
-from models.store.staging import Staging, StagingArea
-from models.store.sweeping import remove_if_empty, sweep_models, sweep_revision
+from models.store.staging import Staging, StagingArea, remove_if_empty, sweep_models, sweep_revision
 
 __all__ = ["ModelStore", "Staging", "StoreListing", "StoredFile", "StoredModel"]
 
@@ -62,11 +68,11 @@ class ModelStore:
     # --- reading
 
     def list(self) -> list[StoredModel]:
-        """Every model with at least one complete file, by name, the newest revision first."""
+        """Return every model with at least one complete file, by name, the newest revision first."""
         return [*self.scan().models]
 
     def scan(self) -> StoreListing:
-        """`list`, with what is wrong beside it; a corrupt manifest hides only its own model."""
+        """Return `list` and what is wrong; a corrupt manifest hides only its own model."""
         models: list[StoredModel] = []
         problems: list[str] = []
         for path in self._manifest_paths("*"):
@@ -85,7 +91,7 @@ class ModelStore:
         return StoreListing(tuple(models), tuple(problems))
 
     def find(self, ref: ModelRef, revision: str | None = None) -> StoredModel | None:
-        """The newest model that `ref` means, and that has `ref.type` if it names one.
+        """Return the newest model that `ref` means and that has `ref.type` if it names one.
 
         `revision` (a commit or fingerprint) narrows further: a local model that has changed is not found.
         """
@@ -99,7 +105,7 @@ class ModelStore:
         return None
 
     def get(self, ref: ModelRef) -> StoredModel:
-        """As `find`. Raises ModelNotFound, naming the types that there are."""
+        """Return what `find` does. Raises ModelNotFound, naming the types that there are."""
         found = self.find(ref)
         if found is not None:
             return found
@@ -117,9 +123,9 @@ class ModelStore:
         return shutil.disk_usage(folder).free
 
     def require_free(self, needed_bytes: int, what: str) -> None:
-        """Raises DiskFull if `what` doesn't fit on the store's disk.
+        """Raise DiskFull if `what` doesn't fit on the store's disk.
 
-        What interrupted runs left, to be gone on with, goes before that.
+        What interrupted runs left, to be resumed, is deleted before that.
         """
         if needed_bytes > self.free_bytes():
             self._staging.sweep(everything=True)
@@ -139,23 +145,23 @@ class ModelStore:
         timeout_s: float | None = None,
         on_wait: Callable[[int | None], None] | None = None,
     ) -> AbstractContextManager[None]:
-        """Held while `ref` is being made, so that two processes don't make the same; `find` again inside.
+        """Hold a lock while `ref` is being made, so that no two processes make it; `find` again inside.
 
-        Waits for `timeout_s` (None: without limit), having told `on_wait` the holder's process id; then
-        raises StoreError.
+        Waits for `timeout_s` (None: without limit), after a call of `on_wait` with the holder's process id;
+        then raises StoreError.
         """
         path = self.paths.locks_dir / f"{model_folder_name(ref.name)}.build.lock"
         return build_lock(path, ref.name, timeout_s, on_wait)
 
     def use(self, path: Path) -> AbstractContextManager[None]:
-        """Held by whoever serves the file at `path`, so that it isn't removed meanwhile."""
+        """Hold a lock while the file at `path` is served, so that it isn't removed meanwhile."""
         return use_lock(self.paths.locks_dir / "use", path)
 
     # --- writing
 
     @contextmanager
     def staging(self, ref: ModelRef, key: str | None = None) -> Iterator[Staging]:
-        """A new folder to write files into; `Staging.publish` makes them part of the store.
+        """Open a new folder to write files into; `Staging.publish` makes them part of the store.
 
         With a `key` it is the folder that an interrupted run of the same key left, if there is one. Whatever
         was not published is deleted at the end, unless `Staging.keep` says otherwise. "No space left" inside
@@ -181,8 +187,8 @@ class ModelStore:
         with disk_errors(f"publish {manifest.name}", self.paths.home):
             return self._publish(manifest, None)
 
-    def measured(self, file: Path, quality: dict[str, Any]) -> bool:
-        """Keep what was measured of a file, over what is kept of it already; False if it isn't here."""
+    def add_quality(self, file: Path, quality: dict[str, Any]) -> bool:
+        """Put a file's measured `quality` over what is kept of it. Return False if the file isn't here."""
         for model in self.list():
             for type_, stored in model.types.items():
                 if file in stored.paths:
@@ -222,7 +228,7 @@ class ModelStore:
     # --- inside
 
     def _publish(self, manifest: Manifest, staged: Path | None) -> StoredModel:
-        """Called with complete, synced files in `staged`; see the module docstring for the order."""
+        """Publish complete, synced files in `staged`, in the order that the module docstring gives."""
         folder = self.paths.models_dir / model_folder_name(manifest.name)
         folder /= revision_folder_name(manifest.source.revision)
         with self._edit(manifest.name):
@@ -233,7 +239,7 @@ class ModelStore:
                 staged.rename(folder / staged.name)
                 fsync_folder(folder)
             path = folder / MANIFEST_NAME
-            whole = merged(_readable(path), manifest)
+            whole = merge_manifests(_read_or_set_aside(path), manifest)
             write_manifest(path, whole)
             sweep_revision(folder, whole)
             return stored_model(path, whole)[0]
@@ -268,8 +274,8 @@ class ModelStore:
         return edit_lock(self.paths.locks_dir / f"{model_folder_name(name)}.edit.lock")
 
 
-def _readable(path: Path) -> Manifest | None:
-    """The manifest; None if there is none, or one that is corrupt: that is set aside, to be looked at."""
+def _read_or_set_aside(path: Path) -> Manifest | None:
+    """Return the manifest; None if there is none, or a corrupt one, which is set aside to be looked at."""
     try:
         return read_manifest(path)
     except FileNotFoundError:
@@ -282,7 +288,7 @@ def _readable(path: Path) -> Manifest | None:
 
 
 def _escaped(pattern: str) -> str:
-    """A folder's name for glob; `*` alone means any."""
+    """Return a folder's name as glob takes it; `*` alone means any."""
     if pattern == "*":
         return pattern
     return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in pattern)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from models.hub.download import DownloadPlan, DownloadProgress
+from models.machine.hardware import available_cores
 from models.quantization_types import DEFAULT_TYPES
 from models.reference import ModelRef, canonical_type
 from models.store.manifest import Manifest
@@ -24,7 +25,7 @@ from quantize.job.resolve_source import Found, NotHere, Request, find
 from quantize.plan.plan import QuantizationPlan, TypeChoice, check_types
 from quantize.run.journal import Journal
 from quantize.run.memory_budget import bounds_for
-from quantize.run.pipeline import OnProgress, Work, available_cores, make_plan, run
+from quantize.run.pipeline import OnProgress, Work, make_plan, run
 from quantize.run.writer import WrittenFile
 
 __all__ = ["QuantizationOutcome", "QuantizeOptions", "quantize_reference", "verify"]

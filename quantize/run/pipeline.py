@@ -11,7 +11,6 @@ made again.
 
 from __future__ import annotations
 
-import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -21,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from models.errors import QuantizationError
+from models.machine.hardware import available_cores
 from quantize.architectures.registry import architecture_of
 from quantize.architectures.requantize import GGUFModel, NoVocabulary
 from quantize.checkpoint.checkpoint import Checkpoint
@@ -170,13 +170,6 @@ def run(
             if work.cancel is not None and work.cancel.is_set():
                 raise Cancelled("the quantization was cancelled; the same command goes on with it")
         return QuantizationResult(plan, tuple(writer.finish() for writer in writers))
-
-
-def available_cores() -> int:
-    """The cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Mapping
 
+from models.machine.hardware import available_cores
 from server.ipc.model_spec import ModelSpec
 
 SPIN_COUNT = 4_000
@@ -29,13 +30,6 @@ Q4_K_M model, 2 threads on 2 cores (one of them leaves now, see `adaptive_thread
 """
 
 
-def available_cpus() -> int:
-    """Return how many CPUs this process may run on: those of its affinity mask where the system has one."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def worker_command(fd: int) -> list[str]:
     """Return the command line of a worker whose end of the socket pair is the inherited descriptor `fd`."""
     return [sys.executable, "-m", "server.worker", "--fd", str(fd)]
@@ -50,7 +44,7 @@ def worker_environment(
     """
     environment = dict(base)
     if "OMP_WAIT_POLICY" not in environment:
-        crowded = max(spec.options.threads or 0, spec.options.threads_batch or 0) > available_cpus()
+        crowded = max(spec.options.threads or 0, spec.options.threads_batch or 0) > available_cores()
         environment.setdefault("GOMP_SPINCOUNT", "0" if crowded else str(spin_count))
     environment.setdefault("PYTHONUNBUFFERED", "1")
     return environment

@@ -13,8 +13,8 @@ from models.doctor.tiny_model import TinyModel, write_tiny_gguf
 from models.errors import ContextError
 from models.gguf.info import GGUFInfo, read_gguf_info
 from models.llamacpp import library
+from models.machine.device import Device
 from models.machine.fit import GIB, MIB
-from models.machine.hardware import Device
 from models.machine.host_memory import Memory
 from server.cli.models.model_rows import fit_of_info
 from server.ipc.model_spec import AdapterSpec, ModelSpec

@@ -1,6 +1,6 @@
 """ggml's own decoding of tensor rows to f32: the same numbers that llama.cpp quantizes from.
 
-The converse of `quantizer.quantize_rows`. No object outlives a call.
+It is the converse of `quantizer.quantize_rows`. No object outlives a call.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _TO_FLOAT = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_in
 
 @cache
 def _to_float(ggml_type: int) -> Any:
-    """ggml's function for a type: (blocks, f32 out, number of elements). Raises LlamaCppError."""
+    """Return ggml's function for a type: (blocks, f32 out, number of elements). Raises LlamaCppError."""
     traits_of = library.bind("ggml_get_type_traits", ctypes.POINTER(_ggml_type_traits), ctypes.c_int)
     traits = traits_of(require_type(ggml_type)).contents
     expected = type_name(ggml_type).lower()
@@ -59,7 +59,7 @@ def can_dequantize(ggml_type: int) -> bool:
 
 
 def dequantize_rows(ggml_type: int, raw: npt.NDArray[np.uint8], n_per_row: int) -> npt.NDArray[np.float32]:
-    """`raw` (contiguous bytes of whole rows) as f32 `[n_rows, n_per_row]`, as ggml computes it.
+    """Return `raw` (contiguous bytes of whole rows) as f32 `[n_rows, n_per_row]`, as ggml computes it.
 
     Thread-safe; the GIL is released. Raises LlamaCppError: a type without floats, bytes of no whole rows.
     """

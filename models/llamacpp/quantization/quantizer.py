@@ -1,7 +1,8 @@
-"""llama.cpp's quantization: float rows encoded as ggml blocks, and the rules for types beside it.
+"""llama.cpp's quantization: float rows encoded as ggml blocks.
 
-`type_plan` and `quantize_rows` together write the same bytes as llama.cpp's own `llama_model_quantize`
-(`quantize_file` here, the oracle of the tests), without a file in between. No object outlives a call.
+`type_rules.type_plan` and `quantize_rows` together write the same bytes as llama.cpp's own
+`llama_model_quantize` (`quantize_file` here, the oracle of the tests), without a file in between. No object
+outlives a call.
 """
 
 from __future__ import annotations
@@ -102,7 +103,10 @@ def check_rows(
     out: npt.NDArray[np.uint8],
     imatrix: npt.NDArray[np.float32] | None,
 ) -> int:
-    """The bytes that encoding `rows` into `out` will write. Raises LlamaCppError as `quantize_rows`."""
+    """Return the bytes that encoding `rows` into `out` will write.
+
+    Raises LlamaCppError as `quantize_rows`.
+    """
     if ggml_type not in _ENCODABLE:
         raise LlamaCppError(
             f"ggml type {ggml_type} can't be written from floats; choose one of {', '.join(FTYPES)}"
@@ -175,10 +179,10 @@ def quantize_file(
     imatrix: Mapping[str, npt.NDArray[np.float32]] | None = None,
     overrides: Mapping[str, int] | None = None,
 ) -> None:
-    """llama.cpp's own file-to-file quantization, the tests' oracle. Blocks; writes `destination` in place.
+    """Quantize file to file as llama.cpp does, the tests' oracle. Blocks; writes `destination` in place.
 
     `requantize`: also tensors that are quantized already. `imatrix`: each tensor's column weights, all
-    experts' after each other; `overrides`: tensors by name whose type is given. Raises LlamaCppError with
+    experts' after each other; `overrides`: the types of tensors, by name. Raises LlamaCppError with
     llama.cpp's reason.
     """
     if ftype not in ALL_FTYPES.values():
@@ -190,7 +194,7 @@ def quantize_file(
     params.allow_requantize = requantize
     kept = [native_overrides(overrides), _native_imatrix(imatrix)]
     params.tt_overrides, params.imatrix = kept
-    with library.captured_errors() as lines:
+    with library.capture_errors() as lines:
         status = native.llama_model_quantize(
             os.fsencode(source), os.fsencode(destination), ctypes.byref(params)
         )
@@ -200,7 +204,7 @@ def quantize_file(
 
 
 def _native_imatrix(imatrix: Mapping[str, npt.NDArray[np.float32]] | None) -> Any:
-    """llama.cpp's array of llama_model_imatrix_data, which borrows the numbers; None for none."""
+    """Return llama.cpp's array of llama_model_imatrix_data, which borrows the numbers; None for none."""
     if imatrix is None:
         return None
     kind = library.load().llama_model_imatrix_data

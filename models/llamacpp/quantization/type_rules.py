@@ -110,12 +110,12 @@ def type_plan(
     imatrix: bool = False,
     overrides: Mapping[str, int] | None = None,
 ) -> list[int]:
-    """The ggml type that llama.cpp gives each tensor of an `ftype` file, with or without an `imatrix`.
+    """Return the ggml type that llama.cpp gives each tensor of an `ftype` file, with or without an `imatrix`.
 
     `tensors`: all tensors of the model as (GGUF name, ne in ggml's order (row length first), source
     type), in any order; the rules count layers in llama.cpp's own order. Returns one type per tensor, in
-    the order given; one that stays as it is gets its source type. `overrides`: tensors by name whose type is
-    given, where the file's type quantizes them at all. May be called from any thread.
+    the order given; one that stays as it is gets its source type. `overrides`: the types of tensors by
+    name, where the file's type quantizes them at all. May be called from any thread.
     Raises LlamaCppError: an ftype not in ALL_FTYPES, or tensors that llama.cpp would abort on.
     """
     if ftype not in ALL_FTYPES.values():
@@ -139,7 +139,7 @@ def type_plan(
 
 
 def native_overrides(overrides: Mapping[str, int] | None) -> Any:
-    """llama.cpp's array of patterns and types, each pattern one name; None for none."""
+    """Return llama.cpp's array of patterns and types, each pattern one name; None for none."""
     if not overrides:
         return None
     kind = library.load().llama_model_tensor_override
@@ -187,7 +187,7 @@ def _compute_types(
 
 @contextmanager
 def _tensor_metadata(tensors: Sequence[tuple[str, Sequence[int], int]]) -> Iterator[Any]:
-    """An array of ggml_tensor* without data, owned by a ggml context that is freed after the block."""
+    """Yield an array of ggml_tensor* without data, owned by a ggml context that is freed after the block."""
     init = library.bind("ggml_init", ctypes.c_void_p, _ggml_init_params)
     free = library.bind("ggml_free", None, ctypes.c_void_p)
     overhead = library.bind("ggml_tensor_overhead", ctypes.c_size_t)()
@@ -253,7 +253,7 @@ def _check_tensor(description: ModelDescription, name: str, ne: Sequence[int], s
 
 
 def _loading_order(name: str) -> tuple[int, bytes]:
-    """The order in which llama.cpp's loader, and so its type rules, see tensors."""
+    """Return a key for the order in which llama.cpp's loader, and so its type rules, see tensors."""
     layer = _LAYER.match(name)
     return (int(layer[1]) if layer else -1, name.encode())
 
@@ -270,7 +270,7 @@ def _with_imatrix(
     types: Sequence[int],
     overrides: Mapping[str, int],
 ) -> list[int]:
-    """The types of a file made with an importance matrix, from those of one made without.
+    """Return the types of a file made with an importance matrix, from those of one made without.
 
     `tensors` in llama.cpp's order, as `type_plan` has them. Tensors that stay as they are, and `overrides`,
     are left alone.
@@ -292,8 +292,9 @@ def _with_imatrix(
 
 
 def _ffn_down(ftype: str, early: bool) -> str | None:
-    """The type of a layer's `ffn_down` where an importance matrix makes a difference. `early`: of the first
-    eighth of the layers.
+    """Return the type of a layer's `ffn_down` where an importance matrix makes a difference, else None.
+
+    `early`: the layer is in the first eighth.
     """
     if ftype == "IQ3_XXS":
         return "IQ3_XXS"
@@ -303,7 +304,7 @@ def _ffn_down(ftype: str, early: bool) -> str | None:
 
 
 def _fitting(ggml_type: str, n_per_row: int) -> int:
-    """The type, or what llama.cpp falls back to for rows that its blocks don't divide."""
+    """Return the type, or llama.cpp's substitute for rows that its blocks don't divide."""
     for name in (ggml_type, "IQ4_NL"):
         if n_per_row % blck_size(GGML_TYPES[name]) == 0:
             return GGML_TYPES[name]

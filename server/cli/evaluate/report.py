@@ -10,6 +10,7 @@ import msgspec
 
 from models.demo import DEMO_DIR
 from models.errors import ConfigError
+from models.machine.hardware import available_cores
 from models.paths import Paths
 from models.reference import ModelRef
 from models.store.atomic_write import write_atomically
@@ -20,7 +21,6 @@ from quantize.evaluate.files import Evaluation, Subject, evaluate
 from quantize.evaluate.measure import TextPlan
 from quantize.evaluate.report import FileReport, Report
 from quantize.evaluate.windows import read_text
-from quantize.run.pipeline import available_cores
 from server.cli.console import plain_table, print_table, say, size
 from server.cli.counting import count_progress
 from server.cli.model_files import model_file, plain_file
@@ -64,7 +64,7 @@ def evaluated(reference: str, subjects: Sequence[Subject], baseline: str | None,
     say(f"kept: {target} and {target.with_suffix('.svg').name}")
     store = ModelStore(Paths.from_environment())
     for file in report.files:
-        store.measured(Path(file.path), file.quality(report))
+        store.add_quality(Path(file.path), file.quality(report))
     return report
 
 

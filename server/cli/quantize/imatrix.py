@@ -36,10 +36,10 @@ def command(
     Give it to: corral quantize --imatrix FILE. The file is llama.cpp's, and llama.cpp's own serve here too.
     """
     from models.errors import ConfigError
+    from models.machine.hardware import available_cores
     from quantize.evaluate.windows import read_text
     from quantize.imatrix.compute import compute_imatrix
     from quantize.imatrix.file import write_imatrix
-    from quantize.run.pipeline import available_cores
     from server.cli.console import say
     from server.cli.counting import count_progress
     from server.cli.model_files import model_file, plain_file

@@ -27,6 +27,7 @@ def command(
     from a recipe straight to GGUF files: corral quantize CONFIG.
     """
     from models.errors import ModelNotFound
+    from models.machine.hardware import available_cores
     from models.parse_size import parse_size
     from models.paths import Paths
     from models.reference import ModelRef
@@ -34,7 +35,6 @@ def command(
     from quantize.merge.locate import Locator
     from quantize.merge.recipe import is_recipe
     from quantize.merge.write import write_checkpoint
-    from quantize.run.pipeline import available_cores
     from server.cli.console import duration, print_json, say, size
     from server.cli.progress import byte_progress
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from models.demo import DEMO_DIR
 from models.errors import ConfigError
+from models.machine.hardware import available_cores
 from models.machine.host_memory import memory
 from models.parse_size import parse_size
 from models.reference import ModelRef
@@ -22,7 +23,6 @@ from quantize.imatrix.file import read_imatrix, write_imatrix
 from quantize.imatrix.matrix import ImportanceMatrix
 from quantize.job.service import QuantizeOptions, quantize_reference
 from quantize.plan.plan import PlannedFile, TypeChoice
-from quantize.run.pipeline import available_cores
 from server.cli.console import say, size
 from server.cli.counting import count_progress
 from server.cli.model_files import model_file, plain_file

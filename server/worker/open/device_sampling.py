@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 from models.llamacpp import library
 from models.llamacpp.context import Context
-from models.llamacpp.library import Device
 from models.llamacpp.model import Model
+from models.machine.device import Device
 from server.engine.batch import Batch, BatchEntry
 from server.engine.sampling_params import SamplingParams
 from server.ipc.model_spec import ModelSpec

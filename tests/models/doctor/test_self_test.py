@@ -7,9 +7,10 @@ import pytest
 from models.doctor import self_test
 from models.doctor.check import Status
 from models.doctor.self_test import Outcome, judge, run
+from models.machine.child_process import ChildFailed, ChildTimedOut
 
-PASSED = Outcome(0, "", {"Q8_0": 0.9999, "Q4_K_M": 0.97})
-SEGFAULT = Outcome(-11, "", {})
+PASSED = Outcome({"Q8_0": 0.9999, "Q4_K_M": 0.97})
+SEGFAULT = Outcome(failure=ChildFailed("died of SIGSEGV", -11))
 
 
 def python(code: str) -> list[str]:
@@ -30,7 +31,7 @@ def test_this_build_passes(use_extra_bufts: bool) -> None:
         ("import os; os.kill(os.getpid(), 11)", "died of SIGSEGV"),
         ("import sys; sys.exit('no such thing')", "failed with status 1: no such thing"),
         ('print(\'{"Q8_0": 0.1, "Q4_K_M": 0.97}\')', "computed Q8_0 0.100, Q4_K_M 0.970"),
-        ("print('nothing of the kind')", "failed with status 1: nonsense as an answer"),
+        ("print('nothing of the kind')", "answered nonsense: 'nothing"),
         ("import time; time.sleep(60)", "took longer"),
     ],
 )
@@ -59,10 +60,14 @@ def test_a_crash_that_extra_buffer_types_cause() -> None:
     ("outcome", "status", "words"),
     [
         (SEGFAULT, Status.FAIL, "died of SIGSEGV"),
-        (Outcome(-4, "", {}), Status.FAIL, "compiled for another CPU"),
-        (Outcome(None, "", {}), Status.WARNING, "took longer"),
-        (Outcome(0, "", {"Q8_0": 0.2, "Q4_K_M": 0.9}), Status.FAIL, "computes wrongly: computed Q8_0 0.200"),
-        (Outcome(1, "no memory", {}), Status.FAIL, "failed with status 1: no memory"),
+        (Outcome(failure=ChildFailed("died of SIGILL", -4)), Status.FAIL, "compiled for another CPU"),
+        (Outcome(failure=ChildTimedOut("took longer than 1 s")), Status.WARNING, "took longer"),
+        (Outcome({"Q8_0": 0.2, "Q4_K_M": 0.9}), Status.FAIL, "computes wrongly: computed Q8_0 0.200"),
+        (
+            Outcome(failure=ChildFailed("failed with status 1: no memory", 1)),
+            Status.FAIL,
+            "failed with status 1: no memory",
+        ),
     ],
 )
 def test_other_failures(outcome: Outcome, status: Status, words: str) -> None:

@@ -1,38 +1,22 @@
 from __future__ import annotations
 
-import threading
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 
 from models.errors import ContextError, DecodeError, LlamaCppError
 from models.llamacpp.batch import TokenBatch
 from models.llamacpp.context import Context
 from models.llamacpp.model import Model
+from tests.models.llamacpp.prefill import PROMPT, TOLERANCE, prefill
 
 pytestmark = pytest.mark.model
-
-PROMPT = [1, 404, 413, 271, 358, 385, 368, 371]
-
-
-# F32 weights, but an F16 cache: other batch shapes round differently. The logits deviate by about 1.
-TOLERANCE = 5e-3
-
-
-def prefill(context: Context, seq_id: int, tokens: list[int], pos0: int = 0) -> npt.NDArray[np.float32]:
-    """A copy of the logits after each token."""
-    batch = TokenBatch(context.n_batch)
-    batch.add_many(tokens, pos0, seq_id, output_last=True, output_all=True)
-    context.decode(batch)
-    return context.logits().copy()
 
 
 def test_sizes(context: Context) -> None:
     assert (context.n_ctx, context.n_ctx_seq, context.n_seq_max) == (1024, 256, 4)
     assert (context.n_batch, context.n_ubatch, context.n_vocab) == (64, 32, 448)
-    assert context.can_shift
 
 
 def test_rows_of_logits(context: Context) -> None:
@@ -44,9 +28,7 @@ def test_rows_of_logits(context: Context) -> None:
     assert rows.shape == (4, 448)
     assert batch.output_indices.tolist() == [7, 8, 9, 10]
     for row, index in enumerate(batch.output_indices):
-        view = context.logits_row(int(index))
-        assert np.shares_memory(view, rows)
-        assert (view == rows[row]).all()
+        assert context.output_place(int(index)) == (row, 4)
     assert np.isfinite(rows).all()
     assert rows.std() > 0.1
     assert context.logits(2).shape == (2, 448)
@@ -56,11 +38,11 @@ def test_logits_that_arent_there(context: Context) -> None:
     batch = TokenBatch(64)
     batch.add_many(PROMPT, 0, 0, output_last=True)
     with pytest.raises(LlamaCppError, match="token 0 of the last batch has no logits"):
-        context.logits_row(0)
+        context.output_place(0)
     context.decode(batch)
     for index in (-1, 0, 6, 8):
         with pytest.raises(LlamaCppError, match="has no logits"):
-            context.logits_row(index)
+            context.output_place(index)
     with pytest.raises(LlamaCppError, match="2 rows of logits; the last batch has 1"):
         context.logits(2)
 
@@ -82,67 +64,6 @@ def test_chunks_and_neighbours_change_nothing(context: Context) -> None:
     batch.add_many(PROMPT[::-1], 0, 3, output_last=True, output_all=True)
     context.decode(batch)
     np.testing.assert_allclose(context.logits(8), whole, atol=TOLERANCE)
-
-
-@pytest.mark.parametrize("kv_unified", [False, True])
-def test_a_shared_prefix_gives_the_logits_of_a_cold_run(kv_unified: bool, pico: Model) -> None:
-    with Context(pico, n_ctx=1024, n_batch=64, n_seq_max=4, n_threads=1, kv_unified=kv_unified) as context:
-        cold = prefill(context, 0, PROMPT)
-        prefill(context, 1, [*PROMPT[:5], 300, 301])
-        context.seq_cp(1, 2, 0, 5)
-        assert (context.seq_pos_max(1), context.seq_pos_max(2)) == (6, 4)
-        warm = prefill(context, 2, PROMPT[5:], 5)
-        np.testing.assert_allclose(warm, cold[5:], atol=TOLERANCE)
-        # The owner goes on undisturbed.
-        prefill(context, 1, [302], 7)
-        assert context.seq_pos_max(1) == 7
-
-
-def test_memory_operations(context: Context) -> None:
-    prefill(context, 0, PROMPT)
-    prefill(context, 1, PROMPT)
-    assert context.seq_rm(0, 4)
-    assert context.seq_pos_max(0) == 3
-    assert context.seq_rm(0, 0, 2)
-    assert context.seq_pos_min(0) == 2
-    context.seq_add(0, 2, None, 10)
-    assert (context.seq_pos_min(0), context.seq_pos_max(0)) == (12, 13)
-    assert context.seq_rm(0)
-    assert context.seq_pos_max(0) is None
-    assert context.seq_pos_min(0) is None
-    assert context.seq_pos_max(1) == 7
-    context.clear()
-    assert context.seq_pos_max(1) is None
-
-
-def test_keeping_one_sequence(pico: Model) -> None:
-    with Context(pico, n_ctx=256, n_batch=64, n_seq_max=3, n_threads=1, kv_unified=True) as context:
-        prefill(context, 0, PROMPT)
-        prefill(context, 1, PROMPT)
-        context.seq_keep(1)
-        assert (context.seq_pos_max(0), context.seq_pos_max(1)) == (None, 7)
-
-
-@pytest.mark.parametrize("seq_id", [-1, 4, 256])
-def test_sequences_outside_are_refused(seq_id: int, context: Context) -> None:
-    """llama.cpp ends the process on these."""
-    for ask in (context.seq_rm, context.seq_pos_max, context.seq_keep, context.state_seq_get):
-        with pytest.raises(LlamaCppError, match=f"sequence {seq_id}; this context has 4"):
-            ask(seq_id)
-    with pytest.raises(LlamaCppError):
-        context.seq_cp(0, seq_id)
-
-
-def test_a_saved_sequence_comes_back(context: Context, pico: Model) -> None:
-    prefill(context, 0, PROMPT)
-    state = context.state_seq_get(0)
-    expected = prefill(context, 0, [300], 8)
-    with Context(pico, n_ctx=1024, n_batch=64, n_seq_max=4, n_threads=1) as other:
-        other.state_seq_set(3, state)
-        assert other.seq_pos_max(3) == 7
-        np.testing.assert_allclose(prefill(other, 3, [300], 8), expected, atol=TOLERANCE)
-        with pytest.raises(LlamaCppError, match="doesn't fit this context"):
-            other.state_seq_set(2, state[: len(state) // 2])
 
 
 def test_a_full_cache_is_status_1_and_changes_nothing(pico: Model) -> None:
@@ -182,51 +103,6 @@ def test_an_empty_batch_is_refused(context: Context) -> None:
         context.decode(TokenBatch(4))
 
 
-def test_interrupt_stops_the_next_decode_only(context: Context) -> None:
-    context.interrupt()
-    with pytest.raises(DecodeError, match="aborted") as caught:
-        prefill(context, 0, PROMPT)
-    assert caught.value.status == 2
-    assert context.seq_pos_max(0) is None
-    prefill(context, 0, PROMPT)
-    assert context.seq_pos_max(0) == 7
-
-
-def test_interrupt_reaches_a_running_decode(pico: Model) -> None:
-    with Context(pico, n_ctx=16384, n_batch=16384, n_ubatch=64, n_threads=1) as context:
-        timer = threading.Timer(0.05, context.interrupt)
-        timer.start()
-        try:
-            with pytest.raises(DecodeError) as caught:
-                prefill(context, 0, [300] * 16000)
-        finally:
-            timer.join()
-        assert caught.value.status == 2
-
-
-def test_an_abort_callback(context: Context) -> None:
-    answers = [False, True]
-    context.set_abort(lambda: answers.pop(0) if len(answers) > 1 else answers[0])
-    with pytest.raises(DecodeError, match="aborted"):
-        prefill(context, 0, PROMPT)
-
-    def fail() -> bool:
-        raise ValueError
-
-    context.set_abort(fail)
-    with pytest.raises(DecodeError, match="aborted"):
-        prefill(context, 0, PROMPT)
-    context.set_abort(None)
-    prefill(context, 0, PROMPT)
-
-
-def test_a_cache_beyond_memory_is_refused_before_the_system_kills_us(pico: Model) -> None:
-    with pytest.raises(
-        ContextError, match=r"no context of 2,000,000,000 tokens .* GiB.*lower --ctx or --parallel"
-    ):
-        Context(pico, n_ctx=2_000_000_000)
-
-
 @pytest.mark.parametrize(
     ("options", "words"),
     [
@@ -241,11 +117,6 @@ def test_a_cache_beyond_memory_is_refused_before_the_system_kills_us(pico: Model
 def test_bad_options(options: dict[str, object], words: str, pico: Model) -> None:
     with pytest.raises(ContextError, match=words):
         Context(pico, **options)  # type: ignore[arg-type]
-
-
-def test_quantized_cache(pico: Model) -> None:
-    with Context(pico, n_ctx=256, n_batch=64, n_threads=1, type_k="q8_0", type_v="q8_0") as context:
-        assert np.isfinite(prefill(context, 0, PROMPT)).all()
 
 
 def test_embeddings(pico: Model) -> None:

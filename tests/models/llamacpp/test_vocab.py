@@ -2,15 +2,16 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from models.errors import RequestError
+from models.errors import LlamaCppError, RequestError
 from models.llamacpp import vocab as vocab_module
 from models.llamacpp.model import Model
-from models.llamacpp.vocab import Vocab
+from models.llamacpp.vocab import Vocab, call_on_stack
 
 pytestmark = pytest.mark.model
 
@@ -140,3 +141,22 @@ def test_a_long_run_of_one_character_doesnt_end_the_process(character: str) -> N
     with Model.load(Path(SOURCE, "models", "ggml-vocab-deepseek-llm.gguf"), vocab_only=True) as model:
         tokens = model.vocab.tokenize(character * 200_000, add_special=False, parse_special=False)
         assert model.vocab.detokenize(tokens).decode() == character * 200_000
+
+
+def test_the_result_comes_back_and_the_setting_stays() -> None:
+    before = threading.stack_size()
+    assert call_on_stack(lambda: threading.current_thread().name, 2**24) == "deep-stack"
+    assert threading.stack_size() == before
+
+
+def test_an_exception_comes_out() -> None:
+    def fail() -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        call_on_stack(fail, 2**24)
+
+
+def test_a_stack_beyond_the_address_space_is_an_error() -> None:
+    with pytest.raises(LlamaCppError, match="no thread with a stack of"):
+        call_on_stack(lambda: None, 2**46)

@@ -1,8 +1,52 @@
 from __future__ import annotations
 
+import sys
+from typing import Any
+
 import pytest
 
-from models.machine.child_process import describe_exit, last_line
+from models.machine.child_process import ChildFailed, ChildTimedOut, ask_child, describe_exit, last_line
+
+
+def sum_of(answer: Any) -> int:
+    return int(answer["a"]) + int(answer["b"])
+
+
+def ask(code: str, timeout_s: float = 30) -> int:
+    return ask_child([sys.executable, "-c", code], timeout_s, sum_of)
+
+
+def test_the_answer_is_parsed() -> None:
+    assert ask("print('noise'); print('{\"a\": 1, \"b\": 2}')") == 3
+
+
+@pytest.mark.parametrize(
+    ("code", "text", "returncode"),
+    [
+        ("import os; os.kill(os.getpid(), 11)", "died of SIGSEGV", -11),
+        ("import sys; sys.exit('no such thing')", "failed with status 1: no such thing", 1),
+        ("print('plain words')", "answered nonsense: 'plain words", 0),
+        ("print('{}')", "answered nonsense: '{}", 0),
+        ("print('[1]')", "answered nonsense: '[1]", 0),
+        ("pass", "answered nonsense: ''", 0),
+    ],
+)
+def test_a_child_without_an_answer(code: str, text: str, returncode: int) -> None:
+    with pytest.raises(ChildFailed) as caught:
+        ask(code)
+    assert caught.value.text.startswith(text)
+    assert caught.value.returncode == returncode
+
+
+def test_a_child_that_takes_too_long_is_given_up() -> None:
+    with pytest.raises(ChildTimedOut, match=r"took longer than 0\.2 s"):
+        ask("import time; time.sleep(60)", timeout_s=0.2)
+
+
+def test_a_child_that_doesnt_start() -> None:
+    with pytest.raises(ChildFailed, match="doesn't start") as caught:
+        ask_child(["/nonexistent/python"], 1, sum_of)
+    assert caught.value.returncode is None
 
 
 @pytest.mark.parametrize(

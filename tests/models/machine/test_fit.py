@@ -11,6 +11,7 @@ import pytest
 from models.doctor.tiny_model import TinyModel, write_tiny_gguf
 from models.errors import ContextError
 from models.gguf.info import read_gguf_info
+from models.machine.device import Device
 from models.machine.fit import (
     GIB,
     MIB,
@@ -23,7 +24,6 @@ from models.machine.fit import (
     pad_cells,
     plan_gpu_layers,
 )
-from models.machine.hardware import Device
 
 
 @dataclass

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from models.machine import hardware
-from models.machine.hardware import Cpu, Device, parse_cpuinfo, probe, probe_devices, usable_cores
+from models.machine.device import Device
+from models.machine.hardware import Cpu, parse_cpuinfo, probe, probe_devices, usable_cores
 
 X86 = """\
 processor\t: 0

@@ -14,45 +14,17 @@ import pytest
 from models.errors import DiskFull, ModelNotFound, StoreError
 from models.paths import Paths
 from models.reference import ModelRef
-from models.store.manifest import Manifest, ManifestFile, Source, read_manifest
-from models.store.records import StoredModel
+from models.store.manifest import ManifestFile
 from models.store.store import ModelStore
-
-REF = ModelRef.parse("org/name")
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
-OTHER_COMMIT = "f" * 40
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> ModelStore:
-    return ModelStore(Paths(home=tmp_path / "corral", hf_cache=tmp_path / "hub"))
-
-
-def manifest(*files: ManifestFile, revision: str = COMMIT, created: str = "2026-01-01T00:00:00Z") -> Manifest:
-    source = Source(kind="hub", repo="org/name", revision=revision, requested="main")
-    return Manifest(name="org/name", source=source, files=files, created=created, tools={"corral": "1"})
-
-
-def entry(type_: str, data: bytes) -> ManifestFile:
-    return ManifestFile.single(type_, f"name.{type_}.gguf", len(data), "0" * 64, bits_per_weight=4.5)
-
-
-def publish(
-    store: ModelStore,
-    *types: str,
-    data: bytes = b"weights",
-    revision: str = COMMIT,
-    created: str = "2026-01-01",
-) -> StoredModel:
-    with store.staging(REF) as staging:
-        for type_ in types:
-            (staging.path / f"name.{type_}.gguf").write_bytes(data)
-        files = (entry(type_, data) for type_ in types)
-        return staging.publish(manifest(*files, revision=revision, created=created))
-
-
-def everything_under(folder: Path) -> set[str]:
-    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+from tests.models.store.publishing import (
+    COMMIT,
+    OTHER_COMMIT,
+    REF,
+    entry,
+    everything_under,
+    manifest,
+    publish,
+)
 
 
 def test_publish_list_get(store: ModelStore) -> None:
@@ -66,43 +38,6 @@ def test_publish_list_get(store: ModelStore) -> None:
     assert file.path.name == "name.Q4_K_M.gguf"
     assert (file.size_bytes, file.bits_per_weight, listed.size_bytes) == (7, 4.5, 14)
     assert not any(store.paths.staging_dir.iterdir())
-
-
-def test_types_are_merged_and_replaced(store: ModelStore) -> None:
-    publish(store, "Q8_0")
-    publish(store, "Q4_K_M")
-    first = store.get(REF).types["Q8_0"].path
-    publish(store, "Q8_0", data=b"better weights")
-    (model,) = store.list()
-    assert set(model.types) == {"Q8_0", "Q4_K_M"}
-    assert model.types["Q8_0"].path.read_bytes() == b"better weights"
-    assert not first.exists()
-    assert len([name for name in everything_under(store.paths.models_dir) if name.endswith(".gguf")]) == 2
-
-
-def test_nothing_is_left_of_what_was_not_published(store: ModelStore) -> None:
-    def interrupted() -> None:
-        with store.staging(REF) as staging:
-            (staging.path / "name.Q8_0.gguf").write_bytes(b"half")
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        interrupted()
-    assert store.list() == []
-    assert not any(store.paths.staging_dir.iterdir())
-
-
-def test_publish_checks_the_files(store: ModelStore) -> None:
-    with store.staging(REF) as staging:
-        with pytest.raises(StoreError, match="no file"):
-            staging.publish(manifest(entry("Q8_0", b"weights")))
-        (staging.path / "name.Q8_0.gguf").write_bytes(b"short")
-        with pytest.raises(StoreError, match=r"5 bytes were written and 7 were planned"):
-            staging.publish(manifest(entry("Q8_0", b"weights")))
-        outside = ManifestFile.single("Q8_0", "../x", 1, "0")
-        with pytest.raises(StoreError, match="no file"):
-            staging.publish(manifest(outside))
-    assert store.list() == []
 
 
 def test_revisions_are_models_of_their_own_and_the_newest_is_meant(store: ModelStore) -> None:
@@ -127,84 +62,6 @@ def test_get_says_what_there_is(store: ModelStore) -> None:
         store.get(ModelRef.parse("org/name:Q2_K"))
     with pytest.raises(ModelNotFound, match="corral list"):
         store.get(ModelRef.parse("org/other"))
-
-
-def test_local_models_are_found_by_path_and_by_name(store: ModelStore, tmp_path: Path) -> None:
-    folder = tmp_path / "mine"
-    folder.mkdir()
-    ref = ModelRef.parse(str(folder))
-    source = Source(kind="path", path=str(folder), revision="local-1")
-    with store.staging(ref) as staging:
-        (staging.path / "a.gguf").write_bytes(b"a")
-        staging.publish(
-            Manifest(
-                name="mine", source=source, created="x", files=(ManifestFile.single("Q8_0", "a.gguf", 1, ""),)
-            )
-        )
-    assert store.get(ref).name == "mine"
-    assert store.get(ModelRef.parse("mine:8bit")).name == "mine"
-    assert store.find(ref, revision="local-2") is None
-    (tmp_path / "other" / "mine").mkdir(parents=True)
-    assert store.find(ModelRef.parse(str(tmp_path / "other" / "mine"))) is None
-
-
-def test_incomplete_files_are_not_listed(store: ModelStore) -> None:
-    model = publish(store, "Q8_0", "Q4_K_M")
-    with model.types["Q8_0"].path.open("ab") as file:
-        file.write(b"x")
-    listing = store.scan()
-    assert list(listing.models[0].types) == ["Q4_K_M"]
-    assert len(listing.problems) == 1
-    assert "has 8 bytes instead of 7" in listing.problems[0]
-    assert "corral quantize org/name:Q8_0" in listing.problems[0]
-    model.types["Q4_K_M"].path.unlink()
-    assert store.list() == []
-    assert len(store.scan().problems) == 2
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        b"",
-        b"{",
-        b"[]",
-        b'{"schema_version": 1}',
-        b'{"schema_version": 99}',
-        b"\xff\xfe",
-        b'{"schema_version":1,"x":2}',
-    ],
-)
-def test_a_corrupt_manifest_hides_only_its_model(store: ModelStore, content: bytes) -> None:
-    broken = publish(store, "Q8_0", revision=OTHER_COMMIT)
-    (broken.folder / "manifest.json").write_bytes(content)
-    publish(store, "Q8_0")
-    listing = store.scan()
-    assert [model.revision for model in listing.models] == [COMMIT]
-    (problem,) = listing.problems
-    assert str(broken.folder / "manifest.json") in problem
-    assert "; " in problem
-    publish(store, "Q4_K_M", revision=OTHER_COMMIT)  # makes it whole again
-    assert store.scan().problems == ()
-    assert len(store.list()) == 2
-
-
-def test_a_corrupt_model_can_be_removed(store: ModelStore) -> None:
-    broken = publish(store, "Q8_0")
-    (broken.folder / "manifest.json").write_bytes(b"{")
-    store.remove(REF)
-    assert not broken.folder.exists()
-
-
-def test_manifests_that_contradict_themselves(store: ModelStore) -> None:
-    path = publish(store, "Q8_0").folder / "manifest.json"
-    text = path.read_text()
-    for old, new in (('"size_bytes": 7', '"size_bytes": -7'), ("name.Q8_0.gguf", "../x"), ('["', '["a", "')):
-        if old not in text:
-            old, new = '"sha256": [', '"sha256": ["a", '  # noqa: PLW2901
-        assert old in text
-        path.write_text(text.replace(old, new))
-        with pytest.raises(StoreError, match="corrupt"):
-            read_manifest(path)
 
 
 def test_remove_one_type(store: ModelStore) -> None:
@@ -279,17 +136,6 @@ def test_the_build_lock_says_who_holds_it(store: ModelStore) -> None:
         process.kill()
     with store.lock(REF, timeout_s=5):
         pass
-
-
-def test_stale_staging_is_swept_and_live_staging_is_not(store: ModelStore) -> None:
-    stale = store.paths.staging_dir / "abandoned"
-    with store.staging(REF) as first:
-        stale.mkdir()
-        (stale / "x.gguf").write_bytes(b"x")
-        with store.staging(REF) as second:
-            assert first.path.is_dir()
-            assert first.path != second.path
-            assert not stale.exists()
 
 
 @pytest.mark.parametrize("step", ["mkdir", "rename", "replace", "fsync"])
@@ -398,8 +244,3 @@ def test_linked_files_stay_where_they_are(store: ModelStore, tmp_path: Path) -> 
     store.remove(REF)
     assert all(part.exists() for part in parts)
     assert store.list() == []
-
-
-def test_names_that_are_no_folder(store: ModelStore) -> None:
-    with pytest.raises(StoreError, match="name"), store.lock(ModelRef(kind="hub", repo="..")):
-        pass

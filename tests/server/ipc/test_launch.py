@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import sys
 
-from server.ipc.launch import SPIN_COUNT, available_cpus, worker_command, worker_environment
+from models.machine.hardware import available_cores
+from server.ipc.launch import SPIN_COUNT, worker_command, worker_environment
 from server.ipc.model_spec import ModelSpec
 from server.serve_options import ServeOptions
 
@@ -26,7 +27,7 @@ def test_a_measured_spin() -> None:
 
 
 def test_more_threads_than_cores_do_not_spin() -> None:
-    crowded = ModelSpec(name="m", path="/m.gguf", options=ServeOptions(threads=available_cpus() + 1))
+    crowded = ModelSpec(name="m", path="/m.gguf", options=ServeOptions(threads=available_cores() + 1))
     assert worker_environment(crowded, {})["GOMP_SPINCOUNT"] == "0"
     assert worker_environment(crowded, {}, 9)["GOMP_SPINCOUNT"] == "0"
 

@@ -12,8 +12,8 @@ from models.adapter_reference import AdapterRef
 from models.doctor.tiny_model import write_tiny_gguf
 from models.gguf.adapter_info import read_adapter_info
 from models.gguf.info import GGUFInfo, read_gguf_info
+from models.machine.device import Device
 from models.machine.fit import GIB
-from models.machine.hardware import Device
 from models.machine.host_memory import Memory
 from server.ipc.model_spec import AdapterSpec, ModelSpec
 from server.model_facts import read_facts

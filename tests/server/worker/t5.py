@@ -31,7 +31,7 @@ def t5_greedy(model: Model, prompt: list[int]) -> list[int]:
             batch.clear()
             batch.add(token, position, 0, True)
             context.decode(batch)
-            row = context.logits_row(0).copy()
+            row = context.logits()[0].copy()
             row[eog] = -np.inf
             token = int(row.argmax())
             said.append(token)

@@ -11,8 +11,8 @@ from models.errors import LlamaCppError
 from models.llamacpp import library
 from models.llamacpp.context import Context
 from models.llamacpp.device_top_k import DeviceTopK
-from models.llamacpp.library import Device
 from models.llamacpp.model import Model
+from models.machine.device import Device
 from server.ipc.model_spec import ModelSpec
 from server.serve_options import ServeOptions
 from server.worker.open import device_sampling

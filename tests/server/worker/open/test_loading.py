@@ -8,7 +8,7 @@ import pytest
 
 from models.gguf.info import GGUFInfo, read_gguf_info
 from models.llamacpp import library
-from models.llamacpp.library import Device
+from models.machine.device import Device
 from models.machine.host_memory import Memory
 from server import placement
 from server.ipc.model_spec import ModelSpec

@@ -33,17 +33,17 @@ def plain_greedy(model: Model, prompt: list[int], n_tokens: int) -> list[int]:
     said: list[int] = []
     with f32_context(model) as context:
         batch = TokenBatch(len(prompt))
-        last = batch.add_many(prompt, 0, 0, output_last=True)
+        batch.add_many(prompt, 0, 0, output_last=True)
         eog = list(model.vocab.eog_tokens)
         while True:
             context.decode(batch)
-            row = context.logits_row(last).copy()
+            row = context.logits()[0].copy()
             row[eog] = -np.inf
             said.append(int(row.argmax()))
             if len(said) == n_tokens:
                 return said
             batch.clear()
-            last = batch.add(said[-1], len(prompt) + len(said) - 1, 0, True)
+            batch.add(said[-1], len(prompt) + len(said) - 1, 0, True)
 
 
 def n_open(session: Session) -> int:
