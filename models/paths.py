@@ -49,7 +49,7 @@ class Paths:
 
     @property
     def verified_dir(self) -> Path:
-        """Marks of Hub files whose sha256 has been checked."""
+        """Marks of Hub files that have been found to have their sha256."""
         return self.home / "verified"
 
     @property

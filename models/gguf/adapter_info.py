@@ -1,8 +1,8 @@
 """`read_adapter_info`: a LoRA adapter's GGUF file, read and checked against its base model.
 
 llama.cpp aborts the process on some of what is refused here (a key of another type, an embedding's adapter on
-a model whose embedding is its output too), throws on some, and computes nonsense with the rest. Pure but for
-reading the headers; the API process and the worker both call it, before llama.cpp sees the file.
+a model that has its embedding as its output), throws on some, and computes nonsense with the rest. Pure but
+for reading the headers; the API process and the worker both call it, before llama.cpp sees the file.
 """
 
 from __future__ import annotations

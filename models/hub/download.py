@@ -175,7 +175,7 @@ def _listing(ref: ModelRef, settings: HubSettings) -> tuple[str, list[RemoteFile
 
 
 class _Source:
-    """Opens streams of a plan's files."""
+    """The Hub as the source of a plan's files, which it opens as streams."""
 
     def __init__(self, plan: DownloadPlan, settings: HubSettings) -> None:
         self._plan = plan

@@ -88,7 +88,7 @@ class Transfer:
 
 
 class Fetcher:
-    """Fetches files of one repository at one commit. Used by several threads at once."""
+    """The fetching of one repository's files at one commit. Several threads may use it at once."""
 
     def __init__(
         self,

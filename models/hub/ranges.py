@@ -19,7 +19,7 @@ OpenRange = Callable[[RemoteFile, int, int], AbstractContextManager[Stream]]
 
 
 class RangeReader:
-    """Reads parts of one repository's files. Used by several threads at once."""
+    """A reader of parts of one repository's files. Several threads may use it at once."""
 
     def __init__(self, open_range: OpenRange, retries: Retries) -> None:
         self._open_range = open_range

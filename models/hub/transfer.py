@@ -110,7 +110,7 @@ class _Pool:
 
 
 class _Reporter:
-    """Calls `on_progress` with what has changed since the last time."""
+    """The reporting of progress: of each change since the last report."""
 
     def __init__(
         self, transfers: Sequence[Transfer], on_progress: Callable[[DownloadProgress], None] | None

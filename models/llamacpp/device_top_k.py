@@ -30,7 +30,7 @@ Floats = npt.NDArray[np.float32]
 
 
 class LogitsOwner(Protocol):
-    """The context whose logits are looked at (`models.llamacpp.context.Context`)."""
+    """The context that has the logits (`models.llamacpp.context.Context`)."""
 
     n_seq_max: int
     n_vocab: int

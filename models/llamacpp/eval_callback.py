@@ -24,7 +24,7 @@ Floats = npt.NDArray[np.float32]
 
 
 class _ggml_tensor(ctypes.Structure):
-    """struct ggml_tensor of ggml.h."""
+    """The struct ggml_tensor of ggml.h."""
 
 
 _ggml_tensor._fields_ = (
@@ -78,7 +78,7 @@ Wanted = Callable[[str], bool]
 
 
 class MatmulObserver:
-    """Hand to `Context(observer=…)`. Calls `on_activations` for each multiplication with a wanted weight.
+    """An observer for `Context(observer=…)`, which calls `on_activations` for products with wanted weights.
 
     `wanted` is called once per weight's name. Multiplications of less than `min_rows` rows are left out. It
     runs on the decoding thread; what it raises stops nothing in C, and `raise_error` raises it afterwards.

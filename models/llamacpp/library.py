@@ -26,7 +26,7 @@ REQUIRED_VERSION = "0.3.36"
 LOGGER_NAME = "corral.llama"
 
 LogSink = Callable[[int, str], None]
-"""Takes a level of `logging` and one line without its newline; called on whichever thread logs."""
+"""A sink takes a level of `logging` and a line without its newline; it is called on the thread that logs."""
 
 # enum ggml_log_level; 5 continues the line before it, whatever its level.
 _LEVELS = {1: logging.DEBUG, 2: logging.INFO, 3: logging.WARNING, 4: logging.ERROR}
@@ -37,13 +37,13 @@ _DEVICE_TYPES = {0: "cpu", 1: "gpu", 2: "igpu", 3: "accel", 4: "meta"}
 
 
 _EXPECTED = "applying manual override"
-"""llama.cpp warns with this text for each tensor whose type we choose ourselves."""
+"""llama.cpp warns with this text for each tensor that has its type from us."""
 _CAPTURED_MAX = 32
-"""At most this many error lines of one call are kept."""
+"""The log keeps at most this many error lines of a call."""
 
 
 class _Log:
-    """Joins llama.cpp's pieces into lines, and keeps error lines for the thread that captures them.
+    """The log: it joins llama.cpp's pieces into lines, and keeps error lines for a thread that captures.
 
     A line may come in several calls (progress dots, type fall-backs), always from one thread: the
     buffer is per thread. llama.cpp calls it on any thread; ctypes takes the GIL around each call.

@@ -19,10 +19,11 @@ from models.llamacpp.model import Model
 
 
 class Adapter:
-    """Owns one llama_adapter_lora until `close`, or until its model closes, which frees it too.
+    """A loaded LoRA adapter.
 
-    No context may have it set when it is closed. `load`, `close` and `set_adapters` belong to the thread that
-    decodes: llama.cpp reads the model's list of adapters when it plans a graph.
+    It owns one llama_adapter_lora until `close`, or its model's, which frees it too. No context may have it
+    set when it is closed. `load`, `close` and `set_adapters` belong to the thread that decodes: llama.cpp
+    reads the model's list of adapters when it plans a graph.
     """
 
     def __init__(self, pointer: int, model: Model, info: AdapterInfo) -> None:

@@ -17,7 +17,7 @@ from models.llamacpp.errors import reason
 from models.llamacpp.vocab import Vocab
 
 Progress = Callable[[float], bool]
-"""Called with 0.0 to 1.0 while loading, on the loading thread; False cancels."""
+"""It is called with 0.0 to 1.0 while loading, on the loading thread; False cancels."""
 
 
 class Closable(Protocol):
@@ -27,7 +27,7 @@ class Closable(Protocol):
 
 
 class Model:
-    """Owns one llama_model until `close`, which first closes the contexts still made of it.
+    """A loaded model. It owns one llama_model until `close`, which first closes the contexts made of it.
 
     `load` and `close` belong to one thread; everything else is immutable and may be read from any.
     """
@@ -219,7 +219,7 @@ class Model:
 
 
 class _ProgressWatch:
-    """Carries a cancel or an exception of the progress callback over the C frames between."""
+    """A carrier of a cancel or an exception of the progress callback over the C frames between."""
 
     def __init__(self, progress: Progress | None) -> None:
         self._progress = progress

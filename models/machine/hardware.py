@@ -42,7 +42,7 @@ class Hardware:
     memory_total: int
     """The memory in bytes."""
     memory_available: int
-    """The memory in bytes that can be taken without swapping."""
+    """The memory in bytes that can be had without swapping."""
     devices: tuple[Device, ...]
     """ggml's devices."""
     problems: tuple[str, ...]

@@ -79,7 +79,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     files: tuple[ManifestFile, ...]
     created: str
     tools: dict[str, str] = {}
-    """Versions: corral, llama_cpp_python, gguf."""
+    """The versions of corral, llama_cpp_python and gguf."""
     architecture: str | None = None
     parameters: int | None = None
     context_length: int | None = None

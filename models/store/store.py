@@ -59,7 +59,7 @@ class StoreListing:
 
 
 class ModelStore:
-    """Safe to use from several processes and threads at once; keeps no state of its own."""
+    """The store. Several processes and threads may use it at once; it keeps no state of its own."""
 
     def __init__(self, paths: Paths) -> None:
         self.paths = paths

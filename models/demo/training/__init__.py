@@ -1,1 +1,1 @@
-"""How the demo model was made: corpus, tokenizer, training and evaluation. See README.md beside this file."""
+"""The making of the demo model: corpus, tokenizer, training and evaluation; see README.md here."""

@@ -32,10 +32,10 @@ BEGIN, END = "<!-- table: begin -->", "<!-- table: end -->"
 
 
 class Completer(Protocol):
-    """What answers: `generate.Generator`, or a script in the tests."""
+    """A source of answers: `generate.Generator`, or a script in the tests."""
 
     def complete(self, prompts: Sequence[str], max_tokens: int) -> list[tuple[str, bool]]:
-        """For each prompt the text, and whether it ended by itself."""
+        """Return for each prompt the text, and True if it ended by itself."""
 
 
 Score = tuple[int, int]  # right, asked
@@ -43,9 +43,7 @@ Scores = dict[str, Score]
 
 
 def story_is_whole(request: str, text: str, ended: bool) -> bool:
-    """Whether a story names the hero that was asked for, has 40 to 200 words, and ends by itself with a
-    full stop.
-    """
+    """True if a story names the requested hero, has 40 to 200 words, and ends by itself with a full stop."""
     hero = re.search(r"about an? (?:little )?(\w+)", request)
     named = hero is None or hero[1] in text
     return ended and named and 40 <= len(text.split()) <= 200 and text[-1] in '.!?"'

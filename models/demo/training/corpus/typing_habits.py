@@ -1,6 +1,4 @@
-"""How people really type: lower case, no full stop, a slip of the finger, a few polite words around the
-question.
-"""
+"""Habits of typing: lower case, no full stop, a slip of the finger, polite words around a question."""
 
 from __future__ import annotations
 
