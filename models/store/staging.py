@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import msgspec
 
@@ -22,11 +22,10 @@ from models.errors import CorralError, StoreError
 from models.store.atomic_write import disk_errors, fsync_file, fsync_folder
 from models.store.locks import HeldLock, edit_lock, try_lock
 from models.store.manifest import MANIFEST_NAME, Manifest, read_manifest
+from models.store.records import StoredModel
 
-if TYPE_CHECKING:
-    from models.store.records import StoredModel
-
-    Publish = Callable[[Manifest, Path | None], StoredModel]
+Publish = Callable[[Manifest, Path | None], StoredModel]
+"""It makes the files of a manifest, staged in the folder if there is one, part of the store."""
 
 KEY_NAME: Final = "work"
 """This file is in each folder that can be resumed: it has the model's name and the key, a line each."""

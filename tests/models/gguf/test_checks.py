@@ -58,7 +58,7 @@ def test_nothing_that_passes_crashes_llama_cpp(tmp_path: Path) -> None:
         capture_output=True,
         text=True,
         check=False,
-        cwd=Path(__file__).parents[2],
+        cwd=Path(__file__).parents[3],
     )
     lines = child.stdout.splitlines()
     assert child.returncode == 0, f"{lines[-1:]} {child.stderr[-500:]}"

@@ -9,7 +9,7 @@ import pytest
 
 from models.machine import hardware
 from models.machine.device import Device
-from models.machine.hardware import Cpu, parse_cpuinfo, probe, probe_devices, usable_cores
+from models.machine.hardware import Cpu, available_cores, parse_cpuinfo, probe, probe_devices, usable_cores
 
 X86 = """\
 processor\t: 0
@@ -67,6 +67,20 @@ def test_cores_that_may_be_used(
     monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: set(range(allowed)), raising=False)
     monkeypatch.setattr(hardware, "cpu_quota", lambda: quota)
     assert usable_cores(Cpu("x", frozenset(), physical, logical)) == expected
+
+
+def test_cores_are_those_of_the_affinity_mask(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: {0, 3, 5}, raising=False)
+    assert available_cores() == 3
+
+
+@pytest.mark.parametrize(("count", "expected"), [(6, 6), (None, 1)])
+def test_cores_of_a_system_without_affinity(
+    count: int | None, expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: count)
+    assert available_cores() == expected
 
 
 def test_this_machine() -> None:
