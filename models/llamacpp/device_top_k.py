@@ -44,12 +44,11 @@ class LogitsOwner(Protocol):
 
 
 class DeviceTopK:
-    """The search for the k largest logits on the device, owned by a Context, which frees it.
+    """Owned by its Context (`Context.device_top_k`), which frees it. One thread, the one that decodes.
 
-    One thread, the one that decodes. A sequence that is on may have one output per decode, and its row of
-    `Context.logits` isn't there: it has `rows` instead. Each change costs the next decode milliseconds, as
-    llama.cpp reserves its graphs again; while any sequence is on, an output takes four rows of the host's
-    memory instead of one.
+    A sequence that is on may have one output per decode, and its row of `Context.logits` isn't there: it
+    has `rows` instead. Each change costs the next decode milliseconds, as llama.cpp reserves its graphs
+    again; while any sequence is on, an output takes four rows of the host's memory instead of one.
     """
 
     def __init__(self, context: LogitsOwner, k: int) -> None:
