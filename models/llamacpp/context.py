@@ -67,7 +67,6 @@ class Context(Sequences):
         self.model = model
         self.kv_unified = kv_unified
         self._native = native
-        self._pointer: int | None = None
         params = native.llama_context_default_params()
         params.n_ctx = n_ctx
         params.n_batch = n_batch
@@ -85,14 +84,8 @@ class Context(Sequences):
         observe(params, observer)
         params.no_perf = True
         params.n_outputs_max_per_seq = 1  # where a sampler is set; more would reserve a graph of all of them
-        if model.n_gpu_layers == 0:
-            require_memory(model, n_ctx, type_k, type_v)
-        with library.capture_errors() as lines:
-            pointer = native.llama_init_from_model(model.pointer, params)
-        if not pointer:
-            why = reason(lines) or "llama.cpp gives no reason"
-            raise ContextError(no_context(model, n_ctx, type_k, type_v, why))
-        self._pointer = pointer
+        pointer = _create(model, params, type_k, type_v)
+        self._pointer: int | None = pointer
         model.attach(self)
         self._memory = native.llama_get_memory(pointer)
         self.n_threads = n_threads
@@ -252,3 +245,16 @@ def _check_positive(**sizes: int) -> None:
     for name, value in sizes.items():
         if not 0 < value < 2**31:
             raise ContextError(f"{name} is {value}; it must be at least 1")
+
+
+def _create(model: Model, params: Any, type_k: str, type_v: str) -> int:
+    """Return a new llama_context*. Raises ContextError with llama.cpp's reason."""
+    n_ctx = int(params.n_ctx)
+    if model.n_gpu_layers == 0:
+        require_memory(model, n_ctx, type_k, type_v)
+    with library.capture_errors() as lines:
+        pointer: int | None = library.load().llama_init_from_model(model.pointer, params)
+    if not pointer:
+        why = reason(lines) or "llama.cpp gives no reason"
+        raise ContextError(no_context(model, n_ctx, type_k, type_v, why))
+    return pointer
