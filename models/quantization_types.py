@@ -218,5 +218,6 @@ MIX_BASES: Final[tuple[tuple[float, str], ...]] = tuple(
 
 
 def mix_candidates(role: MixRole) -> tuple[str, ...]:
-    """Return the names of the tensor types that play `role` in mixed files."""
-    return tuple(row.name for row in TABLE if role in row.mix)
+    """Return the names of the tensor types that play `role` in mixed files, from few bits to many."""
+    rows = [row for row in TABLE if role in row.mix]
+    return tuple(row.name for row in sorted(rows, key=lambda row: row.block_bytes / row.block_size))
