@@ -1,14 +1,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
 from models.errors import ConfigError
-from models.quantization_types import KV_CACHE_TYPES
-from server.config import SETTINGS, KVType, ServerConfig, load_config, setting_help
+from server.config import SETTINGS, ServerConfig, load_config, setting_help
 
 
 @pytest.fixture
@@ -114,7 +113,3 @@ def test_variables_of_others(variable: str) -> None:
 
 def test_every_setting_has_a_help_text() -> None:
     assert all(setting_help(name).endswith(".") for name in SETTINGS)
-
-
-def test_kv_types_are_those_of_the_table() -> None:
-    assert set(get_args(KVType)) == set(KV_CACHE_TYPES)

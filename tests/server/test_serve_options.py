@@ -4,17 +4,18 @@ import dataclasses
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 import pytest
 
 from models.errors import ConfigError
+from models.quantization_types import KV_CACHE_TYPES
 from server.cli.settings import flag_parameter
 from server.config import SETTINGS, ServerConfig, flag_of, load_config, setting_help
 from server.ipc.frames import decode_spec, encode_frame
 from server.ipc.model_spec import ModelSpec
-from server.serve_options import SERVE_SETTINGS, ServeOptions
+from server.serve_options import SERVE_SETTINGS, KVType, ServeOptions
 from server.supervisor.catalogue import CatalogueEntry
 
 OTHER: dict[str, Any] = {
@@ -111,3 +112,7 @@ def test_a_worker_imports_them_without_pydantic() -> None:
     code = "import sys, server.worker.worker, server.placement; print('pydantic' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_kv_types_are_those_of_the_table() -> None:
+    assert set(get_args(KVType)) == set(KV_CACHE_TYPES)
