@@ -161,7 +161,7 @@ class SamplerChain:
         self._native.llama_sampler_chain_add(self.pointer, stage)
 
     def sample(self, context: Context, row: int) -> int:
-        """Pick a token from `context.logits_row(row)` and accept it. `row`: the token's index in its batch.
+        """Pick a token from the logits after token `row` of the last batch, and accept it.
 
         Releases the GIL. Raises LlamaCppError if that token had no output.
         """
