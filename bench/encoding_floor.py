@@ -21,8 +21,8 @@ from models.llamacpp.quantization.ggml_types import row_size
 from models.llamacpp.quantization.quantizer import quantize_rows
 from models.machine.hardware import available_cores
 from quantize.checkpoint.checkpoint import Checkpoint
+from quantize.plan.make_plan import make_plan
 from quantize.run.encode import PIECE_ELEMENTS, widen
-from quantize.run.pipeline import make_plan
 
 
 def encode_all(pool: ThreadPoolExecutor, rows: npt.NDArray[np.float32], kinds: Sequence[int]) -> float:

@@ -1,1 +1,1 @@
-"""A size chosen by the user: each tensor's type chosen so that the least is lost."""
+"""The allocation of types for a size that the user wants: each tensor's, so that the least is lost."""

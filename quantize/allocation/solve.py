@@ -1,4 +1,4 @@
-"""One type for each tensor, so that least is lost within a size: a multiple-choice knapsack for HiGHS.
+"""The solver of an allocation: least loss within a size, as a multiple-choice knapsack for HiGHS.
 
     minimise  sum loss[t][c] · x[t][c]      x[t][c] in {0, 1}, one c for each t
     subject   sum bytes[t][c] · x[t][c] <= budget
@@ -8,7 +8,7 @@ Pure: numbers in, numbers out.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,44 +19,52 @@ from models.errors import QuantizationError
 from quantize.allocation.candidates import Candidate
 
 _GAP = 1e-4
+"""A solution is good enough within this part of the best possible one."""
+
 _SECONDS = 60.0
+"""The solver may take this many seconds."""
 
 Losses = Mapping[str, Mapping[Candidate, float]]
-"""What each candidate of each tensor is expected to lose."""
+"""The expected loss of each candidate of each tensor, in nats."""
 
 
 @dataclass(frozen=True)
 class Allocation:
-    """A candidate for each tensor; `loss` is their sum, `n_bytes` what they take."""
+    """A candidate for each tensor, by its name; `loss` and `n_bytes` are their sums."""
 
-    chosen: dict[str, Candidate]
+    candidates: dict[str, Candidate]
     loss: float
     n_bytes: int
 
 
 def allocate(losses: Losses, budget_bytes: int) -> Allocation:
-    """The least loss within the budget, to one part in 10,000 (or what a minute finds).
+    """Return the least loss within the budget, to one part in 10,000 (or what a minute finds).
 
     Raises QuantizationError: even the smallest candidates don't fit.
     """
-    least = sum(min(c.n_bytes for c in options) for options in losses.values())
+    require_room(losses, budget_bytes)
+    options = [(name, candidate, loss) for name, some in losses.items() for candidate, loss in some.items()]
+    values = _solve(losses, options, budget_bytes)
+    best: dict[str, Candidate] = {}
+    for name in losses:
+        mine = [i for i, option in enumerate(options) if option[0] == name]
+        best[name] = options[max(mine, key=lambda i: values[i])][1]
+    total = sum(losses[name][candidate] for name, candidate in best.items())
+    return Allocation(best, total, sum(candidate.n_bytes for candidate in best.values()))
+
+
+def require_room(candidates: Mapping[str, Iterable[Candidate]], budget_bytes: int) -> None:
+    """Raise QuantizationError if even the smallest candidates of all tensors don't fit."""
+    least = sum(min(candidate.n_bytes for candidate in some) for some in candidates.values())
     if least > budget_bytes:
         raise QuantizationError(
             f"the smallest that this model can be made has {least:,} bytes of weights, and the size asked "
             f"for leaves {budget_bytes:,}; ask for more, or give an importance matrix for smaller types"
         )
-    options = [(name, candidate, loss) for name, some in losses.items() for candidate, loss in some.items()]
-    values = _solve(losses, options, budget_bytes)
-    chosen: dict[str, Candidate] = {}
-    for name in losses:
-        mine = [i for i, option in enumerate(options) if option[0] == name]
-        chosen[name] = options[max(mine, key=lambda i: values[i])][1]
-    total = sum(losses[name][candidate] for name, candidate in chosen.items())
-    return Allocation(chosen, total, sum(candidate.n_bytes for candidate in chosen.values()))
 
 
 def _solve(losses: Losses, options: list[tuple[str, Candidate, float]], budget_bytes: int) -> list[float]:
-    """HiGHS's value of each option's variable."""
+    """Return HiGHS's value of each option's variable."""
     solver: Any = highspy.Highs()  # type: ignore[no-untyped-call]
     solver.setOptionValue("output_flag", False)
     solver.setOptionValue("mip_rel_gap", _GAP)

@@ -1,4 +1,4 @@
-"""Trial encodings: one tensor of a loaded 16-bit model encoded as a type would, and what that changes.
+"""Trial encodings: a tensor of a loaded 16-bit model encoded as a type would, and what that changes.
 
 The tensor's bytes are replaced in memory by what its encoded form stands for, the model run, the bytes put
 back. Nothing is written to disk, and one model is loaded, whatever is tried.
@@ -7,6 +7,7 @@ back. Nothing is written to disk, and one model is loaded, whatever is tried.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -14,20 +15,18 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
-from models.errors import QuantizationError
 from models.llamacpp.eval_callback import MatmulObserver, Weight, read_weight, write_weight
 from models.llamacpp.model import Model
 from models.llamacpp.quantization.dequantizer import dequantize_rows
 from models.llamacpp.quantization.ggml_types import GGML_TYPES, row_size
 from models.llamacpp.quantization.quantizer import quantize_rows
 from quantize.evaluate.divergence import Divergences, log_softmax
-from quantize.evaluate.measure import TextPlan
-from quantize.evaluate.windows import WindowRunner, windows_of
+from quantize.evaluate.windows import TextPlan, WindowRunner, cut_windows
 from quantize.imatrix.matrix import ImportanceMatrix
-from quantize.kernels.compiled import preparation
+from quantize.run.encode import QuantizeRows
 
 _KEPT_BYTES = 2**30
-"""Of the baseline's predictions: a gibibyte of f32 at most, which bounds the windows that are looked at."""
+"""The baseline's predictions take at most a gibibyte of f32, which bounds the windows that are looked at."""
 
 _PLAIN = tuple(GGML_TYPES[name] for name in ("F32", "F16", "BF16"))
 
@@ -37,17 +36,28 @@ Floats = npt.NDArray[np.float32]
 class TrialModel:
     """A 16-bit (or F32) model in memory, its text, and its own predictions of it. One thread."""
 
-    def __init__(self, path: Path, plan: TextPlan, imatrix: ImportanceMatrix | None, *, threads: int) -> None:
-        """Raises ConfigError: too little text; QuantizationError: a model that is quantized."""
-        preparation.start()
+    def __init__(
+        self,
+        path: Path,
+        plan: TextPlan,
+        imatrix: ImportanceMatrix | None,
+        *,
+        threads: int,
+        quantize_rows: QuantizeRows = quantize_rows,
+    ) -> None:
+        """Load the model at `path`; rows are encoded by `quantize_rows`, ggml's or a `KernelCompiler`'s.
+
+        Raises ConfigError: too little text; LlamaCppError.
+        """
+        self._quantize_rows = quantize_rows
         self._imatrix = imatrix
         self._model = Model.load(path, use_mmap=False, use_extra_bufts=False)
         try:
             n_vocab = self._model.vocab.n_tokens
-            windows = windows_of(self._model, plan.text, n_ctx=plan.n_ctx, n_chunks=plan.n_chunks)
+            windows = cut_windows(self._model, plan)
             most = max(1, _KEPT_BYTES // (windows.n_scored * n_vocab * 4))
             if most < len(windows):
-                windows = windows_of(self._model, plan.text, n_ctx=plan.n_ctx, n_chunks=most)
+                windows = cut_windows(self._model, replace(plan, n_chunks=most))
             self._windows = windows
             self.weights = self._find_weights(threads)
             self._runner = WindowRunner(self._model, windows, threads=threads)
@@ -66,6 +76,7 @@ class TrialModel:
         return {name: weight for name, weight in observer.weights.items() if weight.ggml_type in _PLAIN}
 
     def close(self) -> None:
+        """Free the context and the model."""
         self._runner.close()
         self._model.close()
 
@@ -78,7 +89,7 @@ class TrialModel:
         self.close()
 
     def error(self, name: str, ggml_type: int) -> float:
-        """The sum of importance · (change of the weight)^2, over the whole tensor."""
+        """Return the sum of importance · (change of the weight)^2, over the whole tensor."""
         rows = self.rows(name)
         change = np.square(self._encoded(name, rows, ggml_type) - rows)
         weights = self._weights(name)
@@ -88,15 +99,15 @@ class TrialModel:
         return float((per_matrix * weights).sum())
 
     def divergence(self, types: Mapping[str, int]) -> float:
-        """The mean KL divergence, in nats, with each of the named tensors as its type would have it."""
-        kept = {name: read_weight(self.weights[name]) for name in types}
+        """Return the mean KL divergence, in nats, with each named tensor as its type would have it."""
+        original = {name: read_weight(self.weights[name]) for name in types}
         try:
             for name, ggml_type in types.items():
                 encoded = self._encoded(name, self.rows(name), ggml_type)
                 write_weight(self.weights[name], _narrowed(encoded, self.weights[name].ggml_type))
             return self._divergence()
         finally:
-            for name, data in kept.items():
+            for name, data in original.items():
                 write_weight(self.weights[name], data)
 
     def _divergence(self) -> float:
@@ -106,7 +117,7 @@ class TrialModel:
         return divergences.mean()
 
     def rows(self, name: str) -> Floats:
-        """The tensor [n_rows, n_per_row] f32."""
+        """Return the tensor's rows [n_rows, n_per_row] f32."""
         weight = self.weights[name]
         return dequantize_rows(weight.ggml_type, read_weight(weight), weight.ne[0])
 
@@ -114,7 +125,7 @@ class TrialModel:
         return None if self._imatrix is None else self._imatrix.weights_for(name, self.weights[name].ne)
 
     def _encoded(self, name: str, rows: Floats, ggml_type: int) -> Floats:
-        """What `rows` become. Raises QuantizationError: an importance matrix is needed and there is none."""
+        """Return `rows` as the type would have them. Raises LlamaCppError: the type needs importance."""
         n_per_row = rows.shape[1]
         weights = self._weights(name)
         out = np.empty(len(rows) * row_size(ggml_type, n_per_row), np.uint8)
@@ -122,7 +133,7 @@ class TrialModel:
         for start in range(0, len(rows), per_matrix):
             piece = out[start * row_size(ggml_type, n_per_row) :]
             importance = None if weights is None else weights[start // per_matrix]
-            preparation.quantize_rows(ggml_type, rows[start : start + per_matrix], piece, importance)
+            self._quantize_rows(ggml_type, rows[start : start + per_matrix], piece, importance)
         return dequantize_rows(ggml_type, out, n_per_row)
 
 
@@ -130,9 +141,3 @@ def _narrowed(rows: Floats, ggml_type: int) -> npt.NDArray[np.uint8]:
     out = np.empty(len(rows) * row_size(ggml_type, rows.shape[1]), np.uint8)
     quantize_rows(ggml_type, rows, out)
     return out
-
-
-def require_plain(model: TrialModel) -> None:
-    """Raises QuantizationError if there is nothing to try."""
-    if not model.weights:
-        raise QuantizationError("the model has no 16-bit weights; give the one that was not quantized")

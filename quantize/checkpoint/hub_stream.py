@@ -7,15 +7,14 @@ their headers say where everything is.
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import Final
 
 from models.errors import CheckpointError, HubError
 from models.hub import download as hub
-from models.hub.download import DownloadPlan, DownloadProgress
+from models.hub.download import DownloadPlan
 from models.hub.files import RemoteFile
 from models.hub.ranges import RangeReader
 from models.paths import Paths
@@ -26,6 +25,7 @@ from quantize.checkpoint.prefetch import Extent, Prefetcher
 from quantize.checkpoint.quantized.detect import dequantize
 from quantize.checkpoint.safetensors import SafetensorsSource
 from quantize.checkpoint.source import Rows, TensorEntry, TensorSource
+from quantize.control import JobControl
 
 PREFETCH_BYTES: Final = 256 * 2**20
 """A stream prefetches at most this many bytes."""
@@ -43,14 +43,12 @@ class HubStream:
         self,
         download: DownloadPlan,
         paths: Paths,
-        on_download: Callable[[DownloadProgress], None] | None = None,
-        cancel: threading.Event | None = None,
+        control: JobControl | None = None,
         memory_bytes: int | None = None,
     ) -> None:
         self._download = download
         self._paths = paths
-        self._on_download = on_download
-        self._cancel = cancel
+        self._control = control or JobControl()
         quarter = PREFETCH_BYTES if memory_bytes is None else memory_bytes // 4
         self._prefetch_bytes = min(PREFETCH_BYTES, quarter)
         self._prefetcher: Prefetcher | None = None
@@ -66,7 +64,10 @@ class HubStream:
             )
         if not download.online:
             raise HubError(f"{download.repo} can't be streamed without a connection; leave out --stream")
-        folder = hub.run(replace(download, files=small), self._on_download, self._cancel, paths=self._paths)
+        control = self._control
+        folder = hub.run(
+            replace(download, files=small), control.on_download, control.cancel, paths=self._paths
+        )
         reader = hub.ranges(download)
         prefetcher = self._prefetcher = Prefetcher(reader, weights, self._prefetch_bytes)
         remote = {file.path: file for file in weights}

@@ -1,4 +1,4 @@
-"""How one model's predictions differ from another's: sums over scored positions, and what follows. Pure.
+"""The divergence of one model's predictions from another's: sums over scored positions. Pure.
 
 The definitions are those of `llama-perplexity`: perplexity is e^mean(-ln p(token)) with the standard
 error of the mean carried through; KL divergence is sum p_base · (ln p_base - ln p) at each position, in nats;
@@ -31,17 +31,17 @@ class Figure:
 
 @dataclass(frozen=True)
 class Perplexity:
-    """Of a text under one model."""
+    """The perplexity of a text under one model."""
 
     perplexity: Figure
     nll: Figure
-    """Mean -ln p(token), nats."""
+    """The mean of -ln p(token), in nats."""
     n_tokens: int
 
 
 @dataclass(frozen=True)
 class Divergence:
-    """Of a model from its baseline, over the positions of a text. KL divergences in nats."""
+    """The divergence of a model from its baseline, over the positions of a text. KL divergences in nats."""
 
     mean: Figure
     median: float
@@ -50,12 +50,12 @@ class Divergence:
     same_top: Figure
     """The share of positions where both find the same token likeliest."""
     ln_ratio: Figure
-    """ln(perplexity / the baseline's)."""
+    """The value of ln(perplexity / the baseline's)."""
     n_tokens: int
 
 
 def log_softmax(logits: Floats) -> Floats:
-    """ln p [n, n_vocab] of logits [n, n_vocab]; sums in f64."""
+    """Return ln p [n, n_vocab] f32 of logits [n, n_vocab]; sums are in f64."""
     out = np.empty_like(logits)
     for start in range(0, len(logits), _ROWS_AT_ONCE):
         rows = logits[start : start + _ROWS_AT_ONCE]
@@ -66,13 +66,13 @@ def log_softmax(logits: Floats) -> Floats:
 
 
 class Losses:
-    """-ln p(token) of every scored position so far."""
+    """The losses, -ln p(token), of every scored position so far."""
 
     def __init__(self) -> None:
         self._nll: list[Doubles] = []
 
     def add(self, log_p: Floats, targets: npt.NDArray[np.int32]) -> None:
-        """`log_p` [n, n_vocab], `targets` [n]."""
+        """Add positions: `log_p` [n, n_vocab], and the tokens `targets` [n] that came."""
         self._nll.append(-log_p[np.arange(len(targets)), targets].astype(np.float64))
 
     @property
@@ -94,7 +94,7 @@ class Divergences:
         self._same: list[npt.NDArray[np.bool_]] = []
 
     def add(self, base: Floats, log_p: Floats) -> None:
-        """Both ln p [n, n_vocab]."""
+        """Add positions: the baseline's ln p [n, n_vocab], and the model's."""
         for start in range(0, len(base), _ROWS_AT_ONCE):
             a, b = base[start : start + _ROWS_AT_ONCE], log_p[start : start + _ROWS_AT_ONCE]
             p = np.where(a > _LEAST_LOG_P, np.exp(a), 0.0)
@@ -102,7 +102,7 @@ class Divergences:
             self._same.append(a.argmax(axis=1) == b.argmax(axis=1))
 
     def mean(self) -> float:
-        """The mean KL divergence alone, for those who compare many."""
+        """Return the mean KL divergence alone, for callers that compare many."""
         return float(np.concatenate(self._kl).mean())
 
     def divergence(self, base: Losses, losses: Losses) -> Divergence:
@@ -121,7 +121,7 @@ class Divergences:
 
 
 def mean_figure(values: Doubles) -> Figure:
-    """The mean, and its standard error as `llama-perplexity` computes it."""
+    """Return the mean, and its standard error as `llama-perplexity` computes it."""
     mean = float(values.mean())
     variance = float((values**2).mean()) - mean**2
     error = math.sqrt(variance / (len(values) - 1)) if variance > 0 and len(values) > 1 else 0.0

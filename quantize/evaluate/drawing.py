@@ -14,7 +14,7 @@ WIDTH, HEIGHT, LEFT, TOP, GAP = 420, 320, 70, 40, 60
 
 @dataclass(frozen=True)
 class Point:
-    """Where a file is drawn, in the units of its axes."""
+    """The place where a file is drawn, in the units of its axes."""
 
     label: str
     x: float
@@ -23,7 +23,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Axes:
-    """A panel. `log`: the y axis grows by factors."""
+    """The axes and points of one panel. `log`: the y axis grows by factors."""
 
     title: str
     y_name: str
@@ -32,7 +32,7 @@ class Axes:
 
 
 def drawing(report: Report) -> str:
-    """An SVG document of up to three panels; those without figures are left out."""
+    """Return an SVG document of up to three panels; those without figures are left out."""
     panels = [
         axes for axes in (_quality(report), _speed(report, "decode"), _speed(report, "prompt")) if axes.points
     ]

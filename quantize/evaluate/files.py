@@ -1,8 +1,8 @@
-"""Evaluating files of one model: as many at once as memory takes, then each one's speed."""
+"""The evaluation of files of one model: as many at once as memory takes, then each one's speed."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,14 +10,16 @@ from models.gguf.info import read_gguf_info
 from models.machine.fit import estimate, host_bytes
 from models.machine.hardware import probe_cpu, usable_cores
 from models.machine.host_memory import memory
-from quantize.evaluate.measure import Quality, TextPlan, measure
+from quantize.control import JobControl
+from quantize.evaluate.measure import Quality, measure
 from quantize.evaluate.report import FileReport, Report
 from quantize.evaluate.speed import Speed, measure_speed
+from quantize.evaluate.windows import TextPlan
 
 
 @dataclass(frozen=True)
 class Subject:
-    """A file to evaluate, and how it is called."""
+    """A file to evaluate, and its name in tables."""
 
     path: Path
     label: str
@@ -25,7 +27,9 @@ class Subject:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What is to be found out. `text_name` for the report; `memory_ctx`: the context whose memory is told."""
+    """The options of an evaluation. `text_name`: for the report; `memory_ctx`: memory is estimated with a
+    context of this many tokens; `speed`: it is measured, too.
+    """
 
     plan: TextPlan
     text_name: str
@@ -37,34 +41,41 @@ class Evaluation:
 def evaluate(
     subjects: Sequence[Subject],
     baseline: Subject | None,
-    what: Evaluation,
-    *,
-    on_windows: Callable[[int, int], None] | None = None,
+    evaluation: Evaluation,
+    control: JobControl | None = None,
 ) -> Report:
-    """The baseline first, if there is one. Blocks. Raises what `measure` raises, and InvalidGGUF."""
+    """Evaluate the baseline, if there is one, and the subjects. Blocks; counts "windows".
+
+    Raises what `measure` raises, and InvalidGGUF.
+    """
+    control = control or JobControl()
     qualities: dict[Path, Quality] = {}
     groups = list(_groups(subjects, baseline))
-    for number, group in enumerate(groups):
+    with control.counter("windows") as on_windows:
+        for number, group in enumerate(groups):
 
-        def tell(done: int, total: int, number: int = number) -> None:
-            if on_windows is not None:
+            def report(done: int, total: int, number: int = number) -> None:
                 on_windows(number * total + done, len(groups) * total)
 
-        found = measure(
-            [subject.path for subject in group],
-            None if baseline is None else baseline.path,
-            what.plan,
-            threads=what.threads,
-            on_windows=tell,
-        )
-        qualities |= {quality.path: quality for quality in found}
+            measured = measure(
+                [subject.path for subject in group],
+                None if baseline is None else baseline.path,
+                evaluation.plan,
+                threads=evaluation.threads,
+                on_windows=report,
+                cancel=control.cancel,
+            )
+            qualities |= {quality.path: quality for quality in measured}
     everyone = ([baseline] if baseline is not None else []) + list(subjects)
     files = tuple(
-        _file_report(subject, qualities[subject.path], what, subject is baseline) for subject in everyone
+        _file_report(subject, qualities[subject.path], evaluation, subject is baseline)
+        for subject in everyone
     )
-    n_scored = what.plan.n_ctx - 1 - what.plan.n_ctx // 2
+    n_scored = evaluation.plan.n_ctx - 1 - evaluation.plan.n_ctx // 2
     n_chunks = files[0].perplexity.n_tokens // n_scored
-    return Report(files, what.text_name, what.plan.n_ctx, n_chunks, _machine(), memory().available_bytes)
+    return Report(
+        files, evaluation.text_name, evaluation.plan.n_ctx, n_chunks, _machine(), memory().available_bytes
+    )
 
 
 def _machine() -> str:
@@ -73,7 +84,7 @@ def _machine() -> str:
 
 
 def _groups(subjects: Sequence[Subject], baseline: Subject | None) -> Iterator[list[Subject]]:
-    """Files that are loaded at the same time: with the baseline, at most four fifths of the free memory."""
+    """Yield files that are loaded at the same time: with the baseline, in four fifths of the free memory."""
     room = memory().available_bytes * 4 // 5
     used = first = baseline.path.stat().st_size if baseline is not None else 0
     group: list[Subject] = []
@@ -88,9 +99,11 @@ def _groups(subjects: Sequence[Subject], baseline: Subject | None) -> Iterator[l
         yield group
 
 
-def _file_report(subject: Subject, quality: Quality, what: Evaluation, is_baseline: bool) -> FileReport:
+def _file_report(subject: Subject, quality: Quality, evaluation: Evaluation, is_baseline: bool) -> FileReport:
     info = read_gguf_info(subject.path)
-    speed: Speed | None = measure_speed(subject.path, threads=what.threads) if what.speed else None
+    speed: Speed | None = (
+        measure_speed(subject.path, threads=evaluation.threads) if evaluation.speed else None
+    )
     return FileReport(
         label=subject.label,
         path=str(subject.path),
@@ -100,7 +113,7 @@ def _file_report(subject: Subject, quality: Quality, what: Evaluation, is_baseli
         perplexity=quality.perplexity,
         divergence=quality.divergence,
         speed=speed,
-        memory_bytes=host_bytes(estimate(info, what.memory_ctx), 0),
-        memory_ctx=what.memory_ctx,
+        memory_bytes=host_bytes(estimate(info, evaluation.memory_ctx), 0),
+        memory_ctx=evaluation.memory_ctx,
         is_baseline=is_baseline,
     )

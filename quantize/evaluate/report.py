@@ -1,4 +1,4 @@
-"""What is known of each file, side by side; as JSON, and in words which one to use here. Pure."""
+"""The report of an evaluation: each file's figures, and in words which one to use here. Pure."""
 
 from __future__ import annotations
 
@@ -10,16 +10,17 @@ from quantize.evaluate.divergence import Divergence, Perplexity
 from quantize.evaluate.speed import Speed
 
 NEARLY_NOTHING: Final = 0.01
-"""Nats of mean KL divergence below which a loss can't be noticed."""
+"""A loss below this mean KL divergence, in nats, can't be noticed."""
 
 LITTLE: Final = 0.05
-"""Below that, answers are sometimes worded otherwise."""
+"""Answers are sometimes worded otherwise at a loss below this mean KL divergence, in nats."""
 
 
 @dataclass(frozen=True)
 class FileReport:
-    """One file. `memory_bytes`: loaded with `memory_ctx` tokens of context. `divergence`: None for the
-    baseline, and without one; `speed`: None if it wasn't measured.
+    """The figures of one file. `memory_bytes`: its need with `memory_ctx` tokens of context.
+
+    `divergence`: None for the baseline, and without one; `speed`: None if it wasn't measured.
     """
 
     label: str
@@ -35,8 +36,8 @@ class FileReport:
     is_baseline: bool = False
 
     def quality(self, report: Report) -> dict[str, Any]:
-        """What it lost, for the file's own record: flat, with what the figures were measured on."""
-        found: dict[str, Any] = {
+        """Return the losses for the file's own record: flat, with the text they were measured on."""
+        figures: dict[str, Any] = {
             "text": report.text,
             "n_ctx": report.n_ctx,
             "n_chunks": report.n_chunks,
@@ -44,19 +45,19 @@ class FileReport:
             "perplexity_error": self.perplexity.perplexity.error,
         }
         if self.divergence is not None:
-            found |= {
+            figures |= {
                 "kl_divergence": self.divergence.mean.value,
                 "kl_divergence_error": self.divergence.mean.error,
                 "kl_divergence_p99": self.divergence.p99,
                 "kl_divergence_max": self.divergence.maximum,
                 "same_top_token": self.divergence.same_top.value,
             }
-        return found
+        return figures
 
 
 @dataclass(frozen=True)
 class Report:
-    """Of several files of one model. `text`: the text's name; `machine`: this one in words."""
+    """The figures of several files of one model. `text`: the text's name; `machine`: this one in words."""
 
     files: tuple[FileReport, ...]
     text: str
@@ -66,7 +67,7 @@ class Report:
     available_bytes: int
 
     def document(self) -> dict[str, Any]:
-        """For JSON. Divergences in nats, speeds in tokens per second."""
+        """Return the report for JSON: divergences in nats, speeds in tokens per second."""
         return {
             "text": self.text,
             "n_ctx": self.n_ctx,
@@ -78,7 +79,7 @@ class Report:
         }
 
     def advice(self) -> str:
-        """Which file to use here, and why."""
+        """Return which file to use here, and why."""
         compared = [file for file in self.files if file.divergence is not None]
         if not compared:
             return "There is nothing to compare with: give a 16-bit baseline to learn what was lost."
@@ -96,7 +97,9 @@ class Report:
         return file.memory_bytes is None or file.memory_bytes <= self.available_bytes
 
     def _best(self, fitting: Sequence[FileReport]) -> FileReport:
-        """The quickest of those that lose next to nothing, or else little; else what loses least."""
+        """Return the quickest of those that lose next to nothing, or else little; else the one that loses
+        least.
+        """
         for most in (NEARLY_NOTHING, LITTLE):
             good = [file for file in fitting if _loss(file) <= most]
             if good:

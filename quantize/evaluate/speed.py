@@ -1,4 +1,4 @@
-"""How fast a file computes on this machine: a prompt of 512 tokens, and tokens one after the other."""
+"""The speed of a file on this machine: a prompt of 512 tokens, and tokens one after the other."""
 
 from __future__ import annotations
 
@@ -15,13 +15,18 @@ from models.llamacpp.context import Context
 from models.llamacpp.model import Model
 
 N_PROMPT: Final = 512
+"""The prompt has this many tokens."""
+
 N_DECODE: Final = 32
+"""After the prompt, this many tokens are decoded."""
+
 REPEATS: Final = 3
+"""The figures are medians of this many runs."""
 
 
 @dataclass(frozen=True)
 class Speed:
-    """Tokens per second: medians of a few runs, one sequence."""
+    """The speed of one sequence in tokens per second: medians of a few runs."""
 
     prompt: float
     decode: float
@@ -29,7 +34,7 @@ class Speed:
 
 
 def measure_speed(path: Path, *, threads: int, repeats: int = REPEATS) -> Speed:
-    """Blocks for a few seconds; nothing else should run. Raises LlamaCppError."""
+    """Measure the speed. Blocks for a few seconds; nothing else should run. Raises LlamaCppError."""
     with Model.load(path) as model:
         n_prompt = min(N_PROMPT, max(16, model.n_ctx_train - N_DECODE))
         with Context(model, n_ctx=n_prompt + N_DECODE, n_threads=threads) as context:
@@ -42,7 +47,7 @@ def measure_speed(path: Path, *, threads: int, repeats: int = REPEATS) -> Speed:
 
 
 def _run(context: Context, batch: TokenBatch, tokens: list[int]) -> tuple[float, float]:
-    """Seconds for the prompt, and for the tokens after it."""
+    """Return the seconds for the prompt, and for the tokens after it."""
     context.clear()
     batch.clear()
     batch.add_many(tokens, 0, 0, output_last=True)

@@ -1,6 +1,6 @@
-"""A text as windows of equal length, run through a model side by side: as llama.cpp's tools cut and batch it.
+"""A text as windows of equal length, run through a model side by side, as llama.cpp's tools do it.
 
-Each window starts with BOS where the vocabulary wants one. Logits are asked for in its second half, where
+Each window starts with BOS where the vocabulary wants one. Logits are computed for its second half, where
 every token has half a window of context. Windows are decoded several at a time, 2,048 tokens in all, so
 that figures equal those of `llama-perplexity` also where kernels round by the batch's shape.
 """
@@ -21,15 +21,29 @@ from models.llamacpp.eval_callback import MatmulObserver
 from models.llamacpp.model import Model
 
 N_BATCH: Final = 2048
+"""A batch has this many tokens at most, as llama-perplexity's has."""
+
 N_UBATCH: Final = 512
+"""A micro-batch has this many tokens at most."""
+
 DEFAULT_N_CTX: Final = 512
+"""A window has this many tokens unless the caller says otherwise."""
 
 Tokens = npt.NDArray[np.int32]
 
 
 @dataclass(frozen=True)
+class TextPlan:
+    """The part of a text that models run over: `n_chunks` windows of `n_ctx` tokens; None for all of it."""
+
+    text: str
+    n_ctx: int = DEFAULT_N_CTX
+    n_chunks: int | None = None
+
+
+@dataclass(frozen=True)
 class Windows:
-    """`tokens` [n_windows, n_ctx] i32, as they follow each other; `bos`: what each starts with."""
+    """Windows of a text: `tokens` [n_windows, n_ctx] i32 in order; each begins with `bos`, if any."""
 
     tokens: Tokens
     bos: int | None
@@ -40,34 +54,34 @@ class Windows:
 
     @property
     def first(self) -> int:
-        """The position whose logits are the first to be looked at."""
+        """The first position whose logits are looked at."""
         return self.n_ctx // 2
 
     @property
     def n_scored(self) -> int:
-        """Of each window so many tokens are predicted."""
+        """The number of tokens that are predicted in each window."""
         return self.n_ctx - 1 - self.first
 
     @property
     def at_once(self) -> int:
-        """Windows in one batch."""
+        """The number of windows in one batch."""
         return max(1, N_BATCH // self.n_ctx)
 
     def __len__(self) -> int:
         return len(self.tokens)
 
     def groups(self) -> Iterator[range]:
-        """The windows' numbers, batch by batch."""
+        """Yield the windows' numbers, batch by batch."""
         for start in range(0, len(self), self.at_once):
             yield range(start, min(start + self.at_once, len(self)))
 
     def targets(self, group: range) -> npt.NDArray[np.int32]:
-        """[len(group) · n_scored]: the tokens that the scored positions should predict."""
+        """Return the tokens [len(group) · n_scored] that the scored positions should predict."""
         return self.tokens[group.start : group.stop, self.first + 1 :].reshape(-1)
 
 
 def read_text(raw: bytes) -> str:
-    """A file's text as llama.cpp's tools take it: without its last newline. Raises QuantizationError."""
+    """Return a file's text as llama.cpp's tools do: without its last newline. Raises QuantizationError."""
     try:
         return raw.decode("utf-8").removesuffix("\n")
     except UnicodeDecodeError as error:
@@ -76,18 +90,17 @@ def read_text(raw: bytes) -> str:
         ) from None
 
 
-def windows_of(
-    model: Model, text: str, *, n_ctx: int = DEFAULT_N_CTX, n_chunks: int | None = None
-) -> Windows:
-    """Cut `text` into windows of `n_ctx` tokens, at most `n_chunks`; what is left over is dropped.
+def cut_windows(model: Model, plan: TextPlan) -> Windows:
+    """Cut the plan's text into windows of `n_ctx` tokens, at most `n_chunks`; what is left over is dropped.
 
     Raises ConfigError: less text than two windows.
     """
+    n_ctx, n_chunks = plan.n_ctx, plan.n_chunks
     if not 8 <= n_ctx <= 1 << 20:
         raise ConfigError(f"a context of {n_ctx} tokens can't be evaluated; give 8 or more")
     if n_chunks is not None and n_chunks < 1:
         raise ConfigError(f"{n_chunks} chunks of text are none; give 1 or more")
-    ids = model.vocab.tokenize(text, add_special=True, parse_special=False)
+    ids = model.vocab.tokenize(plan.text, add_special=True, parse_special=False)
     if len(ids) < 2 * n_ctx:
         raise ConfigError(
             f"the text has {len(ids)} tokens and at least {2 * n_ctx} are needed for a context of {n_ctx}; "
@@ -120,12 +133,13 @@ class WindowRunner:
         self._batch = TokenBatch(n_batch)
 
     def close(self) -> None:
+        """Free the context."""
         self._context.close()
 
     def logits(self, group: range) -> npt.NDArray[np.float32]:
-        """Decode the windows of `group`; logits [len(group) · n_scored, n_vocab] f32.
+        """Decode the windows of `group`; return logits [len(group) · n_scored, n_vocab] f32.
 
-        Perhaps a view: valid until the next call.
+        They may be a view, valid until the next call.
         """
         windows, n_vocab = self._windows, self._context.n_vocab
         pieces = []
@@ -142,7 +156,7 @@ class WindowRunner:
             pass
 
     def _decode(self, group: range, first: int) -> Iterator[npt.NDArray[np.float32]]:
-        """Batch by batch (one, unless a window is longer than a batch): the logits from `first` on."""
+        """Yield the logits from `first` on, batch by batch: one, unless a window is longer than a batch."""
         self._context.clear()
         n_ctx = self._windows.n_ctx
         for start in range(0, n_ctx, self._n_batch):

@@ -1,9 +1,8 @@
-"""Computing an importance matrix: a text runs through the 16-bit model, and squares are summed on the way."""
+"""The computation of an importance matrix: a text runs through the 16-bit model, squares are summed."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,24 +11,22 @@ import numpy.typing as npt
 from models.errors import QuantizationError
 from models.llamacpp.eval_callback import Activations, MatmulObserver
 from models.llamacpp.model import Model
-from quantize.evaluate.windows import DEFAULT_N_CTX, WindowRunner, windows_of
+from quantize.control import Cancelled, OnCount
+from quantize.evaluate.windows import TextPlan, WindowRunner, cut_windows
 from quantize.imatrix.matrix import Importance, ImportanceMatrix
 
 _ROWS_AT_ONCE = 256
 
-OnChunks = Callable[[int, int], None]
-"""Takes the chunks done and the chunks in all."""
-
 
 class Sums:
-    """What was seen of each weight so far, in f64. `add` is an observer's `on_activations`."""
+    """The sums over each weight's activations so far, in f64. `add` is an observer's `on_activations`."""
 
     def __init__(self) -> None:
         self._sums: dict[str, npt.NDArray[np.float64]] = {}
         self._counts: dict[str, npt.NDArray[np.int64]] = {}
 
     def add(self, seen: Activations) -> None:
-        """Raises QuantizationError: activations that aren't finite."""
+        """Add the activations of one product. Raises QuantizationError if they aren't finite."""
         name, n_per_row = seen.weight.name, seen.rows.shape[1]
         sums = self._sums.setdefault(name, np.zeros((seen.n_matrices, n_per_row)))
         if seen.n_matrices == 1:
@@ -49,6 +46,7 @@ class Sums:
             counts += len(seen.rows) // seen.n_matrices
 
     def entries(self) -> dict[str, Importance]:
+        """Return the statistics of every weight so far, by its name."""
         return {
             name: Importance(sums.astype(np.float32), self._counts[name].copy())
             for name, sums in self._sums.items()
@@ -61,22 +59,21 @@ def _add_squares(total: npt.NDArray[np.float64], rows: npt.NDArray[np.float32]) 
         total += np.einsum("ij,ij->j", wide, wide)
 
 
-def compute_imatrix(  # noqa: PLR0913
+def compute_imatrix(
     path: Path,
-    text: str,
+    plan: TextPlan,
     *,
     dataset: str,
-    n_ctx: int = DEFAULT_N_CTX,
-    n_chunks: int | None = None,
     process_output: bool = False,
     threads: int = 1,
-    on_chunks: OnChunks | None = None,
+    on_chunks: OnCount | None = None,
     cancel: threading.Event | None = None,
 ) -> ImportanceMatrix:
-    """Of the GGUF model at `path` (16-bit: its own errors count else), from all of `text` or `n_chunks`.
+    """Compute the matrix of the GGUF model at `path` over the plan's text, called `dataset`. Blocks.
 
-    Layers' weights, and with `process_output` the output matrix. Blocks. Raises ConfigError: too little
-    text; QuantizationError: cancelled, or activations that aren't finite; LlamaCppError.
+    The model should be of 16 bits, or its own errors count. The matrix has the layers' weights, and with
+    `process_output` the output matrix. `on_chunks` takes the chunks that are done, and all. Raises
+    ConfigError: too little text; QuantizationError: activations that aren't finite; Cancelled; LlamaCppError.
     """
 
     def wanted(name: str) -> bool:
@@ -85,15 +82,15 @@ def compute_imatrix(  # noqa: PLR0913
     sums = Sums()
     observer = MatmulObserver(wanted, sums.add)
     with Model.load(path) as model:
-        windows = windows_of(model, text, n_ctx=n_ctx, n_chunks=n_chunks)
+        windows = cut_windows(model, plan)
         runner = WindowRunner(model, windows, threads=threads, observer=observer)
         try:
             for group in windows.groups():
                 if cancel is not None and cancel.is_set():
-                    raise QuantizationError("the importance matrix was cancelled; nothing was kept")
+                    raise Cancelled("the importance matrix was cancelled; nothing was kept")
                 runner.run(group)
                 if on_chunks is not None:
                     on_chunks(group.stop, len(windows))
         finally:
             runner.close()
-    return ImportanceMatrix(sums.entries(), (dataset,), len(windows), n_ctx)
+    return ImportanceMatrix(sums.entries(), (dataset,), len(windows), plan.n_ctx)

@@ -45,7 +45,7 @@ def read_imatrix(path: Path) -> ImportanceMatrix:
 
 
 def write_imatrix(matrix: ImportanceMatrix, path: Path) -> None:
-    """Write it: the older form if the name ends in .dat, else GGUF. Replaces a file when it is whole."""
+    """Write the older form if the name ends in .dat, else GGUF. Replaces a file when the new one is whole."""
     with disk_errors(f"write {path.name}", path.absolute().parent):
         part = path.with_name(f".{path.name}.part")
         try:
@@ -150,13 +150,14 @@ def _read_legacy(path: Path) -> ImportanceMatrix:
 
 
 class _LegacyReader:
-    """Bounded reads: nothing that the file says is believed before it fits what is left of it."""
+    """A reader that believes no length in the file before it fits what is left of it."""
 
     def __init__(self, path: Path, file: BinaryIO) -> None:
         self._path, self._file = path, file
         self.left = path.stat().st_size
 
     def bytes(self, count: int) -> bytes:
+        """Read `count` bytes. Raises QuantizationError if there are fewer."""
         raw = self._file.read(count) if count <= self.left else b""
         if len(raw) != count:
             raise QuantizationError(f"{self._path} is no importance matrix, or is cut short; make it again")
@@ -164,6 +165,7 @@ class _LegacyReader:
         return raw
 
     def integer(self, low: int, high: int) -> int:
+        """Read an i32. Raises QuantizationError if it isn't within [low, high]."""
         value: int = struct.unpack("<i", self.bytes(4))[0]
         if not low <= value <= high:
             raise QuantizationError(f"{self._path} is no importance matrix; make one with: corral imatrix")

@@ -1,8 +1,8 @@
-"""Importance matrices: how much each column of a weight matters, from the activations that meet it.
+"""Importance matrices: the weight of each column's errors, from the activations that meet it.
 
 For a weight W and the rows x it is multiplied with, column j weighs E[x_j^2]: an encoder that makes the sum
-of weight · error^2 small makes the error of the product small. `imatrix_file` reads and writes them,
-`imatrix_compute` makes them, `encode` uses them.
+of weight · error^2 small makes the error of the product small. `file` reads and writes them, `compute` makes
+them, `quantize.run.encode` uses them.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ _MAY_MISMATCH = ("token_embd.weight", "per_layer_token_embd.weight")
 
 @dataclass(frozen=True)
 class Importance:
-    """One weight's statistics. `sums` [n_matrices, n_per_row] f32: of squared activations; `counts`
-    [n_matrices or 1] i64: over how many rows.
+    """One weight's statistics: `sums` [n_matrices, n_per_row] f32 of squared activations, over `counts`
+    [n_matrices or 1] i64 rows.
     """
 
     sums: Floats
@@ -38,9 +38,10 @@ class Importance:
 
 @dataclass(frozen=True)
 class ImportanceMatrix:
-    """Of a whole model, by tensor name. `datasets`: the texts' names; `chunk_size` in tokens.
+    """The importance of a whole model's weights, by tensor name. `chunk_size` is in tokens.
 
-    `file`: the name of the file that it was read from, for the metadata of what is made with it.
+    `datasets`: the texts' names; `file`: the name of the file that the matrix was read from, which goes into
+    the metadata of files that are made with it.
     """
 
     entries: Mapping[str, Importance]
@@ -51,7 +52,7 @@ class ImportanceMatrix:
     _kept: dict[str, Floats] = field(default_factory=dict, repr=False, compare=False)
 
     def weights(self, tensor_name: str) -> Floats | None:
-        """Mean squares [n_per_row], or of experts [n_expert, n_per_row]; None where nothing is known.
+        """Return mean squares [n_per_row], of experts [n_expert, n_per_row]; None where nothing is known.
 
         An expert that no token came to weighs 1 everywhere. f32, C order. Thread-safe.
         """
@@ -68,7 +69,7 @@ class ImportanceMatrix:
         return weights
 
     def weights_for(self, tensor_name: str, ne: tuple[int, ...]) -> Floats | None:
-        """`weights` [n_matrices, n_per_row] for a tensor of the shape `ne` (row length first).
+        """Return `weights` [n_matrices, n_per_row] for a tensor of the shape `ne` (row length first).
 
         Raises QuantizationError: made for a tensor of another shape (of another model), or not finite.
         """
@@ -90,7 +91,7 @@ class ImportanceMatrix:
         return weights.reshape(n_matrices, ne[0])
 
     def metadata(self) -> Metadata:
-        """The keys that llama.cpp's quantizer writes into a file made with it."""
+        """Return the keys that llama.cpp's quantizer writes into a file that is made with the matrix."""
         keys: Metadata = {"quantize.imatrix.file": string(_cut(self.file or "imatrix"))}
         if self.datasets:
             keys["quantize.imatrix.dataset"] = string(_cut(self.datasets[0]))
@@ -100,7 +101,7 @@ class ImportanceMatrix:
         return keys
 
     def check_covers(self, tensors: Mapping[str, tuple[int, ...]]) -> None:
-        """Raises QuantizationError if it has none of the `tensors`, or for one another shape."""
+        """Raise QuantizationError if the matrix has none of the `tensors`, or one in another shape."""
         for name, ne in tensors.items():
             self.weights_for(name, ne)
         if not any(name in self.entries for name in tensors):
@@ -109,5 +110,5 @@ class ImportanceMatrix:
 
 @cache
 def _cut(text: str) -> str:
-    """llama.cpp's values have room for 127 bytes."""
+    """Return the first 127 bytes of `text`: llama.cpp's values have no room for more."""
     return text.encode()[:127].decode("utf-8", "ignore")

@@ -1,4 +1,4 @@
-"""A model card in Markdown, for publishing: front matter, files, where they came from, what was measured."""
+"""A model card in Markdown, for publishing: front matter, files, their origin, what was measured."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Metadata = Mapping[str, Any]
 
 
 def model_card(manifest: Manifest, metadata: Metadata) -> str:
-    """The card of all files of the manifest; `metadata`: of one of them, for licence, languages and tags."""
+    """Return the card of the manifest's files. `metadata`: one file's, for licence, languages and tags."""
     front = yaml.safe_dump(_front(manifest, metadata), sort_keys=False, allow_unicode=True)
     name = manifest.name.rsplit("/", 1)[-1]
     parts = [
@@ -33,7 +33,7 @@ def model_card(manifest: Manifest, metadata: Metadata) -> str:
 
 
 def is_ours(text: str) -> bool:
-    """Was this card written here? Then it may be written over."""
+    """True if Corral wrote the card: then it may be written over."""
     return MARKER in text[:4096]
 
 
@@ -80,15 +80,15 @@ def _table(manifest: Manifest) -> Iterator[str]:
 
 
 def quality_of(manifest: Manifest, file: ManifestFile) -> dict[str, str]:
-    """What was measured of a file, flat and as text."""
+    """Return the figures that were measured of a file, flat and as text."""
     measured = file.quality or (manifest.quality or {}).get(file.type) or {}
-    found: dict[str, str] = {}
+    figures: dict[str, str] = {}
     for key, value in measured.items() if isinstance(measured, dict) else ():
         if isinstance(value, float):
-            found[key] = f"{value:.4g}"
+            figures[key] = f"{value:.4g}"
         elif isinstance(value, str | int) and not isinstance(value, bool):
-            found[key] = str(value)
-    return found
+            figures[key] = str(value)
+    return figures
 
 
 def _provenance(manifest: Manifest) -> Iterator[str]:

@@ -1,6 +1,6 @@
-"""Where a file came from: what its own metadata says, and what the store's manifest says besides.
+"""The provenance of a file: the keys in its own metadata, and the store's manifest.
 
-in the GGUF       quantized_by, corral.source.revision, corral.source.sha256 (as far as the Hub told it),
+in the GGUF       quantized_by, corral.source.revision, corral.source.sha256 (as far as the Hub has it),
                   corral.tools, the recipe of a merge, the importance matrix
 in the manifest   all that, the sha256 of local weights, types and how many tensors have them, measured loss
 """
@@ -38,7 +38,7 @@ _READ_BYTES: Final = 2**20
 
 @cache
 def tools() -> dict[str, str]:
-    """The versions that decide what is written."""
+    """Return the versions of all that decides what is written."""
     return {
         "corral": VERSION,
         "llama_cpp_python": version("llama-cpp-python"),
@@ -47,7 +47,7 @@ def tools() -> dict[str, str]:
 
 
 def made_by(source: Source) -> Metadata:
-    """The GGUF keys that say who made it of what. No path: that is nobody else's business."""
+    """Return the GGUF keys that say who made a file of what. Paths are left out: they are private."""
     keys: Metadata = {
         "general.quantized_by": string(f"Corral {VERSION}"),
         TOOLS_KEY: string(", ".join(f"{name} {number}" for name, number in tools().items())),
@@ -61,7 +61,7 @@ def made_by(source: Source) -> Metadata:
 
 
 def hub_metadata(source: Source) -> Metadata:
-    """The GGUF keys of a model from the Hub."""
+    """Return the GGUF keys of a model from the Hub."""
     assert source.repo is not None
     assert source.revision is not None
     return {
@@ -71,7 +71,7 @@ def hub_metadata(source: Source) -> Metadata:
 
 
 def weight_hashes(download: DownloadPlan) -> dict[str, str]:
-    """The sha256 of the weights, as the Hub lists them."""
+    """Return the sha256 of the weights, as the Hub lists them."""
     return {
         file.path: file.file.sha256
         for file in download.files
@@ -80,26 +80,30 @@ def weight_hashes(download: DownloadPlan) -> dict[str, str]:
 
 
 class InputHashes:
-    """The sha256 of local weights, computed beside the pass: they are in the page cache then."""
+    """The sha256 of local weights, computed while the pass runs: they are in the page cache then."""
 
     def __init__(self, *places: Path) -> None:
         self._places = places
-        self._found: dict[str, str] = {}
+        self._digests: dict[str, str] = {}
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
+        """Hash on a thread of its own."""
         self._thread = threading.Thread(target=self._run, name="inputs", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
+        """End early; files that aren't hashed yet are left out."""
         self._stop.set()
 
     def result(self) -> dict[str, str]:
-        """By name; with several folders, `folder/name`. Waits. A file that can't be read is left out."""
+        """Wait, and return digests by name; with several folders, by `folder/name`. Unreadable files are left
+        out.
+        """
         if self._thread is not None:
             self._thread.join()
-        return dict(self._found)
+        return dict(self._digests)
 
     def _run(self) -> None:
         for place in self._places:
@@ -108,7 +112,7 @@ class InputHashes:
                 if path.suffix in _WEIGHTS and path.is_file():
                     name = path.name if len(self._places) == 1 else f"{place.name}/{path.name}"
                     with contextlib.suppress(OSError, InterruptedError):
-                        self._found[name] = self._hash(path)
+                        self._digests[name] = self._hash(path)
 
     def _hash(self, path: Path) -> str:
         digest = hashlib.sha256()
@@ -124,7 +128,7 @@ class InputHashes:
 def manifest_of(
     name: str, source: Source, plan: QuantizationPlan, written: Sequence[WrittenFile], inputs: dict[str, str]
 ) -> Manifest:
-    """What the store keeps of one pass."""
+    """Return the manifest that the store keeps of one pass."""
     planned = {file.type: file for file in plan.files}
     return Manifest(
         name=name,
@@ -153,7 +157,7 @@ def _manifest_file(file: WrittenFile, planned: PlannedFile) -> ManifestFile:
 
 
 def _imatrix(metadata: Metadata) -> str | None:
-    """`file (text)`, as the file's own metadata has it."""
+    """Return `file (text)` of the importance matrix, as the file's own metadata has it."""
     file = metadata.get("quantize.imatrix.file")
     text: Value | None = metadata.get("quantize.imatrix.dataset")
     if file is None:

@@ -1,4 +1,4 @@
-"""Where the outputs of a pass go: a work folder first, then the store or a folder of the caller's.
+"""The way of a pass's outputs: a work folder first, then the store or a folder of the caller's.
 
 work folder     the files being written, `journal` (what of them is whole), and whose work it is
 interrupted     by Ctrl-C, a cancellation, a broken connection, a kill: the folder stays, and the next run
@@ -20,39 +20,41 @@ from models.gguf.info import read_gguf_info
 from models.store.atomic_write import disk_errors, fsync_folder, write_atomically
 from models.store.manifest import Manifest
 from models.store.store import StoredModel
+from quantize.control import Cancelled
 from quantize.job.model_card import CARD_NAME, is_ours, model_card
 from quantize.job.provenance import manifest_of, tools
-from quantize.job.resolve_source import Found
+from quantize.job.resolve_source import ResolvedSource
 from quantize.plan.plan import PlannedFile, QuantizationPlan
 from quantize.plan.split import PlannedPart, output_paths, parts
 from quantize.run.journal import JOURNAL_NAME, Journal, key_of
-from quantize.run.pipeline import Cancelled
 from quantize.run.writer import WrittenFile, allocated_bytes
 
 INTERRUPTIONS: Final = (KeyboardInterrupt, Cancelled, HubError)
-"""After these the work goes on where it ended."""
+"""After one of these errors, the next run goes on where the work ended."""
 
-Run = Callable[[QuantizationPlan, Sequence[Path], Journal], Sequence[WrittenFile]]
-"""Carry out a plan with its files at these paths, going on from the journal."""
+Write = Callable[[QuantizationPlan, Sequence[Path], Journal], Sequence[WrittenFile]]
+"""A function that carries out a plan, with its files at these paths, going on from the journal."""
 
 
 @dataclass(frozen=True)
-class Made:
-    """What there is now: files by their final paths, and the model in the store."""
+class Publication:
+    """The files of a pass by their final paths, and the model that the store has now."""
 
-    files: tuple[WrittenFile, ...]
+    files: tuple[WrittenFile, ...] = ()
     model: StoredModel | None = None
     manifest: Manifest | None = None
-    """Of files in a folder of the caller's."""
+    """The manifest of files in a folder of the caller's; the store keeps that of its own."""
+    resumed: int = 0
+    """An interrupted run had done this many tensors."""
 
 
-def work_key(found: Found, plan: QuantizationPlan) -> str:
-    """Equal keys, equal bytes: a hash over the plan's heads, its source and the tools."""
+def work_key(resolved: ResolvedSource, plan: QuantizationPlan) -> str:
+    """Return the key of a pass, a hash over its headers, source and tools: equal keys, equal bytes."""
     digest = hashlib.sha256()
-    for text in (*tools().values(), found.revision):
+    for text in (*tools().values(), resolved.revision):
         digest.update(f"{text}\0".encode())
     for file in plan.files:
-        for part in parts(file, found.request.split_bytes):
+        for part in parts(file, resolved.request.options.run.split_bytes):
             digest.update(part.header)
     imatrix = plan.imatrix
     for tensor in plan.tensors:
@@ -61,39 +63,40 @@ def work_key(found: Found, plan: QuantizationPlan) -> str:
     return digest.hexdigest()
 
 
-def into_store(found: Found, plan: QuantizationPlan, run: Run) -> Made:
-    """Make the plan's files part of the store. The store's lock on the model is held."""
-    request, key = found.request, work_key(found, plan)
-    layouts = [parts(file, request.split_bytes) for file in plan.files]
+def publish_to_store(resolved: ResolvedSource, plan: QuantizationPlan, write: Write) -> Publication:
+    """Make the plan's files part of the store. The caller holds the store's lock on the model."""
+    request, key = resolved.request, work_key(resolved, plan)
+    layouts = [parts(file, request.options.run.split_bytes) for file in plan.files]
     what = f"quantizing {request.ref.name} to {', '.join(file.type for file in plan.files)}"
     with request.store.staging(request.ref, key) as staging:
         paths = [staging.path / request.file_name(file.type) for file in plan.files]
         journal = open_journal(staging.path, key, layouts, output_paths(paths, layouts))
-        staging.keep = bool(journal.done)  # as long as nothing but room is missing
+        resumed = len(journal.done)
+        staging.keep = bool(resumed)  # as long as nothing but room is missing
         request.store.require_free(_needed_bytes(plan, staging.path), what)
         staging.keep = False
         try:
-            written = run(plan, paths, journal)
+            written = write(plan, paths, journal)
         except INTERRUPTIONS as error:
             staging.keep = _worth_keeping(error, journal)
             raise
-        check(written, plan)
+        _verify_all(written, plan)
         (staging.path / JOURNAL_NAME).unlink()
-        inputs = found.inputs.result() if found.inputs is not None else {}
-        model = staging.publish(manifest_of(request.ref.name, found.source, plan, written, inputs))
+        inputs = resolved.inputs.result() if resolved.inputs is not None else {}
+        model = staging.publish(manifest_of(request.ref.name, resolved.source, plan, written, inputs))
     files = tuple(replace(file, paths=model.types[file.type].paths) for file in written)
-    return Made(files, model)
+    return Publication(files, model, resumed=resumed)
 
 
-def into_folder(found: Found, plan: QuantizationPlan, run: Run) -> Made:
-    """Write the plan's files into the folder that was asked for, and in a hidden one of it until then."""
-    request, key = found.request, work_key(found, plan)
-    layouts = [parts(file, request.split_bytes) for file in plan.files]
-    folder = request.out_dir
+def publish_to_folder(resolved: ResolvedSource, plan: QuantizationPlan, write: Write) -> Publication:
+    """Write the plan's files into the caller's folder, and until they are whole into a hidden one in it."""
+    request, key = resolved.request, work_key(resolved, plan)
+    layouts = [parts(file, request.options.run.split_bytes) for file in plan.files]
+    folder = request.options.out_dir
     assert folder is not None
     finals = [folder / request.file_name(file.type) for file in plan.files]
     for final in (path for paths in output_paths(finals, layouts) for path in paths):
-        if final.exists() and not request.force:
+        if final.exists() and not request.options.force:
             raise QuantizationError(f"{final} exists; remove it, or overwrite it with --force")
     hidden = folder / f".{request.stem}.quantize"
     free, needed = request.free_bytes(), _needed_bytes(plan, hidden)
@@ -103,13 +106,13 @@ def into_folder(found: Found, plan: QuantizationPlan, run: Run) -> Made:
         hidden.mkdir(parents=True, exist_ok=True)
         paths = [hidden / final.name for final in finals]
         journal = open_journal(hidden, key, layouts, output_paths(paths, layouts))
-        keep = False
+        resumed, keep = len(journal.done), False
         try:
-            written = run(plan, paths, journal)
-            check(written, plan)
-            files = tuple(_moved(file, folder) for file in written)
-            inputs = found.inputs.result() if found.inputs is not None else {}
-            manifest = manifest_of(request.ref.name, found.source, plan, files, inputs)
+            written = write(plan, paths, journal)
+            _verify_all(written, plan)
+            files = tuple(_move(file, folder) for file in written)
+            inputs = resolved.inputs.result() if resolved.inputs is not None else {}
+            manifest = manifest_of(request.ref.name, resolved.source, plan, files, inputs)
             write_card(manifest, files[0].path)
             fsync_folder(folder)
         except INTERRUPTIONS as error:
@@ -118,11 +121,11 @@ def into_folder(found: Found, plan: QuantizationPlan, run: Run) -> Made:
         finally:
             if not keep:
                 shutil.rmtree(hidden, ignore_errors=True)
-    return Made(files, manifest=manifest)
+    return Publication(files, manifest=manifest, resumed=resumed)
 
 
 def write_card(manifest: Manifest, first: Path) -> None:
-    """README.md beside the `first` of the manifest's files, unless there is one not of this program."""
+    """Write README.md beside the `first` of the manifest's files, unless there is one of another program."""
     path = first.with_name(CARD_NAME)
     if not path.exists() or is_ours(path.read_text(encoding="utf-8", errors="replace")):
         write_atomically(path, model_card(manifest, read_gguf_info(first).metadata).encode())
@@ -131,7 +134,7 @@ def write_card(manifest: Manifest, first: Path) -> None:
 def open_journal(
     folder: Path, key: str, layouts: Sequence[Sequence[PlannedPart]], outputs: Sequence[Sequence[Path]]
 ) -> Journal:
-    """What an earlier run of the same key did in `folder`; else the folder is emptied, and nothing."""
+    """Open the journal of an earlier run of the same key in `folder`; else empty the folder and begin one."""
     path = folder / JOURNAL_NAME
     usable = key_of(path) == key and all(
         file.is_file() and file.stat().st_size == part.size_bytes
@@ -145,12 +148,6 @@ def open_journal(
         for stale in folder.glob("*.gguf"):
             stale.unlink()
     return journal
-
-
-def check(written: Sequence[WrittenFile], plan: QuantizationPlan) -> None:
-    """`verify` each of them."""
-    for file, planned in zip(written, plan.files, strict=True):
-        verify(file, planned)
 
 
 def verify(file: WrittenFile, planned: PlannedFile) -> None:
@@ -167,17 +164,22 @@ def verify(file: WrittenFile, planned: PlannedFile) -> None:
         raise QuantizationError(f"{file.path.name} isn't what was planned when read back; check the disk")
 
 
+def _verify_all(written: Sequence[WrittenFile], plan: QuantizationPlan) -> None:
+    for file, planned in zip(written, plan.files, strict=True):
+        verify(file, planned)
+
+
 def _worth_keeping(error: BaseException, journal: Journal) -> bool:
-    """Weights that came corrupt may be in any tensor."""
+    """True unless nothing was done, or weights came corrupt: they may be in any tensor."""
     return bool(journal.done) and not isinstance(error, DownloadCorrupt)
 
 
 def _needed_bytes(plan: QuantizationPlan, folder: Path) -> int:
-    """What the outputs still need of the disk, beside what an earlier run wrote into `folder`."""
+    """Return the bytes of disk that the outputs still need, given what is in `folder` already."""
     return max(0, plan.output_bytes - allocated_bytes(folder.glob("*.gguf")))
 
 
-def _moved(file: WrittenFile, folder: Path) -> WrittenFile:
+def _move(file: WrittenFile, folder: Path) -> WrittenFile:
     finals = tuple(folder / path.name for path in file.paths)
     for path, final in zip(file.paths, finals, strict=True):
         path.replace(final)

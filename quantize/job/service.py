@@ -1,6 +1,6 @@
-"""From a reference to published GGUF files: what `corral quantize` and `corral serve` call.
+"""The service from a reference to published GGUF files, for `corral quantize` and any program.
 
-    reference ─▶ checkpoint (here, downloaded, streamed) ─▶ plan ─▶ room? ─▶ run, verify ─▶ publish
+    reference ─▶ source (here, to be downloaded or streamed) ─▶ plan ─▶ room? ─▶ run, verify ─▶ publish
 
 Nothing becomes visible before it is whole: killed anywhere, the store is as it was, and the next run goes on
 with what was done. Local folders and the demo count as the same source while their files don't change.
@@ -8,219 +8,188 @@ with what was done. Local folders and the demo count as the same source while th
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from models.hub.download import DownloadPlan, DownloadProgress
-from models.machine.hardware import available_cores
+from models.hub.download import DownloadPlan
 from models.quantization_types import DEFAULT_TYPES
 from models.reference import ModelRef, canonical_type
 from models.store.manifest import Manifest
 from models.store.store import ModelStore, StoredModel
 from quantize.checkpoint.checkpoint import Checkpoint
-from quantize.job.publish import Made, into_folder, into_store, verify
-from quantize.job.resolve_source import Found, NotHere, Request, find
-from quantize.plan.plan import QuantizationPlan, TypeChoice, check_types
+from quantize.control import JobControl
+from quantize.job.publish import Publication, Write, publish_to_folder, publish_to_store
+from quantize.job.request import QuantizeOptions, QuantizeRequest
+from quantize.job.resolve_source import ResolvedSource, resolve
+from quantize.kernels.compiler import KernelCompiler
+from quantize.plan.make_plan import make_plan
+from quantize.plan.plan import QuantizationPlan
+from quantize.plan.types import check_types
 from quantize.run.journal import Journal
 from quantize.run.memory_budget import bounds_for
-from quantize.run.pipeline import OnProgress, Work, make_plan, run
+from quantize.run.pipeline import run
 from quantize.run.writer import WrittenFile
-
-__all__ = ["QuantizationOutcome", "QuantizeOptions", "quantize_reference", "verify"]
 
 
 @dataclass(frozen=True)
 class QuantizationOutcome:
-    """What was done, or with `dry_run` what would be.
-
-    `plan`: None when all types existed, or when a dry run would have to download first (`download`).
-    `files`: what was written, by its final path; `existing`: types that were there already. `model`: what
-    the store has now; None for files in a folder of the caller's, and for dry runs. `memory_bytes`: what the
-    pass takes at most. `resumed`: how many tensors an interrupted run had done. `verified`: what of streamed
-    weights was checked, a line each. `manifest`: of files in a folder of the caller's.
-    """
+    """The result of a job, or with `dry_run` what it would be."""
 
     ref: ModelRef
+    """The model; a composed one has a name of its own."""
     types: tuple[str, ...]
     existing: tuple[str, ...]
-    plan: QuantizationPlan | None
-    files: tuple[WrittenFile, ...]
-    model: StoredModel | None
+    """The types that were there already."""
     free_bytes: int
+    """The bytes that are free where the files go."""
+    plan: QuantizationPlan | None = None
+    """The plan; None if all types existed, or if a dry run would have to download first (`download`)."""
+    files: tuple[WrittenFile, ...] = ()
+    """The files that were written, by their final paths."""
+    model: StoredModel | None = None
+    """The model in the store; None for files in a folder of the caller's, and for dry runs."""
     download: DownloadPlan | None = None
     memory_bytes: int | None = None
+    """The pass takes at most this much memory."""
     resumed: int = 0
+    """An interrupted run had done this many tensors."""
     verified: tuple[str, ...] = ()
+    """A line for each file of streamed weights says what of it was checked."""
     manifest: Manifest | None = None
+    """The manifest of files in a folder of the caller's."""
 
     @property
     def fits(self) -> bool:
-        """Is there room on the disk for what is planned?"""
+        """True if there is room on the disk for what is planned."""
         return self.plan is None or self.plan.output_bytes <= self.free_bytes
 
 
-@dataclass(frozen=True)
-class QuantizeOptions:
-    """How it is done, beside what is made.
-
-    `threads`: None for one per core. `memory_bytes`: the most that may be in use. `split_bytes`: outputs
-    larger than that are written in parts. `stream`: weights from the Hub are never on this disk. `on_resume`
-    is told of how many tensors, of how many, an interrupted run had done. `choice`: what types go by, beside
-    llama.cpp's rules (an importance matrix, recipes).
-    """
-
-    threads: int | None = None
-    memory_bytes: int | None = None
-    split_bytes: int | None = None
-    stream: bool = False
-    on_resume: Callable[[int, int], None] | None = None
-    choice: TypeChoice | None = None
-
-
-def quantize_reference(  # noqa: PLR0913
+def quantize_reference(
     ref: ModelRef,
     types: Sequence[str] = (),
     *,
     store: ModelStore,
-    out_dir: Path | None = None,
-    on_download: Callable[[DownloadProgress], None] | None = None,
-    on_progress: OnProgress | None = None,
-    cancel: threading.Event | None = None,
-    dry_run: bool = False,
-    force: bool = False,
-    threads: int | None = None,
-    adapters: Sequence[tuple[str, float]] = (),
     options: QuantizeOptions | None = None,
+    control: JobControl | None = None,
+    kernels: KernelCompiler | None = None,
 ) -> QuantizationOutcome:
     """Make GGUF files of `ref` in one pass: `types`, else the reference's own, else 8, 5 and 4 bits.
 
-    `ref` may be a merge's recipe (.yaml); `adapters` are folders of PEFT adapters, each with its weight, that
-    are added to it. Both are stored under a name of their own: the outcome's.
+    `ref` may be a merge's recipe (.yaml). It, and a model with adapters, is stored under a name of its own:
+    the outcome's. Into the store, where types that are there already are skipped unless `force`; or into
+    `out_dir`, where an existing file is an error unless `force`. `kernels`: those of an earlier job, to be
+    used again.
 
-    Into the store, where types that are there already are skipped unless `force`; or into `out_dir` as
-    `<name>.<TYPE>.gguf`, where an existing file is an error unless `force`. Blocks; calls back on this
-    thread. Raises QuantizationError (also when cancelled), CheckpointError, DiskFull, StoreError,
-    InvalidReference, and from downloading HubError and ModelNotFound. Nothing becomes visible then; what was
-    done when it was interrupted is kept for the next run.
+    Blocks; calls back on this thread. Raises QuantizationError (Cancelled, if the caller cancels it),
+    CheckpointError, DiskFull, StoreError, InvalidReference, and from downloading HubError and ModelNotFound.
+    Nothing becomes visible then; what was done when it was interrupted is kept for the next run.
     """
-    options = options or QuantizeOptions(threads=threads)
-    wanted = tuple(dict.fromkeys(canonical_type(type_) for type_ in types or _default_types(ref)))
+    options, control = options or QuantizeOptions(), control or JobControl()
+    own_types = (ref.type,) if ref.type is not None else DEFAULT_TYPES
+    wanted = tuple(dict.fromkeys(canonical_type(type_) for type_ in types or own_types))
     check_types(wanted, options.choice)
-    asked = Request(
-        ref.with_type(None),
-        wanted,
-        store,
-        out_dir,
-        dry_run,
-        force,
-        split_bytes=options.split_bytes,
-        stream=options.stream,
-        memory_bytes=options.memory_bytes,
-    )
-    found = find(asked, adapters, on_download, cancel)
-    if isinstance(found, NotHere):
-        existing = asked.existing(found.download.commit)[1]
-        free = asked.free_bytes()
-        return QuantizationOutcome(asked.ref, wanted, existing, None, (), None, free, found.download)
-    if found.all_there:
-        return _all_there(found)
-    with found.open() as checkpoint:
-        job = _Job(found, checkpoint, options, on_progress, cancel)
-        if dry_run or out_dir is not None:
-            return job.dry() if dry_run else job.made(found.request.types, into_folder)
-        with store.lock(found.request.ref):
+    resolved = resolve(QuantizeRequest(ref.with_type(None), wanted, store, options), control)
+    request = resolved.request
+    model, existing = request.existing(resolved.revision)
+    if existing == request.types:
+        return _outcome(resolved, existing, model)
+    if options.dry_run and resolved.download is not None:
+        return _outcome(resolved, existing, None, download=resolved.download)
+    kernels = kernels or KernelCompiler(store.paths.compiled_dir)
+    with resolved.open() as checkpoint:
+        job = _Job(resolved, checkpoint, control, kernels)
+        if options.dry_run:
+            return job.dry_run(tuple(type_ for type_ in request.types if type_ not in existing))
+        if options.out_dir is not None:
+            return job.make(request.types, publish_to_folder)
+        with store.lock(request.ref):
             # Another process may have made some of it meanwhile.
-            _, existing = found.request.existing(found.revision)
-            missing = tuple(type_ for type_ in found.request.types if type_ not in existing)
-            return job.made(missing, into_store) if missing else _all_there(found)
+            model, existing = request.existing(resolved.revision)
+            missing = tuple(type_ for type_ in request.types if type_ not in existing)
+            return job.make(missing, publish_to_store) if missing else _outcome(resolved, existing, model)
 
 
 @dataclass(frozen=True)
 class _Job:
-    """One call, with its checkpoint open."""
+    """One call whose checkpoint is open."""
 
-    found: Found
+    resolved: ResolvedSource
     checkpoint: Checkpoint
-    options: QuantizeOptions
-    on_progress: OnProgress | None
-    cancel: threading.Event | None
+    control: JobControl
+    kernels: KernelCompiler
 
-    def plan(self, types: tuple[str, ...]) -> QuantizationPlan:
-        found, choice = self.found, self.options.choice
-        return make_plan(self.checkpoint, types, name=found.name, extra=found.metadata, choice=choice)
+    def dry_run(self, types: tuple[str, ...]) -> QuantizationOutcome:
+        return self._outcome(self._plan(types), Publication())
 
-    def dry(self) -> QuantizationOutcome:
-        request = self.found.request
-        _, existing = request.existing(self.found.revision)
-        plan = self.plan(tuple(type_ for type_ in request.types if type_ not in existing))
-        return self._outcome(plan, Made(()), 0)
-
-    def made(self, types: tuple[str, ...], into: Callable[..., Made]) -> QuantizationOutcome:
-        plan = self.plan(types)
-        resumed = 0
-
-        def work(plan: QuantizationPlan, paths: Sequence[Path], journal: Journal) -> Sequence[WrittenFile]:
-            nonlocal resumed
-            resumed = len(journal.done)
-            return self._run(plan, paths, journal)
-
-        inputs = self.found.inputs
+    def make(
+        self,
+        types: tuple[str, ...],
+        publish: Callable[[ResolvedSource, QuantizationPlan, Write], Publication],
+    ) -> QuantizationOutcome:
+        plan, inputs, streamed = self._plan(types), self.resolved.inputs, self.resolved.streamed
         if inputs is not None:
             inputs.start()
         try:
-            made = into(self.found, plan, work)
+            publication = publish(self.resolved, plan, self._write)
         finally:
             if inputs is not None:
                 inputs.stop()
-        return self._outcome(plan, made, resumed)
+        verified = streamed.verification_lines() if streamed is not None else ()
+        return self._outcome(plan, publication, verified)
 
-    def memory_bytes(self, plan: QuantizationPlan) -> int:
-        """What the pass will take at most. Raises QuantizationError when that is more than it may."""
-        threads = self.options.threads or available_cores()
-        return bounds_for(plan, self.checkpoint.tensors, threads, self.options.memory_bytes).memory_bytes
+    def _plan(self, types: tuple[str, ...]) -> QuantizationPlan:
+        source, choice = self.resolved, self.resolved.request.options.choice
+        return make_plan(self.checkpoint, types, name=source.name, extra=source.metadata, choice=choice)
 
-    def _run(self, plan: QuantizationPlan, paths: Sequence[Path], journal: Journal) -> Sequence[WrittenFile]:
-        if journal.done and self.options.on_resume is not None:
-            self.options.on_resume(len(journal.done), len(plan.tensors))
-        work = Work(
-            threads=self.options.threads,
-            memory_bytes=self.options.memory_bytes,
-            split_bytes=self.options.split_bytes,
+    def _write(
+        self, plan: QuantizationPlan, paths: Sequence[Path], journal: Journal
+    ) -> Sequence[WrittenFile]:
+        if journal.done and self.control.on_resume is not None:
+            self.control.on_resume(len(journal.done), len(plan.tensors))
+        written = run(
+            plan,
+            self.checkpoint.tensors,
+            paths,
+            self.resolved.request.options.run,
             journal=journal,
-            in_source_order=self.options.stream,
-            cancel=self.cancel,
+            control=self.control,
+            kernels=self.kernels,
         )
-        written = run(plan, self.checkpoint.tensors, paths, work, on_progress=self.on_progress).files
-        if self.found.streamed is not None:
-            self.found.streamed.check()
+        if self.resolved.streamed is not None:
+            self.resolved.streamed.check()
         return written
 
-    def _outcome(self, plan: QuantizationPlan, made: Made, resumed: int) -> QuantizationOutcome:
-        request, types = self.found.request, [file.type for file in plan.files]
-        streamed = self.found.streamed
+    def _outcome(
+        self, plan: QuantizationPlan, publication: Publication, verified: tuple[str, ...] = ()
+    ) -> QuantizationOutcome:
+        """Return the outcome of a pass. Raises QuantizationError if it takes more memory than it may."""
+        request, types = self.resolved.request, [file.type for file in plan.files]
+        limits = request.options.run
+        bounds = bounds_for(plan, self.checkpoint.tensors, limits.n_threads, limits.memory_bytes)
         return QuantizationOutcome(
             ref=request.ref,
             types=request.types,
             existing=tuple(type_ for type_ in request.types if type_ not in types),
-            plan=plan,
-            files=made.files,
-            model=made.model,
-            manifest=made.manifest,
             free_bytes=request.free_bytes(),
-            memory_bytes=self.memory_bytes(plan),
-            resumed=resumed,
-            verified=streamed.verification_lines() if streamed is not None and not request.dry_run else (),
+            plan=plan,
+            files=publication.files,
+            model=publication.model,
+            memory_bytes=bounds.memory_bytes,
+            resumed=publication.resumed,
+            verified=verified,
+            manifest=publication.manifest,
         )
 
 
-def _default_types(ref: ModelRef) -> Sequence[str]:
-    return (ref.type,) if ref.type is not None else DEFAULT_TYPES
-
-
-def _all_there(found: Found) -> QuantizationOutcome:
-    request = found.request
-    model, _ = request.existing(found.revision)
-    free = request.free_bytes()
-    return QuantizationOutcome(request.ref, request.types, request.types, None, (), model, free)
+def _outcome(
+    resolved: ResolvedSource,
+    existing: tuple[str, ...],
+    model: StoredModel | None,
+    download: DownloadPlan | None = None,
+) -> QuantizationOutcome:
+    """Return the outcome of a job that makes nothing."""
+    request = resolved.request
+    return QuantizationOutcome(
+        request.ref, request.types, existing, request.free_bytes(), model=model, download=download
+    )

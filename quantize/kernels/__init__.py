@@ -1,1 +1,1 @@
-"""Encoders of our own, compiled: the same bytes as ggml, sooner."""
+"""Compiled encoders of our own: the same bytes as ggml, sooner."""

@@ -1,8 +1,9 @@
-"""What an importance matrix adds: weights of the errors, and a search for the blocks' own scales. Compiled.
+"""Kernels for importance matrices: weights of errors, and a search for blocks' own scales. Compiled.
 
-As quantize_row_q4_K_impl, q5_K_impl and make_qp_quants in ggml-quants.c.
+They follow quantize_row_q4_K_impl, q5_K_impl and make_qp_quants in ggml-quants.c.
 """
 
+# Written out in one function each, as in `search`.
 # ruff: noqa: C901, PLR0912, FURB136
 
 from __future__ import annotations
@@ -15,7 +16,10 @@ from quantize.kernels.search import F32, ONE, ROUNDS, TENTH, TINY, ZERO
 
 
 def weigh(x: Any, columns: Any, weights: Any, sums: Any) -> None:
-    """x [n, 256], `columns` [n_per_row]: importance → `weights` [n, 256], and `sums` [8 n] of 32 each."""
+    """Write `weights` [n, 256] of the errors of x [n, 256], and their `sums` [8 n] of 32 each.
+
+    `columns` [n_per_row]: the importance of each column.
+    """
     per_row = len(columns) // 256
     for block in range(x.shape[0]):
         first = 256 * (block % per_row)
@@ -34,9 +38,9 @@ def weigh(x: Any, columns: Any, weights: Any, sums: Any) -> None:
 
 
 def search_parts(values: Any, weights: Any, found: Any, parts: Any) -> None:
-    """For each row of `values` [n, 8], scales or minima: values ≈ found · parts, with parts up to 63.
+    """Search, for each row of `values` [n, 8] (scales or minima), values ≈ found · parts; write both.
 
-    `parts` [n, 8] u8; `weights` [n, 8]: of the squared errors.
+    `parts` [n, 8] u8 are at most 63; `weights` [n, 8] are those of the squared errors.
     """
     n_max = F32(63)
     sum_ = np.empty(1, F32)

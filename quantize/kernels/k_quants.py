@@ -1,9 +1,9 @@
-"""Q4_K, Q5_K and Q6_K rows, to the last bit as ggml's encoder makes them, and several times as fast.
+"""The encoder of Q4_K, Q5_K and Q6_K rows: ggml's bytes to the last bit, several times as fast.
 
     rows [n, 256 k] f32 ──▶ search (scales of all sub-blocks) ──▶ F16 ──▶ packing ──▶ blocks
                   └── importance ──▶ weights
 
-The stages are compiled, see `compiled`. All other types are ggml's to encode.
+The stages are compiled by `compiler`. All other types are ggml's to encode.
 """
 
 from __future__ import annotations
@@ -26,14 +26,16 @@ Rows = npt.NDArray[np.float32]
 Bytes = npt.NDArray[np.uint8]
 
 BLOCK: Final = 256
+"""A block of a k-quant has this many numbers."""
 Q4_K, Q5_K, Q6_K = (GGML_TYPES[name] for name in ("Q4_K", "Q5_K", "Q6_K"))
 
 TYPES: Final = frozenset({Q4_K, Q5_K, Q6_K})
+"""The kernels encode these ggml types."""
 
 
 @dataclass(frozen=True)
 class _Search:
-    """How ggml searches for a type's scales."""
+    """The parameters of ggml's search for a type's scales."""
 
     n_max: Any
     r_min: Any
@@ -52,9 +54,10 @@ _WEIGHTED: Final = {
 
 
 class Kernels:
-    """Compiled. Any thread; the GIL is released."""
+    """The compiled kernels. They may be called from any thread; the GIL is released."""
 
     def __init__(self, compiled: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
+        """Compile each kernel by `compiled`, a decorator such as `numba.njit`."""
         self._search_scale_and_min = compiled(search.search_scale_and_min)
         self._search_scale = compiled(search.search_scale)
         self._weigh = compiled(importance.weigh)
@@ -63,10 +66,11 @@ class Kernels:
         self._pack_scale = compiled(packing.pack_scale)
 
     def takes(self, ggml_type: int) -> bool:
+        """True if the kernels encode the type."""
         return ggml_type in TYPES
 
     def quantize_rows(self, ggml_type: int, rows: Rows, out: Bytes, imatrix: Rows | None = None) -> int:
-        """As `models.llamacpp.quantization.quantizer.quantize_rows`, for a type that it takes."""
+        """Encode as `models.llamacpp.quantization.quantizer.quantize_rows` does, for a type that it takes."""
         n_bytes = check_rows(ggml_type, rows, out, imatrix)
         blocks = rows.reshape(-1, BLOCK)
         encoded = out[:n_bytes].reshape(len(blocks), -1)
@@ -79,7 +83,7 @@ class Kernels:
         return n_bytes
 
     def _encode(self, ggml_type: int, blocks: Rows, imatrix: Rows | None, out: Bytes) -> bool:
-        """Q4_K and Q5_K: a scale and a minimum per sub-block of 32. False if it must be done by ggml."""
+        """Encode Q4_K or Q5_K: a scale and a minimum per sub-block of 32. False if ggml must do it."""
         n = 8 * len(blocks)
         how = (_SEARCHES if imatrix is None else _WEIGHTED)[ggml_type]
         weights, sums = np.empty((0 if imatrix is None else n, 32), F32), np.empty((len(blocks), 8), F32)
@@ -114,7 +118,7 @@ class Kernels:
         return True
 
     def _encode_q6(self, blocks: Rows, imatrix: Rows | None, out: Bytes) -> bool:
-        """A scale per sub-block of 16."""
+        """Encode Q6_K: a scale per sub-block of 16. True: it is always done."""
         n = 16 * len(blocks)
         weights = np.empty((0, 16), F32)
         if imatrix is not None:
@@ -132,7 +136,7 @@ class Kernels:
 
 
 def sample(ggml_type: int) -> Rows:
-    """Rows that have most of what weights have: wide and narrow, outliers, zeros, one sign."""
+    """Return rows that have most of what weights have: wide and narrow, outliers, zeros, one sign."""
     random = np.random.Generator(np.random.PCG64(ggml_type))
     rows = random.standard_normal((64, 4 * BLOCK)).astype(F32)
     rows *= F32(10.0) ** random.integers(-8, 3, (64, 1)).astype(F32)
@@ -145,7 +149,7 @@ def sample(ggml_type: int) -> Rows:
 
 
 def agree(made: Kernels) -> bool:
-    """Are all bytes of a sample ggml's?"""
+    """True if all bytes of a sample are ggml's."""
     for ggml_type, weighted in product(sorted(TYPES), (False, True)):
         rows = sample(ggml_type)
         imatrix = sample(ggml_type + 1)[0] ** 2 if weighted else None

@@ -1,9 +1,10 @@
-"""Scales found, numbers become levels, and levels bits: the blocks of Q4_K, Q5_K and Q6_K. Compiled too.
+"""Kernels that pack blocks of Q4_K, Q5_K and Q6_K: numbers become levels, and levels bits. Compiled.
 
-As quantize_row_q4_K_ref, q5_K_ref and q6_K_ref in ggml-quants.c. A sub-block whose scale becomes zero in its
-few bits keeps the levels that the search had.
+They follow quantize_row_q4_K_ref, q5_K_ref and q6_K_ref in ggml-quants.c. A sub-block whose scale becomes
+zero in its few bits keeps the levels that the search had.
 """
 
+# Written out in one function each, as in `search`.
 # ruff: noqa: C901, PLR0912, FURB136
 
 from __future__ import annotations
@@ -16,10 +17,10 @@ from quantize.kernels.search import F32, ROUNDS, ZERO
 
 
 def pack_scale_and_min(x: Any, n_max: Any, six_bits: Any, found: Any, half: Any, out: Any) -> None:
-    """x [n, 256] → out [n, 144 (Q4_K: n_max 15) or 176 (Q5_K: 31)] u8, from its fifth byte on.
+    """Pack x [n, 256] to `out` [n, 144 (Q4_K: n_max 15) or 176 (Q5_K: 31)] u8, from its fifth byte on.
 
-    `six_bits` [2, 8 n] u8: the sub-blocks' scales and minima in parts of the block's. `found` [2, 8 n]: of
-    the search. `half` [2, n]: the block's scale and minimum as F16 has them.
+    `six_bits` [2, 8 n] u8: the sub-blocks' scales and minima in parts of the block's. `found` [2, 8 n]: as
+    the search has written it. `half` [2, n]: the block's scale and minimum as F16 has them.
     """
     levels = np.empty(32, F32)
     whole = np.empty(256, np.uint8)
@@ -70,9 +71,10 @@ def pack_scale_and_min(x: Any, n_max: Any, six_bits: Any, found: Any, half: Any,
 
 
 def pack_scale(x: Any, scales: Any, found: Any, half: Any, inverse: Any, out: Any) -> None:
-    """x [n, 256] → out [n, 210] u8 (Q6_K), up to its last two bytes; `scales`, `found` [16 n].
+    """Pack x [n, 256] to `out` [n, 210] u8 (Q6_K), up to its last two bytes.
 
-    `half` [n]: the block's scale as F16 has it; `inverse` [n]: of the eight-bit parts; 0: a block of zeros.
+    `scales`, `found` [16 n]: as the search has written them. `half` [n]: the block's scale as F16 has it;
+    `inverse` [n]: the inverse of the eight-bit parts' scale, 0 for a block of zeros.
     """
     least, most, middle = F32(-32), F32(31), F32(32)
     levels = np.empty(16, F32)

@@ -1,4 +1,4 @@
-"""The search for a sub-block's scale (and minimum), many sub-blocks side by side. Compiled by `compiled`.
+"""The search for a sub-block's scale (and minimum), many sub-blocks side by side. Compiled.
 
 ggml's k-quants try some twenty scales per sub-block of 32 or 16 numbers and keep the one with the least
 weighted error, adding up each sum in one fixed order. Vector instructions can't shorten one such sum without
@@ -7,6 +7,8 @@ own order (make_qkx2_quants, make_qkx3_quants and make_qx_quants in ggml-quants.
 """
 
 # Loops over lanes are written out, and constants are F32: this is compiled, and numpy's promotion isn't C's.
+# The functions are long because each is compiled as a whole, by a compiler that is passed in: a part of its
+# own would have to be compiled before it.
 # ruff: noqa: C901, PLR0912, PLR0913, PLR0915, PLR0917, FURB136
 
 from __future__ import annotations
@@ -17,17 +19,17 @@ import numpy as np
 
 F32: Final = np.float32
 LANES: Final = 64
-"""Sub-blocks side by side: their numbers and sums fit in the first-level cache."""
+"""This many sub-blocks are searched side by side: their numbers and sums fit in the first-level cache."""
 
 ZERO: Final = F32(0)
 ONE: Final = F32(1)
 TENTH: Final = F32(0.1)
 INFINITY: Final = F32(np.inf)
 ROUNDS: Final = F32(12582912.0)
-"""Added and taken away, it rounds to the nearest integer, halves to even: 1.5 · 2^23."""
+"""The constant 1.5 · 2^23, added and subtracted, rounds to the nearest integer, halves to even."""
 
 TINY: Final = F32(1e-15)
-"""ggml's GROUP_MAX_EPS: a sub-block that has nothing larger is all zero."""
+"""A sub-block that has nothing larger is all zero: ggml's GROUP_MAX_EPS."""
 
 
 def search_scale_and_min(
@@ -41,11 +43,13 @@ def search_scale_and_min(
     mins: Any,
     found: Any,
 ) -> bool:
-    """For each row of x [n, 32]: x ≈ scale · l - min with l from 0 to n_max, both written.
+    """Search, for each row of x [n, 32], x ≈ scale · l - min with l from 0 to n_max; write `scales` and
+    `mins`.
 
-    `weights` [n, 32]: of the squared errors; [0, 32] for ggml's own, root mean square plus magnitude. `found`
-    [2, n]: the inverse scale and the minimum that gave the l of the best try. False: some row is of numbers
-    so close that an inverse scale overflows, for which ggml's own result is another.
+    `weights` [n, 32] are those of the squared errors; [0, 32] for ggml's own, root mean square plus
+    magnitude. `found` [2, n] gets the inverse scale and the minimum that gave the l of the best try. Returns
+    False if a row has numbers so close that an inverse scale overflows, for which ggml's own result is
+    another.
     """
     n = x.shape[0]
     xt, wt = np.empty((32, LANES), F32), np.empty((32, LANES), F32)
@@ -148,10 +152,10 @@ def search_scale_and_min(
 
 
 def search_scale(x: Any, weights: Any, scales: Any, found: Any) -> None:
-    """For each row of x [n, 16]: x ≈ scale · l with l from -32 to 31, written.
+    """Search, for each row of x [n, 16], x ≈ scale · l with l from -32 to 31; write `scales`.
 
-    `weights` [n, 16]: of the squared errors; [0, 16] for ggml's own, the squares. `found` [n]: the inverse
-    scale that gave the l of the best try; 0 for a row that is all but zero.
+    `weights` [n, 16] are those of the squared errors; [0, 16] for ggml's own, the squares. `found` [n] gets
+    the inverse scale that gave the l of the best try, 0 for a row that is all but zero.
     """
     n = x.shape[0]
     n_max, least, most = F32(32), F32(-32), F32(31)

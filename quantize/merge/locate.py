@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import math
-import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from models.demo import DEMO_DIR
 from models.errors import ConfigError, QuantizationError
-from models.hub.download import DownloadPlan, DownloadProgress
+from models.hub.download import DownloadPlan
 from models.hub.download import plan as plan_download
 from models.hub.download import run as run_download
 from models.paths import Paths
@@ -19,6 +18,7 @@ from models.reference import ModelRef
 from models.store.fingerprint import fingerprint
 from quantize.checkpoint.checkpoint import Checkpoint
 from quantize.checkpoint.hub_stream import HubStream
+from quantize.control import JobControl
 
 
 @dataclass(frozen=True)
@@ -55,8 +55,7 @@ class Locator:
     """The recipe's folder, in which relative paths are looked up too."""
 
     fetch: bool = True
-    on_download: Callable[[DownloadProgress], None] | None = None
-    cancel: threading.Event | None = None
+    control: JobControl = field(default_factory=JobControl)
     stream: Callable[[DownloadPlan], HubStream] | None = None
 
     def model(self, text: str) -> ModelLocation:
@@ -88,7 +87,7 @@ class Locator:
             raise QuantizationError(
                 f"{ref} isn't here, and a dry run downloads nothing; run: corral pull {ref}"
             )
-        directory = run_download(download, self.on_download, self.cancel, paths=self.paths)
+        directory = run_download(download, self.control.on_download, self.control.cancel, paths=self.paths)
         return ModelLocation(directory, ref.repo, download.commit)
 
     def adapter(self, text: str) -> ModelLocation:

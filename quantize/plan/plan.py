@@ -1,42 +1,32 @@
 """The plan of a quantization: every tensor, its sources and types; every byte before one is read.
 
-Pure data, made from a checkpoint's headers. `pipeline.py` carries it out, `--dry-run` prints it.
+Pure: made from shapes and numbers alone. `make_plan` reads them, `quantize.run.pipeline` carries the plan
+out, `--dry-run` prints it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Final
 
 from models.errors import CheckpointError, LlamaCppError, QuantizationError
 from models.llamacpp.quantization.ggml_types import GGML_TYPES, tensor_size
-from models.llamacpp.quantization.type_rules import type_plan
 from quantize.architectures.base.architecture import Architecture
 from quantize.architectures.base.passthrough import Passthrough
 from quantize.architectures.base.rules import TensorRule
 from quantize.architectures.base.transform import Transform
-from quantize.checkpoint.checkpoint import Checkpoint
 from quantize.checkpoint.source import TensorEntry
-from quantize.gguf.header import Metadata, TensorInfo, aligned, encode_header, string, uint32
-from quantize.gguf.parameter_count import ParameterCount
+from quantize.gguf.header import Metadata, TensorInfo, aligned, encode_header, uint32
 from quantize.imatrix.matrix import ImportanceMatrix
-from quantize.plan.types import NEEDS_IMATRIX, TypeChoice, TypeRules, check_types, planned_types
-from quantize.vocabulary.vocabulary import Vocabulary
+from quantize.plan.types import TypeChoice, tensor_types
 
-__all__ = [
-    "NEEDS_IMATRIX",
-    "PlannedFile",
-    "PlannedTensor",
-    "QuantizationPlan",
-    "TypeChoice",
-    "build",
-    "check_types",
-]
+QUANTIZATION_VERSION: Final = 2
+"""The file says this version of the blocks' layouts: GGML_QNT_VERSION."""
 
-QUANTIZATION_VERSION: Final = 2  # GGML_QNT_VERSION: changes when the blocks' layouts do
 WEIGHT_DTYPES: Final = ("float32", "float16", "bfloat16", "float64")
+"""Weights of these dtypes can be read."""
 
 
 @dataclass(frozen=True)
@@ -67,18 +57,18 @@ class PlannedTensor:
 
     @property
     def stored_type(self) -> int | None:
-        """The ggml type it has already, in a GGUF source; None in a checkpoint of another kind."""
+        """The ggml type that it has already, in a GGUF source; None in a checkpoint of another kind."""
         return self.transform.ggml_type if isinstance(self.transform, Passthrough) else None
 
     @property
     def always_f32(self) -> bool:
-        """Vectors, norms and what its family says: small, and other types are not computed with."""
+        """True for vectors, norms and what its family says: small, and not computed with in other types."""
         return self.f32 or len(self.ne) == 1 or self.name.endswith("_norm.weight")
 
 
 @dataclass(frozen=True)
 class PlannedFile:
-    """One output. `tensor_types`: ggml types, in the order of the plan's tensors."""
+    """One output; its tensors are in the order of the plan's."""
 
     type: str
     metadata: Metadata
@@ -92,7 +82,7 @@ class PlannedFile:
 
     @property
     def size_bytes(self) -> int:
-        """Of the whole file: header, data, padding."""
+        """The size of the whole file in bytes: header, data, padding."""
         return len(self.header) + sum(aligned(size) for size in self.tensor_bytes)
 
     @property
@@ -102,9 +92,9 @@ class PlannedFile:
 
 @dataclass(frozen=True)
 class QuantizationPlan:
-    """All outputs of one pass. `unused`: tensors of the checkpoint that no one needs (computed buffers).
+    """All outputs of one pass. `unused`: tensors of the checkpoint that are not needed (computed buffers).
 
-    `imatrix`: what their encoding goes by, if it goes by one.
+    `imatrix`: the importance matrix that weighs errors when tensors are encoded, if there is one.
     """
 
     architecture: str
@@ -120,7 +110,7 @@ class QuantizationPlan:
 
     @property
     def source_bytes(self) -> int:
-        """What will be read: each tensor once."""
+        """The bytes that will be read: each tensor once."""
         return sum(tensor.n_source_bytes for tensor in self.tensors)
 
     @property
@@ -128,89 +118,16 @@ class QuantizationPlan:
         return sum(file.size_bytes for file in self.files)
 
 
-def _no_metadata(_parameters: ParameterCount) -> Metadata:
-    return {}
-
-
-def build(
-    checkpoint: Checkpoint,
-    architecture: Architecture,
-    vocabulary: Vocabulary,
-    types: Sequence[str],
-    *,
-    general: Callable[[ParameterCount], Metadata] = _no_metadata,
-    type_rules: TypeRules = type_plan,
-    choice: TypeChoice | None = None,
-) -> QuantizationPlan:
-    """Plan `types` (canonical names) in one pass. `general`: the `general.` keys for a parameter count.
-
-    `choice`: what the types go by, beside llama.cpp's rules.
-    Raises QuantizationError: a type that can't be written; CheckpointError: tensors that are missing,
-    unknown, or of another shape than config.json says.
-    """
-    choice = choice or TypeChoice()
-    check_types(types, choice)
-    tensors, unused = _plan_tensors(checkpoint, architecture)
-    parameters = ParameterCount.of((tensor.name, tensor.ne) for tensor in tensors)
-    metadata: Metadata = {
-        "general.architecture": string(architecture.gguf_name),
-        **general(parameters),
-        **architecture.metadata(),
-        **architecture.folder_metadata(checkpoint.directory),
-        **vocabulary.metadata(),
-        **architecture.vocabulary_metadata(vocabulary),
-        "general.quantization_version": uint32(QUANTIZATION_VERSION),
-    }
-    imatrix = choice.imatrix
-    if imatrix is not None:
-        imatrix.check_covers({tensor.name: tensor.ne for tensor in tensors if len(tensor.ne) > 1})
-    files = tuple(
-        _plan_file(type_, tensors, metadata, architecture, partial(planned_types, choice, type_rules))
-        for type_ in dict.fromkeys(types)
-    )
-    return QuantizationPlan(
-        architecture.gguf_name, architecture.context_length, tensors, files, unused, imatrix
-    )
-
-
-def _plan_file(
-    type_: str,
-    tensors: Sequence[PlannedTensor],
-    metadata: Metadata,
-    architecture: Architecture,
-    types_of: Callable[..., tuple[int, list[int]]],
-) -> PlannedFile:
-    converted = type_ if type_ in ("F32", "BF16") else "F16"
-    as_converted = [(tensor.name, tensor.ne, _source_type(tensor, converted)) for tensor in tensors]
-    try:
-        ftype, ggml_types = types_of(architecture.hyperparameters, type_, as_converted)
-        sizes = tuple(tensor_size(kind, t.ne) for kind, t in zip(ggml_types, tensors, strict=True))
-    except LlamaCppError as error:
-        raise QuantizationError(f"{type_} can't be planned: {error.message}") from error
-    infos: list[TensorInfo] = []
-    offset = 0
-    for tensor, kind, size in zip(tensors, ggml_types, sizes, strict=True):
-        infos.append(TensorInfo(tensor.name, tensor.ne, kind, offset))
-        offset += aligned(size)
-    n_parameters = sum(tensor.n_elements for tensor in tensors)
-    keys = metadata | {"general.file_type": uint32(ftype)}
-    return PlannedFile(type_, keys, tuple(infos), sizes, n_parameters)
-
-
-def _source_type(tensor: PlannedTensor, converted: str) -> int:
-    """The type that llama.cpp's converter would have given it, or that it has."""
-    if tensor.stored_type is not None:
-        return tensor.stored_type
-    return GGML_TYPES["F32" if tensor.always_f32 else converted]
-
-
-def _plan_tensors(
-    checkpoint: Checkpoint, architecture: Architecture
+def plan_tensors(
+    source: Mapping[str, TensorEntry], architecture: Architecture
 ) -> tuple[tuple[PlannedTensor, ...], tuple[str, ...]]:
-    """The tensors in llama.cpp's order (those in no layer, then layer by layer), and the unused names."""
+    """Return the tensors in llama.cpp's order (those in no layer, then layer by layer), and the unused names.
+
+    Raises CheckpointError: tensors that are missing, unknown, or of another shape than config.json says.
+    """
     entries: dict[str, TensorEntry] = {}
     names: dict[str, str | None] = {}
-    for name, entry in checkpoint.tensors.entries.items():
+    for name, entry in source.items():
         names[name] = known_as = architecture.tensor_name(name)
         if known_as is not None:
             entries.setdefault(known_as, entry)
@@ -233,6 +150,48 @@ def _plan_tensors(
     present = [rule for rule in rules if all(name in entries for name in rule.sources)]
     planned = [_plan_tensor(rule, entries) for rule in present]
     return tuple(sorted(planned, key=lambda tensor: _file_order(tensor.name))), tuple(left)
+
+
+def plan_files(
+    types: Sequence[str],
+    tensors: Sequence[PlannedTensor],
+    metadata: Metadata,
+    architecture: Architecture,
+    choice: TypeChoice,
+) -> tuple[PlannedFile, ...]:
+    """Plan one file of `tensors` per type, each type once. Raises QuantizationError: a type that can't be."""
+    return tuple(_plan_file(type_, tensors, metadata, architecture, choice) for type_ in dict.fromkeys(types))
+
+
+def _plan_file(
+    type_: str,
+    tensors: Sequence[PlannedTensor],
+    metadata: Metadata,
+    architecture: Architecture,
+    choice: TypeChoice,
+) -> PlannedFile:
+    converted = type_ if type_ in ("F32", "BF16") else "F16"
+    as_converted = [(tensor.name, tensor.ne, _source_type(tensor, converted)) for tensor in tensors]
+    try:
+        ftype, ggml_types = tensor_types(choice, architecture.hyperparameters, type_, as_converted)
+        sizes = tuple(tensor_size(kind, t.ne) for kind, t in zip(ggml_types, tensors, strict=True))
+    except LlamaCppError as error:
+        raise QuantizationError(f"{type_} can't be planned: {error.message}") from error
+    infos: list[TensorInfo] = []
+    offset = 0
+    for tensor, kind, size in zip(tensors, ggml_types, sizes, strict=True):
+        infos.append(TensorInfo(tensor.name, tensor.ne, kind, offset))
+        offset += aligned(size)
+    n_parameters = sum(tensor.n_elements for tensor in tensors)
+    keys = metadata | {"general.file_type": uint32(ftype)}
+    return PlannedFile(type_, keys, tuple(infos), sizes, n_parameters)
+
+
+def _source_type(tensor: PlannedTensor, converted: str) -> int:
+    """Return the ggml type that llama.cpp's converter would have given the tensor, or that it has."""
+    if tensor.stored_type is not None:
+        return tensor.stored_type
+    return GGML_TYPES["F32" if tensor.always_f32 else converted]
 
 
 def _plan_tensor(rule: TensorRule, entries: Mapping[str, TensorEntry]) -> PlannedTensor:

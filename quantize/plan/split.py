@@ -1,4 +1,4 @@
-"""An output in one file, or in parts that llama.cpp loads as one. Pure.
+"""The layout of an output: one file, or parts that llama.cpp loads as one. Pure.
 
     NAME.TYPE.gguf                      or, with a limit,
     NAME.TYPE-00001-of-00003.gguf       all metadata, the first tensors
@@ -20,7 +20,10 @@ from quantize.gguf.header import Metadata, TensorInfo, Value, ValueType, aligned
 from quantize.plan.plan import PlannedFile
 
 MAX_PARTS: Final = 1000
+"""An output has at most this many parts."""
+
 SMALLEST_LIMIT_BYTES: Final = 2**20
+"""A limit of fewer bytes than this for a part is refused."""
 
 
 @dataclass(frozen=True)
@@ -41,12 +44,12 @@ class PlannedPart:
         return len(self.header) + sum(map(aligned, self.tensor_bytes))
 
     def place(self, tensor: int) -> int:
-        """Where in the file the plan's tensor number `tensor` begins."""
+        """Return the offset in the file, in bytes, of the plan's tensor number `tensor`."""
         return len(self.header) + self.tensors[tensor - self.first].offset
 
 
 def parts(file: PlannedFile, limit_bytes: int | None = None) -> tuple[PlannedPart, ...]:
-    """The output's files, in order; several only if it is larger than `limit_bytes`.
+    """Return the output's files, in order; several only if it is larger than `limit_bytes`.
 
     Raises QuantizationError when the limit is too small to be meant.
     """
@@ -66,13 +69,13 @@ def parts(file: PlannedFile, limit_bytes: int | None = None) -> tuple[PlannedPar
 
 
 def part_name(name: str, number: int, count: int) -> str:
-    """`x.gguf` → `x-00001-of-00003.gguf` for part 0 of 3; `x.gguf` itself when it is the only one."""
+    """Return `x-00001-of-00003.gguf` for part 0 of 3 of `x.gguf`; `x.gguf` itself when it is the only one."""
     stem = name.removesuffix(".gguf")
     return name if count == 1 else f"{stem}-{number + 1:05}-of-{count:05}.gguf"
 
 
 def output_paths(paths: Sequence[Path], layouts: Sequence[Sequence[PlannedPart]]) -> list[list[Path]]:
-    """The files of each output, when `paths` are their names as one file."""
+    """Return the files of each output, when `paths` are their names as one file."""
     return [
         [path.with_name(part_name(path.name, number, len(layout))) for number in range(len(layout))]
         for path, layout in zip(paths, layouts, strict=True)
@@ -80,7 +83,7 @@ def output_paths(paths: Sequence[Path], layouts: Sequence[Sequence[PlannedPart]]
 
 
 def _runs(file: PlannedFile, limit_bytes: int) -> Iterator[tuple[int, int]]:
-    """[first, stop) of each part's tensors. The heads count, each as large as if it told of every part."""
+    """Yield [first, stop) of each part's tensors. Headers count, each as large as if there were MAX_PARTS."""
     n_tensors = len(file.tensors)
     first, size = 0, len(_part(file, 0, MAX_PARTS, 0, 0).header)
     for index in range(n_tensors):
@@ -108,5 +111,5 @@ def _part(file: PlannedFile, number: int, count: int, first: int, stop: int) -> 
 
 
 def _table_bytes(info: TensorInfo) -> int:
-    """The tensor's row in the table: its name, its shape, type and offset."""
+    """Return the bytes of the tensor's row in the header: its name, its shape, type and offset."""
     return 8 + len(info.name.encode()) + 4 + 8 * len(info.ne) + 12

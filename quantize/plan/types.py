@@ -1,39 +1,39 @@
-"""What types go by beside llama.cpp's rules: an importance matrix, recipes, types given by name. Pure."""
+"""The choice of types: llama.cpp's rules, an importance matrix, recipes, types given by name. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from models.errors import QuantizationError
 from models.llamacpp.quantization.ggml_types import ALL_FTYPES, GGML_TYPES, IMATRIX_FTYPES
-from models.llamacpp.quantization.type_rules import ModelDescription
+from models.llamacpp.quantization.type_rules import ModelDescription, type_plan
 from models.quantization_types import TABLE
-from quantize.allocation.recipe import Recipe
 from quantize.imatrix.matrix import ImportanceMatrix
+from quantize.plan.type_recipe import TypeRecipe
 
 PLAIN_FTYPES: Final = tuple(row.ftype for row in TABLE if row.written and row.block_size == 1)
 """The file types in which nothing is quantized, by llama.cpp's number: F32, F16, BF16."""
 NEEDS_IMATRIX: Final = tuple(IMATRIX_FTYPES)
-
-TypeRules = Callable[..., list[int]]
-"""As `type_plan`."""
+"""Files of these types need an importance matrix."""
 
 
 @dataclass(frozen=True)
 class TypeChoice:
-    """What types go by. `imatrix`: some are encoded better with it, some only with it. `recipes`: types of
-    the user's own, each with a type for every tensor. `overrides`: tensors by name whose ggml type is given.
+    """All that decides tensors' types in addition to llama.cpp's rules.
+
+    `imatrix`: some types are encoded better with it, some only with it. `recipes`: types of the user's own,
+    each with a type for every tensor. `overrides`: ggml types by the names of tensors.
     """
 
     imatrix: ImportanceMatrix | None = None
-    recipes: tuple[Recipe, ...] = ()
+    recipes: tuple[TypeRecipe, ...] = ()
     overrides: Mapping[str, int] = field(default_factory=dict)
 
 
 def check_types(types: Sequence[str], choice: TypeChoice | None = None) -> None:
-    """Raises QuantizationError on a type that can't be written, with the reason."""
+    """Raise QuantizationError with the reason if one of `types` can't be written."""
     choice = choice or TypeChoice()
     known = [*ALL_FTYPES, *(recipe.name for recipe in choice.recipes)]
     if not types:
@@ -48,14 +48,16 @@ def check_types(types: Sequence[str], choice: TypeChoice | None = None) -> None:
             raise QuantizationError(f"{type_} is no type to quantize to; known are {' '.join(known)}")
 
 
-def planned_types(
+def tensor_types(
     choice: TypeChoice,
-    type_rules: TypeRules,
     description: ModelDescription,
     type_: str,
     as_converted: Sequence[tuple[str, Sequence[int], int]],
 ) -> tuple[int, list[int]]:
-    """The number for `general.file_type`, and each tensor's type."""
+    """Return the number for `general.file_type`, and each tensor's ggml type.
+
+    `as_converted`: the tensors' names, shapes (row length first) and ggml types in llama.cpp's 16-bit file.
+    """
     recipe = next((recipe for recipe in choice.recipes if recipe.name == type_), None)
     ftype = ALL_FTYPES[type_ if recipe is None else recipe.base]
     overrides = dict(choice.overrides)
@@ -63,6 +65,6 @@ def planned_types(
         recipe.check_fits([name for name, _, _ in as_converted])
         overrides |= {name: GGML_TYPES[kind] for name, kind in recipe.types.items()}
     if choice.imatrix is None and not overrides:
-        return ftype, type_rules(description, ftype, as_converted)
+        return ftype, type_plan(description, ftype, as_converted)
     with_imatrix = choice.imatrix is not None and ftype not in PLAIN_FTYPES
-    return ftype, type_rules(description, ftype, as_converted, imatrix=with_imatrix, overrides=overrides)
+    return ftype, type_plan(description, ftype, as_converted, imatrix=with_imatrix, overrides=overrides)

@@ -1,4 +1,4 @@
-"""One block of rows: read, transformed, widened to f32 and encoded for every output.
+"""The encoding of one block of rows: read, transformed, widened to f32, encoded for every output.
 
     source rows ──▶ transform ──▶ [ piece ──▶ f32 ──▶ type, type … ] ──▶ one array of bytes per type
                     a block: one read      a piece stays in a core's cache
@@ -8,7 +8,7 @@ An `Encoder` belongs to one thread and keeps its buffers; many encode side by si
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -17,16 +17,20 @@ import numpy as np
 import numpy.typing as npt
 
 from models.errors import LlamaCppError, QuantizationError
+from models.llamacpp.quantization import quantizer
 from models.llamacpp.quantization.ggml_types import is_quantized, row_size
 from quantize.checkpoint.source import BlockSource, Rows, TensorSource
-from quantize.kernels.compiled import preparation
 from quantize.plan.plan import PlannedTensor
 
 BLOCK_ELEMENTS: Final = 2**20
-"""One read, and one write per type: large enough that asking for it costs nothing."""
+"""A block has about this many numbers: one read, and one write per type, large enough that asking for it
+costs nothing.
+"""
 
 PIECE_ELEMENTS: Final = 2**17
-"""512 KiB of f32: written and read again while it is in the second-level cache."""
+"""A piece has about this many numbers: 512 KiB of f32, written and read again while they are in the
+second-level cache.
+"""
 
 _BFLOAT16: Final = np.dtype(ml_dtypes.bfloat16)
 _FLOAT32: Final = np.dtype(np.float32)
@@ -34,13 +38,16 @@ _FLOAT32: Final = np.dtype(np.float32)
 Encoded = npt.NDArray[np.uint8]
 Weights = npt.NDArray[np.float32]
 
+QuantizeRows = Callable[[int, npt.NDArray[np.float32], Encoded, Weights | None], int]
+"""A function like `models.llamacpp.quantization.quantizer.quantize_rows`."""
+
 
 @dataclass(frozen=True, eq=False)
 class Block:
-    """Rows [start, stop) of a planned tensor; `ggml_types`: what each output wants them as.
+    """Rows [start, stop) of a planned tensor; `ggml_types`: the type that each output has them in.
 
     `index`: the tensor's place in the plan. `weights` [n_matrices, n_per_row]: the importance of each column,
-    for each of the matrices (experts) that the tensor's rows are of.
+    for each of the matrices (experts) that the tensor's rows belong to.
     """
 
     tensor: PlannedTensor
@@ -52,7 +59,7 @@ class Block:
 
     @property
     def n_source_bytes(self) -> int:
-        """The share of the tensor's bytes; all blocks together have all of them."""
+        """The block's share of the tensor's bytes; all blocks together have all of them."""
         total, rows = self.tensor.n_source_bytes, self.tensor.n_rows
         return total * self.stop // rows - total * self.start // rows
 
@@ -69,7 +76,8 @@ def blocks(
     index: int = 0,
     weights: Weights | None = None,
 ) -> Iterator[Block]:
-    """The tensor in blocks of about `block_elements` (BLOCK_ELEMENTS), whole rows and steps of its transform.
+    """Yield the tensor in blocks of about `block_elements` (BLOCK_ELEMENTS): whole rows, whole steps of its
+    transform.
 
     A vector is one row of the output but as many rows of its source: it is one block.
     """
@@ -80,7 +88,7 @@ def blocks(
 
 
 def rows_per_block(tensor: PlannedTensor, block_elements: int) -> int:
-    """How many of the tensor's rows are one block; its last one may have fewer."""
+    """Return how many of the tensor's rows are one block; the last block may have fewer."""
     step = tensor.transform.row_step if len(tensor.ne) > 1 else 1
     return max(1, block_elements // (tensor.n_per_row * step)) * step
 
@@ -88,12 +96,14 @@ def rows_per_block(tensor: PlannedTensor, block_elements: int) -> int:
 class Encoder:
     """Encodes blocks, one after the other. For one thread; what it returns is its own until the next call."""
 
-    def __init__(self) -> None:
+    def __init__(self, quantize_rows: QuantizeRows = quantizer.quantize_rows) -> None:
+        """Encode rows by `quantize_rows`: ggml's, or a `KernelCompiler`'s."""
+        self._quantize_rows = quantize_rows
         self._piece = np.empty(0, np.float32)
         self._outputs: dict[int, Encoded] = {}
 
     def encode(self, block: Block, source: TensorSource) -> list[Encoded]:
-        """The block's bytes for each output, equal types sharing one array.
+        """Return the block's bytes for each output, equal types sharing one array.
 
         Raises QuantizationError naming the tensor: NaN, infinite, or too large for the type; CheckpointError:
         unreadable.
@@ -110,8 +120,25 @@ class Encoder:
                 if kind == copied:
                     continue
                 n_bytes = row_size(kind, tensor.n_per_row)
-                _encode(block, piece, output[first * n_bytes : last * n_bytes], (kind, weights, first))
+                self._encode(block, first, piece, output[first * n_bytes : last * n_bytes], kind, weights)
         return [outputs[kind] for kind in block.ggml_types]
+
+    def _encode(
+        self,
+        block: Block,
+        first: int,
+        piece: npt.NDArray[np.float32],
+        out: Encoded,
+        kind: int,
+        weights: Weights | None,
+    ) -> None:
+        """Encode `piece`, the rows of the block from `first` on, into `out`."""
+        try:
+            self._quantize_rows(kind, piece, out, weights)
+        except LlamaCppError as error:
+            tensor, row = block.tensor, block.start + first
+            where = f"rows {row} to {row + len(piece) - 1} of {tensor.name} ({', '.join(tensor.sources)})"
+            raise QuantizationError(f"{where}: {error.message}") from error
 
     def _output(self, kind: int, rows: Rows) -> Encoded:
         n_bytes = len(rows) * row_size(kind, rows.shape[1])
@@ -129,12 +156,12 @@ class Encoder:
 
 
 def encode(block: Block, source: TensorSource) -> list[Encoded]:
-    """As `Encoder.encode`, and what it returns is the caller's."""
+    """Encode one block by ggml as `Encoder.encode` does; the arrays are the caller's."""
     return Encoder().encode(block, source)
 
 
 def widen(rows: Rows, out: npt.NDArray[np.float32] | None = None) -> npt.NDArray[np.float32]:
-    """`rows` as f32 in C order, exactly, in `out` if given; the GIL is released, also for bfloat16."""
+    """Return `rows` as f32 in C order, exactly, in `out` if given; the GIL is released, also for bfloat16."""
     made = np.empty(rows.shape, np.float32) if out is None else out
     if rows.dtype == _BFLOAT16:
         bits = made.view(np.uint32)
@@ -146,7 +173,9 @@ def widen(rows: Rows, out: npt.NDArray[np.float32] | None = None) -> npt.NDArray
 
 
 def _copy_blocks(block: Block, source: TensorSource, outputs: Mapping[int, Encoded]) -> int | None:
-    """Of a tensor that is quantized already: where an output keeps its type, its bytes. Returns that type."""
+    """Copy the bytes of a tensor that is quantized already to the output that keeps its type; return that
+    type.
+    """
     kind = block.tensor.stored_type
     if kind is None or kind not in outputs or not is_quantized(kind) or not isinstance(source, BlockSource):
         return None
@@ -155,7 +184,7 @@ def _copy_blocks(block: Block, source: TensorSource, outputs: Mapping[int, Encod
 
 
 def _pieces(block: Block) -> Iterator[tuple[int, int, Weights | None]]:
-    """Rows [first, last) of the block, counted in the block, each of one matrix, and that one's weights."""
+    """Yield rows [first, last) of the block, counted in the block, each of one matrix, and its weights."""
     tensor, weights = block.tensor, block.weights
     step = max(1, PIECE_ELEMENTS // tensor.n_per_row)
     per_matrix = tensor.n_rows if weights is None else tensor.n_rows // len(weights)
@@ -167,19 +196,7 @@ def _pieces(block: Block) -> Iterator[tuple[int, int, Weights | None]]:
         row = last
 
 
-def _encode(
-    block: Block, piece: npt.NDArray[np.float32], out: Encoded, how: tuple[int, Weights | None, int]
-) -> None:
-    kind, weights, first = how
-    try:
-        preparation.quantize_rows(kind, piece, out, weights)
-    except LlamaCppError as error:
-        tensor, row = block.tensor, block.start + first
-        where = f"rows {row} to {row + len(piece) - 1} of {tensor.name} ({', '.join(tensor.sources)})"
-        raise QuantizationError(f"{where}: {error.message}") from error
-
-
 def source_itemsize(source: TensorSource, names: Sequence[str]) -> int:
-    """Bytes of one number as it is read, the largest of the `names`."""
+    """Return the bytes of one number as it is read, the largest of the `names`."""
     dtypes: list[np.dtype[Any]] = [source.entries[name].dtype for name in names if name in source.entries]
     return max((dtype.itemsize for dtype in dtypes), default=4)

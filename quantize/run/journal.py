@@ -1,4 +1,4 @@
-"""What an interrupted run has done: a line per save, each telling of tensors that are on the disk for good.
+"""The journal of a work folder, and the thread that keeps it: tensors that are on the disk for good.
 
     {"version": 1, "key": "…"}          whose work it is: the plan and its source
     {"tensors": [0, 1, 2]}              synced before this line was written
@@ -10,11 +10,16 @@ A line that was cut short by a kill doesn't count, nor does any after it.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+import threading
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Final, Literal
+from types import TracebackType
+from typing import Final, Literal, Self
 
 import msgspec
+
+from quantize.run.options import SAVE_EVERY_S
+from quantize.run.writer import GGUFFileWriter
 
 JOURNAL_NAME: Final = "journal"
 
@@ -29,10 +34,10 @@ class _Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Journal:
-    """The journal of one work folder. `done`: tensors of the plan, by number, that need not be made again."""
+    """The journal of one work folder. `done`: the plan's tensors, by number, that need not be made again."""
 
     def __init__(self, path: Path, key: str) -> None:
-        """Read what is there if it is of the same `key`; else begin anew. Raises OSError."""
+        """Read what is there if it has the same `key`; else begin an empty journal. Raises OSError."""
         self._path = path
         self.done: set[int] = _read(path, key)
         if not self.done:
@@ -42,7 +47,7 @@ class Journal:
         path.write_bytes(_encoded(_Head(key)) + _encoded(_Line(tuple(sorted(self.done)))))
 
     def add(self, tensors: Iterable[int]) -> None:
-        """These are on the disk. Returns when that is known there too. Raises OSError."""
+        """Note that these tensors are on the disk; return when the note is there too. Raises OSError."""
         line = _Line(tuple(tensors))
         if not line.tensors:
             return
@@ -55,8 +60,63 @@ class Journal:
         self.done.update(line.tensors)
 
 
+class Saver:
+    """The thread that makes progress durable: it syncs the files, then journals what was whole before.
+
+    It also keeps small what is not yet on the disk, so that the last sync takes no time of its own. It runs
+    for as long as the `with` block; what is whole when the block is left by an error is saved, too.
+    """
+
+    def __init__(
+        self, writers: Sequence[GGUFFileWriter], journal: Journal | None, every_s: float = SAVE_EVERY_S
+    ) -> None:
+        """Sync `writers` every `every_s` seconds; without a `journal`, nothing is noted."""
+        self._writers = writers
+        self._journal = journal
+        self._every_s = every_s
+        self._whole: list[int] = []
+        self._lock = threading.Lock()
+        self._end = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="save", daemon=True)
+
+    def complete(self, tensor: int) -> None:
+        """Take note that all bytes of the plan's tensor number `tensor` are written to every file."""
+        with self._lock:
+            self._whole.append(tensor)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._end.set()
+        self._thread.join()
+        if error is not None:
+            self._save()
+
+    def _run(self) -> None:
+        while not self._end.wait(self._every_s):
+            self._save()
+
+    def _save(self) -> None:
+        """Sync and journal. A disk that fails is no matter here: writing or the last sync will raise it."""
+        with self._lock:
+            whole, self._whole = self._whole, []
+        if not whole:
+            return
+        try:
+            for writer in self._writers:
+                writer.sync()
+            if self._journal is not None:
+                self._journal.add(whole)
+        except OSError:
+            return
+
+
 def key_of(path: Path) -> str | None:
-    """Whose work the journal at `path` tells of; None if there is none, or none that can be read."""
+    """Return the key of the journal at `path`; None if there is none, or none that can be read."""
     try:
         with path.open("rb") as file:
             return msgspec.json.decode(file.readline(), type=_Head).key

@@ -1,4 +1,4 @@
-"""How much memory a pass takes, known before it begins: what the program is, and a block for every thread.
+"""The memory that a pass takes, known before it begins: the program's, and a block for every thread.
 
 base       the interpreter, its libraries, the vocabulary, the plan
 a thread   a block as it is read (and once more while its transform puts it in order),
@@ -17,7 +17,7 @@ from typing import Final
 from models.errors import QuantizationError
 from models.llamacpp.quantization.ggml_types import row_size
 from quantize.checkpoint.source import TensorSource
-from quantize.kernels.compiled import MEMORY_BYTES, WORTH_ELEMENTS
+from quantize.kernels.compiler import MEMORY_BYTES, WORTH_ELEMENTS
 from quantize.kernels.k_quants import TYPES
 from quantize.plan.plan import QuantizationPlan
 from quantize.run.encode import BLOCK_ELEMENTS, PIECE_ELEMENTS, rows_per_block, source_itemsize
@@ -31,8 +31,9 @@ _SMALLER_BLOCKS: Final = (2**19, 2**18, 2**17, 2**16)
 
 @dataclass(frozen=True)
 class Bounds:
-    """What a pass may use. `memory_bytes`: at most, all together; `compiled`: encoders of our own are worth
-    their memory, and it is there."""
+    """The resources that a pass may use. `memory_bytes`: all of them together; `compiled`: encoders of our
+    own are worth their memory, and it is there.
+    """
 
     threads: int
     block_elements: int
@@ -43,7 +44,7 @@ class Bounds:
 def bounds_for(
     plan: QuantizationPlan, source: TensorSource, threads: int, limit_bytes: int | None = None
 ) -> Bounds:
-    """The largest blocks and the most threads, up to `threads`, that `limit_bytes` allow.
+    """Return the largest blocks and the most threads, up to `threads`, that `limit_bytes` allow.
 
     Raises QuantizationError, saying what is needed, when not even one thread fits.
     """
@@ -62,7 +63,7 @@ def bounds_for(
 
 
 def worth_compiling(plan: QuantizationPlan) -> bool:
-    """Is there enough to encode as types that have compiled encoders?"""
+    """True if there is enough to encode as types that have compiled encoders."""
     elements = sum(
         tensor.n_elements * len(TYPES.intersection(_kinds(plan, index)))
         for index, tensor in enumerate(plan.tensors)
@@ -71,12 +72,12 @@ def worth_compiling(plan: QuantizationPlan) -> bool:
 
 
 def plan_bytes(plan: QuantizationPlan) -> int:
-    """The heads of the files, which are kept."""
+    """Return the bytes of the files' headers, which are kept."""
     return sum(2 * len(file.header) for file in plan.files)
 
 
 def block_bytes(plan: QuantizationPlan, source: TensorSource, block_elements: int) -> int:
-    """What a thread holds at most, over all tensors."""
+    """Return the bytes that a thread holds at most, over all tensors."""
     largest = 0
     for index, tensor in enumerate(plan.tensors):
         rows = min(rows_per_block(tensor, block_elements), tensor.n_rows)

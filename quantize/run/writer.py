@@ -1,4 +1,4 @@
-"""One output being written, in one file or in parts: every byte has its place from the start.
+"""The writer of one output, in one file or in parts: every byte has its place from the start.
 
 Several threads write blocks side by side, wherever they belong. A thread per output hashes what lies complete
 from the beginning, reading it back while it is in the page cache, so hashing holds nobody up. Nothing here
@@ -66,7 +66,7 @@ class GGUFFileWriter:
         self._part_of = [number for number, part in enumerate(self._layout) for _ in part.tensors]
         self._fds: list[int] = []
         self.n_bytes = 0
-        """Written so far, headers and padding included; for progress."""
+        """The bytes that are written so far, headers and padding included; for progress."""
         self._lock = threading.Lock()
         try:
             for part, path in zip(self._layout, self._paths, strict=True):
@@ -80,7 +80,9 @@ class GGUFFileWriter:
             self.complete(tensor)
 
     def write(self, tensor: int, offset: int, data: Encoded) -> None:
-        """Bytes of the plan's tensor number `tensor`, `offset` bytes after its beginning. Raises OSError."""
+        """Write bytes of the plan's tensor number `tensor`, `offset` bytes after its beginning. Raises
+        OSError.
+        """
         number = self._part_of[tensor]
         part = self._layout[number]
         assert offset + data.nbytes <= self.plan.tensor_bytes[tensor], "more than the tensor has"
@@ -89,7 +91,7 @@ class GGUFFileWriter:
             self.n_bytes += data.nbytes
 
     def complete(self, tensor: int) -> None:
-        """All bytes of the tensor are written: it may be hashed."""
+        """Take note that all bytes of the tensor are written: it may be hashed."""
         number = self._part_of[tensor]
         self._hashers[number].complete(tensor)
 
@@ -166,7 +168,7 @@ class _Hasher:
                 self._changed.notify()
 
     def finish(self) -> str:
-        """The file's digest, when all of it is hashed. Raises OSError."""
+        """Return the file's digest when all of it is hashed. Raises OSError."""
         self._thread.join()
         if self._error is not None:
             raise self._error
@@ -216,7 +218,7 @@ def _write_all(fd: int, data: memoryview, offset: int) -> None:
 
 
 def allocated_bytes(paths: Iterable[Path]) -> int:
-    """What the files take on the disk: less than their sizes where there are holes."""
+    """Return the bytes that the files take on the disk: less than their sizes where there are holes."""
     total = 0
     for path in paths:
         with contextlib.suppress(OSError):

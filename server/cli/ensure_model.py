@@ -1,4 +1,4 @@
-"""From a reference to a file that can be served: found in the store, or downloaded and quantized.
+"""The command line's way to a file that can be served: what is missing is made in another process.
 
 Quantizing happens in a process of its own (`corral quantize`): this one goes on to serve, and the process
 that serves HTTP never loads llama.cpp.
@@ -14,71 +14,36 @@ from types import FrameType
 
 import typer
 
-from models.demo import DEMO_DIR
 from models.errors import CorralError
-from models.quantization_types import DEFAULT_TYPES, PREFERRED_TYPES
 from models.reference import ModelRef
-from models.store.fingerprint import fingerprint
-from models.store.store import ModelStore, StoredModel
+from models.store.store import ModelStore
+from quantize.job.ensure_model import ensure_model, is_ready_gguf
 from server.cli.console import say
 from server.supervisor.catalogue import CatalogueEntry, file_entry, store_entry
 
 TERMINATED = 143
+"""This is the exit status of a process that was ended by SIGTERM."""
 
 
-def obtain(ref: ModelRef, store: ModelStore, default_type: str) -> CatalogueEntry:
-    """The file that serves `ref`; without a type in it, the default type, or another one that is here.
+def ensure_entry(ref: ModelRef, store: ModelStore, default_type: str) -> CatalogueEntry:
+    """Return the file that serves `ref`; without a type in it, the default type, or another one that is here.
 
     Raises what downloading raises, and typer.Exit when quantizing has failed and said why.
     """
-    if ref.path is not None and ref.path.is_file():
-        return file_entry(ref.path)
-    model = store.find(ref, _revision_now(ref))
-    missing = missing_types(ref, model, default_type)
-    if missing:
-        say(f"{ref} is not here yet: making {', '.join(missing)}")
-        make(ref, missing, store)
-        model = store.get(ref)
-    assert model is not None, "no type is missing only of a model that is there"
-    return store_entry(model, model.types[ref.type or best_type(model, default_type)])
-
-
-def missing_types(ref: ModelRef, model: StoredModel | None, default_type: str) -> tuple[str, ...]:
-    """What is to be made before `ref` can be served, `model` being what is here of it.
-
-    The demo is small: all three types are made at once. Of others one type is enough.
-    """
-    here = () if model is None else tuple(model.types)
-    if ref.type is not None:
-        return () if ref.type in here else (ref.type,)
-    if ref.kind == "demo":
-        return tuple(type_ for type_ in DEFAULT_TYPES if type_ not in here)
-    return () if here else (default_type,)
-
-
-def best_type(model: StoredModel, default_type: str) -> str:
-    """Which of a model's types serves its plain name."""
-    preferred = (default_type, *PREFERRED_TYPES, *model.types)
-    return next(type_ for type_ in preferred if type_ in model.types)
+    ensured = ensure_model(ref, store, default_type, make)
+    if ensured.model is None or ensured.file is None:
+        return file_entry(ensured.path)
+    return store_entry(ensured.model, ensured.file)
 
 
 def make(ref: ModelRef, types: Sequence[str], store: ModelStore) -> None:
-    """Pull a ready GGUF; quantize anything else. Progress goes to stderr."""
-    if ref.kind == "hub":
-        from models.hub import download
-
-        if download.plan(ref, paths=store.paths).kind == "gguf":
-            _run_corral("pull", str(ref))
-            return
+    """Pull a ready GGUF, quantize anything else, in a process of its own. Progress goes to stderr."""
+    say(f"{ref} is not here yet: making {', '.join(types)}")
+    if is_ready_gguf(ref, store):
+        _run_corral("pull", str(ref))
+        return
     flags = [argument for type_ in types for argument in ("--type", type_)]
     _run_corral("quantize", str(ref.with_type(None)), *flags)
-
-
-def _revision_now(ref: ModelRef) -> str | None:
-    """What local weights are now: files made of earlier ones don't count. None: any revision will do."""
-    if ref.kind == "demo":
-        return fingerprint(DEMO_DIR, contents=True)
-    return None if ref.path is None else fingerprint(ref.path)
 
 
 def _run_corral(command: str, *arguments: str) -> None:

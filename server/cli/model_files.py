@@ -24,13 +24,13 @@ def model_file(reference: str, default_type: str) -> ModelFile:
     from models.paths import Paths
     from models.reference import ModelRef
     from models.store.store import ModelStore
-    from server.cli.ensure_model import obtain
+    from server.cli.ensure_model import ensure_entry
 
     ref = ModelRef.parse(reference)
     if ref.path is not None and ref.path.is_file():
         return ModelFile(ref.path, ref.path.stem)
     wanted = ref if ref.type is not None else ref.with_type(default_type)
-    entry = obtain(wanted, ModelStore(Paths.from_environment()), default_type)
+    entry = ensure_entry(wanted, ModelStore(Paths.from_environment()), default_type)
     return ModelFile(Path(entry.path), str(wanted) if ref.path is None else f"{ref.name}:{wanted.type}")
 
 

@@ -10,11 +10,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from models.demo import DEMO_DIR
 from models.llamacpp.model import Model
-from quantize.run.pipeline import quantize
 from tests.e2e.running import environment, serving
 from tests.lm_eval.direct import Direct
+from tests.quantize.quantize_folder import quantize_folder
 
 EXACT = ("--type-k", "f32", "--type-v", "f32", "--flash-attn", "off")
 
@@ -55,7 +54,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         pytest.skip("lm-evaluation-harness isn't installed here; run `make lm-eval`")
     folder = tmp_path_factory.mktemp("demo")
     types = sorted({variant.type for variant in VARIANTS.values()})
-    return {file.type: file.path for file in quantize(DEMO_DIR, types, folder, name="demo").files}
+    return {file.type: file.path for file in quantize_folder("demo", types, folder)}
 
 
 @pytest.fixture(scope="module", params=list(VARIANTS))

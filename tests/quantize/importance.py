@@ -13,8 +13,10 @@ from models.llamacpp.quantization.ggml_types import ALL_FTYPES
 from models.llamacpp.quantization.quantizer import quantize_file
 from quantize.checkpoint.checkpoint import Checkpoint
 from quantize.imatrix.matrix import Importance, ImportanceMatrix
-from quantize.plan.plan import TypeChoice
-from quantize.run.pipeline import Work, make_plan, run
+from quantize.plan.make_plan import make_plan
+from quantize.plan.types import TypeChoice
+from quantize.run.options import RunOptions
+from quantize.run.pipeline import run
 
 Tensors = dict[str, tuple[str, bytes]]
 
@@ -44,12 +46,12 @@ def assert_identical(
     (parent / "base.gguf").unlink(missing_ok=True)
     with Checkpoint.open(directory) as checkpoint:
         base = make_plan(checkpoint, ["F16"], name="x")
-        run(base, checkpoint.tensors, [parent / "base.gguf"], Work(threads=2))
+        run(base, checkpoint.tensors, [parent / "base.gguf"], RunOptions(threads=2))
         matrix = random_matrix(parent / "base.gguf")
         choice = TypeChoice(matrix, overrides=dict(overrides or {}))
         plan = make_plan(checkpoint, types, name="x", choice=choice)
         paths = [parent / f"ours.{type_}.gguf" for type_ in types]
-        run(plan, checkpoint.tensors, paths, Work(threads=2))
+        run(plan, checkpoint.tensors, paths, RunOptions(threads=2))
     for type_, path in zip(types, paths, strict=True):
         theirs = parent / "theirs.gguf"
         quantize_file(

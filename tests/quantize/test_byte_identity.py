@@ -11,8 +11,8 @@ import pytest
 from models.demo import DEMO_DIR
 from models.llamacpp.quantization.ggml_types import FTYPES
 from models.llamacpp.quantization.quantizer import quantize_file
-from quantize.run.pipeline import quantize
 from tests.pico import Dtype, write_pico_checkpoint
+from tests.quantize.quantize_folder import quantize_folder
 from tests.quantize.summary import summary
 
 pytestmark = pytest.mark.model
@@ -25,8 +25,7 @@ def assert_identical(
     directory: Path, base_type: str, out_dir: Path, types: Sequence[str] = ALL_TYPES
 ) -> None:
     """Quantize to `types`, and again by llama.cpp from our own `base_type` file, which loses nothing."""
-    result = quantize(directory, [*types, base_type], out_dir, name="x", threads=2)
-    files = {file.type: file.path for file in result.files}
+    files = {file.type: file.path for file in quantize_folder(directory, [*types, base_type], out_dir)}
     for type_ in types:
         theirs = out_dir / f"theirs.{type_}.gguf"
         quantize_file(files[base_type], theirs, FTYPES[type_], 2)

@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from quantize.run.pipeline import quantize
+from tests.quantize.quantize_folder import run_plan
 from tests.quantize.summary import summary
 from tests.quantize.variants import VARIANTS
 
@@ -31,8 +31,7 @@ TYPES = ("F16", "BF16", "F32")
 @pytest.mark.parametrize("name", VARIANTS)
 def test_files_equal_the_converters(name: str, tmp_path: Path) -> None:
     directory = VARIANTS[name].write(tmp_path)
-    result = quantize(directory, TYPES, tmp_path, threads=2)
-    for file in result.files:
+    for file in run_plan(directory, TYPES, tmp_path):
         golden: dict[str, Any] = json.loads((GOLDEN / f"{name}.json").read_text(encoding="utf-8"))[file.type]
         ours = summary(file.path)
         assert ours["metadata"] == golden["metadata"]

@@ -12,8 +12,10 @@ from models.llamacpp.quantization.ggml_types import ALL_FTYPES, GGML_TYPES, IMAT
 from models.llamacpp.quantization.quantizer import quantize_file
 from quantize.checkpoint.checkpoint import Checkpoint
 from quantize.imatrix.matrix import Importance, ImportanceMatrix
-from quantize.plan.plan import TypeChoice
-from quantize.run.pipeline import Work, make_plan, run
+from quantize.plan.make_plan import make_plan
+from quantize.plan.types import TypeChoice
+from quantize.run.options import RunOptions
+from quantize.run.pipeline import run
 from tests.pico import write_pico_checkpoint
 from tests.quantize.importance import assert_identical, tensors
 
@@ -34,7 +36,7 @@ def test_types_by_name(tmp_path: Path) -> None:
     overrides = {"blk.0.attn_v.weight": GGML_TYPES["Q8_0"], "blk.1.ffn_down.weight": GGML_TYPES["Q3_K"]}
     with Checkpoint.open(directory) as checkpoint:
         plan = make_plan(checkpoint, ["F16", "Q4_K_M"], name="x", choice=TypeChoice(overrides=overrides))
-        run(plan, checkpoint.tensors, [tmp_path / "base.gguf", tmp_path / "ours.gguf"], Work(threads=2))
+        run(plan, checkpoint.tensors, [tmp_path / "base.gguf", tmp_path / "ours.gguf"], RunOptions(threads=2))
     quantize_file(
         tmp_path / "base.gguf", tmp_path / "theirs.gguf", ALL_FTYPES["Q4_K_M"], 2, overrides=overrides
     )

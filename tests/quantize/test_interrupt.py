@@ -39,7 +39,7 @@ def store(tmp_path: Path) -> ModelStore:
 def start(pico: Path, store: ModelStore, *types: str) -> subprocess.Popen[str]:
     """A process that is about to quantize."""
     environment = {**os.environ, "CORRAL_HOME": str(store.paths.home)}
-    command = [sys.executable, "-m", "tests.quantize.quantize_once", str(pico), *types]
+    command = [sys.executable, "-m", "tests.quantize.quantize_process", str(pico), *types]
     process = subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )

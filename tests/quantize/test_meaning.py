@@ -16,8 +16,8 @@ import pytest
 from models.llamacpp.batch import TokenBatch
 from models.llamacpp.context import Context
 from models.llamacpp.model import Model
-from quantize.run.pipeline import quantize
 from tests.pico import pico_tensors, write_pico_checkpoint
+from tests.quantize.quantize_folder import quantize_folder
 from tests.quantize.variants import LLAMA3_SCALING
 
 pytestmark = pytest.mark.model
@@ -121,7 +121,7 @@ def test_logits_are_those_of_the_checkpoint(arguments: dict[str, Any], tmp_path:
     import json
 
     directory = write_pico_checkpoint(tmp_path / "pico", dtype="F32", **arguments)
-    (file,) = quantize(directory, ["F32"], tmp_path, threads=2).files
+    (file,) = quantize_folder(directory, ["F32"], tmp_path)
     config = json.loads((directory / "config.json").read_text(encoding="utf-8"))
     tensors = {
         name: tensor.astype(np.float64) for name, tensor in pico_tensors(config, seed=0, dtype="F32").items()

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from quantize.run.pipeline import quantize
 from tests.quantize.converter import SOURCES, convert
+from tests.quantize.quantize_folder import run_plan
 from tests.quantize.real_tokenizers import REAL_TOKENIZERS
 from tests.quantize.summary import summary
 from tests.quantize.test_converter import GOLDEN, TYPES
@@ -43,7 +43,7 @@ def test_real_tokenizers_are_told_as_the_converter_tells_them(name: str, tmp_pat
     real = REAL_TOKENIZERS[name]
     directory = real.write(Path(SOURCES) / "models" / f"ggml-vocab-{name}.gguf", tmp_path / "real")
     theirs = convert(directory, tmp_path, None, ["F16"])["F16"]
-    (file,) = quantize(directory, ["F16"], tmp_path, threads=2).files
+    (file,) = run_plan(directory, ["F16"], tmp_path)
     ours = summary(file.path)
     assert theirs["metadata"].pop("tokenizer.ggml.pre")[1] == name
     assert ours["metadata"].pop("tokenizer.ggml.pre")[1] == real.ours

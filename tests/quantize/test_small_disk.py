@@ -18,7 +18,10 @@ from models.errors import DiskFull
 from models.paths import Paths
 from models.reference import ModelRef
 from models.store.store import ModelStore
-from quantize.job.service import QuantizeOptions, quantize_reference
+from quantize.control import JobControl
+from quantize.job.request import QuantizeOptions
+from quantize.job.service import quantize_reference
+from quantize.run.options import RunOptions
 from tests.hub_server import HubServer
 from tests.pico import write_pico_checkpoint
 
@@ -63,7 +66,7 @@ def test_a_disk_that_fills_up_in_the_middle(small: Path, large: Path) -> None:
                     file.flush()
 
     with pytest.raises(DiskFull, match="no space left"):
-        quantize_reference(ref, ["Q4_0"], store=store, on_progress=fill)
+        quantize_reference(ref, ["Q4_0"], store=store, control=JobControl(on_progress=fill))
     assert store.list() == before
     assert list(store.paths.staging_dir.iterdir()) == []
     (small / "taken").unlink()
@@ -91,7 +94,7 @@ def test_weights_larger_than_the_disk(
         watcher = threading.Thread(target=watch)
         watcher.start()
         try:
-            ref, options = ModelRef.parse("someone/large"), QuantizeOptions(stream=True)
+            ref, options = ModelRef.parse("someone/large"), QuantizeOptions(run=RunOptions(stream=True))
             with pytest.raises(DiskFull):
                 quantize_reference(ref, ["Q4_0"], store=store)
             outcome = quantize_reference(ref, ["Q4_0"], store=store, options=options)

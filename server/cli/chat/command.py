@@ -87,7 +87,7 @@ def _local(reference: str | None, settings: dict[str, Any]) -> Backend:
     from models.reference import ModelRef
     from models.store.store import ModelStore
     from server.cli.chat.backend import LocalBackend
-    from server.cli.ensure_model import obtain
+    from server.cli.ensure_model import ensure_entry
     from server.supervisor.catalogue import Catalogue
     from server.supervisor.policy import Policy
     from server.supervisor.supervisor import Supervisor
@@ -97,7 +97,7 @@ def _local(reference: str | None, settings: dict[str, Any]) -> Backend:
     config = _config(settings)
     paths = Paths.from_environment()
     store = ModelStore(paths)
-    entry = obtain(ModelRef.parse(reference or _newest(store)), store, config.default_type)
+    entry = ensure_entry(ModelRef.parse(reference or _newest(store)), store, config.default_type)
     tuned = TunedModels(results_here(paths.tuning_dir))
     supervisor = Supervisor(
         Catalogue([entry]),

@@ -43,16 +43,12 @@ def command(  # noqa: PLR0913, PLR0917
     The figures are those of llama.cpp's llama-perplexity. JSON and a picture go beside the first
     file.
     """
-    from quantize.evaluate.files import Subject
     from server.cli.console import print_json
-    from server.cli.evaluate.report import Wish, evaluated, print_report
-    from server.cli.model_files import model_file
+    from server.cli.evaluate.report import EvaluateOptions, evaluate, print_report, subject
 
-    wish = Wish(text, ctx, chunks, memory_ctx, speed, threads, out)
-    subjects = [
-        Subject(file.path, file.label) for file in (model_file(item, "Q4_K_M") for item in references)
-    ]
-    report = evaluated(references[0], subjects, baseline, wish)
+    options = EvaluateOptions(text, ctx, chunks, memory_ctx, speed, threads, out)
+    subjects = [subject(reference, "Q4_K_M") for reference in references]
+    report = evaluate(references[0], subjects, baseline, options)
     if as_json:
         print_json(report.document())
     else:

@@ -25,11 +25,11 @@ def command(
     then be served; weights are for `corral quantize`.
     """
     from models.hub import download
+    from models.hub.link_download import link_download
     from models.paths import Paths
     from models.reference import ModelRef
     from models.store.store import ModelStore
     from server.cli.console import duration, print_json, say, size
-    from server.cli.models.downloaded import link
     from server.cli.progress import byte_progress
 
     paths = Paths.from_environment()
@@ -40,7 +40,7 @@ def command(
     say(f"{plan.repo}@{plan.commit[:8]}: {len(plan.files)} files, {size(plan.total_bytes)}{here}")
     with byte_progress("download") as update:
         snapshot = download.run(plan, lambda p: update(p.bytes_done, p.bytes_total), paths=paths)
-    model = link(plan, ref, ModelStore(paths))
+    model = link_download(plan, ref, ModelStore(paths))
     say(f"done in {duration(time.monotonic() - began)}: {snapshot}")
     if model is not None:
         say(f"serve it: corral serve {ref.with_type(plan.type)}")

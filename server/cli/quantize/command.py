@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Annotated
 
@@ -86,73 +85,29 @@ def command(  # noqa: PLR0913, PLR0917
     goes on where it ended. With --out there is a model card beside the files.
     """
     from models.parse_size import parse_size
-    from models.paths import Paths
-    from models.quantization_types import DEFAULT_TYPES
-    from models.reference import ModelRef, canonical_type
-    from models.store.store import ModelStore
-    from quantize.evaluate.files import Subject
-    from quantize.job.publish import write_card
-    from quantize.job.service import QuantizeOptions, quantize_reference
+    from models.reference import ModelRef
+    from quantize.job.request import QuantizeOptions
     from quantize.merge.locate import parse_adapter
-    from server.cli.console import print_json, say
-    from server.cli.evaluate.report import Wish, evaluated, print_report, with_figures
-    from server.cli.progress import byte_progress
-    from server.cli.quantize.report import document_of, print_document
-    from server.cli.quantize.type_choice import SizeWish, choice_of
+    from quantize.run.options import RunOptions
+    from server.cli.quantize.job import QuantizeJob
+    from server.cli.quantize.type_choice import TypeOptions
 
-    ref = ModelRef.parse(reference)
-    named = [*([ref.type] if ref.type else []), *map(canonical_type, types or ())]
-    store = ModelStore(Paths.from_environment())
-    sized = SizeWish(
-        imatrix,
-        recipe,
-        target_size,
-        target_bpw,
-        fit,
-        ctx=ctx,
-        text=text,
-        probes=probes,
-        out=out,
-        threads=threads,
-    )
-    choice = choice_of(ref, sized, store)
-    recipes = [made.name for made in choice.recipes] if choice is not None else []
-    wanted = tuple(dict.fromkeys([*named, *recipes])) or DEFAULT_TYPES
-    options = QuantizeOptions(
-        threads=threads,
-        memory_bytes=parse_size(memory) if memory is not None else None,
-        split_bytes=parse_size(split_size) if split_size is not None else None,
-        stream=stream,
-        choice=choice,
-        on_resume=lambda done, n: say(f"resuming: {done} of {n} tensors were done by an earlier run"),
-    )
-    began = time.monotonic()
-    with byte_progress("download") as downloaded, byte_progress("quantize") as quantized:
-        outcome = quantize_reference(
-            ref.with_type(None),
-            wanted,
-            store=store,
+    QuantizeJob(
+        ModelRef.parse(reference),
+        tuple(types or ()),
+        TypeOptions(
+            imatrix, recipe, target_size, target_bpw, fit, ctx, text, probes, out=out, threads=threads
+        ),
+        QuantizeOptions(
+            adapters=tuple(parse_adapter(text) for text in lora or ()),
             out_dir=out,
             dry_run=dry_run,
             force=force,
-            adapters=[parse_adapter(text) for text in lora or ()],
-            options=options,
-            on_download=lambda p: downloaded(p.bytes_done, p.bytes_total),
-            on_progress=lambda p: quantized(p.source_bytes_read, p.source_bytes),
-        )
-    document = document_of(outcome, dry_run=dry_run, seconds=time.monotonic() - began)
-    measured = None
-    if report and not dry_run:
-        subjects = [Subject(file.path, f"{ref.name}:{file.type}") for file in outcome.files]
-        measured = evaluated(str(ref.with_type(None)), subjects, None, Wish(text, threads=threads))
-        document["report"] = measured.document()
-        if outcome.manifest is not None:
-            write_card(with_figures(outcome.manifest, measured), outcome.files[0].path)
-    if as_json:
-        print_json(document)
-        return
-    print_document(document)
-    if not dry_run and out is None:
-        say(f"serve it: corral serve {outcome.ref}")
-    if measured is not None:
-        print_report(measured)
+            run=RunOptions(
+                threads=threads,
+                memory_bytes=parse_size(memory) if memory is not None else None,
+                split_bytes=parse_size(split_size) if split_size is not None else None,
+                stream=stream,
+            ),
+        ),
+    ).run(report=report, as_json=as_json)

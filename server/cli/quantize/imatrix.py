@@ -37,7 +37,7 @@ def command(
     """
     from models.errors import ConfigError
     from models.machine.hardware import available_cores
-    from quantize.evaluate.windows import read_text
+    from quantize.evaluate.windows import TextPlan, read_text
     from quantize.imatrix.compute import compute_imatrix
     from quantize.imatrix.file import write_imatrix
     from server.cli.console import say
@@ -52,10 +52,8 @@ def command(
     with count_progress("chunks") as done:
         matrix = compute_imatrix(
             model.path,
-            read_text(raw),
+            TextPlan(read_text(raw), ctx, chunks),
             dataset=str(text),
-            n_ctx=ctx,
-            n_chunks=chunks,
             process_output=process_output,
             threads=threads or available_cores(),
             on_chunks=done,

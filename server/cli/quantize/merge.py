@@ -31,6 +31,7 @@ def command(
     from models.parse_size import parse_size
     from models.paths import Paths
     from models.reference import ModelRef
+    from quantize.control import JobControl
     from quantize.merge.composed_checkpoint import find_parts
     from quantize.merge.locate import Locator
     from quantize.merge.recipe import is_recipe
@@ -44,9 +45,8 @@ def command(
     ref = ModelRef(kind="path", path=recipe.absolute())
     began = time.monotonic()
     with byte_progress("download") as downloaded, byte_progress("merge") as merged:
-        locator = Locator(
-            Paths.from_environment(), on_download=lambda p: downloaded(p.bytes_done, p.bytes_total)
-        )
+        control = JobControl(on_download=lambda p: downloaded(p.bytes_done, p.bytes_total))
+        locator = Locator(Paths.from_environment(), control=control)
         parts = find_parts(ref, (), locator)
         with parts.open() as checkpoint:
             written = write_checkpoint(

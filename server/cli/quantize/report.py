@@ -11,7 +11,7 @@ from server.cli.quantize.plan_fit import fit_of_plan
 
 
 def document_of(outcome: QuantizationOutcome, *, dry_run: bool, seconds: float) -> dict[str, Any]:
-    """What was made, or would be: one row per type."""
+    """Return the files that were made, or would be, for JSON: one row per type."""
     document: dict[str, Any] = {
         "model": str(outcome.ref),
         "dry_run": dry_run,
@@ -39,7 +39,7 @@ def document_of(outcome: QuantizationOutcome, *, dry_run: bool, seconds: float) 
 
 
 def print_document(document: dict[str, Any]) -> None:
-    """A table of the files, and a line for what is not in it."""
+    """Print a table of the files, and lines for all that is not in it."""
     if document["existing"]:
         say(f"here already: {', '.join(document['existing'])} (--force makes them again)")
     if "download_bytes" in document:

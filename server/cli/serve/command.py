@@ -89,18 +89,20 @@ def serve(config: ServerConfig) -> None:
 def draft_entry(config: ServerConfig, store: ModelStore) -> CatalogueEntry | None:
     """The draft model of those served from the start, made first where it is missing."""
     from models.reference import ModelRef
-    from server.cli.ensure_model import obtain
+    from server.cli.ensure_model import ensure_entry
 
-    return None if config.draft is None else obtain(ModelRef.parse(config.draft), store, config.default_type)
+    if config.draft is None:
+        return None
+    return ensure_entry(ModelRef.parse(config.draft), store, config.default_type)
 
 
 def served_entries(config: ServerConfig, store: ModelStore) -> list[CatalogueEntry]:
     """What to load at the start, made first where it is missing."""
     from models.reference import ModelRef
-    from server.cli.ensure_model import obtain
+    from server.cli.ensure_model import ensure_entry
     from server.supervisor.catalogue import store_entries
 
     names = config.models
     if not names and not store_entries(store):
         names = ("demo",)
-    return [obtain(ModelRef.parse(name), store, config.default_type) for name in names]
+    return [ensure_entry(ModelRef.parse(name), store, config.default_type) for name in names]

@@ -99,14 +99,15 @@ def command(  # noqa: PLR0913, PLR0917 - a parameter per flag
 def _entry(ref: object, store: ModelStore, *, make: bool) -> CatalogueEntry:
     """The file that `corral serve REF` would serve; only with `make` one that isn't here yet is made."""
     from models.reference import ModelRef
-    from server.cli.ensure_model import best_type, obtain
+    from quantize.job.ensure_model import best_type
+    from server.cli.ensure_model import ensure_entry
     from server.config import ServerConfig
     from server.supervisor.catalogue import file_entry, store_entry
 
     assert isinstance(ref, ModelRef)
     default_type = ServerConfig().default_type
     if make:
-        return obtain(ref, store, default_type)
+        return ensure_entry(ref, store, default_type)
     if ref.path is not None and ref.path.is_file():
         return file_entry(ref.path)
     model = store.get(ref)

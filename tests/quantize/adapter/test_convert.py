@@ -19,9 +19,9 @@ from models.llamacpp.context import Context
 from models.llamacpp.lora import Adapter, set_adapters
 from models.llamacpp.model import Model
 from quantize.adapter.convert import convert_adapter
-from quantize.run.pipeline import quantize
 from tests.peft import ALL_LINEAR, PREFIX, read_tensors, write_merged_checkpoint, write_peft_adapter
 from tests.pico import write_pico_checkpoint, write_safetensors
+from tests.quantize.quantize_folder import quantize_folder
 
 TOKENS = [5, 300, 17, 42, 42, 399, 0, 120, 65, 251, 8, 77, 301, 256, 33, 90, 12, 404]
 TOLERANCE = 2e-4
@@ -29,7 +29,7 @@ TOLERANCE = 2e-4
 
 
 def gguf_of(checkpoint: Path, out: Path) -> Path:
-    (file,) = quantize(checkpoint, ["F32"], out, threads=1).files
+    (file,) = quantize_folder(checkpoint, ["F32"], out, threads=1)
     return file.path
 
 
@@ -115,7 +115,7 @@ def test_the_base_may_be_of_another_kind(tmp_path: Path) -> None:
     config = {"head_dim": 32}
     checkpoint = write_pico_checkpoint(tmp_path / "pico", dtype="F32", tie=True, heads=8, config=config)
     folder = write_peft_adapter(tmp_path / "adapter", checkpoint)
-    f32, q8_0 = (file.path for file in quantize(checkpoint, ["F32", "Q8_0"], tmp_path, threads=1).files)
+    f32, q8_0 = (file.path for file in quantize_folder(checkpoint, ["F32", "Q8_0"], tmp_path, threads=1))
     info = convert_adapter(folder, q8_0, tmp_path / "adapter.gguf")
     merged = write_merged_checkpoint(tmp_path / "merged", checkpoint, [(folder, 1.0)])
     assert_same(logits(f32, [(info.path, 1.0)]), logits(gguf_of(merged, tmp_path), []))

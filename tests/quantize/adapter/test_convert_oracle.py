@@ -16,9 +16,9 @@ import pytest
 
 from models.gguf.reader import GGUFFile, read_gguf_file
 from quantize.adapter.convert import convert_adapter
-from quantize.run.pipeline import quantize
 from tests.peft import write_peft_adapter
 from tests.pico import write_pico_checkpoint
+from tests.quantize.quantize_folder import quantize_folder
 
 SOURCES = os.environ.get("CORRAL_LLAMA_CPP_SOURCE")
 
@@ -47,7 +47,7 @@ def test_the_converter_says_the_same(options: dict[str, Any], tmp_path: Path) ->
     assert SOURCES is not None
     checkpoint = write_pico_checkpoint(tmp_path / "pico", dtype="F32")
     folder = write_peft_adapter(tmp_path / "adapter", checkpoint, **options)
-    (base,) = quantize(checkpoint, ["F32"], tmp_path, threads=1).files
+    (base,) = quantize_folder(checkpoint, ["F32"], tmp_path, threads=1)
     ours = read_gguf_file(convert_adapter(folder, base.path, tmp_path / "ours.gguf").path)
     script, out = str(Path(SOURCES) / "convert_lora_to_gguf.py"), tmp_path / "theirs.gguf"
     command = [sys.executable, script, "--base", str(checkpoint), "--outfile", str(out), str(folder)]

@@ -7,7 +7,7 @@ import pytest
 
 from models.errors import QuantizationError
 from quantize.allocation.candidates import Candidate, candidates
-from quantize.allocation.sensitivity import grouped
+from quantize.allocation.sensitivity import group_tensors
 from quantize.allocation.solve import Losses, allocate
 
 
@@ -36,7 +36,7 @@ def test_it_is_the_best_of_all_choices(seed: int) -> None:
     )
     found = allocate(losses, budget)
     assert found.n_bytes <= budget
-    assert set(found.chosen) == set(losses)
+    assert set(found.candidates) == set(losses)
     assert found.loss <= best * 1.001 + 1e-12
 
 
@@ -58,8 +58,8 @@ def test_candidates() -> None:
 
 def test_groups_are_neighbours_of_a_kind() -> None:
     names = [f"blk.{layer}.{kind}.weight" for layer in range(10) for kind in ("attn_q", "ffn_up")]
-    assert len(grouped(["token_embd.weight", *names], 256)) == 21
-    groups = grouped(["token_embd.weight", *names], 7)
+    assert len(group_tensors(["token_embd.weight", *names], 256)) == 21
+    groups = group_tensors(["token_embd.weight", *names], 7)
     assert len(groups) <= 7
     assert sorted(name for group in groups for name in group) == sorted([*names, "token_embd.weight"])
     assert ("token_embd.weight",) in groups

@@ -14,10 +14,11 @@ from models.llamacpp.quantization.ggml_types import FTYPES
 from models.llamacpp.quantization.quantizer import quantize_file
 from quantize.checkpoint.checkpoint import Checkpoint
 from quantize.gguf.header import Value, string
-from quantize.run.pipeline import make_plan, quantize
+from quantize.plan.make_plan import make_plan
 from tests.pico import write_pico_checkpoint
 from tests.quantize.families.all_families import ALL_FAMILIES
 from tests.quantize.families.checkpoint import read_golden, write_checkpoint
+from tests.quantize.quantize_folder import run_plan
 
 pytestmark = pytest.mark.model
 
@@ -35,14 +36,14 @@ PAIRS = [
 def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("sources")
     checkpoint = write_pico_checkpoint(folder / "pico", config={"vocab_size": 411})
-    return {file.type: file.path for file in quantize(checkpoint, SOURCES, folder, threads=2).files}
+    return {file.type: file.path for file in run_plan(checkpoint, SOURCES, folder)}
 
 
 @pytest.mark.parametrize(("source", "types"), PAIRS, ids=[source for source, _ in PAIRS])
 def test_the_file_is_llama_cpps_own(
     source: str, types: Sequence[str], files: dict[str, Path], tmp_path: Path
 ) -> None:
-    ours = {file.type: file.path for file in quantize(files[source], types, tmp_path, threads=2).files}
+    ours = {file.type: file.path for file in run_plan(files[source], types, tmp_path)}
     for type_ in types:
         theirs = tmp_path / "theirs.gguf"
         quantize_file(files[source], theirs, FTYPES[type_], 2, requantize=True)
@@ -60,8 +61,8 @@ def test_other_families(name: str, tmp_path: Path) -> None:
     golden = read_golden(family)
     tensors = {key: (dtype, shape) for key, (dtype, shape) in golden["tensors"].items()}
     folder = write_checkpoint(family, tmp_path, golden["config"], tensors)
-    (source,) = quantize(folder, ["F16"], tmp_path, threads=2).files
-    (ours,) = quantize(source.path, ["Q4_K_M"], tmp_path, threads=2).files
+    (source,) = run_plan(folder, ["F16"], tmp_path)
+    (ours,) = run_plan(source.path, ["Q4_K_M"], tmp_path)
     theirs = tmp_path / "theirs.gguf"
     quantize_file(source.path, theirs, FTYPES["Q4_K_M"], 2)
     assert ours.path.read_bytes() == theirs.read_bytes()
@@ -94,7 +95,7 @@ def split(path: Path, folder: Path, n_parts: int) -> Path:
 @pytest.mark.parametrize("source", ["F16", "Q8_0"])
 def test_a_split_file_is_joined(source: str, files: dict[str, Path], tmp_path: Path) -> None:
     first = split(files[source], tmp_path, 3)
-    (ours,) = quantize(first, ["Q4_K_M"], tmp_path, threads=2).files
+    (ours,) = run_plan(first, ["Q4_K_M"], tmp_path)
     theirs = tmp_path / "theirs.gguf"
     quantize_file(first, theirs, FTYPES["Q4_K_M"], 2, requantize=True)
     assert ours.path.read_bytes() == theirs.read_bytes()
@@ -121,4 +122,4 @@ def test_a_damaged_number_is_named(files: dict[str, Path], tmp_path: Path) -> No
     damaged = tmp_path / "damaged.gguf"
     damaged.write_bytes(raw)
     with pytest.raises(Exception, match=r"blk\.0\.ffn_up\.weight.*NaN"):
-        quantize(damaged, ["Q8_0"], tmp_path, threads=2)
+        run_plan(damaged, ["Q8_0"], tmp_path)

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from quantize.checkpoint.torch.source import TorchSource
-from quantize.run.pipeline import quantize
 from tests.quantize.checkpoint.forms import FORMS, write_form
 from tests.quantize.converter import SOURCES, convert
+from tests.quantize.quantize_folder import quantize_folder
 from tests.quantize.summary import summary
 
 pytestmark = [pytest.mark.oracle, pytest.mark.timeout(900)]
@@ -90,5 +90,5 @@ CONVERTIBLE = [
 def test_the_converter_makes_the_same_file(name: str, tmp_path: Path) -> None:
     form, _ = write_form(FORMS[name], tmp_path)
     theirs = convert(form, tmp_path, "qwen2", ["F32"])["F32"]
-    (file,) = quantize(form, ["F32"], tmp_path, threads=2).files
+    (file,) = quantize_folder(form, ["F32"], tmp_path)
     assert summary(file.path)["tensors"] == theirs["tensors"]

@@ -11,8 +11,8 @@ import pytest
 from models.errors import CheckpointError
 from quantize.checkpoint.checkpoint import Checkpoint
 from quantize.checkpoint.gguf import open_gguf
-from quantize.run.pipeline import quantize
 from tests.pico import write_pico_checkpoint
+from tests.quantize.quantize_folder import quantize_folder
 
 TYPES = ["F32", "F16", "BF16", "Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "Q4_0", "Q5_1", "IQ4_XS", "Q3_K_M", "Q2_K"]
 
@@ -21,7 +21,7 @@ TYPES = ["F32", "F16", "BF16", "Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "Q4_0", "Q5_1
 def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("gguf")
     checkpoint = write_pico_checkpoint(folder / "pico", n_layers=1)
-    return {file.type: file.path for file in quantize(checkpoint, TYPES, folder, threads=2).files}
+    return {file.type: file.path for file in quantize_folder(checkpoint, TYPES, folder)}
 
 
 @pytest.mark.parametrize("type_", TYPES)

@@ -12,7 +12,10 @@ from models.errors import CheckpointError, DownloadCorrupt, HubError, HubUnreach
 from models.paths import Paths
 from models.reference import ModelRef
 from models.store.store import ModelStore
-from quantize.job.service import QuantizationOutcome, QuantizeOptions, quantize_reference
+from quantize.control import JobControl
+from quantize.job.request import QuantizeOptions
+from quantize.job.service import QuantizationOutcome, quantize_reference
+from quantize.run.options import RunOptions
 from tests.hub_server import HubServer, Repo
 from tests.peft import write_peft_adapter
 from tests.pico import write_pico_checkpoint
@@ -47,8 +50,12 @@ def store(tmp_path: Path) -> ModelStore:
     return ModelStore(Paths(home=tmp_path / "home", hf_cache=tmp_path / "hub"))
 
 
-def stream(store: ModelStore, ref: ModelRef = REF, **options: Any) -> QuantizationOutcome:
-    return quantize_reference(ref, TYPES, store=store, options=QuantizeOptions(stream=True, **options))
+def stream(
+    store: ModelStore, ref: ModelRef = REF, control: JobControl | None = None, **options: Any
+) -> QuantizationOutcome:
+    """Options are those of QuantizeOptions."""
+    streamed = QuantizeOptions(run=RunOptions(stream=True), **options)
+    return quantize_reference(ref, TYPES, store=store, options=streamed, control=control)
 
 
 def downloaded(store: ModelStore) -> list[str]:
@@ -70,14 +77,12 @@ def test_the_bytes_are_those_of_a_download(repo: Repo, store: ModelStore, pico: 
 
 def test_an_adapter_is_added_to_a_stream(repo: Repo, store: ModelStore, tmp_path: Path) -> None:
     folder = write_peft_adapter(tmp_path / "style", write_pico_checkpoint(tmp_path / "unsharded"))
-    adapters = [(str(folder), 0.5)]
-    outcome = quantize_reference(
-        REF, TYPES, store=store, adapters=adapters, options=QuantizeOptions(stream=True)
-    )
+    adapters = ((str(folder), 0.5),)
+    outcome = stream(store, adapters=adapters)
     assert downloaded(store) == []
     assert outcome.verified == tuple(f"{shard}: sha256 is the Hub's" for shard in SHARDS)
     here = ModelStore(Paths(home=tmp_path / "other", hf_cache=tmp_path / "other-hub"))
-    usual = quantize_reference(REF, TYPES, store=here, adapters=adapters)
+    usual = quantize_reference(REF, TYPES, store=here, options=QuantizeOptions(adapters=adapters))
     assert [file.sha256 for file in outcome.files] == [file.sha256 for file in usual.files]
 
 
@@ -135,9 +140,7 @@ def test_an_interrupted_stream_is_gone_on_with(repo: Repo, store: ModelStore, hu
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        quantize_reference(
-            REF, TYPES, store=store, options=QuantizeOptions(stream=True), on_progress=interrupt
-        )
+        stream(store, control=JobControl(on_progress=interrupt))
     assert store.list() == []
     again = stream(store)
     assert again.resumed == 14

@@ -28,7 +28,6 @@ from quantize.checkpoint.source import TensorSource
 from quantize.checkpoint.torch.source import TorchSource
 from quantize.merge.lora import LoraSource
 from quantize.merge.source import MergeSource
-from quantize.run.pipeline import quantize as quantize_checkpoint
 from tests.peft import write_peft_adapter
 from tests.pico import write_pico_checkpoint
 from tests.quantize.checkpoint.memory_source import MemorySource
@@ -36,9 +35,10 @@ from tests.quantize.checkpoint.quantized_layers import gptq
 from tests.quantize.checkpoint.torch_files import write_tensors
 from tests.quantize.checkpoint.write_tensors import write_any_safetensors
 from tests.quantize.merge.models import open_recipe, write_family
+from tests.quantize.quantize_folder import quantize_folder
 
-PROBES = {("os", "posix_fadvise"), ("os", "sched_getaffinity"), ("local", "encoder")}
-"""The attributes that may be missing for other reasons: of the platform, and of a thread's own data."""
+PROBES = {("os", "posix_fadvise"), ("os", "sched_getaffinity")}
+"""The attributes that a platform may lack."""
 
 
 def small(folder: Path) -> Path:
@@ -61,7 +61,7 @@ def torch(folder: Path) -> TensorSource:
 
 
 def gguf(folder: Path) -> TensorSource:
-    return open_gguf(quantize_checkpoint(small(folder), ["Q8_0"], folder, threads=1).files[0].path)
+    return open_gguf(quantize_folder(small(folder), ["Q8_0"], folder, threads=1)[0].path)
 
 
 def floats_of_gptq(folder: Path) -> TensorSource:

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from models.demo import DEMO_DIR
-from quantize.evaluate.measure import TextPlan, measure
-from quantize.evaluate.windows import read_text
-from quantize.run.pipeline import quantize
+from quantize.evaluate.measure import measure
+from quantize.evaluate.windows import TextPlan, read_text
 from tests.llama_tools import run_tool
+from tests.quantize.quantize_folder import quantize_folder
 
 pytestmark = pytest.mark.oracle
 
@@ -26,8 +26,7 @@ def figure(output: str, name: str) -> float:
 
 
 def test_perplexity_and_divergence(tmp_path: Path) -> None:
-    made = quantize(DEMO_DIR, ["F16", "Q4_K_M"], tmp_path, name="demo", threads=2)
-    base, small = (file.path for file in made.files)
+    base, small = (file.path for file in quantize_folder("demo", ["F16", "Q4_K_M"], tmp_path))
     common = ("-f", TEXT, "-t", "2", "-c", "512", "--chunks", str(CHUNKS))
     kept = tmp_path / "base.kld"
     first = run_tool("llama-perplexity", "-m", base, *common, "--save-all-logits", kept)

@@ -15,12 +15,12 @@ import numpy as np
 import pytest
 
 from quantize.architectures.registry import ARCHITECTURES
-from quantize.run.pipeline import quantize
 from tests.quantize.families.all_families import ALL_FAMILIES
 from tests.quantize.families.checkpoint import GOLDEN, TYPES, read_golden, unpack, write_checkpoint
 from tests.quantize.families.family import Family
 from tests.quantize.families.golden import by_llama_cpp
 from tests.quantize.families.table import PAGE, page
+from tests.quantize.quantize_folder import quantize_folder, run_plan
 from tests.quantize.summary import summary
 
 families = pytest.mark.parametrize("family", ALL_FAMILIES, ids=str)
@@ -37,7 +37,7 @@ def without_exceptions(family: Family, found: dict[str, Any]) -> dict[str, Any]:
 def test_files_equal_the_converters(family: Family, tmp_path: Path) -> None:
     golden = read_golden(family)
     directory = write_checkpoint(family, tmp_path, golden["config"], golden["tensors"])
-    for file in quantize(directory, TYPES, tmp_path, threads=2).files:
+    for file in run_plan(directory, TYPES, tmp_path):
         ours = without_exceptions(family, summary(file.path))
         theirs = without_exceptions(family, unpack(golden["converter"], file.type))
         assert ours["metadata"] == theirs["metadata"]
@@ -49,7 +49,7 @@ def test_files_equal_the_converters(family: Family, tmp_path: Path) -> None:
 def test_files_compute_what_the_checkpoint_does(family: Family, tmp_path: Path) -> None:
     golden = read_golden(family)
     directory = write_checkpoint(family, tmp_path, golden["config"], golden["tensors"])
-    (file,) = quantize(directory, ["F32"], tmp_path, threads=2).files
+    (file,) = quantize_folder(directory, ["F32"], tmp_path)
     ours, theirs = by_llama_cpp(family, file.path), golden["decoded"]
     tolerance = family.tolerance * theirs["deviation"]
     np.testing.assert_allclose(ours["logits"], theirs["logits"], rtol=0, atol=tolerance)

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from models.demo import DEMO_DIR
-from quantize.evaluate.windows import read_text
+from quantize.evaluate.windows import TextPlan, read_text
 from quantize.imatrix.compute import compute_imatrix
 from quantize.imatrix.file import read_imatrix, write_imatrix
-from quantize.run.pipeline import quantize
 from tests.llama_tools import run_tool
+from tests.quantize.quantize_folder import quantize_folder
 
 pytestmark = pytest.mark.oracle
 
@@ -23,7 +23,7 @@ BOUND = 2e-4
 
 @pytest.mark.parametrize("form", ["gguf", "dat"])
 def test_the_sums_are_those_of_llama_imatrix(form: str, tmp_path: Path) -> None:
-    model = quantize(DEMO_DIR, ["F16"], tmp_path, name="demo", threads=2).files[0].path
+    model = quantize_folder("demo", ["F16"], tmp_path)[0].path
     theirs = tmp_path / f"theirs.{form}"
     run_tool(
         "llama-imatrix", "-m", model, "-f", TEXT, "-o", theirs, "--output-format", form, "--chunks", "10",
@@ -31,7 +31,9 @@ def test_the_sums_are_those_of_llama_imatrix(form: str, tmp_path: Path) -> None:
     )  # fmt: skip
     ours = tmp_path / f"ours.{form}"
     text = read_text(TEXT.read_bytes())
-    matrix = compute_imatrix(model, text, dataset=str(TEXT), n_chunks=10, process_output=True, threads=2)
+    matrix = compute_imatrix(
+        model, TextPlan(text, n_chunks=10), dataset=str(TEXT), process_output=True, threads=2
+    )
     write_imatrix(matrix, ours)
     a, b = read_imatrix(ours), read_imatrix(theirs)
     assert (a.datasets, a.chunk_count, a.chunk_size) == (b.datasets, b.chunk_count, b.chunk_size)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +17,10 @@ from models.paths import Paths
 from models.reference import ModelRef
 from models.store.store import ModelStore
 from quantize.checkpoint.checkpoint import Checkpoint
-from quantize.job.service import QuantizationOutcome, QuantizeOptions, quantize_reference
-from quantize.run.pipeline import QuantizationProgress
+from quantize.control import Cancelled, JobControl, QuantizationProgress
+from quantize.job.request import QuantizeOptions
+from quantize.job.service import QuantizationOutcome, quantize_reference
+from quantize.run.options import RunOptions
 from quantize.run.writer import GGUFFileWriter
 from tests.hub_server import HubServer
 from tests.pico import write_json, write_pico_checkpoint, write_safetensors
@@ -36,8 +37,12 @@ def store(tmp_path: Path) -> ModelStore:
     return ModelStore(Paths(home=tmp_path / "home", hf_cache=tmp_path / "hub"))
 
 
-def quantize(pico: Path, store: ModelStore, *types: str, **options: Any) -> QuantizationOutcome:
-    return quantize_reference(ModelRef.parse(str(pico)), types, store=store, threads=2, **options)
+def quantize(
+    pico: Path, store: ModelStore, *types: str, control: JobControl | None = None, **options: Any
+) -> QuantizationOutcome:
+    """Options are those of QuantizeOptions."""
+    made = QuantizeOptions(run=RunOptions(threads=2), **options)
+    return quantize_reference(ModelRef.parse(str(pico)), types, store=store, options=made, control=control)
 
 
 def left_behind(store: ModelStore) -> list[Path]:
@@ -67,7 +72,7 @@ def test_types_are_published_with_a_manifest(pico: Path, store: ModelStore) -> N
 def test_the_default_types(pico: Path, store: ModelStore) -> None:
     assert quantize(pico, store, dry_run=True).types == ("Q8_0", "Q5_K_M", "Q4_K_M")
     ref = ModelRef.parse(f"{pico}:Q4_0")
-    assert quantize_reference(ref, store=store, dry_run=True).types == ("Q4_0",)
+    assert quantize_reference(ref, store=store, options=QuantizeOptions(dry_run=True)).types == ("Q4_0",)
 
 
 def test_what_is_there_is_skipped_unless_forced(pico: Path, store: ModelStore) -> None:
@@ -176,16 +181,14 @@ def test_an_interrupted_run_is_gone_on_with(
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        quantize(pico, store, "Q8_0", "Q4_K_M", out_dir=out, on_progress=interrupt)
+        quantize(pico, store, "Q8_0", "Q4_K_M", out_dir=out, control=JobControl(on_progress=interrupt))
     assert store.list() == []
     assert out is None or [path.name for path in out.iterdir()] == [".pico.quantize"]
-    told: list[tuple[int, int]] = []
-    options = QuantizeOptions(threads=2, on_resume=lambda done, n: told.append((done, n)))
-    again = quantize_reference(
-        ModelRef.parse(str(pico)), ["Q8_0", "Q4_K_M"], store=store, out_dir=out, options=options
-    )
+    resumed: list[tuple[int, int]] = []
+    control = JobControl(on_resume=lambda done, n: resumed.append((done, n)))
+    again = quantize(pico, store, "Q8_0", "Q4_K_M", out_dir=out, control=control)
     assert again.plan is not None
-    assert told == [(5, len(again.plan.tensors))]
+    assert resumed == [(5, len(again.plan.tensors))]
     assert again.resumed == 5
     assert [file.sha256 for file in again.files] == [file.sha256 for file in whole.files]
     assert list(store.paths.staging_dir.glob("*")) == []
@@ -200,7 +203,7 @@ def test_another_source_or_plan_starts_anew(pico: Path, store: ModelStore, chang
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        quantize(pico, store, "Q8_0", on_progress=interrupt)
+        quantize(pico, store, "Q8_0", control=JobControl(on_progress=interrupt))
     if change == "source":
         write_pico_checkpoint(pico, n_layers=1, seed=5)
     again = quantize(pico, store, "Q8_0" if change == "source" else "Q4_0")
@@ -213,12 +216,12 @@ def test_an_interruption_before_anything_is_done_leaves_nothing(pico: Path, stor
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        quantize(pico, store, "Q8_0", on_progress=interrupt, force=True)
+        quantize(pico, store, "Q8_0", control=JobControl(on_progress=interrupt), force=True)
     assert [path for path in left_behind(store) if path.suffix == ".gguf" and path.stat().st_size == 0] == []
 
 
 def test_parts_are_published(pico: Path, store: ModelStore) -> None:
-    options = QuantizeOptions(split_bytes=2**20)
+    options = QuantizeOptions(run=RunOptions(split_bytes=2**20))
     outcome = quantize_reference(ModelRef.parse(str(pico)), ["F16"], store=store, options=options)
     assert outcome.model is not None
     stored = outcome.model.types["F16"]
@@ -233,7 +236,7 @@ def test_parts_are_published(pico: Path, store: ModelStore) -> None:
 
 
 def test_too_little_memory(pico: Path, store: ModelStore) -> None:
-    options = QuantizeOptions(memory_bytes=2**20)
+    options = QuantizeOptions(run=RunOptions(memory_bytes=2**20))
     with pytest.raises(QuantizationError, match=r"1,048,576 bytes of memory.* --memory at least \d+MiB"):
         quantize_reference(ModelRef.parse(str(pico)), ["Q8_0"], store=store, options=options)
     assert left_behind(store) == []
@@ -253,10 +256,10 @@ def test_where_it_came_from(pico: Path, store: ModelStore) -> None:
 
 
 def test_cancelling_publishes_nothing(pico: Path, store: ModelStore) -> None:
-    cancel = threading.Event()
-    cancel.set()
-    with pytest.raises(QuantizationError, match="cancelled"):
-        quantize(pico, store, "Q8_0", cancel=cancel)
+    control = JobControl()
+    control.cancel.set()
+    with pytest.raises(Cancelled, match="cancelled"):
+        quantize(pico, store, "Q8_0", control=control)
     assert store.list() == []
     assert len(quantize(pico, store, "Q8_0").files) == 1
     assert list(store.paths.staging_dir.iterdir()) == []
@@ -325,13 +328,12 @@ def test_from_the_hub(pico: Path, store: ModelStore, tmp_path: Path, monkeypatch
         for key, value in hub.environment(tmp_path).items():
             monkeypatch.setenv(key, value)
         ref = ModelRef.parse("someone/Pico-3M-Chat")
-        planned = quantize_reference(ref, ["Q8_0"], store=store, dry_run=True)
+        planned = quantize_reference(ref, ["Q8_0"], store=store, options=QuantizeOptions(dry_run=True))
         assert planned.plan is None
         assert planned.download is not None
         assert planned.download.fetch_bytes > 2**20
-        outcome = quantize_reference(
-            ref, ["Q8_0"], store=store, on_download=lambda event: downloaded.append(event.bytes_done)
-        )
+        control = JobControl(on_download=lambda event: downloaded.append(event.bytes_done))
+        outcome = quantize_reference(ref, ["Q8_0"], store=store, control=control)
         again = quantize_reference(ref, ["Q8_0"], store=store)
     assert downloaded[-1] >= planned.download.total_bytes
     assert again.existing == ("Q8_0",)
@@ -363,8 +365,9 @@ def test_a_repository_with_ready_files_only(
         made = quantize_reference(ref, ["Q4_0"], store=store)
         with pytest.raises(ModelNotFound, match="choose one of Q4_0 Q5_0"):
             quantize_reference(ModelRef.parse("someone/small"), ["Q8_0"], store=store)
+        streamed = QuantizeOptions(run=RunOptions(stream=True))
         with pytest.raises(QuantizationError, match="only safetensors are streamed"):
-            quantize_reference(ref, ["Q5_1"], store=store, options=QuantizeOptions(stream=True))
+            quantize_reference(ref, ["Q5_1"], store=store, options=streamed)
     assert made.model is not None
     assert made.model.revision == repo.commit
     assert [file.path.name for file in made.files] == ["whole.Q4_0.gguf"]

@@ -14,12 +14,14 @@ from models.demo import DEMO_DIR
 from models.errors import LlamaCppError
 from models.llamacpp.quantization.ggml_types import row_size
 from models.llamacpp.quantization.quantizer import quantize_rows
+from models.paths import Paths
 from models.quantization_types import TENSOR_TYPES
 from quantize.checkpoint.checkpoint import Checkpoint
-from quantize.kernels import compiled
+from quantize.kernels.compiler import KernelCompiler
 from quantize.kernels.k_quants import BLOCK, Q4_K, Q5_K, Q6_K, Kernels, sample
-from quantize.run import pipeline
+from quantize.plan.make_plan import make_plan
 from quantize.run.encode import widen
+from quantize.run.pipeline import run
 from tests.quantize.importance import tensors
 
 pytestmark = pytest.mark.model
@@ -29,10 +31,15 @@ Rows = npt.NDArray[np.float32]
 
 
 @pytest.fixture(scope="module")
-def kernels() -> Kernels:
-    found = compiled.preparation.wait()
-    assert found is not None, "numba is installed, and this machine's arithmetic is llama.cpp's"
-    return found
+def compiler() -> KernelCompiler:
+    return KernelCompiler(Paths.from_environment().compiled_dir)
+
+
+@pytest.fixture(scope="module")
+def kernels(compiler: KernelCompiler) -> Kernels:
+    compiled = compiler.wait()
+    assert compiled is not None, "numba is installed, and this machine's arithmetic is llama.cpp's"
+    return compiled
 
 
 def by_both(kernels: Kernels, ggml_type: int, rows: Rows, imatrix: Rows | None = None) -> tuple[bytes, bytes]:
@@ -143,39 +150,27 @@ def test_what_cannot_be_encoded_is_said(kernels: Kernels, ggml_type: int) -> Non
 
 
 def test_a_pass_uses_them_and_its_files_stay_the_same(
-    kernels: Kernels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    compiler: KernelCompiler, kernels: Kernels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Kernels are there or not: the bytes don't tell."""
-    taken: list[int] = []
+    """Kernels are there or not: the bytes are the same."""
+    encoded: list[int] = []
     plain = type(kernels).quantize_rows
 
-    def watched(self: Kernels, ggml_type: int, *given: Any) -> int:
-        taken.append(ggml_type)
-        return plain(self, ggml_type, *given)
+    def watched(self: Kernels, ggml_type: int, *arguments: Any) -> int:
+        encoded.append(ggml_type)
+        return plain(self, ggml_type, *arguments)
 
     monkeypatch.setattr(Kernels, "quantize_rows", watched)
     types = ["Q5_K_M", "Q4_K_M"]
-    pipeline.quantize(DEMO_DIR, types, tmp_path, name="with")
-    assert set(taken) == set(TYPES)
-    monkeypatch.setattr(Kernels, "takes", lambda _self, _type: False)
-    pipeline.quantize(DEMO_DIR, types, tmp_path, name="without")
-    for type_ in types:
-        ours, theirs = (tensors(tmp_path / f"{name}.{type_}.gguf") for name in ("with", "without"))
-        assert ours == theirs
-
-
-def test_without_a_compiler_ggml_encodes(monkeypatch: pytest.MonkeyPatch) -> None:
-    def missing() -> Kernels:
-        raise ImportError("no numba")
-
-    monkeypatch.setattr(compiled, "compile_kernels", missing)
-    assert compiled.Preparation().wait() is None
-
-
-def test_other_arithmetic_is_not_used(kernels: Kernels, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compiled, "compile_kernels", lambda: kernels)
-    monkeypatch.setattr(kernels, "_pack_scale", lambda *_: None)
-    assert compiled.Preparation().wait() is None
+    with Checkpoint.open(DEMO_DIR) as checkpoint:
+        plan = make_plan(checkpoint, types)
+        ours = run(plan, checkpoint.tensors, [tmp_path / f"with.{t}" for t in types], kernels=compiler)
+        assert set(encoded) == set(TYPES)
+        encoded.clear()
+        theirs = run(plan, checkpoint.tensors, [tmp_path / f"without.{t}" for t in types])
+        assert encoded == []
+    for our, their in zip(ours, theirs, strict=True):
+        assert tensors(our.path) == tensors(their.path)
 
 
 def test_the_types_are_those_that_the_table_says_we_encode() -> None:

@@ -14,10 +14,12 @@ from models.paths import Paths
 from models.reference import ModelRef
 from models.store.store import ModelStore
 from quantize.checkpoint.checkpoint import Checkpoint, open_weights
+from quantize.job.request import QuantizeOptions
 from quantize.job.service import quantize_reference
 from quantize.merge.composed_checkpoint import RECIPE_KEY, SOURCES_KEY
 from quantize.merge.lora import LoraSource
 from quantize.merge.write import write_checkpoint
+from quantize.run.options import RunOptions
 from tests.hub_server import HubServer
 from tests.peft import write_peft_adapter
 from tests.pico import write_safetensors
@@ -54,7 +56,8 @@ def family(tmp_path: Path) -> Path:
 def made(store: ModelStore, ref: Path | str, out: Path | None = None, **options: Any) -> Path:
     """Quantize a reference to its one Q4_K_M file."""
     reference = ModelRef.parse(str(ref))
-    outcome = quantize_reference(reference, ["Q4_K_M"], store=store, threads=2, out_dir=out, **options)
+    made = QuantizeOptions(run=RunOptions(threads=2), out_dir=out, **options)
+    outcome = quantize_reference(reference, ["Q4_K_M"], store=store, options=made)
     return outcome.files[0].path
 
 
@@ -120,12 +123,12 @@ def test_merges_are_models_of_their_own(family: Path, store: ModelStore, tmp_pat
     assert sorted(model.name for model in store.list()) == ["base", "base-style", "my-blend"]
     assert store.get(ModelRef.parse("base-style:Q4_K_M")).manifest.source.path == str(folder)
 
-    def again(adapters: list[tuple[str, float]]) -> tuple[str, ...]:
-        ref = ModelRef.parse(str(family / "base"))
-        return quantize_reference(ref, ["Q4_K_M"], store=store, threads=2, adapters=adapters).existing
+    def again(*adapters: tuple[str, float]) -> tuple[str, ...]:
+        ref, options = ModelRef.parse(str(family / "base")), QuantizeOptions(adapters=adapters)
+        return quantize_reference(ref, ["Q4_K_M"], store=store, options=options).existing
 
-    assert again([(str(folder), 1.0)]) == ("Q4_K_M",)
-    assert again([(str(folder), 0.5)]) == (), "another weight is another model"
+    assert again((str(folder), 1.0)) == ("Q4_K_M",)
+    assert again((str(folder), 0.5)) == (), "another weight is another model"
     assert quantize_reference(ModelRef.parse(str(path)), ["Q4_K_M"], store=store).existing == ("Q4_K_M",)
     write_recipe(path, RECIPE | {"dtype": "float32"})
     assert quantize_reference(ModelRef.parse(str(path)), ["Q4_K_M"], store=store).existing == ()

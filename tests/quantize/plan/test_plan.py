@@ -15,8 +15,8 @@ from models.errors import CheckpointError, QuantizationError
 from models.llamacpp.quantization.ggml_types import FTYPES
 from quantize.checkpoint.checkpoint import Checkpoint
 from quantize.checkpoint.source import Rows, TensorEntry, TensorSource
+from quantize.plan.make_plan import make_plan
 from quantize.plan.plan import QuantizationPlan
-from quantize.run.pipeline import make_plan
 from tests.pico import write_pico_checkpoint
 
 

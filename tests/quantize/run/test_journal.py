@@ -1,12 +1,13 @@
-"""What a journal remembers: whole lines of the same key, and nothing else."""
+"""The journal keeps whole lines of the same key, and nothing else; its thread keeps it up to date."""
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
 
-from quantize.run.journal import Journal, key_of
+from quantize.run.journal import Journal, Saver, key_of
 
 
 @pytest.fixture
@@ -50,3 +51,22 @@ def test_what_is_no_journal(path: Path, content: bytes) -> None:
     path.write_bytes(content)
     assert key_of(path) is None
     assert Journal(path, "key").done == set()
+
+
+def test_whole_tensors_are_saved_now_and_then(path: Path) -> None:
+    journal = Journal(path, "key")
+    with Saver([], journal, every_s=0.01) as saver:
+        saver.complete(3)
+        deadline = time.monotonic() + 30
+        while 3 not in journal.done and time.monotonic() < deadline:
+            time.sleep(0.005)
+    assert Journal(path, "key").done == {3}
+
+
+def test_an_error_saves_what_is_whole(path: Path) -> None:
+    journal = Journal(path, "key")
+    saver = Saver([], journal, every_s=3600)
+    saver.complete(5)
+    with pytest.raises(KeyboardInterrupt), saver:
+        raise KeyboardInterrupt
+    assert Journal(path, "key").done == {5}

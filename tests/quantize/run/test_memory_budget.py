@@ -6,10 +6,10 @@ import pytest
 
 from models.errors import QuantizationError
 from quantize.checkpoint.checkpoint import Checkpoint
-from quantize.kernels.compiled import MEMORY_BYTES
+from quantize.kernels.compiler import MEMORY_BYTES
+from quantize.plan.make_plan import make_plan
 from quantize.run.encode import BLOCK_ELEMENTS
 from quantize.run.memory_budget import BASE_BYTES, bounds_for
-from quantize.run.pipeline import make_plan
 from tests.pico import write_pico_checkpoint
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -13,9 +13,14 @@ from models.errors import CheckpointError, QuantizationError
 from models.gguf.info import read_gguf_info
 from quantize.checkpoint.checkpoint import Checkpoint
 from quantize.checkpoint.source import Rows, TensorEntry, TensorSource
-from quantize.job.service import verify
+from quantize.control import Cancelled, JobControl, QuantizationProgress
+from quantize.job.publish import verify
+from quantize.plan.make_plan import make_plan
+from quantize.plan.plan import QuantizationPlan
 from quantize.run.journal import Journal
-from quantize.run.pipeline import QuantizationProgress, Work, make_plan, quantize, run
+from quantize.run.options import RunOptions
+from quantize.run.pipeline import run
+from quantize.run.writer import WrittenFile
 from tests.pico import write_pico_checkpoint
 
 TYPES = ["Q8_0", "Q5_K_M", "Q4_K_M"]
@@ -49,6 +54,15 @@ class CountingSource(TensorSource):
         self._source.close()
 
 
+def plan_and_run(
+    folder: Path, types: Sequence[str], out: Path, *, threads: int = 2, control: JobControl | None = None
+) -> tuple[QuantizationPlan, tuple[WrittenFile, ...]]:
+    with Checkpoint.open(folder) as checkpoint:
+        plan = make_plan(checkpoint, types)
+        paths = [out / f"pico.{type_}.gguf" for type_ in types]
+        return plan, run(plan, checkpoint.tensors, paths, RunOptions(threads=threads), control=control)
+
+
 def assert_no_thread_is_left() -> None:
     ours = ("encode", "hash", "save")
     assert not [thread for thread in threading.enumerate() if thread.name.startswith(ours)]
@@ -59,25 +73,24 @@ def test_every_row_is_read_once(pico: Path, tmp_path: Path, monkeypatch: pytest.
     with Checkpoint.open(pico) as checkpoint:
         plan = make_plan(checkpoint, TYPES)
         source = CountingSource(checkpoint.tensors)
-        run(plan, source, [tmp_path / type_ for type_ in TYPES], Work(threads=3))
+        run(plan, source, [tmp_path / type_ for type_ in TYPES], RunOptions(threads=3))
     expected = {(name, row) for name, entry in source.entries.items() for row in range(entry.shape[0])}
     assert set(source.reads) == expected
     assert set(source.reads.values()) == {1}
 
 
 def test_files_are_what_was_planned(pico: Path, tmp_path: Path) -> None:
-    result = quantize(pico, TYPES, tmp_path, threads=2)
-    assert [file.path.name for file in result.files] == [f"pico.{type_}.gguf" for type_ in TYPES]
-    for written, planned in zip(result.files, result.plan.files, strict=True):
+    plan, files = plan_and_run(pico, TYPES, tmp_path)
+    for written, planned in zip(files, plan.files, strict=True):
         verify(written, planned)
         assert written.size_bytes == written.path.stat().st_size == planned.size_bytes
-        assert read_gguf_info(written.path).n_params == result.plan.n_parameters
+        assert read_gguf_info(written.path).n_params == plan.n_parameters
 
 
 def test_the_hash_on_the_way_is_the_files(pico: Path, tmp_path: Path) -> None:
     import hashlib
 
-    (file,) = quantize(pico, ["Q4_0"], tmp_path, threads=2).files
+    _, (file,) = plan_and_run(pico, ["Q4_0"], tmp_path)
     assert file.sha256 == (hashlib.sha256(file.path.read_bytes()).hexdigest(),)
 
 
@@ -85,24 +98,24 @@ def test_the_hash_on_the_way_is_the_files(pico: Path, tmp_path: Path) -> None:
 def test_threads_and_blocks_change_nothing(
     pico: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, threads: int, block_elements: int
 ) -> None:
-    expected = [file.sha256 for file in quantize(pico, TYPES, tmp_path, name="one", threads=2).files]
+    expected = [file.sha256 for file in plan_and_run(pico, TYPES, tmp_path)[1]]
     monkeypatch.setattr("quantize.run.memory_budget.BLOCK_ELEMENTS", block_elements)
     (tmp_path / "again").mkdir()
     monkeypatch.setattr("quantize.run.encode.PIECE_ELEMENTS", 1 + block_elements // 3)
-    again = quantize(pico, TYPES, tmp_path / "again", name="one", threads=threads)
-    assert [file.sha256 for file in again.files] == expected
+    _, again = plan_and_run(pico, TYPES, tmp_path / "again", threads=threads)
+    assert [file.sha256 for file in again] == expected
 
 
 def test_progress_adds_up(pico: Path, tmp_path: Path) -> None:
     events: list[QuantizationProgress] = []
-    result = quantize(pico, TYPES, tmp_path, threads=2, on_progress=events.append)
+    plan, files = plan_and_run(pico, TYPES, tmp_path, control=JobControl(on_progress=events.append))
     read = [event.source_bytes_read for event in events]
     assert read == sorted(read)
     last = events[-1]
-    assert last.source_bytes_read == last.source_bytes == result.plan.source_bytes
-    assert last.tensors_done == last.tensors == len(result.plan.tensors)
-    assert last.written_bytes == {file.type: file.size_bytes for file in result.files}
-    assert {event.tensor for event in events} == {tensor.name for tensor in result.plan.tensors}
+    assert last.source_bytes_read == last.source_bytes == plan.source_bytes
+    assert last.tensors_done == last.tensors == len(plan.tensors)
+    assert last.written_bytes == {file.type: file.size_bytes for file in files}
+    assert {event.tensor for event in events} == {tensor.name for tensor in plan.tensors}
 
 
 def test_few_blocks_are_read_ahead(pico: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,7 +131,7 @@ def test_few_blocks_are_read_ahead(pico: Path, tmp_path: Path, monkeypatch: pyte
             taken += 1
             assert source.calls - taken <= 2 * 2
 
-        run(plan, source, [tmp_path / "x"], Work(threads=2), on_progress=take)
+        run(plan, source, [tmp_path / "x"], RunOptions(threads=2), control=JobControl(on_progress=take))
     assert source.calls == taken > 100
 
 
@@ -127,14 +140,14 @@ def test_in_the_order_of_the_source(pico: Path, tmp_path: Path) -> None:
     names: list[str] = []
     with Checkpoint.open(pico) as checkpoint:
         plan = make_plan(checkpoint, ["Q8_0"])
-        (usual,) = run(plan, checkpoint.tensors, [tmp_path / "usual"]).files
-        work = Work(threads=1, in_source_order=True)
-        paths = [tmp_path / "streamed"]
-        result = run(plan, checkpoint.tensors, paths, work, on_progress=lambda p: names.append(p.tensor))
+        (usual,) = run(plan, checkpoint.tensors, [tmp_path / "usual"])
+        options = RunOptions(threads=1, stream=True)
+        control = JobControl(on_progress=lambda p: names.append(p.tensor))
+        (streamed,) = run(plan, checkpoint.tensors, [tmp_path / "streamed"], options, control=control)
         order = {name: place for place, name in enumerate(checkpoint.tensors.entries)}
     places = [order[{tensor.name: tensor for tensor in plan.tensors}[name].sources[0]] for name in names]
     assert places == sorted(places)
-    assert result.files[0].sha256 == usual.sha256
+    assert streamed.sha256 == usual.sha256
 
 
 @pytest.mark.model
@@ -146,9 +159,9 @@ def test_parts_are_one_model(pico: Path, tmp_path: Path) -> None:
 
     with Checkpoint.open(pico) as checkpoint:
         plan = make_plan(checkpoint, ["Q8_0"])
-        (whole,) = run(plan, checkpoint.tensors, [tmp_path / "whole.gguf"]).files
-        work = Work(split_bytes=2**20)
-        (split,) = run(plan, checkpoint.tensors, [tmp_path / "split.gguf"], work).files
+        (whole,) = run(plan, checkpoint.tensors, [tmp_path / "whole.gguf"])
+        options = RunOptions(split_bytes=2**20)
+        (split,) = run(plan, checkpoint.tensors, [tmp_path / "split.gguf"], options)
     assert [path.name for path in split.paths] == [
         "split-00001-of-00002.gguf",
         "split-00002-of-00002.gguf",
@@ -167,37 +180,33 @@ def test_parts_are_one_model(pico: Path, tmp_path: Path) -> None:
 
 def test_a_journal_is_gone_on_with(pico: Path, tmp_path: Path) -> None:
     """Tensors that it knows are not read again, and the files are what they would have been."""
-    stopped = threading.Event()
     (tmp_path / "again").mkdir()
     with Checkpoint.open(pico) as checkpoint:
         plan = make_plan(checkpoint, TYPES)
-        whole = run(plan, checkpoint.tensors, [tmp_path / type_ for type_ in TYPES]).files
+        whole = run(plan, checkpoint.tensors, [tmp_path / type_ for type_ in TYPES])
         paths = [tmp_path / "again" / type_ for type_ in TYPES]
 
         def stop(event: QuantizationProgress) -> None:
             if event.tensors_done == 9:
-                stopped.set()
+                control.cancel.set()
 
         journal = Journal(tmp_path / "journal", "key")
-        work = Work(threads=2, journal=journal, cancel=stopped)
-        with pytest.raises(QuantizationError, match="cancelled"):
-            run(plan, checkpoint.tensors, paths, work, on_progress=stop)
+        control, options = JobControl(on_progress=stop), RunOptions(threads=2)
+        with pytest.raises(Cancelled):
+            run(plan, checkpoint.tensors, paths, options, journal=journal, control=control)
         assert journal.done == set(range(9))
         source = CountingSource(checkpoint.tensors)
-        work = Work(threads=2, journal=Journal(tmp_path / "journal", "key"))
-        again = run(plan, source, paths, work).files
+        again = run(plan, source, paths, options, journal=Journal(tmp_path / "journal", "key"))
     done = {name for tensor in plan.tensors[:9] for name in tensor.sources}
     assert not done & {name for name, _ in source.reads}
     assert [file.sha256 for file in again] == [file.sha256 for file in whole]
 
 
 def test_cancelling_ends_it(pico: Path, tmp_path: Path) -> None:
-    cancel = threading.Event()
-    with pytest.raises(QuantizationError, match="cancelled"):
-        quantize(pico, TYPES, tmp_path, threads=2, cancel=cancel, on_progress=lambda _: cancel.set())
-    assert not [
-        thread for thread in threading.enumerate() if thread.name.startswith(("encode", "hash", "save"))
-    ]
+    control = JobControl(on_progress=lambda _: control.cancel.set())
+    with pytest.raises(Cancelled, match="cancelled"):
+        plan_and_run(pico, TYPES, tmp_path, control=control)
+    assert_no_thread_is_left()
 
 
 def test_an_error_in_a_thread_reaches_the_caller(pico: Path, tmp_path: Path) -> None:
@@ -210,19 +219,17 @@ def test_an_error_in_a_thread_reaches_the_caller(pico: Path, tmp_path: Path) -> 
     with Checkpoint.open(pico) as checkpoint:
         plan = make_plan(checkpoint, ["Q8_0"])
         with pytest.raises(CheckpointError, match="the disk is gone"):
-            run(plan, Broken(checkpoint.tensors), [tmp_path / "x"], Work(threads=2))
-    assert not [
-        thread for thread in threading.enumerate() if thread.name.startswith(("encode", "hash", "save"))
-    ]
+            run(plan, Broken(checkpoint.tensors), [tmp_path / "x"], RunOptions(threads=2))
+    assert_no_thread_is_left()
 
 
 def test_existing_files_are_not_overwritten(pico: Path, tmp_path: Path) -> None:
     (tmp_path / "pico.Q8_0.gguf").write_text("mine")
     with pytest.raises(FileExistsError):
-        quantize(pico, ["Q8_0"], tmp_path)
+        plan_and_run(pico, ["Q8_0"], tmp_path)
     assert (tmp_path / "pico.Q8_0.gguf").read_text() == "mine"
 
 
 def test_no_threads_is_an_error(pico: Path, tmp_path: Path) -> None:
     with pytest.raises(QuantizationError, match="0 threads"):
-        quantize(pico, ["Q8_0"], tmp_path, threads=0)
+        plan_and_run(pico, ["Q8_0"], tmp_path, threads=0)

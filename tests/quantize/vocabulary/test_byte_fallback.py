@@ -10,12 +10,12 @@ import pytest
 
 from models.errors import UnknownTokenizer
 from models.llamacpp.model import Model
-from quantize.run.pipeline import quantize
 from quantize.vocabulary.read import read_vocabulary
 from quantize.vocabulary.sentencepiece import Piece, parse_pieces
 from quantize.vocabulary.vocabulary import TokenType
 from tests.pico import write_json, write_pico_checkpoint
 from tests.pico_tokenizer import TEXT
+from tests.quantize.quantize_folder import quantize_folder
 
 TEXTS = [TEXT, "hello", " the cat  and the dog", "Zürich 123, naïve!\n\tx", "answerssentence", "the the the"]
 
@@ -85,7 +85,7 @@ def test_types_and_scores(directories: tuple[Path, Path]) -> None:
 def test_text_is_split_as_by_the_model_file(directories: tuple[Path, Path], tmp_path: Path) -> None:
     splits: list[list[list[int]]] = []
     for directory in directories:
-        (file,) = quantize(directory, ["Q8_0"], tmp_path, threads=2).files
+        (file,) = quantize_folder(directory, ["Q8_0"], tmp_path)
         with Model.load(file.path, vocab_only=True) as model:
             splits.append([model.vocab.tokenize(t, add_special=True, parse_special=False) for t in TEXTS])
     assert splits[0] == splits[1]

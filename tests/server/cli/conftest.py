@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from models.doctor.tiny_model import TinyModel, write_tiny_gguf
+from tests.pico import write_pico_checkpoint
 
 Corral = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -63,3 +66,28 @@ def tiny_gguf(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model of random weights that loads in no time."""
     folder = tmp_path_factory.mktemp("tiny")
     return write_tiny_gguf(folder / "tiny.gguf", TinyModel(chat_template=CHAT_TEMPLATE))
+
+
+SENTENCE = "the cat sat on a mat and told the other cats of all that it had seen from there"
+
+
+@pytest.fixture
+def pico(tmp_path: Path) -> Path:
+    return write_pico_checkpoint(tmp_path / "pico")
+
+
+@pytest.fixture
+def text(tmp_path: Path) -> Path:
+    """Not quite the same from line to line."""
+    path = tmp_path / "text.txt"
+    words = SENTENCE.split()
+    path.write_text("\n".join(" ".join(words[line % 7 :: 1 + line % 3]) for line in range(400)))
+    return path
+
+
+def document(corral: Corral, *arguments: str) -> dict[str, Any]:
+    """Run a command with --json; return what it prints."""
+    done = corral(*arguments, "--json")
+    assert done.returncode == 0, done.stderr
+    printed: dict[str, Any] = json.loads(done.stdout)
+    return printed

@@ -1,80 +1,44 @@
+"""The command line's entries of the catalogue; what is missing is made in another process."""
+
 from __future__ import annotations
 
 from pathlib import Path
 
 import pytest
+import typer
 
 from models.errors import InvalidGGUF
 from models.paths import Paths
-from models.quantization_types import DEFAULT_TYPES
 from models.reference import ModelRef
-from models.store.manifest import Manifest, ManifestFile, Source
-from models.store.store import ModelStore, StoredModel
-from server.cli import ensure_model as obtain_module
-from server.cli.ensure_model import best_type, missing_types, obtain
-
-ORG = ModelRef.parse("org/name")
-DEMO = ModelRef.parse("demo")
-
-
-def publish(store: ModelStore, *types: str, name: str = "org/name") -> StoredModel:
-    source = Source(kind="hub", repo=name, revision="abc")
-    with store.staging(ModelRef.parse(name)) as staging:
-        for type_ in types:
-            (staging.path / type_).write_bytes(b"123")
-        files = tuple(ManifestFile.single(type_, type_, 3, "0") for type_ in types)
-        return staging.publish(
-            Manifest(name=name, source=source, files=files, created="2026-01-02T03:04:05+00:00")
-        )
+from models.store.store import ModelStore
+from server.cli.ensure_model import ensure_entry
+from tests.pico import write_pico_checkpoint
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> ModelStore:
-    return ModelStore(Paths(home=tmp_path / "home", hf_cache=tmp_path / "hf"))
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModelStore:
+    monkeypatch.setenv("CORRAL_HOME", str(tmp_path / "home"))
+    return ModelStore(Paths.from_environment())
 
 
-def test_what_is_missing_of_a_model_that_is_not_here() -> None:
-    assert missing_types(ORG, None, "Q4_K_M") == ("Q4_K_M",)
-    assert missing_types(ORG.with_type("Q8_0"), None, "Q4_K_M") == ("Q8_0",)
-    assert missing_types(DEMO, None, "Q4_K_M") == DEFAULT_TYPES
-    assert missing_types(DEMO.with_type("Q8_0"), None, "Q4_K_M") == ("Q8_0",)
+@pytest.mark.model
+def test_a_missing_type_is_quantized_in_another_process(store: ModelStore, tmp_path: Path) -> None:
+    ref = ModelRef.parse(str(write_pico_checkpoint(tmp_path / "pico", n_layers=1)))
+    entry = ensure_entry(ref.with_type("Q4_0"), store, "Q8_0")
+    assert entry.key == "pico:Q4_0"
+    assert entry.path == store.get(ref).types["Q4_0"].path
+    assert ensure_entry(ref, store, "Q8_0") == entry
 
 
-def test_what_is_missing_of_a_model_that_is_here(store: ModelStore) -> None:
-    model = publish(store, "Q8_0", "Q4_K_M")
-    assert missing_types(ORG, model, "Q5_K_M") == ()
-    assert missing_types(ORG.with_type("Q8_0"), model, "Q4_K_M") == ()
-    assert missing_types(ORG.with_type("Q5_K_M"), model, "Q4_K_M") == ("Q5_K_M",)
-    assert missing_types(DEMO, model, "Q4_K_M") == ("Q5_K_M",)
-
-
-def test_the_default_type_serves_the_plain_name(store: ModelStore) -> None:
-    model = publish(store, "Q8_0", "Q4_K_M", "Q2_K")
-    assert best_type(model, "Q2_K") == "Q2_K"
-    assert best_type(model, "Q5_K_M") == "Q4_K_M"
-
-
-def test_what_is_here_is_not_made_again(store: ModelStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(obtain_module, "make", lambda *_: pytest.fail("made again"))
-    publish(store, "Q8_0", "Q4_K_M")
-    assert obtain(ORG, store, "Q4_K_M").key == "org/name:Q4_K_M"
-    assert obtain(ORG.with_type("Q8_0"), store, "Q4_K_M").key == "org/name:Q8_0"
-
-
-def test_what_is_missing_is_made_first(store: ModelStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    made = []
-
-    def make(ref: ModelRef, types: tuple[str, ...], where: ModelStore) -> None:
-        made.append((str(ref), types))
-        publish(where, *types)
-
-    monkeypatch.setattr(obtain_module, "make", make)
-    assert obtain(ORG.with_type("Q5_K_M"), store, "Q4_K_M").key == "org/name:Q5_K_M"
-    assert made == [("org/name:Q5_K_M", ("Q5_K_M",))]
+@pytest.mark.model
+def test_the_other_process_has_said_why_it_failed(store: ModelStore, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(typer.Exit):
+        ensure_entry(ModelRef.parse(str(tmp_path / "empty")), store, "Q8_0")
 
 
 def test_a_file_is_served_as_it_is(store: ModelStore, tiny_gguf: Path) -> None:
-    entry = obtain(ModelRef.parse(str(tiny_gguf)), store, "Q4_K_M")
+    entry = ensure_entry(ModelRef.parse(str(tiny_gguf)), store, "Q4_K_M")
     assert (entry.key, entry.path) == ("tiny:F32", tiny_gguf)
 
 
@@ -82,4 +46,4 @@ def test_a_malformed_file_is_refused(store: ModelStore, tmp_path: Path) -> None:
     bad = tmp_path / "bad.gguf"
     bad.write_bytes(b"no model")
     with pytest.raises(InvalidGGUF):
-        obtain(ModelRef.parse(str(bad)), store, "Q4_K_M")
+        ensure_entry(ModelRef.parse(str(bad)), store, "Q4_K_M")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from quantize.run.pipeline import quantize
 from tests.quantize.families.all_families import ALL_FAMILIES
 from tests.quantize.families.checkpoint import read_golden, write_checkpoint
+from tests.quantize.quantize_folder import quantize_folder
 
 
 def write_family_gguf(name: str, folder: Path) -> Path:
@@ -14,5 +14,5 @@ def write_family_gguf(name: str, folder: Path) -> Path:
     family = next(family for family in ALL_FAMILIES if family.name == name)
     golden = read_golden(family)
     checkpoint = write_checkpoint(family, folder, golden["config"], golden["tensors"])
-    quantize(checkpoint, ["F32"], folder, file_name=lambda _type: f"{name}.gguf")
-    return folder / f"{name}.gguf"
+    (file,) = quantize_folder(checkpoint, ["F32"], folder)
+    return file.path.rename(folder / f"{name}.gguf")

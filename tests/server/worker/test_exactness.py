@@ -12,11 +12,10 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from models.demo import DEMO_DIR
 from models.llamacpp.batch import TokenBatch
 from models.llamacpp.context import Context
 from models.llamacpp.model import Model
-from quantize.run.pipeline import quantize
+from tests.quantize.quantize_folder import quantize_folder
 
 pytestmark = [pytest.mark.model]
 
@@ -40,8 +39,8 @@ QUESTION = (
 def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """The demo model in the three default types."""
     folder = tmp_path_factory.mktemp("demo")
-    result = quantize(DEMO_DIR, ["Q8_0", "Q5_K_M", "Q4_K_M"], folder, name="demo")
-    return {file.type: file.path for file in result.files}
+    made = quantize_folder("demo", ["Q8_0", "Q5_K_M", "Q4_K_M"], folder)
+    return {file.type: file.path for file in made}
 
 
 @pytest.fixture

@@ -5,7 +5,8 @@ from pathlib import Path
 from models.gguf.info import read_gguf_info
 from models.machine.fit import GIB
 from quantize.checkpoint.checkpoint import Checkpoint
-from quantize.run.pipeline import make_plan, run
+from quantize.plan.make_plan import make_plan
+from quantize.run.pipeline import run
 from server.cli.models.model_rows import fit_of_info
 from server.cli.quantize.plan_fit import fit_of_plan
 from server.serve_options import ServeOptions

@@ -11,13 +11,13 @@ import httpx
 import pytest
 
 from models.errors import CheckpointError, ConfigError, RequestError
-from quantize.run.pipeline import quantize
 from server.cli.serve.adapters import converter, register_adapters
 from server.supervisor.adapter_registry import AdapterRegistry
 from server.supervisor.adapter_service import gguf_only
 from server.supervisor.catalogue import CatalogueEntry, file_entry
 from tests.peft import write_peft_adapter
 from tests.pico import write_pico_checkpoint
+from tests.quantize.quantize_folder import quantize_folder
 from tests.server.cli.serve.test_command import Server, serving
 
 
@@ -28,10 +28,8 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def base(checkpoint: Path) -> CatalogueEntry:
-    (file,) = quantize(
-        checkpoint, ["F32"], checkpoint.parent, threads=1, file_name=lambda _: "pico.gguf"
-    ).files
-    return file_entry(file.path)
+    (file,) = quantize_folder(checkpoint, ["F32"], checkpoint.parent, threads=1)
+    return file_entry(file.path.rename(checkpoint.parent / "pico.gguf"))
 
 
 def test_registering(checkpoint: Path, base: CatalogueEntry, tmp_path: Path) -> None:

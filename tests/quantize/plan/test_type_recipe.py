@@ -8,23 +8,24 @@ import pytest
 
 from models.errors import QuantizationError
 from models.gguf.info import read_gguf_info
-from quantize.allocation.recipe import Recipe
 from quantize.checkpoint.checkpoint import Checkpoint
 from quantize.job.publish import verify
+from quantize.plan.make_plan import make_plan
 from quantize.plan.plan import PlannedFile
+from quantize.plan.type_recipe import TypeRecipe
 from quantize.plan.types import TypeChoice
-from quantize.run.pipeline import make_plan, run
+from quantize.run.pipeline import run
 from tests.pico import write_pico_checkpoint
 
 
 def test_a_file_by_a_recipe_is_what_was_planned(tmp_path: Path) -> None:
     types = {"blk.0.attn_q.weight": "Q6_K", "blk.1.ffn_down.weight": "IQ4_XS"}
-    recipe = Recipe(
+    recipe = TypeRecipe(
         name="MIX-5.00", base="Q4_K_M", types=types, target_bytes=1, size_bytes=1, bits_per_weight=5.0
     )
     with Checkpoint.open(write_pico_checkpoint(tmp_path / "pico")) as checkpoint:
         plan = make_plan(checkpoint, ["MIX-5.00"], choice=TypeChoice(recipes=(recipe,)))
-        (file,) = run(plan, checkpoint.tensors, [tmp_path / "x.gguf"]).files
+        (file,) = run(plan, checkpoint.tensors, [tmp_path / "x.gguf"])
     verify(file, plan.files[0])
     written = {tensor.name: tensor.type for tensor in read_gguf_info(tmp_path / "x.gguf").tensors}
     assert {name: written[name] for name in types} == types

@@ -12,8 +12,8 @@ from models.store.store import ModelStore, StoredModel
 from models.version import VERSION
 
 
-def link(plan: DownloadPlan, ref: ModelRef, store: ModelStore) -> StoredModel | None:
-    """List the downloaded GGUF; None for a checkpoint, which is no model to serve yet.
+def link_download(plan: DownloadPlan, ref: ModelRef, store: ModelStore) -> StoredModel | None:
+    """List the downloaded GGUF in the store; return None for a checkpoint, which is no model to serve yet.
 
     Raises InvalidGGUF for a file that must not be loaded.
     """

@@ -1,4 +1,4 @@
-"""Recipes: a type for each tensor, the size they were chosen for, and what was measured. A JSON file."""
+"""Type recipes: a type for each tensor, the size it was chosen for, what was measured. A JSON file."""
 
 from __future__ import annotations
 
@@ -14,14 +14,16 @@ from models.llamacpp.quantization.ggml_types import ALL_FTYPES, GGML_TYPES
 from models.store.atomic_write import write_atomically
 
 SCHEMA_VERSION = 1
+"""Recipes are read and written in this version."""
+
 _NAME = re.compile(r"MIX-\d{1,2}\.\d{2}")
 
 
-class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`types`: each quantized tensor's ggml type, by name. Reading it again gives the same file.
+class TypeRecipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A type for each tensor of one model. `types`: each quantized tensor's ggml type, by name.
 
-    `name`: what the file is called, as `MIX-4.85`; `base`: the llama.cpp type that is nearest, which the file
-    says of itself.
+    `name`: the type that a file made by it is called, as `MIX-4.85`; `base`: the llama.cpp type that is
+    nearest, which the file says of itself. The same recipe makes the same file.
     """
 
     name: str
@@ -31,11 +33,11 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     size_bytes: int
     bits_per_weight: float
     figures: dict[str, Any] = {}
-    """What was measured on the way: the predicted loss, the text, how many probes."""
+    """The figures that were measured on the way: the predicted loss, the text, the number of probes."""
     schema_version: int = SCHEMA_VERSION
 
     def check_fits(self, tensors: Sequence[str]) -> None:
-        """Raises QuantizationError if a tensor of the recipe isn't among the model's."""
+        """Raise QuantizationError if a tensor of the recipe isn't among the model's `tensors`."""
         unknown = sorted(set(self.types) - set(tensors))
         if unknown:
             raise QuantizationError(
@@ -43,15 +45,15 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             )
 
 
-def write_recipe(recipe: Recipe, path: Path) -> None:
-    """Replaces the file when it is whole."""
+def write_type_recipe(recipe: TypeRecipe, path: Path) -> None:
+    """Write the recipe as JSON; a file that is there is replaced when the new one is whole."""
     write_atomically(path, msgspec.json.format(msgspec.json.encode(recipe, order="deterministic"), indent=1))
 
 
-def read_recipe(path: Path) -> Recipe:
-    """Raises QuantizationError with the reason."""
+def read_type_recipe(path: Path) -> TypeRecipe:
+    """Read a recipe. Raises QuantizationError with the reason: no such file, damaged, types that aren't."""
     try:
-        recipe = msgspec.json.decode(path.read_bytes(), type=Recipe)
+        recipe = msgspec.json.decode(path.read_bytes(), type=TypeRecipe)
     except OSError as error:
         raise QuantizationError(f"{path} can't be read: {error.strerror or error}") from error
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:

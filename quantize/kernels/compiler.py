@@ -1,7 +1,7 @@
-"""The kernels, compiled with numba beside a pass that begins with ggml's encoders.
+"""The compiler of the kernels: numba on a thread, beside a pass that begins with ggml's encoders.
 
-The first time takes seconds; what was compiled is kept below CORRAL_HOME for the next pass. Without numba, or
-where a sample isn't encoded to ggml's bytes (another processor's arithmetic), ggml goes on encoding.
+The first time takes seconds; what was compiled is kept in a folder for the next pass. Without numba, or where
+a sample isn't encoded to ggml's bytes (another processor's arithmetic), ggml goes on encoding.
 """
 
 from __future__ import annotations
@@ -9,39 +9,44 @@ from __future__ import annotations
 import logging
 import threading
 from functools import partial
+from pathlib import Path
 from typing import Final
 
 from models.llamacpp.quantization.quantizer import quantize_rows
-from models.paths import Paths
 from quantize.kernels.k_quants import Bytes, Kernels, Rows, agree
 
 logger = logging.getLogger("corral.quantize")
 
 WORTH_ELEMENTS: Final = 50_000_000
-"""Numbers to encode, from which compiling, or loading what was compiled, pays."""
+"""Compiling, or loading what was compiled, pays from this many numbers to encode."""
 
 MEMORY_BYTES: Final = 192 * 2**20
-"""What the compiler and the kernels take: 150 MiB measured."""
+"""The compiler and the kernels take at most this many bytes: 150 MiB measured."""
 
 
-class Preparation:
-    """Kernels on their way. Nobody waits for them unless he asks to."""
+class KernelCompiler:
+    """The kernels of one job, once they are compiled. Whoever runs a job makes one and passes it down.
 
-    def __init__(self) -> None:
+    Nobody waits for them unless `wait` is called.
+    """
+
+    def __init__(self, cache_dir: Path) -> None:
+        """Compile nothing yet. `cache_dir`: the folder that keeps what numba has compiled."""
+        self._cache_dir = cache_dir
         self._kernels: Kernels | None = None
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Compile, on a thread of its own, once. The process doesn't end before that has."""
+        """Compile once, on a thread of its own. The process doesn't end before that has."""
         with self._lock:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="compile")
                 self._thread.start()
 
     def quantize_rows(self, ggml_type: int, rows: Rows, out: Bytes, imatrix: Rows | None = None) -> int:
-        """As `models.llamacpp.quantization.quantizer.quantize_rows`: by the kernels, where they are ready
-        for the type.
+        """Encode as `models.llamacpp.quantization.quantizer.quantize_rows` does: by the kernels where they
+        are ready for the type, by ggml elsewhere.
         """
         kernels = self._kernels
         if kernels is not None and kernels.takes(ggml_type):
@@ -49,7 +54,7 @@ class Preparation:
         return quantize_rows(ggml_type, rows, out, imatrix)
 
     def wait(self) -> Kernels | None:
-        """The kernels; None if they can't be had."""
+        """Return the kernels when they are compiled; None if they can't be had."""
         self.start()
         assert self._thread is not None
         self._thread.join()
@@ -57,7 +62,7 @@ class Preparation:
 
     def _run(self) -> None:
         try:
-            made = compile_kernels()
+            made = compile_kernels(self._cache_dir)
             if agree(made):
                 self._kernels = made
             else:
@@ -66,13 +71,12 @@ class Preparation:
             logger.info("no compiled encoders (%s: %s); ggml encodes everything", type(error).__name__, error)
 
 
-def compile_kernels() -> Kernels:
-    """Compiled at their first call, or loaded. Raises ImportError without numba."""
+def compile_kernels(cache_dir: Path) -> Kernels:
+    """Return kernels that are compiled at their first call, or loaded from `cache_dir`.
+
+    numba has one cache folder per process: that of the last call. Raises ImportError without numba.
+    """
     import numba
 
-    numba.config.CACHE_DIR = str(Paths.from_environment().compiled_dir)  # type: ignore[attr-defined]
+    numba.config.CACHE_DIR = str(cache_dir)  # type: ignore[attr-defined]
     return Kernels(partial(numba.njit, nogil=True, cache=True, error_model="numpy"))
-
-
-preparation: Final = Preparation()
-"""Of this process."""

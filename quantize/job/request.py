@@ -1,0 +1,66 @@
+"""The request for a job: the caller's options, and what they mean for the store and the disk."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from models.reference import ModelRef
+from models.store.store import ModelStore, StoredModel
+from quantize.plan.types import TypeChoice
+from quantize.run.options import RunOptions
+
+
+@dataclass(frozen=True)
+class QuantizeOptions:
+    """The options of `quantize_reference`: what is made, and where it goes."""
+
+    adapters: tuple[tuple[str, float], ...] = ()
+    """Folders of PEFT adapters, each with its weight, that are added to the model."""
+    choice: TypeChoice | None = None
+    """The choice of types in addition to llama.cpp's rules; None for those alone."""
+    out_dir: Path | None = None
+    """The folder that gets `<name>.<TYPE>.gguf` files; None for the store."""
+    dry_run: bool = False
+    """The job is planned, and nothing is written."""
+    force: bool = False
+    """Files that are there already are made again."""
+    run: RunOptions = field(default_factory=RunOptions)
+    """Threads, memory, parts and streaming: how the plan is carried out."""
+
+
+@dataclass(frozen=True)
+class QuantizeRequest:
+    """A model without a type, the canonical types it is wanted in, and the caller's options."""
+
+    ref: ModelRef
+    types: tuple[str, ...]
+    store: ModelStore
+    options: QuantizeOptions
+
+    @property
+    def stem(self) -> str:
+        """The name of the model's files without type and suffix."""
+        return self.ref.name.rsplit("/", 1)[-1]
+
+    def file_name(self, type_: str) -> str:
+        """Return the name of the file of one type."""
+        return f"{self.stem}.{type_}.gguf"
+
+    def free_bytes(self) -> int:
+        """Return the bytes that are free where the files go."""
+        if self.options.out_dir is None:
+            return self.store.free_bytes()
+        folder = self.options.out_dir.absolute()
+        while not folder.exists():
+            folder = folder.parent
+        return shutil.disk_usage(folder).free
+
+    def existing(self, revision: str | None) -> tuple[StoredModel | None, tuple[str, ...]]:
+        """Return the model in the store at this revision, and which of the types it has and keeps."""
+        if self.options.out_dir is not None:
+            return None, ()
+        model = self.store.find(self.ref, revision)
+        have = model.types if model is not None and not self.options.force else {}
+        return model, tuple(type_ for type_ in self.types if type_ in have)

@@ -1,0 +1,76 @@
+"""The reading edge of a plan: a checkpoint's family, vocabulary and metadata are read here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from quantize.architectures.base.architecture import Architecture
+from quantize.architectures.registry import architecture_of
+from quantize.architectures.requantize import GGUFModel, NoVocabulary
+from quantize.checkpoint.checkpoint import Checkpoint
+from quantize.gguf.general_metadata import general_metadata
+from quantize.gguf.header import Metadata, string, uint32
+from quantize.gguf.parameter_count import ParameterCount
+from quantize.plan.plan import QUANTIZATION_VERSION, QuantizationPlan, plan_files, plan_tensors
+from quantize.plan.types import TypeChoice, check_types
+from quantize.vocabulary.read import read_vocabulary
+from quantize.vocabulary.vocabulary import Vocabulary
+
+
+def make_plan(
+    checkpoint: Checkpoint,
+    types: Sequence[str],
+    *,
+    name: str | None = None,
+    extra: Metadata | None = None,
+    choice: TypeChoice | None = None,
+) -> QuantizationPlan:
+    """Plan a pass over an open checkpoint to `types` (canonical names); no tensor is read.
+
+    `name` (`org/name`) goes into the files; `extra` metadata is laid over the rest; `choice`: what decides
+    types in addition to llama.cpp's rules. Raises QuantizationError: a type that can't be written;
+    CheckpointError: a family or vocabulary that isn't known, or tensors that are missing, unknown, or of
+    another shape than config.json says.
+    """
+    choice = choice or TypeChoice()
+    imatrix = choice.imatrix
+    if imatrix is not None:
+        extra = (extra or {}) | imatrix.metadata()
+    architecture, vocabulary = _model(checkpoint, extra)
+    check_types(types, choice)
+    tensors, unused = plan_tensors(checkpoint.tensors.entries, architecture)
+    parameters = ParameterCount.of((tensor.name, tensor.ne) for tensor in tensors)
+    metadata: Metadata = {
+        "general.architecture": string(architecture.gguf_name),
+        **_general(checkpoint, name, parameters, extra),
+        **architecture.metadata(),
+        **architecture.folder_metadata(checkpoint.directory),
+        **vocabulary.metadata(),
+        **architecture.vocabulary_metadata(vocabulary),
+        "general.quantization_version": uint32(QUANTIZATION_VERSION),
+    }
+    if imatrix is not None:
+        imatrix.check_covers({tensor.name: tensor.ne for tensor in tensors if len(tensor.ne) > 1})
+    files = plan_files(types, tensors, metadata, architecture, choice)
+    return QuantizationPlan(
+        architecture.gguf_name, architecture.context_length, tensors, files, unused, imatrix
+    )
+
+
+def _model(checkpoint: Checkpoint, extra: Metadata | None) -> tuple[Architecture, Vocabulary]:
+    if checkpoint.gguf is not None:
+        return GGUFModel(checkpoint.gguf, extra), NoVocabulary()
+    architecture = architecture_of(checkpoint.config)
+    vocabulary = read_vocabulary(
+        checkpoint.directory, checkpoint.config, architecture.vocabulary_size, architecture.added_token_rules
+    )
+    return architecture, vocabulary
+
+
+def _general(
+    checkpoint: Checkpoint, name: str | None, parameters: ParameterCount, extra: Metadata | None
+) -> Metadata:
+    """Return the `general.` keys; a GGUF file's own are among its metadata already, and `extra` too."""
+    if checkpoint.gguf is not None:
+        return {}
+    return general_metadata(checkpoint.directory, checkpoint.config, name, parameters) | (extra or {})

@@ -1,0 +1,87 @@
+"""The steps of `corral quantize`: decide types, quantize with progress on stderr, measure, print."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+
+from models.paths import Paths
+from models.quantization_types import DEFAULT_TYPES
+from models.reference import ModelRef, canonical_type
+from models.store.store import ModelStore
+from quantize.control import JobControl
+from quantize.evaluate.files import Subject
+from quantize.evaluate.report import Report
+from quantize.evaluate.service import with_figures
+from quantize.job.publish import write_card
+from quantize.job.request import QuantizeOptions
+from quantize.job.service import QuantizationOutcome, quantize_reference
+from quantize.kernels.compiler import KernelCompiler
+from server.cli.console import print_json, say
+from server.cli.counting import count_progress
+from server.cli.evaluate.report import EvaluateOptions, evaluate, print_report
+from server.cli.progress import byte_progress
+from server.cli.quantize.report import document_of, print_document
+from server.cli.quantize.type_choice import TypeOptions, type_choice
+
+
+@dataclass(frozen=True)
+class QuantizeJob:
+    """One run of the command. `types`: as given with --type; `options`: all but the choice of types."""
+
+    ref: ModelRef
+    types: tuple[str, ...]
+    type_options: TypeOptions
+    options: QuantizeOptions
+
+    def run(self, *, report: bool, as_json: bool) -> None:
+        """Quantize, with `report` evaluate the files, and print the outcome. Raises what each step raises."""
+        outcome, seconds = self._quantize()
+        document = document_of(outcome, dry_run=self.options.dry_run, seconds=seconds)
+        measured = None
+        if report and not self.options.dry_run:
+            measured = self._evaluate(outcome)
+            document["report"] = measured.document()
+        if as_json:
+            print_json(document)
+            return
+        print_document(document)
+        if not self.options.dry_run and self.options.out_dir is None:
+            say(f"serve it: corral serve {outcome.ref}")
+        if measured is not None:
+            print_report(measured)
+
+    def _quantize(self) -> tuple[QuantizationOutcome, float]:
+        """Return the outcome, and the seconds that it took once types were decided."""
+        own_types = [self.ref.type] if self.ref.type else []
+        named = [*own_types, *map(canonical_type, self.types)]
+        store = ModelStore(Paths.from_environment())
+        kernels = KernelCompiler(store.paths.compiled_dir)
+        counted = JobControl(counter=count_progress)
+        choice = type_choice(self.ref, self.type_options, store, counted, kernels)
+        recipes = [recipe.name for recipe in choice.recipes] if choice is not None else []
+        began = time.monotonic()
+        with byte_progress("download") as downloaded, byte_progress("quantize") as quantized:
+            outcome = quantize_reference(
+                self.ref.with_type(None),
+                tuple(dict.fromkeys([*named, *recipes])) or DEFAULT_TYPES,
+                store=store,
+                options=replace(self.options, choice=choice),
+                control=JobControl(
+                    on_download=lambda p: downloaded(p.bytes_done, p.bytes_total),
+                    on_resume=lambda n, total: say(
+                        f"resuming: {n} of {total} tensors were done by an earlier run"
+                    ),
+                    on_progress=lambda p: quantized(p.source_bytes_read, p.source_bytes),
+                ),
+                kernels=kernels,
+            )
+        return outcome, time.monotonic() - began
+
+    def _evaluate(self, outcome: QuantizationOutcome) -> Report:
+        subjects = [Subject(file.path, f"{self.ref.name}:{file.type}") for file in outcome.files]
+        options = EvaluateOptions(self.type_options.text, threads=self.options.run.threads)
+        measured = evaluate(str(self.ref.with_type(None)), subjects, None, options)
+        if outcome.manifest is not None:
+            write_card(with_figures(outcome.manifest, measured), outcome.files[0].path)
+        return measured

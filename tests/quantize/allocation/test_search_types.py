@@ -1,0 +1,67 @@
+"""A search for types as a program calls it: what it counts, what it keeps, and that it can be cancelled."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from models.paths import Paths
+from models.reference import ModelRef
+from models.store.store import ModelStore
+from quantize.allocation.choose import budget_of_bits
+from quantize.allocation.search_types import TypeSearch, search_types
+from quantize.control import Cancelled, JobControl
+from quantize.imatrix.file import read_imatrix
+from quantize.job.request import QuantizeOptions
+from quantize.job.service import quantize_reference
+from quantize.plan.type_recipe import read_type_recipe
+from tests.pico import write_pico_checkpoint
+
+pytestmark = pytest.mark.model
+
+LINE = "the cat sat on a mat and told the other cats of all that it had seen from there\n"
+
+
+def test_a_recipe_and_the_matrix_are_kept(tmp_path: Path) -> None:
+    store = ModelStore(Paths(home=tmp_path / "home", hf_cache=tmp_path / "hub"))
+    ref = ModelRef.parse(str(write_pico_checkpoint(tmp_path / "pico", n_layers=1)))
+    (sixteen,) = quantize_reference(ref, ["F16"], store=store).files
+    search = TypeSearch(
+        ref=ref,
+        sixteen_bits=sixteen.path,
+        text=LINE * 80,
+        text_label="some/line.txt",
+        budget=partial(budget_of_bits, bits_per_weight=5.5),
+        out_dir=tmp_path / "out",
+        max_probes=3,
+        threads=2,
+    )
+    counts: dict[str, tuple[int, int]] = {}
+
+    @contextmanager
+    def counter(stage: str) -> Iterator[Callable[[int, int], None]]:
+        yield lambda done, total: counts.update({stage: (done, total)})
+
+    result = search_types(search, store, JobControl(counter=counter))
+    assert set(counts) == {"importance matrix, chunks", "probes"}
+    assert all(done == total for done, total in counts.values())
+    assert result.recipe.bits_per_weight <= 5.5
+    assert result.recipe.figures["text"] == "line.txt"
+    assert read_type_recipe(result.path) == result.recipe
+    matrix = read_imatrix(tmp_path / "out" / "pico.imatrix.gguf")
+    assert matrix.datasets == ("some/line.txt",)
+    options = QuantizeOptions(choice=result.choice)
+    (made,) = quantize_reference(ref, [result.recipe.name], store=store, options=options).files
+    assert made.size_bytes == result.recipe.size_bytes
+
+    control = JobControl()
+    control.cancel.set()
+    for imatrix in (None, matrix):
+        with pytest.raises(Cancelled):
+            search_types(replace(search, imatrix=imatrix, out_dir=tmp_path / "none"), store, control)
+    assert list((tmp_path / "none").iterdir()) == []
