@@ -50,8 +50,9 @@ bench-quantize: setup ## measure one pass beside llama.cpp's converter and llama
 	@$(PYTHON) -m scripts.environment --for oracle
 	@$(SOURCES) $(BIN)/python -m bench.quantize $(ARGS)
 
-docs: setup ## write docs/cli.md from the commands' own help
+docs: setup ## write docs/cli.md from the commands' help, and the packages' indexes from their modules' first lines
 	@$(BIN)/python -m scripts.cli_reference
+	@$(BIN)/python -m scripts.package_index
 
 oracle: python ## compare with torch, transformers and llama.cpp's own tools, in .venv-oracle
 	@$(PYTHON) -m scripts.environment --for oracle

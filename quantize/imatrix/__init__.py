@@ -1,0 +1,1 @@
+"""Importance matrices: computed from a text, read from files, and looked up by tensor."""

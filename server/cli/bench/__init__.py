@@ -1,0 +1,1 @@
+"""`corral bench`: loads against an OpenAI-compatible server, their progress and their report."""

@@ -1,0 +1,1 @@
+"""`corral evaluate`: the loss of quantized files, measured, drawn and reported."""

@@ -1,0 +1,1 @@
+"""The commands for stored models: `corral pull`, `list`, `show` and `remove`."""

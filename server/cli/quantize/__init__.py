@@ -1,0 +1,1 @@
+"""`corral quantize`, `corral merge` and `corral imatrix`: the commands that write models."""

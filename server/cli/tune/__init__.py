@@ -1,0 +1,1 @@
+"""`corral tune`: the search for the settings that serve fastest, its progress and its report."""
