@@ -1,8 +1,9 @@
-"""Where output goes: results to stdout, everything said along the way to stderr."""
+"""The output of commands: results go to stdout, everything said along the way and the log to stderr."""
 
 from __future__ import annotations
 
 import json
+import logging
 import sys
 from typing import Any
 
@@ -12,36 +13,48 @@ from rich.table import Table
 GIB = 2**30
 MIB = 2**20
 
+LOG_FORMAT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
+"""A line of the server's log has this form."""
+
 
 def out() -> Console:
-    """For results. Where nobody looks, lines are as long as they need to be."""
+    """Return the console for results. Where nobody looks, lines are as long as they need to be."""
     return Console(soft_wrap=not sys.stdout.isatty(), highlight=False)
 
 
 def err() -> Console:
-    """For progress and remarks."""
+    """Return the console for progress and remarks."""
     return Console(stderr=True, soft_wrap=not sys.stderr.isatty(), highlight=False)
 
 
 def say(text: str) -> None:
-    """One remark on stderr, as it is."""
+    """Write one remark to stderr, as it is."""
     sys.stderr.write(f"{text}\n")
     sys.stderr.flush()
 
 
+def log_to_stderr(level: str) -> None:
+    """Write a line per event to stderr: Corral's from `level` on, everybody else's from warning on."""
+    everything = logging.getLogger().isEnabledFor(logging.DEBUG)
+    logging.basicConfig(
+        stream=sys.stderr, level=logging.WARNING, format=LOG_FORMAT, datefmt="%H:%M:%S", force=True
+    )
+    logging.getLogger("corral").setLevel(logging.DEBUG if everything else level.upper())
+
+
 def print_json(value: Any) -> None:
-    """One JSON document on stdout."""
+    """Print one JSON document on stdout."""
     sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
 def print_table(table: Table) -> None:
-    """On a terminal as wide as it is; otherwise as wide as its content."""
+    """Print a table on stdout: as wide as a terminal, otherwise as wide as its content."""
     console = Console(highlight=False) if sys.stdout.isatty() else Console(width=10_000, highlight=False)
     console.print(table)
 
 
 def plain_table(*columns: str, right: tuple[str, ...] = ()) -> Table:
-    """A table with a header line and no frame; columns in `right` are right-aligned and never wrapped."""
+    """Return a table with a header line and no frame; columns in `right` are right-aligned, never wrapped."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
         table.add_column(
@@ -51,7 +64,7 @@ def plain_table(*columns: str, right: tuple[str, ...] = ()) -> Table:
 
 
 def size(n_bytes: int) -> str:
-    """`4.37 GiB`, `13.6 MiB`, `812 KiB`."""
+    """Return a size as people read it: `4.37 GiB`, `13.6 MiB`, `812 KiB`."""
     if n_bytes >= GIB:
         return f"{n_bytes / GIB:.2f} GiB"
     if n_bytes >= MIB:
@@ -60,7 +73,7 @@ def size(n_bytes: int) -> str:
 
 
 def duration(seconds: float) -> str:
-    """`0.8 s`, `42 s`, `3 min 10 s`."""
+    """Return a time as people read it: `0.8 s`, `42 s`, `3 min 10 s`."""
     if seconds < 10:
         return f"{seconds:.1f} s"
     if seconds < 60:

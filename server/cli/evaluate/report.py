@@ -16,8 +16,8 @@ from quantize.evaluate.report import FileReport, Report
 from quantize.evaluate.service import evaluate_and_keep, find_baseline, report_path, text_path
 from quantize.evaluate.windows import TextPlan, read_text
 from server.cli.console import plain_table, print_table, say, size
-from server.cli.counting import count_progress
 from server.cli.model_files import model_file, plain_file
+from server.cli.progress import count_progress
 
 
 @dataclass(frozen=True, slots=True)

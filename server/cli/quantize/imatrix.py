@@ -41,8 +41,8 @@ def command(
     from quantize.imatrix.compute import compute_imatrix
     from quantize.imatrix.file import write_imatrix
     from server.cli.console import say
-    from server.cli.counting import count_progress
     from server.cli.model_files import model_file, plain_file
+    from server.cli.progress import count_progress
 
     raw = plain_file(text)
     model = model_file(reference, "F16")

@@ -45,9 +45,9 @@ def serve(config: ServerConfig) -> None:
     from models.paths import Paths
     from models.quantization_types import PREFERRED_TYPES
     from models.store.store import ModelStore
+    from server.cli.console import log_to_stderr
     from server.cli.serve.adapters import converter, register_adapters
     from server.cli.serve.http_server import bind, run
-    from server.cli.serve.logs import log_to_stderr
     from server.supervisor.adapter_registry import AdapterRegistry
     from server.supervisor.adapter_service import AdapterService
     from server.supervisor.catalogue import Catalogue, store_entries
