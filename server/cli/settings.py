@@ -1,6 +1,6 @@
 """The server's settings as flags, made from `ServerConfig`: a field's description is its flag's help.
 
-A flag that isn't given is None, and then the environment, the settings file or the default decides.
+A flag that isn't given is None; then the environment, the settings file or the default decides.
 """
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ import inspect
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin
+from types import UnionType
+from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
 
 import typer
 
@@ -17,11 +18,10 @@ from models.errors import ConfigError
 from server.config import SETTINGS, ServerConfig, flag_of, load_config, setting_help
 
 POSITIONAL = "models"
-"""The setting that is no flag: the references on the command line."""
+"""This setting is no flag: its value is the references on the command line."""
 
-METAVARS = {
+METAVARS: Final = {
     "host": "ADDRESS",
-    "gpu_layers": "auto|N",
     "default_type": "T",
     "prompt_format": "NAME",
     "api_keys": "KEY",
@@ -29,6 +29,10 @@ METAVARS = {
     "lora": "PATH",
     "draft": "REF",
 }
+"""The help of these flags has a word of their own for the value."""
+
+METAVARS_OF_TYPES: Final = {bool: None, int: "N", float: "X", str: None, list: None}
+"""Flags can have these types; the help of the others has these words for the value."""
 
 
 def with_settings(
@@ -47,7 +51,7 @@ def with_settings(
 
 
 def flag_parameter(name: str) -> inspect.Parameter:
-    """The parameter of a Typer function that stands for a setting."""
+    """Return the parameter of a Typer function that stands for a setting."""
     kind, metavar = _kind_of(name)
     flag = flag_of(name)
     declaration = f"{flag}/--no-{flag.removeprefix('--')}" if kind is bool else flag
@@ -61,7 +65,10 @@ def flag_parameter(name: str) -> inspect.Parameter:
 def read_settings(
     settings: Mapping[str, Any], config_file: Path | None, env: Mapping[str, str] = os.environ
 ) -> ServerConfig:
-    """The flags that were given, over CORRAL_… in `env`, over the settings file (also CORRAL_CONFIG)."""
+    """Return the settings: flags win over CORRAL_… in `env`, which wins over the file (or CORRAL_CONFIG's).
+
+    Raises ConfigError.
+    """
     named = env.get("CORRAL_CONFIG")
     path = config_file or (Path(named) if named else None)
     if path is not None and not path.is_file():
@@ -79,23 +86,37 @@ def _help(name: str) -> str:
 
 
 def _kind_of(name: str) -> tuple[Any, str | None]:
-    """The type that Typer parses a setting's flag to, and what stands for its value in the help."""
-    choices = _choices(ServerConfig.model_fields[name].annotation)
-    if choices:
-        return str, "|".join(choices)
-    annotation = str(ServerConfig.model_fields[name].annotation)
-    if annotation.startswith("tuple"):
-        return list, None
-    if "bool" in annotation:
-        return bool, None
-    if "Literal" in annotation:  # a choice or a number: pydantic tells
-        return str, None
-    if "float" in annotation:
-        return float, "S" if name.endswith("_s") else "X"
-    if "int" in annotation:
-        return int, "N"
-    return str, None
+    """Return the type that Typer parses a setting's flag to, and the word for its value in the help.
+
+    A number that may also be a word is parsed as text: pydantic reads it. A setting of any other type is a
+    defect: TypeError.
+    """
+    kinds = value_kinds(ServerConfig.model_fields[name].annotation)
+    words = [kind for kind in kinds if isinstance(kind, str)]
+    types = [kind for kind in kinds if not isinstance(kind, str)]
+    match types:
+        case []:
+            return str, "|".join(words)
+        case [type() as kind] if words:
+            return str, "|".join([*words, "N" if kind is int else "X"])
+        case [type() as kind] if kind in METAVARS_OF_TYPES:
+            return kind, "S" if kind is float and name.endswith("_s") else METAVARS_OF_TYPES[kind]
+        case _:
+            raise TypeError(f"no flag can be made for the setting {name}, which is {kinds}")
 
 
-def _choices(annotation: Any) -> tuple[str, ...]:
-    return tuple(map(str, get_args(annotation))) if get_origin(annotation) is Literal else ()
+def value_kinds(annotation: Any) -> tuple[type | str, ...]:
+    """Return the types and literal words that an annotation allows, None left out.
+
+    A tuple is `list`, `Annotated` counts as what it annotates.
+    """
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return value_kinds(arguments[0])
+    if origin in (Union, UnionType):
+        return tuple(kind for argument in arguments for kind in value_kinds(argument))
+    if origin is Literal:
+        return tuple(map(str, arguments))
+    if origin is tuple:
+        return (list,)
+    return () if annotation is type(None) else (annotation,)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from models.paths import Paths
-from server.cli.serve.http_server import LAST_BYTES_S
+from server.serve import LAST_BYTES_S
 from server.supervisor.policy import Policy
 from server.worker.prefix.open import AFTER_GRACE_S, SAVE_S
 from tests.docker.files import (

@@ -1,4 +1,4 @@
-"""What `corral serve` says when it is ready."""
+"""The lines of `corral serve` in a terminal: a banner when it is ready, and remarks when it stops."""
 
 from __future__ import annotations
 
@@ -8,16 +8,37 @@ from contextlib import suppress
 
 from models.errors import WorkerError
 from models.version import VERSION
-from server.cli.console import size
+from server.cli.console import say, size
 from server.config import ServerConfig
+from server.serve import ServeObserver
 from server.supervisor.protocol import ModelStatus
 from server.supervisor.supervisor import Supervisor
 
 QUESTION = "What is the capital of France?"
+"""The request to try asks this."""
+
+
+class TerminalObserver(ServeObserver):
+    """Writes what a server does to stderr; `listener` is its socket."""
+
+    def __init__(self, config: ServerConfig, listener: socket.socket) -> None:
+        self._config = config
+        self._listener = listener
+
+    async def on_ready(self, supervisor: Supervisor) -> None:
+        say(await describe(self._config, supervisor, self._listener))
+
+    def on_stopping(self, n_running: int, grace_s: float) -> None:
+        if n_running:
+            requests = "1 request" if n_running == 1 else f"{n_running} requests"
+            say(f"stopping: {requests} may finish within {grace_s:.0f} s; Ctrl-C again to stop now")
+
+    def on_stopped(self) -> None:
+        say("stopped")
 
 
 async def describe(config: ServerConfig, supervisor: Supervisor, listener: socket.socket) -> str:
-    """One block: the address, each loaded model, the others, and a request to try."""
+    """Return one block: the address, each loaded model, the others, and a request to try."""
     url = url_of(config.host, listener.getsockname()[1])
     models = supervisor.models()
     loaded = [status for status in models if status.info is not None]
@@ -34,14 +55,14 @@ async def describe(config: ServerConfig, supervisor: Supervisor, listener: socke
 
 
 def url_of(host: str, port: int) -> str:
-    """Where a client on this machine finds it."""
+    """Return the URL for a client on this machine."""
     local = {"0.0.0.0": "127.0.0.1", "::": "[::1]", "": "127.0.0.1"}.get(host)  # noqa: S104
     shown = local or (f"[{host}]" if ":" in host else host)
     return f"http://{shown}:{port}"
 
 
 def example(url: str, model: str, *, key: bool) -> str:
-    """A request that can be pasted into a shell."""
+    """Return a request that can be pasted into a shell."""
     body = json.dumps({"model": model, "messages": [{"role": "user", "content": QUESTION}]})
     authorization = " -H 'Authorization: Bearer KEY'" if key else ""
     return f"curl {url}/v1/chat/completions -H 'Content-Type: application/json'{authorization} -d '{body}'"

@@ -1,4 +1,4 @@
-"""`corral serve`."""
+"""The command `corral serve`."""
 
 from __future__ import annotations
 
@@ -43,51 +43,27 @@ def command(
 def serve(config: ServerConfig) -> None:
     """Serve until a signal ends it. Raises CorralError if that can't begin."""
     from models.paths import Paths
-    from models.quantization_types import PREFERRED_TYPES
     from models.store.store import ModelStore
     from server.cli.console import log_to_stderr
-    from server.cli.serve.adapters import converter, register_adapters
-    from server.cli.serve.http_server import bind, run
+    from server.cli.serve.adapters import register_adapters
+    from server.cli.serve.banner import TerminalObserver
+    from server.serve import ModelServer, listen
+    from server.supervisor.adapter_converter import AdapterConverter
     from server.supervisor.adapter_registry import AdapterRegistry
-    from server.supervisor.adapter_service import AdapterService
-    from server.supervisor.catalogue import Catalogue, store_entries
-    from server.supervisor.memory_check import fits
-    from server.supervisor.policy import Policy
-    from server.supervisor.supervisor import Supervisor
-    from server.tuning.apply import TunedModels
-    from server.tuning.result_store import results_here
 
     log_to_stderr(config.log_level)
-    with bind(config.host, config.port) as listener:
-        paths = Paths.from_environment()
-        store = ModelStore(paths)
+    with listen(config.host, config.port) as listener:
+        store = ModelStore(Paths.from_environment())
         served = served_entries(config, store)
-        preferred = (config.default_type, *PREFERRED_TYPES)
-        catalogue = Catalogue(served, lambda: store_entries(store), preferred)
-
         draft = draft_entry(config, store)
-        tuned = TunedModels(results_here(paths.tuning_dir))
-        registry, prepare = AdapterRegistry(), converter(paths.adapters_dir)
-        register_adapters(registry, config.lora, served, prepare)
-
-        supervisor = Supervisor(
-            catalogue,
-            lambda entry: entry.model_spec(
-                tuned.config_for(entry.path, config).serve,
-                draft.path if draft and entry in served else None,
-                paths.prefixes_dir,
-            ),
-            policy=Policy.of(config),
-            fits=fits,
-            use=store.use,
-            adapter_registry=registry,
-            environment=tuned.environment_of,
-        )
-        run(config, supervisor, AdapterService(supervisor, registry, prepare), listener)
+        registry = AdapterRegistry()
+        register_adapters(registry, config.lora, served, AdapterConverter(store.paths.adapters_dir))
+        server = ModelServer.of(config, store, served, draft, registry)
+        server.run(listener, TerminalObserver(config, listener))
 
 
 def draft_entry(config: ServerConfig, store: ModelStore) -> CatalogueEntry | None:
-    """The draft model of those served from the start, made first where it is missing."""
+    """Return the draft model of those served from the start; it is made first where it is missing."""
     from models.reference import ModelRef
     from server.cli.ensure_model import ensure_entry
 
@@ -97,7 +73,7 @@ def draft_entry(config: ServerConfig, store: ModelStore) -> CatalogueEntry | Non
 
 
 def served_entries(config: ServerConfig, store: ModelStore) -> list[CatalogueEntry]:
-    """What to load at the start, made first where it is missing."""
+    """Return the models to load at the start; they are made first where they are missing."""
     from models.reference import ModelRef
     from server.cli.ensure_model import ensure_entry
     from server.supervisor.catalogue import store_entries

@@ -1,10 +1,13 @@
-"""`corral tune`."""
+"""The command `corral tune`."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from server.cli.option_groups import with_option_groups
+from server.cli.tune.options import SearchOptions
 
 if TYPE_CHECKING:
     from models.store.store import ModelStore
@@ -14,41 +17,13 @@ if TYPE_CHECKING:
     from server.tuning.tuner import Outcome
 
 
-def command(  # noqa: PLR0913, PLR0917 - a parameter per flag
+@with_option_groups
+def command(
     reference: Annotated[
         str, typer.Argument(metavar="REF", help="org/name:TYPE, a .gguf file, demo; obtained if missing.")
     ],
-    budget: Annotated[
-        float, typer.Option(min=1, metavar="S", help="Seconds it may take, loading included.")
-    ] = 180.0,
-    prompt_tokens: Annotated[
-        int, typer.Option(min=1, max=8192, metavar="N", help="The workload: tokens of a prompt.")
-    ] = 64,
-    output_tokens: Annotated[
-        int, typer.Option(min=1, max=8192, metavar="N", help="The workload: tokens of an answer.")
-    ] = 96,
-    streams: Annotated[
-        list[int] | None,
-        typer.Option(
-            min=1, max=256, metavar="N", help="Requests at a time; may be given several times. [1 8]"
-        ),
-    ] = None,
-    contention: Annotated[
-        float,
-        typer.Option(
-            min=0,
-            max=1,
-            metavar="X",
-            help="How much speed beside another busy process counts; the rest: alone.",
-        ),
-    ] = 0.25,
-    allow_kv_quant: Annotated[
-        bool,
-        typer.Option("--allow-kv-quant", help="Also try a q8_0 KV cache, which changes answers a little."),
-    ] = False,
-    anyway: Annotated[
-        bool, typer.Option("--anyway", help="Measure although other processes are busy.")
-    ] = False,
+    *,
+    options: SearchOptions,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be searched.")] = False,
     show: Annotated[bool, typer.Option("--show", help="Only show what is kept for this model.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
@@ -71,7 +46,6 @@ def command(  # noqa: PLR0913, PLR0917 - a parameter per flag
     from server.cli.tune.progress import print_space, space_document
     from server.tuning.result_store import results_here
     from server.tuning.service import plan_search
-    from server.tuning.workload import Workload
 
     if show and dry_run:
         raise ConfigError("--show tells what is kept, --dry-run what would be searched; give one of them")
@@ -81,15 +55,15 @@ def command(  # noqa: PLR0913, PLR0917 - a parameter per flag
     if show:
         _show(reference, entry, results, as_json=as_json)
         return
-    workload = Workload(
-        prompt_tokens=prompt_tokens,
-        output_tokens=output_tokens,
-        streams=tuple(sorted(set(streams or (1, 8)))),
-        contention=contention,
+    search = plan_search(
+        entry.path,
+        _label(entry),
+        results.machine,
+        options.workload(),
+        allow_kv_quant=options.allow_kv_quant,
     )
-    search = plan_search(entry.path, _label(entry), results.machine, workload, allow_kv_quant=allow_kv_quant)
     if not dry_run:
-        _run(search, results, budget, anyway=anyway, as_json=as_json)
+        _run(search, results, options, as_json=as_json)
     elif as_json:
         print_json(space_document(search))
     else:
@@ -97,7 +71,7 @@ def command(  # noqa: PLR0913, PLR0917 - a parameter per flag
 
 
 def _entry(ref: object, store: ModelStore, *, make: bool) -> CatalogueEntry:
-    """The file that `corral serve REF` would serve; only with `make` one that isn't here yet is made."""
+    """Return the file that `corral serve REF` would serve; one that isn't here is made only with `make`."""
     from models.reference import ModelRef
     from quantize.job.ensure_model import best_type
     from server.cli.ensure_model import ensure_entry
@@ -115,7 +89,7 @@ def _entry(ref: object, store: ModelStore, *, make: bool) -> CatalogueEntry:
 
 
 def _label(entry: CatalogueEntry) -> str:
-    """A file's name often tells its type."""
+    """Return a name with a type: a file's name often has its type."""
     return entry.name if entry.type and entry.name.endswith(entry.type) else entry.key
 
 
@@ -135,10 +109,10 @@ def _show(reference: str, entry: CatalogueEntry, results: ResultStore, *, as_jso
         print_result(result)
 
 
-def _run(search: Search, results: ResultStore, budget_s: float, *, anyway: bool, as_json: bool) -> None:
-    """Search, keep, tell. Interrupted, it keeps or tells what was found to be better and exits with 130.
+def _run(search: Search, results: ResultStore, options: SearchOptions, *, as_json: bool) -> None:
+    """Search, keep the result and print it. Interrupted, keep a better one or say it, and exit with 130.
 
-    Raises CorralError if the machine isn't quiet, unless `anyway`.
+    Raises CorralError if the machine isn't quiet, unless it is measured anyway.
     """
     from models.errors import CorralError
     from server.cli.console import print_json, say
@@ -148,13 +122,13 @@ def _run(search: Search, results: ResultStore, budget_s: float, *, anyway: bool,
     from server.tuning.busy import BUSY_CORES, cores_in_use
 
     others_cores = cores_in_use()
-    if others_cores > BUSY_CORES and not anyway:
+    if others_cores > BUSY_CORES and not options.anyway:
         raise CorralError(
             f"other processes use {others_cores:.1f} of {search.machine.threads} cores, and what is fastest"
             " beside them is slow without them; stop them, or say --anyway if this machine is always so busy"
         )
-    with search_progress(search.space, budget_s) as on_step:
-        outcome = search.run(budget_s, on_step)
+    with search_progress(search.space, options.budget) as on_step:
+        outcome = search.run(options.budget, on_step)
     if outcome.interrupted and not worth_keeping(outcome, search, results):
         raise typer.Exit(INTERRUPTED)
     result = search.result(outcome, others_cores)
@@ -169,7 +143,7 @@ def _run(search: Search, results: ResultStore, budget_s: float, *, anyway: bool,
 
 
 def worth_keeping(outcome: Outcome, search: Search, results: ResultStore) -> bool:
-    """Whether what an interrupted search has found is to be kept; says so if not.
+    """True if the result of an interrupted search is to be kept; otherwise say why not.
 
     An earlier result isn't replaced by one that was never checked against the defaults.
     """

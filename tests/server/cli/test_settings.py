@@ -7,7 +7,7 @@ import pytest
 import typer
 
 from models.errors import ConfigError
-from server.cli.settings import flag_parameter, read_settings
+from server.cli.settings import flag_parameter, read_settings, value_kinds
 from server.config import SETTINGS, ServerConfig, flag_of, setting_help
 
 
@@ -29,6 +29,39 @@ def test_every_setting_is_a_flag_with_its_description(name: str) -> None:
 )
 def test_flag_names(name: str, flag: str) -> None:
     assert flag_of(name) == flag
+
+
+@pytest.mark.parametrize(
+    ("name", "type_", "metavar"),
+    [
+        ("port", int | None, "N"),
+        ("threads", int | None, "N"),
+        ("gap_ms", float | None, "X"),
+        ("load_wait_s", float | None, "S"),
+        ("use_mmap", bool | None, None),
+        ("gpu_layers", str | None, "auto|N"),
+        ("flash_attn", str | None, "auto|on|off"),
+        ("prompt_format", str | None, "NAME"),
+        ("lora", list[str], "PATH"),
+    ],
+)
+def test_a_flags_type_is_that_of_its_setting(name: str, type_: typing.Any, metavar: str | None) -> None:
+    assert typing.get_args(flag_parameter(name).annotation)[0] == type_
+    assert option_of(name).metavar == metavar
+
+
+@pytest.mark.parametrize(
+    ("annotation", "kinds"),
+    [
+        (typing.Annotated[int, "bool"], (int,)),
+        (typing.Annotated[float, "x"] | None, (float,)),
+        (typing.Literal["auto"] | typing.Annotated[int, "x"], ("auto", int)),
+        (tuple[int, ...], (list,)),
+        (type(None), ()),
+    ],
+)
+def test_kinds_are_read_from_the_annotation_not_its_text(annotation: typing.Any, kinds: object) -> None:
+    assert value_kinds(annotation) == kinds
 
 
 def test_defaults_are_shown() -> None:

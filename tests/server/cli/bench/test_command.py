@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from models.errors import ConfigError
-from server.cli.bench.command import numbers
+from server.cli.bench.options import numbers
 from server.cli.bench.report import bars, level_name, milliseconds, table_of
 from server.loadtest.figures import figures_of
 from server.loadtest.session import Level, Result

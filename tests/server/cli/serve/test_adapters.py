@@ -11,7 +11,8 @@ import httpx
 import pytest
 
 from models.errors import CheckpointError, ConfigError, RequestError
-from server.cli.serve.adapters import converter, register_adapters
+from server.cli.serve.adapters import register_adapters
+from server.supervisor.adapter_converter import AdapterConverter
 from server.supervisor.adapter_registry import AdapterRegistry
 from server.supervisor.adapter_service import gguf_only
 from server.supervisor.catalogue import CatalogueEntry, file_entry
@@ -34,7 +35,7 @@ def base(checkpoint: Path) -> CatalogueEntry:
 
 def test_registering(checkpoint: Path, base: CatalogueEntry, tmp_path: Path) -> None:
     folder = write_peft_adapter(tmp_path / "style", checkpoint)
-    prepare = converter(tmp_path / "made")
+    prepare = AdapterConverter(tmp_path / "made")
     registry = AdapterRegistry()
     register_adapters(registry, [str(folder), f"{folder}=half@0.5", f"{folder}=off@0"], [base], prepare)
     assert [(a.full_name, a.scale, a.path) for a in registry.all()] == [
@@ -64,7 +65,9 @@ def test_a_bad_adapter_is_told_of_before_anything_is_served(
 ) -> None:
     folder = write_peft_adapter(tmp_path / "style", checkpoint, fields={"use_dora": True})
     with pytest.raises(error, match=said):
-        register_adapters(AdapterRegistry(), [text.format(folder)], [base], converter(tmp_path / "made"))
+        register_adapters(
+            AdapterRegistry(), [text.format(folder)], [base], AdapterConverter(tmp_path / "made")
+        )
 
 
 def test_which_model_they_belong_to(base: CatalogueEntry) -> None:
@@ -77,7 +80,7 @@ def test_which_model_they_belong_to(base: CatalogueEntry) -> None:
 
 def test_a_folder_that_is_no_adapter(base: CatalogueEntry, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"has no adapter_config\.json"):
-        converter(tmp_path / "made")(tmp_path, base.path)
+        AdapterConverter(tmp_path / "made")(tmp_path, base.path)
     assert list((tmp_path / "made").iterdir()) == []
 
 

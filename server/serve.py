@@ -1,0 +1,214 @@
+"""Serving: the HTTP application and the supervisor of the workers, run together until a signal ends them.
+
+A program that serves makes a socket (`listen`), a `ModelServer` for its models, and runs it; `corral serve`
+does so with a `ServeObserver` that writes to the terminal. Nothing here writes anywhere but to the log.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import importlib.util
+import logging
+import signal
+import socket
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+
+import uvicorn
+
+from models.errors import ConfigError, CorralError
+from models.quantization_types import PREFERRED_TYPES
+from models.store.store import ModelStore
+from server.app import create_app
+from server.config import ServerConfig
+from server.supervisor.adapter_converter import AdapterConverter
+from server.supervisor.adapter_registry import AdapterRegistry
+from server.supervisor.adapter_service import AdapterService
+from server.supervisor.catalogue import Catalogue, CatalogueEntry, store_entries
+from server.supervisor.memory_check import fits
+from server.supervisor.policy import Policy
+from server.supervisor.supervisor import Supervisor
+from server.tuning.apply import TunedModels
+from server.tuning.result_store import results_here
+
+LAST_BYTES_S = 3.0
+"""Answers have this many seconds to leave after the workers have ended."""
+
+
+class ServeObserver:
+    """Observes the moments of a server's life. Each method does nothing unless it is overridden."""
+
+    async def on_ready(self, supervisor: Supervisor) -> None:
+        """The models that were to be loaded at the start are loaded, and requests are answered."""
+
+    def on_stopping(self, n_running: int, grace_s: float) -> None:
+        """The first signal has come; `n_running` requests may finish within `grace_s` seconds."""
+
+    def on_stopped(self) -> None:
+        """The last worker has ended and the socket is closed."""
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Return a bound socket for `ModelServer.run`.
+
+    It comes first: nobody should quantize for minutes to learn that the port is in use. Raises ConfigError
+    for what is no address, CorralError for one that can't be had.
+    """
+    try:
+        addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except socket.gaierror as error:
+        raise ConfigError(f"{host} is no address to listen on ({error.strerror}); check --host") from error
+    family, kind, protocol, _, address = addresses[0]
+    listener = socket.socket(family, kind, protocol)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+    except OSError as error:
+        listener.close()
+        if error.errno == errno.EADDRINUSE:
+            raise CorralError(
+                f"port {port} on {host} is in use; stop what listens there, or choose another with --port"
+            ) from error
+        raise CorralError(
+            f"can't listen on {host}, port {port}: {error.strerror}; check --host and --port"
+        ) from error
+    return listener
+
+
+@dataclass(frozen=True, slots=True)
+class ModelServer:
+    """One server: its settings, the supervisor of its models, and their adapters."""
+
+    config: ServerConfig
+    supervisor: Supervisor
+    adapters: AdapterService
+
+    @classmethod
+    def of(
+        cls,
+        config: ServerConfig,
+        store: ModelStore,
+        served: Sequence[CatalogueEntry],
+        draft: CatalogueEntry | None = None,
+        registry: AdapterRegistry | None = None,
+    ) -> ModelServer:
+        """Return a server that loads `served` at its start, and other models of the store on demand.
+
+        `draft` is the draft model of those of the start. Models run with the settings that `corral tune` has
+        kept, where `config` leaves them open.
+        """
+        registry = AdapterRegistry() if registry is None else registry
+        tuned = TunedModels(results_here(store.paths.tuning_dir))
+        supervisor = Supervisor(
+            Catalogue(served, lambda: store_entries(store), (config.default_type, *PREFERRED_TYPES)),
+            lambda entry: entry.model_spec(
+                tuned.config_for(entry.path, config).serve,
+                draft.path if draft and entry in served else None,
+                store.paths.prefixes_dir,
+            ),
+            policy=Policy.of(config),
+            fits=fits,
+            use=store.use,
+            adapter_registry=registry,
+            environment=tuned.environment_of,
+        )
+        convert = AdapterConverter(store.paths.adapters_dir)
+        return cls(config, supervisor, AdapterService(supervisor, registry, convert))
+
+    def run(self, listener: socket.socket, observer: ServeObserver | None = None) -> None:
+        """Serve until SIGINT or SIGTERM, in the main thread.
+
+        Raises the error of a model that can't be loaded at the start.
+        """
+        with asyncio.Runner(loop_factory=_new_loop()) as runner:
+            runner.run(_serve(self, listener, observer or ServeObserver()))
+
+
+class _HttpServer(uvicorn.Server):
+    """uvicorn without its signal handling, which would end the process before the workers have ended."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def _new_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    if importlib.util.find_spec("uvloop") is None:
+        return None
+    import uvloop
+
+    return uvloop.new_event_loop
+
+
+async def _serve(model_server: ModelServer, listener: socket.socket, observer: ServeObserver) -> None:
+    config, supervisor = model_server.config, model_server.supervisor
+    signals = _Signals()
+    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+    server = _HttpServer(
+        uvicorn.Config(
+            create_app(config, supervisor, model_server.adapters),
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_keep_alive=75,
+            ws="none",
+        )
+    )
+    serving = asyncio.create_task(server.serve(sockets=[listener]))
+    stopped = asyncio.create_task(signals.first.wait())
+    supervisor.start()
+    ready = asyncio.create_task(supervisor.wait_ready())
+    await asyncio.wait([ready, stopped, serving], return_when=asyncio.FIRST_COMPLETED)
+    failure = ready.exception() if ready.done() and not ready.cancelled() else None
+    if failure is None and ready.done():
+        await observer.on_ready(supervisor)
+        await asyncio.wait([stopped, serving], return_when=asyncio.FIRST_COMPLETED)
+    grace_s = 0.0 if failure else config.shutdown_grace_s
+    observer.on_stopping(supervisor.n_running, grace_s)
+    await _shut_down(server, serving, supervisor, signals, grace_s)
+    observer.on_stopped()
+    for task in (ready, stopped):
+        task.cancel()
+    with suppress(asyncio.CancelledError, CorralError):
+        await ready
+    if failure is not None:
+        raise failure
+
+
+async def _shut_down(
+    server: _HttpServer,
+    serving: asyncio.Task[None],
+    supervisor: Supervisor,
+    signals: _Signals,
+    grace_s: float,
+) -> None:
+    """Stop listening, let running requests finish, end the workers; a second signal makes it immediate."""
+    server.should_exit = True
+    stopping = asyncio.create_task(supervisor.stop(grace_s))
+    hurried = asyncio.create_task(signals.second.wait())
+    await asyncio.wait([stopping, hurried], return_when=asyncio.FIRST_COMPLETED)
+    if not stopping.done():
+        supervisor.kill()
+    await stopping
+    with suppress(TimeoutError):
+        await asyncio.wait_for(asyncio.shield(serving), 0.1 if hurried.done() else LAST_BYTES_S)
+    server.force_exit = True
+    await serving
+    hurried.cancel()
+
+
+class _Signals:
+    """SIGINT and SIGTERM as events: the first asks to stop, the second to stop now."""
+
+    def __init__(self) -> None:
+        self.first = asyncio.Event()
+        self.second = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._receive)
+
+    def _receive(self) -> None:
+        (self.second if self.first.is_set() else self.first).set()

@@ -1,0 +1,71 @@
+"""A server as a program runs it: no command line, nothing written to the terminal."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from models.errors import ConfigError, CorralError
+from models.paths import Paths
+from models.store.store import ModelStore
+from server.config import ServerConfig
+from server.serve import ModelServer, ServeObserver, listen
+from server.supervisor.supervisor import Supervisor
+
+CONFIG = ServerConfig(port=0, shutdown_grace_s=3.0)
+
+
+class Observer(ServeObserver):
+    """Asks for the list of models when the server is ready, then ends it as Ctrl-C does."""
+
+    def __init__(self, listener: socket.socket) -> None:
+        self.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        self.moments: list[Any] = []
+
+    async def on_ready(self, supervisor: Supervisor) -> None:
+        self.moments.append(("ready", await asyncio.to_thread(self.models), supervisor.n_running))
+        os.kill(os.getpid(), signal.SIGINT)
+
+    def on_stopping(self, n_running: int, grace_s: float) -> None:
+        self.moments.append(("stopping", n_running, grace_s))
+
+    def on_stopped(self) -> None:
+        self.moments.append("stopped")
+
+    def models(self) -> Any:
+        with urllib.request.urlopen(f"{self.url}/v1/models", timeout=10) as response:  # noqa: S310
+            return json.load(response)["data"]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> ModelStore:
+    return ModelStore(Paths.from_environment({"CORRAL_HOME": str(tmp_path), "HOME": str(tmp_path)}))
+
+
+def test_a_program_serves_and_observes(store: ModelStore, capfd: pytest.CaptureFixture[str]) -> None:
+    with listen("127.0.0.1", 0) as listener:
+        observer = Observer(listener)
+        ModelServer.of(CONFIG, store, []).run(listener, observer)
+    assert observer.moments == [("ready", [], 0), ("stopping", 0, 3.0), "stopped"]
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_port_in_use_is_an_error_with_a_fix() -> None:
+    with listen("127.0.0.1", 0) as listener:
+        listener.listen()
+        port = listener.getsockname()[1]
+        with pytest.raises(CorralError, match=f"port {port} on 127.0.0.1 is in use.*--port"):
+            listen("127.0.0.1", port)
+
+
+def test_what_is_no_address_is_an_error_of_the_settings() -> None:
+    with pytest.raises(ConfigError, match="is no address to listen on"):
+        listen("no.such.address.invalid", 0)
