@@ -1,4 +1,4 @@
-"""Serving: the HTTP application and the supervisor of the workers, run together until a signal ends them.
+"""`ModelServer`: the HTTP application and the workers' supervisor, run together until a signal.
 
 A program that serves makes a socket (`listen`), a `ModelServer` for its models, and runs it; `corral serve`
 does so with a `ServeObserver` that writes to the terminal. Nothing here writes anywhere but to the log.

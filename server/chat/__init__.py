@@ -1,1 +1,1 @@
-"""Text before the model: chat templates, prompt formats, and the renderer that chooses between them."""
+"""The text of a chat before the model: templates, prompt formats, and the renderer of either."""

@@ -1,6 +1,6 @@
 """A chat as the built-in prompt formats see it: one system text and turns of two speakers. Pure.
 
-Not for Jinja templates: they get the messages as they came.
+Jinja templates don't use it: they get the messages as they came.
 """
 
 from __future__ import annotations
@@ -13,11 +13,12 @@ from models.errors import RequestError
 Speaker = Literal["user", "assistant"]
 
 SYSTEM_ROLES = frozenset({"system", "developer"})
+"""Messages of these roles are the system text."""
 
 
 @dataclass(frozen=True)
 class Conversation:
-    """`system` is None when no message set one (the format's own is used) and "" when it was set to nothing.
+    """A chat. `system` is None when no message sets one (the format's own is used), "" when one removes it.
 
     `turns` never has two of the same speaker in a row.
     """

@@ -1,4 +1,4 @@
-"""Which prompt format a model wants, told from its metadata and its name. Pure.
+"""The prompt format that a model wants, detected from its metadata and its name. Pure.
 
 Order: `corral.prompt_format` in the metadata; a name that says family and version (`vicuna-7b-v1.5`); the
 GGUF's own chat template; a family in the name (`gpt4-x-alpaca`); else Alpaca, which is plain text that base
@@ -14,7 +14,10 @@ from models.errors import RequestError
 from server.chat.prompt_formats import TEMPLATE, canonical_name
 
 METADATA_KEY = "corral.prompt_format"
+"""A GGUF file names its prompt format under this key."""
+
 FALLBACK = "alpaca"
+"""A model that shows no format gets this one."""
 
 _VERSIONED = (
     (re.compile(r"(?<![a-z])vicuna\b.*\bv(?:ersion)?0\b"), "vicuna_v0"),
@@ -33,7 +36,7 @@ _FAMILIES = (
 
 
 def detect(model_name: str, metadata: Mapping[str, str], has_template: bool) -> str:
-    """The name of a prompt format, `template` included. `model_name` may be a reference or a file's stem."""
+    """Return the name of a prompt format, or `template`. `model_name` may be a reference or a file's stem."""
     declared = metadata.get(METADATA_KEY)
     if declared:
         try:
@@ -56,7 +59,7 @@ def detect(model_name: str, metadata: Mapping[str, str], has_template: bool) -> 
 
 
 def _plain(name: str) -> str:
-    """Lower case, no organisation, words joined by "-": `lmsys/Vicuna 7B v1.5` → `vicuna-7b-v1.5`."""
+    """Return a name in lower case, without organisation: `lmsys/Vicuna 7B v1.5` → `vicuna-7b-v1.5`."""
     return re.sub(r"[\s_]+", "-", name.rsplit("/", 1)[-1].strip().lower())
 
 

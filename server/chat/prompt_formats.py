@@ -1,4 +1,4 @@
-"""The built-in prompt formats, as data: exact text and stops of the models that bring no chat template. Pure.
+"""The built-in prompt formats, exact texts and stops of models without a chat template, as data. Pure.
 
     Alpaca, one turn      {system}\\n\\n### Instruction:\\n{instruction}\\n\\n### Response:
       with an input       … {instruction}\\n\\n### Input:\\n{input}\\n\\n### Response:
@@ -22,7 +22,7 @@ from models.errors import RequestError
 from server.chat.conversation import Conversation, Speaker
 
 TEMPLATE = "template"
-"""The name that stands for the GGUF's own Jinja template."""
+"""This name stands for the GGUF's own Jinja template."""
 
 _INPUT_MARK = "### Input:\n"
 
@@ -48,7 +48,7 @@ class PromptFormat:
         add_generation_prompt: bool = True,
         template_kwargs: dict[str, Any] | None = None,
     ) -> str:
-        """The prompt's text, without BOS. Raises RequestError for `template_kwargs` it doesn't know."""
+        """Return the prompt's text, without BOS. Raises RequestError for unknown `template_kwargs`."""
         _refuse_kwargs(self.name, template_kwargs, known=())
         return self._turns(
             conversation, self._system(conversation, self.system), eos_token, add_generation_prompt
@@ -79,7 +79,7 @@ class PromptFormat:
 
 @dataclass(frozen=True)
 class AlpacaFormat(PromptFormat):
-    """Stanford's form for one instruction, FastChat's for several turns."""
+    """Alpaca's form: Stanford's for one instruction, FastChat's for several turns."""
 
     system_with_input: str = ""
 
@@ -92,11 +92,11 @@ class AlpacaFormat(PromptFormat):
         template_kwargs: dict[str, Any] | None = None,
     ) -> str:
         _refuse_kwargs(self.name, template_kwargs, known=("input",))
-        given = (template_kwargs or {}).get("input")
-        if given is not None and not isinstance(given, str):
+        text = (template_kwargs or {}).get("input")
+        if text is not None and not isinstance(text, str):
             raise RequestError("Alpaca's input must be a string", param="chat_template_kwargs.input")
-        if given:
-            conversation = _with_input(conversation, given)
+        if text:
+            conversation = _with_input(conversation, text)
         has_input = any(speaker == "user" and _INPUT_MARK in text for speaker, text in conversation.turns)
         start = self._system(conversation, self.system_with_input if has_input else self.system)
         if not self._is_instruction(conversation):
@@ -109,17 +109,17 @@ class AlpacaFormat(PromptFormat):
 
     @staticmethod
     def _is_instruction(conversation: Conversation) -> bool:
-        """One user message, and perhaps the answer to it."""
+        """True for one user message, and perhaps the answer to it."""
         return conversation.turns[0][0] == "user" and len(conversation.turns) <= 2
 
 
-def _with_input(conversation: Conversation, given: str) -> Conversation:
-    """Put `given` under the last user message."""
+def _with_input(conversation: Conversation, alpaca_input: str) -> Conversation:
+    """Put the input under the last user message."""
     turns = list(conversation.turns)
     for position in reversed(range(len(turns))):
         speaker, text = turns[position]
         if speaker == "user":
-            turns[position] = (speaker, f"{text}\n\n{_INPUT_MARK}{given}")
+            turns[position] = (speaker, f"{text}\n\n{_INPUT_MARK}{alpaca_input}")
             return Conversation(conversation.system, tuple(turns))
     raise RequestError(
         "an Alpaca input needs a user message to belong to", param="chat_template_kwargs.input"
@@ -199,12 +199,13 @@ PROMPT_FORMATS: dict[str, PromptFormat] = {
 }
 
 PROMPT_FORMAT_NAMES: tuple[str, ...] = (*PROMPT_FORMATS, TEMPLATE)
+"""These names choose a format; the last is that of the model's own template."""
 
 _ALIASES = dict.fromkeys(("vicuna_v1", "vicuna_v1.1", "vicuna_v1.3", "vicuna_v1.5"), "vicuna")
 
 
 def canonical_name(name: str) -> str:
-    """`Vicuna-v1.1` → `vicuna`. Raises RequestError, naming the nearest, for an unknown one."""
+    """Return a format's one name: `Vicuna-v1.1` → `vicuna`. Raises RequestError, naming the nearest."""
     key = name.strip().lower().replace("-", "_")
     key = _ALIASES.get(key, key)
     if key in PROMPT_FORMAT_NAMES:

@@ -1,4 +1,4 @@
-"""ChatRenderer: messages in, prompt out, by a built-in format or by the model's own Jinja template.
+"""`ChatRenderer`: messages in, prompt out, by a built-in format or by the model's own Jinja template.
 
 Used by a worker, beside the engine. It needs no weights; the worker tokenizes what it returns.
 """
@@ -18,15 +18,15 @@ from server.chat.templates import RESERVED
 
 @dataclass(frozen=True)
 class RenderedPrompt:
-    """A prompt's text and what goes with it."""
+    """A prompt's text, its stops, and the handling of its BOS and its answer's first space."""
 
     text: str
     stops: tuple[str, ...]
-    """Stop strings of the format, beside the request's own."""
+    """The format adds these stop strings to the request's own."""
     strip_leading_space: bool
-    """The answer's first space belongs to the format (`ASSISTANT: Paris`) and is not part of the answer."""
+    """If true, the answer's first space belongs to the format (`ASSISTANT: Paris`), not to the answer."""
     add_bos: bool
-    """False: `text` begins with the BOS token, so the tokenizer must not add another."""
+    """If false, `text` begins with the BOS token, and the tokenizer must not add another."""
 
 
 class ChatRenderer:
@@ -58,11 +58,12 @@ class ChatRenderer:
             self.name = self._known(prompt_format)
 
     def warm_up(self) -> None:
-        """Start what the first chat would wait for. Doesn't block."""
+        """Start the process that the first chat would wait for; return at once."""
         if self.name == TEMPLATE and self._template is not None:
             self._template.start()
 
     def close(self) -> None:
+        """End the process that renders the Jinja template, if there is one."""
         if self._template is not None:
             self._template.close()
 
@@ -74,7 +75,7 @@ class ChatRenderer:
         add_generation_prompt: bool = True,
         template_kwargs: Mapping[str, Any] | None = None,
     ) -> RenderedPrompt:
-        """Messages (OpenAI's, string contents) → prompt. A last message of the assistant is continued.
+        """Return the prompt of messages (OpenAI's, string contents); the assistant's last one is continued.
 
         Raises RequestError: unknown format or template argument, or messages that the format or template
         refuses.
@@ -86,9 +87,9 @@ class ChatRenderer:
         if name == TEMPLATE:
             return self._by_template(messages, add_generation_prompt, kwargs)
         kwargs.pop("reasoning_effort", None)  # clients send it to any model; these formats have no such thing
-        chosen = PROMPT_FORMATS[name]
+        built_in = PROMPT_FORMATS[name]
         chat = conversation.from_messages(messages, name)
-        text = chosen.render(
+        text = built_in.render(
             chat,
             eos_token=self._eos_token or "</s>",
             add_generation_prompt=add_generation_prompt,
@@ -96,7 +97,7 @@ class ChatRenderer:
         )
         answers = add_generation_prompt and not chat.unfinished_answer
         return RenderedPrompt(
-            text, chosen.stops, strip_leading_space=answers and text.endswith(":"), add_bos=True
+            text, built_in.stops, strip_leading_space=answers and text.endswith(":"), add_bos=True
         )
 
     def _by_template(
@@ -108,21 +109,21 @@ class ChatRenderer:
                 f"chat_template_kwargs can't set '{key}': the server does",
                 param=f"chat_template_kwargs.{key}",
             )
-        begun = _begun_answer(messages) if add_generation_prompt else None
+        beginning = _begun_answer(messages) if add_generation_prompt else None
         text = self._template.render(
-            messages if begun is None else messages[:-1],
+            messages if beginning is None else messages[:-1],
             add_generation_prompt=add_generation_prompt,
             template_kwargs=kwargs,
         )
         opens_with_space = text.endswith(":")
-        if begun is not None:
-            text = f"{text} {begun}" if opens_with_space else text + begun
+        if beginning is not None:
+            text = f"{text} {beginning}" if opens_with_space else text + beginning
         text, add_bos = self._without_double_bos(text)
-        strips = opens_with_space and add_generation_prompt and begun is None
+        strips = opens_with_space and add_generation_prompt and beginning is None
         return RenderedPrompt(text, (), strip_leading_space=strips, add_bos=add_bos)
 
     def _without_double_bos(self, text: str) -> tuple[str, bool]:
-        """A BOS that the template wrote counts once, whether the tokenizer is known to add one or not."""
+        """Return the text and if the tokenizer may add a BOS, so that one of the template's counts once."""
         if not self._bos_token or not text.startswith(self._bos_token):
             return text, True
         if self._tokenizer_adds_bos:
@@ -141,7 +142,7 @@ class ChatRenderer:
 
 
 def _begun_answer(messages: list[dict[str, Any]]) -> str | None:
-    """The text of a last message by the assistant, which the model is to continue."""
+    """Return the text of a last message by the assistant, which the model is to continue."""
     last = messages[-1]
     if last.get("role") != "assistant" or len(messages) < 2 or last.get("tool_calls"):
         return None

@@ -1,4 +1,4 @@
-"""Renders a model's Jinja template in a child process with hard limits on time and memory.
+"""A child process that renders a model's Jinja template, with hard limits on time and memory.
 
 `TemplateProcess` is the parent's side, used by `render` in a worker; `python -m server.chat.template_process`
 is the child. They talk in JSON lines over the child's stdin and stdout. The kernel enforces the limits, so
@@ -27,7 +27,7 @@ from server.chat.templates import ChatTemplate
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """What one render may use. An honest template takes milliseconds for a long chat."""
+    """The limits of one render. An honest template takes milliseconds for a long chat."""
 
     cpu_s: float = 1.0
     wall_s: float = 5.0
@@ -68,15 +68,15 @@ class TemplateProcess:
     def start(self) -> None:
         """Start the child without waiting for it: it gets ready while something else is done."""
         with self._lock, contextlib.suppress(BrokenPipeError):
-            self._started()
+            self._running_child()
 
     def render(
         self, messages: list[dict[str, Any]], *, add_generation_prompt: bool, template_kwargs: dict[str, Any]
     ) -> str:
-        """The prompt's text. Raises RequestError for refused messages and a template beyond its limits."""
+        """Return the prompt's text. Raises RequestError for refused messages and for exceeded limits."""
         job = msgspec.json.encode(_Job(messages, add_generation_prompt, template_kwargs)) + b"\n"
         with self._lock:
-            line = self._ask(job) or self._ask(job, only_if_idle_death=True)
+            line = self._exchange(job) or self._exchange(job, only_if_idle_death=True)
             if not line:
                 raise RequestError(self._epitaph(), param="prompt_format")
         outcome = msgspec.json.decode(line, type=_Outcome)
@@ -89,16 +89,16 @@ class TemplateProcess:
         with self._lock:
             self._close()
 
-    def _ask(self, job: bytes, *, only_if_idle_death: bool = False) -> bytes:
-        """One exchange; b"" if the child ended instead of answering.
+    def _exchange(self, job: bytes, *, only_if_idle_death: bool = False) -> bytes:
+        """Send a job and return the reply; b"" if the child ended instead of replying.
 
-        `only_if_idle_death`: ask a new child only if the last one wasn't ended by its limits (an
-        out-of-memory kill between two requests, say), as a template that broke them would break them again.
+        With `only_if_idle_death` a new child gets the job only if the last one wasn't ended by its limits (by
+        an out-of-memory kill between two requests, say): a template that broke them would break them again.
         """
         if only_if_idle_death and self._limit_that_ended() is not None:
             return b""
         try:
-            child = self._started()
+            child = self._running_child()
             assert child.stdin is not None
             assert child.stdout is not None
             child.stdin.write(job)
@@ -107,7 +107,7 @@ class TemplateProcess:
         except BrokenPipeError:
             return b""
 
-    def _started(self) -> subprocess.Popen[bytes]:
+    def _running_child(self) -> subprocess.Popen[bytes]:
         if self._child is not None and self._child.poll() is None:
             return self._child
         self._close()
@@ -146,7 +146,7 @@ class TemplateProcess:
 
 
 def _end(child: subprocess.Popen[bytes]) -> None:
-    """Kill and reap. Closing its stdin would do, but only once it isn't rendering."""
+    """Kill and reap a child. Closing its stdin would do, but only once it isn't rendering."""
     child.kill()
     child.wait()
     for pipe in (child.stdin, child.stdout):
@@ -169,12 +169,12 @@ def _limit_memory(n_bytes: int) -> None:
 
 
 def _timers(cpu_s: float, wall_s: float) -> None:
-    """Start both; 0 stops them."""
+    """Start both timers; 0 stops them."""
     signal.setitimer(signal.ITIMER_PROF, cpu_s)
     signal.setitimer(signal.ITIMER_REAL, wall_s)
 
 
-def _rendered(
+def _render(
     setup: _Setup, template: ChatTemplate | None, line: bytes
 ) -> tuple[_Outcome, ChatTemplate | None]:
     try:
@@ -207,7 +207,7 @@ def serve(requests: IO[bytes], replies: IO[bytes]) -> None:
     template: ChatTemplate | None = None
     while line := requests.readline():
         _timers(setup.limits.cpu_s, setup.limits.wall_s)
-        outcome, template = _rendered(setup, template, line)
+        outcome, template = _render(setup, template, line)
         reply = msgspec.json.encode(outcome)
         _timers(0, 0)
         replies.write(reply + b"\n")

@@ -1,8 +1,8 @@
-"""Chat templates in Jinja, as Hugging Face writes them: compile and render in a sandbox. Pure, and unbounded.
+"""Chat templates in Jinja, as Hugging Face writes them, compiled and rendered in a sandbox. Pure.
 
 Templates come from strangers: one can loop for hours or fill the memory in a single expression, and no limit
-inside this process is complete. So nobody but `template_process` renders a model's template; this module is
-what runs there.
+inside this process is complete. So nobody but `template_process` renders a model's template, and there this
+module runs.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from server.chat.conversation import SYSTEM_ROLES
 Messages = list[dict[str, Any]]
 
 RESERVED = frozenset({"messages", "add_generation_prompt", "bos_token", "eos_token"})
+"""A request can't set these variables of a template."""
 
 
 class ChatTemplate:
@@ -47,7 +48,7 @@ class ChatTemplate:
         add_generation_prompt: bool = True,
         template_kwargs: Mapping[str, Any] | None = None,
     ) -> str:
-        """Messages (OpenAI's, string contents) → prompt text, BOS included where the template writes it.
+        """Return the prompt of messages (OpenAI's, string contents), with BOS where the template writes it.
 
         A template that raises on a system message, or drops it, gets it merged into the first user turn; one
         that reads contents as lists of parts gets those. Raises RequestError if it refuses the messages in
@@ -86,7 +87,7 @@ _EXPRESSION_ERRORS = (TypeError, ValueError, LookupError, ArithmeticError, Attri
 
 
 def _forms(messages: Messages) -> Iterator[tuple[Messages, list[str]]]:
-    """The messages in the forms that templates want, each with the texts that must be in the prompt."""
+    """Yield the messages in the forms that templates want, each with the texts that the prompt must have."""
     wanted = [text for message in messages if (text := _must_show(message))]
     yield messages, wanted
     merged = _merge_system(messages)
@@ -98,7 +99,7 @@ def _forms(messages: Messages) -> Iterator[tuple[Messages, list[str]]]:
 
 
 def _must_show(message: dict[str, Any]) -> str | None:
-    """The text whose absence means that the template dropped the message. Answers may be shortened."""
+    """Return the text without which the template has dropped the message. Answers may be shortened."""
     content = message.get("content")
     if not isinstance(content, str) or message.get("role") not in (*SYSTEM_ROLES, "user"):
         return None
@@ -106,7 +107,7 @@ def _must_show(message: dict[str, Any]) -> str | None:
 
 
 def _merge_system(messages: Messages) -> Messages | None:
-    """System messages put in front of the first user message; None where there are none."""
+    """Return the messages with system texts in the first user message; None where there are none."""
     system = [message["content"] for message in messages if message.get("role") in SYSTEM_ROLES]
     if not system:
         return None
@@ -120,7 +121,7 @@ def _merge_system(messages: Messages) -> Messages | None:
 
 
 def _typed(messages: Messages) -> Messages:
-    """String contents as a list of one text part."""
+    """Return the messages with string contents as a list of one text part."""
     return [
         {**message, "content": [{"type": "text", "text": message["content"]}]}
         if isinstance(message.get("content"), str)
@@ -130,7 +131,7 @@ def _typed(messages: Messages) -> Messages:
 
 
 def _reason(error: BaseException) -> str:
-    """One short line."""
+    """Return the error in one short line."""
     text = " ".join(str(error).split()) or type(error).__name__
     return text if len(text) <= 300 else text[:297] + "…"
 
@@ -139,7 +140,7 @@ def _reason(error: BaseException) -> str:
 
 
 class _Generation(Extension):
-    """`{% generation %}…{% endgeneration %}`: marks the assistant's words for training; here just printed."""
+    """The tag `{% generation %}` marks the assistant's words for training; here they are just printed."""
 
     tags = {"generation"}  # noqa: RUF012
 

@@ -1,4 +1,4 @@
-"""`python -m server.cli`: the same as `corral`."""
+"""`python -m server.cli` is the same as `corral`."""
 
 from __future__ import annotations
 

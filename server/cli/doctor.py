@@ -1,4 +1,4 @@
-"""`corral doctor`."""
+"""The command `corral doctor`."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ def command(
     from models.doctor import Status, checks
     from server.cli.console import print_json
 
-    found = []
+    results = []
     for check in checks():
-        found.append(check)
+        results.append(check)
         if not as_json:
             _print(check)
     if as_json:
-        print_json([asdict(check) for check in found])
-    if any(check.status is Status.FAIL for check in found):
+        print_json([asdict(check) for check in results])
+    if any(check.status is Status.FAIL for check in results):
         raise typer.Exit(1)
 
 
 def _print(check: Check) -> None:
-    """Each check as soon as it is done: some take seconds."""
+    """Print a check as soon as it is done: some take seconds."""
     from rich.markup import escape
 
     from server.cli.console import out

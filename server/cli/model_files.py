@@ -1,4 +1,4 @@
-"""The GGUF files that a command about files works on, and the texts it is given."""
+"""The files that a command works on: GGUF files by their references, and texts."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from models.errors import ConfigError
 
 @dataclass(frozen=True, slots=True)
 class ModelFile:
-    """A GGUF file. `label`: how it is called in tables."""
+    """A GGUF file. Tables call it `label`."""
 
     path: Path
     label: str
 
 
 def model_file(reference: str, default_type: str) -> ModelFile:
-    """The file of `reference`, made first if it isn't here; `default_type` if the reference names none.
+    """Return the file of `reference`, made first if it isn't here, in `default_type` if it names none.
 
     Raises what downloading and quantizing raise.
     """
@@ -35,7 +35,7 @@ def model_file(reference: str, default_type: str) -> ModelFile:
 
 
 def plain_file(path: Path) -> bytes:
-    """A file that the user named. Raises ConfigError when it can't be read."""
+    """Return the content of a file that the user named. Raises ConfigError when it can't be read."""
     try:
         return path.read_bytes()
     except OSError as error:

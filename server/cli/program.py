@@ -1,7 +1,7 @@
-"""`corral`: finds the command, runs it, and turns what it raises into one line and an exit code.
+"""The program `corral`: it runs one command, and turns its error into one line and an exit code.
 
-0 done, 1 failed, 2 wrong usage, 130 interrupted. Only the module of the command that was asked for is
-imported, so that `corral --help` is quick.
+0 done, 1 failed, 2 wrong usage, 130 interrupted. Only the module of the command in the arguments is imported,
+so that `corral --help` is quick.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ COMMANDS: dict[str, Command] = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command line (without the program's name); the exit code."""
+    """Run one command line (without the program's name); return the exit code."""
     args = list(sys.argv[1:] if arguments is None else arguments)
     debug = bool(os.environ.get("CORRAL_DEBUG")) or "--debug" in args
     args = [arg for arg in args if arg != "--debug"]
@@ -69,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         format="%(levelname)s %(name)s: %(message)s",
     )
     try:
-        make_app(asked_for(args))(args, prog_name="corral")
+        make_app(command_in(args))(args, prog_name="corral")
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else FAILED
     except KeyboardInterrupt:
@@ -90,13 +90,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return DONE
 
 
-def asked_for(args: Sequence[str]) -> str | None:
-    """The command among the arguments, if there is one."""
+def command_in(args: Sequence[str]) -> str | None:
+    """Return the command among the arguments, None without."""
     return next((arg for arg in args if arg in COMMANDS), None)
 
 
 def make_app(*loaded: str | None) -> typer.Typer:
-    """The application; commands not in `loaded` have their summary and nothing else."""
+    """Return the application; commands not in `loaded` have their summary and nothing else."""
     app = typer.Typer(
         name="corral",
         help="Quantize a model's weights to GGUF and serve them through llama.cpp.",
@@ -113,13 +113,13 @@ def make_app(*loaded: str | None) -> typer.Typer:
 
 
 def load(name: str) -> Callable[..., Any]:
-    """Import a command's function."""
+    """Import and return a command's function."""
     function: Callable[..., Any] = importlib.import_module(COMMANDS[name].module).command
     return function
 
 
 def _placeholder() -> None:
-    """Stands for a command that this command line doesn't call."""
+    """Stand for a command that this command line doesn't call."""
 
 
 def _show_version(wanted: bool) -> None:

@@ -1,4 +1,4 @@
-"""Runs loads: several requests at once from one thread that only sends, receives and notes times."""
+"""`LoadClient`: several requests at once from one thread that only sends, receives and notes times."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ from server.loadtest.exchange import OVER, Capture, Exchange
 from server.loadtest.target import Request, Target
 
 CHECK_EVERY_S = 1.0
+"""The client looks for overdue requests once in this many seconds."""
 
 
 @dataclass(slots=True)
 class Lane:
     """Requests sent one after another, each when the one before has ended.
 
-    Several lanes may share an iterator: so many requests are then under way at any time. `start_s` is when
-    the first is sent, in seconds from the load's start.
+    Several lanes may share an iterator: as many requests are then under way at any time. The first is sent
+    `start_s` seconds after the load's start.
     """
 
     requests: Iterator[Request]
@@ -28,11 +29,12 @@ class Lane:
 
     @classmethod
     def of(cls, *requests: Request, start_s: float = 0.0) -> Lane:
+        """Return a lane with these requests."""
         return cls(iter(requests), start_s)
 
 
 class LoadClient:
-    """Sends loads to `target`; tells `on_end` of each exchange that is over, from within the load."""
+    """Sends loads to `target`; calls `on_end` with each exchange that is over, from within the load."""
 
     def __init__(
         self,
@@ -49,10 +51,10 @@ class LoadClient:
         self._check_at_s = 0.0
 
     def run(self, lanes: Iterable[Lane]) -> list[Capture]:
-        """Run the lanes to their ends; all captures in the order in which they ended.
+        """Run the lanes to their ends; return all captures in the order in which they ended.
 
-        An exchange that fails or takes longer than the timeout has its reason in `error`; its lane goes on.
-        What interrupts this (KeyboardInterrupt) closes all connections.
+        An exchange that fails or takes longer than the timeout has the reason in `error`; its lane goes on.
+        An interruption (KeyboardInterrupt) closes all connections.
         """
         self._captures = []
         self._check_at_s = time.perf_counter() + CHECK_EVERY_S
@@ -116,11 +118,11 @@ class LoadClient:
 
 
 def at_once(requests: Sequence[Request]) -> list[Lane]:
-    """All of them at the same moment."""
+    """Return lanes that send all requests at the same moment."""
     return [Lane.of(request) for request in requests]
 
 
 def concurrent(requests: Sequence[Request], n: int) -> list[Lane]:
-    """`n` of them under way at any time."""
+    """Return lanes that keep `n` of the requests under way at any time."""
     shared = iter(requests)
     return [Lane(shared) for _ in range(min(n, len(requests)))]

@@ -18,16 +18,18 @@ class Event(NamedTuple):
 
 
 def events_of(body: bytes) -> Iterator[Event]:
-    """The events that have data, in order. One that the body's end cuts off is no event (as the HTML standard
-    says); comments and fields other than `data` are passed over.
+    """Yield the events that have data, in order.
+
+    An event that the body's end cuts off is none (as the HTML standard says); comments and fields other than
+    `data` are passed over.
     """
     data: list[bytes] = []
     start = len(_BOM) if body.startswith(_BOM) else 0
-    for found in _LINE_END.finditer(body, start):
-        line, start = body[start : found.start()], found.end()
+    for match in _LINE_END.finditer(body, start):
+        line, start = body[start : match.start()], match.end()
         if not line:
             if data:
-                yield Event(b"\n".join(data), found.end() - 1)
+                yield Event(b"\n".join(data), match.end() - 1)
             data = []
         elif line.startswith(b"data:"):
             data.append(line[6:] if line.startswith(b"data: ") else line[5:])

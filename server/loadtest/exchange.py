@@ -1,8 +1,7 @@
-"""One request and its response on a non-blocking socket: notes when which bytes came.
+"""`Exchange`: one request and its response on a non-blocking socket, with the time of each piece.
 
-Of what they say it looks only for the response's end.
-
-Called by `client`, which waits for the sockets. One thread.
+It looks in the bytes only for the response's end. `client` calls it and waits for the sockets, in one
+thread.
 """
 
 from __future__ import annotations
@@ -20,15 +19,20 @@ from server.loadtest.response import Head, MalformedResponse, parse_head, parse_
 from server.loadtest.target import Request, Target
 
 OVER = 0
+"""An exchange returns this instead of events to wait for when it is over."""
+
 RECEIVE_BYTES = 1 << 16
+"""One call receives at most this many bytes."""
+
 LAST_CHUNK = b"0\r\n\r\n"
+"""A chunked body without trailers ends with these bytes."""
 
 
 @dataclass(slots=True)
 class Capture:
-    """What came back for `request`, and when. Times are seconds of `time.perf_counter`.
+    """The bytes that came back for `request`, and their times, in seconds of `time.perf_counter`.
 
-    `pieces[i]` was received at `times[i]`. `error` is why there is no (whole) answer, None if there is one.
+    `pieces[i]` was received at `times[i]`. `error` is the reason if there is no whole answer.
     """
 
     request: Request
@@ -37,12 +41,15 @@ class Capture:
     pieces: list[bytes] = field(default_factory=list)
     ended_s: float | None = None
     closed: bool = False
-    """The server closed the connection."""
+    """True if the server closed the connection."""
     error: str | None = None
 
 
 class Exchange:
-    """Opened by its constructor; `advance` whenever the socket is ready for what it last returned."""
+    """An exchange that its constructor opens.
+
+    `advance` is called whenever the socket is ready for the events that it, or `begin`, last returned.
+    """
 
     def __init__(self, target: Target, request: Request, tls: ssl.SSLContext | None) -> None:
         self.capture = Capture(request, time.perf_counter())
@@ -60,16 +67,17 @@ class Exchange:
             )
 
     def fileno(self) -> int:
+        """Return the socket's descriptor, for a selector."""
         return self._socket.fileno()
 
     def begin(self) -> int:
-        """Events to wait for first: the connection, or `OVER` if there will be none."""
+        """Return the events to wait for first: the connection, or `OVER` if there will be none."""
         if self._connect_error in {0, EINPROGRESS}:
             return EVENT_WRITE
         return self.end(os.strerror(self._connect_error))
 
     def advance(self) -> int:
-        """Go on as far as the socket lets; the events to wait for next, or `OVER`."""
+        """Go on as far as the socket lets; return the events to wait for next, or `OVER`."""
         try:
             return self._step()
         except (BlockingIOError, ssl.SSLWantReadError):
@@ -80,7 +88,7 @@ class Exchange:
             return self.end(str(error.strerror or error) if isinstance(error, OSError) else str(error))
 
     def end(self, error: str | None) -> int:
-        """Close the connection and note `error`; returns `OVER`."""
+        """Close the connection and note `error`; return `OVER`."""
         self.capture.error = error
         self.capture.ended_s = time.perf_counter()
         self._socket.close()
@@ -110,7 +118,7 @@ class Exchange:
             raise OSError(number, os.strerror(number))
 
     def _receive(self) -> int:
-        """One piece; more than one only where TLS holds some back that the socket won't announce again."""
+        """Receive one piece; more only where TLS holds some back that the socket won't announce again."""
         while True:
             data = self._socket.recv(RECEIVE_BYTES)
             capture = self.capture
@@ -126,7 +134,7 @@ class Exchange:
                 return EVENT_READ
 
     def _is_whole(self, data: bytes) -> bool:
-        """Whether the response is all there. Looks at the last bytes, and only then at what precedes them."""
+        """True if the response is all there. It looks at the last bytes, and only then at those before."""
         if self._head is None:
             self._head = parse_head(b"".join(self.capture.pieces))
             if self._head is None:

@@ -12,7 +12,7 @@ from server.loadtest.outcome import Outcome
 
 @dataclass(frozen=True, slots=True)
 class Quantiles:
-    """Seconds. None of a quantity that was never seen."""
+    """Quantiles of times, in seconds; None for a quantity that was never seen."""
 
     p50: float | None
     p99: float | None
@@ -20,15 +20,17 @@ class Quantiles:
 
     @classmethod
     def of(cls, values: Iterable[float]) -> Quantiles:
+        """Return the quantiles of values in any order."""
         ordered = sorted(values)
         return cls(percentile(ordered, 50), percentile(ordered, 99), ordered[-1] if ordered else None)
 
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What a load showed. Times in seconds; rates over `wall_s`, first request to last byte of a good answer.
+    """The statistics of a load. Times are in seconds, rates are over `wall_s`.
 
-    `gap_s`: between two pieces of text of one answer; a server may send several tokens as one piece.
+    `wall_s` is from the first request to the last byte of a good answer. `gap_s` is between two pieces of
+    text of one answer; a server may send several tokens as one piece.
     `tokens_in` counts prompts as the server reports them, cached ones included; None if it doesn't.
     """
 
@@ -44,18 +46,21 @@ class Figures:
 
     @property
     def tokens_out_per_s(self) -> float:
+        """Generated tokens per second of wall time."""
         return self.tokens_out / self.wall_s if self.wall_s else 0.0
 
     @property
     def tokens_in_per_s(self) -> float | None:
+        """Prompt tokens per second of wall time; None where they aren't reported."""
         return None if self.tokens_in is None or not self.wall_s else self.tokens_in / self.wall_s
 
     @property
     def requests_per_s(self) -> float:
+        """Requests that succeeded per second of wall time."""
         return (self.n_requests - self.n_errors) / self.wall_s if self.wall_s else 0.0
 
     def to_json(self) -> dict[str, Any]:
-        """All figures, the rates too, as plain values."""
+        """Return all figures, the rates too, as plain values."""
         rates = {
             "requests_per_s": self.requests_per_s,
             "tokens_out_per_s": self.tokens_out_per_s,
@@ -65,7 +70,7 @@ class Figures:
 
 
 def figures_of(outcomes: Sequence[Outcome]) -> Figures:
-    """Figures over the answers that succeeded; the others are counted in `n_errors`."""
+    """Return the figures of the answers that succeeded; `n_errors` counts the others."""
     good = [one for one in outcomes if one.error is None]
     wall_s = max((o.ended_s for o in good), default=0.0) - min((o.started_s for o in good), default=0.0)
     return Figures(
@@ -82,7 +87,7 @@ def figures_of(outcomes: Sequence[Outcome]) -> Figures:
 
 
 def percentile(ordered: Sequence[float], percent: float) -> float | None:
-    """Of ascending values, linear between neighbours (numpy's default); None if there are none."""
+    """Return a percentile of ascending values, linear between neighbours (numpy's default); None of none."""
     if not ordered:
         return None
     position = (len(ordered) - 1) * percent / 100

@@ -1,4 +1,4 @@
-"""What a capture says: the times at which text came, token counts, how it ended. Pure."""
+"""`Outcome`: a capture that is read: the times at which text came, token counts, the end. Pure."""
 
 from __future__ import annotations
 
@@ -13,14 +13,17 @@ from server.loadtest.exchange import Capture
 from server.loadtest.response import MalformedResponse, Response, parse_response
 
 SHOWN_BYTES = 300
+"""An error message shows at most this much of a response."""
+
 TEXT_FIELDS = ("text", "content", "reasoning_content", "reasoning", "tool_calls")
+"""A piece with one of these fields carries something for the reader."""
 
 
 @dataclass(slots=True)
 class Outcome:
     """One request of a load, read. Times are seconds of `time.perf_counter`.
 
-    `text_times`: for each event that carried text, when the bytes that completed it were received.
+    `text_times` has, for each event that carried text, the time at which the last of its bytes came.
     Counts are None where the server doesn't report them. `error` is None for an answer that ended well.
     """
 
@@ -34,12 +37,12 @@ class Outcome:
     n_completion_tokens: int | None = None
     finish_reason: str | None = None
     timings: dict[str, Any] | None = None
-    """llama.cpp's object, where the server sends it."""
+    """llama.cpp's `timings` object, where the server sends it."""
     error: str | None = None
 
     @property
     def n_tokens(self) -> int:
-        """Tokens made: as reported; else what was asked for, if only that ended it; else pieces of text."""
+        """Generated tokens: as reported; else the limit, if it ended the answer; else pieces of text."""
         if self.n_completion_tokens is not None:
             return self.n_completion_tokens
         if self.finish_reason == "length" and self.max_tokens is not None:
@@ -48,16 +51,17 @@ class Outcome:
 
     @property
     def first_token_s(self) -> float | None:
+        """Seconds from the request to the first text; None without text."""
         return self.text_times[0] - self.started_s if self.text_times else None
 
     @property
     def gaps_s(self) -> list[float]:
-        """Times between pieces of text, one shorter than `text_times`."""
+        """Seconds between pieces of text, one fewer than `text_times`."""
         return [b - a for a, b in zip(self.text_times, self.text_times[1:], strict=False)]
 
 
 def outcome_of(capture: Capture) -> Outcome:
-    """Read one capture, streamed or not. Never raises for what a server may send: that is an `error`."""
+    """Read one capture, streamed or not. Bad bytes of a server don't raise: they are an `error`."""
     ended_s = capture.ended_s if capture.ended_s is not None else capture.started_s
     request = capture.request
     outcome = Outcome(request.label, capture.started_s, ended_s, [], request.max_tokens, error=capture.error)
@@ -82,7 +86,7 @@ def outcome_of(capture: Capture) -> Outcome:
 
 
 def error_text(body: bytes) -> str:
-    """The message of an error response, in whatever form it is."""
+    """Return the message of an error response, in whatever form it is."""
     try:
         document = json.loads(body)
     except ValueError:
@@ -117,7 +121,7 @@ def _read_stream(outcome: Outcome, response: Response, capture: Capture) -> None
 
 
 def _read_answer(outcome: Outcome, response: Response) -> None:
-    """An answer in one piece: its text came when it was whole."""
+    """Read an answer in one piece: its text came when it was whole."""
     if not response.complete:
         return
     try:
@@ -133,7 +137,7 @@ def _read_answer(outcome: Outcome, response: Response) -> None:
 
 
 def _has_text(chunk: dict[str, Any]) -> bool:
-    """Whether any choice carries something for the reader: text, reasoning or a tool call."""
+    """True if any choice carries something for the reader: text, reasoning or a tool call."""
     for choice in chunk.get("choices") or ():
         part = choice.get("delta") or choice.get("message") or choice
         if any(part.get(name) for name in TEXT_FIELDS):

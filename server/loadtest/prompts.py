@@ -1,4 +1,4 @@
-"""Prompts nobody has seen before, of random common words: no server can have them cached."""
+"""Prompts of random common words that no server has seen before, and so none can have cached."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ WORDS: tuple[str, ...] = tuple(
 
 
 def words(n: int, rng: random.Random) -> str:
-    """`n` words; with 20 or more, no two calls give the same."""
+    """Return `n` words; with 20 or more, no two calls give the same."""
     return " ".join(rng.choices(WORDS, k=n))
 
 
 def all_words(rng: random.Random) -> str:
-    """Every word once, shuffled: its length in tokens is an average, not a sample."""
+    """Return every word once, shuffled: its length in tokens is an average, not a sample."""
     return " ".join(rng.sample(WORDS, len(WORDS)))

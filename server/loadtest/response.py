@@ -1,6 +1,6 @@
-"""HTTP/1.1 responses read from their bytes, keeping track of where in the bytes each part of the body came.
+"""HTTP/1.1 responses read from their bytes, with the place in the bytes of each part of the body.
 
-Pure: bytes in, values out. Takes a response that broke off as far as it goes.
+Pure: bytes in, values out. A response that broke off is read as far as it goes.
 """
 
 from __future__ import annotations
@@ -25,11 +25,12 @@ class Head:
 
     @property
     def chunked(self) -> bool:
+        """True if the body comes in chunks."""
         return self.headers.get("transfer-encoding", "").rpartition(",")[2].strip().lower() == "chunked"
 
     @property
     def length(self) -> int | None:
-        """Bytes of the body; None if the end of the connection ends it."""
+        """Bytes of the body; None if it comes in chunks or ends with the connection."""
         if self.chunked:
             return None
         if self.status in {204, 304}:
@@ -44,23 +45,26 @@ class Head:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """A response. `complete`: nothing of the body is missing."""
+    """A response. `complete` means that nothing of the body is missing."""
 
     status: int
     headers: dict[str, str]
     body: bytes
     complete: bool
     starts: tuple[tuple[int, int], ...]
-    """Where each run of the body begins: (in the body, in the raw bytes), ascending."""
+    """Each run of the body begins at such a pair of offsets, in the body and in the raw bytes; ascending."""
 
     def raw_offset(self, offset: int) -> int:
-        """Where the body's byte `offset` stands in the raw bytes."""
+        """Return the offset in the raw bytes of the body's byte `offset`."""
         in_body, in_raw = self.starts[bisect_right(self.starts, offset, key=lambda run: run[0]) - 1]
         return in_raw + offset - in_body
 
 
 def parse_head(data: bytes) -> Head | None:
-    """The head of the final response, past interim ones (1xx); None while it isn't all there."""
+    """Return the head of the final response, past interim ones (1xx); None while it isn't all there.
+
+    Raises MalformedResponse.
+    """
     start = 0
     while True:
         end = data.find(HEAD_END, start)
@@ -79,7 +83,7 @@ def parse_head(data: bytes) -> Head | None:
 
 
 def parse_response(data: bytes, *, closed: bool) -> Response:
-    """The response in `data`; `closed`: no more will come. Raises MalformedResponse."""
+    """Return the response in `data`; `closed` means that no more will come. Raises MalformedResponse."""
     head = parse_head(data)
     if head is None:
         raise MalformedResponse(f"the response broke off in its headers: {data[-40:]!r}")
@@ -105,7 +109,7 @@ def _headers(lines: list[str]) -> dict[str, str]:
 
 
 def _dechunk(data: bytes, position: int) -> tuple[bytes, tuple[tuple[int, int], ...], bool]:
-    """The chunks' content from `position` on, where each began, and whether the last chunk is there."""
+    """Return the chunks' content from `position` on, their beginnings, and if the last chunk is there."""
     pieces: list[bytes] = []
     starts: list[tuple[int, int]] = []
     n_body = 0

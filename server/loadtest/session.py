@@ -1,6 +1,6 @@
-"""A series of loads against one server: finds out what it takes, then sends one level after another.
+"""`Session`: a series of loads against one server, which is probed first.
 
-`corral bench` without its terminal: nothing here prints.
+It is `corral bench` without its terminal: nothing here prints.
 """
 
 from __future__ import annotations
@@ -21,12 +21,15 @@ from server.loadtest.response import MalformedResponse, parse_response
 from server.loadtest.target import Request, Target
 
 TOKENS_PER_WORD = 1.33
+"""A word is assumed to have this many tokens where the server doesn't count."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What each request is like. Prompts begin with `shared_prefix` tokens that all of one level share, and
-    have `prompt_tokens` in all, as nearly as whole words allow.
+    """The form of each request.
+
+    Prompts begin with `shared_prefix` tokens that all of one level share, and have `prompt_tokens` in all, as
+    nearly as whole words allow.
     """
 
     model: str
@@ -39,7 +42,7 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Level:
-    """`n_requests`: `concurrency` of them under way at any time, or arriving at random, `rate` a second."""
+    """A load of `n_requests`: `concurrency` under way at any time, or random arrivals, `rate` a second."""
 
     n_requests: int
     concurrency: int | None = None
@@ -48,7 +51,7 @@ class Level:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What one level showed. `interrupted`: requests that were still under way are left out."""
+    """The result of one level. If `interrupted`, the requests that were under way are left out."""
 
     level: Level
     figures: Figures
@@ -58,12 +61,13 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class Lengths:
-    """How many tokens a prompt of n words has: `fixed` + n · `per_word`."""
+    """The tokens of a prompt of n words: `fixed` + n · `per_word`."""
 
     fixed: float = 0.0
     per_word: float = TOKENS_PER_WORD
 
     def words_for(self, n_tokens: float) -> int:
+        """Return the number of words, at least 1, that have about `n_tokens`."""
         return max(1, round((n_tokens - self.fixed) / self.per_word))
 
 
@@ -76,7 +80,7 @@ class Session:
         self._rng = random.Random(seed)  # noqa: S311 - words, not secrets
         self._lengths = Lengths()
         self.ignores_eos = True
-        """Whether the server is told to go on to the last token asked for."""
+        """Requests tell the server to go on to their last token, if this is true."""
 
     def probe(self, n_warmup: int = 0) -> None:
         """Learn how long words are and what the server accepts, then send `n_warmup` requests one by one.
@@ -94,7 +98,7 @@ class Session:
             self._checked(self._send_one(prompt, self.plan.output_tokens))
 
     def run(self, level: Level, on_end: Callable[[Capture], None]) -> Result:
-        """One level, to its end or to the KeyboardInterrupt that ends it."""
+        """Run one level, to its end or to the KeyboardInterrupt that ends it."""
         captures: list[Capture] = []
 
         def note(capture: Capture) -> None:
@@ -152,7 +156,7 @@ class Session:
 
 
 def lengths_of(one: int | None, all_: int | None) -> Lengths:
-    """From the tokens of a prompt of one word, and of all words; a guess where the server doesn't count."""
+    """Return the lengths by the tokens of one word and of all; a guess where the server doesn't count."""
     if one is None or all_ is None or all_ <= one:
         return Lengths()
     per_word = (all_ - one) / (len(WORDS) - 1)
@@ -160,7 +164,7 @@ def lengths_of(one: int | None, all_: int | None) -> Lengths:
 
 
 def first_model(target: Target) -> str:
-    """The name of the first model that the server lists. Raises CorralError."""
+    """Return the name of the first model that the server lists. Raises CorralError."""
     capture = LoadClient(target, timeout_s=30.0).run([Lane.of(target.get("/models"))])[0]
     outcome = outcome_of(capture)
     if outcome.error is not None:
@@ -178,7 +182,7 @@ def first_model(target: Target) -> str:
 
 
 def levels_of(concurrency: list[int], rates: list[float], n_requests: int | None) -> list[Level]:
-    """One level per rate, or if there are none per concurrency.
+    """Return one level per rate, or if there are none per concurrency.
 
     By default four requests per stream, at least 8; 32 at a rate.
     """

@@ -1,4 +1,4 @@
-"""Where a load goes: one server's address, and the bytes of a request to it."""
+"""`Target`: the address of a server to load, and the bytes of requests to it."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from models.errors import ConfigError, CorralError
 
 Address = tuple[Any, ...]
 CONNECT_TIMEOUT_S = 10.0
+"""An address that takes no connection within this many seconds doesn't answer."""
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
     """One request as bytes. `label` tells kinds of requests in one load apart.
 
-    `max_tokens` is what it asks for, to count by when the server reports no usage.
+    `max_tokens` is the limit in the request, which is counted when the server reports no usage.
     """
 
     payload: bytes
@@ -29,7 +30,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A server, found once: `address` is the one of its addresses that answers. `base_path` ends in /v1."""
+    """A server. `address` is the one of its addresses that answers, `base_path` ends in /v1."""
 
     host: str
     port: int
@@ -41,7 +42,7 @@ class Target:
 
     @classmethod
     def find(cls, url: str, api_key: str | None = None) -> Target:
-        """The server at `url` (with or without /v1), connected to once to see that it is there.
+        """Return the server at `url` (with or without /v1), after one connection to it.
 
         Raises ConfigError for what is no http(s) URL, CorralError if nobody answers there.
         """
@@ -60,26 +61,26 @@ class Target:
 
     @property
     def url(self) -> str:
-        """For people."""
+        """The URL, for people."""
         return f"{'https' if self.tls else 'http'}://{self._authority}{self.base_path}"
 
     def get(self, path: str) -> Request:
-        """GET `path`, which is below /v1."""
+        """Return a GET of `path`, which is below /v1."""
         return Request(self._head("GET", path, {}))
 
     def post(self, path: str, body: Mapping[str, Any], label: str = "") -> Request:
-        """POST `body` as JSON to `path`, which is below /v1."""
+        """Return a POST of `body` as JSON to `path`, which is below /v1."""
         content = json.dumps(body, ensure_ascii=False).encode()
         headers = {"Content-Type": "application/json", "Content-Length": str(len(content))}
         return Request(self._head("POST", path, headers) + content, label, body.get("max_tokens"))
 
     def stream(self, body: Mapping[str, Any], label: str = "") -> Request:
-        """A streamed chat completion if `body` has messages, else a streamed completion; with usage."""
+        """Return a stream with usage: of a chat completion if `body` has messages, else of a completion."""
         path = "/chat/completions" if "messages" in body else "/completions"
         return self.post(path, {**body, "stream": True, "stream_options": {"include_usage": True}}, label)
 
     def _head(self, method: str, path: str, headers: Mapping[str, str]) -> bytes:
-        """`Connection: close`: a connection per request, so that no request waits for another's."""
+        """Return the head; each request has a connection of its own, so that none waits for another."""
         lines = [
             f"{method} {self.base_path}{path} HTTP/1.1",
             f"Host: {self._authority}",
@@ -98,13 +99,13 @@ class Target:
 
 
 def _answering(host: str, port: int) -> tuple[socket.AddressFamily, Address]:
-    """The first address of `host` that takes a connection."""
+    """Return the first address of `host` that takes a connection. Raises CorralError."""
     try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (socket.gaierror, UnicodeError) as error:
         raise CorralError(f"the host {host} isn't known ({error}); check the URL") from error
     reason: OSError | None = None
-    for family, _, _, _, address in found:
+    for family, _, _, _, address in addresses:
         with socket.socket(family, socket.SOCK_STREAM) as trial:
             trial.settimeout(CONNECT_TIMEOUT_S)
             try:

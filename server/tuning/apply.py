@@ -20,6 +20,7 @@ from server.tuning.settings import as_options, words
 logger = logging.getLogger("corral.serve")
 
 V_WITHOUT_FLASH = ("f32", "f16", "bf16")
+"""The V cache can have these types without flash attention."""
 
 
 class TunedModels:
@@ -30,7 +31,7 @@ class TunedModels:
         self._reported: set[Path] = set()
 
     def config_for(self, path: Path, config: ServerConfig) -> ServerConfig:
-        """`config` with the measured settings for the model at `path` where nothing was chosen."""
+        """Return `config` with the measured settings for the model at `path` where users set none."""
         result = self._store.find(path)
         if result is None:
             return config
@@ -42,7 +43,7 @@ class TunedModels:
         return tuned
 
     def environment_of(self, spec: ModelSpec) -> dict[str, str]:
-        """The environment of a worker for `spec`, with the waiting policy measured for its threads."""
+        """Return the environment of a worker for `spec`, with the waiting policy measured for its threads."""
         result = self._store.find(Path(spec.path))
         if result is None or spec.options.threads != result.settings.threads:
             return worker_environment(spec)
@@ -50,10 +51,10 @@ class TunedModels:
 
 
 def tuned_values(config: ServerConfig, result: Result) -> dict[str, Any]:
-    """The settings that come from `result`: those the user left open, as far as they go with the others."""
-    chosen = config.model_fields_set
-    left_open = {name: value for name, value in as_options(result.settings).items() if name not in chosen}
-    if "threads" in chosen:  # who limits the one means the other too
+    """Return the settings that `result` gives: those that the user left open, if the others allow them."""
+    user_set = config.model_fields_set
+    left_open = {name: value for name, value in as_options(result.settings).items() if name not in user_set}
+    if "threads" in user_set:  # who limits the one means the other too
         left_open.pop("threads_batch", None)
     type_v = left_open.get("type_v", config.type_v)
     flash_attn = left_open.get("flash_attn", config.flash_attn)
@@ -64,7 +65,7 @@ def tuned_values(config: ServerConfig, result: Result) -> dict[str, Any]:
 
 
 def report(result: Result, values: Mapping[str, Any], *, spin: bool) -> str:
-    """One line: what is used because of `result`, its waiting policy if `spin`."""
+    """Return a line with the settings that are used because of `result`, its waiting policy if `spin`."""
     defaults = as_options(result.defaults)
     used = {name: value for name, value in values.items() if value != defaults[name]}
     if spin and result.settings.spin_count != SPIN_COUNT:

@@ -1,4 +1,4 @@
-"""What else uses the processor: one busy process of ours, as a browser or a compiler is, or others."""
+"""Other use of the processor: one busy process of ours, as a browser or a compiler is, or others'."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from contextlib import contextmanager
 import psutil
 
 START_S = 0.08
-"""What an interpreter takes to begin."""
+"""An interpreter takes this many seconds to begin."""
 
 BUSY_CORES = 0.3
-"""From here on a machine isn't quiet."""
+"""A machine isn't quiet if other processes use more than this many cores."""
 
 # Ends by itself when its parent has, and after some minutes whatever happens.
 _CODE = """
@@ -28,7 +28,7 @@ while os.getppid() == parent and time.monotonic() < end:
 
 @contextmanager
 def busy_process() -> Iterator[None]:
-    """Runs it for as long as the block does."""
+    """Run a process that keeps a core busy, for as long as the block runs."""
     process = subprocess.Popen(
         [sys.executable, "-I", "-S", "-c", _CODE],
         stdin=subprocess.DEVNULL,
@@ -45,5 +45,5 @@ def busy_process() -> Iterator[None]:
 
 
 def cores_in_use(seconds: float = 1.0) -> float:
-    """How many cores the whole machine used in the next `seconds`, of which it waits."""
+    """Wait for `seconds`, and return how many cores the whole machine used meanwhile."""
     return psutil.cpu_percent(seconds) / 100.0 * (psutil.cpu_count() or 1)

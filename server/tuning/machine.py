@@ -1,4 +1,4 @@
-"""Which machine and which build of llama.cpp a result holds for."""
+"""The machine and the build of llama.cpp that a result holds for."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from models.machine.hardware import probe_cpu, usable_cores
 
 
 class Machine(msgspec.Struct, frozen=True, kw_only=True):
-    """`cores` and `threads`: physical and logical ones that may be used. `build`: see `build_key`."""
+    """A machine: `cores` and `threads` are the usable physical and logical ones, `build` is a `build_key`."""
 
     cpu: str
     cores: int
@@ -25,12 +25,12 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def key(self) -> str:
-        """16 hex digits, different for different machines."""
+        """16 hex digits that differ between machines."""
         return hashlib.sha256(msgspec.json.encode(self)).hexdigest()[:16]
 
 
 def this_machine(env: Mapping[str, str] = os.environ) -> Machine:
-    """Takes milliseconds; loads nothing native."""
+    """Return the machine of this process. It takes milliseconds and loads nothing native."""
     cpu = probe_cpu()
     cores, threads = usable_cores(cpu)
     try:
@@ -47,7 +47,7 @@ def this_machine(env: Mapping[str, str] = os.environ) -> Machine:
 
 
 def build_key(directory: Path | None) -> str:
-    """16 hex digits over the names, sizes and times of llama.cpp's libraries: another build, another key."""
+    """Return 16 hex digits of the names, sizes and times of llama.cpp's libraries: each build has its own."""
     digest = hashlib.sha256()
     files = sorted(directory.iterdir()) if directory is not None and directory.is_dir() else []
     for file in files:

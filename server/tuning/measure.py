@@ -1,7 +1,7 @@
-"""`python -m server.tuning.measure`: loads a model with one choice of settings and times it.
+"""`python -m server.tuning.measure`: the process that loads a model with some settings and times it.
 
-A process of its own per choice: libgomp reads its environment once, and a choice that crashes llama.cpp takes
-nothing else down. Speaks `server.tuning.messages` over stdin and stdout.
+Each choice of settings has its own: libgomp reads its environment once, and a choice that crashes llama.cpp
+takes nothing else down. It speaks `server.tuning.messages` over stdin and stdout.
 """
 
 from __future__ import annotations
@@ -26,9 +26,10 @@ from models.llamacpp.model import Model
 from models.machine.hardware import usable_cores
 from models.machine.host_memory import memory
 from server.placement import FreeMemory, ModelFacts, place
-from server.tuning.messages import Ask, Down, Figures, Job, Ready, Refused, Up
+from server.tuning.messages import Figures, FromMeasurer, Job, MeasureRequest, Ready, Refused, ToMeasurer
 
 TOKENS_SEED = 20
+"""The random tokens of prompts have this seed."""
 SETTLE_S = 0.02
 """The threads of the process that was measured before may still spin for some milliseconds."""
 
@@ -65,50 +66,50 @@ class Bench:
         )
         n_layers = min(n_gpu_layers, self._model.n_layer + 1)
         used = [device.description for device in devices if device.type == "cpu" or n_layers]
-        self.figures(Ask(streams=options.parallel, prompt_tokens=2, steps=1, limit_s=60.0))  # warm
+        self.figures(MeasureRequest(streams=options.parallel, prompt_tokens=2, steps=1, limit_s=60.0))  # warm
         self.ready = Ready(load_s=time.perf_counter() - started_s, n_gpu_layers=n_layers, devices=tuple(used))
 
-    def figures(self, ask: Ask) -> Figures:
-        """Compute what is asked, and forget it. Raises DecodeError."""
+    def figures(self, request: MeasureRequest) -> Figures:
+        """Measure once, and clear the KV cache. Raises DecodeError."""
         time.sleep(SETTLE_S)
         self._context.clear()
-        self._step([0] * ask.streams)  # wakes this process up, untimed
+        self._step([0] * request.streams)  # wakes this process up, untimed
         prefill_s = decode_s = 0.0
         prefill_tokens = steps = 0
-        for _ in range(ask.repeats):
+        for _ in range(request.repeats):
             self._context.clear()
-            positions = [0] * ask.streams
-            prefill_s += self._prefill(positions, ask)
+            positions = [0] * request.streams
+            prefill_s += self._prefill(positions, request)
             prefill_tokens += sum(positions)
-            n_steps, seconds = self._decode(positions, ask)
+            n_steps, seconds = self._decode(positions, request)
             steps += n_steps
             decode_s += seconds
-            if prefill_s + decode_s > ask.limit_s:
+            if prefill_s + decode_s > request.limit_s:
                 break
         return Figures(
             prefill_s=prefill_s, prefill_tokens=prefill_tokens, step_s=decode_s / steps, steps=steps
         )
 
-    def _prefill(self, positions: list[int], ask: Ask) -> float:
-        """The prompts, in calls as the engine makes them; moves `positions` on. The seconds it took."""
+    def _prefill(self, positions: list[int], request: MeasureRequest) -> float:
+        """Compute the prompts in calls as the engine makes them, move `positions` on, return the seconds."""
         started_s = now_s = time.perf_counter()
-        while min(positions) < ask.prompt_tokens and now_s - started_s < ask.limit_s:
-            self._prefill_chunk(positions, ask.prompt_tokens)
+        while min(positions) < request.prompt_tokens and now_s - started_s < request.limit_s:
+            self._prefill_chunk(positions, request.prompt_tokens)
             now_s = time.perf_counter()
         return now_s - started_s
 
-    def _decode(self, positions: list[int], ask: Ask) -> tuple[int, float]:
-        """The steps, at least one: how many, and the seconds they took."""
+    def _decode(self, positions: list[int], request: MeasureRequest) -> tuple[int, float]:
+        """Run the steps, at least one; return their number and their seconds."""
         started_s = now_s = time.perf_counter()
         steps = 0
-        while steps < ask.steps and now_s - started_s < ask.limit_s:
+        while steps < request.steps and now_s - started_s < request.limit_s:
             self._step(positions)
             steps += 1
             now_s = time.perf_counter()
         return steps, now_s - started_s
 
     def _prefill_chunk(self, positions: list[int], n_prompt: int) -> None:
-        """One call's worth of prompt tokens, the lowest sequences first; moves `positions` on."""
+        """Compute one call's prompt tokens, the lowest sequences first, and move `positions` on."""
         self._batch.clear()
         room = self._chunk
         for sequence, position in enumerate(positions):
@@ -123,7 +124,7 @@ class Bench:
         self._context.synchronize()
 
     def _step(self, positions: list[int]) -> None:
-        """One more token of every sequence, and a greedy look at its logits, as a server has."""
+        """Compute one more token of every sequence, and the largest of its logits, as a server does."""
         self._batch.clear()
         for sequence, position in enumerate(positions):
             self._batch.add(int(self._tokens[(position + sequence) % 4096]), position, sequence, output=True)
@@ -140,7 +141,7 @@ def main() -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # a driver that prints must not spoil the answers
-    decoder = msgspec.json.Decoder(Down)
+    decoder = msgspec.json.Decoder(ToMeasurer)
     bench: Bench | None = None
     for line in sys.stdin.buffer:
         message = decoder.decode(line)
@@ -156,7 +157,7 @@ def main() -> int:
     return 0
 
 
-def _answer(answers: BinaryIO, message: Up) -> None:
+def _answer(answers: BinaryIO, message: FromMeasurer) -> None:
     answers.write(msgspec.json.encode(message) + b"\n")
     answers.flush()
 

@@ -1,7 +1,7 @@
 """The messages between the measuring process and its parent: one JSON document per line.
 
-Down: one `Job`, answered by `Ready` or `Refused`; then any number of `Ask`, each answered by `Figures` or
-`Refused`. The process ends when its stdin does.
+The process gets one `Job`, answered by `Ready` or `Refused`; then any number of `MeasureRequest`, each
+answered by `Figures` or `Refused`. It ends when its stdin does.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, tag="job"):
     """A waiting thread spins for this many turns before it sleeps."""
 
 
-class Ask(msgspec.Struct, frozen=True, kw_only=True, tag="ask"):
+class MeasureRequest(msgspec.Struct, frozen=True, kw_only=True, tag="measure"):
     """`streams` prompts of `prompt_tokens`, then `steps` steps; after `limit_s` each part ends early."""
 
     streams: int
@@ -33,13 +33,15 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True, tag="ask"):
 
 
 class Ready(msgspec.Struct, frozen=True, kw_only=True, tag="ready"):
+    """The model is loaded, after `load_s` seconds."""
+
     load_s: float
     n_gpu_layers: int
     devices: tuple[str, ...]
 
 
 class Refused(msgspec.Struct, frozen=True, tag="refused"):
-    """llama.cpp's reason, or ours."""
+    """A message failed; the reason is llama.cpp's or ours."""
 
     message: str
 
@@ -53,5 +55,5 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True, tag="figures"):
     steps: int
 
 
-Down = Job | Ask
-Up = Ready | Refused | Figures
+ToMeasurer = Job | MeasureRequest
+FromMeasurer = Ready | Refused | Figures

@@ -1,25 +1,26 @@
-"""What to try next: first every value once, in the best found so far, then what Optuna's TPE makes of it."""
+"""`Proposer`: the next settings to try, first each value once in the best so far, then Optuna's TPE."""
 
 from __future__ import annotations
 
 import warnings
 from typing import TYPE_CHECKING
 
-from server.tuning.settings import Settings, changed, value_of
+from server.tuning.settings import Settings, value_of, with_values
 from server.tuning.space import Dimension, Space
 
 if TYPE_CHECKING:
     import optuna
 
 SAME_AGAIN_MAX = 30
-"""So many proposals in a row that were tried before mean that nothing is left worth trying."""
+"""This many repeated proposals in a row mean that nothing is left worth trying."""
 FAILED_GAIN = -1.0
-"""What the search is told of settings that crash: far slower than any that work."""
+"""Settings that crash get this gain: they are far slower than any that work."""
 STARTUP_TRIALS = 6
+"""TPE draws at random until it knows this many trials."""
 
 
 class Proposer:
-    """The search. `next` gives settings not given before; `tell` each one's gain over the defaults."""
+    """The search. `next` returns new settings, and `report` takes each one's gain over the defaults."""
 
     def __init__(self, space: Space, seed: int = 0) -> None:
         import optuna
@@ -34,39 +35,39 @@ class Proposer:
         self._study = optuna.create_study(direction="maximize", sampler=sampler)
         self._open: dict[Settings, optuna.Trial] = {}
         self._gains: dict[Settings, float] = {}
-        self._asked: set[Settings] = {space.defaults}
+        self._proposed: set[Settings] = {space.defaults}
         self._changes = space.changes()
-        self._tell_trial(self._ask(space.defaults)[1], space.defaults, 0.0)
+        self._report_trial(self._new_trial(space.defaults)[1], space.defaults, 0.0)
 
     def next(self, best: Settings) -> Settings | None:
-        """Settings to try while `best` is the best known; None when there are none left."""
+        """Return settings to try while `best` is the best known; None when there are none left."""
         while self._changes:
             name, value = self._changes.pop(0)
-            neighbour = changed(best, **{name: value})
-            if neighbour not in self._asked:
-                return self._hand_out(*self._ask(neighbour))
-        for _ in range(SAME_AGAIN_MAX if len(self._asked) < self._space.size else 0):
-            settings, trial = self._ask()
-            if settings not in self._asked:
-                return self._hand_out(settings, trial)
-            self._tell_trial(trial, settings, self._gains.get(settings, FAILED_GAIN))
+            neighbour = with_values(best, **{name: value})
+            if neighbour not in self._proposed:
+                return self._propose(*self._new_trial(neighbour))
+        for _ in range(SAME_AGAIN_MAX if len(self._proposed) < self._space.size else 0):
+            settings, trial = self._new_trial()
+            if settings not in self._proposed:
+                return self._propose(settings, trial)
+            self._report_trial(trial, settings, self._gains.get(settings, FAILED_GAIN))
         return None
 
-    def tell(self, settings: Settings, gain: float | None) -> None:
-        """`gain` None: they don't work."""
-        self._tell_trial(self._open.pop(settings), settings, FAILED_GAIN if gain is None else gain)
+    def report(self, settings: Settings, gain: float | None) -> None:
+        """Take the gain of settings that `next` returned; None if they don't work."""
+        self._report_trial(self._open.pop(settings), settings, FAILED_GAIN if gain is None else gain)
 
-    def _hand_out(self, settings: Settings, trial: optuna.Trial) -> Settings:
-        self._asked.add(settings)
+    def _propose(self, settings: Settings, trial: optuna.Trial) -> Settings:
+        self._proposed.add(settings)
         self._open[settings] = trial
         return settings
 
-    def _ask(self, wanted: Settings | None = None) -> tuple[Settings, optuna.Trial]:
-        """A trial for `wanted`, or for what the sampler likes."""
-        if wanted is not None:
+    def _new_trial(self, settings: Settings | None = None) -> tuple[Settings, optuna.Trial]:
+        """Return a trial for `settings`, or for what the sampler likes."""
+        if settings is not None:
             self._study.enqueue_trial(
                 {
-                    dimension.name: dimension.values.index(value_of(wanted, dimension.name))
+                    dimension.name: dimension.values.index(value_of(settings, dimension.name))
                     for dimension in self._space.dimensions
                 }
             )
@@ -75,15 +76,15 @@ class Proposer:
             dimension.name: dimension.values[_suggest(trial, dimension)]
             for dimension in self._space.dimensions
         }
-        return changed(self._space.defaults, **values), trial
+        return with_values(self._space.defaults, **values), trial
 
-    def _tell_trial(self, trial: optuna.Trial, settings: Settings, gain: float) -> None:
+    def _report_trial(self, trial: optuna.Trial, settings: Settings, gain: float) -> None:
         self._study.tell(trial, gain)
         self._gains[settings] = gain
 
 
 def _suggest(trial: optuna.Trial, dimension: Dimension) -> int:
-    """The place of the value to take: as a number where the order of the values means something."""
+    """Return the index of the suggested value; it is a number where the values' order means something."""
     last = len(dimension.values) - 1
     if dimension.ordered:
         return trial.suggest_int(dimension.name, 0, last)

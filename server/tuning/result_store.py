@@ -1,7 +1,7 @@
-"""Results of `corral tune` on the disk: one JSON file per machine and model in CORRAL_HOME/tuning.
+"""The results of `corral tune` on the disk: a JSON file per machine and model in CORRAL_HOME/tuning.
 
-A file is only used if it is whole, of this version, and of exactly this machine and model file; else it is
-as if it weren't there, and a log line says why.
+A file is used only if it is whole, of this version, and of exactly this machine and model file; else it is
+ignored, and a log line says why.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ class LoadFigure(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What one search found. Gains are logarithms, see `server.tuning.workload.gain`."""
+    """The result of one search. Gains are logarithms, see `server.tuning.workload.gain`."""
 
     version: Literal[1] = 1
-    """Of this format."""
+    """The version of this format."""
     machine: Machine
     model: str
-    """Name, for people."""
+    """The model's name, for people."""
     fingerprint: str
     settings: Settings
     defaults: Settings
@@ -52,9 +52,9 @@ class Result(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     n_tried: int
     elapsed_s: float
     others_cores: float
-    """How many cores other processes used when it began."""
+    """Other processes used this many cores when the search began."""
     created: str
-    """ISO 8601, UTC."""
+    """The time is in ISO 8601, UTC."""
     corral: str
 
 
@@ -66,10 +66,11 @@ class ResultStore:
         self.machine = machine
 
     def path_of(self, model_fingerprint: str) -> Path:
+        """Return the path of the result for a model file on this machine."""
         return self._folder / f"{model_fingerprint.removeprefix('local-')}-{self.machine.key}.json"
 
     def find(self, model_path: Path) -> Result | None:
-        """The result for this file on this machine. Never raises for what is on the disk."""
+        """Return the result for this file on this machine; nothing on the disk makes it raise."""
         try:
             mark = fingerprint(model_path)
         except CorralError as error:
@@ -95,12 +96,12 @@ class ResultStore:
 
 
 def results_here(folder: Path) -> ResultStore:
-    """The results in `folder`, as the machine that this process runs on sees them. Takes milliseconds."""
+    """Return the results in `folder` for the machine of this process. It takes milliseconds."""
     return ResultStore(folder, this_machine())
 
 
 def read_result(path: Path) -> Result | None:
-    """None if there is none; a file that can't be used is told in one log line."""
+    """Return the result in a file, None if there is none; a file that can't be used is logged in one line."""
     try:
         return msgspec.json.decode(path.read_bytes(), type=Result)
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""`Search`: a search for one model file on this machine, from its parts to the result."""
+"""`Search`: a search for one model file on this machine, from its parts to its result."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from server.serve_options import ServeOptions
 from server.tuning.busy import busy_process
 from server.tuning.machine import Machine
 from server.tuning.messages import Job
-from server.tuning.paired_runner import Arena
+from server.tuning.paired_runner import PairedRunner
 from server.tuning.result_store import LoadFigure, Result
 from server.tuning.session import MeasuringProcess
 from server.tuning.settings import Settings, as_options
@@ -46,15 +46,15 @@ class Search:
     room_for_two: bool
 
     def run(self, budget_s: float, on_step: Callable[[Step], None]) -> Outcome:
-        """Minutes. Ctrl-C ends it with what was found so far. Raises what the defaults fail with."""
-        arena = Arena(self.workload, self._open, busy_process, room_for_two=self.room_for_two)
+        """Search for minutes; Ctrl-C ends it with the best so far. Raises the error of defaults that fail."""
+        runner = PairedRunner(self.workload, self._open, busy_process, room_for_two=self.room_for_two)
         try:
-            return Tuner(self.space, arena, budget_s, on_step).run()
+            return Tuner(self.space, runner, budget_s, on_step).run()
         finally:
-            arena.close()
+            runner.close()
 
     def result(self, outcome: Outcome, others_cores: float) -> Result:
-        """`outcome` as it is kept. Raises StoreError if the model's file is gone."""
+        """Return `outcome` as it is stored. Raises StoreError if the model's file is gone."""
         return Result(
             machine=self.machine,
             model=self.model,
@@ -77,7 +77,7 @@ class Search:
                 if load in outcome.best_s
             ),
             kv_quant_gain=outcome.kv_quant_gain,
-            n_tried=len(outcome.tried),
+            n_tried=len(outcome.trials),
             elapsed_s=outcome.elapsed_s,
             others_cores=others_cores,
             created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -93,7 +93,10 @@ class Search:
 def plan_search(
     path: Path, model: str, machine: Machine, workload: Workload, *, allow_kv_quant: bool
 ) -> Search:
-    """Look at the machine (a second). Raises LlamaCppError if llama.cpp doesn't load, InvalidGGUF."""
+    """Return the search for this machine, which is examined for a second.
+
+    Raises LlamaCppError if llama.cpp doesn't load, InvalidGGUF.
+    """
     facts = ask()
     if not isinstance(facts, NativeFacts):
         raise LlamaCppError(f"llama.cpp {facts}; run `corral doctor`")
@@ -108,17 +111,17 @@ def plan_search(
         space=space_for(site, allow_kv_quant=allow_kv_quant),
         workload=workload,
         # A GPU's memory is not looked at: there one at a time is the safe way.
-        room_for_two=not gpu and 2 * measured_bytes(path, workload) < free_bytes,
+        room_for_two=not gpu and 2 * candidate_bytes(path, workload) < free_bytes,
     )
 
 
-def measured_bytes(path: Path, workload: Workload) -> int:
-    """Bytes that one candidate takes at most, its KV cache included. Raises InvalidGGUF."""
+def candidate_bytes(path: Path, workload: Workload) -> int:
+    """Return the bytes that one candidate takes at most, its KV cache included. Raises InvalidGGUF."""
     options = options_for(workload, n_ubatch=max(N_UBATCH), flash_attn="off")
     return place(ModelFacts(read_gguf_info(path)), options, FreeMemory(0)).model.total
 
 
 def options_for(workload: Workload, **values: Any) -> ServeOptions:
-    """A context and as many sequences as the workload needs; `values` for other options."""
+    """Return options with the context and the sequences that the workload needs; `values` are others."""
     ctx = pad_cells(workload.prompt_tokens + workload.output_tokens)
     return ServeOptions(ctx=ctx, parallel=max(workload.streams), **values)

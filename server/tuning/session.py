@@ -18,11 +18,14 @@ from models.errors import LlamaCppError, WorkerDied
 from models.machine.child_process import describe_exit
 from server.ipc.launch import worker_environment
 from server.ipc.model_spec import ModelSpec
-from server.tuning.messages import Ask, Down, Figures, Job, Ready, Refused, Up
+from server.tuning.messages import Figures, FromMeasurer, Job, MeasureRequest, Ready, Refused, ToMeasurer
 
 LOAD_TIMEOUT_S = 900.0
 ANSWER_TIMEOUT_S = 180.0
+"""A process that takes more seconds than these to load, or to measure once, is hanging."""
+
 END_S = 5.0
+"""A process has this many seconds to end before it is killed."""
 
 A = TypeVar("A", Ready, Figures)
 
@@ -32,22 +35,22 @@ COMMAND = (sys.executable, "-m", "server.tuning.measure")
 class Session(Protocol):
     """A candidate that is loaded and can be measured."""
 
-    def measure(self, ask: Ask) -> Figures:
-        """Raises WorkerDied or LlamaCppError."""
+    def measure(self, request: MeasureRequest) -> Figures:
+        """Measure once. Raises WorkerDied or LlamaCppError."""
 
     def close(self) -> None:
-        """Give its memory back."""
+        """Free the memory."""
 
 
 def measuring_environment(job: Job, base: Mapping[str, str]) -> dict[str, str]:
-    """A worker's environment, with the job's waiting policy instead of one that the user has set."""
+    """Return a worker's environment, with the job's waiting policy instead of one that the user has set."""
     unset = {name: value for name, value in base.items() if name not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")}
     spec = ModelSpec(name="tune", path=job.path, options=job.options)
     return worker_environment(spec, unset, spin_count=job.spin_count)
 
 
 class MeasuringProcess:
-    """Started and loaded by the constructor, ended by `close`.
+    """A process that loads and measures: the constructor starts it, `close` ends it.
 
     Raises WorkerDied when it crashes or hangs, LlamaCppError when llama.cpp refuses the job.
     """
@@ -62,7 +65,7 @@ class MeasuringProcess:
         answer_timeout_s: float = ANSWER_TIMEOUT_S,
     ) -> None:
         self._answer_timeout_s = answer_timeout_s
-        self._decoder = msgspec.json.Decoder(Up)
+        self._decoder = msgspec.json.Decoder(FromMeasurer)
         self._unread = b""
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `close`
         self._process = subprocess.Popen(
@@ -79,8 +82,8 @@ class MeasuringProcess:
             self.close()
             raise
 
-    def measure(self, ask: Ask) -> Figures:
-        return self._exchange(ask, self._answer_timeout_s, Figures)
+    def measure(self, request: MeasureRequest) -> Figures:
+        return self._exchange(request, self._answer_timeout_s, Figures)
 
     def close(self) -> None:
         """Safe to call twice."""
@@ -93,7 +96,7 @@ class MeasuringProcess:
                 with contextlib.suppress(BrokenPipeError):  # what it never read
                     stream.close()
 
-    def _exchange(self, message: Down, timeout_s: float, kind: type[A]) -> A:
+    def _exchange(self, message: ToMeasurer, timeout_s: float, kind: type[A]) -> A:
         assert self._process.stdin is not None
         try:
             self._process.stdin.write(msgspec.json.encode(message) + b"\n")

@@ -28,21 +28,23 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 FIELDS: tuple[str, ...] = Settings.__struct_fields__
+"""The names of the settings, in the order in which they are shown."""
 
 
 def value_of(settings: Settings, name: str) -> Value:
+    """Return one field's value."""
     value: Value = getattr(settings, name)
     return value
 
 
 def as_options(settings: Settings) -> dict[str, Any]:
-    """`settings` by the names of ServeOptions; the waiting policy is none of them."""
+    """Return `settings` by the names of ServeOptions; the waiting policy is none of them."""
     options = {name: value_of(settings, name) for name in FIELDS if name in SERVE_SETTINGS}
     return {**options, "type_k": settings.kv_type, "type_v": settings.kv_type}
 
 
-def changed(settings: Settings, **values: Any) -> Settings:
-    """`settings` with other values for some fields."""
+def with_values(settings: Settings, **values: Any) -> Settings:
+    """Return `settings` with other values for some fields."""
     return msgspec.structs.replace(settings, **values)
 
 
@@ -54,11 +56,11 @@ def differences(settings: Settings, other: Settings) -> dict[str, Value]:
 
 
 def words(values: dict[str, Value]) -> str:
-    """Say in one line what is changed: `n_ubatch 256, flash_attn off`."""
-    return ", ".join(f"{name} {shown(value)}" for name, value in values.items()) or "the defaults"
+    """Return values in one line: `n_ubatch 256, flash_attn off`."""
+    return ", ".join(f"{name} {value_text(value)}" for name, value in values.items()) or "the defaults"
 
 
-def shown(value: Value) -> str:
+def value_text(value: Value) -> str:
     """Return a value as people read it."""
     if isinstance(value, bool):
         return "on" if value else "off"

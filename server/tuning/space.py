@@ -10,14 +10,14 @@ from server.tuning.settings import Settings, Value, value_of
 N_UBATCH = (64, 128, 256, 512, 1024)
 N_UBATCH_GPU = (256, 512, 1024, 2048)
 SPIN_COUNTS = (0, 1_000, SPIN_COUNT, 20_000, 100_000)
-"""Threads spin for one of these numbers of turns; never without end, which would keep cores busy when there
+"""Threads spin for one of these numbers of turns, never without end: that would keep cores busy when there
 is nothing to do at all."""
 KV_TYPES = ("f16", "q8_0")
 
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """The facts that the space depends on. `cores`, `threads`: usable physical and logical ones."""
+    """The facts that the space depends on. `cores` and `threads` are the usable physical and logical ones."""
 
     cores: int
     threads: int
@@ -27,7 +27,7 @@ class Site:
 
 @dataclass(frozen=True, slots=True)
 class Dimension:
-    """`name` is a field of Settings. The order of `values` means something if `ordered`."""
+    """The values of one field of Settings. Their order means something if `ordered`."""
 
     name: str
     values: tuple[Value, ...]
@@ -36,7 +36,7 @@ class Dimension:
 
 @dataclass(frozen=True, slots=True)
 class Space:
-    """`notes`: what is not searched here, and why."""
+    """All settings that may be tried. `notes` say what is not searched here, and why."""
 
     dimensions: tuple[Dimension, ...]
     defaults: Settings
@@ -51,7 +51,7 @@ class Space:
         return product
 
     def changes(self) -> list[tuple[str, Value]]:
-        """Every value that is not the default, dimension by dimension."""
+        """Return every value that is not the default, dimension by dimension."""
         return [
             (dimension.name, value)
             for dimension in self.dimensions
@@ -61,7 +61,7 @@ class Space:
 
 
 def space_for(site: Site, *, allow_kv_quant: bool = False) -> Space:
-    """The space of `site`: dimensions with one value are left out, the most promising come first."""
+    """Return the space of `site`: dimensions with one value are left out, the most promising come first."""
     threads = thread_counts(site.cores, site.threads)
     spins: tuple[Value, ...] = SPIN_COUNTS if site.openmp and threads[-1] > 1 else (SPIN_COUNT,)
     dimensions = (
@@ -82,7 +82,7 @@ def space_for(site: Site, *, allow_kv_quant: bool = False) -> Space:
 
 
 def thread_counts(cores: int, threads: int) -> tuple[int, ...]:
-    """Parts of the physical cores, all but one, all, and every logical one; ascending."""
+    """Return parts of the physical cores, all but one, all, and every logical one; ascending."""
     parts = {cores // 4, cores // 2, cores * 3 // 4, cores - 1, cores, threads}
     return tuple(sorted(count for count in parts if count >= 1))
 

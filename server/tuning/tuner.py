@@ -1,4 +1,4 @@
-"""The search within its budget: propose, compare with the best so far, keep what is better."""
+"""The search within its budget: propose, compare with the best so far, keep the better."""
 
 from __future__ import annotations
 
@@ -9,25 +9,35 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from models.errors import CorralError
-from server.tuning.compare import GAIN_MIN, Noise, Verdict, judge, margin, mean, noise_of
-from server.tuning.paired_runner import Arena, Seconds
+from server.tuning.paired_runner import (
+    GAIN_MIN,
+    Noise,
+    PairedRunner,
+    Seconds,
+    Verdict,
+    judge,
+    margin,
+    mean,
+    noise_of,
+)
 from server.tuning.proposer import Proposer
-from server.tuning.settings import Settings, changed
+from server.tuning.settings import Settings, with_values
 from server.tuning.space import Space
 from server.tuning.workload import gain
 
 NOISE_ROUNDS = 3
 CONFIRM_ROUNDS = 3
 KV_ROUNDS = 2
+"""The phases that are no search compare this many times."""
 REST_PART = 0.25
-"""Of the budget, for what comes after the search."""
+"""The phases after the search take at most this fraction of the budget."""
 
 Phase = Literal["noise", "search", "confirm", "kv cache"]
 
 
 @dataclass(frozen=True, slots=True)
-class Tried:
-    """One candidate and how it did. `gain`: over the best at that time; None if it failed, see `problem`."""
+class Trial:
+    """A candidate and its result. `gain` is over the best at that time; None if it failed, see `problem`."""
 
     settings: Settings
     gain: float | None
@@ -38,23 +48,23 @@ class Tried:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """Where the search is, for whoever shows it. `gain`: of `best` over the defaults."""
+    """The state of the search, for whoever shows it. `gain` is that of `best` over the defaults."""
 
     phase: Phase
     elapsed_s: float
     best: Settings
     gain: float
     trying: Settings
-    n_tried: int
+    n_trials: int
 
 
 @dataclass(slots=True)
 class Outcome:
-    """`best` equals the defaults when nothing was found to be better than the noise.
+    """The result of a search. `best` equals the defaults if nothing is better by more than the noise.
 
-    `gain` over the defaults, give or take `gain_margin`; `confirmed` if the two were measured against each
-    other at the end. `default_s` and `best_s`: median seconds of each load, from the same rounds.
-    `kv_quant_gain`: of a q8_0 KV cache over `best`, not taken up.
+    `gain` is over the defaults, give or take `gain_margin`; `confirmed` means that the two were measured
+    against each other at the end. `default_s` and `best_s` are median seconds of each load, from the same
+    rounds. `kv_quant_gain` is that of a q8_0 KV cache over `best`, which is not used.
     """
 
     best: Settings
@@ -67,23 +77,23 @@ class Outcome:
     kv_quant_gain: float | None = None
     default_s: Seconds = field(default_factory=dict)
     best_s: Seconds = field(default_factory=dict)
-    tried: list[Tried] = field(default_factory=list)
+    trials: list[Trial] = field(default_factory=list)
     elapsed_s: float = 0.0
 
 
 class Tuner:
-    """One search. Measuring belongs to the arena, which the caller closes."""
+    """One search. The runner, which the caller closes, measures."""
 
     def __init__(
         self,
         space: Space,
-        arena: Arena,
+        runner: PairedRunner,
         budget_s: float,
         on_step: Callable[[Step], None] = lambda _step: None,
         clock_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self._space = space
-        self._arena = arena
+        self._runner = runner
         self._on_step = on_step
         self._clock_s = clock_s
         self._began_s = clock_s()
@@ -95,33 +105,33 @@ class Tuner:
     def run(self) -> Outcome:
         """Search until the budget is used or nothing is left. Ctrl-C ends it with the best so far.
 
-        Raises what the defaults fail with.
+        Raises the defaults' error, if they fail.
         """
         outcome = self._outcome
         try:
             self._measure_noise()
             self._search()
             self._confirm()
-            self._look_at_kv_quant()
+            self._measure_kv_quant()
         except KeyboardInterrupt:
             outcome.interrupted = True
         outcome.elapsed_s = self._elapsed_s
         return outcome
 
     def _measure_noise(self) -> None:
-        """The defaults against themselves, in two processes."""
+        """Measure the defaults against themselves, in two processes."""
         defaults = self._space.defaults
         gains = []
         for number in range(NOISE_ROUNDS):
-            self._tell("noise", defaults)
+            self._report("noise", defaults)
             started_s = self._clock_s()
-            one, other = self._arena.round(defaults, defaults, other_first=bool(number % 2))
+            one, other = self._runner.round(defaults, defaults, other_first=bool(number % 2))
             gains.append(gain(one, other))
             self._keep_times(one, one)
             self._round_s = self._clock_s() - started_s
         self._noise = noise_of(gains)
         self._outcome.noise = self._noise.deviation
-        self._arena.forget(defaults)
+        self._runner.forget(defaults)
 
     def _search(self) -> None:
         outcome = self._outcome
@@ -131,81 +141,81 @@ class Tuner:
             if candidate is None:
                 outcome.exhausted = True
                 return
-            tried = self._compare(candidate)
-            outcome.tried.append(tried)
-            proposer.tell(candidate, None if tried.gain is None else outcome.gain + tried.gain)
-            if tried.verdict is Verdict.BETTER and tried.gain is not None:
-                self._arena.forget(outcome.best)
+            trial = self._compare(candidate)
+            outcome.trials.append(trial)
+            proposer.report(candidate, None if trial.gain is None else outcome.gain + trial.gain)
+            if trial.verdict is Verdict.BETTER and trial.gain is not None:
+                self._runner.forget(outcome.best)
                 outcome.best = candidate
-                outcome.gain += tried.gain
+                outcome.gain += trial.gain
                 outcome.best_s = {}
             else:
-                self._arena.forget(candidate)
+                self._runner.forget(candidate)
 
-    def _compare(self, candidate: Settings) -> Tried:
-        """Rounds against the best until the verdict is clear, or the time is up, which is no success."""
+    def _compare(self, candidate: Settings) -> Trial:
+        """Compare with the best until the verdict is clear, or the time is up, which is no success."""
         gains: list[float] = []
         verdict = Verdict.UNDECIDED
         while verdict is Verdict.UNDECIDED:
             if gains and self._elapsed_s + self._round_s + self._reserve_s > self._budget_s:
                 verdict = Verdict.NOT_BETTER
                 break
-            self._tell("search", candidate)
+            self._report("search", candidate)
             try:
-                best_s, found_s = self._arena.round(
+                best_s, candidate_s = self._runner.round(
                     self._outcome.best, candidate, other_first=bool(len(gains) % 2)
                 )
             except CorralError as error:
-                return Tried(candidate, None, len(gains), Verdict.NOT_BETTER, error.message)
-            gains.append(gain(best_s, found_s))
+                return Trial(candidate, None, len(gains), Verdict.NOT_BETTER, error.message)
+            gains.append(gain(best_s, candidate_s))
             verdict = judge(gains, self._noise)
-        return Tried(candidate, mean(gains), len(gains), verdict)
+        return Trial(candidate, mean(gains), len(gains), verdict)
 
     def _confirm(self) -> None:
-        """The winner against the defaults: what was won step by step must hold as a whole."""
+        """Measure the best against the defaults: gains made step by step must hold as a whole."""
         outcome, defaults = self._outcome, self._space.defaults
         if outcome.best == defaults:
             outcome.confirmed = True
             return
-        self._arena.forget(defaults)
+        self._runner.forget(defaults)
         gains = []
         outcome.default_s, outcome.best_s = {}, {}
         rounds: list[tuple[Seconds, Seconds]] = []
         for number in range(CONFIRM_ROUNDS):
-            self._tell("confirm", outcome.best)
-            rounds.append(self._arena.round(defaults, outcome.best, other_first=bool(number % 2)))
+            self._report("confirm", outcome.best)
+            rounds.append(self._runner.round(defaults, outcome.best, other_first=bool(number % 2)))
             gains.append(gain(*rounds[-1]))
         outcome.gain, outcome.gain_margin = mean(gains), margin(gains, self._noise)
         outcome.confirmed = True
         self._keep_times(_medians([one for one, _ in rounds]), _medians([other for _, other in rounds]))
         if outcome.gain - outcome.gain_margin <= 0 or outcome.gain < GAIN_MIN:
             outcome.best, outcome.gain, outcome.best_s = defaults, 0.0, outcome.default_s
-        self._arena.forget(defaults)
+        self._runner.forget(defaults)
 
-    def _look_at_kv_quant(self) -> None:
-        """For the report alone: it changes answers, so it is the user's choice."""
+    def _measure_kv_quant(self) -> None:
+        """Measure a q8_0 KV cache for the report alone: it changes answers, so it is the user's choice."""
         best = self._outcome.best
         if not self._kv_rounds or self._elapsed_s + self._kv_rounds * self._round_s > self._budget_s:
             return
-        quantized = changed(best, kv_type="q8_0")
+        quantized = with_values(best, kv_type="q8_0")
         gains = []
         for number in range(self._kv_rounds):
-            self._tell("kv cache", quantized)
+            self._report("kv cache", quantized)
             try:
-                gains.append(gain(*self._arena.round(best, quantized, other_first=bool(number % 2))))
+                gains.append(gain(*self._runner.round(best, quantized, other_first=bool(number % 2))))
             except CorralError:  # this model or setting has none
                 return
         self._outcome.kv_quant_gain = mean(gains)
 
     @property
     def _reserve_s(self) -> float:
-        """What the rest of `run` takes; the look at the KV cache is dropped where time is short."""
+        """Seconds for the rest of `run`; the KV cache is not measured where time is short."""
         with_kv_s = (CONFIRM_ROUNDS + self._kv_rounds) * self._round_s
         return with_kv_s if with_kv_s < REST_PART * self._budget_s else CONFIRM_ROUNDS * self._round_s
 
     @property
     def _kv_rounds(self) -> int:
-        """0 where it is searched, or can't be."""
+        """Rounds for the KV cache: 0 where the search has it, or it can't be quantized."""
         searched = any(dimension.name == "kv_type" for dimension in self._space.dimensions)
         return 0 if searched or self._outcome.best.flash_attn == "off" else KV_ROUNDS
 
@@ -216,9 +226,9 @@ class Tuner:
     def _keep_times(self, default_s: Seconds, best_s: Seconds) -> None:
         self._outcome.default_s, self._outcome.best_s = default_s, best_s
 
-    def _tell(self, phase: Phase, trying: Settings) -> None:
+    def _report(self, phase: Phase, trying: Settings) -> None:
         outcome = self._outcome
-        self._on_step(Step(phase, self._elapsed_s, outcome.best, outcome.gain, trying, len(outcome.tried)))
+        self._on_step(Step(phase, self._elapsed_s, outcome.best, outcome.gain, trying, len(outcome.trials)))
 
 
 def _medians(rounds: list[Seconds]) -> Seconds:

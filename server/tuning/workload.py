@@ -1,4 +1,4 @@
-"""What "fastest" means: a workload, and one number for how fast it goes. Pure."""
+"""The workload that tuning makes fast, and one number for how fast it goes. Pure."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Load:
 class Workload(msgspec.Struct, frozen=True, kw_only=True):
     """Requests of `prompt_tokens` in and `output_tokens` out, as many at once as each of `streams` says.
 
-    Measured on a quiet machine and beside a busy process; `contention` (0 to 1) is the latter's part.
+    They run on a quiet machine and beside a busy process; `contention` (0 to 1) is the latter's weight.
     """
 
     prompt_tokens: int = 64
@@ -31,7 +31,7 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def loads(self) -> tuple[Load, ...]:
-        """What is measured; weights add up to 1, loads without weight are left out."""
+        """The loads to measure; their weights add up to 1, and loads without weight are left out."""
         parts = {False: 1.0 - self.contention, True: self.contention}
         return tuple(
             Load(streams, busy, part / len(self.streams))
@@ -41,18 +41,19 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True):
         )
 
     def tokens_per_second(self, load: Load, seconds: float) -> float:
-        """Generated tokens per second when all of `load` takes `seconds`, its prompts included."""
+        """Return the generated tokens per second when all of `load`, prompts included, takes `seconds`."""
         return load.streams * self.output_tokens / seconds
 
 
 GAIN_MAX = 1.0
+"""The gain of one load counts at most as this."""
 
 Times = Mapping[Load, float]
-"""Seconds that each load takes, from the first prompt token to the last generated one."""
+"""The seconds of each load, from the first prompt token to the last generated one."""
 
 
 def gain(reference: Times, candidate: Times) -> float:
-    """How much faster `candidate` is: the weighted mean of ln(reference ÷ candidate) over the loads.
+    """Return how much faster `candidate` is: the weighted mean of ln(reference ÷ candidate) over the loads.
 
     0.1 is about 10 % faster in tokens per second, -0.1 as much slower; gains add up. One load counts at most
     as `GAIN_MAX`: beside a busy process it is now and then luck, a matter of which core that sits on.
@@ -64,5 +65,5 @@ def gain(reference: Times, candidate: Times) -> float:
 
 
 def percent(value: float) -> float:
-    """A gain as the change of tokens per second in percent."""
+    """Return a gain as the change of tokens per second in percent."""
     return 100.0 * math.expm1(value)

@@ -17,16 +17,23 @@ import typer
 from models.errors import CorralError
 
 FAILED = 1
-LEAST_CTX = 512
+"""A server that ends with 0 before it is ready has failed, too, and the command ends with this."""
+
+CTX_MIN = 512
+"""The context of a request has at least this many tokens."""
+
 STOP_S = 30.0
+"""The server has this many seconds to stop before it is killed."""
+
 POLL_S = 0.1
+"""The server is polled at intervals of this many seconds until it is ready."""
 
 
 @contextmanager
 def serving(reference: str, n_streams: int, n_tokens: int) -> Iterator[str]:
-    """The URL of a server for `reference` with room for `n_streams` requests of about `n_tokens` tokens.
+    """Run a server for `reference` with room for `n_streams` requests of about `n_tokens`; yield its URL.
 
-    Pulls and quantizes first what is missing; what it says goes to stderr. If it doesn't start, it has said
+    It pulls and quantizes first what is missing, with progress on stderr. If it doesn't start, it has said
     why, and its exit code becomes ours.
     """
     port = _free_port()
@@ -35,10 +42,10 @@ def serving(reference: str, n_streams: int, n_tokens: int) -> Iterator[str]:
         "--parallel",
         str(min(n_streams, 256)),
         "--ctx",
-        str(max(LEAST_CTX, n_tokens + n_tokens // 4 + 64)),
+        str(max(CTX_MIN, n_tokens + n_tokens // 4 + 64)),
     ]
     command += ["--log-level", "warning"]
-    # Of a session of its own: Ctrl-C ends the measurement here, and then the server.
+    # It has a session of its own: Ctrl-C ends the measurement here, and then the server.
     with subprocess.Popen(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True
     ) as process:

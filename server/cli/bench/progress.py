@@ -1,4 +1,4 @@
-"""How far a level of `corral bench` is: a bar on a terminal, elsewhere a line at its end.
+"""The progress of a level of `corral bench`: a bar on a terminal, elsewhere a line at its end.
 
 The bar is drawn rarely: the machine may be the one that is measured.
 """
@@ -19,11 +19,12 @@ if TYPE_CHECKING:
     from server.loadtest.session import Level
 
 DRAWS_PER_S = 2
+"""The bar is drawn this many times a second."""
 
 
 @contextmanager
 def level_progress(level: Level) -> Iterator[Callable[[Capture], None]]:
-    """Shows `level` for as long as the block runs; gives what to call with each exchange that is over."""
+    """Show `level` while the block runs; yield a function to call with each exchange that is over."""
     if sys.stderr.isatty():
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 

@@ -30,9 +30,9 @@ HEADINGS = (
     "tok/s in",
 )
 TIMES: dict[str, Callable[[Figures], Quantiles]] = {
-    "time to first token, p50 to p99": lambda found: found.first_token_s,
-    "time between tokens, p50 to p99": lambda found: found.gap_s,
-    "end to end, p50 to p99": lambda found: found.end_to_end_s,
+    "time to first token, p50 to p99": lambda figures: figures.first_token_s,
+    "time between tokens, p50 to p99": lambda figures: figures.gap_s,
+    "end to end, p50 to p99": lambda figures: figures.end_to_end_s,
 }
 BAR_WIDTH = 40
 DRAWING_WIDTH = 96
@@ -63,33 +63,33 @@ SVG = """\
 
 
 def level_name(level: Level) -> str:
-    """`16 at once`, `2.5 per second`."""
+    """Return `16 at once`, or `2.5 per second`."""
     return f"{level.concurrency} at once" if level.rate is None else f"{level.rate:g} per second"
 
 
 def print_results(results: Sequence[Result]) -> None:
-    """The table on stdout."""
+    """Print the table on stdout."""
     print_table(table_of(results))
 
 
 def table_of(results: Sequence[Result]) -> Table:
-    """One row per level."""
+    """Return the table, a row per level."""
     table = plain_table(*HEADINGS, right=HEADINGS[1:])
     for result in results:
-        found = result.figures
+        figures = result.figures
         table.add_row(
             level_name(result.level) + (" (interrupted)" if result.interrupted else ""),
-            str(found.n_requests),
-            str(found.n_errors),
-            *(milliseconds(value) for value in _times(found)),
-            f"{found.tokens_out_per_s:.1f}",
-            "–" if found.tokens_in_per_s is None else f"{found.tokens_in_per_s:.1f}",
+            str(figures.n_requests),
+            str(figures.n_errors),
+            *(milliseconds(value) for value in _times(figures)),
+            f"{figures.tokens_out_per_s:.1f}",
+            "–" if figures.tokens_in_per_s is None else f"{figures.tokens_in_per_s:.1f}",
         )
     return table
 
 
 def milliseconds(seconds: float | None) -> str:
-    """`0.42 ms`, `12.3 ms`, `1.25 s`."""
+    """Return `0.42 ms`, `12.3 ms`, `1.25 s`."""
     if seconds is None:
         return "–"
     if seconds >= 1:
@@ -98,7 +98,7 @@ def milliseconds(seconds: float | None) -> str:
 
 
 def document(target: Target, plan: Plan, seed: int, results: Sequence[Result]) -> dict[str, Any]:
-    """Everything, for a program. Times in seconds."""
+    """Return everything, for a program. Times are in seconds."""
     return {
         "url": target.url,
         "model": plan.model,
@@ -128,7 +128,7 @@ def draw(path: Path, title: str, results: Sequence[Result]) -> None:
 
 
 def bars(results: Sequence[Result]) -> Group:
-    """One block per quantity, one bar per level."""
+    """Return the bars: a block per quantity, with a bar per level."""
     rates = [(0.0, one.figures.tokens_out_per_s, f"{one.figures.tokens_out_per_s:.1f}") for one in results]
     blocks = [_block("tokens per second, out", results, rates)]
     blocks += [
@@ -137,13 +137,13 @@ def bars(results: Sequence[Result]) -> Group:
     return Group(*blocks)
 
 
-def _span(found: Quantiles) -> tuple[float, float, str]:
-    text = f"{milliseconds(found.p50)} – {milliseconds(found.p99)}"
-    return found.p50 or 0.0, found.p99 or 0.0, text
+def _span(quantiles: Quantiles) -> tuple[float, float, str]:
+    text = f"{milliseconds(quantiles.p50)} – {milliseconds(quantiles.p99)}"
+    return quantiles.p50 or 0.0, quantiles.p99 or 0.0, text
 
 
 def _block(title: str, results: Sequence[Result], spans: Sequence[tuple[float, float, str]]) -> Table:
-    """Bars from begin to end on one scale that starts at 0; a bar is never too short to be seen."""
+    """Return bars from begin to end on one scale that starts at 0; a bar is never too short to be seen."""
     table = Table(box=None, title=title, title_justify="left", title_style="bold", show_header=False)
     size = max((end for _, end, _ in spans), default=0.0) or 1.0
     for result, (begin, end, text) in zip(results, spans, strict=True):
@@ -152,6 +152,6 @@ def _block(title: str, results: Sequence[Result], spans: Sequence[tuple[float, f
     return table
 
 
-def _times(found: Figures) -> list[float | None]:
-    quantities = [pick(found) for pick in TIMES.values()]
+def _times(figures: Figures) -> list[float | None]:
+    quantities = [pick(figures) for pick in TIMES.values()]
     return [value for one in quantities for value in (one.p50, one.p99)]

@@ -1,4 +1,4 @@
-"""Who answers in `corral chat`: `Backend`, and the one that runs the model in a worker of its own."""
+"""`Backend`, the model behind `corral chat`, and the one that runs in a worker of the command's own."""
 
 from __future__ import annotations
 
@@ -16,18 +16,19 @@ from server.supervisor.event_iterator import iterate
 from server.supervisor.supervisor import Supervisor
 
 STOP_GRACE_S = 2.0
+"""An answer has this many seconds to end when the program does."""
 
 
 @dataclass(frozen=True, slots=True)
 class ChatOptions:
-    """How answers are sampled; None is the model's or llama.cpp's default."""
+    """The sampling of answers; None is the model's or llama.cpp's default."""
 
     temperature: float | None = None
     max_tokens: int | None = None
     seed: int | None = None
 
-    def given(self) -> dict[str, Any]:
-        """Only what was said."""
+    def to_request(self) -> dict[str, Any]:
+        """Return the options that are set, as fields of a request."""
         values = {"temperature": self.temperature, "max_tokens": self.max_tokens, "seed": self.seed}
         return {name: value for name, value in values.items() if value is not None}
 
@@ -36,17 +37,17 @@ class Backend(Protocol):
     """Answers a conversation. All methods belong to one event loop."""
 
     async def start(self) -> str:
-        """Make ready; the name of the model. Raises CorralError."""
+        """Make the model ready, and return its name. Raises CorralError."""
 
     def answer(self, messages: list[dict[str, str]], options: ChatOptions) -> AsyncGenerator[str, None]:
-        """Pieces of the answer. Raises CorralError; left early, it stops the model."""
+        """Yield pieces of the answer; closed early, stop the model. Raises CorralError."""
 
     async def stop(self) -> None:
-        """Leave nothing behind."""
+        """End all that `start` began."""
 
 
 class LocalBackend:
-    """The model in a worker of this program's own."""
+    """A model in a worker of this program's own."""
 
     def __init__(self, supervisor: Supervisor, name: str) -> None:
         self._supervisor = supervisor
@@ -62,8 +63,8 @@ class LocalBackend:
         request = Generate(
             id=f"chat-{next(self._ids)}",
             prompt=ChatPrompt(messages=list(messages)),
-            params=SamplingParams(**options.given()),
-            given=tuple(options.given()),
+            params=SamplingParams(**options.to_request()),
+            given=tuple(options.to_request()),
         )
         async with aclosing(iterate(self._supervisor.generate(self._name, request))) as events:
             async for event in events:

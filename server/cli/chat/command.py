@@ -1,4 +1,4 @@
-"""`corral chat`."""
+"""The command `corral chat`."""
 
 from __future__ import annotations
 
@@ -63,15 +63,15 @@ def command(
 
 
 def _check(url: str | None, api_key: str | None, settings: dict[str, Any]) -> None:
-    """Raises ConfigError for flags that would be without effect."""
+    """Raise ConfigError for flags that would be without effect."""
     from models.errors import ConfigError
 
     if url is None and api_key is not None:
         raise ConfigError("--api-key is for the server at --url; give its URL, or leave the key out")
-    given = [flag_of(name) for name, value in settings.items() if value is not None]
-    if url is not None and given:
+    flags = [flag_of(name) for name, value in settings.items() if value is not None]
+    if url is not None and flags:
         raise ConfigError(
-            f"{' and '.join(given)} can't be set for the server at {url}, which has its own; leave out --url"
+            f"{' and '.join(flags)} can't be set for the server at {url}, which has its own; leave out --url"
             " to run the model here"
         )
 

@@ -1,4 +1,4 @@
-"""Where the user's messages come from: a terminal with line editing and history, or the lines of stdin."""
+"""The source of the user's messages: a terminal with line editing and history, or stdin's lines."""
 
 from __future__ import annotations
 
@@ -14,20 +14,21 @@ from models.paths import Paths
 if TYPE_CHECKING:
     from prompt_toolkit.key_binding import KeyBindings
 
+# A message of several lines begins and ends with these.
 QUOTES = '"""'
 
 
 class Input(Protocol):
-    """`interactive`: somebody looks at the answers while they come."""
+    """A source of messages. It is `interactive` if somebody looks at the answers while they come."""
 
     interactive: bool
 
     async def read(self) -> str | None:
-        """The next message, or None at the end."""
+        """Return the next message, or None at the end."""
 
 
 def open_input() -> Input:
-    """The terminal if there is one."""
+    """Return the terminal's input if there is one, else stdin's."""
     if sys.stdin.isatty() and sys.stdout.isatty():
         return TerminalInput(Paths.from_environment().home / "chat_history")
     if isinstance(sys.stdin, io.TextIOWrapper):
@@ -36,7 +37,7 @@ def open_input() -> Input:
 
 
 class LineInput:
-    """Each line is a message; three double quotes join several."""
+    """Messages from lines: each is one, and three double quotes join several."""
 
     interactive = False
 
@@ -53,11 +54,11 @@ class LineInput:
             if not more:
                 break
             text += "\n" + more.rstrip("\r\n")
-        return unquoted(text)
+        return unquote(text)
 
 
 class TerminalInput:
-    """prompt_toolkit's line editor. Enter sends, Alt-Enter begins a new line."""
+    """Messages from prompt_toolkit's line editor. Enter sends, Alt-Enter begins a new line."""
 
     interactive = True
 
@@ -68,11 +69,11 @@ class TerminalInput:
         try:
             history.parent.mkdir(parents=True, exist_ok=True)
             history.touch(mode=0o600)
-            kept: FileHistory | InMemoryHistory = FileHistory(str(history))
+            file: FileHistory | InMemoryHistory = FileHistory(str(history))
         except OSError:
-            kept = InMemoryHistory()
+            file = InMemoryHistory()
         self._session: PromptSession[str] = PromptSession(
-            history=kept, key_bindings=_bindings(), multiline=False, prompt_continuation="  "
+            history=file, key_bindings=_bindings(), multiline=False, prompt_continuation="  "
         )
 
     async def read(self) -> str | None:
@@ -87,18 +88,18 @@ class TerminalInput:
                 return None
             text = f"{text}\n{line}" if text else line
             if not opens_block(text):
-                return unquoted(text)
+                return unquote(text)
 
 
 def opens_block(text: str) -> bool:
-    """Whether three double quotes have begun a message and not ended it."""
+    """True if three double quotes have begun a message and not ended it."""
     return text.lstrip().startswith(QUOTES) and not (
         text.rstrip().endswith(QUOTES) and len(text.strip()) >= 2 * len(QUOTES)
     )
 
 
-def unquoted(text: str) -> str:
-    """The message without the three double quotes around it."""
+def unquote(text: str) -> str:
+    """Return the message without the three double quotes around it."""
     stripped = text.strip()
     if stripped.startswith(QUOTES):
         return stripped.removeprefix(QUOTES).removesuffix(QUOTES).strip("\n")

@@ -1,4 +1,4 @@
-"""`corral chat --url`: the model of a running server, asked through its HTTP API."""
+"""The backend of `corral chat --url`: the model of a running server, through its HTTP API."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ from models.errors import ConfigError, CorralError, ModelNotFound
 from server.cli.chat.backend import ChatOptions
 
 TIMEOUT_S = 600.0
+"""A server may be silent for this many seconds."""
 
 
 class RemoteBackend:
-    """One request at a time; each is read by a thread that hands its lines to the event loop."""
+    """A model of a running server. A thread reads each response and hands its lines to the event loop."""
 
     def __init__(self, url: str, api_key: str | None, model: str | None) -> None:
         self._base = base_of(url)
@@ -30,7 +31,7 @@ class RemoteBackend:
         self._model = model
 
     async def start(self) -> str:
-        """Raises CorralError, and ModelNotFound if there is none to talk to."""
+        """Choose the model. Raises CorralError, and ModelNotFound if there is none to talk to."""
         try:
             listing = await asyncio.to_thread(self._get_json, "/models")
             names = [model["id"] for model in listing["data"]]
@@ -47,7 +48,7 @@ class RemoteBackend:
         return str(self._model)
 
     async def answer(self, messages: list[dict[str, str]], options: ChatOptions) -> AsyncGenerator[str, None]:
-        body = {"model": self._model, "messages": messages, "stream": True, **options.given()}
+        body = {"model": self._model, "messages": messages, "stream": True, **options.to_request()}
         lines: asyncio.Queue[bytes | Exception | None] = asyncio.Queue()
         response = await asyncio.to_thread(self._open, "/chat/completions", body)
         loop = asyncio.get_running_loop()
@@ -62,7 +63,7 @@ class RemoteBackend:
                     yield text
         finally:
             # Closing the connection is what tells the server to stop; the thread then ends by itself.
-            await asyncio.to_thread(_hang_up, response)
+            await asyncio.to_thread(_disconnect, response)
 
     async def stop(self) -> None:
         pass
@@ -90,7 +91,7 @@ class RemoteBackend:
 
 
 def base_of(url: str) -> str:
-    """`http://HOST:PORT/v1` of a URL with or without http:// and /v1. Raises ConfigError."""
+    """Return `http://HOST:PORT/v1` of a URL with or without http:// and /v1. Raises ConfigError."""
     base = (url if "://" in url else f"http://{url}").rstrip("/")
     try:
         parts = urllib.parse.urlsplit(base)
@@ -103,7 +104,7 @@ def base_of(url: str) -> str:
 
 
 def delta_of(line: bytes) -> str | None:
-    """The text in one line of the event stream, if it has some. Raises CorralError for an error event."""
+    """Return the text in one line of the event stream, if any. Raises CorralError for an error event."""
     if not line.startswith(b"data:"):
         return None
     data = line[len(b"data:") :].strip()
@@ -118,14 +119,14 @@ def delta_of(line: bytes) -> str | None:
 
 
 def message_of(body: bytes, error: urllib.error.HTTPError) -> str:
-    """The message of an error response, in whatever form it is."""
+    """Return the message of an error response, in whatever form it is."""
     try:
         return str(json.loads(body)["error"]["message"])
     except (ValueError, KeyError, TypeError):
         return f"HTTP {error.code} {error.reason}"
 
 
-def _hang_up(response: http.client.HTTPResponse) -> None:
+def _disconnect(response: http.client.HTTPResponse) -> None:
     """Close the connection under the reading thread."""
     with contextlib.suppress(OSError, ValueError, AttributeError):
         connection = socket.socket(fileno=os.dup(response.fileno()))
@@ -138,7 +139,7 @@ def _read_lines(
     loop: asyncio.AbstractEventLoop,
     lines: asyncio.Queue[bytes | Exception | None],
 ) -> None:
-    """The thread: every line, then None, or what went wrong."""
+    """Read in a thread: put every line into `lines`, then None, or the error."""
     end: Exception | None = None
     try:
         for line in response:

@@ -1,4 +1,4 @@
-"""A conversation in the terminal: reads messages, streams answers, obeys commands that begin with a slash."""
+"""`ChatSession`: messages are read, answers streamed, and commands with a slash obeyed, in a terminal."""
 
 from __future__ import annotations
 
@@ -38,15 +38,17 @@ class Conversation:
 
     @property
     def messages(self) -> list[dict[str, str]]:
+        """The system message, if there is one, and the turns."""
         first = [{"role": "system", "content": self.system}] if self.system else []
         return first + self.turns
 
     def clear(self) -> None:
+        """Forget the turns."""
         self.turns.clear()
 
 
 class ChatSession:
-    """`run` talks until the input ends."""
+    """One chat in the terminal; `run` goes on until the input ends."""
 
     def __init__(
         self,
@@ -63,12 +65,12 @@ class ChatSession:
         self._leaving = False
 
     async def run(self, source: Input | None = None) -> None:
-        """Raises CorralError if the model can't be made ready."""
+        """Talk until the input ends. Raises CorralError if the model can't be made ready."""
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGINT, self._interrupt)
         loop.add_signal_handler(signal.SIGTERM, self._terminate)
         try:
-            name = await self._started()
+            name = await self._start()
             source = source or open_input()
             if source.interactive:
                 self._write(f"{name}. /help lists the commands; Ctrl-D leaves.\n")
@@ -82,8 +84,8 @@ class ChatSession:
             loop.remove_signal_handler(signal.SIGINT)
             loop.remove_signal_handler(signal.SIGTERM)
 
-    async def _started(self) -> str:
-        """Ctrl-C while the model loads ends the program."""
+    async def _start(self) -> str:
+        """Make the model ready, and return its name; Ctrl-C meanwhile ends the program."""
         starting = asyncio.ensure_future(self._backend.start())
         self._answering = asyncio.ensure_future(asyncio.wait([starting]))  # type: ignore[arg-type]
         try:
@@ -132,10 +134,10 @@ class ChatSession:
     async def _stream(self, answer: list[str]) -> None:
         async with aclosing(self._backend.answer(self._conversation.messages, self._options)) as pieces:
             async for piece in pieces:
-                shown = piece if answer else piece.lstrip()
-                if shown:
-                    answer.append(shown)
-                    self._write(shown)
+                text = piece if answer else piece.lstrip()
+                if text:
+                    answer.append(text)
+                    self._write(text)
 
     # --- commands ---
 
@@ -185,7 +187,7 @@ async def _until_left(source: Input, leaving: Callable[[], bool]) -> AsyncIterat
 
 
 def _rate(n_pieces: int, seconds: float) -> str:
-    """A piece is a token, but for characters that take several."""
+    """Return the rate in one line. A piece is a token, but for characters that take several."""
     return f"about {n_pieces} tokens in {seconds:.1f} s, {n_pieces / max(seconds, 1e-3):,.0f} per second"
 
 

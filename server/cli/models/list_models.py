@@ -1,4 +1,4 @@
-"""`corral list`."""
+"""The command `corral list`."""
 
 from __future__ import annotations
 

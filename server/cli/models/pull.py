@@ -1,4 +1,4 @@
-"""`corral pull`."""
+"""The command `corral pull`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`corral remove`."""
+"""The command `corral remove`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`corral show`."""
+"""The command `corral show`."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def _model(
 
 
 def _made_of(manifest: Manifest, type_: str) -> dict[str, Any]:
-    """What the manifest says of a file's making."""
+    """Return the facts of a file's making in the manifest."""
     entry = next(file for file in manifest.files if file.type == type_)
     return {"tensor_types": entry.tensor_types, "imatrix": entry.imatrix, "quality": entry.quality}
 
@@ -135,7 +135,7 @@ def _file(ref: Any, available_bytes: int, options: ServeOptions) -> dict[str, An
 
 
 def _header(path: str) -> dict[str, Any]:
-    """What only the file says: its sizes, its metadata without the long lists, its chat template."""
+    """Return the facts that only the file has: sizes, metadata without the long lists, chat template."""
     from pathlib import Path
 
     from models.errors import InvalidGGUF
@@ -160,7 +160,7 @@ def _header(path: str) -> dict[str, Any]:
 
 
 def _tuned(document: dict[str, Any], store: ResultStore) -> list[Result | None]:
-    """What `corral tune` found for each of the document's files, which are told of it too."""
+    """Return the result of `corral tune` for each of the document's files, and put it into the document."""
     from pathlib import Path
 
     from server.cli.tune.report import result_document

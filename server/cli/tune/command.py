@@ -148,7 +148,7 @@ def worth_keeping(outcome: Outcome, search: Search, results: ResultStore) -> boo
     An earlier result isn't replaced by one that was never checked against the defaults.
     """
     from server.cli.console import say
-    from server.cli.tune.report import gained_words
+    from server.cli.tune.report import settings_gain
 
     earlier = results.find(search.path)
     stays = f"; what was kept on {earlier.created[:10]} stays" if earlier else ", and nothing is kept"
@@ -156,6 +156,6 @@ def worth_keeping(outcome: Outcome, search: Search, results: ResultStore) -> boo
         say(f"interrupted: nothing better than the defaults was found yet{stays}")
         return False
     if earlier and not outcome.confirmed:
-        say(f"interrupted: {gained_words(outcome.best, search.space.defaults, outcome.gain)} so far{stays}")
+        say(f"interrupted: {settings_gain(outcome.best, search.space.defaults, outcome.gain)} so far{stays}")
         return False
     return True

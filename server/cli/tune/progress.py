@@ -1,4 +1,4 @@
-"""What `corral tune` shows before its result: the space, and the search as it goes."""
+"""The output of `corral tune` before its result: the space, and the search as it goes."""
 
 from __future__ import annotations
 
@@ -10,18 +10,19 @@ from typing import Any
 import msgspec
 
 from server.cli.console import duration, err, out, plain_table, print_table, say
-from server.cli.tune.report import described
+from server.cli.tune.report import workload_text
 from server.tuning.service import Search
-from server.tuning.settings import Settings, differences, shown, value_of, words
+from server.tuning.settings import Settings, differences, value_of, value_text, words
 from server.tuning.space import Space
 from server.tuning.tuner import Step
 from server.tuning.workload import percent
 
 OnStep = Callable[[Step], None]
+"""A function that is called at each step of the search."""
 
 
 def space_document(search: Search) -> dict[str, Any]:
-    """For `--dry-run --json`."""
+    """Return the document of `--dry-run --json`."""
     return {
         "model": search.model,
         "path": str(search.path),
@@ -36,17 +37,18 @@ def space_document(search: Search) -> dict[str, Any]:
 
 
 def print_space(search: Search) -> None:
+    """Print the machine, the workload and the values to try."""
     machine, space = search.machine, search.space
     console = out()
     console.print(
         f"{search.model} on {machine.cpu}, {machine.cores} cores ({machine.threads} threads),"
         f" llama-cpp-python {machine.llama_cpp}"
     )
-    console.print(f"workload: {described(search.workload)}")
+    console.print(f"workload: {workload_text(search.workload)}")
     table = plain_table("setting", "values", "default")
     for dimension in space.dimensions:
-        values = "  ".join(shown(value) for value in dimension.values)
-        table.add_row(dimension.name, values, shown(value_of(space.defaults, dimension.name)))
+        values = "  ".join(value_text(value) for value in dimension.values)
+        table.add_row(dimension.name, values, value_text(value_of(space.defaults, dimension.name)))
     print_table(table)
     console.print(f"{space.size:,} combinations, of which the search tries what its time allows")
     for note in space.notes:
@@ -57,7 +59,7 @@ def print_space(search: Search) -> None:
 
 @contextmanager
 def search_progress(space: Space, budget_s: float) -> Iterator[OnStep]:
-    """A bar with the best so far on a terminal; elsewhere a line per candidate."""
+    """Show the search while the block runs: a bar on a terminal, elsewhere a line per candidate."""
     if not sys.stderr.isatty():
         yield _Lines(space)
         return
@@ -83,16 +85,16 @@ def search_progress(space: Space, budget_s: float) -> Iterator[OnStep]:
 class _Lines:
     def __init__(self, space: Space) -> None:
         self._space = space
-        self._told: tuple[str, Settings] | None = None
+        self._last: tuple[str, Settings] | None = None
 
     def __call__(self, step: Step) -> None:
-        if self._told != (step.phase, step.trying):
-            self._told = (step.phase, step.trying)
+        if self._last != (step.phase, step.trying):
+            self._last = (step.phase, step.trying)
             say(f"{step.elapsed_s:5.0f} s  {line(step, self._space)}")
 
 
 def line(step: Step, space: Space) -> str:
-    """`best +7.2 % (spin_count 1000); trying flash_attn off`."""
+    """Return `best +7.2 % (spin_count 1000); trying flash_attn off`."""
     best = differences(step.best, space.defaults)
     text = f"best {percent(step.gain):+.1f} % ({words(best)}); " if best else ""
     if step.phase == "noise":

@@ -1,4 +1,4 @@
-"""A result of `corral tune` as people and programs read it; `corral show` tells of it too."""
+"""A result of `corral tune` as people and programs read it; `corral show` prints it, too."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import msgspec
 from server.cli.console import duration, out, plain_table, print_table
 from server.tuning.busy import BUSY_CORES
 from server.tuning.result_store import Result
-from server.tuning.settings import FIELDS, Settings, differences, shown, value_of, words
+from server.tuning.settings import FIELDS, Settings, differences, value_of, value_text, words
 from server.tuning.workload import Workload, percent
 
 if TYPE_CHECKING:
-    from server.tuning.tuner import Outcome, Tried
+    from server.tuning.tuner import Outcome, Trial
 
 
-def described(workload: Workload) -> str:
-    """`64 tokens in, 96 out, 1 and 8 at a time; speed beside a busy process counts 25 %`."""
+def workload_text(workload: Workload) -> str:
+    """Return `64 tokens in, 96 out, 1 and 8 at a time; speed beside a busy process counts 25 %`."""
     streams = " and ".join(map(str, workload.streams))
     return (
         f"{workload.prompt_tokens} tokens in, {workload.output_tokens} out, {streams} at a time;"
@@ -26,35 +26,36 @@ def described(workload: Workload) -> str:
 
 
 def result_document(result: Result, outcome: Outcome | None = None) -> dict[str, Any]:
-    """The result with its gains in percent, and every candidate where `outcome` still has them."""
+    """Return the result with its gains in percent, and every candidate where `outcome` still has them."""
     document: dict[str, Any] = msgspec.to_builtins(result)
     for name in ("gain", "gain_margin", "noise", "kv_quant_gain"):
         value = document.pop(name)
         document[f"{name}_percent"] = None if value is None else round(percent(value), 2)
     if outcome is not None:
         document["interrupted"] = outcome.interrupted
-        document["tried"] = [_tried(one, result.defaults) for one in outcome.tried]
+        document["tried"] = [_trial(trial, result.defaults) for trial in outcome.trials]
     return document
 
 
-def _tried(tried: Tried, defaults: Settings) -> dict[str, Any]:
+def _trial(trial: Trial, defaults: Settings) -> dict[str, Any]:
     return {
-        "changes": differences(tried.settings, defaults),
-        "gain_percent": None if tried.gain is None else round(percent(tried.gain), 2),
-        "rounds": tried.rounds,
-        "verdict": tried.verdict.value,
-        "problem": tried.problem,
+        "changes": differences(trial.settings, defaults),
+        "gain_percent": None if trial.gain is None else round(percent(trial.gain), 2),
+        "rounds": trial.rounds,
+        "verdict": trial.verdict.value,
+        "problem": trial.problem,
     }
 
 
 def print_result(result: Result, outcome: Outcome | None = None) -> None:
+    """Print the result on stdout, with the candidates that failed where `outcome` still has them."""
     console = out()
     console.print(
         f"{result.model} on {result.machine.cpu}, {result.machine.cores} cores: {result.n_tried} candidates"
         f" in {duration(result.elapsed_s)}, {result.created[:10]}"
     )
-    console.print(f"workload: {described(result.workload)}")
-    console.print(gained(result), style="bold", markup=False)
+    console.print(f"workload: {workload_text(result.workload)}")
+    console.print(gain_line(result), style="bold", markup=False)
     if result.others_cores > BUSY_CORES:
         console.print(f"measured while other processes used {result.others_cores:.1f} cores")
     if result.figures:
@@ -63,33 +64,33 @@ def print_result(result: Result, outcome: Outcome | None = None) -> None:
         console.print(
             f"a q8_0 KV cache: {percent(result.kv_quant_gain):+.1f} %, not taken (--allow-kv-quant)"
         )
-    for tried in outcome.tried if outcome else ():
-        if tried.problem:
-            changed = words(differences(tried.settings, result.defaults))
-            console.print(f"failed: {changed}: {tried.problem}", markup=False)
-    console.print("settings: " + "  ".join(f"{n} {shown(value_of(result.settings, n))}" for n in FIELDS))
+    for trial in outcome.trials if outcome else ():
+        if trial.problem:
+            changes = words(differences(trial.settings, result.defaults))
+            console.print(f"failed: {changes}: {trial.problem}", markup=False)
+    console.print("settings: " + "  ".join(f"{n} {value_text(value_of(result.settings, n))}" for n in FIELDS))
 
 
-def gained(result: Result) -> str:
-    """`n_ubatch 256, flash_attn off: +7.2 % ± 1.1`, or that nothing is."""
+def gain_line(result: Result) -> str:
+    """Return `n_ubatch 256, flash_attn off: +7.2 % ± 1.1`, or that the defaults are best."""
     if result.settings == result.defaults:
         return f"the defaults are best, as far as a noise of {percent(result.noise):.1f} % lets see"
-    text = gained_words(result.settings, result.defaults, result.gain)
+    text = settings_gain(result.settings, result.defaults, result.gain)
     if not result.confirmed:
         return f"{text}, not checked against the defaults at the end"
     return f"{text} ± {percent(result.gain_margin):.1f}"
 
 
-def gained_words(settings: Settings, defaults: Settings, gain: float) -> str:
-    """`n_ubatch 256, flash_attn off: +7.2 %`."""
+def settings_gain(settings: Settings, defaults: Settings, gain: float) -> str:
+    """Return `n_ubatch 256, flash_attn off: +7.2 %`."""
     return f"{words(differences(settings, defaults))}: {percent(gain):+.1f} %"
 
 
 def summary(result: Result) -> list[str]:
-    """What `corral show` tells: when and for what it was measured, what it gained."""
+    """Return the lines of `corral show`: the day and the workload of the search, and its gain."""
     return [
-        f"tuned here on {result.created[:10]} for {described(result.workload)}",
-        gained(result),
+        f"tuned here on {result.created[:10]} for {workload_text(result.workload)}",
+        gain_line(result),
         *(
             f"{figure.default_tokens_per_s:.1f} → {figure.best_tokens_per_s:.1f} tok/s with {figure.streams}"
             f" at a time{', beside a busy process' if figure.busy else ''}"

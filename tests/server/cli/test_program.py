@@ -18,7 +18,7 @@ from server.cli.program import (
     INTERRUPTED,
     WRONG_USAGE,
     Command,
-    asked_for,
+    command_in,
     load,
     main,
 )
@@ -105,8 +105,8 @@ def test_debug_shows_the_traceback_wherever_it_stands(corral: Corral) -> None:
 
 
 def test_only_the_command_asked_for_is_imported() -> None:
-    assert asked_for(["--debug", "list", "--json"]) == "list"
-    assert asked_for(["--version"]) is None
+    assert command_in(["--debug", "list", "--json"]) == "list"
+    assert command_in(["--version"]) is None
 
 
 def test_help_needs_none_of_the_heavy_packages(corral: Corral) -> None:

@@ -1,4 +1,4 @@
-"""A machine whose speed is a formula: sessions for the arena, with a clock that moves as they measure."""
+"""A machine whose speed is a formula: sessions for the runner, with a clock that moves as they measure."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from models.errors import WorkerDied
-from server.tuning.messages import Ask, Figures
+from server.tuning.messages import Figures, MeasureRequest
 from server.tuning.settings import Settings
 from server.tuning.space import Site, Space, space_for
 
@@ -51,15 +51,15 @@ class FakeMachine:
         finally:
             self._busy = False
 
-    def figures(self, settings: Settings, ask: Ask) -> Figures:
+    def figures(self, settings: Settings, request: MeasureRequest) -> Figures:
         self.n_measured += 1
         if self.n_measured == self.interrupt_after:
             raise KeyboardInterrupt
         factor = self._slowness(settings, self._busy) * self._random.gauss(1.0, self._noise)
-        tokens = ask.streams * ask.prompt_tokens
-        prefill_s, step_s = 0.001 * tokens * factor, 0.003 * ask.streams**0.5 * factor
-        self.now_s += prefill_s + step_s * ask.steps
-        return Figures(prefill_s=prefill_s, prefill_tokens=tokens, step_s=step_s, steps=ask.steps)
+        tokens = request.streams * request.prompt_tokens
+        prefill_s, step_s = 0.001 * tokens * factor, 0.003 * request.streams**0.5 * factor
+        self.now_s += prefill_s + step_s * request.steps
+        return Figures(prefill_s=prefill_s, prefill_tokens=tokens, step_s=step_s, steps=request.steps)
 
 
 class FakeSession:
@@ -68,9 +68,9 @@ class FakeSession:
         self._settings = settings
         self._closed = False
 
-    def measure(self, ask: Ask) -> Figures:
+    def measure(self, request: MeasureRequest) -> Figures:
         assert not self._closed
-        return self._machine.figures(self._settings, ask)
+        return self._machine.figures(self._settings, request)
 
     def close(self) -> None:
         assert not self._closed

@@ -8,7 +8,7 @@ import msgspec
 
 from server.tuning.machine import Machine
 from server.tuning.result_store import LoadFigure, Result
-from server.tuning.settings import changed
+from server.tuning.settings import with_values
 from server.tuning.workload import Workload
 from tests.server.tuning.fake_measurer import DEFAULTS
 
@@ -20,7 +20,7 @@ def a_result(fingerprint: str = "local-0123456789abcdef", **values: Any) -> Resu
         machine=MACHINE,
         model="demo:Q4_K_M",
         fingerprint=fingerprint,
-        settings=changed(DEFAULTS, n_ubatch=256, spin_count=0, use_extra_bufts=False),
+        settings=with_values(DEFAULTS, n_ubatch=256, spin_count=0, use_extra_bufts=False),
         defaults=DEFAULTS,
         gain=0.1,
         gain_margin=0.02,

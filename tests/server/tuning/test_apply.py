@@ -12,7 +12,7 @@ from server.ipc.model_spec import ModelSpec
 from server.serve_options import ServeOptions
 from server.tuning.apply import TunedModels, tuned_values
 from server.tuning.result_store import ResultStore
-from server.tuning.settings import Settings, changed
+from server.tuning.settings import Settings, with_values
 from tests.server.tuning.fake_measurer import DEFAULTS
 from tests.server.tuning.results import MACHINE, a_result
 
@@ -50,7 +50,7 @@ def test_flags_environment_and_file_win(tmp_path: Path, model: Path) -> None:
     toml = tmp_path / "corral.toml"
     toml.write_text("kv_unified = false\n")
     given = load_config({"n_ubatch": 512}, {"CORRAL_USE_EXTRA_BUFTS": "true"}, toml)
-    best = changed(DEFAULTS, n_ubatch=64, use_extra_bufts=False, kv_unified=True, flash_attn="off")
+    best = with_values(DEFAULTS, n_ubatch=64, use_extra_bufts=False, kv_unified=True, flash_attn="off")
     config = tuned(tmp_path, model, best).config_for(model, given)
     assert (config.n_ubatch, config.use_extra_bufts, config.kv_unified) == (512, True, False)
     assert config.flash_attn == "off"
@@ -74,7 +74,7 @@ def test_without_a_result_nothing_changes(tmp_path: Path, model: Path) -> None:
 
 
 def test_who_limits_threads_limits_both() -> None:
-    result = a_result(settings=changed(DEFAULTS, threads=2, threads_batch=2))
+    result = a_result(settings=with_values(DEFAULTS, threads=2, threads_batch=2))
     values = tuned_values(load_config({"threads": 1}, {}), result)
     assert "threads" not in values
     assert "threads_batch" not in values
@@ -82,9 +82,9 @@ def test_who_limits_threads_limits_both() -> None:
 
 
 def test_a_quantized_cache_keeps_its_flash_attention() -> None:
-    result = a_result(settings=changed(DEFAULTS, flash_attn="off"))
+    result = a_result(settings=with_values(DEFAULTS, flash_attn="off"))
     assert "flash_attn" not in tuned_values(load_config({"type_k": "q8_0", "type_v": "q8_0"}, {}), result)
-    quantized = a_result(settings=changed(DEFAULTS, kv_type="q8_0"))
+    quantized = a_result(settings=with_values(DEFAULTS, kv_type="q8_0"))
     values = tuned_values(load_config({"flash_attn": "off"}, {}), quantized)
     assert "type_v" not in values
     assert tuned_values(load_config({}, {}), quantized)["type_v"] == "q8_0"
@@ -95,7 +95,7 @@ def test_the_waiting_policy_reaches_the_worker(
 ) -> None:
     for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"):
         monkeypatch.delenv(name, raising=False)
-    models = tuned(tmp_path, model, changed(DEFAULTS, threads=1, threads_batch=1, spin_count=9))
+    models = tuned(tmp_path, model, with_values(DEFAULTS, threads=1, threads_batch=1, spin_count=9))
     spec = ModelSpec(name="m", path=str(model), options=ServeOptions(threads=1, threads_batch=1))
     assert models.environment_of(spec)["GOMP_SPINCOUNT"] == "9"
     other = ModelSpec(name="m", path=str(model), options=ServeOptions(threads=2))

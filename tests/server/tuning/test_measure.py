@@ -7,7 +7,7 @@ import pytest
 from models.doctor.tiny_model import TinyModel, write_tiny_gguf
 from models.errors import LlamaCppError
 from server.serve_options import ServeOptions
-from server.tuning.messages import Ask, Job
+from server.tuning.messages import Job, MeasureRequest
 from server.tuning.session import MeasuringProcess
 from server.tuning.settings import Settings, as_options
 
@@ -34,12 +34,12 @@ def test_real_figures(path: str, settings: Settings) -> None:
     session = MeasuringProcess(Job(path=path, options=options, spin_count=settings.spin_count))
     try:
         for streams in (1, 3):
-            ask = Ask(streams=streams, prompt_tokens=20, steps=5, repeats=2, limit_s=60.0)
-            figures = session.measure(ask)
+            request = MeasureRequest(streams=streams, prompt_tokens=20, steps=5, repeats=2, limit_s=60.0)
+            figures = session.measure(request)
             assert (figures.prefill_tokens, figures.steps) == (2 * 20 * streams, 2 * 5)
             assert figures.prefill_s > 0
             assert figures.step_s > 0
-        cut = session.measure(Ask(streams=3, prompt_tokens=200, steps=50, limit_s=1e-9))
+        cut = session.measure(MeasureRequest(streams=3, prompt_tokens=200, steps=50, limit_s=1e-9))
         assert 1 <= cut.prefill_tokens < 600
         assert cut.steps == 1
     finally:

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from server.tuning.proposer import Proposer
-from server.tuning.settings import changed, differences
+from server.tuning.settings import differences, with_values
 from server.tuning.space import Dimension, Space
 from tests.server.tuning.fake_measurer import DEFAULTS, SPACE
 
@@ -14,7 +14,7 @@ def test_first_every_value_in_the_best_so_far() -> None:
         assert found is not None
         assert len(differences(found, best)) == 1
         seen.append(next(iter(differences(found, best).items())))
-        proposer.tell(found, 0.1 if found.kv_unified else -0.1)
+        proposer.report(found, 0.1 if found.kv_unified else -0.1)
         best = found if found.kv_unified else best
     assert seen == SPACE.changes()
 
@@ -26,7 +26,7 @@ def test_then_what_the_search_likes_each_once_until_all_are_known() -> None:
     while (found := proposer.next(DEFAULTS)) is not None:
         assert found not in seen
         seen.add(found)
-        proposer.tell(found, None if found.spin_count == 0 else 0.0)
+        proposer.report(found, None if found.spin_count == 0 else 0.0)
     assert small.size - 2 <= len(seen) <= small.size
 
 
@@ -37,10 +37,10 @@ def test_a_space_of_one_has_nothing_to_try() -> None:
 def test_it_finds_a_combination_that_no_single_change_shows() -> None:
     sizes = Dimension("n_ubatch", (64, 128, 256, 512), ordered=True)
     pair = Space((sizes, Dimension("kv_unified", (False, True))), DEFAULTS, ())
-    wanted = changed(DEFAULTS, n_ubatch=64, kv_unified=True)
+    wanted = with_values(DEFAULTS, n_ubatch=64, kv_unified=True)
     proposer = Proposer(pair)
     tried = []
     while (found := proposer.next(DEFAULTS)) is not None:
         tried.append(found)
-        proposer.tell(found, 0.5 if found == wanted else -0.1)
+        proposer.report(found, 0.5 if found == wanted else -0.1)
     assert wanted in tried

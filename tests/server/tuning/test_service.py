@@ -3,7 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from models.doctor.tiny_model import write_tiny_gguf
-from server.tuning.service import measured_bytes, options_for
+from server.tuning.service import candidate_bytes, options_for
 from server.tuning.workload import Workload
 
 
@@ -16,7 +16,7 @@ def test_room_for_every_sequence_of_the_workload() -> None:
 
 def test_a_candidate_takes_its_cache_too(tmp_path: Path) -> None:
     path = write_tiny_gguf(tmp_path / "tiny.gguf")
-    small = measured_bytes(path, Workload(prompt_tokens=64, output_tokens=96, streams=(1,)))
-    large = measured_bytes(path, Workload(prompt_tokens=4096, output_tokens=4096, streams=(64,)))
+    small = candidate_bytes(path, Workload(prompt_tokens=64, output_tokens=96, streams=(1,)))
+    large = candidate_bytes(path, Workload(prompt_tokens=4096, output_tokens=4096, streams=(64,)))
     cache = 2 * 2 * 128 * 2 * 8192 * 64  # layers, K and V, width, bytes of f16, tokens, sequences
     assert large - small > 0.9 * cache

@@ -11,11 +11,11 @@ import pytest
 from models.errors import LlamaCppError, WorkerDied
 from server.serve_options import ServeOptions
 from server.tuning.busy import busy_process
-from server.tuning.messages import Ask, Job
+from server.tuning.messages import Job, MeasureRequest
 from server.tuning.session import MeasuringProcess, measuring_environment
 
 JOB = Job(path="/m.gguf", options=ServeOptions(ctx=256, parallel=2))
-ASK = Ask(streams=1, prompt_tokens=8, steps=4, limit_s=10.0)
+ASK = MeasureRequest(streams=1, prompt_tokens=8, steps=4, limit_s=10.0)
 READY = '{"type":"ready","load_s":1.0,"n_gpu_layers":0,"devices":[]}'
 FIGURES = '{"type":"figures","prefill_s":1.0,"prefill_tokens":8,"step_s":0.5,"steps":4}'
 

@@ -3,9 +3,8 @@ from __future__ import annotations
 import pytest
 
 from models.errors import WorkerDied
-from server.tuning.compare import Verdict
-from server.tuning.paired_runner import Arena
-from server.tuning.settings import Settings, changed
+from server.tuning.paired_runner import PairedRunner, Verdict
+from server.tuning.settings import Settings, with_values
 from server.tuning.tuner import Outcome, Step, Tuner
 from server.tuning.workload import Workload, percent
 from tests.server.tuning.fake_measurer import DEFAULTS, SPACE, FakeMachine, Slowness, crash
@@ -15,11 +14,11 @@ def tune(
     machine: FakeMachine, budget_s: float = 400.0, *, workload: Workload | None = None, two: bool = True
 ) -> tuple[Outcome, list[Step]]:
     steps: list[Step] = []
-    arena = Arena(workload or Workload(), machine.open, machine.busy, room_for_two=two)
+    runner = PairedRunner(workload or Workload(), machine.open, machine.busy, room_for_two=two)
     try:
-        outcome = Tuner(SPACE, arena, budget_s, steps.append, machine.clock_s).run()
+        outcome = Tuner(SPACE, runner, budget_s, steps.append, machine.clock_s).run()
     finally:
-        arena.close()
+        runner.close()
     assert machine.n_open == 0
     return outcome, steps
 
@@ -41,7 +40,7 @@ def faster_with(**values: float) -> Slowness:
 def test_the_best_combination_is_found_and_confirmed() -> None:
     machine = FakeMachine(faster_with(n_ubatch_256=0.8, spin_count_1000=0.9, threads_1=1.5), noise=0.005)
     outcome, steps = tune(machine)
-    assert outcome.best == changed(DEFAULTS, n_ubatch=256, spin_count=1000)
+    assert outcome.best == with_values(DEFAULTS, n_ubatch=256, spin_count=1000)
     assert outcome.confirmed
     assert not outcome.interrupted
     assert percent(outcome.gain) == pytest.approx(100 * (1 / 0.72 - 1), rel=0.1)
@@ -82,7 +81,7 @@ def test_settings_that_crash_are_passed_over() -> None:
     outcome, _ = tune(FakeMachine(slowness))
     assert outcome.best.use_extra_bufts
     assert outcome.best.kv_unified
-    failed = [tried for tried in outcome.tried if tried.problem]
+    failed = [tried for tried in outcome.trials if tried.problem]
     assert failed
     assert all("SIGSEGV" in str(tried.problem) and tried.gain is None for tried in failed)
 
@@ -101,7 +100,7 @@ def test_ctrl_c_keeps_the_best_so_far(after: int) -> None:
     machine.interrupt_after = after
     outcome, _ = tune(machine)
     assert outcome.interrupted
-    better = [tried for tried in outcome.tried if tried.verdict is Verdict.BETTER]
+    better = [tried for tried in outcome.trials if tried.verdict is Verdict.BETTER]
     assert (outcome.best != DEFAULTS) == bool(better)
     assert (outcome.best != DEFAULTS) == (after >= 60)
 
@@ -111,7 +110,7 @@ def test_the_budget_is_kept() -> None:
         machine = FakeMachine(faster_with(n_ubatch_64=0.9), noise=0.01)
         outcome, _ = tune(machine, budget_s)
         assert machine.now_s <= budget_s * 1.15
-        assert outcome.tried
+        assert outcome.trials
 
 
 def test_at_most_two_models_are_loaded_and_one_where_there_is_no_room() -> None:
@@ -124,6 +123,6 @@ def test_at_most_two_models_are_loaded_and_one_where_there_is_no_room() -> None:
 
 def test_nothing_is_measured_twice() -> None:
     outcome, _ = tune(FakeMachine(lambda _settings, _busy: 1.0), budget_s=400)
-    settings = [tried.settings for tried in outcome.tried]
+    settings = [tried.settings for tried in outcome.trials]
     assert len(settings) == len(set(settings))
     assert len(settings) > 20

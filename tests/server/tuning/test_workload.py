@@ -35,12 +35,12 @@ def test_a_plan_fits_the_models_speed_and_stays_within_the_workload() -> None:
     for figures in (slow, fast):
         plan = make_plan(workload, {1: figures, 8: figures})
         for load in workload.loads:
-            ask = plan.ask(load)
-            assert ask.streams == load.streams
-            assert 1 <= ask.prompt_tokens <= 64
-            assert STEPS_MIN <= ask.steps <= 96
-    assert make_plan(workload, {1: fast}).asks[1].repeats > 1
-    assert make_plan(workload, {1: slow}).asks[1].repeats == 1
+            request = plan.request(load)
+            assert request.streams == load.streams
+            assert 1 <= request.prompt_tokens <= 64
+            assert STEPS_MIN <= request.steps <= 96
+    assert make_plan(workload, {1: fast}).requests[1].repeats > 1
+    assert make_plan(workload, {1: slow}).requests[1].repeats == 1
 
 
 def test_seconds_are_those_of_the_whole_load() -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from models.errors import ContextLengthExceeded, CorralError, ModelLoadError
 from server.cli.chat.backend import ChatOptions
-from server.cli.chat.input import LineInput, opens_block, unquoted
+from server.cli.chat.input import LineInput, opens_block, unquote
 from server.cli.chat.remote import delta_of
 from server.cli.chat.session import ChatSession
 
@@ -131,7 +131,7 @@ async def test_several_lines() -> None:
 )
 def test_quotes(text: str, opens: bool, message: str) -> None:
     assert opens_block(text) is opens
-    assert unquoted(text) == message
+    assert unquote(text) == message
 
 
 def test_stream_lines_of_a_server() -> None:

@@ -19,7 +19,7 @@ from server.cli.tune.report import result_document, summary
 from server.tuning.busy import busy_process
 from server.tuning.result_store import ResultStore, results_here
 from server.tuning.service import Search
-from server.tuning.settings import changed
+from server.tuning.settings import with_values
 from server.tuning.space import Site
 from server.tuning.tuner import Outcome, Step
 from server.tuning.workload import Workload
@@ -43,8 +43,8 @@ QUICK = (
 
 
 def test_a_step_in_one_line() -> None:
-    best = changed(DEFAULTS, n_ubatch=256)
-    step = Step("search", 10.0, best, 0.1, changed(best, flash_attn="off"), 3)
+    best = with_values(DEFAULTS, n_ubatch=256)
+    step = Step("search", 10.0, best, 0.1, with_values(best, flash_attn="off"), 3)
     assert line(step, SPACE) == "best +10.5 % (n_ubatch 256); trying flash_attn off"
 
 
@@ -119,7 +119,7 @@ def test_an_interrupted_search_keeps_what_is_better(
     tmp_path: Path, tiny_gguf: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     results, search = ResultStore(tmp_path, MACHINE), search_for(tiny_gguf)
-    best = changed(DEFAULTS, n_ubatch=256)
+    best = with_values(DEFAULTS, n_ubatch=256)
     nothing = Outcome(best=DEFAULTS, interrupted=True)
     unchecked = Outcome(best=best, gain=0.1, interrupted=True)
     assert not worth_keeping(nothing, search, results)

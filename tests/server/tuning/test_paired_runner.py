@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from server.tuning.compare import (
+from server.tuning.paired_runner import (
     GAIN_MIN,
     NOISE_MIN,
     ROUNDS_MAX,
