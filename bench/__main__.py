@@ -1,4 +1,4 @@
-"""`make bench`: builds the peers and the models, then measures Corral beside them.
+"""`make bench`: the peers and the models are built, then Corral is measured side by side with them.
 
     python -m bench [--only demo 134M 1.1B] [--results DIR] [-- options of bench.side_by_side]
 
@@ -33,7 +33,7 @@ VOCABULARY = Path("models/ggml-vocab-llama-spm.gguf")
 
 
 def demo_model(folder: Path) -> Path:
-    """The demo model's Q4_K_M, made by `corral quantize`."""
+    """Return the demo model's Q4_K_M, made by `corral quantize`."""
     corral = str(Path(sys.executable).with_name("corral"))
     command = [corral, "quantize", "demo", "--type", "Q4_K_M", "--out", str(folder), "--force"]
     subprocess.run(command, check=True, stdout=sys.stderr)
@@ -41,7 +41,7 @@ def demo_model(folder: Path) -> Path:
 
 
 def random_model(sources: Path, shape: str, folder: Path, *, successor: bool = False) -> Path:
-    """A random-weight Q4_K_M of `shape`, made at the first call; `successor`: see bench.random_model."""
+    """Return a random-weight Q4_K_M of `shape`, made at the first call; `successor` as in random_model."""
     made = folder / f"{'successor' if successor else 'random'}-{shape}.Q4_K_M.gguf"
     if not made.exists():
         say(f"making {made.name}, once")
@@ -57,7 +57,7 @@ def random_model(sources: Path, shape: str, folder: Path, *, successor: bool = F
 
 
 def measure(name: str, model: Path, options: Sequence[str], results: Path) -> int:
-    """Run bench.side_by_side in a process of its own, without what making the models left in this one.
+    """Run bench.side_by_side in a process of its own, without the memory that making models left in this one.
 
     Its report goes to stdout and to a file; returns its exit code.
     """
@@ -102,7 +102,7 @@ def main() -> int:
 
 
 def run(source: Path, args: argparse.Namespace) -> int:
-    """Everything; the exit code is the worst of the measurements'."""
+    """Run everything; return the worst of the measurements' exit codes."""
     folder = wheel_cache.cache_root().parent / "bench"
     folder.mkdir(parents=True, exist_ok=True)
     args.results.mkdir(parents=True, exist_ok=True)
@@ -124,7 +124,7 @@ def run(source: Path, args: argparse.Namespace) -> int:
 
 
 def build_environment() -> dict[str, str]:
-    """The environment, with the CMAKE_ARGS and CXX that the bindings under test were built with."""
+    """Return the environment, with the CMAKE_ARGS and CXX that the bindings under test were built with."""
     args, cxx = build_settings(read_stamp(ROOT / PURPOSES["dev"].folder), os.environ)
     return {**os.environ, "CMAKE_ARGS": args, **({"CXX": cxx} if cxx else {})}
 

@@ -1,4 +1,4 @@
-"""What encoding alone takes: `python -m bench.encoding_floor CHECKPOINT OUT.json TYPE …`.
+"""The time of encoding alone: `python -m bench.encoding_floor CHECKPOINT OUT.json TYPE …`.
 
 Tensor by tensor, in the ggml types that the plan gives them (equal types once): rows are made F32 in memory,
 and then the clock runs while all cores encode them.
@@ -26,7 +26,7 @@ from quantize.run.encode import PIECE_ELEMENTS, widen
 
 
 def encode_all(pool: ThreadPoolExecutor, rows: npt.NDArray[np.float32], kinds: Sequence[int]) -> float:
-    """Seconds that all threads take to encode the rows, piece by piece."""
+    """Return the seconds that all threads take to encode the rows, piece by piece."""
     step = max(1, PIECE_ELEMENTS // rows.shape[1])
     local = threading.local()
 

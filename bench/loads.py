@@ -1,4 +1,4 @@
-"""The loads of the comparison: what is sent, and which figures tell how it went.
+"""The loads of the comparison: the requests, and the figures that are compared.
 
 A load never sends the same prompt twice, in any round or to any server, except for what it is about (a prefix
 that all streams of one round share).
@@ -26,15 +26,15 @@ GREEDY = {"temperature": 0.0}
 SHORT, LONG = "short", "long"
 
 FIRST_TEXT_TOKEN, LAST_TEXT_TOKEN = 1000, 30000
-"""Tokens of the 32k vocabulary that are pieces of words."""
+"""These tokens of the 32k vocabulary are pieces of words."""
 
 EDIT_BEGUN = 8
-"""Tokens of the answer that the prompt ends with."""
+"""A prompt ends with this many tokens of its answer."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sender:
-    """Makes one server's requests for one measurement. `settle_s`: how long until first tokens come."""
+    """The requests to one server for one measurement. First tokens come after about `settle_s` seconds."""
 
     target: Target
     model: str
@@ -55,13 +55,13 @@ class Sender:
         }
 
     def lanes(self, prompts: Iterable[str], max_tokens: int) -> list[Lane]:
-        """All prompts at once."""
+        """Return the captures of all prompts, sent at once."""
         return at_once([self.target.stream(self.body(prompt, max_tokens)) for prompt in prompts])
 
 
 @dataclass(frozen=True, slots=True)
 class Ratio:
-    """Corral's figure over the peer's; `aim` is what the project wants of it, None where it only informs."""
+    """Corral's figure over the peer's; the project aims at `aim`, None where the ratio only informs."""
 
     figure: str
     aim: float | None = None
@@ -75,7 +75,7 @@ class Ratio:
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """One row of the comparison. `busy`: another process computes meanwhile.
+    """One row of the comparison. If `busy`, another process computes meanwhile.
 
     `peers`: "llama-server", "python-server", or "corral" (itself with another setting).
     """
@@ -95,7 +95,7 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """How much the loads send. Words are about 1.3 tokens of a 32k vocabulary, 1.6 of the demo model's."""
+    """The sizes of the loads. Words are about 1.3 tokens of a 32k vocabulary, 1.6 of the demo model's."""
 
     prompt_words: int = 50
     tokens: int = 96
@@ -112,16 +112,16 @@ class Sizes:
 
 
 def overall(outcomes: Sequence[Outcome]) -> Figures:
-    """Figures over all streams; times in seconds."""
-    found = figures_of(outcomes)
+    """Return the figures over all streams; times are in seconds."""
+    statistics = figures_of(outcomes)
     figures = {
-        "tokens_per_s": found.tokens_out_per_s,
-        "total_tokens_per_s": (found.tokens_out + (found.tokens_in or 0)) / found.wall_s,
-        "prompt_tokens": float(found.tokens_in or 0),
-        "cached_tokens": float(found.tokens_cached or 0),
-        "tokens": float(found.tokens_out),
-        **_quantiles("first_token_s", found.first_token_s),
-        **_quantiles("gap_s", found.gap_s),
+        "tokens_per_s": statistics.tokens_out_per_s,
+        "total_tokens_per_s": (statistics.tokens_out + (statistics.tokens_in or 0)) / statistics.wall_s,
+        "prompt_tokens": float(statistics.tokens_in or 0),
+        "cached_tokens": float(statistics.tokens_cached or 0),
+        "tokens": float(statistics.tokens_out),
+        **_quantiles("first_token_s", statistics.first_token_s),
+        **_quantiles("gap_s", statistics.gap_s),
     }
     drafts = [one.timings for one in outcomes if one.timings and one.timings.get("draft_n")]
     if drafts:
@@ -131,7 +131,7 @@ def overall(outcomes: Sequence[Outcome]) -> Figures:
 
 
 def short_gaps(outcomes: Sequence[Outcome]) -> Figures:
-    """Gaps of the short streams alone, and only while long prompts were under way."""
+    """Return the gaps of the short streams alone, and only while long prompts were under way."""
     long = [one for one in outcomes if one.label == LONG]
     begin, end = min(one.started_s for one in long), max(one.ended_s for one in long)
     gaps = [
@@ -149,13 +149,13 @@ def short_gaps(outcomes: Sequence[Outcome]) -> Figures:
     }
 
 
-def _quantiles(name: str, found: Quantiles) -> Figures:
-    values = {f"{name}_p50": found.p50, f"{name}_p99": found.p99, f"{name}_longest": found.longest}
+def _quantiles(name: str, figures: Quantiles) -> Figures:
+    values = {f"{name}_p50": figures.p50, f"{name}_p99": figures.p99, f"{name}_longest": figures.longest}
     return {key: value for key, value in values.items() if value is not None}
 
 
 def streams(n: int, sizes: Sizes, aim: float | None) -> Load:
-    """`n` streams at once, each with a prompt of its own."""
+    """Return a load of `n` streams at once, each with a prompt of its own."""
 
     def lanes(sender: Sender) -> list[Lane]:
         return sender.lanes([words(sizes.prompt_words, sender.rng) for _ in range(n)], sizes.tokens)
@@ -174,7 +174,7 @@ def streams(n: int, sizes: Sizes, aim: float | None) -> Load:
 
 
 def prefix(sizes: Sizes) -> Load:
-    """8 streams that share the beginning of their prompts, another beginning in each round."""
+    """Return a load of 8 streams that share the beginning of their prompts, another one in each round."""
 
     def lanes(sender: Sender) -> list[Lane]:
         shared = words(sizes.prefix_words, sender.rng)
@@ -192,7 +192,7 @@ def prefix(sizes: Sizes) -> Load:
 
 
 def mixed(sizes: Sizes) -> Load:
-    """4 short prompts with long answers; meanwhile long prompts, one after another."""
+    """Return a load of 4 short prompts with long answers; meanwhile long prompts follow each other."""
 
     def lanes(sender: Sender) -> list[Lane]:
         short = [
@@ -224,7 +224,7 @@ def mixed(sizes: Sizes) -> Load:
 
 
 def busy(sizes: Sizes) -> Load:
-    """8 streams while another process keeps one core busy."""
+    """Return a load of 8 streams while another process keeps one core busy."""
     same = streams(8, sizes, None)
     return Load(
         "busy",
@@ -237,7 +237,7 @@ def busy(sizes: Sizes) -> Load:
 
 
 def python_server(sizes: Sizes) -> Load:
-    """8 streams against llama-cpp-python's own server."""
+    """Return a load of 8 streams against llama-cpp-python's own server."""
     same = streams(8, sizes, None)
     return Load(
         "python-server",
@@ -250,10 +250,11 @@ def python_server(sizes: Sizes) -> Load:
 
 
 def repetitive(sizes: Sizes) -> Load:
-    """One greedy stream that writes its prompt again, with one token in `edit_every` changed.
+    """Return a greedy stream that writes its prompt again, with one token in `edit_every` changed.
 
-    For a model whose likeliest token after t is t + 1 (`bench.random_model`), so that it can be told what to
-    write: the prompt counts upwards but for the tokens that the answer changes, then begins to count anew.
+    It is for a model whose likeliest token after t is t + 1 (`bench.random_model`), so that the prompt
+    decides the answer. It counts upwards, but for the tokens that the answer changes, then begins to count
+    again.
     """
 
     def lanes(sender: Sender) -> list[Lane]:
@@ -280,8 +281,8 @@ STREAM_AIMS: Mapping[int, float] = {1: 1.0, 8: 1.05, 16: 1.05}
 NAMES = ("streams", "prefix", "mixed", "busy", "python-server", "repetitive")
 
 
-def chosen(names: Sequence[str], n_streams: Sequence[int], sizes: Sizes) -> list[Load]:
-    """The loads called `names`; "streams" stands for one load per number in `n_streams`."""
+def loads_named(names: Sequence[str], n_streams: Sequence[int], sizes: Sizes) -> list[Load]:
+    """Return the loads called `names`; "streams" stands for one load per number in `n_streams`."""
     others = {
         "prefix": prefix,
         "mixed": mixed,

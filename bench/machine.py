@@ -1,4 +1,4 @@
-"""What a measurement was made on and with, for its JSON."""
+"""The machine and the versions of a measurement, for its JSON."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from scripts import wheel_cache
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def described(llama_server: Path | None) -> dict[str, Any]:
-    """Machine and versions as plain values."""
+def describe(llama_server: Path | None) -> dict[str, Any]:
+    """Return machine and versions as plain values."""
     return {
         "when": datetime.now(UTC).isoformat(timespec="seconds"),
         "platform": platform.platform(),
@@ -35,14 +35,14 @@ def described(llama_server: Path | None) -> dict[str, Any]:
 
 
 def cpu_name(identity: str | None = None) -> str:
-    """The processor's name, from the identity that builds are cached by."""
+    """Return the processor's name, from the identity that builds are cached by."""
     text = wheel_cache.cpu_identity() if identity is None else identity
     names = [part.partition("=")[2] for part in text.split("; ") if part.startswith("model name=")]
     return names[0] if names else platform.processor() or platform.machine()
 
 
 def first_line(command: list[str]) -> str | None:
-    """The first line that `command` prints, to either stream; None if it can't be run or fails."""
+    """Return the first line that `command` prints, to either stream; None if it can't be run or fails."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):

@@ -1,4 +1,4 @@
-"""Builds what Corral is compared with: llama-server from the sources of the bindings, with the same flags.
+"""The builds of Corral's peers: llama-server from the sources of the bindings, with the same flags.
 
 Everything goes to the cache outside the tree, keyed like the bindings' wheel: another compiler or other flags
 make another build.
@@ -26,29 +26,29 @@ OPTIONS = (
 )
 
 
-def build_arguments(found: compiler.Compiler, environ: Mapping[str, str]) -> tuple[str, ...]:
-    """CMake's arguments of the bindings' build, without those that only the bindings know."""
+def build_arguments(cxx: compiler.Compiler, environ: Mapping[str, str]) -> tuple[str, ...]:
+    """Return CMake's arguments of the bindings' build, without those that only the bindings know."""
     arguments = compiler.cmake_args(
-        found, platform.machine(), environ.get("CMAKE_ARGS", ""), environ.get("CXXFLAGS", "")
+        cxx, platform.machine(), environ.get("CMAKE_ARGS", ""), environ.get("CXXFLAGS", "")
     )
     return tuple(one for one in arguments if not one.startswith("-DLLAVA_BUILD"))
 
 
-def build_folder(sources: Path, found: compiler.Compiler, environ: Mapping[str, str]) -> Path:
-    """Where this build lies in the cache."""
+def build_folder(sources: Path, cxx: compiler.Compiler, environ: Mapping[str, str]) -> Path:
+    """Return the folder of this build in the cache."""
     variables = [f"{name}={environ[name]}" for name in BUILD_VARIABLES if environ.get(name)]
-    identity = [sources.parent.parent.name, str(found), wheel_cache.cpu_identity(), *OPTIONS, *variables]
-    key = hashlib.sha256("\0".join([*identity, *build_arguments(found, environ)]).encode()).hexdigest()
+    identity = [sources.parent.parent.name, str(cxx), wheel_cache.cpu_identity(), *OPTIONS, *variables]
+    key = hashlib.sha256("\0".join([*identity, *build_arguments(cxx, environ)]).encode()).hexdigest()
     return wheel_cache.cache_root(environ).parent / "llama-server" / key[:24]
 
 
 def llama_server(
     sources: Path, environ: Mapping[str, str] = os.environ, tools: Path = Path(sys.executable).parent
 ) -> Path:
-    """The llama-server of `sources`, built at the first call (about ten minutes on two cores).
+    """Return the llama-server of `sources`, built at the first call (about ten minutes on two cores).
 
     `tools` is the folder of cmake and ninja, which requirements-build.lock brings. What an interrupted build
-    left is taken over. Raises SetUpError or CompilerMissing.
+    left is used. Raises SetUpError or CompilerMissing.
     """
     return _program("llama-server", "finished", sources, environ, tools)
 
@@ -56,22 +56,22 @@ def llama_server(
 def llama_quantize(
     sources: Path, environ: Mapping[str, str] = os.environ, tools: Path = Path(sys.executable).parent
 ) -> Path:
-    """The llama-quantize of the same build; see `llama_server`."""
+    """Return the llama-quantize of the same build; see `llama_server`."""
     return _program("llama-quantize", "finished-llama-quantize", sources, environ, tools)
 
 
 def llama_tools(
     sources: Path, environ: Mapping[str, str] = os.environ, tools: Path = Path(sys.executable).parent
 ) -> Path:
-    """The folder of the same build's tools that tests compare with; see `llama_server`."""
+    """Return the folder of the same build's tools that tests compare with; see `llama_server`."""
     names = ("llama-imatrix", "llama-perplexity")
     programs = [_program(name, f"finished-{name}", sources, environ, tools) for name in names]
     return programs[0].parent
 
 
 def _program(name: str, marker: str, sources: Path, environ: Mapping[str, str], tools: Path) -> Path:
-    found = compiler.find_compiler(environ)
-    build = build_folder(sources, found, environ)
+    cxx = compiler.find_compiler(environ)
+    build = build_folder(sources, cxx, environ)
     finished = build / marker
     binary = build / "bin" / name
     if finished.exists() and binary.exists():
@@ -80,7 +80,7 @@ def _program(name: str, marker: str, sources: Path, environ: Mapping[str, str], 
     line.show(f"building {name} in {build}: up to ten minutes on two cores, once per machine")
     building = {**environ, "PATH": f"{tools}{os.pathsep}{environ.get('PATH', '')}"}
     configure = ["cmake", "-G", "Ninja", "-S", str(sources), "-B", str(build), *OPTIONS]
-    _step([*configure, *build_arguments(found, environ)], build, building, line)
+    _step([*configure, *build_arguments(cxx, environ)], build, building, line)
     _step(["cmake", "--build", str(build), "--target", name], build, building, line)
     finished.touch()
     line.end(f"built {name} in {ninja_progress.duration(line.elapsed_s())}: {binary}")
@@ -88,7 +88,7 @@ def _program(name: str, marker: str, sources: Path, environ: Mapping[str, str], 
 
 
 def llama_cpp_python(environ: Mapping[str, str] = os.environ) -> Path:
-    """The Python of an environment with llama-cpp-python's server, set up at the first call.
+    """Return the Python of an environment with llama-cpp-python's server, set up at the first call.
 
     Raises SetUpError.
     """

@@ -1,4 +1,4 @@
-"""`make bench-quantize`: one pass of Corral beside llama.cpp's converter and a llama-quantize run per type.
+"""`make bench-quantize`: a pass of Corral against llama.cpp's converter and llama-quantize per type.
 
     python -m bench.quantize [--types Q8_0 Q5_K_M Q4_K_M] [--rounds 3] [--shape 1.1B]
 
@@ -37,7 +37,7 @@ MEMORY_AIM_BYTES = 3 * 2**29
 
 @dataclass(frozen=True)
 class Tools:
-    """Where things are. `before`: put in front of each command that is timed."""
+    """The programs and folders. `before` goes in front of each command that is timed."""
 
     sources: Path
     llama_quantize: Path
@@ -47,36 +47,36 @@ class Tools:
 
 
 def timed(tools: Tools, command: Sequence[str], environ: dict[str, str] | None = None) -> dict[str, float]:
-    """Run the command; seconds, CPU seconds and peak memory. Raises CalledProcessError."""
+    """Run the command; return seconds, CPU seconds and peak memory. Raises CalledProcessError."""
     out = tools.work / "timed.json"
     whole = [*tools.before, sys.executable, "-m", "bench.timed", str(out), *command]
     done = subprocess.run(whole, env={**os.environ, **(environ or {})}, capture_output=True, check=False)
     if done.returncode:
         sys.stderr.write(done.stderr.decode(errors="replace")[-4000:])
         raise subprocess.CalledProcessError(done.returncode, whole)
-    taken: dict[str, float] = json.loads(out.read_text())
-    return taken
+    cost: dict[str, float] = json.loads(out.read_text())
+    return cost
 
 
 def corral(tools: Tools, checkpoint: Path, types: Sequence[str]) -> dict[str, float]:
-    """One pass to all types, as a user runs it."""
+    """Measure one pass to all types, as a user runs it."""
     home, out = tools.work / "home", tools.work / "corral"
     flags = [word for type_ in types for word in ("--type", type_)]
     command = [sys.executable, "-m", "server.cli", "quantize", str(checkpoint), *flags, "--out", str(out)]
-    taken = timed(tools, command, {"CORRAL_HOME": str(home)})
-    taken["disk_bytes"] = _disk_bytes(out)
+    cost = timed(tools, command, {"CORRAL_HOME": str(home)})
+    cost["disk_bytes"] = _disk_bytes(out)
     shutil.rmtree(out)
-    return taken
+    return cost
 
 
 def peers(tools: Tools, checkpoint: Path, types: Sequence[str]) -> dict[str, float]:
-    """The converter to BF16, then llama-quantize once per type; times add up, memory is the largest."""
+    """Measure the converter to BF16, then llama-quantize per type; times add up, memory is the largest."""
     out = tools.work / "peers"
     out.mkdir()
     half = out / "bf16.gguf"
     converter = [str(tools.converter_python), str(tools.sources / "convert_hf_to_gguf.py"), str(checkpoint)]
-    taken = timed(tools, [*converter, "--outfile", str(half), "--outtype", "bf16"])
-    taken["converter_seconds"] = taken["seconds"]
+    cost = timed(tools, [*converter, "--outfile", str(half), "--outtype", "bf16"])
+    cost["converter_seconds"] = cost["seconds"]
     for type_ in types:
         command = [
             str(tools.llama_quantize),
@@ -86,26 +86,26 @@ def peers(tools: Tools, checkpoint: Path, types: Sequence[str]) -> dict[str, flo
             str(available_cores()),
         ]
         one = timed(tools, command)
-        taken[f"{type_}_seconds"] = one["seconds"]
-        taken["seconds"] += one["seconds"]
-        taken["cpu_seconds"] += one["cpu_seconds"]
-        taken["peak_bytes"] = max(taken["peak_bytes"], one["peak_bytes"])
-    taken["disk_bytes"] = _disk_bytes(out)
+        cost[f"{type_}_seconds"] = one["seconds"]
+        cost["seconds"] += one["seconds"]
+        cost["cpu_seconds"] += one["cpu_seconds"]
+        cost["peak_bytes"] = max(cost["peak_bytes"], one["peak_bytes"])
+    cost["disk_bytes"] = _disk_bytes(out)
     shutil.rmtree(out)
-    return taken
+    return cost
 
 
 def floor(tools: Tools, checkpoint: Path, types: Sequence[str]) -> dict[str, float]:
-    """Encoding alone."""
+    """Measure encoding alone."""
     out = tools.work / "floor.json"
     command = [sys.executable, "-m", "bench.encoding_floor", str(checkpoint), str(out), *types]
     subprocess.run([*tools.before, *command], check=True)
-    taken: dict[str, float] = json.loads(out.read_text())
-    return taken
+    cost: dict[str, float] = json.loads(out.read_text())
+    return cost
 
 
 def measure(tools: Tools, checkpoint: Path, types: Sequence[str], rounds: int) -> dict[str, Any]:
-    """All rounds, and the floor between them."""
+    """Measure all rounds, and the floor between them."""
     ours: list[dict[str, float]] = []
     theirs: list[dict[str, float]] = []
     floors: list[dict[str, float]] = []
@@ -120,16 +120,16 @@ def measure(tools: Tools, checkpoint: Path, types: Sequence[str], rounds: int) -
     return {"types": list(types), "corral": ours, "peers": theirs, "floor": floors}
 
 
-def report(found: dict[str, Any]) -> str:
-    """Markdown."""
-    ours, theirs = found["corral"], found["peers"]
+def report(results: dict[str, Any]) -> str:
+    """Return the results as Markdown."""
+    ours, theirs = results["corral"], results["peers"]
     ratios = [a["seconds"] / b["seconds"] for a, b in zip(ours, theirs, strict=True)]
     ratio = statistics.median(ratios)
-    aim = AIMS.get(tuple(found["types"]))
+    aim = AIMS.get(tuple(results["types"]))
     seconds = _median(ours, "seconds")
-    encoding = _median(found["floor"], "seconds")
+    encoding = _median(results["floor"], "seconds")
     lines = [
-        f"## {' + '.join(found['types'])}",
+        f"## {' + '.join(results['types'])}",
         "",
         "|  | seconds | CPU seconds | peak memory, MiB | disk, MiB |",
         "| --- | --- | --- | --- | --- |",
@@ -144,14 +144,14 @@ def report(found: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _row(name: str, found: Sequence[dict[str, float]]) -> str:
-    mib = [_median(found, key) / 2**20 for key in ("peak_bytes", "disk_bytes")]
-    times = [_median(found, key) for key in ("seconds", "cpu_seconds")]
+def _row(name: str, results: Sequence[dict[str, float]]) -> str:
+    mib = [_median(results, key) / 2**20 for key in ("peak_bytes", "disk_bytes")]
+    times = [_median(results, key) for key in ("seconds", "cpu_seconds")]
     return f"| {name} | {times[0]:.1f} | {times[1]:.1f} | {mib[0]:.0f} | {mib[1]:.0f} |"
 
 
-def _median(found: Sequence[dict[str, float]], key: str) -> float:
-    return statistics.median(one[key] for one in found)
+def _median(results: Sequence[dict[str, float]], key: str) -> float:
+    return statistics.median(one[key] for one in results)
 
 
 def _disk_bytes(folder: Path) -> float:
@@ -183,15 +183,15 @@ def main() -> int:
         python = args.converter_python or machine.ROOT / ".venv-oracle" / "bin" / "python"
         quantizer = args.llama_quantize or _built(Path(source))
         tools = Tools(Path(source), quantizer, python, Path(work), tuple(shlex.split(args.before)))
-        found = measure(tools, checkpoint, args.types, args.rounds)
+        results = measure(tools, checkpoint, args.types, args.rounds)
     if args.json:
-        args.json.write_text(json.dumps({**machine.described(None), **found}, indent=1), encoding="utf-8")
-    print(report(found))
+        args.json.write_text(json.dumps({**machine.describe(None), **results}, indent=1), encoding="utf-8")
+    print(report(results))
     return 0
 
 
 def _built(sources: Path) -> Path:
-    """llama-quantize from the same build as the benchmark's llama-server."""
+    """Return llama-quantize from the same build as the benchmark's llama-server."""
     from bench import peers as builds
     from bench.__main__ import build_environment
 

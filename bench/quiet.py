@@ -1,4 +1,4 @@
-"""Who else uses the machine: told by CPU time, not guessed. And, for one load, somebody who does."""
+"""The use of the machine by others, measured by CPU time; and, for one load, a busy process of ours."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from dataclasses import dataclass
 import psutil
 
 DISTURBED = 0.05
-"""A share of the machine in other hands above which a measurement counts as disturbed."""
+"""A measurement counts as disturbed if others use more than this share of the machine."""
 
 SAMPLE_S = 1.0
 
 
 @dataclass(slots=True)
 class CPUShare:
-    """The share of all cores that processes other than this one and its children used since `start`."""
+    """Return the share of all cores that processes but this one and its children used since `start`."""
 
     _ours: float
     _all: float
@@ -42,11 +42,11 @@ while os.getppid() == parent:
     for _ in range(1_000_000):
         pass
 """
-"""What the busy process runs: it ends with the benchmark, however that ends."""
+"""The busy process runs this code: it ends with the benchmark, however that ends."""
 
 
 def own_cpu_seconds() -> float:
-    """CPU time used so far by this process and all below it: the client and every server it started."""
+    """Return the CPU time so far of this process and all below it: the client and every server it started."""
     process = psutil.Process()
     total = 0.0
     for member in [process, *process.children(recursive=True)]:
@@ -59,19 +59,19 @@ def own_cpu_seconds() -> float:
 
 
 def cpu_seconds(pid: int) -> float:
-    """CPU time used so far by one process, without its children."""
+    """Return the CPU time so far of one process, without its children."""
     times = psutil.Process(pid).cpu_times()
     return float(times.user + times.system)
 
 
 def busy_seconds() -> float:
-    """CPU time used so far by the whole machine."""
+    """Return the CPU time so far of the whole machine."""
     times = psutil.cpu_times()
     return float(sum(times) - times.idle - getattr(times, "iowait", 0.0) - getattr(times, "guest", 0.0))
 
 
 def others_now() -> float:
-    """The share of the machine that others used over `SAMPLE_S`."""
+    """Return the share of the machine that others use over `SAMPLE_S`."""
     share = CPUShare.start()
     time.sleep(SAMPLE_S)
     return share.of_others()
@@ -80,7 +80,7 @@ def others_now() -> float:
 def wait_until_quiet(
     limit_s: float, sample: Callable[[], float] = others_now, clock: Callable[[], float] = time.monotonic
 ) -> tuple[float, bool]:
-    """Wait until others use less than `DISTURBED`, at most `limit_s`: (seconds waited, is it quiet)."""
+    """Wait until others use less than `DISTURBED`, at most `limit_s`; return (seconds, is it quiet)."""
     began = clock()
     while True:
         quiet = sample() < DISTURBED
@@ -91,7 +91,7 @@ def wait_until_quiet(
 
 @contextmanager
 def busy_process() -> Iterator[None]:
-    """A process that keeps one core busy at normal priority for as long as the block runs."""
+    """Run a process that keeps one core busy at normal priority for as long as the block runs."""
     with subprocess.Popen([sys.executable, "-I", "-S", "-c", _SPIN]) as process:
         try:
             time.sleep(0.2)

@@ -65,7 +65,7 @@ def write_random_checkpoint(vocabulary: Path, folder: Path, shape: Shape, *, sha
 
 
 def tensors_of(shape: Shape, n_vocab: int) -> Iterator[tuple[str, Dims]]:
-    """Hugging Face's names and shapes of a Llama, in the order of its files."""
+    """Return Hugging Face's names and shapes of a Llama, in the order of its files."""
     n_kv = shape.n_embd // shape.n_head * shape.n_head_kv
     yield "model.embed_tokens.weight", (n_vocab, shape.n_embd)
     for i in range(shape.n_layer):
@@ -84,7 +84,7 @@ def tensors_of(shape: Shape, n_vocab: int) -> Iterator[tuple[str, Dims]]:
 
 
 def _parts(tensors: Mapping[str, Dims], n: int) -> list[dict[str, Dims]]:
-    """The tensors in `n` runs of about equal size."""
+    """Return the tensors in `n` runs of about equal size."""
     total = sum(int(np.prod(dims)) for dims in tensors.values())
     parts: list[dict[str, Dims]] = [{} for _ in range(n)]
     before = 0
@@ -114,7 +114,7 @@ def _write_safetensors(path: Path, tensors: Mapping[str, Dims], rng: np.random.G
 
 
 def _bfloat16(rng: np.random.Generator, dims: Dims) -> npt.NDArray[np.uint16]:
-    """Matrices of normal numbers (std 0.02), norms of ones; F32 cut to its upper half."""
+    """Return a matrix of normal numbers (std 0.02), or a norm of ones; F32 cut to its upper half."""
     if len(dims) == 1:
         return np.full(dims, 0x3F80, np.uint16)
     bits = (rng.standard_normal(dims, dtype=np.float32) * np.float32(STD)).view(np.uint32)
@@ -123,7 +123,7 @@ def _bfloat16(rng: np.random.Generator, dims: Dims) -> npt.NDArray[np.uint16]:
 
 
 def _write_tokenizer(reader: gguf.GGUFReader, folder: Path) -> int:
-    """tokenizer.model from the GGUF's pieces, and tokenizer_config.json; the number of tokens."""
+    """Write tokenizer.model from the GGUF's pieces, and its config; return the number of tokens."""
     tokens, scores, kinds = (
         reader.fields[f"tokenizer.ggml.{key}"].contents() for key in ("tokens", "scores", "token_type")
     )

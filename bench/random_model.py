@@ -1,4 +1,4 @@
-"""A Llama GGUF in a real shape with random weights: speed depends on shapes, not on what the weights say.
+"""A Llama GGUF in a real shape with random weights: speed depends on shapes, not on the weights' values.
 
     python -m bench.random_model VOCAB.gguf OUT.gguf
 
@@ -20,7 +20,7 @@ import numpy as np
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """Hyper-parameters of a Llama."""
+    """The hyper-parameters of a Llama."""
 
     n_embd: int
     n_layer: int
@@ -100,7 +100,7 @@ def write_random_llama(
 
 
 def tensors_of(shape: Shape, n_vocab: int) -> Iterator[tuple[str, tuple[int, ...]]]:
-    """Names and dimensions of all tensors: matrices [rows, columns], norms [n_embd]."""
+    """Return names and dimensions of all tensors: matrices [rows, columns], norms [n_embd]."""
     n_kv = shape.n_embd // shape.n_head * shape.n_head_kv
     yield "token_embd.weight", (n_vocab, shape.n_embd)
     yield "output.weight", (n_vocab, shape.n_embd)

@@ -51,26 +51,32 @@ class Verdict:
         }
 
 
-def ratios_to(found: Sequence[Measurement], peer: str, figure: str) -> list[float]:
-    """Corral's figure over `peer`'s, for each round that has both."""
-    ours = {one.round: one.figures[figure] for one in found if one.server == CORRAL and figure in one.figures}
+def ratios_to(measurements: Sequence[Measurement], peer: str, figure: str) -> list[float]:
+    """Return Corral's figure over `peer`'s, for each round that has both."""
+    ours = {
+        one.round: one.figures[figure]
+        for one in measurements
+        if one.server == CORRAL and figure in one.figures
+    }
     return [
         ours[one.round] / one.figures[figure]
-        for one in found
+        for one in measurements
         if one.server == peer and one.round in ours and one.figures.get(figure)
     ]
 
 
-def better_peer(found: Sequence[Measurement], ratio: Ratio) -> str | None:
-    """The peer with the better median of the figure; None if none has it.
+def better_peer(measurements: Sequence[Measurement], ratio: Ratio) -> str | None:
+    """Return the peer with the better median of the figure; None if none has it.
 
     Of llama-server's two layouts the better one counts; other variants of Corral are no peers where there are
     any.
     """
-    names = list(dict.fromkeys(one.server for one in found if one.server != CORRAL))
+    names = list(dict.fromkeys(one.server for one in measurements if one.server != CORRAL))
     peers = [name for name in names if not name.startswith(CORRAL)] or names
     medians = {
-        name: statistics.median(values) for name in peers if (values := _values(found, name, ratio.figure))
+        name: statistics.median(values)
+        for name in peers
+        if (values := _values(measurements, name, ratio.figure))
     }
     if not medians:
         return None
@@ -78,9 +84,9 @@ def better_peer(found: Sequence[Measurement], ratio: Ratio) -> str | None:
     return choose(medians, key=lambda name: medians[name])
 
 
-def verdicts(load: Load, found: Sequence[Measurement]) -> list[Verdict]:
-    """Each of the load's ratios against the better peer."""
-    here = [one for one in found if one.load == load.name]
+def verdicts(load: Load, measurements: Sequence[Measurement]) -> list[Verdict]:
+    """Return each of the load's ratios against the better peer."""
+    here = [one for one in measurements if one.load == load.name]
     judged: list[Verdict] = []
     for ratio in load.ratios:
         peer = better_peer(here, ratio)
@@ -91,9 +97,9 @@ def verdicts(load: Load, found: Sequence[Measurement]) -> list[Verdict]:
     return judged
 
 
-def load_section(load: Load, found: Sequence[Measurement]) -> str:
-    """One load: a row per server."""
-    here = [one for one in found if one.load == load.name]
+def load_section(load: Load, measurements: Sequence[Measurement]) -> str:
+    """Return the section of one load, with a row per server."""
+    here = [one for one in measurements if one.load == load.name]
     figures = list(dict.fromkeys([*(ratio.figure for ratio in load.ratios), "gap_s_p50"]))
     header = ["server", *(LABELS[name] for name in figures)]
     header += [f"Corral ÷ it: {LABELS[ratio.figure].partition(',')[0]}" for ratio in load.ratios]
@@ -112,15 +118,15 @@ def load_section(load: Load, found: Sequence[Measurement]) -> str:
     return "\n".join(lines)
 
 
-def summary(loads: Iterable[Load], found: Sequence[Measurement]) -> str:
-    """All ratios that have an aim."""
+def summary(loads: Iterable[Load], measurements: Sequence[Measurement]) -> str:
+    """Return the table of all ratios that have an aim."""
     lines = [
         "| load | figure | Corral ÷ better peer | peer | rounds | aim | |",
         "| --- | --- | --: | --- | --: | --: | --- |",
     ]
     for load in loads:
         aims = {ratio.figure: ratio for ratio in load.ratios if ratio.aim is not None}
-        for one in verdicts(load, found):
+        for one in verdicts(load, measurements):
             if one.figure in aims:
                 sign = "≤" if aims[one.figure].lower_is_better else "≥"
                 lines.append(
@@ -130,34 +136,34 @@ def summary(loads: Iterable[Load], found: Sequence[Measurement]) -> str:
     return "\n".join(lines)
 
 
-def disturbances(found: Sequence[Measurement]) -> str:
-    """What happened beside the measurements, in one paragraph."""
-    disturbed = sum(one.disturbed for one in found)
-    waited = sum({(one.load, one.round): one.waited_s for one in found}.values())
-    failed = sum(one.error is not None for one in found)
+def disturbances(measurements: Sequence[Measurement]) -> str:
+    """Return a paragraph on the disturbances of the measurements."""
+    disturbed = sum(one.disturbed for one in measurements)
+    waited = sum({(one.load, one.round): one.waited_s for one in measurements}.values())
+    failed = sum(one.error is not None for one in measurements)
     text = (
-        f"{disturbed} of {len(found)} measurements had other work (over {DISTURBED:.0%} of the machine) "
-        f"beside them; {waited:.0f} s were spent waiting for quiet."
+        f"{disturbed} of {len(measurements)} measurements had other work (over {DISTURBED:.0%} of the"
+        f" machine) beside them; {waited:.0f} s were spent waiting for quiet."
     )
     return f"{text} {failed} failed." if failed else text
 
 
 def spread(values: Sequence[float]) -> str:
-    """Median and range."""
+    """Return median and range."""
     return f"{statistics.median(values):.2f} ({min(values):.2f}–{max(values):.2f})"
 
 
-def _values(found: Sequence[Measurement], server: str, figure: str) -> list[float]:
-    return [one.figures[figure] for one in found if one.server == server and figure in one.figures]
+def _values(measurements: Sequence[Measurement], server: str, figure: str) -> list[float]:
+    return [one.figures[figure] for one in measurements if one.server == server and figure in one.figures]
 
 
-def _ratio_cell(found: Sequence[Measurement], server: str, ratio: Ratio) -> str:
-    values = [] if server == CORRAL else ratios_to(found, server, ratio.figure)
+def _ratio_cell(measurements: Sequence[Measurement], server: str, ratio: Ratio) -> str:
+    values = [] if server == CORRAL else ratios_to(measurements, server, ratio.figure)
     return spread(values) if values else "–"
 
 
 def _shown(values: Sequence[float], figure: str) -> str:
-    """Median and range, times in milliseconds."""
+    """Return median and range, times in milliseconds."""
     if not values:
         return "–"
     scale = 1000 if "_s_p" in figure or figure.endswith("_s_longest") else 1

@@ -24,7 +24,7 @@ SETTLE_FACTOR = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """One server in one round. `error`: why there are no figures.
+    """One server in one round. `error` is the reason if there are no figures.
 
     `foreign_cpu`: the share of all cores that processes used which we didn't start.
     """
@@ -44,7 +44,7 @@ class Measurement:
 
 @dataclass(slots=True)
 class Rounds:
-    """How loads are run: `servers` gives those that a load compares, Corral first; `model` its name there."""
+    """The runs of loads: `servers` returns those that a load compares, Corral first; `model` is its name."""
 
     model: Callable[[Load], str]
     servers: Callable[[Load], Sequence[Server]]
@@ -54,13 +54,13 @@ class Rounds:
     quiet_wait_s: float = 120.0
     pause_s: float = 0.3
     commands: dict[str, list[str]] = field(default_factory=dict)
-    """How each server was started, by "load server"."""
+    """The command of each server, by "load server"."""
 
     def run(self, load: Load) -> list[Measurement]:
-        """All rounds of one load. Raises RuntimeError if a server doesn't start or fails its warm-up."""
+        """Run all rounds of one load. Raises RuntimeError if a server doesn't start or fails its warm-up."""
         rng = random.Random(f"{self.seed} {load.name}")
         candidates = list(self.servers(load))
-        found: list[Measurement] = []
+        measurements: list[Measurement] = []
         with ExitStack() as stack:
             senders: dict[str, Sender] = {}
             pids: dict[str, int] = {}
@@ -81,12 +81,12 @@ class Rounds:
                     sender = Sender(sender.target, sender.model, sender.extra, rng, settle_s)
                     result = self._measure(load, number, one.name, sender, waited_s, pids[one.name])
                     say(line_of(result))
-                    found.append(result)
+                    measurements.append(result)
                     time.sleep(self.pause_s)
-        return found
+        return measurements
 
     def _warm_up(self, load: Load, sender: Sender) -> float:
-        """A few tokens in every slot; the longest time to a first token."""
+        """Generate a few tokens in every slot; return the longest time to a first token."""
         prompts = [words(30, sender.rng) for _ in range(load.room.slots)]
         outcomes = send(sender, sender.lanes(prompts, WARM_UP_TOKENS))
         error = first_error(outcomes)
@@ -112,18 +112,18 @@ class Rounds:
 
 
 def send(sender: Sender, lanes: Sequence[Lane]) -> list[Outcome]:
-    """Run one load and read what came back."""
+    """Run one load and read the answers."""
     return [outcome_of(capture) for capture in LoadClient(sender.target).run(lanes)]
 
 
 def first_error(outcomes: Sequence[Outcome]) -> str | None:
-    """A rate over streams of which some failed means nothing."""
+    """Raise if a stream failed: a rate over the others means nothing."""
     errors = [one.error for one in outcomes if one.error is not None]
     return f"{len(errors)} of {len(outcomes)} streams failed; the first: {errors[0]}" if errors else None
 
 
 def line_of(one: Measurement) -> str:
-    """One measurement as a line of progress."""
+    """Return one measurement as a line of progress."""
     head = f"{one.load} · round {one.round} · {one.server}: "
     if one.error is not None:
         return f"{head}FAILED: {one.error}"
@@ -150,5 +150,5 @@ def line_of(one: Measurement) -> str:
 
 
 def say(text: str) -> None:
-    """Progress goes to stderr; stdout is for the report."""
+    """Write a line of progress to stderr; stdout is for the report."""
     print(text, file=sys.stderr, flush=True)

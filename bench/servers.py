@@ -1,4 +1,4 @@
-"""Start the servers to compare, each on a loopback port of its own, and stop them again."""
+"""The servers to compare, started and stopped, each on a loopback port of its own."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ BASELINE = f"{CORRAL} before"
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """What each server is given: `slots` sequences side by side, `n_ctx` tokens for each."""
+    """The room of each server: `slots` sequences side by side, `n_ctx` tokens for each."""
 
     slots: int
     n_ctx: int
@@ -29,7 +29,7 @@ class Room:
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """How to start one server. `{port}` in the arguments is replaced; `health` answers 200 once it serves.
+    """The command of one server. `{port}` in the arguments is replaced; `health` answers 200 once it serves.
 
     `extra` goes into every request to it: what only this server needs or understands.
     """
@@ -46,7 +46,7 @@ INSTALLED = Path(sys.executable).with_name("corral")
 def corral(
     command: Path, model: Path, room: Room, threads: int, name: str = CORRAL, flags: Sequence[str] = ()
 ) -> Server:
-    """Corral's `command`; `flags` make a variant of it, which needs a `name` of its own."""
+    """Return Corral's `command`; `flags` make a variant of it, which needs a `name` of its own."""
     return Server(
         name,
         [
@@ -59,7 +59,7 @@ def corral(
 
 
 def llama_server(binary: Path, model: Path, room: Room, threads: int, *, unified: bool) -> Server:
-    """llama.cpp's own server, same context for each stream; `unified` shares one KV buffer."""
+    """Return llama.cpp's own server, same context for each stream; `unified` shares one KV buffer."""
     return Server(
         "llama-server --kv-unified" if unified else "llama-server",
         [
@@ -73,7 +73,7 @@ def llama_server(binary: Path, model: Path, room: Room, threads: int, *, unified
 
 
 def llama_cpp_server(python: Path, model: Path, room: Room, threads: int, eos: Sequence[int]) -> Server:
-    """llama-cpp-python's server: one request at a time, others wait for its lock.
+    """Return llama-cpp-python's server: one request at a time, others wait for its lock.
 
     It doesn't know `ignore_eos`: the end-of-sequence tokens are banned by their ids.
     """
@@ -90,7 +90,7 @@ def llama_cpp_server(python: Path, model: Path, room: Room, threads: int, eos: S
 
 
 def free_port() -> int:
-    """A loopback port that is free now."""
+    """Return a loopback port that is free now."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port: int = listener.getsockname()[1]
@@ -98,7 +98,7 @@ def free_port() -> int:
 
 
 def answers(port: int, path: str) -> bool:
-    """Whether GET `path` is answered with 200."""
+    """True if GET `path` is answered with 200."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2)
     try:
         connection.request("GET", path)

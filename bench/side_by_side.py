@@ -1,4 +1,4 @@
-"""Corral beside llama-server and `llama_cpp.server` on the same llama.cpp: interleaved, medians of ratios.
+"""Corral, llama-server and `llama_cpp.server` on the same llama.cpp: interleaved, medians of ratios.
 
     python -m bench.side_by_side --model MODEL.gguf --llama-server BIN [--peer-python PY] [--loads streams …]
 
@@ -22,8 +22,8 @@ from pathlib import Path
 import psutil
 
 from bench import report, servers
-from bench.loads import NAMES, Load, Sizes, chosen
-from bench.machine import described
+from bench.loads import NAMES, Load, Sizes, loads_named
+from bench.machine import describe
 from bench.rounds import Measurement, Rounds, say
 from models.gguf.info import read_gguf_info
 
@@ -89,7 +89,7 @@ NEEDS = {
 
 
 def runnable(name: str, args: argparse.Namespace) -> bool:
-    """Whether what the load compares with is at hand."""
+    """True if the peers of the load are at hand."""
     if name == "python-server":
         return args.peer_python is not None
     if name == "repetitive":
@@ -98,7 +98,7 @@ def runnable(name: str, args: argparse.Namespace) -> bool:
 
 
 def sizes_of(args: argparse.Namespace, n_ctx_train: int | None) -> Sizes:
-    """The loads' sizes; long prompts get shorter where they don't fit the model's context."""
+    """Return the loads' sizes; long prompts get shorter where they don't fit the model's context."""
     sizes = Sizes(**{one.name: getattr(args, one.name) for one in fields(Sizes)})
     if n_ctx_train is None:
         return sizes
@@ -106,8 +106,8 @@ def sizes_of(args: argparse.Namespace, n_ctx_train: int | None) -> Sizes:
     return replace(sizes, long_words=min(sizes.long_words, room))
 
 
-def compared(load: Load, args: argparse.Namespace) -> list[servers.Server]:
-    """The servers of a load, Corral first."""
+def servers_of(load: Load, args: argparse.Namespace) -> list[servers.Server]:
+    """Return the servers of a load, Corral first."""
     flags = shlex.split(args.corral_flags)
     common = args.model, load.room, args.threads
     if load.peers == "corral":
@@ -117,17 +117,17 @@ def compared(load: Load, args: argparse.Namespace) -> list[servers.Server]:
             servers.corral(*edit, flags=[*flags, *on]),
             servers.corral(*edit, name="corral --speculate off", flags=[*flags, *off]),
         ]
-    found = [servers.corral(args.corral, *common, flags=flags)]
+    rivals = [servers.corral(args.corral, *common, flags=flags)]
     if args.baseline is not None:
-        found.append(servers.corral(args.baseline, *common, name=servers.BASELINE, flags=flags))
+        rivals.append(servers.corral(args.baseline, *common, name=servers.BASELINE, flags=flags))
     for variant in args.variant:
         name, _, more = variant.partition(":")
-        found.append(
+        rivals.append(
             servers.corral(args.corral, *common, name=f"corral {name}", flags=[*flags, *shlex.split(more)])
         )
     if load.peers == "python-server":
-        return [*found, servers.llama_cpp_server(args.peer_python, *common, args.eos)]
-    return found + [
+        return [*rivals, servers.llama_cpp_server(args.peer_python, *common, args.eos)]
+    return rivals + [
         servers.llama_server(args.llama_server, *common, unified=layout == "unified")
         for layout in args.layouts
     ]
@@ -139,21 +139,21 @@ def main() -> int:
     info = read_gguf_info(args.model)
     args.eos = [value for key, value in info.metadata.items() if key in END_TOKENS]
     sizes = sizes_of(args, info.n_ctx_train)
-    loads = chosen(args.loads, args.streams, sizes)
+    loads = loads_named(args.loads, args.streams, sizes)
     rounds = Rounds(
         lambda load: (args.edit_model if load.peers == "corral" else args.model).stem,
-        lambda load: compared(load, args),
+        lambda load: servers_of(load, args),
         args.rounds,
         args.seed,
         args.logs,
         args.quiet_wait,
     )
-    found: list[Measurement] = []
+    measurements: list[Measurement] = []
     failed = interrupted = False
     for load in loads:
         say(f"{load.name}: {load.title}")
         try:
-            found += rounds.run(load)
+            measurements += rounds.run(load)
         except RuntimeError as error:
             failed = True
             print(f"{load.title}: not measured: {error}\n", flush=True)
@@ -161,28 +161,28 @@ def main() -> int:
         except KeyboardInterrupt:
             interrupted = True
             break
-        print(report.load_section(load, found) + "\n", flush=True)
+        print(report.load_section(load, measurements) + "\n", flush=True)
         if args.json is not None:
-            write_json(args, loads, found, rounds)
-    print(report.summary(loads, found))
-    print(f"\n{report.disturbances(found)}")
+            write_json(args, loads, measurements, rounds)
+    print(report.summary(loads, measurements))
+    print(f"\n{report.disturbances(measurements)}")
     if interrupted:
         return 130
-    return 1 if failed or any(one.error is not None for one in found) else 0
+    return 1 if failed or any(one.error is not None for one in measurements) else 0
 
 
 def write_json(
-    args: argparse.Namespace, loads: Sequence[Load], found: Sequence[Measurement], rounds: Rounds
+    args: argparse.Namespace, loads: Sequence[Load], measurements: Sequence[Measurement], rounds: Rounds
 ) -> None:
-    """All that was measured so far; written after each load, so that an interruption loses one at most."""
+    """Write all measurements so far; after each load, so that an interruption loses one at most."""
     document = {
         "command": shlex.join(["python", "-m", "bench.side_by_side", *sys.argv[1:]]),
-        "machine": described(args.llama_server),
+        "machine": describe(args.llama_server),
         "model": {"path": str(args.model), "bytes": args.model.stat().st_size},
         "seed": args.seed,
         "servers": rounds.commands,
-        "verdicts": [one.to_json() for load in loads for one in report.verdicts(load, found)],
-        "measurements": [asdict(one) for one in found],
+        "verdicts": [one.to_json() for load in loads for one in report.verdicts(load, measurements)],
+        "measurements": [asdict(one) for one in measurements],
     }
     args.json.parent.mkdir(parents=True, exist_ok=True)
     args.json.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")

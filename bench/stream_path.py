@@ -191,7 +191,7 @@ async def _cpu_seconds(port: int) -> float:
 
 
 async def _round(port: int, n_steps: int, **fields: bool) -> float:
-    """CPU microseconds of the API process per chunk; requests have these fields in addition."""
+    """Return the CPU microseconds of the API process per chunk; requests have these fields in addition."""
     message = {"role": "user", "content": "Hi"}
     body = json.dumps(
         {"model": "demo", "messages": [message], "max_tokens": n_steps, "stream": True, **fields}
@@ -223,7 +223,7 @@ def _start(tree: Path, variant: str, name: str) -> _Server:
 
 
 def measure(trees: Sequence[Path], variants: Sequence[str], n_rounds: int, n_steps: int) -> list[_Server]:
-    """All trees as they are, and this one in each variant, in turn for `n_rounds`."""
+    """Measure all trees as they are, and this one in each variant, in turn for `n_rounds`."""
     servers = [_start(tree, AS_IT_IS, str(tree)) for tree in trees]
     servers += [_start(HERE, variant, variant) for variant in variants]
     try:

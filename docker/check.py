@@ -1,4 +1,4 @@
-"""Imports every module of Corral and all that these import anywhere, inside functions too.
+"""A check that every module of Corral and all that these import, inside functions too, is there.
 
 Run in the build stage of the Dockerfile: what is missing fails the build. And Python's bytecode is written,
 which the image's user couldn't: without it each process would compile all of this again at its start.
@@ -16,17 +16,17 @@ PACKAGES = ("models", "quantize", "server")
 
 
 def files_of(package: str) -> Iterator[tuple[str, Path]]:
-    """Each module of the package but `__main__`: name and file. Raises ImportError for no package."""
-    found = importlib.import_module(package)
-    root = Path(str(found.__file__)).parent
+    """Yield name and file of each module of the package but `__main__`. Raises ImportError for no package."""
+    module = importlib.import_module(package)
+    root = Path(str(module.__file__)).parent
     for path in sorted(root.rglob("*.py")):
         parts = path.relative_to(root.parent).with_suffix("").parts
         if parts[-1] != "__main__":
             yield ".".join(parts[:-1] if parts[-1] == "__init__" else parts), path
 
 
-def imported(source: str) -> Iterator[str]:
-    """The modules that this code names in import statements."""
+def imports_of(source: str) -> Iterator[str]:
+    """Yield the modules that this code names in import statements."""
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -35,12 +35,12 @@ def imported(source: str) -> Iterator[str]:
 
 
 def main() -> None:
-    """Raises ImportError for what isn't there, AssertionError if llama.cpp finds nothing to compute on."""
-    wanted: set[str] = set()
+    """Raise ImportError for a missing module, AssertionError if llama.cpp finds nothing to compute on."""
+    modules: set[str] = set()
     for package in PACKAGES:
         for name, path in files_of(package):
-            wanted |= {name, *imported(path.read_text(encoding="utf-8"))}
-    for name in sorted(wanted):
+            modules |= {name, *imports_of(path.read_text(encoding="utf-8"))}
+    for name in sorted(modules):
         importlib.import_module(name)
 
     from models.llamacpp.library import devices

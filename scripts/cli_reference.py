@@ -1,4 +1,4 @@
-"""`make docs`: writes docs/cli.md from the commands' help texts; a test finds it outdated."""
+"""`make docs` writes docs/cli.md from the commands' help texts; a test finds it outdated."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ stderr; `--debug` adds the traceback), 2 wrong usage, 130 interrupted.
 
 
 def render() -> str:
-    """The page."""
+    """Return the page."""
     app = make_app(*COMMANDS)
     root: Any = typer.main.get_command(app)
     context = root.context_class(root, info_name="corral")
@@ -62,7 +62,7 @@ def _cell(text: str) -> str:
 
 
 def main() -> None:
-    """Write the page, or with `--check` say whether it is as it should be."""
+    """Write the page, or with `--check` exit with 1 if it is outdated."""
     page = render()
     if "--check" in sys.argv[1:]:
         if not PATH.is_file() or PATH.read_text(encoding="utf-8") != page:

@@ -1,4 +1,4 @@
-"""Which compiler builds llama.cpp here, and the flags it needs to build it right. Standard library only.
+"""The compiler that builds llama.cpp here, and the flags it needs. Standard library only.
 
 GCC before 12.4, and 13.0 to 13.2, declares that `_tile_loadconfig` reads 8 of the 64 bytes it reads (GCC PR
 114098). Its dead-store elimination then removes the stores that fill the tile configuration, and the native
@@ -26,7 +26,7 @@ X86_64 = frozenset({"x86_64", "amd64"})
 
 
 class CompilerMissing(Exception):
-    """No C++ compiler where the build would look for one."""
+    """There is no C++ compiler where the build would look for one."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Compiler:
 
 
 def find_compiler(environ: Mapping[str, str] = os.environ) -> Compiler:
-    """The compiler that CMake would take: `$CXX`, else c++, g++, clang++ from PATH.
+    """Return the compiler that CMake would use: `$CXX`, else c++, g++, clang++ from PATH.
 
     Runs it to learn its version. Raises CompilerMissing.
     """
@@ -63,13 +63,13 @@ def find_compiler(environ: Mapping[str, str] = os.environ) -> Compiler:
 
 
 def identify(path: str) -> tuple[str, tuple[int, ...]]:
-    """Kind and version of the compiler at `path`, by running it twice."""
+    """Return kind and version of the compiler at `path`, by running it."""
     macros = _output([path, "-dM", "-E", "-x", "c++", os.devnull])
     return parse_macros(macros)
 
 
 def parse_macros(text: str) -> tuple[str, tuple[int, ...]]:
-    """Kind and version from a compiler's predefined macros (`-dM -E`).
+    """Return kind and version from a compiler's predefined macros (`-dM -E`).
 
     clang claims to be GCC 4.2, so it goes first.
     """
@@ -83,7 +83,7 @@ def parse_macros(text: str) -> tuple[str, tuple[int, ...]]:
 
 
 def drops_tile_configuration(compiler: Compiler, machine: str) -> bool:
-    """Whether this compiler may miscompile ggml's AMX code (GCC PR 114098, fixed in 12.4, 13.3 and 14)."""
+    """True if this compiler may miscompile ggml's AMX code (GCC PR 114098, fixed in 12.4, 13.3 and 14)."""
     if compiler.kind != "gcc" or machine.lower() not in X86_64:
         return False
     version = compiler.version[:2]
@@ -91,7 +91,7 @@ def drops_tile_configuration(compiler: Compiler, machine: str) -> bool:
 
 
 def cxx_flags(compiler: Compiler, machine: str) -> tuple[str, ...]:
-    """The C++ flags that a right build of llama.cpp needs with this compiler on this machine."""
+    """Return the C++ flags that a right build of llama.cpp needs with this compiler on this machine."""
     flags: tuple[str, ...] = ()
     if drops_tile_configuration(compiler, machine):
         flags += NO_DEAD_STORE_ELIMINATION
@@ -103,7 +103,7 @@ def cxx_flags(compiler: Compiler, machine: str) -> tuple[str, ...]:
 def cmake_args(
     compiler: Compiler, machine: str, user_args: str = "", user_flags: str = ""
 ) -> tuple[str, ...]:
-    """CMake's arguments: ours, then the user's (`$CMAKE_ARGS`), which win where both set the same thing.
+    """Return CMake's arguments: ours, then the user's (`$CMAKE_ARGS`), which win where both set a thing.
 
     C++ flags are joined rather than replaced, so that neither `-DCMAKE_CXX_FLAGS` nor `$CXXFLAGS`
     (`user_flags`), which CMake drops when the former is given, loses ours. The multimodal library is left

@@ -1,4 +1,4 @@
-"""Makes a virtual environment from the locks: `python3 -m scripts.environment --for run|dev|oracle|peer|…`.
+"""Virtual environments from the locks: `python3 -m scripts.environment --for run|dev|oracle|peer|…`.
 
 `run` is what Corral needs to serve, `dev` adds the tests' and checks' tools. In environments of their own,
 `oracle` adds torch and transformers, `peer` what llama-cpp-python's own server needs (for `make bench`),
@@ -37,7 +37,7 @@ MINIMUM_PYTHON = (3, 11)
 
 @dataclass(frozen=True)
 class Purpose:
-    """What an environment is for: its folder, its locks, and what it includes."""
+    """The purpose of an environment: its folder, its locks, and the purposes that it includes."""
 
     folder: str
     locks: tuple[str, ...]
@@ -68,7 +68,7 @@ PURPOSES: Mapping[str, Purpose] = {
 
 
 def fingerprint(contents: Sequence[bytes], python: str, cpu: str, cmake_args: str, cxx: str) -> str:
-    """What an environment is made from, as one digest: locks, metadata, interpreter, CPU, build settings."""
+    """Return a digest of an environment's origin: locks, metadata, interpreter, CPU, build settings."""
     digest = hashlib.sha256()
     for part in (*contents, python.encode(), cpu.encode(), cmake_args.encode(), cxx.encode()):
         digest.update(hashlib.sha256(part).digest())
@@ -76,7 +76,7 @@ def fingerprint(contents: Sequence[bytes], python: str, cpu: str, cmake_args: st
 
 
 def build_settings(stamp: Mapping[str, str], environ: Mapping[str, str]) -> tuple[str, str]:
-    """CMAKE_ARGS and CXX: the caller's, or else what this environment was built with before.
+    """Return CMAKE_ARGS and CXX: the caller's, or else what this environment was built with before.
 
     So `make run` after `CMAKE_ARGS=-DGGML_CUDA=on make setup` keeps the CUDA build; `CMAKE_ARGS= make setup`
     goes back.
@@ -87,7 +87,7 @@ def build_settings(stamp: Mapping[str, str], environ: Mapping[str, str]) -> tupl
 
 
 def read_stamp(folder: Path) -> dict[str, str]:
-    """What the environment in `folder` was made from; empty if it was never finished."""
+    """Return the stamp of the environment in `folder`; empty if it was never finished."""
     try:
         stamp = json.loads((folder / STAMP).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -135,7 +135,7 @@ def _fingerprint_of(purpose: Purpose, cpu: str, cmake_args: str, cxx: str) -> st
 
 
 def _install(folder: Path, purpose: Purpose, environ: Mapping[str, str], installed: str | None) -> str:
-    """From the bare interpreter to all that Corral needs; what an earlier try left is taken over.
+    """Install all that Corral needs into a bare interpreter; the work of an earlier try is used.
 
     `installed` is the path of the wheel of the bindings that is in the environment; returns that of the right
     one.
@@ -171,7 +171,7 @@ def _pip(folder: Path, environ: Mapping[str, str], *arguments: str) -> None:
 
 
 def _works(python: Path) -> bool:
-    """Whether this interpreter runs, has pip, and is of the version that we run under."""
+    """True if this interpreter runs, has pip, and is of the version that we run under."""
     probe = "import sys, pip; print(sys.version)"
     try:
         done = subprocess.run([str(python), "-c", probe], capture_output=True, text=True, check=False)
@@ -181,7 +181,7 @@ def _works(python: Path) -> bool:
 
 
 def main() -> int:
-    """Command line; returns the exit status."""
+    """Run the command line; return the exit status."""
     parser = argparse.ArgumentParser(
         prog="python3 -m scripts.environment", description=__doc__.splitlines()[0]
     )

@@ -36,22 +36,22 @@ BUILD_VARIABLES = ("CC", "CFLAGS", "CUDAARCHS", "CUDACXX", "CUDAFLAGS", "CUDAHOS
 
 
 def wheel_for(requirement: Locked, python: Path, environ: Mapping[str, str]) -> Path:
-    """The wheel of `requirement` for this machine, compiled unless the cache has it.
+    """Return the wheel of `requirement` for this machine, compiled unless the cache has it.
 
     `python` belongs to an environment that has requirements-build.lock. Two set-ups at once build it once:
     the second waits. Raises SetUpError.
     """
     try:
-        found = compiler.find_compiler(environ)
+        cxx = compiler.find_compiler(environ)
     except compiler.CompilerMissing as error:
         raise SetUpError(str(error)) from None
     args = compiler.cmake_args(
-        found, platform.machine(), environ.get("CMAKE_ARGS", ""), environ.get("CXXFLAGS", "")
+        cxx, platform.machine(), environ.get("CMAKE_ARGS", ""), environ.get("CXXFLAGS", "")
     )
     variables = tuple(f"{name}={environ[name]}" for name in BUILD_VARIABLES if environ.get(name))
     key = wheel_cache.make_key(
         (requirement.name, requirement.version, requirement.digests),
-        found,
+        cxx,
         wheel_cache.cpu_identity(),
         args + variables,
     )
@@ -60,7 +60,7 @@ def wheel_for(requirement: Locked, python: Path, environ: Mapping[str, str]) -> 
         wheel = wheel_cache.find_wheel(folder)
         if wheel is not None:
             return wheel
-        say(f"{requirement.name} {requirement.version}: {found}, {shlex.join(args)}")
+        say(f"{requirement.name} {requirement.version}: {cxx}, {shlex.join(args)}")
         with tempfile.TemporaryDirectory(prefix="building-", dir=folder) as work:
             sdist = sdist_of(requirement, python, environ)
             built = _build(
@@ -71,7 +71,7 @@ def wheel_for(requirement: Locked, python: Path, environ: Mapping[str, str]) -> 
 
 
 def sdist_of(requirement: Locked, python: Path, environ: Mapping[str, str]) -> Path:
-    """The source archive of `requirement`, sha256-checked against the lock.
+    """Return the source archive of `requirement`, sha256-checked against the lock.
 
     From the cache or downloaded into it.
     """

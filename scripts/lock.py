@@ -1,4 +1,4 @@
-"""Writes the hash-pinned locks from pyproject.toml and requirements-*.in: `make lock`. Needs `uv` on PATH.
+"""`make lock` writes the hash-pinned locks from pyproject.toml and requirements-*.in; it needs `uv`.
 
 The run lock comes first and constrains the others, so that one environment can hold several of them. No index
 address gets into a lock. torch is never locked: see `scripts.environment`.

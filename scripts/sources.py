@@ -1,8 +1,8 @@
-"""Unpacks llama.cpp's sources and prints where: `python -m scripts.sources`.
+"""`python -m scripts.sources` unpacks llama.cpp's sources and prints their folder.
 
 They come with the bindings' archive. Tests, the oracle and the benchmarks use them: real vocabularies and
 chat templates, llama.cpp's converter, its server. The archive is the one whose hash is in the lock; it lies
-in the cache beside the wheels.
+in the cache next to the wheels.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from scripts.steps import SetUpError
 LLAMA_CPP = "vendor/llama.cpp"
 
 
-def unpacked(environ: Mapping[str, str], python: Path = Path(sys.executable)) -> Path:
-    """The folder of llama.cpp's sources, unpacked at the first call. Raises SetUpError."""
+def unpack_sources(environ: Mapping[str, str], python: Path = Path(sys.executable)) -> Path:
+    """Return the folder of llama.cpp's sources, unpacked at the first call. Raises SetUpError."""
     requirement = lockfile.one(lockfile.read(ROOT / PURPOSES["run"].locks[1]), BINDINGS)
     sdist = sdist_of(requirement, python, environ)
     return unpack(sdist) / LLAMA_CPP
 
 
 def unpack(sdist: Path) -> Path:
-    """Unpack `name-1.2.tar.gz` to the folder `name-1.2` beside it, by rename, unless it is there."""
+    """Unpack `name-1.2.tar.gz` to the folder `name-1.2` next to it, by rename, unless it is there."""
     folder = sdist.with_name(sdist.name.removesuffix(".tar.gz"))
     if folder.is_dir():
         return folder
@@ -63,7 +63,7 @@ def main() -> int:
     A failure is a line on stderr and status 1: the tests that need the sources skip then.
     """
     try:
-        print(unpacked(dict(os.environ)))
+        print(unpack_sources(dict(os.environ)))
     except SetUpError as error:
         print(f"llama.cpp's sources can't be had; tests that need them are skipped: {error}", file=sys.stderr)
         return 1

@@ -1,4 +1,4 @@
-"""Running one step of the set-up: its output goes to a log, and a failure says what, where and what to do."""
+"""One step of the set-up: its output goes to a log, and a failure says what, where and what to do."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class SetUpError(Exception):
 
 
 def say(text: str) -> None:
-    """One line of progress, at once."""
+    """Print one line of progress, at once."""
     print(text, flush=True)
 
 
@@ -83,7 +83,7 @@ class ProgressLine:
         self._printed: float | None = None
 
     def elapsed_s(self) -> float:
-        """Seconds since the line was made."""
+        """Return the seconds since the line was made."""
         return time.monotonic() - self._start
 
     def show(self, text: str) -> None:

@@ -1,4 +1,4 @@
-"""Where built llama-cpp-python wheels are kept, and under which key.
+"""The cache of built llama-cpp-python wheels, and its keys.
 
 Outside the tree, so that every clone reuses them. A native build (ggml's default) fits one kind of CPU, so
 the key covers everything that goes into it: the sources, the Python platform, the compiler, the CPU's
@@ -38,7 +38,7 @@ class WheelKey:
     cmake_args: tuple[str, ...]
 
     def digest(self) -> str:
-        """A name for a folder: 24 hexadecimal digits."""
+        """Return a name for a folder: 24 hexadecimal digits."""
         text = json.dumps(asdict(self), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:24]
 
@@ -46,7 +46,7 @@ class WheelKey:
 def make_key(
     requirement: tuple[str, str, Sequence[str]], compiler: Compiler, cpu: str, cmake_args: Sequence[str]
 ) -> WheelKey:
-    """The key of `requirement` (name, version, sha256 digests) built on this Python and platform."""
+    """Return the key of `requirement` (name, version, sha256 digests) built on this Python and platform."""
     name, version, digests = requirement
     system = f"{sys.platform}-{platform.machine()}-{platform.libc_ver()[0]}-{platform.libc_ver()[1]}"
     return WheelKey(name, version, tuple(sorted(digests)), system, str(compiler), cpu, tuple(cmake_args))
@@ -64,7 +64,7 @@ def cache_root(environ: Mapping[str, str] = os.environ) -> Path:
 
 
 def find_wheel(folder: Path) -> Path | None:
-    """The wheel in a key's folder; None if there is none.
+    """Return the wheel in a key's folder; None if there is none.
 
     Wheels get there by rename, so one that is there is whole.
     """
@@ -72,7 +72,7 @@ def find_wheel(folder: Path) -> Path | None:
 
 
 def cpu_identity(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
-    """Model and instruction set of this CPU in one line; what `-march=native` looks at.
+    """Return model and instruction set of this CPU in one line: `-march=native` looks at them.
 
     Reads `/proc/cpuinfo` (Linux), else asks `sysctl` (macOS).
     """
@@ -89,7 +89,7 @@ def cpu_identity(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
 
 
 def parse_cpuinfo(text: str) -> str:
-    """The first processor's model and features, without what changes from boot to boot (clock, bug lists)."""
+    """Return the first processor's model and features, but nothing that a boot changes (clock, bug lists)."""
     identity: list[str] = []
     for line in text.split("\n\n", 1)[0].splitlines():
         name, value = (part.strip() for part in line.partition(":")[::2])

@@ -6,7 +6,19 @@ import socket
 
 import pytest
 
-from bench.loads import LONG, NAMES, SHORT, Load, Sender, Sizes, chosen, mixed, overall, prefix, short_gaps
+from bench.loads import (
+    LONG,
+    NAMES,
+    SHORT,
+    Load,
+    Sender,
+    Sizes,
+    loads_named,
+    mixed,
+    overall,
+    prefix,
+    short_gaps,
+)
 from server.loadtest.client import Lane
 from server.loadtest.outcome import Outcome
 from server.loadtest.target import Target
@@ -29,7 +41,7 @@ def prompts(load: Load, by: Sender) -> list[str]:
     return [" ".join(map(str, one)) if isinstance(one, list) else str(one) for one in sent]
 
 
-@pytest.mark.parametrize("load", chosen(NAMES, [1, 8], SIZES), ids=lambda load: load.name)
+@pytest.mark.parametrize("load", loads_named(NAMES, [1, 8], SIZES), ids=lambda load: load.name)
 def test_no_prompt_comes_twice_and_each_fits_its_room(load: Load) -> None:
     by = sender()
     sent = [prompt for _ in range(3) for prompt in prompts(load, by)]
@@ -40,7 +52,7 @@ def test_no_prompt_comes_twice_and_each_fits_its_room(load: Load) -> None:
 
 
 def test_streams_stand_for_one_load_each() -> None:
-    loads = chosen(["streams", "prefix"], [1, 4], SIZES)
+    loads = loads_named(["streams", "prefix"], [1, 4], SIZES)
     assert [load.name for load in loads] == ["streams-1", "streams-4", "prefix"]
     assert [len(load.lanes(sender())) for load in loads] == [1, 4, 8]
     assert [load.ratios[0].aim for load in loads] == [1.0, None, 2.0]
@@ -61,7 +73,7 @@ def test_long_prompts_come_one_after_another_once_the_short_ones_run() -> None:
 
 
 def test_the_answer_to_the_edit_is_the_prompt_with_one_token_in_so_many_changed() -> None:
-    (load,) = chosen(["repetitive"], [], SIZES)
+    (load,) = loads_named(["repetitive"], [], SIZES)
     prompt = [int(token) for token in prompts(load, sender())[0].split()]
     text, begun = prompt[: SIZES.edit_prompt], prompt[SIZES.edit_prompt :]
     answer = range(text[0], text[0] + SIZES.edit_prompt)

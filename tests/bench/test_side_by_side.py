@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from bench import side_by_side
-from bench.loads import Load, Sizes, chosen
+from bench.loads import Load, Sizes, loads_named
 from bench.rounds import Rounds
 from bench.servers import Server
-from bench.side_by_side import compared, parse, runnable, sizes_of
+from bench.side_by_side import parse, runnable, servers_of, sizes_of
 
 MODEL = ["--model", "model.gguf"]
 SERVER = ["--llama-server", "/bin/llama-server"]
@@ -20,8 +20,8 @@ SERVER = ["--llama-server", "/bin/llama-server"]
 def names(arguments: Sequence[str], load: str) -> list[str]:
     args = parse([*MODEL, *arguments])
     args.eos = [2]
-    (one,) = chosen([load], [8], Sizes())
-    return [server.name for server in compared(one, args)]
+    (one,) = loads_named([load], [8], Sizes())
+    return [server.name for server in servers_of(one, args)]
 
 
 def test_servers_of_a_load() -> None:
@@ -41,8 +41,8 @@ def test_servers_of_a_load() -> None:
 def test_flags_reach_corral_and_slots_every_server() -> None:
     arguments = ["--layouts", "separate", "--variant", "kv:--kv-unified", "--corral-flags=--n-batch 64"]
     args = parse([*MODEL, *SERVER, *arguments, "--threads", "3"])
-    (load,) = chosen(["prefix"], [], Sizes())
-    corral, variant, peer = (list(server.arguments) for server in compared(load, args))
+    (load,) = loads_named(["prefix"], [], Sizes())
+    corral, variant, peer = (list(server.arguments) for server in servers_of(load, args))
     assert corral[-2:] == ["--n-batch", "64"]
     assert variant == [*corral, "--kv-unified"]
     assert corral[corral.index("--parallel") + 1] == peer[peer.index("-np") + 1] == "8"
@@ -75,7 +75,7 @@ def scripted(load: Load) -> list[Server]:
 
 
 def test_rounds_are_interleaved_and_the_order_rotates(tmp_path: Path) -> None:
-    (load,) = chosen(["streams"], [2], Sizes(prompt_words=5, tokens=4))
+    (load,) = loads_named(["streams"], [2], Sizes(prompt_words=5, tokens=4))
     rounds = Rounds(lambda _: "m", scripted, 2, 1, tmp_path, quiet_wait_s=0.0, pause_s=0.0)
     found = rounds.run(load)
     assert [(one.round, one.server) for one in found] == [
@@ -92,7 +92,7 @@ def test_rounds_are_interleaved_and_the_order_rotates(tmp_path: Path) -> None:
 def test_a_whole_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tiny_gguf: Path
 ) -> None:
-    monkeypatch.setattr(side_by_side, "compared", lambda load, _: scripted(load))
+    monkeypatch.setattr(side_by_side, "servers_of", lambda load, _: scripted(load))
     out = tmp_path / "out.json"
     arguments = [*("--model", str(tiny_gguf), "--rounds", "1", "--quiet-wait", "0", "--json", str(out))]
     arguments += [*SERVER, "--logs", str(tmp_path), "--loads", "streams", "mixed", "--streams", "1"]
@@ -115,7 +115,7 @@ def test_a_server_that_does_not_start_is_told_and_the_rest_goes_on(
         bad = Server("corral", [sys.executable, "-c", "exit('no such flag')"], "/ready")
         return [bad] if load.name == "streams-1" else scripted(load)
 
-    monkeypatch.setattr(side_by_side, "compared", lambda load, _: servers(load))
+    monkeypatch.setattr(side_by_side, "servers_of", lambda load, _: servers(load))
     arguments = ["--model", str(tiny_gguf), "--rounds", "1", "--quiet-wait", "0", "--logs", str(tmp_path)]
     arguments += [*SERVER, "--loads", "streams", "--streams", "1", "2"]
     monkeypatch.setattr(sys, "argv", ["side_by_side", *arguments])
