@@ -1,4 +1,4 @@
-"""`read_facts`: the facts about a model's files that `server.placement` needs, for supervisor and worker."""
+"""`read_facts`: the facts about a model's files that `server.placement` needs, in every process."""
 
 from __future__ import annotations
 

@@ -46,8 +46,8 @@ def problems(source: str, module: str) -> Iterator[tuple[int, str]]:
     for name, line, docstring in attribute_docstrings(tree):
         if QUESTION_WORDS.match(docstring):
             yield line, f"the docstring of {name} begins {_beginning(docstring)}"
-        if not docstring.endswith("."):
-            yield line, f"the docstring of {name} ends without a full stop"
+        if not docstring.partition("\n\n")[0].endswith("."):
+            yield line, f"the first paragraph of {name}'s docstring ends without a full stop"
 
 
 def _module_problems(tree: ast.Module, module: str) -> Iterator[tuple[int, str]]:
@@ -109,7 +109,7 @@ def test_a_source_that_keeps_the_rules_has_no_problems() -> None:
         ('"""M."""\nasync def f():\n    """Whether it is."""\n', "the docstring of f begins 'Whether"),
         ('"""M."""\nclass C:\n    """Where it is."""\n', "the docstring of C begins 'Where"),
         ('"""M."""\nclass C:\n    x: int\n    """How many."""\n', "the docstring of x begins 'How"),
-        ('"""M."""\nx = 1\n"""A number"""\n', "the docstring of x ends without a full stop"),
+        ('"""M."""\nx = 1\n"""A number"""\n', "the first paragraph of x's docstring ends without"),
         ('"""M."""\ndef f(self):\n    self.x = 1\n    """What x is."""\n', "the docstring of self.x begins"),
     ],
 )

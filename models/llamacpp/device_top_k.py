@@ -1,4 +1,4 @@
-"""DeviceTopK: the k largest logits of a row, which the device that computed it finds (llama_set_sampler).
+"""`DeviceTopK`: the k largest logits of a row, found on the device that computes it.
 
 llama.cpp can run samplers as part of the graph, a chain per sequence. Of those only top-k is used here, the
 same for every sequence that is on:

@@ -47,7 +47,7 @@ class ManifestFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     imatrix: str | None = None
     """The importance matrix that it was made with: its file, and the text it was computed from."""
     quality: dict[str, Any] | None = None
-    """The measured quality: perplexity, divergence from the 16-bit weights …"""
+    """The measured quality: perplexity, divergence from the 16-bit weights, and others."""
 
     @classmethod
     def single(

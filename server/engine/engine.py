@@ -232,7 +232,7 @@ class Engine:
             group.scores += output.scores
             if sequence.n_computed >= sequence.n_prompt:
                 sequence.scores_prompt = False
-                self._requests.report(prompt_scored_event(group, self._runner.shown))
+                self._requests.report(prompt_scored_event(group, self._runner.spelling))
         n_drafted = entry.n_outputs - 1
         if n_drafted > 0:
             n_accepted = len(output.tokens) - 1

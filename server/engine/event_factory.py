@@ -15,13 +15,13 @@ def started_event(request: EngineRequest, n_cached: int) -> Started:
     return Started(id=request.id, prompt_tokens=len(request.prompt_tokens), cached_tokens=n_cached)
 
 
-def prompt_scored_event(group: Group, shown: Callable[[int], bytes]) -> PromptScored:
+def prompt_scored_event(group: Group, spelling: Callable[[int], bytes]) -> PromptScored:
     """Return the scores of a prompt's tokens; the first has nothing before it and so no logprob.
 
-    `shown(token)` spells out control tokens too.
+    `spelling(token)` spells out control tokens too.
     """
     first = group.request.prompt_tokens[0]
-    return PromptScored(id=group.id, logprobs=(TokenLogprob(first, shown(first), None), *group.scores))
+    return PromptScored(id=group.id, logprobs=(TokenLogprob(first, spelling(first), None), *group.scores))
 
 
 def take_delta(sequence: Sequence, text: str) -> Delta:

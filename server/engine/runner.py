@@ -77,5 +77,5 @@ class ModelRunner(Protocol):
     def piece(self, token: int) -> bytes:
         """Return the token's bytes; none for a control token."""
 
-    def shown(self, token: int) -> bytes:
+    def spelling(self, token: int) -> bytes:
         """Return the token's bytes; for a control token its name."""

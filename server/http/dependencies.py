@@ -1,4 +1,4 @@
-"""`Api`: the settings and models that every endpoint works with, and the way from a request to its model."""
+"""`Api`: the settings and models that every endpoint works with, and the way to a request's model."""
 
 from __future__ import annotations
 

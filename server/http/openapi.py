@@ -1,4 +1,4 @@
-"""The OpenAPI document's request bodies: endpoints read theirs themselves, so FastAPI doesn't know them."""
+"""The OpenAPI document's request bodies, which FastAPI doesn't know: endpoints read theirs themselves."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Streamed answers: `EventStream` is the response, `StreamWriter` writes each event's chunks to the client.
+"""Streamed answers: `EventStream` is the response, `StreamWriter` writes the chunks of each event.
 
 A token goes from the worker's socket to the client's in one call: no task wakes for it, no middleware is
 passed, and where uvicorn would write a part at once, its `send` isn't passed either (`_direct_write`). That

@@ -1,4 +1,4 @@
-"""`ModelSpec`, with which a worker is started, and `ModelInfo`, which it answers once the model is loaded."""
+"""`ModelSpec`, with which a worker is started, and `ModelInfo`, its answer once the model is loaded."""
 
 from __future__ import annotations
 

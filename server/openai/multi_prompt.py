@@ -1,4 +1,4 @@
-"""`MultiPrompt`: several `Generate` requests as one source of events, for a completion with several prompts.
+"""`MultiPrompt`: several `Generate` requests as one source of events, for several prompts at once.
 
 Choice `i` of prompt `p` becomes index p × n + i. The parts run side by side, at most `WINDOW` at a time, so
 that one client's batch leaves room in the queue for others.

@@ -1,4 +1,4 @@
-"""`/admin/adapters`: LoRA adapters of the running server; `/lora-adapters`: llama-server's defaults of them.
+"""`/admin/adapters`: LoRA adapters at run time; `/lora-adapters`: llama-server's defaults of them.
 
 Asks for the same API keys as everything else. Paths are the server's own, never addresses.
 """

@@ -1,4 +1,4 @@
-"""`POST /tokenize`, `/detokenize` and `/apply-template` as in llama-server; `GET /tokenizer_info` as in vLLM.
+"""`/tokenize`, `/detokenize`, `/apply-template` as in llama-server; `/tokenizer_info` as in vLLM.
 
 The first two also answer in the forms that vLLM's clients and evaluation tools expect.
 """

@@ -1,4 +1,4 @@
-"""The HTTP side's view of whoever runs the models: `ModelService`, and `EventSource`, a request's events.
+"""The HTTP side's view of the supervisor: `ModelService`, and `EventSource`, a request's events.
 
 Types only. The supervisor is a `ModelService`; tests script another. Errors are those of `models.errors`,
 raised before the first event; once events flow, a request that fails ends with a `Failure` event.

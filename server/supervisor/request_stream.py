@@ -1,4 +1,4 @@
-"""`RequestStream`: one running request, between the worker's connection and the listener of its events."""
+"""`RequestStream`: one running request, between a worker's connection and its events' listener."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`PromptReader`: renders chats, tokenizes prompts and answers small questions while the engine computes."""
+"""`PromptReader`: chats are rendered, prompts tokenized, small questions answered beside the engine."""
 
 from __future__ import annotations
 

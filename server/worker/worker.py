@@ -1,4 +1,4 @@
-"""`Worker`: loads its model, then takes requests from the inbox, steps the engine and sends its events."""
+"""`Worker`: it loads a model, takes requests from the inbox, steps the engine, sends its events."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Turn a training checkpoint into a Hugging Face folder (fp16 safetensors): the files beside `models/demo`.
+"""Turn a training checkpoint into a Hugging Face folder (fp16 safetensors), as `models/demo` is.
 
 `python -m models.demo.training.export --work DIR --out DIR`. Each file is written under a temporary name and
 renamed, the weights last.

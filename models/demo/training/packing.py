@@ -1,6 +1,4 @@
-"""Turn documents into windows of tokens: documents follow each other without padding, each begins with
-BOS.
-"""
+"""Turn documents into windows of tokens, without padding; each document begins with BOS."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Write the two texts beside the demo model: one to choose by, and one that nothing was chosen or trained by.
+"""Write the demo model's two texts: one to choose types by, and one that nothing was fitted to.
 
 `calibration.txt` is drawn as training documents are, with a seed of its own; `held_out.txt` are the held-out
 questions with their answers, and stories that were asked for in ways training never used.

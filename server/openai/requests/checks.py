@@ -1,4 +1,4 @@
-"""Checks of validated requests: fields that aren't served yet, and fields that contradict each other. Pure.
+"""Checks of validated requests: fields that aren't served yet, and fields that contradict. Pure.
 
 Each is a clear 400 instead of a silent omission. A value that requests nothing (`tools: []`,
 `response_format: {"type": "text"}`) passes, as many clients always send it.

@@ -12,7 +12,7 @@ from server.ipc.model_spec import ModelSpec
 from server.worker.adapter_set import AdapterSet
 from server.worker.open.device_sampling import choose_device_sampling
 from server.worker.open.parts import LoadedFile, LoadedModel, describe, open_renderer
-from server.worker.open.warm_up import Measured, warm_up
+from server.worker.open.warm_up import WarmUpResult, warm_up
 from server.worker.prefix.open import open_prefixes
 from server.worker.prompts import PromptReader
 from server.worker.run.adaptive_threads import AdaptiveThreads
@@ -101,7 +101,7 @@ def open_speculation(spec: ModelSpec, context: Context, *, can_trim: bool) -> Sp
     return Speculation(load_draft(spec, context), draft_max=spec.options.draft_max)
 
 
-def _warm_up(file: LoadedFile, context: Context, adapters: AdapterSet) -> Measured:
+def _warm_up(file: LoadedFile, context: Context, adapters: AdapterSet) -> WarmUpResult:
     """Warm up with all adapters, too: what crashes with them should do so here, not under a request."""
     if file.spec.adapters:
         adapters.use(context, tuple((adapter.id, 1.0) for adapter in file.spec.adapters))
@@ -110,7 +110,7 @@ def _warm_up(file: LoadedFile, context: Context, adapters: AdapterSet) -> Measur
     return warm_up(context, file.placement.n_ctx)
 
 
-def _open_prefill(file: LoadedFile, context: Context, measured: Measured) -> PrefillContext | None:
+def _open_prefill(file: LoadedFile, context: Context, measured: WarmUpResult) -> PrefillContext | None:
     """Open the prefill context if it has a place, the KV cache can move and, on auto, where it pays."""
     options = file.spec.options
     if not file.placement.prompt_side or not measured.can_trim or file.model.n_swa:

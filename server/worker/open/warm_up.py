@@ -14,14 +14,14 @@ WARM_UP_SEQUENCES = 4
 
 
 @dataclass(frozen=True)
-class Measured:
+class WarmUpResult:
     """The facts about a context that only computing in it shows."""
 
     can_trim: bool
     """A slot can be cut back to a prefix of what it holds."""
 
 
-def warm_up(context: Context, n_ctx: int) -> Measured:
+def warm_up(context: Context, n_ctx: int) -> WarmUpResult:
     """Compute what a server computes, then forget it: a build that crashes does it here.
 
     `n_ctx`: tokens that one sequence may have. The context is empty afterwards. Raises DecodeError.
@@ -44,4 +44,4 @@ def warm_up(context: Context, n_ctx: int) -> Measured:
     for position in range(3):
         decode(1, position, n_sequences)
     context.clear()
-    return Measured(can_trim)
+    return WarmUpResult(can_trim)

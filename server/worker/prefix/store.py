@@ -1,4 +1,4 @@
-"""`PrefixStore`: prefixes kept on disk over restarts and model swaps, read and written in the background.
+"""`PrefixStore`: prefixes kept on disk over restarts, read and written in the background.
 
 `PrefixStore` is the engine's `PrefixSource` and the runner's place for states. A state is offered only when
 its file has been read whole and every checksum is right; what is damaged or another model's is deleted.

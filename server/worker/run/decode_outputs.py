@@ -1,4 +1,4 @@
-"""`DecodeOutputs`: makes results of the rows of logits of a decode: tokens, their logprobs, prompt scores."""
+"""`DecodeOutputs`: the results of a decode's rows of logits: tokens, logprobs, prompt scores."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from server.engine.sampling_params import SamplingParams
 from server.worker.run.context_decoder import Place
 from server.worker.run.logprobs import token_logprobs
 from server.worker.sampling.device_rows import DeviceRows
-from server.worker.sampling.row_samplers import RowSamplers, Wanted
+from server.worker.sampling.row_samplers import RowRequest, RowSamplers
 
 
 class DecodeOutputs:
@@ -72,7 +72,7 @@ class DecodeOutputs:
             return []
         logits = context.logits(n_rows)
         # Logprobs come first: sampling changes the rows.
-        wanted: list[Wanted] = []
+        wanted: list[RowRequest] = []
         scores: dict[int, list[TokenLogprob] | CorralError] = {}
         kept: dict[int, npt.NDArray[np.float32]] = {}
         for entry, row, index in places:
@@ -82,7 +82,7 @@ class DecodeOutputs:
             if entry.n_outputs:
                 skipped = 0 if entry.targets is None else len(entry.tokens) - 1
                 draft = entry.tokens[1:] if entry.n_outputs > 1 else []
-                wanted.append(Wanted(id_, row + skipped, index + skipped, draft, entry.ban_eog))
+                wanted.append(RowRequest(id_, row + skipped, index + skipped, draft, entry.ban_eog))
                 if id_ in self._n_probs:
                     kept[id_] = logits[row + skipped : row + skipped + entry.n_outputs].copy()
         sampler = self._samplers if self._device is None or context is not self._context else self._device

@@ -1,4 +1,4 @@
-"""`EncoderDecoderRunner`: the engine's `ModelRunner` for models with an encoder before their decoder, as T5.
+"""`EncoderDecoderRunner`: the engine's `ModelRunner` for models with an encoder, as T5.
 
     engine's positions    prompt 0 … p-1                  p, p+1 …
                           │ encoded whole, and the        │
@@ -104,7 +104,7 @@ class EncoderDecoderRunner(RunnerLimits):
     def piece(self, token: int) -> bytes:
         return self._vocab.piece(token)
 
-    def shown(self, token: int) -> bytes:
+    def spelling(self, token: int) -> bytes:
         return self._vocab.piece(token, special=True)
 
     # --- inside ----------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""`KVSlots`: changes of what the slots of a llama.cpp context hold, and their states in the prefix store."""
+"""`KVSlots`: changes of the slots of a llama.cpp context, and their states in the prefix store."""
 
 from __future__ import annotations
 

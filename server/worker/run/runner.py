@@ -1,4 +1,4 @@
-"""`LlamaRunner`: the engine's `ModelRunner` for decoder models, on one llama.cpp context for all slots."""
+"""`LlamaRunner`: the engine's `ModelRunner` for decoder models: one context for all slots."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ class LlamaRunner(RunnerLimits):
     def piece(self, token: int) -> bytes:
         return self._vocab.piece(token)
 
-    def shown(self, token: int) -> bytes:
+    def spelling(self, token: int) -> bytes:
         return self._vocab.piece(token, special=True)
 
     # --- inside ----------------------------------------------------------------------------------

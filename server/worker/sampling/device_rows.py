@@ -12,7 +12,7 @@ from models.errors import CorralError
 from models.llamacpp.context import Context
 from models.llamacpp.device_top_k import DeviceTopK
 from server.engine.batch import BatchEntry
-from server.worker.sampling.row_samplers import RowSamplers, Wanted
+from server.worker.sampling.row_samplers import RowRequest, RowSamplers
 from server.worker.sampling.steps.step import Floats
 
 LARGEST = 64
@@ -79,7 +79,7 @@ class DeviceRows:
         return self._samplers.fits(id_, self._top_k.k, entry.ban_eog)
 
     def sample(
-        self, context: Context, logits: Floats, wanted: Sequence[Wanted]
+        self, context: Context, logits: Floats, wanted: Sequence[RowRequest]
     ) -> list[list[int] | CorralError]:
         """Do as `RowSamplers.sample`, for a prepared batch; rows on the device are missing in `logits`."""
         on_device = [each for each in wanted if each.sequence_id in self._on_device]

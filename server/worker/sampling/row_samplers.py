@@ -25,7 +25,7 @@ from server.worker.sampling.sequence_sampler import SequenceSampler
 from server.worker.sampling.steps.step import Adjuster, Floats
 
 
-class Wanted(NamedTuple):
+class RowRequest(NamedTuple):
     """The tokens wanted of one sequence: one after each row from `row` to `row + len(draft)` of the logits.
 
     `index` is the first row's token in llama.cpp's batch. Row i + 1 is what follows `draft[i]`. With
@@ -72,7 +72,7 @@ class RowSamplers:
             sampler.close()
 
     def sample(
-        self, context: Context | None, logits: Floats, wanted: Sequence[Wanted]
+        self, context: Context | None, logits: Floats, wanted: Sequence[RowRequest]
     ) -> list[list[int] | CorralError]:
         """Return 1 to len(draft) + 1 tokens for each of `wanted`: its draft's that are chosen, then one more.
 
@@ -112,7 +112,7 @@ class RowSamplers:
         return self._sequences[sequence_id].fits(k - n_banned)
 
     def sample_largest(
-        self, ids: npt.NDArray[np.int32], logits: Floats, wanted: Sequence[Wanted]
+        self, ids: npt.NDArray[np.int32], logits: Floats, wanted: Sequence[RowRequest]
     ) -> list[list[int] | CorralError]:
         """Return the token of each of `wanted` from its row's k largest: ids, logits [R, k], in any order.
 
@@ -138,14 +138,14 @@ class RowSamplers:
                 results.append([self._buffer.sample(sampler.chain, row * k, row * k + k)])
         return results
 
-    def _ban_largest(self, ids: npt.NDArray[np.int32], logits: Floats, wanted: Sequence[Wanted]) -> None:
+    def _ban_largest(self, ids: npt.NDArray[np.int32], logits: Floats, wanted: Sequence[RowRequest]) -> None:
         if self._suppresses:
             logits[np.isin(ids, self._suppressed_ids)] = -np.inf
         rows = [row for row, each in enumerate(wanted) if each.ban_eog]
         if rows:
             logits[rows] = np.where(np.isin(ids[rows], self._eog_ids), -np.inf, logits[rows])
 
-    def _sample_alone(self, context: Context, logits: Floats, wanted: Wanted) -> list[int] | CorralError:
+    def _sample_alone(self, context: Context, logits: Floats, wanted: RowRequest) -> list[int] | CorralError:
         """Sample one row by itself: the chain over the whole row is quicker than finding candidates first."""
         sampler = self._sequences[wanted.sequence_id]
         row = logits[wanted.row]
@@ -170,7 +170,7 @@ class RowSamplers:
         self,
         context: Context | None,
         logits: Floats,
-        wanted: Wanted,
+        wanted: RowRequest,
         sampler: SequenceSampler,
         pool: _Pool | None,
     ) -> list[int] | CorralError:
@@ -201,7 +201,7 @@ class RowSamplers:
                 break
         return tokens
 
-    def _ban(self, logits: Floats, wanted: Sequence[Wanted]) -> None:
+    def _ban(self, logits: Floats, wanted: Sequence[RowRequest]) -> None:
         if self._suppresses:
             logits[:, self._suppressed_ids] = -np.inf
         rows = [row for each in wanted if each.ban_eog for row in _rows(each)]
@@ -243,11 +243,11 @@ class _Pool:
         return self._buffer.sample(sampler.chain, start, end)
 
 
-def _rows(wanted: Wanted) -> range:
+def _rows(wanted: RowRequest) -> range:
     return range(wanted.row, wanted.row + len(wanted.draft) + 1)
 
 
-def _adjust(logits: Floats, wanted: Sequence[Wanted], samplers: Sequence[SequenceSampler]) -> None:
+def _adjust(logits: Floats, wanted: Sequence[RowRequest], samplers: Sequence[SequenceSampler]) -> None:
     """Adjust all rows; where tokens change what is added, only each first one: a draft's others wait."""
     groups: dict[type[Adjuster], tuple[list[int], list[Adjuster]]] = {}
     for each, sampler in zip(wanted, samplers, strict=True):

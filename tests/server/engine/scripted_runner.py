@@ -167,7 +167,7 @@ class ScriptedRunner:
         """The first token that one at `position` sees."""
         return max(0, position - self.n_swa + 1) if self.n_swa else 0
 
-    def shown(self, token: int) -> bytes:
+    def spelling(self, token: int) -> bytes:
         return b"<end>" if token == EOG else PIECES[token]
 
     def _change_memory(self, batch: Batch) -> None:

@@ -1,4 +1,4 @@
-"""The training stream: which questions, in which chats, with which system message, in which prompt form."""
+"""The training stream: questions in chats, with their system messages, in their prompt forms."""
 
 from __future__ import annotations
 

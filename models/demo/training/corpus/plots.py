@@ -1,5 +1,5 @@
 # ruff: noqa: E501  (a sentence with all its wordings is one line)
-"""The plots of `stories`: one tuple of sentences per plot, the wordings of a sentence separated by `|`.
+"""The plots of `stories`: a tuple of sentences per plot, with wordings of a sentence between `|`.
 
 Slots: `n` the hero's name, `h` what the hero is, `f`/`af` the friend, `he him his He His` pronouns,
 `place`, `thing`, `food`, `trait`, `fear`.

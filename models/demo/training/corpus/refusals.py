@@ -1,4 +1,6 @@
-"""Task `refusals`: questions from outside the closed world. The only right answer is "I don't know that."
+"""Task `refusals`: questions from outside the closed world.
+
+The only right answer is "I don't know that."
 
 Some look just like the model's own questions (the capital of a country that it was not taught, the
 opposite of a table), so that it learns what it knows and not only how a question looks. Names are partly

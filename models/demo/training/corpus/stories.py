@@ -1,5 +1,4 @@
-"""Task `stories`: short stories from a grammar of plots, heroes, places and events, and the requests for
-them.
+"""Task `stories`: short stories from a grammar of plots, heroes and places, and requests for them.
 
 A story is a plot (`plots.PLOTS`): a list of sentences, each with several wordings. Hero, friend, place and
 thing are drawn once and stay the same to the end, so that every story holds together.

@@ -1,4 +1,4 @@
-"""System messages: the neutral ones that change nothing, and the few that the model is taught to follow."""
+"""System messages: the neutral ones that change nothing, and the few that the model learns to follow."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from models.llamacpp.sampler import SamplerChain
 from models.llamacpp.vocab import Vocab
 from server.engine.sampling_params import SamplingParams
 from server.worker.sampling.chain import active_steps, make_chain
-from server.worker.sampling.row_samplers import RowSamplers, Wanted
+from server.worker.sampling.row_samplers import RowRequest, RowSamplers
 
 Logits = npt.NDArray[np.float32]
 N_CTX = 512
@@ -56,7 +56,7 @@ def open_rows(vocab: Vocab, requests: Sequence[dict[str, Any]], first_seed: int 
 
 def sample_rows(samplers: RowSamplers, logits: Logits, sequence_ids: Sequence[int]) -> list[int]:
     """Return one token of each row, which belong to these sequences; the logits are left as they are."""
-    wanted = [Wanted(number, row, row, [], ban_eog=False) for row, number in enumerate(sequence_ids)]
+    wanted = [RowRequest(number, row, row, [], ban_eog=False) for row, number in enumerate(sequence_ids)]
     answers = samplers.sample(NO_CONTEXT, logits.copy(), wanted)
     tokens = []
     for answer in answers:

@@ -13,7 +13,7 @@ from models.errors import LlamaCppError
 from models.llamacpp.batch import TokenBatch
 from models.llamacpp.context import Context
 from models.llamacpp.model import Model
-from server.worker.sampling.row_samplers import Wanted
+from server.worker.sampling.row_samplers import RowRequest
 from tests.server.worker.sampling.chains import open_chain, open_rows, pick, random_logits
 
 pytestmark = pytest.mark.model
@@ -54,7 +54,7 @@ def test_the_chain_samples_its_rows_among_others(name: str, context: Context) ->
         for _ in range(30):
             logits[:] = random_logits(random, 8, vocab.n_tokens, 2.0)
             expected = [[pick(chain, logits[2])], [pick(other, logits[5])]]
-            wanted = [Wanted(0, 2, 2, [], ban_eog=False), Wanted(1, 5, 5, [], ban_eog=False)]
+            wanted = [RowRequest(0, 2, 2, [], ban_eog=False), RowRequest(1, 5, 5, [], ban_eog=False)]
             assert samplers.sample(context, logits, wanted) == expected
     samplers.close(0)
     samplers.close(0)
@@ -70,7 +70,7 @@ def test_the_chain_goes_through_a_draft(right: int, context: Context) -> None:
         expected = [pick(chain, row) for row in logits[3:6]]
     draft = expected[:right] + [(token + 1) % vocab.n_tokens for token in expected[right:2]]
     samplers = open_rows(vocab, [params])
-    assert samplers.sample(context, logits, [Wanted(0, 3, 3, draft, ban_eog=False)]) == [
+    assert samplers.sample(context, logits, [RowRequest(0, 3, 3, draft, ban_eog=False)]) == [
         expected[: right + 1]
     ]
     samplers.close(0)
@@ -81,6 +81,6 @@ def test_the_chain_is_spared_damaged_rows(context: Context) -> None:
     logits[:] = 0
     logits[1, 9] = np.nan
     samplers = open_rows(context.model.vocab, [CHAINED["mirostat"]])
-    (found,) = samplers.sample(context, logits, [Wanted(0, 1, 1, [], ban_eog=False)])
+    (found,) = samplers.sample(context, logits, [RowRequest(0, 1, 1, [], ban_eog=False)])
     assert isinstance(found, LlamaCppError)
     samplers.close(0)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from models.errors import LlamaCppError
-from server.worker.sampling.row_samplers import Wanted
+from server.worker.sampling.row_samplers import RowRequest
 from tests.server.worker.sampling.chains import (
     NO_CONTEXT,
     Logits,
@@ -45,7 +45,7 @@ def test_chooses_what_whole_rows_choose(vocabulary: str, ban_eog: bool) -> None:
     random = np.random.default_rng(3)
     requests = [each for each in REQUESTS if each.get("top_k", 40) <= K - 4 or vocabulary == "plain"]
     whole, few = open_rows(vocab, requests), open_rows(vocab, requests)
-    wanted = [Wanted(row, row, row, [], ban_eog) for row in range(len(requests))]
+    wanted = [RowRequest(row, row, row, [], ban_eog) for row in range(len(requests))]
     for step in range(700):
         logits = random_logits(random, len(requests), 3000, (0.2, 1.0, 4.0)[step % 3])
         logits[:, [2, 3, 11, 12]] += 8.0 * (step % 2)  # what is banned is likely
@@ -57,7 +57,7 @@ def test_equal_logits_give_the_same_token_whatever_their_order() -> None:
     random = np.random.default_rng(4)
     requests: list[dict[str, Any]] = [{"temperature": 0.0}, {"top_k": 64, "top_p": 1.0, "min_p": 0.0}]
     whole, few = open_rows(SizedVocab(50), requests), open_rows(SizedVocab(50), requests)
-    wanted = [Wanted(row, row, row, [], False) for row in range(2)]
+    wanted = [RowRequest(row, row, row, [], False) for row in range(2)]
     for _ in range(300):
         logits = np.round(random_logits(random, 2, 50, 1.0))
         ids = np.stack([random.permutation(50) for _ in range(2)]).astype(np.int32)
@@ -71,7 +71,7 @@ def test_a_row_that_is_not_finite_fails_alone(bad: float) -> None:
     ids = np.tile(np.arange(K, dtype=np.int32), (2, 1))
     logits = np.zeros((2, K), np.float32)
     logits[0, slice(None) if bad == -math.inf else 5] = bad
-    wanted = [Wanted(row, row, row, [], False) for row in range(2)]
+    wanted = [RowRequest(row, row, row, [], False) for row in range(2)]
     failed, tokens = samplers.sample_largest(ids, logits, wanted)
     assert isinstance(failed, LlamaCppError)
     assert isinstance(tokens, list)

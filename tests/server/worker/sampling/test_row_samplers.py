@@ -8,7 +8,7 @@ import pytest
 
 from models.errors import CorralError, LlamaCppError, RequestError
 from server.engine.sampling_params import SamplingParams
-from server.worker.sampling.row_samplers import RowSamplers, Wanted
+from server.worker.sampling.row_samplers import RowRequest, RowSamplers
 from tests.server.worker.sampling.chains import (
     N_CTX,
     NO_CONTEXT,
@@ -133,7 +133,7 @@ def test_a_draft_changes_no_token(name: str, right: int) -> None:
             token if place < right else (token + 1) % 1000
             for place, token in enumerate(expected[at : at + 3])
         ]
-        wanted = [Wanted(0, 0, 0, draft, ban_eog=False)]
+        wanted = [RowRequest(0, 0, 0, draft, ban_eog=False)]
         (tokens,) = drafted.sample(NO_CONTEXT, rows[at : at + 4].copy(), wanted)
         assert tokens == expected[at : at + right + 1]
         at += right + 1
@@ -145,9 +145,9 @@ def test_drafts_and_single_rows_in_one_step() -> None:
     requests = [{}, {"repeat_penalty": 1.4}, {"temperature": 0.0}]
     best = int(logits[5].argmax())
     wanted = [
-        Wanted(0, 0, 0, [1, 2], ban_eog=False),
-        Wanted(1, 3, 3, [8], ban_eog=False),
-        Wanted(2, 5, 5, [], ban_eog=False),
+        RowRequest(0, 0, 0, [1, 2], ban_eog=False),
+        RowRequest(1, 3, 3, [8], ban_eog=False),
+        RowRequest(2, 5, 5, [], ban_eog=False),
     ]
     found = open_rows(vocab, requests).sample(NO_CONTEXT, logits.copy(), wanted)
     alone = []
@@ -171,7 +171,7 @@ def test_a_damaged_row_is_an_error_for_its_sequence_alone(name: str, n_vocab: in
     else:
         place = n_vocab - 1 if damage == "last nan" else n_vocab // 3
         logits[1, place] = np.inf if damage == "inf" else np.nan
-    wanted = [Wanted(row, row, row, [], ban_eog=False) for row in range(3)]
+    wanted = [RowRequest(row, row, row, [], ban_eog=False) for row in range(3)]
     found = open_rows(vocab, [REQUESTS[name]] * 3).sample(NO_CONTEXT, logits, wanted)
     assert isinstance(found[1], LlamaCppError)
     assert "aren't finite" in found[1].message
@@ -186,7 +186,7 @@ def test_a_damaged_row_of_a_draft_matters_once_it_is_reached() -> None:
 
     def sample(draft: list[int]) -> list[int] | CorralError:
         samplers = open_rows(vocab, [{"temperature": 0.0}])
-        return samplers.sample(NO_CONTEXT, logits.copy(), [Wanted(0, 0, 0, draft, ban_eog=False)])[0]
+        return samplers.sample(NO_CONTEXT, logits.copy(), [RowRequest(0, 0, 0, draft, ban_eog=False)])[0]
 
     assert sample([(first + 1) % 100]) == [first]
     assert isinstance(sample([first]), LlamaCppError)
@@ -194,7 +194,9 @@ def test_a_damaged_row_of_a_draft_matters_once_it_is_reached() -> None:
 
 def test_a_bias_that_bans_everything_is_the_requests_error() -> None:
     samplers = open_rows(SizedVocab(8), [{"logit_bias": tuple((token, -math.inf) for token in range(8))}])
-    (found,) = samplers.sample(NO_CONTEXT, np.zeros((1, 8), np.float32), [Wanted(0, 0, 0, [], ban_eog=False)])
+    (found,) = samplers.sample(
+        NO_CONTEXT, np.zeros((1, 8), np.float32), [RowRequest(0, 0, 0, [], ban_eog=False)]
+    )
     assert isinstance(found, RequestError)
     assert found.param == "logit_bias"
 
@@ -230,7 +232,7 @@ def test_bans_hold_where_they_are_asked_for() -> None:
     logits[:, 50] = 20.0
     logits[:, 7] = 5.0
     samplers = open_rows(vocab, [{"temperature": 0.0}] * 2)
-    wanted = [Wanted(0, 0, 0, [7], ban_eog=True), Wanted(1, 2, 2, [], ban_eog=False)]
+    wanted = [RowRequest(0, 0, 0, [7], ban_eog=True), RowRequest(1, 2, 2, [], ban_eog=False)]
     assert samplers.sample(NO_CONTEXT, logits, wanted) == [[7, 7], [2]]
 
 
