@@ -1,4 +1,4 @@
-"""A ready GGUF from the Hub as one of the store's models: it stays in the Hub's cache, the store lists it."""
+"""A ready GGUF of the Hub as a model of the store, which lists it; the file stays in the Hub's cache."""
 
 from __future__ import annotations
 

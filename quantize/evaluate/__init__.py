@@ -1,1 +1,1 @@
-"""What a file lost: perplexity, KL divergence and agreement against a baseline, size and speed."""
+"""The loss of a file: perplexity, KL divergence and agreement with a baseline, size and speed."""

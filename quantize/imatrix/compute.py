@@ -76,11 +76,11 @@ def compute_imatrix(
     ConfigError: too little text; QuantizationError: activations that aren't finite; Cancelled; LlamaCppError.
     """
 
-    def wanted(name: str) -> bool:
+    def has_entry(name: str) -> bool:
         return name.startswith("blk.") or (process_output and name == "output.weight")
 
     sums = Sums()
-    observer = MatmulObserver(wanted, sums.add)
+    observer = MatmulObserver(has_entry, sums.add)
     with Model.load(path) as model:
         windows = cut_windows(model, plan)
         runner = WindowRunner(model, windows, threads=threads, observer=observer)

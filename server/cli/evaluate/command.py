@@ -1,4 +1,4 @@
-"""`corral evaluate`."""
+"""The command `corral evaluate`."""
 
 from __future__ import annotations
 

@@ -19,14 +19,14 @@ def command(
     from models.paths import Paths
     from models.store.store import ModelStore
     from server.cli.console import plain_table, print_json, print_table, say, size
-    from server.cli.models.model_rows import described_types
+    from server.cli.models.model_rows import type_rows
 
     paths = Paths.from_environment()
     listing = ModelStore(paths).scan()
     for problem in listing.problems:
         say(f"corral: {problem}")
     available = memory().available_bytes
-    rows = [row for model in listing.models for row in described_types(model, available)]
+    rows = [row for model in listing.models for row in type_rows(model, available)]
     if as_json:
         print_json(rows)
         return

@@ -1,4 +1,4 @@
-"""A stored model as `corral list` and `corral show` print it: plain dictionaries, for people and programs."""
+"""Rows of `corral list` and `corral show` for stored models: plain dictionaries, ready to print."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from server.placement import FreeMemory, ModelFacts, place
 from server.serve_options import ServeOptions
 
 
-def described_types(model: StoredModel, available_bytes: int) -> list[dict[str, Any]]:
+def type_rows(model: StoredModel, available_bytes: int) -> list[dict[str, Any]]:
     """Return one row per type, with `fits` None where the file can't be judged."""
     return [
         {

@@ -1,4 +1,4 @@
-"""`corral quantize`."""
+"""The command `corral quantize`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`corral imatrix`."""
+"""The command `corral imatrix`."""
 
 from __future__ import annotations
 

@@ -18,9 +18,8 @@ from quantize.job.request import QuantizeOptions
 from quantize.job.service import QuantizationOutcome, quantize_reference
 from quantize.kernels.compiler import KernelCompiler
 from server.cli.console import print_json, say
-from server.cli.counting import count_progress
 from server.cli.evaluate.report import EvaluateOptions, evaluate, print_report
-from server.cli.progress import byte_progress
+from server.cli.progress import byte_progress, count_progress
 from server.cli.quantize.report import document_of, print_document
 from server.cli.quantize.type_choice import TypeOptions, type_choice
 

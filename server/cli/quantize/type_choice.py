@@ -27,7 +27,6 @@ from quantize.plan.type_recipe import read_type_recipe
 from quantize.plan.types import TypeChoice
 from server.cli.console import say, size
 from server.cli.model_files import model_file, plain_file
-from server.cli.progress import count_progress
 from server.cli.quantize.plan_fit import PlannedModel
 from server.placement import FreeMemory, ModelFacts, place
 from server.serve_options import ServeOptions
