@@ -1,7 +1,7 @@
 """Package indexes: a package's docstring names its modules, each by the first line of its own docstring.
 
-`make docs` writes them; `--check` and a test find an outdated one. The index is a block of indented lines
-`module.py   line` and `folder/   line` in the docstring of `__init__.py`; the rest of that docstring is its
+`make docs` writes them; `--check` and a test find an outdated one. The index is a block of lines
+`module.py  line` and `folder/  line` in the docstring of `__init__.py`; the rest of that docstring is its
 author's and stays. A package without an index gets one at the docstring's end.
 """
 
@@ -22,11 +22,8 @@ FOLDERS = ("models", "quantize", "server")
 WIDTH = 110
 """A line of an index has at most this many columns."""
 
-INDENT = "    "
-"""This indentation begins each line of an index."""
-
-_ENTRY = re.compile(rf"{INDENT}\w+(\.py|/) ")
-_CONTINUATION = re.compile(rf"{INDENT} +\S")
+_ENTRY = re.compile(r"\w+(\.py|/)  ")
+_CONTINUATION = re.compile(r" {5,}\S")
 _LITERAL = re.compile(r'([rR]?)"""(.*)"""', re.DOTALL)
 
 
@@ -63,8 +60,8 @@ def index_lines(lines: Mapping[str, str]) -> list[str]:
         for line in textwrap.wrap(
             text,
             WIDTH,
-            initial_indent=f"{INDENT}{name:<{column}}",
-            subsequent_indent=INDENT + " " * column,
+            initial_indent=f"{name:<{column}}",
+            subsequent_indent=" " * column,
             break_long_words=False,
             break_on_hyphens=False,
         )

@@ -1,6 +1,28 @@
 """The command line, `corral`: one file per command, imported only when it is called.
 
 Nothing here loads llama.cpp.
+
+__main__.py       `python -m server.cli` is the same as `corral`.
+console.py        The output of commands: results go to stdout, everything said along the way and the log to
+                  stderr.
+doctor.py         The command `corral doctor`.
+ensure_model.py   The command line's way to a file that can be served: what is missing is made in another
+                  process.
+model_files.py    The files that a command works on: GGUF files by their references, and texts.
+option_groups.py  Option groups: a command takes a dataclass with its flags instead of a parameter for each of
+                  them.
+program.py        The program `corral`: it runs one command, and turns its error into one line and an exit
+                  code.
+progress.py       Progress on stderr: a bar on a terminal, elsewhere a line now and then.
+settings.py       The server's settings as flags, made from `ServerConfig`: a field's description is its
+                  flag's help.
+bench/            `corral bench`: loads against an OpenAI-compatible server, their progress and their report.
+chat/             `corral chat`: a conversation in a terminal, with a local model or a running server.
+evaluate/         `corral evaluate`: the loss of quantized files, measured, drawn and reported.
+models/           The commands for stored models: `corral pull`, `list`, `show` and `remove`.
+quantize/         `corral quantize`, `corral merge` and `corral imatrix`: the commands that write models.
+serve/            `corral serve`: the server in a terminal, with what it prints on the way.
+tune/             `corral tune`: the search for the settings that serve fastest, its progress and its report.
 """
 
 from __future__ import annotations

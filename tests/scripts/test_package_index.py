@@ -31,9 +31,9 @@ def test_the_indexes_of_all_packages_are_up_to_date() -> None:
 def test_an_index_names_modules_then_folders_by_their_first_lines(root: Path) -> None:
     assert render(root / "models/__init__.py") == (
         '"""Animals.\n\n'
-        "    a_dog.py  Dogs write \\\\ and bark.\n"
-        "    cat.py    Cats purr.\n"
-        "    herd/     Herds.\n"
+        "a_dog.py  Dogs write \\\\ and bark.\n"
+        "cat.py    Cats purr.\n"
+        "herd/     Herds.\n"
         '"""\n\nLIMIT = 3\n'
     )
 
@@ -49,30 +49,30 @@ def test_an_index_is_current_until_a_first_line_changes(root: Path) -> None:
     assert outdated(root) == []
     (root / "models/cat.py").write_text('"""Cats hiss."""\n', encoding="utf-8")
     assert outdated(root) == [path]
-    assert "    cat.py    Cats hiss.\n" in render(path)
+    assert "cat.py    Cats hiss.\n" in render(path)
 
 
 def test_an_index_is_replaced_where_it_stands_and_other_text_stays() -> None:
     docstring = [
         "Head.",
         "",
-        "    old.py  Old",
-        "            and long.",
-        "    gone/  Gone.",
+        "old.py  Old",
+        "        and long.",
+        "gone/   Gone.",
         "",
         "Tail:",
         "    x  y",
     ]
-    assert with_index(docstring, ["    new.py  New."]) == [
-        "Head.", "", "    new.py  New.", "", "Tail:", "    x  y",
+    assert with_index(docstring, ["new.py  New."]) == [
+        "Head.", "", "new.py  New.", "", "Tail:", "    x  y",
     ]  # fmt: skip
 
 
 def test_long_entries_hang_within_the_width() -> None:
     lines = index_lines({"name.py": "word " * 40, "b/": "Short."})
     assert all(len(line) <= package_index.WIDTH for line in lines)
-    assert lines[1].startswith(" " * 13 + "word")
-    assert lines[-1] == "    b/       Short."
+    assert lines[1].startswith(" " * 9 + "word")
+    assert lines[-1] == "b/       Short."
 
 
 @pytest.mark.parametrize(("name", "text"), [("__init__", ""), ("cat", ""), ("__init__", "'''Animals.'''\n")])

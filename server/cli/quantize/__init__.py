@@ -1,1 +1,11 @@
-"""`corral quantize`, `corral merge` and `corral imatrix`: the commands that write models."""
+"""`corral quantize`, `corral merge` and `corral imatrix`: the commands that write models.
+
+command.py      The command `corral quantize`.
+imatrix.py      The command `corral imatrix`.
+job.py          The steps of `corral quantize`: decide types, quantize with progress on stderr, measure,
+                print.
+merge.py        The command `corral merge`.
+plan_fit.py     The memory that a file will take that `corral quantize --dry-run` plans.
+report.py       The outcome of `corral quantize` for people and programs.
+type_choice.py  The options of `corral quantize` about types and size: importance matrix, recipe, or a search.
+"""

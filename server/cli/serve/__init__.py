@@ -1,1 +1,6 @@
-"""`corral serve`: the server in a terminal, with what it prints on the way."""
+"""`corral serve`: the server in a terminal, with what it prints on the way.
+
+adapters.py  The adapters of `corral serve --lora`, for the model that is served.
+banner.py    The lines of `corral serve` in a terminal: a banner when it is ready, and remarks when it stops.
+command.py   The command `corral serve`.
+"""
