@@ -10,11 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from models.errors import ConfigError
-from server.cli.bench.options import numbers
-from server.cli.bench.report import bars, level_name, milliseconds, table_of
-from server.loadtest.figures import figures_of
-from server.loadtest.session import Level, Result
 from tests.server.cli.conftest import Corral, corral_command
 from tests.server.loadtest.scripted_server import Piece, Received, openai, plain, serving
 
@@ -162,29 +157,3 @@ def test_a_model_that_is_not_there(corral: Corral, tmp_path: Path) -> None:
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
     assert line.startswith("corral: ")
-
-
-@pytest.mark.parametrize("text", ["", "x", "1,,2", "0", "-1", "nan", "inf", "1e9", "1.5"])
-def test_no_numbers(text: str) -> None:
-    with pytest.raises(ConfigError, match="--concurrency"):
-        numbers("--concurrency", text)
-
-
-def test_numbers() -> None:
-    assert numbers("--concurrency", "1, 4,16") == [1, 4, 16]
-    assert numbers("--rate", "0.5") == [0.5]
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(None, "–"), (0.000421, "0.42 ms"), (0.01234, "12.3 ms"), (0.99, "990.0 ms"), (1.254, "1.25 s")],
-)
-def test_milliseconds(seconds: float | None, text: str) -> None:
-    assert milliseconds(seconds) == text
-
-
-def test_levels_without_a_good_answer_are_shown() -> None:
-    result = Result(Level(1, rate=2.5), figures_of([]), None, interrupted=True)
-    assert level_name(result.level) == "2.5 per second"
-    assert table_of([result]).row_count == 1
-    assert bars([result]).renderables
