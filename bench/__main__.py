@@ -2,7 +2,7 @@
 
     python -m bench [--only demo 134M 1.1B] [--results DIR] [-- options of bench.side_by_side]
 
-The demo model tells what a first visitor sees; the other two, random weights in real shapes under a real 32k
+The demo model shows what a first visitor sees; the other two, random weights in real shapes under a real 32k
 vocabulary, what serving costs when the model is large enough to matter. Results: Markdown tables on stdout
 and in `DIR/NAME.md`, every measurement in `DIR/NAME.json`, the servers' output in `DIR/logs`.
 """

@@ -7,7 +7,7 @@ Everything is installed with `--require-hashes`, with two exceptions: the llama-
 compiled here from a hash-checked archive, and torch, whose builds (CPU, CUDA) come from different places
 under one version number, so no one list of hashes fits.
 
-Idempotent: a stamp in the environment tells what it was made from, and the same again costs nothing.
+Idempotent: a stamp in the environment has its origin, and the same again costs nothing.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ class Progress:
 
 
 def parse(line: str) -> Progress | None:
-    """The progress that a line of build output tells; None if it tells none."""
+    """Return the progress in a line of build output; None if it has none."""
     match = _NINJA.match(line)
     if match:
         done, total = int(match[1]), int(match[2])

@@ -1,6 +1,6 @@
 """`ChatRenderer`: messages in, prompt out, by a built-in format or by the model's own Jinja template.
 
-Used by a worker, beside the engine. It needs no weights; the worker tokenizes what it returns.
+A worker uses it while the engine computes. It needs no weights; the worker tokenizes the prompt.
 """
 
 from __future__ import annotations

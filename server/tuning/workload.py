@@ -11,7 +11,7 @@ import msgspec
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """`streams` requests that start together, on a quiet machine or `busy`: beside one busy process."""
+    """`streams` requests that start together, on a quiet machine or, if `busy`, one with a busy process."""
 
     streams: int
     busy: bool
@@ -21,7 +21,7 @@ class Load:
 class Workload(msgspec.Struct, frozen=True, kw_only=True):
     """Requests of `prompt_tokens` in and `output_tokens` out, as many at once as each of `streams` says.
 
-    They run on a quiet machine and beside a busy process; `contention` (0 to 1) is the latter's weight.
+    They run on a quiet machine and on one with a busy process; `contention` (0 to 1) is the latter's weight.
     """
 
     prompt_tokens: int = 64
@@ -56,7 +56,7 @@ def gain(reference: Times, candidate: Times) -> float:
     """Return how much faster `candidate` is: the weighted mean of ln(reference ÷ candidate) over the loads.
 
     0.1 is about 10 % faster in tokens per second, -0.1 as much slower; gains add up. One load counts at most
-    as `GAIN_MAX`: beside a busy process it is now and then luck, a matter of which core that sits on.
+    as `GAIN_MAX`: with a busy process it is now and then luck, a matter of the core that it sits on.
     """
     return sum(
         load.weight * max(-GAIN_MAX, min(GAIN_MAX, math.log(reference[load] / candidate[load])))

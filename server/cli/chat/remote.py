@@ -62,7 +62,7 @@ class RemoteBackend:
                 if text is not None:
                     yield text
         finally:
-            # Closing the connection is what tells the server to stop; the thread then ends by itself.
+            # A closed connection makes the server stop; the thread then ends by itself.
             await asyncio.to_thread(_disconnect, response)
 
     async def stop(self) -> None:

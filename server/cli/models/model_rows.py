@@ -35,7 +35,7 @@ def type_rows(model: StoredModel, available_bytes: int) -> list[dict[str, Any]]:
 
 
 def source_of(model: StoredModel) -> str:
-    """`org/name@1a2b3c4d`, `demo`, or a local path."""
+    """Return `org/name@1a2b3c4d`, `demo`, or a local path."""
     source = model.manifest.source
     if source.kind == "hub":
         return f"{source.repo}@{(source.revision or '')[:8]}" if source.revision else str(source.repo)
@@ -43,7 +43,7 @@ def source_of(model: StoredModel) -> str:
 
 
 def fit_of(file: StoredFile, available_bytes: int, options: ServeOptions) -> dict[str, Any]:
-    """The memory that serving `file` takes here; `fits` is None for a file that can't be read."""
+    """Return the memory for serving `file` here; `fits` is None for a file that can't be read."""
     try:
         return fit_of_info(read_gguf_info(file.path), available_bytes, options)
     except CorralError as error:
@@ -51,7 +51,7 @@ def fit_of(file: StoredFile, available_bytes: int, options: ServeOptions) -> dic
 
 
 def fit_of_info(info: GGUFInfo, available_bytes: int, options: ServeOptions) -> dict[str, Any]:
-    """`prompt_side_bytes`: what the worker takes beside that if it has a prompt side. Raises ContextError.
+    """Return the memory for serving a file; `prompt_side_bytes` are the prompt side's. Raises ContextError.
 
     For the context that is wanted, not one that a worker reduces for want of memory; without adapters, and as
     if all of it stayed on the host.
