@@ -5,6 +5,7 @@ imatrix.py      The command `corral imatrix`.
 job.py          The steps of `corral quantize`: decide types, quantize with progress on stderr, measure,
                 print.
 merge.py        The command `corral merge`.
+options.py      The flags of `corral quantize`: the outputs, the run, and the choice of types.
 plan_fit.py     The memory that a file will take that `corral quantize --dry-run` plans.
 report.py       The outcome of `corral quantize` for people and programs.
 type_choice.py  The options of `corral quantize` about types and size: importance matrix, recipe, or a search.

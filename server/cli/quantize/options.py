@@ -1,0 +1,113 @@
+"""The flags of `corral quantize`: the outputs, the run, and the choice of types."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from quantize.run.options import RunOptions
+    from server.cli.quantize.type_choice import TypeOptions
+
+
+@dataclass(frozen=True, slots=True)
+class OutputFlags:
+    """The files to make, and their folder."""
+
+    types: Annotated[
+        list[str] | None,
+        typer.Option("--type", metavar="T", help="May be given several times. [Q8_0 Q5_K_M Q4_K_M]"),
+    ] = None
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Write NAME.TYPE.gguf there instead of into the store.")
+    ] = None
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Only show what would be made: bytes, bits per weight, does it fit."),
+    ] = False
+
+
+@dataclass(frozen=True, slots=True)
+class RunFlags:
+    """The means of the run: threads, memory, parts and streaming."""
+
+    threads: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Threads; not set: one per core.")
+    ] = None
+    memory: Annotated[
+        str | None,
+        typer.Option(metavar="SIZE", help="Use at most so much memory, such as 2GiB; see --dry-run."),
+    ] = None
+    split_size: Annotated[
+        str | None,
+        typer.Option(metavar="SIZE", help="Write files larger than that in parts of at most SIZE."),
+    ] = None
+    stream: Annotated[
+        bool,
+        typer.Option("--stream", help="Quantize the Hub's weights as they arrive, without keeping them."),
+    ] = False
+
+    def run_options(self) -> RunOptions:
+        """Return the options of the run. Raises ConfigError for what is no size."""
+        from models.parse_size import parse_size
+        from quantize.run.options import RunOptions
+
+        return RunOptions(
+            threads=self.threads,
+            memory_bytes=parse_size(self.memory) if self.memory is not None else None,
+            split_bytes=parse_size(self.split_size) if self.split_size is not None else None,
+            stream=self.stream,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class TypeFlags:
+    """The choice of types: an importance matrix, a size to reach, or a recipe."""
+
+    imatrix: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Encode by this importance matrix (corral imatrix, or llama.cpp's)."
+        ),
+    ] = None
+    target_size: Annotated[
+        str | None,
+        typer.Option(metavar="SIZE", help="One file of at most that size, each tensor's type chosen for it."),
+    ] = None
+    target_bpw: Annotated[
+        float | None, typer.Option(min=1.0, max=16.0, metavar="BITS", help="The same by bits per weight.")
+    ] = None
+    fit: Annotated[
+        bool, typer.Option("--fit", help="The same by this machine's free memory, with room for --ctx.")
+    ] = False
+    ctx: Annotated[int, typer.Option(min=1, metavar="N", help="Tokens of context, for --fit.")] = 4096
+    recipe: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The types that an earlier choice has written.")
+    ] = None
+    text: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="The text that a choice is made with; demo has its own."),
+    ] = None
+    probes: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Trials of a choice at most. [256]")
+    ] = None
+
+    def type_options(self, out: Path | None, threads: int | None) -> TypeOptions:
+        """Return the options of the choice; its files go to `out`."""
+        from server.cli.quantize.type_choice import TypeOptions
+
+        return TypeOptions(
+            self.imatrix,
+            self.recipe,
+            self.target_size,
+            self.target_bpw,
+            self.fit,
+            self.ctx,
+            self.text,
+            self.probes,
+            out=out,
+            threads=threads,
+        )
