@@ -1,3 +1,23 @@
-"""Models as files: their names, store, download, GGUF metadata, memory, and the llama.cpp layer."""
+"""Models as files: their names, store, download, GGUF metadata, memory, and the llama.cpp layer.
+
+adapter_reference.py   `AdapterRef`: a user's name for a LoRA adapter, `PATH[=NAME][@SCALE]`, and the only
+                       parser of it.
+errors.py              Every error a user can meet, as one tree; each boundary translates into it once.
+parse_size.py          `parse_size`: sizes as people write them, such as `2GiB`, `500MB`, `1.5 GiB` or `4096`.
+paths.py               `Paths`: the folders that Corral uses, made once from the environment. Creates nothing.
+quantization_types.py  Quantization types: one table with a row per type, from which every list of types is
+                       made. Pure.
+reference.py           `ModelRef`: a user's name for a model, and the only parser of it.
+version.py             Corral's version, for the package metadata and the command line.
+demo/                  The embedded demo model: a small Llama in Hugging Face layout (fp16), with the code
+                       that trained it.
+doctor/                The checks of `corral doctor`: what this machine can do, with facts and fixes.
+gguf/                  GGUF files as data: header, metadata and tensor table, read and checked without
+                       llama.cpp.
+hub/                   The Hugging Face Hub: plans of downloads, transfers into its cache, and its errors.
+llamacpp/              The only code that touches llama.cpp's native library: one llama.cpp object per file.
+machine/               This machine: its processor, memory and devices, and the fit of a model.
+store/                 The store of quantized models under CORRAL_HOME, with its manifests, locks and staging.
+"""
 
 from __future__ import annotations

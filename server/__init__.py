@@ -1,1 +1,28 @@
-"""Serving models: the HTTP API, worker processes, the engine, chat templates, and the command line."""
+"""Serving models: the HTTP API, worker processes, the engine, chat templates, and the command line.
+
+app.py            `create_app`: the HTTP application, made of routes and the error table. Nothing happens at
+                  import.
+config.py         `ServerConfig`: the server's settings, made once from flags > environment > TOML file >
+                  defaults.
+model_facts.py    `read_facts`: the facts about a model's files that `server.placement` needs, in every
+                  process.
+placement.py      `place`: the one decision on context, GPU layers, prompt side and memory of a served model.
+                  Pure.
+serve.py          `ModelServer`: the HTTP application and the workers' supervisor, run together until a
+                  signal.
+serve_options.py  `ServeOptions`: the settings of one served model, each under one name from its flag to the
+                  worker.
+chat/             The text of a chat before the model: templates, prompt formats, and the renderer of either.
+cli/              The command line, `corral`: one file per command, imported only when it is called.
+engine/           Continuous batching in pure Python: no HTTP, no ctypes. `engine.Engine` is the way in.
+http/             HTTP beneath the routes: keys, bodies, logs, and the stream of an answer to its socket.
+ipc/              The contract between the API process and its workers: messages, frames, and a worker's
+                  launch.
+loadtest/         A load client for any OpenAI-compatible server, so cheap that both can share a machine.
+openai/           OpenAI's wire protocol and only that: requests in; chunks, responses and errors out.
+routes/           HTTP endpoints, one file per group; each leaves the work to `server.http` and the service.
+supervisor/       The API process's side of the workers: models, one process per loaded model, and its life.
+tuning/           The search for the settings that serve a model fastest on this machine, and the use of its
+                  results.
+worker/           The worker process, one per loaded model: inbox, engine, outbox and what runs on llama.cpp.
+"""

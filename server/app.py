@@ -24,7 +24,7 @@ from server.http.stream_writer import remember_send
 from server.openai import errors
 from server.openai.errors import ApiError
 from server.routes import admin, chat, completions, health, home, models, tokens
-from server.supervisor.adapter_service import AdapterService
+from server.supervisor.adapters.service import AdapterService
 from server.supervisor.protocol import ModelService
 
 

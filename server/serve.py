@@ -23,9 +23,9 @@ from models.quantization_types import PREFERRED_TYPES
 from models.store.store import ModelStore
 from server.app import create_app
 from server.config import ServerConfig
-from server.supervisor.adapter_converter import AdapterConverter
-from server.supervisor.adapter_registry import AdapterRegistry
-from server.supervisor.adapter_service import AdapterService
+from server.supervisor.adapters.converter import AdapterConverter
+from server.supervisor.adapters.registry import AdapterRegistry
+from server.supervisor.adapters.service import AdapterService
 from server.supervisor.catalogue import Catalogue, CatalogueEntry, store_entries
 from server.supervisor.memory_check import fits
 from server.supervisor.policy import Policy

@@ -2,6 +2,14 @@
 
 Nothing native is loaded here: llama.cpp is examined and tested in child processes, and the library that it
 would use (LLAMA_CPP_LIB_PATH is honoured) is looked at as a file.
+
+amx_trap.py    The AMX trap: builds of llama.cpp that die at their first batched matrix product on AMX.
+check.py       `Check`: the result of a check, for people and programs.
+elf.py         The few parts of an ELF shared library that show its compiler and switches. Loads nothing.
+machine.py     Checks of llama.cpp's surroundings: Python, CPU features, memory, disk, GPUs, the Hub's
+               settings.
+self_test.py   A test of llama.cpp at work on a tiny model, in a child process.
+tiny_model.py  A tiny Llama with random weights as a GGUF file, which runs llama.cpp's real paths in a second.
 """
 
 from __future__ import annotations

@@ -1,3 +1,16 @@
-"""The Hugging Face Hub: plans of downloads, transfers into its cache, and its errors."""
+"""The Hugging Face Hub: plans of downloads, transfers into its cache, and its errors.
+
+cache.py          The Hub's cache on this machine, in the layout that all its tools share, and notes about it.
+download.py       Downloads from the Hub: `plan` chooses the files, `run` fetches what the cache lacks.
+errors.py         Translation of the Hub's errors into `models.errors`, in this one place.
+fetch.py          A file's way from the Hub into the cache: resumed, hashed, named when its hash is right.
+files.py          Choice of a repository's files for a download, from its listing; pure.
+link_download.py  A ready GGUF of the Hub as a model of the store, which lists it; the file stays in the Hub's
+                  cache.
+plan.py           `DownloadPlan`: a download as data, before it runs: its files, and the bytes here already.
+ranges.py         Parts of the Hub's files, as bytes in memory, requested until all of a part is here.
+transfer.py       Several transfers at once, on threads of their own, with progress reported on the caller's
+                  thread.
+"""
 
 from __future__ import annotations

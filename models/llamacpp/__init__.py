@@ -3,4 +3,23 @@
 Importing this package or any of its modules loads no native code; the first call does (`library.load`).
 Callers are worker processes, the encoder of `quantize`, and probing children; never the API process,
 because a failed assertion in llama.cpp ends the process it runs in.
+
+batch.py          The tokens of one decode (llama_batch), filled through numpy.
+candidates.py     CandidateBuffer: candidates of rows of logits in llama.cpp's layout
+                  (llama_token_data_array).
+context.py        `Context`: a model at work, with its KV cache, decoding and logits (llama_context).
+device_top_k.py   `DeviceTopK`: the k largest logits of a row, found on the device that computes it.
+errors.py         Translation of llama.cpp's statuses and logged lines into `models.errors`.
+eval_callback.py  `MatmulObserver`: looks on while llama.cpp multiplies weights with activations (`cb_eval`).
+kv_cache.py       The KV cache's types and size, checked before llama.cpp allocates it.
+library.py        The loading of llama.cpp: its version, its log, its devices; everything native starts at
+                  `load`.
+lora.py           LoRA adapters of a loaded model (llama_adapter_lora), and which of them a context applies.
+model.py          `Model`: a loaded GGUF file, with weights, metadata and vocabulary (llama_model).
+sampler.py        SamplerChain: llama.cpp's chain of samplers (llama_sampler), which picks a token from
+                  logits.
+sequences.py      `Sequences`: the memory of a context, KV cache or recurrent states, to forget, copy and
+                  save.
+vocab.py          `Vocab`: a model's vocabulary, text to tokens and back (llama_vocab).
+quantization/     llama.cpp's quantization: type rules, encoding and decoding of tensor rows.
 """

@@ -1,3 +1,14 @@
-"""This machine: its processor, memory and devices, and the fit of a model."""
+"""This machine: its processor, memory and devices, and the fit of a model.
+
+child_process.py  `ask_child`: a question to a child process, answered with a line of JSON; its failures, in
+                  words.
+device.py         `Device`: a device that ggml's backends offer, as a value that any process may hold.
+fit.py            The memory that a model needs, and how much of it fits where: pure arithmetic on a GGUF's
+                  header.
+hardware.py       This machine's hardware: processor, memory, and the devices that ggml's backends see.
+host_memory.py    The memory and cores this process may use: the machine's, or less where a container limits
+                  it.
+native_facts.py   llama.cpp's account of its build and devices, from a child process.
+"""
 
 from __future__ import annotations

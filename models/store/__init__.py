@@ -1,3 +1,16 @@
-"""The store of quantized models under CORRAL_HOME, with its manifests, locks and staging."""
+"""The store of quantized models under CORRAL_HOME, with its manifests, locks and staging.
+
+atomic_write.py  Writing that survives a kill or a power cut: fsync, then rename.
+fingerprint.py   `fingerprint`: a local checkpoint's stand-in for a commit, which changes when its files do.
+locks.py         Locks between processes. The kernel drops a lock when its holder dies, so none is ever left
+                 behind.
+manifest.py      `manifest.json`, which says what the store has of one model at one revision: structs and file
+                 form.
+records.py       `StoredModel` and `StoredFile`: a manifest and the files it speaks of. Reads sizes, changes
+                 nothing.
+staging.py       Staging folders, in which files are written before they are published, and the sweep of
+                 remains.
+store.py         `ModelStore`: the quantized models on this machine, to list, publish and remove.
+"""
 
 from __future__ import annotations

@@ -1,1 +1,5 @@
-"""PEFT adapters: their configuration, and their conversion to GGUF adapters."""
+"""PEFT adapters: their configuration, and their conversion to GGUF adapters.
+
+config.py   adapter_config.json of a PEFT adapter: how strong it is, and which fields are refused.
+convert.py  The conversion of a PEFT LoRA adapter into one GGUF file for llama.cpp.
+"""

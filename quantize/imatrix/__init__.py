@@ -1,1 +1,6 @@
-"""Importance matrices: computed from a text, read from files, and looked up by tensor."""
+"""Importance matrices: computed from a text, read from files, and looked up by tensor.
+
+compute.py  The computation of an importance matrix: a text runs through the 16-bit model, squares are summed.
+file.py     Files of importance matrices: llama.cpp's GGUF form, and its older binary form.
+matrix.py   Importance matrices: the weight of each column's errors, from the activations that meet it.
+"""

@@ -1,1 +1,15 @@
-"""The jobs that programs call: from a reference to published files, with their origin and card."""
+"""The jobs that programs call: from a reference to published files, with their origin and card.
+
+ensure_model.py    From a reference to a file that can be served: one that is here, or is made first.
+hub_source.py      A checkpoint of the Hub: the files of a repository that are used, and how they are opened.
+model_card.py      A model card in Markdown, for publishing: front matter, files, their origin, what was
+                   measured.
+provenance.py      The provenance of a file: the keys in its own metadata, and the store's manifest.
+publish.py         The way of a pass's outputs: a work folder first, then the store or a folder of the
+                   caller's.
+request.py         The request for a job: the caller's options, and what they mean for the store and the disk.
+resolve_source.py  From a request to the source of its weights: which checkpoint, from where, how it is
+                   opened.
+service.py         The service from a reference to published GGUF files, for `corral quantize` and any
+                   program.
+"""

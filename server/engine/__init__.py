@@ -1,1 +1,32 @@
-"""Continuous batching in pure Python: no HTTP, no ctypes. `engine.Engine` is the way in."""
+"""Continuous batching in pure Python: no HTTP, no ctypes. `engine.Engine` is the way in.
+
+batch.py            The work of one decode as plain data: first the changes to the KV cache, then the tokens.
+detokenizer.py      The detokenizer: bytes of tokens to text, one token at a time, in whole characters.
+engine.py           The engine: one `step` drafts, schedules, runs and postprocesses a batch over all
+                    requests.
+event_factory.py    The events and errors that an engine makes of its sequences and requests.
+events.py           The events of a request, as the engine makes them and as they travel to the API process.
+integrity.py        The check that the engine's books agree: after each step in tests, else in idle moments.
+request.py          `EngineRequest`: one prompt, already tokens, and how to continue it.
+request_table.py    `RequestTable`: the requests that have begun and not ended, and the events that report
+                    their course.
+runner.py           `ModelRunner`: the protocol of a model under the engine; llama.cpp in the worker, a script
+                    in tests.
+sampling_params.py  SamplingParams: how one request's tokens are chosen and when they end, from HTTP to
+                    llama.cpp.
+scheduler.py        The scheduler: which sequences get a slot, and which tokens the next batch has. Pure; no
+                    clock.
+sequence.py         One choice of one request while the engine works on it, and the request that its choices
+                    make up.
+slot.py             `Slot`, a sequence's place in the KV cache, and `Placement`, the decision to put one
+                    there.
+snapshot.py         A copy of the engine's books between two steps, for tests: sequences, slots, pending
+                    changes.
+stats.py            `EngineStats`: counters of an engine since its start; `ServiceTime`: how long requests
+                    take.
+stop.py             `StopChecker`: finds stop strings in text that arrives in pieces.
+prefix/             Shared prefixes: the tokens in the KV cache's slots, and those kept outside, found for a
+                    new prompt.
+speculation/        Speculative decoding: proposers of drafts, the length that pays, the measured cost of a
+                    step.
+"""

@@ -14,7 +14,7 @@ from server.config import ServerConfig
 from server.http import request_body
 from server.http.access_log import record_of
 from server.openai.requests.schemas import unknown_fields
-from server.supervisor.adapter_service import AdapterService
+from server.supervisor.adapters.service import AdapterService
 from server.supervisor.protocol import ModelService
 
 logger = logging.getLogger("corral.http")

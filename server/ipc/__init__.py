@@ -1,1 +1,9 @@
-"""The contract between the API process and its workers: messages, frames, and a worker's launch."""
+"""The contract between the API process and its workers: messages, frames, and a worker's launch.
+
+frames.py      The codec of the socket between the API process and a worker: 4-byte length, then msgpack.
+launch.py      The command line and the environment of a worker, for those that start one.
+messages.py    Messages between the API process and a worker: requests to the worker, replies to the API
+               process.
+model_spec.py  `ModelSpec`, with which a worker is started, and `ModelInfo`, its answer once the model is
+               loaded.
+"""

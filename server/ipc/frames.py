@@ -2,7 +2,8 @@
 
 The length is little-endian and counts the payload's bytes. The first frame to the worker is the `ModelSpec`,
 every later one a `WorkerRequest`; every frame to the API process is a `Reply`. Both ends use this codec: the
-worker in the blocking `server.worker.channel`, the supervisor in the asyncio `server.supervisor.connection`.
+worker in the blocking `server.worker.channel`, the supervisor in the asyncio
+`server.supervisor.process.connection`.
 """
 
 from __future__ import annotations

@@ -1,1 +1,17 @@
-"""OpenAI's wire protocol and only that: requests in; chunks, responses and errors out."""
+"""OpenAI's wire protocol and only that: requests in; chunks, responses and errors out.
+
+choices.py         `Choices`: the one interpreter of the engine's events. Pure.
+chunks.py          `ChunkEncoder`: choice deltas as the chunks of a stream, each a server-sent event. Pure.
+errors.py          The error table: every error of ours as the HTTP status and body that OpenAI's clients
+                   expect. Pure.
+heading.py         The fields that every chunk of an answer, and a whole answer, have in common. Pure.
+logprobs.py        The engine's logprobs in OpenAI's two forms: that of chats and that of completions. Pure.
+multi_prompt.py    `MultiPrompt`: several `Generate` requests as one source of events, for several prompts at
+                   once.
+response.py        `WholeAnswer`: one whole answer, the fold of its choice deltas. Pure.
+response_types.py  Responses and chunks in OpenAI's form; msgspec encodes them, as one is made per token.
+sse.py             Server-sent events as bytes. Pure.
+requests/          OpenAI's requests: their schemas, their checks, and their translation for the engine.
+steps/             Steps between the engine and an answer: `EventListener`s that change events and call the
+                   next.
+"""

@@ -1,1 +1,12 @@
-"""HTTP endpoints, one file per group; each leaves the work to `server.http` and the service."""
+"""HTTP endpoints, one file per group; each leaves the work to `server.http` and the service.
+
+admin.py        `/admin/adapters`: LoRA adapters at run time; `/lora-adapters`: llama-server's defaults of
+                them.
+chat.py         `POST /v1/chat/completions`.
+completions.py  `POST /v1/completions`.
+health.py       `GET /health`: this process is alive. `GET /ready`: the models it was started with can answer.
+home.py         `GET /`: a plain page that says where things are.
+models.py       `GET /v1/models` and `GET /v1/models/{id}`; ids contain slashes.
+tokens.py       `/tokenize`, `/detokenize`, `/apply-template` as in llama-server; `/tokenizer_info` as in
+                vLLM.
+"""

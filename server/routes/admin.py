@@ -15,8 +15,8 @@ from models.adapter_reference import MAX_SCALE
 from models.errors import RequestError
 from server.http import request_body
 from server.http.dependencies import api_of
-from server.supervisor.adapter_registry import RegisteredAdapter
-from server.supervisor.adapter_service import AdapterService
+from server.supervisor.adapters.registry import RegisteredAdapter
+from server.supervisor.adapters.service import AdapterService
 
 router = APIRouter(tags=["Admin"])
 

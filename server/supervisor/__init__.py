@@ -2,4 +2,22 @@
 
 `supervisor.Supervisor` is the way in; the HTTP side sees it as `protocol.ModelService`. Never imports
 llama.cpp's bindings.
+
+catalogue.py        The catalogue: which models can be requested, and which file serves a name.
+event_iterator.py   `iterate`: a source's events for `async for`, where a task per event is no concern.
+failure_history.py  `FailureHistory`: one model's deaths and refusals, and how long they keep it from
+                    starting.
+hosted_model.py     `HostedModel`: one model's life; its worker is started when needed, watched, restarted and
+                    ended.
+memory_check.py     `fits`: the check that one more model has room beside all that runs, before its worker is
+                    started.
+policy.py           `Policy`: the supervisor's time-outs, restart back-off and number of loaded models. Pure.
+protocol.py         The HTTP side's view of the supervisor: `ModelService`, and `EventSource`, a request's
+                    events.
+request_handle.py   `RequestHandle`: one request's way to a worker, from the search for one to the last event.
+supervisor.py       `Supervisor`: all models together, as a `ModelService`.
+adapters/           LoRA adapters that come and go while models are served: registry, loading, conversion from
+                    PEFT.
+process/            One worker process as the API process sees it: its socket, who gets what it says, how it
+                    ended.
 """

@@ -19,11 +19,11 @@ from pathlib import Path
 from models.errors import CorralError, WorkerBusy, WorkerDied, WorkerError
 from server.ipc.model_spec import ModelInfo, ModelSpec
 from server.supervisor.catalogue import CatalogueEntry
-from server.supervisor.dispatcher import OnProgress
 from server.supervisor.failure_history import FailureHistory, safer_spec
-from server.supervisor.failures import death
 from server.supervisor.policy import Policy
-from server.supervisor.process import WorkerProcess
+from server.supervisor.process.dispatcher import OnProgress
+from server.supervisor.process.failures import death
+from server.supervisor.process.worker_process import WorkerProcess
 from server.supervisor.protocol import ModelState, ModelStatus
 
 logger = logging.getLogger("corral.supervisor")

@@ -8,7 +8,7 @@ from models.errors import WorkerDied
 from server.engine.events import Failure
 from server.ipc.messages import Generate
 from server.supervisor.hosted_model import StillLoading
-from server.supervisor.process import WorkerProcess
+from server.supervisor.process.worker_process import WorkerProcess
 from server.supervisor.protocol import EventListener
 
 FindWorker = Callable[[WorkerDied | None], Awaitable[WorkerProcess]]

@@ -19,13 +19,13 @@ from models.errors import ModelNotFound, WorkerDied, WorkerError
 from server.ipc.launch import worker_command, worker_environment
 from server.ipc.messages import AdapterReply, Generate, Question, Stats, StatsReply
 from server.ipc.model_spec import ModelSpec
-from server.supervisor.adapter_registry import AdapterRegistry, RegisteredAdapter
-from server.supervisor.adapter_service import AdapterMessage
+from server.supervisor.adapters.registry import AdapterRegistry, RegisteredAdapter
+from server.supervisor.adapters.service import AdapterMessage
 from server.supervisor.catalogue import Catalogue, CatalogueEntry
-from server.supervisor.dispatcher import OnProgress
 from server.supervisor.hosted_model import HostedModel, Use, use_freely
 from server.supervisor.policy import Policy
-from server.supervisor.process import Command, Environment, WorkerProcess
+from server.supervisor.process.dispatcher import OnProgress
+from server.supervisor.process.worker_process import Command, Environment, WorkerProcess
 from server.supervisor.protocol import ModelStatus
 from server.supervisor.request_handle import RequestHandle
 

@@ -1,1 +1,20 @@
-"""The worker process, one per loaded model: inbox, engine, outbox and what runs on llama.cpp."""
+"""The worker process, one per loaded model: inbox, engine, outbox and what runs on llama.cpp.
+
+__main__.py     `python -m server.worker --fd N`: one model's process, started by the supervisor.
+adapter_set.py  `AdapterSet`: the LoRA adapters that one worker has loaded, by id, and the requests that need
+                them.
+channel.py      A worker's blocking end of the socket to the API process.
+inbox.py        `Inbox`: the thread that reads the socket, answers what needs no engine and prepares what
+                does.
+outbox.py       `Outbox`: sends the engine's events, in at most one message per step and fewer when steps are
+                quick.
+prompts.py      `PromptReader`: chats are rendered, prompts tokenized, small questions answered beside the
+                engine.
+worker.py       `Worker`: it loads a model, takes requests from the inbox, steps the engine, sends its events.
+open/           Loading a model: its kind is decided once, and the opener of that kind makes its frozen parts.
+prefix/         Prefixes kept on disk over restarts: files, their index in memory, and which of them fit a
+                model.
+run/            Running batches on llama.cpp: the engine's `ModelRunner` for each kind of model, and its
+                parts.
+sampling/       Sampling: all rows of a step at once, with the tokens that llama.cpp's own chain would give.
+"""

@@ -10,4 +10,24 @@ A family derives from the first of these that fits:
 
 A variant derives from its family: Mixtral from Llama, Gemma 3 from Gemma 2. Mixtures of experts add the rules
 of `moe`, sliding windows the keys of `sliding_window`.
+
+architecture.py    The contract of a model family: hyper-parameters, metadata and a rule for every tensor, as
+                   data.
+config.py          Access to config.json by typed getters whose errors name the field; nothing is assumed
+                   silently.
+decoder.py         Decoders with rotary positions: config.json's usual names, llama.cpp's keys, rules of a
+                   layer.
+encoder.py         Encoders of BERT's kind: sizes, keys, labels, pooling, the rules of their embeddings.
+gpt_like.py        Decoders of GPT-2's generation: sizes under changing names, layer norms, q, k and v in one
+                   matrix.
+llama_like.py      Decoders of Llama's shape: norm, attention, norm, gated feed-forward, under Llama's tensor
+                   names.
+moe.py             Keys and tensor rules of mixtures of experts, which their families share.
+passthrough.py     The transform of a tensor that is in a GGUF file already: its rows stay as they are.
+rope.py            Rotary position embeddings: config.json's two spellings to GGUF keys, Llama 3's frequency
+                   factors.
+rules.py           Rules for the tensors of a GGUF file: a name, its sources, the shape and the transform in
+                   between.
+sliding_window.py  Sliding windows in some layers, in the keys that llama.cpp's runtime reads.
+transform.py       Transforms from a checkpoint's tensors to an output tensor's rows, described as data.
 """

@@ -1,1 +1,16 @@
-"""Quantized checkpoints (GPTQ, AWQ, FP8, compressed-tensors), read as floats."""
+"""Quantized checkpoints (GPTQ, AWQ, FP8, compressed-tensors), read as floats.
+
+affine.py              Weights that are stored as small numbers with scales: one for all, per output, per
+                       group, per block.
+awq.py                 AWQ: weights of 4 bits with a scale and a zero per group of inputs, in two packings.
+bit_packing.py         Unpacking of small integers from the 32-bit words in which quantized checkpoints hold
+                       them.
+compressed_tensors.py  compressed-tensors: weights of 1 to 8 bits or FP8, scaled per tensor, output, group or
+                       block.
+dequantize.py          A quantized checkpoint seen as one of floats: a TensorSource around the raw one.
+detect.py              Detection of a checkpoint's form of quantization, which its quantization_config names.
+fp8.py                 FP8: weights of 8-bit floats (e4m3 or e5m2), with scales per block, per tensor or per
+                       output.
+gptq.py                GPTQ: weights of 2, 3, 4 or 8 bits, packed along the inputs, with a scale and a zero
+                       per group.
+"""

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from models.adapter_reference import AdapterRef
 from models.errors import ConfigError, InvalidReference
 from server.cli.console import say
-from server.supervisor.adapter_registry import AdapterRegistry
-from server.supervisor.adapter_service import Prepare, prepare_adapter
+from server.supervisor.adapters.registry import AdapterRegistry
+from server.supervisor.adapters.service import Prepare, prepare_adapter
 from server.supervisor.catalogue import CatalogueEntry
 
 

@@ -48,8 +48,8 @@ def serve(config: ServerConfig) -> None:
     from server.cli.serve.adapters import register_adapters
     from server.cli.serve.banner import TerminalObserver
     from server.serve import ModelServer, listen
-    from server.supervisor.adapter_converter import AdapterConverter
-    from server.supervisor.adapter_registry import AdapterRegistry
+    from server.supervisor.adapters.converter import AdapterConverter
+    from server.supervisor.adapters.registry import AdapterRegistry
 
     log_to_stderr(config.log_level)
     with listen(config.host, config.port) as listener:

@@ -1,1 +1,8 @@
-"""Speculative decoding: proposers of drafts, the length that pays, the measured cost of a step."""
+"""Speculative decoding: proposers of drafts, the length that pays, the measured cost of a step.
+
+ngram.py        Prompt lookup: a sequence that repeats a part of itself will probably continue as it did
+                there.
+speculation.py  Speculative decoding: drafts are guessed, checked in one step, kept where the model agrees.
+step_cost.py    `StepCost`: the time of a step by its tokens, learned from the steps, for budgets and draft
+                lengths.
+"""

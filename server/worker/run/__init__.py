@@ -1,1 +1,20 @@
-"""Running batches on llama.cpp: the engine's `ModelRunner` for each kind of model, and its parts."""
+"""Running batches on llama.cpp: the engine's `ModelRunner` for each kind of model, and its parts.
+
+adaptive_threads.py  `AdaptiveThreads`: a number of threads for steps, fewer while other programs want the
+                     cores.
+context_decoder.py   `ContextDecoder`: puts batch entries through one llama.cpp context and says where their
+                     results are.
+decode_outputs.py    `DecodeOutputs`: the results of a decode's rows of logits: tokens, logprobs, prompt
+                     scores.
+decode_strategy.py   The ways to decode a step: all entries at once, prompts apart, or prompts in a context of
+                     their own.
+draft_model.py       `DraftProposer`: a smaller model of the same vocabulary guesses what the served one says
+                     next.
+encoder_decoder.py   `EncoderDecoderRunner`: the engine's `ModelRunner` for models with an encoder, as T5.
+kv_slots.py          `KVSlots`: changes of the slots of a llama.cpp context, and their states in the prefix
+                     store.
+logprobs.py          Log-probabilities of tokens in the model's own distribution, from rows of logits.
+prefill_context.py   `PrefillContext`: a second context that computes prompts, on the weights as the file has
+                     them.
+runner.py            `LlamaRunner`: the engine's `ModelRunner` for decoder models: one context for all slots.
+"""

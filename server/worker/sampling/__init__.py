@@ -1,3 +1,20 @@
-"""Sampling: all rows of a step at once, with the tokens that llama.cpp's own chain would give."""
+"""Sampling: all rows of a step at once, with the tokens that llama.cpp's own chain would give.
+
+candidates.py        find_candidates: the few entries of each row of logits that can be sampled, of all rows
+                     together.
+chain.py             STEPS, all samplers in llama.cpp's order; a request's list of them, and llama.cpp's chain
+                     of a list.
+defaults.py          Sampling defaults that a model's file gives (`general.sampling.*`), for what a request
+                     leaves open.
+device_rows.py       DeviceRows: rows of logits stay on the device, and only their k largest entries come to
+                     the host.
+fast_path.py         FastPath: the quickest way to sample a request with the tokens that llama.cpp's chain
+                     would give.
+row_samplers.py      RowSamplers: choose the tokens of all rows of logits of a step at once.
+sequence_sampler.py  SequenceSampler: one sequence's sampling state between steps of the engine.
+whole_row.py         WholeRow: draws from the softmax of whole rows, with llama.cpp's random numbers.
+steps/               Samplers, a file each: when one is active, its part of llama.cpp's chain, and its fast
+                     ways.
+"""
 
 from __future__ import annotations

@@ -16,8 +16,8 @@ from models.errors import ModelNotFound
 from server.app import create_app
 from server.config import ServerConfig
 from server.ipc.messages import LoadAdapter
-from server.supervisor.adapter_registry import AdapterRegistry
-from server.supervisor.adapter_service import AdapterMessage, AdapterService
+from server.supervisor.adapters.registry import AdapterRegistry
+from server.supervisor.adapters.service import AdapterMessage, AdapterService
 from server.supervisor.catalogue import CatalogueEntry
 from server.supervisor.protocol import ModelStatus
 from tests.adapter_gguf import write_adapter_gguf

@@ -9,10 +9,10 @@ import pytest
 from models.errors import WorkerError
 from server.ipc.model_spec import ModelSpec
 from server.supervisor.catalogue import CatalogueEntry
-from server.supervisor.dispatcher import OnProgress
 from server.supervisor.hosted_model import HostedModel
 from server.supervisor.policy import Policy
-from server.supervisor.process import WorkerProcess
+from server.supervisor.process.dispatcher import OnProgress
+from server.supervisor.process.worker_process import WorkerProcess
 
 
 class Starts:

@@ -20,7 +20,7 @@ from server.model_facts import read_facts
 from server.placement import PROMPT_SIDE_SPARE_BYTES, FreeMemory, Placement, place
 from server.serve_options import ServeOptions
 from server.supervisor import memory_check
-from server.supervisor.adapter_registry import AdapterRegistry
+from server.supervisor.adapters.registry import AdapterRegistry
 from server.supervisor.catalogue import Catalogue, CatalogueEntry
 from server.supervisor.memory_check import fits
 from server.supervisor.supervisor import Supervisor

@@ -10,10 +10,10 @@ from server.engine.events import Failure
 from server.engine.sampling_params import SamplingParams
 from server.ipc.messages import Generate, TextPrompt
 from server.supervisor.hosted_model import StillLoading
-from server.supervisor.process import WorkerProcess
+from server.supervisor.process.request_stream import RequestStream
+from server.supervisor.process.worker_process import WorkerProcess
 from server.supervisor.protocol import EventListener
 from server.supervisor.request_handle import RequestHandle
-from server.supervisor.request_stream import RequestStream
 from tests.server.openai.collect import Collector, collect
 
 REQUEST = Generate(id="r", prompt=TextPrompt("x"), params=SamplingParams())

@@ -12,9 +12,9 @@ import pytest
 
 from models.errors import ConfigError, RequestError
 from server.cli.serve.adapters import register_adapters
-from server.supervisor.adapter_converter import AdapterConverter
-from server.supervisor.adapter_registry import AdapterRegistry
-from server.supervisor.adapter_service import gguf_only
+from server.supervisor.adapters.converter import AdapterConverter
+from server.supervisor.adapters.registry import AdapterRegistry
+from server.supervisor.adapters.service import gguf_only
 from server.supervisor.catalogue import CatalogueEntry, file_entry
 from tests.peft import write_peft_adapter
 from tests.pico import write_pico_checkpoint

@@ -8,7 +8,7 @@ from models.adapter_reference import AdapterRef
 from models.errors import AdapterNotFound, RequestError
 from models.gguf.adapter_info import AdapterInfo
 from server.ipc.model_spec import AdapterSpec
-from server.supervisor.adapter_registry import AdapterRegistry, RegisteredAdapter
+from server.supervisor.adapters.registry import AdapterRegistry, RegisteredAdapter
 
 
 def put(

@@ -5,8 +5,8 @@ import pytest
 from models.errors import CorralError, InvalidGGUF, ModelLoadError, RequestError, WorkerBusy, WorkerError
 from server.engine.events import Failure, FailureKind
 from server.ipc.messages import LoadFailed
-from server.supervisor.exit_report import ExitReport
-from server.supervisor.failures import cut_off, death, error_of, refusal
+from server.supervisor.process.exit_report import ExitReport
+from server.supervisor.process.failures import cut_off, death, error_of, refusal
 
 KILLED = ExitReport(returncode=-9)
 

@@ -4,7 +4,7 @@ import pytest
 
 from models.errors import WorkerDied
 from server.engine.events import Delta, Event, Failure, Started
-from server.supervisor.request_stream import RequestStream
+from server.supervisor.process.request_stream import RequestStream
 from tests.server.openai.collect import Collector
 
 FAILURE = Failure(id="a", kind="server_error", message="m")

@@ -9,8 +9,8 @@ from models.errors import InvalidGGUF, RequestError, WorkerDied
 from server.engine.events import Delta, Event, Failure, Finish, Started, Timings, Usage
 from server.ipc.messages import LoadFailed, Loading, Ready, StepEvents, TokenizeReply
 from server.ipc.model_spec import ModelInfo
-from server.supervisor.dispatcher import Dispatcher, OnProgress
-from server.supervisor.exit_report import ExitReport
+from server.supervisor.process.dispatcher import Dispatcher, OnProgress
+from server.supervisor.process.exit_report import ExitReport
 from tests.server.openai.collect import Collector
 
 KILLED = ExitReport(returncode=-9)

@@ -7,7 +7,7 @@ import logging
 
 import pytest
 
-from server.supervisor.process import STDERR_LINE_BYTES, STDERR_LINES, StderrTail
+from server.supervisor.process.worker_process import STDERR_LINE_BYTES, STDERR_LINES, StderrTail
 
 
 async def tail_of(*chunks: bytes) -> StderrTail:

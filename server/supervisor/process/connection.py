@@ -50,10 +50,6 @@ class FrameReader:
             self._held += data[start:]
 
 
-def _ignore(_data: bytes) -> None:
-    """Drop bytes: after a broken frame they mean nothing."""
-
-
 class WorkerConnection(asyncio.Protocol):
     """Calls `take` with each message. `closed` is done once nothing comes any more, whichever end closed.
 
@@ -62,7 +58,7 @@ class WorkerConnection(asyncio.Protocol):
 
     def __init__(self, take: Callable[[Reply], None]) -> None:
         self.closed: asyncio.Future[FrameError | None] = asyncio.get_running_loop().create_future()
-        self._feed: Callable[[bytes], None] = FrameReader(take).feed
+        self._reader = FrameReader(take)
         self._transport: asyncio.Transport | None = None
 
     @property
@@ -86,10 +82,11 @@ class WorkerConnection(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)  # uvloop's is none by class
 
     def data_received(self, data: bytes) -> None:
+        if self.closed.done():
+            return  # after a broken frame bytes mean nothing
         try:
-            self._feed(data)
+            self._reader.feed(data)
         except FrameError as error:
-            self._feed = _ignore
             self.closed.set_result(error)
             self.close()
 

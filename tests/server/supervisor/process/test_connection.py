@@ -12,7 +12,7 @@ from server.engine.events import Delta
 from server.ipc import frames
 from server.ipc.frames import HEADER, FrameError, encode_frame
 from server.ipc.messages import DetokenizeReply, Reply, StepEvents, TokenizeReply
-from server.supervisor.connection import FrameReader, WorkerConnection
+from server.supervisor.process.connection import FrameReader, WorkerConnection
 
 MESSAGES: list[Reply] = [
     StepEvents([Delta(id="a", index=0, text="né")]),

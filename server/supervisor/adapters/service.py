@@ -27,7 +27,7 @@ from models.gguf.adapter_info import AdapterInfo, read_adapter_info
 from models.gguf.info import read_gguf_info
 from server.ipc.messages import LoadAdapter, UnloadAdapter
 from server.ipc.model_spec import AdapterSpec
-from server.supervisor.adapter_registry import AdapterRegistry, RegisteredAdapter
+from server.supervisor.adapters.registry import AdapterRegistry, RegisteredAdapter
 from server.supervisor.catalogue import CatalogueEntry
 
 logger = logging.getLogger("corral.supervisor")

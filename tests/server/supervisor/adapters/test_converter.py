@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from models.errors import CheckpointError
-from server.supervisor.adapter_converter import AdapterConverter
+from server.supervisor.adapters.converter import AdapterConverter
 from tests.peft import write_peft_adapter
 from tests.pico import write_pico_checkpoint
 from tests.quantize.quantize_folder import quantize_folder

@@ -6,7 +6,7 @@ from models import errors
 from models.errors import CorralError, ModelLoadError, RequestError, WorkerBusy, WorkerDied, WorkerError
 from server.engine.events import Failure
 from server.ipc.messages import LoadFailed
-from server.supervisor.exit_report import ExitReport
+from server.supervisor.process.exit_report import ExitReport
 
 
 def death(name: str, report: ExitReport, when: str = "") -> WorkerDied:

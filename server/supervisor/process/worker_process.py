@@ -34,13 +34,13 @@ from server.ipc.messages import (
     WorkerRequest,
 )
 from server.ipc.model_spec import ModelInfo, ModelSpec
-from server.supervisor.connection import WorkerConnection
-from server.supervisor.dispatcher import Dispatcher, OnProgress
-from server.supervisor.exit_report import ExitReport
-from server.supervisor.failures import error_of
 from server.supervisor.policy import Policy
+from server.supervisor.process.connection import WorkerConnection
+from server.supervisor.process.dispatcher import Dispatcher, OnProgress
+from server.supervisor.process.exit_report import ExitReport
+from server.supervisor.process.failures import error_of
+from server.supervisor.process.request_stream import RequestStream
 from server.supervisor.protocol import EventListener
-from server.supervisor.request_stream import RequestStream
 
 logger = logging.getLogger("corral.supervisor")
 worker_logger = logging.getLogger("corral.worker")

@@ -16,8 +16,8 @@ from models.gguf.adapter_info import read_adapter_info
 from models.gguf.info import read_gguf_info
 from server.engine.events import Finish
 from server.ipc.model_spec import AdapterSpec, ModelSpec
-from server.supervisor.adapter_registry import AdapterRegistry
-from server.supervisor.adapter_service import AdapterService, prepare_adapter
+from server.supervisor.adapters.registry import AdapterRegistry
+from server.supervisor.adapters.service import AdapterService, prepare_adapter
 from server.supervisor.catalogue import CatalogueEntry
 from server.supervisor.event_iterator import iterate
 from server.supervisor.supervisor import Supervisor

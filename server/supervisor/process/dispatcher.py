@@ -12,10 +12,10 @@ from models.errors import RequestError
 from server.engine.events import Event, Failure
 from server.ipc.messages import LoadFailed, Loading, Ready, Reply, StepEvents
 from server.ipc.model_spec import ModelInfo
-from server.supervisor.exit_report import ExitReport
-from server.supervisor.failures import cut_off, death, refusal
+from server.supervisor.process.exit_report import ExitReport
+from server.supervisor.process.failures import cut_off, death, refusal
+from server.supervisor.process.request_stream import RequestStream
 from server.supervisor.protocol import EventListener
-from server.supervisor.request_stream import RequestStream
 
 OnProgress = Callable[[float], None]
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from server.supervisor.exit_report import ExitReport, reason_line
+from server.supervisor.process.exit_report import ExitReport, reason_line
 
 TRACEBACK = (
     "Traceback (most recent call last):",
