@@ -16,7 +16,7 @@ from models.quantization_types import TENSOR_TYPES, QuantizationType
 
 MIB = 2**20
 GIB = 2**30
-KV_TYPES = {row.name.lower(): row for row in TENSOR_TYPES.values()}
+_KV_TYPES = {row.name.lower(): row for row in TENSOR_TYPES.values() if row.kv_cache}
 CELL_PADDING = 256
 """llama.cpp gives a sequence KV cells in multiples of this number."""
 _DEFAULT_UBATCH = 512
@@ -157,9 +157,9 @@ def kv_bytes_per_token(info: ModelFile, type_k: str = "f16", type_v: str = "f16"
 
 
 def _kv_type(name: str) -> QuantizationType:
-    entry = KV_TYPES.get(name.lower())
+    entry = _KV_TYPES.get(name.lower())
     if entry is None:
-        raise ContextError(f"a KV cache can't be of type `{name}`; choose f16, q8_0 or another ggml type")
+        raise ContextError(f"a KV cache can't be of type `{name}`; choose one of {', '.join(_KV_TYPES)}")
     return entry
 
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from models.quantization_types import TENSOR_TYPES
 from server.config import ServerConfig
 from server.ipc.launch import SPIN_COUNT, worker_environment
 from server.ipc.model_spec import ModelSpec
@@ -19,7 +20,9 @@ from server.tuning.settings import as_options, words
 
 logger = logging.getLogger("corral.serve")
 
-V_WITHOUT_FLASH = ("f32", "f16", "bf16")
+V_WITHOUT_FLASH = frozenset(
+    row.name.lower() for row in TENSOR_TYPES.values() if row.kv_cache and not row.is_quantized
+)
 """The V cache can have these types without flash attention."""
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given, settings
@@ -32,7 +32,7 @@ from server.supervisor import memory_check
 from server.worker.open import loading
 
 PLENTY = FreeMemory(64 * GIB)
-KV_TYPES: tuple[KVType, ...] = ("f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl")
+KV_TYPES: tuple[KVType, ...] = get_args(KVType)
 OPTIONS = ServeOptions(ctx=1024)
 
 

@@ -146,8 +146,8 @@ def test_a_header_without_sizes_is_no_error() -> None:
 
 
 def test_an_unknown_cache_type() -> None:
-    for type_k, type_v in (("f12", "f16"), ("f16", "f12")):
-        with pytest.raises(ContextError, match="can't be of type `f12`"):
+    for type_k, type_v, bad in (("f12", "f16", "f12"), ("f16", "f12", "f12"), ("q4_k", "f16", "q4_k")):
+        with pytest.raises(ContextError, match=f"can't be of type `{bad}`; choose one of f32, f16"):
             estimate(LLAMA_8B, 4096, type_k=type_k, type_v=type_v)
 
 
