@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from models.doctor.check import Check, fail, ok, warning
 from models.doctor.tiny_model import TinyModel, write_tiny_gguf
-from models.machine.child_process import ChildFailed, ChildTimedOut, ask_child, signal_name
+from models.machine.child_process import ChildFailed, ChildTimedOut, ask_child, module_command, signal_name
 
 NAME = "self-test"
 TIMEOUT_S = 120.0
@@ -63,7 +63,7 @@ def run(
     *, use_extra_bufts: bool = True, timeout_s: float = TIMEOUT_S, command: Sequence[str] | None = None
 ) -> Outcome:
     """Run the child and wait for it. `command` replaces it."""
-    command = command or [sys.executable, "-m", __name__, *([] if use_extra_bufts else ["--no-extra-bufts"])]
+    command = command or module_command(__name__, *([] if use_extra_bufts else ["--no-extra-bufts"]))
     try:
         agreement = ask_child(command, timeout_s, _parse)
     except ChildFailed as failure:

@@ -42,8 +42,8 @@ class SamplerChain:
     """Owns one chain until `close`. It has a state (random numbers, recent tokens), so one sequence each.
 
     It is empty at first; each `add_` method appends one of llama.cpp's samplers, which the chain then owns.
-    The last one must pick a token: `add_greedy`, `add_distribution` or `add_mirostat`. Values aren't checked
-    here: llama.cpp misbehaves on bad ones. All methods belong to one thread at a time.
+    The last one must pick a token. Values aren't checked here: llama.cpp misbehaves on bad ones. All methods
+    belong to one thread at a time.
     """
 
     def __init__(self, vocab: Vocab, seed: int, n_ctx: int) -> None:

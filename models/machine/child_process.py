@@ -1,4 +1,4 @@
-"""`ask_child`: a question to a child process, answered with a line of JSON; its failures, in words.
+"""Child processes of our own modules: their command, a question to one, its failures in words.
 
 Native code that may crash or hang runs in such a child: it takes nothing else with it.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -26,6 +27,15 @@ class ChildFailed(Exception):
 
 class ChildTimedOut(ChildFailed):
     """A child that took too long, and was killed."""
+
+
+def module_command(module: str, *arguments: str) -> list[str]:
+    """Return the command that runs a module of ours in this interpreter.
+
+    `-P`: Python would search the working directory first, and a `server.py` of the user's that lies there
+    would be run in place of ours.
+    """
+    return [sys.executable, "-P", "-m", module, *arguments]
 
 
 def ask_child(command: Sequence[str], timeout_s: float, parse: Callable[[Any], T]) -> T:

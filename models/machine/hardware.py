@@ -19,7 +19,7 @@ from typing import Any
 
 import psutil
 
-from models.machine.child_process import ChildFailed, ChildTimedOut, ask_child
+from models.machine.child_process import ChildFailed, ChildTimedOut, ask_child, module_command
 from models.machine.device import Device
 from models.machine.host_memory import cpu_quota, memory
 
@@ -135,7 +135,7 @@ def probe_devices(
     timeout_s: float = PROBE_TIMEOUT_S, command: Sequence[str] | None = None
 ) -> tuple[list[Device], list[str]]:
     """Return ggml's devices as a child process sees them, and what went wrong with that."""
-    command = command or [sys.executable, "-m", "models.machine.hardware"]
+    command = command or module_command("models.machine.hardware")
     try:
         return ask_child(command, timeout_s, _parse_devices), []
     except ChildTimedOut as late:

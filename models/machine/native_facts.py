@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from models.machine.child_process import ChildFailed, ChildTimedOut, ask_child
+from models.machine.child_process import ChildFailed, ChildTimedOut, ask_child, module_command
 from models.machine.device import Device
 
 TIMEOUT_S = 60.0
@@ -34,7 +34,7 @@ class NativeFacts:
 def ask(timeout_s: float = TIMEOUT_S, command: Sequence[str] | None = None) -> NativeFacts | str:
     """Return the facts, or how the child failed ("died of SIGILL"). `command` replaces it."""
     try:
-        return ask_child(command or [sys.executable, "-m", __name__], timeout_s, _parse)
+        return ask_child(command or module_command(__name__), timeout_s, _parse)
     except ChildTimedOut as late:
         return f"{late.text} to load"
     except ChildFailed as failure:

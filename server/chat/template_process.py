@@ -10,19 +10,18 @@ itself at the end of its stdin.
 from __future__ import annotations
 
 import contextlib
-import os
 import resource
 import signal
 import subprocess
 import sys
 import threading
 import weakref
-from pathlib import Path
 from typing import IO, Any
 
 import msgspec
 
 from models.errors import RequestError
+from models.machine.child_process import module_command
 from server.chat.templates import ChatTemplate
 
 
@@ -111,14 +110,11 @@ class TemplateProcess:
         if self._child is not None and self._child.poll() is None:
             return self._child
         self._close()
-        root = str(Path(__file__).resolve().parents[2])
-        path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
         child = subprocess.Popen(
-            [sys.executable, "-m", __name__],
+            module_command(__name__),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            env={**os.environ, "PYTHONPATH": path},
         )
         self._child, self._end_child = child, weakref.finalize(self, _end, child)
         assert child.stdin is not None

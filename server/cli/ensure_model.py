@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import signal
 import subprocess
-import sys
 from collections.abc import Sequence
 from types import FrameType
 
 import typer
 
 from models.errors import CorralError
+from models.machine.child_process import module_command
 from models.reference import ModelRef
 from models.store.store import ModelStore
 from quantize.job.ensure_model import ensure_model, is_ready_gguf
@@ -55,7 +55,7 @@ def _run_corral(command: str, *arguments: str) -> None:
     before = signal.signal(signal.SIGTERM, end)
     try:
         process = subprocess.Popen(
-            [sys.executable, "-m", "server.cli", command, *arguments], stdout=subprocess.DEVNULL
+            module_command("server.cli", command, *arguments), stdout=subprocess.DEVNULL
         )
         try:
             code = process.wait()

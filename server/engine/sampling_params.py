@@ -32,8 +32,8 @@ _Count = Range(0, 2**31 - 1)
 class SamplingParams(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Sampling and stopping of one request; names and defaults are llama.cpp's.
 
-    Each sampler has one value that switches it off: 1 for `top_p`, `typical_p` and `repeat_penalty`, 0 for
-    all others. `temperature` 0 is greedy. `dry_penalty_last_n` -1 is the whole context. `logit_bias` has
+    Each sampler has one value that switches it off; `is_active` of its step (`server.worker.sampling.steps`)
+    tells it. `temperature` 0 is greedy. `dry_penalty_last_n` -1 is the whole context. `logit_bias` has
     token ids and biases that are added to their logits (-inf bans). `seed=None` draws one,
     `max_tokens=None` runs to the context's end.
 

@@ -7,9 +7,9 @@ environment before the process starts.
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Mapping
 
+from models.machine.child_process import module_command
 from models.machine.hardware import available_cores
 from server.ipc.model_spec import ModelSpec
 
@@ -32,7 +32,7 @@ Q4_K_M model, 2 threads on 2 cores (one of them leaves now, see `adaptive_thread
 
 def worker_command(fd: int) -> list[str]:
     """Return the command line of a worker whose end of the socket pair is the inherited descriptor `fd`."""
-    return [sys.executable, "-m", "server.worker", "--fd", str(fd)]
+    return module_command("server.worker", "--fd", str(fd))
 
 
 def worker_environment(

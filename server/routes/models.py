@@ -26,6 +26,7 @@ async def list_models(request: Request) -> dict[str, Any]:
     return {"object": "list", "data": [model_object(model) for model in statuses]}
 
 
+# Ids contain slashes, so this takes every path below /v1/models/: a route there must stand above it.
 @router.get("/v1/models/{model:path}")
 @router.get("/models/{model:path}", include_in_schema=False)
 async def retrieve_model(request: Request, model: str) -> dict[str, Any]:

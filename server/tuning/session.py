@@ -6,7 +6,6 @@ import contextlib
 import os
 import select
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -15,7 +14,7 @@ from typing import Protocol, TypeVar
 import msgspec
 
 from models.errors import LlamaCppError, WorkerDied
-from models.machine.child_process import describe_exit
+from models.machine.child_process import describe_exit, module_command
 from server.ipc.launch import worker_environment
 from server.ipc.model_spec import ModelSpec
 from server.tuning.messages import Figures, FromMeasurer, Job, MeasureRequest, Ready, Refused, ToMeasurer
@@ -29,7 +28,7 @@ END_S = 5.0
 
 A = TypeVar("A", Ready, Figures)
 
-COMMAND = (sys.executable, "-m", "server.tuning.measure")
+COMMAND = tuple(module_command("server.tuning.measure"))
 
 
 class Session(Protocol):

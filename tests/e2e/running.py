@@ -77,13 +77,14 @@ class RunningServer:
 
 @contextmanager
 def serving(
-    *arguments: str, env: Mapping[str, str], log: Path, wait_s: float = 240.0
+    *arguments: str, env: Mapping[str, str], log: Path, wait_s: float = 240.0, folder: Path | None = None
 ) -> Iterator[RunningServer]:
-    """Run `corral serve`, wait until it is ready, and interrupt it at the end."""
+    """Run `corral serve` in `folder`, wait until it is ready, and interrupt it at the end."""
     port = free_port()
     with log.open("wb") as output:
         process = subprocess.Popen(
             [CORRAL, "serve", *arguments, "--port", str(port)],
+            cwd=folder,
             env=dict(env),
             stdin=subprocess.DEVNULL,
             stdout=output,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import socket
 import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
@@ -15,6 +14,7 @@ from contextlib import contextmanager
 import typer
 
 from models.errors import CorralError
+from models.machine.child_process import module_command
 
 FAILED = 1
 """A server that ends with 0 before it is ready has failed, too, and the command ends with this."""
@@ -37,7 +37,7 @@ def serving(reference: str, n_streams: int, n_tokens: int) -> Iterator[str]:
     why, and its exit code becomes ours.
     """
     port = _free_port()
-    command = [sys.executable, "-m", "server.cli", "serve", reference, "--port", str(port)]
+    command = module_command("server.cli", "serve", reference, "--port", str(port))
     command += [
         "--parallel",
         str(min(n_streams, 256)),

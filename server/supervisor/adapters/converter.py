@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import subprocess
-import sys
 from pathlib import Path
 
 from models.errors import CheckpointError
+from models.machine.child_process import module_command
 from models.store.atomic_write import disk_errors
 from models.store.fingerprint import fingerprint
 from models.version import VERSION
@@ -47,7 +47,7 @@ class AdapterConverter:
 
 def _convert(path: Path, base: Path, out: Path) -> None:
     """Run the conversion. Raises CheckpointError with the last line that the process wrote."""
-    command = [sys.executable, "-m", "quantize.adapter.convert", str(path), str(base), str(out)]
+    command = module_command("quantize.adapter.convert", str(path), str(base), str(out))
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=TIMEOUT_S)
     except subprocess.TimeoutExpired as error:

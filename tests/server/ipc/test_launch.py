@@ -33,4 +33,4 @@ def test_more_threads_than_cores_do_not_spin() -> None:
 
 
 def test_the_command_runs_this_interpreter() -> None:
-    assert worker_command(7) == [sys.executable, "-m", "server.worker", "--fd", "7"]
+    assert worker_command(7) == [sys.executable, "-P", "-m", "server.worker", "--fd", "7"]

@@ -31,7 +31,9 @@ from server.ipc.messages import (
     LoadAdapter,
     LoadFailed,
     Loading,
+    Question,
     Ready,
+    Reply,
     Stats,
     StatsReply,
     StepEvents,
@@ -81,29 +83,28 @@ class ScriptedWorker:
                     self.generate(request)
                 case Cancel():
                     self.cancelled.add(request.id)
-                case Tokenize():
-                    tokens = [ord(letter) for letter in request.text]
-                    self.channel.send(TokenizeReply(id=request.id, tokens=tokens))
-                case Detokenize():
-                    text = "".join(map(chr, request.tokens))
-                    self.channel.send(DetokenizeReply(id=request.id, text=text))
-                case ApplyTemplate():
-                    self.apply_template(request)
-                case Stats():
-                    self.channel.send(stats_reply(request.id, len(self.running)))
                 case LoadAdapter() | UnloadAdapter():
                     self.change_adapters(request)
                 case Drain():
                     for thread in self.threads:
                         thread.join()
                     os._exit(0)
+                case _:
+                    self.channel.send(self.reply(request))
 
-    def apply_template(self, request: ApplyTemplate) -> None:
-        if not request.prompt.messages:
-            failure = Failure(id=request.id, kind="invalid_request", message="no messages", param="m")
-            self.channel.send(failure)
-        else:
-            self.channel.send(ApplyTemplateReply(id=request.id, prompt="rendered"))
+    def reply(self, question: Question) -> Reply:
+        match question:
+            case Tokenize():
+                tokens = [ord(letter) for letter in question.text]
+                return TokenizeReply(id=question.id, tokens=tokens)
+            case Detokenize():
+                return DetokenizeReply(id=question.id, text="".join(map(chr, question.tokens)))
+            case ApplyTemplate() if not question.prompt.messages:
+                return Failure(id=question.id, kind="invalid_request", message="no messages", param="m")
+            case ApplyTemplate():
+                return ApplyTemplateReply(id=question.id, prompt="rendered")
+            case Stats():
+                return stats_reply(question.id, len(self.running))
 
     def change_adapters(self, request: LoadAdapter | UnloadAdapter) -> None:
         if isinstance(request, UnloadAdapter):
