@@ -1,7 +1,6 @@
 """This machine: its processor, memory and devices, and the fit of a model.
 
-child_process.py  `ask_child`: a question to a child process, answered with a line of JSON; its failures, in
-                  words.
+child_process.py  Child processes of our own modules: their command, a question to one, its failures in words.
 device.py         `Device`: a device that ggml's backends offer, as a value that any process may hold.
 fit.py            The memory that a model needs, and how much of it fits where: pure arithmetic on a GGUF's
                   header.

@@ -38,13 +38,7 @@ class Qwen2(LlamaLike):
         "max_position_embeddings": 32768,
     }
     biases: ClassVar[dict[str, tuple[str, bool]]] = dict.fromkeys(QKV, ("qkv_bias", True))
-
-    def __init__(self, config: ModelConfig) -> None:
-        super().__init__(config)
-        if config.flag("use_sliding_window", False):
-            raise CheckpointError(
-                f"config.json has use_sliding_window; llama.cpp's `{self.gguf_name}` attends to everything"
-            )
+    refused_flags: ClassVar[dict[str, str]] = {"use_sliding_window": "attends to everything"}
 
 
 class Qwen2Moe(Qwen2):

@@ -32,6 +32,7 @@ class SmolLM3(Llama):
     biases: ClassVar[dict[str, tuple[str, bool]]] = dict.fromkeys(QKV, ("attention_bias", False))
     has_rope_factors = False
     head_dim_keys: ClassVar[HeadDimKeys] = "configured"
+    refused_flags: ClassVar[dict[str, str]] = {"use_sliding_window": "attends to everything"}
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)
@@ -41,10 +42,6 @@ class SmolLM3(Llama):
         if rotated != _pattern(n_layer, UNROTATED_PERIOD):
             raise CheckpointError(
                 "config.json has other no_rope_layers than every fourth; llama.cpp's `smollm3` has those only"
-            )
-        if config.flag("use_sliding_window", False):
-            raise CheckpointError(
-                "config.json has use_sliding_window; llama.cpp's `smollm3` attends to everything"
             )
 
 

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import ctypes
+import re
 from itertools import pairwise
+from pathlib import Path
 
 import gguf
 import numpy as np
@@ -103,3 +105,10 @@ def test_every_row_length_has_a_candidate_without_quantization() -> None:
     names = {row.name: row for row in TABLE}
     assert all(names[name].block_size <= 32 for name in mix_candidates("narrow"))
     assert all(names[name].block_size == 1 for name in mix_candidates("odd"))
+
+
+def test_the_page_names_the_types_that_need_a_matrix() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "quantization.md").read_text("utf-8")
+    (line,) = [line for line in page.splitlines() if line.endswith("refuse to run without one.")]
+    named = re.findall(r"I?Q[0-9]_[A-Z0-9_]+|TQ[0-9]_[0-9]", line)
+    assert sorted(named) == sorted(row.name for row in TABLE if row.needs_imatrix)

@@ -37,6 +37,12 @@ class LlamaLike(Decoder):
     biases: ClassVar[Mapping[str, tuple[str, bool]]] = {}
     """The matrices that may have a bias, with the flag of config.json that says so and its default."""
 
+    feed_forward: ClassVar[tuple[str, ...]] = ("ffn_gate", "ffn_up", "ffn_down")
+    """The matrices of a layer's feed-forward, by their GGUF names; without a gate, the last two."""
+
+    refused_flags: ClassVar[Mapping[str, str]] = {}
+    """The flags of config.json that llama.cpp can't compute with, and what it does instead."""
+
     rotates_neighbours: ClassVar[bool] = False
     """True if llama.cpp rotates a head's numbers 0 and 1, 2 and 3 …; else its halves, like transformers."""
 
@@ -52,6 +58,9 @@ class LlamaLike(Decoder):
             raise CheckpointError(
                 f"config.json has rope_type llama3, which llama.cpp's `{self.gguf_name}` doesn't know"
             )
+        for flag, instead in self.refused_flags.items():
+            if config.flag(flag, False):
+                raise CheckpointError(f"config.json has {flag}; llama.cpp's `{self.gguf_name}` {instead}")
 
     def metadata(self) -> Metadata:
         keys = (
@@ -88,22 +97,22 @@ class LlamaLike(Decoder):
         h = self.hyperparameters
         n_q, n_kv = h.n_head * self.head_dim, h.n_head_kv * self.head_dim
         return [
-            *self._linear(source, target, "attn_q", (n_q, h.n_embd)),
-            *self._linear(source, target, "attn_k", (n_kv, h.n_embd)),
-            *self._linear(source, target, "attn_v", (n_kv, h.n_embd)),
-            *self._linear(source, target, "attn_output", (h.n_embd, n_q)),
+            *self.matrix_rules(source, target, "attn_q", (n_q, h.n_embd)),
+            *self.matrix_rules(source, target, "attn_k", (n_kv, h.n_embd)),
+            *self.matrix_rules(source, target, "attn_v", (n_kv, h.n_embd)),
+            *self.matrix_rules(source, target, "attn_output", (h.n_embd, n_q)),
         ]
 
     def feed_forward_rules(self, source: str, target: str) -> list[TensorRule]:
-        """Return the rules of a layer's feed-forward; mixtures of experts replace it."""
+        """Return the rules of a layer's feed-forward, of the parts in `feed_forward`; experts replace it."""
         h = self.hyperparameters
-        return [
-            *self._linear(source, target, "ffn_gate", (h.n_ff, h.n_embd)),
-            *self._linear(source, target, "ffn_up", (h.n_ff, h.n_embd)),
-            *self._linear(source, target, "ffn_down", (h.n_embd, h.n_ff)),
-        ]
+        rules: list[TensorRule] = []
+        for part in self.feed_forward:
+            shape = (h.n_embd, h.n_ff) if part == "ffn_down" else (h.n_ff, h.n_embd)
+            rules += self.matrix_rules(source, target, part, shape)
+        return rules
 
-    def _linear(self, source: str, target: str, part: str, shape: tuple[int, int]) -> list[TensorRule]:
+    def matrix_rules(self, source: str, target: str, part: str, shape: tuple[int, int]) -> list[TensorRule]:
         """Return the rules of a matrix and, where it may have one, of its bias."""
         name = (ATTENTION | FEED_FORWARD)[part]
         rotated = self.rotates_neighbours and part in ("attn_q", "attn_k")

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from models.quantization_types import DEFAULT_TYPES, QUANTIZATION_TYPES
+
 if TYPE_CHECKING:
     from quantize.run.options import RunOptions
     from server.cli.quantize.type_choice import TypeOptions
@@ -19,7 +21,11 @@ class OutputFlags:
 
     types: Annotated[
         list[str] | None,
-        typer.Option("--type", metavar="T", help="May be given several times. [Q8_0 Q5_K_M Q4_K_M]"),
+        typer.Option(
+            "--type",
+            metavar="T",
+            help=f"May be given several times: {' '.join(QUANTIZATION_TYPES)}. [{' '.join(DEFAULT_TYPES)}]",
+        ),
     ] = None
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Write NAME.TYPE.gguf there instead of into the store.")

@@ -7,7 +7,7 @@ encoder_decoder.py  The opener of models with an encoder before their decoder, a
 kinds.py            The kinds of model that a worker can be given, and the opener of each.
 loading.py          `load`: makes a `ModelSpec` a model that is loaded, warm and described.
 parts.py            The frozen parts of a served model, and what the openers of all kinds have in common.
-pooled.py           The opener of pooled models: encoders without a decoder, whose rows become embeddings or
-                    scores.
+pooled.py           The opener of pooled models, encoders without a decoder; it refuses them: nothing serves
+                    them yet.
 warm_up.py          `warm_up`: computes once in a new context, and measures what its memory can do.
 """

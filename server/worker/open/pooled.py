@@ -1,4 +1,4 @@
-"""The opener of pooled models: encoders without a decoder, whose rows become embeddings or scores."""
+"""The opener of pooled models, encoders without a decoder; it refuses them: nothing serves them yet."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Llama, Mixtral, SmolLM3, Granite, Qwen 2 and 3, OLMo 2."""
+"""Families of Llama's shape, described for the comparison with the converter and transformers."""
 
 from __future__ import annotations
 

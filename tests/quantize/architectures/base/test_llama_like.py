@@ -1,4 +1,4 @@
-"""Mixtral, SmolLM3, Granite, Qwen and OLMo: what the comparison with the converter doesn't show."""
+"""Families of Llama's shape: each configuration that is refused, which no comparison shows."""
 
 from __future__ import annotations
 
