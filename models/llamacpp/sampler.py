@@ -87,8 +87,9 @@ class SamplerChain:
         self._add(self._native.llama_sampler_init_logit_bias(self._vocab.n_tokens, len(biases), array))
 
     def add_penalties(self, last_n: int, repeat: float, frequency: float, presence: float) -> None:
-        """Make the last `last_n` tokens less likely; 1, 0 and 0 penalize nothing."""
+        """Make the last `last_n` tokens less likely, -1: all; 1, 0 and 0 penalize nothing."""
         n_vocab = self._vocab.n_tokens
+        last_n = self._n_ctx if last_n < 0 else last_n
         self._add(self._native.llama_sampler_init_penalties(n_vocab, last_n, repeat, frequency, presence))
 
     def add_dry(

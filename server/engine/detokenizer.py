@@ -27,3 +27,8 @@ class Detokenizer:
             self._strip_space = False
             return text.removeprefix(" ")
         return text
+
+    @property
+    def is_within_character(self) -> bool:
+        """True if the bytes so far end within a character."""
+        return bool(self._decoder.getstate()[0])

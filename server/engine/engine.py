@@ -264,6 +264,9 @@ class Engine:
                 return
             sequence.n_unreported += 1
             new = sequence.detokenizer.feed(self._runner.piece(token))
+            if request.n_probs is not None:
+                sequence.n_fed += len(new)
+                sequence.text_ends.append(sequence.n_fed + sequence.detokenizer.is_within_character)
             if sequence.n_generated > min_tokens:
                 new = sequence.stops.feed(new)
             text += new
@@ -274,7 +277,9 @@ class Engine:
                 self._requests.finish(sequence, "length", text + sequence.stops.flush())
                 return
         if text or request.return_tokens:
-            self._requests.report(take_delta(sequence, text))
+            delta = take_delta(sequence, text)
+            if text or delta.n_tokens:
+                self._requests.report(delta)
 
     def _recover(self, error: DecodeError) -> None:
         """Make room for the batch, of which nothing was computed, or give up a sequence, or all."""

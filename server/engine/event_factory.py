@@ -24,14 +24,25 @@ def prompt_scored_event(group: Group, spelling: Callable[[int], bytes]) -> Promp
     return PromptScored(id=group.id, logprobs=(TokenLogprob(first, spelling(first), None), *group.scores))
 
 
-def take_delta(sequence: Sequence, text: str) -> Delta:
-    """Return new text with the tokens since the last delta; they count as reported from now on."""
+def take_delta(sequence: Sequence, text: str, *, ends: bool = False) -> Delta:
+    """Return new text with the tokens since the last delta; they count as reported from now on.
+
+    With logprobs, tokens wait until all of their text is shown. At a choice's end (`ends`) the rest comes
+    too, and of its logprobs those of the text: none of what a stop string cut.
+    """
     request, n = sequence.group.request, sequence.n_unreported
-    sequence.n_unreported = 0
+    sequence.n_shown += len(text)
+    n_logprobs = n
+    if request.n_probs is not None:
+        if not ends:
+            n = n_logprobs = min(n, sequence.n_covered)
+        elif sequence.stops.matched is not None:
+            n_logprobs = min(n, sequence.n_covered)
+    sequence.n_unreported -= n
     if not request.wants_tokens:
         return Delta(id=request.id, index=sequence.index, text=text, n_tokens=n)
-    logprobs = tuple(sequence.logprobs[:n])
-    sequence.logprobs = []
+    logprobs = tuple(sequence.logprobs[:n_logprobs])
+    del sequence.logprobs[:n], sequence.text_ends[:n]
     tokens = sequence.tokens[sequence.n_emitted : sequence.n_emitted + n]
     sequence.n_emitted += n
     return Delta(

@@ -64,7 +64,9 @@ class Delta(msgspec.Struct, frozen=True, tag="delta", kw_only=True, array_like=T
     tokens: tuple[int, ...] = ()
     """The token ids are here only with `return_tokens`."""
     logprobs: tuple[TokenLogprob, ...] = ()
-    """The logprobs, one per token, are here only with `n_probs`."""
+    """The logprobs are here only with `n_probs`: one per token, but for those that a stop string cut."""
+    is_prompt: bool = False
+    """True if text and logprobs are the prompt's, which the client wants echoed; `n_tokens` is 0 then."""
 
 
 class PromptScored(msgspec.Struct, frozen=True, tag="prompt_scored", kw_only=True, array_like=True, gc=False):

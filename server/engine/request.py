@@ -62,11 +62,11 @@ def check_request(request: EngineRequest, n_ctx: int, n_vocab: int) -> None:
                 param="logit_bias",
             )
     n_completion = 1 if request.params.max_tokens is None else request.params.max_tokens
-    if n_prompt + n_completion > n_ctx:
+    if n_prompt + min(n_completion, 1) > n_ctx:  # whatever else was wanted, there must be room for one token
         where = request.prompt_param
         raise ContextLengthExceeded(
             f"This model's maximum context length is {n_ctx} tokens. However, you requested "
             f"{n_prompt + n_completion} tokens ({n_prompt} in the {where}, {n_completion} in the completion)."
-            f" Please reduce the length of the {where} or the completion.",
+            f" Please reduce the length of the {where}.",
             param=where,
         )

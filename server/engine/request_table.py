@@ -101,7 +101,15 @@ class RequestTable:
         self.report(started_event(request, n_cached))
         if request.echo_text:
             for sequence in group.sequences:
-                self.report(Delta(id=request.id, index=sequence.index, text=request.echo_text, n_tokens=0))
+                self.report(
+                    Delta(
+                        id=request.id,
+                        index=sequence.index,
+                        text=request.echo_text,
+                        n_tokens=0,
+                        is_prompt=True,
+                    )
+                )
 
     # --- ends ----------------------------------------------------------------------------------------
 
@@ -109,7 +117,7 @@ class RequestTable:
         """Complete a choice with its last `text`, and with its last choice the request."""
         group = sequence.group
         if text or (sequence.n_unreported and group.request.wants_tokens):
-            self.report(take_delta(sequence, text))
+            self.report(take_delta(sequence, text, ends=True))
         self.report(
             ChoiceEnd(id=group.id, index=sequence.index, finish_reason=reason, stop=sequence.stops.matched)
         )

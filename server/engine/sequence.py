@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator
 from enum import Enum, auto
 
@@ -9,7 +10,7 @@ from server.engine.batch import Adapters
 from server.engine.detokenizer import Detokenizer
 from server.engine.events import Finish, FinishReason, Timings, TokenLogprob, Usage
 from server.engine.request import EngineRequest
-from server.engine.stop import StopChecker
+from server.engine.stop import StopChecker, StopStrings
 
 
 class SequenceStatus(Enum):
@@ -47,17 +48,20 @@ class Sequence:
         "logprobs",
         "n_computed",
         "n_emitted",
+        "n_fed",
         "n_prompt",
+        "n_shown",
         "n_tokens_max",
         "n_unreported",
         "scores_prompt",
         "slot",
         "status",
         "stops",
+        "text_ends",
         "tokens",
     )
 
-    def __init__(self, sequence_id: int, group: Group, index: int, n_ctx: int) -> None:
+    def __init__(self, sequence_id: int, group: Group, index: int, n_ctx: int, stops: StopStrings) -> None:
         request = group.request
         self.id = sequence_id
         self.group = group
@@ -76,13 +80,19 @@ class Sequence:
         """Guesses of the tokens after the last one, to be checked in the next step."""
         self.logprobs: list[TokenLogprob] = []
         """The logprobs of the unreported tokens, if the request wants them."""
+        self.text_ends: list[int] = []
+        """The number of the text's characters up to the end of each unreported token, beside `logprobs`."""
+        self.n_fed = 0
+        """The number of characters that the generated tokens have made."""
+        self.n_shown = 0
+        """The number of those characters that events have carried; the rest may begin a stop string."""
         self.scores_prompt = request.score_prompt and index == 0
         """True while its prompt is to be scored, and so to be computed from the start."""
         self.slot: int | None = None
         self.status = SequenceStatus.WAITING
         self.finish_reason: FinishReason | None = None
         self.detokenizer = Detokenizer(strip_leading_space=request.strip_leading_space)
-        self.stops = StopChecker((*request.params.stop, *request.extra_stops))
+        self.stops = StopChecker(stops)
 
     @property
     def n_pending(self) -> int:
@@ -93,6 +103,11 @@ class Sequence:
     def n_generated(self) -> int:
         """The number of tokens after the prompt."""
         return len(self.tokens) - self.n_prompt
+
+    @property
+    def n_covered(self) -> int:
+        """The number of unreported tokens all of whose text has been shown; only with `text_ends`."""
+        return bisect_right(self.text_ends, self.n_shown)
 
     @property
     def must_go_on(self) -> bool:
@@ -143,7 +158,8 @@ class Group:
         """The number of draft tokens that the model chose too."""
         self.scores: list[TokenLogprob] = []
         """The scores of the prompt's tokens, as far as it is computed."""
-        self.sequences = [Sequence(next(sequence_ids), self, index, n_ctx) for index in range(request.n)]
+        stops = StopStrings((*request.params.stop, *request.extra_stops))
+        self.sequences = [Sequence(next(sequence_ids), self, at, n_ctx, stops) for at in range(request.n)]
 
     @property
     def id(self) -> str:

@@ -110,13 +110,13 @@ class Choices:
         return [*self._opening(event.index), self._detailed(event)]
 
     def _detailed(self, event: Delta) -> ChoiceDelta:
-        """Return a delta with more than text. Text without a token is a prompt, whose scores don't count."""
+        """Return a delta with more than text. The scores of a prompt don't count."""
         logprobs: response_types.ChatLogprobs | response_types.TextLogprobs | None = None
         if self._places:
             logprobs = self._places[event.index].place(event)
         elif self._logprobs:
             logprobs = chat_logprobs(event.logprobs)
-        scores = event.logprobs if event.n_tokens else ()
+        scores = () if event.is_prompt else event.logprobs
         return ChoiceDelta(
             event.index,
             event.text,

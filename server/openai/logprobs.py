@@ -58,7 +58,7 @@ class TextLogprobs:
     def place(self, delta: Delta) -> response_types.TextLogprobs:
         """Return the delta's tokens with their offsets in the choice's text.
 
-        A `delta` with `n_tokens` 0 brings the prompt's text and tokens; any other follows the text before it.
+        A `delta` that `is_prompt` brings the prompt's text and tokens; any other follows the text before it.
         """
         place, entries = self._place, delta.logprobs
         place.show(delta.text)
@@ -69,7 +69,7 @@ class TextLogprobs:
             top_logprobs=[_top(entry, name) for entry, name in zip(entries, names, strict=True)],
             text_offset=[place.next(entry.piece) for entry in entries],
         )
-        if delta.n_tokens == 0:
+        if delta.is_prompt:
             place.end_of_prompt()
         return logprobs
 

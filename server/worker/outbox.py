@@ -66,12 +66,12 @@ class Outbox:
 def merged(events: list[Event]) -> list[Event]:
     """Return the events with each choice's text joined where nothing else of its request lies between.
 
-    Text without tokens, an echo of the prompt, stays by itself.
+    An echo of the prompt stays by itself.
     """
     result: list[Event] = []
     open_: dict[tuple[str, int], list[Delta]] = {}
     for event in events:
-        if not isinstance(event, Delta) or not event.n_tokens:
+        if not isinstance(event, Delta) or event.is_prompt:
             _close(open_, result, event.id)
             result.append(event)
         else:

@@ -97,7 +97,9 @@ def says(*pieces: str, reason: FinishReason = "stop", prompt_tokens: int = 7) ->
         choices = range(request.n)
         steps: list[Step] = [Started(id=request.id, prompt_tokens=prompt_tokens, cached_tokens=3)]
         if request.echo:
-            steps += [Delta(id=request.id, index=i, text="Hi you", n_tokens=0) for i in choices]
+            steps += [
+                Delta(id=request.id, index=i, text="Hi you", n_tokens=0, is_prompt=True) for i in choices
+            ]
         if request.score_prompt:
             prompt = ((b"<s>", None), (b" Hi", -1.5), (b" you", -2.5))
             tokens = [scored(p, i, logprob, request.n_probs or 0) for i, (p, logprob) in enumerate(prompt)]

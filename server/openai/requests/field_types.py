@@ -6,13 +6,17 @@ A validator raises ValueError; `errors.invalid` makes it the 400 that names the 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Annotated, Any
 
+from annotated_types import Ge, GroupedMetadata, Le
 from pydantic import AfterValidator, Field, PlainValidator
 
 from server.engine.batch import Adapters
+from server.engine.sampling_params import MAX_BREAKERS, RANGES
 
-MAX_STOPS = 16
+MAX_STOPS = 4_096
+"""The most stop strings of a request: front ends of group chats send several for each name."""
 MAX_STOP_CHARS = 1_000
 MAX_PROMPTS = 1_024
 MAX_BIASES = 10_000
@@ -179,22 +183,34 @@ LoraAdapters = Annotated[
 ]
 TokenList = Annotated[list[int], PlainValidator(_token_list, json_schema_input_type=list[int])]
 
-Probability = Annotated[float, Field(ge=0, le=1)]
-NotNegative = Annotated[float, Field(ge=0, le=10_000)]
-Count = Annotated[int, Field(ge=0, le=TOKEN_ID_LIMIT - 1)]
-CountOrAll = Annotated[int, Field(ge=-1, le=TOKEN_ID_LIMIT - 1)]
-"""llama-server's -1 means "all" or "not set"."""
-CountOrOff = Annotated[int, Field(ge=-1, le=TOKEN_ID_LIMIT - 1), AfterValidator(_zero_if_negative)]
-"""llama-server's -1 and 0 both mean "off": it becomes 0."""
-SigmasOrOff = Annotated[float, Field(ge=-1, le=10_000), AfterValidator(_zero_if_negative)]
-"""llama-server's negative numbers and 0 all mean "off": they become 0."""
+
+class Limited(GroupedMetadata):
+    """The limits of a number, and what becomes of -1, as `RANGES` has them for a field of SamplingParams."""
+
+    def __init__(self, name: str) -> None:
+        self._range = RANGES[name]
+
+    def __iter__(self) -> Iterator[object]:
+        least, greatest, minus_one, is_bound = self._range
+        yield Ge(least if minus_one is None else -1)
+        if is_bound:
+            yield AfterValidator(lambda value: min(value, greatest))
+        else:
+            yield Le(greatest)
+        if minus_one == "off":
+            yield AfterValidator(_zero_if_negative)
+
+
 Seed = Annotated[int, Field(ge=-(1 << 63), lt=1 << 63), AfterValidator(_seed)]
 """llama-server's -1 means "draw one": it becomes None."""
+MaxTokens = Annotated[int, Limited("max_tokens")]
+"""The most tokens of an answer; -1, to the context's end, is left to `to_engine`."""
 Breakers = Annotated[
     list[Annotated[str, Field(min_length=1, max_length=100)]],
-    Field(min_length=1, max_length=32),
+    Field(min_length=1, max_length=MAX_BREAKERS),
     AfterValidator(tuple),
 ]
+AlternativesOrOff = Annotated[int, Field(ge=-1, le=MAX_LOGPROBS), AfterValidator(_zero_if_negative)]
+"""llama-server's -1 and 0 both mean "none": they become 0."""
 Alternatives = Annotated[int, Field(ge=0, le=MAX_LOGPROBS)]
 Priority = Annotated[int, Field(ge=-TOKEN_ID_LIMIT, lt=TOKEN_ID_LIMIT)]
-AtLeastOne = Annotated[int, Field(ge=1, le=TOKEN_ID_LIMIT - 1)]

@@ -14,20 +14,16 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from server.openai.requests.field_types import (
     Alternatives,
-    AtLeastOne,
+    AlternativesOrOff,
     Biases,
     Breakers,
-    Count,
-    CountOrAll,
-    CountOrOff,
+    Limited,
     Logprobs,
     LoraAdapters,
-    NotNegative,
+    MaxTokens,
     Priority,
-    Probability,
     Prompts,
     Seed,
-    SigmasOrOff,
     Stop,
     TokenList,
 )
@@ -61,47 +57,47 @@ class SamplingRequest(ModelRequest):
     `max_completion_tokens` and `n_predict` are other names of `max_tokens`.
     """
 
-    max_tokens: Count | None = None
-    max_completion_tokens: Count | None = None
-    n_predict: CountOrAll | None = Field(
-        default=None, description="llama-server's name of max_tokens; -1: to the context's end."
+    max_tokens: MaxTokens | None = Field(
+        default=None, description="An upper bound; -1, or more than there is room for: to the context's end."
     )
-    min_tokens: Count | None = None
+    max_completion_tokens: MaxTokens | None = Field(default=None, description="Another name of max_tokens.")
+    n_predict: MaxTokens | None = Field(default=None, description="llama-server's name of max_tokens.")
+    min_tokens: Annotated[int, Limited("min_tokens")] | None = None
     stop: Stop = ()
     ignore_eos: bool | None = None
 
-    temperature: NotNegative | None = None
-    top_p: Probability | None = None
-    frequency_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
-    presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
+    temperature: Annotated[float, Limited("temperature")] | None = None
+    top_p: Annotated[float, Limited("top_p")] | None = None
+    frequency_penalty: Annotated[float, Limited("frequency_penalty")] | None = None
+    presence_penalty: Annotated[float, Limited("presence_penalty")] | None = None
     seed: Seed | None = None
     logit_bias: Biases = ()
 
-    dynatemp_range: NotNegative | None = None
-    dynatemp_exponent: NotNegative | None = None
-    top_k: CountOrOff | None = None
-    min_p: Probability | None = None
-    typical_p: Probability | None = None
-    top_n_sigma: SigmasOrOff | None = None
-    xtc_probability: Probability | None = None
-    xtc_threshold: Probability | None = None
-    dry_multiplier: NotNegative | None = None
-    dry_base: Annotated[float, Field(ge=1, le=10_000)] | None = None
-    dry_allowed_length: Count | None = None
-    dry_penalty_last_n: CountOrAll | None = None
+    dynatemp_range: Annotated[float, Limited("dynatemp_range")] | None = None
+    dynatemp_exponent: Annotated[float, Limited("dynatemp_exponent")] | None = None
+    top_k: Annotated[int, Limited("top_k")] | None = None
+    min_p: Annotated[float, Limited("min_p")] | None = None
+    typical_p: Annotated[float, Limited("typical_p")] | None = None
+    top_n_sigma: Annotated[float, Limited("top_n_sigma")] | None = None
+    xtc_probability: Annotated[float, Limited("xtc_probability")] | None = None
+    xtc_threshold: Annotated[float, Limited("xtc_threshold")] | None = None
+    dry_multiplier: Annotated[float, Limited("dry_multiplier")] | None = None
+    dry_base: Annotated[float, Limited("dry_base")] | None = None
+    dry_allowed_length: Annotated[int, Limited("dry_allowed_length")] | None = None
+    dry_penalty_last_n: Annotated[int, Limited("dry_penalty_last_n")] | None = None
     dry_sequence_breakers: Breakers | None = None
-    repeat_penalty: Annotated[float, Field(gt=0, le=10_000)] | None = None
-    repeat_last_n: Count | None = None
-    mirostat: Annotated[int, Field(ge=0, le=2)] | None = None
-    mirostat_tau: NotNegative | None = None
-    mirostat_eta: NotNegative | None = None
+    repeat_penalty: Annotated[float, Limited("repeat_penalty")] | None = None
+    repeat_last_n: Annotated[int, Limited("repeat_last_n")] | None = None
+    mirostat: Annotated[int, Limited("mirostat")] | None = None
+    mirostat_tau: Annotated[float, Limited("mirostat_tau")] | None = None
+    mirostat_eta: Annotated[float, Limited("mirostat_eta")] | None = None
 
 
 class GenerationRequest(SamplingRequest):
     """The parameters that completions and chat completions share."""
 
-    n_probs: Alternatives | None = Field(
-        default=None, description="llama-server's name of logprobs; 0: none."
+    n_probs: AlternativesOrOff | None = Field(
+        default=None, description="llama-server's name of logprobs; 0 and -1: none."
     )
     priority: Priority | None = Field(default=None, description="Lower goes first; 0 by default.")
     lora: LoraAdapters = Field(default=None, description="LoRA adapters by id; those not named are off.")
@@ -167,8 +163,6 @@ class TemplateRequest(BaseModel):
 class ChatCompletionRequest(TemplateRequest, GenerationRequest):
     """`POST /v1/chat/completions`."""
 
-    max_tokens: AtLeastOne | None = None
-    max_completion_tokens: AtLeastOne | None = None
     logprobs: bool | None = None
     top_logprobs: Alternatives | None = None
 

@@ -113,15 +113,20 @@ def _generates(
     ]
 
 
+_MAX_TOKENS_NAMES = ("max_completion_tokens", "max_tokens", "n_predict")
+"""The names of max_tokens, the first that is given counts."""
+
+
 def _max_tokens(request: GenerationRequest) -> int | None:
-    """Return max_tokens by the first of its three names that was given."""
-    if request.max_completion_tokens is not None:
-        return request.max_completion_tokens
-    if request.max_tokens is not None:
-        return request.max_tokens
-    if request.n_predict == 0 and isinstance(request, ChatCompletionRequest):
-        raise RequestError("Invalid value for 'n_predict': must be at least 1, or -1", "n_predict")
-    return None if request.n_predict == -1 else request.n_predict
+    """Return max_tokens by the first of its names that was given; None: to the context's end."""
+    for name in _MAX_TOKENS_NAMES:
+        value: int | None = getattr(request, name)
+        if value is None:
+            continue
+        if value == 0 and isinstance(request, ChatCompletionRequest):
+            raise RequestError(f"Invalid value for '{name}': must be at least 1, or -1", name)
+        return None if value == -1 else value
+    return None
 
 
 def _prompt(prompt: PromptInput) -> Prompt:

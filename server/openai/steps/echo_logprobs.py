@@ -44,7 +44,7 @@ class EchoLogprobs:
     def _hold(self, event: Delta | ChoiceEnd) -> None:
         held = self._held[event.index]
         begun = any(isinstance(other, Delta) for other in held)
-        if isinstance(event, Delta) and event.n_tokens == 0 and not begun:
+        if isinstance(event, Delta) and event.is_prompt and not begun:
             self._texts[event.index] = self._texts.get(event.index, "") + event.text
         else:
             held.append(event)
@@ -61,7 +61,7 @@ class EchoLogprobs:
         text = self._texts.pop(index, "")
         if text or logprobs:
             self._listener.on_event(
-                Delta(id=request_id, index=index, text=text, n_tokens=0, logprobs=logprobs)
+                Delta(id=request_id, index=index, text=text, n_tokens=0, logprobs=logprobs, is_prompt=True)
             )
         for event in self._held.pop(index):
             self._listener.on_event(event)

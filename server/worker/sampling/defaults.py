@@ -8,28 +8,29 @@ from collections.abc import Mapping
 
 import msgspec
 
-from server.engine.sampling_params import SamplingParams
+from server.engine.sampling_params import RANGES, SamplingParams
 from server.ipc.messages import Generate
 
 logger = logging.getLogger("corral.worker")
 
-_KEYS: tuple[tuple[str, str, float, float], ...] = (
-    ("temp", "temperature", 0.0, math.inf),
-    ("top_k", "top_k", 0, 2**31 - 1),
-    ("top_p", "top_p", 0.0, 1.0),
-    ("min_p", "min_p", 0.0, 1.0),
-    ("xtc_probability", "xtc_probability", 0.0, 1.0),
-    ("xtc_threshold", "xtc_threshold", 0.0, 1.0),
-    ("penalty_repeat", "repeat_penalty", 1e-3, 1e3),
-    ("penalty_last_n", "repeat_last_n", 0, 2**20),
-)
-"""Keys below general.sampling, their fields of SamplingParams, the least and greatest sensible values."""
+_FIELDS: dict[str, str] = {
+    "temp": "temperature",
+    "top_k": "top_k",
+    "top_p": "top_p",
+    "min_p": "min_p",
+    "xtc_probability": "xtc_probability",
+    "xtc_threshold": "xtc_threshold",
+    "penalty_repeat": "repeat_penalty",
+    "penalty_last_n": "repeat_last_n",
+}
+"""Keys below general.sampling and their fields of SamplingParams."""
 
 
 def sampling_defaults(metadata: Mapping[str, object]) -> dict[str, float | int]:
     """Return the fields of SamplingParams that the file sets, but for senseless values, which are logged."""
     defaults: dict[str, float | int] = {}
-    for key, field, least, greatest in _KEYS:
+    for key, field in _FIELDS.items():
+        least, greatest, *_ = RANGES[field]
         value = metadata.get(f"general.sampling.{key}")
         if value is None:
             continue

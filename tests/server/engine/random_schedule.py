@@ -171,7 +171,8 @@ class Schedule:
         if original.return_tokens:
             assert list(outcome.tokens.get(index, ())) == told
         if original.n_probs is not None:
-            assert list(outcome.logprobs.get(index, ())) == expected_logprobs(prompt, told)
+            covered = told if full or answer.stop is None else answer.covered(original)
+            assert list(outcome.logprobs.get(index, ())) == expected_logprobs(prompt, covered)
         return len(said)
 
     def _check_finish(self, original: EngineRequest, outcome: Outcome, n_said: int) -> None:

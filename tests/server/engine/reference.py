@@ -20,6 +20,21 @@ class Answer:
     finish_reason: FinishReason
     stop: str | None
 
+    def covered(self, asked: EngineRequest) -> list[int]:
+        """The tokens whose text is all in the answer, up to the first that isn't."""
+        if self.stop is None:
+            return self.tokens
+        n_shown = len(self.text) - len(asked.echo_text)
+        for n in range(1, len(self.tokens) + 1):
+            piece_bytes = b"".join(PIECES[token] for token in self.tokens[:n])
+            text = codecs.getincrementaldecoder("utf-8")("replace").decode(piece_bytes)
+            unfinished = codecs.getincrementaldecoder("utf-8")("replace")
+            unfinished.decode(piece_bytes)
+            n_characters = len(text.removeprefix(" ") if asked.strip_leading_space else text)
+            if n_characters + bool(unfinished.getstate()[0]) > n_shown:
+                return self.tokens[: n - 1]
+        return self.tokens
+
 
 def expected_answer(asked: EngineRequest, n_ctx: int, index: int = 0) -> Answer:
     """Stop strings are looked for in the text of the tokens after the first `min_tokens`."""

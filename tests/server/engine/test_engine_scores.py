@@ -11,7 +11,7 @@ from server.engine.speculation.speculation import Speculation
 from tests.server.engine.harness import Harness, expected_text, expected_tokens, request
 from tests.server.engine.proposers import Oracle
 from tests.server.engine.reference import expected_answer, expected_logprobs, expected_scores
-from tests.server.engine.scripted_runner import EOG, ScriptedRunner
+from tests.server.engine.scripted_runner import EOG, PIECES, ScriptedRunner
 
 
 def events_of(harness: Harness, asked: EngineRequest) -> list[Event]:
@@ -159,18 +159,33 @@ def test_held_back_text_comes_with_the_logprobs_of_all_its_tokens(speculation: b
 
 
 @pytest.mark.parametrize("speculation", [True, False])
-def test_the_tokens_of_a_stop_string_are_told_though_its_text_is_not(speculation: bool) -> None:
+@pytest.mark.parametrize(("begin", "end"), [(20, 24), (0, 1), (0, 3), (1, 2), (7, 30), (33, 34)])
+@pytest.mark.parametrize("return_tokens", [True, False])
+def test_logprobs_end_with_the_text_that_a_stop_string_cut(
+    speculation: bool, begin: int, end: int, return_tokens: bool
+) -> None:
     plain = request([0, 1, 2], max_tokens=60, ignore_eos=True)
-    stop = expected_text(plain, 256)[20:24]
-    asked = request([0, 1, 2], max_tokens=60, ignore_eos=True, stop=(stop,), n_probs=0, return_tokens=True)
+    stop = expected_text(plain, 256)[begin:end]
+    asked = request(
+        [0, 1, 2], max_tokens=60, ignore_eos=True, stop=(stop,), n_probs=0, return_tokens=return_tokens
+    )
     harness = Harness(speculation=Speculation(Oracle(1.0)) if speculation else None)
-    harness.run([asked])
+    events = events_of(harness, asked)
     outcome, answer = harness.outcomes[asked.id], expected_answer(asked, 256)
     assert answer.stop == stop
-    assert outcome.text[0] == answer.text
-    assert list(outcome.tokens[0]) == answer.tokens
-    assert list(outcome.logprobs[0]) == expected_logprobs([0, 1, 2], answer.tokens)
+    assert outcome.text.get(0, "") == answer.text
+    assert list(outcome.logprobs.get(0, ())) == expected_logprobs([0, 1, 2], answer.covered(asked))
+    assert len(answer.covered(asked)) < len(answer.tokens)
+    if return_tokens:
+        assert list(outcome.tokens[0]) == answer.tokens
     assert outcome.finish.usage.completion_tokens == len(answer.tokens)
+    n_characters = n_told = 0
+    for event in events:
+        if isinstance(event, Delta):  # no token is told before its text
+            n_characters += len(event.text)
+            n_told += len(event.logprobs)
+            told = b"".join(PIECES[token] for token in answer.tokens[:n_told]).decode("utf-8", "replace")
+            assert len(told) <= n_characters
 
 
 @pytest.mark.parametrize("score_prompt", [True, False])

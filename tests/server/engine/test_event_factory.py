@@ -23,11 +23,14 @@ def generating(asked: EngineRequest, tokens: list[int]) -> Sequence:
     return sequence
 
 
-def add(sequence: Sequence, tokens: list[int]) -> None:
+def add(sequence: Sequence, tokens: list[int], n_characters: int = 0) -> None:
+    """Add tokens that all end within the next `n_characters` of text."""
     sequence.tokens += tokens
     sequence.n_unreported += len(tokens)
     if sequence.group.request.n_probs is not None:
         sequence.logprobs += [logprob(token) for token in tokens]
+        sequence.n_fed += n_characters
+        sequence.text_ends += [sequence.n_fed] * len(tokens)
 
 
 def logprob(token: int) -> TokenLogprob:
@@ -65,6 +68,15 @@ def test_a_token_that_is_not_told_has_no_logprob_told() -> None:
     sequence.tokens.append(9)
     sequence.logprobs.append(logprob(9))
     assert take_delta(sequence, "a").logprobs == (logprob(7), logprob(8))
+
+
+def test_tokens_wait_until_their_text_is_shown() -> None:
+    sequence = generating(request([0], n_probs=0, return_tokens=True), [7])
+    add(sequence, [8], n_characters=5)
+    first = take_delta(sequence, "ab")
+    assert (first.n_tokens, first.tokens, first.logprobs) == (1, (7,), (logprob(7),))
+    last = take_delta(sequence, "cde")
+    assert (last.n_tokens, last.tokens, last.logprobs) == (1, (8,), (logprob(8),))
 
 
 def test_the_first_token_of_a_scored_prompt_has_no_logprob() -> None:

@@ -18,7 +18,7 @@ def asked(
 
 @pytest.mark.parametrize(
     ("n_prompt", "max_tokens", "total", "n_completion"),
-    [(100, None, 101, 1), (120, None, 121, 1), (60, 41, 101, 41), (101, 0, 101, 0), (99, 2, 101, 2)],
+    [(100, None, 101, 1), (120, None, 121, 1), (100, 41, 141, 41), (101, 0, 101, 0), (100, 1, 101, 1)],
 )
 def test_too_long_is_said_in_the_words_that_clients_look_for(
     n_prompt: int, max_tokens: int | None, total: int, n_completion: int
@@ -33,7 +33,9 @@ def test_too_long_is_said_in_the_words_that_clients_look_for(
     assert refusal.value.param == "messages"
 
 
-@pytest.mark.parametrize(("n_prompt", "max_tokens"), [(99, None), (60, 40), (99, 1), (100, 0)])
+@pytest.mark.parametrize(
+    ("n_prompt", "max_tokens"), [(99, None), (60, 40), (99, 1), (100, 0), (60, 41), (99, 2), (1, 2**31 - 1)]
+)
 def test_what_just_fits_is_taken(n_prompt: int, max_tokens: int | None) -> None:
     check_request(asked([1] * n_prompt, max_tokens), n_ctx=100, n_vocab=10)
 

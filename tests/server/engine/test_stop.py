@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.engine.stop import StopChecker
+from server.engine.stop import StopChecker, StopStrings
 from tests.server.engine.harness import before_stop
 
 few_letters = st.text(alphabet="ab#\n", min_size=0, max_size=30)
@@ -22,15 +22,15 @@ def feed_all(checker: StopChecker, pieces: list[str]) -> str:
 def test_any_split_gives_the_text_before_the_first_stop(text: str, stops: list[str]) -> None:
     whole = before_stop(text, stops)
     stopped = any(stop in text for stop in stops)
-    one_by_one = StopChecker(tuple(stops))
+    one_by_one = StopChecker(StopStrings(tuple(stops)))
     assert feed_all(one_by_one, list(text)) == whole
     assert (one_by_one.matched is not None) == stopped
-    at_once = StopChecker(tuple(stops))
+    at_once = StopChecker(StopStrings(tuple(stops)))
     assert feed_all(at_once, [text]) == whole
 
 
 def test_a_possible_beginning_is_held_back_until_it_is_none() -> None:
-    checker = StopChecker(("###",))
+    checker = StopChecker(StopStrings(("###",)))
     assert checker.feed("a #") == "a "
     assert checker.feed("#") == ""
     assert checker.feed(" b") == "## b"
@@ -38,7 +38,7 @@ def test_a_possible_beginning_is_held_back_until_it_is_none() -> None:
 
 
 def test_the_longest_possible_beginning_is_held_back() -> None:
-    checker = StopChecker(("abac",))
+    checker = StopChecker(StopStrings(("abac",)))
     assert checker.feed("xaba") == "x"
     assert checker.feed("b") == "ab"
     assert checker.feed("ac") == ""
@@ -46,24 +46,46 @@ def test_the_longest_possible_beginning_is_held_back() -> None:
 
 
 def test_of_stops_that_end_together_the_longest_counts() -> None:
-    checker = StopChecker((":", "USER:"))
+    checker = StopChecker(StopStrings((":", "USER:")))
     assert checker.feed("yes USER: no") == "yes "
     assert checker.matched == "USER:"
 
 
 def test_the_stop_that_is_whole_first_counts() -> None:
-    checker = StopChecker(("a long one", "long"))
+    checker = StopChecker(StopStrings(("a long one", "long")))
     assert checker.feed("such a long one") == "such a "
     assert checker.matched == "long"
 
 
 def test_nothing_comes_after_the_match() -> None:
-    checker = StopChecker(("x",))
+    checker = StopChecker(StopStrings(("x",)))
     assert checker.feed("ax") == "a"
     assert checker.feed("bcd") == ""
     assert checker.flush() == ""
 
 
 def test_empty_stop_strings_stop_nothing() -> None:
-    checker = StopChecker(("",))
+    checker = StopChecker(StopStrings(("",)))
     assert checker.feed("abc") == "abc"
+
+
+def test_thousands_of_stops_stop_as_one_does() -> None:
+    stops = tuple(f"\nName{at}:" for at in range(4_000))
+    checker = StopChecker(StopStrings(stops))
+    assert feed_all(checker, ["Hello", " there", "\nName", "39", "99", ":", " more"]) == "Hello there"
+    assert checker.matched == "\nName3999:"
+    other = StopChecker(StopStrings(stops))
+    assert feed_all(other, ["a\n", "Name", "4000", ": b"]) == "a\nName4000: b"
+
+
+@given(
+    st.text(alphabet="ab", max_size=60),
+    st.lists(st.text(alphabet="ab", min_size=1, max_size=12), max_size=30),
+)
+def test_what_is_held_back_is_all_that_could_begin_a_stop(text: str, stops: list[str]) -> None:
+    strings = StopStrings(tuple(stops))
+    shown = StopChecker(strings).feed(text)
+    if any(stop in text for stop in stops):
+        return
+    begins = [at for at in range(len(text)) if any(stop.startswith(text[at:]) for stop in stops)]
+    assert len(shown) == min(begins, default=len(text))

@@ -38,8 +38,18 @@ def delta(
     tokens: tuple[int, ...] = (),
     logprobs: tuple[TokenLogprob, ...] = (),
     n_tokens: int = 1,
+    *,
+    is_prompt: bool = False,
 ) -> Delta:
-    return Delta(id="x", index=index, text=text, n_tokens=n_tokens, tokens=tokens, logprobs=logprobs)
+    return Delta(
+        id="x",
+        index=index,
+        text=text,
+        n_tokens=0 if is_prompt else n_tokens,
+        tokens=tokens,
+        logprobs=logprobs,
+        is_prompt=is_prompt,
+    )
 
 
 def end(index: int = 0) -> ChoiceEnd:

@@ -52,7 +52,7 @@ def test_scores_are_counted_though_the_client_gets_none() -> None:
     scores = (TokenLogprob(5, b"a", -0.5), TokenLogprob(6, b"b", None))
     (part,) = Choices("text", 1).feed(delta("ab", logprobs=scores, n_tokens=2))
     assert part == ChoiceDelta(0, "ab", n_scored=2, logprob_sum=-0.5)
-    (prompt,) = Choices("text", 1).feed(delta("ab", logprobs=scores, n_tokens=0))
+    (prompt,) = Choices("text", 1).feed(delta("ab", logprobs=scores, is_prompt=True))
     assert (prompt.n_scored, prompt.logprob_sum) == (0, 0.0)
 
 

@@ -66,7 +66,7 @@ def test_another_token_of_the_same_name_doesnt_hide_the_chosen_one_nor_seem_to_b
 
 
 def test_the_first_token_of_a_prompt_has_none() -> None:
-    text = TextLogprobs().place(delta("", logprobs=(TokenLogprob(1, b"<s>", None),), n_tokens=0))
+    text = TextLogprobs().place(delta("", logprobs=(TokenLogprob(1, b"<s>", None),), is_prompt=True))
     assert (text.tokens, text.token_logprobs, text.top_logprobs) == (["<s>"], [None], [None])
 
 
@@ -100,7 +100,7 @@ def test_offsets(shown: str, pieces: tuple[bytes, ...], offsets: list[int], n_to
 def test_what_is_generated_begins_after_the_prompt() -> None:
     """Also where the prompt ends within a character, which its text shows as U+FFFD."""
     text = TextLogprobs()
-    text.place(delta("a\ufffd", logprobs=told(b"a", b"\xc3"), n_tokens=0))
+    text.place(delta("a\ufffd", logprobs=told(b"a", b"\xc3"), is_prompt=True))
     assert text.place(delta("bc", logprobs=told(b"b", b"c"))).text_offset == [2, 3]
 
 
@@ -140,5 +140,5 @@ def test_offsets_however_the_text_is_cut(shown: str, data: st.DataObject) -> Non
 def test_offsets_of_a_long_prompt() -> None:
     pieces = [b"%d " % i for i in range(20_000)]
     shown = b"".join(pieces).decode()
-    part = TextLogprobs().place(delta(shown, logprobs=told(*pieces), n_tokens=0))
+    part = TextLogprobs().place(delta(shown, logprobs=told(*pieces), is_prompt=True))
     assert part.text_offset[-1] == len(shown) - len(pieces[-1])

@@ -102,7 +102,7 @@ def test_logprobs_of_a_text() -> None:
 
 def test_the_likeliest_come_first_and_the_rest_is_left_out() -> None:
     answer = WholeAnswer(heading("text", 6), AnswerOptions(candidates=Candidates(best_of=3, n=2)))
-    echo = delta("P", 0, logprobs=(TokenLogprob(5, b"P", -99.0),), n_tokens=0)
+    echo = delta("P", 0, logprobs=(TokenLogprob(5, b"P", -99.0),), is_prompt=True)
     parts = [
         echo,
         says(0, "long", -0.5, -0.5, -0.5, -0.5),  # the least sum, not the least mean

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter, deque
 from collections.abc import Sequence
 
@@ -26,7 +27,7 @@ class PenaltyAdjuster(Adjuster):
         self.repeat = np.float32(params.repeat_penalty)
         self.frequency = np.float32(params.frequency_penalty)
         self.presence = np.float32(params.presence_penalty)
-        self._last_n = params.repeat_last_n
+        self._last_n = _look_back(params)
         recent = prompt_tokens[max(0, len(prompt_tokens) - self._last_n) :]
         self._recent = deque(recent)
         counted = Counter(recent)
@@ -106,16 +107,21 @@ class Penalties(Step):
     @property
     def is_active(self) -> bool:
         params = self.params
-        return params.repeat_last_n > 0 and (
+        return params.repeat_last_n != 0 and (
             params.repeat_penalty != 1 or params.presence_penalty != 0 or params.frequency_penalty != 0
         )
 
     @property
     def n_recent(self) -> int:
-        return self.params.repeat_last_n
+        return _look_back(self.params)
 
     def add(self, chain: SamplerChain) -> None:
         params = self.params
         chain.add_penalties(
             params.repeat_last_n, params.repeat_penalty, params.frequency_penalty, params.presence_penalty
         )
+
+
+def _look_back(params: SamplingParams) -> int:
+    """Return the number of tokens to look back at, which may be more than there are."""
+    return sys.maxsize if params.repeat_last_n < 0 else params.repeat_last_n

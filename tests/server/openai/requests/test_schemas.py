@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from server.engine.sampling_params import RANGES
 from server.openai import errors
 from server.openai.requests.schemas import (
     ChatCompletionRequest,
@@ -52,13 +53,21 @@ def refused(param: str, **fields: Any) -> str:
 
 @pytest.mark.parametrize(
     ("given", "stops"),
-    [(None, ()), ("x", ("x",)), (["x", "y", "x"], ("x", "y")), ([], ()), ([str(i) for i in range(16)], None)],
+    [
+        (None, ()),
+        ("x", ("x",)),
+        (["x", "y", "x"], ("x", "y")),
+        ([], ()),
+        ([str(i) for i in range(4096)], None),
+    ],
 )
 def test_stop(given: Any, stops: Any) -> None:
     assert completion(stop=given).stop == (tuple(given) if stops is None else stops)
 
 
-@pytest.mark.parametrize("given", ["", [""], ["x", ""], 5, [5], {}, [str(i) for i in range(17)], "x" * 1001])
+@pytest.mark.parametrize(
+    "given", ["", [""], ["x", ""], 5, [5], {}, [str(i) for i in range(4097)], "x" * 1001]
+)
 def test_stop_that_is_refused(given: Any) -> None:
     refused("stop", stop=given)
 
@@ -104,8 +113,8 @@ def test_logit_bias_that_is_refused(given: Any) -> None:
     ("name", "good", "bad"),
     [
         ("n", [1, 128, None], [0, 129, "1", 1.5, True]),
-        ("max_tokens", [0, 1, None], [-1, "5", 1.5, True]),
-        ("max_completion_tokens", [0, 1], [-1]),
+        ("max_tokens", [-1, 0, 1, None], [-2, "5", 1.5, True]),
+        ("max_completion_tokens", [-1, 0, 1], [-2]),
         ("n_predict", [-1, 0, 5], [-2, "5"]),
         ("temperature", [0, 0.5, 2, 5], [-0.1, "1", True, 1e300]),
         ("top_p", [0, 0.5, 1], [-0.1, 1.1]),
@@ -116,7 +125,7 @@ def test_logit_bias_that_is_refused(given: Any) -> None:
         ("presence_penalty", [-2, 2], [-2.1, 2.1]),
         ("frequency_penalty", [-2, 2], [-2.1, 2.1]),
         ("repeat_penalty", [0.5, 1.1], [0, -1]),
-        ("repeat_last_n", [0, 64], [-1]),
+        ("repeat_last_n", [-1, 0, 64], [-2, 1 << 40]),
         ("mirostat", [0, 2], [3, -1]),
         ("xtc_probability", [0, 1], [2]),
         ("dry_base", [1, 1.75], [0.5]),
@@ -127,7 +136,7 @@ def test_logit_bias_that_is_refused(given: Any) -> None:
         ("echo", [True], [1]),
         ("best_of", [1, 128], [0, 129]),
         ("logprobs", [None, 0, 1, 20], [-1, 21, True, "5", 1.0, {}]),
-        ("n_probs", [0, 20], [-1, 21, True, "5"]),
+        ("n_probs", [0, 20], [-2, 21, True, "5"]),
         ("priority", [0, -5, 5, None], [1 << 31, 1.5, "1", True]),
         ("ignore_eos", [True], ["yes"]),
         ("min_tokens", [0, 5], [-1]),
@@ -149,6 +158,10 @@ def test_ranges_and_types(name: str, good: list[Any], bad: list[Any]) -> None:
         ("top_k", -1, 0),
         ("top_n_sigma", -1, 0.0),
         ("top_n_sigma", -0.5, 0.0),
+        ("n_probs", -1, 0),
+        ("max_tokens", 1 << 31, (1 << 31) - 1),
+        ("max_completion_tokens", (1 << 53) - 1, (1 << 31) - 1),
+        ("n_predict", 1 << 62, (1 << 31) - 1),
         ("seed", -1, None),
         ("seed", (1 << 32) - 1, 0),
         ("seed", 1 << 40, 1 << 8),
@@ -163,8 +176,8 @@ def test_values_that_are_read_as_others(name: str, sent: Any, read: Any) -> None
 @pytest.mark.parametrize(
     ("name", "good", "bad"),
     [
-        ("max_tokens", [1, None], [0, -1]),
-        ("max_completion_tokens", [1, None], [0, -1]),
+        ("max_tokens", [-1, 1, None], [-2]),
+        ("max_completion_tokens", [-1, 1, None], [-2]),
         ("logprobs", [True, False, None], [0, 1, "true"]),
         ("top_logprobs", [0, 20, None], [-1, 21, True, "5", 1.5]),
         ("reasoning_effort", ["low", None], ["", 5, "x" * 65]),
@@ -261,3 +274,15 @@ def test_token_lists(tokens: list[int]) -> None:
 def test_token_lists_that_are_refused(tokens: Any) -> None:
     with pytest.raises(ValidationError):
         DetokenizeRequest.model_validate_json(json.dumps({"tokens": tokens}))
+
+
+def test_a_field_has_the_limits_of_the_parameter_that_it_becomes() -> None:
+    schema = CompletionRequest.model_json_schema()["properties"]
+    for name, limit in RANGES.items():
+        if name == "seed":  # folded to 32 bits, see `Seed`
+            continue
+        (number,) = [each for each in schema[name]["anyOf"] if each["type"] != "null"]
+        assert number["minimum"] == (limit.least if limit.minus_one is None else -1), name
+        assert number.get("maximum") == (None if limit.is_bound else limit.greatest), name
+        for outside in (number["minimum"] - 1, *([] if limit.is_bound else [limit.greatest * 2 + 1])):
+            refused(name, **{name: outside})

@@ -13,11 +13,11 @@ TOKEN = delta("a", logprobs=(TokenLogprob(3, b"a", -0.5),))
 
 
 def echo(text: str = "Hi", index: int = 0) -> Delta:
-    return delta(text, index, n_tokens=0)
+    return delta(text, index, is_prompt=True)
 
 
 def joined(text: str = "Hi", index: int = 0) -> Delta:
-    return delta(text, index, logprobs=SCORES, n_tokens=0)
+    return delta(text, index, logprobs=SCORES, is_prompt=True)
 
 
 def run(n: int, *events: Event) -> list[Event]:

@@ -97,7 +97,7 @@ def test_a_list_ends_where_a_token_is_picked(params: dict[str, Any], expected: l
 
 
 @pytest.mark.model
-@pytest.mark.parametrize(("last_n", "remembers"), [(3, True), (2, False)])
+@pytest.mark.parametrize(("last_n", "remembers"), [(3, True), (2, False), (-1, True)])
 def test_a_chain_has_accepted_as_much_of_the_prompt_as_it_looks_at(last_n: int, remembers: bool) -> None:
     """The token is the third from the prompt's end."""
     vocab = SizedVocab(40)

@@ -52,6 +52,7 @@ REQUESTS: dict[str, dict[str, Any]] = {
     "short memory": {"repeat_penalty": 2.0, "repeat_last_n": 3},
     "greedy with penalties": {"temperature": 0.0, "repeat_penalty": 1.5, "frequency_penalty": 0.5},
     "no memory": {"repeat_penalty": 2.0, "repeat_last_n": 0},
+    "long memory": {"repeat_penalty": 1.3, "presence_penalty": 0.4, "repeat_last_n": -1},
     "bias": {"logit_bias": ((5, 4.0), (6, -math.inf), (5, 3.0), (7, -2.0))},
 }
 
