@@ -11,7 +11,7 @@ from server.worker.sampling.steps.penalties import PenaltyAdjuster
 
 @pytest.mark.parametrize("last_n", [1, 3, 64, -1])
 def test_it_counts_the_last_tokens(last_n: int) -> None:
-    random = np.random.default_rng(last_n)
+    random = np.random.default_rng(abs(last_n))
     tokens = [int(token) for token in random.integers(0, 12, 200)]
     penalties = PenaltyAdjuster(SamplingParams(repeat_last_n=last_n, repeat_penalty=2.0), tokens[:20])
     for end in range(20, len(tokens)):
