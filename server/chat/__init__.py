@@ -1,14 +1,26 @@
 """The text of a chat before the model: templates, prompt formats, and the renderer of either.
 
-conversation.py      A chat as the built-in prompt formats see it: one system text and turns of two speakers.
-                     Pure.
-detection.py         The prompt format that a model wants, detected from its metadata and its name. Pure.
-prompt_formats.py    The built-in prompt formats, exact texts and stops of models without a chat template, as
-                     data. Pure.
-render.py            `ChatRenderer`: messages in, prompt out, by a built-in format or by the model's own Jinja
-                     template.
-template_process.py  A child process that renders a model's Jinja template, with hard limits on time and
-                     memory.
-templates.py         Chat templates in Jinja, as Hugging Face writes them, compiled and rendered in a sandbox.
-                     Pure.
+begun_answer.py       An answer that the client has begun, for the model to continue: which requests have one.
+                      Pure.
+continued_prompt.py   The prompt that ends with an answer's first words, so that the model continues the
+                      answer. Pure.
+conversation.py       A chat as the built-in prompt formats see it: one system text and turns of two speakers.
+                      Pure.
+delivery.py           `CheckedTemplate`: a template whose prompts have every message, or the chat is refused.
+                      Pure.
+detection.py          The prompt format that a model wants, detected from its metadata and its name. Pure.
+jinja_environment.py  The sandbox in which chat templates are compiled: Hugging Face's settings, filters and
+                      functions. Pure.
+message_changes.py    The changes that let a strict chat template take a chat: each moves as few messages as
+                      it can. Pure.
+prompt_formats.py     The built-in prompt formats, exact texts and stops of models without a chat template, as
+                      data. Pure.
+render.py             `ChatRenderer`: messages in, prompt out, by a built-in format or by the model's own
+                      Jinja template.
+template_process.py   A child process that renders a model's Jinja template, with hard limits on time and
+                      memory.
+templates.py          Chat templates in Jinja, as Hugging Face writes them, compiled and rendered in a
+                      sandbox. Pure.
+thought_blocks.py     The marks that open and close a block of thoughts, in the chat templates of reasoning
+                      models. Pure.
 """

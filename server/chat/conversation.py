@@ -6,14 +6,13 @@ Jinja templates don't use it: they get the messages as they came.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from itertools import groupby
+from typing import Literal
 
 from models.errors import RequestError
+from server.chat.message_changes import SYSTEM_ROLES, Messages, merge_system
 
 Speaker = Literal["user", "assistant"]
-
-SYSTEM_ROLES = frozenset({"system", "developer"})
-"""Messages of these roles are the system text."""
 
 
 @dataclass(frozen=True)
@@ -25,40 +24,38 @@ class Conversation:
 
     system: str | None
     turns: tuple[tuple[Speaker, str], ...]
-
-    @property
-    def unfinished_answer(self) -> bool:
-        """True when the last words are the assistant's: the model is to continue them."""
-        return bool(self.turns) and self.turns[-1][0] == "assistant"
+    continues: bool = False
+    """If true, the last words are the assistant's, and the model is to continue them."""
 
 
-def from_messages(messages: list[dict[str, Any]], format_name: str) -> Conversation:
-    """Read OpenAI messages with string contents.
+def from_messages(messages: Messages, format_name: str, *, continues: bool = False) -> Conversation:
+    """Read OpenAI messages with string contents; with `continues` the last is an answer that was begun.
 
-    System and developer messages are joined into one system text wherever they stand, as these formats have
-    one place for it; messages in a row by the same speaker are joined with an empty line. Raises RequestError
-    for roles that a plain-text format can't express (tool).
+    The system and developer messages that begin the chat are the system text, joined with an empty line; a
+    later one goes into the user's turn, as a strict chat template gets it. Messages in a row by the same
+    speaker are joined with an empty line. Raises RequestError for roles that a plain-text format can't
+    express (tool).
     """
-    system: list[str] = []
-    turns: list[tuple[Speaker, str]] = []
     for position, message in enumerate(messages):
-        role, text = message.get("role"), message.get("content") or ""
-        if role in SYSTEM_ROLES:
-            system.append(text)
-        elif role in ("user", "assistant"):
-            if turns and turns[-1][0] == role:
-                turns[-1] = (role, f"{turns[-1][1]}\n\n{text}")
-            else:
-                turns.append((role, text))
-        else:
+        if message["role"] not in (*SYSTEM_ROLES, "user", "assistant"):
             raise RequestError(
-                f"the prompt format '{format_name}' has no form for a message of role '{role}'; "
+                f"the prompt format '{format_name}' has no form for a message of role '{message['role']}'; "
                 "use system, user and assistant, or a model whose chat template has tools",
                 param=f"messages[{position}].role",
             )
+    n_system = next((i for i, m in enumerate(messages) if m["role"] not in SYSTEM_ROLES), len(messages))
+    system = [message.get("content") or "" for message in messages[:n_system]]
+    rest = messages[n_system:]
+    late = frozenset(i for i, message in enumerate(rest) if message["role"] in SYSTEM_ROLES)
+    turns = _turns(merge_system(rest, late))
     if not turns:
         raise RequestError(
             f"the prompt format '{format_name}' needs a user or assistant message; add one",
             param="messages",
         )
-    return Conversation("\n\n".join(system) if system else None, tuple(turns))
+    return Conversation("\n\n".join(system) if system else None, turns, continues)
+
+
+def _turns(messages: Messages) -> tuple[tuple[Speaker, str], ...]:
+    runs = groupby(messages, key=lambda message: message["role"])
+    return tuple((role, "\n\n".join(m.get("content") or "" for m in run)) for role, run in runs)

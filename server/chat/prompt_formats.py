@@ -15,7 +15,7 @@ last user message) or stands in the message itself, after a line `### Input:`.
 from __future__ import annotations
 
 import difflib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from models.errors import RequestError
@@ -46,10 +46,12 @@ class PromptFormat:
         *,
         eos_token: str,
         add_generation_prompt: bool = True,
-        template_kwargs: dict[str, Any] | None = None,
+        template_kwargs: dict[str, Any] | None = None,  # noqa: ARG002
     ) -> str:
-        """Return the prompt's text, without BOS. Raises RequestError for unknown `template_kwargs`."""
-        _refuse_kwargs(self.name, template_kwargs, known=())
+        """Return the prompt's text, without BOS.
+
+        `template_kwargs` that the format doesn't know have no effect: clients send them to every model.
+        """
         return self._turns(
             conversation, self._system(conversation, self.system), eos_token, add_generation_prompt
         )
@@ -69,11 +71,10 @@ class PromptFormat:
         parts = [start]
         for speaker, text in conversation.turns:
             parts += (labels[speaker], " ", text, ends[speaker])
-        if add_generation_prompt:
-            if conversation.unfinished_answer:
-                parts.pop()
-            else:
-                parts.append(labels["assistant"])
+        if conversation.continues:
+            parts.pop()
+        elif add_generation_prompt:
+            parts.append(labels["assistant"])
         return "".join(parts)
 
 
@@ -91,7 +92,6 @@ class AlpacaFormat(PromptFormat):
         add_generation_prompt: bool = True,
         template_kwargs: dict[str, Any] | None = None,
     ) -> str:
-        _refuse_kwargs(self.name, template_kwargs, known=("input",))
         text = (template_kwargs or {}).get("input")
         if text is not None and not isinstance(text, str):
             raise RequestError("Alpaca's input must be a string", param="chat_template_kwargs.input")
@@ -99,18 +99,21 @@ class AlpacaFormat(PromptFormat):
             conversation = _with_input(conversation, text)
         has_input = any(speaker == "user" and _INPUT_MARK in text for speaker, text in conversation.turns)
         start = self._system(conversation, self.system_with_input if has_input else self.system)
-        if not self._is_instruction(conversation):
+        if not self._is_instruction(conversation, add_generation_prompt):
             return self._turns(conversation, start, eos_token, add_generation_prompt)
         head = f"{start}### Instruction:\n{conversation.turns[0][1]}\n\n"
         if len(conversation.turns) == 2:
-            end = "" if add_generation_prompt else eos_token
+            end = "" if conversation.continues else eos_token
             return f"{head}### Response: {conversation.turns[1][1]}{end}"
         return f"{head}### Response:" if add_generation_prompt else head
 
     @staticmethod
-    def _is_instruction(conversation: Conversation) -> bool:
-        """True for one user message, and perhaps the answer to it."""
-        return conversation.turns[0][0] == "user" and len(conversation.turns) <= 2
+    def _is_instruction(conversation: Conversation, add_generation_prompt: bool) -> bool:
+        """True for one user message, and perhaps the answer to it, after which no other begins."""
+        if conversation.turns[0][0] != "user":
+            return False
+        ends = conversation.continues or not add_generation_prompt
+        return len(conversation.turns) == 1 or (len(conversation.turns) == 2 and ends)
 
 
 def _with_input(conversation: Conversation, alpaca_input: str) -> Conversation:
@@ -120,20 +123,10 @@ def _with_input(conversation: Conversation, alpaca_input: str) -> Conversation:
         speaker, text = turns[position]
         if speaker == "user":
             turns[position] = (speaker, f"{text}\n\n{_INPUT_MARK}{alpaca_input}")
-            return Conversation(conversation.system, tuple(turns))
+            return replace(conversation, turns=tuple(turns))
     raise RequestError(
         "an Alpaca input needs a user message to belong to", param="chat_template_kwargs.input"
     )
-
-
-def _refuse_kwargs(name: str, kwargs: dict[str, Any] | None, known: tuple[str, ...]) -> None:
-    for key in kwargs or {}:
-        if key not in known:
-            can = f"it knows {', '.join(known)}" if known else "it knows none"
-            raise RequestError(
-                f"the prompt format '{name}' has no template argument '{key}'; {can}",
-                param=f"chat_template_kwargs.{key}",
-            )
 
 
 _VICUNA_SYSTEM = (

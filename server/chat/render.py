@@ -11,6 +11,7 @@ from typing import Any
 
 from models.errors import RequestError
 from server.chat import conversation, detection
+from server.chat.begun_answer import BegunAnswer, Continuation, split_begun_answer
 from server.chat.prompt_formats import PROMPT_FORMATS, TEMPLATE, canonical_name
 from server.chat.template_process import TemplateProcess
 from server.chat.templates import RESERVED
@@ -74,34 +75,60 @@ class ChatRenderer:
         prompt_format: str | None = None,
         add_generation_prompt: bool = True,
         template_kwargs: Mapping[str, Any] | None = None,
+        continuation: Continuation = None,
     ) -> RenderedPrompt:
-        """Return the prompt of messages (OpenAI's, string contents); the assistant's last one is continued.
+        """Return the prompt of messages (OpenAI's, string contents).
 
-        Raises RequestError: unknown format or template argument, or messages that the format or template
-        refuses.
+        `begun_answer` says when the last of them is continued.
+
+        Raises RequestError: unknown format, a template argument that the server sets itself, or messages that
+        the format or template refuses.
         """
         if not messages:
             raise RequestError("a chat needs at least one message; add a user message", param="messages")
         name = self.name if prompt_format is None else self._known(prompt_format)
+        before, begun = split_begun_answer(
+            messages, add_generation_prompt=add_generation_prompt, continuation=continuation
+        )
         kwargs = dict(template_kwargs or {})
         if name == TEMPLATE:
-            return self._by_template(messages, add_generation_prompt, kwargs)
-        kwargs.pop("reasoning_effort", None)  # clients send it to any model; these formats have no such thing
+            return self._by_template(before, begun, add_generation_prompt, kwargs)
+        return self._by_format(name, before, begun, add_generation_prompt, kwargs)
+
+    def _by_format(
+        self,
+        name: str,
+        messages: list[dict[str, Any]],
+        begun: BegunAnswer | None,
+        add_generation_prompt: bool,
+        kwargs: dict[str, Any],
+    ) -> RenderedPrompt:
+        if begun is not None:
+            if begun.thinks:
+                raise RequestError(
+                    f"the prompt format '{name}' has no place for thoughts that are to be continued; "
+                    "leave 'reasoning_content' out, or give the answer a content",
+                    param=f"messages[{len(messages)}].reasoning_content",
+                )
+            messages = [*messages, {"role": "assistant", "content": begun.content}]
         built_in = PROMPT_FORMATS[name]
-        chat = conversation.from_messages(messages, name)
         text = built_in.render(
-            chat,
+            conversation.from_messages(messages, name, continues=begun is not None),
             eos_token=self._eos_token or "</s>",
             add_generation_prompt=add_generation_prompt,
             template_kwargs=kwargs,
         )
-        answers = add_generation_prompt and not chat.unfinished_answer
+        answers = add_generation_prompt and begun is None
         return RenderedPrompt(
             text, built_in.stops, strip_leading_space=answers and text.endswith(":"), add_bos=True
         )
 
     def _by_template(
-        self, messages: list[dict[str, Any]], add_generation_prompt: bool, kwargs: dict[str, Any]
+        self,
+        messages: list[dict[str, Any]],
+        begun: BegunAnswer | None,
+        add_generation_prompt: bool,
+        kwargs: dict[str, Any],
     ) -> RenderedPrompt:
         assert self._template is not None
         for key in kwargs.keys() & RESERVED:
@@ -109,17 +136,11 @@ class ChatRenderer:
                 f"chat_template_kwargs can't set '{key}': the server does",
                 param=f"chat_template_kwargs.{key}",
             )
-        beginning = _begun_answer(messages) if add_generation_prompt else None
         text = self._template.render(
-            messages if beginning is None else messages[:-1],
-            add_generation_prompt=add_generation_prompt,
-            template_kwargs=kwargs,
+            messages, add_generation_prompt=add_generation_prompt, template_kwargs=kwargs, begun=begun
         )
-        opens_with_space = text.endswith(":")
-        if beginning is not None:
-            text = f"{text} {beginning}" if opens_with_space else text + beginning
         text, add_bos = self._without_double_bos(text)
-        strips = opens_with_space and add_generation_prompt and beginning is None
+        strips = add_generation_prompt and begun is None and text.endswith(":")
         return RenderedPrompt(text, (), strip_leading_space=strips, add_bos=add_bos)
 
     def _without_double_bos(self, text: str) -> tuple[str, bool]:
@@ -139,12 +160,3 @@ class ChatRenderer:
                 param="prompt_format",
             )
         return name
-
-
-def _begun_answer(messages: list[dict[str, Any]]) -> str | None:
-    """Return the text of a last message by the assistant, which the model is to continue."""
-    last = messages[-1]
-    if last.get("role") != "assistant" or len(messages) < 2 or last.get("tool_calls"):
-        return None
-    content = last.get("content")
-    return content if isinstance(content, str) else None

@@ -22,6 +22,7 @@ import msgspec
 
 from models.errors import RequestError
 from models.machine.child_process import module_command
+from server.chat.begun_answer import BegunAnswer
 from server.chat.templates import ChatTemplate
 
 
@@ -45,6 +46,7 @@ class _Job(msgspec.Struct, frozen=True):
     messages: list[dict[str, Any]]
     add_generation_prompt: bool
     template_kwargs: dict[str, Any]
+    begun: BegunAnswer | None
 
 
 class _Outcome(msgspec.Struct, frozen=True):
@@ -70,10 +72,18 @@ class TemplateProcess:
             self._running_child()
 
     def render(
-        self, messages: list[dict[str, Any]], *, add_generation_prompt: bool, template_kwargs: dict[str, Any]
+        self,
+        messages: list[dict[str, Any]],
+        *,
+        add_generation_prompt: bool,
+        template_kwargs: dict[str, Any],
+        begun: BegunAnswer | None = None,
     ) -> str:
-        """Return the prompt's text. Raises RequestError for refused messages and for exceeded limits."""
-        job = msgspec.json.encode(_Job(messages, add_generation_prompt, template_kwargs)) + b"\n"
+        """Return the prompt's text, to the end of a begun answer.
+
+        Raises RequestError for refused messages and for exceeded limits.
+        """
+        job = msgspec.json.encode(_Job(messages, add_generation_prompt, template_kwargs, begun)) + b"\n"
         with self._lock:
             line = self._exchange(job) or self._exchange(job, only_if_idle_death=True)
             if not line:
@@ -178,7 +188,10 @@ def _render(
             template = ChatTemplate(setup.template, bos_token=setup.bos_token, eos_token=setup.eos_token)
         job = msgspec.json.decode(line, type=_Job)
         text = template.render(
-            job.messages, add_generation_prompt=job.add_generation_prompt, template_kwargs=job.template_kwargs
+            job.messages,
+            add_generation_prompt=job.add_generation_prompt,
+            template_kwargs=job.template_kwargs,
+            begun=job.begun,
         )
     except RequestError as error:
         return _Outcome(problem=error.message, param=error.param), template

@@ -15,6 +15,7 @@ from typing import Any
 
 import msgspec
 
+from server.chat.begun_answer import Continuation
 from server.engine.batch import Adapters
 from server.engine.events import Event, Failure
 from server.engine.sampling_params import SamplingParams
@@ -42,6 +43,7 @@ class ChatPrompt(msgspec.Struct, frozen=True, tag="chat"):
     prompt_format: str | None = None
     chat_template_kwargs: dict[str, Any] = {}
     add_generation_prompt: bool = True
+    continue_final_message: Continuation = None
 
 
 Prompt = TextPrompt | TokenPrompt | ChatPrompt

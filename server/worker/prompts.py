@@ -79,6 +79,7 @@ class PromptReader:
             prompt_format=prompt.prompt_format,
             add_generation_prompt=prompt.add_generation_prompt,
             template_kwargs=prompt.chat_template_kwargs,
+            continuation=prompt.continue_final_message,
         )
 
     def _text(self, tokens: tuple[int, ...]) -> str:

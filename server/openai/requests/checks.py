@@ -10,7 +10,16 @@ from collections.abc import Callable
 from typing import Any
 
 from models.errors import RequestError
-from server.openai.requests.schemas import ChatCompletionRequest, CompletionRequest, GenerationRequest
+from server.openai.requests.schemas import (
+    ChatCompletionRequest,
+    CompletionRequest,
+    GenerationRequest,
+    TemplateRequest,
+)
+
+MAX_TEMPLATE_VALUES = 10_000
+"""`chat_template_kwargs` may hold this many values, those inside of others counted."""
+MAX_TEMPLATE_DEPTH = 32
 
 Neutral = Callable[[Any], bool]
 
@@ -80,6 +89,40 @@ def refuse_contradictions(request: GenerationRequest) -> None:
             "or leave 'top_logprobs' out",
             param="top_logprobs",
         )
+
+
+def check_chat(request: TemplateRequest) -> None:
+    """Raise RequestError for a contradiction, and for template arguments that are too many or too deep."""
+    if request.add_generation_prompt and request.continue_final_message:
+        raise RequestError(
+            "'add_generation_prompt' and 'continue_final_message' are both set: an answer begins or is "
+            "continued; leave one of them out",
+            param="continue_final_message",
+        )
+    _check_template_kwargs(request.chat_template_kwargs or {})
+
+
+def _check_template_kwargs(kwargs: dict[str, Any]) -> None:
+    level: list[Any] = [kwargs]
+    n_values = 0
+    for _ in range(MAX_TEMPLATE_DEPTH + 1):
+        inner: list[Any] = []
+        for container in level:
+            values = container.values() if isinstance(container, dict) else container
+            n_values += len(container)
+            inner += [value for value in values if isinstance(value, dict | list)]
+            if any(isinstance(value, int) and not -(1 << 63) <= value < 1 << 64 for value in values):
+                raise _template_refusal("has a whole number of more than 64 bits; send it as a string")
+        if n_values > MAX_TEMPLATE_VALUES:
+            raise _template_refusal(f"has more than {MAX_TEMPLATE_VALUES:,} values; shorten it")
+        if not inner:
+            return
+        level = inner
+    raise _template_refusal(f"is nested deeper than {MAX_TEMPLATE_DEPTH} levels; make it flatter")
+
+
+def _template_refusal(what: str) -> RequestError:
+    return RequestError(f"'chat_template_kwargs' {what}", param="chat_template_kwargs")
 
 
 def _check_best_of(best_of: int, n: int, *, streamed: bool) -> None:

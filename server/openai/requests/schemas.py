@@ -142,6 +142,7 @@ class ChatMessage(BaseModel):
     tool_calls: JsonValue = None
     refusal: str | None = None
     reasoning_content: str | None = None
+    reasoning: str | None = Field(default=None, description="vLLM's newer name of reasoning_content.")
 
 
 class TemplateRequest(BaseModel):
@@ -155,8 +156,14 @@ class TemplateRequest(BaseModel):
     )
     chat_template_kwargs: dict[str, JsonValue] | None = None
     add_generation_prompt: bool | None = None
+    continue_final_message: bool | Literal["content", "reasoning_content"] | None = Field(
+        default=None,
+        description="True: the last message, the assistant's, is continued; so it is where this is left out. "
+        "False: it is complete.",
+    )
     reasoning_effort: Annotated[str, Field(min_length=1, max_length=64)] | None = Field(
-        default=None, description="Goes to the chat template, for models whose template knows it."
+        default=None,
+        description="Goes to the chat template, for models whose template knows it; none: no thinking.",
     )
 
 

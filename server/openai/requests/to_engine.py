@@ -9,7 +9,7 @@ from server.engine.batch import Adapters
 from server.engine.sampling_params import SamplingParams
 from server.ipc.messages import ChatPrompt, Generate, Prompt, TextPrompt, TokenPrompt
 from server.openai.requests.answer_options import AnswerOptions
-from server.openai.requests.checks import check
+from server.openai.requests.checks import check, check_chat
 from server.openai.requests.field_types import PromptInput
 from server.openai.requests.schemas import (
     ChatCompletionRequest,
@@ -40,15 +40,17 @@ def from_completion(
 
 def chat_prompt(request: TemplateRequest) -> ChatPrompt:
     """Return the messages as plain dicts with string contents. Raises RequestError for other content."""
-    generation_prompt = request.add_generation_prompt
-    kwargs: dict[str, Any] = dict(request.chat_template_kwargs or {})
-    if request.reasoning_effort is not None:
-        kwargs.setdefault("reasoning_effort", request.reasoning_effort)
+    check_chat(request)
+    continuation = request.continue_final_message
+    generation_prompt = (
+        not continuation if request.add_generation_prompt is None else request.add_generation_prompt
+    )
     return ChatPrompt(
         messages=[_message(message, f"messages[{i}]") for i, message in enumerate(request.messages)],
         prompt_format=request.prompt_format or None,
-        chat_template_kwargs=kwargs,
-        add_generation_prompt=True if generation_prompt is None else generation_prompt,
+        chat_template_kwargs=_template_kwargs(request),
+        add_generation_prompt=generation_prompt,
+        continue_final_message=continuation,
     )
 
 
@@ -133,6 +135,17 @@ def _prompt(prompt: PromptInput) -> Prompt:
     return TextPrompt(prompt) if isinstance(prompt, str) else TokenPrompt(tuple(prompt))
 
 
+def _template_kwargs(request: TemplateRequest) -> dict[str, Any]:
+    """Return the variables for the template; an effort of `none` turns thinking off, as in llama-server."""
+    kwargs: dict[str, Any] = dict(request.chat_template_kwargs or {})
+    effort = request.reasoning_effort
+    if effort == "none":
+        kwargs.setdefault("enable_thinking", False)
+    elif effort is not None:
+        kwargs.setdefault("reasoning_effort", effort)
+    return kwargs
+
+
 def _message(message: ChatMessage, path: str) -> dict[str, Any]:
     if message.tool_calls not in (None, []):
         raise RequestError(
@@ -141,11 +154,9 @@ def _message(message: ChatMessage, path: str) -> dict[str, Any]:
             code="unsupported_parameter",
         )
     plain: dict[str, Any] = {"role": message.role, "content": _text(message, f"{path}.content")}
-    for name in ("name", "tool_call_id", "reasoning_content"):
-        value = getattr(message, name)
-        if value is not None:
-            plain[name] = value
-    return plain
+    thoughts = message.reasoning if message.reasoning_content is None else message.reasoning_content
+    more = {"name": message.name, "tool_call_id": message.tool_call_id, "reasoning_content": thoughts}
+    return plain | {name: value for name, value in more.items() if value is not None}
 
 
 def _text(message: ChatMessage, path: str) -> str:

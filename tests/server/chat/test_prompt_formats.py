@@ -33,7 +33,8 @@ def chat(*turns: str, system: str | None = None) -> list[dict[str, Any]]:
 
 
 def render(name: str, messages: list[dict[str, Any]], **options: Any) -> str:
-    given = conversation.from_messages(messages, name)
+    continues = options.pop("continues", False)
+    given = conversation.from_messages(messages, name, continues=continues)
     return PROMPT_FORMATS[name].render(given, eos_token="</s>", **options)
 
 
@@ -94,12 +95,20 @@ def test_alpaca_input_belongs_to_the_last_user_message() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "kwargs"), [("vicuna", {"input": "x"}), ("alpaca", {"inptu": "x"}), ("alpaca", {"input": 3})]
+    "kwargs", [{"enable_thinking": False}, {"thinking": True, "budget": 0}, {"inptu": "x"}, {"": [{}]}]
 )
-def test_template_arguments_that_a_format_does_not_know(name: str, kwargs: dict[str, Any]) -> None:
+@pytest.mark.parametrize("name", sorted(PROMPT_FORMATS))
+def test_template_arguments_that_a_format_does_not_know_change_nothing(
+    name: str, kwargs: dict[str, Any]
+) -> None:
+    assert render(name, chat("U1"), template_kwargs=kwargs) == render(name, chat("U1"))
+
+
+def test_alpaca_input_of_another_type() -> None:
     with pytest.raises(RequestError) as caught:
-        render(name, chat("U1"), template_kwargs=kwargs)
-    assert caught.value.param == f"chat_template_kwargs.{next(iter(kwargs))}"
+        render("alpaca", chat("U1"), template_kwargs={"input": 3})
+    assert caught.value.param == "chat_template_kwargs.input"
+    assert render("vicuna", chat("U1"), template_kwargs={"input": 3}) == render("vicuna", chat("U1"))
 
 
 @pytest.mark.parametrize(
@@ -111,7 +120,22 @@ def test_template_arguments_that_a_format_does_not_know(name: str, kwargs: dict[
     ],
 )
 def test_an_answer_that_was_begun_is_continued(name: str, end: str) -> None:
-    assert render(name, chat("U1", "The answer is")).endswith(end)
+    assert render(name, chat("U1", "The answer is"), continues=True).endswith(end)
+    assert render(name, chat("U1", "The answer is"), continues=True, add_generation_prompt=False).endswith(
+        end
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "end"),
+    [
+        ("vicuna", "USER: U1 ASSISTANT: A1</s>ASSISTANT:"),
+        ("vicuna_v0", "### Human: U1\n### Assistant: A1\n### Assistant:"),
+        ("alpaca", "### Instruction: U1\n\n### Response: A1</s>### Response:"),
+    ],
+)
+def test_an_answer_that_is_complete_is_followed_by_another(name: str, end: str) -> None:
+    assert render(name, chat("U1", "A1")).endswith(end)
 
 
 @pytest.mark.parametrize(
@@ -138,7 +162,29 @@ def test_messages_in_a_row_are_joined() -> None:
         {"role": "developer", "content": "S2"},
         {"role": "user", "content": "U2"},
     ]
-    assert render("vicuna", messages) == "S1\n\nS2 USER: U1\n\nU2 ASSISTANT:"
+    assert render("vicuna", messages) == "S1 USER: U1\n\nS2\nU2 ASSISTANT:"
+
+
+@pytest.mark.parametrize("name", sorted(PROMPT_FORMATS))
+def test_developer_messages_are_system_messages(name: str) -> None:
+    def at(place: int, role: str) -> str:
+        messages = chat("U1", "A1", "U2")
+        messages.insert(place, {"role": role, "content": "Be brief."})
+        return render(name, messages)
+
+    assert all(at(place, "developer") == at(place, "system") for place in range(4))
+
+
+def test_a_late_system_message_moves_no_other() -> None:
+    first = {"role": "system", "content": "S1"}
+    late = {"role": "system", "content": "S2"}
+    u1, a1, u2 = chat("U1", "A1", "U2")
+    assert (
+        render("vicuna", [first, u1, a1, late, u2]) == "S1 USER: U1 ASSISTANT: A1</s>USER: S2\nU2 ASSISTANT:"
+    )
+    assert render("vicuna", [first, u1, late]) == "S1 USER: U1\n\nS2 ASSISTANT:"
+    assert render("vicuna", [first, late, u1]) == "S1\n\nS2 USER: U1 ASSISTANT:"
+    assert render("vicuna", [u1, a1, late]).endswith(" USER: U1 ASSISTANT: A1</s>USER: S2 ASSISTANT:")
 
 
 def test_a_role_that_plain_text_cannot_express() -> None:

@@ -55,13 +55,14 @@ def child_of(process: TemplateProcess) -> int:
 
 @pytest.mark.parametrize("name", sorted(GREEDY))
 def test_greedy_templates_end_in_an_error(made: list[TemplateProcess], name: str) -> None:
-    process = make(made, "{% if 'attack' in messages[0].content | string %}" + GREEDY[name] + "{% endif %}ok")
-    assert ask(process) == "ok"
+    attacked = "{% if 'attack' in messages[0].content | string %}" + GREEDY[name] + "{% endif %}"
+    process = make(made, attacked + "{{ messages[0].content }}")
+    assert ask(process) == "Hi"
     begun = time.monotonic()
     with pytest.raises(RequestError, match="chat template"):
         ask(process, [{"role": "user", "content": "attack"}])
     assert time.monotonic() - begun < 20
-    assert ask(process) == "ok"
+    assert ask(process) == "Hi"
 
 
 def test_a_template_that_is_greedy_when_compiled(made: list[TemplateProcess]) -> None:
@@ -88,14 +89,14 @@ def test_a_child_that_was_killed_is_replaced(made: list[TemplateProcess]) -> Non
 def test_problems_keep_their_words_and_parameter(made: list[TemplateProcess]) -> None:
     with pytest.raises(RequestError, match="no tools here") as caught:
         ask(make(made, "{{ raise_exception('no tools here') }}"))
-    assert caught.value.param == "messages"
+    assert caught.value.param == "messages[0]"
     with pytest.raises(RequestError, match="not valid Jinja"):
         ask(make(made, "{% endfor %}"))
 
 
 def test_the_child_ends_with_its_owner() -> None:
-    process = TemplateProcess("x", bos_token="", eos_token="")
-    assert ask(process) == "x"
+    process = TemplateProcess("{{ messages[0].content }}", bos_token="", eos_token="")
+    assert ask(process) == "Hi"
     child = child_of(process)
     del process
     gc.collect()
@@ -105,4 +106,4 @@ def test_the_child_ends_with_its_owner() -> None:
 
 def test_a_prompt_beyond_the_limit(made: list[TemplateProcess]) -> None:
     with pytest.raises(RequestError, match="the limit is"):
-        ask(make(made, "{{ 'aaaaaaaa' * 2000000 }}"))
+        ask(make(made, "{{ messages[0].content }}{{ 'aaaaaaaa' * 2000000 }}"))

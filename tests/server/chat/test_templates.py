@@ -1,7 +1,6 @@
 from __future__ import annotations
 
-import os
-from pathlib import Path
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -52,16 +51,18 @@ def test_chatml() -> None:
 
 def test_a_template_that_refuses_system_messages_gets_them_in_the_first_user_turn() -> None:
     assert render(ALTERNATES, SYSTEM, USER, ANSWER, USER) == (
-        "<s>[INST] Be brief.\n\nHi [/INST]Hello</s>[INST] Hi [/INST]"
+        "<s>[INST] Be brief.\nHi [/INST]Hello</s>[INST] Hi [/INST]"
     )
 
 
 def test_a_template_that_drops_system_messages_gets_them_in_the_first_user_turn() -> None:
-    assert render(DROPS_SYSTEM, SYSTEM, USER) == "U:Be brief.\n\nHi;"
+    assert render(DROPS_SYSTEM, SYSTEM, USER) == "U:Be brief.\nHi;"
 
 
 def test_a_developer_message_is_a_system_message() -> None:
-    assert render(DROPS_SYSTEM, {"role": "developer", "content": "Rule"}, USER) == "U:Rule\n\nHi;"
+    developer = {"role": "developer", "content": "Be brief."}
+    for source in (CHATML, ALTERNATES, DROPS_SYSTEM, TYPED):
+        assert render(source, developer, USER) == render(source, SYSTEM, USER)
 
 
 def test_a_system_message_alone_becomes_the_user_turn() -> None:
@@ -73,9 +74,10 @@ def test_typed_contents() -> None:
 
 
 def test_refused_messages_say_why() -> None:
-    with pytest.raises(RequestError, match="roles must alternate") as caught:
-        render(ALTERNATES, USER, USER)
-    assert caught.value.param == "messages"
+    tool = {"role": "tool", "content": "31 degrees", "tool_call_id": "c"}
+    with pytest.raises(RequestError, match=r"refuses messages\[2\]: roles must alternate") as caught:
+        render(ALTERNATES, USER, ANSWER, tool)
+    assert caught.value.param == "messages[2]"
 
 
 def test_invalid_jinja_is_a_request_error() -> None:
@@ -90,20 +92,43 @@ def test_blocks_are_trimmed_and_loops_have_controls() -> None:
 
 
 def test_tojson_escapes_neither_html_nor_unicode() -> None:
-    assert render("{{ {'a': '<é>'} | tojson }}", USER) == '{"a": "<é>"}'
+    assert (
+        render("{{ {'a': messages[0].content} | tojson }}", {"role": "user", "content": "<é>"})
+        == '{"a": "<é>"}'
+    )
 
 
 def test_generation_blocks_are_printed_and_open_no_scope() -> None:
-    source = "{% generation %}{% set x = 'seen' %}[{{ x }}]{% endgeneration %}{{ x }}"
-    assert render(source, {"role": "assistant", "content": "x"}) == "[seen]seen"
+    source = "{% generation %}{% set x = messages[0].content %}[{{ x }}]{% endgeneration %}{{ x }}"
+    assert render(source, ANSWER) == "[Hello]Hello"
 
 
 def test_strftime_now_and_template_arguments() -> None:
-    text = render("{{ strftime_now('%Y') }} {{ thinking }}", ANSWER, template_kwargs={"thinking": "off"})
-    year, word = text.split()
+    source = "{{ strftime_now('%Y') }} {{ thinking }} {{ messages[0].content }}"
+    year, word, _ = render(source, ANSWER, template_kwargs={"thinking": "off"}).split()
     assert len(year) == 4
     assert year.isdigit()
     assert word == "off"
+
+
+def test_every_template_gets_the_date_and_thinks_unless_told_otherwise() -> None:
+    """Llama 3's falls back to a day in 2024 and hybrid ones to no thinking, where these are undefined."""
+    source = "{{ date_string }}|{{ datetime }}|{{ enable_thinking }}|{{ messages[0].content }}"
+    today = datetime.now().astimezone()
+    assert render(source, USER) in {
+        f"{day:%d %b %Y}|{day:%b %d %Y}|True|Hi" for day in (today, today - timedelta(seconds=30))
+    }
+    given = {"date_string": "26 Jul 2024", "enable_thinking": False}
+    assert render(source, USER, template_kwargs=given).startswith("26 Jul 2024|")
+    assert "|False|" in render(source, USER, template_kwargs=given)
+
+
+def test_thoughts_of_earlier_answers_have_all_of_their_names() -> None:
+    source = (
+        "{% for m in messages %}{{ m.content, m.reasoning_content, m.reasoning, m.thinking }}{% endfor %}"
+    )
+    assert render(source, {**ANSWER, "reasoning_content": "Hm"}) == "('Hello', 'Hm', 'Hm', 'Hm')"
+    assert "Hm" not in render(source, ANSWER)
 
 
 @pytest.mark.parametrize(
@@ -119,29 +144,3 @@ def test_strftime_now_and_template_arguments() -> None:
 def test_the_sandbox_lets_nothing_out(source: str) -> None:
     with pytest.raises(RequestError):
         render(source, ANSWER)
-
-
-SOURCES = os.environ.get("CORRAL_LLAMA_CPP_SOURCE")
-KNOWN_FAILURES = 2
-
-
-@pytest.mark.skipif(not SOURCES, reason="CORRAL_LLAMA_CPP_SOURCE doesn't point to llama.cpp's sources")
-def test_real_templates() -> None:
-    paths = sorted((Path(SOURCES or ".") / "models" / "templates").glob("*.jinja"))
-    assert len(paths) >= 70
-    messages = [
-        {"role": "system", "content": "You are SYSTEM-1."},
-        {"role": "user", "content": "USER-1"},
-        {"role": "assistant", "content": "ANSWER-1"},
-        {"role": "user", "content": "USER-2"},
-    ]
-    failed = []
-    for path in paths:
-        try:
-            text = ChatTemplate(path.read_text(), bos_token="<s>", eos_token="</s>").render(messages)
-        except RequestError as error:
-            failed.append(f"{path.name}: {error.message}")
-            continue
-        if not all(word in text for word in ("SYSTEM-1", "USER-1", "USER-2")):
-            failed.append(f"{path.name}: a message is missing")
-    assert len(failed) <= KNOWN_FAILURES, "\n".join(failed)

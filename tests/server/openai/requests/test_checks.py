@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from models.errors import RequestError
-from server.openai.requests.checks import check
-from server.openai.requests.schemas import ChatCompletionRequest, CompletionRequest
+from server.openai.requests.checks import check, check_chat
+from server.openai.requests.schemas import ApplyTemplateRequest, ChatCompletionRequest, CompletionRequest
 
 TOOL = {"type": "function", "function": {"name": "f", "parameters": {}}}
 
@@ -119,3 +119,47 @@ def test_contradictions_are_refused_by_name(kind: str, fields: dict[str, Any], p
 )
 def test_what_goes_together(kind: str, fields: dict[str, Any]) -> None:
     check_fields(kind, fields)
+
+
+def check_template(**fields: Any) -> None:
+    body = {"messages": [{"role": "user", "content": "Hi"}], **fields}
+    check_chat(ApplyTemplateRequest.model_validate_json(json.dumps(body)))
+
+
+def nested(depth: int) -> Any:
+    value: Any = 1
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+def test_an_answer_begins_or_is_continued() -> None:
+    with pytest.raises(RequestError, match="both set") as caught:
+        check_template(add_generation_prompt=True, continue_final_message=True)
+    assert caught.value.param == "continue_final_message"
+    check_template(add_generation_prompt=True, continue_final_message=False)
+    check_template(add_generation_prompt=False, continue_final_message=True)
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "words"),
+    [
+        ({"a": nested(40)}, "deeper than 32"),
+        ({"a": {"b": nested(32)}}, "deeper than 32"),
+        ({"a": [0] * 10_000}, "more than 10,000"),
+        ({str(i): i for i in range(10_001)}, "more than 10,000"),
+        ({"a": [[0] * 101] * 100}, "more than 10,000"),
+        ({"a": [{"b": 1 << 64}]}, "64 bits"),
+        ({"a": -(1 << 63) - 1}, "64 bits"),
+    ],
+)
+def test_template_arguments_are_bounded(kwargs: dict[str, Any], words: str) -> None:
+    with pytest.raises(RequestError, match=words) as caught:
+        check_template(chat_template_kwargs=kwargs)
+    assert caught.value.param == "chat_template_kwargs"
+
+
+def test_template_arguments_within_the_bounds() -> None:
+    check_template(chat_template_kwargs={"a": nested(31), "b": [0] * 9_000, "c": (1 << 64) - 1, "d": None})
+    check_template(chat_template_kwargs={})
+    check_template(chat_template_kwargs=None)

@@ -134,6 +134,37 @@ def test_template_options() -> None:
 
 
 @pytest.mark.parametrize(
+    ("fields", "generation", "continuation"),
+    [
+        ({}, True, None),
+        ({"add_generation_prompt": None, "continue_final_message": None}, True, None),
+        ({"continue_final_message": True, "add_generation_prompt": False}, False, True),
+        ({"continue_final_message": True}, False, True),
+        ({"continue_final_message": "reasoning_content"}, False, "reasoning_content"),
+        ({"continue_final_message": False}, True, False),
+        ({"continue_final_message": False, "add_generation_prompt": False}, False, False),
+    ],
+)
+def test_how_the_prompt_ends(
+    fields: dict[str, Any], generation: bool, continuation: bool | str | None
+) -> None:
+    prompt = chat(**fields).prompt
+    assert isinstance(prompt, ChatPrompt)
+    assert (prompt.add_generation_prompt, prompt.continue_final_message) == (generation, continuation)
+
+
+def test_thoughts_have_two_names() -> None:
+    def thoughts(**fields: str) -> Any:
+        prompt = chat(messages=[*HI, {"role": "assistant", "content": "a", **fields}]).prompt
+        assert isinstance(prompt, ChatPrompt)
+        return prompt.messages[1].get("reasoning_content")
+
+    assert thoughts(reasoning_content="r") == thoughts(reasoning="r") == "r"
+    assert thoughts(reasoning_content="r", reasoning="s") == "r"
+    assert thoughts() is None
+
+
+@pytest.mark.parametrize(
     ("fields", "expected"),
     [
         ({"reasoning_effort": "low"}, {"reasoning_effort": "low"}),
@@ -141,6 +172,11 @@ def test_template_options() -> None:
         (
             {"reasoning_effort": "low", "chat_template_kwargs": {"reasoning_effort": "high"}},
             {"reasoning_effort": "high"},
+        ),
+        ({"reasoning_effort": "none"}, {"enable_thinking": False}),
+        (
+            {"reasoning_effort": "none", "chat_template_kwargs": {"enable_thinking": True}},
+            {"enable_thinking": True},
         ),
         ({}, {}),
     ],

@@ -1,0 +1,253 @@
+"""`CheckedTemplate`: a template whose prompts have every message, or the chat is refused. Pure.
+
+Whether a message reached the prompt isn't read off its words, which may stand elsewhere: the chat is rendered
+once more with a mark at the end of every content, and the marks are looked for. A template that refuses the
+chat, or drops a message, gets it with the fewest changes that help (`message_changes`); one that reads
+contents as lists of parts gets those.
+
+What was found for a chat counts for later ones with the same roles, as long as their contents stand in the
+prompt in the order that the marks had: so a usual chat is rendered once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Any
+
+import msgspec
+
+from models.errors import RequestError
+from server.chat.message_changes import SYSTEM_ROLES, Changes, Message, Messages, possible_changes
+from server.chat.thought_blocks import has_thoughts
+
+Variables = Mapping[str, Any]
+Render = Callable[[Messages, Variables], str]
+"""Renders messages with variables. Raises RequestError where the template refuses them."""
+
+_N_KEPT = 256
+"""The ways of this many kinds of chats are kept."""
+_MAX_ORDER = 1_024
+"""An order of more messages than this isn't kept."""
+_MAX_SEARCH = 4_096
+"""In longer chats it isn't looked for which message the template refuses."""
+
+# Digits only: no filter of a template changes them.
+_SECRET = "".join(str(secrets.randbelow(10)) for _ in range(16))
+_MARK = re.compile(_SECRET + r"(\d{7})")
+
+
+@dataclass(frozen=True)
+class _Variant:
+    """A way to hand over what a template may expect in one of two forms."""
+
+    without_tools: Mapping[str, Any]
+    typed: bool
+
+    def render(self, render: Render, messages: Messages, variables: Variables) -> str:
+        form = _typed(messages) if self.typed else messages
+        return render(form, {**self.without_tools, **variables})
+
+
+# Most templates test for None, as Transformers passes it; those made for tools alone just walk the list.
+_NONE: dict[str, Any] = {"tools": None, "documents": None}
+_EMPTY: dict[str, Any] = {"tools": [], "documents": [], "functions": []}
+# Firefunction's prints the functions, written as JSON already.
+_TEXT: dict[str, Any] = {"tools": None, "documents": None, "functions": "[]"}
+_VARIANTS = tuple(_Variant(tools, typed) for typed in (False, True) for tools in (_NONE, _EMPTY, _TEXT))
+
+
+@dataclass(frozen=True)
+class _Way:
+    """How a kind of chat reaches the prompt whole. `order` None: its messages keep their order."""
+
+    variant: _Variant
+    changes: Changes
+    order: tuple[int, ...] | None
+
+
+@dataclass(frozen=True)
+class _Loss:
+    """Why a way fails: the template's refusal, or the messages that it drops."""
+
+    variant: _Variant
+    refusal: RequestError | None
+    dropped: tuple[int, ...] = ()
+
+
+class CheckedTemplate:
+    """Renders chats by one template. Not thread-safe."""
+
+    def __init__(self, render: Render) -> None:
+        self._render = render
+        self._kept: dict[bytes, _Way] = {}
+        self._variants: tuple[_Variant, ...] = ()
+
+    def render(self, messages: Messages, variables: Variables, kind: bytes = b"") -> str:
+        """Return the prompt of messages with string contents.
+
+        `kind` must differ for variables that can change what becomes of a message. Raises RequestError, which
+        names a message that the template refuses or drops in every form.
+        """
+        key = _key(messages, kind)
+        way = self._kept.get(key)
+        if way is not None:
+            text = self._by_known_way(way, messages, variables)
+            if text is not None:
+                return text
+        way, text = self._find(messages, variables)
+        self._keep(key, way)
+        return text
+
+    def _by_known_way(self, way: _Way, messages: Messages, variables: Variables) -> str | None:
+        """Return the prompt; None if the contents aren't all in it, or the template refuses this chat."""
+        try:
+            text = way.variant.render(self._render, way.changes.apply(messages), variables)
+        except RequestError:
+            return None
+        place = 0
+        for i in range(len(messages)) if way.order is None else way.order:
+            content = _content(messages[i])
+            place = text.find(content, place)
+            if place < 0:
+                return None
+            place += len(content)
+        return text
+
+    def _find(self, messages: Messages, variables: Variables) -> tuple[_Way, str]:
+        losses: list[_Loss] = []
+        marked = _marked(messages)
+        for variant in self._usable_variants(variables):
+            for changes in possible_changes(messages):
+                found = self._try(variant, changes, messages, marked, variables)
+                if isinstance(found, _Loss) and (more := _with_dropped_system(changes, found, messages)):
+                    losses.append(found)
+                    found = self._try(variant, more, messages, marked, variables)
+                if not isinstance(found, _Loss):
+                    return found
+                losses.append(found)
+        raise self._explanation(losses, messages, variables)
+
+    def _try(
+        self, variant: _Variant, changes: Changes, messages: Messages, marked: Messages, variables: Variables
+    ) -> tuple[_Way, str] | _Loss:
+        try:
+            text = variant.render(self._render, changes.apply(marked), variables)
+            order = tuple(dict.fromkeys(int(place) for place in _MARK.findall(text)))
+            dropped = {i for i, message in enumerate(messages) if _must_show(message)} - set(order)
+            if dropped:
+                return _Loss(variant, None, tuple(sorted(dropped)))
+            natural = all(a < b for a, b in pairwise(order))
+            text = variant.render(self._render, changes.apply(messages), variables)
+        except RequestError as error:
+            return _Loss(variant, error)
+        return _Way(variant, changes, None if natural else order), text
+
+    def _keep(self, key: bytes, way: _Way) -> None:
+        if way.order is not None and len(way.order) > _MAX_ORDER:
+            return
+        self._kept.pop(key, None)
+        if len(self._kept) >= _N_KEPT:
+            self._kept.pop(next(iter(self._kept)))
+        self._kept[key] = way
+
+    def _usable_variants(self, variables: Variables) -> tuple[_Variant, ...]:
+        """Return the variants in which the template shows a user's message; all, if none does."""
+        if not self._variants:
+            chat = _marked([{"role": "user", "content": "?"}])
+            self._variants = tuple(v for v in _VARIANTS if self._shows(v, chat, variables)) or _VARIANTS
+        return self._variants
+
+    def _shows(self, variant: _Variant, chat: Messages, variables: Variables) -> bool:
+        try:
+            return bool(_MARK.search(variant.render(self._render, chat, variables)))
+        except RequestError:
+            return False
+
+    def _explanation(self, losses: list[_Loss], messages: Messages, variables: Variables) -> RequestError:
+        drops = [loss for loss in losses if loss.dropped]
+        if drops:
+            return _dropped(messages, min(drops, key=lambda loss: len(loss.dropped)).dropped[0])
+        first = losses[0]
+        assert first.refusal is not None
+        place = self._refused_place(first.variant, messages, variables)
+        where = "these messages" if place is None else f"messages[{place}]"
+        return RequestError(
+            f"the model's chat template refuses {where}: {first.refusal.message}",
+            param="messages" if place is None else f"messages[{place}]",
+        )
+
+    def _refused_place(self, variant: _Variant, messages: Messages, variables: Variables) -> int | None:
+        """Return the place of the message with which the refusals begin."""
+        if not 0 < len(messages) <= _MAX_SEARCH:
+            return None
+        taken, refused = 0, len(messages)
+        while refused - taken > 1:
+            middle = (taken + refused) // 2
+            try:
+                variant.render(self._render, messages[:middle], variables)
+                taken = middle
+            except RequestError:
+                refused = middle
+        return refused - 1
+
+
+def _with_dropped_system(changes: Changes, loss: _Loss, messages: Messages) -> Changes | None:
+    """Return the changes with those system messages among them that got lost; None if there are none."""
+    system = {i for i in loss.dropped if messages[i]["role"] in SYSTEM_ROLES} - changes.system
+    return replace(changes, system=changes.system | system) if system else None
+
+
+def _dropped(messages: Messages, place: int) -> RequestError:
+    role = messages[place]["role"]
+    remedy = (
+        "send its text as a user message, or use a model whose template has tools"
+        if role == "tool"
+        else "send its text in another message, or choose a built-in format with prompt_format"
+    )
+    return RequestError(
+        f"the model's chat template has no place for messages[{place}], of role '{role}'; {remedy}",
+        param=f"messages[{place}]",
+    )
+
+
+def _marked(messages: Messages) -> Messages:
+    """Return the messages with a mark at the end of every content that isn't empty."""
+    return [
+        {**message, "content": f"{message['content']}{_SECRET}{place:07d}"} if _content(message) else message
+        for place, message in enumerate(messages)
+    ]
+
+
+def _content(message: Message) -> str:
+    """Return the words that the prompt must have: templates may trim them."""
+    content = message.get("content")
+    return content.strip() if isinstance(content, str) else ""
+
+
+def _must_show(message: Message) -> bool:
+    """Return True unless there is nothing to show, or thoughts, which templates leave out of old answers."""
+    content = _content(message)
+    return bool(content) and not (message["role"] == "assistant" and has_thoughts(content))
+
+
+def _key(messages: Messages, kind: bytes) -> bytes:
+    """Return a digest of the roles, of which messages are empty, and of which have further fields."""
+    roles = [
+        (m["role"], bool(_content(m)), *(k for k in m if k not in ("role", "content"))) for m in messages
+    ]
+    return hashlib.blake2b(msgspec.msgpack.encode([roles, kind]), digest_size=16).digest()
+
+
+def _typed(messages: Messages) -> Messages:
+    """Return the messages with string contents as a list of one text part."""
+    return [
+        {**message, "content": [{"type": "text", "text": message["content"]}]}
+        if isinstance(message.get("content"), str)
+        else message
+        for message in messages
+    ]

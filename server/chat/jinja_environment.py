@@ -1,0 +1,59 @@
+"""The sandbox in which chat templates are compiled: Hugging Face's settings, filters and functions. Pure."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from typing import Any
+
+import jinja2
+from jinja2 import nodes
+from jinja2.ext import Extension, loopcontrols
+from jinja2.parser import Parser
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+EXPRESSION_ERRORS = (TypeError, ValueError, LookupError, ArithmeticError, AttributeError, RecursionError)
+"""An expression of a template can raise these, apart from Jinja's own errors."""
+
+
+def environment() -> ImmutableSandboxedEnvironment:
+    """Return a new environment. Nothing of it is shared with another template's."""
+    made = ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols, _Generation], cache_size=0
+    )
+    made.filters["tojson"] = _tojson
+    made.globals["raise_exception"] = _raise_exception
+    made.globals["strftime_now"] = strftime_now
+    del made.globals["lipsum"]
+    return made
+
+
+def strftime_now(form: str) -> str:
+    """Return the local time in C's notation, with English names."""
+    return datetime.now().astimezone().strftime(form)
+
+
+class _Generation(Extension):
+    """The tag `{% generation %}` marks the assistant's words for training; here they are just printed."""
+
+    tags = {"generation"}  # noqa: RUF012
+
+    def parse(self, parser: Parser) -> list[nodes.Node]:
+        next(parser.stream)
+        return parser.parse_statements(("name:endgeneration",), drop_needle=True)
+
+
+def _tojson(
+    value: Any,
+    ensure_ascii: bool = False,
+    indent: int | None = None,
+    separators: tuple[str, str] | None = None,
+    sort_keys: bool = False,
+) -> str:
+    return json.dumps(
+        value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys
+    )
+
+
+def _raise_exception(message: str) -> None:
+    raise jinja2.TemplateError(message)

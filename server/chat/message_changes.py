@@ -1,0 +1,134 @@
+"""The changes that let a strict chat template take a chat: each moves as few messages as it can. Pure.
+
+    system text      goes in front of the user's turn that follows it, with one line end, as in llama-server;
+                     where none follows directly, it becomes a user's turn in its place
+    opening user     an empty user's turn stands in front of an assistant that speaks first
+    joined turns     turns in a row by one speaker become one, with an empty line between
+
+What a change does depends on the roles alone, not on the texts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import combinations
+from typing import Any
+
+Message = dict[str, Any]
+Messages = list[Message]
+
+SYSTEM_ROLES = frozenset({"system", "developer"})
+"""Messages of these roles are system text; `developer` is OpenAI's newer name."""
+
+
+@dataclass(frozen=True)
+class Changes:
+    """The changes that a chat gets; none by default."""
+
+    system: frozenset[int] = frozenset()
+    """The system messages at these places go into the user's turns."""
+    opening_user: bool = False
+    joined_turns: bool = False
+
+    def apply(self, messages: Messages) -> Messages:
+        """Return the messages with the changes; those given stay as they are."""
+        changed = merge_system(messages, self.system) if self.system else messages
+        if self.opening_user:
+            changed = _with_opening_user(changed)
+        return _with_joined_turns(changed) if self.joined_turns else changed
+
+
+def possible_changes(messages: Messages) -> Iterator[Changes]:
+    """Yield the changes that make a difference to these messages, alone and together, the fewest first."""
+    places = [i for i, message in enumerate(messages) if message["role"] in SYSTEM_ROLES]
+    late, first = frozenset(places) - {0}, frozenset(places) & {0}
+    steps = [
+        *([Changes(system=late)] if late else []),
+        Changes(joined_turns=True),
+        *([Changes(opening_user=True)] if _lacks_opening_user(messages) else []),
+        *([Changes(system=first)] if first else []),
+    ]
+    seen: list[Messages] = []
+    for n_steps in range(len(steps) + 1):
+        for chosen in combinations(steps, n_steps):
+            changes = Changes()
+            for step in chosen:
+                changes = replace(
+                    changes,
+                    system=changes.system | step.system,
+                    opening_user=changes.opening_user or step.opening_user,
+                    joined_turns=changes.joined_turns or step.joined_turns,
+                )
+            changed = changes.apply(messages)
+            if changed not in seen:
+                seen.append(changed)
+                yield changes
+
+
+def merge_system(messages: Messages, places: frozenset[int]) -> Messages:
+    """Return the messages with the system texts at these places in the user's turns."""
+    backwards: Messages = []
+    for place in reversed(range(len(messages))):
+        message = messages[place]
+        if place not in places:
+            backwards.append(message)
+        elif backwards and backwards[-1]["role"] == "user":
+            following = backwards[-1]
+            backwards[-1] = {**following, "content": _join(message, following, "\n")}
+        elif message.get("content"):
+            backwards.append({"role": "user", "content": message["content"]})
+    backwards.reverse()
+    return backwards
+
+
+def _lacks_opening_user(messages: Messages) -> bool:
+    """True if an assistant speaks first, or nobody does."""
+    place = _first_turn(messages)
+    return place == len(messages) or messages[place]["role"] == "assistant"
+
+
+def _with_opening_user(messages: Messages) -> Messages:
+    if not _lacks_opening_user(messages):
+        return messages
+    place = _first_turn(messages)
+    return [*messages[:place], {"role": "user", "content": ""}, *messages[place:]]
+
+
+def _first_turn(messages: Messages) -> int:
+    """Return the place of the first message that isn't system text."""
+    for place, message in enumerate(messages):
+        if message["role"] not in SYSTEM_ROLES:
+            return place
+    return len(messages)
+
+
+def _with_joined_turns(messages: Messages) -> Messages:
+    joined: Messages = []
+    run: Messages = []
+    for message in messages:
+        if run and (message["role"] != run[0]["role"] or not _joins(message)):
+            joined.append(_one_turn(run))
+            run = []
+        if _joins(message):
+            run.append(message)
+        else:
+            joined.append(message)
+    if run:
+        joined.append(_one_turn(run))
+    return joined
+
+
+def _joins(message: Message) -> bool:
+    return message["role"] in ("user", "assistant") and not message.get("tool_calls")
+
+
+def _one_turn(run: Messages) -> Message:
+    """Return a turn with the texts of all: joined at once, as a run can have thousands of messages."""
+    if len(run) == 1:
+        return run[0]
+    return {**run[-1], "content": "\n\n".join(m["content"] for m in run if m.get("content"))}
+
+
+def _join(first: Message, second: Message, between: str) -> str:
+    return between.join(text for text in (first.get("content"), second.get("content")) if text)

@@ -1,0 +1,23 @@
+"""The marks that open and close a block of thoughts, in the chat templates of reasoning models. Pure."""
+
+from __future__ import annotations
+
+THOUGHT_BLOCKS = (
+    ("<think>", "</think>"),
+    ("<seed:think>", "</seed:think>"),
+    ("<mm:think>", "</mm:think>"),
+    ("<think:opensource>", "</think:opensource>"),
+    ("<thinking>", "</thinking>"),
+    ("<reasoning>", "</reasoning>"),
+    ("<thought>", "</thought>"),
+    ("[THINK]", "[/THINK]"),
+    ("<|START_THINKING|>", "<|END_THINKING|>"),
+    ("<|channel>thought", "<channel|>"),
+    ("Here are my reasoning steps:", "[BEGIN FINAL RESPONSE]"),
+)
+"""What opens a block, and what closes it."""
+
+
+def has_thoughts(text: str) -> bool:
+    """Return True if a block of thoughts begins in the text: templates leave those of earlier answers out."""
+    return any(opening in text for opening, _ in THOUGHT_BLOCKS)
