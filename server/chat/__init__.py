@@ -9,8 +9,7 @@ conversation.py       A chat as the built-in prompt formats see it: one system t
 delivery.py           `CheckedTemplate`: a template whose prompts have every message, or the chat is refused.
                       Pure.
 detection.py          The prompt format that a model wants, detected from its metadata and its name. Pure.
-jinja_environment.py  The sandbox in which chat templates are compiled: Hugging Face's settings, filters and
-                      functions. Pure.
+jinja_environment.py  The sandbox of chat templates: Hugging Face's settings, filters and functions. Pure.
 message_changes.py    The changes that let a strict chat template take a chat: each moves as few messages as
                       it can. Pure.
 prompt_formats.py     The built-in prompt formats, exact texts and stops of models without a chat template, as

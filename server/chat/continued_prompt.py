@@ -36,7 +36,7 @@ class _Block:
     closing: str
     """The mark of the block's end."""
     tail: str | None
-    """What follows that mark; None while the block is open."""
+    """The text behind that mark; None while the block is open."""
 
     def thoughts(self, reasoning: str) -> str:
         """Return the prompt in which the model continues these thoughts."""

@@ -63,7 +63,7 @@ _VARIANTS = tuple(_Variant(tools, typed) for typed in (False, True) for tools in
 
 @dataclass(frozen=True)
 class _Way:
-    """How a kind of chat reaches the prompt whole. `order` None: its messages keep their order."""
+    """A form in which a kind of chat reaches the prompt whole. `order` None: the messages keep theirs."""
 
     variant: _Variant
     changes: Changes
@@ -80,10 +80,14 @@ class _Loss:
 
 
 class CheckedTemplate:
-    """Renders chats by one template. Not thread-safe."""
+    """Renders chats by one template. Not thread-safe.
 
-    def __init__(self, render: Render) -> None:
-        self._render = render
+    `plain` are the variables of a chat that asks for nothing special: with them it is found out once in which
+    form the template reads messages.
+    """
+
+    def __init__(self, render: Render, plain: Variables) -> None:
+        self._render, self._plain = render, plain
         self._kept: dict[bytes, _Way] = {}
         self._variants: tuple[_Variant, ...] = ()
 
@@ -121,7 +125,7 @@ class CheckedTemplate:
     def _find(self, messages: Messages, variables: Variables) -> tuple[_Way, str]:
         losses: list[_Loss] = []
         marked = _marked(messages)
-        for variant in self._usable_variants(variables):
+        for variant in self._usable_variants():
             for changes in possible_changes(messages):
                 found = self._try(variant, changes, messages, marked, variables)
                 if isinstance(found, _Loss) and (more := _with_dropped_system(changes, found, messages)):
@@ -155,16 +159,16 @@ class CheckedTemplate:
             self._kept.pop(next(iter(self._kept)))
         self._kept[key] = way
 
-    def _usable_variants(self, variables: Variables) -> tuple[_Variant, ...]:
+    def _usable_variants(self) -> tuple[_Variant, ...]:
         """Return the variants in which the template shows a user's message; all, if none does."""
         if not self._variants:
             chat = _marked([{"role": "user", "content": "?"}])
-            self._variants = tuple(v for v in _VARIANTS if self._shows(v, chat, variables)) or _VARIANTS
+            self._variants = tuple(v for v in _VARIANTS if self._shows(v, chat)) or _VARIANTS
         return self._variants
 
-    def _shows(self, variant: _Variant, chat: Messages, variables: Variables) -> bool:
+    def _shows(self, variant: _Variant, chat: Messages) -> bool:
         try:
-            return bool(_MARK.search(variant.render(self._render, chat, variables)))
+            return bool(_MARK.search(variant.render(self._render, chat, self._plain)))
         except RequestError:
             return False
 

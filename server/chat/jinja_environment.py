@@ -1,4 +1,4 @@
-"""The sandbox in which chat templates are compiled: Hugging Face's settings, filters and functions. Pure."""
+"""The sandbox of chat templates: Hugging Face's settings, filters and functions. Pure."""
 
 from __future__ import annotations
 

@@ -68,18 +68,27 @@ def possible_changes(messages: Messages) -> Iterator[Changes]:
 
 def merge_system(messages: Messages, places: frozenset[int]) -> Messages:
     """Return the messages with the system texts at these places in the user's turns."""
-    backwards: Messages = []
-    for place in reversed(range(len(messages))):
-        message = messages[place]
-        if place not in places:
-            backwards.append(message)
-        elif backwards and backwards[-1]["role"] == "user":
-            following = backwards[-1]
-            backwards[-1] = {**following, "content": _join(message, following, "\n")}
-        elif message.get("content"):
-            backwards.append({"role": "user", "content": message["content"]})
-    backwards.reverse()
-    return backwards
+    merged: Messages = []
+    texts: list[str] = []
+    for place, message in enumerate(messages):
+        if place in places:
+            texts += _texts(message)
+        elif texts and message["role"] == "user":
+            merged.append({**message, "content": "\n".join([*texts, *_texts(message)])})
+            texts = []
+        else:
+            if texts:
+                merged.append({"role": "user", "content": "\n".join(texts)})
+                texts = []
+            merged.append(message)
+    if texts:
+        merged.append({"role": "user", "content": "\n".join(texts)})
+    return merged
+
+
+def _texts(message: Message) -> list[str]:
+    """Return the message's text, if it has any."""
+    return [message["content"]] if message.get("content") else []
 
 
 def _lacks_opening_user(messages: Messages) -> bool:
@@ -127,8 +136,4 @@ def _one_turn(run: Messages) -> Message:
     """Return a turn with the texts of all: joined at once, as a run can have thousands of messages."""
     if len(run) == 1:
         return run[0]
-    return {**run[-1], "content": "\n\n".join(m["content"] for m in run if m.get("content"))}
-
-
-def _join(first: Message, second: Message, between: str) -> str:
-    return between.join(text for text in (first.get("content"), second.get("content")) if text)
+    return {**run[-1], "content": "\n\n".join(text for message in run for text in _texts(message))}

@@ -28,6 +28,8 @@ class RenderedPrompt:
     """If true, the answer's first space belongs to the format (`ASSISTANT: Paris`), not to the answer."""
     add_bos: bool
     """If false, `text` begins with the BOS token, and the tokenizer must not add another."""
+    begun: str = ""
+    """The answer's words that the prompt ends with, which an echo repeats."""
 
 
 class ChatRenderer:
@@ -120,7 +122,11 @@ class ChatRenderer:
         )
         answers = add_generation_prompt and begun is None
         return RenderedPrompt(
-            text, built_in.stops, strip_leading_space=answers and text.endswith(":"), add_bos=True
+            text,
+            built_in.stops,
+            strip_leading_space=answers and text.endswith(":"),
+            add_bos=True,
+            begun=begun.content if begun else "",
         )
 
     def _by_template(
@@ -141,7 +147,8 @@ class ChatRenderer:
         )
         text, add_bos = self._without_double_bos(text)
         strips = add_generation_prompt and begun is None and text.endswith(":")
-        return RenderedPrompt(text, (), strip_leading_space=strips, add_bos=add_bos)
+        words = begun.content if begun else ""
+        return RenderedPrompt(text, (), strip_leading_space=strips, add_bos=add_bos, begun=words)
 
     def _without_double_bos(self, text: str) -> tuple[str, bool]:
         """Return the text and if the tokenizer may add a BOS, so that one of the template's counts once."""

@@ -44,7 +44,8 @@ class ChatTemplate:
                 "choose a built-in one with prompt_format",
                 param="prompt_format",
             ) from error
-        self._checked = CheckedTemplate(self._render)
+        plain = {**_defaults(), **self._tokens, "add_generation_prompt": True}
+        self._checked = CheckedTemplate(self._render, plain)
 
     def render(
         self,

@@ -15,7 +15,7 @@ THOUGHT_BLOCKS = (
     ("<|channel>thought", "<channel|>"),
     ("Here are my reasoning steps:", "[BEGIN FINAL RESPONSE]"),
 )
-"""What opens a block, and what closes it."""
+"""The opening and the closing mark of each kind of block."""
 
 
 def has_thoughts(text: str) -> bool:

@@ -97,7 +97,7 @@ class PromptReader:
             cache_prompt=message.cache_prompt,
             timeout_s=message.timeout_s,
             return_tokens=message.return_tokens,
-            echo_text=text if message.echo else "",
+            echo_text=(rendered.begun if rendered else text) if message.echo else "",
             strip_leading_space=rendered.strip_leading_space if rendered else False,
             prompt_param="messages" if rendered else "prompt",
             n_probs=message.n_probs,

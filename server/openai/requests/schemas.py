@@ -140,6 +140,8 @@ class ChatMessage(BaseModel):
     name: str | None = None
     tool_call_id: str | None = None
     tool_calls: JsonValue = None
+    function_call: JsonValue = None
+    audio: JsonValue = None
     refusal: str | None = None
     reasoning_content: str | None = None
     reasoning: str | None = Field(default=None, description="vLLM's newer name of reasoning_content.")
@@ -172,6 +174,9 @@ class ChatCompletionRequest(TemplateRequest, GenerationRequest):
 
     logprobs: bool | None = None
     top_logprobs: Alternatives | None = None
+    echo: bool | None = Field(
+        default=None, description="True: the answer repeats the words of the message that it continues."
+    )
 
     # Accepted and without effect here.
     parallel_tool_calls: bool | None = None

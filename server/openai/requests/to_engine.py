@@ -90,8 +90,8 @@ def _generates(
     given = given_sampling(request)
     params = sampling_params(given)
     n, logprobs = request.n or 1, options.n_probs
-    echo = isinstance(request, CompletionRequest) and request.echo is True
-    score_prompt = echo and logprobs is not None
+    echo = isinstance(request, CompletionRequest | ChatCompletionRequest) and request.echo is True
+    score_prompt = echo and logprobs is not None and isinstance(request, CompletionRequest)
     if isinstance(request, CompletionRequest) and request.best_of is not None and request.best_of > n:
         n, logprobs = request.best_of, logprobs or 0  # the choices are compared by their logprobs
     ids = [request_id] if len(prompts) == 1 else [f"{request_id}-{i}" for i in range(len(prompts))]
@@ -147,12 +147,13 @@ def _template_kwargs(request: TemplateRequest) -> dict[str, Any]:
 
 
 def _message(message: ChatMessage, path: str) -> dict[str, Any]:
-    if message.tool_calls not in (None, []):
-        raise RequestError(
-            "tool calls are not supported by this server yet; leave them out",
-            param=f"{path}.tool_calls",
-            code="unsupported_parameter",
-        )
+    for name in ("tool_calls", "function_call", "audio"):
+        if getattr(message, name) not in (None, []):
+            raise RequestError(
+                f"'{name}' of a message is not supported by this server yet; leave it out",
+                param=f"{path}.{name}",
+                code="unsupported_parameter",
+            )
     plain: dict[str, Any] = {"role": message.role, "content": _text(message, f"{path}.content")}
     thoughts = message.reasoning if message.reasoning_content is None else message.reasoning_content
     more = {"name": message.name, "tool_call_id": message.tool_call_id, "reasoning_content": thoughts}
@@ -160,15 +161,13 @@ def _message(message: ChatMessage, path: str) -> dict[str, Any]:
 
 
 def _text(message: ChatMessage, path: str) -> str:
-    """Return the content as one string; an assistant's may be missing (a refusal takes its place)."""
+    """Return the content as one string, with a refusal behind it; only an assistant's may be missing."""
     content = message.content
-    if isinstance(content, str):
-        return content
-    if content is None:
-        if message.role == "assistant":
-            return message.refusal or ""
+    if content is None and message.role != "assistant":
         raise RequestError(f"Missing content: a message of role '{message.role}' needs one", param=path)
-    return "\n".join(_part(part, f"{path}[{i}]") for i, part in enumerate(content))
+    if isinstance(content, list):
+        content = "\n".join(_part(part, f"{path}[{i}]") for i, part in enumerate(content))
+    return "\n".join(text for text in (content, message.refusal) if text)
 
 
 def _part(part: dict[str, Any], path: str) -> str:

@@ -114,7 +114,7 @@ class Counting:
     def __init__(self, source: str) -> None:
         self.template = ChatTemplate(source, bos_token="<s>", eos_token="</s>")
         self.n = 0
-        self.checked = CheckedTemplate(self._render)
+        self.checked = CheckedTemplate(self._render, {})
 
     def _render(self, messages: Messages, variables: Variables) -> str:
         self.n += 1

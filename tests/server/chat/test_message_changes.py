@@ -29,6 +29,8 @@ def shown(messages: Messages) -> str:
         ("sau", {0}, "u:s0 a:a1 u:u2"),
         ("s", {0}, "u:s0"),
         ("us", {1}, "u:u0 u:s1"),
+        ("uss", {1, 2}, "u:u0 u:s1|s2"),
+        ("ssau", {0, 1}, "u:s0|s1 a:a2 u:u3"),
     ],
 )
 def test_system_texts_go_where_they_stand(roles: str, places: set[int], expected: str) -> None:
@@ -78,6 +80,12 @@ def test_all_changes_together_make_every_chat_alternate() -> None:
         given = chat("".join(rng.choices("sdua", k=rng.randint(1, 9))))
         roles = [message["role"] for message in list(possible_changes(given))[-1].apply(given)]
         assert all(role == ("user", "assistant")[i % 2] for i, role in enumerate(roles)), (given, roles)
+
+
+def test_many_system_texts_are_merged_at_once() -> None:
+    messages = [{"role": "system", "content": "x"}] * 50_000
+    [merged] = merge_system(messages, frozenset(range(50_000)))
+    assert merged == {"role": "user", "content": "\n".join("x" * 50_000)}
 
 
 def test_a_long_run_is_joined_at_once() -> None:

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from models.errors import RequestError
+from server.chat.prompt_formats import PROMPT_FORMATS
 from server.chat.render import ChatRenderer, RenderedPrompt
 
 USER = {"role": "user", "content": "Hi"}
@@ -80,15 +81,71 @@ def test_no_space_is_stripped_after_other_ends(make: Make) -> None:
     assert not make(VICUNA_JINJA).render([USER], add_generation_prompt=False).strip_leading_space
 
 
+def begun(content: str = "The list:", **fields: Any) -> list[dict[str, Any]]:
+    return [USER, {"role": "assistant", "content": content, **fields}]
+
+
 @pytest.mark.parametrize("template", [None, VICUNA_JINJA])
 def test_an_answer_that_was_begun_is_continued(make: Make, template: str | None) -> None:
     renderer = make(template, prompt_format=None if template else "vicuna")
-    prompt = renderer.render([USER, {"role": "assistant", "content": "The list:"}])
+    prompt = renderer.render(begun())
     assert prompt.text.endswith("USER: Hi ASSISTANT: The list:")
     assert not prompt.strip_leading_space
+    assert prompt.begun == "The list:"
+    assert renderer.render(begun(), continuation=True, add_generation_prompt=False) == prompt
 
 
-@pytest.mark.parametrize("key", ["messages", "bos_token", "add_generation_prompt"])
+@pytest.mark.parametrize("template", [None, VICUNA_JINJA])
+def test_an_answer_that_is_complete(make: Make, template: str | None) -> None:
+    renderer = make(template, prompt_format=None if template else "vicuna")
+    another = renderer.render(begun(), continuation=False)
+    assert another.text.endswith("USER: Hi ASSISTANT: The list:</s>ASSISTANT:")
+    assert another.strip_leading_space
+    assert another.begun == ""
+    ended = renderer.render(begun(), add_generation_prompt=False)
+    assert ended.text.endswith("USER: Hi ASSISTANT: The list:</s>")
+
+
+@pytest.mark.parametrize("name", [*sorted(PROMPT_FORMATS), "template"])
+def test_answers_that_cannot_be_continued_are_refused_by_every_format(make: Make, name: str) -> None:
+    renderer = make(VICUNA_JINJA)
+    for messages, param in (
+        ([*begun("a"), {"role": "assistant", "content": "b"}], "messages[2]"),
+        (begun("", reasoning_content="Hm"), "messages[1].reasoning_content"),
+    ):
+        with pytest.raises(RequestError) as caught:
+            renderer.render(messages, prompt_format=name)
+        assert caught.value.param == param
+
+
+@pytest.mark.parametrize("name", [*sorted(PROMPT_FORMATS), "template"])
+def test_an_answer_alone_is_continued_by_every_format(make: Make, name: str) -> None:
+    prompt = make(VICUNA_JINJA).render(begun("The")[1:], prompt_format=name)
+    assert prompt.text.endswith(" The")
+
+
+@pytest.mark.parametrize("name", [*sorted(PROMPT_FORMATS), "template"])
+def test_a_developer_message_gives_what_a_system_message_gives(make: Make, name: str) -> None:
+    renderer = make(VICUNA_JINJA)
+    first, late = (
+        [{"role": role, "content": "Be brief."}, USER, *begun(), {"role": role, "content": "Now."}, USER]
+        for role in ("system", "developer")
+    )
+    assert renderer.render(first, prompt_format=name) == renderer.render(late, prompt_format=name)
+
+
+def test_thoughts_before_an_answer_are_left_out_where_there_are_none(make: Make) -> None:
+    renderer = make(VICUNA_JINJA)
+    assert renderer.render(begun(reasoning_content="Hm")) == renderer.render(begun())
+
+
+@pytest.mark.parametrize("key", ["messages", "tools", "range"])
+def test_reserved_template_arguments_mean_nothing_to_a_built_in_format(make: Make, key: str) -> None:
+    renderer = make(name="vicuna")
+    assert renderer.render([USER], template_kwargs={key: 1}) == renderer.render([USER])
+
+
+@pytest.mark.parametrize("key", ["messages", "tools", "bos_token", "add_generation_prompt", "namespace"])
 def test_reserved_template_arguments(make: Make, key: str) -> None:
     with pytest.raises(RequestError) as caught:
         make(VICUNA_JINJA).render([USER], template_kwargs={key: "x"})

@@ -126,6 +126,34 @@ def test_contents_become_one_string() -> None:
     ]
 
 
+def test_a_refusal_stands_behind_the_content() -> None:
+    def content(**fields: Any) -> Any:
+        prompt = chat(messages=[*HI, {"role": "assistant", **fields}]).prompt
+        assert isinstance(prompt, ChatPrompt)
+        return prompt.messages[1]["content"]
+
+    assert content(content="", refusal="no") == content(refusal="no") == "no"
+    assert content(content="yes", refusal="no") == "yes\nno"
+    assert content(content="yes", refusal=None) == "yes"
+    assert content(content=[]) == content() == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("tool_calls", [{"id": "c"}]),
+        ("function_call", {"name": "f", "arguments": "{}"}),
+        ("audio", {"id": "a"}),
+    ],
+)
+def test_parts_of_a_message_that_would_get_lost_are_refused(name: str, value: Any) -> None:
+    with pytest.raises(RequestError) as caught:
+        chat(messages=[*HI, {"role": "assistant", "content": None, name: value}])
+    assert caught.value.param == f"messages[1].{name}"
+    assert caught.value.code == "unsupported_parameter"
+    assert chat(messages=[{**HI[0], name: None}]).prompt == ChatPrompt(HI)
+
+
 def test_template_options() -> None:
     prompt = chat(
         prompt_format="alpaca", chat_template_kwargs={"input": "x"}, add_generation_prompt=False
@@ -151,6 +179,13 @@ def test_how_the_prompt_ends(
     prompt = chat(**fields).prompt
     assert isinstance(prompt, ChatPrompt)
     assert (prompt.add_generation_prompt, prompt.continue_final_message) == (generation, continuation)
+
+
+def test_an_echo_of_a_chat_scores_no_prompt() -> None:
+    assert not chat().echo
+    scored = chat(echo=True, logprobs=True)
+    assert scored.echo
+    assert not scored.score_prompt
 
 
 def test_thoughts_have_two_names() -> None:
