@@ -17,10 +17,13 @@ from functools import cached_property
 from models.errors import RequestError
 from server.chat.begun_answer import BegunAnswer
 from server.chat.message_changes import Message, Messages
-from server.chat.thought_blocks import THOUGHT_BLOCKS
+from server.chat.thought_blocks import THOUGHT_BLOCKS, THOUGHT_NAMES, has_thoughts
 
 Render = Callable[..., str]
-"""Renders messages, given with `add_generation_prompt`, and with `thinking` false where thoughts are off."""
+"""Renders messages, given with `add_generation_prompt`, and with `thinking` where it is to be on or off."""
+
+_ENDING = 1_000
+"""A generation prompt is shorter than this many characters."""
 
 # Digits stand for thoughts and content where the form is learned: no filter of a template changes them.
 _THOUGHTS, _WORDS = (str(10**19 + secrets.randbelow(9 * 10**19)) for _ in range(2))
@@ -66,13 +69,23 @@ class _Forms:
     @cached_property
     def with_thoughts(self) -> tuple[str, str] | None:
         """The text before the thoughts of a finished answer, and that between them and the content."""
-        thoughts = dict.fromkeys(("reasoning_content", "reasoning", "thinking"), _THOUGHTS)
+        return self._thoughts_shown({})
+
+    @cached_property
+    def with_thoughts_on(self) -> tuple[str, str] | None:
+        """The same where the request turns thinking off, and its answer has thoughts nevertheless."""
+        return self._thoughts_shown({"thinking": True})
+
+    def _thoughts_shown(self, mode: dict[str, bool]) -> tuple[str, str] | None:
+        if not any(name in self._source for name in THOUGHT_NAMES):
+            return None
+        thoughts = dict.fromkeys(THOUGHT_NAMES, _THOUGHTS)
         parts = [{"type": "thinking", "thinking": _THOUGHTS}, {"type": "text", "text": _WORDS}]
         fields: list[Message] = [{"content": _WORDS, **thoughts}]
         if "'thinking'" in self._source or '"thinking"' in self._source:
             fields.append({"content": parts})
         for field in fields:
-            text = self._finished(field)
+            text = self._finished(field, mode)
             at, end = text.rfind(_THOUGHTS), text.rfind(_WORDS)
             if 0 <= at < end:
                 return text[:at], text[at + len(_THOUGHTS) : end]
@@ -81,7 +94,7 @@ class _Forms:
     @cached_property
     def before_content(self) -> str | None:
         """The text before the content of a finished answer without thoughts; None where it isn't shown."""
-        text = self._finished({"content": _WORDS})
+        text = self._finished({"content": _WORDS}, {})
         at = text.rfind(_WORDS)
         return None if at < 0 else text[:at]
 
@@ -95,6 +108,8 @@ class _Forms:
 
     def block(self, prompt: str) -> _Block | None:
         """Return the last block of thoughts that a prompt has behind the chat's own text."""
+        if not has_thoughts(prompt[-_ENDING:]):
+            return None
         begin = _common_length(prompt, self._without_opening)
         for opening, closing in THOUGHT_BLOCKS:
             at = prompt.rfind(opening, begin)
@@ -120,11 +135,11 @@ class _Forms:
     def _without_opening(self) -> str:
         return self._render(self._chat, add_generation_prompt=False)
 
-    def _finished(self, fields: Message) -> str:
+    def _finished(self, fields: Message, mode: dict[str, bool]) -> str:
         """Return the chat with a finished answer; "" where the template refuses one."""
         try:
             answer = {"role": "assistant", **fields}
-            return self._render([*self._chat, answer], add_generation_prompt=False)
+            return self._render([*self._chat, answer], add_generation_prompt=False, **mode)
         except RequestError:
             return ""
 
@@ -153,13 +168,19 @@ def continued_prompt(chat: Messages, answer: BegunAnswer, render: Render, source
 def _after_thoughts(forms: _Forms, answer: BegunAnswer) -> str | None:
     """Return the prompt with the answer's thoughts, ended unless they go on; None: they have no place."""
     if forms.with_thoughts is not None and _ends_alike(forms):
-        before, between = forms.with_thoughts
-        return before + answer.reasoning + ("" if answer.thinks else between)
+        return _in_form(forms.with_thoughts, answer)
     for prompt in forms.prompts():
         block = forms.block(prompt)
         if block is not None:
             return block.thoughts(answer.reasoning) if answer.thinks else block.answer(answer.reasoning)
-    return None
+    return _in_form(forms.with_thoughts_on, answer)
+
+
+def _in_form(form: tuple[str, str] | None, answer: BegunAnswer) -> str | None:
+    if form is None:
+        return None
+    before, between = form
+    return before + answer.reasoning + ("" if answer.thinks else between)
 
 
 def _ends_alike(forms: _Forms) -> bool:

@@ -5,8 +5,9 @@ once more with a mark at the end of every content, and the marks are looked for.
 chat, or drops a message, gets it with the fewest changes that help (`message_changes`); one that reads
 contents as lists of parts gets those.
 
-What was found for a chat counts for later ones with the same roles, as long as their contents stand in the
-prompt in the order that the marks had: so a usual chat is rendered once.
+What was found for a chat counts for later ones of its kind, as long as their contents stand in the prompt in
+the order that the marks had: so a usual chat is rendered once. Without late system messages a kind is which
+roles follow each other, so that a chat that grows stays what it was; else it is the roles of all messages.
 """
 
 from __future__ import annotations
@@ -97,14 +98,14 @@ class CheckedTemplate:
         `kind` must differ for variables that can change what becomes of a message. Raises RequestError, which
         names a message that the template refuses or drops in every form.
         """
-        key = _key(messages, kind)
-        way = self._kept.get(key)
+        keys = _keys(messages, kind)
+        way = next((self._kept[key] for key in keys if key in self._kept), None)
         if way is not None:
             text = self._by_known_way(way, messages, variables)
             if text is not None:
                 return text
         way, text = self._find(messages, variables)
-        self._keep(key, way)
+        self._keep(keys[0 if way.order is None else -1], way)
         return text
 
     def _by_known_way(self, way: _Way, messages: Messages, variables: Variables) -> str | None:
@@ -115,6 +116,8 @@ class CheckedTemplate:
             return None
         place = 0
         for i in range(len(messages)) if way.order is None else way.order:
+            if not _must_show(messages[i]):
+                continue
             content = _content(messages[i])
             place = text.find(content, place)
             if place < 0:
@@ -239,12 +242,15 @@ def _must_show(message: Message) -> bool:
     return bool(content) and not (message["role"] == "assistant" and has_thoughts(content))
 
 
-def _key(messages: Messages, kind: bytes) -> bytes:
-    """Return a digest of the roles, of which messages are empty, and of which have further fields."""
-    roles = [
+def _keys(messages: Messages, kind: bytes) -> list[bytes]:
+    """Return the digests of the chat's kinds, the widest first."""
+    traits = [
         (m["role"], bool(_content(m)), *(k for k in m if k not in ("role", "content"))) for m in messages
     ]
-    return hashlib.blake2b(msgspec.msgpack.encode([roles, kind]), digest_size=16).digest()
+    kinds: list[Any] = [traits]
+    if not any(message["role"] in SYSTEM_ROLES for message in messages[1:]):
+        kinds.insert(0, [traits[:1], traits[-1:], sorted(set(pairwise(traits)))])
+    return [hashlib.blake2b(msgspec.msgpack.encode([one, kind]), digest_size=16).digest() for one in kinds]
 
 
 def _typed(messages: Messages) -> Messages:

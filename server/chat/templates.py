@@ -20,14 +20,12 @@ from server.chat.continued_prompt import continued_prompt
 from server.chat.delivery import CheckedTemplate, Variables
 from server.chat.jinja_environment import EXPRESSION_ERRORS, environment, strftime_now
 from server.chat.message_changes import Message, Messages
+from server.chat.thought_blocks import THOUGHT_NAMES
 
 RESERVED = frozenset(
     {"messages", "tools", "add_generation_prompt", "bos_token", "eos_token", *environment().globals}
 )
 """A request can't set these variables of a template."""
-
-_THOUGHTS = ("reasoning_content", "reasoning", "thinking")
-"""Templates read the thoughts of earlier answers under one of these names."""
 
 
 class ChatTemplate:
@@ -68,10 +66,15 @@ class ChatTemplate:
         return continued_prompt(chat, begun, render, self._source)
 
     def _checked_prompt(
-        self, chat: Messages, *, add_generation_prompt: bool, thinking: bool = True, kwargs: dict[str, Any]
+        self,
+        chat: Messages,
+        *,
+        add_generation_prompt: bool,
+        thinking: bool | None = None,
+        kwargs: dict[str, Any],
     ) -> str:
-        off = {} if thinking else {"enable_thinking": False, "thinking": False}
-        given = {**kwargs, **off, "add_generation_prompt": add_generation_prompt}
+        mode = {} if thinking is None else {"enable_thinking": thinking, "thinking": thinking}
+        given = {**kwargs, **mode, "add_generation_prompt": add_generation_prompt}
         variables = {**_defaults(), **given, **self._tokens}
         return self._checked.render(chat, variables, kind=msgspec.msgpack.encode(given))
 
@@ -95,7 +98,7 @@ def _plain(message: Message) -> Message:
     """Return a message as templates know it: `developer` is `system`, thoughts have all of their names."""
     plain = {**message, "role": "system"} if message["role"] == "developer" else message
     thoughts = message.get("reasoning_content")
-    return {**dict.fromkeys(_THOUGHTS, thoughts), **plain} if thoughts else plain
+    return {**dict.fromkeys(THOUGHT_NAMES, thoughts), **plain} if thoughts else plain
 
 
 def _reason(error: BaseException) -> str:

@@ -17,6 +17,9 @@ THOUGHT_BLOCKS = (
 )
 """The opening and the closing mark of each kind of block."""
 
+THOUGHT_NAMES = ("reasoning_content", "reasoning", "thinking")
+"""Templates read the thoughts of an answer under one of these names."""
+
 
 def has_thoughts(text: str) -> bool:
     """Return True if a block of thoughts begins in the text: templates leave those of earlier answers out."""

@@ -120,6 +120,15 @@ def test_without_thinking() -> None:
     assert ending(NO_THINKING_BLOCK, WORDS, **off) == "</><assistant><think>\n\n</think>\nThe "
 
 
+def test_thoughts_where_thinking_is_off() -> None:
+    """The template shows them only where it is on; they came from the client, so they stay."""
+    source = OPEN_TAG.replace("{% if m.reasoning %}", "{% if m.reasoning and enable_thinking %}")
+    off = {"enable_thinking": False}
+    assert ending(source, THOUGHT_OUT, **off) == "</><assistant><think>Hm.</think>The "
+    assert ending(source, THINKING, **off) == "</><assistant><think>Hm"
+    assert ending(source, WORDS, **off) == "</><assistant></think>The "
+
+
 @pytest.mark.parametrize("source", [GEMMA, MISTRAL, LABELS])
 def test_thoughts_without_a_place(source: str) -> None:
     with pytest.raises(RequestError, match="no place for thoughts") as caught:

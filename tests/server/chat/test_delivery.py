@@ -131,6 +131,14 @@ def test_a_usual_chat_is_rendered_once(source: str) -> None:
     template = Counting(source)
     template.cost("system: a", "user: b", "assistant: c", "user: d", "user: e")
     assert template.cost("system: A", "user: B", "assistant: C", "user: D", "user: E") == 1
+    template.cost("user: b", "assistant: c", "user: d")
+    assert template.cost("user: B", "assistant: C", "user: D", "assistant: E", "user: F") == 1
+
+
+def test_a_chat_with_thoughts_of_the_past_is_rendered_once() -> None:
+    template = Counting("{% for m in messages %}{{ m.content.split('</think>')[-1] }};{% endfor %}")
+    template.cost("user: a", "assistant: <think>b</think>c", "user: d")
+    assert template.cost("user: A", "assistant: <think>B</think>C", "user: D") == 1
 
 
 def test_a_chat_whose_words_are_not_found_is_looked_at_again() -> None:
