@@ -182,7 +182,9 @@ class CheckedTemplate:
         first = losses[0]
         assert first.refusal is not None
         place = self._refused_place(first.variant, messages, variables)
-        where = "these messages" if place is None else f"messages[{place}]"
+        where = "these messages"
+        if place is not None:
+            where = f"messages[{place}], of role '{messages[place]['role']}'"
         return RequestError(
             f"the model's chat template refuses {where}: {first.refusal.message}",
             param="messages" if place is None else f"messages[{place}]",

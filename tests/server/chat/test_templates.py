@@ -75,7 +75,9 @@ def test_typed_contents() -> None:
 
 def test_refused_messages_say_why() -> None:
     tool = {"role": "tool", "content": "31 degrees", "tool_call_id": "c"}
-    with pytest.raises(RequestError, match=r"refuses messages\[2\]: roles must alternate") as caught:
+    with pytest.raises(
+        RequestError, match=r"refuses messages\[2\], of role 'tool': roles must alternate"
+    ) as caught:
         render(ALTERNATES, USER, ANSWER, tool)
     assert caught.value.param == "messages[2]"
 
