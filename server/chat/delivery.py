@@ -225,9 +225,11 @@ def _dropped(messages: Messages, place: int) -> RequestError:
 
 
 def _marked(messages: Messages) -> Messages:
-    """Return the messages with a mark at the end of every content that isn't empty."""
+    """Return the messages with a mark at the end of every content that must show."""
     return [
-        {**message, "content": f"{message['content']}{_SECRET}{place:07d}"} if _content(message) else message
+        {**message, "content": f"{message['content']}{_SECRET}{place:07d}"}
+        if _is_marked(message)
+        else message
         for place, message in enumerate(messages)
     ]
 
@@ -240,8 +242,12 @@ def _content(message: Message) -> str:
 
 def _must_show(message: Message) -> bool:
     """Return True unless there is nothing to show, or thoughts, which templates leave out of old answers."""
-    content = _content(message)
-    return bool(content) and not (message["role"] == "assistant" and has_thoughts(content))
+    return _is_marked(message) and not (message["role"] == "assistant" and has_thoughts(message["content"]))
+
+
+def _is_marked(message: Message) -> bool:
+    """Return True if the message has words, or is a tool's: that it said nothing counts, too."""
+    return bool(_content(message)) or (message["role"] == "tool" and isinstance(message["content"], str))
 
 
 def _keys(messages: Messages, kind: bytes) -> list[bytes]:

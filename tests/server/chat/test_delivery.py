@@ -83,9 +83,10 @@ def test_strict_templates_get_what_they_take(source: str, contents: list[str], e
 
 
 @pytest.mark.parametrize("source", [FIRST_SYSTEM_ONLY, MISTRAL, MISTRAL_V3, GEMMA])
-def test_a_tools_message_is_refused_where_it_has_no_place(source: str) -> None:
+@pytest.mark.parametrize("content", ["31 degrees", "I look.", ""])
+def test_a_tools_message_is_refused_where_it_has_no_place(source: str, content: str) -> None:
     with pytest.raises(RequestError) as caught:
-        render(source, "user: How warm is it?", "assistant: I look.", "tool: 31 degrees")
+        render(source, "user: How warm is it?", "assistant: I look.", f"tool: {content}")
     assert caught.value.param == "messages[2]"
     assert "messages[2]" in caught.value.message
 

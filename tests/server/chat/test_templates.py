@@ -115,7 +115,8 @@ def test_strftime_now_and_template_arguments() -> None:
 
 def test_every_template_gets_the_date_and_thinks_unless_told_otherwise() -> None:
     """Llama 3's falls back to a day in 2024 and hybrid ones to no thinking, where these are undefined."""
-    source = "{{ date_string }}|{{ datetime }}|{{ enable_thinking }}|{{ messages[0].content }}"
+    llama_3 = "{% if not date_string is defined %}{% set date_string = '26 Jul 2024' %}{% endif %}"
+    source = llama_3 + "{{ date_string }}|{{ datetime }}|{{ enable_thinking }}|{{ messages[0].content }}"
     today = datetime.now().astimezone()
     assert render(source, USER) in {
         f"{day:%d %b %Y}|{day:%b %d %Y}|True|Hi" for day in (today, today - timedelta(seconds=30))
