@@ -110,7 +110,7 @@ class _Forms:
         """Return the last block of thoughts that a prompt has behind the chat's own text."""
         if not has_thoughts(prompt[-_ENDING:]):
             return None
-        begin = _common_length(prompt, self._without_opening)
+        begin = self._end_of_chat(prompt)
         for opening, closing in THOUGHT_BLOCKS:
             at = prompt.rfind(opening, begin)
             if at >= 0:
@@ -119,9 +119,14 @@ class _Forms:
                 return _Block(head, inside, closing, tail if found else None)
         return None
 
+    def shows_none(self) -> bool:
+        """Return True if a finished answer without thoughts has an empty block of them."""
+        block = None if self.before_content is None else self.block(self.before_content)
+        return block is not None and block.tail is not None and not block.inside.strip()
+
     def closes_thoughts(self) -> bool:
         """True if the generation prompt ends a block of thoughts, so that the model answers at once."""
-        ending = self.opening[_common_length(self.opening, self._without_opening) :]
+        ending = self.opening[self._end_of_chat(self.opening) :]
         return any(closing in ending for _, closing in THOUGHT_BLOCKS)
 
     def prompts(self) -> Iterator[str]:
@@ -129,7 +134,20 @@ class _Forms:
         yield self.opening
         if self.before_content is not None:
             yield self.before_content
-        yield self._render(self._chat, add_generation_prompt=True, thinking=False)
+        without_thinking = self._render(self._chat, add_generation_prompt=True, thinking=False)
+        bare = self._render(self._chat, add_generation_prompt=False, thinking=False)
+        ending = without_thinking[_common_length(without_thinking, bare) :]
+        # Command R7B's writes the opening always.
+        yield self._without_opening + ending if ending else without_thinking
+
+    def _end_of_chat(self, prompt: str) -> int:
+        """Return the place where the chat's own text ends in a prompt."""
+        end = _common_length(prompt, self._without_opening)
+        if end < len(prompt) or not self._chat:
+            return end
+        # The template writes the opening always.
+        words = self._chat[-1]["content"].strip()
+        return max(prompt.rfind(words), 0) + len(words)
 
     @cached_property
     def _without_opening(self) -> str:
@@ -152,7 +170,8 @@ def continued_prompt(chat: Messages, answer: BegunAnswer, render: Render, source
     """
     forms = _Forms(chat, render, source)
     unpacked = _unpacked(answer, source)
-    if unpacked.thinks or unpacked.reasoning or forms.thinks_at_once:
+    has_thoughts_of_its_own = unpacked.thinks or bool(unpacked.reasoning)
+    if has_thoughts_of_its_own or (forms.thinks_at_once and not forms.shows_none()):
         start = _after_thoughts(forms, unpacked)
         if start is not None:
             return start + unpacked.content
@@ -193,7 +212,9 @@ def _ends_alike(forms: _Forms) -> bool:
 def _before_content(forms: _Forms) -> str:
     """Return the prompt without thoughts, up to the answer's content."""
     before, opening = forms.before_content, forms.opening
-    if before is not None and (before.startswith(opening) or not forms.closes_thoughts()):
+    if before is not None and (
+        forms.shows_none() or before.startswith(opening) or not forms.closes_thoughts()
+    ):
         return before
     return f"{opening} " if opening.endswith(":") else opening
 

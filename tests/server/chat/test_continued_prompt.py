@@ -120,6 +120,30 @@ def test_without_thinking() -> None:
     assert ending(NO_THINKING_BLOCK, WORDS, **off) == "</><assistant><think>\n\n</think>\nThe "
 
 
+def test_the_templates_own_empty_block_is_taken() -> None:
+    source = OPEN_TAG.replace(
+        "{{ m.content }}", "{{ '' if m.reasoning else '<think> </think> ' }}{{ m.content }}"
+    )
+    assert ending(source, WORDS) == "</><assistant><think> </think> The "
+
+
+def test_the_chat_stays_one_with_thoughts() -> None:
+    """Only the ending is taken from the prompt without thinking, whose system text is another."""
+    source = "{{ '/think' if enable_thinking else '/no_think' }}" + NO_THINKING_BLOCK
+    text = compiled(source).render(CHAT, begun=THOUGHT_OUT)
+    assert text == "/think<user>Hi?</><assistant><think>\nHm.\n</think>\nThe "
+
+
+def test_a_template_that_always_opens_an_answer() -> None:
+    source = (
+        "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}<assistant>"
+        "{% if not enable_thinking %}<think></think>{% endif %}"
+    )
+    assert ending(source, THOUGHT_OUT) == "<assistant><think>Hm.</think>The "
+    assert ending(source, THINKING) == "<assistant><think>Hm"
+    assert ending(source, WORDS, enable_thinking=False) == "<assistant><think></think>The "
+
+
 def test_thoughts_where_thinking_is_off() -> None:
     """The template shows them only where it is on; they came from the client, so they stay."""
     source = OPEN_TAG.replace("{% if m.reasoning %}", "{% if m.reasoning and enable_thinking %}")
