@@ -6,10 +6,9 @@ A validator raises ValueError; `errors.invalid` makes it the 400 that names the 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from typing import Annotated, Any
+from collections.abc import Callable
+from typing import Annotated, Any, cast
 
-from annotated_types import Ge, GroupedMetadata, Le
 from pydantic import AfterValidator, Field, PlainValidator
 
 from server.engine.batch import Adapters
@@ -184,21 +183,26 @@ LoraAdapters = Annotated[
 TokenList = Annotated[list[int], PlainValidator(_token_list, json_schema_input_type=list[int])]
 
 
-class Limited(GroupedMetadata):
+class Limited:
     """The limits of a number, and what becomes of -1, as `RANGES` has them for a field of SamplingParams."""
 
     def __init__(self, name: str) -> None:
         self._range = RANGES[name]
 
-    def __iter__(self) -> Iterator[object]:
+    def __get_pydantic_core_schema__(self, source: Any, handler: Callable[[Any], dict[str, Any]]) -> Any:
         least, greatest, minus_one, is_bound = self._range
-        yield Ge(least if minus_one is None else -1)
+        limits = {"ge": least if minus_one is None else -1} | ({} if is_bound else {"le": greatest})
+
+        def limited(source: Any) -> Any:
+            return {**handler(source), **limits}
+
         if is_bound:
-            yield AfterValidator(lambda value: min(value, greatest))
+            change = AfterValidator(lambda value: min(value, greatest))
+        elif minus_one == "off":
+            change = AfterValidator(_zero_if_negative)
         else:
-            yield Le(greatest)
-        if minus_one == "off":
-            yield AfterValidator(_zero_if_negative)
+            return limited(source)
+        return change.__get_pydantic_core_schema__(source, cast(Any, limited))
 
 
 Seed = Annotated[int, Field(ge=-(1 << 63), lt=1 << 63), AfterValidator(_seed)]
