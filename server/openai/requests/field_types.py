@@ -202,7 +202,7 @@ class Limited:
             change = AfterValidator(_zero_if_negative)
         else:
             return limited(source)
-        return change.__get_pydantic_core_schema__(source, cast(Any, limited))
+        return change.__get_pydantic_core_schema__(source, cast("Any", limited))
 
 
 Seed = Annotated[int, Field(ge=-(1 << 63), lt=1 << 63), AfterValidator(_seed)]
