@@ -7,25 +7,24 @@ or that no model can have.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
 
-from models.gguf.reader import GGUFArray, Scalar
+from models.gguf.architecture_rules import architecture_faults
+from models.gguf.hyperparameters import MAX_LAYERS, Hyperparameters, Metadata
+from models.gguf.reader import GGUFArray, GGUFTensor
 
-MAX_LAYERS = 512
 MAX_EXPERTS = 1024
 MAX_WIDTH = 1 << 20
 ROPE_SCALINGS = ("none", "linear", "yarn", "longrope")
-Metadata = dict[str, Scalar | GGUFArray]
 
 
-def model_faults(metadata: Metadata) -> Iterator[str]:
-    """Yield the reasons not to load a model with these hyper-parameters."""
+def model_faults(metadata: Metadata, tensors: Sequence[GGUFTensor]) -> Iterator[str]:
+    """Yield the reasons not to load a model with these hyper-parameters and tensors."""
     architecture = metadata.get("general.architecture")
     if not isinstance(architecture, str) or not architecture:
         yield "it has no general.architecture"
         return
-    keys = _Keys(metadata, architecture)
+    keys = Hyperparameters(metadata, architecture)
     yield from _size_faults(keys)
     yield from _head_faults(keys)
     yield from _expert_faults(keys)
@@ -33,11 +32,12 @@ def model_faults(metadata: Metadata) -> Iterator[str]:
     scaling = keys.get("rope.scaling.type")
     if scaling is not None and scaling not in ROPE_SCALINGS:
         yield f"{keys.name('rope.scaling.type')} is {scaling!r} (known: {' '.join(ROPE_SCALINGS)})"
+    yield from architecture_faults(keys, tensors)
 
 
 def vocabulary_faults(metadata: Metadata) -> Iterator[str]:
     """Yield the reasons not to load a model with this vocabulary; none if there is no vocabulary."""
-    keys = _Keys(metadata, "tokenizer.ggml")
+    keys = Hyperparameters(metadata, "tokenizer.ggml")
     model = keys.get("model")
     if model in (None, "no_vocab", "none"):
         return
@@ -79,32 +79,7 @@ def _token_faults(tokens: GGUFArray, *, is_sentencepiece: bool) -> Iterator[str]
             yield f"its SentencePiece vocabulary lacks {len(missing)} of the 256 byte tokens"
 
 
-class _Keys:
-    """The metadata under one prefix."""
-
-    def __init__(self, metadata: Metadata, prefix: str) -> None:
-        self._metadata = metadata
-        self._prefix = prefix
-
-    def name(self, key: str) -> str:
-        return f"{self._prefix}.{key}"
-
-    def get(self, key: str) -> Any:
-        return self._metadata.get(self.name(key))
-
-    def per_layer(self, key: str) -> list[int | float]:
-        """Return one number for all layers, or one for each; empty if there is none."""
-        value = self.get(key)
-        if isinstance(value, GGUFArray):
-            return value.numbers() if value.element_type != "str" and value.length <= MAX_LAYERS else []
-        return [value] if isinstance(value, int | float) else []
-
-    def integer(self, key: str) -> int | None:
-        value = self.get(key)
-        return value if isinstance(value, int) else None
-
-
-def _size_faults(keys: _Keys) -> Iterator[str]:
+def _size_faults(keys: Hyperparameters) -> Iterator[str]:
     for key, most in (
         ("block_count", MAX_LAYERS),
         ("embedding_length", MAX_WIDTH),
@@ -129,7 +104,7 @@ def _size_faults(keys: _Keys) -> Iterator[str]:
             yield f"{keys.name(key)} is {value} (0 to {2**31 - 1})"
 
 
-def _head_faults(keys: _Keys) -> Iterator[str]:
+def _head_faults(keys: Hyperparameters) -> Iterator[str]:
     heads = keys.per_layer("attention.head_count")
     kv_heads = keys.per_layer("attention.head_count_kv") or heads
     n_layer = keys.integer("block_count") or 0
@@ -151,7 +126,7 @@ def _head_faults(keys: _Keys) -> Iterator[str]:
         yield f"{keys.name('rope.dimension_count')} is {rotated} (even, at most {head_size})"
 
 
-def _expert_faults(keys: _Keys) -> Iterator[str]:
+def _expert_faults(keys: Hyperparameters) -> Iterator[str]:
     experts = keys.integer("expert_count") or 0
     used = max(keys.per_layer("expert_used_count"), default=0)
     groups, groups_used = (
@@ -168,7 +143,7 @@ def _expert_faults(keys: _Keys) -> Iterator[str]:
         yield f"it uses {groups_used} of {groups} groups of {experts} experts"
 
 
-def _float_faults(keys: _Keys) -> Iterator[str]:
+def _float_faults(keys: Hyperparameters) -> Iterator[str]:
     for key, least, most in (
         ("attention.layer_norm_rms_epsilon", 0.0, 1.0),
         ("attention.layer_norm_epsilon", 0.0, 1.0),

@@ -157,7 +157,7 @@ def _check_model(info: GGUFInfo) -> None:
     if (
         info.tensors or not info.architecture
     ):  # a file with the vocabulary alone has no hyper-parameters to judge
-        faults = [*model_faults(info.metadata)]
+        faults = [*model_faults(info.metadata, info.tensors)]
     faults.extend(vocabulary_faults(info.metadata))
     if faults:
         more = f" (and {len(faults) - 1} more faults)" if len(faults) > 1 else ""

@@ -87,10 +87,9 @@ def test_values_llama_cpp_would_abort_on(tmp_path: Path, key: str, value: float 
 def test_layer_arrays(tmp_path: Path) -> None:
     path = tmp_path / "x.gguf"
     key = "llama.attention.head_count_kv"
-    assert read_gguf_info(write_small_gguf(path, add(key, [1, 4]))).per_layer("attention.head_count_kv") == [
-        1,
-        4,
-    ]
+    info = read_gguf_info(write_small_gguf(path, add(key, [2, 2])))
+    assert info.per_layer("attention.head_count_kv") == [2, 2]
+    assert "2 rows; 4 heads and 1 key-value heads" in refused(write_small_gguf(path, add(key, [2, 1])))
     assert "3 entries for 2 layers" in refused(write_small_gguf(path, add(key, [1, 2, 4])))
     assert "can't share 3" in refused(write_small_gguf(path, add(key, [1, 3])))
     assert "head_count_kv" in refused(write_small_gguf(path, add(key, [1, -4])))

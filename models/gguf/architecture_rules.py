@@ -1,0 +1,122 @@
+"""Header values that llama.cpp asserts on, architecture by architecture, when it builds a graph.
+
+A failed assertion ends the process. The lists are those of llama.cpp's sources (`src/models/*.cpp`); a test
+compares them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+
+from models.gguf.hyperparameters import Hyperparameters
+from models.gguf.reader import GGUFTensor
+
+_PROJECTION = re.compile(r"(?:enc\.|dec\.)?blk\.(?P<layer>\d{1,4})\.attn_(?P<part>q|k|v|qkv)\.weight")
+
+EQUAL_HEADS = frozenset(
+    """
+    afmoe apertus arcee arctic baichuan bailingmoe2 bert bitnet bloom chameleon chatglm codeshell cogvlm
+    cohere2 cohere2moe command-r dbrx deci deepseek dflash dots1 dream eagle3 ernie4_5 ernie4_5-moe
+    eurobert exaone exaone-moe exaone4 falcon glm4 glm4moe gpt2 gptneox granite granite_swa granitehybrid
+    granitemoe graniteswitch grok grovemoe hunyuan-dense hunyuan-moe hunyuan_vl hy_v3 internlm2 jais jais2
+    jina-bert-v2 jina-bert-v3 laguna llada llada-moe llama llama-embed llama4 maincoder maple mellum
+    minicpm minimax-01 minimax-m2 minimax-m3 mistral3 modern-bert mpt muse-glimmer nanbeige nemotron
+    nemotron_h nemotron_h_moe neo-bert nomic-bert nomic-bert-moe olmo olmo2 olmoe openelm orion paddleocr
+    pangu-embedded phi2 phi3 phimoe plamo pockettts qwen qwen2 qwen2moe qwen2vl qwen3 qwen35 qwen35moe
+    qwen3moe qwen3next qwen3vl qwen3vlmoe qwen4exp refact rnd1 seed_oss smallthinker smollm3 spark2_5
+    stablelm starcoder starcoder2 t5 t5encoder talkie xverse
+    """.split()  # noqa: SIM905 - a list of a hundred names
+)
+"""The architectures whose keys and values must have heads of one size."""
+
+WHOLE_ROTATION = frozenset(
+    """
+    apertus arcee arctic baichuan chameleon codeshell cogvlm cohere2moe dbrx deci deepseek dots1 dream
+    ernie4_5 ernie4_5-moe exaone exaone-moe exaone4 falcon granite granite_swa granitemoe graniteswitch
+    grok grovemoe hunyuan-dense hunyuan-moe hunyuan_vl hy_v3 internlm2 jais2 llada llada-moe llama
+    llama-embed llama4 maincoder mellum minicpm minimax-01 minimax-m2 mistral3 nemotron olmo olmo2 olmoe
+    orion paddleocr pangu-embedded plamo pockettts qwen2 qwen2moe qwen2vl qwen3 qwen3moe qwen3vl
+    qwen3vlmoe rnd1 seed_oss smallthinker smollm3 starcoder2 talkie xverse
+    """.split()  # noqa: SIM905
+)
+"""The architectures whose heads must be rotated as a whole."""
+
+DEFAULT_GATING = frozenset(
+    """
+    afmoe cohere2moe deepseek2 deepseek2-ocr glm-dsa glm4moe glm5-next hy_v3 laguna step35
+    """.split()  # noqa: SIM905
+)
+"""The architectures that have a gating function of their own where a file says 0, "none"."""
+
+PLAIN_ATTENTION = frozenset(
+    """
+    baichuan bert bloom chatglm cohere2 command-r deepseek falcon gemma gemma2 gemma3 glm4 gpt2 gptneox
+    granite granitemoe internlm2 jina-bert-v2 llama mpt nomic-bert nomic-bert-moe olmo2 phi2 phi3 phimoe
+    qwen2 qwen2moe qwen3 qwen3moe smollm3 stablelm starcoder2 t5 t5encoder
+    """.split()  # noqa: SIM905
+)
+"""The architectures all of whose layers attend, with projections that have the rows of their heads."""
+
+GATING_FUNCTIONS = range(1, 5)
+"""llama.cpp's gating functions: softmax, sigmoid, softmax of the chosen, square root of softplus."""
+
+
+def architecture_faults(keys: Hyperparameters, tensors: Sequence[GGUFTensor]) -> Iterator[str]:
+    """Yield the reasons for which a graph of this model can't be built."""
+    yield from _layer_faults(keys)
+    yield from _head_size_faults(keys)
+    yield from _gating_faults(keys)
+    if keys.prefix in PLAIN_ATTENTION:
+        yield from _plain_attention_faults(keys, tensors)
+
+
+def _layer_faults(keys: Hyperparameters) -> Iterator[str]:
+    n_layers = keys.integer("block_count") or 0
+    predicting = keys.integer("nextn_predict_layers")
+    if predicting is not None and not 0 <= predicting < max(n_layers, 1):
+        yield f"{keys.name('nextn_predict_layers')} is {predicting} of {n_layers} layers (fewer)"
+
+
+def _head_size_faults(keys: Hyperparameters) -> Iterator[str]:
+    key, value, rotated = keys.key_length, keys.value_length, keys.rotated
+    if not key:
+        return
+    if keys.prefix in EQUAL_HEADS and key != value:
+        yield f"heads of {keys.prefix} have {key} numbers for keys and {value} for values: not the same"
+    elif keys.prefix in WHOLE_ROTATION and key != rotated:
+        yield f"{keys.name('rope.dimension_count')} is {rotated}, and a head has {key} numbers: not the same"
+
+
+def _gating_faults(keys: Hyperparameters) -> Iterator[str]:
+    function = keys.integer("expert_gating_func")
+    if function is None or function in GATING_FUNCTIONS or not keys.integer("expert_count"):
+        return
+    if function == 0 and keys.prefix in DEFAULT_GATING:
+        return
+    known = f"{GATING_FUNCTIONS.start} to {GATING_FUNCTIONS.stop - 1}"
+    yield f"{keys.name('expert_gating_func')} is {function} ({known})"
+
+
+def _plain_attention_faults(keys: Hyperparameters, tensors: Sequence[GGUFTensor]) -> Iterator[str]:
+    if keys.integer("rope.dimension_count") == 0:
+        yield f"{keys.name('rope.dimension_count')} is 0 (2 or more)"
+    key, value = keys.key_length, keys.value_length
+    for tensor in tensors:
+        match = _PROJECTION.fullmatch(tensor.name)
+        if match is None or len(tensor.shape) != 2:
+            continue
+        layer, part = int(match["layer"]), match["part"]
+        n_q, n_kv = keys.heads(layer), keys.kv_heads(layer)
+        if n_q < 1:
+            yield f"{keys.name('attention.head_count')} is {n_q} in layer {layer} (1 or more)"
+            return
+        rows = {"q": n_q * key, "k": n_kv * key, "v": n_kv * value, "qkv": n_q * key + n_kv * (key + value)}[
+            part
+        ]
+        if tensor.shape[1] != rows:
+            yield (
+                f"{tensor.name} has {tensor.shape[1]:,} rows; {n_q} heads and {n_kv} key-value heads "
+                f"of {key} numbers need {rows:,}"
+            )
+            return

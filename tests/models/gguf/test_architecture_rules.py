@@ -1,0 +1,122 @@
+"""The lists of architectures are llama.cpp's own, and each rule refuses what it is for."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from models.gguf.architecture_rules import (
+    DEFAULT_GATING,
+    EQUAL_HEADS,
+    PLAIN_ATTENTION,
+    WHOLE_ROTATION,
+    architecture_faults,
+)
+from models.gguf.hyperparameters import Hyperparameters
+from models.gguf.reader import GGUFTensor
+from quantize.architectures.registry import ARCHITECTURES
+
+SOURCES = os.environ.get("CORRAL_LLAMA_CPP_SOURCE")
+
+
+class LlamaCppSources:
+    """Which architectures' sources hold a text, as a graph of their own or as one that they share."""
+
+    def __init__(self, root: Path) -> None:
+        names = dict(re.findall(r'\{ (LLM_ARCH_\w+),\s*"([^"]+)"', (root / "llama-arch.cpp").read_text()))
+        model = (root / "llama-model.cpp").read_text()
+        self._architectures: dict[str, list[str]] = defaultdict(list)
+        for cases, name in re.findall(r"((?:case LLM_ARCH_\w+:\s*)+)return new (llama_model_\w+)", model):
+            self._architectures[name] += [names[case] for case in re.findall(r"LLM_ARCH_\w+", cases)]
+        self._graph_of: dict[str, str] = {}
+        owner = ""
+        for line in (root / "models/models.h").read_text().splitlines():
+            if found := re.match(r"struct (llama_model_\w+)", line):
+                owner = found[1]
+            if found := re.match(r"\s+using graph\s*=\s*(llama_model_\w+)::graph", line):
+                self._graph_of[owner] = found[1]
+        self._lines: dict[str, list[str]] = defaultdict(list)
+        for path in sorted((root / "models").glob("*.cpp")):
+            owner = ""
+            for line in path.read_text().splitlines():
+                if found := re.match(r"\S.*?(llama_model_\w+)(?:::\w+(?:<[\w, ]+>)?)?::\w+\(", line):
+                    owner = found[1]
+                self._lines[owner].append(line)
+
+    def loading(self, text: str) -> set[str]:
+        owners = {owner for owner, lines in self._lines.items() if any(text in line for line in lines)}
+        return {name for owner in owners for name in self._architectures[owner]}
+
+    def building(self, text: str) -> set[str]:
+        owners = {owner for owner, lines in self._lines.items() if any(text in line for line in lines)}
+        sharing = {owner for owner, graph in self._graph_of.items() if graph in owners}
+        return {name for owner in owners | sharing for name in self._architectures[owner]}
+
+
+@pytest.mark.skipif(not SOURCES, reason="CORRAL_LLAMA_CPP_SOURCE doesn't point to llama.cpp's sources")
+def test_the_lists_are_those_of_the_sources() -> None:
+    sources = LlamaCppSources(Path(str(SOURCES)) / "src")
+    equal = sources.building("GGML_ASSERT(n_embd_head == hparams.n_embd_head_k());")
+    equal |= sources.building("GGML_ASSERT(n_embd_head == hparams.n_embd_head_v());")
+    assert equal == EQUAL_HEADS
+    assert sources.building("GGML_ASSERT(n_embd_head == n_rot);") == WHOLE_ROTATION
+    gating = sources.loading("expert_gating_func == LLAMA_EXPERT_GATING_FUNC_TYPE_NONE")
+    assert gating == DEFAULT_GATING
+
+
+def test_every_family_that_is_quantized_has_its_rules() -> None:
+    latent = {"deepseek2"}  # its projections go through a smaller space
+    ours = {architecture.gguf_name for architecture in ARCHITECTURES if architecture.gguf_name}
+    assert ours - latent <= PLAIN_ATTENTION
+
+
+HEADER: dict[str, Any] = {
+    "block_count": 2,
+    "embedding_length": 64,
+    "attention.head_count": 4,
+    "attention.head_count_kv": 2,
+}
+
+
+def faults(architecture: str = "llama", rows: dict[str, int] | None = None, **changes: Any) -> list[str]:
+    values = {**HEADER, **{key.replace("__", "."): value for key, value in changes.items()}}
+    metadata = {f"{architecture}.{key}": value for key, value in values.items() if value is not None}
+    shapes = {"blk.1.attn_q.weight": 64, "blk.1.attn_k.weight": 32, "blk.1.attn_v.weight": 32} | (rows or {})
+    tensors = [GGUFTensor(name, (64, n), "F16", 0, 0) for name, n in shapes.items()]
+    return list(architecture_faults(Hyperparameters(metadata, architecture), tensors))
+
+
+def test_a_good_header_has_none() -> None:
+    assert faults() == []
+    assert faults("qwen3", attention__key_length=16, attention__value_length=16) == []
+    assert faults("mamba", {}, attention__head_count=0) == []
+    assert faults("gpt2", {"blk.0.attn_qkv.weight": 64 + 2 * 32}) == []
+    assert faults("deepseek2", expert_count=4, expert_gating_func=0) == []
+
+
+@pytest.mark.parametrize(
+    ("fault", "changes"),
+    [
+        ("nextn_predict_layers is 2 of 2 layers", {"nextn_predict_layers": 2}),
+        ("nextn_predict_layers is 7 of 2 layers", {"nextn_predict_layers": 7}),
+        ("16 numbers for keys and 8 for values", {"attention__value_length": 8}),
+        ("8 numbers for keys and 16 for values", {"architecture": "cohere2", "attention__key_length": 8}),
+        ("rope.dimension_count is 8, and a head has 16", {"rope__dimension_count": 8}),
+        ("rope.dimension_count is 0", {"architecture": "phi2", "rope__dimension_count": 0}),
+        ("expert_gating_func is 9 (1 to 4)", {"expert_count": 4, "expert_gating_func": 9}),
+        ("expert_gating_func is 0", {"expert_count": 4, "expert_gating_func": 0}),
+        ("head_count is 0 in layer 1", {"architecture": "olmo2", "attention__head_count": 0}),
+        ("head_count is 0 in layer 1", {"attention__head_count": None, "attention__head_count_kv": None}),
+        ("blk.1.attn_q.weight has 64 rows", {"architecture": "gemma", "attention__key_length": 8}),
+        ("blk.1.attn_k.weight has 32 rows", {"attention__head_count_kv": 1}),
+        ("blk.1.attn_v.weight has 16 rows", {"rows": {"blk.1.attn_v.weight": 16}}),
+        ("attn_qkv.weight has 192 rows", {"architecture": "gpt2", "rows": {"blk.0.attn_qkv.weight": 192}}),
+    ],
+)
+def test_what_llama_cpp_asserts_is_refused(fault: str, changes: dict[str, Any]) -> None:
+    assert any(fault in found for found in faults(**changes))
