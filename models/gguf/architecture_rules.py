@@ -99,9 +99,15 @@ def _gating_faults(keys: Hyperparameters) -> Iterator[str]:
 
 
 def _plain_attention_faults(keys: Hyperparameters, tensors: Sequence[GGUFTensor]) -> Iterator[str]:
-    if keys.integer("rope.dimension_count") == 0:
-        yield f"{keys.name('rope.dimension_count')} is 0 (2 or more)"
     key, value = keys.key_length, keys.value_length
+    for name in ("rope.dimension_count", "rope.dimension_count_swa"):
+        rotated = keys.integer(name)
+        if rotated is not None and (rotated % 2 or not 2 <= rotated <= max(key, 2)):
+            yield f"{keys.name(name)} is {rotated} (even, 2 to {key})"
+    for name, length in (("attention.key_length_swa", key), ("attention.value_length_swa", value)):
+        given = keys.integer(name)
+        if given is not None and given != length:
+            yield f"{keys.name(name)} is {given}; windows of {keys.prefix} have heads of {length} numbers, too"
     for tensor in tensors:
         match = _PROJECTION.fullmatch(tensor.name)
         if match is None or len(tensor.shape) != 2:
