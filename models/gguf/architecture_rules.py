@@ -107,7 +107,7 @@ def _plain_attention_faults(keys: Hyperparameters, tensors: Sequence[GGUFTensor]
     for name, length in (("attention.key_length_swa", key), ("attention.value_length_swa", value)):
         given = keys.integer(name)
         if given is not None and given != length:
-            yield f"{keys.name(name)} is {given}; windows of {keys.prefix} have heads of {length} numbers, too"
+            yield f"{keys.name(name)} is {given}, and {keys.prefix} has heads of {length} numbers"
     for tensor in tensors:
         match = _PROJECTION.fullmatch(tensor.name)
         if match is None or len(tensor.shape) != 2:
