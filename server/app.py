@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import socket
 from functools import partial
+from itertools import chain
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
@@ -10,6 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
+from starlette.routing import Match, Route
 from starlette.types import Receive, Scope, Send
 
 from models.errors import CorralError
@@ -20,12 +23,19 @@ from server.http.access_log import RequestRecords, record_of
 from server.http.api_keys import ApiKeys
 from server.http.dependencies import Api
 from server.http.disconnect import ClientGone
+from server.http.error_response import error_response
+from server.http.foreign_pages import ForeignPages
+from server.http.head_requests import HeadRequests
+from server.http.hosts import AllowedHosts, plain_origin
+from server.http.request_head import RequestHeads
 from server.http.stream_writer import remember_send
+from server.http.unframed import unframed
 from server.openai import errors
-from server.openai.errors import ApiError
 from server.routes import admin, chat, completions, health, home, models, tokens
 from server.supervisor.adapters.service import AdapterService
 from server.supervisor.protocol import ModelService
+
+_GROUPS = (chat, completions, models, tokens, admin, health, home)
 
 
 def create_app(
@@ -44,30 +54,36 @@ def create_app(
     )
     app.state.api = Api(config, service, adapters)
     app.openapi = partial(openapi.document, app)  # type: ignore[method-assign]
-    for group in (chat, completions, models, tokens, admin, health, home):
+    for group in _GROUPS:
         app.include_router(group.router)
     _handle_errors(app)
     # The last one added is the outermost.
+    app.add_middleware(HeadRequests)
     if config.api_keys:
         app.add_middleware(ApiKeys, keys=[key.get_secret_value() for key in config.api_keys])
     if config.cors_origins:
         app.add_middleware(
             CORSMiddleware,
-            allow_origins=config.cors_origins,
+            allow_origins=[plain_origin(origin) for origin in config.cors_origins],
             allow_methods=["*"],
             allow_headers=["*"],
+            allow_private_network=True,
             expose_headers=["X-Request-Id", "Retry-After"],
         )
+    if not config.api_keys:
+        hosts = AllowedHosts((*config.allowed_hosts, config.host, socket.gethostname()))
+        app.add_middleware(ForeignPages, hosts=hosts, origins=config.cors_origins)
+    app.add_middleware(RequestHeads)
     app.add_middleware(RequestRecords)
     return app
 
 
 class _Application(FastAPI):
-    """Keeps the server's own `send` for streams, before the middlewares wrap it."""
+    """Deals with the server's own `send`, before the middlewares wrap it."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         remember_send(scope, send)
-        await super().__call__(scope, receive, send)
+        await super().__call__(scope, receive, unframed(scope, send))
 
 
 def _handle_errors(app: FastAPI) -> None:
@@ -82,20 +98,32 @@ def _handle_errors(app: FastAPI) -> None:
 
 def _ours(_request: Request, error: Exception) -> Response:
     assert isinstance(error, CorralError)
-    return _response(errors.from_error(error))
+    return error_response(errors.from_error(error))
 
 
 def _parameters(_request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    return _response(errors.from_error(errors.invalid_field(error.errors())))
+    return error_response(errors.from_error(errors.invalid_field(error.errors())))
 
 
 def _routing(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     record = record_of(request.scope)
-    response = _response(errors.http_error(error.status_code, record.method, record.path))
-    response.headers.update(error.headers or {})
-    return response
+    headers = dict(error.headers or {})
+    if error.status_code == 405:
+        headers["Allow"] = ", ".join(sorted(_methods(request)))
+        if request.method == "OPTIONS":
+            return Response(status_code=204, headers=headers)
+    return error_response(errors.http_error(error.status_code, record.method, record.path), headers)
+
+
+def _methods(request: Request) -> set[str]:
+    """Return the methods that the request's path has: all routes of it together have them."""
+    methods = {"OPTIONS"}
+    for route in chain(request.app.routes, *(group.router.routes for group in _GROUPS)):
+        if isinstance(route, Route) and route.matches(request.scope)[0] is not Match.NONE:
+            methods |= route.methods or set()
+    return methods | {"HEAD"} if "GET" in methods else methods
 
 
 def _gone(request: Request, _error: Exception) -> Response:
@@ -106,10 +134,4 @@ def _gone(request: Request, _error: Exception) -> Response:
 def _defect(request: Request, _error: Exception) -> Response:
     """Answer a defect, outside of all middleware: so the id is added here. The server logs the traceback."""
     record = record_of(request.scope)
-    response = _response(errors.internal_error(record.id))
-    response.headers["X-Request-Id"] = record.id
-    return response
-
-
-def _response(error: ApiError) -> Response:
-    return Response(error.json(), error.status, error.headers(), "application/json")
+    return error_response(errors.internal_error(record.id), {"X-Request-Id": record.id})

@@ -9,6 +9,7 @@ The settings of a served model are those of `server.serve_options`.
 from __future__ import annotations
 
 import difflib
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -26,6 +27,8 @@ ENVIRONMENT_PREFIX = "CORRAL_"
 # Variables of that prefix that are no settings of the server.
 _OTHER_VARIABLES = frozenset({"CORRAL_HOME", "CORRAL_CONFIG", "CORRAL_DEBUG"})
 
+_HOST_NAME = re.compile(r"\*|(\*\.)?[^\s*:/@\[\]]+|\[[0-9A-Fa-f:.]+\]|[0-9A-Fa-f:.]+")
+
 Seconds = Annotated[float, Bounds(gt=0)]
 
 
@@ -40,6 +43,11 @@ class HttpOptions:
     )
     cors_origins: tuple[str, ...] = setting(
         (), "Web origins whose pages may call this server (`*` for all); none: CORS is off."
+    )
+    allowed_hosts: tuple[str, ...] = setting(
+        (),
+        "Names, `*.example` too, by which this server is called without API keys, besides addresses and local"
+        " names (`*` for all).",
     )
 
 
@@ -115,6 +123,15 @@ class ServerConfig(BaseModel, LimitOptions, ServeOptions, CatalogueOptions, Http
             raise ValueError("an API key must not be empty")
         return value
 
+    @field_validator("allowed_hosts")
+    @classmethod
+    def _host_names(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if any(not _HOST_NAME.fullmatch(name) for name in value):
+            raise ValueError(
+                "a host is a name without scheme and port, such as corral.example, or *.example, or *"
+            )
+        return value
+
 
 SETTINGS: tuple[str, ...] = tuple(ServerConfig.model_fields)
 """The names of all settings, in the order of their flags."""
@@ -123,9 +140,14 @@ _DESCRIPTIONS: dict[str, str] = {
     for options in (HttpOptions, CatalogueOptions, ServeOptions, LimitOptions)
     for field in fields(options)
 }
-FLAG_NAMES = {"default_type": "--type", "api_keys": "--api-key", "cors_origins": "--cors-origin"}
+FLAG_NAMES = {
+    "default_type": "--type",
+    "api_keys": "--api-key",
+    "cors_origins": "--cors-origin",
+    "allowed_hosts": "--allowed-host",
+}
 """These flags aren't called like their setting."""
-_LISTS = frozenset({"models", "api_keys", "cors_origins", "lora"})
+_LISTS = frozenset({"models", "api_keys", "cors_origins", "allowed_hosts", "lora"})
 
 
 def setting_help(name: str) -> str:

@@ -26,6 +26,7 @@ METAVARS: Final = {
     "prompt_format": "NAME",
     "api_keys": "KEY",
     "cors_origins": "ORIGIN",
+    "allowed_hosts": "NAME",
     "lora": "PATH",
     "draft": "REF",
 }

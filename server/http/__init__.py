@@ -1,15 +1,25 @@
 """HTTP beneath the routes: keys, bodies, logs, and the stream of an answer to its socket.
 
-access_log.py     Every request's id and its line in the log; never its content. ASGI middleware.
-api_keys.py       `ApiKeys`: the ASGI middleware that requires an API key, used only where keys are set.
-dependencies.py   `Api`: the settings and models that every endpoint works with, and the way to a request's
-                  model.
-disconnect.py     `while_connected` and `disconnected`: work for a client ends when the client has gone.
-generate.py       `answer`: from `Generate` messages to an HTTP answer, streamed or whole, for chats and
-                  completions.
-openapi.py        The OpenAPI document's request bodies, which FastAPI doesn't know: endpoints read theirs
-                  themselves.
-request_body.py   `read`: a request's body, within a limit and whatever its content type says, as a schema.
-stream_writer.py  Streamed answers: `EventStream` is the response, `StreamWriter` writes the chunks of each
-                  event.
+access_log.py      Every request's id and its line in the log; never its content. ASGI middleware.
+api_keys.py        `ApiKeys`: the ASGI middleware that requires an API key, used only where keys are set.
+dependencies.py    `Api`: the settings and models that every endpoint works with, and the way to a request's
+                   model.
+disconnect.py      `while_connected` and `disconnected`: work for a client ends when the client has gone.
+error_response.py  `error_response`: an error as the response that every route and every middleware answers
+                   with.
+foreign_pages.py   `ForeignPages`: keeps web pages of others from using a server without API keys. ASGI
+                   middleware.
+generate.py        `answer`: from `Generate` messages to an HTTP answer, streamed or whole, for chats and
+                   completions.
+head_requests.py   `HeadRequests`: HEAD is answered wherever GET is, with the same headers. ASGI middleware.
+hosts.py           Names in `Host` and `Origin` headers, and those that a server without API keys answers to.
+                   Pure.
+openapi.py         The OpenAPI document's request bodies, which FastAPI doesn't know: endpoints read theirs
+                   themselves.
+request_body.py    `read`: a request's body, within a limit and whatever its content type says, as a schema.
+request_head.py    `RequestHeads`: the ASGI middleware that refuses requests whose head no route could serve.
+stream_writer.py   Streamed answers: `EventStream` is the response, `StreamWriter` writes the chunks of each
+                   event.
+unframed.py        `unframed`: answers of unknown length to HTTP/1.0 clients end with the connection, without
+                   chunks.
 """

@@ -6,9 +6,9 @@ import hashlib
 import hmac
 from collections.abc import Sequence
 
-from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from server.http.error_response import error_response
 from server.openai import errors
 
 OPEN_PATHS = frozenset({"/", "/health", "/ready", "/docs", "/openapi.json"})
@@ -16,9 +16,10 @@ OPEN_PATHS = frozenset({"/", "/health", "/ready", "/docs", "/openapi.json"})
 
 
 class ApiKeys:
-    """Lets a request pass with one of `keys`, as `Authorization: Bearer KEY` or `X-Api-Key: KEY`.
+    """Lets a request pass with one of `keys`, as `Authorization: Bearer KEY`, or in `X-Api-Key` or `Api-Key`.
 
-    Keys are compared as hashes, each in constant time, so neither their content nor their length shows.
+    Programs often send several of these headers, some with a placeholder: any right key is enough. Keys are
+    compared as hashes, all with all and each in constant time, so neither their content nor length shows.
     """
 
     def __init__(self, app: ASGIApp, keys: Sequence[str]) -> None:
@@ -30,26 +31,27 @@ class ApiKeys:
             await self._app(scope, receive, send)
             return
         given = _given(scope)
-        if given is not None and self._is_known(given):
+        if self._has_known(given):
             await self._app(scope, receive, send)
             return
-        error = errors.missing_key() if given is None else errors.wrong_key()
-        headers = {"WWW-Authenticate": "Bearer"}
-        await Response(error.json(), error.status, headers, "application/json")(scope, receive, send)
+        error = errors.wrong_key() if given else errors.missing_key()
+        await error_response(error, {"WWW-Authenticate": "Bearer"})(scope, receive, send)
 
-    def _is_known(self, given: bytes) -> bool:
-        digest = _digest(given)
-        matches = [hmac.compare_digest(digest, known) for known in self._digests]
+    def _has_known(self, given: Sequence[bytes]) -> bool:
+        digests = [_digest(key) for key in given]
+        matches = [hmac.compare_digest(digest, known) for digest in digests for known in self._digests]
         return any(matches)
 
 
-def _given(scope: Scope) -> bytes | None:
+def _given(scope: Scope) -> list[bytes]:
+    """Return what the request has in the place of keys; empty values are none."""
+    given = []
     for name, value in scope["headers"]:
-        if name == b"x-api-key":
-            return bytes(value)
-        if name == b"authorization" and value[:7].lower() == b"bearer ":
-            return bytes(value[7:].strip())
-    return None
+        if name in (b"x-api-key", b"api-key"):
+            given.append(value.strip())
+        elif name == b"authorization" and value[:7].lower() == b"bearer ":
+            given.append(value[7:].strip())
+    return [key for key in given if key]
 
 
 def _digest(key: bytes) -> bytes:

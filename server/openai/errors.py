@@ -176,6 +176,88 @@ def http_error(status: int, method: str, path: str) -> ApiError:
     )
 
 
+def invalid_http() -> ApiError:
+    """Return the error for bytes that are no HTTP."""
+    return _http_refusal(
+        400,
+        "invalid_http",
+        "This is no valid HTTP/1.1 request; check the client, and that the URL is http://",
+    )
+
+
+def invalid_head(fault: str) -> ApiError:
+    """Return the error for a request whose head is wrong."""
+    return _http_refusal(400, "invalid_http", f"The request's head is wrong: {fault}; check the client")
+
+
+def late_request(waiting_for: str) -> ApiError:
+    """Return the error for a client that doesn't send the rest of its request."""
+    return _http_refusal(
+        408, "request_timeout", f"The rest of the request's {waiting_for} didn't come in time; send it again"
+    )
+
+
+def long_target(limit_bytes: int) -> ApiError:
+    """Return the error for an address that is too long."""
+    return _http_refusal(
+        414, "url_too_long", f"The request's address has over {limit_bytes:,} bytes, which is the limit"
+    )
+
+
+def long_headers(limit_bytes: int) -> ApiError:
+    """Return the error for headers that are too long."""
+    return _http_refusal(
+        431, "headers_too_long", f"The request's headers have over {limit_bytes:,} bytes, which is the limit"
+    )
+
+
+def unread_encoding(codings: str) -> ApiError:
+    """Return the error for a compressed body."""
+    message = f"The request's body has the content encoding {codings!r}; send it as it is, without one"
+    return _http_refusal(415, "unsupported_encoding", message)
+
+
+def unread_transfer(codings: str) -> ApiError:
+    """Return the error for a body that comes in another way than whole or in chunks."""
+    message = f"The request's body has the transfer encoding {codings!r}; send it whole or 'chunked'"
+    return _http_refusal(501, "unsupported_encoding", message)
+
+
+def foreign_host(host: str) -> ApiError:
+    """Return the error for a name that a server without keys doesn't answer to."""
+    shown = host.encode("ascii", "backslashreplace").decode()[:200]
+    message = (
+        f"This server doesn't answer to the name {shown!r}: without API keys it answers to addresses and"
+        " local names alone, so that no web page reaches it by a name of its own; start it with"
+        f" --allowed-host {shown}, or with --api-key"
+    )
+    return _http_refusal(403, "host_not_allowed", message)
+
+
+def foreign_origin(origin: str) -> ApiError:
+    """Return the error for a web page that may not call a server without keys."""
+    shown = origin.encode("ascii", "backslashreplace").decode()[:200]
+    message = (
+        f"Pages of {shown} may not call this server; start it with --cors-origin ORIGIN for those that may,"
+        " or with --api-key"
+    )
+    return _http_refusal(403, "origin_not_allowed", message)
+
+
+def too_many_connections(limit: int) -> ApiError:
+    """Return the error for a connection beyond the limit."""
+    body = ErrorBody(
+        message=f"This server has {limit:,} connections, which is its limit; connect again later",
+        type=SERVER,
+        code="too_many_connections",
+    )
+    return ApiError(status=503, body=body, retry_after_s=1)
+
+
+def _http_refusal(status: int, code: str, message: str) -> ApiError:
+    return ApiError(status=status, body=ErrorBody(message=message, type=INVALID, code=code))
+
+
 def internal_error(request_id: str) -> ApiError:
     """Return the error for a defect of ours; the log has the traceback."""
     message = f"The server had an error while processing the request; its log has more under {request_id}"

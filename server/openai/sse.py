@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 DONE = b"data: [DONE]\n\n"
-COMMENT = b": keep-alive\n\n"
+COMMENT = b": keep-alive\n"
+"""A line of its own between two events. An empty line after it would end an event that has no data, and some
+clients take that for the end of the stream."""
 CONTENT_TYPE = "text/event-stream; charset=utf-8"
 
 

@@ -14,14 +14,12 @@ router = APIRouter(tags=["Health"])
 
 
 @router.get("/health")
-@router.head("/health", include_in_schema=False)
 async def health() -> dict[str, str]:
     """Alive; says nothing about models."""
     return {"status": "ok"}
 
 
 @router.get("/ready")
-@router.head("/ready", include_in_schema=False)
 async def ready(request: Request) -> Response:
     """200 once every model to be served from the start is loaded; 503 with the reason until then."""
     service = api_of(request).service

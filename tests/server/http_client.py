@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -53,10 +54,9 @@ def events_of(text: str) -> list[Any]:
     assert text.endswith("\n\n")
     events: list[Any] = []
     for block in text.removesuffix("\n\n").split("\n\n"):
-        if block.startswith(":"):
-            continue
-        assert block.startswith("data: ")
-        data = block.removeprefix("data: ")
+        event = re.sub(r"\A(:.*\n)+", "", block)  # a comment is one line, and no event
+        assert event.startswith("data: ")
+        data = event.removeprefix("data: ")
         events.append(data if data == "[DONE]" else json.loads(data))
     return events
 

@@ -52,6 +52,18 @@ def test_keys_do_not_show() -> None:
     assert "very-secret" not in config.model_dump_json()
 
 
+def test_names_that_the_server_is_called_by(tmp_path: Path) -> None:
+    names = ("corral.example", "*.lab.example", "*", "[::1]", "10.0.0.1")
+    assert load_config({"allowed_hosts": list(names)}, {}).allowed_hosts == names
+    assert load_config({}, {"CORRAL_ALLOWED_HOSTS": "a.example, *.b.example"}).allowed_hosts == (
+        "a.example",
+        "*.b.example",
+    )
+    path = tmp_path / "corral.toml"
+    path.write_text('allowed_hosts = ["c.example"]')
+    assert load_config({}, {}, path).allowed_hosts == ("c.example",)
+
+
 def test_it_is_frozen() -> None:
     config: Any = load_config({}, {})
     with pytest.raises(ValidationError):
@@ -79,6 +91,10 @@ def test_values_in_other_spellings() -> None:
         ({"default_type": "Q4_K_X"}, {}, None, ("--type", "Q4_K_M")),
         ({"api_keys": ["  "]}, {}, None, ("--api-key", "must not be empty")),
         ({"type_k": "q9"}, {}, None, ("--type-k", "q8_0")),
+        ({"allowed_hosts": ["http://corral.example"]}, {}, None, ("--allowed-host", "without scheme")),
+        ({"allowed_hosts": ["corral.example:80"]}, {}, None, ("--allowed-host", "without scheme and port")),
+        ({"allowed_hosts": ["*corral.example"]}, {}, None, ("--allowed-host", "*.example")),
+        ({}, {"CORRAL_ALLOWED_HOST": "x"}, None, ("did you mean CORRAL_ALLOWED_HOSTS?",)),
     ],
 )
 def test_mistakes(

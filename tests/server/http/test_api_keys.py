@@ -13,9 +13,18 @@ KEYS = ("first-key", "second-key")
         {"authorization": "Bearer first-key"},
         {"authorization": "bearer second-key"},
         {"x-api-key": "second-key"},
+        {"api-key": "second-key"},
+        {"authorization": "Bearer  first-key "},
+        {"authorization": "Bearer placeholder", "x-api-key": "second-key"},
+        {"authorization": "Bearer first-key", "x-api-key": "placeholder"},
+        {"authorization": "Basic dXNlcjpwYXNz", "x-api-key": "first-key"},
+        {"authorization": "", "x-api-key": "", "api-key": "first-key"},
+        [("authorization", "Bearer placeholder"), ("authorization", "Bearer first-key")],
+        [("authorization", "Bearer first-key"), ("authorization", "Bearer placeholder")],
+        [("x-api-key", "placeholder"), ("x-api-key", "second-key")],
     ],
 )
-async def test_a_known_key_passes(headers: dict[str, str]) -> None:
+async def test_a_known_key_passes(headers: dict[str, str] | list[tuple[str, str]]) -> None:
     async with client_for(api_keys=KEYS) as client:
         response = await client.post("/v1/chat/completions", json=CHAT, headers=headers)
     assert response.status_code == 200
@@ -32,6 +41,7 @@ async def test_a_known_key_passes(headers: dict[str, str]) -> None:
         {"authorization": "first-key"},
         {"x-api-key": ""},
         {"x-api-key": "third"},
+        {"authorization": "Bearer third", "x-api-key": "fourth", "api-key": "first-ke"},
     ],
 )
 @pytest.mark.parametrize(

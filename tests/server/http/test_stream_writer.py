@@ -10,8 +10,9 @@ import httpx
 import pytest
 from starlette.types import Message
 
-from models.errors import WorkerError
+from models.errors import WorkerBusy, WorkerDied, WorkerError
 from server.engine.events import Delta, Failure
+from server.http import stream_writer
 from server.http.stream_writer import StreamWriter
 from server.ipc.messages import Generate
 from server.openai.chunks import ChunkEncoder
@@ -72,8 +73,43 @@ async def test_silence_is_filled_with_comments() -> None:
 
     async with client_for(ScriptedService(script), sse_comment_s=0.05) as client:
         response = await client.post("/v1/chat/completions", json={**CHAT, "stream": True})
-    assert 2 <= response.text.count(": keep-alive\n\n") <= 6
+    assert 2 <= response.text.count(": keep-alive\n") <= 6
+    assert ": keep-alive\n\n" not in response.text  # an empty line would end an event that has no data
     assert events_of(response.text)[-1] == "[DONE]"
+
+
+async def test_a_stream_that_waits_long_begins_with_a_comment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream_writer, "HEADERS_AFTER_S", 0.05)
+    service = ScriptedService(lambda request: [0.3, *says("a")(request)])
+    async with client_for(service) as client:
+        response = await client.post("/v1/chat/completions", json={**CHAT, "stream": True})
+    assert response.text.startswith(": keep-alive\ndata: ")
+    assert events_of(response.text)[-1] == "[DONE]"
+
+
+@pytest.mark.parametrize("error", [WorkerBusy("full", 2.0), WorkerDied("it died")])
+async def test_an_error_after_the_headers_is_an_event(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stream_writer, "HEADERS_AFTER_S", 0.05)
+    async with client_for(ScriptedService(lambda _: [0.3, error])) as client:
+        response = await client.post("/v1/chat/completions", json={**CHAT, "stream": True})
+        whole = await client.post("/v1/chat/completions", json=CHAT)
+    assert response.status_code == 200
+    [event] = events_of(response.text)
+    assert event["error"]["message"] == str(error)
+    assert event["error"]["code"]
+    assert whole.status_code >= 400  # an answer that is no stream still waits for its status
+
+
+async def test_a_client_that_goes_before_the_first_event_cancels(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream_writer, "HEADERS_AFTER_S", 0.02)
+    service = ScriptedService(lambda _: [asyncio.Event()])
+    async with serving(app_for(service)) as url, httpx.AsyncClient(base_url=url) as client:
+        async with client.stream("POST", "/v1/chat/completions", json={**CHAT, "stream": True}) as response:
+            assert await anext(response.aiter_bytes()) == b": keep-alive\n"
+        await asyncio.wait_for(service.closing.wait(), 2)
+    assert service.closed == [service.request.id]
 
 
 async def test_a_client_that_goes_cancels() -> None:

@@ -170,8 +170,9 @@ async def test_silence_is_filled_with_comments() -> None:
     async with client_for(ScriptedService(script), sse_comment_s=0.05) as client:
         response = await client.post("/v1/chat/completions", json={**CHAT, "stream": True})
     blocks = response.text.split("\n\n")
-    assert blocks.count(": keep-alive") >= 4
-    assert blocks[1] == ": keep-alive"
+    assert response.text.count(": keep-alive\n") >= 4
+    assert blocks[1].startswith(": keep-alive\n")
+    assert all("\ndata: " in f"\n{block}" for block in blocks[:-1])
     assert len(events_of(response.text)) == 4
 
 
