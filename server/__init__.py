@@ -4,6 +4,7 @@ app.py            `create_app`: the HTTP application, made of routes and the err
                   import.
 config.py         `ServerConfig`: the server's settings, made once from flags > environment > TOML file >
                   defaults.
+listener.py       `Listener`: the bound sockets of one port, on every address that a host's name stands for.
 model_facts.py    `read_facts`: the facts about a model's files that `server.placement` needs, in every
                   process.
 placement.py      `place`: the one decision on context, GPU layers, prompt side and memory of a served model.

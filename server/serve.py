@@ -7,7 +7,6 @@ does so with a `ServeObserver` that writes to the terminal. Nothing here writes 
 from __future__ import annotations
 
 import asyncio
-import errno
 import importlib.util
 import logging
 import signal
@@ -18,11 +17,14 @@ from dataclasses import dataclass
 
 import uvicorn
 
-from models.errors import ConfigError, CorralError
+from models.errors import CorralError
 from models.quantization_types import PREFERRED_TYPES
 from models.store.store import ModelStore
 from server.app import create_app
 from server.config import ServerConfig
+from server.http.connection import ConnectionLimits, protocol
+from server.http.open_files import connection_limit
+from server.listener import Listener
 from server.supervisor.adapters.converter import AdapterConverter
 from server.supervisor.adapters.registry import AdapterRegistry
 from server.supervisor.adapters.service import AdapterService
@@ -50,31 +52,13 @@ class ServeObserver:
         """The last worker has ended and the socket is closed."""
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """Return a bound socket for `ModelServer.run`.
+def listen(host: str, port: int) -> Listener:
+    """Return bound sockets for `ModelServer.run`, one for each address of the host.
 
     It comes first: nobody should quantize for minutes to learn that the port is in use. Raises ConfigError
     for what is no address, CorralError for one that can't be had.
     """
-    try:
-        addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    except socket.gaierror as error:
-        raise ConfigError(f"{host} is no address to listen on ({error.strerror}); check --host") from error
-    family, kind, protocol, _, address = addresses[0]
-    listener = socket.socket(family, kind, protocol)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-    except OSError as error:
-        listener.close()
-        if error.errno == errno.EADDRINUSE:
-            raise CorralError(
-                f"port {port} on {host} is in use; stop what listens there, or choose another with --port"
-            ) from error
-        raise CorralError(
-            f"can't listen on {host}, port {port}: {error.strerror}; check --host and --port"
-        ) from error
-    return listener
+    return Listener.bind(host, port)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,13 +101,14 @@ class ModelServer:
         convert = AdapterConverter(store.paths.adapters_dir)
         return cls(config, supervisor, AdapterService(supervisor, registry, convert))
 
-    def run(self, listener: socket.socket, observer: ServeObserver | None = None) -> None:
-        """Serve until SIGINT or SIGTERM, in the main thread.
+    def run(self, listener: Listener | socket.socket, observer: ServeObserver | None = None) -> None:
+        """Serve until SIGINT, SIGTERM or SIGHUP, in the main thread.
 
         Raises the error of a model that can't be loaded at the start.
         """
         with asyncio.Runner(loop_factory=_new_loop()) as runner:
-            runner.run(_serve(self, listener, observer or ServeObserver()))
+            sockets = listener.sockets if isinstance(listener, Listener) else [listener]
+            runner.run(_serve(self, sockets, observer or ServeObserver()))
 
 
 class _HttpServer(uvicorn.Server):
@@ -142,13 +127,14 @@ def _new_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return uvloop.new_event_loop
 
 
-async def _serve(model_server: ModelServer, listener: socket.socket, observer: ServeObserver) -> None:
+async def _serve(model_server: ModelServer, sockets: list[socket.socket], observer: ServeObserver) -> None:
     config, supervisor = model_server.config, model_server.supervisor
     signals = _Signals()
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
     server = _HttpServer(
         uvicorn.Config(
             create_app(config, supervisor, model_server.adapters),
+            http=protocol(ConnectionLimits(n_connections=connection_limit())),
             lifespan="off",
             log_config=None,
             access_log=False,
@@ -157,7 +143,7 @@ async def _serve(model_server: ModelServer, listener: socket.socket, observer: S
             ws="none",
         )
     )
-    serving = asyncio.create_task(server.serve(sockets=[listener]))
+    serving = asyncio.create_task(server.serve(sockets=sockets))
     stopped = asyncio.create_task(signals.first.wait())
     supervisor.start()
     ready = asyncio.create_task(supervisor.wait_ready())
@@ -201,7 +187,11 @@ async def _shut_down(
 
 
 class _Signals:
-    """SIGINT and SIGTERM as events: the first asks to stop, the second to stop now."""
+    """SIGINT and SIGTERM as events: the first asks to stop, the second to stop now.
+
+    SIGHUP, which a terminal sends when it is closed, asks to stop as well, but never hurries. Settings are
+    read once, so there is nothing to load again. Where `nohup` has it ignored, it stays ignored.
+    """
 
     def __init__(self) -> None:
         self.first = asyncio.Event()
@@ -209,6 +199,8 @@ class _Signals:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self._receive)
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+            loop.add_signal_handler(signal.SIGHUP, self.first.set)
 
     def _receive(self) -> None:
         (self.second if self.first.is_set() else self.first).set()

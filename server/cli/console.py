@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import sys
@@ -28,9 +29,10 @@ def err() -> Console:
 
 
 def say(text: str) -> None:
-    """Write one remark to stderr, as it is."""
-    sys.stderr.write(f"{text}\n")
-    sys.stderr.flush()
+    """Write one remark to stderr, as it is. Where the terminal has gone, nobody is there to read it."""
+    with contextlib.suppress(OSError):
+        sys.stderr.write(f"{text}\n")
+        sys.stderr.flush()
 
 
 def log_to_stderr(level: str) -> None:

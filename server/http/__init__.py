@@ -2,6 +2,8 @@
 
 access_log.py      Every request's id and its line in the log; never its content. ASGI middleware.
 api_keys.py        `ApiKeys`: the ASGI middleware that requires an API key, used only where keys are set.
+connection.py      `HttpConnection`: uvicorn's HTTP protocol, with an end to waiting for what a client doesn't
+                   send or read.
 dependencies.py    `Api`: the settings and models that every endpoint works with, and the way to a request's
                    model.
 disconnect.py      `while_connected` and `disconnected`: work for a client ends when the client has gone.
@@ -14,6 +16,7 @@ generate.py        `answer`: from `Generate` messages to an HTTP answer, streame
 head_requests.py   `HeadRequests`: HEAD is answered wherever GET is, with the same headers. ASGI middleware.
 hosts.py           Names in `Host` and `Origin` headers, and those that a server without API keys answers to.
                    Pure.
+open_files.py      `connection_limit`: the number of connections that this process has files for.
 openapi.py         The OpenAPI document's request bodies, which FastAPI doesn't know: endpoints read theirs
                    themselves.
 request_body.py    `read`: a request's body, within a limit and whatever its content type says, as a schema.

@@ -16,6 +16,7 @@ from fastapi import FastAPI
 
 from server.app import create_app
 from server.config import ServerConfig
+from server.http.connection import ConnectionLimits, protocol
 from tests.server.scripted_service import ScriptedService
 
 CHAT: dict[str, Any] = {"model": "demo", "messages": [{"role": "user", "content": "Hi"}]}
@@ -33,11 +34,18 @@ def client_for(service: ScriptedService | None = None, **settings: Any) -> httpx
 
 
 @asynccontextmanager
-async def serving(app: FastAPI) -> AsyncIterator[str]:
-    """Run `app` under uvicorn on a free loopback port; gives its URL."""
+async def serving(app: FastAPI, limits: ConnectionLimits | None = None) -> AsyncIterator[str]:
+    """Run `app` as the server does, on a free loopback port; gives its URL."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
-        config = uvicorn.Config(app, log_config=None, ws="none", lifespan="off", access_log=False)
+        config = uvicorn.Config(
+            app,
+            http=protocol(limits or ConnectionLimits()),
+            log_config=None,
+            ws="none",
+            lifespan="off",
+            access_log=False,
+        )
         server = uvicorn.Server(config)
         task = asyncio.create_task(server.serve(sockets=[listener]))
         try:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import socket
 from contextlib import suppress
 
 from models.errors import WorkerError
 from models.version import VERSION
 from server.cli.console import say, size
 from server.config import ServerConfig
+from server.listener import Listener
 from server.serve import ServeObserver
 from server.supervisor.protocol import ModelStatus
 from server.supervisor.supervisor import Supervisor
@@ -19,9 +19,9 @@ QUESTION = "What is the capital of France?"
 
 
 class TerminalObserver(ServeObserver):
-    """Writes what a server does to stderr; `listener` is its socket."""
+    """Writes what a server does to stderr; `listener` has its sockets."""
 
-    def __init__(self, config: ServerConfig, listener: socket.socket) -> None:
+    def __init__(self, config: ServerConfig, listener: Listener) -> None:
         self._config = config
         self._listener = listener
 
@@ -37,7 +37,7 @@ class TerminalObserver(ServeObserver):
         say("stopped")
 
 
-async def describe(config: ServerConfig, supervisor: Supervisor, listener: socket.socket) -> str:
+async def describe(config: ServerConfig, supervisor: Supervisor, listener: Listener) -> str:
     """Return one block: the address, each loaded model, the others, and a request to try."""
     url = url_of(config.host, listener.getsockname()[1])
     models = supervisor.models()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import signal
 import socket
 import subprocess
@@ -58,7 +59,7 @@ class Server:
 
 
 @contextmanager
-def serving(env: dict[str, str], *arguments: str) -> Iterator[Server]:
+def serving(env: dict[str, str], *arguments: str, **options: Any) -> Iterator[Server]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -68,6 +69,7 @@ def serving(env: dict[str, str], *arguments: str) -> Iterator[Server]:
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
+        **options,
     )
     server = Server(process, port)
     server.reader.start()
@@ -110,7 +112,7 @@ def lives(process: psutil.Process) -> bool:
         return False
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_lets_running_requests_finish(
     env: dict[str, str], tiny_gguf: Path, number: signal.Signals
 ) -> None:
@@ -144,6 +146,52 @@ def test_a_second_signal_ends_it_at_once(env: dict[str, str], tiny_gguf: Path) -
         for stream in streams:
             stream.close()
         assert not [process for process in processes if lives(process)]
+
+
+def test_under_nohup_the_end_of_the_terminal_is_none(env: dict[str, str], tiny_gguf: Path) -> None:
+    def ignore() -> None:
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+    with serving(env, str(tiny_gguf), preexec_fn=ignore) as server:
+        os.kill(server.process.pid, signal.SIGHUP)
+        time.sleep(0.3)
+        assert server.get("/health") == {"status": "ok"}
+        assert "stopping" not in server.log
+
+
+def test_a_terminal_that_is_closed_lets_running_requests_finish(env: dict[str, str], tiny_gguf: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    pid, terminal = pty.fork()
+    if pid == 0:
+        command = corral_command("serve", str(tiny_gguf), "--port", str(port))
+        os.execve(command[0], command, env)  # noqa: S606
+    process = psutil.Process(pid)
+    try:
+        server = Server(subprocess.Popen(["true"]), port)
+        server.process.wait()
+        until(lambda: answers(port), timeout_s=60)
+        workers = process.children(recursive=True)
+        with server.open_stream(max_tokens=480) as stream:
+            stream.readline()
+            os.close(terminal)  # the kernel sends SIGHUP, and all writes to it fail from now on
+            assert stream.read().rstrip().endswith(b"[DONE]")
+        _, status = os.waitpid(pid, 0)
+        assert os.waitstatus_to_exitcode(status) == 0
+        until(lambda: not any(map(lives, workers)), timeout_s=5)
+    finally:
+        if process.is_running():
+            process.kill()
+
+
+def answers(port: int) -> bool:
+    """True if the server is ready; what it writes to its terminal fits into the terminal's buffer."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/ready", timeout=5):
+            return True
+    except OSError:
+        return False
 
 
 def test_killed_it_leaves_no_process(env: dict[str, str], tiny_gguf: Path) -> None:

@@ -1,0 +1,323 @@
+"""`HttpConnection`: uvicorn's HTTP protocol, with an end to waiting for what a client doesn't send or read.
+
+uvicorn itself waits for ever for the rest of a head or of a body, and takes connections until files run out;
+so one client with many half requests could keep all others away. Here each wait has an end, and a connection
+beyond the limit takes the place of the one that has been idle longest.
+
+    the head              20 s, and a second more for each 500 bytes       closed; 408 if a part of it came
+    the body              30 s, and a second more for each 500 bytes       408
+    the next request      uvicorn's own keep-alive timer                   closed
+    the client reads      300 s without room for more                      closed
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from http import HTTPStatus
+from typing import Any, Literal, cast
+
+import httptools
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.server import ServerState
+
+from server.http.request_head import MAX_HEADER_BYTES, MAX_TARGET_BYTES
+from server.openai import errors
+from server.openai.errors import ApiError
+
+logger = logging.getLogger("corral.http")
+
+MAX_TRAILERS = 1000
+"""A request may have this many header lines, those behind a chunked body counted."""
+LINGER_S = 1.0
+"""A client that was refused in the middle of its request may read the answer for this many seconds."""
+
+Part = Literal["head", "body"]
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionLimits:
+    """The patience of connections, in seconds, and their number."""
+
+    head_s: float = 20.0
+    """A request's head may take so long from its connection's begin, or from its own first byte."""
+    body_s: float = 30.0
+    """A request's body may take so long from the end of its head."""
+    bytes_per_s: int = 500
+    """Both may take a second more for this many bytes that have come."""
+    read_s: float = 300.0
+    """A client may leave an answer unread for so long."""
+    n_connections: int = 4096
+    """There may be this many connections at the same time."""
+
+
+def protocol(limits: ConnectionLimits) -> type[asyncio.Protocol]:
+    """Return uvicorn's `http` setting for connections with these limits."""
+    # uvicorn calls it like a class and looks at it no further.
+    return cast("type[asyncio.Protocol]", partial(HttpConnection, limits))
+
+
+class HttpConnection(HttpToolsProtocol):
+    """One client's connection."""
+
+    def __init__(
+        self,
+        limits: ConnectionLimits,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self._limits = limits
+        self._reading: Part | None = None
+        """The part of a request that is being read; None between requests."""
+        self._n_head_bytes = 0
+        self._is_refused = False
+        """True once what comes is dropped, and the connection about to be closed."""
+        self._fault: ApiError | None = None
+        """The error of a head that isn't passed on."""
+        self._idle_since_s = self.loop.time()
+        self._wait: _Wait | None = None
+        self._unread: asyncio.TimerHandle | None = None
+
+    # --- from the transport ---
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        limit = self._limits.n_connections
+        if len(self.connections) > limit and not self._take_place():
+            self._refuse(errors.too_many_connections(limit))
+            self.transport.close()
+            return
+        self._wait_for("head")
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._wait_for(None)
+        self._stop_watching_reader()
+        super().connection_lost(exc)
+        self._unset_keepalive_if_required()  # uvicorn leaves it to run out after an error
+
+    def data_received(self, data: bytes) -> None:
+        if self._is_over():
+            return
+        if self._reading != "body":
+            self._n_head_bytes += len(data)
+        if self._wait is not None:
+            self._wait.n_bytes += len(data)
+        self._unset_keepalive_if_required()
+        self._feed(data)
+        if self._is_over():
+            self._wait_for(None)
+        elif self._fault is not None:
+            self._refuse(self._fault)
+        elif self._reading == "head" and self._n_head_bytes > MAX_TARGET_BYTES + MAX_HEADER_BYTES:
+            too_long = len(self.url) > MAX_TARGET_BYTES
+            self._refuse(
+                errors.long_target(MAX_TARGET_BYTES) if too_long else errors.long_headers(MAX_HEADER_BYTES)
+            )
+        elif self._reading == "body" and len(self.headers) > MAX_TRAILERS:
+            self._refuse(errors.long_headers(MAX_HEADER_BYTES))
+        else:
+            # Between requests bytes that begin none stop uvicorn's timer, too.
+            self._wait_for(self._reading or (None if self._is_answering else "head"))
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._stop_watching_reader()
+        self._unread = self.loop.call_later(self._limits.read_s, self._give_up_reader)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._stop_watching_reader()
+
+    # --- from the parser ---
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._reading = "head"
+
+    def on_headers_complete(self) -> None:
+        if self._offers_another_protocol:
+            return
+        self._reading, self._n_head_bytes = "body", 0
+        if self._fault is not None:
+            return
+        names = [name for name, _ in self.headers]
+        if b"host" not in names and self.parser.get_http_version() == "1.1":
+            self._fault = errors.invalid_head("it has no Host header")
+            return
+        if not self.url.startswith(b"/"):
+            self._take_host_of_target()
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        if self._fault is None:
+            super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        if self._offers_another_protocol:
+            return
+        self._reading = None
+        if self._fault is None:
+            super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        self._idle_since_s = self.loop.time()
+        super().on_response_complete()
+
+    # --- inside ---
+
+    def _feed(self, data: bytes) -> None:
+        """Parse; where a client offers another protocol, its request is served as HTTP/1.1 all the same.
+
+        Some, such as Java's, offer HTTP/2 with every request. The parser takes that for the end of HTTP and
+        the body for bytes of the new protocol; so it gets the head again, without the offer.
+        """
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            head = [b"%b %b HTTP/1.1" % (self.parser.get_method(), self.url)]
+            head += [b"%b: %b" % pair for pair in self.headers if pair[0] != b"upgrade"]
+            rest = data[upgrade.args[0] :]
+            self.parser = httptools.HttpRequestParser(self)
+            self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn does
+            self._feed(b"\r\n".join([*head, b"", b""]) + rest)
+        except httptools.HttpParserError:
+            logger.warning("a request that is no valid HTTP was refused")
+            self._refuse(errors.invalid_http())
+
+    @property
+    def _offers_another_protocol(self) -> bool:
+        return self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT"
+
+    def _is_over(self) -> bool:
+        return self._is_refused or self.transport.is_closing()
+
+    @property
+    def _is_answering(self) -> bool:
+        cycle: RequestResponseCycle | None = self.cycle
+        return cycle is not None and not cycle.response_complete
+
+    def _take_host_of_target(self) -> None:
+        """Let the host of `GET http://host/path` count, whatever `Host` says (RFC 9112, 3.2.2)."""
+        target = httptools.parse_url(self.url)
+        if target.host:
+            port = b":%d" % target.port if target.port else b""
+            self.headers[:] = [pair for pair in self.headers if pair[0] != b"host"]
+            self.headers.append((b"host", target.host + port))
+        if not target.path:
+            self.url = b"/" + (b"?" + target.query if target.query else b"")
+
+    def _wait_for(self, part: Part | None) -> None:
+        """Begin to wait for a part of a request, or go on with that; with None wait for nothing."""
+        if self._wait is not None:
+            if self._wait.part == part:
+                return
+            self._wait.end()
+            self._wait = None
+        if part is not None:
+            patience_s = self._limits.head_s if part == "head" else self._limits.body_s
+            self._wait = _Wait(part, self.loop, patience_s, self._limits.bytes_per_s, self._on_wait_over)
+
+    def _on_wait_over(self) -> None:
+        wait = self._wait
+        assert wait is not None
+        if self.flow.read_paused or (wait.part == "head" and self._is_answering):
+            wait.begin()  # it is the server that doesn't read
+            return
+        self._wait = None
+        if wait.part == "head" and not self._n_head_bytes:
+            self.transport.close()
+        else:
+            self._refuse(errors.late_request(wait.part))
+
+    def _refuse(self, error: ApiError) -> None:
+        """Answer with the error where no answer has begun, and close the connection.
+
+        The client may be sending still: if its bytes were left unread, the system would reset the connection,
+        and the answer would be lost. So they are read for a while, and dropped.
+        """
+        self._wait_for(None)
+        self._is_refused = True
+        has_begun = self._is_answering and (self.cycle.response_started or bool(self.pipeline))
+        if self._is_answering:  # what the application does for it ends
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        if not has_begun:
+            body = error.json()
+            headers = {
+                **error.headers(),
+                "content-type": "application/json",
+                "content-length": str(len(body)),
+                "connection": "close",
+            }
+            lines = [f"HTTP/1.1 {error.status} {HTTPStatus(error.status).phrase}"]
+            lines += [f"{name}: {value}" for name, value in headers.items()]
+            self.transport.write("\r\n".join([*lines, "", ""]).encode() + body)
+            self.transport.write_eof()
+        self.flow.resume_reading()
+        self.loop.call_later(LINGER_S, self.transport.close)
+
+    def _take_place(self) -> bool:
+        """Close the connection that has been idle longest; False if every one has a request."""
+        others = [other for other in self.connections if isinstance(other, HttpConnection)]
+        idle = [other for other in others if other is not self and not other._is_answering]  # noqa: SLF001
+        if not idle:
+            return False
+        victim = min(idle, key=lambda other: other._idle_since_s)  # noqa: SLF001
+        logger.warning("over %d connections: the one idle longest is closed", self._limits.n_connections)
+        self.connections.discard(victim)
+        victim.transport.abort()
+        return True
+
+    def _give_up_reader(self) -> None:
+        logger.warning("a client has read nothing for %.0f s; its connection is closed", self._limits.read_s)
+        self.transport.abort()
+
+    def _stop_watching_reader(self) -> None:
+        if self._unread is not None:
+            self._unread.cancel()
+            self._unread = None
+
+
+class _Wait:
+    """A wait for a part of a request: `give_up` is called when it has taken too long for its bytes."""
+
+    def __init__(
+        self,
+        part: Part,
+        loop: asyncio.AbstractEventLoop,
+        patience_s: float,
+        bytes_per_s: int,
+        give_up: Callable[[], None],
+    ) -> None:
+        self.part = part
+        self.n_bytes = 0
+        """The bytes of the part that have come."""
+        self._loop = loop
+        self._patience_s = patience_s
+        self._bytes_per_s = bytes_per_s
+        self._give_up = give_up
+        self.begin()
+
+    def begin(self) -> None:
+        """Begin to count time and bytes, now."""
+        self.n_bytes = 0
+        self._begun_s = self._loop.time()
+        self._timer = self._loop.call_later(self._patience_s, self._look)
+
+    def end(self) -> None:
+        """Give up nothing any more."""
+        self._timer.cancel()
+
+    def _look(self) -> None:
+        end_s = self._begun_s + self._patience_s + self.n_bytes / self._bytes_per_s
+        if self._loop.time() < end_s:
+            self._timer = self._loop.call_at(end_s, self._look)
+        else:
+            self._give_up()
