@@ -132,7 +132,11 @@ class WorkerError(CorralError):
 
 
 class WorkerDied(WorkerError):
-    """The worker process ended while it had work."""
+    """The worker process ended while it had work. `retry_after_s`: when another one may be there."""
+
+    def __init__(self, message: str, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
 
 
 class WorkerBusy(WorkerError):

@@ -2,8 +2,7 @@
 
 access_log.py      Every request's id and its line in the log; never its content. ASGI middleware.
 api_keys.py        `ApiKeys`: the ASGI middleware that requires an API key, used only where keys are set.
-connection.py      `HttpConnection`: uvicorn's HTTP protocol, with an end to waiting for what a client doesn't
-                   send or read.
+connection.py      `HttpConnection`: uvicorn's HTTP protocol, where each wait for a client has an end.
 dependencies.py    `Api`: the settings and models that every endpoint works with, and the way to a request's
                    model.
 disconnect.py      `while_connected` and `disconnected`: work for a client ends when the client has gone.

@@ -1,4 +1,4 @@
-"""`HttpConnection`: uvicorn's HTTP protocol, with an end to waiting for what a client doesn't send or read.
+"""`HttpConnection`: uvicorn's HTTP protocol, where each wait for a client has an end.
 
 uvicorn itself waits for ever for the rest of a head or of a body, and takes connections until files run out;
 so one client with many half requests could keep all others away. Here each wait has an end, and a connection
@@ -270,7 +270,7 @@ class HttpConnection(HttpToolsProtocol):
         if not idle:
             return False
         victim = min(idle, key=lambda other: other._idle_since_s)  # noqa: SLF001
-        logger.warning("over %d connections: the one idle longest is closed", self._limits.n_connections)
+        logger.debug("over %d connections: the one idle longest is closed", self._limits.n_connections)
         self.connections.discard(victim)
         victim.transport.abort()
         return True

@@ -107,8 +107,8 @@ TABLE: dict[type[CorralError], _Row] = {
 _FAILURES: dict[FailureKind, _Row] = {
     "invalid_request": _Row(400, INVALID),
     "busy": _Row(429, RATE_LIMIT, code="rate_limit_exceeded", retry_after_s=1),
-    "server_error": _Row(500, SERVER),
-    "unavailable": _Row(503, SERVER, retry_after_s=1),
+    "server_error": _Row(500, SERVER, code="server_error"),
+    "unavailable": _Row(503, SERVER, code="unavailable", retry_after_s=1),
     "cancelled": _Row(503, SERVER, code="cancelled", retry_after_s=1),
 }
 

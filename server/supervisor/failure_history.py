@@ -33,7 +33,8 @@ class FailureHistory:
         self._n_load_deaths = 0
         self._ready_s = 0.0
         self._failure: CorralError | None = None
-        self._failure_s = 0.0
+        self._retry_s = 0.0
+        """No request tries again before this time of the clock."""
 
     @property
     def has_died(self) -> bool:
@@ -42,8 +43,8 @@ class FailureHistory:
 
     @property
     def delay_s(self) -> float:
-        """The seconds to wait before the next start."""
-        return self._policy.delay_s(self._n_deaths)
+        """The seconds to wait before the next start. After a failure the wait is over already."""
+        return 0.0 if self._failure is not None else self._policy.delay_s(self._n_deaths)
 
     @property
     def too_many_deaths(self) -> bool:
@@ -56,19 +57,25 @@ class FailureHistory:
         return self._n_load_deaths >= self._policy.max_load_deaths
 
     def raise_recent_failure(self) -> None:
-        """Raise the error that the model failed with, until `failed_retry_s` have passed."""
-        is_recent = self._clock_s() - self._failure_s < self._policy.failed_retry_s
-        if self._failure is not None and is_recent:
-            raise self._failure.with_traceback(None)
+        """Raise the error that the model failed with, until it may be tried again."""
+        wait_s = self._retry_s - self._clock_s()
+        if self._failure is None or wait_s <= 0:
+            return
+        if isinstance(self._failure, WorkerDied):
+            raise WorkerDied(self._failure.message, retry_after_s=wait_s)
+        raise self._failure.with_traceback(None)
 
     def record_load(self) -> None:
         """Begin a load, which may start a worker several times."""
         self._n_load_deaths = 0
 
     def record_ready(self) -> None:
-        """The model is loaded. Deaths are forgotten only when it lives for some time."""
+        """The model is loaded. Deaths are forgotten as it lives on, and at once if it had failed by them."""
         self._ready_s = self._clock_s()
+        if self._failure is not None:
+            self._n_deaths = 0
         self.problem = self._failure = None
+        self._n_load_deaths = 0
 
     def record_load_death(self, error: WorkerDied) -> None:
         """Count a death before the model was ready."""
@@ -78,8 +85,9 @@ class FailureHistory:
 
     def record_death(self, error: WorkerDied) -> None:
         """Count a death after the model was ready."""
-        is_stable = self._clock_s() - self._ready_s >= self._policy.stable_after_s
-        self._n_deaths = 1 if is_stable else self._n_deaths + 1
+        lived_s = self._clock_s() - self._ready_s
+        forgotten = int(lived_s * self._policy.max_deaths / self._policy.stable_after_s)
+        self._n_deaths = max(0, self._n_deaths - forgotten) + 1
         self.problem = error.message
 
     def record_failure(self, failure: CorralError) -> None:
@@ -87,7 +95,10 @@ class FailureHistory:
 
         After too many deaths one attempt is left, after a refusal all of them.
         """
-        self._failure, self._failure_s = failure, self._clock_s()
+        rest_s = self._policy.failed_retry_s
+        if self.too_many_deaths and self._n_load_deaths == 0:
+            rest_s = min(rest_s, self._policy.death_rest_s)  # it can be loaded: that is worth a try soon
+        self._failure, self._retry_s = failure, self._clock_s() + rest_s
         self.problem = failure.message
         self._n_deaths = self._policy.max_deaths - 1 if self.too_many_deaths else 0
 

@@ -4,7 +4,8 @@ available ──▶ loading ──▶ ready ──▶ unloading ──▶ availa
                │  ▲         │
                │  └──── restarting      it died: started again, each quick death after a longer delay
                ▼             │
-             failed ◀────────┘          refused to load, or died too often; a later request tries again
+             failed ◀────────┘          refused to load, or died too often; a later request tries again, and
+                                        time, if it was ready before
 """
 
 from __future__ import annotations
@@ -82,6 +83,8 @@ class HostedModel:
         self._closing = False
         self._has_room = False
         self._stopped: asyncio.Future[None] | None = None
+        self._retry: asyncio.TimerHandle | None = None
+        """The start that follows a failure without a request."""
 
     # --- the state ---
 
@@ -175,6 +178,7 @@ class HostedModel:
 
     def start(self) -> asyncio.Task[WorkerProcess]:
         """Begin to load, or join the load that runs; the returned task's exception is the load's failure."""
+        self._forget_retry()
         if self._bring_up is None:
             self._bring_up = asyncio.create_task(self._bring_up_worker(), name=f"load {self.entry.key}")
             self._bring_up.add_done_callback(self._brought_up)
@@ -183,6 +187,7 @@ class HostedModel:
     async def stop(self, grace_s: float) -> None:
         """End the worker: what runs may finish for `grace_s` seconds, then it is killed. Nothing is left."""
         self._closing = True
+        self._forget_retry()
         self._stopped = asyncio.get_running_loop().create_future()
         try:
             if self._bring_up is not None:
@@ -204,6 +209,7 @@ class HostedModel:
     def kill(self) -> None:
         """End the worker now; its requests fail."""
         self._closing = True
+        self._forget_retry()
         if self._bring_up is not None:
             self._bring_up.cancel()
         if self._worker is not None:
@@ -293,7 +299,7 @@ class HostedModel:
         _ = self.start()
 
     def _fail(self, error: BaseException) -> None:
-        """Give up: requests get `error` until `failed_retry_s` have passed."""
+        """Give up: requests get `error` for a while. A model that was ready before is tried again later."""
         self.state = "failed"
         self._has_room = False
         self._progress = None
@@ -304,3 +310,11 @@ class HostedModel:
             logger.error("loading %s failed", self.entry.key, exc_info=error)
         self._failures.record_failure(failure)
         logger.error("%s failed: %s", self.entry.key, failure.message)
+        if self.info is not None and not self._closing:
+            loop = asyncio.get_running_loop()
+            self._retry = loop.call_later(self._policy.failed_restart_s, self.start)
+
+    def _forget_retry(self) -> None:
+        if self._retry is not None:
+            self._retry.cancel()
+            self._retry = None

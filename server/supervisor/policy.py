@@ -24,20 +24,30 @@ class Policy:
     max_restart_delay_s: float = 30.0
     """No restart waits longer than this."""
     stable_after_s: float = 60.0
-    """A worker that lived this long after loading starts a new count of deaths."""
+    """A worker that lived this long after loading starts a new count of deaths; in a part of this time, the
+    same part of `max_deaths` is forgotten."""
     max_deaths: int = 5
-    """A model counts as failed after this many quick deaths in a row."""
+    """A model counts as failed after this many quick deaths in a row. A request starts it again, after a
+    rest; the count begins anew then."""
+    death_rest_s: float = 5.0
+    """A model that failed by its deaths rests for so long, or for `failed_retry_s` if that is shorter."""
     max_load_deaths: int = 2
     """A model counts as failed after this many deaths in a row while loading."""
     failed_retry_s: float = 15.0
     """A failed model answers with its reason for so long; the next request then tries again."""
+    failed_restart_s: float = 30.0
+    """A failed model that could be loaded before is started again after this time, without a request: where a
+    load balancer looks at `/ready`, none would come."""
     exit_wait_s: float = 2.0
     """A worker whose socket has closed may take this long to end before it is killed."""
-    heartbeat_s: float = 15.0
-    """A worker with running requests gets a `Stats` request at this interval."""
+    heartbeat_s: float = 5.0
+    """A worker is looked after at this interval; one with work gets a `Stats` request."""
+    stopped_after_s: float = 10.0
+    """A worker process that is stopped (SIGSTOP), with or without work, is killed after this time. One that
+    computes for long isn't stopped, and neither is one in a debugger."""
     hang_after_s: float | None = 600.0
-    """A worker with running requests that sends nothing for so long is killed. None: never. One step of a
-    large model on a small machine can take minutes."""
+    """A worker with work that sends nothing for so long is killed. None: never. One step of a large model on
+    a small machine can take minutes."""
     max_loaded: int | None = None
     """This many models may be loaded at once. None: as many as memory allows."""
 

@@ -47,5 +47,9 @@ class RequestHandle:
 
 def _unavailable(request_id: str, error: StillLoading) -> Failure:
     return Failure(
-        id=request_id, kind="unavailable", message=error.message, retry_after_s=error.retry_after_s
+        id=request_id,
+        kind="unavailable",
+        message=error.message,
+        code="model_loading",
+        retry_after_s=error.retry_after_s,
     )

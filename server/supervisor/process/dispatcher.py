@@ -38,6 +38,11 @@ class Dispatcher:
         """The number of requests that have not ended."""
         return len(self._streams)
 
+    @property
+    def has_work(self) -> bool:
+        """True while requests or calls wait for the worker."""
+        return bool(self._streams or self._calls)
+
     def check_new(self, request_id: str) -> None:
         """Raises RequestError if a running request has that id."""
         if request_id in self._streams:

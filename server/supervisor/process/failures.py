@@ -8,6 +8,9 @@ from server.engine.events import Failure
 from server.ipc.messages import LoadFailed
 from server.supervisor.process.exit_report import ExitReport
 
+DIED = "worker_died"
+"""The code of every error that a worker's death makes; the error table has the same."""
+
 
 def death(name: str, report: ExitReport, when: str = "") -> WorkerDied:
     """Return the error of a worker's end: `the worker for model demo died while loading it (SIGKILL); …`."""
@@ -20,9 +23,9 @@ def cut_off(request_id: str, name: str, report: ExitReport, *, has_output: bool)
     died = f"The worker for model {name} died ({report.how})"
     if has_output:
         message = f"{died} in the middle of this answer; send the request again"
-        return Failure(id=request_id, kind="server_error", message=message)
+        return Failure(id=request_id, kind="server_error", message=message, code=DIED)
     message = f"{died} before it answered; it is being restarted: send the request again"
-    return Failure(id=request_id, kind="unavailable", message=message, retry_after_s=1.0)
+    return Failure(id=request_id, kind="unavailable", message=message, code=DIED, retry_after_s=1.0)
 
 
 def refusal(reply: LoadFailed) -> CorralError:

@@ -14,10 +14,9 @@ import os
 import signal
 import socket
 import subprocess
-import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from models.errors import CorralError, RequestError, WorkerDied
 from server.engine.events import Failure
@@ -40,6 +39,7 @@ from server.supervisor.process.dispatcher import Dispatcher, OnProgress
 from server.supervisor.process.exit_report import ExitReport
 from server.supervisor.process.failures import error_of
 from server.supervisor.process.request_stream import RequestStream
+from server.supervisor.process.vigil import Vigil
 from server.supervisor.protocol import EventListener
 
 logger = logging.getLogger("corral.supervisor")
@@ -47,6 +47,8 @@ worker_logger = logging.getLogger("corral.worker")
 
 HEARTBEAT_ID = "heartbeat"
 """The supervisor's own `Stats` requests have this id; no caller waits for their replies."""
+LAST_WORDS_S = 0.2
+"""What a process said before its end may take so long to come through its socket."""
 STDERR_LINES = 60
 """So many last lines of a worker's stderr are kept for the report of its end."""
 STDERR_LINE_BYTES = 8192
@@ -215,12 +217,19 @@ class WorkerProcess:
         """Wait until the worker closes its end of the socket and exits, then fail every open call."""
         assert self._process.stderr is not None
         stderr_task = asyncio.create_task(self._stderr.read(self._process.stderr))
+        exited = asyncio.create_task(self._process.wait())
         try:
-            broken = await asyncio.shield(self._connection.closed)
+            closed = asyncio.shield(self._connection.closed)
+            either: list[asyncio.Future[Any]] = [closed, exited]
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+            if not closed.done():  # a child of its may hold the socket; what it said itself comes first
+                await asyncio.wait([closed], timeout=LAST_WORDS_S)
+            broken = closed.result() if closed.done() else None
             if broken is not None:
                 self._verdict = broken.message
                 self.kill()
         finally:
+            exited.cancel()
             self._connection.close()
             report = await self._wait_for_exit(stderr_task)
             self._ended.set_result(report)
@@ -246,19 +255,18 @@ class WorkerProcess:
         return ExitReport(returncode=returncode, stderr=self._stderr.lines, verdict=self._verdict)
 
     async def _watch_for_hang(self) -> None:
-        """Asks for a sign of life while requests run; kills a worker that gives none for `hang_after_s`."""
-        dispatcher, n_messages, heard_s = self._dispatcher, 0, time.monotonic()
-        while self._policy.hang_after_s is not None:
+        """Kill a worker that is stopped, or has work and gives no sign of life though it is asked for one."""
+        vigil = Vigil(self._policy, self.pid)
+        while True:
             await asyncio.sleep(self._policy.heartbeat_s)
-            if dispatcher.n_messages != n_messages or not dispatcher.n_streams:
-                n_messages, heard_s = dispatcher.n_messages, time.monotonic()
-            silent_s = time.monotonic() - heard_s
-            if silent_s > self._policy.hang_after_s:
-                self._verdict = f"it gave no sign of life for {silent_s:.0f} s and was killed"
-                logger.error("the worker for %s: %s", self.spec.name, self._verdict)
+            dispatcher = self._dispatcher
+            verdict = vigil.verdict(dispatcher.n_messages, has_work=dispatcher.has_work)
+            if verdict is not None:
+                self._verdict = verdict
+                logger.error("the worker for %s: %s", self.spec.name, verdict)
                 self.kill()
                 return
-            if dispatcher.n_streams:
+            if dispatcher.has_work:
                 with contextlib.suppress(CorralError):
                     self._send(Stats(id=HEARTBEAT_ID))
 

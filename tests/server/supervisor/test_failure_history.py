@@ -75,6 +75,42 @@ def test_after_too_many_deaths_one_attempt_is_left(history: FailureHistory) -> N
     assert history.too_many_deaths
 
 
+def test_a_death_after_a_failure_is_one_death(history: FailureHistory, clock: Clock) -> None:
+    for _ in range(3):
+        history.record_load()
+        history.record_ready()
+        history.record_death(DIED)
+    history.record_failure(DIED)
+    for wait_s, left_s in ((0.0, 5.0), (4.5, 0.5)):
+        clock.now_s += wait_s
+        with pytest.raises(WorkerDied, match="the worker died") as error:
+            history.raise_recent_failure()
+        assert error.value.retry_after_s == left_s
+    clock.now_s += 0.6
+    history.raise_recent_failure()
+    assert history.delay_s == 0.0, "the rest was the wait"
+    history.record_load()
+    history.record_ready()
+    history.record_death(DIED)
+    assert not history.too_many_deaths
+    assert history.delay_s == 0.0
+    history.record_ready()
+    history.record_death(DIED)
+    assert history.delay_s == 1.0
+
+
+def test_deaths_are_forgotten_one_by_one(history: FailureHistory, clock: Clock) -> None:
+    for _ in range(2):
+        history.record_ready()
+        history.record_death(DIED)
+    assert history.delay_s == 1.0
+    history.record_ready()
+    clock.now_s += 20.0  # a third of the time, one of three deaths
+    history.record_death(DIED)
+    assert history.delay_s == 1.0
+    assert not history.too_many_deaths
+
+
 def test_ready_ends_them_and_unloading_hides_them(history: FailureHistory) -> None:
     history.record_failure(DIED)
     history.record_ready()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import subprocess
@@ -272,8 +273,59 @@ async def test_too_many_quick_deaths_fail_the_model(supervise: MakeSupervisor, s
         os.kill(supervisor.pids["one:Q8_0"], signal.SIGKILL)
         await until(lambda: not supervisor.ready())
     await until(lambda: supervisor.find("one").state == "failed")
-    with pytest.raises(WorkerDied, match="SIGKILL"):
+    with pytest.raises(WorkerDied, match="SIGKILL") as error:
         await collect(supervisor, "one", "tokens 1 0")
+    assert error.value.retry_after_s is not None
+    assert 3.0 < error.value.retry_after_s <= 5.0
+
+
+async def test_after_many_deaths_a_further_one_costs_a_restart(
+    supervise: MakeSupervisor, script: WriteScript
+) -> None:
+    supervisor = supervise(script(), policy=replace(QUICK, max_deaths=3))
+    supervisor.start()
+    for _ in range(3):
+        await until(supervisor.ready)
+        os.kill(supervisor.pids["one:Q8_0"], signal.SIGKILL)
+        await until(lambda: not supervisor.ready())
+    await until(lambda: supervisor.find("one").state == "failed")
+    await asyncio.sleep(QUICK.failed_retry_s)  # time itself is what must pass
+    for _ in range(2):
+        assert text_of(await collect(supervisor, "one", "tokens 1 0")) == "0 "
+        os.kill(supervisor.pids["one:Q8_0"], signal.SIGKILL)
+    assert text_of(await collect(supervisor, "one", "tokens 1 0")) == "0 "
+
+
+async def test_a_failed_model_that_was_ready_comes_back_without_a_request(
+    supervise: MakeSupervisor, script: WriteScript
+) -> None:
+    supervisor = supervise(script(), policy=replace(QUICK, max_deaths=1, failed_restart_s=0.3))
+    supervisor.start()
+    await supervisor.wait_ready()
+    os.kill(supervisor.pids["one:Q8_0"], signal.SIGKILL)
+    await until(lambda: supervisor.find("one").state == "failed")
+    await until(supervisor.ready)
+
+
+async def test_a_stopped_worker_is_replaced_also_where_it_had_no_work(
+    supervise: MakeSupervisor, script: WriteScript
+) -> None:
+    supervisor = supervise(script(), policy=replace(QUICK, stopped_after_s=0.2))
+    supervisor.start()
+    await supervisor.wait_ready()
+    for text in (None, "tokens 500 0.01"):
+        reader = None if text is None else Reader(supervisor, "one", text, "r")
+        if reader is not None:
+            await until(reader.has_output)
+        pid = supervisor.pids["one:Q8_0"]
+        os.kill(pid, signal.SIGSTOP)
+        await until(lambda: not psutil.pid_exists(pid))  # noqa: B023
+        if reader is not None:
+            end = await reader.end()
+            assert isinstance(end, Failure)
+            assert (end.kind, end.code) == ("server_error", "worker_died")
+            assert "it was stopped (SIGSTOP)" in end.message
+        await until(supervisor.ready)
 
 
 async def test_waiting_for_a_load_has_limits(supervise: MakeSupervisor, script: WriteScript) -> None:

@@ -169,7 +169,7 @@ def test_a_terminal_that_is_closed_lets_running_requests_finish(env: dict[str, s
         os.execve(command[0], command, env)  # noqa: S606
     process = psutil.Process(pid)
     try:
-        server = Server(subprocess.Popen(["true"]), port)
+        server = Server(subprocess.Popen(["true"], text=True), port)
         server.process.wait()
         until(lambda: answers(port), timeout_s=60)
         workers = process.children(recursive=True)

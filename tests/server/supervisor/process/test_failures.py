@@ -21,9 +21,9 @@ def test_a_death_says_when_how_and_what_to_do() -> None:
 
 def test_a_request_without_output_may_be_sent_again_at_once() -> None:
     whole = cut_off("r", "demo", KILLED, has_output=False)
-    assert (whole.kind, whole.retry_after_s) == ("unavailable", 1.0)
+    assert (whole.kind, whole.retry_after_s, whole.code) == ("unavailable", 1.0, "worker_died")
     half = cut_off("r", "demo", KILLED, has_output=True)
-    assert (half.kind, half.retry_after_s) == ("server_error", None)
+    assert (half.kind, half.retry_after_s, half.code) == ("server_error", None, "worker_died")
     assert "in the middle of this answer" in half.message
 
 
