@@ -47,25 +47,34 @@ class AdapterRef:
 
     @classmethod
     def of(cls, path: Path, name: str | None = None, scale: float = DEFAULT_SCALE) -> AdapterRef:
-        """Make a reference; `name` None: from the path.
+        """Make a reference to what is there; `name` None: from the path.
 
         Raises InvalidReference: no file, a bad name or scale.
         """
+        ref = cls.unchecked(path, name, scale)
         try:
-            found = path.expanduser().absolute()
-            exists = found.exists()
-        except (OSError, RuntimeError, ValueError):
+            exists = ref.path.exists()
+        except (OSError, ValueError):
             exists = False
         if not exists:
             raise InvalidReference(
                 f"there is no adapter at {str(path)!r:.300}; give a GGUF file or a PEFT adapter's folder, as"
                 " PATH[=NAME][@SCALE]"
             )
+        return ref
+
+    @classmethod
+    def unchecked(cls, path: Path, name: str | None = None, scale: float = DEFAULT_SCALE) -> AdapterRef:
+        """Make a reference without a look at the disk. Raises InvalidReference: a bad name or scale."""
         if not math.isfinite(scale) or abs(scale) > MAX_SCALE:
             raise InvalidReference(
                 f"the scale of {path} is {scale}; it must be from -{MAX_SCALE:g} to {MAX_SCALE:g}"
             )
-        return cls(found, _name_of(found) if name is None else _checked(name), scale)
+        try:
+            full = path.expanduser().absolute()
+        except RuntimeError:  # the home of somebody unknown
+            full = path.absolute()
+        return cls(full, _name_of(full) if name is None else _checked(name), scale)
 
 
 def _name_of(path: Path) -> str:

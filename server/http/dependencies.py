@@ -47,15 +47,19 @@ class Api:
     def resolve(self, request: Request, model: str | None) -> str:
         """Return the name of the model that is to answer. Raises ModelNotFound.
 
-        A request may leave `model` out when exactly one model runs, or only one is here; else: RequestError.
+        A request may leave `model` out: it gets the first of those that the server was started with, whatever
+        else is loaded by now; on a server without any, the only one that runs or is here; else: RequestError.
         """
-        name = model or self._only_model()
+        name = model or self._default_model()
         record_of(request.scope).model = name
         self.service.find(name)
         return name
 
-    def _only_model(self) -> str:
+    def _default_model(self) -> str:
         known = self.service.models()
+        for status in known:
+            if status.served:
+                return status.name
         names = [status.name for status in known if status.state in _ACTIVE] or [
             status.name for status in known
         ]

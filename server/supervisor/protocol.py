@@ -35,6 +35,8 @@ class ModelStatus(msgspec.Struct, frozen=True, kw_only=True):
     """The worker's facts about the model, known once it has been loaded."""
     problem: str | None = None
     """The reason for its failure or restart, in one line."""
+    served: bool = False
+    """True if the server was started with it. A request that names no model gets the first such one."""
     parent: str | None = None
     """The name of the plain model, where this one is it with a LoRA adapter."""
 

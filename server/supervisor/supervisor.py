@@ -219,10 +219,12 @@ class Supervisor:
         return host
 
     def _status(self, entry: CatalogueEntry, name: str) -> ModelStatus:
-        host = self._hosts.get(entry.key)
+        served, host = entry in self._catalogue.served, self._hosts.get(entry.key)
         if host is not None:
-            return host.status(name)
-        return ModelStatus(name=name, state="available", created=entry.created, type=entry.type)
+            return msgspec.structs.replace(host.status(name), served=served)
+        return ModelStatus(
+            name=name, state="available", created=entry.created, type=entry.type, served=served
+        )
 
     def _loaded_keys(self) -> set[str]:
         return {key for key, host in self._hosts.items() if host.loaded}

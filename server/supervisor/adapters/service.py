@@ -25,6 +25,7 @@ from models.errors import (
 )
 from models.gguf.adapter_info import AdapterInfo, read_adapter_info
 from models.gguf.info import read_gguf_info
+from models.gguf.reader import read_gguf_file
 from server.ipc.messages import LoadAdapter, UnloadAdapter
 from server.ipc.model_spec import AdapterSpec
 from server.supervisor.adapters.registry import AdapterRegistry, RegisteredAdapter
@@ -36,6 +37,8 @@ Prepare = Callable[[Path, Path], Path]
 """A `Prepare` returns the adapter's GGUF file for (the requested path, the base's file), and makes it if need
 be. It blocks, and may run on any thread."""
 AdapterMessage = LoadAdapter | UnloadAdapter
+PEFT_CONFIG = "adapter_config.json"
+"""A PEFT adapter's folder has this file."""
 
 
 def gguf_only(path: Path, base: Path) -> Path:  # noqa: ARG001
@@ -80,10 +83,21 @@ class AdapterService:
     async def add(self, model: str, path: str, name: str | None, scale: float) -> RegisteredAdapter:
         """Load an adapter for a model into its running workers, and into those to come.
 
-        Raises RequestError with the fault, ModelNotFound, WorkerError; nothing has changed then.
+        Raises RequestError with the fault, ModelNotFound, WorkerError; nothing has changed then. Where there
+        is no adapter at the path the answer is the same, whatever is there: a client can't find out which
+        files this machine has. The log has the reason.
         """
         entry = self._workers.base_of(model)
         ref = _reference(path, name, scale)
+        fault = await asyncio.to_thread(adapter_fault, ref.path)
+        if fault is not None:
+            # Quoted: the path is a client's, and may have line breaks.
+            logger.warning("no LoRA adapter was loaded from %.300r: %.300r", str(ref.path), fault)
+            raise RequestError(
+                f"there is no adapter at {path!r:.300}: it is neither a .gguf file nor a PEFT adapter's"
+                " folder that can be read, or no valid GGUF of an adapter; the server's log has the reason",
+                param="path",
+            )
         info = await asyncio.to_thread(prepare_adapter, ref, entry.path, self._prepare)
         async with self._changing:
             adapter = self._registry.add(entry.name, ref, info, int(time.time()), visible=False)
@@ -133,17 +147,27 @@ def prepare_adapter(ref: AdapterRef, base: Path, prepare: Prepare) -> AdapterInf
 
 
 def _reference(path: str, name: str | None, scale: float) -> AdapterRef:
-    """Return the reference to an adapter. Raises RequestError.
-
-    Files that don't look like adapters are not opened, so that errors do not reveal their content.
-    """
+    """Return the reference to an adapter, without a look at the disk. Raises RequestError."""
     try:
-        ref = AdapterRef.of(Path(path), name, scale)
+        return AdapterRef.unchecked(Path(path), name, scale)
     except InvalidReference as error:
         raise RequestError(error.message, param="path" if name is None else None) from error
-    looks_right = ref.path.suffix.lower() == ".gguf" if ref.path.is_file() else ref.path.is_dir()
-    if not looks_right:
-        raise RequestError(
-            f"{ref.path} is neither a .gguf file nor a PEFT adapter's folder; give one of them", param="path"
-        )
-    return ref
+
+
+def adapter_fault(path: Path) -> str | None:
+    """Return the reason why there is no adapter at `path`; None for a GGUF adapter and for a PEFT folder.
+
+    Of a file that isn't called .gguf nothing is read.
+    """
+    try:
+        if path.is_dir():
+            with (path / PEFT_CONFIG).open("rb"):
+                return None
+        if path.suffix.lower() != ".gguf":
+            return "it is no .gguf file"
+        if not path.is_file():
+            return "it is no file"
+        kind = read_gguf_file(path).metadata.get("general.type")
+    except (InvalidGGUF, OSError, ValueError) as error:
+        return str(error)
+    return None if kind == "adapter" else f"its general.type is {kind!r:.80} instead of 'adapter'"

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import signal
 import subprocess
@@ -356,6 +355,21 @@ async def test_a_silent_worker_is_killed(supervise: MakeSupervisor, script: Writ
         await until(lambda: not supervisor.ready())
     with pytest.raises(WorkerDied, match="no sign of life"):
         await task
+
+
+async def test_models_of_the_start_are_told_from_those_loaded_since(
+    supervise: MakeSupervisor, script: WriteScript
+) -> None:
+    supervisor = supervise(script("two"), stored=(script("one"), script("two", "Q4_K_M")))
+    supervisor.start()
+    await supervisor.wait_ready()
+    for name in ("one", "two:Q4_K_M"):
+        await collect(supervisor, name, "tokens 1 0")
+    assert [(status.name, status.served) for status in supervisor.models()] == [
+        ("two", True),
+        ("one", False),
+        ("two:Q4_K_M", False),
+    ]
 
 
 async def test_the_longest_unused_idle_model_makes_room(

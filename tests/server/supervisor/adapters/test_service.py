@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
+import os
 from pathlib import Path
 
 import msgspec
@@ -216,10 +218,8 @@ async def test_two_of_one_name_at_the_same_time(setup: Setup) -> None:
     ("path", "name", "said", "param"),
     [
         ("none.gguf", None, "no adapter at", "path"),
-        ("text.txt", None, "neither a .gguf file nor", "path"),
-        ("bad.gguf", None, "no valid GGUF", "path"),
         ("qwen.gguf", None, "'qwen2' and the model has 'llama'", "path"),
-        ("folder", None, "only GGUF adapters can be loaded here", "path"),
+        ("peft", None, "only GGUF adapters can be loaded here", "path"),
         ("good.gguf", "a:b", "no name for an adapter", None),
         ("good.gguf", "Q4_K_M", "model in that type", None),
     ],
@@ -227,9 +227,8 @@ async def test_two_of_one_name_at_the_same_time(setup: Setup) -> None:
 async def test_what_is_refused(
     path: str, name: str | None, said: str, param: str | None, setup: Setup
 ) -> None:
-    (setup.folder / "text.txt").write_text("secret")
-    (setup.folder / "bad.gguf").write_text("secret, and long enough for a header")
-    (setup.folder / "folder").mkdir()
+    (setup.folder / "peft").mkdir()
+    (setup.folder / "peft" / "adapter_config.json").touch()
     write_adapter_gguf(setup.folder / "qwen.gguf", architecture="qwen2")
     write_adapter_gguf(setup.folder / "good.gguf")
     with pytest.raises(RequestError) as error:
@@ -238,6 +237,41 @@ async def test_what_is_refused(
     assert error.value.param == param
     with pytest.raises(ModelNotFound):
         await setup.adapters.add("none", str(setup.folder / "good.gguf"), None, 0.0)
+
+
+@pytest.mark.parametrize("name", [None, "style", "a:b", "Q4_K_M"])
+@pytest.mark.parametrize("scale", [0.0, math.inf])
+async def test_an_answer_tells_nothing_of_which_paths_exist(
+    name: str | None, scale: float, setup: Setup, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = setup.folder
+    (folder / "text.txt").write_text("secret")
+    (folder / "bad.gguf").write_text("secret, and long enough for a header")
+    (folder / "locked.gguf").touch(mode=0)
+    (folder / "empty").mkdir()
+    (folder / "loop.gguf").symlink_to("loop.gguf")
+    (folder / "link.gguf").symlink_to("/etc/passwd")
+    os.mkfifo(folder / "pipe.gguf")
+    write_tiny_gguf(folder / "model.gguf")
+    answers = set()
+    for path in ("none", "none.gguf", "none/", "text.txt", "bad.gguf", "locked.gguf", "empty",
+                 "empty/none.gguf", "text.txt/none.gguf", "loop.gguf", "link.gguf", "pipe.gguf", "model.gguf",
+                 "nul\0.gguf", "x" * 300 + ".gguf"):  # fmt: skip
+        with pytest.raises(RequestError) as error:
+            await setup.adapters.add("one", str(folder / path), name, scale)
+        answers.add((error.value.message.replace(repr(str(folder / path))[:300], "PATH"), error.value.param))
+    for path in ("~nobody-here/x.gguf", "/root/.ssh/x.gguf", "/proc/1/root/x.gguf", "/dev/zero"):
+        with pytest.raises(RequestError) as error:
+            await setup.adapters.add("one", path, name, scale)
+        answers.add((error.value.message.replace(repr(path), "PATH"), error.value.param))
+    by_path = {message for message, _ in answers if "PATH" in message}
+    if name in (None, "style") and scale == 0.0:
+        [(message, param)] = answers
+        assert message.startswith("there is no adapter at PATH: ")
+        assert param == "path"
+        assert "general.type is None instead of 'adapter'" in caplog.text  # the operator is told more
+    else:
+        assert not by_path, "what is wrong with the rest of the request comes before a look at the disk"
 
 
 def test_preparing_reports_the_converters_reason(tiny: Path, tmp_path: Path) -> None:
