@@ -33,7 +33,9 @@ class Vigil:
         self._clock_s = clock_s
         self._status = status
         self._n_messages = 0
-        self._heard_s = self._running_s = self._looked_s = clock_s()
+        self._heard_s = self._looked_s = clock_s()
+        self._stopped_s: float | None = None
+        """The time at which it was first seen as stopped, None while it isn't."""
 
     def verdict(self, n_messages: int, *, has_work: bool) -> str | None:
         """Return the reason to kill the worker, or None. `n_messages` have come from it so far."""
@@ -42,15 +44,17 @@ class Vigil:
         elapsed_s = now_s - self._looked_s
         if elapsed_s > 3 * self._policy.heartbeat_s:
             self._heard_s += elapsed_s - self._policy.heartbeat_s
-            self._running_s += elapsed_s - self._policy.heartbeat_s
+            self._stopped_s = None
         self._looked_s = now_s
         if self._status(self._pid) != psutil.STATUS_STOPPED:
-            self._running_s = now_s
+            self._stopped_s = None
+        elif self._stopped_s is None:
+            self._stopped_s = now_s
         if n_messages != self._n_messages or not has_work:
             self._n_messages, self._heard_s = n_messages, now_s
-        stopped_s, silent_s = now_s - self._running_s, now_s - self._heard_s
-        if stopped_s > self._policy.stopped_after_s:
-            return f"it was stopped (SIGSTOP) for {stopped_s:.0f} s and was killed"
+        if self._stopped_s is not None and now_s - self._stopped_s >= self._policy.stopped_after_s:
+            return f"it was stopped (SIGSTOP) for {now_s - self._stopped_s:.0f} s and was killed"
+        silent_s = now_s - self._heard_s
         if self._policy.hang_after_s is not None and silent_s > self._policy.hang_after_s:
             return f"it gave no sign of life for {silent_s:.0f} s and was killed"
         return None

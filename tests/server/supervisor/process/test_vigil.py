@@ -37,7 +37,7 @@ def test_a_stopped_worker_is_noticed_with_work_and_without(worker: Worker, has_w
     worker.status = psutil.STATUS_STOPPED
     assert worker.verdicts(10, 1, has_work=has_work) == [None] * 2
     [verdict] = worker.verdicts(5, 1, has_work=has_work)
-    assert verdict == "it was stopped (SIGSTOP) for 15 s and was killed"
+    assert verdict == "it was stopped (SIGSTOP) for 10 s and was killed"
 
 
 @pytest.mark.parametrize(
