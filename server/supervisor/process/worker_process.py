@@ -48,7 +48,7 @@ worker_logger = logging.getLogger("corral.worker")
 HEARTBEAT_ID = "heartbeat"
 """The supervisor's own `Stats` requests have this id; no caller waits for their replies."""
 LAST_WORDS_S = 0.2
-"""What a process said before its end may take so long to come through its socket."""
+"""The last messages of a process that has ended may take so long to come, in seconds."""
 STDERR_LINES = 60
 """So many last lines of a worker's stderr are kept for the report of its end."""
 STDERR_LINE_BYTES = 8192
