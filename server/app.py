@@ -61,6 +61,7 @@ def create_app(
     app.add_middleware(HeadRequests)
     if config.api_keys:
         app.add_middleware(ApiKeys, keys=[key.get_secret_value() for key in config.api_keys])
+    app.add_middleware(RequestHeads)
     if config.cors_origins:
         app.add_middleware(
             CORSMiddleware,
@@ -73,7 +74,6 @@ def create_app(
     if not config.api_keys:
         hosts = AllowedHosts((*config.allowed_hosts, config.host, socket.gethostname()))
         app.add_middleware(ForeignPages, hosts=hosts, origins=config.cors_origins)
-    app.add_middleware(RequestHeads)
     app.add_middleware(RequestRecords)
     return app
 

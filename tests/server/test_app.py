@@ -219,10 +219,13 @@ async def test_cors_also_covers_refusals() -> None:
     async with client_for(cors_origins=("http://page",), api_keys=("k",)) as client:
         preflight = await client.options("/v1/chat/completions", headers=headers)
         refusal = await client.post("/v1/chat/completions", json=CHAT, headers={"origin": "http://page"})
+        compressed = {"origin": "http://page", "content-encoding": "gzip"}
+        head = await client.post("/v1/chat/completions", json=CHAT, headers=compressed)
     assert preflight.status_code == 200
     assert preflight.headers["access-control-allow-origin"] == "http://page"
-    assert refusal.status_code == 401
-    assert refusal.headers["access-control-allow-origin"] == "http://page"
+    assert (refusal.status_code, head.status_code) == (401, 415)
+    for response in (refusal, head):
+        assert response.headers["access-control-allow-origin"] == "http://page"
 
 
 async def test_the_home_page() -> None:

@@ -17,6 +17,7 @@ from models.errors import ConfigError, CorralError
 from models.paths import Paths
 from models.store.store import ModelStore
 from server.config import ServerConfig
+from server.listener import Listener
 from server.serve import ModelServer, ServeObserver, listen
 from server.supervisor.supervisor import Supervisor
 
@@ -26,7 +27,7 @@ CONFIG = ServerConfig(port=0, shutdown_grace_s=3.0)
 class Observer(ServeObserver):
     """Asks for the list of models when the server is ready, then ends it as Ctrl-C does."""
 
-    def __init__(self, listener: socket.socket) -> None:
+    def __init__(self, listener: Listener) -> None:
         self.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         self.moments: list[Any] = []
 
@@ -56,6 +57,36 @@ def test_a_program_serves_and_observes(store: ModelStore, capfd: pytest.CaptureF
         ModelServer.of(CONFIG, store, []).run(listener, observer)
     assert observer.moments == [("ready", [], 0), ("stopping", 0, 3.0), "stopped"]
     assert capfd.readouterr() == ("", "")
+
+
+def test_every_address_of_a_name_answers_and_what_is_no_http_is_told_so(
+    store: ModelStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    addresses = ["127.0.0.1", "127.0.0.2"]
+    found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, 0)) for address in addresses]
+    with monkeypatch.context() as patch:
+        patch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+        listener = listen("box", 0)
+
+    class Asking(ServeObserver):
+        answers: list[bytes]
+
+        async def on_ready(self, supervisor: Supervisor) -> None:
+            self.answers = [await asyncio.to_thread(ask, address) for address in addresses]
+            os.kill(os.getpid(), signal.SIGHUP)
+
+    def ask(address: str) -> bytes:
+        with socket.create_connection((address, listener.getsockname()[1]), timeout=10) as client:
+            client.sendall(b"\x16\x03\x01\x02\x00\x01\x00")
+            return b"".join(iter(lambda: client.recv(4096), b""))
+
+    observer = Asking()
+    with listener:
+        ModelServer.of(CONFIG, store, []).run(listener, observer)
+    assert len(observer.answers) == 2
+    for answer in observer.answers:
+        assert answer.startswith(b"HTTP/1.1 400 ")
+        assert json.loads(answer.partition(b"\r\n\r\n")[2])["error"]["code"] == "invalid_http"
 
 
 def test_a_port_in_use_is_an_error_with_a_fix() -> None:

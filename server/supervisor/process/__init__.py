@@ -8,7 +8,7 @@ failures.py        A worker's refusals and its death, as errors for callers and 
                    requests. Pure.
 request_stream.py  `RequestStream`: one running request, between a worker's connection and its events'
                    listener.
-vigil.py           `Vigil`: looks whether a worker process is stopped or silent, for so long that it has to be
+vigil.py           `Vigil`: tells whether a worker is stopped or silent for so long that it has to be
                    replaced.
 worker_process.py  `WorkerProcess`: one worker as the API process sees it, from its start to the report of its
                    end.

@@ -1,4 +1,4 @@
-"""`Vigil`: looks whether a worker process is stopped or silent, for so long that it has to be replaced."""
+"""`Vigil`: tells whether a worker is stopped or silent for so long that it has to be replaced."""
 
 from __future__ import annotations
 
