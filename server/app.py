@@ -9,7 +9,6 @@ from itertools import chain
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
-from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Match, Route
@@ -26,7 +25,8 @@ from server.http.disconnect import ClientGone
 from server.http.error_response import error_response
 from server.http.foreign_pages import ForeignPages
 from server.http.head_requests import HeadRequests
-from server.http.hosts import AllowedHosts, plain_origin
+from server.http.hosts import AllowedHosts
+from server.http.preflights import Preflights
 from server.http.request_head import RequestHeads
 from server.http.stream_writer import remember_send
 from server.http.unframed import unframed
@@ -63,14 +63,7 @@ def create_app(
         app.add_middleware(ApiKeys, keys=[key.get_secret_value() for key in config.api_keys])
     app.add_middleware(RequestHeads)
     if config.cors_origins:
-        app.add_middleware(
-            CORSMiddleware,
-            allow_origins=[plain_origin(origin) for origin in config.cors_origins],
-            allow_methods=["*"],
-            allow_headers=["*"],
-            allow_private_network=True,
-            expose_headers=["X-Request-Id", "Retry-After"],
-        )
+        app.add_middleware(Preflights, origins=config.cors_origins)
     if not config.api_keys:
         hosts = AllowedHosts((*config.allowed_hosts, config.host, socket.gethostname()))
         app.add_middleware(ForeignPages, hosts=hosts, origins=config.cors_origins)

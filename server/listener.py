@@ -25,7 +25,10 @@ class Listener:
 
     @classmethod
     def bind(cls, host: str, port: int) -> Self:
-        """Bind `port` on every address of `host`: `localhost` is 127.0.0.1 and ::1. Port 0 is a free one.
+        """Bind `port` on every address of `host`. Port 0 is a free one.
+
+        `localhost` is 127.0.0.1 and ::1, also where the system's list of hosts has only one of them (RFC 6761):
+        clients have lists of their own.
 
         Raises ConfigError for what is no address, CorralError for one that can't be had. Of several addresses
         those that this machine doesn't have are left out: names are often listed with ::1 where IPv6 is off.
@@ -35,7 +38,10 @@ class Listener:
         except (socket.gaierror, UnicodeError) as error:
             reason = error.strerror if isinstance(error, socket.gaierror) else "it is no host name"
             raise ConfigError(f"{host} is no address to listen on ({reason}); check --host") from error
-        addresses: list[Address] = list(dict.fromkeys((int(info[0]), tuple(info[4])) for info in infos))
+        found: list[Address] = [(int(info[0]), tuple(info[4])) for info in infos]
+        if host.lower().removesuffix(".") == "localhost":
+            found += [(socket.AF_INET, ("127.0.0.1", port)), (socket.AF_INET6, ("::1", port, 0, 0))]
+        addresses = list(dict.fromkeys(found))
         for _ in range(_TRIES if port == 0 and len(addresses) > 1 else 1):
             try:
                 return cls(_bind_all(host, addresses))

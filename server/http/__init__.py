@@ -18,6 +18,7 @@ hosts.py           Names in `Host` and `Origin` headers, and those that a server
 open_files.py      `connection_limit`: the number of connections that this process has files for.
 openapi.py         The OpenAPI document's request bodies, which FastAPI doesn't know: endpoints read theirs
                    themselves.
+preflights.py      `Preflights`: CORS as Starlette does it, with refusals in OpenAI's form. ASGI middleware.
 request_body.py    `read`: a request's body, within a limit and whatever its content type says, as a schema.
 request_head.py    `RequestHeads`: the ASGI middleware that refuses requests whose head no route could serve.
 stream_writer.py   Streamed answers: `EventStream` is the response, `StreamWriter` writes the chunks of each

@@ -244,6 +244,13 @@ def foreign_origin(origin: str) -> ApiError:
     return _http_refusal(403, "origin_not_allowed", message)
 
 
+def refused_preflight(fault: str) -> ApiError:
+    """Return the error for a preflight that isn't granted."""
+    return _http_refusal(
+        400, "cors_not_allowed", f"{fault}; start the server with --cors-origin for its pages"
+    )
+
+
 def too_many_connections(limit: int) -> ApiError:
     """Return the error for a connection beyond the limit."""
     body = ErrorBody(

@@ -134,10 +134,9 @@ class Supervisor:
 
     def generate(self, name: str, request: Generate) -> RequestHandle:
         async def find_worker(died: WorkerDied | None) -> WorkerProcess:
-            host = self._host(name)
-            if died is not None and (self._stopping or host.state == "failed"):
+            if died is not None and self._stopping:
                 raise died
-            return await self._worker(host)
+            return await self._worker(self._host(name))
 
         return RequestHandle(self._with_adapters(name, request), find_worker)
 

@@ -55,6 +55,17 @@ def test_a_name_listens_on_all_of_its_addresses_and_on_one_port(
     assert not reaches("127.0.0.1", port)
 
 
+@pytest.mark.parametrize("host", ["localhost", "LocalHost."])
+@pytest.mark.parametrize("listed", [[(V4, "127.0.0.1")], [(V6, "::1")], [(V6, "::1"), (V4, "127.0.0.1")]])
+def test_localhost_is_both_loopbacks(
+    host: str, listed: list[tuple[int, str]], names: dict[str, list[tuple[int, str]]]
+) -> None:
+    names[host] = listed
+    with Listener.bind(host, 0) as listener:
+        assert {each.getsockname()[0] for each in listener.sockets} == {"127.0.0.1", "::1"}
+        assert len({each.getsockname()[1] for each in listener.sockets}) == 1
+
+
 def test_addresses_that_are_not_here_are_left_out(names: dict[str, list[tuple[int, str]]]) -> None:
     names["box"] = [(V6, "2001:db8::1"), (V4, "203.0.113.8"), (V4, "127.0.0.1")]
     with Listener.bind("box", 0) as listener:
