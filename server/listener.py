@@ -27,8 +27,8 @@ class Listener:
     def bind(cls, host: str, port: int) -> Self:
         """Bind `port` on every address of `host`. Port 0 is a free one.
 
-        `localhost` is 127.0.0.1 and ::1, also where the system's list of hosts has only one of them (RFC 6761):
-        clients have lists of their own.
+        `localhost` is 127.0.0.1 and ::1, also where the system's list of hosts has only one of them
+        (RFC 6761): clients have lists of their own.
 
         Raises ConfigError for what is no address, CorralError for one that can't be had. Of several addresses
         those that this machine doesn't have are left out: names are often listed with ::1 where IPv6 is off.

@@ -106,6 +106,12 @@ class EventStream(Response):
             record.outcome = f"failed={failure.body.code or failure.body.type}"
             logger.warning("stream failed: %s (%s)", error.message, record.id)
             last = sse.data(failure.json())
+        except Exception:
+            if not self._events.done():  # the server's own `send` failed
+                raise
+            logger.exception("stream failed (%s)", record.id)
+            record.outcome = "failed=internal_error"
+            last = sse.data(errors.internal_error(record.id).json())
         await self._writer.close(last)
 
 

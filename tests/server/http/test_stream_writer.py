@@ -102,6 +102,24 @@ async def test_an_error_after_the_headers_is_an_event(
     assert whole.status_code >= 400  # an answer that is no stream still waits for its status
 
 
+@pytest.mark.parametrize("after_text", [False, True])
+async def test_a_defect_after_the_headers_is_an_event_that_tells_nothing(
+    after_text: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(stream_writer, "HEADERS_AFTER_S", 0.05)
+
+    def script(request: Generate) -> list[Step]:
+        return [*(says("a")(request)[:2] if after_text else []), 0.3, RuntimeError("secret detail")]
+
+    async with client_for(ScriptedService(script)) as client:
+        response = await client.post("/v1/chat/completions", json={**CHAT, "stream": True})
+    error = events_of(response.text)[-1]["error"]
+    assert (error["type"], error["code"]) == ("server_error", "internal_error")
+    assert response.headers["x-request-id"] in error["message"]
+    assert "secret" not in response.text
+    assert "secret detail" in caplog.text
+
+
 async def test_a_client_that_goes_before_the_first_event_cancels(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stream_writer, "HEADERS_AFTER_S", 0.02)
     service = ScriptedService(lambda _: [asyncio.Event()])
