@@ -5,7 +5,7 @@ available ──▶ loading ──▶ ready ──▶ unloading ──▶ availa
                │  └──── restarting      it died: started again, each quick death after a longer delay
                ▼             │
              failed ◀────────┘          refused to load, or died too often; a later request tries again, and
-                                        time, if it was ready before
+                                        after a while one of the start, if it was ready before
 """
 
 from __future__ import annotations
@@ -53,7 +53,8 @@ class HostedModel:
     """One model's state and worker. It belongs to the event loop; only its methods change its state.
 
     `spawn` starts a process for a spec and reports the progress of its load; `make_room` is awaited before
-    each start and may unload other models; `use` is held while a worker has the file open.
+    each start and may unload other models; `use` is held while a worker has the file open. A model that
+    `comes_back` is started again after a failure without a request, if it was ready before.
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class HostedModel:
         spawn: Spawn,
         make_room: MakeRoom,
         use: Use = use_freely,
+        comes_back: bool = False,
     ) -> None:
         self.entry = entry
         self.spec = spec
@@ -75,6 +77,7 @@ class HostedModel:
         self._spawn = spawn
         self._make_room = make_room
         self._use = use
+        self._comes_back = comes_back
         self._worker: WorkerProcess | None = None
         self._bring_up: asyncio.Task[WorkerProcess] | None = None
         self._watch: asyncio.Task[None] | None = None
@@ -299,7 +302,7 @@ class HostedModel:
         _ = self.start()
 
     def _fail(self, error: BaseException) -> None:
-        """Give up: requests get `error` for a while. A model that was ready before is tried again later."""
+        """Give up: requests get `error` for a while."""
         self.state = "failed"
         self._has_room = False
         self._progress = None
@@ -310,7 +313,7 @@ class HostedModel:
             logger.error("loading %s failed", self.entry.key, exc_info=error)
         self._failures.record_failure(failure)
         logger.error("%s failed: %s", self.entry.key, failure.message)
-        if self.info is not None and not self._closing:
+        if self._comes_back and self.info is not None and not self._closing:
             loop = asyncio.get_running_loop()
             self._retry = loop.call_later(self._policy.failed_restart_s, self.start)
 

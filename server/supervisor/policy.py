@@ -36,8 +36,8 @@ class Policy:
     failed_retry_s: float = 15.0
     """A failed model answers with its reason for so long; the next request then tries again."""
     failed_restart_s: float = 30.0
-    """A failed model that could be loaded before is started again after this time, without a request: where a
-    load balancer looks at `/ready`, none would come."""
+    """A failed model of the start that was ready before is started again after this time, without a request:
+    where a load balancer looks at `/ready`, none would come."""
     exit_wait_s: float = 2.0
     """A worker whose socket has closed may take this long to end before it is killed."""
     heartbeat_s: float = 5.0

@@ -213,7 +213,8 @@ class Supervisor:
             host = None  # the file was made again since
         if host is None:
             spec = self._spec_of(entry)
-            host = HostedModel(entry, spec, self._policy, self._spawn, self._make_room, self._use)
+            comes_back = entry in self._catalogue.served
+            host = HostedModel(entry, spec, self._policy, self._spawn, self._make_room, self._use, comes_back)
             self._hosts[entry.key] = host
         return host
 

@@ -295,15 +295,20 @@ async def test_after_many_deaths_a_further_one_costs_a_restart(
     assert text_of(await collect(supervisor, "one", "tokens 1 0")) == "0 "
 
 
-async def test_a_failed_model_that_was_ready_comes_back_without_a_request(
+async def test_a_failed_model_of_the_start_comes_back_without_a_request(
     supervise: MakeSupervisor, script: WriteScript
 ) -> None:
-    supervisor = supervise(script(), policy=replace(QUICK, max_deaths=1, failed_restart_s=0.3))
+    policy = replace(QUICK, max_deaths=1, failed_restart_s=0.3)
+    supervisor = supervise(script("one"), stored=(script("two"),), policy=policy)
     supervisor.start()
     await supervisor.wait_ready()
-    os.kill(supervisor.pids["one:Q8_0"], signal.SIGKILL)
-    await until(lambda: supervisor.find("one").state == "failed")
+    await collect(supervisor, "two", "tokens 1 0")
+    for key in ("two:Q8_0", "one:Q8_0"):  # the other one comes when it is asked for
+        os.kill(supervisor.pids[key], signal.SIGKILL)
+        await until(lambda: supervisor.find(key).state == "failed")  # noqa: B023
     await until(supervisor.ready)
+    assert supervisor.find("two").state == "failed"
+    assert text_of(await collect(supervisor, "two", "tokens 1 0")) == "0 "
 
 
 async def test_a_stopped_worker_is_replaced_also_where_it_had_no_work(
