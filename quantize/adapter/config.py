@@ -51,8 +51,15 @@ class AdapterConfig:
     rank_stabilized: bool
     alpha_pattern: Mapping[str, float]
     base_model: str | None
-    fan_in_fan_out: bool = False
-    """True if the changed weights are stored `[n_in, n_out]`, as GPT-2's are."""
+    modules_to_save: tuple[str, ...] = ()
+    """The modules of which the adapter has whole copies of its own, by the ends of their paths."""
+
+    ties_weights: bool = False
+    """True if a change of a tied embedding is meant for the output matrix, too (`ensure_weight_tying`)."""
+
+    def is_copy(self, module: str) -> bool:
+        """True if the adapter's tensor of the module is a copy of its own, and not the base's parameter."""
+        return module.endswith(self.modules_to_save)
 
     def strength(self, module: str, rank: int) -> float:
         """Return the factor of a module's B·A."""
@@ -105,7 +112,8 @@ def read_adapter_config(fields: Mapping[str, Any]) -> AdapterConfig:
         rank_stabilized=fields.get("use_rslora") is True,
         alpha_pattern=_alpha_pattern(fields.get("alpha_pattern")),
         base_model=base if isinstance(base, str) else None,
-        fan_in_fan_out=fields.get("fan_in_fan_out") is True,
+        modules_to_save=_names_of(fields.get("modules_to_save")),
+        ties_weights=fields.get("ensure_weight_tying") is True,
     )
 
 
@@ -117,6 +125,16 @@ def refuse_what_gguf_lacks(fields: Mapping[str, Any]) -> None:
             raise _refuse(f"has {name} set: it {what}, for which GGUF adapters have no place; {merge}")
     if fields.get("bias") not in (None, "none"):
         raise _refuse(f"has bias {fields['bias']!r}: biases have no place in a GGUF adapter; {merge}")
+
+
+def _names_of(value: Any) -> tuple[str, ...]:
+    """Read modules_to_save: names, or one name alone."""
+    if not value:
+        return ()
+    names = [value] if isinstance(value, str) else value
+    if not isinstance(names, list) or not all(isinstance(name, str) and name for name in names):
+        raise _refuse(f"has modules_to_save {value!r:.80}; it must be a list of modules' names")
+    return tuple(names)
 
 
 def _alpha_pattern(value: Any) -> dict[str, float]:

@@ -5,7 +5,8 @@
 
 Names and row orders are the architecture's own, as for its weights: what is done to the rows of W is done to
 the rows of B. One GGUF file has one alpha, from which llama.cpp computes strength = alpha / rank; where PEFT
-says something else (rsLoRA, alpha_pattern), the difference goes into alpha or into B.
+says something else (rsLoRA, alpha_pattern), the difference goes into alpha or into B. A and B of weights that
+are stored `[n_in, n_out]` (GPT-2's Conv1D) stay as they are: GGUF has all weights as rows of outputs.
 
 No torch and no llama.cpp. `python -m quantize.adapter.convert FOLDER BASE.gguf OUT.gguf` is the same as a
 process of its own: the API process, which may not import this package, has adapters converted so.
@@ -26,14 +27,14 @@ import numpy as np
 import numpy.typing as npt
 
 from models.errors import CheckpointError, CorralError, UnknownArchitecture
-from models.gguf.adapter_info import EMBEDDING, SUFFIX_A, SUFFIX_B, AdapterInfo, read_adapter_info
+from models.gguf.adapter_info import EMBEDDING, OUTPUT, SUFFIX_A, SUFFIX_B, AdapterInfo, read_adapter_info
 from models.gguf.info import GGUFInfo, read_gguf_info
 from models.store.atomic_write import disk_errors, fsync_folder
 from quantize.adapter.config import AdapterConfig, read_adapter_config, refuse_what_gguf_lacks
 from quantize.architectures.base.architecture import Architecture
 from quantize.architectures.base.config import ModelConfig
 from quantize.architectures.base.rules import TensorRule
-from quantize.architectures.base.transform import RotaryHeads, Same
+from quantize.architectures.base.transform import RotaryHeads, Same, Transpose
 from quantize.architectures.registry import families_by_gguf_name
 from quantize.checkpoint.json_file import read_json_object
 from quantize.checkpoint.safetensors import SafetensorsSource
@@ -43,6 +44,8 @@ from quantize.gguf.header import Metadata, TensorInfo, aligned, encode_header, f
 CONFIG_NAME: Final = "adapter_config.json"
 WEIGHTS_NAME: Final = "adapter_model.safetensors"
 _F32: Final = 0
+_HEADS: Final = ("lm_head", "embed_out", "output_layer", "output")
+_MERGE: Final = "merge it into its base while quantizing (corral quantize --lora)"
 _TENSOR: Final = re.compile(
     r"(?:base_model\.model\.)?(?P<module>.+)\.lora_"
     r"(?:(?P<half>[AB])(?:\.[^.]+)?\.weight|embedding_(?P<embedding>[AB])(?:\.[^.]+)?)"
@@ -89,7 +92,8 @@ def convert_adapter(folder: Path, base: Path, out: Path) -> AdapterInfo:
     source = SafetensorsSource([folder / WEIGHTS_NAME])
     temporary = out.with_name(f".{out.name}.{secrets.token_hex(8)}.part")
     try:
-        pairs = _pairs(source.entries, architecture_of_gguf(base_info).tensor_rules())
+        tied = not any(tensor.name == OUTPUT for tensor in base_info.tensors)
+        pairs = _pairs(source.entries, architecture_of_gguf(base_info).tensor_rules(), tied)
         with disk_errors("write the adapter", out.parent):
             out.parent.mkdir(parents=True, exist_ok=True)
             _write(temporary, _metadata(folder, config, base_info), source, pairs, config)
@@ -136,10 +140,12 @@ def _config_of_gguf(base: GGUFInfo) -> dict[str, Any]:
         _shared_by_layers(base, "attention.head_count"),
         _shared_by_layers(base, "attention.head_count_kv"),
     )
+    n_ff = _shared_by_layers(base, "feed_forward_length")
     embedding = names.get("token_embd.weight")
     return {
         "hidden_size": base.n_embd,
-        "intermediate_size": _shared_by_layers(base, "feed_forward_length"),
+        "intermediate_size": n_ff,
+        "n_inner": n_ff,
         "num_hidden_layers": base.n_layer,
         "num_attention_heads": n_head,
         "num_key_value_heads": n_head if n_head_kv is None else n_head_kv,
@@ -164,15 +170,17 @@ def _shared_by_layers(base: GGUFInfo, key: str) -> int | None:
 # --- the tensors ------------------------------------------------------------------------------------------
 
 
-def _pairs(entries: Mapping[str, TensorEntry], rules: Sequence[TensorRule]) -> list[_Pair]:
-    """Return the adapter's pairs in the order of the model's tensors."""
+def _pairs(
+    entries: Mapping[str, TensorEntry], rules: Sequence[TensorRule], tied: bool = False
+) -> list[_Pair]:
+    """Return the adapter's pairs in the order of the model's tensors. A `tied` model has no output matrix."""
     halves: dict[str, dict[str, TensorEntry]] = {}
     for name, entry in entries.items():
         match = _TENSOR.fullmatch(name)
         if match is None:
             raise CheckpointError(
                 f"the adapter's tensor {name} is no lora_A or lora_B, and GGUF adapters hold nothing else;"
-                " merge the adapter into its base with PEFT and quantize that"
+                f" {_MERGE}"
             )
         if entry.dtype.name not in ("float32", "float16", "bfloat16") or len(entry.shape) != 2:
             raise CheckpointError(
@@ -187,24 +195,31 @@ def _pairs(entries: Mapping[str, TensorEntry], rules: Sequence[TensorRule]) -> l
         pair[half] = entry
     by_source = {source: rule for rule in rules for source in rule.sources}
     order = {rule.name: place for place, rule in enumerate(rules)}
-    pairs = [_pair(module, pair, by_source) for module, pair in halves.items()]
+    pairs = [_pair(module, pair, by_source, tied) for module, pair in halves.items()]
     if not pairs:
         raise CheckpointError("the adapter has no tensors; save it again with PEFT's save_pretrained")
     return sorted(pairs, key=lambda pair: order[pair.rule.name])
 
 
-def _pair(module: str, halves: Mapping[str, TensorEntry], by_source: Mapping[str, TensorRule]) -> _Pair:
+def _pair(
+    module: str, halves: Mapping[str, TensorEntry], by_source: Mapping[str, TensorRule], tied: bool
+) -> _Pair:
     if len(halves) != 2:
         raise CheckpointError(f"the adapter has only lora_{next(iter(halves))} of {module}; save it again")
     rule = by_source.get(f"{module}.weight")
+    changes_output = module.rpartition(".")[2] in _HEADS if rule is None else rule.name in (EMBEDDING, OUTPUT)
+    if tied and changes_output:
+        raise CheckpointError(
+            f"the adapter changes {module}, and this model's output matrix is its embedding (tied): a GGUF"
+            f" adapter can't change one of them alone; {_MERGE}"
+        )
     if rule is None:
         raise CheckpointError(
             f"the adapter changes {module}, which this model doesn't have; give an adapter made for it"
         )
-    if len(rule.sources) != 1 or not isinstance(rule.transform, Same | RotaryHeads):
+    if len(rule.sources) != 1 or not isinstance(rule.transform, Same | RotaryHeads | Transpose):
         raise CheckpointError(
-            f"the adapter changes {module}, whose rows can't be told apart in GGUF;"
-            " merge it into its base with PEFT and quantize that"
+            f"the adapter changes {module}, whose rows can't be told apart in GGUF; {_MERGE}"
         )
     pair = _Pair(module, rule, halves["A"], halves["B"])
     n_out, n_in = rule.shape[::-1] if pair.is_embedding else rule.shape
@@ -271,7 +286,8 @@ def _values(
         rows = source.rows(entry.name, 0, entry.shape[0])
         rows = rows.T if pair.is_embedding else rows
     else:
-        rows = pair.rule.transform.read(source, (entry.name,), 0, entry.shape[0])
+        transform = Same() if isinstance(pair.rule.transform, Transpose) else pair.rule.transform
+        rows = transform.read(source, (entry.name,), 0, entry.shape[0])
     values = np.ascontiguousarray(rows, dtype=np.float32)
     correction = config.correction(pair.module, pair.rank) if entry is pair.b else 1.0
     return values if correction == 1.0 else values * np.float32(correction)

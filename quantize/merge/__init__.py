@@ -18,6 +18,8 @@ merge_plan.py           The plan of a merge: each tensor of the result with its 
                         weight is read.
 methods.py              The merge methods: parameters, and formulas on rows in f32. W₀ is the base, δᵢ = Wᵢ -
                         W₀.
+output_matrix.py        A model's embedding and output matrix: their names among its tensors, and whether they
+                        are tied.
 parameters.py           Parameters of a recipe: one value, one per layer (a gradient), or by the tensor's name
                         (a filter).
 recipe.py               A merge recipe: mergekit's YAML, read strictly. Every key has an effect or is refused.

@@ -60,6 +60,14 @@ def float_chunks(source: TensorSource, name: str) -> Iterator[Floats]:
         yield as_float32(source.rows(name, start, stop))
 
 
+def are_equal(source: TensorSource, one: str, other: str) -> bool:
+    """True if two tensors of a source have the same shape and the same numbers; reads both."""
+    if source.entries[one].shape != source.entries[other].shape:
+        return False
+    pairs = zip(float_chunks(source, one), float_chunks(source, other), strict=True)
+    return all(np.array_equal(left, right) for left, right in pairs)
+
+
 @dataclass
 class _Cell(Generic[Value]):
     lock: threading.Lock = field(default_factory=threading.Lock)

@@ -30,6 +30,7 @@ from quantize.merge.config import merge_config, n_layers_of
 from quantize.merge.locate import Locator, ModelLocation, combine_revisions
 from quantize.merge.lora import LoraSource
 from quantize.merge.merge_plan import MergeModel, plan_tensors
+from quantize.merge.output_matrix import equally_tied
 from quantize.merge.recipe import Recipe, is_recipe, read_recipe
 from quantize.merge.source import MergeSource
 
@@ -43,14 +44,17 @@ _FRONT: Final = re.compile(r"\A---\n(.*?)\n---\n", re.DOTALL)
 _SMALL_BYTES: Final = 256 * 2**20
 """A small file has at most this many bytes."""
 
-_TOKENIZER_FILES: Final = (
-    "tokenizer.model",
-    "spiece.model",
-    "vocab.json",
-    "vocab.txt",
+_VOCABULARY_FILES: Final = ("tokenizer.json", "tokenizer.model", "spiece.model", "vocab.json", "vocab.txt")
+TOKENIZER_FILES: Final = (
+    *_VOCABULARY_FILES,
     "merges.txt",
     "added_tokens.json",
+    "special_tokens_map.json",
+    "tokenizer_config.json",
+    "chat_template.jinja",
+    "chat_template.json",
 )
+"""The files of a tokenizer and its chat template, which belong together."""
 
 Adapter = tuple[ModelLocation, float]
 """A PEFT adapter's folder, and its weight."""
@@ -163,9 +167,8 @@ def _plain(name: str) -> str:
 def _open_lora(parts: Parts) -> ComposedCheckpoint:
     ((text, place),) = parts.models.items()
     with ExitStack() as stack:
-        checkpoint = stack.enter_context(place.open())
-        tensors = _with_adapters(checkpoint, parts.adapters[text])
-        composed = _assemble(parts, place, checkpoint.config, tensors, stack)
+        model = _adapted(stack.enter_context(place.open()), parts.adapters[text])
+        composed = _assemble(parts, place, model.config, model.tensors, stack, model.tokenizer_folder)
         stack.pop_all()
         return composed
 
@@ -176,19 +179,27 @@ def _open_merge(parts: Parts, recipe: Recipe) -> ComposedCheckpoint:
             text: stack.enter_context(Checkpoint.open(place.directory))
             for text, place in parts.models.items()
         }
-        configs = {text: checkpoint.config for text, checkpoint in checkpoints.items()}
-        config = merge_config(recipe, configs)
+        models = {}
+        for text, checkpoint in checkpoints.items():
+            models[text] = _adapted(checkpoint, parts.adapters.get(text, ()))
+            stack.callback(models[text].tensors.close)
+        sources, output = equally_tied(
+            {text: (model.config, model.tensors) for text, model in models.items()}
+        )
+        configs = {text: model.config for text, model in models.items()}
+        config = merge_config(recipe, configs) | output
         check_tokenizers(recipe, {text: place.directory for text, place in parts.models.items()})
         plan = plan_tensors(
-            recipe, {text: _merge_model(checkpoint) for text, checkpoint in checkpoints.items()}
+            recipe,
+            {
+                text: MergeModel(tensors.entries, n_layers_of(configs[text]))
+                for text, tensors in sources.items()
+            },
         )
-        sources: dict[str, TensorSource] = {}
-        for text, checkpoint in checkpoints.items():
-            sources[text] = _with_adapters(checkpoint, parts.adapters.get(text, ()))
-            stack.callback(sources[text].close)
         tensors = MergeSource(recipe.method, sources, plan)
         donor = parts.models[recipe.tokenizer_model]
-        composed = _assemble(parts, donor, config, tensors, stack)
+        tokenizer = models[recipe.tokenizer_model].tokenizer_folder
+        composed = _assemble(parts, donor, config, tensors, stack, tokenizer)
         stack.pop_all()
         return composed
 
@@ -217,7 +228,7 @@ def _vocabulary(directory: Path) -> Any:
     if whole is None:
         return {
             name: hashlib.sha256(read_bounded(directory / name)).hexdigest()
-            for name in _TOKENIZER_FILES
+            for name in (*_VOCABULARY_FILES[1:], "merges.txt", "added_tokens.json")
             if (directory / name).is_file()
         }
     model = whole.get("model")
@@ -231,25 +242,39 @@ def _vocabulary(directory: Path) -> Any:
     return tokens, added_tokens
 
 
-def _with_adapters(checkpoint: Checkpoint, adapters: Sequence[Adapter]) -> TensorSource:
+@dataclass(frozen=True)
+class _Adapted:
+    """A checkpoint with its adapters. A `tokenizer_folder` has other tokens than the checkpoint's own."""
+
+    tensors: TensorSource
+    config: Mapping[str, Any]
+    tokenizer_folder: Path | None = None
+
+
+def _adapted(checkpoint: Checkpoint, adapters: Sequence[Adapter]) -> _Adapted:
     if not adapters:
-        return checkpoint.tensors
-    return LoraSource(checkpoint.tensors, [(place.directory, weight) for place, weight in adapters])
-
-
-def _merge_model(checkpoint: Checkpoint) -> MergeModel:
-    tied = checkpoint.config.get("tie_word_embeddings") is True
-    return MergeModel(checkpoint.tensors.entries, n_layers_of(checkpoint.config), tied)
+        return _Adapted(checkpoint.tensors, checkpoint.config)
+    folders = [(place.directory, weight) for place, weight in adapters]
+    source = LoraSource(checkpoint.tensors, folders, checkpoint.config)
+    return _Adapted(source, source.config, source.tokenizer_folder)
 
 
 def _assemble(
-    parts: Parts, donor: ModelLocation, config: Mapping[str, Any], tensors: TensorSource, stack: ExitStack
+    parts: Parts,
+    donor: ModelLocation,
+    config: Mapping[str, Any],
+    tensors: TensorSource,
+    stack: ExitStack,
+    tokenizer_folder: Path | None,
 ) -> ComposedCheckpoint:
     temporary = tempfile.TemporaryDirectory(prefix="corral-merge-")
     stack.callback(temporary.cleanup)
     folder = Path(temporary.name)
-    for path in small_files(donor.directory):
-        (folder / path.name).symlink_to(path.absolute())
+    files = {path.name: path for path in small_files(donor.directory)}
+    if tokenizer_folder is not None:
+        files = with_tokenizer_of(tokenizer_folder, files)
+    for name, path in files.items():
+        (folder / name).symlink_to(path.absolute())
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     (folder / _CARD).write_text(_card(parts, donor), encoding="utf-8")
     return ComposedCheckpoint(folder, dict(config), tensors, temporary=temporary)
@@ -267,6 +292,14 @@ def small_files(directory: Path) -> list[Path]:
         ]
     except OSError as error:
         raise QuantizationError(f"{directory} can't be read: {error.strerror}; check it") from error
+
+
+def with_tokenizer_of(folder: Path, files: Mapping[str, Path]) -> dict[str, Path]:
+    """Return a model's small files with the tokenizer of this folder in place of its own, if it has one."""
+    own = {path.name: path for path in small_files(folder) if path.name in TOKENIZER_FILES}
+    if not own.keys() & set(_VOCABULARY_FILES):
+        return dict(files)
+    return {name: path for name, path in files.items() if name not in TOKENIZER_FILES} | own
 
 
 def _card(parts: Parts, donor: ModelLocation) -> str:

@@ -23,7 +23,6 @@ from quantize.merge.recipe import Recipe, Slice
 
 _LAYER: Final = re.compile(r"(?P<stack>(?:[^.]*[^.\d][^.]*\.)+?)(?P<number>\d+)\.(?P<rest>.+)")
 _EMBEDDING: Final = re.compile(r"emb(?!ed_out)|\bwte\b|\bwpe\b")
-_TIED: Final = "lm_head.weight"
 
 Entries = Mapping[str, TensorEntry]
 
@@ -50,11 +49,10 @@ class MergedTensor:
 
 @dataclass(frozen=True)
 class MergeModel:
-    """A model as the plan sees it: the tensors of its files, its number of layers, and whether it is tied."""
+    """A model as the plan sees it: its tensors and its number of layers."""
 
     entries: Entries
     n_layers: int | None
-    tied: bool
 
 
 def plan_tensors(recipe: Recipe, models: Mapping[str, MergeModel]) -> list[MergedTensor]:
@@ -161,7 +159,7 @@ def _position(number: int, n: int) -> float:
 
 
 def _is_present(name: str, names: Sequence[str], part: Slice, models: Mapping[str, MergeModel]) -> bool:
-    """True if all models have the tensor; an unneeded buffer or a tied output may be missing.
+    """True if all models have the tensor; an unneeded buffer may be missing.
 
     Raises CheckpointError for any other that is missing.
     """
@@ -174,8 +172,6 @@ def _is_present(name: str, names: Sequence[str], part: Slice, models: Mapping[st
     ]
     if not lacking:
         return True
-    if name.endswith(_TIED) and all(models[model].tied for model in lacking):
-        return False
     raise CheckpointError(
         f"{lacking[0]} has no tensor {names[0]}, which another of the merged models has;"
         " merge models of one kind"

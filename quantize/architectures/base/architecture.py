@@ -59,6 +59,11 @@ class Architecture(ABC):
         """The rows of the embedding, to which the vocabulary is padded."""
         return self.size("vocab_size")
 
+    @property
+    def is_tied(self) -> bool:
+        """True if the embedding is the output matrix, too."""
+        return False
+
     def tensor_name(self, name: str) -> str | None:
         """Return the name by which `tensor_rules` knows a checkpoint's tensor; None for one no one needs.
 

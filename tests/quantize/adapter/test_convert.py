@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from models.errors import CheckpointError, InvalidGGUF, UnknownArchitecture
+from models.errors import CheckpointError, UnknownArchitecture
 from models.gguf.info import read_gguf_info
 from models.llamacpp.batch import TokenBatch
 from models.llamacpp.context import Context
@@ -20,7 +20,8 @@ from models.llamacpp.lora import Adapter, set_adapters
 from models.llamacpp.model import Model
 from quantize.adapter.convert import convert_adapter
 from tests.peft import ALL_LINEAR, PREFIX, read_tensors, write_merged_checkpoint, write_peft_adapter
-from tests.pico import write_pico_checkpoint, write_safetensors
+from tests.pico import write_json, write_pico_checkpoint, write_safetensors
+from tests.pico_tokenizer import write_bpe_tokenizer
 from tests.quantize.quantize_folder import quantize_folder
 
 TOKENS = [5, 300, 17, 42, 42, 399, 0, 120, 65, 251, 8, 77, 301, 256, 33, 90, 12, 404]
@@ -94,6 +95,63 @@ def test_it_means_the_merged_weights(name: str, checkpoint: Path, base: Path, tm
     assert_same(logits(base, [(info.path, 1.0)]), meant)
     plain = logits(base, [])
     assert np.abs(plain - meant).max() / meant.std() > 100 * TOLERANCE, "the adapter changes nothing"
+
+
+def write_gpt2(folder: Path) -> Path:
+    """Write a tiny GPT-2, whose attention and feed-forward weights are stored [n_in, n_out]."""
+    folder.mkdir()
+    n, (vocab, bos, eos) = 64, write_bpe_tokenizer(folder)
+    fields = {"n_embd": n, "n_head": 2, "n_layer": 1, "n_positions": 128, "vocab_size": vocab, "n_inner": 192}
+    kind = {"architectures": ["GPT2LMHeadModel"], "model_type": "gpt2", "activation_function": "gelu_new"}
+    write_json(folder / "config.json", {**kind, **fields, "bos_token_id": bos, "eos_token_id": eos})
+    random = np.random.Generator(np.random.PCG64(5))
+
+    def matrix(*shape: int) -> npt.NDArray[np.float32]:
+        return (random.standard_normal(shape) / 8).astype(np.float32)
+
+    block = "transformer.h.0"
+    tensors = {"transformer.wte.weight": matrix(vocab, n), "transformer.wpe.weight": matrix(128, n)}
+    for norm in (f"{block}.ln_1", f"{block}.ln_2", "transformer.ln_f"):
+        tensors |= {f"{norm}.weight": np.ones(n, np.float32), f"{norm}.bias": matrix(n)}
+    for name, (n_in, n_out) in GPT2_SHAPES.items():
+        tensors |= {f"{block}.{name}.weight": matrix(n_in, n_out), f"{block}.{name}.bias": matrix(n_out)}
+    write_safetensors(folder / "model.safetensors", tensors)
+    return folder
+
+
+GPT2_SHAPES = {
+    "attn.c_attn": (64, 192),
+    "attn.c_proj": (64, 64),
+    "mlp.c_fc": (64, 192),
+    "mlp.c_proj": (192, 64),
+}
+
+
+@pytest.mark.model
+@pytest.mark.parametrize("fan_in_fan_out", [False, True])
+def test_an_adapter_of_weights_stored_as_columns(fan_in_fan_out: bool, tmp_path: Path) -> None:
+    """Square ones, too, and whatever the adapter says of them."""
+    checkpoint = write_gpt2(tmp_path / "gpt2")
+    tensors: dict[str, npt.NDArray[np.float32]] = {}
+    merged = read_tensors(checkpoint / "model.safetensors")
+    random = np.random.Generator(np.random.PCG64(6))
+    for name, (n_in, n_out) in GPT2_SHAPES.items():
+        module = f"transformer.h.0.{name}"
+        a = (random.standard_normal((4, n_in)) / 8).astype(np.float32)
+        b = random.standard_normal((n_out, 4)).astype(np.float32)
+        tensors |= {f"{PREFIX}{module}.lora_A.weight": a, f"{PREFIX}{module}.lora_B.weight": b}
+        merged[f"{module}.weight"] = merged[f"{module}.weight"] + 0.5 * (b @ a).T
+    folder = tmp_path / "adapter"
+    folder.mkdir()
+    write_safetensors(folder / "adapter_model.safetensors", tensors)
+    fields = {"peft_type": "LORA", "r": 4, "lora_alpha": 2, "fan_in_fan_out": fan_in_fan_out}
+    write_json(folder / "adapter_config.json", fields)
+    base = gguf_of(checkpoint, tmp_path / "base")
+    info = convert_adapter(folder, base, tmp_path / "adapter.gguf")
+    write_safetensors(checkpoint / "model.safetensors", merged)
+    meant = logits(gguf_of(checkpoint, tmp_path / "merged"), [])
+    assert_same(logits(base, [(info.path, 1.0)]), meant)
+    assert np.abs(logits(base, []) - meant).max() / meant.std() > 100 * TOLERANCE
 
 
 @pytest.mark.model
@@ -213,11 +271,13 @@ def test_other_tensors_are_refused(
     assert not list(tmp_path.glob("*.gguf")) + list(tmp_path.glob(".*"))
 
 
-def test_the_embedding_of_a_tied_model_is_refused(tmp_path: Path) -> None:
-    """llama.cpp would apply it to the output too, with the wrong shapes, and abort."""
+@pytest.mark.parametrize("module", ["model.embed_tokens", "lm_head"])
+def test_one_half_of_a_tied_model_is_refused(module: str, tmp_path: Path) -> None:
+    """llama.cpp would apply the embedding's to the output too, with the wrong shapes, and abort."""
     checkpoint = write_pico_checkpoint(tmp_path / "pico", dtype="F32", tie=True)
-    folder = write_peft_adapter(tmp_path / "adapter", checkpoint, modules=(), others=("model.embed_tokens",))
-    with pytest.raises(InvalidGGUF, match="output too"):
+    untied = write_pico_checkpoint(tmp_path / "untied", dtype="F32")
+    folder = write_peft_adapter(tmp_path / "adapter", untied, modules=(), others=(module,))
+    with pytest.raises(CheckpointError, match=r"\(tied\).*quantize --lora"):
         convert_adapter(folder, gguf_of(checkpoint, tmp_path), tmp_path / "out.gguf")
 
 

@@ -27,6 +27,7 @@ from quantize.checkpoint.safetensors import SafetensorsSource
 from quantize.checkpoint.source import TensorSource
 from quantize.checkpoint.torch.source import TorchSource
 from quantize.merge.lora import LoraSource
+from quantize.merge.output_matrix import RenamedSource
 from quantize.merge.source import MergeSource
 from tests.peft import write_peft_adapter
 from tests.pico import write_pico_checkpoint
@@ -101,6 +102,11 @@ def lora(folder: Path) -> TensorSource:
     return LoraSource(open_weights(folder / "pico"), [(adapter, 1.0)])
 
 
+def renamed(folder: Path) -> TensorSource:
+    base = open_weights(small(folder))
+    return RenamedSource(base, {"one": "lm_head.weight", "two": "lm_head.weight"})
+
+
 def merge(folder: Path) -> TensorSource:
     write_family(folder, ["a", "b"], n_layers=1)
     models = [{"model": str(folder / name), "parameters": {"weight": 0.5}} for name in ("a", "b")]
@@ -118,6 +124,7 @@ SOURCES: dict[type[TensorSource], Callable[[Path], TensorSource]] = {
     DequantizedSource: floats_of_gptq,
     HubStreamSource: hub_stream,
     LoraSource: lora,
+    RenamedSource: renamed,
     MergeSource: merge,
 }
 

@@ -142,26 +142,59 @@ def test_dora_of_an_embedding(base: Path, tmp_path: Path) -> None:
     assert_close({name: ours}, {name: expected}, F32_ERROR)
 
 
+@pytest.mark.parametrize("shape", [(96, 48), (48, 48)])
 @pytest.mark.parametrize("with_magnitude", [False, True])
-def test_weights_stored_the_other_way_round(with_magnitude: bool, tmp_path: Path) -> None:
-    """GPT-2's: [n_in, n_out]."""
-    base = tmp_path / "gpt2"
+@pytest.mark.parametrize(
+    "fields", [{"fan_in_fan_out": True}, {"fan_in_fan_out": False}, {"use_rslora": True}]
+)
+@pytest.mark.parametrize(
+    ("config", "module", "is_conv1d"),
+    [
+        ({"model_type": "gpt2"}, "h.0.attn.c_attn", True),
+        ({"model_type": "gpt2"}, "h.0.mlp.c_proj", True),
+        ({"architectures": ["GPT2LMHeadModel"]}, "h.0.attn.c_proj", True),
+        ({"model_type": "openai-gpt"}, "h.0.mlp.c_fc", True),
+        ({"model_type": "imagegpt"}, "h.0.attn.q_attn", True),
+        ({"model_type": "gpt2"}, "score", False),
+        ({"model_type": "gpt_bigcode"}, "h.0.attn.c_attn", False),
+        ({"model_type": "starcoder2"}, "layers.0.mlp.c_proj", False),
+        ({"model_type": "llama"}, "layers.0.self_attn.o_proj", False),
+    ],
+)
+def test_the_orientation_is_the_layer_classs(
+    config: dict[str, Any],
+    module: str,
+    is_conv1d: bool,
+    fields: dict[str, Any],
+    with_magnitude: bool,
+    shape: tuple[int, int],
+    tmp_path: Path,
+) -> None:
+    """A Conv1D stores [n_in, n_out], a Linear [n_out, n_in], whatever the adapter says."""
+    base = tmp_path / "base"
     base.mkdir()
-    weight = numbers(96, 48, seed=3)
-    write_safetensors(base / "model.safetensors", {"h.0.attn.c_attn.weight": weight})
+    n_in, n_out = shape
+    stored = (n_in, n_out) if is_conv1d else (n_out, n_in)
+    weight = numbers(*stored, seed=3)
+    write_safetensors(base / "model.safetensors", {f"{module}.weight": weight})
     folder = tmp_path / "adapter"
     folder.mkdir()
-    a, b, magnitude = numbers(4, 96, seed=1), numbers(48, 4, seed=2), np.abs(numbers(48))
-    module = f"{PREFIX}transformer.h.0.attn.c_attn"
-    tensors = {f"{module}.lora_A.weight": a, f"{module}.lora_B.weight": b}
+    a, b, magnitude = numbers(4, n_in, seed=1), numbers(n_out, 4, seed=2), np.abs(numbers(n_out))
+    name = f"{PREFIX}transformer.{module}"
+    tensors = {f"{name}.lora_A.weight": a, f"{name}.lora_B.weight": b}
     if with_magnitude:
-        tensors[f"{module}.lora_magnitude_vector"] = magnitude
+        tensors[f"{name}.lora_magnitude_vector"] = magnitude
     write_safetensors(folder / "adapter_model.safetensors", tensors)
-    fields = {"peft_type": "LORA", "r": 4, "lora_alpha": 2, "fan_in_fan_out": True}
-    write_json(folder / "adapter_config.json", fields)
-    change = (b.astype(np.float64) @ a).T * 0.5
-    expected = dora(weight, change, magnitude, axis=0) if with_magnitude else weight + change
-    assert_close(merged(base, (folder, 1.0)), {"h.0.attn.c_attn.weight": expected}, F32_ERROR)
+    write_json(folder / "adapter_config.json", {"peft_type": "LORA", "r": 4, "lora_alpha": 2} | fields)
+    change = b.astype(np.float64) @ a * (1.0 if fields.get("use_rslora") else 0.5)
+    change = change.T if is_conv1d else change
+    axis = 0 if is_conv1d else 1
+    expected = dora(weight, change, magnitude, axis=axis) if with_magnitude else weight + change
+    source = LoraSource(open_weights(base), [(folder, 1.0)], config)
+    try:
+        assert_close(whole(source), {f"{module}.weight": expected}, F32_ERROR)
+    finally:
+        source.close()
 
 
 def test_whole_tensors(base: Path, tmp_path: Path) -> None:
@@ -248,7 +281,8 @@ def test_names_without_the_outermost_module(base: Path, tmp_path: Path) -> None:
         ({f"{Q}.lora_A.weight": np.zeros((4, 256), np.int64)}, "int64"),
         ({f"{Q}.lora_A.other.weight": numbers(4, 256)}, "two lora_A"),
         ({f"{Q}.lora_magnitude_vector": numbers(255)}, r"\[255\]"),
-        ({"lm_head.weight": numbers(500, 256)}, r"\[500, 256\].*vocabulary"),
+        ({"lm_head.weight": numbers(500, 256)}, r"vocabulary.* 500 for lm_head\.weight; save it with both"),
+        ({"lm_head.weight": numbers(512, 128)}, r"\[512, 128\].*vocabulary"),
         ({"model.embed_tokens.token_adapter.trainable_tokens_delta": numbers(2, 256)}, "of a kind"),
         ({"model.layers.0.mlp.up_proj.lora_B.bias": numbers(512)}, r"up_proj\.bias, which"),
     ],

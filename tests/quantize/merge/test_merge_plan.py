@@ -9,7 +9,16 @@ import numpy as np
 import pytest
 
 from models.errors import CheckpointError
-from tests.quantize.merge.models import assert_equal, edit_config, open_recipe, weights, whole, write_family
+from tests.pico import write_safetensors
+from tests.quantize.merge.models import (
+    assert_equal,
+    copy_model,
+    edit_config,
+    open_recipe,
+    weights,
+    whole,
+    write_family,
+)
 
 Q = "model.layers.{}.self_attn.q_proj.weight"
 
@@ -108,12 +117,43 @@ def test_the_slice_decides_before_the_recipe_and_the_model_before_both(family: P
                 del holder["parameters"]
 
 
-def test_a_tied_output_need_not_be_in_all(tmp_path: Path) -> None:
+@pytest.mark.parametrize("first", ["base", "untied/base"])
+def test_a_tied_model_takes_part_with_its_embedding_as_its_output(first: str, tmp_path: Path) -> None:
+    """As in mergekit; the result has an output matrix of its own, whoever gave the configuration."""
+    folder = write_family(tmp_path / "tied", ["base"], n_layers=1, tie=True)
+    write_family(folder / "untied", ["base"], n_layers=1, seed=7)
+    tied, untied = weights(folder / "base"), weights(folder / "untied" / "base")
+    names = (first, *({"base", "untied/base"} - {first}))
+    models = [{"model": name, "parameters": {"weight": 0.5}} for name in names]
+    expected = (tied["model.embed_tokens.weight"] + untied["lm_head.weight"]) / 2
+    with open_recipe(folder, {"merge_method": "linear", "models": models}) as checkpoint:
+        ours = checkpoint.tensors.rows("lm_head.weight", 0, len(expected))
+        assert checkpoint.config["tie_word_embeddings"] is False
+    np.testing.assert_allclose(ours, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("names", [("base", "copy"), ("copy", "base"), ("copy", "head"), ("head", "base")])
+def test_tied_models_may_store_their_matrix_under_either_name(names: tuple[str, str], tmp_path: Path) -> None:
+    folder = write_family(tmp_path / "tied", ["base"], n_layers=1, tie=True)
+    embedding = weights(folder / "base")["model.embed_tokens.weight"]
+    for name, kept in (("copy", True), ("head", False)):
+        copy_model(folder / "base", folder / name, lambda value: value)
+        tensors = weights(folder / name) | {"lm_head.weight": embedding}
+        if not kept:
+            del tensors["model.embed_tokens.weight"]
+        write_safetensors(folder / name / "model.safetensors", tensors)
+    models = [{"model": name, "parameters": {"weight": 0.5}} for name in names]
+    with open_recipe(folder, {"merge_method": "linear", "models": models}) as checkpoint:
+        assert set(checkpoint.tensors.entries) == set(weights(folder / "base"))
+        assert checkpoint.config["tie_word_embeddings"] is True
+        ours = checkpoint.tensors.rows("model.embed_tokens.weight", 0, len(embedding))
+    np.testing.assert_allclose(ours, embedding, atol=1e-6)
+
+
+def test_an_untied_model_needs_its_output(tmp_path: Path) -> None:
     folder = write_family(tmp_path / "tied", ["base"], n_layers=1, tie=True)
     write_family(folder / "untied", ["base"], n_layers=1)
     models = [{"model": name, "parameters": {"weight": 1}} for name in ("base", "untied/base")]
-    with open_recipe(folder, {"merge_method": "linear", "models": models}) as checkpoint:
-        assert "lm_head.weight" not in checkpoint.tensors.entries
     edit_config(folder / "base", tie_word_embeddings=False)
     with pytest.raises(CheckpointError, match="lm_head"):
         open_recipe(folder, {"merge_method": "linear", "models": models})
