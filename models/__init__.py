@@ -8,6 +8,8 @@ paths.py               `Paths`: the folders that Corral uses, made once from the
 quantization_types.py  Quantization types: one table with a row per type, from which every list of types is
                        made. Pure.
 reference.py           `ModelRef`: a user's name for a model, and the only parser of it.
+secrets.py             Secrets of the environment: read once, cleaned, and taken out of everything that is
+                       printed.
 version.py             Corral's version, for the package metadata and the command line.
 demo/                  The embedded demo model: a small Llama in Hugging Face layout (fp16), with the code
                        that trained it.

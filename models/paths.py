@@ -64,7 +64,7 @@ class Paths:
 
 
 def _corral_home(env: Mapping[str, str]) -> Path:
-    given = env.get("CORRAL_HOME")
+    given = env.get("CORRAL_HOME", "").strip("\r\n")
     if given:
         return _folder(given, env)
     data = env.get("XDG_DATA_HOME")

@@ -200,6 +200,9 @@ QUANTIZATION_TYPES: Final[tuple[str, ...]] = tuple(row.name for row in TABLE if 
 DEFAULT_TYPES: Final[tuple[str, ...]] = tuple(row.name for row in TABLE if row.default)
 """The types that `corral quantize` writes when none is given."""
 
+IMATRIX_TYPES: Final[tuple[str, ...]] = tuple(row.name for row in TABLE if row.written and row.needs_imatrix)
+"""The types that Corral writes with an importance matrix only."""
+
 TYPE_ALIASES: Final[dict[str, str]] = {row.alias: row.name for row in TABLE if row.alias is not None}
 """Types by their other name, in upper case."""
 

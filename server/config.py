@@ -26,6 +26,11 @@ from server.serve_options import SERVE_SETTINGS, Bounds, Positive, ServeOptions,
 ENVIRONMENT_PREFIX = "CORRAL_"
 # Variables of that prefix that are no settings of the server.
 _OTHER_VARIABLES = frozenset({"CORRAL_HOME", "CORRAL_CONFIG", "CORRAL_DEBUG"})
+_SERVICE_VARIABLE = re.compile(
+    r"(.+_)?(SERVICE_HOST|SERVICE_PORT(_.+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)"
+)
+_PORT_VARIABLE = re.compile(r"(.+_)?PORT")
+_SERVICE_ADDRESS = re.compile(r"(tcp|udp|sctp)://.+", re.IGNORECASE)
 
 _HOST_NAME = re.compile(r"\*|(\*\.)?[^\s*:/@\[\]]+|\[[0-9A-Fa-f:.]+\]|[0-9A-Fa-f:.]+")
 
@@ -118,10 +123,14 @@ class ServerConfig(BaseModel, LimitOptions, ServeOptions, CatalogueOptions, Http
 
     @field_validator("api_keys")
     @classmethod
-    def _keys_not_empty(cls, value: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
-        if any(not key.get_secret_value().strip() for key in value):
+    def _clean_keys(cls, value: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+        """Cut off line breaks and space around a key, which a secret from a file has and no header."""
+        keys = [key.get_secret_value().replace("\r", "").replace("\n", "").strip() for key in value]
+        if not all(keys):
             raise ValueError("an API key must not be empty")
-        return value
+        if not all(key.isprintable() for key in keys):
+            raise ValueError("an API key must not have control characters")
+        return tuple(map(SecretStr, keys))
 
     @field_validator("allowed_hosts")
     @classmethod
@@ -147,6 +156,10 @@ FLAG_NAMES = {
     "allowed_hosts": "--allowed-host",
 }
 """These flags aren't called like their setting."""
+_BY_FLAG: dict[str, str] = {
+    flag.removeprefix("--").replace("-", "_"): name for name, flag in FLAG_NAMES.items()
+}
+"""The settings that are also known in files and in the environment by the names of their flags."""
 _LISTS = frozenset({"models", "api_keys", "cors_origins", "allowed_hosts", "lora"})
 
 
@@ -189,14 +202,19 @@ def _from_flags(flags: Mapping[str, Any]) -> dict[str, Any]:
 def _from_environment(env: Mapping[str, str]) -> dict[str, Any]:
     """Return the settings among the variables.
 
-    A variable that only resembles a setting is taken for a typing error; others are not ours (Kubernetes
-    makes CORRAL_SERVICE_HOST and the like for a service called corral).
+    A variable that only resembles a setting is taken for a typing error; others are not ours.
     """
     settings: dict[str, Any] = {}
     for variable, text in env.items():
         if not variable.startswith(ENVIRONMENT_PREFIX) or variable in _OTHER_VARIABLES:
             continue
-        name = variable.removeprefix(ENVIRONMENT_PREFIX).lower()
+        if is_service_variable(variable.removeprefix(ENVIRONMENT_PREFIX), text):
+            continue
+        spelled = variable.removeprefix(ENVIRONMENT_PREFIX).lower()
+        name = _BY_FLAG.get(spelled, spelled)
+        if name in settings:
+            other = ENVIRONMENT_PREFIX + _other_name(spelled).upper()
+            raise ConfigError(f"{variable} and {other} are the same setting; set one of them")
         if name in _LISTS:
             settings[name] = [part.strip() for part in text.split(",") if part.strip()]
         elif name in SETTINGS:
@@ -209,6 +227,19 @@ def _from_environment(env: Mapping[str, str]) -> dict[str, Any]:
     return settings
 
 
+def is_service_variable(name: str, value: str) -> bool:
+    """True for what Kubernetes makes of a service called corral, or corral-and-more, for every pod beside it.
+
+    `name` is without CORRAL_: SERVICE_HOST, PORT (tcp://…), PORT_8000_TCP, V1_PORT, API_SERVICE_PORT_HTTP …
+    Docker's links have the same names. A PORT that is no such address is the setting.
+    """
+    if _SERVICE_VARIABLE.fullmatch(name):
+        return True
+    return (
+        _PORT_VARIABLE.fullmatch(name) is not None and _SERVICE_ADDRESS.fullmatch(value.strip()) is not None
+    )
+
+
 def _from_toml(path: Path | None) -> dict[str, Any]:
     if path is None:
         return {}
@@ -219,10 +250,22 @@ def _from_toml(path: Path | None) -> dict[str, Any]:
         raise ConfigError(f"can't read the settings file {path}: {error.strerror or error}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"the settings file {path} is not valid TOML: {error}") from error
-    for name in settings:
+    values: dict[str, Any] = {}
+    for spelled, value in settings.items():
+        name = _BY_FLAG.get(spelled, spelled)
         if name not in SETTINGS:
-            raise ConfigError(f"unknown setting '{name}' in {path}{_nearest(name)}")
-    return settings
+            raise ConfigError(f"unknown setting '{spelled}' in {path}{_nearest(spelled)}")
+        if name in values:
+            other = _other_name(spelled)
+            raise ConfigError(f"'{spelled}' and '{other}' in {path} are the same setting; give one of them")
+        values[name] = value
+    return values
+
+
+def _other_name(spelled: str) -> str:
+    """Return a setting's name by its flag's name, and the other way round."""
+    by_setting = {name: flag for flag, name in _BY_FLAG.items()}
+    return _BY_FLAG.get(spelled, by_setting.get(spelled, spelled))
 
 
 def _nearest(name: str, prefix: str = "") -> str:

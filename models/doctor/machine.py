@@ -9,9 +9,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from models.doctor.check import Check, fail, ok, warning
+from models.errors import ConfigError
 from models.machine.fit import GIB, format_bytes
 from models.machine.hardware import Hardware
 from models.machine.native_facts import NativeFacts
+from models.secrets import clean_secret, without_user
 
 MIN_PYTHON = (3, 11)
 LITTLE_MEMORY_BYTES = 4 * GIB
@@ -138,9 +140,14 @@ def check_gpus(hardware: Hardware) -> Check:
 
 def check_hub(env: Mapping[str, str]) -> Check:
     """Check the Hub's settings; nothing goes over the network."""
-    endpoint = env.get("HF_ENDPOINT") or "the public Hub"
-    token = "a token is set" if env.get("HF_TOKEN") else "no token in HF_TOKEN"
-    if env.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}:
+    endpoint = without_user(env.get("HF_ENDPOINT", "").strip()) or "the public Hub"
+    try:
+        has_token = clean_secret(env.get("HF_TOKEN", ""), "HF_TOKEN") is not None
+    except ConfigError as error:
+        fact, _, fix = error.message.partition("; ")
+        return fail("Hub", fact, fix)
+    token = "a token is set" if has_token else "no token in HF_TOKEN"
+    if env.get("HF_HUB_OFFLINE", "").strip().upper() in {"1", "ON", "YES", "TRUE"}:
         return warning(
             "Hub",
             f"HF_HUB_OFFLINE is set: only what is here can be used ({endpoint})",

@@ -24,7 +24,7 @@ from huggingface_hub import HfApi, ModelInfo, get_session, get_token, hf_hub_url
 from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
 from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]  # documented, not in __all__
 
-from models.errors import CorralError, HubError, HubUnreachable, InvalidReference
+from models.errors import ConfigError, CorralError, HubError, HubUnreachable, InvalidReference
 from models.hub.cache import RepoCache, VerifiedNotes
 from models.hub.errors import translate_errors
 from models.hub.fetch import Broken, Fetcher, Retries, Transfer
@@ -34,6 +34,7 @@ from models.hub.ranges import RangeReader
 from models.hub.transfer import DownloadProgress, transfer_all
 from models.paths import Paths
 from models.reference import ModelRef
+from models.secrets import clean_secret, without_user
 from models.store.atomic_write import disk_errors
 
 __all__ = ["DownloadPlan", "DownloadProgress", "HubSettings", "PlannedFile", "plan", "ranges", "run"]
@@ -47,9 +48,9 @@ _LISTING_ATTEMPTS = 3
 
 @dataclass(frozen=True, slots=True)
 class HubSettings:
-    """The Hub's address and the manner of reaching it. `token` appears in no repr."""
+    """The Hub's address and the manner of reaching it. `token` and `endpoint` appear in no repr."""
 
-    endpoint: str = _DEFAULT_ENDPOINT
+    endpoint: str = field(default=_DEFAULT_ENDPOINT, repr=False)
     token: str | None = field(default=None, repr=False)
     offline: bool = False
     connections: int = 4
@@ -58,14 +59,36 @@ class HubSettings:
 
     @classmethod
     def from_environment(cls, env: Mapping[str, str] = os.environ) -> HubSettings:
-        """Read HF_ENDPOINT, HF_TOKEN (else the token that the Hub's own tools stored) and HF_HUB_OFFLINE."""
+        """Read HF_ENDPOINT, HF_TOKEN (else the token that the Hub's own tools stored) and HF_HUB_OFFLINE.
+
+        Raises ConfigError for a token that can't be sent.
+        """
         return cls(
-            endpoint=(env.get("HF_ENDPOINT") or _DEFAULT_ENDPOINT).rstrip("/"),
-            token=env.get("HF_TOKEN") or get_token(),
+            endpoint=env.get("HF_ENDPOINT", "").strip().rstrip("/") or _DEFAULT_ENDPOINT,
+            token=_token(env),
             offline=any(
-                env.get(key, "").upper() in _TRUE for key in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
+                env.get(key, "").strip().upper() in _TRUE
+                for key in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
             ),
         )
+
+    @property
+    def place(self) -> str:
+        """The address for messages: without a user and a password."""
+        return without_user(self.endpoint)
+
+
+def _token(env: Mapping[str, str]) -> str | None:
+    """Return the token of the environment, else the stored one. Raises ConfigError, without the value."""
+    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
+        token = clean_secret(env.get(name, ""), name)
+        if token is not None:
+            return token
+    try:
+        stored = get_token()
+    except UnicodeDecodeError:
+        raise ConfigError("the Hub's token file is no text; log in again, or set HF_TOKEN") from None
+    return clean_secret(stored or "", "the token that is stored for the Hub")
 
 
 def plan(
@@ -160,7 +183,7 @@ def _listing(ref: ModelRef, settings: HubSettings) -> tuple[str, list[RemoteFile
                 pass
         return info
 
-    with translate_errors(ref, settings.endpoint, has_token=bool(settings.token)):
+    with translate_errors(ref, settings.place, has_token=bool(settings.token)):
         info = _retry(ask, settings.retries)
         if not info.sha or info.siblings is None:
             raise ValueError("its answer has no commit")
@@ -198,7 +221,7 @@ class _Source:
         url = hf_hub_url(plan.repo, file.path, revision=plan.commit, endpoint=settings.endpoint)
         part = f"bytes={offset}-" if end is None else f"bytes={offset}-{end - 1}"
         headers = {**self._headers, "Range": part} if offset or end is not None else self._headers
-        with translate_errors(self._ref, settings.endpoint, has_token=bool(settings.token)), _breakable():
+        with translate_errors(self._ref, settings.place, has_token=bool(settings.token)), _breakable():
             request = get_session().stream(
                 "GET", url, headers=headers, timeout=settings.timeout_s, follow_redirects=True
             )
@@ -218,7 +241,7 @@ class _Source:
         size = response.headers.get("Content-Range", "").rpartition("/")[2]
         if response.status_code != 206:
             raise HubError(
-                f"{self._settings.endpoint} sends whole files only, and --stream needs parts; leave it out"
+                f"{self._settings.place} sends whole files only, and --stream needs parts; leave it out"
             )
         if commits - {self._plan.commit} or etags - {file.etag} or size != str(file.size_bytes):
             raise HubError(

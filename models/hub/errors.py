@@ -19,15 +19,17 @@ from huggingface_hub.errors import (
 
 from models.errors import AccessDenied, HubError, HubUnreachable, InvalidReference, ModelNotFound
 from models.reference import ModelRef
+from models.secrets import Redactor
 
 
 @contextmanager
 def translate_errors(ref: ModelRef, endpoint: str, *, has_token: bool) -> Iterator[None]:
     """Turn the errors of a request to the Hub at `endpoint` about `ref` into ours.
 
-    They become AccessDenied, ModelNotFound, HubUnreachable, InvalidReference or HubError.
+    They become AccessDenied, ModelNotFound, HubUnreachable, InvalidReference or HubError. What a library says
+    is quoted without secrets, such as a header's value or a signed URL.
     """
-    repo = ref.repo
+    repo, redact = ref.repo, Redactor()
     try:
         yield
     except GatedRepoError as error:
@@ -52,14 +54,16 @@ def translate_errors(ref: ModelRef, endpoint: str, *, has_token: bool) -> Iterat
     except OfflineModeIsEnabled as error:
         raise HubUnreachable("HF_HUB_OFFLINE is set; unset it to download") from error
     except httpx2.TransportError as error:
-        reason = str(error) or type(error).__name__
+        reason = redact(str(error)) or type(error).__name__
         raise HubUnreachable(
             f"{endpoint} can't be reached ({reason}); check the network and HF_ENDPOINT"
         ) from error
     except HFValidationError as error:
         raise InvalidReference(f"{repo} is no repository's name; give org/name") from error
     except (KeyError, TypeError, ValueError, httpx2.HTTPError, httpx2.InvalidURL) as error:
-        raise HubError(f"{endpoint} doesn't answer as a Hub does ({error}); check HF_ENDPOINT") from error
+        raise HubError(
+            f"{endpoint} doesn't answer as a Hub does ({redact(str(error))}); check HF_ENDPOINT and proxies"
+        ) from error
 
 
 def _status_error(status: int, endpoint: str) -> HubError:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import os
 import sys
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+
+from models.secrets import RedactingFormatter, Redactor
 
 GIB = 2**30
 MIB = 2**20
@@ -35,12 +38,17 @@ def say(text: str) -> None:
         sys.stderr.flush()
 
 
+def write_log(format_: str, level: int, datefmt: str | None = None) -> None:
+    """Write everybody's log lines from `level` on to stderr, without the environment's secrets."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(RedactingFormatter(format_, Redactor.of(os.environ), datefmt))
+    logging.basicConfig(handlers=[handler], level=level, force=True)
+
+
 def log_to_stderr(level: str) -> None:
     """Write a line per event to stderr: Corral's from `level` on, everybody else's from warning on."""
     everything = logging.getLogger().isEnabledFor(logging.DEBUG)
-    logging.basicConfig(
-        stream=sys.stderr, level=logging.WARNING, format=LOG_FORMAT, datefmt="%H:%M:%S", force=True
-    )
+    write_log(LOG_FORMAT, logging.WARNING, "%H:%M:%S")
     logging.getLogger("corral").setLevel(logging.DEBUG if everything else level.upper())
 
 

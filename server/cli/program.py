@@ -18,7 +18,12 @@ from typing import Annotated, Any
 import typer
 
 from models.errors import ConfigError, CorralError, InvalidReference
+from models.secrets import RedactingFormatter, Redactor
 from models.version import VERSION
+
+_LOG_FORMAT = "%(levelname)s %(name)s: %(message)s"
+_OFF = ("", "0", "false", "no", "off")
+"""CORRAL_DEBUG with one of these values is off."""
 
 DONE, FAILED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
 
@@ -61,13 +66,11 @@ COMMANDS: dict[str, Command] = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line (without the program's name); return the exit code."""
     args = list(sys.argv[1:] if arguments is None else arguments)
-    debug = bool(os.environ.get("CORRAL_DEBUG")) or "--debug" in args
+    debug = os.environ.get("CORRAL_DEBUG", "").strip().lower() not in _OFF or "--debug" in args
     args = [arg for arg in args if arg != "--debug"]
-    logging.basicConfig(
-        stream=sys.stderr,
-        level=logging.DEBUG if debug else logging.WARNING,
-        format="%(levelname)s %(name)s: %(message)s",
-    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(RedactingFormatter(_LOG_FORMAT, Redactor.of(os.environ)))
+    logging.basicConfig(handlers=[handler], level=logging.DEBUG if debug else logging.WARNING)
     try:
         make_app(command_in(args))(args, prog_name="corral")
     except SystemExit as end:
@@ -142,6 +145,6 @@ def _global_options(
 def _report(error: Exception, message: str, *, debug: bool) -> int:
     if debug:
         logging.getLogger("corral").error("traceback", exc_info=error)
-    one_line = " ".join(message.split())
+    one_line = " ".join(Redactor.of(os.environ)(message).split())
     typer.echo(f"corral: {one_line}", err=True)
     return WRONG_USAGE if isinstance(error, InvalidReference | ConfigError) else FAILED

@@ -70,7 +70,7 @@ def read_settings(
 
     Raises ConfigError.
     """
-    named = env.get("CORRAL_CONFIG")
+    named = env.get("CORRAL_CONFIG", "").strip("\r\n")
     path = config_file or (Path(named) if named else None)
     if path is not None and not path.is_file():
         raise ConfigError(f"there is no settings file at {path}; check --config")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from models.errors import ConfigError
-from server.config import SETTINGS, ServerConfig, load_config, setting_help
+from server.config import SETTINGS, ServerConfig, flag_of, load_config, setting_help
 
 
 @pytest.fixture
@@ -83,13 +84,19 @@ def test_values_in_other_spellings() -> None:
         ({}, {}, "gpu-layers = 3", ("'gpu-layers'", "did you mean gpu_layers?")),
         ({}, {}, "zzzzzz = 3", ("'zzzzzz'", "known are")),
         ({"port": 70000}, {}, None, ("--port", "65535")),
-        ({}, {"CORRAL_PORT": "tcp://10.0.0.1:80"}, None, ("CORRAL_PORT", "integer")),
+        ({}, {"CORRAL_PORT": "abc"}, None, ("CORRAL_PORT", "integer")),
+        ({}, {"CORRAL_PORT": "tcp:8000"}, None, ("CORRAL_PORT", "integer")),
+        ({}, {"CORRAL_HOST": "tcp://10.0.0.1:80", "CORRAL_PORT": "http://x"}, None, ("CORRAL_PORT",)),
+        ({}, {"CORRAL_PORTS": "1"}, None, ("CORRAL_PORTS", "did you mean CORRAL_PORT?")),
+        ({}, {"CORRAL_API_KEY": "a", "CORRAL_API_KEYS": "b"}, None, ("same setting", "CORRAL_API_KEYS")),
+        ({}, {}, 'type = "Q8_0"\ndefault_type = "F16"', ("same setting", "'type'")),
         ({}, {}, "parallel = 0", ("'parallel' in", "greater than or equal to 1")),
         ({}, {}, "port =", ("not valid TOML",)),
         ({"gpu_layers": "most"}, {}, None, ("--gpu-layers", "auto")),
         ({"prompt_format": "vicunna"}, {}, None, ("--prompt-format", "did you mean 'vicuna'")),
         ({"default_type": "Q4_K_X"}, {}, None, ("--type", "Q4_K_M")),
         ({"api_keys": ["  "]}, {}, None, ("--api-key", "must not be empty")),
+        ({"api_keys": ["a\tb"]}, {}, None, ("--api-key", "control characters")),
         ({"type_k": "q9"}, {}, None, ("--type-k", "q8_0")),
         ({"allowed_hosts": ["http://corral.example"]}, {}, None, ("--allowed-host", "without scheme")),
         ({"allowed_hosts": ["corral.example:80"]}, {}, None, ("--allowed-host", "without scheme and port")),
@@ -125,6 +132,88 @@ def test_a_bad_value_is_not_shown_as_it_may_be_a_key() -> None:
 @pytest.mark.parametrize("variable", ["CORRAL_HOME", "CORRAL_SERVICE_HOST", "CORRAL_PORT_8000_TCP", "HOME"])
 def test_variables_of_others(variable: str) -> None:
     assert load_config({}, {variable: "x"}) == ServerConfig()
+
+
+SERVICES = (
+    "",
+    "V1_",
+    "API_",
+    "HOST_",
+    "PORTS_",
+    "API_KEYS_",
+    "LORA_",
+    "MODELS_",
+    "N_BATCH_",
+    "CTX_",
+    "LOG_LEVEL_",
+)
+
+
+@pytest.mark.parametrize("service", SERVICES)
+@pytest.mark.parametrize("address", ["tcp://10.96.0.7:8000", "udp://10.96.0.7:8000", "tcp://[fd00::7]:8000"])
+def test_kubernetes_variables_of_services_called_alike(service: str, address: str) -> None:
+    """Those of a service corral, corral-v1, corral-host …, which every pod of the namespace gets."""
+    variables = {
+        "SERVICE_HOST": "10.96.0.7",
+        "SERVICE_PORT": "8000",
+        "SERVICE_PORT_HTTP": "8000",
+        "SERVICE_PORT_LOG_LEVEL": "8000",
+        "PORT": address,
+        "PORT_8000_TCP": address,
+        "PORT_8000_TCP_PROTO": "tcp",
+        "PORT_8000_TCP_PORT": "8000",
+        "PORT_8000_TCP_ADDR": "10.96.0.7",
+        "PORT_53_UDP": address,
+        "PORT_53_UDP_ADDR": "10.96.0.7",
+    }
+    env = {f"CORRAL_{service}{name}": value for name, value in variables.items()}
+    assert load_config({}, env) == ServerConfig()
+    assert load_config({"port": 81}, env | {"CORRAL_CTX": "512"}) == ServerConfig(port=81, ctx=512)
+
+
+OTHER: dict[str, Any] = {
+    "host": "0.0.0.0",  # noqa: S104 - nothing listens
+    "port": 81,
+    "api_keys": ["one", "two"],
+    "cors_origins": ["https://a.example", "https://b.example"],
+    "models": ["demo", "org/name"],
+    "default_type": "Q8_0",
+    "lora": ["./a", "./b=c@0.5"],
+    "ctx": 512,
+    "use_mmap": False,
+    "kv_unified": True,
+    "gpu_layers": "12",
+    "type_k": "q8_0",
+    "sse_comment_s": 1.5,
+    "log_level": "debug",
+}
+
+
+@pytest.mark.parametrize("name", OTHER)
+def test_a_setting_is_known_by_its_flags_name_everywhere(name: str, tmp_path: Path) -> None:
+    """The rule that `corral serve --help` gives: --type-k is `type_k` and CORRAL_TYPE_K."""
+    spelled = name if name == "models" else flag_of(name).removeprefix("--").replace("-", "_")
+    value = OTHER[name]
+    path = tmp_path / "corral.toml"
+    listed = [str(item) for item in value] if isinstance(value, list) else None
+    path.write_text(f"{spelled} = {json.dumps(value)}\n")
+    text = (
+        ",".join(listed)
+        if listed is not None
+        else str(value).lower()
+        if isinstance(value, bool)
+        else str(value)
+    )
+    by_file, by_variable = load_config({}, {}, path), load_config({}, {f"CORRAL_{spelled.upper()}": text})
+    assert by_file == by_variable == load_config({name: value}, {})
+    assert by_file != ServerConfig()
+
+
+def test_keys_from_files_have_no_line_break() -> None:
+    config = load_config({"api_keys": ["a\n", " b\r\n"]}, {})
+    assert [key.get_secret_value() for key in config.api_keys] == ["a", "b"]
+    config = load_config({}, {"CORRAL_API_KEYS": "a\n,b\n"})
+    assert [key.get_secret_value() for key in config.api_keys] == ["a", "b"]
 
 
 def test_every_setting_has_a_help_text() -> None:

@@ -41,6 +41,7 @@ def command(
     "Inter-token" is the time between two pieces of text; a server may send several tokens in one piece. Rates
     and times leave failed requests out, which "errors" counts. Ctrl-C shows what was measured so far.
     """
+    from models.secrets import clean_secret
     from server.loadtest.session import Session, first_model
     from server.loadtest.target import Target
 
@@ -49,7 +50,7 @@ def command(
     seed = secrets.randbits(31) if load.seed is None else load.seed
     try:
         with _address(reference, server.url, max(load.streams()), plan) as address:
-            target = Target.find(address, server.api_key)
+            target = Target.find(address, clean_secret(server.api_key or "", "--api-key"))
             session = Session(target, replace(plan, model=plan.model or first_model(target)), seed)
             results, interrupted = measure(session, levels, load.warmup)
     except KeyboardInterrupt:

@@ -77,9 +77,10 @@ def _check(url: str | None, api_key: str | None, settings: dict[str, Any]) -> No
 
 
 def _remote(url: str, api_key: str | None, model: str | None) -> Backend:
+    from models.secrets import clean_secret
     from server.cli.chat.remote import RemoteBackend
 
-    return RemoteBackend(url, api_key, model)
+    return RemoteBackend(url, clean_secret(api_key or "", "--api-key"), model)
 
 
 def _local(reference: str | None, settings: dict[str, Any]) -> Backend:

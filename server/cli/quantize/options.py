@@ -8,11 +8,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from models.quantization_types import DEFAULT_TYPES, QUANTIZATION_TYPES
+from models.quantization_types import DEFAULT_TYPES, IMATRIX_TYPES, QUANTIZATION_TYPES
 
 if TYPE_CHECKING:
     from quantize.run.options import RunOptions
     from server.cli.quantize.type_choice import TypeOptions
+
+
+_PLAIN = " ".join(name for name in QUANTIZATION_TYPES if name not in IMATRIX_TYPES)
+_TYPES = f"{_PLAIN}; with --imatrix also {' '.join(IMATRIX_TYPES)}"
+"""The types in words: those that need no importance matrix first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +29,7 @@ class OutputFlags:
         typer.Option(
             "--type",
             metavar="T",
-            help=f"May be given several times: {' '.join(QUANTIZATION_TYPES)}. [{' '.join(DEFAULT_TYPES)}]",
+            help=f"May be given several times: {_TYPES}. [{' '.join(DEFAULT_TYPES)}]",
         ),
     ] = None
     out: Annotated[

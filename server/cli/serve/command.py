@@ -33,8 +33,10 @@ def command(
     What is missing is downloaded and quantized first. The other models in the store are loaded when a request
     asks for them; without REF, that is so for all of them, and an empty store gets the demo model.
 
-    Each option is also a key of the settings file and, with CORRAL_ before it, a variable of the environment:
-    --port is `port` and CORRAL_PORT. Ctrl-C lets running requests finish; a second one stops at once.
+    Each option below --config is also a key of the settings file and, with CORRAL_ before it, a variable of
+    the environment: --type-k is `type_k` and CORRAL_TYPE_K. REF is `models`; CORRAL_CONFIG names the file. A
+    switch is true or false there; what may be given several times is a list in the file, and separated by
+    commas in a variable. Ctrl-C lets running requests finish; a second one stops at once.
     """
     config = read_settings({**settings, "models": tuple(references or ())}, config_file)
     serve(config)

@@ -114,5 +114,9 @@ def test_the_hubs_settings() -> None:
     assert machine.check_hub({}).status is Status.OK
     assert "mirror.example" in machine.check_hub({"HF_ENDPOINT": "https://mirror.example"}).fact
     assert machine.check_hub({"HF_HUB_OFFLINE": "1"}).status is Status.WARNING
-    token = machine.check_hub({"HF_TOKEN": "hf_secret"})
+    assert "secret" not in machine.check_hub({"HF_ENDPOINT": "https://me:secret@mirror.example"}).fact
+    spoiled = machine.check_hub({"HF_TOKEN": "hf_sec ret"})
+    assert spoiled.status is Status.FAIL
+    assert "sec" not in f"{spoiled.fact} {spoiled.fix}".replace("secret alone", "")
+    token = machine.check_hub({"HF_TOKEN": "hf_secret\n"})
     assert "secret" not in token.fact
