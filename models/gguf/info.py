@@ -14,10 +14,11 @@ from typing import NoReturn
 
 from models.errors import InvalidGGUF
 from models.gguf.checks import model_faults, vocabulary_faults
+from models.gguf.projector import PROJECTOR_ARCHITECTURE, PROJECTOR_KIND
 from models.gguf.reader import GGUFArray, GGUFFile, GGUFTensor, Scalar, read_gguf_file
 from models.quantization_types import FILE_TYPES
 
-__all__ = ["GGUFArray", "GGUFInfo", "GGUFTensor", "read_gguf_info", "split_paths"]
+__all__ = ["GGUFArray", "GGUFInfo", "GGUFTensor", "read_gguf_info", "require_model", "split_paths"]
 
 MAX_PARTS = 1000
 _SPLIT_NAME = re.compile(r"(?P<prefix>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf", re.IGNORECASE)
@@ -41,7 +42,9 @@ class GGUFInfo:
 
     @property
     def kind(self) -> str:
-        """`general.type`: model, adapter, imatrix …"""
+        """`general.type`: model, adapter, imatrix, mmproj …"""
+        if self.architecture == PROJECTOR_ARCHITECTURE:
+            return PROJECTOR_KIND
         return self.text("general.type") or "model"
 
     @property
@@ -112,6 +115,21 @@ class GGUFInfo:
         if isinstance(value, GGUFArray):
             return value.numbers() if value.element_type != "str" and value.length == self.n_layer else []
         return [value] * (self.n_layer or 1) if isinstance(value, int | float) else []
+
+
+def require_model(info: GGUFInfo) -> None:
+    """Check that a file can be served. Raises InvalidGGUF for an adapter, a projector or a matrix."""
+    fix = _NO_MODELS.get(info.kind)
+    if fix is not None:
+        raise InvalidGGUF(f"{info.path} is no model (its general.type is {info.kind}); {fix}")
+
+
+_NO_MODELS = {
+    "adapter": "serve its base model with --lora and this file",
+    "imatrix": "give it to corral quantize as --imatrix",
+    PROJECTOR_KIND: "give the model's own GGUF, beside which the projector lies",
+}
+"""The kinds of GGUF files that can't be served, and the way to use them."""
 
 
 def read_gguf_info(path: Path) -> GGUFInfo:

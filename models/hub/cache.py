@@ -13,15 +13,19 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import logging
 import os
 import re
 import secrets
+import shutil
 from pathlib import Path
 
 import msgspec
 
 from models.hub.files import RemoteFile
-from models.store.atomic_write import write_atomically
+from models.store.atomic_write import is_unwritable, write_atomically
+
+_log = logging.getLogger("corral.hub")
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
@@ -62,17 +66,24 @@ class RepoCache:
         except OSError:
             return 0
 
-    def link(self, file: RemoteFile, commit: str) -> None:
-        """Make the snapshot's link to the blob; a copy of its name where the file system has no links."""
+    def link(self, file: RemoteFile, commit: str, *, is_new: bool) -> None:
+        """Make the snapshot's link to the blob.
+
+        Where the file system has no symbolic links it is a second name of the blob, and where it has no links
+        at all the file itself (a copy, unless the blob `is_new`), as huggingface_hub does.
+        """
         pointer, blob = self.snapshot(commit) / file.path, self.blob(file)
-        if _same(pointer, blob):
+        if _same(pointer, blob) or not blob.exists():
             return
         pointer.parent.mkdir(parents=True, exist_ok=True)
         temporary = pointer.with_name(f".{pointer.name}.{secrets.token_hex(4)}.tmp")
         try:
             temporary.symlink_to(os.path.relpath(blob, pointer.parent))
         except OSError:
-            temporary.hardlink_to(blob)
+            try:
+                temporary.hardlink_to(blob)
+            except OSError:
+                _move(blob, temporary, keep=not is_new)
         temporary.replace(pointer)
 
     def drop(self, file: RemoteFile, commit: str) -> None:
@@ -123,8 +134,7 @@ class VerifiedNotes:
             return False
 
     def mark(self, file: RemoteFile, path: Path) -> None:
-        self._folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(self._mark_path(file, path), msgspec.json.encode(_mark(path)))
+        self._write(self._mark_path(file, path), msgspec.json.encode(_mark(path)))
 
     def listing(self, repo: str, commit: str) -> list[RemoteFile] | None:
         """Return what the Hub listed for `commit`, for when it can't be reached; None if that isn't kept."""
@@ -137,8 +147,17 @@ class VerifiedNotes:
     def save_listing(self, repo: str, commit: str, files: list[RemoteFile]) -> None:
         path = self._listing_path(repo, commit)
         if not path.exists():
+            self._write(path, msgspec.json.encode(_Listing(files)))
+
+    def _write(self, path: Path, data: bytes) -> None:
+        """Keep a note; where nothing can be written there is none."""
+        try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(path, msgspec.json.encode(_Listing(files)))
+            write_atomically(path, data)
+        except OSError as error:
+            if not is_unwritable(error):
+                raise
+            _log.debug("%s can't be written: no note is kept there", self._folder)
 
     def _mark_path(self, file: RemoteFile, path: Path) -> Path:
         place = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]
@@ -151,6 +170,18 @@ class VerifiedNotes:
 def _mark(path: Path) -> _Mark:
     status = path.stat()
     return _Mark(status.st_size, status.st_mtime_ns)
+
+
+def _move(blob: Path, target: Path, *, keep: bool) -> None:
+    """Give the bytes to `target`, the blob staying if `keep`. What fails halfway leaves nothing of it."""
+    try:
+        if keep:
+            shutil.copyfile(blob, target)
+        else:
+            blob.rename(target)
+    except BaseException:
+        target.unlink(missing_ok=True)
+        raise
 
 
 def _same(pointer: Path, blob: Path) -> bool:

@@ -35,7 +35,7 @@ from models.hub.transfer import DownloadProgress, transfer_all
 from models.paths import Paths
 from models.reference import ModelRef
 from models.secrets import clean_secret, without_user
-from models.store.atomic_write import disk_errors
+from models.store.atomic_write import disk_errors, is_unwritable
 
 __all__ = ["DownloadPlan", "DownloadProgress", "HubSettings", "PlannedFile", "plan", "ranges", "run"]
 
@@ -157,8 +157,18 @@ def run(
         on_progress=on_progress,
     )
     with disk_errors("note the revision", paths.hf_cache, "HF_HOME"):
-        cache.write_ref(plan.revision, plan.commit)
+        _note_revision(cache, plan)
     return plan.snapshot
+
+
+def _note_revision(cache: RepoCache, plan: DownloadPlan) -> None:
+    """Remember the commit of the revision; in a cache that can't be written the one before stays."""
+    try:
+        cache.write_ref(plan.revision, plan.commit)
+    except OSError as error:
+        if not is_unwritable(error):
+            raise
+        _log.debug("%s can't be written: %s isn't noted as %s", cache.folder, plan.commit, plan.revision)
 
 
 def ranges(plan: DownloadPlan, *, settings: HubSettings | None = None) -> RangeReader:

@@ -15,12 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Literal, Protocol
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from models.errors import DownloadCorrupt, HubError, HubUnreachable
 from models.hub.cache import RepoCache, VerifiedNotes
 from models.hub.files import RemoteFile
 from models.store.atomic_write import disk_errors
+from models.store.file_lock import acquire
 
 _READ_BYTES = 1 << 20
 _FETCHES = 2
@@ -110,12 +111,28 @@ class Fetcher:
         """Put the file into the snapshot, its hash checked. Raises HubError, StoreError or DiskFull."""
         file = transfer.file
         here = self._cache.hf_cache
-        with disk_errors(f"download {file.path}", here, "HF_HOME"), self._locked(file):
-            if not self._use_cached(transfer):
-                self._download(transfer)
-            self._cache.link(file, self._commit)
+        with disk_errors(f"download {file.path}", here, "HF_HOME"):
+            if not self._is_in_snapshot(transfer):
+                self._fetch_locked(transfer)
         transfer.bytes_done = file.size_bytes
         transfer.phase = "done"
+
+    def _fetch_locked(self, transfer: Transfer) -> None:
+        file = transfer.file
+        with self._locked(file):
+            is_new = not self._use_cached(transfer)
+            if is_new:
+                self._download(transfer)
+            self._cache.link(file, self._commit, is_new=is_new)
+
+    def _is_in_snapshot(self, transfer: Transfer) -> bool:
+        """Return True if the right bytes are in their place: then no lock and no link is needed.
+
+        So a cache that can't be written, or has no locks, serves what it has.
+        """
+        file = transfer.file
+        path = self._cache.snapshot(self._commit) / file.path
+        return self._cache.find(file, self._commit) == path and self._is_right(transfer, path)
 
     def _use_cached(self, transfer: Transfer) -> bool:
         """Return True if the cache has the right bytes; drop wrong ones."""
@@ -123,6 +140,15 @@ class Fetcher:
         path = self._cache.find(file, self._commit)
         if path is None:
             return False
+        if self._is_right(transfer, path):
+            return True
+        self._cache.drop(file, self._commit)
+        transfer.bytes_done = 0
+        return False
+
+    def _is_right(self, transfer: Transfer, path: Path) -> bool:
+        """Return True if the bytes at `path` have the file's hash."""
+        file = transfer.file
         if self._notes.is_verified(file, path):
             return True
         transfer.phase = "verify"
@@ -134,8 +160,6 @@ class Fetcher:
                 digest.update(block)
                 transfer.bytes_done += len(block)
         if digest.hexdigest() != file.etag:
-            self._cache.drop(file, self._commit)
-            transfer.bytes_done = 0
             return False
         self._notes.mark(file, path)
         return True
@@ -240,11 +264,10 @@ class Fetcher:
         """Hold the cache's lock for this blob; wait while another process fetches it."""
         path = self._cache.lock(file)
         path.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(path, timeout=0, thread_local=False)
         while True:
             self._check_stop()
             try:
-                lock.acquire()
+                lock = acquire(path)
                 break
             except Timeout:
                 time.sleep(0.1)

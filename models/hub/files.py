@@ -16,6 +16,7 @@ from pathlib import PurePosixPath
 from typing import Literal
 
 from models.errors import HubError, ModelNotFound
+from models.gguf.projector import is_projector_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +86,10 @@ def choose(repo: str, files: Sequence[RemoteFile], type_: str | None, include: S
         return Choice("checkpoint", None, (*small, *weights))
     if ggufs:
         return _gguf(repo, files, ggufs, type_)
+    if any(is_projector_name(file.path) for file in files):
+        raise ModelNotFound(
+            f"{repo} has a projector (mmproj) and no model's weights; choose the repository of its model"
+        )
     kinds = " ".join(sorted({PurePosixPath(file.path).suffix or file.path for file in files})) or "nothing"
     raise ModelNotFound(
         f"{repo} has no safetensors, .bin or GGUF weights (it has: {kinds[:200]}); choose another repository"
@@ -200,12 +205,19 @@ class _Group:
 def _gguf_groups(files: Sequence[RemoteFile]) -> list[_Group]:
     stems: dict[str, list[RemoteFile]] = {}
     for file in sorted(files, key=_order):
-        name = PurePosixPath(file.path).name.lower()
-        if not name.endswith(".gguf") or name.startswith(("mmproj", "imatrix")):
+        if not is_model_gguf(file.path):
             continue
         match = _SHARD.fullmatch(file.path)
         stems.setdefault(f"{match['prefix']}/{match['count']}" if match else file.path, []).append(file)
     return [_Group(stem, gguf_type(group[0].path), tuple(group)) for stem, group in stems.items()]
+
+
+def is_model_gguf(path: str) -> bool:
+    """True for a GGUF file that may be a model: no projector, and no importance matrix."""
+    pure = PurePosixPath(path.lower())
+    if pure.suffix != ".gguf" or is_projector_name(path):
+        return False
+    return not pure.name.startswith("imatrix") and not pure.stem.endswith(("imatrix", "imatrix.dat"))
 
 
 def _gguf(repo: str, files: Sequence[RemoteFile], groups: list[_Group], type_: str | None) -> Choice:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from models.gguf.info import read_gguf_info
+from models.gguf.info import read_gguf_info, require_model
 from models.hub.download import DownloadPlan
 from models.reference import ModelRef
 from models.store.manifest import Manifest, ManifestFile, Source
@@ -15,11 +15,12 @@ from models.version import VERSION
 def link_download(plan: DownloadPlan, ref: ModelRef, store: ModelStore) -> StoredModel | None:
     """List the downloaded GGUF in the store; return None for a checkpoint, which is no model to serve yet.
 
-    Raises InvalidGGUF for a file that must not be loaded.
+    Raises InvalidGGUF for a file that must not be loaded, or is no model.
     """
     if plan.kind != "gguf" or not plan.gguf_paths:
         return None
     info = read_gguf_info(plan.gguf_paths[0])
+    require_model(info)
     type_ = plan.type or info.ftype
     if type_ is None:
         return None

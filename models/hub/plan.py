@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,9 +12,10 @@ from typing import Literal
 
 from models.errors import DiskFull, HubError, HubUnreachable, ModelNotFound
 from models.hub.cache import RepoCache, VerifiedNotes
-from models.hub.files import RemoteFile, choose
+from models.hub.files import RemoteFile, choose, is_model_gguf
 from models.paths import Paths
 from models.reference import ModelRef
+from models.store.atomic_write import TEMPORARY_SUFFIX
 
 DEFAULT_REVISION = "main"
 
@@ -61,7 +64,7 @@ class DownloadPlan:
     @property
     def gguf_paths(self) -> tuple[Path, ...]:
         """The paths that the GGUF's files will have, the one to load first; empty for a checkpoint."""
-        return tuple(self.snapshot / file.path for file in self.files if file.path.lower().endswith(".gguf"))
+        return tuple(self.snapshot / file.path for file in self.files if is_model_gguf(file.path))
 
 
 def make_plan(
@@ -116,17 +119,39 @@ def plan_from_cache(
 
 
 def files_on_disk(snapshot: Path) -> list[RemoteFile]:
-    """List what another tool has put into the cache: a link's target is named by the content's hash."""
+    """List what another tool has put into the cache.
+
+    A link's target is named by the content's hash, and so is the blob that is the same file under a second
+    name. A file that is neither, in a cache without links, is hashed.
+    """
+    blobs = _names_of_blobs(snapshot.parent.parent / "blobs")
     files = []
     for path in sorted(snapshot.rglob("*")):
-        if not path.is_symlink() or not path.is_file():
+        if not path.is_file() or path.name.endswith(TEMPORARY_SUFFIX):
             continue
-        etag, name, size = path.resolve().name, path.relative_to(snapshot).as_posix(), path.stat().st_size
+        status = path.stat()
+        etag = path.resolve().name if path.is_symlink() else blobs.get((status.st_dev, status.st_ino))
+        if etag is None:
+            etag = _sha256(path)
+        name = path.relative_to(snapshot).as_posix()
         if len(etag) == 64:
-            files.append(RemoteFile(name, size, sha256=etag, blob_id=None))
+            files.append(RemoteFile(name, status.st_size, sha256=etag, blob_id=None))
         elif len(etag) == 40:
-            files.append(RemoteFile(name, size, sha256=None, blob_id=etag))
+            files.append(RemoteFile(name, status.st_size, sha256=None, blob_id=etag))
     return files
+
+
+def _names_of_blobs(folder: Path) -> dict[tuple[int, int], str]:
+    """Return the names of the blobs by device and inode."""
+    try:
+        return {(entry.stat().st_dev, entry.stat().st_ino): entry.name for entry in os.scandir(folder)}
+    except OSError:
+        return {}
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def require_free(plan: DownloadPlan, hf_cache: Path) -> None:

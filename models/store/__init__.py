@@ -1,6 +1,8 @@
 """The store of quantized models under CORRAL_HOME, with its manifests, locks and staging.
 
 atomic_write.py  Writing that survives a kill or a power cut: fsync, then rename.
+file_lock.py     A lock file that is held by the kernel, or where the file system has no locks, by being
+                 there.
 fingerprint.py   `fingerprint`: a local checkpoint's stand-in for a commit, which changes when its files do.
 locks.py         Locks between processes. The kernel drops a lock when its holder dies, so none is ever left
                  behind.

@@ -17,6 +17,12 @@ from models.errors import DiskFull, StoreError
 TEMPORARY_SUFFIX = ".tmp"
 """Hidden files that a killed writer leaves have this suffix."""
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+_UNWRITABLE = (errno.EROFS, errno.EACCES, errno.EPERM)
+
+
+def is_unwritable(error: OSError) -> bool:
+    """True if the place can't be written at all: a read-only file system, or no permission."""
+    return error.errno in _UNWRITABLE
 
 
 def fsync_file(path: Path) -> None:

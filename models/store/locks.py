@@ -9,16 +9,20 @@ use     a file is open in a serving process; a shared lock in effect: one lock f
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import BaseFileLock, Timeout
 
 from models.errors import StoreError
-from models.store.atomic_write import disk_errors
+from models.store.atomic_write import disk_errors, is_unwritable
+from models.store.file_lock import acquire
+
+_log = logging.getLogger("corral.store")
 
 EDIT_TIMEOUT_S = 30.0
 """An edit waits at most this many seconds for another; edits take milliseconds."""
@@ -27,33 +31,31 @@ EDIT_TIMEOUT_S = 30.0
 class HeldLock:
     """A lock that is held until `release()`, by any thread."""
 
-    def __init__(self, lock: FileLock) -> None:
+    def __init__(self, lock: BaseFileLock, path: Path) -> None:
         self._lock = lock
+        self._path = path
 
     def release(self, *, unlink: bool = False) -> None:
         """Let go; with `unlink` the lock file goes too (only for names that nobody else waits on)."""
         if unlink:
-            Path(self._lock.lock_file).unlink(missing_ok=True)
+            self._path.unlink(missing_ok=True)
         self._lock.release()
 
 
 def try_lock(path: Path) -> HeldLock | None:
     """Take the lock; return None if another holds it."""
-    lock = FileLock(path, timeout=0, thread_local=False)
     try:
-        lock.acquire()
+        return HeldLock(acquire(path), path)
     except Timeout:
         return None
-    return HeldLock(lock)
 
 
 @contextmanager
 def edit_lock(path: Path) -> Iterator[None]:
     """Hold the lock in the block. Raises StoreError when another process keeps it for `EDIT_TIMEOUT_S`."""
     _make_folder(path.parent)
-    lock = FileLock(path, timeout=EDIT_TIMEOUT_S, thread_local=False)
     try:
-        lock.acquire()
+        lock = acquire(path, EDIT_TIMEOUT_S)
     except Timeout:
         raise StoreError(
             f"another process has held {path} for more than {EDIT_TIMEOUT_S:.0f} s; end it and try again"
@@ -83,13 +85,11 @@ def build_lock(
         pid = _read_pid(holder)
         if on_wait is not None:
             on_wait(pid)
-        lock = FileLock(path, timeout=-1 if timeout_s is None else timeout_s, thread_local=False)
         try:
-            lock.acquire(poll_interval=0.1)
+            held = HeldLock(acquire(path, -1 if timeout_s is None else timeout_s, poll_s=0.1), path)
         except Timeout:
             by = f"process {pid}" if pid else "another process"
             raise StoreError(f"{what} is being made by {by}; wait until it is done, or end it") from None
-        held = HeldLock(lock)
     try:
         holder.write_text(str(os.getpid()))
         yield
@@ -103,10 +103,18 @@ def use_lock(folder: Path, file: Path) -> Iterator[None]:
     """Say that this process has `file` open, until the end of the block or of the process.
 
     Process ids don't distinguish processes where containers share the folder: each has its own process 1.
+    Where nothing can be written nothing can be removed, so nothing is said there.
     """
-    _make_folder(folder)
     path = folder / f"{_file_key(file)}.{os.getpid()}.{secrets.token_hex(8)}.use"
-    held = try_lock(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        held = try_lock(path)
+    except OSError as error:
+        if not is_unwritable(error):
+            raise StoreError(f"can't keep locks: {error.strerror} ({folder}); set CORRAL_HOME") from error
+        _log.debug("%s can't be written: the use of %s isn't noted", folder, file)
+        yield
+        return
     assert held is not None, "the name is this use's own"
     try:
         yield

@@ -13,6 +13,7 @@ from typing import Any, Self
 
 from models.errors import CheckpointError
 from models.gguf.info import GGUFInfo
+from models.gguf.projector import is_projector_name
 from quantize.checkpoint.gguf import open_gguf
 from quantize.checkpoint.json_file import read_json_object
 from quantize.checkpoint.quantized.detect import dequantize
@@ -77,7 +78,7 @@ def _fix(directory: Path) -> str:
     """Return the advice about a folder without config.json."""
     if (directory / "params.json").is_file() or next(directory.glob("consolidated*"), None) is not None:
         return "these are Meta's own files: choose the repository that transformers loads (often with -hf)"
-    ggufs = sorted(directory.glob("*.gguf"))
+    ggufs = [path for path in sorted(directory.glob("*.gguf")) if not is_projector_name(path.name)]
     if ggufs:
         return f"give the GGUF file itself, {ggufs[0].name}"
     return "give the folder of a Hugging Face checkpoint"

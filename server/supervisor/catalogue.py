@@ -15,7 +15,7 @@ from datetime import datetime
 from pathlib import Path
 
 from models.errors import InvalidReference, ModelNotFound
-from models.gguf.info import read_gguf_info
+from models.gguf.info import read_gguf_info, require_model
 from models.quantization_types import PREFERRED_TYPES
 from models.reference import canonical_type
 from models.store.store import ModelStore, StoredFile, StoredModel
@@ -159,6 +159,7 @@ def store_entry(model: StoredModel, file: StoredFile) -> CatalogueEntry:
 def file_entry(path: Path) -> CatalogueEntry:
     """Return the entry of a GGUF file outside the store, which is named by its stem. Raises InvalidGGUF."""
     info = read_gguf_info(path)
+    require_model(info)
     return CatalogueEntry(
         name=path.stem,
         path=info.path,

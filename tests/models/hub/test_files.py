@@ -118,6 +118,31 @@ def test_gguf_without_a_type_in_its_name() -> None:
     assert (weights(choice), choice.type) == (["model.gguf"], None)
 
 
+@pytest.mark.parametrize(
+    "projector",
+    [
+        "m.mmproj-Q8_0.gguf",
+        "m-MMPROJ-Q8_0.gguf",
+        "mmproj/m-Q8_0.gguf",
+        "Q8_0/mmproj-m-Q8_0.gguf",
+        "m-Q8_0-mmproj.gguf",
+        "m.mm-proj.Q8_0.gguf",
+        "a-mmproj-Q8_0-00001-of-00002.gguf",
+        "imatrix.Q8_0.gguf",
+    ],
+)
+@pytest.mark.parametrize("type_", [None, "Q8_0"])
+def test_a_projector_is_no_model(projector: str, type_: str | None) -> None:
+    choice = chosen([projector, "m-Q8_0.gguf"], type_)
+    assert (weights(choice), choice.type) == (["m-Q8_0.gguf"], "Q8_0")
+
+
+def test_a_repository_with_nothing_but_a_projector() -> None:
+    for type_ in (None, "F16"):
+        with pytest.raises(ModelNotFound, match=r"projector \(mmproj\)"):
+            chosen(["m-mmproj-F16.gguf", "README.md"], type_)
+
+
 def test_split_gguf() -> None:
     parts = [f"Q8_0/m-Q8_0-0000{i}-of-00002.gguf" for i in (1, 2)]
     choice = chosen([*parts, "m-Q4_K_M.gguf"], "Q8_0")

@@ -1,0 +1,153 @@
+"""File systems that are read-only, or have no links or no locks: what is there is used."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import pytest
+
+from models.doctor.tiny_model import TinyModel, write_tiny_gguf
+from tests.hub_server import HubServer
+from tests.pico import write_pico_checkpoint
+from tests.server.cli.conftest import corral_command
+
+HOOK = """
+import errno, fcntl, os
+ROOT, FAULT = os.environ["FAULTY_FOLDER"], os.environ["FAULT"]
+def refused(function):
+    def call(source, target, *args, **options):
+        if os.path.abspath(os.fspath(target)).startswith(ROOT):
+            raise OSError(errno.EPERM, "Operation not permitted", target)
+        return function(source, target, *args, **options)
+    return call
+if FAULT == "links":
+    os.symlink, os.link = refused(os.symlink), refused(os.link)
+else:
+    flock = fcntl.flock
+    def without_locks(descriptor, operation):
+        number = descriptor if isinstance(descriptor, int) else descriptor.fileno()
+        if os.path.realpath(f"/proc/self/fd/{number}").startswith(ROOT):
+            raise OSError(getattr(errno, FAULT), "no locks here")
+        return flock(descriptor, operation)
+    fcntl.flock = without_locks
+"""
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_pico_checkpoint(tmp_path_factory.mktemp("served") / "pico", n_layers=1)
+
+
+@pytest.fixture
+def hub(checkpoint: Path) -> Iterator[HubServer]:
+    with HubServer() as running:
+        running.add("org/name", checkpoint)
+        yield running
+
+
+def read_only(folder: Path) -> list[str]:
+    """Return the beginning of a command for which the folder is on a read-only file system."""
+    script = 'mount --bind "$0" "$0" && mount -o remount,ro,bind "$0" && exec "$@"'
+    prefix = ["unshare", "-m", "sh", "-c", script, str(folder)]
+    if subprocess.run([*prefix, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("nothing can be mounted here")
+    return prefix
+
+
+def run(env: Mapping[str, str], *arguments: str, prefix: Sequence[str] = ()) -> str:
+    done = subprocess.run(
+        [*prefix, *corral_command(*arguments)],
+        env=dict(env),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def faulty(env: Mapping[str, str], folder: Path, fault: str, tmp_path: Path) -> dict[str, str]:
+    hooks = tmp_path / "hooks"
+    hooks.mkdir(exist_ok=True)
+    (hooks / "sitecustomize.py").write_text(HOOK)
+    paths = os.pathsep.join(filter(None, [str(hooks), env.get("PYTHONPATH", "")]))
+    return {**env, "PYTHONPATH": paths, "FAULTY_FOLDER": str(folder), "FAULT": fault}
+
+
+@pytest.mark.parametrize("offline", ["0", "1"])
+def test_a_cache_on_a_read_only_disk(
+    offline: str, hub: HubServer, env: dict[str, str], tmp_path: Path
+) -> None:
+    env = env | hub.environment(tmp_path) | {"HF_HUB_OFFLINE": "0"}
+    run(env, "pull", "org/name")
+    cache = Path(env["HF_HOME"])
+    prefix, env["HF_HUB_OFFLINE"] = read_only(cache), offline
+    shutil.rmtree(cache / "hub" / ".locks")
+    run(env, "pull", "org/name", prefix=prefix)
+    shutil.rmtree(Path(env["CORRAL_HOME"]) / "verified")
+    run(env, "quantize", "org/name", "--type", "F32", prefix=prefix)
+
+
+@pytest.mark.parametrize("fault", ["links", "ENOSYS", "ENOLCK", "EOPNOTSUPP"])
+def test_a_cache_without_links_or_locks(
+    fault: str, hub: HubServer, env: dict[str, str], tmp_path: Path
+) -> None:
+    env = env | hub.environment(tmp_path) | {"HF_HUB_OFFLINE": "0"}
+    env = faulty(env, tmp_path, fault, tmp_path)
+    snapshot = Path(json.loads(run(env, "pull", "org/name", "--json"))["snapshot"])
+    weights = snapshot / "model.safetensors"
+    assert weights.is_symlink() is (fault != "links")
+    blobs = list((snapshot.parents[1] / "blobs").iterdir())
+    assert bool(blobs) is (fault != "links")
+    again = json.loads(run(env, "pull", "org/name", "--json"))
+    assert again["snapshot"] == str(snapshot)
+    assert len(hub.downloads("model.safetensors")) == 1
+    shutil.rmtree(Path(env["CORRAL_HOME"]) / "verified")
+    env["HF_HUB_OFFLINE"] = "1"
+    run(env, "quantize", "org/name", "--type", "F32")
+    assert "org/name" in run(env, "list")
+    run(env, "remove", "org/name", "--yes")
+
+
+def test_a_store_on_a_read_only_disk(env: dict[str, str], home: Path, tmp_path: Path) -> None:
+    home.mkdir()
+    file = write_tiny_gguf(tmp_path / "tiny.gguf", TinyModel())
+    run(env, "quantize", str(file), "--type", "F32")
+    prefix = read_only(home)
+    assert "tiny" in run(env, "list", prefix=prefix)
+    assert "F32" in run(env, "show", str(file), prefix=prefix)
+    process = subprocess.Popen(
+        [*prefix, *corral_command("serve", f"{file}", "--port", "8141", "--ctx", "64")],
+        env=env,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert _is_ready(process, "http://127.0.0.1:8141/ready"), process.stderr
+    finally:
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=30)
+    assert process.returncode == 0, said
+    assert "Traceback" not in said
+
+
+def _is_ready(process: subprocess.Popen[str], url: str) -> bool:
+    for _ in range(300):
+        if process.poll() is not None:
+            return False
+        try:
+            with urllib.request.urlopen(url, timeout=5) as answer:  # noqa: S310 - our own server
+                return bool(answer.status == 200)
+        except (OSError, urllib.error.URLError):
+            time.sleep(0.2)
+    return False
