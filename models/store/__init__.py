@@ -8,6 +8,8 @@ locks.py         Locks between processes. The kernel drops a lock when its holde
                  behind.
 manifest.py      `manifest.json`, which says what the store has of one model at one revision: structs and file
                  form.
+prefixes.py      Folders of kept prefixes by their model: what a server computed with a file goes when the
+                 file goes.
 records.py       `StoredModel` and `StoredFile`: a manifest and the files it speaks of. Reads sizes, changes
                  nothing.
 staging.py       Staging folders, in which files are written before they are published, and the sweep of

@@ -35,6 +35,7 @@ from models.store.manifest import (
     with_quality,
     write_manifest,
 )
+from models.store.prefixes import remove_prefixes
 from models.store.records import (
     StoredFile,
     StoredModel,
@@ -201,8 +202,8 @@ class ModelStore:
     def remove(self, ref: ModelRef, type: str | None = None) -> tuple[StoredFile, ...]:  # noqa: A002
         """Remove one type (`type`, or `ref`'s own) or all of a model; returns what went.
 
-        Linked files stay in the Hub's cache. Raises ModelNotFound, or StoreError while a process serves
-        the file.
+        The prefixes that servers kept of them go, too. Linked files stay in the Hub's cache. Raises
+        ModelNotFound, or StoreError while a process serves the file.
         """
         wanted = ref.with_type(type or ref.type)
         removed: tuple[StoredFile, ...] = ()
@@ -221,6 +222,7 @@ class ModelStore:
                 ):
                     found = True
                     removed += self._remove_from(path, manifest, wanted)
+            remove_prefixes(self.paths.prefixes_dir, (path for file in removed for path in file.paths))
         if not found:
             raise ModelNotFound(f"{wanted} is not here; see corral list")
         return removed
@@ -252,7 +254,7 @@ class ModelStore:
             if serving:
                 raise StoreError(
                     f"{model.name}:{file.type} is being served by process {serving[0]};"
-                    f" unload it (corral unload {model.name}:{file.type}) or stop that server"
+                    " stop that server, then remove it"
                 )
         staying = tuple(file for file in manifest.files if wanted.type not in (None, file.type))
         if staying:

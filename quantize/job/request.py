@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -64,3 +65,16 @@ class QuantizeRequest:
         model = self.store.find(self.ref, revision)
         have = model.types if model is not None and not self.options.force else {}
         return model, tuple(type_ for type_ in self.types if type_ in have)
+
+    def existing_in_folder(self) -> tuple[str, ...]:
+        """Return the types of which the caller's folder has a file, whole or in parts, that would be kept."""
+        folder = self.options.out_dir
+        if folder is None or self.options.force:
+            return ()
+        return tuple(type_ for type_ in self.types if _is_in(folder, self.file_name(type_)))
+
+
+def _is_in(folder: Path, name: str) -> bool:
+    stem = re.escape(name.removesuffix(".gguf"))
+    form = re.compile(rf"{stem}(-\d{{5}}-of-\d{{5}})?\.gguf")
+    return folder.is_dir() and any(form.fullmatch(path.name) for path in folder.iterdir())

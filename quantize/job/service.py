@@ -9,7 +9,7 @@ with what was done. Local folders and the demo count as the same source while th
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from models.hub.download import DownloadPlan
@@ -40,11 +40,14 @@ class QuantizationOutcome:
     """The model; a composed one has a name of its own."""
     types: tuple[str, ...]
     existing: tuple[str, ...]
-    """The types that were there already."""
+    """The types that were there already; a dry run plans them all the same."""
     free_bytes: int
     """The bytes that are free where the files go."""
     plan: QuantizationPlan | None = None
-    """The plan; None if all types existed, or if a dry run would have to download first (`download`)."""
+    """The plan; None if all types existed, or if a dry run would have to download first (`download`).
+
+    A dry run's plan has all types, those that exist, too.
+    """
     files: tuple[WrittenFile, ...] = ()
     """The files that were written, by their final paths."""
     model: StoredModel | None = None
@@ -61,8 +64,14 @@ class QuantizationOutcome:
 
     @property
     def fits(self) -> bool:
-        """True if there is room on the disk for what is planned."""
-        return self.plan is None or self.plan.output_bytes <= self.free_bytes
+        """True if there is room on the disk for what is planned and isn't there yet."""
+        return self.missing_bytes <= self.free_bytes
+
+    @property
+    def missing_bytes(self) -> int:
+        """The size of the planned files that aren't there yet."""
+        files = () if self.plan is None else self.plan.files
+        return sum(file.size_bytes for file in files if file.type not in self.existing)
 
 
 def quantize_reference(
@@ -92,7 +101,7 @@ def quantize_reference(
     resolved = resolve(QuantizeRequest(ref.with_type(None), wanted, store, options), control)
     request = resolved.request
     model, existing = request.existing(resolved.revision)
-    if existing == request.types:
+    if existing == request.types and not (options.dry_run and resolved.download is None):
         return _outcome(resolved, existing, model)
     if options.dry_run and resolved.download is not None:
         return _outcome(resolved, existing, None, download=resolved.download)
@@ -100,7 +109,7 @@ def quantize_reference(
     with resolved.open() as checkpoint:
         job = _Job(resolved, checkpoint, control, kernels)
         if options.dry_run:
-            return job.dry_run(tuple(type_ for type_ in request.types if type_ not in existing))
+            return job.dry_run(existing)
         if options.out_dir is not None:
             return job.make(request.types, publish_to_folder)
         with store.lock(request.ref):
@@ -119,8 +128,10 @@ class _Job:
     control: JobControl
     kernels: KernelCompiler
 
-    def dry_run(self, types: tuple[str, ...]) -> QuantizationOutcome:
-        return self._outcome(self._plan(types), Publication())
+    def dry_run(self, existing: tuple[str, ...]) -> QuantizationOutcome:
+        request = self.resolved.request
+        outcome = self._outcome(self._plan(request.types), Publication())
+        return replace(outcome, existing=existing or request.existing_in_folder())
 
     def make(
         self,

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -9,6 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
+from server.cli.program import COMMANDS
 from tests.e2e.running import RunningServer, environment, serving
 
 pytestmark = [pytest.mark.e2e, pytest.mark.model]
@@ -70,3 +74,20 @@ def test_it_is_kept_from_a_running_server_that_unloads(home: Path, tmp_path: Pat
         httpx.post(f"{server.url}/v1/completions", json=body, timeout=60).raise_for_status()
         second = complete(server)
     assert [n_cached(first), n_cached(second)] == [0, 699]
+
+
+def test_removing_a_model_removes_what_was_kept_of_it(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    env = environment(home, {"HF_HUB_OFFLINE": "1", "CORRAL_PREFIX_CACHE_GIB": "0.5"})
+    with serving(MODEL, "--ctx", "1024", "--parallel", "2", env=env, log=tmp_path / "log") as server:
+        complete(server)
+        remove = [sys.executable, "-m", "server.cli", "remove", MODEL, "--yes"]
+        refused = subprocess.run(remove, env=env, capture_output=True, text=True, check=False)
+        assert refused.returncode == 1
+        assert "stop that server" in refused.stderr
+        named = re.findall(r"corral (\w+)", refused.stderr)
+        assert set(named) <= set(COMMANDS)
+    folder = home / "corral" / "prefix-cache"
+    assert list(folder.glob("*/*.prefix"))
+    subprocess.run(remove, env=env, check=True)
+    assert not folder.exists()

@@ -55,7 +55,7 @@ def print_document(document: dict[str, Any]) -> None:
         table.add_row(row["type"], size(row["size_bytes"]), f"{row['bits_per_weight']:.2f}", text)
     print_table(table)
     if document["dry_run"]:
-        total = sum(row["size_bytes"] for row in document["files"])
+        total = sum(row["size_bytes"] for row in document["files"] if row["type"] not in document["existing"])
         fits = "fits" if document["fits_on_disk"] else "does NOT fit"
         say(f"{size(total)} in all: {fits} on the disk, {size(document['free_bytes'])} are free")
         say(f"making them takes up to {size(document['memory_bytes'])} of memory (--memory bounds it)")

@@ -25,6 +25,7 @@ import numpy as np
 
 from models.errors import StoreError
 from models.store.atomic_write import TEMPORARY_SUFFIX, disk_errors
+from models.store.prefixes import note_model
 from server.engine.batch import Adapters, Save
 from server.engine.prefix.prefix_cache import SAVE_TOKENS_MIN
 from server.engine.prefix.prefix_source import StoredPrefix
@@ -55,7 +56,7 @@ class StoreSettings:
     `key`: the `context_key` of the model and its context. `bytes_per_token`: size of a state, roughly.
     `max_bytes`: size of the folder, of all models together. `n_swa`, `can_trim`: what the model's memory
     forgets, and can forget. `adapters_key`: gives the key of a set of LoRA adapters; None: what is computed
-    with any isn't kept.
+    with any isn't kept. `model`: its file, with which the states go.
     """
 
     key: bytes
@@ -65,6 +66,7 @@ class StoreSettings:
     can_trim: bool = True
     n_swa: int = 0
     adapters_key: Callable[[Adapters], bytes] | None = None
+    model: Path | None = None
 
 
 class PrefixStore:
@@ -84,7 +86,9 @@ class PrefixStore:
         self._reader = ThreadPoolExecutor(1, "prefix-reader")
         self._writer = ThreadPoolExecutor(1, "prefix-writer")
         self._writes: set[Future[None]] = set()
-        for path in _sweep(self._root, self._folder):
+        paths = _sweep(self._root, self._folder)
+        self._note_model()
+        for path in paths:
             if (head := self._checked(path)) is not None:
                 self._index.add(path.stem, Entry(head, is_written=True))
 
@@ -184,6 +188,12 @@ class PrefixStore:
             return NO_ADAPTERS
         return None if self._settings.adapters_key is None else self._settings.adapters_key(adapters)
 
+    def _note_model(self) -> None:
+        """Say whose states the folder has. Raises StoreError."""
+        if self._settings.model is not None:
+            with disk_errors("keep prefixes", self._folder):
+                note_model(self._folder, self._settings.model)
+
     def _path(self, key: str) -> Path:
         return self._folder / f"{key}{SUFFIX}"
 
@@ -219,6 +229,7 @@ class PrefixStore:
         written = False
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._note_model()
             if _make_room(self._root, entry.head.n_file_bytes, self._settings.max_bytes):
                 write(self._path(key), self._settings.key, entry.head, state)
                 written = True

@@ -15,6 +15,7 @@ from models.errors import DiskFull, ModelNotFound, StoreError
 from models.paths import Paths
 from models.reference import ModelRef
 from models.store.manifest import ManifestFile
+from models.store.prefixes import note_model
 from models.store.store import ModelStore
 from tests.models.store.publishing import (
     COMMIT,
@@ -62,6 +63,33 @@ def test_get_says_what_there_is(store: ModelStore) -> None:
         store.get(ModelRef.parse("org/name:Q2_K"))
     with pytest.raises(ModelNotFound, match="corral list"):
         store.get(ModelRef.parse("org/other"))
+
+
+def test_kept_prefixes_go_with_their_file(store: ModelStore, tmp_path: Path) -> None:
+    """Those of a file that is no longer there, too; another program's folder stays."""
+    publish(store, "Q8_0", "Q4_K_M")
+    types, root = store.get(REF).types, store.paths.prefixes_dir
+    elsewhere = tmp_path / "elsewhere.gguf"
+    elsewhere.touch()
+    files = {"a": types["Q8_0"].path, "b": types["Q4_K_M"].path, "c": elsewhere, "d": tmp_path / "gone.gguf"}
+    for name, file in files.items():
+        (root / name).mkdir(parents=True)
+        note_model(root / name, file)
+        (root / name / "x.prefix").write_bytes(b"a prompt")
+    (root / "unknown").mkdir()
+    store.remove(ModelRef.parse("org/name:Q8_0"))
+    assert sorted(path.name for path in root.iterdir()) == ["b", "c", "unknown"]
+    store.remove(REF)
+    assert sorted(path.name for path in root.iterdir()) == ["c", "unknown"]
+
+
+def test_the_folder_of_prefixes_goes_with_the_last(store: ModelStore) -> None:
+    publish(store, "Q8_0")
+    root = store.paths.prefixes_dir
+    (root / "a").mkdir(parents=True)
+    note_model(root / "a", store.get(REF).types["Q8_0"].path)
+    store.remove(REF)
+    assert not root.exists()
 
 
 def test_remove_one_type(store: ModelStore) -> None:

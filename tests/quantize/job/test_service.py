@@ -89,6 +89,30 @@ def test_what_is_there_is_skipped_unless_forced(pico: Path, store: ModelStore) -
     assert set(store.get(ModelRef.parse(str(pico))).types) == {"Q8_0", "Q4_0"}
 
 
+def test_a_dry_run_plans_what_is_there_too(pico: Path, store: ModelStore, tmp_path: Path) -> None:
+    made = quantize(pico, store, "Q8_0")
+    for types, missing in ((("Q8_0",), ()), (("Q8_0", "Q4_0"), ("Q4_0",))):
+        planned = quantize(pico, store, *types, dry_run=True)
+        assert planned.existing == ("Q8_0",)
+        assert planned.plan is not None
+        assert [file.type for file in planned.plan.files] == list(types)
+        assert planned.plan.files[0].size_bytes == made.files[0].size_bytes
+        assert planned.fits
+        sizes = {file.type: file.size_bytes for file in planned.plan.files}
+        assert planned.missing_bytes == sum(sizes[type_] for type_ in missing)
+    assert quantize(pico, store, "Q8_0", dry_run=True, force=True).existing == ()
+
+
+def test_a_dry_run_beside_files_of_a_folder(pico: Path, store: ModelStore, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    quantize(pico, store, "Q8_0", out_dir=out)
+    (out / "pico.F16-00001-of-00002.gguf").touch()
+    planned = quantize(pico, store, "F16", "Q8_0", "Q4_0", out_dir=out, dry_run=True)
+    assert planned.existing == ("F16", "Q8_0")
+    assert planned.plan is not None
+    assert len(planned.plan.files) == 3
+
+
 def test_a_changed_checkpoint_is_another_source(pico: Path, store: ModelStore) -> None:
     quantize(pico, store, "Q8_0")
     write_pico_checkpoint(pico, n_layers=1, seed=5)

@@ -51,6 +51,9 @@ def test_the_plan_is_what_is_made(corral: Corral, pico: Path) -> None:
     assert again.returncode == 0
     assert "here already: Q8_0, Q5_K_M, Q4_K_M" in again.stderr
     assert again.stdout == ""
+    dry = corral("quantize", str(pico), "--dry-run")
+    assert "here already: Q8_0, Q5_K_M, Q4_K_M" in dry.stderr
+    assert [line.split()[0] for line in dry.stdout.splitlines()] == ["TYPE", "Q8_0", "Q5_K_M", "Q4_K_M"]
 
 
 def test_out_folder(corral: Corral, pico: Path, tmp_path: Path) -> None:
