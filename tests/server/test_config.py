@@ -101,7 +101,7 @@ def test_values_in_other_spellings() -> None:
         ({"allowed_hosts": ["http://corral.example"]}, {}, None, ("--allowed-host", "without scheme")),
         ({"allowed_hosts": ["corral.example:80"]}, {}, None, ("--allowed-host", "without scheme and port")),
         ({"allowed_hosts": ["*corral.example"]}, {}, None, ("--allowed-host", "*.example")),
-        ({}, {"CORRAL_ALLOWED_HOST": "x"}, None, ("did you mean CORRAL_ALLOWED_HOSTS?",)),
+        ({}, {"CORRAL_ALOWED_HOSTS": "x"}, None, ("did you mean CORRAL_ALLOWED_HOSTS?",)),
     ],
 )
 def test_mistakes(
@@ -176,6 +176,7 @@ OTHER: dict[str, Any] = {
     "port": 81,
     "api_keys": ["one", "two"],
     "cors_origins": ["https://a.example", "https://b.example"],
+    "allowed_hosts": ["a.example", "b.example"],
     "models": ["demo", "org/name"],
     "default_type": "Q8_0",
     "lora": ["./a", "./b=c@0.5"],
