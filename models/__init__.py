@@ -11,6 +11,8 @@ reference.py           `ModelRef`: a user's name for a model, and the only parse
 secrets.py             Secrets of the environment: read once, cleaned, and taken out of everything that is
                        printed.
 version.py             Corral's version, for the package metadata and the command line.
+weight_files.py        The rule that chooses a checkpoint's weights among the files of a folder or a
+                       repository; pure.
 demo/                  The embedded demo model: a small Llama in Hugging Face layout (fp16), with the code
                        that trained it.
 doctor/                The checks of `corral doctor`: what this machine can do, with facts and fixes.

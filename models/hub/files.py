@@ -17,6 +17,7 @@ from typing import Literal
 
 from models.errors import HubError, ModelNotFound
 from models.gguf.projector import is_projector_name
+from models.weight_files import INDEX_SUFFIX, WeightFiles, choose_weight_files
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,10 +80,12 @@ def choose(repo: str, files: Sequence[RemoteFile], type_: str | None, include: S
     ggufs = _gguf_groups(files)
     if type_ is not None and any(group.type == type_ for group in ggufs):
         return _gguf(repo, files, ggufs, type_)
-    weights = _safetensors(files) or _torch_bins(files)
+    chosen, weights = _checkpoint_weights(files)
     if weights:
         _require_all_shards(repo, weights)
-        small = [file for file in files if _is_small(file, _SMALL) and not _is_foreign_index(file, weights)]
+        small = [
+            file for file in files if _is_small(file, _SMALL) and not _is_foreign_index(file, weights, chosen)
+        ]
         return Choice("checkpoint", None, (*small, *weights))
     if ggufs:
         return _gguf(repo, files, ggufs, type_)
@@ -129,31 +132,22 @@ def _included(repo: str, files: Sequence[RemoteFile], include: Sequence[str]) ->
 # --- checkpoints
 
 
-def _safetensors(files: Sequence[RemoteFile]) -> list[RemoteFile]:
-    """Return `model.safetensors`, or the shards of `model`, or whatever else there is at the root."""
-    found = _at_root(files, ".safetensors")
-    whole = [file for file in found if file.path == "model.safetensors"]
-    shards = [file for file in found if (match := _SHARD.fullmatch(file.path)) and match["prefix"] == "model"]
-    others = [file for file in found if not file.path.startswith(("consolidated", "adapter_"))]
-    return whole or shards or others or found
+def _checkpoint_weights(files: Sequence[RemoteFile]) -> tuple[WeightFiles | None, list[RemoteFile]]:
+    """Return the choice among the files at the root, and its files.
 
-
-def _torch_bins(files: Sequence[RemoteFile]) -> list[RemoteFile]:
-    found = _at_root(files, ".bin")
-    whole = [file for file in found if file.path == "pytorch_model.bin"]
-    shards = [file for file in found if (m := _SHARD.fullmatch(file.path)) and m["prefix"] == "pytorch_model"]
-    return whole or shards
-
-
-def _at_root(files: Sequence[RemoteFile], suffix: str) -> list[RemoteFile]:
-    return sorted(
-        (
-            file
-            for file in files
-            if "/" not in file.path and file.path.endswith(suffix) and not _matches(file.path, _OTHER_WEIGHTS)
-        ),
-        key=_order,
+    Where nothing is chosen, the files are what other safetensors there are: Meta's own, an adapter's.
+    """
+    at_root = {file.path: file for file in sorted(files, key=_order) if _is_weights(file.path)}
+    chosen = choose_weight_files(
+        [*at_root, *(file.path for file in files if file.path.endswith(INDEX_SUFFIX))]
     )
+    if chosen is not None:
+        return chosen, [at_root[name] for name in chosen.names]
+    return None, [file for name, file in at_root.items() if name.endswith(".safetensors")]
+
+
+def _is_weights(path: str) -> bool:
+    return "/" not in path and path.endswith((".safetensors", ".bin")) and not _matches(path, _OTHER_WEIGHTS)
 
 
 def _is_small(file: RemoteFile, globs: Sequence[str]) -> bool:
@@ -165,11 +159,14 @@ def _is_small(file: RemoteFile, globs: Sequence[str]) -> bool:
     )
 
 
-def _is_foreign_index(file: RemoteFile, weights: Sequence[RemoteFile]) -> bool:
-    """True if the file is an index of weights that aren't downloaded."""
-    return file.path.endswith(".index.json") and not any(
-        file.path == f"{_prefix(weight.path)}{PurePosixPath(weight.path).suffix}.index.json"
+def _is_foreign_index(file: RemoteFile, weights: Sequence[RemoteFile], chosen: WeightFiles | None) -> bool:
+    """True if the file is an index of weights that aren't downloaded, or that are whole."""
+    if not file.path.endswith(INDEX_SUFFIX) or (chosen is not None and file.path == chosen.index):
+        return False
+    return not any(
+        file.path == f"{_prefix(weight.path)}{PurePosixPath(weight.path).suffix}{INDEX_SUFFIX}"
         for weight in weights
+        if _SHARD.fullmatch(weight.path)
     )
 
 

@@ -6,8 +6,8 @@ gguf.py         A GGUF file, whole or in parts, as a TensorSource: its own tenso
 hub_stream.py   A checkpoint of the Hub whose weights never reach the disk: they are fetched while quantized.
 json_file.py    JSON files of a checkpoint, read with a limit and with errors that name the file.
 prefetch.py     Files of the Hub, fetched in chunks ahead of their readers, within a budget of memory.
-safetensors.py  safetensors files as a TensorSource: one file, or shards with an index.
-shards.py       Several files that are one checkpoint: a source over their headers, and the index that names
+safetensors.py  safetensors files as a TensorSource: one file, or several shards.
+shards.py       Several files that are one checkpoint: a source over their headers, and the index that lists
                 them.
 source.py       The contract of a checkpoint's weights: named tensors, whose rows are read when they are
                 requested.

@@ -14,12 +14,15 @@ from typing import Any, Self
 from models.errors import CheckpointError
 from models.gguf.info import GGUFInfo
 from models.gguf.projector import is_projector_name
+from models.weight_files import choose_weight_files
 from quantize.checkpoint.gguf import open_gguf
 from quantize.checkpoint.json_file import read_json_object
 from quantize.checkpoint.quantized.detect import dequantize
-from quantize.checkpoint.safetensors import find_safetensors
+from quantize.checkpoint.safetensors import SUFFIX as SAFETENSORS_SUFFIX
+from quantize.checkpoint.safetensors import SafetensorsSource
+from quantize.checkpoint.shards import read_index
 from quantize.checkpoint.source import TensorSource
-from quantize.checkpoint.torch.source import find_torch_files
+from quantize.checkpoint.torch.source import open_torch_files
 
 
 @dataclass(frozen=True)
@@ -61,17 +64,21 @@ class Checkpoint:
 
 
 def open_weights(directory: Path) -> TensorSource:
-    """Open a folder's weights, whatever files they are in: safetensors before torch's, as transformers does.
+    """Open a folder's weights, whatever files they are in, as `models.weight_files` chooses them.
 
-    Raises CheckpointError: no weights, unreadable, or index and shards disagree.
+    Raises CheckpointError: no weights, unreadable, or an index whose files are missing.
     """
-    source = find_safetensors(directory) or find_torch_files(directory)
-    if source is None:
+    names = [path.name for path in directory.iterdir() if path.is_file()]
+    files = choose_weight_files(names, lambda index: read_index(directory / index))
+    if files is None:
         raise CheckpointError(
             f"{directory} has no model.safetensors and no pytorch_model.bin; "
             "point at a folder with a model's weights"
         )
-    return source
+    paths = [directory / name for name in files.names]
+    if paths[0].suffix == SAFETENSORS_SUFFIX:
+        return SafetensorsSource(paths, weight_map=files.weight_map)
+    return open_torch_files(paths, files.weight_map)
 
 
 def _fix(directory: Path) -> str:

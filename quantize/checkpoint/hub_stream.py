@@ -7,9 +7,9 @@ their headers say where everything is.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Final
 
 from models.errors import CheckpointError, HubError
@@ -18,19 +18,18 @@ from models.hub.download import DownloadPlan
 from models.hub.files import RemoteFile
 from models.hub.ranges import RangeReader
 from models.paths import Paths
+from models.weight_files import INDEX_SUFFIX, WeightFiles, choose_weight_files
 from quantize.checkpoint.checkpoint import Checkpoint
 from quantize.checkpoint.file_bytes import ByteSource
 from quantize.checkpoint.json_file import read_json_object
-from quantize.checkpoint.prefetch import Extent, Prefetcher
+from quantize.checkpoint.prefetch import Prefetcher
 from quantize.checkpoint.quantized.detect import dequantize
-from quantize.checkpoint.safetensors import SafetensorsSource
-from quantize.checkpoint.source import Rows, TensorEntry, TensorSource
+from quantize.checkpoint.safetensors import SUFFIX, SafetensorsSource
+from quantize.checkpoint.shards import read_index
 from quantize.control import JobControl
 
 PREFETCH_BYTES: Final = 256 * 2**20
 """A stream prefetches at most this many bytes."""
-
-_SUFFIX: Final = ".safetensors"
 
 
 class HubStream:
@@ -56,9 +55,9 @@ class HubStream:
     def open(self) -> Checkpoint:
         """Download the small files, read the weights' headers. Raises HubError, CheckpointError."""
         download = self._download
-        weights = [file.file for file in download.files if file.path.endswith(_SUFFIX)]
+        remote = {file.path: file.file for file in download.files if file.path.endswith(SUFFIX)}
         small = tuple(file for file in download.files if not _is_weights(file.path))
-        if not weights:
+        if not remote:
             raise CheckpointError(
                 f"{download.repo} has no safetensors, and only those are streamed; leave out --stream"
             )
@@ -68,17 +67,15 @@ class HubStream:
         folder = hub.run(
             replace(download, files=small), control.on_download, control.cancel, paths=self._paths
         )
+        files = _weight_files(download.repo, folder, remote)
+        weights = [remote[name] for name in files.names]
         reader = hub.ranges(download)
         prefetcher = self._prefetcher = Prefetcher(reader, weights, self._prefetch_bytes)
-        remote = {file.path: file for file in weights}
         try:
             config = read_json_object(folder / "config.json")
-            raw = SafetensorsSource(
-                [folder / file.path for file in weights],
-                open_file=lambda path: RemoteBytes(remote[path.name], reader, prefetcher),
-            )
-            tensors = HubStreamSource(dequantize(raw, config, folder), raw, prefetcher)
-            return Checkpoint(folder, config, tensors)
+            remote_bytes = {folder / file.path: RemoteBytes(file, reader, prefetcher) for file in weights}
+            raw = HubStreamSource(remote_bytes, files.weight_map, prefetcher)
+            return Checkpoint(folder, config, dequantize(raw, config, folder))
         except BaseException:
             prefetcher.close()
             raise
@@ -103,25 +100,19 @@ class HubStream:
         return tuple(lines)
 
 
-class HubStreamSource(TensorSource):
-    """The floats of a stream, which come in the order that `expect` announces."""
+class HubStreamSource(SafetensorsSource):
+    """The tensors of a stream as they are stored, which come in the order that `expect` announces."""
 
-    def __init__(self, floats: TensorSource, raw: SafetensorsSource, prefetcher: Prefetcher) -> None:
-        self._floats = floats
-        self._raw = raw
+    def __init__(
+        self, files: Mapping[Path, ByteSource], weight_map: Mapping[str, str], prefetcher: Prefetcher
+    ) -> None:
+        """Read the headers of `files`, by the path that each would have. Raises CheckpointError, HubError."""
         self._prefetcher = prefetcher
-
-    @property
-    def entries(self) -> Mapping[str, TensorEntry]:
-        return self._floats.entries
+        super().__init__(list(files), open_file=files.__getitem__, weight_map=weight_map)
 
     @property
     def memory_bytes(self) -> int:
         return self._prefetcher.memory_bytes
-
-    @property
-    def working_itemsize(self) -> int:
-        return self._floats.working_itemsize
 
     @property
     def is_stream(self) -> bool:
@@ -129,24 +120,12 @@ class HubStreamSource(TensorSource):
 
     def expect(self, names: Sequence[str]) -> None:
         """Begin to fetch these tensors."""
-        self._prefetcher.expect(self._extents(names))
-
-    def rows(self, name: str, start: int, stop: int) -> Rows:
-        return self._floats.rows(name, start, stop)
+        extents = self.extents
+        self._prefetcher.expect(extents[name] for name in dict.fromkeys(names))
 
     def close(self) -> None:
         self._prefetcher.close()
-        self._floats.close()
-
-    def _extents(self, names: Sequence[str]) -> Iterator[Extent]:
-        """Yield the tensors' bytes; for a quantized layer's weight, those of all tensors it is made from."""
-        extents = self._raw.extents
-        layers: dict[str, list[str]] = {}
-        for raw in extents:
-            layers.setdefault(raw.rpartition(".")[0], []).append(raw)
-        for name in dict.fromkeys(names):
-            for part in [name] if name in extents else layers.get(name.rpartition(".")[0], []):
-                yield extents[part]
+        super().close()
 
 
 class RemoteBytes(ByteSource):
@@ -175,5 +154,14 @@ class RemoteBytes(ByteSource):
         """Do nothing: the stream closes the reader."""
 
 
+def _weight_files(repo: str, folder: Path, names: Collection[str]) -> WeightFiles:
+    """Choose among the repository's safetensors by the rule for a folder, which has their index already."""
+    indexes = [path.name for path in folder.iterdir() if path.name.endswith(INDEX_SUFFIX)]
+    files = choose_weight_files([*names, *indexes], lambda index: read_index(folder / index))
+    if files is None:
+        raise CheckpointError(f"{repo} has no weights of a model among {' '.join(sorted(names))[:200]}")
+    return files
+
+
 def _is_weights(path: str) -> bool:
-    return path.endswith((_SUFFIX, ".bin", ".pt", ".pth", ".gguf"))
+    return path.endswith((SUFFIX, ".bin", ".pt", ".pth", ".gguf"))

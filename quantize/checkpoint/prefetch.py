@@ -162,7 +162,7 @@ class Prefetcher:
 
     def _consume(self, chunk: _Chunk, n_bytes: int) -> None:
         with self._changed:
-            chunk.left -= n_bytes
+            chunk.left = max(0, chunk.left - n_bytes)  # what is read before `expect` isn't taken from that
             self._drop_if_done(chunk)
 
     # --- fetchers

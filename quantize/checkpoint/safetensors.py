@@ -1,4 +1,4 @@
-"""safetensors files as a TensorSource: one file, or shards with an index.
+"""safetensors files as a TensorSource: one file, or several shards.
 
 Layout (https://github.com/huggingface/safetensors#format): u64 header length, JSON header, data. The header
 comes from strangers, so nothing in it is believed before it fits the file: sizes, offsets, overlaps, shapes
@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any, Final
 
 import ml_dtypes
@@ -19,14 +18,14 @@ import numpy as np
 from models.errors import CheckpointError
 from quantize.checkpoint.file_bytes import ByteSource
 from quantize.checkpoint.json_file import parse_json
-from quantize.checkpoint.shards import ShardedSource, open_indexed
+from quantize.checkpoint.shards import ShardedSource
 from quantize.checkpoint.source import Rows, TensorEntry
+
+SUFFIX: Final = ".safetensors"
+"""The ending of a file's name."""
 
 HEADER_LIMIT_BYTES: Final = 100 * 2**20
 """A header has at most this many bytes by the specification."""
-
-INDEX_NAME: Final = "model.safetensors.index.json"
-SINGLE_NAME: Final = "model.safetensors"
 
 # Every dtype of the format, so that any header can be measured; not all are weights that can be used.
 DTYPES: Final[Mapping[str, np.dtype[Any]]] = {
@@ -92,24 +91,6 @@ class SafetensorsSource(ShardedSource[int]):
             extents.append((begin, end, name))
             yield entry, data_start + begin
         _check_overlaps(extents, file.name)
-
-
-def find_safetensors(directory: Path) -> SafetensorsSource | None:
-    """Open a folder's safetensors: by its index, else the single file, else `model*.safetensors`, else any.
-
-    Return None when there are none. Raises CheckpointError, also when index and shards disagree.
-    """
-    index_path = directory / INDEX_NAME
-    if index_path.is_file():
-        return open_indexed(index_path, SafetensorsSource)
-    if (directory / SINGLE_NAME).is_file():
-        return SafetensorsSource([directory / SINGLE_NAME])
-    paths = sorted(directory.glob("model*.safetensors")) or sorted(
-        path
-        for path in directory.glob("*.safetensors")
-        if not path.name.startswith(("adapter_", "consolidated"))
-    )
-    return SafetensorsSource(paths) if paths else None
 
 
 def _read_json_header(file: ByteSource) -> tuple[int, dict[str, Any]]:

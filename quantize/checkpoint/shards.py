@@ -1,4 +1,4 @@
-"""Several files that are one checkpoint: a source over their headers, and the index that names them.
+"""Several files that are one checkpoint: a source over their headers, and the index that lists them.
 
 SafetensorsSource and TorchSource are ShardedSources: a format says how one file's header is read, and how
 rows are read at a place in it.
@@ -26,8 +26,19 @@ class ShardedSource(TensorSource, Generic[Place]):
     `Place` is what the format knows of where a tensor lies in its file.
     """
 
-    def __init__(self, paths: Sequence[Path], *, open_file: Callable[[Path], ByteSource] = FileBytes) -> None:
-        """Open and check every header. Raises CheckpointError with the file and the reason."""
+    def __init__(
+        self,
+        paths: Sequence[Path],
+        *,
+        open_file: Callable[[Path], ByteSource] = FileBytes,
+        weight_map: Mapping[str, str] | None = None,
+    ) -> None:
+        """Open and check every header. Raises CheckpointError with the file and the reason.
+
+        Tensors are what the headers say. An index' `weight_map` decides between files that both have one, and
+        nothing else: what it doesn't list is there, too, and what it lists in vain is not.
+        """
+        self._weight_map = weight_map or {}
         self._entries: dict[str, TensorEntry] = {}
         self._places: dict[str, tuple[ByteSource, Place]] = {}
         self._files: list[ByteSource] = []
@@ -46,11 +57,6 @@ class ShardedSource(TensorSource, Generic[Place]):
     def entries(self) -> Mapping[str, TensorEntry]:
         return self._entries
 
-    @property
-    def file_of(self) -> Mapping[str, str]:
-        """The name of the file that holds each tensor."""
-        return {name: file.name for name, (file, _) in self._places.items()}
-
     def close(self) -> None:
         while self._files:
             self._files.pop().close()
@@ -59,6 +65,11 @@ class ShardedSource(TensorSource, Generic[Place]):
         self._files.append(file)
         for entry, place in self._read_header(file):
             name = entry.name
+            wanted = self._weight_map.get(name)
+            if name in self._entries and wanted == file_name:
+                del self._entries[name]
+            elif name in self._entries and wanted == self._places[name][0].name:
+                continue
             if name in self._entries:
                 raise CheckpointError(
                     f"tensor {name} is both in {self._places[name][0].name} and in {file_name};"
@@ -68,20 +79,8 @@ class ShardedSource(TensorSource, Generic[Place]):
             self._places[name] = (file, place)
 
 
-def open_indexed(index_path: Path, open_files: Callable[[Sequence[Path]], Sharded]) -> Sharded:
-    """Open the shards that an index names. Raises CheckpointError, also when the two disagree."""
-    weight_map = read_index(index_path)
-    source = open_files([index_path.parent / shard for shard in sorted(set(weight_map.values()))])
-    try:
-        check_index(index_path, weight_map, source.file_of)
-    except CheckpointError:
-        source.close()
-        raise
-    return source
-
-
 def read_index(index_path: Path) -> dict[str, str]:
-    """Return the weight_map: tensor name → shard, each a file in the index' folder.
+    """Return the weight_map: tensor name → shard, by its name in the index' folder, there or not.
 
     Raises CheckpointError.
     """
@@ -97,33 +96,4 @@ def read_index(index_path: Path) -> dict[str, str]:
             raise CheckpointError(
                 f"{index_path.name} names a shard outside its folder, {shard!r}; it isn't trusted"
             )
-        if not (index_path.parent / shard).is_file():
-            raise CheckpointError(
-                f"{index_path.name} names {shard}, which is missing; download the checkpoint again"
-            )
     return weight_map
-
-
-def check_index(index_path: Path, weight_map: Mapping[str, str], file_of: Mapping[str, str]) -> None:
-    """Compare the index with the shards' own headers. `file_of` maps each tensor to the file that holds it.
-
-    Raises CheckpointError: tensors in no shard, in another shard than the index says, or not in the index.
-    """
-    missing = [name for name in weight_map if name not in file_of]
-    unlisted = [name for name in file_of if name not in weight_map]
-    misplaced = [name for name, shard in weight_map.items() if file_of.get(name) != shard]
-    if missing:
-        problem = f"names {_few(missing)}, in no shard"
-    elif unlisted:
-        problem = f"doesn't name {_few(unlisted)} of the shards"
-    elif misplaced:
-        name = misplaced[0]
-        problem = f"says {name} is in {weight_map[name]}, it is in {file_of[name]}"
-    else:
-        return
-    raise CheckpointError(f"{index_path.name} {problem}; download the checkpoint again")
-
-
-def _few(names: Sequence[str]) -> str:
-    rest = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return ", ".join(names[:3]) + rest

@@ -1,4 +1,4 @@
-"""torch's own files as a TensorSource: one file, or shards with an index.
+"""torch's own files as a TensorSource: one file, or several shards.
 
 Tensors are views of storages: with an offset, in any order of axes, several of one storage. Rows are read
 through the strides, so that a transposed matrix is read in pieces and not whole for each block.
@@ -6,7 +6,7 @@ through the strides, so that a transposed matrix is read in pieces and not whole
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,12 +15,10 @@ import numpy.typing as npt
 
 from models.errors import CheckpointError
 from quantize.checkpoint.file_bytes import ByteSource
-from quantize.checkpoint.shards import ShardedSource, open_indexed
+from quantize.checkpoint.shards import ShardedSource
 from quantize.checkpoint.source import Rows, TensorEntry
 from quantize.checkpoint.torch.file import PlacedTensor, read_torch_file
 
-INDEX_NAME: Final = "pytorch_model.bin.index.json"
-SINGLE_NAME: Final = "pytorch_model.bin"
 META_TENSOR: Final = "tok_embeddings.weight"
 _WASTE: Final = 4
 """A view is read in one piece while that holds at most this many times the bytes needed, else in several."""
@@ -66,19 +64,14 @@ class TorchSource(ShardedSource[PlacedTensor]):
         return out
 
 
-def find_torch_files(directory: Path) -> TorchSource | None:
-    """Open a folder's torch files: by its index, else the single one, else all shards, else its `.pth`.
-
-    Return None when there are none. Raises CheckpointError: also for Meta's own names, and when index and
-    shards disagree.
-    """
-    index_path = directory / INDEX_NAME
-    if index_path.is_file():
-        return open_indexed(index_path, TorchSource)
-    paths = _files_without_index(directory)
-    if not paths:
-        return None
-    source = TorchSource(paths)
+def open_torch_files(paths: Sequence[Path], weight_map: Mapping[str, str] | None = None) -> TorchSource:
+    """Open a checkpoint's torch files. Raises CheckpointError: also for Meta's own files and names."""
+    if len(paths) > 1 and any(path.name.startswith("consolidated") for path in paths):
+        raise CheckpointError(
+            f"{paths[0].name} and {len(paths) - 1} more are Meta's own files, each a slice of every tensor; "
+            "choose the repository that transformers loads (often the same name with -hf)"
+        )
+    source = TorchSource(paths, weight_map=weight_map)
     if META_TENSOR in source.entries:
         source.close()
         raise CheckpointError(
@@ -86,21 +79,6 @@ def find_torch_files(directory: Path) -> TorchSource | None:
             "choose the repository that transformers loads (often the same name with -hf)"
         )
     return source
-
-
-def _files_without_index(directory: Path) -> list[Path]:
-    if (directory / SINGLE_NAME).is_file():
-        return [directory / SINGLE_NAME]
-    shards = sorted(directory.glob("pytorch_model*.bin"))
-    if shards:
-        return shards
-    paths = sorted((*directory.glob("*.pth"), *directory.glob("*.pt")))
-    if len(paths) > 1 and any(path.name.startswith("consolidated") for path in paths):
-        raise CheckpointError(
-            f"{paths[0].name} and {len(paths) - 1} more are Meta's own files, each a slice of every tensor; "
-            "choose the repository that transformers loads (often the same name with -hf)"
-        )
-    return paths
 
 
 def _fill(file: ByteSource, offset: int, out: npt.NDArray[Any], strides: tuple[int, ...]) -> None:

@@ -56,6 +56,26 @@ def test_shards_with_their_index() -> None:
         chosen([*SMALL, shards[0], shards[2]])
 
 
+def test_a_stale_index_and_stale_shards_stay_where_they_are() -> None:
+    shards = [f"model-0000{i}-of-00003.safetensors" for i in (1, 2, 3)]
+    index = "model.safetensors.index.json"
+    whole = chosen([*SMALL, "model.safetensors", index, *shards[:2]])
+    assert weights(whole) == ["model.safetensors"]
+    assert index not in {file.path for file in whole.files}
+    newer = chosen([*SMALL, index, *shards, "model-00001-of-00002.safetensors", "sub/" + index])
+    assert weights(newer) == shards
+    assert [file.path for file in newer.files if file.path.endswith(index)] == [index]
+    assert weights(chosen([*SMALL, index, "pytorch_model.bin"])) == ["pytorch_model.bin"]
+    assert weights(chosen(["model.fp16.safetensors", "pytorch_model.bin"])) == ["pytorch_model.bin"]
+
+
+def test_an_index_of_files_of_other_names() -> None:
+    names = ["one.safetensors", "two.safetensors", "model.safetensors.index.json"]
+    choice = chosen([*names, "config.json", "consolidated.safetensors"])
+    assert weights(choice) == names[:2]
+    assert names[2] in {file.path for file in choice.files}
+
+
 def test_bin_when_there_is_nothing_else() -> None:
     assert weights(chosen([*SMALL, "pytorch_model.bin", "optimizer.bin"])) == ["pytorch_model.bin"]
     shards = ["pytorch_model-00001-of-00002.bin", "pytorch_model-00002-of-00002.bin"]

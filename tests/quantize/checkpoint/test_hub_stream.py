@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from quantize.run.options import RunOptions
 from tests.hub_server import HubServer, Repo
 from tests.peft import write_peft_adapter
 from tests.pico import write_pico_checkpoint
+from tests.quantize.summary import summary
 
 REF = ModelRef.parse("someone/pico")
 SHARDS = ("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors")
@@ -150,6 +152,21 @@ def test_an_interrupted_stream_is_gone_on_with(repo: Repo, store: ModelStore, hu
 def test_only_the_hubs_weights_are_streamed(pico: Path, store: ModelStore) -> None:
     with pytest.raises(QuantizationError, match="--stream is for models of the Hub"):
         stream(store, ModelRef.parse(str(pico)))
+
+
+def test_a_stream_follows_the_index_as_a_folder_does(
+    hub: HubServer, repo: Repo, store: ModelStore, pico: Path, tmp_path: Path
+) -> None:
+    usual = stream(store)
+    stale = tmp_path / "stale"
+    shutil.copytree(pico, stale)
+    for number in (1, 2, 3):  # an older upload: other numbers under the same names
+        shutil.copy(pico / SHARDS[0], stale / f"model-0000{number}-of-00003.safetensors")
+    hub.add("someone/stale", stale)
+    again = stream(store, ModelRef.parse("someone/stale"))
+    assert again.verified == usual.verified
+    for file, other in zip(again.files, usual.files, strict=True):
+        assert summary(file.path)["tensors"] == summary(other.path)["tensors"]
 
 
 def test_only_safetensors_are_streamed(

@@ -93,8 +93,7 @@ def hub_stream(folder: Path) -> TensorSource:
     remote = RemoteFile(path.name, path.stat().st_size, None, "0")
     reader = RangeReader(lambda _file, begin, _end: nullcontext(FileStream(path, begin)), Retries())
     prefetcher = Prefetcher(reader, [remote], 2**20)
-    raw = SafetensorsSource([path], open_file=lambda _: RemoteBytes(remote, reader, prefetcher))
-    return HubStreamSource(raw, raw, prefetcher)
+    return HubStreamSource({path: RemoteBytes(remote, reader, prefetcher)}, {}, prefetcher)
 
 
 def lora(folder: Path) -> TensorSource:

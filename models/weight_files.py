@@ -1,0 +1,129 @@
+"""The rule that chooses a checkpoint's weights among the files of a folder or a repository; pure.
+
+transformers looks for `model.safetensors`, then the index of its shards, then `pytorch_model.bin`, then that
+one's index, and takes the first it finds, whatever else is there. Shards without an index, and files of other
+names, which transformers doesn't find, come after what it does.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from models.errors import CheckpointError
+
+INDEX_SUFFIX: Final = ".index.json"
+
+_STEMS: Final = (("model", ".safetensors"), ("pytorch_model", ".bin"))
+"""The names that transformers looks for, in its order."""
+
+_NO_WEIGHTS: Final = (
+    "adapter_*",
+    "consolidated*",
+    "training_args*",
+    "optimizer*",
+    "scheduler*",
+    "rng_state*",
+)
+"""Files of the same suffixes that are no weights of a checkpoint, or the same ones under Meta's names."""
+
+_SHARD: Final = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})(?P<suffix>\.[a-z]+)")
+
+IndexReader = Callable[[str], Mapping[str, str]]
+"""A function that reads an index by its name and returns its weight_map: tensor name → file name."""
+
+
+@dataclass(frozen=True)
+class WeightFiles:
+    """The files of a checkpoint's weights, in order.
+
+    `index` is the name of the index that was followed; `weight_map` is its content, where it could be read.
+    """
+
+    names: tuple[str, ...]
+    index: str | None = None
+    weight_map: Mapping[str, str] = field(default_factory=dict)
+
+
+def choose_weight_files(names: Collection[str], read_index: IndexReader | None = None) -> WeightFiles | None:
+    """Choose among the names of a folder's own files; None if none of them has weights.
+
+    Without `read_index`, as before a download, an index stands for all complete sets of shards beside it. An
+    index of which no file is there is left aside where other weights are: it is older than they are.
+
+    Raises CheckpointError: an index names missing files.
+    """
+    stale: str | None = None
+    for stem, suffix in _STEMS:
+        if f"{stem}{suffix}" in names:
+            return WeightFiles((f"{stem}{suffix}",))
+        index = f"{stem}{suffix}{INDEX_SUFFIX}"
+        shards = _complete_sets(names, stem, suffix)
+        if index in names:
+            indexed = _indexed(names, index, shards, read_index)
+            if indexed.names:
+                return indexed
+            stale = stale or index
+        elif shards:
+            return WeightFiles(shards)
+    other = _other_files(names)
+    if not other and stale is not None and read_index is not None:
+        raise _missing(stale, min(read_index(stale).values()))
+    return WeightFiles(other) if other else None
+
+
+def _indexed(
+    names: Collection[str], index: str, shards: tuple[str, ...], read_index: IndexReader | None
+) -> WeightFiles:
+    """Return the files of an index; no names if none of them is there, and no complete set of shards."""
+    if read_index is None:
+        return WeightFiles(shards or _of_suffix(names, index.removesuffix(INDEX_SUFFIX)), index)
+    weight_map = read_index(index)
+    listed = tuple(sorted(set(weight_map.values())))
+    missing = [name for name in listed if name not in names]
+    if not missing:
+        return WeightFiles(listed, index, weight_map)
+    if len(missing) == len(listed):
+        return WeightFiles(shards)
+    raise _missing(index, missing[0])
+
+
+def _missing(index: str, name: str) -> CheckpointError:
+    return CheckpointError(f"{index} names {name}, which is missing; download the checkpoint again")
+
+
+def _complete_sets(names: Iterable[str], stem: str, suffix: str) -> tuple[str, ...]:
+    """Return the shards `stem-0000i-of-0000n` of every n of which all are there."""
+    sets: dict[str, set[str]] = {}
+    for name in names:
+        match = _SHARD.fullmatch(name)
+        if match and match["stem"] == stem and match["suffix"] == suffix:
+            sets.setdefault(match["count"], set()).add(name)
+    complete = (shards for count, shards in sets.items() if len(shards) == int(count))
+    return tuple(sorted(name for shards in complete for name in shards))
+
+
+def _other_files(names: Collection[str]) -> tuple[str, ...]:
+    """Return files of other names: all of the first kind that is there."""
+    for kind in ("model*.safetensors", "*.safetensors", "pytorch_model*.bin"):
+        files = tuple(name for name in _weights(names) if fnmatch.fnmatchcase(name, kind))
+        if files:
+            return files
+    return tuple(sorted(name for name in names if name.endswith((".pth", ".pt")) and not _is_state(name)))
+
+
+def _of_suffix(names: Iterable[str], like: str) -> tuple[str, ...]:
+    """Return all weights with the suffix of the name `like`."""
+    return tuple(name for name in _weights(names) if name.endswith(f".{like.rpartition('.')[2]}"))
+
+
+def _weights(names: Iterable[str]) -> list[str]:
+    return sorted(name for name in names if not any(fnmatch.fnmatchcase(name, glob) for glob in _NO_WEIGHTS))
+
+
+def _is_state(name: str) -> bool:
+    """True for what a training run saves beside the weights. Meta's `consolidated` files are none of it."""
+    return not name.startswith("consolidated") and name not in _weights([name])
