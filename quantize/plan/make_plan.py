@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from quantize.architectures.base.architecture import Architecture
 from quantize.architectures.registry import architecture_of
 from quantize.architectures.requantize import GGUFModel, NoVocabulary
 from quantize.checkpoint.checkpoint import Checkpoint
+from quantize.checkpoint.source import TensorSource
 from quantize.gguf.general_metadata import general_metadata
 from quantize.gguf.header import Metadata, string, uint32
 from quantize.gguf.parameter_count import ParameterCount
@@ -25,7 +28,9 @@ def make_plan(
     extra: Metadata | None = None,
     choice: TypeChoice | None = None,
 ) -> QuantizationPlan:
-    """Plan a pass over an open checkpoint to `types` (canonical names); no tensor is read.
+    """Plan a pass over an open checkpoint to `types` (canonical names).
+
+    No tensor is read but biases for which the family has no place: those of zeros are left out.
 
     `name` (`org/name`) goes into the files; `extra` metadata is laid over the rest; `choice`: what decides
     types in addition to llama.cpp's rules. Raises QuantizationError: a type that can't be written;
@@ -38,7 +43,9 @@ def make_plan(
         extra = (extra or {}) | imatrix.metadata()
     architecture, vocabulary = _model(checkpoint, extra)
     check_types(types, choice)
-    tensors, unused = plan_tensors(checkpoint.tensors.entries, architecture)
+    tensors, unused = plan_tensors(
+        checkpoint.tensors.entries, architecture, lambda name: _is_zero_bias(checkpoint.tensors, name)
+    )
     parameters = ParameterCount.of((tensor.name, tensor.ne) for tensor in tensors)
     metadata: Metadata = {
         "general.architecture": string(architecture.gguf_name),
@@ -55,6 +62,14 @@ def make_plan(
     return QuantizationPlan(
         architecture.gguf_name, architecture.context_length, tensors, files, unused, imatrix
     )
+
+
+def _is_zero_bias(source: TensorSource, name: str) -> bool:
+    """Return whether the tensor is a bias of zeros, as quantizers write for every layer. Reads its values."""
+    entry = source.entries[name]
+    if not name.endswith("bias") or len(entry.shape) != 1:
+        return False
+    return not np.any(source.rows(name, 0, entry.shape[0]))
 
 
 def _model(checkpoint: Checkpoint, extra: Metadata | None) -> tuple[Architecture, Vocabulary]:

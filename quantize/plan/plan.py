@@ -6,7 +6,7 @@ out, `--dry-run` prints it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
@@ -119,9 +119,13 @@ class QuantizationPlan:
 
 
 def plan_tensors(
-    source: Mapping[str, TensorEntry], architecture: Architecture
+    source: Mapping[str, TensorEntry],
+    architecture: Architecture,
+    has_no_effect: Callable[[str], bool] = lambda _: False,
 ) -> tuple[tuple[PlannedTensor, ...], tuple[str, ...]]:
     """Return the tensors in llama.cpp's order (those in no layer, then layer by layer), and the unused names.
+
+    A tensor for which the family has no place is unused if `has_no_effect` says so of its name.
 
     Raises CheckpointError: tensors that are missing, unknown, or of another shape than config.json says.
     """
@@ -137,7 +141,8 @@ def plan_tensors(
     left = [
         name for name, known_as in names.items() if known_as not in used or entries[known_as].name != name
     ]
-    unknown = [name for name in left if names[name] is not None and names[name] not in used]
+    without_place = (name for name in left if names[name] is not None and names[name] not in used)
+    unknown = [name for name in without_place if missing or not has_no_effect(name)]
     if missing:
         raise CheckpointError(
             f"the checkpoint lacks {_some(missing)}; download it again, or correct config.json"

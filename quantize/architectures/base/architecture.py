@@ -33,6 +33,9 @@ class Architecture(ABC):
 
     ignored_suffixes: ClassVar[tuple[str, ...]] = (
         ".rotary_emb.inv_freq",
+        ".rotary_emb.original_inv_freq",
+        ".rotary_emb.cos_cached",
+        ".rotary_emb.sin_cached",
         ".attention.bias",
         ".attention.masked_bias",
     )

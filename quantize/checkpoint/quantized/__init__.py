@@ -5,12 +5,19 @@ affine.py              Weights that are stored as small numbers with scales: one
 awq.py                 AWQ: weights of 4 bits with a scale and a zero per group of inputs, in two packings.
 bit_packing.py         Unpacking of small integers from the 32-bit words in which quantized checkpoints hold
                        them.
+by_module.py           Settings that differ from module to module: patterns of names, each with what it
+                       changes.
 compressed_tensors.py  compressed-tensors: weights of 1 to 8 bits or FP8, scaled per tensor, output, group or
                        block.
 dequantize.py          A quantized checkpoint seen as one of floats: a TensorSource around the raw one.
-detect.py              Detection of a checkpoint's form of quantization, which its quantization_config names.
+detect.py              Detection of quantized checkpoints: tensors say whether they are, settings in which
+                       form.
 fp8.py                 FP8: weights of 8-bit floats (e4m3 or e5m2), with scales per block, per tensor or per
                        output.
 gptq.py                GPTQ: weights of 2, 3, 4 or 8 bits, packed along the inputs, with a scale and a zero
                        per group.
+gptq_zeros.py          The zeros of GPTQ: how the packed words of a checkpoint become what is subtracted from
+                       the numbers.
+settings.py            The settings of a quantized checkpoint, wherever they were published, in one form.
+unused.py              Tensors that no weight needs: scales and zeros of activations and of the KV cache.
 """

@@ -123,7 +123,8 @@ def grid_of(
     """
     entry = entries[name]
     n_out, n_in = shape
-    if block is not None and entry.shape == (-(-n_out // block[0]), -(-n_in // block[1])):
+    squeezed = entry.shape[::2] if len(entry.shape) == 4 and entry.shape[1::2] == (1, 1) else entry.shape
+    if block is not None and squeezed == (-(-n_out // block[0]), -(-n_in // block[1])):
         return Grid(name, *block)
     if group_size is not None and entry.shape == (n_out, -(-n_in // group_size)):
         return Grid(name, 1, group_size)

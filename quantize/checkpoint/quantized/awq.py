@@ -19,8 +19,12 @@ import numpy.typing as npt
 
 from models.errors import CheckpointError
 from quantize.checkpoint.quantized.bit_packing import unpack_dense
+from quantize.checkpoint.quantized.by_module import settings_of
 from quantize.checkpoint.quantized.dequantize import FLOATS, contradiction, require, setting
 from quantize.checkpoint.source import Rows, TensorEntry, TensorSource
+
+VERSIONS: Final = ("gemm", "gemv", "exllama", "exllamav2")
+"""The kernels whose packing is known; ExLlama's repack what is stored for gemm when they are loaded."""
 
 PER_WORD: Final = 8
 ORDER: Final = (0, 2, 4, 6, 1, 3, 5, 7)
@@ -79,19 +83,27 @@ def _in_order(words: Rows) -> npt.NDArray[np.uint8]:
 def awq_layers(entries: Mapping[str, TensorEntry], settings: Mapping[str, Any]) -> list[AWQLayer]:
     """Return every `….qweight` as a layer. Raises CheckpointError: unknown settings, tensors against them."""
     bits = setting(settings, "bits", (int,), setting(settings, "w_bit", (int,), 4))
-    group_size = setting(settings, "group_size", (int,), setting(settings, "q_group_size", (int,), 128))
-    version = setting(settings, "version", (str,), "gemm").lower()
-    if bits != 4 or version not in ("gemm", "gemv"):
+    version = setting(settings, "version", (str,), setting(settings, "format", (str,), "gemm")).lower()
+    if settings.get("backend") == "llm-awq":
+        version = "llm-awq"
+    if bits != 4 or version not in VERSIONS:
         raise CheckpointError(
-            f"the checkpoint is {bits}-bit AWQ, kernel {version[:40]}; known are 4 bits, gemm and gemv"
+            f"the checkpoint is {bits}-bit AWQ, kernel {version[:40]}; "
+            f"known are 4 bits, {', '.join(VERSIONS)}"
         )
+    layer_of = _gemv_layer if version == "gemv" else _gemm_layer
+    prefixes = [name.removesuffix(".qweight") for name in entries if name.endswith(".qweight")]
+    return [layer_of(entries, prefix, _group_size_of(prefix, settings)) for prefix in prefixes]
+
+
+def _group_size_of(prefix: str, settings: Mapping[str, Any]) -> int:
+    here = settings_of(prefix, settings)
+    group_size = setting(here, "group_size", (int,), setting(here, "q_group_size", (int,), 128))
     if group_size < -1 or group_size == 0:
         raise CheckpointError(
             f"the quantization_config says groups of {group_size}; AWQ has 1 or more, or -1"
         )
-    layer_of = _gemv_layer if version == "gemv" else _gemm_layer
-    prefixes = [name.removesuffix(".qweight") for name in entries if name.endswith(".qweight")]
-    return [layer_of(entries, prefix, group_size) for prefix in prefixes]
+    return int(group_size)
 
 
 def _gemm_layer(entries: Mapping[str, TensorEntry], prefix: str, group_size: int) -> AWQLayer:

@@ -11,7 +11,6 @@ Packed checkpoints pack their zeros too, along the outputs: int32 [n_out / (32 /
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -32,12 +31,12 @@ from quantize.checkpoint.quantized.affine import (
     size_pair,
 )
 from quantize.checkpoint.quantized.bit_packing import unpack_words
+from quantize.checkpoint.quantized.by_module import matches
 from quantize.checkpoint.quantized.dequantize import contradiction, require, setting
 from quantize.checkpoint.source import TensorEntry, TensorSource
 
 FORMATS: Final = ("pack-quantized", "int-quantized", "float-quantized", "naive-quantized", "mixed-precision")
 STRATEGIES: Final = ("tensor", "channel", "group", "block")
-_MAX_PATTERN: Final = 300
 
 
 @dataclass(frozen=True)
@@ -133,7 +132,12 @@ def _check_format(settings: Mapping[str, Any]) -> None:
 
 def _schemes(settings: Mapping[str, Any]) -> list[Scheme]:
     groups = setting(settings, "config_groups", (dict,), {})
-    schemes = [_scheme(name, group) for name, group in groups.items()]
+    # A group without `weights` quantizes activations alone.
+    schemes = [
+        _scheme(name, group)
+        for name, group in groups.items()
+        if not (isinstance(group, dict) and "weights" in group and group["weights"] is None)
+    ]
     if not schemes:
         raise CheckpointError("the quantization_config has no config_groups; complete it")
     return schemes
@@ -146,9 +150,12 @@ def _scheme(name: str, group: Any) -> Scheme:
         raise CheckpointError(f"{name[:40]} in the quantization_config lacks targets or weights; complete it")
     bits = setting(weights, "num_bits", (int,), 8)
     size = setting(weights, "group_size", (int,), None)
-    block = size_pair(weights.get("block_structure"), "block_structure")
+    structure = weights.get("block_structure")
+    if isinstance(structure, str):
+        structure = [int(size) if size.isdecimal() else size for size in structure.lower().split("x")]
+    block = size_pair(structure, "block_structure")
     default = "group" if size not in (None, -1) else "channel" if size == -1 else "tensor"
-    strategy = setting(weights, "strategy", (str,), default)
+    strategy = setting(weights, "strategy", (str,), default).lower()
     if not 1 <= bits <= 8 or strategy not in STRATEGIES:
         raise CheckpointError(
             f"{name[:40]} in the quantization_config has {bits} bits per {strategy[:40]}; "
@@ -170,9 +177,9 @@ def _scheme_of(weight: str, schemes: Sequence[Scheme]) -> Scheme:
     if len(schemes) == 1:
         return schemes[0]
     module = weight.removesuffix(".weight")
-    for matches in (_is_named, _is_matched, _is_class):
+    for is_meant in (_is_named, _is_matched, _is_class):
         for scheme in schemes:
-            if any(matches(target, module) for target in scheme.targets):
+            if any(is_meant(target, module) for target in scheme.targets):
                 return scheme
     raise CheckpointError(
         f"the quantization_config has no group of which {module} is a target; complete config_groups"
@@ -184,13 +191,7 @@ def _is_named(target: str, module: str) -> bool:
 
 
 def _is_matched(target: str, module: str) -> bool:
-    if not target.startswith("re:"):
-        return False
-    try:
-        # A pattern comes from a stranger: its length is bounded, and names are short.
-        return len(target) <= _MAX_PATTERN and re.match(target[3:], module) is not None
-    except re.error:
-        return False
+    return target.startswith("re:") and matches(target.removeprefix("re:"), module)
 
 
 def _is_class(target: str, _module: str) -> bool:

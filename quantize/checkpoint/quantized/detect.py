@@ -1,4 +1,4 @@
-"""Detection of a checkpoint's form of quantization, which its quantization_config names.
+"""Detection of quantized checkpoints: tensors say whether they are, settings in which form.
 
 `dequantize` is the one place where a raw source becomes one of floats; every way to open a checkpoint goes
 through it.
@@ -6,40 +6,91 @@ through it.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from models.errors import CheckpointError
-from quantize.checkpoint.json_file import optional_json_object
+from quantize.checkpoint.quantized.affine import FLOAT8
 from quantize.checkpoint.quantized.awq import awq_layers
 from quantize.checkpoint.quantized.compressed_tensors import compressed_layers
 from quantize.checkpoint.quantized.dequantize import DequantizedSource, Layer
-from quantize.checkpoint.quantized.fp8 import UNUSED_SUFFIXES, fp8_layers
+from quantize.checkpoint.quantized.fp8 import fp8_layers
 from quantize.checkpoint.quantized.gptq import gptq_layers
-from quantize.checkpoint.source import TensorSource
+from quantize.checkpoint.quantized.settings import FILES, find_settings
+from quantize.checkpoint.quantized.unused import unused_tensors
+from quantize.checkpoint.source import TensorEntry, TensorSource
 
 METHODS: Final = ("gptq", "awq", "fp8", "compressed-tensors")
-OLD_FILES: Final = {"quantize_config.json": "gptq", "quant_config.json": "awq"}
-"""The files in which older checkpoints keep the settings, and the method of each."""
+
+_SIGNS: Final = (
+    ".qweight",
+    ".qzeros",
+    ".weight_packed",
+    ".weight_scale",
+    ".weight_scale_inv",
+    ".weight_scale_2",
+    ".qscale_weight",
+    ".SCB",
+    ".absmax",
+    ".quant_map",
+    ".W_q",
+    ".codebooks",
+    ".centroids",
+    ".Qidxs",
+    ".trellis",
+    ".q_weight",
+)
+"""The endings of names that only quantized checkpoints have."""
+
+_PACKED: Final = (*FLOAT8, "int8", "uint8", "int16", "uint16", "int32", "uint32")
+"""Matrices of these dtypes are no weights as they are, and no buffers that models are saved with."""
+
+_MODELOPT_FP8: Final = ("FP8", "FP8_PER_CHANNEL_PER_TOKEN", "FP8_PB_WO")
+_RECOGNISED: Final = (
+    *METHODS,
+    "fbgemm-fp8",
+    "bitsandbytes",
+    "gptq-marlin",
+    "awq-marlin",
+    "auto-round",
+    "autoround",
+    "intel/auto-round",
+)
+"""The methods whose tensors are known, so that it shows if there are none."""
+
+_AUTO_ROUND: Final[Mapping[str, Mapping[str, str]]] = {
+    "auto-round:auto-gptq": {"quant_method": "gptq", "checkpoint_format": "gptq"},
+    "auto-round:auto-awq": {"quant_method": "awq", "version": "gemm"},
+}
+"""The packings of AutoRound that are other methods' own."""
+
+log = logging.getLogger("corral.quantize")
 
 
 def dequantize(raw: TensorSource, config: Mapping[str, Any], directory: Path) -> TensorSource:
     """Return `raw` itself, or a source around it in which quantized layers are floats.
 
-    The result owns `raw`, which is closed when this raises.
+    Settings that lie beside whole weights, which merges and trainers leave behind, have no effect. Scales of
+    activations and of the KV cache are left out. The result owns `raw`, which is closed when this raises.
 
     Raises CheckpointError: a method that can't be read, settings that contradict the tensors.
     """
     try:
-        settings = _settings(raw, config, directory)
-        if settings is None:
-            return raw
-        layers, unused = _layers(raw, settings)
+        unused = unused_tensors(raw.entries)
+        settings: Mapping[str, Any] | None = find_settings(config, directory)
+        sign = _sign(raw.entries, unused)
+        if sign is None:
+            if settings is not None:
+                _accept_whole(settings)
+            return DequantizedSource(raw, [], unused) if unused else raw
+        settings = _with_packing(settings if settings is not None else _by_tensors(raw, sign))
+        layers = _layers(raw, settings)
         if not layers:
             raise CheckpointError(
-                f"config.json says that the checkpoint is quantized ({_method(settings)}), and no tensor is; "
-                "remove its quantization_config if the weights are whole"
+                f"the settings say that the checkpoint is quantized ({settings['quant_method']}), and "
+                f"no tensor is in that form; correct the quantization_config, by which {sign} can't be read"
             )
         return DequantizedSource(raw, layers, unused)
     except BaseException:
@@ -47,50 +98,84 @@ def dequantize(raw: TensorSource, config: Mapping[str, Any], directory: Path) ->
         raise
 
 
-def _settings(raw: TensorSource, config: Mapping[str, Any], directory: Path) -> dict[str, Any] | None:
-    for key in ("quantization_config", "compression_config"):
-        settings = config.get(key)
-        if isinstance(settings, dict) and settings:
-            return settings
-    packed = next((name for name in raw.entries if name.endswith(".qweight")), None)
-    if packed is None:
-        return None
-    for file_name, method in OLD_FILES.items():
-        settings = optional_json_object(directory / file_name)
-        if settings is not None:
-            return {"quant_method": method, **settings}
-    raise CheckpointError(
-        f"the checkpoint is quantized ({packed}), and neither config.json has a quantization_config nor is "
-        f"there a {' or '.join(OLD_FILES)}; add the one it was published with"
+def _accept_whole(settings: Mapping[str, Any]) -> None:
+    """Log that settings have no effect. Raises CheckpointError: a method whose tensors aren't known."""
+    method, algorithm = settings["quant_method"], settings.get("quant_algo")
+    if method not in _RECOGNISED and (method != "modelopt" or algorithm not in (None, *_MODELOPT_FP8)):
+        raise _unreadable(settings, ", or remove its quantization_config if all weights are whole")
+    log.warning(
+        "the settings say that the checkpoint is quantized (%s), and its weights are whole: "
+        "they are taken as they are",
+        method,
     )
 
 
-def _method(settings: Mapping[str, Any]) -> str:
-    method = settings.get("quant_method")
-    if method is None and any(settings.get(key) for key in ("load_in_4bit", "load_in_8bit")):
-        return "bitsandbytes"
-    return str(method).lower().replace("_", "-")[:60] if method is not None else "an unnamed method"
+def _sign(entries: Mapping[str, TensorEntry], unused: list[str]) -> str | None:
+    """Return the first tensor that shows that the checkpoint is quantized; None if all weights are whole."""
+    left_out = set(unused)
+    for name, entry in entries.items():
+        if name in left_out:
+            continue
+        is_packed = len(entry.shape) in (2, 3) and entry.dtype.name in _PACKED and not name.endswith(".bias")
+        if is_packed or name.endswith(_SIGNS):
+            return name
+    return None
 
 
-def _layers(raw: TensorSource, settings: Mapping[str, Any]) -> tuple[list[Layer], list[str]]:
-    """Return the quantized layers, and the names of tensors that only a quantized run would need."""
-    entries, method = raw.entries, _method(settings)
-    unused = [name for name in entries if name.endswith(UNUSED_SUFFIXES)]
-    if method == "gptq":
-        return list(gptq_layers(entries, settings)), []
-    if method == "awq":
-        return list(awq_layers(entries, settings)), []
-    if method in ("fp8", "fbgemm-fp8") or (method == "modelopt" and settings.get("quant_algo") == "FP8"):
-        return list(fp8_layers(entries, settings)), unused
+def _by_tensors(raw: TensorSource, sign: str) -> Mapping[str, Any]:
+    """Return the settings of a checkpoint without any: FP8 says everything itself, others don't."""
+    if raw.entries[sign].dtype.name in FLOAT8:
+        return {"quant_method": "fp8"}
+    raise CheckpointError(
+        f"the checkpoint is quantized ({sign}), and neither config.json has a quantization_config nor is "
+        f"there a {' or '.join(FILES)}; add the one it was published with"
+    )
+
+
+def _with_packing(settings: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return AutoRound's settings as those of the method whose packing it used, others as they are."""
+    if settings["quant_method"] not in ("auto-round", "autoround", "intel/auto-round"):
+        return settings
+    packing = str(settings.get("packing_format")).lower().replace("_", "-")
+    if packing not in _AUTO_ROUND:
+        raise CheckpointError(
+            f"the checkpoint is AutoRound's, packed as {packing[:40]}, and only {' and '.join(_AUTO_ROUND)} "
+            "can be read; give one exported as auto_gptq, or the 16-bit model it was made from"
+        )
+    return {**settings, **_AUTO_ROUND[packing]}
+
+
+def _layers(raw: TensorSource, settings: Mapping[str, Any]) -> list[Layer]:
+    """Return the quantized layers."""
+    entries, method = raw.entries, settings["quant_method"]
+    if method in ("gptq", "gptq-marlin"):
+        return list(gptq_layers(entries, settings))
+    if method in ("awq", "awq-marlin"):
+        return list(awq_layers(entries, settings))
+    if method in ("fp8", "fbgemm-fp8") or (method.startswith(("modelopt", "quark")) and _is_fp8(raw)):
+        return list(fp8_layers(entries, settings))
     if method == "compressed-tensors":
-        unused += [name for name in entries if name.endswith(".input_zero_point")]
-        return list(compressed_layers(raw, settings)), unused
+        return list(compressed_layers(raw, settings))
     if method == "bitsandbytes":
         raise CheckpointError(
             "the checkpoint was saved by bitsandbytes, whose nested blocks are not read here; "
             "give the 16-bit model it was made from, usually the base_model of its card"
         )
-    raise CheckpointError(
-        f"the checkpoint is quantized by {method}, and only {', '.join(METHODS)} can be read; "
-        "give the 16-bit model it was made from"
+    raise _unreadable(settings)
+
+
+def _unreadable(settings: Mapping[str, Any], or_else: str = "") -> CheckpointError:
+    form = " ".join(str(settings[key])[:40] for key in ("quant_method", "quant_algo") if settings.get(key))
+    return CheckpointError(
+        f"the checkpoint is quantized by {form}, and only {', '.join(METHODS)} can be read; "
+        f"give the 16-bit model it was made from{or_else}"
+    )
+
+
+def _is_fp8(raw: TensorSource) -> bool:
+    """Return whether all that is packed is FP8 with plain scales, whatever wrote it."""
+    return not any(
+        name.endswith((".weight_scale_2", ".pre_quant_scale", ".weight_zero_point"))
+        or (name.endswith(".weight") and entry.dtype.name in _PACKED and entry.dtype.name not in FLOAT8)
+        for name, entry in raw.entries.items()
     )

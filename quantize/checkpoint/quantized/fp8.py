@@ -1,6 +1,6 @@
 """FP8: weights of 8-bit floats (e4m3 or e5m2), with scales per block, per tensor or per output.
 
-X.weight float8 [n_out, n_in]     X.weight_scale_inv (blocks) or X.weight_scale
+X.weight float8 [n_out, n_in]     X.weight_scale_inv (blocks), X.weight_scale, or Mistral's X.qscale_weight
 
 weight[o, i] = float(X.weight[o, i]) · scale          "inv" is only a name: it is the factor
 """
@@ -22,16 +22,9 @@ from quantize.checkpoint.quantized.affine import (
 )
 from quantize.checkpoint.source import TensorEntry
 
-SUFFIXES: Final = ("_scale_inv", "_scale")
-UNUSED_SUFFIXES: Final = (
-    ".input_scale",
-    ".activation_scale",
-    ".output_scale",
-    ".k_scale",
-    ".v_scale",
-    ".q_scale",
-)
-"""The endings of tensors that scale activations and the KV cache, for which GGUF has no place."""
+SUFFIXES: Final = (".weight_scale_inv", ".weight_scale", ".qscale_weight")
+DEFAULT_BLOCK: Final = (128, 128)
+"""The size of blocks where the settings have none, as transformers has it."""
 
 
 def fp8_layers(entries: Mapping[str, TensorEntry], settings: Mapping[str, Any]) -> list[ScaledLayer]:
@@ -44,7 +37,7 @@ def fp8_layers(entries: Mapping[str, TensorEntry], settings: Mapping[str, Any]) 
     ]
     scaled = {layer.scales.tensor for layer in layers}
     for name, entry in entries.items():
-        if name.endswith((".weight_scale", ".weight_scale_inv")) and name not in scaled:
+        if name.endswith(SUFFIXES) and name not in scaled:
             raise CheckpointError(
                 f"tensor {name} {list(entry.shape)} scales no float8 weight; download the checkpoint again"
             )
@@ -53,14 +46,21 @@ def fp8_layers(entries: Mapping[str, TensorEntry], settings: Mapping[str, Any]) 
 
 def _layer(entries: Mapping[str, TensorEntry], name: str, block: tuple[int, int] | None) -> ScaledLayer:
     form = f"FP8 with blocks of {list(block)}" if block is not None else "FP8"
-    scale_names = [f"{name}{suffix}" for suffix in SUFFIXES if f"{name}{suffix}" in entries]
+    prefix = name.removesuffix(".weight")
+    scale_names = [f"{prefix}{suffix}" for suffix in SUFFIXES if f"{prefix}{suffix}" in entries]
     if len(scale_names) != 1:
-        which = "both" if scale_names else "neither"
-        raise CheckpointError(
-            f"tensor {name} is float8 and has {which} of {name}_scale_inv and {name}_scale; "
-            "download the checkpoint again"
+        which = (
+            f"both {' and '.join(scale_names)}"
+            if scale_names
+            else f"neither {name}_scale_inv nor {name}_scale"
         )
+        raise CheckpointError(f"tensor {name} is float8 and has {which}; download the checkpoint again")
     shape = matrix_of(entries, name, FLOAT8, form)
     require_scale(entries[scale_names[0]], form)
-    scales = grid_of(entries, scale_names[0], shape, block=block, form=form)
+    scale = entries[scale_names[0]]
+    if scale.n_elements == 1 or scale.shape in ((shape[0],), (shape[0], 1)):
+        block = None  # some layers are scaled as a whole or per output where most have blocks
+    elif block is None:
+        block = DEFAULT_BLOCK
+    scales = grid_of(entries, scale.name, shape, block=block, form=form)
     return ScaledLayer(name, shape, (name, scale_names[0]), Plain(name), scales)

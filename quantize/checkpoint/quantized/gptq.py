@@ -3,9 +3,10 @@
     qweight int32 [n_in · bits / 32, n_out]    qzeros int32 [n_groups, n_out · bits / 32]
     scales        [n_groups, n_out]            g_idx  int32 [n_in], else input i is in group i // group_size
 
-    weight[o, i] = scales[g_i, o] · (q[i, o] − (zero[g_i, o] + 1))        without "+ 1" in gptq_v2
+    weight[o, i] = scales[g_i, o] · (q[i, o] − zero[g_i, o])
 
-Act-order (desc_act) is nothing but another g_idx. A file's columns are our rows: they are read alone.
+Words may have 8, 16 or 64 bits as well. `gptq_zeros` says how zeros are stored; without qzeros they are the
+middle. Act-order (desc_act) is nothing but another g_idx. A file's columns are our rows: they are read alone.
 """
 
 from __future__ import annotations
@@ -19,24 +20,26 @@ import numpy.typing as npt
 
 from models.errors import CheckpointError
 from quantize.checkpoint.quantized.bit_packing import unpack_dense
+from quantize.checkpoint.quantized.by_module import settings_of
 from quantize.checkpoint.quantized.dequantize import FLOATS, contradiction, require, setting
+from quantize.checkpoint.quantized.gptq_zeros import StoredZeros, stored_zeros
 from quantize.checkpoint.source import TensorEntry, TensorSource
 
 BITS: Final = (2, 3, 4, 8)
-_UNIT: Final = 32
-"""The number of columns that are read together: they fill whole words whatever their bits."""
+WORDS: Final = ("int32", "int64", "int16", "int8")
+"""The dtypes of packed words (`pack_dtype` in the settings)."""
 
 
 @dataclass(frozen=True)
 class GPTQLayer:
-    """One linear layer. `zero_offset` is added to the file's zeros; `group_size` counts without a g_idx."""
+    """One linear layer. `group_size` counts without a g_idx; `zeros` is None if there are no qzeros."""
 
     prefix: str
     shape: tuple[int, int]
     bits: int
     group_size: int
     n_groups: int
-    zero_offset: int
+    zeros: StoredZeros | None
     has_g_idx: bool
 
     @property
@@ -45,29 +48,32 @@ class GPTQLayer:
 
     @property
     def parts(self) -> tuple[str, ...]:
-        suffixes = ("qweight", "qzeros", "scales", *(("g_idx",) if self.has_g_idx else ()))
+        zeros = ("qzeros",) if self.zeros is not None else ()
+        suffixes = ("qweight", *zeros, "scales", *(("g_idx",) if self.has_g_idx else ()))
         return tuple(f"{self.prefix}.{suffix}" for suffix in suffixes)
 
     def rows(self, source: TensorSource, start: int, stop: int) -> npt.NDArray[np.float32]:
         words = source.columns(f"{self.prefix}.qweight", start, stop)
         numbers = unpack_dense(np.ascontiguousarray(words.T), self.bits)
         scales = source.columns(f"{self.prefix}.scales", start, stop).T.astype(np.float32)
-        zeros = self._zeros(source, start, stop)
         groups = self._groups(source)
-        difference = numbers - np.take(zeros, groups, axis=1)
-        return np.take(scales, groups, axis=1) * difference.astype(np.float32)
+        difference = numbers.astype(np.float32)
+        if self.zeros is None:
+            difference -= np.float32(1 << (self.bits - 1))
+        else:
+            difference -= np.take(self._zeros(source, self.zeros, start, stop), groups, axis=1)
+        return np.take(scales, groups, axis=1) * difference
 
-    def _zeros(self, source: TensorSource, start: int, stop: int) -> npt.NDArray[np.int16]:
+    def _zeros(
+        self, source: TensorSource, zeros: StoredZeros, start: int, stop: int
+    ) -> npt.NDArray[np.int16]:
         """Return what is subtracted from the numbers: [stop - start, n_groups]."""
         name = f"{self.prefix}.qzeros"
-        n_words = source.entries[name].shape[1]
-        first = start // _UNIT
-        last = min(-(-stop // _UNIT) * self.bits, n_words)
-        words = source.columns(name, first * self.bits, last)
-        zeros = unpack_dense(np.ascontiguousarray(words), self.bits)[:, start - first * _UNIT :][
-            :, : stop - start
-        ]
-        return zeros.T.astype(np.int16) + np.int16(self.zero_offset)
+        entry = source.entries[name]
+        per_unit = zeros.unit_words * entry.dtype.itemsize * 8 // self.bits
+        first, last = start // per_unit, -(-stop // per_unit)
+        words = source.columns(name, first * zeros.unit_words, min(last * zeros.unit_words, entry.shape[1]))
+        return zeros.unpack(words)[:, start - first * per_unit : stop - first * per_unit].T
 
     def _groups(self, source: TensorSource) -> npt.NDArray[np.intp]:
         """Return the group of each input: [n_in]."""
@@ -85,40 +91,63 @@ class GPTQLayer:
 
 def gptq_layers(entries: Mapping[str, TensorEntry], settings: Mapping[str, Any]) -> list[GPTQLayer]:
     """Return every `….qweight` as a layer. Raises CheckpointError: unknown settings, tensors against them."""
-    bits = setting(settings, "bits", (int,), None)
-    group_size = setting(settings, "group_size", (int,), 128)
-    layout = setting(settings, "checkpoint_format", (str,), "gptq")
-    if bits not in BITS or group_size < -1 or group_size == 0:
-        raise CheckpointError(
-            f"the quantization_config says {bits} bits in groups of {group_size}; GPTQ has "
-            f"{', '.join(map(str, BITS))} bits and groups of 1 or more, or -1"
-        )
+    is_v2 = _is_v2(settings)
+    prefixes = [name.removesuffix(".qweight") for name in entries if name.endswith(".qweight")]
+    return [_layer(entries, prefix, settings_of(prefix, settings), is_v2) for prefix in prefixes]
+
+
+def _is_v2(settings: Mapping[str, Any]) -> bool:
+    """Return whether zeros are stored as they are. Raises CheckpointError: another layout."""
+    meta = settings.get("meta")
+    named = [settings, meta] if isinstance(meta, dict) else [settings]
+    layouts = [setting(one, key, (str,), None) for one in named for key in ("checkpoint_format", "format")]
+    layout = next((layout.lower() for layout in layouts if layout is not None), "gptq")
     if layout not in ("gptq", "gptq_v2") or settings.get("is_marlin_format"):
         layout = "marlin" if settings.get("is_marlin_format") else layout
         raise CheckpointError(
             f"the checkpoint is GPTQ packed for the {layout[:40]} kernel; give one in plain gptq"
         )
-    offset = 1 if layout == "gptq" else 0
-    prefixes = [name.removesuffix(".qweight") for name in entries if name.endswith(".qweight")]
-    return [_layer(entries, prefix, bits, group_size, offset) for prefix in prefixes]
+    return layout == "gptq_v2"
 
 
 def _layer(
-    entries: Mapping[str, TensorEntry], prefix: str, bits: int, group_size: int, zero_offset: int
+    entries: Mapping[str, TensorEntry], prefix: str, settings: Mapping[str, Any], is_v2: bool
 ) -> GPTQLayer:
+    bits, group_size = _bits_and_group_size(settings)
     form = f"{bits}-bit GPTQ with groups of {group_size}"
     name = f"{prefix}.qweight"
     weight = entries[name]
-    if len(weight.shape) != 2 or weight.dtype.name != "int32" or weight.shape[0] * 32 % bits:
+    word_bits = weight.dtype.itemsize * 8
+    if len(weight.shape) != 2 or weight.dtype.name not in WORDS or weight.shape[0] * word_bits % bits:
         raise contradiction(name, weight, f"int32 [n_in · {bits} / 32, n_out]", form)
-    n_in, n_out = weight.shape[0] * 32 // bits, weight.shape[1]
-    if n_out * bits % 32 or n_out == 0 or n_in == 0:
-        raise contradiction(name, weight, f"outputs of which {bits} bits each fill words of 32", form)
+    if bits == 3 and word_bits != 32:
+        raise CheckpointError(f"tensor {name} packs 3 bits into {weight.dtype.name}; only int32 can be read")
+    n_in, n_out = weight.shape[0] * word_bits // bits, weight.shape[1]
+    if n_out * bits % word_bits or n_out == 0 or n_in == 0:
+        raise contradiction(
+            name, weight, f"outputs of which {bits} bits each fill words of {word_bits}", form
+        )
     size = n_in if group_size == -1 else group_size
     n_groups = -(-n_in // size)
-    has_g_idx = f"{prefix}.g_idx" in entries
+    g_idx, qzeros = f"{prefix}.g_idx", f"{prefix}.qzeros"
+    has_g_idx = g_idx in entries and entries[g_idx].n_elements > 0
     if has_g_idx:
-        require(entries, f"{prefix}.g_idx", (n_in,), ("int32", "int64"), form)
+        require(entries, g_idx, (n_in,), ("int32", "int64"), form)
     require(entries, f"{prefix}.scales", (n_groups, n_out), FLOATS, form)
-    require(entries, f"{prefix}.qzeros", (n_groups, n_out * bits // 32), ("int32",), form)
-    return GPTQLayer(prefix, (n_out, n_in), bits, size, n_groups, zero_offset, has_g_idx)
+    is_symmetric = setting(settings, "sym", (bool,), False)
+    zeros: StoredZeros | None = None
+    if qzeros in entries or not is_symmetric:
+        require(entries, qzeros, (n_groups, n_out * bits // word_bits), (weight.dtype.name,), form)
+        zeros = stored_zeros(bits, word_bits, is_v2, settings)
+    return GPTQLayer(prefix, (n_out, n_in), bits, size, n_groups, zeros, has_g_idx)
+
+
+def _bits_and_group_size(settings: Mapping[str, Any]) -> tuple[int, int]:
+    bits = setting(settings, "bits", (int,), None)
+    group_size = setting(settings, "group_size", (int,), 128)
+    if bits not in BITS or group_size < -1 or group_size == 0:
+        raise CheckpointError(
+            f"the quantization_config says {bits} bits in groups of {group_size}; GPTQ has "
+            f"{', '.join(map(str, BITS))} bits and groups of 1 or more, or -1"
+        )
+    return bits, group_size

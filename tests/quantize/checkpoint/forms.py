@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import ml_dtypes
+import numpy as np
 import numpy.typing as npt
 
 from quantize.checkpoint.json_file import read_json_object
@@ -57,6 +58,34 @@ def _shards(folder: Path, tensors: Tensors) -> None:
     write_json(folder / "pytorch_model.bin.index.json", {"weight_map": weight_map})
 
 
+def _with_what_is_not_needed(folder: Path, tensors: Tensors) -> None:
+    """Write what quantizers add: a zero bias without a place, scales of the KV cache, a bare index."""
+    layer = "model.layers.0"
+    zeros = {"lm_head.bias": np.zeros(len(tensors["lm_head.weight"]), np.float16)}
+    scales = {f"{layer}.self_attn.{name}_scale": np.ones(1, np.float32) for name in "kv"}
+    buffers = {f"{layer}.self_attn.rotary_emb.inv_freq": np.ones(16, np.float32)}
+    shard = "model-00001-of-00001.safetensors"
+    write_any_safetensors(folder / shard, tensors | zeros | scales | buffers)
+    weight_map = dict.fromkeys(list(tensors)[1:], shard) | {"gone.weight": shard}
+    write_json(folder / "model.safetensors.index.json", {"weight_map": weight_map})
+
+
+def _with_modelopts_settings(folder: Path, tensors: Tensors) -> None:
+    write_any_safetensors(folder / "model.safetensors", tensors)
+    write_json(
+        folder / "hf_quant_config.json",
+        {
+            "producer": {"name": "modelopt"},
+            "quantization": {"quant_algo": "FP8", "exclude_modules": ["lm_head"]},
+        },
+    )
+
+
+def _gptq_by_module(n_out: int, n_in: int, seed: int) -> Quantized:
+    """Make the layer with 96 inputs, which is down_proj alone, with 8 bits."""
+    return gptq(n_out, n_in, bits=8 if n_in == 96 else 4, group_size=32, seed=seed)
+
+
 FORMS: dict[str, Form] = {
     "torch zip": Form(write=lambda folder, tensors: write_tensors(folder / "pytorch_model.bin", tensors)),
     "torch legacy": Form(
@@ -64,7 +93,25 @@ FORMS: dict[str, Form] = {
     ),
     "torch pth": Form(write=lambda folder, tensors: write_tensors(folder / "consolidated.00.pth", tensors)),
     "torch shards": Form(write=_shards),
-    **{f"gptq {bits}": Form(_gptq_settings(bits), _gptq(bits=bits, group_size=32)) for bits in (2, 3, 4, 8)},
+    **{
+        f"gptq {bits}": Form(_gptq_settings(bits), _gptq(bits=bits, group_size=32, lowest_zero=1))
+        for bits in (2, 3, 4, 8)
+    },
+    **{
+        f"gptq {bits} with zeros of 0": Form(_gptq_settings(bits), _gptq(bits=bits, group_size=32))
+        for bits in (2, 3, 4, 8)
+    },
+    "gptq with biases and scales of nothing": Form(
+        _gptq_settings(4), _gptq(bits=4, group_size=32), _with_what_is_not_needed
+    ),
+    "gptq by module": Form(
+        _gptq_settings(4, dynamic={".*down_proj": {"bits": 8}, "-:lm_head": {}}), _gptq_by_module
+    ),
+    "fp8 of modelopt": Form(
+        None,
+        lambda n_out, n_in, seed: fp8(n_out, n_in, seed=seed),
+        _with_modelopts_settings,
+    ),
     "gptq act-order": Form(
         _gptq_settings(4, desc_act=True), _gptq(bits=4, group_size=32, act_order=True, sym=True)
     ),

@@ -16,6 +16,13 @@ import numpy.typing as npt
 
 Tensors = dict[str, npt.NDArray[Any]]
 F32 = npt.NDArray[np.float32]
+ONES = {
+    2: [0x5555555555555555],
+    3: [0x49249249, 0x92492492, 0x24924924],
+    4: [0x1111111111111111],
+    8: [0x0101010101010101],
+}
+"""A one for each number, in words of up to 64 bits; 32 numbers of 3 bits lie in three words of 32."""
 AWQ_ORDER = (0, 2, 4, 6, 1, 3, 5, 7)
 
 
@@ -31,12 +38,12 @@ def random_scales(random: np.random.Generator, shape: tuple[int, ...], dtype: An
     return (random.uniform(0.001, 0.02, shape) * random.choice([-1, 1], shape)).astype(dtype)
 
 
-def stream(numbers: Iterable[Any], bits: int) -> list[int]:
-    """Pack the numbers into 32-bit words of one long number, the first one lowest."""
+def stream(numbers: Iterable[Any], bits: int, word_bits: int = 32) -> list[int]:
+    """Pack the numbers into words of one long number, the first one lowest."""
     listed = [int(number) for number in numbers]
     whole = sum(number << (i * bits) for i, number in enumerate(listed))
-    n_words = len(listed) * bits // 32
-    return [(whole >> (32 * i)) & 0xFFFFFFFF for i in range(n_words)]
+    n_words = len(listed) * bits // word_bits
+    return [(whole >> (word_bits * i)) % 2**word_bits for i in range(n_words)]
 
 
 def words(numbers: Iterable[Any], bits: int, order: Sequence[int] | None = None) -> list[int]:
@@ -52,7 +59,11 @@ def words(numbers: Iterable[Any], bits: int, order: Sequence[int] | None = None)
 
 
 def as_int32(rows: Sequence[Sequence[int]]) -> npt.NDArray[np.int32]:
-    return np.array(rows, np.uint32).view(np.int32)
+    return as_ints(rows, 32)
+
+
+def as_ints(rows: Sequence[Sequence[int]], word_bits: int) -> npt.NDArray[Any]:
+    return np.array(rows, f"u{word_bits // 8}").view(f"i{word_bits // 8}")
 
 
 def gptq(
@@ -65,16 +76,25 @@ def gptq(
     g_idx: bool = True,
     sym: bool = False,
     v2: bool = False,
+    lowest_zero: int = 0,
+    word_bits: int = 32,
+    ones: Sequence[int] | None = None,
+    scale_dtype: Any = np.float16,
     seed: int = 0,
 ) -> Quantized:
+    """Make a GPTQ layer. Before v2, `ones` is subtracted from the words of zeros, each by itself.
+
+    llama.cpp's converter knows no carry, so that it reads a `lowest_zero` of 1 and above.
+    """
     random = np.random.default_rng(seed)
     size = n_in if group_size == -1 else group_size
     n_groups = -(-n_in // size)
     q = random.integers(0, 1 << bits, (n_out, n_in))
-    scales = random_scales(random, (n_groups, n_out))
-    stored = random.integers(0, 1 << bits, (n_groups, n_out))
+    scales = random_scales(random, (n_groups, n_out), scale_dtype)
+    zeros = random.integers(lowest_zero, 1 << bits, (n_groups, n_out))
+    zeros[0, ::5] = lowest_zero
     if sym:
-        stored[:] = (1 << (bits - 1)) - (0 if v2 else 1)
+        zeros[:] = 1 << (bits - 1)
     groups = np.arange(n_in) // size
     if act_order:
         random.shuffle(groups)
@@ -82,11 +102,18 @@ def gptq(
     for o in range(n_out):
         for i in range(n_in):
             g = groups[i]
-            zero = int(stored[g, o]) + (0 if v2 else 1)
-            weight[o, i] = np.float32(scales[g, o]) * np.float32(int(q[o, i]) - zero)
+            weight[o, i] = np.float32(scales[g, o]) * np.float32(int(q[o, i]) - int(zeros[g, o]))
+    less = [0] if v2 else ones or [one % 2**word_bits for one in ONES[bits]]
+    words_of_zeros = [
+        [
+            (word - less[i % len(less)]) % 2**word_bits
+            for i, word in enumerate(stream(zeros[g], bits, word_bits))
+        ]
+        for g in range(n_groups)
+    ]
     tensors: Tensors = {
-        "qweight": as_int32([stream(q[o], bits) for o in range(n_out)]).T.copy(),
-        "qzeros": as_int32([stream(stored[g], bits) for g in range(n_groups)]),
+        "qweight": as_ints([stream(q[o], bits, word_bits) for o in range(n_out)], word_bits).T.copy(),
+        "qzeros": as_ints(words_of_zeros, word_bits),
         "scales": scales,
     }
     if g_idx:

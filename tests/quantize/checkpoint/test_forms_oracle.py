@@ -69,7 +69,7 @@ def test_what_torch_saves(zipped: bool, protocol: int, as_module: bool, tmp_path
     source.close()
 
 
-# What the converter can read: no AWQ, no 3 bits, no legacy files, no layers without g_idx.
+# What the converter can read: no AWQ, no 3 bits, no legacy files, no layers without g_idx, no zeros of 0.
 CONVERTIBLE = [
     "torch zip",
     "torch shards",
@@ -83,6 +83,16 @@ CONVERTIBLE = [
     "compressed int8",
     "compressed float8",
 ]
+
+
+@needs_converter
+@pytest.mark.parametrize("bits", [2, 4, 8])
+def test_the_converter_knows_no_carry(bits: int, tmp_path: Path) -> None:
+    """We differ from it on purpose: it adds a one to each zero by itself, GPTQModel to whole words."""
+    form, plain = write_form(FORMS[f"gptq {bits} with zeros of 0"], tmp_path)
+    theirs = convert(form, tmp_path, "qwen2", ["F32"])["F32"]
+    file, meant = (quantize_folder(folder, ["F32"], tmp_path)[0] for folder in (form, plain))
+    assert summary(file.path)["tensors"] == summary(meant.path)["tensors"] != theirs["tensors"]
 
 
 @needs_converter

@@ -22,6 +22,21 @@ with the converter's file.
 to add a family. Not here are architectures that llama.cpp doesn't know, such as OPT: nothing could run a file
 of theirs.
 """
+QUANTIZED = """## Quantized checkpoints
+
+GPTQ, AWQ, FP8 and compressed-tensors are read as the weights they mean, in F32. Where llama.cpp's converter
+reads a form, `tests/quantize/checkpoint` compares with it. We differ from it on purpose in these:
+
+- Zeros of GPTQ (before `gptq_v2`) are stored less one, and the one was subtracted from whole 32-bit words. So
+  it is added to whole words, with carry, as GPTQModel does when it loads them. The converter adds it to each
+  zero by itself: a zero of 0 becomes 16, and its neighbour is one off.
+- Settings that differ from module to module (`dynamic`, several `config_groups`) are followed; the converter
+  has one for all, or refuses.
+- Settings in files of their own (`quantize_config.json`, `quant_config.json`, `hf_quant_config.json`) are
+  read, too.
+- Settings left behind beside whole weights have no effect, biases of zeros for which a family has no place
+  are left out, and so are scales of activations and of the KV cache in every form.
+"""
 COLUMNS = (
     "Tested as",
     "`architectures` in config.json",
@@ -38,7 +53,7 @@ def page() -> str:
     lines = ["| " + " | ".join(cells) + " |" for cells in (COLUMNS, ("---",) * len(COLUMNS), *rows)]
     notes = sorted({(key, why) for family in ALL_FAMILIES for key, why in family.exceptions.items()})
     exceptions = [f"- `{key}`: {why}" for key, why in notes] or ["None."]
-    return "\n".join([INTRODUCTION, *lines, "", "## Exceptions", "", *exceptions, ""])
+    return "\n".join([INTRODUCTION, *lines, "", "## Exceptions", "", *exceptions, "", QUANTIZED])
 
 
 def _row(family: Family) -> tuple[str, ...]:

@@ -14,10 +14,12 @@ import pytest
 from models.errors import CheckpointError, QuantizationError
 from models.llamacpp.quantization.ggml_types import FTYPES
 from quantize.checkpoint.checkpoint import Checkpoint
+from quantize.checkpoint.json_file import read_json_object
 from quantize.checkpoint.source import Rows, TensorEntry, TensorSource
 from quantize.plan.make_plan import make_plan
 from quantize.plan.plan import QuantizationPlan
-from tests.pico import write_pico_checkpoint
+from tests.pico import pico_tensors, write_pico_checkpoint
+from tests.quantize.checkpoint.write_tensors import write_any_safetensors
 
 
 class EntriesOnly(TensorSource):
@@ -90,6 +92,36 @@ def test_rows_that_blocks_dont_divide_fall_back(tmp_path: Path) -> None:
     types = {tensor.name: tensor.ggml_type for tensor in file.tensors}
     assert types["blk.0.attn_q.weight"] == 6  # Q5_0 for Q4_K
     assert types["output.weight"] == 8  # Q8_0 for Q6_K
+
+
+def with_bias(folder: Path, name: str, bias: Any) -> Checkpoint:
+    path = write_pico_checkpoint(folder / "pico", n_layers=1)
+    tensors = pico_tensors(read_json_object(path / "config.json"), seed=0, dtype="F32")
+    write_any_safetensors(path / "model.safetensors", {**tensors, name: bias})
+    return Checkpoint.open(path)
+
+
+def test_biases_of_zeros_without_a_place_are_left_out(tmp_path: Path) -> None:
+    name = "lm_head.bias"
+    with with_bias(tmp_path, name, np.zeros(256, np.float16)) as checkpoint:
+        made = make_plan(checkpoint, ["F16"])
+    assert made.unused == (name,)
+    assert "output.bias" not in {tensor.name for tensor in made.tensors}
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("lm_head.bias", np.eye(1, 256, 255, dtype=np.float16)[0]),
+        ("lm_head.bias", np.full(256, np.nan, np.float32)),
+        ("model.layers.0.mlp.down_proj.scale", np.zeros(256, np.float32)),
+        ("model.layers.0.mlp.extra.bias", np.zeros((2, 2), np.float32)),
+    ],
+)
+def test_what_has_an_effect_and_no_place_is_refused(name: str, values: Any, tmp_path: Path) -> None:
+    refused = pytest.raises(CheckpointError, match=f"has {name}, for which .* has no place")
+    with with_bias(tmp_path, name, values) as checkpoint, refused:
+        make_plan(checkpoint, ["F16"])
 
 
 @pytest.mark.parametrize(

@@ -14,9 +14,16 @@ from models.errors import CheckpointError
 from quantize.checkpoint.quantized.detect import dequantize
 from quantize.checkpoint.safetensors import SafetensorsSource
 from quantize.checkpoint.source import TensorSource
-from tests.pico import write_json
 from tests.quantize.checkpoint.memory_source import MemorySource
-from tests.quantize.checkpoint.quantized_layers import Quantized, awq, compressed, fp8, gptq
+from tests.quantize.checkpoint.quantized_layers import (
+    Quantized,
+    as_int32,
+    awq,
+    compressed,
+    fp8,
+    gptq,
+    stream,
+)
 from tests.quantize.checkpoint.write_tensors import write_any_safetensors
 
 N_OUT, N_IN = 96, 64
@@ -51,6 +58,25 @@ def compressed_config(
     }
 
 
+def by_number(v2: Quantized) -> Quantized:
+    """Subtract one from each zero of 3 bits by itself, modulo 8: a zero of 0 is stored as 7."""
+    rows = []
+    for row in v2.tensors["qzeros"].view(np.uint32).tolist():
+        whole = sum(word << (32 * i) for i, word in enumerate(row))
+        zeros = [((whole >> at) - 1) % 8 for at in range(0, 32 * len(row), 3)]
+        rows.append(stream(zeros, 3))
+    return Quantized({**v2.tensors, "qzeros": as_int32(rows)}, v2.weight)
+
+
+def renamed(layer: Quantized, old: str, new: str) -> Quantized:
+    return Quantized({new if name == old else name: t for name, t in layer.tensors.items()}, layer.weight)
+
+
+def without_zeros(symmetric: Quantized) -> Quantized:
+    tensors = {name: array for name, array in symmetric.tensors.items() if name != "qzeros"}
+    return Quantized(tensors, symmetric.weight)
+
+
 V2 = {"checkpoint_format": "gptq_v2"}
 FORMS: dict[str, tuple[Quantized, dict[str, Any]]] = {
     **{
@@ -72,12 +98,62 @@ FORMS: dict[str, tuple[Quantized, dict[str, Any]]] = {
         for bits in (2, 3, 4, 8)
     },
     "gptq without g_idx": (gptq(N_OUT, N_IN, bits=4, group_size=16, g_idx=False), gptq_config(4, 16)),
+    **{
+        f"gptq {bits} bits in words of {word_bits}": (
+            gptq(N_OUT, N_IN, bits=bits, group_size=16, word_bits=word_bits),
+            gptq_config(bits, 16, pack_dtype=f"int{word_bits}"),
+        )
+        for bits in (2, 4, 8)
+        for word_bits in (8, 16, 64)
+    },
+    "gptq 3 bits of GPTQModel 2": (
+        gptq(N_OUT, N_IN, bits=3, group_size=16, ones=[0x24924924, 0x92492492, 0x49249249]),
+        gptq_config(3, 16, meta={"quantizer": ["gptqmodel:2.1.0"]}),
+    ),
+    "gptq 3 bits of GPTQModel 6.1": (
+        by_number(gptq(N_OUT, N_IN, bits=3, group_size=16, v2=True)),
+        gptq_config(3, 16, meta={"quantizer": "gptqmodel:6.1.2"}),
+    ),
+    "gptq_v2 in the newer field": (
+        gptq(N_OUT, N_IN, bits=4, group_size=16, v2=True),
+        gptq_config(4, 16, format="gptq_v2"),
+    ),
+    "gptq_v2 in meta": (
+        gptq(N_OUT, N_IN, bits=4, group_size=16, v2=True),
+        gptq_config(4, 16, meta={"checkpoint_format": "gptq_v2"}),
+    ),
+    "gptq with scales in BF16": (
+        gptq(N_OUT, N_IN, bits=4, group_size=16, scale_dtype=ml_dtypes.bfloat16),
+        gptq_config(4, 16),
+    ),
+    "gptq without zeros": (
+        without_zeros(gptq(N_OUT, N_IN, bits=4, group_size=16, sym=True)),
+        gptq_config(4, 16, sym=True),
+    ),
     "gptq symmetric": (gptq(N_OUT, N_IN, bits=4, group_size=32, sym=True), gptq_config(4, 32, sym=True)),
     "gptq, one group": (gptq(N_OUT, N_IN, bits=4, group_size=-1), gptq_config(4, -1)),
     "gptq, a last group that isn't full": (gptq(N_OUT, N_IN, bits=4, group_size=48), gptq_config(4, 48)),
     "gptq, 40 outputs": (gptq(40, N_IN, bits=4, group_size=16), gptq_config(4, 16)),
     "awq gemm": (awq(N_OUT, N_IN, group_size=16), awq_config(16)),
     "awq gemm, one group": (awq(N_OUT, N_IN, group_size=-1), awq_config(-1)),
+    "awq gemm in the newer field": (
+        awq(N_OUT, N_IN, group_size=16),
+        {"quant_method": "awq", "bits": 4, "group_size": 16, "format": "gemm"},
+    ),
+    "awq for exllama": (awq(N_OUT, N_IN, group_size=16), awq_config(16, "exllama")),
+    "auto-round as gptq": (
+        gptq(N_OUT, N_IN, bits=4, group_size=16),
+        gptq_config(4, 16) | {"quant_method": "auto-round", "packing_format": "auto_round:auto_gptq"},
+    ),
+    "auto-round as awq": (
+        awq(N_OUT, N_IN, group_size=16),
+        {
+            "quant_method": "auto-round",
+            "bits": 4,
+            "group_size": 16,
+            "packing_format": "auto_round:auto_awq",
+        },
+    ),
     "awq gemv": (awq(N_OUT, N_IN, group_size=16, gemv=True), awq_config(16, "gemv")),
     "fp8 blocks": (
         fp8(N_OUT, N_IN, block=(32, 16)),
@@ -88,6 +164,28 @@ FORMS: dict[str, tuple[Quantized, dict[str, Any]]] = {
         {"quant_method": "fp8", "weight_block_size": [32, 16]},
     ),
     "fp8 per tensor": (fp8(N_OUT, N_IN), {"quant_method": "fp8", "activation_scheme": "static"}),
+    "fp8 in Mistral's names": (
+        renamed(fp8(N_OUT, N_IN), "weight_scale", "qscale_weight"),
+        {"quant_method": "fp8"},
+    ),
+    "fp8 blocks of the usual size": (
+        fp8(200, 300, block=(128, 128)),
+        {"quant_method": "fp8", "activation_scheme": "dynamic"},
+    ),
+    "fp8 per tensor among blocks": (
+        fp8(N_OUT, N_IN),
+        {"quant_method": "fp8", "weight_block_size": [32, 16]},
+    ),
+    "modelopt fp8": (fp8(N_OUT, N_IN), {"quant_method": "modelopt", "quant_algo": "FP8"}),
+    "modelopt fp8 per output": (
+        fp8(N_OUT, N_IN, per_output=True),
+        {"quant_method": "modelopt", "quantization": {"quant_algo": "FP8_PER_CHANNEL_PER_TOKEN"}},
+    ),
+    "modelopt, mixed, all of it fp8": (
+        fp8(N_OUT, N_IN),
+        {"quant_method": "modelopt", "quant_algo": "MIXED_PRECISION"},
+    ),
+    "quark fp8": (fp8(N_OUT, N_IN), {"quant_method": "quark"}),
     "fp8 e5m2": (fp8(N_OUT, N_IN, dtype=ml_dtypes.float8_e5m2), {"quant_method": "fp8"}),
     "fp8 per output": (fp8(N_OUT, N_IN, per_output=True), {"quant_method": "fbgemm_fp8"}),
     "packed int4 in groups": (
@@ -205,6 +303,14 @@ INT32 = np.zeros((4, 4), np.int32)
 @pytest.mark.parametrize(
     ("form", "change", "settings", "reason"),
     [
+        ("gptq without zeros", None, {"sym": False}, r"lacks .*up_proj\.qzeros"),
+        ("gptq 3 bits", put("qweight", np.zeros((12, 96), np.int16)), {}, "3 bits into int16; only int32"),
+        ("gptq 4 bits", None, {"is_marlin_format": True}, "marlin kernel"),
+        ("gptq 4 bits", None, {"checkpoint_format": "gptq_p"}, "gptq_p kernel"),
+        ("gptq 4 bits", None, {"quant_method": "auto-round"}, "packed as none"),
+        ("awq gemm", None, {"backend": "llm-awq"}, "kernel llm-awq"),
+        ("modelopt fp8", put("pre_quant_scale", np.ones(N_IN, np.float16)), {}, "by modelopt FP8"),
+        ("modelopt fp8", None, {"quant_method": "fp8", "weight_block_size": [7]}, "two sizes"),
         ("gptq 4 bits", drop("scales"), {}, r"lacks .*up_proj\.scales"),
         ("gptq 4 bits", drop("qzeros"), {}, r"lacks .*up_proj\.qzeros"),
         ("gptq 4 bits", None, {"bits": 8}, r"up_proj\.g_idx is int32"),
@@ -281,32 +387,8 @@ def test_layers_of_several_schemes() -> None:
     np.testing.assert_array_equal(source.rows("a.down_proj.weight", 0, N_OUT), eight.weight)
 
 
-# --- where the settings are
-
-
-def test_older_files_of_settings(tmp_path: Path) -> None:
-    for form, file_name, settings in (
-        ("gptq 4 bits", "quantize_config.json", {"bits": 4, "group_size": 16, "desc_act": False}),
-        ("awq gemm", "quant_config.json", {"w_bit": 4, "q_group_size": 16, "version": "GEMM"}),
-    ):
-        tensors = {f"{LAYER}.{name}": array for name, array in FORMS[form][0].tensors.items()}
-        with pytest.raises(CheckpointError, match=r"neither config\.json has a quantization_config"):
-            dequantize(MemorySource(tensors), {}, tmp_path)
-        write_json(tmp_path / file_name, settings)
-        source = dequantize(MemorySource(tensors), {}, tmp_path)
-        weight = FORMS[form][0].weight
-        np.testing.assert_array_equal(source.rows(f"{LAYER}.weight", 0, N_OUT), weight)
-        (tmp_path / file_name).unlink()
-
-
-def test_what_is_not_quantized_is_not_wrapped(tmp_path: Path) -> None:
-    write_json(tmp_path / "quantize_config.json", {"bits": 4})
-    raw = MemorySource({"norm.weight": NORM})
-    assert dequantize(raw, {}, tmp_path) is raw
-
-
 def test_a_refused_source_is_closed() -> None:
-    raw = MemorySource({"norm.weight": NORM})
-    with pytest.raises(CheckpointError, match="no tensor is"):
-        dequantize(raw, {"quantization_config": gptq_config(4, 16)}, Path("nowhere"))
+    raw = MemorySource({"norm.weight": NORM, "x.qweight": INT32})
+    with pytest.raises(CheckpointError, match="says None bits"):
+        dequantize(raw, {"quantization_config": {"quant_method": "gptq"}}, Path("nowhere"))
     assert raw.closed
