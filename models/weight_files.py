@@ -11,7 +11,8 @@ import fnmatch
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from pathlib import PurePath
+from typing import Any, Final
 
 from models.errors import CheckpointError
 
@@ -32,8 +33,8 @@ _NO_WEIGHTS: Final = (
 
 _SHARD: Final = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})(?P<suffix>\.[a-z]+)")
 
-IndexReader = Callable[[str], Mapping[str, str]]
-"""A function that reads an index by its name and returns its weight_map: tensor name → file name."""
+IndexReader = Callable[[str], Mapping[str, str] | None]
+"""A function that reads an index by its name and returns its weight_map; None if it isn't here yet."""
 
 
 @dataclass(frozen=True)
@@ -41,18 +42,20 @@ class WeightFiles:
     """The files of a checkpoint's weights, in order.
 
     `index` is the name of the index that was followed; `weight_map` is its content, where it could be read.
+    Without the content the choice may be another: `is_certain` says that it isn't.
     """
 
     names: tuple[str, ...]
     index: str | None = None
     weight_map: Mapping[str, str] = field(default_factory=dict)
+    is_certain: bool = True
 
 
 def choose_weight_files(names: Collection[str], read_index: IndexReader | None = None) -> WeightFiles | None:
     """Choose among the names of a folder's own files; None if none of them has weights.
 
-    Without `read_index`, as before a download, an index stands for all complete sets of shards beside it. An
-    index of which no file is there is left aside where other weights are: it is older than they are.
+    An index that can't be read, as before a download, stands for all complete sets of shards beside it. One
+    of which no file is there is left aside where other weights are: it is older than they are.
 
     Raises CheckpointError: an index names missing files.
     """
@@ -70,8 +73,8 @@ def choose_weight_files(names: Collection[str], read_index: IndexReader | None =
         elif shards:
             return WeightFiles(shards)
     other = _other_files(names)
-    if not other and stale is not None and read_index is not None:
-        raise _missing(stale, min(read_index(stale).values()))
+    if not other and stale is not None and read_index is not None and (weight_map := read_index(stale)):
+        raise _missing(stale, min(weight_map.values()))
     return WeightFiles(other) if other else None
 
 
@@ -79,9 +82,11 @@ def _indexed(
     names: Collection[str], index: str, shards: tuple[str, ...], read_index: IndexReader | None
 ) -> WeightFiles:
     """Return the files of an index; no names if none of them is there, and no complete set of shards."""
-    if read_index is None:
-        return WeightFiles(shards or _of_suffix(names, index.removesuffix(INDEX_SUFFIX)), index)
-    weight_map = read_index(index)
+    weight_map = None if read_index is None else read_index(index)
+    if weight_map is None:
+        candidates = _of_suffix(names, index.removesuffix(INDEX_SUFFIX))
+        is_one_set = candidates == shards and len({_count(name) for name in shards}) == 1
+        return WeightFiles(shards or candidates, index, is_certain=is_one_set)
     listed = tuple(sorted(set(weight_map.values())))
     missing = [name for name in listed if name not in names]
     if not missing:
@@ -89,6 +94,24 @@ def _indexed(
     if len(missing) == len(listed):
         return WeightFiles(shards)
     raise _missing(index, missing[0])
+
+
+def weight_map_of(index: Any, name: str) -> dict[str, str]:
+    """Return the weight_map of an index, the JSON object of the file `name`: tensor name → shard, beside it.
+
+    Raises CheckpointError: there is none, or it names a file elsewhere.
+    """
+    weight_map = index.get("weight_map") if isinstance(index, dict) else None
+    if (
+        not isinstance(weight_map, dict)
+        or not weight_map
+        or not all(isinstance(shard, str) for shard in weight_map.values())
+    ):
+        raise CheckpointError(f"{name} has no usable weight_map; download it again")
+    for shard in sorted(set(weight_map.values())):
+        if PurePath(shard).name != shard or shard in (".", ".."):
+            raise CheckpointError(f"{name} names a shard outside its folder, {shard!r}; it isn't trusted")
+    return weight_map
 
 
 def _missing(index: str, name: str) -> CheckpointError:
@@ -104,6 +127,11 @@ def _complete_sets(names: Iterable[str], stem: str, suffix: str) -> tuple[str, .
             sets.setdefault(match["count"], set()).add(name)
     complete = (shards for count, shards in sets.items() if len(shards) == int(count))
     return tuple(sorted(name for shards in complete for name in shards))
+
+
+def _count(name: str) -> str:
+    match = _SHARD.fullmatch(name)
+    return match["count"] if match else ""
 
 
 def _other_files(names: Collection[str]) -> tuple[str, ...]:

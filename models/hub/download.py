@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import httpx2
@@ -101,8 +101,9 @@ def plan(
 ) -> DownloadPlan:
     """Choose the files of `ref`, or those matching the globs `include`, and see which are here already.
 
-    With `room` all of them must fit on the disk; weights that are streamed needn't. Without the Hub (offline
-    mode, no connection) what is complete in the cache is planned. Raises
+    With `room` all of them must fit on the disk; weights that are streamed needn't. An index of shards is
+    fetched at once where the choice depends on it. Without the Hub (offline mode, no connection) what is
+    complete in the cache is planned. Raises
     ModelNotFound, AccessDenied, HubUnreachable, HubError, DiskFull, InvalidReference (`ref` of another kind),
     StoreError (a folder that can't be written).
     """
@@ -125,6 +126,10 @@ def plan(
     with disk_errors("note what the Hub lists", paths.verified_dir):
         VerifiedNotes(paths.verified_dir).save_listing(ref.repo, commit, files)
     made = make_plan(ref, globs, cache, commit, files, online=True)
+    if made.unread_index is not None:
+        index = PlannedFile(made.unread_index, 0)
+        run(replace(made, files=(index,)), paths=paths, settings=settings)
+        made = make_plan(ref, globs, cache, commit, files, online=True)
     if room:
         require_free(made, paths.hf_cache)
     return made

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Literal
 
-from models.errors import HubError, ModelNotFound
+from models.errors import CheckpointError, HubError, ModelNotFound
 from models.gguf.projector import is_projector_name
-from models.weight_files import INDEX_SUFFIX, WeightFiles, choose_weight_files
+from models.weight_files import INDEX_SUFFIX, IndexReader, WeightFiles, choose_weight_files
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +44,8 @@ class Choice:
     kind: Literal["checkpoint", "gguf"]
     type: str | None
     files: tuple[RemoteFile, ...]
+    unread_index: RemoteFile | None = None
+    """The index on which the choice depends, where it couldn't be read."""
 
 
 _SMALL = ("*.json", "*.jinja", "*.model", "*.txt", "*.tiktoken", "README.md", "LICENSE*", "LICENCE*")
@@ -68,8 +70,16 @@ _GGUF_TYPE = re.compile(
 )
 
 
-def choose(repo: str, files: Sequence[RemoteFile], type_: str | None, include: Sequence[str]) -> Choice:
+def choose(
+    repo: str,
+    files: Sequence[RemoteFile],
+    type_: str | None,
+    include: Sequence[str],
+    read_index: IndexReader | None = None,
+) -> Choice:
     """Choose the files of a model, of `type_` if given, or those matching the globs `include`.
+
+    `read_index` reads an index of shards, if that is here already.
 
     Raises ModelNotFound, saying what there is, or HubError for a listing that can't be right.
     """
@@ -80,13 +90,16 @@ def choose(repo: str, files: Sequence[RemoteFile], type_: str | None, include: S
     ggufs = _gguf_groups(files)
     if type_ is not None and any(group.type == type_ for group in ggufs):
         return _gguf(repo, files, ggufs, type_)
-    chosen, weights = _checkpoint_weights(files)
+    chosen, weights = _checkpoint_weights(repo, files, read_index)
     if weights:
-        _require_all_shards(repo, weights)
+        unread = None if chosen is None or chosen.is_certain else chosen.index
+        if unread is None:
+            _require_all_shards(repo, weights)
         small = [
             file for file in files if _is_small(file, _SMALL) and not _is_foreign_index(file, weights, chosen)
         ]
-        return Choice("checkpoint", None, (*small, *weights))
+        index = next((file for file in files if file.path == unread), None)
+        return Choice("checkpoint", None, (*small, *weights), index)
     if ggufs:
         return _gguf(repo, files, ggufs, type_)
     if any(is_projector_name(file.path) for file in files):
@@ -132,15 +145,19 @@ def _included(repo: str, files: Sequence[RemoteFile], include: Sequence[str]) ->
 # --- checkpoints
 
 
-def _checkpoint_weights(files: Sequence[RemoteFile]) -> tuple[WeightFiles | None, list[RemoteFile]]:
+def _checkpoint_weights(
+    repo: str, files: Sequence[RemoteFile], read_index: IndexReader | None
+) -> tuple[WeightFiles | None, list[RemoteFile]]:
     """Return the choice among the files at the root, and its files.
 
     Where nothing is chosen, the files are what other safetensors there are: Meta's own, an adapter's.
     """
     at_root = {file.path: file for file in sorted(files, key=_order) if _is_weights(file.path)}
-    chosen = choose_weight_files(
-        [*at_root, *(file.path for file in files if file.path.endswith(INDEX_SUFFIX))]
-    )
+    indexes = [file.path for file in files if file.path.endswith(INDEX_SUFFIX)]
+    try:
+        chosen = choose_weight_files([*at_root, *indexes], read_index)
+    except CheckpointError as error:
+        raise HubError(f"{repo} can't be used: {error.message}") from error
     if chosen is not None:
         return chosen, [at_root[name] for name in chosen.names]
     return None, [file for name, file in at_root.items() if name.endswith(".safetensors")]

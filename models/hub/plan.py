@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 from collections.abc import Sequence
@@ -10,12 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from models.errors import DiskFull, HubError, HubUnreachable, ModelNotFound
+from models.errors import CheckpointError, DiskFull, HubError, HubUnreachable, ModelNotFound
 from models.hub.cache import RepoCache, VerifiedNotes
 from models.hub.files import RemoteFile, choose, is_model_gguf
 from models.paths import Paths
 from models.reference import ModelRef
 from models.store.atomic_write import TEMPORARY_SUFFIX
+from models.weight_files import weight_map_of
 
 DEFAULT_REVISION = "main"
 
@@ -38,7 +40,10 @@ class PlannedFile:
 
 @dataclass(frozen=True, slots=True)
 class DownloadPlan:
-    """The files of a download. `snapshot` is the folder in which all of them will be; `type` is a GGUF's."""
+    """The files of a download. `snapshot` is the folder in which all of them will be; `type` is a GGUF's.
+
+    `unread_index` is the index on which the choice of weights depends, while it isn't here.
+    """
 
     repo: str
     revision: str
@@ -48,6 +53,7 @@ class DownloadPlan:
     files: tuple[PlannedFile, ...]
     snapshot: Path
     online: bool
+    unread_index: RemoteFile | None = None
 
     @property
     def total_bytes(self) -> int:
@@ -77,7 +83,13 @@ def make_plan(
     online: bool,
 ) -> DownloadPlan:
     """Choose among `files` and look which are in the cache. Raises as `files.choose`."""
-    choice = choose(cache.repo, files, ref.type, globs)
+    by_path = {file.path: file for file in files}
+
+    def read_index(name: str) -> dict[str, str] | None:
+        path = cache.find(by_path[name], commit)
+        return None if path is None else _read_index(path, name, cache.repo)
+
+    choice = choose(cache.repo, files, ref.type, globs, read_index)
     planned = []
     for file in choice.files:
         whole = cache.find(file, commit) is not None
@@ -91,7 +103,17 @@ def make_plan(
         files=tuple(planned),
         snapshot=cache.snapshot(commit),
         online=online,
+        unread_index=choice.unread_index,
     )
+
+
+def _read_index(path: Path, name: str, repo: str) -> dict[str, str]:
+    try:
+        return weight_map_of(json.loads(path.read_bytes()), name)
+    except (OSError, ValueError, RecursionError) as error:
+        raise HubError(f"{name} of {repo} can't be read ({error}); remove it, and pull again") from error
+    except CheckpointError as error:
+        raise HubError(f"{repo} can't be used: {error.message}") from error
 
 
 def plan_from_cache(

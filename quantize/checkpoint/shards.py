@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from models.errors import CheckpointError
+from models.weight_files import weight_map_of
 from quantize.checkpoint.file_bytes import ByteSource, FileBytes
 from quantize.checkpoint.json_file import read_json_object
 from quantize.checkpoint.source import TensorEntry, TensorSource
@@ -84,16 +85,4 @@ def read_index(index_path: Path) -> dict[str, str]:
 
     Raises CheckpointError.
     """
-    weight_map = read_json_object(index_path).get("weight_map")
-    if (
-        not isinstance(weight_map, dict)
-        or not weight_map
-        or not all(isinstance(shard, str) for shard in weight_map.values())
-    ):
-        raise CheckpointError(f"{index_path.name} has no usable weight_map; download it again")
-    for shard in sorted(set(weight_map.values())):
-        if Path(shard).name != shard or shard in (".", ".."):
-            raise CheckpointError(
-                f"{index_path.name} names a shard outside its folder, {shard!r}; it isn't trusted"
-            )
-    return weight_map
+    return weight_map_of(read_json_object(index_path), index_path.name)

@@ -79,9 +79,15 @@ def test_shards_without_an_index() -> None:
 
 
 def test_before_a_download_all_complete_sets_are_meant() -> None:
-    assert choose_weight_files([INDEX, THREE[0], *TWO]) == WeightFiles(TWO, INDEX)
+    assert choose_weight_files([INDEX, *TWO]) == WeightFiles(TWO, INDEX)
+    assert choose_weight_files([INDEX, THREE[0], *TWO]) == WeightFiles(TWO, INDEX, is_certain=False)
+    both = choose_weight_files([INDEX, *THREE, *TWO], lambda _: None)
+    assert both == WeightFiles(tuple(sorted((*THREE, *TWO))), INDEX, is_certain=False)
+    extra = choose_weight_files([INDEX, "mtp.safetensors", *TWO])
+    assert extra == WeightFiles(TWO, INDEX, is_certain=False)
     others = ("one.safetensors", "two.safetensors")
-    assert choose_weight_files([INDEX, *others, "consolidated.safetensors"]) == WeightFiles(others, INDEX)
+    found = choose_weight_files([INDEX, *others, "consolidated.safetensors"])
+    assert found == WeightFiles(others, INDEX, is_certain=False)
     assert choose_weight_files([INDEX, BIN]) == WeightFiles((BIN,))
 
 

@@ -57,9 +57,20 @@ class Plain:
     tensor: str
 
     def read(self, source: TensorSource, start: int, stop: int) -> npt.NDArray[np.float32]:
-        rows = source.rows(self.tensor, start, stop)
-        table = _TABLES.get(rows.dtype.name)
-        return rows.astype(np.float32) if table is None else np.take(table, rows.view(np.uint8))
+        return floats(source.rows(self.tensor, start, stop))
+
+
+def floats(numbers: Rows) -> npt.NDArray[np.float32]:
+    """Return numbers, of float8 or int8, as a new array of float32."""
+    table = _TABLES.get(numbers.dtype.name)
+    return numbers.astype(np.float32) if table is None else np.take(table, numbers.view(np.uint8))
+
+
+def factors(scales: Rows) -> npt.NDArray[np.float32]:
+    """Return scales as float32; bytes are the exponents of powers of two, as in float8_e8m0fnu."""
+    if scales.dtype == np.uint8:
+        return np.ldexp(np.float32(1), scales.astype(np.int32) - 127)
+    return scales.astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -79,7 +90,7 @@ class ScaledLayer:
 
     def rows(self, source: TensorSource, start: int, stop: int) -> npt.NDArray[np.float32]:
         values = self.numbers.read(source, start, stop)
-        scales = self.scales.read(source, start, stop).astype(np.float32)
+        scales = factors(self.scales.read(source, start, stop))
         zeros = None if self.zeros is None else self.zeros.read(source, start, stop)
         groups = self._groups(source, scales.shape[1])
         if groups is not None:

@@ -28,8 +28,8 @@ class Layer(Protocol):
         """The name of the weight in an unquantized checkpoint, `….weight`."""
 
     @property
-    def shape(self) -> tuple[int, int]:
-        """The weight's shape: [n_out, n_in]."""
+    def shape(self) -> tuple[int, ...]:
+        """The weight's shape: [n_out, n_in], of fused experts [n_experts, n_out, n_in]."""
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -86,7 +86,7 @@ class DequantizedSource(TensorSource):
             return self._raw.rows(name, start, stop)
         assert 0 <= start <= stop <= layer.shape[0], f"rows {start}..{stop} of {layer.shape[0]}"
         if start == stop:
-            return np.empty((0, layer.shape[1]), np.float32)
+            return np.empty((0, *layer.shape[1:]), np.float32)
         return layer.rows(self._raw, start, stop)
 
     def close(self) -> None:

@@ -169,6 +169,24 @@ def test_a_stream_follows_the_index_as_a_folder_does(
         assert summary(file.path)["tensors"] == summary(other.path)["tensors"]
 
 
+def test_a_stale_index_beside_a_whole_file(
+    hub: HubServer, repo: Repo, store: ModelStore, pico: Path, tmp_path: Path
+) -> None:
+    whole = write_pico_checkpoint(tmp_path / "whole")
+    shutil.copy(pico / "model.safetensors.index.json", whole)
+    hub.add("someone/whole", whole)
+    ref = ModelRef.parse("someone/whole")
+    outcome = stream(store, ref)
+    assert outcome.verified == ("model.safetensors: sha256 is the Hub's",)
+    here = ModelStore(Paths(home=tmp_path / "other", hf_cache=tmp_path / "other-hub"))
+    downloaded = quantize_reference(ref, TYPES, store=here)
+    local = quantize_reference(ModelRef.parse(str(whole)), TYPES, store=here)
+    for files in (downloaded.files, local.files):
+        assert [summary(file.path)["tensors"] for file in files] == [
+            summary(file.path)["tensors"] for file in outcome.files
+        ]
+
+
 def test_only_safetensors_are_streamed(
     hub: HubServer, repo: Repo, store: ModelStore, pico: Path, tmp_path: Path
 ) -> None:
