@@ -22,6 +22,7 @@ _STEMS: Final = (("model", ".safetensors"), ("pytorch_model", ".bin"))
 """The names that transformers looks for, in its order."""
 
 _NO_WEIGHTS: Final = (
+    ".*",
     "adapter_*",
     "consolidated*",
     "training_args*",

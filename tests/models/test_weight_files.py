@@ -97,6 +97,7 @@ def test_files_of_other_names_come_last() -> None:
     assert chosen("gptq_model-4bit.safetensors", "adapter_model.safetensors", "optimizer.safetensors") == (
         "gptq_model-4bit.safetensors",
     )
+    assert chosen("._x.safetensors", "x.safetensors") == ("x.safetensors",)
     assert chosen("pytorch_model-1.bin", "optimizer.bin") == ("pytorch_model-1.bin",)
     assert chosen("consolidated.00.pth", "optimizer.pt", "scheduler.pt") == ("consolidated.00.pth",)
 

@@ -44,8 +44,8 @@ _SIGNS: Final = (
 )
 """The endings of names that only quantized checkpoints have."""
 
-_PACKED: Final = (*FLOAT8, "int8", "uint8", "int16", "uint16", "int32", "uint32")
-"""Matrices of these dtypes are no weights as they are, and no buffers that models are saved with."""
+_BYTES: Final = ("int8", "uint8")
+"""Weights of these dtypes are packed or scaled; masks that models are saved with have them, too."""
 
 _MODELOPT_FP8: Final = ("FP8", "FP8_PER_CHANNEL_PER_TOKEN", "FP8_PB_WO")
 _RECOGNISED: Final = (
@@ -116,8 +116,8 @@ def _sign(entries: Mapping[str, TensorEntry], unused: list[str]) -> str | None:
     for name, entry in entries.items():
         if name in left_out:
             continue
-        is_packed = len(entry.shape) in (2, 3) and entry.dtype.name in _PACKED and not name.endswith(".bias")
-        if is_packed or name.endswith(_SIGNS):
+        is_packed = name.endswith(".weight") and entry.dtype.name in _BYTES
+        if is_packed or entry.dtype.name in FLOAT8 or name.endswith(_SIGNS):
             return name
     return None
 
@@ -149,7 +149,7 @@ def _layers(raw: TensorSource, settings: Mapping[str, Any]) -> list[Layer]:
     """Return the quantized layers."""
     entries, method = raw.entries, settings["quant_method"]
     if method in ("gptq", "gptq-marlin"):
-        return list(gptq_layers(entries, settings))
+        return list(gptq_layers(raw, settings))
     if method in ("awq", "awq-marlin"):
         return list(awq_layers(entries, settings))
     if method in ("fp8", "fbgemm-fp8") or (method.startswith(("modelopt", "quark")) and _is_fp8(raw)):
@@ -176,6 +176,6 @@ def _is_fp8(raw: TensorSource) -> bool:
     """Return whether all that is packed is FP8 with plain scales, whatever wrote it."""
     return not any(
         name.endswith((".weight_scale_2", ".pre_quant_scale", ".weight_zero_point"))
-        or (name.endswith(".weight") and entry.dtype.name in _PACKED and entry.dtype.name not in FLOAT8)
+        or (name.endswith(".weight") and entry.dtype.name in _BYTES)
         for name, entry in raw.entries.items()
     )

@@ -22,8 +22,8 @@ from models.errors import CheckpointError
 from quantize.checkpoint.quantized.bit_packing import unpack_dense
 from quantize.checkpoint.quantized.by_module import settings_of
 from quantize.checkpoint.quantized.dequantize import FLOATS, contradiction, require, setting
-from quantize.checkpoint.quantized.gptq_zeros import StoredZeros, stored_zeros
-from quantize.checkpoint.source import TensorEntry, TensorSource
+from quantize.checkpoint.quantized.gptq_zeros import StoredZeros, stored_zeros, three_bit_zeros
+from quantize.checkpoint.source import TensorSource
 
 BITS: Final = (2, 3, 4, 8)
 WORDS: Final = ("int32", "int64", "int16", "int8")
@@ -89,11 +89,14 @@ class GPTQLayer:
         return groups
 
 
-def gptq_layers(entries: Mapping[str, TensorEntry], settings: Mapping[str, Any]) -> list[GPTQLayer]:
-    """Return every `….qweight` as a layer. Raises CheckpointError: unknown settings, tensors against them."""
+def gptq_layers(source: TensorSource, settings: Mapping[str, Any]) -> list[GPTQLayer]:
+    """Return every `….qweight` as a layer; the zeros of 3 bits are read.
+
+    Raises CheckpointError: unknown settings, tensors that contradict them.
+    """
     is_v2 = _is_v2(settings)
-    prefixes = [name.removesuffix(".qweight") for name in entries if name.endswith(".qweight")]
-    return [_layer(entries, prefix, settings_of(prefix, settings), is_v2) for prefix in prefixes]
+    prefixes = [name.removesuffix(".qweight") for name in source.entries if name.endswith(".qweight")]
+    return [_layer(source, prefix, settings_of(prefix, settings), is_v2) for prefix in prefixes]
 
 
 def _is_v2(settings: Mapping[str, Any]) -> bool:
@@ -110,9 +113,8 @@ def _is_v2(settings: Mapping[str, Any]) -> bool:
     return layout == "gptq_v2"
 
 
-def _layer(
-    entries: Mapping[str, TensorEntry], prefix: str, settings: Mapping[str, Any], is_v2: bool
-) -> GPTQLayer:
+def _layer(source: TensorSource, prefix: str, settings: Mapping[str, Any], is_v2: bool) -> GPTQLayer:
+    entries = source.entries
     bits, group_size = _bits_and_group_size(settings)
     form = f"{bits}-bit GPTQ with groups of {group_size}"
     name = f"{prefix}.qweight"
@@ -138,7 +140,10 @@ def _layer(
     zeros: StoredZeros | None = None
     if qzeros in entries or not is_symmetric:
         require(entries, qzeros, (n_groups, n_out * bits // word_bits), (weight.dtype.name,), form)
-        zeros = stored_zeros(bits, word_bits, is_v2, settings)
+        if bits == 3 and not is_v2:
+            zeros = three_bit_zeros(source.rows(qzeros, 0, n_groups), settings)
+        else:
+            zeros = stored_zeros(bits, word_bits, is_v2=is_v2)
     return GPTQLayer(prefix, (n_out, n_in), bits, size, n_groups, zeros, has_g_idx)
 
 

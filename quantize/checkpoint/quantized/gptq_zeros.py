@@ -5,8 +5,9 @@ gptq       the words hold the zeros less one: a one for each number was subtract
            added to whole words again, with carry, modulo the word. A zero of 0 borrowed from its neighbour,
            and gives back.
 
-In 3 bits, 32 numbers lie in three words, and there are two exceptions by writer, both GPTQModel's: until 6.0
-it had the ones of the three words in the opposite order, and since then it counts number by number, modulo 8.
+In 3 bits, 32 numbers lie in three words, and a one that is carried out of a word is lost for the number
+that lies in two. So there writers differ: most count number by number, modulo 8; GPTQModel until 6.0 has the
+ones of the three words in the opposite order. `three_bit_zeros` finds which way it was.
 """
 
 from __future__ import annotations
@@ -20,6 +21,12 @@ import numpy as np
 import numpy.typing as npt
 
 from quantize.checkpoint.quantized.bit_packing import unpack_dense
+
+_MIDDLE: Final = 4
+"""The zero of symmetric numbers of 3 bits."""
+
+_LARGEST: Final = 7
+"""The largest number of 3 bits."""
 
 _COUNTS_BY_NUMBER: Final = (6, 1)
 """The first version of GPTQModel that converts zeros of 3 bits number by number."""
@@ -50,18 +57,34 @@ class StoredZeros:
         return (numbers + np.int16(self.offset)) & np.int16((1 << self.bits) - 1)
 
 
-def stored_zeros(bits: int, word_bits: int, is_v2: bool, settings: Mapping[str, Any]) -> StoredZeros:
-    """Return how the zeros of a checkpoint are stored, by its format and, in 3 bits, its writer."""
+def stored_zeros(bits: int, word_bits: int, *, is_v2: bool) -> StoredZeros:
+    """Return how a checkpoint's zeros are stored, by its format. Before v2, 3 bits need `three_bit_zeros`."""
     if is_v2:
         return StoredZeros(bits)
-    if bits != 3:
-        return StoredZeros(bits, (sum(1 << at for at in range(0, word_bits, bits)),))
+    return StoredZeros(bits, (sum(1 << at for at in range(0, word_bits, bits)),))
+
+
+def three_bit_zeros(words: npt.NDArray[Any], settings: Mapping[str, Any]) -> StoredZeros:
+    """Return how a layer's zeros of 3 bits are stored before v2: `[n_groups, n_words]` of 32 bits.
+
+    Symmetric ones are right when all are 4. GPTQModel says that it was the writer. Others were counted by
+    number unless a 7 is stored, which only a zero of 0 or a lost carry gives.
+    """
+    by_number, in_words, reversed_words = _three_bit_ways()
+    if settings.get("sym"):
+        for way in (by_number, in_words, reversed_words):
+            if (way.unpack(words) == _MIDDLE).all():
+                return way
     version = _gptqmodel_version(settings)
-    if version is not None and version >= _COUNTS_BY_NUMBER:
-        return StoredZeros(bits, offset=1)
-    whole = sum(1 << at for at in range(0, 3 * word_bits, bits))
-    ones = tuple((whole >> (word_bits * i)) & ((1 << word_bits) - 1) for i in range(3))
-    return StoredZeros(bits, ones if version is None else ones[::-1])
+    if version is not None:
+        return by_number if version >= _COUNTS_BY_NUMBER else reversed_words
+    return in_words if (StoredZeros(3).unpack(words) == _LARGEST).any() else by_number
+
+
+def _three_bit_ways() -> tuple[StoredZeros, StoredZeros, StoredZeros]:
+    whole = sum(1 << at for at in range(0, 96, 3))
+    ones = tuple((whole >> (32 * i)) % 2**32 for i in range(3))
+    return StoredZeros(3, offset=1), StoredZeros(3, ones), StoredZeros(3, ones[::-1])
 
 
 def _gptqmodel_version(settings: Mapping[str, Any]) -> tuple[int, int] | None:

@@ -63,7 +63,8 @@ def _with_what_is_not_needed(folder: Path, tensors: Tensors) -> None:
     layer = "model.layers.0"
     zeros = {"lm_head.bias": np.zeros(len(tensors["lm_head.weight"]), np.float16)}
     scales = {f"{layer}.self_attn.{name}_scale": np.ones(1, np.float32) for name in "kv"}
-    buffers = {f"{layer}.self_attn.rotary_emb.inv_freq": np.ones(16, np.float32)}
+    of_rope = ("inv_freq", "original_inv_freq", "cos_cached", "sin_cached")
+    buffers = {f"{layer}.self_attn.rotary_emb.{name}": np.ones(16, np.float32) for name in of_rope}
     shard = "model-00001-of-00001.safetensors"
     write_any_safetensors(folder / shard, tensors | zeros | scales | buffers)
     weight_map = dict.fromkeys(list(tensors)[1:], shard) | {"gone.weight": shard}

@@ -7,19 +7,22 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from models.errors import CheckpointError, DownloadCorrupt, HubError, HubUnreachable, QuantizationError
 from models.paths import Paths
 from models.reference import ModelRef
 from models.store.store import ModelStore
+from quantize.checkpoint.json_file import read_json_object
 from quantize.control import JobControl
 from quantize.job.request import QuantizeOptions
 from quantize.job.service import QuantizationOutcome, quantize_reference
 from quantize.run.options import RunOptions
 from tests.hub_server import HubServer, Repo
 from tests.peft import write_peft_adapter
-from tests.pico import write_pico_checkpoint
+from tests.pico import write_json, write_pico_checkpoint
+from tests.quantize.checkpoint.write_tensors import write_any_safetensors
 from tests.quantize.summary import summary
 
 REF = ModelRef.parse("someone/pico")
@@ -185,6 +188,23 @@ def test_a_stale_index_beside_a_whole_file(
         assert [summary(file.path)["tensors"] for file in files] == [
             summary(file.path)["tensors"] for file in outcome.files
         ]
+
+
+def test_a_bias_of_zeros_is_read_before_the_stream_and_left_out(
+    hub: HubServer, repo: Repo, store: ModelStore, pico: Path, tmp_path: Path
+) -> None:
+    usual = stream(store)
+    biased = tmp_path / "biased"
+    shutil.copytree(pico, biased)
+    extra = "model-extra.safetensors"
+    write_any_safetensors(biased / extra, {"lm_head.bias": np.zeros(512, np.float32)})
+    index = read_json_object(biased / "model.safetensors.index.json")
+    index["weight_map"]["lm_head.bias"] = extra
+    write_json(biased / "model.safetensors.index.json", index)
+    hub.add("someone/biased", biased)
+    outcome = stream(store, ModelRef.parse("someone/biased"))
+    for file, other in zip(outcome.files, usual.files, strict=True):
+        assert summary(file.path)["tensors"] == summary(other.path)["tensors"]
 
 
 def test_only_safetensors_are_streamed(

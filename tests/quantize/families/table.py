@@ -29,7 +29,7 @@ reads a form, `tests/quantize/checkpoint` compares with it. We differ from it on
 
 - Zeros of GPTQ (before `gptq_v2`) are stored less one, and the one was subtracted from whole 32-bit words. So
   it is added to whole words, with carry, as GPTQModel does when it loads them. The converter adds it to each
-  zero by itself: a zero of 0 becomes 16, and its neighbour is one off.
+  zero by itself: a zero of 0 becomes 16, and its neighbour is one off. It doesn't read 3 bits.
 - Settings that differ from module to module (`dynamic`, several `config_groups`) are followed; the converter
   has one for all, or refuses.
 - Settings in files of their own (`quantize_config.json`, `quant_config.json`, `hf_quant_config.json`) are

@@ -106,6 +106,14 @@ FORMS: dict[str, tuple[Quantized, dict[str, Any]]] = {
         for bits in (2, 4, 8)
         for word_bits in (8, 16, 64)
     },
+    "gptq 3 bits, symmetric, by number": (
+        by_number(gptq(N_OUT, N_IN, bits=3, group_size=16, sym=True, v2=True)),
+        gptq_config(3, 16, sym=True),
+    ),
+    "gptq 3 bits, by number": (
+        by_number(gptq(N_OUT, N_IN, bits=3, group_size=16, v2=True, lowest_zero=1)),
+        gptq_config(3, 16, sym=False),
+    ),
     "gptq 3 bits of GPTQModel 2": (
         gptq(N_OUT, N_IN, bits=3, group_size=16, ones=[0x24924924, 0x92492492, 0x49249249]),
         gptq_config(3, 16, meta={"quantizer": ["gptqmodel:2.1.0"]}),

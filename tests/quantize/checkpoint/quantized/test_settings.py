@@ -115,6 +115,8 @@ def test_no_settings(tmp_path: Path) -> None:
 WHOLE: dict[str, npt.NDArray[Any]] = {
     f"{LAYER}.weight": np.ones((4, 4), np.float16),
     "transformer.h.0.attn.bias": np.ones((1, 1, 4, 4), np.uint8),
+    "mask": np.ones((4, 4), np.uint8),
+    "embeddings.position_ids": np.arange(4, dtype=np.int32).reshape(1, 4),
 }
 
 
