@@ -12,7 +12,7 @@ middle. Act-order (desc_act) is nothing but another g_idx. A file's columns are 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -96,7 +96,15 @@ def gptq_layers(source: TensorSource, settings: Mapping[str, Any]) -> list[GPTQL
     """
     is_v2 = _is_v2(settings)
     prefixes = [name.removesuffix(".qweight") for name in source.entries if name.endswith(".qweight")]
-    return [_layer(source, prefix, settings_of(prefix, settings), is_v2) for prefix in prefixes]
+    layers = [_layer(source, prefix, settings_of(prefix, settings), is_v2) for prefix in prefixes]
+    in_threes = [layer for layer in layers if layer.bits == 3 and layer.zeros is not None]
+    if is_v2 or not in_threes:
+        return layers
+    names = (f"{layer.prefix}.qzeros" for layer in in_threes)
+    words = [source.rows(name, 0, source.entries[name].shape[0]) for name in names]
+    zeros = three_bit_zeros(words, settings)  # a checkpoint has one writer
+    is_three = {layer.prefix for layer in in_threes}
+    return [replace(layer, zeros=zeros) if layer.prefix in is_three else layer for layer in layers]
 
 
 def _is_v2(settings: Mapping[str, Any]) -> bool:
@@ -140,10 +148,7 @@ def _layer(source: TensorSource, prefix: str, settings: Mapping[str, Any], is_v2
     zeros: StoredZeros | None = None
     if qzeros in entries or not is_symmetric:
         require(entries, qzeros, (n_groups, n_out * bits // word_bits), (weight.dtype.name,), form)
-        if bits == 3 and not is_v2:
-            zeros = three_bit_zeros(source.rows(qzeros, 0, n_groups), settings)
-        else:
-            zeros = stored_zeros(bits, word_bits, is_v2=is_v2)
+        zeros = stored_zeros(bits, word_bits, is_v2=is_v2)
     return GPTQLayer(prefix, (n_out, n_in), bits, size, n_groups, zeros, has_g_idx)
 
 

@@ -13,7 +13,7 @@ ones of the three words in the opposite order. `three_bit_zeros` finds which way
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -64,8 +64,8 @@ def stored_zeros(bits: int, word_bits: int, *, is_v2: bool) -> StoredZeros:
     return StoredZeros(bits, (sum(1 << at for at in range(0, word_bits, bits)),))
 
 
-def three_bit_zeros(words: npt.NDArray[Any], settings: Mapping[str, Any]) -> StoredZeros:
-    """Return how a layer's zeros of 3 bits are stored before v2: `[n_groups, n_words]` of 32 bits.
+def three_bit_zeros(words: Sequence[npt.NDArray[Any]], settings: Mapping[str, Any]) -> StoredZeros:
+    """Return how zeros of 3 bits are stored before v2, by every layer's: `[n_groups, n_words]` of 32 bits.
 
     Symmetric ones are right when all are 4. GPTQModel says that it was the writer. Others were counted by
     number unless a 7 is stored, which only a zero of 0 or a lost carry gives.
@@ -73,12 +73,13 @@ def three_bit_zeros(words: npt.NDArray[Any], settings: Mapping[str, Any]) -> Sto
     by_number, in_words, reversed_words = _three_bit_ways()
     if settings.get("sym"):
         for way in (by_number, in_words, reversed_words):
-            if (way.unpack(words) == _MIDDLE).all():
+            if all((way.unpack(one) == _MIDDLE).all() for one in words):
                 return way
     version = _gptqmodel_version(settings)
     if version is not None:
         return by_number if version >= _COUNTS_BY_NUMBER else reversed_words
-    return in_words if (StoredZeros(3).unpack(words) == _LARGEST).any() else by_number
+    has_largest = any((StoredZeros(3).unpack(one) == _LARGEST).any() for one in words)
+    return in_words if has_largest else by_number
 
 
 def _three_bit_ways() -> tuple[StoredZeros, StoredZeros, StoredZeros]:

@@ -19,7 +19,7 @@ def unpacked(
 ) -> list[int]:
     array = np.array([words], f"u{word_bits // 8}").view(f"i{word_bits // 8}")
     look = bits == 3 and not is_v2
-    way = three_bit_zeros(array, settings) if look else stored_zeros(bits, word_bits, is_v2=is_v2)
+    way = three_bit_zeros([array], settings) if look else stored_zeros(bits, word_bits, is_v2=is_v2)
     zeros: list[int] = way.unpack(array)[0].tolist()
     return zeros
 
