@@ -6,8 +6,8 @@ architecture_rules.py  Header values that llama.cpp asserts on, architecture by 
                        graph.
 checks.py              Checks for values in a well-formed GGUF file on which llama.cpp would abort or crash.
                        Pure.
-hyperparameters.py     `Hyperparameters`: a header's values under one prefix, and what stands for those left
-                       out. Pure.
+hyperparameters.py     `Hyperparameters`: a header's values under one prefix, and those for keys left out.
+                       Pure.
 info.py                `read_gguf_info`: what a GGUF file holds, or the reason why it must not be loaded.
 projector.py           Projectors (`mmproj`): GGUF files beside a model's, which turn pictures or sound into
                        embeddings.

@@ -1,4 +1,4 @@
-"""`Hyperparameters`: a header's values under one prefix, and what stands for those left out. Pure."""
+"""`Hyperparameters`: a header's values under one prefix, and those for keys left out. Pure."""
 
 from __future__ import annotations
 
