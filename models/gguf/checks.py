@@ -64,14 +64,16 @@ def vocabulary_faults(metadata: Metadata) -> Iterator[str]:
 
 
 def _token_faults(tokens: GGUFArray, *, is_sentencepiece: bool) -> Iterator[str]:
-    distinct: set[bytes] = set()
-    twice = 0
-    for text in tokens.strings():
-        twice += text in distinct
-        if text:  # llama.cpp names empty tokens itself
-            distinct.add(text)
+    distinct: dict[bytes, int] = {}
+    twice: list[str] = []
+    for token, text in enumerate(tokens.strings()):
+        if text in distinct:
+            shown = text[:80].decode("utf-8", "replace")
+            twice.append(f"{shown!r} under the ids {distinct[text]} and {token}")
+        elif text:  # llama.cpp names empty tokens itself
+            distinct[text] = token
     if twice:
-        yield f"its vocabulary lists {twice} tokens twice"
+        yield f"its vocabulary lists {len(twice)} tokens twice: {', '.join(twice[:3])}"
     if is_sentencepiece:
         # llama.cpp falls back to these for text outside the vocabulary, and throws through its C API without.
         missing = [b for b in range(256) if b"<0x%02X>" % b not in distinct and bytes([b]) not in distinct]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 
 import numpy as np
@@ -17,7 +18,10 @@ from quantize.gguf.parameter_count import ParameterCount
 from quantize.plan.plan import QUANTIZATION_VERSION, QuantizationPlan, plan_files, plan_tensors
 from quantize.plan.types import TypeChoice, check_types
 from quantize.vocabulary.read import read_vocabulary
+from quantize.vocabulary.stop_tokens import stop_metadata
 from quantize.vocabulary.vocabulary import Vocabulary
+
+log = logging.getLogger("corral.quantize")
 
 
 def make_plan(
@@ -56,6 +60,10 @@ def make_plan(
         **architecture.vocabulary_metadata(vocabulary),
         "general.quantization_version": uint32(QUANTIZATION_VERSION),
     }
+    if checkpoint.gguf is None:
+        metadata |= stop_metadata(metadata, vocabulary)
+    for remark in vocabulary.remarks:
+        log.warning("%s: %s", checkpoint.directory, remark)
     if imatrix is not None:
         imatrix.check_covers({tensor.name: tensor.ne for tensor in tensors if len(tensor.ne) > 1})
     files = plan_files(types, tensors, metadata, architecture, choice)

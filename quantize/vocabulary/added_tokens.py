@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from quantize.vocabulary.files import AddedToken, TokenizerFiles, looks_special
+from quantize.vocabulary.files import AddedToken, looks_special
 from quantize.vocabulary.vocabulary import Token, TokenType
 
 ADDED_SCORE: Final = -1000.0
@@ -19,22 +18,15 @@ WORD_START: Final = "\u2581"
 class AddedTokenRules:
     """A family's rules.
 
-    With `in_tokenizer_json` its added tokens count, too. With `as_marked` a token is special only if it is
+    With `as_marked` a token is special only if it is
     marked so, and keeps its text; else texts that look special are, and in others a word's start is a space.
     Pieces that begin with `unused_prefix` are placeholders. `zero` replaces the piece that is one zero byte,
     which would end a C string; it is never made from text.
     """
 
-    in_tokenizer_json: bool = False
     as_marked: bool = False
     unused_prefix: str | None = None
     zero: str | None = None
-
-    def added_tokens(self, files: TokenizerFiles) -> Iterator[AddedToken]:
-        """Yield the added tokens that count; a later one replaces an earlier one. Raises UnknownTokenizer."""
-        yield from files.added_in_config()
-        if self.in_tokenizer_json:
-            yield from files.added_in_tokenizer()
 
     def token(self, added: AddedToken) -> Token:
         """Return the vocabulary's entry for an added token."""
@@ -53,7 +45,5 @@ class AddedTokenRules:
 
 
 COMMON: Final = AddedTokenRules()
-AS_MARKED: Final = AddedTokenRules(in_tokenizer_json=True, as_marked=True)
-INTERNLM2: Final = AddedTokenRules(
-    in_tokenizer_json=True, as_marked=True, unused_prefix="[UNUSED", zero="\N{DRAGON}"
-)
+AS_MARKED: Final = AddedTokenRules(as_marked=True)
+INTERNLM2: Final = AddedTokenRules(as_marked=True, unused_prefix="[UNUSED", zero="\N{DRAGON}")

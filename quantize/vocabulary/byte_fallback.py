@@ -14,13 +14,8 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from quantize.vocabulary.files import TokenizerFiles
-from quantize.vocabulary.special_tokens import ROLES
-from quantize.vocabulary.tokenizer_json import (
-    all_added_tokens,
-    model_vocabulary,
-    read_merges,
-    vocabulary_size,
-)
+from quantize.vocabulary.token_table import TokenTable
+from quantize.vocabulary.tokenizer_json import by_id, model_vocabulary, read_merges
 from quantize.vocabulary.vocabulary import Token, TokenType
 
 BYTE_TOKEN: Final = re.compile(r"<0x[0-9A-Fa-f]{2}>")
@@ -41,31 +36,22 @@ def is_byte_fallback(tokenizer: Mapping[str, Any]) -> bool:
     )
 
 
-def byte_fallback_tokens(files: TokenizerFiles, n_vocab: int | None) -> list[Token]:
-    """Return all tokens by id, `[PAD0]` … where the file has none.
-
-    Raises UnknownTokenizer: an id beyond the embedding.
-    """
+def byte_fallback_tokens(files: TokenizerFiles, table: TokenTable, n_vocab: int | None) -> list[Token]:
+    """Return all tokens by id, `[PAD0]` … where the file has none."""
     assert files.tokenizer is not None
-    vocabulary = model_vocabulary(files.tokenizer)
-    special = _special_texts(files)
+    special = {token.content for token in table.added.values() if token.special}
     scores: dict[str, float] = {}
     for place, merge in enumerate(read_merges(files)):
         scores.setdefault(merge.replace("\u0120", " ").replace(" ", ""), -float(place))
-    by_id: dict[int, Token] = {}
-    for text, token_id in vocabulary.items():
-        by_id[token_id] = Token(text, _type(text, special), _score(text, special, scores))
-    for added in all_added_tokens(files):
-        if added.id not in by_id:
-            kind = TokenType.CONTROL if added.special or added.content in special else TokenType.USER_DEFINED
-            by_id[added.id] = Token(added.content, kind, SPECIAL_SCORE)
-    size = vocabulary_size(max(by_id), n_vocab)
-    return [by_id.get(i) or Token(f"[PAD{i}]", TokenType.UNUSED, SPECIAL_SCORE) for i in range(size)]
-
-
-def _special_texts(files: TokenizerFiles) -> set[str]:
-    named = {text for role in ROLES if (text := files.special_content(role))}
-    return named | {token.content for token in all_added_tokens(files) if token.special}
+    own = model_vocabulary(files.tokenizer)
+    tokens = by_id(table, n_vocab, Token("", TokenType.UNUSED, SPECIAL_SCORE))
+    for text, token_id in own.items():
+        tokens[token_id] = Token(text, _type(text, special), _score(text, special, scores))
+    for token_id, added in table.added.items():
+        if added.content not in own:
+            kind = TokenType.CONTROL if added.special else TokenType.USER_DEFINED
+            tokens[token_id] = Token(added.content, kind, SPECIAL_SCORE)
+    return tokens
 
 
 def _type(text: str, special: set[str]) -> TokenType:

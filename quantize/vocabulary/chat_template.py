@@ -1,15 +1,15 @@
 """A repository's chat templates, from whichever of its files has them.
 
-The order is tokenizer_config.json, chat_template.jinja, chat_template.json; those in
-additional_chat_templates/ are added. (The converter leaves them out where tokenizer_config.json
-has a template, and all templates where there is no tokenizer_config.json.)
+The order is transformers': chat_template.jinja with additional_chat_templates/ hides tokenizer_config.json,
+and chat_template.json, which older processors wrote, comes last. A file without a template hides nothing.
+(For the converter tokenizer_config.json hides all others, even with a null, and without it there is none.)
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from models.errors import CheckpointError
 from quantize.checkpoint.json_file import optional_json_object, read_bounded
@@ -18,35 +18,51 @@ from quantize.vocabulary.files import TokenizerFiles
 LIMIT_BYTES = 4 * 2**20
 """A template's file may have at most this many bytes."""
 
+DEFAULT: Final = "default"
+
 
 def chat_templates(files: TokenizerFiles) -> tuple[str | None, Mapping[str, str]]:
-    """Return the default template, and the others by name. Raises CheckpointError: one that is no text."""
-    settings = files.tokenizer_config or {}
-    value = settings["chat_template"] if "chat_template" in settings else _from_own_file(files)
-    named = _additional(files)
-    if isinstance(value, str):
-        return value, named
-    default: str | None = None
-    for entry in value if isinstance(value, list) else []:
-        if not isinstance(entry, dict) or not isinstance(entry.get("template"), str):
-            continue
-        name = _name(str(entry.get("name", "")))
-        if name == "default":
-            default = entry["template"]
-        elif name:
-            named[name] = entry["template"]
-    return default, named
+    """Return the default template, and the others by name. Raises CheckpointError: one that is no text.
+
+    Where the files of templates have no default, that of a later place is taken, and its other templates.
+    """
+    older = optional_json_object(files.directory / "chat_template.json") or {}
+    templates: dict[str, str] = {}
+    for found in (
+        _own_files(files),
+        _listed((files.tokenizer_config or {}).get("chat_template")),
+        _listed(older.get("chat_template")),
+    ):
+        if DEFAULT not in templates:
+            templates = found | templates
+    default = templates.pop(DEFAULT, None)
+    return default, templates
 
 
-def _from_own_file(files: TokenizerFiles) -> Any:
-    if (files.directory / "chat_template.jinja").is_file():
-        return _text(files, "chat_template.jinja")
-    return (optional_json_object(files.directory / "chat_template.json") or {}).get("chat_template")
-
-
-def _additional(files: TokenizerFiles) -> dict[str, str]:
+def _own_files(files: TokenizerFiles) -> dict[str, str]:
     paths = sorted((files.directory / "additional_chat_templates").glob("*.jinja"))
-    return {_name(path.stem): _text(files, f"additional_chat_templates/{path.name}") for path in paths}
+    templates: dict[str, str] = {}
+    if (files.directory / "chat_template.jinja").is_file():
+        templates[DEFAULT] = _text(files, "chat_template.jinja")
+    for path in paths:
+        if name := _name(path.stem):
+            templates[name] = _text(files, f"additional_chat_templates/{path.name}")
+    return templates
+
+
+def _listed(value: Any) -> dict[str, str]:
+    """Return the templates of a field: one text, an object of texts by name, or a list of such pairs."""
+    match value:
+        case str():
+            return {DEFAULT: value}
+        case dict():
+            pairs = list(value.items())
+        case list():
+            pairs = [(entry.get("name"), entry.get("template")) for entry in value if isinstance(entry, dict)]
+        case _:
+            return {}
+    named = ((_name(str(name or "")), template) for name, template in pairs)
+    return {name: template for name, template in named if name and isinstance(template, str)}
 
 
 def _name(text: str) -> str:
@@ -55,7 +71,9 @@ def _name(text: str) -> str:
 
 
 def _text(files: TokenizerFiles, name: str) -> str:
+    """Return a file's text, its line ends as Python's text files have them."""
     try:
-        return read_bounded(files.directory / name, LIMIT_BYTES).decode("utf-8")
+        text = read_bounded(files.directory / name, LIMIT_BYTES).decode("utf-8")
     except UnicodeDecodeError as error:
         raise CheckpointError(f"{name} isn't UTF-8 text; download it again") from error
+    return text.replace("\r\n", "\n").replace("\r", "\n")

@@ -1,21 +1,30 @@
-"""The tokenizer files of a checkpoint, each read once, and their added tokens."""
+"""The tokenizer files of a checkpoint, each read once, and the tokens that they name."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-from models.errors import UnknownTokenizer
+from models.errors import CheckpointError, UnknownTokenizer
 from quantize.checkpoint.json_file import optional_json_object
+
+DECODER: Final = "added_tokens_decoder"
+"""The field of tokenizer_config.json with added tokens. Where it is, the older files don't count."""
+
+ROLES: Final = ("bos", "eos", "unk", "sep", "pad", "cls", "mask")
 
 
 @dataclass(frozen=True)
 class AddedToken:
-    """A token that was added to the model's vocabulary. A `special` one isn't made from text, nor printed."""
+    """A token that was added to the model's vocabulary. A `special` one isn't made from text, nor printed.
 
-    id: int
+    Its `id` is None where a file only names it.
+    """
+
+    id: int | None
     content: str
     special: bool
 
@@ -39,6 +48,19 @@ class TokenizerFiles:
             optional_json_object(directory / "tokenizer_config.json"),
         )
 
+    @cached_property
+    def older_names(self) -> Mapping[str, Any]:
+        """The fields of special_tokens_map.json."""
+        return optional_json_object(self.directory / "special_tokens_map.json") or {}
+
+    @cached_property
+    def generation_config(self) -> Mapping[str, Any]:
+        """The fields of generation_config.json; none of a broken one, which costs no more than them."""
+        try:
+            return optional_json_object(self.directory / "generation_config.json") or {}
+        except CheckpointError:
+            return {}
+
     def added_in_tokenizer(self) -> list[AddedToken]:
         """Return `added_tokens` of tokenizer.json. Raises UnknownTokenizer when it is malformed."""
         entries = (self.tokenizer or {}).get("added_tokens") or []
@@ -48,21 +70,81 @@ class TokenizerFiles:
             _added_token(entry, entry.get("id") if isinstance(entry, dict) else None) for entry in entries
         ]
 
+    def added_elsewhere(self) -> list[AddedToken]:
+        """Return what the other files add, by id: tokenizer_config.json, or without its field the older file.
+
+        Raises UnknownTokenizer: malformed.
+        """
+        named = DECODER in (self.tokenizer_config or {})
+        tokens = self.added_in_config() if named else self._added_in_older_file()
+        return sorted(tokens, key=lambda token: token.id or 0)
+
     def added_in_config(self) -> list[AddedToken]:
         """Return `added_tokens_decoder` of tokenizer_config.json. Raises UnknownTokenizer: malformed."""
-        entries = (self.tokenizer_config or {}).get("added_tokens_decoder") or {}
+        entries = (self.tokenizer_config or {}).get(DECODER) or {}
         if not isinstance(entries, dict):
             raise UnknownTokenizer(
                 "added_tokens_decoder of tokenizer_config.json isn't an object; download it again"
             )
         return [_added_token(entry, int(key) if key.isdecimal() else None) for key, entry in entries.items()]
 
+    def _added_in_older_file(self) -> list[AddedToken]:
+        """Return the tokens of added_tokens.json, special where another file names them so."""
+        special = self.special_texts
+        tokens = []
+        for text, token_id in (optional_json_object(self.directory / "added_tokens.json") or {}).items():
+            if type(token_id) is not int or not 0 <= token_id < 2**31:
+                raise UnknownTokenizer(
+                    f"added_tokens.json gives {text!r} the id {token_id!r}; download it again"
+                )
+            tokens.append(AddedToken(token_id, text, text in special))
+        return tokens
+
     def special_content(self, role: str) -> str | None:
-        """Return the text of tokenizer_config.json's `bos_token` or its like: a string, or in an object."""
-        value = (self.tokenizer_config or {}).get(f"{role}_token")
-        if isinstance(value, dict):
-            value = value.get("content")
-        return value if isinstance(value, str) else None
+        """Return the text of `bos_token` or its like: a string, or in an object."""
+        return self._named.get(f"{role}_token")
+
+    @cached_property
+    def special_texts(self) -> tuple[str, ...]:
+        """The texts that files name as special tokens, by a role or in a list, each once."""
+        return tuple(dict.fromkeys([*self._named.values(), *self._extra()]))
+
+    @cached_property
+    def _named(self) -> Mapping[str, str]:
+        """Texts by fields such as `bos_token`.
+
+        As in transformers, special_tokens_map.json comes first where tokenizer_config.json has no added
+        tokens; else it only fills gaps. A null hides nothing.
+        """
+        fields: dict[str, str] = {}
+        for source in reversed(self._by_weight):
+            texts = {key: _text(value) for key, value in source.items() if key.endswith("_token")}
+            fields |= {key: text for key, text in texts.items() if text}
+        for source in self._by_weight:
+            extra = source.get("extra_special_tokens")
+            texts = {key: _text(value) for key, value in extra.items()} if isinstance(extra, dict) else {}
+            fields |= {key: text for key, text in texts.items() if text}
+        return fields
+
+    @property
+    def _by_weight(self) -> tuple[Mapping[str, Any], ...]:
+        settings = self.tokenizer_config or {}
+        return (settings, self.older_names) if DECODER in settings else (self.older_names, settings)
+
+    def _extra(self) -> Iterator[str]:
+        """Yield the texts of `extra_special_tokens`, or where there are none of its older name."""
+        for source in self._by_weight:
+            listed = source.get("extra_special_tokens") or source.get("additional_special_tokens")
+            for entry in listed if isinstance(listed, list) else []:
+                if text := _text(entry):
+                    yield text
+
+
+def _text(value: Any) -> str | None:
+    """Return a token's text, given as such or in an object."""
+    if isinstance(value, dict):
+        value = value.get("content")
+    return value if isinstance(value, str) else None
 
 
 def _added_token(entry: Any, token_id: Any) -> AddedToken:

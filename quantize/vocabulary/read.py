@@ -12,21 +12,25 @@ from quantize.vocabulary.added_tokens import COMMON, AddedTokenRules
 from quantize.vocabulary.byte_fallback import byte_fallback_tokens, is_byte_fallback
 from quantize.vocabulary.chat_template import chat_templates
 from quantize.vocabulary.files import TokenizerFiles
+from quantize.vocabulary.misfits import with_distinct_texts, without_unembedded
 from quantize.vocabulary.normalizer import normalizer_options
 from quantize.vocabulary.pre_tokenizers import ADDING_BOS, pre_tokenizer_name
 from quantize.vocabulary.sentencepiece import (
     CHATGLM_MODEL_TYPE,
     FILE_NAME,
     chatglm3_vocabulary,
+    piece_table,
+    piece_tokens,
     read_sentencepiece,
-    sentencepiece_tokens,
 )
 from quantize.vocabulary.slow_tokenizers import read_slow_tokenizer
 from quantize.vocabulary.special_tokens import special_tokens
+from quantize.vocabulary.stop_tokens import with_stops
 from quantize.vocabulary.tiktoken import is_tiktoken, tiktoken_vocabulary
 from quantize.vocabulary.tokenizer_json import (
     WORDPIECE_PRE,
-    byte_level_tokens,
+    by_id,
+    json_table,
     read_merges,
     wordpiece_tokens,
 )
@@ -52,13 +56,14 @@ def vocabulary_of(files: TokenizerFiles, n_vocab: int | None, rules: AddedTokenR
     """Return the vocabulary of tokenizer files. Raises as `read_vocabulary` does."""
     template, named = chat_templates(files)
     vocabulary = _without_templates(files, n_vocab, rules)
-    return dataclasses.replace(
+    vocabulary = dataclasses.replace(
         vocabulary,
         chat_template=template,
         named_chat_templates=named,
         tokenizer_config=files.tokenizer_config or {},
         normalizer=vocabulary.normalizer or normalizer_options(files.tokenizer),
     )
+    return with_distinct_texts(with_stops(without_unembedded(vocabulary, files), files))
 
 
 def _without_templates(files: TokenizerFiles, n_vocab: int | None, rules: AddedTokenRules) -> Vocabulary:
@@ -89,30 +94,36 @@ def _of_model_file(files: TokenizerFiles, n_vocab: int | None, rules: AddedToken
     model = read_sentencepiece(files.directory / FILE_NAME)
     if model.is_unigram and files.config.get("model_type") in UNIGRAM_MODEL_TYPES:
         return model_vocabulary_of(files, model, n_vocab)
-    tokens = sentencepiece_tokens(files, n_vocab, rules)
-    special = special_tokens(files, len(tokens))
+    table = piece_table(files, model.pieces, n_vocab)
+    tokens = piece_tokens(table, model.pieces, n_vocab, rules)
+    special = special_tokens(files, table, len(tokens), "llama")
     prefix = model.preparation.add_space_prefix
-    return Vocabulary("llama", "default", tokens, special=special, dummy_prefix=prefix)
+    return Vocabulary("llama", "default", tokens, special=special, dummy_prefix=prefix, table=table)
 
 
 def _of_tokenizer_json(files: TokenizerFiles, n_vocab: int | None) -> Vocabulary:
     assert files.tokenizer is not None
-    if model_kind(files.tokenizer) == "WordPiece":
-        tokens = wordpiece_tokens(files, n_vocab)
-        return Vocabulary("bert", WORDPIECE_PRE, tokens, special=special_tokens(files, len(tokens)))
+    kind = model_kind(files.tokenizer)
+    if kind not in ("BPE", "WordPiece", None) or not isinstance(files.tokenizer.get("model"), dict):
+        raise UnknownTokenizer(f"tokenizer.json is of the kind {kind}; known are BPE, WordPiece and Unigram")
+    table = json_table(files, n_vocab)
+    if kind == "WordPiece":
+        tokens = wordpiece_tokens(files, table, n_vocab)
+        special = special_tokens(files, table, len(tokens), "bert")
+        return Vocabulary("bert", WORDPIECE_PRE, tokens, special=special, table=table)
     if is_byte_fallback(files.tokenizer):
-        tokens = byte_fallback_tokens(files, n_vocab)
-        return Vocabulary("llama", "default", tokens, special=special_tokens(files, len(tokens)))
+        tokens = byte_fallback_tokens(files, table, n_vocab)
+        special = special_tokens(files, table, len(tokens), "llama")
+        return Vocabulary("llama", "default", tokens, special=special, table=table)
+    tokens = by_id(table, n_vocab)
+    special = special_tokens(files, table, len(tokens))
     if is_whitespace(files.tokenizer):
-        tokens = byte_level_tokens(files, n_vocab)
-        return Vocabulary("whitespace", "whitespace", tokens, read_merges(files), special_tokens(files))
+        return Vocabulary("whitespace", "whitespace", tokens, read_merges(files), special, table=table)
     _require_byte_level(files.tokenizer)
-    tokens = byte_level_tokens(files, n_vocab)
     pre = pre_tokenizer_name(files.tokenizer)
-    special = special_tokens(files)
     if pre in ADDING_BOS and "bos" not in special.add:
         special = dataclasses.replace(special, add={**special.add, "bos": False})
-    return Vocabulary("gpt2", pre, tokens, read_merges(files), special)
+    return Vocabulary("gpt2", pre, tokens, read_merges(files), special, table=table)
 
 
 def is_whitespace(tokenizer: Mapping[str, Any]) -> bool:
@@ -123,10 +134,6 @@ def is_whitespace(tokenizer: Mapping[str, Any]) -> bool:
 
 
 def _require_byte_level(tokenizer: Mapping[str, Any]) -> None:
-    model = tokenizer.get("model")
-    kind = model.get("type") if isinstance(model, dict) else None
-    if kind not in ("BPE", None) or not isinstance(model, dict):
-        raise UnknownTokenizer(f"tokenizer.json is of the kind {kind}; known are BPE, WordPiece and Unigram")
     if "ByteLevel" not in _types(tokenizer.get("decoder")) | _types(tokenizer.get("pre_tokenizer")):
         raise UnknownTokenizer("tokenizer.json is a BPE over characters, not bytes; llama.cpp can't run it")
 

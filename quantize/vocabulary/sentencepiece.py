@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Final
 
 from models.errors import UnknownTokenizer
-from quantize.checkpoint.json_file import optional_json_object, read_bounded
-from quantize.vocabulary.added_tokens import ADDED_SCORE, COMMON, AddedTokenRules
+from quantize.checkpoint.json_file import read_bounded
+from quantize.vocabulary.added_tokens import COMMON, AddedTokenRules
 from quantize.vocabulary.files import TokenizerFiles
 from quantize.vocabulary.special_tokens import special_tokens
+from quantize.vocabulary.token_table import TokenTable, padding_text
 from quantize.vocabulary.vocabulary import Token, TokenType, Unigram, Vocabulary
 
 FILE_NAME: Final = "tokenizer.model"
@@ -77,34 +78,35 @@ class SentencePieceModel:
     preparation: Unigram
 
 
-def sentencepiece_tokens(
-    files: TokenizerFiles, n_vocab: int | None, rules: AddedTokenRules = COMMON
-) -> list[Token]:
-    """Return all tokens by id: the pieces, replaced by added tokens, `[PAD0]` … where there is none.
+def piece_table(files: TokenizerFiles, pieces: Sequence[Piece], n_vocab: int | None) -> TokenTable:
+    """Return the texts and ids of pieces and added tokens. Raises UnknownTokenizer: malformed files.
 
-    `n_vocab` is the number of rows of the embedding; ids from there on are left out. Raises UnknownTokenizer.
+    Of pieces with one text the last one has it, as in transformers. Pieces from `n_vocab` on are left out.
     """
-    pieces = parse_pieces(read_bounded(files.directory / FILE_NAME))
-    tokens = piece_tokens(files, pieces, n_vocab, rules)
-    for added in rules.added_tokens(files):
-        if added.id < len(tokens):
-            tokens[added.id] = rules.token(added)
-    return tokens
+    size = len(pieces) if n_vocab is None else n_vocab
+    base = {piece.text: i for i, piece in enumerate(pieces[:size])}
+    special = {piece.text for piece in pieces if piece.type in (TokenType.CONTROL, TokenType.UNKNOWN)}
+    return TokenTable.of(files, base, n_vocab, as_declared=True, special=special)
 
 
 def piece_tokens(
-    files: TokenizerFiles, pieces: Sequence[Piece], n_vocab: int | None, rules: AddedTokenRules = COMMON
+    table: TokenTable, pieces: Sequence[Piece], n_vocab: int | None, rules: AddedTokenRules = COMMON
 ) -> list[Token]:
-    """Return the pieces, replaced by the tokens of added_tokens.json. Raises UnknownTokenizer."""
-    size = len(pieces) if n_vocab is None else n_vocab
-    tokens = [Token(f"[PAD{i}]", TokenType.UNUSED, PADDING_SCORE) for i in range(size)]
+    """Return all tokens by id: the pieces, replaced by added tokens, `[PAD0]` … where there is none.
+
+    `n_vocab` is the number of rows of the embedding; ids from there on are left out.
+    """
+    size = max([len(pieces) - 1, *table.added]) + 1 if n_vocab is None else n_vocab
+    texts = [piece.text for piece in pieces]
+    tokens = [Token(padding_text(i, table.ids), TokenType.UNUSED, PADDING_SCORE) for i in range(size)]
     for i, piece in enumerate(pieces[:size]):
-        tokens[i] = rules.piece(Token(piece.text, piece.type, piece.score))
-    for text, token_id in (optional_json_object(files.directory / "added_tokens.json") or {}).items():
-        if type(token_id) is not int or token_id < 0:
-            raise UnknownTokenizer(f"added_tokens.json gives {text!r} the id {token_id!r}; download it again")
-        if token_id < size:
-            tokens[token_id] = Token(text, TokenType.USER_DEFINED, ADDED_SCORE)
+        if table.ids.get(piece.text, i) == i:
+            tokens[i] = rules.piece(Token(texts[i], piece.type, piece.score))
+    for i, added in table.added.items():
+        own = tokens[i].type if i < len(texts) and texts[i] == added.content else None
+        if own is not TokenType.BYTE:
+            kept = own in (TokenType.CONTROL, TokenType.UNKNOWN) and not added.special
+            tokens[i] = tokens[i] if kept else rules.token(added)
     return tokens
 
 
@@ -124,7 +126,9 @@ def chatglm3_vocabulary(files: TokenizerFiles, n_vocab: int | None) -> Vocabular
             f"{size}; the two don't belong together: download the checkpoint again"
         )
     tokens += [Token(f"[PAD{i}]", TokenType.UNUSED) for i in range(len(tokens), size)]
-    return Vocabulary("llama", "chatglm-spm", tokens, special=special_tokens(files, size))
+    table = TokenTable({token.text: i for i, token in enumerate(tokens)})
+    special = special_tokens(files, table, size, "llama")
+    return Vocabulary("llama", "chatglm-spm", tokens, special=special, table=table)
 
 
 def read_sentencepiece(path: Path) -> SentencePieceModel:

@@ -1,23 +1,38 @@
 """The special tokens (bos, eos, pad …) and those that the tokenizer adds, as in llama.cpp's converter.
 
 Sources in order of weight: tokenizer.json's post-processor (the tokens that are really added),
-tokenizer_config.json (names, and add_*_token), config.json (ids). A name counts only if tokenizer.json lists
-it among its added tokens.
+tokenizer_config.json and special_tokens_map.json (names, and add_*_token), config.json (ids). A name counts
+if the vocabulary has the text. (For the converter it counts only if tokenizer.json lists it among its added
+tokens, and not at all without a tokenizer_config.json.)
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
-from quantize.vocabulary.files import TokenizerFiles
+from quantize.vocabulary.files import ROLES, TokenizerFiles
+from quantize.vocabulary.token_table import TokenTable
 from quantize.vocabulary.vocabulary import SpecialTokens
 
-ROLES = ("bos", "eos", "unk", "sep", "pad", "cls", "mask")
+ASSUMED: Final[Mapping[str, Mapping[str, int]]] = {
+    "llama": {"bos": 1, "eos": 2, "unk": 0},
+    "t5": {"eos": 1, "unk": 2, "pad": 0},
+    "bert": {"bos": 101, "unk": 100, "sep": 102, "pad": 0, "mask": 103},
+    "gpt2": {"bos": 11, "eos": 11},
+    "whitespace": {"bos": 11, "eos": 11},
+}
+"""The ids that llama.cpp assumes where a file doesn't say, by the kind of vocabulary."""
 
 
-def special_tokens(files: TokenizerFiles, n_vocab: int | None = None) -> SpecialTokens:
-    """Return the special tokens of a checkpoint; ids from `n_vocab` on are left out where it is given."""
+def special_tokens(
+    files: TokenizerFiles, table: TokenTable, n_vocab: int | None = None, model: str = "gpt2"
+) -> SpecialTokens:
+    """Return the special tokens of a checkpoint; ids from `n_vocab` on are left out where it is given.
+
+    What the converter leaves out and llama.cpp assumes rightly for `model`, the kind of vocabulary, stays
+    out, but for eos.
+    """
     search = _Search(files)
     if files.tokenizer is not None:
         search.read_post_processor(files.tokenizer.get("post_processor"))
@@ -27,12 +42,11 @@ def special_tokens(files: TokenizerFiles, n_vocab: int | None = None) -> Special
             flag = files.tokenizer_config.get(f"add_{role}_token")
             if isinstance(flag, bool):
                 search.add.setdefault(role, flag)
-        by_content: dict[str, int] = {}
-        for token in files.added_in_tokenizer():
-            by_content.setdefault(token.content, token.id)
-        for role, content in search.contents.items():
-            if content in by_content:
-                ids[role] = by_content[content]
+    listed = {token.content for token in files.added_in_tokenizer()}
+    for role, content in search.contents.items():
+        found = None if content is None else table.ids.get(content)
+        if found is not None and (content in listed or role == "eos" or found != ASSUMED[model].get(role)):
+            ids[role] = found
     nested = files.config.get("text_config")  # of models that see, too
     for role in search.contents:
         token_id = files.config.get(f"{role}_token_id")

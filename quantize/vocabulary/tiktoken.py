@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
@@ -19,8 +20,10 @@ from typing import Final
 
 from models.errors import UnknownTokenizer
 from quantize.checkpoint.json_file import read_bounded
-from quantize.vocabulary.files import TokenizerFiles
+from quantize.vocabulary.files import AddedToken, TokenizerFiles
 from quantize.vocabulary.special_tokens import special_tokens
+from quantize.vocabulary.token_table import TokenTable
+from quantize.vocabulary.tokenizer_json import by_id, check_own_ids
 from quantize.vocabulary.vocabulary import SpecialTokens, Token, TokenType, Vocabulary
 
 Ranks = dict[bytes, int]
@@ -119,19 +122,13 @@ def tiktoken_vocabulary(files: TokenizerFiles, n_vocab: int | None) -> Vocabular
     path, kind = location
     ranks = read_ranks(path)
     texts = {token: "".join(BYTE_CHARACTERS[byte] for byte in token) for token in ranks}
-    by_id = {rank: Token(texts[token], TokenType.NORMAL) for token, rank in ranks.items()}
-    special = _special(files, kind, len(ranks))
-    by_id |= {token_id: Token(text, TokenType.CONTROL) for text, token_id in special.items()}
-    size = max(by_id) + 1 if n_vocab is None else n_vocab
-    if max(by_id) >= size:
-        raise UnknownTokenizer(
-            f"{path.name} with its special tokens has the id {max(by_id)}, the model's vocab_size is {size}; "
-            "the two don't belong together: download the checkpoint again"
-        )
-    tokens = [by_id.get(i) or Token(f"[PAD{i}]", TokenType.UNUSED) for i in range(size)]
+    table = _table(files, kind, path.name, {text: ranks[token] for token, text in texts.items()}, n_vocab)
+    tokens = by_id(table, n_vocab)
+    for token_id, added in table.added.items():
+        tokens[token_id] = Token(added.content, TokenType.CONTROL)
     pairs = (pair for token in ranks for pair in merges_of(token, ranks, all_pairs=kind.all_pairs))
     merges = [f"{texts[left]} {texts[right]}" for left, right in pairs]
-    return Vocabulary("gpt2", kind.pre, tokens, merges, _roles(files, kind, special))
+    return Vocabulary("gpt2", kind.pre, tokens, merges, _roles(files, kind, table, n_vocab), table=table)
 
 
 def is_tiktoken(path: Path) -> bool:
@@ -207,22 +204,25 @@ def _find(files: TokenizerFiles) -> tuple[Path, Kind] | None:
     return None
 
 
-def _special(files: TokenizerFiles, kind: Kind, first: int) -> dict[str, int]:
-    """Return special tokens' ids by text: of tokenizer_config.json, else those the kind always has."""
-    named = {token.content: token.id for token in files.added_in_config()}
-    return named or {text: first + i for i, text in enumerate(kind.special)}
+def _table(
+    files: TokenizerFiles, kind: Kind, name: str, ranks: Mapping[str, int], n_vocab: int | None
+) -> TokenTable:
+    """Return texts and ids: the ranks, then special tokens, of files or else those the kind always has."""
+    own = dict(ranks)
+    if not files.added_elsewhere():
+        own |= {text: len(ranks) + i for i, text in enumerate(kind.special)}
+    check_own_ids(own, n_vocab, f"{name} with its special tokens")
+    table = TokenTable.of(files, own, n_vocab, as_declared=True)
+    special = {own[text]: AddedToken(own[text], text, special=True) for text in kind.special if text in own}
+    return dataclasses.replace(table, added=special | dict(table.added))
 
 
-def _roles(files: TokenizerFiles, kind: Kind, special: Mapping[str, int]) -> SpecialTokens:
-    by_files = special_tokens(files)
+def _roles(files: TokenizerFiles, kind: Kind, table: TokenTable, n_vocab: int | None) -> SpecialTokens:
+    by_files = special_tokens(files, table, n_vocab)
     ids = dict(by_files.ids)
-    for role in ("bos", "eos", "unk", "pad"):
-        content = files.special_content(role)
-        if content is not None and content in special:
-            ids.setdefault(role, special[content])
     for role, text in (kind.roles or {}).items():
-        if text in special:
-            ids.setdefault(role, special[text])
+        if text in table.ids:
+            ids.setdefault(role, table.ids[text])
     add = dict(by_files.add)
     if kind.adds_bos is not None:
         add.setdefault("bos", kind.adds_bos)

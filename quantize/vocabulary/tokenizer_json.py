@@ -5,11 +5,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any, Final
 
 from models.errors import UnknownTokenizer
 from quantize.vocabulary.files import AddedToken, TokenizerFiles, looks_special
+from quantize.vocabulary.token_table import TokenTable, padding_text
 from quantize.vocabulary.vocabulary import Token, TokenType
 
 MERGES_TXT_LIMIT_BYTES: Final = 64 * 2**20
@@ -17,6 +19,8 @@ MERGES_TXT_LIMIT_BYTES: Final = 64 * 2**20
 
 WORDPIECE_PRE: Final = "jina-v2-en"
 """The converter's name for the pre-tokenizer of bert-base-uncased's vocabulary; llama.cpp doesn't read it."""
+
+PADDING: Final = Token("", TokenType.UNUSED)
 
 _CONTINUATION: Final = "##"
 _WORD_START: Final = "\u2581"
@@ -35,46 +39,50 @@ def model_vocabulary(tokenizer: Mapping[str, Any]) -> dict[str, int]:
     return vocabulary
 
 
-def byte_level_tokens(files: TokenizerFiles, n_vocab: int | None) -> list[Token]:
-    """Return the tokens of a byte-level BPE by id, `[PAD0]` … where the file has none.
+def json_table(files: TokenizerFiles, n_vocab: int | None) -> TokenTable:
+    """Return the texts and ids of a tokenizer.json whose model has them by text, and of added tokens.
 
-    Raises UnknownTokenizer: an id beyond the embedding, or two tokens with one id.
+    Raises UnknownTokenizer: the model's own ids beyond the embedding, or two texts with one id.
     """
     assert files.tokenizer is not None
-    by_id: dict[int, Token] = {}
-    for text, token_id in model_vocabulary(files.tokenizer).items():
-        if token_id in by_id:
-            raise UnknownTokenizer(f"tokenizer.json has two tokens with the id {token_id}; download it again")
-        by_id[token_id] = Token(text, TokenType.NORMAL)
-    for added in all_added_tokens(files):
-        by_id[added.id] = _added_entry(added)
-    size = vocabulary_size(max(by_id), n_vocab)
-    return [by_id.get(i) or Token(f"[PAD{i}]", TokenType.UNUSED) for i in range(size)]
+    base = model_vocabulary(files.tokenizer)
+    check_own_ids(base, n_vocab)
+    return TokenTable.of(files, base, n_vocab)
 
 
-def vocabulary_size(largest_id: int, n_vocab: int | None, owner: str = "tokenizer.json") -> int:
-    """Return `n_vocab`, the rows of the embedding, or if it is None the smallest size that fits.
+def check_own_ids(base: Mapping[str, int], n_vocab: int | None, owner: str = "tokenizer.json") -> None:
+    """Check that each of the model's own tokens has an id of its own, and that the embedding has it.
 
-    Raises UnknownTokenizer when the largest id lies beyond it.
+    Raises UnknownTokenizer.
     """
-    size = largest_id + 1 if n_vocab is None else n_vocab
-    if largest_id >= size:
+    texts: dict[int, str] = {}
+    for text, token_id in base.items():
+        if token_id in texts:
+            raise UnknownTokenizer(
+                f"{owner} has two tokens with the id {token_id}, {texts[token_id]!r} and {text!r}; "
+                "download it again"
+            )
+        texts[token_id] = text
+    if n_vocab is not None and (largest := max(texts)) >= n_vocab:
         raise UnknownTokenizer(
-            f"{owner} has the token id {largest_id}, the model's vocab_size is {size}; "
+            f"{owner} has the token id {largest} ({texts[largest]!r}), the model's vocab_size is {n_vocab}; "
             "the two don't belong together: download the checkpoint again"
         )
-    return size
 
 
-def all_added_tokens(files: TokenizerFiles) -> list[AddedToken]:
-    """Return the added tokens of tokenizer.json, then those that only tokenizer_config.json has."""
-    tokens = files.added_in_tokenizer()
-    known_ids, known_texts = {token.id for token in tokens}, {token.content for token in tokens}
-    more = (t for t in files.added_in_config() if t.id not in known_ids and t.content not in known_texts)
-    return [*tokens, *more]
+def by_id(table: TokenTable, n_vocab: int | None, padding: Token = PADDING) -> list[Token]:
+    """Return the tokens of a table by id, normal ones and added ones, and padding where there is none."""
+    size = max([*table.ids.values(), *table.added], default=-1) + 1 if n_vocab is None else n_vocab
+    tokens = [dataclasses.replace(padding, text=padding_text(i, table.ids)) for i in range(size)]
+    for text, token_id in table.ids.items():
+        tokens[token_id] = Token(text, TokenType.NORMAL)
+    for token_id, added in table.added.items():
+        tokens[token_id] = added_entry(added)
+    return tokens
 
 
-def _added_entry(token: AddedToken) -> Token:
+def added_entry(token: AddedToken) -> Token:
+    """Return the vocabulary's entry for an added token."""
     if token.special or looks_special(token.content):
         return Token(token.content, TokenType.CONTROL)
     return Token(token.content.replace("\u2581", " "), TokenType.USER_DEFINED)
@@ -112,11 +120,11 @@ def _merges_txt(files: TokenizerFiles) -> list[str]:
     return [" ".join(pair) for pair in pairs if len(pair) == 2]
 
 
-def wordpiece_tokens(files: TokenizerFiles, n_vocab: int | None) -> list[Token]:
+def wordpiece_tokens(files: TokenizerFiles, table: TokenTable, n_vocab: int | None) -> list[Token]:
     """Return the tokens of a WordPiece vocabulary by id, in the form that llama.cpp reads.
 
     There a token that begins a word is marked by `▁`, and one that goes on has no mark: the opposite of `##`.
-    Raises UnknownTokenizer: another mark than `##`, or an id beyond the embedding.
+    Raises UnknownTokenizer: another mark than `##`.
     """
     assert files.tokenizer is not None
     mark = files.tokenizer["model"].get("continuing_subword_prefix", _CONTINUATION)
@@ -124,16 +132,10 @@ def wordpiece_tokens(files: TokenizerFiles, n_vocab: int | None) -> list[Token]:
         raise UnknownTokenizer(
             f"tokenizer.json marks the rest of a word by {mark!r}; llama.cpp knows {_CONTINUATION!r}"
         )
-    by_id = {
-        token_id: Token(text, TokenType.NORMAL)
-        for text, token_id in model_vocabulary(files.tokenizer).items()
-    }
-    for added in all_added_tokens(files):
-        special = added.special or looks_special(added.content)
-        by_id[added.id] = Token(added.content, TokenType.CONTROL if special else TokenType.USER_DEFINED)
-    size = vocabulary_size(max(by_id), n_vocab, "the tokenizer")
-    padded = (by_id.get(i) or Token(f"[PAD{i}]", TokenType.UNUSED) for i in range(size))
-    return [_mark_word_start(token) for token in padded]
+    tokens = by_id(table, n_vocab)
+    for token_id, added in table.added.items():
+        tokens[token_id] = Token(added.content, tokens[token_id].type)
+    return [_mark_word_start(token) for token in tokens]
 
 
 def _mark_word_start(token: Token) -> Token:

@@ -13,11 +13,13 @@ from quantize.vocabulary.sentencepiece import (
     PADDING_SCORE,
     Piece,
     SentencePieceModel,
+    piece_table,
     piece_tokens,
     read_sentencepiece,
 )
-from quantize.vocabulary.special_tokens import ROLES, special_tokens
-from quantize.vocabulary.tokenizer_json import all_added_tokens, vocabulary_size
+from quantize.vocabulary.special_tokens import special_tokens
+from quantize.vocabulary.token_table import TokenTable, padding_text
+from quantize.vocabulary.tokenizer_json import check_own_ids
 from quantize.vocabulary.vocabulary import Token, TokenType, Unigram, Vocabulary
 
 T5_FILE_NAME: Final = "spiece.model"
@@ -46,16 +48,18 @@ def unigram_vocabulary(files: TokenizerFiles, n_vocab: int | None) -> Vocabulary
         if path.is_file():
             model = _read_unigram(path)
             xlm = name == XLM_FILE_NAME
-            tokens = _xlm_tokens(files, model, n_vocab) if xlm else piece_tokens(files, model.pieces, n_vocab)
-            return _vocabulary(files, tokens, model.preparation)
+            if not xlm:
+                return model_vocabulary_of(files, model, n_vocab)
+            return _vocabulary(files, *_xlm_tokens(files, model, n_vocab), model.preparation)
     if files.tokenizer is not None and model_kind(files.tokenizer) == "Unigram":
-        return _vocabulary(files, _json_tokens(files, n_vocab), _json_preparation(files))
+        return _vocabulary(files, *_json_tokens(files, n_vocab), _json_preparation(files))
     return None
 
 
 def model_vocabulary_of(files: TokenizerFiles, model: SentencePieceModel, n_vocab: int | None) -> Vocabulary:
     """Return the vocabulary of a tokenizer.model that turned out to be a unigram model."""
-    return _vocabulary(files, piece_tokens(files, model.pieces, n_vocab), model.preparation)
+    table = piece_table(files, model.pieces, n_vocab)
+    return _vocabulary(files, piece_tokens(table, model.pieces, n_vocab), table, model.preparation)
 
 
 def model_kind(tokenizer: Mapping[str, Any]) -> str | None:
@@ -65,9 +69,11 @@ def model_kind(tokenizer: Mapping[str, Any]) -> str | None:
     return kind if isinstance(kind, str) else None
 
 
-def _vocabulary(files: TokenizerFiles, tokens: Sequence[Token], preparation: Unigram) -> Vocabulary:
-    special = special_tokens(files, len(tokens))
-    return Vocabulary("t5", "default", tokens, special=special, unigram=preparation)
+def _vocabulary(
+    files: TokenizerFiles, tokens: Sequence[Token], table: TokenTable, preparation: Unigram
+) -> Vocabulary:
+    special = special_tokens(files, table, len(tokens), "t5")
+    return Vocabulary("t5", "default", tokens, special=special, unigram=preparation, table=table)
 
 
 def _read_unigram(path: Path) -> SentencePieceModel:
@@ -80,7 +86,9 @@ def _read_unigram(path: Path) -> SentencePieceModel:
     return model
 
 
-def _xlm_tokens(files: TokenizerFiles, model: SentencePieceModel, n_vocab: int | None) -> list[Token]:
+def _xlm_tokens(
+    files: TokenizerFiles, model: SentencePieceModel, n_vocab: int | None
+) -> tuple[list[Token], TokenTable]:
     """Return tokens in fairseq's order: four of its own, then the pieces but for the first three."""
     size = max(n_vocab or 0, len(model.pieces))
     pieces = [Token(f"[PAD{i}]", TokenType.UNUSED, PADDING_SCORE) for i in range(size)]
@@ -89,25 +97,27 @@ def _xlm_tokens(files: TokenizerFiles, model: SentencePieceModel, n_vocab: int |
     mask = len(model.pieces) + 1
     if mask < size and files.config.get("model_type") == "nomic_bert":
         tokens[mask] = MASK
-    return tokens
+    return tokens, TokenTable({token.text: i for i, token in enumerate(tokens)})
 
 
-def _json_tokens(files: TokenizerFiles, n_vocab: int | None) -> list[Token]:
-    """Return all tokens of a tokenizer.json by id."""
+def _json_tokens(files: TokenizerFiles, n_vocab: int | None) -> tuple[list[Token], TokenTable]:
+    """Return all tokens of a tokenizer.json by id. Of pieces with one text the last one has it."""
     assert files.tokenizer is not None
     pieces = _json_pieces(files.tokenizer["model"])
-    added = {token.id: token for token in all_added_tokens(files)}
-    size = vocabulary_size(max([len(pieces) - 1, *added]), n_vocab)
-    roles = {files.special_content(role) for role in ROLES}
-    tokens = [Token(f"[PAD{i}]", TokenType.UNUSED, PADDING_SCORE) for i in range(size)]
+    base = {piece.text: i for i, piece in enumerate(pieces)}
+    check_own_ids(base, n_vocab)
+    table = TokenTable.of(files, base, n_vocab)
+    size = max([len(pieces) - 1, *table.added]) + 1 if n_vocab is None else n_vocab
+    tokens = [Token(padding_text(i, table.ids), TokenType.UNUSED, PADDING_SCORE) for i in range(size)]
     for i, piece in enumerate(pieces):
-        tokens[i] = Token(piece.text, piece.type, piece.score)
-    for i, token in added.items():
-        kind = TokenType.CONTROL if token.special or token.content in roles else TokenType.USER_DEFINED
+        if base[piece.text] == i:
+            tokens[i] = Token(piece.text, piece.type, piece.score)
+    for i, token in table.added.items():
+        kind = TokenType.CONTROL if token.special else TokenType.USER_DEFINED
         kind = TokenType.UNKNOWN if tokens[i].type is TokenType.UNKNOWN else kind
         score = tokens[i].score if i < len(pieces) else 0.0
         tokens[i] = Token(token.content, kind, score)
-    return tokens
+    return tokens, table
 
 
 def _json_pieces(model: Mapping[str, Any]) -> list[Piece]:

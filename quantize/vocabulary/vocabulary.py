@@ -8,6 +8,7 @@ from enum import IntEnum
 from typing import Any, Literal
 
 from quantize.gguf.header import Metadata, ValueType, array, boolean, string, strings, uint32
+from quantize.vocabulary.token_table import TokenTable
 
 
 class TokenType(IntEnum):
@@ -93,6 +94,16 @@ class Vocabulary:
 
     unigram: Unigram | None = None
     """The preparation of text for a "t5" vocabulary."""
+
+    table: TokenTable | None = None
+    """The ids of the tokens' texts as the files have them."""
+
+    stops: Sequence[int] = ()
+    """The tokens that end an answer, eos first if there is one; `turn_ends` those of the chat template."""
+
+    turn_ends: Sequence[int] = ()
+    remarks: Sequence[str] = ()
+    """What was left out of the files, for people to read."""
 
     normalizer: Mapping[str, bool] = field(default_factory=dict)
     """The options `lowercase` and `strip_accents`, as far as tokenizer.json has them."""

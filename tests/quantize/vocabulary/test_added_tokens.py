@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from quantize.vocabulary.added_tokens import AS_MARKED, COMMON, INTERNLM2, AddedTokenRules
-from quantize.vocabulary.files import AddedToken, TokenizerFiles
+from quantize.vocabulary.files import AddedToken
 from quantize.vocabulary.vocabulary import Token, TokenType
 
 
@@ -33,11 +31,3 @@ def test_pieces_of_internlm2() -> None:
     assert INTERNLM2.piece(unused).type is TokenType.UNUSED
     assert INTERNLM2.piece(zero) == Token("\N{DRAGON}", TokenType.UNUSED, -3.0)
     assert [COMMON.piece(token) for token in (unused, zero)] == [unused, zero]
-
-
-def test_whose_added_tokens_count() -> None:
-    config = {"added_tokens_decoder": {"3": {"content": "a", "special": True}}}
-    tokenizer = {"added_tokens": [{"id": 3, "content": "b", "special": False}]}
-    files = TokenizerFiles(Path(), {}, tokenizer, config)
-    assert [token.content for token in COMMON.added_tokens(files)] == ["a"]
-    assert [token.content for token in AS_MARKED.added_tokens(files)] == ["a", "b"]

@@ -22,11 +22,37 @@ def write_additional(directory: Path) -> None:
     (directory / "additional_chat_templates" / "tool-use.jinja").write_text("tools", encoding="utf-8")
 
 
-def test_tokenizer_config_comes_first(tmp_path: Path) -> None:
-    (tmp_path / "chat_template.jinja").write_text("file", encoding="utf-8")
+def test_a_file_comes_first(tmp_path: Path) -> None:
+    write_json(tmp_path / "chat_template.json", {"chat_template": "json"})
     assert templates(tmp_path, {"chat_template": "config"}) == ("config", {})
-    assert templates(tmp_path, {}) == ("file", {})
-    assert templates(tmp_path, None) == ("file", {})
+    assert templates(tmp_path, {"chat_template": None}) == ("json", {})
+    (tmp_path / "chat_template.jinja").write_text("file", encoding="utf-8")
+    configs: list[dict[str, Any] | None] = [None, {}, {"chat_template": None}, {"chat_template": "config"}]
+    for config in configs:
+        assert templates(tmp_path, config) == ("file", {})
+
+
+def test_a_file_hides_the_list_of_named_templates(tmp_path: Path) -> None:
+    entries = [{"name": "default", "template": "a"}, {"name": "rag", "template": "b"}]
+    (tmp_path / "chat_template.jinja").write_bytes(b"one\r\ntwo")
+    assert templates(tmp_path, {"chat_template": entries}) == ("one\ntwo", {})
+
+
+def test_an_object_of_templates(tmp_path: Path) -> None:
+    config = {"chat_template": {"default": "a", "tool_use": "b", "": "c", "rag": None}}
+    assert templates(tmp_path, config) == ("a", {"tool_use": "b"})
+
+
+def test_a_default_among_the_additional_ones(tmp_path: Path) -> None:
+    write_additional(tmp_path)
+    (tmp_path / "additional_chat_templates" / "default.jinja").write_text("own", encoding="utf-8")
+    assert templates(tmp_path, {"chat_template": "config"}) == ("own", {"tool_use": "tools"})
+
+
+def test_additional_ones_alone_hide_no_default(tmp_path: Path) -> None:
+    write_additional(tmp_path)
+    assert templates(tmp_path, {"chat_template": "config"}) == ("config", {"tool_use": "tools"})
+    assert templates(tmp_path, {}) == (None, {"tool_use": "tools"})
 
 
 def test_a_list_of_named_templates(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from pathlib import Path
 
@@ -10,8 +11,8 @@ import pytest
 from models.errors import UnknownTokenizer
 from quantize.vocabulary.files import TokenizerFiles
 from quantize.vocabulary.read import read_vocabulary
-from quantize.vocabulary.sentencepiece import parse_pieces, sentencepiece_tokens
-from quantize.vocabulary.vocabulary import TokenType
+from quantize.vocabulary.sentencepiece import parse_pieces, piece_table, piece_tokens, read_sentencepiece
+from quantize.vocabulary.vocabulary import Token, TokenType
 from tests.pico import write_json
 from tests.pico_tokenizer import write_spm_tokenizer
 
@@ -20,6 +21,18 @@ from tests.pico_tokenizer import write_spm_tokenizer
 def directory(tmp_path: Path) -> Path:
     write_spm_tokenizer(tmp_path)
     return tmp_path
+
+
+def tokens_of(directory: Path, n_vocab: int) -> list[Token]:
+    files = TokenizerFiles.read(directory, {})
+    pieces = read_sentencepiece(directory / "tokenizer.model").pieces
+    return piece_tokens(piece_table(files, pieces, n_vocab), pieces, n_vocab)
+
+
+def without_decoder(directory: Path) -> None:
+    settings = json.loads((directory / "tokenizer_config.json").read_text(encoding="utf-8"))
+    del settings["added_tokens_decoder"]
+    write_json(directory / "tokenizer_config.json", settings)
 
 
 def test_pieces(directory: Path) -> None:
@@ -44,21 +57,40 @@ def test_added_tokens_and_padding(directory: Path) -> None:
 
 
 def test_tokens_beyond_the_embedding_are_left_out(directory: Path) -> None:
-    files = TokenizerFiles.read(directory, {})
-    assert len(sentencepiece_tokens(files, 100)) == 100
+    assert len(tokens_of(directory, 100)) == 100
 
 
 def test_an_added_token_is_user_defined_where_nothing_marks_it(directory: Path) -> None:
+    without_decoder(directory)
     write_json(directory / "added_tokens.json", {"hello": 5})
-    tokens = sentencepiece_tokens(TokenizerFiles.read(directory, {}), 10)
+    tokens = tokens_of(directory, 10)
     assert (tokens[5].text, tokens[5].type) == ("hello", TokenType.USER_DEFINED)
+
+
+def test_added_tokens_that_are_pieces_keep_their_kinds(directory: Path) -> None:
+    without_decoder(directory)
+    names = {"<unk>": 0, "<s>": 1, "</s>": 2, "<0x0A>": 13, "\u2581the": 459}
+    write_json(directory / "added_tokens.json", names)
+    tokens = tokens_of(directory, 461)
+    place = next(i for i, token in enumerate(tokens) if token.text == " the")
+    assert place < 459, "the piece keeps its id, whatever the file says"
+    kinds = [tokens[i].type for i in (0, 1, 2, 13, place, 459)]
+    assert kinds == [
+        TokenType.CONTROL,
+        TokenType.CONTROL,
+        TokenType.CONTROL,
+        TokenType.BYTE,
+        TokenType.USER_DEFINED,
+        TokenType.UNUSED,
+    ]
 
 
 @pytest.mark.parametrize("token_id", ["5", -1, 2.5, True])
 def test_added_tokens_without_usable_ids(directory: Path, token_id: object) -> None:
+    without_decoder(directory)
     write_json(directory / "added_tokens.json", {"hello": token_id})
     with pytest.raises(UnknownTokenizer, match=r"added_tokens\.json gives 'hello'"):
-        sentencepiece_tokens(TokenizerFiles.read(directory, {}), 10)
+        tokens_of(directory, 10)
 
 
 @pytest.mark.parametrize(

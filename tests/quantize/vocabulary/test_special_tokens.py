@@ -9,6 +9,8 @@ import pytest
 
 from quantize.vocabulary.files import TokenizerFiles
 from quantize.vocabulary.special_tokens import special_tokens
+from quantize.vocabulary.token_table import TokenTable
+from quantize.vocabulary.vocabulary import SpecialTokens
 
 
 def special(content: str) -> dict[str, Any]:
@@ -28,12 +30,17 @@ def files(
     return TokenizerFiles(Path(), config or {}, tokenizer, tokenizer_config)
 
 
+def found_in(files: TokenizerFiles, n_vocab: int | None = None) -> SpecialTokens:
+    own = {str(entry["content"]): i for i, entry in enumerate(ADDED)}
+    return special_tokens(files, TokenTable(own), n_vocab)
+
+
 def template(single: list[Any], pair: list[Any]) -> dict[str, Any]:
     return {"type": "TemplateProcessing", "single": single, "pair": pair}
 
 
 def test_names_give_ids_and_config_json_fills_gaps() -> None:
-    found = special_tokens(
+    found = found_in(
         files(
             tokenizer_config={"bos_token": "<s>", "eos_token": {"content": "</s>"}, "unk_token": "<nowhere>"},
             config={"bos_token_id": 7, "pad_token_id": 2, "eos_token_id": [1, 5]},
@@ -44,27 +51,27 @@ def test_names_give_ids_and_config_json_fills_gaps() -> None:
 
 
 def test_ids_beyond_the_vocabulary_are_left_out() -> None:
-    found = special_tokens(files(config={"bos_token_id": 3, "eos_token_id": 4}), n_vocab=4)
+    found = found_in(files(config={"bos_token_id": 3, "eos_token_id": 4}), n_vocab=4)
     assert found.ids == {"bos": 3}
 
 
 @pytest.mark.parametrize("value", [-1, True, "3", [3], None])
 def test_ids_that_are_none(value: Any) -> None:
-    assert special_tokens(files(config={"bos_token_id": value})).ids == {}
+    assert found_in(files(config={"bos_token_id": value})).ids == {}
 
 
 def test_what_the_post_processor_adds_beats_the_configuration() -> None:
     config = {"bos_token": "<s>", "eos_token": "</s>", "add_bos_token": False, "add_eos_token": True}
-    found = special_tokens(files(post=template([special("<s>"), A], []), tokenizer_config=config))
+    found = found_in(files(post=template([special("<s>"), A], []), tokenizer_config=config))
     assert found.add == {"bos": True, "eos": True}
-    plain = special_tokens(files(post={"type": "ByteLevel"}, tokenizer_config=config))
+    plain = found_in(files(post={"type": "ByteLevel"}, tokenizer_config=config))
     assert plain.add == {"bos": False, "eos": False}
-    assert special_tokens(files(tokenizer_config=config)).add == {"bos": False, "eos": True}
+    assert found_in(files(tokenizer_config=config)).add == {"bos": False, "eos": True}
 
 
 def test_a_last_token_that_isnt_eos_takes_its_place() -> None:
     config = {"bos_token": "<s>", "eos_token": "</s>"}
-    found = special_tokens(files(post=template([A, special("<sep>")], []), tokenizer_config=config))
+    found = found_in(files(post=template([A, special("<sep>")], []), tokenizer_config=config))
     assert found.ids == {"bos": 0, "eos": 3, "eot": 1}
     assert found.add == {"eos": True}
 
@@ -72,7 +79,7 @@ def test_a_last_token_that_isnt_eos_takes_its_place() -> None:
 def test_encoders_call_them_cls_and_sep() -> None:
     config = {"cls_token": "<s>", "sep_token": "</s>"}
     post = {"type": "RobertaProcessing", "cls": ["<s>", 0], "sep": ["</s>", 1]}
-    found = special_tokens(files(post=post, tokenizer_config=config))
+    found = found_in(files(post=post, tokenizer_config=config))
     assert found.ids == {"bos": 0, "eos": 1, "cls": 0, "sep": 1}
     assert found.add == {"bos": True, "eos": True, "sep": True}
 
@@ -88,7 +95,7 @@ def test_encoders_call_them_cls_and_sep() -> None:
 )
 def test_a_separator_between_two_sequences(pair: list[Any], separated: bool | None) -> None:
     config = {"bos_token": "<s>", "eos_token": "</s>"}
-    found = special_tokens(files(post=template([special("<s>"), A], pair), tokenizer_config=config))
+    found = found_in(files(post=template([special("<s>"), A], pair), tokenizer_config=config))
     assert found.add.get("sep") is separated
 
 
@@ -103,4 +110,4 @@ def test_a_separator_between_two_sequences(pair: list[Any], separated: bool | No
     ],
 )
 def test_malformed_post_processors_say_nothing(post: Any) -> None:
-    assert special_tokens(files(post=post, tokenizer_config={"bos_token": "<s>"})).add == {}
+    assert found_in(files(post=post, tokenizer_config={"bos_token": "<s>"})).add == {}

@@ -85,7 +85,7 @@ def test_tokenizer_json_says_what_the_model_says(directory: Path) -> None:
         (lambda t: t["model"].update(vocab=[]), "no list of texts and scores"),
         (lambda t: t["model"].update(vocab=[["a", "b"]]), "entry 0 of model.vocab"),
         (lambda t: t["normalizer"].update(precompiled_charsmap="?"), "isn't base64"),
-        (lambda t: t["added_tokens"].append({"id": 999, "content": "x"}), "token id 999"),
+        (lambda t: t["model"]["vocab"].extend([[f"x{i}", 0.0] for i in range(900)]), "token id"),
     ],
 )
 def test_files_that_cant_be_right(
