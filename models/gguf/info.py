@@ -21,6 +21,9 @@ from models.quantization_types import FILE_TYPES
 __all__ = ["GGUFArray", "GGUFInfo", "GGUFTensor", "read_gguf_info", "require_model", "split_paths"]
 
 MAX_PARTS = 1000
+MAX_STOP_TOKENS = 1024
+"""A longer list of tokens that end an answer is taken for a mistake."""
+
 _SPLIT_NAME = re.compile(r"(?P<prefix>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf", re.IGNORECASE)
 
 
@@ -59,6 +62,14 @@ class GGUFInfo:
     @property
     def chat_template(self) -> str | None:
         return self.text("tokenizer.chat_template")
+
+    @property
+    def stop_tokens(self) -> tuple[int, ...]:
+        """The ids of `tokenizer.ggml.eos_token_ids`, which llama.cpp doesn't read; others don't count."""
+        ids = self.metadata.get("tokenizer.ggml.eos_token_ids")
+        if not isinstance(ids, GGUFArray) or ids.element_type == "str" or ids.length > MAX_STOP_TOKENS:
+            return ()
+        return tuple(int(i) for i in ids.numbers() if isinstance(i, int) and 0 <= i < (self.n_vocab or 0))
 
     @property
     def ftype(self) -> str | None:

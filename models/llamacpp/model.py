@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 from types import ModuleType, TracebackType
@@ -33,7 +33,14 @@ class Model:
     """
 
     def __init__(
-        self, pointer: int, path: Path, *, n_gpu_layers: int, vocab_only: bool, no_alloc: bool
+        self,
+        pointer: int,
+        path: Path,
+        *,
+        n_gpu_layers: int,
+        vocab_only: bool,
+        no_alloc: bool,
+        stop_tokens: Sequence[int] = (),
     ) -> None:
         """Take ownership of `pointer`. Use `Model.load`."""
         self._pointer: int | None = pointer
@@ -43,9 +50,10 @@ class Model:
         self.n_gpu_layers = n_gpu_layers
         self.vocab_only = vocab_only
         self.no_alloc = no_alloc
+        self.stop_tokens = stop_tokens
 
     @classmethod
-    def load(
+    def load(  # noqa: PLR0913  # llama.cpp's own parameters, all by keyword
         cls,
         path: Path | str,
         *,
@@ -55,12 +63,14 @@ class Model:
         use_extra_bufts: bool = True,
         vocab_only: bool = False,
         no_alloc: bool = False,
+        stop_tokens: Sequence[int] = (),
         progress: Progress | None = None,
     ) -> Self:
         """Load a GGUF file; of a split one, give the first part. Blocks without the GIL.
 
         `use_extra_bufts=False` avoids weight repacking and AMX (slower; the way out of the AMX trap).
         `vocab_only`: tokenizer and metadata. `no_alloc`: metadata and simulated memory, no weights.
+        `stop_tokens`: what ends an answer in addition to what llama.cpp knows (`GGUFInfo.stop_tokens`).
         Raises ModelLoadError with llama.cpp's reason, or when `progress` returned False; an
         exception of `progress` stops the load and comes out here.
         """
@@ -89,7 +99,14 @@ class Model:
                 raise ModelLoadError(f"loading {path.name} was cancelled")
             why = reason(lines) or "llama.cpp gives no reason"
             raise ModelLoadError(f"{path.name} doesn't load: {why}; pull or quantize it again")
-        return cls(pointer, path, n_gpu_layers=n_gpu_layers, vocab_only=vocab_only, no_alloc=no_alloc)
+        return cls(
+            pointer,
+            path,
+            n_gpu_layers=n_gpu_layers,
+            vocab_only=vocab_only,
+            no_alloc=no_alloc,
+            stop_tokens=stop_tokens,
+        )
 
     @property
     def pointer(self) -> int:

@@ -31,6 +31,8 @@ class VocabOwner(Protocol):
     """The model that a vocabulary belongs to (`models.llamacpp.model.Model`)."""
 
     path: Path
+    stop_tokens: Sequence[int]
+    """Tokens that end an answer in addition to those that llama.cpp knows."""
 
     @property
     def pointer(self) -> int:
@@ -156,16 +158,23 @@ class Vocab:
 
     def is_eog(self, token: int) -> bool:
         """True if the model ends its answer with this token (EOS, end of turn …)."""
-        return bool(self._native.llama_vocab_is_eog(self._usable(), self._check(token)))
+        return self._check(token) in self.eog_tokens
 
     def is_control(self, token: int) -> bool:
         return bool(self._native.llama_vocab_is_control(self._usable(), self._check(token)))
 
     @cached_property
     def eog_tokens(self) -> tuple[int, ...]:
-        """Every token that ends an answer, ascending."""
+        """Every token that ends an answer, ascending: llama.cpp's and the file's own.
+
+        An eos that llama.cpp only assumes is none unless it is a control token: in a BPE vocabulary it is
+        id 11, mostly a comma.
+        """
         pointer, is_eog = self._usable(), self._native.llama_vocab_is_eog
-        return tuple(token for token in range(self.n_tokens) if is_eog(pointer, token))
+        found = {token for token in range(self.n_tokens) if is_eog(pointer, token)}
+        if self.eos is None:
+            found.discard(int(self._native.llama_vocab_eos(pointer)))
+        return tuple(sorted(found | {token for token in self._model.stop_tokens if token < self.n_tokens}))
 
     @cached_property
     def suppressed_tokens(self) -> tuple[int, ...]:
@@ -176,11 +185,13 @@ class Vocab:
 
     @property
     def bos(self) -> int | None:
-        return self._special(self._native.llama_vocab_bos)
+        """The begin of a text; None where llama.cpp assumes one that is no control token."""
+        return self._special(self._native.llama_vocab_bos, "bos")
 
     @property
     def eos(self) -> int | None:
-        return self._special(self._native.llama_vocab_eos)
+        """The end of a text; None where llama.cpp assumes one that is no control token."""
+        return self._special(self._native.llama_vocab_eos, "eos")
 
     @property
     def eot(self) -> int | None:
@@ -195,9 +206,16 @@ class Vocab:
     def add_eos(self) -> bool:
         return bool(self._native.llama_vocab_get_add_eos(self.pointer))
 
-    def _special(self, get: Any) -> int | None:
+    def _special(self, get: Any, role: str | None = None) -> int | None:
         token = int(get(self.pointer))
-        return token if 0 <= token < self.n_tokens else None
+        if not 0 <= token < self.n_tokens:
+            return None
+        return token if role is None or self._names(role) or self.is_control(token) else None
+
+    def _names(self, role: str) -> bool:
+        """True if the file has the role's key."""
+        key, buffer = f"tokenizer.ggml.{role}_token_id".encode(), ctypes.create_string_buffer(16)
+        return int(self._native.llama_model_meta_val_str(self._model.pointer, key, buffer, 16)) >= 0
 
     def _usable(self) -> int:
         """Return the pointer. Raises LlamaCppError without a vocabulary, on which llama.cpp mostly aborts."""

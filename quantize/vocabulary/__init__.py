@@ -4,7 +4,9 @@ added_tokens.py            A family's rules for tokens that were added to a Sent
                            llama.cpp's converter.
 byte_fallback.py           BPE with byte fallback: Llama's tokenizer where it is given only as tokenizer.json.
 chat_template.py           A repository's chat templates, from whichever of its files has them.
-files.py                   The tokenizer files of a checkpoint, each read once, and their added tokens.
+files.py                   The tokenizer files of a checkpoint, each read once, and the tokens that they name.
+misfits.py                 Tokens that a file can't have: those that the embedding has no row for, and texts
+                           under two ids.
 normalizer.py              The normalizer of a tokenizer.json, as far as llama.cpp has it: case, accents, a
                            compiled map.
 pre_tokenizer_patterns.py  The regular expressions by which tokenizer.json files split text, letter for
@@ -18,8 +20,12 @@ slow_tokenizers.py         Tokenizers older than tokenizer.json: vocab.txt (Word
                            merges.txt (byte-level).
 special_tokens.py          The special tokens (bos, eos, pad …) and those that the tokenizer adds, as in
                            llama.cpp's converter.
+stop_tokens.py             The tokens that end an answer, from every file that names one, and the keys that
+                           say so.
 tiktoken.py                Byte-level BPE from tiktoken's files (Llama 3's own tokenizer.model, GLM-4's,
                            qwen.tiktoken …).
+token_table.py             The ids of a vocabulary's texts as transformers gives them: the model's own, then
+                           the added tokens.
 tokenizer_json.py          The vocabularies of tokenizer.json: byte-level BPE (GPT-2, Llama 3, Qwen …) and
                            WordPiece (BERT).
 unigram.py                 SentencePiece's unigram vocabularies (T5's, XLM-RoBERTa's), from their own files or

@@ -56,7 +56,7 @@ def with_distinct_texts(vocabulary: Vocabulary) -> Vocabulary:
     places: dict[str, int] = {}
     declared = vocabulary.table.declared if vocabulary.table else {}
     ids = vocabulary.table.ids if vocabulary.table else {}
-    twice = [f"{text!r} ({ids[text]}, not {other})" for text, other in declared.items() if text in ids]
+    twice = [f"{text!r} ({ids.get(text, 'none')}, not {other})" for text, other in declared.items()]
     for i, token in enumerate(tokens):
         if not token.text:
             continue  # llama.cpp names it by its id

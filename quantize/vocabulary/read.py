@@ -24,7 +24,7 @@ from quantize.vocabulary.sentencepiece import (
     read_sentencepiece,
 )
 from quantize.vocabulary.slow_tokenizers import read_slow_tokenizer
-from quantize.vocabulary.special_tokens import special_tokens
+from quantize.vocabulary.special_tokens import filled, special_tokens
 from quantize.vocabulary.stop_tokens import with_stops
 from quantize.vocabulary.tiktoken import is_tiktoken, tiktoken_vocabulary
 from quantize.vocabulary.tokenizer_json import (
@@ -96,7 +96,7 @@ def _of_model_file(files: TokenizerFiles, n_vocab: int | None, rules: AddedToken
         return model_vocabulary_of(files, model, n_vocab)
     table = piece_table(files, model.pieces, n_vocab)
     tokens = piece_tokens(table, model.pieces, n_vocab, rules)
-    special = special_tokens(files, table, len(tokens), "llama")
+    special = filled(special_tokens(files, table, len(tokens), "llama"), model.roles, "llama")
     prefix = model.preparation.add_space_prefix
     return Vocabulary("llama", "default", tokens, special=special, dummy_prefix=prefix, table=table)
 
@@ -109,7 +109,9 @@ def _of_tokenizer_json(files: TokenizerFiles, n_vocab: int | None) -> Vocabulary
     table = json_table(files, n_vocab)
     if kind == "WordPiece":
         tokens = wordpiece_tokens(files, table, n_vocab)
-        special = special_tokens(files, table, len(tokens), "bert")
+        unknown = files.tokenizer["model"].get("unk_token")
+        own = {"unk": table.ids[unknown]} if unknown in table.ids else {}
+        special = filled(special_tokens(files, table, len(tokens), "bert"), own, "bert")
         return Vocabulary("bert", WORDPIECE_PRE, tokens, special=special, table=table)
     if is_byte_fallback(files.tokenizer):
         tokens = byte_fallback_tokens(files, table, n_vocab)

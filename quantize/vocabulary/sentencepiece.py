@@ -8,8 +8,8 @@ https://github.com/google/sentencepiece/blob/master/src/sentencepiece_model.prot
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -27,6 +27,9 @@ PADDING_SCORE: Final = -10000.0
 
 PIECE_TYPES: Final = {number: TokenType(number) for number in range(1, 7)} | {4: TokenType.NORMAL}
 """The types of pieces by number; a user-defined piece counts as normal, as in llama.cpp's converter."""
+
+ROLE_FIELDS: Final = {"unk": (40, 0), "bos": (41, 1), "eos": (42, 2), "pad": (43, 2**63)}
+"""The fields of a TrainerSpec that hold tokens' ids, and their defaults; those it lacks are negative."""
 
 UNIGRAM: Final = 1
 """The TrainerSpec.ModelType of a unigram model, which is the default."""
@@ -70,12 +73,14 @@ class Piece:
 class SentencePieceModel:
     """A model file.
 
-    With `is_unigram` tokens are chosen by the sum of their scores, else merged by it (BPE).
+    With `is_unigram` tokens are chosen by the sum of their scores, else merged by it (BPE). `roles` are the
+    ids of unk, bos, eos and pad, as far as it has them.
     """
 
     pieces: tuple[Piece, ...]
     is_unigram: bool
     preparation: Unigram
+    roles: Mapping[str, int] = field(default_factory=dict)
 
 
 def piece_table(files: TokenizerFiles, pieces: Sequence[Piece], n_vocab: int | None) -> TokenTable:
@@ -86,7 +91,8 @@ def piece_table(files: TokenizerFiles, pieces: Sequence[Piece], n_vocab: int | N
     size = len(pieces) if n_vocab is None else n_vocab
     base = {piece.text: i for i, piece in enumerate(pieces[:size])}
     special = {piece.text for piece in pieces if piece.type in (TokenType.CONTROL, TokenType.UNKNOWN)}
-    return TokenTable.of(files, base, n_vocab, as_declared=True, special=special)
+    table = TokenTable.of(files, base, n_vocab, as_declared=True, special=special)
+    return table.with_twice([piece.text for piece in pieces[:size]])
 
 
 def piece_tokens(
@@ -143,11 +149,13 @@ def read_sentencepiece(path: Path) -> SentencePieceModel:
         kind = _number(trainer, 3, UNIGRAM)
         charsmap = next((value for n, wire, value in normalizer if (n, wire) == (2, LENGTH_DELIMITED)), b"")
         prefix, merged = _number(normalizer, 3, 1) != 0, _number(normalizer, 4, 1) != 0
+        places = {role: _number(trainer, number, default) for role, (number, default) in ROLE_FIELDS.items()}
     except (ValueError, struct.error) as error:
         raise UnknownTokenizer(
             f"{path.name} isn't a SentencePiece model ({error}); download it again"
         ) from error
-    return SentencePieceModel(pieces, kind == UNIGRAM, Unigram(prefix, merged, charsmap))
+    roles = {role: place for role, place in places.items() if place < len(pieces)}
+    return SentencePieceModel(pieces, kind == UNIGRAM, Unigram(prefix, merged, charsmap), roles)
 
 
 def parse_pieces(data: bytes, file_name: str = FILE_NAME) -> list[Piece]:

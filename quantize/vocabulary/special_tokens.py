@@ -8,6 +8,7 @@ tokens, and not at all without a tokenizer_config.json.)
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -57,6 +58,16 @@ def special_tokens(
     if n_vocab is not None:
         ids = {role: token_id for role, token_id in ids.items() if token_id < n_vocab}
     return SpecialTokens(ids, search.add)
+
+
+def filled(special: SpecialTokens, own: Mapping[str, int], model: str) -> SpecialTokens:
+    """Return special tokens with `own`, the vocabulary's, where no other file names one.
+
+    What llama.cpp assumes rightly for `model` stays out, but for eos.
+    """
+    assumed = ASSUMED[model]
+    ids = {role: i for role, i in own.items() if role == "eos" or assumed.get(role) != i}
+    return dataclasses.replace(special, ids={**special.ids, **ids, **special.ids})
 
 
 class _Search:

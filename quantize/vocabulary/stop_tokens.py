@@ -2,8 +2,9 @@
 
 They are what transformers stops at, and more: the ids of generation_config.json, or of config.json where it
 names none; the tokenizer's eos; the chat template's end of turn. llama.cpp has keys for three of them (eos,
-eot, eom) and knows some by their texts; `tokenizer.ggml.eos_token_ids` lists them all, for Corral's server
-and others that read it. Without a key llama.cpp takes id 11 of a BPE vocabulary for eos, mostly a comma.
+eot, eom) and knows some by their texts; where there are more, `tokenizer.ggml.eos_token_ids` lists them all
+for Corral's server, and for others that read it. Without a key llama.cpp takes id 11 of a BPE vocabulary for
+eos, mostly a comma.
 """
 
 from __future__ import annotations
@@ -92,9 +93,9 @@ def stop_metadata(metadata: Metadata, vocabulary: Vocabulary) -> Metadata:
             keys[EOS_KEY] = uint32(eos)
             set_ids[EOS_KEY] = eos
     rest = [i for i in stops if i not in set_ids.values()]
-    for key, token_id in _slots(vocabulary, rest, [key for key in (EOT_KEY, EOM_KEY) if key not in set_ids]):
-        keys[key] = uint32(token_id)
-    if len(stops) > 1:
+    slots = _slots(vocabulary, rest, [key for key in (EOT_KEY, EOM_KEY) if key not in set_ids])
+    keys |= {key: uint32(token_id) for key, token_id in slots}
+    if len(rest) > len(slots):
         keys[IDS_KEY] = array(ValueType.INT32, stops)
     return keys | _adds(metadata, bool(stops), vocabulary.model)
 
@@ -104,8 +105,8 @@ def _slots(vocabulary: Vocabulary, rest: Sequence[int], free: list[str]) -> list
     wanted = list(rest)
     chosen: list[tuple[str, int]] = []
     for key, ids in (
-        (EOT_KEY, vocabulary.turn_ends),
         (EOM_KEY, [i for i in rest if _letters(vocabulary.tokens[i].text) in MESSAGE_ENDS]),
+        (EOT_KEY, vocabulary.turn_ends),
         (EOM_KEY, rest),
         (EOT_KEY, rest),
     ):

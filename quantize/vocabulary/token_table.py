@@ -3,12 +3,13 @@
 Its tokenizers give a text one id: an added token whose text the model has already keeps the model's id. Other
 added tokens are numbered on from the model's last one, in the order of the files, whatever ids the files
 say. Where the model's own ids have gaps, and over a SentencePiece file, the files' ids are taken instead, as
-far as they are free: there what transformers makes of them doesn't fit the embedding.
+far as no added token has them: there what transformers makes of them doesn't fit the embedding.
 """
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Mapping
+import dataclasses
+from collections.abc import Container, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
@@ -19,7 +20,7 @@ from quantize.vocabulary.files import AddedToken, TokenizerFiles
 class TokenTable:
     """Texts and ids. `added` are the added tokens by id, `beyond` those that no row of the embedding has.
 
-    `declared` are the ids that a file gives texts which have others.
+    `declared` are the ids that a file gives texts which have others, or none.
     """
 
     ids: Mapping[str, int]
@@ -52,6 +53,11 @@ class TokenTable:
         ids = {text: token_id for text, token_id in numbering.ids.items() if token_id not in beyond}
         return cls(ids, added, beyond, numbering.declared)
 
+    def with_twice(self, texts: Sequence[str]) -> TokenTable:
+        """Return the table with the earlier places of texts that a list has twice among `declared`."""
+        twice = {text: i for i, text in enumerate(texts) if self.ids.get(text, i) != i}
+        return dataclasses.replace(self, declared={**self.declared, **twice})
+
 
 def padding_text(token_id: int, taken: Container[str]) -> str:
     """Return the text of an id that no token has, another one than those that are taken."""
@@ -78,6 +84,9 @@ class _Numbering:
             return
         token_id = self.ids.get(token.content)
         if token_id is None:
+            if self._replaces and token.id in self.added:
+                self.declared[token.content] = int(token.id)
+                return
             token_id = self._free_id(token.id)
             self.ids[token.content] = token_id
         if token.id not in (None, token_id):

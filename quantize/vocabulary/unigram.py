@@ -17,7 +17,7 @@ from quantize.vocabulary.sentencepiece import (
     piece_tokens,
     read_sentencepiece,
 )
-from quantize.vocabulary.special_tokens import special_tokens
+from quantize.vocabulary.special_tokens import filled, special_tokens
 from quantize.vocabulary.token_table import TokenTable, padding_text
 from quantize.vocabulary.tokenizer_json import check_own_ids
 from quantize.vocabulary.vocabulary import Token, TokenType, Unigram, Vocabulary
@@ -34,6 +34,9 @@ XLM_FIRST: Final = (
 )
 XLM_OWN: Final = 3
 """The number of pieces that XLM_FIRST replaces: <unk>, <s>, </s>."""
+
+END: Final = "</s>"
+"""The end of a text in all these vocabularies."""
 
 MASK: Final = Token("<mask>", TokenType.CONTROL)
 
@@ -72,7 +75,10 @@ def model_kind(tokenizer: Mapping[str, Any]) -> str | None:
 def _vocabulary(
     files: TokenizerFiles, tokens: Sequence[Token], table: TokenTable, preparation: Unigram
 ) -> Vocabulary:
-    special = special_tokens(files, table, len(tokens), "t5")
+    unknown = [i for i, token in enumerate(tokens) if token.type is TokenType.UNKNOWN]
+    own = {"unk": unknown[-1]} if unknown else {}
+    own |= {"eos": table.ids[END]} if END in table.ids else {}
+    special = filled(special_tokens(files, table, len(tokens), "t5"), own, "t5")
     return Vocabulary("t5", "default", tokens, special=special, unigram=preparation, table=table)
 
 
@@ -106,7 +112,7 @@ def _json_tokens(files: TokenizerFiles, n_vocab: int | None) -> tuple[list[Token
     pieces = _json_pieces(files.tokenizer["model"])
     base = {piece.text: i for i, piece in enumerate(pieces)}
     check_own_ids(base, n_vocab)
-    table = TokenTable.of(files, base, n_vocab)
+    table = TokenTable.of(files, base, n_vocab).with_twice([piece.text for piece in pieces])
     size = max([len(pieces) - 1, *table.added]) + 1 if n_vocab is None else n_vocab
     tokens = [Token(padding_text(i, table.ids), TokenType.UNUSED, PADDING_SCORE) for i in range(size)]
     for i, piece in enumerate(pieces):

@@ -103,7 +103,7 @@ class Vocabulary:
 
     turn_ends: Sequence[int] = ()
     remarks: Sequence[str] = ()
-    """What was left out of the files, for people to read."""
+    """Sentences on what was left out of the files, for people to read."""
 
     normalizer: Mapping[str, bool] = field(default_factory=dict)
     """The options `lowercase` and `strip_accents`, as far as tokenizer.json has them."""

@@ -8,6 +8,8 @@ Where we differ on purpose, in no variant here:
   and we pad the vocabulary to the embedding, without which llama.cpp doesn't load the file.
 - `tokenizer.ggml.pre`: of several names for one behaviour we may use another one (`test_oracle.py`).
 - Added tokens keep their text; the converter sends those that aren't normalized through the tokenizer.
+- What files say about ends of answers, chat templates, added tokens and special tokens' names is read as
+  transformers reads it (docs/architectures.md says how that differs; `vocabulary/test_saved_forms.py`).
 - A frequency factor of Llama 3 may differ in its last bit where torch's power isn't correctly rounded.
 - From the service only: general.quantized_by, general.source.huggingface.repository and .commit.
 """

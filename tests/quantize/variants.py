@@ -64,11 +64,10 @@ def _add_card(directory: Path) -> None:
     write_json(directory / "generation_config.json", sampling)
 
 
-def _template_in_file(directory: Path) -> None:
+def _named_templates(directory: Path) -> None:
     import json
 
     config = json.loads((directory / "tokenizer_config.json").read_text(encoding="utf-8"))
-    (directory / "chat_template.jinja").write_text(config.pop("chat_template"), encoding="utf-8")
     config["chat_template"] = [
         {"name": "default", "template": "{{ messages[0]['content'] }}"},
         {"name": "tool_use", "template": "{{ tools }}"},
@@ -100,7 +99,7 @@ MISTRAL = {"architectures": ["MistralForCausalLM"], "model_type": "mistral", "sl
 
 VARIANTS: dict[str, Variant] = {
     "bpe": Variant({"dtype": "F16"}),
-    "tied": Variant({"dtype": "BF16", "tie": True, "seed": 2}, _template_in_file),
+    "tied": Variant({"dtype": "BF16", "tie": True, "seed": 2}, _named_templates),
     "spm-sharded": Variant({"dtype": "BF16", "tokenizer": "spm", "sharded": True}),
     "mistral": Variant({"dtype": "F32", "tokenizer": "spm", "config": MISTRAL}),
     "llama3": Variant(

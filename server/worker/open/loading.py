@@ -46,6 +46,7 @@ def load(spec: ModelSpec, on_progress: Callable[[float], None], listener: Decode
         use_mmap=options.use_mmap,
         use_mlock=options.use_mlock,
         use_extra_bufts=options.use_extra_bufts,
+        stop_tokens=info.stop_tokens,
         progress=_Progress(on_progress),
     )
     n_threads = options.threads or usable_cores()[0]

@@ -193,6 +193,7 @@ def special_tokens_in_tokenizer_json(directory: Path) -> None:
     write_json(directory / "tokenizer.json", {"added_tokens": added, "model": {}})
 
 
+NAMED_END = "of InternLM2: an eos that files name ends an answer, too, where <|im_end|> takes its place"
 MSCALE = (
     "of Phi-3.5-MoE: short_mscale of config.json; the converter has Phi-3's formula for it, another number"
 )
@@ -281,6 +282,7 @@ FAMILIES: tuple[Family, ...] = (
         tokenizer="spm",
         shapes=internlm2_shapes,
         edit=internlm2_tokenizer,
+        exceptions={"tokenizer.ggml.eom_token_id": NAMED_END},
     ),
     Family("baichuan", "BaichuanForCausalLM", tokenizer="spm", shapes=baichuan_shapes),
 )

@@ -30,6 +30,7 @@ SCALED = "llama.cpp leaves out T5's division before a tied output matrix, so the
 POOLER = "the converter drops BERT's pooler, without which a classifier's scores are others"
 LARGER = "with the pooler there are more parameters"
 SPACES = "the converter takes clean_up_tokenization_spaces for it; we look at what the file does to spaces"
+NAMED = "the converter needs a tokenizer.json for names, we look them up in any vocabulary"
 TOLERANCE = 2e-2  # ggml's GELU comes from a table of F16
 
 
@@ -158,6 +159,7 @@ FAMILIES: tuple[Family, ...] = (
         "XLMRobertaModel",
         make("XLMRobertaModel", "XLMRobertaConfig", **XLM),
         "unigram",
+        {f"tokenizer.ggml.{role}_token_id": NAMED for role in ("unknown", "seperator")},
         edit=sentence_transformers("cls_token", write_xlm_model),
         kind="encoder",
         tolerance=TOLERANCE,

@@ -18,6 +18,26 @@ with our F32 file what _the reference_ computes with the checkpoint: the logits 
 tokens, of an encoder its vectors or scores. Where transformers has no such model, the reference is llama.cpp
 with the converter's file.
 
+Tokenizer files are read as transformers reads them, where the converter does otherwise
+(`tests/quantize/vocabulary` compares some forty saved forms with it):
+
+- Every token that a file names as the end of an answer is in the file: the tokenizer's eos, the lists of
+  generation_config.json or config.json, the chat template's end of turn. The converter drops lists, and
+  llama.cpp then takes id 11 of a byte-level vocabulary, mostly a comma. `eot` and `eom` take what isn't
+  eos; where that isn't enough, `tokenizer.ggml.eos_token_ids` lists all, which `corral serve` reads. A
+  model that names none gets an eos that no answer has.
+- chat_template.jinja and additional_chat_templates/ come before tokenizer_config.json, and null hides
+  nothing; the converter takes the other order, and no template where there is no tokenizer_config.json.
+- Added tokens of a SentencePiece model are those of tokenizer.json, too, which transformers 5 writes
+  alone; added_tokens.json counts only where tokenizer_config.json has no added_tokens_decoder, and a
+  piece that it lists again keeps its kind. Tokens that look like control tokens but aren't marked so are
+  control tokens, as for the converter.
+- A text has one id, the one that transformers' tokenizers give it, and an added token beyond the
+  embedding is left out; both are said before the pass. Of the converter's files llama.cpp refuses such
+  ones, or aborts.
+- The special tokens' names are looked up in the whole vocabulary, not only among the added tokens of a
+  tokenizer.json.
+
 `tests/quantize/families` makes this page and holds it true; [CONTRIBUTING.md](../CONTRIBUTING.md) tells how
 to add a family. Not here are architectures that llama.cpp doesn't know, such as OPT: nothing could run a file
 of theirs.
