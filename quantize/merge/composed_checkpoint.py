@@ -33,6 +33,7 @@ from quantize.merge.merge_plan import MergeModel, plan_tensors
 from quantize.merge.output_matrix import equally_tied
 from quantize.merge.recipe import Recipe, is_recipe, read_recipe
 from quantize.merge.source import MergeSource
+from quantize.vocabulary.chat_template import TEMPLATES_FOLDER
 
 RECIPE_KEY: Final = "corral.merge.recipe"
 SOURCES_KEY: Final = "corral.merge.sources"
@@ -270,11 +271,13 @@ def _assemble(
     temporary = tempfile.TemporaryDirectory(prefix="corral-merge-")
     stack.callback(temporary.cleanup)
     folder = Path(temporary.name)
-    files = {path.name: path for path in small_files(donor.directory)}
+    files = {str(path.relative_to(donor.directory)): path for path in small_files(donor.directory)}
     if tokenizer_folder is not None:
         files = with_tokenizer_of(tokenizer_folder, files)
     for name, path in files.items():
-        (folder / name).symlink_to(path.absolute())
+        place = folder / name
+        place.parent.mkdir(exist_ok=True)
+        place.symlink_to(path.absolute())
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     (folder / _CARD).write_text(_card(parts, donor), encoding="utf-8")
     return ComposedCheckpoint(folder, dict(config), tensors, temporary=temporary)
@@ -285,7 +288,10 @@ def small_files(directory: Path) -> list[Path]:
     try:
         return [
             path
-            for path in sorted(directory.iterdir())
+            for path in (
+                *sorted(directory.iterdir()),
+                *sorted((directory / TEMPLATES_FOLDER).glob("*.jinja")),
+            )
             if path.is_file()
             and not _WEIGHT_FILE.fullmatch(path.name)
             and path.stat().st_size <= _SMALL_BYTES
@@ -296,10 +302,16 @@ def small_files(directory: Path) -> list[Path]:
 
 def with_tokenizer_of(folder: Path, files: Mapping[str, Path]) -> dict[str, Path]:
     """Return a model's small files with the tokenizer of this folder in place of its own, if it has one."""
-    own = {path.name: path for path in small_files(folder) if path.name in TOKENIZER_FILES}
+    own = {str(path.relative_to(folder)): path for path in small_files(folder)}
     if not own.keys() & set(_VOCABULARY_FILES):
         return dict(files)
-    return {name: path for name, path in files.items() if name not in TOKENIZER_FILES} | own
+    return {name: path for name, path in files.items() if not _is_tokenizer_file(name)} | {
+        name: path for name, path in own.items() if _is_tokenizer_file(name)
+    }
+
+
+def _is_tokenizer_file(name: str) -> bool:
+    return name in TOKENIZER_FILES or name.startswith(f"{TEMPLATES_FOLDER}/")
 
 
 def _card(parts: Parts, donor: ModelLocation) -> str:

@@ -170,7 +170,9 @@ def _write_text(path: Path, text: str) -> None:
 
 def _copy_small_files(source: Path, target: Path) -> None:
     """Copy all files of a composed checkpoint's folder, which has no weights."""
-    for path in sorted(source.iterdir()):
+    for path in sorted(source.rglob("*")):
         if path.is_file():
-            (target / path.name).write_bytes(path.read_bytes())
-            fsync_file(target / path.name)
+            place = target / path.relative_to(source)
+            place.parent.mkdir(exist_ok=True)
+            place.write_bytes(path.read_bytes())
+            fsync_file(place)

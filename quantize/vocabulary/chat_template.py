@@ -19,6 +19,8 @@ LIMIT_BYTES = 4 * 2**20
 """A template's file may have at most this many bytes."""
 
 DEFAULT: Final = "default"
+TEMPLATES_FOLDER: Final = "additional_chat_templates"
+"""The folder of templates beside the default one."""
 
 
 def chat_templates(files: TokenizerFiles) -> tuple[str | None, Mapping[str, str]]:
@@ -40,13 +42,13 @@ def chat_templates(files: TokenizerFiles) -> tuple[str | None, Mapping[str, str]
 
 
 def _own_files(files: TokenizerFiles) -> dict[str, str]:
-    paths = sorted((files.directory / "additional_chat_templates").glob("*.jinja"))
+    paths = sorted((files.directory / TEMPLATES_FOLDER).glob("*.jinja"))
     templates: dict[str, str] = {}
     if (files.directory / "chat_template.jinja").is_file():
         templates[DEFAULT] = _text(files, "chat_template.jinja")
     for path in paths:
         if name := _name(path.stem):
-            templates[name] = _text(files, f"additional_chat_templates/{path.name}")
+            templates[name] = _text(files, f"{TEMPLATES_FOLDER}/{path.name}")
     return templates
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -31,11 +31,15 @@ from quantize.vocabulary.tokenizer_json import (
     WORDPIECE_PRE,
     by_id,
     json_table,
+    model_vocabulary,
     read_merges,
     wordpiece_tokens,
 )
 from quantize.vocabulary.unigram import model_kind, model_vocabulary_of, unigram_vocabulary
 from quantize.vocabulary.vocabulary import Vocabulary
+
+OTHERS_SHARE: Final = 20
+"""One in this many tokens may be another one in tokenizer.json than in tokenizer.model."""
 
 UNIGRAM_MODEL_TYPES: Final = ("t5", "mt5", "umt5")
 
@@ -94,11 +98,27 @@ def _of_model_file(files: TokenizerFiles, n_vocab: int | None, rules: AddedToken
     model = read_sentencepiece(files.directory / FILE_NAME)
     if model.is_unigram and files.config.get("model_type") in UNIGRAM_MODEL_TYPES:
         return model_vocabulary_of(files, model, n_vocab)
+    prefix = model.preparation.add_space_prefix
+    if _is_outgrown(files, [piece.text for piece in model.pieces]):
+        remark = f"tokenizer.json has tokens that {FILE_NAME} lacks, and counts, as in transformers"
+        return dataclasses.replace(_of_tokenizer_json(files, n_vocab), dummy_prefix=prefix, remarks=(remark,))
     table = piece_table(files, model.pieces, n_vocab)
     tokens = piece_tokens(table, model.pieces, n_vocab, rules)
     special = filled(special_tokens(files, table, len(tokens), "llama"), model.roles, "llama")
-    prefix = model.preparation.add_space_prefix
     return Vocabulary("llama", "default", tokens, special=special, dummy_prefix=prefix, table=table)
+
+
+def _is_outgrown(files: TokenizerFiles, pieces: Sequence[str]) -> bool:
+    """True if a tokenizer.json of the same kind has own tokens after the pieces, or many others for them.
+
+    Few others are usual: transformers gives some pieces of Gemma another text.
+    """
+    if files.tokenizer is None or not is_byte_fallback(files.tokenizer):
+        return False
+    added = {token.content for token in files.added_in_tokenizer()}
+    own = {text: i for text, i in model_vocabulary(files.tokenizer).items() if text not in added}
+    others = sum(i < len(pieces) and pieces[i] != text for text, i in own.items())
+    return any(i >= len(pieces) for i in own.values()) or others > len(own) // OTHERS_SHARE
 
 
 def _of_tokenizer_json(files: TokenizerFiles, n_vocab: int | None) -> Vocabulary:

@@ -52,8 +52,9 @@ def read_slow_tokenizer(directory: Path, tokenizer_config: Mapping[str, Any] | N
 
 
 def _wordpiece(path: Path, config: Mapping[str, Any]) -> dict[str, Any]:
-    lines = read_bounded(path).decode("utf-8", errors="replace").splitlines()
-    vocabulary = {text: i for i, text in enumerate(lines)}
+    text = read_bounded(path).decode("utf-8", errors="replace").replace("\r\n", "\n").replace("\r", "\n")
+    lines = text.removesuffix("\n").split("\n")  # no other line ends: tokens may hold them
+    vocabulary = {line: i for i, line in enumerate(lines)}
     names = _names(config, BERT_ROLES)
     normalizer: dict[str, Any] = {"type": "BertNormalizer", "lowercase": config.get("do_lower_case", True)}
     normalizer["strip_accents"] = config.get("strip_accents")
@@ -92,7 +93,7 @@ def _byte_level(directory: Path, name: str, config: Mapping[str, Any]) -> dict[s
         "pre_tokenizer": pre,
         "post_processor": processor,
         "decoder": BYTE_LEVEL,
-        "model": {"type": "BPE", "vocab": {**vocabulary, **added_ids}},
+        "model": {"type": "BPE", "vocab": vocabulary},
     }
 
 

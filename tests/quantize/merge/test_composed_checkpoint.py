@@ -19,7 +19,9 @@ from quantize.job.service import quantize_reference
 from quantize.merge.composed_checkpoint import RECIPE_KEY, SOURCES_KEY
 from quantize.merge.lora import LoraSource
 from quantize.merge.write import write_checkpoint
+from quantize.plan.make_plan import make_plan
 from quantize.run.options import RunOptions
+from quantize.vocabulary.chat_template import TEMPLATES_FOLDER
 from tests.hub_server import HubServer
 from tests.peft import write_peft_adapter
 from tests.pico import write_safetensors
@@ -186,6 +188,19 @@ def test_a_written_checkpoint(family: Path, tmp_path: Path) -> None:
         assert copied.read_bytes() == (family / "base" / name).read_bytes()
     assert "merge_method: ties" in (tmp_path / "one" / "README.md").read_text()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["family", "one", "several"]
+
+
+def test_named_templates_are_kept(family: Path, tmp_path: Path) -> None:
+    template = family / "base" / TEMPLATES_FOLDER / "tool_use.jinja"
+    template.parent.mkdir()
+    template.write_text("{{ tools }}", encoding="utf-8")
+    with open_recipe(family, RECIPE) as checkpoint:
+        metadata = make_plan(checkpoint, ["F16"]).files[0].metadata
+        assert metadata["tokenizer.chat_template.tool_use"].data == "{{ tools }}"
+        write_checkpoint(checkpoint, tmp_path / "out")
+    copied = tmp_path / "out" / TEMPLATES_FOLDER / "tool_use.jinja"
+    assert not copied.is_symlink()
+    assert copied.read_text(encoding="utf-8") == "{{ tools }}"
 
 
 def test_nothing_is_left_of_a_merge_that_fails(

@@ -187,6 +187,7 @@ def whole_json_of_pieces(folder: Folder) -> None:
     (folder.path / "added_tokens.json").unlink()
     folder.settings(added_tokens_decoder=GONE, extra_special_tokens=["<|im_start|>", "<|im_end|>"])
     pieces = read_sentencepiece(folder.path / "tokenizer.model").pieces
+    texts = {piece.text: i for i, piece in enumerate(pieces)}
     special = [*enumerate(("<unk>", "<s>", "</s>")), (SPM_START, "<|im_start|>"), (SPM_END, "<|im_end|>")]
     added = [entry(i, text, special=True) for i, text in special]
     tokenizer = {
@@ -197,11 +198,25 @@ def whole_json_of_pieces(folder: Folder) -> None:
         "model": {
             "type": "BPE",
             "byte_fallback": True,
-            "vocab": {piece.text: i for i, piece in enumerate(pieces)},
-            "merges": [],
+            "vocab": texts,
+            "merges": [[text[:-1], text[-1]] for text in texts if {text[:-1], text[-1]} <= texts.keys()],
         },
     }
     write_json(folder.path / "tokenizer.json", tokenizer)
+
+
+def outgrown_pieces(folder: Folder) -> None:
+    """Give tokenizer.json tokens of its own that tokenizer.model lacks."""
+    whole_json_of_pieces(folder)
+    more = {"\u2581corral": SPM_START, "\u2581llama": SPM_END}
+
+    def change(value: dict[str, Any]) -> None:
+        value["model"]["vocab"].update(more)
+        value["added_tokens"] = [t for t in value["added_tokens"] if t["id"] < SPM_START]
+        value["added_tokens"] += [entry(SPM_END + 1, "<|im_start|>", special=True)]
+        value["added_tokens"] += [entry(SPM_END + 2, "<|im_end|>", special=True)]
+
+    folder.edit("tokenizer.json", change)
 
 
 def spm_names(folder: Folder) -> None:
@@ -249,6 +264,7 @@ SAVED_FORMS: Final = (
     form("pieces-older", lambda f: f.settings(added_tokens_decoder=GONE), "spm"),
     form("pieces-again", pieces_again, "spm"),
     form("pieces-and-json", whole_json_of_pieces, "spm"),
+    form("pieces-outgrown", outgrown_pieces, "spm"),
     form("pieces-older-names", spm_names, "spm", eos_token_id=2),
     form("pieces-of-chat", lambda f: f.settings(eos_token="<|im_end|>"), "spm", eos_token_id=2),
     form("wordpieces", lambda f: f.add(425, "<more>", special=False), "wordpiece"),

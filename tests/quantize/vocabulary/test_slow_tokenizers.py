@@ -50,6 +50,28 @@ def test_robertas_class_adds_bos_and_eos(directory: Path) -> None:
     assert vocabulary.special.ids["sep"] == 408
 
 
+def test_added_tokens_json_that_lists_base_tokens_again(directory: Path) -> None:
+    write_json(directory / "added_tokens.json", {"!": 411, "<extra>": 410})
+    vocabulary = read_vocabulary(with_class(directory, "GPT2Tokenizer"), {}, 412)
+    assert [vocabulary.tokens[i].text for i in (0, 410, 411)] == ["!", "<extra>", "[PAD411]"]
+    assert [vocabulary.tokens[i].type for i in (0, 410)] == [TokenType.USER_DEFINED] * 2
+
+
+def test_lines_of_vocab_txt_end_as_in_text_files(tmp_path: Path) -> None:
+    """Other line ends are tokens of multilingual vocabularies; the last of two lines has the text."""
+    lines = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "\u2028", "twice", "twice", "\x85"]
+    (tmp_path / "vocab.txt").write_bytes("\r\n".join([*lines, ""]).encode())
+    found = read_vocabulary(with_class(tmp_path, "BertTokenizer"), {}, 10)
+    assert [token.text for token in found.tokens[5:]] == [
+        "\u2581\u2028",
+        "\u2581[PAD6]",
+        "\u2581twice",
+        "\u2581\x85",
+        "\u2581[PAD9]",
+    ]
+    assert found.tokens[6].type is TokenType.UNUSED
+
+
 def test_other_classes_are_refused(directory: Path) -> None:
     with pytest.raises(UnknownTokenizer, match="don't say how LlamaTokenizer splits"):
         read_vocabulary(with_class(directory, "LlamaTokenizer"), {}, 412)
