@@ -66,11 +66,13 @@ def vocabulary_faults(metadata: Metadata) -> Iterator[str]:
 def _token_faults(tokens: GGUFArray, *, is_sentencepiece: bool) -> Iterator[str]:
     distinct: dict[bytes, int] = {}
     twice: list[str] = []
-    for token, text in enumerate(tokens.strings()):
+    for token, whole in enumerate(tokens.strings()):
+        # llama.cpp ends a text at a zero byte, and names an empty one by its id.
+        text = whole.partition(b"\0")[0] or b"[EMPTY_%d]" % token
         if text in distinct:
             shown = text[:80].decode("utf-8", "replace")
             twice.append(f"{shown!r} under the ids {distinct[text]} and {token}")
-        elif text:  # llama.cpp names empty tokens itself
+        else:
             distinct[text] = token
     if twice:
         yield f"its vocabulary lists {len(twice)} tokens twice: {', '.join(twice[:3])}"

@@ -1,7 +1,7 @@
 """A repository's chat templates, from whichever of its files has them.
 
 The order is transformers': chat_template.jinja with additional_chat_templates/ hides tokenizer_config.json,
-and chat_template.json, which older processors wrote, comes last. A file without a template hides nothing.
+and what older processors wrote, chat_template.json, comes last. A file without a template hides nothing.
 (For the converter tokenizer_config.json hides all others, even with a null, and without it there is none.)
 """
 
@@ -19,6 +19,7 @@ LIMIT_BYTES = 4 * 2**20
 """A template's file may have at most this many bytes."""
 
 DEFAULT: Final = "default"
+OLDER_FILES: Final = ("chat_template.json", "processor_config.json")
 TEMPLATES_FOLDER: Final = "additional_chat_templates"
 """The folder of templates beside the default one."""
 
@@ -28,12 +29,12 @@ def chat_templates(files: TokenizerFiles) -> tuple[str | None, Mapping[str, str]
 
     Where the files of templates have no default, that of a later place is taken, and its other templates.
     """
-    older = optional_json_object(files.directory / "chat_template.json") or {}
+    older = [optional_json_object(files.directory / name) or {} for name in OLDER_FILES]
     templates: dict[str, str] = {}
     for found in (
         _own_files(files),
         _listed((files.tokenizer_config or {}).get("chat_template")),
-        _listed(older.get("chat_template")),
+        *(_listed(fields.get("chat_template")) for fields in older),
     ):
         if DEFAULT not in templates:
             templates = found | templates

@@ -54,24 +54,33 @@ def with_distinct_texts(vocabulary: Vocabulary) -> Vocabulary:
     """
     tokens = list(vocabulary.tokens)
     places: dict[str, int] = {}
+    cut: list[str] = []
     declared = vocabulary.table.declared if vocabulary.table else {}
     ids = vocabulary.table.ids if vocabulary.table else {}
     twice = [f"{text!r} ({ids.get(text, 'none')}, not {other})" for text, other in declared.items()]
     for i, token in enumerate(tokens):
         if not token.text:
             continue  # llama.cpp names it by its id
+        if "\0" in token.text:  # it would end there, and might be another token
+            cut.append(f"{token.text!r} ({i})")
+            tokens[i] = Token("", TokenType.UNUSED, token.score)
+            continue
         if token.text in places:
             before = places[token.text]
             twice.append(f"{token.text!r} ({i}, not {before})")
             tokens[before] = Token("", TokenType.UNUSED, token.score)
         places[token.text] = i
-    if not twice:
+    if not twice and not cut:
         return vocabulary
     for i, token in enumerate(tokens):
         if not token.text and vocabulary.tokens[i].text:
             tokens[i] = dataclasses.replace(token, text=padding_text(i, places))
-    remark = f"a text has one id, which is transformers': {_some(twice)}"
-    return dataclasses.replace(vocabulary, tokens=tokens, remarks=[*vocabulary.remarks, remark])
+    remarks = list(vocabulary.remarks)
+    if twice:
+        remarks.append(f"a text has one id, which is transformers': {_some(twice)}")
+    if cut:
+        remarks.append(f"llama.cpp has no tokens with a zero byte, which are left out: {_some(cut)}")
+    return dataclasses.replace(vocabulary, tokens=tokens, remarks=remarks)
 
 
 def _some(names: list[str]) -> str:

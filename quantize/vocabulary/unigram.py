@@ -97,13 +97,25 @@ def _xlm_tokens(
 ) -> tuple[list[Token], TokenTable]:
     """Return tokens in fairseq's order: four of its own, then the pieces but for the first three."""
     size = max(n_vocab or 0, len(model.pieces))
-    pieces = [Token(f"[PAD{i}]", TokenType.UNUSED, PADDING_SCORE) for i in range(size)]
+    pieces = [padding(i) for i in range(size)]
     pieces[: len(model.pieces)] = [Token(piece.text, piece.type, piece.score) for piece in model.pieces]
     tokens = [*XLM_FIRST, *pieces[XLM_OWN:-1]]
     mask = len(model.pieces) + 1
     if mask < size and files.config.get("model_type") == "nomic_bert":
         tokens[mask] = MASK
-    return tokens, TokenTable({token.text: i for i, token in enumerate(tokens)})
+    own = {token.text: i for i, token in enumerate(tokens) if token.type is not TokenType.UNUSED}
+    table = TokenTable.of(files, own, n_vocab, as_declared=True, special=frozenset(files.special_texts))
+    for i, added in table.added.items():
+        if i >= len(tokens) or tokens[i].type not in (TokenType.CONTROL, TokenType.UNKNOWN):
+            kind = TokenType.CONTROL if added.special else TokenType.USER_DEFINED
+            tokens += [padding(j) for j in range(len(tokens), i + 1)]
+            tokens[i] = Token(added.content, kind, tokens[i].score if added.content in own else 0.0)
+    return tokens, table
+
+
+def padding(token_id: int) -> Token:
+    """Return the token of an id that has none."""
+    return Token(f"[PAD{token_id}]", TokenType.UNUSED, PADDING_SCORE)
 
 
 def _json_tokens(files: TokenizerFiles, n_vocab: int | None) -> tuple[list[Token], TokenTable]:

@@ -18,6 +18,8 @@ from tests.pico_encoder_tokenizers import (
     write_t5_tokenizer,
     write_wordpiece_tokenizer,
     write_xlm_json,
+    write_xlm_model,
+    xlm_json,
 )
 from tests.pico_tokenizer import write_bpe_tokenizer, write_spm_tokenizer
 
@@ -230,6 +232,14 @@ def spm_names(folder: Folder) -> None:
     )
 
 
+def file_of_unigrams(folder: Folder) -> None:
+    """Put the SentencePiece file beside the tokenizer.json, which has one token more."""
+    write_t5_tokenizer(folder.path)
+    write_xlm_model(folder.path)
+    size = len(xlm_json()["model"]["vocab"])
+    folder.add(size, "<more>", special=False)
+
+
 SAVED_FORMS: Final = (
     form("transformers-4", lambda f: None, eos_token_id=END),
     form("transformers-5", by_transformers_5, eos_token_id=END),
@@ -269,4 +279,5 @@ SAVED_FORMS: Final = (
     form("pieces-of-chat", lambda f: f.settings(eos_token="<|im_end|>"), "spm", eos_token_id=2),
     form("wordpieces", lambda f: f.add(425, "<more>", special=False), "wordpiece"),
     form("unigrams", lambda f: None, "xlm"),
+    form("unigrams-and-file", file_of_unigrams, "xlm"),
 )

@@ -79,5 +79,10 @@ def test_chat_template_json(tmp_path: Path) -> None:
     assert templates(tmp_path, {}) == ("json", {})
 
 
+def test_processor_config(tmp_path: Path) -> None:
+    write_json(tmp_path / "processor_config.json", {"chat_template": "processor"})
+    assert templates(tmp_path, {"chat_template": None}) == ("processor", {})
+
+
 def test_none_at_all(tmp_path: Path) -> None:
     assert templates(tmp_path, {}) == (None, {})

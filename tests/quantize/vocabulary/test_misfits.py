@@ -110,6 +110,13 @@ def test_padding_has_another_text_than_tokens_do() -> None:
     assert found.remarks == ["a text has one id, which is transformers': 'a' (2, not 0)"]
 
 
+def test_a_text_with_a_zero_byte_is_left_out() -> None:
+    tokens = [Token("a", TokenType.NORMAL), Token("a\0b", TokenType.NORMAL)]
+    found = with_distinct_texts(Vocabulary("gpt2", "default", tokens))
+    assert [token.text for token in found.tokens] == ["a", "[PAD1]"]
+    assert "'a\\x00b' (1)" in found.remarks[0]
+
+
 @pytest.mark.model
 def test_llama_cpp_loads_the_file(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     directory = write_pico_checkpoint(tmp_path / "model", n_layers=1, config={"vocab_size": N_BPE})
