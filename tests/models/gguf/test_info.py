@@ -4,6 +4,7 @@ import shutil
 import struct
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import gguf
 import numpy as np
@@ -105,6 +106,35 @@ def test_a_sentencepiece_vocabulary_needs_its_byte_tokens(tmp_path: Path) -> Non
     writer.write_kv_data_to_file()
     writer.close()
     assert "lacks 255 of the 256 byte tokens" in refused(path)
+
+
+@pytest.mark.parametrize(
+    ("tokens", "named"),
+    [
+        (["a", "b", "a"], "lists 1 tokens twice: 'a' under the ids 0 and 2"),
+        (["a", "b", "a\0c"], "'a' under the ids 0 and 2"),
+        (["", "[EMPTY_0]"], "'[EMPTY_0]' under the ids 0 and 1"),
+    ],
+)
+def test_a_text_under_two_ids_is_named(tokens: list[str], named: str, tmp_path: Path) -> None:
+    """llama.cpp ends a text at a zero byte and an empty one gets a name; two alike end the process."""
+    path = tmp_path / "twice.gguf"
+    writer = gguf.GGUFWriter(path, "llama")
+    writer.add_tokenizer_model("gpt2")
+    writer.add_token_list(tokens)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.close()
+    assert named in refused(path)
+
+
+@pytest.mark.parametrize(
+    ("ids", "expected"),
+    [([5, 3], (5, 3)), ([3, -1, 999_999], (3,)), (["3"], ()), ([1.5], ()), ([3] * 2000, ())],
+)
+def test_tokens_that_end_an_answer(ids: list[Any], expected: tuple[int, ...], tmp_path: Path) -> None:
+    path = write_small_gguf(tmp_path / "x.gguf", add("tokenizer.ggml.eos_token_ids", ids))
+    assert read_gguf_info(path).stop_tokens == expected
 
 
 def test_a_file_of_another_kind_needs_no_architecture(tmp_path: Path) -> None:
