@@ -13,6 +13,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
+from quantize.vocabulary.added_tokens import WORD_START
 from quantize.vocabulary.files import TokenizerFiles
 from quantize.vocabulary.token_table import TokenTable
 from quantize.vocabulary.tokenizer_json import by_id, model_vocabulary, read_merges
@@ -48,9 +49,11 @@ def byte_fallback_tokens(files: TokenizerFiles, table: TokenTable, n_vocab: int 
     for text, token_id in own.items():
         tokens[token_id] = Token(text, _type(text, special), _score(text, special, scores))
     for token_id, added in table.added.items():
-        if added.content not in own:
-            kind = TokenType.CONTROL if added.special else TokenType.USER_DEFINED
-            tokens[token_id] = Token(added.content, kind, SPECIAL_SCORE)
+        is_own = added.content in own
+        if is_own and (added.special or WORD_START in added.content or BYTE_TOKEN.fullmatch(added.content)):
+            continue  # a run of spaces is merged of them, so it stays a normal token
+        kind = TokenType.CONTROL if added.special else TokenType.USER_DEFINED
+        tokens[token_id] = Token(added.content, kind, SPECIAL_SCORE)
     return tokens
 
 

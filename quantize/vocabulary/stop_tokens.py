@@ -36,6 +36,7 @@ TURN_ENDS: Final = frozenset(
     (
         *("imend", "eot", "eotid", "end", "endofturn", "endofturntoken", "turnend", "endturn"),
         *("endofutterance", "endofmessage", "messageend", "endofassistant", "assistantend"),
+        *("endofsentence", "endoftext", "eos"),
     )
 )
 """The letters of texts that end a turn of a chat."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,24 @@ def test_types_and_scores(directories: tuple[Path, Path]) -> None:
     assert tokens[-1].type is TokenType.UNUSED
     assert len(tokens) == 470
     assert vocabulary.special.add == {"bos": True, "eos": False}
+
+
+def test_own_tokens_that_are_listed_as_added_again(directories: tuple[Path, Path], tmp_path: Path) -> None:
+    """As in Gemma's files: texts are matched whole then, but runs of spaces are merged."""
+    copy = shutil.copytree(directories[1], tmp_path / "copy")
+    path = copy / "tokenizer.json"
+    tokenizer = json.loads(path.read_text(encoding="utf-8"))
+    word = next(text for text in tokenizer["model"]["vocab"] if text.isalpha() and len(text) > 1)
+    texts = [word, "\u2581the", "<0x0A>"]
+    ids = [tokenizer["model"]["vocab"][text] for text in texts]
+    tokenizer["added_tokens"] += [
+        {"id": i, "content": text, "special": False} for i, text in zip(ids, texts, strict=True)
+    ]
+    write_json(path, tokenizer)
+    tokens = read_vocabulary(copy, {}, 470).tokens
+    assert [tokens[i].text for i in ids] == texts
+    kinds = [TokenType.USER_DEFINED, TokenType.NORMAL, TokenType.BYTE]
+    assert [tokens[i].type for i in ids] == kinds
 
 
 @pytest.mark.model

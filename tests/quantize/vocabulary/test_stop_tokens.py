@@ -96,6 +96,7 @@ def test_a_broken_generation_config_costs_its_own_ids(tmp_path: Path) -> None:
         ("<|eot|>", "eot_token_id"),
         ("[|endofturn|]", "eot_token_id"),
         ("<|END_OF_TURN_TOKEN|>", "eot_token_id"),
+        ("<|end_of_sentence|>", "eot_token_id"),
         ("<|eom|>", "eom_token_id"),
         ("<|end_of_role|>", None),
         ("<|eot_id|>", None),  # llama.cpp knows it by its text
