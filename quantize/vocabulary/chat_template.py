@@ -8,7 +8,7 @@ and what older processors wrote, chat_template.json, comes last. A file without 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from models.errors import CheckpointError
@@ -29,17 +29,20 @@ def chat_templates(files: TokenizerFiles) -> tuple[str | None, Mapping[str, str]
 
     Where the files of templates have no default, that of a later place is taken, and its other templates.
     """
-    older = [optional_json_object(files.directory / name) or {} for name in OLDER_FILES]
     templates: dict[str, str] = {}
-    for found in (
-        _own_files(files),
-        _listed((files.tokenizer_config or {}).get("chat_template")),
-        *(_listed(fields.get("chat_template")) for fields in older),
-    ):
-        if DEFAULT not in templates:
-            templates = found | templates
+    for found in _places(files):
+        templates = found | templates
+        if DEFAULT in templates:
+            break  # files of later places aren't read
     default = templates.pop(DEFAULT, None)
     return default, templates
+
+
+def _places(files: TokenizerFiles) -> Iterator[dict[str, str]]:
+    yield _own_files(files)
+    yield _listed((files.tokenizer_config or {}).get("chat_template"))
+    for name in OLDER_FILES:
+        yield _listed((optional_json_object(files.directory / name) or {}).get("chat_template"))
 
 
 def _own_files(files: TokenizerFiles) -> dict[str, str]:

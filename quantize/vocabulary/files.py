@@ -50,8 +50,16 @@ class TokenizerFiles:
 
     @cached_property
     def older_names(self) -> Mapping[str, Any]:
-        """The fields of special_tokens_map.json."""
-        return optional_json_object(self.directory / "special_tokens_map.json") or {}
+        """The fields of special_tokens_map.json.
+
+        Where tokenizer_config.json makes the file needless, a broken one has none. Raises CheckpointError.
+        """
+        try:
+            return optional_json_object(self.directory / "special_tokens_map.json") or {}
+        except CheckpointError:
+            if DECODER in (self.tokenizer_config or {}):
+                return {}
+            raise
 
     @cached_property
     def generation_config(self) -> Mapping[str, Any]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from models.errors import CheckpointError
 from quantize.vocabulary.chat_template import chat_templates
 from quantize.vocabulary.files import TokenizerFiles
 from tests.pico import write_json
@@ -77,6 +78,13 @@ def test_additional_templates_come_on_top(config: dict[str, Any], tmp_path: Path
 def test_chat_template_json(tmp_path: Path) -> None:
     write_json(tmp_path / "chat_template.json", {"chat_template": "json"})
     assert templates(tmp_path, {}) == ("json", {})
+
+
+def test_a_broken_file_of_a_later_place_does_no_harm(tmp_path: Path) -> None:
+    (tmp_path / "chat_template.json").write_text("{", encoding="utf-8")
+    assert templates(tmp_path, {"chat_template": "config"}) == ("config", {})
+    with pytest.raises(CheckpointError, match=r"chat_template\.json"):
+        templates(tmp_path, {})
 
 
 def test_processor_config(tmp_path: Path) -> None:
