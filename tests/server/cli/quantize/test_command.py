@@ -16,6 +16,7 @@ from models.gguf.info import read_gguf_info
 from models.paths import Paths
 from models.store.store import ModelStore
 from tests.pico import write_pico_checkpoint
+from tests.quantize.vocabulary.saved_forms import Folder
 from tests.server.cli.conftest import Corral, corral_command
 
 pytestmark = pytest.mark.model
@@ -37,6 +38,19 @@ def test_dry_run_plans_and_writes_nothing(corral: Corral, pico: Path, home: Path
     assert [row["type"] for row in document["files"]] == ["Q4_K_M", "F16"]
     assert document["files"][1]["bits_per_weight"] > 16
     assert not list(home.rglob("*.gguf"))
+
+
+def test_tokens_that_a_file_cant_have_are_named_in_the_plan(corral: Corral, pico: Path) -> None:
+    Folder(pico).add(410, "[PAD]", special=True)
+    Folder(pico).add(411, "!", special=False)
+    done = corral("quantize", str(pico), "--dry-run")
+    assert done.returncode == 0
+    assert "'[PAD]' (410)" in done.stderr
+    assert "'!' (0, not 411)" in done.stderr
+    Folder(pico).settings(chat_template="[PAD]{{ messages }}")
+    refused = corral("quantize", str(pico), "--dry-run")
+    assert refused.returncode == 1
+    assert "'[PAD]' has the id 410, the embedding has 410 rows, and the chat template" in refused.stderr
 
 
 def test_the_plan_is_what_is_made(corral: Corral, pico: Path) -> None:
