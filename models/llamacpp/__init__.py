@@ -8,6 +8,7 @@ batch.py          The tokens of one decode (llama_batch), filled through numpy.
 candidates.py     CandidateBuffer: candidates of rows of logits in llama.cpp's layout
                   (llama_token_data_array).
 context.py        `Context`: a model at work, with its KV cache, decoding and logits (llama_context).
+deep_stack.py     `call_on_stack`: a call on a thread with a stack of the size that it needs.
 device_top_k.py   `DeviceTopK`: the k largest logits of a row, found on the device that computes it.
 errors.py         Translation of llama.cpp's statuses and logged lines into `models.errors`.
 eval_callback.py  `MatmulObserver`: looks on while llama.cpp multiplies weights with activations (`cb_eval`).
@@ -20,6 +21,10 @@ sampler.py        SamplerChain: llama.cpp's chain of samplers (llama_sampler), w
                   logits.
 sequences.py      `Sequences`: the memory of a context, KV cache or recurrent states, to forget, copy and
                   save.
+spm_cuts.py       `SPMCuts`: cuts inside ordinary text for SentencePiece vocabularies, with the tokens of the
+                  whole.
+text_cuts.py      `TextCuts`: the places where a text can be cut so that its parts have the tokens of the
+                  whole.
 vocab.py          `Vocab`: a model's vocabulary, text to tokens and back (llama_vocab).
 quantization/     llama.cpp's quantization: type rules, encoding and decoding of tensor rows.
 """

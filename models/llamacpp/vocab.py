@@ -3,28 +3,38 @@
 from __future__ import annotations
 
 import ctypes
-import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 import numpy as np
 
 from models.errors import LlamaCppError, RequestError
 from models.llamacpp import library
-
-T = TypeVar("T")
+from models.llamacpp.deep_stack import call_on_stack
+from models.llamacpp.spm_cuts import SPMCuts
+from models.llamacpp.text_cuts import SpecialToken, TextCuts
 
 MAX_TEXT_BYTES = 4 * 1024 * 1024
 """The longest text tokenized in one call: a million tokens of English; bounds memory and time."""
 
 _SHALLOW_BYTES = 1024  # texts up to here recurse within any thread's stack
 _STACK_BYTES_PER_BYTE = 1024  # measured: at most 340 per character
-_stack_size_lock = threading.Lock()  # threading.stack_size belongs to the whole process
 
 _TYPES = {0: "none", 1: "spm", 2: "bpe", 3: "wpm", 4: "ugm", 5: "rwkv", 6: "plamo2", 7: "test"}
 _INT32_MIN = -(2**31)
+
+# enum llama_token_attr
+_UNKNOWN, _CONTROL, _USER_DEFINED, _STRIPS_LEFT, _STRIPS_RIGHT = 1 << 0, 1 << 3, 1 << 4, 1 << 7, 1 << 8
+
+_LONG_SPM_BYTES = 8192  # below, cutting saves nothing
+_COVERING_MODELS = frozenset({"llama", "gpt2", "gemma4"})
+"""Tokenizers (`tokenizer.ggml.model`) that make tokens of every byte: the others drop some, or join them."""
+_RAW_PRE_TOKENIZERS = frozenset({"gemma4", "granite-embed-multi-311m", "sarvam-moe"})
+"""Pre-tokenizers (`tokenizer.ggml.pre`) whose tokens aren't spelled with GPT-2's letters."""
+_UTF8_BYTES = (*range(0xC0), *range(0xC2, 0xF5))
+"""The bytes that a text can have."""
 
 
 class VocabOwner(Protocol):
@@ -37,6 +47,10 @@ class VocabOwner(Protocol):
     @property
     def pointer(self) -> int:
         """The llama_model*; raises ModelLoadError when it has been closed."""
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """The file's keys, with their values as text."""
 
 
 class Vocab:
@@ -79,21 +93,18 @@ class Vocab:
         _ = self._model.pointer
         return self._pointer
 
-    def tokenize(self, text: str, *, add_special: bool, parse_special: bool) -> list[int]:
-        """Return the tokens of `text`; runs without the GIL.
+    def tokenize(
+        self, text: str, *, add_special: bool, parse_special: bool, enough: int | None = None
+    ) -> list[int]:
+        """Return the tokens of `text`; runs without the GIL, in a time that grows with the text's length.
 
         `add_special`: BOS and EOS where the model asks for them. `parse_special`: text such as
         "<|im_end|>" becomes the special token; for text from strangers say False. A NUL is text
-        like any other. Raises RequestError: lone surrogates, or more than MAX_TEXT_BYTES.
+        like any other. With more than `enough` tokens the rest may be left out. Raises RequestError: lone
+        surrogates, or more than MAX_TEXT_BYTES.
         """
         pointer = self._usable()
-        try:
-            data = text.encode()
-        except UnicodeEncodeError as error:
-            raise RequestError(
-                f"the text has a lone surrogate (U+{ord(text[error.start]):04X}) at character {error.start}, "
-                "which isn't valid Unicode; remove it"
-            ) from None
+        data = _encoded(text)
         if len(data) > MAX_TEXT_BYTES:
             raise RequestError(
                 f"the text has {len(data):,} bytes; the limit is {MAX_TEXT_BYTES:,}; shorten it"
@@ -101,7 +112,135 @@ class Vocab:
         if len(data) <= _SHALLOW_BYTES:
             return self._tokens(pointer, data, add_special, parse_special)
         stack_bytes = (len(data) * _STACK_BYTES_PER_BYTE + 2**23) & ~0xFFFF
-        return call_on_stack(lambda: self._tokens(pointer, data, add_special, parse_special), stack_bytes)
+        return call_on_stack(
+            lambda: self._tokens_of_parts(pointer, data, add_special, parse_special, enough), stack_bytes
+        )
+
+    def _tokens_of_parts(
+        self, pointer: int, data: bytes, add_special: bool, parse_special: bool, enough: int | None
+    ) -> list[int]:
+        cuts = self._cuts_of_parsed if parse_special else self._cuts_of_plain
+        begin, end = self.added_tokens if add_special else ([], [])
+        tokens = begin.copy()
+        for part in cuts.parts(data):
+            if self.type == "spm" and len(part) > _LONG_SPM_BYTES:
+                tokens += self._tokens_of_spm(pointer, part, parse_special, enough)
+            else:
+                tokens += self._tokens(pointer, part, add_special=False, parse_special=parse_special)
+            if enough is not None and len(tokens) > enough:
+                return tokens
+        return tokens + end
+
+    def _tokens_of_spm(self, pointer: int, data: bytes, parse_special: bool, enough: int | None) -> list[int]:
+        first, *others = self._spm_cuts.parts(data.decode())
+        tokens = self._tokens(pointer, first.encode(), add_special=False, parse_special=parse_special)
+        marker = (self._spm_cuts.marker or "").encode()
+        n_marker = len(self._tokens(pointer, marker, add_special=False, parse_special=False))
+        for part in others:
+            marked = marker + part.encode()
+            found = self._tokens(pointer, marked, add_special=False, parse_special=parse_special)
+            tokens += found[n_marker:]
+            if enough is not None and len(tokens) > enough:
+                break
+        return tokens
+
+    @cached_property
+    def _spm_cuts(self) -> SPMCuts:
+        attributes = self._special_attributes
+        return SPMCuts(
+            [text.decode("utf-8", "replace") for text in self._texts()],
+            [self._special_text(token).decode("utf-8", "replace") for token in attributes],
+            strips_left=any(found & _STRIPS_LEFT for found in attributes.values()),
+            strips_right=any(found & _STRIPS_RIGHT for found in attributes.values()),
+        )
+
+    def _texts(self) -> list[bytes]:
+        pointer, read = self._usable(), self._native.llama_vocab_get_text
+        return [read(pointer, token) for token in range(self.n_tokens)]
+
+    @cached_property
+    def added_tokens(self) -> tuple[list[int], list[int]]:
+        """The tokens that come before and after a text where special ones are added."""
+        added = self._tokens(self.pointer, b"", add_special=True, parse_special=False)
+        n_before = int(self.type == "wpm" or self.add_bos)
+        return added[:n_before], added[n_before:]
+
+    @cached_property
+    def _cuts_of_parsed(self) -> TextCuts:
+        return self._cuts(_CONTROL | _UNKNOWN | _USER_DEFINED)
+
+    @cached_property
+    def _cuts_of_plain(self) -> TextCuts:
+        """Those that the user defined are looked for in any text."""
+        return self._cuts(_USER_DEFINED, never=_CONTROL | _UNKNOWN)
+
+    def _cuts(self, kinds: int, never: int = 0) -> TextCuts:
+        return TextCuts(
+            SpecialToken(
+                self._special_text(token),
+                bool(attributes & _STRIPS_LEFT),
+                bool(attributes & _STRIPS_RIGHT),
+            )
+            for token, attributes in self._special_attributes.items()
+            if attributes & kinds and not attributes & never
+        )
+
+    @cached_property
+    def _special_attributes(self) -> dict[int, int]:
+        """The attributes of all tokens that aren't ordinary text."""
+        pointer, read = self._usable(), self._native.llama_vocab_get_attr
+        attributes = ((token, int(read(pointer, token))) for token in range(self.n_tokens))
+        return {token: found for token, found in attributes if found & (_CONTROL | _UNKNOWN | _USER_DEFINED)}
+
+    def _special_text(self, token: int) -> bytes:
+        """Return the text by which a special token is looked for, a NUL in it included."""
+        if self.type in ("spm", "bpe", "wpm", "ugm"):
+            return self._read_piece(token, special=True)
+        found: bytes = self._native.llama_vocab_get_text(self.pointer, token)
+        return found
+
+    @cached_property
+    def hidden_tokens(self) -> dict[int, str]:
+        """The tokens that add nothing to the text (control tokens, the unknown one), with their names."""
+        hidden = [token for token, found in self._special_attributes.items() if found & (_CONTROL | _UNKNOWN)]
+        named = {token: self.piece(token, special=True).decode("utf-8", "replace") for token in hidden}
+        return {token: name for token, name in named.items() if name}
+
+    def least_tokens(self, text: str) -> int:
+        """Return a number of tokens that `text` has for certain, by its length alone.
+
+        0 where the tokenizer drops or joins text. Raises RequestError for lone surrogates.
+        """
+        data = _encoded(text)
+        if self.bytes_per_token_max is None:
+            return 0
+        if any(found & (_STRIPS_LEFT | _STRIPS_RIGHT) for found in self._special_attributes.values()):
+            data = data.translate(None, b" \t\n\v\f\r")
+        return -(-len(data) // self.bytes_per_token_max)
+
+    @cached_property
+    def bytes_per_token_max(self) -> int | None:
+        """No token stands for more bytes of a text than this; None where text may be dropped or joined.
+
+        Whitespace that a special token strips (`_STRIPS_LEFT`, `_STRIPS_RIGHT`) isn't counted.
+        """
+        model, pre = (self._model.metadata.get(f"tokenizer.ggml.{key}", "") for key in ("model", "pre"))
+        if model not in _COVERING_MODELS or pre == "whitespace":
+            return None
+        texts = self._texts()
+        if model == "llama":
+            return max(map(len, texts))
+        if model == "gemma4" or pre in _RAW_PRE_TOKENIZERS:
+            return (
+                max(map(len, texts)) if {b"<0x%02X>" % byte for byte in _UTF8_BYTES} <= set(texts) else None
+            )
+        if not {letter.encode() for letter in _letters_of_bytes()} <= set(texts):
+            return None
+        specials = self._special_attributes  # a letter of another token stands for a byte
+        return max(
+            len(text if token in specials else text.decode("utf-8", "replace"))
+            for token, text in enumerate(texts)
+        )
 
     def _tokens(self, pointer: int, data: bytes, add_special: bool, parse_special: bool) -> list[int]:
         size = len(data) + 16  # one token per byte at worst, and a few special ones
@@ -231,35 +370,19 @@ class Vocab:
         return token
 
 
-def call_on_stack(function: Callable[[], T], stack_bytes: int) -> T:
-    """Return `function()`, run on a thread with `stack_bytes` of stack; its exception comes out here.
+def _encoded(text: str) -> bytes:
+    """Return `text` as it is tokenized. Raises RequestError for lone surrogates."""
+    try:
+        return text.encode()
+    except UnicodeEncodeError as error:
+        raise RequestError(
+            f"the text has a lone surrogate (U+{ord(text[error.start]):04X}) at character {error.start}, "
+            "which isn't valid Unicode; remove it"
+        ) from None
 
-    Several of llama.cpp's pre-tokenizers use std::regex, which recurses once per character of a match: 40,000
-    digits in a row end an 8 MiB stack, and with it the process. A thread's stack is only reserved, not used,
-    until something recurses that deep. Raises LlamaCppError if the system doesn't grant such a thread.
-    """
-    results: list[T] = []
-    errors: list[BaseException] = []
 
-    def run() -> None:
-        try:
-            results.append(function())
-        except BaseException as error:  # noqa: BLE001  # raised again by the caller's thread
-            errors.append(error)
-
-    thread = threading.Thread(target=run, name="deep-stack")
-    with _stack_size_lock:
-        before = threading.stack_size(stack_bytes)
-        try:
-            thread.start()
-        except RuntimeError:
-            raise LlamaCppError(
-                f"the system grants no thread with a stack of {stack_bytes >> 20} MiB; shorten the text, "
-                "or raise the limit on address space"
-            ) from None
-        finally:
-            threading.stack_size(before)
-    thread.join()
-    if errors:
-        raise errors[0]
-    return results[0]
+def _letters_of_bytes() -> list[str]:
+    """Return the letters with which GPT-2 spells the bytes of UTF-8."""
+    shown = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    others = [byte for byte in range(256) if byte not in shown]
+    return [chr(byte if byte in shown else 0x100 + others.index(byte)) for byte in _UTF8_BYTES]

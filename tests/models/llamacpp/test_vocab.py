@@ -1,17 +1,20 @@
 from __future__ import annotations
 
+import itertools
 import os
+import random
 import sys
-import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from models.errors import LlamaCppError, RequestError
+from models.errors import RequestError
+from models.llamacpp import spm_cuts, text_cuts
 from models.llamacpp import vocab as vocab_module
 from models.llamacpp.model import Model
-from models.llamacpp.vocab import Vocab, call_on_stack
+from models.llamacpp.vocab import Vocab
 
 pytestmark = pytest.mark.model
 
@@ -113,6 +116,111 @@ def test_reading_from_several_threads(pico: Model) -> None:
     assert results == results[: len(TEXTS)] * 20
 
 
+# --- the tokens of the parts are those of the whole ---
+
+WORDS = [
+    "hello",
+    " world",
+    "  ",
+    "   ",
+    "\n",
+    "\n\n",
+    "\t",
+    "\v",
+    "é",
+    "漢",
+    "🦙",
+    "'s",
+    "123",
+    "<",
+    "|",
+    ">",
+]
+WORDS += ["</", "a", "\0", "\x01", "▁", "▁▁", "\u3000", " the", " " * 30, "\n" * 7]
+
+
+def mixed_text(chance: random.Random, names: list[str]) -> str:
+    """Words, special tokens, and pieces of them."""
+    few = chance.sample(names, min(len(names), chance.choice([1, 2, 5, 50])))
+    parts: list[str] = []
+    for _ in range(chance.randint(1, 60)):
+        name = chance.choice(few)
+        at = chance.randint(0, len(name))
+        parts.append(chance.choice([name, name, name[at:], name[:at], *chance.sample(WORDS, 4)]))
+    return "".join(parts)
+
+
+def check_parts(vocab: Vocab, n_texts: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compare with what llama.cpp makes of the whole, with parts of all sizes."""
+    chance = random.Random(7)
+    names = [
+        vocab.piece(token, special=True).decode("utf-8", "replace") for token in vocab._special_attributes
+    ]
+    n_parts = 0
+    for _ in range(n_texts):
+        data = mixed_text(chance, [*filter(None, names)]).encode()
+        monkeypatch.setattr(text_cuts, "PART_BYTES", chance.choice([1, 3, 10, 50, 200, 10**9]))
+        monkeypatch.setattr(spm_cuts, "PART_LETTERS", chance.choice([1, 2, 5, 30]))
+        monkeypatch.setattr(vocab_module, "_LONG_SPM_BYTES", chance.choice([0, 0, 0, 20]))
+        for add_special, parse_special in itertools.product((True, False), (True, False)):
+            how = (add_special, parse_special)
+            whole = vocab._tokens(vocab.pointer, data, *how)
+            assert vocab._tokens_of_parts(vocab.pointer, data, *how, None) == whole, (data, how)
+        n_parts += len(list(vocab._cuts_of_parsed.parts(data)))
+        for parse_special in (True, False):
+            n_tokens = len(vocab._tokens(vocab.pointer, data, False, parse_special))
+            assert vocab.least_tokens(data.decode()) <= n_tokens
+    assert n_parts > 2 * n_texts
+
+
+def test_the_parts_of_mixed_texts(vocab: Vocab, monkeypatch: pytest.MonkeyPatch) -> None:
+    check_parts(vocab, 200, monkeypatch)
+
+
+def test_special_tokens_take_a_time_that_grows_with_their_number(vocab: Vocab) -> None:
+    """llama.cpp alone takes 6 s for 40,000 of them, and 16 times that for four times as many."""
+    name = vocab.piece(vocab.eos or 0, special=True).decode()
+    one = vocab.tokenize("a" + name, add_special=False, parse_special=True)
+    begun = time.process_time()
+    tokens = vocab.tokenize(("a" + name) * 160_000, add_special=False, parse_special=True)
+    assert time.process_time() - begun < 20
+    assert tokens == one * 160_000
+
+
+def test_letters_that_the_vocabulary_lacks_take_a_time_that_grows_with_their_number(pico: Model) -> None:
+    """llama.cpp alone copies all tokens so far for each letter: minutes."""
+    space, *one = pico.vocab.tokenize("🦙", add_special=False, parse_special=True)
+    begun = time.process_time()
+    tokens = pico.vocab.tokenize("🦙" * 500_000, add_special=False, parse_special=True)
+    assert time.process_time() - begun < 20
+    assert tokens == [space] + one * 500_000
+
+
+def test_tokens_beyond_those_that_are_enough_may_be_left_out(vocab: Vocab) -> None:
+    name = vocab.piece(vocab.eos or 0, special=True).decode()
+    whole = vocab.tokenize(("a" + name) * 50_000, add_special=False, parse_special=True)
+    tokens = vocab.tokenize(("a" + name) * 50_000, add_special=False, parse_special=True, enough=300)
+    assert 300 < len(tokens) < 3000
+    assert tokens == whole[: len(tokens)]
+    short = vocab.tokenize("a" + name, add_special=True, parse_special=True, enough=300)
+    assert short == vocab.tokenize("a" + name, add_special=True, parse_special=True)
+
+
+def test_no_token_stands_for_more_bytes(vocab: Vocab) -> None:
+    longest = max(len(vocab.piece(token, special=True)) for token in range(vocab.n_tokens))
+    assert vocab.bytes_per_token_max is not None
+    assert longest <= vocab.bytes_per_token_max <= longest + 3
+
+
+def test_hidden_tokens_are_those_without_text(vocab: Vocab) -> None:
+    assert vocab.eos in vocab.hidden_tokens
+    for token in range(vocab.n_tokens):
+        hidden = vocab.piece(token) == b"" and vocab.piece(token, special=True) != b""
+        assert (token in vocab.hidden_tokens) == hidden
+        if hidden:
+            assert vocab.hidden_tokens[token] == vocab.piece(token, special=True).decode()
+
+
 SOURCE = os.environ.get("CORRAL_LLAMA_CPP_SOURCE")
 VOCABULARIES = sorted(Path(SOURCE, "models").glob("ggml-vocab-*.gguf.out")) if SOURCE else []
 
@@ -131,6 +239,13 @@ def test_real_vocabularies_tokenize_as_expected(expected_path: Path) -> None:
             assert model.vocab.tokenize(text, add_special=False, parse_special=False) == expected, text
 
 
+@pytest.mark.skipif(not VOCABULARIES, reason="needs CORRAL_LLAMA_CPP_SOURCE")
+@pytest.mark.parametrize("expected_path", VOCABULARIES, ids=lambda path: path.name.split(".")[0])
+def test_the_parts_of_real_vocabularies(expected_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Model.load(expected_path.with_suffix(""), vocab_only=True) as model:
+        check_parts(model.vocab, 60, monkeypatch)
+
+
 @pytest.mark.skipif(
     not VOCABULARIES or sys.platform != "linux", reason="needs CORRAL_LLAMA_CPP_SOURCE and Linux"
 )
@@ -141,22 +256,3 @@ def test_a_long_run_of_one_character_doesnt_end_the_process(character: str) -> N
     with Model.load(Path(SOURCE, "models", "ggml-vocab-deepseek-llm.gguf"), vocab_only=True) as model:
         tokens = model.vocab.tokenize(character * 200_000, add_special=False, parse_special=False)
         assert model.vocab.detokenize(tokens).decode() == character * 200_000
-
-
-def test_the_result_comes_back_and_the_setting_stays() -> None:
-    before = threading.stack_size()
-    assert call_on_stack(lambda: threading.current_thread().name, 2**24) == "deep-stack"
-    assert threading.stack_size() == before
-
-
-def test_an_exception_comes_out() -> None:
-    def fail() -> None:
-        raise ZeroDivisionError
-
-    with pytest.raises(ZeroDivisionError):
-        call_on_stack(fail, 2**24)
-
-
-def test_a_stack_beyond_the_address_space_is_an_error() -> None:
-    with pytest.raises(LlamaCppError, match="no thread with a stack of"):
-        call_on_stack(lambda: None, 2**46)
