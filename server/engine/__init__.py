@@ -24,7 +24,8 @@ snapshot.py         A copy of the engine's books between two steps, for tests: s
                     changes.
 stats.py            `EngineStats`: counters of an engine since its start; `ServiceTime`: how long requests
                     take.
-stop.py             `StopChecker`: finds stop strings in text that arrives in pieces.
+stop.py             `StopChecker`: finds stop strings in text that arrives in pieces, and in tokens that have
+                    no text.
 prefix/             Shared prefixes: the tokens in the KV cache's slots, and those kept outside, found for a
                     new prompt.
 speculation/        Speculative decoding: proposers of drafts, the length that pays, the measured cost of a

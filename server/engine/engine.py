@@ -13,6 +13,7 @@ from models.errors import CorralError, DecodeError, RequestError, RestoreError
 from server.engine import integrity
 from server.engine.batch import Batch, BatchEntry, Output, Save
 from server.engine.event_factory import (
+    cancelled_failure,
     error_failure,
     no_room_error,
     prompt_scored_event,
@@ -115,8 +116,7 @@ class Engine:
         """End a request before the next step. An unknown id is ignored: that request has ended already."""
         group = self._requests.groups.get(request_id)
         if group is not None:
-            message = "the request was cancelled"
-            self._requests.end(group, Failure(id=request_id, kind="cancelled", message=message))
+            self._requests.end(group, cancelled_failure(request_id))
 
     def fail_all(self, message: str, *, running_kind: FailureKind = "server_error") -> list[Event]:
         """End every request, those that waited with `unavailable`, and return the last events there are."""
@@ -259,6 +259,7 @@ class Engine:
         for token in tokens:
             sequence.tokens.append(token)
             if self._runner.is_eog(token):
+                text += sequence.stops.token(token)
                 sequence.n_unreported += request.score_prompt  # scoring counts every generated token
                 self._requests.finish(sequence, "stop", text + sequence.stops.flush())
                 return
@@ -266,9 +267,10 @@ class Engine:
             new = sequence.detokenizer.feed(self._runner.piece(token))
             if request.n_probs is not None:
                 sequence.n_fed += len(new)
-                sequence.text_ends.append(sequence.n_fed + sequence.detokenizer.is_within_character)
+                more_to_come = sequence.detokenizer.is_within_character or token in request.stop_tokens
+                sequence.text_ends.append(max([sequence.n_fed + more_to_come, *sequence.text_ends[-1:]]))
             if sequence.n_generated > min_tokens:
-                new = sequence.stops.feed(new)
+                new = sequence.stops.feed(new) + sequence.stops.token(token)
             text += new
             if sequence.stops.matched is not None:
                 self._requests.finish(sequence, "stop", text)

@@ -75,6 +75,11 @@ def error_failure(request_id: str, error: CorralError) -> Failure:
     return Failure(id=request_id, kind="server_error", message=error.message)
 
 
+def cancelled_failure(request_id: str) -> Failure:
+    """Return the terminal event of a request that its client doesn't want any more."""
+    return Failure(id=request_id, kind="cancelled", message="the request was cancelled")
+
+
 def timeout_failure(request: EngineRequest) -> Failure:
     """Return the terminal event of a request whose time limit has passed."""
     return Failure(

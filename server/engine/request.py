@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal
 
 from models.errors import ContextLengthExceeded, RequestError
@@ -38,6 +38,8 @@ class EngineRequest:
     priority: int = 0
     """Requests with a lower number go first; equals go first come, first served."""
     adapters: Adapters = ()
+    stop_tokens: Mapping[int, str] = field(default_factory=dict)
+    """The tokens without text, such as control tokens, that stop strings name, with their names."""
 
     @property
     def wants_tokens(self) -> bool:
@@ -63,10 +65,22 @@ def check_request(request: EngineRequest, n_ctx: int, n_vocab: int) -> None:
             )
     n_completion = 1 if request.params.max_tokens is None else request.params.max_tokens
     if n_prompt + min(n_completion, 1) > n_ctx:  # whatever else was wanted, there must be room for one token
-        where = request.prompt_param
-        raise ContextLengthExceeded(
-            f"This model's maximum context length is {n_ctx} tokens. However, you requested "
-            f"{n_prompt + n_completion} tokens ({n_prompt} in the {where}, {n_completion} in the completion)."
-            f" Please reduce the length of the {where}.",
-            param=where,
-        )
+        raise too_long_error(n_ctx, n_prompt, n_completion, request.prompt_param)
+
+
+def too_long_error(
+    n_ctx: int,
+    n_prompt: int,
+    n_completion: int,
+    where: Literal["messages", "prompt"],
+    *,
+    at_least: bool = False,
+) -> ContextLengthExceeded:
+    """Return the error of a prompt that leaves no room in the context; `at_least`: it has maybe more."""
+    some = "at least " if at_least else ""
+    return ContextLengthExceeded(
+        f"This model's maximum context length is {n_ctx} tokens. However, you requested "
+        f"{some}{n_prompt + n_completion} tokens ({some}{n_prompt} in the {where}, "
+        f"{n_completion} in the completion). Please reduce the length of the {where}.",
+        param=where,
+    )

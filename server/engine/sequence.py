@@ -158,7 +158,7 @@ class Group:
         """The number of draft tokens that the model chose too."""
         self.scores: list[TokenLogprob] = []
         """The scores of the prompt's tokens, as far as it is computed."""
-        stops = StopStrings((*request.params.stop, *request.extra_stops))
+        stops = StopStrings((*request.params.stop, *request.extra_stops), request.stop_tokens)
         self.sequences = [Sequence(next(sequence_ids), self, at, n_ctx, stops) for at in range(request.n)]
 
     @property

@@ -89,3 +89,89 @@ def test_what_is_held_back_is_all_that_could_begin_a_stop(text: str, stops: list
         return
     begins = [at for at in range(len(text)) if any(stop.startswith(text[at:]) for stop in stops)]
     assert len(shown) == min(begins, default=len(text))
+
+
+# --- stop strings that name tokens without text ---
+
+END, TURN = 2, 7
+NAMES = {END: "</s>", TURN: "<turn>"}
+MARKS = {END: "\x02", TURN: "\x07"}
+"""The reference writes such a token as one character."""
+
+
+def take_all(checker: StopChecker, said: list[str | int]) -> str:
+    """Feed letters and tokens one by one."""
+    shown = ""
+    for piece in said:
+        shown += checker.token(piece) if isinstance(piece, int) else checker.feed(piece)
+    return shown + checker.flush()
+
+
+def expected(said: list[str | int], stops: list[str]) -> tuple[str, str | None]:
+    """The text before the stop string that is whole first, and that stop string."""
+    so_far = ""
+    for piece in said:
+        so_far += MARKS[piece] if isinstance(piece, int) else piece
+        found: list[tuple[int, str]] = []
+        for stop in filter(None, stops):
+            marked = stop.replace("</s>", "\x02").replace("<turn>", "\x07")
+            if marked != stop and so_far.endswith(marked):
+                found.append((len(so_far) - len(marked), stop))
+            if (shown := without_marks(so_far)).endswith(stop):
+                start = next(
+                    at for at in range(len(so_far)) if without_marks(so_far[:at]) == shown[: -len(stop)]
+                )
+                while without_marks(so_far[start]) == "":
+                    start += 1
+                found.append((start, stop))
+        if found:
+            start, stop = min(found)
+            return without_marks(so_far[:start]), stop
+    return without_marks(so_far), None
+
+
+def without_marks(text: str) -> str:
+    return text.replace("\x02", "").replace("\x07", "")
+
+
+named_stops = st.lists(
+    st.lists(st.sampled_from(["a", "b", "</s>", "<turn>", "<", "s>"]), min_size=1, max_size=3).map("".join),
+    min_size=1,
+    max_size=3,
+)
+
+
+@given(st.lists(st.sampled_from([*"ab<s>/", END, TURN]), max_size=25), named_stops)
+def test_named_tokens_stop_and_never_show(said: list[str | int], stops: list[str]) -> None:
+    named = {token: name for token, name in NAMES.items() if any(name in stop for stop in stops)}
+    checker = StopChecker(StopStrings(tuple(stops), named))
+    shown = take_all(checker, said)
+    assert (shown, checker.matched) == expected(said, stops)
+
+
+def test_a_token_stops_alone_and_with_the_text_around_it() -> None:
+    alone = StopChecker(StopStrings(("</s>",), {END: "</s>"}))
+    assert (alone.feed("yes"), alone.token(END), alone.matched) == ("yes", "", "</s>")
+    within = StopChecker(StopStrings(("bye</s>\n",), {END: "</s>"}))
+    assert (within.feed("good "), within.feed("bye"), within.token(END)) == ("good ", "", "")
+    assert (within.feed("\n"), within.matched, within.flush()) == ("", "bye</s>\n", "")
+
+
+def test_the_name_as_text_stops_too() -> None:
+    checker = StopChecker(StopStrings(("</s>",), {END: "</s>"}))
+    assert take_all(checker, list("yes</s>no")) == "yes"
+    assert checker.matched == "</s>"
+
+
+def test_a_token_that_ends_in_no_stop_leaves_the_text_whole() -> None:
+    checker = StopChecker(StopStrings(("a</s>b", "cd"), {END: "</s>"}))
+    assert take_all(checker, ["x", "a", END, "c"]) == "xac"
+    assert (
+        take_all(StopChecker(StopStrings(("cd", "</s>!"), {END: "</s>"})), ["x", "c", END, "d", "e"]) == "x"
+    )
+
+
+def test_a_token_that_no_stop_names_is_nothing() -> None:
+    checker = StopChecker(StopStrings(("ab",), {}))
+    assert (checker.feed("a"), checker.token(END), checker.feed("b")) == ("", "", "")
+    assert checker.matched == "ab"
