@@ -16,6 +16,8 @@ prompt_formats.py     The built-in prompt formats, exact texts and stops of mode
                       data. Pure.
 render.py             `ChatRenderer`: messages in, prompt out, by a built-in format or by the model's own
                       Jinja template.
+template_pool.py      `TemplatePool`: child processes that render one template, so that a long chat holds up
+                      no other.
 template_process.py   A child process that renders a model's Jinja template, with hard limits on time and
                       memory.
 templates.py          Chat templates in Jinja, as Hugging Face writes them, compiled and rendered in a

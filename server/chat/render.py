@@ -13,7 +13,7 @@ from models.errors import RequestError
 from server.chat import conversation, detection
 from server.chat.begun_answer import BegunAnswer, Continuation, split_begun_answer
 from server.chat.prompt_formats import PROMPT_FORMATS, TEMPLATE, canonical_name
-from server.chat.template_process import TemplateProcess
+from server.chat.template_pool import TemplatePool
 from server.chat.templates import RESERVED
 
 
@@ -36,8 +36,8 @@ class ChatRenderer:
     """Renders one model's chats. Thread-safe.
 
     `prompt_format` (of the request, then of the constructor) chooses; without one `detection.detect` does.
-    `name` is the format used when a request names none. `close` ends the process that renders the Jinja
-    template, if there is one; it ends with the object too. Raises RequestError for an unknown
+    `name` is the format used when a request names none. `close` ends the processes that render the Jinja
+    template, if there are any; it ends with the object too. Raises RequestError for an unknown
     `prompt_format`.
     """
 
@@ -52,9 +52,9 @@ class ChatRenderer:
     ) -> None:
         self._bos_token, self._eos_token = bos_token, eos_token
         self._tokenizer_adds_bos = metadata.get("tokenizer.ggml.add_bos_token", "").lower() == "true"
-        self._template: TemplateProcess | None = None
+        self._template: TemplatePool | None = None
         if chat_template:
-            self._template = TemplateProcess(chat_template, bos_token=bos_token, eos_token=eos_token)
+            self._template = TemplatePool(chat_template, bos_token=bos_token, eos_token=eos_token)
         if prompt_format is None:
             self.name = detection.detect(model_name, metadata, has_template=bool(chat_template))
         else:
@@ -66,7 +66,7 @@ class ChatRenderer:
             self._template.start()
 
     def close(self) -> None:
-        """End the process that renders the Jinja template, if there is one."""
+        """End the processes that render the Jinja template, if there are any."""
         if self._template is not None:
             self._template.close()
 
@@ -152,9 +152,9 @@ class ChatRenderer:
 
     def _without_double_bos(self, text: str) -> tuple[str, bool]:
         """Return the text and if the tokenizer may add a BOS, so that one of the template's counts once."""
-        if not self._bos_token or not text.startswith(self._bos_token):
+        if not self._bos_token or not text.lstrip().startswith(self._bos_token):
             return text, True
-        if self._tokenizer_adds_bos:
+        if self._tokenizer_adds_bos and text.startswith(self._bos_token):
             return text[len(self._bos_token) :], True
         return text, False
 

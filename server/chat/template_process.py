@@ -1,6 +1,6 @@
 """A child process that renders a model's Jinja template, with hard limits on time and memory.
 
-`TemplateProcess` is the parent's side, used by `render` in a worker; `python -m server.chat.template_process`
+`TemplateProcess` is the parent's side, used by `template_pool`; `python -m server.chat.template_process`
 is the child. They talk in JSON lines over the child's stdin and stdout. The kernel enforces the limits, so
 they hold inside native code too: CPU and wall time by interval timers whose signals end the child, memory by
 RLIMIT_AS (where the system has it). A child that was ended is started again by the next request. It ends by

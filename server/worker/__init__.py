@@ -4,10 +4,11 @@ __main__.py     `python -m server.worker --fd N`: one model's process, started b
 adapter_set.py  `AdapterSet`: the LoRA adapters that one worker has loaded, by id, and the requests that need
                 them.
 channel.py      A worker's blocking end of the socket to the API process.
-inbox.py        `Inbox`: the thread that reads the socket, answers what needs no engine and prepares what
-                does.
+inbox.py        `Inbox`: the thread that reads the socket, and hands each message to the engine or to a lane.
+lanes.py        `Lanes`: the threads that prepare requests, with some for short ones alone.
 outbox.py       `Outbox`: sends the engine's events, in at most one message per step and fewer when steps are
                 quick.
+pending.py      `Pending`: the requests that are being prepared, each handed on or answered exactly once.
 prompts.py      `PromptReader`: chats are rendered, prompts tokenized, small questions answered beside the
                 engine.
 worker.py       `Worker`: it loads a model, takes requests from the inbox, steps the engine, sends its events.

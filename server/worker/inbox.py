@@ -1,4 +1,8 @@
-"""`Inbox`: the thread that reads the socket, answers what needs no engine and prepares what does."""
+"""`Inbox`: the thread that reads the socket, and hands each message to the engine or to a lane.
+
+What takes time, rendering and tokenizing, is done in `lanes`; a few words are tokenized at once. So a cancel
+comes through at once, also for a request that is still being prepared.
+"""
 
 from __future__ import annotations
 
@@ -8,36 +12,47 @@ import queue
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import psutil
 
 from models.errors import CorralError, WorkerError
 from server.engine.engine import Engine
-from server.engine.event_factory import error_failure
+from server.engine.event_factory import cancelled_failure, error_failure
 from server.engine.events import Failure
 from server.engine.request import EngineRequest
 from server.ipc.messages import (
     ApplyTemplate,
+    ApplyTemplateReply,
     Cancel,
     Detokenize,
+    DetokenizeReply,
     Drain,
     Generate,
     LoadAdapter,
-    Question,
     Reply,
     Stats,
     StatsReply,
     StepEvents,
     Tokenize,
+    TokenizeReply,
     UnloadAdapter,
     WorkerRequest,
 )
 from server.worker.channel import Channel
+from server.worker.lanes import Lanes, is_instant, is_short
+from server.worker.pending import Pending, PendingRequest
 from server.worker.prompts import PromptReader
 
 logger = logging.getLogger("corral.worker")
 
 Work = EngineRequest | Cancel | Drain | LoadAdapter | UnloadAdapter
+
+Asked = Tokenize | Detokenize | ApplyTemplate
+
+T = TypeVar("T")
+
+SHUTTING_DOWN = "the model is being unloaded or the server is shutting down; send the request again"
 
 
 @dataclass(frozen=True)
@@ -52,6 +67,9 @@ class Serving:
 class Inbox:
     """Reads messages and puts into `work` those for the engine's thread, which computes meanwhile.
 
+    Messages come out in the order they came in, but that a request comes when it is prepared: short ones
+    before long ones. An adapter that is unloaded is still there for the requests that came before.
+
     `on_closed` is called when the other side has closed the socket or broke the protocol, and for a `Drain`
     while there is nothing to finish yet.
     """
@@ -61,14 +79,39 @@ class Inbox:
         self._channel = channel
         self._on_closed = on_closed
         self._serving: Serving | None = None
+        self._pending = Pending()
+        self._lanes = Lanes()
         self._process = psutil.Process()
 
     def start(self) -> None:
+        """Start the threads, which end with the process."""
+        self._lanes.start()
         threading.Thread(target=self._read, name="inbox", daemon=True).start()
 
     def serve(self, serving: Serving) -> None:
         """Answer requests from now on: the model is loaded."""
         self._serving = serving
+
+    # --- the end: the engine's thread ---
+
+    def shut(self) -> None:
+        """Refuse requests that come from now on; those in preparation go on."""
+        self._pending.shut()
+
+    @property
+    def is_empty(self) -> bool:
+        """True if no request is being prepared and nothing waits in `work`."""
+        return not len(self._pending) and self.work.empty()  # in this order: a request is put, then forgotten
+
+    def take_unserved(self) -> list[str]:
+        """Return the ids of all requests that haven't reached the engine: whoever asks answers them."""
+        ids = self._pending.close_all()
+        while not self.work.empty():
+            if isinstance(message := self.work.get_nowait(), EngineRequest):
+                ids.append(message.id)
+        return ids
+
+    # --- the inbox's thread ---
 
     def _read(self) -> None:
         try:
@@ -79,38 +122,67 @@ class Inbox:
         self._on_closed()
 
     def _take(self, message: WorkerRequest) -> None:
-        if isinstance(message, Drain) and self._serving is None:
-            self._on_closed()
-        if isinstance(message, Cancel | Drain):
-            self.work.put(message)
-            return
-        try:
-            if self._serving is None:
-                self._refuse(message)
-            elif isinstance(message, Generate):
-                self.work.put(self._serving.prompts.read(message))
-            elif isinstance(message, LoadAdapter | UnloadAdapter):
+        match message:
+            case Drain():
+                if self._serving is None:
+                    self._on_closed()
+                self._pending.shut()
                 self.work.put(message)
-            else:
-                self._channel.send(self._answer(message, self._serving))
+            case Cancel():
+                self._cancel(message)
+            case _ if self._serving is None:
+                text = "the model is still loading; try again in a moment"
+                self._send_failure(message, Failure(id=message.id, kind="unavailable", message=text))
+            case Generate():
+                self._begin(message, self._serving)
+            case LoadAdapter():
+                self.work.put(message)
+            case UnloadAdapter():
+                self._pending.after(message.adapter_id, lambda: self.work.put(message))
+            case Stats():
+                self._channel.send(self._stats(message, self._serving))
+            case _:
+                serving = self._serving
+                self._run(lambda: self._reply(message, serving), message)
+
+    def _cancel(self, message: Cancel) -> None:
+        if self._pending.cancel(message.id):
+            self._send_events(cancelled_failure(message.id))
+        else:
+            self.work.put(message)
+
+    def _begin(self, message: Generate, serving: Serving) -> None:
+        try:
+            request = self._pending.add(message)
         except CorralError as error:
-            self._send_failure(message, error_failure(message.id, error))
-        except OSError:
-            raise  # the socket
-        except Exception as error:
-            logger.exception("a request could not be prepared")
-            text = f"the request could not be prepared: {type(error).__name__}: {error}"
-            self._send_failure(message, Failure(id=message.id, kind="server_error", message=text))
+            self._send_events(error_failure(message.id, error))
+            return
+        if request is None:
+            self._send_events(Failure(id=message.id, kind="unavailable", message=SHUTTING_DOWN))
+            return
+        self._run(lambda: self._prepare(message, request, serving), message)
 
-    def _refuse(self, message: WorkerRequest) -> None:
-        assert not isinstance(message, Cancel | Drain)
-        text = "the model is still loading; try again in a moment"
-        self._send_failure(message, Failure(id=message.id, kind="unavailable", message=text))
+    def _run(self, job: Callable[[], None], message: Generate | Asked) -> None:
+        if is_instant(message):
+            job()
+        else:
+            self._lanes.put(job, short=is_short(message))
 
-    def _send_failure(self, message: WorkerRequest, event: Failure) -> None:
-        self._channel.send(StepEvents([event]) if isinstance(message, Generate) else event)
+    # --- the lanes' threads, and the inbox's for what is instant ---
 
-    def _answer(self, message: Question, serving: Serving) -> Reply:
+    def _prepare(self, message: Generate, request: PendingRequest, serving: Serving) -> None:
+        if not request.open:
+            return
+        prepared = _attempt(message.id, lambda: serving.prompts.read(message))
+        if not isinstance(prepared, Failure):
+            self._pending.hand_on(request, prepared, self.work.put)
+        elif self._pending.close(request):
+            self._send_from_lane(StepEvents([prepared]))
+
+    def _reply(self, message: Asked, serving: Serving) -> None:
+        self._send_from_lane(_attempt(message.id, lambda: self._answer(message, serving)))
+
+    def _answer(self, message: Asked, serving: Serving) -> Reply:
         match message:
             case Tokenize():
                 return serving.prompts.tokenize(message)
@@ -118,15 +190,30 @@ class Inbox:
                 return serving.prompts.detokenize(message)
             case ApplyTemplate():
                 return serving.prompts.apply_template(message)
-            case Stats():
-                return self._stats(message, serving)
+
+    def _send_from_lane(self, reply: Reply) -> None:
+        try:
+            self._channel.send(reply)
+        except OSError:
+            pass  # the other side is gone: the inbox's thread hears it, too
+        except CorralError as error:  # an answer that is too long
+            assert isinstance(reply, TokenizeReply | DetokenizeReply | ApplyTemplateReply), reply
+            self._channel.send(error_failure(reply.id, error))
+
+    # --- any thread ---
+
+    def _send_failure(self, message: WorkerRequest, event: Failure) -> None:
+        self._channel.send(StepEvents([event]) if isinstance(message, Generate) else event)
+
+    def _send_events(self, event: Failure) -> None:
+        self._channel.send(StepEvents([event]))
 
     def _stats(self, message: Stats, serving: Serving) -> StatsReply:
         engine, totals = serving.engine, serving.engine.stats
         return StatsReply(
             id=message.id,
             running=engine.n_running,
-            waiting=engine.n_waiting + self.work.qsize(),
+            waiting=engine.n_waiting + self.work.qsize() + len(self._pending),
             kv_used_tokens=engine.n_held_tokens,
             kv_total_tokens=serving.n_kv_tokens,
             prompt_tokens_total=totals.prompt_tokens_total,
@@ -137,6 +224,18 @@ class Inbox:
             cached_tokens_total=totals.cached_tokens_total,
             rss_bytes=self._process.memory_info().rss,
         )
+
+
+def _attempt(message_id: str, act: Callable[[], T]) -> T | Failure:
+    """Return what `act` returns, or the failure that is to be answered in its place."""
+    try:
+        return act()
+    except CorralError as error:
+        return error_failure(message_id, error)
+    except Exception as error:
+        logger.exception("a request could not be prepared")
+        text = f"the request could not be prepared: {type(error).__name__}: {error}"
+        return Failure(id=message_id, kind="server_error", message=text)
 
 
 def exit_at_once() -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Literal, Protocol
 
+from models.errors import ContextLengthExceeded
 from models.llamacpp.vocab import Vocab
 from server.chat.render import ChatRenderer, RenderedPrompt
-from server.engine.request import EngineRequest
+from server.engine.request import EngineRequest, too_long_error
 from server.ipc.messages import (
     ApplyTemplate,
     ApplyTemplateReply,
@@ -20,6 +21,12 @@ from server.ipc.messages import (
     TokenizeReply,
 )
 from server.worker.sampling.defaults import with_defaults
+
+COUNTED_LETTERS = 65_536
+"""A longer prompt that doesn't fit isn't counted to its end."""
+
+LONG_TOKEN_LETTERS = 4
+"""A long prompt is measured by its bytes if it has more letters than this for each token of the context."""
 
 
 class Preparation(Protocol):
@@ -38,34 +45,71 @@ class PromptReader:
         renderer: ChatRenderer,
         sampling: Mapping[str, float | int] | None = None,
         *,
+        n_ctx: int,
         preparation: Preparation | None = None,
     ) -> None:
-        """`sampling`: the model's own defaults, see `sampling_defaults`. `preparation`: the last step of
-        `read`; None leaves requests as they are."""
+        """`sampling`: the model's own defaults, see `sampling_defaults`. A prompt of more than `n_ctx` tokens
+        is refused. `preparation`: the last step of `read`; None leaves requests as they are."""
         self._vocab = vocab
         self._renderer = renderer
         self._sampling = dict(sampling or {})
+        self._n_ctx = n_ctx
         self._preparation = preparation
+        self._hidden_tokens = dict(vocab.hidden_tokens) if vocab.type != "none" else {}
 
     def read(self, message: Generate) -> EngineRequest:
-        """Return the request for the engine, its prompt rendered and tokenized. Raises RequestError."""
+        """Return the request for the engine, its prompt rendered and tokenized. Raises RequestError.
+
+        A prompt that can't fit the context is refused as soon as that is certain.
+        """
         prompt = message.prompt
         if isinstance(prompt, ChatPrompt):
             rendered = self._render(prompt)
-            tokens = self._vocab.tokenize(rendered.text, add_special=rendered.add_bos, parse_special=True)
+            tokens = self._prompt_tokens(message, rendered.text, add_special=rendered.add_bos)
             return self._request(message, tokens, rendered)
         if isinstance(prompt, TextPrompt):
-            tokens = self._vocab.tokenize(prompt.text, add_special=True, parse_special=True)
+            tokens = self._prompt_tokens(message, prompt.text, add_special=True)
             return self._request(message, tokens, None, prompt.text)
+        if len(prompt.tokens) > self._n_ctx:
+            raise self._too_long(message, len(prompt.tokens))
         text = self._text(prompt.tokens) if message.echo else ""
         return self._request(message, list(prompt.tokens), None, text)
 
     def tokenize(self, message: Tokenize) -> TokenizeReply:
-        tokens = self._vocab.tokenize(
-            message.text, add_special=message.add_special, parse_special=message.parse_special
-        )
+        tokens = self._tokens(message.text, message.add_special, message.parse_special)
         pieces = [self._vocab.piece(token, special=True) for token in tokens] if message.with_pieces else None
         return TokenizeReply(message.id, tokens, pieces)
+
+    def _prompt_tokens(self, message: Generate, text: str, *, add_special: bool) -> list[int]:
+        is_long = len(text) > COUNTED_LETTERS
+        if is_long and len(text) > LONG_TOKEN_LETTERS * self._n_ctx:
+            n_least = self._vocab.least_tokens(text)
+            if n_least > self._n_ctx:
+                raise self._too_long(message, n_least, at_least=True)
+        enough = self._n_ctx if is_long else None
+        tokens = self._tokens(text, add_special, parse_special=True, enough=enough)
+        if len(tokens) > self._n_ctx:
+            raise self._too_long(message, len(tokens), at_least=is_long)
+        return tokens
+
+    def _tokens(
+        self, text: str, add_special: bool, parse_special: bool, enough: int | None = None
+    ) -> list[int]:
+        """Return the tokens of `text`, where BOS and EOS aren't added to a text that has them already."""
+        own = self._vocab.tokenize(text, add_special=False, parse_special=parse_special, enough=enough)
+        if add_special:
+            begin, end = self._vocab.added_tokens
+            has_begin, has_end = own[: len(begin)] == begin, own[len(own) - len(end) :] == end
+            own[:0] = [] if has_begin else begin
+            own += [] if has_end else end
+        return own
+
+    def _too_long(self, message: Generate, n_prompt: int, *, at_least: bool = False) -> ContextLengthExceeded:
+        n_completion = 1 if message.params.max_tokens is None else message.params.max_tokens
+        where: Literal["messages", "prompt"] = (
+            "messages" if isinstance(message.prompt, ChatPrompt) else "prompt"
+        )
+        return too_long_error(self._n_ctx, n_prompt, n_completion, where, at_least=at_least)
 
     def detokenize(self, message: Detokenize) -> DetokenizeReply:
         return DetokenizeReply(message.id, self._text(message.tokens))
@@ -88,12 +132,14 @@ class PromptReader:
     def _request(
         self, message: Generate, tokens: list[int], rendered: RenderedPrompt | None, text: str = ""
     ) -> EngineRequest:
+        extra_stops = rendered.stops if rendered else ()
         request = EngineRequest(
             id=message.id,
             prompt_tokens=tokens,
             params=with_defaults(message, self._sampling),
             n=message.n,
-            extra_stops=rendered.stops if rendered else (),
+            extra_stops=extra_stops,
+            stop_tokens=self._stop_tokens((*message.params.stop, *extra_stops)),
             cache_prompt=message.cache_prompt,
             timeout_s=message.timeout_s,
             return_tokens=message.return_tokens,
@@ -106,3 +152,10 @@ class PromptReader:
             adapters=message.adapters or (),
         )
         return request if self._preparation is None else self._preparation.prepare(request)
+
+    def _stop_tokens(self, stops: tuple[str, ...]) -> dict[int, str]:
+        """Return the tokens without text that the stop strings name, with their names."""
+        if not stops:
+            return {}
+        named = "\0".join(stops)
+        return {token: name for token, name in self._hidden_tokens.items() if name in named}

@@ -10,7 +10,7 @@ import time
 from models.errors import CorralError, RequestError
 from server.engine.engine import Engine, EngineConfig
 from server.engine.event_factory import error_failure
-from server.engine.events import Failure
+from server.engine.events import Failure, FailureKind
 from server.engine.request import EngineRequest
 from server.ipc.messages import (
     AdapterReply,
@@ -25,7 +25,7 @@ from server.ipc.messages import (
 from server.ipc.model_spec import ModelSpec
 from server.worker.adapter_set import AdapterSet
 from server.worker.channel import Channel
-from server.worker.inbox import Inbox, Serving, Work, exit_at_once
+from server.worker.inbox import SHUTTING_DOWN, Inbox, Serving, Work, exit_at_once
 from server.worker.open.loading import load
 from server.worker.open.parts import LoadedModel
 from server.worker.outbox import MERGE_S, Outbox
@@ -41,7 +41,8 @@ EXIT_LOAD_FAILED = 3
 GC_THRESHOLDS = (20_000, 20, 50)
 """The garbage collector's thresholds are high: nothing in a step makes cycles."""
 
-SHUTTING_DOWN = "the model is being unloaded or the server is shutting down; send the request again"
+DRAIN_POLL_S = 0.05
+"""While it drains, the worker looks this often for requests that are still being prepared."""
 
 
 class Worker:
@@ -83,7 +84,9 @@ class Worker:
             return EXIT_OK  # the socket closed: nobody is left to hear
         except Exception as error:
             logger.exception("the worker of %s failed", self._spec.name)
-            self._outbox.send(engine.fail_all(f"the model's worker failed: {type(error).__name__}: {error}"))
+            self._fail_all(
+                engine, f"the model's worker failed: {type(error).__name__}: {error}", "server_error"
+            )
             return EXIT_BROKEN
         finally:
             loaded.renderer.close()
@@ -110,10 +113,10 @@ class Worker:
         while True:
             if self._take_work(engine, loaded.adapters):
                 self._outbox.flush()  # the next step may be long
-            if self._drain_until_s is not None and not engine.has_work:
+            if self._drain_until_s is not None and not engine.has_work and self._inbox.is_empty:
                 return EXIT_OK
             if self._drain_until_s is not None and time.monotonic() >= self._drain_until_s:
-                self._outbox.send(engine.fail_all(SHUTTING_DOWN, running_kind="unavailable"))
+                self._fail_all(engine, SHUTTING_DOWN, "unavailable")
                 return EXIT_OK
             start_s = time.monotonic()
             events = engine.step()
@@ -127,13 +130,22 @@ class Worker:
             if not engine.has_work:
                 engine.check_integrity()
 
+    def _fail_all(self, engine: Engine, message: str, kind: FailureKind) -> None:
+        """End every request: `kind` is for those that run, the others are to be sent again."""
+        self._inbox.shut()
+        events = engine.fail_all(message, running_kind=kind)
+        unserved = self._inbox.take_unserved()
+        events += [Failure(id=request_id, kind="unavailable", message=message) for request_id in unserved]
+        self._outbox.send(events)
+
     def _take_work(self, engine: Engine, adapters: AdapterSet) -> bool:
         """Hand on all that has come, waiting for it while there is nothing to do; True if anything came."""
         work, came = self._inbox.work, False
         try:
-            if not engine.has_work and self._drain_until_s is None:
+            if not engine.has_work and not (self._drain_until_s is not None and self._inbox.is_empty):
                 self._outbox.flush()
-                self._hand_on(work.get(), engine, adapters)
+                timeout_s = None if self._drain_until_s is None else DRAIN_POLL_S
+                self._hand_on(work.get(timeout=timeout_s), engine, adapters)
                 came = True
             while True:
                 self._hand_on(work.get_nowait(), engine, adapters)
@@ -153,12 +165,10 @@ class Worker:
                 adapters.leave(message.adapter_id, message.id)
                 self._report_freed(adapters)
             case Drain():
+                self._inbox.shut()
                 self._drain_until_s = time.monotonic() + message.grace_s
 
     def _submit(self, request: EngineRequest, engine: Engine, adapters: AdapterSet) -> None:
-        if self._drain_until_s is not None:
-            self._outbox.send([Failure(id=request.id, kind="unavailable", message=SHUTTING_DOWN)])
-            return
         try:
             adapters.begin(request)
         except RequestError as error:

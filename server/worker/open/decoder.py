@@ -58,7 +58,9 @@ def open_decoder(file: LoadedFile, listener: DecodeListener) -> LoadedModel:
         runner=runner,
         info=describe(file, runner, renderer),
         renderer=renderer,
-        prompts=PromptReader(file.model.vocab, renderer, sampling_defaults(file.info.metadata)),
+        prompts=PromptReader(
+            file.model.vocab, renderer, sampling_defaults(file.info.metadata), n_ctx=file.placement.n_ctx
+        ),
         adapters=adapters,
         speculation=speculation,
         prefixes=prefixes,

@@ -37,6 +37,7 @@ def open_encoder_decoder(file: LoadedFile, listener: DecodeListener) -> LoadedMo
             file.model.vocab,
             renderer,
             sampling_defaults(file.info.metadata),
+            n_ctx=file.placement.n_ctx,
             preparation=EncoderPreparation(file.model.vocab),
         ),
         adapters=adapters,

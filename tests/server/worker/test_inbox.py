@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import random
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from typing import cast
 
 import pytest
 
 from models.errors import RequestError
+from server.engine.batch import Adapters
 from server.engine.engine import Engine, EngineConfig
 from server.engine.events import Failure
 from server.engine.request import EngineRequest
@@ -19,6 +22,7 @@ from server.ipc.messages import (
     Cancel,
     Drain,
     Generate,
+    LoadAdapter,
     Reply,
     Stats,
     StatsReply,
@@ -26,16 +30,24 @@ from server.ipc.messages import (
     TextPrompt,
     Tokenize,
     TokenizeReply,
+    UnloadAdapter,
     WorkerRequest,
 )
+from server.ipc.model_spec import AdapterSpec
 from server.worker.channel import Channel
 from server.worker.inbox import Inbox, Serving
+from server.worker.lanes import INSTANT, SHORT
 from server.worker.prompts import PromptReader
 from tests.server.engine.scripted_runner import ScriptedRunner
 
+WAIT = "wait" + " " * INSTANT
+
 
 class ScriptedReader:
-    """Reads text as its letters' numbers; some words are trouble."""
+    """Reads text as its letters' numbers; some words are trouble, "wait" takes until the gate is open."""
+
+    def __init__(self) -> None:
+        self.gate = threading.Event()
 
     def read(self, message: Generate) -> EngineRequest:
         assert isinstance(message.prompt, TextPrompt)
@@ -47,6 +59,8 @@ class ScriptedReader:
             raise RequestError("bad text", param="prompt")
         if message.text == "bug":
             raise KeyError("bug")
+        if message.text.startswith("wait"):
+            assert self.gate.wait(10)
         return TokenizeReply(message.id, [ord(letter) % 10 for letter in message.text])
 
 
@@ -60,16 +74,20 @@ class Desk:
         self.closed = threading.Event()
         self.inbox = Inbox(self.channel, self.closed.set)
         self.reader = self.socket.makefile("rb")
+        self.prompts = ScriptedReader()
 
     def serve(self) -> None:
         engine = Engine(ScriptedRunner(), EngineConfig())
-        self.inbox.serve(Serving(cast("PromptReader", ScriptedReader()), engine, n_kv_tokens=1024))
+        self.inbox.serve(Serving(cast("PromptReader", self.prompts), engine, n_kv_tokens=1024))
 
     def send(self, message: WorkerRequest) -> None:
         self.socket.sendall(encode_frame(message))
 
     def ask(self, message: WorkerRequest) -> Reply:
         self.send(message)
+        return self.receive()
+
+    def receive(self) -> Reply:
         return decode_reply(self.reader.read(frame_length(self.reader.read(HEADER.size))))
 
     def close(self) -> None:
@@ -87,15 +105,22 @@ def desk() -> Iterator[Desk]:
     made.channel.close()
 
 
-def generate(text: str) -> Generate:
-    return Generate(id="g", prompt=TextPrompt(text), params=SamplingParams())
+def generate(text: str, name: str = "g", adapters: Adapters = ()) -> Generate:
+    return Generate(id=name, prompt=TextPrompt(text), params=SamplingParams(), adapters=adapters)
+
+
+def failures(reply: Reply) -> list[tuple[str, str]]:
+    assert isinstance(reply, StepEvents)
+    return [(event.id, cast("Failure", event).kind) for event in reply.events]
 
 
 def test_work_comes_out_in_the_order_it_came_in(desk: Desk) -> None:
     desk.serve()
-    for message in (generate("ab"), Cancel("g"), Drain(1.0)):
+    desk.send(generate("ab"))
+    request = desk.inbox.work.get(timeout=10)
+    for message in (Cancel("g"), Drain(1.0)):
         desk.send(message)
-    request, cancel, drain = (desk.inbox.work.get(timeout=10) for _ in range(3))
+    cancel, drain = (desk.inbox.work.get(timeout=10) for _ in range(2))
     assert isinstance(request, EngineRequest)
     assert list(request.prompt_tokens) == [7, 8]
     assert (cancel, drain) == (Cancel("g"), Drain(1.0))
@@ -108,8 +133,7 @@ def test_trouble_with_one_message_is_its_own(desk: Desk, text: str, kind: str) -
     assert isinstance(reply, Failure)
     assert (reply.id, reply.kind) == ("t", kind)
     events = desk.ask(generate(text))
-    assert isinstance(events, StepEvents)
-    assert [(event.id, cast("Failure", event).kind) for event in events.events] == [("g", kind)]
+    assert failures(events) == [("g", kind)]
     assert desk.ask(Tokenize(id="t", text="ab")) == TokenizeReply("t", [7, 8])
 
 
@@ -130,3 +154,145 @@ def test_a_drain_before_the_model_is_loaded_ends_at_once(desk: Desk) -> None:
 def test_nonsense_on_the_socket_counts_as_its_end(desk: Desk) -> None:
     desk.socket.sendall(HEADER.pack(3) + b"\xff\xff\xff")
     assert desk.closed.wait(10)
+
+
+# --- what is still being prepared ---
+
+
+def test_a_cancel_is_heard_while_its_request_is_prepared(desk: Desk) -> None:
+    desk.serve()
+    desk.send(generate(WAIT))
+    assert failures(desk.ask(Cancel("g"))) == [("g", "cancelled")]
+    desk.send(Cancel("g"))  # a second one is for the engine, which doesn't know the id
+    assert desk.inbox.work.get(timeout=10) == Cancel("g")
+    desk.prompts.gate.set()
+    desk.send(generate("ab", "next"))
+    assert cast("EngineRequest", desk.inbox.work.get(timeout=10)).id == "next"
+    assert desk.inbox.is_empty
+
+
+def test_a_request_that_was_cancelled_in_the_queue_is_not_prepared(desk: Desk) -> None:
+    desk.serve()
+    for name in ("a", "b", "late"):  # more than a lane has threads
+        desk.send(generate(WAIT, name))
+    for name in ("late", "a", "b"):
+        assert failures(desk.ask(Cancel(name))) == [(name, "cancelled")]
+    desk.prompts.read = None  # type: ignore[assignment, method-assign]
+    desk.prompts.gate.set()
+    desk.send(Tokenize(id="t", text="ab"))
+    assert desk.receive() == TokenizeReply("t", [7, 8])
+
+
+def test_short_messages_overtake_long_ones(desk: Desk) -> None:
+    desk.serve()
+    for name in ("a", "b", "c"):
+        desk.send(generate(WAIT + " long" * SHORT, name))
+        desk.send(Tokenize(id=name, text="wait" + " long" * SHORT))
+    assert desk.ask(Tokenize(id="t", text="ab")) == TokenizeReply("t", [7, 8])
+    assert cast("StatsReply", desk.ask(Stats(id="s"))).waiting == 3
+    desk.send(generate("ab", "short"))
+    assert cast("EngineRequest", desk.inbox.work.get(timeout=10)).id == "short"
+    desk.prompts.gate.set()
+    assert {cast("EngineRequest", desk.inbox.work.get(timeout=10)).id for _ in "abc"} == {"a", "b", "c"}
+    assert {cast("TokenizeReply", desk.receive()).id for _ in "abc"} == {"a", "b", "c"}
+
+
+def test_one_id_belongs_to_one_request(desk: Desk) -> None:
+    desk.serve()
+    desk.send(generate(WAIT))
+    assert failures(desk.ask(generate("ab"))) == [("g", "invalid_request")]
+    desk.prompts.gate.set()
+    assert cast("EngineRequest", desk.inbox.work.get(timeout=10)).id == "g"
+
+
+def test_an_adapter_isnt_unloaded_before_the_requests_that_came_first(desk: Desk) -> None:
+    desk.serve()
+    load, unload = LoadAdapter("load", AdapterSpec(id=1, path="x")), UnloadAdapter("unload", 1)
+    for message in (load, generate(WAIT, adapters=((1, 1.0),)), unload):
+        desk.send(message)
+    assert desk.inbox.work.get(timeout=10) == load
+    desk.ask(Stats(id="s"))
+    assert desk.inbox.work.empty()
+    desk.prompts.gate.set()
+    assert cast("EngineRequest", desk.inbox.work.get(timeout=10)).id == "g"
+    assert desk.inbox.work.get(timeout=10) == unload
+
+
+def test_a_drain_lets_go_on_what_came_before_and_refuses_what_comes_after(desk: Desk) -> None:
+    desk.serve()
+    desk.send(generate(WAIT, "before"))
+    desk.send(Drain(1.0))
+    assert failures(desk.ask(generate("ab", "after"))) == [("after", "unavailable")]
+    assert desk.inbox.work.get(timeout=10) == Drain(1.0)
+    assert not desk.inbox.is_empty
+    desk.prompts.gate.set()
+    assert cast("EngineRequest", desk.inbox.work.get(timeout=10)).id == "before"
+    assert desk.inbox.is_empty
+
+
+def test_what_hasnt_reached_the_engine_can_be_ended(desk: Desk) -> None:
+    desk.serve()
+    desk.send(generate(WAIT, "preparing"))
+    desk.send(generate("ab", "ready"))
+    while desk.inbox.work.empty():
+        desk.ask(Stats(id="s"))
+    desk.inbox.shut()
+    assert sorted(desk.inbox.take_unserved()) == ["preparing", "ready"]
+    desk.prompts.gate.set()
+    assert desk.inbox.is_empty
+
+
+class PlayedEngine:
+    """Takes the work as the engine's thread does, hears the socket as the supervisor does, counts ends."""
+
+    def __init__(self, desk: Desk, seed: int) -> None:
+        self.ends: list[str] = []
+        self._desk = desk
+        self._chance = random.Random(-seed)
+        self._threads = [threading.Thread(target=play) for play in (self._compute, self._hear)]
+        for thread in self._threads:
+            thread.start()
+
+    def _compute(self) -> None:
+        running: list[str] = []
+        while (message := self._desk.inbox.work.get(timeout=20)) != Cancel("stop"):
+            if isinstance(message, EngineRequest):
+                running.append(message.id)
+            elif isinstance(message, Cancel) and message.id in running:
+                running.remove(message.id)
+                self.ends.append(message.id)
+            if self._chance.random() < 0.1:
+                time.sleep(0.001)
+        self.ends += running
+
+    def _hear(self) -> None:
+        while (heard := failures(self._desk.receive())[0][0]) != "bye":
+            self.ends.append(heard)
+
+    def stop(self) -> None:
+        """Let the work end, then the socket: what it says last is heard, too."""
+        while "last" not in self.ends or not self._desk.inbox.is_empty:
+            time.sleep(0.01)
+        self._desk.inbox.work.put(Cancel("stop"))
+        self._threads[0].join(20)
+        time.sleep(0.1)
+        self._desk.send(generate("bad", "bye"))
+        self._threads[1].join(20)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_whatever_the_schedule_each_request_ends_once(desk: Desk, seed: int) -> None:
+    desk.serve()
+    desk.prompts.gate.set()
+    chance, engine = random.Random(seed), PlayedEngine(desk, seed)
+    names = [f"r{n}" for n in range(300)]
+    for n, name in enumerate(names):
+        text = chance.choice(["bad", "bug", *["ab" * chance.choice([2, 2, 2000, 100_000])] * 4])
+        desk.send(generate(text, name))
+        if chance.random() < 0.6:
+            desk.send(Cancel(chance.choice(names[max(0, n - 5) : n + 1])))
+        if chance.random() < 0.05:
+            time.sleep(0.002)
+    desk.send(generate("bad", "last"))
+    engine.stop()
+    assert sorted(engine.ends) == sorted([*names, "last"])

@@ -1,0 +1,108 @@
+"""`Lanes`: the threads that prepare requests, with some for short ones alone.
+
+Tokenizing runs without the GIL and rendering in another process, so a megabyte in one lane holds up neither
+the engine nor the other lane.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable
+
+from server.ipc.messages import (
+    ApplyTemplate,
+    ChatPrompt,
+    Detokenize,
+    Generate,
+    TextPrompt,
+    Tokenize,
+    TokenPrompt,
+)
+
+N_THREADS = 2
+"""Each lane has so many threads: one request that takes long doesn't hold up the next of its size."""
+
+SHORT = 16_384
+"""A request of at most so many characters and elements is short: it takes some milliseconds."""
+
+INSTANT = 1024
+"""A text of at most so many characters is tokenized in less time than a change of threads takes."""
+
+_MESSAGE = 64  # a message of a chat counts as so many characters, besides its own
+
+Prepared = Generate | Tokenize | Detokenize | ApplyTemplate
+
+
+class Lanes:
+    """Runs jobs in threads of its own, each lane's in their order. A job handles its own exceptions."""
+
+    def __init__(self) -> None:
+        self._short: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._long: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+
+    def start(self) -> None:
+        """Start the threads, which end with the process."""
+        for name, jobs in (("short", self._short), ("long", self._long)):
+            for index in range(N_THREADS):
+                threading.Thread(target=_work, args=(jobs,), name=f"{name}-{index}", daemon=True).start()
+
+    def put(self, job: Callable[[], None], *, short: bool) -> None:
+        """Have `job` run after those before it in its lane."""
+        (self._short if short else self._long).put(job)
+
+
+def _work(jobs: queue.SimpleQueue[Callable[[], None]]) -> None:
+    while True:
+        jobs.get()()
+
+
+def is_instant(message: Prepared) -> bool:
+    """Return True if preparing it isn't worth another thread. A chat, rendered elsewhere, always is."""
+    content = message.prompt if isinstance(message, Generate | ApplyTemplate) else message
+    return not isinstance(content, ChatPrompt) and _extent(content) + _stops(message) <= INSTANT
+
+
+def is_short(message: Prepared) -> bool:
+    """Return True if the message takes milliseconds to prepare; looks at no more of it than it must."""
+    content = message.prompt if isinstance(message, Generate | ApplyTemplate) else message
+    if isinstance(content, ChatPrompt):
+        return _is_short_chat(content) and _stops(message) <= SHORT
+    return _extent(content) + _stops(message) <= SHORT
+
+
+def _extent(content: TextPrompt | TokenPrompt | Tokenize | Detokenize) -> int:
+    match content:
+        case TextPrompt(text=text) | Tokenize(text=text):
+            return len(text)
+        case TokenPrompt(tokens=tokens) | Detokenize(tokens=tokens):
+            return len(tokens)
+
+
+def _stops(message: Prepared) -> int:
+    """Return the number of characters in the stop strings, in which the names of tokens are looked for."""
+    return sum(map(len, message.params.stop)) if isinstance(message, Generate) else 0
+
+
+def _is_short_chat(chat: ChatPrompt) -> bool:
+    size = 0
+    for part in (*chat.messages[: SHORT // _MESSAGE + 1], chat.chat_template_kwargs):
+        size += _MESSAGE + _size(part, SHORT - size)
+        if size > SHORT:
+            return False
+    return True
+
+
+def _size(value: object, limit: int) -> int:
+    """Return the number of characters and elements in a JSON value; beyond `limit` only that it is more."""
+    if isinstance(value, str):
+        return len(value)
+    if not isinstance(value, dict | list):
+        return 1
+    size = 1 + len(value)
+    parts = (part for item in value.items() for part in item) if isinstance(value, dict) else iter(value)
+    for part in parts:
+        if size > limit:
+            break
+        size += _size(part, limit - size)
+    return size

@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any
+
+import pytest
+
+from server.engine.sampling_params import SamplingParams
+from server.ipc.messages import (
+    ApplyTemplate,
+    ChatPrompt,
+    Detokenize,
+    Generate,
+    Prompt,
+    TextPrompt,
+    Tokenize,
+    TokenPrompt,
+)
+from server.worker.lanes import INSTANT, N_THREADS, SHORT, Lanes, Prepared, is_instant, is_short
+
+
+def generate(prompt: Prompt, *stops: str) -> Generate:
+    return Generate(id="g", prompt=prompt, params=SamplingParams(stop=stops))
+
+
+def chat(*messages: dict[str, Any], **kwargs: Any) -> ChatPrompt:
+    return ChatPrompt(list(messages), chat_template_kwargs=kwargs)
+
+
+HI = {"role": "user", "content": "Hi"}
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        generate(TextPrompt("a" * SHORT)),
+        generate(TokenPrompt(tuple(range(SHORT)))),
+        generate(chat(HI, HI, HI, enable_thinking=True)),
+        generate(chat({"role": "user", "content": "a" * (SHORT // 2)})),
+        Tokenize(text="Hi", with_pieces=True),
+        Detokenize(tokens=(1, 2)),
+        ApplyTemplate(prompt=chat(HI)),
+    ],
+)
+def test_short(message: Prepared) -> None:
+    assert is_short(message)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        generate(TextPrompt("a" * (SHORT + 1))),
+        generate(TokenPrompt((1,) * (SHORT + 1))),
+        generate(chat(*[HI] * 1000)),
+        generate(TextPrompt("a"), "stop" * SHORT),
+        generate(chat(HI), *["stop"] * SHORT),
+        generate(chat({"role": "user", "content": "a" * SHORT})),
+        generate(chat({"role": "assistant", "tool_calls": [{"arguments": "a" * SHORT}]})),
+        generate(chat({"role": "assistant", "content": None, "more": [[]] * SHORT})),
+        generate(chat(HI, tools=[{"name": "f"}] * SHORT)),
+        generate(chat(HI, **{f"key{n}": n for n in range(SHORT)})),
+        Tokenize(text="a" * (SHORT + 1)),
+        Detokenize(tokens=(1,) * (SHORT + 1)),
+        ApplyTemplate(prompt=chat(*[HI] * 1000)),
+    ],
+)
+def test_long(message: Prepared) -> None:
+    assert not is_short(message)
+
+
+@pytest.mark.parametrize(
+    ("message", "instant"),
+    [
+        (generate(TextPrompt("a" * INSTANT)), True),
+        (generate(TextPrompt("a" * (INSTANT + 1))), False),
+        (generate(TokenPrompt((1,) * INSTANT)), True),
+        (generate(TokenPrompt((1,) * (INSTANT + 1))), False),
+        (generate(chat(HI)), False),
+        (generate(TextPrompt("a"), "stop"), True),
+        (generate(TextPrompt("a"), "stop" * INSTANT), False),
+        (Tokenize(text="a" * INSTANT), True),
+        (Tokenize(text="a" * (INSTANT + 1)), False),
+        (Detokenize(tokens=(1,) * INSTANT), True),
+        (Detokenize(tokens=(1,) * (INSTANT + 1)), False),
+        (ApplyTemplate(prompt=chat(HI)), False),
+    ],
+)
+def test_only_a_few_words_are_instant(message: Prepared, instant: bool) -> None:
+    assert is_instant(message) == instant
+
+
+def test_a_size_is_found_without_looking_at_all_of_it() -> None:
+    messages = [HI] * 1_000_000
+    begun = time.process_time()
+    assert not is_short(generate(ChatPrompt(messages)))
+    assert time.process_time() - begun < 0.1
+
+
+def test_short_jobs_overtake_long_ones() -> None:
+    lanes, gate, done = Lanes(), threading.Event(), threading.Event()
+    lanes.start()
+    finished: list[str] = []
+
+    def long() -> None:
+        gate.wait(10)
+        finished.append("long")
+        if len(finished) == 2 * N_THREADS + 1:
+            done.set()
+
+    for _ in range(2 * N_THREADS):
+        lanes.put(long, short=False)
+    overtaken = threading.Event()
+
+    def short() -> None:
+        finished.append("short")
+        overtaken.set()
+
+    lanes.put(short, short=True)
+    assert overtaken.wait(10)
+    gate.set()
+    assert done.wait(10)
+    assert finished == ["short", *["long"] * 2 * N_THREADS]

@@ -1,0 +1,197 @@
+"""Prompts of a real vocabulary: BOS counts once, what can't fit is refused, stop strings may name tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from models.doctor.tiny_model import TinyModel, write_tiny_gguf
+from models.errors import ContextLengthExceeded
+from models.llamacpp.model import Model
+from models.llamacpp.vocab import MAX_TEXT_BYTES, Vocab
+from server.chat.render import ChatRenderer
+from server.engine.sampling_params import SamplingParams
+from server.ipc.messages import ChatPrompt, Generate, Prompt, TextPrompt, Tokenize, TokenPrompt
+from server.worker import prompts
+from server.worker.prompts import COUNTED_LETTERS, PromptReader
+
+pytestmark = pytest.mark.model
+
+N_CTX = 256
+BOS_TEMPLATE = "{{ bos_token }}{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}"
+PLAIN_TEMPLATE = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}"
+
+
+@pytest.fixture(scope="module", params=["spm", "bpe"])
+def vocab(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Vocab]:
+    path: Path = tmp_path_factory.mktemp("prompts") / "model.gguf"
+    write_tiny_gguf(path, TinyModel(vocabulary=request.param))
+    with Model.load(path, vocab_only=True) as model:
+        yield model.vocab
+
+
+def reader_of(vocab: Vocab, template: str = PLAIN_TEMPLATE, n_ctx: int = N_CTX) -> PromptReader:
+    bos = "" if vocab.bos is None else vocab.piece(vocab.bos, special=True).decode()
+    metadata = {"tokenizer.ggml.add_bos_token": "true" if vocab.add_bos else "false"}
+    return PromptReader(vocab, ChatRenderer(template, bos, "</s>", "tiny", metadata), n_ctx=n_ctx)
+
+
+def tokens_of(reader: PromptReader, prompt: Prompt, **params: Any) -> list[int]:
+    return list(reader.read(Generate(id="r", prompt=prompt, params=SamplingParams(**params))).prompt_tokens)
+
+
+def bos_text(vocab: Vocab) -> str:
+    assert vocab.bos is not None
+    return vocab.piece(vocab.bos, special=True).decode()
+
+
+def test_a_bos_of_the_text_counts_once(vocab: Vocab) -> None:
+    reader, bos = reader_of(vocab), bos_text(vocab)
+    plain = tokens_of(reader, TextPrompt("hello world"))
+    assert plain.count(vocab.bos or 0) == int(vocab.add_bos)
+    brought = tokens_of(reader, TextPrompt(f"{bos}hello world"))
+    assert brought == [vocab.bos, *plain[int(vocab.add_bos) :]] or vocab.type == "bpe"
+    assert brought.count(vocab.bos or 0) == 1
+    twice = tokens_of(reader, TextPrompt(f"{bos}{bos}hello world"))
+    assert twice.count(vocab.bos or 0) == 2, "what a client writes twice is there twice"
+    later = tokens_of(reader, TextPrompt(f"hello{bos}world"))
+    assert later.count(vocab.bos or 0) == 1 + int(vocab.add_bos)
+
+
+def test_tokenizing_counts_as_a_prompt_does(vocab: Vocab) -> None:
+    reader, bos = reader_of(vocab), bos_text(vocab)
+    for text in ("hello world", f"{bos}hello", bos, "", "hello " * 3000):
+        asked = Tokenize(text=text, add_special=True, with_pieces=True)
+        reply = reader.tokenize(asked)
+        assert reply.tokens == tokens_of(reader_of(vocab, n_ctx=100_000), TextPrompt(text))
+        assert reply.pieces == [vocab.piece(token, special=True) for token in reply.tokens]
+    raw = reader.tokenize(Tokenize(text=f"{bos}hello", add_special=False)).tokens
+    assert raw.count(vocab.bos or 0) == 1
+    as_text = reader.tokenize(Tokenize(text=f"{bos}hello", add_special=True, parse_special=False)).tokens
+    assert as_text.count(vocab.bos or 0) == int(vocab.add_bos)
+
+
+@pytest.mark.parametrize("template", [BOS_TEMPLATE, PLAIN_TEMPLATE, "\n" + BOS_TEMPLATE])
+@pytest.mark.parametrize("content", ["hello", "BOShello"])
+def test_a_bos_of_the_template_counts_once(vocab: Vocab, template: str, content: str) -> None:
+    if vocab.type == "bpe":
+        pytest.skip("this vocabulary adds no BOS, and gets what the template writes")
+    content = content.replace("BOS", bos_text(vocab))
+    chat = ChatPrompt([{"role": "user", "content": content}])
+    tokens = tokens_of(reader_of(vocab, template), chat)
+    assert tokens.count(vocab.bos or 0) == 1 + content.startswith(bos_text(vocab))
+    for prompt_format in ("alpaca", "vicuna"):
+        named = ChatPrompt([{"role": "user", "content": "hello"}], prompt_format=prompt_format)
+        assert tokens_of(reader_of(vocab, template), named).count(vocab.bos or 0) == 1
+
+
+def test_token_ids_stay_as_they_are(vocab: Vocab) -> None:
+    bos = vocab.bos or 0
+    assert tokens_of(reader_of(vocab), TokenPrompt((bos, bos, 5))) == [bos, bos, 5]
+
+
+class Eager:
+    """Added tokens as some vocabularies have them, on one that has none of its own."""
+
+    def __init__(self, vocab: Vocab, begin: list[int], end: list[int]) -> None:
+        self._vocab = vocab
+        self.added_tokens = (begin, end)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._vocab, name)
+
+
+def test_an_eos_of_the_text_counts_once(vocab: Vocab) -> None:
+    eos = vocab.eos or 0
+    name = vocab.piece(eos, special=True).decode()
+    reader = PromptReader(Eager(vocab, [], [eos]), ChatRenderer(None, "", "", "x", {}), n_ctx=N_CTX)  # type: ignore[arg-type]
+    plain = tokens_of(reader, TextPrompt("hello"))
+    assert plain[-1] == eos
+    assert tokens_of(reader, TextPrompt(f"hello{name}")) == plain
+    both = PromptReader(Eager(vocab, [eos], [eos]), ChatRenderer(None, "", "", "x", {}), n_ctx=N_CTX)  # type: ignore[arg-type]
+    assert tokens_of(both, TextPrompt("")) == [eos, eos]
+    assert tokens_of(both, TextPrompt(name)) == [eos]
+
+
+# --- the context ---
+
+
+@pytest.mark.parametrize(
+    "text", ["hello world " * 1000, "a" * 5000, "🦙" * 1000, " " * 20_000, "</s>" * 1000]
+)
+def test_a_prompt_that_doesnt_fit_is_refused_with_its_length(vocab: Vocab, text: str) -> None:
+    reader = reader_of(vocab)
+    n_tokens = len(reader.tokenize(Tokenize(text=text, add_special=True)).tokens)
+    with pytest.raises(ContextLengthExceeded, match=r"maximum context length is 256 tokens") as caught:
+        tokens_of(reader, TextPrompt(text), max_tokens=7)
+    assert caught.value.param == "prompt"
+    said = int(caught.value.message.split("(")[1].removeprefix("at least ").split()[0])
+    assert said == n_tokens if "at least" not in caught.value.message else N_CTX < said <= n_tokens
+
+
+def test_a_prompt_that_cant_fit_by_its_bytes_isnt_tokenized(
+    vocab: Vocab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any, **__: Any) -> list[int]:
+        raise AssertionError("it is tokenized")
+
+    assert vocab.bytes_per_token_max is not None
+    limit = vocab.bytes_per_token_max * N_CTX
+    monkeypatch.setattr(prompts, "COUNTED_LETTERS", 100)
+    monkeypatch.setattr(prompts, "LONG_TOKEN_LETTERS", 1)
+    monkeypatch.setattr(vocab, "tokenize", refuse)
+    with pytest.raises(ContextLengthExceeded, match=rf"at least {N_CTX + 1} in the prompt"):
+        tokens_of(reader_of(vocab), TextPrompt("a" * (limit + 1)))
+    chat = ChatPrompt([{"role": "user", "content": "a" * limit}])
+    with pytest.raises(ContextLengthExceeded, match=rf"at least {N_CTX + 1} in the messages"):
+        tokens_of(reader_of(vocab), chat)
+    with pytest.raises(AssertionError, match="it is tokenized"):
+        tokens_of(reader_of(vocab), TextPrompt("a" * limit))
+
+
+def test_what_fits_is_never_refused_by_its_bytes(vocab: Vocab) -> None:
+    """The longest token, as often as the context has room for it."""
+    pieces = [vocab.piece(token, special=True) for token in range(vocab.n_tokens)]
+    longest = max(pieces, key=len).decode()
+    room = 2000
+    text = longest * room
+    if vocab.type == "spm" and not longest.startswith("<"):
+        text = text[1:]
+    assert len(tokens_of(reader_of(vocab, n_ctx=room + 2), TextPrompt(text))) <= room + 2
+
+
+def test_a_prompt_above_the_limit_of_a_text_is_still_one_that_doesnt_fit(vocab: Vocab) -> None:
+    with pytest.raises(ContextLengthExceeded, match="at least"):
+        tokens_of(reader_of(vocab), TextPrompt("a" * (MAX_TEXT_BYTES + 1)))
+
+
+def test_of_a_long_prompt_not_all_is_counted(vocab: Vocab) -> None:
+    name = vocab.piece(vocab.eos or 0, special=True).decode()
+    text = f"a{name}" * (2 * COUNTED_LETTERS // (len(name) + 1))
+    n_ctx = len(text) // 16 + 1  # so that its bytes may fit
+    with pytest.raises(ContextLengthExceeded, match="at least"):
+        tokens_of(reader_of(vocab, n_ctx=n_ctx), TextPrompt(text))
+
+
+def test_token_ids_beyond_the_context(vocab: Vocab) -> None:
+    with pytest.raises(ContextLengthExceeded, match=r"requested 308 tokens \(300 in the prompt, 8 in"):
+        tokens_of(reader_of(vocab), TokenPrompt((5,) * 300), max_tokens=8)
+
+
+# --- stop strings ---
+
+
+def test_stop_strings_may_name_tokens_without_text(vocab: Vocab) -> None:
+    eos = vocab.eos or 0
+    name = vocab.piece(eos, special=True).decode()
+    reader = reader_of(vocab)
+
+    def named(*stops: str) -> dict[int, str]:
+        message = Generate(id="r", prompt=TextPrompt("hello"), params=SamplingParams(stop=stops))
+        return dict(reader.read(message).stop_tokens)
+
+    assert named() == named("hello", name[:-1]) == {}
+    assert named(name)[eos] == named("x", f"bye{name}\n")[eos] == name
