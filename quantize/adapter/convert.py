@@ -142,7 +142,7 @@ def _config_of_gguf(base: GGUFInfo) -> dict[str, Any]:
     )
     n_ff = _shared_by_layers(base, "feed_forward_length")
     embedding = names.get("token_embd.weight")
-    return {
+    config = {
         "hidden_size": base.n_embd,
         "intermediate_size": n_ff,
         "n_inner": n_ff,
@@ -154,6 +154,7 @@ def _config_of_gguf(base: GGUFInfo) -> dict[str, Any]:
         "max_position_embeddings": base.n_ctx_train,
         "tie_word_embeddings": "output.weight" not in names,
     }
+    return {name: value for name, value in config.items() if value is not None}
 
 
 def _shared_by_layers(base: GGUFInfo, key: str) -> int | None:

@@ -38,9 +38,6 @@ class Bert(Encoder):
         "BertForSequenceClassification",
     )
     ignored_suffixes: ClassVar[tuple[str, ...]] = ("embeddings.position_ids", "embeddings.token_type_ids")
-    prefix: ClassVar[str] = "bert."
-    """The beginning of the names in checkpoints that have more than the encoder."""
-
     heads: ClassVar[tuple[str, ...]] = ("cls.predictions.", "cls.seq_relationship.")
     """The tensors of training heads, which no embedding needs."""
 
@@ -51,7 +48,7 @@ class Bert(Encoder):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)
-        kind = config.text("position_embedding_type")
+        kind = config.optional_text("position_embedding_type")
         if kind not in (None, "absolute"):
             raise CheckpointError(
                 f"config.json has position_embedding_type {kind!r}; llama.cpp's `bert` has absolute ones only"
@@ -66,14 +63,11 @@ class Bert(Encoder):
     def context_length(self) -> int:
         return self.size("max_position_embeddings") - self.position_offset
 
-    def tensor_name(self, name: str) -> str | None:
-        name = name.removeprefix(self.prefix)
-        for old, new in ((".gamma", ".weight"), (".beta", ".bias")):
-            if name.endswith(old):
-                name = name.removesuffix(old) + new
-        if name.startswith(self.heads) or (name.startswith("pooler.") and not self._keeps_pooler):
-            return None
-        return super().tensor_name(name)
+    def is_needless(self, name: str) -> bool:
+        """Tell whether no one needs a tensor: a head of the training, or the pooler of a mere encoder."""
+        name = name.removeprefix(self.base_prefix)
+        pooler = name.startswith("pooler.") and not self._keeps_pooler
+        return pooler or name.startswith(self.heads) or super().is_needless(name)
 
     @property
     def _keeps_pooler(self) -> bool:
@@ -118,7 +112,7 @@ class Roberta(Bert):
 
     huggingface_names: ClassVar[tuple[str, ...]] = ("RobertaModel", "RobertaForSequenceClassification")
     defaults: ClassVar[Mapping[str, int]] = {**Bert.defaults, "vocab_size": 50265}
-    prefix: ClassVar[str] = "roberta."
+    base_prefix: ClassVar[str] = "roberta."
     heads: ClassVar[tuple[str, ...]] = ("lm_head.",)
     classifier_dense: ClassVar[str] = "classifier.dense"
     classifier_output: ClassVar[str] = "classifier.out_proj"
@@ -146,11 +140,12 @@ class XLMRoberta(Roberta):
                 "which isn't supported; use v2"
             )
 
-    def tensor_name(self, name: str) -> str | None:
-        name = name.removeprefix(self.prefix)
+    def usual_name(self, name: str) -> str:
+        """Return the rules' name for a tensor, which those for flash attention have another one for."""
+        name = name.removeprefix(self.base_prefix)
         if name.startswith("emb_ln."):
             name = name.replace("emb_ln.", "embeddings.LayerNorm.", 1)
         layer = FLASH_LAYER.fullmatch(name)
         if layer is not None and layer[2] in FLASH_NAMES:
             name = f"encoder.layer.{layer[1]}.{FLASH_NAMES[layer[2]]}.{layer[3]}"
-        return super().tensor_name(name)
+        return super().usual_name(name)

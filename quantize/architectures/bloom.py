@@ -17,11 +17,12 @@ class Bloom(GPTLike):
     gguf_name = "bloom"
     huggingface_names: ClassVar[tuple[str, ...]] = ("BloomForCausalLM", "BloomModel")
     names: ClassVar[dict[str, tuple[str, ...]]] = {
-        "n_embd": ("hidden_size", "n_embed"),
-        "n_head": ("n_head", "num_attention_heads"),
-        "n_layer": ("n_layer", "num_hidden_layers"),
+        "n_embd": ("hidden_size",),
+        "n_head": ("num_attention_heads", "n_head"),
+        "n_layer": ("num_hidden_layers", "n_layer"),
         "context": ("seq_length", "max_position_embeddings"),  # of the training: ALiBi has no limit
     }
+    older_names: ClassVar[dict[str, str]] = {"n_embd": "n_embed"}
     defaults: ClassVar[dict[str, int]] = {
         "n_embd": 64,
         "n_head": 8,
@@ -35,20 +36,14 @@ class Bloom(GPTLike):
         after_norm = config.flag("apply_residual_connection_post_layernorm", False)
         self.refuse(after_norm, "residuals taken after the norm")
 
-    def tensor_name(self, name: str) -> str | None:
-        known = super().tensor_name(name)
-        if known is None or known.startswith(("transformer.", "lm_head.")):
-            return known
-        return f"transformer.{known}"
-
     def metadata(self) -> Metadata:
         kv = f"{self.gguf_name}.attention.head_count_kv"
         return self.size_metadata() | {kv: uint32(self.hyperparameters.n_head_kv)}
 
     def tensor_rules(self) -> Sequence[TensorRule]:
-        h, embedding = self.hyperparameters, "transformer.word_embeddings"
-        rules = self.outer_rules(embedding, "transformer.ln_f")
-        rules += norm_rules("token_embd_norm", f"{embedding}_layernorm", h.n_embd, bias=True)
+        h = self.hyperparameters
+        rules = self.outer_rules("transformer.ln_f")
+        rules += norm_rules("token_embd_norm", f"{self.embedding_name}_layernorm", h.n_embd, bias=True)
         for layer in range(h.n_layer):
             rules += self.fused_layer_rules(f"transformer.h.{layer}", f"blk.{layer}", "self_attention")
         return rules

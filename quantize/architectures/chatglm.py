@@ -34,6 +34,8 @@ class ChatGLM(GPTLike):
         "n_vocab": 65024,
     }
     default_tied = False
+    embedding_name = "transformer.embedding.word_embeddings"
+    head_name = "transformer.output_layer"
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)
@@ -75,11 +77,11 @@ class ChatGLM(GPTLike):
         h = self.hyperparameters
         embedding = (self.vocabulary_size, h.n_embd)
         rules = [
-            *linear_rules("token_embd", "transformer.embedding.word_embeddings", embedding),
+            *linear_rules("token_embd", self.embedding_name, embedding),
             *norm_rules("output_norm", "transformer.encoder.final_layernorm", h.n_embd),
         ]
         if not self.is_tied:
-            rules += linear_rules("output", "transformer.output_layer", embedding)
+            rules += linear_rules("output", self.head_name, embedding)
         for layer in range(h.n_layer):
             rules += self._layer_rules(f"transformer.encoder.layers.{layer}", f"blk.{layer}")
         return rules

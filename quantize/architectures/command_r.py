@@ -61,7 +61,7 @@ class CommandR(Decoder):
 
     @property
     def has_head_norms(self) -> bool:
-        return self.config.flag("use_qk_norm", False)
+        return self.config.optional_flag("use_qk_norm", False)
 
     @property
     def context_length(self) -> int:

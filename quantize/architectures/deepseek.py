@@ -27,11 +27,12 @@ GATING = {"softmax": 1, "sigmoid": 2}
 class DeepseekExperts(Decoder):
     """Some dense layers first, then in each layer many experts and a few that are always used."""
 
-    default_experts: ClassVar[int | None] = None
+    default_gating: ClassVar[str | None] = None
+    """The function that weighs experts where config.json is silent; None leaves it to llama.cpp."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)
-        n_expert = config.optional_size("n_routed_experts") or self.default_experts or 0
+        n_expert = config.optional_size("n_routed_experts", self.defaults.get("n_routed_experts")) or 0
         self.hyperparameters = dataclasses.replace(self.hyperparameters, n_expert=n_expert)
         if config.size("moe_layer_freq", 1) != 1:
             raise CheckpointError(
@@ -43,14 +44,18 @@ class DeepseekExperts(Decoder):
     def dense_layers(self) -> int:
         """The number of layers at the start that have no experts."""
         n_layer, n_expert = self.hyperparameters.n_layer, self.hyperparameters.n_expert
-        return self.config.count("first_k_dense_replace", 0 if n_expert else n_layer)
+        if not n_expert:
+            return n_layer
+        return self.config.count("first_k_dense_replace", self.defaults.get("first_k_dense_replace", 0))
 
     @property
     def expert_size(self) -> int:
-        return self.config.size("moe_intermediate_size", self.hyperparameters.n_ff)
+        return self.size("moe_intermediate_size")
 
     @property
     def shared_experts(self) -> int:
+        if self.config.raw("n_shared_experts") is None and self.config.first(["n_shared_experts"]):
+            return 0
         return self.config.count("n_shared_experts", self.defaults.get("n_shared_experts", 0))
 
     def expert_metadata(self) -> Metadata:
@@ -63,7 +68,7 @@ class DeepseekExperts(Decoder):
         }
         if h.n_expert:
             keys |= expert_count_metadata(prefix, h.n_expert, self.size("num_experts_per_tok"))
-        gating = self.config.text("scoring_func")
+        gating = self.config.optional_text("scoring_func", self.default_gating)
         if gating is not None:
             if gating not in GATING:
                 raise CheckpointError(
@@ -98,6 +103,7 @@ class Deepseek(DeepseekExperts):
         "num_hidden_layers": 30,
         "num_attention_heads": 32,
         "max_position_embeddings": 2048,
+        "moe_intermediate_size": 1407,
     }
     default_epsilon = 1e-6
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from quantize.architectures.base.config import ModelConfig
 from quantize.architectures.base.rules import TensorRule, linear_rules, norm_rules
@@ -63,7 +63,20 @@ class Deepseek2(DeepseekExperts):
         "qk_rope_head_dim": 64,
         "v_head_dim": 128,
         "kv_lora_rank": 512,
+        "q_lora_rank": 1536,
+        "n_routed_experts": 64,
+        "n_shared_experts": 2,
+        "moe_intermediate_size": 1407,
     }
+    default_routing: ClassVar[Mapping[str, Any]] = {
+        "n_group": None,
+        "topk_group": None,
+        "routed_scaling_factor": None,
+        "norm_topk_prob": False,
+    }
+    """The routing of tokens to experts where config.json is silent; None is llama.cpp's own choice, too."""
+
+    aliases: ClassVar[Mapping[str, str]] = {"num_experts": "n_routed_experts"}
     default_epsilon = 1e-6
     own_head_dim = True
 
@@ -71,7 +84,7 @@ class Deepseek2(DeepseekExperts):
         super().__init__(config)
         self.key_size, self.value_size = self.size("qk_nope_head_dim"), self.size("v_head_dim")
         self.rotated, self.latent = self.size("qk_rope_head_dim"), self.size("kv_lora_rank")
-        self.query_latent = config.optional_size("q_lora_rank")
+        self.query_latent = config.optional_size("q_lora_rank", self.defaults["q_lora_rank"])
         self.hyperparameters = dataclasses.replace(
             self.hyperparameters,
             n_head_kv=1,
@@ -79,10 +92,11 @@ class Deepseek2(DeepseekExperts):
             n_embd_head_v=self.latent,
         )
 
-    def tensor_name(self, name: str) -> str | None:
-        layer = re.match(r"model\.layers\.(\d+)\.", name)
+    def is_needless(self, name: str) -> bool:
+        """Tell whether no one needs a tensor: that of a layer which predicts further tokens."""
+        layer = re.match(r"(?:model\.)?layers\.(\d+)\.", name)
         predicts_further = layer is not None and int(layer[1]) >= self.hyperparameters.n_layer
-        return None if predicts_further else super().tensor_name(name)
+        return predicts_further or super().is_needless(name)
 
     def metadata(self) -> Metadata:
         h, prefix = self.hyperparameters, self.gguf_name
@@ -107,16 +121,17 @@ class Deepseek2(DeepseekExperts):
         return keys
 
     def _routing(self) -> Metadata:
-        config, prefix = self.config, self.gguf_name
+        config, prefix, default = self.config, self.gguf_name, self.default_routing
         keys: Metadata = {}
         for name, key in (("n_group", "expert_group_count"), ("topk_group", "expert_group_used_count")):
-            groups = config.optional_size(name)
+            groups = config.optional_size(name, default[name])
             if groups is not None:
                 keys[f"{prefix}.{key}"] = uint32(groups)
-        scale = config.optional_number("routed_scaling_factor")
+        name = "routed_scaling_factor"
+        scale = config.optional_number(name, default[name])
         if scale is not None:
             keys[f"{prefix}.expert_weights_scale"] = float32(scale)
-        if config.flag("norm_topk_prob", False):
+        if config.optional_flag("norm_topk_prob", default["norm_topk_prob"]):
             keys[f"{prefix}.expert_weights_norm"] = boolean(True)
         return keys
 
@@ -174,5 +189,17 @@ class Deepseek3(Deepseek2):
         "num_hidden_layers": 61,
         "num_attention_heads": 128,
         "max_position_embeddings": 4096,
+        "n_routed_experts": 256,
+        "n_shared_experts": 1,
+        "moe_intermediate_size": 2048,
         "num_experts_per_tok": 8,
+        "first_k_dense_replace": 3,
     }
+    default_routing: ClassVar[Mapping[str, Any]] = {
+        "n_group": 8,
+        "topk_group": 4,
+        "routed_scaling_factor": 2.5,
+        "norm_topk_prob": True,
+    }
+    aliases: ClassVar[Mapping[str, str]] = {"num_local_experts": "n_routed_experts"}
+    default_gating = "sigmoid"

@@ -30,6 +30,7 @@ class Falcon(GPTLike):
         "n_layer": ("num_hidden_layers", "n_layer"),
         "context": ("max_position_embeddings",),
     }
+    older_names: ClassVar[dict[str, str]] = {"n_embd": "n_embed"}
     defaults: ClassVar[dict[str, int]] = {
         "n_embd": 4544,
         "n_head": 71,
@@ -40,24 +41,22 @@ class Falcon(GPTLike):
     activation_name = "activation"
 
     def __init__(self, config: ModelConfig) -> None:
-        self.is_grouped = config.flag(
-            "new_decoder_architecture", config.optional_size("n_head_kv") is not None
-        )
+        self.is_grouped = config.optional_flag("new_decoder_architecture", config.has("n_head_kv"))
         super().__init__(config)
-        self.refuse(config.flag("alibi", False), "linear attention biases (alibi)")
-        self.refuse(config.flag("bias", False), "biases")
-        parallel = self.is_grouped or config.flag("parallel_attn", True)
+        self.refuse(config.optional_flag("alibi", False), "linear attention biases (alibi)")
+        self.refuse(config.optional_flag("bias", False), "biases")
+        parallel = self.is_grouped or config.optional_flag("parallel_attn", True)
         self.refuse(not parallel, "feed-forward layers after attention, not beside it")
         self.rope = Rope.of(config)
 
     def kv_heads(self, n_head: int) -> int:
         config = self.config
         if self.is_grouped:
-            return config.optional_size("num_kv_heads") or config.size("n_head_kv", n_head)
-        return 1 if config.flag("multi_query", True) else n_head
+            return config.optional_size("num_kv_heads") or config.optional_size("n_head_kv") or n_head
+        return 1 if config.optional_flag("multi_query", True) else n_head
 
     def feed_forward(self, n_embd: int) -> int:
-        return self.config.size("ffn_hidden_size", 4 * n_embd)
+        return self.config.optional_size("ffn_hidden_size") or 4 * n_embd
 
     def metadata(self) -> Metadata:
         prefix = self.gguf_name
@@ -69,7 +68,7 @@ class Falcon(GPTLike):
         }
 
     def tensor_rules(self) -> Sequence[TensorRule]:
-        rules = self.outer_rules("transformer.word_embeddings", "transformer.ln_f")
+        rules = self.outer_rules("transformer.ln_f")
         for layer in range(self.hyperparameters.n_layer):
             rules += self._layer_rules(f"transformer.h.{layer}", f"blk.{layer}")
         return rules
@@ -79,7 +78,7 @@ class Falcon(GPTLike):
         qkv = fused_qkv(h.n_head, h.n_head_kv, self.head_dim)
         attention, mlp = f"{source}.self_attention", f"{source}.mlp"
         norms = {"attn_norm": "input_layernorm"}
-        if self.is_grouped and self.config.size("num_ln_in_parallel_attn", 2) == 2:
+        if self.is_grouped and self.config.optional_size("num_ln_in_parallel_attn") in (None, 2):
             # The second norm is attention's own, the first then the feed-forward layer's.
             norms = {"attn_norm": "ln_mlp", "attn_norm_2": "ln_attn"}
         rules: list[TensorRule] = []

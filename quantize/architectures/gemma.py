@@ -111,14 +111,20 @@ class Gemma2(Gemma):
         super().__init__(config)
         h = self.hyperparameters
         scale = h.n_embd // h.n_head if h.n_layer == self.largest_layers else self.head_dim
-        if self.config.optional_number("query_pre_attn_scalar") not in (None, scale):
+        scalar = self.config.number("query_pre_attn_scalar", 256)
+        if scalar != scale:
             raise CheckpointError(
-                f"config.json has query_pre_attn_scalar {self.config.number('query_pre_attn_scalar'):g}; "
+                f"config.json has query_pre_attn_scalar {scalar:g}; "
                 f"llama.cpp's `{self.gguf_name}` computes with {scale} at these sizes"
             )
 
     def metadata(self) -> Metadata:
         prefix = self.gguf_name
+        for name in ("attn_logit_softcapping", "final_logit_softcapping"):
+            if self.config.first([name]) is not None and not self.config.has(name):
+                raise CheckpointError(
+                    f"config.json has {name} null; llama.cpp's `{prefix}` always caps, so write a number"
+                )
         window = self.config.size("sliding_window", 4096)
         return super().metadata() | {
             f"{prefix}.attn_logit_softcapping": float32(self.config.number("attn_logit_softcapping", 50.0)),

@@ -10,7 +10,7 @@ from typing import ClassVar
 from models.errors import CheckpointError
 from quantize.architectures.base.config import ModelConfig
 from quantize.architectures.base.decoder import Decoder
-from quantize.architectures.base.rope import DEFAULT_THETA, Rope
+from quantize.architectures.base.rope import DEFAULT_THETA, LAYER_TYPES, Rope
 from quantize.architectures.base.rules import TensorRule, norm_rules
 from quantize.architectures.base.sliding_window import sliding_layers, sliding_window_metadata
 from quantize.architectures.gemma import ADD_ONE, Gemma2
@@ -18,7 +18,6 @@ from quantize.gguf.header import Metadata, boolean, float32
 from quantize.vocabulary.vocabulary import Vocabulary
 
 VISION = ("vision_tower.", "multi_modal_projector.")
-TEXT = "language_model."
 
 
 class Gemma3(Gemma2):
@@ -47,19 +46,35 @@ class Gemma3(Gemma2):
             raise CheckpointError(
                 "config.json has attn_logit_softcapping; llama.cpp's `gemma3` doesn't cap attention"
             )
-        nested = self.config.section("rope_parameters") or ModelConfig({})
-        full, sliding = nested.section("full_attention"), nested.section("sliding_attention")
-        if full is not None:
-            kind = full.text("rope_type") or "default"
-            self.rope = Rope(kind.lower(), full.number("rope_theta", self.default_theta), full)
-        local = self.config.number("rope_local_base_freq", DEFAULT_THETA)
-        self.local_theta = local if sliding is None else sliding.number("rope_theta", local)
+        if self.config.optional_flag("use_bidirectional_attention", False):
+            raise CheckpointError(
+                "config.json has use_bidirectional_attention; llama.cpp's `gemma3` looks back only"
+            )
 
-    def tensor_name(self, name: str) -> str | None:
-        """Return the rules' name for a tensor; the text model is nested where there is a vision tower."""
-        if name.removeprefix("model.").startswith(VISION):
-            return None
-        return super().tensor_name(name.replace(TEXT, "", 1))
+    def _read_rope(self) -> Rope:
+        """Return the settings of layers without a window, and set `local_theta`, the base of the others."""
+        config, nothing = self.config, ModelConfig({})
+        nested = config.section("rope_parameters") or nothing
+        full, local = (nested.section(kind) or nothing for kind in LAYER_TYPES)
+        local_rope = self._section_rope(local, "rope_local_base_freq", DEFAULT_THETA)
+        if local_rope.kind != "default":
+            raise CheckpointError(
+                f"config.json has the rope_type {local_rope.kind!r} for sliding_attention; llama.cpp's "
+                "`gemma3` doesn't scale the rotation there"
+            )
+        self.local_theta = local_rope.theta
+        scaling = full.under(config.section("rope_scaling"))
+        return self._section_rope(scaling, "rope_theta", self.default_theta)
+
+    def _section_rope(self, section: ModelConfig, name: str, default: float) -> Rope:
+        """Return the settings of one type of layer; `name` is its base outside the section."""
+        said = section.first(["rope_theta"]) is not None
+        theta = default if said else self.config.number(name, default)
+        return Rope.of_section(section, self.config, theta)
+
+    def is_needless(self, name: str) -> bool:
+        """Tell whether no one needs a tensor: that of a vision tower."""
+        return name.removeprefix("model.").startswith(VISION) or super().is_needless(name)
 
     def metadata(self) -> Metadata:
         prefix, n_layer = self.gguf_name, self.hyperparameters.n_layer
@@ -69,8 +84,8 @@ class Gemma3(Gemma2):
         cap = self.config.optional_number("final_logit_softcapping")
         if cap:
             keys[f"{prefix}.final_logit_softcapping"] = float32(cap)
-        window = self.config.size("sliding_window", 4096)
         if any(sliding_layers(self.config, n_layer, self.window_period)):
+            window = self.config.size("sliding_window", 4096)
             keys |= sliding_window_metadata(self.config, prefix, n_layer, window, self.window_period)
         return keys
 

@@ -19,10 +19,10 @@ class GPT2(GPTLike):
     huggingface_names: ClassVar[tuple[str, ...]] = ("GPT2LMHeadModel",)
     ignored_suffixes: ClassVar[tuple[str, ...]] = (".attn.bias", ".attn.masked_bias")
     names: ClassVar[dict[str, tuple[str, ...]]] = {
-        "n_embd": ("n_embd", "hidden_size"),
-        "n_head": ("n_head", "num_attention_heads"),
-        "n_layer": ("n_layer", "num_hidden_layers"),
-        "context": ("n_positions", "n_ctx", "max_position_embeddings"),
+        "n_embd": ("hidden_size", "n_embd"),
+        "n_head": ("num_attention_heads", "n_head"),
+        "n_layer": ("num_hidden_layers", "n_layer"),
+        "context": ("max_position_embeddings", "n_positions", "n_ctx"),
     }
     defaults: ClassVar[dict[str, int]] = {
         "n_embd": 768,
@@ -32,6 +32,7 @@ class GPT2(GPTLike):
         "n_vocab": 50257,
     }
     activation_name = "activation_function"
+    embedding_name = "transformer.wte"
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)
@@ -39,13 +40,7 @@ class GPT2(GPTLike):
         self.refuse(config.flag("scale_attn_by_inverse_layer_idx", False), "attention scaled by layer")
 
     def feed_forward(self, n_embd: int) -> int:
-        return self.config.size("n_inner", 4 * n_embd)
-
-    def tensor_name(self, name: str) -> str | None:
-        known = super().tensor_name(name)
-        if known is None or known.startswith(("transformer.", "lm_head.")):
-            return known
-        return f"transformer.{known}"
+        return self.config.optional_size("n_inner") or 4 * n_embd
 
     def metadata(self) -> Metadata:
         return self.size_metadata()
@@ -54,7 +49,7 @@ class GPT2(GPTLike):
         h = self.hyperparameters
         positions = (self.context_length, h.n_embd)
         rules = [
-            *self.outer_rules("transformer.wte", "transformer.ln_f"),
+            *self.outer_rules("transformer.ln_f"),
             TensorRule("position_embd.weight", ("transformer.wpe.weight",), positions, f32=True),
         ]
         for layer in range(h.n_layer):

@@ -34,27 +34,24 @@ class GPTNeoX(GPTLike):
     activation_name = "hidden_act"
     epsilon_name = "layer_norm_eps"
     default_tied = False
+    base_prefix = "gpt_neox."
+    embedding_name = "gpt_neox.embed_in"
+    head_name = "embed_out"
+    renames: ClassVar[tuple[tuple[str, str], ...]] = (("lm_head.", "embed_out."),)
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)
         self.refuse(not config.flag("attention_bias", True), "attention without biases")
-        rope = Rope.of(config)
-        base = config.optional_number("rotary_emb_base")
-        self.rope = rope if base is None else dataclasses.replace(rope, theta=base)
+        self.rope = Rope.of(config, theta_name="rotary_emb_base")
 
     def feed_forward(self, n_embd: int) -> int:
-        return self.config.size("intermediate_size", 4 * n_embd)
-
-    def tensor_name(self, name: str) -> str | None:
-        known = super().tensor_name(name)
-        if known not in ("embed_out.weight", "lm_head.weight"):
-            return known
-        return None if self.is_tied else "embed_out.weight"
+        del n_embd  # the class has a number of its own
+        return self.config.size("intermediate_size", 24576)
 
     def metadata(self) -> Metadata:
-        rotated = self.config.optional_number("rotary_pct")
-        if rotated is None:
-            rotated = self.rope.parameters.number("partial_rotary_factor", 0.25)
+        inner = self.rope.parameters
+        name = inner.first(["partial_rotary_factor"])
+        rotated = self.config.number("rotary_pct", 0.25) if name is None else inner.number(name)
         prefix = self.gguf_name
         return {
             **self.size_metadata(),
@@ -65,10 +62,14 @@ class GPTNeoX(GPTLike):
 
     def tensor_rules(self) -> Sequence[TensorRule]:
         h = self.hyperparameters
-        embedding = "gpt_neox.embed_in"
-        # llama.cpp wants an output matrix in the file, also where the model has none of its own.
-        head = embedding if self.is_tied else "embed_out"
-        rules = self.outer_rules(embedding, "gpt_neox.final_layer_norm", head)
+        rules = self.outer_rules("gpt_neox.final_layer_norm")
+        if self.is_tied:
+            # llama.cpp wants an output matrix in the file, also where the model has none of its own.
+            embedding = (f"{self.embedding_name}.weight",)
+            rules = [
+                dataclasses.replace(rule, sources=embedding) if rule.name == "output.weight" else rule
+                for rule in rules
+            ]
         for layer in range(h.n_layer):
             rules += self.fused_layer_rules(f"gpt_neox.layers.{layer}", f"blk.{layer}", "attention")
         return rules

@@ -8,9 +8,13 @@ from typing import ClassVar
 from models.errors import CheckpointError
 from quantize.architectures.base.config import ModelConfig
 from quantize.architectures.base.llama_like import HeadDimKeys
-from quantize.architectures.base.moe import expert_count_metadata, fused_gate_up, router_rule
+from quantize.architectures.base.moe import (
+    expert_count_metadata,
+    fused_expert_rule,
+    fused_gate_up,
+    router_rule,
+)
 from quantize.architectures.base.rules import TensorRule
-from quantize.architectures.base.transform import Same, SliceOfEach, Transform
 from quantize.architectures.llama import Llama
 from quantize.gguf.header import Metadata, float32, uint32
 
@@ -51,6 +55,11 @@ class GraniteMoe(Granite):
         "num_local_experts": 8,
         "num_experts_per_tok": 2,
     }
+    renames: ClassVar[tuple[tuple[str, str], ...]] = (
+        (".experts.gate_up_proj", ".input_linear.weight"),
+        (".experts.down_proj", ".output_linear.weight"),
+        (".block_sparse_moe.router.weight", ".block_sparse_moe.router.layer.weight"),
+    )
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)
@@ -60,7 +69,7 @@ class GraniteMoe(Granite):
     @property
     def n_ff_shared(self) -> int | None:
         """Rows of the expert that is always used; zero in config.json stands for none."""
-        return int(self.config.number("shared_intermediate_size", 0)) or None
+        return self.config.count("shared_intermediate_size", 0) or None
 
     def metadata(self) -> Metadata:
         n_expert, n_used = self.hyperparameters.n_expert, self.size("num_experts_per_tok")
@@ -75,11 +84,7 @@ class GraniteMoe(Granite):
         for part in ("gate", "up", "down"):
             name = "output_linear.weight" if part == "down" else "input_linear.weight"
             each = (h.n_embd, h.n_ff) if part == "down" else (h.n_ff, h.n_embd)
-            experts: Transform = Same()
-            if part != "down":
-                experts = SliceOfEach(0 if part == "gate" else h.n_ff, h.n_ff, of=2 * h.n_ff)
-            shape = (h.n_expert, *each)
-            rules.append(TensorRule(f"{target}.ffn_{part}_exps.weight", (f"{moe}.{name}",), shape, experts))
+            rules.append(fused_expert_rule(target, part, f"{moe}.{name}", (h.n_expert, *each)))
             if self.n_ff_shared is not None:
                 n = self.n_ff_shared
                 one = (h.n_embd, n) if part == "down" else (n, h.n_embd)

@@ -16,11 +16,12 @@ from quantize.architectures.bert import Bert
 from quantize.gguf.header import Metadata, uint32
 from quantize.vocabulary.vocabulary import Vocabulary
 
-QK_NAMES = {
-    "mlp.up_gated_layer": "mlp.gated_layers",
-    "mlp.down_layer": "mlp.wo",
-    "layer_norm_2": "mlp.layernorm",
-}
+QK_NAMES = (
+    (".mlp.up_gated_layer.", ".mlp.gated_layers."),
+    (".mlp.down_layer.", ".mlp.wo."),
+    (".layer_norm_2.", ".mlp.layernorm."),
+)
+"""The names of the code variant, and those of the others."""
 
 
 class JinaBert(Encoder):
@@ -32,16 +33,17 @@ class JinaBert(Encoder):
         "JinaBertForMaskedLM",
         "JinaBertForSequenceClassification",
     )
+    renames: ClassVar[tuple[tuple[str, str], ...]] = QK_NAMES
     ignored_suffixes: ClassVar[tuple[str, ...]] = Bert.ignored_suffixes
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)
-        kind = config.text("feed_forward_type")
+        kind = config.optional_text("feed_forward_type")
         if kind not in (None, "geglu"):
             raise CheckpointError(
                 f"config.json has feed_forward_type {kind!r}; llama.cpp's `jina-bert-v2` computes geglu only"
             )
-        positions = config.text("position_embedding_type")
+        positions = config.optional_text("position_embedding_type")
         if positions not in (None, "alibi"):
             raise CheckpointError(
                 f"config.json has position_embedding_type {positions!r}; `jina-bert-v2` has alibi only"
@@ -52,13 +54,10 @@ class JinaBert(Encoder):
         """The labels of a classifier, for which llama.cpp has a place for one score."""
         return super().labels if self.classifies else ()
 
-    def tensor_name(self, name: str) -> str | None:
-        name = name.removeprefix("bert.")
-        for own, usual in QK_NAMES.items():
-            name = name.replace(f".{own}.", f".{usual}.")
-        if name.startswith(("cls.predictions.", "pooler.")):
-            return None
-        return super().tensor_name(name)
+    def is_needless(self, name: str) -> bool:
+        """Tell whether no one needs a tensor: a head of the training, or the pooler."""
+        head = name.removeprefix(self.base_prefix).startswith(("cls.predictions.", "pooler."))
+        return head or super().is_needless(name)
 
     def tensor_rules(self) -> Sequence[TensorRule]:
         h = self.hyperparameters

@@ -31,6 +31,8 @@ class Mixtral(Llama):
     default_theta = 1e6
     default_epsilon = 1e-5
     head_dim_keys: ClassVar[HeadDimKeys] = "configured"
+    aliases: ClassVar[dict[str, str]] = {"num_experts": "num_local_experts"}
+    renames: ClassVar[tuple[tuple[str, str], ...]] = ((".mlp.", ".block_sparse_moe."),)
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)

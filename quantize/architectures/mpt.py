@@ -18,9 +18,9 @@ class MPT(GPTLike):
     gguf_name = "mpt"
     huggingface_names: ClassVar[tuple[str, ...]] = ("MPTForCausalLM", "MptForCausalLM")
     names: ClassVar[dict[str, tuple[str, ...]]] = {
-        "n_embd": ("d_model", "hidden_size"),
-        "n_head": ("n_heads", "num_attention_heads"),
-        "n_layer": ("n_layers", "num_hidden_layers"),
+        "n_embd": ("hidden_size", "d_model"),
+        "n_head": ("num_attention_heads", "n_heads"),
+        "n_layer": ("num_hidden_layers", "n_layers"),
         "context": ("max_seq_len", "max_position_embeddings"),
     }
     defaults: ClassVar[dict[str, int]] = {
@@ -30,6 +30,8 @@ class MPT(GPTLike):
         "context": 2048,
         "n_vocab": 50368,
     }
+
+    embedding_name = "transformer.wte"
 
     def __init__(self, config: ModelConfig) -> None:
         self.attention = config.section("attn_config") or ModelConfig({})
@@ -42,8 +44,8 @@ class MPT(GPTLike):
         self.refuse(self.attention.flag("prefix_lm", False), "a prefix that is seen both ways")
 
     def kv_heads(self, n_head: int) -> int:
-        one = self.attention.text("attn_type") == "multiquery_attention"
-        return self.attention.size("kv_n_heads", 1 if one else n_head)
+        one = self.attention.text("attn_type", "multihead_attention") == "multiquery_attention"
+        return self.attention.optional_size("kv_n_heads") or (1 if one else n_head)
 
     def feed_forward(self, n_embd: int) -> int:
         return self.config.size("expansion_ratio", 4) * n_embd
@@ -63,11 +65,11 @@ class MPT(GPTLike):
         h = self.hyperparameters
         embedding, positions = (self.vocabulary_size, h.n_embd), (self.context_length, h.n_embd)
         rules = [
-            TensorRule("token_embd.weight", ("transformer.wte.weight",), embedding),
+            TensorRule("token_embd.weight", (f"{self.embedding_name}.weight",), embedding),
             TensorRule(
                 "position_embd.weight", ("transformer.wpe.weight",), positions, optional=True, f32=True
             ),
-            TensorRule("output.weight", ("lm_head.weight",), embedding, optional=self.is_tied),
+            TensorRule("output.weight", (f"{self.head_name}.weight",), embedding, optional=self.is_tied),
             *_rules("output_norm", "transformer.norm_f", (h.n_embd,)),
         ]
         for layer in range(h.n_layer):

@@ -52,6 +52,7 @@ class NomicBert(Encoder):
     """NomicBertModel."""
 
     huggingface_names: ClassVar[tuple[str, ...]] = ("NomicBertModel",)
+    renames: ClassVar[tuple[tuple[str, str], ...]] = (("emb_ln.", "embeddings.LayerNorm."),)
     names: ClassVar[Mapping[str, str]] = {
         "hidden_size": "n_embd",
         "intermediate_size": "n_inner",
@@ -110,10 +111,9 @@ class NomicBert(Encoder):
             keys[f"{prefix}.expert_used_count"] = uint32(self.config.size("moe_top_k"))
         return keys
 
-    def tensor_name(self, name: str) -> str | None:
-        if name.startswith("emb_ln."):
-            return name.replace("emb_ln.", "embeddings.LayerNorm.", 1)
-        return None if name.endswith(".mlp.experts.bias") else super().tensor_name(name)
+    def is_needless(self, name: str) -> bool:
+        """Tell whether no one needs a tensor: a bias of experts, which llama.cpp doesn't add."""
+        return name.endswith(".mlp.experts.bias") or super().is_needless(name)
 
     def tensor_rules(self) -> Sequence[TensorRule]:
         rules = self.embedding_rules()

@@ -25,7 +25,7 @@ class Phi2(Decoder):
         "num_attention_heads": 32,
         "max_position_embeddings": 2048,
     }
-    epsilon_names = ("layer_norm_epsilon", "layer_norm_eps")
+    epsilon_names = ("layer_norm_eps", "layer_norm_epsilon")
     activations = GELU_TANH
     needs_output = True
     last_norm_name = "model.final_layernorm"

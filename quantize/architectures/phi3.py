@@ -64,11 +64,15 @@ class Phi3(Decoder):
     @property
     def original_context_length(self) -> int:
         """The number of tokens that the model was first trained on, up to which the short factors hold."""
-        return self.size("original_max_position_embeddings")
+        return self.rope.original_context_length(self.defaults["original_max_position_embeddings"])
 
     def attention_factor(self) -> float:
         """Return the factor by which long contexts sharpen attention (https://arxiv.org/abs/2402.13753)."""
-        stretch = self.context_length / self.original_context_length
+        said = self.rope.parameters.optional_number("attention_factor")
+        if said is not None:
+            return said
+        ratio = self.context_length / self.original_context_length
+        stretch = self.rope.parameters.optional_number("factor") or ratio
         return (
             math.sqrt(1 + math.log(stretch) / math.log(self.original_context_length)) if stretch > 1 else 1.0
         )

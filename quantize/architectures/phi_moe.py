@@ -8,8 +8,8 @@ from typing import ClassVar
 
 from models.errors import CheckpointError
 from quantize.architectures.base.config import ModelConfig
+from quantize.architectures.base.moe import expert_rules, gated_matrices, router_rule
 from quantize.architectures.base.rules import TensorRule, norm_rules
-from quantize.architectures.base.transform import Stack
 from quantize.architectures.phi3 import Phi3
 from quantize.gguf.header import Metadata, uint32
 
@@ -29,12 +29,15 @@ class PhiMoE(Phi3):
         "num_attention_heads": 32,
         "num_key_value_heads": 8,
         "max_position_embeddings": 131072,
-        "original_max_position_embeddings": 4096,
         "num_local_experts": 16,
         "num_experts_per_tok": 2,
     }
     default_theta = 1e6
     needs_output = True
+    renames: ClassVar[tuple[tuple[str, str], ...]] = (
+        (".mlp.", ".block_sparse_moe."),
+        (".block_sparse_moe.router.", ".block_sparse_moe.gate."),
+    )
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)
@@ -48,8 +51,7 @@ class PhiMoE(Phi3):
 
     @property
     def original_context_length(self) -> int:
-        inner = self.rope.parameters.optional_size("original_max_position_embeddings")
-        return inner or self.size("original_max_position_embeddings")
+        return self.rope.original_context_length(self.context_length)
 
     def attention_factor(self) -> float:
         """Return config.json's factor, for short and long contexts alike; else that of Phi-3's formula."""
@@ -83,11 +85,8 @@ class PhiMoE(Phi3):
 
     def _expert_rules(self, source: str, target: str) -> list[TensorRule]:
         h = self.hyperparameters
-        shapes = {"gate": (h.n_ff, h.n_embd), "up": (h.n_ff, h.n_embd), "down": (h.n_embd, h.n_ff)}
-        router = (h.n_expert, h.n_embd)
-        rules = [TensorRule(f"{target}.ffn_gate_inp.weight", (f"{source}.gate.weight",), router, f32=True)]
-        for part, name in EXPERT_MATRICES.items():
-            sources = tuple(f"{source}.experts.{i}.{name}.weight" for i in range(h.n_expert))
-            shape = (h.n_expert, *shapes[part])
-            rules.append(TensorRule(f"{target}.ffn_{part}_exps.weight", sources, shape, Stack(h.n_expert)))
-        return rules
+        matrices = gated_matrices(EXPERT_MATRICES, h.n_embd, h.n_ff)
+        return [
+            router_rule(f"{target}.ffn_gate_inp", f"{source}.gate", (h.n_expert, h.n_embd)),
+            *expert_rules(target, f"{source}.experts", h.n_expert, matrices),
+        ]

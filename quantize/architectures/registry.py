@@ -108,7 +108,7 @@ def architecture_of(config: Mapping[str, Any]) -> Architecture:
     name = fields.architecture()
     for family in ARCHITECTURES:
         if name in family.huggingface_names:
-            return family(fields)
+            return family(fields.with_aliases(family.aliases))
     known = ", ".join(known_architectures())
     if name in UNKNOWN_TO_LLAMA_CPP:
         raise UnknownArchitecture(

@@ -55,6 +55,13 @@ class T5Encoder(Architecture):
         "n_positions": 512,
         "relative_attention_num_buckets": 32,
     }
+    base_prefix: ClassVar[str] = "transformer."
+    aliases: ClassVar[Mapping[str, str]] = {
+        "hidden_size": "d_model",
+        "num_attention_heads": "num_heads",
+        "num_hidden_layers": "num_layers",
+        "head_dim": "d_kv",
+    }
     biased_layers: ClassVar[int | None] = 1
     """The number of layers that have position biases of their own; None stands for all."""
 
@@ -73,7 +80,7 @@ class T5Encoder(Architecture):
             n_embd_head_k=head,
             n_embd_head_v=head,
         )
-        self.activation = config.text("feed_forward_proj") or self.default_activation
+        self.activation = config.text("feed_forward_proj", self.default_activation)
         if self.activation not in ACTIVATIONS:
             raise CheckpointError(
                 f"config.json has feed_forward_proj {self.activation!r}; llama.cpp's `{self.gguf_name}` "
@@ -97,8 +104,14 @@ class T5Encoder(Architecture):
             f"{prefix}.attention.relative_buckets_count": buckets,
         }
 
-    def tensor_name(self, name: str) -> str | None:
-        return EMBEDDINGS[0] if name in EMBEDDINGS else super().tensor_name(name)
+    @property
+    def tied_names(self) -> tuple[str, ...]:
+        return EMBEDDINGS[0], "lm_head.weight"
+
+    def usual_name(self, name: str) -> str:
+        """Return the rules' name for a tensor, for the embedding under each of its names."""
+        usual = super().usual_name(name)
+        return EMBEDDINGS[0] if usual.removeprefix(self.base_prefix) in EMBEDDINGS else usual
 
     def tensor_rules(self) -> Sequence[TensorRule]:
         h, embedding = self.hyperparameters, (self.vocabulary_size, self.hyperparameters.n_embd)
@@ -155,8 +168,15 @@ class T5(T5Encoder):
     default_tied: ClassVar[bool] = True
 
     @property
+    def scales_output(self) -> bool:
+        """True if the output matrix was the embedding in training; null means what silence does."""
+        if self.config.raw("tie_word_embeddings") is None:
+            return self.default_tied
+        return self.config.flag("tie_word_embeddings", self.default_tied)
+
+    @property
     def n_decoder_layer(self) -> int:
-        return self.config.size("num_decoder_layers", self.hyperparameters.n_layer)
+        return self.config.optional_size("num_decoder_layers") or self.hyperparameters.n_layer
 
     def metadata(self) -> Metadata:
         return {
@@ -169,7 +189,7 @@ class T5(T5Encoder):
 
     def tensor_rules(self) -> Sequence[TensorRule]:
         n = self.hyperparameters.n_embd
-        scale = Scale(n**-0.5) if self.config.flag("tie_word_embeddings", self.default_tied) else None
+        scale = Scale(n**-0.5) if self.scales_output else None
         norm = norm_rules("dec.output_norm", "decoder.final_layer_norm", n, scale)
         rules = [*super().tensor_rules(), *norm]
         for layer in range(self.n_decoder_layer):

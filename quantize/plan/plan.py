@@ -20,6 +20,7 @@ from quantize.architectures.base.transform import Transform
 from quantize.checkpoint.source import TensorEntry
 from quantize.gguf.header import Metadata, TensorInfo, aligned, encode_header, uint32
 from quantize.imatrix.matrix import ImportanceMatrix
+from quantize.plan.source_names import match_names
 from quantize.plan.types import TypeChoice, tensor_types
 
 QUANTIZATION_VERSION: Final = 2
@@ -129,32 +130,9 @@ def plan_tensors(
 
     Raises CheckpointError: tensors that are missing, unknown, or of another shape than config.json says.
     """
-    entries: dict[str, TensorEntry] = {}
-    names: dict[str, str | None] = {}
-    for name, entry in source.items():
-        names[name] = known_as = architecture.tensor_name(name)
-        if known_as is not None:
-            entries.setdefault(known_as, entry)
-    rules = architecture.tensor_rules()
-    missing = [name for rule in rules if not rule.optional for name in rule.sources if name not in entries]
-    used = {name for rule in rules for name in rule.sources}
-    left = [
-        name for name, known_as in names.items() if known_as not in used or entries[known_as].name != name
-    ]
-    without_place = (name for name in left if names[name] is not None and names[name] not in used)
-    unknown = [name for name in without_place if missing or not has_no_effect(name)]
-    if missing:
-        raise CheckpointError(
-            f"the checkpoint lacks {_some(missing)}; download it again, or correct config.json"
-        )
-    if unknown:
-        raise CheckpointError(
-            f"the checkpoint has {_some(unknown)}, for which {architecture.gguf_name} has no place; "
-            "dropping them would change the model"
-        )
-    present = [rule for rule in rules if all(name in entries for name in rule.sources)]
-    planned = [_plan_tensor(rule, entries) for rule in present]
-    return tuple(sorted(planned, key=lambda tensor: _file_order(tensor.name))), tuple(left)
+    found = match_names(source, architecture, has_no_effect)
+    planned = [_plan_tensor(rule, found.entries) for rule in found.rules]
+    return tuple(sorted(planned, key=lambda tensor: _file_order(tensor.name))), found.unused
 
 
 def plan_files(
@@ -221,8 +199,3 @@ def _file_order(name: str) -> tuple[int, str]:
     prefix, _, rest = name.partition(".")
     layer = rest.partition(".")[0]
     return (int(layer) if prefix == "blk" and layer.isdecimal() else -1, name)
-
-
-def _some(names: Sequence[str]) -> str:
-    shown = ", ".join(names[:5])
-    return f"{shown} and {len(names) - 5} more tensors" if len(names) > 5 else shown

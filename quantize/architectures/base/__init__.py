@@ -13,8 +13,8 @@ of `moe`, sliding windows the keys of `sliding_window`.
 
 architecture.py    The contract of a model family: hyper-parameters, metadata and a rule for every tensor, as
                    data.
-config.py          Access to config.json by typed getters whose errors name the field; nothing is assumed
-                   silently.
+config.py          Access to config.json by typed getters whose errors name the field; absent and null are two
+                   things.
 decoder.py         Decoders with rotary positions: config.json's usual names, llama.cpp's keys, rules of a
                    layer.
 encoder.py         Encoders of BERT's kind: sizes, keys, labels, pooling, the rules of their embeddings.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
 
@@ -14,6 +15,9 @@ from quantize.architectures.base.rules import TensorRule
 from quantize.gguf.header import Metadata, uint32
 from quantize.vocabulary.added_tokens import COMMON, AddedTokenRules
 from quantize.vocabulary.vocabulary import Vocabulary
+
+LEGACY_RENAMES = (("LayerNorm.gamma", "LayerNorm.weight"), ("LayerNorm.beta", "LayerNorm.bias"))
+"""Names of TensorFlow's layers in old checkpoints, which transformers reads for every model."""
 
 
 class Architecture(ABC):
@@ -30,6 +34,15 @@ class Architecture(ABC):
 
     defaults: ClassVar[Mapping[str, int]] = {}
     """The sizes that transformers' configuration class assumes where config.json is silent."""
+
+    aliases: ClassVar[Mapping[str, str]] = {}
+    """Other names of config.json's fields, which win over their own: transformers' `attribute_map`."""
+
+    base_prefix: ClassVar[str] = "model."
+    """The beginning of names that only models with a head have: transformers' `base_model_prefix`."""
+
+    renames: ClassVar[tuple[tuple[str, str], ...]] = ()
+    """The parts of tensors' names that older or newer files have, each with that of `tensor_rules`."""
 
     ignored_suffixes: ClassVar[tuple[str, ...]] = (
         ".rotary_emb.inv_freq",
@@ -63,6 +76,11 @@ class Architecture(ABC):
         return self.size("vocab_size")
 
     @property
+    def tied_names(self) -> tuple[str, ...]:
+        """The names of one matrix, the embedding's first, whose place any other takes where it is missing."""
+        return ()
+
+    @property
     def is_tied(self) -> bool:
         """True if the embedding is the output matrix, too."""
         return False
@@ -70,9 +88,36 @@ class Architecture(ABC):
     def tensor_name(self, name: str) -> str | None:
         """Return the name by which `tensor_rules` knows a checkpoint's tensor; None for one no one needs.
 
-        A tensor may be saved under several names (`bert.encoder…` or `encoder…`): the first one counts.
+        A tensor may be saved under several names (`bert.encoder…` or `encoder…`): the first one counts. As in
+        transformers' loader, the base's prefix may be missing, or be there in addition. A name that means
+        nothing here is returned as it is.
         """
-        return None if name.endswith(self.ignored_suffixes) else name
+        usual = self.usual_name(name)
+        for known in self._spellings(usual):
+            if known in self._source_names:
+                return known
+        return None if self.is_needless(usual) else usual
+
+    def usual_name(self, name: str) -> str:
+        """Return a tensor's name as `tensor_rules` spells it, but for the base's prefix."""
+        for old, new in (*LEGACY_RENAMES, *self.renames):
+            name = name.replace(old, new)
+        return name
+
+    def is_needless(self, name: str) -> bool:
+        """Tell whether a tensor that no rule reads may be left out, by its usual name."""
+        return name.endswith(self.ignored_suffixes)
+
+    def is_spelling_of(self, name: str, known: str) -> bool:
+        """Tell whether a checkpoint's tensor has the name `known` of the rules, with or without prefix."""
+        return known in self._spellings(self.usual_name(name))
+
+    def _spellings(self, usual: str) -> tuple[str, ...]:
+        return usual.removeprefix(self.base_prefix), f"{self.base_prefix}{usual}", usual
+
+    @cached_property
+    def _source_names(self) -> frozenset[str]:
+        return frozenset(name for rule in self.tensor_rules() for form in rule.forms for name in form.sources)
 
     @abstractmethod
     def metadata(self) -> Metadata:
@@ -108,8 +153,8 @@ class Architecture(ABC):
 
     def check_activation(self, name: str, known: Sequence[str]) -> None:
         """Check a field of config.json. Raises CheckpointError for an activation that isn't `known`."""
-        activation = self.config.text(name)
-        if activation is not None and activation not in known:
+        activation = self.config.text(name, known[0])
+        if activation not in known:
             raise CheckpointError(
                 f"config.json has {name} {activation!r}; llama.cpp's `{self.gguf_name}` computes"
                 f" {known[0]} only"

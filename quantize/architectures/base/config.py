@@ -1,37 +1,47 @@
-"""Access to config.json by typed getters whose errors name the field; nothing is assumed silently."""
+"""Access to config.json by typed getters whose errors name the field; absent and null are two things."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any, Final
+from collections.abc import Iterable, Mapping
+from typing import Any, Final, TypeVar
 
 from models.errors import CheckpointError
 
-_ABSENT: Final = object()
+T = TypeVar("T")
+
 LARGEST_SIZE: Final = 2**31 - 1
 """A size is at most this large."""
 
 
 class ModelConfig:
-    """The fields of a config.json. Null counts as absent, as it does in transformers."""
+    """The fields of a config.json. An absent field is its default; null is what the family's class says.
+
+    The getters of values that a model can't be without refuse null, as the classes do; the `optional_` ones
+    return None for it, whatever their default is, and the family says what follows. So `num_key_value_heads`
+    is 8 for a Mistral that doesn't say it, and the number of heads where it is null.
+    """
 
     def __init__(self, fields: Mapping[str, Any], where: str = "config.json") -> None:
         self._fields = fields
         self._where = where
 
+    def with_aliases(self, aliases: Mapping[str, str]) -> ModelConfig:
+        """Return the configuration in which fields under an alias replace those under their own names."""
+        present = {own: self._fields[alias] for alias, own in aliases.items() if alias in self._fields}
+        return ModelConfig({**self._fields, **present}, self._where) if present else self
+
+    def first(self, names: Iterable[str]) -> str | None:
+        """Return the first of `names` that config.json has, null or not; None where it has none."""
+        return next((name for name in names if name in self._fields), None)
+
     def size(self, name: str, default: int | None = None) -> int:
         """Return a positive integer. Without `default` the field is required. Raises CheckpointError."""
-        value = self.optional_size(name)
-        if value is None:
-            value = default
-        if value is None:
-            raise CheckpointError(f"{self._where} has no {name}, which this architecture needs; complete it")
-        return value
+        return self._required(name, self.optional_size(name, default))
 
-    def optional_size(self, name: str) -> int | None:
-        """Return a positive integer, None where there is none. Raises CheckpointError."""
-        value = self._get(name)
+    def optional_size(self, name: str, default: int | None = None) -> int | None:
+        """Return a positive integer, None for null. Raises CheckpointError."""
+        value = self._get(name, default)
         if value is None:
             return None
         if type(value) is not int or not 0 < value <= LARGEST_SIZE:
@@ -40,19 +50,15 @@ class ModelConfig:
 
     def count(self, name: str, default: int) -> int:
         """Return a size that may be 0. Raises CheckpointError."""
-        return 0 if self._get(name) == 0 else self.size(name, default)
+        return 0 if self._get(name, default) == 0 else self.size(name, default)
 
     def number(self, name: str, default: float | None = None) -> float:
         """Return a finite number. Without `default` the field is required. Raises CheckpointError."""
-        value = self.optional_number(name)
-        if value is None:
-            value = default
-        if value is None:
-            raise CheckpointError(f"{self._where} has no {name}, which this model needs; complete it")
-        return value
+        return self._required(name, self.optional_number(name, default))
 
-    def optional_number(self, name: str) -> float | None:
-        value = self._get(name)
+    def optional_number(self, name: str, default: float | None = None) -> float | None:
+        """Return a finite number, None for null. Raises CheckpointError."""
+        value = self._get(name, default)
         if value is None:
             return None
         if type(value) not in (int, float) or not math.isfinite(value):
@@ -60,10 +66,16 @@ class ModelConfig:
         return float(value)
 
     def flag(self, name: str, default: bool) -> bool:
-        value = self._get(name)
-        if value is None:
-            return default
-        if type(value) is not bool:
+        """Return true or false. Raises CheckpointError."""
+        return self._required(name, self._flag(name, default))
+
+    def optional_flag(self, name: str, default: bool) -> bool:
+        """Return true or false; null is false, as in Python. Raises CheckpointError."""
+        return bool(self._flag(name, default))
+
+    def _flag(self, name: str, default: bool) -> bool | None:
+        value = self._get(name, default)
+        if value is not None and type(value) is not bool:
             raise self._wrong(name, value, "true or false")
         return value
 
@@ -71,8 +83,13 @@ class ModelConfig:
         """True if the field is there, and not null."""
         return self._get(name) is not None
 
-    def text(self, name: str) -> str | None:
-        value = self._get(name)
+    def text(self, name: str, default: str | None = None) -> str:
+        """Return a string. Without `default` the field is required. Raises CheckpointError."""
+        return self._required(name, self.optional_text(name, default))
+
+    def optional_text(self, name: str, default: str | None = None) -> str | None:
+        """Return a string, None for null. Raises CheckpointError."""
+        value = self._get(name, default)
         if value is not None and not isinstance(value, str):
             raise self._wrong(name, value, "a string")
         return value
@@ -116,8 +133,11 @@ class ModelConfig:
 
     def with_section(self, name: str) -> ModelConfig:
         """Return the configuration in which the fields of section `name`, if any, replace the outer ones."""
-        inner = self.section(name)
-        return self if inner is None else ModelConfig({**self._fields, **inner._fields}, self._where)
+        return self.under(self.section(name))
+
+    def under(self, other: ModelConfig | None) -> ModelConfig:
+        """Return the fields with those of `other`, if there is one, laid over them."""
+        return self if other is None else ModelConfig({**self._fields, **other._fields}, self._where)
 
     def section(self, name: str) -> ModelConfig | None:
         """Return a nested object, whose errors say where it was; None where there is none."""
@@ -137,9 +157,19 @@ class ModelConfig:
             )
         return names[0]
 
-    def _get(self, name: str) -> Any:
-        value = self._fields.get(name, _ABSENT)
-        return None if value is _ABSENT else value
+    def _get(self, name: str, default: Any = None) -> Any:
+        """Return a field as it is, None for null, and `default` where there is none."""
+        return self._fields.get(name, default)
+
+    def _required(self, name: str, value: T | None) -> T:
+        if value is not None:
+            return value
+        if name in self._fields:
+            raise CheckpointError(
+                f"{self._where} has {name} null, which this model can't be computed with; "
+                "write its value, or leave the field out if the model has the usual one"
+            )
+        raise CheckpointError(f"{self._where} has no {name}, which this model needs; complete it")
 
     def _wrong(self, name: str, value: Any, expected: str) -> CheckpointError:
         shown = repr(value)

@@ -5,6 +5,7 @@ A family derives from `Decoder` when its shape isn't Llama's: it states its defa
 
 from __future__ import annotations
 
+import re
 from typing import ClassVar, Final
 
 from models.errors import CheckpointError
@@ -18,6 +19,8 @@ from quantize.gguf.header import Metadata, float32, uint32
 
 GELU_TANH: Final = ("gelu_new", "gelu_pytorch_tanh", "gelu_fast")
 SILU: Final = ("silu", "swish")
+NESTED: Final = re.compile(r"^(model\.)?language_model\.(?:model\.(?=model\.))?")
+"""The beginning of the text model's names in checkpoints of models that see or hear, too."""
 
 
 class Decoder(Architecture):
@@ -55,11 +58,9 @@ class Decoder(Architecture):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)
         n_embd, n_head = self.size("hidden_size"), self.size("num_attention_heads")
-        n_head_kv = config.size("num_key_value_heads", self.defaults.get("num_key_value_heads", n_head))
-        default_dim = (
-            self.defaults.get("head_dim", n_embd // n_head) if self.own_head_dim else n_embd // n_head
-        )
-        self.head_dim = config.size("head_dim", default_dim)
+        default_kv = self.defaults.get("num_key_value_heads")
+        n_head_kv = config.optional_size("num_key_value_heads", default_kv) or n_head
+        self.head_dim = self._head_size(n_embd // n_head)
         if self.head_dim % 2 or n_head % n_head_kv:
             raise CheckpointError(
                 f"config.json has {n_head} heads of {self.head_dim} numbers and {n_head_kv} key-value heads; "
@@ -81,13 +82,24 @@ class Decoder(Architecture):
             n_embd_head_k=self.head_dim,
             n_embd_head_v=self.head_dim,
         )
-        self.rope = Rope.of(config, self.default_theta)
+        self.rope = self._read_rope()
+
+    def _read_rope(self) -> Rope:
+        """Return the rotary settings."""
+        return Rope.of(self.config, self.default_theta)
+
+    def _head_size(self, share: int) -> int:
+        """Return the size of a head; its share of the embedding, where the class has no size of its own."""
+        default = self.defaults.get("head_dim") if self.own_head_dim else None
+        if default is not None:
+            return self.config.size("head_dim", default)
+        return self.config.optional_size("head_dim") or share
 
     @property
     def epsilon(self) -> float:
         """The norms' epsilon."""
-        values = (self.config.optional_number(name) for name in self.epsilon_names)
-        return next((value for value in values if value is not None), self.default_epsilon)
+        name = self.config.first(self.epsilon_names) or self.epsilon_names[0]
+        return self.config.number(name, self.default_epsilon)
 
     def size_metadata(self) -> Metadata:
         """Return the keys of the sizes that every decoder has."""
@@ -107,9 +119,15 @@ class Decoder(Architecture):
         return {f"{prefix}.key_length": dim, f"{prefix}.value_length": dim}
 
     def rotary_share(self, default: float) -> float:
-        """Return the rotated part of each head, from 0 to 1: `partial_rotary_factor`, in either place."""
-        inner = self.rope.parameters.optional_number("partial_rotary_factor")
-        return self.config.number("partial_rotary_factor", default) if inner is None else inner
+        """Return the rotated part of each head, from 0 to 1: `partial_rotary_factor`, in either place.
+
+        In the outer place null is all of it: transformers doesn't put its default there then.
+        """
+        name = "partial_rotary_factor"
+        if self.rope.parameters.first([name]) is not None:
+            return self.rope.parameters.number(name)
+        outer = self.config.optional_number(name, default)
+        return 1.0 if outer is None else outer
 
     def outer_rules(self, norm: Transform | None = None, *, norm_bias: bool = False) -> list[TensorRule]:
         """Return the rules of embedding, last norm, and the output matrix unless it is the embedding."""
@@ -127,10 +145,17 @@ class Decoder(Architecture):
         """True if the embedding is the output matrix, too."""
         return self.config.flag("tie_word_embeddings", self.default_tied)
 
-    def tensor_name(self, name: str) -> str | None:
-        """Return the rules' name for a tensor; no one needs a tied output matrix, a copy of the embedding."""
-        is_copy = self.is_tied and name == f"{self.head_name}.weight"
-        return None if is_copy else super().tensor_name(name)
+    @property
+    def tied_names(self) -> tuple[str, ...]:
+        return (f"{self.embedding_name}.weight", f"{self.head_name}.weight") if self.is_tied else ()
+
+    def usual_name(self, name: str) -> str:
+        """Return the rules' name for a tensor; that of a text model is nested where there was more."""
+        return super().usual_name(NESTED.sub(r"\1", name))
+
+    def is_needless(self, name: str) -> bool:
+        """Tell whether no one needs a tensor: a tied output matrix is a copy of the embedding."""
+        return name in self.tied_names or super().is_needless(name)
 
     def require_tied(self) -> None:
         """Check that the embedding is the output matrix.

@@ -45,6 +45,7 @@ class Encoder(Architecture):
     names: ClassVar[Mapping[str, str]] = {}
     """The name of a size in config.json, where it isn't transformers' usual one."""
 
+    base_prefix: ClassVar[str] = "bert."
     default_epsilon: ClassVar[float] = 1e-12
     activations: ClassVar[tuple[str, ...]] = (
         "gelu",
@@ -79,8 +80,16 @@ class Encoder(Architecture):
         Raises CheckpointError.
         """
         own = self.names.get(name)
-        size = None if own is None else self.config.optional_size(own)
-        return super().size(name) if size is None else size
+        if own is not None and self.config.first([own]) is not None:
+            return self.config.size(own)
+        return super().size(name)
+
+    @property
+    def tied_names(self) -> tuple[str, ...]:
+        if not self.config.architecture().endswith("ForMaskedLM"):
+            return ()
+        names = ("embeddings.word_embeddings.weight", "cls.predictions.decoder.weight")
+        return names if self.config.flag("tie_word_embeddings", True) else ()
 
     @property
     def classifies(self) -> bool:

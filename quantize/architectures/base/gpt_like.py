@@ -20,7 +20,10 @@ class GPTLike(Architecture):
     """A decoder whose heads share the embedding's size. A family states its names and lists its tensors."""
 
     names: ClassVar[Mapping[str, tuple[str, ...]]]
-    """The names in config.json of `n_embd`, `n_head`, `n_layer` and `context`, the usual one first."""
+    """The names in config.json of `n_embd`, `n_head`, `n_layer` and `context`, those first that win."""
+
+    older_names: ClassVar[Mapping[str, str]] = {}
+    """The names in config.json that win over those of `names`, unless they are null."""
 
     defaults: ClassVar[Mapping[str, int]]
     """The sizes that transformers assumes where config.json is silent: of `names`' keys, and `n_vocab`."""
@@ -33,6 +36,11 @@ class GPTLike(Architecture):
 
     default_tied: ClassVar[bool] = True
     """True if the embedding is the output matrix where config.json is silent."""
+
+    # Names in the checkpoint.
+    base_prefix: ClassVar[str] = "transformer."
+    embedding_name: ClassVar[str] = "transformer.word_embeddings"
+    head_name: ClassVar[str] = "lm_head"
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)
@@ -59,9 +67,12 @@ class GPTLike(Architecture):
 
     def size(self, name: str) -> int:
         """Return a size under any of its `names`, or this family's default for it. Raises CheckpointError."""
+        older = self.older_names.get(name)
+        size = None if older is None else self.config.optional_size(older)
+        if size is not None:
+            return size
         names = self.names[name]
-        size = next(filter(None, map(self.config.optional_size, names)), None)
-        return size or self.config.size(names[0], self.defaults.get(name))
+        return self.config.size(self.config.first(names) or names[0], self.defaults.get(name))
 
     def kv_heads(self, n_head: int) -> int:
         """Return the number of key-value heads."""
@@ -94,6 +105,18 @@ class GPTLike(Architecture):
         """True if the embedding is the output matrix, too."""
         return self.config.flag("tie_word_embeddings", self.default_tied)
 
+    @property
+    def tied_names(self) -> tuple[str, ...]:
+        return self._outer_names if self.is_tied else ()
+
+    def is_needless(self, name: str) -> bool:
+        """Tell whether no one needs a tensor: a tied output matrix is a copy of the embedding."""
+        return name in self.tied_names or super().is_needless(name)
+
+    @property
+    def _outer_names(self) -> tuple[str, str]:
+        return f"{self.embedding_name}.weight", f"{self.head_name}.weight"
+
     def size_metadata(self) -> Metadata:
         """Return the keys of the sizes that all these families have, and of their norms' epsilon."""
         prefix = self.gguf_name
@@ -102,14 +125,14 @@ class GPTLike(Architecture):
             f"{prefix}.attention.layer_norm_epsilon": float32(self.config.number(self.epsilon_name, 1e-5)),
         }
 
-    def outer_rules(self, embedding: str, norm: str, head: str = "lm_head") -> list[TensorRule]:
+    def outer_rules(self, norm: str) -> list[TensorRule]:
         """Return the rules of embedding, last norm and output matrix, which a tied model may lack."""
         h = self.hyperparameters
-        matrix = (self.vocabulary_size, h.n_embd)
+        matrix, (embedding, head) = (self.vocabulary_size, h.n_embd), self._outer_names
         return [
-            TensorRule("token_embd.weight", (f"{embedding}.weight",), matrix),
+            TensorRule("token_embd.weight", (embedding,), matrix),
             *norm_rules("output_norm", norm, h.n_embd, bias=True),
-            TensorRule("output.weight", (f"{head}.weight",), matrix, optional=self.is_tied),
+            TensorRule("output.weight", (head,), matrix, optional=self.is_tied),
         ]
 
     def fused_layer_rules(self, source: str, target: str, attention: str) -> list[TensorRule]:

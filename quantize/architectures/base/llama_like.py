@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import ClassVar, Literal
 
 from models.errors import CheckpointError
-from quantize.architectures.base.architecture import Architecture
 from quantize.architectures.base.config import ModelConfig
 from quantize.architectures.base.decoder import Decoder
 from quantize.architectures.base.rules import TensorRule, norm_rules
@@ -73,10 +72,6 @@ class LlamaLike(Decoder):
         ):
             keys |= self.head_size_metadata()
         return keys
-
-    def tensor_name(self, name: str) -> str | None:
-        """Return the rules' name for a tensor; a tied output matrix is kept: it may have been trained."""
-        return super().tensor_name(name) if self.needs_output else Architecture.tensor_name(self, name)
 
     def tensor_rules(self) -> Sequence[TensorRule]:
         h = self.hyperparameters

@@ -1,6 +1,8 @@
 """Keys and tensor rules of mixtures of experts, which their families share.
 
-llama.cpp has each matrix of all experts in one tensor of three axes; checkpoints have a matrix per expert.
+llama.cpp has each matrix of all experts in one tensor of three axes. Published checkpoints have a matrix per
+expert; transformers 5 computes with, and may save, `experts.gate_up_proj` [experts, gate above up, row] and
+`experts.down_proj` [experts, out, in]. Either form is read, an expert at a time.
 """
 
 from __future__ import annotations
@@ -8,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from quantize.architectures.base.rules import TensorRule
-from quantize.architectures.base.transform import Same, Slice, Stack, Transform
+from quantize.architectures.base.transform import Same, Slice, SliceOfEach, Stack, Transform
 from quantize.gguf.header import Metadata, uint32
 
 Matrices = Mapping[str, tuple[str, tuple[int, int]]]
@@ -27,6 +29,9 @@ def gated_matrices(names: Mapping[str, str], n_embd: int, n_ff: int) -> Matrices
 PROJECTIONS = {"gate": "gate_proj", "up": "up_proj", "down": "down_proj"}
 """The usual names of a gated feed-forward's matrices."""
 
+FUSED = {"gate": "gate_up_proj", "up": "gate_up_proj", "down": "down_proj"}
+"""The names of the tensors that hold all experts' matrices."""
+
 
 def expert_count_metadata(prefix: str, n_expert: int, n_used: int) -> Metadata:
     """Return the keys of the number of experts, and of those used for a token."""
@@ -39,16 +44,29 @@ def router_rule(target: str, source: str, shape: tuple[int, ...]) -> TensorRule:
 
 
 def expert_rules(target: str, source: str, n_expert: int, matrices: Matrices) -> list[TensorRule]:
-    """Return the rules that stack `<source>.<expert>.<name>.weight` to `<target>.ffn_<part>_exps.weight`."""
+    """Return the rules that stack `<source>.<expert>.<name>.weight` to `<target>.ffn_<part>_exps.weight`.
+
+    Where a checkpoint has the experts in tensors of three axes, these are taken instead.
+    """
     return [
         TensorRule(
             f"{target}.ffn_{part}_exps.weight",
             tuple(f"{source}.{expert}.{name}.weight" for expert in range(n_expert)),
             (n_expert, *shape),
             Stack(n_expert),
+            others=(fused_expert_rule(target, part, f"{source}.{FUSED[part]}", (n_expert, *shape)),),
         )
         for part, (name, shape) in matrices.items()
     ]
+
+
+def fused_expert_rule(target: str, part: str, source: str, shape: tuple[int, int, int]) -> TensorRule:
+    """Return the rule that takes a matrix of all experts out of a tensor that has gate above up in each."""
+    n_ff = shape[1]
+    transform: Transform = Same()
+    if part != "down":
+        transform = SliceOfEach(0 if part == "gate" else n_ff, n_ff, of=2 * n_ff)
+    return TensorRule(f"{target}.ffn_{part}_exps.weight", (source,), shape, transform)
 
 
 def plain_rules(target: str, suffix: str, source: str, matrices: Matrices) -> list[TensorRule]:

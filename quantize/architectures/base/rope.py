@@ -18,21 +18,55 @@ DEFAULT_THETA = 10000.0
 """The base of the rotation that transformers and llama.cpp assume."""
 
 
+ORIGINAL = "original_max_position_embeddings"
+LAYER_TYPES = ("full_attention", "sliding_attention")
+
+
 @dataclass(frozen=True)
 class Rope:
-    """The rotary settings of a model. `parameters` are the scaling's own fields."""
+    """The rotary settings of a model. `parameters` are the scaling's own fields.
+
+    `original_context` is that of config.json itself, which counts before the one of `parameters`.
+    """
 
     kind: str
     theta: float
     parameters: ModelConfig
+    original_context: int | None = None
 
     @classmethod
-    def of(cls, config: ModelConfig, default_theta: float = DEFAULT_THETA) -> Rope:
-        """Read either spelling. Raises CheckpointError: fields of a wrong type."""
-        scaling = config.section("rope_parameters") or config.section("rope_scaling") or ModelConfig({})
-        kind = scaling.text("rope_type") or scaling.text("type") or "default"
-        theta = scaling.optional_number("rope_theta") or config.number("rope_theta", default_theta)
-        return cls(kind.lower(), theta, scaling)
+    def of(
+        cls, config: ModelConfig, default_theta: float = DEFAULT_THETA, theta_name: str = "rope_theta"
+    ) -> Rope:
+        """Read either spelling; `theta_name` is that of the base in the older one.
+
+        Raises CheckpointError: fields of a wrong type, or settings that differ by layer.
+        """
+        scaling = _section(config)
+        if scaling.first(LAYER_TYPES) is not None:
+            raise CheckpointError(
+                "config.json has rope_parameters for each type of layer, which llama.cpp doesn't compute for "
+                "this architecture; write one set of them"
+            )
+        said = scaling.first(["rope_theta"]) is not None
+        theta = default_theta if said else config.number(theta_name, default_theta)
+        return cls.of_section(scaling, config, theta)
+
+    @classmethod
+    def of_section(cls, scaling: ModelConfig, config: ModelConfig, theta: float) -> Rope:
+        """Read one set of rotary settings of `config`; `theta` is the base where the set has none.
+
+        Raises CheckpointError.
+        """
+        kind = scaling.text("rope_type", scaling.text("type", "default"))
+        original = config.size(ORIGINAL) if config.first([ORIGINAL]) is not None else None
+        return cls(kind.lower(), scaling.number("rope_theta", theta), scaling, original)
+
+    def original_context_length(self, default: int) -> int:
+        """Return the number of tokens that the model was first trained on. Raises CheckpointError."""
+        if self.original_context is not None:
+            return self.original_context
+        return self.parameters.size(ORIGINAL, default)
 
     def metadata_unless_default(self, prefix: str, context_length: int) -> Metadata:
         """Return the keys that differ from llama.cpp's defaults, for families whose converter writes none."""
@@ -58,8 +92,10 @@ class Rope:
                 keys[f"{scaling}.factor"] = float32(self.parameters.number("factor"))
             case "yarn":
                 keys[f"{scaling}.type"] = string("yarn")
-                keys[f"{scaling}.factor"] = float32(self.parameters.number("factor"))
-                original = self.parameters.size("original_max_position_embeddings", context_length)
+                original = self.original_context_length(context_length)
+                has_null = self.parameters.first(["factor"]) and not self.parameters.has("factor")
+                factor = context_length / original if has_null else self.parameters.number("factor")
+                keys[f"{scaling}.factor"] = float32(factor)
                 keys[f"{scaling}.original_context_length"] = uint32(original)
                 keys |= self._yarn_options(scaling)
             case "su" | "longrope":
@@ -93,10 +129,10 @@ class Rope:
         """
         if self.kind != "llama3":
             return None
-        factor = self.parameters.number("factor", 8.0)
-        low = self.parameters.number("low_freq_factor", 1.0)
-        high = self.parameters.number("high_freq_factor", 4.0)
-        original = self.parameters.size("original_max_position_embeddings", context_length)
+        factor = self.parameters.number("factor")
+        low = self.parameters.number("low_freq_factor")
+        high = self.parameters.number("high_freq_factor")
+        original = self.original_context_length(context_length)
         if not (factor > 0 and 0 < low < high):
             raise CheckpointError(
                 f"rope_scaling has the factors {factor}, {low}, {high}; it needs 0 < low < high"
@@ -110,3 +146,13 @@ class Rope:
         factors = np.where(waves > f32(original / low), f32(factor), between)
         factors = np.where(waves < f32(original / high), f32(1), factors)
         return tuple(float(value) for value in factors)
+
+
+def _section(config: ModelConfig) -> ModelConfig:
+    """Return the section of rotary settings: the older name's, unless it is empty or null."""
+    for name in ("rope_scaling", "rope_parameters"):
+        if config.raw(name):
+            section = config.section(name)
+            assert section is not None, "it isn't null"
+            return section
+    return ModelConfig({}, "rope_parameters in config.json")

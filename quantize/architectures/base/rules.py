@@ -12,7 +12,8 @@ class TensorRule:
     """One output tensor: GGUF name, source names, and the shape that the configuration promises (rows first).
 
     An `optional` tensor may be missing in a checkpoint. A rule without sources is always applied. A tensor
-    with `f32` is small and delicate: it stays F32 in every file, as vectors and norms do.
+    with `f32` is small and delicate: it stays F32 in every file, as vectors and norms do. `others` make the
+    same tensor from the other forms that checkpoints have it in, if this one isn't there.
     """
 
     name: str
@@ -21,6 +22,12 @@ class TensorRule:
     transform: Transform = field(default_factory=Same)
     optional: bool = False
     f32: bool = False
+    others: tuple[TensorRule, ...] = ()
+
+    @property
+    def forms(self) -> tuple[TensorRule, ...]:
+        """The rule itself and its `others`, the preferred one first."""
+        return (self, *self.others)
 
 
 def linear_rules(

@@ -23,6 +23,7 @@ LATENT: dict[str, Any] = {
     "num_hidden_layers": 3,
     "num_attention_heads": 4,
     "kv_lora_rank": 8,
+    "q_lora_rank": None,
     "qk_nope_head_dim": 6,
     "qk_rope_head_dim": 4,
     "v_head_dim": 5,
