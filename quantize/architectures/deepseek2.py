@@ -71,10 +71,10 @@ class Deepseek2(DeepseekExperts):
     default_routing: ClassVar[Mapping[str, Any]] = {
         "n_group": None,
         "topk_group": None,
-        "routed_scaling_factor": None,
+        "routed_scaling_factor": 1.0,
         "norm_topk_prob": False,
     }
-    """The routing of tokens to experts where config.json is silent; None is llama.cpp's own choice, too."""
+    """The routing of tokens to experts where config.json is silent; None stands for no groups."""
 
     aliases: ClassVar[Mapping[str, str]] = {"num_experts": "n_routed_experts"}
     default_epsilon = 1e-6
@@ -91,6 +91,10 @@ class Deepseek2(DeepseekExperts):
             n_embd_head_k=self.latent + self.rotated,
             n_embd_head_v=self.latent,
         )
+
+    def _kv_heads(self, n_head: int) -> int:
+        """Return as many as heads: each makes its keys and values from the latent vector."""
+        return n_head
 
     def is_needless(self, name: str) -> bool:
         """Tell whether no one needs a tensor: that of a layer which predicts further tokens."""
@@ -127,10 +131,8 @@ class Deepseek2(DeepseekExperts):
             groups = config.optional_size(name, default[name])
             if groups is not None:
                 keys[f"{prefix}.{key}"] = uint32(groups)
-        name = "routed_scaling_factor"
-        scale = config.optional_number(name, default[name])
-        if scale is not None:
-            keys[f"{prefix}.expert_weights_scale"] = float32(scale)
+        scale = config.number("routed_scaling_factor", default["routed_scaling_factor"])
+        keys[f"{prefix}.expert_weights_scale"] = float32(scale)
         if config.optional_flag("norm_topk_prob", default["norm_topk_prob"]):
             keys[f"{prefix}.expert_weights_norm"] = boolean(True)
         return keys

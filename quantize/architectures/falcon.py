@@ -48,6 +48,7 @@ class Falcon(GPTLike):
         parallel = self.is_grouped or config.optional_flag("parallel_attn", True)
         self.refuse(not parallel, "feed-forward layers after attention, not beside it")
         self.rope = Rope.of(config)
+        self.rope.refuse_factors(self.gguf_name)
 
     def kv_heads(self, n_head: int) -> int:
         config = self.config

@@ -38,6 +38,7 @@ class Gemma(Decoder):
     }
     default_epsilon = 1e-6
     default_tied = True
+    null_kv_heads = False
     own_head_dim = True
     activations = ("gelu", *GELU_TANH)
 

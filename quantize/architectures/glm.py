@@ -37,6 +37,7 @@ class Glm(Decoder):
         "max_position_embeddings": 131072,
     }
     default_epsilon = 1.5625e-7
+    null_kv_heads = False
 
     def metadata(self) -> Metadata:
         rotated = int(self.head_dim * self.rotary_share(0.5))

@@ -43,6 +43,7 @@ class GPTNeoX(GPTLike):
         super().__init__(config)
         self.refuse(not config.flag("attention_bias", True), "attention without biases")
         self.rope = Rope.of(config, theta_name="rotary_emb_base")
+        self.rope.refuse_factors(self.gguf_name)
 
     def feed_forward(self, n_embd: int) -> int:
         del n_embd  # the class has a number of its own

@@ -9,6 +9,7 @@ from typing import ClassVar
 from models.errors import CheckpointError
 from quantize.architectures.base.config import ModelConfig
 from quantize.architectures.base.moe import expert_rules, gated_matrices, router_rule
+from quantize.architectures.base.rope import ORIGINAL
 from quantize.architectures.base.rules import TensorRule, norm_rules
 from quantize.architectures.phi3 import Phi3
 from quantize.gguf.header import Metadata, uint32
@@ -51,6 +52,9 @@ class PhiMoE(Phi3):
 
     @property
     def original_context_length(self) -> int:
+        inner = self.rope.parameters
+        if inner.first([ORIGINAL]) is not None:
+            return inner.size(ORIGINAL)
         return self.rope.original_context_length(self.context_length)
 
     def attention_factor(self) -> float:

@@ -60,6 +60,7 @@ class Qwen2Moe(Qwen2):
         "num_experts_per_tok": 4,
     }
     needs_output = True
+    null_kv_heads = False
     normalizes_weights: ClassVar[bool] = False
     """True if llama.cpp makes the used experts' weights sum to one."""
 

@@ -49,6 +49,7 @@ class StableLM(Decoder):
     }
     epsilon_names = ("layer_norm_eps", "norm_eps")
     needs_output = True
+    null_kv_heads = False
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)

@@ -30,6 +30,7 @@ class StarCoder2(Decoder):
         "max_position_embeddings": 4096,
     }
     default_tied = True
+    null_kv_heads = False
     epsilon_names = ("norm_epsilon",)
     activations = GELU_TANH
 

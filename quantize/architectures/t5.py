@@ -165,14 +165,15 @@ class T5(T5Encoder):
 
     gguf_name = "t5"
     huggingface_names: ClassVar[tuple[str, ...]] = ("T5ForConditionalGeneration", "T5WithLMHeadModel")
-    default_tied: ClassVar[bool] = True
 
     @property
     def scales_output(self) -> bool:
-        """True if the output matrix was the embedding in training; null means what silence does."""
-        if self.config.raw("tie_word_embeddings") is None:
-            return self.default_tied
-        return self.config.flag("tie_word_embeddings", self.default_tied)
+        """True if what comes before the output matrix is divided, as it was trained with the embedding.
+
+        transformers 5 ties the matrices of every T5, and saves this one thing apart.
+        """
+        said = self.config.first(["scale_decoder_outputs"])
+        return _was_tied(self.config) if said is None else self.config.flag(said, True)
 
     @property
     def n_decoder_layer(self) -> int:
@@ -217,7 +218,11 @@ class MT5(T5):
         "num_heads": 6,
     }
     default_activation: ClassVar[str] = "gated-gelu"
-    default_tied: ClassVar[bool] = False
+
+    @property
+    def scales_output(self) -> bool:
+        """Always false: mT5 was trained with a matrix of its own, whatever its files say."""
+        return False
 
 
 class UMT5(MT5):
@@ -225,3 +230,12 @@ class UMT5(MT5):
 
     huggingface_names: ClassVar[tuple[str, ...]] = ("UMT5ForConditionalGeneration", "UMT5Model")
     biased_layers: ClassVar[int | None] = None
+
+    @property
+    def scales_output(self) -> bool:
+        return _was_tied(self.config)
+
+
+def _was_tied(config: ModelConfig) -> bool:
+    """Tell whether the output matrix is the embedding, as it is unless config.json says it isn't."""
+    return not config.has("tie_word_embeddings") or config.flag("tie_word_embeddings", True)

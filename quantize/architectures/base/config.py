@@ -13,6 +13,9 @@ T = TypeVar("T")
 LARGEST_SIZE: Final = 2**31 - 1
 """A size is at most this large."""
 
+OUTER: Final = ("architectures", "tie_word_embeddings")
+"""The fields of a model of several parts that the text model's own section doesn't replace."""
+
 
 class ModelConfig:
     """The fields of a config.json. An absent field is its default; null is what the family's class says.
@@ -132,8 +135,12 @@ class ModelConfig:
         return self._get(name)
 
     def with_section(self, name: str) -> ModelConfig:
-        """Return the configuration in which the fields of section `name`, if any, replace the outer ones."""
-        return self.under(self.section(name))
+        """Return section `name`, if there is one, for the whole; of the outer fields only OUTER remain."""
+        inner = self.section(name)
+        if inner is None:
+            return self
+        outer = {name: value for name, value in self._fields.items() if name in OUTER}
+        return ModelConfig({**inner._fields, **outer}, self._where)
 
     def under(self, other: ModelConfig | None) -> ModelConfig:
         """Return the fields with those of `other`, if there is one, laid over them."""

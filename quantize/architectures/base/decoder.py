@@ -52,14 +52,19 @@ class Decoder(Architecture):
     last_norm_name: ClassVar[str] = "model.norm"
     head_name: ClassVar[str] = "lm_head"
 
+    has_rope_factors: ClassVar[bool] = False
+    """True if llama.cpp reads `rope_freqs`, which Llama 3's scaling needs."""
+
+    null_kv_heads: ClassVar[bool] = True
+    """True if transformers' class takes a num_key_value_heads that is null, for the number of heads."""
+
     own_head_dim: ClassVar[bool] = False
     """True if llama.cpp lets heads be of another size than the embedding's share."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)
         n_embd, n_head = self.size("hidden_size"), self.size("num_attention_heads")
-        default_kv = self.defaults.get("num_key_value_heads")
-        n_head_kv = config.optional_size("num_key_value_heads", default_kv) or n_head
+        n_head_kv = self._kv_heads(n_head)
         self.head_dim = self._head_size(n_embd // n_head)
         if self.head_dim % 2 or n_head % n_head_kv:
             raise CheckpointError(
@@ -83,14 +88,24 @@ class Decoder(Architecture):
             n_embd_head_v=self.head_dim,
         )
         self.rope = self._read_rope()
+        if not self.has_rope_factors:
+            self.rope.refuse_factors(self.gguf_name)
 
     def _read_rope(self) -> Rope:
         """Return the rotary settings."""
         return Rope.of(self.config, self.default_theta)
 
+    def _kv_heads(self, n_head: int) -> int:
+        """Return the number of key-value heads; where it is null, most classes say as many as heads."""
+        name = "num_key_value_heads"
+        default = self.defaults.get(name)
+        if not self.null_kv_heads and default is not None:
+            return self.config.size(name, default)
+        return self.config.optional_size(name, default) or n_head
+
     def _head_size(self, share: int) -> int:
         """Return the size of a head; its share of the embedding, where the class has no size of its own."""
-        default = self.defaults.get("head_dim") if self.own_head_dim else None
+        default = self.defaults.get("head_dim")
         if default is not None:
             return self.config.size("head_dim", default)
         return self.config.optional_size("head_dim") or share

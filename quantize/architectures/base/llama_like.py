@@ -45,18 +45,11 @@ class LlamaLike(Decoder):
     rotates_neighbours: ClassVar[bool] = False
     """True if llama.cpp rotates a head's numbers 0 and 1, 2 and 3 …; else its halves, like transformers."""
 
-    has_rope_factors: ClassVar[bool] = False
-    """True if llama.cpp reads `rope_freqs`, which Llama 3's scaling needs."""
-
     head_dim_keys: ClassVar[HeadDimKeys] = "configured"
     """The condition for the keys of a head's size: "configured" stands for a head_dim in config.json."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)
-        if self.rope.kind == "llama3" and not self.has_rope_factors:
-            raise CheckpointError(
-                f"config.json has rope_type llama3, which llama.cpp's `{self.gguf_name}` doesn't know"
-            )
         for flag, instead in self.refused_flags.items():
             if config.flag(flag, False):
                 raise CheckpointError(f"config.json has {flag}; llama.cpp's `{self.gguf_name}` {instead}")

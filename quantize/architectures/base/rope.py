@@ -62,6 +62,16 @@ class Rope:
         original = config.size(ORIGINAL) if config.first([ORIGINAL]) is not None else None
         return cls(kind.lower(), scaling.number("rope_theta", theta), scaling, original)
 
+    def refuse_factors(self, gguf_name: str) -> None:
+        """Check that each frequency needs no factor of its own.
+
+        Raises CheckpointError: Llama 3's scaling.
+        """
+        if self.kind == "llama3":
+            raise CheckpointError(
+                f"config.json has rope_type llama3, which llama.cpp's `{gguf_name}` doesn't know"
+            )
+
     def original_context_length(self, default: int) -> int:
         """Return the number of tokens that the model was first trained on. Raises CheckpointError."""
         if self.original_context is not None:

@@ -70,3 +70,7 @@ def test_the_rotated_part_of_a_head_in_either_place() -> None:
     nested = {"rope_type": "default", "rope_theta": 1e4, "partial_rotary_factor": 0.75}
     assert keys_of("StableLmForCausalLM", rope_parameters=nested)["stablelm.rope.dimension_count"] == 12
     assert keys_of("StableLmForCausalLM", rope_pct=1.0)["stablelm.rope.dimension_count"] == 16
+    outer_null = keys_of("StableLmForCausalLM", partial_rotary_factor=None)
+    assert outer_null["stablelm.rope.dimension_count"] == 16, "all of it: null keeps the default away"
+    with pytest.raises(CheckpointError, match="partial_rotary_factor null"):
+        keys_of("StableLmForCausalLM", rope_parameters={"partial_rotary_factor": None})
