@@ -106,7 +106,7 @@ class Architecture(ABC):
 
     def is_needless(self, name: str) -> bool:
         """Tell whether a tensor that no rule reads may be left out, by its usual name."""
-        return name.endswith(self.ignored_suffixes)
+        return f".{name}".endswith(self.ignored_suffixes)
 
     def is_spelling_of(self, name: str, known: str) -> bool:
         """Tell whether a checkpoint's tensor has the name `known` of the rules, with or without prefix."""
