@@ -57,6 +57,29 @@ reads a form, `tests/quantize/checkpoint` compares with it. We differ from it on
 - Settings left behind beside whole weights have no effect, biases of zeros for which a family has no place
   are left out, and so are scales of activations and of the KV cache in every form.
 """
+
+READING = """## Configurations and names
+
+A field of config.json that is absent, null, under another name or at another place means what transformers'
+configuration class makes of it (`test_configuration_oracle.py` in `tests/quantize/architectures` goes
+through every field of every family); null where no class takes it is refused. Tensors are found under the
+names by which transformers' loader finds them: with or without the base's prefix (`model.`, `transformer.`,
+`bert.` …), nested in `language_model.` where a text model was taken out of one that sees, a tied pair by
+either half, and a mixture's experts one by one or in two tensors of three axes. Where that differs from
+llama.cpp's converter, or from transformers:
+
+- Llama 3's scaling of the rotation is refused for families in which llama.cpp has no place for its factors;
+  the converter leaves it out of the file, which then computes something else.
+- A DeepSeek-V3 that doesn't say its `scoring_func` (transformers doesn't write it) weighs experts by the
+  sigmoid, as its class does; the converter writes nothing, and llama.cpp takes the softmax.
+- A tied model of which only the output matrix was saved has it as its embedding; the converter writes a
+  file without one, which doesn't load.
+- `original_max_position_embeddings` of a Phi-3 is found in `rope_parameters`, too, where the class has its
+  default instead; `attention_factor` there counts before the formula.
+- Gemma 3's `rope_scaling` may name its kind by the older `type`, which transformers 5 overlooks.
+- A DeepSeek whose `n_routed_experts` is null has no experts, and `n_shared_experts` none that are always
+  used: the makers' own class says so, transformers' refuses it.
+"""
 COLUMNS = (
     "Tested as",
     "`architectures` in config.json",
@@ -73,7 +96,7 @@ def page() -> str:
     lines = ["| " + " | ".join(cells) + " |" for cells in (COLUMNS, ("---",) * len(COLUMNS), *rows)]
     notes = sorted({(key, why) for family in ALL_FAMILIES for key, why in family.exceptions.items()})
     exceptions = [f"- `{key}`: {why}" for key, why in notes] or ["None."]
-    return "\n".join([INTRODUCTION, *lines, "", "## Exceptions", "", *exceptions, "", QUANTIZED])
+    return "\n".join([INTRODUCTION, *lines, "", "## Exceptions", "", *exceptions, "", READING, QUANTIZED])
 
 
 def _row(family: Family) -> tuple[str, ...]:
