@@ -26,6 +26,7 @@ SAFETENSORS_NAMES: dict[np.dtype[Any], str] = {
     np.dtype(np.float16): "F16",
     np.dtype(ml_dtypes.bfloat16): "BF16",
     np.dtype(np.int64): "I64",
+    np.dtype(ml_dtypes.float8_e4m3fn): "F8_E4M3",
 }
 
 

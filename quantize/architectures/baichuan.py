@@ -102,7 +102,10 @@ class Baichuan(Decoder):
         return rules
 
     def _unit(self, rule: TensorRule) -> TensorRule:
-        return dataclasses.replace(rule, transform=UnitRows()) if self.has_unit_output else rule
+        if not self.has_unit_output:
+            return rule
+        others = tuple(dataclasses.replace(other, transform=UnitRows()) for other in rule.others)
+        return dataclasses.replace(rule, transform=UnitRows(), others=others)
 
     def _packed_rules(self, source: str, target: str) -> list[TensorRule]:
         n = self.hyperparameters.n_embd

@@ -35,6 +35,7 @@ class CommandR(Decoder):
     defaults: ClassVar[dict[str, int]] = COHERE_SIZES
     default_theta = 500000.0
     default_tied = True
+    has_output = False
     epsilon_names = ("layer_norm_eps",)
 
     def __init__(self, config: ModelConfig) -> None:

@@ -48,8 +48,7 @@ class Gemma(Decoder):
     )
     """The norms of a layer: the GGUF name, and that in the checkpoint."""
 
-    has_output: ClassVar[bool] = False
-    """True if llama.cpp has a place for an output matrix that isn't the embedding."""
+    has_output = False
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)

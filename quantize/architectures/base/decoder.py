@@ -5,6 +5,7 @@ A family derives from `Decoder` when its shape isn't Llama's: it states its defa
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from typing import ClassVar, Final
 
@@ -46,6 +47,9 @@ class Decoder(Architecture):
 
     needs_output: ClassVar[bool] = False
     """True if llama.cpp requires an output matrix in the file, also where the embedding is it."""
+
+    has_output: ClassVar[bool] = True
+    """True if llama.cpp has a place for an output matrix that isn't the embedding."""
 
     # Names in the checkpoint.
     embedding_name: ClassVar[str] = "model.embed_tokens"
@@ -145,15 +149,24 @@ class Decoder(Architecture):
         return 1.0 if outer is None else outer
 
     def outer_rules(self, norm: Transform | None = None, *, norm_bias: bool = False) -> list[TensorRule]:
-        """Return the rules of embedding, last norm, and the output matrix unless it is the embedding."""
-        h, tied = self.hyperparameters, self.is_tied
-        embedding = (self.vocabulary_size, h.n_embd)
-        rules = [TensorRule("token_embd.weight", (f"{self.embedding_name}.weight",), embedding)]
-        rules += norm_rules("output_norm", self.last_norm_name, h.n_embd, norm, bias=norm_bias)
-        if not tied or self.needs_output:
-            head = self.embedding_name if tied else self.head_name
-            rules += linear_rules("output", head, embedding)
-        return rules
+        """Return the rules of embedding, last norm, and the output matrix."""
+        n_embd = self.hyperparameters.n_embd
+        embedding = (f"{self.embedding_name}.weight",)
+        return [
+            TensorRule("token_embd.weight", embedding, (self.vocabulary_size, n_embd)),
+            *norm_rules("output_norm", self.last_norm_name, n_embd, norm, bias=norm_bias),
+            *self._output_rules((self.vocabulary_size, n_embd)),
+        ]
+
+    def _output_rules(self, shape: tuple[int, int]) -> list[TensorRule]:
+        """Return the rule of the output matrix; a tied one that was saved is kept: it may be trained."""
+        rule = TensorRule("output.weight", (f"{self.head_name}.weight",), shape)
+        if not self.is_tied:
+            return [rule]
+        if self.needs_output:
+            embedding = dataclasses.replace(rule, sources=(f"{self.embedding_name}.weight",))
+            return [dataclasses.replace(rule, others=(embedding,))]
+        return [dataclasses.replace(rule, optional=True)] if self.has_output else []
 
     @property
     def is_tied(self) -> bool:
@@ -169,7 +182,7 @@ class Decoder(Architecture):
         return super().usual_name(NESTED.sub(r"\1", name))
 
     def is_needless(self, name: str) -> bool:
-        """Tell whether no one needs a tensor: a tied output matrix is a copy of the embedding."""
+        """Tell whether no one needs a tensor: a tied output matrix for which llama.cpp has no place."""
         return name in self.tied_names or super().is_needless(name)
 
     def require_tied(self) -> None:

@@ -69,9 +69,6 @@ class LlamaLike(Decoder):
     def tensor_rules(self) -> Sequence[TensorRule]:
         h = self.hyperparameters
         rules = self.outer_rules()
-        if self.is_tied and not self.needs_output:
-            head = (f"{self.head_name}.weight",)
-            rules.append(TensorRule("output.weight", head, (self.vocabulary_size, h.n_embd), optional=True))
         for layer in range(h.n_layer):
             source, target = f"model.layers.{layer}", f"blk.{layer}"
             for norm, name in self.norms.items():

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -17,7 +18,7 @@ from quantize.architectures.base.decoder import Decoder
 from quantize.architectures.registry import architecture_of
 from quantize.checkpoint.source import TensorEntry
 from quantize.plan.source_names import match_names
-from tests.pico import write_safetensors
+from tests.pico import write_json, write_safetensors
 from tests.quantize.families.all_families import ALL_FAMILIES
 from tests.quantize.families.checkpoint import read_golden, tensor_values, write_checkpoint
 from tests.quantize.families.family import Family
@@ -168,6 +169,31 @@ def test_fused_experts_make_the_same_file(family: Family, tmp_path: Path) -> Non
     (tmp_path / "together").mkdir()
     (found,) = run_plan(apart, ["F32"], tmp_path / "together")
     assert summary(found.path) == summary(expected.path)
+
+
+def test_fused_experts_may_be_float8(tmp_path: Path) -> None:
+    (family,) = [family for family in ALL_FAMILIES if family.name == "qwen3-moe"]
+    golden = read_golden(family)
+    apart = write_checkpoint(family, tmp_path, golden["config"], golden["tensors"])
+    tensors = fused(
+        family,
+        {name: tensor_values(name, tuple(shape), "F32") for name, (_, shape) in golden["tensors"].items()},
+    )
+    whole = dict(tensors)
+    for name in [name for name in tensors if ".experts." in name]:
+        eighths = tensors[name].astype(ml_dtypes.float8_e4m3fn)
+        scales = np.full((len(eighths), *(size // 128 for size in eighths.shape[1:])), 0.5, np.float32)
+        scales[1:] = 2.0
+        tensors |= {name: eighths, f"{name}_scale_inv": scales}
+        whole[name] = eighths.astype(np.float32) * scales[:, :1, :1]
+    (tmp_path / "float8").mkdir()
+    write_safetensors(apart / "model.safetensors", whole)
+    (expected,) = run_plan(apart, ["F32"], tmp_path)
+    write_safetensors(apart / "model.safetensors", tensors)
+    settings = {"quant_method": "fp8", "weight_block_size": [128, 128]}
+    write_json(apart / "config.json", golden["config"] | {"quantization_config": settings})
+    (found,) = run_plan(apart, ["F32"], tmp_path / "float8")
+    assert summary(found.path)["tensors"] == summary(expected.path)["tensors"]
 
 
 def fused(family: Family, tensors: Arrays) -> Arrays:
