@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from models.errors import CheckpointError
 from quantize.architectures.base.config import ModelConfig
 from quantize.architectures.base.rules import TensorRule, linear_rules, norm_rules
 from quantize.architectures.base.transform import Shape
@@ -124,12 +125,17 @@ class Deepseek2(DeepseekExperts):
             keys[f"{prefix}.rope.scaling.yarn_log_multiplier"] = float32(0.1 * mscale)
         return keys
 
+    @property
+    def chooses_groups(self) -> bool:
+        """True if groups of experts are chosen first; DeepSeek-V2 may have groups and not use them."""
+        return self.config.optional_text("topk_method", "greedy") != "greedy"
+
     def _routing(self) -> Metadata:
         config, prefix, default = self.config, self.gguf_name, self.default_routing
         keys: Metadata = {}
         for name, key in (("n_group", "expert_group_count"), ("topk_group", "expert_group_used_count")):
             groups = config.optional_size(name, default[name])
-            if groups is not None:
+            if groups is not None and (self.chooses_groups or groups == 1):
                 keys[f"{prefix}.{key}"] = uint32(groups)
         scale = config.number("routed_scaling_factor", default["routed_scaling_factor"])
         keys[f"{prefix}.expert_weights_scale"] = float32(scale)
@@ -205,3 +211,15 @@ class Deepseek3(Deepseek2):
     }
     aliases: ClassVar[Mapping[str, str]] = {"num_local_experts": "n_routed_experts"}
     default_gating = "sigmoid"
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__(config)
+        if not config.optional_flag("rope_interleave", True):
+            raise CheckpointError(
+                "config.json has rope_interleave false; llama.cpp's `deepseek2` rotates neighbours only"
+            )
+
+    @property
+    def chooses_groups(self) -> bool:
+        """Always true: it is this generation's only way."""
+        return True

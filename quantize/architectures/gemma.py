@@ -54,6 +54,10 @@ class Gemma(Decoder):
         super().__init__(config)
         if not self.has_output:
             self.require_tied()
+        if self.config.optional_flag("use_bidirectional_attention", False):
+            raise CheckpointError(
+                f"config.json has use_bidirectional_attention; llama.cpp's `{self.gguf_name}` looks back only"
+            )
 
     def metadata(self) -> Metadata:
         return (

@@ -46,10 +46,6 @@ class Gemma3(Gemma2):
             raise CheckpointError(
                 "config.json has attn_logit_softcapping; llama.cpp's `gemma3` doesn't cap attention"
             )
-        if self.config.optional_flag("use_bidirectional_attention", False):
-            raise CheckpointError(
-                "config.json has use_bidirectional_attention; llama.cpp's `gemma3` looks back only"
-            )
 
     def _read_rope(self) -> Rope:
         """Return the settings of layers without a window, and set `local_theta`, the base of the others."""

@@ -23,6 +23,9 @@ from quantize.checkpoint.source import Rows, TensorSource
 from quantize.gguf.header import Metadata, float32, uint32
 
 EMBEDDINGS = ("shared.weight", "encoder.embed_tokens.weight", "decoder.embed_tokens.weight")
+MAX_DISTANCE = 128
+"""The distance in tokens from which on all have one bias, fixed in llama.cpp."""
+
 ACTIVATIONS = ("relu", "gated-gelu", "gated-gelu_new")
 
 
@@ -80,6 +83,12 @@ class T5Encoder(Architecture):
             n_embd_head_k=head,
             n_embd_head_v=head,
         )
+        distance = config.size("relative_attention_max_distance", MAX_DISTANCE)
+        if distance != MAX_DISTANCE:
+            raise CheckpointError(
+                f"config.json has relative_attention_max_distance {distance}; llama.cpp's `{self.gguf_name}` "
+                f"has {MAX_DISTANCE}"
+            )
         self.activation = config.text("feed_forward_proj", self.default_activation)
         if self.activation not in ACTIVATIONS:
             raise CheckpointError(

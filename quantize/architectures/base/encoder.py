@@ -73,6 +73,10 @@ class Encoder(Architecture):
             n_embd_head_v=n_embd // n_head,
         )
         self.check_activation("hidden_act", self.activations)
+        if config.flag("is_decoder", False):
+            raise CheckpointError(
+                f"config.json has is_decoder; llama.cpp's `{self.gguf_name}` looks ahead, too, as encoders do"
+            )
 
     def size(self, name: str) -> int:
         """Return a size by transformers' name; the file may have it under that of `names`.

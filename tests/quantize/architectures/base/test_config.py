@@ -177,3 +177,26 @@ def test_t5_says_apart_whether_its_output_is_scaled() -> None:
     assert not scales("MT5ForConditionalGeneration", tie_word_embeddings=True)
     assert scales("UMT5ForConditionalGeneration")
     assert not scales("UMT5ForConditionalGeneration", tie_word_embeddings=False)
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "fact"),
+    [
+        ("GemmaForCausalLM", {"head_dim": 16, "use_bidirectional_attention": True}, "looks back only"),
+        ("BertModel", {"is_decoder": True}, "looks ahead"),
+        ("T5EncoderModel", {"relative_attention_max_distance": 256}, "has 128"),
+        ("DeepseekV3ForCausalLM", {"rope_interleave": False}, "rotates neighbours"),
+        ("DeepseekV3ForCausalLM", {"rope_interleave": None}, "rotates neighbours"),
+    ],
+)
+def test_fields_that_llama_cpp_has_one_value_for(name: str, changes: dict[str, Any], fact: str) -> None:
+    with pytest.raises(CheckpointError, match=fact):
+        of(name, **changes)
+
+
+def test_groups_that_deepseek_v2_does_not_choose_among() -> None:
+    groups = {"num_experts_per_tok": 2, "n_group": 8, "topk_group": 3}
+    assert "expert_group_count" not in keys("DeepseekV2ForCausalLM", **groups)
+    limited = keys("DeepseekV2ForCausalLM", **groups, topk_method="group_limited_greedy")
+    assert (limited["expert_group_count"], limited["expert_group_used_count"]) == (8, 3)
+    assert keys("DeepseekV3ForCausalLM", **groups)["expert_group_count"] == 8
