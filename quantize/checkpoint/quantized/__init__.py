@@ -14,8 +14,6 @@ detect.py              Detection of quantized checkpoints: tensors say whether t
                        form.
 fp8.py                 FP8: weights of 8-bit floats (e4m3 or e5m2), with scales per block, per tensor or per
                        output.
-fused_experts.py       FP8 experts of a layer in one tensor of three axes, with scales per block of each
-                       matrix.
 gptq.py                GPTQ: weights of 2, 3, 4 or 8 bits, packed along the inputs, with a scale and a zero
                        per group.
 gptq_zeros.py          The zeros of GPTQ: how the packed words of a checkpoint become what is subtracted from
