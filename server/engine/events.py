@@ -69,11 +69,17 @@ class Delta(msgspec.Struct, frozen=True, tag="delta", kw_only=True, array_like=T
     """True if text and logprobs are the prompt's, which the client wants echoed; `n_tokens` is 0 then."""
 
 
+class PromptPart(Delta, frozen=True, tag="prompt_part", kw_only=True, array_like=True, gc=False):
+    """A part of an echoed prompt's logprobs, after which more of them follow. Made behind the worker."""
+
+
 class PromptScored(msgspec.Struct, frozen=True, tag="prompt_scored", kw_only=True, array_like=True, gc=False):
     """The prompt's scores, one per token, only with `score_prompt`; after `Started`, before any `Delta`."""
 
     id: str
     logprobs: tuple[TokenLogprob, ...]
+    more: bool = False
+    """True if the scores go on in the next event of this kind: a long prompt's travel in parts."""
 
 
 class ChoiceEnd(msgspec.Struct, frozen=True, tag="choice_end", kw_only=True, array_like=True, gc=False):

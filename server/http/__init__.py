@@ -2,6 +2,7 @@
 
 access_log.py      Every request's id and its line in the log; never its content. ASGI middleware.
 api_keys.py        `ApiKeys`: the ASGI middleware that requires an API key, used only where keys are set.
+body_processes.py  `BodyProcesses`: the parent's side of the processes that read large bodies.
 connection.py      `HttpConnection`: uvicorn's HTTP protocol, where each wait for a client has an end.
 dependencies.py    `Api`: the settings and models that every endpoint works with, and the way to a request's
                    model.
@@ -10,16 +11,18 @@ error_response.py  `error_response`: an error as the response that every route a
                    with.
 foreign_pages.py   `ForeignPages`: keeps web pages of others from using a server without API keys. ASGI
                    middleware.
-generate.py        `answer`: from `Generate` messages to an HTTP answer, streamed or whole, for chats and
-                   completions.
+generate.py        `answer`: from a request to its HTTP answer, streamed or whole, for chats and completions.
 head_requests.py   `HeadRequests`: HEAD is answered wherever GET is, with the same headers. ASGI middleware.
 hosts.py           Names in `Host` and `Origin` headers, and those that a server without API keys answers to.
                    Pure.
 open_files.py      `connection_limit`: the number of connections that this process has files for.
 openapi.py         The OpenAPI document's request bodies, which FastAPI doesn't know: endpoints read theirs
                    themselves.
+pieces.py          `JsonPieces`: an answer that is there in pieces, sent as they are with others served in
+                   between.
 preflights.py      `Preflights`: CORS as Starlette does it, with refusals in OpenAI's form. ASGI middleware.
-request_body.py    `read`: a request's body, within a limit and whatever its content type says, as a schema.
+request_body.py    `read` and `read_small`: a request's body, within its limits and whatever its content type
+                   says.
 request_head.py    `RequestHeads`: the ASGI middleware that refuses requests whose head no route could serve.
 stream_writer.py   Streamed answers: `EventStream` is the response, `StreamWriter` writes the chunks of each
                    event.

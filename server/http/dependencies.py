@@ -13,7 +13,9 @@ from models.errors import RequestError
 from server.config import ServerConfig
 from server.http import request_body
 from server.http.access_log import record_of
-from server.openai.requests.schemas import unknown_fields
+from server.http.body_processes import BodyProcesses
+from server.openai.heading import Kind, new_id
+from server.openai.requests.reading import GenerationRead, Purpose, QuestionRead, ReadJob, ReadRequest
 from server.supervisor.adapters.service import AdapterService
 from server.supervisor.protocol import ModelService
 
@@ -34,15 +36,35 @@ class Api:
     adapters: AdapterService | None = None
     warned: set[str] = field(default_factory=set)
     """The unknown fields that were already logged."""
+    body_processes: BodyProcesses = field(default_factory=BodyProcesses)
+    """The processes that read large bodies."""
 
-    async def read(self, request: Request, schema: type[Schema]) -> Schema:
-        """Return the request's body. Raises RequestError. Unknown fields are ignored, and logged once."""
-        parsed = await request_body.read(request, schema, self.config.body_limit_bytes)
-        for name in unknown_fields(parsed):
+    async def read_generation(self, request: Request, kind: Kind) -> tuple[GenerationRead, str]:
+        """Return a request that generates, and the id of its answer. Raises RequestError."""
+        answer_id = new_id(kind)
+        job = ReadJob(purpose=kind, request_id=answer_id, timeout_s=self.config.request_timeout_s)
+        read = await self._read(request, job)
+        assert isinstance(read, GenerationRead)
+        return read, answer_id
+
+    async def read_question(self, request: Request, purpose: Purpose) -> QuestionRead:
+        """Return a request that is a question. Raises RequestError."""
+        read = await self._read(request, ReadJob(purpose=purpose))
+        assert isinstance(read, QuestionRead)
+        return read
+
+    async def read_small(self, request: Request, schema: type[Schema]) -> Schema:
+        """Return the body of a route whose requests are short. Raises RequestError."""
+        return await request_body.read_small(request, schema, self.config.body_limit_bytes)
+
+    async def _read(self, request: Request, job: ReadJob) -> ReadRequest:
+        """Return the request's body. Unknown fields are ignored, and logged once."""
+        read = await request_body.read(request, job, self.config.body_limit_bytes, self.body_processes)
+        for name in read.unknown:
             if name not in self.warned and len(self.warned) < _MOST_WARNINGS:
                 self.warned.add(name)
                 logger.warning("ignored unknown field %.80r in %s", name, request.url.path)
-        return parsed
+        return read
 
     def resolve(self, request: Request, model: str | None) -> str:
         """Return the name of the model that is to answer. Raises ModelNotFound.

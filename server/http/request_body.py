@@ -1,27 +1,48 @@
-"""`read`: a request's body, within a limit and whatever its content type says, as a schema."""
+"""`read` and `read_small`: a request's body, within its limits and whatever its content type says."""
 
 from __future__ import annotations
 
 from typing import TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 from starlette.requests import Request
 
+from server.http.body_processes import BodyProcesses
 from server.openai import errors
+from server.openai.requests import reading
+from server.openai.requests.body_limits import INLINE_BYTES, check_structure, is_small
+from server.openai.requests.reading import ReadJob, ReadRequest
 
 Schema = TypeVar("Schema", bound=BaseModel)
 
 
-async def read(request: Request, schema: type[Schema], limit_bytes: int) -> Schema:
-    """Return the body as a `schema`. Raises BodyTooLarge, and RequestError naming the field that is wrong."""
-    body = await _bytes(request, limit_bytes)
-    try:
-        return schema.model_validate_json(body)
-    except ValidationError as error:
-        raise errors.invalid(error) from error
+async def read(request: Request, job: ReadJob, limit_bytes: int, processes: BodyProcesses) -> ReadRequest:
+    """Return what the body requests, read here if it is small and in a process if it isn't.
+
+    Raises BodyTooLarge, and RequestError naming the field that is wrong.
+    """
+    parts = await _parts(request, limit_bytes)
+    if is_small(parts):
+        return reading.read(job, b"".join(parts))
+    return await processes.read(job, parts)
 
 
-async def _bytes(request: Request, limit_bytes: int) -> bytes:
+async def read_small(request: Request, schema: type[Schema], limit_bytes: int) -> Schema:
+    """Return the body of a route whose requests are short as a `schema`. Raises as `read`."""
+    limit_bytes = min(limit_bytes, INLINE_BYTES)
+    parts = await _parts(request, limit_bytes)
+    if not is_small(parts):
+        raise errors.BodyTooLarge(
+            "the request's body has too many values for this route; send less at once",
+            code="too_many_elements",
+        )
+    body = b"".join(parts)
+    check_structure(body)
+    return reading.parse(body, schema)
+
+
+async def _parts(request: Request, limit_bytes: int) -> list[bytes]:
+    """Return the body in the parts in which it came: it is never copied as a whole here."""
     declared = request.headers.get("content-length", "")
     if declared.isdigit() and int(declared) > limit_bytes:
         raise _too_large(int(declared), limit_bytes)
@@ -32,7 +53,7 @@ async def _bytes(request: Request, limit_bytes: int) -> bytes:
         if n_bytes > limit_bytes:
             raise _too_large(n_bytes, limit_bytes)
         parts.append(part)
-    return b"".join(parts)
+    return parts
 
 
 def _too_large(n_bytes: int, limit_bytes: int) -> errors.BodyTooLarge:

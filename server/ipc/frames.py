@@ -8,13 +8,14 @@ worker in the blocking `server.worker.channel`, the supervisor in the asyncio
 
 from __future__ import annotations
 
+import secrets
 import struct
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
 from models.errors import WorkerError
-from server.ipc.messages import Reply, WorkerRequest
+from server.ipc.messages import LONG_FIELD, Reply, WorkerRequest
 from server.ipc.model_spec import ModelSpec
 
 T = TypeVar("T")
@@ -24,6 +25,8 @@ HEADER = struct.Struct("<I")
 MAX_FRAME_BYTES = 64 * 2**20
 """A payload of more bytes than this is refused: by its sender before it is sent, by its receiver unread."""
 
+_MARK = msgspec.msgpack.encode(secrets.token_bytes(16))
+"""Nobody can write this into a request: it marks the place of what is encoded already."""
 _encoder = msgspec.msgpack.Encoder()
 _request_decoder: msgspec.msgpack.Decoder[WorkerRequest] = msgspec.msgpack.Decoder(WorkerRequest)
 _reply_decoder: msgspec.msgpack.Decoder[Reply] = msgspec.msgpack.Decoder(Reply)
@@ -42,6 +45,23 @@ def encode_frame(message: ModelSpec | WorkerRequest | Reply) -> bytes:
     payload = _encoder.encode(message)
     check_length(len(payload))
     return HEADER.pack(len(payload)) + payload
+
+
+def frame_parts(message: ModelSpec | WorkerRequest | Reply) -> list[bytes | memoryview]:
+    """Return the same as `encode_frame` in parts, to be written one after another.
+
+    A long field that is encoded already is a part of its own, which isn't copied. Raises FrameError.
+    """
+    field = LONG_FIELD.get(type(message), "")
+    long = getattr(message, field, None)
+    if not isinstance(long, msgspec.Raw):
+        return [encode_frame(message)]
+    changed: Any = msgspec.structs.replace(message, **{field: msgspec.Raw(_MARK)})
+    before, _, after = _encoder.encode(changed).partition(_MARK)
+    part = memoryview(long)
+    n_bytes = len(before) + len(part) + len(after)
+    check_length(n_bytes)
+    return [HEADER.pack(n_bytes) + before, part, after]
 
 
 def check_length(n_bytes: int) -> None:

@@ -6,7 +6,8 @@ process is one `Reply`; all events of one engine step are in one `StepEvents`.
 
 Every accepted `Generate` is answered by any number of `Started`, `PromptScored`, `Delta` and `ChoiceEnd` and
 exactly one terminal event, `Finish` or `Failure`; these events are the engine's (`server.engine.events`).
-Every other request is answered by exactly one reply with its `id`; `Cancel` and `Drain` by none.
+Every other request is answered by exactly one reply with its `id`, a long one in parts (`server.ipc.parts`);
+`Cancel` and `Drain` by none.
 """
 
 from __future__ import annotations
@@ -116,6 +117,18 @@ class Stats(msgspec.Struct, frozen=True, tag="stats"):
 Question = Tokenize | Detokenize | ApplyTemplate | Stats
 """A request that is answered while the engine computes; whoever sends it fills in the `id`."""
 
+LONG_FIELD: dict[type, str] = {
+    Generate: "prompt",
+    Tokenize: "text",
+    Detokenize: "tokens",
+    ApplyTemplate: "prompt",
+}
+"""The one field of each of these messages that may be long.
+
+In the API process it is a `msgspec.Raw` where another process has read the request's body: encoded already,
+and passed on without a copy (`server.ipc.frames.frame_parts`). A worker never sees the difference.
+"""
+
 
 class LoadAdapter(msgspec.Struct, frozen=True, tag="load_adapter"):
     """Load a LoRA adapter between two steps; answered when requests can use it: at once if it is loaded."""
@@ -176,6 +189,8 @@ class TokenizeReply(msgspec.Struct, frozen=True, tag="tokenize_reply", array_lik
     id: str
     tokens: list[int]
     pieces: list[bytes] | None = None
+    more: bool = False
+    """True if another part of the reply follows."""
 
 
 class DetokenizeReply(msgspec.Struct, frozen=True, tag="detokenize_reply", array_like=True):
@@ -183,6 +198,8 @@ class DetokenizeReply(msgspec.Struct, frozen=True, tag="detokenize_reply", array
 
     id: str
     text: str
+    more: bool = False
+    """True if another part of the reply follows."""
 
 
 class ApplyTemplateReply(msgspec.Struct, frozen=True, tag="apply_template_reply", array_like=True):
@@ -190,6 +207,8 @@ class ApplyTemplateReply(msgspec.Struct, frozen=True, tag="apply_template_reply"
 
     id: str
     prompt: str
+    more: bool = False
+    """True if another part of the reply follows."""
 
 
 class AdapterReply(msgspec.Struct, frozen=True, tag="adapter_reply", array_like=True):

@@ -68,7 +68,7 @@ class Choices:
         self._return_tokens = return_tokens
         self._only_text = not (logprobs or return_tokens or timings_per_token)
         self._unopened = set(range(n_choices)) if kind == "chat" else set[int]()
-        self._places = [TextLogprobs() for _ in range(n_choices if logprobs and kind == "text" else 0)]
+        self._places: dict[int, TextLogprobs] | None = {} if logprobs and kind == "text" else None
         self._clock = _Clock() if timings_per_token else None
         self._n_running = n_choices
         self._last_end: list[ChoiceDelta] = []
@@ -112,8 +112,11 @@ class Choices:
     def _detailed(self, event: Delta) -> ChoiceDelta:
         """Return a delta with more than text. The scores of a prompt don't count."""
         logprobs: response_types.ChatLogprobs | response_types.TextLogprobs | None = None
-        if self._places:
-            logprobs = self._places[event.index].place(event)
+        if self._places is not None:
+            place = self._places.get(event.index)
+            if place is None:
+                place = self._places[event.index] = TextLogprobs()
+            logprobs = place.place(event)
         elif self._logprobs:
             logprobs = chat_logprobs(event.logprobs)
         scores = () if event.is_prompt else event.logprobs

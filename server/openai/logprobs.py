@@ -7,9 +7,9 @@ their place and the exact `bytes`, completions get `bytes:\\xe2\\x80`.
 from __future__ import annotations
 
 import codecs
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
-from server.engine.events import Delta, TokenLogprob
+from server.engine.events import Delta, PromptPart, TokenLogprob
 from server.openai import response_types
 
 LEAST = -9999.0
@@ -41,11 +41,6 @@ def chat_logprobs(entries: Iterable[TokenLogprob]) -> response_types.ChatLogprob
     )
 
 
-def joined_chat(parts: Sequence[response_types.ChatLogprobs]) -> response_types.ChatLogprobs:
-    """Return the parts of one choice as a whole."""
-    return response_types.ChatLogprobs([entry for part in parts for entry in part.content])
-
-
 # --- completions --------------------------------------------------------------------------------------------
 
 
@@ -58,7 +53,8 @@ class TextLogprobs:
     def place(self, delta: Delta) -> response_types.TextLogprobs:
         """Return the delta's tokens with their offsets in the choice's text.
 
-        A `delta` that `is_prompt` brings the prompt's text and tokens; any other follows the text before it.
+        A `delta` that `is_prompt` brings the prompt's text and tokens, or the last of them after those that are
+        a `PromptPart`; any other follows the text before it.
         """
         place, entries = self._place, delta.logprobs
         place.show(delta.text)
@@ -69,19 +65,9 @@ class TextLogprobs:
             top_logprobs=[_top(entry, name) for entry, name in zip(entries, names, strict=True)],
             text_offset=[place.next(entry.piece) for entry in entries],
         )
-        if delta.is_prompt:
+        if delta.is_prompt and not isinstance(delta, PromptPart):
             place.end_of_prompt()
         return logprobs
-
-
-def joined_text(parts: Sequence[response_types.TextLogprobs]) -> response_types.TextLogprobs:
-    """Return the parts of one choice as a whole."""
-    return response_types.TextLogprobs(
-        tokens=[token for part in parts for token in part.tokens],
-        token_logprobs=[logprob for part in parts for logprob in part.token_logprobs],
-        top_logprobs=[top for part in parts for top in part.top_logprobs],
-        text_offset=[offset for part in parts for offset in part.text_offset],
-    )
 
 
 def _top(entry: TokenLogprob, name: str) -> dict[str, float] | None:

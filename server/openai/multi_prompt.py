@@ -13,7 +13,7 @@ import msgspec
 
 from server.engine.events import ChoiceEnd, Delta, Event, Failure, Finish, Timings, Usage
 from server.ipc.messages import Generate
-from server.openai.steps.pipeline import with_steps
+from server.openai.steps.pipeline import run
 from server.supervisor.protocol import EventListener, EventSource
 
 WINDOW = 32
@@ -36,7 +36,7 @@ class MultiPrompt:
     async def subscribe(self, listener: EventListener) -> None:
         if len(self._requests) == 1:
             (request,) = self._requests
-            await self._submit(request).subscribe(with_steps(request, listener))
+            await run(self._submit(request), request, listener)
             return
         merge = _Merge(listener)
         slots = asyncio.Semaphore(WINDOW)
@@ -61,7 +61,7 @@ class MultiPrompt:
         request = self._requests[position]
         part = _Part(merge, position * request.n)
         async with slots:
-            await self._submit(request).subscribe(with_steps(request, part))
+            await run(self._submit(request), request, part)
             if merge.failed:
                 raise _Failed
             await merge.listener.drained()

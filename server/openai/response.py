@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-import msgspec
-from msgspec import UNSET
+from collections.abc import Iterator
 
+import msgspec
+
+from models.errors import RequestError
 from server.engine.events import Event
 from server.openai import response_types
-from server.openai.choices import ChoiceDelta, Choices
+from server.openai.choices import Choices
 from server.openai.heading import Heading
-from server.openai.logprobs import joined_chat, joined_text
 from server.openai.requests.answer_options import AnswerOptions
+from server.openai.whole_choice import WholeChoice
+
+MAX_ANSWER_BYTES = 256 << 20
+"""A whole answer has at most about this many bytes: some four million logprobs. A stream has no limit."""
+_CHOICES = b'"choices":['
 
 
 class WholeAnswer:
@@ -29,55 +35,56 @@ class WholeAnswer:
         )
         self._heading = heading
         self._options = options
-        self._parts: list[list[ChoiceDelta]] = [[] for _ in range(heading.n_choices)]
+        self._parts: dict[int, WholeChoice] = {}
+        self._n_bytes = 0
 
     def on_event(self, event: Event) -> None:
-        """Raises RequestFailed for a `Failure`."""
+        """Raises RequestFailed for a `Failure`, and RequestError when the answer gets too large."""
         for delta in self.choices.feed(event):
-            self._parts[delta.index].append(delta)
+            choice = self._choice(delta.index)
+            before = choice.n_bytes
+            choice.add(delta)
+            self._n_bytes += choice.n_bytes - before
+        if self._n_bytes > MAX_ANSWER_BYTES:
+            raise RequestError(
+                f"the answer has more than {MAX_ANSWER_BYTES:,} bytes; ask for fewer choices, tokens or "
+                "logprobs, or for a stream",
+                code="answer_too_large",
+            )
 
     async def drained(self) -> None:
         """Return at once: whatever comes is needed until the end."""
 
-    def json(self) -> bytes:
-        """Return the answer. Only after `Finish`."""
+    def pieces(self) -> Iterator[bytes]:
+        """Yield the answer's JSON. Only after `Finish`."""
         finish = self.choices.finish
         assert finish is not None
-        choices = [self._choice(index, parts) for index, parts in enumerate(self._answered())]
         body = self._heading.body(
-            choices,
+            [],
             streamed=False,
             usage=response_types.usage_of(finish.usage),
             timings=response_types.timings_of(finish.timings, finish.usage.cached_tokens),
         )
-        return msgspec.json.encode(body)
+        before, between, after = msgspec.json.encode(body).partition(_CHOICES)
+        yield before
+        for index, choice in enumerate(self._answered()):
+            yield between
+            yield from choice.pieces(index)
+            between = b","
+        yield after
 
-    def _answered(self) -> list[list[ChoiceDelta]]:
+    def _answered(self) -> Iterator[WholeChoice]:
+        n_choices = self._heading.n_choices
         if self._options.candidates is None:
-            return self._parts
+            yield from map(self._choice, range(n_choices))
+            return
         best_of, n = self._options.candidates
-        starts = range(0, len(self._parts), best_of)
-        of_prompts = (self._parts[start : start + best_of] for start in starts)
-        return [parts for candidates in of_prompts for parts in sorted(candidates, key=unlikeliness)[:n]]
+        for start in range(0, n_choices, best_of):
+            candidates = map(self._choice, range(start, start + best_of))
+            yield from sorted(candidates, key=lambda choice: choice.unlikeliness)[:n]
 
-    def _choice(self, index: int, parts: list[ChoiceDelta]) -> response_types.Choice:
-        text = "".join([part.text for part in parts])
-        reasons = [part.finish_reason for part in parts if part.finish_reason is not None]
-        reason = reasons[-1] if reasons else "stop"
-        tokens = tuple(token for part in parts if part.tokens is not UNSET for token in part.tokens)
-        returned = tokens if self._options.return_tokens else UNSET
-        if self._heading.kind == "text":
-            placed = [
-                part.logprobs for part in parts if isinstance(part.logprobs, response_types.TextLogprobs)
-            ]
-            logprobs = joined_text(placed) if self._options.logprobs else None
-            return response_types.TextChoice(index, text, reason, logprobs, returned)
-        listed = [part.logprobs for part in parts if isinstance(part.logprobs, response_types.ChatLogprobs)]
-        whole = joined_chat(listed) if self._options.logprobs else None
-        return response_types.ChatChoice(index, response_types.ChatMessage(text), reason, whole, returned)
-
-
-def unlikeliness(parts: list[ChoiceDelta]) -> float:
-    """Return minus the mean logprob of a choice's generated tokens; infinite without any."""
-    n_scored = sum([part.n_scored for part in parts])
-    return -sum([part.logprob_sum for part in parts]) / n_scored if n_scored else float("inf")
+    def _choice(self, index: int) -> WholeChoice:
+        choice = self._parts.get(index)
+        if choice is None:
+            choice = self._parts[index] = WholeChoice(self._heading.kind, self._options)
+        return choice

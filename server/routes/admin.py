@@ -13,7 +13,6 @@ from starlette.requests import Request
 
 from models.adapter_reference import MAX_SCALE
 from models.errors import RequestError
-from server.http import request_body
 from server.http.dependencies import api_of
 from server.supervisor.adapters.registry import RegisteredAdapter
 from server.supervisor.adapters.service import AdapterService
@@ -63,7 +62,7 @@ async def load_adapter(request: Request) -> dict[str, Any]:
     `scale` is what requests that choose nothing get; without it only those that name the adapter do.
     """
     api, adapters = api_of(request), _adapters(request)
-    body = await request_body.read(request, NewAdapter, api.config.body_limit_bytes)
+    body = await api.read_small(request, NewAdapter)
     model = api.resolve(request, body.model)
     return adapter_object(await adapters.add(model, body.path, body.name, body.scale))
 
@@ -98,7 +97,7 @@ _SCALES = {"type": "array", "items": DefaultScale.model_json_schema()}
 async def set_default_scales(request: Request, model: str | None = None) -> dict[str, bool]:
     """New default scales, as `[{"id": 0, "scale": 0.5}]`; adapters that aren't named are off."""
     api, adapters = api_of(request), _adapters(request)
-    body = await request_body.read(request, DefaultScales, api.config.body_limit_bytes)
+    body = await api.read_small(request, DefaultScales)
     name = api.resolve(request, model)
     adapters.set_scales(name, {adapter.id: adapter.scale for adapter in body.root})
     return {"success": True}

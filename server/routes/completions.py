@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
@@ -11,7 +9,6 @@ from starlette.responses import Response
 from server.http.dependencies import api_of
 from server.http.generate import answer
 from server.http.openapi import json_body
-from server.openai.requests import to_engine
 from server.openai.requests.schemas import CompletionRequest
 
 router = APIRouter(tags=["OpenAI"])
@@ -21,6 +18,4 @@ router = APIRouter(tags=["OpenAI"])
 @router.post("/completions", include_in_schema=False)
 async def create_completion(request: Request) -> Response:
     """Continue one prompt or several, whole or as a stream of server-sent events."""
-    api = api_of(request)
-    body = await api.read(request, CompletionRequest)
-    return await answer(api, request, body, "text", partial(to_engine.from_completion, body))
+    return await answer(api_of(request), request, "text")

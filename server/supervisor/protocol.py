@@ -6,6 +6,7 @@ raised before the first event; once events flow, a request that fails ends with 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal, Protocol, TypeVar
 
 import msgspec
@@ -92,8 +93,18 @@ class ModelService(Protocol):
         `request.id` is unique among those running. Raises what the name or the request itself forbids.
         """
 
-    async def ask(self, name: str, question: Question, reply_type: type[R]) -> R:
-        """Return the worker's reply to a question that needs no engine step. Its `id` is filled in here."""
+    async def ask(
+        self,
+        name: str,
+        question: Question,
+        reply_type: type[R],
+        on_part: Callable[[R], None] | None = None,
+    ) -> R:
+        """Return the worker's reply to a question that needs no engine step. Its `id` is filled in here.
+
+        `on_part` gets each part of a long reply but the last, which is returned; without it the parts are
+        returned as one.
+        """
 
     async def stats(self, name: str) -> StatsReply:
         """Return the counters of a loaded model's worker; raises WorkerError where none is loaded."""

@@ -140,9 +140,15 @@ class Supervisor:
 
         return RequestHandle(self._with_adapters(name, request), find_worker)
 
-    async def ask(self, name: str, question: Question, reply_type: type[R]) -> R:
+    async def ask(
+        self,
+        name: str,
+        question: Question,
+        reply_type: type[R],
+        on_part: Callable[[R], None] | None = None,
+    ) -> R:
         worker = await self._worker(self._host(name))
-        return await worker.call(msgspec.structs.replace(question, id=self._call_id()), reply_type)
+        return await worker.call(msgspec.structs.replace(question, id=self._call_id()), reply_type, on_part)
 
     async def stats(self, name: str) -> StatsReply:
         host = self._host(name)

@@ -11,6 +11,7 @@ from typing import Any
 from server.ipc.frames import HEADER, FrameError, decode_request, decode_spec, encode_frame, frame_length
 from server.ipc.messages import Reply, WorkerRequest
 from server.ipc.model_spec import ModelSpec
+from server.ipc.parts import parts_of
 
 
 class _PolledSocket(io.RawIOBase):
@@ -42,13 +43,14 @@ class Channel:
         self._send_lock = threading.Lock()
 
     def send(self, message: Reply) -> None:
-        """Write one whole frame.
+        """Write the message, a long one in parts between which other threads may write.
 
         Raises OSError when the other side is gone, FrameError if the message is longer than allowed.
         """
-        frame = encode_frame(message)
-        with self._send_lock:
-            self._socket.sendall(frame)
+        for part in parts_of(message):
+            frame = encode_frame(part)
+            with self._send_lock:
+                self._socket.sendall(frame)
 
     def receive_spec(self) -> ModelSpec | None:
         """Wait for the first frame and return it; None if the other side closed before it."""

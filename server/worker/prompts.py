@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal, Protocol
 
-from models.errors import ContextLengthExceeded
+from models.errors import ContextLengthExceeded, RequestError
 from models.llamacpp.vocab import Vocab
 from server.chat.render import ChatRenderer, RenderedPrompt
 from server.engine.request import EngineRequest, too_long_error
@@ -20,6 +20,7 @@ from server.ipc.messages import (
     Tokenize,
     TokenizeReply,
 )
+from server.ipc.parts import MAX_ANSWER_CHARS, MAX_ANSWER_TOKENS
 from server.worker.sampling.defaults import with_defaults
 
 COUNTED_LETTERS = 65_536
@@ -77,6 +78,7 @@ class PromptReader:
 
     def tokenize(self, message: Tokenize) -> TokenizeReply:
         tokens = self._tokens(message.text, message.add_special, message.parse_special)
+        _check_answer(len(tokens), MAX_ANSWER_TOKENS, "tokens", "content")
         pieces = [self._vocab.piece(token, special=True) for token in tokens] if message.with_pieces else None
         return TokenizeReply(message.id, tokens, pieces)
 
@@ -112,7 +114,9 @@ class PromptReader:
         return too_long_error(self._n_ctx, n_prompt, n_completion, where, at_least=at_least)
 
     def detokenize(self, message: Detokenize) -> DetokenizeReply:
-        return DetokenizeReply(message.id, self._text(message.tokens))
+        text = self._text(message.tokens)
+        _check_answer(len(text), MAX_ANSWER_CHARS, "characters", "tokens")
+        return DetokenizeReply(message.id, text)
 
     def apply_template(self, message: ApplyTemplate) -> ApplyTemplateReply:
         return ApplyTemplateReply(message.id, self._render(message.prompt).text)
@@ -159,3 +163,11 @@ class PromptReader:
             return {}
         named = "\0".join(stops)
         return {token: name for token, name in self._hidden_tokens.items() if name in named}
+
+def _check_answer(n: int, limit: int, what: str, param: str) -> None:
+    if n > limit:
+        raise RequestError(
+            f"the answer has {n:,} {what}; the limit is {limit:,}; send less at once",
+            param=param,
+            code="answer_too_large",
+        )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from models.errors import ModelNotFound, WorkerError
 from server.engine.events import (
@@ -20,6 +20,7 @@ from server.engine.events import (
     TokenLogprob,
     Usage,
 )
+from server.ipc.frames import HEADER, decode_request, frame_parts
 from server.ipc.messages import (
     ApplyTemplate,
     ApplyTemplateReply,
@@ -31,10 +32,12 @@ from server.ipc.messages import (
     Reply,
     Stats,
     StatsReply,
+    StepEvents,
     Tokenize,
     TokenizeReply,
 )
 from server.ipc.model_spec import ModelInfo
+from server.ipc.parts import parts_of
 from server.supervisor.protocol import EventListener, ModelStatus
 
 R = TypeVar("R")
@@ -169,11 +172,23 @@ class ScriptedService:
     def generate(self, name: str, request: Generate) -> ScriptedEvents:
         return ScriptedEvents(self, name, request)
 
-    async def ask(self, name: str, question: Question, reply_type: type[R]) -> R:
+    async def ask(
+        self,
+        name: str,
+        question: Question,
+        reply_type: type[R],
+        on_part: Callable[[R], None] | None = None,
+    ) -> R:
         self.find(name)
-        reply = self.reply(question)
-        assert isinstance(reply, reply_type)
-        return reply
+        decoded = decode_request(b"".join(frame_parts(question))[HEADER.size :])  # as the worker gets it
+        *parts, last = parts_of(self.reply(cast("Question", decoded)))
+        for part in parts:
+            assert isinstance(part, reply_type)
+            assert on_part is not None
+            on_part(part)
+            await asyncio.sleep(0)
+        assert isinstance(last, reply_type)
+        return last
 
     def reply(self, question: Question) -> Reply:
         """One token per character; `add_special` adds 1 in front, `parse_special` makes `</s>` 2."""
@@ -208,6 +223,7 @@ class ScriptedEvents:
     async def subscribe(self, listener: EventListener) -> None:
         service, request = self._service, self._request
         service.find(self._name)
+        request = cast("Generate", decode_request(b"".join(frame_parts(request))[HEADER.size :]))
         service.requests.append((self._name, request))
         service.running += 1
         service.most_running = max(service.most_running, service.running)
@@ -225,10 +241,21 @@ class ScriptedEvents:
                     await step.wait()
                 else:
                     ended = isinstance(step, Finish | Failure)
-                    listener.on_event(step)
+                    await _hand_on(step, listener)
             ended = True
         finally:
             service.running -= 1
             if not ended:
                 service.closed.append(request.id)
                 service.closing.set()
+
+
+async def _hand_on(event: Event, listener: EventListener) -> None:
+    """Hand an event on as it comes from a worker: a long one in parts, each in a turn of the loop."""
+    steps = parts_of(StepEvents([event]))
+    for step in steps:
+        assert isinstance(step, StepEvents)
+        for part in step.events:
+            listener.on_event(part)
+        if len(steps) > 1:
+            await asyncio.sleep(0)

@@ -211,7 +211,7 @@ MaxTokens = Annotated[int, Limited("max_tokens")]
 """The most tokens of an answer; -1, to the context's end, is left to `to_engine`."""
 Breakers = Annotated[
     list[Annotated[str, Field(min_length=1, max_length=100)]],
-    Field(min_length=1, max_length=MAX_BREAKERS),
+    Field(min_length=1, max_length=MAX_BREAKERS, fail_fast=True),
     AfterValidator(tuple),
 ]
 AlternativesOrOff = Annotated[int, Field(ge=-1, le=MAX_LOGPROBS), AfterValidator(_zero_if_negative)]

@@ -8,6 +8,7 @@ in `checks`.
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
@@ -136,7 +137,7 @@ class ChatMessage(BaseModel):
     model_config = ConfigDict(strict=True, extra="ignore", frozen=True)
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
-    content: str | list[dict[str, JsonValue]] | None = None
+    content: str | Annotated[list[dict[str, JsonValue]], Field(fail_fast=True)] | None = None
     name: str | None = None
     tool_call_id: str | None = None
     tool_calls: JsonValue = None
@@ -152,7 +153,7 @@ class TemplateRequest(BaseModel):
 
     model_config = _CONFIG
 
-    messages: Annotated[list[ChatMessage], Field(min_length=1)]
+    messages: Annotated[list[ChatMessage], Field(min_length=1, fail_fast=True)]
     prompt_format: str | None = Field(
         default=None, max_length=64, description="alpaca, vicuna, … or `template`."
     )
@@ -224,7 +225,7 @@ class DetokenizeRequest(BaseModel):
 Request = GenerationRequest | ApplyTemplateRequest | TokenizeRequest | DetokenizeRequest
 
 
-def unknown_fields(request: BaseModel) -> list[str]:
-    """Return the names that the client sent and no schema knows."""
+def unknown_fields(request: BaseModel, most: int | None = None) -> list[str]:
+    """Return the names that the client sent and no schema knows, the first `most` of them."""
     extra: dict[str, Any] | None = request.model_extra
-    return list(extra or ())
+    return list(islice(extra or (), most))

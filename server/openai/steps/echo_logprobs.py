@@ -6,19 +6,25 @@ ahead of the one that scores. Clients get both in the first part of each choice.
 
 from __future__ import annotations
 
-from server.engine.events import ChoiceEnd, Delta, Event, Finish, PromptScored
+from server.engine.events import ChoiceEnd, Delta, Event, Finish, PromptPart, PromptScored, TokenLogprob
 from server.supervisor.protocol import EventListener
+
+PART_TOKENS = 128
+"""So many tokens of a prompt are handed on at once, each with its alternatives."""
 
 
 class EchoLogprobs:
     """An `EventListener` that hands the events of one request with `n` choices on, without `PromptScored`.
 
-    Instead each choice begins with a `Delta` of no tokens that holds the prompt's text and logprobs.
+    Instead each choice begins with a `Delta` of no tokens that holds the prompt's text and logprobs. A long
+    prompt's are in several, all but the last a `PromptPart`.
     """
 
     def __init__(self, listener: EventListener, n: int) -> None:
         self._listener = listener
-        self._scores: PromptScored | None = None
+        self._scores: list[TokenLogprob] = []
+        self._scored = False
+        """True once all scores are here."""
         self._waiting = set(range(n))
         """The choices that wait for the prompt's text or scores."""
         self._texts: dict[int, str] = {}
@@ -26,7 +32,8 @@ class EchoLogprobs:
 
     def on_event(self, event: Event) -> None:
         if isinstance(event, PromptScored):
-            self._scores = event
+            self._scores += event.logprobs
+            self._scored = not event.more
             for index in sorted(self._waiting):
                 self._begin(event.id, index)
         elif isinstance(event, Delta | ChoiceEnd) and event.index in self._waiting:
@@ -52,16 +59,25 @@ class EchoLogprobs:
     def _begin(self, request_id: str, index: int) -> None:
         """Release the choice once scores and text are here. The text comes before anything generated."""
         has_text = index in self._texts or any(isinstance(event, Delta) for event in self._held[index])
-        if self._scores is not None and has_text:
+        if self._scored and has_text:
             self._release(request_id, index)
 
     def _release(self, request_id: str, index: int) -> None:
         self._waiting.discard(index)
-        logprobs = () if self._scores is None else self._scores.logprobs
-        text = self._texts.pop(index, "")
-        if text or logprobs:
+        scores, text = self._scores, self._texts.pop(index, "")
+        n_last = max(0, len(scores) - 1) // PART_TOKENS * PART_TOKENS
+        for start in range(0, n_last, PART_TOKENS):
+            part = tuple(scores[start : start + PART_TOKENS])
             self._listener.on_event(
-                Delta(id=request_id, index=index, text=text, n_tokens=0, logprobs=logprobs, is_prompt=True)
+                PromptPart(
+                    id=request_id, index=index, text=text, n_tokens=0, logprobs=part, is_prompt=True
+                )
+            )
+            text = ""
+        if text or scores:
+            last = tuple(scores[n_last:])
+            self._listener.on_event(
+                Delta(id=request_id, index=index, text=text, n_tokens=0, logprobs=last, is_prompt=True)
             )
         for event in self._held.pop(index):
             self._listener.on_event(event)

@@ -1,14 +1,21 @@
-"""`with_steps`: the steps that a request's events pass on their way to its answer. Pure."""
+"""`run`: a request's events, passed through the steps that it needs on their way to its answer."""
 
 from __future__ import annotations
 
 from server.ipc.messages import Generate
 from server.openai.steps.echo_logprobs import EchoLogprobs
-from server.supervisor.protocol import EventListener
+from server.openai.steps.pace import Pace
+from server.supervisor.protocol import EventListener, EventSource
 
 
-def with_steps(request: Generate, listener: EventListener) -> EventListener:
-    """Return `listener` behind every step that `request` needs; the step that is put on last comes first."""
-    if request.score_prompt:
-        listener = EchoLogprobs(listener, request.n)
-    return listener
+async def run(source: EventSource, request: Generate, listener: EventListener) -> None:
+    """Run the request as `source.subscribe` does, with `listener` behind every step that it needs."""
+    if not request.score_prompt:
+        await source.subscribe(listener)
+        return
+    pace = Pace(listener)
+    try:
+        await source.subscribe(EchoLogprobs(pace, request.n))
+        await pace.settled()
+    finally:
+        pace.close()

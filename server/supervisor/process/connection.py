@@ -7,6 +7,7 @@ client.
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
 from typing import cast
 
@@ -50,6 +51,10 @@ class FrameReader:
             self._held += data[start:]
 
 
+TURN_BYTES = 64 << 10
+"""After so many bytes the event loop turns to others: they hold a few thousand logprobs."""
+
+
 class WorkerConnection(asyncio.Protocol):
     """Calls `take` with each message. `closed` is done once nothing comes any more, whichever end closed.
 
@@ -60,16 +65,21 @@ class WorkerConnection(asyncio.Protocol):
         self.closed: asyncio.Future[FrameError | None] = asyncio.get_running_loop().create_future()
         self._reader = FrameReader(take)
         self._transport: asyncio.Transport | None = None
+        self._n_fed = 0
+        """The bytes parsed since the loop has last turned to others on our behalf."""
+        self._held: deque[bytes] = deque()
+        """Bytes to be parsed in turns to come. While there are any, no more are read."""
 
     @property
     def open(self) -> bool:
         """True while frames can be written."""
         return self._transport is not None and not self._transport.is_closing() and not self.closed.done()
 
-    def write(self, frame: bytes) -> None:
+    def write(self, *parts: bytes | memoryview) -> None:
         """Send a frame without waiting; what the worker hasn't read yet is buffered. Only while `open`."""
         assert self._transport is not None
-        self._transport.write(frame)
+        for part in parts:
+            self._transport.write(part)
 
     def close(self) -> None:
         """Close the connection; harmless when repeated."""
@@ -82,6 +92,40 @@ class WorkerConnection(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)  # uvloop's is none by class
 
     def data_received(self, data: bytes) -> None:
+        if self._held or self._n_fed + len(data) > TURN_BYTES:
+            self._hold(data)
+        else:
+            self._n_fed += len(data)
+            self._feed(data)
+
+    def connection_lost(self, error: Exception | None) -> None:  # noqa: ARG002
+        while self._held:
+            self._feed(self._held.popleft())
+        if not self.closed.done():
+            self.closed.set_result(None)
+
+    # --- inside ---
+
+    def _hold(self, data: bytes) -> None:
+        assert self._transport is not None
+        if not self._held:
+            self._transport.pause_reading()
+            asyncio.get_running_loop().call_soon(self._next_turn)
+        self._held.extend(data[start : start + TURN_BYTES] for start in range(0, len(data), TURN_BYTES))
+
+    def _next_turn(self) -> None:
+        if not self._held:  # the connection was lost meanwhile
+            return
+        assert self._transport is not None
+        data = self._held.popleft()
+        self._n_fed = len(data)
+        self._feed(data)
+        if self._held:
+            asyncio.get_running_loop().call_soon(self._next_turn)
+        elif not self._transport.is_closing():
+            self._transport.resume_reading()
+
+    def _feed(self, data: bytes) -> None:
         if self.closed.done():
             return  # after a broken frame bytes mean nothing
         try:
@@ -89,7 +133,3 @@ class WorkerConnection(asyncio.Protocol):
         except FrameError as error:
             self.closed.set_result(error)
             self.close()
-
-    def connection_lost(self, error: Exception | None) -> None:  # noqa: ARG002
-        if not self.closed.done():
-            self.closed.set_result(None)

@@ -7,17 +7,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from models.errors import RequestError
 from server.engine.events import Event, Failure
 from server.ipc.messages import LoadFailed, Loading, Ready, Reply, StepEvents
 from server.ipc.model_spec import ModelInfo
+from server.ipc.parts import joined
 from server.supervisor.process.exit_report import ExitReport
 from server.supervisor.process.failures import cut_off, death, refusal
 from server.supervisor.process.request_stream import RequestStream
 from server.supervisor.protocol import EventListener
 
 OnProgress = Callable[[float], None]
+OnPart = Callable[[Any], None]
 
 
 class Dispatcher:
@@ -31,7 +34,7 @@ class Dispatcher:
         self._name = name
         self._on_progress = on_progress
         self._streams: dict[str, RequestStream] = {}
-        self._calls: dict[str, asyncio.Future[Reply]] = {}
+        self._calls: dict[str, _Call] = {}
 
     @property
     def n_streams(self) -> int:
@@ -57,11 +60,13 @@ class Dispatcher:
         """Drop the request's events from now on. Return True if it had not ended."""
         return self._streams.pop(request_id, None) is not None
 
-    def expect(self, call_id: str) -> asyncio.Future[Reply]:
-        """Return the future reply to a call; `forget` it in any case."""
-        future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
-        self._calls[call_id] = future
-        return future
+    def expect(self, call_id: str, on_part: OnPart | None = None) -> asyncio.Future[Reply]:
+        """Return the future reply to a call; `forget` it in any case.
+
+        `on_part` gets each part of a long reply but the last; without it the parts come as one.
+        """
+        call = self._calls[call_id] = _Call(on_part)
+        return call.future
 
     def forget(self, call_id: str) -> None:
         self._calls.pop(call_id, None)
@@ -84,9 +89,9 @@ class Dispatcher:
             case Failure() if reply.id in self._streams:
                 self._on_events([reply])
             case _:
-                future = self._calls.get(reply.id)
-                if future is not None and not future.done():
-                    future.set_result(reply)
+                call = self._calls.get(reply.id)
+                if call is not None:
+                    call.on_reply(reply)
 
     def settle(self, report: ExitReport) -> None:
         """Answer every waiting party: the process is gone."""
@@ -100,9 +105,9 @@ class Dispatcher:
                 stream.on_event(cut_off(request_id, self._name, report, has_output=stream.has_output))
             else:
                 stream.refuse(death(self._name, report, "before it took this request"))
-        for future in self._calls.values():
-            if not future.done():
-                future.set_exception(death(self._name, report, "before it answered"))
+        for call in self._calls.values():
+            if not call.future.done():
+                call.future.set_exception(death(self._name, report, "before it answered"))
 
     def _on_events(self, events: Sequence[Event]) -> None:
         streams = self._streams
@@ -112,3 +117,26 @@ class Dispatcher:
                 continue
             if stream.on_event(event):
                 del streams[event.id]
+
+
+class _Call:
+    """A call that waits for its reply."""
+
+    def __init__(self, on_part: OnPart | None) -> None:
+        self.future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        self._on_part = on_part
+        self._parts: list[Reply] = []
+
+    def on_reply(self, reply: Reply) -> None:
+        """Take a reply, or a part of it. Raises nothing."""
+        if self.future.done():
+            return
+        if not getattr(reply, "more", False):
+            self.future.set_result(joined([*self._parts, reply]))
+        elif self._on_part is None:
+            self._parts.append(reply)
+        else:
+            try:
+                self._on_part(reply)
+            except Exception as error:  # noqa: BLE001 — raised again where the reply is awaited
+                self.future.set_exception(error)

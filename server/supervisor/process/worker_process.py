@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 
 from models.errors import CorralError, RequestError, WorkerDied
 from server.engine.events import Failure
-from server.ipc.frames import FrameError, encode_frame
+from server.ipc.frames import FrameError, encode_frame, frame_parts
 from server.ipc.launch import worker_command, worker_environment
 from server.ipc.messages import (
     Cancel,
@@ -163,9 +163,12 @@ class WorkerProcess:
             with contextlib.suppress(CorralError):
                 self._send(Cancel(id=request_id))
 
-    async def call(self, message: Call, reply_type: type[R]) -> R:
-        """One reply to one message. Raises RequestError if the worker refuses it, WorkerDied if it ends."""
-        future = self._dispatcher.expect(message.id)
+    async def call(self, message: Call, reply_type: type[R], on_part: Callable[[R], None] | None = None) -> R:
+        """One reply to one message. Raises RequestError if the worker refuses it, WorkerDied if it ends.
+
+        `on_part` gets each part of a long reply but the last; without it the parts come as one.
+        """
+        future = self._dispatcher.expect(message.id, on_part)
         try:
             self._send(message)
             reply = await future
@@ -208,10 +211,10 @@ class WorkerProcess:
         if not self._connection.open:
             raise WorkerDied(f"the worker for model {self.spec.name} has ended; send the request again")
         try:
-            frame = encode_frame(message)
+            parts = frame_parts(message)
         except FrameError as error:
             raise RequestError(f"the request is too large: {error.message}") from error
-        self._connection.write(frame)
+        self._connection.write(*parts)
 
     async def _run(self) -> None:
         """Wait until the worker closes its end of the socket and exits, then fail every open call."""

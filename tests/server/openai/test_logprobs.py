@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from server.engine.detokenizer import Detokenizer
 from server.engine.events import TokenLogprob
-from server.openai.logprobs import LEAST, TextLogprobs, chat_logprobs, joined_text
+from server.openai.logprobs import LEAST, TextLogprobs, chat_logprobs
 from tests.server.openai.answers import delta
 
 
@@ -115,7 +115,7 @@ def test_tokens_may_be_told_before_their_text() -> None:
         text.place(delta("c", logprobs=told(b"c"))),
         text.place(delta("", logprobs=told(b"</s>"))),
     ]
-    assert joined_text(parts).text_offset == [0, 2, 3, 3, 4, 5]
+    assert [offset for part in parts for offset in part.text_offset] == [0, 2, 3, 3, 4, 5]
 
 
 @given(st.text(max_size=30), st.data())

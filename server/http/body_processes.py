@@ -1,0 +1,150 @@
+"""`BodyProcesses`: the parent's side of the processes that read large bodies.
+
+A body goes to a process in the parts in which it came, and what was read comes back, in a thread that does
+nothing but read and write pipes: it lets go of the interpreter's lock for all that takes time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import subprocess
+import weakref
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from queue import LifoQueue
+from typing import IO, Any
+
+import msgspec
+
+from models.errors import CorralError, RequestError
+from models.machine.child_process import describe_exit, module_command
+from server.openai.requests import reading_process
+from server.openai.requests.reading import ReadJob, ReadRequest
+from server.openai.requests.reading_process import LENGTH, READ_S, head_of, joined, read_part
+
+logger = logging.getLogger("corral.http")
+
+N_PROCESSES = 2
+"""So many large bodies are read at the same time; each process has a core to itself while it reads one."""
+
+
+class BodyProcesses:
+    """Processes that are started when they are needed first, and kept. Belongs to no event loop."""
+
+    def __init__(self) -> None:
+        self._threads = ThreadPoolExecutor(N_PROCESSES, thread_name_prefix="body")
+        self._processes = [_BodyProcess() for _ in range(N_PROCESSES)]
+        self._idle: LifoQueue[_BodyProcess] = LifoQueue()
+        for process in self._processes:
+            self._idle.put(process)
+
+    @property
+    def n_started(self) -> int:
+        """The number of processes that have been started so far."""
+        return sum([process.n_started for process in self._processes])
+
+    async def read(self, job: ReadJob, body: list[bytes]) -> ReadRequest:
+        """Return what `reading.read` makes of the body's parts, its long fields encoded. Raises as it does.
+
+        `body` is empty afterwards: to free so many bytes takes time, too. Raises CorralError if the process
+        died twice, and RequestError if it took too long.
+        """
+        return await asyncio.get_running_loop().run_in_executor(self._threads, self._read, job, body)
+
+    def close(self) -> None:
+        """End the processes once they have read what they have; the object may be used no more."""
+        self._threads.shutdown()
+        for process in self._processes:
+            process.close()
+
+    def _read(self, job: ReadJob, body: list[bytes]) -> ReadRequest:
+        process = self._idle.get()  # there are as many as threads
+        try:
+            return process.read(job, body)
+        finally:
+            self._idle.put(process)
+            while body:
+                body.pop()
+
+
+class _BodyProcess:
+    """One process; one body at a time."""
+
+    def __init__(self) -> None:
+        self.n_started = 0
+        self._child: subprocess.Popen[bytes] | None = None
+        self._end_child: Any = None
+
+    def read(self, job: ReadJob, body: Sequence[bytes]) -> ReadRequest:
+        for _ in range(2):  # a process may have been ended between two bodies
+            found = self._exchange(job, body)
+            if found is not None:
+                return found
+            assert self._child is not None
+            status = self._child.wait()
+            self.close()
+            if status == -signal.SIGALRM:
+                raise RequestError(
+                    f"the request's body takes more than {READ_S:g} s to read; send less at once",
+                    code="body_takes_too_long",
+                )
+            logger.warning("the process that reads large requests %s", describe_exit(status))
+        raise CorralError("the process that reads large requests ended twice while it read this one")
+
+    def close(self) -> None:
+        if self._end_child is not None:
+            self._end_child()
+        self._child = self._end_child = None
+
+    def _exchange(self, job: ReadJob, body: Sequence[bytes]) -> ReadRequest | None:
+        """Return what was read; None if the process ended."""
+        child = self._running_child()
+        assert child.stdin is not None
+        assert child.stdout is not None
+        try:
+            encoded = msgspec.msgpack.encode(job)
+            _write(child.stdin, LENGTH.pack(len(encoded)), encoded, LENGTH.pack(sum(map(len, body))), *body)
+        except BrokenPipeError:
+            return None
+        first = read_part(child.stdout)
+        if first is None:
+            return None
+        head = head_of(first)
+        long: list[bytes] = []
+        for _ in range(head.n_parts):
+            part = read_part(child.stdout)
+            if part is None:
+                return None
+            long.append(part)
+        return joined(head, long)
+
+    def _running_child(self) -> subprocess.Popen[bytes]:
+        if self._child is None:
+            self._child = subprocess.Popen(
+                module_command(reading_process.__name__),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+            )
+            self.n_started += 1
+            self._end_child = weakref.finalize(self, _end, self._child)
+        return self._child
+
+
+def _write(file: IO[bytes], *parts: bytes) -> None:
+    for part in parts:
+        file.write(part)
+    file.flush()
+
+
+def _end(child: subprocess.Popen[bytes]) -> None:
+    """Kill and reap a child: it keeps nothing."""
+    child.kill()
+    child.wait()
+    for pipe in (child.stdin, child.stdout):
+        if pipe is not None:
+            with contextlib.suppress(BrokenPipeError):
+                pipe.close()

@@ -1,0 +1,144 @@
+"""`read`: the bytes of a body as messages for the engine and what its answer needs to know. Pure.
+
+All that takes time in proportion to a body is here, so that it can run in the event loop for a small one and
+in a process of its own (`reading_process`) for any other, with the same outcome.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, TypeVar, assert_never
+
+import msgspec
+from pydantic import BaseModel, ValidationError
+
+from models.errors import RequestError
+from server.ipc.messages import ApplyTemplate, Detokenize, Generate, Tokenize
+from server.openai import errors
+from server.openai.requests import to_engine
+from server.openai.requests.answer_options import AnswerOptions, answer_options
+from server.openai.requests.body_limits import check_structure
+from server.openai.requests.schemas import (
+    ApplyTemplateRequest,
+    ChatCompletionRequest,
+    CompletionRequest,
+    DetokenizeRequest,
+    GenerationRequest,
+    TokenizeRequest,
+    unknown_fields,
+)
+
+Purpose = Literal["chat", "text", "tokenize", "detokenize", "apply_template"]
+"""The route that got a body: `text` is `/v1/completions`."""
+
+Schema = TypeVar("Schema", bound=BaseModel)
+
+_MOST_UNKNOWN = 200
+_UNKNOWN_CHARS = 80
+
+
+class ReadJob(msgspec.Struct, frozen=True, kw_only=True):
+    """One body to read."""
+
+    purpose: Purpose
+    request_id: str = ""
+    timeout_s: float | None = None
+
+
+class GenerationRead(msgspec.Struct, frozen=True, kw_only=True, tag="generation"):
+    """A request that generates: its engine's messages, one per prompt, and the form of its answer."""
+
+    model: str | None
+    unknown: list[str]
+    """The names of fields that no schema knows, the first of them and cut."""
+    stream: bool
+    options: AnswerOptions
+    generates: list[Generate]
+
+
+class QuestionRead(msgspec.Struct, frozen=True, kw_only=True, tag="question"):
+    """A request that is a question to the worker."""
+
+    model: str | None
+    unknown: list[str]
+    question: Tokenize | Detokenize | ApplyTemplate
+    counted: bool = False
+    """True if the client wants the number of tokens, too: the form of vLLM's `/tokenize`."""
+
+
+ReadRequest = GenerationRead | QuestionRead
+
+
+def read(job: ReadJob, body: bytes) -> ReadRequest:
+    """Return what `body` requests. Raises BodyTooLarge, and RequestError naming the field that is wrong."""
+    check_structure(body)
+    match job.purpose:
+        case "chat":
+            chat = parse(body, ChatCompletionRequest)
+            options = answer_options(chat)
+            return _generation(
+                chat, options, to_engine.from_chat(chat, options, job.request_id, job.timeout_s)
+            )
+        case "text":
+            text = parse(body, CompletionRequest)
+            options = answer_options(text)
+            return _generation(
+                text, options, to_engine.from_completion(text, options, job.request_id, job.timeout_s)
+            )
+        case "tokenize":
+            return _tokenize(parse(body, TokenizeRequest))
+        case "detokenize":
+            ids = parse(body, DetokenizeRequest)
+            question = Detokenize(tokens=tuple(ids.tokens))
+            return QuestionRead(model=ids.model, unknown=_unknown(ids), question=question)
+        case "apply_template":
+            chat_only = parse(body, ApplyTemplateRequest)
+            template = ApplyTemplate(prompt=to_engine.chat_prompt(chat_only))
+            return QuestionRead(model=chat_only.model, unknown=_unknown(chat_only), question=template)
+        case _:
+            assert_never(job.purpose)
+
+
+def parse(body: bytes, schema: type[Schema]) -> Schema:
+    """Return the body as a `schema`. Raises RequestError naming the field that is wrong."""
+    try:
+        return schema.model_validate_json(body)
+    except ValidationError as error:
+        raise errors.invalid(error) from error
+
+
+def _generation(
+    request: GenerationRequest, options: AnswerOptions, generates: list[Generate]
+) -> GenerationRead:
+    return GenerationRead(
+        model=request.model,
+        unknown=_unknown(request),
+        stream=request.stream is True,
+        options=options,
+        generates=generates,
+    )
+
+
+def _tokenize(request: TokenizeRequest) -> QuestionRead:
+    """Special tokens go around a `prompt` unless the client says no, around a `content` if it says yes."""
+    if request.content is not None:
+        text, add_special = request.content, (request.add_special or request.add_special_tokens) is True
+    elif request.prompt is not None:
+        text = request.prompt
+        add_special = request.add_special_tokens is not False and request.add_special is not False
+    else:
+        raise RequestError(
+            "Missing required parameter: 'content'", param="content", code="missing_required_parameter"
+        )
+    question = Tokenize(
+        text=text,
+        add_special=add_special,
+        parse_special=request.parse_special is not False,
+        with_pieces=request.with_pieces is True,
+    )
+    return QuestionRead(
+        model=request.model, unknown=_unknown(request), question=question, counted=request.content is None
+    )
+
+
+def _unknown(request: BaseModel) -> list[str]:
+    return [name[:_UNKNOWN_CHARS] for name in unknown_fields(request, _MOST_UNKNOWN)]

@@ -1,0 +1,170 @@
+"""The process that reads large bodies: `python -m server.openai.requests.reading_process`.
+
+A parser holds the interpreter's lock until it is done, so a thread beside the event loop would keep everybody
+waiting as well. Jobs come on stdin and go to `reading.read`; what it makes goes to stdout in parts: a head,
+then each prompt as it will travel to the worker, which the API process passes on without looking into it.
+Each part is its length in 4 bytes, little-endian, then msgpack. The process ends at the end of stdin.
+"""
+
+from __future__ import annotations
+
+import resource
+import signal
+import struct
+import sys
+from contextlib import suppress
+from typing import IO, Any, cast
+
+import msgspec
+
+from models.errors import RequestError
+from server.ipc.messages import LONG_FIELD, ChatPrompt, Prompt, TextPrompt, TokenPrompt
+from server.openai.errors import BodyTooLarge
+from server.openai.requests.body_limits import check_prompt
+from server.openai.requests.reading import GenerationRead, QuestionRead, ReadJob, ReadRequest, read
+
+LENGTH = struct.Struct("<I")
+MEMORY_BYTES = 2 << 30
+"""The address space that the process may have: the largest body that is allowed takes a third of it."""
+READ_S = 30.0
+"""A body that takes longer ends the process; the largest that is allowed takes a few seconds."""
+
+
+class Refusal(msgspec.Struct, frozen=True, kw_only=True, tag="refusal"):
+    """The client's mistake, in place of what was read."""
+
+    message: str
+    param: str | None = None
+    code: str | None = None
+    too_large: bool = False
+
+    def error(self) -> RequestError:
+        """Return the error to raise."""
+        kind = BodyTooLarge if self.too_large else RequestError
+        return kind(self.message, self.param, self.code)
+
+
+class Head(msgspec.Struct, frozen=True, kw_only=True):
+    """The first part of a reply. The long field of each message is empty and comes in a part of its own."""
+
+    outcome: GenerationRead | QuestionRead | Refusal
+    ids: list[str] = []
+    """The ids of all messages that generate; they are alike but for id and prompt, and `outcome` has one."""
+    n_parts: int = 0
+
+
+_head_decoder = msgspec.msgpack.Decoder(Head)
+_job_decoder = msgspec.msgpack.Decoder(ReadJob)
+_encode = msgspec.msgpack.Encoder().encode
+_EMPTY: dict[str, Any] = {"text": "", "tokens": (), "prompt": ChatPrompt([])}
+_PARAMS = {"text": "content", "tokens": "tokens", "prompt": "messages"}
+"""The names that clients know for a question's long field."""
+
+
+# --- replies ------------------------------------------------------------------------------------------------
+
+
+def parts_of(outcome: ReadRequest) -> list[bytes]:
+    """Return a reply's parts. Raises RequestError for a prompt that is too long to be passed on."""
+    if isinstance(outcome, GenerationRead):
+        generates = outcome.generates
+        long = [_long(generate.prompt, _param(generate.prompt)) for generate in generates]
+        first = msgspec.structs.replace(generates[0], prompt=TextPrompt(""))
+        short: ReadRequest = msgspec.structs.replace(outcome, generates=[first])
+        ids = [generate.id for generate in generates]
+    else:
+        question, ids = outcome.question, []
+        field = LONG_FIELD[type(question)]
+        long = [_long(getattr(question, field), _PARAMS[field])]
+        question = msgspec.structs.replace(question, **{field: _EMPTY[field]})
+        short = msgspec.structs.replace(outcome, question=question)
+    return [_encode(Head(outcome=short, ids=ids, n_parts=len(long))), *long]
+
+
+def head_of(part: bytes) -> Head:
+    """Return a reply's head. Raises the refusal in it."""
+    head = _head_decoder.decode(part)
+    if isinstance(head.outcome, Refusal):
+        raise head.outcome.error()
+    return head
+
+
+def joined(head: Head, long: list[bytes]) -> ReadRequest:
+    """Return the request that was read. Its long fields stay as they are: encoded, see LONG_FIELD."""
+    outcome = head.outcome
+    assert not isinstance(outcome, Refusal)
+    raw = [cast("Any", msgspec.Raw(part)) for part in long]
+    if isinstance(outcome, GenerationRead):
+        (first,) = outcome.generates
+        pairs = zip(head.ids, raw, strict=True)
+        generates = [msgspec.structs.replace(first, id=id_, prompt=prompt) for id_, prompt in pairs]
+        return msgspec.structs.replace(outcome, generates=generates)
+    field = LONG_FIELD[type(outcome.question)]
+    question = msgspec.structs.replace(outcome.question, **{field: raw[0]})
+    return msgspec.structs.replace(outcome, question=question)
+
+
+def _long(value: Any, param: str) -> bytes:
+    encoded = _encode(value)
+    check_prompt(len(encoded), param)
+    return encoded
+
+
+def _param(prompt: Prompt) -> str:
+    return "prompt" if isinstance(prompt, TextPrompt | TokenPrompt) else "messages"
+
+
+# --- the process --------------------------------------------------------------------------------------------
+
+
+def serve(jobs: IO[bytes], replies: IO[bytes]) -> None:
+    """Answer jobs until `jobs` ends. A job is two parts, a `ReadJob` and the body."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole process group; the parent decides
+    _limit_memory()
+    while (job := read_part(jobs)) is not None:
+        body = read_part(jobs)
+        if body is None:
+            return
+        signal.setitimer(signal.ITIMER_REAL, READ_S)
+        parts = _answer(_job_decoder.decode(job), body)
+        del body
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        for part in parts:
+            replies.write(LENGTH.pack(len(part)))
+            replies.write(part)
+        replies.flush()
+
+
+def read_part(file: IO[bytes]) -> bytes | None:
+    """Return the next part; None at the end of the file, or where it ends within a part."""
+    length = file.read(LENGTH.size)
+    if len(length) < LENGTH.size:
+        return None
+    n_bytes: int = LENGTH.unpack(length)[0]
+    part = file.read(n_bytes)
+    return part if len(part) == n_bytes else None
+
+
+def _answer(job: ReadJob, body: bytes) -> list[bytes]:
+    try:
+        return parts_of(read(job, body))
+    except RequestError as error:
+        refusal = Refusal(
+            message=error.message,
+            param=error.param,
+            code=error.code,
+            too_large=isinstance(error, BodyTooLarge),
+        )
+        return [_encode(Head(outcome=refusal))]
+
+
+def _limit_memory() -> None:
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    ceiling = MEMORY_BYTES if hard == resource.RLIM_INFINITY else min(MEMORY_BYTES, hard)
+    with suppress(ValueError, OSError):  # on a system without it the number of elements bounds the memory
+        resource.setrlimit(resource.RLIMIT_AS, (ceiling, hard))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+if __name__ == "__main__":
+    serve(sys.stdin.buffer, sys.stdout.buffer)

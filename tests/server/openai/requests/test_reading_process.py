@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+import io
+import json
+from typing import Any
+
+import msgspec
+import pytest
+
+from models.errors import RequestError
+from server.ipc.frames import HEADER, decode_request, frame_parts
+from server.ipc.messages import WorkerRequest
+from server.openai.errors import BodyTooLarge
+from server.openai.requests import body_limits, reading_process
+from server.openai.requests.reading import GenerationRead, Purpose, ReadJob, ReadRequest, read
+from server.openai.requests.reading_process import LENGTH, head_of, joined, read_part
+
+CHAT = {"messages": [{"role": "user", "content": "é, you"}], "logit_bias": {"5": False}, "stop": ["x"]}
+REQUESTS: list[tuple[Purpose, dict[str, Any]]] = [
+    ("chat", {**CHAT, "model": "demo", "stream": True, "n": 2, "zz": 1, "chat_template_kwargs": {"a": [1]}}),
+    ("text", {"prompt": "a", "best_of": 3, "logprobs": 2, "echo": True, "lora": [{"id": 0, "scale": 0.5}]}),
+    ("text", {"prompt": ["a", [1, 2], "b"], "temperature": 0, "priority": 2}),
+    ("tokenize", {"content": "a", "with_pieces": True}),
+    ("tokenize", {"prompt": "a"}),
+    ("detokenize", {"tokens": [1, 2]}),
+    ("apply_template", CHAT),
+]
+
+
+def through_the_process(job: ReadJob, body: bytes, monkeypatch: pytest.MonkeyPatch) -> ReadRequest:
+    """Return what comes back from `serve`, which runs here, over pipes that are files."""
+    monkeypatch.setattr(reading_process, "_limit_memory", lambda: None)
+    jobs, replies = io.BytesIO(), io.BytesIO()
+    encoded = msgspec.msgpack.encode(job)
+    jobs.write(LENGTH.pack(len(encoded)) + encoded + LENGTH.pack(len(body)) + body)
+    jobs.seek(0)
+    reading_process.serve(jobs, replies)
+    replies.seek(0)
+    first = read_part(replies)
+    assert first is not None
+    head = head_of(first)
+    long = [part for _ in range(head.n_parts) if (part := read_part(replies)) is not None]
+    assert replies.read() == b""
+    return joined(head, long)
+
+
+def messages_of(request: ReadRequest) -> list[WorkerRequest]:
+    """Return the messages as a worker gets them."""
+    sent = request.generates if isinstance(request, GenerationRead) else [request.question]
+    return [decode_request(b"".join(frame_parts(message))[HEADER.size :]) for message in sent]
+
+
+@pytest.mark.parametrize(("purpose", "fields"), REQUESTS)
+def test_a_process_reads_what_is_read_here(
+    purpose: Purpose, fields: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = ReadJob(purpose=purpose, request_id="r", timeout_s=5.0)
+    body = json.dumps(fields).encode()
+    here, there = read(job, body), through_the_process(job, body, monkeypatch)
+    assert messages_of(there) == messages_of(here)
+    changed: dict[str, Any] = {"generates": []} if isinstance(here, GenerationRead) else {"question": None}
+    assert msgspec.structs.replace(there, **changed) == msgspec.structs.replace(here, **changed)
+
+
+@pytest.mark.parametrize(
+    ("purpose", "body", "param", "code"),
+    [
+        ("chat", b"{", None, "invalid_json"),
+        ("chat", b'{"messages":[1]}', "messages[0]", "invalid_value"),
+        ("text", b'{"prompt":"a","stop":[1]}', "stop", "invalid_value"),
+        ("tokenize", b"{}", "content", "missing_required_parameter"),
+        ("text", b"[" * 200, None, "nested_too_deep"),
+        (
+            "chat",
+            b'{"messages":[{"role":"user","content":"x"}],"chat_template_kwargs":{"a":1%b}}' % (b"0" * 30),
+            "chat_template_kwargs",
+            "invalid_value",
+        ),
+    ],
+)
+def test_refusals_come_back(
+    purpose: Purpose, body: bytes, param: str | None, code: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = ReadJob(purpose=purpose)
+    with pytest.raises(RequestError) as here:
+        read(job, body)
+    with pytest.raises(RequestError) as there:
+        through_the_process(job, body, monkeypatch)
+    assert str(there.value) == str(here.value)
+    assert (there.value.param, there.value.code) == (here.value.param, here.value.code) == (param, code)
+
+
+def test_bodies_with_too_much_are_413(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(BodyTooLarge, match="more than 1,000,000 values"):
+        through_the_process(ReadJob(purpose="text"), b"[" + b"1," * 1_000_001, monkeypatch)
+
+
+@pytest.mark.parametrize(("purpose", "fields"), REQUESTS)
+def test_no_prompt_is_longer_than_allowed(
+    purpose: Purpose, fields: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(body_limits, "MAX_PROMPT_BYTES", 1)
+    with pytest.raises(RequestError, match="the limit is 1; shorten it") as caught:
+        through_the_process(ReadJob(purpose=purpose), json.dumps(fields).encode(), monkeypatch)
+    assert caught.value.code == "prompt_too_large"
