@@ -53,8 +53,8 @@ class TextLogprobs:
     def place(self, delta: Delta) -> response_types.TextLogprobs:
         """Return the delta's tokens with their offsets in the choice's text.
 
-        A `delta` that `is_prompt` brings the prompt's text and tokens, or the last of them after those that are
-        a `PromptPart`; any other follows the text before it.
+        A `delta` that `is_prompt` brings the prompt's text and tokens, or the last of them after those that
+        are a `PromptPart`; any other follows the text before it.
         """
         place, entries = self._place, delta.logprobs
         place.show(delta.text)

@@ -69,9 +69,7 @@ class EchoLogprobs:
         for start in range(0, n_last, PART_TOKENS):
             part = tuple(scores[start : start + PART_TOKENS])
             self._listener.on_event(
-                PromptPart(
-                    id=request_id, index=index, text=text, n_tokens=0, logprobs=part, is_prompt=True
-                )
+                PromptPart(id=request_id, index=index, text=text, n_tokens=0, logprobs=part, is_prompt=True)
             )
             text = ""
         if text or scores:

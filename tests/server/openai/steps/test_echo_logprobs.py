@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import msgspec
 import pytest
 
-from server.engine.events import Delta, Event, Failure, PromptScored, TokenLogprob
-from server.openai.steps.echo_logprobs import EchoLogprobs
+from server.engine.events import Delta, Event, Failure, PromptPart, PromptScored, TokenLogprob
+from server.openai.logprobs import TextLogprobs
+from server.openai.steps.echo_logprobs import PART_TOKENS, EchoLogprobs
 from tests.server.openai.answers import FINISH, STARTED, delta, end
 from tests.server.openai.collect import Collector
 
@@ -91,3 +93,22 @@ async def test_room_is_the_next_listeners_to_give() -> None:
 
     with pytest.raises(TimeoutError):
         await EchoLogprobs(Full(), 1).drained()
+
+
+def test_a_long_prompt_comes_in_parts_that_make_the_whole() -> None:
+    scores = tuple(TokenLogprob(i, b"word ", None if i == 0 else -1.0) for i in range(2 * PART_TOKENS + 3))
+    text = "word " * len(scores)
+    middle = len(scores) // 2
+    first = PromptScored(id="x", logprobs=scores[:middle], more=True)
+    last = PromptScored(id="x", logprobs=scores[middle:])
+    got = run(1, STARTED, first, echo(text), last, TOKEN, end(), FINISH)
+    parts = [event for event in got if isinstance(event, Delta) and event.is_prompt]
+    assert [type(part) for part in parts] == [PromptPart, PromptPart, Delta]
+    assert "".join(part.text for part in parts) == text
+    assert tuple(score for part in parts for score in part.logprobs) == scores
+    assert got[-3:] == [TOKEN, end(), FINISH]
+    places, whole = TextLogprobs(), TextLogprobs()
+    offsets = [offset for part in [*parts, TOKEN] for offset in places.place(part).text_offset]
+    told = [joined(text), TOKEN]
+    told[0] = msgspec.structs.replace(told[0], logprobs=scores)
+    assert offsets == [offset for part in told for offset in whole.place(part).text_offset]

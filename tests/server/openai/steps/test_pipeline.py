@@ -11,7 +11,7 @@ from tests.server.openai.answers import FINISH, STARTED, delta, end
 from tests.server.openai.collect import Collector
 
 SCORES = PromptScored(id="x", logprobs=(TokenLogprob(1, b"a", None),))
-ECHO = delta("a", n_tokens=0)
+ECHO = delta("a", is_prompt=True)
 EVENTS: list[Event] = [STARTED, SCORES, ECHO, delta("b"), end(), FINISH]
 
 
@@ -30,6 +30,6 @@ async def test_a_request_passes_only_the_steps_that_it_needs(scored: bool) -> No
     source, collector = Source(), Collector()
     await run(source, request, collector)
     assert (source.listener is collector) == (not scored)
-    with_scores = delta("a", n_tokens=0, logprobs=SCORES.logprobs)
+    with_scores = delta("a", is_prompt=True, logprobs=SCORES.logprobs)
     assert collector.events == ([STARTED, with_scores, *EVENTS[3:]] if scored else EVENTS)
     assert all(type(event) is Delta for event in collector.events[-4:-2])
