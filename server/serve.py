@@ -132,9 +132,11 @@ async def _serve(model_server: ModelServer, sockets: list[socket.socket], observ
     config, supervisor = model_server.config, model_server.supervisor
     signals = _Signals()
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+    app = create_app(config, supervisor, model_server.adapters)
+    app.openapi()  # it takes as long as ten answers, so it isn't made while somebody waits
     server = _HttpServer(
         uvicorn.Config(
-            create_app(config, supervisor, model_server.adapters),
+            app,
             http=protocol(ConnectionLimits(n_connections=connection_limit())),
             lifespan="off",
             log_config=None,

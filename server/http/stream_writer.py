@@ -20,6 +20,7 @@ from models.errors import CorralError
 from server.engine.events import Event
 from server.http.access_log import RequestRecord, record_of
 from server.http.disconnect import disconnected, end
+from server.http.pieces import grouped
 from server.openai import errors, sse
 from server.openai.chunks import ChunkEncoder
 from server.supervisor.protocol import EventSource
@@ -201,9 +202,9 @@ class StreamWriter:
     async def _send_kept(self, send: Send) -> None:
         try:
             while self._kept:
-                body = b"".join(self._kept)
-                self._kept.clear()
-                await send({"type": "http.response.body", "body": body, "more_body": True})
+                kept, self._kept = self._kept, []
+                for body in grouped(kept):
+                    await send({"type": "http.response.body", "body": body, "more_body": True})
         except Exception as error:  # noqa: BLE001 — raised again by the response
             if not self.broken.done():
                 self.broken.set_exception(error)

@@ -11,8 +11,8 @@ multi_prompt.py    `MultiPrompt`: several `Generate` requests as one source of e
 response.py        `WholeAnswer`: one whole answer, the fold of its choice deltas. Pure.
 response_types.py  Responses and chunks in OpenAI's form; msgspec encodes them, as one is made per token.
 sse.py             Server-sent events as bytes. Pure.
-token_answers.py   The answers of the token routes, as JSON that is made part by part while a worker's reply
-                   comes. Pure.
+token_answers.py   The answers of the token routes, as JSON made part by part while a worker's reply comes.
+                   Pure.
 whole_choice.py    `WholeChoice`: one choice of a whole answer, encoded delta by delta. Pure.
 requests/          OpenAI's requests: their schemas, their checks, and their translation for the engine.
 steps/             Steps between the engine and an answer: `EventListener`s that change events and call the

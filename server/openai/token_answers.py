@@ -1,4 +1,4 @@
-"""The answers of the token routes, as JSON that is made part by part while a worker's reply comes. Pure."""
+"""The answers of the token routes, as JSON made part by part while a worker's reply comes. Pure."""
 
 from __future__ import annotations
 

@@ -56,7 +56,6 @@ async def test_a_heavy_body_is_little_work_at_once(heavy: HeavyBody, monkeypatch
         app.state.api.body_processes.close()
     assert status in heavy.statuses
     assert n_answers > 0
-    print("LEDGER", ledger.most_bytes, ledger.most_by)
     assert ledger.large_reads == []
     assert ledger.most_bytes <= TURN_BYTES, ledger.most_by
 
@@ -98,7 +97,6 @@ async def test_a_heavy_answer_is_little_work_at_once(
         status, n_answers = await beside_others(url, heavy)
     assert status == 200
     assert n_answers > 0
-    print("LEDGER", ledger.most_bytes, ledger.most_by)
     assert ledger.most_bytes <= TURN_BYTES, ledger.most_by
 
 
