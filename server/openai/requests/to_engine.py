@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgspec
-
 from models.errors import RequestError
 from server.engine.batch import Adapters
 from server.engine.sampling_params import SamplingParams
@@ -133,16 +131,6 @@ def _max_tokens(request: GenerationRequest) -> int | None:
     return None
 
 
-def _check_numbers(values: dict[str, Any], path: str) -> None:
-    """Raise RequestError for a whole number that doesn't fit the messages to a worker."""
-    try:
-        msgspec.msgpack.encode(values)
-    except OverflowError:
-        raise RequestError(
-            f"Invalid value for '{path}': a whole number has more than 64 bits", path, "invalid_value"
-        ) from None
-
-
 def _prompt(prompt: PromptInput) -> Prompt:
     return TextPrompt(prompt) if isinstance(prompt, str) else TokenPrompt(tuple(prompt))
 
@@ -155,7 +143,6 @@ def _template_kwargs(request: TemplateRequest) -> dict[str, Any]:
         kwargs.setdefault("enable_thinking", False)
     elif effort is not None:
         kwargs.setdefault("reasoning_effort", effort)
-    _check_numbers(kwargs, "chat_template_kwargs")
     return kwargs
 
 
