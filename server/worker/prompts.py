@@ -164,6 +164,7 @@ class PromptReader:
         named = "\0".join(stops)
         return {token: name for token, name in self._hidden_tokens.items() if name in named}
 
+
 def _check_answer(n: int, limit: int, what: str, param: str) -> None:
     if n > limit:
         raise RequestError(
