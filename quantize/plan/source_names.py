@@ -6,7 +6,7 @@ tied pair of matrices only one. Which of its tensors make which output is decide
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from models.errors import CheckpointError
@@ -27,8 +27,12 @@ class SourceTensors:
     unused: tuple[str, ...]
 
 
-def match_names(source: Mapping[str, TensorEntry], architecture: Architecture) -> SourceTensors:
-    """Find the tensors that the rules of `architecture` need.
+def match_names(
+    source: Mapping[str, TensorEntry],
+    architecture: Architecture,
+    has_no_effect: Callable[[str], bool] = lambda _: False,
+) -> SourceTensors:
+    """Find the tensors that the rules of `architecture` need; one without a place may have no effect.
 
     Raises CheckpointError: some are missing, or some have no place, so that the model would be another one.
     """
@@ -49,8 +53,9 @@ def match_names(source: Mapping[str, TensorEntry], architecture: Architecture) -
     left = [
         name for name, known_as in names.items() if known_as not in used or entries[known_as].name != name
     ]
-    unknown = [name for name in left if names[name] is not None and names[name] not in used]
     missing = [name for rule in rules if not rule.optional for name in rule.sources if name not in entries]
+    without_place = (name for name in left if names[name] is not None and names[name] not in used)
+    unknown = [name for name in without_place if missing or not has_no_effect(name)]
     if missing:
         raise CheckpointError(_lack(missing, unknown, architecture))
     if unknown:
