@@ -25,6 +25,7 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
+from server.http.open_files import MOST_CONNECTIONS
 from server.http.request_head import MAX_HEADER_BYTES, MAX_TARGET_BYTES
 from server.openai import errors
 from server.openai.errors import ApiError
@@ -51,7 +52,7 @@ class ConnectionLimits:
     """Both may take a second more for this many bytes that have come."""
     read_s: float = 300.0
     """A client may leave an answer unread for so long."""
-    n_connections: int = 4096
+    n_connections: int = MOST_CONNECTIONS
     """There may be this many connections at the same time."""
 
 
@@ -154,6 +155,8 @@ class HttpConnection(HttpToolsProtocol):
         if not self.url.startswith(b"/"):
             self._take_host_of_target()
         super().on_headers_complete()
+        if not self.cycle.keep_alive:
+            self.cycle.transport = cast("asyncio.Transport", _AnswersTransport(self.transport, self._close))
 
     def on_body(self, body: bytes) -> None:
         if self._fault is None:
@@ -260,6 +263,19 @@ class HttpConnection(HttpToolsProtocol):
             lines += [f"{name}: {value}" for name, value in headers.items()]
             self.transport.write("\r\n".join([*lines, "", ""]).encode() + body)
             self.transport.write_eof()
+        self._linger()
+
+    def _close(self) -> None:
+        """Close the connection behind an answer, which may have come before the request's end."""
+        if self._reading is None or self._is_over():
+            self.transport.close()
+            return
+        self._wait_for(None)
+        self._is_refused = True
+        self.transport.write_eof()
+        self._linger()
+
+    def _linger(self) -> None:
         self.flow.resume_reading()
         self.loop.call_later(LINGER_S, self.transport.close)
 
@@ -283,6 +299,17 @@ class HttpConnection(HttpToolsProtocol):
         if self._unread is not None:
             self._unread.cancel()
             self._unread = None
+
+
+class _AnswersTransport:
+    """The transport as an answer sees it, with another way to close it."""
+
+    def __init__(self, transport: asyncio.Transport, close: Callable[[], None]) -> None:
+        self._transport = transport
+        self.close = close
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
 
 
 class _Wait:
