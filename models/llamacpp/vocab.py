@@ -107,7 +107,8 @@ class Vocab:
         data = _encoded(text)
         if len(data) > MAX_TEXT_BYTES:
             raise RequestError(
-                f"the text has {len(data):,} bytes; the limit is {MAX_TEXT_BYTES:,}; shorten it"
+                f"the text has {len(data):,} bytes; the limit is {MAX_TEXT_BYTES:,}; shorten it",
+                code="prompt_too_large",
             )
         if len(data) <= _SHALLOW_BYTES:
             return self._tokens(pointer, data, add_special, parse_special)

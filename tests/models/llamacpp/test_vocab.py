@@ -84,8 +84,9 @@ def test_a_lone_surrogate_is_refused(vocab: Vocab) -> None:
 
 def test_too_long_a_text_is_refused(vocab: Vocab, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(vocab_module, "MAX_TEXT_BYTES", 100)
-    with pytest.raises(RequestError, match="101 bytes; the limit is 100"):
+    with pytest.raises(RequestError, match="101 bytes; the limit is 100") as caught:
         vocab.tokenize("a" * 101, add_special=False, parse_special=False)
+    assert caught.value.code == "prompt_too_large"
 
 
 @pytest.mark.parametrize("token", [-1, 448, 2**31])

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,9 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.errors import RequestError
+from models.llamacpp.vocab import MAX_TEXT_BYTES
+from server.ipc.parts import MAX_ANSWER_CHARS, MAX_ANSWER_TOKENS
 from server.openai.errors import BodyTooLarge
 from server.openai.requests import body_limits
 from server.openai.requests.body_limits import check_structure, is_small
+from server.openai.requests.reading_process import READ_S
+from server.openai.response import MAX_ANSWER_BYTES
 
 KEYS = st.text(alphabet='a"\\,[', max_size=4)
 JSON = st.recursive(
@@ -94,3 +100,24 @@ def test_text_may_have_any_number_of_commas() -> None:
 )
 def test_small_bodies(body: bytes, small: bool) -> None:
     assert is_small([body]) == is_small([body[:9], body[9:]]) == small
+
+
+@pytest.mark.parametrize(
+    ("row", "limit"),
+    [
+        ("values in it", body_limits.MAX_ELEMENTS),
+        ("arrays and objects in it", body_limits.MAX_CONTAINERS),
+        ("arrays and objects within each other", body_limits.MAX_DEPTH),
+        ("bytes of one prompt", body_limits.MAX_PROMPT_BYTES),
+        ("bytes of a text that is tokenized", MAX_TEXT_BYTES),
+        ("body of `/admin/adapters`", body_limits.INLINE_BYTES),
+        ("tokens that `/tokenize` tells", MAX_ANSWER_TOKENS),
+        ("characters that `/detokenize` tells", MAX_ANSWER_CHARS),
+        ("bytes of an answer", MAX_ANSWER_BYTES),
+        ("seconds to parse a body", READ_S),
+    ],
+)
+def test_the_page_of_limits_has_them(row: str, limit: float) -> None:
+    page = (Path(__file__).parents[4] / "docs" / "limits.md").read_text()
+    (line,) = (line for line in page.splitlines() if line.startswith(f"| {row}"))
+    assert re.search(rf"\b{re.escape(f'{limit:,.0f}')}\b", line.split("|")[2])
