@@ -2,11 +2,15 @@ from __future__ import annotations
 
 import inspect
 import logging
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
+import typer.main
 
 from models.errors import CorralError, InvalidReference
 from models.version import VERSION
@@ -21,8 +25,12 @@ from server.cli.program import (
     command_in,
     load,
     main,
+    make_app,
 )
 from tests.server.cli.conftest import Corral
+
+CALL = r"(?<=`)corral [^`{\n]+(?=`)|^(?:\.venv/bin/)?corral [a-z]+[^#\n{}|]*(?=$|#)"
+"""A call of the program in backticks, or on a line of its own."""
 
 
 @pytest.fixture(autouse=True)
@@ -46,6 +54,30 @@ def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     for name, command in COMMANDS.items():
         assert f"{name} " in shown
         assert command.summary in " ".join(shown.split())
+
+
+def test_texts_name_no_command_and_no_flag_that_does_not_exist() -> None:
+    """In messages, help texts and pages; a reader types what stands there."""
+    root = Path(__file__).parents[3]
+    pages = [root / "README.md", *(root / "docs").glob("*.md"), *(root / "docker").glob("*.md")]
+    sources = [path for part in ("models", "quantize", "server") for path in (root / part).rglob("*.py")]
+    application: Any = typer.main.get_command(make_app(*COMMANDS))
+    flags = {
+        name: {flag for option in command.params for flag in (*option.opts, *option.secondary_opts)}
+        | {"--help"}
+        for name, command in application.commands.items()
+    }
+    named = 0
+    for path in (*pages, *sources):
+        for line in re.findall(CALL, path.read_text(encoding="utf-8"), re.MULTILINE):
+            name, *arguments = line.split()[1:]
+            if name.startswith("-"):
+                continue
+            assert name in flags, f"{path}: {line}"
+            unknown = {word.partition("=")[0] for word in arguments if word.startswith("--")} - flags[name]
+            assert not unknown, f"{path}: {line}"
+            named += 1
+    assert named > 100
 
 
 @pytest.mark.parametrize("name", COMMANDS)
