@@ -5,6 +5,7 @@ Native code that may crash or hang runs in such a child: it takes nothing else w
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
 import subprocess
@@ -65,6 +66,16 @@ def ask_child(command: Sequence[str], timeout_s: float, parse: Callable[[Any], T
         return parse(json.loads(last_line(done.stdout)))
     except (ValueError, KeyError, TypeError, AttributeError):
         raise ChildFailed(f"answered nonsense: {done.stdout[:200]!r}", done.returncode) from None
+
+
+def end_child(child: subprocess.Popen[bytes]) -> None:
+    """Kill and reap a child, and close its pipes. Closing stdin alone would end it only once it is idle."""
+    child.kill()
+    child.wait()
+    for pipe in (child.stdin, child.stdout):
+        if pipe is not None:
+            with contextlib.suppress(BrokenPipeError):  # what it never read
+                pipe.close()
 
 
 def describe_exit(returncode: int, stderr: str = "") -> str:

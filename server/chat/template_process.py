@@ -21,7 +21,7 @@ from typing import IO, Any
 import msgspec
 
 from models.errors import RequestError
-from models.machine.child_process import module_command
+from models.machine.child_process import end_child, module_command
 from server.chat.begun_answer import BegunAnswer
 from server.chat.templates import ChatTemplate
 
@@ -126,7 +126,7 @@ class TemplateProcess:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
         )
-        self._child, self._end_child = child, weakref.finalize(self, _end, child)
+        self._child, self._end_child = child, weakref.finalize(self, end_child, child)
         assert child.stdin is not None
         child.stdin.write(msgspec.json.encode(self._setup) + b"\n")
         child.stdin.flush()
@@ -149,16 +149,6 @@ class TemplateProcess:
         limit = self._limit_that_ended()
         what = f"takes {limit}" if limit else "ended the process that renders it"
         return f"the model's chat template {what} for this request; choose a built-in one with prompt_format"
-
-
-def _end(child: subprocess.Popen[bytes]) -> None:
-    """Kill and reap a child. Closing its stdin would do, but only once it isn't rendering."""
-    child.kill()
-    child.wait()
-    for pipe in (child.stdin, child.stdout):
-        if pipe is not None:
-            with contextlib.suppress(BrokenPipeError):
-                pipe.close()
 
 
 # --- the child ----------------------------------------------------------------------------------------------

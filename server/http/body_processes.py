@@ -7,7 +7,6 @@ nothing but read and write pipes: it lets go of the interpreter's lock for all t
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import signal
 import subprocess
@@ -20,7 +19,7 @@ from typing import IO, Any
 import msgspec
 
 from models.errors import CorralError, RequestError
-from models.machine.child_process import describe_exit, module_command
+from models.machine.child_process import describe_exit, end_child, module_command
 from server.openai.requests import reading_process
 from server.openai.requests.reading import ReadJob, ReadRequest
 from server.openai.requests.reading_process import LENGTH, READ_S, head_of, joined, read_part
@@ -130,7 +129,7 @@ class _BodyProcess:
                 stderr=subprocess.DEVNULL,
             )
             self.n_started += 1
-            self._end_child = weakref.finalize(self, _end, self._child)
+            self._end_child = weakref.finalize(self, end_child, self._child)
         return self._child
 
 
@@ -138,13 +137,3 @@ def _write(file: IO[bytes], *parts: bytes) -> None:
     for part in parts:
         file.write(part)
     file.flush()
-
-
-def _end(child: subprocess.Popen[bytes]) -> None:
-    """Kill and reap a child: it keeps nothing."""
-    child.kill()
-    child.wait()
-    for pipe in (child.stdin, child.stdout):
-        if pipe is not None:
-            with contextlib.suppress(BrokenPipeError):
-                pipe.close()

@@ -1,11 +1,20 @@
 from __future__ import annotations
 
+import signal
+import subprocess
 import sys
 from typing import Any
 
 import pytest
 
-from models.machine.child_process import ChildFailed, ChildTimedOut, ask_child, describe_exit, last_line
+from models.machine.child_process import (
+    ChildFailed,
+    ChildTimedOut,
+    ask_child,
+    describe_exit,
+    end_child,
+    last_line,
+)
 
 
 def sum_of(answer: Any) -> int:
@@ -70,3 +79,15 @@ def test_the_end_of_a_child_in_words(returncode: int, stderr: str, text: str) ->
 def test_the_answer_is_the_last_line() -> None:
     assert last_line("ggml_cuda_init: found 1 device\n{}\n\n") == "{}"
     assert last_line("\n") == ""
+
+
+def test_an_ended_child_is_reaped_whatever_it_has_left_unread() -> None:
+    child = subprocess.Popen(
+        [sys.executable, "-c", "import time; time.sleep(60)"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert child.stdin is not None
+    child.stdin.write(b"unread")
+    end_child(child)
+    assert child.returncode == -signal.SIGKILL
+    assert child.stdin.closed
+    end_child(child)
