@@ -216,7 +216,7 @@ class HostedModel:
         if self._bring_up is not None:
             self._bring_up.cancel()
         if self._worker is not None:
-            self._worker.kill()
+            self._worker.kill("the server was stopped")
 
     # --- starting ---
 

@@ -192,11 +192,12 @@ class WorkerProcess:
                 "the worker for %s did not finish within %.0f s and is killed; %d requests are cut off",
                 *(self.spec.name, grace_s, self.n_running),
             )
-            self.kill()
+            self.kill(f"it was to end, and was not done after {grace_s:.0f} s")
             return await self.ended()
 
-    def kill(self) -> None:
-        """End the worker now. Its running requests fail as they do when it dies."""
+    def kill(self, verdict: str | None = None) -> None:
+        """End the worker now. Its running requests fail as they do when it dies, and are told the verdict."""
+        self._verdict = self._verdict or verdict
         if not self._ended.done() and self._process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 self._process.kill()

@@ -441,7 +441,9 @@ async def test_stop_kills_what_takes_too_long(supervise: MakeSupervisor, script:
     started = time.monotonic()
     await supervisor.stop(0.2)
     assert time.monotonic() - started < 3.0
-    assert isinstance(await running.end(), Failure)
+    end = await running.end()
+    assert isinstance(end, Failure)
+    assert "it was to end, and was not done after 0 s" in end.message
     assert not psutil.Process().children()
 
 
@@ -454,7 +456,9 @@ async def test_kill_ends_a_stop_that_waits(supervise: MakeSupervisor, script: Wr
     await until(lambda: not supervisor.ready())
     supervisor.kill()
     await asyncio.wait_for(stopping, 3.0)
-    assert isinstance(await running.end(), Failure)
+    end = await running.end()
+    assert isinstance(end, Failure)
+    assert "(SIGKILL: the server was stopped) in the middle" in end.message
     assert not psutil.Process().children()
 
 
