@@ -21,17 +21,51 @@ import msgspec
 from models.errors import CorralError, RequestError
 from models.machine.child_process import describe_exit, end_child, module_command
 from server.openai.requests import reading_process
+from server.openai.requests.body_limits import is_short
 from server.openai.requests.reading import ReadJob, ReadRequest
 from server.openai.requests.reading_process import LENGTH, READ_S, head_of, joined, read_part
 
 logger = logging.getLogger("corral.http")
 
 N_PROCESSES = 2
-"""So many large bodies are read at the same time; each process has a core to itself while it reads one."""
+"""So many short bodies are read at the same time, and as many long ones, each by a process of its own."""
 
 
 class BodyProcesses:
-    """Processes that are started when they are needed first, and kept. Belongs to no event loop."""
+    """Processes that are started when they are needed first, and kept. Belongs to no event loop.
+
+    Short bodies have processes of their own: reading the largest takes seconds.
+    """
+
+    def __init__(self) -> None:
+        self._short, self._long = _Group(), _Group()
+
+    @property
+    def pids(self) -> list[int]:
+        """The processes that were started and not found dead."""
+        return [*self._short.pids, *self._long.pids]
+
+    @property
+    def n_started(self) -> int:
+        """The number of processes that have been started so far."""
+        return self._short.n_started + self._long.n_started
+
+    async def read(self, job: ReadJob, body: list[bytes]) -> ReadRequest:
+        """Return what `reading.read` makes of the body's parts, its long fields encoded. Raises as it does.
+
+        `body` is empty afterwards: to free so many bytes takes time, too. Raises CorralError if the process
+        died twice, and RequestError if it took too long.
+        """
+        return await (self._short if is_short(body) else self._long).read(job, body)
+
+    def close(self) -> None:
+        """End the processes once they have read what they have; the object may be used no more."""
+        for group in (self._short, self._long):
+            group.close()
+
+
+class _Group:
+    """Some processes, and a thread for each."""
 
     def __init__(self) -> None:
         self._threads = ThreadPoolExecutor(N_PROCESSES, thread_name_prefix="body")
@@ -42,19 +76,16 @@ class BodyProcesses:
 
     @property
     def n_started(self) -> int:
-        """The number of processes that have been started so far."""
         return sum([process.n_started for process in self._processes])
 
-    async def read(self, job: ReadJob, body: list[bytes]) -> ReadRequest:
-        """Return what `reading.read` makes of the body's parts, its long fields encoded. Raises as it does.
+    @property
+    def pids(self) -> list[int]:
+        return [process.pid for process in self._processes if process.pid is not None]
 
-        `body` is empty afterwards: to free so many bytes takes time, too. Raises CorralError if the process
-        died twice, and RequestError if it took too long.
-        """
+    async def read(self, job: ReadJob, body: list[bytes]) -> ReadRequest:
         return await asyncio.get_running_loop().run_in_executor(self._threads, self._read, job, body)
 
     def close(self) -> None:
-        """End the processes once they have read what they have; the object may be used no more."""
         self._threads.shutdown()
         for process in self._processes:
             process.close()
@@ -76,6 +107,10 @@ class _BodyProcess:
         self.n_started = 0
         self._child: subprocess.Popen[bytes] | None = None
         self._end_child: Any = None
+
+    @property
+    def pid(self) -> int | None:
+        return None if self._child is None else self._child.pid
 
     def read(self, job: ReadJob, body: Sequence[bytes]) -> ReadRequest:
         for _ in range(2):  # a process may have been ended between two bodies

@@ -22,6 +22,9 @@ MAX_PROMPT_BYTES = 8 << 20
 INLINE_BYTES = 64 << 10
 """A body of at most this many bytes, and INLINE_ELEMENTS, is read on the event loop, others in a process."""
 INLINE_ELEMENTS = 4_096
+SHORT_BYTES = 1 << 20
+"""A body of at most this many bytes, and SHORT_ELEMENTS, waits for none that is longer."""
+SHORT_ELEMENTS = 65_536
 
 _SLICE_BYTES = 256 << 10
 _OPENING = b"[{"
@@ -32,6 +35,11 @@ _STEP = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
 def is_small(parts: Sequence[bytes]) -> bool:
     """Return True if a body is read sooner than it is sent anywhere. Counts what is in strings, too."""
     return sum(map(len, parts)) <= INLINE_BYTES and sum(map(_separators, parts)) <= INLINE_ELEMENTS
+
+
+def is_short(parts: Sequence[bytes]) -> bool:
+    """Return True if a body that isn't small is still read in a moment. Counts what is in strings, too."""
+    return sum(map(len, parts)) <= SHORT_BYTES and sum(map(_separators, parts)) <= SHORT_ELEMENTS
 
 
 def check_structure(body: bytes) -> None:

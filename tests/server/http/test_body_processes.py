@@ -9,6 +9,7 @@ import pytest
 
 from models.errors import CorralError, RequestError
 from server.http.body_processes import BodyProcesses
+from server.openai.requests.body_limits import SHORT_BYTES, SHORT_ELEMENTS
 from server.openai.requests.reading import QuestionRead, ReadJob
 
 JOB = ReadJob(purpose="tokenize")
@@ -22,9 +23,8 @@ def processes() -> Iterator[BodyProcesses]:
 
 
 def child(processes: BodyProcesses) -> int:
-    found = [process._child for process in processes._processes if process._child is not None]
-    assert len(found) == 1
-    return found[0].pid
+    (pid,) = processes.pids
+    return pid
 
 
 async def test_one_process_reads_one_body_after_another(processes: BodyProcesses) -> None:
@@ -43,10 +43,30 @@ async def test_an_error_leaves_the_process_ready(processes: BodyProcesses) -> No
     assert processes.n_started == 1
 
 
-async def test_bodies_are_read_side_by_side(processes: BodyProcesses) -> None:
-    body = b'{"content":"' + b"a" * 1_000_000 + b'"}'
+@pytest.mark.parametrize("n_bytes", [500_000, SHORT_BYTES])
+async def test_bodies_are_read_side_by_side(processes: BodyProcesses, n_bytes: int) -> None:
+    body = b'{"content":"' + b"a" * n_bytes + b'"}'
     await asyncio.gather(*[processes.read(JOB, [body]) for _ in range(8)])
     assert processes.n_started == 2
+
+
+@pytest.mark.parametrize("long", [b'"' + b"a" * SHORT_BYTES + b'"', b"[" + b"1," * SHORT_ELEMENTS + b"1]"])
+async def test_a_short_body_waits_for_no_long_one(processes: BodyProcesses, long: bytes) -> None:
+    """The processes of long bodies are stopped here, so that they read for as long as the test likes."""
+    body = b'{"content":"","unknown":' + long + b"}"
+    await asyncio.gather(*[processes.read(JOB, [body]) for _ in range(4)])
+    stopped = processes.pids
+    assert len(stopped) == 2
+    for pid in stopped:
+        os.kill(pid, signal.SIGSTOP)
+    reading = [asyncio.create_task(processes.read(JOB, [body])) for _ in range(4)]
+    try:
+        await asyncio.wait_for(processes.read(JOB, [b'{"content":"' + b"a" * 200_000 + b'"}']), 30)
+        assert not any(task.done() for task in reading)
+    finally:
+        for pid in stopped:
+            os.kill(pid, signal.SIGCONT)
+    await asyncio.gather(*reading)
 
 
 async def test_a_process_that_was_ended_meanwhile_is_started_again(processes: BodyProcesses) -> None:
