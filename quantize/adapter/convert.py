@@ -18,24 +18,23 @@ import os
 import re
 import secrets
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
-from models.errors import CheckpointError, CorralError, UnknownArchitecture
+from models.errors import CheckpointError, CorralError
 from models.gguf.adapter_info import EMBEDDING, OUTPUT, SUFFIX_A, SUFFIX_B, AdapterInfo, read_adapter_info
 from models.gguf.info import GGUFInfo, read_gguf_info
 from models.store.atomic_write import disk_errors, fsync_folder
+from quantize.adapter.base_model import families_of_gguf
 from quantize.adapter.config import AdapterConfig, read_adapter_config, refuse_what_gguf_lacks
 from quantize.architectures.base.architecture import Architecture
-from quantize.architectures.base.config import ModelConfig
 from quantize.architectures.base.rules import TensorRule
 from quantize.architectures.base.transform import RotaryHeads, Same, Transpose
-from quantize.architectures.registry import families_by_gguf_name
 from quantize.checkpoint.json_file import read_json_object
 from quantize.checkpoint.safetensors import SafetensorsSource
 from quantize.checkpoint.source import Rows, TensorEntry
@@ -93,7 +92,7 @@ def convert_adapter(folder: Path, base: Path, out: Path) -> AdapterInfo:
     temporary = out.with_name(f".{out.name}.{secrets.token_hex(8)}.part")
     try:
         tied = not any(tensor.name == OUTPUT for tensor in base_info.tensors)
-        pairs = _pairs(source.entries, architecture_of_gguf(base_info).tensor_rules(), tied)
+        pairs = _pairs(source.entries, families_of_gguf(base_info), tied)
         with disk_errors("write the adapter", out.parent):
             out.parent.mkdir(parents=True, exist_ok=True)
             _write(temporary, _metadata(folder, config, base_info), source, pairs, config)
@@ -114,67 +113,16 @@ def _config_path(folder: Path) -> Path:
     return folder / CONFIG_NAME
 
 
-# --- the base's architecture ------------------------------------------------------------------------------
-
-
-def architecture_of_gguf(base: GGUFInfo) -> Architecture:
-    """Return the architecture of a base model by its GGUF file: an adapter comes without config.json.
-
-    Raises UnknownArchitecture, or CheckpointError.
-    """
-    families = families_by_gguf_name()
-    family = families.get(base.architecture or "")
-    if family is None:
-        raise UnknownArchitecture(
-            f"{base.path.name} has the architecture {base.architecture}, and PEFT adapters can be converted"
-            f" here for {', '.join(sorted(families))} only; use llama.cpp's convert_lora_to_gguf.py and give"
-            " the GGUF file"
-        )
-    return family(ModelConfig(_config_of_gguf(base), base.path.name))
-
-
-def _config_of_gguf(base: GGUFInfo) -> dict[str, Any]:
-    """Return what a family's tensor rules need of config.json; the numbers are the GGUF file's."""
-    names = {tensor.name: tensor.shape for tensor in base.tensors}
-    n_head, n_head_kv = (
-        _shared_by_layers(base, "attention.head_count"),
-        _shared_by_layers(base, "attention.head_count_kv"),
-    )
-    n_ff = _shared_by_layers(base, "feed_forward_length")
-    embedding = names.get("token_embd.weight")
-    config = {
-        "hidden_size": base.n_embd,
-        "intermediate_size": n_ff,
-        "n_inner": n_ff,
-        "num_hidden_layers": base.n_layer,
-        "num_attention_heads": n_head,
-        "num_key_value_heads": n_head if n_head_kv is None else n_head_kv,
-        "head_dim": base.hyperparameter("attention.key_length"),
-        "vocab_size": None if embedding is None else embedding[-1],
-        "max_position_embeddings": base.n_ctx_train,
-        "tie_word_embeddings": "output.weight" not in names,
-    }
-    return {name: value for name, value in config.items() if value is not None}
-
-
-def _shared_by_layers(base: GGUFInfo, key: str) -> int | None:
-    """Return a number that all layers share; None if the file doesn't say."""
-    values = set(base.per_layer(key))
-    if len(values) > 1:
-        raise CheckpointError(
-            f"{base.path.name} has layers of different {key}, which PEFT adapters can't be converted for here"
-        )
-    value = values.pop() if values else None
-    return value if isinstance(value, int) else None
-
-
 # --- the tensors ------------------------------------------------------------------------------------------
 
 
 def _pairs(
-    entries: Mapping[str, TensorEntry], rules: Sequence[TensorRule], tied: bool = False
+    entries: Mapping[str, TensorEntry], families: Sequence[Architecture], tied: bool = False
 ) -> list[_Pair]:
-    """Return the adapter's pairs in the order of the model's tensors. A `tied` model has no output matrix."""
+    """Return the adapter's pairs in the order of the model's tensors. A `tied` model has no output matrix.
+
+    The model is of that one of `families` which knows most of the adapter's modules.
+    """
     halves: dict[str, dict[str, TensorEntry]] = {}
     for name, entry in entries.items():
         match = _TENSOR.fullmatch(name)
@@ -194,20 +142,32 @@ def _pairs(
                 f"the adapter has two lora_{half} for {match['module']}; save one adapter alone"
             )
         pair[half] = entry
-    by_source = {source: rule for rule in rules for source in rule.sources}
-    order = {rule.name: place for place, rule in enumerate(rules)}
-    pairs = [_pair(module, pair, by_source, tied) for module, pair in halves.items()]
+    found = [_rules_of(family, halves) for family in families]
+    known = max(found, key=len)  # the first of those that know as many
+    order = {rule.name: i for i, rule in enumerate(families[found.index(known)].tensor_rules())}
+    pairs = [_pair(module, pair, known.get(module), tied) for module, pair in halves.items()]
     if not pairs:
         raise CheckpointError("the adapter has no tensors; save it again with PEFT's save_pretrained")
+    modules: dict[str, str] = {}
+    for one in pairs:
+        other = modules.setdefault(one.rule.name, one.module)
+        if other != one.module:
+            raise CheckpointError(
+                f"the adapter changes {other} and {one.module}, which are one tensor; save one adapter alone"
+            )
     return sorted(pairs, key=lambda pair: order[pair.rule.name])
 
 
-def _pair(
-    module: str, halves: Mapping[str, TensorEntry], by_source: Mapping[str, TensorRule], tied: bool
-) -> _Pair:
+def _rules_of(family: Architecture, modules: Iterable[str]) -> dict[str, TensorRule]:
+    """Return the rules of the modules' weights, as far as a family has them, by whatever name it knows."""
+    by_source = {source: rule for rule in family.tensor_rules() for source in rule.sources}
+    names = {module: family.tensor_name(f"{module}.weight") for module in modules}
+    return {module: by_source[name] for module, name in names.items() if name in by_source}
+
+
+def _pair(module: str, halves: Mapping[str, TensorEntry], rule: TensorRule | None, tied: bool) -> _Pair:
     if len(halves) != 2:
         raise CheckpointError(f"the adapter has only lora_{next(iter(halves))} of {module}; save it again")
-    rule = by_source.get(f"{module}.weight")
     changes_output = module.rpartition(".")[2] in _HEADS if rule is None else rule.name in (EMBEDDING, OUTPUT)
     if tied and changes_output:
         raise CheckpointError(

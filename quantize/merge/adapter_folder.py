@@ -23,6 +23,7 @@ from typing import Final
 from models.errors import CheckpointError
 from quantize.adapter.config import AdapterConfig, read_adapter_config
 from quantize.adapter.layer_classes import is_conv1d
+from quantize.architectures.base.architecture import Architecture
 from quantize.checkpoint.json_file import read_json_object
 from quantize.checkpoint.safetensors import SafetensorsSource
 from quantize.checkpoint.source import TensorEntry, TensorSource
@@ -83,11 +84,12 @@ class AdapterFolder:
         base: Mapping[str, TensorEntry],
         conv1d: frozenset[str] = frozenset(),
         output: OutputMatrix | None = None,
+        family: Architecture | None = None,
     ) -> None:
         """Read and check all of it. Raises CheckpointError: can't be read, or doesn't fit the base.
 
         `conv1d` are the modules whose weights are stored as columns. `output` says which tensors of the base
-        are its embedding and its output matrix; `base` has both.
+        are its embedding and its output matrix; `base` has both. `family` knows other names of tensors.
         """
         if not (folder / CONFIG_NAME).is_file():
             raise CheckpointError(f"{folder} has no {CONFIG_NAME}; give the folder of a PEFT adapter")
@@ -95,6 +97,7 @@ class AdapterFolder:
         self.config: AdapterConfig = read_adapter_config(read_json_object(folder / CONFIG_NAME))
         self._conv1d = conv1d
         self._output = output
+        self._family = family
         self.tensors = _open_weights(folder)
         try:
             self.changes: Mapping[str, TensorChange] = self._changes(base)
@@ -133,7 +136,7 @@ class AdapterFolder:
         unknown: list[str] = []
         for module, parts in modules.items():
             kinds = {"bias" if part.endswith("bias") else "weight" for part in parts}
-            targets = {kind: _find(f"{module}.{kind}", base) for kind in kinds}
+            targets = {kind: self._find(f"{module}.{kind}", base) for kind in kinds}
             unknown += [f"{module}.{kind}" for kind, target in targets.items() if target is None]
             for kind, target in targets.items():
                 if target is not None:
@@ -150,6 +153,20 @@ class AdapterFolder:
             self._share(self._output, changes, own_copies)
         self._check_rows(base, changes)
         return changes
+
+    def _find(self, name: str, base: Mapping[str, TensorEntry]) -> str | None:
+        """Return the base's tensor of that name; else the one whose name ends with it, or ends it.
+
+        Some checkpoints leave out the model's outermost module. Else it is the one that the family knows by
+        the same name. Return None if there is none, or more than one.
+        """
+        if name in base:
+            return name
+        near = [other for other in base if other.endswith(f".{name}") or name.endswith(f".{other}")]
+        if not near and self._family is not None:
+            known_as = self._family.tensor_name(name)
+            near = [other for other in base if known_as == self._family.tensor_name(other) is not None]
+        return near[0] if len(near) == 1 else None
 
     def _share(self, output: OutputMatrix, changes: dict[str, TensorChange], own_copies: set[str]) -> None:
         """Give a change of one half of a tied model to the other, where PEFT changes both.
@@ -290,14 +307,3 @@ def _kind(match: re.Match[str]) -> str:
     if match["embedding"] is not None:
         return f"lora_embedding_{match['embedding']}"
     return f"whole {match['whole']}" if match["whole"] is not None else "lora_magnitude_vector"
-
-
-def _find(name: str, base: Mapping[str, TensorEntry]) -> str | None:
-    """Return the base's tensor of that name; else the one whose name ends with it, or ends it.
-
-    Some checkpoints leave out the model's outermost module. Return None if there is none, or more than one.
-    """
-    if name in base:
-        return name
-    near = [other for other in base if other.endswith(f".{name}") or name.endswith(f".{other}")]
-    return near[0] if len(near) == 1 else None

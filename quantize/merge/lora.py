@@ -15,7 +15,7 @@ from quantize.checkpoint.source import Rows, TensorEntry, TensorSource
 from quantize.merge.adapter_folder import AdapterFolder, TensorChange
 from quantize.merge.chunks import FLOATS, Floats, Once, as_float32, row_ranges
 from quantize.merge.low_rank import Factors, column_norms, read_factors, row_norms, scale_to
-from quantize.merge.output_matrix import TIED_FIELD, output_matrix_of, with_both_names
+from quantize.merge.output_matrix import TIED_FIELD, family_of, output_matrix_of, with_both_names
 
 FACTORS_KEPT: Final = 8
 """At most this many pairs of matrices stay in memory: the pipeline is in one or two tensors at a time."""
@@ -51,9 +51,10 @@ class LoraSource(TensorSource):
         self._factors: Once[tuple[int, str], Factors] = Once(keep=FACTORS_KEPT)
         self._norms: Once[tuple[int, str], Floats] = Once()
         try:
-            conv1d = conv1d_modules(config)
+            conv1d, family = conv1d_modules(config), family_of(config)
             for folder, weight in adapters:
-                self.adapters.append((AdapterFolder(folder, self.base.entries, conv1d, self._output), weight))
+                adapter = AdapterFolder(folder, self.base.entries, conv1d, self._output, family)
+                self.adapters.append((adapter, weight))
             self._changed = self._changed_entries()
         except BaseException:
             self.close()

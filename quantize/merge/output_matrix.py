@@ -37,7 +37,7 @@ def output_matrix_of(config: Mapping[str, Any], tensors: TensorSource) -> Output
     A model that has both, with other numbers, isn't tied, whatever its configuration says: transformers
     leaves them as they are, too.
     """
-    family = _family(config)
+    family = _forms_of_family(config)
     if family is not None and family[0].gguf_name in _SCALING_TIED:
         return None
     entries = tensors.entries
@@ -56,11 +56,18 @@ def output_matrix_of(config: Mapping[str, Any], tensors: TensorSource) -> Output
     return OutputMatrix(embedding, head, tied)
 
 
-def _family(config: Mapping[str, Any]) -> tuple[Architecture, Architecture] | None:
-    """Return the family as the configuration has it, and as it is with an output matrix of its own."""
+def family_of(config: Mapping[str, Any]) -> Architecture | None:
+    """Return the family of a configuration; None for one that isn't known here, or can't be read."""
     try:
-        as_it_is = architecture_of(config)
+        return architecture_of(config)
     except CheckpointError:
+        return None
+
+
+def _forms_of_family(config: Mapping[str, Any]) -> tuple[Architecture, Architecture] | None:
+    """Return the family as the configuration has it, and as it is with an output matrix of its own."""
+    as_it_is = family_of(config)
+    if as_it_is is None:
         return None
     try:
         return as_it_is, architecture_of({**config, TIED_FIELD: False})

@@ -256,6 +256,13 @@ Q = f"{PREFIX}model.layers.0.self_attn.q_proj"
         ({f"{Q}.lora_A.weight": np.full((4, 256), np.nan, np.float32)}, "no finite"),
         ({f"{Q}.lora_A.other.weight": np.zeros((4, 256), np.float32)}, "two lora_A"),
         (
+            {
+                f"{PREFIX}layers.0.self_attn.q_proj.lora_{half}.weight": np.zeros(shape, np.float32)
+                for half, shape in (("A", (4, 256)), ("B", (256, 4)))
+            },
+            "which are one tensor",
+        ),
+        (
             {f"{PREFIX}model.layers.7.mlp.x.lora_{h}.weight": np.zeros((4, 4), np.float32) for h in "AB"},
             "x, wh",
         ),
