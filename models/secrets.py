@@ -8,6 +8,7 @@ it, whatever a library quotes in them.
 from __future__ import annotations
 
 import base64
+import json
 import logging
 import re
 from collections.abc import Iterable, Mapping
@@ -22,7 +23,9 @@ HIDDEN: Final = "***"
 _SHORTEST: Final = 4
 """A value with fewer characters isn't looked for: it would be found in ordinary words."""
 
-_SECRET_NAME: Final = re.compile(r"(?i)(TOKEN|API_?KEYS?|SECRET|PASSWORD|CREDENTIALS?)$")
+_SECRET_NAME: Final = re.compile(
+    r"(?i)(TOKEN|(API|ACCESS|SECRET)_?KEYS?|SECRET|PASSWORD|PASSWD|PASSPHRASE|CREDENTIALS?)$"
+)
 _TOKEN: Final = re.compile(r"\b(hf|api_org)_[A-Za-z0-9_]{6,}")
 _USER: Final = re.compile(r"\b([A-Za-z][A-Za-z0-9+.-]*://)[^\s/?#'\"<>]*@")
 _HEADER: Final = re.compile(r"\b([Bb]earer|Basic) [A-Za-z0-9._~+/=-]{8,}")
@@ -46,6 +49,28 @@ def clean_secret(text: str, where: str) -> str | None:
             " ASCII); set it again, to the secret alone"
         )
     return secret
+
+
+def clean_address(text: str, where: str) -> str | None:
+    """Return a server's address without space around it and a slash at its end; None if nothing is left.
+
+    Raises ConfigError for what is no URL, naming `where` it is from and not the value: where the parts are
+    unclear, so is what of it is a password.
+    """
+    address = text.strip().rstrip("/")
+    if not address:
+        return None
+    try:
+        parts = urlsplit(address)
+        is_url = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_url = False
+    if not is_url:
+        raise ConfigError(
+            f"{where} is no address such as https://huggingface.co; correct it (in a user's name or password,"
+            " special characters are percent-encoded)"
+        )
+    return address
 
 
 class Redactor:
@@ -99,19 +124,29 @@ def _secrets(env: Mapping[str, str]) -> Iterable[str]:
 
 
 def _in_url(value: str) -> Iterable[str]:
-    """Yield a URL's password, and user and password as a header has them."""
+    """Yield a URL's password, and user and password as a header has them; the scheme may be missing.
+
+    Of a URL that is cut at the wrong places, because a password has what ends a host, yield all parts.
+    """
+    _, _, rest = value.strip().rpartition("://")
     try:
-        parts = urlsplit(value.strip())
+        parts = urlsplit(f"http://{rest}")
+        _ = parts.port
+        users = [(parts.username, parts.password)] if parts.password else []
     except ValueError:
-        return
-    if parts.password:
-        yield parts.password
-        yield base64.b64encode(unquote(f"{parts.username}:{parts.password}").encode()).decode()
+        name, _, password = rest.rpartition("@")[0].partition(":")
+        users = [(name, password)] if password else []
+        yield from re.split(r"[/?#@:]", password)
+    for user, password in users:
+        if password:
+            yield password
+            yield base64.b64encode(unquote(f"{user}:{password}").encode()).decode()
 
 
 def _forms(secret: str) -> Iterable[str]:
     """Yield the ways in which a text may have a secret: as it is, cleaned, percent-decoded, escaped."""
     cleaned = secret.replace("\r", "").replace("\n", "").strip()
     for form in (secret.strip(), cleaned, unquote(cleaned)):
-        escaped = repr(form)[1:-1]
-        yield from (form, escaped, escaped.replace("'", "\\'"))
+        for escaped in (form, *(quoted[1:-1] for quoted in (repr(form), ascii(form), json.dumps(form)))):
+            yield from (escaped, escaped.replace("'", "\\'"))
+        yield repr(form.encode("utf-8", "surrogateescape"))[2:-1]

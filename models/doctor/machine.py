@@ -13,7 +13,7 @@ from models.errors import ConfigError
 from models.machine.fit import GIB, format_bytes
 from models.machine.hardware import Hardware
 from models.machine.native_facts import NativeFacts
-from models.secrets import clean_secret, without_user
+from models.secrets import clean_address, clean_secret, without_user
 
 MIN_PYTHON = (3, 11)
 LITTLE_MEMORY_BYTES = 4 * GIB
@@ -140,8 +140,9 @@ def check_gpus(hardware: Hardware) -> Check:
 
 def check_hub(env: Mapping[str, str]) -> Check:
     """Check the Hub's settings; nothing goes over the network."""
-    endpoint = without_user(env.get("HF_ENDPOINT", "").strip()) or "the public Hub"
     try:
+        address = clean_address(env.get("HF_ENDPOINT", ""), "HF_ENDPOINT")
+        endpoint = "the public Hub" if address is None else without_user(address)
         has_token = clean_secret(env.get("HF_TOKEN", ""), "HF_TOKEN") is not None
     except ConfigError as error:
         fact, _, fix = error.message.partition("; ")

@@ -14,3 +14,23 @@ transfer.py       Several transfers at once, on threads of their own, with progr
 """
 
 from __future__ import annotations
+
+import os
+from urllib.parse import urlsplit
+
+from models.secrets import clean_address
+
+
+def _is_readable(address: str) -> bool:
+    """Tell whether the Hub's library, which reads its endpoint as it is imported, can do so.
+
+    It would print the part of the address that it takes for a port.
+    """
+    try:
+        return urlsplit(address).port != 0
+    except ValueError:
+        return False
+
+
+if not _is_readable(_address := os.environ.get("HF_ENDPOINT", "")):
+    clean_address(_address, "HF_ENDPOINT")

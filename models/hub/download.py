@@ -34,7 +34,7 @@ from models.hub.ranges import RangeReader
 from models.hub.transfer import DownloadProgress, transfer_all
 from models.paths import Paths
 from models.reference import ModelRef
-from models.secrets import clean_secret, without_user
+from models.secrets import clean_address, clean_secret, without_user
 from models.store.atomic_write import disk_errors, is_unwritable
 
 __all__ = ["DownloadPlan", "DownloadProgress", "HubSettings", "PlannedFile", "plan", "ranges", "run"]
@@ -61,10 +61,10 @@ class HubSettings:
     def from_environment(cls, env: Mapping[str, str] = os.environ) -> HubSettings:
         """Read HF_ENDPOINT, HF_TOKEN (else the token that the Hub's own tools stored) and HF_HUB_OFFLINE.
 
-        Raises ConfigError for a token that can't be sent.
+        Raises ConfigError for an endpoint that is no URL, and for a token that can't be sent.
         """
         return cls(
-            endpoint=env.get("HF_ENDPOINT", "").strip().rstrip("/") or _DEFAULT_ENDPOINT,
+            endpoint=clean_address(env.get("HF_ENDPOINT", ""), "HF_ENDPOINT") or _DEFAULT_ENDPOINT,
             token=_token(env),
             offline=any(
                 env.get(key, "").strip().upper() in _TRUE

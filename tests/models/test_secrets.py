@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from models.errors import ConfigError
-from models.secrets import HIDDEN, RedactingFormatter, Redactor, clean_secret, without_user
+from models.secrets import HIDDEN, RedactingFormatter, Redactor, clean_address, clean_secret, without_user
 
 SECRET = "sk-very/secret+value=="  # a literal of the tests
 
@@ -50,6 +50,12 @@ def test_what_cannot_be_sent_is_refused_without_the_value(character: str) -> Non
         ("https_proxy", "http://me:secret%40secret@proxy:1", "can't connect: secret@secret"),
         ("HF_ENDPOINT", "https://me:secretsecret@mirror", "Basic bWU6c2VjcmV0c2VjcmV0"),
         ("HF_TOKEN", "se'cret\\secret", "repr: se\\'cret\\\\secret"),
+        ("HF_TOKEN", "secrets\u00e9cret", "bytes: b'Bearer secrets\\xc3\\xa9cret'"),
+        ("CORRAL_API_KEYS", "secrets\u00e9cret", 'JSON: {"key": "secrets\\u00e9cret"}'),
+        ("HF_ENDPOINT", "me:secretsecret@mirror:1", "me:secretsecret@mirror:1 can't be reached"),
+        ("https_proxy", "me:secretsecret@proxy:1", "Basic bWU6c2VjcmV0c2VjcmV0"),
+        ("HTTPS_PROXY", "http://me:secret/secret@proxy", "the port can't be 'secret'"),
+        ("AWS_SECRET_ACCESS_KEY", "secretsecret", "secretsecret"),
     ],
 )
 def test_what_is_known_is_hidden(name: str, value: str, text: str) -> None:
@@ -108,3 +114,40 @@ def test_log_lines_and_tracebacks() -> None:
 def test_a_url_for_people() -> None:
     assert without_user("https://me:word@mirror.example/hub") == "https://mirror.example/hub"
     assert without_user("https://mirror.example/a@b") == "https://mirror.example/a@b"
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("", None),
+        (" \n", None),
+        ("https://mirror.example/hub/ \n", "https://mirror.example/hub"),
+        ("http://me:secret@127.0.0.1:8080", "http://me:secret@127.0.0.1:8080"),
+        ("http://[::1]:8080/", "http://[::1]:8080"),
+    ],
+)
+def test_an_address_is_cleaned(text: str, address: str | None) -> None:
+    assert clean_address(text, "HF_ENDPOINT") == address
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "me:secret@mirror",
+        "mirror.example",
+        "ftp://me:secret@mirror",
+        "http://me:secret/secret@mirror",
+        "http://me:secret#secret@mirror",
+        "http://me:secret@mirror:secret",
+        "http://me:secret@mirror:70000",
+        "http://me:secret@[::1",
+        "https://",
+        "http://me:secret@",
+    ],
+)
+def test_what_is_no_address_is_refused_without_the_value(text: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        clean_address(text, "HF_ENDPOINT")
+    assert caught.value.message.startswith("HF_ENDPOINT is no address")
+    assert "secret" not in caught.value.message
+    assert caught.value.__context__ is None

@@ -115,6 +115,9 @@ def test_the_hubs_settings() -> None:
     assert "mirror.example" in machine.check_hub({"HF_ENDPOINT": "https://mirror.example"}).fact
     assert machine.check_hub({"HF_HUB_OFFLINE": "1"}).status is Status.WARNING
     assert "secret" not in machine.check_hub({"HF_ENDPOINT": "https://me:secret@mirror.example"}).fact
+    unclear = machine.check_hub({"HF_ENDPOINT": "me:secret@mirror.example"})
+    assert unclear.status is Status.FAIL
+    assert "secret" not in f"{unclear.fact} {unclear.fix}"
     spoiled = machine.check_hub({"HF_TOKEN": "hf_sec ret"})
     assert spoiled.status is Status.FAIL
     assert "sec" not in f"{spoiled.fact} {spoiled.fix}".replace("secret alone", "")
