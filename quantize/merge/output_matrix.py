@@ -151,14 +151,38 @@ def with_both_names(base: TensorSource, output: OutputMatrix | None) -> TensorSo
     return RenamedSource(base, names | {output.embedding: stored, output.head: stored})
 
 
+def commonly_named(
+    models: Mapping[str, tuple[Mapping[str, Any], TensorSource]],
+) -> dict[str, tuple[Mapping[str, Any], TensorSource]]:
+    """Return the models of a merge with tensors under the names of their family, if any has other ones.
+
+    One may have been saved without the base's prefix, or as a part of a model that sees.
+    """
+    first, *others = (tensors.entries.keys() for _, tensors in models.values())
+    if all(names == first for names in others):
+        return dict(models)
+    return {text: (config, _by_usual_names(config, tensors)) for text, (config, tensors) in models.items()}
+
+
+def _by_usual_names(config: Mapping[str, Any], tensors: TensorSource) -> TensorSource:
+    family = family_of(config)
+    if family is None:
+        return tensors
+    stored: dict[str, str] = {}
+    for name in tensors.entries:
+        stored.setdefault(family.tensor_name(name) or name, name)
+    return tensors if all(name == own for name, own in stored.items()) else RenamedSource(tensors, stored)
+
+
 def equally_tied(
     models: Mapping[str, tuple[Mapping[str, Any], TensorSource]],
 ) -> tuple[dict[str, TensorSource], dict[str, Any]]:
-    """Return the models of a merge, alike in their output matrices, and the result's fields in config.json.
+    """Return a merge's models, alike in names and output matrices, and the result's fields in config.json.
 
     If all are tied they are merged under the embedding's name, and the result is tied. Else a tied one takes
     part with its embedding as its output matrix, as in mergekit, and the result isn't tied.
     """
+    models = commonly_named(models)
     sources = {text: tensors for text, (_, tensors) in models.items()}
     outputs = {text: output_matrix_of(config, tensors) for text, (config, tensors) in models.items()}
     if any(output is None for output in outputs.values()):

@@ -19,7 +19,7 @@ from quantize.checkpoint.checkpoint import open_weights
 from quantize.job.request import QuantizeOptions
 from quantize.job.service import quantize_reference
 from quantize.merge.lora import LoraSource
-from quantize.merge.output_matrix import output_matrix_of
+from quantize.merge.output_matrix import equally_tied, output_matrix_of
 from quantize.run.options import RunOptions
 from tests.peft import PREFIX
 from tests.pico import write_json, write_pico_checkpoint, write_safetensors
@@ -237,3 +237,34 @@ def test_a_file_with_an_adapters_vocabulary(base: Path, embedding: Array, tmp_pa
     shapes = {tensor.name: tensor.shape for tensor in file.tensors}
     assert shapes["token_embd.weight"] == (256, len(embedding) + 1)
     assert "output.weight" not in shapes
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [("model.", ""), ("", "language_model."), ("model.", "model.language_model.")]
+)
+def test_models_of_a_merge_may_name_their_tensors_otherwise(
+    old: str, new: str, base: Path, tmp_path: Path
+) -> None:
+    tensors, config = weights(base), json.loads((base / "config.json").read_text(encoding="utf-8"))
+    other = {new + name.removeprefix(old): value + np.float32(1) for name, value in tensors.items()}
+    write_safetensors(tmp_path / "model.safetensors", other)
+    sources, fields = equally_tied(
+        {"first": (config, open_weights(base)), "other": (config, open_weights(tmp_path))}
+    )
+    assert fields == {"tie_word_embeddings": True}
+    assert whole(sources["first"]).keys() == tensors.keys()
+    found = whole(sources["other"])
+    assert found.keys() == tensors.keys()
+    assert all((found[name] == value + np.float32(1)).all() for name, value in tensors.items())
+    for source in sources.values():
+        source.close()
+
+
+def test_names_that_all_models_of_a_merge_have_stay(base: Path, tmp_path: Path) -> None:
+    config = json.loads((base / "config.json").read_text(encoding="utf-8"))
+    bare = {name.removeprefix("model."): value for name, value in weights(base).items()}
+    write_safetensors(tmp_path / "model.safetensors", bare)
+    sources, _ = equally_tied({text: (config, open_weights(tmp_path)) for text in ("one", "two")})
+    assert sources["one"].entries.keys() == bare.keys()
+    for source in sources.values():
+        source.close()
