@@ -10,6 +10,8 @@ candidates.py     CandidateBuffer: candidates of rows of logits in llama.cpp's l
 context.py        `Context`: a model at work, with its KV cache, decoding and logits (llama_context).
 deep_stack.py     `call_on_stack`: a call on a thread with a stack of the size that it needs.
 device_top_k.py   `DeviceTopK`: the k largest logits of a row, found on the device that computes it.
+dry_samplers.py   `DrySamplers`: llama.cpp's DRY samplers of one vocabulary, each made once and copied from
+                  then on.
 errors.py         Translation of llama.cpp's statuses and logged lines into `models.errors`.
 eval_callback.py  `MatmulObserver`: looks on while llama.cpp multiplies weights with activations (`cb_eval`).
 kv_cache.py       The KV cache's types and size, checked before llama.cpp allocates it.

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from models.errors import LlamaCppError
 from models.llamacpp import library
+from models.llamacpp.dry_samplers import DrySettings
 from models.llamacpp.vocab import Vocab
 
 if TYPE_CHECKING:
@@ -27,6 +28,11 @@ _MIROSTAT_M = 100
 
 TOKEN_DATA = np.dtype([("id", np.int32), ("logit", np.float32), ("p", np.float32)])
 """llama_token_data, one candidate."""
+
+
+def look_back(last_n: int, n_ctx: int) -> int:
+    """Return how many tokens to look back: -1 is the context, and no sequence has more than that."""
+    return n_ctx if last_n < 0 else min(last_n, n_ctx)
 
 
 @dataclass(frozen=True)
@@ -89,7 +95,7 @@ class SamplerChain:
     def add_penalties(self, last_n: int, repeat: float, frequency: float, presence: float) -> None:
         """Make the last `last_n` tokens less likely, -1: all; 1, 0 and 0 penalize nothing."""
         n_vocab = self._vocab.n_tokens
-        last_n = self._n_ctx if last_n < 0 else last_n
+        last_n = look_back(last_n, self._n_ctx)
         self._add(self._native.llama_sampler_init_penalties(n_vocab, last_n, repeat, frequency, presence))
 
     def add_dry(
@@ -99,19 +105,9 @@ class SamplerChain:
 
         Sequences don't reach over a breaker, a text of at most 40 bytes.
         """
-        texts = [text.encode() for text in breakers]
-        array = (ctypes.c_char_p * max(len(texts), 1))(*texts)
-        self._add(
-            self._native.llama_sampler_init_dry(
-                self._vocab.pointer,
-                multiplier,
-                base,
-                allowed_length,
-                self._n_ctx if last_n < 0 else last_n,
-                array,
-                len(texts),
-            )
-        )
+        last_n = look_back(last_n, self._n_ctx)
+        settings = DrySettings(multiplier, base, allowed_length, last_n, tuple(breakers))
+        self._add(self._vocab.dry_samplers.copy(settings))
 
     def add_top_n_sigma(self, n: float) -> None:
         """Keep the tokens whose logit is within `n` standard deviations of the largest."""

@@ -13,6 +13,7 @@ import numpy as np
 from models.errors import LlamaCppError, RequestError
 from models.llamacpp import library
 from models.llamacpp.deep_stack import call_on_stack
+from models.llamacpp.dry_samplers import DrySamplers
 from models.llamacpp.spm_cuts import SPMCuts
 from models.llamacpp.text_cuts import SpecialToken, TextCuts
 
@@ -64,6 +65,7 @@ class Vocab:
         self.type: str = _TYPES.get(int(native.llama_vocab_type(self._pointer)), "unknown")
         self.n_tokens: int = int(native.llama_vocab_n_tokens(self._pointer))
         self._pieces: dict[tuple[int, bool], bytes] = {}
+        self.dry_samplers = DrySamplers(self._pointer)
         self._tokenize = library.bind(
             "llama_tokenize",
             ctypes.c_int32,

@@ -9,6 +9,7 @@ from models.errors import ContextLengthExceeded, RequestError
 from models.llamacpp.vocab import Vocab
 from server.chat.render import ChatRenderer, RenderedPrompt
 from server.engine.request import EngineRequest, too_long_error
+from server.engine.sampling_params import SamplingParams
 from server.ipc.messages import (
     ApplyTemplate,
     ApplyTemplateReply,
@@ -22,6 +23,7 @@ from server.ipc.messages import (
 )
 from server.ipc.parts import MAX_ANSWER_CHARS, MAX_ANSWER_TOKENS
 from server.worker.sampling.defaults import with_defaults
+from server.worker.sampling.steps.dry import Dry
 
 COUNTED_LETTERS = 65_536
 """A longer prompt that doesn't fit isn't counted to its end."""
@@ -137,10 +139,12 @@ class PromptReader:
         self, message: Generate, tokens: list[int], rendered: RenderedPrompt | None, text: str = ""
     ) -> EngineRequest:
         extra_stops = rendered.stops if rendered else ()
+        params = with_defaults(message, self._sampling)
+        self._prepare_sampling(params)
         request = EngineRequest(
             id=message.id,
             prompt_tokens=tokens,
-            params=with_defaults(message, self._sampling),
+            params=params,
             n=message.n,
             extra_stops=extra_stops,
             stop_tokens=self._stop_tokens((*message.params.stop, *extra_stops)),
@@ -156,6 +160,13 @@ class PromptReader:
             adapters=message.adapters or (),
         )
         return request if self._preparation is None else self._preparation.prepare(request)
+
+    def _prepare_sampling(self, params: SamplingParams) -> None:
+        """Do what would keep the engine from its steps when it opens the request's samplers."""
+        dry = Dry(params)
+        if dry.is_active:
+            params.check(self._vocab.n_tokens)
+            dry.prepare(self._vocab, self._n_ctx)
 
     def _stop_tokens(self, stops: tuple[str, ...]) -> dict[int, str]:
         """Return the tokens without text that the stop strings name, with their names."""

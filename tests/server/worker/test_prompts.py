@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from models.doctor.tiny_model import TinyModel, write_tiny_gguf
-from models.errors import ContextLengthExceeded
+from models.errors import ContextLengthExceeded, RequestError
+from models.llamacpp import dry_samplers
 from models.llamacpp.model import Model
 from models.llamacpp.vocab import MAX_TEXT_BYTES, Vocab
 from server.chat.render import ChatRenderer
@@ -17,6 +18,7 @@ from server.engine.sampling_params import SamplingParams
 from server.ipc.messages import ChatPrompt, Generate, Prompt, TextPrompt, Tokenize, TokenPrompt
 from server.worker import prompts
 from server.worker.prompts import COUNTED_LETTERS, PromptReader
+from server.worker.sampling.chain import active_steps, make_chain
 
 pytestmark = pytest.mark.model
 
@@ -195,3 +197,26 @@ def test_stop_strings_may_name_tokens_without_text(vocab: Vocab) -> None:
 
     assert named() == named("hello", name[:-1]) == {}
     assert named(name)[eos] == named("x", f"bye{name}\n")[eos] == name
+
+
+# --- samplers ---
+
+
+def test_a_sampler_that_takes_long_is_made_before_the_engine_gets_the_request(
+    vocab: Vocab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    params = SamplingParams(dry_multiplier=1.0, dry_sequence_breakers=("x", "y"))
+    reader_of(vocab).read(Generate(id="r", prompt=TextPrompt("a"), params=params))
+
+    def make(*_: object) -> None:
+        raise AssertionError("it was made again")
+
+    monkeypatch.setattr(dry_samplers, "_Sampler", make)
+    with make_chain(vocab, active_steps(params), 1, N_CTX, []) as chain:
+        assert chain.pointer
+
+
+def test_a_wrong_breaker_is_refused_before_it_is_made(vocab: Vocab) -> None:
+    params = SamplingParams(dry_multiplier=1.0, dry_sequence_breakers=("\0",))
+    with pytest.raises(RequestError, match="dry_sequence_breakers"):
+        reader_of(vocab).read(Generate(id="r", prompt=TextPrompt("a"), params=params))

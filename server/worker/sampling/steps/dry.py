@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import sys
 
-from models.llamacpp.sampler import SamplerChain
+from models.llamacpp.dry_samplers import DrySettings
+from models.llamacpp.sampler import SamplerChain, look_back
+from models.llamacpp.vocab import Vocab
 from server.worker.sampling.steps.step import Step
 
 
@@ -36,4 +38,17 @@ class Dry(Step):
             params.dry_allowed_length,
             params.dry_penalty_last_n,
             params.dry_sequence_breakers,
+        )
+
+    def prepare(self, vocab: Vocab, n_ctx: int) -> None:
+        """Do what takes time in `add`, once for all chains with these parameters."""
+        params = self.params
+        vocab.dry_samplers.prepare(
+            DrySettings(
+                params.dry_multiplier,
+                params.dry_base,
+                params.dry_allowed_length,
+                look_back(params.dry_penalty_last_n, n_ctx),
+                params.dry_sequence_breakers,
+            )
         )
