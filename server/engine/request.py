@@ -36,7 +36,7 @@ class EngineRequest:
     score_prompt: bool = False
     """If true the prompt's tokens get logprobs too; they are computed again then, not read from the cache."""
     priority: int = 0
-    """Requests with a lower number go first; equals go first come, first served."""
+    """Requests with a lower number go first; equals go first come, first served, see `rank`."""
     adapters: Adapters = ()
     stop_tokens: Mapping[int, str] = field(default_factory=dict)
     """The tokens without text, such as control tokens, that stop strings name, with their names."""

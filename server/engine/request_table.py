@@ -45,6 +45,7 @@ class RequestTable:
         self._speculation = speculation
         self._clock_s = clock_s
         self._sequence_ids = itertools.count()
+        self._n_added = 0
 
     @property
     def has_work(self) -> bool:
@@ -67,8 +68,9 @@ class RequestTable:
 
         Raises RequestError, and leaves nothing, if a sampler can't be made.
         """
-        group = Group(request, self._runner.n_ctx, self._clock_s(), self._sequence_ids)
+        group = Group(request, self._runner.n_ctx, self._clock_s(), self._sequence_ids, self._n_added)
         self._open_samplers(group)
+        self._n_added += 1
         self.groups[group.id] = group
         self.n_with_deadline += group.deadline_s is not None
         for sequence in group.sequences:

@@ -1,8 +1,9 @@
 """The scheduler: which sequences get a slot, and which tokens the next batch has. Pure; no clock.
 
-First come, first served within a priority. Every running sequence that generates gets its next token in
-every step; prompts are computed in chunks in the same steps, small ones while anybody generates, so that no
-stream stalls. A step has one set of LoRA adapters; sequences with other sets take turns.
+First come, first served within a priority; the many choices of one request take turns with later requests.
+Every running sequence that generates gets its next token in every step; prompts are computed in chunks in the
+same steps, small ones while anybody generates, so that no stream stalls. A step has one set of LoRA adapters;
+sequences with other sets take turns.
 """
 
 from __future__ import annotations

@@ -12,6 +12,9 @@ from server.engine.events import Finish, FinishReason, Timings, TokenLogprob, Us
 from server.engine.request import EngineRequest
 from server.engine.stop import StopChecker, StopStrings
 
+CHOICES_PER_TURN = 4
+"""So many choices of a request are served before it is the next request's turn."""
+
 
 class SequenceStatus(Enum):
     """The states of a sequence; it is in exactly one."""
@@ -116,16 +119,21 @@ class Sequence:
         return params.ignore_eos or self.n_generated < params.min_tokens
 
 
-def rank(sequence: Sequence) -> tuple[int, int]:
-    """Return the sort key of the queue: the lower priority number goes first, then who came first."""
-    return sequence.group.request.priority, sequence.id
+def rank(sequence: Sequence) -> tuple[int, int, int]:
+    """Return the sort key of the queue: the lower priority number goes first, then who came first.
+
+    Each further `CHOICES_PER_TURN` choices of a request rank as if they had come one request later: so one
+    with a hundred of them takes turns with those that come after it, and isn't overtaken for ever.
+    """
+    group = sequence.group
+    return group.request.priority, group.n_before + sequence.index // CHOICES_PER_TURN, sequence.id
 
 
 class Group:
     """A request and the sequences of its choices; it ends when the last of them does.
 
     Times are those of the engine's clock, in seconds, None until the thing has happened. `sequence_ids` gives
-    each choice its id: ids ascend in the order of arrival.
+    each choice its id: ids ascend in the order of arrival. `n_before` is the number of requests before it.
     """
 
     __slots__ = (
@@ -133,6 +141,7 @@ class Group:
         "deadline_s",
         "first_token_s",
         "n_accepted",
+        "n_before",
         "n_cached",
         "n_computed_prompt",
         "n_drafted",
@@ -142,8 +151,16 @@ class Group:
         "submitted_s",
     )
 
-    def __init__(self, request: EngineRequest, n_ctx: int, now_s: float, sequence_ids: Iterator[int]) -> None:
+    def __init__(
+        self,
+        request: EngineRequest,
+        n_ctx: int,
+        now_s: float,
+        sequence_ids: Iterator[int],
+        n_before: int = 0,
+    ) -> None:
         self.request = request
+        self.n_before = n_before
         self.submitted_s = now_s
         self.deadline_s = None if request.timeout_s is None else now_s + request.timeout_s
         self.admitted_s: float | None = None

@@ -28,6 +28,7 @@ from tests.server.engine.scripted_runner import EOG, PIECES, ScriptedRunner, nex
 
 _request_ids = itertools.count()
 _sequence_ids = itertools.count()
+_n_before = itertools.count()
 
 
 @dataclass
@@ -201,8 +202,8 @@ def request(
 
 
 def group_of(asked: EngineRequest, n_ctx: int = 1000) -> Group:
-    """Return the group of a request that no engine has; ids ascend over all of them."""
-    return Group(asked, n_ctx, 0.0, _sequence_ids)
+    """Return the group of a request that no engine has, later than all before it."""
+    return Group(asked, n_ctx, 0.0, _sequence_ids, next(_n_before))
 
 
 def expected_tokens(asked: EngineRequest, n_ctx: int, index: int = 0) -> list[int]:

@@ -8,7 +8,7 @@ from server.engine import scheduler as scheduler_module
 from server.engine.batch import Adapters, Batch
 from server.engine.prefix.prefix_cache import PrefixCache
 from server.engine.scheduler import TURN_STEPS, Scheduler, SchedulerConfig
-from server.engine.sequence import Sequence, SequenceStatus
+from server.engine.sequence import CHOICES_PER_TURN, Sequence, SequenceStatus
 from server.engine.speculation.step_cost import StepCost
 from tests.server.engine.harness import group_of, request
 
@@ -82,6 +82,21 @@ def test_the_lower_priority_number_goes_first_and_equals_in_their_order() -> Non
         order.append(asked.index(scheduler.running[0]))
         scheduler.remove(scheduler.running[0])
     assert order == [2, 4, 0, 3, 1]
+
+
+def test_a_request_of_many_choices_takes_turns_with_later_ones() -> None:
+    scheduler = scheduler_of(n_slots=2)
+    many = add(scheduler, n=50).group.sequences
+    step(scheduler)
+    singles = [add(scheduler, first=100 * i) for i in (1, 2)]
+    begun = list(scheduler.running)
+    for _ in range(3 * CHOICES_PER_TURN):
+        scheduler.remove(scheduler.running[0])
+        step(scheduler)
+        begun += [sequence for sequence in scheduler.running if sequence not in begun]
+    end = 2 * CHOICES_PER_TURN
+    assert begun[: end + 1] == [*many[:end], singles[0]]
+    assert begun[end + 1 : end + 2 + CHOICES_PER_TURN] == [*many[end : end + CHOICES_PER_TURN], singles[1]]
 
 
 def test_of_two_prompts_in_work_the_one_with_priority_goes_on() -> None:

@@ -5,7 +5,7 @@ import itertools
 import pytest
 
 from server.engine.events import Timings, Usage
-from server.engine.sequence import Group, SequenceStatus, rank
+from server.engine.sequence import CHOICES_PER_TURN, Group, SequenceStatus, rank
 from tests.server.engine.harness import request
 
 
@@ -23,6 +23,15 @@ def test_the_lower_priority_number_ranks_first_then_the_lower_id() -> None:
     )
     later = Group(request([1], priority=0), 100, 0.0, ids).sequences[0]
     assert sorted([late, later, early, urgent], key=rank) == [urgent, early, later, late]
+
+
+def test_many_choices_take_turns_with_the_requests_that_come_later() -> None:
+    ids = itertools.count()
+    many = Group(request([1], n=4 * CHOICES_PER_TURN), 100, 0.0, ids, n_before=0).sequences
+    turns = [many[at : at + CHOICES_PER_TURN] for at in range(0, len(many), CHOICES_PER_TURN)]
+    singles = [Group(request([2]), 100, 0.0, ids, n_before=n).sequences[0] for n in (1, 2)]
+    queue = sorted([*many, *singles], key=rank)
+    assert queue == [*turns[0], *turns[1], singles[0], *turns[2], singles[1], *turns[3]]
 
 
 @pytest.mark.parametrize(("max_tokens", "most"), [(None, 100), (5, 8), (500, 100)])
