@@ -16,7 +16,7 @@ from functools import cached_property
 
 from models.errors import RequestError
 from server.chat.begun_answer import BegunAnswer
-from server.chat.message_changes import Message, Messages
+from server.chat.message_changes import SYSTEM_ROLES, Message, Messages
 from server.chat.thought_blocks import THOUGHT_BLOCKS, THOUGHT_NAMES, has_thoughts
 
 Render = Callable[..., str]
@@ -113,7 +113,7 @@ class _Forms:
         begin = self._end_of_chat(prompt)
         for opening, closing in THOUGHT_BLOCKS:
             at = prompt.rfind(opening, begin)
-            if at >= 0:
+            if at >= 0 and not self._is_of_the_chat(prompt, opening):
                 head, rest = prompt[: at + len(opening)], prompt[at + len(opening) :]
                 inside, found, tail = rest.partition(closing)
                 return _Block(head, inside, closing, tail if found else None)
@@ -145,9 +145,15 @@ class _Forms:
         end = _common_length(prompt, self._without_opening)
         if end < len(prompt) or not self._chat:
             return end
-        # The template writes the opening always.
-        words = self._chat[-1]["content"].strip()
-        return max(prompt.rfind(words), 0) + len(words)
+        # The template writes the opening always. System text may stand before all other.
+        last = [self._chat[-1], *(m for m in reversed(self._chat) if m["role"] not in SYSTEM_ROLES)][:2]
+        words = [message["content"].strip() for message in last]
+        return max(max(prompt.rfind(text), 0) + len(text) for text in words)
+
+    def _is_of_the_chat(self, prompt: str, mark: str) -> bool:
+        """Return True if the mark stands in the chat's own text: without an opening it is there as often."""
+        bare = self._without_opening
+        return prompt != bare and prompt.count(mark) <= bare.count(mark)
 
     @cached_property
     def _without_opening(self) -> str:

@@ -129,7 +129,9 @@ def _with_joined_turns(messages: Messages) -> Messages:
 
 
 def _joins(message: Message) -> bool:
-    return message["role"] in ("user", "assistant") and not message.get("tool_calls")
+    """Return True for a turn of text alone, which can stand in one with others."""
+    is_text = not message.get("tool_calls") and not isinstance(message.get("content"), list)
+    return is_text and message["role"] in ("user", "assistant")
 
 
 def _one_turn(run: Messages) -> Message:

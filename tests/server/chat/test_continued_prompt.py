@@ -176,6 +176,47 @@ def test_words_of_the_chat_are_no_block() -> None:
     assert template.render(chat, begun=WORDS) == "<s>[INST] What does <think> mean? [/INST]The "
 
 
+def test_a_mark_in_system_text_that_moves_cuts_nothing() -> None:
+    """This template writes system text in front of a user's turn that ends the chat, and nowhere else."""
+    source = (
+        "{% for m in messages %}{% if m.role == 'user' %}[INST]"
+        "{% if loop.last and messages[0].role == 'system' %}{{ messages[0].content }}{% endif %}"
+        "{{ m.content }}[/INST]{% elif m.role == 'assistant' %}{{ m.content }}</s>"
+        "{% elif not loop.first %}{{ raise_exception('late') }}{% endif %}{% endfor %}"
+    )
+    turns = [{"role": "user", "content": "U1"}, {"role": "assistant", "content": "A1"}, *CHAT]
+    chat = [{"role": "system", "content": "Write <think> and </think>."}, *turns]
+    for begun in (THOUGHT_OUT, WORDS):
+        text = compiled(source).render(chat, begun=begun)
+        assert text == "[INST]Write <think> and </think>.\nU1[/INST]A1</s>[INST]Hi?[/INST]The "
+
+
+def test_a_mark_in_the_chat_is_no_opening_where_system_text_comes_last() -> None:
+    """The template writes system text first, and no opening behind a tool's message."""
+    source = (
+        "{% for m in messages if m.role == 'system' %}{{ m.content }}{% endfor %}"
+        "{% for m in messages if m.role != 'system' %}<{{ m.role }}>{{ m.content }}{% endfor %}"
+    )
+    chat = [*CHAT, {"role": "user", "content": "<think> or not"}, {"role": "system", "content": "Short."}]
+    text = compiled(source).render(chat, begun=THOUGHT_OUT)
+    assert text.startswith("Short.<user>Hi?<user><think> or not")
+    assert text.endswith("The ")
+
+
+def test_turns_of_parts_are_not_joined() -> None:
+    """The form of an answer with thoughts is looked for in parts, which a strict template refuses here."""
+    source = (
+        "{% set ns = namespace(last='assistant') %}{% for m in messages %}"
+        "{% if m.role == ns.last or m.role == 'system' %}{{ raise_exception('must alternate') }}{% endif %}"
+        "{% set ns.last = m.role %}<{{ m.role }}>"
+        "{% if m.content is string %}{{ m.content }}{% else %}{% for part in m.content %}"
+        "{% if part.type == 'thinking' %}[THINK]{{ part.thinking }}[/THINK]"
+        "{% else %}{{ part.text }}{% endif %}{% endfor %}{% endif %}{% endfor %}"
+    )
+    chat = [*CHAT, {"role": "assistant", "content": "A1"}, {"role": "system", "content": ""}]
+    assert compiled(source).render(chat, begun=THOUGHT_OUT).endswith("The ")
+
+
 def test_an_answer_without_a_chat() -> None:
     template = compiled(GEMMA)
     text = template.render([], begun=WORDS)
