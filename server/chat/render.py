@@ -92,6 +92,8 @@ class ChatRenderer:
         before, begun = split_begun_answer(
             messages, add_generation_prompt=add_generation_prompt, continuation=continuation
         )
+        if begun is None and continuation:
+            add_generation_prompt = True  # nothing has been said yet, so the answer just begins
         kwargs = dict(template_kwargs or {})
         if name == TEMPLATE:
             return self._by_template(before, begun, add_generation_prompt, kwargs)

@@ -96,6 +96,19 @@ def test_an_answer_that_was_begun_is_continued(make: Make, template: str | None)
 
 
 @pytest.mark.parametrize("template", [None, VICUNA_JINJA])
+@pytest.mark.parametrize("content", ["", None])
+def test_an_empty_answer_that_is_to_be_continued_just_begins(
+    make: Make, template: str | None, content: str | None
+) -> None:
+    renderer = make(template, name="vicuna-7b-v1.5")
+    chat: list[dict[str, Any]] = [USER, {"role": "assistant", "content": content}]
+    expected = renderer.render([USER])
+    assert expected.text.endswith("ASSISTANT:")
+    assert renderer.render(chat, continuation=True, add_generation_prompt=False) == expected
+    assert renderer.render(chat) == expected
+
+
+@pytest.mark.parametrize("template", [None, VICUNA_JINJA])
 def test_an_answer_that_is_complete(make: Make, template: str | None) -> None:
     renderer = make(template, prompt_format=None if template else "vicuna")
     another = renderer.render(begun(), continuation=False)
