@@ -39,7 +39,7 @@ _Probability = Range(0.0, 1.0)
 _NotNegative = Range(0.0, 10_000.0)
 _Penalty = Range(-2.0, 2.0)
 _Count = Range(0, 2**31 - 1)
-_LookBack = Range(-1, _MAX_LAST_N, "all")
+_LookBack = Range(-1, _MAX_LAST_N, "all", is_bound=True)
 
 
 class SamplingParams(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
