@@ -78,6 +78,9 @@ class HttpConnection(HttpToolsProtocol):
         self._reading: Part | None = None
         """The part of a request that is being read; None between requests."""
         self._n_head_bytes = 0
+        self._n_unused_bytes = 0
+        """The bytes since the body's latest part: sizes of chunks, and trailers."""
+        self._n_trailers = 0
         self._is_refused = False
         """True once what comes is dropped, and the connection about to be closed."""
         self._fault: ApiError | None = None
@@ -106,7 +109,9 @@ class HttpConnection(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self._is_over():
             return
-        if self._reading != "body":
+        if self._reading == "body":
+            self._n_unused_bytes += len(data)
+        else:
             self._n_head_bytes += len(data)
         if self._wait is not None:
             self._wait.n_bytes += len(data)
@@ -121,7 +126,7 @@ class HttpConnection(HttpToolsProtocol):
             self._refuse(
                 errors.long_target(MAX_TARGET_BYTES) if too_long else errors.long_headers(MAX_HEADER_BYTES)
             )
-        elif self._reading == "body" and len(self.headers) > MAX_TRAILERS:
+        elif self._reading == "body" and self._has_long_trailers:
             self._refuse(errors.long_headers(MAX_HEADER_BYTES))
         else:
             # Between requests bytes that begin none stop uvicorn's timer, too.
@@ -140,13 +145,24 @@ class HttpConnection(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self._reading = "head"
+        self._reading, self._n_trailers, self._n_unused_bytes = "head", 0, 0
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._reading == "body":
+            self._n_trailers += 1  # what comes behind a body says nothing about the request (RFC 9110, 6.5.1)
+        else:
+            super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         if self._offers_another_protocol:
             return
         self._reading, self._n_head_bytes = "body", 0
         if self._fault is not None:
+            return
+        if self.parser.get_http_version() != "1.1":
+            self.expect_100_continue = False  # those clients don't know the answer (RFC 9110, 10.1.1)
+        if self.parser.get_method() == b"CONNECT":
+            self._fault = errors.invalid_http()
             return
         names = [name for name, _ in self.headers]
         if b"host" not in names and self.parser.get_http_version() == "1.1":
@@ -159,6 +175,7 @@ class HttpConnection(HttpToolsProtocol):
             self.cycle.transport = cast("asyncio.Transport", _AnswersTransport(self.transport, self._close))
 
     def on_body(self, body: bytes) -> None:
+        self._n_unused_bytes = 0
         if self._fault is None:
             super().on_body(body)
 
@@ -176,27 +193,42 @@ class HttpConnection(HttpToolsProtocol):
     # --- inside ---
 
     def _feed(self, data: bytes) -> None:
-        """Parse; where a client offers another protocol, its request is served as HTTP/1.1 all the same.
+        """Parse; where a client offers another protocol, its request is served as HTTP/1 all the same.
 
         Some, such as Java's, offer HTTP/2 with every request. The parser takes that for the end of HTTP and
-        the body for bytes of the new protocol; so it gets the head again, without the offer.
+        the body for bytes of the new protocol; so a new parser gets the head without the offer, and the rest.
         """
+        parts = [memoryview(data)]
         try:
-            self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade as upgrade:
-            head = [b"%b %b HTTP/1.1" % (self.parser.get_method(), self.url)]
-            head += [b"%b: %b" % pair for pair in self.headers if pair[0] != b"upgrade"]
-            rest = data[upgrade.args[0] :]
-            self.parser = httptools.HttpRequestParser(self)
-            self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn does
-            self._feed(b"\r\n".join([*head, b"", b""]) + rest)
+            while parts:
+                try:
+                    self.parser.feed_data(parts[-1])
+                    parts.pop()
+                except httptools.HttpParserUpgrade as upgrade:
+                    if not self._offers_another_protocol:  # CONNECT makes a tunnel of any connection
+                        raise httptools.HttpParserError("CONNECT is for proxies") from upgrade
+                    parts[-1] = parts[-1][upgrade.args[0] :]
+                    parts.append(memoryview(self._head_without_offer()))
+                    self.parser = httptools.HttpRequestParser(self)
+                    self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn does
         except httptools.HttpParserError:
             logger.warning("a request that is no valid HTTP was refused")
             self._refuse(errors.invalid_http())
 
+    def _head_without_offer(self) -> bytes:
+        version = self.parser.get_http_version().encode()
+        head = [b"%b %b HTTP/%b" % (self.parser.get_method(), self.url, version)]
+        head += [b"%b: %b" % pair for pair in self.headers if pair[0] != b"upgrade"]
+        return b"\r\n".join([*head, b"", b""])
+
     @property
     def _offers_another_protocol(self) -> bool:
         return self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT"
+
+    @property
+    def _has_long_trailers(self) -> bool:
+        is_long = self._n_unused_bytes > MAX_HEADER_BYTES
+        return is_long or len(self.headers) + self._n_trailers > MAX_TRAILERS
 
     def _is_over(self) -> bool:
         return self._is_refused or self.transport.is_closing()

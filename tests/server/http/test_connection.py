@@ -198,12 +198,16 @@ async def test_beyond_the_limit_where_all_have_work_one_is_refused() -> None:
         (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400, "invalid_http"),
         (b"GET /\xff HTTP/1.1\r\nHost: x\r\n\r\n", 400, "invalid_http"),
         (b"CONNECT x:80 HTTP/1.1\r\nHost: x\r\n\r\n", 400, "invalid_http"),
+        (b"CONNECT /health HTTP/1.1\r\nHost: x\r\n\r\n", 400, "invalid_http"),
+        (b"CONNECT * HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n", 400, "invalid_http"),
         (b"GET /health HTTP/1.1\r\n\r\n", 400, "invalid_http"),
         (b"POST /tokenize HTTP/1.1\r\nContent-Length: 2\r\n\r\n{}" + GET, 400, "invalid_http"),
         (CHUNKED + b"zz\r\n", 400, "invalid_http"),
         (b"GET /" + b"a" * 400_000, 414, "url_too_long"),
         (b"GET / HTTP/1.1\r\nX: " + b"a" * 400_000, 431, "headers_too_long"),
         (CHUNKED + b"0\r\n" + b"a: b\r\n" * MAX_TRAILERS, 431, "headers_too_long"),
+        (CHUNKED + b"0\r\na: " + b"b" * 400_000, 431, "headers_too_long"),
+        (CHUNKED + b"2;" + b"b" * 400_000, 431, "headers_too_long"),
     ],
 )  # fmt: skip
 async def test_what_is_no_request_is_told_so(data: bytes, status: int, code: str) -> None:
@@ -256,3 +260,24 @@ async def test_another_protocol_that_is_offered_changes_nothing(protocol: bytes,
             assert (status, answer["choices"][0]["message"]["content"]) == (200, "Hello world")
         for _ in range(2):
             assert await client.answer() == (200, {"status": "ok"})
+
+
+async def test_many_offers_at_once_are_as_good_as_one() -> None:
+    n = 2000
+    offer = GET.replace(b"\r\n\r\n", b"\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n")
+    async with serving(app_for()) as url, connected(url) as client:
+        client.send(offer * n)
+        for _ in range(n):
+            assert await client.answer() == (200, {"status": "ok"})
+
+
+@pytest.mark.parametrize(
+    "trailer", [b"Host: evil.example", b"Origin: https://evil.example", b"Content-Encoding: gzip"]
+)
+async def test_what_follows_a_body_says_nothing_about_the_request(trailer: bytes) -> None:
+    body = b"%x\r\n%b\r\n0\r\n%b\r\n\r\n" % (len(BODY), BODY, trailer)
+    head = CHUNKED.replace(b"/tokenize", b"/v1/chat/completions")
+    async with serving(app_for()) as url, connected(url) as client:
+        client.send(head + body + GET)
+        assert (await client.answer())[0] == 200
+        assert await client.answer() == (200, {"status": "ok"})

@@ -24,7 +24,16 @@ async def exchange(url: str, head: str, body: bytes = b"") -> tuple[bytes, bytes
 
 
 @pytest.mark.parametrize("host", ["", "\r\nHost: x"])
-@pytest.mark.parametrize("connection", ["", "\r\nConnection: keep-alive", "\r\nConnection: close"])
+@pytest.mark.parametrize(
+    "connection",
+    [
+        "",
+        "\r\nConnection: keep-alive",
+        "\r\nConnection: close",
+        "\r\nConnection: upgrade\r\nUpgrade: websocket",
+        "\r\nExpect: 100-continue",
+    ],
+)
 @pytest.mark.parametrize(
     ("path", "body"), [("/v1/chat/completions", CHAT), ("/v1/completions", {**TEXT, "prompt": ["a", "b"]})]
 )
@@ -33,6 +42,7 @@ async def test_a_stream(path: str, body: dict[str, object], connection: str, hos
     async with serving(app_for(ScriptedService(says("Hel", "lo", "", "!")))) as url:
         head, answer = await exchange(url, f"POST {path} HTTP/1.0{host}{connection}", asked)
         _, chunked = await exchange(url, f"POST {path} HTTP/1.1\r\nHost: x\r\nConnection: close", asked)
+    assert head.startswith(b"http/1.1 200")
     assert b"transfer-encoding" not in head
     assert b"content-length" not in head
     assert b"connection: close" in head
