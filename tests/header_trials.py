@@ -31,7 +31,8 @@ def load_and_compute(path: Path) -> None:
     """Do what a worker does when it loads a model. Raises CorralError for what is refused or fails."""
     read_gguf_info(path)
     with Model.load(path, use_mmap=False, use_extra_bufts=False) as model:
-        context = Context(model, n_ctx=256, n_batch=128, n_ubatch=128, n_seq_max=2, n_threads=1)
+        n_sequences = 1 if model.has_encoder else 2  # as the openers do; T5's biases are of one sequence
+        context = Context(model, n_ctx=256, n_batch=128, n_ubatch=128, n_seq_max=n_sequences, n_threads=1)
         if model.has_encoder:
             batch = TokenBatch(8)
             batch.add_many([1] * 8, 0, 0, output_last=True)

@@ -16,6 +16,8 @@ from models.gguf.reader import GGUFArray, GGUFTensor
 MAX_EXPERTS = 1024
 MAX_WIDTH = 1 << 20
 ROPE_SCALINGS = ("none", "linear", "yarn", "longrope")
+NO_WEIGHTS = frozenset(("I8", "I16", "I32", "I64", "F64"))
+"""The types of numbers that llama.cpp computes no weights with."""
 
 
 def model_faults(metadata: Metadata, tensors: Sequence[GGUFTensor]) -> Iterator[str]:
@@ -32,6 +34,7 @@ def model_faults(metadata: Metadata, tensors: Sequence[GGUFTensor]) -> Iterator[
     scaling = keys.get("rope.scaling.type")
     if scaling is not None and scaling not in ROPE_SCALINGS:
         yield f"{keys.name('rope.scaling.type')} is {scaling!r} (known: {' '.join(ROPE_SCALINGS)})"
+    yield from _tensor_faults(tensors)
     yield from architecture_faults(keys, tensors)
 
 
@@ -106,6 +109,19 @@ def _size_faults(keys: Hyperparameters) -> Iterator[str]:
         value = keys.get(key)
         if isinstance(value, int) and not 0 <= value < 2**31:
             yield f"{keys.name(key)} is {value} (0 to {2**31 - 1})"
+
+
+def _tensor_faults(tensors: Sequence[GGUFTensor]) -> Iterator[str]:
+    for tensor in tensors:
+        is_table = tensor.type == "I32" and tensor.name.endswith(".ffn_gate_tid2eid.weight")
+        if tensor.type in NO_WEIGHTS and not is_table:
+            yield f"{tensor.name} has the type {tensor.type}, with which no weights are computed"
+        elif (
+            not is_table
+            and tensor.type != "F32"
+            and (len(tensor.shape) == 1 or tensor.name.endswith("_norm.weight"))
+        ):
+            yield f"{tensor.name} has the type {tensor.type}; biases and norms must be F32"
 
 
 def _head_faults(keys: Hyperparameters) -> Iterator[str]:
