@@ -27,7 +27,7 @@ ENVIRONMENT_PREFIX = "CORRAL_"
 # Variables of that prefix that are no settings of the server.
 _OTHER_VARIABLES = frozenset({"CORRAL_HOME", "CORRAL_CONFIG", "CORRAL_DEBUG"})
 _SERVICE_VARIABLE = re.compile(
-    r"(.+_)?(SERVICE_HOST|SERVICE_PORT(_.+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)"
+    r"(.+_)?(SERVICE_HOST|SERVICE_PORT(_.+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?|ENV_.+)"
 )
 _PORT_VARIABLE = re.compile(r"(.+_)?PORT")
 _SERVICE_ADDRESS = re.compile(r"(tcp|udp|sctp)://.+", re.IGNORECASE)
@@ -231,7 +231,8 @@ def is_service_variable(name: str, value: str) -> bool:
     """True for what Kubernetes makes of a service called corral, or corral-and-more, for every pod beside it.
 
     `name` is without CORRAL_: SERVICE_HOST, PORT (tcp://…), PORT_8000_TCP, V1_PORT, API_SERVICE_PORT_HTTP …
-    Docker's links have the same names. A PORT that is no such address is the setting.
+    Docker's links have the same names, and ENV_… for each variable of the other container. A PORT that is no
+    such address is the setting.
     """
     if _SERVICE_VARIABLE.fullmatch(name):
         return True

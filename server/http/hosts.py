@@ -17,7 +17,7 @@ _ORIGIN = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*)://(?P<authority>.*)")
 _LOCAL_SUFFIXES = (".localhost", ".local", ".internal", ".home.arpa")
 """Names below these belong to no public domain, and `host.docker.internal` is one of them."""
 _DEFAULT_PORTS = {"http": 80, "https": 443}
-_DOCUMENT_SCHEMES = frozenset({"http", "https", "file"})
+_DOCUMENT_SCHEMES = frozenset({"http", "https", "file", "ftp"})
 """Documents from anybody have origins of these schemes; others (`vscode-webview`, `tauri`,
 `chrome-extension`) are those of programs that a user has installed."""
 

@@ -152,7 +152,7 @@ SERVICES = (
 @pytest.mark.parametrize("service", SERVICES)
 @pytest.mark.parametrize("address", ["tcp://10.96.0.7:8000", "udp://10.96.0.7:8000", "tcp://[fd00::7]:8000"])
 def test_kubernetes_variables_of_services_called_alike(service: str, address: str) -> None:
-    """Those of a service corral, corral-v1, corral-host …, which every pod of the namespace gets."""
+    """Those of a service corral, corral-v1, corral-host …, which every pod gets; and of Docker's links."""
     variables = {
         "SERVICE_HOST": "10.96.0.7",
         "SERVICE_PORT": "8000",
@@ -165,6 +165,7 @@ def test_kubernetes_variables_of_services_called_alike(service: str, address: st
         "PORT_8000_TCP_ADDR": "10.96.0.7",
         "PORT_53_UDP": address,
         "PORT_53_UDP_ADDR": "10.96.0.7",
+        "ENV_THREADS": "of the other container",
     }
     env = {f"CORRAL_{service}{name}": value for name, value in variables.items()}
     assert load_config({}, env) == ServerConfig()

@@ -64,6 +64,7 @@ def test_names_that_are_not(host: str) -> None:
         ("http://127.0.0.1:8000", "localhost:8000", False, False),
         ("https://evil.example", "localhost:8000", False, False),
         ("file://", "localhost:8000", False, False),
+        ("ftp://evil.example", "localhost:8000", False, False),
         ("vscode-webview://abc", "localhost:8000", False, True),
         ("tauri://localhost", "localhost:8000", False, True),
         ("chrome-extension://abcdef", "localhost:8000", False, True),
