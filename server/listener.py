@@ -27,21 +27,13 @@ class Listener:
     def bind(cls, host: str, port: int) -> Self:
         """Bind `port` on every address of `host`. Port 0 is a free one.
 
-        `localhost` is 127.0.0.1 and ::1, also where the system's list of hosts has only one of them
-        (RFC 6761): clients have lists of their own.
+        `localhost`, and each name below it, is 127.0.0.1 and ::1, also where the system's list of hosts has
+        only one of them, or none (RFC 6761): clients have lists of their own.
 
         Raises ConfigError for what is no address, CorralError for one that can't be had. Of several addresses
         those that this machine doesn't have are left out: names are often listed with ::1 where IPv6 is off.
         """
-        try:
-            infos = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        except (socket.gaierror, UnicodeError) as error:
-            reason = error.strerror if isinstance(error, socket.gaierror) else "it is no host name"
-            raise ConfigError(f"{host} is no address to listen on ({reason}); check --host") from error
-        found: list[Address] = [(int(info[0]), tuple(info[4])) for info in infos]
-        if host.lower().removesuffix(".") == "localhost":
-            found += [(socket.AF_INET, ("127.0.0.1", port)), (socket.AF_INET6, ("::1", port, 0, 0))]
-        addresses = list(dict.fromkeys(found))
+        addresses = _addresses(host, port)
         for _ in range(_TRIES if port == 0 and len(addresses) > 1 else 1):
             try:
                 return cls(_bind_all(host, addresses))
@@ -81,6 +73,24 @@ class _PortInUse(Exception):
         super().__init__(where)
         self.where = where
         self.port = port
+
+
+def _addresses(host: str, port: int) -> list[Address]:
+    """Return all addresses that a host stands for. An IPv6 address may have the brackets of a URL."""
+    name = host.lower().removesuffix(".")
+    is_local = name == "localhost" or name.endswith(".localhost")
+    try:
+        plain = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+        infos = socket.getaddrinfo(plain, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except (socket.gaierror, UnicodeError) as error:
+        if not is_local:
+            reason = error.strerror if isinstance(error, socket.gaierror) else "it is no host name"
+            raise ConfigError(f"{host} is no address to listen on ({reason}); check --host") from error
+        infos = []
+    found: list[Address] = [(int(info[0]), tuple(info[4])) for info in infos]
+    if is_local:
+        found += [(socket.AF_INET, ("127.0.0.1", port)), (socket.AF_INET6, ("::1", port, 0, 0))]
+    return list(dict.fromkeys(found))
 
 
 def _bind_all(host: str, addresses: Sequence[Address]) -> list[socket.socket]:

@@ -15,6 +15,8 @@ def names(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[tuple[int, str]]]:
     known: dict[str, list[tuple[int, str]]] = {}
 
     def getaddrinfo(host: str, port: int, *_: Any, **__: Any) -> list[Any]:
+        if host not in known:
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
         return [
             (
                 family,
@@ -64,6 +66,25 @@ def test_localhost_is_both_loopbacks(
     with Listener.bind(host, 0) as listener:
         assert {each.getsockname()[0] for each in listener.sockets} == {"127.0.0.1", "::1"}
         assert len({each.getsockname()[1] for each in listener.sockets}) == 1
+
+
+@pytest.mark.parametrize("host", ["localhost", "localhost.", "corral.localhost"])
+@pytest.mark.usefixtures("names")
+def test_localhost_is_known_without_a_list_of_hosts(host: str) -> None:
+    with Listener.bind(host, 0) as listener:
+        assert [each.getsockname()[0] for each in listener.sockets] == ["127.0.0.1", "::1"]
+
+
+@pytest.mark.parametrize("host", ["notlocalhost", "localhost.example", ".localhost.example."])
+@pytest.mark.usefixtures("names")
+def test_other_names_are_not_localhost(host: str) -> None:
+    with pytest.raises(ConfigError, match="is no address to listen on"):
+        Listener.bind(host, 0)
+
+
+def test_an_ipv6_address_may_have_brackets() -> None:
+    with Listener.bind("[::1]", 0) as listener:
+        assert [each.getsockname()[0] for each in listener.sockets] == ["::1"]
 
 
 def test_addresses_that_are_not_here_are_left_out(names: dict[str, list[tuple[int, str]]]) -> None:
