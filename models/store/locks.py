@@ -80,7 +80,8 @@ def build_lock(
     """
     _make_folder(path.parent)
     holder = path.with_suffix(".pid")
-    held = try_lock(path)
+    with disk_errors("keep locks", path.parent):
+        held = try_lock(path)
     if held is None:
         pid = _read_pid(holder)
         if on_wait is not None:

@@ -51,13 +51,14 @@ def ensure_model(ref: ModelRef, store: ModelStore, default_type: str, make: Make
 def missing_types(ref: ModelRef, model: StoredModel | None, default_type: str) -> tuple[str, ...]:
     """Return the types to be made before `ref` can be served, when `model` is here of it.
 
-    The demo is small: all three types are made at once. Of others one type is enough.
+    The demo is small: with its first type the usual three are made at once. Of others one type is enough.
     """
     here = () if model is None else tuple(model.types)
     if ref.type is not None:
         return () if ref.type in here else (ref.type,)
     if ref.kind == "demo":
-        return tuple(type_ for type_ in DEFAULT_TYPES if type_ not in here)
+        wanted = dict.fromkeys((*DEFAULT_TYPES, default_type))
+        return () if default_type in here else tuple(type_ for type_ in wanted if type_ not in here)
     return () if here else (default_type,)
 
 

@@ -47,6 +47,7 @@ def test_what_is_missing_of_a_model_that_is_not_here() -> None:
     assert missing_types(ORG, None, "Q4_K_M") == ("Q4_K_M",)
     assert missing_types(ORG.with_type("Q8_0"), None, "Q4_K_M") == ("Q8_0",)
     assert missing_types(DEMO, None, "Q4_K_M") == DEFAULT_TYPES
+    assert missing_types(DEMO, None, "Q4_0") == (*DEFAULT_TYPES, "Q4_0")
     assert missing_types(DEMO.with_type("Q8_0"), None, "Q4_K_M") == ("Q8_0",)
 
 
@@ -55,7 +56,9 @@ def test_what_is_missing_of_a_model_that_is_here(store: ModelStore) -> None:
     assert missing_types(ORG, model, "Q5_K_M") == ()
     assert missing_types(ORG.with_type("Q8_0"), model, "Q4_K_M") == ()
     assert missing_types(ORG.with_type("Q5_K_M"), model, "Q4_K_M") == ("Q5_K_M",)
-    assert missing_types(DEMO, model, "Q4_K_M") == ("Q5_K_M",)
+    assert missing_types(DEMO, model, "Q4_K_M") == ()
+    assert missing_types(DEMO, model, "Q5_K_M") == ("Q5_K_M",)
+    assert missing_types(DEMO, model, "Q4_0") == ("Q5_K_M", "Q4_0")
 
 
 def test_the_default_type_serves_the_plain_name(store: ModelStore) -> None:

@@ -126,6 +126,12 @@ def test_a_store_on_a_read_only_disk(env: dict[str, str], home: Path, tmp_path: 
     prefix = read_only(home)
     assert "tiny" in run(env, "list", prefix=prefix)
     assert "F32" in run(env, "show", str(file), prefix=prefix)
+    making = [*prefix, *corral_command("quantize", str(file), "--type", "F16")]
+    failed = subprocess.run(making, env=env, capture_output=True, text=True, timeout=120, check=False)
+    assert failed.returncode == 1
+    last = failed.stderr.splitlines()[-1]
+    assert "Read-only file system" in last
+    assert last.endswith("check the permissions, or set CORRAL_HOME")
     process = subprocess.Popen(
         [*prefix, *corral_command("serve", f"{file}", "--port", "8141", "--ctx", "64")],
         env=env,
