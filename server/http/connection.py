@@ -2,7 +2,7 @@
 
 uvicorn itself waits for ever for the rest of a head or of a body, and takes connections until files run out;
 so one client with many half requests could keep all others away. Here each wait has an end, and a connection
-beyond the limit takes the place of the one that has been idle longest.
+beyond the limit takes the place of the one that has been idle longest, or whose body is awaited longest.
 
     the head              20 s, and a second more for each 500 bytes       closed; 408 if a part of it came
     the body              30 s, and a second more for each 500 bytes       408
@@ -234,6 +234,10 @@ class HttpConnection(HttpToolsProtocol):
         return self._is_refused or self.transport.is_closing()
 
     @property
+    def _waits_for_body(self) -> bool:
+        return self._reading == "body" and not self.flow.read_paused
+
+    @property
     def _is_answering(self) -> bool:
         cycle: RequestResponseCycle | None = self.cycle
         return cycle is not None and not cycle.response_complete
@@ -312,12 +316,17 @@ class HttpConnection(HttpToolsProtocol):
         self.loop.call_later(LINGER_S, self.transport.close)
 
     def _take_place(self) -> bool:
-        """Close the connection that has been idle longest; False if every one has a request."""
+        """Close the connection that has been idle longest, or else one whose body doesn't come to an end.
+
+        False if every one has a whole request.
+        """
         others = [other for other in self.connections if isinstance(other, HttpConnection)]
-        idle = [other for other in others if other is not self and not other._is_answering]  # noqa: SLF001
-        if not idle:
+        others.remove(self)
+        waiting = [other for other in others if not other._is_answering]  # noqa: SLF001
+        waiting = waiting or [other for other in others if other._waits_for_body]  # noqa: SLF001
+        if not waiting:
             return False
-        victim = min(idle, key=lambda other: other._idle_since_s)  # noqa: SLF001
+        victim = min(waiting, key=lambda other: other._idle_since_s)  # noqa: SLF001
         logger.debug("over %d connections: the one idle longest is closed", self._limits.n_connections)
         self.connections.discard(victim)
         victim.transport.abort()

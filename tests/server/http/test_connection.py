@@ -174,6 +174,23 @@ async def test_the_connection_that_is_idle_longest_makes_room() -> None:
         assert (await busy.answer())[0] == 200
 
 
+async def test_a_half_body_makes_room_where_none_is_idle() -> None:
+    limits = ConnectionLimits(n_connections=3)
+    service = ScriptedService(lambda request: [1.0, *says("a")(request)])
+    async with serving(app_for(service), limits) as url, connected(url) as busy:
+        busy.send(POST + b"\r\n" + BODY)
+        await service.reached(1)
+        async with AsyncExitStack() as stack:
+            for _ in range(20):
+                half = await stack.enter_async_context(connected(url))
+                half.send(POST + b"\r\n" + BODY[:5])
+                await asyncio.sleep(0.01)
+            async with connected(url) as client:
+                client.send(GET)
+                assert await client.answer() == (200, {"status": "ok"})
+        assert (await busy.answer())[0] == 200
+
+
 async def test_beyond_the_limit_where_all_have_work_one_is_refused() -> None:
     release = asyncio.Event()
     service = ScriptedService(lambda request: [release, *says("a")(request)])
