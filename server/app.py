@@ -107,7 +107,7 @@ def _routing(request: Request, error: Exception) -> Response:
         headers["Allow"] = ", ".join(sorted(_methods(request)))
         if request.method == "OPTIONS":
             return Response(status_code=204, headers=headers)
-    return error_response(errors.http_error(error.status_code, record.method, record.path), headers)
+    return error_response(errors.http_error(error.status_code, request.method, record.path), headers)
 
 
 def _methods(request: Request) -> set[str]:
