@@ -32,7 +32,8 @@ _SERVICE_VARIABLE = re.compile(
 _PORT_VARIABLE = re.compile(r"(.+_)?PORT")
 _SERVICE_ADDRESS = re.compile(r"(tcp|udp|sctp)://.+", re.IGNORECASE)
 
-_HOST_NAME = re.compile(r"\*|(\*\.)?[^\s*:/@\[\]]+|\[[0-9A-Fa-f:.]+\]|[0-9A-Fa-f:.]+")
+_ORIGIN = re.compile(r"\*|null|[A-Za-z][A-Za-z0-9+.-]*://(\[[0-9A-Fa-f:.]+\]|[^\s*:/?#@,\[\]]*)(:\d{1,5})?/?")
+_HOST_NAME = re.compile(r"\*|(\*\.)?[^\s*:/@,.\[\]][^\s*:/@,\[\]]*|\[[0-9A-Fa-f:.]+\]|[0-9A-Fa-f:.]+")
 
 Seconds = Annotated[float, Bounds(gt=0)]
 
@@ -131,6 +132,15 @@ class ServerConfig(BaseModel, LimitOptions, ServeOptions, CatalogueOptions, Http
         if not all(key.isprintable() for key in keys):
             raise ValueError("an API key must not have control characters")
         return tuple(map(SecretStr, keys))
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if any(not _ORIGIN.fullmatch(origin.strip()) for origin in value):
+            raise ValueError(
+                "an origin is a scheme and a host, with a port or without, such as https://app.example, or *"
+            )
+        return value
 
     @field_validator("allowed_hosts")
     @classmethod

@@ -76,8 +76,11 @@ def parse_origin(text: str) -> Origin | None:
 
 
 def plain_origin(text: str) -> str:
-    """Return an origin as browsers write it: in lower case, without a slash at its end."""
-    return text.strip().lower().rstrip("/")
+    """Return an origin as browsers write it: in lower case, without a slash at its end or the usual port."""
+    plain = text.strip().lower()
+    plain = plain if plain.endswith("://") else plain.rstrip("/")
+    scheme = plain.partition("://")[0]
+    return plain.removesuffix(f":{_DEFAULT_PORTS.get(scheme, '')}")
 
 
 class AllowedHosts:

@@ -101,6 +101,12 @@ def test_values_in_other_spellings() -> None:
         ({"allowed_hosts": ["http://corral.example"]}, {}, None, ("--allowed-host", "without scheme")),
         ({"allowed_hosts": ["corral.example:80"]}, {}, None, ("--allowed-host", "without scheme and port")),
         ({"allowed_hosts": ["*corral.example"]}, {}, None, ("--allowed-host", "*.example")),
+        ({"allowed_hosts": ["a.example,b.example"]}, {}, None, ("--allowed-host", "without scheme")),
+        ({"allowed_hosts": [".example"]}, {}, None, ("--allowed-host", "*.example")),
+        ({"cors_origins": ["app.example"]}, {}, None, ("--cors-origin", "a scheme and a host")),
+        ({"cors_origins": ["https://app.example/page"]}, {}, None, ("--cors-origin", "https://app.example")),
+        ({"cors_origins": ["https://*.example"]}, {}, None, ("--cors-origin", "or *")),
+        ({}, {"CORRAL_CORS_ORIGINS": "https://a.example b"}, None, ("CORRAL_CORS_ORIGINS", "a scheme and")),
         ({}, {"CORRAL_ALOWED_HOSTS": "x"}, None, ("did you mean CORRAL_ALLOWED_HOSTS?",)),
     ],
 )
@@ -147,6 +153,22 @@ SERVICES = (
     "CTX_",
     "LOG_LEVEL_",
 )
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "https://a.example",
+        "https://A.example:8443/",
+        "http://[::1]:3000",
+        "app://obsidian.md",
+        "null",
+        "*",
+        "file://",
+    ],
+)
+def test_web_origins(origin: str) -> None:
+    assert load_config({"cors_origins": [origin]}, {}).cors_origins == (origin,)
 
 
 @pytest.mark.parametrize("service", SERVICES)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from server.http.hosts import AllowedHosts, Authority, parse_authority, parse_origin
+from server.http.hosts import AllowedHosts, Authority, parse_authority, parse_origin, plain_origin
 
 
 @pytest.mark.parametrize(
@@ -81,3 +81,19 @@ def test_origins(origin: str, host: str, own: bool, program: bool) -> None:
 @pytest.mark.parametrize("text", ["null", "", "evil.example", "http//x", "http://a b", "https://a@b", "*"])
 def test_what_is_no_origin(text: str) -> None:
     assert parse_origin(text) is None
+
+
+@pytest.mark.parametrize(
+    ("written", "plain"),
+    [
+        ("https://App.example:443/", "https://app.example"),
+        ("http://[::1]:80", "http://[::1]"),
+        ("https://app.example:80", "https://app.example:80"),
+        ("http://app.example:8080", "http://app.example:8080"),
+        ("file://", "file://"),
+        ("null", "null"),
+        ("*", "*"),
+    ],
+)
+def test_an_origin_as_browsers_write_it(written: str, plain: str) -> None:
+    assert plain_origin(written) == plain
