@@ -69,6 +69,10 @@ def architecture_faults(keys: Hyperparameters, tensors: Sequence[GGUFTensor]) ->
     yield from _gating_faults(keys)
     if keys.prefix in PLAIN_ATTENTION:
         yield from _plain_attention_faults(keys, tensors)
+    if keys.prefix == "deepseek2":
+        yield from _latent_attention_faults(keys)
+    if keys.prefix == "jina-bert-v2":
+        yield from _gated_feed_forward_faults(keys, tensors)
 
 
 def _layer_faults(keys: Hyperparameters) -> Iterator[str]:
@@ -125,4 +129,28 @@ def _plain_attention_faults(keys: Hyperparameters, tensors: Sequence[GGUFTensor]
                 f"{tensor.name} has {tensor.shape[1]:,} rows; {n_q} heads and {n_kv} key-value heads "
                 f"of {key} numbers need {rows:,}"
             )
+            return
+
+
+def _latent_attention_faults(keys: Hyperparameters) -> Iterator[str]:
+    """Yield what is wrong with heads whose keys are a latent vector and a rotated part."""
+    rotated, rank = keys.rotated, keys.integer("attention.kv_lora_rank") or 0
+    whole = keys.integer("attention.key_length_mla")
+    if (keys.key_length if whole is None else whole) <= rotated:
+        yield f"{keys.name('rope.dimension_count')} is {rotated}: nothing of a head is left without rotation"
+    if rotated % 2 or rotated < 2:
+        yield f"{keys.name('rope.dimension_count')} is {rotated} (even, 2 or more)"
+    if whole is not None and (keys.key_length, keys.value_length) != (rank + rotated, rank):
+        yield (
+            f"{keys.name('attention.key_length')} and value_length are {keys.key_length} and "
+            f"{keys.value_length}; by kv_lora_rank and rope.dimension_count {rank + rotated} and {rank}"
+        )
+
+
+def _gated_feed_forward_faults(keys: Hyperparameters, tensors: Sequence[GGUFTensor]) -> Iterator[str]:
+    """Yield what is wrong with a matrix that may hold the gate, too, as its rows tell."""
+    n_ff = next(iter(keys.per_layer("feed_forward_length")), 0)
+    for tensor in tensors:
+        if tensor.name.endswith(".ffn_up.weight") and tensor.shape[-1] not in (n_ff, 2 * n_ff):
+            yield f"{tensor.name} has {tensor.shape[-1]:,} rows; {keys.name('feed_forward_length')} is {n_ff}"
             return

@@ -75,6 +75,15 @@ def test_every_family_that_is_quantized_has_its_rules() -> None:
     assert ours - latent <= PLAIN_ATTENTION
 
 
+LATENT: dict[str, Any] = {
+    "architecture": "deepseek2",
+    "attention__head_count_kv": 1,
+    "attention__kv_lora_rank": 16,
+    "attention__key_length": 24,
+    "attention__value_length": 16,
+    "attention__key_length_mla": 32,
+    "rope__dimension_count": 8,
+}
 HEADER: dict[str, Any] = {
     "block_count": 2,
     "embedding_length": 64,
@@ -96,7 +105,9 @@ def test_a_good_header_has_none() -> None:
     assert faults("qwen3", attention__key_length=16, attention__value_length=16) == []
     assert faults("mamba", {}, attention__head_count=0) == []
     assert faults("gpt2", {"blk.0.attn_qkv.weight": 64 + 2 * 32}) == []
-    assert faults("deepseek2", expert_count=4, expert_gating_func=0) == []
+    assert faults("deepseek2", expert_count=4, expert_gating_func=0, rope__dimension_count=8) == []
+    assert faults(**LATENT) == []
+    assert faults("jina-bert-v2", {"blk.0.ffn_up.weight": 64}, feed_forward_length=32) == []
 
 
 @pytest.mark.parametrize(
@@ -115,6 +126,14 @@ def test_a_good_header_has_none() -> None:
         ("attention.value_length_swa is 8", {"architecture": "cohere2", "attention__value_length_swa": 8}),
         ("expert_gating_func is 9 (1 to 4)", {"expert_count": 4, "expert_gating_func": 9}),
         ("expert_gating_func is 0", {"expert_count": 4, "expert_gating_func": 0}),
+        ("key_length and value_length are 25 and 16", {**LATENT, "attention__key_length": 25}),
+        ("key_length and value_length are 24 and 8", {**LATENT, "attention__value_length": 8}),
+        ("nothing of a head is left", {**LATENT, "attention__key_length_mla": 8}),
+        ("dimension_count is 0 (even", {**LATENT, "rope__dimension_count": 0}),
+        (
+            "ffn_up.weight has 64 rows",
+            {"architecture": "jina-bert-v2", "rows": {"blk.0.ffn_up.weight": 64}, "feed_forward_length": 31},
+        ),
         ("head_count is 0 in layer 1", {"architecture": "olmo2", "attention__head_count": 0}),
         ("head_count is 0 in layer 1", {"attention__head_count": None, "attention__head_count_kv": None}),
         ("blk.1.attn_q.weight has 64 rows", {"architecture": "gemma", "attention__key_length": 8}),
