@@ -29,6 +29,7 @@ TEXTS = DEMO_DIR / "texts"
 
 
 @pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.timeout(600)
 def test_a_sixth_less_is_lost_at_the_size_of_q4_k_m(tmp_path: Path) -> None:
     calibration = read_text((TEXTS / "calibration.txt").read_bytes())

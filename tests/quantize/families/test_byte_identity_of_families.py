@@ -6,6 +6,7 @@ Its type rules look at names, experts, heads, and whether the embeddings are tie
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,6 +20,11 @@ from tests.quantize.test_byte_identity import ALL_TYPES, assert_identical
 pytestmark = pytest.mark.model
 
 BY_NAME = {family.name: family for family in ALL_FAMILIES}
+
+
+def further(*names: str) -> list[Any]:
+    """Families that only `make thorough` tries."""
+    return [pytest.param(name, marks=pytest.mark.thorough) for name in names]
 
 
 def written(family: Family, parent: Path) -> Path:
@@ -39,7 +45,7 @@ def test_four_bits(family: Family, tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("group", range(3))
 @pytest.mark.parametrize(
-    "name", ["mixtral", "qwen2", "qwen2-tied", "qwen2-moe", "granite-moe-shared", "bert"]
+    "name", ["qwen2-moe", *further("mixtral", "qwen2", "qwen2-tied", "granite-moe-shared", "bert")]
 )
 def test_every_type(name: str, group: int, tmp_path: Path) -> None:
     """Experts, grouped queries, tied embeddings, a shared expert, fused experts, an encoder."""
@@ -49,7 +55,8 @@ def test_every_type(name: str, group: int, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "name", ["mixtral", "qwen2", "qwen2-tied", "qwen2-moe", "granite-moe-shared", "bert", "flan-t5"]
+    "name",
+    ["qwen2", "bert", *further("mixtral", "qwen2-tied", "qwen2-moe", "granite-moe-shared", "flan-t5")],
 )
 def test_every_type_with_an_importance_matrix(name: str, tmp_path: Path) -> None:
     """And one tensor of a layer, and all of a kind that llama.cpp treats apart, with types of their own."""

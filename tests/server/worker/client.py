@@ -10,11 +10,12 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from server.engine.events import ChoiceEnd, Delta, Event, Failure, Finish, Started
-from server.ipc.frames import HEADER, decode_reply, encode_frame, frame_length
+from server.ipc.frames import encode_frame
 from server.ipc.launch import worker_command, worker_environment
 from server.ipc.messages import LoadFailed, Loading, Ready, Reply, StepEvents, WorkerRequest
 from server.ipc.model_spec import ModelInfo, ModelSpec
 from server.serve_options import SERVE_SETTINGS, ServeOptions
+from tests.server.worker.reply_reader import ReplyReader
 
 R = TypeVar("R")
 TIMEOUT_S = 60.0
@@ -43,6 +44,7 @@ class WorkerClient:
                 stderr=subprocess.PIPE,
             )
         self.reader = self.socket.makefile("rb")
+        self._replies = ReplyReader(self.reader)
         self.socket.sendall(encode_frame(self.spec))
         return self
 
@@ -64,8 +66,7 @@ class WorkerClient:
 
     def receive(self) -> Reply | None:
         """The next reply; None when the worker has closed its end."""
-        header = self.reader.read(HEADER.size)
-        return decode_reply(self.reader.read(frame_length(header))) if header else None
+        return self._replies.read()
 
     def ready(self) -> ModelInfo:
         while not isinstance(reply := self.receive(), Ready):

@@ -17,7 +17,7 @@ from server.engine.engine import Engine, EngineConfig
 from server.engine.events import Failure
 from server.engine.request import EngineRequest
 from server.engine.sampling_params import SamplingParams
-from server.ipc.frames import HEADER, decode_reply, encode_frame, frame_length
+from server.ipc.frames import HEADER, encode_frame
 from server.ipc.messages import (
     Cancel,
     Drain,
@@ -39,6 +39,7 @@ from server.worker.inbox import Inbox, Serving
 from server.worker.lanes import INSTANT, SHORT
 from server.worker.prompts import PromptReader
 from tests.server.engine.scripted_runner import ScriptedRunner
+from tests.server.worker.reply_reader import ReplyReader
 
 WAIT = "wait" + " " * INSTANT
 
@@ -74,6 +75,7 @@ class Desk:
         self.closed = threading.Event()
         self.inbox = Inbox(self.channel, self.closed.set)
         self.reader = self.socket.makefile("rb")
+        self._replies = ReplyReader(self.reader)
         self.prompts = ScriptedReader()
 
     def serve(self) -> None:
@@ -88,7 +90,9 @@ class Desk:
         return self.receive()
 
     def receive(self) -> Reply:
-        return decode_reply(self.reader.read(frame_length(self.reader.read(HEADER.size))))
+        reply = self._replies.read()
+        assert reply is not None
+        return reply
 
     def close(self) -> None:
         self.reader.close()
