@@ -108,10 +108,16 @@ def take_all(checker: StopChecker, said: list[str | int]) -> str:
 
 
 def expected(said: list[str | int], stops: list[str]) -> tuple[str, str | None]:
-    """The text before the stop string that is whole first, and that stop string."""
+    """The text before the stop string that is whole first, and that stop string.
+
+    A token without text that no stop string names is as if it weren't there.
+    """
     so_far = ""
     for piece in said:
-        so_far += MARKS[piece] if isinstance(piece, int) else piece
+        if isinstance(piece, int):
+            so_far += MARKS[piece] if any(NAMES[piece] in stop for stop in stops) else ""
+        else:
+            so_far += piece
         found: list[tuple[int, str]] = []
         for stop in filter(None, stops):
             marked = stop.replace("</s>", "\x02").replace("<turn>", "\x07")
