@@ -11,11 +11,14 @@ import ipaddress
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 
 _AUTHORITY = re.compile(r"(?P<host>\[[^\[\]@/?#\s]+\]|[^\[\]:@/?#\s,\\]*)(?::(?P<port>[0-9]{0,5}))?")
 _ORIGIN = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*)://(?P<authority>.*)")
 _LOCAL_SUFFIXES = (".localhost", ".local", ".internal", ".home.arpa")
 """Names below these belong to no public domain, and `host.docker.internal` is one of them."""
+_MOST_CHARS = 512
+"""No host is longer: a name has at most 253 characters, an address with a zone some hundred."""
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _DOCUMENT_SCHEMES = frozenset({"http", "https", "file", "ftp"})
 """Documents from anybody have origins of these schemes; others (`vscode-webview`, `tauri`,
@@ -54,6 +57,11 @@ class Origin:
 
 def parse_authority(text: str) -> Authority | None:
     """Return the parts of a `Host` header's value; None if it is none."""
+    return _parsed(text) if len(text) <= _MOST_CHARS else None
+
+
+@lru_cache(maxsize=256)  # nearly every request names the same host, more than once
+def _parsed(text: str) -> Authority | None:
     text = text.strip().lower()
     if _is_ip(text):
         return Authority(text, None)
@@ -108,6 +116,7 @@ class AllowedHosts:
         )
 
 
+@lru_cache(maxsize=256)
 def _is_ip(text: str) -> bool:
     try:
         ipaddress.ip_address(text.replace("%25", "%", 1))

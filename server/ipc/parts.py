@@ -7,7 +7,8 @@ more elements than take a few milliseconds, and what a client gets is made of th
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TypeVar
+from itertools import chain
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -27,6 +28,12 @@ PART_WEIGHT = 4_096
 _CHARS_PER_WEIGHT = 64
 
 R = TypeVar("R", bound=Reply)
+_LONG_FIELDS: dict[type[Any], tuple[str, ...]] = {
+    TokenizeReply: ("tokens", "pieces"),
+    DetokenizeReply: ("text",),
+    ApplyTemplateReply: ("prompt",),
+}
+"""The fields of which each part of a reply holds a part."""
 
 
 def parts_of(reply: Reply) -> Sequence[Reply]:
@@ -50,14 +57,16 @@ def joined(parts: Sequence[R]) -> R:
     last = parts[-1]
     if len(parts) == 1:
         return last
-    if isinstance(last, TokenizeReply):
-        tokens = [token for part in parts for token in part.tokens]  # type: ignore[union-attr]
-        pieces = [piece for part in parts for piece in part.pieces or ()]  # type: ignore[union-attr]
-        return msgspec.structs.replace(last, tokens=tokens, pieces=None if last.pieces is None else pieces)
-    if isinstance(last, DetokenizeReply):
-        return msgspec.structs.replace(last, text="".join([part.text for part in parts]))  # type: ignore[union-attr]
-    assert isinstance(last, ApplyTemplateReply)
-    return msgspec.structs.replace(last, prompt="".join([part.prompt for part in parts]))  # type: ignore[union-attr]
+    fields = _LONG_FIELDS[type(last)]
+    whole = {name: _concatenated([getattr(part, name) for part in parts]) for name in fields}
+    return msgspec.structs.replace(last, **whole)
+
+
+def _concatenated(values: list[Any]) -> Any:
+    """Return the texts or lists as one; None, which all of them are then, for a field that wasn't wanted."""
+    if values[-1] is None:
+        return None
+    return "".join(values) if isinstance(values[-1], str) else [*chain.from_iterable(values)]
 
 
 def _token_parts(reply: TokenizeReply) -> Iterator[TokenizeReply]:

@@ -38,6 +38,9 @@ class Architecture(ABC):
     aliases: ClassVar[Mapping[str, str]] = {}
     """Other names of config.json's fields, which win over their own: transformers' `attribute_map`."""
 
+    default_tied: ClassVar[bool | None] = None
+    """`tie_word_embeddings` where config.json is silent; None for a family that doesn't look at it."""
+
     base_prefix: ClassVar[str] = "model."
     """The beginning of names that only models with a head have: transformers' `base_model_prefix`."""
 
@@ -83,7 +86,7 @@ class Architecture(ABC):
     @property
     def is_tied(self) -> bool:
         """True if the embedding is the output matrix, too."""
-        return False
+        return self.default_tied is not None and self.config.flag("tie_word_embeddings", self.default_tied)
 
     def tensor_name(self, name: str) -> str | None:
         """Return the name by which `tensor_rules` knows a checkpoint's tensor; None for one no one needs.

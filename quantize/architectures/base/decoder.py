@@ -42,7 +42,7 @@ class Decoder(Architecture):
     activation_name: ClassVar[str] = "hidden_act"
     """The field of config.json that holds the activation."""
 
-    default_tied: ClassVar[bool] = False
+    default_tied: ClassVar[bool | None] = False
     """True if the embedding is the output matrix where config.json is silent."""
 
     needs_output: ClassVar[bool] = False
@@ -167,11 +167,6 @@ class Decoder(Architecture):
             embedding = dataclasses.replace(rule, sources=(f"{self.embedding_name}.weight",))
             return [dataclasses.replace(rule, others=(embedding,))]
         return [dataclasses.replace(rule, optional=True)] if self.has_output else []
-
-    @property
-    def is_tied(self) -> bool:
-        """True if the embedding is the output matrix, too."""
-        return self.config.flag("tie_word_embeddings", self.default_tied)
 
     @property
     def tied_names(self) -> tuple[str, ...]:

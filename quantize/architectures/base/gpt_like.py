@@ -34,7 +34,7 @@ class GPTLike(Architecture):
     epsilon_name: ClassVar[str] = "layer_norm_epsilon"
     """The field of config.json that holds the norms' epsilon."""
 
-    default_tied: ClassVar[bool] = True
+    default_tied: ClassVar[bool | None] = True
     """True if the embedding is the output matrix where config.json is silent."""
 
     # Names in the checkpoint.
@@ -99,11 +99,6 @@ class GPTLike(Architecture):
     @property
     def vocabulary_size(self) -> int:
         return self.config.size("vocab_size", self.defaults["n_vocab"])
-
-    @property
-    def is_tied(self) -> bool:
-        """True if the embedding is the output matrix, too."""
-        return self.config.flag("tie_word_embeddings", self.default_tied)
 
     @property
     def tied_names(self) -> tuple[str, ...]:
