@@ -55,6 +55,16 @@ class _Outcome(msgspec.Struct, frozen=True):
     param: str | None = None
 
 
+def encode_job(
+    messages: list[dict[str, Any]],
+    add_generation_prompt: bool,
+    template_kwargs: dict[str, Any],
+    begun: BegunAnswer | None,
+) -> bytes:
+    """Return a render's line for the child."""
+    return msgspec.json.encode(_Job(messages, add_generation_prompt, template_kwargs, begun)) + b"\n"
+
+
 class TemplateProcess:
     """One template's child process. Thread-safe; one render at a time."""
 
@@ -83,7 +93,10 @@ class TemplateProcess:
 
         Raises RequestError for refused messages and for exceeded limits.
         """
-        job = msgspec.json.encode(_Job(messages, add_generation_prompt, template_kwargs, begun)) + b"\n"
+        return self.run(encode_job(messages, add_generation_prompt, template_kwargs, begun))
+
+    def run(self, job: bytes) -> str:
+        """Return the prompt's text for what `encode_job` returned. Raises as `render`."""
         with self._lock:
             line = self._exchange(job) or self._exchange(job, only_if_idle_death=True)
             if not line:
