@@ -14,7 +14,13 @@ from models.gguf.reader import GGUFTensor
 
 _PROJECTION = re.compile(r"(?:enc\.|dec\.)?blk\.(?P<layer>\d{1,4})\.attn_(?P<part>q|k|v|qkv)\.weight")
 
-EQUAL_HEADS = frozenset(
+
+def _names(text: str) -> frozenset[str]:
+    """Return the architectures that `text` lists."""
+    return frozenset(text.split())
+
+
+EQUAL_HEADS = _names(
     """
     afmoe apertus arcee arctic baichuan bailingmoe2 bert bitnet bloom chameleon chatglm codeshell cogvlm
     cohere2 cohere2moe command-r dbrx deci deepseek dflash dots1 dream eagle3 ernie4_5 ernie4_5-moe
@@ -26,11 +32,11 @@ EQUAL_HEADS = frozenset(
     pangu-embedded phi2 phi3 phimoe plamo pockettts qwen qwen2 qwen2moe qwen2vl qwen3 qwen35 qwen35moe
     qwen3moe qwen3next qwen3vl qwen3vlmoe qwen4exp refact rnd1 seed_oss smallthinker smollm3 spark2_5
     stablelm starcoder starcoder2 t5 t5encoder talkie xverse
-    """.split()  # noqa: SIM905 - a list of a hundred names
+    """
 )
 """The architectures whose keys and values must have heads of one size."""
 
-WHOLE_ROTATION = frozenset(
+WHOLE_ROTATION = _names(
     """
     apertus arcee arctic baichuan chameleon codeshell cogvlm cohere2moe dbrx deci deepseek dots1 dream
     ernie4_5 ernie4_5-moe exaone exaone-moe exaone4 falcon granite granite_swa granitemoe graniteswitch
@@ -38,23 +44,23 @@ WHOLE_ROTATION = frozenset(
     llama-embed llama4 maincoder mellum minicpm minimax-01 minimax-m2 mistral3 nemotron olmo olmo2 olmoe
     orion paddleocr pangu-embedded plamo pockettts qwen2 qwen2moe qwen2vl qwen3 qwen3moe qwen3vl
     qwen3vlmoe rnd1 seed_oss smallthinker smollm3 starcoder2 talkie xverse
-    """.split()  # noqa: SIM905
+    """
 )
 """The architectures whose heads must be rotated as a whole."""
 
-DEFAULT_GATING = frozenset(
+DEFAULT_GATING = _names(
     """
     afmoe cohere2moe deepseek2 deepseek2-ocr glm-dsa glm4moe glm5-next hy_v3 laguna step35
-    """.split()  # noqa: SIM905
+    """
 )
 """The architectures that have a gating function of their own where a file says 0, "none"."""
 
-PLAIN_ATTENTION = frozenset(
+PLAIN_ATTENTION = _names(
     """
     baichuan bert bloom chatglm cohere2 command-r deepseek falcon gemma gemma2 gemma3 glm4 gpt2 gptneox
     granite granitemoe internlm2 jina-bert-v2 llama mpt nomic-bert nomic-bert-moe olmo2 phi2 phi3 phimoe
     qwen2 qwen2moe qwen3 qwen3moe smollm3 stablelm starcoder2 t5 t5encoder
-    """.split()  # noqa: SIM905
+    """
 )
 """The architectures all of whose layers attend, with projections that have the rows of their heads."""
 

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from server.chat.begun_answer import BegunAnswer
 from server.chat.template_process import Limits, TemplateProcess, encode_job
 
 SHORT_JOB_BYTES = 65_536
@@ -37,18 +36,11 @@ class TemplatePool:
         with _taken(self._idle_short) as process:
             process.start()
 
-    def render(
-        self,
-        messages: list[dict[str, Any]],
-        *,
-        add_generation_prompt: bool,
-        template_kwargs: dict[str, Any],
-        begun: BegunAnswer | None = None,
-    ) -> str:
-        """Return the prompt's text, as `TemplateProcess.render` does. Raises RequestError."""
-        job = encode_job(messages, add_generation_prompt, template_kwargs, begun)
+    def render(self, messages: list[dict[str, Any]], **options: Any) -> str:
+        """Return the prompt's text; the options are those of `encode_job`. Raises RequestError."""
+        job = encode_job(messages, **options)
         with _taken(self._idle_short if len(job) <= SHORT_JOB_BYTES else self._idle_long) as process:
-            return process.run(job)
+            return process.render(job)
 
     def close(self) -> None:
         """End the processes. The object may be used again, which starts others."""

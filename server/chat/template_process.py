@@ -57,11 +57,12 @@ class _Outcome(msgspec.Struct, frozen=True):
 
 def encode_job(
     messages: list[dict[str, Any]],
+    *,
     add_generation_prompt: bool,
     template_kwargs: dict[str, Any],
-    begun: BegunAnswer | None,
+    begun: BegunAnswer | None = None,
 ) -> bytes:
-    """Return a render's line for the child."""
+    """Return what `TemplateProcess.render` takes: the messages, and how they become a prompt."""
     return msgspec.json.encode(_Job(messages, add_generation_prompt, template_kwargs, begun)) + b"\n"
 
 
@@ -81,22 +82,11 @@ class TemplateProcess:
         with self._lock, contextlib.suppress(BrokenPipeError):
             self._running_child()
 
-    def render(
-        self,
-        messages: list[dict[str, Any]],
-        *,
-        add_generation_prompt: bool,
-        template_kwargs: dict[str, Any],
-        begun: BegunAnswer | None = None,
-    ) -> str:
-        """Return the prompt's text, to the end of a begun answer.
+    def render(self, job: bytes) -> str:
+        """Return the prompt's text for what `encode_job` returned, to the end of a begun answer.
 
         Raises RequestError for refused messages and for exceeded limits.
         """
-        return self.run(encode_job(messages, add_generation_prompt, template_kwargs, begun))
-
-    def run(self, job: bytes) -> str:
-        """Return the prompt's text for what `encode_job` returned. Raises as `render`."""
         with self._lock:
             line = self._exchange(job) or self._exchange(job, only_if_idle_death=True)
             if not line:

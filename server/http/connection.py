@@ -85,7 +85,8 @@ class HttpConnection(HttpToolsProtocol):
         """True once what comes is dropped, and the connection about to be closed."""
         self._fault: ApiError | None = None
         """The error of a head that isn't passed on."""
-        self._idle_since_s = self.loop.time()
+        self.idle_since_s = self.loop.time()
+        """The loop's time of the last answer's end, or of the connection's begin."""
         self._wait: _Wait | None = None
         self._unread: asyncio.TimerHandle | None = None
 
@@ -130,7 +131,7 @@ class HttpConnection(HttpToolsProtocol):
             self._refuse(errors.long_headers(MAX_HEADER_BYTES))
         else:
             # Between requests bytes that begin none stop uvicorn's timer, too.
-            self._wait_for(self._reading or (None if self._is_answering else "head"))
+            self._wait_for(self._reading or (None if self.is_answering else "head"))
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -187,7 +188,7 @@ class HttpConnection(HttpToolsProtocol):
             super().on_message_complete()
 
     def on_response_complete(self) -> None:
-        self._idle_since_s = self.loop.time()
+        self.idle_since_s = self.loop.time()
         super().on_response_complete()
 
     # --- inside ---
@@ -234,11 +235,13 @@ class HttpConnection(HttpToolsProtocol):
         return self._is_refused or self.transport.is_closing()
 
     @property
-    def _waits_for_body(self) -> bool:
+    def waits_for_body(self) -> bool:
+        """True while the client is to send more of a body, which the server would read."""
         return self._reading == "body" and not self.flow.read_paused
 
     @property
-    def _is_answering(self) -> bool:
+    def is_answering(self) -> bool:
+        """True from a request's head to the end of its answer."""
         cycle: RequestResponseCycle | None = self.cycle
         return cycle is not None and not cycle.response_complete
 
@@ -266,7 +269,7 @@ class HttpConnection(HttpToolsProtocol):
     def _on_wait_over(self) -> None:
         wait = self._wait
         assert wait is not None
-        if self.flow.read_paused or (wait.part == "head" and self._is_answering):
+        if self.flow.read_paused or (wait.part == "head" and self.is_answering):
             wait.begin()  # it is the server that doesn't read
             return
         self._wait = None
@@ -283,8 +286,8 @@ class HttpConnection(HttpToolsProtocol):
         """
         self._wait_for(None)
         self._is_refused = True
-        has_begun = self._is_answering and (self.cycle.response_started or bool(self.pipeline))
-        if self._is_answering:  # what the application does for it ends
+        has_begun = self.is_answering and (self.cycle.response_started or bool(self.pipeline))
+        if self.is_answering:  # what the application does for it ends
             self.cycle.disconnected = True
             self.cycle.message_event.set()
         if not has_begun:
@@ -322,11 +325,11 @@ class HttpConnection(HttpToolsProtocol):
         """
         others = [other for other in self.connections if isinstance(other, HttpConnection)]
         others.remove(self)
-        waiting = [other for other in others if not other._is_answering]  # noqa: SLF001
-        waiting = waiting or [other for other in others if other._waits_for_body]  # noqa: SLF001
+        waiting = [other for other in others if not other.is_answering]
+        waiting = waiting or [other for other in others if other.waits_for_body]
         if not waiting:
             return False
-        victim = min(waiting, key=lambda other: other._idle_since_s)  # noqa: SLF001
+        victim = min(waiting, key=lambda other: other.idle_since_s)
         logger.debug("over %d connections: the one idle longest is closed", self._limits.n_connections)
         self.connections.discard(victim)
         victim.transport.abort()

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from models.errors import RequestError
-from server.chat.template_process import Limits, TemplateProcess
+from server.chat.template_process import Limits, TemplateProcess, encode_job
 
 SMALL = Limits(cpu_s=0.4, memory_bytes=256 << 20)
 MESSAGES = [{"role": "user", "content": "Hi"}]
@@ -40,7 +40,7 @@ def made() -> Iterator[list[TemplateProcess]]:
 
 
 def ask(process: TemplateProcess, messages: list[dict[str, Any]] | None = None) -> str:
-    return process.render(messages or MESSAGES, add_generation_prompt=True, template_kwargs={})
+    return process.render(encode_job(messages or MESSAGES, add_generation_prompt=True, template_kwargs={}))
 
 
 def make(made: list[TemplateProcess], source: str) -> TemplateProcess:
