@@ -13,6 +13,8 @@ serve.py          `ModelServer`: the HTTP application and the workers' superviso
                   signal.
 serve_options.py  `ServeOptions`: the settings of one served model, each under one name from its flag to the
                   worker.
+answers/          An answer's text as its parts: thoughts, content and tool calls, the same for every
+                  protocol.
 chat/             The text of a chat before the model: templates, prompt formats, and the renderer of either.
 cli/              The command line, `corral`: one file per command, imported only when it is called.
 engine/           Continuous batching in pure Python: no HTTP, no ctypes. `engine.Engine` is the way in.

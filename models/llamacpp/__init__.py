@@ -27,6 +27,8 @@ spm_cuts.py       `SPMCuts`: cuts inside ordinary text for SentencePiece vocabul
                   whole.
 text_cuts.py      `TextCuts`: the places where a text can be cut so that its parts have the tokens of the
                   whole.
+token_trie.py     `open_token_trie`: a vocabulary as llguidance reads it, for grammars that tokens must
+                  follow.
 vocab.py          `Vocab`: a model's vocabulary, text to tokens and back (llama_vocab).
 quantization/     llama.cpp's quantization: type rules, encoding and decoding of tensor rows.
 """

@@ -22,6 +22,10 @@ template_process.py   A child process that renders a model's Jinja template, wit
                       memory.
 templates.py          Chat templates in Jinja, as Hugging Face writes them, compiled and rendered in a
                       sandbox. Pure.
+thinking.py           `Thinking`: what a request wants of a reasoning model's thoughts. Pure.
 thought_blocks.py     The marks that open and close a block of thoughts, in the chat templates of reasoning
                       models. Pure.
+tools.py              The tools that a request offers, and which of them the answer may or must call. Pure.
+tool_formats/         The formats in which models write tool calls, one file each, chosen by the template's
+                      text.
 """

@@ -10,7 +10,7 @@ from typing import Literal
 
 import msgspec
 
-FinishReason = Literal["stop", "length"]
+FinishReason = Literal["stop", "length", "tool_calls"]
 FailureKind = Literal["invalid_request", "busy", "server_error", "unavailable", "cancelled"]
 
 
@@ -20,6 +20,8 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=False
     prompt_tokens: int
     completion_tokens: int
     cached_tokens: int = 0
+    reasoning_tokens: int = 0
+    """The number of `completion_tokens` that are thoughts, the marks around them included."""
 
 
 class Timings(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=False):
@@ -46,12 +48,25 @@ class TokenLogprob(msgspec.Struct, frozen=True, array_like=True, gc=False):
     top: tuple[tuple[int, bytes, float], ...] = ()
 
 
+class AnswerForm(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=False):
+    """The parts that an answer's text is made of. The engine hands it on unread."""
+
+    tool_format: str | None = None
+    """The calls in the text have this format, see `server.chat.tool_formats`; None: there are none."""
+    thoughts: tuple[str, str] | None = None
+    """The marks that open and close thoughts; None: the model doesn't think."""
+    thinks: bool = False
+    """The answer begins within thoughts: the prompt has opened them."""
+
+
 class Started(msgspec.Struct, frozen=True, tag="started", kw_only=True, array_like=True, gc=False):
     """The request is accepted and admitted: its prompt is rendered, tokenized and measured."""
 
     id: str
     prompt_tokens: int
     cached_tokens: int
+    form: AnswerForm | None = None
+    """The answers' text is made of these parts; None: of content alone."""
 
 
 class Delta(msgspec.Struct, frozen=True, tag="delta", kw_only=True, array_like=True, gc=False):

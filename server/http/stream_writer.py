@@ -11,18 +11,19 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from typing import Protocol
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from models.errors import CorralError
-from server.engine.events import Event
+from server.engine.events import Event, Usage
 from server.http.access_log import RequestRecord, record_of
 from server.http.disconnect import disconnected, end
 from server.http.pieces import grouped
 from server.openai import errors, sse
-from server.openai.chunks import ChunkEncoder
+from server.openai.errors import ApiError
 from server.supervisor.protocol import EventSource
 
 logger = logging.getLogger("corral.http")
@@ -41,14 +42,34 @@ DirectWrite = Callable[[bytes], bool]
 """Writes a part of the body at once; returns False where it can't, and then it has done nothing."""
 
 
-class EventStream(Response):
-    """Sends the chunks of a source's events, then `[DONE]`. Made by `begin`.
+class StreamEncoder(Protocol):
+    """An answer in one protocol's form: events in, server-sent events out. Pure."""
 
-    An error on the way is sent as `data: {"error": …}` and ends the stream. A client that goes cancels the
+    @property
+    def usage(self) -> Usage | None:
+        """The usage of the request, once it has ended."""
+
+    def feed(self, event: Event) -> bytes:
+        """Return the bytes that an event makes, maybe none. Raises RequestFailed for a `Failure`."""
+
+    def end(self) -> bytes:
+        """Return the last bytes of a stream that went well."""
+
+    def error(self, error: ApiError) -> bytes:
+        """Return the last bytes of a stream that an error ends."""
+
+    def keep_alive(self) -> bytes:
+        """Return the bytes that say in a silence that the server is alive."""
+
+
+class EventStream(Response):
+    """Sends what an encoder makes of a source's events. Made by `begin`.
+
+    An error on the way is sent in the protocol's form and ends the stream. A client that goes cancels the
     request.
     """
 
-    def __init__(self, encoder: ChunkEncoder, writer: StreamWriter, events: asyncio.Task[None]) -> None:
+    def __init__(self, encoder: StreamEncoder, writer: StreamWriter, events: asyncio.Task[None]) -> None:
         super().__init__()
         self.raw_headers = list(_HEADERS)
         self._encoder = encoder
@@ -57,7 +78,7 @@ class EventStream(Response):
 
     @classmethod
     async def begin(
-        cls, source: EventSource, encoder: ChunkEncoder, scope: Scope, *, comment_s: float
+        cls, source: EventSource, encoder: StreamEncoder, scope: Scope, *, comment_s: float
     ) -> EventStream:
         """Run the request and return after its first event, or after HEADERS_AFTER_S.
 
@@ -91,8 +112,8 @@ class EventStream(Response):
         finally:
             await end(pump, watch, self._events)
             self._writer.abandon()
-            if self._encoder.choices.finish is not None:
-                record.usage = self._encoder.choices.finish.usage
+            if self._encoder.usage is not None:
+                record.usage = self._encoder.usage
 
     async def _pump(self, send: Send, record: RequestRecord) -> None:
         self._writer.open(send)
@@ -101,18 +122,18 @@ class EventStream(Response):
         try:
             await asyncio.wait((self._events, self._writer.broken), return_when=asyncio.FIRST_COMPLETED)
             (self._events if self._events.done() else self._writer.broken).result()
-            last = sse.DONE
+            last = self._encoder.end()
         except CorralError as error:
             failure = errors.from_error(error)
             record.outcome = f"failed={failure.body.code or failure.body.type}"
             logger.warning("stream failed: %s (%s)", error.message, record.id)
-            last = sse.data(failure.json())
+            last = self._encoder.error(failure)
         except Exception:
             if not self._events.done():  # the server's own `send` failed
                 raise
             logger.exception("stream failed (%s)", record.id)
             record.outcome = "failed=internal_error"
-            last = sse.data(errors.internal_error(record.id).json())
+            last = self._encoder.error(errors.internal_error(record.id))
         await self._writer.close(last)
 
 
@@ -124,7 +145,7 @@ class StreamWriter:
     Before `open` parts are kept, too. What is kept is bounded by the answer's own length.
     """
 
-    def __init__(self, encoder: ChunkEncoder, direct: DirectWrite | None, comment_s: float) -> None:
+    def __init__(self, encoder: StreamEncoder, direct: DirectWrite | None, comment_s: float) -> None:
         loop = asyncio.get_running_loop()
         self.begun: asyncio.Future[None] = loop.create_future()
         """Done after the first event."""
@@ -173,7 +194,7 @@ class StreamWriter:
     def write_comment(self) -> None:
         """Send a comment, unless the client has yet to read what was sent before."""
         if self._sending is None:
-            self._write(sse.COMMENT)
+            self._write(self._encoder.keep_alive())
 
     async def close(self, last: bytes) -> None:
         """Send `last` after everything else; the body ends with it."""

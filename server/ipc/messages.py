@@ -17,9 +17,12 @@ from typing import Any
 import msgspec
 
 from server.chat.begun_answer import Continuation
+from server.chat.thinking import Thinking
+from server.chat.tools import Tool, ToolChoice
 from server.engine.batch import Adapters
 from server.engine.events import Event, Failure
 from server.engine.sampling_params import SamplingParams
+from server.ipc.constraint import Constraint
 from server.ipc.model_spec import AdapterSpec, ModelInfo
 
 # --- prompts --------------------------------------------------------------------------------------
@@ -38,13 +41,22 @@ class TokenPrompt(msgspec.Struct, frozen=True, tag="tokens"):
 
 
 class ChatPrompt(msgspec.Struct, frozen=True, tag="chat"):
-    """A chat to render: OpenAI's message dicts with string content (parts already joined)."""
+    """A chat to render: OpenAI's message dicts with string content (parts already joined).
+
+    An assistant's message may have `tool_calls`, each with `id`, `type` and `function`, whose `arguments` are
+    the JSON text of an object; a tool's has `tool_call_id` and the `name` of the tool.
+    """
 
     messages: list[dict[str, Any]]
     prompt_format: str | None = None
     chat_template_kwargs: dict[str, Any] = {}
     add_generation_prompt: bool = True
     continue_final_message: Continuation = None
+    tools: tuple[Tool, ...] = ()
+    tool_choice: ToolChoice = ToolChoice()
+    thinking: Thinking = Thinking()
+    response_schema: dict[str, Any] | None = None
+    """A JSON schema that the prompt tells the model to follow; None: it isn't told."""
 
 
 Prompt = TextPrompt | TokenPrompt | ChatPrompt
@@ -76,6 +88,8 @@ class Generate(msgspec.Struct, frozen=True, tag="generate", kw_only=True):
     adapters: Adapters | None = None
     """LoRA adapters, none with scale 0. None: the model's defaults, which the supervisor fills in; a worker
     knows of none."""
+    constraint: Constraint | None = None
+    """The answer's content has this form. Thoughts and tool calls have their own."""
 
 
 class Cancel(msgspec.Struct, frozen=True, tag="cancel"):

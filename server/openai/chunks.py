@@ -10,9 +10,10 @@ from __future__ import annotations
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from server.engine.events import Event
+from server.engine.events import Event, Usage
 from server.openai import response_types, sse
 from server.openai.choices import ChoiceDelta, Choices
+from server.openai.errors import ApiError
 from server.openai.heading import Heading
 from server.openai.requests.answer_options import AnswerOptions
 
@@ -50,6 +51,23 @@ class ChunkEncoder:
             if around is not None:
                 return around[0] + self._encode(deltas[0].text) + around[1]
         return b"".join(map(self._chunk_of, deltas))
+
+    @property
+    def usage(self) -> Usage | None:
+        """The usage of the request, once it has ended."""
+        return None if self.choices.finish is None else self.choices.finish.usage
+
+    def end(self) -> bytes:
+        """Return the last bytes of a stream that went well."""
+        return sse.DONE
+
+    def error(self, error: ApiError) -> bytes:
+        """Return the last bytes of a stream that an error ends."""
+        return sse.data(error.json())
+
+    def keep_alive(self) -> bytes:
+        """Return a comment, which clients skip."""
+        return sse.COMMENT
 
     def _chunk_of(self, delta: ChoiceDelta) -> bytes:
         if not delta.text or not self._only_text:

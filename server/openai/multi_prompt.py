@@ -111,6 +111,7 @@ def _sum(finishes: Sequence[Finish]) -> Finish:
             prompt_tokens=sum(finish.usage.prompt_tokens for finish in finishes),
             completion_tokens=sum(finish.usage.completion_tokens for finish in finishes),
             cached_tokens=sum(finish.usage.cached_tokens for finish in finishes),
+            reasoning_tokens=sum(finish.usage.reasoning_tokens for finish in finishes),
         ),
         timings=Timings(
             queue_ms=max(finish.timings.queue_ms for finish in finishes),

@@ -1,0 +1,5 @@
+"""An answer's text as its parts: thoughts, content and tool calls, the same for every protocol.
+
+events.py  The parts of an answer, as events: what protocols make their answers of.
+reader.py  `AnswerReader`: the step that reads thoughts and tool calls out of an answer's text.
+"""

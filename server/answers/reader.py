@@ -1,0 +1,115 @@
+"""`AnswerReader`: the step that reads thoughts and tool calls out of an answer's text.
+
+It stands between a request's events and the answer in a protocol's form. The worker says in `Started` what the
+text is made of; where that is content alone, events pass as they are.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from server.answers.events import CallBegin, CallDelta, CallEnd, ThoughtDelta
+from server.chat.tool_formats.registry import tool_formats
+from server.chat.tool_formats.thoughts_first import PlainText, ThoughtsFirst
+from server.chat.tool_formats.tool_format import (
+    Arguments,
+    BeginCall,
+    Content,
+    EndCall,
+    Part,
+    PartReader,
+    Thought,
+)
+from server.chat.tools import Tool
+from server.engine.events import AnswerForm, ChoiceEnd, Delta, Event, Started
+from server.supervisor.protocol import EventListener
+
+
+class AnswerReader:
+    """An `EventListener`: the engine's events in, `AnswerEvent`s out to the next listener."""
+
+    def __init__(self, listener: EventListener, tools: Sequence[Tool]) -> None:
+        self._listener = listener
+        self._tools = tools
+        self._form: AnswerForm | None = None
+        self._choices: dict[int, _Choice] = {}
+
+    def on_event(self, event: Event) -> None:
+        """Take an event; hand on what it makes."""
+        if isinstance(event, Started):
+            self._form = event.form
+        if self._form is None or not isinstance(event, Delta | ChoiceEnd):
+            self._listener.on_event(event)
+            return
+        choice = self._choices.get(event.index)
+        if choice is None:
+            choice = self._choices[event.index] = _Choice(reader_of(self._form, self._tools))
+        if isinstance(event, Delta):
+            self._hand_on(event, choice, choice.reader.feed(event.text))
+            return
+        last = Delta(id=event.id, index=event.index, text="", n_tokens=0)
+        self._hand_on(last, choice, choice.reader.end())
+        if choice.n_calls and event.finish_reason == "stop":
+            event = msgspec.structs.replace(event, finish_reason="tool_calls")
+        self._listener.on_event(event)
+
+    async def drained(self) -> None:
+        """Wait for the next listener."""
+        await self._listener.drained()
+
+    def _hand_on(self, event: Delta, choice: _Choice, parts: list[Part]) -> None:
+        """Hand the parts on; the first has what came with the text."""
+        if not parts:
+            if event.n_tokens or event.logprobs:
+                self._listener.on_event(msgspec.structs.replace(event, text=""))
+            return
+        for part in parts:
+            self._listener.on_event(choice.event(part, event))
+            event = Delta(id=event.id, index=event.index, text="", n_tokens=0)
+
+
+def reader_of(form: AnswerForm, tools: Sequence[Tool]) -> PartReader:
+    """Return the reader of one answer of this form."""
+    if form.tool_format is not None:
+        known = tool_formats()[form.tool_format]
+        return known.reader(tools, thoughts=form.thoughts, thinks=form.thinks)
+    plain = PlainText()
+    return plain if form.thoughts is None else ThoughtsFirst(plain, form.thoughts, thinks=form.thinks)
+
+
+def new_call_id() -> str:
+    """Return a fresh id of a tool call, in OpenAI's form."""
+    return f"call_{secrets.token_hex(12)}"
+
+
+class _Choice:
+    """One choice's reader, and the calls it has had."""
+
+    def __init__(self, reader: PartReader) -> None:
+        self.reader = reader
+        self.n_calls = 0
+
+    def event(self, part: Part, event: Delta) -> Event:
+        """Return the event of a part, with what came with the text it was made of."""
+        match part:
+            case Content():
+                return msgspec.structs.replace(event, text=part.text)
+            case Thought():
+                return ThoughtDelta(**_fields(event, part.text))
+            case BeginCall():
+                self.n_calls += 1
+                return CallBegin(
+                    **_fields(event, ""), call=self.n_calls - 1, call_id=new_call_id(), name=part.name
+                )
+            case Arguments():
+                return CallDelta(**_fields(event, part.text), call=self.n_calls - 1)
+            case EndCall():
+                return CallEnd(**_fields(event, ""), call=self.n_calls - 1)
+
+
+def _fields(event: Delta, text: str) -> dict[str, Any]:
+    return {**{name: getattr(event, name) for name in Delta.__struct_fields__}, "text": text}
