@@ -31,11 +31,11 @@ from server.http.request_head import RequestHeads
 from server.http.stream_writer import remember_send
 from server.http.unframed import unframed
 from server.openai import errors
-from server.routes import admin, chat, completions, health, home, models, tokens
+from server.routes import admin, chat, completions, health, home, models, props, tokens
 from server.supervisor.adapters.service import AdapterService
 from server.supervisor.protocol import ModelService
 
-_GROUPS = (chat, completions, models, tokens, admin, health, home)
+_GROUPS = (chat, completions, models, props, tokens, admin, health, home)
 
 
 def create_app(

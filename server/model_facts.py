@@ -20,4 +20,5 @@ def read_facts(spec: ModelSpec, info: GGUFInfo) -> ModelFacts:
         model=info,
         adapter_bytes=sum(path.stat().st_size for path in adapters if path.is_file()),
         draft=None if spec.draft_path is None else read_gguf_info(Path(spec.draft_path)),
+        n_ctx_told=spec.n_ctx_told,
     )

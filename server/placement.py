@@ -9,10 +9,12 @@ Counted is what a worker allocates. Of the file's own pages, mapped a second tim
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from models.machine.fit import (
+    CELL_PADDING,
     MIB,
     DeviceLike,
     MemoryEstimate,
@@ -25,28 +27,54 @@ from models.machine.fit import (
 )
 from server.serve_options import ServeOptions
 
-CTX_DEFAULT_MAX = 4096
-"""The context of a request has at most this many tokens if the user chose none."""
+CTX_BASE = 4096
+"""The cells are at least enough for so many tokens of every request, if the user chose no context and memory
+allows it."""
 CTX_MIN = 512
-"""A context that the user didn't choose is reduced to no fewer tokens for want of memory."""
+"""The tokens of every request are not reduced below this number for want of memory."""
+CTX_AGENT = 32_768
+"""A context of so many tokens is worth more than a prompt side: agents begin with half of it."""
+GROWTH_SPARE_BYTES = 1 << 30
+"""A context that the user didn't choose leaves at least so many bytes of the host's memory free."""
 GPU_MARGIN_BYTES = 512 * MIB
 """Automatic GPU layers leave this many bytes free on each device."""
 PROMPT_SIDE_SPARE_BYTES = 1 << 30
 """A worker opens a prompt side only if the weights and this many bytes find room beside the model."""
 
+Layout = Literal["streams", "unified", "by_need"]
+"""The ways to divide the KV cells among requests: `streams`, each has as many; `unified`, all share all; or
+the one until a request is longer than a stream, and then the other."""
+
+_RECURRENT = ("ssm.state_size", "ssm.conv_kernel", "shortconv.l_cache", "wkv.head_size", "kda.head_dim")
+"""The hyper-parameters of layers with a state instead of a KV cache."""
+
 
 @dataclass(frozen=True, slots=True)
 class ModelFacts:
-    """The files that a worker loads: the model's header, its adapters' bytes, its draft model's header."""
+    """The files that a worker loads: the model's header, its adapters' bytes, its draft model's header.
+
+    `n_ctx_told`: clients were told this context, if any.
+    """
 
     model: ModelFile
     adapter_bytes: int = 0
     draft: ModelFile | None = None
+    n_ctx_told: int | None = None
 
     @property
     def n_ctx_train(self) -> int | None:
         """The context in tokens that the model was trained for, if its header says."""
         return self.model.hyperparameter("context_length")
+
+    @property
+    def has_encoder(self) -> bool:
+        """True for an encoder-decoder, whose requests have contexts of their own."""
+        return self.model.hyperparameter("attention.relative_buckets_count") is not None
+
+    @property
+    def is_recurrent(self) -> bool:
+        """True if layers have a state, which llama.cpp doesn't save in a form that another layout takes."""
+        return any(self.model.hyperparameter(key) for key in _RECURRENT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +96,13 @@ class Placement:
     n_ctx: int
     """The context of one request has this many tokens."""
     n_ctx_wanted: int
-    """It would have this many if memory didn't matter."""
+    """It would have at least this many if memory didn't matter."""
     n_cells: int
     """The KV cache has this many cells, those of all requests together."""
+    n_stream: int
+    """A request has this many cells while all have as many."""
+    layout: Layout
+    """The cells are divided so."""
     gpu_layers: int
     """llama.cpp puts this many layers on GPUs, counted from the end, the output first; 0 without a GPU."""
     gpu_layers_fit: bool
@@ -108,60 +140,110 @@ class Placement:
 def place(facts: ModelFacts, options: ServeOptions, memory: FreeMemory) -> Placement:
     """Decide how the model is served. Pure.
 
-    A context that the user chose is kept whatever it takes; another one is halved until it fits, down to
-    `CTX_MIN`. A prompt side never makes a model not fit: without room for it there is none.
+    A context that the user chose is kept whatever it takes; there may be fewer cells than all requests could
+    fill. Otherwise each request gets cells for `CTX_BASE` tokens, halved until they fit, down to `CTX_MIN`;
+    and as all requests' cells are one pool, a context is as long as they, or as the model was trained for.
+    Where memory allows, and no layer has to leave a GPU for it, the pool grows until it is that.
     Raises ContextError for an unknown type of KV cache.
     """
-    wanted = n_ctx = options.ctx or min(facts.n_ctx_train or CTX_DEFAULT_MAX, CTX_DEFAULT_MAX)
-    first = tried = _Trial.at(n_ctx, facts, options, memory)
-    while not tried.verdict.fits and options.ctx is None and n_ctx > CTX_MIN:
-        n_ctx = max(CTX_MIN, n_ctx // 2)
-        tried = _Trial.at(n_ctx, facts, options, memory)
-    return Placement(
-        n_ctx=n_ctx,
-        n_ctx_wanted=wanted,
-        n_cells=pad_cells(n_ctx) * options.parallel,
-        gpu_layers=tried.gpu_layers,
-        gpu_layers_fit=tried.gpu_layers_fit,
-        model=tried.model,
-        adapters=facts.adapter_bytes,
-        draft=tried.draft,
-        prompt_side=_prompt_side_bytes(tried, facts, options, memory),
-        verdict=tried.verdict,
-        wanted_verdict=first.verdict,
-    )
-
-
-def estimate_at(n_ctx: int, model: ModelFile, options: ServeOptions, *, kv_unified: bool) -> MemoryEstimate:
-    """Bytes of `model`, or of its draft model, for requests of `n_ctx` tokens. Raises ContextError."""
-    return estimate(
-        model,
-        n_ctx,
-        options.parallel,
-        type_k=options.type_k,
-        type_v=options.type_v,
-        n_ubatch=options.n_ubatch,
-        kv_unified=kv_unified,
-        flash_attn=options.flash_attn != "off",
-    )
+    placer = _Placer(facts, options, memory)
+    return placer.for_context(options.ctx) if options.ctx is not None else placer.default()
 
 
 @dataclass(frozen=True, slots=True)
 class _Trial:
-    """The bytes and the verdict for one context."""
+    """The bytes and the verdict for one size of the KV cache."""
 
+    n_stream: int
+    n_cells: int
     model: MemoryEstimate
     draft: int
     gpu_layers: int
     gpu_layers_fit: bool
     verdict: Verdict
 
-    @classmethod
-    def at(cls, n_ctx: int, facts: ModelFacts, options: ServeOptions, memory: FreeMemory) -> _Trial:
-        needs = estimate_at(n_ctx, facts.model, options, kv_unified=options.kv_unified)
+
+@dataclass(frozen=True, slots=True)
+class _Placer:
+    """Tries sizes of the KV cache of one model on one machine."""
+
+    facts: ModelFacts
+    options: ServeOptions
+    memory: FreeMemory
+
+    def for_context(self, n_ctx: int) -> Placement:
+        """Place a model whose context the user chose: as many cells as fit, up to that for every request."""
+        most = pad_cells(n_ctx)
+        least = most if self.facts.has_encoder else pad_cells(-(-n_ctx // self.options.parallel))
+        trial = self._try(most)
+        if not trial.verdict.fits:
+            trial = self._largest(least, most, lambda trial: trial.verdict.fits)
+        return self._placement(n_ctx, n_ctx, trial, trial.verdict)
+
+    def default(self) -> Placement:
+        """Place a model whose context nobody chose."""
+        trained = self._longest
+        n_each = min(trained, CTX_BASE)
+        first = trial = self._try(pad_cells(n_each))
+        while not trial.verdict.fits and n_each > CTX_MIN:
+            n_each = max(CTX_MIN, n_each // 2)
+            trial = self._try(pad_cells(n_each))
+        if self.facts.has_encoder:
+            return self._placement(n_each, min(trained, CTX_BASE), trial, first.verdict)
+        if trial is first and trial.verdict.fits and trained > trial.n_cells:
+            trial = self._grown(trial, trained)
+        return self._placement(min(trained, trial.n_cells), trained, trial, first.verdict)
+
+    @property
+    def _longest(self) -> int:
+        """The context of a request if memory doesn't matter."""
+        if self.options.ctx is not None:
+            return self.options.ctx
+        trained, told = self.facts.n_ctx_train or CTX_BASE, self.facts.n_ctx_told
+        return trained if told is None else min(trained, told)
+
+    def _grown(self, base: _Trial, trained: int) -> _Trial:
+        """Return the trial with the largest pool that costs no layer on a GPU.
+
+        It costs the prompt side only where without that the context would be short of `CTX_AGENT`.
+        """
+        spare_bytes = self.memory.available_bytes - GROWTH_SPARE_BYTES
+
+        def fits(trial: _Trial) -> bool:
+            keeps_layers = trial.gpu_layers >= base.gpu_layers and trial.gpu_layers_fit >= base.gpu_layers_fit
+            return keeps_layers and trial.verdict.needed_bytes <= spare_bytes
+
+        def fits_with_side(trial: _Trial) -> bool:
+            return fits(trial) and self._prompt_side_bytes(trial, min(trained, trial.n_cells)) > 0
+
+        most = pad_cells(-(-trained // self.options.parallel))
+        if self._prompt_side_bytes(base, base.n_stream):
+            beside = self._largest(base.n_stream, most, fits_with_side)
+            if beside.n_cells >= min(trained, CTX_AGENT):
+                return beside
+        return self._largest(base.n_stream, most, fits)
+
+    def _largest(self, least: int, most: int, fits: Callable[[_Trial], bool]) -> _Trial:
+        """Return the trial with most cells per request that fits; that with `least` if none does."""
+        best = self._try(least)
+        low, high = least // CELL_PADDING, most // CELL_PADDING
+        while low < high:
+            middle = (low + high + 1) // 2
+            trial = self._try(middle * CELL_PADDING)
+            if fits(trial):
+                low, best = middle, trial
+            else:
+                high = middle - 1
+        return best
+
+    def _try(self, n_stream: int) -> _Trial:
+        """Try `n_stream` cells for each request; working memory is counted for the layout that takes more."""
+        facts, memory, options = self.facts, self.memory, self.options
+        is_shared = options.kv_unified or (self._longest > n_stream and not facts.has_encoder)
+        needs = estimate_at(n_stream, facts.model, options, kv_unified=is_shared)
         draft = 0
         if facts.draft is not None:  # its sequences never share cells
-            draft = estimate_at(n_ctx, facts.draft, options, kv_unified=False).total
+            draft = estimate_at(n_stream, facts.draft, options, kv_unified=False).total
         extra_bytes = facts.adapter_bytes + draft
         gpu_layers, fit = 0, True
         if memory.has_gpu:
@@ -171,19 +253,66 @@ class _Trial:
             gpu_layers = fitting if options.gpu_layers == "auto" else options.gpu_layers
             fit = fitting >= min(wanted, needs.n_layer + 1)
         verdict = fits_in_memory(needs, memory.available_bytes, gpu_layers, extra_bytes)
-        return cls(needs, draft, gpu_layers, fit, verdict)
+        return _Trial(n_stream, n_stream * options.parallel, needs, draft, gpu_layers, fit, verdict)
+
+    def _placement(self, n_ctx: int, wanted: int, trial: _Trial, wanted_verdict: Verdict) -> Placement:
+        return Placement(
+            n_ctx=n_ctx,
+            n_ctx_wanted=wanted,
+            n_cells=trial.n_cells,
+            n_stream=trial.n_stream,
+            layout=self._layout(n_ctx, trial.n_stream),
+            gpu_layers=trial.gpu_layers,
+            gpu_layers_fit=trial.gpu_layers_fit,
+            model=trial.model,
+            adapters=self.facts.adapter_bytes,
+            draft=trial.draft,
+            prompt_side=self._prompt_side_bytes(trial, n_ctx),
+            verdict=trial.verdict,
+            wanted_verdict=wanted_verdict,
+        )
+
+    def _layout(self, n_ctx: int, n_stream: int) -> Layout:
+        """Return the layout that gives a request `n_ctx` tokens.
+
+        Some models have other rotary factors in a longer context than they were first trained for: their
+        states mean something else in another layout, so they have one alone.
+        """
+        if self.options.kv_unified:
+            return "unified"
+        if self.facts.has_encoder or n_ctx <= n_stream:
+            return "streams"
+        original = self.facts.model.hyperparameter("rope.scaling.original_context_length") or 0
+        return "unified" if self.facts.is_recurrent or n_stream <= original else "by_need"
+
+    def _prompt_side_bytes(self, trial: _Trial, n_ctx: int) -> int:
+        """Bytes of the prompt side; 0 where it isn't opened, as far as the header and the free memory tell.
+
+        None for a KV cache that all sequences always share, where a state that moves over may find no room;
+        for layers on a GPU; and for models that forget, by a sliding window or a recurrent state.
+        """
+        hyperparameter = self.facts.model.hyperparameter
+        forgets = any(hyperparameter(key) for key in ("attention.sliding_window", "ssm.state_size"))
+        is_shared = self._layout(n_ctx, trial.n_stream) == "unified"
+        if self.options.prompt_side == "off" or is_shared or trial.gpu_layers or forgets:
+            return 0
+        needs = trial.model
+        side_bytes = needs.kv + needs.compute + needs.output + needs.kv // self.options.parallel
+        free_bytes = self.memory.available_bytes - needs.total - self.facts.adapter_bytes - trial.draft
+        return side_bytes if max(needs.weights + PROMPT_SIDE_SPARE_BYTES, side_bytes) <= free_bytes else 0
 
 
-def _prompt_side_bytes(tried: _Trial, facts: ModelFacts, options: ServeOptions, memory: FreeMemory) -> int:
-    """Bytes of the prompt side; 0 where it isn't opened, as far as the header and the free memory tell.
-
-    None for a KV cache shared by all sequences, where a state that moves over may find no room; for layers on
-    a GPU; and for models that forget, by a sliding window or a recurrent state.
-    """
-    forgets = any(facts.model.hyperparameter(key) for key in ("attention.sliding_window", "ssm.state_size"))
-    if options.prompt_side == "off" or options.kv_unified or tried.gpu_layers or forgets:
-        return 0
-    needs = tried.model
-    side_bytes = needs.kv + needs.compute + needs.output + needs.kv // options.parallel
-    free_bytes = memory.available_bytes - needs.total - facts.adapter_bytes - tried.draft
-    return side_bytes if max(needs.weights + PROMPT_SIDE_SPARE_BYTES, side_bytes) <= free_bytes else 0
+def estimate_at(
+    n_stream: int, model: ModelFile, options: ServeOptions, *, kv_unified: bool
+) -> MemoryEstimate:
+    """Bytes of `model`, or of its draft model, with so many cells for each request. Raises ContextError."""
+    return estimate(
+        model,
+        n_stream,
+        options.parallel,
+        type_k=options.type_k,
+        type_v=options.type_v,
+        n_ubatch=options.n_ubatch,
+        kv_unified=kv_unified,
+        flash_attn=options.flash_attn != "off",
+    )

@@ -32,6 +32,7 @@ from server.supervisor.adapters.service import AdapterService
 from server.supervisor.catalogue import Catalogue, CatalogueEntry, store_entries
 from server.supervisor.memory_check import fits
 from server.supervisor.policy import Policy
+from server.supervisor.served_lengths import lengths_now
 from server.supervisor.supervisor import Supervisor
 from server.tuning.apply import TunedModels
 from server.tuning.result_store import results_here
@@ -98,6 +99,7 @@ class ModelServer:
             use=store.use,
             adapter_registry=registry,
             environment=tuned.environment_of,
+            decide_lengths=lengths_now,
         )
         convert = AdapterConverter(store.paths.adapters_dir)
         return cls(config, supervisor, AdapterService(supervisor, registry, convert))

@@ -49,7 +49,8 @@ class ServeOptions:
     """The settings of one served model. `None` means "not set": chosen for the model or the machine."""
 
     ctx: Positive | None = setting(
-        None, "Context of one request in tokens; not set: the model's own, at most 4096."
+        None,
+        "Most tokens of one request; not set: what the model was trained for, as far as memory allows.",
     )
     parallel: Annotated[int, Bounds(ge=1, le=256)] = setting(
         8, "Requests that one model computes at the same time."
@@ -80,7 +81,9 @@ class ServeOptions:
         None, "A small model of the same vocabulary that guesses the next tokens of those served."
     )
     draft_max: Annotated[int, Bounds(ge=1, le=64)] = setting(31, "Most tokens guessed at a time.")
-    kv_unified: bool = setting(False, "One KV cache that all sequences share, instead of one each.")
+    kv_unified: bool = setting(
+        False, "One KV cache that all sequences always share, not only while one of them is long."
+    )
     flash_attn: Literal["auto", "on", "off"] = setting("auto", "Flash attention.")
     type_k: KVType = setting("f16", "Type of the K cache.")
     type_v: KVType = setting("f16", "Type of the V cache; a quantized one needs flash attention.")

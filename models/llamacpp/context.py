@@ -65,7 +65,6 @@ class Context(Sequences):
             )
         native = library.load()
         self.model = model
-        self.kv_unified = kv_unified
         self._native = native
         params = native.llama_context_default_params()
         params.n_ctx = n_ctx
@@ -74,7 +73,6 @@ class Context(Sequences):
         params.n_seq_max = n_seq_max
         params.n_threads = n_threads
         params.n_threads_batch = n_threads_batch or n_threads
-        params.kv_unified = kv_unified
         params.flash_attn_type = _FLASH_ATTENTION[flash_attn]
         params.type_k = kv_type(type_k)
         params.type_v = kv_type(type_v)
@@ -84,20 +82,40 @@ class Context(Sequences):
         observe(params, observer)
         params.no_perf = True
         params.n_outputs_max_per_seq = 1  # where a sampler is set; more would reserve a graph of all of them
-        pointer = _create(model, params, type_k, type_v)
-        self._pointer: int | None = pointer
-        model.attach(self)
-        self._memory = native.llama_get_memory(pointer)
+        self._params = params
+        self._kv_types = type_k, type_v
+        self._pointer: int | None = None
         self.n_threads = n_threads
         self.n_threads_batch = n_threads_batch or n_threads
         self.embeddings = embeddings
-        self._read_sizes(pointer)
         self._bind_functions()
         self._outputs: bytes = b""
         """One byte for each token of the last batch: 1 if it has output, else 0."""
         self._log = library.error_log()
         self._top_k: DeviceTopK | None = None
         self._logits_view: tuple[int, int, npt.NDArray[np.float32]] | None = None
+        self._open(kv_unified=kv_unified)
+        model.attach(self)
+
+    def reopen(self, *, kv_unified: bool) -> None:
+        """Allocate the same cells anew, shared or not; what they held is lost, and adapters are off.
+
+        Device top-k is off, too. Raises ContextError if llama.cpp can't allocate it: then the context is
+        closed.
+        """
+        self.close()
+        self._top_k = None
+        self._open(kv_unified=kv_unified)
+
+    def _open(self, *, kv_unified: bool) -> None:
+        self._params.kv_unified = kv_unified
+        pointer = _create(self.model, self._params, *self._kv_types)
+        self.kv_unified = kv_unified
+        self._pointer = pointer
+        self._memory = self._native.llama_get_memory(pointer)
+        self._outputs = b""
+        self._logits_view = None
+        self._read_sizes(pointer)
 
     def _read_sizes(self, pointer: int) -> None:
         """Take the sizes that llama.cpp has made of those requested."""

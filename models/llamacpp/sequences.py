@@ -10,6 +10,7 @@ from models.errors import LlamaCppError
 from models.llamacpp import library
 from models.llamacpp.errors import reason
 from models.llamacpp.model import Model
+from models.llamacpp.sequence_state import with_streams
 
 
 class Sequences(ABC):
@@ -69,7 +70,15 @@ class Sequences(ABC):
         return None if found < 0 else found
 
     def state_seq_get(self, seq_id: int) -> bytearray:
-        """Return the cache of one sequence, for `state_seq_set` of a context with the same model and layout.
+        """Return the cache of one sequence, for `state_seq_set` of a context with the same model.
+
+        It may have other KV streams, if the state is of the form in `sequence_state`. Raises LlamaCppError if
+        llama.cpp can't save it.
+        """
+        return with_streams(self.state_seq_take(seq_id), 1)
+
+    def state_seq_take(self, seq_id: int) -> bytearray:
+        """Return the cache of one sequence, for `state_seq_put` of a context with as many KV streams.
 
         Raises LlamaCppError if llama.cpp can't save it.
         """
@@ -83,10 +92,20 @@ class Sequences(ABC):
         return state
 
     def state_seq_set(self, seq_id: int, state: bytes | bytearray | memoryview) -> None:
-        """Replace a sequence by a saved one; writable memory isn't copied.
+        """Replace a sequence by a saved one.
 
         Raises LlamaCppError if it doesn't fit this context. `state` must be what `state_seq_get` gave:
         llama.cpp believes it.
+        """
+        if self.kv_unified or self.n_seq_max == 1:
+            self.state_seq_put(seq_id, state)
+        else:
+            self.state_seq_put(seq_id, with_streams(bytearray(state), self.n_seq_max))
+
+    def state_seq_put(self, seq_id: int, state: bytes | bytearray | memoryview) -> None:
+        """Replace a sequence by what `state_seq_take` gave; writable memory isn't copied.
+
+        Raises LlamaCppError if it doesn't fit this context.
         """
         as_bytes = ctypes.c_uint8 * len(state)
         buffer = as_bytes.from_buffer_copy(state) if isinstance(state, bytes) else as_bytes.from_buffer(state)

@@ -43,6 +43,12 @@ class Save(msgspec.Struct, frozen=True):
     adapters: Adapters
 
 
+class Relayout(msgspec.Struct, frozen=True):
+    """Let all slots share the cells if `unified`, else give each its own; all keep their tokens."""
+
+    unified: bool
+
+
 class BatchEntry(msgspec.Struct, frozen=True, gc=False):
     """Tokens of one sequence at positions `position`, `position` + 1 … of its slot.
 
@@ -61,7 +67,7 @@ class BatchEntry(msgspec.Struct, frozen=True, gc=False):
     targets: list[int] | None = None
 
 
-MemoryChange = Trim | Copy | Restore | Save
+MemoryChange = Trim | Copy | Restore | Save | Relayout
 
 
 @dataclass(slots=True)

@@ -21,6 +21,7 @@ from server.engine.event_factory import (
     take_delta,
 )
 from server.engine.events import Event, Failure, FailureKind
+from server.engine.kv_layout import KVLayoutPolicy
 from server.engine.prefix.prefix_cache import PrefixCache
 from server.engine.prefix.prefix_source import PrefixSource
 from server.engine.request import EngineRequest, check_request
@@ -48,6 +49,8 @@ class EngineConfig:
     """A step with prompt tokens may take so many seconds while others generate (see `SchedulerConfig`)."""
     copy_tokens_min: int = 32
     """A prefix is copied from another slot, or waited for, if that saves at least so many tokens."""
+    divide_after_steps: int = 256
+    """KV cells that a long sequence had slots share are divided again after so many steps without one."""
 
 
 class Engine:
@@ -91,6 +94,9 @@ class Engine:
                 copy_tokens_min=config.copy_tokens_min,
             ),
             self.step_cost,
+            KVLayoutPolicy(runner.n_stream, config.divide_after_steps)
+            if runner.n_stream < runner.n_ctx
+            else None,
         )
         self._speculation = speculation if runner.can_trim else None
         self._requests = RequestTable(runner, self._scheduler, self._speculation, clock_s)

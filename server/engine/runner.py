@@ -22,6 +22,10 @@ class ModelRunner(Protocol):
         """The number of tokens that one sequence may have."""
 
     @property
+    def n_stream(self) -> int:
+        """The number of tokens that each slot has room for before the first `Relayout`."""
+
+    @property
     def n_batch(self) -> int:
         """The number of tokens that one batch may have."""
 
@@ -65,7 +69,7 @@ class ModelRunner(Protocol):
         An error in a result's place concerns that sequence alone. Raises DecodeError: with status 1 the
         tokens found no place in the KV cache and none was computed (the changes of `batch.memory` are made
         all the same). Raises RestoreError: the changes are made but for slots that are empty instead, and
-        nothing was computed.
+        nothing was computed. A `Relayout` comes only if `n_stream` is less than `n_ctx`.
         """
 
     def save(self, kept: Save) -> None:

@@ -13,7 +13,8 @@ from collections import Counter, deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from server.engine.batch import Adapters, Batch, BatchEntry, MemoryChange, Trim
+from server.engine.batch import Adapters, Batch, BatchEntry, MemoryChange, Relayout, Trim
+from server.engine.kv_layout import KVLayoutPolicy
 from server.engine.prefix.prefix_cache import PrefixCache
 from server.engine.sequence import Sequence, SequenceStatus, rank
 from server.engine.slot import Placement
@@ -57,8 +58,13 @@ class Scheduler:
     """
 
     def __init__(
-        self, cache: PrefixCache, config: SchedulerConfig, step_cost: StepCost | None = None
+        self,
+        cache: PrefixCache,
+        config: SchedulerConfig,
+        step_cost: StepCost | None = None,
+        layout: KVLayoutPolicy | None = None,
     ) -> None:
+        """`layout` None: the KV cells are divided once and for all."""
         self.cache = cache
         self.waiting: list[Sequence] = []
         """Sequences without a slot, in order of `rank`."""
@@ -69,6 +75,7 @@ class Scheduler:
         self.n_preemptions = 0
         self._config = config
         self._step_cost = StepCost() if step_cost is None else step_cost
+        self._layout = layout
         self._memory: list[MemoryChange] = []
         self._kv_cache_full = False
         self._n_by_adapters: Counter[Adapters] = Counter()
@@ -109,6 +116,8 @@ class Scheduler:
 
     def schedule(self) -> Batch:
         """Return the next batch; it has no entries when there is nothing to do."""
+        if self._layout is not None:
+            self._change_layout(self._layout)
         for adapters in self._turns():
             entries = self._entries(adapters)
             if entries:
@@ -144,6 +153,15 @@ class Scheduler:
         self._kv_cache_full = True
         self.n_preemptions += 1
         return None
+
+    def _change_layout(self, layout: KVLayoutPolicy) -> None:
+        """Let slots share the KV cells, or have streams of their own, from the next batch on."""
+        unified = layout.decide(self.running, self.waiting, self.cache.n_idle)
+        if unified is None:
+            return
+        if not unified:
+            self._memory += self.cache.evict_longer(layout.n_stream)
+        self._memory.append(Relayout(unified))
 
     # --- one batch -----------------------------------------------------------------------------------
 

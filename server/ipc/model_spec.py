@@ -26,6 +26,8 @@ class ModelSpec(msgspec.Struct, frozen=True, kw_only=True):
     """The folder where prefixes are kept over restarts; None: they are kept nowhere."""
     adapters: tuple[AdapterSpec, ...] = ()
     """The LoRA adapters to be ready from the start."""
+    n_ctx_told: int | None = None
+    """Clients were told this context; where the user chose none, the worker chooses no longer one."""
 
 
 class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):

@@ -36,9 +36,10 @@ async def retrieve_model(request: Request, model: str) -> dict[str, Any]:
 
 
 def model_object(model: ModelStatus) -> dict[str, Any]:
-    """Return OpenAI's model object, with its state, and llama-server's `meta` once the model was loaded."""
+    """Return OpenAI's model object, with its state and its context; llama-server's `meta` is whole once the
+    model was loaded."""
     info = model.info
-    meta = None
+    meta: dict[str, Any] | None = None if model.n_ctx is None else {"n_ctx": model.n_ctx}
     if info is not None:
         meta = {
             "n_vocab": info.n_vocab,
@@ -55,6 +56,8 @@ def model_object(model: ModelStatus) -> dict[str, Any]:
         "created": model.created,
         "owned_by": "corral",
         "parent": model.parent,
+        "context_length": model.n_ctx,
+        "max_model_len": model.n_ctx,
         "meta": meta,
         "status": {"value": model.state, "progress": model.progress, "problem": model.problem},
         "type": model.type,

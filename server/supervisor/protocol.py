@@ -34,6 +34,8 @@ class ModelStatus(msgspec.Struct, frozen=True, kw_only=True):
     """The progress of loading, 0 to 1."""
     info: ModelInfo | None = None
     """The worker's facts about the model, known once it has been loaded."""
+    n_ctx: int | None = None
+    """The context of one request in tokens: the worker's, or what it will be; None while it isn't known."""
     problem: str | None = None
     """The reason for its failure or restart, in one line."""
     served: bool = False

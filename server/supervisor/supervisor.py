@@ -28,6 +28,7 @@ from server.supervisor.process.dispatcher import OnProgress
 from server.supervisor.process.worker_process import Command, Environment, WorkerProcess
 from server.supervisor.protocol import ModelStatus
 from server.supervisor.request_handle import RequestHandle
+from server.supervisor.served_lengths import Lengths, ServedLengths, no_lengths
 
 logger = logging.getLogger("corral.supervisor")
 
@@ -50,7 +51,8 @@ class Supervisor:
     """A `ModelService`. Everything happens on the event loop that calls `start`.
 
     `spec_of` returns the spec that a file is loaded with; `fits` is true if that fits into the memory that is
-    free now; `adapter_registry` has the LoRA adapters of each model.
+    free now; `adapter_registry` has the LoRA adapters of each model; `decide_lengths` returns the contexts that
+    clients are told of models that aren't loaded.
     """
 
     def __init__(
@@ -64,8 +66,10 @@ class Supervisor:
         command: Command = worker_command,
         environment: Environment = worker_environment,
         adapter_registry: AdapterRegistry | None = None,
+        decide_lengths: Callable[[list[ModelSpec]], Lengths] = no_lengths,
     ) -> None:
         self._catalogue = catalogue
+        self._lengths = ServedLengths(spec_of, decide_lengths)
         self._spec_of = spec_of
         self._policy = policy or Policy()
         self._fits = fits
@@ -84,6 +88,7 @@ class Supervisor:
     def start(self) -> None:
         """Begin to load the models that are served from the start. Needs a running event loop."""
         self._started = True
+        self._lengths.note(self._catalogue.entries())
         for entry in self._catalogue.served:
             _ = self._host_of(entry).start()
 
@@ -116,10 +121,12 @@ class Supervisor:
 
     def models(self) -> list[ModelStatus]:
         plain = self._catalogue.plain(self._loaded_keys())
+        if self._started:
+            self._lengths.note(plain)
         found = [self._status(entry, entry.name) for entry in plain]
         keys = {entry.key for entry in plain}
         others = [host for key, host in self._hosts.items() if key not in keys and host.loaded]
-        return found + [host.status(host.entry.key) for host in others]
+        return found + [self._status(host.entry, host.entry.key) for host in others]
 
     def find(self, name: str) -> ModelStatus:
         entry, adapter = self._resolve(name)
@@ -227,18 +234,23 @@ class Supervisor:
     def _status(self, entry: CatalogueEntry, name: str) -> ModelStatus:
         served, host = entry in self._catalogue.served, self._hosts.get(entry.key)
         if host is not None:
-            return msgspec.structs.replace(host.status(name), served=served)
-        return ModelStatus(
-            name=name, state="available", created=entry.created, type=entry.type, served=served
-        )
+            status = msgspec.structs.replace(host.status(name), served=served)
+        else:
+            status = ModelStatus(
+                name=name, state="available", created=entry.created, type=entry.type, served=served
+            )
+        n_ctx = self._lengths.of(entry) if status.info is None else status.info.n_ctx
+        return msgspec.structs.replace(status, n_ctx=n_ctx)
 
     def _loaded_keys(self) -> set[str]:
         return {key for key, host in self._hosts.items() if host.loaded}
 
     async def _spawn(self, spec: ModelSpec, on_progress: OnProgress) -> WorkerProcess:
-        return await WorkerProcess.spawn(
-            self._with_adapter_specs(spec), self._policy, on_progress, self._command, self._environment
+        await self._lengths.settled()
+        told = msgspec.structs.replace(
+            self._with_adapter_specs(spec), n_ctx_told=self._lengths.of_path(spec.path)
         )
+        return await WorkerProcess.spawn(told, self._policy, on_progress, self._command, self._environment)
 
     def _with_adapter_specs(self, spec: ModelSpec) -> ModelSpec:
         """Return the spec with the adapters that a worker of that model is started with now."""

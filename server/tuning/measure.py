@@ -23,6 +23,7 @@ from models.llamacpp import library
 from models.llamacpp.batch import TokenBatch
 from models.llamacpp.context import Context
 from models.llamacpp.model import Model
+from models.machine.fit import pad_cells
 from models.machine.hardware import usable_cores
 from models.machine.host_memory import memory
 from server.placement import FreeMemory, ModelFacts, place
@@ -48,7 +49,7 @@ class Bench:
         self._model = Model.load(job.path, n_gpu_layers=n_gpu_layers, use_extra_bufts=options.use_extra_bufts)
         self._context = Context(
             self._model,
-            n_ctx=placement.n_cells,
+            n_ctx=options.parallel * pad_cells(options.ctx or placement.n_ctx),  # for all streams at once
             n_batch=max(options.n_batch, options.parallel + 1),
             n_ubatch=options.n_ubatch,
             n_seq_max=options.parallel,

@@ -16,7 +16,7 @@ from models.machine.host_memory import memory
 from models.machine.native_facts import NativeFacts, ask
 from models.store.fingerprint import fingerprint
 from models.version import VERSION
-from server.placement import FreeMemory, ModelFacts, place
+from server.placement import estimate_at
 from server.serve_options import ServeOptions
 from server.tuning.busy import busy_process
 from server.tuning.machine import Machine
@@ -118,7 +118,8 @@ def plan_search(
 def candidate_bytes(path: Path, workload: Workload) -> int:
     """Return the bytes that one candidate takes at most, its KV cache included. Raises InvalidGGUF."""
     options = options_for(workload, n_ubatch=max(N_UBATCH), flash_attn="off")
-    return place(ModelFacts(read_gguf_info(path)), options, FreeMemory(0)).model.total
+    assert options.ctx is not None
+    return estimate_at(options.ctx, read_gguf_info(path), options, kv_unified=True).total
 
 
 def options_for(workload: Workload, **values: Any) -> ServeOptions:

@@ -62,8 +62,10 @@ INFO = ModelInfo(
     eos_token="</s>",
     chat_template="{{ messages }}",
 )
-DEMO = ModelStatus(name="demo", state="ready", created=1_700_000_000, type="Q4_K_M", info=INFO)
-IDLE = ModelStatus(name="lmsys/vicuna-7b-v1.5", state="available", created=1_700_000_001, type="Q4_K_M")
+DEMO = ModelStatus(name="demo", state="ready", created=1_700_000_000, type="Q4_K_M", info=INFO, n_ctx=2048)
+IDLE = ModelStatus(
+    name="lmsys/vicuna-7b-v1.5", state="available", created=1_700_000_001, type="Q4_K_M", n_ctx=4096
+)
 
 
 def finish(request: Generate, completion_tokens: int, *, prompt_tokens: int = 7, cached: int = 3) -> Finish:

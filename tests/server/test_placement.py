@@ -25,6 +25,7 @@ from server.placement import (
     FreeMemory,
     ModelFacts,
     Placement,
+    estimate_at,
     place,
 )
 from server.serve_options import KVType, ServeOptions
@@ -63,35 +64,100 @@ def gpu(free_bytes: int) -> Device:
 # --- context --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("trained", "expected"), [(2048, 2048), (131_072, 4096)])
-def test_the_context_is_the_models_own_at_most_4096(info: GGUFInfo, trained: int, expected: int) -> None:
-    placement = place(trained_for(info, trained), ServeOptions(), PLENTY)
-    assert (placement.n_ctx, placement.n_ctx_wanted) == (expected, expected)
+ROOMY = FreeMemory(2**50)
+
+
+@pytest.mark.parametrize("trained", [300, 2048, 131_072, 1_048_576])
+def test_the_context_is_what_the_model_was_trained_for(info: GGUFInfo, trained: int) -> None:
+    placement = place(trained_for(info, trained), ServeOptions(), ROOMY)
+    assert (placement.n_ctx, placement.n_ctx_wanted) == (trained, trained)
     assert placement.fits_as_wanted
+    assert placement.n_cells >= max(trained, 8 * min(trained, 4096))
+
+
+def test_a_header_that_says_nothing_gives_each_request_4096(info: GGUFInfo) -> None:
+    silent = replace(info, metadata={k: v for k, v in info.metadata.items() if "context_length" not in k})
+    placement = place(ModelFacts(silent), ServeOptions(), ROOMY)
+    assert (placement.n_ctx, placement.n_stream, placement.layout) == (4096, 4096, "streams")
 
 
 def test_cells_are_counted_for_all_requests_in_units_of_256(facts: ModelFacts) -> None:
     assert place(facts, ServeOptions(ctx=300, parallel=3), PLENTY).n_cells == 3 * 512
 
 
-def test_a_context_that_nobody_chose_is_halved_until_it_fits(info: GGUFInfo) -> None:
+def test_one_request_may_have_all_cells_of_a_pool_that_memory_bounds(info: GGUFInfo) -> None:
+    facts = trained_for(info, 131_072)
+    base = place(replace(facts, n_ctx_told=32_768), ServeOptions(), ROOMY)
+    tight = place(facts, ServeOptions(), FreeMemory(base.verdict.needed_bytes))
+    assert (tight.n_ctx, tight.n_cells, tight.layout) == (32_768, 32_768, "by_need")
+    assert tight.fits_as_wanted
+    # Growing leaves a spare for others, and costs nothing that makes the model slower.
+    spare = base.verdict.needed_bytes + 2 * GIB
+    grown = place(facts, ServeOptions(), FreeMemory(spare))
+    assert grown.n_ctx == grown.n_cells > 32_768 or grown.n_ctx == 131_072
+    assert grown.verdict.needed_bytes + (1 << 30) <= spare
+
+
+def test_cells_that_do_not_fit_are_halved(info: GGUFInfo) -> None:
     facts = trained_for(info, 4096)
-    half = place(facts, ServeOptions(ctx=2048), PLENTY).model.total
+    half = estimate_at(2048, info, ServeOptions(), kv_unified=True).total
     placement = place(facts, ServeOptions(), FreeMemory(half))
-    assert (placement.n_ctx, placement.n_ctx_wanted) == (2048, 4096)
+    assert (placement.n_stream, placement.n_ctx, placement.n_ctx_wanted) == (2048, 4096, 4096)
     assert placement.verdict.fits
     assert not placement.wanted_verdict.fits
     assert not placement.fits_as_wanted
-    assert place(facts, ServeOptions(), FreeMemory(half - 1)).n_ctx == 1024
+    assert place(facts, ServeOptions(), FreeMemory(half - 1)).n_stream == 1024
 
 
-def test_it_is_never_less_than_512_and_a_chosen_one_is_kept(info: GGUFInfo) -> None:
+def test_each_gets_no_less_than_512_and_a_chosen_context_is_kept(info: GGUFInfo) -> None:
     nothing = FreeMemory(0)
     least = place(trained_for(info, 4096), ServeOptions(), nothing)
-    assert (least.n_ctx, least.verdict.fits) == (CTX_MIN, False)
+    assert (least.n_stream, least.n_ctx, least.verdict.fits) == (CTX_MIN, 4096, False)
     assert place(trained_for(info, 300), ServeOptions(), nothing).n_ctx == 300
     chosen = place(trained_for(info, 4096), ServeOptions(ctx=9999), nothing)
     assert (chosen.n_ctx, chosen.verdict.fits) == (9999, False)
+    assert 9999 <= chosen.n_cells < 9999 + 8 * 256
+
+
+def test_a_chosen_context_has_as_many_cells_as_fit(facts: ModelFacts) -> None:
+    for_all = place(facts, ServeOptions(ctx=8192), ROOMY)
+    assert (for_all.n_cells, for_all.layout) == (8 * 8192, "streams")
+    fewer = place(facts, ServeOptions(ctx=8192), FreeMemory(for_all.verdict.needed_bytes - 1))
+    assert 8192 <= fewer.n_cells < 8 * 8192
+    assert (fewer.n_ctx, fewer.layout, fewer.fits_as_wanted) == (8192, "by_need", True)
+
+
+def test_no_context_longer_than_clients_were_told(info: GGUFInfo) -> None:
+    told = replace(trained_for(info, 131_072), n_ctx_told=40_000)
+    assert place(told, ServeOptions(), ROOMY).n_ctx == 40_000
+    assert place(told, ServeOptions(ctx=50_000), ROOMY).n_ctx == 50_000
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "expected"),
+    [
+        ("ssm.state_size", 16, "unified"),
+        ("shortconv.l_cache", 3, "unified"),
+        ("rope.scaling.original_context_length", 16_384, "unified"),
+        ("rope.scaling.original_context_length", 4096, "by_need"),
+        ("attention.sliding_window", 512, "by_need"),
+        ("attention.relative_buckets_count", 32, "streams"),
+    ],
+)
+def test_models_whose_states_fit_one_layout_have_one(
+    info: GGUFInfo, key: str, value: int, expected: str
+) -> None:
+    metadata = {**trained_for(info, 131_072).model.metadata, f"{info.architecture}.{key}": value}  # type: ignore[attr-defined]
+    facts = ModelFacts(replace(info, metadata=metadata))
+    assert place(facts, ServeOptions(), ROOMY).layout == expected
+
+
+def test_a_longer_context_takes_no_layer_from_a_gpu(info: GGUFInfo) -> None:
+    facts = trained_for(info, 1 << 20)
+    cards = [FreeMemory(64 * GIB, [gpu(n * 64 * MIB + GPU_MARGIN_BYTES)]) for n in range(1, 32)]
+    for card in cards:
+        short = place(replace(facts, n_ctx_told=32_768), ServeOptions(), card)
+        assert place(facts, ServeOptions(), card).gpu_layers >= short.gpu_layers
 
 
 # --- bytes ----------------------------------------------------------------------------------------
@@ -113,7 +179,7 @@ def test_keys_and_values_are_counted_each_in_its_type(facts: ModelFacts) -> None
 def test_a_mixed_cache_of_a_worker_is_large_enough_to_halve_its_context(info: GGUFInfo) -> None:
     facts, mixed = trained_for(info, 4096), ServeOptions(type_k="q4_0", type_v="f16", parallel=256)
     small = place(facts, replace(mixed, type_v="q4_0"), PLENTY).model.total
-    assert place(facts, mixed, FreeMemory(small)).n_ctx < 4096
+    assert place(facts, mixed, FreeMemory(small)).n_stream < 4096
 
 
 def test_without_flash_attention_computing_takes_more(info: GGUFInfo) -> None:
@@ -129,8 +195,8 @@ def test_adapters_count(facts: ModelFacts) -> None:
     least = place(facts, OPTIONS, PLENTY).model.total
     adapted = replace(facts, adapter_bytes=12_345)
     assert place(adapted, OPTIONS, PLENTY).adapters == 12_345
-    assert place(adapted, OPTIONS, FreeMemory(least + 12_345)).verdict.fits
-    assert not place(adapted, OPTIONS, FreeMemory(least + 12_344)).verdict.fits
+    assert place(adapted, OPTIONS, FreeMemory(least + 12_345)).n_stream == 1024
+    assert place(adapted, OPTIONS, FreeMemory(least + 12_344)).n_stream < 1024
 
 
 def test_the_draft_model_counts_with_a_cache_for_as_many_tokens(facts: ModelFacts, draft: GGUFInfo) -> None:
@@ -139,7 +205,8 @@ def test_the_draft_model_counts_with_a_cache_for_as_many_tokens(facts: ModelFact
         assert drafted.draft == place(ModelFacts(draft), options, PLENTY).model.total
         needed = drafted.model.total + drafted.draft
         assert drafted.verdict.needed_bytes == needed
-        assert not place(replace(facts, draft=draft), options, FreeMemory(needed - 1)).verdict.fits
+        tight = place(replace(facts, draft=draft), options, FreeMemory(needed - 1))
+        assert tight.n_stream < drafted.n_stream
     assert place(facts, OPTIONS, PLENTY).draft == 0
 
 
@@ -313,13 +380,15 @@ def paths(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
 def check(placement: Placement, options: ServeOptions) -> None:
     """What holds for every placement."""
     assert placement.n_ctx <= placement.n_ctx_wanted
-    assert placement.n_cells >= placement.n_ctx * options.parallel
+    assert placement.n_cells == placement.n_stream * options.parallel >= placement.n_ctx
     if options.ctx is not None:
         assert placement.n_ctx == placement.n_ctx_wanted == options.ctx
     if placement.n_ctx < placement.n_ctx_wanted:
-        assert not placement.wanted_verdict.fits
-        assert placement.n_ctx >= CTX_MIN
-        assert placement.verdict.fits or placement.n_ctx == CTX_MIN
+        assert placement.n_ctx == placement.n_cells
+    if not placement.verdict.fits and options.ctx is None:
+        assert placement.n_stream <= max(CTX_MIN, 256)
+    if placement.layout == "streams":
+        assert placement.n_ctx <= placement.n_stream
     if placement.prompt_side:
         assert placement.verdict.fits
         assert placement.model.total + placement.extra <= placement.verdict.available_bytes

@@ -47,14 +47,21 @@ def fit_of(file: StoredFile, available_bytes: int, options: ServeOptions) -> dic
     try:
         return fit_of_info(read_gguf_info(file.path), available_bytes, options)
     except CorralError as error:
-        return {"fits": None, "memory_bytes": None, "prompt_side_bytes": None, "memory": error.message}
+        return {
+            "fits": None,
+            "served_context": None,
+            "memory_bytes": None,
+            "prompt_side_bytes": None,
+            "memory": error.message,
+        }
 
 
 def fit_of_info(info: GGUFInfo, available_bytes: int, options: ServeOptions) -> dict[str, Any]:
     """Return the memory for serving a file; `prompt_side_bytes` are the prompt side's. Raises ContextError.
 
-    For the context that is wanted, not one that a worker reduces for want of memory; without adapters, and as
-    if all of it stayed on the host.
+    For the context that each request is to have at least, not one that a worker reduces or lengthens by the
+    free memory; without adapters, and as if all of it stayed on the host. `served_context` is the context that
+    a worker would choose now.
     """
     placement = place(ModelFacts(info), options, FreeMemory(available_bytes))
     verdict = placement.wanted_verdict
@@ -62,6 +69,7 @@ def fit_of_info(info: GGUFInfo, available_bytes: int, options: ServeOptions) -> 
     more = f"; up to {format_bytes(side)} more for prompts apart (--prompt-side)" if side else ""
     return {
         "fits": verdict.fits,
+        "served_context": placement.n_ctx,
         "memory_bytes": verdict.needed_bytes,
         "prompt_side_bytes": side,
         "memory": f"{verdict.text}{more}",

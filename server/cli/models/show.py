@@ -212,6 +212,8 @@ def _print_file(file: dict[str, Any], result: Result | None) -> None:
     for key in ("tensor_types", "imatrix", "quality"):
         if file.get(key):
             console.print(f"  {key.replace('_', ' ')}: {escape(_flat(file[key]))}", soft_wrap=True)
+    if file.get("served_context"):
+        console.print(f"  served here with a context of {file['served_context']:,} tokens", soft_wrap=True)
     if file.get("memory"):
         console.print(f"  {escape(file['memory'])}", soft_wrap=True)
     for text in summary(result) if result else ():

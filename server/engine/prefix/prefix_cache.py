@@ -234,7 +234,14 @@ class PrefixCache:
         idle = [slot for slot in self.slots if slot.owner is None and slot.resident]
         if not idle:
             return []
-        slot = min(idle, key=lambda slot: slot.last_used)
+        return self._evict(min(idle, key=lambda slot: slot.last_used))
+
+    def evict_longer(self, n_tokens: int) -> list[MemoryChange]:
+        """Empty the idle slots that hold more than `n_tokens`, as `evict` does."""
+        long = [slot for slot in self.slots if slot.owner is None and len(slot.resident) > n_tokens]
+        return [change for slot in long for change in self._evict(slot)]
+
+    def _evict(self, slot: Slot) -> list[MemoryChange]:
         memory = [*self._rescue(slot, 0), Trim(slot.id, 0)]
         self._empty(slot)
         return memory

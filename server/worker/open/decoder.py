@@ -18,6 +18,7 @@ from server.worker.prompts import PromptReader
 from server.worker.run.adaptive_threads import AdaptiveThreads
 from server.worker.run.context_decoder import DecodeListener
 from server.worker.run.draft_model import load_draft
+from server.worker.run.kv_layout import KVLayout
 from server.worker.run.prefill_context import PrefillContext, PrefillOptions, open_prefill_context
 from server.worker.run.runner import LlamaRunner, RunnerParts
 from server.worker.sampling.defaults import sampling_defaults
@@ -50,6 +51,7 @@ def open_decoder(file: LoadedFile, listener: DecodeListener) -> LoadedModel:
         states=prefixes,
         prefill=prefill,
         threads=open_threads(context),
+        layout=open_layout(file, context, prefill),
         listener=listener,
         on_device=on_device,
     )
@@ -78,11 +80,18 @@ def open_context(file: LoadedFile) -> Context:
         n_seq_max=options.parallel,
         n_threads=file.n_threads,
         n_threads_batch=options.threads_batch or file.n_threads,
-        kv_unified=options.kv_unified,
+        kv_unified=file.placement.layout == "unified",
         flash_attn=options.flash_attn,
         type_k=options.type_k,
         type_v=options.type_v,
     )
+
+
+def open_layout(file: LoadedFile, context: Context, prefill: PrefillContext | None) -> KVLayout | None:
+    """Let the KV cells be divided anew where a request may be longer than a stream."""
+    if file.placement.layout != "by_need":
+        return None
+    return KVLayout(context, prefill, lambda: memory().available_bytes)
 
 
 def open_threads(context: Context) -> AdaptiveThreads | None:

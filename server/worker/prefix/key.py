@@ -22,9 +22,9 @@ NO_ADAPTERS = bytes(32)
 def context_key(paths: Sequence[Path], context: Context, kv_settings: Sequence[str]) -> bytes:
     """Return 32 bytes that differ where a state of one context doesn't fit another, or means something else.
 
-    `kv_settings`: the types of K and V, and flash attention: without it V lies transposed. The number of
-    streams is part of a state's form; some models choose their rotary factors by the context's length. Raises
-    StoreError if the weights can't be read.
+    `kv_settings`: the types of K and V, and flash attention: without it V lies transposed. States of some
+    forms fit only as many streams as they come from; some models choose their rotary factors by the context's
+    length. Raises StoreError if the weights can't be read.
     """
     digest = hashlib.sha256()
     for path in paths:

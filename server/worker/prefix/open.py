@@ -50,7 +50,7 @@ def open_prefixes(
         settings = StoreSettings(
             key=context_key(info.paths, context, (options.type_k, options.type_v, options.flash_attn)),
             model=info.path,
-            bounds=Bounds(min(placement.n_ctx, context.n_ctx_seq), context.n_vocab),
+            bounds=Bounds(placement.n_ctx, context.n_vocab),
             bytes_per_token=placement.kv_bytes_per_token,
             max_bytes=max_bytes,
             can_trim=can_trim,

@@ -7,9 +7,10 @@ fails, the chunks of the first are taken back, and all entries come again.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Protocol
 
-from models.errors import CorralError, DecodeError
+from models.errors import CorralError, DecodeError, LlamaCppError
 from server.engine.batch import Batch, BatchEntry, Copy, Output
 from server.worker.run.context_decoder import ContextDecoder, Decoded
 from server.worker.run.decode_outputs import DecodeOutputs
@@ -101,7 +102,8 @@ class PrefillDecoding:
         results = outputs.read(places, n_rows, self._prompts.context)
         results += outputs.read(main_places, n_main_rows, self._main.context)
         for entry, _, _ in places:
-            prefill.move(entry.slot)
+            with suppress(LlamaCppError):  # no room now: it moves when its next token is to be computed
+                prefill.move(entry.slot)
         by_id = {
             entry.sequence_id: result
             for (entry, _, _), result in zip([*places, *main_places], results, strict=True)
@@ -125,8 +127,14 @@ class PrefillDecoding:
             slots = {entry.slot for entry in chunks}
             for entry in batch.entries:
                 if entry.slot not in slots:
-                    prefill.move(entry.slot)
+                    self._move(entry)
         return chunks
+
+    def _move(self, entry: BatchEntry) -> None:
+        try:
+            self._prefill.move(entry.slot)
+        except LlamaCppError as error:
+            raise DecodeError("the KV cache has no room for a prompt that was computed apart", 1) from error
 
 
 def _is_chunk(entry: BatchEntry) -> bool:

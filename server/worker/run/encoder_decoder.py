@@ -45,6 +45,7 @@ class EncoderDecoderRunner(RunnerLimits):
         super().__init__(
             n_slots=len(contexts),
             n_ctx=min(n_ctx, first.n_ctx_seq),
+            n_stream=min(n_ctx, first.n_ctx_seq),
             n_batch=max(first.n_batch, len(contexts) + 1),
             n_vocab=model.vocab.n_tokens,
             n_swa=model.n_swa,

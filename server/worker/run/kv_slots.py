@@ -8,8 +8,9 @@ from typing import Protocol
 
 from models.errors import LlamaCppError, RestoreError
 from models.llamacpp.context import Context
-from server.engine.batch import Copy, MemoryChange, Restore, Save, Trim
+from server.engine.batch import Copy, MemoryChange, Relayout, Restore, Save, Trim
 from server.worker.prefix.file import PrefixHead
+from server.worker.run.kv_layout import KVLayout
 from server.worker.run.prefill_context import PrefillContext
 
 logger = logging.getLogger("corral.worker")
@@ -39,14 +40,20 @@ class KVSlots:
     """
 
     def __init__(
-        self, context: Context, states: States | None = None, prefill: PrefillContext | None = None
+        self,
+        context: Context,
+        states: States | None = None,
+        prefill: PrefillContext | None = None,
+        layout: KVLayout | None = None,
     ) -> None:
+        """`layout` None: there is no `Relayout`."""
         self._context = context
+        self._layout = layout
         self._states = states
         self._prefill = prefill
         self._n_swa = context.model.n_swa
-        self._sources: set[int] = set()
-        """Slots from which a copy may still have to be made."""
+        self._copies: dict[int, int] = {}
+        """The slots to which a copy may still have to be made, and from which."""
         self._failed = False
         """True if the last changes ended in a RestoreError: no decode has followed them."""
 
@@ -58,11 +65,14 @@ class KVSlots:
         if not changes:
             return
         if not self._failed:
-            self._sources.clear()
+            self._copies.clear()
         empty: set[int] = set()
         for change in changes:
-            if self._prefill is not None:
-                self._prefill.settle(change)
+            if isinstance(change, Relayout):
+                empty |= self._relayout(change)
+                continue
+            if not self._settle(change, empty):
+                continue
             if isinstance(change, Trim):
                 self._context.seq_rm(change.slot, change.n_keep, None)
             elif isinstance(change, Copy):
@@ -87,8 +97,8 @@ class KVSlots:
 
     def save(self, kept: Save) -> None:
         """Give the store a copy of what a slot holds. A failure costs only the copy."""
-        if self._prefill is not None:
-            self._prefill.settle(kept)
+        if not self._settle(kept, set()):
+            return
         context, n_tokens = self._context, len(kept.tokens)
         last, first = context.seq_pos_max(kept.slot), context.seq_pos_min(kept.slot)
         if self._states is None or last is None or first is None:
@@ -105,6 +115,31 @@ class KVSlots:
 
     # --- inside ----------------------------------------------------------------------------------
 
+    def _settle(self, change: Trim | Copy | Save | Restore, empty: set[int]) -> bool:
+        """Bring what the change needs here; False if there was no room: what it changes is empty then."""
+        if self._prefill is None:
+            return True
+        try:
+            self._prefill.settle(change)
+        except LlamaCppError as error:
+            logger.warning("a prompt that was computed apart found no room: %s", error)
+            slots = {change.source, change.target} if isinstance(change, Copy) else {change.slot}
+            for slot in slots:
+                self._prefill.settle(Trim(slot, 0))
+                self._context.seq_rm(slot)
+            empty |= slots
+            return False
+        return True
+
+    def _relayout(self, change: Relayout) -> set[int]:
+        """Divide the cells anew; return the slots that are empty now, also those that waited for a copy."""
+        assert self._layout is not None
+        uncopied = set(self._copies)
+        self._copies.clear()
+        for slot in uncopied:
+            self._context.seq_rm(slot)
+        return self._layout.change(unified=change.unified) | uncopied
+
     def _copy(self, change: Copy, empty: set[int]) -> None:
         context = self._context
         if change.source in empty:
@@ -114,7 +149,7 @@ class KVSlots:
         if context.kv_unified:
             context.seq_rm(change.target)
         else:
-            self._sources.add(change.source)
+            self._copies[change.target] = change.source
         context.seq_cp(change.source, change.target, 0, change.n_tokens)
         empty.discard(change.target)
 
@@ -123,8 +158,10 @@ class KVSlots:
         if self._states is None:
             return False
         kept = self._states.take(change.key)
-        if kept is None or change.slot in self._sources:
+        if kept is None or change.slot in self._copies.values():
             return False
+        if len(kept[0].tokens) > self._context.n_ctx_seq:
+            return False  # only a part of it is wanted, and it finds room while slots share the cells
         try:
             self._put(change, *kept)
         except (LlamaCppError, MemoryError) as error:

@@ -38,12 +38,16 @@ LEAST_TURNS, MOST_TURNS, ENOUGH_S = 2, 8, 0.5
 
 
 class PrefillContext:
-    """Knows which slots' tokens are in the second context, and moves them between the two. One thread."""
+    """Knows which slots' tokens are in the second context, and moves them between the two. One thread.
+
+    Both contexts have the same layout. Where all slots share the cells, the main one may have no room for
+    what moves there.
+    """
 
     __slots__ = ("_held", "_main", "context")
 
     def __init__(self, main: Context, context: Context) -> None:
-        """`context` has the streams of `main`, one per slot, so that a state always finds its place."""
+        """`context` has the cells of `main`, divided alike."""
         self.context = context
         self._main = main
         self._held: dict[int, int] = {}
@@ -60,7 +64,7 @@ class PrefillContext:
         if held is None or held < position:
             self._forget(slot)
             if position:
-                self.context.state_seq_set(slot, self._main.state_seq_get(slot))
+                self.context.state_seq_put(slot, self._main.state_seq_take(slot))
         elif held > position:
             self.context.seq_rm(slot, position, None)
         self._held[slot] = position + len(entry.tokens)
@@ -76,14 +80,25 @@ class PrefillContext:
         self._held[entry.slot] = entry.position
 
     def move(self, slot: int) -> None:
-        """Bring a slot's tokens to the main context, if they are here."""
+        """Bring a slot's tokens to the main context, if they are here.
+
+        Raises LlamaCppError where that has no room for them: they stay here.
+        """
         if self._held.get(slot):
             self._main.seq_rm(slot)
-            self._main.state_seq_set(slot, self.context.state_seq_get(slot))
+            self._main.state_seq_put(slot, self.context.state_seq_take(slot))
         self._forget(slot)
 
+    def move_all(self) -> None:
+        """Bring every slot's tokens to the main context."""
+        for slot in list(self._held):
+            self.move(slot)
+
     def settle(self, change: MemoryChange) -> None:
-        """Bring over what a change of the main context's slots needs, and forget what it drops."""
+        """Bring over what a change of the main context's slots needs, and forget what it drops.
+
+        Raises LlamaCppError as `move`.
+        """
         if not self._held:
             return
         match change:
@@ -117,7 +132,7 @@ def open_prefill_context(
 ) -> PrefillContext | None:
     """Open the prefill context of a model on the CPU; None if memory is short or, measured, it doesn't pay.
 
-    None, too, for one KV buffer shared by all sequences: there a state that moves over may find no room.
+    None, too, for cells that all sequences always share: there a state that moves over may find no room.
     """
     model = main.model
     if main.kv_unified or model.size_bytes + PROMPT_SIDE_SPARE_BYTES > available_bytes:

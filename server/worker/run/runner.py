@@ -6,15 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from models.errors import CorralError, LlamaCppError
+from models.errors import ContextError, CorralError, DecodeError, LlamaCppError
 from models.llamacpp.batch import TokenBatch
 from models.llamacpp.context import Context
-from server.engine.batch import Adapters, Batch, Output, Save
+from server.engine.batch import Adapters, Batch, MemoryChange, Output, Relayout, Save
 from server.engine.sampling_params import SamplingParams
 from server.worker.run.adaptive_threads import AdaptiveThreads
 from server.worker.run.context_decoder import ContextDecoder, DecodeListener
 from server.worker.run.decode_outputs import DecodeOutputs
 from server.worker.run.decode_strategy import ApartDecoding, DecodeStrategy, PlainDecoding, PrefillDecoding
+from server.worker.run.kv_layout import KVLayout
 from server.worker.run.kv_slots import KVSlots, States
 from server.worker.run.prefill_context import PrefillContext
 
@@ -37,6 +38,8 @@ class RunnerParts:
     """Prompts are computed here; only for a context on the CPU that can be trimmed."""
     threads: AdaptiveThreads | None = None
     """Chooses how many threads compute a step of the main context."""
+    layout: KVLayout | None = None
+    """Divides the KV cells anew; None: the runner has one layout for life."""
     listener: DecodeListener | None = None
     on_device: bool = False
     """Rows of logits stay on the device that computes them, where sampling allows it."""
@@ -47,10 +50,11 @@ class RunnerLimits:
     """The facts about a runner that its engine asks for; see `ModelRunner` for what they mean."""
 
     # By hand: with `slots=True` Python 3.11 can't set the attributes of a class derived from a frozen one.
-    __slots__ = ("can_trim", "n_batch", "n_ctx", "n_slots", "n_swa", "n_vocab")
+    __slots__ = ("can_trim", "n_batch", "n_ctx", "n_slots", "n_stream", "n_swa", "n_vocab")
 
     n_slots: int
     n_ctx: int
+    n_stream: int
     n_batch: int
     n_vocab: int
     n_swa: int
@@ -84,7 +88,8 @@ class LlamaRunner(RunnerLimits):
         model = context.model
         super().__init__(
             n_slots=context.n_seq_max,
-            n_ctx=min(n_ctx, context.n_ctx_seq),
+            n_ctx=n_ctx if parts.layout is not None else min(n_ctx, context.n_ctx_seq),
+            n_stream=min(n_ctx, context.n_ctx_seq),
             n_batch=context.n_batch,
             n_vocab=model.vocab.n_tokens,
             n_swa=model.n_swa,
@@ -95,7 +100,7 @@ class LlamaRunner(RunnerLimits):
         self._eog = frozenset(model.vocab.eog_tokens)
         self._adapters = parts.adapters
         self._in_use: Adapters = ()
-        self._slots = KVSlots(context, parts.states, parts.prefill)
+        self._slots = KVSlots(context, parts.states, parts.prefill, parts.layout)
         self._outputs = DecodeOutputs(context, self.n_ctx, on_device=parts.on_device)
         self._device = self._outputs.device
         self._strategy = _strategy(context, self._outputs, parts, can_trim=can_trim)
@@ -122,7 +127,7 @@ class LlamaRunner(RunnerLimits):
 
     def run(self, batch: Batch) -> list[Output | CorralError]:
         if batch.memory:
-            self._slots.apply(batch.memory)
+            self._change_memory(batch.memory)
         if batch.adapters != self._in_use:
             self._switch(batch.adapters)
         if self._device is not None:
@@ -145,6 +150,19 @@ class LlamaRunner(RunnerLimits):
         return self._vocab.piece(token, special=True)
 
     # --- inside ----------------------------------------------------------------------------------
+
+    def _change_memory(self, changes: Sequence[MemoryChange]) -> None:
+        """Change the slots. A context that was allocated anew has neither adapters nor rows on the device."""
+        anew = any(isinstance(change, Relayout) for change in changes)
+        try:
+            self._slots.apply(changes)
+        except ContextError as error:
+            raise DecodeError(f"the KV cache can't be divided anew: {error.message}", -3) from error
+        finally:
+            if anew:
+                self._in_use = ()
+                if self._device is not None:
+                    self._device.restart()
 
     def _switch(self, adapters: Adapters) -> None:
         if self._adapters is None:

@@ -35,6 +35,7 @@ class DeviceRows:
 
     def __init__(self, context: Context, samplers: RowSamplers, scored: Container[int]) -> None:
         """`scored`: the sequences that want logprobs now. All arguments are borrowed."""
+        self._context = context
         self._top_k = device_top_k(context)
         self._slots = range(context.n_seq_max)
         self._samplers = samplers
@@ -46,6 +47,12 @@ class DeviceRows:
     def start(self) -> bool:
         """Turn all slots on. False if the device can't."""
         return self._top_k.turn_on(self._slots)
+
+    def restart(self) -> None:
+        """Turn all slots on in a context that was allocated anew; those that the device can't do stay off."""
+        self._top_k = device_top_k(self._context)
+        self._on_device.clear()
+        self._top_k.turn_on(self._slots)
 
     def prepare(self, entries: Sequence[BatchEntry]) -> None:
         """Turn off the slots of a batch that need whole rows, and note the others. Precedes the decode."""

@@ -61,9 +61,11 @@ def random_proposer(chance: random.Random) -> Proposer | None:
 def random_harness(chance: random.Random) -> Harness:
     n_slots = chance.randint(1, 6)
     clock = Clock()
+    n_ctx = chance.choice([128, 256])
     runner = ScriptedRunner(
         n_slots=n_slots,
-        n_ctx=chance.choice([128, 256]),
+        n_ctx=n_ctx,
+        n_stream=chance.choice([0, 0, n_ctx // 4, n_ctx // 2]),
         n_batch=chance.choice([n_slots + 1, 16, 64]),
         can_trim=chance.random() < 0.8,
         n_swa=chance.choice([0, 0, 0, 24]),
@@ -79,6 +81,7 @@ def random_harness(chance: random.Random) -> Harness:
         prefill_tokens_alone=chance.choice([1, 16, 64]),
         gap_s=chance.choice([0.01, 0.1]),
         copy_tokens_min=chance.choice([1, 8, 32]),
+        divide_after_steps=chance.choice([0, 3, 20]),
     )
     proposer = random_proposer(chance)
     speculation = None
@@ -119,7 +122,9 @@ class Schedule:
             poisoned = chance.choice(list(harness.runner.samplers))
             harness.runner.poisoned.add(poisoned)
             self.disturbed.add(harness.engine.snapshot().request_id_of(poisoned))
-        elif action < 0.34 and harness.runner.saved:
+        elif action < 0.33:
+            harness.runner.forgetful.add(chance.randrange(harness.runner.n_slots))
+        elif action < 0.35 and harness.runner.saved:
             harness.runner.damaged.add(chance.choice(list(harness.runner.saved)))
         else:
             harness.step()
@@ -184,7 +189,8 @@ class Schedule:
         assert usage.cached_tokens < n_prompt
         assert outcome.started is not None
         assert outcome.started.cached_tokens == usage.cached_tokens
-        computed_once = original.n == 1 and not self.harness.engine.stats.preemptions_total
+        again = self.harness.engine.stats.preemptions_total or self.harness.runner.n_forgotten
+        computed_once = original.n == 1 and not again
         if computed_once and (original.params.max_tokens != 0 or original.score_prompt):
             assert usage.cached_tokens + timings.prompt_n == n_prompt
         if original.score_prompt or (original.n == 1 and not original.cache_prompt):

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from models.errors import CorralError, DecodeError, RequestError, RestoreError
-from server.engine.batch import Adapters, Batch, BatchEntry, Copy, Output, Restore, Save, Trim
+from server.engine.batch import Adapters, Batch, BatchEntry, Copy, Output, Relayout, Restore, Save, Trim
 from server.engine.events import TokenLogprob
 from server.engine.sampling_params import SamplingParams
 
@@ -52,6 +52,8 @@ class ScriptedRunner:
     can_trim: bool = True
     n_cells: int | None = None
     """All slots together may hold so many tokens; None: any number."""
+    n_stream: int = 0
+    """A slot may hold so many tokens until slots share the cells; 0: as many as a sequence may have."""
     n_vocab: int = N_VOCAB
     n_swa: int = 0
     """Window of attention: a run at position p forgets what lies before p's window."""
@@ -66,6 +68,11 @@ class ScriptedRunner:
 
     def __post_init__(self) -> None:
         self.held: list[list[int]] = [[] for _ in range(self.n_slots)]
+        self.n_stream = self.n_stream or self.n_ctx
+        self.unified = self.n_stream == self.n_ctx
+        self.forgetful: set[int] = set()
+        """Slots whose tokens get lost when the cells are divided anew."""
+        self.n_forgotten = 0
         self.held_with: list[Adapters] = [()] * self.n_slots
         """The adapters with which a slot's tokens were computed."""
         self.n_lost = [0] * self.n_slots
@@ -120,7 +127,7 @@ class ScriptedRunner:
             self.n_lost[entry.slot] = max(self.n_lost[entry.slot], self._window(entry.position))
             held.extend(entry.tokens)
             self.n_computed += len(entry.tokens)
-            assert len(held) <= self.n_ctx
+            assert len(held) <= (self.n_ctx if self.unified else self.n_stream)
             if entry.n_outputs or entry.targets is not None:
                 results.append(self._result(entry, held, batch.adapters))
         return results
@@ -179,10 +186,23 @@ class ScriptedRunner:
                 self._trim(change, empty)
             elif isinstance(change, Copy):
                 self._copy(change, empty)
+            elif isinstance(change, Relayout):
+                self._relayout(change, empty)
             else:
                 self._restore(change, empty)
         if empty:
             raise RestoreError("damaged", frozenset(empty))
+
+    def _relayout(self, relayout: Relayout, empty: set[int]) -> None:
+        assert relayout.unified != self.unified
+        self.unified = relayout.unified
+        assert self.unified or all(len(held) <= self.n_stream for held in self.held)
+        for slot in self.forgetful:
+            if self.held[slot]:
+                self._hold(slot, [], 0, ())
+                empty.add(slot)
+                self.n_forgotten += 1
+        self.forgetful.clear()
 
     def _trim(self, trim: Trim, empty: set[int]) -> None:
         assert trim.slot in empty or trim.n_keep < len(self.held[trim.slot])

@@ -26,7 +26,9 @@ async def test_list(path: str) -> None:
         "ftype": "Q4_K_M",
     }
     assert first["status"]["value"] == "ready"
-    assert second["meta"] is None
+    assert second["meta"] == {"n_ctx": 4096}
+    for model, n_ctx in ((first, 2048), (second, 4096)):
+        assert model["context_length"] == model["max_model_len"] == model["meta"]["n_ctx"] == n_ctx
     assert second["status"]["value"] == "available"
 
 

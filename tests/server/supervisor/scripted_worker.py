@@ -179,7 +179,7 @@ def die(number: signal.Signals) -> None:
 def model_info(spec: ModelSpec) -> ModelInfo:
     return ModelInfo(
         n_vocab=256,
-        n_ctx=spec.options.ctx or 4096,
+        n_ctx=spec.options.ctx or spec.n_ctx_told or 4096,
         n_ctx_train=4096,
         n_embd=1,
         n_params=1,

@@ -76,8 +76,15 @@ async def test_fits_counts_all_of_it(
     with_free(monkeypatch, least)
     assert await fits(spec)  # without its prompt side, for which there is no room
     with_free(monkeypatch, least - 1)
-    assert not await fits(spec)
-    adapted = msgspec.structs.replace(spec, adapters=(adapter,))
+    assert await fits(spec)  # with fewer cells than all requests together could fill
+    assert memory_check.place_now(spec).n_cells < placed(info, spec).n_cells
+    one = with_options(spec, parallel=1)
+    least = placed(info, one).model.total
+    with_free(monkeypatch, least)
+    assert await fits(one)
+    with_free(monkeypatch, least - 1)
+    assert not await fits(one)
+    adapted = msgspec.structs.replace(one, adapters=(adapter,))
     with_free(monkeypatch, least + ADAPTER_BYTES)
     assert await fits(adapted)
     with_free(monkeypatch, least + ADAPTER_BYTES - 1)

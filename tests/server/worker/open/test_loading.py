@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from models.doctor.tiny_model import TinyModel, write_tiny_gguf
 from models.gguf.info import GGUFInfo, read_gguf_info
 from models.llamacpp import library
 from models.machine.device import Device
@@ -58,10 +59,20 @@ def test_want_of_memory_halves_an_unchosen_context_and_says_so(
     monkeypatch.setattr(placement, "CTX_MIN", 64)
     monkeypatch.setattr(loading, "memory", lambda: Memory(PLENTY, 2**24))
     caplog.set_level(logging.WARNING)
-    n_ctx = placed(info, parallel=64).n_ctx
-    assert 64 <= n_ctx < 512
-    assert f"is {n_ctx} tokens instead of 512" in caplog.text
+    found = placed(info, parallel=64)
+    assert (found.n_stream, found.n_ctx) == (256, 512)  # one request may have more than its part
     assert "doesn't fit" in caplog.text
+
+
+def test_a_pool_that_is_shorter_than_what_the_model_was_trained_for_is_said(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    info = read_gguf_info(write_tiny_gguf(tmp_path / "long.gguf", TinyModel(n_ctx_train=1 << 20)))
+    monkeypatch.setattr(loading, "memory", lambda: Memory(PLENTY, 2 * 2**30))
+    caplog.set_level(logging.WARNING)
+    n_ctx = placed(info).n_ctx
+    assert 32_768 <= n_ctx < 1 << 20
+    assert f"is {n_ctx} tokens, not the {1 << 20} it was trained for" in caplog.text
 
 
 def test_gpu_layers_are_planned_on_auto_and_else_used_as_they_are(

@@ -1,0 +1,129 @@
+"""The form of a saved sequence: llama.cpp's bytes, made independent of the number of KV streams. Pure.
+
+`llama_state_seq_get_data` writes the sequence's cells once per KV stream, empty for all streams but one, and
+reads only what has as many streams as the context. So a state is kept as if there were one stream:
+
+    magic, sequence id | n_streams, then for each stream its number of cells and, if there are any, the cells
+                         ╰──────────────── once per KV cache; two with a sliding window ───────────────────╯
+
+    a stream's cells     for each cell: position, 1, sequence id | V lies transposed, n_layers
+                         for each layer: type of K, bytes of a row, rows
+                         for each layer that has one: the same of V, or, transposed, type, size, n_rows, rows
+
+What doesn't have this form to its last byte (recurrent states, cells with more than a position) stays as it
+is: it fits a context with as many streams as that which wrote it.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+_HEAD_BYTES = 8
+_U32 = struct.Struct("<I")
+_CELL_BYTES = 12
+_KEY_ROWS = struct.Struct("<iQ")
+_TRANSPOSED_ROWS = struct.Struct("<iII")
+_MAX_STREAMS = 256
+_MAX_CACHES = 2
+
+
+class _OtherForm(Exception):
+    """The bytes have another form."""
+
+
+@dataclass(frozen=True)
+class _Cache:
+    """One KV cache's part of a state: where its streams' numbers of cells stand, and where it ends."""
+
+    start: int
+    n_streams: int
+    cells_at: int | None
+    """The place of the one stream that isn't empty; None: all are."""
+    cells_end: int
+    end: int
+
+
+def with_streams(state: bytearray, n_streams: int) -> bytearray:
+    """Return the state as a context with so many KV streams takes it; it is changed in place.
+
+    A state of another form stays as it is.
+    """
+    try:
+        caches = _caches(state)
+    except (_OtherForm, struct.error):
+        return state
+    for cache in reversed(caches):
+        if cache.n_streams == n_streams:
+            continue
+        n_empty = n_streams - (cache.cells_at is not None)
+        cells = slice(cache.cells_at or cache.start + 4, cache.cells_end)
+        # From the end, so that places before stay what they are.
+        state[cells.stop : cache.end] = bytes(4 * n_empty)
+        state[cache.start : cells.start] = _U32.pack(n_streams)
+    return state
+
+
+def _caches(state: bytearray) -> list[_Cache]:
+    """Return the parts of a state. Raises _OtherForm, struct.error."""
+    caches: list[_Cache] = []
+    place = _HEAD_BYTES
+    while place < len(state):
+        if len(caches) == _MAX_CACHES:
+            raise _OtherForm
+        caches.append(_cache(state, place))
+        place = caches[-1].end
+    return caches
+
+
+def _cache(state: bytearray, start: int) -> _Cache:
+    (n_streams,) = _U32.unpack_from(state, start)
+    if not 0 < n_streams <= _MAX_STREAMS:
+        raise _OtherForm
+    place = start + 4
+    cells_at: int | None = None
+    cells_end = place
+    for _ in range(n_streams):
+        (n_cells,) = _U32.unpack_from(state, place)
+        if n_cells:
+            if cells_at is not None:
+                raise _OtherForm
+            cells_at, cells_end = place, _end_of_cells(state, place + 4, n_cells)
+            place = cells_end
+        else:
+            place += 4
+    return _Cache(start, n_streams, cells_at, cells_end, place)
+
+
+def _end_of_cells(state: bytearray, place: int, n_cells: int) -> int:
+    for number in (0, n_cells - 1):
+        if _U32.unpack_from(state, place + number * _CELL_BYTES + 4) != (1,):
+            raise _OtherForm
+    place += n_cells * _CELL_BYTES
+    transposed, n_layers = struct.unpack_from("<II", state, place)
+    if transposed > 1 or not 0 < n_layers <= 4096:
+        raise _OtherForm
+    place += 8
+    for _ in range(n_layers):
+        _, row_bytes = _KEY_ROWS.unpack_from(state, place)
+        place = _checked(state, place + _KEY_ROWS.size + row_bytes * n_cells)
+    with_values = place
+    for _ in range(n_layers):
+        try:
+            if transposed:
+                _, number_bytes, n_rows = _TRANSPOSED_ROWS.unpack_from(state, with_values)
+                with_values += _TRANSPOSED_ROWS.size + number_bytes * n_rows * n_cells
+            else:
+                _, row_bytes = _KEY_ROWS.unpack_from(state, with_values)
+                with_values += _KEY_ROWS.size + row_bytes * n_cells
+        except struct.error:
+            return place  # the cache has no values: latent attention
+        if with_values > len(state):
+            return place
+    return with_values
+
+
+def _checked(state: bytearray, place: int) -> int:
+    if place > len(state):
+        raise _OtherForm
+    return place

@@ -1,0 +1,32 @@
+"""`GET /props`, llama-server's: the facts about a model that its clients look up before they begin."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter
+from starlette.requests import Request
+
+from models.version import VERSION
+from server.http.dependencies import api_of
+
+router = APIRouter(tags=["OpenAI"])
+
+
+@router.get("/props")
+async def props(request: Request, model: str | None = None) -> dict[str, Any]:
+    """A model's context, template and number of slots; null where only a loaded model tells. Loads nothing."""
+    api = api_of(request)
+    status = api.service.find(api.resolve(request, model))
+    info = status.info
+    return {
+        "default_generation_settings": {"n_ctx": status.n_ctx},
+        "total_slots": None if info is None else info.n_parallel,
+        "model_alias": status.name,
+        "chat_template": None if info is None else info.chat_template,
+        "bos_token": None if info is None else info.bos_token,
+        "eos_token": None if info is None else info.eos_token,
+        "build_info": f"corral-{VERSION}",
+        "modalities": {"vision": False, "audio": False},
+        "is_sleeping": status.state != "ready",
+    }

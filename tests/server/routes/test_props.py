@@ -1,0 +1,26 @@
+from __future__ import annotations
+
+import pytest
+
+from tests.server.http_client import client_for, error_of
+from tests.server.scripted_service import DEMO, IDLE, ScriptedService
+
+
+@pytest.mark.parametrize(("model", "n_ctx", "slots"), [("demo", 2048, 8), (IDLE.name, 4096, None)])
+async def test_the_context_is_that_of_the_list_loaded_or_not(
+    model: str, n_ctx: int, slots: int | None
+) -> None:
+    async with client_for(ScriptedService(models=[DEMO, IDLE])) as client:
+        body = (await client.get("/props", params={"model": model})).json()
+    assert body["default_generation_settings"]["n_ctx"] == n_ctx
+    assert body["total_slots"] == slots
+    assert body["model_alias"] == model
+    assert body["is_sleeping"] is (model != "demo")
+
+
+async def test_without_a_model_it_is_the_default_one() -> None:
+    async with client_for(ScriptedService(models=[DEMO])) as client:
+        assert (await client.get("/props")).json()["model_alias"] == "demo"
+        missing = await client.get("/props", params={"model": "none"})
+    assert missing.status_code == 404
+    assert error_of(missing)["code"] == "model_not_found"
