@@ -8,6 +8,7 @@ from typing import TypeVar, cast
 
 from models.errors import ModelNotFound, WorkerError
 from server.engine.events import (
+    AnswerForm,
     ChoiceEnd,
     Delta,
     Event,
@@ -68,10 +69,22 @@ IDLE = ModelStatus(
 )
 
 
-def finish(request: Generate, completion_tokens: int, *, prompt_tokens: int = 7, cached: int = 3) -> Finish:
+def finish(
+    request: Generate,
+    completion_tokens: int,
+    *,
+    prompt_tokens: int = 7,
+    cached: int = 3,
+    reasoning_tokens: int = 0,
+) -> Finish:
     return Finish(
         id=request.id,
-        usage=Usage(prompt_tokens=prompt_tokens, completion_tokens=completion_tokens, cached_tokens=cached),
+        usage=Usage(
+            prompt_tokens=prompt_tokens,
+            completion_tokens=completion_tokens,
+            cached_tokens=cached,
+            reasoning_tokens=reasoning_tokens,
+        ),
         timings=Timings(
             queue_ms=0.5,
             prompt_n=prompt_tokens - cached,
@@ -91,7 +104,13 @@ def scored(piece: bytes, token: int, logprob: float | None, n_probs: int) -> Tok
     return TokenLogprob(token, piece, logprob, top)
 
 
-def says(*pieces: str, reason: FinishReason = "stop", prompt_tokens: int = 7) -> Script:
+def says(
+    *pieces: str,
+    reason: FinishReason = "stop",
+    prompt_tokens: int = 7,
+    form: AnswerForm | None = None,
+    reasoning_tokens: int = 0,
+) -> Script:
     """Every choice says the same pieces, one token each; choices take turns, as in an engine's steps.
 
     Logprobs are -0.25 for the first piece, -0.5 for the next and so on. An echoed prompt is "Hi you", of the
@@ -100,7 +119,7 @@ def says(*pieces: str, reason: FinishReason = "stop", prompt_tokens: int = 7) ->
 
     def script(request: Generate) -> list[Step]:
         choices = range(request.n)
-        steps: list[Step] = [Started(id=request.id, prompt_tokens=prompt_tokens, cached_tokens=3)]
+        steps: list[Step] = [Started(id=request.id, prompt_tokens=prompt_tokens, cached_tokens=3, form=form)]
         if request.echo:
             steps += [
                 Delta(id=request.id, index=i, text="Hi you", n_tokens=0, is_prompt=True) for i in choices
@@ -113,7 +132,10 @@ def says(*pieces: str, reason: FinishReason = "stop", prompt_tokens: int = 7) ->
         for position, piece in enumerate(told):
             steps += [_says(request, index, position, piece) for index in choices]
         steps += [ChoiceEnd(id=request.id, index=index, finish_reason=reason) for index in choices]
-        steps.append(finish(request, len(told) * request.n, prompt_tokens=prompt_tokens))
+        n_tokens = len(told) * request.n
+        steps.append(
+            finish(request, n_tokens, prompt_tokens=prompt_tokens, reasoning_tokens=reasoning_tokens)
+        )
         return steps
 
     return script
