@@ -1,8 +1,9 @@
 """The parts of an answer, as events: what protocols make their answers of.
 
 `AnswerReader` makes them of the engine's events, one `Delta` into any number of these. A `Delta` that comes
-out of it is content, and a `ChoiceEnd` for the reason `tool_calls` ends a choice with calls. All are deltas: tokens, logprobs and counts of the engine's `Delta` are with the first part
-that comes of it, which may have no text.
+out of it is content, and a `ChoiceEnd` for the reason `tool_calls` ends a choice with calls. All are deltas:
+tokens, logprobs and counts of the engine's `Delta` are with the first part that comes of it, which may have
+no text.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ class ThoughtDelta(Delta, frozen=True, tag="thought_delta", kw_only=True, array_
 
 
 class CallBegin(Delta, frozen=True, tag="call_begin", kw_only=True, array_like=True, gc=False):
-    """A tool call begins; `text` is empty. Calls of a choice count from 0; one ends before the next begins."""
+    """A tool call begins; `text` is empty. Calls of a choice count from 0; none begins within another."""
 
     call: int
     call_id: str

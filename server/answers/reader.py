@@ -1,7 +1,7 @@
 """`AnswerReader`: the step that reads thoughts and tool calls out of an answer's text.
 
-It stands between a request's events and the answer in a protocol's form. The worker says in `Started` what the
-text is made of; where that is content alone, events pass as they are.
+It stands between a request's events and the answer in a protocol's form. The worker says in `Started` what
+the text is made of; where that is content alone, events pass as they are.
 """
 
 from __future__ import annotations

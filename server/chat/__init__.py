@@ -2,6 +2,8 @@
 
 begun_answer.py       An answer that the client has begun, for the model to continue: which requests have one.
                       Pure.
+content_parts.py      The parts of a message's content: their text, or a refusal that names what can't be
+                      read. Pure.
 continued_prompt.py   The prompt that ends with an answer's first words, so that the model continues the
                       answer. Pure.
 conversation.py       A chat as the built-in prompt formats see it: one system text and turns of two speakers.
@@ -9,6 +11,8 @@ conversation.py       A chat as the built-in prompt formats see it: one system t
 delivery.py           `CheckedTemplate`: a template whose prompts have every message, or the chat is refused.
                       Pure.
 detection.py          The prompt format that a model wants, detected from its metadata and its name. Pure.
+history.py            The calls and results in a chat's messages: their canonical form, and which belong
+                      together. Pure.
 jinja_environment.py  The sandbox of chat templates: Hugging Face's settings, filters and functions. Pure.
 message_changes.py    The changes that let a strict chat template take a chat: each moves as few messages as
                       it can. Pure.
@@ -25,6 +29,8 @@ templates.py          Chat templates in Jinja, as Hugging Face writes them, comp
 thinking.py           `Thinking`: what a request wants of a reasoning model's thoughts. Pure.
 thought_blocks.py     The marks that open and close a block of thoughts, in the chat templates of reasoning
                       models. Pure.
+tool_definitions.py   The tools that a client defines, checked: names, schemas of arguments, number and size.
+                      Pure.
 tools.py              The tools that a request offers, and which of them the answer may or must call. Pure.
 tool_formats/         The formats in which models write tool calls, one file each, chosen by the template's
                       text.

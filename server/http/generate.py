@@ -17,6 +17,8 @@ from server.openai.chunks import ChunkEncoder
 from server.openai.heading import Heading, Kind
 from server.openai.multi_prompt import MultiPrompt
 from server.openai.response import WholeAnswer
+from server.openai.steps.answer_parts import AnswerParts
+from server.supervisor.protocol import EventSource
 
 
 async def answer(api: Api, request: Request, kind: Kind) -> Response:
@@ -32,7 +34,9 @@ async def answer(api: Api, request: Request, kind: Kind) -> Response:
     record.generation_id = answer_id
     n_choices = sum(generate.n for generate in generates)
     heading = Heading(kind=kind, id=answer_id, created=int(time.time()), model=model, n_choices=n_choices)
-    source = MultiPrompt(generates, partial(api.service.generate, model))
+    source: EventSource = MultiPrompt(generates, partial(api.service.generate, model))
+    if kind == "chat":
+        source = AnswerParts(source, options)
     if body.stream:
         encoder = ChunkEncoder(heading, options)
         stream = EventStream.begin(source, encoder, request.scope, comment_s=api.config.sse_comment_s)

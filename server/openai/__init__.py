@@ -1,5 +1,6 @@
 """OpenAI's wire protocol and only that: requests in; chunks, responses and errors out.
 
+answer_parts.py    Thoughts and tool calls in OpenAI's form, for chunks and for whole answers. Pure.
 choices.py         `Choices`: the one interpreter of the engine's events. Pure.
 chunks.py          `ChunkEncoder`: choice deltas as the chunks of a stream, each a server-sent event. Pure.
 errors.py          The error table: every error of ours as the HTTP status and body that OpenAI's clients

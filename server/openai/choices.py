@@ -7,10 +7,12 @@ their fold (`response.py`); whatever else changes an answer's text is a step bef
 from __future__ import annotations
 
 import time
+from typing import Literal
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from server.answers.events import CallBegin, CallDelta, CallEnd, ThoughtDelta
 from server.engine.events import (
     ChoiceEnd,
     Delta,
@@ -27,12 +29,27 @@ from server.openai.errors import RequestFailed
 from server.openai.heading import Kind
 from server.openai.logprobs import TextLogprobs, chat_logprobs
 
+PartKind = Literal["content", "thoughts", "call"]
+
+
+class CallHead(msgspec.Struct, frozen=True, gc=False):
+    """The beginning of a tool call."""
+
+    id: str
+    name: str
+
 
 class ChoiceDelta(msgspec.Struct, frozen=True, gc=False):
-    """One event's addition to one choice."""
+    """One event's addition to one part of one choice."""
 
     index: int
     text: str = ""
+    """New text of the part: of a call it is of the arguments."""
+    part: PartKind = "content"
+    call: int = 0
+    """The number of the call in its choice, where the part is one."""
+    begins: CallHead | None = None
+    """The head of a call that begins; the delta has no text then."""
     tokens: tuple[int, ...] | UnsetType = UNSET
     """The ids of the tokens, only with `return_tokens`."""
     logprobs: response_types.ChatLogprobs | response_types.TextLogprobs | None = None
@@ -71,13 +88,18 @@ class Choices:
         self._places: dict[int, TextLogprobs] | None = {} if logprobs and kind == "text" else None
         self._clock = _Clock() if timings_per_token else None
         self._n_running = n_choices
+        self._without_arguments: set[int] = set()
+        """The choices whose call has begun and has no arguments yet."""
         self._last_end: list[ChoiceDelta] = []
 
     def feed(self, event: Event) -> list[ChoiceDelta]:
         """Return the deltas that `event` makes, often one. Raises RequestFailed for a `Failure`."""
         if isinstance(event, Delta):
             if self._only_text and event.text and not event.logprobs and not self._unopened:
-                return [ChoiceDelta(event.index, event.text)]  # nearly every event
+                if type(event) is Delta:
+                    return [ChoiceDelta(event.index, event.text)]  # nearly every event
+                if type(event) is ThoughtDelta:
+                    return [ChoiceDelta(event.index, event.text, "thoughts")]
             return self._delta(event)
         if isinstance(event, ChoiceEnd):
             return self._end(event)
@@ -105,12 +127,33 @@ class Choices:
     def _delta(self, event: Delta) -> list[ChoiceDelta]:
         if self._clock is not None:
             self._clock.count(event.n_tokens)
-        if not event.text and not event.logprobs and not (self._return_tokens and event.tokens):
+        text, part, call, begins = self._part(event)
+        if not text and begins is None and not event.logprobs and not (self._return_tokens and event.tokens):
             return []
-        return [*self._opening(event.index), self._detailed(event)]
+        return [*self._opening(event.index), self._detailed(event, text, part, call, begins)]
 
-    def _detailed(self, event: Delta) -> ChoiceDelta:
-        """Return a delta with more than text. The scores of a prompt don't count."""
+    def _part(self, event: Delta) -> tuple[str, PartKind, int, CallHead | None]:
+        """Return an event's text and the part that it belongs to. Arguments that never came are `{}`."""
+        match event:
+            case CallBegin():
+                self._without_arguments.add(event.index)
+                return "", "call", event.call, CallHead(event.call_id, event.name)
+            case CallDelta():
+                if event.text:
+                    self._without_arguments.discard(event.index)
+                return event.text, "call", event.call, None
+            case CallEnd():
+                text = "{}" if event.index in self._without_arguments else ""
+                self._without_arguments.discard(event.index)
+                return text, "call", event.call, None
+            case ThoughtDelta():
+                return event.text, "thoughts", 0, None
+        return event.text, "content", 0, None
+
+    def _detailed(
+        self, event: Delta, text: str, part: PartKind, call: int, begins: CallHead | None
+    ) -> ChoiceDelta:
+        """Return a delta with more than content. The scores of a prompt don't count."""
         logprobs: response_types.ChatLogprobs | response_types.TextLogprobs | None = None
         if self._places is not None:
             place = self._places.get(event.index)
@@ -122,7 +165,10 @@ class Choices:
         scores = () if event.is_prompt else event.logprobs
         return ChoiceDelta(
             event.index,
-            event.text,
+            text,
+            part,
+            call,
+            begins,
             tokens=event.tokens if self._return_tokens else UNSET,
             logprobs=logprobs,
             n_scored=len(scores),

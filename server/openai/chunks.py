@@ -11,7 +11,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from server.engine.events import Event, Usage
-from server.openai import response_types, sse
+from server.openai import answer_parts, response_types, sse
 from server.openai.choices import ChoiceDelta, Choices
 from server.openai.errors import ApiError
 from server.openai.heading import Heading
@@ -38,8 +38,9 @@ class ChunkEncoder:
         self._include_usage = options.include_usage
         self._encode = msgspec.json.Encoder().encode
         self._only_text = not (options.timings_per_token or options.return_tokens or options.logprobs)
-        self._around: dict[int, tuple[bytes, bytes]] = {}
-        """The bytes before and after the text in each choice's chunks, where nothing else differs."""
+        self._options = options
+        self._around: dict[tuple[int, str, int], tuple[bytes, bytes]] = {}
+        """The bytes before and after the text of each part of a choice, where nothing else differs."""
 
     def feed(self, event: Event) -> bytes:
         """Return the chunks that `event` makes, often one. Raises RequestFailed for a `Failure`."""
@@ -47,9 +48,10 @@ class ChunkEncoder:
         if self.choices.finish is not None:
             return self._last(deltas)
         if len(deltas) == 1 and deltas[0].text:
-            around = self._around.get(deltas[0].index)
+            (delta,) = deltas
+            around = self._around.get((delta.index, delta.part, delta.call))
             if around is not None:
-                return around[0] + self._encode(deltas[0].text) + around[1]
+                return around[0] + self._encode(delta.text) + around[1]
         return b"".join(map(self._chunk_of, deltas))
 
     @property
@@ -70,11 +72,12 @@ class ChunkEncoder:
         return sse.COMMENT
 
     def _chunk_of(self, delta: ChoiceDelta) -> bytes:
-        if not delta.text or not self._only_text:
+        is_twice = delta.part == "thoughts" and self._options.reasoning_field
+        if not delta.text or not self._only_text or is_twice:
             return self._chunk([self._choice(delta)])
-        marked = self._chunk([self._choice(ChoiceDelta(delta.index, _MARK))])
+        marked = self._chunk([self._choice(ChoiceDelta(delta.index, _MARK, delta.part, delta.call))])
         before, _, after = marked.rpartition(self._encode(_MARK))
-        self._around[delta.index] = before, after
+        self._around[delta.index, delta.part, delta.call] = before, after
         return before + self._encode(delta.text) + after
 
     def _choice(self, delta: ChoiceDelta) -> response_types.Choice:
@@ -88,11 +91,14 @@ class ChunkEncoder:
             part = _OPENING
         elif delta.finish_reason is not None:
             part = _NOTHING
-        else:
+        elif delta.part == "content":
             part = response_types.ChatDelta(content=delta.text)
-        return response_types.ChatChunkChoice(
-            delta.index, part, delta.finish_reason, delta.logprobs, delta.tokens
-        )
+        elif delta.part == "thoughts":
+            part = answer_parts.thoughts_delta(delta.text, self._options)
+        else:
+            part = answer_parts.call_delta(delta, self._options)
+        reason = answer_parts.finish_reason(delta.finish_reason, self._options)
+        return response_types.ChatChunkChoice(delta.index, part, reason, delta.logprobs, delta.tokens)
 
     def _last(self, deltas: list[ChoiceDelta]) -> bytes:
         """The end of the last choice with the timings; the usage, if it is wanted, in a chunk of its own."""

@@ -9,6 +9,8 @@ from msgspec import UNSET, UnsetType
 
 from server.engine import events
 
+FinishReason = events.FinishReason | Literal["function_call"]
+"""OpenAI's reasons; the last is for clients that sent `functions`."""
 ObjectName = Literal["chat.completion", "chat.completion.chunk", "text_completion"]
 
 
@@ -72,15 +74,39 @@ class TextLogprobs(msgspec.Struct, frozen=True, kw_only=True):
     text_offset: list[int]
 
 
+class CalledFunction(msgspec.Struct, frozen=True):
+    """The name and the arguments of a call; in a stream each is where it comes."""
+
+    name: str | UnsetType = UNSET
+    arguments: str | UnsetType = UNSET
+
+
+class ToolCallDelta(msgspec.Struct, frozen=True):
+    index: int
+    id: str | UnsetType = UNSET
+    type: Literal["function"] | UnsetType = UNSET
+    function: CalledFunction = CalledFunction()
+
+
+class ToolCall(msgspec.Struct, frozen=True):
+    id: str
+    function: CalledFunction
+    type: Literal["function"] = "function"
+
+
 class ChatDelta(msgspec.Struct, frozen=True):
     role: Literal["assistant"] | UnsetType = UNSET
     content: str | UnsetType = UNSET
+    reasoning_content: str | UnsetType = UNSET
+    reasoning: str | UnsetType = UNSET
+    tool_calls: list[ToolCallDelta] | UnsetType = UNSET
+    function_call: CalledFunction | UnsetType = UNSET
 
 
 class ChatChunkChoice(msgspec.Struct, frozen=True):
     index: int
     delta: ChatDelta
-    finish_reason: events.FinishReason | None = None
+    finish_reason: FinishReason | None = None
     logprobs: ChatLogprobs | None = None
     tokens: tuple[int, ...] | UnsetType = UNSET
 
@@ -94,15 +120,19 @@ class TextChoice(msgspec.Struct, frozen=True):
 
 
 class ChatMessage(msgspec.Struct, frozen=True):
-    content: str
+    content: str | None
     role: Literal["assistant"] = "assistant"
     refusal: None = None
+    reasoning_content: str | UnsetType = UNSET
+    reasoning: str | UnsetType = UNSET
+    tool_calls: list[ToolCall] | UnsetType = UNSET
+    function_call: CalledFunction | UnsetType = UNSET
 
 
 class ChatChoice(msgspec.Struct, frozen=True):
     index: int
     message: ChatMessage
-    finish_reason: events.FinishReason
+    finish_reason: FinishReason
     logprobs: ChatLogprobs | None = None
     tokens: tuple[int, ...] | UnsetType = UNSET
 

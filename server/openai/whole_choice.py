@@ -12,8 +12,8 @@ import msgspec
 from msgspec import UNSET
 
 from server.engine.events import FinishReason
-from server.openai import response_types
-from server.openai.choices import ChoiceDelta
+from server.openai import answer_parts, response_types
+from server.openai.choices import CallHead, ChoiceDelta
 from server.openai.heading import Kind
 from server.openai.requests.answer_options import AnswerOptions
 
@@ -32,6 +32,9 @@ class WholeChoice:
         self._kind = kind
         self._options = options
         self._text: list[str] = []
+        self._thoughts: list[str] = []
+        self._calls: list[tuple[CallHead, list[str]]] = []
+        """The head of each call, and the pieces of its arguments."""
         self._tokens: list[bytes] = []
         self._lists: dict[str, list[bytes]] = {}
         """The elements so far of each list that the logprobs have."""
@@ -41,8 +44,10 @@ class WholeChoice:
 
     def add(self, delta: ChoiceDelta) -> None:
         """Take what one event adds."""
+        if delta.begins is not None:
+            self._calls.append((delta.begins, []))
         if delta.text:
-            self._text.append(delta.text)
+            self._texts_of(delta).append(delta.text)
             self.n_bytes += len(delta.text)
         if delta.finish_reason is not None:
             self._reason = delta.finish_reason
@@ -61,6 +66,12 @@ class WholeChoice:
         """Minus the mean logprob of the generated tokens; infinite without any."""
         return -self._logprob_sum / self._n_scored if self._n_scored else float("inf")
 
+    def _texts_of(self, delta: ChoiceDelta) -> list[str]:
+        """Return the list that a delta's text belongs to."""
+        if delta.part == "content":
+            return self._text
+        return self._thoughts if delta.part == "thoughts" else self._calls[delta.call][1]
+
     def pieces(self, index: int) -> Iterator[bytes]:
         """Yield the choice's JSON."""
         text, reason = "".join(self._text), self._reason or "stop"
@@ -68,7 +79,11 @@ class WholeChoice:
         if self._kind == "text":
             choice = response_types.TextChoice(index, text, reason)
         else:
-            choice = response_types.ChatChoice(index, response_types.ChatMessage(text), reason)
+            calls = [(head, "".join(pieces)) for head, pieces in self._calls]
+            message = answer_parts.message(text, "".join(self._thoughts), calls, self._options)
+            told = answer_parts.finish_reason(reason, self._options)
+            assert told is not None
+            choice = response_types.ChatChoice(index, message, told)
         encoded = _encode(choice)
         if not (self._options.logprobs or self._options.return_tokens):
             yield encoded

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
+from server.chat.tools import Tool
+from server.openai.requests.reasoning import ThoughtForm, thought_form, wants_reasoning_field
 from server.openai.requests.schemas import ChatCompletionRequest, CompletionRequest, GenerationRequest
+from server.openai.requests.tools import offered_tools
 
 
 class Candidates(NamedTuple):
@@ -27,6 +30,14 @@ class AnswerOptions(msgspec.Struct, frozen=True, kw_only=True):
     timings_per_token: bool = False
     """True if every chunk of a stream carries the timings so far."""
     candidates: Candidates | None = None
+    tools: tuple[Tool, ...] = ()
+    """The tools whose calls the answer may have."""
+    legacy_calls: bool = False
+    """True if a call is told as `function_call`, to a client that sent `functions`."""
+    thoughts: ThoughtForm = "field"
+    """The place where the answer shows its thoughts."""
+    reasoning_field: bool = False
+    """True if thoughts come as `reasoning`, too."""
 
     @property
     def logprobs(self) -> bool:
@@ -45,7 +56,18 @@ def answer_options(request: GenerationRequest) -> AnswerOptions:
         include_usage=request.stream_options is not None and request.stream_options.include_usage is True,
         timings_per_token=request.timings_per_token is True,
         candidates=candidates,
+        **(_chat_options(request) if isinstance(request, ChatCompletionRequest) else {}),
     )
+
+
+def _chat_options(request: ChatCompletionRequest) -> dict[str, Any]:
+    offered = offered_tools(request)
+    return {
+        "tools": tuple(offered.choice.callable_tools(offered.tools)),
+        "legacy_calls": offered.legacy,
+        "thoughts": thought_form(request),
+        "reasoning_field": wants_reasoning_field(request),
+    }
 
 
 def _n_probs(request: GenerationRequest) -> int | None:

@@ -1,6 +1,6 @@
 """Checks of validated requests: fields that aren't served yet, and fields that contradict. Pure.
 
-Each is a clear 400 instead of a silent omission. A value that requests nothing (`tools: []`,
+Each is a clear 400 instead of a silent omission. A value that requests nothing (`modalities: ["text"]`,
 `response_format: {"type": "text"}`) passes, as many clients always send it.
 """
 
@@ -40,10 +40,6 @@ _EVERYWHERE: dict[str, Neutral] = {
     "keep_alive": _one_of(),
 }
 _CHAT: dict[str, Neutral] = {
-    "tools": _one_of([]),
-    "tool_choice": _one_of("none", "auto"),
-    "functions": _one_of([]),
-    "function_call": _one_of("none", "auto"),
     "modalities": _one_of([], ["text"]),
     "audio": _one_of(),
     "prediction": _one_of(),

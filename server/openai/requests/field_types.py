@@ -209,6 +209,8 @@ Seed = Annotated[int, Field(ge=-(1 << 63), lt=1 << 63), AfterValidator(_seed)]
 """llama-server's -1 means "draw one": it becomes None."""
 MaxTokens = Annotated[int, Limited("max_tokens")]
 """The most tokens of an answer; -1, to the context's end, is left to `to_engine`."""
+BudgetTokens = Annotated[int, Field(ge=-1), AfterValidator(lambda value: min(value, TOKEN_ID_LIMIT - 1))]
+"""An upper bound of thoughts; -1, no bound, is left to `reasoning`."""
 Breakers = Annotated[
     list[Annotated[str, Field(min_length=1, max_length=100)]],
     Field(min_length=1, max_length=MAX_BREAKERS, fail_fast=True),

@@ -18,6 +18,7 @@ from server.openai.requests.field_types import (
     AlternativesOrOff,
     Biases,
     Breakers,
+    BudgetTokens,
     Limited,
     Logprobs,
     LoraAdapters,
@@ -132,11 +133,11 @@ class CompletionRequest(GenerationRequest):
 
 
 class ChatMessage(BaseModel):
-    """One message. Text parts are joined by line ends; other parts are refused in `to_engine`."""
+    """One message. `messages` reads its parts and calls."""
 
     model_config = ConfigDict(strict=True, extra="ignore", frozen=True)
 
-    role: Literal["system", "developer", "user", "assistant", "tool"]
+    role: Literal["system", "developer", "user", "assistant", "tool", "function"]
     content: str | Annotated[list[dict[str, JsonValue]], Field(fail_fast=True)] | None = None
     name: str | None = None
     tool_call_id: str | None = None
@@ -146,6 +147,26 @@ class ChatMessage(BaseModel):
     refusal: str | None = None
     reasoning_content: str | None = None
     reasoning: str | None = Field(default=None, description="vLLM's newer name of reasoning_content.")
+
+
+class ThinkingSwitch(BaseModel):
+    """`thinking` of DeepSeek, Z.ai and Anthropic."""
+
+    model_config = ConfigDict(strict=True, extra="ignore", frozen=True)
+
+    type: Literal["enabled", "disabled", "adaptive", "auto"] = "enabled"
+    budget_tokens: BudgetTokens | None = None
+
+
+class ReasoningOptions(BaseModel):
+    """`reasoning` of OpenRouter."""
+
+    model_config = ConfigDict(strict=True, extra="ignore", frozen=True)
+
+    effort: Annotated[str, Field(min_length=1, max_length=64)] | None = None
+    max_tokens: BudgetTokens | None = None
+    enabled: bool | None = None
+    exclude: bool | None = None
 
 
 class TemplateRequest(BaseModel):
@@ -168,6 +189,32 @@ class TemplateRequest(BaseModel):
         default=None,
         description="Goes to the chat template, for models whose template knows it; none: no thinking.",
     )
+    enable_thinking: bool | None = Field(
+        default=None, description="Switches the thoughts of models whose template can."
+    )
+    thinking_budget_tokens: BudgetTokens | None = Field(
+        default=None, description="At so many tokens of thoughts their end is forced; -1: no bound."
+    )
+    reasoning_budget_tokens: BudgetTokens | None = Field(
+        default=None, description="Another name of thinking_budget_tokens."
+    )
+    reasoning_budget: BudgetTokens | None = Field(
+        default=None, description="Another name of thinking_budget_tokens."
+    )
+    thinking: ThinkingSwitch | None = None
+    reasoning: ReasoningOptions | None = Field(
+        default=None, description="OpenRouter's; with it, thoughts come as `reasoning`, too."
+    )
+
+    tools: JsonValue = Field(
+        default=None, description="Functions that the answer may call: see docs/openai.md."
+    )
+    tool_choice: JsonValue = None
+    parallel_tool_calls: bool | None = Field(
+        default=None, description="False: an answer has at most one call."
+    )
+    functions: JsonValue = Field(default=None, description="Legacy form of `tools`.")
+    function_call: JsonValue = Field(default=None, description="Legacy form of `tool_choice`.")
 
 
 class ChatCompletionRequest(TemplateRequest, GenerationRequest):
@@ -178,15 +225,17 @@ class ChatCompletionRequest(TemplateRequest, GenerationRequest):
     echo: bool | None = Field(
         default=None, description="True: the answer repeats the words of the message that it continues."
     )
-
-    # Accepted and without effect here.
-    parallel_tool_calls: bool | None = None
+    reasoning_format: (
+        Literal["none", "auto", "deepseek", "deepseek-legacy", "parsed", "raw", "hidden"] | None
+    ) = Field(
+        default=None,
+        description="none: thoughts stay in the content; deepseek-legacy: there and in reasoning_content.",
+    )
+    include_reasoning: bool | None = Field(
+        default=None, description="True: thoughts come as `reasoning`, too; false: they are left out."
+    )
 
     # Known, and refused unless neutral: see `checks`.
-    tools: JsonValue = None
-    tool_choice: JsonValue = None
-    functions: JsonValue = None
-    function_call: JsonValue = None
     modalities: JsonValue = None
     audio: JsonValue = None
     prediction: JsonValue = None

@@ -11,13 +11,15 @@ from server.ipc.messages import ChatPrompt, Generate, Prompt, TextPrompt, TokenP
 from server.openai.requests.answer_options import AnswerOptions
 from server.openai.requests.checks import check, check_chat
 from server.openai.requests.field_types import PromptInput
+from server.openai.requests.messages import canonical_messages
+from server.openai.requests.reasoning import thinking
 from server.openai.requests.schemas import (
     ChatCompletionRequest,
-    ChatMessage,
     CompletionRequest,
     GenerationRequest,
     TemplateRequest,
 )
+from server.openai.requests.tools import offered_tools
 
 _NOT_GIVEN = (None, ())
 """The values that a field of the request has if its client left it out."""
@@ -41,16 +43,20 @@ def from_completion(
 def chat_prompt(request: TemplateRequest) -> ChatPrompt:
     """Return the messages as plain dicts with string contents. Raises RequestError for other content."""
     check_chat(request)
+    offered = offered_tools(request)
     continuation = request.continue_final_message
     generation_prompt = (
         not continuation if request.add_generation_prompt is None else request.add_generation_prompt
     )
     return ChatPrompt(
-        messages=[_message(message, f"messages[{i}]") for i, message in enumerate(request.messages)],
+        messages=canonical_messages(request.messages),
         prompt_format=request.prompt_format or None,
-        chat_template_kwargs=_template_kwargs(request),
+        chat_template_kwargs=dict(request.chat_template_kwargs or {}),
         add_generation_prompt=generation_prompt,
         continue_final_message=continuation,
+        tools=offered.tools,
+        tool_choice=offered.choice,
+        thinking=thinking(request),
     )
 
 
@@ -133,54 +139,3 @@ def _max_tokens(request: GenerationRequest) -> int | None:
 
 def _prompt(prompt: PromptInput) -> Prompt:
     return TextPrompt(prompt) if isinstance(prompt, str) else TokenPrompt(tuple(prompt))
-
-
-def _template_kwargs(request: TemplateRequest) -> dict[str, Any]:
-    """Return the variables for the template; an effort of `none` turns thinking off, as in llama-server."""
-    kwargs: dict[str, Any] = dict(request.chat_template_kwargs or {})
-    effort = request.reasoning_effort
-    if effort == "none":
-        kwargs.setdefault("enable_thinking", False)
-    elif effort is not None:
-        kwargs.setdefault("reasoning_effort", effort)
-    return kwargs
-
-
-def _message(message: ChatMessage, path: str) -> dict[str, Any]:
-    for name in ("tool_calls", "function_call", "audio"):
-        if getattr(message, name) not in (None, []):
-            raise RequestError(
-                f"'{name}' of a message is not supported by this server yet; leave it out",
-                param=f"{path}.{name}",
-                code="unsupported_parameter",
-            )
-    plain: dict[str, Any] = {"role": message.role, "content": _text(message, f"{path}.content")}
-    thoughts = message.reasoning if message.reasoning_content is None else message.reasoning_content
-    more = {"name": message.name, "tool_call_id": message.tool_call_id, "reasoning_content": thoughts}
-    return plain | {name: value for name, value in more.items() if value is not None}
-
-
-def _text(message: ChatMessage, path: str) -> str:
-    """Return the content as one string, with a refusal behind it; only an assistant's may be missing."""
-    content = message.content
-    if content is None and message.role != "assistant":
-        raise RequestError(f"Missing content: a message of role '{message.role}' needs one", param=path)
-    if isinstance(content, list):
-        content = "\n".join(_part(part, f"{path}[{i}]") for i, part in enumerate(content))
-    return "\n".join(text for text in (content, message.refusal) if text)
-
-
-def _part(part: dict[str, Any], path: str) -> str:
-    kind = part.get("type")
-    text = part.get("text" if kind == "text" else "refusal")
-    if kind in ("text", "refusal"):
-        if not isinstance(text, str):
-            raise RequestError(f"Invalid value for '{path}.{kind}': must be a string", param=f"{path}.{kind}")
-        return text
-    if kind in ("image_url", "input_audio", "file", "video_url", "audio_url"):
-        raise RequestError(
-            f"content of type '{kind}' is not supported by this server yet; send text",
-            param=path,
-            code="unsupported_parameter",
-        )
-    raise RequestError(f"Invalid value for '{path}.type': must be 'text'", param=f"{path}.type")

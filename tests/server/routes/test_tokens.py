@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from server.chat.thinking import Thinking
 from server.ipc.messages import ChatPrompt, Question, Reply, TokenizeReply
 from server.supervisor.protocol import ModelStatus
 from tests.server.http_client import client_for, error_of
@@ -91,8 +92,11 @@ async def test_apply_template() -> None:
     async with client_for(service) as client:
         response = await client.post("/apply-template", json=body)
     assert response.json() == {"prompt": "user: Hi"}
-    messages, kwargs = [{"role": "user", "content": "Hi"}], {"input": "x", "reasoning_effort": "low"}
-    assert service.prompts == [ChatPrompt(messages, "alpaca", kwargs, add_generation_prompt=False)]
+    messages = [{"role": "user", "content": "Hi"}]
+    expected = ChatPrompt(
+        messages, "alpaca", {"input": "x"}, add_generation_prompt=False, thinking=Thinking(effort="low")
+    )
+    assert service.prompts == [expected]
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,6 @@ from models.errors import RequestError
 from server.openai.requests.checks import check, check_chat
 from server.openai.requests.schemas import ApplyTemplateRequest, ChatCompletionRequest, CompletionRequest
 
-TOOL = {"type": "function", "function": {"name": "f", "parameters": {}}}
-
 
 def check_fields(kind: str, fields: dict[str, Any]) -> None:
     if kind == "chat":
@@ -23,10 +21,6 @@ def check_fields(kind: str, fields: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("kind", "name", "value"),
     [
-        ("chat", "tools", [TOOL]),
-        ("chat", "tool_choice", "required"),
-        ("chat", "tool_choice", {"type": "function", "function": {"name": "f"}}),
-        ("chat", "functions", [{"name": "f"}]),
         ("chat", "response_format", {"type": "json_object"}),
         ("chat", "response_format", {"type": "json_schema", "json_schema": {}}),
         ("chat", "response_format", "text"),

@@ -6,6 +6,8 @@ from typing import Any
 import pytest
 
 from models.errors import RequestError
+from server.chat.thinking import Thinking
+from server.chat.tools import Tool, ToolChoice
 from server.engine.sampling_params import SamplingParams
 from server.ipc.messages import ChatPrompt, Generate, TextPrompt, TokenPrompt
 from server.openai.requests import to_engine
@@ -114,7 +116,6 @@ def test_contents_become_one_string() -> None:
         {"role": "system", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]},
         {"role": "user", "content": "c", "name": "Ann"},
         {"role": "assistant", "content": None, "refusal": "no"},
-        {"role": "tool", "content": "d", "tool_call_id": "t"},
     ]
     prompt = chat(messages=messages).prompt
     assert isinstance(prompt, ChatPrompt)
@@ -122,7 +123,6 @@ def test_contents_become_one_string() -> None:
         {"role": "system", "content": "a\nb"},
         {"role": "user", "content": "c", "name": "Ann"},
         {"role": "assistant", "content": "no"},
-        {"role": "tool", "content": "d", "tool_call_id": "t"},
     ]
 
 
@@ -136,22 +136,6 @@ def test_a_refusal_stands_behind_the_content() -> None:
     assert content(content="yes", refusal="no") == "yes\nno"
     assert content(content="yes", refusal=None) == "yes"
     assert content(content=[]) == content() == ""
-
-
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("tool_calls", [{"id": "c"}]),
-        ("function_call", {"name": "f", "arguments": "{}"}),
-        ("audio", {"id": "a"}),
-    ],
-)
-def test_parts_of_a_message_that_would_get_lost_are_refused(name: str, value: Any) -> None:
-    with pytest.raises(RequestError) as caught:
-        chat(messages=[*HI, {"role": "assistant", "content": None, name: value}])
-    assert caught.value.param == f"messages[1].{name}"
-    assert caught.value.code == "unsupported_parameter"
-    assert chat(messages=[{**HI[0], name: None}]).prompt == ChatPrompt(HI)
 
 
 def test_template_options() -> None:
@@ -202,24 +186,38 @@ def test_thoughts_have_two_names() -> None:
 @pytest.mark.parametrize(
     ("fields", "expected"),
     [
-        ({"reasoning_effort": "low"}, {"reasoning_effort": "low"}),
-        ({"reasoning_effort": "low", "chat_template_kwargs": {"x": 1}}, {"x": 1, "reasoning_effort": "low"}),
+        ({"reasoning_effort": "low"}, Thinking(effort="low")),
         (
             {"reasoning_effort": "low", "chat_template_kwargs": {"reasoning_effort": "high"}},
-            {"reasoning_effort": "high"},
+            Thinking(effort="high"),
         ),
-        ({"reasoning_effort": "none"}, {"enable_thinking": False}),
+        ({"reasoning_effort": "none"}, Thinking(enabled=False)),
         (
             {"reasoning_effort": "none", "chat_template_kwargs": {"enable_thinking": True}},
-            {"enable_thinking": True},
+            Thinking(enabled=True),
         ),
-        ({}, {}),
+        ({}, Thinking()),
     ],
 )
-def test_reasoning_effort_goes_to_the_template(fields: dict[str, Any], expected: dict[str, Any]) -> None:
+def test_wishes_about_thoughts_go_with_the_prompt(fields: dict[str, Any], expected: Thinking) -> None:
     prompt = chat(**fields).prompt
     assert isinstance(prompt, ChatPrompt)
-    assert prompt.chat_template_kwargs == expected
+    assert prompt.thinking == expected
+    assert prompt.chat_template_kwargs == fields.get("chat_template_kwargs", {})
+
+
+def test_tools_go_with_the_prompt() -> None:
+    tools = [{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}]
+    prompt = chat(tools=tools, tool_choice="required", parallel_tool_calls=False).prompt
+    assert isinstance(prompt, ChatPrompt)
+    assert prompt.tools == (Tool(name="f", parameters={"type": "object"}),)
+    assert prompt.tool_choice == ToolChoice(mode="required", parallel=False)
+
+
+@pytest.mark.parametrize("name", ["max_tokens", "max_completion_tokens", "n_predict"])
+@pytest.mark.parametrize("value", [32_000, 1 << 40])
+def test_more_tokens_than_any_context_has_are_an_upper_bound(name: str, value: int) -> None:
+    assert chat(**{name: value}).params.max_tokens == min(value, (1 << 31) - 1)
 
 
 @pytest.mark.parametrize(
