@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from server.chat.tools import Tool
 from server.openai.requests.answer_options import AnswerOptions, Candidates, answer_options
 from server.openai.requests.schemas import ChatCompletionRequest, CompletionRequest
 
@@ -42,3 +43,14 @@ def test_nothing_is_wanted_that_was_not_requested(kind: str) -> None:
 )
 def test_each_option_is_read(kind: str, fields: dict[str, Any], expected: AnswerOptions) -> None:
     assert options(kind, **fields) == expected
+
+
+def test_what_the_parts_of_an_answer_need() -> None:
+    tools = [{"type": "function", "function": {"name": name}} for name in "fg"]
+    wanted = options("chat", tools=tools, reasoning_format="none", reasoning={})
+    assert wanted.tools == (Tool(name="f"), Tool(name="g"))
+    assert (wanted.legacy_calls, wanted.thoughts, wanted.reasoning_field) == (False, "content", True)
+    named = {"type": "function", "function": {"name": "g"}}
+    assert options("chat", tools=tools, tool_choice=named).tools == (Tool(name="g"),)
+    assert options("chat", tools=tools, tool_choice="none").tools == ()
+    assert options("chat", functions=[{"name": "f"}]).legacy_calls
