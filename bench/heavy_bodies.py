@@ -40,7 +40,9 @@ def heavy_bodies() -> list[HeavyBody]:
         HeavyBody("no messages", chat, _messages(_array(b"1", _N)), (400,)),
         HeavyBody("unknown fields", chat, _messages(_array(_MESSAGE, 1), _members(_N))),
         HeavyBody("template arguments", chat, _messages(_array(_MESSAGE, 1), _arguments(_N // 2))),
-        HeavyBody("tools", chat, _messages(_array(_MESSAGE, 1), b'"tools":' + _array(b"{}", _N_OBJECTS))),
+        HeavyBody("no tools", chat, _messages(_array(_MESSAGE, 1), b'"tools":' + _array(b"{}", _N_OBJECTS))),
+        HeavyBody("tools", chat, _messages(_array(_MESSAGE, 1), b'"tools":' + _tools())),
+        HeavyBody("calls", chat, _messages(_array(_MESSAGE, 1)[:-1] + b"," + _calls(30_000) + b"]")),
         HeavyBody("depth", chat, b"[" * (BODY_BYTES - 99), (400, 413)),
         HeavyBody("allowed depth", chat, _messages(_array(_MESSAGE, 1), _nested(MAX_DEPTH - 2))),
         HeavyBody("prompts", text, _prompt(_array(b'"' + _TEXT * 600 + b'"', 1_024))),
@@ -90,6 +92,19 @@ def _long_message() -> bytes:
 
 def _parts(n: int) -> bytes:
     return b'{"role":"user","content":%b}' % _array(b'{"type":"text","text":"a"}', n)
+
+
+def _tools() -> bytes:
+    """Tools whose schemas have as many values as any request's tools may have."""
+    schema = b'{"type":"object","properties":{"a":{"enum":%b}}}' % _array(b"1", 4_900)
+    form = b'{"type":"function","function":{"name":"f%d","parameters":%b}}'
+    return b"[" + b",".join([form % (i, schema) for i in range(100)]) + b"]"
+
+
+def _calls(n: int) -> bytes:
+    form = b'{"id":"%d","type":"function","function":{"name":"f","arguments":"{}"}}'
+    calls = b",".join([form % i for i in range(n)])
+    return b'{"role":"assistant","tool_calls":[%b]},{"role":"user","content":"hi"}' % calls
 
 
 def _arguments(n: int) -> bytes:

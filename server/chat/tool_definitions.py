@@ -16,8 +16,8 @@ from server.chat.tools import Tool, ToolChoice
 
 MAX_TOOLS = 1_024
 """A request has at most this many tools."""
-MAX_TOOLS_BYTES = 1 << 20
-"""All tools of a request together have at most this many bytes, encoded."""
+MAX_TOOLS_BYTES = 512 << 10
+"""All tools of a request together have at most this many bytes, encoded: ten times what an agent sends."""
 _NAME = re.compile(r"[a-zA-Z0-9_.-]{1,128}")
 
 

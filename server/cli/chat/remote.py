@@ -13,13 +13,15 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import AsyncGenerator
-from typing import Any
+from typing import Any, NamedTuple
 
 from models.errors import ConfigError, CorralError, ModelNotFound
 from server.cli.chat.backend import ChatOptions
 
 TIMEOUT_S = 600.0
 """A server may be silent for this many seconds."""
+_THINKS, _ANSWERS = "<think>\n", "\n</think>\n\n"
+"""The texts around thoughts, as most models write them."""
 
 
 class RemoteBackend:
@@ -54,13 +56,18 @@ class RemoteBackend:
         loop = asyncio.get_running_loop()
         reader = threading.Thread(target=_read_lines, args=(response, loop, lines), daemon=True)
         reader.start()
+        thinks = False
         try:
             while (line := await lines.get()) is not None:
                 if isinstance(line, Exception):
                     raise CorralError(f"the connection to {self._base} broke ({line}); ask again") from line
-                text = delta_of(line)
-                if text is not None:
-                    yield text
+                delta = delta_of(line)
+                if delta is None:
+                    continue
+                if delta.is_thought != thinks:
+                    thinks = delta.is_thought
+                    yield _THINKS if thinks else _ANSWERS
+                yield delta.text
         finally:
             # A closed connection makes the server stop; the thread then ends by itself.
             await asyncio.to_thread(_disconnect, response)
@@ -103,7 +110,14 @@ def base_of(url: str) -> str:
     return base if base.endswith("/v1") else f"{base}/v1"
 
 
-def delta_of(line: bytes) -> str | None:
+class TextDelta(NamedTuple):
+    """New text of an answer, or of the thoughts before it."""
+
+    text: str
+    is_thought: bool = False
+
+
+def delta_of(line: bytes) -> TextDelta | None:
     """Return the text in one line of the event stream, if any. Raises CorralError for an error event."""
     if not line.startswith(b"data:"):
         return None
@@ -114,8 +128,11 @@ def delta_of(line: bytes) -> str | None:
     if "error" in event:
         raise CorralError(str(event["error"].get("message", event["error"])))
     choices = event.get("choices") or [{}]
-    content = choices[0].get("delta", {}).get("content")
-    return content or None
+    delta = choices[0].get("delta", {})
+    if delta.get("content"):
+        return TextDelta(delta["content"])
+    thoughts = delta.get("reasoning_content") or delta.get("reasoning")
+    return TextDelta(thoughts, is_thought=True) if thoughts else None
 
 
 def message_of(body: bytes, error: urllib.error.HTTPError) -> str:

@@ -64,7 +64,7 @@ def test_names_come_once() -> None:
     ("tools", "words"),
     [
         ([Tool(name=f"f{i}") for i in range(MAX_TOOLS + 1)], "at most 1,024"),
-        ([Tool(name="f", description="x" * (1 << 20))], "the limit is 1,048,576"),
+        ([Tool(name="f", description="x" * (1 << 20))], "the limit is 524,288"),
         ([Tool(name="f", parameters={"maximum": 1 << 64})], "64 bits"),
     ],
 )

@@ -28,13 +28,48 @@ ANYTHING = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=10), inner, max_size=4),
     max_leaves=8,
 )
+FUNCTIONS = st.fixed_dictionaries(
+    {},
+    optional={
+        "name": st.sampled_from(["f", "g"]) | ANYTHING,
+        "arguments": st.sampled_from(["{}", "", '{"a": 1}']) | ANYTHING,
+        "parameters": st.just({"type": "object"}) | ANYTHING,
+        "strict": ANYTHING,
+    },
+)
+CALLS = st.fixed_dictionaries(
+    {},
+    optional={
+        "id": st.sampled_from(["a", "b"]) | ANYTHING,
+        "type": st.just("function") | ANYTHING,
+        "function": FUNCTIONS | ANYTHING,
+    },
+)
+PARTS = st.fixed_dictionaries(
+    {"type": st.sampled_from(["text", "thinking", "tool_use", "image_url"]) | ANYTHING},
+    optional={"text": ANYTHING, "thinking": ANYTHING, "id": ANYTHING, "name": ANYTHING, "input": ANYTHING},
+)
 MESSAGES = st.lists(
     st.fixed_dictionaries(
-        {"role": st.sampled_from(["system", "user", "assistant", "tool", "developer"]) | ANYTHING},
-        optional={"content": st.text(max_size=10) | ANYTHING, "name": ANYTHING, "tool_calls": ANYTHING},
+        {
+            "role": st.sampled_from(["system", "user", "assistant", "tool", "developer", "function"])
+            | ANYTHING
+        },
+        optional={
+            "content": st.text(max_size=10) | st.lists(PARTS, max_size=3) | ANYTHING,
+            "name": ANYTHING,
+            "tool_calls": st.lists(CALLS, max_size=3) | ANYTHING,
+            "function_call": FUNCTIONS | ANYTHING,
+            "tool_call_id": st.sampled_from(["a", "b"]) | ANYTHING,
+        },
     ),
     max_size=4,
 )
+TOOLS: dict[str, st.SearchStrategy[Any]] = {
+    "messages": st.just([{"role": "user", "content": "Hi"}]),
+    "tools": st.lists(CALLS, max_size=3) | ANYTHING,
+    "tool_choice": CALLS | st.sampled_from(["auto", "required", "none"]) | ANYTHING,
+}
 SMALL = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
@@ -63,6 +98,12 @@ async def ask(path: str, body: bytes) -> None:
 @SMALL
 @given(bodies({"messages": MESSAGES}, list(ChatCompletionRequest.model_fields)))
 def test_chat(body: dict[str, Any]) -> None:
+    run(ask("/v1/chat/completions", json.dumps(body).encode()))
+
+
+@SMALL
+@given(bodies(TOOLS, ["functions", "function_call", "reasoning", "thinking", "reasoning_format"]))
+def test_tools(body: dict[str, Any]) -> None:
     run(ask("/v1/chat/completions", json.dumps(body).encode()))
 
 

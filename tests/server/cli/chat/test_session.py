@@ -12,7 +12,7 @@ import pytest
 from models.errors import ContextLengthExceeded, CorralError, ModelLoadError
 from server.cli.chat.backend import ChatOptions
 from server.cli.chat.input import LineInput, opens_block, unquote
-from server.cli.chat.remote import delta_of
+from server.cli.chat.remote import TextDelta, delta_of
 from server.cli.chat.session import ChatSession
 
 
@@ -135,7 +135,10 @@ def test_quotes(text: str, opens: bool, message: str) -> None:
 
 
 def test_stream_lines_of_a_server() -> None:
-    assert delta_of(b'data: {"choices":[{"delta":{"content":"Hi"}}]}\n') == "Hi"
+    assert delta_of(b'data: {"choices":[{"delta":{"content":"Hi"}}]}\n') == TextDelta("Hi")
+    for name in (b"reasoning_content", b"reasoning"):
+        thought = delta_of(b'data: {"choices":[{"delta":{"%b":"Hm"}}]}\n' % name)
+        assert thought == TextDelta("Hm", is_thought=True)
     assert delta_of(b'data: {"choices":[{"delta":{"role":"assistant","content":""}}]}\n') is None
     assert delta_of(b'data: {"choices":[]}\n') is None
     assert delta_of(b": comment\n") is None
