@@ -27,8 +27,8 @@ def thoughts_delta(text: str, options: AnswerOptions) -> ChatDelta:
 def call_delta(delta: ChoiceDelta, options: AnswerOptions) -> ChatDelta:
     """Return the delta of a call: its head with empty arguments, or the next piece of them."""
     head = delta.begins
-    if head is None and not delta.text:
-        return ChatDelta()  # what came with the call's end
+    if (head is None and not delta.text) or (options.legacy_calls and delta.call):
+        return ChatDelta()  # what came with a call's end, or with a call for which `functions` had no place
     function = CalledFunction(UNSET if head is None else head.name, delta.text)
     if options.legacy_calls:
         return ChatDelta(function_call=function)

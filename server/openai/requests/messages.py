@@ -26,7 +26,7 @@ def canonical_messages(messages: Sequence[ChatMessage]) -> list[Message]:
     open_functions: dict[str, str] = {}
     for place, message in enumerate(messages):
         path = f"messages[{place}]"
-        _refuse_audio(message, path)
+        _refuse_lost_fields(message, path)
         if message.role == "assistant":
             read = _assistant(message, path, place)
             if message.function_call is not None:
@@ -179,7 +179,13 @@ def _string(value: Any, path: str) -> str:
     return value
 
 
-def _refuse_audio(message: ChatMessage, path: str) -> None:
+def _refuse_lost_fields(message: ChatMessage, path: str) -> None:
+    """Raise RequestError for fields that say something and have no place in the chat."""
+    for name in ("tool_calls", "function_call"):
+        if message.role != "assistant" and getattr(message, name) not in (None, []):
+            raise invalid(
+                f"{path}.{name}", f"a message of role '{message.role}' calls no tools; leave it out"
+            )
     if message.audio not in (None, []):
         raise RequestError(
             "'audio' of a message is not supported by this server yet; leave it out",

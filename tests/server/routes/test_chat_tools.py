@@ -211,6 +211,13 @@ async def test_legacy_functions() -> None:
     assert chunks[-1]["finish_reason"] == "function_call"
 
 
+async def test_a_legacy_answer_has_one_call_whatever_the_model_writes() -> None:
+    choices = await stream(answers(TWO_CALLS), functions=[WEATHER, CLOCK])
+    calls = [choice["delta"]["function_call"] for choice in choices if "function_call" in choice["delta"]]
+    assert [call["name"] for call in calls if "name" in call] == ["weather"]
+    assert json.loads("".join(call["arguments"] for call in calls)) == {"city": "Zürich"}
+
+
 # --- thoughts -----------------------------------------------------------------------------------------------
 
 

@@ -143,6 +143,8 @@ def test_bad_answers_are_named(fields: dict[str, Any], param: str) -> None:
         ({"role": "tool", "content": "r", "tool_call_id": "b"}, "tool_call_id"),
         ({**RESULT, "content": [{"type": "image_url"}]}, "content[0]"),
         ({"role": "user", "content": None}, "content"),
+        ({"role": "user", "content": "a", "tool_calls": [CALL]}, "tool_calls"),
+        ({**RESULT, "function_call": {"name": "f"}}, "function_call"),
         ({"role": "system"}, "content"),
         ({"role": "user", "content": [{"type": "tool_use", "id": "x"}]}, "content[0].type"),
     ],
@@ -155,6 +157,14 @@ def test_a_result_may_be_empty_or_parts() -> None:
     assert read(USER, CALLING, {**RESULT, "content": None})[2]["content"] == ""
     parts = [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]
     assert read(USER, CALLING, {**RESULT, "content": parts})[2]["content"] == "a\nb"
+
+
+def test_fields_that_say_nothing_pass() -> None:
+    empty = {"tool_calls": [], "function_call": None, "audio": None, "refusal": None, "annotations": []}
+    assert read({**USER, **empty}, {"role": "assistant", "content": "a", **empty}) == [
+        USER,
+        {"role": "assistant", "content": "a"},
+    ]
 
 
 def test_names_of_speakers_are_kept() -> None:
