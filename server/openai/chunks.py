@@ -76,7 +76,9 @@ class ChunkEncoder:
         if not delta.text or not self._only_text or is_twice:
             return self._chunk([self._choice(delta)])
         marked = self._chunk([self._choice(ChoiceDelta(delta.index, _MARK, delta.part, delta.call))])
-        before, _, after = marked.rpartition(self._encode(_MARK))
+        before, mark, after = marked.rpartition(self._encode(_MARK))
+        if not mark:
+            return marked  # a chunk that leaves the text out
         self._around[delta.index, delta.part, delta.call] = before, after
         return before + self._encode(delta.text) + after
 

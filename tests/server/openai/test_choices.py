@@ -1,14 +1,16 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 import msgspec
 import pytest
 from msgspec import UNSET
 
+from server.answers.events import CallBegin, CallDelta, CallEnd, ThoughtDelta
 from server.engine.events import ChoiceEnd, Event, Failure, PromptScored, TokenLogprob
 from server.openai import response_types
-from server.openai.choices import ChoiceDelta, Choices
+from server.openai.choices import CallHead, ChoiceDelta, Choices
 from server.openai.chunks import ChunkEncoder
 from server.openai.errors import RequestFailed
 from server.openai.heading import Kind
@@ -46,6 +48,28 @@ def test_what_says_nothing_makes_no_delta() -> None:
     assert choices.feed(delta("")) == []
     assert choices.feed(delta("", tokens=(5,))) == []
     assert choices.feed(PromptScored(id="x", logprobs=())) == []
+
+
+def test_thoughts_and_calls_are_parts_of_a_choice() -> None:
+    choices = Choices("chat", 1)
+    fields: dict[str, Any] = {"id": "x", "index": 0}
+    begin = CallBegin(**fields, text="", call=1, call_id="c", name="f")
+    parts = deltas(
+        choices,
+        STARTED,
+        ThoughtDelta(**fields, text="hm"),
+        begin,
+        CallDelta(**fields, text='{"a"', call=1),
+        CallEnd(**fields, text="", call=1),
+    )
+    assert parts == [
+        ChoiceDelta(0, opens=True),
+        ChoiceDelta(0, "hm", "thoughts"),
+        ChoiceDelta(0, "", "call", 1, CallHead("c", "f")),
+        ChoiceDelta(0, '{"a"', "call", 1),
+    ]
+    assert choices.feed(begin)[0].begins == CallHead("c", "f")
+    assert choices.feed(CallEnd(**fields, text="", call=1)) == [ChoiceDelta(0, "{}", "call", 1)]
 
 
 def test_scores_are_counted_though_the_client_gets_none() -> None:

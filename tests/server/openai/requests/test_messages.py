@@ -160,7 +160,13 @@ def test_a_result_may_be_empty_or_parts() -> None:
 
 
 def test_fields_that_say_nothing_pass() -> None:
-    empty = {"tool_calls": [], "function_call": None, "audio": None, "refusal": None, "annotations": []}
+    empty: dict[str, Any] = {
+        "tool_calls": [],
+        "function_call": None,
+        "audio": None,
+        "refusal": None,
+        "annotations": [],
+    }
     assert read({**USER, **empty}, {"role": "assistant", "content": "a", **empty}) == [
         USER,
         {"role": "assistant", "content": "a"},
