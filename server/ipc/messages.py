@@ -122,13 +122,20 @@ class ApplyTemplate(msgspec.Struct, frozen=True, tag="apply_template", kw_only=T
     prompt: ChatPrompt
 
 
+class CountTokens(msgspec.Struct, frozen=True, tag="count_tokens", kw_only=True):
+    """Count the tokens that a chat's prompt has, without generating."""
+
+    id: str = ""
+    prompt: ChatPrompt
+
+
 class Stats(msgspec.Struct, frozen=True, tag="stats"):
     """Request a `StatsReply`; the supervisor's heartbeat too."""
 
     id: str = ""
 
 
-Question = Tokenize | Detokenize | ApplyTemplate | Stats
+Question = Tokenize | Detokenize | ApplyTemplate | CountTokens | Stats
 """A request that is answered while the engine computes; whoever sends it fills in the `id`."""
 
 LONG_FIELD: dict[type, str] = {
@@ -136,6 +143,7 @@ LONG_FIELD: dict[type, str] = {
     Tokenize: "text",
     Detokenize: "tokens",
     ApplyTemplate: "prompt",
+    CountTokens: "prompt",
 }
 """The one field of each of these messages that may be long.
 
@@ -225,6 +233,13 @@ class ApplyTemplateReply(msgspec.Struct, frozen=True, tag="apply_template_reply"
     """True if another part of the reply follows."""
 
 
+class CountTokensReply(msgspec.Struct, frozen=True, tag="count_tokens_reply", array_like=True):
+    """The number of tokens of a `CountTokens`'s prompt: a request with that prompt has it in its usage."""
+
+    id: str
+    n_tokens: int
+
+
 class AdapterReply(msgspec.Struct, frozen=True, tag="adapter_reply", array_like=True):
     """A `LoadAdapter` or `UnloadAdapter` is done."""
 
@@ -256,6 +271,7 @@ Reply = (
     | TokenizeReply
     | DetokenizeReply
     | ApplyTemplateReply
+    | CountTokensReply
     | StatsReply
     | AdapterReply
     | Failure

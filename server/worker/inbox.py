@@ -25,6 +25,7 @@ from server.ipc.messages import (
     ApplyTemplate,
     ApplyTemplateReply,
     Cancel,
+    CountTokens,
     Detokenize,
     DetokenizeReply,
     Drain,
@@ -48,7 +49,7 @@ logger = logging.getLogger("corral.worker")
 
 Work = EngineRequest | Cancel | Drain | LoadAdapter | UnloadAdapter
 
-Asked = Tokenize | Detokenize | ApplyTemplate
+Asked = Tokenize | Detokenize | ApplyTemplate | CountTokens
 
 T = TypeVar("T")
 
@@ -190,6 +191,8 @@ class Inbox:
                 return serving.prompts.detokenize(message)
             case ApplyTemplate():
                 return serving.prompts.apply_template(message)
+            case CountTokens():
+                return serving.prompts.count_tokens(message)
 
     def _send_from_lane(self, reply: Reply) -> None:
         try:

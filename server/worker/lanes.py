@@ -13,6 +13,7 @@ from collections.abc import Callable
 from server.ipc.messages import (
     ApplyTemplate,
     ChatPrompt,
+    CountTokens,
     Detokenize,
     Generate,
     TextPrompt,
@@ -29,9 +30,9 @@ SHORT = 16_384
 INSTANT = 1024
 """A text of at most so many characters is tokenized in less time than a change of threads takes."""
 
-_MESSAGE = 64  # a message of a chat counts as so many characters, besides its own
+_MESSAGE = 64  # a message of a chat, and a tool, counts as so many characters, besides its own
 
-Prepared = Generate | Tokenize | Detokenize | ApplyTemplate
+Prepared = Generate | Tokenize | Detokenize | ApplyTemplate | CountTokens
 
 
 class Lanes:
@@ -59,13 +60,13 @@ def _work(jobs: queue.SimpleQueue[Callable[[], None]]) -> None:
 
 def is_instant(message: Prepared) -> bool:
     """Return True if preparing it isn't worth another thread. A chat, rendered elsewhere, always is."""
-    content = message.prompt if isinstance(message, Generate | ApplyTemplate) else message
+    content = message.prompt if isinstance(message, Generate | ApplyTemplate | CountTokens) else message
     return not isinstance(content, ChatPrompt) and _extent(content) + _stops(message) <= INSTANT
 
 
 def is_short(message: Prepared) -> bool:
     """Return True if the message takes milliseconds to prepare; looks at no more of it than it must."""
-    content = message.prompt if isinstance(message, Generate | ApplyTemplate) else message
+    content = message.prompt if isinstance(message, Generate | ApplyTemplate | CountTokens) else message
     if isinstance(content, ChatPrompt):
         return _is_short_chat(content) and _stops(message) <= SHORT
     return _extent(content) + _stops(message) <= SHORT
@@ -86,7 +87,8 @@ def _stops(message: Prepared) -> int:
 
 def _is_short_chat(chat: ChatPrompt) -> bool:
     size = 0
-    for part in (*chat.messages[: SHORT // _MESSAGE + 1], chat.chat_template_kwargs):
+    tools = [[tool.name, tool.description, tool.parameters] for tool in chat.tools[: SHORT // _MESSAGE + 1]]
+    for part in (*chat.messages[: SHORT // _MESSAGE + 1], chat.chat_template_kwargs, *tools):
         size += _MESSAGE + _size(part, SHORT - size)
         if size > SHORT:
             return False

@@ -14,6 +14,8 @@ from server.ipc.messages import (
     ApplyTemplate,
     ApplyTemplateReply,
     ChatPrompt,
+    CountTokens,
+    CountTokensReply,
     Detokenize,
     DetokenizeReply,
     Generate,
@@ -122,6 +124,15 @@ class PromptReader:
 
     def apply_template(self, message: ApplyTemplate) -> ApplyTemplateReply:
         return ApplyTemplateReply(message.id, self._render(message.prompt).text)
+
+    def count_tokens(self, message: CountTokens) -> CountTokensReply:
+        """Return the number of tokens that the same prompt has in `read`; it may be above the context's."""
+        rendered = self._render(message.prompt)
+        tokens = self._tokens(rendered.text, rendered.add_bos, parse_special=True)
+        if self._preparation is not None:
+            request = EngineRequest(id=message.id, prompt_tokens=tokens, params=SamplingParams())
+            tokens = list(self._preparation.prepare(request).prompt_tokens)
+        return CountTokensReply(message.id, len(tokens))
 
     def _render(self, prompt: ChatPrompt) -> RenderedPrompt:
         return self._renderer.render(

@@ -26,6 +26,8 @@ from server.ipc.messages import (
     ApplyTemplate,
     ApplyTemplateReply,
     ChatPrompt,
+    CountTokens,
+    CountTokensReply,
     Detokenize,
     DetokenizeReply,
     Generate,
@@ -229,6 +231,9 @@ class ScriptedService:
                 self.prompts.append(prompt)
                 rendered = " ".join(f"{m['role']}: {m['content']}" for m in prompt.messages)
                 return ApplyTemplateReply("a", rendered)
+            case CountTokens(prompt=prompt):
+                self.prompts.append(prompt)
+                return CountTokensReply("n", 7)  # as `says` has it
             case Stats():
                 raise WorkerError("no statistics in a script")
 

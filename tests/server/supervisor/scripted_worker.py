@@ -24,6 +24,8 @@ from server.ipc.messages import (
     ApplyTemplate,
     ApplyTemplateReply,
     Cancel,
+    CountTokens,
+    CountTokensReply,
     Detokenize,
     DetokenizeReply,
     Drain,
@@ -103,6 +105,8 @@ class ScriptedWorker:
                 return Failure(id=question.id, kind="invalid_request", message="no messages", param="m")
             case ApplyTemplate():
                 return ApplyTemplateReply(id=question.id, prompt="rendered")
+            case CountTokens():
+                return CountTokensReply(id=question.id, n_tokens=len(question.prompt.messages))
             case Stats():
                 return stats_reply(question.id, len(self.running))
 

@@ -27,6 +27,8 @@ from server.ipc.messages import (
     ApplyTemplate,
     ApplyTemplateReply,
     ChatPrompt,
+    CountTokens,
+    CountTokensReply,
     Detokenize,
     DetokenizeReply,
     Generate,
@@ -121,6 +123,8 @@ async def test_calls(supervise: MakeSupervisor, script: WriteScript) -> None:
     template = ApplyTemplate(prompt=ChatPrompt(messages=[{"role": "user"}]))
     rendered = await supervisor.ask("one", template, ApplyTemplateReply)
     assert rendered.prompt == "rendered"
+    count = CountTokens(prompt=template.prompt)
+    assert (await supervisor.ask("one", count, CountTokensReply)).n_tokens == 1
     with pytest.raises(RequestError, match="no messages") as caught:
         await supervisor.ask("one", ApplyTemplate(prompt=ChatPrompt(messages=[])), ApplyTemplateReply)
     assert caught.value.param == "m"

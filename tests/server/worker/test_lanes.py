@@ -6,10 +6,12 @@ from typing import Any
 
 import pytest
 
+from server.chat.tools import Tool
 from server.engine.sampling_params import SamplingParams
 from server.ipc.messages import (
     ApplyTemplate,
     ChatPrompt,
+    CountTokens,
     Detokenize,
     Generate,
     Prompt,
@@ -41,6 +43,7 @@ HI = {"role": "user", "content": "Hi"}
         Tokenize(text="Hi", with_pieces=True),
         Detokenize(tokens=(1, 2)),
         ApplyTemplate(prompt=chat(HI)),
+        CountTokens(prompt=chat(HI)),
     ],
 )
 def test_short(message: Prepared) -> None:
@@ -63,6 +66,8 @@ def test_short(message: Prepared) -> None:
         Tokenize(text="a" * (SHORT + 1)),
         Detokenize(tokens=(1,) * (SHORT + 1)),
         ApplyTemplate(prompt=chat(*[HI] * 1000)),
+        CountTokens(prompt=chat(*[HI] * 1000)),
+        CountTokens(prompt=ChatPrompt([HI], tools=(Tool(name="f", description="a" * SHORT),))),
     ],
 )
 def test_long(message: Prepared) -> None:
@@ -84,6 +89,7 @@ def test_long(message: Prepared) -> None:
         (Detokenize(tokens=(1,) * INSTANT), True),
         (Detokenize(tokens=(1,) * (INSTANT + 1)), False),
         (ApplyTemplate(prompt=chat(HI)), False),
+        (CountTokens(prompt=chat(HI)), False),
     ],
 )
 def test_only_a_few_words_are_instant(message: Prepared, instant: bool) -> None:

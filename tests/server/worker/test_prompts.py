@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,9 @@ from models.llamacpp import dry_samplers
 from models.llamacpp.model import Model
 from models.llamacpp.vocab import MAX_TEXT_BYTES, Vocab
 from server.chat.render import ChatRenderer
+from server.engine.request import EngineRequest
 from server.engine.sampling_params import SamplingParams
-from server.ipc.messages import ChatPrompt, Generate, Prompt, TextPrompt, Tokenize, TokenPrompt
+from server.ipc.messages import ChatPrompt, CountTokens, Generate, Prompt, TextPrompt, Tokenize, TokenPrompt
 from server.worker import prompts
 from server.worker.prompts import COUNTED_LETTERS, PromptReader
 from server.worker.sampling.chain import active_steps, make_chain
@@ -48,6 +50,30 @@ def tokens_of(reader: PromptReader, prompt: Prompt, **params: Any) -> list[int]:
 def bos_text(vocab: Vocab) -> str:
     assert vocab.bos is not None
     return vocab.piece(vocab.bos, special=True).decode()
+
+
+@pytest.mark.parametrize("template", [BOS_TEMPLATE, PLAIN_TEMPLATE])
+def test_a_prompt_is_counted_as_it_is_read(vocab: Vocab, template: str) -> None:
+    reader, wide = reader_of(vocab, template), reader_of(vocab, template, n_ctx=100_000)
+    for content in ("hello world", "hello " * 2_000):  # the second doesn't fit the context
+        prompt = ChatPrompt([{"role": "user", "content": content}])
+        counted = reader.count_tokens(CountTokens(id="n", prompt=prompt))
+        assert (counted.id, counted.n_tokens) == ("n", len(tokens_of(wide, prompt)))
+    assert counted.n_tokens > N_CTX
+
+
+class _WithEnd:
+    """A `Preparation` that adds a token, as models with an encoder need it."""
+
+    def prepare(self, request: EngineRequest) -> EngineRequest:
+        return replace(request, prompt_tokens=[*request.prompt_tokens, 2])
+
+
+def test_a_token_that_the_kind_of_model_adds_is_counted(vocab: Vocab) -> None:
+    renderer = ChatRenderer(PLAIN_TEMPLATE, "", "</s>", "tiny", {})
+    reader = PromptReader(vocab, renderer, n_ctx=N_CTX, preparation=_WithEnd())
+    prompt = ChatPrompt([{"role": "user", "content": "hello"}])
+    assert reader.count_tokens(CountTokens(prompt=prompt)).n_tokens == len(tokens_of(reader, prompt))
 
 
 def test_a_bos_of_the_text_counts_once(vocab: Vocab) -> None:

@@ -17,6 +17,8 @@ from server.ipc.messages import (
     ApplyTemplateReply,
     Cancel,
     ChatPrompt,
+    CountTokens,
+    CountTokensReply,
     Detokenize,
     DetokenizeReply,
     Drain,
@@ -82,6 +84,9 @@ def test_the_small_questions(worker: WorkerClient) -> None:
     assert text.text.strip() == "hello world"
     prompt = worker.call(ApplyTemplate(id="a", prompt=CHAT), ApplyTemplateReply)
     assert prompt.prompt == "user: hello\nassistant:"
+    counted = worker.call(CountTokens(id="n", prompt=CHAT), CountTokensReply)
+    worker.send(ask("g", CHAT))
+    assert counted.n_tokens == worker.finish("g").finish.usage.prompt_tokens
     stats = worker.call(Stats(id="s"), StatsReply)
     assert stats.running == stats.waiting == 0
     assert stats.rss_bytes > 2**20
