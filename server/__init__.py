@@ -15,6 +15,7 @@ serve_options.py  `ServeOptions`: the settings of one served model, each under o
                   worker.
 answers/          An answer's text as its parts: thoughts, content and tool calls, the same for every
                   protocol.
+anthropic/        Anthropic's Messages API: requests in, answers out, for `/v1/messages`. Pure.
 chat/             The text of a chat before the model: templates, prompt formats, and the renderer of either.
 cli/              The command line, `corral`: one file per command, imported only when it is called.
 engine/           Continuous batching in pure Python: no HTTP, no ctypes. `engine.Engine` is the way in.

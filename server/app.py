@@ -31,11 +31,11 @@ from server.http.request_head import RequestHeads
 from server.http.stream_writer import remember_send
 from server.http.unframed import unframed
 from server.openai import errors
-from server.routes import admin, chat, completions, health, home, models, props, tokens
+from server.routes import admin, chat, completions, health, home, messages, models, props, tokens
 from server.supervisor.adapters.service import AdapterService
 from server.supervisor.protocol import ModelService
 
-_GROUPS = (chat, completions, models, props, tokens, admin, health, home)
+_GROUPS = (chat, completions, messages, models, props, tokens, admin, health, home)
 
 
 def create_app(
@@ -80,7 +80,7 @@ class _Application(FastAPI):
 
 
 def _handle_errors(app: FastAPI) -> None:
-    """Let every error leave in OpenAI's form."""
+    """Let every error leave in the form that its client reads, see `error_response`."""
     app.add_exception_handler(CorralError, _ours)
     app.add_exception_handler(RequestValidationError, _parameters)
     app.add_exception_handler(HTTPException, _routing)
@@ -127,4 +127,6 @@ def _gone(request: Request, _error: Exception) -> Response:
 def _defect(request: Request, _error: Exception) -> Response:
     """Answer a defect, outside of all middleware: so the id is added here. The server logs the traceback."""
     record = record_of(request.scope)
-    return error_response(errors.internal_error(record.id), {"X-Request-Id": record.id})
+    return error_response(
+        errors.internal_error(record.id), {"X-Request-Id": record.id, "Request-Id": record.id}
+    )

@@ -71,7 +71,12 @@ class RequestRecords:
         async def sending(message: Message) -> None:
             if message["type"] == "http.response.start":
                 record.status = message["status"]
-                message["headers"] = [*message.get("headers", ()), (b"x-request-id", record.id.encode())]
+                names = (
+                    b"x-request-id",
+                    b"request-id",
+                )  # OpenAI's clients read the one, Anthropic's the other
+                ids = [(name, record.id.encode()) for name in names]
+                message["headers"] = [*message.get("headers", ()), *ids]
             await send(message)
 
         try:
@@ -90,10 +95,15 @@ def _id(scope: Scope) -> str:
     for name, value in scope["headers"]:
         if name == b"x-request-id" and _SAFE_ID.fullmatch(value):
             return str(value, "ascii")
-    return f"req_{secrets.token_hex(16)}"
+    return new_request_id()
 
 
 def _shown(text: str) -> str:
     """Return the text on one line and with an end: it comes from a client."""
     shown = text if text.isprintable() else repr(text)[1:-1]
     return shown if len(shown) <= 200 else shown[:199] + "…"
+
+
+def new_request_id() -> str:
+    """Return a fresh id of a request."""
+    return f"req_{secrets.token_hex(16)}"

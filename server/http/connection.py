@@ -17,7 +17,6 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from http import HTTPStatus
 from typing import Any, Literal, cast
 
 import httptools
@@ -25,6 +24,7 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
+from server.http.error_response import closing_error
 from server.http.open_files import MOST_CONNECTIONS
 from server.http.request_head import MAX_HEADER_BYTES, MAX_TARGET_BYTES
 from server.openai import errors
@@ -75,6 +75,7 @@ class HttpConnection(HttpToolsProtocol):
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
         self._limits = limits
+        self.url, self.headers = b"", []
         self._reading: Part | None = None
         """The part of a request that is being read; None between requests."""
         self._n_head_bytes = 0
@@ -291,16 +292,7 @@ class HttpConnection(HttpToolsProtocol):
             self.cycle.disconnected = True
             self.cycle.message_event.set()
         if not has_begun:
-            body = error.json()
-            headers = {
-                **error.headers(),
-                "content-type": "application/json",
-                "content-length": str(len(body)),
-                "connection": "close",
-            }
-            lines = [f"HTTP/1.1 {error.status} {HTTPStatus(error.status).phrase}"]
-            lines += [f"{name}: {value}" for name, value in headers.items()]
-            self.transport.write("\r\n".join([*lines, "", ""]).encode() + body)
+            self.transport.write(closing_error(error, self.url, self.headers))
             self.transport.write_eof()
         self._linger()
 

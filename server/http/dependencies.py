@@ -47,6 +47,13 @@ class Api:
         assert isinstance(read, GenerationRead)
         return read, answer_id
 
+    async def read_message(self, request: Request, answer_id: str) -> GenerationRead:
+        """Return a request of `/v1/messages`. Raises RequestError."""
+        job = ReadJob(purpose="messages", request_id=answer_id, timeout_s=self.config.request_timeout_s)
+        read = await self._read(request, job)
+        assert isinstance(read, GenerationRead)
+        return read
+
     async def read_question(self, request: Request, purpose: Purpose) -> QuestionRead:
         """Return a request that is a question. Raises RequestError."""
         read = await self._read(request, ReadJob(purpose=purpose))

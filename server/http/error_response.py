@@ -1,14 +1,63 @@
-"""`error_response`: an error as the response that every route and every middleware answers with."""
+"""`error_response`: an error as the response that every route and every middleware answers with.
+
+The one place that chooses the protocol of an error: OpenAI's, but for requests of Anthropic's clients, which
+read nothing else.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from http import HTTPStatus
 
 from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
+from server.anthropic.errors import PATHS, VERSION_HEADER, from_api_error
+from server.http.access_log import new_request_id, record_of
 from server.openai.errors import ApiError
 
 
 def error_response(error: ApiError, headers: Mapping[str, str] | None = None) -> Response:
-    """Return the error in OpenAI's form, with its own headers and those given."""
-    return Response(error.json(), error.status, {**error.headers(), **(headers or {})}, "application/json")
+    """Return the error with its own headers and those given, in the form that its request's client reads."""
+    return _ErrorResponse(error, headers or {})
+
+
+def is_anthropic(path: str, headers: Iterable[tuple[bytes, bytes]]) -> bool:
+    """Return True for a request of a client that speaks Anthropic's protocol; names are in lower case."""
+    below = any(path == known or path.startswith(f"{known}/") for known in PATHS)
+    return below or any(name == VERSION_HEADER for name, _ in headers)
+
+
+def closing_error(error: ApiError, target: bytes, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """Return the whole HTTP response that refuses a request before any application has it.
+
+    `target` and `headers` are what has come of its head. The connection is closed behind it.
+    """
+    status, body = error.status, error.json()
+    if is_anthropic(target.partition(b"?")[0].decode("latin-1"), headers):
+        other = from_api_error(error, new_request_id())
+        status, body = other.status, other.json
+    lines = [f"HTTP/1.1 {status} {'Overloaded' if status == 529 else HTTPStatus(status).phrase}"]
+    more = {
+        **error.headers(),
+        "content-type": "application/json",
+        "content-length": str(len(body)),
+        "connection": "close",
+    }
+    lines += [f"{name}: {value}" for name, value in more.items()]
+    return "\r\n".join([*lines, "", ""]).encode() + body
+
+
+class _ErrorResponse(Response):
+    """It knows its request, and so the form, when it is sent."""
+
+    def __init__(self, error: ApiError, headers: Mapping[str, str]) -> None:
+        super().__init__(error.json(), error.status, {**error.headers(), **headers}, "application/json")
+        self._error = error
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if is_anthropic(scope["path"], scope["headers"]):
+            error = from_api_error(self._error, record_of(scope).id)
+            self.status_code, self.body = error.status, error.json
+            self.headers["content-length"] = str(len(error.json))
+        await super().__call__(scope, receive, send)

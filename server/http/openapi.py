@@ -9,6 +9,7 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
+from server.anthropic.requests.schemas import CountTokensRequest, MessagesRequest
 from server.openai.requests.schemas import (
     ApplyTemplateRequest,
     ChatCompletionRequest,
@@ -21,7 +22,9 @@ _SCHEMAS: tuple[type[BaseModel], ...] = (
     ApplyTemplateRequest,
     ChatCompletionRequest,
     CompletionRequest,
+    CountTokensRequest,
     DetokenizeRequest,
+    MessagesRequest,
     TokenizeRequest,
 )
 _REFERENCE = "#/components/schemas/{model}"

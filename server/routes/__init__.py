@@ -6,6 +6,7 @@ chat.py         `POST /v1/chat/completions`.
 completions.py  `POST /v1/completions`.
 health.py       `GET /health`: this process is alive. `GET /ready`: the models it was started with can answer.
 home.py         `GET /`: a plain page that says where things are.
+messages.py     `POST /v1/messages` and `/v1/messages/count_tokens`, Anthropic's.
 models.py       `GET /v1/models` and `GET /v1/models/{id}`; ids contain slashes.
 props.py        `GET /props`, llama-server's: the facts about a model that its clients look up before they
                 begin.

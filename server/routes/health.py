@@ -7,6 +7,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from server.http.dependencies import api_of
+from server.http.error_response import error_response
 from server.openai import errors
 from server.supervisor.protocol import ModelStatus
 
@@ -25,8 +26,7 @@ async def ready(request: Request) -> Response:
     service = api_of(request).service
     if service.ready():
         return JSONResponse({"status": "ready"})
-    error = errors.loading(_waiting_for(service.models()))
-    return Response(error.json(), error.status, error.headers(), "application/json")
+    return error_response(errors.loading(_waiting_for(service.models())))
 
 
 def _waiting_for(models: list[ModelStatus]) -> str:

@@ -7,8 +7,10 @@ from typing import Any
 from fastapi import APIRouter
 from starlette.requests import Request
 
+from server.anthropic import models as anthropic_models
 from server.http.access_log import record_of
 from server.http.dependencies import api_of
+from server.http.error_response import is_anthropic
 from server.supervisor.protocol import ModelStatus
 
 router = APIRouter(tags=["OpenAI"])
@@ -17,12 +19,22 @@ router = APIRouter(tags=["OpenAI"])
 @router.get("/v1/models")
 @router.get("/v1/models/", include_in_schema=False)
 @router.get("/models", include_in_schema=False)
-async def list_models(request: Request) -> dict[str, Any]:
-    """Every model that requests may name, loaded or not, and each with each of its LoRA adapters."""
+async def list_models(
+    request: Request,
+    limit: int = anthropic_models.DEFAULT_LIMIT,
+    after_id: str | None = None,
+    before_id: str | None = None,
+) -> dict[str, Any]:
+    """Every model that requests may name, loaded or not, and each with each of its LoRA adapters.
+
+    A request with the header `anthropic-version` gets pages in Anthropic's form; the parameters are theirs.
+    """
     api = api_of(request)
     statuses = api.service.models()
     if api.adapters is not None:
         statuses += [api.service.find(adapter.full_name) for adapter in api.adapters.list()]
+    if _is_anthropic(request):
+        return anthropic_models.page(statuses, limit=limit, after_id=after_id, before_id=before_id)
     return {"object": "list", "data": [model_object(model) for model in statuses]}
 
 
@@ -32,7 +44,13 @@ async def list_models(request: Request) -> dict[str, Any]:
 async def retrieve_model(request: Request, model: str) -> dict[str, Any]:
     """One model, by `name` or `name:TYPE`, with a LoRA adapter by `name:adapter`."""
     record_of(request.scope).model = model
-    return {**model_object(api_of(request).service.find(model)), "id": model}
+    status = api_of(request).service.find(model)
+    made = anthropic_models.model_object if _is_anthropic(request) else model_object
+    return {**made(status), "id": model}
+
+
+def _is_anthropic(request: Request) -> bool:
+    return is_anthropic(request.url.path, request.scope["headers"])
 
 
 def model_object(model: ModelStatus) -> dict[str, Any]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
+import anthropic
 import httpx
 import pytest
 
@@ -142,3 +144,26 @@ def test_raw_completion_with_a_stop(demo_server: RunningServer) -> None:
     )
     assert completion.choices[0].finish_reason == "stop"
     assert completion.choices[0].text == " The capital of Italy is "
+
+
+def test_anthropics_messages_and_their_count(demo_server: RunningServer) -> None:
+    """Streamed and whole answers are the same, and the count is exact, also with a cached prefix."""
+    asked: Any = {
+        "model": "demo:Q8_0",
+        "system": "Answer in one sentence.",
+        "messages": [{"role": "user", "content": "What is the capital of France?"}],
+    }
+    made: Any = {**asked, "max_tokens": 100, "extra_body": {"temperature": 0}}
+    with anthropic.Anthropic(base_url=demo_server.url, api_key="key", max_retries=0) as client:
+        counted = client.messages.count_tokens(**asked).input_tokens
+        whole: Any = client.messages.create(**made)
+        with client.messages.stream(**made) as stream:
+            streamed: Any = stream.get_final_message()
+        with pytest.raises(anthropic.BadRequestError, match="prompt is too long: "):
+            client.messages.create(**{**made, "system": "word " * 200_000})
+    for message in (whole, streamed):
+        assert message.stop_reason == "end_turn"
+        assert "Paris" in message.content[0].text
+        assert message.usage.input_tokens + message.usage.cache_read_input_tokens == counted
+    assert whole.content[0].text == streamed.content[0].text
+    assert streamed.usage.cache_read_input_tokens > 0

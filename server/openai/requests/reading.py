@@ -12,7 +12,10 @@ import msgspec
 from pydantic import BaseModel, ValidationError
 
 from models.errors import RequestError
-from server.ipc.messages import ApplyTemplate, Detokenize, Generate, Tokenize
+from server.anthropic.requests import to_engine as messages_to_engine
+from server.anthropic.requests.schemas import CountTokensRequest, MessagesRequest
+from server.anthropic.requests.to_engine import MessageOptions
+from server.ipc.messages import ApplyTemplate, CountTokens, Detokenize, Generate, Tokenize
 from server.openai import errors
 from server.openai.requests import to_engine
 from server.openai.requests.answer_options import AnswerOptions, answer_options
@@ -27,8 +30,8 @@ from server.openai.requests.schemas import (
     unknown_fields,
 )
 
-Purpose = Literal["chat", "text", "tokenize", "detokenize", "apply_template"]
-"""The route that got a body: `text` is `/v1/completions`."""
+Purpose = Literal["chat", "text", "tokenize", "detokenize", "apply_template", "messages", "count_tokens"]
+"""The route that got a body: `text` is `/v1/completions`, `messages` Anthropic's `/v1/messages`."""
 
 Schema = TypeVar("Schema", bound=BaseModel)
 
@@ -53,6 +56,8 @@ class GenerationRead(msgspec.Struct, frozen=True, kw_only=True, tag="generation"
     stream: bool
     options: AnswerOptions
     generates: list[Generate]
+    message: MessageOptions | None = None
+    """The form of an answer of `/v1/messages`, for which `options` say nothing."""
 
 
 class QuestionRead(msgspec.Struct, frozen=True, kw_only=True, tag="question"):
@@ -60,7 +65,7 @@ class QuestionRead(msgspec.Struct, frozen=True, kw_only=True, tag="question"):
 
     model: str | None
     unknown: list[str]
-    question: Tokenize | Detokenize | ApplyTemplate
+    question: Tokenize | Detokenize | ApplyTemplate | CountTokens
     counted: bool = False
     """True if the client wants the number of tokens, too: the form of vLLM's `/tokenize`."""
 
@@ -94,6 +99,12 @@ def read(job: ReadJob, body: bytes) -> ReadRequest:
             chat_only = parse(body, ApplyTemplateRequest)
             template = ApplyTemplate(prompt=to_engine.chat_prompt(chat_only))
             return QuestionRead(model=chat_only.model, unknown=_unknown(chat_only), question=template)
+        case "messages":
+            return _message(parse(body, MessagesRequest), job)
+        case "count_tokens":
+            counted = parse(body, CountTokensRequest)
+            count = CountTokens(prompt=messages_to_engine.chat_prompt(counted))
+            return QuestionRead(model=counted.model, unknown=_unknown_of_message(counted), question=count)
         case _:
             assert_never(job.purpose)
 
@@ -116,6 +127,23 @@ def _generation(
         options=options,
         generates=generates,
     )
+
+
+def _message(request: MessagesRequest, job: ReadJob) -> GenerationRead:
+    generate, options = messages_to_engine.from_messages(request, job.request_id, job.timeout_s)
+    return GenerationRead(
+        model=request.model,
+        unknown=_unknown_of_message(request),
+        stream=request.stream is True,
+        options=AnswerOptions(),
+        generates=[generate],
+        message=options,
+    )
+
+
+def _unknown_of_message(request: CountTokensRequest) -> list[str]:
+    skipped = [name[:_UNKNOWN_CHARS] for name in messages_to_engine.skipped_tools(request)]
+    return [*_unknown(request), *dict.fromkeys(skipped)][:_MOST_UNKNOWN]
 
 
 def _tokenize(request: TokenizeRequest) -> QuestionRead:

@@ -17,6 +17,7 @@ from server.openai.requests.schemas import (
     ChatCompletionRequest,
     CompletionRequest,
     GenerationRequest,
+    SamplingRequest,
     TemplateRequest,
 )
 from server.openai.requests.tools import offered_tools
@@ -60,7 +61,7 @@ def chat_prompt(request: TemplateRequest) -> ChatPrompt:
     )
 
 
-def given_sampling(request: GenerationRequest) -> dict[str, Any]:
+def given_sampling(request: SamplingRequest) -> dict[str, Any]:
     """Return the fields of SamplingParams that the client gave, by name."""
     values = {name: getattr(request, name) for name in SamplingParams.__struct_fields__}
     values["max_tokens"] = _max_tokens(request)
@@ -125,7 +126,7 @@ _MAX_TOKENS_NAMES = ("max_completion_tokens", "max_tokens", "n_predict")
 """The names of max_tokens, the first that is given counts."""
 
 
-def _max_tokens(request: GenerationRequest) -> int | None:
+def _max_tokens(request: SamplingRequest) -> int | None:
     """Return max_tokens by the first of its names that was given; None: to the context's end."""
     for name in _MAX_TOKENS_NAMES:
         value: int | None = getattr(request, name)

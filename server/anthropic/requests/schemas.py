@@ -1,0 +1,104 @@
+"""Bodies of Anthropic's Messages API as clients send them, typed and checked.
+
+Field names are the wire's, and `None` means "not given", as in `server.openai.requests.schemas`. Messages and
+tools are checked where they are converted (`history`, `tools`), which names the part that is wrong. Unknown
+fields are kept in `model_extra` and only warned about.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue
+
+from server.engine.sampling_params import RANGES
+from server.openai.requests.field_types import Stop
+from server.openai.requests.schemas import SamplingRequest
+
+Part = dict[str, JsonValue]
+Parts = Annotated[list[Part], Field(fail_fast=True)]
+
+_CONFIG = ConfigDict(strict=True, extra="allow", frozen=True, allow_inf_nan=False, hide_input_in_errors=True)
+_PLAIN = ConfigDict(strict=True, extra="ignore", frozen=True)
+
+
+def _bounded(value: int) -> int:
+    return int(min(value, RANGES["max_tokens"][1]))
+
+
+class InputMessage(BaseModel):
+    """One message. Claude Code also sends such of the role `system`."""
+
+    model_config = _PLAIN
+
+    role: Literal["user", "assistant", "system"]
+    content: str | Parts
+
+
+class ThinkingConfig(BaseModel):
+    model_config = _PLAIN
+
+    type: Literal["enabled", "adaptive", "disabled", "between_tools"]
+    budget_tokens: Annotated[int, Field(ge=0)] | None = None
+    display: Literal["summarized", "omitted"] | None = None
+
+
+class OutputFormat(BaseModel):
+    model_config = _PLAIN
+
+    type: Literal["json_schema"]
+    json_schema: dict[str, JsonValue] = Field(alias="schema")
+
+
+class OutputConfig(BaseModel):
+    model_config = _PLAIN
+
+    effort: Literal["low", "medium", "high", "xhigh", "max"] | None = None
+    format: OutputFormat | None = None
+
+
+class ChoiceConfig(BaseModel):
+    """The choice of a tool."""
+
+    model_config = _PLAIN
+
+    type: Literal["auto", "any", "tool", "none"]
+    name: str | None = None
+    disable_parallel_tool_use: bool | None = None
+
+
+class CountTokensRequest(BaseModel):
+    """`POST /v1/messages/count_tokens`: all that makes the prompt."""
+
+    model_config = _CONFIG
+
+    model: str | None = Field(default=None, max_length=512)
+    messages: Annotated[list[InputMessage], Field(min_length=1, fail_fast=True)]
+    system: str | Parts | None = None
+    tools: Parts | None = None
+    tool_choice: ChoiceConfig | None = None
+    thinking: ThinkingConfig | None = None
+    output_config: OutputConfig | None = None
+    output_format: OutputFormat | None = Field(
+        default=None, description="The beta's name of `output_config.format`."
+    )
+    cache_control: dict[str, Any] | None = Field(
+        default=None, description="Accepted anywhere: every prefix is cached anyway."
+    )
+
+    # Known, and refused where they ask for something.
+    mcp_servers: JsonValue = None
+    container: JsonValue = None
+
+
+class MessagesRequest(CountTokensRequest, SamplingRequest):
+    """`POST /v1/messages`. The sampling parameters are ours, Anthropic's among them."""
+
+    max_tokens: Annotated[int, Field(ge=1), AfterValidator(_bounded)] = Field(
+        description="An upper bound; more than there is room for: to the context's end."
+    )
+    stop_sequences: Stop = ()
+
+    # Accepted and without effect here.
+    metadata: dict[str, JsonValue] | None = None
+    service_tier: str | None = None

@@ -1,0 +1,126 @@
+"""Validated requests of Anthropic's API → the engine's messages, and the form of the answer. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import msgspec
+
+from models.errors import RequestError
+from server.anthropic.requests import refusals
+from server.anthropic.requests.history import conversation
+from server.anthropic.requests.schemas import (
+    CountTokensRequest,
+    MessagesRequest,
+    OutputFormat,
+    ThinkingConfig,
+)
+from server.anthropic.requests.tools import choice_of, is_skipped, tools_of
+from server.chat.thinking import Thinking
+from server.chat.tool_definitions import invalid
+from server.chat.tools import Tool
+from server.ipc.constraint import Constraint
+from server.ipc.messages import ChatPrompt, Generate
+from server.openai.requests.to_engine import given_sampling, sampling_params
+
+_EFFORTS = {"xhigh": "high", "max": "high"}
+"""Chat templates know no effort above `high`."""
+
+
+class MessageOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """The form of an answer of `/v1/messages`."""
+
+    tools: tuple[Tool, ...] = ()
+    stop_sequences: tuple[str, ...] = ()
+    shows_thoughts: bool = True
+    """If false, thinking blocks have no text, only a signature."""
+
+
+def chat_prompt(request: CountTokensRequest) -> ChatPrompt:
+    """Return the prompt, the same for both routes. Raises RequestError for what can't be served."""
+    _refuse_unserved(request)
+    chat = conversation(request.system, request.messages)
+    tools = tools_of(request.tools, chat.referenced_tools)
+    schema, format_path = _format(request)
+    if schema is not None:
+        refusals.check_numbers(schema.json_schema, format_path)
+    effort = None if request.output_config is None else request.output_config.effort
+    return ChatPrompt(
+        messages=chat.messages,
+        tools=tools,
+        tool_choice=choice_of(request.tool_choice, tools),
+        thinking=_thinking(request.thinking, effort),
+        response_schema=None if schema is None else schema.json_schema,
+    )
+
+
+def from_messages(
+    request: MessagesRequest, request_id: str, timeout_s: float | None = None
+) -> tuple[Generate, MessageOptions]:
+    """Return the message to the engine. Raises RequestError for what can't be served."""
+    if (request.n or 1) != 1:
+        raise invalid("n", f"it is {request.n}; a message has one answer, leave it out")
+    prompt = chat_prompt(request)
+    given = given_sampling(request)
+    stops = tuple(dict.fromkeys((*request.stop_sequences, *request.stop)))
+    if stops:
+        given["stop"] = stops
+    options = MessageOptions(
+        tools=prompt.tools,
+        stop_sequences=stops,
+        shows_thoughts=request.thinking is None or request.thinking.display != "omitted",
+    )
+    generate = Generate(
+        id=request_id,
+        prompt=prompt,
+        params=sampling_params(given),
+        given=tuple(given),
+        timeout_s=timeout_s,
+        constraint=_constraint(request),
+    )
+    return generate, options
+
+
+def skipped_tools(request: CountTokensRequest) -> Iterator[str]:
+    """Yield words for the log about the tools that no client runs, and so nobody here."""
+    for part in request.tools or ():
+        if is_skipped(part):
+            yield f"tools.type={part['type']}"
+
+
+def _refuse_unserved(request: CountTokensRequest) -> None:
+    if request.mcp_servers not in (None, []):
+        raise refusals.unsupported("mcp_servers", "a connection to MCP servers", "let the client connect")
+    if request.container is not None:
+        raise refusals.unsupported("container", "code execution", "leave it out")
+
+
+def _thinking(config: ThinkingConfig | None, effort: str | None) -> Thinking:
+    """Return the wish for thoughts; without a word about them they are as the template has them."""
+    effort = None if effort is None else _EFFORTS.get(effort, effort)
+    if config is None:
+        return Thinking(effort=effort)
+    if config.type == "disabled":
+        return Thinking(enabled=False)
+    if config.type == "enabled" and config.budget_tokens is None:
+        raise RequestError(
+            "Missing required parameter: 'thinking.budget_tokens'; or set 'thinking.type' to 'adaptive'",
+            param="thinking.budget_tokens",
+            code="missing_required_parameter",
+        )
+    return Thinking(enabled=True, effort=effort, budget_tokens=config.budget_tokens)
+
+
+def _format(request: CountTokensRequest) -> tuple[OutputFormat | None, str]:
+    """Return the form that the answer's text is to have, and the name of its schema's field."""
+    config = request.output_config
+    if config is None or config.format is None:
+        return request.output_format, "output_format.schema"
+    return config.format, "output_config.format.schema"
+
+
+def _constraint(request: CountTokensRequest) -> Constraint | None:
+    schema, path = _format(request)
+    if schema is None:
+        return None
+    return Constraint(kind="json_schema", text=msgspec.json.encode(schema.json_schema).decode(), param=path)
