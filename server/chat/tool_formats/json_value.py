@@ -24,40 +24,53 @@ class JsonValue:
         A number or a word ends before the character that follows it.
         """
         for place in range(start, len(text)):
-            char = text[place]
-            if self._in_string:
-                if self._escaped:
-                    self._escaped = False
-                elif char == "\\":
-                    self._escaped = True
-                elif char == '"':
-                    self._in_string = False
-                    if not self._open:
-                        return place + 1
-            elif char == '"':
-                if self._begun and not self._open:
-                    self.is_wrong = True
-                    return place
-                self._begun = self._in_string = True
-            elif char in _CLOSING:
-                if self._begun and not self._open:
-                    self.is_wrong = True
-                    return place
-                self.is_object = self.is_object or (not self._begun and char == "{")
-                self._begun = True
-                self._open.append(_CLOSING[char])
-            elif char in "}],":
-                if not self._open:
-                    self.is_wrong = not self._begun
-                    return place
-                if char != ",":
-                    if self._open.pop() != char:
-                        self.is_wrong = True
-                        return place
-                    if not self._open:
-                        return place + 1
-            elif not self._begun and not char.isspace():
-                self._begun = True
-            elif self._begun and not self._open and char.isspace():
-                return place
+            taken = self._in_text(text[place]) if self._in_string else self._outside(text[place])
+            if taken is not None:
+                return place + taken
         return None
+
+    def _in_text(self, char: str) -> int | None:
+        """Read a character of a string; return how many of it belong to the value if it ends here."""
+        if self._escaped:
+            self._escaped = False
+        elif char == "\\":
+            self._escaped = True
+        elif char == '"':
+            self._in_string = False
+            if not self._open:
+                return 1
+        return None
+
+    def _outside(self, char: str) -> int | None:
+        """Read a character outside of strings; return how many of it belong to the value if it ends here."""
+        if char == '"' or char in _CLOSING:
+            return self._begin(char)
+        if char in "}]":
+            return self._close(char)
+        if not self._open and (char == "," or (self._begun and char.isspace())):
+            self.is_wrong = not self._begun
+            return 0
+        self._begun = self._begun or not char.isspace()
+        return None
+
+    def _begin(self, char: str) -> int | None:
+        """Begin a string, an object or a list, which can't follow a value."""
+        if self._begun and not self._open:
+            self.is_wrong = True
+            return 0
+        self.is_object = self.is_object or (not self._begun and char == "{")
+        self._begun = True
+        if char == '"':
+            self._in_string = True
+        else:
+            self._open.append(_CLOSING[char])
+        return None
+
+    def _close(self, char: str) -> int | None:
+        if not self._open:
+            self.is_wrong = not self._begun
+            return 0
+        if self._open.pop() != char:
+            self.is_wrong = True
+            return 0
+        return None if self._open else 1
