@@ -16,39 +16,37 @@ from collections.abc import Sequence
 from server.chat.tool_formats import lark
 from server.chat.tool_formats.json_call import JsonCall
 from server.chat.tool_formats.marked_calls import MarkedCalls
-from server.chat.tool_formats.thoughts_first import ThoughtsFirst
+from server.chat.tool_formats.thoughts_first import with_thoughts
 from server.chat.tool_formats.tool_format import GrammarJob, PartReader
 from server.chat.tools import Tool
 
 _OPENING, _CLOSING = "<tool_call>", "</tool_call>"
+_OTHER_WORDS = ("<function=", "<arg_key>", "<tool_calls>", "]<]", "<minimax:")
+"""The texts by which a template tells that something else stands between the same marks."""
 
 
-class _Hermes:
+class Hermes:
+    """The format; `generic` writes it, too."""
+
     marks = (_OPENING, _CLOSING)
 
     def matches(self, template: str) -> bool:
-        return _OPENING in template and '"name"' in template and "<function=" not in template
+        """Return True if the marks stand around objects with a name."""
+        named = '"name"' in template or '\\"name\\"' in template
+        return _OPENING in template and named and not any(word in template for word in _OTHER_WORDS)
 
     def grammar(self, job: GrammarJob) -> str:
-        thoughts, rules = lark.thoughts_first(job)
-        names = [lark.json_rule(lark.call_schema(tool)) for tool in job.tools]
-        body = rf"/\s*/ {lark.choice(names)} /\s*/ {job.mark(_CLOSING)}"
-        rules += [rf"call: {job.mark(_OPENING)} {body}", r"more: /\s*/ call"]
-        rules += [*lark.text_before("call_opening", _OPENING, job), f"call_in_text: call_opening {body}"]
-        more = "more*" if job.parallel else ""
-        content = job.content or "TEXT"
-        if job.required:
-            answer = rf"call {more}"
-        elif job.content:
-            answer = f"({content} | call {more})"
-        else:
-            answer = f"(TEXT | call_in_text {more})"
-        return "\n".join(["%llguidance {}", f"start: {thoughts} {answer}", *rules, lark.TEXT])
+        """Return the grammar of an answer with calls on lines of their own."""
+        one = lark.choice([lark.json_call(tool) for tool in job.tools])
+        first = rf'"\n" {one} "\n" {job.mark(_CLOSING)}'
+        more = rf"/\n{{0,2}}/ {job.mark(_OPENING)} first"
+        return lark.answer(job, opening=_OPENING, first=first, more=more)
 
     def reader(self, tools: Sequence[Tool], *, thoughts: tuple[str, str] | None, thinks: bool) -> PartReader:
+        """Return a reader of objects, between the marks or without them at the answer's beginning."""
         names = frozenset(tool.name for tool in tools)
         calls = MarkedCalls(lambda: JsonCall(names), _OPENING, _CLOSING)
-        return calls if thoughts is None else ThoughtsFirst(calls, thoughts, thinks=thinks)
+        return with_thoughts(calls, thoughts, thinks=thinks)
 
 
-FORMAT = _Hermes()
+FORMAT = Hermes()

@@ -51,6 +51,8 @@ class JsonCall:
         """Arguments that came before the name."""
         self._begun = False
         self._has_arguments = False
+        self._arguments_ended = False
+        """The arguments have come: others, under another key, don't count."""
 
     def feed(self, text: str) -> tuple[list[Part], str]:
         """Return the parts that are certain, and the text behind the object."""
@@ -59,7 +61,7 @@ class JsonCall:
         while place < len(text) and not self.is_done:
             place = self._step(text, place, parts)
         if self.is_done and not self._begun:
-            return self._refused(text[place:]), ""
+            return self.end(), text[place:]
         return parts, text[place:]
 
     def end(self) -> list[Part]:
@@ -68,10 +70,6 @@ class JsonCall:
             return []
         raw, self._raw = self._raw, ""
         return [Content(raw)]
-
-    def _refused(self, rest: str) -> list[Part]:
-        raw, self._raw = self._raw, ""
-        return [Content(raw + rest)] if raw or rest else []
 
     def _step(self, text: str, place: int, parts: list[Part]) -> int:
         """Read from `place`; return the place up to which it was read."""
@@ -111,7 +109,7 @@ class JsonCall:
         piece = text[place:] if end is None else text[place:end]
         if not self._begun:
             self._raw += piece
-        if self._key in self._argument_keys and self._value.is_object:
+        if self._key in self._argument_keys and self._value.is_object and not self._arguments_ended:
             self._add_arguments(piece, parts)
         else:
             self._value_text += piece
@@ -134,6 +132,7 @@ class JsonCall:
 
     def _end_value(self, parts: list[Part]) -> None:
         value: object = _decoded(self._value_text)
+        is_argument = self._key in self._argument_keys and not self._arguments_ended
         if self._key in self._name_keys and isinstance(value, str):
             self._name = value
             if value in self._names:
@@ -142,8 +141,9 @@ class JsonCall:
                 self.is_done = True
         elif self._key in self._id_keys and isinstance(value, str):
             self._id = value
-        elif self._key in self._argument_keys and isinstance(value, str):
+        elif is_argument and isinstance(value, str) and value.strip():
             self._add_arguments(value, parts)  # written as a string of JSON
+        self._arguments_ended = self._arguments_ended or (is_argument and self._has_arguments)
 
     def _begin(self, parts: list[Part]) -> None:
         assert self._name is not None

@@ -1,8 +1,9 @@
 """Pieces of llguidance's Lark grammars that the tool formats share. Pure.
 
-`%json` rules keep to llguidance's own flexible white space, so that a model may write JSON as it has learned
-to. A grammar is rules, one per line; a rule's name has only lower-case letters, a terminal's only upper-case
-ones.
+JSON is written as chat templates write it (`", "` and `": "`, nothing else), and white space between marks
+is bounded: so a call that is rendered in the next turn gives the tokens that were generated, most of its
+punctuation is forced, and no model loops in white space. A grammar is rules, one per line; a rule's name has
+only lower-case letters, a terminal's only upper-case ones.
 """
 
 from __future__ import annotations
@@ -16,6 +17,10 @@ from server.chat.tools import Tool
 
 TEXT = r"TEXT: /(.|\n)*/"
 """The terminal of free text. It holds no special token, so one that follows it ends it."""
+SPACE = r"/[ \t\n]{0,4}/"
+"""White space that a model may write where the format leaves it free."""
+_STYLE = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
+_DEFINITIONS = ("$defs", "definitions")
 
 
 def quoted(text: str) -> str:
@@ -24,23 +29,40 @@ def quoted(text: str) -> str:
 
 
 def json_rule(schema: Mapping[str, Any]) -> str:
-    """Return the Lark expression of any JSON text that `schema` allows."""
-    return f"%json {json.dumps(schema, ensure_ascii=False)}"
-
-
-def call_schema(tool: Tool, *, name_key: str = "name", arguments_key: str = "arguments") -> dict[str, Any]:
-    """Return the schema of a call as an object with the tool's name and its arguments."""
-    return {
-        "type": "object",
-        "properties": {name_key: {"const": tool.name}, arguments_key: arguments_schema(tool)},
-        "required": [name_key, arguments_key],
-        "additionalProperties": False,
-    }
+    """Return the Lark expression of any JSON text that `schema` allows, as chat templates write it."""
+    return f"%json {json.dumps({**schema, 'x-guidance': _STYLE}, ensure_ascii=False)}"
 
 
 def arguments_schema(tool: Tool) -> dict[str, Any]:
-    """Return the schema of a tool's arguments, which are always an object."""
-    return {"type": "object", **tool.parameters}
+    """Return the schema of a tool's arguments: an object with no others than the properties that it declares.
+
+    A schema that allows others says so (`additionalProperties`), or declares none.
+    """
+    schema = {"type": "object", **tool.parameters}
+    if schema.get("properties") and not {"additionalProperties", "patternProperties", "allOf"} & set(schema):
+        schema["additionalProperties"] = False
+    return schema
+
+
+def part_schema(part: Mapping[str, Any], tool: Tool) -> dict[str, Any]:
+    """Return a part of a tool's schema with the definitions that it may refer to."""
+    return {**{key: tool.parameters[key] for key in _DEFINITIONS if key in tool.parameters}, **part}
+
+
+def json_call(
+    tool: Tool,
+    *,
+    name_key: str = "name",
+    arguments_key: str = "arguments",
+    before: str = "",
+    behind: str = "",
+) -> str:
+    """Return the expression of a call as an object: the tool's name, then its arguments.
+
+    `before` and `behind` are expressions of members in front of and behind the two.
+    """
+    head = quoted(f'"{name_key}": {json.dumps(tool.name, ensure_ascii=False)}, "{arguments_key}": ')
+    return f'"{{" {before} {head} {json_rule(arguments_schema(tool))} {behind} "}}"'
 
 
 def text_before(name: str, mark: str, job: GrammarJob) -> list[str]:
@@ -50,7 +72,7 @@ def text_before(name: str, mark: str, job: GrammarJob) -> list[str]:
     return [f"{name}[lazy]: TEXT {quoted(mark)}"]
 
 
-def thoughts_first(job: GrammarJob, *, after: str = r"/\s*/") -> tuple[str, list[str]]:
+def thoughts_first(job: GrammarJob, *, after: str = SPACE) -> tuple[str, list[str]]:
     """Return the expression that an answer begins with for its thoughts, empty without any, and its rules.
 
     `after` is what stands between the thoughts and the rest.
@@ -61,10 +83,49 @@ def thoughts_first(job: GrammarJob, *, after: str = r"/\s*/") -> tuple[str, list
     rules = text_before("thoughts_end", closing, job)
     if job.thinks:
         return f"thoughts_end {after}", rules
-    rules.append(rf"thoughts: /\s*/ {job.mark(opening)} thoughts_end {after}")
+    rules.append(rf"thoughts: {SPACE} {job.mark(opening)} thoughts_end {after}")
     return "thoughts?", rules
+
+
+def answer(
+    job: GrammarJob, *, opening: str, first: str, more: str, end: str = "", rules: Sequence[str] = ()
+) -> str:
+    """Return the grammar of an answer that is text, and behind the mark `opening` calls.
+
+    The expression `first` is what stands behind the mark up to the end of the first call, `more` another call
+    with all that stands in front of it, `end` what follows the last one. Text without calls is any that hasn't
+    the mark.
+    """
+    thoughts, before = thoughts_first(job)
+    lines = ["%llguidance {}", TEXT, *before, *rules, f"first: {first}"]
+    calls = "first"
+    if job.parallel:
+        lines.append(f"more: {more}")
+        calls += " more*"
+    lines.append(f"calls: {calls} {end}")
+    marked = f"{job.mark(opening)} calls"
+    if not job.tools:
+        found = f"({job.content})" if job.content else "TEXT"
+    elif job.required:
+        found = marked
+    elif job.content:
+        found = f"(({job.content}) | {marked})"
+    else:
+        lines += text_before("opening", opening, job)
+        plain = "TEXT"
+        if not job.is_token(opening):
+            plain = "UNMARKED"
+            lines.append(rf"UNMARKED: /(.|\n)*/ & ~/(.|\n)*{escaped(opening)}(.|\n)*/")
+        found = f"({plain} | opening calls)"
+    lines.append(f"start: {thoughts} {found}")
+    return "\n".join(lines)
 
 
 def choice(alternatives: Sequence[str]) -> str:
     """Return the expression of one of the alternatives."""
     return f"({' | '.join(alternatives)})"
+
+
+def escaped(text: str) -> str:
+    """Return the regular expression of a text, as it stands between slashes."""
+    return "".join(char if char.isalnum() or char in "_<>= \"':,;" else rf"\{char}" for char in text)

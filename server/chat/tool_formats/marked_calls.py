@@ -1,17 +1,20 @@
-"""`MarkedCalls`: a reader of content with calls between two marks, one object or a list of them. Pure.
+"""`MarkedCalls`: a reader of content with calls behind marks, one call or a list of them. Pure.
 
-An object at the very beginning of an answer that names a tool is a call, too: models that were trained to
-write marks sometimes leave them out.
+An object at the very beginning of an answer that names a tool is a call, too, also in a fence of Markdown:
+models that were trained to write marks sometimes leave them out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import Enum, auto
 from typing import Protocol
 
 from server.chat.tool_formats.text_buffer import TextBuffer
 from server.chat.tool_formats.tool_format import Content, EndCall, Part
+
+_FENCES = ("```json", "```")
+_SPACE = " \t\r\n"
 
 
 class CallReader(Protocol):
@@ -36,7 +39,7 @@ class _State(Enum):
     """Nothing but white space has come."""
     CONTENT = auto()
     BETWEEN = auto()
-    """Between the marks, outside of a call."""
+    """Behind an opening mark or a call, where a call, a mark or content may follow."""
     CALL = auto()
 
 
@@ -46,27 +49,41 @@ class MarkedCalls:
     def __init__(
         self,
         make_call: Callable[[], CallReader],
-        opening: str,
+        opening: str | Sequence[str],
         closing: str | None,
         *,
         call_begins: str = "{",
         unwrapped: bool = True,
+        bare: Sequence[str] = (),
+        separators: str = _SPACE + "[],;",
+        mark_per_call: bool = False,
     ) -> None:
-        """`closing` None: the calls go on to the answer's end. A call begins with the text `call_begins`."""
+        """`closing` None: the calls go on to the answer's end. A call begins with the text `call_begins`.
+
+        `unwrapped`: a call may stand without marks at the answer's beginning. `bare` texts begin a call
+        anywhere, and are its first characters. `separators` stand between marks and calls. `mark_per_call`:
+        each call has an opening mark of its own.
+        """
         self._make_call = make_call
-        self._opening, self._closing = opening, closing
+        self._openings = [opening] if isinstance(opening, str) else list(opening)
+        self._closing = closing
         self._call_begins = call_begins
         self._unwrapped = unwrapped
+        self._bare = list(bare)
+        self._separators = separators
+        self._mark_per_call = mark_per_call
         self._state = _State.START
         self._buffer = TextBuffer()
-        self._space = ""
-        """White space that is content only if more of it follows."""
         self._call: CallReader | None = None
+        self._space = ""
+        """White space at the content's end so far: left out if a call follows."""
         self._behind_call = False
         """True from the end of a call to the next content."""
-        self._marked = False
+        self._may_call = False
+        """True where a call may begin without another mark."""
         self._between = ""
-        """The text since the last call or content: content itself, if no call follows."""
+        """The marks and separators in front of what comes: content, if no call follows."""
+        self._fence = False
 
     def feed(self, text: str) -> list[Part]:
         self._buffer.feed(text)
@@ -79,13 +96,15 @@ class MarkedCalls:
         parts: list[Part] = []
         left = self._buffer.take_all()
         if self._state is _State.CALL and self._call is not None:
-            parts += self._call.end()
-        elif self._state in (_State.START, _State.CONTENT):
-            self._add_content(left, parts)
-            if self._space:
-                parts.append(Content(self._space))
-        elif (self._between + left).strip(" \t\r\n[],;"):
-            parts.append(Content(self._space + self._between + left))
+            for part in self._call.end():
+                self._hand_out(part, parts)
+        elif self._state is _State.BETWEEN and self._behind_call:
+            if left.strip(self._separators + "`"):
+                self._add_content(self._between + left, parts)
+        else:
+            self._add_content(self._between + left, parts)
+        if self._space and not self._behind_call:
+            parts.append(Content(self._space))
         return parts
 
     def _step(self, parts: list[Part]) -> bool:
@@ -100,44 +119,84 @@ class MarkedCalls:
 
     def _start(self) -> bool:
         text = self._buffer.text.lstrip()
-        if not text or (self._unwrapped and self._call_begins.startswith(text) and text != self._call_begins):
+        if self._unwrapped:
+            begun = text.lstrip("[" + _SPACE) if "[" in self._separators else text
+            for fence in _FENCES:
+                if text.startswith(fence) and (begun := text[len(fence) :].lstrip()):
+                    break
+            if not begun or any(mark.startswith(begun) for mark in (*_FENCES, self._call_begins)):
+                if begun != self._call_begins:
+                    return False
+            elif text.startswith("```") and "```json".startswith(text):
+                return False
+            if self._call_begins and begun.startswith(self._call_begins):
+                self._fence = text.startswith("```")
+                self._between = self._buffer.take(len(self._buffer.text) - len(begun))
+                self._begin_call()
+                return True
+        elif not text:
             return False
         self._state = _State.CONTENT
-        if self._unwrapped and text.startswith(self._call_begins):
-            self._space = self._buffer.take(len(self._buffer.text) - len(text))
-            self._begin_call(marked=False)
         return True
 
     def _read_content(self, parts: list[Part]) -> bool:
-        text, mark = self._buffer.take_until([self._opening])
+        text, mark = self._buffer.take_until([*self._openings, *self._bare])
         self._add_content(text, parts)
         if mark is None:
             return False
-        self._marked, self._between = True, mark
+        if mark in self._bare:
+            self._buffer.text = mark + self._buffer.text
+            self._begin_call()
+            return True
+        self._between, self._may_call = mark, True
         self._state = _State.BETWEEN
         return True
 
     def _read_between(self, parts: list[Part]) -> bool:
-        """White space, and the brackets and commas of a list, stand between calls."""
-        text = self._buffer.text.lstrip(" \t\r\n[],;")
-        self._between += self._buffer.take(len(self._buffer.text) - len(text))
-        marks = [self._call_begins, *([self._closing] if self._closing else []), self._opening]
-        if not text or (self._buffer.begins(marks) and text not in marks):
+        """Read what stands in front of a call: marks and separators, or content."""
+        marks = [*self._openings, *self._bare, *([self._closing] if self._closing else [])]
+        if self._fence:
+            marks.append("```")
+        text = self._buffer.text
+        mark = max((mark for mark in marks if text.startswith(mark)), key=len, default=None)
+        if not text or (mark is None and any(mark.startswith(text) for mark in marks)):
             return False
-        if self._closing and text.startswith(self._closing):
-            self._buffer.take(len(self._closing))
-            self._state = _State.CONTENT
-        elif text.startswith(self._opening):
-            self._buffer.take(len(self._opening))
-        elif text.startswith(self._call_begins):
-            self._begin_call(marked=True)
+        if mark is not None:
+            return self._read_mark(mark, parts)
+        if self._may_call and self._call_begins and text.startswith(self._call_begins):
+            self._begin_call()
+        elif self._may_call and self._call_begins.startswith(text) and self._call_begins:
+            return False
+        elif text[0] in self._separators:
+            self._between += self._buffer.take(1)
+        elif self._may_call and not self._call_begins:
+            self._begin_call()
         else:  # no call stands here: nothing of it gets lost
             self._add_content(self._between, parts)
+            self._between = ""
             self._state = _State.CONTENT
         return True
 
-    def _begin_call(self, *, marked: bool) -> None:
-        self._marked = marked
+    def _read_mark(self, mark: str, parts: list[Part]) -> bool:
+        if mark in self._bare:
+            self._begin_call()
+            return True
+        self._buffer.take(len(mark))
+        if mark in self._openings:
+            if not self._behind_call:
+                self._add_content(self._between, parts)
+            self._between, self._may_call = mark, True
+            return True
+        self._fence = False
+        if self._behind_call:
+            self._between, self._may_call = "", False
+        else:
+            self._add_content(self._between + mark, parts)
+            self._between = ""
+            self._state = _State.CONTENT
+        return True
+
+    def _begin_call(self) -> None:
         self._call = self._make_call()
         self._state = _State.CALL
 
@@ -145,19 +204,25 @@ class MarkedCalls:
         assert self._call is not None
         found, rest = self._call.feed(self._buffer.take_all())
         for part in found:
-            if isinstance(part, Content):
-                self._add_content(part.text, parts)
-            else:
-                self._space = ""
-                parts.append(part)
+            self._hand_out(part, parts)
         self._buffer.text = rest
         if not self._call.is_done:
             return False
         ended = any(isinstance(part, EndCall) for part in found)
         self._behind_call = ended
+        self._may_call = ended and not self._mark_per_call
         self._between = ""
-        self._state = _State.BETWEEN if ended and self._marked else _State.CONTENT
+        self._state = _State.BETWEEN if ended else _State.CONTENT
         return bool(rest)
+
+    def _hand_out(self, part: Part, parts: list[Part]) -> None:
+        """Hand a call's part out; content is what turned out to be no call, and its marks belong to it."""
+        if isinstance(part, Content):
+            self._add_content(self._between + part.text, parts)
+        else:
+            self._space = ""
+            parts.append(part)
+        self._between = ""
 
     def _add_content(self, text: str, parts: list[Part]) -> None:
         """Hand out content without the white space at its end, nor at its beginning behind a call."""

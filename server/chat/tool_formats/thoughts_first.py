@@ -92,6 +92,11 @@ class ThoughtsFirst:
             self._state = _State.CLOSED
 
 
+def with_thoughts(rest: PartReader, thoughts: tuple[str, str] | None, *, thinks: bool) -> PartReader:
+    """Return a reader that splits thoughts off in front of `rest`, if the model has marks for them."""
+    return rest if thoughts is None else ThoughtsFirst(rest, thoughts, thinks=thinks)
+
+
 class PlainText:
     """A `PartReader` of an answer that is content alone."""
 
