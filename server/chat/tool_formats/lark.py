@@ -93,8 +93,7 @@ def answer(
     """Return the grammar of an answer that is text, and behind the mark `opening` calls.
 
     The expression `first` is what stands behind the mark up to the end of the first call, `more` another call
-    with all that stands in front of it, `end` what follows the last one. Text without calls is any that hasn't
-    the mark.
+    with all that stands in front of it, `end` what follows the last one. Text without calls has no such mark.
     """
     thoughts, before = thoughts_first(job)
     lines = ["%llguidance {}", TEXT, *before, *rules, f"first: {first}"]

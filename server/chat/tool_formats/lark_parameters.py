@@ -1,7 +1,7 @@
 """Lark expressions of a call's arguments that aren't written as one JSON object. Pure.
 
-Parameters come in the schema's order; the optional ones among them may be left out. A value that may be any text
-ends at the first mark of its end; `pattern`, lengths, `enum` and `const` of texts are held, `format` is not.
+Parameters come in the schema's order; the optional ones among them may be left out. A value that may be any
+text ends at the first mark of its end; `pattern`, lengths, `enum` and `const` of texts are held, `format` isn't.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ def parameters(tool: Tool) -> list[tuple[str, Any, bool]]:
 
 
 def elements(tool: Tool, prefix: str, write: Callable[[str, str], str], end: str) -> tuple[str, list[str]]:
-    """Return the expression of a tool's arguments as elements, and its rules, whose names begin with `prefix`.
+    """Return the expression of a tool's arguments as elements, and its rules, named with `prefix`.
 
     `write` makes an element's expression of a name and its value's; the value's includes the text `end`.
     """
     found: list[str] = []
     rules: list[str] = []
     for place, (name, schema, required) in enumerate(parameters(tool)):
-        value, more = text_value(tool, schema, f"{prefix}_{_letters(place)}", end)
+        value, more = text_value(tool, schema, f"{prefix}_{letters(place)}", end)
         rules += more
         found.append(f"({write(name, value)}){'' if required else '?'}")
     return " ".join(found), rules
@@ -57,7 +57,7 @@ def text_value(tool: Tool, schema: object, rule: str, end: str) -> tuple[str, li
             texts = [lark.quoted(value + end) for value in values if isinstance(value, str)]
             found.append(lark.choice(texts))
         else:
-            name = f"{rule}_{_letters(place)}"
+            name = f"{rule}_{letters(place)}"
             found.append(name)
             rules.append(f"{name}[lazy]: {_text(one)} {lark.quoted(end)}")
     return lark.choice(found), rules
@@ -66,8 +66,8 @@ def text_value(tool: Tool, schema: object, rule: str, end: str) -> tuple[str, li
 def keywords(tool: Tool, *, between: str = ", ") -> str:
     """Return the expression of a tool's arguments as Python writes them: `key="text", other=1`.
 
-    Texts are JSON's, within double quotes; a required argument may not be preceded by optional ones that are left
-    out without their comma, so the expression has a branch for each first argument.
+    Texts are JSON's, within double quotes. A comma stands between two arguments only, so the expression has a
+    branch for each that may be the first.
     """
     known = [
         (f"{lark.quoted(name + '=')} {_python(schema, tool)}", required)
@@ -106,7 +106,8 @@ def _text(one: Mapping[str, Any]) -> str:
     if isinstance(pattern, str) and _is_plain(pattern):
         begins, ends = pattern.startswith("^"), pattern.endswith("$") and not pattern.endswith(r"\$")
         inner = pattern[int(begins) : len(pattern) - int(ends)].replace("/", r"\/")
-        found.append(rf"/{'' if begins else '(.|\n)*'}({inner}){'' if ends else '(.|\n)*'}/")
+        any_text = r"(.|\n)*"
+        found.append(f"/{'' if begins else any_text}({inner}){'' if ends else any_text}/")
     bounded = isinstance(most, int) and most <= _MAX_LENGTH
     if bounded or (isinstance(least, int) and 0 < least <= _MAX_LENGTH):
         found.append(rf"/(.|\n){{{least},{most if bounded else ''}}}/")
@@ -114,11 +115,11 @@ def _text(one: Mapping[str, Any]) -> str:
 
 
 def _is_plain(pattern: str) -> bool:
-    """Return True if the grammar's regular expressions read the pattern alike: no anchors within, no groups."""
+    """Return True if the grammar's regular expressions read the pattern alike: no anchors within it."""
     inner = pattern.removeprefix("^").removesuffix("$")
     return not re.search(r"\(\?|\\[bBAZkpPuxc1-9]|(?<!\\)[$]|(?<![\\\[])\^", inner)
 
 
-def _letters(number: int) -> str:
+def letters(number: int) -> str:
     """Return a number in letters, as a rule's name has no digits at its end."""
     return "".join(chr(ord("a") + int(digit)) for digit in str(number))

@@ -53,15 +53,15 @@ class MarkedCalls:
         closing: str | None,
         *,
         call_begins: str = "{",
-        unwrapped: bool = True,
+        unwrapped: str = "{",
         bare: Sequence[str] = (),
         separators: str = _SPACE + "[],;",
         mark_per_call: bool = False,
     ) -> None:
         """`closing` None: the calls go on to the answer's end. A call begins with the text `call_begins`.
 
-        `unwrapped`: a call may stand without marks at the answer's beginning. `bare` texts begin a call
-        anywhere, and are its first characters. `separators` stand between marks and calls. `mark_per_call`:
+        A call without marks at the answer's beginning begins with `unwrapped`; empty: there is none. `bare`
+        texts begin a call anywhere, and are its first characters. `separators` stand between marks and calls. `mark_per_call`:
         each call has an opening mark of its own.
         """
         self._make_call = make_call
@@ -124,12 +124,12 @@ class MarkedCalls:
             for fence in _FENCES:
                 if text.startswith(fence) and (begun := text[len(fence) :].lstrip()):
                     break
-            if not begun or any(mark.startswith(begun) for mark in (*_FENCES, self._call_begins)):
-                if begun != self._call_begins:
+            if not begun or any(mark.startswith(begun) for mark in (*_FENCES, self._unwrapped)):
+                if begun != self._unwrapped:
                     return False
             elif text.startswith("```") and "```json".startswith(text):
                 return False
-            if self._call_begins and begun.startswith(self._call_begins):
+            if begun.startswith(self._unwrapped):
                 self._fence = text.startswith("```")
                 self._between = self._buffer.take(len(self._buffer.text) - len(begun))
                 self._begin_call()
