@@ -4,12 +4,12 @@ argument_values.py   `text_piece` and `value_text`: argument values that weren't
                      Pure.
 firefunction.py      Firefunction's format, also Phi-4's own: a JSON list of all calls behind a word.
 functionary_v3_1.py  Functionary's format of v3.1: the name in a tag, the arguments as JSON.
-functionary_v3_2.py  Functionary's format of v3.2: each part of an answer has a recipient, content has `all`;
-                     the prompt ends in `>>>`.
-generic.py           The format that is taught to models whose template knows no tools: Hermes', whose marks
-                     are plain text there.
-granite.py           Granite 3's format: a JSON list of all calls behind a mark. (Granite 4 writes Hermes'
-                     format.)
+functionary_v3_2.py  Functionary's format of v3.2: each part has a recipient (`all`: content); the prompt ends
+                     in `>>>`.
+generic.py           The format taught to models whose template knows no tools: Hermes', with marks of plain
+                     text.
+granite.py           Granite 3's format, a JSON list of all calls behind a mark; Granite 4 writes Hermes'
+                     format.
 hermes.py            Hermes' format, also Qwen's 2.5 and 3: each call is a JSON object between two marks.
 json_call.py         `JsonCall`: reads one call that is a JSON object with a name and arguments, while it
                      comes. Pure.
@@ -22,14 +22,14 @@ llama3.py            Llama 3's format: the answer is one JSON object, for built-
 marked_calls.py      `MarkedCalls`: a reader of content with calls behind marks, one call or a list of them.
                      Pure.
 mistral_list.py      Mistral's format up to Nemo: a JSON list of all calls behind a mark, with ids of 9
-                     characters or none.
+                     characters or not.
 mistral_named.py     Mistral's format from Small 3.2 on: for each call a mark, the name, a mark and the
                      arguments.
 named_call.py        `NamedCall`: reads one call whose name stands in front of its arguments, a JSON object.
                      Pure.
 phi4_mini.py         Phi-4-mini's format: a JSON list of all calls between two marks.
 python_call.py       `PythonCall`: reads one call that is written as in Python, with keyword arguments. Pure.
-qwen3_coder.py       Qwen3-Coder's XML, also Qwen3.5's, Nemotron 3's and Step 3.5's: arguments are elements of
+qwen3_coder.py       Qwen3-Coder's XML, also Qwen3.5's, Nemotron 3's, Step 3.5's: arguments are elements of
                      plain text.
 registry.py          The tool formats by name, and the one that a chat template's text tells. Pure.
 text_buffer.py       `TextBuffer`: text that comes in pieces, taken in parts that no later piece can change.

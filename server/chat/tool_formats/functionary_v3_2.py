@@ -1,4 +1,4 @@
-r"""Functionary's format of v3.2: each part of an answer has a recipient, content has `all`; the prompt ends in `>>>`.
+r"""Functionary's format of v3.2: each part has a recipient (`all`: content); the prompt ends in `>>>`.
 
 all
 I look at both.>>>get_weather
@@ -53,7 +53,7 @@ class _Functionary:
 
 
 class _Recipients:
-    """A `PartReader`: the head of content at the answer's beginning is left out, and a name there is a call's."""
+    """A `PartReader`: content's head at the answer's beginning is left out, a name there is a call's."""
 
     def __init__(self, tools: Sequence[Tool]) -> None:
         self._names = frozenset(tool.name for tool in tools)

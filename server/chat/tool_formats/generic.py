@@ -1,4 +1,4 @@
-r"""The format that is taught to models whose template knows no tools: Hermes', whose marks are plain text there.
+r"""The format taught to models whose template knows no tools: Hermes', with marks of plain text.
 
 I look.
 <tool_call>

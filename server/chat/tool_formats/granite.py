@@ -1,4 +1,4 @@
-r"""Granite 3's format: a JSON list of all calls behind a mark. (Granite 4 writes Hermes' format.)
+r"""Granite 3's format, a JSON list of all calls behind a mark; Granite 4 writes Hermes' format.
 
 <|tool_call|>[{"name": "get_weather", "arguments": {"city": "Paris"}}]
 """

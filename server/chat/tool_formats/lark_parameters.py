@@ -1,7 +1,7 @@
 """Lark expressions of a call's arguments that aren't written as one JSON object. Pure.
 
-Parameters come in the schema's order; the optional ones among them may be left out. A value that may be any
-text ends at the first mark of its end; `pattern`, lengths, `enum` and `const` of texts are held, `format` isn't.
+Parameters come in the schema's order; optional ones may be left out. A value that may be any text ends
+at the first mark of its end; `pattern`, lengths, `enum` and `const` of texts are held, `format` isn't.
 """
 
 from __future__ import annotations

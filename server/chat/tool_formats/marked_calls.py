@@ -6,6 +6,7 @@ models that were trained to write marks sometimes leave them out.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from enum import Enum, auto
 from typing import Protocol
@@ -13,7 +14,9 @@ from typing import Protocol
 from server.chat.tool_formats.text_buffer import TextBuffer
 from server.chat.tool_formats.tool_format import Content, EndCall, Part
 
-_FENCES = ("```json", "```")
+_FENCE = "```json"
+_START = re.compile(r"\s*(?:```(?:json)?\s*)?")
+_LIST_START = re.compile(r"\s*(?:```(?:json)?)?[\s\[]*")
 _SPACE = " \t\r\n"
 
 
@@ -61,8 +64,8 @@ class MarkedCalls:
         """`closing` None: the calls go on to the answer's end. A call begins with the text `call_begins`.
 
         A call without marks at the answer's beginning begins with `unwrapped`; empty: there is none. `bare`
-        texts begin a call anywhere, and are its first characters. `separators` stand between marks and calls. `mark_per_call`:
-        each call has an opening mark of its own.
+        texts begin a call anywhere, and are its first characters. `separators` stand between marks and
+        calls. `mark_per_call`: each call has an opening mark of its own.
         """
         self._make_call = make_call
         self._openings = [opening] if isinstance(opening, str) else list(opening)
@@ -118,25 +121,22 @@ class MarkedCalls:
         return self._read_call(parts)
 
     def _start(self) -> bool:
-        text = self._buffer.text.lstrip()
-        if self._unwrapped:
-            begun = text.lstrip("[" + _SPACE) if "[" in self._separators else text
-            for fence in _FENCES:
-                if text.startswith(fence) and (begun := text[len(fence) :].lstrip()):
-                    break
-            if not begun or any(mark.startswith(begun) for mark in (*_FENCES, self._unwrapped)):
-                if begun != self._unwrapped:
-                    return False
-            elif text.startswith("```") and "```json".startswith(text):
-                return False
-            if begun.startswith(self._unwrapped):
-                self._fence = text.startswith("```")
-                self._between = self._buffer.take(len(self._buffer.text) - len(begun))
-                self._begin_call()
-                return True
-        elif not text:
+        """Begin a call that stands without marks at the answer's beginning, or content."""
+        text = self._buffer.text
+        begun = text.lstrip()
+        if not begun or (self._unwrapped and _FENCE.startswith(begun)):
             return False
         self._state = _State.CONTENT
+        if self._unwrapped:
+            found = (_LIST_START if "[" in self._separators else _START).match(text)
+            place = found.end() if found else 0
+            if self._unwrapped.startswith(text[place:]) and text[place:] != self._unwrapped:
+                self._state = _State.START
+                return False
+            if text.startswith(self._unwrapped, place):
+                self._fence = begun.startswith("```")
+                self._between = self._buffer.take(place)
+                self._begin_call()
         return True
 
     def _read_content(self, parts: list[Part]) -> bool:

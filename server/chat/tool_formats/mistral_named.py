@@ -2,7 +2,7 @@ r"""Mistral's format from Small 3.2 on: for each call a mark, the name, a mark a
 
 I look.[TOOL_CALLS]get_weather[ARGS]{"city": "Paris"}[TOOL_CALLS]get_weather[ARGS]{"city": "Rome"}
 
-Some write an id in front of the arguments: `[TOOL_CALLS]get_weather[CALL_ID]a1B2c3D4e[ARGS]{"city": "Paris"}`.
+Some write an id, too: `[TOOL_CALLS]get_weather[CALL_ID]a1B2c3D4e[ARGS]{"city": "Paris"}`.
 """
 
 from __future__ import annotations

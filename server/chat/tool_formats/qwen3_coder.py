@@ -1,4 +1,4 @@
-r"""Qwen3-Coder's XML, also Qwen3.5's, Nemotron 3's and Step 3.5's: arguments are elements of plain text.
+r"""Qwen3-Coder's XML, also Qwen3.5's, Nemotron 3's, Step 3.5's: arguments are elements of plain text.
 
 I look.
 <tool_call>
