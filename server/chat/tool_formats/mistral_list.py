@@ -1,4 +1,4 @@
-r"""Mistral's format up to Nemo: a JSON list of all calls behind a mark, with ids of 9 characters or not.
+r"""Mistral's format up to Nemo: a JSON list of all calls behind a mark, some with ids of their own.
 
 [TOOL_CALLS][{"name": "get_weather", "arguments": {"city": "Paris"}, "id": "a1B2c3D4e"}]
 """

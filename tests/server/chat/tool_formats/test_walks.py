@@ -1,0 +1,163 @@
+"""Random tokens under a format's grammar are calls that its reader reads, with arguments that are valid."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import random
+from collections.abc import Iterator
+from typing import Any
+
+import jsonschema
+import numpy as np
+import pytest
+from llguidance import LLMatcher
+
+from server.chat.tool_formats.registry import tool_formats
+from server.chat.tools import Tool
+from tests.server.chat.tool_formats.sample import TOOLS, read
+from tests.server.chat.tool_formats.vocabularies import SOURCES, Trie, opened
+
+pytestmark = pytest.mark.skipif(not SOURCES, reason="CORRAL_LLAMA_CPP_SOURCE names no llama.cpp source tree")
+
+FORMATS = sorted(tool_formats())
+ENDINGS = ['"', '"}', "}", "]", ")", "\n</parameter>\n", "</parameter>", "</function>\n", "</tool_call>"]
+N_WALKS = 12
+MAX_TOKENS = 3000
+HARD = Tool(
+    name="edit-file.v2",
+    parameters={
+        "type": "object",
+        "properties": {
+            "path": {"type": "string", "pattern": "^/[a-z/]+$"},
+            "mode": {"enum": ["w", "a", "x y"]},
+            "lines": {"$ref": "#/$defs/lines"},
+            "limit": {"anyOf": [{"type": "integer", "minimum": 0, "maximum": 9}, {"type": "null"}]},
+            "note": {"type": ["string", "null"], "maxLength": 5},
+        },
+        "required": ["mode", "path"],
+        "$defs": {"lines": {"type": "array", "items": {"type": "integer"}, "maxItems": 3}},
+    },
+)
+
+
+@pytest.fixture(scope="module", params=["qwen2", "llama-spm"])
+def trie(request: pytest.FixtureRequest) -> Iterator[Trie]:
+    with opened(request.param) as made:
+        yield made
+
+
+def walk(matcher: LLMatcher, trie: Trie, dice: random.Random, endings: list[list[int]]) -> list[int]:
+    """Return random tokens that the grammar allows, up to its end."""
+    tokens: list[int] = []
+    while len(tokens) < MAX_TOKENS and not matcher.is_stopped():
+        if matcher.is_accepting() and dice.random() < 0.5:
+            return tokens
+        if dice.random() < (0.2 if len(tokens) < 40 else 0.7):
+            ending = dice.choice(endings)
+            taken = matcher.try_consume_tokens(ending)
+            tokens += ending[:taken]
+            if taken:
+                continue
+        bits = np.unpackbits(np.frombuffer(matcher.compute_bitmask(), np.uint8), bitorder="little")
+        allowed = [int(token) for token in np.flatnonzero(bits) if int(token) not in trie.eog]
+        if not allowed:
+            break
+        token = dice.choice(allowed)
+        assert matcher.consume_token(token), matcher.get_error()
+        tokens.append(token)
+    assert matcher.is_accepting() or matcher.is_stopped(), trie.text(tokens)
+    return tokens
+
+
+def endings_of(name: str, trie: Trie) -> list[list[int]]:
+    module: Any = importlib.import_module(f"tests.server.chat.tool_formats.samples.{name}")
+    marks = [mark for mark in tool_formats()[name].marks if mark]
+    texts = [*ENDINGS, *marks, *getattr(module, "ENDINGS", [])]
+    return [tokens for text in texts if (tokens := trie.tokens(text))]
+
+
+@pytest.mark.parametrize("tools", [TOOLS, (HARD, *TOOLS)], ids=["plain", "hard"])
+@pytest.mark.parametrize("name", FORMATS)
+def test_required_calls_are_valid(name: str, trie: Trie, tools: tuple[Tool, ...]) -> None:
+    known = tool_formats()[name]
+    matcher = trie.matcher(known, trie.job(tools, required=True))
+    schemas = {tool.name: tool.parameters for tool in tools}
+    endings = endings_of(name, trie)
+    for seed in range(N_WALKS):
+        text = trie.text(walk(matcher.deep_copy(), trie, random.Random(seed), endings))
+        content, _, calls = read(known.reader(tools, thoughts=None, thinks=False), text)
+        assert calls, text
+        assert content.strip() == "", text
+        for call in calls:
+            assert call.ended, text
+            jsonschema.validate(call.arguments, schemas[call.name])
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_calls_in_a_free_answer_are_valid(name: str, trie: Trie) -> None:
+    """A call that begins somewhere in the answer goes on as one; the reader takes no other text for a call."""
+    known = tool_formats()[name]
+    matcher = trie.matcher(known, trie.job(TOOLS, required=False))
+    schemas = {tool.name: tool.parameters for tool in TOOLS}
+    begins = trie.tokens(example(name).partition("get_weather")[0])
+    endings = endings_of(name, trie)
+    n_calls = 0
+    for seed in range(N_WALKS):
+        made, tokens = matcher.deep_copy(), []
+        if seed % 2:
+            tokens = begins[: made.try_consume_tokens(begins)]
+        text = trie.text([*tokens, *walk(made, trie, random.Random(seed), endings)])
+        _, _, calls = read(known.reader(TOOLS, thoughts=None, thinks=False), text)
+        n_calls += len(calls)
+        for call in calls:
+            assert call.ended, text
+            jsonschema.validate(call.arguments, schemas[call.name])
+    assert n_calls
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_one_call_where_no_more_are_wanted(name: str, trie: Trie) -> None:
+    known = tool_formats()[name]
+    matcher = trie.matcher(known, trie.job(TOOLS, required=True, parallel=False))
+    for seed in range(4):
+        text = trie.text(walk(matcher.deep_copy(), trie, random.Random(seed), endings_of(name, trie)))
+        assert len(read(known.reader(TOOLS, thoughts=None, thinks=False), text)[2]) == 1, text
+
+
+@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("required", [True, False])
+def test_samples_are_allowed(name: str, trie: Trie, required: bool) -> None:
+    """The grammar accepts a call as models write it, in free answers behind text, too."""
+    known = tool_formats()[name]
+    matcher = trie.matcher(known, trie.job(TOOLS, required=required))
+    text = example(name)
+    tokens = trie.tokens(text)
+    taken = matcher.try_consume_tokens(tokens)
+    assert taken == len(tokens), trie.text(tokens[: taken + 1])
+    assert matcher.is_accepting() or matcher.is_stopped()
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_answers_without_tools_are_free_text(name: str, trie: Trie) -> None:
+    known = tool_formats()[name]
+    matcher = trie.matcher(known, trie.job((), required=False))
+    module: Any = importlib.import_module(f"tests.server.chat.tool_formats.samples.{name}")
+    text = next(sample.raw for sample in module.SAMPLES if not sample.calls and not sample.marks)
+    tokens = trie.tokens(text)
+    assert matcher.try_consume_tokens(tokens) == len(tokens)
+    assert matcher.is_accepting()
+
+
+def example(name: str) -> str:
+    """Return the first sample with a call of the weather and nothing else."""
+    module: Any = importlib.import_module(f"tests.server.chat.tool_formats.samples.{name}")
+    found: str = next(
+        sample.raw
+        for sample in module.SAMPLES
+        if not sample.content
+        and not sample.marks
+        and [(call.name, json.dumps(call.arguments)) for call in sample.calls]
+        == [("get_weather", '{"city": "Paris"}')]
+    )
+    return found

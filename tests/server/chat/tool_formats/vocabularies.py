@@ -1,0 +1,81 @@
+"""Real vocabularies, and the jobs whose grammars are walked over them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from llguidance import LLMatcher, LLTokenizer
+
+from models.llamacpp.model import Model
+from models.llamacpp.token_trie import open_token_trie
+from models.llamacpp.vocab import Vocab
+from server.chat.tool_formats import lark
+from server.chat.tool_formats.tool_format import GrammarJob, ToolFormat
+from server.chat.tools import Tool
+
+SOURCES = os.environ.get("CORRAL_LLAMA_CPP_SOURCE")
+
+
+class Trie:
+    """A vocabulary as grammars see it."""
+
+    def __init__(self, vocab: Vocab) -> None:
+        self.tokenizer: LLTokenizer = open_token_trie(vocab)
+        self.vocab = vocab
+        self.eog = set(vocab.eog_tokens)
+
+    def special(self, text: str) -> int | None:
+        """Return the special token that is spelled so."""
+        found = self.vocab.tokenize(text, add_special=False, parse_special=True)
+        return found[0] if len(found) == 1 and self.tokenizer.is_special_token(found[0]) else None
+
+    def job(
+        self,
+        tools: Sequence[Tool],
+        *,
+        required: bool,
+        parallel: bool = True,
+        thoughts: tuple[str, str] | None = None,
+        thinks: bool = False,
+    ) -> GrammarJob:
+        """Return the job of a grammar over this vocabulary."""
+
+        def mark(text: str) -> str:
+            token = self.special(text)
+            return lark.quoted(text) if token is None else f"<[{token}]>"
+
+        return GrammarJob(
+            tools=tools,
+            required=required,
+            parallel=parallel,
+            mark=mark,
+            is_token=lambda text: self.special(text) is not None,
+            thoughts=thoughts,
+            thinks=thinks,
+        )
+
+    def matcher(self, known: ToolFormat, job: GrammarJob) -> LLMatcher:
+        """Return a matcher of the format's grammar, which must compile."""
+        grammar = known.grammar(job)
+        made = LLMatcher(self.tokenizer, grammar)
+        assert not made.get_error(), f"{made.get_error()}\n{grammar}"
+        return made
+
+    def tokens(self, text: str) -> list[int]:
+        """Return a text's tokens, those of its special tokens among them."""
+        return self.vocab.tokenize(text, add_special=False, parse_special=True)
+
+    def text(self, tokens: Sequence[int]) -> str:
+        """Return the text of tokens, special ones spelled out, as a reader is fed it."""
+        return self.vocab.detokenize(tokens, special=True).decode("utf-8", "replace")
+
+
+@contextmanager
+def opened(name: str) -> Iterator[Trie]:
+    """Open the vocabulary `ggml-vocab-<name>.gguf` of llama.cpp's sources."""
+    assert SOURCES
+    with Model.load(Path(SOURCES, "models", f"ggml-vocab-{name}.gguf"), vocab_only=True) as model:
+        yield Trie(model.vocab)
