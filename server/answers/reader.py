@@ -45,6 +45,9 @@ class AnswerReader:
         if self._form is None or not isinstance(event, Delta | ChoiceEnd):
             self._listener.on_event(event)
             return
+        if isinstance(event, Delta) and event.is_prompt:  # an echo is no part of the answer
+            self._listener.on_event(event)
+            return
         choice = self._choices.get(event.index)
         if choice is None:
             choice = self._choices[event.index] = _Choice(reader_of(self._form, self._tools))

@@ -21,8 +21,8 @@ llama3.py            Llama 3's format: the answer is one JSON object, for built-
                      a mark.
 marked_calls.py      `MarkedCalls`: a reader of content with calls behind marks, one call or a list of them.
                      Pure.
-mistral_list.py      Mistral's format up to Nemo: a JSON list of all calls behind a mark, with ids of 9
-                     characters or not.
+mistral_list.py      Mistral's format up to Nemo: a JSON list of all calls behind a mark, some with ids of
+                     their own.
 mistral_named.py     Mistral's format from Small 3.2 on: for each call a mark, the name, a mark and the
                      arguments.
 named_call.py        `NamedCall`: reads one call whose name stands in front of its arguments, a JSON object.

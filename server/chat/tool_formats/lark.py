@@ -59,10 +59,11 @@ def json_call(
 ) -> str:
     """Return the expression of a call as an object: the tool's name, then its arguments.
 
-    `before` and `behind` are expressions of members in front of and behind the two.
+    `before` is the text of members in front of the two, `behind` the expression of others behind them.
     """
-    head = quoted(f'"{name_key}": {json.dumps(tool.name, ensure_ascii=False)}, "{arguments_key}": ')
-    return f'"{{" {before} {head} {json_rule(arguments_schema(tool))} {behind} "}}"'
+    name = json.dumps(tool.name, ensure_ascii=False)
+    head = quoted(f'{{{before}"{name_key}": {name}, "{arguments_key}": ')
+    return f'{head} {json_rule(arguments_schema(tool))} {behind} "}}"'
 
 
 def text_before(name: str, mark: str, job: GrammarJob) -> list[str]:

@@ -59,7 +59,7 @@ def text_value(tool: Tool, schema: object, rule: str, end: str) -> tuple[str, li
         else:
             name = f"{rule}_{letters(place)}"
             found.append(name)
-            rules.append(f"{name}[lazy]: {_text(one)} {lark.quoted(end)}")
+            rules.append(f"{name}[lazy]: {_text(one, end.strip())} {lark.quoted(end)}")
     return lark.choice(found), rules
 
 
@@ -98,20 +98,20 @@ def _plain(one: Mapping[str, Any], tool: Tool) -> str:
     return lark.json_rule(lark.part_schema(one or _ANY, tool))
 
 
-def _text(one: Mapping[str, Any]) -> str:
-    """Return the terminal of a text that `one` allows."""
+def _text(one: Mapping[str, Any], end: str) -> str:
+    """Return the terminal of a text that `one` allows and that hasn't the mark `end`."""
     least, most = one.get("minLength", 0), one.get("maxLength")
     pattern = one.get("pattern")
-    found = []
+    any_text = r"(.|\n)*"
+    found = [f"/{any_text}/", f"~/{any_text}{lark.escaped(end)}{any_text}/"]
     if isinstance(pattern, str) and _is_plain(pattern):
         begins, ends = pattern.startswith("^"), pattern.endswith("$") and not pattern.endswith(r"\$")
         inner = pattern[int(begins) : len(pattern) - int(ends)].replace("/", r"\/")
-        any_text = r"(.|\n)*"
         found.append(f"/{'' if begins else any_text}({inner}){'' if ends else any_text}/")
     bounded = isinstance(most, int) and most <= _MAX_LENGTH
     if bounded or (isinstance(least, int) and 0 < least <= _MAX_LENGTH):
         found.append(rf"/(.|\n){{{least},{most if bounded else ''}}}/")
-    return f"({' & '.join(found)})" if found else "TEXT"
+    return f"({' & '.join(found)})"
 
 
 def _is_plain(pattern: str) -> bool:

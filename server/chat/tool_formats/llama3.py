@@ -23,7 +23,7 @@ from server.chat.tools import Tool
 
 _MARK = "<|python_tag|>"
 _PROMPT = re.compile(r'"name":\s*function name, "parameters"')
-_TYPE = r'("\"type\": \"function\", ")?'
+_BEFORE = ("", '"type": "function", ')
 
 
 class _Llama3:
@@ -34,7 +34,11 @@ class _Llama3:
 
     def grammar(self, job: GrammarJob) -> str:
         thoughts, rules = lark.thoughts_first(job)
-        calls = [lark.json_call(tool, arguments_key="parameters", before=_TYPE) for tool in job.tools]
+        calls = [
+            lark.json_call(tool, arguments_key="parameters", before=before)
+            for tool in job.tools
+            for before in _BEFORE
+        ]
         rules += [lark.TEXT, f"call: {lark.choice(calls)}" if calls else "call: TEXT"]
         names = "|".join(lark.escaped(tool.name) for tool in job.tools)
         known = rf"\s*\{{\s*(\"type\":\s*\"function\",\s*)?\"name\":\s*\"({names})\"(.|\n)*"

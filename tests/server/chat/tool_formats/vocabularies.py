@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,7 +26,7 @@ class Trie:
     def __init__(self, vocab: Vocab) -> None:
         self.tokenizer: LLTokenizer = open_token_trie(vocab)
         self.vocab = vocab
-        self.eog = set(vocab.eog_tokens)
+        self.eog = list(vocab.eog_tokens)
 
     def special(self, text: str) -> int | None:
         """Return the special token that is spelled so."""
@@ -64,13 +65,19 @@ class Trie:
         assert not made.get_error(), f"{made.get_error()}\n{grammar}"
         return made
 
-    def tokens(self, text: str) -> list[int]:
-        """Return a text's tokens, those of its special tokens among them."""
-        return self.vocab.tokenize(text, add_special=False, parse_special=True)
+    def tokens(self, text: str, marks: Sequence[str] = ()) -> list[int]:
+        """Return a text's tokens, those of special `marks` among them; the longest at each place."""
+        found: list[int] = []
+        for piece in re.split("|".join(f"({re.escape(mark)})" for mark in marks) or "(?!)", text):
+            if not piece:
+                continue
+            special = self.special(piece)
+            found += self.tokenizer.greedy_tokenize(piece) if special is None else [special]
+        return found
 
     def text(self, tokens: Sequence[int]) -> str:
         """Return the text of tokens, special ones spelled out, as a reader is fed it."""
-        return self.vocab.detokenize(tokens, special=True).decode("utf-8", "replace")
+        return b"".join(self.vocab.piece(token, special=True) for token in tokens).decode("utf-8", "replace")
 
 
 @contextmanager

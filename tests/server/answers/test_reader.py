@@ -1,0 +1,136 @@
+"""`AnswerReader` between real events and a listener."""
+
+from __future__ import annotations
+
+import asyncio
+
+from server.answers.events import CallBegin, CallDelta, CallEnd, ThoughtDelta
+from server.answers.reader import AnswerReader
+from server.engine.events import (
+    AnswerForm,
+    ChoiceEnd,
+    Delta,
+    Event,
+    Finish,
+    FinishReason,
+    PromptPart,
+    Started,
+    Timings,
+    TokenLogprob,
+    Usage,
+)
+from tests.server.chat.tool_formats.sample import TOOLS
+
+CALL = '<tool_call>\n{"name": "get_weather", "arguments": {"city": "Paris"}}\n</tool_call>'
+HERMES = AnswerForm(tool_format="hermes", thoughts=("<think>", "</think>"))
+THOUGHTS = AnswerForm(thoughts=("<think>", "</think>"), thinks=True)
+
+
+class Listener:
+    """Keeps the events."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+
+    def on_event(self, event: Event) -> None:
+        self.events.append(event)
+
+    async def drained(self) -> None:
+        """There is nothing to wait for."""
+
+
+def deltas(text: str, index: int = 0, step: int = 1) -> list[Event]:
+    pieces = [text[start : start + step] for start in range(0, len(text), step)]
+    return [
+        Delta(
+            id="r",
+            index=index,
+            text=piece,
+            tokens=(place,),
+            logprobs=(TokenLogprob(place, piece.encode(), -1.0),),
+        )
+        for place, piece in enumerate(pieces)
+    ]
+
+
+def end(index: int = 0, reason: FinishReason = "stop") -> Event:
+    return ChoiceEnd(id="r", index=index, finish_reason=reason)
+
+
+def answered(form: AnswerForm | None, *events: Event) -> list[Event]:
+    listener = Listener()
+    reader = AnswerReader(listener, TOOLS)
+    for event in (Started(id="r", prompt_tokens=3, cached_tokens=0, form=form), *events):
+        reader.on_event(event)
+    asyncio.run(reader.drained())
+    assert isinstance(listener.events[0], Started)
+    return listener.events[1:]
+
+
+def text_of(events: list[Event], kind: type[Delta], index: int = 0) -> str:
+    return "".join(event.text for event in events if type(event) is kind and event.index == index)
+
+
+def test_events_of_plain_content_pass_as_they_are() -> None:
+    given = [*deltas(CALL), end()]
+    found = answered(None, *given)
+    assert len(found) == len(given)
+    assert all(one is other for one, other in zip(found, given, strict=True))
+
+
+def test_thoughts_content_and_calls() -> None:
+    found = answered(HERMES, *deltas(f"<think>\nWell.\n</think>\n\nI look.\n{CALL}\n{CALL}"), end())
+    assert text_of(found, ThoughtDelta) == "Well."
+    assert text_of(found, Delta) == "I look."
+    begun = [event for event in found if isinstance(event, CallBegin)]
+    assert [(event.call, event.name) for event in begun] == [(0, "get_weather"), (1, "get_weather")]
+    assert len({event.call_id for event in begun}) == 2
+    arguments = [event for event in found if isinstance(event, CallDelta)]
+    assert "".join(event.text for event in arguments if event.call == 1) == '{"city": "Paris"}'
+    assert [event.call for event in found if isinstance(event, CallEnd)] == [0, 1]
+    assert found[-1] == end(reason="tool_calls")
+
+
+def test_every_token_and_logprob_is_handed_on_once_in_order() -> None:
+    given = deltas(f"<think>a</think>I look.  {CALL} <tool_", step=3)
+    found = [event for event in answered(HERMES, *given, end()) if isinstance(event, Delta)]
+    assert [token for event in found for token in event.tokens] == list(range(len(given)))
+    assert sum(event.n_tokens for event in found) == len(given)
+    assert [one.token for event in found for one in event.logprobs] == list(range(len(given)))
+
+
+def test_choices_are_read_apart() -> None:
+    mixed = [
+        event for pair in zip(deltas(CALL), deltas("x" * len(CALL), index=1), strict=True) for event in pair
+    ]
+    found = answered(HERMES, *mixed, end(0), end(1))
+    assert text_of(found, Delta, 1) == "x" * len(CALL)
+    assert text_of(found, Delta, 0) == ""
+    assert found[-2:] == [end(0, "tool_calls"), end(1)]
+
+
+def test_a_call_that_the_limit_cut_has_no_end() -> None:
+    found = answered(HERMES, *deltas(CALL[:50]), end(reason="length"))
+    assert any(isinstance(event, CallBegin) for event in found)
+    assert not any(isinstance(event, CallEnd) for event in found)
+    assert found[-1] == end(reason="length")
+
+
+def test_text_that_is_held_back_comes_before_the_end() -> None:
+    found = answered(HERMES, *deltas("a <tool_c"), end())
+    assert text_of(found, Delta) == "a <tool_c"
+    assert found[-1] == end()
+
+
+def test_thoughts_of_a_model_without_tools() -> None:
+    found = answered(THOUGHTS, *deltas("Well.</think>\n\nYes."), end())
+    assert text_of(found, ThoughtDelta) == "Well."
+    assert text_of(found, Delta) == "Yes."
+
+
+def test_an_echoed_prompt_and_other_events_pass() -> None:
+    echo = Delta(id="r", index=0, text="<think>echo", n_tokens=0, is_prompt=True)
+    part = PromptPart(id="r", index=0, text="", n_tokens=0, is_prompt=True)
+    times = Timings(queue_ms=0, prompt_n=1, prompt_ms=1, predicted_n=1, predicted_ms=1)
+    finish = Finish(id="r", usage=Usage(prompt_tokens=3, completion_tokens=1), timings=times)
+    assert answered(HERMES, part, echo, finish) == [part, echo, finish]
