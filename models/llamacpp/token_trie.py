@@ -19,7 +19,7 @@ _USER_DEFINED = 1 << 4
 
 
 def open_token_trie(vocab: Vocab) -> LLTokenizer:
-    """Return the vocabulary's tokens as a trie, which borrows `vocab`. Takes about a second for 150,000 tokens.
+    """Return the vocabulary's tokens as a trie, which borrows `vocab`. It takes about a second for 150,000.
 
     Tokens without text, and user-defined ones in angle brackets, are special there: plain text can't spell
     them.
@@ -36,7 +36,8 @@ def open_token_trie(vocab: Vocab) -> LLTokenizer:
             in_brackets and native.llama_vocab_get_attr(vocab.pointer, token) & _USER_DEFINED
         )
         tokens.append(_SPECIAL + text if is_special else text)
-    tokenize = ctypes.cast(native._lib.llama_tokenize, ctypes.c_void_p).value
+    function = native._lib.llama_tokenize  # noqa: SLF001 -- llama_cpp's own name is a Python function
+    tokenize = ctypes.cast(function, ctypes.c_void_p).value
     opened: LLTokenizer = LLTokenizer.from_llamacpp(  # type: ignore[attr-defined]
         tokens=tokens,
         vocab_ptr=native.llama_vocab_p(vocab.pointer),
