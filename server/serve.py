@@ -33,7 +33,7 @@ from server.supervisor.catalogue import Catalogue, CatalogueEntry, store_entries
 from server.supervisor.memory_check import fits
 from server.supervisor.policy import Policy
 from server.supervisor.served_lengths import lengths_now
-from server.supervisor.supervisor import Supervisor
+from server.supervisor.supervisor import MemoryAdvice, Supervisor
 from server.tuning.apply import TunedModels
 from server.tuning.result_store import results_here
 
@@ -95,11 +95,10 @@ class ModelServer:
                 store.paths.prefixes_dir,
             ),
             policy=Policy.of(config),
-            fits=fits,
+            memory=MemoryAdvice(fits, lengths_now),
             use=store.use,
             adapter_registry=registry,
             environment=tuned.environment_of,
-            decide_lengths=lengths_now,
         )
         convert = AdapterConverter(store.paths.adapters_dir)
         return cls(config, supervisor, AdapterService(supervisor, registry, convert))

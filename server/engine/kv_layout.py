@@ -1,8 +1,8 @@
 """`KVLayoutPolicy`: the steps at which slots begin and cease to share the KV cells. Pure.
 
 Divided, each slot has a stream of its own, which is quicker with many sequences; shared, one sequence can
-have nearly all cells. Each change moves every slot's tokens, so it is made when a sequence needs it, and taken
-back only after many steps in which several sequences would have been quicker.
+have nearly all cells. Each change moves every slot's tokens, so it is made when a sequence needs it, and
+taken back only after many steps in which several sequences would have been quicker.
 """
 
 from __future__ import annotations

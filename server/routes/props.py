@@ -15,7 +15,7 @@ router = APIRouter(tags=["OpenAI"])
 
 @router.get("/props")
 async def props(request: Request, model: str | None = None) -> dict[str, Any]:
-    """A model's context, template and number of slots; null where only a loaded model tells. Loads nothing."""
+    """A model's context, template and slots; null where only a loaded model tells. Loads nothing."""
     api = api_of(request)
     status = api.service.find(api.resolve(request, model))
     info = status.info

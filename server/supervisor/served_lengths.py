@@ -1,7 +1,7 @@
 """`ServedLengths`: each model's context, decided once and told before the model is loaded.
 
-What fits depends on the memory that is free when it is asked for. So that a client may believe what it was told
-before a model was loaded, a worker never chooses more than that.
+What fits depends on the memory that is free when it is asked for. So that a client may believe what it was
+told before a model was loaded, a worker never chooses more than that.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ import asyncio
 import itertools
 import logging
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import TypeVar
 
 import msgspec
@@ -47,12 +48,23 @@ async def always_fits(spec: ModelSpec) -> bool:  # noqa: ARG001
     return True
 
 
+@dataclass(frozen=True)
+class MemoryAdvice:
+    """The answers to what fits into memory; by default nothing is known before a worker tries."""
+
+    fits: Fits = always_fits
+    """Returns True if a spec fits into the memory that is free now."""
+    lengths: Callable[[list[ModelSpec]], Lengths] = no_lengths
+    """Returns the contexts that clients are told of models that aren't loaded."""
+
+
+NO_ADVICE = MemoryAdvice()
+
+
 class Supervisor:
     """A `ModelService`. Everything happens on the event loop that calls `start`.
 
-    `spec_of` returns the spec that a file is loaded with; `fits` is true if that fits into the memory that is
-    free now; `adapter_registry` has the LoRA adapters of each model; `decide_lengths` returns the contexts that
-    clients are told of models that aren't loaded.
+    `spec_of` returns the spec that a file is loaded with; `adapter_registry` has each model's LoRA adapters.
     """
 
     def __init__(
@@ -61,18 +73,17 @@ class Supervisor:
         spec_of: SpecOf,
         *,
         policy: Policy | None = None,
-        fits: Fits = always_fits,
+        memory: MemoryAdvice = NO_ADVICE,
         use: Use = use_freely,
         command: Command = worker_command,
         environment: Environment = worker_environment,
         adapter_registry: AdapterRegistry | None = None,
-        decide_lengths: Callable[[list[ModelSpec]], Lengths] = no_lengths,
     ) -> None:
         self._catalogue = catalogue
-        self._lengths = ServedLengths(spec_of, decide_lengths)
+        self._lengths = ServedLengths(spec_of, memory.lengths)
         self._spec_of = spec_of
         self._policy = policy or Policy()
-        self._fits = fits
+        self._fits = memory.fits
         self._use = use
         self._command = command
         self._environment = environment

@@ -60,8 +60,8 @@ def fit_of_info(info: GGUFInfo, available_bytes: int, options: ServeOptions) -> 
     """Return the memory for serving a file; `prompt_side_bytes` are the prompt side's. Raises ContextError.
 
     For the context that each request is to have at least, not one that a worker reduces or lengthens by the
-    free memory; without adapters, and as if all of it stayed on the host. `served_context` is the context that
-    a worker would choose now.
+    free memory; without adapters, and as if all of it stayed on the host. `served_context` is the context
+    that a worker would choose now.
     """
     placement = place(ModelFacts(info), options, FreeMemory(available_bytes))
     verdict = placement.wanted_verdict

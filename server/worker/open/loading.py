@@ -72,7 +72,7 @@ def say_placement(name: str, info: GGUFInfo, placement: Placement) -> None:
         )
     if placement.n_ctx < wanted:
         logger.warning(
-            "the context of %s is %d tokens, not the %d it was trained for, to fit the memory; --ctx chooses it",
+            "the context of %s is %d tokens, not the %d it was trained for, to fit the memory; see --ctx",
             name,
             placement.n_ctx,
             wanted,

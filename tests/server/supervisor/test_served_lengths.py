@@ -10,6 +10,7 @@ from server.ipc.model_spec import ModelSpec
 from server.serve_options import ServeOptions
 from server.supervisor.catalogue import CatalogueEntry
 from server.supervisor.served_lengths import Lengths, ServedLengths, lengths_now
+from server.supervisor.supervisor import MemoryAdvice
 from tests.server.supervisor.conftest import MakeSupervisor, WriteScript, request, spec_of
 
 
@@ -50,7 +51,9 @@ async def test_a_supervisor_tells_it_before_and_after_the_load(
     served, stored = script("one"), script("two")
     told = {str(served.path): 3000, str(stored.path): 5000}
     supervisor = supervise(
-        served, stored=(stored,), decide_lengths=lambda specs: {s.path: told[s.path] for s in specs}
+        served,
+        stored=(stored,),
+        memory=MemoryAdvice(lengths=lambda specs: {spec.path: told[spec.path] for spec in specs}),
     )
     supervisor.start()
     await supervisor.wait_ready()

@@ -36,7 +36,7 @@ from server.ipc.messages import (
     TokenizeReply,
 )
 from server.supervisor.event_iterator import iterate
-from server.supervisor.supervisor import Supervisor
+from server.supervisor.supervisor import MemoryAdvice, Supervisor
 from tests.server.supervisor.conftest import QUICK, MakeSupervisor, WriteScript, request
 
 
@@ -407,7 +407,7 @@ async def test_memory_makes_room_too_and_never_takes_a_busy_model(
         return False
 
     stored = (script("one"), script("two"), script("three"))
-    supervisor = supervise(stored=stored, fits=never_fits)
+    supervisor = supervise(stored=stored, memory=MemoryAdvice(never_fits))
     await collect(supervisor, "one", "tokens 1 0")
     assert asked == []  # alone, it is llama.cpp that says whether it fits
     busy = Reader(supervisor, "one", "tokens 40 0.02", "busy")
@@ -493,7 +493,7 @@ OWNER = """
 import asyncio, sys
 from pathlib import Path
 from server.supervisor.catalogue import Catalogue, CatalogueEntry
-from server.supervisor.supervisor import Supervisor
+from server.supervisor.supervisor import MemoryAdvice, Supervisor
 from tests.server.supervisor.conftest import scripted_command, spec_of
 
 async def main():

@@ -22,7 +22,7 @@ from server.supervisor.adapters.registry import AdapterRegistry
 from server.supervisor.adapters.service import AdapterService, prepare_adapter
 from server.supervisor.catalogue import CatalogueEntry
 from server.supervisor.event_iterator import iterate
-from server.supervisor.supervisor import Supervisor
+from server.supervisor.supervisor import MemoryAdvice, Supervisor
 from tests.adapter_gguf import write_adapter_gguf
 from tests.server.supervisor.conftest import MakeSupervisor, WriteScript, request
 
@@ -121,7 +121,7 @@ async def test_adapters_are_counted_before_a_model_is_loaded(
     info = read_adapter_info(style, read_gguf_info(tiny))
     registry.add("two", AdapterRef(style, "style"), info, 1, visible=True)
     supervisor: Supervisor = supervise(
-        script("one"), stored=(script("two"),), fits=fits, adapter_registry=registry
+        script("one"), stored=(script("two"),), memory=MemoryAdvice(fits), adapter_registry=registry
     )
     supervisor.start()
     await supervisor.wait_ready()
