@@ -24,6 +24,8 @@ template_pool.py      `TemplatePool`: child processes that render one template, 
                       no other.
 template_process.py   A child process that renders a model's Jinja template, with hard limits on time and
                       memory.
+template_prompt.py    `TemplatePrompt`: what a chat template makes of a chat, and how the answer to it is to
+                      be read. Pure.
 templates.py          Chat templates in Jinja, as Hugging Face writes them, compiled and rendered in a
                       sandbox. Pure.
 thinking.py           `Thinking`: what a request wants of a reasoning model's thoughts. Pure.

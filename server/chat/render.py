@@ -15,6 +15,7 @@ from server.chat.begun_answer import BegunAnswer, Continuation, split_begun_answ
 from server.chat.prompt_formats import PROMPT_FORMATS, TEMPLATE, canonical_name
 from server.chat.template_pool import TemplatePool
 from server.chat.templates import RESERVED
+from server.engine.events import AnswerForm
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,11 @@ class RenderedPrompt:
     """If false, `text` begins with the BOS token, and the tokenizer must not add another."""
     begun: str = ""
     """The answer's words that the prompt ends with, which an echo repeats."""
+    form: AnswerForm = AnswerForm()
+    """The parts that answers are made of; `tool_format` is None where the request offers no tools, unless the
+    format has thoughts of its own."""
+    closing: str = ""
+    """The text that ends thoughts before content, as the template writes it; empty where there are none."""
 
 
 class ChatRenderer:
