@@ -64,6 +64,11 @@ class GGUFInfo:
         return self.text("tokenizer.chat_template")
 
     @property
+    def tool_use_template(self) -> str | None:
+        """The chat template for chats with tools, where the model has one of its own."""
+        return self.text("tokenizer.chat_template.tool_use")
+
+    @property
     def stop_tokens(self) -> tuple[int, ...]:
         """The ids of `tokenizer.ggml.eos_token_ids`, which llama.cpp doesn't read; others don't count."""
         ids = self.metadata.get("tokenizer.ggml.eos_token_ids")

@@ -11,6 +11,8 @@ conversation.py       A chat as the built-in prompt formats see it: one system t
 delivery.py           `CheckedTemplate`: a template whose prompts have every message, or the chat is refused.
                       Pure.
 detection.py          The prompt format that a model wants, detected from its metadata and its name. Pure.
+generic_tools.py      Tools for models whose template knows none: the prompt teaches them a format in plain
+                      words. Pure.
 history.py            The calls and results in a chat's messages: their canonical form, and which belong
                       together. Pure.
 jinja_environment.py  The sandbox of chat templates: Hugging Face's settings, filters and functions. Pure.
@@ -20,12 +22,14 @@ prompt_formats.py     The built-in prompt formats, exact texts and stops of mode
                       data. Pure.
 render.py             `ChatRenderer`: messages in, prompt out, by a built-in format or by the model's own
                       Jinja template.
+response_schemas.py   A JSON schema in the prompt: in the form that a template shows, or in the system text.
+                      Pure.
 template_pool.py      `TemplatePool`: child processes that render one template, so that a long chat holds up
                       no other.
 template_process.py   A child process that renders a model's Jinja template, with hard limits on time and
                       memory.
-template_prompt.py    `TemplatePrompt`: what a chat template makes of a chat, and how the answer to it is to
-                      be read. Pure.
+template_prompt.py    `TemplatePrompt`: what a template makes of a chat, and how the answer is to be read.
+                      Pure.
 templates.py          Chat templates in Jinja, as Hugging Face writes them, compiled and rendered in a
                       sandbox. Pure.
 thinking.py           `Thinking`: what a request wants of a reasoning model's thoughts. Pure.
@@ -33,6 +37,8 @@ thought_blocks.py     The marks that open and close a block of thoughts, in the 
                       models. Pure.
 tool_definitions.py   The tools that a client defines, checked: names, schemas of arguments, number and size.
                       Pure.
+tool_habits.py        `ToolHabits`: what a chat template does with tools and calls, found out by rendering
+                      marks. Pure.
 tools.py              The tools that a request offers, and which of them the answer may or must call. Pure.
 tool_formats/         The formats in which models write tool calls, one file each, chosen by the template's
                       text.

@@ -147,7 +147,7 @@ class _Forms:
             return end
         # The template writes the opening always. System text may stand before all other.
         last = [self._chat[-1], *(m for m in reversed(self._chat) if m["role"] not in SYSTEM_ROLES)][:2]
-        words = [message["content"].strip() for message in last]
+        words = [(message.get("content") or "").strip() for message in last]
         return max(max(prompt.rfind(text), 0) + len(text) for text in words)
 
     def _is_of_the_chat(self, prompt: str, mark: str) -> bool:
@@ -188,6 +188,22 @@ def continued_prompt(chat: Messages, answer: BegunAnswer, render: Render, source
             param=f"messages[{len(chat)}].reasoning_content",
         )
     return _before_content(forms) + answer.content
+
+
+def closing_text(chat: Messages, render: Render, source: str, mark: str) -> str:
+    """Return the text that ends thoughts before content, with the closing `mark` in it.
+
+    It is learned from a finished answer to the chat; where the template shows none with thoughts, a mark that
+    follows a line end has a line of its own, and an empty line follows.
+    """
+    forms = _Forms(chat, render, source)
+    if forms.with_thoughts is not None and mark in forms.with_thoughts[1]:
+        return forms.with_thoughts[1]
+    for prompt in forms.prompts():
+        block = forms.block(prompt)
+        if block is not None and block.closing == mark:
+            return block.answer("")[len(block.thoughts("")) :]
+    return f"\n{mark}\n\n"
 
 
 def _after_thoughts(forms: _Forms, answer: BegunAnswer) -> str | None:

@@ -13,9 +13,10 @@ roles follow each other, so that a chat that grows stays what it was; else it is
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
@@ -39,6 +40,8 @@ _MAX_SEARCH = 4_096
 
 # Digits only: no filter of a template changes them.
 _SECRET = "".join(str(secrets.randbelow(10)) for _ in range(16))
+_CALLS, _TOOLS = 5_000_000, 9_000_000
+"""The numbers of the marks of calls and tools begin here; below are the places of messages."""
 _MARK = re.compile(_SECRET + r"(\d{7})")
 
 
@@ -119,15 +122,18 @@ class CheckedTemplate:
             if not _must_show(messages[i]):
                 continue
             content = _content(messages[i])
-            place = text.find(content, place)
-            if place < 0:
+            found = text.find(content, place)
+            if found < 0:  # Llama 3's template writes a tool's result as JSON
+                content = json.dumps(content, ensure_ascii=False)[1:-1]
+                found = text.find(content, place)
+            if found < 0:
                 return None
-            place += len(content)
-        return text
+            place = found + len(content)
+        return text if all(name in text for name in _names(messages, variables)) else None
 
     def _find(self, messages: Messages, variables: Variables) -> tuple[_Way, str]:
         losses: list[_Loss] = []
-        marked = _marked(messages)
+        marked = _Marked(_marked(messages), _marked_tools(variables), _things(messages, variables))
         for variant in self._usable_variants():
             for changes in possible_changes(messages):
                 found = self._try(variant, changes, messages, marked, variables)
@@ -140,12 +146,14 @@ class CheckedTemplate:
         raise self._explanation(losses, messages, variables)
 
     def _try(
-        self, variant: _Variant, changes: Changes, messages: Messages, marked: Messages, variables: Variables
+        self, variant: _Variant, changes: Changes, messages: Messages, marked: _Marked, variables: Variables
     ) -> tuple[_Way, str] | _Loss:
         try:
-            text = variant.render(self._render, changes.apply(marked), variables)
-            order = tuple(dict.fromkeys(int(place) for place in _MARK.findall(text)))
+            text = variant.render(self._render, changes.apply(marked.messages), marked.variables)
+            found = list(dict.fromkeys(int(place) for place in _MARK.findall(text)))
+            order = tuple(place for place in found if place < _CALLS)
             dropped = {i for i, message in enumerate(messages) if _must_show(message)} - set(order)
+            dropped |= {place for mark, place in marked.things.items() if mark not in found}
             if dropped:
                 return _Loss(variant, None, tuple(sorted(dropped)))
             natural = all(a < b for a, b in pairwise(order))
@@ -161,6 +169,10 @@ class CheckedTemplate:
         if len(self._kept) >= _N_KEPT:
             self._kept.pop(next(iter(self._kept)))
         self._kept[key] = way
+
+    def unchecked(self, messages: Messages, variables: Variables) -> str:
+        """Return the prompt in the first form in which the template shows messages, whatever it drops."""
+        return self._usable_variants()[0].render(self._render, messages, variables)
 
     def _usable_variants(self) -> tuple[_Variant, ...]:
         """Return the variants in which the template shows a user's message; all, if none does."""
@@ -212,6 +224,8 @@ def _with_dropped_system(changes: Changes, loss: _Loss, messages: Messages) -> C
 
 
 def _dropped(messages: Messages, place: int) -> RequestError:
+    if place < 0:
+        return RequestError("the model's chat template shows no tools here; leave 'tools' out", param="tools")
     role = messages[place]["role"]
     remedy = (
         "send its text as a user message, or use a model whose template has tools"
@@ -224,13 +238,82 @@ def _dropped(messages: Messages, place: int) -> RequestError:
     )
 
 
+@dataclass(frozen=True)
+class _Marked:
+    """A chat and its tools with marks; `things` has the marks of calls and tools with their places."""
+
+    messages: Messages
+    variables: Variables
+    things: dict[int, int]
+
+
+def _things(messages: Messages, variables: Variables) -> dict[int, int]:
+    """Return the marks of calls with the place of their message, and of tools, whose place is -1."""
+    places = [place for place, message in enumerate(messages) for _ in message.get("tool_calls") or ()]
+    calls = {_CALLS + number: place for number, place in enumerate(places)}
+    return calls | {_TOOLS + number: -1 for number in range(len(_tools(variables)))}
+
+
+def _tools(variables: Variables) -> list[dict[str, Any]]:
+    return variables.get("tools") or variables.get("xml_tools") or []
+
+
+def _names(messages: Messages, variables: Variables) -> Iterator[str]:
+    """Yield the names of the tools that are offered, and of those called."""
+    for tool in _tools(variables):
+        yield tool.get("function", tool)["name"]
+    for message in messages:
+        for call in message.get("tool_calls") or ():
+            yield call["function"]["name"]
+
+
+def _marked_tools(variables: Variables) -> Variables:
+    """Return the variables with a mark at the end of each tool's description."""
+    marked = []
+    for number, tool in enumerate(_tools(variables)):
+        function = tool.get("function", tool)
+        described = {
+            **function,
+            "description": f"{function.get('description', '')}{_SECRET}{_TOOLS + number:07d}",
+        }
+        marked.append({**tool, "function": described} if "function" in tool else described)
+    name = "tools" if variables.get("tools") else "xml_tools"
+    return {**variables, name: marked} if marked else variables
+
+
+def _marked_calls(messages: Messages) -> Messages:
+    """Return the messages with one more argument in each call, which has the mark as its name."""
+    number = _CALLS
+    made: Messages = []
+    for message in messages:
+        calls = []
+        for call in message.get("tool_calls") or ():
+            calls.append(_marked_call(call, f"{_SECRET}{number:07d}"))
+            number += 1
+        made.append({**message, "tool_calls": calls} if calls else message)
+    return made
+
+
+def _marked_call(call: dict[str, Any], mark: str) -> dict[str, Any]:
+    arguments = call["function"]["arguments"]
+    given = json.loads(arguments) if isinstance(arguments, str) else arguments
+    more: Any = {**given, mark: ""}
+    return {
+        **call,
+        "function": {
+            **call["function"],
+            "arguments": json.dumps(more, ensure_ascii=False) if isinstance(arguments, str) else more,
+        },
+    }
+
+
 def _marked(messages: Messages) -> Messages:
     """Return the messages with a mark at the end of every content that must show."""
     return [
         {**message, "content": f"{message['content']}{_SECRET}{place:07d}"}
         if _is_marked(message)
         else message
-        for place, message in enumerate(messages)
+        for place, message in enumerate(_marked_calls(messages))
     ]
 
 

@@ -18,7 +18,7 @@ EXPRESSION_ERRORS = (TypeError, ValueError, LookupError, ArithmeticError, Attrib
 
 def environment() -> ImmutableSandboxedEnvironment:
     """Return a new environment. Nothing of it is shared with another template's."""
-    made = ImmutableSandboxedEnvironment(
+    made = _Sandbox(
         trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols, _Generation], cache_size=0
     )
     made.filters["tojson"] = _tojson
@@ -31,6 +31,16 @@ def environment() -> ImmutableSandboxedEnvironment:
 def strftime_now(form: str) -> str:
     """Return the local time in C's notation, with English names."""
     return datetime.now().astimezone().strftime(form)
+
+
+class _Sandbox(ImmutableSandboxedEnvironment):
+    """Transformers' sandbox, in which a list may grow and shrink, too: Kimi K2's template keeps a queue."""
+
+    def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
+        """Return True if a template may read the attribute."""
+        return (isinstance(obj, list) and attr in ("append", "pop")) or super().is_safe_attribute(
+            obj, attr, value
+        )
 
 
 class _Generation(Extension):

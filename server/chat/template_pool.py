@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from server.chat.template_process import Limits, TemplateProcess, encode_job
+from server.chat.template_prompt import TemplatePrompt
 
 SHORT_JOB_BYTES = 65_536
 """Chats of at most so many bytes, as JSON, have processes of their own."""
@@ -37,10 +38,14 @@ class TemplatePool:
             process.start()
 
     def render(self, messages: list[dict[str, Any]], **options: Any) -> str:
-        """Return the prompt's text; the options are those of `encode_job`. Raises RequestError."""
+        """Return the text of what `prompt` returns."""
+        return self.prompt(messages, **options).text
+
+    def prompt(self, messages: list[dict[str, Any]], **options: Any) -> TemplatePrompt:
+        """Return the prompt; the options are those of `encode_job`. Raises RequestError."""
         job = encode_job(messages, **options)
         with _taken(self._idle_short if len(job) <= SHORT_JOB_BYTES else self._idle_long) as process:
-            return process.render(job)
+            return process.prompt(job)
 
     def close(self) -> None:
         """End the processes. The object may be used again, which starts others."""

@@ -16,6 +16,7 @@ import subprocess
 import sys
 import threading
 import weakref
+from collections.abc import Sequence
 from typing import IO, Any
 
 import msgspec
@@ -23,6 +24,7 @@ import msgspec
 from models.errors import RequestError
 from models.machine.child_process import end_child, module_command
 from server.chat.begun_answer import BegunAnswer
+from server.chat.template_prompt import TemplatePrompt
 from server.chat.templates import ChatTemplate
 
 
@@ -47,10 +49,12 @@ class _Job(msgspec.Struct, frozen=True):
     add_generation_prompt: bool
     template_kwargs: dict[str, Any]
     begun: BegunAnswer | None
+    tools: list[dict[str, Any]]
+    schema: dict[str, Any] | None
 
 
 class _Outcome(msgspec.Struct, frozen=True):
-    text: str | None = None
+    prompt: TemplatePrompt | None = None
     problem: str | None = None
     param: str | None = None
 
@@ -61,9 +65,12 @@ def encode_job(
     add_generation_prompt: bool,
     template_kwargs: dict[str, Any],
     begun: BegunAnswer | None = None,
+    tools: Sequence[dict[str, Any]] = (),
+    schema: dict[str, Any] | None = None,
 ) -> bytes:
     """Return what `TemplateProcess.render` takes: the messages, and how they become a prompt."""
-    return msgspec.json.encode(_Job(messages, add_generation_prompt, template_kwargs, begun)) + b"\n"
+    job = _Job(messages, add_generation_prompt, template_kwargs, begun, list(tools), schema)
+    return msgspec.json.encode(job) + b"\n"
 
 
 class TemplateProcess:
@@ -83,7 +90,11 @@ class TemplateProcess:
             self._running_child()
 
     def render(self, job: bytes) -> str:
-        """Return the prompt's text for what `encode_job` returned, to the end of a begun answer.
+        """Return the text of what `prompt` returns."""
+        return self.prompt(job).text
+
+    def prompt(self, job: bytes) -> TemplatePrompt:
+        """Return the prompt for what `encode_job` returned, to the end of a begun answer.
 
         Raises RequestError for refused messages and for exceeded limits.
         """
@@ -92,9 +103,9 @@ class TemplateProcess:
             if not line:
                 raise RequestError(self._epitaph(), param="prompt_format")
         outcome = msgspec.json.decode(line, type=_Outcome)
-        if outcome.text is None:
+        if outcome.prompt is None:
             raise RequestError(outcome.problem or "the model's chat template failed", param=outcome.param)
-        return outcome.text
+        return outcome.prompt
 
     def close(self) -> None:
         """End the child. The object may be used again, which starts another."""
@@ -180,11 +191,13 @@ def _render(
         if template is None:
             template = ChatTemplate(setup.template, bos_token=setup.bos_token, eos_token=setup.eos_token)
         job = msgspec.json.decode(line, type=_Job)
-        text = template.render(
+        prompt = template.prompt(
             job.messages,
             add_generation_prompt=job.add_generation_prompt,
             template_kwargs=job.template_kwargs,
             begun=job.begun,
+            tools=job.tools,
+            schema=job.schema,
         )
     except RequestError as error:
         return _Outcome(problem=error.message, param=error.param), template
@@ -195,10 +208,10 @@ def _render(
             problem=f"{problem}; choose a built-in one with prompt_format", param="prompt_format"
         ), template
     limit = setup.limits.prompt_chars
-    if len(text) > limit:
-        problem = f"the model's chat template writes {len(text):,} characters; the limit is {limit:,}"
+    if len(prompt.text) > limit:
+        problem = f"the model's chat template writes {len(prompt.text):,} characters; the limit is {limit:,}"
         return _Outcome(problem=f"{problem}; shorten the messages", param="messages"), template
-    return _Outcome(text=text), template
+    return _Outcome(prompt=prompt), template
 
 
 def serve(requests: IO[bytes], replies: IO[bytes]) -> None:

@@ -1,4 +1,4 @@
-"""`TemplatePrompt`: what a chat template makes of a chat, and how the answer to it is to be read. Pure."""
+"""`TemplatePrompt`: what a template makes of a chat, and how the answer is to be read. Pure."""
 
 from __future__ import annotations
 

@@ -7,8 +7,8 @@ module runs.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property, partial
 from typing import Any
 
 import jinja2
@@ -16,11 +16,15 @@ import msgspec
 
 from models.errors import RequestError
 from server.chat.begun_answer import BegunAnswer
-from server.chat.continued_prompt import continued_prompt
+from server.chat.continued_prompt import closing_text, continued_prompt
 from server.chat.delivery import CheckedTemplate, Variables
+from server.chat.generic_tools import with_generic_tools, with_system_text
 from server.chat.jinja_environment import EXPRESSION_ERRORS, environment, strftime_now
 from server.chat.message_changes import Message, Messages
-from server.chat.thought_blocks import THOUGHT_NAMES
+from server.chat.response_schemas import SchemaForm, learned_schema_form, schema_sentence
+from server.chat.template_prompt import TemplatePrompt
+from server.chat.thought_blocks import THOUGHT_NAMES, marks_in
+from server.chat.tool_habits import TOOL_FORMS, ToolForm, ToolHabits, has_calls, learned
 
 RESERVED = frozenset(
     {"messages", "tools", "add_generation_prompt", "bos_token", "eos_token", *environment().globals}
@@ -42,24 +46,129 @@ class ChatTemplate:
                 "choose a built-in one with prompt_format",
                 param="prompt_format",
             ) from error
-        plain = {**_defaults(), **self._tokens, "add_generation_prompt": True}
-        self._checked = CheckedTemplate(self._render, plain)
+        self._plain = {**_defaults(), **self._tokens, "add_generation_prompt": True}
+        self._checked = CheckedTemplate(self._render, self._plain)
 
-    def render(
+    def render(self, messages: Messages, **options: Any) -> str:
+        """Return the text of what `prompt` returns for the same options."""
+        return self.prompt(messages, **options).text
+
+    def prompt(
         self,
         messages: Messages,
         *,
         add_generation_prompt: bool = True,
         template_kwargs: Mapping[str, Any] | None = None,
         begun: BegunAnswer | None = None,
-    ) -> str:
+        tools: Sequence[dict[str, Any]] = (),
+        schema: dict[str, Any] | None = None,
+    ) -> TemplatePrompt:
         """Return the prompt of messages (OpenAI's, string contents), with BOS where the template writes it.
 
-        With `begun` the prompt ends with that beginning of the answer. Raises RequestError for messages that
-        don't reach the prompt; see `delivery`.
+        `tools` are definitions in OpenAI's form; the answer is told to follow `schema`. With `begun` the
+        prompt ends with that beginning of the answer. Raises RequestError for messages or tools that don't
+        reach the prompt; see `delivery`.
         """
         kwargs = dict(template_kwargs or {})
         chat = [_plain(message) for message in messages]
+        if schema is not None:
+            chat = self._with_schema(chat, kwargs, schema)
+        render = partial(self._text, begun=begun, add_generation_prompt=add_generation_prompt)
+        text, is_generic = self._with_tools(chat, list(tools), kwargs, render)
+        marks = self._thoughts
+        return TemplatePrompt(
+            text=text,
+            is_generic=is_generic,
+            thoughts=marks,
+            thinks=_thinks(text, marks, begun, add_generation_prompt),
+            closing="" if marks is None else self._closing,
+        )
+
+    def _with_tools(
+        self, chat: Messages, tools: list[dict[str, Any]], kwargs: dict[str, Any], render: Callable[..., str]
+    ) -> tuple[str, bool]:
+        """Return the prompt's text, and True if the generic format is in it."""
+        if not tools and not has_calls(chat):
+            return render(chat, kwargs), False
+        habits = self._habits
+        generic = with_generic_tools(chat, tools)
+        if (tools and not habits.shows_tools) or (has_calls(chat) and not habits.shows_calls):
+            if not habits.shows_tools:
+                return render(generic, kwargs), True
+            # The template describes the tools, and answers write calls into their content.
+            written = with_generic_tools(chat, [])
+            return render(written, {**kwargs, **self._tool_variables(tools)}), False
+        try:
+            prepared = habits.prepared(chat)
+            return render(prepared, {**kwargs, **self._tool_variables(tools)}), False
+        except RequestError as error:
+            try:
+                return render(generic, kwargs), True
+            except RequestError:
+                raise self._of_the_chat(error, chat, prepared) from error
+
+    @staticmethod
+    def _of_the_chat(error: RequestError, chat: Messages, prepared: Messages) -> RequestError:
+        """Return the error with a place of the chat that the client sent."""
+        return error if len(chat) == len(prepared) else RequestError(error.message, param="messages")
+
+    def _tool_variables(self, tools: list[dict[str, Any]]) -> dict[str, Any]:
+        return self._tool_form(tools) if tools and self._tool_form is not None else {}
+
+    @cached_property
+    def _tool_form(self) -> ToolForm | None:
+        """The variables in which the template reads tools; None where it shows none."""
+        return next((form for form in TOOL_FORMS if self._learned(form).shows_tools), None)
+
+    @cached_property
+    def _habits(self) -> ToolHabits:
+        return self._learned(self._tool_form or TOOL_FORMS[0])
+
+    def _learned(self, form: ToolForm) -> ToolHabits:
+        def render(messages: Messages, tools: list[dict[str, Any]]) -> str:
+            forms = form(tools) if tools else {}
+            return self._checked.unchecked(messages, {**self._plain, **forms})
+
+        return learned(render)
+
+    def _with_schema(self, chat: Messages, kwargs: dict[str, Any], schema: dict[str, Any]) -> Messages:
+        """Add the schema to the variables if the template shows it, else return the chat with words of it."""
+        if self._schema_form is None:
+            return with_system_text(chat, schema_sentence(schema))
+        for name, value in self._schema_form(schema).items():
+            kwargs.setdefault(name, value)
+        return chat
+
+    @cached_property
+    def _schema_form(self) -> SchemaForm | None:
+        def render(variables: dict[str, Any]) -> str:
+            chat: Messages = [{"role": "user", "content": "?"}]
+            try:
+                return self._checked.unchecked(chat, {**self._plain, **variables})
+            except RequestError:
+                return ""
+
+        return learned_schema_form(render, self._source)
+
+    @cached_property
+    def _thoughts(self) -> tuple[str, str] | None:
+        return marks_in(self._source)
+
+    @cached_property
+    def _closing(self) -> str:
+        """The text that ends thoughts, as the template writes it in a finished answer."""
+        assert self._thoughts is not None
+        render = partial(self._checked_prompt, kwargs={})
+        return closing_text([{"role": "user", "content": "?"}], render, self._source, self._thoughts[1])
+
+    def _text(
+        self,
+        chat: Messages,
+        kwargs: dict[str, Any],
+        *,
+        begun: BegunAnswer | None,
+        add_generation_prompt: bool,
+    ) -> str:
         render = partial(self._checked_prompt, kwargs=kwargs)
         if begun is None:
             return render(chat, add_generation_prompt=add_generation_prompt)
@@ -80,7 +189,7 @@ class ChatTemplate:
 
     def _render(self, messages: Messages, variables: Variables) -> str:
         try:
-            return self._template.render(variables, messages=messages)
+            return self._template.render(variables, messages=list(messages))  # it may change the list
         except (jinja2.TemplateError, *EXPRESSION_ERRORS) as error:
             raise RequestError(_reason(error), param="messages") from error
 
@@ -98,7 +207,20 @@ def _plain(message: Message) -> Message:
     """Return a message as templates know it: `developer` is `system`, thoughts have all of their names."""
     plain = {**message, "role": "system"} if message["role"] == "developer" else message
     thoughts = message.get("reasoning_content")
-    return {**dict.fromkeys(THOUGHT_NAMES, thoughts), **plain} if thoughts else plain
+    if not thoughts:
+        return plain
+    # Command-R7B's template calls the thoughts before a call so.
+    plan = {"tool_plan": thoughts} if message.get("tool_calls") else {}
+    return {**dict.fromkeys(THOUGHT_NAMES, thoughts), **plan, **plain}
+
+
+def _thinks(
+    text: str, marks: tuple[str, str] | None, begun: BegunAnswer | None, add_generation_prompt: bool
+) -> bool:
+    """Return True if the answer goes on within thoughts."""
+    if marks is None or begun is not None:
+        return marks is not None and begun is not None and begun.thinks
+    return add_generation_prompt and text.rstrip().endswith(marks[0])
 
 
 def _reason(error: BaseException) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 
@@ -14,3 +16,22 @@ class Thinking(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The effort for templates that know it, such as `low`."""
     budget_tokens: int | None = None
     """At so many tokens of thoughts their end is forced; 0: none are begun where the template allows it."""
+
+
+def thinking_variables(thinking: Thinking) -> dict[str, Any]:
+    """Return the variables by which chat templates are told; those that they don't know change nothing.
+
+    A budget of 0 turns thoughts off, unless the request turns them on.
+    """
+    enabled, effort = thinking.enabled, thinking.effort
+    if enabled is None and (effort == "none" or thinking.budget_tokens == 0):
+        enabled = False
+    variables: dict[str, Any] = {}
+    if enabled is not None:
+        mode = "enabled" if enabled else "disabled"
+        variables |= {"enable_thinking": enabled, "thinking": enabled, "thinking_mode": mode}
+    if effort not in (None, "none"):
+        variables |= {"reasoning_effort": effort, "thinking_effort": effort}
+    if thinking.budget_tokens is not None:
+        variables["thinking_budget"] = thinking.budget_tokens
+    return variables

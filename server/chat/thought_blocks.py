@@ -24,3 +24,8 @@ THOUGHT_NAMES = ("reasoning_content", "reasoning", "thinking")
 def has_thoughts(text: str) -> bool:
     """Return True if a block of thoughts begins in the text: templates leave those of earlier answers out."""
     return any(opening in text for opening, _ in THOUGHT_BLOCKS)
+
+
+def marks_in(source: str) -> tuple[str, str] | None:
+    """Return the marks around the thoughts that a template's text knows; None if it knows none."""
+    return next((marks for marks in THOUGHT_BLOCKS if marks[1] in source), None)

@@ -141,6 +141,9 @@ class PromptReader:
             add_generation_prompt=prompt.add_generation_prompt,
             template_kwargs=prompt.chat_template_kwargs,
             continuation=prompt.continue_final_message,
+            tools=prompt.tools,
+            thinking=prompt.thinking,
+            response_schema=prompt.response_schema,
         )
 
     def _text(self, tokens: tuple[int, ...]) -> str:

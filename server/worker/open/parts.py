@@ -65,6 +65,7 @@ def open_renderer(file: LoadedFile) -> ChatRenderer:
         file.spec.name,
         file.model.metadata,
         file.spec.options.prompt_format,
+        tool_use_template=file.info.tool_use_template,
     )
     renderer.warm_up()
     return renderer

@@ -84,11 +84,12 @@ def test_strict_templates_get_what_they_take(source: str, contents: list[str], e
 
 @pytest.mark.parametrize("source", [FIRST_SYSTEM_ONLY, MISTRAL, MISTRAL_V3, GEMMA])
 @pytest.mark.parametrize("content", ["31 degrees", "I look.", ""])
-def test_a_tools_message_is_refused_where_it_has_no_place(source: str, content: str) -> None:
-    with pytest.raises(RequestError) as caught:
-        render(source, "user: How warm is it?", "assistant: I look.", f"tool: {content}")
-    assert caught.value.param == "messages[2]"
-    assert "messages[2]" in caught.value.message
+def test_a_tools_message_is_a_users_where_it_has_no_place(source: str, content: str) -> None:
+    text = render(source, "user: How warm is it?", "assistant: I look.", f"tool: {content}")
+    written = f"<tool_response>\n{content}\n</tool_response>"
+    said = render(source, "user: How warm is it?", "assistant: I look.", f"user: {written}")
+    assert text == said
+    assert written in text
 
 
 def test_a_message_that_no_change_saves_is_named() -> None:
@@ -189,18 +190,10 @@ def test_any_order_of_messages_arrives(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(STRICT))
-def test_messages_of_tools_arrive_or_are_refused(name: str) -> None:
+def test_messages_of_tools_arrive(name: str) -> None:
     template = ChatTemplate(STRICT[name], bos_token="<s>", eos_token="</s>")
-    refusals = []
     for messages in random_chats(100, tools=True):
-        try:
-            text = template.render(messages)
-        except RequestError as error:
-            refusals.append(error.param)
-        else:
-            assert arrives(text, messages), messages
-    assert refusals or name in ("qwen3", "deepseek_r1")
-    assert all(param is not None and param.startswith("messages[") for param in refusals)
+        assert arrives(template.render(messages), messages), messages
 
 
 @pytest.mark.skipif(not SOURCES, reason="CORRAL_LLAMA_CPP_SOURCE doesn't point to llama.cpp's sources")
@@ -214,7 +207,7 @@ def test_real_templates() -> None:
         for messages in random_chats(8, tools=True):
             try:
                 text = template.render(messages)
-            except RequestError:
-                assert any(message["role"] == "tool" for message in messages), (path.name, messages)
+            except RequestError:  # Qwen3.5's wants a user's turn that isn't a tool's result
+                assert all(message["role"] != "user" for message in messages), (path.name, messages)
             else:
                 assert arrives(text, messages), (path.name, messages)

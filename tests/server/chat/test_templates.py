@@ -74,11 +74,14 @@ def test_typed_contents() -> None:
 
 
 def test_refused_messages_say_why() -> None:
-    tool = {"role": "tool", "content": "31 degrees", "tool_call_id": "c"}
-    with pytest.raises(
-        RequestError, match=r"refuses messages\[2\], of role 'tool': roles must alternate"
-    ) as caught:
-        render(ALTERNATES, USER, ANSWER, tool)
+    source = (
+        "{% for m in messages %}{% if m.role == 'user' and not loop.first %}"
+        "{{ raise_exception('no') }}{% endif %}"
+        "{{ m.content }}{% endfor %}"
+    )
+    refused = {"role": "user", "content": "Hello?"}
+    with pytest.raises(RequestError, match=r"refuses messages\[2\], of role 'user': ") as caught:
+        render(source, USER, ANSWER, refused)
     assert caught.value.param == "messages[2]"
 
 
