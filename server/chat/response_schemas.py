@@ -18,10 +18,10 @@ _FORMS: tuple[SchemaForm, ...] = (
     lambda schema: {"response_schema": schema},
     lambda schema: {"response_format": schema},
     lambda schema: {"response_format": {"type": "json_schema", "json_schema": {"schema": schema}}},
-    lambda schema: {"response_format": {"type": "json_object", "schema": _text(schema)}},
     lambda schema: {"response_format": _text(schema)},
+    lambda schema: {"response_format": {"type": "json_object", "schema": _text(schema)}},
 )
-# Kimi K3, DeepSeek V4, OpenAI's own form, Cohere's newer ones, Solar.
+# Kimi K3, DeepSeek V4, OpenAI's own form, Solar, Cohere's newer ones.
 
 _NAMES = ("response_schema", "response_format")
 _PROBE = {"type": "object", "properties": {"answer_of_the_probe": {"type": "integer"}}}

@@ -60,7 +60,7 @@ class ToolHabits:
     parallel: bool = True
     """True if one message may have several calls."""
     beside_content: bool = True
-    """True if the content of a message with calls is shown."""
+    """True if the content of a message with calls is shown, and before the results."""
     ids: Literal["any", "short", "function"] = "any"
     """`short`: ids must have nine letters or digits; `function`: an id has the function's name, as Kimi's."""
     between: str | None = None
@@ -136,7 +136,7 @@ def learned(render: Shown) -> ToolHabits:
         shows_calls=True,
         arguments=form,
         parallel=_shows(text) and _SECOND in text,
-        beside_content=_WORDS in _rendered(render, content, offered),
+        beside_content=_WORDS in _rendered(render, content, offered).partition(_RESULT)[0],
         ids=_ids(render, form),
         between=_between(render, _chat(_calls(form, _FIRST))),
     )
