@@ -74,7 +74,7 @@ EXCEPTIONS = {
 def served(model: Path, template: Path) -> Iterator[str]:
     port = free_port()
     options = ["--jinja", "--no-warmup", "-c", "256", "-np", "1", "-t", "1", "--port", str(port)]
-    command = [SERVER, "-m", model, "--chat-template-file", template, *options]
+    command = [str(SERVER), "-m", str(model), "--chat-template-file", str(template), *options]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     address = f"http://127.0.0.1:{port}"
     try:
