@@ -12,6 +12,7 @@ pending.py      `Pending`: the requests that are being prepared, each handed on 
 prompts.py      `PromptReader`: chats are rendered, prompts tokenized, small questions answered beside the
                 engine.
 worker.py       `Worker`: it loads a model, takes requests from the inbox, steps the engine, sends its events.
+constraints/    The forms that a request's answer must have, compiled for a vocabulary.
 open/           Loading a model: its kind is decided once, and the opener of that kind makes its frozen parts.
 prefix/         Prefixes kept on disk over restarts: files, their index in memory, and which of them fit a
                 model.

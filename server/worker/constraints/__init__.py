@@ -1,0 +1,17 @@
+"""The forms that a request's answer must have, compiled for a vocabulary.
+
+check.py             `checked_grammar`: a grammar that llguidance takes, or the refusal with keyword and path.
+                     Pure.
+compiler.py          `ConstraintCompiler`: constraints and tool formats' grammars as matchers over one
+                     vocabulary.
+gbnf.py              llama.cpp's grammars (GBNF), read: rules of a syntax tree. Pure.
+gbnf_lark.py         `gbnf_to_lark`: llama.cpp's grammars (GBNF) as llguidance's Lark, with the same texts.
+                     Pure.
+grammar_text.py      `grammar_of`: a request's constraint, and a tool format's grammar, as one Lark grammar.
+                     Pure.
+lark_text.py         Lark grammars as tokens: a client's under names of its own, and the schemas in any. Pure.
+letter_automaton.py  `LetterAutomaton`: the texts of a part of a grammar without recursion, letter by letter.
+                     Pure.
+process.py           `GrammarProcess`: a child process that makes and checks grammars within hard limits.
+schema/              JSON schemas, rewritten so that llguidance holds them.
+"""

@@ -1,0 +1,173 @@
+"""`ConstraintCompiler`: constraints and tool formats' grammars as matchers over one vocabulary.
+
+A grammar is made and checked in a process of its own (`process`), then compiled here without the GIL. Nothing
+runs the engine's step; lanes call it. Compiled grammars are kept, so an agent's next turn compiles nothing.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from models.errors import RequestError
+from models.llamacpp.token_trie import open_token_trie
+from server.chat.tool_formats import lark
+from server.chat.tool_formats.tool_format import GrammarJob
+from server.ipc.constraint import Constraint
+from server.worker.constraints.grammar_text import GrammarRequest
+from server.worker.constraints.process import GrammarProcess, Limits
+
+if TYPE_CHECKING:
+    from llguidance import LLMatcher, LLTokenizer
+
+    from models.llamacpp.vocab import Vocab
+
+MAX_KEPT = 64
+"""So many compiled grammars are kept."""
+MAX_KEPT_CHARS = 4_000_000
+"""The texts of the kept grammars have together at most so many characters."""
+MAX_LEXER_STATES = 50_000
+"""A grammar's lexer, which all its matchers share, has at most so many states of 1 to 2 kB each."""
+
+
+class CompiledGrammar:
+    """A grammar over a vocabulary. Immutable; any thread may ask for matchers, each of one thread."""
+
+    def __init__(self, prototype: LLMatcher, param: str, left_out: tuple[str, ...] = ()) -> None:
+        self._prototype = prototype
+        self.param = param
+        """The field that the grammar comes from, for errors while it is followed."""
+        self.left_out = left_out
+        """The places of schema keywords that aren't held; empty unless a compilation was `relaxed`."""
+
+    def matcher(self) -> LLMatcher:
+        """Return a matcher at the beginning of a text. It has an error instead of raising one."""
+        return self._prototype.deep_copy()
+
+    def error(self, matcher: LLMatcher) -> str:
+        """Return why a matcher failed, in words for its client; empty if it didn't."""
+        if not matcher.is_error():
+            return ""
+        first = (matcher.get_error().strip().splitlines() or ["unknown"])[0]
+        return f"'{self.param}' can't be followed any further: {first[:200]}; make it simpler"
+
+
+class ConstraintCompiler:
+    """Compiles for one vocabulary. Any thread."""
+
+    def __init__(self, vocab: Vocab, limits: Limits | None = None) -> None:
+        self._vocab = vocab
+        self._process = GrammarProcess(limits)
+        self._lock = threading.Lock()
+        self._trie: LLTokenizer | None = None
+        self._kept: OrderedDict[bytes, tuple[CompiledGrammar, int]] = OrderedDict()
+        self._n_kept_chars = 0
+
+    def open(self) -> None:
+        """Make ready for the first request: the vocabulary's trie takes up to a second, the child 0.2 s."""
+        self._process.start()
+        self._tokenizer()
+
+    def close(self) -> None:
+        """End the child process."""
+        self._process.close()
+
+    def compile(
+        self, constraint: Constraint, *, thoughts: tuple[str, str] | None = None, thinks: bool = False
+    ) -> CompiledGrammar:
+        """Return the grammar of a whole answer. Raises RequestError naming what can't be held.
+
+        `thoughts`: the marks around thoughts, after which the constraint holds; `thinks`: they are open.
+        """
+        before = ""
+        rules: tuple[str, ...] = ()
+        if thoughts is not None:
+            job = GrammarJob(
+                tools=(),
+                required=False,
+                parallel=False,
+                mark=self.mark,
+                is_token=self.is_token,
+                thoughts=thoughts,
+                thinks=thinks,
+            )
+            before, listed = lark.thoughts_first(job)
+            rules = (*listed, lark.TEXT)
+        return self._compiled(
+            GrammarRequest(param=constraint.param, constraint=constraint, before=before, before_rules=rules)
+        )
+
+    def compile_lark(
+        self, text: str, param: str, *, content: Constraint | None = None, relaxed: bool = False
+    ) -> CompiledGrammar:
+        """Return the grammar that a tool format wrote. Raises RequestError naming what can't be held.
+
+        `content`: the constraint that `GrammarJob.content` stands for. With `relaxed`, keywords of the
+        grammar's schemas that can't be held are left out, and named in `left_out`.
+        """
+        return self._compiled(GrammarRequest(param=param, lark=text, constraint=content, relaxed=relaxed))
+
+    def mark(self, text: str) -> str:
+        """Return the Lark expression of a mark: its special token, or its text."""
+        token = self._special(text)
+        return lark.quoted(text) if token is None else f"<[{token}]>"
+
+    def is_token(self, text: str) -> bool:
+        """Return True if the mark is one special token, which plain text can't spell."""
+        return self._special(text) is not None
+
+    def _special(self, text: str) -> int | None:
+        tokens = self._vocab.tokenize(text, add_special=False, parse_special=True)
+        if len(tokens) != 1 or not self._tokenizer().is_special_token(tokens[0]):
+            return None
+        return (
+            tokens[0]
+            if self._vocab.piece(tokens[0], special=True).decode("utf-8", "replace") == text
+            else None
+        )
+
+    def _tokenizer(self) -> LLTokenizer:
+        with self._lock:
+            if self._trie is None:
+                self._trie = open_token_trie(self._vocab)
+            return self._trie
+
+    def _compiled(self, request: GrammarRequest) -> CompiledGrammar:
+        key = msgspec.json.encode(request)
+        with self._lock:
+            if key in self._kept:
+                self._kept.move_to_end(key)
+                return self._kept[key][0]
+        grammar = self._process.grammar(request)
+        prototype = self._prototype(grammar.text, request)
+        compiled = CompiledGrammar(prototype, request.param, grammar.left_out)
+        with self._lock:
+            size = len(key) + len(grammar.text)
+            _, known_size = self._kept.pop(key, (None, 0))
+            self._kept[key] = compiled, size
+            self._n_kept_chars += size - known_size
+            while len(self._kept) > MAX_KEPT or (self._n_kept_chars > MAX_KEPT_CHARS and len(self._kept) > 1):
+                _, (_, dropped) = self._kept.popitem(last=False)
+                self._n_kept_chars -= dropped
+        return compiled
+
+    def _prototype(self, text: str, request: GrammarRequest) -> LLMatcher:
+        """Return a matcher that a text can begin with."""
+        from llguidance import LLMatcher, LLParserLimits
+
+        limits = LLParserLimits(max_lexer_states=MAX_LEXER_STATES, verbose_errors=False)
+        matcher = LLMatcher(self._tokenizer(), text, log_level=0, limits=limits)
+        trial = matcher.deep_copy()
+        is_open = not trial.is_error() and any(trial.compute_bitmask())
+        if matcher.is_error() or trial.is_error() or not is_open:
+            constraint = request.constraint
+            param = request.param if constraint is None else constraint.param
+            reason = (matcher.get_error() or trial.get_error()).strip().splitlines()
+            problem = reason[0][:200] if reason and "NoExtension" not in reason[0] else "no text follows it"
+            raise RequestError(
+                f"'{param}' can't be held: {problem}; make it simpler", param, "unsupported_grammar"
+            )
+        return matcher

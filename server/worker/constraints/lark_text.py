@@ -1,0 +1,121 @@
+"""Lark grammars as tokens: a client's under names of its own, and the schemas in any. Pure.
+
+A client's grammar says what the text is, not which tokens spell it: special tokens, options that reach the
+engine (`max_tokens`, `temperature`, `stop`) and other grammars are refused.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+from server.worker.constraints.schema.limits import Place
+
+_TOKEN = re.compile(
+    r"""(?P<space>\s+)
+    |(?P<comment>//[^\n]*|\#[^\n]*)
+    |(?P<text>"(?:[^"\\\n]|\\.)*"i?)
+    |(?P<regex>/(?:[^/\\\n]|\\.)+/[a-z]*)
+    |(?P<directive>%[a-z_]+)
+    |(?P<special><[^<>\n]*>)
+    |(?P<grammar>@[\w-]*)
+    |(?P<name>[A-Za-z_][\w-]*)
+    |(?P<other>.)""",
+    re.VERBOSE | re.DOTALL,
+)
+_OPTIONS = frozenset({"max_tokens", "temperature", "stop"})
+_DIRECTIVES = frozenset({"%json", "%regex", "%ignore", "%llguidance"})
+
+
+class _Token(NamedTuple):
+    kind: str
+    text: str
+
+
+def _tokens(text: str, place: Place) -> Iterator[_Token]:
+    """Yield the tokens of a grammar; the JSON after a directive is one of kind `json`."""
+    at, decoder = 0, json.JSONDecoder()
+    while at < len(text):
+        found = _TOKEN.match(text, at)
+        assert found is not None
+        kind, at = str(found.lastgroup), found.end()
+        yield _Token(kind, found[0])
+        if kind == "directive" and found[0] in ("%json", "%regex", "%llguidance"):
+            begin = at + len(text[at:]) - len(text[at:].lstrip())
+            try:
+                _, at = decoder.raw_decode(text, begin)
+            except (json.JSONDecodeError, RecursionError) as error:
+                place.refuse(f"{found[0]} isn't followed by JSON ({str(error)[:60]})")
+            yield _Token("json", text[begin:at])
+
+
+def with_schemas(text: str, place: Place, rewrite: Callable[[Any], Any]) -> str:
+    """Return a grammar whose `%json` schemas are what `rewrite` makes of them."""
+    parts: list[str] = []
+    directive = ""
+    for token in _tokens(text, place):
+        if token.kind == "json" and directive == "%json":
+            parts.append(f" {json.dumps(rewrite(json.loads(token.text)), ensure_ascii=False)}")
+        else:
+            parts.append(f" {token.text}" if token.kind == "json" else token.text)
+        directive = token.text if token.kind == "directive" else ""
+    return "".join(parts)
+
+
+def renamed(text: str, start: str, place: Place, *, alone: bool) -> str:
+    """Return a client's rules under other names, the first of them `start`. Raises RequestError.
+
+    `alone`: the whole answer follows them, so they may have `%ignore`.
+    """
+    tokens = list(_tokens(text, place))
+    defined = _defined(tokens)
+    if "start" not in defined:
+        place.refuse("there is no rule 'start'")
+    parts: list[str] = []
+    skips = False
+    for index, token in enumerate(tokens):
+        if token.kind in ("special", "grammar"):
+            problem = "special tokens" if token.kind == "special" else "other grammars"
+            place.refuse(f"{problem} such as {token.text[:40]!r}; write what the text is")
+        if token.kind == "directive":
+            if token.text not in _DIRECTIVES or (token.text == "%ignore" and not alone):
+                place.refuse(
+                    f"'{token.text}' {'beside thoughts or tools' if token.text == '%ignore' else ''}"
+                )
+            skips = token.text == "%llguidance"
+        if token.kind == "name" and token.text in _OPTIONS and _next(tokens, index) == "=":
+            place.refuse(f"the option '{token.text}'; use the request's own fields")
+        if token.kind == "comment" or (skips and token.kind in ("directive", "json")):
+            continue
+        parts.append(
+            _new_name(token.text, start) if token.text in defined and token.kind == "name" else token.text
+        )
+    return "".join(parts)
+
+
+def _defined(tokens: list[_Token]) -> set[str]:
+    """Return the names that a line begins with."""
+    names: set[str] = set()
+    at_line_start = True
+    for token in tokens:
+        if token.kind == "space":
+            at_line_start = at_line_start or "\n" in token.text
+        elif token.kind == "comment" or (at_line_start and token.text in "?!"):
+            continue
+        else:
+            if at_line_start and token.kind == "name":
+                names.add(token.text)
+            at_line_start = False
+    return names
+
+
+def _next(tokens: list[_Token], index: int) -> str:
+    return next((token.text for token in tokens[index + 1 :] if token.kind != "space"), "")
+
+
+def _new_name(name: str, start: str) -> str:
+    if name == "start":
+        return start
+    return f"C_{name}" if name.upper() == name else f"c_{name.lower()}{'' if name.islower() else 'x'}"
