@@ -46,7 +46,7 @@ def chat(server: RunningServer, body: Any = None, key: str = "sesame", **more: A
         ({"messages": [{"role": "nobody", "content": "x"}]}, "messages[0].role"),
         ({"stop": [""]}, "stop"),
         ({"logit_bias": {"x": 1}}, "logit_bias"),
-        ({"response_format": {"type": "json_object"}}, "response_format"),
+        ({"response_format": {"type": "yaml"}}, "response_format.type"),
         ({"prompt_format": "no-such-format"}, "prompt_format"),
     ],
 )

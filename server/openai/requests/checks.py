@@ -1,7 +1,7 @@
 """Checks of validated requests: fields that aren't served yet, and fields that contradict. Pure.
 
 Each is a clear 400 instead of a silent omission. A value that requests nothing (`modalities: ["text"]`,
-`response_format: {"type": "text"}`) passes, as many clients always send it.
+`suffix: ""`) passes, as many clients always send it.
 """
 
 from __future__ import annotations
@@ -29,14 +29,7 @@ def _one_of(*values: Any) -> Neutral:
     return lambda given: any(given == value and type(given) is type(value) for value in values)
 
 
-def _text_format(given: Any) -> bool:
-    return isinstance(given, dict) and given.get("type") == "text"
-
-
 _EVERYWHERE: dict[str, Neutral] = {
-    "grammar": _one_of(""),
-    "json_schema": _one_of(),
-    "response_format": _text_format,
     "keep_alive": _one_of(),
 }
 _CHAT: dict[str, Neutral] = {

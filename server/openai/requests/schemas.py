@@ -115,10 +115,23 @@ class GenerationRequest(SamplingRequest):
     safety_identifier: str | None = None
     prompt_cache_key: str | None = None
 
+    # The form of the answer, one of them: see `response_formats`.
+    response_format: JsonValue = Field(default=None, description="text, json_object or json_schema.")
+    json_schema: JsonValue = Field(default=None, description="A JSON schema that the answer follows.")
+    grammar: JsonValue = Field(default=None, description="GBNF, or Lark after a first line `%llguidance {}`.")
+    regex: JsonValue = Field(default=None, description="A regular expression of the whole answer.")
+    choice: JsonValue = Field(default=None, description="A list of texts; the answer is one of them.")
+    lark: JsonValue = Field(default=None, description="A Lark grammar, as llguidance reads it.")
+    guided_json: JsonValue = Field(default=None, description="vLLM's name of json_schema.")
+    guided_regex: JsonValue = Field(default=None, description="vLLM's name of regex.")
+    guided_choice: JsonValue = Field(default=None, description="vLLM's name of choice.")
+    guided_grammar: JsonValue = Field(default=None, description="vLLM's name of grammar.")
+    structured_outputs: JsonValue = Field(default=None, description="vLLM's object of json, regex, …")
+    show_schema: bool | None = Field(
+        default=None, description="False: the prompt doesn't tell the model the answer's schema."
+    )
+
     # Known, and refused unless neutral: see `checks`.
-    grammar: JsonValue = None
-    json_schema: JsonValue = None
-    response_format: JsonValue = None
     keep_alive: JsonValue = None
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
 from models.errors import RequestError
 from server.engine.batch import Adapters
 from server.engine.sampling_params import SamplingParams
@@ -13,6 +15,7 @@ from server.openai.requests.checks import check, check_chat
 from server.openai.requests.field_types import PromptInput
 from server.openai.requests.messages import canonical_messages
 from server.openai.requests.reasoning import thinking
+from server.openai.requests.response_formats import constraint_of, shown_schema
 from server.openai.requests.schemas import (
     ChatCompletionRequest,
     CompletionRequest,
@@ -30,7 +33,9 @@ def from_chat(
     request: ChatCompletionRequest, options: AnswerOptions, request_id: str, timeout_s: float | None = None
 ) -> list[Generate]:
     """Return one `Generate`. Raises RequestError for what isn't supported."""
-    return _generates(request, options, [chat_prompt(request)], request_id, timeout_s)
+    schema = shown_schema(request, constraint_of(request))
+    prompt = msgspec.structs.replace(chat_prompt(request), response_schema=schema)
+    return _generates(request, options, [prompt], request_id, timeout_s)
 
 
 def from_completion(
@@ -94,6 +99,7 @@ def _generates(
     timeout_s: float | None,
 ) -> list[Generate]:
     check(request)
+    constraint = constraint_of(request)
     given = given_sampling(request)
     params = sampling_params(given)
     n, logprobs = request.n or 1, options.n_probs
@@ -117,6 +123,7 @@ def _generates(
             score_prompt=score_prompt,
             priority=request.priority or 0,
             adapters=adapters(request),
+            constraint=constraint,
         )
         for generate_id, prompt in zip(ids, prompts, strict=True)
     ]

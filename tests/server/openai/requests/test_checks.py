@@ -21,18 +21,12 @@ def check_fields(kind: str, fields: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("kind", "name", "value"),
     [
-        ("chat", "response_format", {"type": "json_object"}),
-        ("chat", "response_format", {"type": "json_schema", "json_schema": {}}),
-        ("chat", "response_format", "text"),
         ("chat", "modalities", ["text", "audio"]),
         ("chat", "audio", {"voice": "x"}),
         ("chat", "prediction", {"type": "content"}),
         ("chat", "web_search_options", {}),
-        ("chat", "grammar", "root ::= x"),
-        ("chat", "json_schema", {}),
         ("chat", "keep_alive", 300),
         ("text", "suffix", "x"),
-        ("text", "grammar", "root ::= x"),
     ],
 )
 def test_what_is_not_served_is_refused_by_name(kind: str, name: str, value: Any) -> None:
