@@ -15,6 +15,7 @@ from server.ipc.constraint import Constraint
 from server.worker.constraints.gbnf_lark import gbnf_to_lark
 from server.worker.constraints.lark_text import renamed, with_schemas
 from server.worker.constraints.schema.limits import Place
+from server.worker.constraints.schema.repetitions import check_repetitions
 from server.worker.constraints.schema.rewrite import SchemaRewriter
 
 CONTENT = "constrained_content"
@@ -119,6 +120,7 @@ def _regex(text: str, place: Place) -> str:
 
     if not text:
         place.refuse("it is empty")
+    check_repetitions(text, place)
     text = text.removeprefix("^")
     n_escapes = len(text[:-1]) - len(text[:-1].rstrip("\\"))
     if text.endswith("$") and n_escapes % 2 == 0:

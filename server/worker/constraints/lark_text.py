@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from server.worker.constraints.schema.limits import Place
+from server.worker.constraints.schema.repetitions import check_repetitions
 
 _TOKEN = re.compile(
     r"""(?P<space>\s+)
@@ -70,12 +71,16 @@ def renamed(text: str, start: str, place: Place, *, alone: bool) -> str:
     `alone`: the whole answer follows them, so they may have `%ignore`.
     """
     tokens = list(_tokens(text, place))
+    rest = "".join(token.text for token in tokens if token.kind in ("name", "other", "space"))
+    check_repetitions(rest.replace("[", "").replace("]", ""), place)
     defined = _defined(tokens)
     if "start" not in defined:
         place.refuse("there is no rule 'start'")
     parts: list[str] = []
     skips = False
     for index, token in enumerate(tokens):
+        if token.kind == "regex":
+            check_repetitions(token.text, place)
         if token.kind in ("special", "grammar"):
             problem = "special tokens" if token.kind == "special" else "other grammars"
             place.refuse(f"{problem} such as {token.text[:40]!r}; write what the text is")

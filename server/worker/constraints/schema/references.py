@@ -38,7 +38,7 @@ class Node:
 def base_of(schema: Any, base: str) -> str:
     """Return the base URI inside of `schema`, which its `$id` may change."""
     own = schema.get("$id", schema.get("id")) if isinstance(schema, dict) else None
-    if isinstance(own, str) and not own.startswith("#") and "$ref" not in schema:
+    if isinstance(own, str) and not own.startswith("#"):
         return urldefrag(urljoin(base, own)).url
     return base
 

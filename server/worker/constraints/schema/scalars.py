@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from server.worker.constraints.schema.formats import NARROWER, NATIVE, PATTERNS, UNHELD
 from server.worker.constraints.schema.limits import MAX_LENGTH, MAX_PATTERN, MAX_WHOLE, Place
+from server.worker.constraints.schema.repetitions import check_repetitions
 from server.worker.constraints.schema.values import TYPES, types_of
 
 if TYPE_CHECKING:
@@ -91,6 +92,7 @@ def pattern(value: Any, place: Place) -> str:
         place.refuse("it must be a string")
     if len(value) > MAX_PATTERN:
         place.refuse(f"it has {len(value):,} characters; the limit is {MAX_PATTERN:,}")
+    check_repetitions(value, place)
     return value
 
 

@@ -1,0 +1,131 @@
+"""Constraints of each kind, as texts that follow them and texts that don't."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from models.errors import RequestError
+from models.llamacpp.vocab import Vocab
+from server.chat.tool_formats import lark
+from server.ipc.constraint import Constraint, ConstraintKind
+from server.worker.constraints.compiler import ConstraintCompiler
+from server.worker.constraints.grammar_text import CONTENT
+from tests.server.worker.constraints.walks import follows
+
+SOURCE = os.environ.get("CORRAL_LLAMA_CPP_SOURCE")
+
+
+def form(kind: ConstraintKind, text: Any) -> Constraint:
+    return Constraint(kind=kind, text=text if isinstance(text, str) else json.dumps(text), param="form")
+
+
+@pytest.mark.parametrize(
+    ("constraint", "right", "wrong"),
+    [
+        (form("json_object", ""), '{"a": [1, null]}', "[1]"),
+        (form("json_object", ""), '{\n    "a": 1\n}', '{  "a": 1}'),
+        (form("regex", r"^a/b\d+$"), "a/b12", "a/b"),
+        (form("choice", ["ab", "abc", 'é"/']), "abc", "abcd"),
+        (form("choice", ["ab", "abc", 'é"/']), 'é"/', "é"),
+        (form("lark", 'start: word " " NAME\nword: "hi"\nNAME: /[a-z]+/'), "hi bob", "hi Bob"),
+        (form("lark", '%llguidance {}\n?start: x\n%ignore / /\nx: "a" "b"'), "a b", "ba"),
+        (form("lark", 'start: %json {"anyOf": [{"$ref": "#/x"}], "x": {"const": 1}}'), "1", "2"),
+        (form("gbnf", 'root ::= "a" [0-9]+'), "a12", "a"),
+        (form("gbnf", 'root ::= [a-z]* "a"'), "bba", "bb"),
+        (form("gbnf", 'root ::= "(" root ")" | ("ab" | "abc") "c"'), "((abc))", "(ab)"),
+        (form("gbnf", 'root ::= "(" root ")" | ("ab" | "abc") "c"'), "(abcc)", "(abccc)"),
+        (form("gbnf", 'root ::= "(" root ")" | [a-z]* "a"'), "(bba)", "(bb)"),
+        (form("gbnf", 'root ::= root "a" | b-C\nb-C ::= "b" # c'), "baa", "ab"),
+        (form("gbnf", 'root ::= "\\x41\\u00e9[-]" [\\]\\-x]{2} .'), "Aé[-]]-\n", "Aé[-]]y\n"),
+        (form("json_schema", {"properties": {"é": False}, "type": "object"}), '{"e": 1}', '{"\\u00e9": 1}'),
+        (form("json_schema", {"not": {"enum": ["ab", 1]}}), '"abc"', '"ab"'),
+        (form("json_schema", {"type": "string", "format": "date"}), '"2024-02-29"', '"2023-02-29"'),
+        (form("json_schema", {"enum": ["a", 1, None], "type": ["string", "null"]}), "null", "1"),
+        (form("json_schema", {"type": "integer", "minimum": 3, "exclusiveMinimum": True}), "4", "3"),
+    ],
+)
+def test_texts_follow(
+    constraint: Constraint, right: str, wrong: str, compiler: ConstraintCompiler, vocab: Vocab
+) -> None:
+    grammar = compiler.compile(constraint)
+    assert follows(grammar, vocab, right)
+    assert not follows(grammar, vocab, wrong)
+    assert compiler.compile(constraint) is grammar
+
+
+@pytest.mark.parametrize(
+    ("schema", "param"),
+    [
+        ({"properties": {"a": {"not": {"pattern": "x"}}}}, "form.properties.a.not.pattern"),
+        ({"properties": {"a": {"pattern": "(?=x)"}}}, "form.properties.a.pattern"),
+        ({"items": {"uniqueItems": True}}, "form.items.uniqueItems"),
+        ({"properties": {"a b": {"format": "regex"}}}, "form.properties['a b'].format"),
+        ({"$ref": "#/$defs/x", "$defs": {"x": {"maxLength": 10**9}}}, "form.$defs.x.maxLength"),
+        ({"$ref": "http://example.org"}, "form.$ref"),
+        ({"allOf": [{"properties": {"x": {}, "y": {}}, "maxProperties": 1, "type": "object"}]}, "form.allOf[0].maxProperties"),
+        ({"type": "string", "const": 5}, "form.const"),
+        ({"oneOf": [{"pattern": "a"}, {"pattern": "b"}]}, "form.oneOf"),
+        ({"type": "object", "unevaluatedProperties": False, "anyOf": [{}]}, "form.unevaluatedProperties"),
+        ({"const": 2**60}, "form.const"),
+    ],
+)  # fmt: skip
+def test_keyword_and_path_are_named(schema: Any, param: str, compiler: ConstraintCompiler) -> None:
+    with pytest.raises(RequestError) as caught:
+        compiler.compile(form("json_schema", schema))
+    assert caught.value.param == param
+    assert param in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("thinks", "right", "wrong"),
+    [
+        (False, "<think>so {</think>\n\n{}", "so </think>{}"),
+        (False, "{}", "<think>{}"),
+        (True, 'so {"a"</think>{}', "{}"),
+    ],
+)
+def test_a_form_holds_after_thoughts(
+    thinks: bool, right: str, wrong: str, compiler: ConstraintCompiler, vocab: Vocab
+) -> None:
+    grammar = compiler.compile(form("json_object", ""), thoughts=("<think>", "</think>"), thinks=thinks)
+    assert follows(grammar, vocab, right)
+    assert not follows(grammar, vocab, wrong)
+
+
+def test_a_format_s_grammar_has_schemas_and_content(compiler: ConstraintCompiler, vocab: Vocab) -> None:
+    schema = {"type": "object", "properties": {"a": {"uniqueItems": True, "type": "array"}}}
+    text = f'start: "<c>" {lark.json_rule(schema)} | {CONTENT}'
+    with pytest.raises(RequestError) as caught:
+        compiler.compile_lark(text, "tools")
+    assert caught.value.param == "tools.properties.a.uniqueItems"
+    grammar = compiler.compile_lark(text, "tools", content=form("gbnf", 'root ::= "x"+'), relaxed=True)
+    assert grammar.left_out == ("tools.properties.a.uniqueItems",)
+    assert follows(grammar, vocab, '<c>{"a": [1, 1]}')
+    assert follows(grammar, vocab, "xx")
+    assert not follows(grammar, vocab, '<c>{"a": 1}')
+
+
+GRAMMARS = {
+    "arithmetic": "1+2*x=3\n(4-x)=y\n",
+    "c": "int main(){int x = 3;return x ;}",
+    "chess": "1. e4 e5\n2. Nf3 Nc6\n",
+    "json": '{"a": [1, 2.5e3, "x\\n"], "b": null}',
+    "json_arr": '[\n1,\n{"a": true}]',
+    "list": "- hello\n- world\n",
+    "english": "Hello, world",
+    "japanese": "こんにちは",
+}
+
+
+@pytest.mark.skipif(SOURCE is None, reason="CORRAL_LLAMA_CPP_SOURCE isn't set")
+@pytest.mark.parametrize("name", GRAMMARS)
+def test_llama_cpp_s_grammars_compile(name: str, compiler: ConstraintCompiler, vocab: Vocab) -> None:
+    text = Path(SOURCE or "", "grammars", f"{name}.gbnf").read_text()
+    grammar = compiler.compile(form("gbnf", text))
+    if name != "c":
+        assert follows(grammar, vocab, GRAMMARS[name])
