@@ -237,6 +237,6 @@ def _gbnf(rng: random.Random) -> Constraint:
 
 
 _MAKERS: tuple[Callable[[random.Random], Constraint], ...] = (
-    _bounds, _bad_bounds, _nest, _deep, _endless, _elsewhere, _power, _many_patterns, _many, _impossible, _unheld,
-    _expressions, _choices, _lark, _gbnf,
+    _bounds, _bad_bounds, _nest, _deep, _endless, _elsewhere, _power, _many_patterns, _many, _impossible,
+    _unheld, _expressions, _choices, _lark, _gbnf,
 )  # fmt: skip

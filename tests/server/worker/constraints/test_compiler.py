@@ -67,7 +67,7 @@ def test_texts_follow(
         ({"properties": {"a b": {"format": "regex"}}}, "form.properties['a b'].format"),
         ({"$ref": "#/$defs/x", "$defs": {"x": {"maxLength": 10**9}}}, "form.$defs.x.maxLength"),
         ({"$ref": "http://example.org"}, "form.$ref"),
-        ({"allOf": [{"properties": {"x": {}, "y": {}}, "maxProperties": 1, "type": "object"}]}, "form.allOf[0].maxProperties"),
+        ({"items": {"properties": {"x": {}, "y": {}}, "maxProperties": 1}}, "form.items.maxProperties"),
         ({"type": "string", "const": 5}, "form.const"),
         ({"oneOf": [{"pattern": "a"}, {"pattern": "b"}]}, "form.oneOf"),
         ({"type": "object", "unevaluatedProperties": False, "anyOf": [{}]}, "form.unevaluatedProperties"),

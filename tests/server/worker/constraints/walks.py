@@ -47,13 +47,25 @@ def walk(grammar: CompiledGrammar, vocab: Vocab, rng: random.Random) -> str:
 def follows(grammar: CompiledGrammar, vocab: Vocab, text: str) -> bool:
     """Return True if the grammar allows exactly this text."""
     matcher = grammar.matcher()
-    tokens = vocab.tokenize(text, add_special=False, parse_special=True)
+    tokens = spelled(vocab, text)
     return matcher.try_consume_tokens(tokens) == len(tokens) and matcher.is_accepting()
+
+
+def spelled(vocab: Vocab, text: str) -> list[int]:
+    """Return the longest tokens that spell a text, without the space that some vocabularies put first."""
+    known = {vocab.piece(token): token for token in reversed(range(vocab.n_tokens))}
+    longest = max(map(len, known))
+    data, tokens, at = text.encode(), [], 0
+    while at < len(data):
+        n = next(n for n in range(longest, 0, -1) if data[at : at + n] in known and at + n <= len(data))
+        tokens.append(known[data[at : at + n]])
+        at += n
+    return tokens
 
 
 def _closing(matcher: LLMatcher, choices: list[int], vocab: Vocab, rng: random.Random) -> int:
     """Return a token that brings the end nearer: a closing mark, what lets a text end, or any short one."""
-    (quote,) = vocab.tokenize('"', add_special=False, parse_special=False)[-1:]
+    (quote,) = spelled(vocab, '"')
     marks = [token for token in choices if vocab.piece(token) in (b'"', b"}", b"]")]
     if marks and rng.random() < 0.9:
         return marks[0]
