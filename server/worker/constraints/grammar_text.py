@@ -63,7 +63,8 @@ def grammar_of(request: GrammarRequest, loose: frozenset[str] = frozenset()) -> 
             rewriter = SchemaRewriter(schema, place, relaxed=request.relaxed, loose=loose)
             document = rewriter.document()
             left_out.extend(rewriter.left_out)
-            return _with_options(document)
+            style = schema.get("x-guidance", {}) if isinstance(schema, dict) else {}  # the format's own
+            return {"x-guidance": {**JSON_OPTIONS, **style}, **document}
 
         parts = [with_schemas(request.lark, place, rewrite)]
     else:
