@@ -64,7 +64,10 @@ def grammar_of(request: GrammarRequest, loose: frozenset[str] = frozenset()) -> 
             document = rewriter.document()
             left_out.extend(rewriter.left_out)
             style = schema.get("x-guidance", {}) if isinstance(schema, dict) else {}  # the format's own
-            return {"x-guidance": {**JSON_OPTIONS, **style}, **document}
+            options = {**JSON_OPTIONS, **style}
+            if "whitespace_flexible" in style:
+                options.pop("whitespace_pattern")
+            return {"x-guidance": options, **document}
 
         parts = [with_schemas(request.lark, place, rewrite)]
     else:
