@@ -13,6 +13,7 @@ THOUGHT_BLOCKS = (
     ("[THINK]", "[/THINK]"),
     ("<|START_THINKING|>", "<|END_THINKING|>"),
     ("<|channel>thought", "<channel|>"),
+    ("<|open|>think<|sep|>", "<|close|>think<|sep|>"),
     ("Here are my reasoning steps:", "[BEGIN FINAL RESPONSE]"),
 )
 """The opening and the closing mark of each kind of block."""

@@ -27,7 +27,11 @@ CALLS = [
     Call("now", {}),
 ]
 ESCAPED = {"Reka-Edge": "it writes \\u escapes for letters, which the grammar's JSON has as they are"}
-TURN_ENDS = ("<|im_end|>", "<|eot_id|>", "<|eom_id|>", "</s>", "<|end_of_text|>", "<sep>")
+TURN_ENDS = (
+    *("<|im_end|>", "<|eot_id|>", "<|eom_id|>", "</s>", "<|end_of_text|>", "<sep>", "<|end|>", "<|eot|>"),
+    *("<｜end▁of▁sentence｜>", "<|call|>", "<|END_OF_TURN_TOKEN|>", "<seed:eos>", "[e~[", "<|end_of_msg|>"),
+    *("<|role_end|>", "</assistant>", "<end_of_sentence>", "<SPECIAL_12>", "<｜hy_eos:opensource｜>"),
+)
 
 
 def conversation(calls: list[Call], *, as_text: bool) -> list[dict[str, Any]]:
