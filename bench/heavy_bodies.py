@@ -26,7 +26,7 @@ class HeavyBody:
 
 def heavy_bodies() -> list[HeavyBody]:
     """Return a body at its limit for each kind of value, and some beyond."""
-    chat, text = "/v1/chat/completions", "/v1/completions"
+    chat, text, responses = "/v1/chat/completions", "/v1/completions", "/v1/responses"
     return [
         HeavyBody("text of many tokens", "/tokenize", _text(b"content", 3_900_000)),
         HeavyBody("tokens with pieces", "/tokenize", _text(b"content", 3_900_000, b'"with_pieces":true')),
@@ -43,6 +43,14 @@ def heavy_bodies() -> list[HeavyBody]:
         HeavyBody("no tools", chat, _messages(_array(_MESSAGE, 1), b'"tools":' + _array(b"{}", _N_OBJECTS))),
         HeavyBody("tools", chat, _messages(_array(_MESSAGE, 1), b'"tools":' + _tools())),
         HeavyBody("calls", chat, _messages(_array(_MESSAGE, 1)[:-1] + b"," + _calls(30_000) + b"]")),
+        HeavyBody("items", responses, _object(b'"input":' + _array(_MESSAGE, _N_OBJECTS))),
+        HeavyBody("longest input", responses, _text(b"input", MAX_PROMPT_BYTES - 999)),
+        HeavyBody(
+            "longest instructions", responses, _text(b"instructions", MAX_PROMPT_BYTES - 999, b'"input":"a"')
+        ),
+        HeavyBody(
+            "tools of a response", responses, _text(b"input", 9, b'"tools":' + _array(b"{}", _N_OBJECTS))
+        ),
         HeavyBody("depth", chat, b"[" * (BODY_BYTES - 99), (400, 413)),
         HeavyBody("allowed depth", chat, _messages(_array(_MESSAGE, 1), _nested(MAX_DEPTH - 2))),
         HeavyBody("prompts", text, _prompt(_array(b'"' + _TEXT * 600 + b'"', 1_024))),

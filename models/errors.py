@@ -21,6 +21,7 @@ CorralError                    base; `message` holds the fact, the limit and the
 │   ├── ContextError           the context can't be made (memory, bad sizes)
 │   ├── DecodeError            a batch failed; `status` is llama_decode's
 │   └── RestoreError           a saved prefix could not be put back; `slots` are empty
+├── NotKept                    no response, conversation or item by that id; `param` goes to the wire
 ├── WorkerError                a model's process
 │   ├── WorkerDied             it ended while it had work
 │   └── WorkerBusy             its queue is full; `retry_after_s` says when to come back
@@ -125,6 +126,14 @@ class RestoreError(LlamaCppError):
     def __init__(self, message: str, slots: frozenset[int]) -> None:
         super().__init__(message)
         self.slots = slots
+
+
+class NotKept(CorralError):
+    """Nothing by that id is kept for this client. `param` names the field of the request that has the id."""
+
+    def __init__(self, message: str, param: str | None = None) -> None:
+        super().__init__(message)
+        self.param = param
 
 
 class WorkerError(CorralError):

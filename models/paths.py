@@ -58,6 +58,11 @@ class Paths:
         return self.home / "compiled"
 
     @property
+    def responses_file(self) -> Path:
+        """The kept responses and conversations, which hold what clients and models have said."""
+        return self.home / "responses" / "state.sqlite"
+
+    @property
     def tuning_dir(self) -> Path:
         """The results of `corral tune` for this machine."""
         return self.home / "tuning"

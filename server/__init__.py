@@ -24,6 +24,8 @@ ipc/              The contract between the API process and its workers: messages
                   launch.
 loadtest/         A load client for any OpenAI-compatible server, so cheap that both can share a machine.
 openai/           OpenAI's wire protocol and only that: requests in; chunks, responses and errors out.
+responses/        OpenAI's Responses API: its requests, the answers' items and events, and what is kept of
+                  them.
 routes/           HTTP endpoints, one file per group; each leaves the work to `server.http` and the service.
 supervisor/       The API process's side of the workers: models, one process per loaded model, and its life.
 tuning/           The search for the settings that serve a model fastest on this machine, and the use of its

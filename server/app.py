@@ -31,19 +31,49 @@ from server.http.request_head import RequestHeads
 from server.http.stream_writer import remember_send
 from server.http.unframed import unframed
 from server.openai import errors
-from server.routes import admin, chat, completions, health, home, messages, models, props, tokens
+from server.responses.store import ResponseStore
+from server.routes import (
+    admin,
+    chat,
+    completions,
+    conversations,
+    health,
+    home,
+    messages,
+    models,
+    props,
+    responses,
+    stored_chats,
+    tokens,
+)
 from server.supervisor.adapters.service import AdapterService
 from server.supervisor.protocol import ModelService
 
-_GROUPS = (chat, completions, messages, models, props, tokens, admin, health, home)
+_GROUPS = (
+    chat,
+    completions,
+    messages,
+    responses,
+    conversations,
+    stored_chats,
+    models,
+    props,
+    tokens,
+    admin,
+    health,
+    home,
+)
 
 
 def create_app(
-    config: ServerConfig, service: ModelService, adapters: AdapterService | None = None
+    config: ServerConfig,
+    service: ModelService,
+    adapters: AdapterService | None = None,
+    kept: ResponseStore | None = None,
 ) -> FastAPI:
     """Return the application. It starts and stops nothing: whoever runs it also runs `service`.
 
-    Without `adapters` there are none, and none can be loaded.
+    Without `adapters` there are none, and none can be loaded; without `kept` no answer is kept.
     """
     app = _Application(
         title="Corral",
@@ -52,7 +82,7 @@ def create_app(
         redoc_url=None,
         redirect_slashes=False,
     )
-    app.state.api = Api(config, service, adapters)
+    app.state.api = Api(config, service, adapters, responses=kept or ResponseStore.off())
     app.openapi = partial(openapi.document, app)  # type: ignore[method-assign]
     for group in _GROUPS:
         app.include_router(group.router)

@@ -95,8 +95,26 @@ class LimitOptions:
     log_level: Literal["debug", "info", "warning", "error"] = setting("info", "Least severe log line.")
 
 
+@dataclass(frozen=True, kw_only=True)
+class StateOptions:
+    """The keeping of answers, so that requests can go on with them."""
+
+    response_store: bool = setting(
+        True,
+        "Keep responses, conversations and stored chats under CORRAL_HOME, so that requests can name them.",
+    )
+    response_store_bytes: Positive = setting(
+        1 << 30, "Bytes of kept answers, beyond which those used longest ago go."
+    )
+    response_store_count: Positive = setting(
+        10_000, "Number of kept answers, beyond which those used longest ago go."
+    )
+
+
 # Pydantic and the flags list the fields of the last base first.
-class ServerConfig(BaseModel, LimitOptions, ServeOptions, CatalogueOptions, HttpOptions, frozen=True):
+class ServerConfig(
+    BaseModel, StateOptions, LimitOptions, ServeOptions, CatalogueOptions, HttpOptions, frozen=True
+):
     """Everything `corral serve` can be given. `None` means "not set": chosen for the model or the machine."""
 
     model_config = ConfigDict(extra="forbid", validate_default=True, hide_input_in_errors=True)
@@ -156,7 +174,7 @@ SETTINGS: tuple[str, ...] = tuple(ServerConfig.model_fields)
 """The names of all settings, in the order of their flags."""
 _DESCRIPTIONS: dict[str, str] = {
     field.name: field.metadata["description"]
-    for options in (HttpOptions, CatalogueOptions, ServeOptions, LimitOptions)
+    for options in (HttpOptions, CatalogueOptions, ServeOptions, LimitOptions, StateOptions)
     for field in fields(options)
 }
 FLAG_NAMES = {

@@ -26,6 +26,8 @@ from server.config import ServerConfig
 from server.http.connection import ConnectionLimits, protocol
 from server.http.open_files import connection_limit
 from server.listener import Listener
+from server.responses.database import Limits
+from server.responses.store import ResponseStore
 from server.supervisor.adapters.converter import AdapterConverter
 from server.supervisor.adapters.registry import AdapterRegistry
 from server.supervisor.adapters.service import AdapterService
@@ -70,6 +72,7 @@ class ModelServer:
     config: ServerConfig
     supervisor: Supervisor
     adapters: AdapterService
+    kept: ResponseStore
 
     @classmethod
     def of(
@@ -101,7 +104,11 @@ class ModelServer:
             environment=tuned.environment_of,
         )
         convert = AdapterConverter(store.paths.adapters_dir)
-        return cls(config, supervisor, AdapterService(supervisor, registry, convert))
+        kept = ResponseStore(
+            store.paths.responses_file if config.response_store else None,
+            Limits(n_bytes=config.response_store_bytes, n_records=config.response_store_count),
+        )
+        return cls(config, supervisor, AdapterService(supervisor, registry, convert), kept)
 
     def run(self, listener: Listener | socket.socket, observer: ServeObserver | None = None) -> None:
         """Serve until SIGINT, SIGTERM or SIGHUP, in the main thread.
@@ -133,7 +140,7 @@ async def _serve(model_server: ModelServer, sockets: list[socket.socket], observ
     config, supervisor = model_server.config, model_server.supervisor
     signals = _Signals()
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
-    app = create_app(config, supervisor, model_server.adapters)
+    app = create_app(config, supervisor, model_server.adapters, model_server.kept)
     app.openapi()  # it takes as long as ten answers, so it isn't made while somebody waits
     server = _HttpServer(
         uvicorn.Config(
@@ -162,6 +169,7 @@ async def _serve(model_server: ModelServer, sockets: list[socket.socket], observ
     grace_s = 0.0 if failure else config.shutdown_grace_s
     observer.on_stopping(supervisor.n_running, grace_s)
     await _shut_down(server, serving, supervisor, signals, grace_s)
+    model_server.kept.close()
     observer.on_stopped()
     for task in (ready, stopped):
         task.cancel()

@@ -18,12 +18,15 @@ hosts.py           Names in `Host` and `Origin` headers, and those that a server
 open_files.py      `connection_limit`: the number of connections that this process has files for.
 openapi.py         The OpenAPI document's request bodies, which FastAPI doesn't know: endpoints read theirs
                    themselves.
+pages.py           `page_of`: a part of a long list in OpenAI's form, by `after`, `limit` and `order`. Pure.
 pieces.py          `JsonPieces`: an answer that is there in pieces, sent as they are with others served in
                    between.
 preflights.py      `Preflights`: CORS as Starlette does it, with refusals in OpenAI's form. ASGI middleware.
 request_body.py    `read` and `read_small`: a request's body, within its limits and whatever its content type
                    says.
 request_head.py    `RequestHeads`: the ASGI middleware that refuses requests whose head no route could serve.
+respond.py         `respond`: from a request for a response to its HTTP answer, streamed or whole, kept on the
+                   way.
 stream_writer.py   Streamed answers: `EventStream` is the response, `StreamWriter` writes the chunks of each
                    event.
 unframed.py        `unframed`: answers of unknown length to HTTP/1.0 clients end with the connection, without

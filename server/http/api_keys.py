@@ -11,6 +11,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from server.http.error_response import error_response
 from server.openai import errors
 
+_OWNER = "corral.owner"
 OPEN_PATHS = frozenset({"/", "/health", "/ready", "/docs", "/openapi.json"})
 """These paths need no key: liveness for monitors, and pages for browsers, which hold nothing secret."""
 
@@ -31,16 +32,30 @@ class ApiKeys:
             await self._app(scope, receive, send)
             return
         given = _given(scope)
-        if self._has_known(given):
+        owner = self._known(given)
+        if owner is not None:
+            scope[_OWNER] = owner
             await self._app(scope, receive, send)
             return
         error = errors.wrong_key() if given else errors.missing_key()
         await error_response(error, {"WWW-Authenticate": "Bearer"})(scope, receive, send)
 
-    def _has_known(self, given: Sequence[bytes]) -> bool:
+    def _known(self, given: Sequence[bytes]) -> str | None:
+        """Return the owner of the first right key; None: there is none."""
         digests = [_digest(key) for key in given]
-        matches = [hmac.compare_digest(digest, known) for digest in digests for known in self._digests]
-        return any(matches)
+        matches = [
+            known for digest in digests for known in self._digests if hmac.compare_digest(digest, known)
+        ]
+        return _digest(matches[0]).hex()[:32] if matches else None
+
+
+def owner_of(scope: Scope) -> str:
+    """Return a name for whoever has sent a request: the same for the same API key, and telling nothing of it.
+
+    Without API keys all clients are one.
+    """
+    owner: str = scope.get(_OWNER, "")
+    return owner
 
 
 def _given(scope: Scope) -> list[bytes]:

@@ -6,6 +6,7 @@ import logging
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+import msgspec
 from pydantic import BaseModel
 from starlette.requests import Request
 
@@ -15,7 +16,11 @@ from server.http import request_body
 from server.http.access_log import record_of
 from server.http.body_processes import BodyProcesses
 from server.openai.heading import Kind, new_id
-from server.openai.requests.reading import GenerationRead, Purpose, QuestionRead, ReadJob, ReadRequest
+from server.openai.requests.reading import GenerationRead, Purpose, QuestionRead, ReadJob
+from server.responses.identity import new_id as new_response_id
+from server.responses.read import HistoryWanted, ResponseRead
+from server.responses.running import RunningResponses
+from server.responses.store import ResponseStore
 from server.supervisor.adapters.service import AdapterService
 from server.supervisor.protocol import ModelService
 
@@ -38,6 +43,10 @@ class Api:
     """The unknown fields that were already logged."""
     body_processes: BodyProcesses = field(default_factory=BodyProcesses)
     """The processes that read large bodies."""
+    responses: ResponseStore = field(default_factory=ResponseStore.off)
+    """The kept answers."""
+    running: RunningResponses = field(default_factory=RunningResponses)
+    """The responses that are being made."""
 
     async def read_generation(self, request: Request, kind: Kind) -> tuple[GenerationRead, str]:
         """Return a request that generates, and the id of its answer. Raises RequestError."""
@@ -54,6 +63,23 @@ class Api:
         assert isinstance(read, GenerationRead)
         return read
 
+    async def read_response(self, request: Request, owner: str) -> tuple[ResponseRead, str]:
+        """Return a request for a response, with what is kept of its earlier turns, and its id.
+
+        Raises RequestError, and NotKept for a conversation that isn't there.
+        """
+        response_id = new_response_id("resp")
+        job = ReadJob(purpose="response", request_id=response_id, timeout_s=self.config.request_timeout_s)
+        parts = await request_body.body_parts(request, self.config.body_limit_bytes)
+        read = await request_body.read_parts(list(parts), job, self.body_processes)
+        if isinstance(read, HistoryWanted):
+            history = await self.responses.history(owner, read)
+            job = msgspec.structs.replace(job, history=history)
+            read = await request_body.read_parts(parts, job, self.body_processes)
+        assert isinstance(read, ResponseRead)
+        self._log_unknown(request, read.unknown)
+        return read, response_id
+
     async def read_question(self, request: Request, purpose: Purpose) -> QuestionRead:
         """Return a request that is a question. Raises RequestError."""
         read = await self._read(request, ReadJob(purpose=purpose))
@@ -64,14 +90,24 @@ class Api:
         """Return the body of a route whose requests are short. Raises RequestError."""
         return await request_body.read_small(request, schema, self.config.body_limit_bytes)
 
-    async def _read(self, request: Request, job: ReadJob) -> ReadRequest:
+    async def _read(self, request: Request, job: ReadJob) -> GenerationRead | QuestionRead:
         """Return the request's body. Unknown fields are ignored, and logged once."""
         read = await request_body.read(request, job, self.config.body_limit_bytes, self.body_processes)
-        for name in read.unknown:
+        assert isinstance(read, GenerationRead | QuestionRead)
+        self._log_unknown(request, read.unknown)
+        return read
+
+    def warn_once(self, name: str, message: str) -> None:
+        """Log a warning, the first time that `name` gives a reason for it."""
+        if name not in self.warned:
+            self.warned.add(name)
+            logger.warning("%s", message)
+
+    def _log_unknown(self, request: Request, names: list[str]) -> None:
+        for name in names:
             if name not in self.warned and len(self.warned) < _MOST_WARNINGS:
                 self.warned.add(name)
                 logger.warning("ignored unknown field %.80r in %s", name, request.url.path)
-        return read
 
     def resolve(self, request: Request, model: str | None) -> str:
         """Return the name of the model that is to answer. Raises ModelNotFound.

@@ -9,12 +9,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from server.http.access_log import record_of
+from server.http.api_keys import owner_of
 from server.http.dependencies import Api
 from server.http.disconnect import while_connected
 from server.http.pieces import JsonPieces
 from server.http.stream_writer import EventStream
 from server.openai.chunks import ChunkEncoder
 from server.openai.heading import Heading, Kind
+from server.openai.kept_chat import KeptChat
 from server.openai.multi_prompt import MultiPrompt
 from server.openai.response import WholeAnswer
 from server.openai.steps.answer_parts import AnswerParts
@@ -37,6 +39,11 @@ async def answer(api: Api, request: Request, kind: Kind) -> Response:
     source: EventSource = MultiPrompt(generates, partial(api.service.generate, model))
     if kind == "chat":
         source = AnswerParts(source, options)
+    if body.store and not api.responses.is_on:
+        api.warn_once("store", "a chat with 'store' isn't kept: response_store is false")
+    elif body.store:
+        owner = owner_of(request.scope)
+        source = KeptChat(source, api.responses, owner, heading, options, generates[0], body.metadata)
     if body.stream:
         encoder = ChunkEncoder(heading, options)
         stream = EventStream.begin(source, encoder, request.scope, comment_s=api.config.sse_comment_s)

@@ -17,14 +17,24 @@ from server.openai.requests.schemas import (
     DetokenizeRequest,
     TokenizeRequest,
 )
+from server.responses.schemas import (
+    ConversationCreation,
+    ItemsCreation,
+    MetadataUpdate,
+    ResponsesRequest,
+)
 
 _SCHEMAS: tuple[type[BaseModel], ...] = (
     ApplyTemplateRequest,
     ChatCompletionRequest,
     CompletionRequest,
+    ConversationCreation,
     CountTokensRequest,
     DetokenizeRequest,
+    ItemsCreation,
     MessagesRequest,
+    MetadataUpdate,
+    ResponsesRequest,
     TokenizeRequest,
 )
 _REFERENCE = "#/components/schemas/{model}"

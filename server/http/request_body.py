@@ -21,8 +21,12 @@ async def read(request: Request, job: ReadJob, limit_bytes: int, processes: Body
 
     Raises BodyTooLarge, and RequestError naming the field that is wrong.
     """
-    parts = await _parts(request, limit_bytes)
-    if is_small(parts):
+    return await read_parts(await body_parts(request, limit_bytes), job, processes)
+
+
+async def read_parts(parts: list[bytes], job: ReadJob, processes: BodyProcesses) -> ReadRequest:
+    """Return what a body's parts request. Raises as `read`; `parts` may be empty afterwards."""
+    if is_small(parts) and (job.history is None or is_small(job.history.items)):
         return reading.read(job, b"".join(parts))
     return await processes.read(job, parts)
 
@@ -30,7 +34,7 @@ async def read(request: Request, job: ReadJob, limit_bytes: int, processes: Body
 async def read_small(request: Request, schema: type[Schema], limit_bytes: int) -> Schema:
     """Return the body of a route whose requests are short as a `schema`. Raises as `read`."""
     limit_bytes = min(limit_bytes, INLINE_BYTES)
-    parts = await _parts(request, limit_bytes)
+    parts = await body_parts(request, limit_bytes)
     if not is_small(parts):
         raise errors.BodyTooLarge(
             "the request's body has too many values for this route; send less at once",
@@ -41,8 +45,11 @@ async def read_small(request: Request, schema: type[Schema], limit_bytes: int) -
     return reading.parse(body, schema)
 
 
-async def _parts(request: Request, limit_bytes: int) -> list[bytes]:
-    """Return the body in the parts in which it came: it is never copied as a whole here."""
+async def body_parts(request: Request, limit_bytes: int) -> list[bytes]:
+    """Return the body in the parts in which it came: it is never copied as a whole here.
+
+    Raises BodyTooLarge.
+    """
     declared = request.headers.get("content-length", "")
     if declared.isdigit() and int(declared) > limit_bytes:
         raise _too_large(int(declared), limit_bytes)

@@ -96,6 +96,7 @@ TABLE: dict[type[CorralError], _Row] = {
     errors.ContextError: _Row(500, SERVER, code="model_load_failed"),
     errors.DecodeError: _Row(500, SERVER),
     errors.RestoreError: _Row(500, SERVER),
+    errors.NotKept: _Row(404, INVALID),
     errors.WorkerError: _Row(503, SERVER, retry_after_s=5),
     errors.WorkerDied: _Row(503, SERVER, code="worker_died", retry_after_s=1),
     errors.WorkerBusy: _Row(429, RATE_LIMIT, code="rate_limit_exceeded", retry_after_s=1),
@@ -248,6 +249,13 @@ def refused_preflight(fault: str) -> ApiError:
     """Return the error for a preflight that isn't granted."""
     return _http_refusal(
         400, "cors_not_allowed", f"{fault}; start the server with --cors-origin for its pages"
+    )
+
+
+def no_web_socket() -> ApiError:
+    """Return the error for a client that wants a WebSocket."""
+    return _http_refusal(
+        426, "no_web_socket", "This server has no WebSockets; send the request by POST, over HTTP"
     )
 
 

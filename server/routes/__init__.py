@@ -1,15 +1,19 @@
 """HTTP endpoints, one file per group; each leaves the work to `server.http` and the service.
 
-admin.py        `/admin/adapters`: LoRA adapters at run time; `/lora-adapters`: llama-server's defaults of
-                them.
-chat.py         `POST /v1/chat/completions`.
-completions.py  `POST /v1/completions`.
-health.py       `GET /health`: this process is alive. `GET /ready`: the models it was started with can answer.
-home.py         `GET /`: a plain page that says where things are.
-messages.py     `POST /v1/messages` and `/v1/messages/count_tokens`, Anthropic's.
-models.py       `GET /v1/models` and `GET /v1/models/{id}`; ids contain slashes.
-props.py        `GET /props`, llama-server's: the facts about a model that its clients look up before they
-                begin.
-tokens.py       `/tokenize`, `/detokenize`, `/apply-template` as in llama-server; `/tokenizer_info` as in
-                vLLM.
+admin.py          `/admin/adapters`: LoRA adapters at run time; `/lora-adapters`: llama-server's defaults of
+                  them.
+chat.py           `POST /v1/chat/completions`.
+completions.py    `POST /v1/completions`.
+conversations.py  `/v1/conversations`: conversations that responses add to and go on with.
+health.py         `GET /health`: this process is alive. `GET /ready`: the models it was started with can
+                  answer.
+home.py           `GET /`: a plain page that says where things are.
+messages.py       `POST /v1/messages` and `/v1/messages/count_tokens`, Anthropic's.
+models.py         `GET /v1/models` and `GET /v1/models/{id}`; ids contain slashes.
+props.py          `GET /props`, llama-server's: the facts about a model that its clients look up before they
+                  begin.
+responses.py      `/v1/responses`: OpenAI's Responses API, with its kept responses.
+stored_chats.py   Kept chat completions: those whose request had `store: true`.
+tokens.py         `/tokenize`, `/detokenize`, `/apply-template` as in llama-server; `/tokenizer_info` as in
+                  vLLM.
 """

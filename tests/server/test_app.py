@@ -149,7 +149,7 @@ async def test_a_body_above_the_limit(declared: bool) -> None:
     [
         ("GET", "/v1/nothing", 404, "unknown_url"),
         ("POST", "/", 405, "method_not_allowed"),
-        ("GET", "/v1/chat/completions", 405, "method_not_allowed"),
+        ("GET", "/v1/completions", 405, "method_not_allowed"),
         ("DELETE", "/v1/models", 405, "method_not_allowed"),
         ("POST", "/v1/chat/completions/", 404, "unknown_url"),
     ],

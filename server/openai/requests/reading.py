@@ -29,8 +29,12 @@ from server.openai.requests.schemas import (
     TokenizeRequest,
     unknown_fields,
 )
+from server.responses.read import History, HistoryWanted, ResponseRead, read_response
+from server.responses.schemas import ResponsesRequest, metadata_of
 
-Purpose = Literal["chat", "text", "tokenize", "detokenize", "apply_template", "messages", "count_tokens"]
+Purpose = Literal[
+    "chat", "text", "response", "tokenize", "detokenize", "apply_template", "messages", "count_tokens"
+]
 """The route that got a body: `text` is `/v1/completions`, `messages` Anthropic's `/v1/messages`."""
 
 Schema = TypeVar("Schema", bound=BaseModel)
@@ -45,6 +49,8 @@ class ReadJob(msgspec.Struct, frozen=True, kw_only=True):
     purpose: Purpose
     request_id: str = ""
     timeout_s: float | None = None
+    history: History | None = None
+    """The kept turns before a response, once it is known that they are wanted."""
 
 
 class GenerationRead(msgspec.Struct, frozen=True, kw_only=True, tag="generation"):
@@ -58,6 +64,9 @@ class GenerationRead(msgspec.Struct, frozen=True, kw_only=True, tag="generation"
     generates: list[Generate]
     message: MessageOptions | None = None
     """The form of an answer of `/v1/messages`, for which `options` say nothing."""
+    store: bool = False
+    """True if the client wants its chat to be kept, with `metadata`."""
+    metadata: dict[str, str] = {}
 
 
 class QuestionRead(msgspec.Struct, frozen=True, kw_only=True, tag="question"):
@@ -70,7 +79,7 @@ class QuestionRead(msgspec.Struct, frozen=True, kw_only=True, tag="question"):
     """True if the client wants the number of tokens, too: the form of vLLM's `/tokenize`."""
 
 
-ReadRequest = GenerationRead | QuestionRead
+ReadRequest = GenerationRead | QuestionRead | ResponseRead | HistoryWanted
 
 
 def read(job: ReadJob, body: bytes) -> ReadRequest:
@@ -89,6 +98,9 @@ def read(job: ReadJob, body: bytes) -> ReadRequest:
             return _generation(
                 text, options, to_engine.from_completion(text, options, job.request_id, job.timeout_s)
             )
+        case "response":
+            wish = parse(body, ResponsesRequest)
+            return read_response(wish, _unknown(wish), job.request_id, job.timeout_s, job.history)
         case "tokenize":
             return _tokenize(parse(body, TokenizeRequest))
         case "detokenize":
@@ -120,12 +132,15 @@ def parse(body: bytes, schema: type[Schema]) -> Schema:
 def _generation(
     request: GenerationRequest, options: AnswerOptions, generates: list[Generate]
 ) -> GenerationRead:
+    is_kept = request.store is True and isinstance(request, ChatCompletionRequest)
     return GenerationRead(
         model=request.model,
         unknown=_unknown(request),
         stream=request.stream is True,
         options=options,
         generates=generates,
+        store=is_kept,
+        metadata=metadata_of(request.metadata) if is_kept else {},
     )
 
 

@@ -22,6 +22,7 @@ from server.ipc.messages import LONG_FIELD, ChatPrompt, Prompt, TextPrompt, Toke
 from server.openai.errors import BodyTooLarge
 from server.openai.requests.body_limits import check_prompt
 from server.openai.requests.reading import GenerationRead, QuestionRead, ReadJob, ReadRequest, read
+from server.responses.read import HistoryWanted, ResponseRead
 
 LENGTH = struct.Struct("<I")
 MEMORY_BYTES = 2 << 30
@@ -47,7 +48,7 @@ class Refusal(msgspec.Struct, frozen=True, kw_only=True, tag="refusal"):
 class Head(msgspec.Struct, frozen=True, kw_only=True):
     """The first part of a reply. The long field of each message is empty and comes in a part of its own."""
 
-    outcome: GenerationRead | QuestionRead | Refusal
+    outcome: GenerationRead | QuestionRead | ResponseRead | HistoryWanted | Refusal
     ids: list[str] = []
     """The ids of all messages that generate; they are alike but for id and prompt, and `outcome` has one."""
     n_parts: int = 0
@@ -66,9 +67,11 @@ _PARAMS = {"text": "content", "tokens": "tokens", "prompt": "messages"}
 
 def parts_of(outcome: ReadRequest) -> list[bytes]:
     """Return a reply's parts. Raises RequestError for a prompt that is too long to be passed on."""
-    if isinstance(outcome, GenerationRead):
+    if isinstance(outcome, HistoryWanted):
+        return [_encode(Head(outcome=outcome))]
+    if isinstance(outcome, GenerationRead | ResponseRead):
         generates = outcome.generates
-        long = [_long(generate.prompt, _param(generate.prompt)) for generate in generates]
+        long = [_long(generate.prompt, _param(outcome, generate.prompt)) for generate in generates]
         first = msgspec.structs.replace(generates[0], prompt=TextPrompt(""))
         short: ReadRequest = msgspec.structs.replace(outcome, generates=[first])
         ids = [generate.id for generate in generates]
@@ -94,7 +97,9 @@ def joined(head: Head, long: list[bytes]) -> ReadRequest:
     outcome = head.outcome
     assert not isinstance(outcome, Refusal)
     raw = [cast("Any", msgspec.Raw(part)) for part in long]
-    if isinstance(outcome, GenerationRead):
+    if isinstance(outcome, HistoryWanted):
+        return outcome
+    if isinstance(outcome, GenerationRead | ResponseRead):
         (first,) = outcome.generates
         pairs = zip(head.ids, raw, strict=True)
         generates = [msgspec.structs.replace(first, id=id_, prompt=prompt) for id_, prompt in pairs]
@@ -110,7 +115,9 @@ def _long(value: Any, param: str) -> bytes:
     return encoded
 
 
-def _param(prompt: Prompt) -> str:
+def _param(request: GenerationRead | ResponseRead, prompt: Prompt) -> str:
+    if isinstance(request, ResponseRead):
+        return "input"
     return "prompt" if isinstance(prompt, TextPrompt | TokenPrompt) else "messages"
 
 

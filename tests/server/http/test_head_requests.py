@@ -39,7 +39,7 @@ async def test_a_key_is_asked_for() -> None:
     ("path", "methods"),
     [
         ("/v1/models", "GET, HEAD, OPTIONS"),
-        ("/v1/chat/completions", "OPTIONS, POST"),
+        ("/v1/completions", "OPTIONS, POST"),
         ("/admin/adapters", "GET, HEAD, OPTIONS, POST"),
         ("/admin/adapters/7", "DELETE, GET, HEAD, OPTIONS"),
         ("/openapi.json", "GET, HEAD, OPTIONS"),

@@ -9,11 +9,12 @@ import pytest
 
 from models.errors import RequestError
 from server.ipc.frames import HEADER, decode_request, frame_parts
-from server.ipc.messages import WorkerRequest
+from server.ipc.messages import ChatPrompt, Generate, WorkerRequest
 from server.openai.errors import BodyTooLarge
 from server.openai.requests import body_limits, reading_process
-from server.openai.requests.reading import GenerationRead, Purpose, ReadJob, ReadRequest, read
+from server.openai.requests.reading import Purpose, QuestionRead, ReadJob, ReadRequest, read
 from server.openai.requests.reading_process import LENGTH, head_of, joined, read_part
+from server.responses.read import History, HistoryWanted
 
 CHAT = {"messages": [{"role": "user", "content": "é, you"}], "logit_bias": {"5": False}, "stop": ["x"]}
 REQUESTS: list[tuple[Purpose, dict[str, Any]]] = [
@@ -24,6 +25,7 @@ REQUESTS: list[tuple[Purpose, dict[str, Any]]] = [
     ("tokenize", {"prompt": "a"}),
     ("detokenize", {"tokens": [1, 2]}),
     ("apply_template", CHAT),
+    ("response", {"input": "a", "tools": [{"type": "function", "name": "f"}], "store": False, "zz": 1}),
 ]
 
 
@@ -46,7 +48,8 @@ def through_the_process(job: ReadJob, body: bytes, monkeypatch: pytest.MonkeyPat
 
 def messages_of(request: ReadRequest) -> list[WorkerRequest]:
     """Return the messages as a worker gets them."""
-    sent = request.generates if isinstance(request, GenerationRead) else [request.question]
+    assert not isinstance(request, HistoryWanted)
+    sent = [request.question] if isinstance(request, QuestionRead) else request.generates
     return [decode_request(b"".join(frame_parts(message))[HEADER.size :]) for message in sent]
 
 
@@ -58,8 +61,20 @@ def test_a_process_reads_what_is_read_here(
     body = json.dumps(fields).encode()
     here, there = read(job, body), through_the_process(job, body, monkeypatch)
     assert messages_of(there) == messages_of(here)
-    changed: dict[str, Any] = {"generates": []} if isinstance(here, GenerationRead) else {"question": None}
+    changed: dict[str, Any] = {"question": None} if isinstance(here, QuestionRead) else {"generates": []}
     assert msgspec.structs.replace(there, **changed) == msgspec.structs.replace(here, **changed)
+
+
+def test_a_process_says_which_history_is_wanted_and_reads_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    body = b'{"input":"b","previous_response_id":"resp_a","store":false}'
+    wanted = through_the_process(ReadJob(purpose="response"), body, monkeypatch)
+    assert wanted == HistoryWanted(previous_response_id="resp_a")
+    history = History(items=[b'{"role":"user","content":"a"}'])
+    there = through_the_process(ReadJob(purpose="response", history=history), body, monkeypatch)
+    (generate,) = messages_of(there)
+    assert isinstance(generate, Generate)
+    assert isinstance(generate.prompt, ChatPrompt)
+    assert [message["content"] for message in generate.prompt.messages] == ["a", "b"]
 
 
 @pytest.mark.parametrize(

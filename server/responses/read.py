@@ -1,0 +1,390 @@
+"""`read_response`: a Responses request as the engine's message, and what its answer must know. Pure."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import msgspec
+from pydantic import BaseModel
+
+from models.errors import RequestError
+from server.chat.thinking import Thinking
+from server.chat.tools import Tool
+from server.engine.sampling_params import SamplingParams
+from server.ipc.constraint import Constraint
+from server.ipc.messages import ChatPrompt, Generate
+from server.responses.identity import new_item_id
+from server.responses.items import check_numbers, item_type, messages_of
+from server.responses.schemas import ResponsesRequest, TextFormat
+from server.responses.tools import ToolName, ToolTable, tool_choice, tool_table
+
+_SAMPLING = (
+    "temperature",
+    "top_p",
+    "seed",
+    "top_k",
+    "min_p",
+    "frequency_penalty",
+    "presence_penalty",
+    "repeat_penalty",
+)
+_MOST_WARNINGS = 20
+_ID_CHARS = 256
+_MOST_ECHO_BYTES = 256 << 10
+"""Fields of a request with more bytes than this aren't repeated in each event that has the response."""
+LOGPROBS = "message.output_text.logprobs"
+SEALED_THOUGHTS = "reasoning.encrypted_content"
+
+
+class History(msgspec.Struct, frozen=True, kw_only=True):
+    """The kept part of a request, as JSON: the items before it, and those that it names by their ids."""
+
+    items: list[bytes] = []
+    references: dict[str, bytes] = {}
+
+
+class HistoryWanted(msgspec.Struct, frozen=True, kw_only=True, tag="history_wanted"):
+    """A request that can only be read together with these, which the store has."""
+
+    previous_response_id: str | None = None
+    conversation: str | None = None
+    references: list[str] = []
+
+
+class ResponseForm(msgspec.Struct, frozen=True, kw_only=True):
+    """All that an answer needs to know of its request."""
+
+    echo: bytes
+    """The fields of the response that repeat the request: the inside of a JSON object."""
+    tools: tuple[Tool, ...] = ()
+    """The tools as the model sees them."""
+    names: dict[str, ToolName] = {}
+    """The wire's names of the tools."""
+    logprobs: bool = False
+    seals_thoughts: bool = False
+    """True if reasoning items have `encrypted_content`."""
+    store: bool = True
+    """True unless the client doesn't want the response to be kept."""
+    previous_response_id: str | None = None
+    conversation: str | None = None
+    input_items: list[bytes] = []
+    """The items of the input as JSON, each with an id, as the store keeps them."""
+    warnings: list[str] = []
+
+
+class ResponseRead(msgspec.Struct, frozen=True, kw_only=True, tag="response"):
+    """A request for a response."""
+
+    model: str | None
+    unknown: list[str]
+    """The names of fields that no schema knows, the first of them and cut."""
+    stream: bool
+    form: ResponseForm
+    generates: list[Generate]
+    """The one message to the engine."""
+
+
+def read_response(
+    request: ResponsesRequest,
+    unknown: list[str],
+    request_id: str,
+    timeout_s: float | None = None,
+    history: History | None = None,
+) -> ResponseRead | HistoryWanted:
+    """Return the request as it is to be run, or the state that is wanted first. Raises RequestError."""
+    _refuse(request)
+    given = _items(request)
+    wanted = _wanted(request, given)
+    if wanted is not None and history is None:
+        return wanted
+    known, given = _with_history(history or History(), given)
+    known_as = "conversation" if request.conversation_id else "previous_response_id"
+    messages, warnings = messages_of([*known, *given], len(known), known_as=known_as)
+    if request.instructions:
+        messages.insert(0, {"role": "system", "content": request.instructions})
+    if not messages:
+        raise RequestError(
+            "'input' has nothing that the model could answer; send text or a message", param="input"
+        )
+    _check_numbers(request)
+    table = tool_table(request.tools)
+    warnings = [*table.warnings, *warnings, *_warnings(request)]
+    if len(warnings) > _MOST_WARNINGS:
+        n_more = len(warnings) - _MOST_WARNINGS
+        warnings = [*warnings[:_MOST_WARNINGS], f"and {n_more:,} more of this kind"]
+    sampling = _sampling(request)
+    echo = _echo(request, table)
+    if len(echo) > _MOST_ECHO_BYTES:
+        echo = _short_echo(request)
+        warnings.append("the request's fields are too long to be repeated in the response")
+    form = ResponseForm(
+        echo=echo,
+        tools=table.tools,
+        names=table.names,
+        logprobs=LOGPROBS in (request.include or ()),
+        seals_thoughts=SEALED_THOUGHTS in (request.include or ()),
+        store=request.store is not False,
+        previous_response_id=request.previous_response_id,
+        conversation=request.conversation_id,
+        input_items=[kept_item(item) for item in given] if _is_kept(request) else [],
+        warnings=warnings,
+    )
+    generate = Generate(
+        id=request_id,
+        prompt=_prompt(request, messages, table),
+        params=SamplingParams(**sampling),
+        given=tuple(sampling),
+        cache_prompt=request.cache_prompt is not False,
+        timeout_s=timeout_s,
+        n_probs=(request.top_logprobs or 0) if form.logprobs else None,
+        constraint=_constraint(request),
+    )
+    return ResponseRead(
+        model=request.model,
+        unknown=unknown,
+        stream=request.stream is True,
+        form=form,
+        generates=[generate],
+    )
+
+
+def kept_item(item: dict[str, Any]) -> bytes:
+    """Return the JSON of an item as it is kept: with a type and an id, and parts as a message's content."""
+    kind, item_id = item_type(item), item.get("id")
+    if not isinstance(item_id, str) or not 0 < len(item_id) <= _ID_CHARS:
+        item_id = new_item_id(str(kind))
+    kept = {**item, "type": kind, "id": item_id}
+    if kind == "message" and isinstance(item.get("content"), str):
+        part = "output_text" if item.get("role") == "assistant" else "input_text"
+        text = {"type": part, "text": item["content"]}
+        kept["content"] = [text | {"annotations": []} if part == "output_text" else text]
+    if kind != "reasoning":
+        kept.setdefault("status", "completed")
+    return msgspec.json.encode(kept)
+
+
+# --- input --------------------------------------------------------------------------------------------------
+
+
+def _items(request: ResponsesRequest) -> list[dict[str, Any]]:
+    """Return the input's items; a text is the user's message."""
+    given = request.input
+    if isinstance(given, str):
+        return [{"type": "message", "role": "user", "content": given}]
+    return list(given or ())
+
+
+def _wanted(request: ResponsesRequest, given: list[dict[str, Any]]) -> HistoryWanted | None:
+    """Return what the request refers to in the store; None: nothing."""
+    references = [_reference(item, i) for i, item in enumerate(given) if _is_reference(item)]
+    if not (references or request.previous_response_id or request.conversation_id):
+        return None
+    return HistoryWanted(
+        previous_response_id=request.previous_response_id,
+        conversation=request.conversation_id,
+        references=references,
+    )
+
+
+def _is_reference(item: dict[str, Any]) -> bool:
+    """SDKs send a reference also without its type: an object of an id and nothing else."""
+    return item.get("type") == "item_reference" or (
+        item.get("type") is None and item.keys() <= {"id", "type"}
+    )
+
+
+def _reference(item: dict[str, Any], i: int) -> str:
+    reference = item.get("id")
+    if not isinstance(reference, str) or not 0 < len(reference) <= _ID_CHARS:
+        raise RequestError(
+            f"Invalid value for 'input[{i}].id': must be the id of an item", param=f"input[{i}].id"
+        )
+    return reference
+
+
+def _with_history(
+    history: History, given: list[dict[str, Any]]
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    known = [json.loads(item) for item in history.items]
+    resolved = []
+    for i, item in enumerate(given):
+        if not _is_reference(item):
+            resolved.append(item)
+            continue
+        found = history.references.get(_reference(item, i))
+        if found is None:
+            raise RequestError(
+                f"Item with id '{str(item['id'])[:80]}' not found; send the item itself",
+                param=f"input[{i}].id",
+                code="item_not_found",
+            )
+        resolved.append(json.loads(found))
+    return known, resolved
+
+
+def _is_kept(request: ResponsesRequest) -> bool:
+    return request.store is not False or request.conversation_id is not None
+
+
+# --- checks -------------------------------------------------------------------------------------------------
+
+
+def _refuse(request: ResponsesRequest) -> None:
+    """Raise RequestError for what isn't served and for fields that contradict."""
+    if request.background:
+        raise _unsupported("background", "a response is made while its client waits; leave it out")
+    if request.prompt is not None:
+        raise _unsupported("prompt", "there are no stored prompts; send 'instructions' and 'input'")
+    if request.previous_response_id and request.conversation_id:
+        raise RequestError(
+            "'previous_response_id' and 'conversation' can't be used together; leave one of them out",
+            param="previous_response_id",
+            code="mutually_exclusive_parameters",
+        )
+    if request.input is None and not (request.previous_response_id or request.conversation_id):
+        raise RequestError(
+            "Missing required parameter: 'input'", param="input", code="missing_required_parameter"
+        )
+    if request.stream_options is not None and not request.stream:
+        raise RequestError("'stream_options' is only allowed when 'stream' is true", param="stream_options")
+    if request.top_logprobs and LOGPROBS not in (request.include or ()):
+        raise RequestError(
+            f"'top_logprobs' is {request.top_logprobs} and 'include' doesn't have '{LOGPROBS}'; add it, or "
+            "leave 'top_logprobs' out",
+            param="top_logprobs",
+        )
+    if request.max_output_tokens == 0:
+        raise RequestError(
+            "Invalid value for 'max_output_tokens': must be at least 1, or -1", param="max_output_tokens"
+        )
+
+
+def _check_numbers(request: ResponsesRequest) -> None:
+    for name in ("input", "tools", "tool_choice", "text", "chat_template_kwargs"):
+        value = getattr(request, name)
+        check_numbers(value.model_dump() if isinstance(value, BaseModel) else value, name)
+
+
+def _unsupported(name: str, why: str) -> RequestError:
+    return RequestError(
+        f"'{name}' is not supported by this server: {why}", param=name, code="unsupported_parameter"
+    )
+
+
+def _warnings(request: ResponsesRequest) -> list[str]:
+    """Return what is accepted and does less than a client may think."""
+    found = []
+    if request.truncation == "auto":
+        found.append(
+            "truncation: nothing is cut off here; a prompt that is too long for the context is a 400"
+        )
+    if request.text is not None and request.text.verbosity not in (None, "medium"):
+        found.append("text.verbosity has no effect on this model; say it in the instructions")
+    if request.context_management is not None:
+        found.append("context_management has no effect here; the client keeps its context short")
+    return found
+
+
+# --- the engine's message -----------------------------------------------------------------------------------
+
+
+def _sampling(request: ResponsesRequest) -> dict[str, Any]:
+    values = {name: getattr(request, name) for name in _SAMPLING}
+    if request.max_output_tokens != -1:
+        values["max_tokens"] = request.max_output_tokens
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _prompt(request: ResponsesRequest, messages: list[dict[str, Any]], table: ToolTable) -> ChatPrompt:
+    return ChatPrompt(
+        messages=messages,
+        prompt_format=request.prompt_format or None,
+        chat_template_kwargs=dict(request.chat_template_kwargs or {}),
+        add_generation_prompt=True,
+        continue_final_message=False,
+        tools=table.tools,
+        tool_choice=tool_choice(
+            request.tool_choice, table, parallel=request.parallel_tool_calls is not False
+        ),
+        thinking=_thinking(request),
+        response_schema=_shown_schema(request),
+    )
+
+
+def _thinking(request: ResponsesRequest) -> Thinking:
+    effort = None if request.reasoning is None else request.reasoning.effort
+    if effort == "none":
+        return Thinking(enabled=False)
+    return Thinking(effort=effort)
+
+
+def _text_format(request: ResponsesRequest) -> TextFormat | None:
+    return None if request.text is None else request.text.format
+
+
+def _constraint(request: ResponsesRequest) -> Constraint | None:
+    form = _text_format(request)
+    if form is None or form.type == "text":
+        return None
+    if form.type == "json_object":
+        return Constraint(kind="json_object", param="text.format")
+    if form.json_schema is None:
+        raise RequestError(
+            "Missing required parameter: 'text.format.schema'",
+            param="text.format.schema",
+            code="missing_required_parameter",
+        )
+    return Constraint(kind="json_schema", text=json.dumps(form.json_schema), param="text.format.schema")
+
+
+def _shown_schema(request: ResponsesRequest) -> dict[str, Any] | None:
+    """Return the schema that the prompt tells the model; None: none, or the client doesn't want it told."""
+    form = _text_format(request)
+    if form is None or form.type == "text" or request.show_schema is False:
+        return None
+    return {"type": "object"} if form.type == "json_object" else form.json_schema
+
+
+# --- the response's fields ----------------------------------------------------------------------------------
+
+
+def _short_echo(request: ResponsesRequest) -> bytes:
+    """Return those fields without any that may be long."""
+    long = ("instructions", "tools", "tool_choice", "text", "user", "safety_identifier", "prompt_cache_key")
+    return _echo(request.model_copy(update=dict.fromkeys(long)), ToolTable())
+
+
+def _echo(request: ResponsesRequest, table: ToolTable) -> bytes:
+    """Return the fields of the response that repeat the request."""
+    form, text = _text_format(request), request.text
+    reasoning = request.reasoning
+    fields: dict[str, Any] = {
+        "background": False,
+        "conversation": None if request.conversation_id is None else {"id": request.conversation_id},
+        "instructions": request.instructions,
+        "max_output_tokens": request.max_output_tokens,
+        "max_tool_calls": request.max_tool_calls,
+        "metadata": request.metadata or {},
+        "parallel_tool_calls": request.parallel_tool_calls is not False,
+        "previous_response_id": request.previous_response_id,
+        "prompt_cache_key": request.prompt_cache_key,
+        "reasoning": {
+            "effort": None if reasoning is None else reasoning.effort,
+            "summary": None,
+        },
+        "safety_identifier": request.safety_identifier,
+        "service_tier": "default",
+        "temperature": request.temperature,
+        "text": {
+            "format": {"type": "text"} if form is None else form.model_dump(by_alias=True, exclude_none=True),
+            "verbosity": "medium" if text is None or text.verbosity is None else text.verbosity,
+        },
+        "tool_choice": request.tool_choice or "auto",
+        "tools": table.served,
+        "top_logprobs": request.top_logprobs or 0,
+        "top_p": request.top_p,
+        "truncation": "disabled",
+        "user": request.user,
+    }
+    return msgspec.json.encode(fields)[1:-1]

@@ -1,0 +1,141 @@
+"""`/v1/conversations`: conversations that responses add to and go on with."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import msgspec
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from models.errors import NotKept
+from server.http.api_keys import owner_of
+from server.http.dependencies import api_of
+from server.http.openapi import json_body
+from server.http.pages import Limit, Order, page_of
+from server.responses.database import Item, Record
+from server.responses.identity import new_id
+from server.responses.items import check_numbers, messages_of
+from server.responses.read import kept_item
+from server.responses.schemas import ConversationCreation, ItemsCreation, MetadataUpdate
+from server.responses.store import item_of
+
+router = APIRouter(tags=["OpenAI"])
+
+
+@router.post("/v1/conversations", openapi_extra=json_body(ConversationCreation))
+@router.post("/conversations", include_in_schema=False)
+async def create_conversation(request: Request) -> Response:
+    """Begin a conversation, with items or without."""
+    api = api_of(request)
+    body = await api.read_small(request, ConversationCreation)
+    items = _checked(body.items or [], [])
+    created = int(time.time())
+    conversation: dict[str, Any] = {
+        "id": new_id("conv"),
+        "object": "conversation",
+        "created_at": created,
+        "metadata": body.metadata or {},
+    }
+    encoded = msgspec.json.encode(conversation)
+    await api.responses.create(
+        Record(
+            id=conversation["id"],
+            kind="conversation",
+            owner=owner_of(request.scope),
+            created=created,
+            body=encoded,
+        ),
+        items,
+    )
+    return _json(encoded)
+
+
+@router.get("/v1/conversations/{conversation_id}")
+@router.get("/conversations/{conversation_id}", include_in_schema=False)
+async def retrieve_conversation(request: Request, conversation_id: str) -> Response:
+    """One conversation, without its items."""
+    return _json(await _conversation(request, conversation_id))
+
+
+@router.post("/v1/conversations/{conversation_id}", openapi_extra=json_body(MetadataUpdate))
+@router.post("/conversations/{conversation_id}", include_in_schema=False)
+async def update_conversation(request: Request, conversation_id: str) -> Response:
+    """Replace a conversation's metadata."""
+    api = api_of(request)
+    update = await api.read_small(request, MetadataUpdate)
+    known = msgspec.json.decode(await _conversation(request, conversation_id))
+    body = msgspec.json.encode({**known, "metadata": update.metadata or {}})
+    await api.responses.update(owner_of(request.scope), "conversation", conversation_id, body)
+    return _json(body)
+
+
+@router.delete("/v1/conversations/{conversation_id}")
+@router.delete("/conversations/{conversation_id}", include_in_schema=False)
+async def delete_conversation(request: Request, conversation_id: str) -> dict[str, Any]:
+    """Delete a conversation and its items. Responses that were made with it stay."""
+    await api_of(request).responses.delete(owner_of(request.scope), "conversation", conversation_id)
+    return {"id": conversation_id, "object": "conversation.deleted", "deleted": True}
+
+
+@router.get("/v1/conversations/{conversation_id}/items")
+@router.get("/conversations/{conversation_id}/items", include_in_schema=False)
+async def list_items(
+    request: Request, conversation_id: str, order: Order = "desc", after: str | None = None, limit: Limit = 20
+) -> Response:
+    """The items of a conversation, the last first unless `order` is `asc`."""
+    return _json(page_of(await _items(request, conversation_id), order, after, limit))
+
+
+@router.post("/v1/conversations/{conversation_id}/items", openapi_extra=json_body(ItemsCreation))
+@router.post("/conversations/{conversation_id}/items", include_in_schema=False)
+async def create_items(request: Request, conversation_id: str) -> Response:
+    """Add items to a conversation."""
+    api = api_of(request)
+    body = await api.read_small(request, ItemsCreation)
+    before = await _items(request, conversation_id)
+    items = _checked(body.items, before)
+    await api.responses.append(owner_of(request.scope), conversation_id, items)
+    return _json(page_of(items, "asc", None, len(items)))
+
+
+@router.get("/v1/conversations/{conversation_id}/items/{item_id}")
+@router.get("/conversations/{conversation_id}/items/{item_id}", include_in_schema=False)
+async def retrieve_item(request: Request, conversation_id: str, item_id: str) -> Response:
+    """One item of a conversation."""
+    for item in await _items(request, conversation_id):
+        if item.id == item_id:
+            return _json(item.body)
+    raise NotKept(f"Item with id '{item_id[:128]}' not found.")
+
+
+@router.delete("/v1/conversations/{conversation_id}/items/{item_id}")
+@router.delete("/conversations/{conversation_id}/items/{item_id}", include_in_schema=False)
+async def delete_item(request: Request, conversation_id: str, item_id: str) -> Response:
+    """Delete an item; the answer is the conversation."""
+    await api_of(request).responses.delete_item(owner_of(request.scope), conversation_id, item_id)
+    return _json(await _conversation(request, conversation_id))
+
+
+async def _conversation(request: Request, conversation_id: str) -> bytes:
+    store = api_of(request).responses
+    return (await store.get(owner_of(request.scope), "conversation", conversation_id)).body
+
+
+async def _items(request: Request, conversation_id: str) -> list[Item]:
+    store = api_of(request).responses
+    return await store.items(owner_of(request.scope), "conversation", conversation_id)
+
+
+def _checked(items: list[dict[str, Any]], before: list[Item]) -> list[Item]:
+    """Return new items as they are kept. Raises RequestError for one that no request could be made of."""
+    check_numbers(items, "items")
+    known = [msgspec.json.decode(item.body) for item in before]
+    messages_of([*known, *items], len(known), known_as="conversation", given_as="items", complete=False)
+    return [item_of(kept_item(item)) for item in items]
+
+
+def _json(body: bytes) -> Response:
+    return Response(body, media_type="application/json")
