@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from fastapi import APIRouter
 from starlette.requests import Request
@@ -15,6 +15,7 @@ from server.http.error_response import error_response
 from server.http.openapi import json_body
 from server.http.pages import Limit, Order, page_of
 from server.http.respond import respond, whole_response
+from server.ipc.messages import ChatPrompt, CountTokens, CountTokensReply
 from server.openai import errors
 from server.responses.schemas import ResponsesRequest
 
@@ -26,6 +27,20 @@ router = APIRouter(tags=["OpenAI"])
 async def create_response(request: Request) -> Response:
     """Answer a conversation of items, whole or as a stream of events, and keep it."""
     return await respond(api_of(request), request)
+
+
+@router.post("/v1/responses/input_tokens", openapi_extra=json_body(ResponsesRequest))
+@router.post("/responses/input_tokens", include_in_schema=False)
+async def count_input_tokens(request: Request) -> dict[str, Any]:
+    """The number of tokens of a request's prompt: what the same request's usage says of its input."""
+    api = api_of(request)
+    read, _ = await api.read_response(request, owner_of(request.scope))
+    name = api.resolve(request, read.model)
+    prompt = read.generates[0].prompt
+    # A long prompt is encoded already and goes on as it is, whatever it is a part of.
+    question = CountTokens(prompt=cast("ChatPrompt", prompt))
+    reply = await api.service.ask(name, question, CountTokensReply)
+    return {"object": "response.input_tokens", "input_tokens": reply.n_tokens}
 
 
 @router.get("/v1/responses", include_in_schema=False)

@@ -182,6 +182,17 @@ async def test_a_stream_equals_the_whole() -> None:
     assert plain(final) == plain(whole)
 
 
+async def test_the_prompt_is_counted(tmp_path: Path) -> None:
+    service = ScriptedService()
+    async with sdk_of(keeping_app(service, tmp_path)) as client:
+        short = await client.responses.input_tokens.count(model="demo", input="Hi")
+        long = await client.responses.input_tokens.count(model="demo", input="Hi, you. " * 20_000)
+        await client.responses.create(model="demo", input="Hi")
+    assert short.input_tokens == long.input_tokens == 7  # as the script has it
+    assert service.prompts[0] == chat_of(service.request)
+    assert len(service.prompts[1].messages[0]["content"]) == 180_000
+
+
 class City(BaseModel):
     city: str
 
