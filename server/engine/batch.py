@@ -98,8 +98,12 @@ class Output(msgspec.Struct, frozen=True, gc=False):
     """A run's result for one entry: the draft's tokens that were accepted and one more, 1 to `n_outputs`.
 
     `logprobs` has one per token, only for a sequence that requested them; `scores` has one per target.
+    `forced` are the tokens after those, not computed yet: the sequence's guide leaves no others.
+    With `ends` the guide allows nothing after them all.
     """
 
     tokens: list[int]
     logprobs: list[TokenLogprob] | None = None
     scores: list[TokenLogprob] | None = None
+    forced: list[int] = []
+    ends: bool = False

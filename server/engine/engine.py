@@ -215,12 +215,13 @@ class Engine:
                 output = outputs[at]
                 at += 1
             sequence = sequences[entry.sequence_id]
-            if n > entry.n_outputs or sequence.n_generated == 0:
+            n_answer = entry.n_outputs + sequence.n_forced if entry.n_outputs else 0
+            if n > n_answer or sequence.n_generated == 0:
                 n_prompt += n
                 sequence.group.n_computed_prompt += n
             sequence.n_computed += n
             if isinstance(output, Output):
-                n_generated += len(output.tokens)
+                n_generated += len(output.tokens) + len(output.forced)
                 self._apply_output(sequence, entry, output, now_s)
             elif output is not None:
                 failures.setdefault(sequence.group.id, output)
@@ -253,15 +254,19 @@ class Engine:
                 group.first_token_s = now_s
             if output.logprobs is not None:
                 sequence.logprobs += output.logprobs
-            self._append(sequence, output.tokens)
+            sequence.n_forced = len(output.forced)
+            self._append(sequence, output.tokens + output.forced, ends=output.ends)
         elif sequence.n_computed >= sequence.n_tokens_max:  # nothing was to be generated, only scored
             for choice in group.sequences:
                 self._requests.finish(choice, "length", "")
 
-    def _append(self, sequence: Sequence, tokens: list[int]) -> None:
-        """Add generated tokens, up to the one that ends the sequence, and report their text."""
-        text, request = "", sequence.group.request
-        min_tokens = request.params.min_tokens
+    def _append(self, sequence: Sequence, tokens: list[int], *, ends: bool) -> None:
+        """Add generated tokens, up to the one that ends the sequence, and report their text.
+
+        If `ends`, the last of them does.
+        """
+        text, request, progress = "", sequence.group.request, sequence.progress
+        n_last = len(sequence.tokens) + len(tokens) if ends else -1
         for token in tokens:
             sequence.tokens.append(token)
             if self._runner.is_eog(token):
@@ -270,24 +275,39 @@ class Engine:
                 self._requests.finish(sequence, "stop", text + sequence.stops.flush())
                 return
             sequence.n_unreported += 1
-            new = sequence.detokenizer.feed(self._runner.piece(token))
-            if request.n_probs is not None:
-                sequence.n_fed += len(new)
-                more_to_come = sequence.detokenizer.is_within_character or token in request.stop_tokens
-                sequence.text_ends.append(max([sequence.n_fed + more_to_come, *sequence.text_ends[-1:]]))
-            if sequence.n_generated > min_tokens:
-                new = sequence.stops.feed(new) + sequence.stops.token(token)
-            text += new
+            text += self._new_text(sequence, token)
             if sequence.stops.matched is not None:
                 self._requests.finish(sequence, "stop", text)
                 return
-            if len(sequence.tokens) >= sequence.n_tokens_max:
+            if len(sequence.tokens) >= sequence.n_tokens_max and len(sequence.tokens) != n_last:
                 self._requests.finish(sequence, "length", text + sequence.stops.flush())
                 return
+        if ends:
+            self._requests.finish(sequence, "stop", text + sequence.stops.flush())
+            return
+        if progress is not None and progress.must_close and not sequence.detokenizer.is_within_character:
+            self._runner.force(sequence.id, progress.close())
         if text or request.return_tokens:
             delta = take_delta(sequence, text)
             if text or delta.n_tokens:
                 self._requests.report(delta)
+
+    def _new_text(self, sequence: Sequence, token: int) -> str:
+        """Return the text that may be shown now that `token` has come, and note where it ends."""
+        runner, request, progress = self._runner, sequence.group.request, sequence.progress
+        piece = runner.spelling(token) if token in request.spelled_tokens else runner.piece(token)
+        new = sequence.detokenizer.feed(piece)
+        if request.n_probs is not None:
+            sequence.n_fed += len(new)
+            more_to_come = sequence.detokenizer.is_within_character or token in request.stop_tokens
+            sequence.text_ends.append(max([sequence.n_fed + more_to_come, *sequence.text_ends[-1:]]))
+        if progress is not None:
+            progress.add(new)
+            if not progress.stops_count:
+                return sequence.stops.flush() + new
+        if sequence.n_generated > request.params.min_tokens:
+            return sequence.stops.feed(new) + sequence.stops.token(token)
+        return new
 
     def _recover(self, error: DecodeError) -> None:
         """Make room for the batch, of which nothing was computed, or give up a sequence, or all."""

@@ -12,7 +12,12 @@ from server.engine.sequence import Group, Sequence
 
 def started_event(request: EngineRequest, n_cached: int) -> Started:
     """Return the event of a request whose first choice found `n_cached` prompt tokens in the KV cache."""
-    return Started(id=request.id, prompt_tokens=len(request.prompt_tokens), cached_tokens=n_cached)
+    return Started(
+        id=request.id,
+        prompt_tokens=len(request.prompt_tokens),
+        cached_tokens=n_cached,
+        form=request.form,
+    )
 
 
 def prompt_scored_event(group: Group, spelling: Callable[[int], bytes]) -> PromptScored:

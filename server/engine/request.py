@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from models.errors import ContextLengthExceeded, RequestError
+from server.engine.answer_plan import AnswerPlan
 from server.engine.batch import Adapters
+from server.engine.events import AnswerForm
 from server.engine.sampling_params import SamplingParams
 
 
@@ -40,6 +42,14 @@ class EngineRequest:
     adapters: Adapters = ()
     stop_tokens: Mapping[int, str] = field(default_factory=dict)
     """The tokens without text, such as control tokens, that stop strings name, with their names."""
+    guide: object | None = None
+    """Only the runner understands it: the tokens that the answers may have; None: any."""
+    plan: AnswerPlan | None = None
+    """The places of thoughts and calls in the answers, where the engine must know them."""
+    form: AnswerForm | None = None
+    """The parts of the answers' text, for `Started`."""
+    spelled_tokens: frozenset[int] = frozenset()
+    """These tokens without text, the marks of the answers' parts, are shown by their names."""
 
     @property
     def wants_tokens(self) -> bool:

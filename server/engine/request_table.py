@@ -88,8 +88,12 @@ class RequestTable:
         try:
             for sequence in group.sequences:
                 own_seed = (seed + sequence.index) % SEED_LIMIT
-                self._runner.open(sequence.id, params, own_seed, request.prompt_tokens, request.n_probs)
+                self._runner.open(
+                    sequence.id, params, own_seed, request.prompt_tokens, request.n_probs, request.guide
+                )
                 with_sampler.append(sequence)
+                if sequence.progress is not None and sequence.progress.must_close:
+                    self._runner.force(sequence.id, sequence.progress.close())
         except CorralError:
             for sequence in with_sampler:
                 self._runner.close(sequence.id)

@@ -54,11 +54,16 @@ class ModelRunner(Protocol):
         seed: int,
         prompt_tokens: Sequence[int],
         n_probs: int | None = None,
+        guide: object | None = None,
     ) -> None:
         """Make the sampler of a sequence, which knows the prompt for its penalties. Raises RequestError.
 
-        With `n_probs` outputs have the logprobs of its tokens, each with so many alternatives.
+        With `n_probs` outputs have the logprobs of its tokens, each with so many alternatives. `guide`, which
+        only the runner understands, says which tokens the sequence may have; it may force some, see `Output`.
         """
+
+    def force(self, sequence_id: int, tokens: Sequence[int]) -> None:
+        """Make `tokens` the sequence's next ones, whatever the model would choose; outputs will have them."""
 
     def close(self, sequence_id: int) -> None:
         """Free the sampler of a sequence; one that was never opened is fine."""

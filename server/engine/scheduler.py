@@ -27,6 +27,8 @@ CHUNK_MULTIPLE = 64
 rows, and half a block takes three quarters of a block's time."""
 QUICK_STEPS = 6
 """A chunk takes no longer than so many decode-only steps: streams of a quick model needn't wait for long."""
+FORCED_MAX = 16
+"""A sequence generates while at most so many forced tokens are pending; more are computed as a prompt is."""
 TURN_STEPS = 4
 """One adapter set gets so many steps in a row while others wait: llama.cpp builds its graphs again at each
 change."""
@@ -186,13 +188,16 @@ class Scheduler:
         prefilling: deque[Sequence] = deque()
         n_tokens = n_generating = 0
         for sequence in self.running:
-            generates = len(sequence.tokens) - sequence.n_computed == 1 and not sequence.scores_prompt
+            n_pending = len(sequence.tokens) - sequence.n_computed
+            generates = n_pending == 1 and not sequence.scores_prompt
+            if sequence.n_forced and n_pending == sequence.n_forced + 1 <= self._room_for_forced(n_tokens):
+                generates = True
             n_generating += generates
             if sequence.adapters != adapters:
                 continue
             if generates:
                 entries.append(_next_token(sequence))
-                n_tokens += 1 + len(sequence.draft)
+                n_tokens += n_pending + len(sequence.draft)
             else:
                 prefilling.append(sequence)
         if not prefilling and not self.waiting:
@@ -211,6 +216,14 @@ class Scheduler:
             entries.append(_chunk(prompt, n))
             budget -= n
         return entries
+
+    def _room_for_forced(self, n_tokens: int) -> int:
+        """Return how many pending tokens a sequence that generates may have in a step that has `n_tokens`.
+
+        A batch has room for every running sequence's next token and draft, whatever was forced.
+        """
+        least = sum(1 + len(sequence.draft) for sequence in self.running)
+        return min(FORCED_MAX + 1, self._config.n_batch - max(n_tokens, 0) - least)
 
     def _n_just_begun(self, prompts: list[Sequence]) -> int:
         """Return how many have just got their first token, while one of the `prompts` was waiting already.
@@ -301,14 +314,14 @@ def _slot(entry: BatchEntry) -> int:
 
 
 def _next_token(sequence: Sequence) -> BatchEntry:
-    """Return the entry of a sequence that generates: its pending token and its draft."""
+    """Return the entry of a sequence that generates: its pending token, what was forced, and its draft."""
     assert sequence.slot is not None
     draft = sequence.draft
-    tokens = [sequence.tokens[-1]]
+    tokens = sequence.tokens[sequence.n_computed :]
     if draft:
         tokens += draft
     return BatchEntry(
-        sequence.id, sequence.slot, tokens, sequence.n_computed, len(tokens), sequence.must_go_on
+        sequence.id, sequence.slot, tokens, sequence.n_computed, 1 + len(draft), sequence.must_go_on
     )
 
 

@@ -6,6 +6,7 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from enum import Enum, auto
 
+from server.engine.answer_plan import AnswerProgress
 from server.engine.batch import Adapters
 from server.engine.detokenizer import Detokenizer
 from server.engine.events import Finish, FinishReason, Timings, TokenLogprob, Usage
@@ -36,8 +37,8 @@ class Sequence:
                             n_computed                  len(tokens)
     ```
 
-    A sequence that generates has one pending token, the last it got. More are pending while its prompt is
-    computed and after a preemption. `slot` is set while it runs.
+    A sequence that generates has one pending token, the last it got, and those that were forced after it.
+    More are pending while its prompt is computed and after a preemption. `slot` is set while it runs.
     """
 
     __slots__ = (
@@ -52,10 +53,12 @@ class Sequence:
         "n_computed",
         "n_emitted",
         "n_fed",
+        "n_forced",
         "n_prompt",
         "n_shown",
         "n_tokens_max",
         "n_unreported",
+        "progress",
         "scores_prompt",
         "slot",
         "status",
@@ -74,6 +77,8 @@ class Sequence:
         limit = request.params.max_tokens
         self.n_tokens_max = n_ctx if limit is None else min(n_ctx, self.n_prompt + limit)
         self.n_computed = 0
+        self.n_forced = 0
+        """The number of its last tokens that a guide forced, and that are pending behind the token before."""
         self.n_unreported = 0
         """The number of generated tokens that no event has counted."""
         self.n_emitted = self.n_prompt
@@ -96,6 +101,8 @@ class Sequence:
         self.finish_reason: FinishReason | None = None
         self.detokenizer = Detokenizer(strip_leading_space=request.strip_leading_space)
         self.stops = StopChecker(stops)
+        self.progress = None if request.plan is None else AnswerProgress(request.plan)
+        """The place within the answer's thoughts, content and calls, where it matters."""
 
     @property
     def n_pending(self) -> int:
@@ -199,6 +206,9 @@ class Group:
                 prompt_tokens=len(self.request.prompt_tokens),
                 completion_tokens=n_generated,
                 cached_tokens=self.n_cached,
+                reasoning_tokens=sum(
+                    sequence.progress.n_thoughts for sequence in self.sequences if sequence.progress
+                ),
             ),
             timings=Timings(
                 queue_ms=(admitted_s - self.submitted_s) * 1e3,

@@ -158,6 +158,8 @@ class Speculation:
     def _draft_limit(self, sequence: Sequence) -> int:
         """Return how long its draft may be: the token after the last guess must be wanted, under one rule."""
         most = min(self._draft_max, sequence.n_tokens_max - len(sequence.tokens) - 1)
+        if sequence.progress is not None and (n_left := sequence.progress.n_left) is not None:
+            most = min(most, n_left - 1)  # the thoughts' end may be forced then
         params = sequence.group.request.params
         if sequence.must_go_on and not params.ignore_eos:
             most = min(most, params.min_tokens - sequence.n_generated - 1)

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
 
 from models.errors import CorralError, LlamaCppError
 from models.llamacpp.context import Context
-from server.engine.batch import Output
+from server.engine.batch import BatchEntry, Output
 from server.engine.events import TokenLogprob
 from server.engine.sampling_params import SamplingParams
 from server.worker.run.context_decoder import Place
 from server.worker.run.logprobs import token_logprobs
 from server.worker.sampling.device_rows import DeviceRows
 from server.worker.sampling.row_samplers import RowRequest, RowSamplers
+from server.worker.sampling.sequence_guide import Guide, SequenceGuide
+from server.worker.sampling.token_bans import TokenBans, Wanted
 
 
 class DecodeOutputs:
@@ -29,6 +32,9 @@ class DecodeOutputs:
         self._samplers = RowSamplers(self._vocab, n_ctx)
         self._n_probs: dict[int, int] = {}
         """Alternatives per token, by sequence, for the sequences that want logprobs."""
+        self._guides: dict[int, SequenceGuide] = {}
+        """The guides of the sequences that have one, or had tokens forced on them."""
+        self._bans = TokenBans(self._vocab.n_tokens)
         self._device = DeviceRows(context, self._samplers, self._n_probs) if on_device else None
         if self._device is not None and not self._device.start():
             raise LlamaCppError(
@@ -52,12 +58,18 @@ class DecodeOutputs:
         seed: int,
         prompt_tokens: Sequence[int],
         n_probs: int | None,
+        guide: object | None = None,
     ) -> None:
         """Get ready to sample a sequence, with the logprobs of its tokens if `n_probs` isn't None.
 
-        Raises RequestError naming a wrong parameter.
+        `guide` is a `Guide`. Raises RequestError naming a wrong parameter.
         """
-        self._samplers.open(sequence_id, params, seed, prompt_tokens)
+        own: SequenceGuide | None = None
+        if guide is not None:
+            own = SequenceGuide(cast("Guide", guide), at_once=n_probs is None)
+        self._samplers.open(sequence_id, params, seed, prompt_tokens, own)
+        if own is not None:
+            self._guides[sequence_id] = own
         if n_probs is not None:
             self._n_probs[sequence_id] = n_probs
 
@@ -65,6 +77,34 @@ class DecodeOutputs:
         """Forget a sequence; one that isn't open is no error."""
         self._samplers.close(sequence_id)
         self._n_probs.pop(sequence_id, None)
+        self._guides.pop(sequence_id, None)
+
+    def force(self, sequence_id: int, tokens: Sequence[int]) -> None:
+        """Make `tokens` the sequence's next ones."""
+        guide = self._guides.get(sequence_id)
+        if guide is None:
+            guide = SequenceGuide(None, at_once=sequence_id not in self._n_probs)
+            self._guides[sequence_id] = guide
+            self._samplers.guide(sequence_id, guide)
+        guide.force(tokens)
+
+    def prepare(self, entries: Sequence[BatchEntry]) -> None:
+        """Begin what can be done while `entries` are computed: the masks of grammars."""
+        if not self._guides:
+            return
+        wanted: list[Wanted] = []
+        for entry in entries:
+            guide = self._guides.get(entry.sequence_id)
+            if guide is not None and entry.n_outputs:
+                guide.bans = ()
+                if guide.needs_bans:
+                    wanted.append((guide, _draft(entry)))
+        self._bans.start(wanted)
+
+    def settle(self) -> None:
+        """Wait for what `prepare` began, whatever became of the entries."""
+        if self._guides:
+            self._bans.wait()
 
     def read(self, places: list[Place], n_rows: int, context: Context) -> list[Output | CorralError]:
         """One result per place of the last decode in `context`, which had `n_rows` rows of logits."""
@@ -81,12 +121,16 @@ class DecodeOutputs:
                 scores[id_] = self._logprobs(logits[row:], id_, entry.targets)
             if entry.n_outputs:
                 skipped = 0 if entry.targets is None else len(entry.tokens) - 1
-                draft = entry.tokens[1:] if entry.n_outputs > 1 else []
-                wanted.append(RowRequest(id_, row + skipped, index + skipped, draft, entry.ban_eog))
+                wanted.append(RowRequest(id_, row + skipped, index + skipped, _draft(entry), entry.ban_eog))
                 if id_ in self._n_probs:
                     kept[id_] = logits[row + skipped : row + skipped + entry.n_outputs].copy()
+        if self._guides:
+            self._bans.wait()
         sampler = self._samplers if self._device is None or context is not self._context else self._device
         sampled = sampler.sample(context, logits, wanted) if wanted else []
+        if self._guides and wanted:
+            by_id = {want.sequence_id: tokens for want, tokens in zip(wanted, sampled, strict=True)}
+            return [self._guided_output(entry.sequence_id, by_id, scores, kept) for entry, _, _ in places]
         if not scores and not kept:
             return [Output(tokens) if isinstance(tokens, list) else tokens for tokens in sampled]
         by_id = {want.sequence_id: tokens for want, tokens in zip(wanted, sampled, strict=True)}
@@ -100,6 +144,23 @@ class DecodeOutputs:
             return token_logprobs(rows, tokens, self._n_probs.get(id_, 0), self._shown)
         except LlamaCppError as error:
             return error
+
+    def _guided_output(
+        self,
+        id_: int,
+        sampled: dict[int, list[int] | CorralError],
+        scores: dict[int, list[TokenLogprob] | CorralError],
+        kept: dict[int, npt.NDArray[np.float32]],
+    ) -> Output | CorralError:
+        """Return the output of a sequence, with what is forced after it."""
+        output = self._output(id_, sampled, scores, kept)
+        guide = self._guides.get(id_)
+        if guide is None or id_ not in sampled or not isinstance(output, Output):
+            return output
+        if guide.error is not None:
+            return guide.error
+        forced = self._samplers.forced(id_)
+        return Output(output.tokens, output.logprobs, output.scores, forced, guide.is_over)
 
     def _output(
         self,
@@ -121,3 +182,8 @@ class DecodeOutputs:
 
     def _shown(self, token: int) -> bytes:
         return self._vocab.piece(token, special=True)
+
+
+def _draft(entry: BatchEntry) -> list[int]:
+    """The tokens of an entry that are guesses: all after the first row with a result."""
+    return entry.tokens[1 - entry.n_outputs :] if entry.n_outputs > 1 else []

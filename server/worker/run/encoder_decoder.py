@@ -77,9 +77,13 @@ class EncoderDecoderRunner(RunnerLimits):
         seed: int,
         prompt_tokens: Sequence[int],
         n_probs: int | None = None,
+        guide: object | None = None,
     ) -> None:
-        self._outputs.open(sequence_id, params, seed, prompt_tokens, n_probs)
+        self._outputs.open(sequence_id, params, seed, prompt_tokens, n_probs, guide)
         self._prompts[sequence_id] = list(prompt_tokens)
+
+    def force(self, sequence_id: int, tokens: Sequence[int]) -> None:
+        self._outputs.force(sequence_id, tokens)
 
     def close(self, sequence_id: int) -> None:
         self._outputs.close(sequence_id)
@@ -88,8 +92,12 @@ class EncoderDecoderRunner(RunnerLimits):
     def run(self, batch: Batch) -> list[Output | CorralError]:
         """Compute the entries one by one. Changes of the KV cache are moot: an encoding empties its slot."""
         results: list[Output | CorralError] = []
-        for entry in batch.entries:
-            results += self._run_one(entry, self._contexts[entry.slot])
+        self._outputs.prepare(batch.entries)
+        try:
+            for entry in batch.entries:
+                results += self._run_one(entry, self._contexts[entry.slot])
+        finally:
+            self._outputs.settle()
         return results
 
     def holds(self, slot: int, n_tokens: int) -> bool:  # noqa: ARG002

@@ -119,8 +119,12 @@ class LlamaRunner(RunnerLimits):
         seed: int,
         prompt_tokens: Sequence[int],
         n_probs: int | None = None,
+        guide: object | None = None,
     ) -> None:
-        self._outputs.open(sequence_id, params, seed, prompt_tokens, n_probs)
+        self._outputs.open(sequence_id, params, seed, prompt_tokens, n_probs, guide)
+
+    def force(self, sequence_id: int, tokens: Sequence[int]) -> None:
+        self._outputs.force(sequence_id, tokens)
 
     def close(self, sequence_id: int) -> None:
         self._outputs.close(sequence_id)
@@ -132,7 +136,11 @@ class LlamaRunner(RunnerLimits):
             self._switch(batch.adapters)
         if self._device is not None:
             self._device.prepare(batch.entries)
-        return self._strategy.run(batch)
+        self._outputs.prepare(batch.entries)
+        try:
+            return self._strategy.run(batch)
+        finally:
+            self._outputs.settle()
 
     def holds(self, slot: int, n_tokens: int) -> bool:
         return self._slots.holds(slot, n_tokens)

@@ -21,6 +21,7 @@ from models.llamacpp.vocab import Vocab
 from server.engine.sampling_params import SamplingParams
 from server.worker.sampling.candidates import find_candidates
 from server.worker.sampling.chain import ADJUSTERS
+from server.worker.sampling.sequence_guide import SequenceGuide
 from server.worker.sampling.sequence_sampler import SequenceSampler
 from server.worker.sampling.steps.step import Adjuster, Floats
 
@@ -59,11 +60,22 @@ class RowSamplers:
         """The number of open sequences."""
         return len(self._sequences)
 
-    def open(self, sequence_id: int, params: SamplingParams, seed: int, prompt_tokens: Sequence[int]) -> None:
+    def open(
+        self,
+        sequence_id: int,
+        params: SamplingParams,
+        seed: int,
+        prompt_tokens: Sequence[int],
+        guide: SequenceGuide | None = None,
+    ) -> None:
         """Prepare to sample a sequence. Raises RequestError naming the parameter that is wrong."""
         self._sequences[sequence_id] = SequenceSampler(
-            self._vocab, params, seed, prompt_tokens, self._n_ctx, self._generator
+            self._vocab, params, seed, prompt_tokens, self._n_ctx, self._generator, guide
         )
+
+    def guide(self, sequence_id: int, guide: SequenceGuide) -> None:
+        """Put a guide to an open sequence that has none."""
+        self._sequences[sequence_id].guide = guide
 
     def close(self, sequence_id: int) -> None:
         """Forget a sequence; one that isn't open is no error."""
@@ -80,10 +92,15 @@ class RowSamplers:
         whose maximum isn't finite gives an error for its sequence alone. Without a context only what needs
         no chain over a whole row can be sampled.
         """
-        if len(wanted) == 1 and context is not None and not wanted[0].draft:
+        if (
+            len(wanted) == 1
+            and context is not None
+            and not wanted[0].draft
+            and not self._sequences[wanted[0].sequence_id].is_guided
+        ):
             return [self._sample_alone(context, logits, wanted[0])]
         samplers: list[SequenceSampler] = []
-        bans, adjusts = self._suppresses, False
+        bans, adjusts, guided = self._suppresses, False, False
         rows: list[int] = []  # those sampled from candidates
         owners: list[SequenceSampler] = []
         for each in wanted:
@@ -92,10 +109,14 @@ class RowSamplers:
             bans = bans or each.ban_eog
             if sampler.adjusters:
                 adjusts = True
+            if sampler.is_guided:
+                guided = True
             if sampler.way == "candidates":
                 for row in _rows(each):
                     rows.append(row)
                     owners.append(sampler)
+        if guided:
+            wanted = self._ban_guided(logits, wanted, samplers)
         if bans:
             self._ban(logits, wanted)
         if adjusts:
@@ -175,6 +196,8 @@ class RowSamplers:
         pool: _Pool | None,
     ) -> list[int] | CorralError:
         """Return the tokens of one sequence: row by row, until one isn't the draft's."""
+        if sampler.is_guided:
+            return self._sample_guided(logits, wanted, sampler, pool)
         tokens: list[int] = []
         changing = sampler.changing
         for row in _rows(wanted):
@@ -200,6 +223,86 @@ class RowSamplers:
             if not wanted.draft or tokens != wanted.draft[: len(tokens)]:
                 break
         return tokens
+
+    def _sample_guided(
+        self, logits: Floats, wanted: RowRequest, sampler: SequenceSampler, pool: _Pool | None
+    ) -> list[int] | CorralError:
+        """Do as `_sample_one`, under a grammar: what it forces is taken, else what it allows is chosen."""
+        guide, changing = sampler.guide, sampler.changing
+        assert guide is not None
+        bans = guide.bans
+        tokens: list[int] = []
+        for n_before, row in enumerate(_rows(wanted)):
+            if guide.error is not None:
+                return guide.error
+            if guide.has_forced:
+                token = guide.take()
+                sampler.count(token)
+            elif guide.matcher is not None and n_before >= len(bans):
+                break  # forced tokens came first, so nothing is known of this row
+            else:
+                if tokens and changing:
+                    for adjuster in changing:
+                        adjuster.adjust(logits, [row], [adjuster])
+                    if pool is not None:
+                        pool = _Pool(self._row_buffer, logits, [row], [sampler])
+                picked = self._pick_allowed(logits[row], row, sampler, pool)
+                if picked is None:
+                    is_empty = _highest(logits[row]) == -np.inf
+                    return guide.nothing_left() if is_empty else sampler.error(logits[row])
+                token = picked
+                sampler.accept(token)
+                if (error := guide.consume(token)) is not None:
+                    return error
+            tokens.append(token)
+            if guide.is_over or not wanted.draft or tokens != wanted.draft[: len(tokens)]:
+                break
+        return tokens
+
+    def _pick_allowed(
+        self, row: Floats, place: int, sampler: SequenceSampler, pool: _Pool | None
+    ) -> int | None:
+        """Return a token that isn't banned in an adjusted row of logits [V], which is row `place`."""
+        if sampler.chain is None:
+            token = sampler.pick_of_row(row)
+            if token is not None and row[token] == -np.inf:  # a sum was rounded
+                return int(row.argmax())
+            return token
+        if sampler.way == "candidates":
+            assert pool is not None
+            return pool.pick(place, sampler)
+        if not isfinite(_highest(row)):
+            return None
+        allowed = (row > -np.inf).nonzero()[0]  # llama.cpp's own samplers take no infinite logits
+        self._row_buffer.fill(allowed, row[allowed])
+        token = self._row_buffer.sample(sampler.chain, 0, len(allowed))
+        sampler.chain.accept(token)
+        return token
+
+    def forced(self, sequence_id: int) -> list[int]:
+        """Return the tokens that are forced after the last one, without rows of logits; they are counted."""
+        sampler = self._sequences[sequence_id]
+        if sampler.guide is None:
+            return []
+        tokens = sampler.guide.take_at_once()
+        for token in tokens:
+            sampler.count(token)
+        return tokens
+
+    def _ban_guided(
+        self, logits: Floats, wanted: Sequence[RowRequest], samplers: Sequence[SequenceSampler]
+    ) -> list[RowRequest]:
+        """Ban what grammars don't allow. Where one allows nothing but the end, that isn't to be banned."""
+        results: list[RowRequest] = []
+        for each, sampler in zip(wanted, samplers, strict=True):
+            bans = () if sampler.guide is None else sampler.guide.bans
+            ban_eog = each.ban_eog
+            for row, banned in zip(_rows(each), bans, strict=False):
+                np.copyto(logits[row], -np.inf, where=banned)
+                if ban_eog and not np.delete(~banned, self._eog_ids).any():
+                    ban_eog = False
+            results.append(each if ban_eog is each.ban_eog else each._replace(ban_eog=ban_eog))
+        return results
 
     def _ban(self, logits: Floats, wanted: Sequence[RowRequest]) -> None:
         if self._suppresses:

@@ -14,6 +14,7 @@ from server.engine.sampling_params import SamplingParams
 from server.worker.run.logprobs import not_finite
 from server.worker.sampling.chain import active_steps, make_chain
 from server.worker.sampling.fast_path import recognize
+from server.worker.sampling.sequence_guide import SequenceGuide
 from server.worker.sampling.steps.step import Floats
 from server.worker.sampling.whole_row import WholeRow
 
@@ -25,7 +26,7 @@ class SequenceSampler:
     whole_row: `pick_of_row` does it.
     """
 
-    __slots__ = ("_n_largest", "_whole_row", "adjusters", "chain", "changing", "limits", "way")
+    __slots__ = ("_n_largest", "_whole_row", "adjusters", "chain", "changing", "guide", "limits", "way")
 
     def __init__(
         self,
@@ -35,9 +36,12 @@ class SequenceSampler:
         prompt_tokens: Sequence[int],
         n_ctx: int,
         generator: np.random.RandomState,
+        guide: SequenceGuide | None = None,
     ) -> None:
         """`generator` is borrowed, see `random_numbers`. Raises RequestError naming a wrong parameter."""
         params.check(vocab.n_tokens)
+        self.guide = guide
+        """The grammar of the sequence and what is forced on it; None: nothing."""
         path = recognize(active_steps(params), vocab.n_tokens)
         self.way = path.way
         self.limits = path.limits
@@ -61,12 +65,24 @@ class SequenceSampler:
 
     def fits(self, k: int) -> bool:
         """Return True if the `k` largest logits of a row are enough to choose from."""
-        return 0 < self._n_largest <= k
+        return 0 < self._n_largest <= k and not self.is_guided
+
+    @property
+    def is_guided(self) -> bool:
+        """True if a grammar or forced tokens have a say in the next token."""
+        return self.guide is not None and self.guide.is_active
 
     def accept(self, token: int) -> None:
         """Count `token` for the adjusters that depend on it; a chain has counted it itself."""
         for adjuster in self.changing:
             adjuster.accept(token)
+
+    def count(self, token: int) -> None:
+        """Count a token that was forced: nothing has counted it yet."""
+        for adjuster in self.changing:
+            adjuster.accept(token)
+        if self.chain is not None and self.way == "chain":
+            self.chain.accept(token)
 
     def pick_of_row(self, row: Floats) -> int | None:
         """Return the next token of an adjusted row of logits [V], for the ways without a chain.

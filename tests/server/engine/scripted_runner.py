@@ -6,7 +6,8 @@ So whatever goes wrong in the cache's books (a wrong prefix, a gap, a neighbour'
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from models.errors import CorralError, DecodeError, RequestError, RestoreError
@@ -42,6 +43,17 @@ def scripted_logprob(held: Sequence[int], token: int) -> TokenLogprob:
     """Return the scripted model's logprob of `token` after `held`."""
     digest = zlib.crc32(bytes(held) + b"|" + bytes([token]))
     return TokenLogprob(token, b"<end>" if token == EOG else PIECES[token], -(digest % 1000) / 100)
+
+
+@dataclass(frozen=True)
+class ScriptedGuide:
+    """Forces `forced[token]` after a token that was chosen; nothing may come after `last`."""
+
+    forced: Mapping[int, Sequence[int]] = field(default_factory=dict)
+    last: int | None = None
+
+    def forced_after(self, token: int) -> Sequence[int]:
+        return self.forced.get(token, ())
 
 
 @dataclass
@@ -83,6 +95,9 @@ class ScriptedRunner:
         """Keys of saved prefixes that can't be restored."""
         self.samplers: dict[int, tuple[SamplingParams, int]] = {}
         self.n_probs: dict[int, int | None] = {}
+        self.guides: dict[int, ScriptedGuide | None] = {}
+        self.queues: dict[int, deque[int]] = {}
+        """The tokens that come next, whatever the script says."""
         self.batches: list[Batch] = []
         self.n_computed = 0
 
@@ -93,12 +108,19 @@ class ScriptedRunner:
         seed: int,
         prompt_tokens: Sequence[int],
         n_probs: int | None = None,
+        guide: object | None = None,
     ) -> None:
         assert sequence_id not in self.samplers
         if self.open_limit is not None and len(self.samplers) >= self.open_limit:
             raise RequestError("a bad parameter", param="top_p")
         self.samplers[sequence_id] = (params, seed)
         self.n_probs[sequence_id] = n_probs
+        assert guide is None or isinstance(guide, ScriptedGuide)
+        self.guides[sequence_id] = guide
+        self.queues[sequence_id] = deque()
+
+    def force(self, sequence_id: int, tokens: Sequence[int]) -> None:
+        self.queues[sequence_id].extend(tokens)
 
     def close(self, sequence_id: int) -> None:
         self.samplers.pop(sequence_id, None)
@@ -146,14 +168,26 @@ class ScriptedRunner:
         seed = seed if params.temperature > 0 else 0
         tokens: list[int] = []
         n_before = len(held) - entry.n_outputs
+        queue, guide = self.queues[entry.sequence_id], self.guides[entry.sequence_id]
         for i in range(1, entry.n_outputs + 1):
-            tokens.append(next_token(held[: n_before + i], seed, ban_eog=entry.ban_eog, adapters=adapters))
+            before = held[: n_before + i]
+            if queue:
+                tokens.append(queue.popleft())
+            else:
+                tokens.append(next_token(before, seed, ban_eog=entry.ban_eog, adapters=adapters))
+                if guide is not None:
+                    queue.extend(guide.forced_after(tokens[-1]))
             if i < entry.n_outputs and tokens[-1] != held[n_before + i]:
                 break
         logprobs = None
         if self.n_probs[entry.sequence_id] is not None:
             logprobs = [scripted_logprob(held[: n_before + i + 1], token) for i, token in enumerate(tokens)]
-        return Output(tokens, logprobs, scores)
+        forced: list[int] = []
+        if logprobs is None:
+            forced = list(queue)
+            queue.clear()
+        is_over = guide is not None and not queue and guide.last in (*tokens[-1:], *forced[-1:])
+        return Output(tokens, logprobs, scores, forced, is_over)
 
     def is_eog(self, token: int) -> bool:
         return token == EOG

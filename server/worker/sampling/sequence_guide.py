@@ -1,0 +1,141 @@
+"""`SequenceGuide`: one sequence's grammar, the tokens forced on it, and the mask of its next rows."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from models.errors import CorralError, RequestError
+
+if TYPE_CHECKING:
+    from llguidance import LLMatcher
+
+Bans = npt.NDArray[np.bool_]
+"""True for each token that may not come: [V]."""
+
+
+class Guide(Protocol):
+    """What a request's answers must follow, compiled: `EngineRequest.guide`."""
+
+    @property
+    def param(self) -> str | None:
+        """The name of the request's field that it was made of, for error messages."""
+
+    def matcher(self) -> LLMatcher:
+        """Return a matcher of its own for one answer, which has seen no token."""
+
+
+class SequenceGuide:
+    """The state of one answer under its grammar, if it has one. One thread, but for `bans`.
+
+    Where the grammar leaves one way only, the tokens of that way are forced: they are taken without sampling.
+    They are the same, whether they are taken at once or one by one. The matcher has consumed all tokens that
+    were chosen, and those in the queue.
+    """
+
+    __slots__ = ("_at_once", "_param", "_queue", "bans", "error", "matcher")
+
+    def __init__(self, guide: Guide | None, *, at_once: bool) -> None:
+        """`at_once` false: each forced token needs a row of logits, as its logprob is wanted."""
+        self.matcher = None if guide is None else guide.matcher()
+        self.bans: Sequence[Bans] = ()
+        """The bans of each row of this step; empty while forced tokens come first."""
+        self.error: CorralError | None = None
+        """The sequence can't go on, for this reason."""
+        self._param = None if guide is None else guide.param
+        self._at_once = at_once
+        self._queue: deque[int] = deque()
+        """The tokens that come next."""
+        self._queue_forced()
+
+    @property
+    def is_active(self) -> bool:
+        """True if the sequence can't be sampled as any other."""
+        return self.matcher is not None or bool(self._queue) or self.error is not None
+
+    @property
+    def needs_bans(self) -> bool:
+        """True if the next token is the model's choice under a grammar."""
+        return self.matcher is not None and not self._queue and self.error is None
+
+    @property
+    def has_forced(self) -> bool:
+        """True if the next token is known."""
+        return bool(self._queue)
+
+    @property
+    def is_over(self) -> bool:
+        """True if the grammar allows nothing more."""
+        if self.matcher is None or self._queue or self.error is not None:
+            return False
+        return bool(self.matcher.is_stopped())
+
+    def take(self) -> int:
+        """Return the next forced token; there is one."""
+        return self._queue.popleft()
+
+    def take_at_once(self) -> list[int]:
+        """Return the forced tokens that need no rows of logits."""
+        if not self._at_once or not self._queue:
+            return []
+        tokens = list(self._queue)
+        self._queue.clear()
+        return tokens
+
+    def force(self, tokens: Sequence[int]) -> None:
+        """Put `tokens` behind those that are forced already, as far as the grammar allows them."""
+        if self.matcher is not None and self.error is None:
+            n = self.matcher.try_consume_tokens(list(tokens))
+            if n == 0:
+                self.error = RequestError(
+                    "the thoughts can't be ended here, as the answer's grammar has no place for their end;"
+                    " raise thinking_budget_tokens, or leave it out",
+                    param="thinking_budget_tokens",
+                )
+            tokens = tokens[:n]
+        self._queue.extend(tokens)
+        self._queue_forced()
+
+    def consume(self, token: int) -> CorralError | None:
+        """Take in a token that was chosen; return the error of a sequence that can't go on."""
+        if self.matcher is not None:
+            if self.matcher.consume_token(token):
+                self._queue_forced()
+            else:
+                self.fail()
+        return self.error
+
+    def fail(self) -> None:
+        """Take over the matcher's error: a limit of its own, as a rule."""
+        assert self.matcher is not None
+        lines = self.matcher.get_error().strip().splitlines()
+        reason = lines[0] if lines else "it has no way to go on"
+        self.error = RequestError(
+            f"the answer can't follow its grammar any further: {reason}; make the grammar or schema simpler",
+            param=self._param,
+            code="constraint_failed",
+        )
+
+    def nothing_left(self) -> CorralError:
+        """Return the error of a row in which every token is banned, by the grammar or besides."""
+        return RequestError(
+            "the answer's grammar allows only tokens that logit_bias or the model's own list bans here; "
+            "leave it one of them",
+            param="logit_bias",
+        )
+
+    def _queue_forced(self) -> None:
+        """Queue the tokens that the grammar forces now."""
+        matcher = self.matcher
+        if matcher is None or self.error is not None:
+            return
+        while tokens := matcher.compute_ff_tokens():
+            if not matcher.consume_tokens(tokens):
+                break
+            self._queue.extend(tokens)
+        if matcher.is_error():
+            self.fail()

@@ -1,0 +1,73 @@
+"""`TokenBans`: finds the tokens that grammars rule out, while the model computes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from server.worker.sampling.sequence_guide import SequenceGuide
+
+if TYPE_CHECKING:
+    from llguidance import LLExecutor
+
+THREADS_MAX = 4
+"""At most so many threads compute masks: most take microseconds."""
+
+Wanted = tuple[SequenceGuide, list[int]]
+"""A guide and its sequence's draft: bans are wanted for the next row, and after each token of the draft."""
+
+
+class TokenBans:
+    """Sets `bans` of guides. `start` and `wait` are called in turn, by one thread.
+
+    The masks are computed by a thread of its own: that neither holds Python's lock nor the engine. Nothing
+    may be consumed in between.
+    """
+
+    def __init__(self, n_vocab: int) -> None:
+        self._n_vocab = n_vocab
+        self._n_words = -(-n_vocab // 32)
+        self._thread: ThreadPoolExecutor | None = None
+        self._executor: LLExecutor | None = None
+        self._running: Future[None] | None = None
+
+    def start(self, wanted: Sequence[Wanted]) -> None:
+        """Begin to compute the bans of the next rows."""
+        self.wait()
+        if not wanted:
+            return
+        if self._thread is None:
+            from llguidance import LLExecutor
+
+            self._thread = ThreadPoolExecutor(1, "masks")
+            self._executor = LLExecutor(max(1, min(THREADS_MAX, (os.cpu_count() or 1) - 1)))
+        self._running = self._thread.submit(self._compute, list(wanted))
+
+    def wait(self) -> None:
+        """Return when the bans are there."""
+        if self._running is not None:
+            running, self._running = self._running, None
+            running.result()
+
+    def _compute(self, wanted: list[Wanted]) -> None:
+        assert self._executor is not None
+        n_rows = sum(1 + len(draft) for _, draft in wanted)
+        words = np.zeros((n_rows, self._n_words), np.int32)
+        jobs, at = [], 0
+        for guide, draft in wanted:
+            assert guide.matcher is not None
+            jobs.append((guide.matcher, at, draft))
+            at += 1 + len(draft)
+        self._executor.unsafe_compute_mask_ptr_with_draft_token(
+            jobs, words.ctypes.data, self._n_words * 4, n_rows
+        )
+        bits = np.unpackbits(words.view(np.uint8), axis=1, count=self._n_vocab, bitorder="little")
+        bans = np.equal(bits, 0)
+        for (guide, draft), (matcher, first, _) in zip(wanted, jobs, strict=True):
+            guide.bans = list(bans[first : first + 1 + len(draft)])
+            if matcher.is_error():
+                guide.fail()
