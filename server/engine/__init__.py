@@ -1,7 +1,7 @@
 """Continuous batching in pure Python: no HTTP, no ctypes. `engine.Engine` is the way in.
 
-answer_plan.py      `AnswerPlan` and `AnswerProgress`: where in an answer thoughts and calls are, seen from
-                    its tokens' text.
+answer_plan.py      `AnswerPlan` and `AnswerProgress`: the places of thoughts and calls in an answer, told by
+                    its text.
 batch.py            The work of one decode as plain data: first the changes to the KV cache, then the tokens.
 detokenizer.py      The detokenizer: bytes of tokens to text, one token at a time, in whole characters.
 engine.py           The engine: one `step` drafts, schedules, runs and postprocesses a batch over all

@@ -1,4 +1,4 @@
-"""`AnswerPlan` and `AnswerProgress`: where in an answer thoughts and calls are, seen from its tokens' text.
+"""`AnswerPlan` and `AnswerProgress`: the places of thoughts and calls in an answer, told by its text.
 
 The engine counts thoughts with it, ends them at their budget, and knows where stop strings count: in free
 content alone. It reads no calls; that is `server.answers`' work.

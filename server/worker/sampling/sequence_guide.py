@@ -19,7 +19,7 @@ Bans = npt.NDArray[np.bool_]
 
 
 class Guide(Protocol):
-    """What a request's answers must follow, compiled: `EngineRequest.guide`."""
+    """A compiled grammar that a request's answers must follow: `EngineRequest.guide`."""
 
     @property
     def param(self) -> str | None:

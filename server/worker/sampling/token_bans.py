@@ -12,7 +12,7 @@ import numpy as np
 from server.worker.sampling.sequence_guide import SequenceGuide
 
 if TYPE_CHECKING:
-    from llguidance import LLExecutor
+    from llguidance import LLExecutor, LLMatcher
 
 THREADS_MAX = 4
 """At most so many threads compute masks: most take microseconds."""
@@ -57,17 +57,26 @@ class TokenBans:
         assert self._executor is not None
         n_rows = sum(1 + len(draft) for _, draft in wanted)
         words = np.zeros((n_rows, self._n_words), np.int32)
-        jobs, at = [], 0
+        plain: list[tuple[LLMatcher, int]] = []
+        drafted: list[tuple[LLMatcher, int, list[int]]] = []
+        first_rows: list[int] = []
+        at = 0
         for guide, draft in wanted:
             assert guide.matcher is not None
-            jobs.append((guide.matcher, at, draft))
+            if draft:
+                drafted.append((guide.matcher, at, draft))
+            else:
+                plain.append((guide.matcher, at))
+            first_rows.append(at)
             at += 1 + len(draft)
-        self._executor.unsafe_compute_mask_ptr_with_draft_token(
-            jobs, words.ctypes.data, self._n_words * 4, n_rows
-        )
+        memory = words.ctypes.data, self._n_words * 4, n_rows
+        if plain:
+            self._executor.unsafe_compute_mask_ptr(plain, *memory)
+        if drafted:
+            self._executor.unsafe_compute_mask_ptr_with_draft_token(drafted, *memory)
         bits = np.unpackbits(words.view(np.uint8), axis=1, count=self._n_vocab, bitorder="little")
         bans = np.equal(bits, 0)
-        for (guide, draft), (matcher, first, _) in zip(wanted, jobs, strict=True):
+        for (guide, draft), first in zip(wanted, first_rows, strict=True):
             guide.bans = list(bans[first : first + 1 + len(draft)])
-            if matcher.is_error():
+            if guide.matcher is not None and guide.matcher.is_error():
                 guide.fail()

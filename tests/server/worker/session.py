@@ -11,6 +11,7 @@ import numpy as np
 
 from models.llamacpp.context import Context
 from models.llamacpp.model import Model
+from server.engine.answer_plan import AnswerPlan
 from server.engine.engine import Engine, EngineConfig
 from server.engine.request import EngineRequest
 from server.engine.runner import ModelRunner
@@ -58,6 +59,8 @@ class Ask:
     cache_prompt: bool = True
     n_probs: int | None = None
     score_prompt: bool = False
+    guide: object | None = None
+    plan: AnswerPlan | None = None
     params: dict[str, Any] = field(default_factory=dict)
 
     def request(self) -> EngineRequest:
@@ -70,6 +73,8 @@ class Ask:
             cache_prompt=self.cache_prompt,
             n_probs=self.n_probs,
             score_prompt=self.score_prompt,
+            guide=self.guide,
+            plan=self.plan,
             return_tokens=True,
         )
 
