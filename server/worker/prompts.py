@@ -24,6 +24,7 @@ from server.ipc.messages import (
     TokenizeReply,
 )
 from server.ipc.parts import MAX_ANSWER_CHARS, MAX_ANSWER_TOKENS
+from server.worker.guides import AnswerGuides
 from server.worker.sampling.defaults import with_defaults
 from server.worker.sampling.steps.dry import Dry
 
@@ -60,7 +61,12 @@ class PromptReader:
         self._sampling = dict(sampling or {})
         self._n_ctx = n_ctx
         self._preparation = preparation
+        self._guides = AnswerGuides(vocab)
         self._hidden_tokens = dict(vocab.hidden_tokens) if vocab.type != "none" else {}
+
+    def close(self) -> None:
+        """End what it has started: the process that makes grammars."""
+        self._guides.close()
 
     def read(self, message: Generate) -> EngineRequest:
         """Return the request for the engine, its prompt rendered and tokenized. Raises RequestError.
@@ -155,13 +161,17 @@ class PromptReader:
         extra_stops = rendered.stops if rendered else ()
         params = with_defaults(message, self._sampling)
         self._prepare_sampling(params)
+        answer = self._guides.make(message, rendered)
+        stop_tokens = self._stop_tokens((*message.params.stop, *extra_stops))
         request = EngineRequest(
             id=message.id,
             prompt_tokens=tokens,
             params=params,
             n=message.n,
             extra_stops=extra_stops,
-            stop_tokens=self._stop_tokens((*message.params.stop, *extra_stops)),
+            stop_tokens={
+                token: name for token, name in stop_tokens.items() if token not in answer.spelled_tokens
+            },
             cache_prompt=message.cache_prompt,
             timeout_s=message.timeout_s,
             return_tokens=message.return_tokens,
@@ -172,6 +182,10 @@ class PromptReader:
             score_prompt=message.score_prompt,
             priority=message.priority,
             adapters=message.adapters or (),
+            guide=answer.guide,
+            plan=answer.plan,
+            form=answer.form,
+            spelled_tokens=answer.spelled_tokens,
         )
         return request if self._preparation is None else self._preparation.prepare(request)
 

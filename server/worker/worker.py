@@ -89,6 +89,7 @@ class Worker:
             )
             return EXIT_BROKEN
         finally:
+            loaded.prompts.close()
             loaded.renderer.close()
 
     def _serve_and_save(self, loaded: LoadedModel, engine: Engine) -> int:

@@ -1,0 +1,148 @@
+"""`AnswerGuides`: what a request's answers must follow, and where their parts are, made of the request."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+from models.errors import RequestError
+from models.llamacpp.vocab import Vocab
+from server.chat.render import RenderedPrompt
+from server.chat.tool_formats.registry import tool_formats
+from server.chat.tool_formats.tool_format import GrammarJob, ToolFormat
+from server.engine.answer_plan import AnswerPlan
+from server.engine.events import AnswerForm
+from server.ipc.constraint import Constraint
+from server.ipc.messages import ChatPrompt, Generate
+from server.worker.constraints.compiler import CompiledGrammar, ConstraintCompiler
+from server.worker.constraints.grammar_text import CONTENT
+
+logger = logging.getLogger("corral.worker")
+
+_LEADS = ("", ".", "a", "0", "~", "\n")
+"""A text is tokenized behind one of these: the tokenizer may put a space in front of a text's beginning."""
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerGuide:
+    """The fields of an `EngineRequest` that come of tools, thoughts and constraints."""
+
+    guide: CompiledGrammar | None = None
+    plan: AnswerPlan | None = None
+    form: AnswerForm | None = None
+    spelled_tokens: frozenset[int] = frozenset()
+
+
+NO_GUIDE = AnswerGuide()
+
+
+class AnswerGuides:
+    """Makes guides for one model. Any thread.
+
+    The vocabulary is read for grammars, and their process started, when the first request needs them.
+    """
+
+    def __init__(self, vocab: Vocab) -> None:
+        self._vocab = vocab
+        self._compiler = ConstraintCompiler(vocab)
+        self._hidden = vocab.hidden_tokens if vocab.type != "none" else {}
+
+    def close(self) -> None:
+        """End the grammars' process, if there is one."""
+        self._compiler.close()
+
+    def make(self, message: Generate, rendered: RenderedPrompt | None) -> AnswerGuide:
+        """Return the guide of a request. Raises RequestError naming what can't be held."""
+        prompt, constraint = message.prompt, message.constraint
+        if rendered is None or not isinstance(prompt, ChatPrompt):
+            if constraint is None:
+                return NO_GUIDE
+            return AnswerGuide(self._compiler.compile(constraint), AnswerPlan(constrained=True))
+        form = rendered.form
+        known = None if form.tool_format is None else tool_formats()[form.tool_format]
+        if form.thoughts is None and known is None and constraint is None:
+            return NO_GUIDE
+        return AnswerGuide(
+            guide=self._grammar(prompt, constraint, form, known),
+            plan=self._plan(prompt, constraint, rendered, known),
+            form=None if form == AnswerForm() else form,
+            spelled_tokens=self._spelled(form, known),
+        )
+
+    def _grammar(
+        self, prompt: ChatPrompt, constraint: Constraint | None, form: AnswerForm, known: ToolFormat | None
+    ) -> CompiledGrammar | None:
+        if not prompt.tools or known is None:
+            if constraint is None:
+                return None
+            return self._compiler.compile(constraint, thoughts=form.thoughts, thinks=form.thinks)
+        choice = prompt.tool_choice
+        tools = choice.callable_tools(prompt.tools)
+        if choice.mode == "required" and not tools:
+            raise RequestError(
+                "tool_choice asks for a call of a tool that the request doesn't offer; add it to tools",
+                param="tool_choice",
+            )
+        job = GrammarJob(
+            tools=tools,
+            required=choice.mode == "required",
+            parallel=choice.parallel,
+            mark=self._compiler.mark,
+            is_token=self._compiler.is_token,
+            thoughts=form.thoughts,
+            thinks=form.thinks,
+            content=None if constraint is None or choice.mode == "required" else CONTENT,
+        )
+        content = constraint if job.content else None
+        compiled = self._compiler.compile_lark(known.grammar(job), "tools", content=content, relaxed=True)
+        if compiled.left_out:
+            logger.warning("tools' arguments aren't held to all of their schemas: %s", compiled.left_out)
+        return compiled
+
+    def _plan(
+        self,
+        prompt: ChatPrompt,
+        constraint: Constraint | None,
+        rendered: RenderedPrompt,
+        known: ToolFormat | None,
+    ) -> AnswerPlan:
+        form, choice = rendered.form, prompt.tool_choice
+        calls = known is not None and bool(choice.callable_tools(prompt.tools))
+        budget = prompt.thinking.budget_tokens
+        closing: tuple[int, ...] = ()
+        if budget is not None and form.thoughts is not None:
+            closing = exact_tokens(self._vocab, rendered.closing or form.thoughts[1])
+        return AnswerPlan(
+            thoughts=form.thoughts,
+            thinks=form.thinks,
+            budget_tokens=budget,
+            closing_tokens=closing,
+            call_marks=known.marks if known is not None and calls else (),
+            bare_calls=calls,
+            constrained=constraint is not None or (calls and choice.mode == "required"),
+        )
+
+    def _spelled(self, form: AnswerForm, known: ToolFormat | None) -> frozenset[int]:
+        """Return the tokens without text that are the answer's marks, or parts of them."""
+        marks = [*(form.thoughts or ()), *(known.marks if known is not None else ())]
+        ends = self._vocab.eog_tokens
+        return frozenset(
+            token
+            for token, name in self._hidden.items()
+            if token not in ends and any(name in mark for mark in marks)
+        )
+
+
+def exact_tokens(vocab: Vocab, text: str) -> tuple[int, ...]:
+    """Return the tokens of a text within other text, without the space that some put in front of it."""
+    wanted = text.encode()
+    for lead in _LEADS:
+        tokens = vocab.tokenize(lead + text, add_special=False, parse_special=True)
+        begun = b""
+        for at, token in enumerate(tokens):
+            if begun.lstrip(b" ") == lead.encode():
+                own = tokens[at:]
+                if b"".join(vocab.piece(each, special=True) for each in own) == wanted:
+                    return tuple(own)
+            begun += vocab.piece(token, special=True)
+    return tuple(vocab.tokenize(text, add_special=False, parse_special=True))
