@@ -1,4 +1,4 @@
-"""`AnswerGuides`: what a request's answers must follow, and where their parts are, made of the request."""
+"""`AnswerGuides`: the grammar and the parts of a request's answers, made of tools, constraint, thoughts."""
 
 from __future__ import annotations
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from llguidance import LLMatcher, LLParserLimits, LLTokenizer
+from llguidance._lib import JsonCompileOptions
 
 from models.llamacpp.token_trie import open_token_trie
 from models.llamacpp.vocab import Vocab
@@ -32,7 +33,7 @@ class Grammars:
         self._trie = open_token_trie(vocab)
 
     def schema(self, schema: dict[str, Any], *, spaces: bool = False) -> Grammar:
-        options = {"whitespace_flexible": spaces}
+        options: JsonCompileOptions = {"whitespace_flexible": spaces}
         return Grammar(self._trie, LLMatcher.grammar_from_json_schema(json.dumps(schema), overrides=options))
 
     def lark(self, lark: str, limits: LLParserLimits | None = None) -> Grammar:
