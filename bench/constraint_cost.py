@@ -4,8 +4,8 @@
 
 Free and constrained answers alternate in rounds of one process; the ratios of a round are of neighbours in
 time. `step`: the time of a step of constrained rows to that of free ones, where nothing is forced (an array
-of any strings). `rate`: the tokens per second of a record with long names, whose names are forced, to those of a
-free answer. A model of random weights does: `bench.random_model`.
+of any strings). `rate`: the tokens per second of records with long, forced names to those of a free
+answer. A model of random weights does: `bench.random_model`.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def run(engine: Engine, guide: CompiledGrammar | None, n_streams: int, n_tokens:
         params = SamplingParams(seed=stream, max_tokens=n_tokens, ignore_eos=True)
         tokens = [*PROMPT, 200 + stream]
         engine.submit(EngineRequest(id=f"r{next(_ids)}", prompt_tokens=tokens, params=params, guide=guide))
-    while engine.n_waiting or not engine.n_running:
+    while engine.n_waiting:
         engine.step()
     steps: list[float] = []
     n_generated = 0
@@ -83,7 +83,7 @@ def run(engine: Engine, guide: CompiledGrammar | None, n_streams: int, n_tokens:
         if whole:
             steps.append(time.perf_counter() - start)
         n_generated += sum(event.usage.completion_tokens for event in events if isinstance(event, Finish))
-    return Run(statistics.median(steps), n_generated / (time.perf_counter() - begin))
+    return Run(statistics.median(steps or [0.0]), n_generated / (time.perf_counter() - begin))
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -1,4 +1,4 @@
-"""`AnswerGuides`: the grammar and the parts of a request's answers, made of tools, constraint, thoughts."""
+"""`AnswerGuides`: the grammar and the parts of answers, made of tools, constraint and thoughts."""
 
 from __future__ import annotations
 

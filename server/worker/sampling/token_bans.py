@@ -74,8 +74,8 @@ class TokenBans:
             self._executor.unsafe_compute_mask_ptr(plain, *memory)
         if drafted:
             self._executor.unsafe_compute_mask_ptr_with_draft_token(drafted, *memory)
-        bits = np.unpackbits(words.view(np.uint8), axis=1, count=self._n_vocab, bitorder="little")
-        bans = np.equal(bits, 0)
+        bits = np.unpackbits((~words).view(np.uint8), axis=1, count=self._n_vocab, bitorder="little")
+        bans = bits.view(np.bool_)
         for (guide, draft), first in zip(wanted, first_rows, strict=True):
             guide.bans = list(bans[first : first + 1 + len(draft)])
             if guide.matcher is not None and guide.matcher.is_error():

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from llguidance import LLMatcher, LLParserLimits, LLTokenizer
-from llguidance._lib import JsonCompileOptions
 
 from models.llamacpp.token_trie import open_token_trie
 from models.llamacpp.vocab import Vocab
+
+if TYPE_CHECKING:
+    from llguidance._lib import JsonCompileOptions  # only its stub has it
 
 
 @dataclass(frozen=True)
