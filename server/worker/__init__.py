@@ -4,8 +4,7 @@ __main__.py     `python -m server.worker --fd N`: one model's process, started b
 adapter_set.py  `AdapterSet`: the LoRA adapters that one worker has loaded, by id, and the requests that need
                 them.
 channel.py      A worker's blocking end of the socket to the API process.
-guides.py       `AnswerGuides`: the grammar and the parts of a request's answers, made of tools, constraint,
-                thoughts.
+guides.py       `AnswerGuides`: the grammar and the parts of answers, made of tools, constraint and thoughts.
 inbox.py        `Inbox`: the thread that reads the socket, and hands each message to the engine or to a lane.
 lanes.py        `Lanes`: the threads that prepare requests, with some for short ones alone.
 outbox.py       `Outbox`: sends the engine's events, in at most one message per step and fewer when steps are
