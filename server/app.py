@@ -39,6 +39,7 @@ from server.routes import (
     conversations,
     health,
     home,
+    infill,
     messages,
     models,
     props,
@@ -52,6 +53,7 @@ from server.supervisor.protocol import ModelService
 _GROUPS = (
     chat,
     completions,
+    infill,
     messages,
     responses,
     conversations,

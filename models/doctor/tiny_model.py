@@ -28,6 +28,8 @@ class TinyModel:
     n_ctx_train: int = 512
     seed: int = 0
     chat_template: str | None = None
+    control: tuple[str, ...] = ()
+    """The names of further control tokens."""
 
     @property
     def n_embd_head(self) -> int:
@@ -50,7 +52,7 @@ def write_tiny_gguf(path: Path, tiny: TinyModel | None = None) -> Path:
     writer.add_head_count_kv(tiny.n_head_kv)
     writer.add_rope_dimension_count(tiny.n_embd_head)
     writer.add_layer_norm_rms_eps(1e-5)
-    n_vocab = _add_spm(writer) if tiny.vocabulary == "spm" else _add_bpe(writer)
+    n_vocab = _add_spm(writer, tiny) if tiny.vocabulary == "spm" else _add_bpe(writer, tiny)
     writer.add_vocab_size(n_vocab)
     if tiny.chat_template is not None:
         writer.add_chat_template(tiny.chat_template)
@@ -89,7 +91,7 @@ def tensor_shapes(tiny: TinyModel, n_vocab: int) -> dict[str, tuple[int, ...]]:
     return shapes | {"output_norm.weight": (embd,), "output.weight": (n_vocab, embd)}
 
 
-def _add_spm(writer: object) -> int:
+def _add_spm(writer: object, tiny: TinyModel) -> int:
     """Add a SentencePiece vocabulary: bytes, letters, and prefixes of a few words, so that merges work."""
     import gguf
 
@@ -104,6 +106,8 @@ def _add_spm(writer: object) -> int:
     pieces = list(dict.fromkeys(pieces))
     tokens += pieces
     types += [_NORMAL] * len(pieces)
+    tokens += tiny.control
+    types += [_CONTROL] * len(tiny.control)
     _pad(tokens, types)
     scores = [0.0] * 259 + [-float(rank) for rank in range(len(tokens) - 259)]
     writer.add_tokenizer_model("llama")
@@ -118,7 +122,7 @@ def _add_spm(writer: object) -> int:
     return len(tokens)
 
 
-def _add_bpe(writer: object) -> int:
+def _add_bpe(writer: object, tiny: TinyModel) -> int:
     """Add a byte-level BPE vocabulary of the GPT-2 kind, with two control tokens as chat models have them."""
     import gguf
 
@@ -132,7 +136,7 @@ def _add_bpe(writer: object) -> int:
                     tokens.append(spelled[:end])
                     merges.append(f"{spelled[: end - 1]} {spelled[end - 1]}")
     types = [_NORMAL] * len(tokens)
-    control = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+    control = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", *tiny.control]
     tokens += control
     types += [_CONTROL] * len(control)
     _pad(tokens, types)

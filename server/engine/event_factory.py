@@ -17,6 +17,7 @@ def started_event(request: EngineRequest, n_cached: int) -> Started:
         prompt_tokens=len(request.prompt_tokens),
         cached_tokens=n_cached,
         form=request.form,
+        n_left_out=request.n_left_out,
     )
 
 

@@ -67,6 +67,9 @@ class Started(msgspec.Struct, frozen=True, tag="started", kw_only=True, array_li
     cached_tokens: int
     form: AnswerForm | None = None
     """The answers' text is made of these parts; None: of content alone."""
+    n_left_out: int = 0
+    """So much of what the client sent had no room in the prompt, as it wished: tokens of an infill's text, or
+    messages of a chat."""
 
 
 class Delta(msgspec.Struct, frozen=True, tag="delta", kw_only=True, array_like=True, gc=False):

@@ -48,6 +48,8 @@ class EngineRequest:
     """The places of thoughts and calls in the answers, where the engine must know them."""
     form: AnswerForm | None = None
     """The parts of the answers' text, for `Started`."""
+    n_left_out: int = 0
+    """So much of what the client sent is not in the prompt, for `Started`."""
     spelled_tokens: frozenset[int] = frozenset()
     """These tokens without text, the marks of the answers' parts, are shown by their names."""
 

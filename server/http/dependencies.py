@@ -56,6 +56,14 @@ class Api:
         assert isinstance(read, GenerationRead)
         return read, answer_id
 
+    async def read_infill(self, request: Request) -> tuple[GenerationRead, str]:
+        """Return a request of `/infill`, and the id of its answer. Raises RequestError."""
+        answer_id = new_id("text")
+        job = ReadJob(purpose="infill", request_id=answer_id, timeout_s=self.config.request_timeout_s)
+        read = await self._read(request, job)
+        assert isinstance(read, GenerationRead)
+        return read, answer_id
+
     async def read_message(self, request: Request, answer_id: str) -> GenerationRead:
         """Return a request of `/v1/messages`. Raises RequestError."""
         job = ReadJob(purpose="messages", request_id=answer_id, timeout_s=self.config.request_timeout_s)

@@ -15,6 +15,7 @@ from server.openai.requests.schemas import (
     ChatCompletionRequest,
     CompletionRequest,
     DetokenizeRequest,
+    InfillRequest,
     TokenizeRequest,
 )
 from server.responses.schemas import (
@@ -28,6 +29,7 @@ _SCHEMAS: tuple[type[BaseModel], ...] = (
     ApplyTemplateRequest,
     ChatCompletionRequest,
     CompletionRequest,
+    InfillRequest,
     ConversationCreation,
     CountTokensRequest,
     DetokenizeRequest,

@@ -59,7 +59,30 @@ class ChatPrompt(msgspec.Struct, frozen=True, tag="chat"):
     """A JSON schema that the prompt tells the model to follow; None: it isn't told."""
 
 
-Prompt = TextPrompt | TokenPrompt | ChatPrompt
+class ExtraText(msgspec.Struct, frozen=True, array_like=True):
+    """The text of another file, which the model sees beside the one with the gap."""
+
+    text: str
+    filename: str = "tmp"
+
+
+class InfillPrompt(msgspec.Struct, frozen=True, tag="infill", kw_only=True):
+    """A text with a gap that the answer fills. Special tokens in it are text like any other."""
+
+    prefix: str
+    suffix: str
+    begun: str = ""
+    """The beginning of what fills the gap, which the answer goes on from."""
+    extra: tuple[ExtraText, ...] = ()
+    in_repository: bool = False
+    """The prompt names a repository and a file, where the model has tokens for them: llama-server's form."""
+    suffix_first: bool | None = None
+    """The order of the parts; None: the model's own."""
+    param: str = "suffix"
+    """The field that a model without the tokens for this is told about."""
+
+
+Prompt = TextPrompt | TokenPrompt | ChatPrompt | InfillPrompt
 
 
 # --- to the worker --------------------------------------------------------------------------------

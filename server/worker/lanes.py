@@ -16,6 +16,7 @@ from server.ipc.messages import (
     CountTokens,
     Detokenize,
     Generate,
+    InfillPrompt,
     TextPrompt,
     Tokenize,
     TokenPrompt,
@@ -72,8 +73,11 @@ def is_short(message: Prepared) -> bool:
     return _extent(content) + _stops(message) <= SHORT
 
 
-def _extent(content: TextPrompt | TokenPrompt | Tokenize | Detokenize) -> int:
+def _extent(content: TextPrompt | TokenPrompt | InfillPrompt | Tokenize | Detokenize) -> int:
     match content:
+        case InfillPrompt():
+            others = sum(len(text.text) + len(text.filename) for text in content.extra)
+            return len(content.prefix) + len(content.suffix) + len(content.begun) + others
         case TextPrompt(text=text) | Tokenize(text=text):
             return len(text)
         case TokenPrompt(tokens=tokens) | Detokenize(tokens=tokens):

@@ -19,12 +19,14 @@ from server.ipc.messages import (
     Detokenize,
     DetokenizeReply,
     Generate,
+    InfillPrompt,
     TextPrompt,
     Tokenize,
     TokenizeReply,
 )
 from server.ipc.parts import MAX_ANSWER_CHARS, MAX_ANSWER_TOKENS
 from server.worker.guides import AnswerGuides
+from server.worker.infill import InfillPrompts
 from server.worker.sampling.defaults import with_defaults
 from server.worker.sampling.steps.dry import Dry
 
@@ -62,6 +64,7 @@ class PromptReader:
         self._n_ctx = n_ctx
         self._preparation = preparation
         self._guides = AnswerGuides(vocab)
+        self._infill = InfillPrompts(vocab, n_ctx)
         self._hidden_tokens = dict(vocab.hidden_tokens) if vocab.type != "none" else {}
 
     def close(self) -> None:
@@ -78,6 +81,9 @@ class PromptReader:
             rendered = self._render(prompt)
             tokens = self._prompt_tokens(message, rendered.text, add_special=rendered.add_bos)
             return self._request(message, tokens, rendered)
+        if isinstance(prompt, InfillPrompt):
+            infill = self._infill.tokens(prompt, message.params.max_tokens)
+            return self._request(message, infill.tokens, None, n_left_out=infill.n_left_out)
         if isinstance(prompt, TextPrompt):
             tokens = self._prompt_tokens(message, prompt.text, add_special=True)
             return self._request(message, tokens, None, prompt.text)
@@ -156,7 +162,13 @@ class PromptReader:
         return self._vocab.detokenize(tokens, special=True).decode("utf-8", "replace")
 
     def _request(
-        self, message: Generate, tokens: list[int], rendered: RenderedPrompt | None, text: str = ""
+        self,
+        message: Generate,
+        tokens: list[int],
+        rendered: RenderedPrompt | None,
+        text: str = "",
+        *,
+        n_left_out: int = 0,
     ) -> EngineRequest:
         extra_stops = rendered.stops if rendered else ()
         params = with_defaults(message, self._sampling)
@@ -186,6 +198,7 @@ class PromptReader:
             plan=answer.plan,
             form=answer.form,
             spelled_tokens=answer.spelled_tokens,
+            n_left_out=n_left_out,
         )
         return request if self._preparation is None else self._preparation.prepare(request)
 

@@ -1,7 +1,7 @@
 """Checks of validated requests: fields that aren't served yet, and fields that contradict. Pure.
 
-Each is a clear 400 instead of a silent omission. A value that requests nothing (`modalities: ["text"]`,
-`suffix: ""`) passes, as many clients always send it.
+Each is a clear 400 instead of a silent omission. A value that requests nothing (`modalities: ["text"]`)
+passes, as many clients always send it.
 """
 
 from __future__ import annotations
@@ -38,9 +38,6 @@ _CHAT: dict[str, Neutral] = {
     "prediction": _one_of(),
     "web_search_options": _one_of(),
 }
-_COMPLETION: dict[str, Neutral] = {
-    "suffix": _one_of(""),
-}
 
 
 def check(request: GenerationRequest) -> None:
@@ -54,8 +51,6 @@ def refuse_unsupported(request: GenerationRequest) -> None:
     fields = dict(_EVERYWHERE)
     if isinstance(request, ChatCompletionRequest):
         fields |= _CHAT
-    elif isinstance(request, CompletionRequest):
-        fields |= _COMPLETION
     for name, neutral in fields.items():
         given = getattr(request, name)
         if given is not None and not neutral(given):
@@ -72,6 +67,12 @@ def refuse_contradictions(request: GenerationRequest) -> None:
         raise RequestError("'stream_options' is only allowed when 'stream' is true", param="stream_options")
     if isinstance(request, CompletionRequest) and request.best_of is not None:
         _check_best_of(request.best_of, request.n or 1, streamed=request.stream is True)
+    if isinstance(request, CompletionRequest) and request.suffix and request.echo:
+        raise RequestError(
+            "'echo' is true and there is a 'suffix': the answer stands between prompt and suffix; leave one "
+            "of them out",
+            param="echo",
+        )
     if isinstance(request, ChatCompletionRequest) and request.top_logprobs and not request.logprobs:
         raise RequestError(
             f"'top_logprobs' is {request.top_logprobs} and 'logprobs' is not true; set it, "

@@ -26,6 +26,7 @@ from server.openai.requests.schemas import (
     CompletionRequest,
     DetokenizeRequest,
     GenerationRequest,
+    InfillRequest,
     TokenizeRequest,
     unknown_fields,
 )
@@ -33,7 +34,15 @@ from server.responses.read import History, HistoryWanted, ResponseRead, read_res
 from server.responses.schemas import ResponsesRequest, metadata_of
 
 Purpose = Literal[
-    "chat", "text", "response", "tokenize", "detokenize", "apply_template", "messages", "count_tokens"
+    "chat",
+    "text",
+    "infill",
+    "response",
+    "tokenize",
+    "detokenize",
+    "apply_template",
+    "messages",
+    "count_tokens",
 ]
 """The route that got a body: `text` is `/v1/completions`, `messages` Anthropic's `/v1/messages`."""
 
@@ -67,6 +76,8 @@ class GenerationRead(msgspec.Struct, frozen=True, kw_only=True, tag="generation"
     store: bool = False
     """True if the client wants its chat to be kept, with `metadata`."""
     metadata: dict[str, str] = {}
+    response_fields: tuple[str, ...] = ()
+    """The fields that an answer of `/infill` has; none: all."""
 
 
 class QuestionRead(msgspec.Struct, frozen=True, kw_only=True, tag="question"):
@@ -98,6 +109,13 @@ def read(job: ReadJob, body: bytes) -> ReadRequest:
             return _generation(
                 text, options, to_engine.from_completion(text, options, job.request_id, job.timeout_s)
             )
+        case "infill":
+            gap = parse(body, InfillRequest)
+            options = answer_options(gap)
+            found = _generation(
+                gap, options, to_engine.from_infill(gap, options, job.request_id, job.timeout_s)
+            )
+            return msgspec.structs.replace(found, response_fields=tuple(gap.response_fields or ()))
         case "response":
             wish = parse(body, ResponsesRequest)
             return read_response(wish, _unknown(wish), job.request_id, job.timeout_s, job.history)

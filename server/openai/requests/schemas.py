@@ -142,7 +142,35 @@ class CompletionRequest(GenerationRequest):
     echo: bool | None = None
     best_of: Annotated[int, Field(ge=1, le=128)] | None = None
     logprobs: Logprobs = None
-    suffix: JsonValue = None
+    suffix: str | None = Field(
+        default=None, description="The text after the gap that the answer fills: see docs/infill.md."
+    )
+
+
+class ExtraInput(BaseModel):
+    """Another file's text in `input_extra`."""
+
+    model_config = ConfigDict(strict=True, extra="ignore", frozen=True)
+
+    text: str
+    filename: str | None = None
+
+
+class InfillRequest(GenerationRequest):
+    """`POST /infill`, llama-server's."""
+
+    input_prefix: str = Field(description="The text before the gap.")
+    input_suffix: str = Field(description="The text after the gap.")
+    prompt: str | None = Field(default=None, description="The beginning of what fills the gap.")
+    input_extra: Annotated[list[ExtraInput], Field(max_length=1_024, fail_fast=True)] | None = Field(
+        default=None, description="Other files' texts."
+    )
+    spm_infill: bool | None = Field(
+        default=None, description="True: the suffix goes before the prefix; the model's own order by default."
+    )
+    response_fields: Annotated[list[Annotated[str, Field(max_length=128)]], Field(max_length=64)] | None = (
+        Field(default=None, description="Only these fields are answered; `timings/prompt_n` is one within.")
+    )
 
 
 class ChatMessage(BaseModel):

@@ -9,7 +9,15 @@ import msgspec
 from models.errors import RequestError
 from server.engine.batch import Adapters
 from server.engine.sampling_params import SamplingParams
-from server.ipc.messages import ChatPrompt, Generate, Prompt, TextPrompt, TokenPrompt
+from server.ipc.messages import (
+    ChatPrompt,
+    ExtraText,
+    Generate,
+    InfillPrompt,
+    Prompt,
+    TextPrompt,
+    TokenPrompt,
+)
 from server.openai.requests.answer_options import AnswerOptions
 from server.openai.requests.checks import check, check_chat
 from server.openai.requests.field_types import PromptInput
@@ -20,6 +28,7 @@ from server.openai.requests.schemas import (
     ChatCompletionRequest,
     CompletionRequest,
     GenerationRequest,
+    InfillRequest,
     SamplingRequest,
     TemplateRequest,
 )
@@ -42,8 +51,29 @@ def from_completion(
     request: CompletionRequest, options: AnswerOptions, request_id: str, timeout_s: float | None = None
 ) -> list[Generate]:
     """Return one `Generate` per prompt, in order. Raises RequestError for what isn't supported."""
-    prompts = [_prompt(prompt) for prompt in request.prompt]
+    prompts = [_prompt(prompt, request.suffix) for prompt in request.prompt]
     return _generates(request, options, prompts, request_id, timeout_s)
+
+
+def from_infill(
+    request: InfillRequest, options: AnswerOptions, request_id: str, timeout_s: float | None = None
+) -> list[Generate]:
+    """Return one `Generate`. Raises RequestError for what isn't supported."""
+    if (request.n or 1) > 1:
+        raise RequestError(f"'n' is {request.n}; /infill answers once, so leave it out", param="n")
+    prompt = InfillPrompt(
+        prefix=request.input_prefix,
+        suffix=request.input_suffix,
+        begun=request.prompt or "",
+        extra=tuple(
+            ExtraText(extra.text, "tmp" if extra.filename is None else extra.filename)
+            for extra in request.input_extra or ()
+        ),
+        in_repository=True,
+        suffix_first=request.spm_infill,
+        param="input_prefix",
+    )
+    return _generates(request, options, [prompt], request_id, timeout_s)
 
 
 def chat_prompt(request: TemplateRequest) -> ChatPrompt:
@@ -145,5 +175,12 @@ def _max_tokens(request: SamplingRequest) -> int | None:
     return None
 
 
-def _prompt(prompt: PromptInput) -> Prompt:
-    return TextPrompt(prompt) if isinstance(prompt, str) else TokenPrompt(tuple(prompt))
+def _prompt(prompt: PromptInput, suffix: str | None) -> Prompt:
+    if not suffix:
+        return TextPrompt(prompt) if isinstance(prompt, str) else TokenPrompt(tuple(prompt))
+    if not isinstance(prompt, str):
+        raise RequestError(
+            "'prompt' has token ids and there is a 'suffix', whose text goes with a text; send a string",
+            param="prompt",
+        )
+    return InfillPrompt(prefix=prompt, suffix=suffix)

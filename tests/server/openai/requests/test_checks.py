@@ -26,7 +26,6 @@ def check_fields(kind: str, fields: dict[str, Any]) -> None:
         ("chat", "prediction", {"type": "content"}),
         ("chat", "web_search_options", {}),
         ("chat", "keep_alive", 300),
-        ("text", "suffix", "x"),
     ],
 )
 def test_what_is_not_served_is_refused_by_name(kind: str, name: str, value: Any) -> None:
@@ -78,6 +77,7 @@ def test_values_that_request_nothing_pass(kind: str, fields: dict[str, Any]) -> 
         ("chat", {"stream_options": {"include_usage": True}}, "stream_options"),
         ("text", {"stream_options": {"include_usage": True}}, "stream_options"),
         ("text", {"n": 3, "best_of": 2}, "best_of"),
+        ("text", {"suffix": "x", "echo": True}, "echo"),
         ("text", {"n": 2, "best_of": 3, "stream": True}, "best_of"),
         ("text", {"best_of": 2, "stream": True}, "best_of"),
         ("chat", {"top_logprobs": 1}, "top_logprobs"),
