@@ -43,7 +43,20 @@ GAPS: list[dict[str, Any]] = [
 @contextmanager
 def served(model: Path, *options: str) -> Iterator[str]:
     port = free_port()
-    shared = ["--no-warmup", "-c", "512", "-np", "1", "-t", "1", "--verbose", "--port", str(port)]
+    shared = [
+        "--no-warmup",
+        "-c",
+        "512",
+        "-b",
+        "128",
+        "-np",
+        "1",
+        "-t",
+        "1",
+        "--verbose",
+        "--port",
+        str(port),
+    ]
     command = [str(SERVER), "-m", str(model), *shared, *options]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     address = f"http://127.0.0.1:{port}"
