@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
+from itertools import takewhile
 from typing import Any
 
 import msgspec
@@ -23,10 +24,14 @@ from server.chat.tool_formats.tool_format import (
     Part,
     PartReader,
     Thought,
+    WithOpenings,
 )
 from server.chat.tools import Tool
 from server.engine.events import AnswerForm, ChoiceEnd, Delta, Event, Started
 from server.supervisor.protocol import EventListener
+
+_LEAST_MARK = 2
+"""The beginning of a mark has so many letters."""
 
 
 class AnswerReader:
@@ -55,7 +60,10 @@ class AnswerReader:
             self._hand_on(event, choice, choice.reader.feed(event.text))
             return
         last = Delta(id=event.id, index=event.index, text="", n_tokens=0)
-        self._hand_on(last, choice, choice.reader.end())
+        parts = choice.reader.end()
+        if event.finish_reason == "length":
+            parts = without_begun_mark(parts, marks_of(self._form))
+        self._hand_on(last, choice, parts)
         if choice.n_calls and event.finish_reason == "stop":
             event = msgspec.structs.replace(event, finish_reason="tool_calls")
         self._listener.on_event(event)
@@ -82,6 +90,43 @@ def reader_of(form: AnswerForm, tools: Sequence[Tool]) -> PartReader:
         return known.reader(tools, thoughts=form.thoughts, thinks=form.thinks)
     plain = PlainText()
     return plain if form.thoughts is None else ThoughtsFirst(plain, form.thoughts, thinks=form.thinks)
+
+
+def marks_of(form: AnswerForm) -> tuple[str, ...]:
+    """Return the marks that divide the parts of an answer of this form."""
+    marks = form.thoughts or ()
+    if form.tool_format is None:
+        return marks
+    known = tool_formats()[form.tool_format]
+    return (*marks, *known.marks, *(known.openings if isinstance(known, WithOpenings) else ()))
+
+
+def without_begun_mark(parts: list[Part], marks: Sequence[str]) -> list[Part]:
+    """Return the last parts of an answer that the token limit has cut, without a mark that it has cut.
+
+    One letter is no mark yet: it is text.
+    """
+    texts = list(takewhile(lambda part: isinstance(part, Content | Thought), reversed(parts)))[::-1]
+    text = "".join(part.text for part in texts if isinstance(part, Content | Thought))
+    begun = max((_n_begun(text, mark) for mark in marks), default=0)
+    if begun < _LEAST_MARK:
+        return parts
+    kept, n_left = parts[: len(parts) - len(texts)], len(text) - begun
+    for part in texts:
+        assert isinstance(part, Content | Thought)
+        left = part.text[: max(n_left, 0)]
+        n_left -= len(part.text)
+        if isinstance(part, Thought):
+            left = left.rstrip()  # as before a whole mark
+        if left:
+            kept.append(type(part)(left))
+    return kept
+
+
+def _n_begun(text: str, mark: str) -> int:
+    """Return the length of the longest end of the text that begins the mark and isn't all of it."""
+    lengths = range(min(len(text), len(mark) - 1), 0, -1)
+    return next((n for n in lengths if text.endswith(mark[:n])), 0)
 
 
 def new_call_id() -> str:

@@ -57,6 +57,8 @@ class ChatPrompt(msgspec.Struct, frozen=True, tag="chat"):
     thinking: Thinking = Thinking()
     response_schema: dict[str, Any] | None = None
     """A JSON schema that the prompt tells the model to follow; None: it isn't told."""
+    drops_oldest: bool = False
+    """Where the messages have no room in the context, the oldest are left out; else that is an error."""
 
 
 class ExtraText(msgspec.Struct, frozen=True, array_like=True):

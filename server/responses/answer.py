@@ -73,6 +73,11 @@ class ResponseAnswer:
                 self._reason = event.finish_reason
                 return b""
             case Started():
+                if event.n_left_out:
+                    self._warnings.append(
+                        f"truncation: {event.n_left_out:,} messages, the oldest, had no room in the context; "
+                        "the model doesn't see them"
+                    )
                 return self._begin()
             case Finish():
                 if self.status == "in_progress":

@@ -275,10 +275,6 @@ def _unsupported(name: str, why: str) -> RequestError:
 def _warnings(request: ResponsesRequest) -> list[str]:
     """Return what is accepted and does less than a client may think."""
     found = []
-    if request.truncation == "auto":
-        found.append(
-            "truncation: nothing is cut off here; a prompt that is too long for the context is a 400"
-        )
     if request.text is not None and request.text.verbosity not in (None, "medium"):
         found.append("text.verbosity has no effect on this model; say it in the instructions")
     if request.context_management is not None:
@@ -309,6 +305,7 @@ def _prompt(request: ResponsesRequest, messages: list[dict[str, Any]], table: To
         ),
         thinking=_thinking(request),
         response_schema=_shown_schema(request),
+        drops_oldest=request.truncation == "auto",
     )
 
 
@@ -384,7 +381,7 @@ def _echo(request: ResponsesRequest, table: ToolTable) -> bytes:
         "tools": table.served,
         "top_logprobs": request.top_logprobs or 0,
         "top_p": request.top_p,
-        "truncation": "disabled",
+        "truncation": request.truncation or "disabled",
         "user": request.user,
     }
     return msgspec.json.encode(fields)[1:-1]

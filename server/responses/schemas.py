@@ -124,7 +124,7 @@ class ResponsesRequest(BaseModel):
     top_logprobs: Alternatives | None = None
     include: list[Include] | None = None
     truncation: Literal["auto", "disabled"] | None = Field(
-        default=None, description="Nothing is ever cut off: a prompt that is too long is a 400."
+        default=None, description="auto: the oldest items that have no room in the context are left out."
     )
     metadata: Metadata | None = None
     background: bool | None = None

@@ -29,6 +29,7 @@ from server.worker.guides import AnswerGuides
 from server.worker.infill import InfillPrompts
 from server.worker.sampling.defaults import with_defaults
 from server.worker.sampling.steps.dry import Dry
+from server.worker.shortened_chat import shortened
 
 COUNTED_LETTERS = 65_536
 """A longer prompt that doesn't fit isn't counted to its end."""
@@ -78,9 +79,8 @@ class PromptReader:
         """
         prompt = message.prompt
         if isinstance(prompt, ChatPrompt):
-            rendered = self._render(prompt)
-            tokens = self._prompt_tokens(message, rendered.text, add_special=rendered.add_bos)
-            return self._request(message, tokens, rendered)
+            rendered, tokens, n_left_out = self._chat(message, prompt)
+            return self._request(message, tokens, rendered, n_left_out=n_left_out)
         if isinstance(prompt, InfillPrompt):
             infill = self._infill.tokens(prompt, message.params.max_tokens)
             return self._request(message, infill.tokens, None, n_left_out=infill.n_left_out)
@@ -91,6 +91,37 @@ class PromptReader:
             raise self._too_long(message, len(prompt.tokens))
         text = self._text(prompt.tokens) if message.echo else ""
         return self._request(message, list(prompt.tokens), None, text)
+
+    def _chat(self, message: Generate, prompt: ChatPrompt) -> tuple[RenderedPrompt, list[int], int]:
+        """Return a chat as it is rendered, its tokens, and the number of messages that had no room."""
+        rendered, tokens, n_left_out = self._shown(prompt)
+        if tokens is None:
+            tokens = self._prompt_tokens(message, rendered.text, add_special=rendered.add_bos)
+        return rendered, tokens, n_left_out
+
+    def _shown(self, prompt: ChatPrompt) -> tuple[RenderedPrompt, list[int] | None, int]:
+        """Return a chat rendered, without the messages that have no room if it wants that, and their number.
+
+        With it come its tokens, if they were counted.
+        """
+        rendered = self._render(prompt)
+        if not prompt.drops_oldest:
+            return rendered, None, 0
+        tokens = self._tokens_within(rendered, self._n_ctx - 1)
+        if tokens is not None:
+            return rendered, tokens, 0
+        room = self._n_ctx - max(1, self._n_ctx // 8)
+        shorter, n_left_out = shortened(
+            prompt, lambda tried: self._tokens_within(self._render(tried), room) is not None, self._n_ctx
+        )
+        return self._render(shorter), None, n_left_out
+
+    def _tokens_within(self, rendered: RenderedPrompt, room: int) -> list[int] | None:
+        """Return the tokens of a prompt; None if they are more than `room`."""
+        if len(rendered.text) > COUNTED_LETTERS and self._vocab.least_tokens(rendered.text) > room:
+            return None
+        tokens = self._tokens(rendered.text, rendered.add_bos, parse_special=True, enough=room)
+        return tokens if len(tokens) <= room else None
 
     def tokenize(self, message: Tokenize) -> TokenizeReply:
         tokens = self._tokens(message.text, message.add_special, message.parse_special)
@@ -139,8 +170,8 @@ class PromptReader:
 
     def count_tokens(self, message: CountTokens) -> CountTokensReply:
         """Return the number of tokens that the same prompt has in `read`; it may be above the context's."""
-        rendered = self._render(message.prompt)
-        tokens = self._tokens(rendered.text, rendered.add_bos, parse_special=True)
+        rendered, counted, _ = self._shown(message.prompt)
+        tokens = counted or self._tokens(rendered.text, rendered.add_bos, parse_special=True)
         if self._preparation is not None:
             request = EngineRequest(id=message.id, prompt_tokens=tokens, params=SamplingParams())
             tokens = list(self._preparation.prepare(request).prompt_tokens)

@@ -43,6 +43,10 @@ class ObjectLists:
     def marks(self) -> tuple[str, ...]:
         return self.tokens
 
+    @property
+    def openings(self) -> tuple[str, ...]:
+        return (self.opening, *self.other_openings)
+
     def matches(self, template: str) -> bool:
         return self.is_used_by(template)
 

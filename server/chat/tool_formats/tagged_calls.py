@@ -56,6 +56,10 @@ class TaggedCalls:
     def marks(self) -> tuple[str, ...]:
         return self.tokens
 
+    @property
+    def openings(self) -> tuple[str, ...]:
+        return (self.call[0], *((self.section[0],) if self.section else ()))
+
     def matches(self, template: str) -> bool:
         return self.is_used_by(template)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from server.chat.tools import Tool
 
@@ -106,3 +106,12 @@ class ToolFormat(Protocol):
 
     def reader(self, tools: Sequence[Tool], *, thoughts: tuple[str, str] | None, thinks: bool) -> PartReader:
         """Return a reader of one answer. With `thoughts` it splits them off, too."""
+
+
+@runtime_checkable
+class WithOpenings(Protocol):
+    """A format whose `marks` are only parts of the texts that open its calls."""
+
+    @property
+    def openings(self) -> tuple[str, ...]:
+        """The texts that open calls."""

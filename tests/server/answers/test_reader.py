@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from server.answers.events import CallBegin, CallDelta, CallEnd, ThoughtDelta
 from server.answers.reader import AnswerReader
+from server.chat.tool_formats.registry import tool_formats
+from server.chat.tool_formats.tool_format import WithOpenings
 from server.engine.events import (
     AnswerForm,
     ChoiceEnd,
@@ -134,3 +138,44 @@ def test_an_echoed_prompt_and_other_events_pass() -> None:
     times = Timings(queue_ms=0, prompt_n=1, prompt_ms=1, predicted_n=1, predicted_ms=1)
     finish = Finish(id="r", usage=Usage(prompt_tokens=3, completion_tokens=1), timings=times)
     assert answered(HERMES, part, echo, finish) == [part, echo, finish]
+
+
+@pytest.mark.parametrize("step", [1, 3, 100])
+@pytest.mark.parametrize(
+    ("form", "text", "content", "thoughts"),
+    [
+        (HERMES, "Yes.\n<tool_call", "Yes.\n", ""),
+        (HERMES, "Yes <t", "Yes ", ""),
+        (HERMES, "a <", "a <", ""),  # one letter may be anything
+        (HERMES, "<thi", "", ""),
+        (HERMES, "<think>Hm.\n</thin", "", "Hm."),
+        (HERMES, "<think>Hm.</think>Yes<tool", "Yes", "Hm."),
+        (THOUGHTS, "Hm.\n\n</", "", "Hm."),
+        (HERMES, "a <b", "a <b", ""),
+        (HERMES, "a <tool_cart", "a <tool_cart", ""),
+    ],
+)
+def test_a_mark_that_the_limit_cut_is_no_text(
+    form: AnswerForm, text: str, content: str, thoughts: str, step: int
+) -> None:
+    cut = answered(form, *deltas(text, step=step), end(reason="length"))
+    assert (text_of(cut, Delta).rstrip(), text_of(cut, ThoughtDelta)) == (content.rstrip(), thoughts)
+    whole = answered(form, *deltas(text, step=step), end())
+    last = text_of(whole, Delta) or text_of(whole, ThoughtDelta)
+    assert last.endswith(text[-2:].lstrip())
+
+
+def test_what_came_with_a_cut_mark_is_handed_on() -> None:
+    events = answered(HERMES, *deltas("Hi<tool_call"), end(reason="length"))
+    assert sum(e.n_tokens for e in events if isinstance(e, Delta)) == len("Hi<tool_call")
+    assert isinstance(events[-1], ChoiceEnd)
+
+
+@pytest.mark.parametrize("name", sorted(name for name, known in tool_formats().items() if known.marks))
+def test_every_format_drops_the_mark_that_is_cut(name: str) -> None:
+    known = tool_formats()[name]
+    opening = known.openings[0] if isinstance(known, WithOpenings) else known.marks[0]
+    form = AnswerForm(tool_format=name, thoughts=("<think>", "</think>"))
+    for n_letters in range(2, len(opening)):
+        events = answered(form, *deltas(opening[:n_letters]), end(reason="length"))
+        assert text_of(events, Delta).strip() == "", opening[:n_letters]

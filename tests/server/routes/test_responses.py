@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from models.errors import ContextLengthExceeded, WorkerDied
-from server.engine.events import Failure
+from server.engine.events import Failure, Started
 from server.engine.sampling_params import SamplingParams
 from server.ipc.messages import Generate, TextPrompt
 from server.responses.schemas import ResponsesRequest
@@ -492,9 +492,8 @@ async def test_what_other_servers_run_is_left_out_with_a_warning() -> None:
         "input[1]",
         "input[2]",
         "input[3]",
-        "truncation:",
     ]
-    assert body["truncation"] == "disabled"
+    assert body["truncation"] == "auto"
     assert body["tools"] == []
     assert len(chat_of(service.request).messages) == 1
 
@@ -642,3 +641,26 @@ def test_whatever_comes_is_answered(body: dict[str, Any]) -> None:
             assert response.json()["status"] == "completed"
 
     run(ask())
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_response_says_what_had_no_room(stream: bool) -> None:
+    def script(request: Generate) -> list[Any]:
+        started = Started(id=request.id, prompt_tokens=7, cached_tokens=3, n_left_out=1_200)
+        return [started, *says("x")(request)[1:]]
+
+    service = ScriptedService(script)
+    response = await post(service, {"input": "Hi", "truncation": "auto", "stream": stream})
+    body = named_events(response.text)[-1]["response"] if stream else response.json()
+    assert body["truncation"] == "auto"
+    (warning,) = body["warnings"]
+    assert "1,200 messages" in warning
+    assert chat_of(service.request).drops_oldest is True
+
+
+@pytest.mark.parametrize("truncation", [None, "disabled"])
+async def test_nothing_is_left_out_unless_a_client_wants_that(truncation: str | None) -> None:
+    service = ScriptedService()
+    body = (await post(service, {"input": "Hi", "truncation": truncation})).json()
+    assert (body["truncation"], "warnings" in body) == ("disabled", False)
+    assert chat_of(service.request).drops_oldest is False

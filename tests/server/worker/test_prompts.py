@@ -246,3 +246,56 @@ def test_a_wrong_breaker_is_refused_before_it_is_made(vocab: Vocab) -> None:
     params = SamplingParams(dry_multiplier=1.0, dry_sequence_breakers=("\0",))
     with pytest.raises(RequestError, match="dry_sequence_breakers"):
         reader_of(vocab).read(Generate(id="r", prompt=TextPrompt("a"), params=params))
+
+
+def chat_of(n_turns: int, **fields: Any) -> ChatPrompt:
+    """A system message, turns of some thirty tokens each, and a last question."""
+    turns = [
+        message
+        for i in range(n_turns)
+        for message in (
+            {"role": "user", "content": f"hello world {i}"},
+            {"role": "assistant", "content": f"the cat sat on the mat {i}"},
+        )
+    ]
+    system, last = {"role": "system", "content": "on"}, {"role": "user", "content": "llama?"}
+    return ChatPrompt([system, *turns, last], **fields)
+
+
+def test_a_chat_drops_its_oldest_messages_only_if_it_wants_that(vocab: Vocab) -> None:
+    reader = reader_of(vocab)
+    with pytest.raises(ContextLengthExceeded):
+        tokens_of(reader, chat_of(200))
+    request = reader.read(Generate(id="r", prompt=chat_of(200, drops_oldest=True), params=SamplingParams()))
+    text = vocab.detokenize(list(request.prompt_tokens), special=True).decode()
+    assert "system: on" in text
+    assert "llama?" in text
+    assert "user: hello world 199\n" in text
+    assert "hello world 0\n" not in text
+    assert N_CTX // 4 < len(request.prompt_tokens) <= N_CTX - N_CTX // 8
+    n_shown = text.count("user: ") + text.count("assistant: ") + 1
+    assert request.n_left_out == len(chat_of(200).messages) - n_shown
+
+
+def test_a_shortened_chat_is_counted_as_it_is_read(vocab: Vocab) -> None:
+    reader = reader_of(vocab)
+    for n_turns in (1, 200):
+        prompt = chat_of(n_turns, drops_oldest=True)
+        counted = reader.count_tokens(CountTokens(id="n", prompt=prompt))
+        assert counted.n_tokens == len(tokens_of(reader, prompt))
+
+
+def test_a_chat_that_fits_drops_nothing(vocab: Vocab) -> None:
+    reader = reader_of(vocab)
+    shortened = reader.read(Generate(id="r", prompt=chat_of(2, drops_oldest=True), params=SamplingParams()))
+    assert shortened.n_left_out == 0
+    assert list(shortened.prompt_tokens) == tokens_of(reader, chat_of(2))
+
+
+def test_a_last_message_that_does_not_fit_alone_is_refused(vocab: Vocab) -> None:
+    prompt = ChatPrompt(
+        [*chat_of(3).messages, {"role": "user", "content": "7" * 2 * N_CTX}], drops_oldest=True
+    )
+    with pytest.raises(ContextLengthExceeded) as caught:
+        tokens_of(reader_of(vocab), prompt)
+    assert caught.value.param == "messages"
