@@ -15,6 +15,7 @@ generate.py        `answer`: from a request to its HTTP answer, streamed or whol
 head_requests.py   `HeadRequests`: HEAD is answered wherever GET is, with the same headers. ASGI middleware.
 hosts.py           Names in `Host` and `Origin` headers, and those that a server without API keys answers to.
                    Pure.
+infill.py          `fill_in`: from a request of `/infill` to its HTTP answer, streamed or whole.
 open_files.py      `connection_limit`: the number of connections that this process has files for.
 openapi.py         The OpenAPI document's request bodies, which FastAPI doesn't know: endpoints read theirs
                    themselves.

@@ -8,6 +8,7 @@ conversations.py  `/v1/conversations`: conversations that responses add to and g
 health.py         `GET /health`: this process is alive. `GET /ready`: the models it was started with can
                   answer.
 home.py           `GET /`: a plain page that says where things are.
+infill.py         `POST /infill`, llama-server's: editors have the text at the cursor filled in.
 messages.py       `POST /v1/messages` and `/v1/messages/count_tokens`, Anthropic's.
 models.py         `GET /v1/models` and `GET /v1/models/{id}`; ids contain slashes.
 props.py          `GET /props`, llama-server's: the facts about a model that its clients look up before they
