@@ -280,6 +280,10 @@ class Engine:
                 self._requests.finish(sequence, "stop", text)
                 return
             if len(sequence.tokens) >= sequence.n_tokens_max and len(sequence.tokens) != n_last:
+                if sequence.n_slidable:
+                    n_last -= sequence.n_slidable
+                    self._slide(sequence)
+                    continue
                 self._requests.finish(sequence, "length", text + sequence.stops.flush())
                 return
         if ends:
@@ -291,6 +295,13 @@ class Engine:
             delta = take_delta(sequence, text)
             if text or delta.n_tokens:
                 self._requests.report(delta)
+
+    def _slide(self, sequence: Sequence) -> None:
+        """Let a sequence go on without its older tokens, of which nobody's guesses may know any more."""
+        sequence.draft = []
+        self._scheduler.slide(sequence)
+        if self._speculation is not None:
+            self._speculation.close(sequence)
 
     def _new_text(self, sequence: Sequence, token: int) -> str:
         """Return the text that may be shown now that `token` has come, and note where it ends."""

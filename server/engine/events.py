@@ -34,6 +34,8 @@ class Timings(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=Fal
     predicted_ms: float
     draft_n: int = 0
     draft_n_accepted: int = 0
+    context_shifts: int = 0
+    """The number of times that an answer gave up tokens, as the context was full."""
 
 
 class TokenLogprob(msgspec.Struct, frozen=True, array_like=True, gc=False):

@@ -48,6 +48,9 @@ class EngineRequest:
     """The places of thoughts and calls in the answers, where the engine must know them."""
     form: AnswerForm | None = None
     """The parts of the answers' text, for `Started`."""
+    n_keep: int | None = None
+    """Where the context is full, the older half of what follows so many tokens is given up; None: the answer
+    ends there."""
     n_left_out: int = 0
     """So much of what the client sent is not in the prompt, for `Started`."""
     spelled_tokens: frozenset[int] = frozenset()

@@ -136,6 +136,18 @@ class Scheduler:
         assert sequence.slot is not None
         self._memory.append(Trim(sequence.slot, sequence.n_computed))
 
+    def slide(self, sequence: Sequence) -> None:
+        """Let a sequence without room give up its older tokens, and wait for its turn to go on.
+
+        Its slot keeps what was computed, as if the sequence had ended: the next one, or itself, finds there
+        what it shares with that.
+        """
+        if sequence.status is SequenceStatus.RUNNING:
+            self._leave(sequence)
+            sequence.status = SequenceStatus.WAITING
+            bisect.insort(self.waiting, sequence, key=rank)
+        sequence.slide()
+
     def make_room(self) -> Sequence | None:
         """Give up resident tokens, or preempt the youngest sequence of the lowest priority.
 

@@ -51,11 +51,14 @@ class Sequence:
         "index",
         "logprobs",
         "n_computed",
+        "n_ctx",
+        "n_dropped",
         "n_emitted",
         "n_fed",
         "n_forced",
         "n_prompt",
         "n_shown",
+        "n_slides",
         "n_tokens_max",
         "n_unreported",
         "progress",
@@ -74,8 +77,13 @@ class Sequence:
         self.index = index
         self.tokens = list(request.prompt_tokens)
         self.n_prompt = len(self.tokens)
-        limit = request.params.max_tokens
-        self.n_tokens_max = n_ctx if limit is None else min(n_ctx, self.n_prompt + limit)
+        self.n_ctx = n_ctx
+        self.n_dropped = 0
+        """The number of its tokens that it has given up, as the context was full."""
+        self.n_slides = 0
+        """The number of times that it has given up tokens."""
+        self.n_tokens_max = self._end()
+        """The number of tokens at which it ends, or gives up some."""
         self.n_computed = 0
         self.n_forced = 0
         """The number of its last tokens that a guide forced, and that are pending behind the token before."""
@@ -105,6 +113,36 @@ class Sequence:
         """The place within the answer's thoughts, content and calls, where it matters."""
 
     @property
+    def n_slidable(self) -> int:
+        """The number of tokens that it gives up where it has no more room; 0: it ends there.
+
+        They are the older half of what follows those that are kept. Tokens that events will carry stay.
+        """
+        request = self.group.request
+        limit = request.params.max_tokens
+        if request.n_keep is None or (limit is not None and self.n_generated >= limit):
+            return 0
+        n = (len(self.tokens) - request.n_keep) // 2
+        return max(0, min(n, self.n_emitted - request.n_keep) if request.wants_tokens else n)
+
+    def slide(self) -> None:
+        """Give up the tokens that it may; it has no slot."""
+        assert self.slot is None
+        n, n_keep = self.n_slidable, self.group.request.n_keep
+        assert n > 0
+        assert n_keep is not None
+        del self.tokens[n_keep : n_keep + n]
+        self.n_dropped += n
+        self.n_emitted -= n
+        self.n_slides += 1
+        self.n_computed = 0
+        self.n_tokens_max = self._end()
+
+    def _end(self) -> int:
+        limit = self.group.request.params.max_tokens
+        return self.n_ctx if limit is None else min(self.n_ctx, self.n_prompt - self.n_dropped + limit)
+
+    @property
     def n_pending(self) -> int:
         """The number of tokens that are not in the KV cache."""
         return len(self.tokens) - self.n_computed
@@ -112,7 +150,7 @@ class Sequence:
     @property
     def n_generated(self) -> int:
         """The number of tokens after the prompt."""
-        return len(self.tokens) - self.n_prompt
+        return len(self.tokens) + self.n_dropped - self.n_prompt
 
     @property
     def n_covered(self) -> int:
@@ -218,5 +256,6 @@ class Group:
                 predicted_ms=(now_s - first_token_s) * 1e3,
                 draft_n=self.n_drafted,
                 draft_n_accepted=self.n_accepted,
+                context_shifts=sum(sequence.n_slides for sequence in self.sequences),
             ),
         )

@@ -58,7 +58,7 @@ class ChatPrompt(msgspec.Struct, frozen=True, tag="chat"):
     response_schema: dict[str, Any] | None = None
     """A JSON schema that the prompt tells the model to follow; None: it isn't told."""
     drops_oldest: bool = False
-    """Where the messages have no room in the context, the oldest are left out; else that is an error."""
+    """The oldest messages are left out where they have no room in the context; else that is an error."""
 
 
 class ExtraText(msgspec.Struct, frozen=True, array_like=True):
@@ -113,6 +113,11 @@ class Generate(msgspec.Struct, frozen=True, tag="generate", kw_only=True):
     adapters: Adapters | None = None
     """LoRA adapters, none with scale 0. None: the model's defaults, which the supervisor fills in; a worker
     knows of none."""
+    context_shift: bool = False
+    """An answer goes on where the context is full, without the older half of what follows the first `n_keep`
+    tokens."""
+    n_keep: int | None = None
+    """So many tokens of the prompt stay then; -1: all, None: as many as a quarter of the context holds."""
     constraint: Constraint | None = None
     """The answer's content has this form. Thoughts and tool calls have their own."""
 

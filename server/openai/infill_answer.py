@@ -95,7 +95,7 @@ class InfillAnswer:
             "tokens_predicted": finish.usage.completion_tokens,
             "tokens_evaluated": finish.usage.prompt_tokens,
             "has_new_line": self._has_new_line,
-            "truncated": self._n_left_out > 0,
+            "truncated": self._n_left_out > 0 or finish.timings.context_shifts > 0,
             "stop_type": self._stop_type,
             "stopping_word": self._stopping_word,
             "tokens_cached": finish.usage.prompt_tokens + finish.usage.completion_tokens,

@@ -121,5 +121,6 @@ def _sum(finishes: Sequence[Finish]) -> Finish:
             predicted_ms=sum(finish.timings.predicted_ms for finish in finishes),
             draft_n=sum(finish.timings.draft_n for finish in finishes),
             draft_n_accepted=sum(finish.timings.draft_n_accepted for finish in finishes),
+            context_shifts=sum(finish.timings.context_shifts for finish in finishes),
         ),
     )

@@ -45,6 +45,8 @@ class Timings(msgspec.Struct, frozen=True, kw_only=True):
     queue_ms: float | UnsetType = UNSET
     draft_n: int | UnsetType = UNSET
     draft_n_accepted: int | UnsetType = UNSET
+    context_shifts: int | UnsetType = UNSET
+    """The answer's context was full so many times and lost its older half."""
 
 
 class ChatTopLogprob(msgspec.Struct, frozen=True):
@@ -183,6 +185,7 @@ def timings_of(timings: events.Timings, cached_tokens: int) -> Timings:
         queue_ms=round(timings.queue_ms, 3),
         draft_n=timings.draft_n or UNSET,
         draft_n_accepted=timings.draft_n_accepted if timings.draft_n else UNSET,
+        context_shifts=timings.context_shifts or UNSET,
     )
 
 

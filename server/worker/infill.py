@@ -16,7 +16,7 @@ _BLOCK = 256
 """A text is cut at its beginning by a multiple of so many tokens: it begins at the same place for many
 keystrokes, and the prefix cache knows it."""
 _MOST_CHARS = 1 << 20
-"""Of a longer text only the characters next to the gap are tokenized, which no context is longer than."""
+"""A longer text is tokenized only next to the gap: no context holds more."""
 _BLOCK_CHARS = 1 << 16
 _MARKER = "\N{WHITE SMILING FACE}"
 """A text behind this one is tokenized without the space that SentencePiece puts before a text; transformers

@@ -229,9 +229,16 @@ class PromptReader:
             plan=answer.plan,
             form=answer.form,
             spelled_tokens=answer.spelled_tokens,
+            n_keep=self._n_keep(message, len(tokens)),
             n_left_out=n_left_out,
         )
         return request if self._preparation is None else self._preparation.prepare(request)
+
+    def _n_keep(self, message: Generate, n_prompt: int) -> int | None:
+        if not message.context_shift:
+            return None
+        n_keep = self._n_ctx // 4 if message.n_keep is None else message.n_keep
+        return n_prompt if n_keep == -1 else min(n_keep, n_prompt)
 
     def _prepare_sampling(self, params: SamplingParams) -> None:
         """Do what would keep the engine from its steps when it opens the request's samplers."""

@@ -225,6 +225,7 @@ class PrefixCache:
             self._empty(slot)
         else:
             slot.owner.n_computed = 0
+            slot.owner.draft = []
 
     def evict(self) -> list[MemoryChange]:
         """Empty the least recently used idle slot, keeping its tokens outside if they are worth it.

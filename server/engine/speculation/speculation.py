@@ -41,7 +41,7 @@ class Proposer(Protocol):
         """Return for each (sequence, n) at most n tokens that may follow its last one; [] for no guess."""
 
     def close(self, sequence: Sequence) -> None:
-        """Free what belongs to a sequence that has ended."""
+        """Free what belongs to a sequence that has ended, or goes on without some of its tokens."""
 
 
 class Acceptance:
@@ -151,7 +151,7 @@ class Speculation:
         return bool(with_draft)
 
     def close(self, sequence: Sequence) -> None:
-        """Free what belongs to a sequence that has ended."""
+        """Free what belongs to a sequence that has ended, or goes on without some of its tokens."""
         self._acceptance.pop(sequence.id, None)
         self._proposer.close(sequence)
 

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from server.openai.requests.field_types import (
+    TOKEN_ID_LIMIT,
     Alternatives,
     AlternativesOrOff,
     Biases,
@@ -104,6 +105,12 @@ class GenerationRequest(SamplingRequest):
     priority: Priority | None = Field(default=None, description="Lower goes first; 0 by default.")
     lora: LoraAdapters = Field(default=None, description="LoRA adapters by id; those not named are off.")
     cache_prompt: bool | None = None
+    context_shift: bool | None = Field(
+        default=None, description="True: an answer goes on where the context is full, without its older half."
+    )
+    n_keep: Annotated[int, Field(ge=-1, le=TOKEN_ID_LIMIT)] | None = Field(
+        default=None, description="With context_shift, so many tokens of the prompt stay; -1: all."
+    )
     timings_per_token: bool | None = None
     return_tokens: bool | None = None
 

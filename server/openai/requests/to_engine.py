@@ -153,6 +153,8 @@ def _generates(
             score_prompt=score_prompt,
             priority=request.priority or 0,
             adapters=adapters(request),
+            context_shift=request.context_shift is True,
+            n_keep=request.n_keep,
             constraint=constraint,
         )
         for generate_id, prompt in zip(ids, prompts, strict=True)

@@ -76,6 +76,9 @@ class EncoderPreparation:
                 "a model with an encoder gives no probabilities of its prompt; send echo without logprobs"
             )
             raise RequestError(message, param="logprobs")
+        if request.n_keep is not None:
+            message = "an encoder's prompt can't lose a part; leave 'context_shift' out"
+            raise RequestError(message, param="context_shift")
         tokens, eos = list(request.prompt_tokens), self.vocab.eos
         if self.vocab.add_eos and eos is not None and tokens[-1:] != [eos]:
             tokens.append(eos)

@@ -175,6 +175,7 @@ def request(
     score_prompt: bool = False,
     priority: int = 0,
     adapters: tuple[tuple[int, float], ...] = (),
+    n_keep: int | None = None,
 ) -> EngineRequest:
     return EngineRequest(
         id=f"r{next(_request_ids)}",
@@ -198,6 +199,7 @@ def request(
         score_prompt=score_prompt,
         priority=priority,
         adapters=adapters,
+        n_keep=n_keep,
     )
 
 
@@ -211,6 +213,8 @@ def expected_tokens(asked: EngineRequest, n_ctx: int, index: int = 0) -> list[in
     params = asked.params
     held = list(asked.prompt_tokens)
     limit = n_ctx - len(held) if params.max_tokens is None else params.max_tokens
+    if asked.n_keep is None:
+        limit = min(limit, n_ctx - len(held))
     seed = 0 if params.temperature <= 0 else (params.seed or 0) + index
     said: list[int] = []
     while len(said) < limit:
@@ -220,6 +224,8 @@ def expected_tokens(asked: EngineRequest, n_ctx: int, index: int = 0) -> list[in
         held.append(token)
         if token == EOG:
             break
+        if asked.n_keep is not None and len(held) >= n_ctx:
+            del held[asked.n_keep : asked.n_keep + (len(held) - asked.n_keep) // 2]
     return said
 
 

@@ -25,10 +25,14 @@ def random_request(chance: random.Random, prefixes: Sequence[list[int]], n_ctx: 
     start = chance.choice(prefixes)[: chance.randint(0, 80)]
     prompt = [*start, *(chance.randrange(EOG) for _ in range(chance.randint(1, 30)))]
     limit = chance.choice([None, 0, 1, 5, 40])
+    slides = chance.random() < 0.2
+    if slides:
+        limit = chance.choice([1, 40, 150, 400])
     return request(
         prompt,
         n=chance.choice([1, 1, 1, 2, 5]),
-        max_tokens=limit if limit is None else min(limit, n_ctx - len(prompt)),
+        max_tokens=limit if limit is None or slides else min(limit, n_ctx - len(prompt)),
+        n_keep=chance.choice([0, 1, min(len(prompt), 30)]) if slides else None,
         min_tokens=chance.choice([0, 0, 0, 3, 20]),
         temperature=chance.choice([0.0, 1.0]),
         seed=chance.randrange(1000),
@@ -163,7 +167,8 @@ class Schedule:
         prompt, end = list(original.prompt_tokens), outcome.ends[index]
         answer = expected_answer(original, self.harness.runner.n_ctx, index)
         said, text = answer.tokens, outcome.text.get(index, "")
-        n_room = (self.harness.runner.n_cells or 10**6) - len(prompt) + 1
+        n_cells, n_ctx = self.harness.runner.n_cells, self.harness.runner.n_ctx
+        n_room = 10**6 if n_cells is None or n_cells >= n_ctx else n_cells - len(prompt) + 1
         full = n_room < len(said)
         if full:  # it had the whole KV cache to itself, up to the last cell
             said = said[:n_room]
@@ -177,7 +182,12 @@ class Schedule:
             assert list(outcome.tokens.get(index, ())) == told
         if original.n_probs is not None:
             covered = told if full or answer.stop is None else answer.covered(original)
-            assert list(outcome.logprobs.get(index, ())) == expected_logprobs(prompt, covered)
+            expected = expected_logprobs(prompt, covered)
+            n_before = len(expected) if original.n_keep is None else n_ctx - len(prompt)
+            found = list(outcome.logprobs.get(index, ()))
+            assert len(found) == len(expected)
+            assert found[:n_before] == expected[:n_before]
+            assert [one.token for one in found] == covered
         return len(said)
 
     def _check_finish(self, original: EngineRequest, outcome: Outcome, n_said: int) -> None:
@@ -190,7 +200,9 @@ class Schedule:
         assert outcome.started is not None
         assert outcome.started.cached_tokens == usage.cached_tokens
         again = self.harness.engine.stats.preemptions_total or self.harness.runner.n_forgotten
-        computed_once = original.n == 1 and not again
+        computed_once = original.n == 1 and not again and not timings.context_shifts
+        if original.n_keep is None:
+            assert timings.context_shifts == 0
         if computed_once and (original.params.max_tokens != 0 or original.score_prompt):
             assert usage.cached_tokens + timings.prompt_n == n_prompt
         if original.score_prompt or (original.n == 1 and not original.cache_prompt):
