@@ -132,6 +132,11 @@ def _generates(
     constraint = constraint_of(request)
     given = given_sampling(request)
     params = sampling_params(given)
+    if request.context_shift and params.max_tokens is None:
+        raise RequestError(
+            "'context_shift' is true, so the context's end doesn't end the answer; send 'max_tokens' with it",
+            param="max_tokens",
+        )
     n, logprobs = request.n or 1, options.n_probs
     echo = isinstance(request, CompletionRequest | ChatCompletionRequest) and request.echo is True
     score_prompt = echo and logprobs is not None and isinstance(request, CompletionRequest)

@@ -59,6 +59,7 @@ class Ask:
     cache_prompt: bool = True
     n_probs: int | None = None
     score_prompt: bool = False
+    n_keep: int | None = None
     guide: object | None = None
     plan: AnswerPlan | None = None
     params: dict[str, Any] = field(default_factory=dict)
@@ -73,6 +74,7 @@ class Ask:
             cache_prompt=self.cache_prompt,
             n_probs=self.n_probs,
             score_prompt=self.score_prompt,
+            n_keep=self.n_keep,
             guide=self.guide,
             plan=self.plan,
             return_tokens=True,

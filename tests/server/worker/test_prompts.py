@@ -299,3 +299,16 @@ def test_a_last_message_that_does_not_fit_alone_is_refused(vocab: Vocab) -> None
     with pytest.raises(ContextLengthExceeded) as caught:
         tokens_of(reader_of(vocab), prompt)
     assert caught.value.param == "messages"
+
+
+@pytest.mark.parametrize(
+    ("n_keep", "expected"), [(None, N_CTX // 4), (-1, 100), (0, 0), (7, 7), (1_000, 100)]
+)
+def test_a_context_that_slides_keeps_the_prompts_beginning(
+    vocab: Vocab, n_keep: int | None, expected: int
+) -> None:
+    reader, prompt = reader_of(vocab), TokenPrompt(tuple(range(3, 103)))
+    asked = Generate(id="r", prompt=prompt, params=SamplingParams(), context_shift=True, n_keep=n_keep)
+    assert reader.read(asked).n_keep == expected
+    plain = Generate(id="r", prompt=prompt, params=SamplingParams(), n_keep=n_keep)
+    assert reader.read(plain).n_keep is None

@@ -304,3 +304,18 @@ def test_limits_that_contradict(fields: dict[str, Any], param: str) -> None:
     with pytest.raises(RequestError) as caught:
         chat(**fields)
     assert caught.value.param == param
+
+
+def test_a_context_slides_only_where_a_client_wants_that() -> None:
+    assert (chat().context_shift, chat(context_shift=False).context_shift) == (False, False)
+    slid = chat(context_shift=True, n_keep=5, max_tokens=9)
+    assert (slid.context_shift, slid.n_keep) == (True, 5)
+    (text,) = completion(context_shift=True, n_predict=9)
+    assert (text.context_shift, text.n_keep) == (True, None)
+
+
+@pytest.mark.parametrize("fields", [{}, {"max_tokens": -1}])
+def test_a_context_that_slides_needs_an_end(fields: dict[str, Any]) -> None:
+    with pytest.raises(RequestError, match="context_shift") as caught:
+        chat(context_shift=True, **fields)
+    assert caught.value.param == "max_tokens"
