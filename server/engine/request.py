@@ -49,7 +49,7 @@ class EngineRequest:
     form: AnswerForm | None = None
     """The parts of the answers' text, for `Started`."""
     n_keep: int | None = None
-    """Where the context is full, the older half of what follows so many tokens is given up; None: the answer
+    """The older half of what follows so many tokens is given up where the context is full; None: the answer
     ends there."""
     n_left_out: int = 0
     """So much of what the client sent is not in the prompt, for `Started`."""

@@ -12,8 +12,8 @@ from tests.server.engine.scripted_runner import ScriptedRunner
 N_CTX = 64
 
 
-def harness(n_slots: int = 1, **settings: int) -> Harness:
-    return Harness(ScriptedRunner(n_slots=n_slots, n_ctx=N_CTX, **settings))
+def harness(n_slots: int = 1) -> Harness:
+    return Harness(ScriptedRunner(n_slots=n_slots, n_ctx=N_CTX))
 
 
 def test_a_full_context_ends_an_answer_that_does_not_slide() -> None:
