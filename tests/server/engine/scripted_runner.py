@@ -215,7 +215,8 @@ class ScriptedRunner:
         empty: set[int] = set()
         for change in batch.memory:
             if isinstance(change, Save):
-                self.save(change)
+                if change.slot not in empty:  # as the real one: what got lost is not kept
+                    self.save(change)
             elif isinstance(change, Trim):
                 self._trim(change, empty)
             elif isinstance(change, Copy):
