@@ -67,6 +67,11 @@ class Paths:
         """The results of `corral tune` for this machine."""
         return self.home / "tuning"
 
+    @property
+    def clients_dir(self) -> Path:
+        """Settings of clients that were started for a server, and backups of those of the user's."""
+        return self.home / "clients"
+
 
 def _corral_home(env: Mapping[str, str]) -> Path:
     given = env.get("CORRAL_HOME", "").strip("\r\n")

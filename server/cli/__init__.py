@@ -18,6 +18,7 @@ settings.py       The server's settings as flags, made from `ServerConfig`: a fi
                   flag's help.
 bench/            `corral bench`: loads against an OpenAI-compatible server, their progress and their report.
 chat/             `corral chat`: a conversation in a terminal, with a local model or a running server.
+clients/          `corral launch` and `corral connect`: clients that are set up for a running server.
 evaluate/         `corral evaluate`: the loss of quantized files, measured, drawn and reported.
 models/           The commands for stored models: `corral pull`, `list`, `show` and `remove`.
 quantize/         `corral quantize`, `corral merge` and `corral imatrix`: the commands that write models.

@@ -34,6 +34,8 @@ class Command:
 
     module: str
     summary: str
+    passes_on: bool = False
+    """Options that the command doesn't know are arguments: another program's."""
 
 
 COMMANDS: dict[str, Command] = {
@@ -55,19 +57,26 @@ COMMANDS: dict[str, Command] = {
     "list": Command("server.cli.models.list_models", "List the models that are here."),
     "show": Command("server.cli.models.show", "Show everything about one model."),
     "remove": Command("server.cli.models.remove", "Remove a model, or one type of it."),
+    "launch": Command(
+        "server.cli.clients.launch", "Start a client that is set up for a running server.", passes_on=True
+    ),
+    "connect": Command(
+        "server.cli.clients.connect", "Print what to set so that a client uses a running server."
+    ),
     "bench": Command("server.cli.bench.command", "Measure how fast a model's server answers."),
     "tune": Command(
         "server.cli.tune.command", "Measure what makes serving fastest on this machine, and keep it."
     ),
-    "doctor": Command("server.cli.doctor", "Check what this machine can do, with a fix for what it can't."),
+    "doctor": Command("server.cli.doctor", "Check this machine, or a server for a client; say each fix."),
 }
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line (without the program's name); return the exit code."""
     args = list(sys.argv[1:] if arguments is None else arguments)
-    debug = os.environ.get("CORRAL_DEBUG", "").strip().lower() not in _OFF or "--debug" in args
-    args = [arg for arg in args if arg != "--debug"]
+    own = args[: args.index("--")] if "--" in args else args  # after it, another program's may stand
+    debug = os.environ.get("CORRAL_DEBUG", "").strip().lower() not in _OFF or "--debug" in own
+    args = [arg for arg in own if arg != "--debug"] + args[len(own) :]
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(RedactingFormatter(_LOG_FORMAT, Redactor.of(os.environ)))
     logging.basicConfig(handlers=[handler], level=logging.DEBUG if debug else logging.WARNING)
@@ -111,7 +120,10 @@ def make_app(*loaded: str | None) -> typer.Typer:
     app.callback()(_global_options)
     for name, command in COMMANDS.items():
         function = load(name) if name in loaded else _placeholder
-        app.command(name, help=None if name in loaded else command.summary)(function)
+        settings = {"ignore_unknown_options": True} if command.passes_on else None
+        app.command(name, help=None if name in loaded else command.summary, context_settings=settings)(
+            function
+        )
     return app
 
 

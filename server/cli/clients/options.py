@@ -1,0 +1,50 @@
+"""The options that say which running server a client is for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from server.clients.connection import Connection
+
+
+@dataclass(frozen=True, slots=True)
+class ServerOptions:
+    """A running server and a model of it."""
+
+    url: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="The server: http://HOST:PORT. [where this machine's settings say]"),
+    ] = None
+    model: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The model. [one that is loaded, or the first listed]")
+    ] = None
+    api_key: Annotated[str | None, typer.Option(metavar="KEY", help="The server's key. [CORRAL_API_KEY]")] = (
+        None
+    )
+
+    def connection(self) -> Connection:
+        """Return the way to the server. Raises ConfigError for what is no URL or no key."""
+        from models.secrets import clean_secret
+        from server.cli.settings import read_settings
+        from server.clients.connection import Connection, root_of
+        from server.clients.running_server import local_url
+
+        config = read_settings({}, None)
+        key = self.api_key
+        if key is None and config.api_keys:
+            key = config.api_keys[0].get_secret_value()
+        url = self.url or local_url(config.host, config.port)
+        return Connection(root_of(url), clean_secret(key or "", "--api-key"))
+
+
+ContextOption = Annotated[
+    int | None,
+    typer.Option(min=1, metavar="N", help="Context that the client is told. [all that the model has]"),
+]
+ClientArgument = Annotated[
+    str, typer.Argument(metavar="CLIENT", help="claude, codex, opencode, pi, aider, zed, openai …")
+]
