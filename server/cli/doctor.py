@@ -71,6 +71,7 @@ def _print(check: Check, width: int) -> None:
     from server.cli.console import out
 
     console = out()
-    console.print(f"{MARKS[check.status]}  [bold]{escape(check.name):<{width}}[/]  {escape(check.fact)}")
+    fact = " ".join(check.fact.split())
+    console.print(f"{MARKS[check.status]}  [bold]{escape(check.name):<{width}}[/]  {escape(fact)}")
     if check.fix:
         console.print(f"{'':{width + 11}}[bold]fix:[/] {escape(check.fix)}")

@@ -17,10 +17,9 @@ launch.py          `Launch`: the start of a client that is set up for a server, 
 registry.py        The clients by name: every file in `programs/` is one.
 running_server.py  `find_target`: the running server, its models and their context, as a client is set up for
                    them.
-user_files.py      `UserFiles`: files of the user that were changed for a client, each with its backup, and
-                   the way back.
-programs/          The clients, one file each: the file's name is the registration, `_` in it is `-` in the
-                   client's name.
+user_files.py      `UserFiles`: files of the user, changed for a client, each with its backup, and the way
+                   back.
+programs/          The clients, one file each: its name is the client's, with `-` for `_`, and registers it.
 shapes/            The requests that clients send, small and self-made, and what they need of the answers, by
                    protocol.
 """

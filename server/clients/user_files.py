@@ -1,4 +1,4 @@
-"""`UserFiles`: files of the user that were changed for a client, each with its backup, and the way back.
+"""`UserFiles`: files of the user, changed for a client, each with its backup, and the way back.
 
 A backup is the file's bytes and a record, which is written after them: a backup with a record is whole. It is
 made before the file is changed for the first time and stays until `restore`, so neither a second launch nor

@@ -1,4 +1,4 @@
-"""The clients, one file each: the file's name is the registration, `_` in it is `-` in the client's name.
+"""The clients, one file each: its name is the client's, with `-` for `_`, and registers it.
 
 aider.py           aider: chat completions without tools, set up by its environment.
 anthropic.py       The anthropic libraries, and every program that takes their variables.

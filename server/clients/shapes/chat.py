@@ -11,6 +11,7 @@ from server.clients.shapes.shape import (
     CALL_TOKENS,
     FEW_TOKENS,
     FIRST_EVENTS,
+    STILL_THINKS,
     Server,
     Shape,
     at,
@@ -106,13 +107,31 @@ def _ending(server: Server) -> str:
     return f"the stream ends with finish_reason {reasons[0]}, usage and [DONE]"
 
 
+def _forced() -> dict[str, Any]:
+    return {
+        "messages": [SYSTEM, USER],
+        "tools": [READ],
+        "tool_choice": "required",
+        "parallel_tool_calls": False,
+        "max_tokens": CALL_TOKENS,
+    }
+
+
+def _is_cut_in_thoughts(choice: object) -> bool:
+    """True for a choice that came to its limit before the model had done with its thoughts."""
+    message = at(choice, "message")
+    is_cut = at(choice, "finish_reason") == "length"
+    return is_cut and bool(at(message, "reasoning_content")) and not at(message, "content")
+
+
 def _forced_call(server: Server) -> str:
-    body = _streamed(messages=[SYSTEM, USER], tools=[READ], tool_choice="required", max_tokens=CALL_TOKENS)
-    reply = expect_stream(_ask(server, body), ROUTE)
+    reply = expect_stream(_ask(server, _streamed(**_forced())), ROUTE)
     deltas = [delta for e in reply.events for delta in at(e.data, "choices", 0, "delta", "tool_calls") or ()]
-    need(
-        deltas, "tool_choice required gives no tool call", "start the server with a model that can use tools"
-    )
+    reason = next((r for e in reply.events if (r := at(e.data, "choices", 0, "finish_reason"))), None)
+    thoughts = [at(e.data, "choices", 0, "delta", "reasoning_content") for e in reply.events]
+    if not deltas and reason == "length" and any(thoughts):
+        return STILL_THINKS
+    need(deltas, "tool_choice required gives no tool call")
     need(all("index" in d for d in deltas), "a tool call's delta has no index")
     need(at(deltas, 0, "id"), "a tool call has no id: opencode stops with \"Expected 'id' to be a string\"")
     per_chunk = [len(at(e.data, "choices", 0, "delta", "tool_calls") or ()) for e in reply.events]
@@ -120,7 +139,6 @@ def _forced_call(server: Server) -> str:
     first = [d for d in deltas if d.get("index") == 0]
     arguments = "".join(at(d, "function", "arguments") or "" for d in first)
     _check_arguments(at(first, 0, "function", "name"), arguments)
-    reason = next((r for e in reply.events if (r := at(e.data, "choices", 0, "finish_reason"))), None)
     need(reason == "tool_calls", f"an answer with a call ends with {reason} instead of tool_calls")
     return f"read({arguments.strip()}), index, id and finish_reason are there"
 
@@ -135,10 +153,11 @@ def _check_arguments(name: object, arguments: str) -> None:
 
 
 def _whole_call(server: Server) -> str:
-    body = {"messages": [SYSTEM, USER], "tools": [READ], "tool_choice": "required", "max_tokens": CALL_TOKENS}
-    reply = expect_ok(_ask(server, body), ROUTE)
-    made = at(reply.document, "choices", 0, "message", "tool_calls", 0)
-    need(made, "tool_choice required gives no tool call", "start the server with a model that can use tools")
+    choice = at(expect_ok(_ask(server, _forced()), ROUTE).document, "choices", 0)
+    made = at(choice, "message", "tool_calls", 0)
+    if made is None and _is_cut_in_thoughts(choice):
+        return STILL_THINKS
+    need(made, "tool_choice required gives no tool call")
     _check_arguments(at(made, "function", "name"), at(made, "function", "arguments") or "")
     return "a whole answer has the call, too"
 
@@ -211,8 +230,10 @@ def _schema(server: Server) -> str:
     }
     form = {"type": "json_schema", "json_schema": {"name": "state", "strict": True, "schema": schema}}
     body = {"messages": [SYSTEM, USER], "response_format": form, "max_tokens": CALL_TOKENS}
-    reply = expect_ok(_ask(server, body), ROUTE)
-    content = at(reply.document, "choices", 0, "message", "content")
+    choice = at(expect_ok(_ask(server, body), ROUTE).document, "choices", 0)
+    if _is_cut_in_thoughts(choice):
+        return STILL_THINKS
+    content = at(choice, "message", "content")
     try:
         read = json.loads(content or "")
     except ValueError:

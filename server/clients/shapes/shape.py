@@ -15,7 +15,7 @@ CALL_TOKENS = 256
 """A forced call has at most this many tokens; one of the tools here needs some forty."""
 
 FIRST_EVENTS = 2
-"""Of a stream whose end isn't asked about so many events are read; then it is left, which ends it."""
+"""A stream whose end isn't asked about is left after so many events, which ends it."""
 
 
 class Missing(Exception):
@@ -43,6 +43,9 @@ class Shape:
     name: str
     probe: Callable[[Server], str]
 
+
+STILL_THINKS = f"taken; after {CALL_TOKENS} tokens the model still thinks"
+"""The finding where an answer ends before the model has done with its thoughts."""
 
 UPDATE = "update Corral: this version's protocol is older than the client"
 """The fix for an answer that an up-to-date server gives otherwise."""
