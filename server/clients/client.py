@@ -80,12 +80,14 @@ class Document:
 class Setup:
     """The settings of a client for one target.
 
-    `key_variables` hold the server's key. `folder_variable` moves the client's whole settings folder.
-    `arguments` come before those of its user. `notes` say what can only be done by hand.
+    `key_variables` hold the server's key; those of `unset` would lead the client elsewhere. `folder_variable`
+    moves its whole settings folder. `arguments` come before those of its user. `notes` say what can only be
+    done by hand.
     """
 
     environment: Mapping[str, str] = field(default_factory=dict)
     key_variables: Sequence[str] = ()
+    unset: Sequence[str] = ()
     folder_variable: str | None = None
     documents: Sequence[Document] = ()
     arguments: Sequence[str] = ()

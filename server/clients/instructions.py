@@ -34,6 +34,7 @@ class Instructions:
             "context_length": self.target.context,
             "least_context": self.client.least_context,
             "environment": dict(setup.environment),
+            "unset": list(setup.unset),
             "key_variables": list(setup.key_variables),
             "needs_key": self.target.needs_key,
             "files": [
@@ -55,6 +56,7 @@ class Instructions:
         lines = [f"# {self.client.title} with {self.target.model} at {self.target.url}"]
         if self.target.needs_key:
             lines.append(f"# {SERVER_KEY} holds the server's key")
+        lines += [f"unset {name}" for name in setup.unset]
         lines += export_lines(setup.environment, setup.key_variables, needs_key=self.target.needs_key)
         for one in setup.documents:
             lines += ["", f"# {one.user_path}", render(content_of(one), one.form).rstrip("\n")]

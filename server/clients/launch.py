@@ -35,6 +35,7 @@ class Launch:
     arguments: tuple[str, ...]
     environment: Mapping[str, str]
     key_variables: tuple[str, ...]
+    unset: tuple[str, ...]
     files: tuple[SettingsFile, ...]
 
     def prepare(self, backups: UserFiles) -> None:
@@ -53,7 +54,8 @@ class Launch:
 
     def full_environment(self, env: Mapping[str, str], api_key: str | None) -> dict[str, str]:
         """Return the environment of the client: `env` with its own variables, the key among them."""
-        return {**env, **self.environment, **dict.fromkeys(self.key_variables, api_key or NO_KEY)}
+        kept = {name: value for name, value in env.items() if name not in self.unset}
+        return {**kept, **self.environment, **dict.fromkeys(self.key_variables, api_key or NO_KEY)}
 
     def command_line(self) -> str:
         """Return the command for people, as a shell takes it."""
@@ -105,6 +107,7 @@ def plan(
         (*setup.arguments, *arguments),
         environment,
         tuple(setup.key_variables),
+        tuple(setup.unset),
         tuple(files),
     )
 

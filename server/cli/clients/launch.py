@@ -96,7 +96,8 @@ def _print(launch: Launch, target: Target) -> None:
 
     from server.clients.instructions import export_lines
 
-    lines = export_lines(launch.environment, launch.key_variables, needs_key=target.needs_key)
+    lines = [f"unset {name}" for name in launch.unset]
+    lines += export_lines(launch.environment, launch.key_variables, needs_key=target.needs_key)
     for file in launch.files:
         lines += ["", f"# {file.path}" + (" (yours; a backup is kept)" if file.is_users else "")]
         lines.append(file.text.rstrip("\n"))

@@ -8,6 +8,15 @@ from server.clients.shapes import messages, models
 _FAMILIES = ("OPUS", "SONNET", "HAIKU", "FABLE")
 """It names its models by family, and asks one of them for titles and another for the work."""
 
+_ELSEWHERE = (
+    "CLAUDE_CODE_USE_BEDROCK",
+    "CLAUDE_CODE_USE_VERTEX",
+    "CLAUDE_CODE_USE_FOUNDRY",
+    "CLAUDE_CODE_OAUTH_TOKEN",
+    "ANTHROPIC_CUSTOM_HEADERS",
+)
+"""These choose another provider, or another way to sign in."""
+
 
 def set_up(target: Target) -> Setup:
     """Return its settings. It takes a million tokens of context for granted unless told."""
@@ -25,6 +34,7 @@ def set_up(target: Target) -> Setup:
             "CLAUDE_CODE_MAX_RETRIES": "3",  # it takes a wrong key for an outage, ten times, for minutes
         },
         key_variables=("ANTHROPIC_AUTH_TOKEN",),
+        unset=_ELSEWHERE,
         folder_variable="CLAUDE_CONFIG_DIR",
     )
 

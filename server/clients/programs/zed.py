@@ -7,8 +7,8 @@ from typing import Any
 from server.clients.client import Client, Document, Setup, Target, answer_part
 from server.clients.shapes import chat, models
 
-PROVIDER = "Corral"
-"""It takes a provider's key from this name in capitals and _API_KEY."""
+PROVIDER = "corral-local"
+"""It takes the key from a variable of this name; CORRAL_API_KEY would be a setting of servers, too."""
 
 
 def set_up(target: Target) -> Setup:
@@ -34,7 +34,7 @@ def set_up(target: Target) -> Setup:
         "agent": {"default_model": {"provider": PROVIDER, "model": target.model}},
     }
     return Setup(
-        key_variables=("CORRAL_API_KEY",),
+        key_variables=("CORRAL_LOCAL_API_KEY",),
         documents=(Document("~/.config/zed/settings.json", "json", content),),
     )
 
