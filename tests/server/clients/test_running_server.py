@@ -12,7 +12,7 @@ from server.clients.running_server import choose, local_url
     ("host", "url"),
     [
         ("127.0.0.1", "http://127.0.0.1:8000"),
-        ("0.0.0.0", "http://127.0.0.1:8000"),
+        ("0.0.0.0", "http://127.0.0.1:8000"),  # noqa: S104
         ("::", "http://[::1]:8000"),
         ("::1", "http://[::1]:8000"),
         ("corral.example", "http://corral.example:8000"),
