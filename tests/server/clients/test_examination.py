@@ -34,7 +34,7 @@ def obedient(request: Generate) -> Sequence[Step]:
     text = json.dumps(chat.messages)
     if len(text) > 3 * CONTEXT:
         return [ContextLengthExceeded(f"This model's maximum context length is {CONTEXT} tokens. However, …")]
-    must_call = chat.tool_choice is not None and chat.tool_choice.mode not in ("auto", "none")
+    must_call = chat.tool_choice.mode not in ("auto", "none")
     if must_call:
         [tool] = chat.tools or []
         values = {name: schema["enum"][0] for name, schema in tool.parameters["properties"].items()}

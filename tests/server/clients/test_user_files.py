@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from models.errors import StoreError
-from server.clients import user_files
+from models.store.atomic_write import write_atomically
 from server.clients.user_files import UserFiles
 
 ORIGINAL = b'{\r\n  // mine\n  "theme": "dark",\xff\n}'
@@ -93,7 +93,7 @@ def test_a_crash_at_any_write_loses_nothing(
     files: UserFiles, path: Path, monkeypatch: pytest.MonkeyPatch, n_writes: int
 ) -> None:
     """The writes are the original, the record, the file."""
-    write, left = user_files.write_atomically, n_writes
+    write, left = write_atomically, n_writes
 
     def until_the_crash(*arguments: object, **options: object) -> None:
         nonlocal left
@@ -102,7 +102,7 @@ def test_a_crash_at_any_write_loses_nothing(
         left -= 1
         write(*arguments, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(user_files, "write_atomically", until_the_crash)
+    monkeypatch.setattr("server.clients.user_files.write_atomically", until_the_crash)
     with pytest.raises(KeyboardInterrupt):
         files.change(path, "one")
     monkeypatch.undo()
