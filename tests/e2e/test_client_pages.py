@@ -23,7 +23,7 @@ from models.doctor.tiny_model import TinyModel, write_tiny_gguf
 from server.clients.registry import clients
 from tests.e2e.running import CORRAL, environment, free_port, is_ready
 
-pytestmark = [pytest.mark.e2e, pytest.mark.model, pytest.mark.slow]
+pytestmark = [pytest.mark.e2e, pytest.mark.model, pytest.mark.slow, pytest.mark.timeout(600)]
 
 DOCS = Path(__file__).parents[2] / "docs" / "clients"
 PAGES = [path.stem for path in sorted(DOCS.glob("*.md")) if path.stem != "README"]
