@@ -40,6 +40,6 @@ tool_definitions.py   The tools that a client defines, checked: names, schemas o
 tool_habits.py        `ToolHabits`: what a chat template does with tools and calls, found out by rendering
                       marks. Pure.
 tools.py              The tools that a request offers, and which of them the answer may or must call. Pure.
-tool_formats/         The formats in which models write tool calls, one file each, chosen by the template's
-                      text.
+tool_formats/         The tool calls of models: their formats, chosen by the template's text; the grammars and
+                      readers of these.
 """

@@ -12,7 +12,7 @@ and the results of tools are a user's turn:
     31 degrees
     </tool_response>
 
-`tool_formats/generic.py` reads the calls of the answer.
+`tool_formats/formats/generic.py` reads the calls of the answer.
 """
 
 from __future__ import annotations

@@ -1,95 +1,12 @@
-"""The formats in which models write tool calls, one file each, chosen by the template's text.
+"""The tool calls of models: their formats, chosen by the template's text; the grammars and readers of these.
 
-answer_rules.py      Rules that grammars of whole answers share: text without calls, thoughts, and calls
-                     behind text. Pure.
-answer_script.py     `AnswerScript`: a reader that is a generator, which reads an answer's text in order.
-                     Pure.
-apertus.py           Apertus's format: a list of objects between two marks, each with a tool's name as its
-                     only key.
-apriel.py            Apriel's format: a list of JSON objects between two marks.
-argument_values.py   `text_piece` and `value_text`: argument values that weren't written as JSON, as JSON.
-                     Pure.
-command_r.py         Command-R+'s format: a fence of JSON with a list of actions.
-command_r7b.py       Command-R7B's and Cohere's later format: a list of numbered actions between two marks.
-deepseek_r1.py       DeepSeek R1's and V3's format: each call is a fence of JSON between marks, behind its
-                     type and its name.
-deepseek_v3_1.py     DeepSeek V3.1's format: each call is its name and its JSON between marks.
-deepseek_v3_2.py     DeepSeek V3.2's format: invocations in DSML, whose parameters say if they are strings.
-deepseek_v4.py       DeepSeek V4's format: invocations in DSML, whose parameters say if they are strings.
-firefunction.py      Firefunction's format, also Phi-4's own: a JSON list of all calls behind a word.
-framed_calls.py      `FramedCalls`: formats that write a call's name and its JSON between marks of their own.
-                     Pure.
-functionary_v3_1.py  Functionary's format of v3.1: the name in a tag, the arguments as JSON.
-functionary_v3_2.py  Functionary's format of v3.2: each part has a recipient (`all`: content); the prompt ends
-                     in `>>>`.
-gemma4.py            Gemma 4's format: calls with strings between special marks and keys without quotes.
-generic.py           The format taught to models whose template knows no tools: Hermes', with marks of plain
-                     text.
-gigachat.py          GigaChat 3's format: one JSON object in a message of its own.
-gigachat_3_1.py      GigaChat 3.1's format: one JSON object behind a mark.
-glm.py               GLM's format since 4.5, also Spark's, Ling's and Laguna's: a name, then keys and values
-                     in turn.
-granite.py           Granite 3's format, a JSON list of all calls behind a mark; Granite 4 writes Hermes'
-                     format.
-harmony.py           Harmony, gpt-oss's format: an answer is messages in channels, for thoughts, calls and
-                     content.
-hermes.py            Hermes' format, also Qwen's 2.5 and 3: each call is a JSON object between two marks.
-hunyuan.py           Hunyuan's format of Hy3: GLM's keys and values, with marks of its own around all calls
-                     and behind names.
-json_call.py         `JsonCall`: reads one call that is a JSON object with a name and arguments, while it
-                     comes. Pure.
-json_value.py        `JsonValue`: finds the end of a JSON value in text that comes in pieces. Pure.
-kimi_k2.py           Kimi K2's format: each call is a name with a number, and its JSON, between marks.
-kimi_k3.py           Kimi K3's format: content and calls are elements between marks, whose arguments say their
-                     types.
-lark.py              Pieces of llguidance's Lark grammars that the tool formats share. Pure.
-lark_parameters.py   Lark expressions of a call's arguments that aren't written as one JSON object. Pure.
-lfm2.py              LFM2's format: a list of calls in Python's notation between two marks.
-listed_calls.py      `ListedCalls`: the kind of formats that write calls as one JSON list behind a mark. Pure.
-llama3.py            Llama 3's format: the answer is one JSON object, for built-in tools a Python call behind
-                     a mark.
-marked_calls.py      `MarkedCalls`: a reader of content with calls behind marks, one call or a list of them.
-                     Pure.
-marked_strings.py    `MarkedStrings`: rules of values whose strings stand between marks and whose keys are
-                     bare. Pure.
-minicpm.py           MiniCPM 5's format: functions with named parameters, without marks around all calls.
-minimax_m1.py        MiniMax M1's format: JSON objects between two marks, each on a line of its own.
-minimax_m2.py        MiniMax M2's format: invocations with named parameters, whose strings have no quotes.
-minimax_m3.py        MiniMax M3's format: nested elements, each mark of which stands behind the model's own
-                     token.
-mistral_list.py      Mistral's format up to Nemo: a JSON list of all calls behind a mark, some with ids of
-                     their own.
-mistral_named.py     Mistral's format from Small 3.2 on: for each call a mark, the name, a mark and the
-                     arguments.
-muse.py              Muse's format: an answer is messages to recipients: itself for thoughts, a tool, or the
-                     user.
-named_call.py        `NamedCall`: reads one call whose name stands in front of its arguments, a JSON object.
-                     Pure.
-nemotron_nano_v2.py  Nemotron Nano v2's format: a list of JSON objects between two marks.
-nested_elements.py   `NestedElements`: rules of values by their schema, where objects and lists are nested
-                     elements. Pure.
-object_lists.py      `ObjectLists`: formats that write calls as a list or lines of JSON objects between marks.
-                     Pure.
-parameter_schema.py  `Parameter`: one parameter of a tool, for formats that write its value as bare text.
-                     Pure.
-phi4_mini.py         Phi-4-mini's format: a JSON list of all calls between two marks.
-python_call.py       `PythonCall`: reads one call that is written as in Python, with keyword arguments. Pure.
-python_literals.py   `read_python_call`: reads a call in Python's notation and makes JSON of its arguments.
-                     Pure.
-qwen3_coder.py       Qwen3-Coder's XML, also Qwen3.5's, Nemotron 3's, Step 3.5's: arguments are elements of
-                     plain text.
-registry.py          The tool formats by name, and the one that a chat template's text tells. Pure.
-seed_oss.py          Seed-OSS's format: one function between two marks, and its parameters each in a tag of
-                     its own.
-solar.py             Solar Open's format: each call is an id, a name and JSON, between marks.
-tagged_calls.py      `TaggedCalls`: the formats that write each parameter of a call between marks of its own.
-                     Pure.
-text_buffer.py       `TextBuffer`: text that comes in pieces, taken in parts that no later piece can change.
-                     Pure.
-thoughts_first.py    `ThoughtsFirst`: splits thoughts off the beginning of an answer, and hands on the rest.
-                     Pure.
-tool_format.py       `ToolFormat`: how one family of models writes calls: its marks, its grammar, their
-                     reader.
-xml_parameters.py    `XmlCall`: reads one call whose arguments are elements with a name and plain text as
-                     value. Pure.
+lark.py            Pieces of llguidance's Lark grammars that the tool formats share. Pure.
+registry.py        The tool formats by name, and the one that a chat template's text tells. Pure.
+thoughts_first.py  `ThoughtsFirst`: splits thoughts off the beginning of an answer, and hands on the rest.
+                   Pure.
+tool_format.py     `ToolFormat`: how one family of models writes calls: its marks, its grammar, their reader.
+formats/           The formats in which models write tool calls, one file each; a file with a `FORMAT` is one.
+grammar/           The pieces of grammars that the formats share.
+kinds/             The kinds of formats of which several differ by their marks alone.
+reading/           The readers of calls in text that comes in pieces, which the formats share.
 """

@@ -8,7 +8,7 @@ from functools import cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-import server.chat.tool_formats as folder
+import server.chat.tool_formats.formats as folder
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @cache
 def tool_formats() -> Mapping[str, ToolFormat]:
-    """Return every format of this folder by its file's name."""
+    """Return every format of the folder `formats` by its file's name."""
     modules = {found.name: importlib.import_module(f"{folder.__name__}.{found.name}") for found in _files()}
     found = {name: module.FORMAT for name, module in modules.items() if hasattr(module, "FORMAT")}
     return MappingProxyType(found)

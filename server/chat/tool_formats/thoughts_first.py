@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import Enum, auto
 
-from server.chat.tool_formats.text_buffer import TextBuffer
+from server.chat.tool_formats.reading.text_buffer import TextBuffer
 from server.chat.tool_formats.tool_format import Content, Part, PartReader, Thought
 
 

@@ -1,7 +1,7 @@
 """`ToolFormat`: how one family of models writes calls: its marks, its grammar, their reader.
 
-A file of this folder that has a `FORMAT` is a format; its name is the file's. To add one, nothing else is
-edited.
+A file of the folder `formats` that has a `FORMAT` is a format; its name is the file's. To add one, nothing
+else is edited.
 """
 
 from __future__ import annotations

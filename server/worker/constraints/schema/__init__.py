@@ -9,8 +9,7 @@ negation.py     `negated`: a schema of values that don't match another, where sc
 objects.py      The keywords of objects, as llguidance holds them. Pure.
 references.py   `References`: what `$ref`, `$dynamicRef` and `$recursiveRef` of one schema document lead to.
                 Pure.
-repetitions.py  `check_repetitions`: bounds of repetitions in an expression, which multiply where they are
-                nested. Pure.
+repetitions.py  `check_repetitions`: bounds of repetitions in an expression, which multiply if nested. Pure.
 rewrite.py      `SchemaRewriter`: a client's schema as one that llguidance holds, or the refusal by name.
                 Pure.
 scalars.py      The keywords of types, strings and numbers, as llguidance holds them. Pure.

@@ -1,4 +1,4 @@
-"""`check_repetitions`: bounds of repetitions in an expression, which multiply where they are nested. Pure."""
+"""`check_repetitions`: bounds of repetitions in an expression, which multiply if nested. Pure."""
 
 from __future__ import annotations
 

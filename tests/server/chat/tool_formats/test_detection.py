@@ -117,7 +117,7 @@ def test_other_templates(template: str, name: str | None) -> None:
 
 @pytest.mark.parametrize("name", sorted(tool_formats()))
 def test_a_format_shows_a_raw_sample_first(name: str) -> None:
-    module = importlib.import_module(f"server.chat.tool_formats.{name}")
+    module = importlib.import_module(f"server.chat.tool_formats.formats.{name}")
     assert name == "command_r" or any(
         mark.strip() in (module.__doc__ or "") for mark in tool_formats()[name].marks
     )

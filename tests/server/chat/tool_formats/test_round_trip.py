@@ -3,113 +3,168 @@
 from __future__ import annotations
 
 import json
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import pytest
 from llguidance import LLMatcher, LLTokenizer
 
-from server.chat.jinja_environment import environment
+from server.chat.templates import ChatTemplate
+from server.chat.thinking import Thinking, thinking_variables
 from server.chat.tool_formats import lark
 from server.chat.tool_formats.registry import detect, tool_formats
-from server.chat.tool_formats.tool_format import GrammarJob
+from server.chat.tool_formats.tool_format import GrammarJob, ToolFormat
 from tests.server.chat.tool_formats.sample import CODE, TOOLS, Call, read
 from tests.server.chat.tool_formats.test_detection import TEMPLATES
 
 RENDERED = [path for path in TEMPLATES if detect(path.read_text()) is not None]
-WITHOUT_CALLS = {
-    "ibm-granite-granite-3.3-2B-Instruct": "the template renders no calls of history",
+IN_THE_GENERIC_FORMAT = {
+    "LFM2-8B-A1B": "the template shows tools, and has no place for the calls of a history",
+    "LFM2.5-Instruct": "the template shows tools, and has no place for the calls of a history",
+    "ibm-granite-granite-3.3-2B-Instruct": "the template shows tools, and has no place for calls",
+    "deepseek-ai-DeepSeek-R1-Distill-Llama-8B": "the template shows no tools, and drops calls",
 }
-CALLS = [
-    Call("get_weather", {"city": "Paris"}),
-    Call("run", {"code": CODE.strip() + " </b>", "options": {"dry": True, "tags": ["a", {"b": "}"}]}}),
-    Call("now", {}),
-]
+"""These templates don't render calls: the renderer writes a history's into content, as `generic` does."""
+ONE_CALL = {
+    "GigaChat3-10B-A1.8B": "the template renders the first call of a message",
+    "GigaChat3.1-10B-A1.8B": "the template renders the first call of a message",
+    "openai-gpt-oss-120b": "the template renders the first call of a message",
+    "meta-llama-Llama-3.1-8B-Instruct": "the template refuses several calls",
+    "meta-llama-Llama-3.2-3B-Instruct": "the template refuses several calls",
+    "meta-llama-Llama-3.3-70B-Instruct": "the template refuses several calls",
+}
+"""The renderer makes a message of each call for these."""
+UNESCAPED = {"LFM2.5-8B-A1B": "it writes backslashes within quotes as they are, so `\\n` is a line break"}
 ESCAPED = {"Reka-Edge": "it writes \\u escapes for letters, which the grammar's JSON has as they are"}
 TURN_ENDS = (
     *("<|im_end|>", "<|eot_id|>", "<|eom_id|>", "</s>", "<|end_of_text|>", "<sep>", "<|end|>", "<|eot|>"),
     *("<｜end▁of▁sentence｜>", "<|call|>", "<|END_OF_TURN_TOKEN|>", "<seed:eos>", "[e~[", "<|end_of_msg|>"),
-    *("<|role_end|>", "</assistant>", "<end_of_sentence>", "<SPECIAL_12>", "<｜hy_eos:opensource｜>"),
+    *(
+        "<|role_end|>",
+        "</assistant>",
+        "<end_of_sentence>",
+        "<SPECIAL_12>",
+        "<｜hy_eos:opensource｜>",
+        "<turn|>",
+    ),
+    *("<|im_start|>assistant", "<|START_OF_TURN_TOKEN|><|CHATBOT_TOKEN|>", "<|tool_response>"),
+    *("<|START_THINKING|><|END_THINKING|>", "<|start_header_id|>assistant<|end_header_id|>"),
 )
+"""What templates write behind an answer: the turn's end, and the beginning of what follows calls."""
 
 
-def conversation(calls: list[Call], *, as_text: bool) -> list[dict[str, Any]]:
+def called(text: str) -> list[Call]:
+    options = {"dry": True, "tags": ["a", {"b": "}"}]}
+    return [
+        Call("get_weather", {"city": "Paris"}),
+        Call("run", {"code": text, "options": options}),
+        Call("now", {}),
+    ]
+
+
+def conversation(calls: list[Call]) -> list[dict[str, Any]]:
     made = [
         {
             "id": f"a1B2c3D4{place}",
             "type": "function",
-            "function": {
-                "name": call.name,
-                "arguments": json.dumps(call.arguments, ensure_ascii=False) if as_text else call.arguments,
-            },
+            "function": {"name": call.name, "arguments": json.dumps(call.arguments, ensure_ascii=False)},
         }
         for place, call in enumerate(calls)
     ]
     return [{"role": "user", "content": "Do it."}, {"role": "assistant", "content": "", "tool_calls": made}]
 
 
-def answer(path: Path, calls: list[Call]) -> str | None:
-    """Return what the template makes of an answer with these calls; None if it can't render them."""
-    template = environment().from_string(path.read_text())
+def described_tools() -> list[dict[str, Any]]:
+    """Return the definitions of TOOLS with descriptions, without which Command-R+'s template fails."""
     tools = [tool.definition() for tool in TOOLS]
-    for as_text in (False, True):
-        messages = conversation(calls, as_text=as_text)
-        try:
-            begun, whole = (
-                template.render(
-                    messages=messages[:n_messages],
-                    tools=tools,
-                    add_generation_prompt=n_messages == 1,
-                    bos_token="",
-                    eos_token="</s>",
-                    functions="",
-                    datetime="",
-                    enable_thinking=False,
-                )
-                for n_messages in (1, 2)
-            )
-        except (jinja2.TemplateError, TypeError):
-            continue
-        text = whole
-        for _ in range(2):
-            text = text.strip().removesuffix("<|im_start|>assistant").strip()
-            for end in TURN_ENDS:
-                text = text.removesuffix(end)
-        begun = begun.rstrip().removesuffix("</think>").rstrip().removesuffix("<think>")
-        common = 0
-        while common < min(len(begun), len(text)) and begun[common] == text[common]:
-            common += 1
-        return text[common:]
-    return None
+    for tool in tools:
+        function = tool["function"]
+        known = function["parameters"]["properties"].items()
+        properties = {name: {"description": name, "type": "string", **schema} for name, schema in known}
+        function["parameters"] = {**function["parameters"], "properties": properties}
+    return tools
+
+
+@cache
+def compiled(path: Path) -> ChatTemplate:
+    return ChatTemplate(path.read_text(), eos_token="</s>")
+
+
+class Answer:
+    """What the product renders for an answer with calls, cut out of the prompt."""
+
+    def __init__(self, path: Path, calls: list[Call]) -> None:
+        tools = described_tools()
+        messages = conversation(calls)
+        quiet = thinking_variables(Thinking(enabled=False))
+        begun = compiled(path).prompt(messages[:1], tools=tools, template_kwargs=quiet)
+        whole = compiled(path).prompt(
+            messages, tools=tools, template_kwargs=quiet, add_generation_prompt=False
+        )
+        self.thoughts = begun.thoughts
+        name = "generic" if whole.is_generic else detect(path.read_text())
+        assert name is not None
+        self.format: ToolFormat = tool_formats()[name]
+        text = without_end(whole.text)
+        cut = 0
+        while cut < min(len(begun.text), len(text)) and begun.text[cut] == text[cut]:
+            cut += 1
+        self.thinks = begun.thinks and cut >= len(begun.text.rstrip())
+        for mark in [*self.format.marks, *(self.thoughts or ())]:  # no mark is cut in two
+            place = text.find(mark, max(cut - len(mark) + 1, 0))
+            if 0 <= place < cut:
+                cut = place
+        self.text = text[cut:] if " to=" in text[cut : cut + 4] else text[cut:].lstrip()
+
+
+def without_end(text: str) -> str:
+    """Return a text without what templates write behind an answer."""
+    while True:
+        end = next((end for end in TURN_ENDS if text.rstrip().endswith(end)), None)
+        if end is None:
+            return text.rstrip()
+        text = text.rstrip().removesuffix(end)
 
 
 @pytest.mark.parametrize("n_calls", [1, 3])
 @pytest.mark.parametrize("path", RENDERED, ids=lambda path: path.stem)
 def test_calls_are_read_back(path: Path, n_calls: int) -> None:
-    if path.stem in WITHOUT_CALLS:
-        pytest.skip(WITHOUT_CALLS[path.stem])
-    for calls in [[call] for call in CALLS] if n_calls == 1 else [CALLS]:
-        raw = answer(path, calls)
-        if raw is None:
-            assert n_calls == 3 or path.stem.startswith("meta-llama")
-            pytest.skip("the template renders no more than one call")
-        name = detect(path.read_text())
-        assert name is not None
-        known = tool_formats()[name]
-        assert read(known.reader(TOOLS, thoughts=("<think>", "</think>"), thinks=False), raw)[2] == calls, raw
-        job = GrammarJob(
-            tools=TOOLS,
-            required=False,
-            parallel=True,
-            mark=lark.quoted,
-            is_token=lambda mark: mark == "[CALL_ID]",
-        )
-        matcher = LLMatcher(LLTokenizer("byte"), known.grammar(job))
-        if path.stem in ESCAPED and "\\u" in raw:
+    if n_calls == 3 and path.stem in ONE_CALL:
+        pytest.skip(ONE_CALL[path.stem])
+    if path.stem in IN_THE_GENERIC_FORMAT:
+        pytest.skip(IN_THE_GENERIC_FORMAT[path.stem])
+    plain = CODE.strip() + " </b>"
+    all_calls = called(plain.replace("\\", "/") if path.stem in UNESCAPED else plain)
+    for calls in [[call] for call in all_calls] if n_calls == 1 else [all_calls]:
+        answer = Answer(path, calls)
+        reader = answer.format.reader(TOOLS, thoughts=answer.thoughts, thinks=answer.thinks)
+        assert read(reader, answer.text)[2] == calls, answer.text
+        if path.stem in ESCAPED and "\\u" in answer.text:
             continue
-        text = raw.strip().partition("</think>")[2].strip() or raw.strip()
-        tokens = list(text.encode())
-        taken = matcher.try_consume_tokens(tokens)
-        assert taken == len(tokens), f"{text.encode()[:taken]!r} | {text.encode()[taken:]!r}"
-        assert matcher.is_accepting() or matcher.is_stopped()
+        for required in (False, True):
+            job = GrammarJob(
+                tools=TOOLS,
+                required=required,
+                parallel=True,
+                mark=lark.quoted,
+                is_token=lambda mark: mark == "[CALL_ID]",
+                thoughts=answer.thoughts,
+                thinks=answer.thinks,
+            )
+            matcher = LLMatcher(LLTokenizer("byte"), answer.format.grammar(job))
+            tokens = list(answer.text.encode())
+            taken = matcher.try_consume_tokens(tokens)
+            rest = answer.text.encode()[taken:].decode(errors="replace")
+            assert taken == len(tokens), f"{required}: {answer.text!r}, refused at {rest!r}"
+            assert matcher.is_accepting() or matcher.is_stopped()
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in RENDERED if path.stem in IN_THE_GENERIC_FORMAT], ids=lambda path: path.stem
+)
+def test_other_templates_show_calls_in_the_generic_format(path: Path) -> None:
+    calls = called("x")
+    answer = Answer(path, calls)
+    reader = tool_formats()["generic"].reader(TOOLS, thoughts=answer.thoughts, thinks=answer.thinks)
+    assert read(reader, answer.text)[2] == calls, answer.text

@@ -1,0 +1,10 @@
+r"""Firefunction's format, also Phi-4's own: a JSON list of all calls behind a word.
+
+I look at both. functools[{"name": "get_weather", "arguments": {"city": "Paris"}}]
+"""
+
+from __future__ import annotations
+
+from server.chat.tool_formats.kinds.listed_calls import ListedCalls
+
+FORMAT = ListedCalls(opening=" functools", other_openings=("functools",), words=("functools[",))

@@ -1,0 +1,12 @@
+"""The pieces of grammars that the formats share.
+
+answer_rules.py      Rules that grammars of whole answers share: text without calls, thoughts, and calls
+                     behind text. Pure.
+lark_parameters.py   Lark expressions of a call's arguments that aren't written as one JSON object. Pure.
+marked_strings.py    `MarkedStrings`: rules of values whose strings stand between marks and whose keys are
+                     bare. Pure.
+nested_elements.py   `NestedElements`: rules of values by their schema, where objects and lists are nested
+                     elements. Pure.
+parameter_schema.py  `Parameter`: one parameter of a tool, for formats that write its value as bare text.
+                     Pure.
+"""

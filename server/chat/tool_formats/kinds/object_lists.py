@@ -1,0 +1,95 @@
+"""`ObjectLists`: formats that write calls as a list or lines of JSON objects between marks. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from server.chat.tool_formats import lark
+from server.chat.tool_formats.grammar.answer_rules import answer, spelled
+from server.chat.tool_formats.reading.answer_script import AnswerScript, AnswerText, Steps
+from server.chat.tool_formats.thoughts_first import ThoughtsFirst
+from server.chat.tool_formats.tool_format import GrammarJob, PartReader
+from server.chat.tools import Tool
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObjectLists:
+    """A `ToolFormat` made of its marks and of the keys of its objects."""
+
+    tokens: tuple[str, ...]
+    """Marks that vocabularies may have as tokens."""
+    is_used_by: Callable[[str], bool]
+    """Returns True if a template writes calls so."""
+    opening: str
+    closing: str
+    other_openings: tuple[str, ...] = ()
+    """The marks that may stand in the opening's place."""
+    is_list: bool = True
+    """The objects stand in a list; else each on a line of its own."""
+    is_single: bool = False
+    """There is one object at most, and no list."""
+    name_key: str = "name"
+    arguments_key: str = "arguments"
+    id_key: str = ""
+    """The key of a call's number, if it has one: it stands first."""
+    is_indented: bool = False
+    """The template breaks the JSON into lines: it may have any white space."""
+    content: tuple[str, ...] = ()
+    """The marks around content, which are left out of it."""
+
+    @property
+    def marks(self) -> tuple[str, ...]:
+        return self.tokens
+
+    @property
+    def openings(self) -> tuple[str, ...]:
+        return (self.opening, *self.other_openings)
+
+    def matches(self, template: str) -> bool:
+        return self.is_used_by(template)
+
+    def grammar(self, job: GrammarJob) -> str:
+        rules = [f"object: {' | '.join(self._object(tool) for tool in job.tools)}"] if job.tools else []
+        opening, closing = spelled(job, self.opening), spelled(job, self.closing)
+        if self.is_single:
+            behind = f"{_FREE} object {closing}"
+        elif self.is_list:
+            more = f'({_FREE} "," {_FREE} object)*' if job.parallel else ""
+            behind = f'{_FREE} "[" {_FREE} object {more} {_FREE} "]" {_FREE} {closing}'
+        else:
+            more = r"(/\n/ object)*" if job.parallel else ""
+            behind = rf"{_FREE} object {more} {_FREE} {closing}"
+        calls = f"{opening} {behind}"
+        return answer(job, calls, [self.opening], rules, after_opening=behind)
+
+    def reader(self, tools: Sequence[Tool], *, thoughts: tuple[str, str] | None, thinks: bool) -> PartReader:
+        names = frozenset(tool.name for tool in tools)
+        reader = AnswerScript(lambda text: self._read(text, names))
+        return reader if thoughts is None else ThoughtsFirst(reader, thoughts, thinks=thinks)
+
+    def _object(self, tool: Tool) -> str:
+        if self.is_indented:
+            name = f"{json.dumps(self.name_key)}: {json.dumps(tool.name, ensure_ascii=False)},"
+            keys = f"{lark.quoted(name)} {_FREE} {lark.quoted(json.dumps(self.arguments_key) + ': ')}"
+            arguments = f"%json {json.dumps(lark.arguments_schema(tool), ensure_ascii=False)}"
+            return f'"{{" {_FREE} {keys} {arguments} {_FREE} "}}"'
+        number = rf"""{lark.quoted(f'"{self.id_key}": "')} /[0-9]{{1,3}}/ "\", " """ if self.id_key else ""
+        return lark.json_call(tool, name_key=self.name_key, arguments_key=self.arguments_key, before=number)
+
+    def _read(self, text: AnswerText, names: frozenset[str]) -> Steps[None]:
+        yield from text.bare_calls(names)
+        openings = [self.opening, *self.other_openings]
+        while (mark := (yield from text.until([*openings, *self.content]))) is not None:
+            if mark in openings:
+                yield from text.listed_calls(
+                    names,
+                    mark,
+                    self.closing.strip(),
+                    name_keys=(self.name_key, "name"),
+                    id_keys=(self.id_key or "id",),
+                )
+
+
+_FREE = r"/[ \n\t]{0,16}/"
