@@ -14,9 +14,16 @@ THOUGHT_BLOCKS = (
     ("<|START_THINKING|>", "<|END_THINKING|>"),
     ("<|channel>thought", "<channel|>"),
     ("<|open|>think<|sep|>", "<|close|>think<|sep|>"),
+    ("<|inner_prefix|>", "<|inner_suffix|>"),
     ("Here are my reasoning steps:", "[BEGIN FINAL RESPONSE]"),
 )
 """The opening and the closing mark of each kind of block."""
+
+_COMPOSED = {
+    ("<|open|>", "<|close|>", "<|sep|>", "'think'"): ("<|open|>think<|sep|>", "<|close|>think<|sep|>"),
+    ("<think{}>", ":opensource"): ("<think:opensource>", "</think:opensource>"),
+}
+"""Some templates put their marks together of these texts: Kimi K3's and Hunyuan's."""
 
 THOUGHT_NAMES = ("reasoning_content", "reasoning", "thinking")
 """Templates read the thoughts of an answer under one of these names."""
@@ -29,4 +36,9 @@ def has_thoughts(text: str) -> bool:
 
 def marks_in(source: str) -> tuple[str, str] | None:
     """Return the marks around the thoughts that a template's text knows; None if it knows none."""
+    composed = next(
+        (marks for words, marks in _COMPOSED.items() if all(word in source for word in words)), None
+    )
+    if composed is not None:
+        return composed
     return next((marks for marks in THOUGHT_BLOCKS if marks[1] in source), None)

@@ -59,10 +59,11 @@ def json_call(
 ) -> str:
     """Return the expression of a call as an object: the tool's name, then its arguments.
 
-    `before` is the text of members in front of the two, `behind` the expression of others behind them.
+    `before` and `behind` are the expressions of members in front of the two and behind them.
     """
     name = json.dumps(tool.name, ensure_ascii=False)
-    head = quoted(f'{{{before}"{name_key}": {name}, "{arguments_key}": ')
+    members = f'"{name_key}": {name}, "{arguments_key}": '
+    head = f'"{{" {before} {quoted(members)}' if before else quoted("{" + members)
     return f'{head} {json_rule(arguments_schema(tool))} {behind} "}}"'
 
 
@@ -119,6 +120,11 @@ def answer(
         found = f"({plain} | opening calls)"
     lines.append(f"start: {thoughts} {found}")
     return "\n".join(lines)
+
+
+def letters(number: int) -> str:
+    """Return a number in letters, as names of rules have no digits."""
+    return "".join(chr(ord("a") + int(digit)) for digit in str(number))
 
 
 def choice(alternatives: Sequence[str]) -> str:

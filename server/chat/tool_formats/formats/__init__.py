@@ -51,5 +51,6 @@ qwen3_coder.py       Qwen3-Coder's XML, also Qwen3.5's, Nemotron 3's, Step 3.5's
                      plain text.
 seed_oss.py          Seed-OSS's format: one function between two marks, and its parameters each in a tag of
                      its own.
-solar.py             Solar Open's format: each call is an id, a name and JSON, between marks.
+solar.py             Solar Open's format: an answer is messages of thoughts, of calls with ids, and of
+                     content.
 """

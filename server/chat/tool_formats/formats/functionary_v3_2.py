@@ -32,7 +32,8 @@ class _Functionary:
             lark.quoted(f"{tool.name}\n") + " " + lark.json_rule(lark.arguments_schema(tool))
             for tool in job.tools
         ]
-        rules += [lark.TEXT, r"UNMARKED: /(.|\n)*/ & ~/(.|\n)*>>>(.|\n)*/"]
+        # Head and text are one terminal: the lexer would take the longer of `content` for the head alone.
+        rules += [lark.TEXT, r"PLAIN: /all\n(.|\n)*/ & ~/(.|\n)*>>>(.|\n)*/"]
         more = f'("{_MARK}" call)*' if job.parallel else ""
         head = lark.quoted(_CONTENT)
         if calls:
@@ -42,7 +43,7 @@ class _Functionary:
         elif job.content:
             found = f"({head} ({job.content})" + (f" | call {more})" if calls else ")")
         else:
-            found = f"{head} UNMARKED"
+            found = "PLAIN"
             if calls:
                 rules.append(f'content[lazy]: {head} TEXT "{_MARK}"')
                 found = f"({found} | content call {more} | call {more})"

@@ -16,7 +16,7 @@ FORMAT = ObjectLists(
         "function call" in template and "<|role_sep|>" in template and "<|function_call|>" not in template
     ),
     opening="function call<|role_sep|>\n",
-    other_openings=("<|message_sep|>\n\nfunction call<|role_sep|>\n",),
+    late_openings=("<|message_sep|>\n\nfunction call<|role_sep|>\n",),
     closing="<|message_sep|>",
     is_single=True,
 )

@@ -23,20 +23,20 @@ class _KimiK3(TaggedCalls):
     def grammar(self, job: GrammarJob) -> str:
         thoughts, rules = thoughts_first(job)
         rules += self.rules(job)
-        opening, closing = (spelled(job, mark) for mark in _RESPONSE)
+        opening, closing = (f"({spelled(job, mark)})" for mark in _RESPONSE)  # the prompt may have the first
         call = f"{spelled(job, self.call[0])} named"
         tools = f"{spelled(job, _TOOLS[0])} {repeated(call, call, job)} {spelled(job, _TOOLS[1])}"
         if job.content:
-            response = f"{opening} {job.content} {closing}"
+            response = f"{opening}? {job.content} {closing}"
         else:
-            response = f"{opening} response_text"
+            response = f"{opening}? response_text"
             rules += text_then(job, "response_text", None, _RESPONSE[1])
         if not job.tools:
             body = response
         elif job.required:
-            body = f"({opening} {closing})? {tools}"
+            body = f"({opening}? {closing})? {tools}"
         elif job.content:
-            body = f"({response} | ({opening} {closing})? {tools})"
+            body = f"({response} | ({opening}? {closing})? {tools})"
         else:
             body = f"({response} {tools}? | {tools})".replace(f"{tools}?", f"({tools})?")
         return "\n".join(

@@ -18,7 +18,6 @@ from server.chat.tool_formats.grammar.parameter_schema import (
     parameters_of,
     string_terminal,
 )
-from server.chat.tool_formats.kinds.tagged_calls import letters
 from server.chat.tool_formats.reading.answer_script import AnswerScript, AnswerText, Steps
 from server.chat.tool_formats.reading.python_literals import read_python_call
 from server.chat.tool_formats.thoughts_first import ThoughtsFirst
@@ -38,7 +37,7 @@ class _Lfm2:
     def grammar(self, job: GrammarJob) -> str:
         rules, names = [], []
         for place, tool in enumerate(job.tools):
-            names.append(f"tool_{letters(place)}")
+            names.append(f"tool_{lark.letters(place)}")
             rules += _tool_rules(tool, names[-1])
         rules.append(f"named: {lark.choice(names)}")
         more = '(", " named)*' if job.parallel else ""
@@ -57,7 +56,7 @@ def _tool_rules(tool: Tool, name: str) -> list[str]:
     required: list[str] = []
     optional: list[str] = []
     for place, parameter in enumerate(parameters_of(tool).values()):
-        rule = f"{name}_{letters(place)}"
+        rule = f"{name}_{lark.letters(place)}"
         rules += [f"{rule}: {lark.quoted(parameter.name + '=')} {rule}_value", *_value_rules(parameter, rule)]
         (required if parameter.required else optional).append(rule)
     other = other_parameter(tool)

@@ -24,7 +24,7 @@ from server.chat.tools import Tool
 
 _MARK = "<|python_tag|>"
 _PROMPT = re.compile(r'"name":\s*function name, "parameters"')
-_BEFORE = ("", '"type": "function", ')
+_BEFORE = ("", lark.quoted('"type": "function", '))
 
 
 class _Llama3:
@@ -58,7 +58,7 @@ class _Llama3:
                     for tool in job.tools
                 ]
                 rules += [f"marked: call | {' | '.join(marked)}"]
-                found = f"(PLAIN | call | TEXT {job.mark(_MARK)} marked)"
+                found = f"(PLAIN | call | PLAIN {job.mark(_MARK)} marked)"
         return "\n".join(["%llguidance {}", f"start: {thoughts} {found}", *rules])
 
     def reader(self, tools: Sequence[Tool], *, thoughts: tuple[str, str] | None, thinks: bool) -> PartReader:

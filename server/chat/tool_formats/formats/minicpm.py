@@ -16,5 +16,6 @@ FORMAT = TaggedCalls(
     closing="</function>",
     key=('<param name="', '">'),
     value_closing="</param>",
+    is_python=True,
     has_cdata=True,
 )

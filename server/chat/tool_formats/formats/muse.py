@@ -11,8 +11,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from server.chat.tool_formats import lark
 from server.chat.tool_formats.grammar.answer_rules import spelled, text_then, text_without
-from server.chat.tool_formats.kinds.tagged_calls import TaggedCalls, letters
+from server.chat.tool_formats.kinds.tagged_calls import TaggedCalls
 from server.chat.tool_formats.reading.answer_script import AnswerScript, AnswerText, Steps
 from server.chat.tool_formats.tool_format import GrammarJob, PartReader
 from server.chat.tools import Tool
@@ -52,7 +53,9 @@ class _Muse:
         calls = []
         for place, tool in enumerate(job.tools):
             head = f"{spelled(job, f' to={tool.name}')} {message} {spelled(job, _SECTION[0])} gap"
-            body = f"{spelled(job, _CALLS.call[0])} tool_{letters(place)} gap {spelled(job, _SECTION[1])}"
+            body = (
+                f"{spelled(job, _CALLS.call[0])} tool_{lark.letters(place)} gap {spelled(job, _SECTION[1])}"
+            )
             calls.append(f"{head} {body}")
         answer = "said"
         if calls:

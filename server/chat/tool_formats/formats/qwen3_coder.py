@@ -41,7 +41,7 @@ class _Qwen3Coder:
         for place, tool in enumerate(job.tools):
             arguments, more = lark_parameters.elements(
                 tool,
-                f"value_{lark_parameters.letters(place)}",
+                f"value_{lark.letters(place)}",
                 lambda name, value: f"{lark.quoted(_head(_MARKS.parameter, name))} {value}",
                 "\n</parameter>\n",
             )

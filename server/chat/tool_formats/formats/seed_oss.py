@@ -21,4 +21,5 @@ FORMAT = TaggedCalls(
     closing="</function>",
     key=("<parameter=", ">"),
     value_closing="</parameter>",
+    is_python=True,
 )

@@ -9,4 +9,6 @@ nested_elements.py   `NestedElements`: rules of values by their schema, where ob
                      elements. Pure.
 parameter_schema.py  `Parameter`: one parameter of a tool, for formats that write its value as bare text.
                      Pure.
+written_values.py    `WrittenValues`: rules of values by their schema, for notations that aren't JSON;
+                     Python's is one. Pure.
 """

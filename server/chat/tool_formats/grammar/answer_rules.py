@@ -30,7 +30,7 @@ def pieces_of(job: GrammarJob, text: str) -> list[tuple[str, bool]]:
     return pieces
 
 
-_MARK = r"(\]<\]minimax\[>\[|<[^<>\s]+>)"
+_MARK = r"(\]<\]minimax\[>\[|<[^<>\s]+>|</?\w+(?=\s))"
 _INNER_MARK = r"(｜[^｜\s<>]+｜)"
 
 
@@ -84,26 +84,43 @@ def answer(
     rules: Sequence[str],
     *,
     after_opening: str,
+    around: Sequence[tuple[str, str]] = (),
 ) -> str:
     """Return the grammar of an answer: thoughts, then content, then calls.
 
     `calls` is the expression of all calls with their first opening mark; `after_opening` that of what follows
-    the mark, which ends the content as soon as it stands there; both refer to `rules`.
+    the mark, which ends the content as soon as it stands there; both refer to `rules`. Content may stand
+    between two marks of `around`. Of `openings` those count that begin with a special token, and the first.
     """
     thoughts, more = thoughts_first(job)
     lines = [*more, *rules]
     content = job.content
+    wrapped = [pair for pair in around if any(is_token for _, is_token in pieces_of(job, pair[0]))]
+    counting = [mark for mark in openings[1:] if pieces_of(job, mark)[0][1]]
+    if not job.tools or not job.required:
+        lines.append(text_without(job, "PLAIN", openings[:1]))
+    said: list[str] = []
+    for place, (opening, closing) in enumerate(wrapped):
+        text = f"wrapped_{lark.letters(place)}"
+        if content:
+            said.append(f"{spelled(job, opening)} {content} {spelled(job, closing)}")
+        else:
+            lines += text_then(job, text, None, closing)
+            said.append(f"{spelled(job, opening)} {text}")
     if not job.tools:
-        body = f"({content})" if content else "PLAIN"
-        lines = [*more, text_without(job, "PLAIN", openings[:1])]
+        body = lark.choice([content or "PLAIN", *said])
     elif job.required:
         body = f"{calls} {_TAIL}"
     elif content:
-        body = f"({content} | {calls} {_TAIL})"
+        body = lark.choice([content, *said, f"{calls} {_TAIL}"])
     else:
-        body = f"(PLAIN | before_calls {after_opening} {_TAIL})"
+        body = f"PLAIN | before_calls {after_opening} {_TAIL}"
         lines += text_then(job, "before_calls", None, openings[0])
-        lines.append(text_without(job, "PLAIN", openings[:1]))
+        for place, mark in enumerate(counting):
+            before = f"before_other_{lark.letters(place)}"
+            lines += text_then(job, before, None, mark)
+            body += f" | {before} {after_opening} {_TAIL}"
+        body = f"({' | '.join([body, *(f'{one} ({calls} {_TAIL})?' for one in said)])})"
     return "\n".join(["%llguidance {}", f"start: {thoughts} {body}", *lines])
 
 

@@ -36,7 +36,7 @@ def elements(tool: Tool, prefix: str, write: Callable[[str, str], str], end: str
     found: list[str] = []
     rules: list[str] = []
     for place, (name, schema, required) in enumerate(parameters(tool)):
-        value, more = text_value(tool, schema, f"{prefix}_{letters(place)}", end)
+        value, more = text_value(tool, schema, f"{prefix}_{lark.letters(place)}", end)
         rules += more
         found.append(f"({write(name, value)}){'' if required else '?'}")
     return " ".join(found), rules
@@ -57,7 +57,7 @@ def text_value(tool: Tool, schema: object, rule: str, end: str) -> tuple[str, li
             texts = [lark.quoted(value + end) for value in values if isinstance(value, str)]
             found.append(lark.choice(texts))
         else:
-            name = f"{rule}_{letters(place)}"
+            name = f"{rule}_{lark.letters(place)}"
             found.append(name)
             rules.append(f"{name}[lazy]: {_text(one, end.strip())} {lark.quoted(end)}")
     return lark.choice(found), rules
@@ -118,8 +118,3 @@ def _is_plain(pattern: str) -> bool:
     """Return True if the grammar's regular expressions read the pattern alike: no anchors within it."""
     inner = pattern.removeprefix("^").removesuffix("$")
     return not re.search(r"\(\?|\\[bBAZkpPuxc1-9]|(?<!\\)[$]|(?<![\\\[])\^", inner)
-
-
-def letters(number: int) -> str:
-    """Return a number in letters, as a rule's name has no digits at its end."""
-    return "".join(chr(ord("a") + int(digit)) for digit in str(number))

@@ -10,8 +10,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from server.chat.tool_formats import lark
 from server.chat.tool_formats.grammar.answer_rules import spelled
-from server.chat.tool_formats.grammar.marked_strings import rule_letters
 from server.chat.tool_formats.grammar.parameter_schema import Parameter, schema_types
 from server.chat.tool_formats.tool_format import GrammarJob
 from server.chat.tools import Tool
@@ -41,7 +41,7 @@ class NestedElements:
         written = json.dumps([key, known, id(root)], sort_keys=True)
         if written in self._names:
             return self._names[written]
-        name = self._names[written] = f"element_{rule_letters(len(self._names))}"
+        name = self._names[written] = f"element_{lark.letters(len(self._names))}"
         opening = spelled(self._job, f"{self._token}<{key}>")
         closing = f"{self._token}</{key}>"
         types = schema_types(known, definitions)

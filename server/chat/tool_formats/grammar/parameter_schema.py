@@ -54,6 +54,16 @@ class Parameter:
         """The schema with the definitions that it may refer to."""
         return {**self.schema, "$defs": dict(self.definitions)} if self.definitions else dict(self.schema)
 
+    @property
+    def structured_schema(self) -> dict[str, Any] | None:
+        """The schema of those values that Python writes in another way than JSON; None: there are none."""
+        values = self._enumeration()
+        if values is not None:
+            others = [value for value in values if isinstance(value, bool | list | dict) or value is None]
+            return {"enum": others} if others else None
+        types = self.types & {"object", "array", "boolean", "null"}
+        return _only(self.schema, self.definitions, types) if types else None
+
     def json_of(self, text: str, *, is_string: bool | None = None) -> str:
         """Return the JSON of a value written as `text`; `is_string`: what the writing itself says."""
         if is_string is None:

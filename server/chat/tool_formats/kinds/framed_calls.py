@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from server.chat.tool_formats import lark
 from server.chat.tool_formats.grammar.answer_rules import answer, spelled
@@ -12,6 +13,8 @@ from server.chat.tool_formats.reading.answer_script import AnswerScript, AnswerT
 from server.chat.tool_formats.thoughts_first import ThoughtsFirst
 from server.chat.tool_formats.tool_format import GrammarJob, PartReader
 from server.chat.tools import Tool
+
+_NONE: Mapping[str, Callable[[], Steps[None]]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +57,12 @@ class FramedCalls:
         return self.is_used_by(template)
 
     def grammar(self, job: GrammarJob) -> str:
+        rules, behind = self.call_rules(job)
+        calls = f"{spelled(job, self.section[0])} {behind}"
+        return answer(job, calls, [self.section[0]], rules, after_opening=behind)
+
+    def call_rules(self, job: GrammarJob) -> tuple[list[str], str]:
+        """Return the rules of calls, and the expression of all that follows the mark in front of them."""
         before = [spelled(job, self.before_name)] if self.before_name else []
         if self.before_name_expression:
             before = [f"/{self.before_name_expression}/", *before]
@@ -67,19 +76,26 @@ class FramedCalls:
             " ".join(["call:", spelled(job, self.opening), *before, "named", spelled(job, self.closing)])
         )
         more = f"({self.between} call)*" if job.parallel else ""
-        behind = f"call {more} {spelled(job, self.section[1])}"
-        calls = f"{spelled(job, self.section[0])} {behind}"
-        return answer(job, calls, [self.section[0], self.opening], rules, after_opening=behind)
+        return rules, f"call {more} {spelled(job, self.section[1])}"
 
     def reader(self, tools: Sequence[Tool], *, thoughts: tuple[str, str] | None, thinks: bool) -> PartReader:
         names = frozenset(tool.name for tool in tools)
-        reader = AnswerScript(lambda text: self._read(text, names))
+        reader = AnswerScript(lambda text: self.read(text, names))
         return reader if thoughts is None else ThoughtsFirst(reader, thoughts, thinks=thinks)
 
-    def _read(self, text: AnswerText, names: frozenset[str]) -> Steps[None]:
+    def read(
+        self,
+        text: AnswerText,
+        names: frozenset[str],
+        other_marks: Mapping[str, Callable[[], Steps[None]]] = _NONE,
+    ) -> Steps[None]:
+        """Read an answer. A mark of `other_marks` is left out, and what it maps to reads what follows."""
         yield from text.bare_calls(names)
         openings = [self.section[0], *self.other_openings, self.opening]
-        while (mark := (yield from text.until(openings))) is not None:
+        while (mark := (yield from text.until([*openings, *other_marks]))) is not None:
+            if mark in other_marks:
+                yield from other_marks[mark]()
+                continue
             raw = mark
             if mark != self.opening:
                 raw += yield from text.skip()

@@ -26,6 +26,8 @@ class ObjectLists:
     closing: str
     other_openings: tuple[str, ...] = ()
     """The marks that may stand in the opening's place."""
+    late_openings: tuple[str, ...] = ()
+    """The opening behind marks that end a message, in which content stands or nothing."""
     is_list: bool = True
     """The objects stand in a list; else each on a line of its own."""
     is_single: bool = False
@@ -37,7 +39,7 @@ class ObjectLists:
     is_indented: bool = False
     """The template breaks the JSON into lines: it may have any white space."""
     content: tuple[str, ...] = ()
-    """The marks around content, which are left out of it."""
+    """The marks around content, each opening one with its closing one, which are left out of it."""
 
     @property
     def marks(self) -> tuple[str, ...]:
@@ -54,15 +56,19 @@ class ObjectLists:
         rules = [f"object: {' | '.join(self._object(tool) for tool in job.tools)}"] if job.tools else []
         opening, closing = spelled(job, self.opening), spelled(job, self.closing)
         if self.is_single:
-            behind = f"{_FREE} object {closing}"
+            behind = f"{_FREE} object ({closing})?"  # the mark may be the end of the answer
         elif self.is_list:
             more = f'({_FREE} "," {_FREE} object)*' if job.parallel else ""
             behind = f'{_FREE} "[" {_FREE} object {more} {_FREE} "]" {_FREE} {closing}'
         else:
             more = r"(/\n/ object)*" if job.parallel else ""
             behind = rf"{_FREE} object {more} {_FREE} {closing}"
+        openings = [self.opening, *self.late_openings]
+        if self.late_openings:
+            opening = lark.choice([spelled(job, mark) for mark in openings])
+        around = list(zip(self.content[::2], self.content[1::2], strict=True))
         calls = f"{opening} {behind}"
-        return answer(job, calls, [self.opening], rules, after_opening=behind)
+        return answer(job, calls, openings, rules, after_opening=behind, around=around)
 
     def reader(self, tools: Sequence[Tool], *, thoughts: tuple[str, str] | None, thinks: bool) -> PartReader:
         names = frozenset(tool.name for tool in tools)
@@ -80,7 +86,7 @@ class ObjectLists:
 
     def _read(self, text: AnswerText, names: frozenset[str]) -> Steps[None]:
         yield from text.bare_calls(names)
-        openings = [self.opening, *self.other_openings]
+        openings = [self.opening, *self.other_openings, *self.late_openings]
         while (mark := (yield from text.until([*openings, *self.content]))) is not None:
             if mark in openings:
                 yield from text.listed_calls(

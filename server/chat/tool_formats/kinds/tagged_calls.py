@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from server.chat.tool_formats import lark
 from server.chat.tool_formats.grammar.answer_rules import answer, repeated, spelled, text_then
 from server.chat.tool_formats.grammar.parameter_schema import Parameter, other_parameter, parameters_of
+from server.chat.tool_formats.grammar.written_values import PythonValues
 from server.chat.tool_formats.reading.answer_script import AnswerScript, AnswerText, Steps
 from server.chat.tool_formats.thoughts_first import ThoughtsFirst
 from server.chat.tool_formats.tool_format import GrammarJob, PartReader
@@ -49,6 +50,8 @@ class TaggedCalls:
     """Marks around content, which are left out of it."""
     one_per_section: bool = False
     """Each call stands between marks of the section of its own."""
+    is_python: bool = False
+    """The template prints values in Python's notation; JSON is written, too."""
     has_cdata: bool = False
     """A string may stand in a CDATA section, which may hold any mark."""
 
@@ -85,7 +88,7 @@ class TaggedCalls:
         rules = [f"gap: {_GAP}"]
         names = []
         for place, tool in enumerate(job.tools):
-            names.append(f"tool_{letters(place)}")
+            names.append(f"tool_{lark.letters(place)}")
             rules += self._tool_rules(job, tool, names[-1])
         return [*rules, f"named: {lark.choice(names)}"] if names else rules
 
@@ -96,7 +99,7 @@ class TaggedCalls:
     def _tool_rules(self, job: GrammarJob, tool: Tool, name: str) -> list[str]:
         parts, rules = [], []
         for place, parameter in enumerate(parameters_of(tool).values()):
-            rule = f"{name}_{letters(place)}"
+            rule = f"{name}_{lark.letters(place)}"
             parts.append(rule if parameter.required else f"{rule}?")
             rules += self._parameter_rules(job, parameter, rule, lark.quoted(parameter.name))
         other = other_parameter(tool)
@@ -125,15 +128,27 @@ class TaggedCalls:
         for behind, kind in kinds:
             value = f"{rule}_{kind}"
             head, place, tail = behind.partition("{}")
-            attributes = spelled(job, head) + (f" /{self.other_types}/ {spelled(job, tail)}" if place else "")
+            attributes = spelled(job, head)
+            if place:
+                attributes += f" /{self._types_of(parameter)}/ {spelled(job, tail)}"
             alternatives.append(f"{opening} {attributes} {between} {value} gap")
             if self.has_cdata and "string" in parameter.types:
                 rules += text_then(job, f"{value}_cdata", None, f"]]>{self.value_closing}")
                 rules.append(f'{value}: {value}_bare | "<![CDATA[" {value}_cdata')
                 value = f"{value}_bare"
+            structured = parameter.structured_schema if self.is_python and kind != "string" else None
+            if structured is not None:
+                values = PythonValues(f"{value}_python")
+                name = values.value_of(structured, {"$defs": parameter.definitions})
+                rules += [*values.rules, f"{value}: {value}_json | {name} {spelled(job, self.value_closing)}"]
+                value = f"{value}_json"
             excluding = r"(~/<!\[CDATA\[(?s:.*)/)" if self.has_cdata else ""
             rules += parameter.rules(job, value, self.value_closing, kind=kind, excluding=excluding)
         return [f"{rule}: {' | '.join(alternatives)}", *rules]
+
+    def _types_of(self, parameter: Parameter) -> str:
+        types = parameter.types | ({"number"} if "integer" in parameter.types else set())
+        return "|".join(name for name in self.other_types.split("|") if name in types) or self.other_types
 
     def _read(self, text: AnswerText, tools: dict[str, Tool]) -> Steps[None]:
         yield from text.bare_calls(tools)
@@ -224,8 +239,3 @@ class TaggedCalls:
 def _inner(text: str) -> str:
     """Return a text as a piece of a JSON string."""
     return json.dumps(text, ensure_ascii=False)[1:-1]
-
-
-def letters(number: int) -> str:
-    """Return a number in letters: names of rules have no digits."""
-    return "".join(chr(ord("a") + int(digit)) for digit in str(number))

@@ -48,7 +48,13 @@ TURN_ENDS = (
         "<｜hy_eos:opensource｜>",
         "<turn|>",
     ),
-    *("<|im_start|>assistant", "<|START_OF_TURN_TOKEN|><|CHATBOT_TOKEN|>", "<|tool_response>"),
+    *(
+        "<|im_start|>assistant",
+        "<|START_OF_TURN_TOKEN|><|CHATBOT_TOKEN|>",
+        "<|tool_response>",
+        "<|return|>",
+        "<|message_sep|>",
+    ),
     *("<|START_THINKING|><|END_THINKING|>", "<|start_header_id|>assistant<|end_header_id|>"),
 )
 """What templates write behind an answer: the turn's end, and the beginning of what follows calls."""
@@ -63,7 +69,7 @@ def called(text: str) -> list[Call]:
     ]
 
 
-def conversation(calls: list[Call]) -> list[dict[str, Any]]:
+def conversation(calls: list[Call], content: str = "", thoughts: str = "") -> list[dict[str, Any]]:
     made = [
         {
             "id": f"a1B2c3D4{place}",
@@ -72,16 +78,22 @@ def conversation(calls: list[Call]) -> list[dict[str, Any]]:
         }
         for place, call in enumerate(calls)
     ]
-    return [{"role": "user", "content": "Do it."}, {"role": "assistant", "content": "", "tool_calls": made}]
+    answer: dict[str, Any] = {"role": "assistant", "content": content}
+    if made:
+        answer["tool_calls"] = made
+    if thoughts:
+        answer["reasoning_content"] = thoughts
+    return [{"role": "user", "content": "Do it."}, answer]
 
 
 def described_tools() -> list[dict[str, Any]]:
-    """Return the definitions of TOOLS with descriptions, without which Command-R+'s template fails."""
+    """Return the definitions of TOOLS with what Command-R+'s template wants of them."""
     tools = [tool.definition() for tool in TOOLS]
     for tool in tools:
         function = tool["function"]
         known = function["parameters"]["properties"].items()
-        properties = {name: {"description": name, "type": "string", **schema} for name, schema in known}
+        more = {"type": "string", "additionalProperties": {"type": "string"}}
+        properties = {name: {"description": name, **more, **schema} for name, schema in known}
         function["parameters"] = {**function["parameters"], "properties": properties}
     return tools
 
@@ -92,15 +104,23 @@ def compiled(path: Path) -> ChatTemplate:
 
 
 class Answer:
-    """What the product renders for an answer with calls, cut out of the prompt."""
+    """What the product renders for an answer, cut out of the prompt."""
 
-    def __init__(self, path: Path, calls: list[Call]) -> None:
-        tools = described_tools()
-        messages = conversation(calls)
-        quiet = thinking_variables(Thinking(enabled=False))
-        begun = compiled(path).prompt(messages[:1], tools=tools, template_kwargs=quiet)
+    def __init__(
+        self,
+        path: Path,
+        calls: list[Call],
+        content: str = "",
+        thoughts: str = "",
+        *,
+        with_tools: bool = True,
+    ) -> None:
+        tools = described_tools() if with_tools else []
+        messages = conversation(calls, content, thoughts)
+        mode = thinking_variables(Thinking(enabled=bool(thoughts), effort="high" if thoughts else None))
+        begun = compiled(path).prompt(messages[:1], tools=tools, template_kwargs=mode)
         whole = compiled(path).prompt(
-            messages, tools=tools, template_kwargs=quiet, add_generation_prompt=False
+            messages, tools=tools, template_kwargs=mode, add_generation_prompt=False
         )
         self.thoughts = begun.thoughts
         name = "generic" if whole.is_generic else detect(path.read_text())
@@ -110,12 +130,19 @@ class Answer:
         cut = 0
         while cut < min(len(begun.text), len(text)) and begun.text[cut] == text[cut]:
             cut += 1
-        self.thinks = begun.thinks and cut >= len(begun.text.rstrip())
+        opening, closing = self.thoughts or ("", "")
+        # Some templates drop thoughts from a history, or the mark in front of them.
+        self.thinks = begun.thinks and closing in text[cut:] and opening not in text[cut:]
         for mark in [*self.format.marks, *(self.thoughts or ())]:  # no mark is cut in two
             place = text.find(mark, max(cut - len(mark) + 1, 0))
             if 0 <= place < cut:
                 cut = place
-        self.text = text[cut:] if " to=" in text[cut : cut + 4] else text[cut:].lstrip()
+        self.text = text[cut:] if text[cut : cut + 4] in (" to=", " fun") else text[cut:].lstrip()
+        if "<|SYSTEM_TOKEN|>" in self.text:  # Command-R+'s instructions follow the history
+            self.text = without_end(self.text.partition("<|START_OF_TURN_TOKEN|><|SYSTEM_TOKEN|>")[0])
+            self.text = self.text.removeprefix("CHATBOT_TOKEN|>").lstrip()
+        if self.thoughts and begun.text.endswith(self.thoughts[1]):
+            self.text = self.text.removeprefix(self.thoughts[1]).lstrip()  # the prompt has it
 
 
 def without_end(text: str) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from llguidance import LLMatcher, LLTokenizer
+from llguidance import LLMatcher, LLTokenizer, TokenizerWrapper
 
 from models.llamacpp.model import Model
 from models.llamacpp.token_trie import open_token_trie
@@ -86,3 +86,41 @@ def opened(name: str) -> Iterator[Trie]:
     assert SOURCES
     with Model.load(Path(SOURCES, "models", f"ggml-vocab-{name}.gguf"), vocab_only=True) as model:
         yield Trie(model.vocab)
+
+
+class MarkedVocab:
+    """A vocabulary of bytes, some pieces of JSON, and marks as special tokens; it is its own tokenizer."""
+
+    bos_token_id = None
+    eos_token_id = 0
+    _PIECES = (' "', '": ', '", "', '{"', '"}', '": "', "Paris", "get_weather", "city", " the", "\n\n", "  ")
+
+    def __init__(self, marks: Sequence[str]) -> None:
+        self.marks = list(dict.fromkeys(marks))
+        plain = [bytes([byte]) for byte in range(256)] + [piece.encode() for piece in self._PIECES]
+        self.tokens = [b"\xff<end>", *plain, *(b"\xff" + mark.encode() for mark in self.marks)]
+        self.special_token_ids = [0, *range(len(plain) + 1, len(self.tokens))]
+        self._bytes = {token: 1 + byte for byte, token in enumerate(plain[:256])}
+
+    def __call__(self, text: bytes | str) -> list[int]:
+        """Return a token for each byte."""
+        return [1 + byte for byte in (text.encode() if isinstance(text, str) else text)]
+
+
+class MarkedTrie(Trie):
+    """A vocabulary that has all of the marks as special tokens."""
+
+    def __init__(self, marks: Sequence[str]) -> None:
+        self._known = MarkedVocab(marks)
+        self.marks = self._known.marks
+        self.tokenizer = LLTokenizer(TokenizerWrapper(self._known))
+        self.eog = [0]
+
+    def special(self, text: str) -> int | None:
+        return self._known.tokens.index(b"\xff" + text.encode()) if text in self._known.marks else None
+
+    def text(self, tokens: Sequence[int]) -> str:
+        known = [self._known.tokens[token] for token in tokens]
+        return b"".join(
+            token[1:] if token[:1] == b"\xff" and len(token) > 1 else token for token in known
+        ).decode("utf-8", "replace")
