@@ -21,9 +21,17 @@ MAX_TOOLS_BYTES = 512 << 10
 _NAME = re.compile(r"[a-zA-Z0-9_.-]{1,128}")
 
 
-def tool(name: Any, description: Any, parameters: Any, path: str, *, schema: str = "parameters") -> Tool:
+def tool(
+    name: Any,
+    description: Any,
+    parameters: Any,
+    path: str,
+    *,
+    schema: str = "parameters",
+    strict: bool | None = None,
+) -> Tool:
     """Return a tool. Raises RequestError; `path` is the client's name of what holds it, `schema` that of the
-    field with the schema of its arguments.
+    field with the schema of its arguments. With `strict` a schema that can't be held whole is refused.
     """
     if name is None:
         raise RequestError(
@@ -43,7 +51,8 @@ def tool(name: Any, description: Any, parameters: Any, path: str, *, schema: str
         raise invalid(
             f"{path}.{schema}.type", "must be 'object': a tool's arguments are the members of an object"
         )
-    return Tool(name=name, description=description or "", parameters=parameters)
+    made = Tool(name=name, description=description or "", parameters=parameters)
+    return msgspec.structs.replace(made, strict=True, path=f"{path}.{schema}") if strict else made
 
 
 def check_tools(tools: Sequence[Tool], paths: Sequence[str], param: str = "tools") -> None:

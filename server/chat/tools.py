@@ -15,6 +15,10 @@ class Tool(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     description: str = ""
     parameters: dict[str, Any] = {}
     """The JSON schema of its arguments; empty: any object."""
+    strict: bool = False
+    """Calls are held to the whole schema, or the request is refused; else as far as grammars can."""
+    path: str = ""
+    """The client's name of the schema, for errors; filled where `strict` is."""
 
     def definition(self) -> dict[str, Any]:
         """Return OpenAI's object of the tool, as chat templates read it."""

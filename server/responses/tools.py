@@ -177,6 +177,7 @@ class _Reader:
         kind: Literal["function", "custom"] = "custom" if tool.get("type") == "custom" else "function"
         known = ToolName(kind, _name(tool, path), namespace)
         description = "\n\n".join(text for text in (about, _text(tool, "description", path)) if text)
+        strict = False
         if kind == "custom":
             parameters = self._custom_parameters(tool, path)
             if parameters is None:
@@ -185,7 +186,8 @@ class _Reader:
             parameters = tool.get("parameters")
             if tool.get("strict") not in (None, True, False):
                 raise _malformed(f"{path}.strict", "must be true, false or null")
-        self.tools.append(definitions.tool(known.flat, description, parameters, path))
+            strict = bool(tool.get("strict"))
+        self.tools.append(definitions.tool(known.flat, description, parameters, path, strict=strict))
         self.paths.append(path)
         self.names[known.flat] = known
         return True

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+from msgspec.structs import replace
 
 from models.errors import RequestError
 from models.llamacpp.vocab import Vocab
 from server.chat.render import RenderedPrompt
 from server.chat.tool_formats.registry import tool_formats
 from server.chat.tool_formats.tool_format import GrammarJob, ToolFormat
+from server.chat.tools import Tool
 from server.engine.answer_plan import AnswerPlan
 from server.engine.events import AnswerForm
 from server.ipc.constraint import Constraint
@@ -19,6 +23,8 @@ from server.worker.constraints.grammar_text import CONTENT
 
 logger = logging.getLogger("corral.worker")
 
+_MAX_TOLD = 1000
+"""So many keywords that aren't held are told in the log."""
 _LEADS = ("", ".", "a", "0", "~", "\n")
 """A text is tokenized behind one of these: the tokenizer may put a space in front of a text's beginning."""
 
@@ -45,6 +51,7 @@ class AnswerGuides:
     def __init__(self, vocab: Vocab) -> None:
         self._vocab = vocab
         self._compiler = ConstraintCompiler(vocab)
+        self._told: set[str] = set()
         self._hidden = vocab.hidden_tokens if vocab.type != "none" else {}
 
     def close(self) -> None:
@@ -83,6 +90,8 @@ class AnswerGuides:
                 "tool_choice asks for a call of a tool that the request doesn't offer; add it to tools",
                 param="tool_choice",
             )
+        # Other tools' schemas have a name for the log.
+        tools = [replace(tool, path=tool.path or f"tools.{tool.name}") for tool in tools]
         job = GrammarJob(
             tools=tools,
             required=choice.mode == "required",
@@ -95,9 +104,22 @@ class AnswerGuides:
         )
         content = constraint if job.content else None
         compiled = self._compiler.compile_lark(known.grammar(job), "tools", content=content, relaxed=True)
-        if compiled.left_out:
-            logger.warning("tools' arguments aren't held to all of their schemas: %s", compiled.left_out)
+        self._tell_left_out(tools, [*job.left_out, *compiled.left_out])
         return compiled
+
+    def _tell_left_out(self, tools: Sequence[Tool], places: Sequence[str]) -> None:
+        """Warn of the keywords that aren't held, once each. Raises RequestError for a strict tool's."""
+        for place in dict.fromkeys(places):
+            tool = next((tool for tool in tools if place.startswith(tool.path)), None)
+            if tool is not None and tool.strict:
+                raise RequestError(
+                    f"'{place}' can't be held, and the tool is strict; leave the keyword or 'strict' out",
+                    param=place,
+                    code="unsupported_schema",
+                )
+            if place not in self._told and len(self._told) < _MAX_TOLD:
+                self._told.add(place)
+                logger.warning("calls of tools aren't held to '%s', which no grammar here can say", place)
 
     def _plan(
         self,

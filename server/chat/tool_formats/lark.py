@@ -41,12 +41,18 @@ def arguments_schema(tool: Tool) -> dict[str, Any]:
     schema = {"type": "object", **tool.parameters}
     if schema.get("properties") and not {"additionalProperties", "patternProperties", "allOf"} & set(schema):
         schema["additionalProperties"] = False
-    return schema
+    return _placed(schema, tool)
 
 
 def part_schema(part: Mapping[str, Any], tool: Tool) -> dict[str, Any]:
     """Return a part of a tool's schema with the definitions that it may refer to."""
-    return {**{key: tool.parameters[key] for key in _DEFINITIONS if key in tool.parameters}, **part}
+    shared = {key: tool.parameters[key] for key in _DEFINITIONS if key in tool.parameters}
+    return _placed({**shared, **part}, tool)
+
+
+def _placed(schema: dict[str, Any], tool: Tool) -> dict[str, Any]:
+    """Return a schema that says where the client sent it, which the constraints' compiler reads."""
+    return {**schema, "$id": f"corral:{tool.path}"} if tool.path and "$id" not in schema else schema
 
 
 def json_call(

@@ -7,7 +7,7 @@ else is edited.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 from server.chat.tools import Tool
@@ -84,6 +84,8 @@ class GrammarJob:
     """The marks around thoughts, if the model thinks."""
     thinks: bool = False
     """The prompt has opened the thoughts already."""
+    left_out: list[str] = field(default_factory=list)
+    """A format names here the places of keywords of schemas that its grammar doesn't hold."""
     content: str | None = None
     """A Lark rule body that an answer's content must match, instead of any text (`response_format`)."""
 

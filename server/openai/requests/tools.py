@@ -91,7 +91,9 @@ def _function(item: Any, path: str) -> Tool:
         raise invalid(path, "must be an object")
     if not isinstance(item.get("strict"), bool | None):
         raise invalid(f"{path}.strict", "must be true or false")
-    return tool_definitions.tool(item.get("name"), item.get("description"), item.get("parameters"), path)
+    return tool_definitions.tool(
+        item.get("name"), item.get("description"), item.get("parameters"), path, strict=item.get("strict")
+    )
 
 
 def _choice(given: Any, *, parallel: bool) -> ToolChoice:

@@ -15,6 +15,7 @@ from server.worker.constraints.grammar_text import (
     Grammar,
     GrammarRequest,
     grammar_of,
+    own_place,
     schema_rule,
 )
 from server.worker.constraints.lark_text import with_schemas
@@ -100,7 +101,11 @@ def _schemas(request: GrammarRequest) -> list[SchemaRewriter]:
         rewrite(json.loads(constraint.text), Place(constraint.param), relaxed=False)
     if request.lark is not None:
         place = Place(request.param)
-        with_schemas(request.lark, place, lambda schema: rewrite(schema, place, relaxed=request.relaxed))
+        with_schemas(
+            request.lark,
+            place,
+            lambda schema: rewrite(schema, own_place(schema, place), relaxed=request.relaxed),
+        )
     return rewriters
 
 

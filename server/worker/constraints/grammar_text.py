@@ -15,6 +15,7 @@ from server.ipc.constraint import Constraint
 from server.worker.constraints.gbnf_lark import gbnf_to_lark
 from server.worker.constraints.lark_text import renamed, with_schemas
 from server.worker.constraints.schema.limits import Place
+from server.worker.constraints.schema.references import PLACE
 from server.worker.constraints.schema.repetitions import check_repetitions
 from server.worker.constraints.schema.rewrite import SchemaRewriter
 
@@ -60,7 +61,7 @@ def grammar_of(request: GrammarRequest, loose: frozenset[str] = frozenset()) -> 
         place = Place(request.param)
 
         def rewrite(schema: Any) -> dict[str, Any]:
-            rewriter = SchemaRewriter(schema, place, relaxed=request.relaxed, loose=loose)
+            rewriter = SchemaRewriter(schema, own_place(schema, place), relaxed=request.relaxed, loose=loose)
             document = rewriter.document()
             left_out.extend(rewriter.left_out)
             style = schema.get("x-guidance", {}) if isinstance(schema, dict) else {}  # the format's own
@@ -76,6 +77,12 @@ def grammar_of(request: GrammarRequest, loose: frozenset[str] = frozenset()) -> 
     if constraint is not None:
         parts.append(_content(constraint, alone=request.lark is None and not request.before))
     return Grammar("\n".join(parts), tuple(dict.fromkeys(left_out)))
+
+
+def own_place(schema: Any, place: Place) -> Place:
+    """Return where the client sent a schema of a format's grammar, if its `$id` says so, else `place`."""
+    own = schema.get("$id") if isinstance(schema, dict) else None
+    return Place(own.removeprefix(PLACE)) if isinstance(own, str) and own.startswith(PLACE) else place
 
 
 def schema_rule(schema: dict[str, Any]) -> str:

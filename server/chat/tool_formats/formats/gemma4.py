@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from server.chat.tool_formats import lark
 from server.chat.tool_formats.grammar.answer_rules import answer, spelled
+from server.chat.tool_formats.grammar.loose_keywords import note_loose
 from server.chat.tool_formats.grammar.marked_strings import MarkedStrings
 from server.chat.tool_formats.reading.answer_script import AnswerScript, AnswerText, Steps
 from server.chat.tool_formats.thoughts_first import ThoughtsFirst
@@ -27,6 +28,8 @@ class _Gemma4:
 
     def grammar(self, job: GrammarJob) -> str:
         writer = MarkedStrings(job, _QUOTE)
+        for tool in job.tools:
+            note_loose(job, tool)
         names = [writer.object_of(tool.parameters, tool.parameters) for tool in job.tools]
         calls = [
             f"{lark.quoted('call:' + tool.name)} {rule}" for tool, rule in zip(job.tools, names, strict=True)

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from server.chat.tool_formats import lark
 from server.chat.tool_formats.grammar.answer_rules import answer, spelled
+from server.chat.tool_formats.grammar.loose_keywords import note_loose
 from server.chat.tool_formats.grammar.parameter_schema import (
     Parameter,
     other_parameter,
@@ -37,6 +38,7 @@ class _Lfm2:
     def grammar(self, job: GrammarJob) -> str:
         rules, names = [], []
         for place, tool in enumerate(job.tools):
+            note_loose(job, tool)
             names.append(f"tool_{lark.letters(place)}")
             rules += _tool_rules(tool, names[-1])
         rules.append(f"named: {lark.choice(names)}")

@@ -18,6 +18,7 @@ from typing import Any
 
 from server.chat.tool_formats import lark
 from server.chat.tool_formats.grammar.answer_rules import answer, spelled
+from server.chat.tool_formats.grammar.loose_keywords import note_loose
 from server.chat.tool_formats.grammar.nested_elements import NestedElements
 from server.chat.tool_formats.grammar.parameter_schema import Parameter, schema_types
 from server.chat.tool_formats.reading.answer_script import AnswerScript, AnswerText, Steps
@@ -41,6 +42,7 @@ class _MinimaxM3:
         elements = NestedElements(job, _MARK)
         calls = []
         for tool in job.tools:
+            note_loose(job, tool)
             members = elements.members_of(tool)
             calls.append(f'{lark.quoted(f"{tool.name}")} "\\">" {members} {spelled(job, _CALL_END)}')
         rules = [f"named: {' | '.join(calls)}", *elements.rules] if calls else []

@@ -19,6 +19,7 @@ from collections.abc import Sequence
 
 from server.chat.tool_formats import lark
 from server.chat.tool_formats.grammar import lark_parameters
+from server.chat.tool_formats.grammar.loose_keywords import note_loose
 from server.chat.tool_formats.reading.marked_calls import MarkedCalls
 from server.chat.tool_formats.reading.xml_parameters import XmlCall, XmlMarks
 from server.chat.tool_formats.thoughts_first import with_thoughts
@@ -39,6 +40,7 @@ class _Qwen3Coder:
         rules: list[str] = []
         calls: list[str] = []
         for place, tool in enumerate(job.tools):
+            note_loose(job, tool)
             arguments, more = lark_parameters.elements(
                 tool,
                 f"value_{lark.letters(place)}",

@@ -6,11 +6,11 @@ at the first mark of its end; `pattern`, lengths, `enum` and `const` of texts ar
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from server.chat.tool_formats import lark
+from server.chat.tool_formats.grammar.loose_keywords import is_held
 from server.chat.tool_formats.reading.argument_values import branches
 from server.chat.tools import Tool
 
@@ -104,7 +104,7 @@ def _text(one: Mapping[str, Any], end: str) -> str:
     pattern = one.get("pattern")
     any_text = r"(.|\n)*"
     found = [f"/{any_text}/", f"~/{any_text}{lark.escaped(end)}{any_text}/"]
-    if isinstance(pattern, str) and _is_plain(pattern):
+    if isinstance(pattern, str) and is_held(pattern):
         begins, ends = pattern.startswith("^"), pattern.endswith("$") and not pattern.endswith(r"\$")
         inner = pattern[int(begins) : len(pattern) - int(ends)].replace("/", r"\/")
         found.append(f"/{'' if begins else any_text}({inner}){'' if ends else any_text}/")
@@ -112,9 +112,3 @@ def _text(one: Mapping[str, Any], end: str) -> str:
     if bounded or (isinstance(least, int) and 0 < least <= _MAX_LENGTH):
         found.append(rf"/(.|\n){{{least},{most if bounded else ''}}}/")
     return f"({' & '.join(found)})"
-
-
-def _is_plain(pattern: str) -> bool:
-    """Return True if the grammar's regular expressions read the pattern alike: no anchors within it."""
-    inner = pattern.removeprefix("^").removesuffix("$")
-    return not re.search(r"\(\?|\\[bBAZkpPuxc1-9]|(?<!\\)[$]|(?<![\\\[])\^", inner)

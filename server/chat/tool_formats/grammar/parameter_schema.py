@@ -15,6 +15,7 @@ from typing import Any
 
 from server.chat.tool_formats import lark
 from server.chat.tool_formats.grammar.answer_rules import spelled, text_then
+from server.chat.tool_formats.grammar.loose_keywords import is_held
 from server.chat.tool_formats.tool_format import GrammarJob
 from server.chat.tools import Tool
 
@@ -264,7 +265,7 @@ def _string_conditions(schema: Mapping[str, Any]) -> list[str]:
     if shortest or longest is not None:
         conditions.append(f"/(?s:.{{{shortest},{'' if longest is None else longest}}})/")
     pattern = schema.get("pattern")
-    if isinstance(pattern, str) and pattern:
+    if isinstance(pattern, str) and pattern and is_held(pattern):
         body = pattern if pattern.startswith("^") else f"(?s:.*)({pattern})"
         body = body.removeprefix("^")
         body = body[:-1] if body.endswith("$") and not body.endswith(r"\$") else f"{body}(?s:.*)"

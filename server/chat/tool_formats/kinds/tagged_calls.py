@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from server.chat.tool_formats import lark
 from server.chat.tool_formats.grammar.answer_rules import answer, repeated, spelled, text_then
+from server.chat.tool_formats.grammar.loose_keywords import note_loose
 from server.chat.tool_formats.grammar.parameter_schema import Parameter, other_parameter, parameters_of
 from server.chat.tool_formats.grammar.written_values import PythonValues
 from server.chat.tool_formats.reading.answer_script import AnswerScript, AnswerText, Steps
@@ -98,6 +99,7 @@ class TaggedCalls:
 
     def _tool_rules(self, job: GrammarJob, tool: Tool, name: str) -> list[str]:
         parts, rules = [], []
+        note_loose(job, tool)
         for place, parameter in enumerate(parameters_of(tool).values()):
             rule = f"{name}_{lark.letters(place)}"
             parts.append(rule if parameter.required else f"{rule}?")

@@ -25,11 +25,12 @@ class Trie:
 
     def __init__(self, vocab: Vocab) -> None:
         self.tokenizer: LLTokenizer = open_token_trie(vocab)
-        self.vocab = vocab
+        self.vocab: Vocab | None = vocab
         self.eog = list(vocab.eog_tokens)
 
     def special(self, text: str) -> int | None:
         """Return the special token that is spelled so."""
+        assert self.vocab is not None
         found = self.vocab.tokenize(text, add_special=False, parse_special=True)
         return found[0] if len(found) == 1 and self.tokenizer.is_special_token(found[0]) else None
 
@@ -77,6 +78,7 @@ class Trie:
 
     def text(self, tokens: Sequence[int]) -> str:
         """Return the text of tokens, special ones spelled out, as a reader is fed it."""
+        assert self.vocab is not None
         return b"".join(self.vocab.piece(token, special=True) for token in tokens).decode("utf-8", "replace")
 
 
@@ -114,6 +116,7 @@ class MarkedTrie(Trie):
         self._known = MarkedVocab(marks)
         self.marks = self._known.marks
         self.tokenizer = LLTokenizer(TokenizerWrapper(self._known))
+        self.vocab = None
         self.eog = [0]
 
     def special(self, text: str) -> int | None:
