@@ -24,6 +24,12 @@ pytestmark = pytest.mark.skipif(not SOURCES, reason="CORRAL_LLAMA_CPP_SOURCE nam
 
 FORMATS = sorted(tool_formats())
 ENDINGS = ['"', '"}', "}", "]", ")", "\n</parameter>\n", "</parameter>", "</function>\n", "</tool_call>"]
+OWN_ENDINGS = {
+    "lfm2": ["'", "')]"],
+    "muse": ["</atem:parameter>", "</atem:invoke>"],
+    "minimax_m3": [f"]<]minimax[>[</{name}>" for name in ("city", "code", "path", "item", "note")],
+}
+"""The ends of values that formats have for themselves."""
 N_WALKS = 4
 MAX_TOKENS = 1000
 HARD = Tool(
@@ -112,9 +118,9 @@ def take_ending(matcher: LLMatcher, dice: random.Random, endings: list[list[int]
 
 
 def endings_of(name: str, trie: Trie) -> list[list[int]]:
-    module: Any = importlib.import_module(f"tests.server.chat.tool_formats.samples.{name}")
     marks = [mark for mark in tool_formats()[name].marks if mark]
-    texts = [*ENDINGS, *marks, *getattr(module, "ENDINGS", [])]
+    own = [getattr(tool_formats()[name], "value_closing", ""), *OWN_ENDINGS.get(name, [])]
+    texts = [*ENDINGS, *marks, *own]
     return [tokens for text in texts if (tokens := trie.tokens(text, marks))]
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import msgspec
 import pytest
 
 from models.errors import RequestError
@@ -12,7 +13,10 @@ from server.openai.requests.tools import OfferedTools, offered_tools
 
 F: Any = {"type": "function", "function": {"name": "f", "description": "d", "strict": True}}
 G: Any = {"type": "function", "function": {"name": "g", "parameters": None}}
-TOOLS = (Tool(name="f", description="d"), Tool(name="g"))
+TOOLS = (
+    Tool(name="f", description="d", strict=True, path="tools[0].function.parameters"),
+    Tool(name="g"),
+)
 
 
 def offered(**fields: Any) -> OfferedTools:
@@ -159,4 +163,5 @@ def test_what_is_wrong_is_named(fields: dict[str, Any], param: str, words: str) 
 )
 def test_legacy_functions(given: Any, choice: ToolChoice) -> None:
     functions = [F["function"], G["function"]]
-    assert offered(functions=functions, function_call=given) == OfferedTools(TOOLS, choice, legacy=True)
+    tools = (msgspec.structs.replace(TOOLS[0], path="functions[0].parameters"), TOOLS[1])
+    assert offered(functions=functions, function_call=given) == OfferedTools(tools, choice, legacy=True)
