@@ -236,3 +236,26 @@ def test_a_schema_that_cannot_be_held_is_refused_by_name(guides: AnswerGuides) -
 def test_a_forced_text_is_exact(model: Model, text: str) -> None:
     tokens = exact_tokens(model.vocab, text)
     assert b"".join(model.vocab.piece(token, special=True) for token in tokens) == text.encode()
+
+
+@pytest.mark.parametrize("tool_format", ["qwen3_coder", "glm", "lfm2", "gemma4", "minimax_m3"])
+def test_a_strict_schema_is_held_or_refused(
+    guides: AnswerGuides, caplog: pytest.LogCaptureFixture, tool_format: str
+) -> None:
+    parameters = {
+        "type": "object",
+        "properties": {"a": {"type": "string"}, "b": {"type": "string", "pattern": "(?=x)y"}},
+        "minProperties": 1,
+    }
+    tool = Tool(name="pick", parameters=parameters)
+
+    def make(tool: Tool) -> AnswerGuide:
+        form = AnswerForm(tool_format=tool_format)
+        return guides.make(*chat(form, tools=[tool], tool_choice=ToolChoice(mode="required")))
+
+    with caplog.at_level("WARNING"):
+        assert make(tool).guide is not None
+    path = "tools[0].function.parameters"
+    with pytest.raises(RequestError, match="strict") as caught:
+        make(Tool(name="pick", parameters=parameters, strict=True, path=path))
+    assert caught.value.param == f"{path}.minProperties"

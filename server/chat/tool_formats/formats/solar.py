@@ -30,7 +30,7 @@ class _Solar(FramedCalls):
             f"thought: {spelled(job, _THINK)} thought_text {spelled(job, _NEXT)}",
             *text_then(job, "thought_text", None, _END),
         ]
-        said = f"{spelled(job, _CONTENT)} {job.content or 'SAID'}"
+        said = f"({spelled(job, _CONTENT)})? {job.content or 'SAID'}"
         if not job.content:
             rules.append(text_without(job, "SAID", (_END, self.section[0])))
         found = [calls] if job.tools else []

@@ -31,7 +31,7 @@ OWN_ENDINGS = {
 }
 """The ends of values that formats have for themselves."""
 N_WALKS = 4
-MAX_TOKENS = 1000
+MAX_TOKENS = 4000
 HARD = Tool(
     name="edit-file.v2",
     parameters={
@@ -119,7 +119,8 @@ def take_ending(matcher: LLMatcher, dice: random.Random, endings: list[list[int]
 
 def endings_of(name: str, trie: Trie) -> list[list[int]]:
     marks = [mark for mark in tool_formats()[name].marks if mark]
-    own = [getattr(tool_formats()[name], "value_closing", ""), *OWN_ENDINGS.get(name, [])]
+    known = tool_formats()[name]
+    own = [getattr(known, "value_closing", ""), getattr(known, "closing", ""), *OWN_ENDINGS.get(name, [])]
     texts = [*ENDINGS, *marks, *own]
     return [tokens for text in texts if (tokens := trie.tokens(text, marks))]
 
