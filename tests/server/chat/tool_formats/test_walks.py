@@ -79,8 +79,11 @@ def real_trie(name: str) -> Trie:
 @pytest.fixture(autouse=True)
 def _spells_marks(request: pytest.FixtureRequest) -> None:
     """Skip formats whose marks a vocabulary of SentencePiece can't spell: there `▁` is a space."""
-    name = request.node.callspec.params.get("name", "")
-    is_spm = request.node.callspec.params.get("trie") == "llama-spm"
+    callspec = getattr(request.node, "callspec", None)
+    if callspec is None:
+        return
+    name = callspec.params.get("name", "")
+    is_spm = callspec.params.get("trie") == "llama-spm"
     if name and is_spm and any("▁" in mark for mark in tool_formats()[name].marks):
         pytest.skip("no vocabulary of SentencePiece spells this format's marks")
 
