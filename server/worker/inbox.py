@@ -41,7 +41,7 @@ from server.ipc.messages import (
     WorkerRequest,
 )
 from server.worker.channel import Channel
-from server.worker.lanes import Lanes, is_instant, is_short
+from server.worker.lanes import Lanes, is_instant, lane_of
 from server.worker.pending import Pending, PendingRequest
 from server.worker.prompts import PromptReader
 
@@ -167,7 +167,7 @@ class Inbox:
         if is_instant(message):
             job()
         else:
-            self._lanes.put(job, short=is_short(message))
+            self._lanes.put(job, lane_of(message))
 
     # --- the lanes' threads, and the inbox's for what is instant ---
 

@@ -1,7 +1,7 @@
-"""`Lanes`: the threads that prepare requests, with some for short ones alone.
+"""`Lanes`: the threads that prepare requests, with some for short ones alone, and some for grammars.
 
-Tokenizing runs without the GIL and rendering in another process, so a megabyte in one lane holds up neither
-the engine nor the other lane.
+Tokenizing runs without the GIL, rendering and the check of grammars in other processes, so a megabyte or a
+grammar of seconds in one lane holds up neither the engine nor the other lanes.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable
+from typing import Literal
 
 from server.ipc.messages import (
     ApplyTemplate,
@@ -25,6 +26,9 @@ from server.ipc.messages import (
 N_THREADS = 2
 """Each lane has so many threads: one request that takes long doesn't hold up the next of its size."""
 
+N_GRAMMAR_THREADS = 4
+"""The lane of grammars has more: of those that wait for one that takes seconds, some are known already."""
+
 SHORT = 16_384
 """A request of at most so many characters and elements is short: it takes some milliseconds."""
 
@@ -33,6 +37,8 @@ INSTANT = 1024
 
 _MESSAGE = 64  # a message of a chat, and a tool, counts as so many characters, besides its own
 
+Lane = Literal["short", "long", "grammars"]
+
 Prepared = Generate | Tokenize | Detokenize | ApplyTemplate | CountTokens
 
 
@@ -40,18 +46,19 @@ class Lanes:
     """Runs jobs in threads of its own, each lane's in their order. A job handles its own exceptions."""
 
     def __init__(self) -> None:
-        self._short: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
-        self._long: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._jobs: dict[Lane, queue.SimpleQueue[Callable[[], None]]] = {
+            lane: queue.SimpleQueue() for lane in ("short", "long", "grammars")
+        }
 
     def start(self) -> None:
         """Start the threads, which end with the process."""
-        for name, jobs in (("short", self._short), ("long", self._long)):
-            for index in range(N_THREADS):
+        for name, jobs in self._jobs.items():
+            for index in range(N_GRAMMAR_THREADS if name == "grammars" else N_THREADS):
                 threading.Thread(target=_work, args=(jobs,), name=f"{name}-{index}", daemon=True).start()
 
-    def put(self, job: Callable[[], None], *, short: bool) -> None:
+    def put(self, job: Callable[[], None], lane: Lane) -> None:
         """Have `job` run after those before it in its lane."""
-        (self._short if short else self._long).put(job)
+        self._jobs[lane].put(job)
 
 
 def _work(jobs: queue.SimpleQueue[Callable[[], None]]) -> None:
@@ -60,9 +67,29 @@ def _work(jobs: queue.SimpleQueue[Callable[[], None]]) -> None:
 
 
 def is_instant(message: Prepared) -> bool:
-    """Return True if preparing it isn't worth another thread. A chat, rendered elsewhere, always is."""
+    """Return True if preparing it isn't worth another thread. A chat, rendered elsewhere, always is.
+
+    So is a grammar, which is checked elsewhere.
+    """
     content = message.prompt if isinstance(message, Generate | ApplyTemplate | CountTokens) else message
-    return not isinstance(content, ChatPrompt) and _extent(content) + _stops(message) <= INSTANT
+    if isinstance(content, ChatPrompt) or needs_grammar(message):
+        return False
+    return _extent(content) + _stops(message) <= INSTANT
+
+
+def lane_of(message: Prepared) -> Lane:
+    """Return the lane of a message that isn't instant."""
+    if needs_grammar(message):
+        return "grammars"
+    return "short" if is_short(message) else "long"
+
+
+def needs_grammar(message: Prepared) -> bool:
+    """Return True if the answer follows a grammar, which may take seconds to compile."""
+    if not isinstance(message, Generate):
+        return False
+    tools = isinstance(message.prompt, ChatPrompt) and message.prompt.tools
+    return message.constraint is not None or bool(tools)
 
 
 def is_short(message: Prepared) -> bool:

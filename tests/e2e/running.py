@@ -65,7 +65,7 @@ class RunningServer:
     def workers(self) -> list[psutil.Process]:
         """The worker processes that are alive."""
         children = psutil.Process(self.process.pid).children(recursive=True)
-        return [c for c in children if "server.worker" in " ".join(c.cmdline())]
+        return [c for c in children if "server.worker" in c.cmdline()]
 
     def worker_of(self, file_part: str) -> psutil.Process:
         """The worker that has a file mapped whose path holds `file_part`."""

@@ -8,6 +8,7 @@ import pytest
 
 from server.chat.tools import Tool
 from server.engine.sampling_params import SamplingParams
+from server.ipc.constraint import Constraint
 from server.ipc.messages import (
     ApplyTemplate,
     ChatPrompt,
@@ -19,7 +20,17 @@ from server.ipc.messages import (
     Tokenize,
     TokenPrompt,
 )
-from server.worker.lanes import INSTANT, N_THREADS, SHORT, Lanes, Prepared, is_instant, is_short
+from server.worker.lanes import (
+    INSTANT,
+    N_GRAMMAR_THREADS,
+    SHORT,
+    Lane,
+    Lanes,
+    Prepared,
+    is_instant,
+    is_short,
+    lane_of,
+)
 
 
 def generate(prompt: Prompt, *stops: str) -> Generate:
@@ -30,6 +41,8 @@ def chat(*messages: dict[str, Any], **kwargs: Any) -> ChatPrompt:
     return ChatPrompt(list(messages), chat_template_kwargs=kwargs)
 
 
+N_JOBS = 2 * N_GRAMMAR_THREADS
+FORM = Constraint(kind="regex", text="a+", param="regex")
 HI = {"role": "user", "content": "Hi"}
 
 
@@ -96,6 +109,19 @@ def test_only_a_few_words_are_instant(message: Prepared, instant: bool) -> None:
     assert is_instant(message) == instant
 
 
+@pytest.mark.parametrize(
+    "message",
+    [
+        Generate(id="g", prompt=TextPrompt("a"), params=SamplingParams(), constraint=FORM),
+        Generate(id="g", prompt=chat(HI), params=SamplingParams(), constraint=FORM),
+        generate(ChatPrompt([HI], tools=(Tool(name="f"),))),
+    ],
+)
+def test_grammars_have_a_lane_of_their_own(message: Prepared) -> None:
+    assert not is_instant(message)
+    assert lane_of(message) == "grammars"
+
+
 def test_a_size_is_found_without_looking_at_all_of_it() -> None:
     messages = [HI] * 1_000_000
     begun = time.process_time()
@@ -103,7 +129,8 @@ def test_a_size_is_found_without_looking_at_all_of_it() -> None:
     assert time.process_time() - begun < 0.1
 
 
-def test_short_jobs_overtake_long_ones() -> None:
+@pytest.mark.parametrize("lane", ["long", "grammars"])
+def test_short_jobs_overtake_others(lane: Lane) -> None:
     lanes, gate, done = Lanes(), threading.Event(), threading.Event()
     lanes.start()
     finished: list[str] = []
@@ -111,19 +138,19 @@ def test_short_jobs_overtake_long_ones() -> None:
     def long() -> None:
         gate.wait(10)
         finished.append("long")
-        if len(finished) == 2 * N_THREADS + 1:
+        if len(finished) == N_JOBS + 1:
             done.set()
 
-    for _ in range(2 * N_THREADS):
-        lanes.put(long, short=False)
+    for _ in range(N_JOBS):
+        lanes.put(long, lane)
     overtaken = threading.Event()
 
     def short() -> None:
         finished.append("short")
         overtaken.set()
 
-    lanes.put(short, short=True)
+    lanes.put(short, "short")
     assert overtaken.wait(10)
     gate.set()
     assert done.wait(10)
-    assert finished == ["short", *["long"] * 2 * N_THREADS]
+    assert finished == ["short", *["long"] * N_JOBS]
