@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from server.ipc.constraint import Constraint, ConstraintKind
 
@@ -236,7 +236,60 @@ def _gbnf(rng: random.Random) -> Constraint:
     )
 
 
+def _explosive_schema(rng: random.Random) -> Constraint:
+    """A schema that compiles, but may have far too many states or items when it is followed."""
+    n = rng.randrange(6, 30)
+    primes = (9973, 9967, 9949, 9941, 9931)
+    loop = {
+        "anyOf": [
+            {"type": "null"},
+            *({"type": "array", "items": {"$ref": "#"}, "maxItems": i} for i in range(n)),
+        ]
+    }
+    return _schema(
+        rng.choice(
+            [
+                {"type": "string", "pattern": f"(a|b)*a(a|b){{{10 * n}}}$"},
+                {"type": "string", "pattern": f"^(.*a.{{{n}}}b.*){{3}}$", "minLength": 100 * n},
+                {"allOf": [{"type": "integer", "multipleOf": prime} for prime in primes]},
+                {"type": "integer", "multipleOf": rng.choice(primes)},
+                {"type": "object", "properties": {f"p{i}": {} for i in range(30 * n)}},
+                {
+                    "anyOf": [
+                        {"type": "array", "items": {"type": "integer"}, "minItems": i} for i in range(20 * n)
+                    ]
+                },
+                {"enum": ["x" * i + "y" for i in range(30 * n)]},
+                {"type": "array", "minItems": 100_000, "items": {"type": "string", "minLength": 1_000_000}},
+                loop,
+            ]
+        )
+    )
+
+
+def _explosive_grammar(rng: random.Random) -> Constraint:
+    """A grammar that compiles, but is as ambiguous as it can be, or whose expressions are exponential."""
+    n = rng.randrange(6, 30)
+    rules = "\n".join(f'r{i}: /[a-z]*{chr(97 + i % 26)}[a-z]{{{i % 9}}}/ "{i}"' for i in range(10 * n))
+    kind, text = rng.choice(
+        [
+            ("regex", f"(a|b)*a(a|b){{{10 * n}}}"),
+            ("regex", f"(a?){{{10 * n}}}a{{{10 * n}}}"),
+            ("regex", "(" + "|".join(f".*{chr(97 + i % 26)}.{{{i}}}x" for i in range(n)) + ")"),
+            ("regex", rf"[\p{{L}}\s]{{1,{1000 * n}}}"),
+            ("regex", "(([a-z]+)*)*x"),
+            ("lark", 'start: x+\nx: x x | x | "a"'),
+            ("lark", 'start: e\ne: e e e | e e | "a" | ""'),
+            ("lark", f'start: "a"{{{1000 * n}}}'),
+            ("lark", "start: " + " | ".join(f"r{i}" for i in range(10 * n)) + "\n" + rules),
+            ("gbnf", 'root ::= root root | "a" | "b"'),
+            ("gbnf", 'root ::= a*\na ::= b* "x"?\nb ::= a* "a"?'),
+        ]
+    )
+    return _made(cast("ConstraintKind", kind), text)
+
+
 _MAKERS: tuple[Callable[[random.Random], Constraint], ...] = (
     _bounds, _bad_bounds, _nest, _deep, _endless, _elsewhere, _power, _many_patterns, _many, _impossible,
-    _unheld, _expressions, _choices, _lark, _gbnf,
+    _unheld, _expressions, _choices, _lark, _gbnf, _explosive_schema, _explosive_grammar,
 )  # fmt: skip

@@ -81,7 +81,8 @@ class _Maker:
         return self._rng.choice(options)
 
     def _leaf(self) -> Schema:
-        return self._pick(self._text, self._integer, self._values, self._simple, self._pattern)()
+        makers = (self._text, self._integer, self._values, self._simple, self._pattern)
+        return self._rng.choice(makers)()
 
     def _words(self, n: int) -> list[str]:
         return self._rng.sample(_WORDS, n)
@@ -243,13 +244,14 @@ class _Maker:
         return {"oneOf": [{"type": "integer", "minimum": 3}, {"type": "integer", "maximum": 20}]}
 
     def _not(self) -> Schema:
-        return self._pick(
+        schema: Schema = self._pick(
             {"type": "string", "not": {"enum": ["ab", "abc", ""]}},
             {"type": "integer", "minimum": 0, "maximum": 9, "not": {"const": 4}},
             {"not": {"type": ["object", "array"]}},
             {"type": "object", "properties": {"a": {}, "b": {}}, "not": {"required": ["a", "b"]}},
             {"type": "string", "maxLength": 9, "not": {"maxLength": 3}},
         )
+        return schema
 
     def _condition(self) -> Schema:
         kind = {"enum": ["box", "bag", "jar"]}

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from models.doctor.tiny_model import TinyModel, write_tiny_gguf
 from tests.e2e.running import RunningServer, environment, serving
+from tests.pico_tokenizer import CHAT_TEMPLATE
 
 
 @pytest.fixture(scope="session")
@@ -23,3 +25,15 @@ def demo_server(home: Path) -> Iterator[RunningServer]:
         *("demo:Q8_0", "demo:Q4_K_M", "--parallel", "16"), env=environment(home), log=home / "demo.log"
     ) as server:
         yield server
+
+
+@pytest.fixture(scope="package")
+def forms_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    """A pico model of random weights, which writes anything that a grammar lets it."""
+    folder = tmp_path_factory.mktemp("forms")
+    model = write_tiny_gguf(folder / "pico.gguf", TinyModel(n_ctx_train=2048, chat_template=CHAT_TEMPLATE))
+    with serving(
+        *(str(model), "--parallel", "8", "--ctx", "1024"),
+        env=environment(folder), log=folder / "log",
+    ) as running:  # fmt: skip
+        yield running

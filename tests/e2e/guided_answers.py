@@ -37,7 +37,7 @@ def problem(text: str, schema: Any) -> str | None:
 async def generate(
     url: str, schemas: list[Any], wanted: int, *, n: int = 4, streams: int = 2, max_tokens: int = 400
 ) -> Tally:
-    """Ask for answers under one schema after the other until `wanted` have finished, or four times as many came."""
+    """Ask for answers under one schema after the other until `wanted` have finished, or enough were cut."""
     tally = Tally()
     seeds = iter(range(1, 1_000_000))
     n_requests = 4 * wanted // n
@@ -63,8 +63,7 @@ async def generate(
                 if (reason := problem(text, schema)) is not None:
                     tally.wrong.append((schema, text, reason))
 
-    async with httpx.AsyncClient(base_url=url, timeout=600) as client:
-        async with asyncio.TaskGroup() as group:
-            for _ in range(streams):
-                group.create_task(ask(client))
+    async with httpx.AsyncClient(base_url=url, timeout=600) as client, asyncio.TaskGroup() as group:
+        for _ in range(streams):
+            group.create_task(ask(client))
     return tally

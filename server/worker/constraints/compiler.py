@@ -1,13 +1,16 @@
 """`ConstraintCompiler`: constraints and tool formats' grammars as matchers over one vocabulary.
 
 A grammar is made and checked in a process of its own (`process`), then compiled here without the GIL. Nothing
-runs the engine's step; lanes call it. Compiled grammars are kept, so an agent's next turn compiles nothing.
+runs the engine's step; lanes call it. Checked grammars are kept, and what was compiled if that took long. A
+lexer gets states as its grammar is followed, up to a limit, so that requests share none for ever.
 """
 
 from __future__ import annotations
 
 import threading
+import time
 from collections import OrderedDict
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -17,7 +20,7 @@ from models.llamacpp.token_trie import open_token_trie
 from server.chat.tool_formats import lark
 from server.chat.tool_formats.tool_format import GrammarJob
 from server.ipc.constraint import Constraint
-from server.worker.constraints.grammar_text import GrammarRequest
+from server.worker.constraints.grammar_text import Grammar, GrammarRequest
 from server.worker.constraints.process import GrammarProcess, Limits
 
 if TYPE_CHECKING:
@@ -29,8 +32,18 @@ MAX_KEPT = 64
 """So many compiled grammars are kept."""
 MAX_KEPT_CHARS = 4_000_000
 """The texts of the kept grammars have together at most so many characters."""
-MAX_LEXER_STATES = 50_000
-"""A grammar's lexer, which all its matchers share, has at most so many states of 1 to 2 kB each."""
+MAX_LEXER_STATES = 150_000
+"""A lexer, which the answers of a request share, has at most so many states of some 300 bytes each."""
+MAX_LEXER_WORK = 50_000
+"""One mask makes at most so many of the lexer's expressions, which takes some 20 ms."""
+MAX_PARSER_ITEMS = 4_000
+"""One mask makes at most so many of the parser's items, some 40 ms of work; 300 optional properties pass."""
+DEAR_S = 0.03
+"""A lexer that takes longer to make is shared by several requests."""
+MAX_USES = 32
+"""So many requests share a dear lexer: with each it has more states."""
+MAX_DEAR = 8
+"""So many dear lexers are kept, as each may hold all of its states."""
 
 
 class CompiledGrammar:
@@ -55,6 +68,16 @@ class CompiledGrammar:
         return f"'{self.param}' can't be followed any further: {first[:200]}; make it simpler"
 
 
+@dataclass(slots=True)
+class _Known:
+    """A grammar that was checked. `compiled` is kept if it is dear to make."""
+
+    grammar: Grammar
+    size: int
+    compiled: CompiledGrammar | None = None
+    n_uses: int = 0
+
+
 class ConstraintCompiler:
     """Compiles for one vocabulary. Any thread."""
 
@@ -63,7 +86,7 @@ class ConstraintCompiler:
         self._process = GrammarProcess(limits)
         self._lock = threading.Lock()
         self._trie: LLTokenizer | None = None
-        self._kept: OrderedDict[bytes, tuple[CompiledGrammar, int]] = OrderedDict()
+        self._kept: OrderedDict[bytes, _Known] = OrderedDict()
         self._n_kept_chars = 0
 
     def open(self) -> None:
@@ -138,36 +161,60 @@ class ConstraintCompiler:
     def _compiled(self, request: GrammarRequest) -> CompiledGrammar:
         key = msgspec.json.encode(request)
         with self._lock:
-            if key in self._kept:
+            known = self._kept.get(key)
+            if known is not None:
                 self._kept.move_to_end(key)
-                return self._kept[key][0]
-        grammar = self._process.grammar(request)
-        prototype = self._prototype(grammar.text, request)
-        compiled = CompiledGrammar(prototype, request.param, grammar.left_out)
+                known.n_uses += 1
+                if known.compiled is not None and known.n_uses <= MAX_USES:
+                    return known.compiled
+        grammar = self._process.grammar(request) if known is None else known.grammar
+        begin = time.perf_counter()
+        compiled = CompiledGrammar(self._prototype(grammar.text, request), request.param, grammar.left_out)
+        is_dear = time.perf_counter() - begin > DEAR_S
         with self._lock:
-            size = len(key) + len(grammar.text)
-            _, known_size = self._kept.pop(key, (None, 0))
-            self._kept[key] = compiled, size
-            self._n_kept_chars += size - known_size
-            while len(self._kept) > MAX_KEPT or (self._n_kept_chars > MAX_KEPT_CHARS and len(self._kept) > 1):
-                _, (_, dropped) = self._kept.popitem(last=False)
-                self._n_kept_chars -= dropped
+            self._keep(key, _Known(grammar, len(key) + len(grammar.text), compiled if is_dear else None))
         return compiled
+
+    def _keep(self, key: bytes, known: _Known) -> None:
+        """Put a grammar in front of those that are kept, and let go of the last ones beyond the limits."""
+        if (before := self._kept.pop(key, None)) is not None:
+            self._n_kept_chars -= before.size
+        self._kept[key] = known
+        self._n_kept_chars += known.size
+        while len(self._kept) > MAX_KEPT or (self._n_kept_chars > MAX_KEPT_CHARS and len(self._kept) > 1):
+            self._n_kept_chars -= self._kept.popitem(last=False)[1].size
+        dear = [each for each in self._kept.values() if each.compiled is not None]
+        for each in dear[:-MAX_DEAR]:
+            each.compiled = None
 
     def _prototype(self, text: str, request: GrammarRequest) -> LLMatcher:
         """Return a matcher that a text can begin with."""
         from llguidance import LLMatcher, LLParserLimits
 
-        limits = LLParserLimits(max_lexer_states=MAX_LEXER_STATES, verbose_errors=False)
+        limits = LLParserLimits(
+            max_lexer_states=MAX_LEXER_STATES,
+            step_lexer_fuel=MAX_LEXER_WORK,
+            step_max_items=MAX_PARSER_ITEMS,
+            verbose_errors=False,
+        )
         matcher = LLMatcher(self._tokenizer(), text, log_level=0, limits=limits)
-        trial = matcher.deep_copy()
-        is_open = not trial.is_error() and any(trial.compute_bitmask())
-        if matcher.is_error() or trial.is_error() or not is_open:
+        problem = matcher.get_error() or _problem_at_the_beginning(matcher.deep_copy())
+        if problem:
             constraint = request.constraint
             param = request.param if constraint is None else constraint.param
-            reason = (matcher.get_error() or trial.get_error()).strip().splitlines()
-            problem = reason[0][:200] if reason and "NoExtension" not in reason[0] else "no text follows it"
+            reason = problem.strip().splitlines()[0][:200]
             raise RequestError(
-                f"'{param}' can't be held: {problem}; make it simpler", param, "unsupported_grammar"
+                f"'{param}' can't be held: {reason}; make it simpler", param, "unsupported_grammar"
             )
         return matcher
+
+
+def _problem_at_the_beginning(matcher: LLMatcher) -> str:
+    """Return why no text begins, or why a matcher can't take its first tokens; empty if neither is so."""
+    if not any(matcher.compute_bitmask()) and (
+        not matcher.is_error() or "NoExtension" in matcher.get_error()
+    ):
+        return "no text follows it"
+    if (forced := matcher.compute_ff_tokens()) and matcher.consume_tokens(forced):
+        matcher.compute_bitmask()
+    return str(matcher.get_error())

@@ -7,15 +7,17 @@ import os
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from models.errors import RequestError
 from models.llamacpp.vocab import Vocab
 from server.chat.tool_formats import lark
 from server.ipc.constraint import Constraint, ConstraintKind
-from server.worker.constraints.compiler import ConstraintCompiler
+from server.worker.constraints import compiler as compiler_module
+from server.worker.constraints.compiler import MAX_USES, ConstraintCompiler
 from server.worker.constraints.grammar_text import CONTENT
-from tests.server.worker.constraints.walks import follows
+from tests.server.worker.constraints.walks import follows, spelled
 
 SOURCE = os.environ.get("CORRAL_LLAMA_CPP_SOURCE")
 
@@ -55,7 +57,37 @@ def test_texts_follow(
     grammar = compiler.compile(constraint)
     assert follows(grammar, vocab, right)
     assert not follows(grammar, vocab, wrong)
-    assert compiler.compile(constraint) is grammar
+
+
+WORDS = [f"{first}{last}{n}" for first in ("red", "old") for last in ("house", "river") for n in range(1200)]
+
+
+def test_a_known_grammar_isn_t_checked_again(compiler: ConstraintCompiler, vocab: Vocab) -> None:
+    constraint = form("regex", "known[0-9]{2}")
+    compiler.compile(constraint)
+    n_children = len(psutil.Process().children())
+    compiler.close()
+    again = compiler.compile(constraint)
+    assert follows(again, vocab, "known12")
+    assert len(psutil.Process().children()) == n_children - 1, "no child was started"
+
+
+def test_what_one_answer_did_to_a_lexer_is_forgotten(compiler: ConstraintCompiler, vocab: Vocab) -> None:
+    """The states of a lexer are bounded: the answers of one request share them, those of all don't."""
+    constraint = form("regex", r"[\w ]{1,90000}")
+    for _ in range(3):
+        matcher = compiler.compile(constraint).matcher()
+        for token in spelled(vocab, "ab " * 400):
+            matcher.compute_bitmask()
+            assert matcher.consume_token(token), matcher.get_error()
+
+
+def test_a_dear_lexer_is_shared(compiler: ConstraintCompiler, monkeypatch: pytest.MonkeyPatch) -> None:
+    constraint = form("choice", WORDS)
+    monkeypatch.setattr(compiler_module, "DEAR_S", 0.0)
+    first = compiler.compile(constraint)
+    assert all(compiler.compile(constraint) is first for _ in range(MAX_USES))
+    assert compiler.compile(constraint) is not first
 
 
 @pytest.mark.parametrize(

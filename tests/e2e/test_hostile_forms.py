@@ -1,0 +1,25 @@
+"""Hostile schemas and grammars, posted to the product while a neighbour streams: nobody dies, all is said."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from bench.hostile_neighbours import measure
+from tests.e2e.running import RunningServer
+
+pytestmark = [pytest.mark.e2e, pytest.mark.model]
+
+
+@pytest.mark.timeout(3000)
+@pytest.mark.parametrize("n", [40, pytest.param(500, marks=pytest.mark.thorough)])
+def test_each_gets_an_answer_and_the_worker_lives(forms_server: RunningServer, n: int) -> None:
+    (worker,) = forms_server.workers()
+    outcome = asyncio.run(measure(forms_server.url, n, halves=2, clients=2, quiet_s=1.0))
+    assert not outcome.unclear, outcome.unclear[:5]
+    assert sum(outcome.statuses.values()) == n
+    assert outcome.statuses[400] > n / 2
+    assert set(outcome.statuses) <= {200, 400, 413}
+    assert [process.pid for process in forms_server.workers()] == [worker.pid]
+    assert max(map(max, outcome.loud)) < 10, "the neighbour's stream goes on"
