@@ -1,4 +1,4 @@
-"""The gaps of a stream while others send hostile schemas and grammars: `python -m bench.hostile_neighbours URL`.
+"""The gaps of a stream while others send hostile schemas and grammars to a running server.
 
     python -m bench.hostile_neighbours URL [--n 500] [--halves 8] [--clients 2]
 
@@ -11,15 +11,19 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import http.client
 import itertools
 import json
+import math
 import statistics
 import sys
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 
@@ -57,6 +61,8 @@ class Outcome:
 
 def percentile(gaps: list[float], share: float = 0.99) -> float:
     """Return the gap that `share` of all don't exceed."""
+    if not gaps:
+        return math.nan
     return sorted(gaps)[min(len(gaps) - 1, int(share * len(gaps)))]
 
 
@@ -68,16 +74,33 @@ def body(constraint: Constraint) -> bytes:
     return f'{head[:-1]}, "{_FIELDS[constraint.kind]}": {value}}}'.encode()
 
 
-async def post_hostile(client: httpx.AsyncClient, constraint: Constraint, outcome: Outcome) -> None:
+def post(url: str, content: bytes) -> tuple[int, bytes]:
+    """Send a chat; return the status and the answer, also if that came before all was read."""
+    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=600)
+    try:
+        with suppress(BrokenPipeError, ConnectionResetError):
+            connection.request("POST", "/v1/chat/completions", content, {"Content-Type": "application/json"})
+        response = connection.getresponse()
+        return response.status, response.read()
+    finally:
+        connection.close()
+
+
+async def post_hostile(url: str, constraint: Constraint, outcome: Outcome) -> None:
     """Send one form; a refusal must name the field, and a failure on the way its reason."""
-    headers = {"Content-Type": "application/json"}
-    response = await client.post("/v1/chat/completions", content=body(constraint), headers=headers)
-    outcome.statuses[response.status_code] += 1
-    if response.status_code == 200:
+    try:
+        status, answer = await asyncio.to_thread(post, url, body(constraint))
+    except OSError as error:
+        outcome.unclear.append(f"{error!r} {constraint.text[:200]}")
         return
-    error: dict[str, Any] = response.json().get("error", {})
-    if response.status_code not in (400, 413) or not error.get("param") or not error.get("message"):
-        outcome.unclear.append(f"{response.status_code} {response.text[:300]} {constraint.text[:200]}")
+    outcome.statuses[status] += 1
+    if status == 200:
+        return
+    error_body: dict[str, Any] = json.loads(answer).get("error", {})
+    message = error_body.get("message", "")
+    named = error_body.get("param") or status == 413 or "the request's body" in message
+    if status not in (400, 413) or not message or not named:
+        outcome.unclear.append(f"{status} {answer[:300]!r} {constraint.text[:200]}")
 
 
 async def neighbour(client: httpx.AsyncClient, url: str) -> AsyncIterator[float]:
@@ -113,32 +136,24 @@ async def measure(
                     gaps.append(now - last)
                 last = now
 
-    async def send(client: httpx.AsyncClient, share: list[Constraint]) -> None:
+    async def send(share: list[Constraint]) -> None:
         while share:
-            await post_hostile(client, share.pop(), outcome)
+            await post_hostile(url, share.pop(), outcome)
 
     watching = asyncio.create_task(watch())
-    async with httpx.AsyncClient(base_url=url, timeout=600) as client:
-        for half in range(halves):
-            del gaps[:]
-            begun = time.perf_counter()
-            if half % 2:
-                share = list(itertools.islice(waiting, -(-n // (halves // 2))))
-                await asyncio.gather(*(send(client, share) for _ in range(clients)))
-                took_s = time.perf_counter() - begun
-            else:
-                await asyncio.sleep(quiet_s)
-                took_s = quiet_s
-            kept = outcome.loud if half % 2 else outcome.quiet
-            while len(gaps) < 100:  # a half of a few quick refusals
-                await asyncio.sleep(0.1)
-            kept.append(list(gaps))
-            name = "hostile" if half % 2 else "quiet"
-            print(
-                f"{name}: {took_s:.1f} s, {len(gaps)} gaps, p99 {1e3 * percentile(gaps):.1f} ms", flush=True
-            )
-            if watching.done():
-                watching.result()
+    for half in range(halves):
+        begun, n_before = time.perf_counter(), len(gaps)
+        if half % 2:
+            share = list(itertools.islice(waiting, -(-n // (halves // 2))))
+            await asyncio.gather(*(send(share) for _ in range(clients)))
+        else:
+            await asyncio.sleep(quiet_s)
+        if watching.done():
+            watching.result()
+        kept = gaps[n_before:]
+        (outcome.loud if half % 2 else outcome.quiet).append(kept)
+        name, took_s = "hostile" if half % 2 else "quiet", time.perf_counter() - begun
+        print(f"{name}: {took_s:.1f} s, {len(kept)} gaps, p99 {1e3 * percentile(kept):.1f} ms", flush=True)
     watching.cancel()
     return outcome
 

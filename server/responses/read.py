@@ -332,6 +332,7 @@ def _constraint(request: ResponsesRequest) -> Constraint | None:
             param="text.format.schema",
             code="missing_required_parameter",
         )
+    check_numbers(form.json_schema, "text.format.schema")
     return Constraint(kind="json_schema", text=json.dumps(form.json_schema), param="text.format.schema")
 
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from models.errors import RequestError
 from server.ipc.constraint import Constraint, ConstraintKind
 
@@ -154,10 +156,16 @@ def _schema(value: Any, param: str) -> Constraint:
     if isinstance(value, str):
         try:
             value = json.loads(value)
-        except (json.JSONDecodeError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:  # one of its numbers may have too many digits
             raise _invalid(param, "must be a JSON schema; the text isn't JSON") from error
     if not isinstance(value, dict | bool):
         raise _invalid(param, "must be a JSON schema: an object, true or false")
+    try:
+        msgspec.msgpack.encode(value)
+    except OverflowError as error:
+        raise _invalid(param, "has a whole number of more than 64 bits; leave the bound out") from error
+    except RecursionError as error:
+        raise _invalid(param, "is nested too deeply; make it flatter") from error
     return Constraint(kind="json_schema", text=json.dumps(value, ensure_ascii=False), param=param)
 
 

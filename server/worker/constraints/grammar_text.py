@@ -121,7 +121,7 @@ def _content(constraint: Constraint, *, alone: bool) -> str:
 def _json(text: str, place: Place) -> Any:
     try:
         return json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # ValueError: a number of too many digits, too
         place.refuse(f"it isn't JSON ({str(error)[:80]})")
 
 

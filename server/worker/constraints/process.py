@@ -25,15 +25,15 @@ from models.machine.child_process import end_child, module_command
 from server.worker.constraints.check import checked_grammar
 from server.worker.constraints.grammar_text import Grammar, GrammarRequest
 
-NICENESS = 10
-"""The child gives way to the threads that decode: a core that both want goes to them nine times in ten."""
+NICENESS = 5
+"""The child gives way to the threads that decode: a core that both want goes to them three times in four."""
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """The limits of one grammar. A large honest one takes a tenth of a second."""
 
     cpu_s: float = 2.0
-    wall_s: float = 30.0
+    wall_s: float = 20.0
     memory_bytes: int = 1 << 30
 
 

@@ -161,6 +161,9 @@ def test_what_asks_for_nothing_is_no_constraint(fields: dict[str, Any]) -> None:
         ({"structured_outputs": {"regex": "a", "choice": ["a"]}}, "structured_outputs"),
         ({"regex": "a", "choice": ["a"]}, "choice"),
         ({"response_format": {"type": "json_object"}, "grammar": "root ::= x"}, "grammar"),
+        ({"json_schema": {"maximum": 10**20}}, "json_schema"),
+        ({"json_schema": '{"maximum": ' + "9" * 5000 + "}"}, "json_schema"),
+        ({"json_schema": '{"items": ' * 5000 + "{}" + "}" * 5000}, "json_schema"),
     ],
 )
 def test_what_is_wrong_is_named(fields: dict[str, Any], param: str) -> None:
