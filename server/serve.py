@@ -26,7 +26,7 @@ from server.config import ServerConfig
 from server.http.connection import ConnectionLimits, protocol
 from server.http.open_files import connection_limit
 from server.listener import Listener
-from server.responses.database import Limits
+from server.responses.records import Limits
 from server.responses.store import ResponseStore
 from server.supervisor.adapters.converter import AdapterConverter
 from server.supervisor.adapters.registry import AdapterRegistry

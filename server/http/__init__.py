@@ -19,7 +19,7 @@ infill.py          `fill_in`: from a request of `/infill` to its HTTP answer, st
 open_files.py      `connection_limit`: the number of connections that this process has files for.
 openapi.py         The OpenAPI document's request bodies, which FastAPI doesn't know: endpoints read theirs
                    themselves.
-pages.py           `page_of`: a part of a long list in OpenAI's form, by `after`, `limit` and `order`. Pure.
+pages.py           `list_of`: a part of a long list in OpenAI's form, by `after`, `limit` and `order`. Pure.
 pieces.py          `JsonPieces`: an answer that is there in pieces, sent as they are with others served in
                    between.
 preflights.py      `Preflights`: CORS as Starlette does it, with refusals in OpenAI's form. ASGI middleware.

@@ -22,7 +22,7 @@ from models.errors import CorralError, RequestError
 from models.machine.child_process import describe_exit, end_child, module_command
 from server.openai.requests import reading_process
 from server.openai.requests.body_limits import is_short
-from server.openai.requests.reading import ReadJob, ReadRequest
+from server.openai.requests.reading import ReadJob, ReadRequest, kept_parts
 from server.openai.requests.reading_process import LENGTH, READ_S, head_of, joined, read_part
 
 logger = logging.getLogger("corral.http")
@@ -56,7 +56,7 @@ class BodyProcesses:
         `body` is empty afterwards: to free so many bytes takes time, too. Raises CorralError if the process
         died twice, and RequestError if it took too long.
         """
-        return await (self._short if is_short(body) else self._long).read(job, body)
+        return await (self._short if is_short([*body, *kept_parts(job)]) else self._long).read(job, body)
 
     def close(self) -> None:
         """End the processes once they have read what they have; the object may be used no more."""

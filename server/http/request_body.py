@@ -11,7 +11,7 @@ from server.http.body_processes import BodyProcesses
 from server.openai import errors
 from server.openai.requests import reading
 from server.openai.requests.body_limits import INLINE_BYTES, check_structure, is_small
-from server.openai.requests.reading import ReadJob, ReadRequest
+from server.openai.requests.reading import ReadJob, ReadRequest, kept_parts
 
 Schema = TypeVar("Schema", bound=BaseModel)
 
@@ -26,7 +26,7 @@ async def read(request: Request, job: ReadJob, limit_bytes: int, processes: Body
 
 async def read_parts(parts: list[bytes], job: ReadJob, processes: BodyProcesses) -> ReadRequest:
     """Return what a body's parts request. Raises as `read`; `parts` may be empty afterwards."""
-    if is_small(parts) and (job.history is None or is_small(job.history.items)):
+    if is_small([*parts, *kept_parts(job)]):
         return reading.read(job, b"".join(parts))
     return await processes.read(job, parts)
 

@@ -15,8 +15,8 @@ from server.http.disconnect import while_connected
 from server.http.stream_writer import EventStream
 from server.openai.errors import RequestFailed
 from server.responses.answer import ResponseAnswer
-from server.responses.database import Item, Record
 from server.responses.read import ResponseForm
+from server.responses.records import Item, Record
 from server.responses.running import Running
 from server.responses.source import CANCELLED, Keep, ResponseSource
 from server.responses.store import Answered, ResponseStore, encoded_item, item_of

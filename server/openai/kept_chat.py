@@ -11,7 +11,7 @@ from server.ipc.messages import ChatPrompt, Generate
 from server.openai.heading import Heading
 from server.openai.requests.answer_options import AnswerOptions
 from server.openai.response import WholeAnswer
-from server.responses.database import Item, Record
+from server.responses.records import Item, Record
 from server.responses.store import ResponseStore
 from server.supervisor.protocol import EventListener, EventSource
 

@@ -97,7 +97,7 @@ class ResponseAnswer:
         if self.status == "cancelled":
             return begun + self._lifecycle("response.incomplete")
         self._cut()
-        self.status = "failed"
+        self.status, self._store = "failed", False
         self._error = {"code": error.body.code or error.body.type, "message": error.body.message}
         return begun + self._lifecycle("response.failed")
 

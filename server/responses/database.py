@@ -1,8 +1,7 @@
 """`StateDatabase`: what is kept of responses, conversations and chat completions, in one SQLite file.
 
 A record is one of them; its items are those of a response's input and output, of a conversation, or a
-completion's messages. Every write is one transaction in write-ahead mode: a process that is killed leaves all
-of it or nothing. Used by one thread.
+completion's messages. Lists come in pages, and a history is bounded: no caller gets more than it can handle.
 """
 
 from __future__ import annotations
@@ -10,76 +9,52 @@ from __future__ import annotations
 import logging
 import sqlite3
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal
 
 import msgspec
 
 from models.errors import StoreError
+from server.responses.records import (
+    CompletionFilter,
+    Item,
+    Kind,
+    Limits,
+    Missing,
+    Page,
+    Part,
+    Record,
+    Side,
+    TooLong,
+)
+from server.responses.state_file import StateFile
 
 logger = logging.getLogger("corral.state")
 
-Kind = Literal["response", "conversation", "completion"]
-Side = Literal["input", "output"]
-
-BUSY_S = 5.0
-"""Another server with the same file is waited for so many seconds."""
 _RECORD_BYTES = 200
 """About so many bytes a record takes beside its content."""
-_MOST_CHAIN = 10_000
-"""A chain of responses is followed so far back."""
-
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS records (
-    id TEXT PRIMARY KEY, kind TEXT NOT NULL, owner TEXT NOT NULL, created INTEGER NOT NULL,
-    used REAL NOT NULL, bytes INTEGER NOT NULL, previous TEXT, body BLOB NOT NULL
-) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS records_by_use ON records (used, id, bytes);
-CREATE TABLE IF NOT EXISTS items (
-    place INTEGER PRIMARY KEY AUTOINCREMENT, record TEXT NOT NULL, side TEXT NOT NULL, owner TEXT NOT NULL,
-    id TEXT NOT NULL, body BLOB NOT NULL
-);
-CREATE INDEX IF NOT EXISTS items_by_record ON items (record, side, place);
-CREATE INDEX IF NOT EXISTS items_by_id ON items (id);
-"""
+MOST_CHAIN = 10_000
+"""A request may go back over so many responses."""
+MOST_HISTORY_BYTES = 32 << 20
+"""The items to which a request refers, or a conversation to which a client adds, have at most so many bytes:
+what a client could send by itself."""
 
 
-class Record(msgspec.Struct, frozen=True, kw_only=True):
-    """One response, conversation or completion, without its items."""
-
-    id: str
-    kind: Kind
-    owner: str
-    created: int
-    body: bytes
-    """JSON of the object, as it is answered but for the output."""
-    previous: str | None = None
-    """The response before a response."""
-
-
-class Item(msgspec.Struct, frozen=True, kw_only=True):
-    """One item of a record."""
-
-    id: str
-    body: bytes
-    """The item's JSON."""
+# Of items that share an id the last one counts: a client that reads on comes to the end.
+_OLDEST_FIRST = (
+    "SELECT max(place) FROM items WHERE record = ? AND side = 'input' AND id = ?",
+    "SELECT id, body FROM items WHERE record = ? AND side = 'input' AND place > ? ORDER BY place LIMIT ?",
+)
+_NEWEST_FIRST = (
+    _OLDEST_FIRST[0].replace("max(", "min("),
+    _OLDEST_FIRST[1].replace("place > ?", "place < ?").replace("BY place", "BY place DESC"),
+)
+_BEYOND_ALL = (1 << 63) - 1
 
 
-class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """Beyond either of these the records that were used longest ago go."""
-
-    n_bytes: int
-    n_records: int
-
-
-class Missing(Exception):
-    """There is no such record, or it is another owner's."""
-
-    def __init__(self, record_id: str) -> None:
-        super().__init__(record_id)
-        self.record_id = record_id
+class _Described(msgspec.Struct):
+    model: str
+    metadata: dict[str, str]
 
 
 class StateDatabase:
@@ -87,26 +62,21 @@ class StateDatabase:
 
     def __init__(self, path: Path, limits: Limits) -> None:
         self._limits = limits
-        self._path = path
-        with self._errors("open"):
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            try:
-                self._connection = self._opened()
-            except sqlite3.DatabaseError as error:
-                if isinstance(error, sqlite3.OperationalError):
-                    raise
-                self._set_aside(error)
-                self._connection = self._opened()
+        self._file = StateFile(path)
 
     def close(self) -> None:
         """Close the file."""
-        self._connection.close()
+        self._file.close()
+
+    def renew(self, wait_s: float) -> None:
+        """Open the file anew if it was removed or is damaged; called before each use, as StateFile says."""
+        self._file.renew(wait_s)
 
     # --- records ---
 
     def add(self, record: Record, given: Sequence[Item] = (), made: Sequence[Item] = ()) -> None:
         """Keep a record with its items: those of its input and those of its output."""
-        with self._transaction("keep an answer") as run:
+        with self._file.transaction("keep an answer") as run:
             self._insert(run, record, given, made)
             self._evict(run)
 
@@ -114,25 +84,40 @@ class StateDatabase:
         self, record: Record, conversation: str, given: Sequence[Item], made: Sequence[Item]
     ) -> None:
         """Keep a response, and add its items to a conversation: both or neither. Raises Missing."""
-        with self._transaction("keep an answer") as run:
+        with self._file.transaction("keep an answer") as run:
             self._insert(run, record, given, made)
             self._append(run, record.owner, conversation, [*given, *made])
             self._evict(run)
 
-    def append(self, owner: str, conversation: str, items: Sequence[Item]) -> None:
-        """Add items to a conversation. Raises Missing."""
-        with self._transaction("keep items") as run:
+    def append(
+        self, owner: str, conversation: str, call_ids: Sequence[str], make: Callable[[list[Item]], list[Item]]
+    ) -> list[Item]:
+        """Add items to a conversation; return them. Raises Missing, TooLong, and what `make` raises.
+
+        `make` gets the conversation's items that have one of `call_ids`, and returns the new ones.
+        """
+        with self._file.transaction("keep items") as run:
+            self._get(run, owner, "conversation", conversation)
+            rows = run.execute(
+                "SELECT id, body FROM items WHERE record = ? AND json_extract(CAST(body AS TEXT), "
+                "'$.call_id') IN (SELECT value FROM json_each(?)) ORDER BY place",
+                (conversation, msgspec.json.encode(call_ids).decode()),
+            )
+            items = make([Item(id=item_id, body=body) for item_id, body in rows] if call_ids else [])
             self._append(run, owner, conversation, items)
+            if self._n_bytes(run, conversation) > MOST_HISTORY_BYTES:
+                raise TooLong
             self._evict(run)
+        return items
 
     def get(self, owner: str, kind: Kind, record_id: str) -> Record:
         """Return a record. Raises Missing."""
-        with self._errors("read"):
-            return self._get(self._connection, owner, kind, record_id)
+        with self._file.reading("read") as run:
+            return self._get(run, owner, kind, record_id)
 
     def update(self, owner: str, kind: Kind, record_id: str, body: bytes) -> None:
         """Replace a record's body. Raises Missing."""
-        with self._transaction("keep metadata") as run:
+        with self._file.transaction("keep metadata") as run:
             record = self._get(run, owner, kind, record_id)
             run.execute(
                 "UPDATE records SET body = ?, used = ?, bytes = bytes + ? WHERE id = ?",
@@ -141,31 +126,71 @@ class StateDatabase:
 
     def delete(self, owner: str, kind: Kind, record_id: str) -> None:
         """Delete a record and its items. Raises Missing."""
-        with self._transaction("delete") as run:
+        with self._file.transaction("delete") as run:
             self._get(run, owner, kind, record_id)
             self._remove(run, record_id)
 
-    def records(self, owner: str, kind: Kind) -> list[Record]:
-        """Return all records of a kind, the oldest first."""
-        with self._errors("read"):
-            rows = self._connection.execute(
-                "SELECT id, kind, owner, created, body, previous FROM records WHERE owner = ? AND kind = ? "
-                "ORDER BY created, used",
-                (owner, kind),
-            )
-            return [_record(row) for row in rows]
+    def completions(self, owner: str, wanted: CompletionFilter, page: Page) -> Part | None:
+        """Return some completions, with their bodies; None: there is none with the id `page.after`."""
+        with self._file.reading("read") as run:
+            rows = run.execute(
+                "SELECT id FROM records WHERE owner = ? AND kind = 'completion' "
+                "ORDER BY created, (SELECT min(place) FROM items WHERE record = records.id)",
+                (owner,),
+            ).fetchall()
+            ids = [row[0] for row in (reversed(rows) if page.newest_first else rows)]
+            if page.after is not None:
+                if page.after not in ids:
+                    return None
+                ids = ids[ids.index(page.after) + 1 :]
+            found: list[Item] = []
+            for record_id in ids:
+                body = self._get(run, owner, "completion", record_id).body
+                if _fits(wanted, body):
+                    if len(found) == page.limit:
+                        return Part(items=found, has_more=True)
+                    found.append(Item(id=record_id, body=body))
+            return Part(items=found, has_more=False)
 
     # --- items ---
 
     def items(self, owner: str, kind: Kind, record_id: str, side: Side = "input") -> list[Item]:
         """Return a record's items in order. Raises Missing."""
-        with self._errors("read"):
-            self._get(self._connection, owner, kind, record_id)
-            return self._items(record_id, side)
+        with self._file.reading("read") as run:
+            self._get(run, owner, kind, record_id)
+            return self._items(run, record_id, side)
+
+    def page(self, owner: str, kind: Kind, record_id: str, page: Page) -> Part | None:
+        """Return some items of a record's input; None: there is none with the id `page.after`."""
+        with self._file.reading("read") as run:
+            self._get(run, owner, kind, record_id)
+            first_place, following = _NEWEST_FIRST if page.newest_first else _OLDEST_FIRST
+            place = -1
+            if page.after is not None:
+                (place,) = run.execute(first_place, (record_id, page.after)).fetchone()
+                if place is None:
+                    return None
+            elif page.newest_first:
+                place = _BEYOND_ALL
+            rows = run.execute(following, (record_id, place, page.limit + 1)).fetchall()
+        items = [Item(id=item_id, body=body) for item_id, body in rows[: page.limit]]
+        return Part(items=items, has_more=len(rows) > page.limit)
+
+    def item(self, owner: str, conversation: str, item_id: str) -> Item:
+        """Return an item of a conversation. Raises Missing."""
+        with self._file.reading("read") as run:
+            self._get(run, owner, "conversation", conversation)
+            row = run.execute(
+                "SELECT body FROM items WHERE record = ? AND id = ? ORDER BY place LIMIT 1",
+                (conversation, item_id),
+            ).fetchone()
+        if row is None:
+            raise Missing(item_id)
+        return Item(id=item_id, body=row[0])
 
     def delete_item(self, owner: str, conversation: str, item_id: str) -> None:
         """Delete an item of a conversation. Raises Missing."""
-        with self._transaction("delete") as run:
+        with self._file.transaction("delete") as run:
             self._get(run, owner, "conversation", conversation)
             rows = run.execute(
                 "SELECT place, length(body) FROM items WHERE record = ? AND id = ?", (conversation, item_id)
@@ -178,88 +203,49 @@ class StateDatabase:
 
     def history(self, owner: str, response_id: str) -> list[Item]:
         """Return all items up to a response, its output the last. Raises Missing, of an older one too."""
-        with self._transaction("read") as run:
+        with self._file.reading("read") as run:
             chain: list[str] = []
             current: str | None = response_id
-            while current is not None and len(chain) < _MOST_CHAIN:
+            n_bytes = 0
+            while current is not None:
                 chain.append(current)
+                n_bytes += self._n_bytes(run, current)
+                if len(chain) > MOST_CHAIN or n_bytes > MOST_HISTORY_BYTES:
+                    raise TooLong
                 current = self._get(run, owner, "response", current).previous
-            self._touch(run, chain)
             found: list[Item] = []
             for record_id in reversed(chain):
-                found += self._items(record_id, "input") + self._items(record_id, "output")
-            return found
+                found += self._items(run, record_id, "input") + self._items(run, record_id, "output")
+        self._touch(chain)
+        return found
 
     def conversation(self, owner: str, conversation: str) -> list[Item]:
-        """Return the items of a conversation that is gone on with. Raises Missing."""
-        with self._transaction("read") as run:
+        """Return the items of a conversation that is gone on with. Raises Missing, TooLong."""
+        with self._file.reading("read") as run:
             self._get(run, owner, "conversation", conversation)
-            self._touch(run, [conversation])
-            return self._items(conversation, "input")
+            if self._n_bytes(run, conversation) > MOST_HISTORY_BYTES:
+                raise TooLong
+            found = self._items(run, conversation, "input")
+        self._touch([conversation])
+        return found
 
     def find_items(self, owner: str, ids: Sequence[str]) -> dict[str, bytes]:
-        """Return those of the items that are kept, of whatever record."""
-        with self._errors("read"):
+        """Return those of the items that are kept, of whatever record. Raises TooLong."""
+        with self._file.reading("read") as run:
             found: dict[str, bytes] = {}
+            n_bytes = 0
             for item_id in ids:
-                row = self._connection.execute(
+                row = run.execute(
                     "SELECT body FROM items WHERE id = ? AND owner = ? LIMIT 1", (item_id, owner)
                 ).fetchone()
                 if row is not None:
                     found[item_id] = row[0]
+                    n_bytes += len(row[0])
+                if n_bytes > MOST_HISTORY_BYTES:
+                    raise TooLong
             return found
 
     # --- inside ---
-
-    def _opened(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(self._path, timeout=BUSY_S, isolation_level=None)
-        try:
-            self._path.chmod(0o600)
-            for pragma in (
-                "auto_vacuum = INCREMENTAL",
-                "journal_mode = WAL",
-                "synchronous = NORMAL",
-                "secure_delete = ON",
-                "journal_size_limit = 16777216",
-            ):
-                connection.execute(f"PRAGMA {pragma}").fetchall()
-            connection.executescript(_SCHEMA)
-        except BaseException:
-            connection.close()
-            raise
-        return connection
-
-    def _set_aside(self, error: sqlite3.DatabaseError) -> None:
-        """Rename a file that is no database, so that answers can be kept again."""
-        aside = self._path.with_suffix(".damaged")
-        logger.warning(
-            "%s can't be read (%s); it is now %s, and a new one is begun", self._path, error, aside
-        )
-        self._path.replace(aside)
-        for suffix in ("-wal", "-shm"):
-            self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
-
-    @contextmanager
-    def _transaction(self, action: str) -> Iterator[sqlite3.Connection]:
-        with self._errors(action):
-            self._connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._connection
-                self._connection.execute("COMMIT")
-            except BaseException:
-                if self._connection.in_transaction:
-                    self._connection.execute("ROLLBACK")
-                raise
-
-    @contextmanager
-    def _errors(self, action: str) -> Iterator[None]:
-        try:
-            yield
-        except (sqlite3.Error, OSError) as error:
-            raise StoreError(
-                f"can't {action}: {error} ({self._path}); free some space or check the permissions, or set "
-                "response_store to false"
-            ) from error
 
     def _insert(
         self, run: sqlite3.Connection, record: Record, given: Sequence[Item], made: Sequence[Item]
@@ -314,16 +300,27 @@ class StateDatabase:
             raise Missing(record_id)
         return _record(row)
 
-    def _items(self, record_id: str, side: Side) -> list[Item]:
-        rows = self._connection.execute(
+    def _items(self, run: sqlite3.Connection, record_id: str, side: Side) -> list[Item]:
+        rows = run.execute(
             "SELECT id, body FROM items WHERE record = ? AND side = ? ORDER BY place", (record_id, side)
         )
         return [Item(id=item_id, body=body) for item_id, body in rows]
 
-    def _touch(self, run: sqlite3.Connection, ids: Sequence[str]) -> None:
-        """Note the use of a chain: its beginnings go no sooner than its end."""
+    def _n_bytes(self, run: sqlite3.Connection, record_id: str) -> int:
+        """Return the bytes of a record's items."""
+        n_bytes: int = run.execute(
+            "SELECT coalesce(sum(length(body)), 0) FROM items WHERE record = ?", (record_id,)
+        ).fetchone()[0]
+        return n_bytes
+
+    def _touch(self, ids: Sequence[str]) -> None:
+        """Note the use of a chain: its beginnings go no sooner than its end. An error costs only that."""
         now = time.time()
-        run.executemany("UPDATE records SET used = ? WHERE id = ?", [(now, record_id) for record_id in ids])
+        try:
+            with self._file.transaction("note that kept answers are used") as run:
+                run.executemany("UPDATE records SET used = ? WHERE id = ?", [(now, each) for each in ids])
+        except StoreError as error:
+            logger.warning("%s", error.message)
 
     def _evict(self, run: sqlite3.Connection) -> None:
         n_records, n_bytes = run.execute("SELECT count(*), coalesce(sum(bytes), 0) FROM records").fetchone()
@@ -343,3 +340,10 @@ class StateDatabase:
 def _record(row: tuple[str, Kind, str, int, bytes, str | None]) -> Record:
     record_id, kind, owner, created, body, previous = row
     return Record(id=record_id, kind=kind, owner=owner, created=created, body=body, previous=previous)
+
+
+def _fits(wanted: CompletionFilter, body: bytes) -> bool:
+    if wanted.model is None and not wanted.metadata:
+        return True
+    known = msgspec.json.decode(body, type=_Described)
+    return wanted.model in (None, known.model) and wanted.metadata.items() <= known.metadata.items()

@@ -208,10 +208,16 @@ def _with_history(
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     known = [json.loads(item) for item in history.items]
     resolved = []
+    named: set[str] = set()
     for i, item in enumerate(given):
         if not _is_reference(item):
             resolved.append(item)
             continue
+        if item["id"] in named:
+            raise RequestError(
+                f"Duplicate item found with id '{str(item['id'])[:80]}'; name it once", param=f"input[{i}].id"
+            )
+        named.add(item["id"])
         found = history.references.get(_reference(item, i))
         if found is None:
             raise RequestError(

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue
 
 from models.errors import RequestError
-from server.openai.requests.field_types import Alternatives, Limited, Seed
+from server.openai.requests.field_types import Alternatives, Limited, MaxTokens, Seed
 
 MAX_METADATA = 16
 """The most pairs of `metadata`; keys have at most 64 characters, values 512: OpenAI's limits."""
@@ -116,7 +116,7 @@ class ResponsesRequest(BaseModel):
     parallel_tool_calls: bool | None = None
     text: TextOptions | None = None
     reasoning: ReasoningOptions | None = None
-    max_output_tokens: Annotated[int, Field(ge=-1, le=(1 << 31) - 1)] | None = Field(
+    max_output_tokens: MaxTokens | None = Field(
         default=None, description="An upper bound; -1: to the context's end."
     )
     temperature: Annotated[float, Limited("temperature")] | None = None

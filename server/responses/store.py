@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,8 +17,21 @@ from typing import Any, TypeVar
 import msgspec
 
 from models.errors import NotKept, RequestError, StoreError
-from server.responses.database import Item, Kind, Limits, Missing, Record, Side, StateDatabase
+from server.responses.database import MOST_CHAIN, MOST_HISTORY_BYTES, StateDatabase
 from server.responses.read import History, HistoryWanted
+from server.responses.records import (
+    CompletionFilter,
+    Item,
+    Kind,
+    Limits,
+    Missing,
+    Page,
+    Part,
+    Record,
+    Side,
+    TooLong,
+)
+from server.responses.state_file import BUSY_S
 
 logger = logging.getLogger("corral.state")
 
@@ -92,19 +106,41 @@ class ResponseStore:
         """Delete a record. Raises NotKept."""
         await self._known(kind, record_id, lambda state: state.delete(owner, kind, record_id))
 
-    async def records(self, owner: str, kind: Kind) -> list[Record]:
-        """Return all records of a kind, the oldest first; none where nothing is kept."""
-        return await self._run(lambda state: state.records(owner, kind)) if self.is_on else []
+    async def completions(self, owner: str, wanted: CompletionFilter, page: Page) -> Part:
+        """Return some chat completions; none where nothing is kept. Raises RequestError for `page.after`."""
+        if not self.is_on:
+            return Part(items=[], has_more=False)
+        return _part_of(page, await self._run(lambda state: state.completions(owner, wanted, page)))
 
     async def items(self, owner: str, kind: Kind, record_id: str, side: Side = "input") -> list[Item]:
         """Return a record's items. Raises NotKept."""
         return await self._known(kind, record_id, lambda state: state.items(owner, kind, record_id, side))
 
-    async def append(self, owner: str, conversation: str, items: Sequence[Item]) -> None:
-        """Add items to a conversation. Raises NotKept."""
-        await self._known(
-            "conversation", conversation, lambda state: state.append(owner, conversation, items)
+    async def page(self, owner: str, kind: Kind, record_id: str, page: Page) -> Part:
+        """Return some items of a record's input. Raises NotKept, and RequestError for `page.after`."""
+        return _part_of(
+            page, await self._known(kind, record_id, lambda state: state.page(owner, kind, record_id, page))
         )
+
+    async def item(self, owner: str, conversation: str, item_id: str) -> Item:
+        """Return an item of a conversation. Raises NotKept."""
+        return await self._known(
+            "conversation", conversation, lambda state: state.item(owner, conversation, item_id)
+        )
+
+    async def append(
+        self, owner: str, conversation: str, call_ids: Sequence[str], make: Callable[[list[Item]], list[Item]]
+    ) -> list[Item]:
+        """Add the items that `make` returns to a conversation; it gets those with one of `call_ids`.
+
+        Raises NotKept, and RequestError for what `make` refuses or a conversation that gets too long.
+        """
+        try:
+            return await self._known(
+                "conversation", conversation, lambda state: state.append(owner, conversation, call_ids, make)
+            )
+        except TooLong as error:
+            raise _too_long("conversation", "items") from error
 
     async def delete_item(self, owner: str, conversation: str, item_id: str) -> None:
         """Delete an item of a conversation. Raises NotKept."""
@@ -124,9 +160,13 @@ class ResponseStore:
                 found = await self._run(lambda state: state.history(owner, previous))
             elif conversation is not None:
                 found = await self._run(lambda state: state.conversation(owner, conversation))
+            references = await self._run(lambda state: state.find_items(owner, wanted.references))
         except Missing as error:
             raise self._refers_to_nothing(wanted, error.record_id) from error
-        references = await self._run(lambda state: state.find_items(owner, wanted.references))
+        except TooLong as error:
+            if previous is not None:
+                raise _too_long("chain of responses", "previous_response_id") from error
+            raise _too_long("conversation", "conversation" if conversation else "input") from error
         return History(
             items=[item.body for item in found],
             references=references,
@@ -155,18 +195,36 @@ class ResponseStore:
             raise NotKept(f"{name} with id '{error.record_id[:128]}' not found.") from error
 
     async def _run(self, action: Callable[[StateDatabase], R]) -> R:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._act, action)
+        wanted_s = time.monotonic()
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._act, action, wanted_s)
 
-    def _act(self, action: Callable[[StateDatabase], R]) -> R:
+    def _act(self, action: Callable[[StateDatabase], R], wanted_s: float) -> R:
+        """Do it. The time in the queue counts, so that many calls wait for a lock no longer than one."""
         if self._opened is None:
             assert self._path is not None
             self._opened = StateDatabase(self._path, self._limits)
+        self._opened.renew(max(0.0, BUSY_S - (time.monotonic() - wanted_s)))
         return action(self._opened)
 
     def _close(self) -> None:
         if self._opened is not None:
             self._opened.close()
             self._opened = None
+
+
+def _part_of(page: Page, part: Part | None) -> Part:
+    if part is None:
+        raise RequestError(f"No item with id '{(page.after or '')[:128]}' is in this list", param="after")
+    return part
+
+
+def _too_long(what: str, param: str) -> RequestError:
+    return RequestError(
+        f"the {what} has more than {MOST_HISTORY_BYTES:,} bytes of items, or {MOST_CHAIN:,} responses; begin "
+        "a new one with what is still needed",
+        param=param,
+        code="prompt_too_large",
+    )
 
 
 def item_of(body: bytes) -> Item:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -10,15 +11,14 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from models.errors import NotKept
 from server.http.api_keys import owner_of
 from server.http.dependencies import api_of
 from server.http.openapi import json_body
-from server.http.pages import Limit, Order, page_of
-from server.responses.database import Item, Record
+from server.http.pages import Limit, Order, list_of, page_of
 from server.responses.identity import new_id
 from server.responses.items import check_numbers, messages_of
 from server.responses.read import kept_item
+from server.responses.records import Item, Record
 from server.responses.schemas import ConversationCreation, ItemsCreation, MetadataUpdate
 from server.responses.store import item_of
 
@@ -86,7 +86,10 @@ async def list_items(
     request: Request, conversation_id: str, order: Order = "desc", after: str | None = None, limit: Limit = 20
 ) -> Response:
     """The items of a conversation, the last first unless `order` is `asc`."""
-    return _json(page_of(await _items(request, conversation_id), order, after, limit))
+    page = page_of(order, after, limit)
+    store = api_of(request).responses
+    part = await store.page(owner_of(request.scope), "conversation", conversation_id, page)
+    return _json(list_of(part.items, has_more=part.has_more))
 
 
 @router.post("/v1/conversations/{conversation_id}/items", openapi_extra=json_body(ItemsCreation))
@@ -95,20 +98,21 @@ async def create_items(request: Request, conversation_id: str) -> Response:
     """Add items to a conversation."""
     api = api_of(request)
     body = await api.read_small(request, ItemsCreation)
-    before = await _items(request, conversation_id)
-    items = _checked(body.items, before)
-    await api.responses.append(owner_of(request.scope), conversation_id, items)
-    return _json(page_of(items, "asc", None, len(items)))
+    check_numbers(body.items, "items")
+    given = [item.get("call_id") for item in body.items]
+    call_ids = [call_id for call_id in given if isinstance(call_id, str)]
+    items = await api.responses.append(
+        owner_of(request.scope), conversation_id, call_ids, partial(_checked, body.items)
+    )
+    return _json(list_of(items))
 
 
 @router.get("/v1/conversations/{conversation_id}/items/{item_id}")
 @router.get("/conversations/{conversation_id}/items/{item_id}", include_in_schema=False)
 async def retrieve_item(request: Request, conversation_id: str, item_id: str) -> Response:
     """One item of a conversation."""
-    for item in await _items(request, conversation_id):
-        if item.id == item_id:
-            return _json(item.body)
-    raise NotKept(f"Item with id '{item_id[:128]}' not found.")
+    store = api_of(request).responses
+    return _json((await store.item(owner_of(request.scope), conversation_id, item_id)).body)
 
 
 @router.delete("/v1/conversations/{conversation_id}/items/{item_id}")
@@ -124,13 +128,11 @@ async def _conversation(request: Request, conversation_id: str) -> bytes:
     return (await store.get(owner_of(request.scope), "conversation", conversation_id)).body
 
 
-async def _items(request: Request, conversation_id: str) -> list[Item]:
-    store = api_of(request).responses
-    return await store.items(owner_of(request.scope), "conversation", conversation_id)
-
-
 def _checked(items: list[dict[str, Any]], before: list[Item]) -> list[Item]:
-    """Return new items as they are kept. Raises RequestError for one that no request could be made of."""
+    """Return new items as they are kept. Raises RequestError for one that no request could be made of.
+
+    `before` are the conversation's items that their calls and outputs may belong to.
+    """
     check_numbers(items, "items")
     known = [msgspec.json.decode(item.body) for item in before]
     messages_of([*known, *items], len(known), known_as="conversation", given_as="items", complete=False)

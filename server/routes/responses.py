@@ -13,7 +13,7 @@ from server.http.api_keys import owner_of
 from server.http.dependencies import api_of
 from server.http.error_response import error_response
 from server.http.openapi import json_body
-from server.http.pages import Limit, Order, page_of
+from server.http.pages import Limit, Order, list_of, page_of
 from server.http.respond import respond, whole_response
 from server.ipc.messages import ChatPrompt, CountTokens, CountTokensReply
 from server.openai import errors
@@ -93,8 +93,9 @@ async def list_input_items(
     request: Request, response_id: str, order: Order = "desc", after: str | None = None, limit: Limit = 20
 ) -> Response:
     """The items of a kept response's own input, the last first unless `order` is `asc`."""
-    items = await api_of(request).responses.items(owner_of(request.scope), "response", response_id)
-    return Response(page_of(items, order, after, limit), media_type="application/json")
+    page = page_of(order, after, limit)
+    part = await api_of(request).responses.page(owner_of(request.scope), "response", response_id, page)
+    return Response(list_of(part.items, has_more=part.has_more), media_type="application/json")
 
 
 async def _response(request: Request, response_id: str) -> Response:

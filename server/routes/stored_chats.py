@@ -12,8 +12,8 @@ from starlette.responses import Response
 from server.http.api_keys import owner_of
 from server.http.dependencies import api_of
 from server.http.openapi import json_body
-from server.http.pages import Limit, Order, page_of
-from server.responses.database import Item
+from server.http.pages import Limit, Order, list_of, page_of
+from server.responses.records import CompletionFilter
 from server.responses.schemas import MetadataUpdate
 
 router = APIRouter(tags=["OpenAI"])
@@ -31,19 +31,17 @@ async def list_chat_completions(
     limit: Limit = 20,
 ) -> Response:
     """The kept completions, of one model or with some `metadata[key]=value`, the oldest first."""
-    records = await api_of(request).responses.records(owner_of(request.scope), "completion")
-    wanted = {
+    metadata = {
         name[len(_METADATA) : -1]: value
         for name, value in request.query_params.items()
         if name.startswith(_METADATA) and name.endswith("]")
     }
-    found = []
-    for record in records:
-        known = msgspec.json.decode(record.body)
-        has_metadata = wanted.items() <= known["metadata"].items()
-        if has_metadata and model in (None, known["model"]):
-            found.append(Item(id=record.id, body=record.body))
-    return _json(page_of(found, order, after, limit))
+    part = await api_of(request).responses.completions(
+        owner_of(request.scope),
+        CompletionFilter(model=model, metadata=metadata),
+        page_of(order, after, limit),
+    )
+    return _json(list_of(part.items, has_more=part.has_more))
 
 
 @router.get("/v1/chat/completions/{completion_id}")
@@ -80,8 +78,9 @@ async def list_messages(
     request: Request, completion_id: str, order: Order = "asc", after: str | None = None, limit: Limit = 20
 ) -> Response:
     """The messages of a kept completion's request."""
-    items = await api_of(request).responses.items(owner_of(request.scope), "completion", completion_id)
-    return _json(page_of(items, order, after, limit))
+    page = page_of(order, after, limit)
+    part = await api_of(request).responses.page(owner_of(request.scope), "completion", completion_id, page)
+    return _json(list_of(part.items, has_more=part.has_more))
 
 
 def _json(body: bytes) -> Response:

@@ -62,6 +62,11 @@ class ReadJob(msgspec.Struct, frozen=True, kw_only=True):
     """The kept turns before a response, once it is known that they are wanted."""
 
 
+def kept_parts(job: ReadJob) -> list[bytes]:
+    """Return what is read beside the body: the kept turns."""
+    return [] if job.history is None else [*job.history.items, *job.history.references.values()]
+
+
 class GenerationRead(msgspec.Struct, frozen=True, kw_only=True, tag="generation"):
     """A request that generates: its engine's messages, one per prompt, and the form of its answer."""
 

@@ -14,7 +14,7 @@ from openai import AsyncOpenAI
 
 from server.app import create_app
 from server.config import ServerConfig
-from server.responses.database import Limits
+from server.responses.records import Limits
 from server.responses.store import ResponseStore
 from tests.server.http_client import serving
 from tests.server.scripted_service import ScriptedService

@@ -10,6 +10,7 @@ import openai
 import pytest
 
 from models.errors import StoreError
+from server.http.body_processes import BodyProcesses
 from server.responses.database import StateDatabase
 from tests.server.http_client import error_of
 from tests.server.responses.clients import http_of, keeping_app, named_events, sdk_of
@@ -307,6 +308,61 @@ async def test_wrong_items_get_into_no_conversation(items: Any, param: str, tmp_
     for refused in (response, added):
         assert refused.status_code == 400
         assert error_of(refused)["param"] == param
+
+
+async def test_an_output_belongs_to_a_call_that_is_in_the_conversation(tmp_path: Path) -> None:
+    def call(call_id: str) -> dict[str, Any]:
+        return {"type": "function_call", "call_id": call_id, "name": "f", "arguments": "{}"}
+
+    def output(call_id: str) -> dict[str, Any]:
+        return {"type": "function_call_output", "call_id": call_id, "output": "x"}
+
+    async with http_of(keeping_app(ScriptedService(), tmp_path)) as client:
+        conversation = (await client.post("/v1/conversations", json={})).json()
+        path = f"/v1/conversations/{conversation['id']}/items"
+
+        async def add(*items: dict[str, Any]) -> int:
+            response = await client.post(path, json={"items": items})
+            if response.status_code != 200:
+                assert error_of(response)["param"] == "items[0].call_id"
+            return response.status_code
+
+        assert await add(call("a"), call("b")) == 200
+        assert await add({"role": "user", "content": "x"}) == 200
+        assert await add(output("c")) == 400
+        assert await add(call("a")) == 400
+        assert await add(output("b")) == 200
+        assert await add(output("b")) == 400
+        both = await asyncio.gather(add(output("a")), add(output("a")))
+        listed = (await client.get(path, params={"order": "asc"})).json()
+    assert sorted(both) == [200, 400]
+    assert [item.get("call_id") for item in listed["data"]] == ["a", "b", None, "b", "a"]
+
+
+async def test_an_item_is_named_once(tmp_path: Path) -> None:
+    """A short request must not become as long as a kept item times the number of its names."""
+    async with http_of(keeping_app(ScriptedService(), tmp_path)) as client:
+        first = (await client.post("/v1/responses", json=HI)).json()
+        reference = {"type": "item_reference", "id": first["output"][0]["id"]}
+        response = await client.post("/v1/responses", json={"model": "demo", "input": [reference] * 2})
+    assert response.status_code == 400
+    assert error_of(response)["param"] == "input[1].id"
+    assert "Duplicate item" in error_of(response)["message"]
+
+
+async def test_large_items_that_a_request_names_are_read_elsewhere(tmp_path: Path) -> None:
+    app = keeping_app(ScriptedService(), tmp_path)
+    async with http_of(app) as client:
+        first = (await client.post("/v1/responses", json={**HI, "input": "Hello, you. " * 20_000})).json()
+        (item,) = (await client.get(f"/v1/responses/{first['id']}/input_items")).json()["data"]
+        n_started = app.state.api.body_processes.n_started
+        app.state.api.body_processes.close()
+        again = {"model": "demo", "input": [{"type": "item_reference", "id": item["id"]}]}
+        app.state.api.__dict__["body_processes"] = BodyProcesses()
+        response = await client.post("/v1/responses", json=again)
+    app.state.api.body_processes.close()
+    assert response.status_code == 200
+    assert n_started == app.state.api.body_processes.n_started == 1
 
 
 async def test_a_large_request_is_read_elsewhere_with_its_history(tmp_path: Path) -> None:

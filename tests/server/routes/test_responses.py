@@ -391,6 +391,14 @@ async def test_logprobs(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize("bound", [-1, 1, 1_000_000, 1 << 31, 1 << 62])
+async def test_a_bound_of_any_size_is_a_bound(bound: int) -> None:
+    service = ScriptedService(says("Hi"))
+    assert (await post(service, {"input": "x", "max_output_tokens": bound})).status_code == 200
+    expected = None if bound == -1 else min(bound, (1 << 31) - 1)
+    assert service.requests[0][1].params.max_tokens == expected
+
+
 async def test_a_warm_up_of_one_token() -> None:
     response = await post(ScriptedService(says("Hi", reason="length")), {"input": "", "max_output_tokens": 1})
     body = response.json()
@@ -549,6 +557,10 @@ async def test_the_official_client_sees_the_failure(tmp_path: Path) -> None:
         assert events[-1].type == "response.failed"
         assert events[-1].response.error is not None
         assert events[-1].response.error.message == "out of luck"
+        told: Any = events[-1].response
+        assert told.store is False
+        with pytest.raises(openai.NotFoundError):
+            await client.responses.retrieve(told.id)
         with pytest.raises(openai.NotFoundError):
             await client.responses.retrieve(events[-1].response.id)
 

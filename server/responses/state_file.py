@@ -1,0 +1,152 @@
+"""`StateFile`: the SQLite file of what is kept, opened anew where it was removed or is damaged.
+
+Every write is one transaction in write-ahead mode: a process that is killed leaves all of it or nothing. Used
+by one thread.
+"""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from models.errors import StoreError
+
+logger = logging.getLogger("corral.state")
+
+BUSY_S = 5.0
+"""Another server with the same file is waited for so many seconds."""
+_DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS records (
+    id TEXT PRIMARY KEY, kind TEXT NOT NULL, owner TEXT NOT NULL, created INTEGER NOT NULL,
+    used REAL NOT NULL, bytes INTEGER NOT NULL, previous TEXT, body BLOB NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS records_by_use ON records (used, id, bytes);
+CREATE TABLE IF NOT EXISTS items (
+    place INTEGER PRIMARY KEY AUTOINCREMENT, record TEXT NOT NULL, side TEXT NOT NULL, owner TEXT NOT NULL,
+    id TEXT NOT NULL, body BLOB NOT NULL
+);
+CREATE INDEX IF NOT EXISTS items_by_record ON items (record, side, place);
+CREATE INDEX IF NOT EXISTS items_by_id ON items (id);
+"""
+
+
+class StateFile:
+    """Methods raise StoreError where the file can't be opened, read or written."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._connection: sqlite3.Connection | None = None
+        self._opened: tuple[int, int] | None = None
+        """Device and inode of the file that is open."""
+        self._is_damaged = False
+        self.renew()
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def renew(self, wait_s: float = BUSY_S) -> None:
+        """Make sure that the open file is the one that others will find; called before each use.
+
+        One that was removed or replaced is opened anew, one that is damaged renamed. Others with a lock
+        on the file are waited for at most `wait_s` in the use that follows.
+        """
+        with self.errors("open"):
+            if self._connection is not None and self._is_damaged:
+                self.close()
+                self._set_aside("it is damaged")
+            elif self._connection is not None and self._opened != self._identity():
+                logger.warning("%s was removed or replaced while it was used; it is opened anew", self._path)
+                self.close()
+            if self._connection is None:
+                self._connection = self._open()
+                self._opened, self._is_damaged = self._identity(), False
+            self._connection.execute(f"PRAGMA busy_timeout = {max(0, round(wait_s * 1000))}").fetchall()
+
+    @contextmanager
+    def reading(self, action: str) -> Iterator[sqlite3.Connection]:
+        """Read without a lock, naming the `action` in errors."""
+        with self.errors(action):
+            assert self._connection is not None
+            yield self._connection
+
+    @contextmanager
+    def transaction(self, action: str) -> Iterator[sqlite3.Connection]:
+        """Do all or nothing, naming the `action` in errors."""
+        with self.reading(action) as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield connection
+                connection.execute("COMMIT")
+            except BaseException:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                raise
+
+    @contextmanager
+    def errors(self, action: str) -> Iterator[None]:
+        """Raise SQLite's errors as StoreError, and remember if the file is damaged."""
+        try:
+            yield
+        except (sqlite3.Error, OSError) as error:
+            # The last byte is the code without its details.
+            if getattr(error, "sqlite_errorcode", 0) & 0xFF in _DAMAGED:
+                self._is_damaged = True
+            raise StoreError(
+                f"can't {action}: {error} ({self._path}); free some space or check the permissions, or set "
+                "response_store to false"
+            ) from error
+
+    # --- inside ---
+
+    def _identity(self) -> tuple[int, int] | None:
+        try:
+            found = self._path.stat()
+        except FileNotFoundError:
+            return None
+        return found.st_dev, found.st_ino
+
+    def _open(self) -> sqlite3.Connection:
+        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            return self._connected()
+        except sqlite3.DatabaseError as error:
+            if isinstance(error, sqlite3.OperationalError):
+                raise
+            self._set_aside(str(error))
+            return self._connected()
+
+    def _connected(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(self._path, timeout=BUSY_S, isolation_level=None)
+        try:
+            self._path.chmod(0o600)
+            for pragma in (
+                "auto_vacuum = INCREMENTAL",
+                "journal_mode = WAL",
+                "synchronous = NORMAL",
+                "secure_delete = ON",
+                "journal_size_limit = 16777216",
+            ):
+                connection.execute(f"PRAGMA {pragma}").fetchall()
+            connection.executescript(_SCHEMA)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _set_aside(self, reason: str) -> None:
+        """Rename a file that can't be read, so that answers can be kept again."""
+        aside = self._path.with_suffix(".damaged")
+        logger.warning(
+            "%s can't be read (%s); it is now %s, and a new one is begun", self._path, reason, aside
+        )
+        self._path.replace(aside)
+        for suffix in ("-wal", "-shm"):
+            self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
