@@ -99,14 +99,14 @@ class StateDatabase:
         with self._file.transaction("keep items") as run:
             self._get(run, owner, "conversation", conversation)
             rows = run.execute(
-                "SELECT id, body FROM items WHERE record = ? AND json_extract(CAST(body AS TEXT), "
-                "'$.call_id') IN (SELECT value FROM json_each(?)) ORDER BY place",
+                "SELECT id, body FROM items INDEXED BY items_by_call WHERE record = ? AND "
+                "json_extract(CAST(body AS TEXT), '$.call_id') IN (SELECT value FROM json_each(?)) "
+                "ORDER BY place",
                 (conversation, msgspec.json.encode(call_ids).decode()),
             )
-            items = make([Item(id=item_id, body=body) for item_id, body in rows] if call_ids else [])
+            items = make([Item(id=item_id, body=body) for item_id, body in rows])
             self._append(run, owner, conversation, items)
-            if self._n_bytes(run, conversation) > MOST_HISTORY_BYTES:
-                raise TooLong
+            self._check_length(run, conversation)
             self._evict(run)
         return items
 
@@ -223,8 +223,7 @@ class StateDatabase:
         """Return the items of a conversation that is gone on with. Raises Missing, TooLong."""
         with self._file.reading("read") as run:
             self._get(run, owner, "conversation", conversation)
-            if self._n_bytes(run, conversation) > MOST_HISTORY_BYTES:
-                raise TooLong
+            self._check_length(run, conversation)
             found = self._items(run, conversation, "input")
         self._touch([conversation])
         return found
@@ -312,6 +311,12 @@ class StateDatabase:
             "SELECT coalesce(sum(length(body)), 0) FROM items WHERE record = ?", (record_id,)
         ).fetchone()[0]
         return n_bytes
+
+    def _check_length(self, run: sqlite3.Connection, conversation: str) -> None:
+        """Raise TooLong for a conversation that no request may refer to. Its bytes are counted already."""
+        row = run.execute("SELECT bytes - length(body) FROM records WHERE id = ?", (conversation,)).fetchone()
+        if row[0] > MOST_HISTORY_BYTES + _RECORD_BYTES:
+            raise TooLong
 
     def _touch(self, ids: Sequence[str]) -> None:
         """Note the use of a chain: its beginnings go no sooner than its end. An error costs only that."""

@@ -32,6 +32,7 @@ CREATE TABLE IF NOT EXISTS items (
 );
 CREATE INDEX IF NOT EXISTS items_by_record ON items (record, side, place);
 CREATE INDEX IF NOT EXISTS items_by_id ON items (id);
+CREATE INDEX IF NOT EXISTS items_by_call ON items (record, json_extract(CAST(body AS TEXT), '$.call_id'));
 """
 
 

@@ -30,7 +30,7 @@ def record(record_id: str, previous: str | None = None, owner: str = "me", body:
 
 
 def item(item_id: str, n_bytes: int = 10) -> Item:
-    return Item(id=item_id, body=b"x" * n_bytes)
+    return Item(id=item_id, body=b'"%b"' % (b"x" * (n_bytes - 2)))
 
 
 def ids_in(path: Path) -> list[str]:
@@ -165,7 +165,7 @@ n_known = sqlite3.connect(sys.argv[1]).execute("SELECT count(*) FROM records").f
 for i in range(n_known, n_known + 100_000):
     before = f"r{i-1}" if i else None
     record = Record(id=f"r{i}", kind="response", owner="me", created=i, body=b"{}", previous=before)
-    items = [Item(id=f"i{i}-{j}", body=b"x" * 1_000) for j in range(10)]
+    items = [Item(id=f"i{i}-{j}", body=b'"%b"' % (b"x" * 998)) for j in range(10)]
     state.add(record, items[:5], items[5:])
     print(i, flush=True)
 """
@@ -253,18 +253,17 @@ def test_a_history_is_bounded(tmp_path: Path) -> None:
     large = MOST_HISTORY_BYTES // 2
     state.add(record("r1"), [item("i1", large)])
     state.add(record("r2", "r1"), [item("i2", large)])
-    state.add(record("r3", "r2"), [item("i3", 1)])
+    state.add(record("r3", "r2"), [item("i3", 2)])
     assert len(state.history("me", "r2")) == 2
     assert len(state.find_items("me", ["i1", "i2"])) == 2
     state.add(Record(id="c", kind="conversation", owner="me", created=1, body=b"{}"))
-    json_item = Item(id="j", body=b'"' + b"x" * (large - 2) + b'"')
     for _ in range(2):
-        state.append("me", "c", ["call"], lambda _: [json_item])
+        state.append("me", "c", ["call"], lambda _: [item("j", large)])
     assert len(state.conversation("me", "c")) == 2
     for action in (
         lambda: state.history("me", "r3"),
         lambda: state.find_items("me", ["i1", "i2", "i3"]),
-        lambda: state.append("me", "c", [], lambda _: [item("i4", 1)]),
+        lambda: state.append("me", "c", [], lambda _: [item("i4", 2)]),
     ):
         with pytest.raises(TooLong):
             action()
