@@ -6,7 +6,6 @@ the text is made of; where that is content alone, events pass as they are.
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Sequence
 from itertools import takewhile
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 import msgspec
 
 from server.answers.events import CallBegin, CallDelta, CallEnd, ThoughtDelta
+from server.chat.call_ids import new_call_id
 from server.chat.tool_formats.registry import tool_formats
 from server.chat.tool_formats.thoughts_first import PlainText, ThoughtsFirst
 from server.chat.tool_formats.tool_format import (
@@ -129,11 +129,6 @@ def _n_begun(text: str, mark: str) -> int:
     return next((n for n in lengths if text.endswith(mark[:n])), 0)
 
 
-def new_call_id() -> str:
-    """Return a fresh id of a tool call, in OpenAI's form."""
-    return f"call_{secrets.token_hex(12)}"
-
-
 class _Choice:
     """One choice's reader, and the calls it has had."""
 
@@ -150,9 +145,8 @@ class _Choice:
                 return ThoughtDelta(**_fields(event, part.text))
             case BeginCall():
                 self.n_calls += 1
-                return CallBegin(
-                    **_fields(event, ""), call=self.n_calls - 1, call_id=new_call_id(), name=part.name
-                )
+                call_id = new_call_id(part.id)
+                return CallBegin(**_fields(event, ""), call=self.n_calls - 1, call_id=call_id, name=part.name)
             case Arguments():
                 return CallDelta(**_fields(event, part.text), call=self.n_calls - 1)
             case EndCall():

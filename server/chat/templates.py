@@ -7,6 +7,7 @@ module runs.
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, partial
 from typing import Any
@@ -23,13 +24,16 @@ from server.chat.jinja_environment import EXPRESSION_ERRORS, environment, strfti
 from server.chat.message_changes import Message, Messages
 from server.chat.response_schemas import SchemaForm, learned_schema_form, schema_sentence
 from server.chat.template_prompt import TemplatePrompt
-from server.chat.thought_blocks import THOUGHT_NAMES, marks_in
+from server.chat.thought_blocks import THOUGHT_NAMES, marks_around, marks_in, with_thought_parts
 from server.chat.tool_habits import TOOL_FORMS, ToolForm, ToolHabits, has_calls, learned
 
 RESERVED = frozenset(
     {"messages", "tools", "add_generation_prompt", "bos_token", "eos_token", *environment().globals}
 )
 """A request can't set these variables of a template."""
+
+_HMM = str(10**19 + secrets.randbelow(9 * 10**19))
+"""Thoughts whose place in the prompt is looked for; no filter of a template changes digits."""
 
 
 class ChatTemplate:
@@ -47,7 +51,9 @@ class ChatTemplate:
                 param="prompt_format",
             ) from error
         self._plain = {**_defaults(), **self._tokens, "add_generation_prompt": True}
+        self._has_thought_parts = False
         self._checked = CheckedTemplate(self._render, self._plain)
+        self._has_thought_parts = self._reads_thought_parts()
 
     def render(self, messages: Messages, **options: Any) -> str:
         """Return the text of what `prompt` returns for the same options."""
@@ -152,7 +158,25 @@ class ChatTemplate:
 
     @cached_property
     def _thoughts(self) -> tuple[str, str] | None:
-        return marks_in(self._source)
+        """The marks around thoughts: in the template's text, or as it writes them, put together of pieces."""
+        return marks_in(self._source) or marks_around(self._with_thoughts(), _HMM)
+
+    def _reads_thought_parts(self) -> bool:
+        """Return True if the template shows thoughts only as a part of a content."""
+        named = "'thinking'" in self._source or '"thinking"' in self._source
+        if not named or _HMM in self._with_thoughts():
+            return False
+        self._has_thought_parts = True
+        return marks_around(self._with_thoughts(), _HMM) is not None
+
+    def _with_thoughts(self) -> str:
+        """Return a chat with a finished answer that has thoughts; "" where the template refuses it."""
+        answer = {"role": "assistant", "content": "!", "reasoning_content": _HMM}
+        chat: Messages = [{"role": "user", "content": "?"}, _plain(answer)]
+        try:
+            return self._checked.unchecked(chat, {**self._plain, "add_generation_prompt": False})
+        except RequestError:
+            return ""
 
     @cached_property
     def _closing(self) -> str:
@@ -188,6 +212,8 @@ class ChatTemplate:
         return self._checked.render(chat, variables, kind=msgspec.msgpack.encode(given))
 
     def _render(self, messages: Messages, variables: Variables) -> str:
+        if self._has_thought_parts:
+            messages = [with_thought_parts(message) for message in messages]
         try:
             return self._template.render(variables, messages=list(messages))  # it may change the list
         except (jinja2.TemplateError, *EXPRESSION_ERRORS) as error:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 THOUGHT_BLOCKS = (
     ("<think>", "</think>"),
     ("<seed:think>", "</seed:think>"),
@@ -42,3 +44,21 @@ def marks_in(source: str) -> tuple[str, str] | None:
     if composed is not None:
         return composed
     return next((marks for marks in THOUGHT_BLOCKS if marks[1] in source), None)
+
+
+def marks_around(prompt: str, thoughts: str) -> tuple[str, str] | None:
+    """Return the marks that stand around thoughts in a prompt; None if none that are known do."""
+    before, found, behind = prompt.partition(thoughts)
+    if not found:
+        return None
+    opened, closed = before.rstrip(), behind.lstrip()
+    return next((m for m in THOUGHT_BLOCKS if opened.endswith(m[0]) and closed.startswith(m[1])), None)
+
+
+def with_thought_parts(message: dict[str, Any]) -> dict[str, Any]:
+    """Return an answer with its thoughts as the first part of its content, as Mistral's templates want."""
+    thoughts, content = message.get("reasoning_content"), message.get("content")
+    if message["role"] != "assistant" or not thoughts:
+        return message
+    said = [{"type": "text", "text": content}] if isinstance(content, str) and content else content or []
+    return {**message, "content": [{"type": "thinking", "thinking": thoughts}, *said]}

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from models.errors import RequestError
+from server.chat.call_ids import own_ids
 from server.chat.message_changes import Message, Messages
 
 Shown = Callable[[Messages, list[dict[str, Any]]], str]
@@ -96,9 +97,9 @@ class ToolHabits:
         """Return each id of the chat with the one that the template gets."""
         calls = [call for message in messages for call in message.get("tool_calls") or () if "id" in call]
         ids = [m["tool_call_id"] for m in messages if "tool_call_id" in m] + [call["id"] for call in calls]
+        known = {ident: ident for ident in ids} | own_ids(dict.fromkeys(ids))
         if self.ids == "short":
-            return {ident: _short_id(ident) for ident in ids}
-        known = {ident: ident for ident in ids}
+            return {ident: _short_id(given) for ident, given in known.items()}
         if self.ids == "function":
             for number, call in enumerate(calls):
                 known[call["id"]] = f"functions.{call['function']['name']}:{number}"

@@ -64,7 +64,11 @@ class ThoughtsFirst:
             self._buffer.text = start[len(self._opening) :]
             self._state = _State.OPENED
             return True
-        if self._opening.startswith(start):
+        if start.startswith(self._closing):  # MiniMax M3 says so that it doesn't think
+            self._buffer.text = start[len(self._closing) :]
+            self._state = _State.CLOSED
+            return True
+        if self._opening.startswith(start) or self._closing.startswith(start):
             return False
         self._state = _State.REST
         return True

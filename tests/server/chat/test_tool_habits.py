@@ -131,3 +131,37 @@ def test_schemas_are_shown_as_the_template_wants_them_or_in_words() -> None:
         source = plain + "{% if " + name + " %}[{{ " + variable + " }}]{% endif %}"
         text = ChatTemplate(source).render([USER], schema=schema)
         assert text == f"How warm is it?;[{json.dumps(schema)}]"
+
+
+def test_the_models_own_ids_come_back() -> None:
+    ident = "call_0123456789abcdef01234567_a1B2c3D4e"
+    chat = [
+        USER,
+        answer(None, {**COMPACT, "id": ident}),
+        {"role": "tool", "tool_call_id": ident, "content": "31"},
+    ]
+    source = OBJECT.replace("C:", "{{ c.id }}:").replace("R:", "R {{ m.tool_call_id }}:")
+    assert 'a1B2c3D4e:get_weather:{"city": "Oslo"};R a1B2c3D4e:31;' in render(source, chat)
+
+
+def test_thoughts_are_parts_of_a_content_where_the_template_reads_them_so() -> None:
+    parts = (
+        "{{ m.content if m.content is string else '' }}{% for p in m.content if m.content is not string %}"
+        "{% if p.type == 'thinking' %}[THINK]{{ p['thinking'] }}[/THINK]{% else %}{{ p.text }}{% endif %}"
+        "{% endfor %}"
+    )
+    source = OBJECT.replace("{{ m.content }}{% for c", parts + "{% for c")
+    chat = [USER, answer("I look.", call(1, "Oslo"), reasoning_content="Hm."), result(1, "31 deg")]
+    text = "How warm is it?;[THINK]Hm.[/THINK]I look.C:get_weather:"
+    assert text in render(source, chat)
+    prompt = ChatTemplate(source).prompt([USER], tools=[TOOL])
+    assert prompt.thoughts == ("[THINK]", "[/THINK]")
+
+
+def test_marks_that_a_template_puts_together_are_found() -> None:
+    source = OBJECT.replace(
+        "{{ m.content }}{% for c",
+        "{% set k = 'think' %}{{ '<' + k + '>' + (m.reasoning_content or '') + '</' + k + '>' }}"
+        "{{ m.content }}{% for c",
+    )
+    assert ChatTemplate(source).prompt([USER]).thoughts == ("<think>", "</think>")

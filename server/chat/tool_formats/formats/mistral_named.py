@@ -39,7 +39,7 @@ class _MistralNamed:
     def reader(self, tools: Sequence[Tool], *, thoughts: tuple[str, str] | None, thinks: bool) -> PartReader:
         names = frozenset(tool.name for tool in tools)
         calls = MarkedCalls(
-            lambda: NamedCall(names, separator=_ARGUMENTS, name_of=_name),
+            lambda: NamedCall(names, separator=_ARGUMENTS, name_of=_name, id_of=_own_id),
             _OPENING,
             None,
             call_begins="",
@@ -52,6 +52,10 @@ class _MistralNamed:
 
 def _name(head: str) -> str:
     return head.partition(_ID)[0].strip()
+
+
+def _own_id(head: str) -> str | None:
+    return head.partition(_ID)[2].strip() or None
 
 
 FORMAT = _MistralNamed()

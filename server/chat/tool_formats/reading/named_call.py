@@ -26,12 +26,13 @@ class NamedCall:
         separator: str,
         closing: str = "",
         name_of: Callable[[str], str] = str.strip,
+        id_of: Callable[[str], str | None] = lambda _: None,
     ) -> None:
-        """`name_of` takes the name out of the text between opening and separator."""
+        """`name_of` takes the name out of the text between opening and separator, `id_of` the call's id."""
         self.is_done = False
         self._names = names
         self._opening, self._separator, self._closing = opening, separator, closing
-        self._name_of = name_of
+        self._name_of, self._id_of = name_of, id_of
         self._head = ""
         self._begun = False
         self._value = JsonValue()
@@ -53,7 +54,8 @@ class NamedCall:
                 return [], ""
             text = self._head[found + len(self._separator) :]
             self._begun = True
-            parts.append(BeginCall(self._name_of(head[len(self._opening) :])))
+            inside = head[len(self._opening) :]
+            parts.append(BeginCall(self._name_of(inside), self._id_of(inside)))
         if not self._value_ended:
             text = self._read_value(text, parts)
         if self._value_ended and not self.is_done:

@@ -30,6 +30,8 @@ SAMPLES = [
     ),
     Sample(f"Which?\n</think>\n\nSo.\n{_ONE}", "So.", (_PARIS,), "Which?", _THINK, thinks=True),
     Sample("Hm", thoughts="Hm", marks=_THINK, thinks=True),
+    Sample("</think>\n\nSo.", content="So.", marks=_THINK),  # no thoughts, and it says so
+    Sample("</thi", content="</thi", marks=_THINK),
     # without marks, in a fence, arguments under another key or as a string
     Sample('{"name": "get_weather", "parameters": {"city": "Paris"}}', calls=(_PARIS,)),
     Sample(
