@@ -18,6 +18,7 @@ and the results of tools are a user's turn:
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -58,6 +59,20 @@ def with_system_text(messages: Messages, text: str) -> Messages:
     return [{"role": "system", "content": text}, *messages]
 
 
+def with_calls_in_content(messages: Messages, write: Callable[[Sequence[tuple[str, str]]], str]) -> Messages:
+    """Return the chat with its calls behind the contents, as `write` writes them; results stay."""
+    return [_with_calls_written(message, write) for message in messages]
+
+
+def _with_calls_written(message: Message, write: Callable[[Sequence[tuple[str, str]]], str]) -> Message:
+    calls = message.get("tool_calls")
+    if not calls:
+        return message
+    written = write([(call["function"]["name"], _arguments(call)) for call in calls])
+    rest = {name: value for name, value in message.items() if name != "tool_calls"}
+    return {**rest, "content": f"{message.get('content') or ''}{written}"}
+
+
 def _with_written_calls(message: Message) -> Message:
     """Return an assistant's message with its calls in its content."""
     calls = message.get("tool_calls")
@@ -72,9 +87,13 @@ def _with_written_calls(message: Message) -> Message:
 
 def written_call(call: dict[str, Any]) -> str:
     """Return a call as text; `arguments` are JSON text already, and stay as they are."""
-    function = call["function"]
-    arguments = function["arguments"]
+    name = json.dumps(call["function"]["name"], ensure_ascii=False)
+    return f'<tool_call>\n{{"name": {name}, "arguments": {_arguments(call)}}}\n</tool_call>'
+
+
+def _arguments(call: dict[str, Any]) -> str:
+    """Return a call's arguments as JSON text."""
+    arguments = call["function"]["arguments"]
     if not isinstance(arguments, str):
         arguments = json.dumps(arguments, ensure_ascii=False)
-    name = json.dumps(function["name"], ensure_ascii=False)
-    return f'<tool_call>\n{{"name": {name}, "arguments": {arguments or "{}"}}}\n</tool_call>'
+    return arguments or "{}"

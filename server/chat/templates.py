@@ -7,6 +7,7 @@ module runs.
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, partial
@@ -19,13 +20,15 @@ from models.errors import RequestError
 from server.chat.begun_answer import BegunAnswer
 from server.chat.continued_prompt import closing_text, continued_prompt
 from server.chat.delivery import CheckedTemplate, Variables
-from server.chat.generic_tools import with_generic_tools, with_system_text
+from server.chat.generic_tools import with_calls_in_content, with_generic_tools, with_system_text
 from server.chat.jinja_environment import EXPRESSION_ERRORS, environment, strftime_now
 from server.chat.message_changes import Message, Messages
 from server.chat.response_schemas import SchemaForm, learned_schema_form, schema_sentence
 from server.chat.template_prompt import TemplatePrompt
 from server.chat.thought_blocks import THOUGHT_NAMES, marks_around, marks_in, with_thought_parts
-from server.chat.tool_habits import TOOL_FORMS, ToolForm, ToolHabits, has_calls, learned
+from server.chat.tool_formats.registry import detect, tool_formats
+from server.chat.tool_formats.tool_format import CallWriter
+from server.chat.tool_habits import TOOL_FORMS, ToolForm, ToolHabits, has_calls, is_of_calls, learned
 
 RESERVED = frozenset(
     {"messages", "tools", "add_generation_prompt", "bos_token", "eos_token", *environment().globals}
@@ -96,22 +99,35 @@ class ChatTemplate:
         """Return the prompt's text, and True if the generic format is in it."""
         if not tools and not has_calls(chat):
             return render(chat, kwargs), False
-        habits = self._habits
+        habits, variables = self._habits, {**kwargs, **self._tool_variables(tools)}
         generic = with_generic_tools(chat, tools)
-        if (tools and not habits.shows_tools) or (has_calls(chat) and not habits.shows_calls):
-            if not habits.shows_tools:
-                return render(generic, kwargs), True
-            # The template describes the tools, and answers write calls into their content.
-            written = with_generic_tools(chat, [])
-            return render(written, {**kwargs, **self._tool_variables(tools)}), False
+        if tools and not habits.shows_tools:
+            return render(generic, kwargs), True
+        if has_calls(chat) and not habits.shows_calls:
+            return self._with_written_calls(chat, variables, render), False
+        prepared = habits.prepared(chat)
         try:
-            prepared = habits.prepared(chat)
-            return render(prepared, {**kwargs, **self._tool_variables(tools)}), False
+            return render(prepared, variables), False
         except RequestError as error:
+            refusal = self._of_the_chat(error, chat, prepared)
+            if not is_of_calls(error, prepared):
+                raise refusal from error
             try:
                 return render(generic, kwargs), True
             except RequestError:
-                raise self._of_the_chat(error, chat, prepared) from error
+                raise refusal from error
+
+    def _with_written_calls(
+        self, chat: Messages, variables: dict[str, Any], render: Callable[..., str]
+    ) -> str:
+        """Return the prompt of a chat whose template writes no calls: they stand in the contents."""
+        name = detect(self._source)
+        writer = tool_formats()[name] if name is not None else None
+        if isinstance(writer, CallWriter):
+            # A refusal of this form is one of the role `tool`: then results are a user's.
+            with contextlib.suppress(RequestError):
+                return render(with_calls_in_content(chat, writer.write), variables)
+        return render(with_generic_tools(chat, []), variables)
 
     @staticmethod
     def _of_the_chat(error: RequestError, chat: Messages, prepared: Messages) -> RequestError:

@@ -7,6 +7,7 @@ content beside calls or not. Nothing tells it but the template itself, so it is 
 from __future__ import annotations
 
 import json
+import re
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -43,6 +44,22 @@ TOOL_FORMS: tuple[ToolForm, ...] = (lambda tools: {"tools": tools}, _as_text, _a
 def has_calls(messages: Messages) -> bool:
     """Return True if the chat has calls or their results."""
     return any(message.get("tool_calls") or message["role"] == "tool" for message in messages)
+
+
+def is_of_calls(refusal: RequestError, messages: Messages) -> bool:
+    """Return True unless a template's refusal of these messages has another cause than tools and calls.
+
+    It has if it names a message without calls, as long as every call has its result: a chat that was
+    interrupted in the midst of calls isn't the order that templates expect.
+    """
+    place = re.fullmatch(r"messages\[(\d+)\]", refusal.param or "")
+    if place is None:
+        return True
+    refused = messages[int(place[1])]
+    if refused.get("tool_calls") or refused["role"] == "tool":
+        return True
+    n_calls = sum(len(message.get("tool_calls") or ()) for message in messages)
+    return n_calls > sum(message["role"] == "tool" for message in messages)
 
 
 _TOOL, _FIRST, _SECOND, _WORDS, _RESULT = (str(10**19 + secrets.randbelow(9 * 10**19)) for _ in range(5))

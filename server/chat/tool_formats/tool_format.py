@@ -117,3 +117,11 @@ class WithOpenings(Protocol):
     @property
     def openings(self) -> tuple[str, ...]:
         """The texts that open calls."""
+
+
+@runtime_checkable
+class CallWriter(Protocol):
+    """A format that writes calls itself, for templates that show none of those in a chat."""
+
+    def write(self, calls: Sequence[tuple[str, str]]) -> str:
+        """Return calls, each a name and its arguments as JSON text, as the model writes them."""

@@ -1,16 +1,23 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
 
+from models.errors import RequestError
 from server.chat.generic_tools import introduction, with_generic_tools
 from server.chat.prompt_formats import PROMPT_FORMATS
 from server.chat.render import ChatRenderer
+from server.chat.templates import ChatTemplate
+from server.chat.tool_formats.registry import tool_formats
+from server.chat.tool_formats.tool_format import CallWriter
 from server.chat.tools import Tool
 from tests.server.chat.strict_templates import STRICT
 from tests.server.chat.tool_chats import CHATS, SYSTEM, TOOL, USER
+from tests.server.chat.tool_formats.sample import TOOLS, read
+from tests.server.chat.tool_formats.test_round_trip import CALLS
 
 WEATHER = Tool(
     name="get_weather",
@@ -71,3 +78,46 @@ def test_templates_without_tools_teach_it(name: str) -> None:
             prompt = made.render(chat, tools=[WEATHER])
             assert prompt.form.tool_format == "generic"
             assert introduction([TOOL]) in prompt.text
+
+
+LFM2 = (
+    "{% if tools %}List of tools: {{ tools | tojson }};{% endif %}"
+    "{% for m in messages %}{{ m.role }}:{{ m.content }};{% endfor %}"
+)
+"""The shape of LFM2's template: it describes tools and shows results, and writes no calls."""
+
+
+def test_calls_are_written_as_the_model_does_where_its_template_writes_none() -> None:
+    prompt = ChatTemplate(LFM2).prompt(CHATS["content beside a call"], tools=[TOOL])
+    assert not prompt.is_generic
+    call = '<|tool_call_start|>[get_weather(city="Oslo")]<|tool_call_end|>'
+    assert prompt.text.endswith(f";assistant:I look.{call};tool:31 deg;")
+    refusing = LFM2.replace(
+        "{% for m in messages %}",
+        "{% for m in messages %}{% if m.role == 'tool' %}{{ raise_exception('no tools') }}{% endif %}",
+    )
+    assert "<tool_response>\n31 deg\n</tool_response>" in ChatTemplate(refusing).render(
+        CHATS["call"], tools=[TOOL]
+    )
+
+
+@pytest.mark.parametrize("name", ["lfm2", "granite", "firefunction", "phi4_mini", "mistral_list"])
+def test_written_calls_are_read_back(name: str) -> None:
+    known = tool_formats()[name]
+    assert isinstance(known, CallWriter)
+    written = known.write([(call.name, json.dumps(call.arguments, ensure_ascii=False)) for call in CALLS])
+    assert read(known.reader(TOOLS, thoughts=None, thinks=False), written) == ("", "", CALLS)
+
+
+def test_a_refusal_with_another_cause_stays_one() -> None:
+    """Only what is refused for its tools and calls is told in words instead."""
+    strict = (
+        "{% if tools %}{{ tools | tojson }}{% endif %}{% for m in messages %}"
+        "{% if m.role == 'user' and 'forbidden' in (m.content | string) %}"
+        "{{ raise_exception('forbidden') }}{% endif %}"
+        "{{ m.content }}{% for c in m.tool_calls or [] %}{{ c.function }}{% endfor %};{% endfor %}"
+    )
+    chat = [*CHATS["call"], {"role": "user", "content": "forbidden"}]
+    with pytest.raises(RequestError, match="forbidden") as caught:
+        ChatTemplate(strict).render(chat, tools=[TOOL])
+    assert caught.value.param == "messages[3]"

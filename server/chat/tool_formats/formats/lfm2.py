@@ -8,7 +8,9 @@ Strings are written with double quotes under a grammar: there JSON's escapes are
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from typing import Any
 
 from server.chat.tool_formats import lark
 from server.chat.tool_formats.grammar.answer_rules import answer, spelled
@@ -50,6 +52,15 @@ class _Lfm2:
         names = frozenset(tool.name for tool in tools)
         reader = AnswerScript(lambda text: _read(text, names))
         return reader if thoughts is None else ThoughtsFirst(reader, thoughts, thinks=thinks)
+
+    def write(self, calls: Sequence[tuple[str, str]]) -> str:
+        """Return the calls as the grammar has them, their values as JSON."""
+        listed = ", ".join(f"{name}({_keywords(json.loads(arguments))})" for name, arguments in calls)
+        return f"{_OPENING}[{listed}]{_CLOSING}"
+
+
+def _keywords(arguments: dict[str, Any]) -> str:
+    return ", ".join(f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in arguments.items())
 
 
 def _tool_rules(tool: Tool, name: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -59,3 +60,11 @@ class ListedCalls:
         openings = (self.opening, *self.other_openings)
         calls = MarkedCalls(lambda: JsonCall(names), openings, self.closing or None)
         return with_thoughts(calls, thoughts, thinks=thinks)
+
+    def write(self, calls: Sequence[tuple[str, str]]) -> str:
+        """Return the calls as the grammar has them."""
+        listed = [
+            f'{{"name": {json.dumps(name, ensure_ascii=False)}, "arguments": {arguments}}}'
+            for name, arguments in calls
+        ]
+        return f"{self.opening}[{', '.join(listed)}]{self.closing}"
