@@ -33,9 +33,10 @@ class TemplatePool:
         self._idle_short, self._idle_long = _idle(self._short), _idle(self._long)
 
     def start(self) -> None:
-        """Start the process that the first chat would wait for; return at once."""
-        with _taken(self._idle_short) as process:
-            process.start()
+        """Start the processes that the first short and the first long chat would wait for; return at once."""
+        for idle in (self._idle_short, self._idle_long):
+            with _taken(idle) as process:
+                process.start()
 
     def render(self, messages: list[dict[str, Any]], **options: Any) -> str:
         """Return the text of what `prompt` returns."""

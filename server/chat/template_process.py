@@ -59,6 +59,10 @@ class _Outcome(msgspec.Struct, frozen=True):
     param: str | None = None
 
 
+_LEARN = b"\n"
+"""The line that has no reply: the child gets ready."""
+
+
 def encode_job(
     messages: list[dict[str, Any]],
     *,
@@ -85,9 +89,15 @@ class TemplateProcess:
         self._end_child: Any = None
 
     def start(self) -> None:
-        """Start the child without waiting for it: it gets ready while something else is done."""
+        """Start the child without waiting for it: it gets ready while something else is done.
+
+        A template that takes too long for that ends the child, and the first job starts another.
+        """
         with self._lock, contextlib.suppress(BrokenPipeError):
-            self._running_child()
+            child = self._running_child()
+            assert child.stdin is not None
+            child.stdin.write(_LEARN)
+            child.stdin.flush()
 
     def render(self, job: bytes) -> str:
         """Return the text of what `prompt` returns."""
@@ -214,6 +224,16 @@ def _render(
     return _Outcome(prompt=prompt), template
 
 
+def _learned(setup: _Setup, template: ChatTemplate | None) -> ChatTemplate | None:
+    """Return the template, with what it learns of itself; None where it can't be made: a job says why."""
+    try:
+        made = template or ChatTemplate(setup.template, bos_token=setup.bos_token, eos_token=setup.eos_token)
+        made.learn()
+    except (RequestError, MemoryError):
+        return template
+    return made
+
+
 def serve(requests: IO[bytes], replies: IO[bytes]) -> None:
     """Answer jobs until `requests` ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole process group; the parent decides
@@ -222,6 +242,10 @@ def serve(requests: IO[bytes], replies: IO[bytes]) -> None:
     template: ChatTemplate | None = None
     while line := requests.readline():
         _timers(setup.limits.cpu_s, setup.limits.wall_s)
+        if line == _LEARN:
+            template = _learned(setup, template)
+            _timers(0, 0)
+            continue
         outcome, template = _render(setup, template, line)
         reply = msgspec.json.encode(outcome)
         _timers(0, 0)

@@ -7,7 +7,6 @@ module runs.
 
 from __future__ import annotations
 
-import contextlib
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, partial
@@ -93,6 +92,11 @@ class ChatTemplate:
             closing="" if marks is None else self._closing,
         )
 
+    def learn(self) -> None:
+        """Find out what the first chat with tools would wait for."""
+        if self._habits.shows_tools and self._thoughts is not None:
+            self._closing  # noqa: B018 -- it is kept
+
     def _with_tools(
         self, chat: Messages, tools: list[dict[str, Any]], kwargs: dict[str, Any], render: Callable[..., str]
     ) -> tuple[str, bool]:
@@ -122,11 +126,13 @@ class ChatTemplate:
     ) -> str:
         """Return the prompt of a chat whose template writes no calls: they stand in the contents."""
         name = detect(self._source)
-        writer = tool_formats()[name] if name is not None else None
+        writer: object = None if name is None else tool_formats()[name]
         if isinstance(writer, CallWriter):
             # A refusal of this form is one of the role `tool`: then results are a user's.
-            with contextlib.suppress(RequestError):
+            try:
                 return render(with_calls_in_content(chat, writer.write), variables)
+            except RequestError:
+                pass
         return render(with_generic_tools(chat, []), variables)
 
     @staticmethod

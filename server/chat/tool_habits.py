@@ -59,7 +59,8 @@ def is_of_calls(refusal: RequestError, messages: Messages) -> bool:
     if refused.get("tool_calls") or refused["role"] == "tool":
         return True
     n_calls = sum(len(message.get("tool_calls") or ()) for message in messages)
-    return n_calls > sum(message["role"] == "tool" for message in messages)
+    n_results = sum(1 for message in messages if message["role"] == "tool")
+    return n_calls > n_results
 
 
 _TOOL, _FIRST, _SECOND, _WORDS, _RESULT = (str(10**19 + secrets.randbelow(9 * 10**19)) for _ in range(5))

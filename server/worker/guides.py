@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from models.errors import RequestError
 from models.llamacpp.vocab import Vocab
 from server.chat.render import RenderedPrompt
+from server.chat.thinking import thinking_variables
 from server.chat.tool_formats.registry import tool_formats
 from server.chat.tool_formats.tool_format import GrammarJob, ToolFormat
 from server.chat.tools import Tool
@@ -82,7 +83,8 @@ class AnswerGuides:
         if not prompt.tools or known is None:
             if constraint is None:
                 return None
-            return self._compiler.compile(constraint, thoughts=form.thoughts, thinks=form.thinks)
+            thoughts = _allowed_thoughts(prompt, form)
+            return self._compiler.compile(constraint, thoughts=thoughts, thinks=form.thinks)
         choice = prompt.tool_choice
         tools = choice.callable_tools(prompt.tools)
         if choice.mode == "required" and not tools:
@@ -98,7 +100,7 @@ class AnswerGuides:
             parallel=choice.parallel,
             mark=self._compiler.mark,
             is_token=self._compiler.is_token,
-            thoughts=form.thoughts,
+            thoughts=_allowed_thoughts(prompt, form),
             thinks=form.thinks,
             content=None if constraint is None or choice.mode == "required" else CONTENT,
         )
@@ -153,6 +155,15 @@ class AnswerGuides:
             for token, name in self._hidden.items()
             if token not in ends and any(name in mark for mark in marks)
         )
+
+
+def _allowed_thoughts(prompt: ChatPrompt, form: AnswerForm) -> tuple[str, str] | None:
+    """Return the marks of the thoughts that an answer may begin with.
+
+    There are none where the request wants none, unless the prompt has opened them nevertheless.
+    """
+    is_off = thinking_variables(prompt.thinking).get("enable_thinking") is False
+    return None if is_off and not form.thinks else form.thoughts
 
 
 def exact_tokens(vocab: Vocab, text: str) -> tuple[int, ...]:
