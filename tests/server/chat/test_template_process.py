@@ -107,3 +107,28 @@ def test_the_child_ends_with_its_owner() -> None:
 def test_a_prompt_beyond_the_limit(made: list[TemplateProcess]) -> None:
     with pytest.raises(RequestError, match="the limit is"):
         ask(make(made, "{{ messages[0].content }}{{ 'aaaaaaaa' * 2000000 }}"))
+
+
+def test_it_learns_before_the_first_chat(made: list[TemplateProcess]) -> None:
+    """The line that makes it learn has no reply, so the first chat gets its own."""
+    process = make(made, "{% for m in messages %}{{ m.content }}{% endfor %}")
+    process.start()
+    process.start()
+    assert ask(process) == "Hi"
+
+
+def test_a_template_that_can_not_learn_in_time_renders_chats_nevertheless(
+    made: list[TemplateProcess],
+) -> None:
+    process = make(made, f"{{% if tools %}}{MANY}{END_MANY}{{% endif %}}{{{{ messages[0].content }}}}")
+    process.start()
+    assert process._child is not None
+    process._child.wait()
+    assert ask(process) == "Hi"
+
+
+def test_a_template_that_is_none_says_so_to_the_chat(made: list[TemplateProcess]) -> None:
+    process = make(made, "{% if %}")
+    process.start()
+    with pytest.raises(RequestError, match="not valid Jinja"):
+        ask(process)

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from models.errors import RequestError
+from server.chat.begun_answer import BegunAnswer
 from server.chat.templates import ChatTemplate
 from server.chat.tool_habits import ToolHabits
 from tests.server.chat.tool_chats import CHATS, SYSTEM, TOOL, USER, answer, call, result
@@ -165,3 +166,12 @@ def test_marks_that_a_template_puts_together_are_found() -> None:
         "{{ m.content }}{% for c",
     )
     assert ChatTemplate(source).prompt([USER]).thoughts == ("<think>", "</think>")
+
+
+def test_a_begun_answer_goes_on_behind_tools_and_calls() -> None:
+    prompt = ChatTemplate(OBJECT).prompt(CHATS["call"], tools=[TOOL], begun=BegunAnswer("It is"))
+    assert prompt.text.endswith('C:get_weather:{"city": "Oslo"};R:31 deg;It is')
+    generic = ChatTemplate("{% for m in messages %}{{ m.content }};{% endfor %}")
+    prompt = generic.prompt(CHATS["call"], tools=[TOOL], begun=BegunAnswer("It is"))
+    assert prompt.is_generic
+    assert prompt.text.endswith("31 deg\n</tool_response>;It is")
