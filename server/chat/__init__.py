@@ -2,7 +2,7 @@
 
 begun_answer.py       An answer that the client has begun, for the model to continue: which requests have one.
                       Pure.
-call_ids.py           The ids of tool calls: ours, which never repeat, and within them the model's own, if it
+call_ids.py           The ids of tool calls: ours, which never repeat, with the model's own in them, if it
                       wrote one. Pure.
 content_parts.py      The parts of a message's content: their text, or a refusal that names what can't be
                       read. Pure.

@@ -205,3 +205,21 @@ def test_split_names() -> None:
         Path("a/x-00001-of-00002.gguf"),
         Path("a/x-00002-of-00002.gguf"),
     )
+
+
+def test_the_template_for_chats_with_tools(tmp_path: Path) -> None:
+    """The gguf package's own form of several templates is read."""
+    path = tmp_path / "m.gguf"
+    writer = gguf.GGUFWriter(path, "llama")
+    writer.add_chat_template(
+        [{"name": "default", "template": "plain"}, {"name": "tool_use", "template": "with tools"}]
+    )
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.close()
+    info = read_gguf_info(path)
+    assert (info.chat_template, info.tool_use_template) == ("plain", "with tools")
+
+
+def test_most_models_have_one_template(small: Path) -> None:
+    assert read_gguf_info(small).tool_use_template is None
