@@ -2,8 +2,7 @@
 
 begun_answer.py       An answer that the client has begun, for the model to continue: which requests have one.
                       Pure.
-call_ids.py           The ids of tool calls: ours, which never repeat, with the model's own in them, if it
-                      wrote one. Pure.
+call_ids.py           The ids of tool calls: ours, which never repeat, and in them the model's own. Pure.
 content_parts.py      The parts of a message's content: their text, or a refusal that names what can't be
                       read. Pure.
 continued_prompt.py   The prompt that ends with an answer's first words, so that the model continues the

@@ -1,4 +1,4 @@
-"""The ids of tool calls: ours, which never repeat, with the model's own in them, if it wrote one. Pure.
+"""The ids of tool calls: ours, which never repeat, and in them the model's own. Pure.
 
 A model that writes ids finds them again in its next prompt: so the calls that it has written stay what they
 were, and the prompt goes on from them.
