@@ -16,8 +16,7 @@ from server.chat.tool_formats.tool_format import CallWriter
 from server.chat.tools import Tool
 from tests.server.chat.strict_templates import STRICT
 from tests.server.chat.tool_chats import CHATS, SYSTEM, TOOL, USER
-from tests.server.chat.tool_formats.sample import TOOLS, read
-from tests.server.chat.tool_formats.test_round_trip import CALLS
+from tests.server.chat.tool_formats.sample import CODE, TOOLS, Call, read
 
 WEATHER = Tool(
     name="get_weather",
@@ -103,10 +102,16 @@ def test_calls_are_written_as_the_model_does_where_its_template_writes_none() ->
 
 @pytest.mark.parametrize("name", ["lfm2", "granite", "firefunction", "phi4_mini", "mistral_list"])
 def test_written_calls_are_read_back(name: str) -> None:
+    options = {"dry": True, "tags": ["a", {"b": "}"}]}
+    calls = [
+        Call("get_weather", {"city": "Paris"}),
+        Call("run", {"code": CODE, "options": options, "level": None}),
+        Call("now", {}),
+    ]
     known = tool_formats()[name]
     assert isinstance(known, CallWriter)
-    written = known.write([(call.name, json.dumps(call.arguments, ensure_ascii=False)) for call in CALLS])
-    assert read(known.reader(TOOLS, thoughts=None, thinks=False), written) == ("", "", CALLS)
+    written = known.write([(call.name, json.dumps(call.arguments, ensure_ascii=False)) for call in calls])
+    assert read(known.reader(TOOLS, thoughts=None, thinks=False), written) == ("", "", calls)
 
 
 def test_a_refusal_with_another_cause_stays_one() -> None:

@@ -22,7 +22,6 @@ from server.chat.tool_formats.registry import detect
 from server.chat.tools import Tool
 from server.engine.events import AnswerForm
 from tests.server.chat.tool_chats import SYSTEM, TOOL, USER, answer, call
-from tests.server.chat.tool_formats.test_round_trip import TURN_ENDS
 from tests.server.chat.turn import next_chat, read_answer
 
 SOURCES = os.environ.get("CORRAL_LLAMA_CPP_SOURCE")
@@ -42,7 +41,9 @@ CASES: dict[str, dict[str, Any]] = {
     "thoughts and call": answer("", call(1, "Oslo"), reasoning_content=HMM),
 }
 ENDS = (
-    *TURN_ENDS,
+    *("<|im_end|>", "<|eot_id|>", "<|eom_id|>", "</s>", "<|end_of_text|>", "<sep>", "<|end|>", "<|eot|>"),
+    *("<｜end▁of▁sentence｜>", "<|call|>", "<|END_OF_TURN_TOKEN|>", "<seed:eos>", "[e~[", "<|end_of_msg|>"),
+    *("<|role_end|>", "</assistant>", "<end_of_sentence>", "<SPECIAL_12>", "<｜hy_eos:opensource｜>"),
     *("<|message_sep|>", "<turn|>", "<|tool_response>", "<|return|>", "<|eot_id|>", "<end_of_turn>"),
     *("<|start_header_id|>assistant<|end_header_id|>", "<|START_OF_TURN_TOKEN|><|CHATBOT_TOKEN|>"),
 )
