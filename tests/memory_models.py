@@ -11,7 +11,7 @@ from pathlib import Path
 import gguf
 import numpy as np
 
-from models.doctor.tiny_model import _add_spm
+from models.doctor.tiny_model import TinyModel, _add_spm
 
 N_EMBD, N_FF, N_HEAD, N_HEAD_KV = 128, 256, 4, 2
 N_WINDOW = 32
@@ -129,7 +129,7 @@ def _write(
     writer.add_feed_forward_length(N_FF)
     writer.add_layer_norm_rms_eps(1e-5)
     describe(writer)
-    n_vocab = _add_spm(writer)
+    n_vocab = _add_spm(writer, TinyModel())
     writer.add_vocab_size(n_vocab)
     norm = "token_embd_norm.weight" if architecture == "lfm2" else "output_norm.weight"
     outer: Shapes = {"token_embd.weight": (n_vocab, N_EMBD), norm: (N_EMBD,)}
