@@ -25,6 +25,7 @@ from server.app import create_app
 from server.config import ServerConfig
 from server.http.connection import ConnectionLimits, protocol
 from server.http.open_files import connection_limit
+from server.ipc.launch import worker_command
 from server.listener import Listener
 from server.responses.records import Limits
 from server.responses.store import ResponseStore
@@ -34,6 +35,7 @@ from server.supervisor.adapters.service import AdapterService
 from server.supervisor.catalogue import Catalogue, CatalogueEntry, store_entries
 from server.supervisor.memory_check import fits
 from server.supervisor.policy import Policy
+from server.supervisor.process.worker_process import Command
 from server.supervisor.served_lengths import lengths_now
 from server.supervisor.supervisor import MemoryAdvice, Supervisor
 from server.tuning.apply import TunedModels
@@ -82,11 +84,12 @@ class ModelServer:
         served: Sequence[CatalogueEntry],
         draft: CatalogueEntry | None = None,
         registry: AdapterRegistry | None = None,
+        command: Command = worker_command,
     ) -> ModelServer:
         """Return a server that loads `served` at its start, and other models of the store on demand.
 
         `draft` is the draft model of those of the start. Models run with the settings that `corral tune` has
-        kept, where `config` leaves them open.
+        kept, where `config` leaves them open. `command` starts a worker.
         """
         registry = AdapterRegistry() if registry is None else registry
         tuned = TunedModels(results_here(store.paths.tuning_dir))
@@ -102,6 +105,7 @@ class ModelServer:
             use=store.use,
             adapter_registry=registry,
             environment=tuned.environment_of,
+            command=command,
         )
         convert = AdapterConverter(store.paths.adapters_dir)
         kept = ResponseStore(

@@ -6,6 +6,7 @@ import gc
 import logging
 import queue
 import time
+from collections.abc import Callable
 
 from models.errors import CorralError, RequestError
 from server.engine.engine import Engine, EngineConfig
@@ -30,6 +31,7 @@ from server.worker.open.loading import load
 from server.worker.open.parts import LoadedModel
 from server.worker.outbox import MERGE_S, Outbox
 from server.worker.prefix.open import save_leftovers
+from server.worker.run.context_decoder import DecodeListener
 
 logger = logging.getLogger("corral.worker")
 
@@ -45,10 +47,15 @@ DRAIN_POLL_S = 0.05
 """While it drains, the worker looks this often for requests that are still being prepared."""
 
 
+Load = Callable[[ModelSpec, Callable[[float], None], DecodeListener], LoadedModel]
+"""Makes a spec a model that is ready; see `loading.load`."""
+
+
 class Worker:
     """Serves one model over a channel. Everything belongs to the thread that calls `run`."""
 
-    def __init__(self, channel: Channel, spec: ModelSpec) -> None:
+    def __init__(self, channel: Channel, spec: ModelSpec, load: Load = load) -> None:
+        self._load = load
         self._channel = channel
         self._spec = spec
         self._inbox = Inbox(channel, exit_at_once)
@@ -67,7 +74,7 @@ class Worker:
         """Load and serve until drained; return the exit status. The only broad except is here."""
         self._inbox.start()
         try:
-            loaded = load(self._spec, self._report_progress, self._outbox)
+            loaded = self._load(self._spec, self._report_progress, self._outbox)
         except CorralError as error:
             self._channel.send(LoadFailed(error.message, type(error).__name__))
             return EXIT_LOAD_FAILED

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from models.errors import ModelLoadError
@@ -15,8 +15,8 @@ from models.machine.host_memory import memory
 from server.ipc.model_spec import ModelSpec
 from server.model_facts import read_facts
 from server.placement import FreeMemory, Placement, place
-from server.worker.open.kinds import KINDS, kind_of
-from server.worker.open.parts import LoadedFile, LoadedModel
+from server.worker.open.kinds import KINDS, Kind, kind_of
+from server.worker.open.parts import LoadedFile, LoadedModel, Opener
 from server.worker.run.context_decoder import DecodeListener
 
 logger = logging.getLogger("corral.worker")
@@ -25,7 +25,12 @@ PROGRESS_STEP = 0.01
 """Progress is reported in steps of at least this fraction."""
 
 
-def load(spec: ModelSpec, on_progress: Callable[[float], None], listener: DecodeListener) -> LoadedModel:
+def load(
+    spec: ModelSpec,
+    on_progress: Callable[[float], None],
+    listener: DecodeListener,
+    openers: Mapping[Kind, Opener] = KINDS,
+) -> LoadedModel:
     """Check a model's file, load it and have the opener of its kind make it ready.
 
     `on_progress` gets 0 to 1, in steps; `listener` acts after each decode. Raises InvalidGGUF,
@@ -51,7 +56,7 @@ def load(spec: ModelSpec, on_progress: Callable[[float], None], listener: Decode
     )
     n_threads = options.threads or usable_cores()[0]
     file = LoadedFile(spec=spec, info=info, model=model, placement=placement, n_threads=n_threads)
-    return KINDS[kind_of(file)](file, listener)
+    return openers[kind_of(file)](file, listener)
 
 
 def place_here(spec: ModelSpec, info: GGUFInfo) -> Placement:
