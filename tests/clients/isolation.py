@@ -102,7 +102,7 @@ def _family(prefix: Sequence[str]) -> socket.AddressFamily:
 
 @functools.cache
 def namespace_command() -> tuple[str, ...]:
-    """Return the command that runs another in a network namespace of its own; empty where none can be made."""
+    """Return the command that runs another in a network namespace; empty where none can be made."""
     user = () if os.getuid() == 0 else ("--user", "--map-root-user")
     command = ("unshare", "--net", *user, "--")
     with suppress(OSError):

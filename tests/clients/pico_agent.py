@@ -1,7 +1,8 @@
 """The tests' model: a random Llama with 64k tokens of context that likes to begin calls, and to end.
 
-`<tool_call>` and its end are tokens, as Qwen's are. Some rows of the output matrix are longer than others, so
-that their logits are often the highest: else random weights would write without an end, and call nothing.
+`<tool_call>` and its end are tokens, as Qwen's are. The first number of each embedding is large, so it is
+about the same behind all layers, and the first column of the output matrix is a bias: else random weights would
+write without an end, and call nothing.
 """
 
 from __future__ import annotations
@@ -15,8 +16,12 @@ from tests.pico import pico_tensors, write_pico_checkpoint, write_safetensors
 
 N_CTX = 65_536
 MARKS = ("<tool_call>", "</tool_call>")
-LIKED = ("<tool_call>", "<|im_end|>", '"', '"}')
-STRESS = 3.0
+LIKED = {"<tool_call>": 5.5, "<|im_end|>": 4.5, '"': 5.5}
+"""Tokens that come often, and how much is added to their logits: about so much."""
+STEADY = 20.0
+"""The first number of all embeddings."""
+_BEHIND_LAYERS = 11.0
+"""The same number where it meets the output matrix, normalized."""
 
 
 def write_agent_checkpoint(folder: Path) -> Path:
@@ -37,9 +42,10 @@ def write_agent_checkpoint(folder: Path) -> Path:
     _write(folder / "config.json", config)
     ids = {**tokenizer["model"]["vocab"], **{token["content"]: token["id"] for token in added}}
     tensors = pico_tensors(config, seed=0, dtype="F16")
-    for text in LIKED:
-        if text in ids:
-            tensors["lm_head.weight"][ids[text]] *= STRESS
+    tensors["model.embed_tokens.weight"][:, 0] = STEADY
+    tensors["lm_head.weight"][:, 0] = 0.0
+    for text, bias in LIKED.items():
+        tensors["lm_head.weight"][ids[text], 0] = bias / _BEHIND_LAYERS
     write_safetensors(folder / "model.safetensors", tensors)
     return folder
 

@@ -1,0 +1,68 @@
+"""litellm: the same chat by each of its routes to a server."""
+
+from __future__ import annotations
+
+import litellm
+from checking import HI, KEY, MODEL, URL, check, main
+
+
+def route(name, base, **more):
+    done = litellm.completion(
+        model=f"{name}/{MODEL}", api_base=base, api_key=KEY, messages=HI, max_tokens=64, num_retries=0, **more
+    )
+    if more.get("stream"):
+        done = litellm.stream_chunk_builder(list(done), messages=HI)
+    assert done.choices[0].message.content
+    assert done.usage.total_tokens > 0
+
+
+@check
+def openai_route():
+    route("openai", f"{URL}/v1")
+
+
+@check
+def openai_route_stream():
+    route("openai", f"{URL}/v1", stream=True, stream_options={"include_usage": True})
+
+
+@check
+def hosted_vllm_route():
+    route("hosted_vllm", f"{URL}/v1")
+
+
+@check
+def anthropic_route():
+    route("anthropic", URL)
+
+
+@check
+def anthropic_route_stream():
+    route("anthropic", URL, stream=True)
+
+
+@check
+def responses_route():
+    assert litellm.responses(
+        model=f"openai/{MODEL}", api_base=f"{URL}/v1", api_key=KEY, input="Say hi."
+    ).output
+
+
+@check
+def ollama_chat_route():
+    route("ollama_chat", URL)
+
+
+@check
+def embedding():
+    asked = {"model": f"openai/{MODEL}", "api_base": f"{URL}/v1", "api_key": KEY}
+    assert len(litellm.embedding(**asked, input=["a", "b"]).data) == 2
+
+
+@check
+def rerank():
+    asked = {"model": f"hosted_vllm/{MODEL}", "api_base": URL, "api_key": KEY}
+    assert len(litellm.rerank(**asked, query="pet", documents=["A cat.", "A spade."], top_n=1).results) == 1
+
+
+main()
