@@ -1,4 +1,4 @@
-"""A client's run where only loopback exists, HOME is empty, and a relay to the server is the one way out.
+"""A client's run with an empty HOME, no network but loopback, and a relay to the server as its one way out.
 
 Outside, the relay listens on a unix socket, passes bytes to the server and records the exchanges. Inside a
 network namespace of its own, this file as a program listens on 127.0.0.1 and passes bytes to that socket.
@@ -34,6 +34,9 @@ TIMED_OUT = 124
 ADDRESS = "{URL}"
 """In a client's arguments and environment this stands for the address that it is to call."""
 
+_ENTRANCE = 'mount --bind "$1" "$1" && mount -o remount,bind,ro / && shift && exec "$@"'
+"""Only the folder that is given first can be written to: a model of random weights runs commands, too."""
+
 _SIOCSIFFLAGS, _IFF_UP, _IFF_RUNNING = 0x8914, 0x1, 0x40
 
 
@@ -57,7 +60,10 @@ def run_client(
     env: Mapping[str, str],
     timeout_s: float,
 ) -> ClientRun:
-    """Run a client in `folder` to its end, or to the end of its time. It gets no environment but `env`."""
+    """Run a client in `folder` to its end, or to the end of its time. It gets no environment but `env`.
+
+    It can write to the folder that holds `home`, and nowhere else.
+    """
     from tests.clients.traffic import Connection  # as a program, this file knows no packages
 
     exchanges: list[Exchange] = []
@@ -65,12 +71,19 @@ def run_client(
     with tempfile.TemporaryDirectory(prefix="door-") as place, socket.socket(_family(prefix)) as door:
         door.bind(f"{place}/door" if prefix else ("127.0.0.1", 0))
         port = INSIDE_PORT if prefix else door.getsockname()[1]
-        command = [*prefix, sys.executable, __file__, f"{place}/door"] if prefix else []
+        command = [*prefix, str(home.parent), sys.executable, __file__, f"{place}/door"] if prefix else []
+        (home.parent / "tmp").mkdir(exist_ok=True)
         door.listen(64)
         relay = Relay(door, server, lambda: Connection(exchanges))
         relay.start()
         url = f"http://127.0.0.1:{port}"
-        clean = {"PATH": os.environ["PATH"], "HOME": str(home), "TERM": "dumb", "LANG": "C.UTF-8"}
+        clean = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(home),
+            "TMPDIR": str(home.parent / "tmp"),
+            "TERM": "dumb",
+            "LANG": "C.UTF-8",
+        }
         clean |= {name: value.replace(ADDRESS, url) for name, value in env.items()}
         start_s = time.monotonic()
         with subprocess.Popen(
@@ -102,11 +115,11 @@ def _family(prefix: Sequence[str]) -> socket.AddressFamily:
 
 @functools.cache
 def namespace_command() -> tuple[str, ...]:
-    """Return the command that runs another in a network namespace; empty where none can be made."""
+    """Return the command that runs another in namespaces of its own; empty where none can be made."""
     user = () if os.getuid() == 0 else ("--user", "--map-root-user")
-    command = ("unshare", "--net", *user, "--")
-    with suppress(OSError):
-        if subprocess.run([*command, "true"], capture_output=True, check=False).returncode == 0:
+    command = ("unshare", "--net", "--mount", *user, "--", "sh", "-c", _ENTRANCE, "sh")
+    with suppress(OSError), tempfile.TemporaryDirectory() as folder:
+        if subprocess.run([*command, folder, "true"], capture_output=True, check=False).returncode == 0:
             return command
     return ()
 

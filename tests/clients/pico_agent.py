@@ -1,8 +1,8 @@
 """The tests' model: a random Llama with 64k tokens of context that likes to begin calls, and to end.
 
 `<tool_call>` and its end are tokens, as Qwen's are. The first number of each embedding is large, so it is
-about the same behind all layers, and the first column of the output matrix is a bias: else random weights would
-write without an end, and call nothing.
+about the same behind all layers, and the first column of the output matrix is a bias: else random weights
+would write without an end, and call nothing.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from tests.pico import pico_tensors, write_pico_checkpoint, write_safetensors
 
 N_CTX = 65_536
 MARKS = ("<tool_call>", "</tool_call>")
-LIKED = {"<tool_call>": 5.5, "<|im_end|>": 4.5, '"': 5.5}
+LIKED = {"<tool_call>": 5.5, "<|im_end|>": 5.5, '"': 5.5}
 """Tokens that come often, and how much is added to their logits: about so much."""
 STEADY = 20.0
 """The first number of all embeddings."""

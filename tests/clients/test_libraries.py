@@ -22,7 +22,9 @@ MAX_REQUESTS = 150
 @pytest.mark.parametrize("library", LIBRARIES, ids=lambda library: library.name)
 def test_checks(library: Library, scripted_server: Address, tmp_path: Path, note: Note) -> None:
     command = library.command(MODEL)
-    run = run_client(command.argv, scripted_server, tmp_path, tmp_path, command.env, TIMEOUT_S)
+    home = tmp_path / "home"
+    home.mkdir()
+    run = run_client(command.argv, scripted_server, home, home, command.env, TIMEOUT_S)
     outcomes = _outcomes(run)
     failed = {name: text for name, text in outcomes.items() if text != "ok"}
     wrong = {name: text for name, text in failed.items() if name not in library.later}

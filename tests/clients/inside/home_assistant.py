@@ -1,4 +1,4 @@
-"""Home Assistant's component for local models: its own api.py and entity.py, with stand-ins for the rest of it.
+"""Home Assistant's component for local models: its own api.py and entity.py, stand-ins for the rest.
 
 The whole package needs a newer Python. COMPONENT is the folder of the unpacked component.
 """

@@ -60,5 +60,7 @@ class Outcomes:
 if __name__ == "__main__":
     seen = Outcomes()
     loop = ("-o", "asyncio_mode=auto", "-o", "asyncio_default_test_loop_scope=session")
-    pytest.main([__file__, "-q", "-p", "no:cacheprovider", "--tb=short", *loop], plugins=[seen])
+    pytest.main(
+        [__file__, "-q", "-p", "no:cacheprovider", "--tb=short", "-c", os.devnull, *loop], plugins=[seen]
+    )
     sys.stdout.write("\n" + json.dumps(seen.outcomes) + "\n")
