@@ -25,7 +25,7 @@ class ToolCall:
 def malformed(exchanges: Iterable[Exchange]) -> list[str]:
     """Return what is wrong with calls: tools that weren't offered, arguments that aren't what was asked for.
 
-    A call that the token limit cut is no malformed one.
+    A call that the token limit cut is no malformed one, nor is the last of a stream that didn't end.
     """
     found = []
     for exchange in exchanges:
@@ -69,9 +69,10 @@ def calls_of(exchange: Exchange) -> list[ToolCall]:
 def _of_chat(events: list[dict[str, Any]]) -> list[ToolCall]:
     names: dict[int, str] = {}
     arguments: dict[int, str] = {}
-    cut = False
+    cut = True
     for choice in (choice for event in events for choice in event.get("choices") or []):
-        cut = cut or choice.get("finish_reason") in _CUT
+        if choice.get("finish_reason"):
+            cut = choice["finish_reason"] in _CUT
         for at, call in enumerate(choice.get("delta", choice.get("message", {})).get("tool_calls") or []):
             place = call.get("index", at)
             function = call.get("function") or {}
@@ -83,7 +84,7 @@ def _of_chat(events: list[dict[str, Any]]) -> list[ToolCall]:
 
 def _of_messages(events: list[dict[str, Any]]) -> list[ToolCall]:
     blocks: dict[int, tuple[str, str]] = {}
-    cut = False
+    cut = True
     for event in events:
         match event.get("type"):
             case "content_block_start" if event["content_block"]["type"] == "tool_use":

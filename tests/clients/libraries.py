@@ -80,8 +80,10 @@ def home_assistant_component() -> Path:
 
 
 HOME_ASSISTANT = "homeassistant==2026.11.0"
-_LANGCHAIN = ("langchain-openai==1.7.4", "langchain-anthropic==1.7.10", "langchain-tests==1.1.9", "langchain")
-_LANGCHAIN += ("pytest", "pytest-asyncio", "pytest-socket")
+_LANGCHAIN = (
+    *("langchain-openai==1.7.4", "langchain-anthropic==1.7.10", "langchain-tests==1.1.9", "langchain"),
+    *("pytest", "pytest-asyncio", "pytest-socket"),
+)
 
 
 def _langchain(provider: str) -> Library:
