@@ -160,11 +160,7 @@ def _in_schema_order(schema: dict[str, Any], given: dict[str, Any]) -> dict[str,
 
 
 def _schema_in(text: str) -> dict[str, Any] | None:
-    """Return the schema that the server tells, or that a client has written on a line of its own."""
-    at = text.rfind(_SCHEMA_SENTENCE)
-    if at >= 0:
-        schema, _ = json.JSONDecoder().raw_decode(text, at + len(_SCHEMA_SENTENCE))
-        return schema if isinstance(schema, dict) else {}
+    """Return the schema that a client has put on a line of its own, or else the one that the server tells."""
     for line in text.splitlines():
         if line.startswith("{") and '"properties"' in line:
             try:
@@ -172,4 +168,8 @@ def _schema_in(text: str) -> dict[str, Any] | None:
             except ValueError:
                 continue
             return found
-    return None
+    at = text.rfind(_SCHEMA_SENTENCE)
+    if at < 0:
+        return None
+    schema, _ = json.JSONDecoder().raw_decode(text, at + len(_SCHEMA_SENTENCE))
+    return schema if isinstance(schema, dict) else {}

@@ -61,6 +61,7 @@ if __name__ == "__main__":
     seen = Outcomes()
     loop = ("-o", "asyncio_mode=auto", "-o", "asyncio_default_test_loop_scope=session")
     pytest.main(
-        [__file__, "-q", "-p", "no:cacheprovider", "--tb=short", "-c", os.devnull, *loop], plugins=[seen]
+        [__file__, "-q", "-p", "no:cacheprovider", "--tb=short", "-c", os.devnull, "--noconftest", *loop],
+        plugins=[seen],
     )
     sys.stdout.write("\n" + json.dumps(seen.outcomes) + "\n")
