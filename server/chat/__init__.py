@@ -41,6 +41,5 @@ tool_definitions.py   The tools that a client defines, checked: names, schemas o
 tool_habits.py        `ToolHabits`: what a chat template does with tools and calls, found out by rendering
                       marks. Pure.
 tools.py              The tools that a request offers, and which of them the answer may or must call. Pure.
-tool_formats/         The tool calls of models: their formats, chosen by the template's text; the grammars and
-                      readers of these.
+tool_formats/         Tool calls: their formats, chosen by the template's text, with grammars and readers.
 """

@@ -1,4 +1,4 @@
-"""The tool calls of models: their formats, chosen by the template's text; the grammars and readers of these.
+"""Tool calls: their formats, chosen by the template's text, with grammars and readers.
 
 lark.py            Pieces of llguidance's Lark grammars that the tool formats share. Pure.
 registry.py        The tool formats by name, and the one that a chat template's text tells. Pure.

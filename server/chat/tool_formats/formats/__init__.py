@@ -5,8 +5,8 @@ apertus.py           Apertus's format: a list of objects between two marks, each
 apriel.py            Apriel's format: a list of JSON objects between two marks.
 command_r.py         Command-R+'s format: a fence of JSON with a list of actions.
 command_r7b.py       Command-R7B's and Cohere's later format: a list of numbered actions between two marks.
-deepseek_r1.py       DeepSeek R1's and V3's format: each call is a fence of JSON between marks, behind its
-                     type and its name.
+deepseek_r1.py       DeepSeek R1's and V3's format: a call is a fence of JSON between marks, behind type and
+                     name.
 deepseek_v3_1.py     DeepSeek V3.1's format: each call is its name and its JSON between marks.
 deepseek_v3_2.py     DeepSeek V3.2's format: invocations in DSML, whose parameters say if they are strings.
 deepseek_v4.py       DeepSeek V4's format: invocations in DSML, whose parameters say if they are strings.
@@ -26,8 +26,7 @@ granite.py           Granite 3's format, a JSON list of all calls behind a mark;
 harmony.py           Harmony, gpt-oss's format: an answer is messages in channels, for thoughts, calls and
                      content.
 hermes.py            Hermes' format, also Qwen's 2.5 and 3: each call is a JSON object between two marks.
-hunyuan.py           Hunyuan's format of Hy3: GLM's keys and values, with marks of its own around all calls
-                     and behind names.
+hunyuan.py           Hunyuan's format of Hy3: GLM's keys and values, with other marks around calls and names.
 kimi_k2.py           Kimi K2's format: each call is a name with a number, and its JSON, between marks.
 kimi_k3.py           Kimi K3's format: content and calls are elements between marks, whose arguments say their
                      types.

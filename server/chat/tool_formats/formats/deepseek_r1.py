@@ -1,4 +1,4 @@
-r"""DeepSeek R1's and V3's format: each call is a fence of JSON between marks, behind its type and its name.
+r"""DeepSeek R1's and V3's format: a call is a fence of JSON between marks, behind type and name.
 
 I look.<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>function<｜tool▁sep｜>get_weather
 ```json
@@ -18,7 +18,7 @@ OTHER_SECTIONS = (
     r"<｜tool\_calls\_begin｜>",
     "<｜tool▁calls｜>",
 )
-"""What distilled models write in the place of the mark that begins the calls."""
+"""Distilled models write these in the place of the mark that begins the calls."""
 
 TOKENS = (
     "<｜tool▁calls▁begin｜>",

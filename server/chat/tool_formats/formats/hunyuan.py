@@ -1,4 +1,4 @@
-r"""Hunyuan's format of Hy3: GLM's keys and values, with marks of its own around all calls and behind names.
+r"""Hunyuan's format of Hy3: GLM's keys and values, with other marks around calls and names.
 
 <tool_calls:opensource>
 <tool_call:opensource>get_weather<tool_sep:opensource>

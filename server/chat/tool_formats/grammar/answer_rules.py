@@ -1,4 +1,4 @@
-"""Rules that grammars of whole answers share: text without calls, thoughts, and calls behind text. Pure."""
+"""Rules of whole answers: text without calls, thoughts, and calls behind text. Pure."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ _OF_THE_OBJECT = (
 """They say something of all arguments together, which stand in elements of their own."""
 _OF_A_TEXT = ("format", "contentEncoding", "contentMediaType")
 _LOOKS_AROUND = re.compile(r"\(\?|\\[bBAZkpPuxc1-9]|(?<!\\)[$]|(?<![\\\[])\^")
-"""What the grammar's regular expressions don't have, or read otherwise."""
+"""The grammar's regular expressions don't have these, or read them otherwise."""
 
 
 def is_held(pattern: str) -> bool:

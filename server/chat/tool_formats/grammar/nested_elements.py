@@ -1,4 +1,4 @@
-"""`NestedElements`: rules of values by their schema, where objects and lists are nested elements. Pure.
+"""`NestedElements`: rules of values whose objects and lists are nested elements. Pure.
 
 Members come in the schema's order. A value without a type of its own is text, which is a string; null has no
 form.

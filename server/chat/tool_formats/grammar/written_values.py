@@ -1,4 +1,4 @@
-"""`WrittenValues`: rules of values by their schema, for notations that aren't JSON; Python's is one. Pure.
+"""`WrittenValues`: rules of values in notations that aren't JSON; Python's is one. Pure.
 
 It holds what can be said of a value by itself: types, enumerations, members, bounds of lists and of strings.
 A number's bounds are held by `%json`. A rule is written once for each schema, so that schemas may be
