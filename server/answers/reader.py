@@ -62,6 +62,8 @@ class AnswerReader:
         last = Delta(id=event.id, index=event.index, text="", n_tokens=0)
         parts = choice.reader.end()
         if event.finish_reason == "length":
+            if self._tools:
+                parts = [part for part in parts if not is_cut_call(part, self._form)]
             parts = without_begun_mark(parts, marks_of(self._form))
         self._hand_on(last, choice, parts)
         if choice.n_calls and event.finish_reason == "stop":
@@ -81,6 +83,17 @@ class AnswerReader:
         for part in parts:
             self._listener.on_event(choice.event(part, event))
             event = Delta(id=event.id, index=event.index, text="", n_tokens=0)
+
+
+def is_cut_call(part: Part, form: AnswerForm) -> bool:
+    """Return True if the last content of an answer that the token limit cut is a call without a name yet."""
+    if not isinstance(part, Content) or form.tool_format is None:
+        return False
+    text = part.text.strip()
+    if form.calls_only:
+        return True
+    marks = [mark.strip() for mark in tool_formats()[form.tool_format].marks]
+    return any(text.startswith(mark) for mark in marks if mark)
 
 
 def reader_of(form: AnswerForm, tools: Sequence[Tool]) -> PartReader:

@@ -59,6 +59,8 @@ class AnswerForm(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=
     """The marks that open and close thoughts; None: the model doesn't think."""
     thinks: bool = False
     """The answer begins within thoughts: the prompt has opened them."""
+    calls_only: bool = False
+    """A call is required, so nothing but thoughts and calls can stand in the answer."""
 
 
 class Started(msgspec.Struct, frozen=True, tag="started", kw_only=True, array_like=True, gc=False):

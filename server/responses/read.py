@@ -58,7 +58,7 @@ class ResponseForm(msgspec.Struct, frozen=True, kw_only=True):
     echo: bytes
     """The fields of the response that repeat the request: the inside of a JSON object."""
     tools: tuple[Tool, ...] = ()
-    """The tools as the model sees them."""
+    """The tools that the answer may call, as the model sees them."""
     names: dict[str, ToolName] = {}
     """The wire's names of the tools."""
     logprobs: bool = False
@@ -118,9 +118,10 @@ def read_response(
     if len(echo) > _MOST_ECHO_BYTES:
         echo = _short_echo(request)
         warnings.append("the request's fields are too long to be repeated in the response")
+    prompt = _prompt(request, messages, table)
     form = ResponseForm(
         echo=echo,
-        tools=table.tools,
+        tools=tuple(prompt.tool_choice.callable_tools(table.tools)),
         names=table.names,
         logprobs=LOGPROBS in (request.include or ()),
         seals_thoughts=SEALED_THOUGHTS in (request.include or ()),
@@ -132,7 +133,7 @@ def read_response(
     )
     generate = Generate(
         id=request_id,
-        prompt=_prompt(request, messages, table),
+        prompt=prompt,
         params=SamplingParams(**sampling),
         given=tuple(sampling),
         cache_prompt=request.cache_prompt is not False,

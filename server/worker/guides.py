@@ -68,6 +68,8 @@ class AnswerGuides:
             return AnswerGuide(self._compiler.compile(constraint), AnswerPlan(constrained=True))
         form = rendered.form
         known = None if form.tool_format is None else tool_formats()[form.tool_format]
+        if known is not None and prompt.tools and prompt.tool_choice.mode == "required":
+            form = replace(form, calls_only=True)
         if form.thoughts is None and known is None and constraint is None:
             return NO_GUIDE
         return AnswerGuide(
@@ -132,7 +134,7 @@ class AnswerGuides:
     ) -> AnswerPlan:
         form, choice = rendered.form, prompt.tool_choice
         calls = known is not None and bool(choice.callable_tools(prompt.tools))
-        budget = prompt.thinking.budget_tokens
+        budget = prompt.thinking.allowed_tokens
         closing: tuple[int, ...] = ()
         if budget is not None and form.thoughts is not None:
             closing = exact_tokens(self._vocab, rendered.closing or form.thoughts[1])

@@ -31,6 +31,7 @@ class MessageOptions(msgspec.Struct, frozen=True, kw_only=True):
     """The form of an answer of `/v1/messages`."""
 
     tools: tuple[Tool, ...] = ()
+    """The tools that the answer may call."""
     stop_sequences: tuple[str, ...] = ()
     shows_thoughts: bool = True
     """If false, thinking blocks have no text, only a signature."""
@@ -66,7 +67,7 @@ def from_messages(
     if stops:
         given["stop"] = stops
     options = MessageOptions(
-        tools=prompt.tools,
+        tools=tuple(prompt.tool_choice.callable_tools(prompt.tools)),
         stop_sequences=stops,
         shows_thoughts=request.thinking is None or request.thinking.display != "omitted",
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+import msgspec
 import pytest
 
 from server.answers.events import CallBegin, CallDelta, CallEnd, ThoughtDelta
@@ -118,6 +119,29 @@ def test_a_call_that_the_limit_cut_has_no_end() -> None:
     assert any(isinstance(event, CallBegin) for event in found)
     assert not any(isinstance(event, CallEnd) for event in found)
     assert found[-1] == end(reason="length")
+
+
+@pytest.mark.parametrize("tail", ["<tool_", "<tool_call>", '<tool_call>\n{"', '<tool_call>\n{"name": "get_w'])
+def test_a_call_that_the_limit_cut_before_its_name_is_no_content(tail: str) -> None:
+    for before in ("", CALL + "\n"):
+        found = answered(HERMES, *deltas(before + tail), end(reason="length"))
+        assert text_of(found, Delta).strip() == "", before
+        assert found[-1] == end(reason="length")
+        n_tokens = sum(event.n_tokens for event in found if isinstance(event, Delta))
+        assert n_tokens == len(before + tail), "its tokens count"
+
+
+@pytest.mark.parametrize("tail", ["</", "</tool_cal"])
+def test_a_closing_mark_that_the_limit_cut_is_no_content(tail: str) -> None:
+    found = answered(HERMES, *deltas(CALL.partition("</")[0] + tail), end(reason="length"))
+    assert text_of(found, Delta) == ""
+
+
+def test_an_unmarked_call_that_the_limit_cut_is_no_content_where_calls_are_required() -> None:
+    cut = deltas('{"name": "get_w')
+    required = msgspec.structs.replace(HERMES, calls_only=True)
+    assert text_of(answered(required, *cut, end(reason="length")), Delta) == ""
+    assert text_of(answered(HERMES, *cut, end(reason="length")), Delta) == '{"name": "get_w'
 
 
 def test_text_that_is_held_back_comes_before_the_end() -> None:

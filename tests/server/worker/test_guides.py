@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from models.doctor.tiny_model import TinyModel, write_tiny_gguf
@@ -159,12 +160,31 @@ def test_a_plain_request_has_no_guide(guides: AnswerGuides) -> None:
 
 def test_a_required_call_is_a_call(model: Model, guides: AnswerGuides) -> None:
     made = guides.make(*chat(HERMES, tools=TOOLS, tool_choice=ToolChoice(mode="required", parallel=False)))
-    assert made.form == HERMES
+    assert made.form == msgspec.structs.replace(HERMES, calls_only=True)
     for answer in answers(model, made, stop=("name", "number")):
         assert answer.finish_reason == "tool_calls", "a stop string cuts no call"
         assert len(answer.calls) == 1
         assert_right(answer.calls)
         assert not answer.text(Delta).strip()
+
+
+def test_a_required_call_that_the_limit_cuts_is_no_content(model: Model, guides: AnswerGuides) -> None:
+    made = guides.make(*chat(HERMES, tools=TOOLS, tool_choice=ToolChoice(mode="required")))
+    for limit in (1, 2, 3, 5, 9, 14):
+        for answer in answers(model, made, n=2, max_tokens=limit):
+            assert answer.finish_reason == "length"
+            assert answer.text(Delta) == ""
+
+
+@pytest.mark.parametrize(
+    "thinking", [Thinking(enabled=False), Thinking(effort="none"), Thinking(budget_tokens=0)]
+)
+def test_thoughts_that_are_off_end_at_once(model: Model, guides: AnswerGuides, thinking: Thinking) -> None:
+    """The model may begin them again behind the empty ones that its template has written."""
+    form = msgspec.structs.replace(HERMES, thoughts=("<think>", "</think>"))
+    made = guides.make(*chat(form, tools=TOOLS, tool_choice=ToolChoice(mode="required"), thinking=thinking))
+    for answer in answers(model, made, n=8):
+        assert answer.text(ThoughtDelta) == ""
 
 
 def test_a_named_tool_is_the_one_that_is_called(model: Model, guides: AnswerGuides) -> None:
