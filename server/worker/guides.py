@@ -72,16 +72,23 @@ class AnswerGuides:
             form = replace(form, calls_only=True)
         if form.thoughts is None and known is None and constraint is None:
             return NO_GUIDE
+        marks: set[str] = set()
         return AnswerGuide(
-            guide=self._grammar(prompt, constraint, form, known),
+            guide=self._grammar(prompt, constraint, form, known, marks),
             plan=self._plan(prompt, constraint, rendered, known),
             form=None if form == AnswerForm() else form,
-            spelled_tokens=self._spelled(form, known),
+            spelled_tokens=self._spelled(form, known, marks),
         )
 
     def _grammar(
-        self, prompt: ChatPrompt, constraint: Constraint | None, form: AnswerForm, known: ToolFormat | None
+        self,
+        prompt: ChatPrompt,
+        constraint: Constraint | None,
+        form: AnswerForm,
+        known: ToolFormat | None,
+        marks: set[str],
     ) -> CompiledGrammar | None:
+        """Return the grammar; the texts that it wants as tokens are added to `marks`."""
         if not prompt.tools or known is None:
             if constraint is None:
                 return None
@@ -96,12 +103,21 @@ class AnswerGuides:
             )
         # Other tools' schemas have a name for the log.
         tools = [replace(tool, path=tool.path or f"tools.{tool.name}") for tool in tools]
+
+        def is_token(text: str) -> bool:
+            marks.add(text)
+            return self._compiler.is_token(text)
+
+        def mark(text: str) -> str:
+            marks.add(text)
+            return self._compiler.mark(text)
+
         job = GrammarJob(
             tools=tools,
             required=choice.mode == "required",
             parallel=choice.parallel,
-            mark=self._compiler.mark,
-            is_token=self._compiler.is_token,
+            mark=mark,
+            is_token=is_token,
             thoughts=_allowed_thoughts(prompt, form),
             thinks=form.thinks,
             content=None if constraint is None or choice.mode == "required" else CONTENT,
@@ -148,9 +164,9 @@ class AnswerGuides:
             constrained=constraint is not None or (calls and choice.mode == "required"),
         )
 
-    def _spelled(self, form: AnswerForm, known: ToolFormat | None) -> frozenset[int]:
-        """Return the tokens without text that are the answer's marks, or parts of them."""
-        marks = [*(form.thoughts or ()), *(known.marks if known is not None else ())]
+    def _spelled(self, form: AnswerForm, known: ToolFormat | None, more: set[str]) -> frozenset[int]:
+        """Return the tokens without text that are the answer's marks, or parts of them, or of `more`."""
+        marks = [*(form.thoughts or ()), *(known.marks if known is not None else ()), *more]
         ends = self._vocab.eog_tokens
         return frozenset(
             token

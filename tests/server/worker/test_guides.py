@@ -17,6 +17,8 @@ from server.answers.events import CallBegin, CallDelta, CallEnd, ThoughtDelta
 from server.answers.reader import AnswerReader
 from server.chat.render import RenderedPrompt
 from server.chat.thinking import Thinking
+from server.chat.tool_formats.hermes import Hermes
+from server.chat.tool_formats.tool_format import GrammarJob
 from server.chat.tools import Tool, ToolChoice
 from server.engine.engine import Engine, EngineConfig
 from server.engine.events import AnswerForm, ChoiceEnd, Delta, Event, Finish
@@ -150,6 +152,25 @@ def assert_right(calls: list[tuple[str, Any]]) -> None:
             assert name == "look_up"
             assert list(arguments) == ["number"]
             assert 0 <= arguments["number"] <= 9
+
+
+class _Marked(Hermes):
+    """A format whose grammar wants a token that isn't among its marks."""
+
+    marks = ()
+
+    def grammar(self, job: GrammarJob) -> str:
+        return f"%llguidance {{}}\nstart: {job.mark('<|im_start|>')}"
+
+
+def test_tokens_that_a_grammar_wants_are_spelled(
+    model: Model, guides: AnswerGuides, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A token whose text the reader doesn't see would leave a call unread."""
+    monkeypatch.setattr("server.worker.guides.tool_formats", lambda: {"hermes": _Marked()})
+    made = guides.make(*chat(HERMES, tools=TOOLS, tool_choice=ToolChoice(mode="required")))
+    named = {token for token, name in model.vocab.hidden_tokens.items() if name == "<|im_start|>"}
+    assert made.spelled_tokens == named
 
 
 def test_a_plain_request_has_no_guide(guides: AnswerGuides) -> None:

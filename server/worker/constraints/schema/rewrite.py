@@ -19,6 +19,7 @@ from server.worker.constraints.schema.limits import MAX_DEPTH, MAX_ENUM, MAX_NOD
 from server.worker.constraints.schema.negation import negated
 from server.worker.constraints.schema.references import KEYWORDS, Node, References
 from server.worker.constraints.schema.values import TYPES, check_value
+from server.worker.constraints.schema.whole_numbers import WholeNumbers
 
 _FLAT_DEPTH = 12
 """A subschema this deep becomes a definition of its own: llguidance reads JSON of bounded depth."""
@@ -40,6 +41,7 @@ class SchemaRewriter:
         self._loose = loose
         self._names: dict[str, str] = {}
         self._definitions: dict[str, Any] = {}
+        self._whole_numbers = WholeNumbers(self._definitions)
         self._pending: list[tuple[str, Node, int]] = []
         self._n_values = 0
 
@@ -92,7 +94,7 @@ class SchemaRewriter:
             self._keep(job, part)
         for part in (arrays.arrays, objects.objects, self._combinations, self._conditions):
             self._keep(job, part)
-        return job.result()
+        return self._whole_numbers.bounded(job.result())
 
     def _keep(self, job: Rewriting, part: Any) -> None:
         """Run a part of the work; relaxed, what it refuses is left out."""

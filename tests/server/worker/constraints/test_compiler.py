@@ -49,6 +49,13 @@ def form(kind: ConstraintKind, text: Any) -> Constraint:
         (form("json_schema", {"type": "string", "format": "date"}), '"2024-02-29"', '"2023-02-29"'),
         (form("json_schema", {"enum": ["a", 1, None], "type": ["string", "null"]}), "null", "1"),
         (form("json_schema", {"type": "integer", "minimum": 3, "exclusiveMinimum": True}), "4", "3"),
+        (form("json_schema", {"type": "integer"}), "-9007199254740991", "9007199254740992"),
+        (form("json_schema", {"type": "integer", "minimum": 1}), "9007199254740991", "10000000000000000"),
+        (form("json_schema", {"type": ["integer", "null"], "maximum": 5}), "-17", "-9007199254740992"),
+        (form("json_schema", {"type": ["null", "integer"]}), "null", "1" * 17),
+        (form("json_schema", {"items": {"type": "integer", "exclusiveMaximum": 0}}), "[-1]", "[0]"),
+        (form("json_schema", {"type": "integer", "multipleOf": 7}), "14", "15"),
+        (form("json_schema", {"not": {"type": "integer"}}), "null", "1"),
     ],
 )
 def test_texts_follow(
@@ -88,6 +95,16 @@ def test_a_dear_lexer_is_shared(compiler: ConstraintCompiler, monkeypatch: pytes
     first = compiler.compile(constraint)
     assert all(compiler.compile(constraint) is first for _ in range(MAX_USES))
     assert compiler.compile(constraint) is not first
+
+
+@pytest.mark.parametrize("n", [100, 300])
+def test_many_whole_numbers_are_compiled_once(n: int, compiler: ConstraintCompiler, vocab: Vocab) -> None:
+    """One range of 64 bits for each would be too large a grammar."""
+    properties = {f"p{i}": {"type": "integer", "description": f"the {i}th"} for i in range(n)}
+    varied = {f"q{i}": {"type": "integer", "minimum": i} for i in range(n // 2)}
+    for given in (properties, varied):
+        schema = {"type": "object", "properties": given, "additionalProperties": False}
+        assert follows(compiler.compile(form("json_schema", schema)), vocab, f'{{"{min(given)}":5}}')
 
 
 @pytest.mark.parametrize(
