@@ -157,7 +157,7 @@ def assert_right(calls: list[tuple[str, Any]]) -> None:
 class _Marked(Hermes):
     """A format whose grammar wants a token that isn't among its marks."""
 
-    marks = ()
+    marks = ("", "")
 
     def grammar(self, job: GrammarJob) -> str:
         return f"%llguidance {{}}\nstart: {job.mark('<|im_start|>')}"

@@ -15,6 +15,6 @@ rewrite.py        `SchemaRewriter`: a client's schema as one that llguidance hol
 scalars.py        The keywords of types, strings and numbers, as llguidance holds them. Pure.
 values.py         Values in schemas: what JSON text can spell, their types, and a pattern of all texts but
                   some. Pure.
-whole_numbers.py  `WholeNumbers`: whole numbers without bounds end within what every reader of JSON keeps
-                  exactly. Pure.
+whole_numbers.py  `WholeNumbers`: whole numbers without bounds end within what readers of JSON keep exactly.
+                  Pure.
 """

@@ -1,4 +1,4 @@
-"""`WholeNumbers`: whole numbers without bounds end within what every reader of JSON keeps exactly. Pure.
+"""`WholeNumbers`: whole numbers without bounds end within what readers of JSON keep exactly. Pure.
 
 A grammar of any number of digits lets a model that repeats itself write digits up to the token limit; what it
 wrote then is no number that JavaScript keeps, nor one that Python reads.
