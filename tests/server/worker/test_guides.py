@@ -17,7 +17,7 @@ from server.answers.events import CallBegin, CallDelta, CallEnd, ThoughtDelta
 from server.answers.reader import AnswerReader
 from server.chat.render import RenderedPrompt
 from server.chat.thinking import Thinking
-from server.chat.tool_formats.hermes import Hermes
+from server.chat.tool_formats.formats.hermes import Hermes
 from server.chat.tool_formats.tool_format import GrammarJob
 from server.chat.tools import Tool, ToolChoice
 from server.engine.engine import Engine, EngineConfig
