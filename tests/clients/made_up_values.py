@@ -37,7 +37,7 @@ def _of_kind(kind: str, schema: dict[str, Any], root: dict[str, Any]) -> Any:
         case "array":
             return [made_up(schema.get("items", {}), root) for _ in range(max(1, schema.get("minItems", 1)))]
         case "integer" | "number":
-            return schema.get("minimum", 5)
+            return schema.get("minimum", 3)
         case "boolean":
             return True
         case "null":
