@@ -130,8 +130,7 @@ class AnswerGuides:
     def _tell_left_out(self, tools: Sequence[Tool], places: Sequence[str]) -> None:
         """Warn of the keywords that aren't held, once each. Raises RequestError for a strict tool's."""
         for place in dict.fromkeys(places):
-            tool = next((tool for tool in tools if place.startswith(tool.path)), None)
-            if tool is not None and tool.strict:
+            if any(tool.strict and _is_within(place, tool.path) for tool in tools):
                 raise RequestError(
                     f"'{place}' can't be held, and the tool is strict; leave the keyword or 'strict' out",
                     param=place,
@@ -182,6 +181,11 @@ def _allowed_thoughts(prompt: ChatPrompt, form: AnswerForm) -> tuple[str, str] |
     """
     is_off = thinking_variables(prompt.thinking).get("enable_thinking") is False
     return None if is_off and not form.thinks else form.thoughts
+
+
+def _is_within(place: str, path: str) -> bool:
+    """Return True if a place of the request is `path`, or below it."""
+    return place == path or place.startswith((f"{path}.", f"{path}["))
 
 
 def exact_tokens(vocab: Vocab, text: str) -> tuple[int, ...]:

@@ -207,7 +207,8 @@ def test_real_templates() -> None:
         for messages in random_chats(8, tools=True):
             try:
                 text = template.render(messages)
-            except RequestError:  # Qwen3.5's wants a user's turn that isn't a tool's result
-                assert all(message["role"] != "user" for message in messages), (path.name, messages)
+            except RequestError:  # Qwen3.5's wants a user's turn, Mistral's that no result comes first
+                roles = [message["role"] for message in messages]
+                assert "user" not in roles or roles[0] == "tool", (path.name, messages)
             else:
                 assert arrives(text, messages), (path.name, messages)

@@ -54,6 +54,7 @@ _EMPTY = "the prompt closes an empty block of thoughts that earlier answers don'
 _BOTH = f"{_STRIPPED}; {_EMPTY}"
 
 EXCEPTIONS: dict[str, tuple[str, dict[str, str]]] = {
+    "upstage-Solar-Open-100B": (_STRIPPED, {"thoughts": "prompt"}),
     "GLM-4.6": (_STRIPPED, {"thoughts": "prompt"}),
     "GLM-4.7-Flash": (_STRIPPED, {"thoughts": "opening"}),
     "LFM2.5-8B-A1B": (_STRIPPED, {"thoughts": "prompt"}),

@@ -300,3 +300,19 @@ def test_a_strict_schema_is_held_or_refused(
     with pytest.raises(RequestError, match="strict") as caught:
         make(Tool(name="pick", parameters=parameters, strict=True, path=path))
     assert caught.value.param == f"{path}.minProperties"
+
+
+def test_only_the_strict_of_several_tools_is_refused(guides: AnswerGuides) -> None:
+    loose: dict[str, Any] = {"type": "object", "properties": {"a": {"type": "string"}}, "minProperties": 1}
+    held: dict[str, Any] = {"type": "object", "properties": {"a": {"type": "string"}}}
+
+    def make(*tools: Tool) -> AnswerGuide:
+        form = AnswerForm(tool_format="glm")
+        return guides.make(*chat(form, tools=list(tools), tool_choice=ToolChoice(mode="required")))
+
+    path = "tools[1].function.parameters"
+    free, strict = Tool(name="a", parameters=loose), Tool(name="b", parameters=held, strict=True, path=path)
+    assert make(free, strict).guide is not None
+    with pytest.raises(RequestError) as caught:
+        make(Tool(name="a", parameters=held), msgspec.structs.replace(strict, parameters=loose))
+    assert caught.value.param == f"{path}.minProperties"

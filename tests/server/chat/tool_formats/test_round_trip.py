@@ -20,9 +20,6 @@ from tests.server.chat.tool_formats.test_detection import TEMPLATES
 
 RENDERED = [path for path in TEMPLATES if detect(path.read_text()) is not None]
 IN_THE_GENERIC_FORMAT = {
-    "LFM2-8B-A1B": "the template shows tools, and has no place for the calls of a history",
-    "LFM2.5-Instruct": "the template shows tools, and has no place for the calls of a history",
-    "ibm-granite-granite-3.3-2B-Instruct": "the template shows tools, and has no place for calls",
     "deepseek-ai-DeepSeek-R1-Distill-Llama-8B": "the template shows no tools, and drops calls",
 }
 """These templates don't render calls: the renderer writes a history's into content, as `generic` does."""

@@ -47,10 +47,9 @@ SAMPLES = [
     Sample('{"name": "get_weather", "arguments": {"city": "Paris"}}', calls=(_PARIS,)),
     Sample('```json\n{"name": "get_weather", "arguments": {"city": "Paris"}}\n```', calls=(_PARIS,)),
     Sample(
-        f"<think>\nWell.\n</think>\n\n{_marked(_ONE)}",
+        f"<|think|>Well.<|end|><|begin|>assistant{_marked(_ONE)}",
         thoughts="Well.",
         calls=(_PARIS,),
-        marks=("<think>", "</think>"),
     ),
     Sample(
         _marked(_TWO).partition("Rome")[0] + "Ro",
