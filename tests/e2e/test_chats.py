@@ -103,6 +103,6 @@ def test_answers_that_cannot_be_continued(demo_server: RunningServer) -> None:
     assert refusal(demo_server, [FRANCE, thoughts]) == "messages[1].reasoning_content"
 
 
-@pytest.mark.parametrize("role", ["function", "ipython", "System", ""])
+@pytest.mark.parametrize("role", ["ipython", "System", ""])
 def test_unknown_roles(demo_server: RunningServer, role: str) -> None:
     assert refusal(demo_server, [FRANCE, {"role": role, "content": "x"}]) == "messages[1].role"
