@@ -124,7 +124,7 @@ def endings_of(name: str, trie: Trie) -> list[list[int]]:
     marks = [mark for mark in tool_formats()[name].marks if mark]
     known = tool_formats()[name]
     own = [getattr(known, "value_closing", ""), getattr(known, "closing", ""), *OWN_ENDINGS.get(name, [])]
-    own += ["\n" * n + closing for closing in getattr(known, "section", ("", ""))[1:] for n in (0, 1)]
+    own += ["\n" * n + closing for closing in (getattr(known, "section", None) or ())[1:] for n in (0, 1)]
     texts = [*ENDINGS, *marks, *own]
     return [tokens for text in texts if (tokens := trie.tokens(text, marks))]
 
