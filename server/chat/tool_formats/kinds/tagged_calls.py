@@ -23,6 +23,12 @@ from server.chat.tools import Tool
 _GAP = r"/\n{0,2}/"
 
 
+_BOUNDS = frozenset(
+    {"pattern", "enum", "const", "minLength", "maxLength", "anyOf", "oneOf", "allOf", "not", "$ref"}
+)
+"""A text with one of these keywords stands in no CDATA section, whose rule is any text."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class TaggedCalls:
     """A `ToolFormat` made of its marks."""
@@ -134,7 +140,7 @@ class TaggedCalls:
             if place:
                 attributes += f" /{self._types_of(parameter)}/ {spelled(job, tail)}"
             alternatives.append(f"{opening} {attributes} {between} {value} gap")
-            if self.has_cdata and "string" in parameter.types:
+            if self.has_cdata and "string" in parameter.types and not _BOUNDS & parameter.schema.keys():
                 rules += text_then(job, f"{value}_cdata", None, f"]]>{self.value_closing}")
                 rules.append(f'{value}: {value}_bare | "<![CDATA[" {value}_cdata')
                 value = f"{value}_bare"

@@ -26,6 +26,7 @@ FORMATS = sorted(tool_formats())
 ENDINGS = ['"', '"}', "}", "]", ")", "\n</parameter>\n", "</parameter>", "</function>\n", "</tool_call>"]
 OWN_ENDINGS = {
     "lfm2": ["'", "')]"],
+    "minicpm": ["]]></param>", "</param>"],
     "muse": ["</atem:parameter>", "</atem:invoke>"],
     "minimax_m3": [f"]<]minimax[>[</{name}>" for name in ("city", "code", "path", "item", "note")],
 }
