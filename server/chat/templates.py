@@ -95,7 +95,7 @@ class ChatTemplate:
     def learn(self) -> None:
         """Find out what the first chat with tools would wait for."""
         if self._habits.shows_tools and self._thoughts is not None:
-            self._closing  # noqa: B018 -- it is kept
+            _ = self._closing
 
     def _with_tools(
         self, chat: Messages, tools: list[dict[str, Any]], kwargs: dict[str, Any], render: Callable[..., str]

@@ -5,6 +5,7 @@ Each takes text and returns the events that it makes. An item that the token lim
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 import msgspec
@@ -16,7 +17,7 @@ from server.responses.identity import new_id
 from server.responses.tools import ToolName
 
 
-class OutputItem:
+class OutputItem(ABC):
     """One item of the output; `body` is how it is now."""
 
     body: dict[str, Any]
@@ -29,13 +30,13 @@ class OutputItem:
         """Return the events with which the item begins."""
         return self._event("response.output_item.added", item=self.body)
 
+    @abstractmethod
     def fill(self, *, whole: bool) -> None:
         """Complete the body; not `whole`: the token limit or an error has cut the item."""
-        raise NotImplementedError
 
+    @abstractmethod
     def end(self, *, whole: bool) -> bytes:
         """Complete the body and return the last events of the item."""
-        raise NotImplementedError
 
     def _done(self) -> bytes:
         return self._event("response.output_item.done", item=self.body)

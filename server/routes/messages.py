@@ -6,12 +6,11 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from server.answers.reader import AnswerReader
+from server.answers.read_source import ReadSource
 from server.anthropic.blocks import new_message_id
 from server.anthropic.requests.schemas import CountTokensRequest, MessagesRequest
 from server.anthropic.stream import MessageEncoder
 from server.anthropic.whole import WholeMessage
-from server.chat.tools import Tool
 from server.http.access_log import record_of
 from server.http.dependencies import api_of
 from server.http.disconnect import while_connected
@@ -19,7 +18,6 @@ from server.http.openapi import json_body
 from server.http.pieces import JsonPieces
 from server.http.stream_writer import EventStream
 from server.ipc.messages import CountTokensReply
-from server.supervisor.protocol import EventListener, EventSource
 
 router = APIRouter(tags=["Anthropic"])
 
@@ -36,7 +34,7 @@ async def create_message(request: Request) -> Response:
     record = record_of(request.scope)
     record.generation_id = message_id
     (generate,) = body.generates
-    source = _ReadAnswer(api.service.generate(model, generate), options.tools)
+    source = ReadSource(api.service.generate(model, generate), options.tools)
     if body.stream:
         encoder = MessageEncoder(message_id, model, options, record.id)
         stream = EventStream.begin(source, encoder, request.scope, comment_s=api.config.sse_comment_s)
@@ -55,14 +53,3 @@ async def count_tokens(request: Request) -> dict[str, int]:
     name = api.resolve(request, body.model)
     reply = await api.service.ask(name, body.question, CountTokensReply)
     return {"input_tokens": reply.n_tokens}
-
-
-class _ReadAnswer:
-    """An `EventSource`: another's events, with the answer's text read into its parts."""
-
-    def __init__(self, source: EventSource, tools: tuple[Tool, ...]) -> None:
-        self._source = source
-        self._tools = tools
-
-    async def subscribe(self, listener: EventListener) -> None:
-        await self._source.subscribe(AnswerReader(listener, self._tools))

@@ -9,7 +9,7 @@ deepseek_r1.py       DeepSeek R1's and V3's format: a call is a fence of JSON be
                      name.
 deepseek_v3_1.py     DeepSeek V3.1's format: each call is its name and its JSON between marks.
 deepseek_v3_2.py     DeepSeek V3.2's format: invocations in DSML, whose parameters say if they are strings.
-deepseek_v4.py       DeepSeek V4's format: invocations in DSML, whose parameters say if they are strings.
+deepseek_v4.py       DeepSeek V4's format: V3.2's, with another name of the section around the calls.
 firefunction.py      Firefunction's format, also Phi-4's own: a JSON list of all calls behind a word.
 functionary_v3_1.py  Functionary's format of v3.1: the name in a tag, the arguments as JSON.
 functionary_v3_2.py  Functionary's format of v3.2: each part has a recipient (`all`: content); the prompt ends

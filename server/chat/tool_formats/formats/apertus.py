@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from server.chat.tool_formats import lark
 from server.chat.tool_formats.grammar.answer_rules import answer, spelled
 from server.chat.tool_formats.reading.answer_script import AnswerScript, AnswerText, Steps
-from server.chat.tool_formats.thoughts_first import ThoughtsFirst
+from server.chat.tool_formats.thoughts_first import with_thoughts
 from server.chat.tool_formats.tool_format import GrammarJob, PartReader
 from server.chat.tools import Tool
 
@@ -35,7 +35,7 @@ class _Apertus:
     def reader(self, tools: Sequence[Tool], *, thoughts: tuple[str, str] | None, thinks: bool) -> PartReader:
         names = frozenset(tool.name for tool in tools)
         reader = AnswerScript(lambda text: _read(text, names))
-        return reader if thoughts is None else ThoughtsFirst(reader, thoughts, thinks=thinks)
+        return with_thoughts(reader, thoughts, thinks=thinks)
 
 
 def _object(tool: Tool) -> str:

@@ -1,4 +1,4 @@
-r"""DeepSeek V4's format: invocations in DSML, whose parameters say if they are strings.
+r"""DeepSeek V4's format: V3.2's, with another name of the section around the calls.
 
 <｜DSML｜tool_calls>
 <｜DSML｜invoke name="get_weather">
@@ -10,16 +10,12 @@ r"""DeepSeek V4's format: invocations in DSML, whose parameters say if they are 
 
 from __future__ import annotations
 
-from server.chat.tool_formats.kinds.tagged_calls import TaggedCalls
+from dataclasses import replace
 
-FORMAT = TaggedCalls(
-    tokens=("｜DSML｜",),
+from server.chat.tool_formats.formats import deepseek_v3_2
+
+FORMAT = replace(
+    deepseek_v3_2.FORMAT,
     is_used_by=lambda template: "｜DSML｜" in template and "dsml_token + 'tool_calls>" in template,
     section=("<｜DSML｜tool_calls>", "</｜DSML｜tool_calls>"),
-    call=('<｜DSML｜invoke name="', '">'),
-    closing="</｜DSML｜invoke>",
-    key=('<｜DSML｜parameter name="', ">"),
-    value_closing="</｜DSML｜parameter>",
-    string_attribute='" string="true">',
-    other_attribute='" string="false">',
 )

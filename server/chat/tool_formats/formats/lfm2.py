@@ -23,7 +23,7 @@ from server.chat.tool_formats.grammar.parameter_schema import (
 )
 from server.chat.tool_formats.reading.answer_script import AnswerScript, AnswerText, Steps
 from server.chat.tool_formats.reading.python_literals import read_python_call
-from server.chat.tool_formats.thoughts_first import ThoughtsFirst
+from server.chat.tool_formats.thoughts_first import with_thoughts
 from server.chat.tool_formats.tool_format import GrammarJob, PartReader
 from server.chat.tools import Tool
 
@@ -51,7 +51,7 @@ class _Lfm2:
     def reader(self, tools: Sequence[Tool], *, thoughts: tuple[str, str] | None, thinks: bool) -> PartReader:
         names = frozenset(tool.name for tool in tools)
         reader = AnswerScript(lambda text: _read(text, names))
-        return reader if thoughts is None else ThoughtsFirst(reader, thoughts, thinks=thinks)
+        return with_thoughts(reader, thoughts, thinks=thinks)
 
     def write(self, calls: Sequence[tuple[str, str]]) -> str:
         """Return the calls as the grammar has them, their values as JSON."""

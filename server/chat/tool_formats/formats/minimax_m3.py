@@ -22,7 +22,7 @@ from server.chat.tool_formats.grammar.loose_keywords import note_loose
 from server.chat.tool_formats.grammar.nested_elements import NestedElements
 from server.chat.tool_formats.grammar.parameter_schema import Parameter, schema_types
 from server.chat.tool_formats.reading.answer_script import AnswerScript, AnswerText, Steps
-from server.chat.tool_formats.thoughts_first import ThoughtsFirst
+from server.chat.tool_formats.thoughts_first import with_thoughts
 from server.chat.tool_formats.tool_format import GrammarJob, PartReader
 from server.chat.tools import Tool
 
@@ -56,7 +56,7 @@ class _MinimaxM3:
     def reader(self, tools: Sequence[Tool], *, thoughts: tuple[str, str] | None, thinks: bool) -> PartReader:
         known = {tool.name: tool for tool in tools}
         reader = AnswerScript(lambda text: _read(text, known))
-        return reader if thoughts is None else ThoughtsFirst(reader, thoughts, thinks=thinks)
+        return with_thoughts(reader, thoughts, thinks=thinks)
 
 
 def _read(text: AnswerText, tools: dict[str, Tool]) -> Steps[None]:

@@ -8,6 +8,7 @@ recursive.
 from __future__ import annotations
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -15,7 +16,7 @@ from server.chat.tool_formats import lark
 from server.chat.tool_formats.grammar.parameter_schema import schema_types, string_terminal
 
 
-class WrittenValues:
+class WrittenValues(ABC):
     """Writes the rules of the values of one answer. A notation says how it writes texts, keys and words."""
 
     comma = ", "
@@ -32,17 +33,17 @@ class WrittenValues:
         self._prefix = prefix
         self._names: dict[str, str] = {}
 
+    @abstractmethod
     def key(self, name: str) -> str:
         """Return the expression of a member's key, with what stands behind it."""
-        raise NotImplementedError
 
+    @abstractmethod
     def text(self, rule: str, wanted: str | None) -> str:
         """Return the expression of a text that matches the terminal `wanted`; further rules begin `rule`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def literal_text(self, text: str) -> str:
         """Return the expression of exactly this text as a value."""
-        raise NotImplementedError
 
     def value_of(self, schema: object, root: Mapping[str, Any]) -> str:
         """Return the name of the rule of any value of this schema."""

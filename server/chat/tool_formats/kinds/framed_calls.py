@@ -10,7 +10,7 @@ from types import MappingProxyType
 from server.chat.tool_formats import lark
 from server.chat.tool_formats.grammar.answer_rules import answer, spelled
 from server.chat.tool_formats.reading.answer_script import AnswerScript, AnswerText, Steps
-from server.chat.tool_formats.thoughts_first import ThoughtsFirst
+from server.chat.tool_formats.thoughts_first import with_thoughts
 from server.chat.tool_formats.tool_format import GrammarJob, PartReader
 from server.chat.tools import Tool
 
@@ -81,7 +81,7 @@ class FramedCalls:
     def reader(self, tools: Sequence[Tool], *, thoughts: tuple[str, str] | None, thinks: bool) -> PartReader:
         names = frozenset(tool.name for tool in tools)
         reader = AnswerScript(lambda text: self.read(text, names))
-        return reader if thoughts is None else ThoughtsFirst(reader, thoughts, thinks=thinks)
+        return with_thoughts(reader, thoughts, thinks=thinks)
 
     def read(
         self,

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from server.chat.tool_formats import lark
 from server.chat.tool_formats.grammar.answer_rules import answer, spelled
 from server.chat.tool_formats.reading.answer_script import AnswerScript, AnswerText, Steps
-from server.chat.tool_formats.thoughts_first import ThoughtsFirst
+from server.chat.tool_formats.thoughts_first import with_thoughts
 from server.chat.tool_formats.tool_format import GrammarJob, PartReader
 from server.chat.tools import Tool
 
@@ -73,7 +73,7 @@ class ObjectLists:
     def reader(self, tools: Sequence[Tool], *, thoughts: tuple[str, str] | None, thinks: bool) -> PartReader:
         names = frozenset(tool.name for tool in tools)
         reader = AnswerScript(lambda text: self._read(text, names))
-        return reader if thoughts is None else ThoughtsFirst(reader, thoughts, thinks=thinks)
+        return with_thoughts(reader, thoughts, thinks=thinks)
 
     def _object(self, tool: Tool) -> str:
         if self.is_indented:

@@ -16,7 +16,7 @@ from server.chat.tool_formats.grammar.loose_keywords import note_loose
 from server.chat.tool_formats.grammar.parameter_schema import Parameter, other_parameter, parameters_of
 from server.chat.tool_formats.grammar.written_values import PythonValues
 from server.chat.tool_formats.reading.answer_script import AnswerScript, AnswerText, Steps
-from server.chat.tool_formats.thoughts_first import ThoughtsFirst
+from server.chat.tool_formats.thoughts_first import with_thoughts
 from server.chat.tool_formats.tool_format import GrammarJob, PartReader
 from server.chat.tools import Tool
 
@@ -101,7 +101,7 @@ class TaggedCalls:
 
     def reader(self, tools: Sequence[Tool], *, thoughts: tuple[str, str] | None, thinks: bool) -> PartReader:
         reader = AnswerScript(lambda text: self._read(text, {tool.name: tool for tool in tools}))
-        return reader if thoughts is None else ThoughtsFirst(reader, thoughts, thinks=thinks)
+        return with_thoughts(reader, thoughts, thinks=thinks)
 
     def _tool_rules(self, job: GrammarJob, tool: Tool, name: str) -> list[str]:
         parts, rules = [], []
