@@ -1,0 +1,207 @@
+// The kernels of all formats, written once over the vocabulary `S` of an instruction set.
+//
+// Each instruction set includes this in a translation unit of its own with its own flags. The product of a column
+// is computed by the same operations in the same order however many columns lie beside it.
+#pragma once
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <utility>
+#include "panels.h"
+
+#define CORRAL_UNROLL _Pragma("GCC unroll 16")
+
+namespace corral {
+namespace {  // each translation unit has its own copy, compiled with its own flags
+
+// Fetches `lines` cache lines 4 KiB ahead. The hardware's prefetcher is better for few columns.
+template <int lines, int nc> inline void ahead(const void * p) {
+    if (nc > 4)
+        for (int i = 0; i < lines; i++) __builtin_prefetch((const char *) p + 4096 + 64 * i);
+}
+
+// Decodes 6-bit scales and minimums: scale of span s, row r at [s * 16 + r]; minimums at 128 + [s / 2][r][s % 2].
+template <class S> inline void decode(const Scales6 & from, uint8_t * to) {
+    constexpr int bytes = S::kLanes * 4;
+    for (int i = 0; i < 64; i += bytes) {
+        const auto high = S::load(from.high + i), low0 = S::load(from.low + i), low1 = S::load(from.low + 64 + i);
+        S::store(to + i, S::template joined<4, 0x30>(S::low_nibbles(low0), high));
+        S::store(to + 64 + i, S::template joined<2, 0x30>(S::low_nibbles(low1), high));
+        S::store(to + 128 + i, S::template joined<0, 0x30>(S::high_nibbles(low0), high));
+        S::store(to + 192 + i, S::template joined<-2, 0x30>(S::high_nibbles(low1), high));
+    }
+}
+
+// Q4_K and Q5_K: unsigned weights, 8 spans of 32 with a scale and a minimum each.
+template <class S, class Panel, int most, int nc>
+void multiply_k(const char * panel, const char *, int64_t n_blocks, const Tile & tile, float * out, size_t stride) {
+    constexpr bool has_fifth = most > 15;
+    constexpr int run = S::template run<most>() < 8 ? S::template run<most>() : 8;
+    static_assert(run % 2 == 0 && 8 % run == 0);
+    const auto * w = (const Panel *) panel;
+    typename S::Floats total[kRows / S::kLanes][nc];
+    for (int h = 0; h < kRows / S::kLanes; h++)
+        CORRAL_UNROLL for (int c = 0; c < nc; c++) total[h][c] = S::no_floats();
+    const auto * aq = tile.q;
+    const auto * sums = tile.sums;
+    const auto * ad = tile.d;
+    for (int64_t b = 0; b < n_blocks; b++, w++, aq += kBlock * nc, sums += 8 * nc, ad += nc) {
+        alignas(64) uint8_t scales[256];
+        decode<S>(w->scales, scales);
+        for (int h = 0; h < kRows / S::kLanes; h++) {
+            const int byte = h * S::kLanes * 4, row = h * S::kLanes;
+            typename S::Part part[nc];
+            CORRAL_UNROLL for (int c = 0; c < nc; c++) part[c] = S::no_part();
+            for (int j = 0; j < 8; j++) {
+                const auto * x = aq + j * 32 * nc;
+                if (h == 0) ahead<4 + has_fifth, nc>(w->q[j]);
+                const auto s = S::scale_u8(scales + 16 * j + row);
+                typename S::Bytes fifth;
+                if constexpr (has_fifth) fifth = S::load(w->q[j][4] + byte);
+                typename S::Sums acc[nc];
+                auto quads = [&](auto t) {
+                    constexpr int T = decltype(t)::value;
+                    if constexpr (T * 2 % run == 0)
+                        CORRAL_UNROLL for (int c = 0; c < nc; c++) acc[c] = S::no_sums();
+                    const auto v = S::load(w->q[j][T] + byte);
+                    auto low = S::low_nibbles(v), high = S::high_nibbles(v);
+                    if constexpr (has_fifth) {
+                        low = S::template joined<4 - T, 0x10>(low, fifth);
+                        high = S::template joined<-T, 0x10>(high, fifth);
+                    }
+                    CORRAL_UNROLL for (int c = 0; c < nc; c++) acc[c] = S::dot(acc[c], low, S::quad(x + (T * nc + c) * 4));
+                    CORRAL_UNROLL for (int c = 0; c < nc; c++) acc[c] = S::dot(acc[c], high, S::quad(x + ((T + 4) * nc + c) * 4));
+                    if constexpr ((T + 1) * 2 % run == 0)
+                        CORRAL_UNROLL for (int c = 0; c < nc; c++) part[c] = S::scaled(part[c], acc[c], s);
+                };
+                quads(std::integral_constant<int, 0>{});
+                quads(std::integral_constant<int, 1>{});
+                quads(std::integral_constant<int, 2>{});
+                quads(std::integral_constant<int, 3>{});
+            }
+            typename S::Ints low[nc];
+            CORRAL_UNROLL for (int c = 0; c < nc; c++) low[c] = S::no_ints();
+            CORRAL_UNROLL for (int p = 0; p < 4; p++) {
+                const auto m = S::pairs_u8(scales + 128 + 32 * p + 2 * row);
+                CORRAL_UNROLL for (int c = 0; c < nc; c++) low[c] = S::dot_pairs(low[c], m, sums + (p * nc + c) * 2);
+            }
+            const auto d = S::halves(w->d + row), dmin = S::halves(w->dmin + row);
+            CORRAL_UNROLL for (int c = 0; c < nc; c++) {
+                const auto v = S::minus_product(S::product(S::floats(part[c]), d), S::floats_of_ints(low[c]), dmin);
+                total[h][c] = S::plus_product(total[h][c], v, S::all(ad[c]));
+            }
+        }
+    }
+    for (int h = 0; h < kRows / S::kLanes; h++)
+        CORRAL_UNROLL for (int c = 0; c < nc; c++) S::store_floats(out + c * stride + h * S::kLanes, total[h][c]);
+}
+
+// Q6_K: weights minus 32, 16 runs of 16 with a signed scale each.
+template <class S, int nc>
+void multiply_q6k(const char * panel, const char * scales, int64_t n_blocks, const Tile & tile, float * out, size_t stride) {
+    constexpr int run = S::template run<63>() < 4 ? S::template run<63>() : 4;
+    static_assert(4 % run == 0);
+    const auto * w = (const PanelQ6K *) panel;
+    typename S::Floats total[kRows / S::kLanes][nc];
+    for (int h = 0; h < kRows / S::kLanes; h++)
+        CORRAL_UNROLL for (int c = 0; c < nc; c++) total[h][c] = S::no_floats();
+    const auto * aq = tile.q;
+    const auto * sums = tile.sums;
+    const auto * ad = tile.d;
+    for (int64_t b = 0; b < n_blocks; b++, w++, scales += 2 * kRows, aq += kBlock * nc, sums += 16 * nc, ad += nc) {
+        for (int h = 0; h < kRows / S::kLanes; h++) {
+            const int byte = h * S::kLanes * 4, row = h * S::kLanes;
+            typename S::Part part[nc];
+            CORRAL_UNROLL for (int c = 0; c < nc; c++) part[c] = S::no_part();
+            auto sixteen = [&](int j, auto s) {
+                const auto * x = aq + j * 16 * nc;
+                if (h == 0) ahead<3, nc>(w->q[j]);
+                const auto v0 = S::load(w->q[j][0] + byte), v1 = S::load(w->q[j][1] + byte), u = S::load(w->q[j][2] + byte);
+                const typename S::Bytes q[4] = {
+                    S::template joined<4, 0x30>(S::low_nibbles(v0), u), S::template joined<2, 0x30>(S::low_nibbles(v1), u),
+                    S::template joined<0, 0x30>(S::high_nibbles(v0), u), S::template joined<-2, 0x30>(S::high_nibbles(v1), u) };
+                CORRAL_UNROLL for (int c = 0; c < nc; c++) {
+                    CORRAL_UNROLL for (int t = 0; t < 4; t += run) {
+                        auto acc = S::no_sums();
+                        CORRAL_UNROLL for (int i = t; i < t + run; i++) acc = S::dot(acc, q[i], S::quad(x + (i * nc + c) * 4));
+                        part[c] = S::scaled(part[c], acc, s);
+                    }
+                }
+            };
+            for (int j = 0; j < 16; j += 2) {
+                const auto * pairs = w->scales[j / 2][row];
+                sixteen(j, S::template scale_of_pairs<0>(pairs));
+                sixteen(j + 1, S::template scale_of_pairs<1>(pairs));
+            }
+            typename S::Ints low[nc];
+            CORRAL_UNROLL for (int c = 0; c < nc; c++) low[c] = S::no_ints();
+            CORRAL_UNROLL for (int p = 0; p < 8; p++) {
+                const auto m = S::pairs_s8(w->scales[p][row]);
+                CORRAL_UNROLL for (int c = 0; c < nc; c++) low[c] = S::dot_pairs(low[c], m, sums + (p * nc + c) * 2);
+            }
+            const auto d = S::halves(scales + 2 * row);
+            CORRAL_UNROLL for (int c = 0; c < nc; c++) {
+                const auto v = S::minus_product(S::floats(part[c]), S::floats_of_ints(low[c]), S::all(32.0f));
+                total[h][c] = S::plus_product(total[h][c], S::product(v, d), S::all(ad[c]));
+            }
+        }
+    }
+    for (int h = 0; h < kRows / S::kLanes; h++)
+        CORRAL_UNROLL for (int c = 0; c < nc; c++) S::store_floats(out + c * stride + h * S::kLanes, total[h][c]);
+}
+
+// Written without intrinsics, in a form that compilers vectorize.
+inline void quantize_group(char * base, const TileShape & shape, const float * x, size_t stride, int64_t k, int64_t group, int nc) {
+    const Tile tile = shape.at(base, k, nc);
+    const int n = shape.group, n_runs = n / shape.run;
+    for (int c = 0; c < nc; c++) {
+        const float * in = x + size_t(c) * stride + group * n;
+        float most = 0.0f, spoiled = 0.0f;
+        for (int i = 0; i < n; i++) {
+            const float v = std::fabs(in[i]);
+            most = v > most ? v : most;
+            spoiled += in[i] * 0.0f;  // NaN for an infinity or a NaN
+        }
+        const float inverse = most > 1e-30f ? 127.0f / most : 0.0f;
+        ((float *) tile.d)[group * nc + c] = most / 127.0f + spoiled;
+        alignas(64) int32_t rounded[kBlock];
+        for (int i = 0; i < n; i++) {  // adding 1.5 * 2^23 leaves the rounded value in the low bits
+            const float shifted = in[i] * inverse + 12582912.0f;
+            int32_t bits;
+            memcpy(&bits, &shifted, 4);
+            rounded[i] = (bits & 0x7fffff) - 0x400000;
+        }
+        auto * q = (int32_t *) (tile.q + group * n * nc) + c;
+        for (int i = 0; i < n / 4; i++) {
+            const auto * r = rounded + 4 * i;
+            q[i * nc] = int32_t((uint32_t(r[0]) & 255) | (uint32_t(r[1]) & 255) << 8 | (uint32_t(r[2]) & 255) << 16 | uint32_t(r[3]) << 24);
+        }
+        auto * sums = (int16_t *) tile.sums + group * n_runs * nc;
+        for (int r = 0; r < n_runs; r++) {
+            int32_t sum = 0;
+            for (int i = 0; i < shape.run; i++) sum += rounded[r * shape.run + i];
+            sums[n_runs == 1 ? c : (r / 2) * nc * 2 + c * 2 + r % 2] = int16_t(sum);
+        }
+    }
+}
+
+template <class S, template <class, int> class Family, int... n>
+constexpr void fill(Kernel * row, std::integer_sequence<int, n...>) {
+    ((row[n + 1] = Family<S, n + 1>::multiply), ...);
+}
+
+template <class S, int nc> struct Q4K { static constexpr Kernel multiply = multiply_k<S, PanelQ4K, 15, nc>; };
+template <class S, int nc> struct Q5K { static constexpr Kernel multiply = multiply_k<S, PanelQ5K, 31, nc>; };
+template <class S, int nc> struct Q6K { static constexpr Kernel multiply = multiply_q6k<S, nc>; };
+
+template <class S> constexpr InstructionSet instruction_set(const char * name) {
+    InstructionSet set = { name, S::kColumns, quantize_group, {} };
+    const auto columns = std::make_integer_sequence<int, S::kColumns>{};
+    fill<S, Q4K>(set.kernels[kQ4K], columns);
+    fill<S, Q5K>(set.kernels[kQ5K], columns);
+    fill<S, Q6K>(set.kernels[kQ6K], columns);
+    return set;
+}
+
+}  // namespace
+}  // namespace corral

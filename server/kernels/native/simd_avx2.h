@@ -1,0 +1,68 @@
+// The kernels' vocabulary in AVX2: a panel's 16 rows are two registers of 8.
+//
+// Bytes are multiplied into sums of 16 bits, which hold as many quads as their weights' size allows; the scale
+// is then applied while pairs of these sums are added into 32 bits.
+#pragma once
+#include <cstdint>
+#include <immintrin.h>
+
+namespace corral {
+
+struct Avx2 {
+    static constexpr int kLanes = 8;
+    static constexpr int kColumns = 8;
+    using Bytes = __m256i;   // 8 rows of 4 bytes
+    using Sums = __m256i;    // of a run of quads
+    using Scale = __m256i;   // a 16-bit scale twice in each lane
+    using Part = __m256i;    // scaled sums of a block
+    using Ints = __m256i;
+    using Floats = __m256;
+
+    // So many quads of weights up to `most` can be added before `scaled`.
+    template <int most> static constexpr int run() { return 32767 / (2 * most * 127); }
+
+    static Bytes load(const void * p) { return _mm256_loadu_si256((const __m256i *) p); }
+    static void store(void * p, Bytes v) { _mm256_storeu_si256((__m256i *) p, v); }
+    static Bytes quad(const void * p) { return _mm256_set1_epi32(*(const int32_t *) p); }
+    static Bytes low_nibbles(Bytes v) { return _mm256_and_si256(v, _mm256_set1_epi8(15)); }
+    static Bytes high_nibbles(Bytes v) { return _mm256_and_si256(_mm256_srli_epi16(v, 4), _mm256_set1_epi8(15)); }
+    // Bits of v moved up by `bits` (down if negative), those in `mask`, beside what is in `low`.
+    template <int bits, int mask> static Bytes joined(Bytes low, Bytes v) {
+        const Bytes moved = bits >= 0 ? _mm256_slli_epi16(v, bits >= 0 ? bits : 0) : _mm256_srli_epi16(v, bits < 0 ? -bits : 0);
+        return _mm256_or_si256(low, _mm256_and_si256(moved, _mm256_set1_epi8(char(mask))));
+    }
+
+    static Sums no_sums() { return _mm256_setzero_si256(); }
+    static Sums dot(Sums sums, Bytes w, Bytes a) { return _mm256_add_epi16(sums, _mm256_maddubs_epi16(w, a)); }
+
+    static Scale scale_u8(const uint8_t * p) {
+        const __m256i s = _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *) p));
+        return _mm256_or_si256(s, _mm256_slli_epi32(s, 16));
+    }
+    // The first or second of pairs of signed bytes.
+    template <int which> static Scale scale_of_pairs(const int8_t * p) {
+        const __m256i both = _mm256_cvtepi16_epi32(_mm_loadu_si128((const __m128i *) p));
+        const __m256i s = which ? _mm256_srai_epi32(both, 8) : _mm256_srai_epi32(_mm256_slli_epi32(both, 24), 24);
+        return _mm256_or_si256(_mm256_and_si256(s, _mm256_set1_epi32(0xffff)), _mm256_slli_epi32(s, 16));
+    }
+
+    static Part no_part() { return _mm256_setzero_si256(); }
+    static Part scaled(Part part, Sums sums, Scale s) { return _mm256_add_epi32(part, _mm256_madd_epi16(sums, s)); }
+    static Floats floats(Part part) { return _mm256_cvtepi32_ps(part); }
+
+    static Ints no_ints() { return _mm256_setzero_si256(); }
+    static Ints pairs_u8(const uint8_t * p) { return _mm256_cvtepu8_epi16(_mm_loadu_si128((const __m128i *) p)); }
+    static Ints pairs_s8(const int8_t * p) { return _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *) p)); }
+    static Ints dot_pairs(Ints sums, Ints m, const int16_t * a) { return _mm256_add_epi32(sums, _mm256_madd_epi16(m, _mm256_set1_epi32(*(const int32_t *) a))); }
+    static Floats floats_of_ints(Ints v) { return _mm256_cvtepi32_ps(v); }
+
+    static Floats no_floats() { return _mm256_setzero_ps(); }
+    static Floats all(float v) { return _mm256_set1_ps(v); }
+    static Floats halves(const void * p) { return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *) p)); }
+    static Floats product(Floats a, Floats b) { return _mm256_mul_ps(a, b); }
+    static Floats plus_product(Floats sum, Floats a, Floats b) { return _mm256_fmadd_ps(a, b, sum); }
+    static Floats minus_product(Floats sum, Floats a, Floats b) { return _mm256_fnmadd_ps(a, b, sum); }
+    static void store_floats(float * p, Floats v) { _mm256_storeu_ps(p, v); }
+};
+
+}  // namespace corral
