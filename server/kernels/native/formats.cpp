@@ -17,6 +17,16 @@ template <Way way> inline void move(uint8_t & panel, int panel_shift, uint8_t & 
     if (way == kRepack) panel = uint8_t(panel | (block >> block_shift & mask) << panel_shift);
     else block = uint8_t(block | (panel >> panel_shift & mask) << block_shift);
 }
+// The same of four neighbouring weights, whose fields lie alike in four bytes.
+template <Way way> inline void move_quad(uint8_t * panel, int panel_shift, uint8_t * block, int block_shift, int bits) {
+    const uint32_t mask = 0x01010101u * uint32_t((1 << bits) - 1);
+    uint32_t p, b;
+    memcpy(&p, panel, 4);
+    memcpy(&b, block, 4);
+    if (way == kRepack) p |= (b >> block_shift & mask) << panel_shift;
+    else b |= (p >> panel_shift & mask) << block_shift;
+    memcpy(way == kRepack ? panel : block, way == kRepack ? &p : &b, 4);
+}
 template <Way way, class T> inline void move_whole(T & panel, T & block) {
     if (way == kRepack) panel = block;
     else block = panel;
@@ -51,10 +61,8 @@ struct Q4K {
         move_whole<way>(panel.dmin[r], block.dmin);
         move_scales<way>(panel.scales, block.scales, r);
         for (int j = 0; j < 8; j++)
-            for (int i = 0; i < 32; i++) {
-                const int quad = i / 4;
-                move<way>(panel.q[j][quad % 4][r * 4 + i % 4], quad < 4 ? 0 : 4, block.qs[j / 2 * 32 + i], j % 2 * 4, 4);
-            }
+            for (int quad = 0; quad < 8; quad++)
+                move_quad<way>(panel.q[j][quad % 4] + r * 4, quad < 4 ? 0 : 4, block.qs + j / 2 * 32 + quad * 4, j % 2 * 4, 4);
     }
 };
 
@@ -66,10 +74,9 @@ struct Q5K {
         move_whole<way>(panel.dmin[r], block.dmin);
         move_scales<way>(panel.scales, block.scales, r);
         for (int j = 0; j < 8; j++)
-            for (int i = 0; i < 32; i++) {
-                const int quad = i / 4, byte = r * 4 + i % 4;
-                move<way>(panel.q[j][quad % 4][byte], quad < 4 ? 0 : 4, block.qs[j / 2 * 32 + i], j % 2 * 4, 4);
-                move<way>(panel.q[j][4][byte], quad, block.qh[i], j, 1);
+            for (int quad = 0; quad < 8; quad++) {
+                move_quad<way>(panel.q[j][quad % 4] + r * 4, quad < 4 ? 0 : 4, block.qs + j / 2 * 32 + quad * 4, j % 2 * 4, 4);
+                move_quad<way>(panel.q[j][4] + r * 4, quad, block.qh + quad * 4, j, 1);
             }
     }
 };
@@ -80,11 +87,10 @@ struct Q6K {
     template <Way way> static void visit(Panel & panel, uint16_t * d, Block & block, int r) {
         move_whole<way>(d[r], block.d);
         for (int j = 0; j < 16; j++) move_whole<way>(panel.scales[j / 2][r][j % 2], block.scales[j]);
-        for (int i = 0; i < kBlock; i++) {
-            const int half = i / 128, group = i % 128 / 32, at = i % 32;
-            const int j = i / 16, quad = i / 4 % 4, byte = r * 4 + i % 4;
-            move<way>(panel.q[j][quad % 2][byte], quad < 2 ? 0 : 4, block.ql[half * 64 + group % 2 * 32 + at], group < 2 ? 0 : 4, 4);
-            move<way>(panel.q[j][2][byte], 2 * quad, block.qh[half * 32 + at], 2 * group, 2);
+        for (int i = 0; i < kBlock; i += 4) {
+            const int half = i / 128, group = i % 128 / 32, at = i % 32, j = i / 16, quad = i / 4 % 4;
+            move_quad<way>(panel.q[j][quad % 2] + r * 4, quad < 2 ? 0 : 4, block.ql + half * 64 + group % 2 * 32 + at, group < 2 ? 0 : 4, 4);
+            move_quad<way>(panel.q[j][2] + r * 4, 2 * quad, block.qh + half * 32 + at, 2 * group, 2);
         }
     }
 };
@@ -98,10 +104,8 @@ struct IQ4XS {
         for (int j = 0; j < 8; j++) {
             move<way>(panel.low[j % 4 * 16 + r], j / 4 * 4, block.scales_l[j / 2], j % 2 * 4, 4);
             move<way>(panel.high[j % 2 * 16 + r], j / 2 * 2, high[j / 4], j % 4 * 2, 2);
-            for (int i = 0; i < 32; i++) {  // ggml: 16 low nibbles, then 16 high ones
-                const int quad = i / 4;
-                move<way>(panel.q[j][quad % 4][r * 4 + i % 4], quad < 4 ? 0 : 4, block.qs[16 * j + i % 16], i / 16 * 4, 4);
-            }
+            for (int quad = 0; quad < 8; quad++)  // ggml: 16 low nibbles, then 16 high ones
+                move_quad<way>(panel.q[j][quad % 4] + r * 4, quad < 4 ? 0 : 4, block.qs + 16 * j + quad % 4 * 4, quad / 4 * 4, 4);
         }
     }
 };
@@ -111,10 +115,8 @@ template <class B> struct Q4 {  // Q4_0 and IQ4_NL
     using Block = B;
     template <Way way> static void visit(Panel & panel, uint16_t * d, Block & block, int r) {
         move_whole<way>(d[r], block.d);
-        for (int i = 0; i < kSpan; i++) {
-            const int quad = i / 4;
-            move<way>(panel.q[quad % 4][r * 4 + i % 4], quad < 4 ? 0 : 4, block.qs[i % 16], i / 16 * 4, 4);
-        }
+        for (int quad = 0; quad < 8; quad++)
+            move_quad<way>(panel.q[quad % 4] + r * 4, quad < 4 ? 0 : 4, block.qs + quad % 4 * 4, quad / 4 * 4, 4);
     }
 };
 
@@ -123,7 +125,7 @@ struct Q80 {
     using Block = block_q8_0;
     template <Way way> static void visit(Panel & panel, uint16_t * d, Block & block, int r) {
         move_whole<way>(d[r], block.d);
-        for (int i = 0; i < kSpan; i++) move_whole<way>(panel.q[i / 4][r * 4 + i % 4], block.qs[i]);
+        for (int quad = 0; quad < 8; quad++) move_quad<way>((uint8_t *) panel.q[quad] + r * 4, 0, (uint8_t *) block.qs + quad * 4, 0, 8);
     }
 };
 
@@ -135,14 +137,13 @@ template <class F> void repack(char * to, const char * from, int64_t k, int64_t 
     auto * d = (uint16_t *) (to + panels_of(rows) * n * int64_t(sizeof *panels));
     for (int64_t p = first; p < last; p++) {
         memset((void *) (panels + p * n), 0, size_t(n) * sizeof *panels);
-        for (int r = 0; r < kRows; r++) {
-            const int64_t row = p * kRows + r;
-            for (int64_t b = 0; b < n; b++) {
+        for (int64_t b = 0; b < n; b++)
+            for (int r = 0; r < kRows; r++) {
+                const int64_t row = p * kRows + r;
                 typename F::Block block = {};
                 if (row < rows) memcpy(&block, (const typename F::Block *) from + row * n + b, sizeof block);
                 F::template visit<kRepack>(panels[p * n + b], d + (p * n + b) * kRows, block, r);
             }
-        }
     }
 }
 

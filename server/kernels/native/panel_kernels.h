@@ -151,11 +151,11 @@ void multiply_q6k(const char * panel, const char * scales, int64_t n_blocks, con
 }
 
 // Written without intrinsics, in a form that compilers vectorize.
-inline void quantize_group(char * base, const TileShape & shape, const float * x, size_t stride, int64_t k, int64_t group, int nc) {
+inline void quantize_group(char * base, const TileShape & shape, const float * const * columns, int64_t k, int64_t group, int nc) {
     const Tile tile = shape.at(base, k, nc);
     const int n = shape.group, n_runs = n / shape.run;
     for (int c = 0; c < nc; c++) {
-        const float * in = x + size_t(c) * stride + group * n;
+        const float * in = columns[c] + group * n;
         float most = 0.0f, spoiled = 0.0f;
         for (int i = 0; i < n; i++) {
             const float v = std::fabs(in[i]);

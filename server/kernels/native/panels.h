@@ -96,8 +96,9 @@ constexpr TileShape kShape32 = { kSpan, 32 };    // Q4_0, IQ4_NL, Q8_0
 // `d` are the panel's scales that lie behind all panels, or unused.
 using Kernel = void (*)(const char * panel, const char * d, int64_t n_blocks, const Tile & tile, float * out, size_t stride);
 
-// Quantizes one group of nc columns, `stride` floats apart, into the tile at `base`. Not finite inputs give NaN.
-using Quantizer = void (*)(char * base, const TileShape & shape, const float * x, size_t stride, int64_t k, int64_t group, int nc);
+// Quantizes one group of nc columns, which begin at columns[0 .. nc - 1], into the tile at `base`. Not finite inputs
+// give NaN.
+using Quantizer = void (*)(char * base, const TileShape & shape, const float * const * columns, int64_t k, int64_t group, int nc);
 
 enum Format { kQ4K, kQ5K, kQ6K, kIQ4XS, kQ40, kIQ4NL, kQ80, kFormats };
 

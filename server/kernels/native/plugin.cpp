@@ -9,9 +9,7 @@
 #include "formats.h"
 #include "plugin.h"
 #include <algorithm>
-#include <atomic>
 #include <cstring>
-#include <new>
 #include <sys/mman.h>
 #include <thread>
 #include <vector>
@@ -27,6 +25,7 @@ namespace {
 
 constexpr int kPanelsOfChunk = 8;
 constexpr int kChunksOfThread = 4;
+constexpr int64_t kWeightsOfThread = 1 << 20;  // fewer aren't worth a thread for repacking
 
 const InstructionSet * chosen = nullptr;
 
@@ -47,61 +46,159 @@ struct Tiles {
     int width(int64_t t) const { return int(first(t + 1) - first(t)); }
 };
 
-// A repacked matrix.
+// A repacked matrix: a weight, or one expert of a weight of experts.
 struct Matrix {
     const FormatInfo * format;
     const char * data;
     int64_t k, rows;
 
+    Matrix(const FormatInfo & f, const ggml_tensor * w, int64_t expert)
+        : format(&f), data((const char *) w->data + expert * int64_t(matrix_bytes(f, w->ne[0], w->ne[1]))), k(w->ne[0]), rows(w->ne[1]) {}
+
     int64_t n_blocks() const { return k / format->block; }
 
-    // Multiplies panel p with one tile; the last panel's rows beyond the matrix go nowhere.
-    void multiply(int64_t p, const Tile & tile, int nc, float * out, size_t stride) const {
+    // Multiplies panel p with one tile. Column c goes to out[c]; the last panel's rows beyond the matrix go nowhere.
+    void multiply(int64_t p, const Tile & tile, int nc, float * const * out) const {
         const Kernel kernel = chosen->kernels[format - formats][nc];
         const char * panel = data + p * n_blocks() * int64_t(format->panel_block);
         const char * d = data + scales_at(*format, k, rows) + p * n_blocks() * 2 * kRows;
         const int64_t n_rows = std::min<int64_t>(kRows, rows - p * kRows);
-        if (n_rows == kRows) return kernel(panel, d, n_blocks(), tile, out + p * kRows, stride);
+        const ptrdiff_t stride = nc > 1 ? out[1] - out[0] : kRows;
+        bool is_even = n_rows == kRows && stride > 0;
+        for (int c = 2; c < nc; c++) is_even = is_even && out[c] - out[c - 1] == stride;
+        if (is_even) return kernel(panel, d, n_blocks(), tile, out[0] + p * kRows, size_t(stride));
         float whole[kTile * kRows];
         kernel(panel, d, n_blocks(), tile, whole, kRows);
-        for (int c = 0; c < nc; c++) memcpy(out + c * stride + p * kRows, whole + c * kRows, size_t(n_rows) * sizeof(float));
+        for (int c = 0; c < nc; c++) memcpy(out[c] + p * kRows, whole + c * kRows, size_t(n_rows) * sizeof(float));
     }
 };
+
+// The columns of a product in the order of computing: as they lie, or grouped by expert.
+struct Columns {
+    const ggml_tensor * op;
+    const int32_t * order;  // numbers of columns; null if they are taken as they lie
+
+    int64_t number(int64_t i) const { return order == nullptr ? i : order[i]; }
+    const float * input(int64_t i) const {
+        const ggml_tensor * x = op->src[1];
+        const int64_t c = number(i), i1 = c % op->ne[1] % x->ne[1], i2 = c / op->ne[1] % op->ne[2], i3 = c / op->ne[1] / op->ne[2];
+        return (const float *) ((const char *) x->data + i1 * int64_t(x->nb[1]) + i2 * int64_t(x->nb[2]) + i3 * int64_t(x->nb[3]));
+    }
+    float * output(int64_t i) const {
+        const int64_t c = number(i), i1 = c % op->ne[1], i2 = c / op->ne[1] % op->ne[2], i3 = c / op->ne[1] / op->ne[2];
+        return (float *) ((char *) op->data + i1 * int64_t(op->nb[1]) + i2 * int64_t(op->nb[2]) + i3 * int64_t(op->nb[3]));
+    }
+};
+
+int64_t columns_of(const ggml_tensor * op) { return op->ne[1] * op->ne[2] * op->ne[3]; }
+
+char * aligned(void * p) { return (char *) ((uintptr_t(p) + 63) & ~uintptr_t(63)); }
+
+// One operation on all threads: columns are quantized into tiles, then chunks of panels are multiplied with them.
+// `first[e]` to `first[e + 1]` are the columns of expert e.
+class Product {
+  public:
+    Product(const ggml_compute_params & params, const ggml_tensor * op, const FormatInfo & format, char * tiles, const int32_t * order, const int32_t * first, int64_t n_experts)
+        : params(params), w(op->src[0]), format(format), tiles(tiles), columns{ op, order }, first(first), n_experts(n_experts),
+          k(w->ne[0]), n_panels(panels_of(w->ne[1])), column_bytes(format.shape.bytes(k, 1)) {}
+
+    void quantize() const {
+        const int64_t n_groups = k / format.shape.group;
+        int64_t job = 0;
+        for (int64_t e = 0; e < n_experts; e++) {
+            const Tiles cut(first[e + 1] - first[e]);
+            for (int64_t t = 0; t < cut.count; t++, job += n_groups) {
+                const int64_t c = first[e] + cut.first(t);
+                const float * inputs[kTile];
+                for (int i = 0; i < cut.width(t); i++) inputs[i] = columns.input(c + i);
+                for (int64_t g = (params.ith - job % params.nth + params.nth) % params.nth; g < n_groups; g += params.nth)
+                    chosen->quantize(tiles + c * int64_t(column_bytes), format.shape, inputs, k, g, cut.width(t));
+            }
+        }
+    }
+
+    // Chunks are taken by whoever is free, but one after another in turn where memory belongs to nodes.
+    void multiply() const {
+        const int64_t step = std::clamp<int64_t>(n_panels / (params.nth * kChunksOfThread), 1, kPanelsOfChunk);
+        const int64_t chunks = (n_panels + step - 1) / step;
+        const bool in_turn = ggml_is_numa();
+        int64_t begin = 0, next = params.ith;
+        for (int64_t e = 0; e < n_experts; e++) {
+            if (first[e + 1] == first[e]) continue;
+            for (; next < begin + chunks; next = in_turn ? next + params.nth : ggml_threadpool_chunk_add(params.threadpool, 1))
+                multiply_chunk(e, (next - begin) * step, std::min(n_panels, (next - begin + 1) * step));
+            begin += chunks;
+        }
+    }
+
+  private:
+    const ggml_compute_params & params;
+    const ggml_tensor * w;
+    const FormatInfo & format;
+    char * tiles;
+    Columns columns;
+    const int32_t * first;
+    int64_t n_experts, k, n_panels;
+    size_t column_bytes;
+
+    void multiply_chunk(int64_t e, int64_t from, int64_t to) const {
+        const Matrix matrix(format, w, e);
+        const Tiles cut(first[e + 1] - first[e]);
+        for (int64_t t = 0; t < cut.count; t++) {
+            const int64_t c = first[e] + cut.first(t);
+            const int nc = cut.width(t);
+            float * outputs[kTile];
+            for (int i = 0; i < nc; i++) outputs[i] = columns.output(c + i);
+            const Tile tile = format.shape.at(tiles + c * int64_t(column_bytes), k, nc);
+            for (int64_t p = from; p < to; p++) matrix.multiply(p, tile, nc, outputs);
+        }
+    }
+};
+
+// Groups columns by the expert that `ids` names for each: fills first[0 .. n_experts] and the order.
+void group_by_expert(const ggml_tensor * ids, int64_t n_experts, int32_t * first, int32_t * order) {
+    const int64_t n_used = ids->ne[0], n_tokens = ids->ne[1];
+    auto expert_of = [&](int64_t c) {
+        const int32_t e = *(const int32_t *) ((const char *) ids->data + c % n_used * int64_t(ids->nb[0]) + c / n_used * int64_t(ids->nb[1]));
+        GGML_ASSERT(e >= 0 && e < n_experts);
+        return e;
+    };
+    std::fill(first, first + n_experts + 1, 0);
+    for (int64_t c = 0; c < n_used * n_tokens; c++) first[expert_of(c) + 1]++;
+    for (int64_t e = 0; e < n_experts; e++) first[e + 1] += first[e];
+    for (int64_t c = 0; c < n_used * n_tokens; c++) order[first[expert_of(c)]++] = int32_t(c);
+    for (int64_t e = n_experts; e > 0; e--) first[e] = first[e - 1];
+    first[0] = 0;
+}
 
 class Traits final : public ggml::cpu::tensor_traits {
   public:
     bool work_size(int, const ggml_tensor * op, size_t & size) override {
         const auto * f = usable_format(op->src[0]);
-        size = f->shape.bytes(op->src[1]->ne[0], 1) * size_t(ggml_nrows(op->src[1])) + 64;
+        size = 64 + f->shape.bytes(op->src[1]->ne[0], 1) * size_t(columns_of(op));
+        if (op->op == GGML_OP_MUL_MAT_ID) size += 64 + sizeof(int32_t) * size_t(op->src[0]->ne[2] + 1 + columns_of(op));
         return true;
     }
 
     bool compute_forward(ggml_compute_params * params, ggml_tensor * op) override {
-        const ggml_tensor * w = op->src[0], * x = op->src[1];
-        const auto * f = usable_format(w);
-        const Matrix matrix = { f, (const char *) w->data, w->ne[0], w->ne[1] };
-        const Tiles tiles(x->ne[1]);
-        char * base = (char *) ((uintptr_t(params->wdata) + 63) & ~uintptr_t(63));
-        const size_t column = f->shape.bytes(matrix.k, 1);
-
-        const int64_t n_groups = matrix.k / f->shape.group;
-        for (int64_t i = params->ith; i < tiles.count * n_groups; i += params->nth) {
-            const int64_t t = i / n_groups, c = tiles.first(t);
-            chosen->quantize(base + c * column, f->shape, (const float *) ((const char *) x->data + c * x->nb[1]), x->nb[1] / sizeof(float), matrix.k, i % n_groups, tiles.width(t));
+        const auto & f = *usable_format(op->src[0]);
+        char * tiles = aligned(params->wdata);
+        const int64_t n = columns_of(op);
+        int32_t whole[2] = { 0, int32_t(n) };
+        int32_t * first = whole, * order = nullptr;
+        int64_t n_experts = 1;
+        if (op->op == GGML_OP_MUL_MAT_ID) {
+            n_experts = op->src[0]->ne[2];
+            first = (int32_t *) aligned(tiles + f.shape.bytes(op->src[1]->ne[0], 1) * size_t(n));
+            order = first + n_experts + 1;
+            if (params->ith == 0) group_by_expert(op->src[2], n_experts, first, order);
+            ggml_barrier(params->threadpool);
         }
-        const int64_t panels = panels_of(matrix.rows);
-        const int64_t step = std::clamp<int64_t>(panels / (params->nth * kChunksOfThread), 1, kPanelsOfChunk);
-        const int64_t chunks = (panels + step - 1) / step;
+        const Product product(*params, op, f, tiles, order, first, n_experts);
+        product.quantize();
         if (params->ith == 0) ggml_threadpool_chunk_set(params->threadpool, params->nth);
         ggml_barrier(params->threadpool);
-
-        for (int64_t chunk = params->ith; chunk < chunks; chunk = ggml_threadpool_chunk_add(params->threadpool, 1))
-            for (int64_t t = 0; t < tiles.count; t++) {
-                const int64_t c = tiles.first(t);
-                const Tile tile = f->shape.at(base + c * column, matrix.k, tiles.width(t));
-                for (int64_t p = chunk * step; p < std::min(panels, (chunk + 1) * step); p++)
-                    matrix.multiply(p, tile, tiles.width(t), (float *) ((char *) op->data + c * op->nb[1]), op->nb[1] / sizeof(float));
-            }
+        product.multiply();
         return true;
     }
 };
@@ -109,21 +206,21 @@ class Traits final : public ggml::cpu::tensor_traits {
 class Extra final : public ggml::cpu::extra_buffer_type {
   public:
     bool supports_op(ggml_backend_dev_t, const ggml_tensor * op) override {
-        if (op->op != GGML_OP_MUL_MAT || !is_ours(op->src[0]) || usable_format(op->src[0]) == nullptr) return false;
-        const ggml_tensor * x = op->src[1];
-        return ggml_n_dims(op->src[0]) == 2 && ggml_nrows(x) == x->ne[1] && x->type == GGML_TYPE_F32 && x->nb[0] == sizeof(float)
-            && (x->buffer == nullptr || ggml_backend_buft_is_host(x->buffer->buft));
+        const ggml_tensor * w = op->src[0], * x = op->src[1];
+        if ((op->op != GGML_OP_MUL_MAT && op->op != GGML_OP_MUL_MAT_ID) || !is_ours(w) || w->view_src != nullptr || usable_format(w) == nullptr) return false;
+        const bool is_shaped = op->op == GGML_OP_MUL_MAT ? w->ne[2] == 1 && w->ne[3] == 1 : w->ne[3] == 1 && x->ne[3] == 1;
+        return is_shaped && x->type == GGML_TYPE_F32 && x->nb[0] == sizeof(float) && (x->buffer == nullptr || ggml_backend_buft_is_host(x->buffer->buft));
     }
     ggml::cpu::tensor_traits * get_tensor_traits(const ggml_tensor * op) override {
         static Traits traits;
-        return op->op == GGML_OP_MUL_MAT && is_ours(op->src[0]) ? &traits : nullptr;
+        return (op->op == GGML_OP_MUL_MAT || op->op == GGML_OP_MUL_MAT_ID) && is_ours(op->src[0]) ? &traits : nullptr;
     }
 };
 
 // Repacks with up to as many threads as there are processors.
 void repack_matrix(const FormatInfo & f, char * to, const char * from, int64_t k, int64_t rows) {
     const int64_t panels = panels_of(rows);
-    const int64_t n = std::clamp<int64_t>(panels * k / (1 << 20), 1, std::max(1u, std::thread::hardware_concurrency()));
+    const int64_t n = std::clamp<int64_t>(panels * kRows * k / kWeightsOfThread, 1, std::max(1u, std::thread::hardware_concurrency()));
     std::vector<std::thread> threads;
     for (int64_t i = 1; i < n; i++) threads.emplace_back(f.repack, to, from, k, rows, panels * i / n, panels * (i + 1) / n);
     f.repack(to, from, k, rows, 0, panels / n);
@@ -132,7 +229,10 @@ void repack_matrix(const FormatInfo & f, char * to, const char * from, int64_t k
 
 void set_tensor(ggml_backend_buffer_t, ggml_tensor * t, const void * data, size_t offset, size_t size) {
     GGML_ASSERT(offset == 0 && size == ggml_nbytes(t));
-    repack_matrix(*usable_format(t), (char *) t->data, (const char *) data, t->ne[0], t->ne[1]);
+    const auto & f = *usable_format(t);
+    const size_t bytes = matrix_bytes(f, t->ne[0], t->ne[1]);
+    for (int64_t e = 0; e < t->ne[2]; e++)
+        repack_matrix(f, (char *) t->data + size_t(e) * bytes, (const char *) data + size_t(e) * t->nb[2], t->ne[0], t->ne[1]);
 }
 
 ggml_status init_tensor(ggml_backend_buffer_t, ggml_tensor *) { return GGML_STATUS_SUCCESS; }
