@@ -54,6 +54,11 @@ class Agent:
     said: Callable[[ClientRun], str]
     """Reads the client's last words."""
 
+    @property
+    def has_tools(self) -> bool:
+        """Whether the model calls tools; else the task is one answer."""
+        return self.n_requests > 1
+
 
 def _json_lines(run: ClientRun) -> list[dict[str, object]]:
     return [json.loads(line) for line in run.stdout.splitlines() if line.startswith("{")]

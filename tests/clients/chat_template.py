@@ -1,6 +1,13 @@
-"""The chat template of the tests' model: Hermes' tool calls; turns, results and schemas are easy to find."""
+"""The chat template of the tests' model: Hermes' tool calls; turns, results and schemas are easy to find.
+
+The model's turn begins with a space where there are no tools, or where enough of their results have come:
+`pico_agent` calls a tool where it begins with nothing, so an agent's loop begins for certain, and it ends.
+"""
 
 from __future__ import annotations
+
+N_RESULTS = 3
+"""The results that end an agent's loop."""
 
 CHAT_TEMPLATE = """\
 {%- macro said(content) -%}
@@ -25,5 +32,8 @@ A call is an object with a "name" and "arguments" between <tool_call> and </tool
 {%- endfor -%}
 <|im_end|>{{ '\\n' }}
 {%- endfor -%}
-{%- if add_generation_prompt -%}<|im_start|>assistant{{ '\\n' }}{%- endif -%}
-"""
+{%- if add_generation_prompt -%}
+{%- set results = messages | selectattr('role', 'equalto', 'tool') | list | length -%}
+<|im_start|>assistant{{ '\\n' if tools and results < N_RESULTS else '\\n ' }}
+{%- endif -%}
+""".replace("N_RESULTS", str(N_RESULTS))

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.clients.pico_agent import N_CTX, write_agent_checkpoint
+from tests.clients.pico_agent import N_CTX, write_agent_gguf
 from tests.clients.table import Row, as_markdown, write_into
-from tests.e2e.running import corral, environment, free_port, is_ready, serving
+from tests.e2e.running import environment, free_port, is_ready, serving
 
 MODEL = "pico"
 PAGE = "CORRAL_CLIENTS_PAGE"
@@ -51,14 +51,7 @@ def client_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def pico(client_home: Path) -> Path:
     """A random Llama of 64k tokens of context as a GGUF file, with Hermes' tool calls in its template."""
-    folder = write_agent_checkpoint(client_home / MODEL)
-    done = corral(
-        *("quantize", str(folder), "--type", "F16", "--out", str(client_home / "out")),
-        env=environment(client_home),
-    )
-    assert done.returncode == 0, done.stderr
-    (made,) = (client_home / "out").glob("*.gguf")
-    return made.rename(client_home / f"{MODEL}.gguf")
+    return write_agent_gguf(client_home, MODEL)
 
 
 @pytest.fixture(scope="session")

@@ -1,31 +1,36 @@
-"""The libraries: their packages, the script under `inside/` that each one runs, and what isn't served yet."""
+"""The libraries: their packages, the script under `inside/` that each one runs, and what can't pass yet."""
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from tests.clients.agents import KEY, Command
 from tests.clients.installing import CACHE, npm, pip
-from tests.clients.isolation import ADDRESS
+from tests.clients.isolation import ADDRESS, ClientRun
 
 INSIDE = Path(__file__).parent / "inside"
-NO_ROUTE_YET = "needs a route that isn't served yet, or a model that understands"
-"""The reason for a check of embeddings, reranking, Ollama's own API, or of what a script can't know."""
+EMBEDDINGS = "needs /v1/embeddings, which isn't served yet"
+RERANK = "needs /rerank, which isn't served yet"
+OLLAMA = "needs Ollama's /api/chat, which isn't served yet"
+UNDERSTANDING = "needs a model that understands what it is asked"
 
 
 @dataclass(frozen=True)
 class Library:
-    """A library and its checks. `later` are those that fail for `NO_ROUTE_YET`."""
+    """A library and its checks."""
 
     name: str
     packages: tuple[str, ...]
     script: str
-    later: frozenset[str] = frozenset()
+    later: Mapping[str, str] = field(default_factory=dict)
+    """The checks that can't pass yet, each with what it needs."""
     env: Mapping[str, str] = field(default_factory=dict)
     folder: str = ""
     """The cache folder, where several share one."""
@@ -34,6 +39,13 @@ class Library:
     def version(self) -> str:
         """The version of the first package."""
         return self.packages[0].replace("==", "@").rpartition("@")[2]
+
+    def needs(self, failed: Iterable[str]) -> str:
+        """Return the names of checks that failed by what they need: what isn't served, or understanding."""
+        by_need: dict[str, list[str]] = {}
+        for name in failed:
+            by_need.setdefault(self.later.get(name, UNDERSTANDING), []).append(name)
+        return "; ".join(f"{', '.join(names)}: {need}" for need, names in by_need.items())
 
     def command(self, model: str) -> Command:
         """Install what is missing; return the command."""
@@ -79,40 +91,47 @@ def home_assistant_component() -> Path:
     return component
 
 
+def outcomes_of(run: ClientRun) -> dict[str, str]:
+    """Return each check's outcome, "ok" or the error: a script's last line; nothing if it printed none."""
+    lines = run.stdout.strip().splitlines()
+    try:
+        found: dict[str, str] = json.loads(lines[-1]) if lines else {}
+    except ValueError:
+        return {}
+    return found
+
+
 HOME_ASSISTANT = "homeassistant==2026.11.0"
 _LANGCHAIN = (
-    *("langchain-openai==1.7.4", "langchain-anthropic==1.7.10", "langchain-tests==1.1.9", "langchain"),
-    *("pytest", "pytest-asyncio", "pytest-socket"),
+    *("langchain-openai==1.7.4", "langchain-anthropic==1.7.10", "langchain-tests==1.1.9"),
+    *("langchain==1.5.2", "pytest==9.2.0", "pytest-asyncio==1.5.0", "pytest-socket==0.8.1"),
 )
 
 
 def _langchain(provider: str) -> Library:
-    """LangChain's tests with one provider; two of them need a model that understands what it is asked."""
-    beyond = {"test_unicode_tool_call_integration"}
+    """LangChain's tests with one provider."""
+    beyond = {"test_unicode_tool_call_integration": UNDERSTANDING}
     if provider == "openai":
-        beyond.add("test_json_mode")
-    env = {"PROVIDER": provider}
-    return Library(
-        f"LangChain {provider}",
-        _LANGCHAIN,
-        "langchain_standard.py",
-        frozenset(beyond),
-        env,
-        folder="langchain",
-    )
+        beyond["test_json_mode"] = UNDERSTANDING
+    script, env = "langchain_standard.py", {"PROVIDER": provider}
+    return Library(f"LangChain {provider}", _LANGCHAIN, script, beyond, env, folder="langchain")
 
 
-def _small(name: str, *packages: str, later: frozenset[str] = frozenset(), **env: str) -> Library:
-    script = f"{name.replace('-', '_')}_checks.py"
-    return Library(name, packages, script, later, env)
+def _small(name: str, *packages: str, **more: Any) -> Library:
+    return Library(name, packages, f"{name.replace('-', '_')}_checks.py", **more)
 
 
 LIBRARIES = (
-    Library("openai", ("openai==3.57.0",), "openai_checks.py", frozenset({"embeddings"})),
+    Library("openai", ("openai==3.57.0",), "openai_checks.py", {"embeddings": EMBEDDINGS}),
     Library("anthropic", ("anthropic==2.14.0",), "anthropic_checks.py"),
-    Library("js-openai", ("openai@7",), "openai_checks.mjs", frozenset({"embeddings"})),
-    Library("js-anthropic", ("@anthropic-ai/sdk@1",), "anthropic_checks.mjs"),
-    Library("js-ai", ("ai@7", "@ai-sdk/openai-compatible@3", "zod"), "ai_checks.mjs", frozenset({"embed"})),
+    Library("js-openai", ("openai@7.59.0",), "openai_checks.mjs", {"embeddings": EMBEDDINGS}),
+    Library("js-anthropic", ("@anthropic-ai/sdk@1.14.0",), "anthropic_checks.mjs"),
+    Library(
+        "js-ai",
+        ("ai@7.0.173", "@ai-sdk/openai-compatible@3.0.92", "zod@4.6.7"),
+        "ai_checks.mjs",
+        {"embed": EMBEDDINGS},
+    ),
     _langchain("openai"),
     _langchain("openai-responses"),
     _langchain("anthropic"),
@@ -122,11 +141,11 @@ LIBRARIES = (
     _small(
         "litellm",
         "litellm==1.110.2",
-        later=frozenset({"embedding", "rerank", "ollama_chat_route"}),
-        LITELLM_LOCAL_MODEL_COST_MAP="True",
+        later={"embedding": EMBEDDINGS, "rerank": RERANK, "ollama_chat_route": OLLAMA},
+        env={"LITELLM_LOCAL_MODEL_COST_MAP": "True"},
     ),
     _small("openai-agents", "openai-agents==0.24.0"),
-    _small("huggingface-hub", "huggingface_hub==2.4.0", "pydantic"),
+    _small("huggingface-hub", "huggingface_hub==2.4.0", "pydantic==2.14.4"),
     _small("smolagents", "smolagents[openai]==1.26.0"),
     _small("llama-index", "llama-index-llms-openai-like==0.8.1"),
 )

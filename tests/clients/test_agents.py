@@ -46,7 +46,7 @@ def _problems(agent: Agent, run: ClientRun, work: Path) -> list[str]:
         f"{refused[0].path}: {refused[0].answer}" if refused else "",
         f"it ended with {run.exit_code}" if run.exit_code else "",
         "" if is_fixed(work) else "the file isn't corrected",
-        "" if agent.n_requests == 1 or has_run_test(work) else "the test wasn't run",
+        "" if not agent.has_tools or has_run_test(work) else "the test wasn't run",
         "" if DONE in agent.said(run) else "it didn't say DONE",
         "" if n == agent.n_requests else f"{n} requests, not {agent.n_requests}: {_asked(run)}",
     ]

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from tests.clients.conftest import MODEL, Address, Note
-from tests.clients.isolation import ClientRun, run_client
-from tests.clients.libraries import LIBRARIES, NO_ROUTE_YET, Library
+from tests.clients.isolation import run_client
+from tests.clients.libraries import LIBRARIES, Library, outcomes_of
 from tests.clients.table import Row
+from tests.clients.traffic import answered
 
 pytestmark = [pytest.mark.clients, pytest.mark.timeout(900)]
 
@@ -25,30 +26,18 @@ def test_checks(library: Library, scripted_server: Address, tmp_path: Path, note
     home = tmp_path / "home"
     home.mkdir()
     run = run_client(command.argv, scripted_server, home, home, command.env, TIMEOUT_S)
-    outcomes = _outcomes(run)
+    outcomes = outcomes_of(run)
     failed = {name: text for name, text in outcomes.items() if text != "ok"}
     wrong = {name: text for name, text in failed.items() if name not in library.later}
     n_ok = len(outcomes) - len(failed)
     first = next((f"{name}: {text}" for name, text in wrong.items()), "")
-    if not first and failed:
-        first = f"{', '.join(failed)}: {NO_ROUTE_YET}"
-    paths = sorted(
-        {exchange.path.removeprefix("/v1/") for exchange in run.exchanges if exchange.status == 200}
-    )
+    first = first or library.needs(failed)
     asked = [exchange for exchange in run.exchanges if exchange.method == "POST"]
-    shown = ", ".join(path for path in paths if not path.startswith("models") and "/resp_" not in path)
-    note(Row(library.name, library.version, shown, len(asked), f"{n_ok} of {len(outcomes)}", first[:200]))
+    shown = answered(asked)
+    note(Row(library.name, library.version, shown, len(asked), f"{n_ok} of {len(outcomes)}", first[:300]))
     assert outcomes, run.stdout[-2000:] + run.stderr[-4000:]
     assert not wrong, json.dumps(wrong, indent=1)
-    assert failed.keys() == library.later, "a check passes that was to come later: take it out of `later`"
+    assert failed.keys() == library.later.keys(), (
+        "a check passes that was to come later: take it out of `later`"
+    )
     assert len(asked) <= MAX_REQUESTS
-
-
-def _outcomes(run: ClientRun) -> dict[str, str]:
-    """Return the last line of a script's output; nothing if it printed none."""
-    lines = run.stdout.strip().splitlines()
-    try:
-        found: dict[str, str] = json.loads(lines[-1]) if lines else {}
-    except ValueError:
-        return {}
-    return found

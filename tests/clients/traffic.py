@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -51,6 +52,12 @@ class Exchange:
         lines = self.answer.body.decode("utf-8", "replace").splitlines()
         data = [line.removeprefix("data:").strip() for line in lines if line.startswith("data:")]
         return [json.loads(text) for text in data if text and text != "[DONE]"]
+
+
+def answered(exchanges: Iterable[Exchange]) -> str:
+    """Return the routes that answered well, without numbers of stored answers, each once."""
+    paths = {exchange.path.removeprefix("/v1/") for exchange in exchanges if exchange.status == 200}
+    return ", ".join(sorted(path for path in paths if not path.startswith("models") and "/resp_" not in path))
 
 
 @dataclass

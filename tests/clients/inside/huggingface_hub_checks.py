@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from checking import HI, KEY, MODEL, URL, check, main
+import json
+
+from checking import CITY, HI, KEY, MODEL, URL, check, main
 from huggingface_hub import InferenceClient
 from pydantic import BaseModel
 
@@ -22,6 +24,17 @@ def chat():
 @check
 def stream():
     assert list(client.chat_completion(HI, model=MODEL, max_tokens=64, stream=True))
+
+
+@check
+def tools():
+    tool = {
+        "type": "function",
+        "function": {"name": "weather", "description": "Weather.", "parameters": CITY},
+    }
+    done = client.chat_completion(HI, model=MODEL, tools=[tool], tool_choice="required", max_tokens=200)
+    (call,) = done.choices[0].message.tool_calls
+    assert isinstance(json.loads(call.function.arguments)["city"], str)
 
 
 @check

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
+
 import litellm
-from checking import HI, KEY, MODEL, URL, check, main
+from checking import CITY, HI, KEY, MODEL, URL, check, main
 
 
 def route(name, base, **more):
@@ -14,6 +16,28 @@ def route(name, base, **more):
         done = litellm.stream_chunk_builder(list(done), messages=HI)
     assert done.choices[0].message.content
     assert done.usage.total_tokens > 0
+
+
+def called(name, base):
+    tool = {
+        "type": "function",
+        "function": {"name": "weather", "description": "Weather.", "parameters": CITY},
+    }
+    done = litellm.completion(
+        model=f"{name}/{MODEL}", api_base=base, api_key=KEY, messages=HI, tools=[tool], tool_choice="required"
+    )
+    (call,) = done.choices[0].message.tool_calls
+    assert isinstance(json.loads(call.function.arguments)["city"], str)
+
+
+@check
+def openai_route_tools():
+    called("openai", f"{URL}/v1")
+
+
+@check
+def anthropic_route_tools():
+    called("anthropic", URL)
 
 
 @check
