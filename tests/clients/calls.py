@@ -20,17 +20,22 @@ class ToolCall:
 
     name: str
     arguments: str
+    id: str
 
 
 def malformed(exchanges: Iterable[Exchange]) -> list[str]:
-    """Return what is wrong with calls: tools that weren't offered, arguments that aren't what was asked for.
+    """Return what is wrong with calls: no tool of the request, arguments against its schema, a second id.
 
     A call that the token limit cut is no malformed one, nor is the last of a stream that didn't end.
     """
     found = []
+    ids: set[str] = set()
     for exchange in exchanges:
         offered = tools_of(exchange.request.json())
         for call in calls_of(exchange):
+            if not call.id or call.id in ids:
+                found.append(f"{call.name} has no id of its own: {call.id!r}")
+            ids.add(call.id)
             if call.name not in offered:
                 found.append(f"{call.name} isn't offered")
                 continue
@@ -68,6 +73,7 @@ def calls_of(exchange: Exchange) -> list[ToolCall]:
 
 def _of_chat(events: list[dict[str, Any]]) -> list[ToolCall]:
     names: dict[int, str] = {}
+    ids: dict[int, str] = {}
     arguments: dict[int, str] = {}
     cut = True
     for choice in (choice for event in events for choice in event.get("choices") or []):
@@ -77,26 +83,30 @@ def _of_chat(events: list[dict[str, Any]]) -> list[ToolCall]:
             place = call.get("index", at)
             function = call.get("function") or {}
             names.setdefault(place, function.get("name") or "")
+            ids.setdefault(place, call.get("id") or "")
             arguments[place] = arguments.get(place, "") + (function.get("arguments") or "")
-    calls = [ToolCall(name, arguments[place]) for place, name in names.items()]
+    calls = [ToolCall(name, arguments[place], ids[place]) for place, name in names.items()]
     return calls[:-1] if cut else calls
 
 
 def _of_messages(events: list[dict[str, Any]]) -> list[ToolCall]:
-    blocks: dict[int, tuple[str, str]] = {}
+    blocks: dict[int, tuple[str, str, str]] = {}
     cut = True
     for event in events:
         match event.get("type"):
             case "content_block_start" if event["content_block"]["type"] == "tool_use":
-                blocks[event["index"]] = (event["content_block"]["name"], "")
+                block = event["content_block"]
+                blocks[event["index"]] = (block["name"], "", block.get("id", ""))
             case "content_block_delta" if event["delta"]["type"] == "input_json_delta":
-                name, text = blocks[event["index"]]
-                blocks[event["index"]] = (name, text + event["delta"]["partial_json"])
+                name, text, id_ = blocks[event["index"]]
+                blocks[event["index"]] = (name, text + event["delta"]["partial_json"], id_)
             case "message_delta":
                 cut = event["delta"].get("stop_reason") in _CUT
             case "message":
                 used = [block for block in event["content"] if block["type"] == "tool_use"]
-                return [ToolCall(block["name"], json.dumps(block["input"])) for block in used]
+                return [
+                    ToolCall(block["name"], json.dumps(block["input"]), block.get("id", "")) for block in used
+                ]
     calls = [ToolCall(*block) for block in blocks.values()]
     return calls[:-1] if cut else calls
 
@@ -109,4 +119,4 @@ def _of_responses(events: list[dict[str, Any]]) -> list[ToolCall]:
         for item in done
         if item.get("type") == "function_call" and item.get("status", "completed") == "completed"
     ]
-    return [ToolCall(item["name"], item["arguments"]) for item in whole]
+    return [ToolCall(item["name"], item["arguments"], item.get("call_id", "")) for item in whole]

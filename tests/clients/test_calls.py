@@ -31,7 +31,11 @@ def chat(name: str, arguments: str, end: str = "tool_calls") -> Exchange:
 
 def messages(name: str, arguments: str, end: str = "tool_use") -> Exchange:
     events: list[dict[str, Any]] = [
-        {"type": "content_block_start", "index": 0, "content_block": {"type": "tool_use", "name": name}},
+        {
+            "type": "content_block_start",
+            "index": 0,
+            "content_block": {"type": "tool_use", "id": "c", "name": name},
+        },
         {
             "type": "content_block_delta",
             "index": 0,
@@ -44,7 +48,7 @@ def messages(name: str, arguments: str, end: str = "tool_use") -> Exchange:
 
 def responses(name: str, arguments: str, end: str = "completed") -> Exchange:
     status = "completed" if end == "completed" else "incomplete"
-    item = {"type": "function_call", "name": name, "arguments": arguments, "status": status}
+    item = {"type": "function_call", "call_id": "c", "name": name, "arguments": arguments, "status": status}
     tool = {"type": "function", "name": "weather", "parameters": SCHEMA}
     return exchange("/v1/responses", tool, [{"type": "response.output_item.done", "item": item}])
 
@@ -57,3 +61,10 @@ def test_malformed_calls(protocol: Any) -> None:
         assert len(malformed([protocol(name, arguments)])) == 1
     cut = {"chat": "length", "messages": "max_tokens", "responses": "max_output_tokens"}[protocol.__name__]
     assert malformed([protocol("weather", BROKEN, cut)]) == []
+
+
+@pytest.mark.parametrize("protocol", [chat, messages, responses])
+def test_an_id_that_came_before(protocol: Any) -> None:
+    assert malformed([protocol("weather", GOOD), protocol("weather", GOOD)]) == [
+        "weather has no id of its own: 'c'"
+    ]
