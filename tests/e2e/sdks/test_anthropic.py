@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import anthropic
@@ -26,8 +27,9 @@ CHOICES: list[Any] = [{"type": "auto"}, {"type": "any"}, {"type": "tool", "name"
 
 
 @pytest.fixture
-def client(server: RunningServer) -> anthropic.Anthropic:
-    return anthropic.Anthropic(base_url=server.url, api_key="none", max_retries=0, timeout=120)
+def client(server: RunningServer) -> Iterator[anthropic.Anthropic]:
+    with anthropic.Anthropic(base_url=server.url, api_key="none", max_retries=0, timeout=120) as made:
+        yield made
 
 
 def checked(message: Any) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, cast
 
 import openai
@@ -42,8 +42,9 @@ def checked(calls: Iterable[Any] | None) -> list[str]:
 
 
 @pytest.fixture
-def client(server: RunningServer) -> openai.OpenAI:
-    return server.client
+def client(server: RunningServer) -> Iterator[openai.OpenAI]:
+    with server.client as made:
+        yield made
 
 
 @pytest.mark.parametrize("choice", ["auto", "required", NAMED], ids=["auto", "required", "named"])
