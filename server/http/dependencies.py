@@ -19,7 +19,7 @@ from server.openai.heading import Kind, new_id
 from server.openai.requests.reading import GenerationRead, Purpose, QuestionRead, ReadJob
 from server.responses.identity import new_id as new_response_id
 from server.responses.read import HistoryWanted, ResponseRead
-from server.responses.running import RunningResponses
+from server.responses.running import RunningResponses, Turn
 from server.responses.store import ResponseStore
 from server.supervisor.adapters.service import AdapterService
 from server.supervisor.protocol import ModelService
@@ -40,7 +40,7 @@ class Api:
     service: ModelService
     adapters: AdapterService | None = None
     warned: set[str] = field(default_factory=set)
-    """The unknown fields that were already logged."""
+    """The names of ignored fields that were already logged."""
     body_processes: BodyProcesses = field(default_factory=BodyProcesses)
     """The processes that read large bodies."""
     responses: ResponseStore = field(default_factory=ResponseStore.off)
@@ -71,21 +71,26 @@ class Api:
         assert isinstance(read, GenerationRead)
         return read
 
-    async def read_response(self, request: Request, owner: str) -> tuple[ResponseRead, str]:
+    async def read_response(
+        self, request: Request, owner: str, turn: Turn | None = None
+    ) -> tuple[ResponseRead, str]:
         """Return a request for a response, with what is kept of its earlier turns, and its id.
 
-        Raises RequestError, and NotKept for a conversation that isn't there.
+        `turn` begins before a conversation is read. Raises RequestError, and NotKept for a conversation that
+        isn't there.
         """
         response_id = new_response_id("resp")
         job = ReadJob(purpose="response", request_id=response_id, timeout_s=self.config.request_timeout_s)
         parts = await request_body.body_parts(request, self.config.body_limit_bytes)
         read = await request_body.read_parts(list(parts), job, self.body_processes)
         if isinstance(read, HistoryWanted):
+            if turn is not None and read.conversation is not None:
+                turn.begin(read.conversation)
             history = await self.responses.history(owner, read)
             job = msgspec.structs.replace(job, history=history)
             read = await request_body.read_parts(parts, job, self.body_processes)
         assert isinstance(read, ResponseRead)
-        self._log_unknown(request, read.unknown)
+        self._log_ignored(request, read)
         return read, response_id
 
     async def read_question(self, request: Request, purpose: Purpose) -> QuestionRead:
@@ -102,7 +107,7 @@ class Api:
         """Return the request's body. Unknown fields are ignored, and logged once."""
         read = await request_body.read(request, job, self.config.body_limit_bytes, self.body_processes)
         assert isinstance(read, GenerationRead | QuestionRead)
-        self._log_unknown(request, read.unknown)
+        self._log_ignored(request, read)
         return read
 
     def warn_once(self, name: str, message: str) -> None:
@@ -111,11 +116,18 @@ class Api:
             self.warned.add(name)
             logger.warning("%s", message)
 
-    def _log_unknown(self, request: Request, names: list[str]) -> None:
-        for name in names:
-            if name not in self.warned and len(self.warned) < _MOST_WARNINGS:
-                self.warned.add(name)
-                logger.warning("ignored unknown field %.80r in %s", name, request.url.path)
+    def _log_ignored(self, request: Request, read: GenerationRead | QuestionRead | ResponseRead) -> None:
+        """Log what a request asks for in vain, each name once."""
+        path = request.url.path
+        for name in read.unknown:
+            self._log_once(name, "ignored unknown field %.80r in %s", path)
+        for name in read.without_effect:
+            self._log_once(name, "%.80r in %s has no effect on this server", path)
+
+    def _log_once(self, name: str, message: str, path: str) -> None:
+        if name not in self.warned and len(self.warned) < _MOST_WARNINGS:
+            self.warned.add(name)
+            logger.warning(message, name, path)
 
     def resolve(self, request: Request, model: str | None) -> str:
         """Return the name of the model that is to answer. Raises ModelNotFound.

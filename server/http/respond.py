@@ -17,7 +17,7 @@ from server.openai.errors import RequestFailed
 from server.responses.answer import ResponseAnswer
 from server.responses.read import ResponseForm
 from server.responses.records import Item, Record
-from server.responses.running import Running
+from server.responses.running import Running, Turn
 from server.responses.source import CANCELLED, Keep, ResponseSource
 from server.responses.store import Answered, ResponseStore, encoded_item, item_of
 
@@ -28,8 +28,18 @@ async def respond(api: Api, request: Request) -> Response:
     Raises every error that comes before the first event, and for a whole answer every error; ClientGone if
     the client goes before that. However this ends, the request ends with it.
     """
+    turn = api.running.turn(owner_of(request.scope))
+    try:
+        return await _respond(api, request, turn)
+    except BaseException:
+        turn.end()  # the response may never have begun
+        raise
+
+
+async def _respond(api: Api, request: Request, turn: Turn) -> Response:
+    """Do it; the turn ends when the response has been made."""
     owner = owner_of(request.scope)
-    read, response_id = await api.read_response(request, owner)
+    read, response_id = await api.read_response(request, owner, turn)
     model = api.resolve(request, read.model)
     record = record_of(request.scope)
     record.generation_id = response_id
@@ -38,7 +48,7 @@ async def respond(api: Api, request: Request) -> Response:
     source = ResponseSource(
         api.service.generate(model, read.generates[0]),
         read.form,
-        Running(owner, answer),
+        Running(owner, answer, turn=turn),
         api.running,
         _keep(api.responses, owner, answer, read.form) if is_kept else None,
     )

@@ -9,13 +9,14 @@ import msgspec
 from pydantic import BaseModel
 
 from models.errors import RequestError
-from server.chat.thinking import Thinking
 from server.chat.tools import Tool
 from server.engine.sampling_params import SamplingParams
 from server.ipc.constraint import Constraint
 from server.ipc.messages import ChatPrompt, Generate
+from server.openai.requests.reasoning import thinking_of
+from server.openai.requests.schemas import for_the_log
 from server.responses.identity import new_item_id
-from server.responses.items import check_numbers, item_type, messages_of
+from server.responses.items import SKIPPED, check_numbers, item_type, messages_of
 from server.responses.schemas import ResponsesRequest, TextFormat
 from server.responses.tools import ToolName, ToolTable, tool_choice, tool_table
 
@@ -79,6 +80,8 @@ class ResponseRead(msgspec.Struct, frozen=True, kw_only=True, tag="response"):
     model: str | None
     unknown: list[str]
     """The names of fields that no schema knows, the first of them and cut."""
+    without_effect: list[str] = []
+    """The names of what is known, and does less than a client may think: each has a warning in the answer."""
     stream: bool
     form: ResponseForm
     generates: list[Generate]
@@ -109,7 +112,13 @@ def read_response(
         )
     _check_numbers(request)
     table = tool_table(request.tools)
-    warnings = [*table.warnings, *warnings, *_warnings(request)]
+    vain = _without_effect(request)
+    warnings = [
+        *table.warnings,
+        *warnings,
+        *(f"{name} has no effect here; {fix}" for name, fix in vain.items()),
+    ]
+    kinds = (item_type(item) for item in (*known, *given))
     if len(warnings) > _MOST_WARNINGS:
         n_more = len(warnings) - _MOST_WARNINGS
         warnings = [*warnings[:_MOST_WARNINGS], f"and {n_more:,} more of this kind"]
@@ -144,6 +153,9 @@ def read_response(
     return ResponseRead(
         model=request.model,
         unknown=unknown,
+        without_effect=for_the_log(
+            [*vain, *table.left_out, *(f"input.type={kind}" for kind in kinds if kind in SKIPPED)]
+        ),
         stream=request.stream is True,
         form=form,
         generates=[generate],
@@ -243,6 +255,8 @@ def _refuse(request: ResponsesRequest) -> None:
         raise _unsupported("background", "a response is made while its client waits; leave it out")
     if request.prompt is not None:
         raise _unsupported("prompt", "there are no stored prompts; send 'instructions' and 'input'")
+    if request.moderation is not None:
+        raise _unsupported("moderation", "nothing here judges what is said; leave it out")
     if request.previous_response_id and request.conversation_id:
         raise RequestError(
             "'previous_response_id' and 'conversation' can't be used together; leave one of them out",
@@ -279,13 +293,18 @@ def _unsupported(name: str, why: str) -> RequestError:
     )
 
 
-def _warnings(request: ResponsesRequest) -> list[str]:
-    """Return what is accepted and does less than a client may think."""
-    found = []
+def _without_effect(request: ResponsesRequest) -> dict[str, str]:
+    """Return the names of what is accepted and does less than a client may think, with what to do."""
+    found = {}
     if request.text is not None and request.text.verbosity not in (None, "medium"):
-        found.append("text.verbosity has no effect on this model; say it in the instructions")
+        found["text.verbosity"] = "say it in the instructions"
     if request.context_management is not None:
-        found.append("context_management has no effect here; the client keeps its context short")
+        found["context_management"] = "the client keeps its context short, or sets 'truncation' to 'auto'"
+    reasoning = request.reasoning
+    if reasoning is not None and reasoning.context not in (None, "auto"):
+        found["reasoning.context"] = "the model's template keeps or drops earlier thoughts"
+    if reasoning is not None and reasoning.mode not in (None, "standard"):
+        found["reasoning.mode"] = "raise 'reasoning.effort'"
     return found
 
 
@@ -296,6 +315,7 @@ def _sampling(request: ResponsesRequest) -> dict[str, Any]:
     values = {name: getattr(request, name) for name in _SAMPLING}
     if request.max_output_tokens != -1:
         values["max_tokens"] = request.max_output_tokens
+    values["stop"] = request.stop or None
     return {name: value for name, value in values.items() if value is not None}
 
 
@@ -310,17 +330,10 @@ def _prompt(request: ResponsesRequest, messages: list[dict[str, Any]], table: To
         tool_choice=tool_choice(
             request.tool_choice, table, parallel=request.parallel_tool_calls is not False
         ),
-        thinking=_thinking(request),
+        thinking=thinking_of(request, request.reasoning),
         response_schema=_shown_schema(request),
         drops_oldest=request.truncation == "auto",
     )
-
-
-def _thinking(request: ResponsesRequest) -> Thinking:
-    effort = None if request.reasoning is None else request.reasoning.effort
-    if effort == "none":
-        return Thinking(enabled=False)
-    return Thinking(effort=effort)
 
 
 def _text_format(request: ResponsesRequest) -> TextFormat | None:

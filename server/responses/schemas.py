@@ -10,7 +10,8 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue
 
 from models.errors import RequestError
-from server.openai.requests.field_types import Alternatives, Limited, MaxTokens, Seed
+from server.openai.requests.field_types import Alternatives, Limited, MaxTokens, Seed, Stop
+from server.openai.requests.schemas import ReasoningWish, ThinkingRequest
 
 MAX_METADATA = 16
 """The most pairs of `metadata`; keys have at most 64 characters, values 512: OpenAI's limits."""
@@ -18,7 +19,7 @@ MAX_ITEMS = 20
 """The most items that are added to a conversation in one request, as at OpenAI."""
 
 _CONFIG = ConfigDict(strict=True, extra="allow", frozen=True, allow_inf_nan=False, hide_input_in_errors=True)
-_INNER = ConfigDict(strict=True, extra="ignore", frozen=True, hide_input_in_errors=True)
+_INNER = ConfigDict(strict=True, extra="allow", frozen=True, hide_input_in_errors=True)
 
 Include = Literal[
     "message.output_text.logprobs",
@@ -56,14 +57,13 @@ def metadata_of(value: dict[str, Any] | None) -> dict[str, str]:
 Metadata = Annotated[dict[str, str], AfterValidator(_metadata)]
 
 
-class ReasoningOptions(BaseModel):
+class ReasoningOptions(ReasoningWish):
     """The effort goes to the template; summaries aren't made, the thoughts themselves are in the answer."""
 
-    model_config = _INNER
-
-    effort: Annotated[str, Field(min_length=1, max_length=64)] | None = None
     summary: Literal["auto", "concise", "detailed", "none"] | None = None
     generate_summary: Literal["auto", "concise", "detailed", "none"] | None = None
+    context: Literal["auto", "current_turn", "all_turns"] | None = None
+    mode: str | None = None
 
 
 class TextFormat(BaseModel):
@@ -97,10 +97,8 @@ class ResponseStreamOptions(BaseModel):
     include_obfuscation: bool | None = None
 
 
-class ResponsesRequest(BaseModel):
+class ResponsesRequest(ThinkingRequest):
     """`POST /v1/responses`."""
-
-    model_config = _CONFIG
 
     model: str | None = Field(default=None, max_length=512)
     input: str | Items | None = Field(default=None, description="Text, or items: messages, calls, results.")
@@ -127,8 +125,11 @@ class ResponsesRequest(BaseModel):
         default=None, description="auto: the oldest items that have no room in the context are left out."
     )
     metadata: Metadata | None = None
+
+    # Known, and refused unless neutral: see `read`.
     background: bool | None = None
     prompt: JsonValue = None
+    moderation: JsonValue = None
 
     seed: Seed | None = None
     top_k: Annotated[int, Limited("top_k")] | None = None
@@ -137,7 +138,7 @@ class ResponsesRequest(BaseModel):
     presence_penalty: Annotated[float, Limited("presence_penalty")] | None = None
     repeat_penalty: Annotated[float, Limited("repeat_penalty")] | None = None
     prompt_format: str | None = Field(default=None, max_length=64)
-    chat_template_kwargs: dict[str, JsonValue] | None = None
+    stop: Stop = ()
     cache_prompt: bool | None = None
     show_schema: bool | None = Field(
         default=None, description="False: the prompt doesn't tell the model the schema of its answer."
@@ -151,6 +152,8 @@ class ResponsesRequest(BaseModel):
     prompt_cache_retention: str | None = None
     prompt_cache_options: JsonValue = None
     client_metadata: JsonValue = None
+    access_programs: JsonValue = None
+    image: JsonValue = Field(default=None, description="Options of images, of which there are none.")
     max_tool_calls: int | None = Field(default=None, description="It counts calls of hosted tools alone.")
     context_management: JsonValue = None
 

@@ -17,6 +17,8 @@ from server.chat import tool_definitions as definitions
 from server.chat.tools import Tool, ToolChoice
 
 _NAME_CHARS = 128
+_FIELDS = frozenset({"type", "name", "description", "parameters", "strict", "format"})
+"""The fields of a tool that have a meaning here."""
 
 
 class ToolName(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -46,6 +48,8 @@ class ToolTable(msgspec.Struct, frozen=True, kw_only=True):
     served: list[dict[str, Any]] = []
     """The tools as the client sent them, without those left out."""
     warnings: list[str] = []
+    left_out: list[str] = []
+    """The kinds of tools that were left out, and fields of tools that nobody reads, for the log."""
 
 
 def tool_table(given: Sequence[dict[str, Any]] | None) -> ToolTable:
@@ -55,7 +59,11 @@ def tool_table(given: Sequence[dict[str, Any]] | None) -> ToolTable:
         reader.read(tool, f"tools[{i}]")
     definitions.check_tools(reader.tools, reader.paths)
     return ToolTable(
-        tools=tuple(reader.tools), names=reader.names, served=reader.served, warnings=reader.warnings
+        tools=tuple(reader.tools),
+        names=reader.names,
+        served=reader.served,
+        warnings=reader.warnings,
+        left_out=reader.left_out,
     )
 
 
@@ -143,6 +151,7 @@ class _Reader:
         self.names: dict[str, ToolName] = {}
         self.served: list[dict[str, Any]] = []
         self.warnings: list[str] = []
+        self.left_out: list[str] = []
 
     def read(self, tool: dict[str, Any], path: str) -> None:
         kind = tool.get("type")
@@ -152,9 +161,13 @@ class _Reader:
             if self._callable(tool, path, None, ""):
                 self.served.append(tool)
         elif isinstance(kind, str):
-            self.warnings.append(f"{path} is left out: this server has no tools of type {_shown(kind)}")
+            self._leave_out(path, kind)
         else:
             raise _malformed(f"{path}.type", "must be a string, such as 'function'")
+
+    def _leave_out(self, path: str, kind: Any) -> None:
+        self.warnings.append(f"{path} is left out: this server has no tools of type {_shown(kind)}")
+        self.left_out.append(f"tools.type={kind}")
 
     def _namespace(self, tool: dict[str, Any], path: str) -> None:
         """Take the functions of a namespace; its description goes before that of the first one."""
@@ -164,10 +177,7 @@ class _Reader:
         about = _text(tool, "description", path)
         for i, part in enumerate(inner):
             if part.get("type", "function") not in ("function", "custom"):
-                shown = _shown(part.get("type"))
-                self.warnings.append(
-                    f"{path}.tools[{i}] is left out: this server has no tools of type {shown}"
-                )
+                self._leave_out(f"{path}.tools[{i}]", part.get("type"))
             elif self._callable(part, f"{path}.tools[{i}]", name, about):
                 about = ""
         self.served.append(tool)
@@ -176,6 +186,7 @@ class _Reader:
         """Take a tool; return False if it is left out."""
         kind: Literal["function", "custom"] = "custom" if tool.get("type") == "custom" else "function"
         known = ToolName(kind, _name(tool, path), namespace)
+        self.left_out += [f"tools.{field}" for field in tool if field not in _FIELDS]
         description = "\n\n".join(text for text in (about, _text(tool, "description", path)) if text)
         strict = False
         if kind == "custom":
@@ -202,6 +213,7 @@ class _Reader:
             text["pattern"] = f"^(?:{form.get('definition', '')})$"
         elif form.get("type") != "text":
             what = form.get("syntax", form.get("type"))
+            self.left_out.append(f"tools.format={what}")
             self.warnings.append(
                 f"{path} is left out: a free text's form {_shown(what)} can't be guaranteed inside of a call"
             )

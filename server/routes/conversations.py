@@ -101,9 +101,9 @@ async def create_items(request: Request, conversation_id: str) -> Response:
     check_numbers(body.items, "items")
     given = [item.get("call_id") for item in body.items]
     call_ids = [call_id for call_id in given if isinstance(call_id, str)]
-    items = await api.responses.append(
-        owner_of(request.scope), conversation_id, call_ids, partial(_checked, body.items)
-    )
+    owner = owner_of(request.scope)
+    api.running.check_free(owner, conversation_id)
+    items = await api.responses.append(owner, conversation_id, call_ids, partial(_checked, body.items))
     return _json(list_of(items))
 
 
@@ -119,7 +119,9 @@ async def retrieve_item(request: Request, conversation_id: str, item_id: str) ->
 @router.delete("/conversations/{conversation_id}/items/{item_id}", include_in_schema=False)
 async def delete_item(request: Request, conversation_id: str, item_id: str) -> Response:
     """Delete an item; the answer is the conversation."""
-    await api_of(request).responses.delete_item(owner_of(request.scope), conversation_id, item_id)
+    api, owner = api_of(request), owner_of(request.scope)
+    api.running.check_free(owner, conversation_id)
+    await api.responses.delete_item(owner, conversation_id, item_id)
     return _json(await _conversation(request, conversation_id))
 
 

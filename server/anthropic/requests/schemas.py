@@ -19,7 +19,7 @@ Part = dict[str, JsonValue]
 Parts = Annotated[list[Part], Field(fail_fast=True)]
 
 _CONFIG = ConfigDict(strict=True, extra="allow", frozen=True, allow_inf_nan=False, hide_input_in_errors=True)
-_PLAIN = ConfigDict(strict=True, extra="ignore", frozen=True)
+_INNER = ConfigDict(strict=True, extra="allow", frozen=True)
 
 
 def _bounded(value: int) -> int:
@@ -29,14 +29,14 @@ def _bounded(value: int) -> int:
 class InputMessage(BaseModel):
     """One message. Claude Code also sends such of the role `system`."""
 
-    model_config = _PLAIN
+    model_config = ConfigDict(strict=True, extra="ignore", frozen=True)
 
     role: Literal["user", "assistant", "system"]
     content: str | Parts
 
 
 class ThinkingConfig(BaseModel):
-    model_config = _PLAIN
+    model_config = _INNER
 
     type: Literal["enabled", "adaptive", "disabled", "between_tools"]
     budget_tokens: Annotated[int, Field(ge=0)] | None = None
@@ -44,14 +44,14 @@ class ThinkingConfig(BaseModel):
 
 
 class OutputFormat(BaseModel):
-    model_config = _PLAIN
+    model_config = _INNER
 
     type: Literal["json_schema"]
     json_schema: dict[str, JsonValue] = Field(alias="schema")
 
 
 class OutputConfig(BaseModel):
-    model_config = _PLAIN
+    model_config = _INNER
 
     effort: Literal["low", "medium", "high", "xhigh", "max"] | None = None
     format: OutputFormat | None = None
@@ -60,7 +60,7 @@ class OutputConfig(BaseModel):
 class ChoiceConfig(BaseModel):
     """The choice of a tool."""
 
-    model_config = _PLAIN
+    model_config = _INNER
 
     type: Literal["auto", "any", "tool", "none"]
     name: str | None = None
@@ -86,9 +86,19 @@ class CountTokensRequest(BaseModel):
         default=None, description="Accepted anywhere: every prefix is cached anyway."
     )
 
+    # Accepted, and without effect here.
+    speed: JsonValue = None
+    betas: JsonValue = None
+    billing_policy: JsonValue = None
+    user_profile_id: JsonValue = None
+    workspace_id: JsonValue = None
+    context_management: JsonValue = Field(default=None, description="Without effect, and logged.")
+
     # Known, and refused where they ask for something.
     mcp_servers: JsonValue = None
     container: JsonValue = None
+    thread: JsonValue = None
+    compaction: JsonValue = Field(default=None, description="A count takes it, without effect.")
 
 
 class MessagesRequest(CountTokensRequest, SamplingRequest):
@@ -99,6 +109,10 @@ class MessagesRequest(CountTokensRequest, SamplingRequest):
     )
     stop_sequences: Stop = ()
 
-    # Accepted and without effect here.
+    # Accepted, and without effect here.
     metadata: dict[str, JsonValue] | None = None
     service_tier: str | None = None
+    inference_geo: JsonValue = None
+    fallbacks: JsonValue = None
+    fallback_credit_token: JsonValue = None
+    diagnostics: JsonValue = Field(default=None, description="Without effect, and logged.")

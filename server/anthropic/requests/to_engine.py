@@ -15,7 +15,7 @@ from server.anthropic.requests.schemas import (
     OutputFormat,
     ThinkingConfig,
 )
-from server.anthropic.requests.tools import choice_of, is_skipped, tools_of
+from server.anthropic.requests.tools import choice_of, is_skipped, tools_of, unread_fields
 from server.chat.thinking import Thinking
 from server.chat.tool_definitions import invalid
 from server.chat.tools import Tool
@@ -61,6 +61,8 @@ def from_messages(
     """Return the message to the engine. Raises RequestError for what can't be served."""
     if (request.n or 1) != 1:
         raise invalid("n", f"it is {request.n}; a message has one answer, leave it out")
+    if request.compaction is not None:
+        raise refusals.unsupported("compaction", "a summary in place of an answer", "ask for it in a message")
     prompt = chat_prompt(request)
     given = given_sampling(request)
     stops = tuple(dict.fromkeys((*request.stop_sequences, *request.stop)))
@@ -82,11 +84,16 @@ def from_messages(
     return generate, options
 
 
-def skipped_tools(request: CountTokensRequest) -> Iterator[str]:
-    """Yield words for the log about the tools that no client runs, and so nobody here."""
+def without_effect(request: CountTokensRequest) -> Iterator[str]:
+    """Yield words for the log about what the request asks for in vain."""
+    for name in ("context_management", "diagnostics"):
+        if getattr(request, name, None) is not None:
+            yield name
     for part in request.tools or ():
         if is_skipped(part):
             yield f"tools.type={part['type']}"
+        else:
+            yield from (f"tools.{field}" for field in unread_fields(part))
 
 
 def _refuse_unserved(request: CountTokensRequest) -> None:
@@ -94,6 +101,8 @@ def _refuse_unserved(request: CountTokensRequest) -> None:
         raise refusals.unsupported("mcp_servers", "a connection to MCP servers", "let the client connect")
     if request.container is not None:
         raise refusals.unsupported("container", "code execution", "leave it out")
+    if request.thread is not None:
+        raise refusals.unsupported("thread", "a conversation that the server holds", "send all messages")
 
 
 def _thinking(config: ThinkingConfig | None, effort: str | None) -> Thinking:
@@ -117,6 +126,8 @@ def _format(request: CountTokensRequest) -> tuple[OutputFormat | None, str]:
     config = request.output_config
     if config is None or config.format is None:
         return request.output_format, "output_format.schema"
+    if request.output_format not in (None, config.format):
+        raise invalid("output_format", "'output_config.format' is another one; leave one of them out")
     return config.format, "output_config.format.schema"
 
 

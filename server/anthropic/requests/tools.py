@@ -10,6 +10,9 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Literal
 
+import msgspec
+from pydantic import JsonValue
+
 from models.errors import RequestError
 from server.anthropic.requests import refusals
 from server.anthropic.requests.schemas import ChoiceConfig, Part
@@ -20,11 +23,34 @@ from server.chat.tools import Tool, ToolChoice
 _RUN_BY_SERVERS = ("web_search", "web_fetch", "code_execution", "tool_search_tool", "advisor", "mcp_toolset")
 """The types of tools that the API's own servers run begin so."""
 
+_FIELDS = frozenset(
+    {
+        "type",
+        "name",
+        "description",
+        "input_schema",
+        "input_examples",
+        "strict",
+        "defer_loading",
+        "allowed_callers",
+        "cache_control",  # every prefix is cached
+        "eager_input_streaming",  # every input is streamed as it is made
+    }
+)
+"""The known fields of a tool."""
+_DIRECT = "direct"
+"""The caller of tools that the model itself is."""
+
 
 def is_skipped(part: Part) -> bool:
     """Return True for a tool that no client runs."""
     kind = part.get("type")
     return isinstance(kind, str) and "input_schema" not in part and kind.startswith(_RUN_BY_SERVERS)
+
+
+def unread_fields(part: Part) -> list[str]:
+    """Return the names of a tool's fields that change nothing here and aren't known to be harmless."""
+    return [name for name in part if name not in _FIELDS]
 
 
 def tools_of(parts: Sequence[Part] | None, referenced: Collection[str]) -> tuple[Tool, ...]:
@@ -69,9 +95,45 @@ def _tool(part: Part, path: str) -> Tool:
     if not isinstance(schema, dict):
         raise invalid(f"{path}.input_schema", "must be the JSON schema of an object")
     refusals.check_numbers(schema, f"{path}.input_schema")
+    for name in ("strict", "defer_loading", "eager_input_streaming"):
+        if not isinstance(part.get(name), bool | None):
+            raise invalid(f"{path}.{name}", "must be true or false")
+    _check_callers(part, path)
     return tool_definitions.tool(
-        part.get("name"), part.get("description"), schema, path, schema="input_schema"
+        part.get("name"),
+        _description(part, path),
+        schema,
+        path,
+        strict=part.get("strict") is True,
+        schema="input_schema",
     )
+
+
+def _check_callers(part: Part, path: str) -> None:
+    """Raise RequestError for a tool that only code is to call, which runs nowhere here."""
+    callers = part.get("allowed_callers")
+    if callers is None:
+        return
+    if not isinstance(callers, list):
+        raise invalid(f"{path}.allowed_callers", "must be an array of strings")
+    if _DIRECT not in callers:
+        raise refusals.unsupported(
+            f"{path}.allowed_callers", "a call by executed code", f"add '{_DIRECT}', or leave it out"
+        )
+
+
+def _description(part: Part, path: str) -> JsonValue:
+    """Return a tool's description, with the examples of its input, for which templates have no place."""
+    description, examples = part.get("description"), part.get("input_examples")
+    if examples is None or examples == []:
+        return description
+    if not isinstance(examples, list) or not all(isinstance(example, dict) for example in examples):
+        raise invalid(f"{path}.input_examples", "must be an array of objects")
+    if not isinstance(description, str | None):
+        return description
+    refusals.check_numbers(examples, f"{path}.input_examples")
+    shown = [msgspec.json.encode(example).decode() for example in examples]
+    return "\n".join([*([f"{description}\n"] if description else []), "Examples of the input:", *shown])
 
 
 def missing(path: str) -> RequestError:

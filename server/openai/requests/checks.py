@@ -33,6 +33,7 @@ _EVERYWHERE: dict[str, Neutral] = {
     "keep_alive": _one_of(),
 }
 _CHAT: dict[str, Neutral] = {
+    "moderation": _one_of(),
     "modalities": _one_of([], ["text"]),
     "audio": _one_of(),
     "prediction": _one_of(),

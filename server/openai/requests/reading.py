@@ -28,6 +28,7 @@ from server.openai.requests.schemas import (
     GenerationRequest,
     InfillRequest,
     TokenizeRequest,
+    for_the_log,
     unknown_fields,
 )
 from server.responses.read import History, HistoryWanted, ResponseRead, read_response
@@ -47,9 +48,6 @@ Purpose = Literal[
 """The route that got a body: `text` is `/v1/completions`, `messages` Anthropic's `/v1/messages`."""
 
 Schema = TypeVar("Schema", bound=BaseModel)
-
-_MOST_UNKNOWN = 200
-_UNKNOWN_CHARS = 80
 
 
 class ReadJob(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,6 +71,8 @@ class GenerationRead(msgspec.Struct, frozen=True, kw_only=True, tag="generation"
     model: str | None
     unknown: list[str]
     """The names of fields that no schema knows, the first of them and cut."""
+    without_effect: list[str] = []
+    """The names of what is known, and does less than a client may think."""
     stream: bool
     options: AnswerOptions
     generates: list[Generate]
@@ -90,6 +90,7 @@ class QuestionRead(msgspec.Struct, frozen=True, kw_only=True, tag="question"):
 
     model: str | None
     unknown: list[str]
+    without_effect: list[str] = []
     question: Tokenize | Detokenize | ApplyTemplate | CountTokens
     counted: bool = False
     """True if the client wants the number of tokens, too: the form of vLLM's `/tokenize`."""
@@ -123,23 +124,28 @@ def read(job: ReadJob, body: bytes) -> ReadRequest:
             return msgspec.structs.replace(found, response_fields=tuple(gap.response_fields or ()))
         case "response":
             wish = parse(body, ResponsesRequest)
-            return read_response(wish, _unknown(wish), job.request_id, job.timeout_s, job.history)
+            return read_response(wish, unknown_fields(wish), job.request_id, job.timeout_s, job.history)
         case "tokenize":
             return _tokenize(parse(body, TokenizeRequest))
         case "detokenize":
             ids = parse(body, DetokenizeRequest)
             question = Detokenize(tokens=tuple(ids.tokens))
-            return QuestionRead(model=ids.model, unknown=_unknown(ids), question=question)
+            return QuestionRead(model=ids.model, unknown=unknown_fields(ids), question=question)
         case "apply_template":
             chat_only = parse(body, ApplyTemplateRequest)
             template = ApplyTemplate(prompt=to_engine.chat_prompt(chat_only))
-            return QuestionRead(model=chat_only.model, unknown=_unknown(chat_only), question=template)
+            return QuestionRead(model=chat_only.model, unknown=unknown_fields(chat_only), question=template)
         case "messages":
             return _message(parse(body, MessagesRequest), job)
         case "count_tokens":
             counted = parse(body, CountTokensRequest)
             count = CountTokens(prompt=messages_to_engine.chat_prompt(counted))
-            return QuestionRead(model=counted.model, unknown=_unknown_of_message(counted), question=count)
+            return QuestionRead(
+                model=counted.model,
+                unknown=unknown_fields(counted),
+                without_effect=for_the_log(messages_to_engine.without_effect(counted)),
+                question=count,
+            )
         case _:
             assert_never(job.purpose)
 
@@ -158,7 +164,8 @@ def _generation(
     is_kept = request.store is True and isinstance(request, ChatCompletionRequest)
     return GenerationRead(
         model=request.model,
-        unknown=_unknown(request),
+        unknown=unknown_fields(request),
+        without_effect=to_engine.without_effect(request),
         stream=request.stream is True,
         options=options,
         generates=generates,
@@ -171,17 +178,13 @@ def _message(request: MessagesRequest, job: ReadJob) -> GenerationRead:
     generate, options = messages_to_engine.from_messages(request, job.request_id, job.timeout_s)
     return GenerationRead(
         model=request.model,
-        unknown=_unknown_of_message(request),
+        unknown=unknown_fields(request),
+        without_effect=for_the_log(messages_to_engine.without_effect(request)),
         stream=request.stream is True,
         options=AnswerOptions(),
         generates=[generate],
         message=options,
     )
-
-
-def _unknown_of_message(request: CountTokensRequest) -> list[str]:
-    skipped = [name[:_UNKNOWN_CHARS] for name in messages_to_engine.skipped_tools(request)]
-    return [*_unknown(request), *dict.fromkeys(skipped)][:_MOST_UNKNOWN]
 
 
 def _tokenize(request: TokenizeRequest) -> QuestionRead:
@@ -202,9 +205,8 @@ def _tokenize(request: TokenizeRequest) -> QuestionRead:
         with_pieces=request.with_pieces is True,
     )
     return QuestionRead(
-        model=request.model, unknown=_unknown(request), question=question, counted=request.content is None
+        model=request.model,
+        unknown=unknown_fields(request),
+        question=question,
+        counted=request.content is None,
     )
-
-
-def _unknown(request: BaseModel) -> list[str]:
-    return [name[:_UNKNOWN_CHARS] for name in unknown_fields(request, _MOST_UNKNOWN)]

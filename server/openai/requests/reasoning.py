@@ -11,7 +11,13 @@ from typing import Any, Literal
 
 from models.errors import RequestError
 from server.chat.thinking import Thinking
-from server.openai.requests.schemas import ChatCompletionRequest, TemplateRequest
+from server.openai.requests.schemas import (
+    ChatCompletionRequest,
+    ReasoningWish,
+    TemplateRequest,
+    ThinkingRequest,
+    ThinkingSwitch,
+)
 
 ThoughtForm = Literal["field", "content", "both", "hidden"]
 """`field`: thoughts are in a field of their own; `content`: in the content, with marks; `both`; `hidden`."""
@@ -28,26 +34,38 @@ _FORMS: dict[str, ThoughtForm] = {
 
 
 def thinking(request: TemplateRequest) -> Thinking:
-    """Return what the request wants of thoughts.
+    """Return what a chat's request wants of thoughts."""
+    return thinking_of(request, request.reasoning, effort=request.reasoning_effort, switch=request.thinking)
+
+
+def thinking_of(
+    request: ThinkingRequest,
+    reasoning: ReasoningWish | None,
+    *,
+    effort: str | None = None,
+    switch: ThinkingSwitch | None = None,
+) -> Thinking:
+    """Return what a request of either protocol wants of thoughts; `reasoning` is its object of that name.
 
     Of several fields the more special one counts: a template's own variable, then `enable_thinking`,
-    `thinking` and `reasoning`, and an effort of `none` last.
+    `thinking` (the `switch`) and `reasoning`, and an effort of `none` last.
     """
+    reasoning = reasoning or ReasoningWish()
     kwargs = request.chat_template_kwargs or {}
-    effort = _first(kwargs.get("reasoning_effort"), request.reasoning_effort, _effort(request))
+    effort = _first(kwargs.get("reasoning_effort"), effort, reasoning.effort)
     enabled = _first(
         kwargs.get("enable_thinking"),
         request.enable_thinking,
-        None if request.thinking is None else request.thinking.type != "disabled",
-        None if request.reasoning is None else request.reasoning.enabled,
+        None if switch is None else switch.type != "disabled",
+        reasoning.enabled,
         False if effort == "none" else None,
     )
     budget = _first(
         request.thinking_budget_tokens,
         request.reasoning_budget_tokens,
         request.reasoning_budget,
-        None if request.thinking is None else request.thinking.budget_tokens,
-        None if request.reasoning is None else request.reasoning.max_tokens,
+        None if switch is None else switch.budget_tokens,
+        reasoning.max_tokens,
     )
     return Thinking(
         enabled=enabled if isinstance(enabled, bool) else None,
@@ -74,10 +92,6 @@ def thought_form(request: ChatCompletionRequest) -> ThoughtForm:
 def wants_reasoning_field(request: ChatCompletionRequest) -> bool:
     """Return True if thoughts come as `reasoning`, too: for those who know OpenRouter's fields."""
     return request.include_reasoning is True or request.reasoning is not None
-
-
-def _effort(request: TemplateRequest) -> str | None:
-    return None if request.reasoning is None else request.reasoning.effort
 
 
 def _first(*values: Any) -> Any:

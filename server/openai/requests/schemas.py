@@ -8,8 +8,9 @@ in `checks`.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from itertools import islice
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
@@ -32,10 +33,14 @@ from server.openai.requests.field_types import (
 )
 
 _CONFIG = ConfigDict(strict=True, extra="allow", frozen=True, allow_inf_nan=False, hide_input_in_errors=True)
+_INNER = ConfigDict(strict=True, extra="allow", frozen=True)
+_MOST_LOGGED = 200
+_LOGGED_CHARS = 80
+"""So many names of a request's fields are told in the log, each with so many characters."""
 
 
 class StreamOptions(BaseModel):
-    model_config = ConfigDict(strict=True, extra="ignore", frozen=True)
+    model_config = _INNER
 
     include_usage: bool | None = None
     include_obfuscation: bool | None = None
@@ -121,6 +126,8 @@ class GenerationRequest(SamplingRequest):
     service_tier: str | None = None
     safety_identifier: str | None = None
     prompt_cache_key: str | None = None
+    prompt_cache_options: JsonValue = None
+    prompt_cache_retention: JsonValue = None
 
     # The form of the answer, one of them: see `response_formats`.
     response_format: JsonValue = Field(default=None, description="text, json_object or json_schema.")
@@ -200,43 +207,34 @@ class ChatMessage(BaseModel):
 class ThinkingSwitch(BaseModel):
     """`thinking` of DeepSeek, Z.ai and Anthropic."""
 
-    model_config = ConfigDict(strict=True, extra="ignore", frozen=True)
+    model_config = _INNER
 
     type: Literal["enabled", "disabled", "adaptive", "auto"] = "enabled"
     budget_tokens: BudgetTokens | None = None
 
 
-class ReasoningOptions(BaseModel):
-    """`reasoning` of OpenRouter."""
+class ReasoningWish(BaseModel):
+    """The fields of `reasoning` that OpenRouter has in both protocols."""
 
-    model_config = ConfigDict(strict=True, extra="ignore", frozen=True)
+    model_config = _INNER
 
     effort: Annotated[str, Field(min_length=1, max_length=64)] | None = None
     max_tokens: BudgetTokens | None = None
     enabled: bool | None = None
+
+
+class ReasoningOptions(ReasoningWish):
+    """`reasoning` of chat completions, which is OpenRouter's."""
+
     exclude: bool | None = None
 
 
-class TemplateRequest(BaseModel):
-    """The common fields of chat completions and `/apply-template`: messages, and how they become a prompt."""
+class ThinkingRequest(BaseModel):
+    """The wishes about thoughts that chat completions and responses share."""
 
     model_config = _CONFIG
 
-    messages: Annotated[list[ChatMessage], Field(min_length=1, fail_fast=True)]
-    prompt_format: str | None = Field(
-        default=None, max_length=64, description="alpaca, vicuna, … or `template`."
-    )
     chat_template_kwargs: dict[str, JsonValue] | None = None
-    add_generation_prompt: bool | None = None
-    continue_final_message: bool | Literal["content", "reasoning_content"] | None = Field(
-        default=None,
-        description="True: the last message, the assistant's, is continued; so it is where this is left out. "
-        "False: it is complete.",
-    )
-    reasoning_effort: Annotated[str, Field(min_length=1, max_length=64)] | None = Field(
-        default=None,
-        description="Goes to the chat template, for models whose template knows it; none: no thinking.",
-    )
     enable_thinking: bool | None = Field(
         default=None, description="Switches the thoughts of models whose template can."
     )
@@ -248,6 +246,25 @@ class TemplateRequest(BaseModel):
     )
     reasoning_budget: BudgetTokens | None = Field(
         default=None, description="Another name of thinking_budget_tokens."
+    )
+
+
+class TemplateRequest(ThinkingRequest):
+    """The common fields of chat completions and `/apply-template`: messages, and how they become a prompt."""
+
+    messages: Annotated[list[ChatMessage], Field(min_length=1, fail_fast=True)]
+    prompt_format: str | None = Field(
+        default=None, max_length=64, description="alpaca, vicuna, … or `template`."
+    )
+    add_generation_prompt: bool | None = None
+    continue_final_message: bool | Literal["content", "reasoning_content"] | None = Field(
+        default=None,
+        description="True: the last message, the assistant's, is continued; so it is where this is left out. "
+        "False: it is complete.",
+    )
+    reasoning_effort: Annotated[str, Field(min_length=1, max_length=64)] | None = Field(
+        default=None,
+        description="Goes to the chat template, for models whose template knows it; none: no thinking.",
     )
     thinking: ThinkingSwitch | None = None
     reasoning: ReasoningOptions | None = Field(
@@ -283,7 +300,12 @@ class ChatCompletionRequest(TemplateRequest, GenerationRequest):
         default=None, description="True: thoughts come as `reasoning`, too; false: they are left out."
     )
 
+    verbosity: Literal["low", "medium", "high"] | None = Field(
+        default=None, description="Without effect, and logged: say it in the messages."
+    )
+
     # Known, and refused unless neutral: see `checks`.
+    moderation: JsonValue = None
     modalities: JsonValue = None
     audio: JsonValue = None
     prediction: JsonValue = None
@@ -322,7 +344,23 @@ class DetokenizeRequest(BaseModel):
 Request = GenerationRequest | ApplyTemplateRequest | TokenizeRequest | DetokenizeRequest
 
 
-def unknown_fields(request: BaseModel, most: int | None = None) -> list[str]:
-    """Return the names that the client sent and no schema knows, the first `most` of them."""
-    extra: dict[str, Any] | None = request.model_extra
-    return list(islice(extra or (), most))
+def unknown_fields(request: BaseModel) -> list[str]:
+    """Return the names that the client sent and no schema knows, as `for_the_log` has them.
+
+    Fields of an object within the request are named by their path, such as `reasoning.depth`.
+    """
+    return for_the_log(_unknown(request, ""))
+
+
+def for_the_log(names: Iterable[str]) -> list[str]:
+    """Return the first of the names, each once and cut."""
+    return list(dict.fromkeys(name[:_LOGGED_CHARS] for name in islice(names, _MOST_LOGGED)))
+
+
+def _unknown(value: BaseModel, path: str) -> Iterator[str]:
+    for name in value.model_extra or ():
+        yield path + name
+    for name in type(value).model_fields:
+        inner = getattr(value, name)
+        if isinstance(inner, BaseModel):
+            yield from _unknown(inner, f"{path}{name}.")

@@ -76,6 +76,12 @@ def from_infill(
     return _generates(request, options, [prompt], request_id, timeout_s)
 
 
+def without_effect(request: GenerationRequest) -> list[str]:
+    """Return the names of fields that do nothing here, and for which a client may wait."""
+    told = isinstance(request, ChatCompletionRequest) and request.verbosity not in (None, "medium")
+    return ["verbosity"] if told else []
+
+
 def chat_prompt(request: TemplateRequest) -> ChatPrompt:
     """Return the messages as plain dicts with string contents. Raises RequestError for other content."""
     check_chat(request)

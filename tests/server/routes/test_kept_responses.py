@@ -9,12 +9,12 @@ from typing import Any
 import openai
 import pytest
 
-from models.errors import StoreError
+from models.errors import StoreError, WorkerDied
 from server.http.body_processes import BodyProcesses
 from server.responses.database import StateDatabase
 from tests.server.http_client import error_of
 from tests.server.responses.clients import http_of, keeping_app, named_events, sdk_of
-from tests.server.scripted_answers import chat_of
+from tests.server.scripted_answers import answers, call, chat_of, turns
 from tests.server.scripted_service import ScriptedService, says
 
 HI = {"model": "demo", "input": "Hi"}
@@ -337,6 +337,107 @@ async def test_an_output_belongs_to_a_call_that_is_in_the_conversation(tmp_path:
         listed = (await client.get(path, params={"order": "asc"})).json()
     assert sorted(both) == [200, 400]
     assert [item.get("call_id") for item in listed["data"]] == ["a", "b", None, "b", "a"]
+
+
+async def test_a_call_has_one_output_in_a_chain_and_in_a_conversation(tmp_path: Path) -> None:
+    service = ScriptedService(turns(answers(call("f", {})), *[says("ok")] * 3))
+    tool = {"type": "function", "name": "f"}
+    async with http_of(keeping_app(service, tmp_path)) as client:
+        conversation = (await client.post("/v1/conversations", json={})).json()["id"]
+        ask = {"model": "demo", "tools": [tool], "conversation": conversation}
+        first = (await client.post("/v1/responses", json={**ask, "input": "Hi"})).json()
+        (made,) = first["output"]
+        output = {"type": "function_call_output", "call_id": made["call_id"], "output": "x"}
+        second = await client.post("/v1/responses", json={**ask, "input": [output]})
+        refused = [await client.post("/v1/responses", json={**ask, "input": [output]})]
+        del ask["conversation"]
+        chain = {**ask, "previous_response_id": first["id"]}
+        third = await client.post("/v1/responses", json={**chain, "input": [output]})
+        chain["previous_response_id"] = third.json()["id"]
+        refused.append(await client.post("/v1/responses", json={**chain, "input": [output]}))
+        branch = {**ask, "previous_response_id": first["id"], "input": [output]}
+        fourth = await client.post("/v1/responses", json=branch)
+    assert [answer.status_code for answer in (second, third, fourth)] == [200] * 3
+    for answer in refused:
+        assert answer.status_code == 400
+        assert error_of(answer)["param"] == "input[0].call_id"
+        assert "has its output already" in error_of(answer)["message"]
+
+
+LOCKED = ("invalid_request_error", "conversation", "conversation_locked")
+
+
+def assert_locked(response: Any) -> None:
+    assert response.status_code == 400
+    error = error_of(response)
+    assert (error["type"], error["param"], error["code"]) == LOCKED
+
+
+@pytest.mark.parametrize("stream", [True, False])
+async def test_a_conversation_has_one_turn_at_a_time(stream: bool, tmp_path: Path) -> None:
+    running, go_on = asyncio.Event(), asyncio.Event()
+
+    def slow(request: Any) -> Any:
+        steps = says("a", "b")(request)
+        yield from steps[:2]
+        running.set()
+        yield go_on
+        yield from steps[2:]
+
+    service = ScriptedService(turns(slow, *[says("ok")] * 4))
+    async with http_of(keeping_app(service, tmp_path)) as client:
+        made = [(await client.post("/v1/conversations", json={})).json()["id"] for _ in range(2)]
+        ask = {**HI, "conversation": made[0]}
+        items = f"/v1/conversations/{made[0]}/items"
+        more = {"items": [{"role": "user", "content": "x"}]}
+        kept = (await client.post(items, json=more)).json()["data"][0]["id"]
+        first = asyncio.create_task(client.post("/v1/responses", json={**ask, "stream": stream}))
+        await running.wait()
+        for given in ({}, {"stream": True}, {"conversation": {"id": made[0]}}, {"store": False}):
+            assert_locked(await client.post("/v1/responses", json={**ask, **given}))
+        assert_locked(await client.post(items, json=more))
+        assert_locked(await client.delete(f"{items}/{kept}"))
+        counted = await client.post("/v1/responses/input_tokens", json=ask)
+        other = await client.post("/v1/responses", json={**HI, "conversation": made[1]})
+        alone = await client.post("/v1/responses", json=HI)
+        go_on.set()
+        answered = await first
+        next_one = await client.post("/v1/responses", json=ask)
+        added = await client.post(items, json=more)
+    for response in (counted, other, alone, answered, next_one, added):
+        assert response.status_code == 200, response.text
+    texts = [message["content"] for message in chat_of(service.requests[-1][1]).messages]
+    assert texts == ["x", "Hi", "ab", "Hi"]
+
+
+@pytest.mark.parametrize("stream", [True, False])
+async def test_a_turn_ends_however_its_response_ends(stream: bool, tmp_path: Path) -> None:
+    running, never = asyncio.Event(), asyncio.Event()
+
+    def hangs(request: Any) -> Any:
+        yield says("a")(request)[0]
+        running.set()
+        yield never
+
+    scripts = [
+        lambda _: [WorkerDied("The worker died")],
+        lambda request: [*says("a")(request)[:2], WorkerDied("The worker died")],
+        hangs,
+        says("ok"),
+    ]
+    async with http_of(keeping_app(ScriptedService(turns(*scripts)), tmp_path)) as client:
+        conversation = (await client.post("/v1/conversations", json={})).json()["id"]
+        ask = {**HI, "conversation": conversation, "stream": stream}
+        assert (await client.post("/v1/responses", json={**ask, "input": []})).status_code == 400
+        assert (await client.post("/v1/responses", json={**ask, "model": "none"})).status_code == 404
+        assert (await client.post("/v1/responses", json=ask)).status_code == 503
+        await client.post("/v1/responses", json=ask)
+        gone = asyncio.create_task(client.post("/v1/responses", json=ask))
+        await running.wait()
+        gone.cancel()
+        await asyncio.gather(gone, return_exceptions=True)
+        last = await client.post("/v1/responses", json=ask)
+    assert last.status_code == 200
 
 
 async def test_an_item_is_named_once(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from models.errors import ContextLengthExceeded, WorkerDied
+from server.chat.thinking import Thinking
 from server.engine.events import Failure, Started
 from server.engine.sampling_params import SamplingParams
 from server.ipc.messages import Generate, TextPrompt
@@ -127,6 +129,43 @@ async def test_what_the_worker_is_asked() -> None:
     assert prompt.thinking.effort == "low"
     assert service.request.params.max_tokens == 50
     assert set(service.request.given) == {"max_tokens", "temperature"}
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"thinking_budget_tokens": 50}, Thinking(budget_tokens=50)),
+        ({"reasoning_budget_tokens": 50}, Thinking(budget_tokens=50)),
+        ({"reasoning_budget": 50}, Thinking(budget_tokens=50)),
+        ({"thinking_budget_tokens": -1, "reasoning": {"max_tokens": 9}}, Thinking()),
+        ({"thinking_budget_tokens": 0}, Thinking(budget_tokens=0)),
+        (
+            {"thinking_budget_tokens": 50, "reasoning": {"effort": "low"}},
+            Thinking(effort="low", budget_tokens=50),
+        ),
+        ({"reasoning": {"max_tokens": 50}}, Thinking(budget_tokens=50)),
+        ({"reasoning": {"effort": "none"}}, Thinking(enabled=False)),
+        ({"reasoning": {"effort": "none"}, "enable_thinking": True}, Thinking(enabled=True)),
+        ({"reasoning": {"enabled": False}}, Thinking(enabled=False)),
+        ({"chat_template_kwargs": {"enable_thinking": False}}, Thinking(enabled=False)),
+    ],
+)
+async def test_wishes_about_thoughts_are_those_of_chats(fields: dict[str, Any], expected: Thinking) -> None:
+    service = ScriptedService(turns(answers("ok"), answers("ok")))
+    async with http_of(keeping_app(service, None)) as client:
+        response = await client.post("/v1/responses", json={"model": "demo", "input": "Hi", **fields})
+        messages = [{"role": "user", "content": "Hi"}]
+        chat = await client.post(
+            "/v1/chat/completions", json={"model": "demo", "messages": messages, **fields}
+        )
+    assert (response.status_code, chat.status_code) == (200, 200)
+    assert [chat_of(request).thinking for _, request in service.requests] == [expected] * 2
+
+
+async def test_a_budget_that_is_none_is_refused() -> None:
+    response = await post(ScriptedService(), {"input": "Hi", "thinking_budget_tokens": -2})
+    assert response.status_code == 400
+    assert error_of(response)["param"] == "thinking_budget_tokens"
 
 
 async def test_the_events_of_a_stream() -> None:
@@ -462,6 +501,17 @@ async def test_a_call_that_the_limit_cuts_is_never_done() -> None:
         ({"input": "x", "text": {"format": {"type": "xml"}}}, "text.format.type"),
         ({"input": "x", "background": True}, "background"),
         ({"input": "x", "prompt": {"id": "p"}}, "prompt"),
+        ({"input": "x", "moderation": {"model": "m"}}, "moderation"),
+        (
+            {
+                "input": [
+                    {"type": "function_call", "call_id": "a", "name": "f", "arguments": "{}"},
+                    {"type": "function_call_output", "call_id": "a", "output": "x"},
+                    {"type": "function_call_output", "call_id": "a", "output": "x"},
+                ]
+            },
+            "input[2].call_id",
+        ),
         ({"input": "x", "top_logprobs": 3}, "top_logprobs"),
         ({"input": "x", "include": ["dreams"]}, "include[0]"),
         ({"input": "x", "max_output_tokens": 0}, "max_output_tokens"),
@@ -504,6 +554,42 @@ async def test_what_other_servers_run_is_left_out_with_a_warning() -> None:
     assert body["truncation"] == "auto"
     assert body["tools"] == []
     assert len(chat_of(service.request).messages) == 1
+
+
+async def test_what_is_left_out_is_logged_once_for_each_kind(caplog: pytest.LogCaptureFixture) -> None:
+    lark = {"type": "grammar", "syntax": "lark", "definition": "x"}
+    body = {
+        "model": "demo",
+        "input": [{"role": "user", "content": "Hi"}, {"type": "web_search_call", "id": "ws_1"}],
+        "tools": [
+            {"type": "web_search"},
+            {"type": "mcp", "server_label": "x"},
+            {"type": "mcp", "server_label": "y"},
+            {"type": "custom", "name": "sum", "format": lark},
+            {"type": "namespace", "name": "n", "tools": [{"type": "mcp"}]},
+            {**WEATHER, "wibble": 1},
+        ],
+        "text": {"verbosity": "low"},
+        "reasoning": {"effort": "low", "mode": "pro", "context": "all_turns", "wobble": 1},
+    }
+    async with http_of(keeping_app(ScriptedService(), None)) as client:
+        with caplog.at_level(logging.WARNING, "corral.http"):
+            for _ in range(3):
+                response = await client.post("/v1/responses", json=body)
+                assert response.status_code == 200, response.text
+    told = [record.getMessage().partition(" in /v1/responses") for record in caplog.records]
+    assert [before + after for before, _, after in told] == [
+        "ignored unknown field 'reasoning.wobble'",
+        "'text.verbosity' has no effect on this server",
+        "'reasoning.context' has no effect on this server",
+        "'reasoning.mode' has no effect on this server",
+        "'tools.type=web_search' has no effect on this server",
+        "'tools.type=mcp' has no effect on this server",
+        "'tools.format=lark' has no effect on this server",
+        "'tools.wibble' has no effect on this server",
+        "'input.type=web_search_call' has no effect on this server",
+    ]
+    assert len(response.json()["warnings"]) == 9
 
 
 async def test_allowed_tools() -> None:

@@ -256,7 +256,12 @@ def test_numbers_must_be_finite() -> None:
 def test_unknown_fields_are_kept_aside() -> None:
     assert unknown_fields(completion(wibble=1, wobble={"x": 2})) == ["wibble", "wobble"]
     assert unknown_fields(completion()) == []
-    assert unknown_fields(chat(verbosity="low", reasoning_effort="low")) == ["verbosity"]
+    assert unknown_fields(chat(verbose="low", verbosity="low", reasoning_effort="low")) == ["verbose"]
+
+
+def test_unknown_fields_within_an_object_are_named_by_their_path() -> None:
+    request = chat(wibble=1, reasoning={"depth": 1}, stream_options={"include_usage": True, "more": 1})
+    assert unknown_fields(request) == ["wibble", "stream_options.more", "reasoning.depth"]
 
 
 def test_message_contents() -> None:
