@@ -1,7 +1,7 @@
 """`AnswerPlan` and `AnswerProgress`: the places of thoughts and calls in an answer, told by its text.
 
-The engine counts thoughts with it, ends them at their budget, and knows where stop strings count: in free
-content alone. It reads no calls; that is `server.answers`' work.
+The engine counts thoughts with it, ends them at their budget, and knows where stop strings count: in content
+that may be cut. It reads no calls; that is `server.answers`' work.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ class AnswerPlan:
     """From the first of these texts on, an answer's content is calls."""
     bare_calls: bool = False
     """Content that begins with a bracket is a call, too, although no mark stands before it."""
-    constrained: bool = False
-    """The content obeys a grammar, so none of it is free."""
+    is_whole: bool = False
+    """No stop string cuts the content: it is a document, or nothing but calls."""
 
     @property
     def has_budget(self) -> bool:
@@ -41,7 +41,7 @@ class _Place(Enum):
     THOUGHTS = auto()
     CONTENT = auto()
     BOUND = auto()
-    """Calls, or content under a grammar."""
+    """Calls, or content that is whole."""
 
 
 class AnswerProgress:
@@ -68,9 +68,9 @@ class AnswerProgress:
 
     @property
     def stops_count(self) -> bool:
-        """True if stop strings count here: in free content. Text that begins an answer counts as such."""
+        """True if stop strings count here: in content that may be cut, and in text that may begin it."""
         return self._at is _Place.CONTENT or (
-            self._at is _Place.BEFORE and not self._plan.constrained and not self._n_maybe
+            self._at is _Place.BEFORE and not self._plan.is_whole and not self._n_maybe
         )
 
     @property
@@ -132,7 +132,7 @@ class AnswerProgress:
 
     def _begin_content(self, text: str) -> None:
         self._tail = ""
-        self._at = _Place.BOUND if self._plan.constrained else _Place.CONTENT
+        self._at = _Place.BOUND if self._plan.is_whole else _Place.CONTENT
         if text and self._at is _Place.CONTENT:
             self._read_content(text)
 

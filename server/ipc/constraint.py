@@ -18,3 +18,8 @@ class Constraint(msgspec.Struct, frozen=True, kw_only=True):
     `json_object`."""
     param: str
     """The name of the field that the client sent it in, for error messages: `response_format.json_schema`."""
+
+    @property
+    def is_whole(self) -> bool:
+        """True if no stop string cuts an answer of this form: a JSON document, or one of several texts."""
+        return self.kind in ("json_object", "json_schema", "choice")

@@ -65,7 +65,8 @@ class AnswerGuides:
         if rendered is None or not isinstance(prompt, ChatPrompt):
             if constraint is None:
                 return NO_GUIDE
-            return AnswerGuide(self._compiler.compile(constraint), AnswerPlan(constrained=True))
+            plan = AnswerPlan(is_whole=True) if constraint.is_whole else None
+            return AnswerGuide(self._compiler.compile(constraint), plan)
         form = rendered.form
         known = None if form.tool_format is None else tool_formats()[form.tool_format]
         if known is not None and prompt.tools and prompt.tool_choice.mode == "required":
@@ -160,7 +161,8 @@ class AnswerGuides:
             closing_tokens=closing,
             call_marks=known.marks if known is not None and calls else (),
             bare_calls=calls,
-            constrained=constraint is not None or (calls and choice.mode == "required"),
+            is_whole=(constraint is not None and constraint.is_whole)
+            or (calls and choice.mode == "required"),
         )
 
     def _spelled(self, form: AnswerForm, known: ToolFormat | None, more: set[str]) -> frozenset[int]:

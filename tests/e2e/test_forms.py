@@ -136,10 +136,81 @@ def test_logprobs_are_those_of_the_answer_s_tokens(forms_server: RunningServer) 
     assert n_tokens <= answer["usage"]["completion_tokens"] <= n_tokens + 2
 
 
-def test_a_stop_string_cuts_no_form(forms_server: RunningServer) -> None:
-    """Stop strings count in free content alone: `docs/chats.md`."""
-    (text,) = texts(ask(forms_server, "chat/completions", seed=5, stop=['"kind'], json_schema=SCHEMA))
-    assert_form(text, SCHEMA)
+@pytest.mark.parametrize("path", ["chat/completions", "completions"])
+@pytest.mark.parametrize("name", ["openai", "llama-server", "vllm", "choice", "guided_choice"])
+def test_a_stop_string_cuts_no_document_and_no_choice(
+    forms_server: RunningServer, name: str, path: str
+) -> None:
+    """Stop strings count where an answer may be cut: `docs/chats.md`."""
+    fields, form = FORMS[name]
+    for seed in range(5, 8):
+        stop = ['"kind', "{", "e", " "]
+        (text,) = texts(ask(forms_server, path, seed=seed, stop=stop, **fields))
+        assert_form(text, form)
+
+
+@pytest.mark.parametrize("path", ["chat/completions", "completions"])
+@pytest.mark.parametrize("name", ["regex", "hugging face's regex", "gbnf", "lark", "lark as grammar"])
+def test_a_stop_string_cuts_what_follows_a_grammar(forms_server: RunningServer, name: str, path: str) -> None:
+    fields, _ = FORMS[name]
+    fields = {**fields, "seed": 11, "n": 3}
+    found = texts(ask(forms_server, path, **fields))
+    assert found
+    for whole in found:
+        stop = whole[-2:]
+        cut = ask(forms_server, path, **fields, stop=stop)
+        expected = whole[: whole.index(stop)]
+        assert expected in texts(cut)
+        assert streamed(forms_server, path, **fields, stop=stop) == texts(cut)
+        unfit = ask(forms_server, path, **fields, stop=f"{stop}!")
+        assert whole in texts(unfit), "what was held back and became no stop string is told"
+
+
+def streamed(server: RunningServer, path: str, **fields: Any) -> list[str]:
+    """The texts of the choices that finished, as a stream tells them."""
+    question: dict[str, Any] = {"prompt": "hi"}
+    if path == "chat/completions":
+        question = {"messages": [{"role": "user", "content": "hi"}]}
+    body = {**question, "max_tokens": 300, "stream": True, **fields}
+    response = httpx.post(f"{server.url}/v1/{path}", json=body, timeout=120)
+    told: dict[int, str] = {}
+    reasons: dict[int, str | None] = {}
+    for line in response.text.splitlines():
+        if not line.startswith("data: {"):
+            continue
+        for choice in json.loads(line.removeprefix("data: "))["choices"]:
+            text = choice["delta"].get("content") if "delta" in choice else choice["text"]
+            told[choice["index"]] = told.get(choice["index"], "") + (text or "")
+            reasons[choice["index"]] = choice["finish_reason"]
+    return [told[index] for index in sorted(told) if reasons[index] == "stop"]
+
+
+def test_a_stop_sequence_cuts_no_document_of_the_other_protocols(forms_server: RunningServer) -> None:
+    form = {"type": "json_schema", "schema": SCHEMA}
+    message = {
+        "model": "pico",
+        "messages": [{"role": "user", "content": "hi"}],
+        "max_tokens": 300,
+        "stop_sequences": ['"kind', "{"],
+        "output_config": {"format": form},
+        "seed": 5,
+    }
+    answer = httpx.post(f"{forms_server.url}/v1/messages", json=message, timeout=120).json()
+    assert_form(answer["content"][0]["text"], SCHEMA)
+    assert answer["stop_reason"] == "end_turn"
+    wish = {
+        "model": "pico",
+        "input": "hi",
+        "max_output_tokens": 300,
+        "stop": ['"kind', "{"],
+        "text": {"format": {**form, "name": "x"}},
+        "seed": 5,
+    }
+    response = httpx.post(f"{forms_server.url}/v1/responses", json=wish, timeout=120).json()
+    assert_form(response["output"][0]["content"][0]["text"], SCHEMA)
+    del wish["text"]
+    response = httpx.post(f"{forms_server.url}/v1/responses", json=wish, timeout=120).json()
+    assert "{" not in response["output"][0]["content"][0]["text"]
 
 
 def test_a_bias_can_t_break_a_form(forms_server: RunningServer) -> None:

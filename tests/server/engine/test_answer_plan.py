@@ -76,8 +76,8 @@ def test_content_without_thoughts_has_no_limit() -> None:
     ("options", "texts", "counts"),
     [
         ({}, ("a",), True),
-        ({"constrained": True}, ("a",), False),
-        ({"constrained": True, "thoughts": MARKS}, ("<t>a</t>", "b"), False),
+        ({"is_whole": True}, ("a",), False),
+        ({"is_whole": True, "thoughts": MARKS}, ("<t>a</t>", "b"), False),
         ({"call_marks": ("[c]",)}, ("a", "b"), True),
         ({"call_marks": ("[c]",)}, ("a", "[", "c]"), False),
         ({"call_marks": ("[c]",)}, ("a[c]b", "c"), False),

@@ -250,6 +250,33 @@ def test_content_or_a_call_beside_a_constraint(model: Model, guides: AnswerGuide
             assert json.loads(answer.text(Delta)) in ("yes", "no")
 
 
+@pytest.mark.parametrize(
+    ("kind", "text", "cut"),
+    [
+        ("regex", "ab{3}c", "a"),
+        ("lark", 'start: "abb" "bc"', "a"),
+        ("gbnf", 'root ::= "ab" "bbc"', "a"),
+        ("choice", '["abbbc"]', "abbbc"),
+        ("json_schema", '{"const": "abbbc"}', '"abbbc"'),
+    ],
+)
+@pytest.mark.parametrize("form", [HERMES, THINKS, None])
+def test_where_a_stop_string_cuts_a_form(
+    model: Model, guides: AnswerGuides, kind: Any, text: str, cut: str, form: AnswerForm | None
+) -> None:
+    constraint = Constraint(kind=kind, text=text, param="form")
+    tools = TOOLS if form is HERMES else ()
+    message, rendered = chat(
+        form or AnswerForm(), tools=tools, constraint=constraint, thinking=Thinking(budget_tokens=3)
+    )
+    if form is None:
+        message = msgspec.structs.replace(message, prompt=TextPrompt(""))
+    made = guides.make(message, None if form is None else rendered)
+    found = answers(model, made, n=4, stop=("bb",))
+    said = [answer.text(Delta) for answer in found if not answer.calls and answer.finish_reason == "stop"]
+    assert set(said) == {cut}
+
+
 @pytest.mark.parametrize("budget", [0, 7])
 def test_constrained_content_after_thoughts(model: Model, guides: AnswerGuides, budget: int) -> None:
     thinking = Thinking(budget_tokens=budget)
