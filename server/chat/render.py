@@ -107,6 +107,12 @@ class ChatRenderer:
         else:
             self.name = self._known(prompt_format)
 
+    @property
+    def knows_calls(self) -> bool:
+        """True if the model's own template has the form of a known kind of calls."""
+        template = self._tool_use_template
+        return self.name == TEMPLATE and template is not None and detect(template.source) is not None
+
     def warm_up(self) -> None:
         """Start the process that the first chat would wait for; return at once."""
         if self.name == TEMPLATE and self._template is not None:

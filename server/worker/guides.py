@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -46,7 +47,8 @@ NO_GUIDE = AnswerGuide()
 class AnswerGuides:
     """Makes guides for one model. Any thread.
 
-    The vocabulary is read for grammars, and their process started, when the first request needs them.
+    The vocabulary is read for grammars, and their process started, by `open` or when the first request needs
+    them.
     """
 
     def __init__(self, vocab: Vocab) -> None:
@@ -54,9 +56,18 @@ class AnswerGuides:
         self._compiler = ConstraintCompiler(vocab)
         self._told: set[str] = set()
         self._hidden = vocab.hidden_tokens if vocab.type != "none" else {}
+        self._opening: threading.Thread | None = None
+
+    def open(self) -> None:
+        """Make ready for the first grammar, which takes up to two seconds of a core; return at once."""
+        if self._opening is None:
+            self._opening = threading.Thread(target=self._open, name="grammars", daemon=True)
+            self._opening.start()
 
     def close(self) -> None:
-        """End the grammars' process, if there is one."""
+        """End the grammars' process, if there is one. The vocabulary is used no more then."""
+        if self._opening is not None:
+            self._opening.join()
         self._compiler.close()
 
     def make(self, message: Generate, rendered: RenderedPrompt | None) -> AnswerGuide:
@@ -80,6 +91,12 @@ class AnswerGuides:
             form=None if form == AnswerForm() else form,
             spelled_tokens=self._spelled(form, known, marks),
         )
+
+    def _open(self) -> None:
+        try:
+            self._compiler.open()
+        except OSError as error:
+            logger.warning("the process that makes grammars can't be started: %s", error)
 
     def _grammar(
         self,

@@ -68,6 +68,14 @@ class PromptReader:
         self._infill = InfillPrompts(vocab, n_ctx)
         self._hidden_tokens = dict(vocab.hidden_tokens) if vocab.type != "none" else {}
 
+    def open(self) -> None:
+        """Make ready, at an idle moment, for the first request with tools; return at once.
+
+        Models whose template has no calls mostly get no such request.
+        """
+        if self._renderer.knows_calls:
+            self._guides.open()
+
     def close(self) -> None:
         """End what it has started: the process that makes grammars."""
         self._guides.close()

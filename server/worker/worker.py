@@ -43,6 +43,9 @@ EXIT_LOAD_FAILED = 3
 GC_THRESHOLDS = (20_000, 20, 50)
 """The garbage collector's thresholds are high: nothing in a step makes cycles."""
 
+IDLE_S = 0.5
+"""After so many seconds without a request the worker makes ready for the first one with tools."""
+
 DRAIN_POLL_S = 0.05
 """While it drains, the worker looks this often for requests that are still being prepared."""
 
@@ -61,6 +64,7 @@ class Worker:
         self._inbox = Inbox(channel, exit_at_once)
         self._drain_until_s: float | None = None
         self._loaded = False
+        self._made_ready = False
         self._outbox = Outbox(channel)
 
     def drain(self, grace_s: float) -> None:
@@ -121,6 +125,8 @@ class Worker:
         while True:
             if self._take_work(engine, loaded.adapters):
                 self._outbox.flush()  # the next step may be long
+            elif not engine.has_work:
+                self._make_ready(loaded)
             if self._drain_until_s is not None and not engine.has_work and self._inbox.is_empty:
                 return EXIT_OK
             if self._drain_until_s is not None and time.monotonic() >= self._drain_until_s:
@@ -152,14 +158,26 @@ class Worker:
         try:
             if not engine.has_work and not (self._drain_until_s is not None and self._inbox.is_empty):
                 self._outbox.flush()
-                timeout_s = None if self._drain_until_s is None else DRAIN_POLL_S
-                self._hand_on(work.get(timeout=timeout_s), engine, adapters)
+                self._hand_on(work.get(timeout=self._wait_s), engine, adapters)
                 came = True
             while True:
                 self._hand_on(work.get_nowait(), engine, adapters)
                 came = True
         except queue.Empty:
             return came
+
+    @property
+    def _wait_s(self) -> float | None:
+        """The seconds for which it waits for work; None: for ever."""
+        if self._drain_until_s is not None:
+            return DRAIN_POLL_S
+        return None if self._made_ready else IDLE_S
+
+    def _make_ready(self, loaded: LoadedModel) -> None:
+        """Do what the first request with tools would wait for: nothing has come for a moment."""
+        if not self._made_ready and self._drain_until_s is None:
+            self._made_ready = True
+            loaded.prompts.open()
 
     def _hand_on(self, message: Work, engine: Engine, adapters: AdapterSet) -> None:
         match message:

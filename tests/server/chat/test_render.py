@@ -8,6 +8,7 @@ import pytest
 from models.errors import RequestError
 from server.chat.prompt_formats import PROMPT_FORMATS
 from server.chat.render import ChatRenderer, RenderedPrompt
+from tests.clients.chat_template import CHAT_TEMPLATE
 
 USER = {"role": "user", "content": "Hi"}
 VICUNA_JINJA = (
@@ -38,6 +39,14 @@ def test_request_beats_constructor_beats_detection(make: Make) -> None:
     assert renderer.name == "koala"
     assert renderer.render([USER]).text.endswith("GPT:")
     assert renderer.render([USER], prompt_format="alpaca").text.endswith("### Response:")
+
+
+def test_whether_a_model_knows_calls(make: Make) -> None:
+    assert make(CHAT_TEMPLATE).knows_calls
+    assert make(VICUNA_JINJA, tool_use_template=CHAT_TEMPLATE).knows_calls
+    assert not make(VICUNA_JINJA).knows_calls
+    assert not make(name="vicuna-7b-v1.5").knows_calls
+    assert not make(CHAT_TEMPLATE, prompt_format="alpaca").knows_calls
 
 
 def test_a_built_in_format(make: Make) -> None:

@@ -8,10 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
+from models.doctor.tiny_model import TinyModel, write_tiny_gguf
 from server.engine.events import Failure
 from server.engine.sampling_params import SamplingParams
+from server.ipc.constraint import Constraint
 from server.ipc.messages import (
     ApplyTemplate,
     ApplyTemplateReply,
@@ -30,6 +33,8 @@ from server.ipc.messages import (
     TokenizeReply,
     TokenPrompt,
 )
+from server.worker.worker import IDLE_S
+from tests.clients.chat_template import CHAT_TEMPLATE
 from tests.server.worker.client import WorkerClient
 
 pytestmark = pytest.mark.model
@@ -227,3 +232,46 @@ def test_sigterm_ends_an_idle_worker(pico_path: Path) -> None:
         client.ready()
         client.process.send_signal(signal.SIGTERM)
         assert client.process.wait(5) == 0
+
+
+def grammar_processes(client: WorkerClient) -> list[psutil.Process]:
+    """The worker's children that make grammars."""
+    children = psutil.Process(client.process.pid).children()
+    return [child for child in children if "constraints.process" in " ".join(child.cmdline())]
+
+
+def test_a_model_with_calls_makes_ready_for_them_while_it_is_idle(tmp_path: Path) -> None:
+    with WorkerClient(tool_model(tmp_path)) as client:
+        client.ready()
+        assert grammar_processes(client) == [], "the load doesn't wait for it"
+        deadline = time.monotonic() + 30
+        while not grammar_processes(client) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        (child,) = grammar_processes(client)
+        client.send(ask("form", constraint=Constraint(kind="choice", text='["abc"]', param="choice")))
+        assert client.finish("form").text[0] == "abc"
+        assert grammar_processes(client) == [child]
+        client.process.send_signal(signal.SIGTERM)
+        assert client.process.wait(10) == 0
+        assert not child.is_running()
+
+
+def test_the_first_form_may_come_before_it_is_ready(tmp_path: Path) -> None:
+    with WorkerClient(tool_model(tmp_path)) as client:
+        client.ready()
+        for name in "ab":
+            client.send(ask(name, constraint=Constraint(kind="choice", text='["abc"]', param="choice")))
+        assert [client.finish(name).text[0] for name in "ab"] == ["abc", "abc"]
+        assert len(grammar_processes(client)) == 1
+
+
+def test_a_model_without_calls_starts_nothing(pico_path: Path) -> None:
+    with WorkerClient(pico_path) as client:
+        client.ready()
+        time.sleep(IDLE_S + 0.5)
+        assert grammar_processes(client) == []
+
+
+def tool_model(folder: Path) -> Path:
+    """A tiny model whose template has calls."""
+    return write_tiny_gguf(folder / "tools.gguf", TinyModel(chat_template=CHAT_TEMPLATE))
