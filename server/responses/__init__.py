@@ -4,6 +4,7 @@ answer.py      `ResponseAnswer`: the response of one request, made of the parts 
 content.py     The content of items as text: strings, or parts of which each has text. Pure.
 database.py    `StateDatabase`: what is kept of responses, conversations and chat completions, in one SQLite
                file.
+echo.py        The fields of a response that repeat its request. Pure.
 events.py      The events of a streamed response, as the JSON of server-sent events. Pure.
 identity.py    Fresh ids of responses, conversations and items, in OpenAI's form: no two are ever the same.
 items.py       Items of the Responses API as a chat's messages: `messages_of`. Pure.

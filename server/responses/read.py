@@ -15,9 +15,10 @@ from server.ipc.constraint import Constraint
 from server.ipc.messages import ChatPrompt, Generate
 from server.openai.requests.reasoning import thinking_of
 from server.openai.requests.schemas import for_the_log
+from server.responses.echo import echo
 from server.responses.identity import new_item_id
 from server.responses.items import SKIPPED, check_numbers, item_type, messages_of
-from server.responses.schemas import ResponsesRequest, TextFormat
+from server.responses.schemas import ResponsesRequest
 from server.responses.tools import ToolName, ToolTable, tool_choice, tool_table
 
 _SAMPLING = (
@@ -32,8 +33,6 @@ _SAMPLING = (
 )
 _MOST_WARNINGS = 20
 _ID_CHARS = 256
-_MOST_ECHO_BYTES = 256 << 10
-"""Fields of a request with more bytes than this aren't repeated in each event that has the response."""
 LOGPROBS = "message.output_text.logprobs"
 SEALED_THOUGHTS = "reasoning.encrypted_content"
 
@@ -123,13 +122,12 @@ def read_response(
         n_more = len(warnings) - _MOST_WARNINGS
         warnings = [*warnings[:_MOST_WARNINGS], f"and {n_more:,} more of this kind"]
     sampling = _sampling(request)
-    echo = _echo(request, table)
-    if len(echo) > _MOST_ECHO_BYTES:
-        echo = _short_echo(request)
+    repeated, is_all = echo(request, table)
+    if not is_all:
         warnings.append("the request's fields are too long to be repeated in the response")
     prompt = _prompt(request, messages, table)
     form = ResponseForm(
-        echo=echo,
+        echo=repeated,
         tools=tuple(prompt.tool_choice.callable_tools(table.tools)),
         names=table.names,
         logprobs=LOGPROBS in (request.include or ()),
@@ -336,12 +334,8 @@ def _prompt(request: ResponsesRequest, messages: list[dict[str, Any]], table: To
     )
 
 
-def _text_format(request: ResponsesRequest) -> TextFormat | None:
-    return None if request.text is None else request.text.format
-
-
 def _constraint(request: ResponsesRequest) -> Constraint | None:
-    form = _text_format(request)
+    form = request.text_format
     if form is None or form.type == "text":
         return None
     if form.type == "json_object":
@@ -358,51 +352,7 @@ def _constraint(request: ResponsesRequest) -> Constraint | None:
 
 def _shown_schema(request: ResponsesRequest) -> dict[str, Any] | None:
     """Return the schema that the prompt tells the model; None: none, or the client doesn't want it told."""
-    form = _text_format(request)
+    form = request.text_format
     if form is None or form.type == "text" or request.show_schema is False:
         return None
     return {"type": "object"} if form.type == "json_object" else form.json_schema
-
-
-# --- the response's fields ----------------------------------------------------------------------------------
-
-
-def _short_echo(request: ResponsesRequest) -> bytes:
-    """Return those fields without any that may be long."""
-    long = ("instructions", "tools", "tool_choice", "text", "user", "safety_identifier", "prompt_cache_key")
-    return _echo(request.model_copy(update=dict.fromkeys(long)), ToolTable())
-
-
-def _echo(request: ResponsesRequest, table: ToolTable) -> bytes:
-    """Return the fields of the response that repeat the request."""
-    form, text = _text_format(request), request.text
-    reasoning = request.reasoning
-    fields: dict[str, Any] = {
-        "background": False,
-        "conversation": None if request.conversation_id is None else {"id": request.conversation_id},
-        "instructions": request.instructions,
-        "max_output_tokens": request.max_output_tokens,
-        "max_tool_calls": request.max_tool_calls,
-        "metadata": request.metadata or {},
-        "parallel_tool_calls": request.parallel_tool_calls is not False,
-        "previous_response_id": request.previous_response_id,
-        "prompt_cache_key": request.prompt_cache_key,
-        "reasoning": {
-            "effort": None if reasoning is None else reasoning.effort,
-            "summary": None,
-        },
-        "safety_identifier": request.safety_identifier,
-        "service_tier": "default",
-        "temperature": request.temperature,
-        "text": {
-            "format": {"type": "text"} if form is None else form.model_dump(by_alias=True, exclude_none=True),
-            "verbosity": "medium" if text is None or text.verbosity is None else text.verbosity,
-        },
-        "tool_choice": request.tool_choice or "auto",
-        "tools": table.served,
-        "top_logprobs": request.top_logprobs or 0,
-        "top_p": request.top_p,
-        "truncation": request.truncation or "disabled",
-        "user": request.user,
-    }
-    return msgspec.json.encode(fields)[1:-1]

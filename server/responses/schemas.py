@@ -158,6 +158,11 @@ class ResponsesRequest(ThinkingRequest):
     context_management: JsonValue = None
 
     @property
+    def text_format(self) -> TextFormat | None:
+        """The form of the answer's text, if the request asks for one."""
+        return None if self.text is None else self.text.format
+
+    @property
     def conversation_id(self) -> str | None:
         """The id of the conversation, however it is given."""
         given = self.conversation

@@ -7,11 +7,8 @@ from typing import Any
 
 import pytest
 
-from models.errors import WorkerDied
 from server.chat.tools import Tool, ToolChoice
 from server.engine.events import AnswerForm
-from server.engine.sampling_params import SamplingParams
-from server.ipc.messages import ChatPrompt, Generate
 from tests.server.http_client import CHAT, client_for, events_of
 from tests.server.scripted_answers import (
     HERMES,
@@ -279,39 +276,6 @@ async def test_two_choices_think_side_by_side() -> None:
 async def test_a_marks_text_without_a_form_is_content() -> None:
     body, _ = await post(answers("<think>a</think>b", None), tools=TOOLS)
     assert body["choices"][0]["message"]["content"] == "<think>a</think>b"
-
-
-# --- streams that break -------------------------------------------------------------------------------------
-
-
-async def test_a_stream_cut_anywhere_is_well_formed_so_far() -> None:
-    script = answers(f"<think>Hm.</think>{TWO_CALLS}", HERMES_THINKING, size=4)
-    n_steps = len(script(Generate(id="x", prompt=ChatPrompt([]), params=SamplingParams())))
-    before = 0
-    for cut in range(1, n_steps - 1):
-
-        def broken(request: Any, cut: int = cut) -> Any:
-            return [*script(request)[:cut], WorkerDied("The worker died")]
-
-        async with client_for(ScriptedService(broken)) as client:
-            response = await client.post(
-                "/v1/chat/completions", json={**CHAT, "tools": TOOLS, "stream": True}
-            )
-        *chunks, last = events_of(response.text)
-        assert last == {
-            "error": {
-                "message": "The worker died",
-                "type": "server_error",
-                "param": None,
-                "code": "worker_died",
-            }
-        }
-        choices = [choice for chunk in chunks for choice in chunk["choices"]]
-        assert choices[0]["delta"]["role"] == "assistant"
-        joined(choices)
-        assert len(choices) >= before
-        before = len(choices)
-    assert before > 10
 
 
 async def test_large_bodies_keep_their_tools() -> None:

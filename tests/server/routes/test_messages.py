@@ -104,28 +104,6 @@ async def test_white_space_alone_is_no_block() -> None:
         assert json.loads("".join(parts)) == {"a": value}
 
 
-@pytest.mark.parametrize("cut_at", range(8))
-async def test_a_stream_cut_anywhere_is_well_formed(cut_at: int) -> None:
-    """Blocks begin, grow and end one after another, whatever came last."""
-    text = f"<think>Hm.</think>I look. {call('read', {'a': 1})}"
-    async with client_for(ScriptedService(answers(text, HERMES_THINKING, size=5 + cut_at))) as client:
-        response = await client.post("/v1/messages", json={**ASK, "stream": True, "tools": [TOOL]})
-    begun: int | None = None
-    n_blocks = 0
-    events = events_of(response.text)
-    assert [event["type"] for event in events[-2:]] == ["message_delta", "message_stop"]
-    for event in events[1:-2]:
-        if event["type"] == "content_block_start":
-            assert begun is None
-            assert event["index"] == n_blocks
-            begun, n_blocks = n_blocks, n_blocks + 1
-        else:
-            assert event["index"] == begun
-            begun = None if event["type"] == "content_block_stop" else begun
-    assert begun is None
-    assert n_blocks == 3
-
-
 @pytest.mark.parametrize(
     ("stop", "expected"), [("END", ("stop_sequence", "END")), ("USER:", ("end_turn", None))]
 )

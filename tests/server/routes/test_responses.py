@@ -15,11 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from models.errors import ContextLengthExceeded, WorkerDied
+from models.errors import ContextLengthExceeded
 from server.chat.thinking import Thinking
 from server.engine.events import Failure, Started
-from server.engine.sampling_params import SamplingParams
-from server.ipc.messages import Generate, TextPrompt
+from server.ipc.messages import Generate
 from server.responses.schemas import ResponsesRequest
 from tests.server.http_client import error_of, serving
 from tests.server.responses.clients import http_of, keeping_app, named_events, sdk_of
@@ -607,27 +606,6 @@ async def test_a_prompt_that_is_too_long() -> None:
     assert response.status_code == 400
     error = error_of(response)
     assert (error["code"], error["param"]) == ("context_length_exceeded", "input")
-
-
-async def test_an_error_in_the_stream(tmp_path: Path) -> None:
-    text = "<think>Hm.</think>ok" + call("weather", {"city": "Köln"})
-    script = answers(text, HERMES_THINKING)
-
-    def cut(n_events: int) -> ScriptedService:
-        return ScriptedService(lambda request: [*script(request)[:n_events], WorkerDied("The worker died")])
-
-    n_steps = len(script(Generate(id="x", prompt=TextPrompt(""), params=SamplingParams())))
-    for n_events in range(1, n_steps):
-        response = await post(cut(n_events), {"input": "Hi", "stream": True, "tools": [WEATHER]})
-        events = named_events(response.text)
-        assert [event["type"] for event in events[:2]] == ["response.created", "response.in_progress"]
-        last = events[-1]
-        assert last["type"] == "response.failed"
-        assert last["response"]["status"] == "failed"
-        assert last["response"]["error"] == {"code": "worker_died", "message": "The worker died"}
-        done = [event["item"]["id"] for event in events if event["type"] == "response.output_item.done"]
-        whole = [item["id"] for item in last["response"]["output"] if item["status"] == "completed"]
-        assert done == whole
 
 
 async def test_the_official_client_sees_the_failure(tmp_path: Path) -> None:
