@@ -42,10 +42,19 @@ def without_ones(found: dict[str, Any]) -> dict[str, Any]:
     return {**found, "tensors": tensors}
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("group", range(4))
-def test_the_demo_model(group: int, tmp_path: Path) -> None:
-    assert_identical(DEMO_DIR, "F16", tmp_path, ALL_TYPES[group::4])
+@pytest.mark.parametrize(
+    "types",
+    [
+        pytest.param(["Q8_0", "Q5_K_M", "Q4_K_M"], id="main types"),
+        *(
+            pytest.param(ALL_TYPES[group::4], id=f"all {group}", marks=pytest.mark.thorough)
+            for group in range(4)
+        ),
+    ],
+)
+def test_the_demo_model(types: list[str], tmp_path: Path) -> None:
+    """All types are those of the smaller models below."""
+    assert_identical(DEMO_DIR, "F16", tmp_path, types)
 
 
 @pytest.mark.parametrize("dtype", ["F16", "BF16", "F32"])

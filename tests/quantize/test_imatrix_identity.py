@@ -22,12 +22,26 @@ from tests.quantize.importance import assert_identical, tensors
 pytestmark = pytest.mark.model
 
 
-@pytest.mark.parametrize("layers", [2, 9])
-def test_every_type(layers: int, tmp_path: Path) -> None:
+LAYERED = [name for name in ALL_FTYPES if name.startswith(("IQ", "Q4_0", "Q5_0"))]
+"""With a matrix, these types treat an eighth of the layers apart, or the layers in between."""
+
+
+def test_every_type(tmp_path: Path) -> None:
+    assert_identical(write_pico_checkpoint(tmp_path / "pico"), tmp_path, list(ALL_FTYPES))
+
+
+@pytest.mark.parametrize(
+    "types",
+    [
+        pytest.param(["Q4_0", "IQ4_XS", "IQ3_M", "IQ3_XS", "IQ2_S"], id="one of each rule"),
+        pytest.param(LAYERED, id="all", marks=pytest.mark.thorough),
+    ],
+)
+def test_an_eighth_of_the_layers(types: list[str], tmp_path: Path) -> None:
     """Nine layers: an eighth of them is one, for which llama.cpp's choice then is another."""
-    kv_heads = 2 if layers == 2 else 1
-    directory = write_pico_checkpoint(tmp_path / "pico", n_layers=layers, kv_heads=kv_heads)
-    types = [name for name in ALL_FTYPES if layers == 2 or name.startswith(("IQ", "Q4_0", "Q5_0"))]
+    directory = write_pico_checkpoint(
+        tmp_path / "pico", n_layers=9, kv_heads=1, config={"intermediate_size": 256}
+    )
     assert_identical(directory, tmp_path, types)
 
 

@@ -21,7 +21,6 @@ from tests.pico import write_pico_checkpoint
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
-KILLS = 20
 TYPES = ("Q8_0", "Q5_K_M", "Q4_K_M")
 WAIT_S = 120.0
 
@@ -65,7 +64,8 @@ def complete_types(store: ModelStore) -> set[str]:
     return types
 
 
-def test_killed_at_twenty_moments(pico: Path, store: ModelStore, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kills", [8, pytest.param(20, marks=pytest.mark.thorough)])
+def test_killed_at_many_moments(kills: int, pico: Path, store: ModelStore, tmp_path: Path) -> None:
     quantize_reference(ModelRef.parse(str(pico)), ["Q4_0"], store=store)
     elsewhere = ModelStore(Paths(home=tmp_path / "elsewhere", hf_cache=tmp_path / "hub"))
     whole = start(pico, elsewhere, *TYPES)
@@ -74,9 +74,9 @@ def test_killed_at_twenty_moments(pico: Path, store: ModelStore, tmp_path: Path)
     longest = time.monotonic() - began
     chance = random.Random(7)
     killed = 0
-    for moment in range(KILLS):
+    for moment in range(kills):
         process = start(pico, store, *TYPES)
-        time.sleep(longest * (moment + chance.random()) / KILLS)
+        time.sleep(longest * (moment + chance.random()) / kills)
         process.kill()
         code, _ = finish(process)
         killed += code == -signal.SIGKILL
@@ -84,7 +84,7 @@ def test_killed_at_twenty_moments(pico: Path, store: ModelStore, tmp_path: Path)
         if complete_types(store) != {"Q4_0"}:
             for type_ in TYPES:
                 store.remove(ModelRef.parse(str(pico)), type_)
-    assert killed >= KILLS // 4
+    assert killed >= kills // 4
     assert finish(start(pico, store, *TYPES)) == (0, "")
     assert complete_types(store) == {"Q4_0", *TYPES}
     assert list(store.paths.staging_dir.iterdir()) == []

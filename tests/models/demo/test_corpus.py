@@ -7,7 +7,7 @@ from itertools import islice
 
 import pytest
 
-from models.demo.training.corpus import Mixture, held_out_texts, normalise, questions
+from models.demo.training.corpus import Mixture, Question, held_out_texts, normalise, questions
 from models.demo.training.corpus.arithmetic import DIFFERENCES, PRODUCTS, SUMS
 from models.demo.training.corpus.capitals import CAPITALS
 from models.demo.training.corpus.definitions import DEFINITIONS
@@ -45,8 +45,10 @@ def test_no_held_out_question_is_trained(trained: list[Exchange]) -> None:
     assert not {turn.user for turn in trained if normalise(turn.user) in held_out}
 
 
-def test_no_question_of_the_evaluation_is_trained(trained: list[Exchange]) -> None:
-    asked = {normalise(q.chat.turns[-1].user) for q in questions() if q.task in TASKS}
+def test_no_question_of_the_evaluation_is_trained(
+    trained: list[Exchange], evaluation: list[Question]
+) -> None:
+    asked = {normalise(q.chat.turns[-1].user) for q in evaluation if q.task in TASKS}
     assert len(asked) > 700
     assert not asked & {normalise(turn.user) for turn in trained}
 
@@ -95,13 +97,13 @@ def test_one_question_has_one_answer() -> None:
                     assert answers.setdefault(text, fact.answer) == fact.answer, text
 
 
-def test_every_task_is_asked_often_enough() -> None:
+def test_every_task_is_asked_often_enough(evaluation: list[Question]) -> None:
     counts: dict[str, int] = {}
-    for question in questions():
+    for question in evaluation:
         counts[question.task] = counts.get(question.task, 0) + 1
     assert set(counts) == {*TASKS, "refusals", "chats", "systems", "stories"}
     assert min(counts.values()) >= 25
-    assert questions() == questions()
+    assert evaluation == questions()
 
 
 def test_refusals_have_one_answer(trained: list[Exchange]) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from models.demo.training.corpus import Question, questions
+from models.demo.training.corpus import Question
 from models.demo.training.evaluate import BEGIN, END, find, score, story_is_whole, table, write_card
 
 STORY = "Once upon a time, there was a fox. " + "The fox was happy. " * 12
@@ -25,8 +25,8 @@ class Scripted:
 
 
 @pytest.fixture(scope="module")
-def asked() -> list[Question]:
-    return [question for question in questions() if question.task == "capitals"]
+def asked(evaluation: list[Question]) -> list[Question]:
+    return [question for question in evaluation if question.task == "capitals"]
 
 
 def test_only_the_exact_answer_that_ends_by_itself_is_right(asked: list[Question]) -> None:

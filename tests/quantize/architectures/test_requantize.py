@@ -51,7 +51,7 @@ def test_the_file_is_llama_cpps_own(
         theirs.unlink()
 
 
-FAMILIES = ["mixtral", "qwen2-moe", "qwen2-tied", "deepseek2-lite", "gemma2", "gpt2", "bert"]
+FAMILIES = ["mixtral", "qwen2-moe", "qwen2-tied", "deepseek2", "gemma2", "gpt2", "bert"]
 
 
 @pytest.mark.parametrize("name", FAMILIES)

@@ -19,6 +19,9 @@ from tests.quantize.test_byte_identity import ALL_TYPES, assert_identical
 
 pytestmark = pytest.mark.model
 
+LONG = "deepseek2-lite"
+"""This family's 27 layers take as long as twenty other families; `deepseek2` has its kinds of tensors."""
+
 BY_NAME = {family.name: family for family in ALL_FAMILIES}
 
 
@@ -37,7 +40,13 @@ def written(family: Family, parent: Path) -> Path:
     return write_checkpoint(family, parent, golden["config"], tensors)
 
 
-@pytest.mark.parametrize("family", ALL_FAMILIES, ids=str)
+@pytest.mark.parametrize(
+    "family",
+    [
+        pytest.param(family, id=str(family), marks=pytest.mark.thorough if family.name == LONG else ())
+        for family in ALL_FAMILIES
+    ],
+)
 def test_four_bits(family: Family, tmp_path: Path) -> None:
     assert_identical(written(family, tmp_path), "F16", tmp_path, ["Q4_K_M"])
 
@@ -56,10 +65,13 @@ def test_every_type(name: str, group: int, tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
-    ["qwen2", "bert", *further("mixtral", "qwen2-tied", "qwen2-moe", "granite-moe-shared", "flan-t5")],
+    ["bert", *further("qwen2", "mixtral", "qwen2-tied", "qwen2-moe", "granite-moe-shared", "flan-t5")],
 )
 def test_every_type_with_an_importance_matrix(name: str, tmp_path: Path) -> None:
-    """And one tensor of a layer, and all of a kind that llama.cpp treats apart, with types of their own."""
+    """And one tensor of a layer, and all of a kind that llama.cpp treats apart, with types of their own.
+
+    `test_imatrix_identity.py` has a Llama of every type.
+    """
     directory = written(BY_NAME[name], tmp_path)
     floats = {"F32", "BF16"}  # llama.cpp leaves a T5's relative biases as they are, here in F16
     importance.assert_identical(directory, tmp_path, [type_ for type_ in ALL_FTYPES if type_ not in floats])

@@ -22,7 +22,13 @@ from tests.quantize.quantize_folder import quantize_folder
 ALL = os.environ.get("CORRAL_ALL_HEADERS") == "1"
 FEW = 12
 """So many variants of each architecture's header are tried."""
-FAMILIES = list(ALL_FAMILIES if ALL else {family.architecture: family for family in ALL_FAMILIES}.values())
+LONG = "deepseek2-lite"
+"""This family's 27 layers are loaded for each variant; `deepseek2` has the same header with two."""
+FAMILIES = list(
+    ALL_FAMILIES
+    if ALL
+    else {family.architecture: family for family in ALL_FAMILIES if family.name != LONG}.values()
+)
 MARKED = [
     pytest.param(family, id=str(family), marks=[] if ALL or at % 3 == 0 else pytest.mark.thorough)
     for at, family in enumerate(FAMILIES)

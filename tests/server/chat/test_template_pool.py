@@ -17,7 +17,7 @@ TEMPLATE = "{% if 'slow' in messages[0].content %}" + SLOW + "{% endif %}{{ mess
 
 @pytest.fixture
 def pool() -> Iterator[TemplatePool]:
-    made = TemplatePool(TEMPLATE, bos_token="", eos_token="", limits=Limits(cpu_s=3, wall_s=9))
+    made = TemplatePool(TEMPLATE, bos_token="", eos_token="", limits=Limits(cpu_s=1, wall_s=9))
     yield made
     made.close()
 

@@ -30,11 +30,20 @@ def module_name(path: Path) -> str:
     return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
 
 
+def statements(block: ast.AST) -> Iterator[ast.AST]:
+    """Yield every statement in a block, however deep, and none of their expressions, most of a tree."""
+    for field in ("body", "orelse", "finalbody", "handlers", "cases"):
+        nested = getattr(block, field, ())
+        for node in nested if isinstance(nested, list) else ():
+            yield node
+            yield from statements(node)
+
+
 def imported_names(tree: ast.Module) -> dict[str, str]:
     """Return the address that each `from ... import ...` of a module gives to a name."""
     return {
         alias.asname or alias.name: f"{node.module}.{alias.name}"
-        for node in ast.walk(tree)
+        for node in statements(tree)
         if isinstance(node, ast.ImportFrom)
         for alias in node.names
     }
