@@ -26,6 +26,8 @@ LAYERED = [name for name in ALL_FTYPES if name.startswith(("IQ", "Q4_0", "Q5_0")
 """With a matrix, these types treat an eighth of the layers apart, or the layers in between."""
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_every_type(tmp_path: Path) -> None:
     assert_identical(write_pico_checkpoint(tmp_path / "pico"), tmp_path, list(ALL_FTYPES))
 

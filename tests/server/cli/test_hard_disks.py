@@ -98,10 +98,14 @@ def test_a_cache_on_a_read_only_disk(
     run(env, "quantize", "org/name", "--type", "F32", prefix=prefix)
 
 
-@pytest.mark.parametrize("fault", ["links", "ENOSYS", "ENOLCK", "EOPNOTSUPP"])
+@pytest.mark.parametrize(
+    "fault",
+    ["links", "ENOSYS", "ENOLCK", pytest.param("EOPNOTSUPP", marks=pytest.mark.thorough)],
+)
 def test_a_cache_without_links_or_locks(
     fault: str, hub: HubServer, env: dict[str, str], tmp_path: Path
 ) -> None:
+    """`test_file_lock.py` has the other errors that mean no locks."""
     env = env | hub.environment(tmp_path) | {"HF_HUB_OFFLINE": "0"}
     env = faulty(env, tmp_path, fault, tmp_path)
     snapshot = Path(json.loads(run(env, "pull", "org/name", "--json"))["snapshot"])

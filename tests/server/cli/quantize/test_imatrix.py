@@ -18,14 +18,14 @@ def test_a_matrix_is_computed_and_used(corral: Corral, pico: Path, text: Path, t
     )
     assert done.returncode == 0, done.stderr
     assert matrix.is_file()
-    flags = ["--type", "Q4_K_M", "--type", "IQ2_XS"]
+    flags = ["--type", "Q4_K_M", "--type", "IQ3_XXS"]
     plain = document(corral, "quantize", str(pico), "--type", "Q4_K_M", "--out", str(tmp_path / "plain"))
     weighted = document(
         corral, "quantize", str(pico), *flags, "--imatrix", str(matrix), "--out", str(tmp_path / "weighted")
     )
     assert plain["files"][0]["sha256"] != weighted["files"][0]["sha256"]
     assert plain["files"][0]["size_bytes"] == pytest.approx(weighted["files"][0]["size_bytes"], abs=1000)
-    refused = corral("quantize", str(pico), "--type", "IQ2_XS")
+    refused = corral("quantize", str(pico), "--type", "IQ3_XXS")
     assert refused.returncode == 1
     assert "needs an importance matrix" in refused.stderr
     missing = corral("quantize", str(pico), "--imatrix", str(tmp_path / "no.gguf"))
