@@ -60,7 +60,7 @@ oracle: python ## compare with torch, transformers and llama.cpp's own tools, in
 	tools="$${CORRAL_LLAMA_CPP_TOOLS:-$$(.venv-oracle/bin/python -m bench.tools)}" && \
 	CORRAL_LLAMA_CPP_TOOLS="$$tools" .venv-oracle/bin/pytest -m oracle $(ARGS)
 
-thorough: setup ## the tests of every member of a kind of which `make test` runs a few, about 15 minutes
+thorough: setup ## the tests of every member of a kind of which `make test` runs a few, about 20 minutes
 	@$(SOURCES) $(BIN)/pytest -m thorough $(ARGS)
 
 clients: setup ## run published clients (agents, SDKs, frameworks) against the server; the first time installs them; ARGS="-k codex"
