@@ -23,6 +23,7 @@ from server.chat.generic_tools import with_calls_in_content, with_generic_tools,
 from server.chat.jinja_environment import EXPRESSION_ERRORS, environment, strftime_now
 from server.chat.message_changes import Message, Messages
 from server.chat.response_schemas import SchemaForm, learned_schema_form, schema_sentence
+from server.chat.result_fields import reads_result_fields, with_result_fields
 from server.chat.template_prompt import TemplatePrompt
 from server.chat.thought_blocks import THOUGHT_NAMES, marks_around, marks_in, with_thought_parts
 from server.chat.tool_formats.registry import detect, tool_formats
@@ -53,9 +54,12 @@ class ChatTemplate:
                 param="prompt_format",
             ) from error
         self._plain = {**_defaults(), **self._tokens, "add_generation_prompt": True}
-        self._has_thought_parts = False
+        self._has_thought_parts = self._has_result_fields = False
         self._checked = CheckedTemplate(self._render, self._plain)
         self._has_thought_parts = self._reads_thought_parts()
+        self._has_result_fields = reads_result_fields(
+            lambda chat: self._checked.unchecked(chat, self._plain), source
+        )
 
     def render(self, messages: Messages, **options: Any) -> str:
         """Return the text of what `prompt` returns for the same options."""
@@ -236,6 +240,8 @@ class ChatTemplate:
     def _render(self, messages: Messages, variables: Variables) -> str:
         if self._has_thought_parts:
             messages = [with_thought_parts(message) for message in messages]
+        if self._has_result_fields:
+            messages = with_result_fields(messages)
         try:
             return self._template.render(variables, messages=list(messages))  # it may change the list
         except (jinja2.TemplateError, *EXPRESSION_ERRORS) as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import random
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import cache
@@ -60,11 +61,11 @@ THOUGHTS = ("<think>", "</think>")
         pytest.param("qwen2", marks=pytest.mark.thorough),
     ],
 )
-def trie(request: pytest.FixtureRequest) -> Trie:
+def trie(request: pytest.FixtureRequest, real_tries: Callable[[str], Trie]) -> Trie:
     """Return a vocabulary: one with the format's marks as special tokens, or a real one without any."""
     if request.param == "marks":
         return marked_trie(request.node.callspec.params["name"])
-    return real_trie(request.param)
+    return real_tries(request.param)
 
 
 def marked_trie(name: str) -> Trie:
@@ -72,9 +73,11 @@ def marked_trie(name: str) -> Trie:
     return MarkedTrie([*marks, *THOUGHTS])
 
 
-@cache
-def real_trie(name: str) -> Trie:
-    return ExitStack().enter_context(opened(name))
+@pytest.fixture(scope="module")
+def real_tries() -> Iterator[Callable[[str], Trie]]:
+    """Return what opens a real vocabulary, once; they are closed behind the last walk."""
+    with ExitStack() as stack:
+        yield cache(lambda name: stack.enter_context(opened(name)))
 
 
 @pytest.fixture(autouse=True)
