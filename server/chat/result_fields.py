@@ -1,4 +1,4 @@
-"""Results of calls as a field of the message with the calls, as Gemma 4's first template reads them. Pure.
+"""Results as a field of the message with their calls, as Gemma 4's first template reads them. Pure.
 
 That template has no form for the role `tool`, which it would render as a speaker that the model never met. It
 writes what stands in `tool_responses` beside the calls, and the answer that follows in the same turn. A

@@ -37,11 +37,11 @@ class _Harmony:
         next_message = f'{spelled(job, _START)} "assistant"'
         rules = [
             f'thought: {channel} "analysis" {message} thought_text {next_message}',
-            *text_then(job, "thought_text", None, _END),
+            *text_then(job, "thought_text", None, _END, without=_BODY_ENDS),
             f'final: {channel} "final" {message} {job.content or "FINAL"}',
         ]
         if not job.content:
-            rules.append(text_without(job, "FINAL", [_END, _START]))
+            rules.append(text_without(job, "FINAL", _BODY_ENDS))
         if not job.tools:
             answer = "final"
         else:

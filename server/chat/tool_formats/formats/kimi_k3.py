@@ -30,7 +30,7 @@ class _KimiK3(TaggedCalls):
             response = f"{opening}? {job.content} {closing}"
         else:
             response = f"{opening}? response_text"
-            rules += text_then(job, "response_text", None, _RESPONSE[1])
+            rules += text_then(job, "response_text", None, _RESPONSE[1], without=self.openings)
         if not job.tools:
             body = response
         elif job.required:

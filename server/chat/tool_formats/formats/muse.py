@@ -45,7 +45,7 @@ class _Muse:
         rules = [
             *_CALLS.rules(job),
             f'thought: " to=self" {message} thought_text {next_message}',
-            *text_then(job, "thought_text", None, _END_MESSAGE),
+            *text_then(job, "thought_text", None, _END_MESSAGE, without=_BODY_ENDS),
             f'said: " to=user" {message} {job.content or "SAID"}',
         ]
         if not job.content:

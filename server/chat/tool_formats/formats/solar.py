@@ -18,7 +18,7 @@ from server.chat.tool_formats.reading.answer_script import AnswerScript, AnswerT
 from server.chat.tool_formats.tool_format import GrammarJob, PartReader
 from server.chat.tools import Tool
 
-_THINK, _CONTENT, _END, _NEXT = "<|think|>", "<|content|>", "<|end|>", "<|begin|>assistant"
+_OTHERS = _THINK, _CONTENT, _END, _NEXT = "<|think|>", "<|content|>", "<|end|>", "<|begin|>assistant"
 
 
 class _Solar(FramedCalls):
@@ -32,12 +32,12 @@ class _Solar(FramedCalls):
         ]
         said = f"({spelled(job, _CONTENT)})? {job.content or 'SAID'}"
         if not job.content:
-            rules.append(text_without(job, "SAID", (_END, self.section[0])))
+            rules.append(text_without(job, "SAID", (*_OTHERS, self.section[0], self.opening)))
         found = [calls] if job.tools else []
         if not job.tools or not job.required:
             found.append(said)
         if job.tools and not job.required and not job.content:
-            rules += text_then(job, "preamble", None, _END)
+            rules += text_then(job, "preamble", None, _END, without=(*_OTHERS, self.section[0], self.opening))
             found.append(f"{spelled(job, _CONTENT)} preamble {spelled(job, _NEXT)} {calls}")
         return "\n".join(["%llguidance {}", f"start: thought* {lark.choice(found)}", *rules])
 

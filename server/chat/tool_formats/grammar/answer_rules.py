@@ -48,18 +48,21 @@ def literal(text: str) -> str:
     return re.sub(r"([^\w\s])", lambda found: _escaped(found[1]), text).replace("\n", r"\n")
 
 
-def text_then(job: GrammarJob, name: str, text: str | None, mark: str) -> list[str]:
+def text_then(
+    job: GrammarJob, name: str, text: str | None, mark: str, *, without: Sequence[str] = ()
+) -> list[str]:
     """Return the rules of `name`: text up to the first such mark, and the mark.
 
-    `text` is what the text must match besides, as a terminal's expression; None: anything.
+    `text` is what the text must match besides, as a terminal's expression; None: anything. It has none of the
+    marks of `without`, either, at which the format's reader would end it.
     """
     terminal = name.upper()
     pieces = pieces_of(job, mark)
     lead = "" if pieces[0][1] else pieces[0][0]
+    ends = dict.fromkeys([mark, *without] if lead == mark else without)
+    text = " & ".join(filter(None, [text, _exclusion(job, list(ends))]))
     if lead == mark:
-        without = rf"(~/(?s:.*){literal(mark)}(?s:.*)/)"
-        wanted = f"({ANY} & {text} & {without})" if text else f"({ANY} & {without})"
-        return [f"{name}: {terminal}", f"{terminal}: {wanted} {lark.quoted(mark)}"]
+        return [f"{name}: {terminal}", f"{terminal}: ({ANY} & {text}) {lark.quoted(mark)}"]
     rest = " ".join(_spelled(job, pieces[1:] if lead else pieces))
     return [
         f"{name}: {terminal} {rest}",
@@ -69,9 +72,16 @@ def text_then(job: GrammarJob, name: str, text: str | None, mark: str) -> list[s
 
 def text_without(job: GrammarJob, name: str, marks: Sequence[str]) -> str:
     """Return the rule of a terminal of any text that has none of the marks."""
-    spelt = [mark for mark in marks if not any(is_token for _, is_token in pieces_of(job, mark))]
-    excluded = [rf" & (~/(?s:.*){literal(mark)}(?s:.*)/)" for mark in spelt]
-    return f"{name}: /(?s:.*)/{''.join(excluded)}"
+    return f"{name}: {' & '.join(filter(None, [ANY, _exclusion(job, marks)]))}"
+
+
+def _exclusion(job: GrammarJob, marks: Sequence[str]) -> str:
+    """Return the terminal of text without the marks, but those with special tokens, which no text has.
+
+    It is one expression: of several, each with the others, llguidance would make too many.
+    """
+    spelt = [literal(mark) for mark in marks if not any(is_token for _, is_token in pieces_of(job, mark))]
+    return rf"(~/(?s:.*)({'|'.join(spelt)})(?s:.*)/)" if spelt else ""
 
 
 ANY = r"/(?s:.*)/"

@@ -12,7 +12,7 @@ class MarkedStrings(WrittenValues):
     """Writes the rules of the arguments of one answer's tools; members come as `dictsort` has them."""
 
     comma = ","
-    any_key = r'/[a-zA-Z_][a-zA-Z0-9_]*/ ":"'
+    any_key = r'/[a-zA-Z_][a-zA-Z0-9_]{0,63}/ ":"'
     sort_key = staticmethod(str.lower)
 
     def __init__(self, job: GrammarJob, quote: str) -> None:

@@ -146,7 +146,7 @@ class PythonValues(WrittenValues):
     """Python's notation, which templates make of values that they print: `{'a': True}`."""
 
     words: Mapping[str, str] = {"true": "True", "false": "False", "null": "None"}
-    any_key = r"""/'[^'\\\x00-\x1f\x7f]*': /"""
+    any_key = r"""/'[^'\\\x00-\x1f\x7f]{0,64}': /"""
 
     def key(self, name: str) -> str:
         return lark.quoted(f"{name!r}: ")

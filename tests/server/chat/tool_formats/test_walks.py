@@ -26,6 +26,7 @@ pytestmark = pytest.mark.skipif(not SOURCES, reason="CORRAL_LLAMA_CPP_SOURCE nam
 FORMATS = sorted(tool_formats())
 ENDINGS = ['"', '"}', "}", "]", ")", "\n</parameter>\n", "</parameter>", "</function>\n", "</tool_call>"]
 OWN_ENDINGS = {
+    "kimi_k3": ["<|close|>response<|sep|>"],
     "lfm2": ["'", "')]"],
     "minicpm": ["]]></param>", "</param>"],
     "muse": ["</atem:parameter>", "</atem:invoke>"],
