@@ -25,8 +25,8 @@ render.py             `ChatRenderer`: messages in, prompt out, by a built-in for
                       Jinja template.
 response_schemas.py   A JSON schema in the prompt: in the form that a template shows, or in the system text.
                       Pure.
-result_fields.py      Results of calls as a field of the message with the calls, as Gemma 4's first template
-                      reads them. Pure.
+result_fields.py      Results as a field of the message with their calls, as Gemma 4's first template reads
+                      them. Pure.
 template_pool.py      `TemplatePool`: child processes that render one template, so that a long chat holds up
                       no other.
 template_process.py   A child process that renders a model's Jinja template, with hard limits on time and

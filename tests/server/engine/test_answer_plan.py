@@ -81,6 +81,8 @@ def test_content_without_thoughts_has_no_limit() -> None:
         ({"call_marks": ("[c]",)}, ("a", "b"), True),
         ({"call_marks": ("[c]",)}, ("a", "[", "c]"), False),
         ({"call_marks": ("[c]",)}, ("a[c]b", "c"), False),
+        ({"call_marks": ("[c]",)}, ("a[c]",), False),  # a stop string that is the mark ends nothing
+        ({"call_marks": ("[c]",)}, ("a[",), True),  # one that begins it does
         ({"call_marks": ("[c]",)}, ("{", '"'), True),
         ({"call_marks": ("[c]",), "bare_calls": True}, (" ", "\n{", '"'), False),
         ({"call_marks": ("[c]",), "bare_calls": True}, ("a", "{"), True),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import msgspec
 import pytest
 
 from server.engine.answer_plan import AnswerPlan
@@ -154,3 +155,13 @@ def test_marks_without_text_are_spelled() -> None:
     assert shown.text[0].count("<mark>") >= 2
     hidden, _ = answer(guided(EVERY, max_tokens=8), Hidden())
     assert "<mark>" not in hidden.text[0]
+
+
+@pytest.mark.parametrize("plan", [AnswerPlan(), AnswerPlan(call_marks=("stop",))])
+def test_a_stop_string_that_is_a_mark_of_calls_ends_no_answer(plan: AnswerPlan) -> None:
+    every = ScriptedGuide({token: [PIECES.index(b"stop")] for token in range(EOG)})
+    asked = replace(guided(every, max_tokens=30), plan=plan)
+    asked = replace(asked, params=msgspec.structs.replace(asked.params, stop=("stop",)))
+    outcome, _ = answer(asked)
+    assert ("stop" in outcome.text[0]) == bool(plan.call_marks)
+    assert (len(outcome.tokens[0]) == 30) == bool(plan.call_marks)

@@ -13,13 +13,14 @@ from typing import Any
 
 from models.errors import RequestError
 from server.worker.constraints.schema import arrays, objects, scalars
+from server.worker.constraints.schema.bounded_numbers import BoundedNumbers
 from server.worker.constraints.schema.disjoint import are_disjoint
 from server.worker.constraints.schema.endings import check_endings
 from server.worker.constraints.schema.limits import MAX_DEPTH, MAX_ENUM, MAX_NODES, Place
+from server.worker.constraints.schema.multiples import check_multiples
 from server.worker.constraints.schema.negation import negated
 from server.worker.constraints.schema.references import KEYWORDS, Node, References
 from server.worker.constraints.schema.values import TYPES, check_value
-from server.worker.constraints.schema.whole_numbers import WholeNumbers
 
 _FLAT_DEPTH = 12
 """A subschema this deep becomes a definition of its own: llguidance reads JSON of bounded depth."""
@@ -41,7 +42,7 @@ class SchemaRewriter:
         self._loose = loose
         self._names: dict[str, str] = {}
         self._definitions: dict[str, Any] = {}
-        self._whole_numbers = WholeNumbers(self._definitions)
+        self._bounded_numbers = BoundedNumbers(self._definitions)
         self._pending: list[tuple[str, Node, int]] = []
         self._n_values = 0
 
@@ -94,7 +95,7 @@ class SchemaRewriter:
             self._keep(job, part)
         for part in (arrays.arrays, objects.objects, self._combinations, self._conditions):
             self._keep(job, part)
-        return self._whole_numbers.bounded(job.result())
+        return self._bounded_numbers.bounded(job.result())
 
     def _keep(self, job: Rewriting, part: Any) -> None:
         """Run a part of the work; relaxed, what it refuses is left out."""
@@ -145,6 +146,7 @@ class SchemaRewriter:
                 node.place.at(keyword).refuse("it must be a list with at least one schema")
             nodes = [node.child(keyword, index) for index in range(len(members))]
             if keyword == "allOf":
+                check_multiples(node, references)
                 job.more += [job.rewrite(member) for member in nodes]
             elif keyword == "anyOf":
                 job.more.append({"anyOf": [job.rewrite(member) for member in nodes]})

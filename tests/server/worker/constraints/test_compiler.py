@@ -55,6 +55,13 @@ def form(kind: ConstraintKind, text: Any) -> Constraint:
         (form("json_schema", {"type": ["null", "integer"]}), "null", "1" * 17),
         (form("json_schema", {"items": {"type": "integer", "exclusiveMaximum": 0}}), "[-1]", "[0]"),
         (form("json_schema", {"type": "integer", "multipleOf": 7}), "14", "15"),
+        (form("json_schema", {"type": "integer", "multipleOf": 7}), "9007199254740988", "90071992547409880"),
+        (form("json_schema", {"type": "number", "minimum": 0}), "0.1234567891", "0.12345678912"),
+        (form("json_schema", {"type": "number", "minimum": 0}), "9007199254740991", "10000000000000000"),
+        (form("json_schema", {"type": ["null", "number"], "maximum": 2.5}), "-1.50", "2.6"),
+        (form("json_schema", {"type": "number", "minimum": 0, "maximum": 5e-4}), "0.000123456789012", "0.1"),
+        (form("json_schema", {"type": "number", "multipleOf": 0.25}), "1.75", "1.80"),
+        (form("json_schema", {"type": "number"}), "1.6e-19", "1.e5"),
         (form("json_schema", {"not": {"type": "integer"}}), "null", "1"),
     ],
 )
@@ -102,7 +109,8 @@ def test_many_whole_numbers_are_compiled_once(n: int, compiler: ConstraintCompil
     """One range of 64 bits for each would be too large a grammar."""
     properties = {f"p{i}": {"type": "integer", "description": f"the {i}th"} for i in range(n)}
     varied = {f"q{i}": {"type": "integer", "minimum": i} for i in range(n // 2)}
-    for given in (properties, varied):
+    decimals = {f"r{i}": {"type": "number", "minimum": i} for i in range(n // 2)}
+    for given in (properties, varied, decimals):
         schema = {"type": "object", "properties": given, "additionalProperties": False}
         assert follows(compiler.compile(form("json_schema", schema)), vocab, f'{{"{min(given)}":5}}')
 
@@ -121,6 +129,11 @@ def test_many_whole_numbers_are_compiled_once(n: int, compiler: ConstraintCompil
         ({"oneOf": [{"pattern": "a"}, {"pattern": "b"}]}, "form.oneOf"),
         ({"type": "object", "unevaluatedProperties": False, "anyOf": [{}]}, "form.unevaluatedProperties"),
         ({"const": 2**60}, "form.const"),
+        ({"allOf": [{"type": "integer", "multipleOf": p} for p in (99991, 99989, 99971)]}, "form.allOf"),
+        (
+            {"multipleOf": 0.07, "allOf": [{"$ref": "#/$defs/x"}], "$defs": {"x": {"multipleOf": 99991}}},
+            "form.allOf",
+        ),
     ],
 )  # fmt: skip
 def test_keyword_and_path_are_named(schema: Any, param: str, compiler: ConstraintCompiler) -> None:
