@@ -17,7 +17,7 @@ from server.answers.events import CallBegin, CallDelta, CallEnd, ThoughtDelta
 from server.answers.reader import AnswerReader
 from server.chat.render import RenderedPrompt
 from server.chat.thinking import Thinking
-from server.chat.tool_formats.formats.hermes import Hermes
+from server.chat.tool_formats.kinds.object_lists import ObjectLists
 from server.chat.tool_formats.tool_format import GrammarJob
 from server.chat.tools import Tool, ToolChoice
 from server.engine.engine import Engine, EngineConfig
@@ -154,10 +154,8 @@ def assert_right(calls: list[tuple[str, Any]]) -> None:
             assert 0 <= arguments["number"] <= 9
 
 
-class _Marked(Hermes):
+class _Marked(ObjectLists):
     """A format whose grammar wants a token that isn't among its marks."""
-
-    marks = ("", "")
 
     def grammar(self, job: GrammarJob) -> str:
         return f"%llguidance {{}}\nstart: {job.mark('<|im_start|>')}"
@@ -167,7 +165,8 @@ def test_tokens_that_a_grammar_wants_are_spelled(
     model: Model, guides: AnswerGuides, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A token whose text the reader doesn't see would leave a call unread."""
-    monkeypatch.setattr("server.worker.guides.tool_formats", lambda: {"hermes": _Marked()})
+    marked = _Marked(tokens=(), is_used_by=lambda _: True, opening="")
+    monkeypatch.setattr("server.worker.guides.tool_formats", lambda: {"hermes": marked})
     made = guides.make(*chat(HERMES, tools=TOOLS, tool_choice=ToolChoice(mode="required")))
     named = {token for token, name in model.vocab.hidden_tokens.items() if name == "<|im_start|>"}
     assert made.spelled_tokens == named

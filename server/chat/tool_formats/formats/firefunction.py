@@ -5,6 +5,12 @@ I look at both. functools[{"name": "get_weather", "arguments": {"city": "Paris"}
 
 from __future__ import annotations
 
-from server.chat.tool_formats.kinds.listed_calls import ListedCalls
+from server.chat.tool_formats.kinds.object_lists import ObjectLists
 
-FORMAT = ListedCalls(opening=" functools", other_openings=("functools",), words=("functools[",))
+FORMAT = ObjectLists(
+    tokens=(" functools", "functools"),
+    is_used_by=lambda template: "functools[" in template,
+    opening=" functools",
+    other_openings=("functools",),
+    is_tight=True,
+)

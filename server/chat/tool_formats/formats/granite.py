@@ -5,8 +5,12 @@ r"""Granite 3's format, a JSON list of all calls behind a mark; Granite 4 writes
 
 from __future__ import annotations
 
-from server.chat.tool_formats.kinds.listed_calls import ListedCalls
+from server.chat.tool_formats.kinds.object_lists import ObjectLists
 
-FORMAT = ListedCalls(
-    opening="<|tool_call|>", other_openings=("<tool_call>",), words=("<|tool_call|>", "<|start_of_role|>")
+FORMAT = ObjectLists(
+    tokens=("<|tool_call|>", "<tool_call>"),
+    is_used_by=lambda template: "<|tool_call|>" in template and "<|start_of_role|>" in template,
+    opening="<|tool_call|>",
+    other_openings=("<tool_call>",),
+    is_tight=True,
 )

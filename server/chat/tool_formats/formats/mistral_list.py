@@ -5,11 +5,12 @@ r"""Mistral's format up to Nemo: a JSON list of all calls behind a mark, some wi
 
 from __future__ import annotations
 
-from server.chat.tool_formats.kinds.listed_calls import ListedCalls
+from server.chat.tool_formats.kinds.object_lists import ObjectLists
 
-FORMAT = ListedCalls(
+FORMAT = ObjectLists(
+    tokens=("[TOOL_CALLS]",),
+    is_used_by=lambda template: "[TOOL_CALLS]" in template and "[ARGS]" not in template,
     opening="[TOOL_CALLS]",
-    words=("[TOOL_CALLS]",),
-    other_words=("[ARGS]",),
+    is_tight=True,
     behind=r'(", \"id\": \"" /[a-zA-Z0-9]{9}/ "\"")?',
 )

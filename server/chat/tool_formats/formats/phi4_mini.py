@@ -5,11 +5,13 @@ r"""Phi-4-mini's format: a JSON list of all calls between two marks.
 
 from __future__ import annotations
 
-from server.chat.tool_formats.kinds.listed_calls import ListedCalls
+from server.chat.tool_formats.kinds.object_lists import ObjectLists
 
-FORMAT = ListedCalls(
+FORMAT = ObjectLists(
+    tokens=("<|tool_call|>", "<|/tool_call|>", "functools"),
+    is_used_by=lambda template: "<|tool|>" in template and "<|/tool|>" in template,
     opening="<|tool_call|>",
     closing="<|/tool_call|>",
     other_openings=("functools",),
-    words=("<|tool|>", "<|/tool|>"),
+    is_tight=True,
 )

@@ -1,4 +1,4 @@
-"""`ObjectLists`: formats that write calls as a list or lines of JSON objects between marks. Pure."""
+"""`ObjectLists`: formats that write calls as JSON objects between marks, some in lists. Pure."""
 
 from __future__ import annotations
 
@@ -23,21 +23,28 @@ class ObjectLists:
     is_used_by: Callable[[str], bool]
     """Returns True if a template writes calls so."""
     opening: str
-    closing: str
+    closing: str = ""
+    """The mark behind the objects; empty: there is none."""
     other_openings: tuple[str, ...] = ()
     """The marks that may stand in the opening's place."""
     late_openings: tuple[str, ...] = ()
     """The opening behind marks that end a message, in which content stands or nothing."""
     is_list: bool = True
     """The objects stand in a list; else each on a line of its own."""
+    has_own_marks: bool = False
+    """Each object stands between the marks for itself, on a line of its own."""
     is_single: bool = False
     """There is one object at most, and no list."""
     name_key: str = "name"
     arguments_key: str = "arguments"
     id_key: str = ""
     """The key of a call's number, if it has one: it stands first."""
+    behind: str = ""
+    """The expression of members that follow a call's arguments."""
     is_indented: bool = False
     """The template breaks the JSON into lines: it may have any white space."""
+    is_tight: bool = False
+    """No white space stands around the objects of a list, but one space behind each comma."""
     content: tuple[str, ...] = ()
     """The marks around content, each opening one with its closing one, which are left out of it."""
 
@@ -55,11 +62,16 @@ class ObjectLists:
     def grammar(self, job: GrammarJob) -> str:
         rules = [f"object: {' | '.join(self._object(tool) for tool in job.tools)}"] if job.tools else []
         opening, closing = spelled(job, self.opening), spelled(job, self.closing)
+        free = "" if self.is_tight else _FREE
         if self.is_single:
             behind = f"{_FREE} object ({closing})?"  # the mark may be the end of the answer
+        elif self.has_own_marks:
+            one = rf'"\n" object "\n" {closing}'
+            behind = rf"{one} (/\n{{0,2}}/ {opening} {one})*" if job.parallel else one
         elif self.is_list:
-            more = f'({_FREE} "," {_FREE} object)*' if job.parallel else ""
-            behind = f'{_FREE} "[" {_FREE} object {more} {_FREE} "]" {_FREE} {closing}'
+            comma = '", "' if self.is_tight else f'{free} "," {free}'
+            more = f"({comma} object)*" if job.parallel else ""
+            behind = f'{free} "[" {free} object {more} {free} "]" {free} {closing}'
         else:
             more = r"(/\n/ object)*" if job.parallel else ""
             behind = rf"{_FREE} object {more} {_FREE} {closing}"
@@ -75,6 +87,15 @@ class ObjectLists:
         reader = AnswerScript(lambda text: self._read(text, names))
         return with_thoughts(reader, thoughts, thinks=thinks)
 
+    def write(self, calls: Sequence[tuple[str, str]]) -> str:
+        """Return the calls as a list, as the grammar has them."""
+        names = [json.dumps(name, ensure_ascii=False) for name, _ in calls]
+        listed = [
+            f'{{"{self.name_key}": {name}, "{self.arguments_key}": {arguments}}}'
+            for name, (_, arguments) in zip(names, calls, strict=True)
+        ]
+        return f"{self.opening}[{', '.join(listed)}]{self.closing}"
+
     def _object(self, tool: Tool) -> str:
         if self.is_indented:
             name = f"{json.dumps(self.name_key)}: {json.dumps(tool.name, ensure_ascii=False)},"
@@ -82,10 +103,16 @@ class ObjectLists:
             arguments = f"%json {json.dumps(lark.arguments_schema(tool), ensure_ascii=False)}"
             return f'"{{" {_FREE} {keys} {arguments} {_FREE} "}}"'
         number = rf"""{lark.quoted(f'"{self.id_key}": "')} /[0-9]{{1,3}}/ "\", " """ if self.id_key else ""
-        return lark.json_call(tool, name_key=self.name_key, arguments_key=self.arguments_key, before=number)
+        return lark.json_call(
+            tool,
+            name_key=self.name_key,
+            arguments_key=self.arguments_key,
+            before=number,
+            behind=self.behind,
+        )
 
     def _read(self, text: AnswerText, names: frozenset[str]) -> Steps[None]:
-        yield from text.bare_calls(names)
+        yield from text.bare_calls(names, self.closing.strip())
         openings = [self.opening, *self.other_openings, *self.late_openings]
         while (mark := (yield from text.until([*openings, *self.content]))) is not None:
             if mark in openings:

@@ -227,8 +227,11 @@ class AnswerText:
                 return not cut
             yield
 
-    def bare_calls(self, names: Collection[str]) -> Steps[None]:
-        """Read JSON objects that call tools at the beginning of an answer, in a fence of Markdown or bare."""
+    def bare_calls(self, names: Collection[str], closing: str = "") -> Steps[None]:
+        """Read JSON objects that call tools at the beginning of an answer, in a fence of Markdown or bare.
+
+        A mark `closing` behind them belongs to them, although none has opened.
+        """
         space = yield from self.skip()
         fence = yield from self.mark(["```json", "```"], skip="")
         inner = yield from self.skip(_BETWEEN_OBJECTS)
@@ -240,8 +243,8 @@ class AnswerText:
                 if not (yield from self.json_call(names)):
                     self.add_content(between)
                     return
-            if fence:
-                yield from self.mark(["```"])
+            if fence or closing:
+                yield from self.mark(["```"] if fence else [closing])
         else:
             self.buffer.text = space + (fence or "") + inner + self.buffer.text
 
@@ -258,12 +261,12 @@ class AnswerText:
         raw = opening
         while True:
             raw += yield from self.skip(_BETWEEN_OBJECTS)
-            if (yield from self.mark([closing], skip="")):
+            if closing and (yield from self.mark([closing], skip="")):
                 return
             if not self.buffer.text.startswith("{") or not (
                 yield from self.json_call(names, name_keys=name_keys, id_keys=id_keys)
             ):
-                if raw.strip(_BETWEEN_OBJECTS):
-                    self.add_content(raw)
+                if raw.strip(_BETWEEN_OBJECTS):  # a call that was cut stays in one piece with its mark
+                    self.add_content(raw + (self.buffer.take_all() if self.is_ended else ""))
                 return
             raw = ""
