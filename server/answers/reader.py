@@ -63,7 +63,7 @@ class AnswerReader:
         parts = choice.reader.end()
         if event.finish_reason == "length":
             if self._tools:
-                parts = [part for part in parts if not is_cut_call(part, self._form)]
+                parts = without_cut_call(parts, self._form)
             parts = without_begun_mark(parts, marks_of(self._form))
         self._hand_on(last, choice, parts)
         if choice.n_calls and event.finish_reason == "stop":
@@ -85,15 +85,21 @@ class AnswerReader:
             event = Delta(id=event.id, index=event.index, text="", n_tokens=0)
 
 
-def is_cut_call(part: Part, form: AnswerForm) -> bool:
-    """Return True if the last content of an answer that the token limit cut is a call without a name yet."""
-    if not isinstance(part, Content) or form.tool_format is None:
-        return False
-    text = part.text.strip()
-    if form.calls_only:
-        return True
-    marks = [mark.strip() for mark in tool_formats()[form.tool_format].marks]
-    return any(text.startswith(mark) for mark in marks if mark)
+def without_cut_call(parts: list[Part], form: AnswerForm) -> list[Part]:
+    """Return the last parts of an answer that the token limit cut, without a call that has no name yet.
+
+    It is content that begins with a mark, and all content behind it.
+    """
+    if form.tool_format is None:
+        return parts
+    marks = tuple(filter(None, (mark.strip() for mark in _format_marks(form.tool_format))))
+    begins = (
+        place
+        for place, part in enumerate(parts)
+        if isinstance(part, Content) and (form.calls_only or part.text.strip().startswith(marks))
+    )
+    begin = next(begins, len(parts))
+    return parts[:begin] + [part for part in parts[begin:] if not isinstance(part, Content)]
 
 
 def reader_of(form: AnswerForm, tools: Sequence[Tool]) -> PartReader:
@@ -108,10 +114,13 @@ def reader_of(form: AnswerForm, tools: Sequence[Tool]) -> PartReader:
 def marks_of(form: AnswerForm) -> tuple[str, ...]:
     """Return the marks that divide the parts of an answer of this form."""
     marks = form.thoughts or ()
-    if form.tool_format is None:
-        return marks
-    known = tool_formats()[form.tool_format]
-    return (*marks, *known.marks, *(known.openings if isinstance(known, WithOpenings) else ()))
+    return marks if form.tool_format is None else (*marks, *_format_marks(form.tool_format))
+
+
+def _format_marks(name: str) -> tuple[str, ...]:
+    """Return the marks of a format, and the texts that open its calls."""
+    known = tool_formats()[name]
+    return (*known.marks, *(known.openings if isinstance(known, WithOpenings) else ()))
 
 
 def without_begun_mark(parts: list[Part], marks: Sequence[str]) -> list[Part]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
+from typing import Any
 
 import msgspec
 import pytest
@@ -24,7 +26,7 @@ from server.engine.events import (
     TokenLogprob,
     Usage,
 )
-from tests.server.chat.tool_formats.sample import TOOLS
+from tests.server.chat.tool_formats.sample import TOOLS, Call
 
 CALL = '<tool_call>\n{"name": "get_weather", "arguments": {"city": "Paris"}}\n</tool_call>'
 HERMES = AnswerForm(tool_format="hermes", thoughts=("<think>", "</think>"))
@@ -193,6 +195,20 @@ def test_what_came_with_a_cut_mark_is_handed_on() -> None:
     events = answered(HERMES, *deltas("Hi<tool_call"), end(reason="length"))
     assert sum(e.n_tokens for e in events if isinstance(e, Delta)) == len("Hi<tool_call")
     assert isinstance(events[-1], ChoiceEnd)
+
+
+UNMARKED = {"functionary_v3_2", "llama3", "muse"}
+"""Their answers may begin with a call that has no mark, which might as well be text until its name is whole."""
+
+
+@pytest.mark.parametrize("name", sorted(set(tool_formats()) - UNMARKED))
+def test_every_format_drops_a_call_that_is_cut_before_its_name(name: str) -> None:
+    module: Any = importlib.import_module(f"tests.server.chat.tool_formats.samples.{name}")
+    calls = [Call("get_weather", {"city": "Paris"})]
+    raw = next(s.raw for s in module.SAMPLES if not s.content and not s.marks and list(s.calls) == calls)
+    for n_letters in range(2, raw.index("get_weather") + 5):
+        events = answered(AnswerForm(tool_format=name), *deltas(raw[:n_letters]), end(reason="length"))
+        assert text_of(events, Delta).strip() == "", raw[:n_letters]
 
 
 @pytest.mark.parametrize("name", sorted(name for name, known in tool_formats().items() if known.marks))
