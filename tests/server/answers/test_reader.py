@@ -198,7 +198,7 @@ def test_what_came_with_a_cut_mark_is_handed_on() -> None:
 
 
 UNMARKED = {"functionary_v3_2", "llama3", "muse"}
-"""Their answers may begin with a call that has no mark, which might as well be text until its name is whole."""
+"""Their answers may begin with a call without a mark, which might be text until its name is whole."""
 
 
 @pytest.mark.parametrize("name", sorted(set(tool_formats()) - UNMARKED))

@@ -9,7 +9,7 @@ Strings are written with double quotes under a grammar: there JSON's escapes are
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from server.chat.tool_formats import lark
@@ -22,7 +22,7 @@ from server.chat.tool_formats.grammar.parameter_schema import (
     string_terminal,
 )
 from server.chat.tool_formats.reading.answer_script import AnswerScript, AnswerText, Steps
-from server.chat.tool_formats.reading.python_literals import read_python_call
+from server.chat.tool_formats.reading.python_call import read_python_call
 from server.chat.tool_formats.thoughts_first import with_thoughts
 from server.chat.tool_formats.tool_format import GrammarJob, PartReader
 from server.chat.tools import Tool
@@ -49,8 +49,8 @@ class _Lfm2:
         return answer(job, f"{spelled(job, _OPENING)} {behind}", [_OPENING], rules, after_opening=behind)
 
     def reader(self, tools: Sequence[Tool], *, thoughts: tuple[str, str] | None, thinks: bool) -> PartReader:
-        names = frozenset(tool.name for tool in tools)
-        reader = AnswerScript(lambda text: _read(text, names))
+        known = {tool.name: tool for tool in tools}
+        reader = AnswerScript(lambda text: _read(text, known))
         return with_thoughts(reader, thoughts, thinks=thinks)
 
     def write(self, calls: Sequence[tuple[str, str]]) -> str:
@@ -125,9 +125,9 @@ def _joined(rules: list[str], rest: str) -> str:
 _COMMA = ' ", " '
 
 
-def _read(text: AnswerText, names: frozenset[str]) -> Steps[None]:
-    yield from text.bare_calls(names)
-    bare = yield from _bare_list(text, names)
+def _read(text: AnswerText, tools: Mapping[str, Tool]) -> Steps[None]:
+    yield from text.bare_calls(tools)
+    bare = yield from _bare_list(text, tools)
     while bare or (yield from text.until([_OPENING])) is not None:
         raw = "" if bare else _OPENING
         bare = False
@@ -142,12 +142,12 @@ def _read(text: AnswerText, names: frozenset[str]) -> Steps[None]:
                 if raw.strip(" \t\r\n[,;"):
                     text.add_content(raw)
                 break
-            if not (yield from read_python_call(text, names, raw)):
+            if not (yield from read_python_call(text, tools, raw)):
                 break
             raw = ""
 
 
-def _bare_list(text: AnswerText, names: frozenset[str]) -> Steps[bool]:
+def _bare_list(text: AnswerText, names: Collection[str]) -> Steps[bool]:
     """Return True if the answer begins with a list of calls whose opening mark is missing."""
     return (yield from text.mark([f"[{name}(" for name in names], take=False)) is not None
 

@@ -11,15 +11,14 @@ semicolons between them: all of that is read. Only one call is generated, as the
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from server.chat.tool_formats import lark
 from server.chat.tool_formats.grammar import lark_parameters
-from server.chat.tool_formats.reading.json_call import JsonCall
-from server.chat.tool_formats.reading.marked_calls import CallReader, MarkedCalls
-from server.chat.tool_formats.reading.python_call import PythonCall
+from server.chat.tool_formats.reading.answer_script import AnswerScript, AnswerText, Steps
+from server.chat.tool_formats.reading.python_call import read_python_call
 from server.chat.tool_formats.thoughts_first import with_thoughts
-from server.chat.tool_formats.tool_format import GrammarJob, Part, PartReader
+from server.chat.tool_formats.tool_format import GrammarJob, PartReader
 from server.chat.tools import Tool
 
 _MARK = "<|python_tag|>"
@@ -62,32 +61,20 @@ class _Llama3:
         return "\n".join(["%llguidance {}", f"start: {thoughts} {found}", *rules])
 
     def reader(self, tools: Sequence[Tool], *, thoughts: tuple[str, str] | None, thinks: bool) -> PartReader:
-        separators = " \t\r\n;,"
-        calls = MarkedCalls(lambda: _Call(tools), _MARK, None, call_begins="", separators=separators)
-        return with_thoughts(calls, thoughts, thinks=thinks)
+        reader = AnswerScript(lambda text: _read(text, {tool.name: tool for tool in tools}))
+        return with_thoughts(reader, thoughts, thinks=thinks)
 
 
-class _Call:
-    """A `CallReader` of an object or of a Python call, which the first character tells."""
-
-    def __init__(self, tools: Sequence[Tool]) -> None:
-        self._tools = tools
-        self._call: CallReader | None = None
-
-    @property
-    def is_done(self) -> bool:
-        return self._call is not None and self._call.is_done
-
-    def feed(self, text: str) -> tuple[list[Part], str]:
-        if self._call is None:
-            if text.lstrip().startswith("{"):
-                self._call = JsonCall(frozenset(tool.name for tool in self._tools))
-            else:
-                self._call = PythonCall(self._tools, suffix=".call")
-        return self._call.feed(text)
-
-    def end(self) -> list[Part]:
-        return self._call.end() if self._call is not None else []
+def _read(text: AnswerText, tools: Mapping[str, Tool]) -> Steps[None]:
+    """Read an answer: objects at its beginning or behind the mark, where a Python call may stand, too."""
+    built_in = {f"{name}.call": tool for name, tool in tools.items()}
+    yield from text.bare_calls(tools)
+    while (yield from text.until([_MARK])) is not None:
+        raw = _MARK + (yield from text.skip())
+        if text.buffer.text.startswith("{"):
+            yield from text.listed_calls(tools, raw, "")
+        else:
+            yield from read_python_call(text, built_in, raw)
 
 
 FORMAT = _Llama3()

@@ -10,8 +10,7 @@ marked_calls.py     `MarkedCalls`: a reader of content with calls behind marks, 
                     Pure.
 named_call.py       `NamedCall`: reads one call whose name stands in front of its arguments, a JSON object.
                     Pure.
-python_call.py      `PythonCall`: reads one call that is written as in Python, with keyword arguments. Pure.
-python_literals.py  `read_python_call`: reads a call in Python's notation and makes JSON of its arguments.
+python_call.py      `read_python_call`: reads a call in Python's notation and makes JSON of its arguments.
                     Pure.
 text_buffer.py      `TextBuffer`: text that comes in pieces, taken in parts that no later piece can change.
                     Pure.
