@@ -12,13 +12,10 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from server.chat.tool_formats.tool_format import GrammarJob
 from server.chat.tools import Tool
 
 TEXT = r"TEXT: /(.|\n)*/"
 """The terminal of free text. It holds no special token, so one that follows it ends it."""
-SPACE = r"/[ \t\n]{0,4}/"
-"""White space that a model may write where the format leaves it free."""
 _STYLE = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
 _DEFINITIONS = ("$defs", "definitions")
 
@@ -71,61 +68,6 @@ def json_call(
     members = f'"{name_key}": {name}, "{arguments_key}": '
     head = f'"{{" {before} {quoted(members)}' if before else quoted("{" + members)
     return f'{head} {json_rule(arguments_schema(tool))} {behind} "}}"'
-
-
-def text_before(name: str, mark: str, job: GrammarJob) -> list[str]:
-    """Return the rules of `name`: any text up to the first such mark, and the mark."""
-    if job.is_token(mark):
-        return [f"{name}: TEXT {job.mark(mark)}"]
-    return [f"{name}[lazy]: TEXT {quoted(mark)}"]
-
-
-def thoughts_first(job: GrammarJob, *, after: str = SPACE) -> tuple[str, list[str]]:
-    """Return the expression that an answer begins with for its thoughts, empty without any, and its rules.
-
-    `after` is what stands between the thoughts and the rest.
-    """
-    if job.thoughts is None:
-        return "", []
-    opening, closing = job.thoughts
-    rules = text_before("thoughts_end", closing, job)
-    if job.thinks:
-        return f"thoughts_end {after}", rules
-    rules.append(rf"thoughts: {SPACE} {job.mark(opening)} thoughts_end {after}")
-    return "thoughts?", rules
-
-
-def answer(
-    job: GrammarJob, *, opening: str, first: str, more: str, end: str = "", rules: Sequence[str] = ()
-) -> str:
-    """Return the grammar of an answer that is text, and behind the mark `opening` calls.
-
-    The expression `first` is what stands behind the mark up to the end of the first call, `more` another call
-    with all that stands in front of it, `end` what follows the last one. Text without calls has no such mark.
-    """
-    thoughts, before = thoughts_first(job)
-    lines = ["%llguidance {}", TEXT, *before, *rules, f"first: {first}"]
-    calls = "first"
-    if job.parallel:
-        lines.append(f"more: {more}")
-        calls += " more*"
-    lines.append(f"calls: {calls} {end}")
-    marked = f"{job.mark(opening)} calls"
-    if not job.tools:
-        found = f"({job.content})" if job.content else "TEXT"
-    elif job.required:
-        found = marked
-    elif job.content:
-        found = f"(({job.content}) | {marked})"
-    else:
-        lines += text_before("opening", opening, job)
-        plain = "TEXT"
-        if not job.is_token(opening):
-            plain = "UNMARKED"
-            lines.append(rf"UNMARKED: /(.|\n)*/ & ~/(.|\n)*{escaped(opening)}(.|\n)*/")
-        found = f"({plain} | opening calls)"
-    lines.append(f"start: {thoughts} {found}")
-    return "\n".join(lines)
 
 
 def letters(number: int) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from server.chat.tool_formats import lark
+from server.chat.tool_formats.grammar.answer_rules import answer, repeated, spelled
 from server.chat.tool_formats.reading.marked_calls import MarkedCalls
 from server.chat.tool_formats.reading.named_call import NamedCall
 from server.chat.tool_formats.thoughts_first import with_thoughts
@@ -30,8 +31,10 @@ class _Functionary:
             f"{lark.quoted(tool.name + '>')} {lark.json_rule(lark.arguments_schema(tool))}"
             for tool in job.tools
         ]
-        first = f"{lark.choice(calls)} {job.mark(_CLOSING)}"
-        return lark.answer(job, opening=_OPENING, first=first, more=rf"/\n?/ {job.mark(_OPENING)} first")
+        opening = spelled(job, _OPENING)
+        behind = repeated("named", rf"/\n?/ {opening} named", job)
+        rules = [f"named: {lark.choice(calls)} {spelled(job, _CLOSING)}"] if calls else []
+        return answer(job, f"{opening} {behind}", [_OPENING], rules, after_opening=behind)
 
     def reader(self, tools: Sequence[Tool], *, thoughts: tuple[str, str] | None, thinks: bool) -> PartReader:
         names = frozenset(tool.name for tool in tools)

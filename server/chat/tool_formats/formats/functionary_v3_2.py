@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from server.chat.tool_formats import lark
+from server.chat.tool_formats.grammar.answer_rules import thoughts_first
 from server.chat.tool_formats.reading.marked_calls import MarkedCalls
 from server.chat.tool_formats.reading.named_call import NamedCall
 from server.chat.tool_formats.thoughts_first import with_thoughts
@@ -27,7 +28,7 @@ class _Functionary:
         return f"{_MARK}${{recipient}}" in template or f"'{_MARK}all" in template
 
     def grammar(self, job: GrammarJob) -> str:
-        thoughts, rules = lark.thoughts_first(job)
+        thoughts, rules = thoughts_first(job)
         calls = [
             lark.quoted(f"{tool.name}\n") + " " + lark.json_rule(lark.arguments_schema(tool))
             for tool in job.tools

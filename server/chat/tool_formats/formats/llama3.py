@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 
 from server.chat.tool_formats import lark
 from server.chat.tool_formats.grammar import lark_parameters
+from server.chat.tool_formats.grammar.answer_rules import thoughts_first
 from server.chat.tool_formats.reading.answer_script import AnswerScript, AnswerText, Steps
 from server.chat.tool_formats.reading.python_call import read_python_call
 from server.chat.tool_formats.thoughts_first import with_thoughts
@@ -33,7 +34,7 @@ class _Llama3:
         return _PROMPT.search(template) is not None
 
     def grammar(self, job: GrammarJob) -> str:
-        thoughts, rules = lark.thoughts_first(job)
+        thoughts, rules = thoughts_first(job)
         calls = [
             lark.json_call(tool, arguments_key="parameters", before=before)
             for tool in job.tools

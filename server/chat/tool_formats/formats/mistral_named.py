@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from server.chat.tool_formats import lark
+from server.chat.tool_formats.grammar.answer_rules import answer, repeated, spelled
 from server.chat.tool_formats.reading.marked_calls import MarkedCalls
 from server.chat.tool_formats.reading.named_call import NamedCall
 from server.chat.tool_formats.thoughts_first import with_thoughts
@@ -33,8 +34,10 @@ class _MistralNamed:
             f"{lark.json_rule(lark.arguments_schema(tool))}"
             for tool in job.tools
         ]
-        more = f"{job.mark(_OPENING)} first"
-        return lark.answer(job, opening=_OPENING, first=lark.choice(calls), more=more)
+        opening = spelled(job, _OPENING)
+        behind = repeated("named", f"{opening} named", job)
+        rules = [f"named: {lark.choice(calls)}"] if calls else []
+        return answer(job, f"{opening} {behind}", [_OPENING], rules, after_opening=behind)
 
     def reader(self, tools: Sequence[Tool], *, thoughts: tuple[str, str] | None, thinks: bool) -> PartReader:
         names = frozenset(tool.name for tool in tools)

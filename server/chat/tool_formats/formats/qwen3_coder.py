@@ -19,6 +19,7 @@ from collections.abc import Sequence
 
 from server.chat.tool_formats import lark
 from server.chat.tool_formats.grammar import lark_parameters
+from server.chat.tool_formats.grammar.answer_rules import answer, repeated, spelled
 from server.chat.tool_formats.grammar.loose_keywords import note_loose
 from server.chat.tool_formats.reading.marked_calls import MarkedCalls
 from server.chat.tool_formats.reading.xml_parameters import XmlCall, XmlMarks
@@ -50,8 +51,10 @@ class _Qwen3Coder:
             rules += more
             calls.append(f"{lark.quoted(_head('', tool.name))} {arguments}")
         first = rf'"\n<function=" {lark.choice(calls)} "</function>\n" {job.mark(_CLOSING)}'
-        more_calls = rf"/\n{{0,2}}/ {job.mark(_OPENING)} first"
-        return lark.answer(job, opening=_OPENING, first=first, more=more_calls, rules=rules)
+        opening = spelled(job, _OPENING)
+        behind = repeated("first", rf"/\n{{0,2}}/ {opening} first", job)
+        rules += [f"first: {first}"] if calls else []
+        return answer(job, f"{opening} {behind}", [_OPENING], rules, after_opening=behind)
 
     def reader(self, tools: Sequence[Tool], *, thoughts: tuple[str, str] | None, thinks: bool) -> PartReader:
         calls = MarkedCalls(

@@ -76,7 +76,7 @@ def _expression(text: AnswerText) -> Steps[tuple[str, bool]]:
 
 
 def _json_of(written: str, parameter: Parameter | None) -> str:
-    """Return a value as JSON: text without quotes is a string where a string is wanted, or nothing else fits."""
+    """Return a value as JSON; text without quotes is a string if one is wanted or nothing else fits."""
     found = python_json(written)
     if found is None:
         return json.dumps(written, ensure_ascii=False)
