@@ -18,6 +18,7 @@ import msgspec
 from models.errors import RequestError
 from models.llamacpp.token_trie import open_token_trie
 from server.chat.tool_formats import lark
+from server.chat.tool_formats.grammar.answer_rules import thoughts_first
 from server.chat.tool_formats.tool_format import GrammarJob
 from server.ipc.constraint import Constraint
 from server.worker.constraints.grammar_text import Grammar, GrammarRequest
@@ -117,7 +118,7 @@ class ConstraintCompiler:
                 thoughts=thoughts,
                 thinks=thinks,
             )
-            before, listed = lark.thoughts_first(job)
+            before, listed = thoughts_first(job)
             rules = (*listed, lark.TEXT)
         return self._compiled(
             GrammarRequest(param=constraint.param, constraint=constraint, before=before, before_rules=rules)
