@@ -1,10 +1,12 @@
 """The gaps of a stream while others send hostile schemas and grammars to a running server.
 
-    python -m bench.hostile_neighbours URL [--n 500] [--halves 8] [--clients 2]
+    python -m bench.hostile_neighbours URL [--n 500] [--rounds 8] [--clients 2]
 
-Halves alternate: in every second one, clients post hostile forms to the chat of a running server without a
-pause. All the while one neighbour streams free text. Printed are the statuses, and the 99th percentile of the
-neighbour's gaps with and without; the ratio is the median over neighbouring halves.
+All the while one neighbour streams free text. A round has four parts: nothing else is sent; clients post
+forms that are refused to the chat, without a pause; they post harmless questions; they post hostile ones that
+are followed, as many as questions. Printed are the statuses, the 99th percentile of the neighbour's gaps in
+each part, and ratios, each the median over the rounds: refused forms to quiet, as they shouldn't be felt, and
+followed forms to harmless questions, as both have their share of each step.
 """
 
 from __future__ import annotations
@@ -12,7 +14,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import http.client
-import itertools
 import json
 import math
 import statistics
@@ -22,16 +23,21 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal, get_args
 from urllib.parse import urlsplit
 
 import httpx
 
+from models.errors import RequestError
 from server.ipc.constraint import Constraint
+from server.worker.constraints.grammar_text import GrammarRequest
+from server.worker.constraints.process import GrammarProcess
 from tests.hostile_grammars import hostile_constraints
 
+Part = Literal["quiet", "refused", "harmless", "followed"]
+
 MAX_TOKENS = 64
-"""A hostile form that compiles is followed for so many tokens."""
+"""A hostile form that compiles is followed for so many tokens, and a harmless answer has as many."""
 NEIGHBOUR_TOKENS = 400
 """One answer of the neighbour, who asks again at its end."""
 _FIELDS = {
@@ -45,18 +51,17 @@ _FIELDS = {
 
 @dataclass
 class Outcome:
-    """The statuses of hostile requests, each error once, and the neighbour's gaps in seconds, by half."""
+    """The statuses of hostile requests, each error once, and the neighbour's gaps in seconds, by round."""
 
     statuses: Counter[int] = field(default_factory=Counter)
     unclear: list[str] = field(default_factory=list)
-    quiet: list[list[float]] = field(default_factory=list)
-    loud: list[list[float]] = field(default_factory=list)
+    gaps: dict[Part, list[list[float]]] = field(default_factory=lambda: {part: [] for part in get_args(Part)})
 
-    @property
-    def ratio(self) -> float:
-        """The gaps' 99th percentile with hostile requests to that without."""
-        pairs = zip(self.loud, self.quiet, strict=False)
-        return statistics.median(percentile(loud) / percentile(quiet) for loud, quiet in pairs)
+    def ratio(self, part: Part, beside: Part) -> float:
+        """The gaps' 99th percentile in one part to that in another: the median over rounds that have both."""
+        pairs = zip(self.gaps[part], self.gaps[beside], strict=True)
+        ratios = [percentile(these) / percentile(those) for these, those in pairs if these and those]
+        return statistics.median(ratios) if ratios else math.nan
 
 
 def percentile(gaps: list[float], share: float = 0.99) -> float:
@@ -66,12 +71,33 @@ def percentile(gaps: list[float], share: float = 0.99) -> float:
     return sorted(gaps)[min(len(gaps) - 1, int(share * len(gaps)))]
 
 
-def body(constraint: Constraint) -> bytes:
-    """Return the chat that asks for a form."""
+def body(constraint: Constraint | None) -> bytes:
+    """Return the chat that asks for a form, or for none."""
+    question: dict[str, Any] = {"messages": [{"role": "user", "content": "hi"}], "max_tokens": MAX_TOKENS}
+    if constraint is None:
+        return json.dumps({**question, "ignore_eos": True}).encode()
     text = constraint.text
     value = text if constraint.kind in ("json_schema", "choice") else json.dumps(text)
-    head = json.dumps({"messages": [{"role": "user", "content": "hi"}], "max_tokens": MAX_TOKENS})
-    return f'{head[:-1]}, "{_FIELDS[constraint.kind]}": {value}}}'.encode()
+    return f'{json.dumps(question)[:-1]}, "{_FIELDS[constraint.kind]}": {value}}}'.encode()
+
+
+def sorted_forms(n: int, seed: int) -> tuple[list[Constraint], list[Constraint]]:
+    """Return the hostile forms that a server refuses, and those that it follows, by the product's own check.
+
+    A form that only the compilation for a vocabulary refuses is among the second.
+    """
+    refused: list[Constraint] = []
+    followed: list[Constraint] = []
+    process = GrammarProcess()
+    for constraint in hostile_constraints(n, seed):
+        try:
+            process.grammar(GrammarRequest(param=constraint.param, constraint=constraint))
+        except RequestError:
+            refused.append(constraint)
+        else:
+            followed.append(constraint)
+    process.close()
+    return refused, followed
 
 
 def post(url: str, content: bytes) -> tuple[int, bytes]:
@@ -86,21 +112,23 @@ def post(url: str, content: bytes) -> tuple[int, bytes]:
         connection.close()
 
 
-async def post_hostile(url: str, constraint: Constraint, outcome: Outcome) -> None:
-    """Send one form; a refusal must name the field, and a failure on the way its reason."""
+async def post_form(url: str, constraint: Constraint | None, outcome: Outcome) -> None:
+    """Send one question; a refusal of its form must name the field, and a failure on the way its reason."""
+    text = "no form" if constraint is None else constraint.text[:200]
     try:
         status, answer = await asyncio.to_thread(post, url, body(constraint))
     except OSError as error:
-        outcome.unclear.append(f"{error!r} {constraint.text[:200]}")
+        outcome.unclear.append(f"{error!r} {text}")
         return
-    outcome.statuses[status] += 1
+    if constraint is not None:
+        outcome.statuses[status] += 1
     if status == 200:
         return
     error_body: dict[str, Any] = json.loads(answer).get("error", {})
     message = error_body.get("message", "")
     named = error_body.get("param") or status == 413 or "the request's body" in message
-    if status not in (400, 413) or not message or not named:
-        outcome.unclear.append(f"{status} {answer[:300]!r} {constraint.text[:200]}")
+    if status not in (400, 413) or not message or not named or constraint is None:
+        outcome.unclear.append(f"{status} {answer[:300]!r} {text}")
 
 
 async def neighbour(client: httpx.AsyncClient, url: str) -> AsyncIterator[float]:
@@ -121,12 +149,12 @@ async def neighbour(client: httpx.AsyncClient, url: str) -> AsyncIterator[float]
 
 
 async def measure(
-    url: str, n: int, halves: int, clients: int, seed: int = 5, quiet_s: float = 10.0
+    url: str, n: int, rounds: int, clients: int, seed: int = 5, quiet_s: float = 10.0
 ) -> Outcome:
-    """Post `n` hostile forms, a share in each loud half, and take the neighbour's gaps all the while."""
+    """Post `n` hostile forms, a share in each round, and take the neighbour's gaps all the while."""
     outcome = Outcome()
     gaps: list[float] = []
-    waiting = iter(hostile_constraints(n, seed))
+    refused, followed = await asyncio.to_thread(sorted_forms, n, seed)
 
     async def watch() -> None:
         last = 0.0
@@ -136,40 +164,49 @@ async def measure(
                     gaps.append(now - last)
                 last = now
 
-    async def send(share: list[Constraint]) -> None:
+    async def send(share: list[Constraint | None]) -> None:
         while share:
-            await post_hostile(url, share.pop(), outcome)
+            await post_form(url, share.pop(), outcome)
 
     watching = asyncio.create_task(watch())
-    for half in range(halves):
-        begun, n_before = time.perf_counter(), len(gaps)
-        if half % 2:
-            share = list(itertools.islice(waiting, -(-n // (halves // 2))))
-            await asyncio.gather(*(send(share) for _ in range(clients)))
-        else:
-            await asyncio.sleep(quiet_s)
-        if watching.done():
-            watching.result()
-        kept = gaps[n_before:]
-        (outcome.loud if half % 2 else outcome.quiet).append(kept)
-        name, took_s = "hostile" if half % 2 else "quiet", time.perf_counter() - begun
-        print(f"{name}: {took_s:.1f} s, {len(kept)} gaps, p99 {1e3 * percentile(kept):.1f} ms", flush=True)
+    for number in range(rounds):
+        forms: dict[Part, list[Constraint | None]] = {
+            "refused": list(refused[number::rounds]),
+            "followed": list(followed[number::rounds]),
+        }
+        forms["harmless"] = [None] * len(forms["followed"])
+        for part in get_args(Part):
+            begun, n_before = time.perf_counter(), len(gaps)
+            if part == "quiet":
+                await asyncio.sleep(quiet_s)
+            else:
+                await asyncio.gather(*(send(forms[part]) for _ in range(clients)))
+            if watching.done():
+                watching.result()
+            kept, took_s = gaps[n_before:], time.perf_counter() - begun
+            outcome.gaps[part].append(kept)
+            print(
+                f"{part}: {took_s:.1f} s, {len(kept)} gaps, p99 {1e3 * percentile(kept):.1f} ms", flush=True
+            )
     watching.cancel()
     return outcome
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Print the halves and the ratio."""
+    """Print the parts and the ratios."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("url")
     parser.add_argument("--n", type=int, default=500)
-    parser.add_argument("--halves", type=int, default=8)
+    parser.add_argument("--rounds", type=int, default=8)
     parser.add_argument("--clients", type=int, default=2)
     options = parser.parse_args(argv)
-    outcome = asyncio.run(measure(options.url, options.n, options.halves, options.clients))
-    print(f"statuses {dict(outcome.statuses)}; p99 with to without hostile requests {outcome.ratio:.2f}")
+    outcome = asyncio.run(measure(options.url, options.n, options.rounds, options.clients))
+    print(f"statuses {dict(outcome.statuses)}; p99 of the gaps, median of the rounds:")
+    print(f"refused forms to quiet {outcome.ratio('refused', 'quiet'):.2f}")
+    print(f"followed forms to harmless questions {outcome.ratio('followed', 'harmless'):.2f}")
+    print(f"harmless questions to quiet {outcome.ratio('harmless', 'quiet'):.2f}")
     for line in outcome.unclear[:20]:
         print(line)
     return 1 if outcome.unclear else 0

@@ -8,6 +8,7 @@ hardware.py       This machine's hardware: processor, memory, and the devices th
 host_memory.py    The memory and cores this process may use: the machine's, or less where a container limits
                   it.
 native_facts.py   llama.cpp's account of its build and devices, from a child process.
+priority.py       Processes and threads that give way to the others of this machine.
 """
 
 from __future__ import annotations

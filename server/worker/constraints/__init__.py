@@ -1,7 +1,11 @@
 """The forms that a request's answer must have, compiled for a vocabulary.
 
+allowance.py         `Allowance`: the time in which grammars may have a core as any other work has it. Pure.
 check.py             `checked_grammar`: a grammar that llguidance takes, or the refusal with keyword and path.
                      Pure.
+checker.py           The process that makes and checks grammars, each in a fork of its own within hard limits.
+compilation.py       `compiled_apart`: work in a thread of its own, without Python's lock, that gives way if
+                     it is long.
 compiler.py          `ConstraintCompiler`: constraints and tool formats' grammars as matchers over one
                      vocabulary.
 gbnf.py              llama.cpp's grammars (GBNF), read: rules of a syntax tree. Pure.
@@ -13,5 +17,7 @@ lark_text.py         Lark grammars as tokens: a client's under names of its own,
 letter_automaton.py  `LetterAutomaton`: the texts of a part of a grammar without recursion, letter by letter.
                      Pure.
 process.py           `GrammarProcess`: a child process that makes and checks grammars within hard limits.
+refusals.py          `Refusals`: the grammars that were refused last, so that they cost nothing the next time.
+                     Pure.
 schema/              JSON schemas, rewritten so that llguidance holds them.
 """

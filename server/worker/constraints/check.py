@@ -83,8 +83,7 @@ def _error(request: GrammarRequest, problem: str) -> _Refusal:
             keyword = next((name for name in keywords if name in node.schema), None)
             place = node.place if keyword is None else node.place.at(keyword)
             return _Refusal(f"'{place.text}' can't be held: {_short(reason)}", place.text, node.place.text)
-    param = request.constraint.param if request.constraint is not None else request.param
-    return _Refusal(f"'{param}' can't be held: {_short(problem)}", param, None)
+    return _Refusal(f"'{request.field}' can't be held: {_short(problem)}", request.field, None)
 
 
 def _schemas(request: GrammarRequest) -> list[SchemaRewriter]:

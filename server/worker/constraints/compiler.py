@@ -1,14 +1,14 @@
 """`ConstraintCompiler`: constraints and tool formats' grammars as matchers over one vocabulary.
 
-A grammar is made and checked in a process of its own (`process`), then compiled here without the GIL. Nothing
-runs the engine's step; lanes call it. Checked grammars are kept, and what was compiled if that took long. A
-lexer gets states as its grammar is followed, up to a limit, so that requests share none for ever.
+A grammar is made and checked in a process of its own (`process`), then compiled here without the GIL, by a
+thread that gives way (`compilation`). Nothing runs the engine's step; lanes call it. Checked grammars are
+kept, and what was compiled if that took long; refusals are kept, too (`refusals`). A lexer gets states as its
+grammar is followed, up to a limit, so that requests share none for ever.
 """
 
 from __future__ import annotations
 
 import threading
-import time
 from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -21,8 +21,12 @@ from server.chat.tool_formats import lark
 from server.chat.tool_formats.grammar.answer_rules import thoughts_first
 from server.chat.tool_formats.tool_format import GrammarJob
 from server.ipc.constraint import Constraint
+from server.worker.constraints.allowance import Allowance
+from server.worker.constraints.checker import Limits
+from server.worker.constraints.compilation import compiled_apart
 from server.worker.constraints.grammar_text import Grammar, GrammarRequest
-from server.worker.constraints.process import GrammarProcess, Limits
+from server.worker.constraints.process import GrammarProcess, Unfinished
+from server.worker.constraints.refusals import Refusals
 
 if TYPE_CHECKING:
     from llguidance import LLMatcher, LLTokenizer
@@ -40,7 +44,7 @@ MAX_LEXER_WORK = 50_000
 MAX_PARSER_ITEMS = 4_000
 """One mask makes at most so many of the parser's items, some 40 ms of work; 300 optional properties pass."""
 DEAR_S = 0.03
-"""A lexer that takes longer to make is shared by several requests."""
+"""A lexer that takes longer to make, in seconds of computing, is shared by several requests."""
 MAX_USES = 32
 """So many requests share a dear lexer: with each it has more states."""
 MAX_DEAR = 8
@@ -84,8 +88,11 @@ class ConstraintCompiler:
 
     def __init__(self, vocab: Vocab, limits: Limits | None = None) -> None:
         self._vocab = vocab
-        self._process = GrammarProcess(limits)
+        self._allowance = Allowance()
+        self._process = GrammarProcess(limits, self._allowance)
         self._lock = threading.Lock()
+        self._turn = threading.Lock()
+        self._refusals = Refusals()
         self._trie: LLTokenizer | None = None
         self._kept: OrderedDict[bytes, _Known] = OrderedDict()
         self._n_kept_chars = 0
@@ -168,13 +175,26 @@ class ConstraintCompiler:
                 known.n_uses += 1
                 if known.compiled is not None and known.n_uses <= MAX_USES:
                     return known.compiled
-        grammar = self._process.grammar(request) if known is None else known.grammar
-        begin = time.perf_counter()
-        compiled = CompiledGrammar(self._prototype(grammar.text, request), request.param, grammar.left_out)
-        is_dear = time.perf_counter() - begin > DEAR_S
+        try:
+            grammar = self._checked(key, request) if known is None else known.grammar
+            prototype, seconds = compiled_apart(
+                lambda: self._prototype(grammar.text, request), self._allowance
+            )
+        except Unfinished:
+            raise
+        except RequestError as error:
+            self._refusals.keep(key, error)
+            raise
+        compiled = CompiledGrammar(prototype, request.param, grammar.left_out)
+        is_dear = seconds > DEAR_S
         with self._lock:
             self._keep(key, _Known(grammar, len(key) + len(grammar.text), compiled if is_dear else None))
         return compiled
+
+    def _checked(self, key: bytes, request: GrammarRequest) -> Grammar:
+        with self._turn:  # one that waited behind its like is refused with it
+            self._refusals.check(key)
+            return self._process.grammar(request)
 
     def _keep(self, key: bytes, known: _Known) -> None:
         """Put a grammar in front of those that are kept, and let go of the last ones beyond the limits."""
@@ -201,11 +221,9 @@ class ConstraintCompiler:
         matcher = LLMatcher(self._tokenizer(), text, log_level=0, limits=limits)
         problem = matcher.get_error() or _problem_at_the_beginning(matcher.deep_copy())
         if problem:
-            constraint = request.constraint
-            param = request.param if constraint is None else constraint.param
-            reason = problem.strip().splitlines()[0][:200]
+            field, reason = request.field, problem.strip().splitlines()[0][:200]
             raise RequestError(
-                f"'{param}' can't be held: {reason}; make it simpler", param, "unsupported_grammar"
+                f"'{field}' can't be held: {reason}; make it simpler", field, "unsupported_grammar"
             )
         return matcher
 

@@ -44,6 +44,11 @@ class GrammarRequest(msgspec.Struct, frozen=True, kw_only=True):
     relaxed: bool = False
     """Keywords of the schemas in `lark` that can't be held are left out instead of refused."""
 
+    @property
+    def field(self) -> str:
+        """The name of the request's field that errors are about."""
+        return self.param if self.constraint is None else self.constraint.param
+
 
 class Grammar(msgspec.Struct, frozen=True):
     """A grammar for llguidance, and the places of the keywords that were left out."""

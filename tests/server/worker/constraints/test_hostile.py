@@ -12,8 +12,8 @@ import pytest
 from models.errors import RequestError
 from models.llamacpp.vocab import Vocab
 from server.ipc.constraint import Constraint
+from server.worker.constraints.checker import Limits
 from server.worker.constraints.compiler import CompiledGrammar, ConstraintCompiler
-from server.worker.constraints.process import Limits
 from tests.hostile_grammars import hostile_constraints
 from tests.server.worker.constraints.walks import follows, spelled
 

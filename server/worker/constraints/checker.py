@@ -1,0 +1,143 @@
+"""The process that makes and checks grammars, each in a fork of its own within hard limits.
+
+`python -m server.worker.constraints.checker` reads its limits and then jobs, as JSON lines; `process` starts
+it. A fork has llguidance loaded already, the kernel enforces its limits, and one that was ended takes nothing
+along.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import resource
+import select
+import signal
+import sys
+import time
+from typing import IO
+
+import msgspec
+
+from models.errors import RequestError
+from models.machine.priority import take_what_is_left
+from server.ipc.constraint import Constraint
+from server.worker.constraints.check import checked_grammar
+from server.worker.constraints.grammar_text import Grammar, GrammarRequest
+
+_CHUNK = 1 << 16
+_FIRST = GrammarRequest(param="", constraint=Constraint(kind="json_object", text="", param=""))
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """The limits of one grammar. A large honest one takes a tenth of a second."""
+
+    cpu_s: float = 2.0
+    wall_s: float = 20.0
+    memory_bytes: int = 1 << 30
+
+
+class Job(msgspec.Struct, frozen=True):
+    """A grammar to check. After `quick_s` seconds the work on it gives way to everything else."""
+
+    request: GrammarRequest
+    quick_s: float
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """The grammar, or why there is none: a problem in words, or the signal that ended the work (0: none)."""
+
+    grammar: Grammar | None = None
+    problem: str | None = None
+    param: str | None = None
+    code: str | None = None
+    signal: int = 0
+
+
+def serve(requests: IO[bytes], replies: IO[bytes]) -> None:
+    """Answer jobs until `requests` ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole process group; the parent decides
+    limits = msgspec.json.decode(requests.readline(), type=Limits)
+    checked_grammar(_FIRST)  # llguidance is loaded, and what is made at first use is there
+    gc.freeze()
+    while line := requests.readline():
+        job = msgspec.json.decode(line, type=Job)
+        replies.write(_forked(job, limits, requests.fileno(), replies.fileno()) + b"\n")
+        replies.flush()
+
+
+def _forked(job: Job, limits: Limits, parent: int, replies: int) -> bytes:
+    """Return the encoded `Outcome` of a fork; of one that the limits have ended, the signal."""
+    begin = time.monotonic()
+    pipe, own_end = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.close(parent)
+        os.close(replies)  # else the parent would wait for a fork whose origin has been killed
+        _work(job, limits, own_end)
+    os.close(own_end)
+    reply = b""
+    try:
+        quick_s = job.quick_s
+        is_quick = True
+        while True:
+            if is_quick and time.monotonic() - begin >= quick_s:
+                is_quick = False
+                take_what_is_left(pid)
+            wait_s = max(0.0, quick_s - (time.monotonic() - begin)) if is_quick else None
+            ready, _, _ = select.select([pipe, parent], [], [], wait_s)
+            if pipe in ready:
+                if not (part := os.read(pipe, _CHUNK)):
+                    break
+                reply += part
+            elif ready:  # it sends one job at a time, so this is its end
+                os.kill(pid, signal.SIGKILL)
+                break
+    finally:
+        os.close(pipe)
+        _, status = os.waitpid(pid, 0)
+    if status == 0 and reply:
+        return reply
+    return msgspec.json.encode(Outcome(signal=os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0))
+
+
+def _work(job: Job, limits: Limits, pipe: int) -> None:
+    """Be the fork: write the outcome, and end."""
+    status = 1
+    try:
+        _limit(limits)
+        rest = memoryview(msgspec.json.encode(_outcome(job.request)))
+        while rest:
+            rest = rest[os.write(pipe, rest) :]
+        status = 0
+    finally:
+        os._exit(status)
+
+
+def _limit(limits: Limits) -> None:
+    for kind in (resource.RLIMIT_AS, resource.RLIMIT_DATA):
+        _, hard = resource.getrlimit(kind)
+        n_bytes = limits.memory_bytes
+        ceiling = n_bytes if hard == resource.RLIM_INFINITY else min(n_bytes, hard)
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(kind, (ceiling, hard))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    signal.setitimer(signal.ITIMER_PROF, limits.cpu_s)
+    signal.setitimer(signal.ITIMER_REAL, limits.wall_s)
+
+
+def _outcome(request: GrammarRequest) -> Outcome:
+    try:
+        return Outcome(grammar=checked_grammar(request))
+    except RequestError as error:
+        return Outcome(problem=error.message, param=error.param, code=error.code)
+    except RecursionError:
+        problem = "is nested too deeply; make it flatter"
+    except MemoryError:
+        problem = "needs too much memory to compile; make it simpler"
+    param = request.field
+    return Outcome(problem=f"'{param}' can't be held: it {problem}", param=param, code="unsupported_grammar")
+
+
+if __name__ == "__main__":
+    serve(sys.stdin.buffer, sys.stdout.buffer)
