@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
@@ -10,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.errors import CorralError, RequestError
+from server.worker.sampling.time_account import FOLLOWING, MASKING, TimeAccount
 
 if TYPE_CHECKING:
     from llguidance import LLMatcher
@@ -34,10 +36,10 @@ class SequenceGuide:
 
     Where the grammar leaves one way only, the tokens of that way are forced: they are taken without sampling.
     They are the same, whether they are taken at once or one by one. The matcher has consumed all tokens that
-    were chosen, and those in the queue.
+    were chosen, and those in the queue. A grammar that takes too much computing ends its own answer.
     """
 
-    __slots__ = ("_at_once", "_param", "_queue", "bans", "error", "matcher")
+    __slots__ = ("_at_once", "_following", "_masking", "_param", "_queue", "bans", "error", "matcher")
 
     def __init__(self, guide: Guide | None, *, at_once: bool) -> None:
         """`at_once` false: each forced token needs a row of logits, as its logprob is wanted."""
@@ -50,7 +52,11 @@ class SequenceGuide:
         self._at_once = at_once
         self._queue: deque[int] = deque()
         """The tokens that come next."""
+        self._following = TimeAccount(FOLLOWING)
+        self._masking = TimeAccount(MASKING)
+        begin = time.thread_time()
         self._queue_forced()
+        self._count(self._following, time.thread_time() - begin)
 
     @property
     def is_active(self) -> bool:
@@ -103,17 +109,30 @@ class SequenceGuide:
     def consume(self, token: int) -> CorralError | None:
         """Take in a token that was chosen; return the error of a sequence that can't go on."""
         if self.matcher is not None:
+            begin = time.thread_time()
             if self.matcher.consume_token(token):
                 self._queue_forced()
+                self._count(self._following, time.thread_time() - begin, 1 + len(self._queue))
             else:
                 self.fail()
         return self.error
+
+    def count_mask(self, seconds: float) -> None:
+        """Count the computing of one mask."""
+        self._count(self._masking, seconds)
 
     def fail(self) -> None:
         """Take over the matcher's error: a limit of its own, as a rule."""
         assert self.matcher is not None
         lines = self.matcher.get_error().strip().splitlines()
-        reason = lines[0] if lines else "it has no way to go on"
+        self._end(lines[0] if lines else "it has no way to go on")
+
+    def _count(self, account: TimeAccount, seconds: float, n_tokens: int = 1) -> None:
+        account.take(seconds, n_tokens)
+        if account.is_overdrawn and self.error is None:
+            self._end(f"it takes {account}")
+
+    def _end(self, reason: str) -> None:
         self.error = RequestError(
             f"the answer can't follow its grammar any further: {reason}; make the grammar or schema simpler",
             param=self._param,

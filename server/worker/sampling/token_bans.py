@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
 from server.worker.sampling.sequence_guide import SequenceGuide
 
@@ -16,6 +18,11 @@ if TYPE_CHECKING:
 
 THREADS_MAX = 4
 """At most so many threads compute masks: most take microseconds."""
+
+SLOW_S = 0.002
+"""Masks that take longer than this together have one among them that may be dear."""
+N_EXAMINED = 64
+"""For so many steps each mask is then computed by itself, and its time counted."""
 
 Wanted = tuple[SequenceGuide, list[int]]
 """A guide and its sequence's draft: bans are wanted for the next row, and after each token of the draft."""
@@ -34,6 +41,8 @@ class TokenBans:
         self._thread: ThreadPoolExecutor | None = None
         self._executor: LLExecutor | None = None
         self._running: Future[None] | None = None
+        self._n_examined = 0
+        """The number of steps in which masks are still computed one by one."""
 
     def start(self, wanted: Sequence[Wanted]) -> None:
         """Begin to compute the bans of the next rows."""
@@ -58,6 +67,7 @@ class TokenBans:
         n_rows = sum(1 + len(draft) for _, draft in wanted)
         words = np.zeros((n_rows, self._n_words), np.int32)
         plain: list[tuple[LLMatcher, int]] = []
+        plain_guides: list[tuple[SequenceGuide, int]] = []
         drafted: list[tuple[LLMatcher, int, list[int]]] = []
         first_rows: list[int] = []
         at = 0
@@ -67,11 +77,18 @@ class TokenBans:
                 drafted.append((guide.matcher, at, draft))
             else:
                 plain.append((guide.matcher, at))
+                plain_guides.append((guide, at))
             first_rows.append(at)
             at += 1 + len(draft)
         memory = words.ctypes.data, self._n_words * 4, n_rows
-        if plain:
+        if plain and self._n_examined:
+            self._n_examined -= 1
+            self._examine(plain_guides, words)
+        elif plain:
+            begin = time.perf_counter()
             self._executor.unsafe_compute_mask_ptr(plain, *memory)
+            if time.perf_counter() - begin > SLOW_S:
+                self._n_examined = N_EXAMINED
         if drafted:
             self._executor.unsafe_compute_mask_ptr_with_draft_token(drafted, *memory)
         bits = np.unpackbits((~words).view(np.uint8), axis=1, count=self._n_vocab, bitorder="little")
@@ -80,3 +97,11 @@ class TokenBans:
             guide.bans = list(bans[first : first + 1 + len(draft)])
             if guide.matcher is not None and guide.matcher.is_error():
                 guide.fail()
+
+    def _examine(self, guides: list[tuple[SequenceGuide, int]], words: npt.NDArray[np.int32]) -> None:
+        """Compute masks one by one, each into its row of words, and count what each takes."""
+        for guide, row in guides:
+            assert guide.matcher is not None
+            begin = time.thread_time()
+            guide.matcher.unsafe_compute_mask_ptr(words[row].ctypes.data, self._n_words * 4)
+            guide.count_mask(time.thread_time() - begin)

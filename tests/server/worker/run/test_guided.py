@@ -18,6 +18,8 @@ from server.engine.answer_plan import AnswerPlan
 from server.engine.sequence import Sequence
 from server.engine.speculation.ngram import NgramProposer
 from server.engine.speculation.speculation import Speculation
+from server.worker.sampling import sequence_guide, token_bans
+from server.worker.sampling.time_account import TimeLimit
 from tests.server.engine.harness import Outcome
 from tests.server.worker.grammars import Grammars, small_schemas
 from tests.server.worker.session import Ask, Session, f32_context, random_prompt
@@ -244,6 +246,45 @@ def test_a_matcher_at_its_limit_fails_its_own_request(context: Context, grammars
     assert failure.param == "response_format"
     assert "grammar" in failure.message
     assert "\n" not in failure.message
+
+
+@pytest.mark.parametrize("limit", ["FOLLOWING", "MASKING"])
+def test_a_grammar_that_takes_too_long_fails_its_own_request(
+    context: Context, grammars: Grammars, limit: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The computing of one answer's grammar is counted; an answer without a grammar has none."""
+    free = Ask(random_prompt(8, 30, 200), params={"max_tokens": 40})
+    alone = fresh(context).answers([free])
+    monkeypatch.setattr(sequence_guide, limit, TimeLimit(free_s=0.0, per_token_s=0.0))
+    monkeypatch.setattr(token_bans, "SLOW_S", 0.0)
+    session = fresh(context)
+    dear = session.submit(guided(grammars.schema(FORCED_SCHEMA), n_probs=1))
+    (neighbour,) = session.answers([free])
+    assert neighbour.tokens == alone[0].tokens
+    failure = session.outcomes[dear].failure
+    assert (failure.kind, failure.param, failure.code) == (
+        "invalid_request", "response_format", "constraint_failed",
+    )  # fmt: skip
+    assert "ms of computing a token; the limit is 0 ms; make the grammar or schema simpler" in failure.message
+
+
+@pytest.mark.parametrize("way", ["argmax", "candidates"])
+def test_masks_that_are_counted_one_by_one_are_the_same(
+    context: Context, grammars: Grammars, way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asks = [
+        guided(grammars.schema(schema), n, params=WAYS[way]) for n, schema in enumerate(small_schemas()[:6])
+    ]
+    together = fresh(context).answers(asks)
+    counted: list[float] = []
+    monkeypatch.setattr(
+        sequence_guide.SequenceGuide, "count_mask", lambda _, seconds: counted.append(seconds)
+    )
+    monkeypatch.setattr(token_bans, "SLOW_S", 0.0)
+    one_by_one = fresh(context).answers(asks)
+    assert [each.tokens for each in one_by_one] == [each.tokens for each in together]
+    assert len(counted) > 20
+    assert min(counted) >= 0
 
 
 def test_bans_of_all_that_is_allowed_are_the_requests_fault(context: Context, grammars: Grammars) -> None:
