@@ -30,11 +30,15 @@ import httpx
 
 from models.errors import RequestError
 from server.ipc.constraint import Constraint
+from server.worker.constraints.allowance import Allowance
+from server.worker.constraints.checker import Limits
 from server.worker.constraints.grammar_text import GrammarRequest
 from server.worker.constraints.process import GrammarProcess
 from tests.hostile_grammars import hostile_constraints
 
 Part = Literal["quiet", "refused", "harmless", "followed"]
+Round = dict[Part, list[Constraint | None]]
+"""The forms that are asked for in each part, None for none."""
 
 MAX_TOKENS = 64
 """A hostile form that compiles is followed for so many tokens, and a harmless answer has as many."""
@@ -84,11 +88,12 @@ def body(constraint: Constraint | None) -> bytes:
 def sorted_forms(n: int, seed: int) -> tuple[list[Constraint], list[Constraint]]:
     """Return the hostile forms that a server refuses, and those that it follows, by the product's own check.
 
-    A form that only the compilation for a vocabulary refuses is among the second.
+    A form that only the compilation for a vocabulary refuses is among the second. None takes half a second of
+    computing and is accepted.
     """
     refused: list[Constraint] = []
     followed: list[Constraint] = []
-    process = GrammarProcess()
+    process = GrammarProcess(Limits(cpu_s=0.5, wall_s=600), Allowance(burst_s=1e9))
     for constraint in hostile_constraints(n, seed):
         try:
             process.grammar(GrammarRequest(param=constraint.param, constraint=constraint))
@@ -148,13 +153,27 @@ async def neighbour(client: httpx.AsyncClient, url: str) -> AsyncIterator[float]
             yield 0.0  # the wait for the next answer isn't a gap of a stream
 
 
-async def measure(
-    url: str, n: int, rounds: int, clients: int, seed: int = 5, quiet_s: float = 10.0
-) -> Outcome:
-    """Post `n` hostile forms, a share in each round, and take the neighbour's gaps all the while."""
+def rounds_of(n: int, n_rounds: int, seed: int = 5) -> list[Round]:
+    """Return `n` hostile forms divided into rounds, with as many harmless questions as forms are followed."""
+    refused, followed = sorted_forms(n, seed)
+    rounds: list[Round] = []
+    for number in range(n_rounds):
+        hostile = followed[number::n_rounds]
+        rounds.append(
+            {
+                "quiet": [],
+                "refused": list(refused[number::n_rounds]),
+                "harmless": [None] * len(hostile),
+                "followed": list(hostile),
+            }
+        )
+    return rounds
+
+
+async def measure(url: str, rounds: list[Round], clients: int, quiet_s: float = 10.0) -> Outcome:
+    """Post what each part of each round has, and take the neighbour's gaps all the while."""
     outcome = Outcome()
     gaps: list[float] = []
-    refused, followed = await asyncio.to_thread(sorted_forms, n, seed)
 
     async def watch() -> None:
         last = 0.0
@@ -169,18 +188,14 @@ async def measure(
             await post_form(url, share.pop(), outcome)
 
     watching = asyncio.create_task(watch())
-    for number in range(rounds):
-        forms: dict[Part, list[Constraint | None]] = {
-            "refused": list(refused[number::rounds]),
-            "followed": list(followed[number::rounds]),
-        }
-        forms["harmless"] = [None] * len(forms["followed"])
-        for part in get_args(Part):
+    for parts in rounds:
+        for part, questions in parts.items():
             begun, n_before = time.perf_counter(), len(gaps)
             if part == "quiet":
                 await asyncio.sleep(quiet_s)
             else:
-                await asyncio.gather(*(send(forms[part]) for _ in range(clients)))
+                left = list(questions)
+                await asyncio.gather(*(send(left) for _ in range(clients)))
             if watching.done():
                 watching.result()
             kept, took_s = gaps[n_before:], time.perf_counter() - begun
@@ -202,7 +217,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--rounds", type=int, default=8)
     parser.add_argument("--clients", type=int, default=2)
     options = parser.parse_args(argv)
-    outcome = asyncio.run(measure(options.url, options.n, options.rounds, options.clients))
+    rounds = rounds_of(options.n, options.rounds)
+    outcome = asyncio.run(measure(options.url, rounds, options.clients))
     print(f"statuses {dict(outcome.statuses)}; p99 of the gaps, median of the rounds:")
     print(f"refused forms to quiet {outcome.ratio('refused', 'quiet'):.2f}")
     print(f"followed forms to harmless questions {outcome.ratio('followed', 'harmless'):.2f}")

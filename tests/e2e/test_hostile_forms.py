@@ -6,8 +6,9 @@ import asyncio
 
 import pytest
 
-from bench.hostile_neighbours import measure
+from bench.hostile_neighbours import Round, measure
 from tests.e2e.running import RunningServer
+from tests.hostile_grammars import hostile_constraints
 
 pytestmark = [pytest.mark.e2e, pytest.mark.model]
 
@@ -16,7 +17,8 @@ pytestmark = [pytest.mark.e2e, pytest.mark.model]
 @pytest.mark.parametrize("n", [40, pytest.param(500, marks=pytest.mark.thorough)])
 def test_each_gets_an_answer_and_the_worker_lives(forms_server: RunningServer, n: int) -> None:
     (worker,) = forms_server.workers()
-    outcome = asyncio.run(measure(forms_server.url, n, rounds=1, clients=2, quiet_s=3.0))
+    flood: Round = {"refused": [*hostile_constraints(n)]}
+    outcome = asyncio.run(measure(forms_server.url, [flood], clients=2))
     assert not outcome.unclear, "\n".join(outcome.unclear)
     assert sum(outcome.statuses.values()) == n
     assert outcome.statuses[400] > n / 2

@@ -19,10 +19,11 @@ class Allowance:
     the threads that decode from then on.
     """
 
-    def __init__(self, clock_s: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, clock_s: Callable[[], float] = time.monotonic, burst_s: float = BURST_S) -> None:
         self._clock_s = clock_s
+        self._burst_s = burst_s
         self._lock = threading.Lock()
-        self._seconds = BURST_S
+        self._seconds = burst_s
         self._at_s = clock_s()
 
     def offer(self) -> float:
@@ -39,5 +40,5 @@ class Allowance:
 
     def _fill(self) -> None:
         now_s = self._clock_s()
-        self._seconds = min(BURST_S, self._seconds + SHARE * (now_s - self._at_s))
+        self._seconds = min(self._burst_s, self._seconds + SHARE * (now_s - self._at_s))
         self._at_s = now_s

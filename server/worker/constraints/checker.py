@@ -33,7 +33,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """The limits of one grammar. A large honest one takes a tenth of a second."""
 
     cpu_s: float = 2.0
-    wall_s: float = 20.0
+    wall_s: float = 10.0
     memory_bytes: int = 1 << 30
 
 
