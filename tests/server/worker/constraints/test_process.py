@@ -29,7 +29,7 @@ DEAR = GrammarRequest(
 
 @pytest.fixture
 def process(request: pytest.FixtureRequest) -> Iterator[GrammarProcess]:
-    made = GrammarProcess(getattr(request, "param", Limits(cpu_s=0.3)), Allowance(lambda: 0.0))
+    made = GrammarProcess(getattr(request, "param", Limits(cpu_s=0.3, wall_s=120)), Allowance(lambda: 0.0))
     yield made
     made.close()
 
@@ -60,13 +60,13 @@ def test_a_limit_ends_a_fork_and_the_child_goes_on(process: GrammarProcess) -> N
     assert family(process) == [child]
 
 
-@pytest.mark.parametrize("process", [Limits(wall_s=0.2)], indirect=True)
+@pytest.mark.parametrize("process", [Limits(cpu_s=60, wall_s=0.2)], indirect=True)
 def test_a_limit_of_the_clock_says_that_another_time_may_do(process: GrammarProcess) -> None:
     with pytest.raises(Unfinished, match=r"more than 0\.2 s to compile beside other work"):
         process.grammar(DEAR)
 
 
-@pytest.mark.parametrize("process", [Limits(memory_bytes=1 << 28)], indirect=True)
+@pytest.mark.parametrize("process", [Limits(memory_bytes=1 << 28, wall_s=120)], indirect=True)
 def test_a_grammar_without_memory_or_stack_is_refused(process: GrammarProcess) -> None:
     rules = "\n".join(f"r{i}: r{i + 1}?" for i in range(20_000))
     text = f'{rules}\nr20000: "a"\nstart: r0'

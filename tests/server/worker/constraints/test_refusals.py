@@ -43,7 +43,7 @@ def test_the_last_ones_are_kept() -> None:
 def test_a_refused_grammar_costs_nothing_again(
     schema: object, vocab: Vocab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    compiler = ConstraintCompiler(vocab, Limits(cpu_s=0.5))
+    compiler = ConstraintCompiler(vocab, Limits(cpu_s=0.5, wall_s=120))
     n_asked = 0
     ask = compiler._process.grammar
 
