@@ -63,19 +63,19 @@ class GrammarProcess:
             self._close()
 
     def _exchange(self, request: GrammarRequest) -> bytes:
-        """Return the child's reply; nothing if it has ended."""
-        try:
+        """Return the child's reply; nothing if it has ended, which makes way for another."""
+        quick_s, begin = self._allowance.offer(), time.monotonic()
+        line = b""
+        with contextlib.suppress(BrokenPipeError):
             child = self._running_child()
             assert child.stdin is not None
             assert child.stdout is not None
-            quick_s = self._allowance.offer()
-            begin = time.monotonic()
             child.stdin.write(msgspec.json.encode(Job(request, quick_s)) + b"\n")
             child.stdin.flush()
             line = child.stdout.readline()
-        except BrokenPipeError:
-            return b""
         self._allowance.spend(min(quick_s, time.monotonic() - begin))
+        if not line:
+            self._close()
         return line
 
     def _running_child(self) -> subprocess.Popen[bytes]:

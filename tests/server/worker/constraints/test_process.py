@@ -81,15 +81,7 @@ def test_a_grammar_without_memory_or_stack_is_refused(process: GrammarProcess) -
 @pytest.mark.skipif(sys.platform != "linux", reason="the class of idle work is Linux's")
 def test_dear_work_has_what_is_left_and_ends_with_its_process(process: GrammarProcess) -> None:
     process.grammar(FINE)
-    errors: list[RequestError] = []
-
-    def ask() -> None:
-        try:
-            process.grammar(DEAR)
-        except RequestError as error:
-            errors.append(error)
-
-    thread = threading.Thread(target=ask)
+    thread = threading.Thread(target=process._exchange, args=(DEAR,))
     thread.start()
     until(lambda: len(family(process)) == 2)
     child, fork = family(process)
@@ -97,6 +89,7 @@ def test_dear_work_has_what_is_left_and_ends_with_its_process(process: GrammarPr
     assert os.sched_getscheduler(child.pid) == os.SCHED_OTHER, "the next grammar is quick again"
     process._close()  # as at the end of the worker, which doesn't wait for a grammar
     thread.join(30)
+    assert not thread.is_alive()
     until(lambda: not fork.is_running() or fork.status() == psutil.STATUS_ZOMBIE)
     assert not child.is_running()
 
