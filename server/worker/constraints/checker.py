@@ -56,7 +56,6 @@ class Outcome(msgspec.Struct, frozen=True):
 
 def serve(requests: IO[bytes], replies: IO[bytes]) -> None:
     """Answer jobs until `requests` ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole process group; the parent decides
     limits = msgspec.json.decode(requests.readline(), type=Limits)
     checked_grammar(_FIRST)  # llguidance is loaded, and what is made at first use is there
     gc.freeze()

@@ -87,7 +87,7 @@ class GrammarProcess:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            process_group=0,
+            process_group=0,  # its fork ends with it, and Ctrl-C doesn't reach them: the parent decides
         )
         self._child, self._end_child = child, weakref.finalize(self, _end, child)
         assert child.stdin is not None
