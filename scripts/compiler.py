@@ -22,6 +22,8 @@ NO_DEAD_STORE_ELIMINATION = ("-fno-tree-dse", "-fno-dse")
 # Puts each object's switches into the library (section .GCC.command.line), where `corral doctor` reads them.
 RECORD_SWITCHES = "-frecord-gcc-switches"
 
+_CXX_FLAGS = re.compile(r"-DCMAKE_CXX_FLAGS(?::\w+)?=(.*)", re.DOTALL)
+
 X86_64 = frozenset({"x86_64", "amd64"})
 
 
@@ -109,18 +111,19 @@ def cmake_args(
     (`user_flags`), which CMake drops when the former is given, loses ours. The multimodal library is left
     out: nothing here uses it.
     """
-    theirs = shlex.split(user_args)
-    prefix = re.compile(r"-DCMAKE_CXX_FLAGS(?::\w+)?=(.*)", re.DOTALL)
-    flags = [*cxx_flags(compiler, machine), *user_flags.split()]
-    others: list[str] = []
-    for argument in theirs:
-        match = prefix.fullmatch(argument)
-        if match:
-            flags += match[1].split()
-        else:
-            others.append(argument)
+    flags = all_cxx_flags(compiler, machine, user_args, user_flags)
+    others = [argument for argument in shlex.split(user_args) if not _CXX_FLAGS.fullmatch(argument)]
     ours = [f"-DCMAKE_CXX_FLAGS={' '.join(flags)}"] if flags else []
     return (*ours, "-DLLAVA_BUILD=OFF", *others)
+
+
+def all_cxx_flags(
+    compiler: Compiler, machine: str, user_args: str = "", user_flags: str = ""
+) -> tuple[str, ...]:
+    """Return every C++ flag of a build: those it needs, `$CXXFLAGS`, and those in `$CMAKE_ARGS`."""
+    matches = map(_CXX_FLAGS.fullmatch, shlex.split(user_args))
+    in_args = [flag for match in matches if match for flag in match[1].split()]
+    return (*cxx_flags(compiler, machine), *user_flags.split(), *in_args)
 
 
 def _numbers(macros: Mapping[str, str], names: Sequence[str]) -> tuple[int, ...]:

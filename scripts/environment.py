@@ -113,16 +113,17 @@ def set_up(name: str, environ: Mapping[str, str], *, dependencies_only: bool = F
     building = {**environ, "CMAKE_ARGS": args, **({"CXX": cxx} if cxx else {})}
     settings = {"cmake_args": args, "cxx": cxx}
     if stamp:  # from here on the environment is neither the old one nor the new one
-        _write_stamp(folder, {name: stamp[name] for name in settings if name in stamp})
+        write_stamp(folder, {name: stamp[name] for name in settings if name in stamp})
     wheel = _install(folder, purpose, building, stamp.get("wheel"))
     if dependencies_only:
         return True
     _pip(folder, building, "--no-deps", "--no-build-isolation", "--editable", str(ROOT))
-    _write_stamp(folder, {name: _fingerprint_of(purpose, cpu, args, cxx), "wheel": wheel, **settings})
+    write_stamp(folder, {name: _fingerprint_of(purpose, cpu, args, cxx), "wheel": wheel, **settings})
     return True
 
 
-def _write_stamp(folder: Path, stamp: Mapping[str, str]) -> None:
+def write_stamp(folder: Path, stamp: Mapping[str, str]) -> None:
+    """Write the stamp of the environment in `folder`, in one step."""
     partial = folder / f"{STAMP}.partial"
     partial.write_text(json.dumps(stamp, indent=1) + "\n", encoding="utf-8")
     partial.rename(folder / STAMP)
@@ -201,6 +202,10 @@ def main() -> int:
     try:
         if set_up(purpose, dict(os.environ), dependencies_only=options.dependencies_only):
             say(f"{PURPOSES[purpose].folder} is ready")
+        if not options.dependencies_only:
+            from scripts import kernels  # it stands on this module
+
+            kernels.keep_up(ROOT / PURPOSES[purpose].folder, dict(os.environ))
     except (SetUpError, compiler.CompilerMissing) as error:
         print(error, file=sys.stderr)
         return 1

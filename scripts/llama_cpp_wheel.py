@@ -41,26 +41,14 @@ def wheel_for(requirement: Locked, python: Path, environ: Mapping[str, str]) -> 
     `python` belongs to an environment that has requirements-build.lock. Two set-ups at once build it once:
     the second waits. Raises SetUpError.
     """
-    try:
-        cxx = compiler.find_compiler(environ)
-    except compiler.CompilerMissing as error:
-        raise SetUpError(str(error)) from None
-    args = compiler.cmake_args(
-        cxx, platform.machine(), environ.get("CMAKE_ARGS", ""), environ.get("CXXFLAGS", "")
-    )
-    variables = tuple(f"{name}={environ[name]}" for name in BUILD_VARIABLES if environ.get(name))
-    key = wheel_cache.make_key(
-        (requirement.name, requirement.version, requirement.digests),
-        cxx,
-        wheel_cache.cpu_identity(),
-        args + variables,
-    )
-    folder = wheel_cache.cache_root(environ) / key.digest()
-    with _locked(folder):
+    key = key_of(requirement, environ)
+    folder = folder_of(key, environ)
+    with locked(folder):
         wheel = wheel_cache.find_wheel(folder)
         if wheel is not None:
             return wheel
-        say(f"{requirement.name} {requirement.version}: {cxx}, {shlex.join(args)}")
+        args = _cmake_args(compiler.find_compiler(environ), environ)
+        say(f"{requirement.name} {requirement.version}: {key.compiler}, {shlex.join(args)}")
         with tempfile.TemporaryDirectory(prefix="building-", dir=folder) as work:
             sdist = sdist_of(requirement, python, environ)
             built = _build(
@@ -68,6 +56,31 @@ def wheel_for(requirement: Locked, python: Path, environ: Mapping[str, str]) -> 
             )
             (folder / "key.json").write_text(json.dumps(asdict(key), indent=1) + "\n", encoding="utf-8")
             return built.rename(folder / built.name)
+
+
+def key_of(requirement: Locked, environ: Mapping[str, str]) -> wheel_cache.WheelKey:
+    """Return the key of the wheel that `wheel_for` would build. Raises SetUpError: there is no compiler."""
+    try:
+        cxx = compiler.find_compiler(environ)
+    except compiler.CompilerMissing as error:
+        raise SetUpError(str(error)) from None
+    variables = tuple(f"{name}={environ[name]}" for name in BUILD_VARIABLES if environ.get(name))
+    return wheel_cache.make_key(
+        (requirement.name, requirement.version, requirement.digests),
+        cxx,
+        wheel_cache.cpu_identity(),
+        _cmake_args(cxx, environ) + variables,
+    )
+
+
+def folder_of(key: wheel_cache.WheelKey, environ: Mapping[str, str]) -> Path:
+    """Return the folder in the cache for what is built under `key`."""
+    return wheel_cache.cache_root(environ) / key.digest()
+
+
+def _cmake_args(cxx: compiler.Compiler, environ: Mapping[str, str]) -> tuple[str, ...]:
+    user_args, user_flags = environ.get("CMAKE_ARGS", ""), environ.get("CXXFLAGS", "")
+    return compiler.cmake_args(cxx, platform.machine(), user_args, user_flags)
 
 
 def sdist_of(requirement: Locked, python: Path, environ: Mapping[str, str]) -> Path:
@@ -135,7 +148,7 @@ def _build(sdist: Path, work: Path, log: Path, python: Path, environ: Mapping[st
 
 
 @contextmanager
-def _locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path) -> Iterator[None]:
     """Hold the folder's lock; the kernel gives it back when the process ends, however it ends."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("w") as file:

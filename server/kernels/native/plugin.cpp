@@ -208,6 +208,7 @@ class Extra final : public ggml::cpu::extra_buffer_type {
     bool supports_op(ggml_backend_dev_t, const ggml_tensor * op) override {
         const ggml_tensor * w = op->src[0], * x = op->src[1];
         if ((op->op != GGML_OP_MUL_MAT && op->op != GGML_OP_MUL_MAT_ID) || !is_ours(w) || w->view_src != nullptr || usable_format(w) == nullptr) return false;
+        if (w->data == nullptr && is_left_to_ggml[format_of(w->type) - formats]) return false;  // a weight to be loaded
         const bool is_shaped = op->op == GGML_OP_MUL_MAT ? w->ne[2] == 1 && w->ne[3] == 1 : w->ne[3] == 1 && x->ne[3] == 1;
         return is_shaped && x->type == GGML_TYPE_F32 && x->nb[0] == sizeof(float) && (x->buffer == nullptr || ggml_backend_buft_is_host(x->buffer->buft));
     }
@@ -233,6 +234,7 @@ void set_tensor(ggml_backend_buffer_t, ggml_tensor * t, const void * data, size_
     const size_t bytes = matrix_bytes(f, t->ne[0], t->ne[1]);
     for (int64_t e = 0; e < t->ne[2]; e++)
         repack_matrix(f, (char *) t->data + size_t(e) * bytes, (const char *) data + size_t(e) * t->nb[2], t->ne[0], t->ne[1]);
+    n_matrices += t->ne[2];
 }
 
 ggml_status init_tensor(ggml_backend_buffer_t, ggml_tensor *) { return GGML_STATUS_SUCCESS; }
@@ -275,6 +277,10 @@ const InstructionSet * find_set(const char * name) {
 }
 
 void choose(const InstructionSet * set) { chosen = set; }
+const InstructionSet * chosen_set() { return chosen; }
+
+bool is_left_to_ggml[kFormats] = {};
+std::atomic<int64_t> n_matrices{0};
 
 }  // namespace corral
 

@@ -2,6 +2,7 @@
 #pragma once
 #include "ggml-backend.h"
 #include "panels.h"
+#include <atomic>
 #include <cstdint>
 
 namespace corral {
@@ -9,6 +10,9 @@ enum Place { kPanels, kPlain, kOwn };  // in our panels, as ggml's blocks, in th
 ggml_backend_buffer_type_t buffer_type();
 const InstructionSet * find_set(const char * name);  // null: the best that is present
 void choose(const InstructionSet * set);
+const InstructionSet * chosen_set();  // null before the choice
+extern bool is_left_to_ggml[kFormats];
+extern std::atomic<int64_t> n_matrices;  // written as panels so far
 }  // namespace corral
 
 extern "C" {

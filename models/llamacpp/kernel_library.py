@@ -1,0 +1,191 @@
+"""`KernelLibrary`: the C interface of `libcorral_kernels.so`, our matrix kernels beside llama.cpp's libraries.
+
+Definitions only; what is checked before it is used, and when, is in `server.kernels`. The library calls
+functions of ggml's CPU backend, so llama.cpp must be loaded first.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from collections.abc import Iterator
+from enum import IntEnum
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from models.errors import LlamaCppError
+from models.llamacpp import library
+
+FILE_NAME = "libcorral_kernels.so"
+
+
+class Place(IntEnum):
+    """A place for the weights of a product that is tried."""
+
+    PANELS = 0
+    PLAIN = 1
+    EXTRA = 2
+    """The first of ggml's own extra buffer types that takes them."""
+
+
+class _Layout(ctypes.Structure):
+    _fields_ = (("name", ctypes.c_char_p), ("value", ctypes.c_size_t))
+
+
+_SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
+    "corral_bindings_version": (ctypes.c_char_p, []),
+    "corral_ggml_version": (ctypes.c_char_p, []),
+    "corral_layouts": (ctypes.POINTER(_Layout), []),
+    "corral_set_name": (ctypes.c_char_p, [ctypes.c_int]),
+    "corral_choose": (ctypes.c_char_p, [ctypes.c_char_p]),
+    "corral_format_type": (ctypes.c_int, [ctypes.c_int]),
+    "corral_has_kernels": (ctypes.c_bool, [ctypes.c_int]),
+    "corral_use": (None, [ctypes.c_int, ctypes.c_bool]),
+    "corral_insert": (None, []),
+    "corral_matrices": (ctypes.c_int64, []),
+    "corral_round_trip": (
+        ctypes.c_bool,
+        [ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p, ctypes.c_void_p],
+    ),
+    "corral_multiply": (
+        ctypes.c_double,
+        [ctypes.c_int, ctypes.c_int, *[ctypes.c_int64] * 3, *[ctypes.c_void_p] * 3, *[ctypes.c_int] * 3],
+    ),
+}
+
+
+class KernelLibrary:
+    """The opened library. There is one in a process, and it is never unloaded: weights may lie in its panels."""
+
+    def __init__(self, path: Path) -> None:
+        """Open the library. Raises LlamaCppError: it isn't there, or was made for other libraries."""
+        library.load()
+        if not path.is_file():
+            raise LlamaCppError(f"{path} isn't there")
+        _share_cpu_backend()
+        try:
+            self._handle = ctypes.CDLL(os.fspath(path.resolve()), mode=os.RTLD_NOW | os.RTLD_LOCAL)
+            for name, (restype, argtypes) in _SIGNATURES.items():
+                function = getattr(self._handle, name)
+                function.restype, function.argtypes = restype, argtypes
+        except (OSError, AttributeError) as error:
+            raise LlamaCppError(f"{path} doesn't fit this build of llama.cpp: {error}") from None
+        self.path = path
+
+    @property
+    def bindings_version(self) -> str:
+        """The llama-cpp-python that it was compiled for."""
+        return str(self._handle.corral_bindings_version().decode())
+
+    @property
+    def ggml_version(self) -> str:
+        """The ggml that it was compiled for."""
+        return str(self._handle.corral_ggml_version().decode())
+
+    def layouts(self) -> dict[str, int]:
+        """Return the sizes, offsets and numbers of ggml that it was compiled with."""
+        found = {}
+        for entry in self._handle.corral_layouts():
+            if entry.name is None:
+                break
+            found[entry.name.decode()] = entry.value
+        return found
+
+    def sets(self) -> tuple[str, ...]:
+        """Return the instruction sets that it has kernels for, the best first."""
+        return tuple(self._listed(lambda i: self._handle.corral_set_name(i), None, bytes.decode))
+
+    def formats(self) -> tuple[int, ...]:
+        """Return ggml's numbers of the types that have panels."""
+        return tuple(self._listed(lambda i: self._handle.corral_format_type(i), -1, int))
+
+    @staticmethod
+    def _listed(entry: Any, end: Any, convert: Any) -> Iterator[Any]:
+        index = 0
+        while (value := entry(index)) != end:
+            yield convert(value)
+            index += 1
+
+    def choose(self, name: str | None = None) -> str | None:
+        """Choose the set by name, or the best that the processor has; return its name, None if it isn't there.
+
+        Not while weights lie in panels: they belong to the set that was chosen then.
+        """
+        chosen = self._handle.corral_choose(None if name is None else name.encode())
+        return None if chosen is None else str(chosen.decode())
+
+    def has_kernels(self, ggml_type: int) -> bool:
+        """Return True if the chosen set multiplies this type."""
+        return bool(self._handle.corral_has_kernels(ggml_type))
+
+    def use(self, ggml_type: int, *, is_used: bool) -> None:
+        """Take or leave the weights of a type that are loaded from now on."""
+        self._handle.corral_use(ggml_type, is_used)
+
+    def insert(self) -> None:
+        """Offer the panels to ggml before its own places. llama.cpp asks once, at its first load of a model."""
+        self._handle.corral_insert()
+
+    @property
+    def n_matrices(self) -> int:
+        """The matrices that were written as panels in this process."""
+        return int(self._handle.corral_matrices())
+
+    def round_trip(self, ggml_type: int, weights: npt.NDArray[np.uint8], k: int) -> npt.NDArray[np.uint8]:
+        """Return the weights (one row of ggml's blocks per row) after going into panels and back."""
+        back = np.empty_like(weights)
+        done = self._handle.corral_round_trip(
+            ggml_type, k, len(weights), weights.ctypes.data, back.ctypes.data
+        )
+        if not done:
+            raise LlamaCppError(f"type {ggml_type} has no panels for rows of {k}")
+        return back
+
+    def multiply(
+        self, place: Place, ggml_type: int, weights: npt.NDArray[np.uint8], x: npt.NDArray[np.float32]
+    ) -> npt.NDArray[np.float32] | None:
+        """Return the product [columns, rows] by ggml's CPU backend on one thread; None if `place` takes it not.
+
+        `weights`: a row of ggml's blocks per row, `x`: a column per row.
+        """
+        n, k = x.shape
+        weights, x = np.ascontiguousarray(weights), np.ascontiguousarray(x)
+        out = np.full((n, len(weights)), np.nan, np.float32)
+        pointers = (weights.ctypes.data, x.ctypes.data, out.ctypes.data)
+        seconds = self._handle.corral_multiply(place, ggml_type, k, len(weights), n, *pointers, 1, 1, 0)
+        return None if seconds < 0 else out
+
+
+def default_path() -> Path:
+    """Return the path beside the libraries of llama.cpp that are loaded."""
+    return Path(library.library_path()).parent / FILE_NAME
+
+
+def ggml_version() -> str:
+    """Return the version of the ggml that is loaded."""
+    return str(library.bind("ggml_version", ctypes.c_char_p)().decode())
+
+
+def tensor_overhead() -> int:
+    """Return the bytes of a tensor's header with its object in the ggml that is loaded."""
+    return int(library.bind("ggml_tensor_overhead", ctypes.c_size_t)())
+
+
+def _share_cpu_backend() -> None:
+    """Let the library see the functions of ggml's CPU backend, wherever that came from.
+
+    Builds with one backend per generation of processors (GGML_BACKEND_DL) load the best with its symbols to
+    itself.
+    """
+    folder = Path(library.library_path()).parent
+    try:
+        maps = Path("/proc/self/maps").read_text(encoding="utf-8", errors="surrogateescape")
+    except OSError:
+        return  # no Linux; what isn't found says so when the library is opened
+    loaded = {line.split(maxsplit=5)[-1] for line in maps.splitlines() if "/libggml-cpu" in line}
+    for path in sorted(loaded):
+        if Path(path).parent == folder.resolve():
+            ctypes.CDLL(path, mode=os.RTLD_NOLOAD | os.RTLD_GLOBAL | os.RTLD_NOW)

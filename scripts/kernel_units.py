@@ -1,0 +1,52 @@
+"""The translation units of our matrix kernels, and the flags of each.
+
+An instruction set has a unit of its own, `set_<name>.cpp`, which alone is compiled for processors that have
+it; all else is compiled for any. All sets of an architecture are always compiled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from scripts.compiler import X86_64
+from scripts.steps import SetUpError
+
+COMMON_FLAGS = (
+    "-O3",
+    "-std=c++17",
+    "-fPIC",
+    "-Wall",
+    "-Wextra",
+    "-ffp-contract=off",  # the same sums, whatever a compiler might join
+    "-fno-math-errno",
+)
+
+X86_SETS: Mapping[str, tuple[str, ...]] = {
+    "set_avx2.cpp": ("-mavx2", "-mfma", "-mf16c"),
+}
+ARM_SETS: Mapping[str, tuple[str, ...]] = {}
+
+
+def sets_of(machine: str) -> Mapping[str, tuple[str, ...]]:
+    """Return the units of this architecture's instruction sets, with their flags."""
+    return X86_SETS if machine.lower() in X86_64 else ARM_SETS
+
+
+def units(native: Path, machine: str) -> list[Path]:
+    """Return the units to compile on this architecture. Raises SetUpError for a set without flags."""
+    files = sorted(native.glob("*.cpp"))
+    unknown = [
+        file.name
+        for file in files
+        if file.name.startswith("set_") and file.name not in {*X86_SETS, *ARM_SETS}
+    ]
+    if unknown:
+        raise SetUpError(f"{', '.join(unknown)}: no flags in scripts/kernel_units.py")
+    here = sets_of(machine)
+    return [file for file in files if not file.name.startswith("set_") or file.name in here]
+
+
+def flags_of(unit: str, machine: str) -> tuple[str, ...]:
+    """Return the flags that this unit alone has."""
+    return sets_of(machine).get(unit, ())

@@ -1,0 +1,126 @@
+"""`Kernels`: the kernels of this process after all checks, or the reason why there are none."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from models.errors import LlamaCppError
+from models.llamacpp.kernel_library import FILE_NAME, KernelLibrary, default_path
+from models.llamacpp.quantization.ggml_types import type_name
+from server.kernels.abi import mismatch
+from server.kernels.check import describe_fault, find_fault
+
+LIBRARY_VARIABLE = "CORRAL_KERNELS_LIBRARY"
+"""It names another file than the one beside llama.cpp's libraries: for developers and tests."""
+SET_VARIABLE = "CORRAL_KERNELS_SET"
+"""It names an instruction set to use in place of the best one."""
+BUILD_FIX = "run `make setup`, or `python3 -m scripts.kernels`, which says why if it can't be built"
+
+FaultFinder = Callable[[KernelLibrary, int], str | None]
+
+
+@dataclass(frozen=True)
+class Kernels:
+    """The outcome of the checks. Weights of `types` may be loaded into panels from now on."""
+
+    library: KernelLibrary | None = None
+    set_name: str = ""
+    """The instruction set in use."""
+    types: tuple[int, ...] = ()
+    """ggml's numbers of the types whose kernels passed."""
+    faults: tuple[str, ...] = field(default=())
+    """Lines about the types whose kernels failed."""
+    reason: str = ""
+    """Why there are none: the fact."""
+    fix: str = ""
+    """What helps, if anything does."""
+
+    @property
+    def type_names(self) -> str:
+        """The types with kernels, for people."""
+        return ", ".join(sorted(type_name(one) for one in self.types))
+
+
+def open_kernels(env: Mapping[str, str] = os.environ, find_fault: FaultFinder = find_fault) -> Kernels:
+    """Open the library, hold it against what is loaded, choose a set, check each type and offer what passed.
+
+    Nothing is raised: with any doubt llama.cpp's own kernels are used. Takes some 30 ms.
+    """
+    named = env.get(LIBRARY_VARIABLE, "").strip()
+    path = Path(named) if named else default_path()
+    if not path.is_file():
+        fix = f"unset {LIBRARY_VARIABLE}, or name the file that is meant" if named else BUILD_FIX
+        return Kernels(reason=f"{FILE_NAME} isn't there ({path})", fix=fix)
+    try:
+        library = KernelLibrary(path)
+    except LlamaCppError as error:
+        return Kernels(reason=error.message, fix=BUILD_FIX)
+    difference = mismatch(library)
+    if difference is not None:
+        return Kernels(reason=f"{path} is of another build: {difference}", fix=BUILD_FIX)
+    wanted = env.get(SET_VARIABLE, "").strip()
+    chosen = library.choose(wanted or None)
+    sets = ", ".join(library.sets()) or "none"
+    if chosen is None and wanted:
+        return Kernels(
+            reason=f"the instruction set '{wanted}' ({SET_VARIABLE}) isn't in the library or not in this CPU",
+            fix=f"unset {SET_VARIABLE}; the library has {sets}",
+        )
+    if chosen is None:
+        return Kernels(reason=f"this CPU has none of the instruction sets that they are written for ({sets})")
+    return _checked(library, chosen, find_fault)
+
+
+def _checked(library: KernelLibrary, set_name: str, find_fault: FaultFinder) -> Kernels:
+    library.insert()  # the check goes through ggml, which asks what is inserted
+    types, faults = [], []
+    for one in library.formats():
+        if not library.has_kernels(one):
+            continue
+        library.use(one, is_used=True)
+        fault = find_fault(library, one)
+        library.use(one, is_used=fault is None)
+        if fault is None:
+            types.append(one)
+        else:
+            faults.append(describe_fault(one, fault))
+    if not types:
+        return Kernels(
+            reason="; ".join(faults) or f"the instruction set {set_name} has none",
+            fix="compile them with another compiler: CXX=clang++ python3 -m scripts.kernels",
+        )
+    return Kernels(library=library, set_name=set_name, types=tuple(types), faults=tuple(faults))
+
+
+_lock = threading.Lock()
+_opened: list[Kernels] = []  # none or one
+
+
+def kernels_of_process() -> Kernels:
+    """Return what `open_kernels` gave at the first call in this process. Thread-safe."""
+    with _lock:
+        if not _opened:
+            _opened.append(open_kernels())
+        return _opened[0]
+
+
+def leave_to_llama_cpp() -> None:
+    """Load no more weights into panels, if this process ever did."""
+    with _lock:
+        for kernels in _opened:
+            _take(kernels, is_used=False)
+
+
+def take_again(kernels: Kernels) -> None:
+    """Load weights into panels again."""
+    _take(kernels, is_used=True)
+
+
+def _take(kernels: Kernels, *, is_used: bool) -> None:
+    for one in kernels.types:
+        assert kernels.library is not None
+        kernels.library.use(one, is_used=is_used)
