@@ -35,8 +35,8 @@ LIBRARY = "libcorral_kernels.so"
 AT_A_TIME = 2
 """So many compilers run at once; one takes up to half a gigabyte."""
 COMPILE_FIX = (
-    "Corral works without it, with llama.cpp's own kernels, which are several times slower where many requests"
-    " run together. Try another compiler: CXX=clang++ python3 -m scripts.kernels"
+    "Corral works without it, with llama.cpp's own kernels, which are several times slower where many"
+    " requests run together. Try another compiler: CXX=clang++ python3 -m scripts.kernels"
 )
 GGML_INCLUDES = ("ggml/include", "ggml/src", "ggml/src/ggml-cpu")
 

@@ -25,7 +25,9 @@ from server.serve_options import SERVE_SETTINGS, Bounds, Positive, ServeOptions,
 
 ENVIRONMENT_PREFIX = "CORRAL_"
 # Variables of that prefix that are no settings of the server.
-_OTHER_VARIABLES = frozenset({"CORRAL_HOME", "CORRAL_CONFIG", "CORRAL_DEBUG"})
+_OTHER_VARIABLES = frozenset(
+    {"CORRAL_HOME", "CORRAL_CONFIG", "CORRAL_DEBUG", "CORRAL_KERNELS_LIBRARY", "CORRAL_KERNELS_SET"}
+)
 _SERVICE_VARIABLE = re.compile(
     r"(.+_)?(SERVICE_HOST|SERVICE_PORT(_.+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?|ENV_.+)"
 )

@@ -127,6 +127,11 @@ class Placement:
         return self.wanted_verdict.fits and self.gpu_layers_fit
 
     @property
+    def is_all_on_gpu(self) -> bool:
+        """True if GPUs hold all layers and the output."""
+        return self.gpu_layers > self.model.n_layer
+
+    @property
     def extra(self) -> int:
         """Bytes beside the model's own."""
         return self.adapters + self.draft + self.prompt_side

@@ -97,6 +97,11 @@ class ServeOptions:
     use_extra_bufts: bool = setting(
         True, "Let llama.cpp repack weights for this CPU (AMX, AVX); off if a worker crashes there."
     )
+    kernels: Literal["auto", "on", "off"] = setting(
+        "auto",
+        "Corral's own matrix kernels on a CPU; auto: where they are built for it and pass their check at"
+        " the start, on: or else the model isn't loaded.",
+    )
     prompt_side: Literal["auto", "on", "off"] = setting(
         "auto",
         "On a CPU, compute prompts on weights as the file has them and tokens on repacked ones,"

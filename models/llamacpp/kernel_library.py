@@ -1,4 +1,4 @@
-"""`KernelLibrary`: the C interface of `libcorral_kernels.so`, our matrix kernels beside llama.cpp's libraries.
+"""`KernelLibrary`: the C interface of `libcorral_kernels.so`, our matrix kernels beside llama.cpp.
 
 Definitions only; what is checked before it is used, and when, is in `server.kernels`. The library calls
 functions of ggml's CPU backend, so llama.cpp must be loaded first.
@@ -7,8 +7,9 @@ functions of ggml's CPU backend, so llama.cpp must be loaded first.
 from __future__ import annotations
 
 import ctypes
+import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from enum import IntEnum
 from pathlib import Path
 from typing import Any
@@ -58,7 +59,7 @@ _SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
 
 
 class KernelLibrary:
-    """The opened library. There is one in a process, and it is never unloaded: weights may lie in its panels."""
+    """The opened library; there is one in a process. It is never unloaded: weights may lie in its panels."""
 
     def __init__(self, path: Path) -> None:
         """Open the library. Raises LlamaCppError: it isn't there, or was made for other libraries."""
@@ -96,23 +97,17 @@ class KernelLibrary:
 
     def sets(self) -> tuple[str, ...]:
         """Return the instruction sets that it has kernels for, the best first."""
-        return tuple(self._listed(lambda i: self._handle.corral_set_name(i), None, bytes.decode))
+        return tuple(name.decode() for name in _until(None, self._handle.corral_set_name))
 
     def formats(self) -> tuple[int, ...]:
         """Return ggml's numbers of the types that have panels."""
-        return tuple(self._listed(lambda i: self._handle.corral_format_type(i), -1, int))
-
-    @staticmethod
-    def _listed(entry: Any, end: Any, convert: Any) -> Iterator[Any]:
-        index = 0
-        while (value := entry(index)) != end:
-            yield convert(value)
-            index += 1
+        return tuple(_until(-1, self._handle.corral_format_type))
 
     def choose(self, name: str | None = None) -> str | None:
-        """Choose the set by name, or the best that the processor has; return its name, None if it isn't there.
+        """Choose the set by name, or the best that the processor has; return its name.
 
-        Not while weights lie in panels: they belong to the set that was chosen then.
+        None if it isn't there, and then none is chosen. Not while weights lie in panels, which are multiplied
+        by the set that is chosen.
         """
         chosen = self._handle.corral_choose(None if name is None else name.encode())
         return None if chosen is None else str(chosen.decode())
@@ -126,7 +121,10 @@ class KernelLibrary:
         self._handle.corral_use(ggml_type, is_used)
 
     def insert(self) -> None:
-        """Offer the panels to ggml before its own places. llama.cpp asks once, at its first load of a model."""
+        """Offer the panels to ggml before its own places.
+
+        llama.cpp asks once, when it first loads a model.
+        """
         self._handle.corral_insert()
 
     @property
@@ -147,9 +145,10 @@ class KernelLibrary:
     def multiply(
         self, place: Place, ggml_type: int, weights: npt.NDArray[np.uint8], x: npt.NDArray[np.float32]
     ) -> npt.NDArray[np.float32] | None:
-        """Return the product [columns, rows] by ggml's CPU backend on one thread; None if `place` takes it not.
+        """Return the product [columns, rows] by ggml's CPU backend on one thread.
 
-        `weights`: a row of ggml's blocks per row, `x`: a column per row.
+        None if the place doesn't take the weights. `weights` has a row of ggml's blocks per row, `x` a
+        column per row.
         """
         n, k = x.shape
         weights, x = np.ascontiguousarray(weights), np.ascontiguousarray(x)
@@ -157,6 +156,11 @@ class KernelLibrary:
         pointers = (weights.ctypes.data, x.ctypes.data, out.ctypes.data)
         seconds = self._handle.corral_multiply(place, ggml_type, k, len(weights), n, *pointers, 1, 1, 0)
         return None if seconds < 0 else out
+
+
+def _until(end: Any, entry: Callable[[int], Any]) -> Iterator[Any]:
+    """Yield the entries at 0, 1, 2 … before `end`."""
+    return itertools.takewhile(lambda value: value != end, map(entry, itertools.count()))
 
 
 def default_path() -> Path:

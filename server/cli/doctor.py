@@ -54,14 +54,21 @@ def _checks(client: str | None, server: ServerOptions) -> Iterator[Check]:
         from server.clients.registry import client_named
 
         return examine(client_named(client), server.connection(), server.model)
-    from models.doctor import checks
     from models.errors import ConfigError
 
     if any(value is not None for value in asdict(server).values()):
         raise ConfigError(
             "--url, --model and --api-key are of a server; name the client that it shall serve with --client"
         )
-    return checks()
+    return _checks_of_machine()
+
+
+def _checks_of_machine() -> Iterator[Check]:
+    from models.doctor import checks
+    from server.kernels import doctor as kernels
+
+    yield from checks()
+    yield kernels.check()
 
 
 def _print(check: Check, width: int) -> None:

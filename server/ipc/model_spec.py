@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
 
 from server.serve_options import ServeOptions
@@ -30,6 +32,27 @@ class ModelSpec(msgspec.Struct, frozen=True, kw_only=True):
     """Clients were told this context; where the user chose none, the worker chooses no longer one."""
 
 
+class KernelReport(msgspec.Struct, frozen=True, kw_only=True):
+    """The matrix kernels that a loaded model is computed with."""
+
+    by: Literal["corral", "llama.cpp"] = "llama.cpp"
+    """Whose they are. Corral's compute the matrices of some types, llama.cpp's all others."""
+    instruction_set: str | None = None
+    types: tuple[str, ...] = ()
+    """The types with kernels of Corral's here."""
+    n_matrices: int = 0
+    """Corral's compute so many of the model's matrices."""
+    reason: str | None = None
+    """The reason for llama.cpp's."""
+
+    @property
+    def text(self) -> str:
+        """The report for people."""
+        if self.by == "corral":
+            return f"Corral's for {self.instruction_set}, {self.n_matrices} matrices"
+        return f"llama.cpp's ({self.reason})" if self.reason else "llama.cpp's"
+
+
 class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
     """The facts that are known once the model is loaded."""
 
@@ -49,3 +72,4 @@ class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
     bos_token: str | None = None
     eos_token: str | None = None
     chat_template: str | None = None
+    kernels: KernelReport = KernelReport()

@@ -33,15 +33,14 @@ LAYOUTS: Mapping[str, int] = {
     "GGML_OP_MUL_MAT": 29,
     "GGML_OP_MUL_MAT_ID": 30,
 }
-"""The layouts of the pinned llama.cpp. A library that was compiled with others reads ggml's structs wrongly."""
+"""The layouts of the pinned llama.cpp. A library with others would read ggml's structs wrongly."""
 
 
 def mismatch(library: KernelLibrary) -> str | None:
     """Return how the library differs from what is loaded; None if they belong together."""
     if library.bindings_version != REQUIRED_VERSION:
-        return (
-            f"it was compiled for llama-cpp-python {library.bindings_version}, and this is {REQUIRED_VERSION}"
-        )
+        found = library.bindings_version
+        return f"it was compiled for llama-cpp-python {found}, and this is {REQUIRED_VERSION}"
     if library.ggml_version != kernel_library.ggml_version():
         return f"it was compiled for ggml {library.ggml_version}, and this is {kernel_library.ggml_version()}"
     compiled = library.layouts()

@@ -50,7 +50,9 @@ def find_fault(library: KernelLibrary, ggml_type: int) -> str | None:
 
 def exact_product(columns: Floats, weights: Floats) -> npt.NDArray[np.float64]:
     """Return the product [columns, rows] in doubles, without BLAS, whose threads would spin beside us."""
-    return np.einsum("ck,rk->cr", columns.astype(np.float64), weights.astype(np.float64))
+    product: npt.NDArray[np.float64]
+    product = np.einsum("ck,rk->cr", columns.astype(np.float64), weights.astype(np.float64))
+    return product
 
 
 def relative_error(product: Floats, exact: npt.NDArray[np.float64]) -> float:

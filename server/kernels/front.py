@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import platform
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from models.errors import LlamaCppError
@@ -19,6 +20,7 @@ LIBRARY_VARIABLE = "CORRAL_KERNELS_LIBRARY"
 SET_VARIABLE = "CORRAL_KERNELS_SET"
 """It names an instruction set to use in place of the best one."""
 BUILD_FIX = "run `make setup`, or `python3 -m scripts.kernels`, which says why if it can't be built"
+COMPILER_FIX = "compile them with another compiler: CXX=clang++ python3 -m scripts.kernels"
 
 FaultFinder = Callable[[KernelLibrary, int], str | None]
 
@@ -28,30 +30,34 @@ class Kernels:
     """The outcome of the checks. Weights of `types` may be loaded into panels from now on."""
 
     library: KernelLibrary | None = None
+    """None: there are no kernels to use, for `reason`."""
     set_name: str = ""
     """The instruction set in use."""
     types: tuple[int, ...] = ()
     """ggml's numbers of the types whose kernels passed."""
-    faults: tuple[str, ...] = field(default=())
+    faults: tuple[str, ...] = ()
     """Lines about the types whose kernels failed."""
     reason: str = ""
-    """Why there are none: the fact."""
+    """The fact because of which there are none."""
     fix: str = ""
-    """What helps, if anything does."""
+    """The remedy, if there is one and something is wrong."""
 
     @property
-    def type_names(self) -> str:
-        """The types with kernels, for people."""
-        return ", ".join(sorted(type_name(one) for one in self.types))
+    def type_names(self) -> tuple[str, ...]:
+        """The types with kernels, sorted by name."""
+        return tuple(sorted(type_name(one) for one in self.types))
 
 
 def open_kernels(env: Mapping[str, str] = os.environ, find_fault: FaultFinder = find_fault) -> Kernels:
     """Open the library, hold it against what is loaded, choose a set, check each type and offer what passed.
 
-    Nothing is raised: with any doubt llama.cpp's own kernels are used. Takes some 30 ms.
+    Any doubt about them means llama.cpp's own kernels, and a reason. Takes some 30 ms. Raises LlamaCppError
+    only where llama.cpp itself can't be loaded.
     """
     named = env.get(LIBRARY_VARIABLE, "").strip()
     path = Path(named) if named else default_path()
+    if platform.system() != "Linux":
+        return Kernels(reason=f"Corral's are built on Linux, and this is {platform.system()}")
     if not path.is_file():
         fix = f"unset {LIBRARY_VARIABLE}, or name the file that is meant" if named else BUILD_FIX
         return Kernels(reason=f"{FILE_NAME} isn't there ({path})", fix=fix)
@@ -71,16 +77,14 @@ def open_kernels(env: Mapping[str, str] = os.environ, find_fault: FaultFinder = 
             fix=f"unset {SET_VARIABLE}; the library has {sets}",
         )
     if chosen is None:
-        return Kernels(reason=f"this CPU has none of the instruction sets that they are written for ({sets})")
+        return Kernels(reason=f"this CPU has no instruction set that Corral's are written for ({sets})")
     return _checked(library, chosen, find_fault)
 
 
 def _checked(library: KernelLibrary, set_name: str, find_fault: FaultFinder) -> Kernels:
     library.insert()  # the check goes through ggml, which asks what is inserted
     types, faults = [], []
-    for one in library.formats():
-        if not library.has_kernels(one):
-            continue
+    for one in filter(library.has_kernels, library.formats()):
         library.use(one, is_used=True)
         fault = find_fault(library, one)
         library.use(one, is_used=fault is None)
@@ -88,12 +92,11 @@ def _checked(library: KernelLibrary, set_name: str, find_fault: FaultFinder) -> 
             types.append(one)
         else:
             faults.append(describe_fault(one, fault))
+    fix = COMPILER_FIX if faults else ""
     if not types:
-        return Kernels(
-            reason="; ".join(faults) or f"the instruction set {set_name} has none",
-            fix="compile them with another compiler: CXX=clang++ python3 -m scripts.kernels",
-        )
-    return Kernels(library=library, set_name=set_name, types=tuple(types), faults=tuple(faults))
+        reason = "; ".join(faults) or f"the instruction set {set_name} has none"
+        return Kernels(reason=reason, fix=fix)
+    return Kernels(library=library, set_name=set_name, types=tuple(types), faults=tuple(faults), fix=fix)
 
 
 _lock = threading.Lock()
@@ -121,6 +124,6 @@ def take_again(kernels: Kernels) -> None:
 
 
 def _take(kernels: Kernels, *, is_used: bool) -> None:
-    for one in kernels.types:
-        assert kernels.library is not None
-        kernels.library.use(one, is_used=is_used)
+    if kernels.library is not None:
+        for one in kernels.types:
+            kernels.library.use(one, is_used=is_used)

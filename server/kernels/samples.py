@@ -32,7 +32,9 @@ def random_weights(ggml_type: int, k: int, rows: int) -> npt.NDArray[np.uint8]:
     Raises KeyError for a type that isn't in `SCALES_AT`.
     """
     random = np.random.default_rng((SEED, ggml_type, k, rows))
-    blocks = random.integers(0, 256, (rows * row_size(ggml_type, k) // type_size(ggml_type), type_size(ggml_type)))
+    blocks = random.integers(
+        0, 256, (rows * row_size(ggml_type, k) // type_size(ggml_type), type_size(ggml_type))
+    )
     blocks[1::7], blocks[4::7] = 0, 255
     weights = blocks.astype(np.uint8)
     for at in SCALES_AT[ggml_type]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 from fastapi import APIRouter
 from starlette.requests import Request
 
@@ -27,6 +28,7 @@ async def props(request: Request, model: str | None = None) -> dict[str, Any]:
         "bos_token": None if info is None else info.bos_token,
         "eos_token": None if info is None else info.eos_token,
         "build_info": f"corral-{VERSION}",
+        "kernels": None if info is None else msgspec.to_builtins(info.kernels),
         "modalities": {"vision": False, "audio": False},
         "is_sleeping": status.state != "ready",
     }

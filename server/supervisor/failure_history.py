@@ -108,8 +108,26 @@ class FailureHistory:
 
 
 def safer_spec(spec: ModelSpec, error: WorkerDied) -> ModelSpec:
-    """Return the spec to load with after `error`: without what crashes in some builds or on some GPUs."""
-    if not spec.options.use_extra_bufts:
+    """Return the spec to load with after `error`: without what may crash in some builds or on some GPUs.
+
+    The matrix kernels go first, then llama.cpp's extra buffer types; who asked for the kernels keeps both.
+    """
+    options = spec.options
+    if options.use_extra_bufts and options.kernels == "auto":
+        logger.warning(
+            "%s; trying once more with kernels off (llama.cpp's own: slower). If that helps, Corral's matrix"
+            " kernels crash here: `corral doctor` tests them",
+            error.message,
+        )
+        return msgspec.structs.replace(spec, options=replace(options, kernels="off"))
+    if options.kernels == "on":
+        logger.warning(
+            "%s; trying once more, with Corral's matrix kernels as kernels is on. If they crash, set it to"
+            " auto or off",
+            error.message,
+        )
+        return msgspec.structs.replace(spec, options=replace(options, device_sampling="off"))
+    if not options.use_extra_bufts:
         logger.warning("%s; trying once more", error.message)
         return spec
     logger.warning(
@@ -117,5 +135,5 @@ def safer_spec(spec: ModelSpec, error: WorkerDied) -> ModelSpec:
         " helps, llama.cpp's build has AMX code that crashes: `corral doctor` says how to rebuild it",
         error.message,
     )
-    options = replace(spec.options, use_extra_bufts=False, device_sampling="off")
-    return msgspec.structs.replace(spec, options=options)
+    safer = replace(options, use_extra_bufts=False, device_sampling="off")
+    return msgspec.structs.replace(spec, options=safer)

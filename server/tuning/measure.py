@@ -26,6 +26,7 @@ from models.llamacpp.model import Model
 from models.machine.fit import pad_cells
 from models.machine.hardware import usable_cores
 from models.machine.host_memory import memory
+from server.kernels.use import choose_kernels
 from server.placement import FreeMemory, ModelFacts, place
 from server.tuning.messages import Figures, FromMeasurer, Job, MeasureRequest, Ready, Refused, ToMeasurer
 
@@ -46,6 +47,7 @@ class Bench:
         placement = place(facts, options, FreeMemory(memory().available_bytes, devices))
         n_gpu_layers = placement.gpu_layers
         n_threads = options.threads or usable_cores()[0]
+        choose_kernels(options, is_all_on_gpu=placement.is_all_on_gpu)
         self._model = Model.load(job.path, n_gpu_layers=n_gpu_layers, use_extra_bufts=options.use_extra_bufts)
         self._context = Context(
             self._model,

@@ -40,6 +40,7 @@ OTHER: dict[str, Any] = {
     "use_mmap": False,
     "use_mlock": True,
     "use_extra_bufts": False,
+    "kernels": "off",
     "prompt_side": "on",
     "device_sampling": "off",
     "queue_size": 6,

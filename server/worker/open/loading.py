@@ -13,6 +13,7 @@ from models.llamacpp.model import Model
 from models.machine.hardware import usable_cores
 from models.machine.host_memory import memory
 from server.ipc.model_spec import ModelSpec
+from server.kernels.use import choose_kernels
 from server.model_facts import read_facts
 from server.placement import FreeMemory, Placement, place
 from server.worker.open.kinds import KINDS, Kind, kind_of
@@ -45,6 +46,7 @@ def load(
     options = spec.options
     placement = place_here(spec, info)
     say_placement(spec.name, info, placement)
+    choice = choose_kernels(options, is_all_on_gpu=placement.is_all_on_gpu)
     model = Model.load(
         info.path,
         n_gpu_layers=placement.gpu_layers,
@@ -54,8 +56,12 @@ def load(
         stop_tokens=info.stop_tokens,
         progress=_Progress(on_progress),
     )
+    kernels = choice.report()
+    logger.info("matrix kernels: %s", kernels.text)
     n_threads = options.threads or usable_cores()[0]
-    file = LoadedFile(spec=spec, info=info, model=model, placement=placement, n_threads=n_threads)
+    file = LoadedFile(
+        spec=spec, info=info, model=model, placement=placement, n_threads=n_threads, kernels=kernels
+    )
     return openers[kind_of(file)](file, listener)
 
 

@@ -11,7 +11,7 @@ from models.llamacpp.vocab import Vocab
 from server.chat.render import ChatRenderer
 from server.engine.runner import ModelRunner
 from server.engine.speculation.speculation import Speculation
-from server.ipc.model_spec import ModelInfo, ModelSpec
+from server.ipc.model_spec import KernelReport, ModelInfo, ModelSpec
 from server.placement import Placement
 from server.worker.adapter_set import AdapterSet
 from server.worker.prefix.store import PrefixStore
@@ -29,6 +29,8 @@ class LoadedFile:
     placement: Placement
     n_threads: int
     """A decode uses this many threads."""
+    kernels: KernelReport
+    """The model's matrices are computed with these."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +91,7 @@ def describe(file: LoadedFile, runner: ModelRunner, renderer: ChatRenderer) -> M
         bos_token=_special_text(model.vocab, model.vocab.bos),
         eos_token=_special_text(model.vocab, model.vocab.eos),
         chat_template=file.info.chat_template,
+        kernels=file.kernels,
     )
 
 

@@ -1,10 +1,10 @@
 """A worker without a model: a real process that speaks the frames and does what its script says.
 
-The script is the JSON file at `ModelSpec.path`: `load` ("ok", "refuse", "die", "die_with_extra_bufts", "hang"
-or "die_first", which dies only until the file `<path>.died` exists). A request's prompt tells the rest:
-`tokens N S` answers N deltas, one every S seconds; `die` ends the process, `die_once` too; `silent` never
-answers; `busy` is refused. A LoRA adapter whose file's name has `refuse` or `die` in it has that effect when
-it is loaded. What happens to adapters is written to `<path>.adapters`, a line each.
+The script is the JSON file at `ModelSpec.path`: `load` ("ok", "refuse", "die", "die_with_extra_bufts",
+"die_with_kernels", "hang" or "die_first", which dies only until the file `<path>.died` exists). A request's
+prompt tells the rest: `tokens N S` answers N deltas, one every S seconds; `die` ends the process, `die_once`
+too; `silent` never answers; `busy` is refused. A LoRA adapter whose file's name has `refuse` or `die` in it
+has that effect when it is loaded. What happens to adapters is written to `<path>.adapters`, a line each.
 """
 
 from __future__ import annotations
@@ -69,6 +69,8 @@ class ScriptedWorker:
             sys.exit(1)
         if load == "die" or (load == "die_with_extra_bufts" and self.spec.options.use_extra_bufts):
             die(signal.SIGSEGV)
+        if load == "die_with_kernels" and self.spec.options.kernels != "off":
+            die(signal.SIGILL)
         if load == "die_first" and not mark.exists():
             mark.touch()
             die(signal.SIGKILL)

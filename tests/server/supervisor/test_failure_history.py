@@ -6,6 +6,7 @@ import pytest
 
 from models.errors import InvalidGGUF, WorkerDied
 from server.ipc.model_spec import ModelSpec
+from server.serve_options import ServeOptions
 from server.supervisor.failure_history import FailureHistory, safer_spec
 from server.supervisor.policy import Policy
 
@@ -131,12 +132,28 @@ def test_deaths_in_one_load_are_counted_from_its_begin(history: FailureHistory) 
         assert history.too_many_load_deaths
 
 
-def test_the_second_attempt_is_safer(caplog: pytest.LogCaptureFixture) -> None:
+def test_each_further_attempt_is_safer(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING, "corral.supervisor"):
         spec = safer_spec(ModelSpec(name="one", path="x"), DIED)
+        assert spec.options == ServeOptions(kernels="off")
+        assert "kernels off" in caplog.text
+        assert "AMX" not in caplog.text
+        spec = safer_spec(spec, DIED)
         assert not spec.options.use_extra_bufts
         assert spec.options.device_sampling == "off"
         assert "AMX" in caplog.text
         caplog.clear()
         assert safer_spec(spec, DIED) is spec
         assert "AMX" not in caplog.text
+
+
+def test_who_asked_for_the_kernels_keeps_them(caplog: pytest.LogCaptureFixture) -> None:
+    asked = ModelSpec(name="one", path="x", options=ServeOptions(kernels="on"))
+    spec = safer_spec(asked, DIED)
+    assert spec.options == ServeOptions(kernels="on", device_sampling="off")
+    assert "set it to auto or off" in caplog.text
+
+
+def test_without_extra_buffers_there_are_no_kernels_to_leave_out() -> None:
+    spec = ModelSpec(name="one", path="x", options=ServeOptions(use_extra_bufts=False))
+    assert safer_spec(spec, DIED) is spec

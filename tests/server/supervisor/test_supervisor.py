@@ -232,6 +232,19 @@ async def test_dead_in_warm_up_is_retried_without_extra_buffers(
     assert "AMX" not in caplog.text  # remembered: the restart did not try with them again
 
 
+async def test_dead_in_the_matrix_kernels_is_retried_without_them_alone(
+    supervise: MakeSupervisor, script: WriteScript, caplog: pytest.LogCaptureFixture
+) -> None:
+    supervisor = supervise(script(load="die_with_kernels"))
+    supervisor.start()
+    await supervisor.wait_ready()
+    info = supervisor.find("one").info
+    assert info is not None
+    assert info.description == "scripted"
+    assert "kernels off" in caplog.text
+    assert "AMX" not in caplog.text
+
+
 async def test_dead_in_every_load_fails_with_the_reason(
     supervise: MakeSupervisor, script: WriteScript
 ) -> None:

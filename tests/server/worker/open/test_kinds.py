@@ -12,6 +12,7 @@ import pytest
 from models.errors import ModelLoadError
 from models.gguf.info import read_gguf_info
 from models.llamacpp.model import Model
+from server.ipc.model_spec import KernelReport
 from server.model_facts import read_facts
 from server.placement import FreeMemory, place
 from server.worker.open.kinds import KINDS, Kind, kind_of
@@ -49,7 +50,9 @@ def test_the_kind_is_read_from_the_file_and_the_model(paths: dict[Kind, Path], k
     spec, info = spec_of(path), read_gguf_info(path)
     placement = place(read_facts(spec, info), spec.options, FreeMemory(2**34))
     with Model.load(path) as model:
-        file = LoadedFile(spec=spec, info=info, model=model, placement=placement, n_threads=1)
+        file = LoadedFile(
+            spec=spec, info=info, model=model, placement=placement, n_threads=1, kernels=KernelReport()
+        )
         assert kind_of(file) == kind
 
 

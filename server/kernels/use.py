@@ -1,0 +1,76 @@
+"""The use of the kernels for one model, by the setting `kernels`, and the report of what came of it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from models.errors import ModelLoadError
+from server.ipc.model_spec import KernelReport
+from server.kernels.front import Kernels, kernels_of_process, leave_to_llama_cpp, take_again
+from server.serve_options import ServeOptions
+
+logger = logging.getLogger("corral.worker")
+
+
+@dataclass(frozen=True)
+class KernelChoice:
+    """The kernels that a model is about to be loaded for; `report` counts from here."""
+
+    kernels: Kernels
+    n_matrices_before: int = 0
+    is_asked_for: bool = False
+
+    def report(self) -> KernelReport:
+        """Return what the model that has been loaded since is computed with."""
+        kernels = self.kernels
+        if kernels.library is None:
+            return KernelReport(reason=kernels.reason)
+        n_matrices = kernels.library.n_matrices - self.n_matrices_before
+        if n_matrices == 0:
+            names = ", ".join(kernels.type_names)
+            reason = f"none of its matrices is in the CPU's memory and of a type with kernels ({names})"
+            if self.is_asked_for:
+                logger.warning("kernels is on, but llama.cpp's own are used: %s", reason)
+            return KernelReport(reason=reason)
+        return KernelReport(
+            by="corral",
+            instruction_set=kernels.set_name,
+            types=kernels.type_names,
+            n_matrices=n_matrices,
+        )
+
+
+def choose_kernels(
+    options: ServeOptions, *, is_all_on_gpu: bool, opened: Callable[[], Kernels] = kernels_of_process
+) -> KernelChoice:
+    """Prepare the next load of a model.
+
+    The first load of a process settles where llama.cpp puts weights, so the choice comes before it. Raises
+    ModelLoadError where `kernels` is on and they can't be used.
+    """
+    kernels = _unused(options, is_all_on_gpu=is_all_on_gpu) or opened()
+    if kernels.library is None:
+        if options.kernels == "on":
+            fix = f"{kernels.fix}, or " if kernels.fix else ""
+            raise ModelLoadError(f"kernels is on, but {kernels.reason}; {fix}set kernels to auto")
+        leave_to_llama_cpp()
+        if kernels.fix:  # what the user chose needs no line
+            logger.info("llama.cpp's own kernels are used: %s; %s", kernels.reason, kernels.fix)
+        return KernelChoice(kernels)
+    for fault in kernels.faults:
+        logger.warning("matrix kernels (%s): %s", kernels.set_name, fault)
+    take_again(kernels)
+    return KernelChoice(kernels, kernels.library.n_matrices, is_asked_for=options.kernels == "on")
+
+
+def _unused(options: ServeOptions, *, is_all_on_gpu: bool) -> Kernels | None:
+    """Return the reason not even to open them, if there is one."""
+    if options.kernels == "off":
+        return Kernels(reason="kernels is off")
+    if not options.use_extra_bufts:
+        return Kernels(reason="use_extra_bufts is off, which means these, too")
+    if is_all_on_gpu:
+        return Kernels(reason="all layers are on the GPU")
+    return None
