@@ -15,6 +15,8 @@ dry_samplers.py    `DrySamplers`: llama.cpp's DRY samplers of one vocabulary, ea
 errors.py          Translation of llama.cpp's statuses and logged lines into `models.errors`.
 eval_callback.py   `MatmulObserver`: looks on while llama.cpp multiplies weights with activations (`cb_eval`).
 fill_tokens.py     `FillTokens`: the special tokens with which a model fills in the middle of a text.
+kernel_library.py  `KernelLibrary`: the C interface of `libcorral_kernels.so`, our matrix kernels beside
+                   llama.cpp.
 kv_cache.py        The KV cache's types and size, checked before llama.cpp allocates it.
 library.py         The loading of llama.cpp: its version, its log, its devices; everything native starts at
                    `load`.

@@ -29,7 +29,8 @@ def command(
 ) -> None:
     """Check this machine, or a server for a client; say each fix.
 
-    Processor, memory, disk, GPUs, how llama.cpp was built, and a self-test of it in a process of its own.
+    Processor, memory, disk, GPUs, how llama.cpp was built, a self-test of it in a process of its own, and
+    the matrix kernels in use.
     With --client it sends that client's kinds of requests, small ones, to a running server instead.
     Exits with 1 if a check fails.
     """

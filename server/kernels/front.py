@@ -74,7 +74,7 @@ def open_kernels(env: Mapping[str, str] = os.environ, find_fault: FaultFinder = 
     if chosen is None and wanted:
         return Kernels(
             reason=f"the instruction set '{wanted}' ({SET_VARIABLE}) isn't in the library or not in this CPU",
-            fix=f"unset {SET_VARIABLE}; the library has {sets}",
+            fix=f"unset {SET_VARIABLE} or name another of {sets}",
         )
     if chosen is None:
         return Kernels(reason=f"this CPU has no instruction set that Corral's are written for ({sets})")

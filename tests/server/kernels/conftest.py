@@ -2,31 +2,19 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from models.llamacpp.kernel_library import KernelLibrary
-from scripts import kernels
-from scripts.environment import read_stamp
-from scripts.sources import unpack_sources
 from server.kernels.front import LIBRARY_VARIABLE, SET_VARIABLE
+from tests.matrix_kernels import built_library
 
 
 @pytest.fixture(scope="session")
 def library_path() -> Path:
-    """The library made of these sources, compiled unless the cache has it; or the one that is named."""
-    named = os.environ.get(LIBRARY_VARIABLE)
-    if named:
-        return Path(named)
-    if not kernels.is_supported():
-        pytest.skip("the kernels are built on Linux, for x86-64 and 64-bit Arm")
-    python = Path(sys.executable)
-    job = kernels.job_of(os.environ, read_stamp(Path(sys.prefix)))
-    return kernels.build(job, kernels.libraries_of(python), unpack_sources(os.environ, python))
+    return built_library()
 
 
 @pytest.fixture(autouse=True)
