@@ -1,4 +1,4 @@
-"""The kernels' part of `corral doctor`: they are opened and checked in a child process, as a worker does it.
+"""The kernels' part of `corral doctor`: they are opened and checked in a child process.
 
 The child is `python -m server.kernels.doctor`.
 """

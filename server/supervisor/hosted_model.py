@@ -244,7 +244,8 @@ class HostedModel:
             self._progress = None
             self.state = "ready"
             self._watch = asyncio.create_task(self._watch_worker(worker), name=f"watch {self.entry.key}")
-            logger.info("%s is ready (process %d)", self.entry.key, worker.pid)
+            kernels = info.kernels.text
+            logger.info("%s is ready (process %d); matrix kernels: %s", self.entry.key, worker.pid, kernels)
             return worker
 
     async def _load_once(self) -> tuple[WorkerProcess, ModelInfo]:

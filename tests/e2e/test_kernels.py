@@ -52,7 +52,7 @@ def test_both_answer_alike_and_say_what_they_use(
     unused = httpx.get(f"{without_kernels.url}/props").json()["kernels"]
     assert unused["by"] == "llama.cpp"
     assert "deleted.so" in unused["reason"]
-    assert "isn't there" in without_kernels.log.read_text()
+    assert "matrix kernels: llama.cpp's (libcorral_kernels.so isn't there" in without_kernels.log.read_text()
 
 
 def test_on_is_refused_where_they_cannot_be_used(home: Path) -> None:

@@ -56,11 +56,14 @@ def load(
         stop_tokens=info.stop_tokens,
         progress=_Progress(on_progress),
     )
-    kernels = choice.report()
-    logger.info("matrix kernels: %s", kernels.text)
     n_threads = options.threads or usable_cores()[0]
     file = LoadedFile(
-        spec=spec, info=info, model=model, placement=placement, n_threads=n_threads, kernels=kernels
+        spec=spec,
+        info=info,
+        model=model,
+        placement=placement,
+        n_threads=n_threads,
+        kernels=choice.report(),
     )
     return openers[kind_of(file)](file, listener)
 
