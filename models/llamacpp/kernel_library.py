@@ -53,7 +53,11 @@ _SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     ),
     "corral_multiply": (
         ctypes.c_double,
-        [ctypes.c_int, ctypes.c_int, *[ctypes.c_int64] * 3, *[ctypes.c_void_p] * 3, *[ctypes.c_int] * 3],
+        [*[ctypes.c_int] * 2, *[ctypes.c_int64] * 3, *[ctypes.c_void_p] * 3, *[ctypes.c_int] * 3],
+    ),
+    "corral_multiply_experts": (
+        ctypes.c_double,
+        [*[ctypes.c_int] * 2, *[ctypes.c_int64] * 6, *[ctypes.c_void_p] * 4, *[ctypes.c_int] * 2],
     ),
 }
 
@@ -155,6 +159,30 @@ class KernelLibrary:
         out = np.full((n, len(weights)), np.nan, np.float32)
         pointers = (weights.ctypes.data, x.ctypes.data, out.ctypes.data)
         seconds = self._handle.corral_multiply(place, ggml_type, k, len(weights), n, *pointers, 1, 1, 0)
+        return None if seconds < 0 else out
+
+    def multiply_experts(
+        self,
+        place: Place,
+        ggml_type: int,
+        weights: npt.NDArray[np.uint8],
+        x: npt.NDArray[np.float32],
+        ids: npt.NDArray[np.int32],
+    ) -> npt.NDArray[np.float32] | None:
+        """Return a mixture's product [tokens, experts of a token, rows], as `multiply` does.
+
+        `weights`: [experts, rows, bytes], `x`: [tokens, 1 or experts of a token, k], `ids`: the experts of
+        each token.
+        """
+        n, n_inputs, k = x.shape
+        n_experts, rows, _ = weights.shape
+        weights, x, ids = map(np.ascontiguousarray, (weights, x, ids))
+        n_used = ids.shape[1]
+        out = np.full((n, n_used, rows), np.nan, np.float32)
+        seconds = self._handle.corral_multiply_experts(
+            *(place, ggml_type, k, rows, n_experts, n_used, n, n_inputs),
+            *(weights.ctypes.data, x.ctypes.data, ids.ctypes.data, out.ctypes.data, 1, 0),
+        )
         return None if seconds < 0 else out
 
 

@@ -18,6 +18,10 @@ SHAPES = ((256, 16), (512, 37), (768, 48))
 """Inputs and rows of the matrices that are tried: one panel, a last panel that isn't full, several."""
 COLUMNS = (1, 2, 3, 4, 5, 6, 7, 8, 9, 17)
 """So many columns are computed together."""
+MIXTURE_SHAPE = (256, 37)
+"""Inputs and rows of an expert in the mixture that is tried."""
+N_EXPERTS, N_TOKENS = 5, 7
+"""The mixture has so many experts, two of which compute each of so many tokens; one has none."""
 MOST_ERROR = 1.05
 """The relative error may be this many times that of ggml's own kernels."""
 ROUNDING = 1e-5
@@ -45,6 +49,23 @@ def find_fault(library: KernelLibrary, ggml_type: int) -> str | None:
             fewer = library.multiply(Place.PANELS, ggml_type, weights, columns[:n])
             if fewer is None or not np.array_equal(fewer, ours[:n]):
                 return f"{n} columns give other bits than {max(COLUMNS)} at {rows} rows of {k}"
+    return find_mixture_fault(library, ggml_type)
+
+
+def find_mixture_fault(library: KernelLibrary, ggml_type: int) -> str | None:
+    """Return how a mixture of experts fails; None if it gives the bits of its experts' matrices alone."""
+    k, rows = MIXTURE_SHAPE
+    experts = random_weights(ggml_type, k, N_EXPERTS * rows).reshape(N_EXPERTS, rows, -1)
+    tokens = random_columns(k, N_TOKENS)
+    ids = np.array([[(2 * t + u) % (N_EXPERTS - 1) for u in range(2)] for t in range(N_TOKENS)], np.int32)
+    mixed = library.multiply_experts(Place.PANELS, ggml_type, experts, tokens[:, None], ids)
+    if mixed is None:
+        return "ggml refuses a mixture of experts"
+    for expert in range(N_EXPERTS):
+        alone = library.multiply(Place.PANELS, ggml_type, experts[expert], tokens)
+        chosen, used = np.nonzero(ids == expert)
+        if alone is None or not np.array_equal(mixed[chosen, used], alone[chosen]):
+            return f"expert {expert} of a mixture gives other bits than its matrix alone"
     return None
 
 

@@ -123,6 +123,40 @@ def test_a_bit_that_depends_on_the_neighbours_is_found(library: KernelLibrary) -
         assert "other bits" in fault
 
 
+def test_a_wrong_expert_is_found(library: KernelLibrary) -> None:
+    class WrongExperts(WrongKernels):
+        def multiply_experts(
+            self,
+            place: Place,
+            ggml_type: int,
+            weights: npt.NDArray[np.uint8],
+            x: npt.NDArray[np.float32],
+            ids: npt.NDArray[np.int32],
+        ) -> npt.NDArray[np.float32] | None:
+            return super().multiply_experts(place, ggml_type, weights, x, np.roll(ids, 1, axis=1))
+
+    one = next(filter(library.has_kernels, library.formats()))
+    fault = find_fault(WrongExperts(library, 0, 1.0, 1), one)
+    assert fault == "expert 0 of a mixture gives other bits than its matrix alone"
+
+
+@pytest.mark.parametrize("n_inputs", [1, 3])
+def test_a_mixture_is_its_experts_matrices(library: KernelLibrary, n_inputs: int) -> None:
+    """For inputs that a token's experts share, and for one of each."""
+    k, rows, n_experts, n_used, n = 512, 50, 9, 3, 40
+    random = np.random.default_rng(7)
+    ids = np.stack([random.permutation(n_experts)[:n_used] for _ in range(n)]).astype(np.int32)
+    for one in filter(library.has_kernels, library.formats()):
+        experts = random_weights(one, k, n_experts * rows).reshape(n_experts, rows, -1)
+        x = random_columns(k, n * n_inputs).reshape(n, n_inputs, k)
+        mixed = library.multiply_experts(Place.PANELS, one, experts, x, ids)
+        assert mixed is not None
+        for t, u in itertools.product(range(n), range(n_used)):
+            alone = library.multiply(Place.PANELS, one, experts[ids[t, u]], x[t, u % n_inputs][None])
+            assert alone is not None
+            assert np.array_equal(mixed[t, u], alone[0])
+
+
 def test_a_format_that_ggml_is_refused_and_one_without_samples_fail(library: KernelLibrary) -> None:
     one = next(filter(library.has_kernels, library.formats()))
     library.use(one, is_used=False)
