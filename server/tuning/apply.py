@@ -59,6 +59,8 @@ def tuned_values(config: ServerConfig, result: Result) -> dict[str, Any]:
     left_open = {name: value for name, value in as_options(result.settings).items() if name not in user_set}
     if "threads" in user_set:  # who limits the one means the other too
         left_open.pop("threads_batch", None)
+    if config.kernels == "on":  # they are extra buffer types themselves
+        left_open.pop("use_extra_bufts", None)
     type_v = left_open.get("type_v", config.type_v)
     flash_attn = left_open.get("flash_attn", config.flash_attn)
     if type_v not in V_WITHOUT_FLASH and flash_attn == "off":

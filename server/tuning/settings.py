@@ -19,6 +19,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     threads_batch: int
     n_ubatch: int = 512
     use_extra_bufts: bool = True
+    kernels: Literal["auto", "off"] = "auto"
     flash_attn: Literal["auto", "on", "off"] = "auto"
     kv_unified: bool = False
     spin_count: int = SPIN_COUNT

@@ -66,6 +66,7 @@ def space_for(site: Site, *, allow_kv_quant: bool = False) -> Space:
     spins: tuple[Value, ...] = SPIN_COUNTS if site.openmp and threads[-1] > 1 else (SPIN_COUNT,)
     dimensions = (
         Dimension("use_extra_bufts", (True, False)),
+        Dimension("kernels", ("auto", "off")),
         Dimension("spin_count", spins, ordered=True),
         Dimension("threads", threads, ordered=True),
         Dimension("kv_unified", (False, True)),

@@ -135,7 +135,17 @@ def test_a_bad_value_is_not_shown_as_it_may_be_a_key() -> None:
     assert "s3cr3t" not in caught.value.message
 
 
-@pytest.mark.parametrize("variable", ["CORRAL_HOME", "CORRAL_SERVICE_HOST", "CORRAL_PORT_8000_TCP", "HOME"])
+@pytest.mark.parametrize(
+    "variable",
+    [
+        "CORRAL_HOME",
+        "CORRAL_KERNELS_LIBRARY",
+        "CORRAL_KERNELS_SET",
+        "CORRAL_SERVICE_HOST",
+        "CORRAL_PORT_8000_TCP",
+        "HOME",
+    ],
+)
 def test_variables_of_others(variable: str) -> None:
     assert load_config({}, {variable: "x"}) == ServerConfig()
 

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import msgspec
 import pytest
 
+from server.ipc.model_spec import KernelReport
 from tests.server.http_client import client_for, error_of
 from tests.server.scripted_service import DEMO, IDLE, ScriptedService
 
@@ -24,3 +26,20 @@ async def test_without_a_model_it_is_the_default_one() -> None:
         missing = await client.get("/props", params={"model": "none"})
     assert missing.status_code == 404
     assert error_of(missing)["code"] == "model_not_found"
+
+
+async def test_the_matrix_kernels_are_named_once_the_model_is_loaded() -> None:
+    kernels = KernelReport(by="corral", instruction_set="avx2", types=("Q4_K",), n_matrices=7)
+    assert DEMO.info is not None
+    status = msgspec.structs.replace(DEMO, info=msgspec.structs.replace(DEMO.info, kernels=kernels))
+    async with client_for(ScriptedService(models=[status, IDLE])) as client:
+        body = (await client.get("/props", params={"model": "demo"})).json()
+        idle = (await client.get("/props", params={"model": IDLE.name})).json()
+    assert body["kernels"] == {
+        "by": "corral",
+        "instruction_set": "avx2",
+        "types": ["Q4_K"],
+        "n_matrices": 7,
+        "reason": None,
+    }
+    assert idle["kernels"] is None

@@ -56,6 +56,13 @@ def test_flags_environment_and_file_win(tmp_path: Path, model: Path) -> None:
     assert config.flash_attn == "off"
 
 
+def test_who_asks_for_the_kernels_keeps_extra_buffer_types(tmp_path: Path, model: Path) -> None:
+    config = tuned(tmp_path, model).config_for(model, load_config({"kernels": "on"}, {}))
+    assert (config.kernels, config.use_extra_bufts, config.n_ubatch) == ("on", True, 256)
+    best = with_values(DEFAULTS, kernels="off")
+    assert tuned(tmp_path, model, best).config_for(model, load_config({}, {})).kernels == "off"
+
+
 def test_the_waiting_policy_goes_with_the_threads(
     tmp_path: Path, model: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
