@@ -175,7 +175,7 @@ def keep_up(folder: Path, environ: Mapping[str, str]) -> None:
             outcome = {"kernels": key, **({"kernels_failure": failure} if failure else {})}
             kept = {name: value for name, value in stamp.items() if not name.startswith("kernels")}
             environment.write_stamp(folder, {**kept, **outcome})
-    except (SetUpError, compiler.CompilerMissing) as error:
+    except (SetUpError, compiler.CompilerMissing, OSError) as error:
         failure = str(error)
     if failure:
         say(f"warning: no matrix kernels: {failure}")
@@ -185,7 +185,7 @@ def _install(job: Build, python: Path, target: Path) -> str | None:
     """Build the library and put it to `target`; return why it can't be, if it can't."""
     try:
         put(build(job, target.parent, unpack_sources(job.environ, python)), target)
-    except SetUpError as error:
+    except (SetUpError, OSError) as error:
         return str(error)
     return None
 
@@ -220,7 +220,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         target = options.out or libraries / LIBRARY
         job = job_of(os.environ, environment.read_stamp(folder))
         put(build(job, libraries, unpack_sources(job.environ, python)), target)
-    except (SetUpError, compiler.CompilerMissing) as error:
+    except (SetUpError, compiler.CompilerMissing, OSError) as error:
         print(error, file=sys.stderr)
         return 1
     say(str(target))

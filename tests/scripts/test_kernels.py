@@ -134,7 +134,7 @@ class KeptUp:
         self.lib.mkdir(parents=True)
         self.built = folder / "built.so"
         self.built.write_text("library")
-        self.failure: SetUpError | None = None
+        self.failure: SetUpError | OSError | None = None
         self.n_builds = 0
         monkeypatch.setattr(kernels, "libraries_of", lambda _python: self.lib)
         monkeypatch.setattr(kernels, "unpack_sources", lambda _environ, _python: folder)
@@ -186,6 +186,12 @@ def test_a_failed_build_is_a_warning_each_time_and_tried_once(
     kept_up.run({"CXXFLAGS": "-g"})  # something has changed
     assert (kept_up.lib / kernels.LIBRARY).is_file()
     assert "kernels_failure" not in kept_up.stamp
+
+
+def test_a_full_disk_is_a_warning(kept_up: KeptUp, capsys: pytest.CaptureFixture[str]) -> None:
+    kept_up.failure = OSError(28, "No space left on device")
+    kept_up.run({})
+    assert "warning: no matrix kernels: [Errno 28] No space left" in capsys.readouterr().out
 
 
 def test_no_compiler_is_a_warning(kept_up: KeptUp, capsys: pytest.CaptureFixture[str]) -> None:
