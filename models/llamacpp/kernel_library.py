@@ -147,9 +147,14 @@ class KernelLibrary:
         return back
 
     def multiply(
-        self, place: Place, ggml_type: int, weights: npt.NDArray[np.uint8], x: npt.NDArray[np.float32]
+        self,
+        place: Place,
+        ggml_type: int,
+        weights: npt.NDArray[np.uint8],
+        x: npt.NDArray[np.float32],
+        n_threads: int = 1,
     ) -> npt.NDArray[np.float32] | None:
-        """Return the product [columns, rows] by ggml's CPU backend on one thread.
+        """Return the product [columns, rows] by ggml's CPU backend.
 
         None if the place doesn't take the weights. `weights` has a row of ggml's blocks per row, `x` a
         column per row.
@@ -158,7 +163,9 @@ class KernelLibrary:
         weights, x = np.ascontiguousarray(weights), np.ascontiguousarray(x)
         out = np.full((n, len(weights)), np.nan, np.float32)
         pointers = (weights.ctypes.data, x.ctypes.data, out.ctypes.data)
-        seconds = self._handle.corral_multiply(place, ggml_type, k, len(weights), n, *pointers, 1, 1, 0)
+        seconds = self._handle.corral_multiply(
+            place, ggml_type, k, len(weights), n, *pointers, n_threads, 1, 0
+        )
         return None if seconds < 0 else out
 
     def multiply_experts(

@@ -76,6 +76,19 @@ def test_any_shape_is_as_exact_as_ggmls(library: KernelLibrary, n_blocks: int, r
                 assert np.array_equal(part, ours[first:last]), (name, one, first, last)
 
 
+@pytest.mark.parametrize("n_threads", [2, 3, 4])
+def test_threads_share_the_work_and_change_nothing(library: KernelLibrary, n_threads: int) -> None:
+    for one in filter(library.has_kernels, library.formats()):
+        weights = random_weights(one, 512, 700)
+        for n in (1, 7, 33):
+            columns = random_columns(512, n)
+            alone = library.multiply(Place.PANELS, one, weights, columns)
+            together = library.multiply(Place.PANELS, one, weights, columns, n_threads)
+            assert alone is not None
+            assert together is not None
+            assert np.array_equal(alone, together)
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_an_input_that_is_no_number_spoils_its_column_alone(library: KernelLibrary, bad: float) -> None:
     for one in filter(library.has_kernels, library.formats()):
@@ -97,9 +110,14 @@ class WrongKernels(KernelLibrary):
         self.at, self.factor, self.from_columns = at, factor, from_columns
 
     def multiply(
-        self, place: Place, ggml_type: int, weights: npt.NDArray[np.uint8], x: npt.NDArray[np.float32]
+        self,
+        place: Place,
+        ggml_type: int,
+        weights: npt.NDArray[np.uint8],
+        x: npt.NDArray[np.float32],
+        n_threads: int = 1,
     ) -> npt.NDArray[np.float32] | None:
-        product = super().multiply(place, ggml_type, weights, x)
+        product = super().multiply(place, ggml_type, weights, x, n_threads)
         if product is not None and place is Place.PANELS and len(x) >= self.from_columns:
             product[0, self.at] *= np.float32(self.factor)
         return product

@@ -102,7 +102,17 @@ def test_a_set_that_this_cpu_lacks_is_not_run(library_path: Path) -> None:
     kernels = open_kernels({LIBRARY_VARIABLE: str(library_path), SET_VARIABLE: "of-another-cpu"})
     assert kernels.library is None
     assert "the instruction set 'of-another-cpu' (CORRAL_KERNELS_SET)" in kernels.reason
-    assert kernels.fix.startswith("unset CORRAL_KERNELS_SET or name another of avx")
+    assert kernels.fix.startswith("unset CORRAL_KERNELS_SET or name another of ")
+
+
+def test_a_cpu_without_any_of_the_sets_is_no_fault_to_mend(
+    library_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(KernelLibrary, "choose", lambda _library, _name: None)
+    kernels = open_kernels({LIBRARY_VARIABLE: str(library_path)})
+    assert kernels.library is None
+    assert kernels.reason.startswith("this CPU has no instruction set that Corral's are written for (")
+    assert kernels.fix == ""
 
 
 def test_each_set_of_this_cpu_can_be_named(library: KernelLibrary, library_path: Path) -> None:
