@@ -2,8 +2,7 @@
 
 abi.py      The comparison of what the kernels' library was compiled against with what is loaded here.
 check.py    The check of one format's kernels against ggml's own, on random blocks: a few milliseconds.
-doctor.py   The kernels' part of `corral doctor`: they are opened and checked in a child process, as a worker
-            does it.
+doctor.py   The kernels' part of `corral doctor`: they are opened and checked in a child process.
 front.py    `Kernels`: the kernels of this process after all checks, or the reason why there are none.
 samples.py  Random weights in ggml's blocks that have every bit pattern of scales and weights, and
             activations.
