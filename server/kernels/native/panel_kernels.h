@@ -3,20 +3,19 @@
 // Each instruction set includes this in a translation unit of its own with its own flags. The product of a column
 // is computed by the same operations in the same order however many columns lie beside it.
 #pragma once
-#include <cmath>
 #include <cstring>
-#include <limits>
 #include <utility>
 #include "panels.h"
+#include "quantizer.h"
 
 #define CORRAL_UNROLL _Pragma("GCC unroll 16")
 
 namespace corral {
 namespace {  // each translation unit has its own copy, compiled with its own flags
 
-// Fetches `lines` cache lines 4 KiB ahead. The hardware's prefetcher is better for few columns.
-template <int lines, int nc> inline void ahead(const void * p) {
-    if (nc > 4)
+// Fetches `lines` cache lines 4 KiB ahead, from as many columns on as the set says: with fewer its hardware does better.
+template <class S, int lines, int nc> inline void ahead(const void * p) {
+    if constexpr (nc >= S::kAheadFrom)
         for (int i = 0; i < lines; i++) __builtin_prefetch((const char *) p + 4096 + 64 * i);
 }
 
@@ -32,6 +31,15 @@ template <class S> inline void decode(const Scales6 & from, uint8_t * to) {
     }
 }
 
+template <class S, int nc> CORRAL_INLINE void clear_totals(typename S::Floats (&total)[kRows / S::kLanes][nc]) {
+    for (int h = 0; h < kRows / S::kLanes; h++)
+        CORRAL_UNROLL for (int c = 0; c < nc; c++) total[h][c] = S::no_floats();
+}
+template <class S, int nc> CORRAL_INLINE void store_totals(const typename S::Floats (&total)[kRows / S::kLanes][nc], float * out, size_t stride) {
+    for (int h = 0; h < kRows / S::kLanes; h++)
+        CORRAL_UNROLL for (int c = 0; c < nc; c++) S::store_floats(out + c * stride + h * S::kLanes, total[h][c]);
+}
+
 // Q4_K and Q5_K: unsigned weights, 8 spans of 32 with a scale and a minimum each.
 template <class S, class Panel, int most, int nc>
 void multiply_k(const char * panel, const char *, int64_t n_blocks, const Tile & tile, float * out, size_t stride) {
@@ -40,8 +48,7 @@ void multiply_k(const char * panel, const char *, int64_t n_blocks, const Tile &
     static_assert(run % 2 == 0 && 8 % run == 0);
     const auto * w = (const Panel *) panel;
     typename S::Floats total[kRows / S::kLanes][nc];
-    for (int h = 0; h < kRows / S::kLanes; h++)
-        CORRAL_UNROLL for (int c = 0; c < nc; c++) total[h][c] = S::no_floats();
+    clear_totals<S, nc>(total);
     const auto * aq = tile.q;
     const auto * sums = tile.sums;
     const auto * ad = tile.d;
@@ -54,7 +61,7 @@ void multiply_k(const char * panel, const char *, int64_t n_blocks, const Tile &
             CORRAL_UNROLL for (int c = 0; c < nc; c++) part[c] = S::no_part();
             for (int j = 0; j < 8; j++) {
                 const auto * x = aq + j * 32 * nc;
-                if (h == 0) ahead<4 + has_fifth, nc>(w->q[j]);
+                if (h == 0) ahead<S, 4 + has_fifth, nc>(w->q[j]);
                 const auto s = S::scale_u8(scales + 16 * j + row);
                 typename S::Bytes fifth;
                 if constexpr (has_fifth) fifth = S::load(w->q[j][4] + byte);
@@ -92,8 +99,7 @@ void multiply_k(const char * panel, const char *, int64_t n_blocks, const Tile &
             }
         }
     }
-    for (int h = 0; h < kRows / S::kLanes; h++)
-        CORRAL_UNROLL for (int c = 0; c < nc; c++) S::store_floats(out + c * stride + h * S::kLanes, total[h][c]);
+    store_totals<S, nc>(total, out, stride);
 }
 
 // Q6_K: weights minus 32, 16 runs of 16 with a signed scale each.
@@ -103,8 +109,7 @@ void multiply_q6k(const char * panel, const char * scales, int64_t n_blocks, con
     static_assert(4 % run == 0);
     const auto * w = (const PanelQ6K *) panel;
     typename S::Floats total[kRows / S::kLanes][nc];
-    for (int h = 0; h < kRows / S::kLanes; h++)
-        CORRAL_UNROLL for (int c = 0; c < nc; c++) total[h][c] = S::no_floats();
+    clear_totals<S, nc>(total);
     const auto * aq = tile.q;
     const auto * sums = tile.sums;
     const auto * ad = tile.d;
@@ -115,18 +120,24 @@ void multiply_q6k(const char * panel, const char * scales, int64_t n_blocks, con
             CORRAL_UNROLL for (int c = 0; c < nc; c++) part[c] = S::no_part();
             auto sixteen = [&](int j, auto s) {
                 const auto * x = aq + j * 16 * nc;
-                if (h == 0) ahead<3, nc>(w->q[j]);
+                if (h == 0) ahead<S, 3, nc>(w->q[j]);
                 const auto v0 = S::load(w->q[j][0] + byte), v1 = S::load(w->q[j][1] + byte), u = S::load(w->q[j][2] + byte);
-                const typename S::Bytes q[4] = {
-                    S::template joined<4, 0x30>(S::low_nibbles(v0), u), S::template joined<2, 0x30>(S::low_nibbles(v1), u),
-                    S::template joined<0, 0x30>(S::high_nibbles(v0), u), S::template joined<-2, 0x30>(S::high_nibbles(v1), u) };
-                CORRAL_UNROLL for (int c = 0; c < nc; c++) {
-                    CORRAL_UNROLL for (int t = 0; t < 4; t += run) {
+                auto runs = [&](auto first) {
+                    constexpr int t = decltype(first)::value;
+                    typename S::Bytes q[run];
+                    if constexpr (t == 0) q[0] = S::template joined<4, 0x30>(S::low_nibbles(v0), u);
+                    if constexpr (t <= 1 && t + run > 1) q[1 - t] = S::template joined<2, 0x30>(S::low_nibbles(v1), u);
+                    if constexpr (t <= 2 && t + run > 2) q[2 - t] = S::template joined<0, 0x30>(S::high_nibbles(v0), u);
+                    if constexpr (t + run > 3) q[3 - t] = S::template joined<-2, 0x30>(S::high_nibbles(v1), u);
+                    CORRAL_UNROLL for (int c = 0; c < nc; c++) {
                         auto acc = S::no_sums();
-                        CORRAL_UNROLL for (int i = t; i < t + run; i++) acc = S::dot(acc, q[i], S::quad(x + (i * nc + c) * 4));
+                        CORRAL_UNROLL for (int i = 0; i < run; i++) acc = S::dot(acc, q[i], S::quad(x + ((t + i) * nc + c) * 4));
                         part[c] = S::scaled(part[c], acc, s);
                     }
-                }
+                };
+                runs(std::integral_constant<int, 0>{});
+                if constexpr (run < 4) runs(std::integral_constant<int, 2>{});
+                static_assert(run == 2 || run == 4);
             };
             for (int j = 0; j < 16; j += 2) {
                 const auto * pairs = w->scales[j / 2][row];
@@ -146,43 +157,7 @@ void multiply_q6k(const char * panel, const char * scales, int64_t n_blocks, con
             }
         }
     }
-    for (int h = 0; h < kRows / S::kLanes; h++)
-        CORRAL_UNROLL for (int c = 0; c < nc; c++) S::store_floats(out + c * stride + h * S::kLanes, total[h][c]);
-}
-
-// Written without intrinsics, in a form that compilers vectorize.
-inline void quantize_group(char * base, const TileShape & shape, const float * const * columns, int64_t k, int64_t group, int nc) {
-    const Tile tile = shape.at(base, k, nc);
-    const int n = shape.group, n_runs = n / shape.run;
-    for (int c = 0; c < nc; c++) {
-        const float * in = columns[c] + group * n;
-        float most = 0.0f, spoiled = 0.0f;
-        for (int i = 0; i < n; i++) {
-            const float v = std::fabs(in[i]);
-            most = v > most ? v : most;
-            spoiled += in[i] * 0.0f;  // NaN for an infinity or a NaN
-        }
-        const float inverse = most > 1e-30f ? 127.0f / most : 0.0f;
-        ((float *) tile.d)[group * nc + c] = most / 127.0f + spoiled;
-        alignas(64) int32_t rounded[kBlock];
-        for (int i = 0; i < n; i++) {  // adding 1.5 * 2^23 leaves the rounded value in the low bits
-            const float shifted = in[i] * inverse + 12582912.0f;
-            int32_t bits;
-            memcpy(&bits, &shifted, 4);
-            rounded[i] = (bits & 0x7fffff) - 0x400000;
-        }
-        auto * q = (int32_t *) (tile.q + group * n * nc) + c;
-        for (int i = 0; i < n / 4; i++) {
-            const auto * r = rounded + 4 * i;
-            q[i * nc] = int32_t((uint32_t(r[0]) & 255) | (uint32_t(r[1]) & 255) << 8 | (uint32_t(r[2]) & 255) << 16 | uint32_t(r[3]) << 24);
-        }
-        auto * sums = (int16_t *) tile.sums + group * n_runs * nc;
-        for (int r = 0; r < n_runs; r++) {
-            int32_t sum = 0;
-            for (int i = 0; i < shape.run; i++) sum += rounded[r * shape.run + i];
-            sums[n_runs == 1 ? c : (r / 2) * nc * 2 + c * 2 + r % 2] = int16_t(sum);
-        }
-    }
+    store_totals<S, nc>(total, out, stride);
 }
 
 template <class S, template <class, int> class Family, int... n>
@@ -195,7 +170,7 @@ template <class S, int nc> struct Q5K { static constexpr Kernel multiply = multi
 template <class S, int nc> struct Q6K { static constexpr Kernel multiply = multiply_q6k<S, nc>; };
 
 template <class S> constexpr InstructionSet instruction_set(const char * name) {
-    InstructionSet set = { name, S::kColumns, quantize_group, {} };
+    InstructionSet set = { name, S::kColumns, quantize_group<4>, {} };
     const auto columns = std::make_integer_sequence<int, S::kColumns>{};
     fill<S, Q4K>(set.kernels[kQ4K], columns);
     fill<S, Q5K>(set.kernels[kQ5K], columns);
