@@ -160,23 +160,9 @@ void multiply_q6k(const char * panel, const char * scales, int64_t n_blocks, con
     store_totals<S, nc>(total, out, stride);
 }
 
-template <class S, template <class, int> class Family, int... n>
-constexpr void fill(Kernel * row, std::integer_sequence<int, n...>) {
-    ((row[n + 1] = Family<S, n + 1>::multiply), ...);
-}
-
 template <class S, int nc> struct Q4K { static constexpr Kernel multiply = multiply_k<S, PanelQ4K, 15, nc>; };
 template <class S, int nc> struct Q5K { static constexpr Kernel multiply = multiply_k<S, PanelQ5K, 31, nc>; };
 template <class S, int nc> struct Q6K { static constexpr Kernel multiply = multiply_q6k<S, nc>; };
-
-template <class S> constexpr InstructionSet instruction_set(const char * name) {
-    InstructionSet set = { name, S::kColumns, quantize_group<4>, {} };
-    const auto columns = std::make_integer_sequence<int, S::kColumns>{};
-    fill<S, Q4K>(set.kernels[kQ4K], columns);
-    fill<S, Q5K>(set.kernels[kQ5K], columns);
-    fill<S, Q6K>(set.kernels[kQ6K], columns);
-    return set;
-}
 
 }  // namespace
 }  // namespace corral

@@ -46,6 +46,9 @@ struct PanelQ6K {
 };
 static_assert(sizeof(PanelQ6K) + 2 * kRows == 16 * 210);
 
+// What IQ4_XS's and IQ4_NL's nibbles stand for.
+alignas(16) constexpr int8_t kLevels[16] = { -127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113 };
+
 struct PanelIQ4XS {
     uint8_t q[8][4][64];
     uint8_t low[64];   // bits 0-3 of scales: low nibble spans 0-3 [span][row], high nibble spans 4-7

@@ -1,5 +1,5 @@
 #include "sets.h"
-#include "panel_kernels.h"
+#include "instruction_set.h"
 #include "simd_avx2.h"
 
 namespace corral {
