@@ -105,7 +105,7 @@ struct IQ4XS {
             move<way>(panel.low[j % 4 * 16 + r], j / 4 * 4, block.scales_l[j / 2], j % 2 * 4, 4);
             move<way>(panel.high[j % 2 * 16 + r], j / 2 * 2, high[j / 4], j % 4 * 2, 2);
             for (int quad = 0; quad < 8; quad++)  // ggml: 16 low nibbles, then 16 high ones
-                move_quad<way>(panel.q[j][quad % 4] + r * 4, quad < 4 ? 0 : 4, block.qs + 16 * j + quad % 4 * 4, quad / 4 * 4, 4);
+                move_quad<way>(panel.spans[j].q[quad % 4] + r * 4, quad < 4 ? 0 : 4, block.qs + 16 * j + quad % 4 * 4, quad / 4 * 4, 4);
         }
     }
 };

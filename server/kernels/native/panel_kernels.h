@@ -9,6 +9,8 @@
 #include "quantizer.h"
 
 #define CORRAL_UNROLL _Pragma("GCC unroll 16")
+// Hides where a pointer comes from, so that GCC doesn't load all that is read through it before a loop and spill it.
+#define CORRAL_OPAQUE(pointer) asm("" : "+r"(pointer))
 
 namespace corral {
 namespace {  // each translation unit has its own copy, compiled with its own flags
@@ -86,11 +88,13 @@ void multiply_k(const char * panel, const char *, int64_t n_blocks, const Tile &
                 quads(std::integral_constant<int, 2>{});
                 quads(std::integral_constant<int, 3>{});
             }
+            const auto * runs = sums;
+            CORRAL_OPAQUE(runs);
             typename S::Ints low[nc];
             CORRAL_UNROLL for (int c = 0; c < nc; c++) low[c] = S::no_ints();
             CORRAL_UNROLL for (int p = 0; p < 4; p++) {
                 const auto m = S::pairs_u8(scales + 128 + 32 * p + 2 * row);
-                CORRAL_UNROLL for (int c = 0; c < nc; c++) low[c] = S::dot_pairs(low[c], m, sums + (p * nc + c) * 2);
+                CORRAL_UNROLL for (int c = 0; c < nc; c++) low[c] = S::dot_pairs(low[c], m, runs + (p * nc + c) * 2);
             }
             const auto d = S::halves(w->d + row), dmin = S::halves(w->dmin + row);
             CORRAL_UNROLL for (int c = 0; c < nc; c++) {
@@ -144,11 +148,13 @@ void multiply_q6k(const char * panel, const char * scales, int64_t n_blocks, con
                 sixteen(j, S::template scale_of_pairs<0>(pairs));
                 sixteen(j + 1, S::template scale_of_pairs<1>(pairs));
             }
+            const auto * runs = sums;
+            CORRAL_OPAQUE(runs);
             typename S::Ints low[nc];
             CORRAL_UNROLL for (int c = 0; c < nc; c++) low[c] = S::no_ints();
             CORRAL_UNROLL for (int p = 0; p < 8; p++) {
                 const auto m = S::pairs_s8(w->scales[p][row]);
-                CORRAL_UNROLL for (int c = 0; c < nc; c++) low[c] = S::dot_pairs(low[c], m, sums + (p * nc + c) * 2);
+                CORRAL_UNROLL for (int c = 0; c < nc; c++) low[c] = S::dot_pairs(low[c], m, runs + (p * nc + c) * 2);
             }
             const auto d = S::halves(scales + 2 * row);
             CORRAL_UNROLL for (int c = 0; c < nc; c++) {

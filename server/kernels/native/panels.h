@@ -46,20 +46,20 @@ struct PanelQ6K {
 };
 static_assert(sizeof(PanelQ6K) + 2 * kRows == 16 * 210);
 
+struct PanelQ4 {  // Q4_0 and IQ4_NL: low nibbles are quad t, high nibbles quad t + 4
+    uint8_t q[4][64];
+};
+static_assert(sizeof(PanelQ4) + 2 * kRows == 16 * 18);
+
 // What IQ4_XS's and IQ4_NL's nibbles stand for.
 alignas(16) constexpr int8_t kLevels[16] = { -127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113 };
 
 struct PanelIQ4XS {
-    uint8_t q[8][4][64];
+    PanelQ4 spans[8];
     uint8_t low[64];   // bits 0-3 of scales: low nibble spans 0-3 [span][row], high nibble spans 4-7
     uint8_t high[32];  // bits 4-5: bit pair s / 2 of byte (s % 2) * 16 + row is span s's
 };
 static_assert(sizeof(PanelIQ4XS) + 2 * kRows == 16 * 136);
-
-struct PanelQ4 {  // Q4_0 and IQ4_NL
-    uint8_t q[4][64];
-};
-static_assert(sizeof(PanelQ4) + 2 * kRows == 16 * 18);
 
 struct PanelQ8 {
     int8_t q[8][64];

@@ -1,6 +1,6 @@
 #include "sets.h"
-#include "instruction_set.h"
 #include "simd_avx2.h"
+#include "instruction_set.h"
 
 namespace corral {
 const InstructionSet set_avx2 = instruction_set<Avx2>("avx2");
