@@ -129,6 +129,16 @@ struct Q80 {
     }
 };
 
+struct Half {  // F16 and BF16
+    using Panel = PanelHalf;
+    struct Block {
+        uint16_t q[kSpan];
+    };
+    template <Way way> static void visit(Panel & panel, uint16_t *, Block & block, int r) {
+        for (int i = 0; i < kSpan; i++) move_whole<way>(panel.q[i][r], block.q[i]);
+    }
+};
+
 template <class F> constexpr int block_size() { return sizeof(typename F::Panel) >= 16 * 128 ? kBlock : kSpan; }
 
 template <class F> void repack(char * to, const char * from, int64_t k, int64_t rows, int64_t first, int64_t last) {
@@ -174,6 +184,8 @@ const FormatInfo formats[kFormats] = {
     info<Q4<block_q4_0>>(GGML_TYPE_Q4_0, kShape32, true),
     info<Q4<block_iq4_nl>>(GGML_TYPE_IQ4_NL, kShape32, true),
     info<Q80>(GGML_TYPE_Q8_0, kShape32, true),
+    info<Half>(GGML_TYPE_F16, kShapeFloats, false),
+    info<Half>(GGML_TYPE_BF16, kShapeFloats, false),
 };
 
 const FormatInfo * format_of(ggml_type type) {

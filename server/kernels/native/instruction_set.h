@@ -1,5 +1,6 @@
 // The table of an instruction set's kernels.
 #pragma once
+#include "half_kernels.h"
 #include "panel_kernels.h"
 #include "span_kernels.h"
 
@@ -21,6 +22,14 @@ template <class S> constexpr InstructionSet instruction_set(const char * name) {
     fill<S, Q40>(set.kernels[kQ40], columns);
     fill<S, IQ4NL>(set.kernels[kIQ4NL], columns);
     fill<S, Q80>(set.kernels[kQ80], columns);
+    return set;
+}
+
+// The set with kernels for weights in halves, for one where ggml's are slow.
+template <class S> constexpr InstructionSet with_halves(InstructionSet set) {
+    const auto columns = std::make_integer_sequence<int, S::kColumns>{};
+    fill<S, F16>(set.kernels[kF16], columns);
+    fill<S, BF16>(set.kernels[kBF16], columns);
     return set;
 }
 

@@ -66,9 +66,13 @@ struct PanelQ8 {
 };
 static_assert(sizeof(PanelQ8) + 2 * kRows == 16 * 34);
 
+struct PanelHalf {  // F16 and BF16
+    uint16_t q[kSpan][kRows];
+};
+
 // --- activations -------------------------------------------------------------------------------------------------
 
-// One tile of nc columns and k inputs. A group of inputs (kBlock or kSpan) has one scale for each column.
+// One tile of nc columns and k inputs. For weights in halves the inputs are floats, [k][nc]; else a group of inputs (kBlock or kSpan) has one scale for each column.
 //   q     [k / 4][nc][4]            int8
 //   sums  [k / group][run / 2][nc][2] int16, the sums of runs of 16 or 32 inputs (32 alone: [k / 32][nc])
 //   d     [k / group][nc]           float
@@ -81,8 +85,9 @@ struct Tile {
 struct TileShape {
     int group;  // inputs that share a scale
     int run;    // inputs that a sum is taken of; a group holds one or an even number
+    bool has_floats = false;  // and neither scales nor sums
 
-    CORRAL_INLINE size_t column_bytes(int64_t k) const { return size_t(k + k / run * 2 + k / group * 4); }
+    CORRAL_INLINE size_t column_bytes(int64_t k) const { return has_floats ? size_t(k) * sizeof(float) : size_t(k + k / run * 2 + k / group * 4); }
     CORRAL_INLINE size_t bytes(int64_t k, int nc) const { return column_bytes(k) * size_t(nc); }
     CORRAL_INLINE Tile at(const char * base, int64_t k, int nc) const {
         const auto * sums = base + size_t(nc) * size_t(k);
@@ -92,6 +97,7 @@ struct TileShape {
 constexpr TileShape kShapeK = { kBlock, 32 };    // Q4_K, Q5_K, IQ4_XS
 constexpr TileShape kShapeK16 = { kBlock, 16 };  // Q6_K
 constexpr TileShape kShape32 = { kSpan, 32 };    // Q4_0, IQ4_NL, Q8_0
+constexpr TileShape kShapeFloats = { kSpan, 32, true };  // F16, BF16
 
 // --- the instruction sets' interface -----------------------------------------------------------------------------
 
@@ -103,7 +109,7 @@ using Kernel = void (*)(const char * panel, const char * d, int64_t n_blocks, co
 // give NaN.
 using Quantizer = void (*)(char * base, const TileShape & shape, const float * const * columns, int64_t k, int64_t group, int nc);
 
-enum Format { kQ4K, kQ5K, kQ6K, kIQ4XS, kQ40, kIQ4NL, kQ80, kFormats };
+enum Format { kQ4K, kQ5K, kQ6K, kIQ4XS, kQ40, kIQ4NL, kQ80, kF16, kBF16, kFormats };
 
 struct InstructionSet {
     const char * name;

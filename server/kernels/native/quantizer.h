@@ -43,11 +43,18 @@ template <int n, int run, int together> inline void quantize_column(const Tile &
     }
 }
 
+// One group of n inputs of column c as it is.
+template <int n> inline void copy_column(char * base, const float * in, int64_t group, int nc, int c) {
+    auto * to = (float *) base + group * n * nc + c;
+    for (int i = 0; i < n; i++) to[i * nc] = in[i];
+}
+
 template <int together> void quantize_group(char * base, const TileShape & shape, const float * const * columns, int64_t k, int64_t group, int nc) {
     const Tile tile = shape.at(base, k, nc);
     for (int c = 0; c < nc; c++) {
         const float * in = columns[c] + group * shape.group;
-        if (shape.group == kSpan) quantize_column<kSpan, kSpan, together>(tile, in, group, nc, c);
+        if (shape.has_floats) copy_column<kSpan>(base, in, group, nc, c);
+        else if (shape.group == kSpan) quantize_column<kSpan, kSpan, together>(tile, in, group, nc, c);
         else if (shape.run == 32) quantize_column<kBlock, 32, together>(tile, in, group, nc, c);
         else quantize_column<kBlock, 16, together>(tile, in, group, nc, c);
     }

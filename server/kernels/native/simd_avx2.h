@@ -87,6 +87,10 @@ struct Avx2 {
     static Floats no_floats() { return _mm256_setzero_ps(); }
     static Floats all(float v) { return _mm256_set1_ps(v); }
     static Floats halves(const void * p) { return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *) p)); }
+    static Floats upper_halves(const void * p) {  // of floats
+        return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *) p)), 16));
+    }
+    static Floats plus(Floats a, Floats b) { return _mm256_add_ps(a, b); }
     static Floats product(Floats a, Floats b) { return _mm256_mul_ps(a, b); }
     static Floats plus_product(Floats sum, Floats a, Floats b) { return _mm256_fmadd_ps(a, b, sum); }
     static Floats minus_product(Floats sum, Floats a, Floats b) { return _mm256_fnmadd_ps(a, b, sum); }
