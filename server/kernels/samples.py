@@ -22,8 +22,10 @@ SCALES_AT: Mapping[int, tuple[int, ...]] = {
     GGML_TYPES["Q6_K"]: (208,),
     GGML_TYPES["IQ4_NL"]: (0,),
     GGML_TYPES["IQ4_XS"]: (0,),
+    GGML_TYPES["F16"]: (0,),
+    GGML_TYPES["BF16"]: (0,),
 }
-"""The offsets of the half-precision numbers in a block of each type; all other bytes may be anything."""
+"""The offsets of the numbers of 16 bits in a block of each type; all other bytes may be anything."""
 
 
 def random_weights(ggml_type: int, k: int, rows: int) -> npt.NDArray[np.uint8]:
@@ -39,9 +41,17 @@ def random_weights(ggml_type: int, k: int, rows: int) -> npt.NDArray[np.uint8]:
     weights = blocks.astype(np.uint8)
     for at in SCALES_AT[ggml_type]:
         magnitudes = random.uniform(LEAST_SCALE, MOST_SCALE, len(blocks))
-        halves = (magnitudes * random.choice((-1.0, 1.0), len(blocks))).astype(np.float16)
-        weights[:, at : at + 2] = halves.view(np.uint8).reshape(-1, 2)
+        numbers = magnitudes * random.choice((-1.0, 1.0), len(blocks))
+        weights[:, at : at + 2] = half_bytes(ggml_type, numbers)
     return weights.reshape(rows, -1)
+
+
+def half_bytes(ggml_type: int, numbers: npt.NDArray[np.float64]) -> npt.NDArray[np.uint8]:
+    """Return numbers as a block of this type has them: `[n, 2]` bytes."""
+    if ggml_type == GGML_TYPES["BF16"]:
+        upper = numbers.astype(np.float32).view(np.uint32) >> 16
+        return upper.astype(np.uint16).view(np.uint8).reshape(-1, 2)
+    return numbers.astype(np.float16).view(np.uint8).reshape(-1, 2)
 
 
 def random_columns(k: int, n: int) -> npt.NDArray[np.float32]:
