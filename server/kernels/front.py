@@ -51,7 +51,7 @@ class Kernels:
 def open_kernels(env: Mapping[str, str] = os.environ, find_fault: FaultFinder = find_fault) -> Kernels:
     """Open the library, hold it against what is loaded, choose a set, check each type and offer what passed.
 
-    Any doubt about them means llama.cpp's own kernels, and a reason. Takes some 30 ms. Raises LlamaCppError
+    Any doubt about them means llama.cpp's own kernels, and a reason. Takes some 70 ms. Raises LlamaCppError
     only where llama.cpp itself can't be loaded.
     """
     named = env.get(LIBRARY_VARIABLE, "").strip()
