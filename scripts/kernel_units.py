@@ -1,12 +1,15 @@
 """The translation units of our matrix kernels, and the flags of each.
 
 An instruction set has a unit of its own, `set_<name>.cpp`, which alone is compiled for processors that have
-it; all else is compiled for any. All sets of an architecture are always compiled.
+it; all else is compiled for any. All sets of an architecture are compiled, but those whose flags the compiler
+doesn't know.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+import subprocess
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from scripts.compiler import X86_64
@@ -22,10 +25,18 @@ COMMON_FLAGS = (
     "-fno-math-errno",
 )
 
+_AVX2 = ("-mavx2", "-mfma", "-mf16c")
+_AVX512 = (*_AVX2, "-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq", "-mavx512vnni")
 X86_SETS: Mapping[str, tuple[str, ...]] = {
-    "set_avx2.cpp": ("-mavx2", "-mfma", "-mf16c"),
+    "set_avx2.cpp": _AVX2,
+    "set_avx_vnni.cpp": (*_AVX2, "-mavxvnni"),
+    "set_avx512.cpp": _AVX512,
+    "set_amx.cpp": (*_AVX512, "-mamx-tile", "-mamx-int8"),
 }
-ARM_SETS: Mapping[str, tuple[str, ...]] = {}
+ARM_SETS: Mapping[str, tuple[str, ...]] = {
+    "set_neon_dotprod.cpp": ("-march=armv8.2-a+dotprod",),
+    "set_neon_i8mm.cpp": ("-march=armv8.2-a+dotprod+i8mm",),
+}
 
 
 def sets_of(machine: str) -> Mapping[str, tuple[str, ...]]:
@@ -45,6 +56,12 @@ def units(native: Path, machine: str) -> list[Path]:
         raise SetUpError(f"{', '.join(unknown)}: no flags in scripts/kernel_units.py")
     here = sets_of(machine)
     return [file for file in files if not file.name.startswith("set_") or file.name in here]
+
+
+def is_known(compiler: Sequence[str], flags: Sequence[str]) -> bool:
+    """Return True if this compiler knows the flags: older ones lack those of newer processors."""
+    command = [*compiler, *flags, "-fsyntax-only", "-x", "c++", os.devnull]
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
 def flags_of(unit: str, machine: str) -> tuple[str, ...]:

@@ -1,8 +1,9 @@
 """`python3 -m scripts.kernels` builds our matrix kernels and puts them beside llama.cpp's libraries.
 
 A step of `scripts.environment` after the wheel, with the wheel's compiler and flags and the headers of the
-same archive. The library has every instruction set of the architecture; which one is used is decided where
-it runs. Without it Corral works with llama.cpp's own kernels, so here a failure is a warning.
+same archive. The library has every instruction set of the architecture that the compiler knows; which one is
+used is decided where it runs. Without it Corral works with llama.cpp's own kernels, so here a failure is a
+warning.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from scripts import compiler, environment, lockfile
-from scripts.kernel_units import COMMON_FLAGS, flags_of, units
+from scripts.kernel_units import COMMON_FLAGS, flags_of, is_known, units
 from scripts.llama_cpp_wheel import folder_of, key_of, locked
 from scripts.lockfile import Locked
 from scripts.sources import unpack_sources
@@ -114,6 +115,13 @@ def _compile(job: Build, work: Path, logs: Path, sources: Path) -> list[Path]:
     ]
     includes = [part for folder in GGML_INCLUDES for part in ("-isystem", str(sources / folder))]
 
+    known = []
+    for unit in units(job.native, job.machine):
+        if is_known(job.compiler, flags_of(unit.name, job.machine)):
+            known.append(unit)
+        else:
+            say(f"{job.compiler[0]} is too old for {unit.name}, which is left out of the matrix kernels")
+
     def compile_unit(unit: Path) -> Path:
         made = work / f"{unit.stem}.o"
         own = flags_of(unit.name, job.machine)
@@ -124,7 +132,7 @@ def _compile(job: Build, work: Path, logs: Path, sources: Path) -> list[Path]:
         return made
 
     with ThreadPoolExecutor(AT_A_TIME) as pool:
-        made = [pool.submit(compile_unit, unit) for unit in units(job.native, job.machine)]
+        made = [pool.submit(compile_unit, unit) for unit in known]
         try:
             return [one.result() for one in made]
         except BaseException:

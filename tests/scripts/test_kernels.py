@@ -78,6 +78,22 @@ def test_a_set_without_flags_is_no_guess(native: Path) -> None:
         kernel_units.units(native, "x86_64")
 
 
+def test_a_set_that_the_compiler_does_not_know_is_left_out(
+    native: Path,
+    sources: Path,
+    libraries: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    (native / "set_new.cpp").write_text("no C++\n")
+    sets = {"set_new.cpp": ("-mof-the-future",)}
+    monkeypatch.setattr(kernel_units, "X86_SETS", sets)
+    monkeypatch.setattr(kernel_units, "ARM_SETS", sets)
+    assert build(job(native, tmp_path), libraries, sources).is_file()
+    assert "is too old for set_new.cpp" in capfd.readouterr().out
+
+
 def test_a_build_is_made_once_and_again_for_other_sources_or_flags(
     native: Path, sources: Path, libraries: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

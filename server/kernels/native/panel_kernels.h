@@ -42,6 +42,42 @@ template <class S, int nc> CORRAL_INLINE void store_totals(const typename S::Flo
         CORRAL_UNROLL for (int c = 0; c < nc; c++) S::store_floats(out + c * stride + h * S::kLanes, total[h][c]);
 }
 
+// Adds a block of Q4_K or Q5_K to the totals of rows `row` and on: the scaled sums, less the minimums.
+template <class S, int nc, class Panel>
+CORRAL_INLINE void add_block_k(typename S::Floats (&total)[nc], const typename S::Part (&part)[nc], const uint8_t * scales, const Panel & w, int row,
+                               const int16_t * sums, const float * ad) {
+    CORRAL_OPAQUE(sums);
+    typename S::Ints low[nc];
+    CORRAL_UNROLL for (int c = 0; c < nc; c++) low[c] = S::no_ints();
+    CORRAL_UNROLL for (int p = 0; p < 4; p++) {
+        const auto m = S::pairs_u8(scales + 128 + 32 * p + 2 * row);
+        CORRAL_UNROLL for (int c = 0; c < nc; c++) low[c] = S::dot_pairs(low[c], m, sums + (p * nc + c) * 2);
+    }
+    const auto d = S::halves(w.d + row), dmin = S::halves(w.dmin + row);
+    CORRAL_UNROLL for (int c = 0; c < nc; c++) {
+        const auto v = S::minus_product(S::product(S::floats(part[c]), d), S::floats_of_ints(low[c]), dmin);
+        total[c] = S::plus_product(total[c], v, S::all(ad[c]));
+    }
+}
+
+// Adds a block of Q6_K to the totals of rows `row` and on: the scaled sums, less what the weights' offset made of them.
+template <class S, int nc>
+CORRAL_INLINE void add_block_q6k(typename S::Floats (&total)[nc], const typename S::Part (&part)[nc], const PanelQ6K & w, const char * scales, int row,
+                                 const int16_t * sums, const float * ad) {
+    CORRAL_OPAQUE(sums);
+    typename S::Ints low[nc];
+    CORRAL_UNROLL for (int c = 0; c < nc; c++) low[c] = S::no_ints();
+    CORRAL_UNROLL for (int p = 0; p < 8; p++) {
+        const auto m = S::pairs_s8(w.scales[p][row]);
+        CORRAL_UNROLL for (int c = 0; c < nc; c++) low[c] = S::dot_pairs(low[c], m, sums + (p * nc + c) * 2);
+    }
+    const auto d = S::halves(scales + 2 * row);
+    CORRAL_UNROLL for (int c = 0; c < nc; c++) {
+        const auto v = S::minus_product(S::floats(part[c]), S::floats_of_ints(low[c]), S::all(32.0f));
+        total[c] = S::plus_product(total[c], S::product(v, d), S::all(ad[c]));
+    }
+}
+
 // Q4_K and Q5_K: unsigned weights, 8 spans of 32 with a scale and a minimum each.
 template <class S, class Panel, int most, int nc>
 void multiply_k(const char * panel, const char *, int64_t n_blocks, const Tile & tile, float * out, size_t stride) {
@@ -88,19 +124,7 @@ void multiply_k(const char * panel, const char *, int64_t n_blocks, const Tile &
                 quads(std::integral_constant<int, 2>{});
                 quads(std::integral_constant<int, 3>{});
             }
-            const auto * runs = sums;
-            CORRAL_OPAQUE(runs);
-            typename S::Ints low[nc];
-            CORRAL_UNROLL for (int c = 0; c < nc; c++) low[c] = S::no_ints();
-            CORRAL_UNROLL for (int p = 0; p < 4; p++) {
-                const auto m = S::pairs_u8(scales + 128 + 32 * p + 2 * row);
-                CORRAL_UNROLL for (int c = 0; c < nc; c++) low[c] = S::dot_pairs(low[c], m, runs + (p * nc + c) * 2);
-            }
-            const auto d = S::halves(w->d + row), dmin = S::halves(w->dmin + row);
-            CORRAL_UNROLL for (int c = 0; c < nc; c++) {
-                const auto v = S::minus_product(S::product(S::floats(part[c]), d), S::floats_of_ints(low[c]), dmin);
-                total[h][c] = S::plus_product(total[h][c], v, S::all(ad[c]));
-            }
+            add_block_k<S, nc>(total[h], part, scales, *w, row, sums, ad);
         }
     }
     store_totals<S, nc>(total, out, stride);
@@ -148,19 +172,7 @@ void multiply_q6k(const char * panel, const char * scales, int64_t n_blocks, con
                 sixteen(j, S::template scale_of_pairs<0>(pairs));
                 sixteen(j + 1, S::template scale_of_pairs<1>(pairs));
             }
-            const auto * runs = sums;
-            CORRAL_OPAQUE(runs);
-            typename S::Ints low[nc];
-            CORRAL_UNROLL for (int c = 0; c < nc; c++) low[c] = S::no_ints();
-            CORRAL_UNROLL for (int p = 0; p < 8; p++) {
-                const auto m = S::pairs_s8(w->scales[p][row]);
-                CORRAL_UNROLL for (int c = 0; c < nc; c++) low[c] = S::dot_pairs(low[c], m, runs + (p * nc + c) * 2);
-            }
-            const auto d = S::halves(scales + 2 * row);
-            CORRAL_UNROLL for (int c = 0; c < nc; c++) {
-                const auto v = S::minus_product(S::floats(part[c]), S::floats_of_ints(low[c]), S::all(32.0f));
-                total[h][c] = S::plus_product(total[h][c], S::product(v, d), S::all(ad[c]));
-            }
+            add_block_q6k<S, nc>(total[h], part, *w, scales, row, sums, ad);
         }
     }
     store_totals<S, nc>(total, out, stride);

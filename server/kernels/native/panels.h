@@ -72,8 +72,10 @@ struct PanelHalf {  // F16 and BF16
 
 // --- activations -------------------------------------------------------------------------------------------------
 
-// One tile of nc columns and k inputs. For weights in halves the inputs are floats, [k][nc]; else a group of inputs (kBlock or kSpan) has one scale for each column.
-//   q     [k / 4][nc][4]            int8
+// One tile of nc columns and k inputs. A group of inputs (kBlock or kSpan) has one scale for each column. For weights in
+// halves the inputs are floats, [k][nc].
+//   q     [k / 4][nc][4]            int8; a set that multiplies matrices keeps more inputs of a column together, [k / 8][nc][8]
+//                                   or [k / 32][nc][32]: only its quantizer and its kernels know. One column alone is plain.
 //   sums  [k / group][run / 2][nc][2] int16, the sums of runs of 16 or 32 inputs (32 alone: [k / 32][nc])
 //   d     [k / group][nc]           float
 struct Tile {
@@ -116,7 +118,12 @@ struct InstructionSet {
     int columns;  // the widest tile
     Quantizer quantize;
     Kernel kernels[kFormats][kTile + 1];  // by columns; null: this set leaves the format to ggml
+    bool is_timed = true;  // else no processor has run it yet but in emulation: it is chosen by its name alone
 };
+constexpr InstructionSet untimed(InstructionSet set) {
+    set.is_timed = false;
+    return set;
+}
 
 // The sets of this library, best first, ended by null. `is_present` asks the processor and the system.
 struct Candidate {

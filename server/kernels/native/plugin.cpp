@@ -272,7 +272,7 @@ ggml_backend_buffer_type_t buffer_type() {
 
 const InstructionSet * find_set(const char * name) {
     for (const auto * c = candidates(); c->set != nullptr; c++)
-        if (c->is_present() && (name == nullptr || strcmp(name, c->set->name) == 0)) return c->set;
+        if ((name == nullptr ? c->set->is_timed : strcmp(name, c->set->name) == 0) && c->is_present()) return c->set;
     return nullptr;
 }
 

@@ -8,7 +8,7 @@
 namespace corral {
 enum Place { kPanels, kPlain, kOwn };  // in our panels, as ggml's blocks, in the first of ggml's own extra buffer types
 ggml_backend_buffer_type_t buffer_type();
-const InstructionSet * find_set(const char * name);  // null: the best that is present
+const InstructionSet * find_set(const char * name);  // null: the best that is present and timed
 void choose(const InstructionSet * set);
 const InstructionSet * chosen_set();  // null before the choice
 extern bool is_left_to_ggml[kFormats];

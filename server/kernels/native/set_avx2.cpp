@@ -3,5 +3,5 @@
 #include "instruction_set.h"
 
 namespace corral {
-const InstructionSet set_avx2 = with_halves<Avx2>(instruction_set<Avx2>("avx2"));
+constexpr InstructionSet set_avx2 = with_halves<Avx2>(instruction_set<Avx2>("avx2"));
 }

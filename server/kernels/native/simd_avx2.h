@@ -7,6 +7,7 @@
 #include <immintrin.h>
 
 namespace corral {
+namespace {  // as the kernels: each translation unit has its own copy
 
 struct Avx2 {
     static constexpr int kLanes = 8;
@@ -97,4 +98,5 @@ struct Avx2 {
     static void store_floats(float * p, Floats v) { _mm256_storeu_ps(p, v); }
 };
 
+}  // namespace
 }  // namespace corral

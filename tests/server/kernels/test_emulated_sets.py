@@ -1,0 +1,139 @@
+"""Tests that all instruction sets give the same products, those that this processor lacks in emulation."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from models.llamacpp.quantization.dequantizer import dequantize_rows
+from models.llamacpp.quantization.ggml_types import GGML_TYPES, blck_size
+from scripts.sources import unpack_sources
+from server.kernels.samples import SCALES_AT, random_columns, random_weights
+from tests.server.kernels.emulation import EMULATIONS, Products, Workshop
+
+TYPES = {name: number for name, number in GGML_TYPES.items() if number in SCALES_AT and blck_size(number) > 1}
+"""Types of blocks. Halves are multiplied as floats, by sets that run here."""
+COLUMNS = 8
+ROUNDING = 2e-7
+"""The most error of a product, in units of a row's largest weight times the activations' magnitudes."""
+SHAPE = (512, 37)
+SPANS_SHAPE = (288, 37)
+"""Types whose blocks are spans of 32 weights have it in place of the other."""
+FURTHER_SHAPES = ((256, 16), (768, 48), (1024, 21))
+
+
+def shape_of(ggml_type: int) -> tuple[int, int]:
+    return SPANS_SHAPE if blck_size(ggml_type) == 32 else SHAPE
+
+
+@pytest.fixture(scope="module")
+def workshop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
+    return Workshop(tmp_path_factory.mktemp("emulated"), unpack_sources(os.environ, Path(sys.executable)))
+
+
+def products(
+    workshop: Workshop, name: str, ggml_type: int, shape: tuple[int, int], *, optimized: bool = False
+) -> Products:
+    k, rows = shape
+    weights, columns = random_weights(ggml_type, k, rows), random_columns(k, COLUMNS)
+    found = workshop.program(name, optimized=optimized).multiply(ggml_type, weights, columns)
+    assert found is not None, f"{name} has no kernels"
+    return found
+
+
+def check(workshop: Workshop, name: str, ggml_type: int, shape: tuple[int, int], *, optimized: bool) -> None:
+    k, rows = shape
+    found = products(workshop, name, ggml_type, shape, optimized=optimized)
+    for nc in range(1, COLUMNS):
+        assert np.array_equal(found.of[nc], found.of[COLUMNS][:nc]), f"{nc} columns alone"
+
+    weights = dequantize_rows(ggml_type, random_weights(ggml_type, k, rows), k).astype(np.float64)
+    exact = np.einsum("ck,rk->cr", found.activations, weights)
+    largest = np.abs(weights).max(axis=1)[None, :] * np.abs(found.activations).sum(axis=1)[:, None]
+    assert np.all(np.abs(found.of[COLUMNS] - exact) <= ROUNDING * largest)
+
+
+@pytest.mark.parametrize("ggml_type", TYPES.values(), ids=TYPES)
+@pytest.mark.parametrize("name", EMULATIONS)
+def test_a_product_is_that_of_its_whole_numbers_beside_any_columns(
+    workshop: Workshop, name: str, ggml_type: int
+) -> None:
+    check(workshop, name, ggml_type, shape_of(ggml_type), optimized=False)
+
+
+@pytest.mark.parametrize("ggml_type", TYPES.values(), ids=TYPES)
+@pytest.mark.parametrize("name", [name for name in EMULATIONS if name not in {"avx2", "avx-vnni"}])
+def test_sets_with_sums_of_32_bits_give_the_same_bits(workshop: Workshop, name: str, ggml_type: int) -> None:
+    shape = shape_of(ggml_type)
+    ours = products(workshop, name, ggml_type, shape).of[COLUMNS]
+    assert np.array_equal(ours, products(workshop, "avx-vnni", ggml_type, shape).of[COLUMNS])
+
+
+@pytest.mark.parametrize("name", EMULATIONS)
+def test_a_number_that_is_none_spoils_its_column_alone(workshop: Workshop, name: str) -> None:
+    k, rows = SHAPE
+    ggml_type = TYPES["Q6_K"]
+    weights, columns = random_weights(ggml_type, k, rows), random_columns(k, 5)
+    program = workshop.program(name)
+    whole = program.multiply(ggml_type, weights, columns)
+    columns[1, 300], columns[3, 7] = np.inf, np.nan
+    spoiled = program.multiply(ggml_type, weights, columns)
+    assert whole is not None
+    assert spoiled is not None
+    assert np.all(np.isnan(spoiled.of[5][[1, 3]]))
+    assert np.array_equal(spoiled.of[5][[0, 2, 4]], whole.of[5][[0, 2, 4]])
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("shape", FURTHER_SHAPES)
+@pytest.mark.parametrize("ggml_type", TYPES.values(), ids=TYPES)
+@pytest.mark.parametrize("name", EMULATIONS)
+def test_further_shapes_as_the_library_is_compiled(
+    workshop: Workshop, name: str, ggml_type: int, shape: tuple[int, int]
+) -> None:
+    optimized = EMULATIONS[name].machine == "aarch64"  # an emulation of instructions takes a compiler minutes
+    check(workshop, name, ggml_type, shape, optimized=optimized)
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("name", EMULATIONS)
+def test_no_function_of_a_set_can_stand_in_for_that_of_another(workshop: Workshop, name: str) -> None:
+    assert workshop.shared_functions(name) == []
+
+
+@pytest.mark.parametrize(
+    ("machine", "cpu", "sets"),
+    [
+        ("x86_64", "Nehalem", []),
+        ("x86_64", "SandyBridge", []),
+        ("x86_64", "Haswell", ["avx2"]),
+        ("aarch64", "cortex-a53", []),
+        ("aarch64", "neoverse-n1", ["neon-dotprod"]),
+        ("aarch64", "max", ["neon-i8mm", "neon-dotprod"]),
+    ],
+)
+def test_a_set_is_present_where_the_processor_has_its_instructions(
+    workshop: Workshop, machine: str, cpu: str, sets: list[str]
+) -> None:
+    assert workshop.present_sets(machine, cpu) == sets
+
+
+def test_a_set_that_the_compiler_did_not_know_is_passed_over(workshop: Workshop) -> None:
+    assert workshop.present_sets("aarch64", "max", without="neon_i8mm") == ["neon-dotprod"]
+
+
+def test_this_processor_has_the_sets_that_linux_reports(workshop: Workshop) -> None:
+    present = workshop.present_sets("x86_64")
+    needed = {
+        "amx-int8": {"amx_tile", "amx_int8", "avx512_vnni"},
+        "avx512-vnni": {"avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512_vnni"},
+        "avx-vnni": {"avx_vnni"},
+        "avx2": {"avx2", "fma", "f16c"},
+    }
+    text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    flags = set(next(line for line in text.splitlines() if line.startswith("flags")).split())
+    assert present == [name for name, wanted in needed.items() if wanted <= flags]
