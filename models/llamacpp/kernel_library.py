@@ -159,14 +159,41 @@ class KernelLibrary:
         None if the place doesn't take the weights. `weights` has a row of ggml's blocks per row, `x` a
         column per row.
         """
+        out, seconds = self._multiply(place, ggml_type, weights, x, n_threads, 0)
+        return None if seconds < 0 else out
+
+    def seconds(
+        self,
+        place: Place,
+        ggml_type: int,
+        weights: npt.NDArray[np.uint8],
+        x: npt.NDArray[np.float32],
+        repeats: int,
+    ) -> float | None:
+        """Return the processor seconds of a product on one thread, the mean of `repeats`.
+
+        One more before them isn't counted. None if the place doesn't take the weights.
+        """
+        _, seconds = self._multiply(place, ggml_type, weights, x, 1, repeats)
+        return None if seconds < 0 else seconds
+
+    def _multiply(
+        self,
+        place: Place,
+        ggml_type: int,
+        weights: npt.NDArray[np.uint8],
+        x: npt.NDArray[np.float32],
+        n_threads: int,
+        repeats: int,
+    ) -> tuple[npt.NDArray[np.float32], float]:
         n, k = x.shape
         weights, x = np.ascontiguousarray(weights), np.ascontiguousarray(x)
         out = np.full((n, len(weights)), np.nan, np.float32)
         pointers = (weights.ctypes.data, x.ctypes.data, out.ctypes.data)
         seconds = self._handle.corral_multiply(
-            place, ggml_type, k, len(weights), n, *pointers, n_threads, 1, 0
+            place, ggml_type, k, len(weights), n, *pointers, n_threads, 1, repeats
         )
-        return None if seconds < 0 else out
+        return out, float(seconds)
 
     def multiply_experts(
         self,

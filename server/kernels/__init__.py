@@ -6,5 +6,6 @@ doctor.py   The kernels' part of `corral doctor`: they are opened and checked in
 front.py    `Kernels`: the kernels of this process after all checks, or the reason why there are none.
 samples.py  Random weights in ggml's blocks that have every bit pattern of scales and weights, and
             activations.
+timing.py   The timing that decides between our kernels and ggml's own, on processors where either may win.
 use.py      The use of the kernels for one model, by the setting `kernels`, and the report of what came of it.
 """

@@ -26,6 +26,7 @@ class KernelFacts:
     set_name: str
     types: tuple[str, ...]
     faults: tuple[str, ...]
+    losses: tuple[str, ...]
     reason: str
     fix: str
 
@@ -52,9 +53,8 @@ def judge(facts: KernelFacts) -> Check:
         fact = f"llama.cpp's own are used: {facts.reason}"
         return warning(NAME, fact, facts.fix) if facts.fix else ok(NAME, fact)
     fact = f"Corral's for {facts.set_name}, checked against ggml's: {', '.join(facts.types)}"
-    if facts.faults:
-        return warning(NAME, f"{fact}; {'; '.join(facts.faults)}", facts.fix)
-    return ok(NAME, fact)
+    fact = "; ".join((fact, *facts.faults, *facts.losses))
+    return warning(NAME, fact, facts.fix) if facts.faults else ok(NAME, fact)
 
 
 def _parse(answer: Mapping[str, Any]) -> KernelFacts:
@@ -62,6 +62,7 @@ def _parse(answer: Mapping[str, Any]) -> KernelFacts:
         set_name=str(answer["set_name"]),
         types=tuple(map(str, answer["types"])),
         faults=tuple(map(str, answer["faults"])),
+        losses=tuple(map(str, answer["losses"])),
         reason=str(answer["reason"]),
         fix=str(answer["fix"]),
     )
@@ -83,6 +84,7 @@ def main() -> int:
         "set_name": kernels.set_name,
         "types": kernels.type_names,
         "faults": kernels.faults,
+        "losses": kernels.losses,
         "reason": kernels.reason,
         "fix": kernels.fix,
     }

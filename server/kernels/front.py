@@ -5,15 +5,17 @@ from __future__ import annotations
 import os
 import platform
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from models.errors import LlamaCppError
 from models.llamacpp.kernel_library import FILE_NAME, KernelLibrary, default_path
 from models.llamacpp.quantization.ggml_types import type_name
+from server.kernels import timing
 from server.kernels.abi import mismatch
 from server.kernels.check import describe_fault, find_fault
+from server.kernels.timing import AMX_SET
 
 LIBRARY_VARIABLE = "CORRAL_KERNELS_LIBRARY"
 """It names another file than the one beside llama.cpp's libraries: for developers and tests."""
@@ -23,6 +25,7 @@ BUILD_FIX = "run `make setup`, or `python3 -m scripts.kernels`, which says why i
 COMPILER_FIX = "compile them with another compiler: CXX=clang++ python3 -m scripts.kernels"
 
 FaultFinder = Callable[[KernelLibrary, int], str | None]
+"""It says of a type what speaks against the kernels of the chosen set, None if nothing does."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,8 @@ class Kernels:
     """ggml's numbers of the types whose kernels passed."""
     faults: tuple[str, ...] = ()
     """Lines about the types whose kernels failed."""
+    losses: tuple[str, ...] = ()
+    """Lines about the types for which ggml's own kernels are faster here."""
     reason: str = ""
     """The fact because of which there are none."""
     fix: str = ""
@@ -48,11 +53,17 @@ class Kernels:
         return tuple(sorted(type_name(one) for one in self.types))
 
 
-def open_kernels(env: Mapping[str, str] = os.environ, find_fault: FaultFinder = find_fault) -> Kernels:
+def open_kernels(
+    env: Mapping[str, str] = os.environ,
+    find_fault: FaultFinder = find_fault,
+    find_loss: FaultFinder | None = None,
+) -> Kernels:
     """Open the library, hold it against what is loaded, choose a set, check each type and offer what passed.
 
-    Any doubt about them means llama.cpp's own kernels, and a reason. Takes some 70 ms. Raises LlamaCppError
-    only where llama.cpp itself can't be loaded.
+    Any doubt about them means llama.cpp's own kernels, and a reason. Takes some 70 ms. On processors with AMX
+    types for which ggml's kernels are faster are left to it, which takes a tenth of a second for each.
+    `find_loss` replaces that timing, and is asked everywhere. Raises LlamaCppError only where llama.cpp
+    itself can't be loaded.
     """
     named = env.get(LIBRARY_VARIABLE, "").strip()
     path = Path(named) if named else default_path()
@@ -69,34 +80,50 @@ def open_kernels(env: Mapping[str, str] = os.environ, find_fault: FaultFinder = 
     if difference is not None:
         return Kernels(reason=f"{path} is of another build: {difference}", fix=BUILD_FIX)
     wanted = env.get(SET_VARIABLE, "").strip()
+    present = [name for name in library.sets() if library.choose(name) is not None]
     chosen = library.choose(wanted or None)
-    sets = ", ".join(library.sets()) or "none"
+    sets = ", ".join(library.sets())
     if chosen is None and wanted:
         return Kernels(
             reason=f"the instruction set '{wanted}' ({SET_VARIABLE}) isn't in the library or not in this CPU",
             fix=f"unset {SET_VARIABLE} or name another of {sets}",
         )
     if chosen is None:
-        return Kernels(reason=f"this CPU has no instruction set that Corral's are written for ({sets})")
-    return _checked(library, chosen, find_fault)
+        return Kernels(reason=why_none_is_chosen(library.sets(), present))
+    if find_loss is None and AMX_SET in present and not wanted:
+        find_loss = timing.find_loss
+    return _checked(library, chosen, find_fault, find_loss)
 
 
-def _checked(library: KernelLibrary, set_name: str, find_fault: FaultFinder) -> Kernels:
+def why_none_is_chosen(sets: Sequence[str], present: Sequence[str]) -> str:
+    """Return why none of the library's `sets` is used by itself. The CPU has those that are `present`."""
+    if present:
+        emulated = f"Corral's for this CPU ({', '.join(present)}) have only run in emulation yet"
+        return f"{emulated}; {SET_VARIABLE}={present[0]} tries them"
+    return f"this CPU has no instruction set that Corral's are written for ({', '.join(sets) or 'none'})"
+
+
+def _checked(
+    library: KernelLibrary, set_name: str, find_fault: FaultFinder, find_loss: FaultFinder | None
+) -> Kernels:
     library.insert()  # the check goes through ggml, which asks what is inserted
-    types, faults = [], []
+    types, faults, losses = [], [], []
     for one in filter(library.has_kernels, library.formats()):
         library.use(one, is_used=True)
         fault = find_fault(library, one)
-        library.use(one, is_used=fault is None)
-        if fault is None:
-            types.append(one)
-        else:
+        loss = find_loss(library, one) if fault is None and find_loss is not None else None
+        library.use(one, is_used=fault is None and loss is None)
+        if fault is not None:
             faults.append(describe_fault(one, fault))
+        elif loss is not None:
+            losses.append(describe_fault(one, loss))
+        else:
+            types.append(one)
     fix = COMPILER_FIX if faults else ""
     if not types:
-        reason = "; ".join(faults) or f"the instruction set {set_name} has none"
+        reason = "; ".join((*faults, *losses)) or f"the instruction set {set_name} has none"
         return Kernels(reason=reason, fix=fix)
-    return Kernels(library=library, set_name=set_name, types=tuple(types), faults=tuple(faults), fix=fix)
+    return Kernels(library, set_name, tuple(types), tuple(faults), tuple(losses), fix=fix)
 
 
 _lock = threading.Lock()

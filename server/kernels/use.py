@@ -61,6 +61,8 @@ def choose_kernels(
         return KernelChoice(kernels)
     for fault in kernels.faults:
         logger.warning("matrix kernels (%s): %s", kernels.set_name, fault)
+    for loss in kernels.losses:
+        logger.info("matrix kernels (%s): %s", kernels.set_name, loss)
     take_again(kernels)
     return KernelChoice(kernels, kernels.library.n_matrices, is_asked_for=options.kernels == "on")
 

@@ -10,11 +10,12 @@ import pytest
 
 from models.doctor import Status
 from models.errors import LlamaCppError
-from models.llamacpp.kernel_library import KernelLibrary, default_path
-from models.llamacpp.quantization.ggml_types import type_name
+from models.llamacpp.kernel_library import KernelLibrary, Place, default_path
+from models.llamacpp.quantization.ggml_types import GGML_TYPES, type_name
 from server.kernels import doctor
 from server.kernels.check import find_fault
-from server.kernels.front import BUILD_FIX, LIBRARY_VARIABLE, SET_VARIABLE, open_kernels
+from server.kernels.front import BUILD_FIX, LIBRARY_VARIABLE, SET_VARIABLE, open_kernels, why_none_is_chosen
+from server.kernels.samples import random_columns, random_weights
 
 
 def altered(path: Path, folder: Path, *changes: tuple[bytes, bytes]) -> dict[str, str]:
@@ -115,6 +116,15 @@ def test_a_cpu_without_any_of_the_sets_is_no_fault_to_mend(
     assert kernels.fix == ""
 
 
+def test_a_set_that_no_processor_has_timed_is_used_by_its_name_alone() -> None:
+    sets = ("neon-i8mm", "neon-dotprod")
+    assert why_none_is_chosen(sets, ("neon-dotprod",)) == (
+        "Corral's for this CPU (neon-dotprod) have only run in emulation yet;"
+        " CORRAL_KERNELS_SET=neon-dotprod tries them"
+    )
+    assert why_none_is_chosen(sets, ()).endswith("written for (neon-i8mm, neon-dotprod)")
+
+
 def test_each_set_of_this_cpu_can_be_named(library: KernelLibrary, library_path: Path) -> None:
     for name in library.sets():
         if library.choose(name) is None:
@@ -135,6 +145,26 @@ def test_one_format_that_fails_is_left_to_ggml_and_named(library_path: Path) -> 
     none = open_kernels({LIBRARY_VARIABLE: str(library_path)}, lambda _library, _type: "wrong")
     assert none.library is None
     assert "Q4_K is left to llama.cpp: wrong" in none.reason
+
+
+def test_a_format_that_ggml_multiplies_faster_is_left_to_it(library_path: Path) -> None:
+    def find_loss(_library: KernelLibrary, ggml_type: int) -> str | None:
+        return "here its own take 0.50 of the time" if type_name(ggml_type) == "Q6_K" else None
+
+    env = {LIBRARY_VARIABLE: str(library_path)}
+    kernels = open_kernels(env, find_loss=find_loss)
+    assert kernels.library is not None
+    assert "Q6_K" not in kernels.type_names
+    left = GGML_TYPES["Q6_K"]
+    products = kernels.library.multiply(
+        Place.PANELS, left, random_weights(left, 256, 16), random_columns(256, 1)
+    )
+    assert products is None
+    assert kernels.losses == ("Q6_K is left to llama.cpp: here its own take 0.50 of the time",)
+    assert kernels.fix == ""
+    facts = doctor.KernelFacts("avx2", ("Q4_K",), (), kernels.losses, "", "")
+    assert (doctor.judge(facts).status, "Q6_K is left" in doctor.judge(facts).fact) == (Status.OK, True)
+    assert open_kernels(env, find_loss=lambda _library, _type: "slower").library is None
 
 
 def test_a_library_that_is_not_there_is_an_error_to_who_opens_it(tmp_path: Path) -> None:
@@ -176,8 +206,10 @@ def test_doctor_survives_kernels_that_crash() -> None:
 
 
 def test_another_cpu_is_no_fault() -> None:
-    facts = doctor.KernelFacts("", (), (), "this CPU has no instruction set", "")
+    facts = doctor.KernelFacts("", (), (), (), "this CPU has no instruction set", "")
     assert doctor.judge(facts).status is Status.OK
-    facts = doctor.KernelFacts("avx2", ("Q4_K",), ("Q5_K is left to llama.cpp: x",), "", "another compiler")
+    facts = doctor.KernelFacts(
+        "avx2", ("Q4_K",), ("Q5_K is left to llama.cpp: x",), (), "", "another compiler"
+    )
     assert doctor.judge(facts).status is Status.WARNING
     assert platform.system() == "Linux"
