@@ -14,6 +14,7 @@ import msgspec
 
 from server.answers.events import CallBegin, CallDelta, CallEnd, ThoughtDelta
 from server.chat.call_ids import new_call_id
+from server.chat.sound_schemas import sound_tool
 from server.chat.tool_formats.registry import tool_formats
 from server.chat.tool_formats.thoughts_first import PlainText, ThoughtsFirst
 from server.chat.tool_formats.tool_format import (
@@ -39,7 +40,7 @@ class AnswerReader:
 
     def __init__(self, listener: EventListener, tools: Sequence[Tool]) -> None:
         self._listener = listener
-        self._tools = tools
+        self._tools = [sound_tool(tool)[0] for tool in tools]
         self._form: AnswerForm | None = None
         self._choices: dict[int, _Choice] = {}
 

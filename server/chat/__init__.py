@@ -27,6 +27,8 @@ response_schemas.py   A JSON schema in the prompt: in the form that a template s
                       Pure.
 result_fields.py      Results as a field of the message with their calls, as Gemma 4's first template reads
                       them. Pure.
+sound_schemas.py      `sound_schema`: a tool's schema without what isn't JSON Schema, for grammars and
+                      readers. Pure.
 template_pool.py      `TemplatePool`: child processes that render one template, so that a long chat holds up
                       no other.
 template_process.py   A child process that renders a model's Jinja template, with hard limits on time and

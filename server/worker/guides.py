@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from models.errors import RequestError
 from models.llamacpp.vocab import Vocab
 from server.chat.render import RenderedPrompt
+from server.chat.sound_schemas import sound_tool
 from server.chat.thinking import thinking_variables
 from server.chat.tool_formats.registry import tool_formats
 from server.chat.tool_formats.tool_format import GrammarJob, ToolFormat
@@ -120,7 +121,9 @@ class AnswerGuides:
                 param="tool_choice",
             )
         # Other tools' schemas have a name for the log.
-        tools = [replace(tool, path=tool.path or f"tools.{tool.name}") for tool in tools]
+        placed = [replace(tool, path=tool.path or f"tools.{tool.name}") for tool in tools]
+        sound = [sound_tool(tool) for tool in placed]
+        tools = [tool for tool, _ in sound]
 
         def is_token(text: str) -> bool:
             marks.add(text)
@@ -139,6 +142,7 @@ class AnswerGuides:
             thoughts=_allowed_thoughts(prompt, form),
             thinks=form.thinks,
             content=None if constraint is None or choice.mode == "required" else CONTENT,
+            left_out=[place for _, places in sound for place in places],
         )
         content = constraint if job.content else None
         compiled = self._compiler.compile_lark(known.grammar(job), "tools", content=content, relaxed=True)

@@ -9,6 +9,7 @@ only lower-case letters, a terminal's only upper-case ones.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -78,6 +79,11 @@ def letters(number: int) -> str:
 def choice(alternatives: Sequence[str]) -> str:
     """Return the expression of one of the alternatives."""
     return f"({' | '.join(alternatives)})"
+
+
+def in_slashes(expression: str) -> str:
+    """Return a regular expression as it stands between slashes, whether its own are escaped or not."""
+    return re.sub(r"\\.|/", lambda found: found[0].rjust(2, "\\"), expression, flags=re.DOTALL)
 
 
 def escaped(text: str) -> str:

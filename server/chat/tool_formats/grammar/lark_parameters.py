@@ -106,7 +106,7 @@ def _text(one: Mapping[str, Any], end: str) -> str:
     found = [f"/{any_text}/", f"~/{any_text}{lark.escaped(end)}{any_text}/"]
     if isinstance(pattern, str) and is_held(pattern):
         begins, ends = pattern.startswith("^"), pattern.endswith("$") and not pattern.endswith(r"\$")
-        inner = pattern[int(begins) : len(pattern) - int(ends)].replace("/", r"\/")
+        inner = lark.in_slashes(pattern[int(begins) : len(pattern) - int(ends)])
         found.append(f"/{'' if begins else any_text}({inner}){'' if ends else any_text}/")
     bounded = isinstance(most, int) and most <= _MAX_LENGTH
     if bounded or (isinstance(least, int) and 0 < least <= _MAX_LENGTH):

@@ -22,7 +22,12 @@ _LOOKS_AROUND = re.compile(r"\(\?|\\[bBAZkpPuxc1-9]|(?<!\\)[$]|(?<![\\\[])\^")
 
 def is_held(pattern: str) -> bool:
     """Return True if the grammar's regular expressions read a text's pattern as JSON Schema does."""
-    return _LOOKS_AROUND.search(pattern.removeprefix("^").removesuffix("$")) is None
+    inner = pattern.removeprefix("^").removesuffix("$")
+    try:
+        re.compile(inner)
+    except (re.error, RecursionError, OverflowError):
+        return False
+    return _LOOKS_AROUND.search(inner) is None
 
 
 def note_loose(job: GrammarJob, tool: Tool) -> None:

@@ -19,6 +19,8 @@ from server.chat.tool_formats.grammar.loose_keywords import is_held
 from server.chat.tool_formats.tool_format import GrammarJob
 from server.chat.tools import Tool
 
+_MAX_STEPS = 16
+"""References and combinations are followed so many steps deep."""
 _ALL_TYPES = frozenset(("string", "number", "integer", "boolean", "null", "array", "object"))
 _LOOKS_LIKE_JSON = (
     r'(~/\s*([\[{"](?s:.*)|true|false|null|True|False|None|-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?)\s*/)'
@@ -183,7 +185,7 @@ def _type(value: object) -> frozenset[str]:
 def schema_types(schema: Mapping[str, Any], definitions: Mapping[str, Any], depth: int = 0) -> frozenset[str]:
     """Return the JSON types that values of a schema may have."""
     reference = schema.get("$ref")
-    if isinstance(reference, str) and depth < 16:
+    if isinstance(reference, str) and depth < _MAX_STEPS:
         found = definitions.get(reference.rsplit("/", 1)[-1])
         return schema_types(found, definitions, depth + 1) if isinstance(found, dict) else _ALL_TYPES
     named = schema.get("type")
@@ -193,7 +195,7 @@ def schema_types(schema: Mapping[str, Any], definitions: Mapping[str, Any], dept
         return frozenset(named)
     for key in ("anyOf", "oneOf"):
         branches = schema.get(key)
-        if isinstance(branches, list) and depth < 16:
+        if isinstance(branches, list) and depth < _MAX_STEPS:
             known = [
                 schema_types(found, definitions, depth + 1) for found in branches if isinstance(found, dict)
             ]
@@ -209,20 +211,20 @@ def schema_types(schema: Mapping[str, Any], definitions: Mapping[str, Any], dept
 
 
 def _only(
-    schema: Mapping[str, Any], definitions: Mapping[str, Any], wanted: frozenset[str]
+    schema: Mapping[str, Any], definitions: Mapping[str, Any], wanted: frozenset[str], depth: int = 0
 ) -> dict[str, Any]:
     """Return the schema of those values that have one of the types."""
-    if schema_types(schema, definitions) <= wanted:
+    if depth >= _MAX_STEPS or schema_types(schema, definitions) <= wanted:
         return dict(schema)
     reference = schema.get("$ref")
     if isinstance(reference, str):
         found = definitions.get(reference.rsplit("/", 1)[-1])
-        return _only(found, definitions, wanted) if isinstance(found, dict) else {}
+        return _only(found, definitions, wanted, depth + 1) if isinstance(found, dict) else {}
     left = dict(schema)
     for key in ("anyOf", "oneOf"):
         if isinstance(left.get(key), list):
             branches = [found for found in left[key] if schema_types(found, definitions) & wanted]
-            left[key] = [_only(found, definitions, wanted) for found in branches]
+            left[key] = [_only(found, definitions, wanted, depth + 1) for found in branches]
             return left
     types = schema_types(schema, definitions) & wanted
     left["type"] = sorted(types - {"integer"} if "number" in types else types)
@@ -269,7 +271,7 @@ def _string_conditions(schema: Mapping[str, Any]) -> list[str]:
         body = pattern if pattern.startswith("^") else f"(?s:.*)({pattern})"
         body = body.removeprefix("^")
         body = body[:-1] if body.endswith("$") and not body.endswith(r"\$") else f"{body}(?s:.*)"
-        conditions.append(f"/({body.replace('/', chr(92) + '/')})/")
+        conditions.append(f"/({lark.in_slashes(body)})/")
     return conditions
 
 

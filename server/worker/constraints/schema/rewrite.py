@@ -56,13 +56,25 @@ class SchemaRewriter:
         while self._pending:
             name, target, depth = self._pending.pop()
             self._definitions[name] = self._body(target, 0, depth)
-        if isinstance(body, bool):
-            if not body:
+        document = {} if body is True else body
+        if isinstance(document, dict) and self._definitions:
+            document = {**document, "$defs": self._definitions}
+        try:
+            if document is False:
                 node.place.refuse("no value matches it")
-            body = {}
-        document = {**body, "$defs": self._definitions} if self._definitions else body
-        check_endings(document, node.place)
+            check_endings(document, node.place)
+        except RequestError:
+            if not self._relaxed:
+                raise
+            self.left_out.append(node.place.text)
+            return self._type_alone(node)
         return document
+
+    def _type_alone(self, node: Node) -> dict[str, Any]:
+        """Return what of a subschema is held if nothing else can be: its type."""
+        job = Rewriting(self, node, 0, 0)
+        self._keep(job, scalars.types)
+        return job.plain
 
     def rewrite(self, node: Node, depth: int = 0, nesting: int = 0) -> Any:
         """Return the subschema rewritten; `depth` counts in its document, `nesting` in the client's."""
