@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Iterator
 from functools import partial
 from itertools import chain
 
@@ -139,16 +140,23 @@ def _routing(request: Request, error: Exception) -> Response:
         headers["Allow"] = ", ".join(sorted(_methods(request)))
         if request.method == "OPTIONS":
             return Response(status_code=204, headers=headers)
-    return error_response(errors.http_error(error.status_code, request.method, record.path), headers)
+    known = [route.path for route in _routes(request)]
+    return error_response(errors.http_error(error.status_code, request.method, record.path, known), headers)
 
 
 def _methods(request: Request) -> set[str]:
     """Return the methods that the request's path has: all routes of it together have them."""
     methods = {"OPTIONS"}
-    for route in chain(request.app.routes, *(group.router.routes for group in _GROUPS)):
-        if isinstance(route, Route) and route.matches(request.scope)[0] is not Match.NONE:
+    for route in _routes(request):
+        if route.matches(request.scope)[0] is not Match.NONE:
             methods |= route.methods or set()
     return methods | {"HEAD"} if "GET" in methods else methods
+
+
+def _routes(request: Request) -> Iterator[Route]:
+    for route in chain(request.app.routes, *(group.router.routes for group in _GROUPS)):
+        if isinstance(route, Route):
+            yield route
 
 
 def _gone(request: Request, _error: Exception) -> Response:

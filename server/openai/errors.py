@@ -6,7 +6,7 @@ errors become HTTP; a test proves that no class of `models.errors` is missing.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from math import ceil
 from typing import Any
 
@@ -164,10 +164,18 @@ def wrong_key() -> ApiError:
     return ApiError(status=401, body=body)
 
 
-def http_error(status: int, method: str, path: str) -> ApiError:
-    """Return an error of routing: no such path, wrong method."""
+def http_error(status: int, method: str, path: str, known: Iterable[str] = ()) -> ApiError:
+    """Return an error of routing: no such path, wrong method.
+
+    `known`: the server's paths. One with which the client's path ends is told: its base URL is wrong then.
+    """
+    asked = path.rstrip("/")
+    meant = max((each for each in known if len(each) > 1 and asked.endswith(each)), key=len, default=None)
+    fix = "see /docs for the routes"
+    if meant is not None:
+        fix = f"this server has {meant}; change the client's base URL so that it asks for that"
     messages = {
-        404: f"Unknown request URL: {method} {path}; see /docs for the routes",
+        404: f"Unknown request URL: {method} {path}; {fix}",
         405: f"Not allowed to {method} on {path}; see /docs for the methods",
     }
     message = messages.get(status, f"The request {method} {path} can't be served (status {status})")
@@ -296,7 +304,7 @@ def invalid(error: ValidationError) -> RequestError:
 
 def invalid_field(problems: Sequence[Mapping[str, Any]]) -> RequestError:
     """Return the same for a list of pydantic's problems."""
-    problem = problems[0]
+    problem, is_union = _nearest(problems)
     if problem["type"] == "json_invalid":
         reason = problem.get("ctx", {}).get("error", problem["msg"])
         return RequestError(
@@ -310,9 +318,36 @@ def invalid_field(problems: Sequence[Mapping[str, Any]]) -> RequestError:
         return RequestError(
             f"Missing required parameter: '{param}'", param=param, code="missing_required_parameter"
         )
+    if is_union:
+        kinds = [each["msg"].removeprefix(_VALID) for each in _same_place(problems)]
+        message = f"{_VALID}{' or '.join(dict.fromkeys(kinds))}"
     return RequestError(
         f"Invalid value for '{param}': {message[:1].lower()}{message[1:]}", param=param, code="invalid_value"
     )
+
+
+def _nearest(problems: Sequence[Mapping[str, Any]]) -> tuple[Mapping[str, Any], bool]:
+    """Return the problem that says most of the first field, and True if all that is told is its type.
+
+    A union has a problem for each of its branches. That of the branch which the value was meant for is
+    deeper than its type, or another than the type.
+    """
+    same = _same_place(problems)
+    first = _path(problems[0]["loc"])
+    meant = [
+        each
+        for each in problems
+        if (path := _path(each["loc"])) != first and path.startswith((f"{first}[", f"{first}."))
+    ] + [each for each in same if not each["msg"].startswith(_VALID)]
+    return (meant[0], False) if len(problems) > 1 and meant else (problems[0], len(same) > 1)
+
+
+def _same_place(problems: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    first = _path(problems[0]["loc"])
+    return [each for each in problems if _path(each["loc"]) == first]
+
+
+_VALID = "Input should be a valid "
 
 
 def _path(location: Sequence[str | int]) -> str:

@@ -14,6 +14,7 @@ from server.engine.sampling_params import SamplingParams
 from server.ipc.constraint import Constraint
 from server.ipc.messages import ChatPrompt, Generate
 from server.openai.requests.reasoning import thinking_of
+from server.openai.requests.response_formats import refuse_elsewhere
 from server.openai.requests.schemas import for_the_log
 from server.responses.echo import echo
 from server.responses.identity import new_item_id
@@ -255,6 +256,7 @@ def _refuse(request: ResponsesRequest) -> None:
         raise _unsupported("prompt", "there are no stored prompts; send 'instructions' and 'input'")
     if request.moderation is not None:
         raise _unsupported("moderation", "nothing here judges what is said; leave it out")
+    refuse_elsewhere(request, "text.format")
     if request.previous_response_id and request.conversation_id:
         raise RequestError(
             "'previous_response_id' and 'conversation' can't be used together; leave one of them out",

@@ -228,6 +228,14 @@ class _Reader:
 
 def _name(tool: dict[str, Any], path: str) -> str:
     name = tool.get("name")
+    if name is None:
+        nested = isinstance(tool.get("function"), dict)
+        raise RequestError(
+            f"Missing required parameter: '{path}.name'"
+            + ("; Responses have the fields of 'function' in the tool itself" if nested else ""),
+            param=f"{path}.name",
+            code="missing_required_parameter",
+        )
     if not isinstance(name, str) or not 0 < len(name) <= _NAME_CHARS:
         raise _malformed(f"{path}.name", f"must be a string of 1 to {_NAME_CHARS} characters")
     return name

@@ -110,7 +110,7 @@ class Catalogue:
             for entry in entries:
                 if entry.name == base and entry.type == wanted and wanted is not None:
                     return entry
-        raise ModelNotFound(f"The model `{name}` does not exist")
+        raise ModelNotFound(f"The model `{name}` does not exist; GET /v1/models lists those that do")
 
     def _choose(self, entries: Sequence[CatalogueEntry], loaded: Collection[str]) -> CatalogueEntry:
         """Return the one of `entries`, which share a name and aren't empty, that serves the name."""

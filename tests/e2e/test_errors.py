@@ -81,7 +81,7 @@ def test_an_unknown_model(keyed: RunningServer, stream: bool) -> None:
     error = response.json()["error"]
     assert response.status_code == 404
     assert error["code"] == "model_not_found"
-    assert error["message"] == "The model `nobody/nothing` does not exist"
+    assert error["message"] == "The model `nobody/nothing` does not exist; GET /v1/models lists those that do"
 
 
 @pytest.mark.parametrize("key", ["", "wrong"])

@@ -190,7 +190,7 @@ class ScriptedService:
         for status in self.statuses:
             if name in (status.name, f"{status.name}:{status.type}"):
                 return status
-        raise ModelNotFound(f"The model `{name}` does not exist")
+        raise ModelNotFound(f"The model `{name}` does not exist; GET /v1/models lists those that do")
 
     def ready(self) -> bool:
         return self.is_ready

@@ -115,7 +115,7 @@ async def test_unknown_model(path: str) -> None:
         response = await client.post(path, json={**CHAT, **TEXT, "model": "org/none:Q8_0"})
     assert response.status_code == 404
     assert error_of(response) == {
-        "message": "The model `org/none:Q8_0` does not exist",
+        "message": "The model `org/none:Q8_0` does not exist; GET /v1/models lists those that do",
         "type": "invalid_request_error",
         "param": "model",
         "code": "model_not_found",
@@ -161,6 +161,22 @@ async def test_routes_that_do_not_exist(method: str, path: str, status: int, cod
     error = error_of(response)
     assert (error["type"], error["code"]) == ("invalid_request_error", code)
     assert ("allow" in response.headers) == (status == 405)
+
+
+@pytest.mark.parametrize(
+    ("path", "meant"),
+    [
+        ("/v1/v1/chat/completions", "/v1/chat/completions"),
+        ("/anthropic/v1/messages", "/v1/messages"),
+        ("/v1/chat/completions/", "/v1/chat/completions"),
+        ("/api/models", "/models"),
+    ],
+)
+async def test_a_wrong_base_url_is_told(path: str, meant: str) -> None:
+    async with client_for() as client:
+        response = await client.get(path)
+    assert response.status_code == 404
+    assert f"; this server has {meant};" in error_of(response)["message"]
 
 
 @pytest.mark.parametrize("stream", [False, True])

@@ -21,6 +21,7 @@ from server.chat.tool_definitions import invalid
 from server.chat.tools import Tool
 from server.ipc.constraint import Constraint
 from server.ipc.messages import ChatPrompt, Generate
+from server.openai.requests.response_formats import refuse_elsewhere
 from server.openai.requests.to_engine import given_sampling, sampling_params
 
 _EFFORTS = {"xhigh": "high", "max": "high"}
@@ -103,6 +104,7 @@ def _refuse_unserved(request: CountTokensRequest) -> None:
         raise refusals.unsupported("container", "code execution", "leave it out")
     if request.thread is not None:
         raise refusals.unsupported("thread", "a conversation that the server holds", "send all messages")
+    refuse_elsewhere(request, "output_config.format")
 
 
 def _thinking(config: ThinkingConfig | None, effort: str | None) -> Thinking:

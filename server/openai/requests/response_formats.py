@@ -16,6 +16,8 @@ from models.errors import RequestError
 from server.ipc.constraint import Constraint, ConstraintKind
 
 if TYPE_CHECKING:
+    from pydantic import BaseModel
+
     from server.openai.requests.schemas import GenerationRequest
 
 _TEXTS: dict[str, ConstraintKind] = {
@@ -68,6 +70,20 @@ def shown_schema(request: GenerationRequest, constraint: Constraint | None) -> d
     return schema if isinstance(schema, dict) else None
 
 
+def refuse_elsewhere(request: BaseModel, home: str) -> None:
+    """Raise RequestError if a request of another protocol asks for a form in a chat's field.
+
+    `home`: the protocol's own field. What is ignored there would be no guarantee.
+    """
+    for name, value in (request.model_extra or {}).items():
+        if name in FIELDS and value is not None and value != {"type": "text"}:
+            raise RequestError(
+                f"'{name}' is a field of chat completions; here an answer's form is asked for by '{home}'",
+                param=name,
+                code="unsupported_parameter",
+            )
+
+
 def _read(name: str, param: str, value: Any) -> Constraint | None:
     if name == "response_format":
         return _response_format(value, param)
@@ -90,6 +106,8 @@ def _response_format(value: Any, param: str) -> Constraint | None:
     if not isinstance(kind, str) or kind not in _FORMAT_FIELDS:
         raise _invalid(f"{param}.type", f"must be one of {', '.join(_FORMAT_FIELDS)}")
     given = {key: more for key, more in value.items() if key != "type" and more is not None}
+    if kind == "json_schema" and "json_schema" not in given and "schema" in given:  # as Responses have it
+        return _json_schema(given, param)
     unknown = next((key for key in given if key not in _FORMAT_FIELDS[kind]), None)
     if unknown is not None:
         raise _invalid(f"{param}.{unknown}", f"isn't known for the type '{kind}'; leave it out")

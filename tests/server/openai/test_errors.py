@@ -90,6 +90,9 @@ def test_failures(kind: FailureKind, status: int) -> None:
         (b'{"messages": [{"content": "x"}]}', "messages[0].role", "Missing"),
         (b'{"messages": [{"role": "god", "content": "x"}]}', "messages[0].role", "'user'"),
         (b'{"messages": [{"role": "user", "content": 5}]}', "messages[0].content", "string"),
+        (b'{"messages": [{"role": "user", "content": 5}]}', "messages[0].content", "string or array"),
+        (b'{"messages": [{"role": "user", "content": {"type": "text"}}]}', "messages[0].content", "array"),
+        (b'{"messages": [{"role": "user", "content": ["x"]}]}', "messages[0].content[0]", "object"),
         (b'{"messages": ["x"]}', "messages[0]", "object"),
         (b'{"messages": [{"role": "user", "content": "x"}], "n": "5"}', "n", "integer"),
         (

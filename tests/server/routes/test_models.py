@@ -47,4 +47,4 @@ async def test_none_by_that_name() -> None:
     assert response.status_code == 404
     error = error_of(response)
     assert error["code"] == "model_not_found"
-    assert error["message"] == "The model `org/none` does not exist"
+    assert error["message"] == "The model `org/none` does not exist; GET /v1/models lists those that do"

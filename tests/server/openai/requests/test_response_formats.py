@@ -60,6 +60,10 @@ def text(**fields: Any) -> Generate:
             ("json_schema", JSON, "response_format.schema"),
         ),
         (
+            {"response_format": {"type": "json_schema", "name": "x", "strict": True, "schema": SCHEMA}},
+            ("json_schema", JSON, "response_format.schema"),
+        ),
+        (
             {"response_format": {"type": "json_object", "value": SCHEMA}},
             ("json_schema", JSON, "response_format.value"),
         ),
