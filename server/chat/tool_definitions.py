@@ -18,6 +18,8 @@ MAX_TOOLS = 1_024
 """A request has at most this many tools."""
 MAX_TOOLS_BYTES = 512 << 10
 """All tools of a request together have at most this many bytes, encoded: ten times what an agent sends."""
+NO_PARAMETERS: dict[str, Any] = {"type": "object", "properties": {}, "additionalProperties": False}
+"""The schema of a tool that says nothing of its arguments: OpenAI's protocol gives it none."""
 _NAME = re.compile(r"[a-zA-Z0-9_.-]{1,128}")
 
 
@@ -45,7 +47,8 @@ def tool(
         raise invalid(f"{path}.description", "must be a string")
     if parameters is not None and not isinstance(parameters, dict):
         raise invalid(f"{path}.{schema}", "must be the JSON schema of an object")
-    parameters = parameters or {}
+    if parameters is None:
+        parameters = NO_PARAMETERS
     kind = parameters.get("type", "object")
     if kind != "object" and not (isinstance(kind, list) and "object" in kind):
         raise invalid(

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from server.chat.sound_schemas import sound_tool
+from server.chat.tool_definitions import tool
 from server.chat.tool_formats import lark
 from server.chat.tool_formats.registry import tool_formats
 from server.chat.tool_formats.tool_format import GrammarJob
@@ -62,23 +63,23 @@ FAULTS: dict[str, tuple[dict[str, Any], list[str]]] = {
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_fault_is_left_out_by_name(fault: str) -> None:
     schema, places = FAULTS[fault]
-    tool, left_out = sound_tool(Tool(name="f", parameters=schema, path="tools[0].parameters"))
+    found, left_out = sound_tool(Tool(name="f", parameters=schema, path="tools[0].parameters"))
     assert left_out == [f"tools[0].parameters.{place}" for place in places]
     if "b" in (schema.get("properties") or ()):
-        assert tool.parameters["properties"]["b"] == {"type": "boolean"}, "the rest stays"
-    assert sound_tool(tool) == (tool, []), "sound schemas stay as they are"
+        assert found.parameters["properties"]["b"] == {"type": "boolean"}, "the rest stays"
+    assert sound_tool(found) == (found, []), "sound schemas stay as they are"
 
 
 def test_names_that_only_required_has_are_declared() -> None:
     schema = {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a", "zz"]}
-    tool, left_out = sound_tool(Tool(name="f", parameters=schema))
-    assert tool.parameters["properties"] == {"a": {"type": "string"}, "zz": {}}
+    found, left_out = sound_tool(Tool(name="f", parameters=schema))
+    assert found.parameters["properties"] == {"a": {"type": "string"}, "zz": {}}
     assert left_out == []
 
 
 def test_lengths_may_be_whole_decimals() -> None:
-    tool, left_out = sound_tool(Tool(name="f", parameters=member(type="string", maxLength=2.0)))
-    assert repr(tool.parameters["properties"]["a"]["maxLength"]) == "2"
+    found, left_out = sound_tool(Tool(name="f", parameters=member(type="string", maxLength=2.0)))
+    assert repr(found.parameters["properties"]["a"]["maxLength"]) == "2"
     assert left_out == []
 
 
@@ -86,8 +87,8 @@ def test_lengths_may_be_whole_decimals() -> None:
 def test_each_format_writes_a_grammar(name: str) -> None:
     """Formats see sound schemas only, so none of them fails at a fault."""
     for fault, (schema, _) in FAULTS.items():
-        tool, _ = sound_tool(Tool(name="f", parameters=schema))
-        grammar = tool_formats()[name].grammar(job_of(tool))
+        found, _ = sound_tool(Tool(name="f", parameters=schema))
+        grammar = tool_formats()[name].grammar(job_of(found))
         assert "start" in grammar, fault
 
 
@@ -107,10 +108,20 @@ SELDOM: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("name", ["hermes", "qwen3_coder", "glm", "gemma4", "lfm2", "minimax_m3"])
 @pytest.mark.parametrize("case", SELDOM)
 def test_what_cannot_be_held_fails_no_request(name: str, case: str) -> None:
-    tool, _ = sound_tool(Tool(name="f", parameters=SELDOM[case], path="tools.f"))
-    text = tool_formats()[name].grammar(job_of(tool))
+    found, _ = sound_tool(Tool(name="f", parameters=SELDOM[case], path="tools.f"))
+    text = tool_formats()[name].grammar(job_of(found))
     assert checked_grammar(GrammarRequest(param="tools", lark=text, relaxed=True)).text
 
 
-def job_of(tool: Tool) -> GrammarJob:
-    return GrammarJob(tools=[tool], required=True, parallel=True, mark=lark.quoted, is_token=lambda _: False)
+@pytest.mark.parametrize("name", sorted(tool_formats()))
+def test_a_tool_may_have_no_arguments(name: str) -> None:
+    found = tool("f", None, None, "tools[0]")
+    assert sound_tool(found) == (found, [])
+    text = tool_formats()[name].grammar(job_of(found))
+    assert checked_grammar(GrammarRequest(param="tools", lark=text)).left_out == ()
+
+
+def job_of(offered: Tool) -> GrammarJob:
+    return GrammarJob(
+        tools=[offered], required=True, parallel=True, mark=lark.quoted, is_token=lambda _: False
+    )

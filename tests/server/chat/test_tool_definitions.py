@@ -5,14 +5,14 @@ from typing import Any
 import pytest
 
 from models.errors import RequestError
-from server.chat.tool_definitions import MAX_TOOLS, check_choice, check_tools, tool
+from server.chat.tool_definitions import MAX_TOOLS, NO_PARAMETERS, check_choice, check_tools, tool
 from server.chat.tools import Tool, ToolChoice
 
 
 @pytest.mark.parametrize(
     ("parameters", "kept"),
     [
-        (None, {}),
+        (None, NO_PARAMETERS),
         ({}, {}),
         ({"type": "object"}, {"type": "object"}),
         ({"properties": {}}, {"properties": {}}),

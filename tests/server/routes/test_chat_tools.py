@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from server.chat.tool_definitions import NO_PARAMETERS
 from server.chat.tools import Tool, ToolChoice
 from server.engine.events import AnswerForm
 from tests.server.http_client import CHAT, client_for, events_of
@@ -83,7 +84,10 @@ async def test_a_whole_answer_with_two_calls() -> None:
     assert second["function"] == {"name": "clock", "arguments": "{}"}
     assert first["id"] != second["id"]
     prompt = chat_of(service.request)
-    assert prompt.tools == (Tool(name="weather", parameters=WEATHER["parameters"]), Tool(name="clock"))
+    assert prompt.tools == (
+        Tool(name="weather", parameters=WEATHER["parameters"]),
+        Tool(name="clock", parameters=NO_PARAMETERS),
+    )
     assert prompt.tool_choice == ToolChoice()
 
 
@@ -286,4 +290,4 @@ async def test_large_bodies_keep_their_tools() -> None:
             "/v1/chat/completions", json={"model": "demo", "messages": messages, "tools": TOOLS}
         )
     assert response.json()["choices"][0]["message"]["tool_calls"][0]["function"]["name"] == "clock"
-    assert chat_of(service.request).tools[1] == Tool(name="clock")
+    assert chat_of(service.request).tools[1] == Tool(name="clock", parameters=NO_PARAMETERS)

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from server.chat.tool_definitions import NO_PARAMETERS
 from server.chat.tools import Tool
 from server.openai.requests.answer_options import AnswerOptions, Candidates, answer_options
 from server.openai.requests.schemas import ChatCompletionRequest, CompletionRequest
@@ -48,9 +49,14 @@ def test_each_option_is_read(kind: str, fields: dict[str, Any], expected: Answer
 def test_what_the_parts_of_an_answer_need() -> None:
     tools = [{"type": "function", "function": {"name": name}} for name in "fg"]
     wanted = options("chat", tools=tools, reasoning_format="none", reasoning={})
-    assert wanted.tools == (Tool(name="f"), Tool(name="g"))
+    assert wanted.tools == (
+        Tool(name="f", parameters=NO_PARAMETERS),
+        Tool(name="g", parameters=NO_PARAMETERS),
+    )
     assert (wanted.legacy_calls, wanted.thoughts, wanted.reasoning_field) == (False, "content", True)
     named = {"type": "function", "function": {"name": "g"}}
-    assert options("chat", tools=tools, tool_choice=named).tools == (Tool(name="g"),)
+    assert options("chat", tools=tools, tool_choice=named).tools == (
+        Tool(name="g", parameters=NO_PARAMETERS),
+    )
     assert options("chat", tools=tools, tool_choice="none").tools == ()
     assert options("chat", functions=[{"name": "f"}]).legacy_calls

@@ -7,6 +7,7 @@ import msgspec
 import pytest
 
 from models.errors import RequestError
+from server.chat.tool_definitions import NO_PARAMETERS
 from server.chat.tools import Tool, ToolChoice
 from server.openai.requests.schemas import ChatCompletionRequest
 from server.openai.requests.tools import OfferedTools, offered_tools
@@ -14,8 +15,14 @@ from server.openai.requests.tools import OfferedTools, offered_tools
 F: Any = {"type": "function", "function": {"name": "f", "description": "d", "strict": True}}
 G: Any = {"type": "function", "function": {"name": "g", "parameters": None}}
 TOOLS = (
-    Tool(name="f", description="d", strict=True, path="tools[0].function.parameters"),
-    Tool(name="g"),
+    Tool(
+        name="f",
+        description="d",
+        strict=True,
+        path="tools[0].function.parameters",
+        parameters=NO_PARAMETERS,
+    ),
+    Tool(name="g", parameters=NO_PARAMETERS),
 )
 
 
@@ -78,7 +85,7 @@ def test_one_call_at_a_time() -> None:
 
 
 def test_a_tool_in_the_form_of_responses_is_read() -> None:
-    assert offered(tools=[{"type": "function", "name": "g"}]).tools == (Tool(name="g"),)
+    assert offered(tools=[{"type": "function", "name": "g"}]).tools == (TOOLS[1],)
 
 
 @pytest.mark.parametrize(
