@@ -19,6 +19,8 @@ history.py            The calls and results in a chat's messages: their canonica
 jinja_environment.py  The sandbox of chat templates: Hugging Face's settings, filters and functions. Pure.
 message_changes.py    The changes that let a strict chat template take a chat: each moves as few messages as
                       it can. Pure.
+plain_definitions.py  `plain_definition`: a tool's definition for templates that expect more than JSON Schema
+                      says. Pure.
 prompt_formats.py     The built-in prompt formats, exact texts and stops of models without a chat template, as
                       data. Pure.
 render.py             `ChatRenderer`: messages in, prompt out, by a built-in format or by the model's own

@@ -22,6 +22,7 @@ from server.chat.delivery import CheckedTemplate, Variables
 from server.chat.generic_tools import with_calls_in_content, with_generic_tools, with_system_text
 from server.chat.jinja_environment import EXPRESSION_ERRORS, environment, strftime_now
 from server.chat.message_changes import Message, Messages
+from server.chat.plain_definitions import plain_definition
 from server.chat.response_schemas import SchemaForm, learned_schema_form, schema_sentence
 from server.chat.result_fields import reads_result_fields, with_result_fields
 from server.chat.template_prompt import TemplatePrompt
@@ -107,6 +108,28 @@ class ChatTemplate:
         """Return the prompt's text, and True if the generic format is in it."""
         if not tools and not has_calls(chat):
             return render(chat, kwargs), False
+        try:
+            return self._with_definitions(chat, tools, kwargs, render)
+        except RequestError:
+            if self._takes(tools):
+                raise
+        plain = [plain_definition(tool) for tool in tools]
+        if self._takes(plain):
+            return self._with_definitions(chat, plain, kwargs, render)
+        return render(with_generic_tools(chat, tools), kwargs), True
+
+    def _takes(self, tools: list[dict[str, Any]]) -> bool:
+        """Return False if the template refuses these definitions in the shortest of chats."""
+        variables = {**self._plain, **self._tool_variables(tools)}
+        try:
+            self._checked.unchecked([{"role": "user", "content": "?"}], variables)
+        except RequestError:
+            return False
+        return True
+
+    def _with_definitions(
+        self, chat: Messages, tools: list[dict[str, Any]], kwargs: dict[str, Any], render: Callable[..., str]
+    ) -> tuple[str, bool]:
         habits, variables = self._habits, {**kwargs, **self._tool_variables(tools)}
         generic = with_generic_tools(chat, tools)
         if tools and not habits.shows_tools:
