@@ -124,7 +124,6 @@ EXCEPTIONS: dict[str, tuple[str, dict[str, str]]] = {
             "content, not thinking": "opening",
             "call, not thinking": "opening",
             "two calls, not thinking": "opening",
-            "both, not thinking": "opening",
         },
     ),
     "google-gemma-4-31B-it": (
