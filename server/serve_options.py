@@ -73,9 +73,11 @@ class ServeOptions:
         "Most milliseconds between two tokens of a request while others' prompts are computed,"
         " as far as the model is fast enough.",
     )
-    speculate: Literal["off", "ngram"] = setting(
-        "off",
-        "Guess the next tokens and check them in one step; ngram: from what the request repeats.",
+    speculate: Literal["auto", "off", "ngram"] = setting(
+        "auto",
+        "Guess the next tokens and check them in one step, where measured steps say that it pays; ngram: from"
+        " what the request repeats; auto: the same while a few requests generate, unless logits stay on a"
+        " GPU.",
     )
     draft: str | None = setting(
         None, "A small model of the same vocabulary that guesses the next tokens of those served."
@@ -105,7 +107,8 @@ class ServeOptions:
     prompt_side: Literal["auto", "on", "off"] = setting(
         "auto",
         "On a CPU, compute prompts on weights as the file has them and tokens on repacked ones,"
-        " at the price of more memory; auto: where that is faster and fits.",
+        " at the price of more memory; auto: where that is faster and fits, not beside Corral's matrix"
+        " kernels.",
     )
     device_sampling: Literal["auto", "on", "off"] = setting(
         "auto",

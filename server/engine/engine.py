@@ -27,7 +27,7 @@ from server.engine.prefix.prefix_source import PrefixSource
 from server.engine.request import EngineRequest, check_request
 from server.engine.request_table import RequestTable
 from server.engine.runner import ModelRunner
-from server.engine.scheduler import Scheduler, SchedulerConfig
+from server.engine.scheduler import CHUNK_MULTIPLE, Scheduler, SchedulerConfig
 from server.engine.sequence import Sequence
 from server.engine.snapshot import EngineSnapshot, take_snapshot
 from server.engine.speculation.speculation import Speculation
@@ -49,6 +49,8 @@ class EngineConfig:
     """A step with prompt tokens may take so many seconds while others generate (see `SchedulerConfig`)."""
     copy_tokens_min: int = 32
     """A prefix is copied from another slot, or waited for, if that saves at least so many tokens."""
+    chunk_multiple: int = CHUNK_MULTIPLE
+    """Chunks of prompts in steps in which others generate are a multiple of so many tokens."""
     divide_after_steps: int = 256
     """KV cells that a long sequence had slots share are divided again after so many steps without one."""
 
@@ -68,10 +70,12 @@ class Engine:
         clock_s: Callable[[], float] = time.monotonic,
         speculation: Speculation | None = None,
         prefixes: PrefixSource | None = None,
+        step_cost: StepCost | None = None,
     ) -> None:
+        """`step_cost`: what is known of the cost of steps; None: nothing yet."""
         self.stats = EngineStats()
         self.fatal_error: DecodeError | None = None
-        self.step_cost = StepCost()
+        self.step_cost = StepCost() if step_cost is None else step_cost
         self._runner = runner
         self._config = config
         self._clock_s = clock_s
@@ -92,6 +96,7 @@ class Engine:
                 prefill_tokens_alone=config.prefill_tokens_alone,
                 gap_s=config.gap_s,
                 copy_tokens_min=config.copy_tokens_min,
+                chunk_multiple=config.chunk_multiple,
             ),
             self.step_cost,
             KVLayoutPolicy(runner.n_stream, config.divide_after_steps)

@@ -13,6 +13,8 @@ from server.engine.engine import Engine, EngineConfig
 from server.engine.event_factory import error_failure
 from server.engine.events import Failure, FailureKind
 from server.engine.request import EngineRequest
+from server.engine.scheduler import CHUNK_MULTIPLE, PANEL_CHUNK
+from server.engine.speculation.step_cost import StepCost
 from server.ipc.messages import (
     AdapterReply,
     Cancel,
@@ -23,7 +25,7 @@ from server.ipc.messages import (
     Ready,
     UnloadAdapter,
 )
-from server.ipc.model_spec import ModelSpec
+from server.ipc.model_spec import KernelReport, ModelSpec
 from server.worker.adapter_set import AdapterSet
 from server.worker.channel import Channel
 from server.worker.inbox import SHUTTING_DOWN, Inbox, Serving, Work, exit_at_once
@@ -84,9 +86,10 @@ class Worker:
             return EXIT_LOAD_FAILED
         engine = Engine(
             loaded.runner,
-            engine_config(self._spec),
+            engine_config(self._spec, loaded.info.kernels),
             speculation=loaded.speculation,
             prefixes=loaded.prefixes,
+            step_cost=StepCost(loaded.step_times),
         )
         self._loaded = True
         try:
@@ -216,8 +219,10 @@ class Worker:
             self._channel.send(AdapterReply(call_id))
 
 
-def engine_config(spec: ModelSpec) -> EngineConfig:
+def engine_config(spec: ModelSpec, kernels: KernelReport) -> EngineConfig:
+    """Return the engine's limits: the user's, and those that suit the matrix kernels in use."""
     return EngineConfig(
+        chunk_multiple=PANEL_CHUNK if kernels.by == "corral" else CHUNK_MULTIPLE,
         queue_size=spec.options.queue_size,
         prefill_chunk_tokens=spec.options.prefill_chunk_tokens,
         prefill_tokens_alone=max(spec.options.n_ubatch, spec.options.prefill_chunk_tokens),

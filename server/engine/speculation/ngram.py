@@ -9,6 +9,9 @@ from server.engine.sequence import Sequence
 
 SIZES = (6, 3)
 """So many last tokens are searched for, the longer run first: it guesses better."""
+INDEXED_PER_STEP = 1024
+"""So many tokens of a sequence are indexed at a time, which takes a millisecond or two: a long prompt that
+the cache had holds nobody up. Until all are, those at its beginning are searched."""
 _RECENT = 6
 """A copy with replaced tokens is recognised by half of its last so many tokens."""
 
@@ -82,12 +85,13 @@ class NgramIndex:
         return None
 
     def _grow(self, tokens: list[int]) -> None:
-        """Index every run that ends before the last token."""
-        for end in range(self._n_indexed + 1, len(tokens)):
+        """Index the next runs that end before the last token."""
+        until = min(len(tokens), self._n_indexed + 1 + INDEXED_PER_STEP)
+        for end in range(self._n_indexed + 1, until):
             for size, ends in zip(self._sizes, self._ends, strict=True):
                 if end >= size:
                     ends[tuple(tokens[end - size : end])] = end
-        self._n_indexed = max(self._n_indexed, len(tokens) - 1)
+        self._n_indexed = max(self._n_indexed, until - 1)
 
 
 def continues_copy(tokens: list[int], distance: int) -> bool:

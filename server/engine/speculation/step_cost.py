@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import bisect
+from collections.abc import Sequence
 
 _WEIGHT = 0.2
-"""A new measurement has this weight in the moving average: a single disturbed step changes little. The first
+"""A new measurement has this weight in a moving average: a single disturbed step changes little. The first
 few measurements weigh alike; what was expected of a size counts as one of them."""
 _EXACT_MAX = 128
 """Steps of up to so many tokens have an average for each size: kernels make their cost jump."""
@@ -18,14 +19,19 @@ _STALE_AFTER = 2_000
 class StepCost:
     """Moving averages in seconds: of a step of n tokens without prompts, and of one more prompt token."""
 
-    def __init__(self) -> None:
-        self._sizes: list[int] = []
-        self._seconds: dict[int, float] = {}
-        self._n_times: dict[int, int] = {}
-        self._last_step: dict[int, int] = {}
+    def __init__(self, measured: Sequence[tuple[int, float]] = ()) -> None:
+        """`measured`: (tokens, seconds) of steps that were tried before the first request; each counts as one
+        measurement. What the largest takes beyond the next is a first guess of what prompts' tokens cost."""
+        self._seconds = {n_tokens: seconds for n_tokens, seconds in measured if seconds > 0.0}
+        self._sizes = sorted(self._seconds)
+        self._n_times = dict.fromkeys(self._sizes, 1)
+        self._last_step = dict.fromkeys(self._sizes, 0)
         self._n_steps = 0
         self.prompt_token_s: float | None = None
         """One more prompt token in a step takes so many seconds; None until it was measured."""
+        self._n_chunks = 0
+        if len(self._sizes) > 1:
+            self._add_prompt_token(self._last_token_s())
 
     def add(self, n_tokens: int, n_prompt: int, seconds: float) -> None:
         """Learn from a step of `n_tokens`, `n_prompt` of them prompts', that took `seconds`."""
@@ -34,13 +40,23 @@ class StepCost:
             return  # the clock is too coarse
         if n_prompt >= _CHUNK_MIN:
             others_s = self.estimate(n_tokens - n_prompt) or 0.0
-            share = max(seconds - others_s, 0.1 * seconds) / n_prompt
-            old = self.prompt_token_s
-            self.prompt_token_s = share if old is None else old + _WEIGHT * (share - old)
+            self._add_prompt_token(max(seconds - others_s, 0.1 * seconds) / n_prompt)
         elif n_tokens <= _EXACT_MAX and not n_prompt:
             self._add_exact(n_tokens, seconds)
         if self._n_steps % _STALE_AFTER == 0:
             self._forget_stale()
+
+    def _add_prompt_token(self, seconds: float) -> None:
+        old = self.prompt_token_s
+        weight = max(_WEIGHT, 1.0 / (self._n_chunks + 1))
+        self.prompt_token_s = seconds if old is None else old + weight * (seconds - old)
+        self._n_chunks += 1
+
+    def _last_token_s(self) -> float:
+        """Return the seconds of one token more, as the two largest sizes show it."""
+        small, large = self._sizes[-2:]
+        large_s = self._seconds[large]
+        return max((large_s - self._seconds[small]) / (large - small), 0.1 * large_s / large)
 
     def _add_exact(self, n_tokens: int, seconds: float) -> None:
         known, n_times = self._seconds.get(n_tokens), self._n_times.get(n_tokens, 0)

@@ -9,5 +9,7 @@ loading.py          `load`: makes a `ModelSpec` a model that is loaded, warm and
 parts.py            The frozen parts of a served model, and what the openers of all kinds have in common.
 pooled.py           The opener of pooled models, encoders without a decoder; it refuses them: nothing serves
                     them yet.
+step_times.py       `measure_steps`: the time of a few sizes of steps in a new context, for the engine's
+                    `StepCost`.
 warm_up.py          `warm_up`: computes once in a new context, and measures what its memory can do.
 """

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import logging
 
+from models.gguf.info import GGUFInfo
 from models.llamacpp.context import Context
 from models.machine.host_memory import memory
 from server.engine.speculation.ngram import NgramProposer
 from server.engine.speculation.speculation import Speculation
-from server.ipc.model_spec import ModelSpec
+from server.ipc.model_spec import KernelReport, ModelSpec
 from server.worker.adapter_set import AdapterSet
 from server.worker.open.device_sampling import choose_device_sampling
 from server.worker.open.parts import LoadedFile, LoadedModel, describe, open_renderer
+from server.worker.open.step_times import measure_steps
 from server.worker.open.warm_up import WarmUpResult, warm_up
 from server.worker.prefix.open import open_prefixes
 from server.worker.prompts import PromptReader
@@ -25,6 +27,12 @@ from server.worker.sampling.defaults import sampling_defaults
 
 logger = logging.getLogger("corral.worker")
 
+AUTO_STREAMS = 4
+"""On auto, guesses are made while at most this many sequences generate: with more, the rows of a step have
+work enough, and a guess for one lengthens the step of all."""
+PANEL_SHARE = 0.5
+"""Corral's kernels compute a model if they do so many of its matrices' bytes."""
+
 
 def open_decoder(file: LoadedFile, listener: DecodeListener) -> LoadedModel:
     """Open a decoder model. See `Opener`."""
@@ -34,10 +42,11 @@ def open_decoder(file: LoadedFile, listener: DecodeListener) -> LoadedModel:
         adapters.load(adapter)
     context = open_context(file)
     measured = _warm_up(file, context, adapters)
+    step_times = measure_steps(context)
     prefill = _open_prefill(file, context, measured)
     on_device = choose_device_sampling(spec, context)
     renderer = open_renderer(file)
-    speculation = open_speculation(spec, context, can_trim=measured.can_trim)
+    speculation = open_speculation(spec, context, can_trim=measured.can_trim, on_device=on_device)
     prefixes = open_prefixes(
         spec,
         file.info,
@@ -65,6 +74,7 @@ def open_decoder(file: LoadedFile, listener: DecodeListener) -> LoadedModel:
         ),
         adapters=adapters,
         speculation=speculation,
+        step_times=tuple(step_times),
         prefixes=prefixes,
     )
 
@@ -100,16 +110,29 @@ def open_threads(context: Context) -> AdaptiveThreads | None:
     return AdaptiveThreads(context.n_threads) if on_cpu else None
 
 
-def open_speculation(spec: ModelSpec, context: Context, *, can_trim: bool) -> Speculation | None:
-    """Open the proposer that the settings ask for, if any. Raises ModelLoadError: a draft model can't."""
-    if spec.draft_path is None and spec.options.speculate == "off":
+def open_speculation(
+    spec: ModelSpec, context: Context, *, can_trim: bool, on_device: bool
+) -> Speculation | None:
+    """Open the proposer that the settings ask for, if any. Raises ModelLoadError: a draft model can't.
+
+    With `on_device` rows of logits stay on the device, and drafts, which need whole rows, must be asked for.
+    """
+    speculate, draft_max = spec.options.speculate, spec.options.draft_max
+    if spec.draft_path is None and speculate == "off":
         return None
+    is_asked_for = spec.draft_path is not None or speculate == "ngram"
     if not can_trim:
-        logger.warning("%s can't take back rejected guesses: it is served without speculation", spec.name)
+        level = logging.WARNING if is_asked_for else logging.INFO
+        logger.log(level, "%s can't take back rejected guesses: it is served without speculation", spec.name)
         return None
-    if spec.draft_path is None:
-        return Speculation(NgramProposer(), draft_max=spec.options.draft_max)
-    return Speculation(load_draft(spec, context), draft_max=spec.options.draft_max)
+    if spec.draft_path is not None:
+        return Speculation(load_draft(spec, context), draft_max=draft_max)
+    if is_asked_for:
+        return Speculation(NgramProposer(), draft_max=draft_max)
+    if on_device:
+        logger.info("%s is served without speculation: its logits stay on the GPU", spec.name)
+        return None
+    return Speculation(NgramProposer(), draft_max=draft_max, n_streams_max=AUTO_STREAMS)
 
 
 def _warm_up(file: LoadedFile, context: Context, adapters: AdapterSet) -> WarmUpResult:
@@ -121,11 +144,35 @@ def _warm_up(file: LoadedFile, context: Context, adapters: AdapterSet) -> WarmUp
     return warm_up(context, file.placement.n_ctx)
 
 
+def panel_share(info: GGUFInfo, kernels: KernelReport) -> float:
+    """Return the part, 0 to 1, of the bytes of a model's matrices that are of types with Corral's kernels.
+
+    Token embeddings are looked up, not multiplied.
+    """
+    if kernels.by != "corral":
+        return 0.0
+    sizes = [
+        (one.type in kernels.types, one.nbytes)
+        for one in info.tensors
+        if len(one.shape) > 1 and one.name != "token_embd.weight"
+    ]
+    return sum(nbytes for in_panels, nbytes in sizes if in_panels) / max(
+        1, sum(nbytes for _, nbytes in sizes)
+    )
+
+
 def _open_prefill(file: LoadedFile, context: Context, measured: WarmUpResult) -> PrefillContext | None:
-    """Open the prefill context if it has a place, the KV cache can move and, on auto, where it pays."""
+    """Open the prefill context if it has a place, the KV cache can move and, on auto, where it pays.
+
+    Corral's matrix kernels are the quicker ones for prompts, too: on auto it isn't opened beside them.
+    """
     options = file.spec.options
     if not file.placement.prompt_side or not measured.can_trim or file.model.n_swa:
         return None
+    if panel_share(file.info, file.kernels) >= PANEL_SHARE:
+        if options.prompt_side == "auto":
+            return None
+        logger.warning("prompt_side is on: prompts of %s do without Corral's quicker kernels", file.spec.name)
     prefill_options = PrefillOptions(
         n_threads=options.threads_batch or file.n_threads,
         flash_attn=options.flash_attn,

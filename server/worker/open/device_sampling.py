@@ -27,12 +27,12 @@ _MEASURED_STEPS = 8
 def choose_device_sampling(spec: ModelSpec, context: Context) -> bool:
     """Leave rows of logits on the device if the settings want it and it is possible; True if they stay there.
 
-    On auto not with speculation: a draft needs whole rows. The context is empty before and after. Raises
-    DecodeError.
+    On auto not with speculation that was asked for: a draft needs whole rows. The context is empty before and
+    after. Raises DecodeError.
     """
     if spec.options.device_sampling == "on":
         return open_device_sampling(context, measure=False)
-    speculates = spec.draft_path is not None or spec.options.speculate != "off"
+    speculates = spec.draft_path is not None or spec.options.speculate == "ngram"
     if spec.options.device_sampling == "off" or speculates:
         return False
     on_gpu = output_is_on_gpu(context.model, library.devices())

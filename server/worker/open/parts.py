@@ -44,6 +44,8 @@ class LoadedModel:
     """It prepares requests as this kind of model needs them, with the model's own sampling defaults."""
     adapters: AdapterSet
     speculation: Speculation | None = None
+    step_times: tuple[tuple[int, float], ...] = ()
+    """(tokens, seconds) of steps that were tried at the start; see `StepCost`."""
     prefixes: PrefixStore | None = None
 
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.engine.speculation.ngram import SIZES, NgramIndex, NgramProposer
+from server.engine.speculation.ngram import INDEXED_PER_STEP, SIZES, NgramIndex, NgramProposer
 from tests.server.engine.harness import group_of, request
 
 
@@ -61,6 +61,18 @@ def test_a_long_match_elsewhere_is_better_than_the_old_distance() -> None:
     assert index.continuation(said, 1) == [50]
     assert index.continuation([*said, 50, *range(200, 206)], 2) == [60, 61]
     assert index.continuation([*text, *range(100, 110), 9, *range(200, 206)], 2) == [60, 61]
+
+
+def test_a_long_text_is_indexed_in_parts_and_none_is_left_out() -> None:
+    text = list(range(10, 10 + 3 * INDEXED_PER_STEP))
+    index = NgramIndex((3,))
+    early, late = text[5:8], text[-13:-10]
+    assert index.continuation([*text, *late], 2) == [], "its place isn't indexed yet"
+    assert index.continuation([*text, *late, *early], 2) == text[8:10]
+    for n_calls in range(2):
+        assert index.continuation([*text, *late, *early, 5, *[n_calls] * 2], 2) == []
+    assert index.continuation([*text, *late, *early, 5, 0, 1, *late], 2) == early[:2]
+    assert index.continuation([*text, *late, *early, 5, 0, 1, *late[:2], 6, *text[-9:-6]], 2) == text[-6:-4]
 
 
 def slow_distance(tokens: list[int], size: int, before: int | None) -> int | None:

@@ -166,6 +166,21 @@ def test_guesses_that_cost_time_themselves_are_fewer() -> None:
     assert best_length(0.7, 16, 1, FLAT, guess_s=0.010) == 0
 
 
+def test_what_promises_a_hundredth_more_is_not_tried() -> None:
+    cost = cost_where({1: 0.0100, 2: 0.0109, 64: 0.100})
+    assert best_length(0.1, 1, 1, cost) == 0
+    assert best_length(0.2, 1, 1, cost) == 1
+
+
+def test_a_guess_that_begins_wrongly_says_more_than_one_that_ends_so() -> None:
+    begun, ended = Acceptance(), Acceptance()
+    for acceptance in (begun, ended):
+        acceptance.count(40, missed=False)
+    begun.count(0, missed=True)
+    ended.count(1, missed=True)
+    assert begun.share < 0.85 < ended.share
+
+
 def test_unmeasured_all_are_tried() -> None:
     assert best_length(0.1, 5, 1, StepCost()) == 5
 
@@ -208,6 +223,15 @@ def test_drafts_leave_half_of_the_batch_to_prompts() -> None:
     assert [len(sequence.draft) for sequence in running] == [28, 0, 0, 0]
     speculation.draft(running, FLAT, 4)
     assert [len(sequence.draft) for sequence in running] == [0, 0, 0, 0]
+
+
+def test_with_more_sequences_than_it_is_for_none_gets_a_draft() -> None:
+    running = [generating(request(range(10), max_tokens=100)) for _ in range(4)]
+    prompt = generating(request(range(10)), 0)
+    speculation = Speculation(Oracle(1.0), n_streams_max=3)
+    assert drafted(speculation, *running[:3], prompt) == [DRAFT_MAX] * 3 + [0], "a prompt doesn't count"
+    assert drafted(speculation, *running, prompt) == [0] * 5
+    assert drafted(speculation, *running[2:]) == [DRAFT_MAX] * 2
 
 
 def test_a_full_cache_takes_all_drafts_back_for_a_while() -> None:

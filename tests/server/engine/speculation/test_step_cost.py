@@ -107,3 +107,29 @@ def test_a_size_that_no_longer_comes_is_forgotten() -> None:
 def test_large_steps_are_not_remembered_each() -> None:
     cost = cost_of((4, 0.010), (5_000, 9.0))
     assert cost.estimate(5_000) == pytest.approx(0.010)
+
+
+def test_what_was_tried_at_the_start_counts_as_one_measurement() -> None:
+    cost = StepCost([(1, 0.010), (4, 0.012), (2, 0.011), (32, 0.040)])
+    assert [cost.estimate(n) for n in (1, 2, 3, 4)] == pytest.approx([0.010, 0.011, 0.0115, 0.012])
+    assert cost.estimate(18) == pytest.approx(0.026)
+    assert cost.prompt_token_s == pytest.approx(0.001)
+    assert cost.estimate(64) == pytest.approx(0.072)
+    cost.add(4, 0, 0.020)
+    assert cost.estimate(4) == pytest.approx(0.016)
+    cost.add(100, 100, 0.2)
+    assert cost.prompt_token_s == pytest.approx(0.0015)
+
+
+def test_one_size_tried_tells_nothing_of_prompts_and_a_token_never_costs_nothing() -> None:
+    assert StepCost([(1, 0.010)]).prompt_token_s is None
+    assert StepCost([(1, 0.010), (4, 0.008)]).prompt_token_s == pytest.approx(0.1 * 0.008 / 4)
+
+
+def test_the_first_prompts_weigh_alike_and_the_later_little() -> None:
+    cost = StepCost()
+    for seconds in (0.1, 0.3, *[0.2] * 20):
+        cost.add(100, 100, seconds)
+    assert cost.prompt_token_s == pytest.approx(0.002)
+    cost.add(100, 100, 1.2)
+    assert cost.prompt_token_s == pytest.approx(0.004)

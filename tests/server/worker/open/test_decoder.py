@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
 from models.errors import CorralError, RequestError
+from models.gguf.info import read_gguf_info
 from models.llamacpp.context import Context
 from models.llamacpp.model import Model
 from server.engine.batch import Adapters
 from server.engine.request import EngineRequest
 from server.engine.sampling_params import SamplingParams
-from server.ipc.model_spec import AdapterSpec
+from server.ipc.model_spec import AdapterSpec, KernelReport
+from server.kernels.use import KernelChoice
 from server.worker.open import decoder
-from server.worker.open.decoder import open_threads
+from server.worker.open.decoder import open_speculation, open_threads, panel_share
+from server.worker.open.step_times import measure_steps
 from server.worker.run.prefill_context import PrefillContext
 from tests.adapter_gguf import adapter_tensors, write_adapter_gguf
 from tests.memory_models import write_recurrent_gguf, write_windowed_gguf
-from tests.server.worker.open.loaded import loaded
+from tests.server.worker.open.loaded import loaded, spec_of
 from tests.server.worker.session import N_CTX
 
 pytestmark = pytest.mark.model
@@ -36,6 +40,41 @@ def test_a_state_that_cannot_be_trimmed_is_served_without_speculation(
         assert not served.runner.can_trim
         assert served.speculation is None
     assert "without speculation" in caplog.text
+
+
+def test_on_auto_a_few_are_guessed_for_where_it_can_be(
+    pico_path: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with loaded(pico_path) as served:
+        assert served.speculation is not None
+    with loaded(pico_path, speculate="off") as served:
+        assert served.speculation is None
+    with loaded(write_recurrent_gguf(tmp_path / "recurrent.gguf")) as served:
+        assert served.speculation is None
+    assert not caplog.records, "nobody asked for it"
+
+
+def test_on_auto_logits_that_stay_on_a_gpu_are_left_there(model: Model) -> None:
+    def opened(speculate: str, *, on_device: bool) -> bool:
+        spec = spec_of(model.path, speculate=speculate)
+        return open_speculation(spec, context, can_trim=True, on_device=on_device) is not None
+
+    with Context(model, n_ctx=N_CTX) as context:
+        assert [opened("auto", on_device=where) for where in (False, True)] == [True, False]
+        assert [opened("ngram", on_device=where) for where in (False, True)] == [True, True]
+
+
+def test_the_cost_of_steps_is_tried_before_the_first_request(pico_path: Path) -> None:
+    with loaded(pico_path) as served:
+        times = dict(served.step_times)
+    assert {1, 4} <= times.keys() <= {1, 2, 4, 8, 16, 32}
+    assert all(seconds > 0 for seconds in times.values())
+
+
+def test_a_small_context_is_tried_with_what_fits(model: Model) -> None:
+    with Context(model, n_ctx=512, n_batch=3, n_seq_max=2) as context:
+        assert {size for size, _ in measure_steps(context)} == {1, 2}
+        assert context.seq_pos_max(0) is None
 
 
 def test_its_adapters_are_ready_and_no_others(pico_path: Path, tmp_path: Path) -> None:
@@ -85,6 +124,50 @@ def test_a_prefill_context_is_for_memory_that_moves_whole(
     monkeypatch.setattr(decoder, "open_prefill_context", record)
     with loaded(path, prompt_side=prompt_side):
         assert requests == measured
+
+
+@pytest.mark.parametrize(
+    ("by", "types", "prompt_side", "measured"),
+    [
+        ("corral", ("F32",), "auto", []),
+        ("corral", ("F32",), "on", [False]),
+        ("corral", ("F32",), "off", []),
+        ("corral", ("Q4_K",), "auto", [True]),
+        ("llama.cpp", (), "auto", [True]),
+    ],
+)
+def test_beside_our_matrix_kernels_there_is_no_prefill_context_unless_asked_for(
+    pico_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    by: Literal["corral", "llama.cpp"],
+    types: tuple[str, ...],
+    prompt_side: str,
+    measured: list[bool],
+) -> None:
+    """The kernels are not those of F32, of course; it is the report that is acted on."""
+    requests: list[bool] = []
+
+    def record(*_: Any, measure: bool) -> PrefillContext | None:
+        requests.append(measure)
+        return None
+
+    report = KernelReport(by=by, types=types, n_matrices=9)
+    monkeypatch.setattr(decoder, "open_prefill_context", record)
+    monkeypatch.setattr(KernelChoice, "report", lambda _choice: report)
+    with loaded(pico_path, prompt_side=prompt_side):
+        assert requests == measured
+    assert ("prompt_side is on" in caplog.text) == (by == "corral" and prompt_side == "on")
+
+
+def test_the_share_of_the_kernels_is_by_bytes_of_matrices(pico_path: Path) -> None:
+    info = read_gguf_info(pico_path)
+    assert panel_share(info, KernelReport()) == 0.0
+    assert panel_share(info, KernelReport(by="corral", types=("F32",))) == 1.0
+    assert panel_share(info, KernelReport(by="corral", types=("Q4_K", "Q6_K"))) == 0.0
+    rows = [replace(one, type="Q6_K") if one.name == "output.weight" else one for one in info.tensors]
+    mixed = replace(info, tensors=tuple(rows))
+    assert 0 < panel_share(mixed, KernelReport(by="corral", types=("Q6_K",))) < 1
 
 
 def test_threads_adapt_where_there_are_several_on_the_cpu(
