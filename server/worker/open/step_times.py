@@ -9,7 +9,7 @@ from models.llamacpp.context import Context
 
 SIZES = (1, 4, 2, 8, 16, 32)
 """Steps of so many tokens are tried, in this order: the first two always, the others while there is time."""
-ENOUGH_S = 0.25
+ENOUGH_S = 0.4
 """No other size, and none a second time, is tried after this many seconds."""
 
 
