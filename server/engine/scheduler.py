@@ -25,9 +25,10 @@ SCORED_FLOATS_MAX = 8 * 2**20
 CHUNK_MULTIPLE = 64
 """Chunks of prompts are a multiple of this many tokens: llama.cpp's CPU kernels work in blocks of as many
 rows, and half a block takes three quarters of a block's time."""
-PANEL_CHUNK = 16
-"""The same for Corral's own matrix kernels, which work on 8 rows at a time: 16 tokens take a quarter of the
-time of 64 (measured 1.79 and 1.78 ms a token, 134 M Q5_K_M, one thread)."""
+PANEL_CHUNK = 32
+"""The same for Corral's own matrix kernels, which work on 8 rows at a time: from 12 tokens on each costs
+about as much (1.8 to 2.1 ms, 134 M Q5_K_M, one thread). Smaller chunks would cost new requests more steps
+than they spare those that run."""
 QUICK_STEPS = 6
 """A chunk takes no longer than so many decode-only steps: streams of a quick model needn't wait for long."""
 FORCED_MAX = 16

@@ -18,10 +18,21 @@ N_VOCAB = 100
 
 
 def scheduler_of(
-    n_slots: int = 3, *, chunk: int = 10, alone: int = 40, cost: StepCost | None = None, gap_s: float = 0.1
+    n_slots: int = 3,
+    *,
+    chunk: int = 10,
+    alone: int = 40,
+    cost: StepCost | None = None,
+    gap_s: float = 0.1,
+    multiple: int = 64,
 ) -> Scheduler:
     config = SchedulerConfig(
-        n_batch=512, n_vocab=N_VOCAB, prefill_chunk_tokens=chunk, prefill_tokens_alone=alone, gap_s=gap_s
+        n_batch=512,
+        n_vocab=N_VOCAB,
+        prefill_chunk_tokens=chunk,
+        prefill_tokens_alone=alone,
+        gap_s=gap_s,
+        chunk_multiple=multiple,
     )
     return Scheduler(PrefixCache(n_slots, can_trim=True, copy_tokens_min=32), config, cost)
 
@@ -230,9 +241,9 @@ def test_a_prompt_stays_small_while_another_set_generates() -> None:
 # --- how much of prompts ---------------------------------------------------------------------------------
 
 
-def budget_of(cost: StepCost, *, chunk: int = 256, gap_s: float = 0.1) -> int:
+def budget_of(cost: StepCost, *, chunk: int = 256, gap_s: float = 0.1, multiple: int = 64) -> int:
     """Prompt tokens in a step beside one sequence that generates."""
-    scheduler = scheduler_of(chunk=chunk, cost=cost, gap_s=gap_s)
+    scheduler = scheduler_of(chunk=chunk, cost=cost, gap_s=gap_s, multiple=multiple)
     add(scheduler, 5)
     step(scheduler)
     add(scheduler, 900, first=100)
@@ -267,6 +278,13 @@ def test_prompt_tokens_fill_the_gap_that_streams_may_have_in_multiples_of_64() -
     assert budget_of(measured(0.010, 0.001), gap_s=0.07) == 64
     assert budget_of(measured(0.010, 0.001), gap_s=0.1) == 64
     assert budget_of(measured(0.036, 0.001), gap_s=0.212) == 128
+
+
+def test_kernels_of_smaller_blocks_have_smaller_chunks() -> None:
+    assert budget_of(measured(0.010, 0.001), gap_s=0.07, multiple=32) == 32
+    assert budget_of(measured(0.010, 0.001), gap_s=10.0, multiple=32) == 32
+    assert budget_of(measured(0.036, 0.001), gap_s=0.212, multiple=32) == 160
+    assert budget_of(measured(0.010, 0.1), multiple=32) == 32
 
 
 def test_streams_of_a_quick_model_wait_less_than_they_may() -> None:
