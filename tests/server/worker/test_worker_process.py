@@ -237,7 +237,7 @@ def test_sigterm_ends_an_idle_worker(pico_path: Path) -> None:
 def grammar_processes(client: WorkerClient) -> list[psutil.Process]:
     """The worker's children that make grammars."""
     children = psutil.Process(client.process.pid).children()
-    return [child for child in children if "constraints.process" in " ".join(child.cmdline())]
+    return [child for child in children if "constraints.checker" in " ".join(child.cmdline())]
 
 
 def test_a_model_with_calls_makes_ready_for_them_while_it_is_idle(tmp_path: Path) -> None:
