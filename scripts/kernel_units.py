@@ -29,6 +29,7 @@ _AVX2 = ("-mavx2", "-mfma", "-mf16c")
 _AVX512 = (*_AVX2, "-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq", "-mavx512vnni")
 X86_SETS: Mapping[str, tuple[str, ...]] = {
     "set_avx2.cpp": _AVX2,
+    "set_avx2_attention.cpp": _AVX2,
     "set_avx_vnni.cpp": (*_AVX2, "-mavxvnni"),
     "set_avx512.cpp": _AVX512,
     "set_amx.cpp": (*_AVX512, "-mamx-tile", "-mamx-int8"),

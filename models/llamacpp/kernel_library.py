@@ -18,7 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 from models.errors import LlamaCppError
-from models.llamacpp import library
+from models.llamacpp import kernel_attention, library
+from models.llamacpp.kernel_attention import Attention
 
 FILE_NAME = "libcorral_kernels.so"
 
@@ -59,6 +60,7 @@ _SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
         ctypes.c_double,
         [*[ctypes.c_int] * 2, *[ctypes.c_int64] * 6, *[ctypes.c_void_p] * 4, *[ctypes.c_int] * 2],
     ),
+    **kernel_attention.SIGNATURES,
 }
 
 
@@ -217,6 +219,28 @@ class KernelLibrary:
             *(place, ggml_type, k, rows, n_experts, n_used, n, n_inputs),
             *(weights.ctypes.data, x.ctypes.data, ids.ctypes.data, out.ctypes.data, 1, 0),
         )
+        return None if seconds < 0 else out
+
+    def has_attention(self) -> bool:
+        """Return True if this CPU has kernels for attention."""
+        return bool(self._handle.corral_has_attention())
+
+    def use_attention(self, *, is_used: bool) -> None:
+        """Take attention from ggml, or leave it. At first it is left; not while a model computes."""
+        self._handle.corral_use_attention(is_used)
+
+    def attend(
+        self, attention: Attention, *, is_ours: bool, n_threads: int = 1
+    ) -> npt.NDArray[np.float32] | None:
+        """Return the attention by the kernels or by ggml's own; None if ggml couldn't compute it.
+
+        Attention is left to ggml afterwards.
+        """
+        out = np.full(attention.out_shape, np.nan, np.float32)
+        self.use_attention(is_used=is_ours)
+        native = attention.native()
+        seconds = self._handle.corral_attend(ctypes.byref(native), out.ctypes.data, n_threads, 0)
+        self.use_attention(is_used=False)
         return None if seconds < 0 else out
 
 

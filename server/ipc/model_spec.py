@@ -42,14 +42,19 @@ class KernelReport(msgspec.Struct, frozen=True, kw_only=True):
     """The types with kernels of Corral's here."""
     n_matrices: int = 0
     """Corral's compute so many of the model's matrices."""
+    has_attention: bool = False
+    """Corral's compute attention, too, where flash attention is on and not on a GPU."""
     reason: str | None = None
     """The reason for llama.cpp's."""
 
     @property
     def text(self) -> str:
         """The report for people."""
+        attention = ", and attention" if self.has_attention else ""
         if self.by == "corral":
-            return f"Corral's for {self.instruction_set}, {self.n_matrices} matrices"
+            return f"Corral's for {self.instruction_set}, {self.n_matrices} matrices{attention}"
+        if attention:
+            return f"llama.cpp's ({self.reason}), but Corral's for attention"
         return f"llama.cpp's ({self.reason})" if self.reason else "llama.cpp's"
 
 

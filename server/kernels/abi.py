@@ -18,6 +18,7 @@ LAYOUTS: Mapping[str, int] = {
     "ggml_tensor.ne": 16,
     "ggml_tensor.nb": 48,
     "ggml_tensor.op": 80,
+    "ggml_tensor.op_params": 84,
     "ggml_tensor.src": 152,
     "ggml_tensor.data": 248,
     "ggml_backend_buffer_type": 64,
@@ -32,6 +33,7 @@ LAYOUTS: Mapping[str, int] = {
     "GGML_TYPE_COUNT": 43,
     "GGML_OP_MUL_MAT": 29,
     "GGML_OP_MUL_MAT_ID": 30,
+    "GGML_OP_FLASH_ATTN_EXT": 74,
 }
 """The layouts of the pinned llama.cpp. A library with others would read ggml's structs wrongly."""
 

@@ -28,6 +28,7 @@ ROUNDING = 1e-5
 """A relative error up to this is rounding of floats, whatever ggml's is."""
 
 Floats = npt.NDArray[np.float32]
+Exact = npt.NDArray[np.float64]
 
 
 def find_fault(library: KernelLibrary, ggml_type: int) -> str | None:

@@ -29,6 +29,7 @@ class KernelFacts:
     losses: tuple[str, ...]
     reason: str
     fix: str
+    has_attention: bool = False
 
 
 def check(command: Sequence[str] | None = None, timeout_s: float = TIMEOUT_S) -> Check:
@@ -53,6 +54,7 @@ def judge(facts: KernelFacts) -> Check:
         fact = f"llama.cpp's own are used: {facts.reason}"
         return warning(NAME, fact, facts.fix) if facts.fix else ok(NAME, fact)
     fact = f"Corral's for {facts.set_name}, checked against ggml's: {', '.join(facts.types)}"
+    fact += ", attention" if facts.has_attention else ""
     fact = "; ".join((fact, *facts.faults, *facts.losses))
     return warning(NAME, fact, facts.fix) if facts.faults else ok(NAME, fact)
 
@@ -61,6 +63,7 @@ def _parse(answer: Mapping[str, Any]) -> KernelFacts:
     return KernelFacts(
         set_name=str(answer["set_name"]),
         types=tuple(map(str, answer["types"])),
+        has_attention=bool(answer["has_attention"]),
         faults=tuple(map(str, answer["faults"])),
         losses=tuple(map(str, answer["losses"])),
         reason=str(answer["reason"]),
@@ -83,6 +86,7 @@ def main() -> int:
     answer = {
         "set_name": kernels.set_name,
         "types": kernels.type_names,
+        "has_attention": kernels.has_attention,
         "faults": kernels.faults,
         "losses": kernels.losses,
         "reason": kernels.reason,

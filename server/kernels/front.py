@@ -14,6 +14,7 @@ from models.llamacpp.kernel_library import FILE_NAME, KernelLibrary, default_pat
 from models.llamacpp.quantization.ggml_types import type_name
 from server.kernels import timing
 from server.kernels.abi import mismatch
+from server.kernels.attention_check import find_attention_fault
 from server.kernels.check import describe_fault, find_fault
 from server.kernels.timing import AMX_SET
 
@@ -38,6 +39,8 @@ class Kernels:
     """The instruction set in use."""
     types: tuple[int, ...] = ()
     """ggml's numbers of the types whose kernels passed."""
+    has_attention: bool = False
+    """Attention is computed by ours, too."""
     faults: tuple[str, ...] = ()
     """Lines about the types whose kernels failed."""
     losses: tuple[str, ...] = ()
@@ -119,11 +122,26 @@ def _checked(
             losses.append(describe_fault(one, loss))
         else:
             types.append(one)
+    has_attention = library.has_attention()
+    if has_attention:
+        attention_fault = find_attention_fault(library)
+        has_attention = attention_fault is None
+        if attention_fault is not None:
+            faults.append(f"attention is left to llama.cpp: {attention_fault}")
     fix = COMPILER_FIX if faults else ""
     if not types:
         reason = "; ".join((*faults, *losses)) or f"the instruction set {set_name} has none"
         return Kernels(reason=reason, fix=fix)
-    return Kernels(library, set_name, tuple(types), tuple(faults), tuple(losses), fix=fix)
+    library.use_attention(is_used=has_attention)
+    return Kernels(
+        library=library,
+        set_name=set_name,
+        types=tuple(types),
+        has_attention=has_attention,
+        faults=tuple(faults),
+        losses=tuple(losses),
+        fix=fix,
+    )
 
 
 _lock = threading.Lock()
@@ -139,14 +157,14 @@ def kernels_of_process() -> Kernels:
 
 
 def leave_to_llama_cpp() -> None:
-    """Load no more weights into panels, if this process ever did."""
+    """Load no more weights into panels, if this process ever did, and leave attention."""
     with _lock:
         for kernels in _opened:
             _take(kernels, is_used=False)
 
 
 def take_again(kernels: Kernels) -> None:
-    """Load weights into panels again."""
+    """Load weights into panels again, and take attention."""
     _take(kernels, is_used=True)
 
 
@@ -154,3 +172,4 @@ def _take(kernels: Kernels, *, is_used: bool) -> None:
     if kernels.library is not None:
         for one in kernels.types:
             kernels.library.use(one, is_used=is_used)
+        kernels.library.use_attention(is_used=is_used and kernels.has_attention)

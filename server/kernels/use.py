@@ -21,21 +21,25 @@ class KernelChoice:
     kernels: Kernels
     n_matrices_before: int = 0
     is_asked_for: bool = False
+    has_flash_attention: bool = True
+    """Attention is one operation, unless that is turned off."""
 
     def report(self) -> KernelReport:
         """Return what the model that has been loaded since is computed with."""
         kernels = self.kernels
         if kernels.library is None:
             return KernelReport(reason=kernels.reason)
+        has_attention = kernels.has_attention and self.has_flash_attention
         n_matrices = kernels.library.n_matrices - self.n_matrices_before
         if n_matrices == 0:
             names = ", ".join(kernels.type_names)
             reason = f"none of its matrices is in the CPU's memory and of a type with kernels ({names})"
             if self.is_asked_for:
                 logger.warning("kernels is on, but llama.cpp's own are used: %s", reason)
-            return KernelReport(reason=reason)
+            return KernelReport(reason=reason, has_attention=has_attention)
         return KernelReport(
             by="corral",
+            has_attention=has_attention,
             instruction_set=kernels.set_name,
             types=kernels.type_names,
             n_matrices=n_matrices,
@@ -64,7 +68,12 @@ def choose_kernels(
     for loss in kernels.losses:
         logger.info("matrix kernels (%s): %s", kernels.set_name, loss)
     take_again(kernels)
-    return KernelChoice(kernels, kernels.library.n_matrices, is_asked_for=options.kernels == "on")
+    return KernelChoice(
+        kernels,
+        kernels.library.n_matrices,
+        is_asked_for=options.kernels == "on",
+        has_flash_attention=options.flash_attn != "off",
+    )
 
 
 def _unused(options: ServeOptions, *, is_all_on_gpu: bool) -> Kernels | None:

@@ -13,6 +13,7 @@ const corral_layout layouts[] = {
     { "ggml_tensor.ne", offsetof(ggml_tensor, ne) },
     { "ggml_tensor.nb", offsetof(ggml_tensor, nb) },
     { "ggml_tensor.op", offsetof(ggml_tensor, op) },
+    { "ggml_tensor.op_params", offsetof(ggml_tensor, op_params) },
     { "ggml_tensor.src", offsetof(ggml_tensor, src) },
     { "ggml_tensor.data", offsetof(ggml_tensor, data) },
     { "ggml_backend_buffer_type", sizeof(ggml_backend_buffer_type) },
@@ -27,6 +28,7 @@ const corral_layout layouts[] = {
     { "GGML_TYPE_COUNT", GGML_TYPE_COUNT },
     { "GGML_OP_MUL_MAT", GGML_OP_MUL_MAT },
     { "GGML_OP_MUL_MAT_ID", GGML_OP_MUL_MAT_ID },
+    { "GGML_OP_FLASH_ATTN_EXT", GGML_OP_FLASH_ATTN_EXT },
     { nullptr, 0 },
 };
 

@@ -1,4 +1,5 @@
 // The instruction sets in the order of preference, and whether the processor and the system have them.
+#include "attention.h"
 #include "sets.h"
 #include <array>
 #include <iterator>
@@ -100,6 +101,14 @@ const Candidate * candidates() {
         return built;
     }();
     return built.data();
+}
+
+const AttentionKernels * attention_kernels() {
+#if defined(__x86_64__)
+    static const bool is_present = has_avx2();
+    if (is_present) return &attention_avx2;
+#endif
+    return nullptr;
 }
 
 }  // namespace corral

@@ -6,6 +6,7 @@
 #include "ggml-backend.h"
 #include "ggml-cpu.h"
 #include "ggml-cpu/traits.h"
+#include "attention_op.h"
 #include "formats.h"
 #include "plugin.h"
 #include <algorithm>
@@ -203,6 +204,18 @@ class Traits final : public ggml::cpu::tensor_traits {
     }
 };
 
+class AttentionTraits final : public ggml::cpu::tensor_traits {
+  public:
+    bool work_size(int n_threads, const ggml_tensor * op, size_t & size) override {
+        size = attention_work_size(n_threads, op);
+        return true;
+    }
+    bool compute_forward(ggml_compute_params * params, ggml_tensor * op) override {
+        compute_attention(*params, op);
+        return true;
+    }
+};
+
 class Extra final : public ggml::cpu::extra_buffer_type {
   public:
     bool supports_op(ggml_backend_dev_t, const ggml_tensor * op) override {
@@ -214,6 +227,8 @@ class Extra final : public ggml::cpu::extra_buffer_type {
     }
     ggml::cpu::tensor_traits * get_tensor_traits(const ggml_tensor * op) override {
         static Traits traits;
+        static AttentionTraits attention;
+        if (takes_attention(op)) return &attention;  // wherever its tensors lie: ggml asks for every operation
         return (op->op == GGML_OP_MUL_MAT || op->op == GGML_OP_MUL_MAT_ID) && is_ours(op->src[0]) ? &traits : nullptr;
     }
 };

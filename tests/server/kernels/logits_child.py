@@ -31,7 +31,15 @@ def main(path: str, out: str, options_text: str) -> None:
     with Model.load(path, use_extra_bufts=options.use_extra_bufts) as model:
         report = choice.report()
         with Context(
-            model, n_ctx=512, n_batch=256, n_ubatch=256, n_seq_max=1, n_threads=2, flash_attn="off"
+            model,
+            n_ctx=512,
+            n_batch=256,
+            n_ubatch=256,
+            n_seq_max=1,
+            n_threads=2,
+            flash_attn=options.flash_attn,
+            type_k=options.type_k,
+            type_v=options.type_v,
         ) as context:
             tokens = np.random.default_rng(5).integers(3, model.vocab.n_tokens, N_TOKENS, np.int32)
             batch = TokenBatch(256)

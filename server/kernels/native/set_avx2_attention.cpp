@@ -1,0 +1,6 @@
+#include "attention_kernels.h"
+#include "floats_avx2.h"
+
+namespace corral {
+const AttentionKernels attention_avx2 = attention_with<Avx2Floats>("avx2");
+}
