@@ -44,7 +44,7 @@ class Attention:
     """Queries, and the cache that they attend to. Arrays are contiguous."""
 
     q: Floats
-    """[streams, tokens, heads, dk]"""
+    """[streams, tokens, heads, dk]."""
     k: Bytes
     """[streams, keys, KV heads, bytes]: a row of ggml's blocks for each KV head of a key."""
     v: Bytes

@@ -40,6 +40,7 @@ async def test_the_matrix_kernels_are_named_once_the_model_is_loaded() -> None:
         "instruction_set": "avx2",
         "types": ["Q4_K"],
         "n_matrices": 7,
+        "has_attention": False,
         "reason": None,
     }
     assert idle["kernels"] is None
