@@ -4,6 +4,7 @@
 // prompt do, sequences side by side in one cache don't, unless they share a long prefix.
 #include "attention_op.h"
 #include "attention.h"
+#include "sets.h"
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -17,6 +18,14 @@ int ggml_threadpool_chunk_add(struct ggml_threadpool * pool, int value);
 namespace corral {
 
 bool is_attention_left_to_ggml = true;
+
+const AttentionKernels * attention_kernels() {
+#if defined(__x86_64__)
+    static const bool is_present = has_avx2();
+    if (is_present) return &attention_avx2;
+#endif
+    return nullptr;
+}
 
 namespace {
 

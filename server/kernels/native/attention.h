@@ -49,7 +49,7 @@ struct AttentionKernels {
 };
 
 #if defined(__x86_64__)
-extern const AttentionKernels attention_avx2;
+extern const __attribute__((weak)) AttentionKernels attention_avx2;  // null where the compiler lacks its flags
 #endif
 
 // The kernels that this processor has, or null.

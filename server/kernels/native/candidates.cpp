@@ -1,5 +1,4 @@
 // The instruction sets in the order of preference, and whether the processor and the system have them.
-#include "attention.h"
 #include "sets.h"
 #include <array>
 #include <iterator>
@@ -28,12 +27,17 @@ struct Cpuid {
     Cpuid() = default;
 };
 
+}  // namespace
+
 // The compilers' library asks the system, too, whether it keeps the registers of AVX and AVX512. Some features' names
 // are unknown to some compilers: they are asked for by their bits.
 bool has_avx2() {
     constexpr unsigned kHalves = 1u << 29;  // F16C
     return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && (Cpuid(1, 0).ecx & kHalves) != 0;
 }
+
+namespace {
+
 bool has_avx512() {
     return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl")
         && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vnni");
@@ -101,14 +105,6 @@ const Candidate * candidates() {
         return built;
     }();
     return built.data();
-}
-
-const AttentionKernels * attention_kernels() {
-#if defined(__x86_64__)
-    static const bool is_present = has_avx2();
-    if (is_present) return &attention_avx2;
-#endif
-    return nullptr;
 }
 
 }  // namespace corral

@@ -8,6 +8,7 @@
 namespace corral {
 #if defined(__x86_64__)
 extern const __attribute__((weak)) InstructionSet set_avx2, set_avx_vnni, set_avx512, set_amx;
+bool has_avx2();  // with FMA and F16C
 #elif defined(__aarch64__)
 extern const __attribute__((weak)) InstructionSet set_neon_dotprod, set_neon_i8mm;
 #endif
