@@ -7,6 +7,7 @@
 #include "ggml-cpu.h"
 #include "ggml-cpu/traits.h"
 #include "attention_op.h"
+#include "file_pages.h"
 #include "formats.h"
 #include "plugin.h"
 #include <algorithm>
@@ -250,6 +251,7 @@ void set_tensor(ggml_backend_buffer_t, ggml_tensor * t, const void * data, size_
     for (int64_t e = 0; e < t->ne[2]; e++)
         repack_matrix(f, (char *) t->data + size_t(e) * bytes, (const char *) data + size_t(e) * t->nb[2], t->ne[0], t->ne[1]);
     n_matrices += t->ne[2];
+    drop_file_pages(data, size);
 }
 
 ggml_status init_tensor(ggml_backend_buffer_t, ggml_tensor *) { return GGML_STATUS_SUCCESS; }
