@@ -1,6 +1,6 @@
 """`make bench`: the peers and the models are built, then Corral is measured side by side with them.
 
-    python -m bench [--only demo 134M 1.1B] [--results DIR] [-- options of bench.side_by_side]
+    python -m bench [--only 134M 1.1B] [--type Q4_K_M] [--ik-source DIR] [-- options of bench.side_by_side]
 
 The demo model shows what a first visitor sees; the other two, random weights in real shapes under a real 32k
 vocabulary, what serving costs when the model is large enough to matter. Results: Markdown tables on stdout
@@ -28,27 +28,29 @@ from scripts.environment import PURPOSES, ROOT, build_settings, read_stamp
 from scripts.steps import SetUpError, say
 
 DEMO = "demo"
+TYPE = "Q4_K_M"
+"""The models are of this type unless another is asked for."""
 NAMES = (DEMO, *SHAPES)
 VOCABULARY = Path("models/ggml-vocab-llama-spm.gguf")
 
 
-def demo_model(folder: Path) -> Path:
-    """Return the demo model's Q4_K_M, made by `corral quantize`."""
+def demo_model(folder: Path, type_: str) -> Path:
+    """Return the demo model's file of this type, made by `corral quantize`."""
     corral = str(Path(sys.executable).with_name("corral"))
-    command = [corral, "quantize", "demo", "--type", "Q4_K_M", "--out", str(folder), "--force"]
+    command = [corral, "quantize", "demo", "--type", type_, "--out", str(folder), "--force"]
     subprocess.run(command, check=True, stdout=sys.stderr)
-    return folder / "demo.Q4_K_M.gguf"
+    return folder / f"demo.{type_}.gguf"
 
 
-def random_model(sources: Path, shape: str, folder: Path, *, successor: bool = False) -> Path:
-    """Return a random-weight Q4_K_M of `shape`, made at the first call; `successor` as in random_model."""
-    made = folder / f"{'successor' if successor else 'random'}-{shape}.Q4_K_M.gguf"
+def random_model(sources: Path, shape: str, folder: Path, type_: str, *, successor: bool = False) -> Path:
+    """Return a random-weight file of `shape`, made at the first call; `successor` as in random_model."""
+    made = folder / f"{'successor' if successor else 'random'}-{shape}.{type_}.gguf"
     if not made.exists():
         say(f"making {made.name}, once")
         half, partial = made.with_suffix(".f16"), made.with_suffix(".partial")
         try:
             write_random_llama(sources / VOCABULARY, half, SHAPES[shape], successor=successor)
-            quantize_file(half, partial, FTYPES["Q4_K_M"], os.cpu_count() or 1)
+            quantize_file(half, partial, FTYPES[type_], os.cpu_count() or 1)
             partial.rename(made)
         finally:
             half.unlink(missing_ok=True)
@@ -83,8 +85,15 @@ def measure(name: str, model: Path, options: Sequence[str], results: Path) -> in
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench", description="Corral beside its peers")
     parser.add_argument("--only", nargs="+", choices=NAMES, default=NAMES, help="some of the models")
+    parser.add_argument("--type", choices=FTYPES, default=TYPE, metavar="TYPE", help=f"of the files ({TYPE})")
     parser.add_argument("--results", type=Path, default=Path("bench-results"), help="folder for the results")
     parser.add_argument("--llama-server", type=Path, help="a llama-server that is built already")
+    parser.add_argument(
+        "--ik-source",
+        type=Path,
+        default=os.environ.get(peers.IK_VARIABLE) or None,
+        help=f"folder of ik_llama.cpp's sources, which is built and measured, too ({peers.IK_VARIABLE})",
+    )
     parser.add_argument("extra", nargs="*", help="options of bench.side_by_side, after --")
     args = parser.parse_args()
     source = os.environ.get("CORRAL_LLAMA_CPP_SOURCE")
@@ -109,17 +118,24 @@ def run(source: Path, args: argparse.Namespace) -> int:
     with redirect_stdout(sys.stderr):  # stdout is for the report
         environ = build_environment()
         server = args.llama_server or peers.llama_server(source, environ)
+        ik_server = peers.ik_llama_server(args.ik_source, environ) if args.ik_source else None
         python = peers.llama_cpp_python(environ)
-    options = ["--llama-server", str(server), "--peer-python", str(python), *args.extra]
+    options = ["--llama-server", str(server), "--peer-python", str(python)]
+    options += [*(["--ik-server", str(ik_server)] if ik_server else []), *args.extra]
     codes = [0]
     for name in args.only:
         with redirect_stdout(sys.stderr):
             if name == DEMO:
-                model, edit = demo_model(folder), []
+                model, edit = demo_model(folder, args.type), []
             else:
-                model = random_model(source, name, folder)
-                edit = ["--edit-model", str(random_model(source, name, folder, successor=True))]
-        codes.append(measure(name, model, [*edit, *options], args.results))
+                model = random_model(source, name, folder, args.type)
+                edited = random_model(source, name, folder, args.type, successor=True)
+                edit = ["--edit-model", str(edited)]
+        codes.append(
+            measure(
+                name if args.type == TYPE else f"{name}-{args.type}", model, [*edit, *options], args.results
+            )
+        )
     return max(codes)
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.servers import Room
-from server.loadtest.client import Lane, at_once
+from server.loadtest.client import Lane, at_once, concurrent
 from server.loadtest.figures import Quantiles, figures_of
 from server.loadtest.outcome import Outcome
 from server.loadtest.prompts import words
@@ -30,6 +30,11 @@ FIRST_TEXT_TOKEN, LAST_TEXT_TOKEN = 1000, 30000
 
 EDIT_BEGUN = 8
 """A prompt ends with this many tokens of its answer."""
+
+FIRST_ANY_TOKEN, LAST_ANY_TOKEN = 300, 3900
+"""These tokens are pieces of words in every vocabulary here, the demo model's of 4,096, too."""
+AT_ONCE = 8
+"""The streams of the loads that aren't called after their number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +59,17 @@ class Sender:
             **self.extra,
         }
 
+    def steady_lanes(self, prompts: Sequence[str], max_tokens: int) -> list[Lane]:
+        """Return `AT_ONCE` lanes that share all prompts: as one answer ends, the next prompt is sent.
+
+        Answers are from half to one and a half times `max_tokens` long, so that they don't end together; the
+        lengths and their order are always the same.
+        """
+        lengths = [round(max_tokens * (0.5 + i / max(1, len(prompts) - 1))) for i in range(len(prompts))]
+        random.Random(len(prompts)).shuffle(lengths)
+        bodies = (self.body(*one) for one in zip(prompts, lengths, strict=True))
+        return concurrent([self.target.stream(body) for body in bodies], AT_ONCE)
+
     def lanes(self, prompts: Iterable[str], max_tokens: int) -> list[Lane]:
         """Return the captures of all prompts, sent at once."""
         return at_once([self.target.stream(self.body(prompt, max_tokens)) for prompt in prompts])
@@ -77,7 +93,8 @@ class Ratio:
 class Load:
     """One row of the comparison. If `busy`, another process computes meanwhile.
 
-    `peers`: "llama-server", "python-server", or "corral" (itself with another setting).
+    `peers`: "llama-server" or "python-server". `edits`: it is for a model that can be made to write an edit,
+    and Corral runs without speculation, too.
     """
 
     name: str
@@ -87,6 +104,7 @@ class Load:
     ratios: tuple[Ratio, ...]
     peers: str = "llama-server"
     busy: bool = False
+    edits: bool = False
     figures: Callable[[Sequence[Outcome]], Figures] | None = None
 
     def figures_of(self, outcomes: Sequence[Outcome]) -> Figures:
@@ -107,8 +125,10 @@ class Sizes:
     long_tokens: int = 16
     short_tokens: int = 256
     edit_prompt: int = 256
-    edit_every: int = 32
+    edit_every: int = 12
     edit_tokens: int = 256
+    steady_requests: int = 64
+    prompt_tokens: int = 2000
 
 
 def overall(outcomes: Sequence[Outcome]) -> Figures:
@@ -155,7 +175,7 @@ def _quantiles(name: str, figures: Quantiles) -> Figures:
 
 
 def streams(n: int, sizes: Sizes, aim: float | None) -> Load:
-    """Return a load of `n` streams at once, each with a prompt of its own."""
+    """Return a load of `n` streams that all arrive at once, each with a prompt of its own."""
 
     def lanes(sender: Sender) -> list[Lane]:
         return sender.lanes([words(sizes.prompt_words, sender.rng) for _ in range(n)], sizes.tokens)
@@ -173,19 +193,72 @@ def streams(n: int, sizes: Sizes, aim: float | None) -> Load:
     )
 
 
+def steady(sizes: Sizes) -> Load:
+    """Return a load of many requests, 8 of them at any time."""
+
+    def lanes(sender: Sender) -> list[Lane]:
+        prompts = [words(sizes.prompt_words, sender.rng) for _ in range(sizes.steady_requests)]
+        return sender.steady_lanes(prompts, sizes.tokens)
+
+    return Load(
+        "steady",
+        f"{AT_ONCE} streams, steady: {sizes.steady_requests} requests, {sizes.prompt_words} words in,"
+        f" {sizes.tokens} tokens out on average",
+        Room(AT_ONCE, 512),
+        lanes,
+        (Ratio("tokens_per_s", 2.5), Ratio("first_token_s_p50", lower_is_better=True)),
+    )
+
+
+def prompt(sizes: Sizes) -> Load:
+    """Return a load of one long prompt alone."""
+
+    def lanes(sender: Sender) -> list[Lane]:
+        tokens = [sender.rng.randrange(FIRST_ANY_TOKEN, LAST_ANY_TOKEN) for _ in range(sizes.prompt_tokens)]
+        return at_once([sender.target.stream(sender.body(tokens, sizes.long_tokens))])
+
+    return Load(
+        "prompt",
+        f"one prompt of {sizes.prompt_tokens} tokens, {sizes.long_tokens} out",
+        Room(1, sizes.prompt_tokens + 2 * sizes.long_tokens),
+        lanes,
+        (Ratio("first_token_s_p50", 0.5, lower_is_better=True), Ratio("tokens_per_s")),
+    )
+
+
+def prefixed(n: int, sizes: Sizes, sender: Sender) -> list[str]:
+    """Return prompts that share their beginning, which is another one at each call."""
+    shared = words(sizes.prefix_words, sender.rng)
+    return [f"{shared} {words(sizes.own_words, sender.rng)}" for _ in range(n)]
+
+
+def steady_prefix(sizes: Sizes) -> Load:
+    """Return a load of many requests, 8 of them at any time, that share the beginning of their prompts."""
+
+    def lanes(sender: Sender) -> list[Lane]:
+        return sender.steady_lanes(prefixed(sizes.steady_requests, sizes, sender), sizes.prefix_tokens)
+
+    return Load(
+        "steady-prefix",
+        f"{AT_ONCE} streams, steady: {sizes.steady_requests} requests, {sizes.prefix_words} shared words and"
+        f" {sizes.own_words} own in, {sizes.prefix_tokens} tokens out on average",
+        Room(AT_ONCE, 1024),
+        lanes,
+        (Ratio("tokens_per_s", 2.5), Ratio("first_token_s_p50", lower_is_better=True)),
+    )
+
+
 def prefix(sizes: Sizes) -> Load:
     """Return a load of 8 streams that share the beginning of their prompts, another one in each round."""
 
     def lanes(sender: Sender) -> list[Lane]:
-        shared = words(sizes.prefix_words, sender.rng)
-        prompts = [f"{shared} {words(sizes.own_words, sender.rng)}" for _ in range(8)]
-        return sender.lanes(prompts, sizes.prefix_tokens)
+        return sender.lanes(prefixed(AT_ONCE, sizes, sender), sizes.prefix_tokens)
 
     return Load(
         "prefix",
-        f"8 streams, {sizes.prefix_words} shared words and {sizes.own_words} own in,"
+        f"{AT_ONCE} streams, {sizes.prefix_words} shared words and {sizes.own_words} own in,"
         f" {sizes.prefix_tokens} tokens out",
-        Room(8, 1024),
+        Room(AT_ONCE, 1024),
         lanes,
         (Ratio("tokens_per_s", 2.0), Ratio("first_token_s_p50", lower_is_better=True)),
     )
@@ -225,7 +298,7 @@ def mixed(sizes: Sizes) -> Load:
 
 def busy(sizes: Sizes) -> Load:
     """Return a load of 8 streams while another process keeps one core busy."""
-    same = streams(8, sizes, None)
+    same = streams(AT_ONCE, sizes, None)
     return Load(
         "busy",
         f"{same.title}, beside a busy process",
@@ -238,7 +311,7 @@ def busy(sizes: Sizes) -> Load:
 
 def python_server(sizes: Sizes) -> Load:
     """Return a load of 8 streams against llama-cpp-python's own server."""
-    same = streams(8, sizes, None)
+    same = streams(AT_ONCE, sizes, None)
     return Load(
         "python-server",
         same.title,
@@ -271,29 +344,32 @@ def repetitive(sizes: Sizes) -> Load:
         f" {sizes.edit_every} changed, {sizes.edit_tokens} tokens out",
         Room(1, 1024),
         lanes,
-        (Ratio("tokens_per_s", 1.5),),
-        peers="corral",
+        (Ratio("tokens_per_s", 1.8),),
+        edits=True,
     )
 
 
-STREAM_AIMS: Mapping[int, float] = {1: 1.0, 8: 1.05, 16: 1.05}
+STREAM_AIMS: Mapping[int, float] = {1: 1.2, 4: 2.1, 8: 2.5, 16: 2.0}
 
-NAMES = ("streams", "prefix", "mixed", "busy", "python-server", "repetitive")
+OTHERS: Mapping[str, Callable[[Sizes], Load]] = {
+    "steady": steady,
+    "prompt": prompt,
+    "steady-prefix": steady_prefix,
+    "repetitive": repetitive,
+    "prefix": prefix,
+    "mixed": mixed,
+    "busy": busy,
+    "python-server": python_server,
+}
+NAMES = ("streams", *OTHERS)
 
 
 def loads_named(names: Sequence[str], n_streams: Sequence[int], sizes: Sizes) -> list[Load]:
     """Return the loads called `names`; "streams" stands for one load per number in `n_streams`."""
-    others = {
-        "prefix": prefix,
-        "mixed": mixed,
-        "busy": busy,
-        "python-server": python_server,
-        "repetitive": repetitive,
-    }
     loads: list[Load] = []
     for name in names:
         if name == "streams":
             loads += [streams(n, sizes, STREAM_AIMS.get(n)) for n in n_streams]
         else:
-            loads.append(others[name](sizes))
+            loads.append(OTHERS[name](sizes))
     return loads

@@ -17,7 +17,7 @@ from scripts import wheel_cache
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def describe(llama_server: Path | None) -> dict[str, Any]:
+def describe(llama_server: Path | None, ik_server: Path | None = None) -> dict[str, Any]:
     """Return machine and versions as plain values."""
     return {
         "when": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -31,6 +31,7 @@ def describe(llama_server: Path | None) -> dict[str, Any]:
         "commit": first_line(["git", "-C", str(ROOT), "describe", "--always", "--dirty"]),
         "llama_cpp_python": importlib.metadata.version("llama-cpp-python"),
         "llama_server": first_line([str(llama_server), "--version"]) if llama_server else None,
+        "ik_llama_server": first_line([str(ik_server), "--version"]) if ik_server else None,
     }
 
 

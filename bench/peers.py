@@ -1,7 +1,7 @@
-"""The builds of Corral's peers: llama-server from the sources of the bindings, with the same flags.
+"""The builds of Corral's peers: llama-server from the bindings' sources, ik_llama.cpp from a folder.
 
-Everything goes to the cache outside the tree, keyed like the bindings' wheel: another compiler or other flags
-make another build.
+llama-server has the bindings' flags, ik_llama.cpp its project's own. Everything goes to the cache outside the
+tree, llama-server keyed like the bindings' wheel: another compiler or other flags make another build.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 from scripts import compiler, ninja_progress, wheel_cache
 from scripts.environment import ROOT, set_up
 from scripts.llama_cpp_wheel import BUILD_FIX, BUILD_VARIABLES
-from scripts.steps import ProgressLine, run_step
+from scripts.steps import ProgressLine, SetUpError, run_step
 
 OPTIONS = (
     "-DCMAKE_BUILD_TYPE=Release",
@@ -24,6 +24,11 @@ OPTIONS = (
     "-DLLAMA_BUILD_TESTS=OFF",
     "-DLLAMA_BUILD_EXAMPLES=OFF",
 )
+
+IK_VARIABLE = "CORRAL_IK_LLAMA_CPP_SOURCE"
+"""It names the folder of ik_llama.cpp's sources where --ik-source doesn't."""
+IK_PARTS = ("CMakeLists.txt", "ggml/src/iqk")
+"""ik_llama.cpp has these; the second is what llama.cpp lacks."""
 
 
 def build_arguments(cxx: compiler.Compiler, environ: Mapping[str, str]) -> tuple[str, ...]:
@@ -78,13 +83,50 @@ def _program(name: str, marker: str, sources: Path, environ: Mapping[str, str], 
         return binary
     line = ProgressLine()
     line.show(f"building {name} in {build}: up to ten minutes on two cores, once per machine")
-    building = {**environ, "PATH": f"{tools}{os.pathsep}{environ.get('PATH', '')}"}
-    configure = ["cmake", "-G", "Ninja", "-S", str(sources), "-B", str(build), *OPTIONS]
-    _step([*configure, *build_arguments(cxx, environ)], build, building, line)
-    _step(["cmake", "--build", str(build), "--target", name], build, building, line)
+    _build(name, sources, build, build_arguments(cxx, environ), environ, tools, line)
     finished.touch()
+    return binary
+
+
+def _build(
+    name: str,
+    sources: Path,
+    build: Path,
+    arguments: Sequence[str],
+    environ: Mapping[str, str],
+    tools: Path,
+    line: ProgressLine,
+) -> Path:
+    """Return the program `name`, configured and built."""
+    building = {**environ, "PATH": f"{tools}{os.pathsep}{environ.get('PATH', '')}"}
+    configure = ["cmake", "-G", "Ninja", "-S", str(sources), "-B", str(build), *OPTIONS, *arguments]
+    _step(configure, build, building, line)
+    _step(["cmake", "--build", str(build), "--target", name], build, building, line)
+    binary = build / "bin" / name
     line.end(f"built {name} in {ninja_progress.duration(line.elapsed_s())}: {binary}")
     return binary
+
+
+def ik_llama_server(
+    sources: Path, environ: Mapping[str, str] = os.environ, tools: Path = Path(sys.executable).parent
+) -> Path:
+    """Return the llama-server of the ik_llama.cpp in the folder `sources`, as its project builds it.
+
+    Nothing is fetched. What has changed there since the last call is built. Raises SetUpError or
+    CompilerMissing.
+    """
+    if not sources.is_dir():
+        raise SetUpError(f"{sources} is no folder; name one with the sources of ik_llama.cpp ({IK_VARIABLE})")
+    if not all((sources / part).exists() for part in IK_PARTS):
+        raise SetUpError(
+            f"{sources} has no {' and '.join(IK_PARTS)}, so it isn't ik_llama.cpp; name its top folder"
+        )
+    cxx = compiler.find_compiler(environ)
+    key = hashlib.sha256("\0".join([str(sources.resolve()), str(cxx), *OPTIONS]).encode()).hexdigest()
+    build = wheel_cache.cache_root(environ).parent / "ik-llama-server" / key[:24]
+    line = ProgressLine()
+    line.show(f"building ik_llama.cpp in {build}: up to half an hour on two cores the first time")
+    return _build("llama-server", sources, build, (f"-DCMAKE_CXX_COMPILER={cxx.path}",), environ, tools, line)
 
 
 def llama_cpp_python(environ: Mapping[str, str] = os.environ) -> Path:

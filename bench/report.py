@@ -10,7 +10,7 @@ from typing import Any
 from bench.loads import Load, Ratio
 from bench.quiet import DISTURBED
 from bench.rounds import Measurement
-from bench.servers import CORRAL
+from bench.servers import CORRAL, IK
 
 LABELS = {
     "tokens_per_s": "tok/s out",
@@ -21,7 +21,6 @@ LABELS = {
     "gap_s_longest": "gap longest, ms",
     "api_cpu_us": "API process, µs of CPU per token",
 }
-PEERS = ("llama-server", "llama-server --kv-unified")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +67,12 @@ def ratios_to(measurements: Sequence[Measurement], peer: str, figure: str) -> li
 def better_peer(measurements: Sequence[Measurement], ratio: Ratio) -> str | None:
     """Return the peer with the better median of the figure; None if none has it.
 
-    Of llama-server's two layouts the better one counts; other variants of Corral are no peers where there are
-    any.
+    Of llama-server's two layouts the better one counts, and ik_llama.cpp only without either; other variants
+    of Corral are no peers where there are any.
     """
     names = list(dict.fromkeys(one.server for one in measurements if one.server != CORRAL))
-    peers = [name for name in names if not name.startswith(CORRAL)] or names
+    others = [name for name in names if not name.startswith(CORRAL)]
+    peers = [name for name in others if name != IK] or others or names
     medians = {
         name: statistics.median(values)
         for name in peers

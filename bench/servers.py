@@ -17,6 +17,9 @@ from typing import Any
 
 CORRAL = "corral"
 BASELINE = f"{CORRAL} before"
+LLAMA_SERVER = "llama-server"
+UNIFIED = f"{LLAMA_SERVER} --kv-unified"
+IK = "ik_llama.cpp"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +64,24 @@ def corral(
 def llama_server(binary: Path, model: Path, room: Room, threads: int, *, unified: bool) -> Server:
     """Return llama.cpp's own server, same context for each stream; `unified` shares one KV buffer."""
     return Server(
-        "llama-server --kv-unified" if unified else "llama-server",
+        UNIFIED if unified else LLAMA_SERVER,
         [
             *(str(binary), "-m", str(model), "--port", "{port}", "-np", str(room.slots)),
             *("-c", str(room.slots * room.n_ctx), "-t", str(threads), "--no-webui"),
             "--kv-unified" if unified else "--no-kv-unified",
+        ],
+        "/health",
+        {"ignore_eos": True},
+    )
+
+
+def ik_server(binary: Path, model: Path, room: Room, threads: int) -> Server:
+    """Return ik_llama.cpp's server; it packs its weights anew as it loads, which is its fastest on a CPU."""
+    return Server(
+        IK,
+        [
+            *(str(binary), "-m", str(model), "--port", "{port}", "-np", str(room.slots)),
+            *("-c", str(room.slots * room.n_ctx), "-t", str(threads), "--run-time-repack"),
         ],
         "/health",
         {"ignore_eos": True},

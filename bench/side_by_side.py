@@ -1,4 +1,4 @@
-"""Corral, llama-server and `llama_cpp.server` on the same llama.cpp: interleaved, medians of ratios.
+"""Corral beside llama-server, `llama_cpp.server` and ik_llama.cpp: interleaved, medians of ratios.
 
     python -m bench.side_by_side --model MODEL.gguf --llama-server BIN [--peer-python PY] [--loads streams …]
 
@@ -29,7 +29,8 @@ from models.gguf.info import read_gguf_info
 
 END_TOKENS = {f"tokenizer.ggml.{name}_token_id" for name in ("eos", "eot", "eom")}
 MOST_TOKENS_PER_WORD = 1.75
-SPECULATION = ("--speculate", "ngram"), ("--speculate", "off")
+UNSPECULATED = "--speculate off"
+WITHOUT_KERNELS = "--kernels off"
 
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -38,6 +39,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--corral", type=Path, default=servers.INSTALLED, help="the corral to measure")
     parser.add_argument("--baseline", type=Path, help="the corral of another commit, measured in addition")
     parser.add_argument("--llama-server", type=Path, help="llama-server binary")
+    parser.add_argument("--ik-server", type=Path, help="llama-server binary of ik_llama.cpp, one more peer")
     parser.add_argument(
         "--edit-model", type=Path, help="GGUF for the load `repetitive` (random_model --successor)"
     )
@@ -58,6 +60,9 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         default=[],
         metavar="NAME:FLAGS",
         help="one more Corral, started with FLAGS too",
+    )
+    parser.add_argument(
+        "--without-kernels", action="store_true", help="one more Corral, with llama.cpp's matrix kernels"
     )
     parser.add_argument("--corral-flags", default="", help="more flags for `corral serve`")
     for one in fields(Sizes):
@@ -81,10 +86,11 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     return args
 
 
+LLAMA_SERVER = "--llama-server, or --layouts without a value"
 NEEDS = {
-    **dict.fromkeys(("streams", "prefix", "mixed", "busy"), "--llama-server, or --layouts without a value"),
+    **dict.fromkeys(NAMES, LLAMA_SERVER),
     "python-server": "--peer-python",
-    "repetitive": "--edit-model",
+    "repetitive": f"--edit-model, and {LLAMA_SERVER}",
 }
 
 
@@ -92,8 +98,8 @@ def runnable(name: str, args: argparse.Namespace) -> bool:
     """True if the peers of the load are at hand."""
     if name == "python-server":
         return args.peer_python is not None
-    if name == "repetitive":
-        return args.edit_model is not None
+    if name == "repetitive" and args.edit_model is None:
+        return False
     return args.llama_server is not None or not args.layouts
 
 
@@ -102,35 +108,43 @@ def sizes_of(args: argparse.Namespace, n_ctx_train: int | None) -> Sizes:
     sizes = Sizes(**{one.name: getattr(args, one.name) for one in fields(Sizes)})
     if n_ctx_train is None:
         return sizes
-    room = int((n_ctx_train - sizes.long_tokens) / MOST_TOKENS_PER_WORD)
-    return replace(sizes, long_words=min(sizes.long_words, room))
+    room = n_ctx_train - sizes.long_tokens
+    return replace(
+        sizes,
+        long_words=min(sizes.long_words, int(room / MOST_TOKENS_PER_WORD)),
+        prompt_tokens=min(sizes.prompt_tokens, room - sizes.long_tokens),
+    )
 
 
 def servers_of(load: Load, args: argparse.Namespace) -> list[servers.Server]:
     """Return the servers of a load, Corral first."""
     flags = shlex.split(args.corral_flags)
-    common = args.model, load.room, args.threads
-    if load.peers == "corral":
-        model, on, off = (args.edit_model, *SPECULATION)
-        edit = args.corral, model, load.room, args.threads
-        return [
-            servers.corral(*edit, flags=[*flags, *on]),
-            servers.corral(*edit, name="corral --speculate off", flags=[*flags, *off]),
-        ]
+    common = model_of(load, args), load.room, args.threads
     rivals = [servers.corral(args.corral, *common, flags=flags)]
     if args.baseline is not None:
         rivals.append(servers.corral(args.baseline, *common, name=servers.BASELINE, flags=flags))
-    for variant in args.variant:
-        name, _, more = variant.partition(":")
-        rivals.append(
-            servers.corral(args.corral, *common, name=f"corral {name}", flags=[*flags, *shlex.split(more)])
-        )
+    variants = [one.split(":", 1) for one in args.variant]
+    if args.without_kernels:
+        variants.insert(0, [WITHOUT_KERNELS, WITHOUT_KERNELS])
+    if load.edits:
+        variants.insert(0, [UNSPECULATED, UNSPECULATED])
+    rivals += [
+        servers.corral(args.corral, *common, name=f"corral {name}", flags=[*flags, *shlex.split(more)])
+        for name, more in variants
+    ]
     if load.peers == "python-server":
         return [*rivals, servers.llama_cpp_server(args.peer_python, *common, args.eos)]
-    return rivals + [
+    rivals += [
         servers.llama_server(args.llama_server, *common, unified=layout == "unified")
         for layout in args.layouts
     ]
+    return rivals + ([servers.ik_server(args.ik_server, *common)] if args.ik_server else [])
+
+
+def model_of(load: Load, args: argparse.Namespace) -> Path:
+    """Return the model that a load is for."""
+    model: Path = args.edit_model if load.edits else args.model
+    return model
 
 
 def main() -> int:
@@ -141,7 +155,7 @@ def main() -> int:
     sizes = sizes_of(args, info.n_ctx_train)
     loads = loads_named(args.loads, args.streams, sizes)
     rounds = Rounds(
-        lambda load: (args.edit_model if load.peers == "corral" else args.model).stem,
+        lambda load: model_of(load, args).stem,
         lambda load: servers_of(load, args),
         args.rounds,
         args.seed,
@@ -177,7 +191,7 @@ def write_json(
     """Write all measurements so far; after each load, so that an interruption loses one at most."""
     document = {
         "command": shlex.join(["python", "-m", "bench.side_by_side", *sys.argv[1:]]),
-        "machine": describe(args.llama_server),
+        "machine": describe(args.llama_server, args.ik_server),
         "model": {"path": str(args.model), "bytes": args.model.stat().st_size},
         "seed": args.seed,
         "servers": rounds.commands,

@@ -47,7 +47,8 @@ def test_no_prompt_comes_twice_and_each_fits_its_room(load: Load) -> None:
     sent = [prompt for _ in range(3) for prompt in prompts(load, by)]
     assert len(set(sent)) == len(sent)
     n_out = max(int(str(body["max_tokens"])) for body in bodies(load.lanes(by)))
-    assert max(len(prompt.split()) for prompt in sent) * 1.75 + n_out <= load.room.n_ctx
+    per_word = 1 if load.name in {"prompt", "repetitive"} else 1.75  # those two are of tokens
+    assert max(len(prompt.split()) for prompt in sent) * per_word + n_out <= load.room.n_ctx
     assert all(body["ignore_eos"] and body["model"] == "m" for body in bodies(load.lanes(by)))
 
 
@@ -55,7 +56,7 @@ def test_streams_stand_for_one_load_each() -> None:
     loads = loads_named(["streams", "prefix"], [1, 4], SIZES)
     assert [load.name for load in loads] == ["streams-1", "streams-4", "prefix"]
     assert [len(load.lanes(sender())) for load in loads] == [1, 4, 8]
-    assert [load.ratios[0].aim for load in loads] == [1.0, None, 2.0]
+    assert [load.ratios[0].aim for load in loads] == [1.2, 2.1, 2.0]
 
 
 def test_the_prefix_is_shared_within_a_round_and_new_in_the_next() -> None:
@@ -70,6 +71,42 @@ def test_long_prompts_come_one_after_another_once_the_short_ones_run() -> None:
     assert [(lane.start_s, len(list(lane.requests))) for lane in short] == [(0.0, 1)] * 4
     assert long.start_s == 2.5
     assert [one.label for one in long.requests] == [LONG] * 3
+
+
+@pytest.mark.parametrize("name", ["steady", "steady-prefix"])
+def test_steady_requests_follow_each_other_and_do_not_end_together(name: str) -> None:
+    (load,) = loads_named([name], [], SIZES)
+    lanes = load.lanes(sender())
+    first = [next(lane.requests) for lane in lanes]
+    rest = [one for lane in lanes for one in lane.requests]
+    lengths = [one.max_tokens or 0 for one in [*first, *rest]]
+    assert (len(first), len(lengths)) == (8, SIZES.steady_requests)
+    assert len(set(lengths[:8])) > 4
+    wanted = SIZES.tokens if name == "steady" else SIZES.prefix_tokens
+    assert sum(lengths) / len(lengths) == pytest.approx(wanted, rel=0.01)
+    again = [body["max_tokens"] for body in bodies(load.lanes(sender()))]
+    assert again == lengths  # every server has the same
+
+
+def test_all_steady_requests_share_the_prefix_of_their_round() -> None:
+    by, (load,) = sender(), loads_named(["steady-prefix"], [], SIZES)
+    rounds = [{tuple(prompt.split()[: SIZES.prefix_words]) for prompt in prompts(load, by)} for _ in range(2)]
+    assert [len(one) for one in rounds] == [1, 1]
+    assert rounds[0] != rounds[1]
+
+
+def test_one_steady_request_is_a_load_too() -> None:
+    (load,) = loads_named(["steady"], [], Sizes(steady_requests=1))
+    assert [body["max_tokens"] for body in bodies(load.lanes(sender()))] == [48]
+
+
+def test_the_long_prompt_has_exactly_its_tokens() -> None:
+    (load,) = loads_named(["prompt"], [], SIZES)
+    (body,) = bodies(load.lanes(sender()))
+    assert isinstance(body["prompt"], list)
+    assert len(body["prompt"]) == SIZES.prompt_tokens == 2000
+    assert all(0 < token < 4096 for token in body["prompt"])
+    assert (load.ratios[0].figure, load.ratios[0].aim) == ("first_token_s_p50", 0.5)
 
 
 def test_the_answer_to_the_edit_is_the_prompt_with_one_token_in_so_many_changed() -> None:

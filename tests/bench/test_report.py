@@ -40,6 +40,14 @@ def test_variants_of_corral_are_no_peers() -> None:
     assert better_peer(only, Ratio("tokens_per_s")) == "corral unified"
 
 
+def test_ik_llama_cpp_has_a_row_and_decides_nothing_beside_llama_server() -> None:
+    ik = [measured("ik_llama.cpp", i, tokens_per_s=500.0, gap_s_p50=0.01) for i in range(3)]
+    assert better_peer([*FOUND, *ik], Ratio("tokens_per_s")) == "llama-server"
+    assert "| ik_llama.cpp | 500.0 (500.0–500.0) |" in load_section(LOAD, [*FOUND, *ik])
+    only = [one for one in FOUND if one.server == "corral"] + ik
+    assert better_peer(only, Ratio("tokens_per_s")) == "ik_llama.cpp"
+
+
 def test_verdicts_and_summary() -> None:
     speed, first = verdicts(LOAD, FOUND)
     assert (speed.figure, speed.peer, speed.median, speed.reached) == (

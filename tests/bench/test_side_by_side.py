@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bench import side_by_side
-from bench.loads import Load, Sizes, loads_named
+from bench.loads import NAMES, Load, Sizes, loads_named
 from bench.rounds import Rounds
 from bench.servers import Server
 from bench.side_by_side import parse, runnable, servers_of, sizes_of
@@ -30,9 +30,13 @@ def test_servers_of_a_load() -> None:
     assert names([*SERVER, "--layouts", "unified"], "mixed") == ["corral", peers[1]]
     assert names(["--layouts"], "busy") == ["corral"]
     assert names(["--peer-python", "py", "--layouts"], "python-server") == ["corral", "llama_cpp.server"]
-    assert names(["--layouts", "--edit-model", "e.gguf"], "repetitive") == [
+    edit = ["--edit-model", "e.gguf"]
+    assert names([*SERVER, *edit], "repetitive") == ["corral", "corral --speculate off", *peers]
+    assert names(["--layouts", "--without-kernels"], "steady") == ["corral", "corral --kernels off"]
+    assert names([*SERVER, "--ik-server", "ik"], "prompt") == ["corral", *peers, "ik_llama.cpp"]
+    assert names(["--peer-python", "py", *SERVER, "--ik-server", "ik"], "python-server") == [
         "corral",
-        "corral --speculate off",
+        "llama_cpp.server",
     ]
     assert names(["--layouts", "--variant", "kv:--kv-unified"], "prefix") == ["corral", "corral kv"]
     assert names(["--layouts", "--baseline", "old/corral"], "streams") == ["corral", "corral before"]
@@ -50,11 +54,26 @@ def test_flags_reach_corral_and_slots_every_server() -> None:
     assert corral[corral.index("--threads") + 1] == peer[peer.index("-t") + 1] == "3"
 
 
+def test_arms_are_started_with_what_they_are_called_after() -> None:
+    arguments = ["--edit-model", "e.gguf", "--ik-server", "/bin/ik", "--without-kernels"]
+    args = parse([*MODEL, *SERVER, *arguments, "--layouts", "separate", "--threads", "3"])
+    (edit,), (other,) = loads_named(["repetitive"], [], Sizes()), loads_named(["prompt"], [], Sizes())
+    corral, off, without, peer, ik = (list(server.arguments) for server in servers_of(edit, args))
+    assert off == [*corral, "--speculate", "off"]
+    assert without == [*corral, "--kernels", "off"]
+    assert all(str(args.edit_model) in command for command in (corral, peer, ik))
+    assert ik[0] == "/bin/ik"
+    assert ik[ik.index("-c") + 1] == peer[peer.index("-c") + 1]
+    assert ik[ik.index("-t") + 1] == "3"
+    assert all(str(args.model) in server.arguments for server in servers_of(other, args))
+
+
 def test_loads_that_can_not_be_run_are_left_out_or_refused() -> None:
     args = parse([*MODEL, *SERVER])
     assert "python-server" not in args.loads
-    assert {"streams", "prefix", "mixed", "busy"} <= set(args.loads)
+    assert set(args.loads) == set(NAMES) - {"python-server", "repetitive"}
     assert not runnable("repetitive", args)
+    assert not runnable("repetitive", parse([*MODEL, "--edit-model", "e.gguf", "--peer-python", "py"]))
     with pytest.raises(SystemExit):
         parse([*MODEL, "--loads", "streams"])
     with pytest.raises(SystemExit):
@@ -65,6 +84,9 @@ def test_long_prompts_fit_the_model() -> None:
     args = parse([*MODEL, *SERVER])
     assert sizes_of(args, 4096).long_words == 900
     assert sizes_of(args, 1024).long_words * 1.75 + 16 <= 1024
+    assert sizes_of(args, 4096).prompt_tokens == 2000
+    (load,) = loads_named(["prompt"], [], sizes_of(args, 1024))
+    assert load.room.n_ctx <= 1024
     assert sizes_of(args, None) == Sizes()
 
 
