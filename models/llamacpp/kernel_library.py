@@ -171,12 +171,14 @@ class KernelLibrary:
         weights: npt.NDArray[np.uint8],
         x: npt.NDArray[np.float32],
         repeats: int,
+        n_copies: int = 1,
     ) -> float | None:
         """Return the processor seconds of a product on one thread, the mean of `repeats`.
 
-        One more before them isn't counted. None if the place doesn't take the weights.
+        One more before them isn't counted. None if the place doesn't take the weights. So many copies of them
+        are multiplied in turn: more than fit the caches come from memory.
         """
-        _, seconds = self._multiply(place, ggml_type, weights, x, 1, repeats)
+        _, seconds = self._multiply(place, ggml_type, weights, x, 1, repeats, n_copies)
         return None if seconds < 0 else seconds
 
     def _multiply(
@@ -187,13 +189,14 @@ class KernelLibrary:
         x: npt.NDArray[np.float32],
         n_threads: int,
         repeats: int,
+        n_copies: int = 1,
     ) -> tuple[npt.NDArray[np.float32], float]:
         n, k = x.shape
         weights, x = np.ascontiguousarray(weights), np.ascontiguousarray(x)
         out = np.full((n, len(weights)), np.nan, np.float32)
         pointers = (weights.ctypes.data, x.ctypes.data, out.ctypes.data)
         seconds = self._handle.corral_multiply(
-            place, ggml_type, k, len(weights), n, *pointers, n_threads, 1, repeats
+            place, ggml_type, k, len(weights), n, *pointers, n_threads, n_copies, repeats
         )
         return out, float(seconds)
 
