@@ -62,7 +62,7 @@ class Product:
     @property
     def n_copies(self) -> int:
         """So many copies of the matrix are multiplied in turn."""
-        return max(2, -(-FROM_MEMORY // self.n_bytes)) if self.n <= MOST_FROM_MEMORY else 1
+        return -(-FROM_MEMORY // self.n_bytes) if self.n <= MOST_FROM_MEMORY else 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +187,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     for fault in opened.faults:
         print(fault, file=sys.stderr)
-    read = PlainRead(FROM_MEMORY + max(k * rows * 2 for k, rows in args.shapes))
+    read = PlainRead(FROM_MEMORY + max(2 * k * rows for k, rows in args.shapes))  # 2 bytes a weight at most
     for set_name in opened.library.sets():
         if opened.library.choose(set_name) is None:
             print(f"\n{set_name} isn't in this processor", file=sys.stderr)

@@ -3,8 +3,9 @@
     python -m bench.loading MODEL.gguf … [--rounds 5]
 
 Each load is a process of its own, as a worker is; the two take turns. It loads twice: a virtual machine
-whose host takes free memory back gives it again at the first, which can cost more than all else there.
-Printed are medians, and medians of the ratios of a round.
+whose host takes free memory back gives it again at the first, which can cost more than all else there. Then
+`corral serve` is started and timed until it can answer. Printed are medians, and medians of the ratios of a
+round.
 """
 
 from __future__ import annotations
@@ -15,15 +16,18 @@ import resource
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from bench import servers
 from bench.quiet import wait_until_quiet
 from models.llamacpp import library
 from models.llamacpp.model import Model
+from models.machine.hardware import usable_cores
 from server.kernels.use import choose_kernels
 from server.serve_options import ServeOptions
 
@@ -32,6 +36,7 @@ ARMS = ("on", "off")
 MOST_PEAK, MOST_TIME = 1.1, 1.3
 """Loading may take so many times the memory and the time that it takes with llama.cpp's kernels."""
 AIMS: Mapping[str, float | None] = {
+    "ready_s": MOST_TIME,
     "check_s": None,
     "first_s": MOST_TIME,
     "first_cpu_s": None,
@@ -42,7 +47,8 @@ AIMS: Mapping[str, float | None] = {
     "file_mib": None,
 }
 """The most that each ratio of figures may be; None where it only informs."""
-MIB = 2**20
+ROOM = servers.Room(1, 512)
+"""The server has room for one sequence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +69,8 @@ class Cost:
     after_mib: float
     file_mib: float
     n_matrices: int
+    ready_s: float = 0.0
+    """Seconds from the start of `corral serve` until it can answer."""
 
 
 def load_twice(path: Path, kernels: Literal["on", "off"]) -> Cost:
@@ -125,7 +133,18 @@ def measure(path: Path, kernels: str) -> Cost:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise RuntimeError(f"{path.name}, kernels {kernels}: {done.stderr.strip()[-2000:]}")
-    return Cost(**json.loads(done.stdout.splitlines()[-1]))
+    cost = Cost(**json.loads(done.stdout.splitlines()[-1]))
+    return replace(cost, ready_s=time_to_ready(path, kernels))
+
+
+def time_to_ready(path: Path, kernels: str) -> float:
+    """Return the seconds until a server of the model can answer. Raises RuntimeError if it can't."""
+    flags = ["--kernels", kernels, "--prefix-cache-gib", "0"]
+    server = servers.corral(servers.INSTALLED, path, ROOM, usable_cores()[0], flags=flags)
+    with tempfile.TemporaryDirectory() as folder:
+        began = time.perf_counter()
+        with servers.running(server, Path(folder) / "log"):
+            return time.perf_counter() - began
 
 
 def table(rounds: Sequence[Mapping[str, Cost]]) -> str:

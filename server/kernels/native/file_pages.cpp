@@ -37,11 +37,19 @@ Range file_part(Range wanted) {
 
 }  // namespace
 
-void drop_file_pages(const void * data, size_t size) {
-    const auto page = uintptr_t(sysconf(_SC_PAGESIZE));
+FilePages::FilePages(const void * data, size_t size) {
     const auto part = file_part({ uintptr_t(data), uintptr_t(data) + size });
-    const uintptr_t first = (part.first + page - 1) / page * page, end = part.end / page * page;  // others' bytes stay
-    if (first < end) madvise((void *) first, end - first, MADV_DONTNEED);  // fails where the file is locked, as it should
+    const auto page = uintptr_t(sysconf(_SC_PAGESIZE));
+    first = (part.first + page - 1) / page * page;  // others' bytes stay
+    end = part.end / page * page;
+}
+
+void FilePages::drop_before(const void * to) {
+    const auto page = uintptr_t(sysconf(_SC_PAGESIZE));
+    const uintptr_t next = std::min(end, uintptr_t(to) / page * page);
+    if (first >= next) return;
+    madvise((void *) first, next - first, MADV_DONTNEED);  // fails where the file is locked, as it should
+    first = next;
 }
 
 }  // namespace corral

@@ -1,11 +1,20 @@
 // The pages of a model's file that are in memory only because it is being loaded.
 #pragma once
 #include <cstddef>
+#include <cstdint>
 
 namespace corral {
 
-// Takes [data, data + size) out of this process where it is a file's, mapped to be read: it comes back when it is read
+// Memory that may be a file's, mapped to be read: then what was read can be dropped, and comes back when it is read
 // again. Other memory is left alone. While a model is loaded its weights are then in memory once, not twice.
-void drop_file_pages(const void * data, size_t size);
+class FilePages {
+  public:
+    FilePages(const void * data, size_t size);
+    // Drops what lies before `end` and wasn't dropped yet.
+    void drop_before(const void * end);
+
+  private:
+    uintptr_t first, end;  // of what isn't dropped
+};
 
 }  // namespace corral

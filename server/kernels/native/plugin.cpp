@@ -27,6 +27,7 @@ namespace {
 
 constexpr int kPanelsOfChunk = 8;
 constexpr int kChunksOfThread = 4;
+constexpr int64_t kSliceBytes = 4 << 20;       // are read of a file before they are dropped
 constexpr int64_t kWeightsOfThread = 1 << 20;  // fewer aren't worth a thread for repacking
 
 const InstructionSet * chosen = nullptr;
@@ -234,24 +235,28 @@ class Extra final : public ggml::cpu::extra_buffer_type {
     }
 };
 
-// Repacks with up to as many threads as there are processors.
-void repack_matrix(const FormatInfo & f, char * to, const char * from, int64_t k, int64_t rows) {
-    const int64_t panels = panels_of(rows);
-    const int64_t n = std::clamp<int64_t>(panels * kRows * k / kWeightsOfThread, 1, std::max(1u, std::thread::hardware_concurrency()));
-    std::vector<std::thread> threads;
-    for (int64_t i = 1; i < n; i++) threads.emplace_back(f.repack, to, from, k, rows, panels * i / n, panels * (i + 1) / n);
-    f.repack(to, from, k, rows, 0, panels / n);
-    for (auto & thread : threads) thread.join();
+// Repacks with up to as many threads as there are processors, a slice after the other: what was read of a file goes.
+void repack_matrix(const FormatInfo & f, char * to, const char * from, size_t row_bytes, int64_t k, int64_t rows, FilePages & pages) {
+    const int64_t panels = panels_of(rows), slice = std::max<int64_t>(1, kSliceBytes / int64_t(kRows * row_bytes));
+    for (int64_t begin = 0; begin < panels; begin += slice) {
+        const int64_t count = std::min(slice, panels - begin);
+        const int64_t n = std::clamp<int64_t>(count * kRows * k / kWeightsOfThread, 1, std::max(1u, std::thread::hardware_concurrency()));
+        std::vector<std::thread> threads;
+        for (int64_t i = 1; i < n; i++) threads.emplace_back(f.repack, to, from, k, rows, begin + count * i / n, begin + count * (i + 1) / n);
+        f.repack(to, from, k, rows, begin, begin + count / n);
+        for (auto & thread : threads) thread.join();
+        pages.drop_before(from + size_t(std::min(rows, (begin + count) * kRows)) * row_bytes);
+    }
 }
 
 void set_tensor(ggml_backend_buffer_t, ggml_tensor * t, const void * data, size_t offset, size_t size) {
     GGML_ASSERT(offset == 0 && size == ggml_nbytes(t));
     const auto & f = *usable_format(t);
     const size_t bytes = matrix_bytes(f, t->ne[0], t->ne[1]);
+    FilePages pages(data, size);
     for (int64_t e = 0; e < t->ne[2]; e++)
-        repack_matrix(f, (char *) t->data + size_t(e) * bytes, (const char *) data + size_t(e) * t->nb[2], t->ne[0], t->ne[1]);
+        repack_matrix(f, (char *) t->data + size_t(e) * bytes, (const char *) data + size_t(e) * t->nb[2], t->nb[1], t->ne[0], t->ne[1], pages);
     n_matrices += t->ne[2];
-    drop_file_pages(data, size);
 }
 
 ggml_status init_tensor(ggml_backend_buffer_t, ggml_tensor *) { return GGML_STATUS_SUCCESS; }
