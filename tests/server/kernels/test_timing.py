@@ -37,6 +37,7 @@ class ScriptedTimes(KernelLibrary):
         weights: npt.NDArray[np.uint8],
         x: npt.NDArray[np.float32],
         repeats: int,
+        n_copies: int = 1,
     ) -> float | None:
         n_round = self.rounds[place, len(x)] = self.rounds.get((place, len(x)), 0) + 1
         disturbance = 50.0 if n_round == 1 else 1.0  # the first round of each is slow
