@@ -97,7 +97,8 @@ def measure(kernels: KernelLibrary, product: Product, n_rounds: int, read: Plain
             if seconds is not None:
                 times[place].append(seconds)
         if product.n == 1:
-            reads += [read.seconds(product.n_bytes * product.n_copies) / product.n_copies for _ in range(3)]
+            spent = [read.seconds(product.n_bytes * product.n_copies) for _ in range(n_repeats)]
+            reads.append(sum(spent) / (n_repeats * product.n_copies))  # a mean, as a product's
     if not times[Place.PANELS] or not times[Place.PLAIN]:
         raise LlamaCppError(f"ggml takes no {product.k}x{product.rows} of {type_name(product.ggml_type)}")
     ours, plain, extra = (min(times[place], default=None) for place in Place)
