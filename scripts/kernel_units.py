@@ -1,8 +1,8 @@
 """The translation units of our matrix kernels, and the flags of each.
 
-An instruction set has a unit of its own, `set_<name>.cpp`, which alone is compiled for processors that have
-it; all else is compiled for any. All sets of an architecture are compiled, but those whose flags the compiler
-doesn't know.
+An instruction set has a unit of its own, `sets/set_<name>.cpp`, which alone is compiled for processors that
+have it; all else is compiled for any. All sets of an architecture are compiled, but those whose flags the
+compiler doesn't know.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def sets_of(machine: str) -> Mapping[str, tuple[str, ...]]:
 
 def units(native: Path, machine: str) -> list[Path]:
     """Return the units to compile on this architecture. Raises SetUpError for a set without flags."""
-    files = sorted(native.glob("*.cpp"))
+    files = sorted(native.rglob("*.cpp"))
     unknown = [
         file.name
         for file in files

@@ -70,9 +70,10 @@ class Build:
         """The folder in the cache for what is built of these sources beside this wheel. Raises SetUpError."""
         key = key_of(self.requirement, self.environ)
         digest = hashlib.sha256(key.digest().encode())
-        for path in sorted(self.native.iterdir()):
+        for path in sorted(self.native.rglob("*")):
             if path.suffix in {".cpp", ".h"}:
-                digest.update(f"{path.name}\0{hashlib.sha256(path.read_bytes()).hexdigest()}\0".encode())
+                content = hashlib.sha256(path.read_bytes()).hexdigest()
+                digest.update(f"{path.relative_to(self.native)}\0{content}\0".encode())
         table = {unit.name: flags_of(unit.name, self.machine) for unit in units(self.native, self.machine)}
         digest.update(json.dumps([table, self.flags, self.compiler]).encode())
         return folder_of(key, self.environ) / f"kernels-{digest.hexdigest()[:16]}"
@@ -113,7 +114,8 @@ def _compile(job: Build, work: Path, logs: Path, sources: Path) -> list[Path]:
         f'-DCORRAL_BINDINGS_VERSION="{job.requirement.version}"',
         f'-DCORRAL_GGML_VERSION="{".".join(version)}"',
     ]
-    includes = [part for folder in GGML_INCLUDES for part in ("-isystem", str(sources / folder))]
+    theirs = [part for folder in GGML_INCLUDES for part in ("-isystem", str(sources / folder))]
+    includes = ["-I", str(job.native), *theirs]
 
     known = []
     for unit in units(job.native, job.machine):

@@ -6,7 +6,7 @@
 #include "ggml-backend.h"
 #include "ggml-cpu.h"
 #include "ggml-cpu/traits.h"
-#include "attention_op.h"
+#include "attention/attention_op.h"
 #include "file_pages.h"
 #include "formats.h"
 #include "plugin.h"

@@ -116,7 +116,9 @@ class Workshop:
         """Return the program that multiplies with the set `name`; `optimized`: as the library is compiled."""
         emulation = EMULATIONS[name]
         flags = () if optimized else ("-O0",)
-        unit = self._object(NATIVE / emulation.unit, emulation.machine, self._unit_flags(emulation, flags))
+        unit = self._object(
+            NATIVE / "sets" / emulation.unit, emulation.machine, self._unit_flags(emulation, flags)
+        )
         formats = self._object(NATIVE / "formats.cpp", emulation.machine, ())
         symbol = f"-DCORRAL_SET={Path(emulation.unit).stem}"
         main = self._object(PROGRAMS / "multiply.cpp", emulation.machine, (symbol,))
@@ -126,7 +128,7 @@ class Workshop:
         """Return the functions of a set's unit, as it is in the library, that others may be linked to."""
         emulation = EMULATIONS[name]
         flags = flags_of(emulation.unit, emulation.machine)
-        unit = self._object(NATIVE / emulation.unit, emulation.machine, flags)
+        unit = self._object(NATIVE / "sets" / emulation.unit, emulation.machine, flags)
         tool = [compiler(emulation.machine), "-print-prog-name=nm"]
         nm = subprocess.run(tool, capture_output=True, text=True, check=True).stdout.strip()
         command = [nm, "--extern-only", "--defined-only", "--demangle", str(unit)]
@@ -140,7 +142,7 @@ class Workshop:
         The set `without` is left out of the program, as one is that the compiler doesn't know.
         """
         main = self._object(PROGRAMS / "present_sets.cpp", machine, (f"-DWITHOUT_{without}",))
-        program = self._linked((main, self._object(NATIVE / "candidates.cpp", machine, ())), machine)
+        program = self._linked((main, self._object(NATIVE / "sets/candidates.cpp", machine, ())), machine)
         command = [*(emulator(machine, cpu) if cpu else ()), program.command[-1]]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
         return done.stdout.split()

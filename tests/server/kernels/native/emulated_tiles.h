@@ -1,7 +1,7 @@
 // AMX's tile instructions in plain C++, as strict as the processor. Included before all else.
 #pragma once
 #define CORRAL_TILE_INSTRUCTIONS
-#include "tiles.h"
+#include "sets/tiles.h"
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>

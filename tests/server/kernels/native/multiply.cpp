@@ -4,7 +4,7 @@
 // is the activations as the kernels see them (int8 [n][k], float [n][k / group]) and then, for each tile of the first
 // nc = 1 .. n columns, the products [nc][rows]. Links no part of ggml: it runs where only an emulator does.
 #include "formats.h"
-#include "sets.h"
+#include "sets/sets.h"
 #include <cstdio>
 #include <cstdlib>
 #include <vector>

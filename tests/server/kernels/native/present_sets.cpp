@@ -1,5 +1,5 @@
 // Prints the names of the instruction sets that the processor has, best first. Has no kernels: any processor runs it.
-#include "sets.h"
+#include "sets/sets.h"
 #include <cstdio>
 
 namespace corral {

@@ -2,7 +2,7 @@
 //
 // Products are whole numbers below 2^24, so that an offset of the weights is taken off exactly in floats as well.
 #pragma once
-#include "panel_kernels.h"
+#include "products/panel_kernels.h"
 
 namespace corral {
 namespace {

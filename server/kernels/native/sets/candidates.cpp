@@ -1,5 +1,5 @@
 // The instruction sets in the order of preference, and whether the processor and the system have them.
-#include "sets.h"
+#include "sets/sets.h"
 #include <array>
 #include <iterator>
 #if defined(__x86_64__)

@@ -1,6 +1,6 @@
 // The kernels' vocabulary in AVX-VNNI: AVX2's registers, with products of bytes summed in 32 bits.
 #pragma once
-#include "simd_avx2.h"
+#include "sets/simd_avx2.h"
 
 namespace corral {
 namespace {

@@ -1,6 +1,6 @@
 // The kernels of weights that are halves: products of floats, with inputs that aren't rounded.
 #pragma once
-#include "panel_kernels.h"
+#include "products/panel_kernels.h"
 
 namespace corral {
 namespace {

@@ -8,7 +8,7 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
-#include "attention.h"
+#include "attention/attention.h"
 
 #define CORRAL_UNROLL _Pragma("GCC unroll 16")
 

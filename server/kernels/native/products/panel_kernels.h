@@ -6,7 +6,7 @@
 #include <cstring>
 #include <utility>
 #include "panels.h"
-#include "quantizer.h"
+#include "products/quantizer.h"
 
 #define CORRAL_UNROLL _Pragma("GCC unroll 16")
 // Hides where a pointer comes from, so that GCC doesn't load all that is read through it before a loop and spill it.

@@ -1,8 +1,8 @@
 // The table of an instruction set's kernels.
 #pragma once
-#include "half_kernels.h"
-#include "panel_kernels.h"
-#include "span_kernels.h"
+#include "products/half_kernels.h"
+#include "products/panel_kernels.h"
+#include "products/span_kernels.h"
 
 namespace corral {
 namespace {

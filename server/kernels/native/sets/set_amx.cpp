@@ -1,6 +1,6 @@
-#include "sets.h"
-#include "simd_amx.h"
-#include "matrix_kernels.h"
+#include "sets/sets.h"
+#include "sets/simd_amx.h"
+#include "products/matrix_kernels.h"
 
 namespace corral {
 constexpr InstructionSet set_amx = untimed(matrix_set<Amx>("amx-int8"));

@@ -2,8 +2,8 @@
 //
 // Unpacked quads are the rows of one tile, 64 bytes each, and a column's activations a row of the other.
 #pragma once
-#include "simd_avx512.h"
-#include "tiles.h"
+#include "sets/simd_avx512.h"
+#include "sets/tiles.h"
 
 namespace corral {
 namespace {

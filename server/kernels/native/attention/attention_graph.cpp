@@ -1,6 +1,6 @@
 // Attention through ggml's own CPU backend: for the check at start, for tests and for timing.
-#include "attention.h"
-#include "attention_graph.h"
+#include "attention/attention.h"
+#include "attention/attention_graph.h"
 #include "graph.h"
 
 using namespace corral;

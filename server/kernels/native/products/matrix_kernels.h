@@ -5,7 +5,7 @@
 // panel_kernels.h and span_kernels.h: a product is the same, bit for bit. One column alone goes
 // to the kernels there.
 #pragma once
-#include "instruction_set.h"
+#include "sets/instruction_set.h"
 
 namespace corral {
 namespace {

@@ -1,5 +1,5 @@
-#include "attention_kernels.h"
-#include "floats_avx2.h"
+#include "attention/attention_kernels.h"
+#include "sets/floats_avx2.h"
 
 namespace corral {
 const AttentionKernels attention_avx2 = attention_with<Avx2Floats>("avx2");

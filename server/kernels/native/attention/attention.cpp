@@ -2,9 +2,9 @@
 //
 // Tokens that see nearly the same keys share a tile, which computes the keys that any of them sees: the rows of a
 // prompt do, sequences side by side in one cache don't, unless they share a long prefix.
-#include "attention_op.h"
-#include "attention.h"
-#include "sets.h"
+#include "attention/attention_op.h"
+#include "attention/attention.h"
+#include "sets/sets.h"
 #include <algorithm>
 #include <cmath>
 #include <cstring>

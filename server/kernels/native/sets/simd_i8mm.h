@@ -1,7 +1,7 @@
 // NEON's products of matrices: two rows times two columns, of 8 inputs each.
 #pragma once
 #include "panels.h"
-#include "simd_neon.h"
+#include "sets/simd_neon.h"
 
 namespace corral {
 namespace {
