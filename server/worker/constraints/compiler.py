@@ -194,7 +194,13 @@ class ConstraintCompiler:
     def _checked(self, key: bytes, request: GrammarRequest) -> Grammar:
         with self._turn:  # one that waited behind its like is refused with it
             self._refusals.check(key)
-            return self._process.grammar(request)
+            try:
+                return self._process.grammar(request)
+            except Unfinished:
+                raise
+            except RequestError as error:
+                self._refusals.keep(key, error)
+                raise
 
     def _keep(self, key: bytes, known: _Known) -> None:
         """Put a grammar in front of those that are kept, and let go of the last ones beyond the limits."""
