@@ -29,6 +29,8 @@ IK_VARIABLE = "CORRAL_IK_LLAMA_CPP_SOURCE"
 """It names the folder of ik_llama.cpp's sources where --ik-source doesn't."""
 IK_PARTS = ("CMakeLists.txt", "ggml/src/iqk")
 """ik_llama.cpp has these; the second is what llama.cpp lacks."""
+IK_SERVER_OPTION = "-DLLAMA_BUILD_EXAMPLES=ON"
+"""Its server is one of its examples."""
 
 
 def build_arguments(cxx: compiler.Compiler, environ: Mapping[str, str]) -> tuple[str, ...]:
@@ -126,7 +128,8 @@ def ik_llama_server(
     build = wheel_cache.cache_root(environ).parent / "ik-llama-server" / key[:24]
     line = ProgressLine()
     line.show(f"building ik_llama.cpp in {build}: up to half an hour on two cores the first time")
-    return _build("llama-server", sources, build, (f"-DCMAKE_CXX_COMPILER={cxx.path}",), environ, tools, line)
+    arguments = (f"-DCMAKE_CXX_COMPILER={cxx.path}", IK_SERVER_OPTION)
+    return _build("llama-server", sources, build, arguments, environ, tools, line)
 
 
 def llama_cpp_python(environ: Mapping[str, str] = os.environ) -> Path:
