@@ -140,21 +140,22 @@ def _routing(request: Request, error: Exception) -> Response:
         headers["Allow"] = ", ".join(sorted(_methods(request)))
         if request.method == "OPTIONS":
             return Response(status_code=204, headers=headers)
-    known = [route.path for route in _routes(request)]
+    known = [route.path for route in application_routes(request.app)]
     return error_response(errors.http_error(error.status_code, request.method, record.path, known), headers)
 
 
 def _methods(request: Request) -> set[str]:
     """Return the methods that the request's path has: all routes of it together have them."""
     methods = {"OPTIONS"}
-    for route in _routes(request):
+    for route in application_routes(request.app):
         if route.matches(request.scope)[0] is not Match.NONE:
             methods |= route.methods or set()
     return methods | {"HEAD"} if "GET" in methods else methods
 
 
-def _routes(request: Request) -> Iterator[Route]:
-    for route in chain(request.app.routes, *(group.router.routes for group in _GROUPS)):
+def application_routes(app: FastAPI) -> Iterator[Route]:
+    """Yield every route that the application has."""
+    for route in chain(app.routes, *(group.router.routes for group in _GROUPS)):
         if isinstance(route, Route):
             yield route
 

@@ -1,0 +1,74 @@
+"""`ROUTE_SCOPES`: the right that each route asks of an API key. Every route of the application has a line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final, Literal
+
+KeyScope = Literal["infer", "embed", "models", "admin", "metrics"]
+"""The rights that a key may have: answers, vectors and scores, the list of models, the server itself, figures."""
+RouteScope = Literal["open", KeyScope]
+"""`open`: the route needs no key, since monitors and browsers come without one; it holds nothing secret."""
+
+_BY_SCOPE: Final[Mapping[RouteScope, tuple[str, ...]]] = {
+    "open": (
+        "GET /",
+        "GET /health",
+        "GET /ready",
+        "GET /docs",
+        "GET /docs/oauth2-redirect",
+        "GET /openapi.json",
+    ),
+    "infer": (
+        "POST /chat/completions",
+        "GET /chat/completions",
+        "GET /chat/completions/{completion_id}",
+        "POST /chat/completions/{completion_id}",
+        "DELETE /chat/completions/{completion_id}",
+        "GET /chat/completions/{completion_id}/messages",
+        "POST /completions",
+        "POST /infill",
+        "POST /messages",
+        "POST /messages/count_tokens",
+        "POST /responses",
+        "GET /responses",
+        "POST /responses/input_tokens",
+        "GET /responses/{response_id}",
+        "DELETE /responses/{response_id}",
+        "POST /responses/{response_id}/cancel",
+        "GET /responses/{response_id}/input_items",
+        "POST /conversations",
+        "GET /conversations/{conversation_id}",
+        "POST /conversations/{conversation_id}",
+        "DELETE /conversations/{conversation_id}",
+        "GET /conversations/{conversation_id}/items",
+        "POST /conversations/{conversation_id}/items",
+        "GET /conversations/{conversation_id}/items/{item_id}",
+        "DELETE /conversations/{conversation_id}/items/{item_id}",
+        "POST /tokenize",
+        "POST /detokenize",
+        "POST /apply-template",
+        "GET /tokenizer_info",
+    ),
+    "embed": (),
+    "models": ("GET /models", "GET /models/", "GET /models/{model:path}", "GET /props", "GET /lora-adapters"),
+    "admin": (
+        "GET /admin/adapters",
+        "POST /admin/adapters",
+        "GET /admin/adapters/{adapter_id}",
+        "DELETE /admin/adapters/{adapter_id}",
+        "POST /lora-adapters",
+    ),
+    "metrics": (),
+}
+
+ROUTE_SCOPES: Final[Mapping[str, RouteScope]] = MappingProxyType(
+    {route: scope for scope, routes in _BY_SCOPE.items() for route in routes}
+)
+"""The scope of each method and path; a path is without its `/v1`, which many routes have in addition."""
+
+
+def route_scope(method: str, path: str) -> RouteScope:
+    """Return the scope of a route by its method and its path's template. Raises KeyError for a missing line."""
+    return ROUTE_SCOPES[f"{method} {path.removeprefix('/v1')}"]
