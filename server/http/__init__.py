@@ -28,8 +28,7 @@ request_body.py    `read` and `read_small`: a request's body, within its limits 
 request_head.py    `RequestHeads`: the ASGI middleware that refuses requests whose head no route could serve.
 respond.py         `respond`: from a request for a response to its HTTP answer, streamed or whole, kept on the
                    way.
-route_scopes.py    `ROUTE_SCOPES`: the right that each route asks of an API key. Every route of the
-                   application has a line.
+route_scopes.py    `ROUTE_SCOPES`: the right that each route of the application asks of an API key.
 stream_writer.py   Streamed answers: `EventStream` is the response, `StreamWriter` writes the chunks of each
                    event.
 unframed.py        `unframed`: answers of unknown length to HTTP/1.0 clients end with the connection, without

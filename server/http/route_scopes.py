@@ -1,4 +1,4 @@
-"""`ROUTE_SCOPES`: the right that each route asks of an API key. Every route of the application has a line."""
+"""`ROUTE_SCOPES`: the right that each route of the application asks of an API key."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import Final, Literal
 
 KeyScope = Literal["infer", "embed", "models", "admin", "metrics"]
-"""The rights that a key may have: answers, vectors and scores, the list of models, the server itself, figures."""
+"""The rights that a key may have: answers, vectors and scores, the models, the server itself, figures."""
 RouteScope = Literal["open", KeyScope]
 """`open`: the route needs no key, since monitors and browsers come without one; it holds nothing secret."""
 
@@ -70,5 +70,5 @@ ROUTE_SCOPES: Final[Mapping[str, RouteScope]] = MappingProxyType(
 
 
 def route_scope(method: str, path: str) -> RouteScope:
-    """Return the scope of a route by its method and its path's template. Raises KeyError for a missing line."""
+    """Return the scope of a route, by its path's template. Raises KeyError for one without a line."""
     return ROUTE_SCOPES[f"{method} {path.removeprefix('/v1')}"]
