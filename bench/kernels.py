@@ -1,12 +1,12 @@
 """Our matrix kernels beside ggml's, product by product, on one thread.
 
-    python -m bench.kernels [--types Q4_K Q6_K] [--shapes 2048x5632] [--columns 1 8] [--rounds 5]
+    python -m bench.kernels [--types Q4_K Q6_K] [--shapes 2048x5632] [--columns 1 8] [--ik-source DIR]
 
 Every type and instruction set that this machine has is multiplied through ggml's own backend: with our
 panels, with ggml's blocks as they are, and in the first of ggml's own extra buffer types that takes them.
 The three take turns, and the least processor time of each counts: what others do on the machine can only add
 to it. Few columns get their weights from memory, as a model's come; beside one column stands a plain read
-of as many bytes.
+of as many bytes. ik_llama.cpp's kernels take turns, too, where its sources are given.
 """
 
 from __future__ import annotations
@@ -17,14 +17,19 @@ import mmap
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
+from bench import peers
+from bench.ik_products import IkProducts, open_ik_products
 from models.errors import LlamaCppError
 from models.llamacpp import library
 from models.llamacpp.kernel_library import KernelLibrary, Place
 from models.llamacpp.quantization.ggml_types import GGML_TYPES, row_size, type_name
+from scripts.steps import SetUpError
 from server.kernels.front import open_kernels
 from server.kernels.samples import SCALES_AT, random_columns, random_weights
 
@@ -77,6 +82,8 @@ class Timing:
     plain_s: float
     extra_s: float | None
     read_s: float | None
+    ik_s: float | None = None
+    """ik_llama.cpp's better layout; None if it isn't here."""
 
     @property
     def ratio(self) -> float:
@@ -84,18 +91,23 @@ class Timing:
         return min(self.plain_s, self.extra_s or self.plain_s) / self.ours_s
 
 
-def measure(kernels: KernelLibrary, product: Product, n_rounds: int, read: PlainRead) -> Timing:
+def measure(
+    kernels: KernelLibrary, product: Product, n_rounds: int, read: PlainRead, ik: IkProducts | None = None
+) -> Timing:
     """Time one product in all places. Raises LlamaCppError if ours or ggml's blocks aren't taken."""
     weights = random_weights(product.ggml_type, product.k, product.rows)
     columns = random_columns(product.k, product.n)
     n_repeats = max(1, round(LEAST_WORK / (product.work * product.n_copies)))
     times: dict[Place, list[float]] = {place: [] for place in Place}
     reads: list[float] = []
+    iks: list[float] = []
     for _ in range(n_rounds):
         for place in Place:
             seconds = kernels.seconds(place, product.ggml_type, weights, columns, n_repeats, product.n_copies)
             if seconds is not None:
                 times[place].append(seconds)
+        if ik is not None:
+            iks.append(ik.seconds(product.ggml_type, weights, columns, n_repeats, product.n_copies))
         if product.n == 1:
             spent = [read.seconds(product.n_bytes * product.n_copies) for _ in range(n_repeats)]
             reads.append(sum(spent) / (n_repeats * product.n_copies))  # a mean, as a product's
@@ -104,7 +116,7 @@ def measure(kernels: KernelLibrary, product: Product, n_rounds: int, read: Plain
     ours, plain, extra = (min(times[place], default=None) for place in Place)
     assert ours is not None
     assert plain is not None
-    return Timing(product, ours, plain, extra, min(reads, default=None))
+    return Timing(product, ours, plain, extra, min(reads, default=None), min(iks, default=None))
 
 
 class PlainRead:
@@ -135,9 +147,12 @@ class PlainRead:
 
 def table(timings: Sequence[Timing]) -> str:
     """Return the timings as a Markdown table: GMAC/s, and GB/s of weights beside one column."""
+    has_ik = any(one.ik_s is not None for one in timings)
+    ik_heads = [" ik_llama.cpp |", " ÷ ik_llama.cpp |", " --: | --: |"] if has_ik else ["", "", ""]
     lines = [
-        "| type | inputs x rows | columns | ggml, plain | ggml, extra | Corral | ÷ ggml's best | of a read |",
-        "| --- | --- | --: | --: | --: | --: | --: | --: |",
+        "| type | inputs x rows | columns | ggml, plain | ggml, extra | Corral | ÷ ggml's best | of a read |"
+        + "".join(ik_heads[:2]),
+        "| --- | --- | --: | --: | --: | --: | --: | --: |" + ik_heads[2],
     ]
     for one in timings:
         product = one.product
@@ -149,7 +164,10 @@ def table(timings: Sequence[Timing]) -> str:
             figures[2] += f" ({product.n_bytes / one.ours_s / 1e9:.1f} GB/s)"
         read = "" if one.read_s is None else f"{one.read_s / one.ours_s:.2f}"
         cells = [type_name(product.ggml_type), f"{product.k}x{product.rows}", str(product.n), *figures]
-        lines.append(f"| {' | '.join([*cells, f'{one.ratio:.2f}', read])} |")
+        cells += [f"{one.ratio:.2f}", read]
+        if one.ik_s is not None:
+            cells += [f"{product.work / one.ik_s / 1e9:.1f}", f"{one.ik_s / one.ours_s:.2f}"]
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
@@ -180,6 +198,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--shapes", type=shape, nargs="+", default=SHAPES, metavar="INPUTSxROWS")
     parser.add_argument("--columns", type=int, nargs="+", default=COLUMNS)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--ik-source", type=Path, help="folder of ik_llama.cpp's sources, built at first use")
     args = parser.parse_args(arguments)
     library.load()
     opened = open_kernels()
@@ -188,21 +207,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     for fault in opened.faults:
         print(fault, file=sys.stderr)
+    try:
+        with ExitStack() as stack:
+            ik = None
+            if args.ik_source is not None:
+                server = peers.ik_llama_server(args.ik_source)
+                ik = stack.enter_context(open_ik_products(args.ik_source, server))
+            print_tables(opened.library, args, ik)
+    except (LlamaCppError, SetUpError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+def print_tables(kernels: KernelLibrary, args: argparse.Namespace, ik: IkProducts | None) -> None:
+    """Measure all products by each set of this processor, and print a table for each."""
     read = PlainRead(FROM_MEMORY + max(2 * k * rows for k, rows in args.shapes))  # 2 bytes a weight at most
-    for set_name in opened.library.sets():
-        if opened.library.choose(set_name) is None:
+    for set_name in kernels.sets():
+        if kernels.choose(set_name) is None:
             print(f"\n{set_name} isn't in this processor", file=sys.stderr)
             continue
         timings: list[Timing] = []
-        for product in products(opened.library, args.types, args.shapes, args.columns):
-            try:
-                timings.append(measure(opened.library, product, args.rounds, read))
-            except LlamaCppError as error:
-                print(error, file=sys.stderr)
-                return 1
+        for product in products(kernels, args.types, args.shapes, args.columns):
+            timings.append(measure(kernels, product, args.rounds, read, ik))
             print(table(timings[-1:]).splitlines()[-1], file=sys.stderr, flush=True)
         print(f"\n{set_name}, one thread, GMAC/s:\n\n{table(timings)}", flush=True)
-    return 0
 
 
 if __name__ == "__main__":

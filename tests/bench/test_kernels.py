@@ -25,6 +25,14 @@ def test_the_table_has_speeds_and_their_ratio_to_the_better_of_ggmls() -> None:
     assert {line.count("|") for line in lines} == {9}
 
 
+def test_ik_llama_cpp_has_columns_where_it_is_measured() -> None:
+    eight = Product(Q4_K, 256, 1000, 8)
+    lines = table([Timing(eight, 1e-5, 3e-5, None, None, 1.5e-5)]).splitlines()
+    assert lines[0].endswith("| ÷ ggml's best | of a read | ik_llama.cpp | ÷ ik_llama.cpp |")
+    assert lines[2].endswith("| 3.00 |  | 136.5 | 1.50 |")
+    assert {line.count("|") for line in lines} == {11}
+
+
 def test_a_plain_read_takes_longer_for_more() -> None:
     read = PlainRead(16 << 20)
     assert 0 < min(read.seconds(1 << 20) for _ in range(5)) < min(read.seconds(16 << 20) for _ in range(5))
