@@ -160,6 +160,8 @@ def put(library: Path, target: Path) -> None:
     partial = target.with_name(f"{target.name}.partial-{os.getpid()}")
     try:
         shutil.copyfile(library, partial)
+        with partial.open("rb+") as file:
+            os.fsync(file.fileno())  # else a crash of the machine may leave the name without the bytes
         partial.rename(target)
     except OSError as error:
         partial.unlink(missing_ok=True)
@@ -179,16 +181,30 @@ def keep_up(folder: Path, environ: Mapping[str, str]) -> None:
     try:
         target = libraries_of(python) / LIBRARY
         key = str(job.folder)
-        failure = stamp.get("kernels_failure") if stamp.get("kernels") == key else None
-        if failure is None and not (stamp.get("kernels") == key and target.is_file()):
+        is_current = stamp.get("kernels") == key
+        failure = stamp.get("kernels_failure") if is_current else None
+        if failure is None and not (is_current and stamp.get("kernels_digest") == digest_of(target)):
             failure = _install(job, python, target)
-            outcome = {"kernels": key, **({"kernels_failure": failure} if failure else {})}
-            kept = {name: value for name, value in stamp.items() if not name.startswith("kernels")}
-            environment.write_stamp(folder, {**kept, **outcome})
+            _note(folder, key, target, failure)
     except (SetUpError, compiler.CompilerMissing, OSError) as error:
         failure = str(error)
     if failure:
         say(f"warning: no matrix kernels: {failure}")
+
+
+def digest_of(library: Path) -> str | None:
+    """Return the sha256 of an installed library, None where there is none. Raises OSError."""
+    return hashlib.sha256(library.read_bytes()).hexdigest() if library.is_file() else None
+
+
+def _note(folder: Path, key: str, target: Path, failure: str | None = None) -> None:
+    """Keep in the stamp what was installed for `key`, or why nothing was."""
+    stamp = {
+        name: one for name, one in environment.read_stamp(folder).items() if not name.startswith("kernels")
+    }
+    digest = None if failure else digest_of(target)
+    outcome = {"kernels": key, "kernels_failure": failure, "kernels_digest": digest}
+    environment.write_stamp(folder, {**stamp, **{name: one for name, one in outcome.items() if one}})
 
 
 def _install(job: Build, python: Path, target: Path) -> str | None:
@@ -228,8 +244,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         libraries = libraries_of(python)
         target = options.out or libraries / LIBRARY
-        job = job_of(os.environ, environment.read_stamp(folder))
+        stamp = environment.read_stamp(folder)
+        job = job_of(os.environ, stamp)
         put(build(job, libraries, unpack_sources(job.environ, python)), target)
+        if stamp and options.out is None:  # set-up leaves it, also one of another compiler than its own
+            _note(folder, stamp.get("kernels") or str(job.folder), target)
     except (SetUpError, compiler.CompilerMissing, OSError) as error:
         print(error, file=sys.stderr)
         return 1

@@ -1,4 +1,4 @@
-"""The matrix kernels' library as set-up builds it of these sources."""
+"""The matrix kernels' library as set-up builds it of these sources, and with other bytes."""
 
 from __future__ import annotations
 
@@ -26,3 +26,12 @@ def built_library() -> Path:
     python = Path(sys.executable)
     job = kernels.job_of(os.environ, read_stamp(Path(sys.prefix)))
     return kernels.build(job, kernels.libraries_of(python), unpack_sources(os.environ, python))
+
+
+def with_changes(library: bytes, *changes: tuple[bytes, bytes]) -> bytes:
+    """Return a library's bytes with some replaced by as many others, wherever they are."""
+    for old, new in changes:
+        assert len(old) == len(new)
+        assert old in library
+        library = library.replace(old, new)
+    return library

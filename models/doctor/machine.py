@@ -21,6 +21,9 @@ LITTLE_MEMORY_BYTES = 4 * GIB
 LITTLE_DISK_BYTES = 10 * GIB
 """Fewer bytes of free disk than this are a warning."""
 
+LIBRARY = "llama.cpp"
+"""The name of the check without which nothing else of llama.cpp is tried."""
+
 # llama.cpp's name of a feature, the kernel's, and whether code compiled for it dies without it.
 _FEATURES = {
     "AVX": "avx",
@@ -50,8 +53,8 @@ def check_python(version: tuple[int, int] = (sys.version_info[0], sys.version_in
 
 def check_library(facts: NativeFacts | str) -> Check:
     if isinstance(facts, str):
-        return fail("llama.cpp", f"llama-cpp-python {facts}", "run `make setup` to compile it here")
-    return ok("llama.cpp", f"llama-cpp-python {facts.version} from {Path(facts.library).parent}")
+        return fail(LIBRARY, f"llama-cpp-python {facts}", "run `make setup` to compile it here")
+    return ok(LIBRARY, f"llama-cpp-python {facts.version} from {Path(facts.library).parent}")
 
 
 def check_features(facts: NativeFacts, cpu_flags: frozenset[str]) -> Check:

@@ -20,6 +20,7 @@ import numpy.typing as npt
 from models.errors import LlamaCppError
 from models.llamacpp import kernel_attention, library
 from models.llamacpp.kernel_attention import Attention
+from models.llamacpp.library_file import check_library_file
 
 FILE_NAME = "libcorral_kernels.so"
 
@@ -68,10 +69,11 @@ class KernelLibrary:
     """The opened library; there is one in a process. It is never unloaded: weights may lie in its panels."""
 
     def __init__(self, path: Path) -> None:
-        """Open the library. Raises LlamaCppError: it isn't there, or was made for other libraries."""
+        """Open the library. Raises LlamaCppError: it isn't there, isn't whole, or is made for others."""
         library.load()
         if not path.is_file():
             raise LlamaCppError(f"{path} isn't there")
+        check_library_file(path)
         _share_cpu_backend()
         try:
             self._handle = ctypes.CDLL(os.fspath(path.resolve()), mode=os.RTLD_NOW | os.RTLD_LOCAL)

@@ -65,11 +65,15 @@ def _checks(client: str | None, server: ServerOptions) -> Iterator[Check]:
 
 
 def _checks_of_machine() -> Iterator[Check]:
-    from models.doctor import checks
+    from models.doctor import Status, checks
+    from models.doctor.machine import LIBRARY
     from server.kernels import doctor as kernels
 
-    yield from checks()
-    yield kernels.check()
+    runs = True
+    for check in checks():
+        runs = runs and not (check.name == LIBRARY and check.status is Status.FAIL)
+        yield check
+    yield kernels.check() if runs else kernels.unchecked()
 
 
 def _print(check: Check, width: int) -> None:

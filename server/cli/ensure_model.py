@@ -20,6 +20,7 @@ from models.store.store import ModelStore
 from quantize.job.ensure_model import ensure_model, is_ready_gguf
 from server.cli.console import say
 from server.supervisor.catalogue import CatalogueEntry, file_entry, store_entry
+from server.supervisor.process.exit_report import ExitReport
 
 TERMINATED = 143
 """This is the exit status of a process that was ended by SIGTERM."""
@@ -66,8 +67,9 @@ def _run_corral(command: str, *arguments: str) -> None:
     finally:
         signal.signal(signal.SIGTERM, before)
     if code < 0:
-        raise CorralError(
-            f"corral {command} {arguments[0]} was ended by {signal.Signals(-code).name}; run it alone"
-        )
+        report = ExitReport(code)
+        # The other hints are about models that are served.
+        advice = report.hint if report.signal_name == "SIGILL" else "run it alone"
+        raise CorralError(f"corral {command} {arguments[0]} was ended by {report.signal_name}; {advice}")
     if code != 0:
         raise typer.Exit(code)

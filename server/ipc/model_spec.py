@@ -30,6 +30,8 @@ class ModelSpec(msgspec.Struct, frozen=True, kw_only=True):
     """The LoRA adapters to be ready from the start."""
     n_ctx_told: int | None = None
     """Clients were told this context; where the user chose none, the worker chooses no longer one."""
+    kernels_death: str | None = None
+    """A worker died so while it loaded the model, and now Corral's matrix kernels are left out."""
 
 
 class KernelReport(msgspec.Struct, frozen=True, kw_only=True):

@@ -48,6 +48,11 @@ def check(command: Sequence[str] | None = None, timeout_s: float = TIMEOUT_S) ->
     return judge(facts)
 
 
+def unchecked() -> Check:
+    """Return the result where llama.cpp itself can't be loaded, which has a check of its own."""
+    return ok(NAME, "not checked: they need llama.cpp")
+
+
 def judge(facts: KernelFacts) -> Check:
     """Return the check's result. None for this CPU is no fault."""
     if not facts.types:

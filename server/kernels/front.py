@@ -70,6 +70,9 @@ def open_kernels(
     """
     named = env.get(LIBRARY_VARIABLE, "").strip()
     path = Path(named) if named else default_path()
+    fix = BUILD_FIX
+    if named:
+        fix = f"unset {LIBRARY_VARIABLE}, or run `python3 -m scripts.kernels --out {path}`"
     if platform.system() != "Linux":
         return Kernels(reason=f"Corral's are built on Linux, and this is {platform.system()}")
     if not path.is_file():
@@ -78,24 +81,27 @@ def open_kernels(
     try:
         library = KernelLibrary(path)
     except LlamaCppError as error:
-        return Kernels(reason=error.message, fix=BUILD_FIX)
+        return Kernels(reason=error.message, fix=fix)
     difference = mismatch(library)
     if difference is not None:
-        return Kernels(reason=f"{path} is of another build: {difference}", fix=BUILD_FIX)
+        return Kernels(reason=f"{path} is of another build: {difference}", fix=fix)
     wanted = env.get(SET_VARIABLE, "").strip()
     present = [name for name in library.sets() if library.choose(name) is not None]
     chosen = library.choose(wanted or None)
-    sets = ", ".join(library.sets())
     if chosen is None and wanted:
-        return Kernels(
-            reason=f"the instruction set '{wanted}' ({SET_VARIABLE}) isn't in the library or not in this CPU",
-            fix=f"unset {SET_VARIABLE} or name another of {sets}",
-        )
+        return _none_of_that_name(wanted, library.sets(), present)
     if chosen is None:
         return Kernels(reason=why_none_is_chosen(library.sets(), present))
     if find_loss is None and AMX_SET in present and not wanted:
         find_loss = timing.find_loss
     return _checked(library, chosen, find_fault, find_loss)
+
+
+def _none_of_that_name(wanted: str, sets: Sequence[str], present: Sequence[str]) -> Kernels:
+    named = f"the instruction set '{wanted}' ({SET_VARIABLE})"
+    reason = f"{named} isn't in this CPU" if wanted in sets else f"{named} isn't one of {', '.join(sets)}"
+    others = f", or name one that this CPU has: {', '.join(present)}" if present else ""
+    return Kernels(reason=reason, fix=f"unset {SET_VARIABLE}{others}")
 
 
 def why_none_is_chosen(sets: Sequence[str], present: Sequence[str]) -> str:

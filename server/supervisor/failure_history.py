@@ -119,7 +119,8 @@ def safer_spec(spec: ModelSpec, error: WorkerDied) -> ModelSpec:
             " kernels crash here: `corral doctor` tests them",
             error.message,
         )
-        return msgspec.structs.replace(spec, options=replace(options, kernels="off"))
+        safer = replace(options, kernels="off")
+        return msgspec.structs.replace(spec, options=safer, kernels_death=_without_hint(error.message))
     if options.kernels == "on":
         logger.warning(
             "%s; trying once more, with Corral's matrix kernels as kernels is on. If they crash, set it to"
@@ -137,3 +138,9 @@ def safer_spec(spec: ModelSpec, error: WorkerDied) -> ModelSpec:
     )
     safer = replace(options, use_extra_bufts=False, device_sampling="off")
     return msgspec.structs.replace(spec, options=safer)
+
+
+def _without_hint(message: str) -> str:
+    """Return a death's message without its advice, which is for those who have tried nothing else."""
+    how, is_cut, _hint = message.partition("); ")
+    return f"{how})" if is_cut else message

@@ -69,6 +69,7 @@ class HostedModel:
     ) -> None:
         self.entry = entry
         self.spec = spec
+        """The next worker is started with it; after a death while loading it is a safer one than at first."""
         self.state: ModelState = "available"
         self.last_used = time.monotonic()
         self.info: ModelInfo | None = None

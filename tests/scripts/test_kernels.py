@@ -6,6 +6,7 @@ import json
 import platform
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -186,8 +187,32 @@ def test_the_second_time_costs_nothing_and_what_is_lost_comes_back(kept_up: Kept
     target.unlink()
     kept_up.run({})
     assert target.read_text() == "library"
+    target.write_text("lib")  # cut off
+    kept_up.run({})
+    assert target.read_text() == "library"
     kept_up.run({"CXXFLAGS": "-g"})
-    assert kept_up.n_builds == 3
+    assert kept_up.n_builds == 4
+
+
+def test_what_was_built_by_hand_is_kept(
+    kept_up: KeptUp, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also where set-up's own compiler failed: that is when one builds by hand with another."""
+    purpose = replace(environment.PURPOSES["run"], folder=str(kept_up.folder))
+    monkeypatch.setattr(environment, "PURPOSES", {**environment.PURPOSES, "run": purpose})
+    kept_up.failure = SetUpError("compiling plugin.cpp failed")
+    kept_up.run({})
+    kept_up.failure = None
+    assert kernels.main(["--out", str(tmp_path / "elsewhere.so")]) == 0
+    assert "kernels_failure" in kept_up.stamp
+    kept_up.built.write_text("by hand")
+    assert kernels.main([]) == 0
+    capsys.readouterr()
+    kept_up.built.write_text("set-up's own")
+    kept_up.run({})
+    assert (kept_up.lib / kernels.LIBRARY).read_text() == "by hand"
+    assert "warning" not in capsys.readouterr().out
+    assert kept_up.stamp["dev"] == "print"
 
 
 def test_a_failed_build_is_a_warning_each_time_and_tried_once(

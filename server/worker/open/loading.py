@@ -46,7 +46,7 @@ def load(
     options = spec.options
     placement = place_here(spec, info)
     say_placement(spec.name, info, placement)
-    choice = choose_kernels(options, is_all_on_gpu=placement.is_all_on_gpu)
+    choice = choose_kernels(options, is_all_on_gpu=placement.is_all_on_gpu, death=spec.kernels_death)
     model = Model.load(
         info.path,
         n_gpu_layers=placement.gpu_layers,
@@ -56,14 +56,14 @@ def load(
         stop_tokens=info.stop_tokens,
         progress=_Progress(on_progress),
     )
+    try:
+        kernels = choice.report()
+    except ModelLoadError:
+        model.close()
+        raise
     n_threads = options.threads or usable_cores()[0]
     file = LoadedFile(
-        spec=spec,
-        info=info,
-        model=model,
-        placement=placement,
-        n_threads=n_threads,
-        kernels=choice.report(),
+        spec=spec, info=info, model=model, placement=placement, n_threads=n_threads, kernels=kernels
     )
     return openers[kind_of(file)](file, listener)
 

@@ -1,7 +1,8 @@
 """A child process that writes a model's logits, computed with the kernels that its arguments choose.
 
-`python -m tests.server.kernels.logits_child FILE OUT OPTIONS`: OPTIONS are settings as JSON. llama.cpp
-settles at a process's first load where weights may lie, so each choice has a process.
+`python -m tests.server.kernels.logits_child FILE OUT OPTIONS [ADAPTER]`: OPTIONS are settings as JSON,
+ADAPTER is a LoRA adapter's file. llama.cpp settles at a process's first load where weights may lie, so each
+choice has a process.
 """
 
 from __future__ import annotations
@@ -16,19 +17,27 @@ from models.llamacpp import library
 from models.llamacpp.batch import TokenBatch
 from models.llamacpp.context import Context
 from models.llamacpp.model import Model
+from server.ipc.model_spec import AdapterSpec
 from server.kernels.use import choose_kernels
 from server.serve_options import ServeOptions
+from server.worker.adapter_set import AdapterSet
 
 N_TOKENS = 64
 """The prompt has this many tokens, and a row of logits for each."""
 
 
-def main(path: str, out: str, options_text: str) -> None:
+def main(path: str, out: str, options_text: str, adapter: str | None = None) -> None:
     """Compute the prompt at once, then its second half again in steps of 1 to 5 tokens."""
     library.load()
     options = ServeOptions(**json.loads(options_text))
     choice = choose_kernels(options, is_all_on_gpu=False)
-    with Model.load(path, use_extra_bufts=options.use_extra_bufts) as model:
+    loaded = Model.load(
+        path,
+        use_extra_bufts=options.use_extra_bufts,
+        use_mmap=options.use_mmap,
+        use_mlock=options.use_mlock,
+    )
+    with loaded as model:
         report = choice.report()
         with Context(
             model,
@@ -41,6 +50,10 @@ def main(path: str, out: str, options_text: str) -> None:
             type_k=options.type_k,
             type_v=options.type_v,
         ) as context:
+            if adapter is not None:
+                adapters = AdapterSet(model)
+                adapters.load(AdapterSpec(0, adapter))
+                adapters.use(context, ((0, 1.0),))
             tokens = np.random.default_rng(5).integers(3, model.vocab.n_tokens, N_TOKENS, np.int32)
             batch = TokenBatch(256)
             batch.add_many(tokens, 0, 0, output_last=True, output_all=True)

@@ -16,17 +16,13 @@ from server.kernels import doctor
 from server.kernels.check import find_fault
 from server.kernels.front import BUILD_FIX, LIBRARY_VARIABLE, SET_VARIABLE, open_kernels, why_none_is_chosen
 from server.kernels.samples import random_columns, random_weights
+from tests.matrix_kernels import with_changes
 
 
 def altered(path: Path, folder: Path, *changes: tuple[bytes, bytes]) -> dict[str, str]:
     """The environment in which a copy of the library with other bytes is used."""
-    content = path.read_bytes()
-    for old, new in changes:
-        assert len(old) == len(new)
-        assert old in content
-        content = content.replace(old, new)
     copy = folder / "altered.so"
-    copy.write_bytes(content)
+    copy.write_bytes(with_changes(path.read_bytes(), *changes))
     return {LIBRARY_VARIABLE: str(copy)}
 
 
@@ -55,7 +51,7 @@ def test_an_unresolved_symbol_names_itself(library_path: Path, tmp_path: Path) -
     kernels = open_kernels(altered(library_path, tmp_path, (b"\0ggml_barrier\0", b"\0ggml_barrels\0")))
     assert kernels.library is None
     assert "undefined symbol: ggml_barrels" in kernels.reason
-    assert kernels.fix == BUILD_FIX
+    assert kernels.fix.startswith(f"unset {LIBRARY_VARIABLE}, or run `python3 -m scripts.kernels --out /")
 
 
 def test_a_library_that_lacks_a_function_of_ours_names_it(tmp_path: Path) -> None:
@@ -74,7 +70,16 @@ def test_a_file_that_is_no_library_is_no_reason_to_die(content: bytes, tmp_path:
     path.write_bytes(content)
     kernels = open_kernels({LIBRARY_VARIABLE: str(path)})
     assert kernels.library is None
-    assert "doesn't fit this build of llama.cpp" in kernels.reason
+    assert "some.so is no shared library" in kernels.reason
+
+
+def test_a_library_that_was_cut_off_is_not_mapped(library_path: Path, tmp_path: Path) -> None:
+    """The system would map it, and the process die of SIGBUS."""
+    path = tmp_path / "some.so"
+    path.write_bytes(library_path.read_bytes()[:-5000])
+    kernels = open_kernels({LIBRARY_VARIABLE: str(path)})
+    assert kernels.library is None
+    assert "some.so isn't whole: it has " in kernels.reason
 
 
 @pytest.mark.parametrize(
@@ -96,14 +101,38 @@ def test_a_library_of_another_build_is_left_alone(
     assert "is of another build" in kernels.reason or "it has" in kernels.reason
     if "wdat2" not in said:
         assert said in kernels.reason
-    assert kernels.fix == BUILD_FIX
+    assert "python3 -m scripts.kernels --out" in kernels.fix
 
 
-def test_a_set_that_this_cpu_lacks_is_not_run(library_path: Path) -> None:
-    kernels = open_kernels({LIBRARY_VARIABLE: str(library_path), SET_VARIABLE: "of-another-cpu"})
+def test_a_name_that_is_none_of_a_set_is_refused(library: KernelLibrary, library_path: Path) -> None:
+    sets = library.sets()
+    present = [name for name in sets if library.choose(name) is not None]
+    for name in ("of-another-cpu", sets[0].upper(), f"{sets[0]},{sets[-1]}"):
+        kernels = open_kernels({LIBRARY_VARIABLE: str(library_path), SET_VARIABLE: name})
+        assert kernels.library is None
+        assert kernels.reason == (
+            f"the instruction set '{name}' (CORRAL_KERNELS_SET) isn't one of {', '.join(sets)}"
+        )
+        assert kernels.fix == (
+            f"unset CORRAL_KERNELS_SET, or name one that this CPU has: {', '.join(present)}"
+        )
+
+
+def test_a_set_that_this_cpu_lacks_is_not_run(library: KernelLibrary, library_path: Path) -> None:
+    lacking = [name for name in library.sets() if library.choose(name) is None]
+    if not lacking:
+        pytest.skip("this CPU has all of the instruction sets")
+    kernels = open_kernels({LIBRARY_VARIABLE: str(library_path), SET_VARIABLE: lacking[0]})
     assert kernels.library is None
-    assert "the instruction set 'of-another-cpu' (CORRAL_KERNELS_SET)" in kernels.reason
-    assert kernels.fix.startswith("unset CORRAL_KERNELS_SET or name another of ")
+    assert kernels.reason == f"the instruction set '{lacking[0]}' (CORRAL_KERNELS_SET) isn't in this CPU"
+
+
+@pytest.mark.parametrize("value", ["", "  "])
+def test_an_empty_variable_is_none(value: str, library: KernelLibrary, library_path: Path) -> None:
+    env = {LIBRARY_VARIABLE: str(library_path), SET_VARIABLE: value}
+    assert open_kernels(env).set_name == library.choose()
+    beside = open_kernels({LIBRARY_VARIABLE: value})
+    assert beside == open_kernels({}) or beside.library is not None
 
 
 def test_a_cpu_without_any_of_the_sets_is_no_fault_to_mend(

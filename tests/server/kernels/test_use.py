@@ -6,6 +6,7 @@ import json
 import logging
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,14 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from models.doctor.tiny_model import TinyModel, write_tiny_gguf
 from models.errors import ModelLoadError
 from models.llamacpp.kernel_library import KernelLibrary
 from server.ipc.model_spec import KernelReport
 from server.kernels.front import Kernels, open_kernels
 from server.kernels.use import choose_kernels
 from server.serve_options import ServeOptions
+from tests.adapter_gguf import write_adapter_gguf
 from tests.quantize.quantize_folder import quantize_folder
 
 MISSING = Kernels(reason="libcorral_kernels.so isn't there", fix="run `make setup`")
@@ -65,17 +68,33 @@ def test_auto_goes_on_without_and_says_why(caplog: pytest.LogCaptureFixture) -> 
     assert "run `make setup`" in caplog.text
 
 
-def test_a_model_without_such_matrices_is_reported(
-    library: KernelLibrary, caplog: pytest.LogCaptureFixture
-) -> None:
-    kernels = open_kernels()
+def test_a_model_without_such_matrices_is_reported_or_refused(library: KernelLibrary) -> None:
+    """What speaks against the kernels of some types may be the reason that none is left for this model."""
+    kernels = replace(open_kernels(), faults=("Q4_K is left to llama.cpp: x",), fix="another compiler")
     assert kernels.library is not None
-    choice = choose_kernels(ServeOptions(kernels="on"), is_all_on_gpu=False, opened=lambda: kernels)
-    with caplog.at_level(logging.WARNING, "corral.worker"):
-        report = choice.report()
+    report = choose_kernels(ServeOptions(), is_all_on_gpu=False, opened=lambda: kernels).report()
     assert report.by == "llama.cpp"
-    assert "kernels is on, but llama.cpp's own are used: none of its matrices" in caplog.text
+    assert report.reason is not None
+    assert report.reason.startswith(
+        "none of its matrices is in the CPU's memory and of a type with kernels ("
+    )
+    assert report.reason.endswith("; Q4_K is left to llama.cpp: x")
+    choice = choose_kernels(ServeOptions(kernels="on"), is_all_on_gpu=False, opened=lambda: kernels)
+    with pytest.raises(ModelLoadError) as refused:
+        choice.report()
+    assert refused.value.message == (
+        f"kernels is on, but {report.reason}; another compiler, or set kernels to auto"
+    )
     assert library.n_matrices >= 0
+
+
+def test_a_death_while_loading_is_the_reason_from_then_on() -> None:
+    def never() -> Kernels:
+        raise AssertionError
+
+    for options in (ServeOptions(kernels="off"), ServeOptions(kernels="off", use_extra_bufts=False)):
+        choice = choose_kernels(options, is_all_on_gpu=False, death="a worker died (SIGBUS)", opened=never)
+        assert choice.report().text == "llama.cpp's (with Corral's a worker died (SIGBUS))"
 
 
 @pytest.fixture(scope="module")
@@ -84,11 +103,14 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {file.type: file.path for file in quantize_folder("demo", ["Q5_K_M", "Q4_K_M"], folder)}
 
 
-def logits_of(path: Path, folder: Path, **options: Any) -> tuple[npt.NDArray[np.float32], list[Any]]:
+def logits_of(
+    path: Path, folder: Path, *, adapter: Path | None = None, **options: Any
+) -> tuple[npt.NDArray[np.float32], list[Any]]:
     """The rows and the report of a child process with these settings."""
     out = folder / f"{'-'.join(f'{k}-{v}' for k, v in options.items())}.npy"
     command = [sys.executable, "-m", "tests.server.kernels.logits_child", str(path), str(out)]
-    subprocess.run([*command, json.dumps(options)], check=True, cwd=Path(__file__).parents[3])
+    command += [json.dumps(options), *([] if adapter is None else [str(adapter)])]
+    subprocess.run(command, check=True, cwd=Path(__file__).parents[3])
     return np.load(out), json.loads(out.with_suffix(".json").read_text())
 
 
@@ -128,3 +150,75 @@ def test_a_token_has_the_same_logits_in_a_prompt_and_in_steps(
     assert not np.array_equal(own[64:96], own[32:64])
     spread = own.std(axis=1, keepdims=True)
     assert 0 < np.abs((ours - own) / spread).max() < 0.15
+
+
+def differences(ours: npt.NDArray[np.float32], own: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """The differences of logits, in standard deviations of their rows."""
+    found: npt.NDArray[np.float32] = np.abs((ours - own) / own.std(axis=1, keepdims=True))
+    return found
+
+
+@pytest.mark.model
+@pytest.mark.parametrize(
+    "more", [{"use_mmap": False}, {"use_mlock": True}, {"use_mmap": False, "use_mlock": True}]
+)
+def test_a_file_that_is_read_or_locked_gives_the_same_logits(
+    more: dict[str, bool], files: dict[str, Path], tmp_path: Path, library: KernelLibrary
+) -> None:
+    mapped, _ = logits_of(files["Q4_K_M"], tmp_path, kernels="on")
+    other, report = logits_of(files["Q4_K_M"], tmp_path, kernels="on", **more)
+    assert report[0] == "corral"
+    assert np.array_equal(other, mapped)
+    assert library.sets()
+
+
+@pytest.mark.model
+def test_adapters_go_beside_panels(tmp_path: Path, library: KernelLibrary) -> None:
+    """Their own matrices are llama.cpp's: a panel is written once, when a model is loaded."""
+    source = write_tiny_gguf(tmp_path / "tiny.gguf")
+    path = quantize_folder(source, ["Q8_0"], tmp_path)[0].path
+    adapter = write_adapter_gguf(tmp_path / "adapter.gguf")
+    ours, report = logits_of(path, tmp_path, adapter=adapter, kernels="on")
+    own, _ = logits_of(path, tmp_path, adapter=adapter, kernels="off")
+    plain, _ = logits_of(path, tmp_path, kernels="on", flash_attn="on")
+    assert report[0] == "corral"
+    assert differences(ours, own).max() < 0.2
+    assert differences(plain, own).max() > 1.0
+    assert library.sets()
+
+
+@pytest.mark.model
+@pytest.mark.parametrize(
+    ("type_", "sizes"),
+    [
+        ("Q8_0", {"n_embd": 288, "n_ff": 416, "n_head": 4, "n_head_kv": 2}),
+        ("Q4_0", {"n_embd": 160, "n_ff": 96, "n_head": 8, "n_head_kv": 4}),  # heads of 20
+        ("Q4_K_M", {"n_embd": 288, "n_ff": 512, "n_head": 9, "n_head_kv": 3}),
+        ("F16", {"n_embd": 96, "n_ff": 33 * 32, "n_head": 3, "n_head_kv": 1}),
+    ],
+)
+def test_models_of_odd_widths(
+    type_: str, sizes: dict[str, int], tmp_path: Path, library: KernelLibrary
+) -> None:
+    source = write_tiny_gguf(tmp_path / "tiny.gguf", TinyModel(**sizes))
+    path = quantize_folder(source, [type_], tmp_path)[0].path
+    ours, report = logits_of(path, tmp_path, kernels="on")
+    own, _ = logits_of(path, tmp_path, kernels="off")
+    assert report[0] == "corral"
+    assert differences(ours, own).max() < 0.2
+    assert library.sets()
+
+
+def test_attention_is_reported_where_the_cache_has_kernels_for_it(library: KernelLibrary) -> None:
+    kernels = open_kernels()
+    if not kernels.has_attention:
+        pytest.skip("this CPU has no kernels for attention")
+    for options, expected in (
+        (ServeOptions(type_k="q8_0", type_v="bf16"), True),
+        (ServeOptions(type_v="q4_0"), False),
+        (ServeOptions(type_k="iq4_nl"), False),
+        (ServeOptions(flash_attn="off"), False),
+    ):
+        choice = choose_kernels(options, is_all_on_gpu=False, opened=lambda: kernels)
+        assert choice.report().has_attention is expected, options
+    assert library.sets()

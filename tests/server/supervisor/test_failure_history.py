@@ -136,6 +136,7 @@ def test_each_further_attempt_is_safer(caplog: pytest.LogCaptureFixture) -> None
     with caplog.at_level(logging.WARNING, "corral.supervisor"):
         spec = safer_spec(ModelSpec(name="one", path="x"), DIED)
         assert spec.options == ServeOptions(kernels="off")
+        assert spec.kernels_death == DIED.message
         assert "kernels off" in caplog.text
         assert "AMX" not in caplog.text
         spec = safer_spec(spec, DIED)
@@ -145,6 +146,12 @@ def test_each_further_attempt_is_safer(caplog: pytest.LogCaptureFixture) -> None
         caplog.clear()
         assert safer_spec(spec, DIED) is spec
         assert "AMX" not in caplog.text
+
+
+def test_the_reason_to_leave_the_kernels_out_is_the_death_without_advice() -> None:
+    died = WorkerDied("the worker for model one died while loading it (SIGILL); run `corral doctor`")
+    spec = safer_spec(ModelSpec(name="one", path="x"), died)
+    assert spec.kernels_death == "the worker for model one died while loading it (SIGILL)"
 
 
 def test_who_asked_for_the_kernels_keeps_them(caplog: pytest.LogCaptureFixture) -> None:

@@ -1,0 +1,158 @@
+"""The product where the matrix kernels' library is damaged, of another build, wrong or crashes.
+
+By itself it answers as without the library and says why; asked for the kernels, it refuses with the reason.
+"""
+
+from __future__ import annotations
+
+import struct
+import subprocess
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+import pytest
+
+from models.doctor import Status
+from server.kernels import doctor
+from server.kernels.front import LIBRARY_VARIABLE, SET_VARIABLE
+from tests.e2e.running import corral, environment, free_port, serving
+from tests.e2e.test_demo import ask
+from tests.matrix_kernels import built_library, with_changes
+
+pytestmark = [pytest.mark.e2e, pytest.mark.model]
+
+MODEL = "demo:Q4_K_M"
+BUILD = "python3 -m scripts.kernels --out"
+ANOTHER_COMPILER = "CXX=clang++ python3 -m scripts.kernels"
+
+
+def cut_off(path: Path) -> None:
+    whole = built_library().read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+
+
+def garbage(path: Path) -> None:
+    path.write_text("no library\n")
+
+
+def of_another_wheel(path: Path) -> None:
+    path.write_bytes(with_changes(built_library().read_bytes(), (b"\x000.3.36\0", b"\x000.3.35\0")))
+
+
+def inexact(path: Path) -> None:
+    """Activations become numbers up to 3 instead of 127: of the right size, and too rough."""
+    whole = built_library().read_bytes()
+    most = struct.pack("<f", 127.0)
+    if whole.count(most) != 1:
+        pytest.skip("this compiler has the number elsewhere")
+    path.write_bytes(with_changes(whole, (most, struct.pack("<f", 3.0))))
+
+
+def crashing(path: Path) -> None:
+    source = path.with_suffix(".c")
+    source.write_text(
+        "#include <signal.h>\n__attribute__((constructor)) static void crash(void) { raise(SIGILL); }\n"
+    )
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", str(path), str(source)], check=True)
+
+
+def whole(path: Path) -> None:
+    path.write_bytes(built_library().read_bytes())
+
+
+@dataclass(frozen=True)
+class Case:
+    """A library, what `/props`, the log and `corral doctor` say of it, and the remedy that they name."""
+
+    make: Callable[[Path], None]
+    reason: str
+    fix: str
+    doctor_says: str = ""
+    on_says: str = ""
+    variables: Mapping[str, str] = field(default_factory=dict)
+
+
+CASES = [
+    Case(cut_off, "isn't whole: it has", BUILD),
+    Case(garbage, "is no shared library", BUILD),
+    Case(of_another_wheel, "it was compiled for llama-cpp-python 0.3.35, and this is 0.3.36", BUILD),
+    Case(
+        inexact,
+        "none of its matrices is in the CPU's memory and of a type with kernels (BF16, F16);",
+        ANOTHER_COMPILER,
+        doctor_says="Q4_K is left to llama.cpp: its error is",
+        on_says="Q4_K is left to llama.cpp: its error is",
+    ),
+    Case(
+        crashing,
+        "with Corral's the worker for model demo died while loading it (SIGILL)",
+        ANOTHER_COMPILER,
+        doctor_says="the check of Corral's died of SIGILL",
+        on_says="died while loading it (SIGILL",
+    ),
+    Case(
+        whole,
+        "the instruction set 'of-another-cpu' (CORRAL_KERNELS_SET) isn't one of",
+        "unset CORRAL_KERNELS_SET",
+        variables={SET_VARIABLE: "of-another-cpu"},
+    ),
+]
+
+
+@pytest.fixture(params=CASES, ids=lambda case: case.make.__name__)
+def case(request: pytest.FixtureRequest) -> Case:
+    found: Case = request.param
+    return found
+
+
+@pytest.fixture
+def variables(case: Case, tmp_path: Path) -> dict[str, str]:
+    library = tmp_path / "libcorral_kernels.so"
+    case.make(library)
+    return {LIBRARY_VARIABLE: str(library), **case.variables}
+
+
+def test_a_server_does_without_and_says_why(case: Case, variables: dict[str, str], home: Path) -> None:
+    log = home / f"kernels-{case.make.__name__}.log"
+    with serving(MODEL, env={**environment(home), **variables}, log=log) as server:
+        assert ask(server, "What is the capital of France?", MODEL) == "The capital of France is Paris."
+        used = httpx.get(f"{server.url}/props").json()["kernels"]
+    assert (used["by"], used["n_matrices"]) == ("llama.cpp", 0)
+    assert case.reason in used["reason"]
+    assert case.reason in log.read_text()
+
+
+def test_on_refuses_with_the_reason_and_the_remedy(case: Case, variables: dict[str, str], home: Path) -> None:
+    env = {**environment(home), **variables}
+    found = corral("serve", MODEL, "--kernels", "on", "--port", str(free_port()), env=env)
+    assert found.returncode == 1
+    assert (case.on_says or case.reason) in found.stderr
+    assert "set kernels to auto" in found.stderr or "set it to auto or off" in found.stderr
+    if not case.on_says.startswith("died"):
+        assert case.fix in found.stderr
+
+
+def test_doctor_names_the_reason_and_the_remedy(
+    case: Case, variables: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    found = doctor.check()
+    assert found.status is Status.WARNING
+    assert (case.doctor_says or case.reason) in found.fact
+    assert found.fix is not None
+    assert case.fix in found.fix
+
+
+def test_off_does_not_even_look(home: Path, tmp_path: Path) -> None:
+    """Not at a library that would end the process."""
+    library = tmp_path / "libcorral_kernels.so"
+    crashing(library)
+    env = {**environment(home), LIBRARY_VARIABLE: str(library)}
+    log = home / "kernels-off.log"
+    with serving(MODEL, "--kernels", "off", env=env, log=log) as server:
+        assert ask(server, "What is the capital of France?", MODEL) == "The capital of France is Paris."
+        assert httpx.get(f"{server.url}/props").json()["kernels"]["reason"] == "kernels is off"
+    assert "died" not in log.read_text()
