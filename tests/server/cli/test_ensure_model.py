@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import typer
 
-from models.errors import InvalidGGUF
+from models.errors import CorralError, InvalidGGUF
 from models.paths import Paths
 from models.reference import ModelRef
 from models.store.store import ModelStore
@@ -47,3 +47,18 @@ def test_a_malformed_file_is_refused(store: ModelStore, tmp_path: Path) -> None:
     bad.write_bytes(b"no model")
     with pytest.raises(InvalidGGUF):
         ensure_entry(ModelRef.parse(str(bad)), store, "Q4_K_M")
+
+
+@pytest.mark.parametrize(
+    ("signal_name", "advice"),
+    [("ILL", "llama.cpp was built for another CPU: run `corral doctor`"), ("KILL", "run it alone")],
+)
+def test_an_end_by_a_signal_says_what_may_help(
+    signal_name: str, advice: str, store: ModelStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended = ["sh", "-c", f"kill -{signal_name} $$"]
+    monkeypatch.setattr("server.cli.ensure_model.module_command", lambda *_: ended)
+    ref = ModelRef.parse(str(write_pico_checkpoint(tmp_path / "pico", n_layers=1)))
+    with pytest.raises(CorralError) as error:
+        ensure_entry(ref.with_type("Q4_0"), store, "Q8_0")
+    assert error.value.message == f"corral quantize {ref} was ended by SIG{signal_name}; {advice}"
