@@ -141,11 +141,15 @@ class WorkerError(CorralError):
 
 
 class WorkerDied(WorkerError):
-    """The worker process ended while it had work. `retry_after_s`: when another one may be there."""
+    """The worker process ended while it had work.
 
-    def __init__(self, message: str, retry_after_s: float | None = None) -> None:
+    `retry_after_s`: when another one may be there; `is_killed`: the system or a person ended it by SIGKILL.
+    """
+
+    def __init__(self, message: str, retry_after_s: float | None = None, *, is_killed: bool = False) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+        self.is_killed = is_killed
 
 
 class WorkerBusy(WorkerError):

@@ -51,7 +51,7 @@ def _whole_bytes(file: BinaryIO, path: Path, machine: str) -> int:
         raise LlamaCppError(f"{path} is for {made_for}, and this machine is {machine}")
     file.seek(segments_at)
     table = file.read(_SEGMENT.size * n_segments)
-    ends = [segments_at + _SEGMENT.size * n_segments, sections_at + section_size * n_sections]
+    ends: list[int] = [segments_at + _SEGMENT.size * n_segments, sections_at + section_size * n_sections]
     for at in range(0, len(table) - _SEGMENT.size + 1, _SEGMENT.size):
         _, _, offset, _, _, in_file, _, _ = _SEGMENT.unpack_from(table, at)
         ends.append(offset + in_file)

@@ -52,6 +52,11 @@ class FailureHistory:
         return self._n_deaths >= self._policy.max_deaths
 
     @property
+    def n_load_deaths(self) -> int:
+        """The deaths in this load."""
+        return self._n_load_deaths
+
+    @property
     def too_many_load_deaths(self) -> bool:
         """True if so many deaths came in one load that the model counts as failed."""
         return self._n_load_deaths >= self._policy.max_load_deaths
@@ -107,20 +112,30 @@ class FailureHistory:
         self.problem = None
 
 
-def safer_spec(spec: ModelSpec, error: WorkerDied) -> ModelSpec:
+def safer_spec(spec: ModelSpec, error: WorkerDied, n_deaths: int = 1) -> ModelSpec:
     """Return the spec to load with after `error`: without what may crash in some builds or on some GPUs.
 
     The matrix kernels go first, then llama.cpp's extra buffer types; who asked for the kernels keeps both.
+    What is killed has not crashed: the first time nothing is changed, then all goes that needs memory.
     """
     options = spec.options
+    if error.is_killed and n_deaths == 1:
+        logger.warning("%s; trying once more", error.message)
+        return spec
+    if error.is_killed and options.use_extra_bufts and options.kernels == "auto":
+        logger.warning(
+            "%s; trying once more with kernels and use_extra_bufts off: weights stay in the file's pages"
+            " (slower)",
+            error.message,
+        )
+        return _without_kernels(spec, error, use_extra_bufts=False)
     if options.use_extra_bufts and options.kernels == "auto":
         logger.warning(
             "%s; trying once more with kernels off (llama.cpp's own: slower). If that helps, Corral's matrix"
             " kernels crash here: `corral doctor` tests them",
             error.message,
         )
-        safer = replace(options, kernels="off")
-        return msgspec.structs.replace(spec, options=safer, kernels_death=_without_hint(error.message))
+        return _without_kernels(spec, error, use_extra_bufts=True)
     if options.kernels == "on":
         logger.warning(
             "%s; trying once more, with Corral's matrix kernels as kernels is on. If they crash, set it to"
@@ -138,6 +153,11 @@ def safer_spec(spec: ModelSpec, error: WorkerDied) -> ModelSpec:
     )
     safer = replace(options, use_extra_bufts=False, device_sampling="off")
     return msgspec.structs.replace(spec, options=safer)
+
+
+def _without_kernels(spec: ModelSpec, error: WorkerDied, *, use_extra_bufts: bool) -> ModelSpec:
+    options = replace(spec.options, kernels="off", use_extra_bufts=use_extra_bufts)
+    return msgspec.structs.replace(spec, options=options, kernels_death=_without_hint(error.message))
 
 
 def _without_hint(message: str) -> str:

@@ -238,7 +238,7 @@ class HostedModel:
                 self._failures.record_load_death(error)
                 if self._failures.too_many_load_deaths:
                     raise
-                self.spec = safer_spec(self.spec, error)
+                self.spec = safer_spec(self.spec, error, self._failures.n_load_deaths)
                 continue
             self._worker, self.info = worker, info
             self._failures.record_ready()

@@ -33,7 +33,7 @@ class Policy:
     """A model that failed by its deaths rests for so long, or for `failed_retry_s` if that is shorter."""
     max_load_deaths: int = 3
     """A model counts as failed after this many deaths in a row while loading: as it is, without Corral's
-    matrix kernels, without llama.cpp's extra buffer types."""
+    matrix kernels, without llama.cpp's extra buffer types; see `safer_spec`."""
     failed_retry_s: float = 15.0
     """A failed model answers with its reason for so long; the next request then tries again."""
     failed_restart_s: float = 30.0

@@ -101,20 +101,28 @@ CASES = [
 ]
 
 
-@pytest.fixture(params=CASES, ids=lambda case: case.make.__name__)
-def case(request: pytest.FixtureRequest) -> Case:
-    found: Case = request.param
-    return found
-
-
-@pytest.fixture
-def variables(case: Case, tmp_path: Path) -> dict[str, str]:
-    library = tmp_path / "libcorral_kernels.so"
+def variables_of(case: Case, folder: Path) -> dict[str, str]:
+    """Write the library and return the variables by which it is used."""
+    library = folder / "libcorral_kernels.so"
     case.make(library)
     return {LIBRARY_VARIABLE: str(library), **case.variables}
 
 
-def test_a_server_does_without_and_says_why(case: Case, variables: dict[str, str], home: Path) -> None:
+def name_of(case: Case) -> str:
+    return case.make.__name__
+
+
+FEW = (cut_off, inexact, crashing)
+"""Tests that start a server try these; the others are told apart before it matters."""
+SERVED = [
+    pytest.param(case, marks=() if case.make in FEW else pytest.mark.thorough, id=name_of(case))
+    for case in CASES
+]
+
+
+@pytest.mark.parametrize("case", SERVED)
+def test_a_server_does_without_and_says_why(case: Case, tmp_path: Path, home: Path) -> None:
+    variables = variables_of(case, tmp_path)
     log = home / f"kernels-{case.make.__name__}.log"
     with serving(MODEL, env={**environment(home), **variables}, log=log) as server:
         assert ask(server, "What is the capital of France?", MODEL) == "The capital of France is Paris."
@@ -124,8 +132,9 @@ def test_a_server_does_without_and_says_why(case: Case, variables: dict[str, str
     assert case.reason in log.read_text()
 
 
-def test_on_refuses_with_the_reason_and_the_remedy(case: Case, variables: dict[str, str], home: Path) -> None:
-    env = {**environment(home), **variables}
+@pytest.mark.parametrize("case", SERVED)
+def test_on_refuses_with_the_reason_and_the_remedy(case: Case, tmp_path: Path, home: Path) -> None:
+    env = {**environment(home), **variables_of(case, tmp_path)}
     found = corral("serve", MODEL, "--kernels", "on", "--port", str(free_port()), env=env)
     assert found.returncode == 1
     assert (case.on_says or case.reason) in found.stderr
@@ -134,10 +143,11 @@ def test_on_refuses_with_the_reason_and_the_remedy(case: Case, variables: dict[s
         assert case.fix in found.stderr
 
 
+@pytest.mark.parametrize("case", CASES, ids=name_of)
 def test_doctor_names_the_reason_and_the_remedy(
-    case: Case, variables: dict[str, str], monkeypatch: pytest.MonkeyPatch
+    case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, value in variables.items():
+    for name, value in variables_of(case, tmp_path).items():
         monkeypatch.setenv(name, value)
     found = doctor.check()
     assert found.status is Status.WARNING

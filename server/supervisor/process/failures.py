@@ -15,7 +15,8 @@ DIED = "worker_died"
 def death(name: str, report: ExitReport, when: str = "") -> WorkerDied:
     """Return the error of a worker's end: `the worker for model demo died while loading it (SIGKILL); …`."""
     hint = f"; {report.hint}" if report.hint else ""
-    return WorkerDied(f"the worker for model {name} died{' ' + when if when else ''} ({report.how}){hint}")
+    message = f"the worker for model {name} died{' ' + when if when else ''} ({report.how}){hint}"
+    return WorkerDied(message, is_killed=report.signal_name == "SIGKILL" and report.verdict is None)
 
 
 def cut_off(request_id: str, name: str, report: ExitReport, *, has_output: bool) -> Failure:

@@ -141,7 +141,7 @@ def test_a_token_has_the_same_logits_in_a_prompt_and_in_steps(
     cache_type: str, files: dict[str, Path], tmp_path: Path, library: KernelLibrary
 ) -> None:
     """Bit for bit, where attention is one operation; llama.cpp's own differ as much as types do."""
-    cache = {"type_k": cache_type, "type_v": cache_type, "flash_attn": "on"}
+    cache: dict[str, Any] = {"type_k": cache_type, "type_v": cache_type, "flash_attn": "on"}
     ours, report = logits_of(files["Q4_K_M"], tmp_path, kernels="on", **cache)
     own, _ = logits_of(files["Q4_K_M"], tmp_path, kernels="off", **cache)
     assert report[2].endswith("and attention") is library.has_attention()
@@ -163,7 +163,7 @@ def differences(ours: npt.NDArray[np.float32], own: npt.NDArray[np.float32]) -> 
     "more", [{"use_mmap": False}, {"use_mlock": True}, {"use_mmap": False, "use_mlock": True}]
 )
 def test_a_file_that_is_read_or_locked_gives_the_same_logits(
-    more: dict[str, bool], files: dict[str, Path], tmp_path: Path, library: KernelLibrary
+    more: dict[str, Any], files: dict[str, Path], tmp_path: Path, library: KernelLibrary
 ) -> None:
     mapped, _ = logits_of(files["Q4_K_M"], tmp_path, kernels="on")
     other, report = logits_of(files["Q4_K_M"], tmp_path, kernels="on", **more)
@@ -189,18 +189,16 @@ def test_adapters_go_beside_panels(tmp_path: Path, library: KernelLibrary) -> No
 
 @pytest.mark.model
 @pytest.mark.parametrize(
-    ("type_", "sizes"),
+    ("type_", "tiny"),
     [
-        ("Q8_0", {"n_embd": 288, "n_ff": 416, "n_head": 4, "n_head_kv": 2}),
-        ("Q4_0", {"n_embd": 160, "n_ff": 96, "n_head": 8, "n_head_kv": 4}),  # heads of 20
-        ("Q4_K_M", {"n_embd": 288, "n_ff": 512, "n_head": 9, "n_head_kv": 3}),
-        ("F16", {"n_embd": 96, "n_ff": 33 * 32, "n_head": 3, "n_head_kv": 1}),
+        ("Q8_0", TinyModel(n_embd=288, n_ff=416)),
+        ("Q4_0", TinyModel(n_embd=160, n_ff=96, n_head=8)),  # heads of 20
+        ("Q4_K_M", TinyModel(n_embd=288, n_head=9, n_head_kv=3)),
+        ("F16", TinyModel(n_embd=96, n_ff=33 * 32, n_head=3, n_head_kv=1)),
     ],
 )
-def test_models_of_odd_widths(
-    type_: str, sizes: dict[str, int], tmp_path: Path, library: KernelLibrary
-) -> None:
-    source = write_tiny_gguf(tmp_path / "tiny.gguf", TinyModel(**sizes))
+def test_models_of_odd_widths(type_: str, tiny: TinyModel, tmp_path: Path, library: KernelLibrary) -> None:
+    source = write_tiny_gguf(tmp_path / "tiny.gguf", tiny)
     path = quantize_folder(source, [type_], tmp_path)[0].path
     ours, report = logits_of(path, tmp_path, kernels="on")
     own, _ = logits_of(path, tmp_path, kernels="off")

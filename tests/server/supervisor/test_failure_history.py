@@ -154,6 +154,21 @@ def test_the_reason_to_leave_the_kernels_out_is_the_death_without_advice() -> No
     assert spec.kernels_death == "the worker for model one died while loading it (SIGILL)"
 
 
+def test_what_is_killed_is_tried_as_it_is_and_then_with_least_memory(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A crash of the kernels is no SIGKILL: one, by the system or a person, doesn't cost their speed."""
+    killed = WorkerDied("the worker died (SIGKILL)", is_killed=True)
+    first = ModelSpec(name="one", path="x")
+    assert safer_spec(first, killed, 1) is first
+    assert "crash" not in caplog.text
+    second = safer_spec(first, killed, 2)
+    assert second.options == ServeOptions(kernels="off", use_extra_bufts=False)
+    assert second.kernels_death == killed.message
+    asked = ModelSpec(name="one", path="x", options=ServeOptions(kernels="on"))
+    assert safer_spec(asked, killed, 2).options.kernels == "on"
+
+
 def test_who_asked_for_the_kernels_keeps_them(caplog: pytest.LogCaptureFixture) -> None:
     asked = ModelSpec(name="one", path="x", options=ServeOptions(kernels="on"))
     spec = safer_spec(asked, DIED)
