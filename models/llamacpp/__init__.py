@@ -22,8 +22,8 @@ kernel_library.py    `KernelLibrary`: the C interface of `libcorral_kernels.so`,
 kv_cache.py          The KV cache's types and size, checked before llama.cpp allocates it.
 library.py           The loading of llama.cpp: its version, its log, its devices; everything native starts at
                      `load`.
-library_file.py      A check of a shared library's file before the system maps it: that it is whole, and for
-                     this machine.
+library_file.py      A check of a shared library's file before it is mapped: that it is whole, and for this
+                     machine.
 lora.py              LoRA adapters of a loaded model (llama_adapter_lora), and which of them a context
                      applies.
 model.py             `Model`: a loaded GGUF file, with weights, metadata and vocabulary (llama_model).

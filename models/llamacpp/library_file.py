@@ -1,4 +1,4 @@
-"""A check of a shared library's file before the system maps it: that it is whole, and for this machine.
+"""A check of a shared library's file before it is mapped: that it is whole, and for this machine.
 
 A file that ends too early, after a copy that broke off, is mapped without complaint; whoever touches what is
 missing dies of SIGBUS. Of a file for another machine the system says that it isn't there. Loads nothing.

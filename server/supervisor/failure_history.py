@@ -155,6 +155,15 @@ def safer_spec(spec: ModelSpec, error: WorkerDied, n_deaths: int = 1) -> ModelSp
     return msgspec.structs.replace(spec, options=safer)
 
 
+def last_death(spec: ModelSpec, error: WorkerDied) -> WorkerDied:
+    """Return the error of a load that is given up; it names the kernels if they were kept as asked for."""
+    if spec.options.kernels != "on" or error.is_killed:
+        return error
+    return WorkerDied(
+        f"{error.message}. kernels is on; set to auto, the model is loaded without them where they crash"
+    )
+
+
 def _without_kernels(spec: ModelSpec, error: WorkerDied, *, use_extra_bufts: bool) -> ModelSpec:
     options = replace(spec.options, kernels="off", use_extra_bufts=use_extra_bufts)
     return msgspec.structs.replace(spec, options=options, kernels_death=_without_hint(error.message))

@@ -20,7 +20,7 @@ from pathlib import Path
 from models.errors import CorralError, WorkerBusy, WorkerDied, WorkerError
 from server.ipc.model_spec import ModelInfo, ModelSpec
 from server.supervisor.catalogue import CatalogueEntry
-from server.supervisor.failure_history import FailureHistory, safer_spec
+from server.supervisor.failure_history import FailureHistory, last_death, safer_spec
 from server.supervisor.policy import Policy
 from server.supervisor.process.dispatcher import OnProgress
 from server.supervisor.process.failures import death
@@ -237,7 +237,7 @@ class HostedModel:
             except WorkerDied as error:
                 self._failures.record_load_death(error)
                 if self._failures.too_many_load_deaths:
-                    raise
+                    raise last_death(self.spec, error) from None
                 self.spec = safer_spec(self.spec, error, self._failures.n_load_deaths)
                 continue
             self._worker, self.info = worker, info

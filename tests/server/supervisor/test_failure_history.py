@@ -7,7 +7,7 @@ import pytest
 from models.errors import InvalidGGUF, WorkerDied
 from server.ipc.model_spec import ModelSpec
 from server.serve_options import ServeOptions
-from server.supervisor.failure_history import FailureHistory, safer_spec
+from server.supervisor.failure_history import FailureHistory, last_death, safer_spec
 from server.supervisor.policy import Policy
 
 POLICY = Policy(restart_delay_s=1.0, stable_after_s=60.0, max_deaths=3, failed_retry_s=15.0)
@@ -174,6 +174,8 @@ def test_who_asked_for_the_kernels_keeps_them(caplog: pytest.LogCaptureFixture) 
     spec = safer_spec(asked, DIED)
     assert spec.options == ServeOptions(kernels="on", device_sampling="off")
     assert "set it to auto or off" in caplog.text
+    assert last_death(asked, DIED).message.startswith("the worker died. kernels is on; set to auto, ")
+    assert last_death(ModelSpec(name="one", path="x"), DIED) is DIED
 
 
 def test_without_extra_buffers_there_are_no_kernels_to_leave_out() -> None:
