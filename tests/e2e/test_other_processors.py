@@ -12,7 +12,7 @@ import pytest
 from models.llamacpp.kernel_library import default_path
 from server.kernels.front import LIBRARY_VARIABLE
 from tests.e2e.emulated_processor import emulated_python
-from tests.e2e.running import environment
+from tests.e2e.running import environment, free_port
 from tests.matrix_kernels import built_library
 
 pytestmark = [pytest.mark.e2e, pytest.mark.model, pytest.mark.slow, pytest.mark.timeout(600)]
@@ -41,6 +41,7 @@ def test_a_processor_with_avx2_gets_the_kernels_for_it(tmp_path: Path) -> None:
     assert json.loads(found.stdout)["set_name"] == "avx2"
 
 
+@pytest.mark.thorough
 def test_a_processor_without_avx2_does_without(tmp_path: Path) -> None:
     """Where llama.cpp itself was compiled for a newer one, that is said, and the kernels aren't blamed."""
     python = emulated_python(tmp_path / "env", "Nehalem")
@@ -51,7 +52,7 @@ def test_a_processor_without_avx2_does_without(tmp_path: Path) -> None:
         assert checks["llama.cpp"]["fix"] == "run `make setup` to compile it here"
         assert checks["kernels"]["fact"] == "not checked: they need llama.cpp"
         assert checks["kernels"]["status"] == "ok"
-        served = run(python, tmp_path, "server.cli", "serve", "demo:Q4_K_M", "--port", "0")
+        served = run(python, tmp_path, "server.cli", "serve", "demo:Q4_K_M", "--port", str(free_port()))
         assert served.returncode == 1
         assert "SIGILL; llama.cpp was built for another CPU: run `corral doctor`" in served.stderr
     else:
