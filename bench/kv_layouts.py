@@ -1,10 +1,10 @@
 """A step of eight sequences with KV cells of their own, and with shared ones.
 
-    python -m bench.kv_layouts MODEL.gguf
+    python -m bench.kv_layouts MODEL.gguf [--kernels off]
 
 Both contexts are open at once and take turns, step by step: the ratio of the two steps of a turn hardly knows
 what else the machine does. Printed are medians over the turns, for each length of the sequences; with what
-ended sequences left in the shared cells, too, as every sequence's attention walks over that.
+ended sequences left in the shared cells, too: llama.cpp's attention walks over that for every sequence.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from pathlib import Path
 from models.llamacpp.batch import TokenBatch
 from models.llamacpp.context import Context
 from models.llamacpp.model import Model
+from server.kernels.use import choose_kernels
+from server.serve_options import ServeOptions
 
 N_SEQUENCES = 8
 N_TURNS = 40
@@ -75,8 +77,11 @@ def main() -> None:
     parser.add_argument("model", type=Path)
     parser.add_argument("--tokens", type=int, nargs="+", default=[200, 800], help="tokens of each sequence")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--kernels", choices=["on", "off"], default="on", help="whose are measured")
     options = parser.parse_args()
+    choice = choose_kernels(ServeOptions(kernels=options.kernels), is_all_on_gpu=False)
     model = Model.load(options.model, n_gpu_layers=0)
+    print(f"kernels: {choice.report().text}")
     for n_tokens in options.tokens:
         for n_left in (0, 10 * n_tokens):
             found, own_ms = ratio(model, n_tokens, n_left, options.threads)

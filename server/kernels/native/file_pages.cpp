@@ -44,12 +44,10 @@ FilePages::FilePages(const void * data, size_t size) {
     end = part.end / page * page;
 }
 
-void FilePages::drop_before(const void * to) {
+void FilePages::drop(const void * from, const void * to) const {
     const auto page = uintptr_t(sysconf(_SC_PAGESIZE));
-    const uintptr_t next = std::min(end, uintptr_t(to) / page * page);
-    if (first >= next) return;
-    madvise((void *) first, next - first, MADV_DONTNEED);  // fails where the file is locked, as it should
-    first = next;
+    const uintptr_t begin = std::max(first, uintptr_t(from) / page * page), until = std::min(end, uintptr_t(to) / page * page);
+    if (begin < until) madvise((void *) begin, until - begin, MADV_DONTNEED);  // fails where the file is locked, as it should
 }
 
 }  // namespace corral

@@ -10,11 +10,11 @@ namespace corral {
 class FilePages {
   public:
     FilePages(const void * data, size_t size);
-    // Drops what lies before `end` and wasn't dropped yet.
-    void drop_before(const void * end);
+    // Drops the whole pages between two places. Any thread may call it, also while others read the pages beside.
+    void drop(const void * from, const void * to) const;
 
   private:
-    uintptr_t first, end;  // of what isn't dropped
+    uintptr_t first, end;  // of what may be dropped
 };
 
 }  // namespace corral

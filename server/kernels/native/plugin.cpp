@@ -11,6 +11,7 @@
 #include "formats.h"
 #include "plugin.h"
 #include <algorithm>
+#include <atomic>
 #include <cstring>
 #include <sys/mman.h>
 #include <thread>
@@ -27,8 +28,8 @@ namespace {
 
 constexpr int kPanelsOfChunk = 8;
 constexpr int kChunksOfThread = 4;
-constexpr int64_t kSliceBytes = 4 << 20;       // are read of a file before they are dropped
-constexpr int64_t kWeightsOfThread = 1 << 20;  // fewer aren't worth a thread for repacking
+constexpr int64_t kSliceBytes = 1 << 18;       // are repacked at a time, and dropped if they were read of a file
+constexpr int64_t kWeightsOfThread = 1 << 18;  // fewer aren't worth a thread for repacking
 
 const InstructionSet * chosen = nullptr;
 
@@ -235,27 +236,33 @@ class Extra final : public ggml::cpu::extra_buffer_type {
     }
 };
 
-// Repacks with up to as many threads as there are processors, a slice after the other: what was read of a file goes.
-void repack_matrix(const FormatInfo & f, char * to, const char * from, size_t row_bytes, int64_t k, int64_t rows, FilePages & pages) {
-    const int64_t panels = panels_of(rows), slice = std::max<int64_t>(1, kSliceBytes / int64_t(kRows * row_bytes));
-    for (int64_t begin = 0; begin < panels; begin += slice) {
-        const int64_t count = std::min(slice, panels - begin);
-        const int64_t n = std::clamp<int64_t>(count * kRows * k / kWeightsOfThread, 1, std::max(1u, std::thread::hardware_concurrency()));
-        std::vector<std::thread> threads;
-        for (int64_t i = 1; i < n; i++) threads.emplace_back(f.repack, to, from, k, rows, begin + count * i / n, begin + count * (i + 1) / n);
-        f.repack(to, from, k, rows, begin, begin + count / n);
-        for (auto & thread : threads) thread.join();
-        pages.drop_before(from + size_t(std::min(rows, (begin + count) * kRows)) * row_bytes);
-    }
+// Repacks a weight, all its matrices, with up to as many threads as there are processors. Each takes slices of panels, and
+// what it has read of a file goes: only slices in work are in memory twice.
+void repack_weight(const FormatInfo & f, char * to, const char * from, const ggml_tensor * t) {
+    const int64_t k = t->ne[0], rows = t->ne[1], n_matrices = t->ne[2], panels = panels_of(rows);
+    const size_t bytes = matrix_bytes(f, k, rows), row_bytes = t->nb[1];
+    const int64_t per_slice = std::clamp<int64_t>(kSliceBytes / int64_t(kRows * row_bytes), 1, panels);
+    const int64_t slices = (panels + per_slice - 1) / per_slice;
+    const FilePages pages(from, ggml_nbytes(t));
+    std::atomic<int64_t> next{0};
+    auto work = [&] {
+        for (int64_t i = next++; i < n_matrices * slices; i = next++) {
+            const int64_t matrix = i / slices, begin = i % slices * per_slice, end = std::min(panels, begin + per_slice);
+            const char * rows_from = from + size_t(matrix) * t->nb[2];
+            f.repack(to + size_t(matrix) * bytes, rows_from, k, rows, begin, end);
+            pages.drop(rows_from + size_t(begin * kRows) * row_bytes, rows_from + size_t(std::min(rows, end * kRows)) * row_bytes);
+        }
+    };
+    const int64_t n = std::clamp<int64_t>(ggml_nelements(t) / kWeightsOfThread, 1, std::max(1u, std::thread::hardware_concurrency()));
+    std::vector<std::thread> threads;
+    for (int64_t i = 1; i < std::min(n, n_matrices * slices); i++) threads.emplace_back(work);
+    work();
+    for (auto & thread : threads) thread.join();
 }
 
 void set_tensor(ggml_backend_buffer_t, ggml_tensor * t, const void * data, size_t offset, size_t size) {
     GGML_ASSERT(offset == 0 && size == ggml_nbytes(t));
-    const auto & f = *usable_format(t);
-    const size_t bytes = matrix_bytes(f, t->ne[0], t->ne[1]);
-    FilePages pages(data, size);
-    for (int64_t e = 0; e < t->ne[2]; e++)
-        repack_matrix(f, (char *) t->data + size_t(e) * bytes, (const char *) data + size_t(e) * t->nb[2], t->nb[1], t->ne[0], t->ne[1], pages);
+    repack_weight(*usable_format(t), (char *) t->data, (const char *) data, t);
     n_matrices += t->ne[2];
 }
 
