@@ -103,9 +103,11 @@ def measure(
     iks: list[float] = []
     for _ in range(n_rounds):
         for place in Place:
-            seconds = kernels.seconds(place, product.ggml_type, weights, columns, n_repeats, product.n_copies)
-            if seconds is not None:
-                times[place].append(seconds)
+            timed = kernels.timed(
+                place, product.ggml_type, weights, columns, n_repeats=n_repeats, n_copies=product.n_copies
+            )
+            if timed is not None:
+                times[place].append(timed.seconds)
         if ik is not None:
             iks.append(ik.seconds(product.ggml_type, weights, columns, n_repeats, product.n_copies))
         if product.n == 1:

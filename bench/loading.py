@@ -1,54 +1,59 @@
 """The time and memory of loading a model with our matrix kernels, and with llama.cpp's own.
 
-    python -m bench.loading MODEL.gguf … [--rounds 5]
+    python -m bench.loading MODEL.gguf … [--rounds 5] [--cold]
 
-Each load is a process of its own, as a worker is; the two take turns. It loads twice: a virtual machine
-whose host takes free memory back gives it again at the first, which can cost more than all else there. Then
-`corral serve` is started and timed until it can answer. Printed are medians, and medians of the ratios of a
-round.
+The two take turns. First a worker is started as a server starts it, which takes the kernels' check, the load,
+the warm-up and, without our kernels, the trial of a prompt side. Then a process loads the model alone, and
+does so twice: a virtual machine whose host takes free memory back gives it again at the first, which can cost
+more than all else there. Printed are medians, and medians of the ratios of a round.
 """
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
+import os
 import resource
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from bench import servers
 from bench.quiet import wait_until_quiet
+from models.errors import CorralError
 from models.llamacpp import library
 from models.llamacpp.model import Model
-from models.machine.hardware import usable_cores
+from server.ipc.model_spec import ModelSpec
 from server.kernels.use import choose_kernels
 from server.serve_options import ServeOptions
+from server.supervisor.policy import Policy
+from server.supervisor.process.worker_process import WorkerProcess
 
-ARMS = ("on", "off")
+ARMS: tuple[Literal["on"], Literal["off"]] = ("on", "off")
 """The settings of `kernels` that are compared, ours first."""
 MOST_PEAK, MOST_TIME = 1.1, 1.3
-"""Loading may take so many times the memory and the time that it takes with llama.cpp's kernels."""
+"""A worker may take so many times the memory and the time that it takes with llama.cpp's kernels."""
 AIMS: Mapping[str, float | None] = {
     "ready_s": MOST_TIME,
+    "ready_peak_mib": MOST_PEAK,
+    "ready_mib": MOST_PEAK,
     "check_s": None,
-    "first_s": MOST_TIME,
+    "first_s": None,
     "first_cpu_s": None,
-    "again_s": MOST_TIME,
+    "again_s": None,
     "again_cpu_s": None,
     "peak_mib": MOST_PEAK,
     "after_mib": None,
     "file_mib": None,
 }
 """The most that each ratio of figures may be; None where it only informs."""
-ROOM = servers.Room(1, 512)
-"""The server has room for one sequence."""
+SEQUENCES, TOKENS = 4, 4096
+"""The worker has room for so many sequences of so many tokens."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +75,11 @@ class Cost:
     file_mib: float
     n_matrices: int
     ready_s: float = 0.0
-    """Seconds from the start of `corral serve` until it can answer."""
+    """Seconds from a worker's start until it can answer."""
+    ready_peak_mib: float = 0.0
+    """The worker's most memory until then."""
+    ready_mib: float = 0.0
+    """The worker's memory then."""
 
 
 def load_twice(path: Path, kernels: Literal["on", "off"]) -> Cost:
@@ -105,9 +114,9 @@ def cpu_s() -> float:
     return usage.ru_utime + usage.ru_stime
 
 
-def memory_mib() -> dict[str, float]:
-    """Return the sizes of /proc/self/status by name."""
-    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+def memory_mib(pid: int | Literal["self"] = "self") -> dict[str, float]:
+    """Return the sizes of a process's /proc/PID/status by name."""
+    lines = Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines()
     return {
         name: int(rest.split()[0]) / 1024
         for name, _, rest in (line.partition(":") for line in lines)
@@ -127,24 +136,45 @@ def resident_mib(path: Path) -> float:
     return total / 1024
 
 
-def measure(path: Path, kernels: str) -> Cost:
-    """Load a model in a child process. Raises RuntimeError with what the child says."""
+def measure(path: Path, kernels: Literal["on", "off"], *, cold: bool) -> Cost:
+    """Start a worker, and load the model in a child.
+
+    Raises CorralError for the worker, RuntimeError with what the child says.
+    """
+    if cold:
+        drop_pages(path)
+    ready_s, memory = asyncio.run(start_worker(path.resolve(), kernels))
+    if cold:
+        drop_pages(path)
     command = [sys.executable, "-m", "bench.loading", str(path), "--child", kernels]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise RuntimeError(f"{path.name}, kernels {kernels}: {done.stderr.strip()[-2000:]}")
     cost = Cost(**json.loads(done.stdout.splitlines()[-1]))
-    return replace(cost, ready_s=time_to_ready(path, kernels))
+    return replace(cost, ready_s=ready_s, ready_peak_mib=memory["VmHWM"], ready_mib=memory["VmRSS"])
 
 
-def time_to_ready(path: Path, kernels: str) -> float:
-    """Return the seconds until a server of the model can answer. Raises RuntimeError if it can't."""
-    flags = ["--kernels", kernels, "--prefix-cache-gib", "0"]
-    server = servers.corral(servers.INSTALLED, path, ROOM, usable_cores()[0], flags=flags)
-    with tempfile.TemporaryDirectory() as folder:
-        began = time.perf_counter()
-        with servers.running(server, Path(folder) / "log"):
-            return time.perf_counter() - began
+async def start_worker(path: Path, kernels: Literal["on", "off"]) -> tuple[float, dict[str, float]]:
+    """Return the seconds until a worker of the model is ready, and its memory then. Raises CorralError."""
+    options = ServeOptions(kernels=kernels, parallel=SEQUENCES, ctx=TOKENS)
+    spec = ModelSpec(name=path.name, path=str(path), options=options)
+    began = time.perf_counter()
+    worker = await WorkerProcess.spawn(spec, Policy(), lambda _progress: None)
+    try:
+        await worker.ready()
+        return time.perf_counter() - began, memory_mib(worker.pid)
+    finally:
+        worker.kill()
+        await worker.ended()
+
+
+def drop_pages(path: Path) -> None:
+    """Have the system forget what it holds of a file: the next one to read it waits for the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+    finally:
+        os.close(descriptor)
 
 
 def table(rounds: Sequence[Mapping[str, Cost]]) -> str:
@@ -167,6 +197,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("models", type=Path, nargs="+", metavar="MODEL")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--quiet-wait", type=float, default=60.0, help="most seconds to wait before a round")
+    parser.add_argument("--cold", action="store_true", help="drop the file from the page cache before a load")
     parser.add_argument("--child", choices=ARMS, help=argparse.SUPPRESS)
     args = parser.parse_args(arguments)
     if args.child is not None:
@@ -178,8 +209,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             wait_until_quiet(args.quiet_wait)
             order = ARMS if number % 2 == 0 else ARMS[::-1]
             try:
-                rounds.append({arm: measure(path, arm) for arm in order})
-            except RuntimeError as error:
+                rounds.append({arm: measure(path, arm, cold=args.cold) for arm in order})
+            except (CorralError, RuntimeError) as error:
                 print(error, file=sys.stderr)
                 return 1
         n = rounds[0]["on"].n_matrices

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from models.gguf.info import GGUFInfo, read_gguf_info
 from server.ipc.model_spec import ModelSpec
+from server.kernels.outlook import expects_panels
 from server.placement import ModelFacts
 
 
@@ -21,4 +22,5 @@ def read_facts(spec: ModelSpec, info: GGUFInfo) -> ModelFacts:
         adapter_bytes=sum(path.stat().st_size for path in adapters if path.is_file()),
         draft=None if spec.draft_path is None else read_gguf_info(Path(spec.draft_path)),
         n_ctx_told=spec.n_ctx_told,
+        in_panels=expects_panels(info, spec.options),
     )

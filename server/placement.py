@@ -53,13 +53,15 @@ _RECURRENT = ("ssm.state_size", "ssm.conv_kernel", "shortconv.l_cache", "wkv.hea
 class ModelFacts:
     """The files that a worker loads: the model's header, its adapters' bytes, its draft model's header.
 
-    `n_ctx_told`: clients were told this context, if any.
+    `n_ctx_told`: clients were told this context, if any. `in_panels`: on a CPU our matrix kernels compute the
+    most of the model, if they pass their check (`server.kernels.outlook`).
     """
 
     model: ModelFile
     adapter_bytes: int = 0
     draft: ModelFile | None = None
     n_ctx_told: int | None = None
+    in_panels: bool = False
 
     @property
     def n_ctx_train(self) -> int | None:
@@ -294,12 +296,14 @@ class _Placer:
         """Bytes of the prompt side; 0 where it isn't opened, as far as the header and the free memory tell.
 
         None for a KV cache that all sequences always share, where a state that moves over may find no room;
-        for layers on a GPU; and for models that forget, by a sliding window or a recurrent state.
+        for layers on a GPU; for models that forget, by a sliding window or a recurrent state; and on auto
+        beside our matrix kernels, which are the quicker ones for prompts, too.
         """
         hyperparameter = self.facts.model.hyperparameter
         forgets = any(hyperparameter(key) for key in ("attention.sliding_window", "ssm.state_size"))
         is_shared = self._layout(n_ctx, trial.n_stream) == "unified"
-        if self.options.prompt_side == "off" or is_shared or trial.gpu_layers or forgets:
+        is_needless = self.options.prompt_side == "auto" and self.facts.in_panels
+        if self.options.prompt_side == "off" or is_needless or is_shared or trial.gpu_layers or forgets:
             return 0
         needs = trial.model
         side_bytes = needs.kv + needs.compute + needs.output + needs.kv // self.options.parallel

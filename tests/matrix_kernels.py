@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
 import pytest
 
+from models.llamacpp.kernel_library import KernelLibrary
 from scripts import kernels
 from scripts.environment import read_stamp
 from scripts.sources import unpack_sources
-from server.kernels.front import LIBRARY_VARIABLE
+from server.kernels.outlook import LIBRARY_VARIABLE
 
 
 @cache
@@ -35,3 +38,23 @@ def with_changes(library: bytes, *changes: tuple[bytes, bytes]) -> bytes:
         assert old in library
         library = library.replace(old, new)
     return library
+
+
+@contextmanager
+def kernels_in_use() -> Iterator[KernelLibrary]:
+    """Open the library with the best set for this CPU and all its formats in use; leave them afterwards.
+
+    Other tests' models in this process are then loaded without.
+    """
+    library = KernelLibrary(built_library())
+    library.insert()
+    if library.choose() is None:
+        pytest.skip("this CPU has none of the instruction sets")
+    for one in library.formats():
+        library.use(one, is_used=True)
+    try:
+        yield library
+    finally:
+        library.choose()
+        for one in library.formats():
+            library.use(one, is_used=False)

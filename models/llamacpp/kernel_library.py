@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable, Iterator
 from enum import IntEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -21,8 +21,7 @@ from models.errors import LlamaCppError
 from models.llamacpp import kernel_attention, library
 from models.llamacpp.kernel_attention import Attention
 from models.llamacpp.library_file import check_library_file
-
-FILE_NAME = "libcorral_kernels.so"
+from models.machine.kernel_file import FILE_NAME
 
 
 class Place(IntEnum):
@@ -32,6 +31,13 @@ class Place(IntEnum):
     PLAIN = 1
     EXTRA = 2
     """The first of ggml's own extra buffer types that takes them."""
+
+
+class TimedProduct(NamedTuple):
+    """A product [columns, rows], and the processor seconds that one like it takes."""
+
+    product: npt.NDArray[np.float32]
+    seconds: float
 
 
 class _Layout(ctypes.Structure):
@@ -163,44 +169,33 @@ class KernelLibrary:
         None if the place doesn't take the weights. `weights` has a row of ggml's blocks per row, `x` a
         column per row.
         """
-        out, seconds = self._multiply(place, ggml_type, weights, x, n_threads, 0)
-        return None if seconds < 0 else out
+        timed = self.timed(place, ggml_type, weights, x, n_threads=n_threads)
+        return None if timed is None else timed.product
 
-    def seconds(
+    def timed(
         self,
         place: Place,
         ggml_type: int,
         weights: npt.NDArray[np.uint8],
         x: npt.NDArray[np.float32],
-        repeats: int,
+        *,
+        n_threads: int = 1,
+        n_repeats: int = 0,
         n_copies: int = 1,
-    ) -> float | None:
-        """Return the processor seconds of a product on one thread, the mean of `repeats`.
+    ) -> TimedProduct | None:
+        """Return the product, and the processor seconds of one, the mean of `n_repeats` after a first one.
 
-        One more before them isn't counted. None if the place doesn't take the weights. So many copies of them
-        are multiplied in turn: more than fit the caches come from memory.
+        None if the place doesn't take the weights. So many copies of them are multiplied in turn: more than
+        fit the caches come from memory.
         """
-        _, seconds = self._multiply(place, ggml_type, weights, x, 1, repeats, n_copies)
-        return None if seconds < 0 else seconds
-
-    def _multiply(
-        self,
-        place: Place,
-        ggml_type: int,
-        weights: npt.NDArray[np.uint8],
-        x: npt.NDArray[np.float32],
-        n_threads: int,
-        repeats: int,
-        n_copies: int = 1,
-    ) -> tuple[npt.NDArray[np.float32], float]:
         n, k = x.shape
         weights, x = np.ascontiguousarray(weights), np.ascontiguousarray(x)
         out = np.full((n, len(weights)), np.nan, np.float32)
         pointers = (weights.ctypes.data, x.ctypes.data, out.ctypes.data)
         seconds = self._handle.corral_multiply(
-            place, ggml_type, k, len(weights), n, *pointers, n_threads, n_copies, repeats
+            place, ggml_type, k, len(weights), n, *pointers, n_threads, n_copies, n_repeats
         )
-        return out, float(seconds)
+        return None if seconds < 0 else TimedProduct(out, float(seconds))
 
     def multiply_experts(
         self,

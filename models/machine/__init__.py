@@ -7,6 +7,7 @@ fit.py            The memory that a model needs, and how much of it fits where: 
 hardware.py       This machine's hardware: processor, memory, and the devices that ggml's backends see.
 host_memory.py    The memory and cores this process may use: the machine's, or less where a container limits
                   it.
+kernel_file.py    `installed_file`: where set-up puts our matrix kernels, told without loading llama.cpp.
 native_facts.py   llama.cpp's account of its build and devices, from a child process.
 priority.py       Processes and threads that give way to the others of this machine.
 """

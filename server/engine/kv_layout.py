@@ -1,8 +1,9 @@
 """`KVLayoutPolicy`: the steps at which slots begin and cease to share the KV cells. Pure.
 
-Divided, each slot has a stream of its own, which is quicker with many sequences; shared, one sequence can
-have nearly all cells. Each change moves every slot's tokens, so it is made when a sequence needs it, and
-taken back only after many steps in which several sequences would have been quicker.
+Divided, each slot has a stream of its own: its tokens lie in their order, so attention adds them up in the
+same one whatever else is computed, and attention that walks all cells is quicker with many sequences. Shared,
+one sequence can have nearly all cells. Each change moves every slot's tokens, so it is made when a sequence
+needs it, and taken back only after many steps in which several sequences would have done better.
 """
 
 from __future__ import annotations

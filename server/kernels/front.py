@@ -10,18 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from models.errors import LlamaCppError
-from models.llamacpp.kernel_library import FILE_NAME, KernelLibrary, default_path
+from models.llamacpp.kernel_library import KernelLibrary, default_path
 from models.llamacpp.quantization.ggml_types import type_name
+from models.machine.kernel_file import FILE_NAME
 from server.kernels import timing
 from server.kernels.abi import mismatch
 from server.kernels.attention_check import find_attention_fault
 from server.kernels.check import describe_fault, find_fault
+from server.kernels.outlook import LIBRARY_VARIABLE, SET_VARIABLE
 from server.kernels.timing import AMX_SET
 
-LIBRARY_VARIABLE = "CORRAL_KERNELS_LIBRARY"
-"""It names another file than the one beside llama.cpp's libraries: for developers and tests."""
-SET_VARIABLE = "CORRAL_KERNELS_SET"
-"""It names an instruction set to use in place of the best one."""
 BUILD_FIX = "run `make setup`, or `python3 -m scripts.kernels`, which says why if it can't be built"
 COMPILER_FIX = "compile them with another compiler: CXX=clang++ python3 -m scripts.kernels"
 
@@ -63,7 +61,7 @@ def open_kernels(
 ) -> Kernels:
     """Open the library, hold it against what is loaded, choose a set, check each type and offer what passed.
 
-    Any doubt about them means llama.cpp's own kernels, and a reason. Takes some 70 ms. On processors with AMX
+    Any doubt about them means llama.cpp's own kernels, and a reason. Takes a tenth of a second. On processors with AMX
     types for which ggml's kernels are faster are left to it, which takes a tenth of a second for each.
     `find_loss` replaces that timing, and is asked everywhere. Raises LlamaCppError only where llama.cpp
     itself can't be loaded.

@@ -34,14 +34,12 @@ def random_weights(ggml_type: int, k: int, rows: int) -> npt.NDArray[np.uint8]:
     Raises KeyError for a type that isn't in `SCALES_AT`.
     """
     random = np.random.default_rng((SEED, ggml_type, k, rows))
-    blocks = random.integers(
-        0, 256, (rows * row_size(ggml_type, k) // type_size(ggml_type), type_size(ggml_type))
-    )
-    blocks[1::7], blocks[4::7] = 0, 255
-    weights = blocks.astype(np.uint8)
+    n_blocks = rows * row_size(ggml_type, k) // type_size(ggml_type)
+    weights = random.integers(0, 256, (n_blocks, type_size(ggml_type)), np.uint8)
+    weights[1::7], weights[4::7] = 0, 255
     for at in SCALES_AT[ggml_type]:
-        magnitudes = random.uniform(LEAST_SCALE, MOST_SCALE, len(blocks))
-        numbers = magnitudes * random.choice((-1.0, 1.0), len(blocks))
+        magnitudes = random.uniform(LEAST_SCALE, MOST_SCALE, n_blocks)
+        numbers = magnitudes * random.choice((-1.0, 1.0), n_blocks)
         weights[:, at : at + 2] = half_bytes(ggml_type, numbers)
     return weights.reshape(rows, -1)
 

@@ -42,9 +42,9 @@ def find_loss(library: KernelLibrary, ggml_type: int) -> str | None:
         repeats = max(1, MULTIPLICATIONS // (INPUTS * ROWS * n))
         for _ in range(ROUNDS):
             for place, found in seconds.items():
-                taken = library.seconds(place, ggml_type, weights, columns, repeats)
+                taken = library.timed(place, ggml_type, weights, columns, n_repeats=repeats)
                 if taken is None:
                     return None  # ggml has nothing of its own but the plain product
-                found[n] = min(taken, found.get(n, math.inf))
+                found[n] = min(taken.seconds, found.get(n, math.inf))
     share = share_of_time(theirs=seconds[Place.EXTRA], ours=seconds[Place.PANELS])
     return None if share >= 1 else f"here its own take {share:.2f} of the time of Corral's"

@@ -26,6 +26,7 @@ from models.llamacpp.model import Model
 from models.machine.fit import pad_cells
 from models.machine.hardware import usable_cores
 from models.machine.host_memory import memory
+from server.kernels.outlook import expects_panels
 from server.kernels.use import choose_kernels
 from server.placement import FreeMemory, ModelFacts, place
 from server.tuning.messages import Figures, FromMeasurer, Job, MeasureRequest, Ready, Refused, ToMeasurer
@@ -43,7 +44,8 @@ class Bench:
         options = job.options
         started_s = time.perf_counter()
         devices = library.devices()
-        facts = ModelFacts(read_gguf_info(Path(job.path)))
+        info = read_gguf_info(Path(job.path))
+        facts = ModelFacts(info, in_panels=expects_panels(info, options))
         placement = place(facts, options, FreeMemory(memory().available_bytes, devices))
         n_gpu_layers = placement.gpu_layers
         n_threads = options.threads or usable_cores()[0]

@@ -9,8 +9,8 @@ import pytest
 
 from models.doctor.tiny_model import TinyModel, write_tiny_gguf
 from models.llamacpp.kernel_library import KernelLibrary
-from server.kernels.front import LIBRARY_VARIABLE
-from tests.matrix_kernels import built_library
+from server.kernels.outlook import LIBRARY_VARIABLE
+from tests.matrix_kernels import kernels_in_use
 
 
 @pytest.fixture(scope="session")
@@ -20,13 +20,7 @@ def tiny_gguf(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def kernel_library(monkeypatch: pytest.MonkeyPatch) -> Iterator[KernelLibrary]:
-    """The library; other tests' models don't use it afterwards."""
-    path = built_library()
-    monkeypatch.setenv(LIBRARY_VARIABLE, str(path))
-    opened = KernelLibrary(path)
-    if opened.choose() is None:
-        pytest.skip("this CPU has none of the instruction sets")
-    yield opened
-    opened.choose()
-    for one in opened.formats():
-        opened.use(one, is_used=False)
+    """The library, which child processes use, too."""
+    with kernels_in_use() as opened:
+        monkeypatch.setenv(LIBRARY_VARIABLE, str(opened.path))
+        yield opened

@@ -5,7 +5,7 @@ import pytest
 from bench import kernels
 from bench.kernels import PlainRead, Product, Timing, table
 from models.llamacpp.quantization.ggml_types import GGML_TYPES
-from server.kernels.front import LIBRARY_VARIABLE
+from server.kernels.outlook import LIBRARY_VARIABLE
 
 Q4_K = GGML_TYPES["Q4_K"]
 

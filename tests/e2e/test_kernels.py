@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from server.kernels.front import LIBRARY_VARIABLE, SET_VARIABLE
+from server.kernels.outlook import LIBRARY_VARIABLE, SET_VARIABLE
 from tests.e2e.running import RunningServer, corral, environment, free_port, serving
 from tests.e2e.test_demo import ask
 from tests.matrix_kernels import built_library

@@ -20,6 +20,7 @@ def test_adapters_count_with_their_files_and_the_draft_model_by_its_header(tmp_p
     spec = ModelSpec(name="tiny", path=str(info.path))
     facts = read_facts(spec, info)
     assert (facts.model, facts.adapter_bytes, facts.draft) == (info, 0, None)
+    assert not facts.in_panels, "its matrices are F32"
 
     adapters = (AdapterSpec(0, str(file)), AdapterSpec(1, str(file)), AdapterSpec(2, f"{file}.gone"))
     full = read_facts(msgspec.structs.replace(spec, adapters=adapters, draft_path=str(draft)), info)

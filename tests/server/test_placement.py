@@ -236,6 +236,21 @@ def test_no_prompt_side_that_is_off_shared_or_beside_a_gpu(facts: ModelFacts) ->
     assert place(facts, OPTIONS, FreeMemory(64 * GIB, [gpu(8 * GIB)])).prompt_side == 0
 
 
+def test_beside_our_matrix_kernels_a_prompt_side_counts_only_where_it_is_asked_for(
+    info: GGUFInfo, facts: ModelFacts
+) -> None:
+    beside = replace(facts, in_panels=True)
+    assert place(beside, OPTIONS, PLENTY).prompt_side == 0
+    assert place(beside, replace(OPTIONS, prompt_side="on"), PLENTY) == place(
+        facts, replace(OPTIONS, prompt_side="on"), PLENTY
+    )
+    large = trained_for(info, 1 << 20)
+    with_side = place(large, ServeOptions(), FreeMemory(4 * GIB))
+    without = place(replace(large, in_panels=True), ServeOptions(), FreeMemory(4 * GIB))
+    assert with_side.prompt_side > 0 == without.prompt_side
+    assert without.n_ctx > with_side.n_ctx  # its room is the context's
+
+
 @pytest.mark.parametrize("key", ["attention.sliding_window", "ssm.state_size"])
 def test_no_prompt_side_for_memory_that_forgets(info: GGUFInfo, key: str) -> None:
     forgetful = replace(info, metadata={**info.metadata, f"{info.architecture}.{key}": 16})

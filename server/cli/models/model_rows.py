@@ -8,6 +8,7 @@ from models.errors import CorralError
 from models.gguf.info import GGUFInfo, read_gguf_info
 from models.machine.fit import format_bytes
 from models.store.store import StoredFile, StoredModel
+from server.kernels.outlook import expects_panels
 from server.placement import FreeMemory, ModelFacts, place
 from server.serve_options import ServeOptions
 
@@ -63,7 +64,8 @@ def fit_of_info(info: GGUFInfo, available_bytes: int, options: ServeOptions) -> 
     free memory; without adapters, and as if all of it stayed on the host. `served_context` is the context
     that a worker would choose now.
     """
-    placement = place(ModelFacts(info), options, FreeMemory(available_bytes))
+    facts = ModelFacts(info, in_panels=expects_panels(info, options))
+    placement = place(facts, options, FreeMemory(available_bytes))
     verdict = placement.wanted_verdict
     side = placement.prompt_side if verdict.fits else 0
     more = f"; up to {format_bytes(side)} more for prompts apart (--prompt-side)" if side else ""

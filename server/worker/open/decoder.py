@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 
-from models.gguf.info import GGUFInfo
 from models.llamacpp.context import Context
 from models.machine.host_memory import memory
 from server.engine.speculation.ngram import NgramProposer
 from server.engine.speculation.speculation import Speculation
-from server.ipc.model_spec import KernelReport, ModelSpec
+from server.ipc.model_spec import ModelSpec
+from server.kernels.outlook import is_in_panels
 from server.worker.adapter_set import AdapterSet
 from server.worker.open.device_sampling import choose_device_sampling
 from server.worker.open.parts import LoadedFile, LoadedModel, describe, open_renderer
@@ -30,8 +30,6 @@ logger = logging.getLogger("corral.worker")
 AUTO_STREAMS = 4
 """On auto, guesses are made while at most this many sequences generate: with more, the rows of a step have
 work enough, and a guess for one lengthens the step of all."""
-PANEL_SHARE = 0.5
-"""Corral's kernels compute a model if they do so many of its matrices' bytes."""
 
 
 def open_decoder(file: LoadedFile, listener: DecodeListener) -> LoadedModel:
@@ -144,23 +142,6 @@ def _warm_up(file: LoadedFile, context: Context, adapters: AdapterSet) -> WarmUp
     return warm_up(context, file.placement.n_ctx)
 
 
-def panel_share(info: GGUFInfo, kernels: KernelReport) -> float:
-    """Return the part, 0 to 1, of the bytes of a model's matrices that are of types with Corral's kernels.
-
-    Token embeddings are looked up, not multiplied.
-    """
-    if kernels.by != "corral":
-        return 0.0
-    sizes = [
-        (one.type in kernels.types, one.nbytes)
-        for one in info.tensors
-        if len(one.shape) > 1 and one.name != "token_embd.weight"
-    ]
-    return sum(nbytes for in_panels, nbytes in sizes if in_panels) / max(
-        1, sum(nbytes for _, nbytes in sizes)
-    )
-
-
 def _open_prefill(file: LoadedFile, context: Context, measured: WarmUpResult) -> PrefillContext | None:
     """Open the prefill context if it has a place, the KV cache can move and, on auto, where it pays.
 
@@ -169,7 +150,7 @@ def _open_prefill(file: LoadedFile, context: Context, measured: WarmUpResult) ->
     options = file.spec.options
     if not file.placement.prompt_side or not measured.can_trim or file.model.n_swa:
         return None
-    if panel_share(file.info, file.kernels) >= PANEL_SHARE:
+    if file.kernels.by == "corral" and is_in_panels(file.info, file.kernels.types):
         if options.prompt_side == "auto":
             return None
         logger.warning("prompt_side is on: prompts of %s do without Corral's quicker kernels", file.spec.name)

@@ -14,7 +14,8 @@ from models.llamacpp.kernel_library import KernelLibrary, Place, default_path
 from models.llamacpp.quantization.ggml_types import GGML_TYPES, type_name
 from server.kernels import doctor
 from server.kernels.check import find_fault
-from server.kernels.front import BUILD_FIX, LIBRARY_VARIABLE, SET_VARIABLE, open_kernels, why_none_is_chosen
+from server.kernels.front import BUILD_FIX, open_kernels, why_none_is_chosen
+from server.kernels.outlook import LIBRARY_VARIABLE, SET_VARIABLE
 from server.kernels.samples import random_columns, random_weights
 from tests.matrix_kernels import with_changes
 

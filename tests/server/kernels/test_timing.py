@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from models.llamacpp.kernel_library import KernelLibrary, Place
+from models.llamacpp.kernel_library import KernelLibrary, Place, TimedProduct
 from models.llamacpp.quantization.ggml_types import GGML_TYPES
 from server.kernels.samples import random_columns, random_weights
 from server.kernels.timing import COLUMNS, find_loss, share_of_time
@@ -30,20 +30,23 @@ class ScriptedTimes(KernelLibrary):
         self.share = share
         self.rounds: dict[tuple[Place, int], int] = {}
 
-    def seconds(
+    def timed(
         self,
         place: Place,
         ggml_type: int,
         weights: npt.NDArray[np.uint8],
         x: npt.NDArray[np.float32],
-        repeats: int,
+        *,
+        n_threads: int = 1,
+        n_repeats: int = 0,
         n_copies: int = 1,
-    ) -> float | None:
+    ) -> TimedProduct | None:
         n_round = self.rounds[place, len(x)] = self.rounds.get((place, len(x)), 0) + 1
         disturbance = 50.0 if n_round == 1 else 1.0  # the first round of each is slow
+        out = np.zeros((len(x), len(weights)), np.float32)
         if place is Place.PANELS:
-            return 1e-6 * len(x) * disturbance
-        return None if self.share is None else 1e-6 * len(x) * self.share
+            return TimedProduct(out, 1e-6 * len(x) * disturbance)
+        return None if self.share is None else TimedProduct(out, 1e-6 * len(x) * self.share)
 
 
 @pytest.mark.parametrize(
@@ -62,8 +65,8 @@ def test_ggml_without_kernels_of_its_own_loses_nothing() -> None:
 def test_products_are_timed_in_every_place_that_takes_them(library: KernelLibrary) -> None:
     weights, columns = random_weights(Q4_K, 512, 64), random_columns(512, 4)
     for place in (Place.PANELS, Place.PLAIN):
-        seconds = library.seconds(place, Q4_K, weights, columns, 3)
-        assert seconds is not None
-        assert 0 < seconds < math.inf
+        timed = library.timed(place, Q4_K, weights, columns, n_repeats=3)
+        assert timed is not None
+        assert 0 < timed.seconds < math.inf
     library.use(Q4_K, is_used=False)
-    assert library.seconds(Place.PANELS, Q4_K, weights, columns, 1) is None
+    assert library.timed(Place.PANELS, Q4_K, weights, columns, n_repeats=1) is None

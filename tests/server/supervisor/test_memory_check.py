@@ -16,6 +16,7 @@ from models.machine.device import Device
 from models.machine.fit import GIB
 from models.machine.host_memory import Memory
 from server.ipc.model_spec import AdapterSpec, ModelSpec
+from server.kernels.outlook import LIBRARY_VARIABLE, expects_panels
 from server.model_facts import read_facts
 from server.placement import PROMPT_SIDE_SPARE_BYTES, FreeMemory, Placement, place
 from server.serve_options import ServeOptions
@@ -25,6 +26,8 @@ from server.supervisor.catalogue import Catalogue, CatalogueEntry
 from server.supervisor.memory_check import fits
 from server.supervisor.supervisor import Supervisor
 from tests.adapter_gguf import adapter_tensors, write_adapter_gguf
+from tests.matrix_kernels import built_library
+from tests.quantize.quantize_folder import quantize_folder
 
 ADAPTER_BYTES = 123_456_789
 PLENTY = 64 * GIB
@@ -179,3 +182,21 @@ async def test_a_real_worker_takes_what_was_counted(info: GGUFInfo, spec: ModelS
     counted = placed(info, sided).prompt_side - moved
     assert side_bytes == pytest.approx(counted, rel=0.15)
     assert adapter_bytes == pytest.approx(adapter.stat().st_size, rel=0.15)
+
+
+@pytest.mark.model
+@pytest.mark.skipif(not Path("/proc/self/smaps_rollup").exists(), reason="the system doesn't tell")
+async def test_beside_our_matrix_kernels_a_real_worker_has_no_prompt_side_and_none_is_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(LIBRARY_VARIABLE, str(built_library()))
+    [file] = quantize_folder("demo", ["Q4_K_M"], tmp_path)
+    options = ServeOptions(ctx=16_384, parallel=4, n_ubatch=64, threads=1, prompt_side="auto")
+    spec, info = ModelSpec(name="demo", path=str(file.path), options=options), read_gguf_info(file.path)
+    if not expects_panels(info, options):
+        pytest.skip("this CPU has no instruction set that is used by itself")
+    side_bytes = placed(info, with_options(spec, kernels="off")).prompt_side
+    assert placed(info, spec).prompt_side == 0 < side_bytes
+    spared_bytes = await taken_bytes(with_options(spec, prompt_side="on")) - await taken_bytes(spec)
+    moved = placed(info, spec).model.kv // options.parallel  # no state has moved yet
+    assert spared_bytes == pytest.approx(side_bytes - moved, rel=0.15)

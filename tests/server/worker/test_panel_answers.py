@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from server.kernels.front import LIBRARY_VARIABLE
+from server.kernels.outlook import LIBRARY_VARIABLE
 from tests.matrix_kernels import built_library
 from tests.quantize.quantize_folder import quantize_folder
 

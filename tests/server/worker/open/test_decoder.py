@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 import pytest
 
 from models.errors import CorralError, RequestError
-from models.gguf.info import read_gguf_info
 from models.llamacpp.context import Context
 from models.llamacpp.model import Model
 from server.engine.batch import Adapters
@@ -18,7 +16,7 @@ from server.engine.sampling_params import SamplingParams
 from server.ipc.model_spec import AdapterSpec, KernelReport
 from server.kernels.use import KernelChoice
 from server.worker.open import decoder
-from server.worker.open.decoder import open_speculation, open_threads, panel_share
+from server.worker.open.decoder import open_speculation, open_threads
 from server.worker.open.step_times import measure_steps
 from server.worker.run.prefill_context import PrefillContext
 from tests.adapter_gguf import adapter_tensors, write_adapter_gguf
@@ -158,16 +156,6 @@ def test_beside_our_matrix_kernels_there_is_no_prefill_context_unless_asked_for(
     with loaded(pico_path, prompt_side=prompt_side):
         assert requests == measured
     assert ("prompt_side is on" in caplog.text) == (by == "corral" and prompt_side == "on")
-
-
-def test_the_share_of_the_kernels_is_by_bytes_of_matrices(pico_path: Path) -> None:
-    info = read_gguf_info(pico_path)
-    assert panel_share(info, KernelReport()) == 0.0
-    assert panel_share(info, KernelReport(by="corral", types=("F32",))) == 1.0
-    assert panel_share(info, KernelReport(by="corral", types=("Q4_K", "Q6_K"))) == 0.0
-    rows = [replace(one, type="Q6_K") if one.name == "output.weight" else one for one in info.tensors]
-    mixed = replace(info, tensors=tuple(rows))
-    assert 0 < panel_share(mixed, KernelReport(by="corral", types=("Q6_K",))) < 1
 
 
 def test_threads_adapt_where_there_are_several_on_the_cpu(
