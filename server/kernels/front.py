@@ -61,8 +61,8 @@ def open_kernels(
 ) -> Kernels:
     """Open the library, hold it against what is loaded, choose a set, check each type and offer what passed.
 
-    Any doubt about them means llama.cpp's own kernels, and a reason. Takes a tenth of a second. On processors with AMX
-    types for which ggml's kernels are faster are left to it, which takes a tenth of a second for each.
+    Any doubt about them means llama.cpp's own kernels, and a reason. Takes a tenth of a second. On processors
+    with AMX types for which ggml's kernels are faster are left to it, which takes as long for each.
     `find_loss` replaces that timing, and is asked everywhere. Raises LlamaCppError only where llama.cpp
     itself can't be loaded.
     """
