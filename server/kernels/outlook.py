@@ -1,4 +1,4 @@
-"""`expects_panels`: tells, without loading llama.cpp, if a worker will compute a model with our kernels.
+"""`expects_panels`: tells, without loading llama.cpp, if a worker will use our kernels for a model.
 
 A worker checks the kernels before it uses them; who only counts memory, or asks for many models at once,
 goes by this.
