@@ -16,7 +16,7 @@ import pytest
 
 from models.doctor import Status
 from server.kernels import doctor
-from server.kernels.front import LIBRARY_VARIABLE, SET_VARIABLE
+from server.kernels.outlook import LIBRARY_VARIABLE, SET_VARIABLE
 from tests.e2e.running import corral, environment, free_port, serving
 from tests.e2e.test_demo import ask
 from tests.matrix_kernels import built_library, with_changes

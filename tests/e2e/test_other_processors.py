@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from models.llamacpp.kernel_library import default_path
-from server.kernels.front import LIBRARY_VARIABLE
+from server.kernels.outlook import LIBRARY_VARIABLE
 from tests.e2e.emulated_processor import emulated_python
 from tests.e2e.running import environment, free_port
 from tests.matrix_kernels import built_library
