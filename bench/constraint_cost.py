@@ -1,6 +1,6 @@
 """The cost of grammars in a step, and the gain of forced tokens; one engine, no server.
 
-    python -m bench.constraint_cost MODEL.gguf [--rounds 7] [--streams 8] [--threads 2]
+    python -m bench.constraint_cost MODEL.gguf [--rounds 7] [--streams 8] [--threads 2] [--kernels off]
 
 Free and constrained answers alternate in rounds of one process; the ratios of a round are of neighbours in
 time. `step`: the time of a step of constrained rows to that of free ones, where nothing is forced (an array
@@ -27,6 +27,8 @@ from server.engine.events import Finish
 from server.engine.request import EngineRequest
 from server.engine.sampling_params import SamplingParams
 from server.ipc.constraint import Constraint
+from server.kernels.use import choose_kernels
+from server.serve_options import ServeOptions
 from server.worker.constraints.compiler import CompiledGrammar, ConstraintCompiler
 from server.worker.open.warm_up import warm_up
 from server.worker.run.runner import LlamaRunner
@@ -96,8 +98,11 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--streams", type=int, default=8)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--tokens", type=int, default=96)
+    parser.add_argument("--kernels", choices=["auto", "on", "off"], default="auto")
     options = parser.parse_args(argv)
+    choice = choose_kernels(ServeOptions(kernels=options.kernels), is_all_on_gpu=False)
     with Model.load(options.model) as model:
+        print(choice.report().text)
         compiler = ConstraintCompiler(model.vocab)
         strings, record = (
             compiler.compile(Constraint(kind="json_schema", text=json.dumps(schema), param="schema"))

@@ -101,12 +101,17 @@ class Divergences:
             self._kl.append(np.einsum("ij,ij->i", p, a - b, dtype=np.float64))
             self._same.append(a.argmax(axis=1) == b.argmax(axis=1))
 
+    @property
+    def kl(self) -> Doubles:
+        """The KL divergences, position by position."""
+        return np.concatenate(self._kl) if self._kl else np.empty(0)
+
     def mean(self) -> float:
         """Return the mean KL divergence alone, for callers that compare many."""
-        return float(np.concatenate(self._kl).mean())
+        return float(self.kl.mean())
 
     def divergence(self, base: Losses, losses: Losses) -> Divergence:
-        kl = np.concatenate(self._kl)
+        kl = self.kl
         same = np.concatenate(self._same)
         share = float(same.mean())
         return Divergence(

@@ -115,8 +115,15 @@ class WindowRunner:
     """Runs windows through one model; owns its context until `close`. One thread."""
 
     def __init__(
-        self, model: Model, windows: Windows, *, threads: int, observer: MatmulObserver | None = None
+        self,
+        model: Model,
+        windows: Windows,
+        *,
+        threads: int,
+        observer: MatmulObserver | None = None,
+        is_exact: bool = False,
     ) -> None:
+        """`is_exact`: keys and values stay floats, and attention is no operation of its own, which rounds."""
         at_once, n_ctx = windows.at_once, windows.n_ctx
         n_batch = min(N_BATCH, at_once * n_ctx)
         self._windows = windows
@@ -128,6 +135,9 @@ class WindowRunner:
             n_ubatch=N_UBATCH,
             n_seq_max=at_once,
             n_threads=threads,
+            flash_attn="off" if is_exact else "auto",
+            type_k="f32" if is_exact else "f16",
+            type_v="f32" if is_exact else "f16",
             observer=observer,
         )
         self._batch = TokenBatch(n_batch)
