@@ -10,6 +10,8 @@ event_factory.py    The events and errors that an engine makes of its sequences 
 events.py           The events of a request, as the engine makes them and as they travel to the API process.
 integrity.py        The check that the engine's books agree: after each step in tests, else in idle moments.
 kv_layout.py        `KVLayoutPolicy`: the steps at which slots begin and cease to share the KV cells. Pure.
+passes.py           `Passes`: the passes through the weights of a step, and the rows of nothing that make them
+                    fewer.
 request.py          `EngineRequest`: one prompt, already tokens, and how to continue it.
 request_table.py    `RequestTable`: the requests that have begun and not ended, and the events that report
                     their course.

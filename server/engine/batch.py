@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import msgspec
@@ -66,6 +67,11 @@ class BatchEntry(msgspec.Struct, frozen=True, gc=False):
     ban_eog: bool = False
     targets: list[int] | None = None
 
+    @property
+    def is_chunk(self) -> bool:
+        """True for a part of a prompt without a result."""
+        return not self.n_outputs and self.targets is None and len(self.tokens) > 1
+
 
 MemoryChange = Trim | Copy | Restore | Save | Relayout
 
@@ -82,6 +88,11 @@ class Batch:
     entries: list[BatchEntry] = field(default_factory=list)
     adapters: Adapters = ()
     """All entries are computed with these LoRA adapters."""
+    pads: Mapping[int, int] = field(default_factory=dict)
+    """By slot, the tokens of no meaning that are computed behind what it holds then, and dropped at once:
+    they make passes fewer (see `Passes`). Only for a runner that can do so."""
+    rows: tuple[int, ...] = ()
+    """The rows of each pass of all but chunks, where that was planned."""
 
     @property
     def n_tokens(self) -> int:

@@ -22,6 +22,7 @@ from server.engine.event_factory import (
 )
 from server.engine.events import Event, Failure, FailureKind
 from server.engine.kv_layout import KVLayoutPolicy
+from server.engine.passes import Passes
 from server.engine.prefix.prefix_cache import PrefixCache
 from server.engine.prefix.prefix_source import PrefixSource
 from server.engine.request import EngineRequest, check_request
@@ -92,6 +93,7 @@ class Engine:
             SchedulerConfig(
                 n_batch=runner.n_batch,
                 n_vocab=runner.n_vocab,
+                n_stream=runner.n_stream,
                 prefill_chunk_tokens=config.prefill_chunk_tokens,
                 prefill_tokens_alone=config.prefill_tokens_alone,
                 gap_s=config.gap_s,
@@ -102,6 +104,7 @@ class Engine:
             KVLayoutPolicy(runner.n_stream, config.divide_after_steps)
             if runner.n_stream < runner.n_ctx
             else None,
+            Passes(self.step_cost) if runner.can_pad else None,
         )
         self._speculation = speculation if runner.can_trim else None
         self._requests = RequestTable(runner, self._scheduler, self._speculation, clock_s)
@@ -167,7 +170,9 @@ class Engine:
         if self._requests.n_with_deadline:
             self._requests.expire()
         if self._speculation is not None:
-            self._speculation.draft(self._scheduler.running, self.step_cost, self._runner.n_batch)
+            self._speculation.draft(
+                self._scheduler.running, self.step_cost, self._runner.n_batch, self._scheduler.passes
+            )
         batch = self._scheduler.schedule()
         if batch.entries:
             self._run(batch)
@@ -234,7 +239,8 @@ class Engine:
             self._requests.fail(self._requests.groups[request_id], error)
         seconds = now_s - start_s
         self.stats.add_step(n_prompt, n_all, n_generated, seconds)
-        self.step_cost.add(n_all, n_prompt, seconds)
+        if len(batch.rows) <= 1 or n_prompt:
+            self.step_cost.add(n_all + sum(batch.pads.values()), n_prompt, seconds)
 
     def _apply_output(self, sequence: Sequence, entry: BatchEntry, output: Output, now_s: float) -> None:
         """Give a sequence the run's result: prompt scores, accepted draft tokens, a new token."""

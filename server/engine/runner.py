@@ -38,6 +38,13 @@ class ModelRunner(Protocol):
         """True if a slot can be cut back to a prefix of what it holds. It can always be emptied."""
 
     @property
+    def can_pad(self) -> bool:
+        """True if it computes `Batch.pads`, chunks of prompts apart, and needs a pass for what lies apart.
+
+        It does so until slots share the KV cells.
+        """
+
+    @property
     def n_swa(self) -> int:
         """The sliding attention window in tokens, before which the memory may forget; 0: there is none."""
 

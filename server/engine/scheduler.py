@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from server.engine.batch import Adapters, Batch, BatchEntry, MemoryChange, Relayout, Trim
 from server.engine.kv_layout import KVLayoutPolicy
+from server.engine.passes import NO_PLAN, Passes, Plan
 from server.engine.prefix.prefix_cache import PrefixCache
 from server.engine.sequence import Sequence, SequenceStatus, rank
 from server.engine.slot import Placement
@@ -44,6 +45,8 @@ class SchedulerConfig:
 
     n_batch: int
     n_vocab: int
+    n_stream: int = 0
+    """Each slot has room for so many tokens, where passes are planned."""
     prefill_chunk_tokens: int = 512
     """A step has at most so many prompt tokens while other sequences generate."""
     prefill_tokens_alone: int = 512
@@ -71,8 +74,9 @@ class Scheduler:
         config: SchedulerConfig,
         step_cost: StepCost | None = None,
         layout: KVLayoutPolicy | None = None,
+        passes: Passes | None = None,
     ) -> None:
-        """`layout` None: the KV cells are divided once and for all."""
+        """`layout` None: the KV cells are divided once and for all. `passes` None: they aren't planned."""
         self.cache = cache
         self.waiting: list[Sequence] = []
         """Sequences without a slot, in order of `rank`."""
@@ -84,6 +88,7 @@ class Scheduler:
         self._config = config
         self._step_cost = StepCost() if step_cost is None else step_cost
         self._layout = layout
+        self._passes = passes
         self._memory: list[MemoryChange] = []
         self._kv_cache_full = False
         self._n_by_adapters: Counter[Adapters] = Counter()
@@ -134,8 +139,33 @@ class Scheduler:
                 if len(entries) > 1:
                     entries.sort(key=_slot)
                 memory, self._memory = self._memory, []
-                return Batch(memory, entries, adapters)
+                plan = self._plan(entries)
+                return Batch(memory, entries, adapters, plan.pads, plan.rows)
         return Batch()  # changes to the KV cache wait for the next tokens
+
+    @property
+    def passes(self) -> Passes | None:
+        """The planner of passes; None while a step is one pass, or they aren't planned."""
+        is_shared = self._layout is not None and self._layout.unified
+        return None if is_shared else self._passes
+
+    def _plan(self, entries: list[BatchEntry]) -> Plan:
+        """Return the passes of all but the chunks, which are computed apart, before them."""
+        passes = self.passes
+        if passes is None:
+            return NO_PLAN
+        shape = tuple((entry.slot, len(entry.tokens)) for entry in entries if not entry.is_chunk)
+        if not shape:
+            return NO_PLAN
+        ends = {entry.slot: entry.position + len(entry.tokens) for entry in entries}
+        slots, n_stream = self.cache.slots, self._config.n_stream
+
+        def room(slot: int) -> int:
+            return n_stream - ends.get(slot, slots[slot].n_held)
+
+        plan = passes.plan(shape, room)
+        n_tokens = sum(n for _, n in shape) + sum(plan.pads.values())
+        return plan if n_tokens <= self._config.n_batch else passes.plan(shape, lambda _: 0)
 
     def trim(self, sequence: Sequence) -> None:
         """Cut a sequence's slot back to its computed tokens before the next decode: a draft was rejected."""

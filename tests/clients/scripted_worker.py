@@ -46,6 +46,7 @@ class ScriptedRunner(RunnerLimits):
             n_batch=2048,
             n_vocab=vocab.n_tokens,
             n_swa=0,
+            can_pad=False,
             can_trim=True,
         )
         self._vocab = vocab

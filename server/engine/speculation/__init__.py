@@ -1,5 +1,7 @@
 """Speculative decoding: proposers of drafts, the length that pays, the measured cost of a step.
 
+acceptance.py   `Acceptance`: how often a sequence's guesses have been right, and what that lets expect of a
+                draft.
 ngram.py        Prompt lookup: a sequence that repeats a part of itself will probably continue as it did
                 there.
 speculation.py  Speculative decoding: drafts are guessed, checked in one step, kept where the model agrees.

@@ -95,8 +95,14 @@ class NgramIndex:
 
 
 def continues_copy(tokens: list[int], distance: int) -> bool:
-    """Return True if the last token, and half of the last few, are those that stood `distance` before."""
-    if tokens[-1] != tokens[-1 - distance]:
+    """Return True if half of the last few tokens, one of the last two among them, stood `distance` before.
+
+    So one token in the place of another doesn't end a copy. Where more were replaced, or some put in or left
+    out, it goes on as a new occurrence.
+    """
+    if len(tokens) - distance < 2 or (
+        tokens[-1] != tokens[-1 - distance] and tokens[-2] != tokens[-2 - distance]
+    ):
         return False
     n_like = sum(
         tokens[-i] == tokens[-i - distance] for i in range(1, _RECENT + 1) if i + distance <= len(tokens)

@@ -8,9 +8,12 @@ so a sequence that begins to repeat itself is noticed.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol
 
+from server.engine.passes import Passes
 from server.engine.sequence import Sequence
+from server.engine.speculation.acceptance import Acceptance, expected_hits
 from server.engine.speculation.step_cost import StepCost
 
 LENGTHS = (1, 2, 3, 5, 7, 11, 15, 23, 31)
@@ -27,16 +30,6 @@ _RETRY_TOKENS = 64
 """A sequence for which guesses don't pay gets some all the same each time it has so many more tokens."""
 _RETRY_GUESSES = 4
 """Such a sequence gets at most so many guesses."""
-_OTHERS_WEIGHT = 8.0
-"""The other sequences' share of hits counts as so many guesses of a new sequence's own."""
-_DECAY = 0.94
-"""The counts of hits and misses are multiplied by this at each new guess: about the last 16 matter, so that a
-text that begins to repeat itself gets drafts some ten tokens later, and one that ends to loses them."""
-
-
-_FIRST_MISS = 3
-"""A guess that is wrong from its first token on counts as so many wrong ones: after an edit a copy goes on,
-but where guesses begin wrongly the text has ended to repeat itself, or did by chance."""
 
 
 class Proposer(Protocol):
@@ -53,52 +46,17 @@ class Proposer(Protocol):
         """Free what belongs to a sequence that has ended, or goes on without some of its tokens."""
 
 
-class Acceptance:
-    """The moving share of right guesses for one sequence.
+@dataclass(frozen=True, slots=True)
+class Guess:
+    """The tokens that a proposer guesses of a sequence, and how far they can be trusted."""
 
-    Every guess is judged by the tokens that come, whether it was computed as a draft or not. The share of
-    `others` counts as a few judgements from the start, and fades with them.
-    """
+    sequence: Sequence
+    tokens: list[int]
+    acceptance: Acceptance
 
-    __slots__ = ("_guess", "_hits", "_misses", "_n_seen", "_others")
-
-    def __init__(self, others: Acceptance | None = None) -> None:
-        expected, weight = (0.5, 2.0) if others is None else (others.share, _OTHERS_WEIGHT)
-        self._hits, self._misses = weight * expected, weight * (1.0 - expected)
-        self._others = others
-        self._guess: list[int] = []
-        self._n_seen = 0
-
-    @property
-    def share(self) -> float:
-        """The probability, 0 to 1, that the next guess is right."""
-        return self._hits / (self._hits + self._misses)
-
-    def count(self, n_hits: int, *, missed: bool) -> None:
-        """Count `n_hits` right guesses and, if `missed`, a wrong one after them."""
-        if self._others is not None:
-            self._others.count(n_hits, missed=missed)
-        for _ in range(n_hits):
-            self._hits, self._misses = self._hits * _DECAY + 1.0, self._misses * _DECAY
-        for _ in range(missed * (1 if n_hits else _FIRST_MISS)):
-            self._hits, self._misses = self._hits * _DECAY, self._misses * _DECAY + 1.0
-
-    def remember(self, guess: list[int], n_tokens: int) -> None:
-        """Remember a guess for the tokens after the first `n_tokens`, until all of it is judged."""
-        if not self._guess:
-            self._guess, self._n_seen = guess, n_tokens
-
-    def judge(self, tokens: list[int]) -> None:
-        """Compare the remembered guess with the tokens that have come."""
-        came = tokens[self._n_seen : self._n_seen + len(self._guess)]
-        for n_right, (guess, token) in enumerate(zip(self._guess, came, strict=False)):
-            if guess != token:
-                self.count(n_right, missed=True)
-                self._guess = []
-                return
-        self.count(len(came), missed=False)
-        self._n_seen += len(came)
-        self._guess = self._guess[len(came) :]
+    def hits(self, n: int) -> float:
+        """Return how many of the first `n` are right in the mean."""
+        return expected_hits(self.acceptance.share, n, self.acceptance.first_share)
 
 
 class Speculation:
@@ -115,8 +73,13 @@ class Speculation:
         self._acceptance: dict[int, Acceptance] = {}
         self._n_paused = 0
 
-    def draft(self, running: list[Sequence], step_cost: StepCost, n_batch: int) -> None:
-        """Set `draft` of each sequence that generates; half of a batch of `n_batch` tokens stays free."""
+    def draft(
+        self, running: list[Sequence], step_cost: StepCost, n_batch: int, passes: Passes | None = None
+    ) -> None:
+        """Set `draft` of each sequence that generates; half of a batch of `n_batch` tokens stays free.
+
+        `passes` None: a step is one pass, or isn't planned.
+        """
         if self._n_paused:
             self._n_paused -= 1
             return
@@ -131,18 +94,24 @@ class Speculation:
         guess_s = self._proposer.guess_s
         if guess_s > 0:
             wanted = self._where_it_pays(wanted, len(generating), step_cost, guess_s)
-        n_tokens, n_brought = len(generating), float(len(generating))
-        for (sequence, _), guess in zip(wanted, self._proposer.propose(wanted), strict=True):
+        guesses = []
+        for (sequence, _), tokens in zip(wanted, self._proposer.propose(wanted), strict=True):
             acceptance = self.acceptance_of(sequence)
             acceptance.judge(sequence.tokens)
-            n, share = len(guess), acceptance.share
-            if guess_s <= 0:
-                n = best_length(share, n, n_tokens, step_cost, n_brought=n_brought)
-            n = min(n, max(0, n_batch // 2 - n_tokens))
-            sequence.draft = guess[:n]
-            n_tokens += n
-            n_brought += expected_hits(share, n)
-            acceptance.remember(guess, len(sequence.tokens))
+            guesses.append(Guess(sequence, tokens, acceptance))
+        room = max(0, n_batch // 2 - len(generating))
+        if guess_s > 0:
+            lengths = [len(guess.tokens) for guess in guesses]
+        elif passes is not None and len(generating) > 1:
+            slots = [one.slot for one in generating if one.slot is not None]
+            lengths = best_lengths(guesses, slots, passes)
+        else:
+            lengths = _lengths_in_turn(guesses, len(generating), step_cost)
+        for guess, length in zip(guesses, lengths, strict=True):
+            n = min(length, room)
+            room -= n
+            guess.sequence.draft = guess.tokens[:n]
+            guess.acceptance.remember(guess.tokens, len(guess.sequence.tokens))
 
     def _where_it_pays(
         self, wanted: list[tuple[Sequence, int]], n_tokens: int, step_cost: StepCost, guess_s: float
@@ -189,11 +158,6 @@ class Speculation:
         return most
 
 
-def expected_hits(share: float, n_guesses: int) -> float:
-    """Return how many guesses are right in the mean: share + share² + …, as the first miss ends them."""
-    return sum(share**n for n in range(1, n_guesses + 1))
-
-
 def best_length(
     share: float,
     n_guessed: int,
@@ -202,12 +166,13 @@ def best_length(
     guess_s: float = 0.0,
     *,
     n_brought: float | None = None,
+    first_share: float | None = None,
 ) -> int:
     """Return the draft length, 0 or one of `LENGTHS`, with most expected tokens per second.
 
     It is 0 unless another brings `WORTH` times as many. A guess takes `guess_s`. The step has `n_others`
     tokens without this draft, which bring `n_brought`; None: one each. A guess is right with probability
-    `share`, as long as those before it are.
+    `share`, as long as those before it are, and the first with `first_share`; None: as the others.
     """
     best, best_rate = 0, 0.0
     brought = float(n_others) if n_brought is None else n_brought
@@ -218,7 +183,58 @@ def best_length(
         if seconds is None:
             return n_guessed
         seconds += n * guess_s
-        rate = (brought + expected_hits(share, n)) / seconds if seconds > 0 else 0.0
+        rate = (brought + expected_hits(share, n, first_share)) / seconds if seconds > 0 else 0.0
         if rate > best_rate * (1.0 if best else WORTH):
             best, best_rate = n, rate
     return best
+
+
+def _lengths_in_turn(guesses: list[Guess], n_generating: int, step_cost: StepCost) -> list[int]:
+    """Return the length of each draft where rows cost the same whosever they are: one after the other."""
+    lengths = []
+    n_tokens, n_brought = n_generating, float(n_generating)
+    for guess in guesses:
+        n = best_length(
+            guess.acceptance.share,
+            len(guess.tokens),
+            n_tokens,
+            step_cost,
+            n_brought=n_brought,
+            first_share=guess.acceptance.first_share,
+        )
+        lengths.append(n)
+        n_tokens += n
+        n_brought += guess.hits(n)
+    return lengths
+
+
+def best_lengths(guesses: list[Guess], slots: list[int], passes: Passes) -> list[int]:
+    """Return the length of each draft where unlike ones make a step several passes.
+
+    The best guesses, some of them or all, get drafts of one length, or as long ones as there are. The
+    sequences that generate are in `slots`.
+    """
+    step = dict.fromkeys(sorted(slots), 1)
+    seconds = passes.plan(tuple(step.items())).seconds
+    if not seconds:
+        return [len(guess.tokens) for guess in guesses]
+    best: tuple[int, ...] = (0,) * len(guesses)
+    best_rate = WORTH * len(slots) / seconds
+    ranked = sorted((at for at, one in enumerate(guesses) if one.tokens), key=lambda at: -guesses[at].hits(3))
+    for n_drafted in range(1, len(ranked) + 1):
+        drafted = set(ranked[:n_drafted])
+        for length in LENGTHS:
+            lengths = tuple(
+                min(length, len(one.tokens)) if at in drafted else 0 for at, one in enumerate(guesses)
+            )
+            if max(lengths) < length:
+                break
+            tokens = dict(step)
+            for one, n in zip(guesses, lengths, strict=True):
+                if one.sequence.slot is not None:
+                    tokens[one.sequence.slot] += n
+            seconds = passes.plan(tuple(tokens.items())).seconds
+            rate = len(slots) + sum(one.hits(n) for one, n in zip(guesses, lengths, strict=True))
+            if seconds and rate / seconds > best_rate:
+                best, best_rate = lengths, rate / seconds
+    return list(best)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Protocol
 
 from models.llamacpp.batch import TokenBatch
@@ -12,6 +14,10 @@ from server.worker.run.adaptive_threads import AdaptiveThreads
 
 FEW_TOKENS = 32
 """A batch of at most this many tokens is one of sequences that generate."""
+
+NO_PADS: Mapping[int, int] = MappingProxyType({})
+NOBODY = -1
+"""The sequence of tokens of no meaning."""
 
 Place = tuple[BatchEntry, int, int]
 """An entry with results, its first row of logits, and that row's index in the batch."""
@@ -49,8 +55,11 @@ class ContextDecoder:
         self._threads = threads
         self._n_threads = context.n_threads
 
-    def decode(self, entries: list[BatchEntry]) -> Decoded:
-        """Compute `entries`, then call the listener. Raises DecodeError."""
+    def decode(self, entries: list[BatchEntry], pads: Mapping[int, int] = NO_PADS) -> Decoded:
+        """Compute `entries` and `pads` (see `Batch`), then call the listener. Raises DecodeError."""
+        ends: dict[int, int] = {}
+        if pads:
+            entries, ends = self._padded(entries, pads)
         tokens: list[int] = []
         positions: list[int] = []
         slots: list[int] = []
@@ -77,9 +86,37 @@ class ContextDecoder:
             self._decode_timed(self._threads, len(tokens))
         else:
             self.context.decode(self._batch)
+        for slot, end in ends.items():
+            self.context.seq_rm(slot, end, None)
         if self._listener is not None:
             self._listener.decoded()
         return places, n_rows
+
+    def _padded(
+        self, entries: list[BatchEntry], pads: Mapping[int, int]
+    ) -> tuple[list[BatchEntry], dict[int, int]]:
+        """Return the entries with those of pads among them, and where what each padded slot holds ends.
+
+        They repeat a neighbour's token, which keeps no further experts busy.
+        """
+        by_slot = {entry.slot: entry for entry in entries}
+        padded: list[BatchEntry] = []
+        ends: dict[int, int] = {}
+        token = entries[0].tokens[-1]
+        for slot in sorted({*by_slot, *pads}):
+            entry = by_slot.get(slot)
+            if entry is not None:
+                padded.append(entry)
+                token = entry.tokens[-1]
+            if n := pads.get(slot):
+                if entry is not None:
+                    end = entry.position + len(entry.tokens)
+                else:
+                    last = self.context.seq_pos_max(slot)
+                    end = 0 if last is None else last + 1
+                padded.append(BatchEntry(NOBODY, slot, [token] * n, end))
+                ends[slot] = end
+        return padded, ends
 
     def _decode_timed(self, adaptive: AdaptiveThreads, n_tokens: int) -> None:
         """Decode, few tokens with as many threads as are quickest just now."""

@@ -6,13 +6,13 @@ fails, the chunks of the first are taken back, and all entries come again.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Protocol
 
 from models.errors import CorralError, DecodeError, LlamaCppError
 from server.engine.batch import Batch, BatchEntry, Copy, Output
-from server.worker.run.context_decoder import ContextDecoder, Decoded
+from server.worker.run.context_decoder import NO_PADS, ContextDecoder, Decoded
 from server.worker.run.decode_outputs import DecodeOutputs
 from server.worker.run.prefill_context import PrefillContext
 
@@ -54,12 +54,14 @@ class ApartDecoding:
     def run(self, batch: Batch) -> list[Output | CorralError]:
         entries, decoder = batch.entries, self._decoder
         if len(entries) > 1:
-            chunks = [entry for entry in entries if _is_chunk(entry)]
+            chunks = [entry for entry in entries if entry.is_chunk]
             if chunks and len(chunks) < len(entries):
-                others = [entry for entry in entries if not _is_chunk(entry)]
-                _, (places, n_rows) = _decode_in_turn(decoder, chunks, decoder, others, self._take_back)
+                others = [entry for entry in entries if not entry.is_chunk]
+                _, (places, n_rows) = _decode_in_turn(
+                    decoder, chunks, decoder, others, self._take_back, batch.pads
+                )
                 return self._outputs.read(places, n_rows, decoder.context)
-        places, n_rows = decoder.decode(entries)
+        places, n_rows = decoder.decode(entries, batch.pads)
         return self._outputs.read(places, n_rows, decoder.context)
 
     def _take_back(self, entry: BatchEntry) -> None:
@@ -137,21 +139,20 @@ class PrefillDecoding:
             raise DecodeError("the KV cache has no room for a prompt that was computed apart", 1) from error
 
 
-def _is_chunk(entry: BatchEntry) -> bool:
-    """True for a part of a prompt without a result."""
-    return not entry.n_outputs and entry.targets is None and len(entry.tokens) > 1
-
-
 def _decode_in_turn(
     first: ContextDecoder,
     chunks: list[BatchEntry],
     second: ContextDecoder,
     others: list[BatchEntry],
     take_back: Callable[[BatchEntry], None],
+    pads: Mapping[int, int] = NO_PADS,
 ) -> tuple[Decoded, Decoded]:
-    """Decode `chunks`, then `others` if there are any; after a DecodeError no chunk has been computed."""
+    """Decode `chunks`, then `others`, if there are any, with their `pads`.
+
+    After a DecodeError no chunk has been computed.
+    """
     try:
-        return first.decode(chunks), second.decode(others) if others else ([], 0)
+        return first.decode(chunks), second.decode(others, pads) if others else ([], 0)
     except DecodeError:
         for entry in chunks:
             take_back(entry)

@@ -49,6 +49,7 @@ class EncoderDecoderRunner(RunnerLimits):
             n_batch=max(first.n_batch, len(contexts) + 1),
             n_vocab=model.vocab.n_tokens,
             n_swa=model.n_swa,
+            can_pad=False,
             can_trim=False,
         )
         self._contexts = list(contexts)

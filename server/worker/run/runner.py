@@ -50,7 +50,7 @@ class RunnerLimits:
     """The facts about a runner that its engine asks for; see `ModelRunner` for what they mean."""
 
     # By hand: with `slots=True` Python 3.11 can't set the attributes of a class derived from a frozen one.
-    __slots__ = ("can_trim", "n_batch", "n_ctx", "n_slots", "n_stream", "n_swa", "n_vocab")
+    __slots__ = ("can_pad", "can_trim", "n_batch", "n_ctx", "n_slots", "n_stream", "n_swa", "n_vocab")
 
     n_slots: int
     n_ctx: int
@@ -59,6 +59,7 @@ class RunnerLimits:
     n_vocab: int
     n_swa: int
     can_trim: bool
+    can_pad: bool
 
 
 class LlamaRunner(RunnerLimits):
@@ -94,6 +95,7 @@ class LlamaRunner(RunnerLimits):
             n_vocab=model.vocab.n_tokens,
             n_swa=model.n_swa,
             can_trim=can_trim,
+            can_pad=_can_pad(context, parts, can_trim=can_trim),
         )
         self._context = context
         self._vocab = model.vocab
@@ -177,6 +179,16 @@ class LlamaRunner(RunnerLimits):
             raise LlamaCppError("no LoRA adapter is loaded")
         self._adapters.use(self._context, adapters)
         self._in_use = adapters
+
+
+def _can_pad(context: Context, parts: RunnerParts, *, can_trim: bool) -> bool:
+    """Return True if tokens of no meaning may go into any slot for a moment, where they make passes fewer.
+
+    A window would forget for them, and what a slot holds may lie in the prefill context.
+    """
+    is_divided = context.n_seq_max > 1 and not context.kv_unified
+    on_cpu = context.model.n_gpu_layers == 0
+    return is_divided and on_cpu and can_trim and not context.model.n_swa and parts.prefill is None
 
 
 def _strategy(

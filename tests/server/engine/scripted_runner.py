@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from models.errors import CorralError, DecodeError, RequestError, RestoreError
 from server.engine.batch import Adapters, Batch, BatchEntry, Copy, Output, Relayout, Restore, Save, Trim
 from server.engine.events import TokenLogprob
+from server.engine.passes import natural_passes
 from server.engine.sampling_params import SamplingParams
 
 PIECES: list[bytes] = [
@@ -67,6 +68,7 @@ class ScriptedRunner:
     n_stream: int = 0
     """A slot may hold so many tokens until slots share the cells; 0: as many as a sequence may have."""
     n_vocab: int = N_VOCAB
+    can_pad: bool = False
     n_swa: int = 0
     """Window of attention: a run at position p forgets what lies before p's window."""
     poisoned: set[int] = field(default_factory=set)
@@ -138,6 +140,7 @@ class ScriptedRunner:
         n_held = sum(len(tokens) for tokens in self.held)
         if self.n_cells is not None and n_held + batch.n_tokens > self.n_cells:
             raise DecodeError("no room", 1)
+        self._require_place_for_pads(batch)
         results: list[Output | CorralError] = []
         for entry in batch.entries:
             held = self.held[entry.slot]
@@ -153,6 +156,27 @@ class ScriptedRunner:
             if entry.n_outputs or entry.targets is not None:
                 results.append(self._result(entry, held, batch.adapters))
         return results
+
+    def _require_place_for_pads(self, batch: Batch) -> None:
+        """Nothing stays of them, so there is nothing to do; chunks are computed before them, and apart."""
+        if not batch.pads:
+            return
+        assert self.can_pad
+        assert not self.unified or self.n_stream == self.n_ctx
+        held = [len(tokens) for tokens in self.held]
+        for entry in batch.entries:
+            held[entry.slot] += len(entry.tokens)
+        apart = {entry.slot for entry in batch.entries if entry.is_chunk}
+        rows = dict(batch.pads)
+        for entry in batch.entries:
+            if not entry.is_chunk:
+                rows[entry.slot] = rows.get(entry.slot, 0) + len(entry.tokens)
+        assert sum(rows.values()) == sum(batch.rows) <= self.n_batch
+        for slot, n in batch.pads.items():
+            assert n > 0
+            assert held[slot] + n <= self.n_stream
+            assert apart.isdisjoint({slot}) or held[slot] > 0
+        assert natural_passes(tuple(sorted(rows.items()))) == list(batch.rows)
 
     def _result(self, entry: BatchEntry, held: list[int], adapters: Adapters) -> Output | CorralError:
         if entry.sequence_id in self.poisoned:

@@ -14,24 +14,37 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from models.errors import CorralError
 from models.llamacpp import library
 from models.llamacpp.context import Context
 from models.llamacpp.model import Model
+from server.engine.batch import Batch, Output
 from server.engine.speculation.ngram import NgramProposer
 from server.engine.speculation.speculation import Speculation
 from server.engine.speculation.step_cost import StepCost
 from server.kernels.use import choose_kernels
 from server.serve_options import ServeOptions
+from server.worker.run.runner import LlamaRunner
 from tests.server.worker.session import N_CTX, Ask, Session, random_prompt
 
 Answers = list[dict[str, Any]]
 
 
 class FreeRows(StepCost):
-    """Steps of all sizes cost the same, whatever the clock says: every guess is tried."""
+    """Steps of all sizes cost the same, whatever the clock says: every guess is tried, no pass is spared."""
 
     def estimate(self, n_tokens: int) -> float:
         return 1.0
+
+
+class PaddingRunner(LlamaRunner):
+    """A runner that counts the rows of nothing."""
+
+    n_padded = 0
+
+    def run(self, batch: Batch) -> list[Output | CorralError]:
+        self.n_padded += sum(batch.pads.values())
+        return super().run(batch)
 
 
 def asks_of(n_vocab: int) -> list[Ask]:
@@ -75,9 +88,12 @@ def main(path: str, kv_type: str, n_threads: str, out: str) -> None:
                 type_v=kv_type,
             ) as context:
                 speculation = Speculation(NgramProposer((3, 1))) if guesses else None
-                session = Session(context, speculation, **options)
-                session.engine.step_cost = FreeRows()
-                return run(session)
+                runner = PaddingRunner(context, N_CTX, can_trim=True)
+                session = Session(context, speculation, runner, step_cost=FreeRows(), **options)
+                found = run(session)
+                for one in found:
+                    one["n_padded"] = runner.n_padded
+                return found
 
         def each(session: Session) -> Answers:
             return [one for ask in asks for one in described(session, [ask])]

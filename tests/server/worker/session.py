@@ -17,6 +17,7 @@ from server.engine.request import EngineRequest
 from server.engine.runner import ModelRunner
 from server.engine.sampling_params import SamplingParams
 from server.engine.speculation.speculation import Speculation
+from server.engine.speculation.step_cost import StepCost
 from server.worker.open.warm_up import warm_up
 from server.worker.run.runner import LlamaRunner, RunnerParts
 from tests.server.engine.harness import Outcome
@@ -100,11 +101,14 @@ class Session:
         speculation: Speculation | None = None,
         runner: ModelRunner | None = None,
         parts: RunnerParts = NO_PARTS,
+        step_cost: StepCost | None = None,
         **config: Any,
     ) -> None:
         self.context = context
         self.runner = runner or open_runner(context, parts)
-        self.engine = Engine(self.runner, EngineConfig(**config), speculation=speculation)
+        self.engine = Engine(
+            self.runner, EngineConfig(**config), speculation=speculation, step_cost=step_cost
+        )
         self.outcomes: dict[str, Outcome] = {}
 
     def submit(self, ask: Ask) -> str:

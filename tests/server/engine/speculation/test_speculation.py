@@ -5,14 +5,15 @@ import random
 import pytest
 
 from server.engine.engine import EngineConfig
+from server.engine.passes import Passes
 from server.engine.request import EngineRequest
 from server.engine.sequence import Sequence
+from server.engine.speculation.acceptance import Acceptance
 from server.engine.speculation.ngram import NgramProposer
 from server.engine.speculation.speculation import (
     DRAFT_MAX,
     LENGTHS,
     PAUSE_STEPS,
-    Acceptance,
     Speculation,
     best_length,
 )
@@ -360,3 +361,58 @@ def test_prompt_lookup_in_the_engine_changes_nothing_but_the_steps() -> None:
     assert sum(harness.outcomes[asked.id].finish.timings.draft_n for asked in crowd) > 0
     for asked in crowd:
         assert harness.outcomes[asked.id].text.get(0, "") == expected_text(asked, 256)
+
+
+# --- after a wrong guess, and several at once ------------------------------------------------------------
+
+
+def judged(acceptance: Acceptance, guess: list[int], came: list[int]) -> None:
+    acceptance.remember(guess, 0)
+    acceptance.judge(came)
+
+
+def test_the_guess_right_after_a_wrong_one_is_judged_by_itself() -> None:
+    acceptance = Acceptance()
+    acceptance.count(40, missed=False)
+    share = acceptance.share
+    for _ in range(12):
+        judged(acceptance, [5, 6, 7], [5, 6, 9])
+        assert acceptance.first_share != acceptance.share
+        judged(acceptance, [8], [1])
+        assert acceptance.first_share == acceptance.share, "after two wrong ones it is a new beginning"
+    judged(acceptance, [5, 6, 7], [5, 6, 9])
+    assert acceptance.first_share < 0.3, "here copies end after a replaced token"
+    assert acceptance.share > 0.6, "which says nothing of those that go on"
+    for _ in range(12):
+        judged(acceptance, [8, 5, 6], [8, 5, 9])
+    assert acceptance.first_share > 0.6
+    assert Acceptance(acceptance).share < share
+
+
+def test_a_guess_that_goes_wrong_behind_right_ones_counts_once_however_it_is_cut() -> None:
+    whole, cut = Acceptance(), Acceptance()
+    judged(whole, [5, 6, 7], [5, 6, 9])
+    cut.remember([5, 6, 7], 0)
+    for came in ([5], [5, 6], [5, 6, 9]):
+        cut.judge(came)
+    assert cut.share == whole.share
+
+
+def test_streams_that_repeat_themselves_get_drafts_of_one_length_where_unlike_ones_are_more_passes() -> None:
+    costs = {1: 1.0, 2: 1.05, 3: 1.11, 4: 1.23, 6: 1.35, 8: 1.7, 12: 2.18, 16: 2.72, 24: 4.4, 32: 5.8}
+    cost = StepCost([(n, 0.01 * part) for n, part in costs.items()])
+    running = [generating(request(range(10 + at), max_tokens=100)) for at in range(3)]
+    for slot, sequence in enumerate(running):
+        sequence.slot = slot
+    speculation = Speculation(Oracle(1.0), draft_max=7)
+    for sequence, hits in zip(running, (40, 40, 0), strict=True):
+        speculation.acceptance_of(sequence).count(hits, missed=not hits)
+    speculation.draft(running, cost, N_BATCH, Passes(cost))
+    lengths = [len(sequence.draft) for sequence in running]
+    assert lengths[0] == lengths[1] > 2
+    assert lengths[2] in (0, lengths[0])
+    for _ in range(60):
+        for sequence in running:
+            speculation.acceptance_of(sequence).count(0, missed=True)
+    speculation.draft(running, cost, N_BATCH, Passes(cost))
+    assert [len(sequence.draft) for sequence in running] == [0, 0, 0]

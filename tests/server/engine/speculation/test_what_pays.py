@@ -100,7 +100,7 @@ def test_text_that_repeats_nothing_loses_two_percent_at_most(costs: dict[int, fl
     assert sorted(ratios)[2] < 1.02
 
 
-@pytest.mark.parametrize(("costs", "gain"), [(PANELS, 2.2), (REPACKED, 1.4)], ids=["panels", "repacked"])
+@pytest.mark.parametrize(("costs", "gain"), [(PANELS, 2.7), (REPACKED, 1.5)], ids=["panels", "repacked"])
 def test_a_text_written_again_with_one_token_in_twelve_changed(costs: dict[int, float], gain: float) -> None:
     chance = random.Random(1)
     prompt = words(chance, 300)

@@ -10,7 +10,7 @@ from models.errors import DecodeError
 from models.llamacpp.batch import TokenBatch
 from models.llamacpp.context import Context
 from models.llamacpp.model import Model
-from server.engine.batch import Batch, BatchEntry
+from server.engine.batch import Batch, BatchEntry, MemoryChange, Trim
 from server.engine.sampling_params import SamplingParams
 from server.worker.run.prefill_context import CHUNK_MIN, PrefillContext
 from server.worker.run.runner import LlamaRunner, RunnerParts
@@ -128,3 +128,31 @@ def test_the_prefill_context_takes_chunks_back_too(
                 runner.run(batch)
         assert second.seq_pos_max(0) is None
         assert len(runner.run(batch)) == 1
+
+
+def test_rows_of_nothing_join_what_lies_apart_and_leave_no_trace(
+    context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runner = opened(context)
+    assert runner.can_pad
+    runner.run(Batch(entries=[chunk(0), chunk(1, 5)]))
+    held = [context.seq_pos_max(slot) for slot in range(context.n_seq_max)]
+    entries = [token(0, CHUNK), token(2)]
+    plain = runner.run(Batch(entries=entries))
+    again: list[MemoryChange] = [Trim(0, CHUNK), Trim(2, 0)]
+    sizes = watch(context, monkeypatch)
+    padded = runner.run(Batch(memory=again, entries=entries, pads={0: 2, 1: 3, 2: 2}))
+    assert sizes == [9]
+    assert padded == plain
+    held[0], held[2] = CHUNK, 0
+    assert [context.seq_pos_max(slot) for slot in range(context.n_seq_max)] == held
+
+
+def test_a_slot_whose_chunk_was_computed_before_may_be_filled(
+    context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runner = opened(context)
+    sizes = watch(context, monkeypatch)
+    runner.run(Batch(entries=[token(0), chunk(1), token(2)], pads={1: 1}))
+    assert sizes == [CHUNK, 3]
+    assert context.seq_pos_max(1) == CHUNK - 1
