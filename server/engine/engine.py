@@ -239,8 +239,7 @@ class Engine:
             self._requests.fail(self._requests.groups[request_id], error)
         seconds = now_s - start_s
         self.stats.add_step(n_prompt, n_all, n_generated, seconds)
-        if len(batch.rows) <= 1 or n_prompt:
-            self.step_cost.add(n_all + sum(batch.pads.values()), n_prompt, seconds)
+        self.step_cost.add(n_all + sum(batch.pads.values()), n_prompt, seconds, n_passes=len(batch.rows))
 
     def _apply_output(self, sequence: Sequence, entry: BatchEntry, output: Output, now_s: float) -> None:
         """Give a sequence the run's result: prompt scores, accepted draft tokens, a new token."""

@@ -17,8 +17,8 @@ ROWS_MAX = 64
 """A pass isn't filled up to more rows than this."""
 WORTH = 1.03
 """Rows of nothing are computed where the step takes this many times as long without them."""
-_KEPT_PLANS = 256
-"""So many plans are kept, and made anew after them: costs move slowly."""
+KEPT_STEPS = 16
+"""Plans are made anew after so many steps: costs move slowly."""
 
 Shape = tuple[tuple[int, int], ...]
 """Slots, ascending, and the tokens that each has in a step."""
@@ -42,13 +42,15 @@ class Passes:
     def __init__(self, step_cost: StepCost) -> None:
         self._step_cost = step_cost
         self._plans: dict[Shape, Plan] = {}
+        self._planned_at = 0
 
     def plan(self, shape: Shape, room: Callable[[int], int] | None = None) -> Plan:
         """Return the passes of a step. `room(slot)`: so many tokens find place behind what it will hold."""
+        if self._step_cost.n_steps >= self._planned_at + KEPT_STEPS:
+            self._plans.clear()
+            self._planned_at = self._step_cost.n_steps
         plan = self._plans.get(shape)
         if plan is None:
-            if len(self._plans) >= _KEPT_PLANS:
-                self._plans.clear()
             plan = self._plans[shape] = self._best(shape)
         if room is not None and any(room(slot) < n for slot, n in plan.pads.items()):
             return Plan(tuple(natural_passes(shape)))

@@ -21,6 +21,8 @@ LENGTHS = (1, 2, 3, 5, 7, 11, 15, 23, 31)
 is 2 to 32 tokens: kernels work in blocks of 4, 8 or 16 rows."""
 DRAFT_MAX = LENGTHS[-1]
 """A draft has at most so many tokens."""
+FEW = 4
+"""So many numbers of drafts are weighed against each other, and one for each sequence."""
 WORTH = 1.03
 """A draft promises at least so many times the tokens per second of none: less is within what steps of one
 size differ by, and would cost sampling for nothing."""
@@ -211,7 +213,7 @@ def _lengths_in_turn(guesses: list[Guess], n_generating: int, step_cost: StepCos
 def best_lengths(guesses: list[Guess], slots: list[int], passes: Passes) -> list[int]:
     """Return the length of each draft where unlike ones make a step several passes.
 
-    The best guesses, some of them or all, get drafts of one length, or as long ones as there are. The
+    The best guesses, a few of them or all, get drafts of one length, or as long ones as there are. The
     sequences that generate are in `slots`.
     """
     step = dict.fromkeys(sorted(slots), 1)
@@ -220,8 +222,10 @@ def best_lengths(guesses: list[Guess], slots: list[int], passes: Passes) -> list
         return [len(guess.tokens) for guess in guesses]
     best: tuple[int, ...] = (0,) * len(guesses)
     best_rate = WORTH * len(slots) / seconds
+    if len(slots) + sum(one.hits(len(one.tokens)) for one in guesses) < WORTH * len(slots):
+        return list(best)  # not even for nothing
     ranked = sorted((at for at, one in enumerate(guesses) if one.tokens), key=lambda at: -guesses[at].hits(3))
-    for n_drafted in range(1, len(ranked) + 1):
+    for n_drafted in dict.fromkeys((*range(1, min(FEW, len(ranked)) + 1), len(ranked))):
         drafted = set(ranked[:n_drafted])
         for length in LENGTHS:
             lengths = tuple(

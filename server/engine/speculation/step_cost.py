@@ -26,24 +26,28 @@ class StepCost:
         self._sizes = sorted(self._seconds)
         self._n_times = dict.fromkeys(self._sizes, 1)
         self._last_step = dict.fromkeys(self._sizes, 0)
-        self._n_steps = 0
+        self.n_steps = 0
+        """The number of steps that it has learned from."""
         self.prompt_token_s: float | None = None
         """One more prompt token in a step takes so many seconds; None until it was measured."""
         self._n_chunks = 0
         if len(self._sizes) > 1:
             self._add_prompt_token(self._last_token_s())
 
-    def add(self, n_tokens: int, n_prompt: int, seconds: float) -> None:
-        """Learn from a step of `n_tokens`, `n_prompt` of them prompts', that took `seconds`."""
-        self._n_steps += 1
+    def add(self, n_tokens: int, n_prompt: int, seconds: float, n_passes: int = 1) -> None:
+        """Learn from a step of `n_tokens`, `n_prompt` of them prompts', that took `seconds`.
+
+        More than one of `n_passes` don't show what that size costs in one.
+        """
+        self.n_steps += 1
         if seconds <= 0.0:
             return  # the clock is too coarse
         if n_prompt >= _CHUNK_MIN:
             others_s = self.estimate(n_tokens - n_prompt) or 0.0
             self._add_prompt_token(max(seconds - others_s, 0.1 * seconds) / n_prompt)
-        elif n_tokens <= _EXACT_MAX and not n_prompt:
+        elif n_tokens <= _EXACT_MAX and not n_prompt and n_passes <= 1:
             self._add_exact(n_tokens, seconds)
-        if self._n_steps % _STALE_AFTER == 0:
+        if self.n_steps % _STALE_AFTER == 0:
             self._forget_stale()
 
     def _add_prompt_token(self, seconds: float) -> None:
@@ -67,7 +71,7 @@ class StepCost:
         weight = max(_WEIGHT, 1.0 / (n_times + 1))
         self._seconds[n_tokens] = seconds if known is None else known + weight * (seconds - known)
         self._n_times[n_tokens] = n_times + 1
-        self._last_step[n_tokens] = self._n_steps
+        self._last_step[n_tokens] = self.n_steps
 
     def _expected(self, n_tokens: int) -> float | None:
         """Return the seconds to expect of a size that wasn't measured; None if other sizes don't show it."""
@@ -107,6 +111,6 @@ class StepCost:
         return max(0, int(left / self.prompt_token_s))
 
     def _forget_stale(self) -> None:
-        for size in [size for size, step in self._last_step.items() if self._n_steps - step > _STALE_AFTER]:
+        for size in [size for size, step in self._last_step.items() if self.n_steps - step > _STALE_AFTER]:
             del self._seconds[size], self._last_step[size], self._n_times[size]
             self._sizes.remove(size)

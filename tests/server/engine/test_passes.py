@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.engine.passes import ROWS_MAX, Passes, Plan, Shape, natural_passes
+from server.engine.passes import KEPT_STEPS, ROWS_MAX, Passes, Plan, Shape, natural_passes
 from server.engine.speculation.step_cost import StepCost
 from tests.server.engine.speculation.test_what_pays import PANELS, REPACKED
 
@@ -85,3 +85,21 @@ def test_a_plan_says_the_passes_that_its_rows_make_and_is_no_slower(
     assert plan.seconds <= sum(cost.estimate(n) or 0.0 for n in natural_passes(shape)) + 1e-9
     if plan.pads:
         assert any(n <= ROWS_MAX for n in plan.rows)
+
+
+def test_plans_follow_the_costs() -> None:
+    cost = StepCost([(n, part) for n, part in REPACKED.items()])
+    passes = Passes(cost)
+    assert passes.plan(steps(1, 1, 0, 1)).pads == {}
+    for _ in range(KEPT_STEPS):
+        cost.add(4, 0, 1.2)
+    assert passes.plan(steps(1, 1, 0, 1)).pads == {2: 1}
+
+
+def test_a_step_of_several_passes_shows_the_cost_of_no_size() -> None:
+    cost = StepCost(list(PANELS.items()))
+    before = cost.estimate(7)
+    cost.add(7, 0, 100.0, n_passes=2)
+    assert cost.estimate(7) == before
+    cost.add(7, 0, 100.0)
+    assert cost.estimate(7) != before
