@@ -7,6 +7,9 @@ forms that are refused to the chat, without a pause; they post harmless question
 are followed, as many as questions. Printed are the statuses, the 99th percentile of the neighbour's gaps in
 each part, and ratios, each the median over the rounds: refused forms to quiet, as they shouldn't be felt, and
 followed forms to harmless questions, as both have their share of each step.
+
+The clients are a process of their own that has what the others leave of the machine: on a small one it would
+take the cores from the server, which other people's machines don't.
 """
 
 from __future__ import annotations
@@ -16,21 +19,27 @@ import asyncio
 import http.client
 import json
 import math
+import multiprocessing
+import os
 import statistics
 import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
 from typing import Any, Literal, get_args
 from urllib.parse import urlsplit
 
 import httpx
 
 from models.errors import RequestError
+from models.machine.allowance import Allowance
+from models.machine.priority import take_what_is_left
 from server.ipc.constraint import Constraint
-from server.worker.constraints.allowance import Allowance
 from server.worker.constraints.checker import Limits
 from server.worker.constraints.grammar_text import GrammarRequest
 from server.worker.constraints.process import GrammarProcess
@@ -55,7 +64,7 @@ _FIELDS = {
 
 @dataclass
 class Outcome:
-    """The statuses of hostile requests, each error once, and the neighbour's gaps in seconds, by round."""
+    """The answers to hostile requests, and the neighbour's gaps in seconds, by round."""
 
     statuses: Counter[int] = field(default_factory=Counter)
     unclear: list[str] = field(default_factory=list)
@@ -117,23 +126,55 @@ def post(url: str, content: bytes) -> tuple[int, bytes]:
         connection.close()
 
 
-async def post_form(url: str, constraint: Constraint | None, outcome: Outcome) -> None:
-    """Send one question; a refusal of its form must name the field, and a failure on the way its reason."""
-    text = "no form" if constraint is None else constraint.text[:200]
+@dataclass
+class Answers:
+    """The statuses of hostile requests, and each answer that isn't as it should be."""
+
+    statuses: Counter[int] = field(default_factory=Counter)
+    unclear: list[str] = field(default_factory=list)
+
+
+def stay_behind() -> None:
+    """Have this process take what the others leave, also where Linux shares cores out among sessions."""
+    os.setsid()
+    with suppress(OSError):
+        Path("/proc/self/autogroup").write_text("19")
+    take_what_is_left(os.getpid())
+
+
+def post_forms(url: str, forms: Sequence[Constraint | None], clients: int) -> Answers:
+    """Send one question for each form, so many at the same time."""
+    answers = Answers()
+    bodies = [body(form) for form in forms]
+    with ThreadPoolExecutor(clients) as threads:
+        for form, came in zip(forms, threads.map(partial(_attempt, url), bodies), strict=True):
+            _judge(form, came, answers)
+    return answers
+
+
+def _attempt(url: str, content: bytes) -> tuple[int, bytes] | OSError:
     try:
-        status, answer = await asyncio.to_thread(post, url, body(constraint))
+        return post(url, content)
     except OSError as error:
-        outcome.unclear.append(f"{error!r} {text}")
+        return error
+
+
+def _judge(form: Constraint | None, came: tuple[int, bytes] | OSError, answers: Answers) -> None:
+    """Note an answer; a refusal of a form must name the field, and a failure on the way its reason."""
+    text = "no form" if form is None else form.text[:200]
+    if isinstance(came, OSError):
+        answers.unclear.append(f"{came!r} {text}")
         return
-    if constraint is not None:
-        outcome.statuses[status] += 1
+    status, answer = came
+    if form is not None:
+        answers.statuses[status] += 1
     if status == 200:
         return
     error_body: dict[str, Any] = json.loads(answer).get("error", {})
     message = error_body.get("message", "")
     named = error_body.get("param") or status == 413 or "the request's body" in message
-    if status not in (400, 413) or not message or not named or constraint is None:
-        outcome.unclear.append(f"{status} {answer[:300]!r} {text}")
+    if status not in (400, 413) or not message or not named or form is None:
+        answers.unclear.append(f"{status} {answer[:300]!r} {text}")
 
 
 async def neighbour(client: httpx.AsyncClient, url: str) -> AsyncIterator[float]:
@@ -183,27 +224,30 @@ async def measure(url: str, rounds: list[Round], clients: int, quiet_s: float = 
                     gaps.append(now - last)
                 last = now
 
-    async def send(share: list[Constraint | None]) -> None:
-        while share:
-            await post_form(url, share.pop(), outcome)
-
     watching = asyncio.create_task(watch())
+    loop, spawning = asyncio.get_running_loop(), multiprocessing.get_context("spawn")
+    posting = ProcessPoolExecutor(1, spawning, stay_behind)
+    await loop.run_in_executor(posting, post_forms, url, [], clients)  # it is started before the first round
     for parts in rounds:
         for part, questions in parts.items():
             begun, n_before = time.perf_counter(), len(gaps)
             if part == "quiet":
                 await asyncio.sleep(quiet_s)
             else:
-                left = list(questions)
-                await asyncio.gather(*(send(left) for _ in range(clients)))
+                answers = await loop.run_in_executor(posting, post_forms, url, questions, clients)
+                outcome.statuses += answers.statuses
+                outcome.unclear += answers.unclear
             if watching.done():
                 watching.result()
             kept, took_s = gaps[n_before:], time.perf_counter() - begun
             outcome.gaps[part].append(kept)
             print(
-                f"{part}: {took_s:.1f} s, {len(kept)} gaps, p99 {1e3 * percentile(kept):.1f} ms", flush=True
+                f"{part}: {len(questions)} forms, {took_s:.1f} s, {len(kept)} gaps, p50 "
+                f"{1e3 * percentile(kept, 0.5):.1f} ms, p99 {1e3 * percentile(kept):.1f} ms",
+                flush=True,
             )
     watching.cancel()
+    posting.shutdown()
     return outcome
 
 

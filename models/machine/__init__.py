@@ -1,5 +1,7 @@
 """This machine: its processor, memory and devices, and the fit of a model.
 
+allowance.py      `Allowance`: the time in which work for strangers may have a core as any other work has it.
+                  Pure.
 child_process.py  Child processes of our own modules: their command, a question to one, its failures in words.
 device.py         `Device`: a device that ggml's backends offer, as a value that any process may hold.
 fit.py            The memory that a model needs, and how much of it fits where: pure arithmetic on a GGUF's

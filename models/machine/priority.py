@@ -13,8 +13,9 @@ _LOW = 10
 def take_what_is_left(pid: int) -> None:
     """Let a process have only the time of cores that nobody else wants. There is no way back.
 
-    Linux has a class for it; elsewhere, and where that is forbidden, the lowest priority comes near it. A
-    process that has ended is no error.
+    On Linux it may be a single thread, by its native id. Linux has a class for it: whoever else wakes has the
+    core at once. Elsewhere, and where that is forbidden, the lowest priority comes near it. What has ended is
+    no error.
     """
     with contextlib.suppress(ProcessLookupError):
         if sys.platform == "linux":

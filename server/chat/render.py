@@ -134,7 +134,7 @@ class ChatRenderer:
         continuation: Continuation = None,
         tools: Sequence[Tool] = (),
         thinking: Thinking = _THINKING,
-        response_schema: dict[str, Any] | None = None,
+        response_schema: str | None = None,
     ) -> RenderedPrompt:
         """Return the prompt of messages (OpenAI's, string contents).
 
@@ -210,7 +210,7 @@ class ChatRenderer:
         template_kwargs: dict[str, Any],
         begun: BegunAnswer | None,
         tools: list[dict[str, Any]],
-        schema: dict[str, Any] | None,
+        schema: str | None,
     ) -> RenderedPrompt:
         for key in template_kwargs.keys() & RESERVED:
             raise RequestError(

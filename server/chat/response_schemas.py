@@ -10,7 +10,8 @@ SchemaForm = Callable[[dict[str, Any]], dict[str, Any]]
 """Returns the variables in which a template gets a schema."""
 
 
-def _text(schema: dict[str, Any]) -> str:
+def schema_text(schema: dict[str, Any]) -> str:
+    """Return a schema as JSON text, as prompts show it."""
     return json.dumps(schema, ensure_ascii=False)
 
 
@@ -18,8 +19,8 @@ _FORMS: tuple[SchemaForm, ...] = (
     lambda schema: {"response_schema": schema},
     lambda schema: {"response_format": schema},
     lambda schema: {"response_format": {"type": "json_schema", "json_schema": {"schema": schema}}},
-    lambda schema: {"response_format": _text(schema)},
-    lambda schema: {"response_format": {"type": "json_object", "schema": _text(schema)}},
+    lambda schema: {"response_format": schema_text(schema)},
+    lambda schema: {"response_format": {"type": "json_object", "schema": schema_text(schema)}},
 )
 # Kimi K3, DeepSeek V4, OpenAI's own form, Solar, Cohere's newer ones.
 
@@ -34,10 +35,10 @@ def learned_schema_form(shown: Callable[[dict[str, Any]], str], source: str) -> 
     """
     if not any(name in source for name in _NAMES):
         return None
-    printed = (_text(_PROBE), json.dumps(_PROBE, separators=(",", ":")))
+    printed = (schema_text(_PROBE), json.dumps(_PROBE, separators=(",", ":")))
     return next((form for form in _FORMS if any(text in shown(form(_PROBE)) for text in printed)), None)
 
 
-def schema_sentence(schema: dict[str, Any]) -> str:
-    """Return the words that tell a model the schema."""
-    return f"Answer with JSON that matches this JSON schema, and nothing else:\n{_text(schema)}"
+def schema_sentence(schema: str) -> str:
+    """Return the words that tell a model the schema, which is JSON text."""
+    return f"Answer with JSON that matches this JSON schema, and nothing else:\n{schema}"

@@ -54,7 +54,7 @@ class _Job(msgspec.Struct, frozen=True):
     template_kwargs: dict[str, Any]
     begun: BegunAnswer | None
     tools: list[dict[str, Any]]
-    schema: dict[str, Any] | None
+    schema: str | None
 
 
 class _Outcome(msgspec.Struct, frozen=True):
@@ -74,7 +74,7 @@ def encode_job(
     template_kwargs: dict[str, Any],
     begun: BegunAnswer | None = None,
     tools: Sequence[dict[str, Any]] = (),
-    schema: dict[str, Any] | None = None,
+    schema: str | None = None,
 ) -> bytes:
     """Return what `TemplateProcess.render` takes: the messages, and how they become a prompt."""
     job = _Job(messages, add_generation_prompt, template_kwargs, begun, list(tools), schema)

@@ -7,6 +7,7 @@ module runs.
 
 from __future__ import annotations
 
+import json
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, partial
@@ -74,13 +75,13 @@ class ChatTemplate:
         template_kwargs: Mapping[str, Any] | None = None,
         begun: BegunAnswer | None = None,
         tools: Sequence[dict[str, Any]] = (),
-        schema: dict[str, Any] | None = None,
+        schema: str | None = None,
     ) -> TemplatePrompt:
         """Return the prompt of messages (OpenAI's, string contents), with BOS where the template writes it.
 
-        `tools` are definitions in OpenAI's form; the answer is told to follow `schema`. With `begun` the
-        prompt ends with that beginning of the answer. Raises RequestError for messages or tools that don't
-        reach the prompt; see `delivery`.
+        `tools` are definitions in OpenAI's form; the answer is told to follow `schema`, JSON text. With
+        `begun` the prompt ends with that beginning of the answer. Raises RequestError for messages or tools
+        that don't reach the prompt; see `delivery`.
         """
         kwargs = dict(template_kwargs or {})
         chat = [_plain(message) for message in messages]
@@ -186,11 +187,11 @@ class ChatTemplate:
 
         return learned(render)
 
-    def _with_schema(self, chat: Messages, kwargs: dict[str, Any], schema: dict[str, Any]) -> Messages:
+    def _with_schema(self, chat: Messages, kwargs: dict[str, Any], schema: str) -> Messages:
         """Add the schema to the variables if the template shows it, else return the chat with words of it."""
         if self._schema_form is None:
             return with_system_text(chat, schema_sentence(schema))
-        for name, value in self._schema_form(schema).items():
+        for name, value in self._schema_form(json.loads(schema)).items():
             kwargs.setdefault(name, value)
         return chat
 

@@ -1,15 +1,20 @@
 """`BodyProcesses`: the parent's side of the processes that read large bodies.
 
 A body goes to a process in the parts in which it came, and what was read comes back, in a thread that does
-nothing but read and write pipes: it lets go of the interpreter's lock for all that takes time.
+nothing but read and write pipes: it lets go of the interpreter's lock for all that takes time. A body that
+takes more computing than an allowance has for it is read with what others leave of the cores: threads that
+decode wait for each other, and would wait for every reader.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import select
 import signal
 import subprocess
+import time
 import weakref
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +24,9 @@ from typing import IO, Any
 import msgspec
 
 from models.errors import CorralError, RequestError
+from models.machine.allowance import Allowance
 from models.machine.child_process import describe_exit, end_child, module_command
+from models.machine.priority import take_what_is_left
 from server.openai.requests import reading_process
 from server.openai.requests.body_limits import is_short
 from server.openai.requests.reading import ReadJob, ReadRequest, kept_parts
@@ -37,8 +44,10 @@ class BodyProcesses:
     Short bodies have processes of their own: reading the largest takes seconds.
     """
 
-    def __init__(self) -> None:
-        self._short, self._long = _Group(), _Group()
+    def __init__(self, allowance: Allowance | None = None) -> None:
+        """`allowance`: the time in which the reading of bodies doesn't give way to everything else."""
+        allowance = allowance or Allowance()
+        self._short, self._long = _Group(allowance), _Group(allowance)
 
     @property
     def pids(self) -> list[int]:
@@ -67,9 +76,9 @@ class BodyProcesses:
 class _Group:
     """Some processes, and a thread for each."""
 
-    def __init__(self) -> None:
+    def __init__(self, allowance: Allowance) -> None:
         self._threads = ThreadPoolExecutor(N_PROCESSES, thread_name_prefix="body")
-        self._processes = [_BodyProcess() for _ in range(N_PROCESSES)]
+        self._processes = [_BodyProcess(allowance) for _ in range(N_PROCESSES)]
         self._idle: LifoQueue[_BodyProcess] = LifoQueue()
         for process in self._processes:
             self._idle.put(process)
@@ -103,8 +112,9 @@ class _Group:
 class _BodyProcess:
     """One process; one body at a time."""
 
-    def __init__(self) -> None:
+    def __init__(self, allowance: Allowance) -> None:
         self.n_started = 0
+        self._allowance = allowance
         self._child: subprocess.Popen[bytes] | None = None
         self._end_child: Any = None
 
@@ -120,9 +130,9 @@ class _BodyProcess:
             assert self._child is not None
             status = self._child.wait()
             self.close()
-            if status == -signal.SIGALRM:
+            if status == -signal.SIGPROF:
                 raise RequestError(
-                    f"the request's body takes more than {READ_S:g} s to read; send less at once",
+                    f"the request's body takes more than {READ_S:g} s of computing; send less at once",
                     code="body_takes_too_long",
                 )
             logger.warning("the process that reads large requests %s", describe_exit(status))
@@ -143,8 +153,7 @@ class _BodyProcess:
             _write(child.stdin, LENGTH.pack(len(encoded)), encoded, LENGTH.pack(sum(map(len, body))), *body)
         except BrokenPipeError:
             return None
-        first = read_part(child.stdout)
-        if first is None:
+        if not self._reads(child.stdout.fileno()) or (first := read_part(child.stdout)) is None:
             return None
         head = head_of(first)
         long: list[bytes] = []
@@ -154,6 +163,20 @@ class _BodyProcess:
                 return None
             long.append(part)
         return joined(head, long)
+
+    def _reads(self, reply: int) -> bool:
+        """Wait for what was read; False if there is nothing. Beyond the allowance, the reader gives way.
+
+        The reader's id is read past the file's buffer, as `select` sees only what isn't in there.
+        """
+        if len(reader := os.read(reply, LENGTH.size)) < LENGTH.size:
+            return False
+        quick_s, begin = self._allowance.offer(), time.monotonic()
+        ready, _, _ = select.select([reply], [], [], quick_s)
+        self._allowance.spend(min(quick_s, time.monotonic() - begin))
+        if not ready:
+            take_what_is_left(LENGTH.unpack(reader)[0])
+        return True
 
     def _running_child(self) -> subprocess.Popen[bytes]:
         if self._child is None:

@@ -6,6 +6,9 @@ from typing import Literal
 
 import msgspec
 
+MAX_CHARS = 1_000_000
+"""A constraint has at most so many characters."""
+
 ConstraintKind = Literal["json_object", "json_schema", "regex", "choice", "lark", "gbnf"]
 
 

@@ -55,8 +55,11 @@ class ChatPrompt(msgspec.Struct, frozen=True, tag="chat"):
     tools: tuple[Tool, ...] = ()
     tool_choice: ToolChoice = ToolChoice()
     thinking: Thinking = Thinking()
-    response_schema: dict[str, Any] | None = None
-    """A JSON schema that the prompt tells the model to follow; None: it isn't told."""
+    response_schema: str | None = None
+    """The text of a JSON schema that the prompt tells the model to follow; None: it isn't told.
+
+    It is text, as a worker that made objects of a long one would hold Python's lock for milliseconds.
+    """
     drops_oldest: bool = False
     """The oldest messages are left out where they have no room in the context; else that is an error."""
 

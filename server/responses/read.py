@@ -9,6 +9,7 @@ import msgspec
 from pydantic import BaseModel
 
 from models.errors import RequestError
+from server.chat.response_schemas import schema_text
 from server.chat.tools import Tool
 from server.engine.sampling_params import SamplingParams
 from server.ipc.constraint import Constraint
@@ -352,9 +353,10 @@ def _constraint(request: ResponsesRequest) -> Constraint | None:
     return Constraint(kind="json_schema", text=json.dumps(form.json_schema), param="text.format.schema")
 
 
-def _shown_schema(request: ResponsesRequest) -> dict[str, Any] | None:
+def _shown_schema(request: ResponsesRequest) -> str | None:
     """Return the schema that the prompt tells the model; None: none, or the client doesn't want it told."""
     form = request.text_format
     if form is None or form.type == "text" or request.show_schema is False:
         return None
-    return {"type": "object"} if form.type == "json_object" else form.json_schema
+    schema = {"type": "object"} if form.type == "json_object" else form.json_schema
+    return None if schema is None else schema_text(schema)

@@ -13,9 +13,6 @@ import signal
 import socket
 import sys
 
-from server.worker.channel import Channel
-from server.worker.worker import EXIT_OK, Worker
-
 TERM_GRACE_S = 30.0
 """After SIGTERM running requests have this many seconds to finish."""
 SWITCH_INTERVAL_S = 0.0005
@@ -28,11 +25,31 @@ def main() -> int:
     )
     parser.add_argument("--fd", type=int, required=True, help="inherited descriptor of the socket")
     fd: int = parser.parse_args().fd
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    leave_terminal()
     logging.basicConfig(
         stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s"
     )
     sys.setswitchinterval(SWITCH_INTERVAL_S)
+    return serve(fd)
+
+
+def leave_terminal() -> None:
+    """Get out of reach of the terminal's signals, within the parent's session.
+
+    Linux may share the cores out among sessions first (`sched_autogroup`): then no process of the parent's
+    could give way to what a session of its own computes.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if os.getpgrp() != os.getpid():
+        os.setpgid(0, 0)
+
+
+def serve(fd: int) -> int:
+    """Serve over the socket `fd`; return the exit status."""
+    # Imported here, as that takes a moment, in which a Ctrl-C may come.
+    from server.worker.channel import Channel
+    from server.worker.worker import EXIT_OK, Worker
+
     channel = Channel(socket.socket(fileno=fd))
     spec = channel.receive_spec()
     if spec is None:

@@ -28,6 +28,8 @@ logger = logging.getLogger("corral.worker")
 
 _MAX_TOLD = 1000
 """So many keywords that aren't held are told in the log."""
+_LONG = 16_384
+"""A constraint of more characters is checked before its prompt is made, which may hold it, too."""
 _LEADS = ("", ".", "a", "0", "~", "\n")
 """A text is tokenized behind one of these: the tokenizer may put a space in front of a text's beginning."""
 
@@ -70,6 +72,13 @@ class AnswerGuides:
         if self._opening is not None:
             self._opening.join()
         self._compiler.close()
+
+    def check(self, message: Generate) -> None:
+        """Refuse a long constraint that can't be held before its prompt is made. Raises RequestError."""
+        constraint, prompt = message.constraint, message.prompt
+        has_tools = isinstance(prompt, ChatPrompt) and prompt.tools
+        if constraint is not None and len(constraint.text) > _LONG and not has_tools:
+            self._compiler.check(constraint)
 
     def make(self, message: Generate, rendered: RenderedPrompt | None) -> AnswerGuide:
         """Return the guide of a request. Raises RequestError naming what can't be held."""

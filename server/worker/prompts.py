@@ -86,6 +86,7 @@ class PromptReader:
         A prompt that can't fit the context is refused as soon as that is certain.
         """
         prompt = message.prompt
+        self._guides.check(message)
         if isinstance(prompt, ChatPrompt):
             rendered, tokens, n_left_out = self._chat(message, prompt)
             return self._request(message, tokens, rendered, n_left_out=n_left_out)

@@ -16,6 +16,7 @@ from server.anthropic.requests.schemas import (
     ThinkingConfig,
 )
 from server.anthropic.requests.tools import choice_of, is_skipped, tools_of, unread_fields
+from server.chat.response_schemas import schema_text
 from server.chat.thinking import Thinking
 from server.chat.tool_definitions import invalid
 from server.chat.tools import Tool
@@ -52,7 +53,7 @@ def chat_prompt(request: CountTokensRequest) -> ChatPrompt:
         tools=tools,
         tool_choice=choice_of(request.tool_choice, tools),
         thinking=_thinking(request.thinking, effort),
-        response_schema=None if schema is None else schema.json_schema,
+        response_schema=None if schema is None else schema_text(schema.json_schema),
     )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from models.errors import RequestError
+from server.ipc.constraint import MAX_CHARS, Constraint
 from server.openai.errors import BodyTooLarge
 
 MAX_ELEMENTS = 1_000_000
@@ -58,6 +59,17 @@ def check_prompt(n_bytes: int, param: str) -> None:
             f"'{param}' has a prompt of {n_bytes:,} bytes; the limit is {MAX_PROMPT_BYTES:,}; shorten it",
             param=param,
             code="prompt_too_large",
+        )
+
+
+def check_form(constraint: Constraint | None) -> None:
+    """Raise RequestError for a form of more characters than any may have: no worker needs to look at it."""
+    if constraint is not None and (n_chars := len(constraint.text)) > MAX_CHARS:
+        param = constraint.param
+        raise RequestError(
+            f"'{param}' can't be held: it has {n_chars:,} characters; the limit is {MAX_CHARS:,}",
+            param=param,
+            code="unsupported_schema",
         )
 
 

@@ -19,7 +19,7 @@ from server.ipc.messages import ApplyTemplate, CountTokens, Detokenize, Generate
 from server.openai import errors
 from server.openai.requests import to_engine
 from server.openai.requests.answer_options import AnswerOptions, answer_options
-from server.openai.requests.body_limits import check_structure
+from server.openai.requests.body_limits import check_form, check_structure
 from server.openai.requests.schemas import (
     ApplyTemplateRequest,
     ChatCompletionRequest,
@@ -102,6 +102,13 @@ ReadRequest = GenerationRead | QuestionRead | ResponseRead | HistoryWanted
 def read(job: ReadJob, body: bytes) -> ReadRequest:
     """Return what `body` requests. Raises BodyTooLarge, and RequestError naming the field that is wrong."""
     check_structure(body)
+    outcome = _read(job, body)
+    if isinstance(outcome, GenerationRead | ResponseRead):
+        check_form(outcome.generates[0].constraint)
+    return outcome
+
+
+def _read(job: ReadJob, body: bytes) -> ReadRequest:
     match job.purpose:
         case "chat":
             chat = parse(body, ChatCompletionRequest)

@@ -3,7 +3,9 @@
 A parser holds the interpreter's lock until it is done, so a thread beside the event loop would keep everybody
 waiting as well. Jobs come on stdin and go to `reading.read`; what it makes goes to stdout in parts: a head,
 then each prompt as it will travel to the worker, which the API process passes on without looking into it.
-Each part is its length in 4 bytes, little-endian, then msgpack. The process ends at the end of stdin.
+Each part is its length in 4 bytes, little-endian, then msgpack. Before them comes the native id of the thread
+that reads this body, also in 4 bytes: whoever waits may have it give way, and a thread can't have its
+priority back. The process ends at the end of stdin.
 """
 
 from __future__ import annotations
@@ -12,6 +14,8 @@ import resource
 import signal
 import struct
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import IO, Any, cast
 
@@ -28,7 +32,7 @@ LENGTH = struct.Struct("<I")
 MEMORY_BYTES = 2 << 30
 """The address space that the process may have: the largest body that is allowed takes a third of it."""
 READ_S = 30.0
-"""A body that takes longer ends the process; the largest that is allowed takes a few seconds."""
+"""A body that takes more computing ends the process; the largest that is allowed takes a few seconds."""
 
 
 class Refusal(msgspec.Struct, frozen=True, kw_only=True, tag="refusal"):
@@ -132,10 +136,10 @@ def serve(jobs: IO[bytes], replies: IO[bytes]) -> None:
         body = read_part(jobs)
         if body is None:
             return
-        signal.setitimer(signal.ITIMER_REAL, READ_S)
-        parts = _answer(_job_decoder.decode(job), body)
+        signal.setitimer(signal.ITIMER_PROF, READ_S)
+        parts = _answered_apart(_job_decoder.decode(job), body, replies)
         del body
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.setitimer(signal.ITIMER_PROF, 0)
         for part in parts:
             replies.write(LENGTH.pack(len(part)))
             replies.write(part)
@@ -150,6 +154,18 @@ def read_part(file: IO[bytes]) -> bytes | None:
     n_bytes: int = LENGTH.unpack(length)[0]
     part = file.read(n_bytes)
     return part if len(part) == n_bytes else None
+
+
+def _answered_apart(job: ReadJob, body: bytes, replies: IO[bytes]) -> list[bytes]:
+    """Return the parts of a reply, made by a thread of its own that tells its id first."""
+
+    def work() -> list[bytes]:
+        replies.write(LENGTH.pack(threading.get_native_id()))
+        replies.flush()
+        return _answer(job, body)
+
+    with ThreadPoolExecutor(1, "body") as thread:
+        return thread.submit(work).result()
 
 
 def _answer(job: ReadJob, body: bytes) -> list[bytes]:

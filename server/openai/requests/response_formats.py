@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from models.errors import RequestError
+from server.chat.response_schemas import schema_text
 from server.ipc.constraint import Constraint, ConstraintKind
 
 if TYPE_CHECKING:
@@ -60,14 +61,15 @@ def constraint_of(request: GenerationRequest) -> Constraint | None:
     return found[0] if found else None
 
 
-def shown_schema(request: GenerationRequest, constraint: Constraint | None) -> dict[str, Any] | None:
-    """Return the schema that the prompt tells the model; None: none, or the client doesn't want it told."""
+def shown_schema(request: GenerationRequest, constraint: Constraint | None) -> str | None:
+    """Return the schema that the prompt tells the model, as JSON text; None: none, or the client doesn't
+    want it told."""
     if constraint is None or request.show_schema is False:
         return None
     if constraint.kind == "json_object":
-        return {"type": "object"}
-    schema = json.loads(constraint.text) if constraint.kind == "json_schema" else None
-    return schema if isinstance(schema, dict) else None
+        return schema_text({"type": "object"})
+    is_object = constraint.kind == "json_schema" and constraint.text.startswith("{")
+    return constraint.text if is_object else None
 
 
 def refuse_elsewhere(request: BaseModel, home: str) -> None:

@@ -92,8 +92,8 @@ class WorkerProcess:
     ) -> WorkerProcess:
         """Start the process and send it its spec.
 
-        The process has a session of its own: a Ctrl-C in the terminal reaches only the API process, which
-        lets the worker finish.
+        The process makes a group of its own (`server.worker.__main__`): a Ctrl-C in the terminal reaches only
+        the API process, which lets the worker finish.
         """
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
@@ -104,7 +104,6 @@ class WorkerProcess:
                 stderr=subprocess.PIPE,
                 pass_fds=(theirs.fileno(),),
                 env=dict(environment(spec)),
-                start_new_session=True,
             )
         except BaseException:
             ours.close()

@@ -1,6 +1,5 @@
 """The forms that a request's answer must have, compiled for a vocabulary.
 
-allowance.py         `Allowance`: the time in which grammars may have a core as any other work has it. Pure.
 check.py             `checked_grammar`: a grammar that llguidance takes, or the refusal with keyword and path.
                      Pure.
 checker.py           The process that makes and checks grammars, each in a fork of its own within hard limits.

@@ -44,6 +44,13 @@ class Job(msgspec.Struct, frozen=True):
     quick_s: float
 
 
+class EncodedJob(msgspec.Struct, frozen=True):
+    """A `Job` whose request is encoded already."""
+
+    request: msgspec.Raw
+    quick_s: float
+
+
 class Outcome(msgspec.Struct, frozen=True):
     """The grammar, or why there is none: a problem in words, or the signal that ended the work (0: none)."""
 

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
 from typing import TypeVar
 
+from models.machine.allowance import Allowance
 from models.machine.priority import give_way
-from server.worker.constraints.allowance import Allowance
 
 T = TypeVar("T")
 

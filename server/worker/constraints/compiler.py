@@ -17,11 +17,11 @@ import msgspec
 
 from models.errors import RequestError
 from models.llamacpp.token_trie import open_token_trie
+from models.machine.allowance import Allowance
 from server.chat.tool_formats import lark
 from server.chat.tool_formats.grammar.answer_rules import thoughts_first
 from server.chat.tool_formats.tool_format import GrammarJob
 from server.ipc.constraint import Constraint
-from server.worker.constraints.allowance import Allowance
 from server.worker.constraints.checker import Limits
 from server.worker.constraints.compilation import compiled_apart
 from server.worker.constraints.grammar_text import Grammar, GrammarRequest
@@ -105,6 +105,17 @@ class ConstraintCompiler:
     def close(self) -> None:
         """End the child process."""
         self._process.close()
+
+    def check(self, constraint: Constraint) -> None:
+        """Raise the RequestError of a constraint that can't be held; what compiles is checked just once."""
+        request = GrammarRequest(param=constraint.param, constraint=constraint)
+        key = msgspec.json.encode(request)
+        with self._lock:
+            if key in self._kept:
+                return
+        grammar = self._checked(key, request)
+        with self._lock:
+            self._keep(key, _Known(grammar, len(key) + len(grammar.text)))
 
     def compile(
         self, constraint: Constraint, *, thoughts: tuple[str, str] | None = None, thinks: bool = False
@@ -195,7 +206,7 @@ class ConstraintCompiler:
         with self._turn:  # one that waited behind its like is refused with it
             self._refusals.check(key)
             try:
-                return self._process.grammar(request)
+                return self._process.grammar(request, key)
             except Unfinished:
                 raise
             except RequestError as error:

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from server.ipc.constraint import Constraint
+from server.ipc.constraint import MAX_CHARS, Constraint
 from server.worker.constraints.gbnf_lark import gbnf_to_lark
 from server.worker.constraints.lark_text import renamed, with_schemas
 from server.worker.constraints.schema.limits import Place
@@ -28,8 +28,6 @@ JSON_OPTIONS = {
 """llguidance's options for JSON. With `\\u` a name that a schema knows could be spelled as if it didn't."""
 MAX_CHOICES = 5_000
 """`choice` has at most so many texts."""
-MAX_CHARS = 1_000_000
-"""A constraint has at most so many characters."""
 
 
 class GrammarRequest(msgspec.Struct, frozen=True, kw_only=True):

@@ -19,10 +19,10 @@ from typing import Any
 import msgspec
 
 from models.errors import RequestError
+from models.machine.allowance import Allowance
 from models.machine.child_process import end_child, module_command
 from server.worker.constraints import checker
-from server.worker.constraints.allowance import Allowance
-from server.worker.constraints.checker import Job, Limits, Outcome
+from server.worker.constraints.checker import EncodedJob, Limits, Outcome
 from server.worker.constraints.grammar_text import Grammar, GrammarRequest
 
 
@@ -46,10 +46,14 @@ class GrammarProcess:
         with self._lock, contextlib.suppress(BrokenPipeError):
             self._running_child()
 
-    def grammar(self, request: GrammarRequest) -> Grammar:
-        """Return a grammar that llguidance takes. Raises RequestError for any other, and at the limits."""
+    def grammar(self, request: GrammarRequest, encoded: bytes | None = None) -> Grammar:
+        """Return a grammar that llguidance takes. Raises RequestError for any other, and at the limits.
+
+        `encoded`: the request as JSON, if that is there already.
+        """
+        encoded = encoded or msgspec.json.encode(request)
         with self._lock:
-            line = self._exchange(request) or self._exchange(request)  # it may have ended since the last one
+            line = self._exchange(encoded) or self._exchange(encoded)  # it may have ended since the last one
         outcome = msgspec.json.decode(line, type=Outcome) if line else Outcome()
         if outcome.grammar is not None:
             return outcome.grammar
@@ -62,7 +66,7 @@ class GrammarProcess:
         with self._lock:
             self._close()
 
-    def _exchange(self, request: GrammarRequest) -> bytes:
+    def _exchange(self, request: bytes) -> bytes:
         """Return the child's reply; nothing if it has ended, which makes way for another."""
         quick_s, begin = self._allowance.offer(), time.monotonic()
         line = b""
@@ -70,7 +74,7 @@ class GrammarProcess:
             child = self._running_child()
             assert child.stdin is not None
             assert child.stdout is not None
-            child.stdin.write(msgspec.json.encode(Job(request, quick_s)) + b"\n")
+            child.stdin.write(msgspec.json.encode(EncodedJob(msgspec.Raw(request), quick_s)) + b"\n")
             child.stdin.flush()
             line = child.stdout.readline()
         self._allowance.spend(min(quick_s, time.monotonic() - begin))

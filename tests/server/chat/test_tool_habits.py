@@ -123,14 +123,14 @@ def test_messages_without_calls_stay_as_they_are() -> None:
 def test_schemas_are_shown_as_the_template_wants_them_or_in_words() -> None:
     schema = {"type": "object", "properties": {"a": {"type": "integer"}}}
     plain = "{% for m in messages %}{{ m.content }};{% endfor %}"
-    words = ChatTemplate(plain).render([USER], schema=schema)
+    words = ChatTemplate(plain).render([USER], schema=json.dumps(schema))
     assert words.startswith(
         "Answer with JSON that matches this JSON schema, and nothing else:\n" + json.dumps(schema)
     )
     for variable in ("response_schema | tojson", "response_format | tojson", "response_format"):
         name = variable.split()[0]
         source = plain + "{% if " + name + " %}[{{ " + variable + " }}]{% endif %}"
-        text = ChatTemplate(source).render([USER], schema=schema)
+        text = ChatTemplate(source).render([USER], schema=json.dumps(schema))
         assert text == f"How warm is it?;[{json.dumps(schema)}]"
 
 

@@ -3,11 +3,15 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sys
 from collections.abc import Iterator
 
+import psutil
 import pytest
 
 from models.errors import CorralError, RequestError
+from models.machine.allowance import Allowance
+from models.machine.priority import take_what_is_left
 from server.http.body_processes import BodyProcesses
 from server.openai.requests.body_limits import SHORT_BYTES, SHORT_ELEMENTS
 from server.openai.requests.reading import QuestionRead, ReadJob
@@ -84,10 +88,32 @@ async def test_a_process_that_always_dies_is_an_error_of_ours(
         await processes.read(JOB, [b'{"content":""}'])
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has classes of threads")
+@pytest.mark.parametrize(("burst_s", "gives_way"), [(0.0, True), (1e6, False)])
+async def test_what_takes_longer_than_the_allowance_gives_way(
+    burst_s: float, gives_way: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is the thread that reads this body: the next one begins as any other does."""
+    classes: list[int] = []
+
+    def note(reader: int) -> None:
+        take_what_is_left(reader)
+        assert reader in [thread.id for thread in psutil.Process(child(processes)).threads()]
+        classes.append(os.sched_getscheduler(reader))
+
+    monkeypatch.setattr("server.http.body_processes.take_what_is_left", note)
+    processes = BodyProcesses(Allowance(lambda: 0.0, burst_s))
+    for n in (1, 2):
+        await processes.read(JOB, [b'{"content":"","unknown":[' + b"[1]," * 60_000 + b"1]}"])
+        assert classes == [os.SCHED_IDLE] * (n if gives_way else 0)
+        assert os.sched_getscheduler(child(processes)) == os.SCHED_OTHER
+    processes.close()
+
+
 async def test_a_body_that_takes_too_long_is_refused(
     processes: BodyProcesses, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await processes.read(JOB, [b'{"content":""}'])
-    os.kill(child(processes), signal.SIGALRM)  # as its own timer does
-    with pytest.raises(RequestError, match="takes more than 30 s to read"):
+    os.kill(child(processes), signal.SIGPROF)  # as its own timer does
+    with pytest.raises(RequestError, match="takes more than 30 s of computing"):
         await processes.read(JOB, [b'{"content":""}'])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from models.llamacpp.vocab import MAX_TEXT_BYTES, Vocab
 from server.chat.render import ChatRenderer
 from server.engine.request import EngineRequest
 from server.engine.sampling_params import SamplingParams
+from server.ipc.constraint import Constraint
 from server.ipc.messages import ChatPrompt, CountTokens, Generate, Prompt, TextPrompt, Tokenize, TokenPrompt
 from server.worker import prompts
 from server.worker.prompts import COUNTED_LETTERS, PromptReader
@@ -246,6 +248,22 @@ def test_a_wrong_breaker_is_refused_before_it_is_made(vocab: Vocab) -> None:
     params = SamplingParams(dry_multiplier=1.0, dry_sequence_breakers=("\0",))
     with pytest.raises(RequestError, match="dry_sequence_breakers"):
         reader_of(vocab).read(Generate(id="r", prompt=TextPrompt("a"), params=params))
+
+
+def test_a_long_form_that_cant_be_held_is_refused_before_its_prompt_is_made(
+    vocab: Vocab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rendering and tokenizing would take a core from those who are answered, for nothing."""
+    reader = reader_of(vocab)
+    rendered: list[ChatPrompt] = []
+    monkeypatch.setattr(reader, "_render", rendered.append)
+    text = json.dumps({"type": "array", "uniqueItems": True, "description": "a" * 20_000})
+    form = Constraint(kind="json_schema", text=text, param="json_schema")
+    prompt = ChatPrompt([{"role": "user", "content": "hi"}], response_schema=text)
+    with pytest.raises(RequestError, match=r"'json_schema\.uniqueItems' can't be held"):
+        reader.read(Generate(id="r", prompt=prompt, params=SamplingParams(), constraint=form))
+    assert not rendered
+    reader.close()
 
 
 def chat_of(n_turns: int, **fields: Any) -> ChatPrompt:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from collections.abc import Iterator
@@ -65,6 +66,13 @@ def test_it_tells_of_the_load_and_then_of_the_model(pico_path: Path) -> None:
         assert info.prompt_format == "template"
         assert info.n_vocab > 200
         assert info.bos_token is not None
+
+
+def test_it_leads_a_group_within_the_servers_session(worker: WorkerClient) -> None:
+    """A terminal's Ctrl-C doesn't reach it; the processes of the server give way to it."""
+    pid = worker.process.pid
+    assert os.getpgid(pid) == pid
+    assert os.getsid(pid) == os.getsid(0)
 
 
 def test_a_completion_a_chat_and_token_ids(worker: WorkerClient) -> None:

@@ -11,13 +11,17 @@ from hypothesis import strategies as st
 
 from models.errors import RequestError
 from models.llamacpp.vocab import MAX_TEXT_BYTES
+from server.ipc.constraint import MAX_CHARS
 from server.ipc.parts import MAX_ANSWER_CHARS, MAX_ANSWER_TOKENS
 from server.openai.errors import BodyTooLarge
 from server.openai.requests import body_limits
 from server.openai.requests.body_limits import check_structure, is_small
+from server.openai.requests.reading import Purpose, ReadJob, read
 from server.openai.requests.reading_process import READ_S
 from server.openai.response import MAX_ANSWER_BYTES
 
+HI = [{"role": "user", "content": "hi"}]
+LONG = "a" * MAX_CHARS
 KEYS = st.text(alphabet='a"\\,[', max_size=4)
 JSON = st.recursive(
     st.none() | st.integers() | st.text(alphabet='a,[]{}"\\:é\n', max_size=12),
@@ -114,10 +118,52 @@ def test_small_bodies(body: bytes, small: bool) -> None:
         ("tokens that `/tokenize` tells", MAX_ANSWER_TOKENS),
         ("characters that `/detokenize` tells", MAX_ANSWER_CHARS),
         ("bytes of an answer", MAX_ANSWER_BYTES),
-        ("seconds to parse a body", READ_S),
+        ("seconds of computing to parse a body", READ_S),
     ],
 )
 def test_the_page_of_limits_has_them(row: str, limit: float) -> None:
     page = (Path(__file__).parents[4] / "docs" / "limits.md").read_text()
     (line,) = (line for line in page.splitlines() if line.startswith(f"| {row}"))
     assert re.search(rf"\b{re.escape(f'{limit:,.0f}')}\b", line.split("|")[2])
+
+
+@pytest.mark.parametrize(
+    ("purpose", "fields", "param"),
+    [
+        ("chat", {"messages": HI, "grammar": f"{LONG}a"}, "grammar"),
+        ("chat", {"messages": HI, "response_format": {"type": "regex", "value": f"{LONG}a"}}, None),
+        ("text", {"prompt": "hi", "json_schema": {"const": LONG}}, "json_schema"),
+        (
+            "response",
+            {
+                "model": "m",
+                "input": "hi",
+                "text": {"format": {"type": "json_schema", "name": "n", "schema": {"const": LONG}}},
+            },
+            "text.format.schema",
+        ),
+        (
+            "messages",
+            {
+                "model": "m",
+                "max_tokens": 5,
+                "messages": HI,
+                "output_config": {"format": {"type": "json_schema", "schema": {"const": LONG}}},
+            },
+            "output_config.format.schema",
+        ),
+    ],
+)
+def test_a_form_that_is_too_long_is_refused_where_it_is_read(
+    purpose: Purpose, fields: dict[str, Any], param: str | None
+) -> None:
+    with pytest.raises(
+        RequestError, match=r"it has 1,000,0\d\d characters; the limit is 1,000,000"
+    ) as caught:
+        read(ReadJob(purpose=purpose, request_id="r"), json.dumps(fields).encode())
+    assert caught.value.param == (param or "response_format.value")
+    assert caught.value.code == "unsupported_schema"
+
+
+def test_a_form_of_the_longest_kind_is_read() -> None:
+    assert read(ReadJob(purpose="chat", request_id="r"), json.dumps({"messages": HI, "regex": LONG}).encode())

@@ -10,7 +10,7 @@ import time
 import pytest
 
 from models.errors import RequestError
-from server.worker.constraints.allowance import BURST_S, Allowance
+from models.machine.allowance import BURST_S, Allowance
 from server.worker.constraints.compilation import compiled_apart
 
 

@@ -13,8 +13,8 @@ import psutil
 import pytest
 
 from models.errors import RequestError
+from models.machine.allowance import Allowance
 from server.ipc.constraint import Constraint
-from server.worker.constraints.allowance import Allowance
 from server.worker.constraints.checker import Limits
 from server.worker.constraints.grammar_text import GrammarRequest
 from server.worker.constraints.process import GrammarProcess, Unfinished

@@ -47,10 +47,10 @@ def test_a_refused_grammar_costs_nothing_again(
     n_asked = 0
     ask = compiler._process.grammar
 
-    def count(request: GrammarRequest) -> Grammar:
+    def count(request: GrammarRequest, encoded: bytes) -> Grammar:
         nonlocal n_asked
         n_asked += 1
-        return ask(request)
+        return ask(request, encoded)
 
     monkeypatch.setattr(compiler._process, "grammar", count)
     constraint = Constraint(kind="json_schema", text=json.dumps(schema), param="form")
@@ -75,5 +75,17 @@ def test_one_that_another_moment_may_be_done_with_is_tried_again(vocab: Vocab) -
         compiler.compile(constraint)
     compiler.close()
     compiler._process._limits = Limits()
+    assert follows(compiler.compile(constraint), vocab, "{}")
+    compiler.close()
+
+
+def test_a_form_that_was_checked_before_its_prompt_is_not_checked_again(
+    vocab: Vocab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiler = ConstraintCompiler(vocab)
+    constraint = Constraint(kind="json_object", text="", param="form")
+    compiler.check(constraint)
+    monkeypatch.setattr(compiler._process, "grammar", None)
+    compiler.check(constraint)
     assert follows(compiler.compile(constraint), vocab, "{}")
     compiler.close()

@@ -1,4 +1,4 @@
-"""`Allowance`: the time in which grammars may have a core as any other work has it. Pure."""
+"""`Allowance`: the time in which work for strangers may have a core as any other work has it. Pure."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 
 BURST_S = 0.2
-"""So much is there after a pause: twenty usual grammars."""
+"""So much is there after a pause: twenty usual grammars, or forty long chats."""
 SHARE = 0.005
 """So much of each second is added. Slower steps within it are too few to be the slowest one in a hundred."""
 
@@ -15,7 +15,7 @@ SHARE = 0.005
 class Allowance:
     """A store of seconds that fills slowly. Thread-safe.
 
-    Honest grammars take milliseconds, and find them here. A flood of dear ones empties it, and gives way to
+    Honest requests take milliseconds, and find them here. A flood of dear ones empties it, and gives way to
     the threads that decode from then on.
     """
 

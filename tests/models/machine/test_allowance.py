@@ -1,10 +1,10 @@
-"""The time in which grammars are as quick as other work."""
+"""The time in which work for strangers is as quick as any other."""
 
 from __future__ import annotations
 
 import pytest
 
-from server.worker.constraints.allowance import BURST_S, SHARE, Allowance
+from models.machine.allowance import BURST_S, SHARE, Allowance
 
 
 def test_a_flood_empties_it_and_time_fills_it() -> None:
