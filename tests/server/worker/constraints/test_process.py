@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
+import msgspec
 import psutil
 import pytest
 
@@ -81,7 +82,7 @@ def test_a_grammar_without_memory_or_stack_is_refused(process: GrammarProcess) -
 @pytest.mark.skipif(sys.platform != "linux", reason="the class of idle work is Linux's")
 def test_dear_work_has_what_is_left_and_ends_with_its_process(process: GrammarProcess) -> None:
     process.grammar(FINE)
-    thread = threading.Thread(target=process._exchange, args=(DEAR,))
+    thread = threading.Thread(target=process._exchange, args=(msgspec.json.encode(DEAR),))
     thread.start()
     until(lambda: len(family(process)) == 2)
     child, fork = family(process)
@@ -101,7 +102,7 @@ def test_a_fork_ends_when_nobody_waits_for_it(process: GrammarProcess) -> None:
     child = process._child
     assert child is not None
     assert child.stdin is not None
-    thread = threading.Thread(target=process._exchange, args=(DEAR,))
+    thread = threading.Thread(target=process._exchange, args=(msgspec.json.encode(DEAR),))
     thread.start()
     until(lambda: len(family(process)) == 2)
     _, fork = family(process)
