@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import json
+import threading
 from typing import Any
 
 import msgspec
@@ -38,6 +39,8 @@ def through_the_process(job: ReadJob, body: bytes, monkeypatch: pytest.MonkeyPat
     jobs.seek(0)
     reading_process.serve(jobs, replies)
     replies.seek(0)
+    (reader,) = LENGTH.unpack(replies.read(LENGTH.size))
+    assert reader not in (0, threading.get_native_id()), "a thread of its own, which may be told to give way"
     first = read_part(replies)
     assert first is not None
     head = head_of(first)
