@@ -95,6 +95,7 @@ async def test_what_takes_longer_than_the_allowance_gives_way(
 ) -> None:
     """It is the thread that reads this body: the next one begins as any other does."""
     classes: list[int] = []
+    processes = BodyProcesses(Allowance(lambda: 0.0, burst_s))
 
     def note(reader: int) -> None:
         take_what_is_left(reader)
@@ -102,7 +103,6 @@ async def test_what_takes_longer_than_the_allowance_gives_way(
         classes.append(os.sched_getscheduler(reader))
 
     monkeypatch.setattr("server.http.body_processes.take_what_is_left", note)
-    processes = BodyProcesses(Allowance(lambda: 0.0, burst_s))
     for n in (1, 2):
         await processes.read(JOB, [b'{"content":"","unknown":[' + b"[1]," * 60_000 + b"1]}"])
         assert classes == [os.SCHED_IDLE] * (n if gives_way else 0)

@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 
 from models.errors import RequestError
 from models.llamacpp.vocab import MAX_TEXT_BYTES
-from server.ipc.constraint import MAX_CHARS
+from server.ipc.constraint import MAX_CHARS, Constraint
 from server.ipc.parts import MAX_ANSWER_CHARS, MAX_ANSWER_TOKENS
 from server.openai.errors import BodyTooLarge
 from server.openai.requests import body_limits
 from server.openai.requests.body_limits import check_structure, is_small
-from server.openai.requests.reading import Purpose, ReadJob, read
+from server.openai.requests.reading import GenerationRead, Purpose, ReadJob, read
 from server.openai.requests.reading_process import READ_S
 from server.openai.response import MAX_ANSWER_BYTES
 
@@ -165,5 +165,8 @@ def test_a_form_that_is_too_long_is_refused_where_it_is_read(
     assert caught.value.code == "unsupported_schema"
 
 
-def test_a_form_of_the_longest_kind_is_read() -> None:
-    assert read(ReadJob(purpose="chat", request_id="r"), json.dumps({"messages": HI, "regex": LONG}).encode())
+def test_a_form_of_the_greatest_length_is_read() -> None:
+    body = json.dumps({"messages": HI, "regex": LONG}).encode()
+    found = read(ReadJob(purpose="chat", request_id="r"), body)
+    assert isinstance(found, GenerationRead)
+    assert found.generates[0].constraint == Constraint(kind="regex", text=LONG, param="regex")
