@@ -61,27 +61,29 @@ def corral(
     )
 
 
-def llama_server(binary: Path, model: Path, room: Room, threads: int, *, unified: bool) -> Server:
+def llama_server(
+    binary: Path, model: Path, room: Room, threads: int, *, unified: bool, flags: Sequence[str] = ()
+) -> Server:
     """Return llama.cpp's own server, same context for each stream; `unified` shares one KV buffer."""
     return Server(
         UNIFIED if unified else LLAMA_SERVER,
         [
             *(str(binary), "-m", str(model), "--port", "{port}", "-np", str(room.slots)),
             *("-c", str(room.slots * room.n_ctx), "-t", str(threads), "--no-webui"),
-            "--kv-unified" if unified else "--no-kv-unified",
+            *("--kv-unified" if unified else "--no-kv-unified", *flags),
         ],
         "/health",
         {"ignore_eos": True},
     )
 
 
-def ik_server(binary: Path, model: Path, room: Room, threads: int) -> Server:
+def ik_server(binary: Path, model: Path, room: Room, threads: int, flags: Sequence[str] = ()) -> Server:
     """Return ik_llama.cpp's server; it packs its weights anew as it loads, which is its fastest on a CPU."""
     return Server(
         IK,
         [
             *(str(binary), "-m", str(model), "--port", "{port}", "-np", str(room.slots)),
-            *("-c", str(room.slots * room.n_ctx), "-t", str(threads), "--run-time-repack"),
+            *("-c", str(room.slots * room.n_ctx), "-t", str(threads), "--run-time-repack", *flags),
         ],
         "/health",
         {"ignore_eos": True},
@@ -103,6 +105,13 @@ def llama_cpp_server(python: Path, model: Path, room: Room, threads: int, eos: S
         "/v1/models",
         {"logit_bias": {str(token): -100 for token in eos}},
     )
+
+
+def cache_flags(kind: str) -> tuple[Sequence[str], Sequence[str]]:
+    """Return Corral's flags and its peers' for keys and values of this type; "f16" is everybody's default."""
+    if kind == "f16":
+        return (), ()
+    return ("--type-k", kind, "--type-v", kind), ("--cache-type-k", kind, "--cache-type-v", kind)
 
 
 def free_port() -> int:

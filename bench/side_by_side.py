@@ -64,6 +64,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--without-kernels", action="store_true", help="one more Corral, with llama.cpp's matrix kernels"
     )
+    parser.add_argument("--cache-type", choices=["f16", "q8_0"], default="f16", help="of keys and values")
     parser.add_argument("--corral-flags", default="", help="more flags for `corral serve`")
     for one in fields(Sizes):
         parser.add_argument(f"--{one.name.replace('_', '-')}", type=int, default=one.default)
@@ -118,7 +119,8 @@ def sizes_of(args: argparse.Namespace, n_ctx_train: int | None) -> Sizes:
 
 def servers_of(load: Load, args: argparse.Namespace) -> list[servers.Server]:
     """Return the servers of a load, Corral first."""
-    flags = shlex.split(args.corral_flags)
+    ours, theirs = servers.cache_flags(args.cache_type)
+    flags = [*ours, *shlex.split(args.corral_flags)]
     common = model_of(load, args), load.room, args.threads
     rivals = [servers.corral(args.corral, *common, flags=flags)]
     if args.baseline is not None:
@@ -135,10 +137,10 @@ def servers_of(load: Load, args: argparse.Namespace) -> list[servers.Server]:
     if load.peers == "python-server":
         return [*rivals, servers.llama_cpp_server(args.peer_python, *common, args.eos)]
     rivals += [
-        servers.llama_server(args.llama_server, *common, unified=layout == "unified")
+        servers.llama_server(args.llama_server, *common, unified=layout == "unified", flags=theirs)
         for layout in args.layouts
     ]
-    return rivals + ([servers.ik_server(args.ik_server, *common)] if args.ik_server else [])
+    return rivals + ([servers.ik_server(args.ik_server, *common, flags=theirs)] if args.ik_server else [])
 
 
 def model_of(load: Load, args: argparse.Namespace) -> Path:

@@ -68,6 +68,17 @@ def test_arms_are_started_with_what_they_are_called_after() -> None:
     assert all(str(args.model) in server.arguments for server in servers_of(other, args))
 
 
+def test_every_server_keeps_keys_and_values_in_the_same_type() -> None:
+    arguments = ["--ik-server", "/bin/ik", "--layouts", "separate", "--corral-flags=--n-batch 64"]
+    (load,) = loads_named(["prompt"], [], Sizes())
+    args = parse([*MODEL, *SERVER, *arguments, "--cache-type", "q8_0"])
+    corral, peer, ik = (list(server.arguments) for server in servers_of(load, args))
+    assert corral[-6:] == ["--type-k", "q8_0", "--type-v", "q8_0", "--n-batch", "64"]
+    assert peer[-4:] == ik[-4:] == ["--cache-type-k", "q8_0", "--cache-type-v", "q8_0"]
+    args = parse([*MODEL, *SERVER, *arguments])
+    assert not any("q8_0" in server.arguments for server in servers_of(load, args))
+
+
 def test_loads_that_can_not_be_run_are_left_out_or_refused() -> None:
     args = parse([*MODEL, *SERVER])
     assert "python-server" not in args.loads

@@ -19,9 +19,11 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from models.llamacpp.kernel_attention import Attention
 from models.llamacpp.quantization.ggml_types import blck_size, type_size
 from scripts.compiler import X86_64
 from scripts.kernel_units import COMMON_FLAGS, flags_of
+from server.kernels.attention_check import KV_TYPES
 
 NATIVE = Path("server/kernels/native")
 PROGRAMS = Path(__file__).parent / "native"
@@ -55,6 +57,14 @@ EMULATIONS: Mapping[str, Emulation] = {
     "neon-dotprod": Emulation("set_neon_dotprod.cpp", "aarch64"),
     "neon-i8mm": Emulation("set_neon_i8mm.cpp", "aarch64"),
 }
+ATTENTIONS: Mapping[str, Emulation] = {
+    "attention_avx2": Emulation("set_avx2_attention.cpp"),
+    "attention_avx512": Emulation(
+        "set_avx512_attention.cpp", headers=("emulated_avx512.h",), compiled_as="set_avx2.cpp"
+    ),
+    "attention_neon": Emulation("set_neon_attention.cpp", "aarch64"),
+}
+"""Sets of attention kernels by their symbols."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +108,29 @@ class Program:
         activations = quantized.astype(np.float64) * np.repeat(scales.reshape(n, -1), group, axis=1)
         return Products(activations, {nc: parts[nc - 1].reshape(nc, rows) for nc in range(1, n + 1)})
 
+    def attend(self, tried: Attention) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        """Return [tokens, dv] of the one head of a stream: all tokens together, and each alone.
+
+        Alone they are computed with the keys that they see and no others.
+        """
+        n_tokens, dk = tried.q.shape[1], tried.q.shape[3]
+        assert tried.mask is not None
+        assert tried.q.shape[2] == tried.q.shape[0] == 1
+        types = (KV_TYPES.index(tried.k_type), KV_TYPES.index(tried.v_type))
+        header = struct.pack(
+            "<6i2f", *types, dk, tried.dv, tried.k.shape[1], n_tokens, tried.scale, tried.softcap
+        )
+        arrays = (np.ones(n_tokens, np.float32), tried.q, tried.k, tried.v, tried.mask)
+        done = subprocess.run(
+            self.command,
+            input=header + b"".join(one.tobytes() for one in arrays),
+            capture_output=True,
+            check=False,
+        )
+        assert done.returncode == 0, (self.command, done.returncode, done.stderr.decode())
+        together, alone = np.frombuffer(done.stdout, np.float32).reshape(2, n_tokens, tried.dv)
+        return together, alone
+
 
 class Workshop:
     """Compiles each program once, into one folder."""
@@ -124,9 +157,17 @@ class Workshop:
         main = self._object(PROGRAMS / "multiply.cpp", emulation.machine, (symbol,))
         return self._linked((main, formats, unit), emulation.machine)
 
+    def attention(self, name: str) -> Program:
+        """Return the program that attends with the kernels `name`."""
+        emulation = ATTENTIONS[name]
+        flags = self._unit_flags(emulation, ("-O1",))
+        unit = self._object(NATIVE / "sets" / emulation.unit, emulation.machine, flags)
+        main = self._object(PROGRAMS / "attend.cpp", emulation.machine, (f"-DCORRAL_ATTENTION={name}",))
+        return self._linked((main, unit), emulation.machine)
+
     def shared_functions(self, name: str) -> list[str]:
         """Return the functions of a set's unit, as it is in the library, that others may be linked to."""
-        emulation = EMULATIONS[name]
+        emulation = {**EMULATIONS, **ATTENTIONS}[name]
         flags = flags_of(emulation.unit, emulation.machine)
         unit = self._object(NATIVE / "sets" / emulation.unit, emulation.machine, flags)
         tool = [compiler(emulation.machine), "-print-prog-name=nm"]

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from models.llamacpp.quantization.dequantizer import dequantize_rows
-from models.llamacpp.quantization.ggml_types import GGML_TYPES, blck_size
+from models.llamacpp.quantization.ggml_types import GGML_TYPES, blck_size, type_name
 from scripts.sources import unpack_sources
+from server.kernels.attention_check import KV_TYPES, exact_attention, random_attention, relative_error
+from server.kernels.check import ROUNDING as ATTENTION_ROUNDING
 from server.kernels.samples import SCALES_AT, random_columns, random_weights
-from tests.server.kernels.emulation import EMULATIONS, Products, Workshop
+from tests.server.kernels.emulation import ATTENTIONS, EMULATIONS, Products, Workshop
 
 TYPES = {name: number for name, number in GGML_TYPES.items() if number in SCALES_AT and blck_size(number) > 1}
 """Types of blocks. Halves are multiplied as floats, by sets that run here."""
@@ -99,8 +102,42 @@ def test_further_shapes_as_the_library_is_compiled(
     check(workshop, name, ggml_type, shape, optimized=optimized)
 
 
+@pytest.mark.parametrize("ggml_type", KV_TYPES, ids=type_name)
+@pytest.mark.parametrize("name", ATTENTIONS)
+def test_attention_is_exact_and_depends_on_nothing_beside_it(
+    workshop: Workshop, name: str, ggml_type: int
+) -> None:
+    """Rows go in panels of every height and one by one; blocks of keys are full, or hidden in part."""
+    program = workshop.attention(name)
+    for n_tokens, n_keys, softcap in (
+        (1, 40, 0.0),
+        (3, 130, 30.0),
+        (9, 100, 0.0),
+        (53, 230, 0.0),
+        (97, 110, 5.0),
+    ):
+        tried = random_attention((1, 1, 64, 96), (1, n_tokens, n_keys), (ggml_type, ggml_type))
+        tried = replace(tried, softcap=softcap)
+        together, alone = program.attend(tried)
+        assert np.array_equal(together, alone), (n_tokens, n_keys)
+        assert relative_error(together, exact_attention(tried)[0, :, 0]) < ATTENTION_ROUNDING
+
+
+@pytest.mark.parametrize("name", ATTENTIONS)
+def test_a_value_that_is_no_number_spoils_the_rows_that_see_it(workshop: Workshop, name: str) -> None:
+    tried = random_attention((1, 1, 64, 64), (1, 20, 120), (GGML_TYPES["F16"], GGML_TYPES["F16"]))
+    tried.v.view(np.float16)[0, 110, 0, 5] = np.inf  # the tokens from the eleventh on see it, but for some
+    together, alone = workshop.attention(name).attend(tried)
+    assert np.array_equal(together, alone, equal_nan=True)
+    assert tried.mask is not None
+    sees = np.isfinite(tried.mask[0, :, 110])
+    assert np.array_equal(np.isinf(together[:, 5]), sees)
+    assert 0 < sees.sum() < 20
+    assert np.isfinite(np.delete(together, 5, axis=1)).all()
+
+
 @pytest.mark.thorough
-@pytest.mark.parametrize("name", EMULATIONS)
+@pytest.mark.parametrize("name", [*EMULATIONS, *ATTENTIONS])
 def test_no_function_of_a_set_can_stand_in_for_that_of_another(workshop: Workshop, name: str) -> None:
     assert workshop.shared_functions(name) == []
 

@@ -4,6 +4,7 @@
 // prompt do, sequences side by side in one cache don't, unless they share a long prefix.
 #include "attention/attention_op.h"
 #include "attention/attention.h"
+#include "plugin.h"
 #include "sets/sets.h"
 #include <algorithm>
 #include <cmath>
@@ -19,10 +20,15 @@ namespace corral {
 
 bool is_attention_left_to_ggml = true;
 
-const AttentionKernels * attention_kernels() {
+const AttentionKernels * attention_kernels(int64_t dk, int64_t dv) {
+    auto fits = [&](const AttentionKernels * one) { return one != nullptr && dk % one->lanes == 0 && dv % one->lanes == 0; };
 #if defined(__x86_64__)
+    const auto * set = chosen_set();
+    if (set != nullptr && (set == &set_avx512 || set == &set_amx) && fits(&attention_avx512)) return &attention_avx512;
     static const bool is_present = has_avx2();
-    if (is_present) return &attention_avx2;
+    if (is_present && fits(&attention_avx2)) return &attention_avx2;
+#elif defined(__aarch64__)
+    if (chosen_set() != nullptr && fits(&attention_neon)) return &attention_neon;
 #endif
     return nullptr;
 }
@@ -30,6 +36,7 @@ const AttentionKernels * attention_kernels() {
 namespace {
 
 constexpr int kJobsOfThread = 2;
+constexpr int kFewestRows = 16;   // of a job, where tokens are many
 constexpr int kWasteInverse = 4;  // a tile may compute a quarter more than its rows see
 
 bool find_type(ggml_type type, KvType & found) {
@@ -44,8 +51,10 @@ bool find_type(ggml_type type, KvType & found) {
 
 bool is_row_of(const ggml_tensor * t) {
     KvType type;
-    return find_type(t->type, type) && t->ne[0] % (type == kKvQ80 ? 32 : 8) == 0 && t->nb[0] == ggml_type_size(t->type);
+    return find_type(t->type, type) && t->ne[0] % (type == kKvQ80 ? 32 : 1) == 0 && t->nb[0] == ggml_type_size(t->type);
 }
+
+const AttentionKernels * kernels_of(const ggml_tensor * op) { return attention_kernels(op->src[1]->ne[0], op->src[2]->ne[0]); }
 
 size_t aligned(size_t bytes) { return (bytes + 63) & ~size_t(63); }
 
@@ -69,8 +78,8 @@ struct Layout {
         firsts_at = both_at + aligned(2 * size_t(words) * sizeof(uint64_t));
         keys_at = firsts_at + aligned(size_t(n_tokens * n_streams + 1) * sizeof(int32_t));
         sights_at = keys_at + aligned(size_t(n_keys) * sizeof(int32_t));
-        scratch_at = sights_at + aligned(size_t(words));
-        thread_bytes = aligned(scratch_at + attention_kernels()->scratch_floats(int(k->ne[0]), int(op->src[2]->ne[0])) * sizeof(float)) + 64;
+        scratch_at = sights_at + aligned(size_t(n_keys + kKeys - 1) / kKeys);
+        thread_bytes = aligned(scratch_at + kernels_of(op)->scratch_floats(int(k->ne[0]), int(op->src[2]->ne[0])) * sizeof(float)) + 64;
     }
     size_t bytes(int n_threads) const { return threads_at + thread_bytes * size_t(n_threads); }
 };
@@ -85,7 +94,7 @@ float parameter(const ggml_tensor * op, int i) {
 class Attending {
   public:
     Attending(const ggml_compute_params & params, ggml_tensor * op)
-        : params(params), kernels(*attention_kernels()), op(op), q(op->src[0]), k(op->src[1]), v(op->src[2]), mask(op->src[3]), sinks(op->src[4]), at(op),
+        : params(params), kernels(*kernels_of(op)), op(op), q(op->src[0]), k(op->src[1]), v(op->src[2]), mask(op->src[3]), sinks(op->src[4]), at(op),
           work((char *) ((uintptr_t(params.wdata) + 63) & ~uintptr_t(63))), mine(work + at.threads_at + at.thread_bytes * size_t(params.ith)),
           either((uint64_t *) (mine + at.both_at)), both(either + at.words), firsts((int32_t *) (mine + at.firsts_at)), keys((int32_t *) (mine + at.keys_at)),
           sights((Sight *) (mine + at.sights_at)), heads_of_kv(int(q->ne[2] / k->ne[2])) {}
@@ -99,7 +108,7 @@ class Attending {
         const bool in_turn = ggml_is_numa();
         int64_t listed = -1;
         for (int64_t i = params.ith; i < n_jobs; i = in_turn ? i + params.nth : ggml_threadpool_chunk_add(params.threadpool, 1)) {
-            const int64_t tile = i / (k->ne[2] * n_parts);
+            const int64_t tile = n_tiles - 1 - i / (k->ne[2] * n_parts);  // the last tokens of a prompt see the most keys
             if (tile != listed) list_keys(tile);
             listed = tile;
             attend(tile, int(i / n_parts % k->ne[2]), int(i % n_parts));
@@ -147,7 +156,8 @@ class Attending {
     void cut_tiles() {
         heads_of_job = std::min(heads_of_kv, kMostRows);
         n_parts = (heads_of_kv + heads_of_job - 1) / heads_of_job;
-        most_tokens = std::max(1, kMostRows / heads_of_job);
+        const int64_t wanted = int64_t(params.nth) * kJobsOfThread, of_wanted = at.n_tokens * at.n_streams * k->ne[2] * n_parts / wanted;
+        most_tokens = std::max(1, int(std::clamp<int64_t>(of_wanted, kFewestRows / heads_of_job, kMostRows / heads_of_job)));
         int64_t in_tile = 0, seen = 0;
         for (int64_t t = 0; t < at.n_tokens * at.n_streams; t++) {
             const uint64_t * bits = shown(mask_row(t));
@@ -167,7 +177,7 @@ class Attending {
             seen += own;
         }
         firsts[n_tiles] = int32_t(at.n_tokens * at.n_streams);
-        const int64_t wanted = int64_t(params.nth) * kJobsOfThread, jobs = n_tiles * k->ne[2] * n_parts;
+        const int64_t jobs = n_tiles * k->ne[2] * n_parts;
         if (jobs < wanted) {
             heads_of_job = int(std::max<int64_t>(1, heads_of_job * jobs / wanted));
             n_parts = (heads_of_kv + heads_of_job - 1) / heads_of_job;
@@ -187,7 +197,7 @@ class Attending {
             }
         }
         n_listed = 0;
-        std::fill(sights, sights + at.words, has_any_value ? kWithMask : kAll);
+        std::fill(sights, sights + (at.n_keys + kKeys - 1) / kKeys, has_any_value ? kWithMask : kAll);
         for (int64_t w = 0; w < at.words; w++) {
             const int64_t before = n_listed;
             for (uint64_t rest = either[w]; rest != 0; rest &= rest - 1) keys[n_listed++] = int32_t(w * 64 + __builtin_ctzll(rest));
@@ -240,9 +250,9 @@ class Attending {
 }  // namespace
 
 bool takes_attention(const ggml_tensor * op) {
-    if (op->op != GGML_OP_FLASH_ATTN_EXT || is_attention_left_to_ggml || attention_kernels() == nullptr) return false;
+    if (op->op != GGML_OP_FLASH_ATTN_EXT || is_attention_left_to_ggml) return false;
     const ggml_tensor * q = op->src[0], * k = op->src[1], * v = op->src[2], * mask = op->src[3], * sinks = op->src[4];
-    if (q->type != GGML_TYPE_F32 || q->nb[0] != sizeof(float) || op->type != GGML_TYPE_F32 || !is_row_of(k) || !is_row_of(v)) return false;
+    if (q->type != GGML_TYPE_F32 || q->nb[0] != sizeof(float) || op->type != GGML_TYPE_F32 || !is_row_of(k) || !is_row_of(v) || kernels_of(op) == nullptr) return false;
     if (q->ne[2] % k->ne[2] != 0 || v->ne[2] != k->ne[2] || q->ne[3] % k->ne[3] != 0 || q->ne[3] % v->ne[3] != 0) return false;
     if (k->ne[1] == 0 || k->ne[1] > INT32_MAX || q->ne[1] * q->ne[3] > INT32_MAX) return false;
     if (sinks != nullptr && (sinks->type != GGML_TYPE_F32 || sinks->nb[0] != sizeof(float))) return false;

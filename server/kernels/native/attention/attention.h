@@ -8,8 +8,8 @@
 
 namespace corral {
 
-constexpr int kKeys = 64;          // keys that are taken at once
-constexpr int kMostRows = 32;      // rows of a job
+constexpr int kKeys = 96;          // keys that are taken at once
+constexpr int kMostRows = 128;     // rows of a job
 constexpr uint16_t kHidden = 0xfc00;  // a mask's minus infinity, as a half
 
 enum KvType { kKvF32, kKvF16, kKvBF16, kKvQ80, kKvTypes };
@@ -41,6 +41,7 @@ struct AttentionJob {
 
 struct AttentionKernels {
     const char * name;
+    int lanes;  // widths of rows are multiples of it
     size_t (*scratch_floats)(int dk, int dv);  // of one thread
     void (*attend)(const AttentionJob & job, float * scratch);
     // Writes a bit for each key that the mask row shows, and zeros up to a multiple of 64. Returns whether any of
@@ -48,12 +49,15 @@ struct AttentionKernels {
     bool (*find_shown)(const uint16_t * mask, int64_t n_keys, uint64_t * bits);
 };
 
+// Null where the compiler lacks their flags.
 #if defined(__x86_64__)
-extern const __attribute__((weak)) AttentionKernels attention_avx2;  // null where the compiler lacks its flags
+extern const __attribute__((weak)) AttentionKernels attention_avx2, attention_avx512;
+#elif defined(__aarch64__)
+extern const __attribute__((weak)) AttentionKernels attention_neon;
 #endif
 
-// The kernels that this processor has, or null.
-const AttentionKernels * attention_kernels();
+// The kernels that go with the chosen instruction set and have rows of these widths, or null.
+const AttentionKernels * attention_kernels(int64_t dk, int64_t dv);
 
 // Whether ggml's own kernel is to be used, as it is at first. Not to be changed while a graph is computed.
 extern bool is_attention_left_to_ggml;

@@ -5,7 +5,7 @@
 
 using namespace corral;
 
-extern "C" bool corral_has_attention() { return attention_kernels() != nullptr; }
+extern "C" bool corral_has_attention() { return attention_kernels(64, 64) != nullptr; }
 extern "C" void corral_use_attention(bool is_used) { is_attention_left_to_ggml = !is_used; }
 
 extern "C" double corral_attend(const corral_attention * a, float * out, int n_threads, int n_repeats) {

@@ -5,9 +5,13 @@
 #include <immintrin.h>
 
 namespace corral {
+namespace {  // as the kernels: each translation unit has its own copy
 
 struct Avx2Floats {
     static constexpr int kLanes = 8;
+    static constexpr int kSums = 12;                              // registers of sums, beside those that are multiplied
+    static constexpr int kRowVectors = 2;                         // of a panel of rows
+    static constexpr int kJoined[] = { 0, 2, 1, 3, 4, 6, 5, 7 };  // by pairs, and pairs of these: the lanes in `sums_of`
     using Floats = __m256;
 
     static Floats load(const float * p) { return _mm256_loadu_ps(p); }
@@ -41,6 +45,7 @@ struct Avx2Floats {
     // b where a < least, v elsewhere.
     static Floats where_less(Floats a, Floats least, Floats b, Floats v) { return _mm256_blendv_ps(v, b, _mm256_cmp_ps(a, least, _CMP_LT_OQ)); }
     static bool is_any_not_less(Floats a, Floats b) { return _mm256_movemask_ps(_mm256_cmp_ps(a, b, _CMP_NLT_UQ)) != 0; }
+    static bool is_any_less(Floats a, Floats b) { return _mm256_movemask_ps(_mm256_cmp_ps(a, b, _CMP_LT_OQ)) != 0; }
     static float largest(Floats v) {
         __m128 m = _mm_max_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
         m = _mm_max_ps(m, _mm_movehl_ps(m, m));
@@ -74,4 +79,5 @@ struct Avx2Floats {
     }
 };
 
+}  // namespace
 }  // namespace corral
