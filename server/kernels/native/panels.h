@@ -15,6 +15,7 @@ namespace corral {
 constexpr int kRows = 16;   // rows of a panel
 constexpr int kBlock = 256; // weights of a row in a K block
 constexpr int kTile = 8;    // most columns of a tile
+constexpr int kManyTile = 4;  // of many columns
 constexpr int kSpan = 32;   // weights of a row in a plain block (Q4_0, Q8_0, IQ4_NL)
 
 // --- weights: one struct holds one block of all 16 rows, and is as large as 16 of ggml's blocks ------------------
@@ -88,6 +89,7 @@ struct TileShape {
     int group;  // inputs that share a scale
     int run;    // inputs that a sum is taken of; a group holds one or an even number
     bool has_floats = false;  // and neither scales nor sums
+    bool is_offset = false;   // bytes are 128 too large, and without a sign
 
     CORRAL_INLINE size_t column_bytes(int64_t k) const { return has_floats ? size_t(k) * sizeof(float) : size_t(k + k / run * 2 + k / group * 4); }
     CORRAL_INLINE size_t bytes(int64_t k, int nc) const { return column_bytes(k) * size_t(nc); }
@@ -107,6 +109,20 @@ constexpr TileShape kShapeFloats = { kSpan, 32, true };  // F16, BF16
 // `d` are the panel's scales that lie behind all panels, or unused.
 using Kernel = void (*)(const char * panel, const char * d, int64_t n_blocks, const Tile & tile, float * out, size_t stride);
 
+// Adds the products of one panel with tiles of up to kManyTile columns to `totals`, [column][kRows].
+struct WideTile {
+    Tile tile;
+    int columns;
+};
+using ManyKernel = void (*)(const char * panel, const char * d, int64_t n_blocks, const WideTile * tiles, int n_tiles, float * totals);
+
+// A kernel for many columns, that many or more; null: there is none. It may ask for activations with an offset.
+struct Many {
+    ManyKernel multiply = nullptr;
+    int from = 0;
+    bool is_offset = false;
+};
+
 // Quantizes one group of nc columns, which begin at columns[0 .. nc - 1], into the tile at `base`. Not finite inputs
 // give NaN.
 using Quantizer = void (*)(char * base, const TileShape & shape, const float * const * columns, int64_t k, int64_t group, int nc);
@@ -118,6 +134,7 @@ struct InstructionSet {
     int columns;  // the widest tile
     Quantizer quantize;
     Kernel kernels[kFormats][kTile + 1];  // by columns; null: this set leaves the format to ggml
+    Many many[kFormats] = {};
     bool is_timed = true;  // else no processor has run it yet but in emulation: it is chosen by its name alone
 };
 constexpr InstructionSet untimed(InstructionSet set) {

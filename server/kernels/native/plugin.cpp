@@ -28,6 +28,7 @@ namespace {
 
 constexpr int kPanelsOfChunk = 8;
 constexpr int kChunksOfThread = 4;
+constexpr int kTogether = 64;                  // of many columns meet a panel before the next panel
 constexpr int64_t kSliceBytes = 1 << 18;       // are repacked at a time, and dropped if they were read of a file
 constexpr int64_t kWeightsOfThread = 1 << 18;  // fewer aren't worth a thread for repacking
 
@@ -42,10 +43,26 @@ const FormatInfo * usable_format(const ggml_tensor * w) {
 
 bool is_ours(const ggml_tensor * t) { return t->buffer != nullptr && t->buffer->buft == buffer_type(); }
 
+// The chosen set's kernel for n columns as many ones, or null.
+const Many * many_of(const FormatInfo & f, int64_t n) {
+    const auto & many = chosen->many[&f - formats];
+    return many.multiply != nullptr && n >= many.from ? &many : nullptr;
+}
+
+// The shape of the tiles of n columns.
+TileShape shape_of(const FormatInfo & f, int64_t n) {
+    TileShape shape = f.shape;
+    if (const auto * many = many_of(f, n)) shape.is_offset = many->is_offset;
+    return shape;
+}
+
 // n columns cut into tiles of nearly equal width, none wider than the set's.
 struct Tiles {
     int64_t n, count;
-    explicit Tiles(int64_t n) : n(n), count((n + chosen->columns - 1) / chosen->columns) {}
+    Tiles(const FormatInfo & f, int64_t n) : n(n) {
+        const int64_t widest = many_of(f, n) != nullptr ? kManyTile : chosen->columns;
+        count = (n + widest - 1) / widest;
+    }
     int64_t first(int64_t t) const { return t * n / count; }
     int width(int64_t t) const { return int(first(t + 1) - first(t)); }
 };
@@ -64,16 +81,29 @@ struct Matrix {
     // Multiplies panel p with one tile. Column c goes to out[c]; the last panel's rows beyond the matrix go nowhere.
     void multiply(int64_t p, const Tile & tile, int nc, float * const * out) const {
         const Kernel kernel = chosen->kernels[format - formats][nc];
-        const char * panel = data + p * n_blocks() * int64_t(format->panel_block);
-        const char * d = data + scales_at(*format, k, rows) + p * n_blocks() * 2 * kRows;
-        const int64_t n_rows = std::min<int64_t>(kRows, rows - p * kRows);
         const ptrdiff_t stride = nc > 1 ? out[1] - out[0] : kRows;
-        bool is_even = n_rows == kRows && stride > 0;
+        bool is_even = rows_of(p) == kRows && stride > 0;
         for (int c = 2; c < nc; c++) is_even = is_even && out[c] - out[c - 1] == stride;
-        if (is_even) return kernel(panel, d, n_blocks(), tile, out[0] + p * kRows, size_t(stride));
+        if (is_even) return kernel(panel(p), scales(p), n_blocks(), tile, out[0] + p * kRows, size_t(stride));
         float whole[kTile * kRows];
-        kernel(panel, d, n_blocks(), tile, whole, kRows);
-        for (int c = 0; c < nc; c++) memcpy(out[c] + p * kRows, whole + c * kRows, size_t(n_rows) * sizeof(float));
+        kernel(panel(p), scales(p), n_blocks(), tile, whole, kRows);
+        write(p, whole, nc, out);
+    }
+
+    // Multiplies panel p with many tiles, whose columns go to out[0 .. n - 1].
+    void multiply(int64_t p, const Many & many, const WideTile * tiles, int n_tiles, int n, float * const * out) const {
+        alignas(64) float totals[kTogether * kRows];
+        memset(totals, 0, sizeof(float) * size_t(n * kRows));
+        many.multiply(panel(p), scales(p), n_blocks(), tiles, n_tiles, totals);
+        write(p, totals, n, out);
+    }
+
+  private:
+    int64_t rows_of(int64_t p) const { return std::min<int64_t>(kRows, rows - p * kRows); }
+    const char * panel(int64_t p) const { return data + p * n_blocks() * int64_t(format->panel_block); }
+    const char * scales(int64_t p) const { return data + scales_at(*format, k, rows) + p * n_blocks() * 2 * kRows; }
+    void write(int64_t p, const float * from, int n, float * const * out) const {
+        for (int c = 0; c < n; c++) memcpy(out[c] + p * kRows, from + c * kRows, size_t(rows_of(p)) * sizeof(float));
     }
 };
 
@@ -110,13 +140,14 @@ class Product {
         const int64_t n_groups = k / format.shape.group;
         int64_t job = 0;
         for (int64_t e = 0; e < n_experts; e++) {
-            const Tiles cut(first[e + 1] - first[e]);
+            const Tiles cut(format, first[e + 1] - first[e]);
+            const TileShape shape = shape_of(format, cut.n);
             for (int64_t t = 0; t < cut.count; t++, job += n_groups) {
                 const int64_t c = first[e] + cut.first(t);
                 const float * inputs[kTile];
                 for (int i = 0; i < cut.width(t); i++) inputs[i] = columns.input(c + i);
                 for (int64_t g = (params.ith - job % params.nth + params.nth) % params.nth; g < n_groups; g += params.nth)
-                    chosen->quantize(tiles + c * int64_t(column_bytes), format.shape, inputs, k, g, cut.width(t));
+                    chosen->quantize(tiles + c * int64_t(column_bytes), shape, inputs, k, g, cut.width(t));
             }
         }
     }
@@ -147,7 +178,9 @@ class Product {
 
     void multiply_chunk(int64_t e, int64_t from, int64_t to) const {
         const Matrix matrix(format, w, e);
-        const Tiles cut(first[e + 1] - first[e]);
+        const int64_t n = first[e + 1] - first[e];
+        const Tiles cut(format, n);
+        if (const auto * many = many_of(format, n)) return multiply_many(*many, matrix, e, cut, from, to);
         for (int64_t t = 0; t < cut.count; t++) {
             const int64_t c = first[e] + cut.first(t);
             const int nc = cut.width(t);
@@ -155,6 +188,21 @@ class Product {
             for (int i = 0; i < nc; i++) outputs[i] = columns.output(c + i);
             const Tile tile = format.shape.at(tiles + c * int64_t(column_bytes), k, nc);
             for (int64_t p = from; p < to; p++) matrix.multiply(p, tile, nc, outputs);
+        }
+    }
+
+    void multiply_many(const Many & many, const Matrix & matrix, int64_t e, const Tiles & cut, int64_t from, int64_t to) const {
+        for (int64_t begin = 0; begin < cut.count;) {
+            WideTile tiles[kTogether / kManyTile * 2];
+            float * outputs[kTogether];
+            int n_tiles = 0, n = 0;
+            for (; begin < cut.count && n + cut.width(begin) <= kTogether; begin++) {
+                const int64_t c = first[e] + cut.first(begin);
+                const int nc = cut.width(begin);
+                tiles[n_tiles++] = { format.shape.at(this->tiles + c * int64_t(column_bytes), k, nc), nc };
+                for (int i = 0; i < nc; i++) outputs[n++] = columns.output(c + i);
+            }
+            for (int64_t p = from; p < to; p++) matrix.multiply(p, many, tiles, n_tiles, n, outputs);
         }
     }
 };

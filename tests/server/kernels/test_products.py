@@ -74,14 +74,33 @@ def test_whole_numbers_are_multiplied_without_an_error(library: KernelLibrary, o
     assert np.all(np.abs(product(library, one, weights, columns) - exact) <= 1e-6 * most)
 
 
-def test_the_smallest_weight_meets_the_largest_inputs(library: KernelLibrary) -> None:
-    one = GGML_TYPES["Q8_0"]
+@pytest.mark.parametrize("n_times", [1, 12])
+@pytest.mark.parametrize(("name", "least"), [("Q8_0", -128), ("Q6_K", -32)])
+def test_the_smallest_weight_meets_the_largest_inputs(
+    library: KernelLibrary, name: str, least: int, n_times: int
+) -> None:
+    one = GGML_TYPES[name]
     weights = whole_weights(one)
     blocks = weights.reshape(-1, type_size(one))
-    blocks[:, 2:] = np.full(32, -128, np.int8).view(np.uint8)
+    if name == "Q8_0":
+        blocks[:, 2:] = 0x80
+    else:
+        blocks[:, :192] = 0
+        blocks[:, 192:208] = 1  # scales
     columns = np.array([np.full(K, MOST), np.full(K, -MOST), MOST * (-1.0) ** np.arange(K)], np.float32)
-    found = product(library, one, weights, columns)
-    assert np.array_equal(found, np.array([[-128 * MOST * K], [128 * MOST * K], [0]]) * np.ones((1, ROWS)))
+    found = product(library, one, weights, np.tile(columns, (n_times, 1)))
+    expected = np.array([[least * MOST * K], [-least * MOST * K], [0]]) * np.ones((1, ROWS))
+    assert np.array_equal(found, np.tile(expected, (n_times, 1)))
+
+
+def test_many_columns_are_what_few_are(library: KernelLibrary, one: int) -> None:
+    """For the largest sums, too, and for widths that leave tiles of every size."""
+    weights = whole_weights(one)
+    columns = np.array(list(whole_columns(dequantize_rows(one, weights, K))))
+    few = product(library, one, weights, columns)
+    for n in (32, 33, 34, 35, 64, 65, 98, 131):
+        many = product(library, one, weights, np.resize(columns, (n, K)))
+        assert np.array_equal(many, np.resize(few, (n, ROWS))), n
 
 
 @pytest.mark.parametrize("power", [-100, -40, 40, 90])

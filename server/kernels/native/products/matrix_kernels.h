@@ -56,7 +56,7 @@ void multiply_k_as_matrix(const char * panel, const char *, int64_t n_blocks, co
                 const auto s = S::scale_u8(scales + 16 * j + row);
                 CORRAL_UNROLL for (int c = 0; c < nc; c++) part[c] = S::scaled(part[c], sums[c], s);
             }
-            add_block_k<S, nc>(total[h], part, scales, *w, row, tile.sums + b * 8 * nc, tile.d + b * nc);
+            add_block_k<S, nc>(total[h], part, FactorsOfK<S>(scales, *w, row), tile.sums + b * 8 * nc, tile.d + b * nc);
         }
     }
     store_totals<S, nc>(total, out, stride);

@@ -42,22 +42,34 @@ template <class S, int nc> CORRAL_INLINE void store_totals(const typename S::Flo
         CORRAL_UNROLL for (int c = 0; c < nc; c++) S::store_floats(out + c * stride + h * S::kLanes, total[h][c]);
 }
 
-// Adds a block of Q4_K or Q5_K to the totals of rows `row` and on: the scaled sums, less the minimums.
-template <class S, int nc, class Panel>
-CORRAL_INLINE void add_block_k(typename S::Floats (&total)[nc], const typename S::Part (&part)[nc], const uint8_t * scales, const Panel & w, int row,
-                               const int16_t * sums, const float * ad) {
+// What multiplies the sums of a block of Q4_K or Q5_K, for the rows of a register.
+template <class S> struct FactorsOfK {
+    decltype(S::pairs_u8(nullptr)) minimums[4];  // of pairs of spans
+    typename S::Floats d, dmin;
+    FactorsOfK() = default;
+    template <class Panel> CORRAL_INLINE FactorsOfK(const uint8_t * scales, const Panel & w, int row) : d(S::halves(w.d + row)), dmin(S::halves(w.dmin + row)) {
+        CORRAL_UNROLL for (int p = 0; p < 4; p++) minimums[p] = S::pairs_u8(scales + 128 + 32 * p + 2 * row);
+    }
+};
+
+// Adds a block of Q4_K or Q5_K to the totals of the rows that the factors are of: the scaled sums, less the minimums.
+template <class S, int nc>
+CORRAL_INLINE void add_block_k(typename S::Floats (&total)[nc], const typename S::Part (&part)[nc], const FactorsOfK<S> & w, const int16_t * sums, const float * ad) {
     CORRAL_OPAQUE(sums);
     typename S::Ints low[nc];
     CORRAL_UNROLL for (int c = 0; c < nc; c++) low[c] = S::no_ints();
-    CORRAL_UNROLL for (int p = 0; p < 4; p++) {
-        const auto m = S::pairs_u8(scales + 128 + 32 * p + 2 * row);
-        CORRAL_UNROLL for (int c = 0; c < nc; c++) low[c] = S::dot_pairs(low[c], m, sums + (p * nc + c) * 2);
-    }
-    const auto d = S::halves(w.d + row), dmin = S::halves(w.dmin + row);
+    CORRAL_UNROLL for (int p = 0; p < 4; p++)
+        CORRAL_UNROLL for (int c = 0; c < nc; c++) low[c] = S::dot_pairs(low[c], w.minimums[p], sums + (p * nc + c) * 2);
     CORRAL_UNROLL for (int c = 0; c < nc; c++) {
-        const auto v = S::minus_product(S::product(S::floats(part[c]), d), S::floats_of_ints(low[c]), dmin);
+        const auto v = S::minus_product(S::product(S::floats(part[c]), w.d), S::floats_of_ints(low[c]), w.dmin);
         total[c] = S::plus_product(total[c], v, S::all(ad[c]));
     }
+}
+
+// The scaled sums less 32 times `low`. Whole numbers stay whole until the end.
+template <class S> CORRAL_INLINE typename S::Floats floats_less_32(typename S::Part part, typename S::Ints low) {
+    if constexpr (S::kWholeParts) return S::floats(S::less_32(part, low));
+    else return S::minus_product(part, S::floats_of_ints(low), S::all(32.0f));
 }
 
 // Adds a block of Q6_K to the totals of rows `row` and on: the scaled sums, less what the weights' offset made of them.
@@ -72,10 +84,8 @@ CORRAL_INLINE void add_block_q6k(typename S::Floats (&total)[nc], const typename
         CORRAL_UNROLL for (int c = 0; c < nc; c++) low[c] = S::dot_pairs(low[c], m, sums + (p * nc + c) * 2);
     }
     const auto d = S::halves(scales + 2 * row);
-    CORRAL_UNROLL for (int c = 0; c < nc; c++) {
-        const auto v = S::minus_product(S::floats(part[c]), S::floats_of_ints(low[c]), S::all(32.0f));
-        total[c] = S::plus_product(total[c], S::product(v, d), S::all(ad[c]));
-    }
+    CORRAL_UNROLL for (int c = 0; c < nc; c++)
+        total[c] = S::plus_product(total[c], S::product(floats_less_32<S>(part[c], low[c]), d), S::all(ad[c]));
 }
 
 // Q4_K and Q5_K: unsigned weights, 8 spans of 32 with a scale and a minimum each.
@@ -124,7 +134,7 @@ void multiply_k(const char * panel, const char *, int64_t n_blocks, const Tile &
                 quads(std::integral_constant<int, 2>{});
                 quads(std::integral_constant<int, 3>{});
             }
-            add_block_k<S, nc>(total[h], part, scales, *w, row, sums, ad);
+            add_block_k<S, nc>(total[h], part, FactorsOfK<S>(scales, *w, row), sums, ad);
         }
     }
     store_totals<S, nc>(total, out, stride);

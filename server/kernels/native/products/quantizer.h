@@ -8,7 +8,7 @@ namespace corral {
 namespace {  // as the kernels: each translation unit has its own copy
 
 // One group of n inputs of column c. `together` inputs of a column lie side by side.
-template <int n, int run, int together> inline void quantize_column(const Tile & tile, const float * in, int64_t group, int nc, int c) {
+template <int n, int run, int together> inline void quantize_column(const Tile & tile, int offset, const float * in, int64_t group, int nc, int c) {
     int32_t most_bits = 0;  // the bits of positive floats have the floats' order
     for (int i = 0; i < n; i++) {
         int32_t bits;
@@ -30,7 +30,7 @@ template <int n, int run, int together> inline void quantize_column(const Tile &
         rounded[i] = (bits & 0x7fffff) - 0x400000;
     }
     alignas(64) int8_t bytes[n];
-    for (int i = 0; i < n; i++) bytes[i] = int8_t(rounded[i]);
+    for (int i = 0; i < n; i++) bytes[i] = int8_t(rounded[i] + offset);
     auto * q = (int8_t *) tile.q + group * n * nc + c * together;
     for (int i = 0; i < n; i += together) memcpy(q + i * nc, bytes + i, together);
 
@@ -51,12 +51,13 @@ template <int n> inline void copy_column(char * base, const float * in, int64_t 
 
 template <int together> void quantize_group(char * base, const TileShape & shape, const float * const * columns, int64_t k, int64_t group, int nc) {
     const Tile tile = shape.at(base, k, nc);
+    const int offset = shape.is_offset ? 128 : 0;
     for (int c = 0; c < nc; c++) {
         const float * in = columns[c] + group * shape.group;
         if (shape.has_floats) copy_column<kSpan>(base, in, group, nc, c);
-        else if (shape.group == kSpan) quantize_column<kSpan, kSpan, together>(tile, in, group, nc, c);
-        else if (shape.run == 32) quantize_column<kBlock, 32, together>(tile, in, group, nc, c);
-        else quantize_column<kBlock, 16, together>(tile, in, group, nc, c);
+        else if (shape.group == kSpan) quantize_column<kSpan, kSpan, together>(tile, offset, in, group, nc, c);
+        else if (shape.run == 32) quantize_column<kBlock, 32, together>(tile, offset, in, group, nc, c);
+        else quantize_column<kBlock, 16, together>(tile, offset, in, group, nc, c);
     }
 }
 

@@ -16,6 +16,7 @@ struct Avx512 {
     static constexpr int kLanes = 16;
     static constexpr int kColumns = 8;
     static constexpr int kAheadFrom = 5;  // columns; measured on Zen 4: its own prefetcher is better up to 4
+    static constexpr bool kWholeParts = false;
     static constexpr int kOffset = 128;  // signed weights are multiplied as unsigned ones, this much larger
     using Bytes = __m512i;   // 16 rows of 4 bytes
     using Signed = __m512i;

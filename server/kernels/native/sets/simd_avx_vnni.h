@@ -6,6 +6,7 @@ namespace corral {
 namespace {
 
 struct AvxVnni : Avx2 {
+    static constexpr bool kWholeParts = false;
     static constexpr int kOffset = 128;  // signed weights are multiplied as unsigned ones, this much larger
     using Signed = __m256i;
     using Wide = __m256i;

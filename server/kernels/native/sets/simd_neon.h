@@ -13,6 +13,7 @@ struct Neon {
     static constexpr int kLanes = 4;
     static constexpr int kColumns = 8;
     static constexpr int kAheadFrom = 5;  // columns; not measured
+    static constexpr bool kWholeParts = false;
     static constexpr int kOffset = 0;
     using Bytes = uint8x16_t;    // 4 rows of 4 bytes
     using Signed = int8x16_t;
