@@ -17,7 +17,7 @@ from server.kernels.samples import SCALES_AT, random_columns, random_weights
 SHAPES = ((256, 16), (512, 37), (768, 48))
 """Inputs and rows of the matrices that are tried: one panel, a last panel that isn't full, several."""
 COLUMNS = (1, 2, 3, 4, 5, 6, 7, 8, 9, 17, 34)
-"""So many columns are computed together. From 16 or 32 on some formats have other kernels."""
+"""So many columns are computed together. From 16 or 32 on K-types have other kernels."""
 MIXTURE_SHAPE = (256, 37)
 """Inputs and rows of an expert in the mixture that is tried."""
 N_EXPERTS, N_TOKENS = 5, 7

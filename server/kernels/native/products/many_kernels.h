@@ -129,8 +129,10 @@ template <class S, class Block> void multiply_many(const char * panel, const cha
         Block block;
         block.unpack(*w, d);
         float * to = totals;
+        const int lines = int(sizeof *w / 64 + n_tiles - 1) / n_tiles;  // of the weights ahead, for each tile
         for (int t = 0; t < n_tiles; to += tiles[t++].columns * kRows) {
             const Tile & tile = tiles[t].tile;
+            for (int i = 0; i < lines; i++) ahead<S, 1, kTile>((const char *) w + (t * lines + i) * 64);
             switch (tiles[t].columns) {
                 case 4: add_tile<S, Block, 4>(block, tile, b, to); break;
                 case 3: add_tile<S, Block, 3>(block, tile, b, to); break;
@@ -145,7 +147,7 @@ template <class S, class Block> void multiply_many(const char * panel, const cha
 template <class S> constexpr InstructionSet with_many(InstructionSet set) {
     static_assert(kManyTile == 4);
     set.many[kQ4K] = { multiply_many<S, ManyK<S, PanelQ4K, 15>>, 32, false };
-    set.many[kQ5K] = { multiply_many<S, ManyK<S, PanelQ5K, 31>>, 16, false };
+    set.many[kQ5K] = { multiply_many<S, ManyK<S, PanelQ5K, 31>>, 32, false };
     set.many[kQ6K] = { multiply_many<S, ManyQ6K<S>>, 16, true };
     return set;
 }
