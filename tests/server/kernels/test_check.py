@@ -162,9 +162,12 @@ def test_a_wrong_expert_is_found(library: KernelLibrary) -> None:
 
 
 @pytest.mark.parametrize("n_inputs", [1, 3])
-def test_a_mixture_is_its_experts_matrices(library: KernelLibrary, n_inputs: int) -> None:
-    """For inputs that a token's experts share, and for one of each."""
-    k, rows, n_experts, n_used, n = 512, 50, 9, 3, 40
+@pytest.mark.parametrize(("n_experts", "n"), [(9, 40), (4, 55)])
+def test_a_mixture_is_its_experts_matrices(
+    library: KernelLibrary, n_experts: int, n: int, n_inputs: int
+) -> None:
+    """For inputs that a token's experts share, and for one of each; for experts of few tokens and of many."""
+    k, rows, n_used = 512, 50, 3
     random = np.random.default_rng(7)
     ids = np.stack([random.permutation(n_experts)[:n_used] for _ in range(n)]).astype(np.int32)
     for one in filter(library.has_kernels, library.formats()):
