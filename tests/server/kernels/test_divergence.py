@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from bench.kernel_loss import TYPES, Loss
-from server.kernels.front import LIBRARY_VARIABLE
+from server.kernels.outlook import LIBRARY_VARIABLE
 
 MOST_MORE = 0.01
 """The mean divergence with ours is no more than this part above that with ggml's."""
