@@ -12,7 +12,7 @@ BIN := .venv/bin
 # Some tests and the benchmarks use llama.cpp's own sources. Only recipes that need them ask for them.
 SOURCES = CORRAL_LLAMA_CPP_SOURCE="$${CORRAL_LLAMA_CPP_SOURCE:-$$($(BIN)/python -m scripts.sources)}"
 
-.PHONY: help setup setup-run run test check fmt bench bench-quantize clients docs oracle thorough fuzz lm-eval lock clean python
+.PHONY: help setup setup-run run test check fmt bench bench-quantize clients docs oracle thorough fuzz lm-eval web-test lock clean python
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
@@ -65,6 +65,9 @@ thorough: setup ## the tests of every member of a kind of which `make test` runs
 
 clients: setup ## run published clients (agents, SDKs, frameworks) against the server; the first time installs them; ARGS="-k codex"
 	@CORRAL_CLIENTS_PAGE="$(if $(ARGS),,docs/clients-tested.md)" $(BIN)/pytest -m clients tests/clients $(ARGS)
+
+web-test: setup ## the web page in Chromium, without any network (Debian: apt-get install chromium); ARGS="-k reload"
+	@$(BIN)/pytest -m browser tests/browser $(ARGS)
 
 fuzz: setup ## try every wrong value in the headers of all families' files, about an hour; ARGS="-k qwen"
 	@CORRAL_ALL_HEADERS=1 $(BIN)/pytest tests/quantize/families/test_headers_that_lie.py $(ARGS)

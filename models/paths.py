@@ -63,6 +63,11 @@ class Paths:
         return self.home / "responses" / "state.sqlite"
 
     @property
+    def chats_file(self) -> Path:
+        """The web page's chats, which hold what its users and models have said."""
+        return self.home / "chats" / "chats.sqlite"
+
+    @property
     def tuning_dir(self) -> Path:
         """The results of `corral tune` for this machine."""
         return self.home / "tuning"

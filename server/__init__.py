@@ -26,9 +26,12 @@ ipc/              The contract between the API process and its workers: messages
 kernels/          Matrix kernels of our own, which ggml's CPU backend calls as one more place for weights.
 loadtest/         A load client for any OpenAI-compatible server, so cheap that both can share a machine.
 openai/           OpenAI's wire protocol and only that: requests in; chunks, responses and errors out.
+pages/            The web page's side of the server: its files, its chats, and their answers, which go on
+                  without it.
 responses/        OpenAI's Responses API: its requests, the answers' items and events, and what is kept of
                   them.
 routes/           HTTP endpoints, one file per group; each leaves the work to `server.http` and the service.
+state/            SQLite files under CORRAL_HOME, for what the server keeps: the way to such a file.
 supervisor/       The API process's side of the workers: models, one process per loaded model, and its life.
 tuning/           The search for the settings that serve a model fastest on this machine, and the use of its
                   results.

@@ -27,11 +27,13 @@ from server.http.error_response import error_response
 from server.http.foreign_pages import ForeignPages
 from server.http.head_requests import HeadRequests
 from server.http.hosts import AllowedHosts
+from server.http.live_requests import LiveRequests, LiveService
 from server.http.preflights import Preflights
 from server.http.request_head import RequestHeads
 from server.http.stream_writer import remember_send
 from server.http.unframed import unframed
 from server.openai import errors
+from server.pages.store import ChatStore
 from server.responses.store import ResponseStore
 from server.routes import (
     admin,
@@ -41,12 +43,14 @@ from server.routes import (
     health,
     home,
     infill,
+    live_requests,
     messages,
     models,
     props,
     responses,
     stored_chats,
     tokens,
+    web_chats,
 )
 from server.supervisor.adapters.service import AdapterService
 from server.supervisor.protocol import ModelService
@@ -63,8 +67,10 @@ _GROUPS = (
     props,
     tokens,
     admin,
+    live_requests,
     health,
     home,
+    web_chats,
 )
 
 
@@ -73,19 +79,30 @@ def create_app(
     service: ModelService,
     adapters: AdapterService | None = None,
     kept: ResponseStore | None = None,
+    chats: ChatStore | None = None,
 ) -> FastAPI:
     """Return the application. It starts and stops nothing: whoever runs it also runs `service`.
 
-    Without `adapters` there are none, and none can be loaded; without `kept` no answer is kept.
+    Without `adapters` there are none, and none can be loaded; without `kept` no answer is kept,
+    without `chats` the web page keeps no chats.
     """
     app = _Application(
         title="Corral",
         version=VERSION,
         description="An OpenAI-compatible server for GGUF models, through llama.cpp.",
+        docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
     )
-    app.state.api = Api(config, service, adapters, responses=kept or ResponseStore.off())
+    live = LiveRequests()
+    app.state.api = Api(
+        config,
+        LiveService(service, live),
+        adapters,
+        responses=kept or ResponseStore.off(),
+        live=live,
+        chats=chats or ChatStore.off(),
+    )
     app.openapi = partial(openapi.document, app)  # type: ignore[method-assign]
     for group in _GROUPS:
         app.include_router(group.router)

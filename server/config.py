@@ -111,6 +111,10 @@ class StateOptions:
     response_store_count: Positive = setting(
         10_000, "Number of kept answers, beyond which those used longest ago go."
     )
+    web_page: bool = setting(True, "Have a chat page at `/`, and keep its chats under CORRAL_HOME.")
+    web_page_bytes: Positive = setting(
+        1 << 30, "Bytes of the page's chats, beyond which those gone on with longest ago go."
+    )
 
 
 # Pydantic and the flags list the fields of the last base first.

@@ -27,6 +27,7 @@ from server.http.connection import ConnectionLimits, protocol
 from server.http.open_files import connection_limit
 from server.ipc.launch import worker_command
 from server.listener import Listener
+from server.pages.store import ChatStore
 from server.responses.records import Limits
 from server.responses.store import ResponseStore
 from server.supervisor.adapters.converter import AdapterConverter
@@ -75,6 +76,7 @@ class ModelServer:
     supervisor: Supervisor
     adapters: AdapterService
     kept: ResponseStore
+    chats: ChatStore
 
     @classmethod
     def of(
@@ -112,7 +114,8 @@ class ModelServer:
             store.paths.responses_file if config.response_store else None,
             Limits(n_bytes=config.response_store_bytes, n_records=config.response_store_count),
         )
-        return cls(config, supervisor, AdapterService(supervisor, registry, convert), kept)
+        chats = ChatStore(store.paths.chats_file if config.web_page else None, config.web_page_bytes)
+        return cls(config, supervisor, AdapterService(supervisor, registry, convert), kept, chats)
 
     def run(self, listener: Listener | socket.socket, observer: ServeObserver | None = None) -> None:
         """Serve until SIGINT, SIGTERM or SIGHUP, in the main thread.
@@ -144,7 +147,7 @@ async def _serve(model_server: ModelServer, sockets: list[socket.socket], observ
     config, supervisor = model_server.config, model_server.supervisor
     signals = _Signals()
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
-    app = create_app(config, supervisor, model_server.adapters, model_server.kept)
+    app = create_app(config, supervisor, model_server.adapters, model_server.kept, model_server.chats)
     app.openapi()  # it takes as long as ten answers, so it isn't made while somebody waits
     server = _HttpServer(
         uvicorn.Config(
@@ -173,6 +176,8 @@ async def _serve(model_server: ModelServer, sockets: list[socket.socket], observ
     grace_s = 0.0 if failure else config.shutdown_grace_s
     observer.on_stopping(supervisor.n_running, grace_s)
     await _shut_down(server, serving, supervisor, signals, grace_s)
+    await app.state.api.turns.stop_all()
+    model_server.chats.close()
     model_server.kept.close()
     observer.on_stopped()
     for task in (ready, stopped):

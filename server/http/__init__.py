@@ -16,6 +16,8 @@ head_requests.py   `HeadRequests`: HEAD is answered wherever GET is, with the sa
 hosts.py           Names in `Host` and `Origin` headers, and those that a server without API keys answers to.
                    Pure.
 infill.py          `fill_in`: from a request of `/infill` to its HTTP answer, streamed or whole.
+live_requests.py   `LiveRequests`: the requests that are being answered, so that they can be looked at and
+                   cancelled.
 open_files.py      `connection_limit`: the number of connections that this process has files for.
 openapi.py         The OpenAPI document's request bodies, which FastAPI doesn't know: endpoints read theirs
                    themselves.

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from server.engine.events import Usage
+from server.http.live_requests import ORIGIN, Origin
 
 logger = logging.getLogger("corral.access")
 
@@ -67,6 +68,7 @@ class RequestRecords:
             await self._app(scope, receive, send)
             return
         record = scope[_KEY] = _new(scope)
+        ORIGIN.set(Origin(record.id, record.path))
 
         async def sending(message: Message) -> None:
             if message["type"] == "http.response.start":

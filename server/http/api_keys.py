@@ -14,6 +14,8 @@ from server.openai import errors
 _OWNER = "corral.owner"
 OPEN_PATHS = frozenset({"/", "/health", "/ready", "/docs", "/openapi.json"})
 """These paths need no key: liveness for monitors, and pages for browsers, which hold nothing secret."""
+_OPEN_FOLDER = "/web/assets/"
+"""Whatever the pages are made of, which needs no key either."""
 
 
 class ApiKeys:
@@ -28,7 +30,7 @@ class ApiKeys:
         self._digests = [_digest(key.encode()) for key in keys]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"] in OPEN_PATHS:
+        if scope["type"] != "http" or _is_open(scope["path"]):
             await self._app(scope, receive, send)
             return
         given = _given(scope)
@@ -56,6 +58,10 @@ def owner_of(scope: Scope) -> str:
     """
     owner: str = scope.get(_OWNER, "")
     return owner
+
+
+def _is_open(path: str) -> bool:
+    return path in OPEN_PATHS or path.startswith(_OPEN_FOLDER)
 
 
 def _given(scope: Scope) -> list[bytes]:

@@ -15,8 +15,11 @@ from server.config import ServerConfig
 from server.http import request_body
 from server.http.access_log import record_of
 from server.http.body_processes import BodyProcesses
+from server.http.live_requests import LiveRequests
 from server.openai.heading import Kind, new_id
 from server.openai.requests.reading import GenerationRead, Purpose, QuestionRead, ReadJob
+from server.pages.store import ChatStore
+from server.pages.turns import RunningTurns
 from server.responses.identity import new_id as new_response_id
 from server.responses.read import HistoryWanted, ResponseRead
 from server.responses.running import RunningResponses, Turn
@@ -47,6 +50,12 @@ class Api:
     """The kept answers."""
     running: RunningResponses = field(default_factory=RunningResponses)
     """The responses that are being made."""
+    live: LiveRequests = field(default_factory=LiveRequests)
+    """The requests that generate now."""
+    chats: ChatStore = field(default_factory=ChatStore.off)
+    """The web page's chats."""
+    turns: RunningTurns = field(default_factory=RunningTurns)
+    """The answers that are being made in them."""
 
     async def read_generation(self, request: Request, kind: Kind) -> tuple[GenerationRead, str]:
         """Return a request that generates, and the id of its answer. Raises RequestError."""

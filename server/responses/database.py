@@ -27,7 +27,7 @@ from server.responses.records import (
     Side,
     TooLong,
 )
-from server.responses.state_file import StateFile
+from server.state.state_file import StateFile
 
 logger = logging.getLogger("corral.state")
 
@@ -39,6 +39,20 @@ MOST_HISTORY_BYTES = 32 << 20
 """The items to which a request refers, or a conversation to which a client adds, have at most so many bytes:
 what a client could send by itself."""
 
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS records (
+    id TEXT PRIMARY KEY, kind TEXT NOT NULL, owner TEXT NOT NULL, created INTEGER NOT NULL,
+    used REAL NOT NULL, bytes INTEGER NOT NULL, previous TEXT, body BLOB NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS records_by_use ON records (used, id, bytes);
+CREATE TABLE IF NOT EXISTS items (
+    place INTEGER PRIMARY KEY AUTOINCREMENT, record TEXT NOT NULL, side TEXT NOT NULL, owner TEXT NOT NULL,
+    id TEXT NOT NULL, body BLOB NOT NULL
+);
+CREATE INDEX IF NOT EXISTS items_by_record ON items (record, side, place);
+CREATE INDEX IF NOT EXISTS items_by_id ON items (id);
+CREATE INDEX IF NOT EXISTS items_by_call ON items (record, json_extract(CAST(body AS TEXT), '$.call_id'));
+"""
 
 # Of items that share an id the last one counts: a client that reads on comes to the end.
 _OLDEST_FIRST = (
@@ -62,7 +76,7 @@ class StateDatabase:
 
     def __init__(self, path: Path, limits: Limits) -> None:
         self._limits = limits
-        self._file = StateFile(path)
+        self._file = StateFile(path, _SCHEMA, "or set response_store to false")
 
     def close(self) -> None:
         """Close the file."""

@@ -6,11 +6,9 @@ file nothing is kept, and whoever asks for it is told which setting says so.
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -31,7 +29,7 @@ from server.responses.records import (
     Side,
     TooLong,
 )
-from server.responses.state_file import BUSY_S
+from server.state.state_thread import StateThread
 
 logger = logging.getLogger("corral.state")
 
@@ -49,9 +47,7 @@ class ResponseStore:
 
     def __init__(self, path: Path | None, limits: Limits) -> None:
         self._path = path
-        self._limits = limits
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="state")
-        self._opened: StateDatabase | None = None
+        self._state = StateThread(partial(StateDatabase, path or Path(), limits), "state")
 
     @classmethod
     def off(cls) -> ResponseStore:
@@ -65,8 +61,7 @@ class ResponseStore:
 
     def close(self) -> None:
         """Close the file after the calls so far; the object may be used no more."""
-        self._thread.submit(self._close)
-        self._thread.shutdown()
+        self._state.close()
 
     async def keep(self, make: Callable[[], Answered], conversation: str | None = None) -> str | None:
         """Keep an answer; return None, or in one line why it couldn't be: it is good all the same.
@@ -195,21 +190,8 @@ class ResponseStore:
             raise NotKept(f"{name} with id '{error.record_id[:128]}' not found.") from error
 
     async def _run(self, action: Callable[[StateDatabase], R]) -> R:
-        wanted_s = time.monotonic()
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._act, action, wanted_s)
-
-    def _act(self, action: Callable[[StateDatabase], R], wanted_s: float) -> R:
-        """Do it. The time in the queue counts, so that many calls wait for a lock no longer than one."""
-        if self._opened is None:
-            assert self._path is not None
-            self._opened = StateDatabase(self._path, self._limits)
-        self._opened.renew(max(0.0, BUSY_S - (time.monotonic() - wanted_s)))
-        return action(self._opened)
-
-    def _close(self) -> None:
-        if self._opened is not None:
-            self._opened.close()
-            self._opened = None
+        assert self._path is not None
+        return await self._state.run(action)
 
 
 def _part_of(page: Page, part: Part | None) -> Part:

@@ -7,8 +7,10 @@ completions.py    `POST /v1/completions`.
 conversations.py  `/v1/conversations`: conversations that responses add to and go on with.
 health.py         `GET /health`: this process is alive. `GET /ready`: the models it was started with can
                   answer.
-home.py           `GET /`: a plain page that says where things are.
+home.py           The web pages: the chat page at `/`, the API's documentation at `/docs`, and the files of
+                  both.
 infill.py         `POST /infill`, llama-server's: editors have the text at the cursor filled in.
+live_requests.py  `/admin/requests`: the requests that are being answered, and their cancelling.
 messages.py       `POST /v1/messages` and `/v1/messages/count_tokens`, Anthropic's.
 models.py         `GET /v1/models` and `GET /v1/models/{id}`; ids contain slashes.
 props.py          `GET /props`, llama-server's: the facts about a model that its clients look up before they
@@ -17,4 +19,5 @@ responses.py      `/v1/responses`: OpenAI's Responses API, with its kept respons
 stored_chats.py   Kept chat completions: those whose request had `store: true`.
 tokens.py         `/tokenize`, `/detokenize`, `/apply-template` as in llama-server; `/tokenizer_info` as in
                   vLLM.
+web_chats.py      `/web/chats`: the web page's chats, and the answers that are made in them.
 """

@@ -21,6 +21,7 @@ from server.responses import store
 from server.responses.database import MOST_HISTORY_BYTES, StateDatabase
 from server.responses.read import HistoryWanted
 from server.responses.records import Item, Limits, Missing, Page, Record, TooLong
+from server.state import state_thread
 
 LIMITS = Limits(n_bytes=1 << 20, n_records=1_000)
 
@@ -300,7 +301,7 @@ def test_pages_end_also_where_items_share_an_id(tmp_path: Path) -> None:
 async def test_a_lock_is_waited_for_once_however_many_wait(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store, "BUSY_S", 0.5)
+    monkeypatch.setattr(state_thread, "BUSY_S", 0.5)
     kept = store.ResponseStore(tmp_path / "state.sqlite", LIMITS)
     await kept.create(record("r0"), [])
     with closing(sqlite3.connect(tmp_path / "state.sqlite", isolation_level=None)) as lock:

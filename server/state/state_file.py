@@ -20,27 +20,15 @@ BUSY_S = 5.0
 """Another server with the same file is waited for so many seconds."""
 _DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS records (
-    id TEXT PRIMARY KEY, kind TEXT NOT NULL, owner TEXT NOT NULL, created INTEGER NOT NULL,
-    used REAL NOT NULL, bytes INTEGER NOT NULL, previous TEXT, body BLOB NOT NULL
-) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS records_by_use ON records (used, id, bytes);
-CREATE TABLE IF NOT EXISTS items (
-    place INTEGER PRIMARY KEY AUTOINCREMENT, record TEXT NOT NULL, side TEXT NOT NULL, owner TEXT NOT NULL,
-    id TEXT NOT NULL, body BLOB NOT NULL
-);
-CREATE INDEX IF NOT EXISTS items_by_record ON items (record, side, place);
-CREATE INDEX IF NOT EXISTS items_by_id ON items (id);
-CREATE INDEX IF NOT EXISTS items_by_call ON items (record, json_extract(CAST(body AS TEXT), '$.call_id'));
-"""
-
 
 class StateFile:
     """Methods raise StoreError where the file can't be opened, read or written."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, schema: str, advice: str) -> None:
+        """`schema` makes the tables that aren't there yet; errors end with `advice`, which is the fix."""
         self._path = path
+        self._schema = schema
+        self._advice = advice
         self._connection: sqlite3.Connection | None = None
         self._opened: tuple[int, int] | None = None
         """Device and inode of the file that is open."""
@@ -101,8 +89,8 @@ class StateFile:
             if getattr(error, "sqlite_errorcode", 0) & 0xFF in _DAMAGED:
                 self._is_damaged = True
             raise StoreError(
-                f"can't {action}: {error} ({self._path}); free some space or check the permissions, or set "
-                "response_store to false"
+                f"can't {action}: {error} ({self._path}); free some space or check the permissions, "
+                f"{self._advice}"
             ) from error
 
     # --- inside ---
@@ -136,7 +124,7 @@ class StateFile:
                 "journal_size_limit = 16777216",
             ):
                 connection.execute(f"PRAGMA {pragma}").fetchall()
-            connection.executescript(_SCHEMA)
+            connection.executescript(self._schema)
         except BaseException:
             connection.close()
             raise

@@ -1,0 +1,205 @@
+"""`LiveRequests`: the requests that are being answered, so that they can be looked at and cancelled.
+
+`LiveService` is the model service with a record of each request that generates, whatever protocol it came by
+and whoever began it. What a request says isn't in it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeVar
+
+from server.engine.events import Delta, Event, Failure, Finish, Started
+from server.ipc.messages import Generate, Question, StatsReply
+from server.supervisor.protocol import EventListener, EventSource, ModelService, ModelStatus
+
+R = TypeVar("R")
+
+CANCELLED = "cancelled_by_operator"
+
+Phase = Literal["waiting", "generating"]
+
+
+@dataclass(frozen=True)
+class Origin:
+    """The HTTP request by which a request came."""
+
+    request_id: str
+    path: str
+
+
+ORIGIN: ContextVar[Origin | None] = ContextVar("corral_origin", default=None)
+"""The origin of what this task does; tasks that it starts have it too."""
+
+
+@dataclass
+class LiveRequest:
+    """One request that generates."""
+
+    id: str
+    model: str
+    n_choices: int
+    origin: Origin | None
+    begun: float = field(default_factory=time.time)
+    phase: Phase = "waiting"
+    prompt_tokens: int | None = None
+    cached_tokens: int | None = None
+    n_tokens: int = 0
+    first_token: float | None = None
+    task: asyncio.Task[Any] | None = None
+    is_cancelled: bool = False
+
+    def body(self) -> dict[str, Any]:
+        """Return the request as `GET /admin/requests` has it."""
+        now = time.time()
+        rate = None
+        if self.first_token is not None and now > self.first_token and self.n_tokens > 1:
+            rate = round((self.n_tokens - 1) / (now - self.first_token), 1)
+        return {
+            "id": self.id,
+            "object": "request",
+            "model": self.model,
+            "path": None if self.origin is None else self.origin.path,
+            "request_id": None if self.origin is None else self.origin.request_id,
+            "created": self.begun,
+            "seconds": round(now - self.begun, 3),
+            "phase": self.phase,
+            "n": self.n_choices,
+            "prompt_tokens": self.prompt_tokens,
+            "cached_tokens": self.cached_tokens,
+            "completion_tokens": self.n_tokens,
+            "tokens_per_second": rate,
+        }
+
+
+class LiveRequests:
+    """The live requests, the oldest first. Used on the event loop."""
+
+    def __init__(self) -> None:
+        self._live: dict[str, LiveRequest] = {}
+
+    def list(self) -> list[LiveRequest]:
+        """Return all of them."""
+        return list(self._live.values())
+
+    def cancel(self, request_id: str) -> bool:
+        """Cancel a request, by its id or that of its HTTP request; return False if none is known by it."""
+        chosen = [
+            live
+            for live in self._live.values()
+            if live.id == request_id or (live.origin is not None and live.origin.request_id == request_id)
+        ]
+        for live in chosen:
+            if not live.is_cancelled and live.task is not None:
+                live.is_cancelled = True
+                live.task.cancel()
+        return bool(chosen)
+
+    @contextmanager
+    def registered(self, live: LiveRequest) -> Iterator[None]:
+        """Let the request be found while it runs, in the task that calls this."""
+        live.task = asyncio.current_task()
+        self._live[live.id] = live
+        try:
+            yield
+        finally:
+            self._live.pop(live.id, None)
+            live.task = None
+
+
+class LiveService:
+    """A `ModelService`: another one, whose requests are recorded in `live`."""
+
+    def __init__(self, service: ModelService, live: LiveRequests) -> None:
+        self._service = service
+        self._live = live
+
+    def models(self) -> list[ModelStatus]:
+        return self._service.models()
+
+    def find(self, name: str) -> ModelStatus:
+        return self._service.find(name)
+
+    def ready(self) -> bool:
+        return self._service.ready()
+
+    def generate(self, name: str, request: Generate) -> EventSource:
+        return _LiveSource(self._service.generate(name, request), self._live, name, request)
+
+    async def ask(
+        self,
+        name: str,
+        question: Question,
+        reply_type: type[R],
+        on_part: Callable[[R], None] | None = None,
+    ) -> R:
+        return await self._service.ask(name, question, reply_type, on_part)
+
+    async def stats(self, name: str) -> StatsReply:
+        return await self._service.stats(name)
+
+
+class _LiveSource:
+    """An `EventSource` that is recorded while it runs."""
+
+    def __init__(self, source: EventSource, live: LiveRequests, name: str, request: Generate) -> None:
+        self._source = source
+        self._live = live
+        self._name = name
+        self._request = request
+
+    async def subscribe(self, listener: EventListener) -> None:
+        """Run the request; one that is cancelled through its record ends with a `Failure`."""
+        live = LiveRequest(self._request.id, self._name, self._request.n, ORIGIN.get())
+        counter = _Counter(listener, live)
+        with self._live.registered(live):
+            try:
+                await self._source.subscribe(counter)
+            except asyncio.CancelledError:
+                task = asyncio.current_task()
+                # A client that goes at the same moment has cancelled the task as well: then it stays so.
+                if not live.is_cancelled or task is None or task.uncancel() > 0:
+                    raise
+                if not counter.is_over:
+                    listener.on_event(_cancelled(live))
+
+
+def _cancelled(live: LiveRequest) -> Failure:
+    """Return the failure of a cancelled request: one that clients don't send again by themselves."""
+    return Failure(
+        id=live.id,
+        kind="invalid_request",
+        message="the request was cancelled at the server, by POST /admin/requests/{id}/cancel or its page",
+        code=CANCELLED,
+    )
+
+
+class _Counter:
+    """An `EventListener` that counts tokens on their way to the next."""
+
+    def __init__(self, listener: EventListener, live: LiveRequest) -> None:
+        self._listener = listener
+        self._on_event = listener.on_event
+        self._live = live
+        self.is_over = False
+        """True once the last event has come."""
+
+    def on_event(self, event: Event) -> None:
+        live = self._live
+        if isinstance(event, Delta):
+            live.n_tokens += event.n_tokens
+            if live.first_token is None and event.n_tokens:
+                live.phase, live.first_token = "generating", time.time()
+        elif isinstance(event, Started):
+            live.prompt_tokens, live.cached_tokens = event.prompt_tokens, event.cached_tokens
+        elif isinstance(event, Finish | Failure):
+            self.is_over = True
+        self._on_event(event)
+
+    async def drained(self) -> None:
+        await self._listener.drained()

@@ -1,0 +1,70 @@
+// The page: its views by the part of the address behind `#`, its keys, and the way in.
+import { ActivityView } from "./activity-view.js";
+import { onKeyWanted } from "./api.js";
+import { html, render, useEffect, useState } from "./base.js";
+import { loadChats } from "./chat-list.js";
+import { chat, newChat, openChat, stopAnswer } from "./chat.js";
+import { ChatView } from "./chat-view.js";
+import { askForKey, KeyPrompt } from "./key-prompt.js";
+import { ModelsView } from "./models-view.js";
+import { loadModels } from "./models.js";
+import { Sidebar } from "./sidebar.js";
+
+onKeyWanted(askForKey);
+
+function viewOf(hash) {
+  const [, name, id] = hash.split("/");
+  if (name === "models" || name === "activity") return { view: name };
+  return { view: "chat", id: name === "chat" ? id : null };
+}
+
+function App() {
+  const [place, setPlace] = useState(() => viewOf(location.hash));
+  const [isOpen, open] = useState(false);
+  useEffect(() => {
+    const go = () => setPlace(viewOf(location.hash));
+    addEventListener("hashchange", go);
+    void loadChats();
+    void loadModels();
+    return () => removeEventListener("hashchange", go);
+  }, []);
+  useEffect(() => {
+    if (place.view !== "chat") return;
+    if (place.id) void openChat(place.id);
+    else if (chat.get().id) newChat();
+  }, [place]);
+  useEffect(() => {
+    const titles = { models: "Models", activity: "Activity" };
+    document.title = `${titles[place.view] ?? "Chat"} – Corral`;
+  }, [place]);
+  useEffect(() => {
+    const onKey = (event) => {
+      const isTyping = event.target.closest?.("input, textarea, select, dialog");
+      if (event.key === "Escape" && isOpen) open(false);
+      else if (event.key === "Escape" && !document.querySelector("dialog[open]")) void stopAnswer();
+      else if (event.key === "/" && !isTyping && !event.ctrlKey && !event.metaKey && !event.altKey) {
+        event.preventDefault();
+        open(true);
+        document.getElementById("search").focus();
+      }
+    };
+    addEventListener("keydown", onKey);
+    return () => removeEventListener("keydown", onKey);
+  }, [isOpen]);
+  const menu = () => open(true);
+  const close = () => open(false);
+  return html`
+    <a class="skip" href="#message" onClick=${(event) => { event.preventDefault(); (document.getElementById("message") ?? document.getElementById("main")).focus(); }}>To the message</a>
+    <div class=${`frame ${isOpen ? "has-menu" : ""}`}>
+      <${Sidebar} view=${place.view} onClose=${close} />
+      <div class="shade" onClick=${close}></div>
+      ${place.view === "chat" && html`<${ChatView} menu=${menu} />`}
+      ${place.view === "models" && html`<${ModelsView} menu=${menu} />`}
+      ${place.view === "activity" && html`<${ActivityView} menu=${menu} />`}
+    </div>
+    <div class="offscreen" role="status" aria-live="polite" id="announcements"></div>
+    <${KeyPrompt} />
+  `;
+}
+
+render(html`<${App} />`, document.getElementById("app"));

@@ -1,0 +1,149 @@
+// The open chat: head, messages and box.
+import { html, useLayoutEffect, useRef, useState } from "./base.js";
+import { deleteChat, exportChat, renameChat } from "./chat-list.js";
+import { branch, chat, dismissProblem, saveSettings } from "./chat.js";
+import { Composer } from "./composer.js";
+import { Icon } from "./icons.js";
+import { Answer, Question } from "./message.js";
+import { loadModels, models } from "./models.js";
+import { SettingsPanel } from "./settings-panel.js";
+
+/** So near to the end the view follows what is written. */
+const NEAR_PX = 80;
+
+export function ChatView({ menu }) {
+  const state = chat.use();
+  const [hasSettings, showSettings] = useState(false);
+  const scroller = useRef(null);
+  const follows = useRef(true);
+  const messages = branch(state);
+  const shown = messages.filter((message) => message.role !== "tool");
+
+  function follow() {
+    const node = scroller.current;
+    if (node && follows.current) node.scrollTop = node.scrollHeight;
+  }
+  useLayoutEffect(() => {
+    follows.current = true;
+    follow();
+  }, [state.id, state.head, state.loading]);
+
+  return html`
+    <main class="chat" id="main" tabindex="-1">
+      <${Head} state=${state} menu=${menu} onSettings=${() => showSettings(true)} />
+      <div class="scroller" ref=${scroller} tabindex="-1" onScroll=${(event) => {
+        const { scrollHeight, scrollTop, clientHeight } = event.target;
+        follows.current = scrollHeight - scrollTop - clientHeight < NEAR_PX;
+      }}>
+        <div class="column">
+          ${!shown.length && !state.loading && !state.problem && html`<${Welcome} />`}
+          ${shown.map((message, place) =>
+            message.role === "user"
+              ? html`<${Question} key=${message.id} message=${message} state=${state} />`
+              : html`<${Answer} key=${message.id} message=${message} state=${state} onGrown=${follow} isLast=${place === shown.length - 1}
+                  results=${messages.filter((each) => each.role === "tool")} />`,
+          )}
+        </div>
+      </div>
+      <div class="column bottom">
+        ${state.problem && html`<div class="note bad row" role="alert"><span class="grow">${state.problem}</span><button class="icon-button" aria-label="Dismiss" onClick=${dismissProblem}><${Icon} name="close" /></button></div>`}
+        <${Composer} />
+      </div>
+      ${hasSettings && html`<${SettingsPanel} settings=${state.settings} onClose=${() => showSettings(false)} onSave=${saveSettings} />`}
+    </main>
+  `;
+}
+
+function Welcome() {
+  const { list } = models.use();
+  return html`
+    <div class="welcome">
+      <img src="/web/assets/icon.svg" alt="" width="52" height="52" />
+      <h1>What is on your mind?</h1>
+      <p class="hint">${list && !list.length ? html`There is no model here yet. <a href="#/models">Bring one</a>.` : "Everything stays on this server."}</p>
+    </div>
+  `;
+}
+
+function Head({ state, menu, onSettings }) {
+  return html`
+    <header class="head">
+      <button class="icon-button only-narrow" aria-label="Show the list of chats" aria-controls="sidebar" onClick=${menu}><${Icon} name="menu" /></button>
+      <${ModelChoice} state=${state} />
+      <${Title} state=${state} />
+      <button class="icon-button" aria-label="Settings of this chat" title="Settings" onClick=${onSettings}><${Icon} name="sliders" /></button>
+      ${state.id && html`<${ChatMenu} state=${state} />`}
+    </header>
+  `;
+}
+
+function ModelChoice({ state }) {
+  const { list } = models.use();
+  const chosen = state.settings?.model ?? "";
+  const usable = list ?? [];
+  const isKnown = !chosen || usable.some((model) => model.id === chosen);
+  const byItself = usable[0];
+  return html`
+    <label class="model-choice">
+      <span class="offscreen">Model</span>
+      <select value=${chosen} onFocus=${loadModels} onChange=${(event) => saveSettings({ ...state.settings, model: event.target.value || null }).catch((error) => chat.set({ problem: error.message }))}>
+        <option value="">${byItself ? byItself.id : "The server's model"}</option>
+        ${!isKnown && html`<option value=${chosen}>${chosen} (not here)</option>`}
+        ${usable.slice(1).concat(chosen && byItself?.id === chosen ? [byItself] : []).map((model) => html`<option key=${model.id} value=${model.id}>${model.id}${model.state === "ready" ? "" : ` (${model.state})`}</option>`)}
+      </select>
+    </label>
+  `;
+}
+
+function Title({ state }) {
+  const [text, setText] = useState(null);
+  if (!state.id) return html`<span class="grow"></span>`;
+  async function save() {
+    const title = text;
+    setText(null);
+    if (title === null || title === state.title) return;
+    try {
+      chat.set({ title: (await renameChat(state.id, title)).title });
+    } catch (error) {
+      chat.set({ problem: error.message });
+    }
+  }
+  return html`
+    <input class="title-field grow" aria-label="Title of the chat" placeholder="Untitled" value=${text ?? state.title} onInput=${(event) => setText(event.target.value)} onBlur=${save}
+      onKeyDown=${(event) => event.key === "Enter" && event.target.blur()} />
+  `;
+}
+
+function ChatMenu({ state }) {
+  const dialog = useRef(null);
+  const menu = useRef(null);
+  const attempt = (action) => action().catch((error) => chat.set({ problem: error.message }));
+  function choose(action) {
+    menu.current.open = false;
+    return attempt(action);
+  }
+  async function remove() {
+    dialog.current.close();
+    await deleteChat(state.id);
+    location.hash = "#/";
+  }
+  return html`
+    <details class="menu" ref=${menu} onFocusOut=${(event) => { if (!menu.current.contains(event.relatedTarget)) menu.current.open = false; }}
+      onKeyDown=${(event) => { if (event.key === "Escape" && menu.current.open) { event.stopPropagation(); menu.current.open = false; menu.current.querySelector("summary").focus(); } }}>
+      <summary class="icon-button" aria-label="More about this chat" title="More"><${Icon} name="more" /></summary>
+      <div class="menu-body">
+        <button onClick=${() => choose(() => exportChat(state.id, "markdown"))}><${Icon} name="download" /> Export as Markdown</button>
+        <button onClick=${() => choose(() => exportChat(state.id, "json"))}><${Icon} name="download" /> Export as JSON</button>
+        <button class="danger" onClick=${() => choose(async () => dialog.current.showModal())}><${Icon} name="trash" /> Delete</button>
+      </div>
+    </details>
+    <dialog ref=${dialog} aria-labelledby="delete-title">
+      <h2 id="delete-title">Delete this chat?</h2>
+      <p>All its messages and branches go, for good.</p>
+      <div class="row end">
+        <button class="button" onClick=${() => dialog.current.close()}>Keep it</button>
+        <button class="button danger" onClick=${() => attempt(remove)}>Delete</button>
+      </div>
+    </dialog>
+  `;
+}

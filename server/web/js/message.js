@@ -1,0 +1,223 @@
+// One message of a chat, with what can be done with it.
+import { AnswerText } from "./answer-text.js";
+import { count, copyText, html, useEffect, useLayoutEffect, useRef, useState, announce } from "./base.js";
+import { chat, onParts, regenerate, sendTurn, showBranch, showText, siblings } from "./chat.js";
+import { Icon } from "./icons.js";
+
+export function Question({ message, state }) {
+  const [isEdited, setEdited] = useState(false);
+  const [text, setText] = useState("");
+  function begin() {
+    setText(message.content.text ?? "");
+    setEdited(true);
+  }
+  async function send() {
+    if (await sendTurn(message.parent, [{ role: "user", text }])) setEdited(false);
+  }
+  return html`
+    <article class="message question" aria-label="You">
+      ${isEdited
+        ? html`
+            <form class="editing" onSubmit=${(event) => { event.preventDefault(); send(); }}>
+              <label><span class="offscreen">Your message</span>
+                <textarea value=${text} rows=${Math.min(12, text.split("\n").length + 1)} onInput=${(event) => setText(event.target.value)}
+                  ref=${(area) => area && !area.dataset.focused && ((area.dataset.focused = "1"), area.focus())}
+                  onKeyDown=${(event) => {
+                    if (event.key === "Escape") { event.stopPropagation(); setEdited(false); }
+                    if (event.key === "Enter" && !event.shiftKey && !event.isComposing) { event.preventDefault(); send(); }
+                  }}></textarea></label>
+              <div class="row end">
+                <button type="button" class="button" onClick=${() => setEdited(false)}>Cancel</button>
+                <button class="button primary" disabled=${!text.trim()}>Send as a new branch</button>
+              </div>
+            </form>`
+        : html`<div class="bubble">${message.content.text}</div>`}
+      ${!isEdited && html`
+        <div class="actions">
+          <${Branches} message=${message} state=${state} />
+          <${CopyButton} text=${message.content.text ?? ""} what="message" />
+          <button class="icon-button" aria-label="Edit this message" title="Edit" onClick=${begin}><${Icon} name="edit" /></button>
+        </div>`}
+    </article>
+  `;
+}
+
+export function Answer({ message, state, results, isLast, onGrown }) {
+  const content = message.content;
+  const isRunning = message.state === "running";
+  const calls = content.calls ?? [];
+  return html`
+    <article class="message answer" aria-label=${`Answer${content.model ? ` of ${content.model}` : ""}`} aria-busy=${String(isRunning)}>
+      <p class="by">${content.model ?? "Answer"}</p>
+      ${(content.thoughts || isRunning) && html`<${Thoughts} message=${message} onGrown=${onGrown} />`}
+      <${Text} key=${message.id} message=${message} onGrown=${onGrown} />
+      ${isRunning && !content.text && html`<${Waiting} message=${message} />`}
+      <${Calls} message=${message} results=${results} isOpen=${isLast && !isRunning} />
+      ${message.state === "failed" && html`<p class="note bad" role="alert">${content.error ?? "The answer failed."}</p>`}
+      ${message.state === "stopped" && html`<p class="note">Stopped.</p>`}
+      ${message.state === "interrupted" && html`<p class="note">The server ended while this was written.</p>`}
+      ${content.finish_reason === "length" && html`<p class="note">Cut at the limit of tokens.</p>`}
+      ${!isRunning && html`
+        <div class="actions">
+          <${Branches} message=${message} state=${state} />
+          ${content.text && html`<${CopyButton} text=${content.text} what="answer" />`}
+          <button class="icon-button" aria-label="Answer again" title="Answer again" onClick=${() => regenerate(message)}><${Icon} name="retry" /></button>
+          <${Figures} content=${content} />
+        </div>`}
+      ${isLast && !isRunning && calls.length > 0 && html`<${ResultForm} message=${message} calls=${calls} />`}
+    </article>
+  `;
+}
+
+function Text({ message, onGrown }) {
+  const node = useRef(null);
+  const text = useRef(null);
+  const isRunning = message.state === "running";
+  useLayoutEffect(() => {
+    const written = message.content.text ?? "";
+    if (!isRunning) {
+      if (text.current?.text === written) text.current.finish();
+      else {
+        text.current ??= new AnswerText(node.current, onGrown);
+        text.current.show(written);
+      }
+      return undefined;
+    }
+    text.current ??= new AnswerText(node.current, onGrown);
+    if (written && !text.current.text) text.current.append(written);
+    return showText(message.id, text.current);
+  }, [isRunning]);
+  useEffect(() => () => text.current?.dispose(), []);
+  return html`<div class="markdown" ref=${node}></div>`;
+}
+
+/** Draws again when thoughts or calls grow, at most once a frame. */
+function useParts(isRunning, onGrown) {
+  const [, draw] = useState(0);
+  useEffect(() => {
+    if (!isRunning) return undefined;
+    let frame = 0;
+    const release = onParts(() => {
+      frame ||= requestAnimationFrame(() => {
+        frame = 0;
+        draw((n) => n + 1);
+        onGrown?.();
+      });
+    });
+    return () => {
+      cancelAnimationFrame(frame);
+      release();
+    };
+  }, [isRunning]);
+}
+
+function Thoughts({ message, onGrown }) {
+  const isRunning = message.state === "running";
+  const node = useRef(null);
+  useParts(isRunning, onGrown);
+  const thoughts = message.content.thoughts ?? "";
+  // The text is grown by hand: a whole new text each frame would be laid out anew.
+  useLayoutEffect(() => {
+    if (!node.current) return;
+    const first = node.current.firstChild ?? node.current.appendChild(document.createTextNode(""));
+    if (thoughts.startsWith(first.data)) first.appendData(thoughts.slice(first.data.length));
+    else first.data = thoughts;
+  });
+  if (!thoughts) return null;
+  const isThinking = isRunning && !message.content.text && !(message.content.calls ?? []).length;
+  return html`
+    <details class="fold thoughts">
+      <summary><${Icon} name="thought" /> ${isThinking ? html`<span class="pulsing">Thinking</span>` : "Thoughts"} <span class="faint">${count(thoughts.split(/\s+/).length)} words</span></summary>
+      <div class="fold-body" ref=${node}></div>
+    </details>
+  `;
+}
+
+function Calls({ message, results, isOpen }) {
+  useParts(message.state === "running");
+  return (message.content.calls ?? []).map((call) => {
+    const result = results.find((each) => each.content.call_id === call.id);
+    return html`
+      <details class="fold call" key=${call.id} open=${isOpen && !result}>
+        <summary><${Icon} name="tool" /> <span>Call of <code>${call.name}</code></span> <span class="faint">${result ? "answered" : message.state === "running" ? "being written" : "no result yet"}</span></summary>
+        <div class="fold-body">
+          <h3>Arguments</h3>
+          <pre tabindex="0" role="region" aria-label=${`Arguments of ${call.name}`}>${pretty(call.arguments)}</pre>
+          ${result && html`<h3>Result</h3><pre tabindex="0" role="region" aria-label=${`Result of ${call.name}`}>${pretty(result.content.text ?? "")}</pre>`}
+        </div>
+      </details>
+    `;
+  });
+}
+
+function pretty(text) {
+  try {
+    return JSON.stringify(JSON.parse(text), null, 2);
+  } catch {
+    return text;
+  }
+}
+
+/** The page runs no tools: the user says what a call gave. */
+function ResultForm({ message, calls }) {
+  const [values, setValues] = useState({});
+  async function send(event) {
+    event.preventDefault();
+    await sendTurn(message.id, calls.map((call) => ({ role: "tool", call_id: call.id, text: values[call.id] ?? "" })));
+  }
+  return html`
+    <form class="results" onSubmit=${send}>
+      ${calls.map(
+        (call) => html`
+          <label key=${call.id}>Result of <code>${call.name}</code>
+            <textarea rows="2" value=${values[call.id] ?? ""} onInput=${(event) => setValues({ ...values, [call.id]: event.target.value })}></textarea>
+          </label>`,
+      )}
+      <div class="row end"><button class="button primary">Send ${calls.length > 1 ? "the results" : "the result"}</button></div>
+    </form>
+  `;
+}
+
+function Waiting({ message }) {
+  useParts(true);
+  const content = message.content;
+  if (content.thoughts || (content.calls ?? []).length) return null;
+  return html`<p class="waiting"><span class="dots" aria-hidden="true"><i></i><i></i><i></i></span> <span class="faint">${content.prompt_tokens ? `Reading ${count(content.prompt_tokens)} tokens` : "Waiting for the model"}</span></p>`;
+}
+
+function Branches({ message, state }) {
+  const all = siblings(state, message);
+  if (all.length < 2) return null;
+  const place = all.findIndex((each) => each.id === message.id);
+  return html`
+    <span class="branches" role="group" aria-label="Versions">
+      <button class="icon-button" aria-label="Version before" disabled=${place === 0} onClick=${() => showBranch(all[place - 1])}><${Icon} name="left" /></button>
+      <span>${place + 1} / ${all.length}</span>
+      <button class="icon-button" aria-label="Next version" disabled=${place === all.length - 1} onClick=${() => showBranch(all[place + 1])}><${Icon} name="right" /></button>
+    </span>
+  `;
+}
+
+function CopyButton({ text, what }) {
+  const [isDone, setDone] = useState(false);
+  async function copy() {
+    try {
+      await copyText(text);
+    } catch (error) {
+      chat.set({ problem: error.message });
+      return;
+    }
+    announce(`Copied the ${what}`);
+    setDone(true);
+    setTimeout(() => setDone(false), 1500);
+  }
+  return html`<button class="icon-button" aria-label=${`Copy this ${what}`} title=${isDone ? "Copied" : "Copy"} onClick=${copy}><${Icon} name="copy" />${isDone && html`<span class="done">Copied</span>`}</button>`;
+}
+
+function Figures({ content }) {
+  if (!content.completion_tokens) return null;
+  const rate = content.tokens_per_second ? `, ${content.tokens_per_second.toFixed(content.tokens_per_second < 20 ? 1 : 0)}/s` : "";
+  const cached = content.cached_tokens ? `, ${count(content.cached_tokens)} of them cached` : "";
+  const title = `Prompt: ${count(content.prompt_tokens)} tokens${cached}. First token after ${Math.round(content.first_token_ms ?? 0)} ms.`;
+  return html`<span class="figures" title=${title}>${count(content.completion_tokens)} tokens${rate}</span>`;
+}

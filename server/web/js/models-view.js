@@ -1,0 +1,161 @@
+// The models: what is here, how much room it takes, what its quantization has lost; loading and pulling.
+import { bytes, count, html, useEffect, useRef, useState } from "./base.js";
+import { Icon } from "./icons.js";
+import { act, loadModels, models, pull } from "./models.js";
+import { Page } from "./page.js";
+
+const TYPES = ["Q8_0", "Q5_K_M", "Q4_K_M"];
+const AGAIN_MS = 2000;
+
+export function ModelsView({ menu }) {
+  const { list, isManaged, problem } = models.use();
+  useEffect(() => {
+    void loadModels();
+    const timer = setInterval(() => document.hidden || loadModels(), AGAIN_MS);
+    return () => clearInterval(timer);
+  }, []);
+  return html`
+    <${Page} title="Models" menu=${menu}>
+      ${problem && html`<p class="note bad" role="alert">${problem}</p>`}
+      ${list && !list.length && html`<p class="hint">No model is here yet.</p>`}
+      <ul class="cards">${(list ?? []).map((model) => html`<${ModelCard} key=${model.id} model=${model} />`)}</ul>
+      ${isManaged && html`<${Pull} />`}
+    <//>
+  `;
+}
+
+function ModelCard({ model }) {
+  const [problem, setProblem] = useState(null);
+  const [isBusy, setBusy] = useState(false);
+  async function run(action) {
+    setBusy(true);
+    setProblem(null);
+    try {
+      await act(model, action);
+    } catch (error) {
+      setProblem(error.message);
+    }
+    setBusy(false);
+  }
+  const isLoaded = ["ready", "loading", "restarting"].includes(model.state);
+  return html`
+    <li class="card">
+      <div class="row">
+        <h2 class="grow">${model.id}</h2>
+        <span class=${`state ${model.state}`}>${model.state}</span>
+      </div>
+      <dl class="facts">
+        ${model.type && html`<div><dt>Type</dt><dd>${model.type}</dd></div>`}
+        ${model.size != null && html`<div><dt>Size</dt><dd>${bytes(model.size)}</dd></div>`}
+        ${model.context != null && html`<div><dt>Context</dt><dd>${count(model.context)} tokens</dd></div>`}
+        ${model.fits != null && html`<div><dt>Fits</dt><dd>${fitOf(model.fits)}</dd></div>`}
+        ${model.running != null && html`<div><dt>Requests</dt><dd>${model.running}</dd></div>`}
+      </dl>
+      ${model.progress != null && model.state === "loading" && html`<progress max="1" value=${model.progress} aria-label="Loading"></progress>`}
+      ${(problem ?? model.problem) && html`<p class="note bad">${problem ?? model.problem}</p>`}
+      ${model.loss && html`<${Loss} loss=${model.loss} />`}
+      ${model.isManaged && html`
+        <div class="row">
+          ${isLoaded
+            ? html`<button class="button" disabled=${isBusy} onClick=${() => run("unload")}>Unload</button>`
+            : html`<button class="button" disabled=${isBusy} onClick=${() => run("load")}>Load</button>`}
+          <button class="button" aria-pressed=${String(model.pinned)} disabled=${isBusy} onClick=${() => run(model.pinned ? "unpin" : "pin")}><${Icon} name="pin" /> ${model.pinned ? "Pinned" : "Pin"}</button>
+        </div>`}
+    </li>
+  `;
+}
+
+function fitOf(fits) {
+  if (typeof fits === "boolean") return fits ? "yes" : "not in the free memory";
+  return typeof fits === "string" ? fits : fits.message ?? JSON.stringify(fits);
+}
+
+/** What quantization has lost: a bar per type, from the report's figures. */
+function Loss({ loss }) {
+  const rows = rowsOf(loss);
+  if (!rows.length) return null;
+  const most = Math.max(...rows.map((row) => row.divergence ?? 0), 1e-9);
+  return html`
+    <table class="loss">
+      <caption>What quantization lost, beside the 16-bit weights</caption>
+      <thead><tr><th scope="col">Type</th><th scope="col">Divergence</th><th scope="col" class="right">Same token</th><th scope="col" class="right">Perplexity</th></tr></thead>
+      <tbody>
+        ${rows.map(
+          (row) => html`
+            <tr key=${row.type}>
+              <th scope="row">${row.type}</th>
+              <td>${row.divergence != null && html`<span class="bar"><meter min="0" max=${most} value=${row.divergence} aria-label=${`Divergence of ${row.type}`}></meter> ${row.divergence.toPrecision(2)}</span>`}</td>
+              <td class="right">${row.same != null ? `${(100 * row.same).toFixed(1)} %` : ""}</td>
+              <td class="right">${row.perplexity != null ? row.perplexity.toFixed(2) : ""}</td>
+            </tr>`,
+        )}
+      </tbody>
+    </table>
+  `;
+}
+
+const first = (object, names) => names.map((name) => object[name]).find((value) => typeof value === "number");
+
+function rowsOf(loss) {
+  const rows = Array.isArray(loss) ? loss : Array.isArray(loss.types) ? loss.types : Object.entries(loss).map(([type, figures]) => ({ type, ...figures }));
+  return rows
+    .filter((row) => row && typeof row === "object")
+    .map((row) => ({
+      type: row.type ?? row.name,
+      divergence: first(row, ["mean_kld", "kl_divergence", "kld", "divergence", "mean_divergence"]),
+      same: first(row, ["same_top", "top_agreement", "same_token", "same_top_share"]),
+      perplexity: first(row, ["perplexity", "ppl"]),
+    }))
+    .filter((row) => row.type && (row.divergence != null || row.perplexity != null));
+}
+
+function Pull() {
+  const [reference, setReference] = useState("");
+  const [types, setTypes] = useState(TYPES);
+  const [job, setJob] = useState(null);
+  const stop = useRef(null);
+  useEffect(() => () => stop.current?.abort(), []);
+  async function begin(event) {
+    event.preventDefault();
+    stop.current = new AbortController();
+    setJob({ reference, isRunning: true });
+    try {
+      await pull(reference.trim(), types, (progress) => setJob((now) => ({ ...now, progress })), stop.current.signal);
+      setJob((now) => ({ ...now, isRunning: false }));
+      setReference("");
+    } catch (error) {
+      setJob((now) => ({ ...now, isRunning: false, problem: error.name === "AbortError" ? "Cancelled." : error.message }));
+    }
+    await loadModels();
+  }
+  return html`
+    <section class="card" aria-labelledby="pull-title">
+      <h2 id="pull-title">Bring a model</h2>
+      <form onSubmit=${begin} class="fields">
+        <label class="field">Name on the Hugging Face Hub
+          <input value=${reference} placeholder="org/name" required onInput=${(event) => setReference(event.target.value)} /></label>
+        <fieldset class="row"><legend>Types to make</legend>
+          ${TYPES.map((type) => html`<label class="check" key=${type}><input type="checkbox" checked=${types.includes(type)} onChange=${(event) => setTypes(event.target.checked ? [...types, type] : types.filter((each) => each !== type))} /> ${type}</label>`)}
+        </fieldset>
+        <div class="row"><button class="button primary" disabled=${job?.isRunning}>Pull and quantize</button>
+          ${job?.isRunning && html`<button type="button" class="button" onClick=${() => stop.current.abort()}>Stop watching</button>`}</div>
+      </form>
+      ${job && html`<${Job} job=${job} />`}
+    </section>
+  `;
+}
+
+function Job({ job }) {
+  const progress = job.progress ?? {};
+  const done = first(progress, ["completed", "done_bytes", "done"]);
+  const total = first(progress, ["total", "total_bytes"]);
+  const share = first(progress, ["progress"]) ?? (total ? done / total : null);
+  const text = progress.message ?? progress.status ?? progress.stage ?? progress.state ?? "";
+  return html`
+    <div class="job" aria-live="polite">
+      <p>${job.problem ? html`<span class="note bad">${job.problem}</span>` : job.isRunning ? `${job.reference}: ${text || "working"}` : `${job.reference} is here.`}</p>
+      ${job.isRunning && html`<progress max="1" value=${share} aria-label="Progress"></progress>`}
+      ${job.isRunning && total != null && html`<p class="hint">${bytes(done)} of ${bytes(total)}</p>`}
+    </div>
+  `;
+}
