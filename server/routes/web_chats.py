@@ -10,7 +10,6 @@ from fastapi import APIRouter, Query
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from models.errors import NotKept
 from server.answers.read_source import ReadSource
 from server.http import request_body
 from server.http.api_keys import owner_of
@@ -159,11 +158,14 @@ async def stop_turn(request: Request, chat_id: str) -> Response:
 
 @router.get("/{chat_id}/events")
 async def watch_turn(request: Request, chat_id: str, after: int = 0) -> Response:
-    """The running answer's events, behind the one that `Last-Event-ID` or `after` names."""
+    """The running answer's events, behind the one that `Last-Event-ID` or `after` names.
+
+    204: no answer is being made; those that were made are in the chat.
+    """
     api = api_of(request)
     turn = api.turns.of_chat(owner_of(request.scope), chat_id)
     if turn is None:
-        raise NotKept("no answer is being made in this chat; GET /web/chats/{id} has those that were made")
+        return Response(status_code=204)
     last = request.headers.get("last-event-id", "")
     place = int(last) if last.isascii() and last.isdigit() and len(last) < 19 else max(0, after)
     watch = partial(turn.watch, place, api.config.sse_comment_s)

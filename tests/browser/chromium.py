@@ -159,6 +159,8 @@ class Tab:
         """Errors and warnings of the console, of scripts, and of the content security policy."""
         self.statuses: dict[str, int] = {}
         """The status of each address's last response."""
+        self._trace: list[dict[str, Any]] = []
+        self._is_traced = False
 
     def note(self, method: str, params: dict[str, Any]) -> None:
         """Keep what an event says."""
@@ -167,6 +169,10 @@ class Tab:
                 self.requests.append(params["request"]["url"])
             case "Network.responseReceived":
                 self.statuses[params["response"]["url"]] = params["response"]["status"]
+            case "Tracing.dataCollected":
+                self._trace += params["value"]
+            case "Tracing.tracingComplete":
+                self._is_traced = True
             case "Runtime.exceptionThrown":
                 details = params["exceptionDetails"]
                 self.problems.append(details.get("exception", {}).get("description", details["text"]))
@@ -295,6 +301,20 @@ class Tab:
         """Write what is seen as a PNG."""
         shot = self.command("Page.captureScreenshot", format="png")
         path.write_bytes(base64.b64decode(shot["data"]))
+
+    def begin_trace(self) -> None:
+        """Record the browser's tasks from now on."""
+        self._trace, self._is_traced = [], False
+        self.command("Tracing.start", transferMode="ReportEvents", categories="toplevel,__metadata")
+
+    def end_trace(self) -> list[dict[str, Any]]:
+        """Return what was recorded, in Chromium's trace format."""
+        self.command("Tracing.end")
+        deadline = time.monotonic() + ANSWER_S
+        while not self._is_traced:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        return self._trace
 
     def close(self) -> None:
         """Close the tab."""

@@ -6,16 +6,16 @@ import { mathsElement } from "./maths.js";
 const MAKERS = { code: codeElement, maths: mathsElement };
 /** A frame's drawing may take this part of the time: a long last block is drawn less often. */
 const SHARE = 0.25;
-/** A whole answer is drawn for so long at a time. */
-const SLICE_MS = 12;
+/** A whole answer is drawn so many characters at a time. */
+const SLICE_CHARS = 3000;
 
 /** Draws one answer into `root`. `append` while it is written, `finish` at its end; `show` for a whole one. */
 export class AnswerText {
-  constructor(root, onDrawn = () => {}) {
+  constructor(root) {
     this._root = root;
-    this._onDrawn = onDrawn;
     this._env = {};
     this._text = "";
+    this._whole = null; // a text that is drawn in slices
     this._settled = 0; // so many characters are drawn for good
     this._last = null; // the nodes of the last block
     this._growing = null;
@@ -25,24 +25,26 @@ export class AnswerText {
   }
 
   get text() {
-    return this._text;
+    return this._whole ?? this._text;
   }
 
-  /** Draws a whole answer; a long one in slices, between which the page answers its user. */
+  /** Draws a whole answer; a long one in slices, between which the page answers to its user. */
   show(text) {
     this._stop();
-    this._text = text;
-    this._settled = text.length;
+    this._whole = text;
+    this._text = "";
+    this._settled = 0;
     this._last = this._growing = null;
-    this._env = { isFinal: true };
-    const blocks = blocksOf(parse(text, this._env));
+    this._env = {};
     this._root.replaceChildren();
     const slice = () => {
       this._timer = 0;
-      const end = performance.now() + SLICE_MS;
-      while (blocks.length && performance.now() < end) this._root.append(draw(blocks.shift().tokens, MAKERS));
-      if (blocks.length) this._timer = setTimeout(slice, 0);
-      this._onDrawn();
+      this._text = text.slice(0, this._text.length + SLICE_CHARS);
+      if (this._text.length === text.length) this.finish();
+      else {
+        this._draw();
+        this._timer = setTimeout(slice, 0);
+      }
     };
     slice();
   }
@@ -62,15 +64,16 @@ export class AnswerText {
   /** Draws what is left, for good. Links that were defined after their use need the whole text once more. */
   finish() {
     this._stop();
-    if (Object.keys(this._env.references ?? {}).length) {
-      this.show(this._text);
-      return;
-    }
     this._env.isFinal = true;
+    const isWhole = this._settled > 0 && Object.keys(this._env.references ?? {}).length > 0;
+    if (isWhole) {
+      this._root.replaceChildren();
+      this._settled = 0;
+      this._last = null;
+    }
     this._replaceLast(draw(parse(this._text.slice(this._settled), this._env), MAKERS));
     this._settled = this._text.length;
     this._last = this._growing = null;
-    this._onDrawn();
   }
 
   dispose() {
@@ -87,7 +90,6 @@ export class AnswerText {
       this._draw();
       const now = performance.now();
       this._notBefore = now + (now - begun) * (1 / SHARE - 1);
-      this._onDrawn();
     });
   }
 

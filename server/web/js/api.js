@@ -131,6 +131,7 @@ export async function* answerEvents(chatId, after, signal) {
     try {
       const headers = { "Last-Event-ID": String(last) };
       const response = await request("GET", `/web/chats/${chatId}/events`, { headers, signal });
+      if (response.status === 204) return;
       waited = 0;
       for await (const { id, data } of readEvents(response)) {
         last = Number(id);
@@ -140,7 +141,6 @@ export async function* answerEvents(chatId, after, signal) {
       }
     } catch (error) {
       if (signal.aborted) return;
-      if (error instanceof ApiError && error.status === 404) return;
       if (error instanceof ApiError && error.status !== 0) throw error;
     }
     waited = Math.min(8000, (waited || 250) * 2);

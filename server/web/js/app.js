@@ -2,13 +2,16 @@
 import { ActivityView } from "./activity-view.js";
 import { onKeyWanted } from "./api.js";
 import { html, render, useEffect, useState } from "./base.js";
-import { loadChats } from "./chat-list.js";
+import { chatList, loadChats } from "./chat-list.js";
 import { chat, newChat, openChat, stopAnswer } from "./chat.js";
 import { ChatView } from "./chat-view.js";
 import { askForKey, KeyPrompt } from "./key-prompt.js";
 import { ModelsView } from "./models-view.js";
 import { loadModels } from "./models.js";
 import { Sidebar } from "./sidebar.js";
+
+/** While an answer is made in a chat that isn't open, the list is asked for so often. */
+const LIST_AGAIN_MS = 4000;
 
 onKeyWanted(askForKey);
 
@@ -26,7 +29,14 @@ function App() {
     addEventListener("hashchange", go);
     void loadChats();
     void loadModels();
-    return () => removeEventListener("hashchange", go);
+    const timer = setInterval(() => {
+      const { chats } = chatList.get();
+      if (!document.hidden && chats?.some((each) => each.running && each.id !== chat.get().id)) void loadChats();
+    }, LIST_AGAIN_MS);
+    return () => {
+      clearInterval(timer);
+      removeEventListener("hashchange", go);
+    };
   }, []);
   useEffect(() => {
     if (place.view !== "chat") return;

@@ -70,6 +70,28 @@ export async function copyText(text) {
   if (!done) throw new Error("the browser refused to copy");
 }
 
+/** What is done later takes so long at a time, so that the page answers to its user between. */
+const SLICE_MS = 8;
+const waiting = [];
+
+/** Does something soon, in its turn: for formulas and colours, of which a page may get hundreds at once. */
+export function later(action) {
+  if (waiting.push(action) === 1) setTimeout(work, 0);
+}
+
+function work() {
+  const end = performance.now() + SLICE_MS;
+  while (waiting.length && performance.now() < end) {
+    try {
+      waiting[0]();
+    } catch (error) {
+      console.error(error);
+    }
+    waiting.shift();
+  }
+  if (waiting.length) setTimeout(work, 0);
+}
+
 let speaker = null;
 
 /** Lets screen readers say a text, when they have nothing else to say. */

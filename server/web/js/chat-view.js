@@ -15,6 +15,7 @@ export function ChatView({ menu }) {
   const state = chat.use();
   const [hasSettings, showSettings] = useState(false);
   const scroller = useRef(null);
+  const column = useRef(null);
   const follows = useRef(true);
   const messages = branch(state);
   const shown = messages.filter((message) => message.role !== "tool");
@@ -27,6 +28,11 @@ export function ChatView({ menu }) {
     follows.current = true;
     follow();
   }, [state.id, state.head, state.loading]);
+  useLayoutEffect(() => {
+    const observer = new ResizeObserver(follow); // whatever grows: text, colours, formulas
+    observer.observe(column.current);
+    return () => observer.disconnect();
+  }, []);
 
   return html`
     <main class="chat" id="main" tabindex="-1">
@@ -35,12 +41,12 @@ export function ChatView({ menu }) {
         const { scrollHeight, scrollTop, clientHeight } = event.target;
         follows.current = scrollHeight - scrollTop - clientHeight < NEAR_PX;
       }}>
-        <div class="column">
+        <div class="column" ref=${column}>
           ${!shown.length && !state.loading && !state.problem && html`<${Welcome} />`}
           ${shown.map((message, place) =>
             message.role === "user"
               ? html`<${Question} key=${message.id} message=${message} state=${state} />`
-              : html`<${Answer} key=${message.id} message=${message} state=${state} onGrown=${follow} isLast=${place === shown.length - 1}
+              : html`<${Answer} key=${message.id} message=${message} state=${state} isLast=${place === shown.length - 1}
                   results=${messages.filter((each) => each.role === "tool")} />`,
           )}
         </div>

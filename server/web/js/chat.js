@@ -8,6 +8,7 @@ const NOTHING = { id: null, title: "", settings: null, messages: [], head: null,
 
 export const chat = createStore({ ...NOTHING, settings: defaultSettings() });
 
+let visit = 0; // grows with every chat that is opened: what was begun in another one leaves this one alone
 let watching = null; // the AbortController of the running answer's events
 const texts = new Map(); // the AnswerText that shows each message that is being written
 const partWatchers = new Set(); // called when thoughts or calls of a running answer grow
@@ -24,12 +25,14 @@ export function showText(id, text) {
 }
 
 export function newChat() {
+  visit += 1;
   leave();
   chat.set({ ...NOTHING, settings: defaultSettings() });
 }
 
 export async function openChat(id) {
   if (chat.get().id === id) return;
+  visit += 1;
   leave();
   chat.set({ ...NOTHING, id, settings: defaultSettings(), loading: true });
   await reload(id);
@@ -87,11 +90,12 @@ export async function showBranch(message) {
 // --- what a user does ---
 
 async function attempt(action) {
+  const mine = visit;
   try {
     chat.set({ problem: null });
     return await action();
   } catch (error) {
-    chat.set({ problem: error.message });
+    if (visit === mine) chat.set({ problem: error.message });
     return null;
   }
 }
@@ -110,22 +114,28 @@ export function dismissProblem() {
   chat.set({ problem: null });
 }
 
-/** Sends messages behind `parent` and lets the model answer; returns false if the server took nothing. */
+/** Sends messages behind `parent` and lets the model answer; returns false if the server took nothing.
+ *
+ * A user who opens another chat meanwhile ends nothing: the turn is in the list. */
 export async function sendTurn(parent, messages) {
+  const mine = visit;
   return (await attempt(async () => {
     if (chat.get().running) await stopAnswer();
-    if (!chat.get().id) {
-      const made = await call("POST", "/web/chats", { settings: clean(chat.get().settings) });
-      chat.set({ id: made.id });
-      history.replaceState(null, "", `#/chat/${made.id}`);
+    const { settings, title: known } = chat.get();
+    let { id } = chat.get();
+    if (!id) {
+      ({ id } = await call("POST", "/web/chats", { settings: clean(settings) }));
+      if (visit === mine) {
+        chat.set({ id });
+        history.replaceState(null, "", `#/chat/${id}`);
+      }
     }
-    const { id } = chat.get();
     const turn = await call("POST", `/web/chats/${id}/turns`, { parent, messages });
-    const answer = turn.messages.at(-1);
-    chat.set({ messages: [...chat.get().messages, ...turn.messages], head: answer.id, running: answer.id });
-    const title = chat.get().title || (messages[0]?.text ?? "").trim().split("\n")[0].slice(0, 60);
-    chat.set({ title });
+    const title = known || (messages[0]?.text ?? "").trim().split("\n")[0].slice(0, 60);
     noteChat({ id, title, updated: Date.now() / 1000, running: true });
+    if (visit !== mine) return true;
+    const answer = turn.messages.at(-1);
+    chat.set({ title, messages: [...chat.get().messages, ...turn.messages], head: answer.id, running: answer.id });
     announce("Answering");
     watch(id, answer.id, 0);
     return true;

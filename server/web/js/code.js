@@ -1,5 +1,5 @@
 // Blocks of code: with the language's name, a button that copies, and colours, which are loaded per language.
-import { announce, copyText } from "./base.js";
+import { announce, copyText, later } from "./base.js";
 
 const VENDOR = "/web/assets/vendor/highlight";
 const LANGUAGES = new Set([
@@ -84,13 +84,18 @@ export function codeElement(text, info) {
   code.textContent = text.replace(/\n$/, "");
   const language = languageOf(info);
   if (language && text.length <= MOST_CHARS) {
-    grammar(language).then((hljs) => {
-      const result = hljs.highlight(code.textContent, { language, ignoreIllegals: true });
-      if (result.errorRaised) throw result.errorRaised;
-      code.replaceChildren(result._emitter.root);
-    }).catch((error) => console.warn("no colours for", info, error));
+    grammar(language).then(
+      (hljs) => later(() => colour(hljs, code, language)),
+      (error) => console.warn("no colours for", info, error),
+    );
   }
   return node;
+}
+
+function colour(hljs, code, language) {
+  const result = hljs.highlight(code.textContent, { language, ignoreIllegals: true });
+  if (result.errorRaised) console.warn("no colours for", language, result.errorRaised);
+  else code.replaceChildren(result._emitter.root);
 }
 
 /** A block of code that is still being written: lines are only added. */

@@ -28,8 +28,12 @@ export function Composer() {
     if (!said) return;
     write("");
     const last = branch(state).at(-1);
-    if (!(await sendTurn(last?.id ?? null, [{ role: "user", text: said }]))) write(said);
-    else drafts.delete("new");
+    if (await sendTurn(last?.id ?? null, [{ role: "user", text: said }])) {
+      drafts.delete("new");
+      return;
+    }
+    drafts.set(key, said);
+    if ((chat.get().id ?? "new") === key) setText(said);
   }
   function onKeyDown(event) {
     if (event.key === "Enter" && !event.shiftKey && !event.isComposing) {

@@ -68,9 +68,9 @@ function Operation({ operation, schemas }) {
   const body = operation.requestBody?.content?.["application/json"]?.schema;
   return html`
     <details class="operation" onToggle=${(event) => setOpen(event.target.open)}>
-      <summary><span class=${`method ${method}`}>${method.toUpperCase()}</span> <code>${path}</code> <span class="faint">${firstLine(operation.description) || operation.summary}</span></summary>
+      <summary><span class=${`method ${method}`}>${method.toUpperCase()}</span> <code>${path}</code> <span class="faint">${marked(firstLine(operation.description) || operation.summary)}</span></summary>
       ${isOpen && html`<div class="inside">
-        ${(operation.description ?? "").split(/\n\n+/).map((text) => html`<p>${text}</p>`)}
+        ${(operation.description ?? "").split(/\n\n+/).slice(firstLine(operation.description) === operation.description ? 1 : 0).map((text) => html`<p>${marked(text)}</p>`)}
         ${parameters.length > 0 && html`<h3>Parameters</h3><${Fields} fields=${parameters.map((each) => ({ name: each.name, schema: each.schema ?? {}, isRequired: each.required, description: `${each.in}. ${each.description ?? ""}` }))} schemas=${schemas} depth=${0} />`}
         ${body && html`<h3>Body</h3><${Schema} schema=${body} schemas=${schemas} depth=${0} />`}
         <${Trial} operation=${operation} hasBody=${body !== undefined} />
@@ -80,6 +80,11 @@ function Operation({ operation, schemas }) {
 }
 
 const firstLine = (text) => (text ?? "").split("\n")[0];
+
+/** Returns a text with its `code` as such. */
+function marked(text) {
+  return (text ?? "").split("`").map((part, place) => (place % 2 ? html`<code>${part}</code>` : part));
+}
 
 function resolved(schema, schemas) {
   const name = schema.$ref?.split("/").at(-1);

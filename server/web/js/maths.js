@@ -1,5 +1,7 @@
 // Formulas, by KaTeX, which is loaded when the first one comes.
 
+import { later } from "./base.js";
+
 const KATEX = "/web/assets/vendor/katex";
 const MOST_CHARS = 20000;
 const drawn = new Map();
@@ -26,7 +28,7 @@ export function mathsElement(source, isBlock) {
   if (source.length > MOST_CHARS) return node;
   const known = drawn.get(`${isBlock}${source}`);
   if (known) node.replaceChildren(known.cloneNode(true));
-  else load().then((katex) => fill(katex, node, source, isBlock), () => {});
+  else load().then((katex) => later(() => fill(katex, node, source, isBlock)), () => {});
   return node;
 }
 

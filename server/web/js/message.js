@@ -42,15 +42,15 @@ export function Question({ message, state }) {
   `;
 }
 
-export function Answer({ message, state, results, isLast, onGrown }) {
+export function Answer({ message, state, results, isLast }) {
   const content = message.content;
   const isRunning = message.state === "running";
   const calls = content.calls ?? [];
   return html`
     <article class="message answer" aria-label=${`Answer${content.model ? ` of ${content.model}` : ""}`} aria-busy=${String(isRunning)}>
       <p class="by">${content.model ?? "Answer"}</p>
-      ${(content.thoughts || isRunning) && html`<${Thoughts} message=${message} onGrown=${onGrown} />`}
-      <${Text} key=${message.id} message=${message} onGrown=${onGrown} />
+      ${(content.thoughts || isRunning) && html`<${Thoughts} message=${message} />`}
+      <${Text} key=${message.id} message=${message} />
       ${isRunning && !content.text && html`<${Waiting} message=${message} />`}
       <${Calls} message=${message} results=${results} isOpen=${isLast && !isRunning} />
       ${message.state === "failed" && html`<p class="note bad" role="alert">${content.error ?? "The answer failed."}</p>`}
@@ -69,7 +69,7 @@ export function Answer({ message, state, results, isLast, onGrown }) {
   `;
 }
 
-function Text({ message, onGrown }) {
+function Text({ message }) {
   const node = useRef(null);
   const text = useRef(null);
   const isRunning = message.state === "running";
@@ -78,12 +78,12 @@ function Text({ message, onGrown }) {
     if (!isRunning) {
       if (text.current?.text === written) text.current.finish();
       else {
-        text.current ??= new AnswerText(node.current, onGrown);
+        text.current ??= new AnswerText(node.current);
         text.current.show(written);
       }
       return undefined;
     }
-    text.current ??= new AnswerText(node.current, onGrown);
+    text.current ??= new AnswerText(node.current);
     if (written && !text.current.text) text.current.append(written);
     return showText(message.id, text.current);
   }, [isRunning]);
@@ -92,7 +92,7 @@ function Text({ message, onGrown }) {
 }
 
 /** Draws again when thoughts or calls grow, at most once a frame. */
-function useParts(isRunning, onGrown) {
+function useParts(isRunning) {
   const [, draw] = useState(0);
   useEffect(() => {
     if (!isRunning) return undefined;
@@ -101,7 +101,6 @@ function useParts(isRunning, onGrown) {
       frame ||= requestAnimationFrame(() => {
         frame = 0;
         draw((n) => n + 1);
-        onGrown?.();
       });
     });
     return () => {
@@ -111,10 +110,10 @@ function useParts(isRunning, onGrown) {
   }, [isRunning]);
 }
 
-function Thoughts({ message, onGrown }) {
+function Thoughts({ message }) {
   const isRunning = message.state === "running";
   const node = useRef(null);
-  useParts(isRunning, onGrown);
+  useParts(isRunning);
   const thoughts = message.content.thoughts ?? "";
   // The text is grown by hand: a whole new text each frame would be laid out anew.
   useLayoutEffect(() => {

@@ -1,0 +1,168 @@
+"""The other views, the key, phones, the keyboard, and what axe-core says of all of them."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.browser.chromium import Browser, Tab
+from tests.browser.conftest import KEY, check, ended, offer_tools, say
+
+pytestmark = pytest.mark.browser
+
+
+def findings(tab: Tab, axe: str) -> list[str]:
+    """The serious findings of axe-core, with where they are."""
+    tab.run(axe + "; true")
+    rules = {"resultTypes": ["violations"]}
+    found: list[Any] = tab.run(f"axe.run(document, {json.dumps(rules)}).then((r) => r.violations)")
+    return [
+        f"{each['id']}: {each['help']}: {node['html'][:160]}"
+        for each in found
+        if each["impact"] in ("serious", "critical")
+        for node in each["nodes"]
+    ]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_serious(tab: Tab, axe: str, scheme: str) -> None:
+    offer_tools(tab)
+    tab.colours(scheme)
+    assert findings(tab, axe) == []
+    say(tab, "markdown")
+    tab.wait(tab.has("no formula"))
+    ended(tab)
+    tab.wait("!!document.querySelector('.hl-keyword')")
+    assert findings(tab, axe) == []
+    say(tab, "think")
+    ended(tab)
+    say(tab, "tools")
+    tab.wait("!!document.querySelector('.results')")
+    tab.run("document.querySelectorAll('details').forEach((e) => { e.open = true })")
+    assert findings(tab, axe) == []
+    tab.run("document.querySelectorAll('.menu').forEach((e) => { e.open = false })")
+    tab.click("[aria-label='Settings of this chat']")
+    assert findings(tab, axe) == []
+    tab.press("Escape")
+    for view, text in {"models": "vicuna", "activity": "Now"}.items():
+        tab.run(f"location.hash = '#/{view}'")
+        tab.wait(tab.has(text))
+        assert findings(tab, axe) == []
+    tab.resize(375, 740, phone=True)
+    tab.run("location.hash = '#/'")
+    tab.wait("!!document.querySelector('#message')")
+    assert findings(tab, axe) == []
+    tab.click("[aria-label='Show the list of chats']")
+    tab.wait("getComputedStyle(document.querySelector('.has-menu .sidebar')).transform === 'none'")
+    assert findings(tab, axe) == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_documentation_is_drawn_offline(tab: Tab, axe: str, server: str, scheme: str) -> None:
+    tab.colours(scheme)
+    tab.open(f"{server}/docs")
+    tab.wait(tab.has("/v1/chat/completions"))
+    tab.fill("input[type=search]", "chat completions post")
+    tab.click(".operation summary")
+    tab.wait(tab.has("temperature"))
+    assert findings(tab, axe) == []
+    tab.click("form button", "Send")
+    tab.wait(tab.has("You said: Say hello."))
+
+
+def test_a_phone_shows_all_of_it(tab: Tab) -> None:
+    tab.resize(375, 740, phone=True)
+    say(tab, "markdown")
+    tab.wait(tab.has("no formula"))
+    ended(tab)
+    assert tab.run("document.documentElement.scrollWidth") == 375
+    assert tab.run("getComputedStyle(document.querySelector('.sidebar')).visibility") == "hidden"
+    tab.click("[aria-label='Show the list of chats']")
+    tab.wait("getComputedStyle(document.querySelector('.sidebar')).transform === 'none'")
+    tab.click("[aria-label='Close the list of chats']")
+    tab.wait("getComputedStyle(document.querySelector('.sidebar')).visibility === 'hidden'")
+    for view in ("models", "activity"):
+        tab.run(f"location.hash = '#/{view}'")
+        tab.wait("!!document.querySelector('.page')")
+        assert tab.run("document.documentElement.scrollWidth") == 375
+
+
+def test_the_keyboard_reaches_everything_and_shows_where_it_is(tab: Tab) -> None:
+    tab.run("document.body.tabIndex = -1; document.body.focus()")
+    tab.press("Tab")
+    assert tab.run("document.activeElement.className") == "skip"
+    tab.press("Enter")
+    assert tab.run("document.activeElement.id") == "message"
+    tab.run("document.activeElement.blur()")
+    seen = []
+    for _ in range(16):
+        tab.press("Tab")
+        seen.append(
+            tab.run(
+                "(() => { const e = document.activeElement; const s = getComputedStyle(e);"
+                "return [e.id || e.getAttribute('aria-label') || e.innerText.trim().slice(0, 20),"
+                "e === document.body || e.closest('.composer') ? 'elsewhere' : s.outlineStyle] })()"
+            )
+        )
+    names = [name for name, _ in seen]
+    assert "search" in names
+    assert "Settings of this chat" in names
+    assert [name for name, style in seen if style not in ("solid", "auto", "elsewhere")] == []
+
+
+def test_colours_are_chosen_and_remembered(tab: Tab) -> None:
+    ground = "getComputedStyle(document.body).backgroundColor"
+    light = tab.run(ground)
+    tab.colours("dark")
+    dark = tab.run(ground)
+    assert dark != light
+    tab.click("[aria-label='Light']")
+    assert tab.run(ground) == light
+    tab.reload()
+    assert tab.run(ground) == light
+    tab.click("[aria-label='As the system']")
+    assert tab.run(ground) == dark
+
+
+def test_live_requests_are_seen_and_cancelled(tab: Tab) -> None:
+    say(tab, "slow")
+    tab.wait(tab.has("word5 "))
+    tab.run("location.hash = '#/activity'")
+    tab.wait(tab.has("this page"))
+    tab.click("[aria-label='Cancel the request of demo']")
+    tab.wait(tab.has("No request is being answered."))
+    tab.run("history.back()")
+    tab.wait(tab.has("cancelled at the server"))
+
+
+def test_models_are_listed_with_their_state(tab: Tab) -> None:
+    tab.run("location.hash = '#/models'")
+    tab.wait(tab.has("lmsys/vicuna-7b-v1.5"))
+    card = tab.text(".card")
+    for word in ("demo", "ready", "Q4_K_M", "15 MB", "2,048 tokens"):
+        assert word in card
+    assert not tab.run(tab.has("Pull and quantize"))  # this server has no such route
+
+
+def test_a_key_is_asked_for_and_never_in_an_address(browser: Browser, keyed_server: str) -> None:
+    tab = browser.tab()
+    tab.open(f"{keyed_server}/")
+    tab.wait(tab.has("This server asks for a key"))
+    tab.fill("dialog[open] input[type=password]", "wrong")
+    tab.click("dialog[open] button", "Use it")
+    tab.wait(tab.has("doesn't know the last key"))
+    tab.fill("dialog[open] input[type=password]", KEY)
+    tab.click("dialog[open] button", "Use it")
+    tab.wait("!document.querySelector('dialog[open]') && !!document.querySelector('#message')")
+    say(tab, "hello")
+    tab.wait(tab.has("You said: hello"))
+    ended(tab)
+    assert tab.run("[sessionStorage.length, Object.values(localStorage).join()]") == [1, ""]
+    tab.reload()
+    tab.wait(tab.has("You said: hello"))
+    assert not any(KEY in url for url in tab.requests)
+    tab.problems[:] = [text for text in tab.problems if "401" not in text]
+    check(tab)
+    tab.close()
