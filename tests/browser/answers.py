@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from server.engine.events import AnswerForm, ChoiceEnd, Delta, Failure, Started
 from server.ipc.messages import ChatPrompt, Generate
 from tests.server.scripted_answers import HERMES, call, cut
@@ -140,5 +142,7 @@ def _steps(request: Generate, pieces: list[str], form: AnswerForm | None, pause_
     for piece in pieces:
         steps += [pause_s, Delta(id=request.id, index=0, text=piece)]
     steps.append(ChoiceEnd(id=request.id, index=0, finish_reason="stop"))
-    steps.append(finish(request, len(pieces), prompt_tokens=24, cached=8))
+    end = finish(request, len(pieces), prompt_tokens=24, cached=8)
+    timings = msgspec.structs.replace(end.timings, predicted_ms=23.6 * len(pieces))
+    steps.append(msgspec.structs.replace(end, timings=timings))
     return steps

@@ -118,6 +118,16 @@ def ended(tab: Tab) -> None:
     tab.wait(f'!document.querySelector("{running}")')
 
 
+def signed_in(browser: Browser, url: str) -> Tab:
+    """A page whose user has given the key."""
+    tab = browser.tab()
+    tab.open(f"{url}/docs")
+    tab.run(f"sessionStorage.setItem('corral.key', {json.dumps(KEY)})")
+    tab.open(f"{url}/#/models")
+    tab.wait(tab.has("Models"))
+    return tab
+
+
 @pytest.fixture(scope="session")
 def axe() -> str:
     """The script of axe-core, from npm, kept in a cache."""

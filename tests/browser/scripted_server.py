@@ -1,6 +1,7 @@
 """The real application over a scripted model, as a program: PORT FOLDER [KEY].
 
-It says `ready` on its output once it listens, and ends with its input.
+With a key it has the routes of `admin_contract`, too. It says `ready` on its output once it listens, and ends
+with its input.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from server.app import create_app
 from server.config import ServerConfig
 from server.http.connection import ConnectionLimits, protocol
 from server.pages.store import ChatStore
+from tests.browser import admin_contract
 from tests.browser.answers import script
 from tests.server.scripted_service import DEMO, IDLE, ScriptedService
 
@@ -26,6 +28,8 @@ async def main(port: int, folder: Path, keys: list[str]) -> None:
     service = ScriptedService(script, models=(DEMO, IDLE))
     chats = ChatStore(folder / "chats.sqlite", config.web_page_bytes)
     app = create_app(config, service, chats=chats)
+    if keys:
+        app.include_router(admin_contract.router)
     with socket.socket() as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(("127.0.0.1", port))

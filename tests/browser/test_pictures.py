@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.browser.chromium import Tab
-from tests.browser.conftest import ended, offer_tools, say
+from tests.browser.chromium import Browser, Tab
+from tests.browser.conftest import ended, offer_tools, say, signed_in
 
 pytestmark = pytest.mark.browser
 
@@ -31,7 +31,7 @@ def take(tab: Tab, path: Path) -> None:
     assert path.stat().st_size > SMALLEST
 
 
-def test_pictures(tab: Tab, folder: Path, server: str) -> None:
+def test_pictures(browser: Browser, tab: Tab, folder: Path, server: str, keyed_server: str) -> None:
     offer_tools(tab)
     for text in ("Which knots does a sailor need?", "A letter to the landlord", "Compare two birds"):
         say(tab, text)
@@ -70,9 +70,10 @@ def test_pictures(tab: Tab, folder: Path, server: str) -> None:
     tab.wait(tab.has("this page"))
     take(tab, folder / "web-activity.png")
     tab.click("[aria-label='Cancel the request of demo']")
-    tab.run("location.hash = '#/models'")
-    tab.wait(tab.has("vicuna"))
-    take(tab, folder / "web-models.png")
+    keyed = signed_in(browser, keyed_server)
+    keyed.wait(keyed.has("What quantization lost"))
+    take(keyed, folder / "web-models.png")
+    keyed.close()
     tab.open(f"{server}/docs")
     tab.wait(tab.has("/v1/chat/completions"))
     tab.fill("input[type=search]", "chat completions post")

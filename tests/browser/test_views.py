@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.browser.chromium import Browser, Tab
-from tests.browser.conftest import KEY, check, ended, offer_tools, say
+from tests.browser.conftest import KEY, check, ended, offer_tools, say, signed_in
 
 pytestmark = pytest.mark.browser
 
@@ -163,6 +163,32 @@ def test_a_key_is_asked_for_and_never_in_an_address(browser: Browser, keyed_serv
     tab.reload()
     tab.wait(tab.has("You said: hello"))
     assert not any(KEY in url for url in tab.requests)
+    tab.problems[:] = [text for text in tab.problems if "401" not in text]
+    check(tab)
+    tab.close()
+
+
+def test_models_are_loaded_pinned_and_pulled(browser: Browser, keyed_server: str, axe: str) -> None:
+    tab = signed_in(browser, keyed_server)
+    tab.wait(tab.has("What quantization lost"))
+    for word in ("0.029", "93.4 %", "8.27", "4.1 GB", "not in the free memory"):
+        assert tab.run(tab.has(word)), word
+    tab.click(".card button", "Load")
+    tab.wait("document.querySelectorAll('.state.ready').length === 2")
+    tab.click(".card button", "Pin")
+    tab.wait("!!document.querySelector('.card button[aria-pressed=true]')")
+    tab.click(".card button", "Unload")
+    tab.wait("document.querySelectorAll('.state.ready').length === 1")
+    tab.fill("input[placeholder='org/name']", "org/new-model")
+    tab.click(".card .check input")
+    tab.click("button", "Pull and quantize")
+    tab.wait(tab.has("pulling Q5_K_M,Q4_K_M"))
+    tab.wait(tab.has("org/new-model is here."))
+    tab.wait("[...document.querySelectorAll('.card h2')].some((e) => e.innerText === 'org/new-model')")
+    assert findings(tab, axe) == []
+    tab.run("location.hash = '#/activity'")
+    tab.wait(tab.has("alice"))
+    assert findings(tab, axe) == []
     tab.problems[:] = [text for text in tab.problems if "401" not in text]
     check(tab)
     tab.close()

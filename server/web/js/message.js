@@ -3,6 +3,9 @@ import { AnswerText } from "./answer-text.js";
 import { count, copyText, html, useEffect, useLayoutEffect, useRef, useState, announce } from "./base.js";
 import { chat, onParts, regenerate, sendTurn, showBranch, showText, siblings } from "./chat.js";
 import { Icon } from "./icons.js";
+import { loadModels, models } from "./models.js";
+
+const LOADING_AGAIN_MS = 1500;
 
 export function Question({ message, state }) {
   const [isEdited, setEdited] = useState(false);
@@ -179,9 +182,21 @@ function ResultForm({ message, calls }) {
 
 function Waiting({ message }) {
   useParts(true);
+  const { list } = models.use();
   const content = message.content;
+  const isRead = Boolean(content.prompt_tokens);
+  useEffect(() => {
+    if (isRead) return undefined;
+    const timer = setInterval(loadModels, LOADING_AGAIN_MS); // the model may be loading
+    return () => clearInterval(timer);
+  }, [isRead]);
   if (content.thoughts || (content.calls ?? []).length) return null;
-  return html`<p class="waiting"><span class="dots" aria-hidden="true"><i></i><i></i><i></i></span> <span class="faint">${content.prompt_tokens ? `Reading ${count(content.prompt_tokens)} tokens` : "Waiting for the model"}</span></p>`;
+  const model = list?.find((each) => each.id === content.model);
+  const progress = model?.progress == null ? "" : `, ${Math.round(100 * model.progress)} %`;
+  const text = isRead
+    ? `Reading ${count(content.prompt_tokens)} tokens`
+    : model && model.state !== "ready" ? `Loading the model${progress}` : "Waiting for the model";
+  return html`<p class="waiting"><span class="dots" aria-hidden="true"><i></i><i></i><i></i></span> <span class="faint">${text}</span></p>`;
 }
 
 function Branches({ message, state }) {

@@ -53,7 +53,7 @@ function ModelCard({ model }) {
       </dl>
       ${model.progress != null && model.state === "loading" && html`<progress max="1" value=${model.progress} aria-label="Loading"></progress>`}
       ${(problem ?? model.problem) && html`<p class="note bad">${problem ?? model.problem}</p>`}
-      ${model.loss && html`<${Loss} loss=${model.loss} />`}
+      ${model.loss && html`<${Loss} loss=${model.loss} type=${model.type} />`}
       ${model.isManaged && html`
         <div class="row">
           ${isLoaded
@@ -71,8 +71,8 @@ function fitOf(fits) {
 }
 
 /** What quantization has lost: a bar per type, from the report's figures. */
-function Loss({ loss }) {
-  const rows = rowsOf(loss);
+function Loss({ loss, type }) {
+  const rows = rowsOf(loss, type);
   if (!rows.length) return null;
   const most = Math.max(...rows.map((row) => row.divergence ?? 0), 1e-9);
   return html`
@@ -96,17 +96,19 @@ function Loss({ loss }) {
 
 const first = (object, names) => names.map((name) => object[name]).find((value) => typeof value === "number");
 
-function rowsOf(loss) {
-  const rows = Array.isArray(loss) ? loss : Array.isArray(loss.types) ? loss.types : Object.entries(loss).map(([type, figures]) => ({ type, ...figures }));
-  return rows
-    .filter((row) => row && typeof row === "object")
-    .map((row) => ({
-      type: row.type ?? row.name,
-      divergence: first(row, ["mean_kld", "kl_divergence", "kld", "divergence", "mean_divergence"]),
-      same: first(row, ["same_top", "top_agreement", "same_token", "same_top_share"]),
-      perplexity: first(row, ["perplexity", "ppl"]),
+/** Returns the figures by type. A file's own record has them flat; a model's has a record for each type. */
+function rowsOf(loss, type) {
+  const isOne = typeof loss.perplexity === "number" || typeof loss.kl_divergence === "number";
+  const records = isOne ? [[type, loss]] : Object.entries(loss);
+  return records
+    .filter(([, record]) => record && typeof record === "object")
+    .map(([name, record]) => ({
+      type: name,
+      divergence: first(record, ["kl_divergence"]),
+      same: first(record, ["same_top_token"]),
+      perplexity: first(record, ["perplexity"]),
     }))
-    .filter((row) => row.type && (row.divergence != null || row.perplexity != null));
+    .filter((row) => row.divergence != null || row.perplexity != null);
 }
 
 function Pull() {
