@@ -16,6 +16,8 @@ from server.http.live_requests import ORIGIN, Origin
 logger = logging.getLogger("corral.access")
 
 _KEY = "corral.record"
+_QUIET = ("/health", "/ready", "/web/assets/", "/admin/requests")
+"""What monitors and the web page ask for again and again has no line unless it goes wrong."""
 _SAFE_ID = re.compile(rb"[\x21-\x7e]{1,128}")
 
 
@@ -84,7 +86,7 @@ class RequestRecords:
         try:
             await self._app(scope, receive, sending)
         finally:
-            quiet = record.path in ("/health", "/ready") and record.status in (200, 503)
+            quiet = record.status in (200, 304, 503) and record.path.startswith(_QUIET)
             logger.log(logging.DEBUG if quiet else logging.INFO, "%s", record.line())
 
 

@@ -94,7 +94,8 @@ class Turn:
         saving.cancel()
         await asyncio.gather(saving, return_exceptions=True)
         message = self.answer.fill()
-        message.state = "stopped" if stopped else "complete" if error is None else "failed"
+        is_cut = stopped and message.content.finish_reason is None
+        message.state = "stopped" if is_cut else "complete" if error is None else "failed"
         message.content.error = error
         try:
             await store.save(message)

@@ -122,21 +122,23 @@ async def create_turn(request: Request, chat_id: str) -> Response:
     wanted = requests.decode(await _body(request), NewTurn)
     api.turns.reserve(owner, chat_id)
     try:
-        messages, turn, read, model = await _prepared(api, request, chat_id, wanted)
-        title = requests.title_of(next((each.text for each in wanted.messages), ""))
+        messages, turn, read, model, title = await _prepared(api, request, chat_id, wanted)
         await api.chats.append(owner, chat_id, messages, title)
     except BaseException:
         api.turns.release(owner, chat_id)
         raise
     source = ReadSource(api.service.generate(model, read.generates[0]), read.options.tools)
     api.turns.begin(turn, source, api.chats)
-    return _json({"messages": messages})
+    return _json({"title": title, "messages": messages})
 
 
 async def _prepared(
     api: Api, request: Request, chat_id: str, wanted: NewTurn
-) -> tuple[list[Message], Turn, GenerationRead, str]:
-    """Return a turn with all that it needs, nothing of it kept yet. Raises what is wrong with the request."""
+) -> tuple[list[Message], Turn, GenerationRead, str, str]:
+    """Return a turn with all that it needs: its messages, its request, the model's name and the chat's title.
+
+    Nothing of it is kept yet. Raises what is wrong with the request.
+    """
     owner = owner_of(request.scope)
     chat, known = await api.chats.chat(owner, chat_id)
     messages = requests.new_messages(wanted)
@@ -147,7 +149,8 @@ async def _prepared(
     assert isinstance(read, GenerationRead)
     model = api.resolve(request, read.model)
     answer.content = Content(model=model)
-    return messages, Turn(owner, chat_id, answer), read, model
+    title = chat.title or requests.title_of(next((each.text for each in wanted.messages), ""))
+    return messages, Turn(owner, chat_id, answer), read, model, title
 
 
 @router.post("/{chat_id}/stop")
@@ -157,14 +160,14 @@ async def stop_turn(request: Request, chat_id: str) -> Response:
 
 
 @router.get("/{chat_id}/events")
-async def watch_turn(request: Request, chat_id: str, after: int = 0) -> Response:
-    """The running answer's events, behind the one that `Last-Event-ID` or `after` names.
+async def watch_turn(request: Request, chat_id: str, message: str, after: int = 0) -> Response:
+    """The events of the answer `message`, behind the one that `Last-Event-ID` or `after` names.
 
-    204: no answer is being made; those that were made are in the chat.
+    204: it isn't being made any more; the chat has it.
     """
     api = api_of(request)
     turn = api.turns.of_chat(owner_of(request.scope), chat_id)
-    if turn is None:
+    if turn is None or turn.id != message:
         return Response(status_code=204)
     last = request.headers.get("last-event-id", "")
     place = int(last) if last.isascii() and last.isdigit() and len(last) < 19 else max(0, after)
@@ -194,4 +197,6 @@ def _plain(value: msgspec.Struct) -> dict[str, Any]:
 
 
 def _json(body: Any) -> Response:
-    return Response(msgspec.json.encode(body), media_type="application/json")
+    return Response(
+        msgspec.json.encode(body), media_type="application/json", headers={"Cache-Control": "no-store"}
+    )

@@ -21,7 +21,9 @@ from typing import Any
 
 ANSWER_S = 30.0
 """A command of the protocol is answered within so many seconds."""
-WAIT_S = 20.0
+TRACE_S = 180.0
+"""A long trace has arrived within so many seconds."""
+WAIT_S = 30.0
 """A condition in a page comes true within so many seconds."""
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -310,7 +312,7 @@ class Tab:
     def end_trace(self) -> list[dict[str, Any]]:
         """Return what was recorded, in Chromium's trace format."""
         self.command("Tracing.end")
-        deadline = time.monotonic() + ANSWER_S
+        deadline = time.monotonic() + TRACE_S
         while not self._is_traced:
             assert time.monotonic() < deadline
             time.sleep(0.05)

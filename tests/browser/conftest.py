@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.browser.chromium import Browser, Tab, chromium
+from tests.browser.chromium import WAIT_S, Browser, Tab, chromium
 from tests.browser.loopback import Loopback
 
 ROOT = Path(__file__).parents[2]
@@ -112,10 +112,10 @@ def offer_tools(tab: Tab) -> None:
     tab.wait("!!document.querySelector('#message')")
 
 
-def ended(tab: Tab) -> None:
+def ended(tab: Tab, wait_s: float = WAIT_S) -> None:
     """Wait for the end of the answer."""
     running = "[aria-label='Stop the answer'], [aria-busy=true]"
-    tab.wait(f'!document.querySelector("{running}")')
+    tab.wait(f'!document.querySelector("{running}")', wait_s)
 
 
 def signed_in(browser: Browser, url: str) -> Tab:

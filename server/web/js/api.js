@@ -121,16 +121,16 @@ export async function* readEvents(response) {
 
 const pause = (ms) => new Promise((resume) => setTimeout(resume, ms));
 
-/** Yields a running answer's events behind number `after`, also over broken connections, to its end.
+/** Yields the events of a running answer behind number `after`, also over broken connections, to its end.
  *
  * Ends without an `end` event where the answer is made no more: it is in the chat then. */
-export async function* answerEvents(chatId, after, signal) {
+export async function* answerEvents(chatId, messageId, after, signal) {
   let last = after;
   let waited = 0;
   while (!signal.aborted) {
     try {
       const headers = { "Last-Event-ID": String(last) };
-      const response = await request("GET", `/web/chats/${chatId}/events`, { headers, signal });
+      const response = await request("GET", `/web/chats/${chatId}/events?message=${messageId}`, { headers, signal });
       if (response.status === 204) return;
       waited = 0;
       for await (const { id, data } of readEvents(response)) {

@@ -3,7 +3,7 @@ import { ActivityView } from "./activity-view.js";
 import { onKeyWanted } from "./api.js";
 import { html, render, useEffect, useState } from "./base.js";
 import { chatList, loadChats } from "./chat-list.js";
-import { chat, newChat, openChat, stopAnswer } from "./chat.js";
+import { chat, newChat, openChat, refreshChat, stopAnswer } from "./chat.js";
 import { ChatView } from "./chat-view.js";
 import { askForKey, KeyPrompt } from "./key-prompt.js";
 import { ModelsView } from "./models-view.js";
@@ -24,9 +24,12 @@ function viewOf(hash) {
 function App() {
   const [place, setPlace] = useState(() => viewOf(location.hash));
   const [isOpen, open] = useState(false);
+  const { title } = chat.use();
   useEffect(() => {
     const go = () => setPlace(viewOf(location.hash));
+    const look = () => document.hidden || (refreshChat(), loadChats());
     addEventListener("hashchange", go);
+    document.addEventListener("visibilitychange", look);
     void loadChats();
     void loadModels();
     const timer = setInterval(() => {
@@ -36,6 +39,7 @@ function App() {
     return () => {
       clearInterval(timer);
       removeEventListener("hashchange", go);
+      document.removeEventListener("visibilitychange", look);
     };
   }, []);
   useEffect(() => {
@@ -45,13 +49,13 @@ function App() {
   }, [place]);
   useEffect(() => {
     const titles = { models: "Models", activity: "Activity" };
-    document.title = `${titles[place.view] ?? "Chat"} – Corral`;
-  }, [place]);
+    document.title = `${(titles[place.view] ?? title) || "Chat"} – Corral`;
+  }, [place, title]);
   useEffect(() => {
     const onKey = (event) => {
       const isTyping = event.target.closest?.("input, textarea, select, dialog");
       if (event.key === "Escape" && isOpen) open(false);
-      else if (event.key === "Escape" && !document.querySelector("dialog[open]")) void stopAnswer();
+      else if (event.key === "Escape" && event.target.type !== "search" && !document.querySelector("dialog[open]")) void stopAnswer();
       else if (event.key === "/" && !isTyping && !event.ctrlKey && !event.metaKey && !event.altKey) {
         event.preventDefault();
         open(true);

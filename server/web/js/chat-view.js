@@ -115,7 +115,7 @@ function Title({ state }) {
     }
   }
   return html`
-    <input class="title-field grow" aria-label="Title of the chat" placeholder="Untitled" value=${text ?? state.title} onInput=${(event) => setText(event.target.value)} onBlur=${save}
+    <input class="title-field grow" dir="auto" aria-label="Title of the chat" placeholder="Untitled" value=${text ?? state.title} onInput=${(event) => setText(event.target.value)} onBlur=${save}
       onKeyDown=${(event) => event.key === "Enter" && event.target.blur()} />
   `;
 }

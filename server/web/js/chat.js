@@ -38,6 +38,12 @@ export async function openChat(id) {
   await reload(id);
 }
 
+/** Shows what another tab or device has added to the open chat. */
+export async function refreshChat() {
+  const { id, running, loading } = chat.get();
+  if (id && !running && !loading) await reload(id);
+}
+
 async function reload(id) {
   try {
     const found = await call("GET", `/web/chats/${id}`);
@@ -121,7 +127,7 @@ export async function sendTurn(parent, messages) {
   const mine = visit;
   return (await attempt(async () => {
     if (chat.get().running) await stopAnswer();
-    const { settings, title: known } = chat.get();
+    const { settings } = chat.get();
     let { id } = chat.get();
     if (!id) {
       ({ id } = await call("POST", "/web/chats", { settings: clean(settings) }));
@@ -131,7 +137,7 @@ export async function sendTurn(parent, messages) {
       }
     }
     const turn = await call("POST", `/web/chats/${id}/turns`, { parent, messages });
-    const title = known || (messages[0]?.text ?? "").trim().split("\n")[0].slice(0, 60);
+    const { title } = turn;
     noteChat({ id, title, updated: Date.now() / 1000, running: true });
     if (visit !== mine) return true;
     const answer = turn.messages.at(-1);
@@ -162,7 +168,7 @@ async function watch(id, messageId, after) {
   const mine = new AbortController();
   watching = mine;
   try {
-    for await (const event of answerEvents(id, after, mine.signal)) {
+    for await (const event of answerEvents(id, messageId, after, mine.signal)) {
       if (mine.signal.aborted) return;
       if (event.type === "end") {
         replace(event.data);

@@ -44,7 +44,7 @@ export function Composer() {
   return html`
     <form class="composer" onSubmit=${(event) => { event.preventDefault(); send(); }}>
       <label class="offscreen" for="message">Your message</label>
-      <textarea id="message" ref=${area} rows="1" placeholder="Write a message" value=${text} onInput=${(event) => write(event.target.value)} onKeyDown=${onKeyDown}></textarea>
+      <textarea id="message" dir="auto" ref=${area} rows="1" placeholder="Write a message" value=${text} onInput=${(event) => write(event.target.value)} onKeyDown=${onKeyDown}></textarea>
       ${state.running
         ? html`<button type="button" class="round" aria-label="Stop the answer" title="Stop (Esc)" onClick=${stopAnswer}><${Icon} name="stop" /></button>`
         : html`<button class="round primary" aria-label="Send" title="Send (Enter)" disabled=${!text.trim()}><${Icon} name="send" /></button>`}

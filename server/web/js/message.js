@@ -6,6 +6,8 @@ import { Icon } from "./icons.js";
 import { loadModels, models } from "./models.js";
 
 const LOADING_AGAIN_MS = 1500;
+/** A message with more characters may be scrolled, and so can have the focus. */
+const LONG_CHARS = 800;
 
 export function Question({ message, state }) {
   const [isEdited, setEdited] = useState(false);
@@ -34,7 +36,7 @@ export function Question({ message, state }) {
                 <button class="button primary" disabled=${!text.trim()}>Send as a new branch</button>
               </div>
             </form>`
-        : html`<div class="bubble">${message.content.text}</div>`}
+        : html`<div class="bubble" dir="auto" tabindex=${(message.content.text ?? "").length > LONG_CHARS ? 0 : null}>${message.content.text}</div>`}
       ${!isEdited && html`
         <div class="actions">
           <${Branches} message=${message} state=${state} />
@@ -91,7 +93,7 @@ function Text({ message }) {
     return showText(message.id, text.current);
   }, [isRunning]);
   useEffect(() => () => text.current?.dispose(), []);
-  return html`<div class="markdown" ref=${node}></div>`;
+  return html`<div class="markdown" dir="auto" ref=${node}></div>`;
 }
 
 /** Draws again when thoughts or calls grow, at most once a frame. */
@@ -130,7 +132,7 @@ function Thoughts({ message }) {
   return html`
     <details class="fold thoughts">
       <summary><${Icon} name="thought" /> ${isThinking ? html`<span class="pulsing">Thinking</span>` : "Thoughts"} <span class="faint">${count(thoughts.split(/\s+/).length)} words</span></summary>
-      <div class="fold-body" ref=${node}></div>
+      <div class="fold-body" dir="auto" tabindex="0" role="region" aria-label="Thoughts" ref=${node}></div>
     </details>
   `;
 }

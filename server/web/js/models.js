@@ -4,9 +4,15 @@ import { createStore } from "./base.js";
 
 export const models = createStore({ list: null, isManaged: false, problem: null });
 
+let mayManage = true; // until the server says that it has no such route, or the key no right to it
+
 export async function loadModels() {
   try {
-    const [plain, managed] = await Promise.all([call("GET", "/v1/models"), callIfThere("GET", "/admin/models")]);
+    const [plain, managed] = await Promise.all([
+      call("GET", "/v1/models"),
+      mayManage ? callIfThere("GET", "/admin/models") : null,
+    ]);
+    mayManage = managed !== null;
     const known = new Map((managed?.data ?? []).map((model) => [model.id, model]));
     const list = plain.data.map((model) => {
       const more = known.get(model.id);

@@ -1,4 +1,5 @@
 // The left side: the chats with a search, and the way to the other views.
+import { currentKey, forgetKey } from "./api.js";
 import { html, useEffect, useRef, useState } from "./base.js";
 import { chatList, grouped, importChat, loadChats } from "./chat-list.js";
 import { chat } from "./chat.js";
@@ -30,7 +31,7 @@ export function Sidebar({ view, onClose }) {
                   (each) => html`
                     <li key=${each.id}>
                       <a href=${`#/chat/${each.id}`} aria-current=${view === "chat" && each.id === id ? "page" : null} onClick=${onClose}>
-                        <span class="title">${each.title || "Untitled"}</span>
+                        <span class="title" dir="auto">${each.title || "Untitled"}</span>
                         ${each.running && html`<span class="dot" title="An answer is being made"><span class="offscreen">answering</span></span>`}
                         ${query && each.snippet && html`<span class="snippet">${each.snippet}</span>`}
                       </a>
@@ -47,7 +48,7 @@ export function Sidebar({ view, onClose }) {
         <li><a href="#/activity" aria-current=${view === "activity" ? "page" : null} onClick=${onClose}><${Icon} name="pulse" /> Activity</a></li>
         <li><a href="/docs"><${Icon} name="book" /> API</a></li>
       </ul>
-      <div class="foot"><${Import} /><${Theme} /></div>
+      <div class="foot"><span><${Import} />${currentKey() && html`<${Forget} />`}</span><${Theme} /></div>
     </nav>
   `;
 }
@@ -68,6 +69,14 @@ function Search({ query }) {
       <kbd aria-hidden="true">/</kbd>
     </label>
   `;
+}
+
+function Forget() {
+  function forget() {
+    forgetKey();
+    location.reload();
+  }
+  return html`<button class="icon-button" title="Forget the key" aria-label="Forget the key" onClick=${forget}><${Icon} name="key" /></button>`;
 }
 
 function Theme() {

@@ -59,8 +59,12 @@ async def turn(client: httpx.AsyncClient, chat_id: str, text: str, parent: str |
     return messages
 
 
-async def events(client: httpx.AsyncClient, chat_id: str, after: int = 0) -> list[dict[str, Any]]:
-    response = await client.get(f"/web/chats/{chat_id}/events", headers={"Last-Event-ID": str(after)})
+async def events(
+    client: httpx.AsyncClient, chat_id: str, message: str, after: int = 0
+) -> list[dict[str, Any]]:
+    response = await client.get(
+        f"/web/chats/{chat_id}/events", params={"message": message}, headers={"Last-Event-ID": str(after)}
+    )
     if response.status_code == 204:
         return []
     assert response.headers["content-type"].startswith("text/event-stream")
@@ -107,10 +111,11 @@ async def test_a_reloaded_page_goes_on_where_it_was(tmp_path: Path) -> None:
 
     async with client_for(ScriptedService(script), tmp_path) as client:
         chat_id = await begin(client)
-        await turn(client, chat_id, "Count")
+        _, answer = await turn(client, chat_id, "Count")
         seen = ""
         last = 0
-        async with client.stream("GET", f"/web/chats/{chat_id}/events") as response:
+        path = f"/web/chats/{chat_id}/events?message={answer['id']}"
+        async with client.stream("GET", path) as response:
             async for line in response.aiter_lines():
                 if line.startswith("id: "):
                     last = int(line[4:])
@@ -123,7 +128,8 @@ async def test_a_reloaded_page_goes_on_where_it_was(tmp_path: Path) -> None:
         assert chat["running"]["n_events"] == last
         assert chat["messages"][-1]["content"]["text"] == seen
         go.set()
-        rest = await events(client, chat_id, last)
+        assert await events(client, chat_id, "msg_of_another_turn", last) == []
+        rest = await events(client, chat_id, answer["id"], last)
         assert seen + "".join(event.get("text", "") for event in rest) == "".join(f"{n} " for n in range(20))
         assert rest[-1]["type"] == "end"
         assert rest[-1]["data"]["content"]["text"].startswith(seen)
@@ -133,7 +139,7 @@ async def test_stopping_keeps_what_was_said(tmp_path: Path) -> None:
     service = ScriptedService(lambda request: [*says("so", " far")(request)[:3], asyncio.Event()])
     async with client_for(service, tmp_path) as client:
         chat_id = await begin(client)
-        await turn(client, chat_id, "Go")
+        _, answer = await turn(client, chat_id, "Go")
         await said(client, chat_id, "so far")
         assert (await client.post(f"/web/chats/{chat_id}/stop")).json() == {"stopped": True}
         chat = (await client.get(f"/web/chats/{chat_id}")).json()
@@ -141,7 +147,7 @@ async def test_stopping_keeps_what_was_said(tmp_path: Path) -> None:
         assert chat["messages"][-1]["content"]["text"] == "so far"
         assert len(service.closed) == 1  # the model has stopped too
         assert (await client.post(f"/web/chats/{chat_id}/stop")).json() == {"stopped": False}
-        assert await events(client, chat_id) == []
+        assert await events(client, chat_id, answer["id"]) == []
 
 
 async def test_a_chat_has_one_answer_at_a_time(tmp_path: Path) -> None:
@@ -277,7 +283,7 @@ async def test_each_key_has_chats_of_its_own(tmp_path: Path) -> None:
         one, two = {"authorization": "Bearer one"}, {"authorization": "Bearer two"}
         client.headers.update(one)
         chat_id = await begin(client)
-        await turn(client, chat_id, "secret")
+        _, answer = await turn(client, chat_id, "secret")
         assert (await client.get("/web/chats", headers={"authorization": ""})).status_code == 401
         client.headers.update(two)
         assert (await client.get("/web/chats")).json() == {"data": []}
@@ -289,7 +295,7 @@ async def test_each_key_has_chats_of_its_own(tmp_path: Path) -> None:
         ):
             assert (await client.request(method, path)).status_code == 404, (method, path)
         assert (await client.post(f"/web/chats/{chat_id}/stop")).json() == {"stopped": False}
-        assert await events(client, chat_id) == []
+        assert await events(client, chat_id, answer["id"]) == []
         client.headers.update(one)
         assert (await client.get(f"/web/chats/{chat_id}")).json()["running"] is not None
 
