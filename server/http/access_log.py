@@ -17,7 +17,7 @@ logger = logging.getLogger("corral.access")
 
 _KEY = "corral.record"
 _QUIET = ("/health", "/ready", "/web/assets/", "/admin/requests")
-"""What monitors and the web page ask for again and again has no line unless it goes wrong."""
+"""Paths that monitors and the web page ask for again and again have no line unless it goes wrong."""
 _SAFE_ID = re.compile(rb"[\x21-\x7e]{1,128}")
 
 

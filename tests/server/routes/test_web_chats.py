@@ -127,8 +127,8 @@ async def test_a_reloaded_page_goes_on_where_it_was(tmp_path: Path) -> None:
         chat = (await client.get(f"/web/chats/{chat_id}")).json()
         assert chat["running"]["n_events"] == last
         assert chat["messages"][-1]["content"]["text"] == seen
-        go.set()
         assert await events(client, chat_id, "msg_of_another_turn", last) == []
+        go.set()
         rest = await events(client, chat_id, answer["id"], last)
         assert seen + "".join(event.get("text", "") for event in rest) == "".join(f"{n} " for n in range(20))
         assert rest[-1]["type"] == "end"
