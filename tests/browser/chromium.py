@@ -91,6 +91,7 @@ class Browser:
         self._tabs[session] = tab
         for domain in ("Page", "Runtime", "Network", "Log"):
             tab.command(f"{domain}.enable")
+        tab.command("Emulation.setFocusEmulationEnabled", enabled=True)
         tab.resize(width, height)
         tab.colours("dark" if dark else "light")
         return tab

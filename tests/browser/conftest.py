@@ -74,7 +74,7 @@ def tab(browser: Browser, server: str, loopback: Loopback) -> Iterator[Tab]:
     """A page on the server. At its end nothing foreign was asked for, and nothing went wrong in it."""
     made = browser.tab()
     made.open(f"{server}/")
-    made.wait("!!document.querySelector('#message')")
+    made.wait("document.activeElement?.id === 'message'")
     yield made
     check(made)
     made.close()
