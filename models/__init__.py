@@ -5,6 +5,7 @@ adapter_reference.py   `AdapterRef`: a user's name for a LoRA adapter, `PATH[=NA
 errors.py              Every error a user can meet, as one tree; each boundary translates into it once.
 parse_size.py          `parse_size`: sizes as people write them, such as `2GiB`, `500MB`, `1.5 GiB` or `4096`.
 paths.py               `Paths`: the folders that Corral uses, made once from the environment. Creates nothing.
+pooling.py             `Pooling`: the way in which a model makes a vector or scores of a text.
 quantization_types.py  Quantization types: one table with a row per type, from which every list of types is
                        made. Pure.
 reference.py           `ModelRef`: a user's name for a model, and the only parser of it.

@@ -19,6 +19,7 @@ anthropic/        Anthropic's Messages API: requests in, answers out, for `/v1/m
 chat/             The text of a chat before the model: templates, prompt formats, and the renderer of either.
 cli/              The command line, `corral`: one file per command, imported only when it is called.
 clients/          Programs that use a server: their settings for it, and whether it takes what they send.
+embeddings/       Requests for vectors and scores, and their answers, in the forms of several protocols.
 engine/           Continuous batching in pure Python: no HTTP, no ctypes. `engine.Engine` is the way in.
 http/             HTTP beneath the routes: keys, bodies, logs, and the stream of an answer to its socket.
 ipc/              The contract between the API process and its workers: messages, frames, and a worker's

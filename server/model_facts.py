@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from models.gguf.info import GGUFInfo, read_gguf_info
+from models.gguf.pooling import pooling_of
 from server.ipc.model_spec import ModelSpec
 from server.kernels.outlook import expects_panels
 from server.placement import ModelFacts
@@ -23,4 +24,5 @@ def read_facts(spec: ModelSpec, info: GGUFInfo) -> ModelFacts:
         draft=None if spec.draft_path is None else read_gguf_info(Path(spec.draft_path)),
         n_ctx_told=spec.n_ctx_told,
         in_panels=expects_panels(info, spec.options),
+        pooling=pooling_of(info, spec.options.pooling),
     )

@@ -21,10 +21,12 @@ from models.machine.fit import (
     ModelFile,
     Verdict,
     estimate,
+    estimate_pooled,
     fits_in_memory,
     pad_cells,
     plan_gpu_layers,
 )
+from models.pooling import Pooling
 from server.serve_options import ServeOptions
 
 CTX_BASE = 4096
@@ -62,6 +64,8 @@ class ModelFacts:
     draft: ModelFile | None = None
     n_ctx_told: int | None = None
     in_panels: bool = False
+    pooling: Pooling | None = None
+    """The model makes vectors or scores in this way; None: it writes text."""
 
     @property
     def n_ctx_train(self) -> int | None:
@@ -154,7 +158,14 @@ def place(facts: ModelFacts, options: ServeOptions, memory: FreeMemory) -> Place
     Raises ContextError for an unknown type of KV cache.
     """
     placer = _Placer(facts, options, memory)
+    if facts.pooling is not None:
+        return placer.pooled()
     return placer.for_context(options.ctx) if options.ctx is not None else placer.default()
+
+
+def pooled_batch(n_cells: int, options: ServeOptions, pooling: Pooling) -> int:
+    """Return the most tokens that a pooled model computes at once: an encoder's texts are computed whole."""
+    return options.n_ubatch if pooling.is_causal else n_cells
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +212,24 @@ class _Placer:
             trial = self._grown(trial, trained)
         return self._placement(min(trained, trial.n_cells), trained, trial, first.verdict)
 
+    def pooled(self) -> Placement:
+        """Place a model that makes vectors: as many cells as its longest text and a step of short ones need.
+
+        A context that the user didn't choose leaves memory for others.
+        """
+        wanted = self._longest
+        spare_bytes = 0 if self.options.ctx is not None else GROWTH_SPARE_BYTES
+        n_ctx = wanted
+        first = trial = self._try_pooled(n_ctx)
+        while (
+            self.options.ctx is None
+            and n_ctx > CTX_MIN
+            and trial.verdict.needed_bytes > self.memory.available_bytes - spare_bytes
+        ):
+            n_ctx = max(CTX_MIN, n_ctx // 2)
+            trial = self._try_pooled(n_ctx)
+        return self._placement(n_ctx, wanted, trial, first.verdict)
+
     @property
     def _longest(self) -> int:
         """The context of a request if memory doesn't matter."""
@@ -245,9 +274,30 @@ class _Placer:
 
     def _try(self, n_stream: int) -> _Trial:
         """Try `n_stream` cells for each request; working memory is counted for the layout that takes more."""
-        facts, memory, options = self.facts, self.memory, self.options
+        facts, options = self.facts, self.options
         is_shared = options.kv_unified or (self._longest > n_stream and not facts.has_encoder)
         needs = estimate_at(n_stream, facts.model, options, kv_unified=is_shared)
+        return self._judged(n_stream, n_stream * options.parallel, needs)
+
+    def _try_pooled(self, n_ctx: int) -> _Trial:
+        """Try a context of a model that makes vectors: one request's text, or a step of several'."""
+        options, pooling = self.options, self.facts.pooling
+        assert pooling is not None
+        n_cells = pad_cells(max(n_ctx, options.n_ubatch))
+        needs = estimate_pooled(
+            self.facts.model,
+            n_cells,
+            pooled_batch(n_cells, options, pooling),
+            has_memory=pooling.is_causal,
+            type_k=options.type_k,
+            type_v=options.type_v,
+            flash_attn=options.flash_attn != "off",
+        )
+        return self._judged(n_cells, n_cells, needs)
+
+    def _judged(self, n_stream: int, n_cells: int, needs: MemoryEstimate) -> _Trial:
+        """Return the trial of what a model needs, with the layers that fit on GPUs and the verdict."""
+        facts, memory, options = self.facts, self.memory, self.options
         draft = 0
         if facts.draft is not None:  # its sequences never share cells
             draft = estimate_at(n_stream, facts.draft, options, kv_unified=False).total
@@ -260,7 +310,7 @@ class _Placer:
             gpu_layers = fitting if options.gpu_layers == "auto" else options.gpu_layers
             fit = fitting >= min(wanted, needs.n_layer + 1)
         verdict = fits_in_memory(needs, memory.available_bytes, gpu_layers, extra_bytes)
-        return _Trial(n_stream, n_stream * options.parallel, needs, draft, gpu_layers, fit, verdict)
+        return _Trial(n_stream, n_cells, needs, draft, gpu_layers, fit, verdict)
 
     def _placement(self, n_ctx: int, wanted: int, trial: _Trial, wanted_verdict: Verdict) -> Placement:
         return Placement(
@@ -285,7 +335,7 @@ class _Placer:
         Some models have other rotary factors in a longer context than they were first trained for: their
         states mean something else in another layout, so they have one alone.
         """
-        if self.options.kv_unified:
+        if self.options.kv_unified or self.facts.pooling is not None:
             return "unified"
         if self.facts.has_encoder or n_ctx <= n_stream:
             return "streams"

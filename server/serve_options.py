@@ -14,6 +14,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
+from models.pooling import PoolingName
+
 KVType = Literal["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl"]
 
 
@@ -57,6 +59,11 @@ class ServeOptions:
     )
     gpu_layers: Literal["auto"] | Annotated[int, Bounds(ge=0)] = setting(
         "auto", "Layers on the GPU; auto: as many as fit its free memory."
+    )
+    pooling: PoolingName | None = setting(
+        None,
+        "Serve vectors of texts, made of their tokens' in this way, not answers; rank: a classifier's scores;"
+        " not set: as the file says.",
     )
     prompt_format: str | None = setting(
         None, "Prompt format of every model; not set: told from its metadata and name."

@@ -8,6 +8,8 @@ from typing import Literal
 
 import numpy as np
 
+from models.pooling import POOLING_NAMES, PoolingName
+
 Vocabulary = Literal["spm", "bpe"]
 
 # enum llama_token_type
@@ -30,6 +32,8 @@ class TinyModel:
     chat_template: str | None = None
     control: tuple[str, ...] = ()
     """The names of further control tokens."""
+    pooling: PoolingName | None = None
+    """The pooling that the header names, as that of a model for vectors."""
 
     @property
     def n_embd_head(self) -> int:
@@ -54,6 +58,8 @@ def write_tiny_gguf(path: Path, tiny: TinyModel | None = None) -> Path:
     writer.add_layer_norm_rms_eps(1e-5)
     n_vocab = _add_spm(writer, tiny) if tiny.vocabulary == "spm" else _add_bpe(writer, tiny)
     writer.add_vocab_size(n_vocab)
+    if tiny.pooling is not None:
+        writer.add_pooling_type(gguf.PoolingType(POOLING_NAMES.index(tiny.pooling)))
     if tiny.chat_template is not None:
         writer.add_chat_template(tiny.chat_template)
     random = np.random.Generator(np.random.PCG64(tiny.seed))

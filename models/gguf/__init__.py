@@ -9,6 +9,8 @@ checks.py              Checks for values in a well-formed GGUF file on which lla
 hyperparameters.py     `Hyperparameters`: a header's values under one prefix, and those for keys left out.
                        Pure.
 info.py                `read_gguf_info`: what a GGUF file holds, or the reason why it must not be loaded.
+pooling.py             `pooling_of`: the way in which a model makes a vector or scores of a text, as its
+                       header says. Pure.
 projector.py           Projectors (`mmproj`): GGUF files beside a model's, which turn pictures or sound into
                        embeddings.
 reader.py              The structure of one GGUF file: header, key-value pairs, tensor table.

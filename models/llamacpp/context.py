@@ -19,6 +19,7 @@ from models.llamacpp.eval_callback import MatmulObserver, observe
 from models.llamacpp.kv_cache import kv_type, no_context, require_memory
 from models.llamacpp.model import Model
 from models.llamacpp.sequences import Sequences
+from models.pooling import POOLING_NAMES, PoolingName
 
 FlashAttention = Literal["auto", "on", "off"]
 
@@ -49,11 +50,13 @@ class Context(Sequences):
         type_v: str = "f16",
         offload_kqv: bool = True,
         embeddings: bool = False,
+        pooling: PoolingName | None = None,
         observer: MatmulObserver | None = None,
     ) -> None:
         """Allocate `n_ctx` KV cells in all; without `kv_unified` each sequence has n_ctx / n_seq_max of them.
 
-        llama.cpp rounds n_ctx up, see the property. `observer` looks on at every decode, which costs time.
+        llama.cpp rounds n_ctx up, see the property. `pooling`: of vectors, None for the file's own.
+        `observer` looks on at every decode, which costs time.
         Raises ContextError with llama.cpp's reason, what the KV cache would need, and the fix.
         """
         if model.vocab_only:
@@ -78,6 +81,8 @@ class Context(Sequences):
         params.type_v = kv_type(type_v)
         params.offload_kqv = offload_kqv
         params.embeddings = embeddings
+        if pooling is not None:
+            params.pooling_type = POOLING_NAMES.index(pooling)
         self._observer = observer  # C calls it as long as the context lives
         observe(params, observer)
         params.no_perf = True
@@ -133,7 +138,13 @@ class Context(Sequences):
             library.bind(name, ctypes.c_int32, ctypes.c_void_p, self._native.llama_batch)
             for name in ("llama_decode", "llama_encode")
         )
-        self._logits = library.bind("llama_get_logits", ctypes.c_void_p, ctypes.c_void_p)
+        self._logits, self._embeddings = (
+            library.bind(name, ctypes.c_void_p, ctypes.c_void_p)
+            for name in ("llama_get_logits", "llama_get_embeddings")
+        )
+        self._embeddings_seq = library.bind(
+            "llama_get_embeddings_seq", ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int32
+        )
 
     @property
     def pointer(self) -> int:
@@ -172,9 +183,11 @@ class Context(Sequences):
     def encode(self, batch: TokenBatch) -> None:
         """Run the encoder of a model that has one; later decodes attend to its result, not to earlier ones.
 
-        Leaves no logits. Raises DecodeError, as `decode`; LlamaCppError: more than `n_ubatch` tokens.
+        Leaves vectors with embeddings=True, never logits. Raises DecodeError, as `decode`; LlamaCppError:
+        more than `n_ubatch` tokens.
         """
         self._compute(self._encode, batch, self.n_ubatch)
+        self._outputs = b"\1" * batch.n_tokens if self.embeddings else b""
 
     def _compute(self, function: Callable[..., int], batch: TokenBatch, n_most: int) -> None:
         pointer = self.pointer
@@ -233,6 +246,26 @@ class Context(Sequences):
             self._top_k = DeviceTopK(self, k)
         return self._top_k
 
+    def embedding_rows(self) -> npt.NDArray[np.float32]:
+        """Return the last batch's vectors [n_tokens, n_embd_out]: a view, valid until the next decode.
+
+        Only with embeddings=True and the pooling "none". Raises LlamaCppError if there are none.
+        """
+        return self._floats(self._embeddings(self.pointer), len(self._outputs), self.model.n_embd_out)
+
+    def scores_seq(self, seq_id: int) -> npt.NDArray[np.float32]:
+        """Return a view [n_cls_out] of a sequence's scores in the last batch, with the pooling "rank"."""
+        address = self._embeddings_seq(self.pointer, self._check(seq_id))
+        scores: npt.NDArray[np.float32] = self._floats(address, 1, self.model.n_cls_out)[0]
+        return scores
+
+    def _floats(self, address: int | None, n_rows: int, width: int) -> npt.NDArray[np.float32]:
+        if not address:
+            raise LlamaCppError("the last batch left no vectors; make the context with embeddings=True")
+        floats = (ctypes.c_float * (n_rows * width)).from_address(address)
+        rows: npt.NDArray[np.float32] = np.frombuffer(memoryview(floats), np.float32).reshape(n_rows, width)
+        return rows
+
     def embeddings_row(self, i: int) -> npt.NDArray[np.float32]:
         """Return a copy [n_embd] of the last batch's embedding of token i (no pooling, embeddings=True)."""
         if not self.has_output(i):
@@ -248,12 +281,16 @@ class Context(Sequences):
             raise LlamaCppError(
                 "the last batch left no such embedding; make the context with embeddings=True"
             )
-        n_embd = int(self._native.llama_model_n_embd_out(self.model.pointer))
-        return np.ctypeslib.as_array(pointer, (n_embd,)).copy()
+        return np.ctypeslib.as_array(pointer, (self.model.n_embd_out,)).copy()
 
     def synchronize(self) -> None:
         """Wait for a device to finish; reading logits does so by itself."""
         self._native.llama_synchronize(self.pointer)
+
+    @property
+    def has_memory(self) -> bool:
+        """True if it keeps what it has computed: an encoder's context has no KV cache."""
+        return self._memory is not None
 
     def set_n_threads(self, n_threads: int, n_threads_batch: int | None = None) -> None:
         self._native.llama_set_n_threads(self.pointer, n_threads, n_threads_batch or n_threads)

@@ -149,6 +149,16 @@ class Model:
         return int(self._native.llama_model_n_embd(self.pointer))
 
     @property
+    def n_embd_out(self) -> int:
+        """The numbers of an output's vector."""
+        return int(self._native.llama_model_n_embd_out(self.pointer))
+
+    @property
+    def n_cls_out(self) -> int:
+        """The scores of a classifier's head."""
+        return int(self._native.llama_model_n_cls_out(self.pointer))
+
+    @property
     def n_layer(self) -> int:
         return int(self._native.llama_model_n_layer(self.pointer))
 

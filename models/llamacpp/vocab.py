@@ -341,6 +341,16 @@ class Vocab:
         return self._special(self._native.llama_vocab_eot)
 
     @property
+    def sep(self) -> int | None:
+        """The separator of two texts."""
+        return self._special(self._native.llama_vocab_sep)
+
+    @property
+    def add_sep(self) -> bool:
+        """True if a separator stands between two texts, beside what ends the first."""
+        return bool(self._native.llama_vocab_get_add_sep(self.pointer))
+
+    @property
     def add_bos(self) -> bool:
         return bool(self._native.llama_vocab_get_add_bos(self.pointer))
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from models.errors import ContextError
@@ -145,6 +145,42 @@ def estimate(
     )
 
 
+def estimate_pooled(
+    info: ModelFile,
+    n_cells: int,
+    n_batch: int,
+    *,
+    has_memory: bool,
+    type_k: str = "f16",
+    type_v: str = "f16",
+    flash_attn: bool = True,
+) -> MemoryEstimate:
+    """The memory that `info` takes when it makes vectors of at most `n_batch` tokens at once.
+
+    llama.cpp keeps room for logits of all of them, which no encoder computes. Without `has_memory`, as
+    encoders are, there is no KV cache. Raises ContextError as `estimate`.
+    """
+    whole = estimate(
+        info,
+        n_cells,
+        type_k=type_k,
+        type_v=type_v,
+        n_ubatch=n_batch,
+        kv_unified=True,
+        flash_attn=flash_attn,
+    )
+    n_vocab, n_embd = info.n_vocab or 0, info.n_embd or 0
+    compute = whole.compute
+    if not has_memory:
+        compute = _compute_bytes(info, n_batch, n_cells, flash_attn=flash_attn, n_logits=0)
+    return replace(
+        whole,
+        layer_kv=whole.layer_kv if has_memory else (0,) * whole.n_layer,
+        compute=compute,
+        output=4 * (n_vocab + n_embd) * n_batch,
+    )
+
+
 def pad_cells(n_ctx: int) -> int:
     """The KV cells that llama.cpp gives a sequence of `n_ctx` tokens."""
     return -(-n_ctx // CELL_PADDING) * CELL_PADDING
@@ -198,10 +234,13 @@ def _per_layer(info: ModelFile, key: str, n_layer: int) -> list[int]:
     return values if len(values) == n_layer else []
 
 
-def _compute_bytes(info: ModelFile, n_ubatch: int, cells: int, *, flash_attn: bool) -> int:
+def _compute_bytes(
+    info: ModelFile, n_ubatch: int, cells: int, *, flash_attn: bool, n_logits: int | None = None
+) -> int:
     """Working memory: the largest of the output, the feed-forward and the attention, f32 per token.
 
-    With flash attention the scores are never stored, only a mask of f16.
+    With flash attention the scores are never stored, only a mask of f16. `n_logits`: None for the
+    vocabulary's.
     """
     n_embd = info.n_embd or 0
     heads = max(_per_layer(info, "attention.head_count", info.n_layer or 0), default=0)
@@ -209,7 +248,7 @@ def _compute_bytes(info: ModelFile, n_ubatch: int, cells: int, *, flash_attn: bo
     experts = info.hyperparameter("expert_used_count") or 0
     n_ff = max(n_ff, experts * (info.hyperparameter("expert_feed_forward_length") or n_ff))
     width_kv = max((key + value for key, value in _kv_widths(info)), default=0)
-    per_token = [(info.n_vocab or 0) + 2 * n_embd]
+    per_token = [((info.n_vocab or 0) if n_logits is None else n_logits) + 2 * n_embd]
     if flash_attn:
         per_token.append(3 * n_ff + 4 * n_embd + cells // 2)
     else:

@@ -86,12 +86,12 @@ def cancelled_failure(request_id: str) -> Failure:
     return Failure(id=request_id, kind="cancelled", message="the request was cancelled")
 
 
-def timeout_failure(request: EngineRequest) -> Failure:
+def timeout_failure(request_id: str, timeout_s: float) -> Failure:
     """Return the terminal event of a request whose time limit has passed."""
     return Failure(
-        id=request.id,
+        id=request_id,
         kind="unavailable",
-        message=f"the request took longer than its time limit of {request.timeout_s:g} s; "
+        message=f"the request took longer than its time limit of {timeout_s:g} s; "
         "raise the limit or ask for less",
         code="timeout",
     )

@@ -12,6 +12,9 @@ import msgspec
 
 FinishReason = Literal["stop", "length", "tool_calls"]
 FailureKind = Literal["invalid_request", "busy", "server_error", "unavailable", "cancelled"]
+Meaning = Literal["vector", "rows", "logit", "probability", "cosine"]
+"""The numbers of a pooled request: a text's vector, its tokens' vectors, a head's scores from minus to plus
+infinity or from 0 to 1, or the cosine of two vectors."""
 
 
 class Usage(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=False):
@@ -104,6 +107,21 @@ class PromptScored(msgspec.Struct, frozen=True, tag="prompt_scored", kw_only=Tru
     """True if the scores go on in the next event of this kind: a long prompt's travel in parts."""
 
 
+class Vectors(msgspec.Struct, frozen=True, tag="vectors", kw_only=True, array_like=True, gc=False):
+    """Vectors or scores of some of a pooled request's texts, or pairs; the rows of one may come in parts."""
+
+    id: str
+    indices: tuple[int, ...]
+    """The places of the texts in the request."""
+    n_rows: tuple[int, ...]
+    """So many rows of each come here: one, or one per token."""
+    width: int
+    """A row has so many numbers."""
+    data: bytes
+    """The rows one after another, each number a float32, little-endian."""
+    meaning: Meaning = "vector"
+
+
 class ChoiceEnd(msgspec.Struct, frozen=True, tag="choice_end", kw_only=True, array_like=True, gc=False):
     """Choice `index` is complete."""
 
@@ -133,4 +151,4 @@ class Failure(msgspec.Struct, frozen=True, tag="failure", kw_only=True, array_li
     retry_after_s: float | None = None
 
 
-Event = Started | PromptScored | Delta | ChoiceEnd | Finish | Failure
+Event = Started | PromptScored | Delta | Vectors | ChoiceEnd | Finish | Failure

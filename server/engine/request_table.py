@@ -151,7 +151,7 @@ class RequestTable:
         now_s = self._clock_s()
         for group in list(self.groups.values()):
             if group.deadline_s is not None and now_s >= group.deadline_s:
-                self.end(group, timeout_failure(group.request))
+                self.end(group, timeout_failure(group.id, group.request.timeout_s or 0.0))
 
     def _forget(self, group: Group) -> None:
         del self.groups[group.id]

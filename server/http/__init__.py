@@ -24,6 +24,7 @@ openapi.py         The OpenAPI document's request bodies, which FastAPI doesn't 
 pages.py           `list_of`: a part of a long list in OpenAI's form, by `after`, `limit` and `order`. Pure.
 pieces.py          `JsonPieces`: an answer that is there in pieces, sent as they are with others served in
                    between.
+pool.py            `answer_pooled`: from a request for vectors or scores to its HTTP answer.
 preflights.py      `Preflights`: CORS as Starlette does it, with refusals in OpenAI's form. ASGI middleware.
 request_body.py    `read` and `read_small`: a request's body, within its limits and whatever its content type
                    says.

@@ -12,12 +12,14 @@ from starlette.requests import Request
 
 from models.errors import RequestError
 from server.config import ServerConfig
+from server.embeddings.answers import new_answer_id
+from server.embeddings.read import PooledPurpose
 from server.http import request_body
 from server.http.access_log import record_of
 from server.http.body_processes import BodyProcesses
 from server.http.live_requests import LiveRequests
 from server.openai.heading import Kind, new_id
-from server.openai.requests.reading import GenerationRead, Purpose, QuestionRead, ReadJob
+from server.openai.requests.reading import GenerationRead, PooledRead, Purpose, QuestionRead, ReadJob
 from server.pages.store import ChatStore
 from server.pages.turns import RunningTurns
 from server.responses.identity import new_id as new_response_id
@@ -102,6 +104,14 @@ class Api:
         self._log_ignored(request, read)
         return read, response_id
 
+    async def read_pooled(self, request: Request, purpose: PooledPurpose) -> tuple[PooledRead, str]:
+        """Return a request for vectors or scores, and the id of its answer. Raises RequestError."""
+        answer_id = new_answer_id(purpose)
+        job = ReadJob(purpose=purpose, request_id=answer_id, timeout_s=self.config.request_timeout_s)
+        read = await self._read(request, job)
+        assert isinstance(read, PooledRead)
+        return read, answer_id
+
     async def read_question(self, request: Request, purpose: Purpose) -> QuestionRead:
         """Return a request that is a question. Raises RequestError."""
         read = await self._read(request, ReadJob(purpose=purpose))
@@ -112,10 +122,10 @@ class Api:
         """Return the body of a route whose requests are short. Raises RequestError."""
         return await request_body.read_small(request, schema, self.config.body_limit_bytes)
 
-    async def _read(self, request: Request, job: ReadJob) -> GenerationRead | QuestionRead:
+    async def _read(self, request: Request, job: ReadJob) -> GenerationRead | QuestionRead | PooledRead:
         """Return the request's body. Unknown fields are ignored, and logged once."""
         read = await request_body.read(request, job, self.config.body_limit_bytes, self.body_processes)
-        assert isinstance(read, GenerationRead | QuestionRead)
+        assert isinstance(read, GenerationRead | QuestionRead | PooledRead)
         self._log_ignored(request, read)
         return read
 
@@ -125,7 +135,9 @@ class Api:
             self.warned.add(name)
             logger.warning("%s", message)
 
-    def _log_ignored(self, request: Request, read: GenerationRead | QuestionRead | ResponseRead) -> None:
+    def _log_ignored(
+        self, request: Request, read: GenerationRead | QuestionRead | PooledRead | ResponseRead
+    ) -> None:
         """Log what a request asks for in vain, each name once."""
         path = request.url.path
         for name in read.unknown:

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from server.anthropic.requests.schemas import CountTokensRequest, MessagesRequest
+from server.embeddings.schemas import EmbeddingRequest, EmbedRequest, RerankRequest, ScoreRequest
 from server.openai.requests.schemas import (
     ApplyTemplateRequest,
     ChatCompletionRequest,
@@ -33,10 +34,14 @@ _SCHEMAS: tuple[type[BaseModel], ...] = (
     ConversationCreation,
     CountTokensRequest,
     DetokenizeRequest,
+    EmbeddingRequest,
+    EmbedRequest,
     ItemsCreation,
     MessagesRequest,
     MetadataUpdate,
+    RerankRequest,
     ResponsesRequest,
+    ScoreRequest,
     TokenizeRequest,
 )
 _REFERENCE = "#/components/schemas/{model}"

@@ -61,7 +61,16 @@ _BY_SCOPE: Final[Mapping[RouteScope, tuple[str, ...]]] = {
         "POST /web/chats/{chat_id}/stop",
         "GET /web/chats/{chat_id}/events",
     ),
-    "embed": (),
+    "embed": (
+        "POST /embeddings",
+        "POST /embedding",
+        "POST /embed",
+        "POST /embed_all",
+        "POST /rerank",
+        "POST /v2/rerank",
+        "POST /reranking",
+        "POST /score",
+    ),
     "models": ("GET /models", "GET /models/", "GET /models/{model:path}", "GET /props", "GET /lora-adapters"),
     "admin": (
         "GET /admin/adapters",

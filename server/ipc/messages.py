@@ -4,15 +4,15 @@ They travel as msgpack over a local socket (`server.ipc.frames`). The first fram
 `ModelSpec` (`server.ipc.model_spec`); each frame after it is one `WorkerRequest`. Each frame to the API
 process is one `Reply`; all events of one engine step are in one `StepEvents`.
 
-Every accepted `Generate` is answered by any number of `Started`, `PromptScored`, `Delta` and `ChoiceEnd` and
-exactly one terminal event, `Finish` or `Failure`; these events are the engine's (`server.engine.events`).
-Every other request is answered by exactly one reply with its `id`, a long one in parts (`server.ipc.parts`);
-`Cancel` and `Drain` by none.
+Every accepted `Generate` or `Pool` is answered by any number of `Started`, `PromptScored`, `Delta`, `Vectors`
+and `ChoiceEnd` and exactly one terminal event, `Finish` or `Failure`; these events are the engine's
+(`server.engine.events`). Every other request is answered by exactly one reply with its `id`, a long one in
+parts (`server.ipc.parts`); `Cancel` and `Drain` by none.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -90,6 +90,18 @@ class InfillPrompt(msgspec.Struct, frozen=True, tag="infill", kw_only=True):
 Prompt = TextPrompt | TokenPrompt | ChatPrompt | InfillPrompt
 
 
+TextParts = tuple[str | int, ...]
+"""A text in parts, some of which are token ids."""
+
+
+class PooledInputs(msgspec.Struct, frozen=True, array_like=True):
+    """The texts of a `Pool`. Token ids alone are used as they are; strings get the model's special tokens."""
+
+    texts: tuple[str | TextParts, ...]
+    pairs: tuple[tuple[int, int], ...] = ()
+    """The places in `texts` of those that are scored together; empty: each text is for itself."""
+
+
 # --- to the worker --------------------------------------------------------------------------------
 
 
@@ -123,6 +135,37 @@ class Generate(msgspec.Struct, frozen=True, tag="generate", kw_only=True):
     """So many tokens of the prompt stay then; -1: all, None: as many as a quarter of the context holds."""
     constraint: Constraint | None = None
     """The answer's content has this form. Thoughts and tool calls have their own."""
+
+
+class Pool(msgspec.Struct, frozen=True, tag="pool", kw_only=True):
+    """Make a vector of each text, or a score for each pair of texts."""
+
+    id: str
+    inputs: PooledInputs
+    wants: Literal["vectors", "rows", "any"] = "vectors"
+    """A vector of each text is wanted, those of its tokens, or whatever the model is served for, be
+    it a classifier's scores."""
+    dimensions: int | None = None
+    """Vectors have so many numbers, their first ones; None: all."""
+    norm: int = 2
+    """The norm that vectors are divided by, as llama-server counts them: -1 none, 0 the largest number (as 16
+    bits), 1 the sum, 2 the length, p the p-norm. Token's vectors are never divided by default."""
+    cut: Literal["end", "start"] | None = None
+    """The side of a text that is left out if it is too long; None: that is an error."""
+    max_tokens: int | None = None
+    """With `cut`, a text has at most so many tokens; None: as many as the context."""
+    prompts: tuple[str, ...] = ()
+    """Names of prompts, of which the first that the file has goes before each text; empty: the default."""
+    must_have_prompt: bool = False
+    """It is an error that the file has none of `prompts`."""
+    prompt_text: str | None = None
+    """This goes before each text instead."""
+    add_special: bool = True
+    """Strings get the model's special tokens."""
+    param: str = "input"
+    """The field that the client sent the texts in, for error messages."""
+    timeout_s: float | None = None
+    priority: int = 0
 
 
 class Cancel(msgspec.Struct, frozen=True, tag="cancel"):
@@ -177,6 +220,7 @@ LONG_FIELD: dict[type, str] = {
     Detokenize: "tokens",
     ApplyTemplate: "prompt",
     CountTokens: "prompt",
+    Pool: "inputs",
 }
 """The one field of each of these messages that may be long.
 
@@ -206,7 +250,10 @@ class Drain(msgspec.Struct, frozen=True, tag="drain"):
     """Requests that still run after this many seconds are ended."""
 
 
-WorkerRequest = Generate | Cancel | Question | LoadAdapter | UnloadAdapter | Drain
+Work = Generate | Pool
+"""A request that is worked on in steps: events answer it."""
+
+WorkerRequest = Generate | Pool | Cancel | Question | LoadAdapter | UnloadAdapter | Drain
 
 
 # --- to the API process ---------------------------------------------------------------------------

@@ -6,6 +6,7 @@ from typing import Literal
 
 import msgspec
 
+from models.pooling import Pooling
 from server.serve_options import ServeOptions
 
 
@@ -80,3 +81,5 @@ class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
     eos_token: str | None = None
     chat_template: str | None = None
     kernels: KernelReport = KernelReport()
+    pooling: Pooling | None = None
+    """The way in which a text becomes a vector or scores; None: the model writes text."""

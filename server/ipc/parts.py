@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from server.engine.events import Delta, Event, PromptScored, TokenLogprob
+from server.engine.events import Delta, Event, PromptScored, TokenLogprob, Vectors
 from server.ipc.messages import ApplyTemplateReply, DetokenizeReply, Reply, StepEvents, TokenizeReply
 
 MAX_ANSWER_TOKENS = 2_000_000
@@ -26,6 +26,8 @@ PART_CHARS = 128 << 10
 PART_WEIGHT = 4_096
 """The events of one part weigh at most this much, or there is only one: see `weight_of`."""
 _CHARS_PER_WEIGHT = 64
+_BYTES_PER_WEIGHT = 512
+"""Vectors are copied, not looked into, until the answer is sent."""
 
 R = TypeVar("R", bound=Reply)
 _LONG_FIELDS: dict[type[Any], tuple[str, ...]] = {
@@ -110,6 +112,8 @@ def weight_of(event: Event) -> int:
         return 1 + len(event.text) // _CHARS_PER_WEIGHT + _n_scores(event.logprobs)
     if isinstance(event, PromptScored):
         return _n_scores(event.logprobs)
+    if isinstance(event, Vectors):
+        return 1 + len(event.data) // _BYTES_PER_WEIGHT
     return 1
 
 
@@ -118,7 +122,10 @@ def _n_scores(logprobs: Sequence[TokenLogprob]) -> int:
 
 
 def _pieces(event: Event) -> Iterator[Event]:
-    """Yield the scores of a long prompt in parts; any other event is one."""
+    """Yield the scores of a long prompt and many vectors in parts; any other event is one."""
+    if isinstance(event, Vectors) and weight_of(event) > PART_WEIGHT:
+        yield from _vector_parts(event)
+        return
     if not isinstance(event, PromptScored) or weight_of(event) <= PART_WEIGHT:
         yield event
         return
@@ -127,3 +134,20 @@ def _pieces(event: Event) -> Iterator[Event]:
     for start in range(0, len(scores), n_per_part):
         end = start + n_per_part
         yield PromptScored(id=event.id, logprobs=scores[start:end], more=event.more or end < len(scores))
+
+
+def _vector_parts(event: Vectors) -> Iterator[Vectors]:
+    """Yield the rows in parts, a few of one text or several texts' in each."""
+    row_bytes = 4 * event.width
+    most = max(1, PART_WEIGHT * _BYTES_PER_WEIGHT // row_bytes)
+    places = [place for place, n in zip(event.indices, event.n_rows, strict=True) for _ in range(n)]
+    for start in range(0, len(places), most):
+        counts: dict[int, int] = {}
+        for place in places[start : start + most]:
+            counts[place] = counts.get(place, 0) + 1
+        yield msgspec.structs.replace(
+            event,
+            indices=tuple(counts),
+            n_rows=tuple(counts.values()),
+            data=event.data[start * row_bytes : (start + most) * row_bytes],
+        )

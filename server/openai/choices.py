@@ -23,6 +23,7 @@ from server.engine.events import (
     PromptScored,
     Started,
     Timings,
+    Vectors,
 )
 from server.openai import response_types
 from server.openai.errors import RequestFailed
@@ -108,7 +109,7 @@ class Choices:
             return self._last_end
         if isinstance(event, Failure):
             raise RequestFailed(event)
-        if isinstance(event, PromptScored):
+        if isinstance(event, PromptScored | Vectors):
             return []  # a step joins the scores to the deltas, see `steps.echo_logprobs`
         if self._clock is not None:
             self._clock.start(event)

@@ -5,6 +5,8 @@ admin.py          `/admin/adapters`: LoRA adapters at run time; `/lora-adapters`
 chat.py           `POST /v1/chat/completions`.
 completions.py    `POST /v1/completions`.
 conversations.py  `/v1/conversations`: conversations that responses add to and go on with.
+embeddings.py     Vectors of texts, and scores of pairs: OpenAI's routes, llama-server's, TEI's, Cohere's,
+                  vLLM's.
 health.py         `GET /health`: this process is alive. `GET /ready`: the models it was started with can
                   answer.
 home.py           The web pages: the chat page at `/`, the API's documentation at `/docs`, and the files of

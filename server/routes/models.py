@@ -79,5 +79,5 @@ def model_object(model: ModelStatus) -> dict[str, Any]:
         "meta": meta,
         "status": {"value": model.state, "progress": model.progress, "problem": model.problem},
         "type": model.type,
-        "prompt_format": None if info is None else info.prompt_format,
+        "prompt_format": None if info is None or info.pooling is not None else info.prompt_format,
     }

@@ -12,7 +12,7 @@ from typing import Literal, Protocol, TypeVar
 import msgspec
 
 from server.engine.events import Event
-from server.ipc.messages import Generate, Question, StatsReply
+from server.ipc.messages import Question, StatsReply, Work
 from server.ipc.model_spec import ModelInfo
 
 R = TypeVar("R")
@@ -89,7 +89,7 @@ class ModelService(Protocol):
     def ready(self) -> bool:
         """True once every model to be served from the start is loaded and warm."""
 
-    def generate(self, name: str, request: Generate) -> EventSource:
+    def generate(self, name: str, request: Work) -> EventSource:
         """Return the events of one request, which begins when they are subscribed to.
 
         `request.id` is unique among those running. Raises what the name or the request itself forbids.

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 
 from models.errors import WorkerDied
 from server.engine.events import Failure
-from server.ipc.messages import Generate
+from server.ipc.messages import Work
 from server.supervisor.hosted_model import StillLoading
 from server.supervisor.process.worker_process import WorkerProcess
 from server.supervisor.protocol import EventListener
@@ -21,7 +21,7 @@ class RequestHandle:
     begun it is called once more with that error, and may raise it. Nothing is sent before `subscribe`.
     """
 
-    def __init__(self, request: Generate, find_worker: FindWorker) -> None:
+    def __init__(self, request: Work, find_worker: FindWorker) -> None:
         self._request = request
         self._find_worker = find_worker
 

@@ -18,7 +18,7 @@ import msgspec
 
 from models.errors import ModelNotFound, WorkerDied, WorkerError
 from server.ipc.launch import worker_command, worker_environment
-from server.ipc.messages import AdapterReply, Generate, Question, Stats, StatsReply
+from server.ipc.messages import AdapterReply, Generate, Question, Stats, StatsReply, Work
 from server.ipc.model_spec import ModelSpec
 from server.supervisor.adapters.registry import AdapterRegistry, RegisteredAdapter
 from server.supervisor.adapters.service import AdapterMessage
@@ -150,7 +150,7 @@ class Supervisor:
             return False
         return all(self._host_of(entry).served for entry in self._catalogue.served)
 
-    def generate(self, name: str, request: Generate) -> RequestHandle:
+    def generate(self, name: str, request: Work) -> RequestHandle:
         async def find_worker(died: WorkerDied | None) -> WorkerProcess:
             if died is not None and self._stopping:
                 raise died
@@ -218,8 +218,13 @@ class Supervisor:
                         return entry, match
             raise
 
-    def _with_adapters(self, name: str, request: Generate) -> Generate:
-        """Return the request with its model's default adapters where it names none. Raises RequestError."""
+    def _with_adapters(self, name: str, request: Work) -> Work:
+        """Return the request with its model's default adapters where it names none. Raises RequestError.
+
+        Models that make vectors have none.
+        """
+        if not isinstance(request, Generate):
+            return request
         if self._adapters.is_empty and not request.adapters:
             return request
         entry, adapter = self._resolve(name)

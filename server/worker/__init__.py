@@ -22,6 +22,7 @@ worker.py          `Worker`: it loads a model, takes requests from the inbox, st
 constraints/       The forms that a request's answer must have, compiled for a vocabulary.
 open/              Loading a model: its kind is decided once, and the opener of that kind makes its frozen
                    parts.
+pooled/            Vectors and scores of texts.
 prefix/            Prefixes kept on disk over restarts: files, their index in memory, and which of them fit a
                    model.
 run/               Running batches on llama.cpp: the engine's `ModelRunner` for each kind of model, and its

@@ -16,7 +16,7 @@ from typing import TypeVar
 
 import psutil
 
-from models.errors import CorralError, WorkerError
+from models.errors import CorralError, RequestError, WorkerError
 from server.engine.engine import Engine
 from server.engine.event_factory import cancelled_failure, error_failure
 from server.engine.events import Failure
@@ -31,6 +31,7 @@ from server.ipc.messages import (
     Drain,
     Generate,
     LoadAdapter,
+    Pool,
     Reply,
     Stats,
     StatsReply,
@@ -42,12 +43,18 @@ from server.ipc.messages import (
 )
 from server.worker.channel import Channel
 from server.worker.lanes import Lanes, is_instant, lane_of
-from server.worker.pending import Pending, PendingRequest
+from server.worker.pending import Pending, PendingRequest, Prepared
+from server.worker.pooled.engine import PooledEngine
+from server.worker.pooled.reader import PooledReader
+from server.worker.pooled.refusals import MAKES_NO_VECTORS, WRONG_KIND, writes_no_text
+from server.worker.pooled.request import PooledRequest
 from server.worker.prompts import PromptReader
 
 logger = logging.getLogger("corral.worker")
 
-Work = EngineRequest | Cancel | Drain | LoadAdapter | UnloadAdapter
+AnyEngine = Engine | PooledEngine
+
+Work = Prepared | Cancel | Drain | LoadAdapter | UnloadAdapter
 
 Asked = Tokenize | Detokenize | ApplyTemplate | CountTokens
 
@@ -61,8 +68,20 @@ class Serving:
     """The parts of a served model that the inbox needs."""
 
     prompts: PromptReader
-    engine: Engine
+    engine: AnyEngine
     n_kv_tokens: int
+    pooled: PooledReader | None = None
+    """It reads the requests of a model that makes vectors; None: the model writes text."""
+
+    def read(self, message: Generate | Pool) -> Prepared:
+        """Return the request for the engine. Raises RequestError, also for one that is another kind's."""
+        if isinstance(message, Generate):
+            if self.pooled is not None:
+                raise RequestError(writes_no_text(self.pooled.pooling), param="model", code=WRONG_KIND)
+            return self.prompts.read(message)
+        if self.pooled is None:
+            raise RequestError(MAKES_NO_VECTORS, param="model", code=WRONG_KIND)
+        return self.pooled.read(message)
 
 
 class Inbox:
@@ -108,7 +127,7 @@ class Inbox:
         """Return the ids of all requests that haven't reached the engine: whoever asks answers them."""
         ids = self._pending.close_all()
         while not self.work.empty():
-            if isinstance(message := self.work.get_nowait(), EngineRequest):
+            if isinstance(message := self.work.get_nowait(), EngineRequest | PooledRequest):
                 ids.append(message.id)
         return ids
 
@@ -134,7 +153,7 @@ class Inbox:
             case _ if self._serving is None:
                 text = "the model is still loading; try again in a moment"
                 self._send_failure(message, Failure(id=message.id, kind="unavailable", message=text))
-            case Generate():
+            case Generate() | Pool():
                 self._begin(message, self._serving)
             case LoadAdapter():
                 self.work.put(message)
@@ -152,7 +171,7 @@ class Inbox:
         else:
             self.work.put(message)
 
-    def _begin(self, message: Generate, serving: Serving) -> None:
+    def _begin(self, message: Generate | Pool, serving: Serving) -> None:
         try:
             request = self._pending.add(message)
         except CorralError as error:
@@ -163,7 +182,7 @@ class Inbox:
             return
         self._run(lambda: self._prepare(message, request, serving), message)
 
-    def _run(self, job: Callable[[], None], message: Generate | Asked) -> None:
+    def _run(self, job: Callable[[], None], message: Generate | Pool | Asked) -> None:
         if is_instant(message):
             job()
         else:
@@ -171,10 +190,10 @@ class Inbox:
 
     # --- the lanes' threads, and the inbox's for what is instant ---
 
-    def _prepare(self, message: Generate, request: PendingRequest, serving: Serving) -> None:
+    def _prepare(self, message: Generate | Pool, request: PendingRequest, serving: Serving) -> None:
         if not request.open:
             return
-        prepared = _attempt(message.id, lambda: serving.prompts.read(message))
+        prepared = _attempt(message.id, lambda: serving.read(message))
         if not isinstance(prepared, Failure):
             self._pending.hand_on(request, prepared, self.work.put)
         elif self._pending.close(request):
@@ -206,7 +225,7 @@ class Inbox:
     # --- any thread ---
 
     def _send_failure(self, message: WorkerRequest, event: Failure) -> None:
-        self._channel.send(StepEvents([event]) if isinstance(message, Generate) else event)
+        self._channel.send(StepEvents([event]) if isinstance(message, Generate | Pool) else event)
 
     def _send_events(self, event: Failure) -> None:
         self._channel.send(StepEvents([event]))

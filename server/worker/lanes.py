@@ -18,6 +18,7 @@ from server.ipc.messages import (
     Detokenize,
     Generate,
     InfillPrompt,
+    Pool,
     TextPrompt,
     Tokenize,
     TokenPrompt,
@@ -36,10 +37,11 @@ INSTANT = 1024
 """A text of at most so many characters is tokenized in less time than a change of threads takes."""
 
 _MESSAGE = 64  # a message of a chat, and a tool, counts as so many characters, besides its own
+_POOLED = 16  # and a text of which a vector is wanted as so many
 
 Lane = Literal["short", "long", "grammars"]
 
-Prepared = Generate | Tokenize | Detokenize | ApplyTemplate | CountTokens
+Prepared = Generate | Pool | Tokenize | Detokenize | ApplyTemplate | CountTokens
 
 
 class Lanes:
@@ -100,8 +102,10 @@ def is_short(message: Prepared) -> bool:
     return _extent(content) + _stops(message) <= SHORT
 
 
-def _extent(content: TextPrompt | TokenPrompt | InfillPrompt | Tokenize | Detokenize) -> int:
+def _extent(content: TextPrompt | TokenPrompt | InfillPrompt | Tokenize | Detokenize | Pool) -> int:
     match content:
+        case Pool(inputs=inputs):
+            return sum(map(len, inputs.texts)) + 2 * len(inputs.pairs) + _POOLED * len(inputs.texts)
         case InfillPrompt():
             others = sum(len(text.text) + len(text.filename) for text in content.extra)
             return len(content.prefix) + len(content.suffix) + len(content.begun) + others

@@ -7,7 +7,10 @@ from collections.abc import Callable
 
 from models.errors import RequestError
 from server.engine.request import EngineRequest
-from server.ipc.messages import Generate
+from server.ipc.messages import Generate, Pool
+from server.worker.pooled.request import PooledRequest
+
+Prepared = EngineRequest | PooledRequest
 
 
 class PendingRequest:
@@ -15,9 +18,10 @@ class PendingRequest:
 
     __slots__ = ("adapters", "id", "open")
 
-    def __init__(self, message: Generate) -> None:
+    def __init__(self, message: Generate | Pool) -> None:
         self.id = message.id
-        self.adapters = frozenset(adapter_id for adapter_id, _ in message.adapters or ())
+        adapters = message.adapters if isinstance(message, Generate) else None
+        self.adapters = frozenset(adapter_id for adapter_id, _ in adapters or ())
         self.open = True
         """True until it is handed on or answered; read it without the lock to leave out work, no more."""
 
@@ -48,7 +52,7 @@ class Pending:
         with self._lock:
             self._shut = True
 
-    def add(self, message: Generate) -> PendingRequest | None:
+    def add(self, message: Generate | Pool) -> PendingRequest | None:
         """Register a request; None after `shut`. Raises RequestError if one with its id is being prepared."""
         request = PendingRequest(message)
         with self._lock:
@@ -59,9 +63,7 @@ class Pending:
             self._requests[request.id] = request
         return request
 
-    def hand_on(
-        self, request: PendingRequest, prepared: EngineRequest, put: Callable[[EngineRequest], None]
-    ) -> bool:
+    def hand_on(self, request: PendingRequest, prepared: Prepared, put: Callable[[Prepared], None]) -> bool:
         """Call `put(prepared)` unless the request has been closed; True if it was called."""
         with self._lock:
             if not request.open:

@@ -28,10 +28,13 @@ from server.ipc.messages import (
 from server.ipc.model_spec import KernelReport, ModelSpec
 from server.worker.adapter_set import AdapterSet
 from server.worker.channel import Channel
-from server.worker.inbox import SHUTTING_DOWN, Inbox, Serving, Work, exit_at_once
+from server.worker.inbox import SHUTTING_DOWN, AnyEngine, Inbox, Serving, Work, exit_at_once
 from server.worker.open.loading import load
 from server.worker.open.parts import LoadedModel
 from server.worker.outbox import MERGE_S, Outbox
+from server.worker.pooled.engine import PooledEngine
+from server.worker.pooled.request import PooledRequest
+from server.worker.pooled.runner import PooledRunner
 from server.worker.prefix.open import save_leftovers
 from server.worker.run.context_decoder import DecodeListener
 
@@ -84,13 +87,7 @@ class Worker:
         except CorralError as error:
             self._channel.send(LoadFailed(error.message, type(error).__name__))
             return EXIT_LOAD_FAILED
-        engine = Engine(
-            loaded.runner,
-            engine_config(self._spec, loaded.info.kernels),
-            speculation=loaded.speculation,
-            prefixes=loaded.prefixes,
-            step_cost=StepCost(loaded.step_times),
-        )
+        engine = open_engine(self._spec, loaded)
         self._loaded = True
         try:
             return self._serve_and_save(loaded, engine)
@@ -106,10 +103,15 @@ class Worker:
             loaded.prompts.close()
             loaded.renderer.close()
 
-    def _serve_and_save(self, loaded: LoadedModel, engine: Engine) -> int:
+    def _serve_and_save(self, loaded: LoadedModel, engine: AnyEngine) -> int:
         """Serve until drained, then keep the prefixes worth keeping."""
         status = self._serve(loaded, engine)
-        if status == EXIT_OK and loaded.prefixes is not None:
+        if (
+            status == EXIT_OK
+            and loaded.prefixes is not None
+            and isinstance(engine, Engine)
+            and not isinstance(loaded.runner, PooledRunner)
+        ):
             self._outbox.flush()
             grace_end_s = self._drain_until_s or time.monotonic()
             save_leftovers(engine, loaded.runner, loaded.prefixes, grace_end_s)
@@ -118,9 +120,9 @@ class Worker:
     def _report_progress(self, progress: float) -> None:
         self._channel.send(Loading(progress))
 
-    def _serve(self, loaded: LoadedModel, engine: Engine) -> int:
+    def _serve(self, loaded: LoadedModel, engine: AnyEngine) -> int:
         n_kv_tokens = loaded.runner.n_ctx * loaded.runner.n_slots
-        self._inbox.serve(Serving(loaded.prompts, engine, n_kv_tokens))
+        self._inbox.serve(Serving(loaded.prompts, engine, n_kv_tokens, loaded.pooled))
         gc.collect()
         gc.freeze()
         gc.set_threshold(*GC_THRESHOLDS)
@@ -147,7 +149,7 @@ class Worker:
             if not engine.has_work:
                 engine.check_integrity()
 
-    def _fail_all(self, engine: Engine, message: str, kind: FailureKind) -> None:
+    def _fail_all(self, engine: AnyEngine, message: str, kind: FailureKind) -> None:
         """End every request: `kind` is for those that run, the others are to be sent again."""
         self._inbox.shut()
         events = engine.fail_all(message, running_kind=kind)
@@ -155,7 +157,7 @@ class Worker:
         events += [Failure(id=request_id, kind="unavailable", message=message) for request_id in unserved]
         self._outbox.send(events)
 
-    def _take_work(self, engine: Engine, adapters: AdapterSet) -> bool:
+    def _take_work(self, engine: AnyEngine, adapters: AdapterSet) -> bool:
         """Hand on all that has come, waiting for it while there is nothing to do; True if anything came."""
         work, came = self._inbox.work, False
         try:
@@ -182,10 +184,12 @@ class Worker:
             self._made_ready = True
             loaded.prompts.open()
 
-    def _hand_on(self, message: Work, engine: Engine, adapters: AdapterSet) -> None:
+    def _hand_on(self, message: Work, engine: AnyEngine, adapters: AdapterSet) -> None:
         match message:
-            case EngineRequest():
+            case EngineRequest() if isinstance(engine, Engine):
                 self._submit(message, engine, adapters)
+            case PooledRequest() if isinstance(engine, PooledEngine):
+                engine.submit(message)
             case Cancel():
                 engine.cancel(message.id)
             case LoadAdapter():
@@ -217,6 +221,19 @@ class Worker:
     def _report_freed(self, adapters: AdapterSet) -> None:
         for call_id in adapters.free():
             self._channel.send(AdapterReply(call_id))
+
+
+def open_engine(spec: ModelSpec, loaded: LoadedModel) -> AnyEngine:
+    """Return the engine of the model's kind."""
+    if isinstance(loaded.runner, PooledRunner):
+        return PooledEngine(loaded.runner, spec.options.queue_size)
+    return Engine(
+        loaded.runner,
+        engine_config(spec, loaded.info.kernels),
+        speculation=loaded.speculation,
+        prefixes=loaded.prefixes,
+        step_cost=StepCost(loaded.step_times),
+    )
 
 
 def engine_config(spec: ModelSpec, kernels: KernelReport) -> EngineConfig:

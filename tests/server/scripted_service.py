@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import struct
 from collections.abc import Callable, Sequence
 from typing import TypeVar, cast
 
@@ -15,11 +16,13 @@ from server.engine.events import (
     Failure,
     Finish,
     FinishReason,
+    Meaning,
     PromptScored,
     Started,
     Timings,
     TokenLogprob,
     Usage,
+    Vectors,
 )
 from server.ipc.frames import HEADER, decode_request, frame_parts
 from server.ipc.messages import (
@@ -31,6 +34,7 @@ from server.ipc.messages import (
     Detokenize,
     DetokenizeReply,
     Generate,
+    Pool,
     Question,
     Reply,
     Stats,
@@ -38,6 +42,7 @@ from server.ipc.messages import (
     StepEvents,
     Tokenize,
     TokenizeReply,
+    Work,
 )
 from server.ipc.model_spec import ModelInfo
 from server.ipc.parts import parts_of
@@ -48,6 +53,7 @@ R = TypeVar("R")
 Step = Event | BaseException | float | asyncio.Event
 """A step is an event to hand on, an error to raise, seconds to sleep, or something to wait for."""
 Script = Callable[[Generate], Sequence[Step]]
+PoolScript = Callable[[Pool], Sequence[Step]]
 
 INFO = ModelInfo(
     n_vocab=4096,
@@ -157,6 +163,27 @@ def _says(request: Generate, index: int, position: int, piece: str) -> Delta:
     )
 
 
+def pools(*rows: Sequence[float], meaning: Meaning = "vector", prompt_tokens: int = 7) -> PoolScript:
+    """Each text, or pair, is given the next of `rows`, from the last text to the first."""
+
+    def script(request: Pool) -> list[Step]:
+        n = len(request.inputs.pairs) or len(request.inputs.texts)
+        steps: list[Step] = [Started(id=request.id, prompt_tokens=prompt_tokens, cached_tokens=0)]
+        for index in reversed(range(n)):
+            row = rows[index % len(rows)]
+            data = struct.pack(f"<{len(row)}f", *row)
+            steps.append(
+                Vectors(
+                    id=request.id, indices=(index,), n_rows=(1,), width=len(row), data=data, meaning=meaning
+                )
+            )
+        usage = Usage(prompt_tokens=prompt_tokens, completion_tokens=0)
+        timings = Timings(queue_ms=0.5, prompt_n=7, prompt_ms=2.0, predicted_n=0, predicted_ms=0.0)
+        return [*steps, Finish(id=request.id, usage=usage, timings=timings)]
+
+    return script
+
+
 class ScriptedService:
     """Plays `script` for every request; remembers what it was asked and which requests were closed early."""
 
@@ -164,7 +191,9 @@ class ScriptedService:
         self.script = script or says("Hello", " world")
         self.statuses = list(models)
         self.is_ready = True
+        self.pool_script: PoolScript = pools((0.6, 0.8), (1.0, 0.0))
         self.requests: list[tuple[str, Generate]] = []
+        self.pools: list[Pool] = []
         self.prompts: list[ChatPrompt] = []
         self.closed: list[str] = []
         self.running = 0
@@ -195,7 +224,7 @@ class ScriptedService:
     def ready(self) -> bool:
         return self.is_ready
 
-    def generate(self, name: str, request: Generate) -> ScriptedEvents:
+    def generate(self, name: str, request: Work) -> ScriptedEvents:
         return ScriptedEvents(self, name, request)
 
     async def ask(
@@ -244,7 +273,7 @@ class ScriptedService:
 class ScriptedEvents:
     """One request's events, as the script has them."""
 
-    def __init__(self, service: ScriptedService, name: str, request: Generate) -> None:
+    def __init__(self, service: ScriptedService, name: str, request: Work) -> None:
         self._service = service
         self._name = name
         self._request = request
@@ -252,15 +281,20 @@ class ScriptedEvents:
     async def subscribe(self, listener: EventListener) -> None:
         service, request = self._service, self._request
         service.find(self._name)
-        request = cast("Generate", decode_request(b"".join(frame_parts(request))[HEADER.size :]))
-        service.requests.append((self._name, request))
+        request = cast("Work", decode_request(b"".join(frame_parts(request))[HEADER.size :]))
+        if isinstance(request, Pool):
+            service.pools.append(request)
+            steps = service.pool_script(request)
+        else:
+            service.requests.append((self._name, request))
+            steps = service.script(request)
         service.running += 1
         service.most_running = max(service.most_running, service.running)
         async with service.changed:
             service.changed.notify_all()
         ended = False
         try:
-            for step in service.script(request):
+            for step in steps:
                 if isinstance(step, BaseException):
                     ended = True
                     raise step

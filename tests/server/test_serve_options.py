@@ -22,6 +22,7 @@ OTHER: dict[str, Any] = {
     "ctx": 1234,
     "parallel": 3,
     "gpu_layers": 7,
+    "pooling": "last",
     "prompt_format": "vicuna",
     "threads": 2,
     "threads_batch": 4,

@@ -20,6 +20,8 @@ MAX_DEPTH = 100
 """Arrays and objects are nested at most this deep."""
 MAX_PROMPT_BYTES = 8 << 20
 """One prompt, or the messages of a chat together, has at most this many bytes."""
+MAX_INPUTS_BYTES = 48 << 20
+"""The texts of a request for vectors have at most this many bytes together."""
 INLINE_BYTES = 64 << 10
 """A body of at most this many bytes, and INLINE_ELEMENTS, is read on the event loop, others in a process."""
 INLINE_ELEMENTS = 4_096
@@ -70,6 +72,16 @@ def check_form(constraint: Constraint | None) -> None:
             f"'{param}' can't be held: it has {n_chars:,} characters; the limit is {MAX_CHARS:,}",
             param=param,
             code="unsupported_schema",
+        )
+
+
+def check_inputs(n_bytes: int, param: str) -> None:
+    """Raise RequestError for texts of more bytes together than a request may have."""
+    if n_bytes > MAX_INPUTS_BYTES:
+        raise RequestError(
+            f"'{param}' has texts of {n_bytes:,} bytes; the limit is {MAX_INPUTS_BYTES:,}; send fewer",
+            param=param,
+            code="prompt_too_large",
         )
 
 

@@ -15,7 +15,9 @@ from models.errors import RequestError
 from server.anthropic.requests import to_engine as messages_to_engine
 from server.anthropic.requests.schemas import CountTokensRequest, MessagesRequest
 from server.anthropic.requests.to_engine import MessageOptions
-from server.ipc.messages import ApplyTemplate, CountTokens, Detokenize, Generate, Tokenize
+from server.embeddings.form import AnswerForm
+from server.embeddings.read import SCHEMAS, PooledPurpose, read_pooled
+from server.ipc.messages import ApplyTemplate, CountTokens, Detokenize, Generate, Pool, Tokenize
 from server.openai import errors
 from server.openai.requests import to_engine
 from server.openai.requests.answer_options import AnswerOptions, answer_options
@@ -34,17 +36,20 @@ from server.openai.requests.schemas import (
 from server.responses.read import History, HistoryWanted, ResponseRead, read_response
 from server.responses.schemas import ResponsesRequest, metadata_of
 
-Purpose = Literal[
-    "chat",
-    "text",
-    "infill",
-    "response",
-    "tokenize",
-    "detokenize",
-    "apply_template",
-    "messages",
-    "count_tokens",
-]
+Purpose = (
+    Literal[
+        "chat",
+        "text",
+        "infill",
+        "response",
+        "tokenize",
+        "detokenize",
+        "apply_template",
+        "messages",
+        "count_tokens",
+    ]
+    | PooledPurpose
+)
 """The route that got a body: `text` is `/v1/completions`, `messages` Anthropic's `/v1/messages`."""
 
 Schema = TypeVar("Schema", bound=BaseModel)
@@ -96,7 +101,17 @@ class QuestionRead(msgspec.Struct, frozen=True, kw_only=True, tag="question"):
     """True if the client wants the number of tokens, too: the form of vLLM's `/tokenize`."""
 
 
-ReadRequest = GenerationRead | QuestionRead | ResponseRead | HistoryWanted
+class PooledRead(msgspec.Struct, frozen=True, kw_only=True, tag="pooled"):
+    """A request for vectors or scores."""
+
+    model: str | None
+    unknown: list[str]
+    without_effect: list[str] = []
+    pool: Pool
+    form: AnswerForm
+
+
+ReadRequest = GenerationRead | QuestionRead | PooledRead | ResponseRead | HistoryWanted
 
 
 def read(job: ReadJob, body: bytes) -> ReadRequest:
@@ -153,6 +168,10 @@ def _read(job: ReadJob, body: bytes) -> ReadRequest:
                 without_effect=for_the_log(messages_to_engine.without_effect(counted)),
                 question=count,
             )
+        case "embeddings" | "unversioned" | "embedding" | "embed" | "embed_all" | "rerank" | "score":
+            pooled = parse(body, SCHEMAS[job.purpose])
+            pool, form = read_pooled(job.purpose, pooled, job.request_id, job.timeout_s)
+            return PooledRead(model=pooled.model, unknown=unknown_fields(pooled), pool=pool, form=form)
         case _:
             assert_never(job.purpose)
 

@@ -22,10 +22,17 @@ from typing import IO, Any, cast
 import msgspec
 
 from models.errors import RequestError
-from server.ipc.messages import LONG_FIELD, ChatPrompt, Prompt, TextPrompt, TokenPrompt
+from server.ipc.messages import LONG_FIELD, ChatPrompt, PooledInputs, Prompt, TextPrompt, TokenPrompt
 from server.openai.errors import BodyTooLarge
-from server.openai.requests.body_limits import check_prompt
-from server.openai.requests.reading import GenerationRead, QuestionRead, ReadJob, ReadRequest, read
+from server.openai.requests.body_limits import check_inputs, check_prompt
+from server.openai.requests.reading import (
+    GenerationRead,
+    PooledRead,
+    QuestionRead,
+    ReadJob,
+    ReadRequest,
+    read,
+)
 from server.responses.read import HistoryWanted, ResponseRead
 
 LENGTH = struct.Struct("<I")
@@ -52,7 +59,7 @@ class Refusal(msgspec.Struct, frozen=True, kw_only=True, tag="refusal"):
 class Head(msgspec.Struct, frozen=True, kw_only=True):
     """The first part of a reply. The long field of each message is empty and comes in a part of its own."""
 
-    outcome: GenerationRead | QuestionRead | ResponseRead | HistoryWanted | Refusal
+    outcome: GenerationRead | QuestionRead | PooledRead | ResponseRead | HistoryWanted | Refusal
     ids: list[str] = []
     """The ids of all messages that generate; they are alike but for id and prompt, and `outcome` has one."""
     n_parts: int = 0
@@ -79,6 +86,11 @@ def parts_of(outcome: ReadRequest) -> list[bytes]:
         first = msgspec.structs.replace(generates[0], prompt=TextPrompt(""))
         short: ReadRequest = msgspec.structs.replace(outcome, generates=[first])
         ids = [generate.id for generate in generates]
+    elif isinstance(outcome, PooledRead):
+        ids, long = [], [_encode(outcome.pool.inputs)]
+        check_inputs(len(long[0]), outcome.pool.param)
+        pool = msgspec.structs.replace(outcome.pool, inputs=PooledInputs(()))
+        short = msgspec.structs.replace(outcome, pool=pool)
     else:
         question, ids = outcome.question, []
         field = LONG_FIELD[type(question)]
@@ -108,6 +120,9 @@ def joined(head: Head, long: list[bytes]) -> ReadRequest:
         pairs = zip(head.ids, raw, strict=True)
         generates = [msgspec.structs.replace(first, id=id_, prompt=prompt) for id_, prompt in pairs]
         return msgspec.structs.replace(outcome, generates=generates)
+    if isinstance(outcome, PooledRead):
+        pool = msgspec.structs.replace(outcome.pool, inputs=raw[0])
+        return msgspec.structs.replace(outcome, pool=pool)
     field = LONG_FIELD[type(outcome.question)]
     question = msgspec.structs.replace(outcome.question, **{field: raw[0]})
     return msgspec.structs.replace(outcome, question=question)

@@ -25,11 +25,11 @@ from server.ipc.launch import worker_command, worker_environment
 from server.ipc.messages import (
     Cancel,
     Drain,
-    Generate,
     LoadAdapter,
     Question,
     Stats,
     UnloadAdapter,
+    Work,
     WorkerRequest,
 )
 from server.ipc.model_spec import ModelInfo, ModelSpec
@@ -146,7 +146,7 @@ class WorkerProcess:
         """Waits until the model is loaded and warm. Raises WorkerDied, or the worker's refusal."""
         return await asyncio.shield(self._dispatcher.loaded)
 
-    def open(self, request: Generate, listener: EventListener) -> RequestStream:
+    def open(self, request: Work, listener: EventListener) -> RequestStream:
         """Send the request; `listener` gets its events, to one `Finish` or `Failure`. `close` it in any case.
 
         The stream raises WorkerDied when the worker ended before it took the request: the next worker may

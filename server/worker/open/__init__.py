@@ -7,8 +7,8 @@ encoder_decoder.py  The opener of models with an encoder before their decoder, a
 kinds.py            The kinds of model that a worker can be given, and the opener of each.
 loading.py          `load`: makes a `ModelSpec` a model that is loaded, warm and described.
 parts.py            The frozen parts of a served model, and what the openers of all kinds have in common.
-pooled.py           The opener of pooled models, encoders without a decoder; it refuses them: nothing serves
-                    them yet.
+pooled.py           The opener of models that make vectors or scores: encoders, causal embedders,
+                    cross-encoders.
 step_times.py       `measure_steps`: the time of a few sizes of steps in a new context, for the engine's
                     `StepCost`.
 warm_up.py          `warm_up`: computes once in a new context, and measures what its memory can do.

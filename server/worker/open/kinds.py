@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final, Literal
 
+from models.gguf.pooling import pooling_of
 from server.worker.open.decoder import open_decoder
 from server.worker.open.encoder_decoder import open_encoder_decoder
 from server.worker.open.parts import LoadedFile, Opener
@@ -25,12 +26,12 @@ def kind_of(file: LoadedFile) -> Kind:
     """Return the kind of a loaded model, once and for all: nobody asks the model again.
 
     A model whose tokens attend to later ones can't generate one by one (BERT and its like say so in their
-    header). Raises ModelLoadError for a diffusion model: it is of no kind that is served.
+    header), and one whose header names a pooling wasn't trained to. Raises ModelLoadError for a diffusion
+    model: it is of no kind that is served.
     """
-    model, info = file.model, file.info
+    model, options = file.model, file.spec.options
     if model.is_diffusion:
         raise generates_no_text(file)
-    is_causal = info.metadata.get(f"{info.architecture}.attention.causal") is not False
-    if not model.has_decoder or not is_causal:
+    if not model.has_decoder or pooling_of(file.info, options.pooling) is not None:
         return "pooled"
     return "encoder_decoder" if model.has_encoder else "decoder"

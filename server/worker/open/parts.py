@@ -8,12 +8,15 @@ from typing import Protocol
 from models.gguf.info import GGUFInfo
 from models.llamacpp.model import Model
 from models.llamacpp.vocab import Vocab
+from models.pooling import Pooling
 from server.chat.render import ChatRenderer
 from server.engine.runner import ModelRunner
 from server.engine.speculation.speculation import Speculation
 from server.ipc.model_spec import KernelReport, ModelInfo, ModelSpec
 from server.placement import Placement
 from server.worker.adapter_set import AdapterSet
+from server.worker.pooled.reader import PooledReader
+from server.worker.pooled.runner import PooledRunner
 from server.worker.prefix.store import PrefixStore
 from server.worker.prompts import PromptReader
 from server.worker.run.context_decoder import DecodeListener
@@ -37,7 +40,7 @@ class LoadedFile:
 class LoadedModel:
     """A model that is warm and described: all that the worker needs of it."""
 
-    runner: ModelRunner
+    runner: ModelRunner | PooledRunner
     info: ModelInfo
     renderer: ChatRenderer
     prompts: PromptReader
@@ -47,6 +50,8 @@ class LoadedModel:
     step_times: tuple[tuple[int, float], ...] = ()
     """(tokens, seconds) of steps that were tried at the start; see `StepCost`."""
     prefixes: PrefixStore | None = None
+    pooled: PooledReader | None = None
+    """It prepares the requests of a pooled model, whose `runner` is a `PooledRunner`; None for others."""
 
 
 class Opener(Protocol):
@@ -75,7 +80,12 @@ def open_renderer(file: LoadedFile) -> ChatRenderer:
     return renderer
 
 
-def describe(file: LoadedFile, runner: ModelRunner, renderer: ChatRenderer) -> ModelInfo:
+def describe(
+    file: LoadedFile,
+    runner: ModelRunner | PooledRunner,
+    renderer: ChatRenderer,
+    pooling: Pooling | None = None,
+) -> ModelInfo:
     """Return the facts about the loaded model that the supervisor gets."""
     model = file.model
     return ModelInfo(
@@ -94,6 +104,7 @@ def describe(file: LoadedFile, runner: ModelRunner, renderer: ChatRenderer) -> M
         eos_token=_special_text(model.vocab, model.vocab.eos),
         chat_template=file.info.chat_template,
         kernels=file.kernels,
+        pooling=pooling,
     )
 
 

@@ -17,6 +17,7 @@ from server.model_facts import read_facts
 from server.placement import FreeMemory, place
 from server.worker.open.kinds import KINDS, Kind, kind_of
 from server.worker.open.parts import LoadedFile, LoadedModel
+from server.worker.pooled.runner import PooledRunner
 from server.worker.run.encoder_decoder import EncoderDecoderRunner
 from server.worker.run.runner import LlamaRunner
 from tests.server.worker.family_models import write_family_gguf
@@ -62,10 +63,24 @@ def test_a_diffusion_model_is_of_no_kind(pico_path: Path, monkeypatch: pytest.Mo
         pass
 
 
-def test_a_pooled_model_is_refused_by_name(paths: dict[Kind, Path]) -> None:
+def test_a_pooled_model_has_a_reader_of_texts(paths: dict[Kind, Path]) -> None:
+    with loaded(paths["pooled"]) as served:
+        assert isinstance(served.runner, PooledRunner)
+        assert served.pooled is not None
+        assert (served.speculation, served.prefixes) == (None, None)
+        assert served.info.pooling == served.runner.pooling
+
+
+def test_a_pooling_makes_a_decoder_a_pooled_model(paths: dict[Kind, Path]) -> None:
+    with loaded(paths["decoder"], pooling="last") as served:
+        assert isinstance(served.runner, PooledRunner)
+        assert served.runner.pooling.is_causal
+
+
+def test_an_encoder_decoder_makes_no_vectors(paths: dict[Kind, Path]) -> None:
     with (
-        pytest.raises(ModelLoadError, match=r"bert\.gguf \(bert .*\) doesn't generate text; serve a decoder"),
-        loaded(paths["pooled"]),
+        pytest.raises(ModelLoadError, match="makes no vectors; leave --pooling out"),
+        loaded(paths["encoder_decoder"], pooling="mean"),
     ):
         pass
 
