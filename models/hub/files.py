@@ -51,6 +51,8 @@ class Choice:
 _SMALL = ("*.json", "*.jinja", "*.model", "*.txt", "*.tiktoken", "README.md", "LICENSE*", "LICENCE*")
 _GGUF_SMALL = ("config.json", "*.jinja", "README.md", "LICENSE*", "LICENCE*")
 _SMALL_FOLDERS = ("additional_chat_templates",)
+_MODULE_CONFIG = re.compile(r"\d{1,3}_[A-Za-z]{1,64}/config\.json")
+"""The settings of a sentence-transformers' module, such as `1_Pooling/config.json`."""
 _SMALL_LIMIT_BYTES = 256 << 20
 _OTHER_WEIGHTS = (
     "flax_model*",
@@ -169,7 +171,7 @@ def _is_weights(path: str) -> bool:
 
 def _is_small(file: RemoteFile, globs: Sequence[str]) -> bool:
     folder, _, name = file.path.rpartition("/")
-    if folder and folder not in _SMALL_FOLDERS:
+    if folder and folder not in _SMALL_FOLDERS and not _MODULE_CONFIG.fullmatch(file.path):
         return False
     return (
         _matches(name, globs) and not _matches(name, _OTHER_WEIGHTS) and file.size_bytes <= _SMALL_LIMIT_BYTES

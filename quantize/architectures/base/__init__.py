@@ -28,6 +28,8 @@ rope.py            Rotary position embeddings: config.json's two spellings to GG
                    factors.
 rules.py           Rules for the tensors of a GGUF file: a name, its sources, the shape and the transform in
                    between.
+sentence_files.py  Sentence-transformers' files beside a checkpoint: the pooling of its vectors, and its
+                   prompts.
 sliding_window.py  Sliding windows in some layers, in the keys that llama.cpp's runtime reads.
 transform.py       Transforms from a checkpoint's tensors to an output tensor's rows, described as data.
 """

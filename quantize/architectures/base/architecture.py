@@ -12,6 +12,7 @@ from models.errors import CheckpointError
 from models.llamacpp.quantization.type_rules import ModelDescription
 from quantize.architectures.base.config import ModelConfig
 from quantize.architectures.base.rules import TensorRule
+from quantize.architectures.base.sentence_files import sentence_metadata
 from quantize.gguf.header import Metadata, uint32
 from quantize.vocabulary.added_tokens import COMMON, AddedTokenRules
 from quantize.vocabulary.vocabulary import Vocabulary
@@ -142,12 +143,11 @@ class Architecture(ABC):
         }
 
     def folder_metadata(self, directory: Path) -> Metadata:
-        """Return the keys of other files in the checkpoint's folder.
+        """Return the keys of other files in the checkpoint's folder: those of sentence-transformers.
 
         Raises CheckpointError: a damaged one.
         """
-        del directory
-        return {}
+        return sentence_metadata(directory, self.gguf_name)
 
     def vocabulary_metadata(self, vocabulary: Vocabulary) -> Metadata:
         """Return tokenizer keys that belong to the family; they replace the vocabulary's own."""

@@ -3,30 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path, PurePosixPath
-from typing import Any, ClassVar, Final
+from typing import ClassVar
 
 from models.errors import CheckpointError
 from models.llamacpp.quantization.type_rules import ModelDescription
 from quantize.architectures.base.architecture import Architecture
 from quantize.architectures.base.config import ModelConfig
 from quantize.architectures.base.rules import TensorRule, norm_rules
-from quantize.checkpoint.json_file import parse_json, read_bounded, read_json_object
 from quantize.gguf.header import Metadata, boolean, float32, strings, uint32
 from quantize.vocabulary.vocabulary import Vocabulary
-
-MEAN: Final = 1
-CLS: Final = 2
-LAST: Final = 3
-"""The numbers of llama.cpp's ways to pool (llama.h, enum llama_pooling_type)."""
-
-_POOLING_FLAGS: Final = {
-    "pooling_mode_mean_tokens": MEAN,
-    "pooling_mode_cls_token": CLS,
-    "pooling_mode_lasttoken": LAST,
-}
-_POOLING_MODES: Final = {"mean": MEAN, "cls": CLS, "lasttoken": LAST}
-_MODULES_LIMIT_BYTES: Final = 2**20
 
 
 class Encoder(Architecture):
@@ -123,10 +108,6 @@ class Encoder(Architecture):
     def epsilon(self) -> float:
         return self.config.number("layer_norm_eps", self.default_epsilon)
 
-    def folder_metadata(self, directory: Path) -> Metadata:
-        pooling = pooling_type(directory)
-        return {} if pooling is None else {f"{self.gguf_name}.pooling_type": uint32(pooling)}
-
     def vocabulary_metadata(self, vocabulary: Vocabulary) -> Metadata:
         del vocabulary
         return {"tokenizer.ggml.token_type_count": uint32(self.size("type_vocab_size"))}
@@ -140,45 +121,3 @@ class Encoder(Architecture):
             TensorRule("token_types.weight", (types,), (self.size("type_vocab_size"), n_embd), f32=True),
             *norm_rules("token_embd_norm", "embeddings.LayerNorm", n_embd, bias=True),
         ]
-
-
-def pooling_type(directory: Path) -> int | None:
-    """Return llama.cpp's number for the way in which a text's vector is made of its tokens'.
-
-    Sentence-transformers' files say it; without them the result is None.
-
-        modules.json          [{"type": "sentence_transformers.models.Pooling", "path": "1_Pooling", …}, …]
-        1_Pooling/config.json {"pooling_mode_mean_tokens": true, …}
-
-    Raises CheckpointError: a pooling that llama.cpp doesn't have, damaged files.
-    """
-    path = _pooling_path(directory)
-    if path is None:
-        return None
-    settings = read_json_object(directory / path / "config.json")
-    for flag, number in _POOLING_FLAGS.items():
-        if settings.get(flag) is True:
-            return number
-    mode = settings.get("pooling_mode")
-    if mode in _POOLING_MODES:
-        return _POOLING_MODES[mode]
-    raise CheckpointError(
-        f"{path}/config.json asks for a pooling that llama.cpp doesn't have; it has mean, cls and lasttoken"
-    )
-
-
-def _pooling_path(directory: Path) -> str | None:
-    if not (directory / "modules.json").is_file():
-        return None
-    modules = parse_json(read_bounded(directory / "modules.json", _MODULES_LIMIT_BYTES), "modules.json")
-    for module in modules if isinstance(modules, list) else []:
-        if isinstance(module, dict) and str(module.get("type")).endswith("Pooling"):
-            return _inside(module.get("path"))
-    return None
-
-
-def _inside(path: Any) -> str:
-    parts = PurePosixPath(path).parts if isinstance(path, str) else ()
-    if not parts or ".." in parts or parts[0] == "/":
-        raise CheckpointError(f"modules.json names the folder {path!r}, outside its own; it isn't trusted")
-    return str(path)

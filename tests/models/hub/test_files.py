@@ -34,6 +34,10 @@ def test_safetensors_before_bin() -> None:
             ".gitattributes",
             "chat_template.jinja",
             "additional_chat_templates/tool_use.jinja",
+            "modules.json",
+            "1_Pooling/config.json",
+            "1_Pooling/README.md",
+            "2_../config.json",
         ]
     )
     assert choice.kind == "checkpoint"
@@ -42,6 +46,8 @@ def test_safetensors_before_bin() -> None:
         "model.safetensors",
         "chat_template.jinja",
         "additional_chat_templates/tool_use.jinja",
+        "modules.json",
+        "1_Pooling/config.json",
     }
     assert choice.files[-1].path == "model.safetensors"
 

@@ -68,6 +68,7 @@ class Outcome:
             assert event.index not in self.ends
             self.ends[event.index] = event
         else:
+            assert isinstance(event, Finish | Failure)
             self.terminal = event
 
     @property

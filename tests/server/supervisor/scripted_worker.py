@@ -13,12 +13,13 @@ import json
 import os
 import signal
 import socket
+import struct
 import sys
 import threading
 import time
 from pathlib import Path
 
-from server.engine.events import ChoiceEnd, Delta, Failure, Finish, Started, Timings, Usage
+from server.engine.events import ChoiceEnd, Delta, Failure, Finish, Started, Timings, Usage, Vectors
 from server.ipc.messages import (
     AdapterReply,
     ApplyTemplate,
@@ -33,6 +34,7 @@ from server.ipc.messages import (
     LoadAdapter,
     LoadFailed,
     Loading,
+    Pool,
     Question,
     Ready,
     Reply,
@@ -85,6 +87,8 @@ class ScriptedWorker:
                     os._exit(0)
                 case Generate():
                     self.generate(request)
+                case Pool():
+                    self.pool(request)
                 case Cancel():
                     self.cancelled.add(request.id)
                 case LoadAdapter() | UnloadAdapter():
@@ -129,6 +133,15 @@ class ScriptedWorker:
     def note(self, line: str) -> None:
         with Path(f"{self.spec.path}.adapters").open("a") as file:
             file.write(f"{line}\n")
+
+    def pool(self, request: Pool) -> None:
+        """Give each text the vector (1, 0)."""
+        n = len(request.inputs.texts)
+        data = struct.pack("<2f", 1.0, 0.0) * n
+        vectors = Vectors(id=request.id, indices=tuple(range(n)), n_rows=(1,) * n, width=2, data=data)
+        usage = Usage(prompt_tokens=n, completion_tokens=0)
+        timings = Timings(queue_ms=0.0, prompt_n=n, prompt_ms=1.0, predicted_n=0, predicted_ms=0.0)
+        self.channel.send(StepEvents([vectors, Finish(id=request.id, usage=usage, timings=timings)]))
 
     def generate(self, request: Generate) -> None:
         assert isinstance(request.prompt, TextPrompt)

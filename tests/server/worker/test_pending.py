@@ -6,7 +6,7 @@ from models.errors import RequestError
 from server.engine.request import EngineRequest
 from server.engine.sampling_params import SamplingParams
 from server.ipc.messages import Generate, TextPrompt
-from server.worker.pending import Pending
+from server.worker.pending import Pending, Prepared
 
 
 def generate(name: str, *adapters: int) -> Generate:
@@ -19,7 +19,7 @@ def prepared(name: str) -> EngineRequest:
 
 
 def test_a_request_is_handed_on_or_closed_but_not_both() -> None:
-    pending, handed_on = Pending(), list[EngineRequest]()
+    pending, handed_on = Pending(), list[Prepared]()
     for name in ("first", "cancelled", "closed"):
         request = pending.add(generate(name))
         assert request is not None

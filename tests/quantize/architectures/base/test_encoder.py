@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from models.errors import CheckpointError
-from quantize.architectures.base.encoder import CLS, LAST, MEAN, pooling_type
 from quantize.architectures.registry import architecture_of
-from tests.pico import write_json
 
 BERT: dict[str, Any] = {"architectures": ["BertModel"], "num_hidden_layers": 1}
 NOMIC: dict[str, Any] = {
@@ -75,40 +72,3 @@ def test_names_of_old_checkpoints() -> None:
     assert bert.tensor_name("pooler.dense.weight") is None
     classifier = architecture_of({**BERT, "architectures": ["BertForSequenceClassification"]})
     assert classifier.tensor_name("bert.pooler.dense.weight") == "pooler.dense.weight"
-
-
-@pytest.mark.parametrize(
-    ("settings", "expected"),
-    [
-        ({"pooling_mode_mean_tokens": True}, MEAN),
-        ({"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": False}, CLS),
-        ({"pooling_mode_lasttoken": True}, LAST),
-        ({"pooling_mode": "cls"}, CLS),
-    ],
-)
-def test_pooling(settings: dict[str, Any], expected: int, tmp_path: Path) -> None:
-    write_pooling(tmp_path, "1_Pooling")
-    (tmp_path / "1_Pooling").mkdir()
-    write_json(tmp_path / "1_Pooling" / "config.json", settings)
-    assert pooling_type(tmp_path) == expected
-    assert architecture_of(BERT).folder_metadata(tmp_path)["bert.pooling_type"].data == expected
-
-
-def test_a_pooling_that_llama_cpp_lacks(tmp_path: Path) -> None:
-    assert pooling_type(tmp_path) is None
-    write_pooling(tmp_path, "1_Pooling")
-    (tmp_path / "1_Pooling").mkdir()
-    write_json(tmp_path / "1_Pooling" / "config.json", {"pooling_mode_max_tokens": True})
-    with pytest.raises(CheckpointError, match="a pooling that llama"):
-        pooling_type(tmp_path)
-
-
-@pytest.mark.parametrize("path", ["../x", "/etc", "", 3])
-def test_folders_outside(path: object, tmp_path: Path) -> None:
-    write_pooling(tmp_path, path)
-    with pytest.raises(CheckpointError, match="outside its own"):
-        pooling_type(tmp_path)
-
-
-def write_pooling(directory: Path, path: object) -> None:
-    write_json(directory / "modules.json", [{"type": "x.Transformer"}, {"type": "x.Pooling", "path": path}])

@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import json
 import threading
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -13,7 +14,7 @@ from server.ipc.frames import HEADER, decode_request, frame_parts
 from server.ipc.messages import ChatPrompt, Generate, WorkerRequest
 from server.openai.errors import BodyTooLarge
 from server.openai.requests import body_limits, reading_process
-from server.openai.requests.reading import Purpose, QuestionRead, ReadJob, ReadRequest, read
+from server.openai.requests.reading import PooledRead, Purpose, QuestionRead, ReadJob, ReadRequest, read
 from server.openai.requests.reading_process import LENGTH, head_of, joined, read_part
 from server.responses.read import History, HistoryWanted
 
@@ -26,6 +27,9 @@ REQUESTS: list[tuple[Purpose, dict[str, Any]]] = [
     ("tokenize", {"prompt": "a"}),
     ("detokenize", {"tokens": [1, 2]}),
     ("apply_template", CHAT),
+    ("embeddings", {"input": ["a", [1, "b"]], "dimensions": 2, "truncate": True, "zz": 1}),
+    ("rerank", {"query": "q", "documents": ["a", {"text": "b", "n": 5}], "return_documents": True}),
+    ("score", {"text_1": "a", "text_2": ["b", "c"]}),
     ("response", {"input": "a", "tools": [{"type": "function", "name": "f"}], "store": False, "zz": 1}),
 ]
 
@@ -52,7 +56,10 @@ def through_the_process(job: ReadJob, body: bytes, monkeypatch: pytest.MonkeyPat
 def messages_of(request: ReadRequest) -> list[WorkerRequest]:
     """Return the messages as a worker gets them."""
     assert not isinstance(request, HistoryWanted)
-    sent = [request.question] if isinstance(request, QuestionRead) else request.generates
+    if isinstance(request, PooledRead):
+        sent: Sequence[WorkerRequest] = [request.pool]
+    else:
+        sent = [request.question] if isinstance(request, QuestionRead) else request.generates
     return [decode_request(b"".join(frame_parts(message))[HEADER.size :]) for message in sent]
 
 
@@ -64,7 +71,9 @@ def test_a_process_reads_what_is_read_here(
     body = json.dumps(fields).encode()
     here, there = read(job, body), through_the_process(job, body, monkeypatch)
     assert messages_of(there) == messages_of(here)
-    changed: dict[str, Any] = {"question": None} if isinstance(here, QuestionRead) else {"generates": []}
+    changed: dict[str, Any] = {"generates": []}
+    if isinstance(here, QuestionRead | PooledRead):
+        changed = {"question": None} if isinstance(here, QuestionRead) else {"pool": None}
     assert msgspec.structs.replace(there, **changed) == msgspec.structs.replace(here, **changed)
 
 
@@ -118,6 +127,7 @@ def test_no_prompt_is_longer_than_allowed(
     purpose: Purpose, fields: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(body_limits, "MAX_PROMPT_BYTES", 1)
-    with pytest.raises(RequestError, match="the limit is 1; shorten it") as caught:
+    monkeypatch.setattr(body_limits, "MAX_INPUTS_BYTES", 1)
+    with pytest.raises(RequestError, match="the limit is 1; ") as caught:
         through_the_process(ReadJob(purpose=purpose), json.dumps(fields).encode(), monkeypatch)
     assert caught.value.code == "prompt_too_large"

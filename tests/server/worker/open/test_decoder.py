@@ -19,6 +19,7 @@ from server.worker.open import decoder
 from server.worker.open.decoder import open_speculation, open_threads
 from server.worker.open.step_times import measure_steps
 from server.worker.run.prefill_context import PrefillContext
+from server.worker.run.runner import LlamaRunner
 from tests.adapter_gguf import adapter_tensors, write_adapter_gguf
 from tests.memory_models import write_recurrent_gguf, write_windowed_gguf
 from tests.server.worker.open.loaded import loaded, spec_of
@@ -35,6 +36,7 @@ def test_a_state_that_cannot_be_trimmed_is_served_without_speculation(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with loaded(write_recurrent_gguf(tmp_path / "recurrent.gguf"), speculate="ngram") as served:
+        assert isinstance(served.runner, LlamaRunner)
         assert not served.runner.can_trim
         assert served.speculation is None
     assert "without speculation" in caplog.text
