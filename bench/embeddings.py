@@ -17,6 +17,7 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import httpx
@@ -34,7 +35,9 @@ CHAT_TOKENS = 200
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="vectors per second beside llama-server's")
-    parser.add_argument("--model", type=Path, required=True, help="GGUF of an encoder, which all servers load")
+    parser.add_argument(
+        "--model", type=Path, required=True, help="GGUF of an encoder, which all servers load"
+    )
     parser.add_argument("--corral", type=Path, default=servers.INSTALLED, help="the corral to measure")
     parser.add_argument("--llama-server", type=Path, help="llama-server binary")
     parser.add_argument("--chat-model", type=Path, help="GGUF that chats beside a flood of vectors")
@@ -89,7 +92,7 @@ def embed(client: httpx.Client, url: str, model: str, texts: Sequence[str], enco
 
 
 def compare(args: argparse.Namespace) -> None:
-    """Print texts per second of both servers and the median of the rounds' ratios, for each number of texts."""
+    """Print texts per second of both servers and the median of the rounds' ratios, by the number of texts."""
     rng = random.Random(args.seed)
     rivals = [corral_server(args, args.model), peer(args)]
     with (
@@ -121,14 +124,18 @@ def compare(args: argparse.Namespace) -> None:
 
 def chat_gaps(client: httpx.Client, url: str, model: str, rng: random.Random) -> list[float]:
     """Return the milliseconds between the tokens of one streamed completion."""
-    body = {"model": model, "prompt": words(30, rng), "max_tokens": CHAT_TOKENS, "stream": True, "ignore_eos": True}
-    times = []
+    body = {
+        "model": model,
+        "prompt": words(30, rng),
+        "max_tokens": CHAT_TOKENS,
+        "stream": True,
+        "ignore_eos": True,
+    }
+    times: list[float] = []
     with client.stream("POST", f"{url}/v1/completions", json=body) as response:
         response.raise_for_status()
-        for line in response.iter_lines():
-            if line.startswith("data: {"):
-                times.append(time.perf_counter())
-    return [1e3 * (b - a) for a, b in zip(times, times[1:], strict=False)]
+        times.extend(time.perf_counter() for line in response.iter_lines() if line.startswith("data: {"))
+    return [1e3 * (b - a) for a, b in pairwise(times)]
 
 
 def flood(stop: threading.Event, url: str, model: str, seed: int, done: list[int]) -> None:
@@ -156,7 +163,9 @@ def compare_gaps(args: argparse.Namespace) -> None:
             alone = chat_gaps(client, server.url, args.chat_model.stem, rng)
             stop, done = threading.Event(), list[int]()
             clients = [
-                threading.Thread(target=flood, args=(stop, server.url, args.model.stem, number * 10 + i, done))
+                threading.Thread(
+                    target=flood, args=(stop, server.url, args.model.stem, number * 10 + i, done)
+                )
                 for i in range(FLOOD_CLIENTS)
             ]
             for one in clients:

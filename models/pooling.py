@@ -10,6 +10,9 @@ PoolingName = Literal["none", "mean", "cls", "last", "rank"]
 PooledKind = Literal["embedding", "rerank", "classification"]
 """A model gives vectors, one score for a pair of texts, or a score for each of several labels."""
 
+ModelKind = Literal["text"] | PooledKind
+"""`text`: the model writes it."""
+
 POOLING_NAMES: Final[tuple[PoolingName, ...]] = ("none", "mean", "cls", "last", "rank")
 """The names by llama.cpp's numbers (llama.h, enum llama_pooling_type)."""
 
@@ -33,6 +36,12 @@ class Pooling:
 
     @property
     def kind(self) -> PooledKind:
+        """The kind of model that is served so."""
         if self.name != "rank":
             return "embedding"
         return "rerank" if self.n_scores == 1 or self.gives_probability else "classification"
+
+
+def kind_of(pooling: Pooling | None) -> ModelKind:
+    """Return the kind of a model that is served with `pooling`; None is that of models that write text."""
+    return "text" if pooling is None else pooling.kind

@@ -23,7 +23,8 @@ class TokenBatch:
     `Context.logits()` belongs to token `output_indices[r]`: outputs keep the order of the batch.
     """
 
-    def __init__(self, n_tokens_max: int) -> None:
+    def __init__(self, n_tokens_max: int, n_embd: int = 0) -> None:
+        """`n_embd`: of the embeddings that may take the tokens' place, see `use_embeddings`; 0: never."""
         if n_tokens_max < 1:
             raise LlamaCppError(f"a batch must hold at least 1 token, not {n_tokens_max}")
         native = library.load()
@@ -55,6 +56,16 @@ class TokenBatch:
             self.outputs.ctypes.data_as(ctypes.POINTER(ctypes.c_int8)),
         )
         self.n_tokens = 0
+        self.embeddings: npt.NDArray[np.float32] = np.zeros(
+            (n_tokens_max if n_embd else 0, n_embd), np.float32
+        )
+        self._token_pointer = self.native.token
+
+    def use_embeddings(self, use: bool) -> None:
+        """Let llama.cpp read `embeddings` [n_tokens, n_embd] in place of `tokens`, or the tokens again."""
+        f32_p = ctypes.POINTER(ctypes.c_float)
+        self.native.embd = self.embeddings.ctypes.data_as(f32_p) if use else None
+        self.native.token = None if use else self._token_pointer
 
     def __len__(self) -> int:
         return self.n_tokens

@@ -79,5 +79,7 @@ def model_object(model: ModelStatus) -> dict[str, Any]:
         "meta": meta,
         "status": {"value": model.state, "progress": model.progress, "problem": model.problem},
         "type": model.type,
+        "kind": model.kind,
+        "pooling": None if info is None or info.pooling is None else info.pooling.name,
         "prompt_format": None if info is None or info.pooling is not None else info.prompt_format,
     }

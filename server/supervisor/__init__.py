@@ -15,7 +15,8 @@ policy.py           `Policy`: the supervisor's time-outs, restart back-off and n
 protocol.py         The HTTP side's view of the supervisor: `ModelService`, and `EventSource`, a request's
                     events.
 request_handle.py   `RequestHandle`: one request's way to a worker, from the search for one to the last event.
-served_lengths.py   `ServedLengths`: each model's context, decided once and told before the model is loaded.
+served_lengths.py   `ServedLengths`: each model's context and kind, decided once and told before the model is
+                    loaded.
 supervisor.py       `Supervisor`: all models together, as a `ModelService`.
 adapters/           LoRA adapters that come and go while models are served: registry, loading, conversion from
                     PEFT.

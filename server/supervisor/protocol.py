@@ -11,6 +11,7 @@ from typing import Literal, Protocol, TypeVar
 
 import msgspec
 
+from models.pooling import ModelKind
 from server.engine.events import Event
 from server.ipc.messages import Question, StatsReply, Work
 from server.ipc.model_spec import ModelInfo
@@ -36,6 +37,8 @@ class ModelStatus(msgspec.Struct, frozen=True, kw_only=True):
     """The worker's facts about the model, known once it has been loaded."""
     n_ctx: int | None = None
     """The context of one request in tokens: the worker's, or what it will be; None while it isn't known."""
+    kind: ModelKind | None = None
+    """What the model makes of a text; None while it isn't known."""
     problem: str | None = None
     """The reason for its failure or restart, in one line."""
     served: bool = False

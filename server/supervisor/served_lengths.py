@@ -1,4 +1,4 @@
-"""`ServedLengths`: each model's context, decided once and told before the model is loaded.
+"""`ServedLengths`: each model's context and kind, decided once and told before the model is loaded.
 
 What fits depends on the memory that is free when it is asked for. So that a client may believe what it was
 told before a model was loaded, a worker never chooses more than that.
@@ -9,12 +9,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 from models.errors import CorralError
 from models.gguf.info import read_gguf_info
 from models.machine.hardware import probe_devices
 from models.machine.host_memory import memory
+from models.pooling import ModelKind, kind_of
 from server.ipc.model_spec import ModelSpec
 from server.model_facts import read_facts
 from server.placement import FreeMemory, place
@@ -25,8 +27,17 @@ logger = logging.getLogger("corral.supervisor")
 PROBE_TIMEOUT_S = 20.0
 """A child process that lists the devices gets this many seconds."""
 
-Lengths = dict[str, int]
-"""Tokens by the path of a model's file."""
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """The facts of a file that clients are told before it is loaded: its context in tokens, and its kind."""
+
+    n_ctx: int
+    kind: ModelKind = "text"
+
+
+Lengths = dict[str, Told]
+"""What is told, by the path of a model's file."""
 
 
 def no_lengths(_specs: list[ModelSpec]) -> Lengths:
@@ -35,7 +46,7 @@ def no_lengths(_specs: list[ModelSpec]) -> Lengths:
 
 
 def lengths_now(specs: list[ModelSpec]) -> Lengths:
-    """Return the contexts that workers started now would choose; not those of files that can't be judged.
+    """Return the contexts that workers started now would choose, and kinds; none of a file that is damaged.
 
     Blocks while files are read and a child lists the devices.
     """
@@ -46,7 +57,8 @@ def lengths_now(specs: list[ModelSpec]) -> Lengths:
     for spec in specs:
         try:
             facts = read_facts(spec, read_gguf_info(Path(spec.path)))
-            found[spec.path] = place(facts, spec.options, free).n_ctx
+            n_ctx = place(facts, spec.options, free).n_ctx
+            found[spec.path] = Told(n_ctx, kind_of(facts.pooling))
         except CorralError as error:
             logger.debug("no context length for %s: %s", spec.name, error.message)
     return found
@@ -66,11 +78,11 @@ class ServedLengths:
         self._asked: set[CatalogueEntry] = set()
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def of(self, entry: CatalogueEntry) -> int | None:
-        """Return the context of a file in tokens; None while it isn't known."""
+    def of(self, entry: CatalogueEntry) -> Told | None:
+        """Return what is known of a file; None while nothing is."""
         return self.of_path(str(entry.path))
 
-    def of_path(self, path: str) -> int | None:
+    def of_path(self, path: str) -> Told | None:
         """Return the same by the file's path."""
         return self._found.get(path)
 

@@ -17,6 +17,7 @@ from typing import TypeVar
 import msgspec
 
 from models.errors import ModelNotFound, WorkerDied, WorkerError
+from models.pooling import kind_of
 from server.ipc.launch import worker_command, worker_environment
 from server.ipc.messages import AdapterReply, Generate, Question, Stats, StatsReply, Work
 from server.ipc.model_spec import ModelSpec
@@ -255,18 +256,21 @@ class Supervisor:
             status = ModelStatus(
                 name=name, state="available", created=entry.created, type=entry.type, served=served
             )
-        n_ctx = self._lengths.of(entry) if status.info is None else status.info.n_ctx
-        return msgspec.structs.replace(status, n_ctx=n_ctx)
+        if status.info is not None:
+            return msgspec.structs.replace(status, n_ctx=status.info.n_ctx, kind=kind_of(status.info.pooling))
+        told = self._lengths.of(entry)
+        return status if told is None else msgspec.structs.replace(status, n_ctx=told.n_ctx, kind=told.kind)
 
     def _loaded_keys(self) -> set[str]:
         return {key for key, host in self._hosts.items() if host.loaded}
 
     async def _spawn(self, spec: ModelSpec, on_progress: OnProgress) -> WorkerProcess:
         await self._lengths.settled()
-        told = msgspec.structs.replace(
-            self._with_adapter_specs(spec), n_ctx_told=self._lengths.of_path(spec.path)
+        told = self._lengths.of_path(spec.path)
+        spec = msgspec.structs.replace(
+            self._with_adapter_specs(spec), n_ctx_told=None if told is None else told.n_ctx
         )
-        return await WorkerProcess.spawn(told, self._policy, on_progress, self._command, self._environment)
+        return await WorkerProcess.spawn(spec, self._policy, on_progress, self._command, self._environment)
 
     def _with_adapter_specs(self, spec: ModelSpec) -> ModelSpec:
         """Return the spec with the adapters that a worker of that model is started with now."""

@@ -12,8 +12,8 @@ def command(
 ) -> None:
     """List the models that are here.
 
-    One line per type: size, bits per weight, where it came from, its prompt format, and whether it fits into
-    this machine's memory at the default context.
+    One line per type: size, bits per weight, where it came from, its kind, its prompt format, and whether it
+    fits into this machine's memory at the default context.
     """
     from models.machine.host_memory import memory
     from models.paths import Paths
@@ -33,13 +33,16 @@ def command(
     if not rows:
         say(f"no models in {paths.home}; make one: corral quantize demo")
         return
-    table = plain_table("MODEL", "SIZE", "BITS/W", "SOURCE", "FORMAT", "FITS", right=("SIZE", "BITS/W"))
+    table = plain_table(
+        "MODEL", "SIZE", "BITS/W", "SOURCE", "KIND", "FORMAT", "FITS", right=("SIZE", "BITS/W")
+    )
     for row in rows:
         table.add_row(
             f"{row['name']}:{row['type']}",
             size(row["size_bytes"]),
             _bits(row["bits_per_weight"]),
             row["source"],
+            row["kind"] or "?",
             row["prompt_format"] or "-",
             _fits(row),
         )

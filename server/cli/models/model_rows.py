@@ -6,7 +6,9 @@ from typing import Any
 
 from models.errors import CorralError
 from models.gguf.info import GGUFInfo, read_gguf_info
+from models.gguf.pooling import pooling_of
 from models.machine.fit import format_bytes
+from models.pooling import kind_of
 from models.store.store import StoredFile, StoredModel
 from server.kernels.outlook import expects_panels
 from server.placement import FreeMemory, ModelFacts, place
@@ -46,9 +48,11 @@ def source_of(model: StoredModel) -> str:
 def fit_of(file: StoredFile, available_bytes: int, options: ServeOptions) -> dict[str, Any]:
     """Return the memory for serving `file` here; `fits` is None for a file that can't be read."""
     try:
-        return fit_of_info(read_gguf_info(file.path), available_bytes, options)
+        info = read_gguf_info(file.path)
+        return fit_of_info(info, available_bytes, options)
     except CorralError as error:
         return {
+            "kind": None,
             "fits": None,
             "served_context": None,
             "memory_bytes": None,
@@ -64,12 +68,14 @@ def fit_of_info(info: GGUFInfo, available_bytes: int, options: ServeOptions) -> 
     free memory; without adapters, and as if all of it stayed on the host. `served_context` is the context
     that a worker would choose now.
     """
-    facts = ModelFacts(info, in_panels=expects_panels(info, options))
+    pooling = pooling_of(info, options.pooling)
+    facts = ModelFacts(info, in_panels=expects_panels(info, options), pooling=pooling)
     placement = place(facts, options, FreeMemory(available_bytes))
     verdict = placement.wanted_verdict
     side = placement.prompt_side if verdict.fits else 0
     more = f"; up to {format_bytes(side)} more for prompts apart (--prompt-side)" if side else ""
     return {
+        "kind": kind_of(pooling),
         "fits": verdict.fits,
         "served_context": placement.n_ctx,
         "memory_bytes": verdict.needed_bytes,

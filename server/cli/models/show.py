@@ -140,17 +140,22 @@ def _header(path: str) -> dict[str, Any]:
 
     from models.errors import InvalidGGUF
     from models.gguf.info import GGUFArray, read_gguf_info
+    from models.gguf.pooling import pooling_of
+    from models.pooling import kind_of
 
     try:
         info = read_gguf_info(Path(path))
     except InvalidGGUF as error:
         return {"problem": error.message}
+    pooling = pooling_of(info)
     metadata = {
         key: f"[{value.length:,} × {value.element_type}]" if isinstance(value, GGUFArray) else value
         for key, value in info.metadata.items()
         if key != "tokenizer.chat_template"
     }
     return {
+        "kind": kind_of(pooling),
+        "pooling": None if pooling is None else pooling.name,
         "vocabulary": info.n_vocab,
         "layers": info.n_layer,
         "embedding_length": info.n_embd,

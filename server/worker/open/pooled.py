@@ -11,6 +11,7 @@ from server.worker.adapter_set import AdapterSet
 from server.worker.open.parts import LoadedFile, LoadedModel, describe, open_renderer
 from server.worker.pooled.reader import PooledReader
 from server.worker.pooled.runner import PooledRunner
+from server.worker.pooled.segments import SegmentEmbeddings
 from server.worker.prompts import PromptReader
 from server.worker.run.context_decoder import DecodeListener
 
@@ -39,7 +40,8 @@ def open_pooled(file: LoadedFile, listener: DecodeListener) -> LoadedModel:
         adapters.load(adapter)
     n_ctx = file.placement.n_ctx
     context = open_context(file, pooling)
-    runner = PooledRunner(context, pooling, n_ctx, file.spec.options.n_ubatch, listener)
+    segments = SegmentEmbeddings.of(file.info) if pooling.name == "rank" else None
+    runner = PooledRunner(context, pooling, n_ctx, file.spec.options.n_ubatch, listener, segments)
     runner.warm_up()
     renderer = open_renderer(file)
     vocab = file.model.vocab

@@ -9,5 +9,7 @@ refusals.py  The refusals of requests that are for another kind of model.
 request.py   `PooledRequest`: texts, already tokens, and the form of the vectors or scores that are made of
              them.
 runner.py    `PooledRunner`: puts texts through one context, many at a time; makes a vector or scores of each.
+segments.py  `SegmentEmbeddings`: token embeddings that say which of two texts a token is of, as BERT's pairs
+             need them.
 vectors.py   Vectors' lengths and norms, and their cosines. Pure.
 """

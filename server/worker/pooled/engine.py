@@ -192,7 +192,8 @@ class PooledEngine:
         if live.begun_s is None:
             live.begun_s = self._clock_s()
             self._events.append(Started(id=request.id, prompt_tokens=request.n_tokens, cached_tokens=0))
-        return PooledText(request.id, index, request.texts[index], request.wants_rows)
+        n_first = request.n_first[index] if request.n_first else None
+        return PooledText(request.id, index, request.texts[index], request.wants_rows, n_first)
 
     def _deliver(self, live: _Live, texts: list[PooledText]) -> None:
         request = live.request

@@ -26,9 +26,10 @@ class PairFormat:
         """The number of tokens beside those of the texts."""
         return len(self.before) + len(self.between) + len(self.after)
 
-    def joined(self, first: Sequence[int], second: Sequence[int]) -> list[int]:
-        """Return the tokens of a pair."""
-        return [*self.before, *first, *self.between, *second, *self.after]
+    def joined(self, first: Sequence[int], second: Sequence[int]) -> tuple[list[int], int]:
+        """Return the tokens of a pair, and the number of those before the second text."""
+        start = [*self.before, *first, *self.between]
+        return [*start, *second, *self.after], len(start)
 
 
 @dataclass(frozen=True)

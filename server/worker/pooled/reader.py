@@ -15,8 +15,9 @@ from server.worker.pooled.refusals import WRONG_KIND
 from server.worker.pooled.request import PooledRequest
 
 RERANK_TEMPLATE_KEY = "tokenizer.chat_template.rerank"
-_MIDDLE_SEPARATES = "ugm"
-"""The tokenizers of XLM-RoBERTa's kind have two ends between texts, also where an old file doesn't say so."""
+XLM_ARCHITECTURES = ("bert", "nomic-bert-moe", "jina-bert-v3")
+"""Models with XLM-RoBERTa's tokenizer, if it is a unigram model: their texts begin with `<s>` and have two ends
+between them, also where a file doesn't say so, as one made of a SentencePiece model alone."""
 COUNTED_LETTERS = 65_536
 """A longer text that doesn't fit isn't counted to its end."""
 
@@ -42,6 +43,9 @@ class PooledReader:
         self._width = width
         self._prompts = TextPrompts.of(metadata)
         self._begin, self._end = vocab.added_tokens if vocab.type != "none" else ([], [])
+        self._is_xlm = vocab.type == "ugm" and metadata.get("general.architecture") in XLM_ARCHITECTURES
+        if self._is_xlm and not self._begin and vocab.bos is not None:
+            self._begin = [vocab.bos]
         self._pair = self._pair_format()
         template = metadata.get(RERANK_TEMPLATE_KEY)
         self._template = PairTemplate(template, self._tokens_of) if isinstance(template, str) else None
@@ -52,8 +56,10 @@ class PooledReader:
         wants_rows = message.wants == "rows" or self.pooling.name == "none"
         pairs = message.inputs.pairs
         texts: list[list[int]]
+        n_first: list[int] = []
         if pairs and self.pooling.name == "rank":
-            texts = self._joined_pairs(message)
+            joined = self._joined_pairs(message)
+            texts, n_first = [tokens for tokens, _ in joined], [n for _, n in joined]
             pairs = ()
         else:
             prompt = self._prompt(message)
@@ -61,6 +67,7 @@ class PooledReader:
         return PooledRequest(
             id=message.id,
             texts=texts,
+            n_first=n_first,
             pairs=pairs,
             wants_rows=wants_rows,
             dimensions=message.dimensions,
@@ -160,16 +167,18 @@ class PooledReader:
     def _pair_format(self) -> PairFormat:
         vocab = self._vocab
         between = list(self._end)
-        doubles = vocab.type != "wpm" and (vocab.add_sep or (vocab.type == _MIDDLE_SEPARATES and between))
+        doubles = vocab.type != "wpm" and (vocab.add_sep or self._is_xlm)
         if doubles or not between:
             separator = vocab.sep if vocab.sep is not None else vocab.eos
             between += [] if separator is None else [separator]
         return PairFormat(tuple(self._begin), tuple(between), tuple(self._end))
 
-    def _joined_pairs(self, message: Pool) -> list[list[int]]:
+    def _joined_pairs(self, message: Pool) -> list[tuple[list[int], int]]:
+        """Return each pair's tokens, and the number of those before its second text."""
         texts = message.inputs.texts
         if self._template is not None:
-            return [self._by_template(message, self._template, a, b) for a, b in message.inputs.pairs]
+            found = [self._by_template(message, self._template, a, b) for a, b in message.inputs.pairs]
+            return [(tokens, len(tokens)) for tokens in found]
         tokens = [self._own_tokens(message, i, text, None) for i, text in enumerate(texts)]
         limit = self._limit(message)
         joined = []

@@ -13,6 +13,8 @@ class PooledRequest:
     id: str
     texts: Sequence[Sequence[int]]
     """A classifier's pair of texts is one text here."""
+    n_first: Sequence[int] = ()
+    """The tokens of each pair's first text, what stands between the two included; empty: no pairs."""
     pairs: tuple[tuple[int, int], ...] = ()
     """The places of the texts whose vectors are compared; empty: the vectors themselves are wanted."""
     wants_rows: bool = False

@@ -17,6 +17,7 @@ from models.errors import LlamaCppError
 from models.llamacpp.batch import TokenBatch
 from models.llamacpp.context import Context
 from models.pooling import Pooling
+from server.worker.pooled.segments import SegmentEmbeddings
 from server.worker.pooled.vectors import Floats
 from server.worker.run.context_decoder import DecodeListener
 
@@ -33,6 +34,8 @@ class PooledText:
     index: int
     tokens: Sequence[int]
     wants_rows: bool = False
+    n_first: int | None = None
+    """The tokens of the first of two texts; None: all are of one."""
     n_computed: int = 0
     rows: list[Floats] = field(default_factory=list)
     """The vectors that are kept of its tokens: all, sums, or one."""
@@ -53,8 +56,10 @@ class PooledRunner:
         n_ctx: int,
         n_step_tokens: int,
         listener: DecodeListener | None = None,
+        segments: SegmentEmbeddings | None = None,
     ) -> None:
-        """`context`: with embeddings and this pooling, "none" for all but "rank"; borrowed."""
+        """`context`: with embeddings and this pooling, "none" for all but "rank"; borrowed. `segments`: of a
+        model that knows which of two texts a token is of."""
         model = context.model
         self.pooling = pooling
         self.n_ctx = n_ctx
@@ -65,11 +70,13 @@ class PooledRunner:
         self.width = model.n_cls_out if pooling.name == "rank" else model.n_embd_out
         self._context = context
         self._listener = listener
-        self._batch = TokenBatch(context.n_batch)
+        self._segments = segments
+        self._batch = TokenBatch(context.n_batch, 0 if segments is None else segments.n_embd)
+        self._batch.use_embeddings(segments is not None)
         self._compute = context.decode if model.has_decoder else context.encode
         self.texts: list[PooledText] = []
         """The texts that were begun last."""
-        self._places: npt.NDArray[np.int32] = np.zeros((0, 3), np.int32)
+        self._places: npt.NDArray[np.int32] = np.zeros((0, 4), np.int32)
         self._n_done = 0
 
     @property
@@ -82,7 +89,7 @@ class PooledRunner:
         if len(texts) > self.n_sequences:
             raise LlamaCppError(f"{len(texts)} texts at a time; this context takes {self.n_sequences}")
         self.texts = list(texts)
-        self._places = np.concatenate([_places(text.tokens, i) for i, text in enumerate(texts)])
+        self._places = np.concatenate([_places(text, i) for i, text in enumerate(texts)])
         self._n_done = 0
         if self._context.has_memory:
             self._context.clear()
@@ -129,7 +136,9 @@ class PooledRunner:
     def _fill(self, places: npt.NDArray[np.int32]) -> None:
         batch, n = self._batch, len(places)
         batch.clear()
-        batch.seq_ids[:n], batch.tokens[:n], batch.positions[:n] = places.T
+        batch.seq_ids[:n], batch.tokens[:n], batch.positions[:n], segments = places.T
+        if self._segments is not None:
+            batch.embeddings[:n] = self._segments.rows(batch.tokens[:n], segments)
         batch.outputs[:n] = 1
         batch.n_tokens = n
 
@@ -155,11 +164,14 @@ class PooledRunner:
         return text.rows[0]
 
 
-def _places(tokens: Sequence[int], sequence: int) -> npt.NDArray[np.int32]:
-    """Return (sequence, token, position) of each token."""
-    n = len(tokens)
-    places = np.empty((n, 3), np.int32)
-    places[:, 0], places[:, 1], places[:, 2] = sequence, tokens, np.arange(n, dtype=np.int32)
+def _places(text: PooledText, sequence: int) -> npt.NDArray[np.int32]:
+    """Return (sequence, token, position, segment) of each token."""
+    n = len(text.tokens)
+    positions = np.arange(n, dtype=np.int32)
+    places = np.zeros((n, 4), np.int32)
+    places[:, 0], places[:, 1], places[:, 2] = sequence, text.tokens, positions
+    if text.n_first is not None:
+        places[:, 3] = positions >= text.n_first
     return places
 
 
