@@ -7,7 +7,7 @@ process is one `Reply`; all events of one engine step are in one `StepEvents`.
 Every accepted `Generate` or `Pool` is answered by any number of `Started`, `PromptScored`, `Delta`, `Vectors`
 and `ChoiceEnd` and exactly one terminal event, `Finish` or `Failure`; these events are the engine's
 (`server.engine.events`). Every other request is answered by exactly one reply with its `id`, a long one in
-parts (`server.ipc.parts`); `Cancel` and `Drain` by none.
+parts (`server.ipc.parts`); `Cancel`, `GiveWay` and `Drain` by none.
 """
 
 from __future__ import annotations
@@ -243,6 +243,13 @@ class UnloadAdapter(msgspec.Struct, frozen=True, tag="unload_adapter"):
     adapter_id: int
 
 
+class GiveWay(msgspec.Struct, frozen=True, tag="give_way"):
+    """Let others' work go first from now on, or no more; for models that make vectors. Without an answer."""
+
+    active: bool
+    id: str = ""
+
+
 class Drain(msgspec.Struct, frozen=True, tag="drain"):
     """Accept no new requests, finish those that run, then exit with status 0."""
 
@@ -253,7 +260,7 @@ class Drain(msgspec.Struct, frozen=True, tag="drain"):
 Work = Generate | Pool
 """A request that is worked on in steps: events answer it."""
 
-WorkerRequest = Generate | Pool | Cancel | Question | LoadAdapter | UnloadAdapter | Drain
+WorkerRequest = Generate | Pool | Cancel | Question | LoadAdapter | UnloadAdapter | GiveWay | Drain
 
 
 # --- to the API process ---------------------------------------------------------------------------

@@ -4,6 +4,7 @@
 llama.cpp's bindings.
 
 catalogue.py        The catalogue: which models can be requested, and which file serves a name.
+core_share.py       `CoreShare`: models that make vectors give way on the cores while others write answers.
 event_iterator.py   `iterate`: a source's events for `async for`, where a task per event is no concern.
 failure_history.py  `FailureHistory`: one model's deaths and refusals, and how long they keep it from
                     starting.

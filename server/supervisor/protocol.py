@@ -38,7 +38,7 @@ class ModelStatus(msgspec.Struct, frozen=True, kw_only=True):
     n_ctx: int | None = None
     """The context of one request in tokens: the worker's, or what it will be; None while it isn't known."""
     kind: ModelKind | None = None
-    """What the model makes of a text; None while it isn't known."""
+    """The model makes this of a text; None while it isn't known."""
     problem: str | None = None
     """The reason for its failure or restart, in one line."""
     served: bool = False

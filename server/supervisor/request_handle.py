@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from models.errors import WorkerDied
 from server.engine.events import Failure
 from server.ipc.messages import Work
+from server.supervisor.core_share import CoreShare
 from server.supervisor.hosted_model import StillLoading
 from server.supervisor.process.worker_process import WorkerProcess
 from server.supervisor.protocol import EventListener
@@ -21,7 +22,8 @@ class RequestHandle:
     begun it is called once more with that error, and may raise it. Nothing is sent before `subscribe`.
     """
 
-    def __init__(self, request: Work, find_worker: FindWorker) -> None:
+    def __init__(self, request: Work, find_worker: FindWorker, share: CoreShare) -> None:
+        self._share = share
         self._request = request
         self._find_worker = find_worker
 
@@ -38,11 +40,12 @@ class RequestHandle:
         except StillLoading as error:
             listener.on_event(_unavailable(self._request.id, error))
             return
-        stream = worker.open(self._request, listener)
-        try:
-            await stream.ended
-        finally:
-            worker.close(self._request.id)
+        with self._share.running(worker, self._request):
+            stream = worker.open(self._request, listener)
+            try:
+                await stream.ended
+            finally:
+                worker.close(self._request.id)
 
 
 def _unavailable(request_id: str, error: StillLoading) -> Failure:

@@ -29,15 +29,15 @@ PROBE_TIMEOUT_S = 20.0
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class FileFacts:
     """The facts of a file that clients are told before it is loaded: its context in tokens, and its kind."""
 
     n_ctx: int
     kind: ModelKind = "text"
 
 
-Lengths = dict[str, Told]
-"""What is told, by the path of a model's file."""
+Lengths = dict[str, FileFacts]
+"""The facts by the path of a model's file."""
 
 
 def no_lengths(_specs: list[ModelSpec]) -> Lengths:
@@ -58,7 +58,7 @@ def lengths_now(specs: list[ModelSpec]) -> Lengths:
         try:
             facts = read_facts(spec, read_gguf_info(Path(spec.path)))
             n_ctx = place(facts, spec.options, free).n_ctx
-            found[spec.path] = Told(n_ctx, kind_of(facts.pooling))
+            found[spec.path] = FileFacts(n_ctx, kind_of(facts.pooling))
         except CorralError as error:
             logger.debug("no context length for %s: %s", spec.name, error.message)
     return found
@@ -78,11 +78,11 @@ class ServedLengths:
         self._asked: set[CatalogueEntry] = set()
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def of(self, entry: CatalogueEntry) -> Told | None:
+    def of(self, entry: CatalogueEntry) -> FileFacts | None:
         """Return what is known of a file; None while nothing is."""
         return self.of_path(str(entry.path))
 
-    def of_path(self, path: str) -> Told | None:
+    def of_path(self, path: str) -> FileFacts | None:
         """Return the same by the file's path."""
         return self._found.get(path)
 

@@ -24,6 +24,7 @@ from server.ipc.model_spec import ModelSpec
 from server.supervisor.adapters.registry import AdapterRegistry, RegisteredAdapter
 from server.supervisor.adapters.service import AdapterMessage
 from server.supervisor.catalogue import Catalogue, CatalogueEntry
+from server.supervisor.core_share import CoreShare
 from server.supervisor.hosted_model import HostedModel, Use, use_freely
 from server.supervisor.policy import Policy
 from server.supervisor.process.dispatcher import OnProgress
@@ -91,6 +92,7 @@ class Supervisor:
         self._adapters = AdapterRegistry() if adapter_registry is None else adapter_registry
         self._hosts: dict[str, HostedModel] = {}
         self._room = asyncio.Lock()
+        self._share = CoreShare()
         self._ids = itertools.count(1)
         self._started = False
         self._stopping = False
@@ -157,7 +159,7 @@ class Supervisor:
                 raise died
             return await self._worker(self._host(name))
 
-        return RequestHandle(self._with_adapters(name, request), find_worker)
+        return RequestHandle(self._with_adapters(name, request), find_worker, self._share)
 
     async def ask(
         self,

@@ -30,6 +30,7 @@ from server.ipc.messages import (
     DetokenizeReply,
     Drain,
     Generate,
+    GiveWay,
     LoadAdapter,
     Pool,
     Reply,
@@ -102,6 +103,7 @@ class Inbox:
         self._pending = Pending()
         self._lanes = Lanes()
         self._process = psutil.Process()
+        self._gives_way = False
 
     def start(self) -> None:
         """Start the threads, which end with the process."""
@@ -110,6 +112,8 @@ class Inbox:
 
     def serve(self, serving: Serving) -> None:
         """Answer requests from now on: the model is loaded."""
+        if isinstance(serving.engine, PooledEngine):
+            serving.engine.gives_way = self._gives_way
         self._serving = serving
 
     # --- the end: the engine's thread ---
@@ -150,6 +154,10 @@ class Inbox:
                 self.work.put(message)
             case Cancel():
                 self._cancel(message)
+            case GiveWay():
+                self._gives_way = message.active
+                if self._serving is not None and isinstance(self._serving.engine, PooledEngine):
+                    self._serving.engine.gives_way = message.active
             case _ if self._serving is None:
                 text = "the model is still loading; try again in a moment"
                 self._send_failure(message, Failure(id=message.id, kind="unavailable", message=text))

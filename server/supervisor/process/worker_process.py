@@ -25,6 +25,7 @@ from server.ipc.launch import worker_command, worker_environment
 from server.ipc.messages import (
     Cancel,
     Drain,
+    GiveWay,
     LoadAdapter,
     Question,
     Stats,
@@ -161,6 +162,12 @@ class WorkerProcess:
         if self._dispatcher.close(request_id) and self.alive:
             with contextlib.suppress(CorralError):
                 self._send(Cancel(id=request_id))
+
+    def give_way(self, active: bool) -> None:
+        """Tell a worker that makes vectors to let others' work go first, or no more."""
+        if self.alive:
+            with contextlib.suppress(CorralError):
+                self._send(GiveWay(active))
 
     async def call(self, message: Call, reply_type: type[R], on_part: Callable[[R], None] | None = None) -> R:
         """One reply to one message. Raises RequestError if the worker refuses it, WorkerDied if it ends.

@@ -31,6 +31,11 @@ from server.worker.pooled.request import PooledRequest
 from server.worker.pooled.runner import PooledRunner, PooledText
 from server.worker.pooled.vectors import Floats, cosines, normalized, shortened
 
+STEP_S = 0.1
+"""A step of several texts takes about so many seconds at most: a new request waits for one."""
+LEAST_TOKENS = 64
+"""A step may have so many tokens, however slow they are: fewer would each take longer."""
+
 
 @dataclass
 class _Live:
@@ -64,6 +69,8 @@ class PooledEngine:
         self._live: dict[str, _Live] = {}
         self._events: list[Event] = []
         self._service_time = ServiceTime()
+        self._token_s: float | None = None
+        """Moving average of the seconds that a token takes."""
         self._turn = 0
         """The number of texts taken so far: turns go on from step to step."""
 
@@ -115,6 +122,15 @@ class PooledEngine:
         return sum(live.begun_s is None for live in list(self._live.values()))
 
     @property
+    def gives_way(self) -> bool:
+        """True while other models' answers go first."""
+        return self._runner.gives_way
+
+    @gives_way.setter
+    def gives_way(self, value: bool) -> None:
+        self._runner.gives_way = value
+
+    @property
     def n_held_tokens(self) -> int:
         """0: nothing is kept between steps."""
         return 0
@@ -146,7 +162,10 @@ class PooledEngine:
             self._end_all(f"the model failed while computing: {error.message}", "server_error")
             return
         n_tokens = n_before - self._runner.n_left
-        self.stats.add_step(n_tokens, n_tokens, 0, self._clock_s() - start_s)
+        seconds = self._clock_s() - start_s
+        self.stats.add_step(n_tokens, n_tokens, 0, seconds)
+        each_s = seconds / n_tokens
+        self._token_s = each_s if self._token_s is None else 0.8 * self._token_s + 0.2 * each_s
         by_request: dict[str, list[PooledText]] = {}
         for text in complete:
             by_request.setdefault(text.request_id, []).append(text)
@@ -164,7 +183,7 @@ class PooledEngine:
         waiting = [live for live in waiting if live.request.priority == best]
         first = self._turn % len(waiting)
         waiting = waiting[first:] + waiting[:first]
-        room = self._runner.n_step_tokens
+        room = self._room
         taken: list[PooledText] = []
         while waiting and len(taken) < self._runner.n_sequences:
             others = []
@@ -181,6 +200,14 @@ class PooledEngine:
             waiting = others
         self._turn += 1
         return taken
+
+    @property
+    def _room(self) -> int:
+        """The most tokens of the next step: as many as `STEP_S` has time for."""
+        most = self._runner.n_step_tokens
+        if not self._token_s:
+            return most
+        return min(most, max(LEAST_TOKENS, int(STEP_S / self._token_s)))
 
     def _take_text(self, live: _Live, room: int, *, is_first: bool) -> PooledText | None:
         """Take the longest text of a request that fits into `room` tokens; the step's first in any case."""

@@ -16,7 +16,7 @@ from server.worker.pooled.request import PooledRequest
 
 RERANK_TEMPLATE_KEY = "tokenizer.chat_template.rerank"
 XLM_ARCHITECTURES = ("bert", "nomic-bert-moe", "jina-bert-v3")
-"""Models with XLM-RoBERTa's tokenizer, if it is a unigram model: their texts begin with `<s>` and have two ends
+"""Models with XLM-RoBERTa's tokenizer, if it is a unigram model: texts begin with `<s>` and have two ends
 between them, also where a file doesn't say so, as one made of a SentencePiece model alone."""
 COUNTED_LETTERS = 65_536
 """A longer text that doesn't fit isn't counted to its end."""

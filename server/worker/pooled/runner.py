@@ -17,6 +17,7 @@ from models.errors import LlamaCppError
 from models.llamacpp.batch import TokenBatch
 from models.llamacpp.context import Context
 from models.pooling import Pooling
+from server.worker.pooled.idle_thread import IdleThread
 from server.worker.pooled.segments import SegmentEmbeddings
 from server.worker.pooled.vectors import Floats
 from server.worker.run.context_decoder import DecodeListener
@@ -78,6 +79,9 @@ class PooledRunner:
         """The texts that were begun last."""
         self._places: npt.NDArray[np.int32] = np.zeros((0, 4), np.int32)
         self._n_done = 0
+        self._idle = IdleThread()
+        self.gives_way = False
+        """True while others' work goes first: steps have what it leaves of the cores. Set by any thread."""
 
     @property
     def n_left(self) -> int:
@@ -103,7 +107,10 @@ class PooledRunner:
         most = self.n_step_tokens if self.pooling.is_causal else len(self._places)
         first, last = self._n_done, min(self._n_done + most, len(self._places))
         self._fill(self._places[first:last])
-        self._compute(self._batch)
+        if self.gives_way:
+            self._idle.run(lambda: self._compute(self._batch))
+        else:
+            self._compute(self._batch)
         if self._listener is not None:
             self._listener.decoded()
         self._n_done = last

@@ -1,4 +1,4 @@
-"""`SegmentEmbeddings`: token embeddings that say which of two texts a token is of, as BERT's pairs need them.
+"""`SegmentEmbeddings`: token embeddings that say which of two texts a token is of, for BERT's pairs.
 
 llama.cpp takes every token for one of the first text. So its cross-encoders of BERT's kind, which were
 trained with both, score differently there. Here tokens of such pairs reach llama.cpp as embeddings: a second

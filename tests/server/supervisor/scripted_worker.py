@@ -31,6 +31,7 @@ from server.ipc.messages import (
     DetokenizeReply,
     Drain,
     Generate,
+    GiveWay,
     LoadAdapter,
     LoadFailed,
     Loading,
@@ -91,6 +92,8 @@ class ScriptedWorker:
                     self.pool(request)
                 case Cancel():
                     self.cancelled.add(request.id)
+                case GiveWay():
+                    pass
                 case LoadAdapter() | UnloadAdapter():
                     self.change_adapters(request)
                 case Drain():

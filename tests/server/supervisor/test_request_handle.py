@@ -9,6 +9,7 @@ from models.errors import WorkerDied
 from server.engine.events import Failure
 from server.engine.sampling_params import SamplingParams
 from server.ipc.messages import Generate, TextPrompt
+from server.supervisor.core_share import CoreShare
 from server.supervisor.hosted_model import StillLoading
 from server.supervisor.process.request_stream import RequestStream
 from server.supervisor.process.worker_process import WorkerProcess
@@ -35,6 +36,9 @@ class Worker:
             stream.on_event(self.end)
         return stream
 
+    def give_way(self, active: bool) -> None:
+        raise AssertionError("nobody makes vectors here")
+
     def close(self, request_id: str) -> None:
         self.closed.append(request_id)
 
@@ -49,7 +53,7 @@ def handle(*workers: Worker | StillLoading) -> RequestHandle:
             raise worker
         return cast("WorkerProcess", worker)
 
-    return RequestHandle(REQUEST, find_worker)
+    return RequestHandle(REQUEST, find_worker, CoreShare())
 
 
 async def test_another_worker_gets_what_the_first_has_not_begun() -> None:

@@ -9,7 +9,7 @@ from models.doctor.tiny_model import TinyModel, write_tiny_gguf
 from server.ipc.model_spec import ModelSpec
 from server.serve_options import ServeOptions
 from server.supervisor.catalogue import CatalogueEntry
-from server.supervisor.served_lengths import Lengths, ServedLengths, Told, lengths_now
+from server.supervisor.served_lengths import FileFacts, Lengths, ServedLengths, lengths_now
 from server.supervisor.supervisor import MemoryAdvice
 from tests.server.supervisor.conftest import MakeSupervisor, WriteScript, request, spec_of
 
@@ -23,7 +23,7 @@ async def test_each_file_is_decided_on_once(tmp_path: Path) -> None:
 
     def decide(specs: list[ModelSpec]) -> Lengths:
         asked.append([spec.name for spec in specs])
-        return {spec.path: Told(100 + len(asked)) for spec in specs if spec.name != "odd"}
+        return {spec.path: FileFacts(100 + len(asked)) for spec in specs if spec.name != "odd"}
 
     one, two, odd = (entry_of(tmp_path / name) for name in ("one", "two", "odd"))
     lengths = ServedLengths(spec_of, decide)
@@ -32,7 +32,7 @@ async def test_each_file_is_decided_on_once(tmp_path: Path) -> None:
         lengths.note(entries)
         await lengths.settled()
     assert asked == [["one", "odd"], ["two"]]
-    assert [lengths.of(entry) for entry in (one, two, odd)] == [Told(101), Told(102), None]
+    assert [lengths.of(entry) for entry in (one, two, odd)] == [FileFacts(101), FileFacts(102), None]
 
 
 def test_files_that_cannot_be_judged_have_none(tmp_path: Path) -> None:
@@ -42,7 +42,7 @@ def test_files_that_cannot_be_judged_have_none(tmp_path: Path) -> None:
     specs = [
         ModelSpec(name=path.stem, path=str(path), options=ServeOptions(gpu_layers=0)) for path in (good, bad)
     ]
-    assert lengths_now(specs) == {str(good): Told(2048)}
+    assert lengths_now(specs) == {str(good): FileFacts(2048)}
 
 
 def test_the_kind_is_told_by_header_and_settings(tmp_path: Path) -> None:
@@ -61,7 +61,7 @@ async def test_a_supervisor_tells_it_before_and_after_the_load(
     supervise: MakeSupervisor, script: WriteScript
 ) -> None:
     served, stored = script("one"), script("two")
-    told = {str(served.path): Told(3000), str(stored.path): Told(5000, "rerank")}
+    told = {str(served.path): FileFacts(3000), str(stored.path): FileFacts(5000, "rerank")}
     supervisor = supervise(
         served,
         stored=(stored,),

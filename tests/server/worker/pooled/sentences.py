@@ -1,4 +1,4 @@
-"""Pico models for vectors and scores, the texts that they get, and the record of what transformers makes of them."""
+"""Pico models for vectors and scores, their texts, and the record of what transformers makes of them."""
 
 from __future__ import annotations
 

@@ -205,3 +205,22 @@ def test_random_schedules_give_every_request_one_end() -> None:
                 expected = {i: [sum(text), len(text)] for i, text in enumerate(one.texts)}
                 assert rows_of(events, event.id) == expected
             assert not isinstance(event, Failure) or event.id in cancelled
+
+
+def test_steps_of_a_slow_model_are_short() -> None:
+    runner = CountingRunner(n_step_tokens=512, n_sequences=100)
+    now_s = [0.0]
+    engine = engine_of(runner, clock_s=now_s)
+    engine.submit(request("a", *[8] * 400))
+    begin = runner.begin
+
+    def slow(texts: Sequence[PooledText]) -> None:
+        begin(texts)
+
+    def advance() -> list[PooledText]:
+        now_s[0] += 0.001 * runner.n_left
+        return CountingRunner.advance(runner)
+
+    runner.begin, runner.advance = slow, advance  # type: ignore[method-assign]
+    run(engine)
+    assert [len(step) * 8 for step in runner.steps[:3]] == [512, 96, 96]
