@@ -1,0 +1,62 @@
+"""An embedding model and a reranker served by the installed command, as clients use them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.e2e.running import RunningServer, corral, environment, serving
+from tests.server.worker.family_models import write_family_gguf
+
+pytestmark = [pytest.mark.e2e, pytest.mark.model]
+
+DOCUMENTS = ["The river runs past the stone.", "moon", "the sun and the wind"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("embeddings")
+    for name in ("bert", "xlm-roberta-reranker"):
+        write_family_gguf(name, folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def server(folder: Path) -> Iterator[RunningServer]:
+    models = (str(folder / "bert.gguf"), str(folder / "xlm-roberta-reranker.gguf"))
+    with serving(*models, env=environment(folder), log=folder / "log") as running:
+        yield running
+
+
+def test_the_openai_client_gets_vectors(server: RunningServer) -> None:
+    with server.client as client:
+        answer = client.embeddings.create(model="bert", input=[*DOCUMENTS, *["wind"] * 300])
+        alone = client.embeddings.create(model="bert", input=DOCUMENTS[0], encoding_format="float")
+    assert [entry.index for entry in answer.data] == list(range(303))
+    assert answer.data[0].embedding == pytest.approx(alone.data[0].embedding, abs=1e-5)
+    assert math.hypot(*alone.data[0].embedding) == pytest.approx(1.0, abs=1e-5)
+    assert answer.usage.prompt_tokens > 303
+
+
+def test_a_reranker_ranks_and_each_kind_is_told(server: RunningServer) -> None:
+    with httpx.Client(base_url=server.url, timeout=60) as client:
+        body = {"model": "xlm-roberta-reranker", "query": "river", "documents": DOCUMENTS, "top_n": 2}
+        results = client.post("/v1/rerank", json=body).json()["results"]
+        kinds = {one["id"]: one["kind"] for one in client.get("/v1/models").json()["data"]}
+        chat = {"model": "bert", "messages": [{"role": "user", "content": "Hi"}]}
+        refused = client.post("/v1/chat/completions", json=chat)
+    assert len(results) == 2
+    assert results[0]["relevance_score"] >= results[1]["relevance_score"]
+    assert kinds == {"bert": "embedding", "xlm-roberta-reranker": "rerank"}
+    assert refused.status_code == 400
+    assert refused.json()["error"]["code"] == "model_kind_not_supported"
+
+
+def test_show_tells_the_kind(folder: Path) -> None:
+    shown = corral("show", str(folder / "bert.gguf"), "--json", env=environment(folder))
+    assert '"kind": "embedding"' in shown.stdout
+    assert '"pooling": "mean"' in shown.stdout
