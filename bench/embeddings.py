@@ -30,7 +30,7 @@ from server.loadtest.prompts import words
 FLOOD_INPUTS = 256
 """A request of the flood has so many texts."""
 FLOOD_CLIENTS = 2
-CHAT_TOKENS = 200
+CHAT_TOKENS = 150
 
 
 def parse() -> argparse.Namespace:

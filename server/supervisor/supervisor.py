@@ -16,7 +16,7 @@ from typing import TypeVar
 
 import msgspec
 
-from models.errors import ModelNotFound, WorkerDied, WorkerError
+from models.errors import ModelNotFound, RequestError, WorkerDied, WorkerError
 from models.pooling import kind_of
 from server.ipc.launch import worker_command, worker_environment
 from server.ipc.messages import AdapterReply, Generate, Question, Stats, StatsReply, Work
@@ -224,9 +224,14 @@ class Supervisor:
     def _with_adapters(self, name: str, request: Work) -> Work:
         """Return the request with its model's default adapters where it names none. Raises RequestError.
 
-        Models that make vectors have none.
+        Models that make vectors have none, so that a name with one is refused.
         """
         if not isinstance(request, Generate):
+            if not self._adapters.is_empty and self._resolve(name)[1] is not None:
+                message = (
+                    f"'{name}' is a model with a LoRA adapter; vectors are made without: name the model alone"
+                )
+                raise RequestError(message, param="model")
             return request
         if self._adapters.is_empty and not request.adapters:
             return request
