@@ -33,6 +33,8 @@ from server.worker.pooled.vectors import Floats, cosines, normalized, shortened
 
 STEP_S = 0.1
 """A step of several texts takes about so many seconds at most: a new request waits for one."""
+FAIR_S = 2.0
+"""While it gives way, one short step in so many seconds doesn't: others may leave nothing of the cores."""
 LEAST_TOKENS = 64
 """A step may have so many tokens, however slow they are: fewer would each take longer."""
 
@@ -63,6 +65,8 @@ class PooledEngine:
     ) -> None:
         self.stats = EngineStats()
         self.fatal_error: DecodeError | None = None
+        self.gives_way = False
+        """True while other models' answers go first. Set by any thread."""
         self._runner = runner
         self._queue_size = queue_size
         self._clock_s = clock_s
@@ -71,6 +75,8 @@ class PooledEngine:
         self._service_time = ServiceTime()
         self._token_s: float | None = None
         """Moving average of the seconds that a token takes."""
+        self._last_turn_s = -FAIR_S
+        """The end of the last step that had the cores as others have them."""
         self._turn = 0
         """The number of texts taken so far: turns go on from step to step."""
 
@@ -122,15 +128,6 @@ class PooledEngine:
         return sum(live.begun_s is None for live in list(self._live.values()))
 
     @property
-    def gives_way(self) -> bool:
-        """True while other models' answers go first."""
-        return self._runner.gives_way
-
-    @gives_way.setter
-    def gives_way(self, value: bool) -> None:
-        self._runner.gives_way = value
-
-    @property
     def n_held_tokens(self) -> int:
         """0: nothing is kept between steps."""
         return 0
@@ -155,7 +152,10 @@ class PooledEngine:
     def _run(self) -> None:
         start_s, n_before = self._clock_s(), self._runner.n_left
         try:
-            complete = self._runner.advance()
+            idle = self.gives_way and start_s < self._last_turn_s + FAIR_S
+            complete = self._runner.advance(idle=idle)
+            if not idle:
+                self._last_turn_s = self._clock_s()
         except DecodeError as error:
             self.fatal_error = error
             self._runner.drop()
@@ -205,6 +205,8 @@ class PooledEngine:
     def _room(self) -> int:
         """The most tokens of the next step: as many as `STEP_S` has time for."""
         most = self._runner.n_step_tokens
+        if self.gives_way:
+            return min(most, LEAST_TOKENS)
         if not self._token_s:
             return most
         return min(most, max(LEAST_TOKENS, int(STEP_S / self._token_s)))

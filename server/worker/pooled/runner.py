@@ -80,8 +80,6 @@ class PooledRunner:
         self._places: npt.NDArray[np.int32] = np.zeros((0, 4), np.int32)
         self._n_done = 0
         self._idle = IdleThread()
-        self.gives_way = False
-        """True while others' work goes first: steps have what it leaves of the cores. Set by any thread."""
 
     @property
     def n_left(self) -> int:
@@ -102,12 +100,15 @@ class PooledRunner:
         """Forget the texts that were begun."""
         self.texts, self._places, self._n_done = [], self._places[:0], 0
 
-    def advance(self) -> list[PooledText]:
-        """Compute a step of what was begun; return the texts that it completes. Raises DecodeError."""
+    def advance(self, *, idle: bool = False) -> list[PooledText]:
+        """Compute a step of what was begun; return the texts that it completes. Raises DecodeError.
+
+        With `idle` it has what others leave of the cores.
+        """
         most = self.n_step_tokens if self.pooling.is_causal else len(self._places)
         first, last = self._n_done, min(self._n_done + most, len(self._places))
         self._fill(self._places[first:last])
-        if self.gives_way:
+        if idle:
             self._idle.run(lambda: self._compute(self._batch))
         else:
             self._compute(self._batch)

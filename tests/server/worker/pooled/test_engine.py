@@ -25,6 +25,7 @@ class CountingRunner:
         self.n_step_tokens, self.n_sequences = n_step_tokens, n_sequences
         self.texts: list[PooledText] = []
         self.steps: list[list[tuple[str, int]]] = []
+        self.idle: list[bool] = []
         self.n_left = 0
         self.error: DecodeError | None = None
 
@@ -38,7 +39,8 @@ class CountingRunner:
     def drop(self) -> None:
         self.texts, self.n_left = [], 0
 
-    def advance(self) -> list[PooledText]:
+    def advance(self, *, idle: bool = False) -> list[PooledText]:
+        self.idle.append(idle)
         if self.error is not None:
             raise self.error
         self.n_left -= min(self.n_left, self.n_step_tokens)
@@ -217,10 +219,24 @@ def test_steps_of_a_slow_model_are_short() -> None:
     def slow(texts: Sequence[PooledText]) -> None:
         begin(texts)
 
-    def advance() -> list[PooledText]:
+    def advance(*, idle: bool = False) -> list[PooledText]:
+        assert not idle
         now_s[0] += 0.001 * runner.n_left
         return CountingRunner.advance(runner)
 
     runner.begin, runner.advance = slow, advance  # type: ignore[method-assign]
     run(engine)
     assert [len(step) * 8 for step in runner.steps[:3]] == [512, 96, 96]
+
+
+def test_who_gives_way_has_a_short_turn_in_two_seconds() -> None:
+    runner = CountingRunner(n_step_tokens=512, n_sequences=100)
+    now_s = [100.0]
+    engine = engine_of(runner, clock_s=now_s)
+    engine.gives_way = True
+    engine.submit(request("a", *[8] * 400))
+    for _ in range(9):
+        engine.step()
+        now_s[0] += 0.5
+    assert runner.idle == [False, True, True, True, False, True, True, True, False]
+    assert {len(step) * 8 for step in runner.steps} == {64}
