@@ -19,6 +19,8 @@ from tests.server.worker.pooled.conftest import ENCODERS, RERANKERS
 
 pytestmark = pytest.mark.model
 
+ROUNDING = 3e-4
+"""ggml's GELU comes from a table of F16: the last bit of a sum may choose the next entry."""
 TEXTS = ("The river runs", "a stone", "", "the sun and the moon " * 9, "wind", "a b c d e f g")
 
 
@@ -56,7 +58,7 @@ def test_texts_computed_together_are_as_alone(encoders: dict[str, Path], name: s
         together = pooled(worker, "all", *TEXTS)
         alone = np.concatenate([pooled(worker, f"t{i}", text) for i, text in enumerate(TEXTS)])
     assert together.shape == (len(TEXTS), 256)
-    assert np.abs(together - alone).max() < 1e-5
+    assert np.abs(together - alone).max() < ROUNDING
     assert np.linalg.norm(together, axis=1) == pytest.approx(np.ones(len(TEXTS)), abs=1e-5)
 
 
@@ -108,7 +110,7 @@ def test_pairs_scored_together_are_as_alone(encoders: dict[str, Path], name: str
         together = pooled(worker, "all", *TEXTS, pairs=pairs)
         alone = [pooled(worker, f"p{i}", TEXTS[0], TEXTS[i], pairs=((0, 1),))[0, 0] for _, i in pairs]
         refused = failure(worker, "b", "a")
-    assert together[:, 0] == pytest.approx(alone, abs=1e-4)
+    assert together[:, 0] == pytest.approx(alone, abs=1e-3)
     assert len({round(float(score), 4) for score in together[:, 0]}) == len(pairs)
     assert "/v1/rerank" in refused.message
 
