@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
 from server.engine.events import Delta, Event, Failure, Finish, Started
-from server.ipc.messages import Generate, Question, StatsReply
+from server.ipc.messages import Generate, Question, StatsReply, Work
 from server.supervisor.protocol import EventListener, EventSource, ModelService, ModelStatus
 
 R = TypeVar("R")
@@ -39,7 +39,7 @@ ORIGIN: ContextVar[Origin | None] = ContextVar("corral_origin", default=None)
 
 @dataclass
 class LiveRequest:
-    """One request that generates."""
+    """One request that generates, or makes vectors."""
 
     id: str
     model: str
@@ -128,7 +128,7 @@ class LiveService:
     def ready(self) -> bool:
         return self._service.ready()
 
-    def generate(self, name: str, request: Generate) -> EventSource:
+    def generate(self, name: str, request: Work) -> EventSource:
         return _LiveSource(self._service.generate(name, request), self._live, name, request)
 
     async def ask(
@@ -147,7 +147,7 @@ class LiveService:
 class _LiveSource:
     """An `EventSource` that is recorded while it runs."""
 
-    def __init__(self, source: EventSource, live: LiveRequests, name: str, request: Generate) -> None:
+    def __init__(self, source: EventSource, live: LiveRequests, name: str, request: Work) -> None:
         self._source = source
         self._live = live
         self._name = name
@@ -155,7 +155,8 @@ class _LiveSource:
 
     async def subscribe(self, listener: EventListener) -> None:
         """Run the request; one that is cancelled through its record ends with a `Failure`."""
-        live = LiveRequest(self._request.id, self._name, self._request.n, ORIGIN.get())
+        n_choices = self._request.n if isinstance(self._request, Generate) else 1
+        live = LiveRequest(self._request.id, self._name, n_choices, ORIGIN.get())
         counter = _Counter(listener, live)
         with self._live.registered(live):
             try:
