@@ -3,6 +3,8 @@
 adapter_reference.py   `AdapterRef`: a user's name for a LoRA adapter, `PATH[=NAME][@SCALE]`, and the only
                        parser of it.
 errors.py              Every error a user can meet, as one tree; each boundary translates into it once.
+parse_duration.py      `parse_duration`: times as people and Ollama's clients write them: `5m`, `1h30m`,
+                       `300`, 0, -1.
 parse_size.py          `parse_size`: sizes as people write them, such as `2GiB`, `500MB`, `1.5 GiB` or `4096`.
 paths.py               `Paths`: the folders that Corral uses, made once from the environment. Creates nothing.
 pooling.py             `Pooling`: the way in which a model makes a vector or scores of a text.

@@ -37,6 +37,7 @@ from server.pages.store import ChatStore
 from server.responses.store import ResponseStore
 from server.routes import (
     admin,
+    admin_models,
     chat,
     completions,
     conversations,
@@ -54,6 +55,7 @@ from server.routes import (
     web_chats,
 )
 from server.supervisor.adapters.service import AdapterService
+from server.supervisor.lives import ModelLives
 from server.supervisor.protocol import ModelService
 
 _GROUPS = (
@@ -70,6 +72,7 @@ _GROUPS = (
     tokens,
     admin,
     live_requests,
+    admin_models,
     health,
     home,
     web_chats,
@@ -82,11 +85,12 @@ def create_app(
     adapters: AdapterService | None = None,
     kept: ResponseStore | None = None,
     chats: ChatStore | None = None,
+    lives: ModelLives | None = None,
 ) -> FastAPI:
     """Return the application. It starts and stops nothing: whoever runs it also runs `service`.
 
     Without `adapters` there are none, and none can be loaded; without `kept` no answer is kept,
-    without `chats` the web page keeps no chats.
+    without `chats` the web page keeps no chats, and without `lives` nobody manages the models.
     """
     app = _Application(
         title="Corral",
@@ -104,6 +108,7 @@ def create_app(
         responses=kept or ResponseStore.off(),
         live=live,
         chats=chats or ChatStore.off(),
+        lives=lives,
     )
     app.openapi = partial(openapi.document, app)  # type: ignore[method-assign]
     for group in _GROUPS:

@@ -9,19 +9,32 @@ The settings of a served model are those of `server.serve_options`.
 from __future__ import annotations
 
 import difflib
+import math
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+)
 
 from models.errors import ConfigError, InvalidReference, RequestError
+from models.parse_duration import parse_duration
 from models.reference import canonical_type
 from server.chat.prompt_formats import canonical_name
 from server.serve_options import SERVE_SETTINGS, Bounds, Positive, ServeOptions, setting
+from server.supervisor.life import LifeSettings
+
+T = TypeVar("T")
 
 ENVIRONMENT_PREFIX = "CORRAL_"
 # Variables of that prefix that are no settings of the server.
@@ -38,6 +51,14 @@ _ORIGIN = re.compile(r"\*|null|[A-Za-z][A-Za-z0-9+.-]*://(\[[0-9A-Fa-f:.]+\]|[^\
 _HOST_NAME = re.compile(r"\*|(\*\.)?[^\s*:/@,.\[\]][^\s*:/@,\[\]]*|\[[0-9A-Fa-f:.]+\]|[0-9A-Fa-f:.]+")
 
 Seconds = Annotated[float, Bounds(gt=0)]
+
+
+def _as_text(value: object) -> object:
+    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
+Time = Annotated[str, BeforeValidator(_as_text)]
+"""A time as `parse_duration` reads it; in a settings file also a number."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +97,29 @@ class CatalogueOptions:
         (),
         "LoRA adapter for the model, a GGUF file or a PEFT folder: PATH[=NAME][@SCALE]. It is on"
         " unless the scale is 0; requests choose with `lora`, or MODEL:NAME.",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class LifeOptions:
+    """The time that models stay loaded, and which of them go when another one needs room."""
+
+    keep_alive: Time | None = setting(
+        None,
+        "Time without requests after which a model is unloaded: 5m, 1h30m, a number of seconds; -1: for ever,"
+        " and so is not set. A request may ask for another one.",
+    )
+    model_keep_alive: tuple[str, ...] = setting(
+        (), "The same for one model: MODEL=TIME; may be given several times."
+    )
+    pin: tuple[str, ...] = setting(
+        (), "Model that is never unloaded once it is loaded, neither for its idle time nor to make room."
+    )
+    preload: tuple[str, ...] = setting(
+        (), "Model to load at the start beside those named as REF, without waiting for it."
+    )
+    priority: tuple[str, ...] = setting(
+        (), "MODEL=N: when another needs room, models with a lower number go first. 0 for those not named."
     )
 
 
@@ -119,7 +163,14 @@ class StateOptions:
 
 # Pydantic and the flags list the fields of the last base first.
 class ServerConfig(
-    BaseModel, StateOptions, LimitOptions, ServeOptions, CatalogueOptions, HttpOptions, frozen=True
+    BaseModel,
+    StateOptions,
+    LimitOptions,
+    ServeOptions,
+    LifeOptions,
+    CatalogueOptions,
+    HttpOptions,
+    frozen=True,
 ):
     """Everything `corral serve` can be given. `None` means "not set": chosen for the model or the machine."""
 
@@ -145,6 +196,35 @@ class ServerConfig(
             return canonical_type(value)
         except InvalidReference as error:
             raise ValueError(error.message) from error
+
+    @property
+    def lives(self) -> LifeSettings:
+        """The wishes for models' lives, by their names."""
+        return LifeSettings(
+            keep_alive_s=math.inf if self.keep_alive is None else parse_duration(self.keep_alive),
+            keep_alives_s=_by_model(self.model_keep_alive, parse_duration),
+            priorities=_by_model(self.priority, int),
+            pinned=frozenset(map(canonical_key, self.pin)),
+        )
+
+    @field_validator("keep_alive")
+    @classmethod
+    def _a_time(cls, value: str | None) -> str | None:
+        if value is not None:
+            _checked(parse_duration, value)
+        return value
+
+    @field_validator("model_keep_alive")
+    @classmethod
+    def _times(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        _by_model(value, lambda text: _checked(parse_duration, text))
+        return value
+
+    @field_validator("priority")
+    @classmethod
+    def _priorities(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        _by_model(value, _whole_number)
+        return value
 
     @field_validator("api_keys")
     @classmethod
@@ -176,11 +256,45 @@ class ServerConfig(
         return value
 
 
+def _by_model(rules: Sequence[str], read: Callable[[str], T]) -> dict[str, T]:
+    """Return what `read` makes of each MODEL=VALUE, by the model's key. Raises ValueError."""
+    values: dict[str, T] = {}
+    for rule in rules:
+        model, equals, text = rule.rpartition("=")
+        if not equals or not model.strip():
+            raise ValueError(f"write it as MODEL=VALUE, not {rule!r}")
+        values[canonical_key(model.strip())] = read(text.strip())
+    return values
+
+
+def canonical_key(name: str) -> str:
+    """Return a model's name with the type at its end, if there is one, as it is written: `demo:Q8_0`."""
+    base, colon, type_ = name.rpartition(":")
+    try:
+        return f"{base}:{canonical_type(type_)}" if colon else name
+    except InvalidReference:
+        return name
+
+
+def _checked(read: Callable[[str], T], text: str) -> T:
+    try:
+        return read(text)
+    except ConfigError as error:
+        raise ValueError(error.message) from error
+
+
+def _whole_number(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is no whole number; write it as MODEL=2") from None
+
+
 SETTINGS: tuple[str, ...] = tuple(ServerConfig.model_fields)
 """The names of all settings, in the order of their flags."""
 _DESCRIPTIONS: dict[str, str] = {
     field.name: field.metadata["description"]
-    for options in (HttpOptions, CatalogueOptions, ServeOptions, LimitOptions, StateOptions)
+    for options in (HttpOptions, CatalogueOptions, LifeOptions, ServeOptions, LimitOptions, StateOptions)
     for field in fields(options)
 }
 FLAG_NAMES = {
@@ -194,7 +308,12 @@ _BY_FLAG: dict[str, str] = {
     flag.removeprefix("--").replace("-", "_"): name for name, flag in FLAG_NAMES.items()
 }
 """The settings that are also known in files and in the environment by the names of their flags."""
-_LISTS = frozenset({"models", "api_keys", "cors_origins", "allowed_hosts", "lora"})
+_LISTS = frozenset(
+    {
+        *("models", "api_keys", "cors_origins", "allowed_hosts", "lora"),
+        *("model_keep_alive", "pin", "preload", "priority"),
+    }
+)
 
 
 def setting_help(name: str) -> str:

@@ -34,7 +34,8 @@ from server.supervisor.adapters.converter import AdapterConverter
 from server.supervisor.adapters.registry import AdapterRegistry
 from server.supervisor.adapters.service import AdapterService
 from server.supervisor.catalogue import Catalogue, CatalogueEntry, store_entries
-from server.supervisor.memory_check import fits
+from server.supervisor.lives import ModelLives
+from server.supervisor.memory_check import need
 from server.supervisor.policy import Policy
 from server.supervisor.process.worker_process import Command
 from server.supervisor.served_lengths import lengths_now
@@ -103,7 +104,7 @@ class ModelServer:
                 store.paths.prefixes_dir,
             ),
             policy=Policy.of(config),
-            memory=MemoryAdvice(fits, lengths_now),
+            memory=MemoryAdvice(need, lengths_now),
             use=store.use,
             adapter_registry=registry,
             environment=tuned.environment_of,
@@ -147,7 +148,8 @@ async def _serve(model_server: ModelServer, sockets: list[socket.socket], observ
     config, supervisor = model_server.config, model_server.supervisor
     signals = _Signals()
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
-    app = create_app(config, supervisor, model_server.adapters, model_server.kept, model_server.chats)
+    lives = ModelLives(supervisor)
+    app = create_app(config, supervisor, model_server.adapters, model_server.kept, model_server.chats, lives)
     app.openapi()  # it takes as long as ten answers, so it isn't made while somebody waits
     server = _HttpServer(
         uvicorn.Config(

@@ -57,6 +57,9 @@ COMMANDS: dict[str, Command] = {
     "list": Command("server.cli.models.list_models", "List the models that are here."),
     "show": Command("server.cli.models.show", "Show everything about one model."),
     "remove": Command("server.cli.models.remove", "Remove a model, or one type of it."),
+    "ps": Command("server.cli.lives.ps", "Show the models of a running server: state, memory, requests."),
+    "load": Command("server.cli.lives.load", "Load a model in a running server."),
+    "unload": Command("server.cli.lives.unload", "Unload a model of a running server."),
     "launch": Command(
         "server.cli.clients.launch", "Start a client that is set up for a running server.", passes_on=True
     ),

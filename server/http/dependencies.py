@@ -27,6 +27,7 @@ from server.responses.read import HistoryWanted, ResponseRead
 from server.responses.running import RunningResponses, Turn
 from server.responses.store import ResponseStore
 from server.supervisor.adapters.service import AdapterService
+from server.supervisor.lives import ModelLives
 from server.supervisor.protocol import ModelService
 
 logger = logging.getLogger("corral.http")
@@ -58,6 +59,8 @@ class Api:
     """The web page's chats."""
     turns: RunningTurns = field(default_factory=RunningTurns)
     """The answers that are being made in them."""
+    lives: ModelLives | None = None
+    """The models' lives, for administrators; None where nobody manages them."""
 
     async def read_generation(self, request: Request, kind: Kind) -> tuple[GenerationRead, str]:
         """Return a request that generates, and the id of its answer. Raises RequestError."""

@@ -80,6 +80,12 @@ _BY_SCOPE: Final[Mapping[RouteScope, tuple[str, ...]]] = {
         "POST /lora-adapters",
         "GET /admin/requests",
         "POST /admin/requests/{request_id}/cancel",
+        "GET /admin/models",
+        "GET /admin/models/{model:path}",
+        "POST /admin/models/{model:path}/load",
+        "POST /admin/models/{model:path}/unload",
+        "POST /admin/models/{model:path}/pin",
+        "POST /admin/models/{model:path}/unpin",
     ),
     "metrics": (),
 }

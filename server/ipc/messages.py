@@ -135,6 +135,9 @@ class Generate(msgspec.Struct, frozen=True, tag="generate", kw_only=True):
     """So many tokens of the prompt stay then; -1: all, None: as many as a quarter of the context holds."""
     constraint: Constraint | None = None
     """The answer's content has this form. Thoughts and tool calls have their own."""
+    keep_alive_s: float | None = None
+    """The model stays loaded for so long after its last request, infinity: as long as memory allows. None: as
+    before. It is the supervisor's."""
 
 
 class Pool(msgspec.Struct, frozen=True, tag="pool", kw_only=True):
@@ -160,6 +163,8 @@ class Pool(msgspec.Struct, frozen=True, tag="pool", kw_only=True):
     """It is an error that the file has none of `prompts`."""
     prompt_text: str | None = None
     """This goes before each text instead."""
+    keep_alive_s: float | None = None
+    """As in `Generate`."""
     add_special: bool = True
     """Strings get the model's special tokens."""
     param: str = "input"

@@ -149,6 +149,7 @@ def read_response(
         timeout_s=timeout_s,
         n_probs=(request.top_logprobs or 0) if form.logprobs else None,
         constraint=_constraint(request),
+        keep_alive_s=request.keep_alive,
     )
     return ResponseRead(
         model=request.model,

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue
 
 from models.errors import RequestError
-from server.openai.requests.field_types import Alternatives, Limited, MaxTokens, Seed, Stop
+from server.openai.requests.field_types import Alternatives, KeepAlive, Limited, MaxTokens, Seed, Stop
 from server.openai.requests.schemas import ReasoningWish, ThinkingRequest
 
 MAX_METADATA = 16
@@ -140,6 +140,7 @@ class ResponsesRequest(ThinkingRequest):
     prompt_format: str | None = Field(default=None, max_length=64)
     stop: Stop = ()
     cache_prompt: bool | None = None
+    keep_alive: KeepAlive = None
     show_schema: bool | None = Field(
         default=None, description="False: the prompt doesn't tell the model the schema of its answer."
     )

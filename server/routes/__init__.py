@@ -2,6 +2,7 @@
 
 admin.py          `/admin/adapters`: LoRA adapters at run time; `/lora-adapters`: llama-server's defaults of
                   them.
+admin_models.py   `/admin/models`: the models' lives: which are loaded, what they take, load, unload, pin.
 chat.py           `POST /v1/chat/completions`.
 completions.py    `POST /v1/completions`.
 conversations.py  `/v1/conversations`: conversations that responses add to and go on with.

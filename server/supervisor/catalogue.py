@@ -9,10 +9,11 @@ Entries come from the files served from the start and from a source, normally th
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from models.errors import InvalidReference, ModelNotFound
 from models.gguf.info import read_gguf_info, require_model
@@ -33,6 +34,8 @@ class CatalogueEntry:
     size_bytes: int
     created: int
     prompt_format: str | None = None
+    quality: Mapping[str, Any] | None = field(default=None, compare=False)
+    """The figures that were measured of the file, if any: what quantizing lost."""
 
     @property
     def key(self) -> str:
@@ -153,6 +156,7 @@ def store_entry(model: StoredModel, file: StoredFile) -> CatalogueEntry:
         size_bytes=file.size_bytes,
         created=_unix_seconds(model.manifest.created),
         prompt_format=model.manifest.prompt_format,
+        quality=next((one.quality for one in model.manifest.files if one.type == file.type), None),
     )
 
 

@@ -1,5 +1,7 @@
 """`HostedModel`: one model's life; its worker is started when needed, watched, restarted and ended.
 
+Requests have the worker by a `lease`; the idle time that `Life` bounds begins when the last one ends.
+
 available ──▶ loading ──▶ ready ──▶ unloading ──▶ available
                │  ▲         │
                │  └──── restarting      it died: started again, each quick death after a longer delay
@@ -12,15 +14,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
-from collections.abc import Awaitable, Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from pathlib import Path
+from typing import Protocol
+
+import psutil
 
 from models.errors import CorralError, WorkerBusy, WorkerDied, WorkerError
 from server.ipc.model_spec import ModelInfo, ModelSpec
+from server.supervisor.attendance import Attendance
 from server.supervisor.catalogue import CatalogueEntry
+from server.supervisor.eviction import Tenant
 from server.supervisor.failure_history import FailureHistory, last_death, safer_spec
+from server.supervisor.life import IdleTimer, Life
 from server.supervisor.policy import Policy
 from server.supervisor.process.dispatcher import OnProgress
 from server.supervisor.process.failures import death
@@ -30,10 +37,20 @@ from server.supervisor.protocol import ModelState, ModelStatus
 logger = logging.getLogger("corral.supervisor")
 
 Spawn = Callable[[ModelSpec, OnProgress], Awaitable[WorkerProcess]]
-MakeRoom = Callable[["HostedModel"], Awaitable[None]]
-"""A `MakeRoom` returns once the model may load; it may unload others."""
+UNLOAD_GRACE_S = 10.0
+"""A model that is unloaded while nothing runs in it may take so long to end: it writes prefixes."""
 Use = Callable[[Path], AbstractContextManager[None]]
 """A `Use` guards a file while a worker has it open."""
+
+
+class RoomKeeper(Protocol):
+    """Gives models leave to load, and hears when one doesn't need its memory any more."""
+
+    async def make(self, host: HostedModel) -> None:
+        """Return once the model may load and has taken its room; others may be unloaded for it."""
+
+    def look_again(self) -> None:
+        """A model has become idle, was unloaded, or its wishes have changed."""
 
 
 def use_freely(_path: Path) -> AbstractContextManager[None]:
@@ -52,7 +69,7 @@ class StillLoading(WorkerError):
 class HostedModel:
     """One model's state and worker. It belongs to the event loop; only its methods change its state.
 
-    `spawn` starts a process for a spec and reports the progress of its load; `make_room` is awaited before
+    `spawn` starts a process for a spec and reports the progress of its load; `room` is asked before
     each start and may unload other models; `use` is held while a worker has the file open. A model that
     `comes_back` is started again after a failure without a request, if it was ready before.
     """
@@ -63,27 +80,37 @@ class HostedModel:
         spec: ModelSpec,
         policy: Policy,
         spawn: Spawn,
-        make_room: MakeRoom,
+        room: RoomKeeper,
         use: Use = use_freely,
         comes_back: bool = False,
+        life: Life | None = None,
     ) -> None:
         self.entry = entry
         self.spec = spec
         """The next worker is started with it; after a death while loading it is a safer one than at first."""
         self.state: ModelState = "available"
-        self.last_used = time.monotonic()
+        self.life = Life() if life is None else life
+        self.last_used_s = _now_s()
+        """The loop's time at which the last request ended, or the latest began."""
+        self.needed_bytes = 0
+        """Its load was estimated to take so much memory; 0: that isn't known."""
+        self.load_s = 0.0
+        """Its latest load took so long."""
         self.info: ModelInfo | None = None
-        self.n_waiting = 0
+        self.attendance = Attendance(self._rest)
+        self._idle_timer = IdleTimer(self._expire)
+        self._unloads: set[asyncio.Task[None]] = set()
+        self._is_retired = False
         self._policy = policy
         self._spawn = spawn
-        self._make_room = make_room
+        self._room = room
         self._use = use
         self._comes_back = comes_back
         self._worker: WorkerProcess | None = None
         self._bring_up: asyncio.Task[WorkerProcess] | None = None
         self._watch: asyncio.Task[None] | None = None
         self._progress: float | None = None
-        self._failures = FailureHistory(policy)
+        self._failures = FailureHistory(policy, _now_s)
         self._closing = False
         self._has_room = False
         self._stopped: asyncio.Future[None] | None = None
@@ -98,9 +125,51 @@ class HostedModel:
         return 0 if self._worker is None else self._worker.n_running
 
     @property
+    def n_waiting(self) -> int:
+        """The number of requests that have no worker yet."""
+        return self.attendance.n_waiting
+
+    @property
     def busy(self) -> bool:
-        """True if it loads, or a request runs in it or waits for it."""
-        return bool(self.n_running or self.n_waiting or self._bring_up is not None)
+        """True if it loads, or a request runs in it or waits for its load."""
+        return not self.attendance.is_empty or self.n_running > 0 or self._bring_up is not None
+
+    @property
+    def is_loading(self) -> bool:
+        """True from the wish to load it until it is ready or has failed."""
+        return self._bring_up is not None
+
+    @property
+    def idle_s(self) -> float:
+        """The seconds since its last request; 0 while it is busy."""
+        return 0.0 if self.busy else self.since_used_s
+
+    @property
+    def since_used_s(self) -> float:
+        """The seconds since the last request ended, or the latest began."""
+        return _now_s() - self.last_used_s
+
+    @property
+    def memory_bytes(self) -> int | None:
+        """The memory that its worker holds, measured; None without one."""
+        if self.pid is None:
+            return None
+        try:
+            return int(psutil.Process(self.pid).memory_info().rss)
+        except psutil.Error:
+            return None
+
+    @property
+    def reserved_bytes(self) -> int:
+        """The memory that it will still take before it is loaded."""
+        if self._bring_up is None or not self._has_room:
+            return 0
+        return max(0, self.needed_bytes - (self.memory_bytes or 0))
+
+    def tenant(self) -> Tenant:
+        """Return what decides whether it makes room for another."""
+        memory_bytes = max(self.memory_bytes or 0, self.needed_bytes)
+        return Tenant(self.entry.key, memory_bytes, self.idle_s, self.load_s, self.life.priority)
 
     @property
     def ready_worker(self) -> WorkerProcess | None:
@@ -136,17 +205,32 @@ class HostedModel:
 
     # --- commands of the supervisor ---
 
+    @asynccontextmanager
+    async def lease(self, keep_alive_s: float | None = None) -> AsyncIterator[WorkerProcess]:
+        """Have a ready worker that isn't unloaded during the block. Raises what `worker` raises.
+
+        `keep_alive_s`: the model is to stay for so long after its last request; None: as before.
+        """
+        worker = await self.worker()
+        with self.attendance.running():
+            self._idle_timer.cancel()
+            self.last_used_s = _now_s()
+            if keep_alive_s is not None:
+                self.life.asked_keep_alive_s = keep_alive_s
+            yield worker
+
     async def worker(self) -> WorkerProcess:
         """Return a worker that is ready, starting or awaiting one if need be. All callers share one start.
 
         Raises StillLoading when that takes too long, WorkerBusy when too many wait already, and the error of
         a start that failed: WorkerDied, or the worker's own refusal (ModelLoadError, InvalidGGUF …).
         """
-        self.last_used = time.monotonic()
-        while self._stopped is not None:
-            await asyncio.shield(self._stopped)
+        self.last_used_s = _now_s()
+        await self._admitted()
         if self._worker is not None and not self._worker.alive and self._watch is not None:
             await asyncio.wait([self._watch])  # its end is being dealt with
+        if self._is_retired:
+            raise WorkerError("the server is shutting down; send the request to another one, or again later")
         if self.state == "ready" and self._worker is not None:
             return self._worker
         if self._closing:
@@ -155,30 +239,45 @@ class HostedModel:
             )
         if self.state == "failed":
             self._failures.raise_recent_failure()
-        if self.n_waiting >= self._policy.max_waiting:
-            raise WorkerBusy(
-                f"{self.n_waiting} requests already wait for {self.entry.name} to load, which is the limit;"
-                f" send this one again later",
-                retry_after_s=5.0,
-            )
+        self._check_waiting()
         task = self.start()
-        self.n_waiting += 1
         try:
-            return await asyncio.wait_for(asyncio.shield(task), self._policy.load_wait_s)
+            with self.attendance.loading():
+                return await asyncio.wait_for(asyncio.shield(task), self._policy.load_wait_s)
         except TimeoutError as error:
-            raise StillLoading(
-                f"the model {self.entry.name} is still loading after {self._policy.load_wait_s:.0f} s;"
-                f" send the request again later"
-            ) from error
+            raise self._still_loading() from error
         except asyncio.CancelledError:
             if task.cancelled():  # the model was unloaded meanwhile, this request was not cancelled
                 raise WorkerError(
                     f"the model {self.entry.name} was unloaded while it was loading; send the request again"
                 ) from None
             raise
-        finally:
-            self.n_waiting -= 1
-            self.last_used = time.monotonic()
+
+    async def _admitted(self) -> None:
+        """Wait while the model is being unloaded, or is to be. Raises StillLoading and WorkerBusy."""
+        while self._stopped is not None or self.attendance.is_held:
+            if self._stopped is not None:
+                await asyncio.shield(self._stopped)
+                continue
+            self._check_waiting()
+            try:
+                await self.attendance.admitted(self._policy.load_wait_s)
+            except TimeoutError as error:
+                raise self._still_loading() from error
+
+    def _check_waiting(self) -> None:
+        if self.n_waiting >= self._policy.max_waiting:
+            raise WorkerBusy(
+                f"{self.n_waiting} requests already wait for {self.entry.name} to load, which is the limit;"
+                f" send this one again later",
+                retry_after_s=5.0,
+            )
+
+    def _still_loading(self) -> StillLoading:
+        return StillLoading(
+            f"the model {self.entry.name} is still loading after {self._policy.load_wait_s:.0f} s;"
+            f" send the request again later"
+        )
 
     def start(self) -> asyncio.Task[WorkerProcess]:
         """Begin to load, or join the load that runs; the returned task's exception is the load's failure."""
@@ -189,9 +288,16 @@ class HostedModel:
         return self._bring_up
 
     async def stop(self, grace_s: float) -> None:
-        """End the worker: what runs may finish for `grace_s` seconds, then it is killed. Nothing is left."""
+        """End the worker: what runs may finish for `grace_s` seconds, then it is killed. Nothing is left.
+
+        Requests that come meanwhile wait, and then load it again.
+        """
+        if self._stopped is not None:
+            await asyncio.shield(self._stopped)
+            return
         self._closing = True
         self._forget_retry()
+        self._idle_timer.cancel()
         self._stopped = asyncio.get_running_loop().create_future()
         try:
             if self._bring_up is not None:
@@ -207,8 +313,32 @@ class HostedModel:
             self._worker = self._progress = None
             self._failures.clear_problem()
             self._closing = self._has_room = False
+            self.life.asked_keep_alive_s = None
             self._stopped.set_result(None)
             self._stopped = None
+            self._room.look_again()
+
+    async def unload(self) -> None:
+        """Let what runs finish, then end the worker. Requests that come meanwhile load it again."""
+        self.attendance.hold()
+        try:
+            await self.attendance.emptied()
+            await self.stop(UNLOAD_GRACE_S)
+        finally:
+            self.attendance.release()
+
+    def retire(self) -> None:
+        """Refuse every request from now on: the server stops."""
+        self._is_retired = True
+
+    def take_room(self) -> None:
+        """It counts as loaded from now on, to the end of its worker."""
+        self._has_room = True
+
+    def reset_idle_timer(self) -> None:
+        """Let a change of `life` have its effect."""
+        if self.state == "ready" and not self.busy:
+            self._idle_timer.set(self.life.idle_limit_s - self.idle_s)
 
     def kill(self) -> None:
         """End the worker now; its requests fail."""
@@ -230,8 +360,9 @@ class HostedModel:
             else:
                 self.state = "loading"
             if not self._has_room:
-                await self._make_room(self)
-                self._has_room = True
+                await self._room.make(self)
+                self.take_room()
+            began_s = _now_s()
             try:
                 worker, info = await self._load_once()
             except WorkerDied as error:
@@ -240,7 +371,7 @@ class HostedModel:
                     raise last_death(self.spec, error) from None
                 self.spec = safer_spec(self.spec, error, self._failures.n_load_deaths)
                 continue
-            self._worker, self.info = worker, info
+            self._worker, self.info, self.load_s = worker, info, _now_s() - began_s
             self._failures.record_ready()
             self._progress = None
             self.state = "ready"
@@ -275,10 +406,30 @@ class HostedModel:
         if task.cancelled():
             self.state = "available"
             self._has_room = False
+            self._room.look_again()
             return
         error = task.exception()
         if error is not None:
             self._fail(error)
+        self._rest()
+
+    # --- idleness ---
+
+    def _rest(self) -> None:
+        """Begin to count idle time, if nothing needs the model any more."""
+        if self.busy:
+            return
+        self.last_used_s = _now_s()
+        self.reset_idle_timer()
+        self._room.look_again()
+
+    def _expire(self) -> None:
+        if self.state != "ready" or self.busy or self.life.pinned:
+            return
+        logger.info("unloading %s: it was idle for %.0f s", self.entry.key, self.idle_s)
+        task = asyncio.create_task(self.stop(UNLOAD_GRACE_S), name=f"unload {self.entry.key}")
+        self._unloads.add(task)
+        task.add_done_callback(self._unloads.discard)
 
     # --- ending ---
 
@@ -290,6 +441,7 @@ class HostedModel:
         if self._closing or worker.draining:
             self.state = "available"
             self._has_room = False
+            self._room.look_again()
             return
         died = death(self.entry.name, report)
         self._failures.record_death(died)
@@ -308,6 +460,7 @@ class HostedModel:
         self.state = "failed"
         self._has_room = False
         self._progress = None
+        self._room.look_again()
         if isinstance(error, CorralError):
             failure = error
         else:
@@ -323,3 +476,7 @@ class HostedModel:
         if self._retry is not None:
             self._retry.cancel()
             self._retry = None
+
+
+def _now_s() -> float:
+    return asyncio.get_running_loop().time()

@@ -1,9 +1,10 @@
-"""`fits`: the check that one more model has room beside all that runs, before its worker is started."""
+"""`need`: the memory that one more model takes beside all that runs, before its worker is started."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from dataclasses import dataclass
 from pathlib import Path
 
 from models.errors import CorralError
@@ -20,14 +21,32 @@ PROBE_TIMEOUT_S = 20.0
 """A child process that lists the devices gets this many seconds."""
 
 
-async def fits(spec: ModelSpec) -> bool:
-    """True if the model fits as it is to be served, or where only llama.cpp can tell."""
+@dataclass(frozen=True, slots=True)
+class Need:
+    """The memory of a model that isn't loaded. By default it is one that only llama.cpp can judge."""
+
+    fits: bool = True
+    """It fits as it is to be served, into what is free now."""
+    needed_bytes: int = 0
+    """It takes so many bytes of the host's memory; 0 where that isn't known."""
+    available_bytes: int = 0
+    """So many are free."""
+
+    def shortage_bytes(self, reserved_bytes: int) -> int:
+        """Return the bytes that are missing where others, which load, will still take `reserved_bytes`."""
+        missing = self.needed_bytes + reserved_bytes - self.available_bytes if self.needed_bytes else 0
+        return max(missing, 0) if self.fits else max(missing, 1)
+
+
+async def need(spec: ModelSpec) -> Need:
+    """Return what the model takes as it is to be served."""
     try:
         placement = await asyncio.to_thread(place_now, spec)
     except CorralError as error:
         logger.debug("no estimate for %s: %s", spec.name, error.message)
-        return True
-    return placement.fits_as_wanted
+        return Need()
+    verdict = placement.wanted_verdict
+    return Need(placement.fits_as_wanted, verdict.needed_bytes, verdict.available_bytes)
 
 
 def place_now(spec: ModelSpec) -> Placement:

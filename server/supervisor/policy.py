@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
+
+from server.supervisor.life import LifeSettings
 
 if TYPE_CHECKING:
     from server.config import ServerConfig
@@ -51,6 +53,13 @@ class Policy:
     a small machine can take minutes."""
     max_loaded: int | None = None
     """This many models may be loaded at once. None: as many as memory allows."""
+    turn_s: float = 10.0
+    """A model for which there is no room waits so long for others that are busy; then those that it needs
+    take no new requests before they are gone."""
+    lives: LifeSettings = field(default_factory=LifeSettings)
+    """The time that models stay loaded, which are pinned, and which go first."""
+    preload: tuple[str, ...] = ()
+    """These models are loaded at the start, without anybody who waits for them."""
 
     @classmethod
     def of(cls, config: ServerConfig) -> Self:
@@ -59,6 +68,8 @@ class Policy:
             load_wait_s=config.load_wait_s,
             max_waiting=config.queue_size + config.parallel,
             max_loaded=config.max_loaded,
+            lives=config.lives,
+            preload=tuple(config.preload),
         )
 
     def delay_s(self, n_deaths: int) -> float:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 
 from models.errors import WorkerDied
 from server.engine.events import Failure
@@ -12,20 +13,21 @@ from server.supervisor.hosted_model import StillLoading
 from server.supervisor.process.worker_process import WorkerProcess
 from server.supervisor.protocol import EventListener
 
-FindWorker = Callable[[WorkerDied | None], Awaitable[WorkerProcess]]
+Lease = Callable[[WorkerDied | None], AbstractAsyncContextManager[WorkerProcess]]
 
 
 class RequestHandle:
     """An `EventSource`.
 
-    `find_worker(None)` gives the worker that is to have the request; after a death before the request had
-    begun it is called once more with that error, and may raise it. Nothing is sent before `subscribe`.
+    `lease(None)` is entered for the worker that is to have the request, and left at its end; after a death
+    before the request had begun it is called once more with that error, and may raise it. Nothing is sent
+    before `subscribe`.
     """
 
-    def __init__(self, request: Work, find_worker: FindWorker, share: CoreShare) -> None:
+    def __init__(self, request: Work, lease: Lease, share: CoreShare) -> None:
         self._share = share
         self._request = request
-        self._find_worker = find_worker
+        self._lease = lease
 
     async def subscribe(self, listener: EventListener) -> None:
         """Run the request, on a second worker if the first dies before it takes it; see `EventSource`."""
@@ -35,12 +37,13 @@ class RequestHandle:
             await self._run(listener, died)
 
     async def _run(self, listener: EventListener, died: WorkerDied | None) -> None:
-        try:
-            worker = await self._find_worker(died)
-        except StillLoading as error:
-            listener.on_event(_unavailable(self._request.id, error))
-            return
-        with self._share.running(worker, self._request):
+        async with AsyncExitStack() as stack:
+            try:
+                worker = await stack.enter_async_context(self._lease(died))
+            except StillLoading as error:
+                listener.on_event(_unavailable(self._request.id, error))
+                return
+            stack.enter_context(self._share.running(worker, self._request))
             stream = worker.open(self._request, listener)
             try:
                 await stream.ended

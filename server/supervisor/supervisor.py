@@ -1,8 +1,8 @@
 """`Supervisor`: all models together, as a `ModelService`.
 
 A name is looked up in the catalogue, its `HostedModel` is brought up if need be, and the request goes to that
-model's worker. When a requested model doesn't fit together with those that are loaded, the idle one that was
-used longest ago is unloaded; busy ones never are. A death touches only the requests of that worker.
+model's worker. When a requested model doesn't fit together with those that are loaded, `Room` unloads the
+least useful idle ones. A death touches only the requests of that worker.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -26,36 +27,34 @@ from server.supervisor.adapters.service import AdapterMessage
 from server.supervisor.catalogue import Catalogue, CatalogueEntry
 from server.supervisor.core_share import CoreShare
 from server.supervisor.hosted_model import HostedModel, Use, use_freely
+from server.supervisor.life import Life
+from server.supervisor.memory_check import Need
 from server.supervisor.policy import Policy
 from server.supervisor.process.dispatcher import OnProgress
 from server.supervisor.process.worker_process import Command, Environment, WorkerProcess
 from server.supervisor.protocol import ModelStatus
 from server.supervisor.request_handle import RequestHandle
+from server.supervisor.room import Room
 from server.supervisor.served_lengths import Lengths, ServedLengths, no_lengths
 
 logger = logging.getLogger("corral.supervisor")
 
-UNLOAD_GRACE_S = 10.0
-"""A model that is unloaded to make room may take so long to end."""
-ROOM_POLL_S = 0.1
-"""A model that waits for room looks again at this interval, in seconds."""
-
 SpecOf = Callable[[CatalogueEntry], ModelSpec]
-Fits = Callable[[ModelSpec], Awaitable[bool]]
+NeedOfSpec = Callable[[ModelSpec], Awaitable[Need]]
 R = TypeVar("R")
 
 
-async def always_fits(spec: ModelSpec) -> bool:  # noqa: ARG001
-    """Return True: for machines where llama.cpp itself is to refuse what doesn't fit."""
-    return True
+async def unknown_need(spec: ModelSpec) -> Need:  # noqa: ARG001
+    """Return what fits: for machines where llama.cpp itself is to refuse what doesn't."""
+    return Need()
 
 
 @dataclass(frozen=True)
 class MemoryAdvice:
     """The answers to what fits into memory; by default nothing is known before a worker tries."""
 
-    fits: Fits = always_fits
-    """Returns True if a spec fits into the memory that is free now."""
+    need: NeedOfSpec = unknown_need
+    """Returns the memory that a spec takes, and whether it fits into what is free now."""
     lengths: Callable[[list[ModelSpec]], Lengths] = no_lengths
     """Returns the contexts that clients are told of models that aren't loaded."""
 
@@ -85,14 +84,18 @@ class Supervisor:
         self._lengths = ServedLengths(spec_of, memory.lengths)
         self._spec_of = spec_of
         self._policy = policy or Policy()
-        self._fits = memory.fits
         self._use = use
         self._command = command
         self._environment = environment
         self._adapters = AdapterRegistry() if adapter_registry is None else adapter_registry
         self._hosts: dict[str, HostedModel] = {}
-        self._room = asyncio.Lock()
         self._share = CoreShare()
+        self._lives: dict[str, Life] = {}
+
+        async def need_of(host: HostedModel) -> Need:
+            return await memory.need(self._with_adapter_specs(host.spec))
+
+        self._room = Room(self._policy, self._hosts.values, need_of)
         self._ids = itertools.count(1)
         self._started = False
         self._stopping = False
@@ -105,6 +108,13 @@ class Supervisor:
         self._lengths.note(self._catalogue.entries())
         for entry in self._catalogue.served:
             _ = self._host_of(entry).start()
+        for name in self._policy.preload:
+            try:
+                host = self._host(name)
+            except ModelNotFound as error:
+                logger.warning("can't be loaded at the start: %s", error.message)
+                continue
+            _ = host.start()
 
     async def wait_ready(self) -> None:
         """Wait until every model served from the start is ready. Raises the error of one that failed."""
@@ -112,14 +122,19 @@ class Supervisor:
 
     async def stop(self, grace_s: float) -> None:
         """Refuse new requests, let running ones finish for `grace_s` seconds, end every worker."""
-        self._stopping = True
+        self._retire()
         await asyncio.gather(*(host.stop(grace_s) for host in self._hosts.values()))
 
     def kill(self) -> None:
         """End every worker now; `stop`, if it waits, returns soon after."""
-        self._stopping = True
+        self._retire()
         for host in self._hosts.values():
             host.kill()
+
+    def _retire(self) -> None:
+        self._stopping = True
+        for host in self._hosts.values():
+            host.retire()
 
     @property
     def n_running(self) -> int:
@@ -154,12 +169,12 @@ class Supervisor:
         return all(self._host_of(entry).served for entry in self._catalogue.served)
 
     def generate(self, name: str, request: Work) -> RequestHandle:
-        async def find_worker(died: WorkerDied | None) -> WorkerProcess:
+        def lease(died: WorkerDied | None) -> AbstractAsyncContextManager[WorkerProcess]:
             if died is not None and self._stopping:
                 raise died
-            return await self._worker(self._host(name))
+            return self._lease(name, request.keep_alive_s)
 
-        return RequestHandle(self._with_adapters(name, request), find_worker, self._share)
+        return RequestHandle(self._with_adapters(name, request), lease, self._share)
 
     async def ask(
         self,
@@ -168,8 +183,9 @@ class Supervisor:
         reply_type: type[R],
         on_part: Callable[[R], None] | None = None,
     ) -> R:
-        worker = await self._worker(self._host(name))
-        return await worker.call(msgspec.structs.replace(question, id=self._call_id()), reply_type, on_part)
+        async with self._lease(name) as worker:
+            call = msgspec.structs.replace(question, id=self._call_id())
+            return await worker.call(call, reply_type, on_part)
 
     async def stats(self, name: str) -> StatsReply:
         host = self._host(name)
@@ -180,10 +196,11 @@ class Supervisor:
 
     # --- workers ---
 
-    async def _worker(self, host: HostedModel) -> WorkerProcess:
-        if self._stopping:
-            raise WorkerError("the server is shutting down; send the request to another one, or again later")
-        return await host.worker()
+    @asynccontextmanager
+    async def _lease(self, name: str, keep_alive_s: float | None = None) -> AsyncIterator[WorkerProcess]:
+        """Have a ready worker of the model. Raises ModelNotFound, and what `HostedModel.worker` raises."""
+        async with self._host(name).lease(keep_alive_s) as worker:
+            yield worker
 
     def _call_id(self) -> str:
         return f"call-{next(self._ids)}"
@@ -201,8 +218,8 @@ class Supervisor:
         """
         for host in list(self._hosts.values()):
             if host.entry.name == model and host.loaded:
-                worker = await self._worker(host)
-                await worker.call(message(self._call_id()), AdapterReply)
+                async with host.lease() as worker:
+                    await worker.call(message(self._call_id()), AdapterReply)
 
     def _resolve(self, name: str) -> tuple[CatalogueEntry, RegisteredAdapter | None]:
         """Return the file and the adapter of `name` or `name:TYPE`, either with `:adapter` at its end.
@@ -251,7 +268,12 @@ class Supervisor:
         if host is None:
             spec = self._spec_of(entry)
             comes_back = entry in self._catalogue.served
-            host = HostedModel(entry, spec, self._policy, self._spawn, self._make_room, self._use, comes_back)
+            life = self.life(entry)
+            host = HostedModel(
+                entry, spec, self._policy, self._spawn, self._room, self._use, comes_back, life
+            )
+            if self._stopping:
+                host.retire()
             self._hosts[entry.key] = host
         return host
 
@@ -283,23 +305,37 @@ class Supervisor:
         """Return the spec with the adapters that a worker of that model is started with now."""
         return msgspec.structs.replace(spec, adapters=self._adapters.specs(spec.name))
 
-    async def _make_room(self, host: HostedModel) -> None:
-        """Unload idle models, the longest unused first, until `host` fits or none is left to unload.
+    # --- lives ---
 
-        llama.cpp itself refuses what doesn't fit even so; only the limit on their number is waited for.
-        """
-        while True:
-            async with self._room:
-                others = [other for other in self._hosts.values() if other is not host and other.loaded]
-                limit = self._policy.max_loaded
-                too_many = limit is not None and len(others) >= limit
-                if not others or (not too_many and await self._fits(self._with_adapter_specs(host.spec))):
-                    return
-                idle = [other for other in others if not other.busy]
-                if idle:
-                    victim = min(idle, key=lambda other: other.last_used)
-                    logger.info("unloading %s to make room for %s", victim.entry.key, host.entry.key)
-                    await victim.stop(UNLOAD_GRACE_S)
-                elif not too_many:
-                    return
-            await asyncio.sleep(ROOM_POLL_S)
+    def managed(self) -> list[tuple[str, CatalogueEntry, HostedModel | None]]:
+        """Return every file that can be served, by the name that serves it, and its state if it had one."""
+        entries = self._catalogue.entries()
+        plain = set(self._catalogue.plain(self._loaded_keys()))
+        known = {entry.key for entry in entries}
+        gone = [host.entry for key, host in self._hosts.items() if key not in known and host.loaded]
+        return [
+            (entry.name if entry in plain else entry.key, entry, self._hosts.get(entry.key))
+            for entry in (*entries, *gone)
+        ]
+
+    def host(self, name: str) -> HostedModel:
+        """Return the model that serves a name, loaded or not. Raises ModelNotFound."""
+        return self._host(name)
+
+    def spec(self, entry: CatalogueEntry) -> ModelSpec:
+        """Return what a worker of a file would be started with."""
+        return self._with_adapter_specs(self._spec_of(entry))
+
+    def status(self, entry: CatalogueEntry, name: str) -> ModelStatus:
+        """Return a file's status under `name`."""
+        return self._status(entry, name)
+
+    def look_again(self) -> None:
+        """Let changed wishes have their effect on models that wait for room."""
+        self._room.look_again()
+
+    def life(self, entry: CatalogueEntry) -> Life:
+        """Return the wishes for a file, which outlast its loads and the file's."""
+        if entry.key not in self._lives:
+            self._lives[entry.key] = self._policy.lives.life_of(entry.name, entry.key)
+        return self._lives[entry.key]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -252,3 +253,38 @@ def test_keys_from_files_have_no_line_break() -> None:
 
 def test_every_setting_has_a_help_text() -> None:
     assert all(setting_help(name).endswith(".") for name in SETTINGS)
+
+
+def test_how_long_models_stay(tmp_path: Path) -> None:
+    toml = tmp_path / "corral.toml"
+    toml.write_text(
+        'keep_alive = 300\nmodel_keep_alive = ["org/one=1h", "two:q8_0=-1"]\npriority = ["two=-2"]\n'
+    )
+    lives = load_config({"pin": ["org/one:q4_k_m"]}, {}, toml).lives
+    one, other = lives.life_of("org/one", "org/one:Q4_K_M"), lives.life_of("org/one", "org/one:Q8_0")
+    assert (one.keep_alive_s, one.pinned, one.priority) == (3600.0, True, 0)
+    assert (other.keep_alive_s, other.pinned) == (3600.0, False)
+    assert one.idle_limit_s == float("inf")
+    two = lives.life_of("two", "two:Q8_0")
+    assert (two.keep_alive_s, two.priority) == (float("inf"), -2)
+    assert lives.life_of("three", "three").keep_alive_s == 300.0
+    assert load_config({}, {}).lives.life_of("a", "a").keep_alive_s == float("inf")
+    assert load_config({}, {"CORRAL_PRELOAD": "a, b"}).preload == ("a", "b")
+
+
+@pytest.mark.parametrize(
+    ("settings", "text"),
+    [
+        ({"keep_alive": "soon"}, "bad value for --keep-alive: 'soon' is no time"),
+        (
+            {"model_keep_alive": ["one"]},
+            "bad value for --model-keep-alive: write it as MODEL=VALUE, not 'one'",
+        ),
+        ({"model_keep_alive": ["one=x"]}, "'x' is no time"),
+        ({"priority": ["one=high"]}, "'high' is no whole number"),
+        ({"priority": ["=3"]}, "write it as MODEL=VALUE"),
+    ],
+)
+def test_bad_words_about_lives(settings: dict[str, Any], text: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(text)):
+        load_config(settings, {})

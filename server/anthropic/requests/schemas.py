@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue
 
 from server.engine.sampling_params import RANGES
-from server.openai.requests.field_types import Stop
+from server.openai.requests.field_types import KeepAlive, Stop
 from server.openai.requests.schemas import SamplingRequest
 
 Part = dict[str, JsonValue]
@@ -108,6 +108,7 @@ class MessagesRequest(CountTokensRequest, SamplingRequest):
         description="An upper bound; more than there is room for: to the context's end."
     )
     stop_sequences: Stop = ()
+    keep_alive: KeepAlive = None
 
     # Accepted, and without effect here.
     metadata: dict[str, JsonValue] | None = None

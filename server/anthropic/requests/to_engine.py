@@ -82,6 +82,7 @@ def from_messages(
         given=tuple(given),
         timeout_s=timeout_s,
         constraint=_constraint(request),
+        keep_alive_s=request.keep_alive,
     )
     return generate, options
 

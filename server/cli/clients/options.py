@@ -12,15 +12,12 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class ServerOptions:
-    """A running server and a model of it."""
+class ServerAddress:
+    """A running server."""
 
     url: Annotated[
         str | None,
         typer.Option(metavar="URL", help="The server: http://HOST:PORT. [where this machine's settings say]"),
-    ] = None
-    model: Annotated[
-        str | None, typer.Option(metavar="NAME", help="The model. [one that is loaded, or the first listed]")
     ] = None
     api_key: Annotated[str | None, typer.Option(metavar="KEY", help="The server's key. [CORRAL_API_KEY]")] = (
         None
@@ -39,6 +36,15 @@ class ServerOptions:
             key = config.api_keys[0].get_secret_value()
         url = self.url or local_url(config.host, config.port)
         return Connection(root_of(url), clean_secret(key or "", "--api-key"))
+
+
+@dataclass(frozen=True, slots=True)
+class ServerOptions(ServerAddress):
+    """A running server and a model of it."""
+
+    model: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The model. [one that is loaded, or the first listed]")
+    ] = None
 
 
 ContextOption = Annotated[

@@ -58,6 +58,7 @@ def serve(config: ServerConfig) -> None:
         store = ModelStore(Paths.from_environment())
         served = served_entries(config, store)
         draft = draft_entry(config, store)
+        ensure_preloaded(config, store)
         registry = AdapterRegistry()
         register_adapters(registry, config.lora, served, AdapterConverter(store.paths.adapters_dir))
         server = ModelServer.of(config, store, served, draft, registry)
@@ -72,6 +73,19 @@ def draft_entry(config: ServerConfig, store: ModelStore) -> CatalogueEntry | Non
     if config.draft is None:
         return None
     return ensure_entry(ModelRef.parse(config.draft), store, config.default_type)
+
+
+def ensure_preloaded(config: ServerConfig, store: ModelStore) -> None:
+    """Make the models of `preload` that are missing. Raises ConfigError for one that the store can't have."""
+    from models.errors import ConfigError
+    from models.reference import ModelRef
+    from server.cli.ensure_model import ensure_entry
+
+    for name in config.preload:
+        ref = ModelRef.parse(name)
+        if ref.path is not None:
+            raise ConfigError(f"--preload is for models of the store, and {name} is a path; name it as REF")
+        ensure_entry(ref, store, config.default_type)
 
 
 def served_entries(config: ServerConfig, store: ModelStore) -> list[CatalogueEntry]:

@@ -29,9 +29,6 @@ def _one_of(*values: Any) -> Neutral:
     return lambda given: any(given == value and type(given) is type(value) for value in values)
 
 
-_EVERYWHERE: dict[str, Neutral] = {
-    "keep_alive": _one_of(),
-}
 _CHAT: dict[str, Neutral] = {
     "moderation": _one_of(),
     "modalities": _one_of([], ["text"]),
@@ -49,9 +46,7 @@ def check(request: GenerationRequest) -> None:
 
 def refuse_unsupported(request: GenerationRequest) -> None:
     """Raise RequestError naming the first field whose value isn't served."""
-    fields = dict(_EVERYWHERE)
-    if isinstance(request, ChatCompletionRequest):
-        fields |= _CHAT
+    fields = _CHAT if isinstance(request, ChatCompletionRequest) else {}
     for name, neutral in fields.items():
         given = getattr(request, name)
         if given is not None and not neutral(given):

@@ -11,6 +11,8 @@ from typing import Annotated, Any, cast
 
 from pydantic import AfterValidator, Field, PlainValidator
 
+from models.errors import ConfigError
+from models.parse_duration import parse_duration
 from server.engine.batch import Adapters
 from server.engine.sampling_params import MAX_BREAKERS, RANGES
 
@@ -103,6 +105,13 @@ def _logprobs(value: Any) -> int | None:
     return value
 
 
+def _keep_alive(value: Any) -> float | None:
+    try:
+        return None if value is None else parse_duration(value)
+    except ConfigError as error:
+        raise ValueError(error.message) from error
+
+
 def _adapters(value: Any) -> Adapters | None:
     if value is None:
         return None
@@ -180,6 +189,8 @@ Logprobs = Annotated[int | None, PlainValidator(_logprobs, json_schema_input_typ
 LoraAdapters = Annotated[
     Adapters | None, PlainValidator(_adapters, json_schema_input_type=list[dict[str, float]] | None)
 ]
+KeepAlive = Annotated[float | None, PlainValidator(_keep_alive, json_schema_input_type=str | float | None)]
+"""Ollama's: the seconds that the model stays loaded after its last request, or a text such as `5m`."""
 TokenList = Annotated[list[int], PlainValidator(_token_list, json_schema_input_type=list[int])]
 
 

@@ -21,6 +21,7 @@ from server.openai.requests.field_types import (
     Biases,
     Breakers,
     BudgetTokens,
+    KeepAlive,
     Limited,
     Logprobs,
     LoraAdapters,
@@ -110,6 +111,10 @@ class GenerationRequest(SamplingRequest):
     priority: Priority | None = Field(default=None, description="Lower goes first; 0 by default.")
     lora: LoraAdapters = Field(default=None, description="LoRA adapters by id; those not named are off.")
     cache_prompt: bool | None = None
+    keep_alive: KeepAlive = Field(
+        default=None,
+        description="The model stays loaded so long after its last request: 5m, seconds, 0; -1: for ever.",
+    )
     context_shift: bool | None = Field(
         default=None, description="True: an answer goes on where the context is full, without its older half."
     )
@@ -144,9 +149,6 @@ class GenerationRequest(SamplingRequest):
     show_schema: bool | None = Field(
         default=None, description="False: the prompt doesn't tell the model the answer's schema."
     )
-
-    # Known, and refused unless neutral: see `checks`.
-    keep_alive: JsonValue = None
 
 
 class CompletionRequest(GenerationRequest):

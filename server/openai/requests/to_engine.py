@@ -167,6 +167,7 @@ def _generates(
             context_shift=request.context_shift is True,
             n_keep=request.n_keep,
             constraint=constraint,
+            keep_alive_s=request.keep_alive,
         )
         for generate_id, prompt in zip(ids, prompts, strict=True)
     ]

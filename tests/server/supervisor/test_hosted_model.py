@@ -27,13 +27,19 @@ class Starts:
         raise self.error
 
 
-async def make_room(_host: HostedModel) -> None:
+class Space:
     """There is room."""
+
+    async def make(self, host: HostedModel) -> None:
+        host.take_room()
+
+    def look_again(self) -> None:
+        pass
 
 
 def model_of(starts: Starts, policy: Policy) -> HostedModel:
     entry = CatalogueEntry(name="one", path=Path("one.gguf"), type="Q8_0", size_bytes=1, created=1)
-    return HostedModel(entry, ModelSpec(name="one", path="one.gguf"), policy, starts.spawn, make_room)
+    return HostedModel(entry, ModelSpec(name="one", path="one.gguf"), policy, starts.spawn, Space())
 
 
 async def test_an_error_of_our_own_fails_the_model_and_is_logged_whole(

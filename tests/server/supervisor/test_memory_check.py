@@ -23,7 +23,7 @@ from server.serve_options import ServeOptions
 from server.supervisor import memory_check
 from server.supervisor.adapters.registry import AdapterRegistry
 from server.supervisor.catalogue import Catalogue, CatalogueEntry
-from server.supervisor.memory_check import fits
+from server.supervisor.memory_check import need
 from server.supervisor.supervisor import Supervisor
 from tests.adapter_gguf import adapter_tensors, write_adapter_gguf
 from tests.matrix_kernels import built_library
@@ -54,6 +54,10 @@ def adapter(tmp_path: Path) -> AdapterSpec:
     with file.open("wb") as stream:
         stream.truncate(ADAPTER_BYTES)
     return AdapterSpec(id=0, path=str(file))
+
+
+async def fits(spec: ModelSpec) -> bool:
+    return (await need(spec)).fits
 
 
 def with_options(spec: ModelSpec, **options: Any) -> ModelSpec:

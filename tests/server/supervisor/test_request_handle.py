@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import cast
 
 import pytest
@@ -47,13 +49,14 @@ def handle(*workers: Worker | StillLoading) -> RequestHandle:
     """A request that gets these workers, one after the other."""
     left = list(workers)
 
-    async def find_worker(_died: WorkerDied | None) -> WorkerProcess:
+    @asynccontextmanager
+    async def lease(_died: WorkerDied | None) -> AsyncIterator[WorkerProcess]:
         worker = left.pop(0)
         if isinstance(worker, StillLoading):
             raise worker
-        return cast("WorkerProcess", worker)
+        yield cast("WorkerProcess", worker)
 
-    return RequestHandle(REQUEST, find_worker, CoreShare())
+    return RequestHandle(REQUEST, lease, CoreShare())
 
 
 async def test_another_worker_gets_what_the_first_has_not_begun() -> None:

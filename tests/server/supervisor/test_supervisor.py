@@ -36,6 +36,7 @@ from server.ipc.messages import (
     TokenizeReply,
 )
 from server.supervisor.event_iterator import iterate
+from server.supervisor.memory_check import Need
 from server.supervisor.supervisor import MemoryAdvice, Supervisor
 from tests.server.supervisor.conftest import QUICK, MakeSupervisor, WriteScript, request
 
@@ -415,9 +416,9 @@ async def test_memory_makes_room_too_and_never_takes_a_busy_model(
 ) -> None:
     asked = []
 
-    async def never_fits(spec: object) -> bool:
+    async def never_fits(spec: object) -> Need:
         asked.append(spec)
-        return False
+        return Need(fits=False)
 
     stored = (script("one"), script("two"), script("three"))
     supervisor = supervise(stored=stored, memory=MemoryAdvice(never_fits))
@@ -426,8 +427,9 @@ async def test_memory_makes_room_too_and_never_takes_a_busy_model(
     busy = Reader(supervisor, "one", "tokens 40 0.02", "busy")
     await until(busy.has_output)
     await collect(supervisor, "two", "tokens 1 0")
-    assert sorted(supervisor.pids) == ["one:Q8_0", "two:Q8_0"]
+    assert busy.task.done()
     assert isinstance(await busy.end(), Finish)
+    assert list(supervisor.pids) == ["two:Q8_0"]
     await collect(supervisor, "three", "tokens 1 0")
     assert list(supervisor.pids) == ["three:Q8_0"]
 

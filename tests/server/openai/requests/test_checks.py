@@ -25,7 +25,7 @@ def check_fields(kind: str, fields: dict[str, Any]) -> None:
         ("chat", "audio", {"voice": "x"}),
         ("chat", "prediction", {"type": "content"}),
         ("chat", "web_search_options", {}),
-        ("chat", "keep_alive", 300),
+        ("chat", "moderation", {"model": "x"}),
     ],
 )
 def test_what_is_not_served_is_refused_by_name(kind: str, name: str, value: Any) -> None:

@@ -265,6 +265,13 @@ def test_best_of_makes_more_choices_and_their_logprobs(
     assert generate.score_prompt is ("logprobs" in fields)
 
 
+def test_how_long_the_model_stays() -> None:
+    assert [
+        completion(prompt="a", keep_alive=value)[0].keep_alive_s for value in ("5m", 30, 0, -1, None)
+    ] == [*(300.0, 30.0, 0.0, float("inf"), None)]
+    assert chat(keep_alive="-1m").keep_alive_s == float("inf")
+
+
 def test_priority_and_adapters() -> None:
     lora = [{"id": 3, "scale": 1}, {"id": 1, "scale": 0.5}, {"id": 2, "scale": 0}]
     generates = completion(prompt=["a", "b"], priority=-4, lora=lora)

@@ -22,6 +22,7 @@ from server.supervisor.adapters.registry import AdapterRegistry
 from server.supervisor.adapters.service import AdapterService, prepare_adapter
 from server.supervisor.catalogue import CatalogueEntry
 from server.supervisor.event_iterator import iterate
+from server.supervisor.memory_check import Need
 from server.supervisor.supervisor import MemoryAdvice, Supervisor
 from tests.adapter_gguf import write_adapter_gguf
 from tests.server.supervisor.conftest import MakeSupervisor, WriteScript, request
@@ -112,16 +113,16 @@ async def test_adapters_are_counted_before_a_model_is_loaded(
 ) -> None:
     asked: list[ModelSpec] = []
 
-    async def fits(spec: ModelSpec) -> bool:
+    async def need(spec: ModelSpec) -> Need:
         asked.append(spec)
-        return True
+        return Need()
 
     registry = AdapterRegistry()
     style = write_adapter_gguf(tmp_path / "style.gguf")
     info = read_adapter_info(style, read_gguf_info(tiny))
     registry.add("two", AdapterRef(style, "style"), info, 1, visible=True)
     supervisor: Supervisor = supervise(
-        script("one"), stored=(script("two"),), memory=MemoryAdvice(fits), adapter_registry=registry
+        script("one"), stored=(script("two"),), memory=MemoryAdvice(need), adapter_registry=registry
     )
     supervisor.start()
     await supervisor.wait_ready()
