@@ -24,6 +24,8 @@ engine/           Continuous batching in pure Python: no HTTP, no ctypes. `engin
 http/             HTTP beneath the routes: keys, bodies, logs, and the stream of an answer to its socket.
 ipc/              The contract between the API process and its workers: messages, frames, and a worker's
                   launch.
+jobs/             Long jobs of a running server, such as pulling and quantizing a model, each in a process of
+                  its own.
 kernels/          Matrix kernels of our own, which ggml's CPU backend calls as one more place for weights.
 loadtest/         A load client for any OpenAI-compatible server, so cheap that both can share a machine.
 openai/           OpenAI's wire protocol and only that: requests in; chunks, responses and errors out.

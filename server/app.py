@@ -32,11 +32,13 @@ from server.http.preflights import Preflights
 from server.http.request_head import RequestHeads
 from server.http.stream_writer import remember_send
 from server.http.unframed import unframed
+from server.jobs.table import JobTable
 from server.openai import errors
 from server.pages.store import ChatStore
 from server.responses.store import ResponseStore
 from server.routes import (
     admin,
+    admin_jobs,
     admin_models,
     chat,
     completions,
@@ -72,6 +74,7 @@ _GROUPS = (
     tokens,
     admin,
     live_requests,
+    admin_jobs,
     admin_models,
     health,
     home,
@@ -86,11 +89,12 @@ def create_app(
     kept: ResponseStore | None = None,
     chats: ChatStore | None = None,
     lives: ModelLives | None = None,
+    jobs: JobTable | None = None,
 ) -> FastAPI:
     """Return the application. It starts and stops nothing: whoever runs it also runs `service`.
 
     Without `adapters` there are none, and none can be loaded; without `kept` no answer is kept,
-    without `chats` the web page keeps no chats, and without `lives` nobody manages the models.
+    without `chats` the web page keeps no chats, and without `lives` and `jobs` nobody manages the models.
     """
     app = _Application(
         title="Corral",
@@ -109,6 +113,7 @@ def create_app(
         live=live,
         chats=chats or ChatStore.off(),
         lives=lives,
+        jobs=jobs,
     )
     app.openapi = partial(openapi.document, app)  # type: ignore[method-assign]
     for group in _GROUPS:

@@ -26,6 +26,7 @@ from server.config import ServerConfig
 from server.http.connection import ConnectionLimits, protocol
 from server.http.open_files import connection_limit
 from server.ipc.launch import worker_command
+from server.jobs.table import JobTable
 from server.listener import Listener
 from server.pages.store import ChatStore
 from server.responses.records import Limits
@@ -148,8 +149,10 @@ async def _serve(model_server: ModelServer, sockets: list[socket.socket], observ
     config, supervisor = model_server.config, model_server.supervisor
     signals = _Signals()
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
-    lives = ModelLives(supervisor)
-    app = create_app(config, supervisor, model_server.adapters, model_server.kept, model_server.chats, lives)
+    lives, jobs = ModelLives(supervisor), JobTable()
+    app = create_app(
+        config, supervisor, model_server.adapters, model_server.kept, model_server.chats, lives, jobs
+    )
     app.openapi()  # it takes as long as ten answers, so it isn't made while somebody waits
     server = _HttpServer(
         uvicorn.Config(
@@ -177,9 +180,11 @@ async def _serve(model_server: ModelServer, sockets: list[socket.socket], observ
         await asyncio.wait([stopped, serving], return_when=asyncio.FIRST_COMPLETED)
     grace_s = 0.0 if failure else config.shutdown_grace_s
     observer.on_stopping(supervisor.n_running, grace_s)
+    ending = asyncio.create_task(jobs.stop())
     await _shut_down(server, serving, supervisor, signals, grace_s)
     await app.state.api.turns.stop_all()
     model_server.chats.close()
+    await ending
     model_server.kept.close()
     observer.on_stopped()
     for task in (ready, stopped):

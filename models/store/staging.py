@@ -121,6 +121,17 @@ class StagingArea:
                     shutil.rmtree(path, ignore_errors=True)
                 held.release(unlink=True)
 
+    def discard(self, name: str) -> None:
+        """Delete the folders that dead owners left of one model."""
+        if not self._folder.is_dir():
+            return
+        with self._edit():
+            for path, held in self._dead():
+                whose = _key_of(path)
+                if whose is not None and whose[0] == name:
+                    shutil.rmtree(path, ignore_errors=True)
+                held.release(unlink=True)
+
     def _create(self, work: tuple[str, str] | None) -> tuple[Path, HeldLock]:
         name = secrets.token_hex(6)
         alive = try_lock(self._locks / f"{name}.lock")

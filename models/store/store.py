@@ -178,6 +178,11 @@ class ModelStore:
         finally:
             self._staging.close(staging)
 
+    def discard_interrupted(self, name: str) -> None:
+        """Delete what interrupted runs left of a model, which could be gone on with."""
+        with disk_errors(f"discard {name}", self.paths.home):
+            self._staging.discard(name)
+
     def link(self, manifest: Manifest) -> StoredModel:
         """List files that stay where they are (absolute names, as in the Hub's cache)."""
         for file in manifest.files:

@@ -12,4 +12,6 @@ resolve_source.py  From a request to the source of its weights: which checkpoint
                    opened.
 service.py         The service from a reference to published GGUF files, for `corral quantize` and any
                    program.
+update.py          `update_model`: the newest weights of a model that is here, in the types that it is here
+                   in.
 """

@@ -20,6 +20,8 @@ bench/            `corral bench`: loads against an OpenAI-compatible server, the
 chat/             `corral chat`: a conversation in a terminal, with a local model or a running server.
 clients/          `corral launch` and `corral connect`: clients that are set up for a running server.
 evaluate/         `corral evaluate`: the loss of quantized files, measured, drawn and reported.
+jobs/             The process in which a running server pulls and quantizes: what `corral pull` and `quantize`
+                  do.
 lives/            The commands for a running server's models: `corral ps`, `load` and `unload`.
 models/           The commands for stored models: `corral pull`, `list`, `show` and `remove`.
 quantize/         `corral quantize`, `corral merge` and `corral imatrix`: the commands that write models.

@@ -60,6 +60,9 @@ COMMANDS: dict[str, Command] = {
     "ps": Command("server.cli.lives.ps", "Show the models of a running server: state, memory, requests."),
     "load": Command("server.cli.lives.load", "Load a model in a running server."),
     "unload": Command("server.cli.lives.unload", "Unload a model of a running server."),
+    "update": Command(
+        "server.cli.lives.update", "Fetch what has changed of a model, and make its types again."
+    ),
     "launch": Command(
         "server.cli.clients.launch", "Start a client that is set up for a running server.", passes_on=True
     ),

@@ -18,6 +18,7 @@ from server.http import request_body
 from server.http.access_log import record_of
 from server.http.body_processes import BodyProcesses
 from server.http.live_requests import LiveRequests
+from server.jobs.table import JobTable
 from server.openai.heading import Kind, new_id
 from server.openai.requests.reading import GenerationRead, PooledRead, Purpose, QuestionRead, ReadJob
 from server.pages.store import ChatStore
@@ -61,6 +62,8 @@ class Api:
     """The answers that are being made in them."""
     lives: ModelLives | None = None
     """The models' lives, for administrators; None where nobody manages them."""
+    jobs: JobTable | None = None
+    """The long jobs of this server; None where it runs none."""
 
     async def read_generation(self, request: Request, kind: Kind) -> tuple[GenerationRead, str]:
         """Return a request that generates, and the id of its answer. Raises RequestError."""

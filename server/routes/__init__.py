@@ -2,6 +2,8 @@
 
 admin.py          `/admin/adapters`: LoRA adapters at run time; `/lora-adapters`: llama-server's defaults of
                   them.
+admin_jobs.py     `POST /admin/models/pull` and `/admin/jobs`: models fetched and quantized beside those
+                  served.
 admin_models.py   `/admin/models`: the models' lives: which are loaded, what they take, load, unload, pin.
 chat.py           `POST /v1/chat/completions`.
 completions.py    `POST /v1/completions`.

@@ -10,6 +10,8 @@ event_iterator.py   `iterate`: a source's events for `async for`, where a task p
 eviction.py         `victims`: which of the loaded models go, so that another one has room. Pure.
 failure_history.py  `FailureHistory`: one model's deaths and refusals, and how long they keep it from
                     starting.
+file_state.py       `FileState`: whether a model's file is still the one that was loaded. Reads sizes and
+                    times alone.
 fit_judge.py        `FitJudge`: whether models would fit, for a list of many; each file's header is read once.
 hosted_model.py     `HostedModel`: one model's life; its worker is started when needed, watched, restarted and
                     ended.

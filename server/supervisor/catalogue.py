@@ -3,7 +3,8 @@
 name         the type this server was started with, else the one already loaded, else the preferred type
 name:TYPE    exactly that file
 
-Entries come from the files served from the start and from a source, normally the model store.
+Entries come from the files served from the start and from a source, normally the model store; of several
+files of the same key its first counts. One served from the start gives way to a newer one of the same source.
 """
 
 from __future__ import annotations
@@ -34,6 +35,8 @@ class CatalogueEntry:
     size_bytes: int
     created: int
     prompt_format: str | None = None
+    source: str | None = None
+    """The place that the model in the store came from; a newer file of the same source replaces this one."""
     quality: Mapping[str, Any] | None = field(default=None, compare=False)
     """The figures that were measured of the file, if any: what quantizing lost."""
 
@@ -88,8 +91,12 @@ class Catalogue:
         """Return every entry once, served ones first, the others by name."""
         now_s = time.monotonic()
         if self._cache is None or now_s - self._cache_s > STALE_AFTER_S:
+            newest: dict[str, CatalogueEntry] = {}
+            for entry in self._source():
+                newest.setdefault(entry.key, entry)
+            self._served = tuple(_newer(entry, newest.get(entry.key)) for entry in self._served)
             by_key = {entry.key: entry for entry in self._served}
-            for entry in sorted(self._source(), key=lambda entry: (entry.name, self._rank(entry))):
+            for entry in sorted(newest.values(), key=lambda entry: (entry.name, self._rank(entry))):
                 by_key.setdefault(entry.key, entry)
             self._cache, self._cache_s = list(by_key.values()), now_s
         return list(self._cache)
@@ -132,6 +139,13 @@ class Catalogue:
         return place, entry.size_bytes
 
 
+def _newer(entry: CatalogueEntry, found: CatalogueEntry | None) -> CatalogueEntry:
+    """Return `found` if it is a newer file of the same source, else `entry`."""
+    if found is None or entry.source is None or found.source != entry.source:
+        return entry
+    return found if found.created >= entry.created else entry
+
+
 def _type_or_none(text: str) -> str | None:
     try:
         return canonical_type(text)
@@ -156,8 +170,14 @@ def store_entry(model: StoredModel, file: StoredFile) -> CatalogueEntry:
         size_bytes=file.size_bytes,
         created=_unix_seconds(model.manifest.created),
         prompt_format=model.manifest.prompt_format,
+        source=_source_of(model),
         quality=next((one.quality for one in model.manifest.files if one.type == file.type), None),
     )
+
+
+def _source_of(model: StoredModel) -> str:
+    source = model.manifest.source
+    return f"{source.kind} {source.repo or source.path or ''} {source.requested or ''}"
 
 
 def file_entry(path: Path) -> CatalogueEntry:

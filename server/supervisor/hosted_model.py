@@ -27,6 +27,7 @@ from server.supervisor.attendance import Attendance
 from server.supervisor.catalogue import CatalogueEntry
 from server.supervisor.eviction import Tenant
 from server.supervisor.failure_history import FailureHistory, last_death, safer_spec
+from server.supervisor.file_state import FileState
 from server.supervisor.life import IdleTimer, Life
 from server.supervisor.policy import Policy
 from server.supervisor.process.dispatcher import OnProgress
@@ -101,6 +102,12 @@ class HostedModel:
         self._idle_timer = IdleTimer(self._expire)
         self._unloads: set[asyncio.Task[None]] = set()
         self._is_retired = False
+        self._offer: tuple[CatalogueEntry, ModelSpec] | None = None
+        """The file that is to be loaded next in place of this one."""
+        self._file: FileState | None = None
+        """The file as it was when it was loaded."""
+        self._outdated_s: float | None = None
+        """The time at which it was seen first that there is another file now."""
         self._policy = policy
         self._spawn = spawn
         self._room = room
@@ -227,6 +234,8 @@ class HostedModel:
         """
         self.last_used_s = _now_s()
         await self._admitted()
+        if self._is_outdated():
+            await self._replace()
         if self._worker is not None and not self._worker.alive and self._watch is not None:
             await asyncio.wait([self._watch])  # its end is being dealt with
         if self._is_retired:
@@ -252,6 +261,45 @@ class HostedModel:
                     f"the model {self.entry.name} was unloaded while it was loading; send the request again"
                 ) from None
             raise
+
+    # --- another file ---
+
+    def offer(self, entry: CatalogueEntry, spec: ModelSpec) -> None:
+        """Take another file for the same name: at once, or with the next load where one is loaded."""
+        self._offer = entry, spec
+        if not self._has_room and self._bring_up is None and self._stopped is None:
+            self._accept()
+
+    def _accept(self) -> None:
+        if self._offer is None:
+            return
+        (self.entry, self.spec), self._offer = self._offer, None
+        self.needed_bytes, self._outdated_s = 0, None
+        self._failures = FailureHistory(self._policy, _now_s)
+        if self.state == "failed":
+            self.state = "available"
+
+    def _is_outdated(self) -> bool:
+        """True if there is another file than the one that is loaded."""
+        if self.state != "ready" or self._stopped is not None:
+            return False
+        offered = self._offer is not None
+        return offered or (self._file is not None and self._file.was_replaced(self.entry.path))
+
+    async def _replace(self) -> None:
+        """Unload it for the other file if nothing runs in it, or in turn where something always does.
+
+        What runs finishes on the old file. The request that is here goes to the new one if it can.
+        """
+        if self._outdated_s is None:
+            self._outdated_s = _now_s()
+            logger.info("%s has another file now", self.entry.key)
+        if not self.busy:
+            await self.stop(UNLOAD_GRACE_S)
+            await self._admitted()
+        elif _now_s() - self._outdated_s >= self._policy.turn_s and not self._unloads:
+            self._keep(asyncio.create_task(self.unload(), name=f"replace {self.entry.key}"))
+            await self._admitted()
 
     async def _admitted(self) -> None:
         """Wait while the model is being unloaded, or is to be. Raises StillLoading and WorkerBusy."""
@@ -352,6 +400,7 @@ class HostedModel:
     # --- starting ---
 
     async def _bring_up_worker(self) -> WorkerProcess:
+        self._accept()
         self._failures.record_load()
         while True:
             if self._failures.has_died:
@@ -387,6 +436,7 @@ class HostedModel:
         """
         self._progress = 0.0
         logger.info("loading %s from %s", self.entry.key, self.entry.path)
+        self._file, self._outdated_s = FileState.of(self.entry.path), None
         # Half a start can't be undone: a cancelled load lets it come about, and then ends it.
         spawning = asyncio.ensure_future(self._spawn(self.spec, self._on_progress))
         try:
@@ -428,6 +478,9 @@ class HostedModel:
             return
         logger.info("unloading %s: it was idle for %.0f s", self.entry.key, self.idle_s)
         task = asyncio.create_task(self.stop(UNLOAD_GRACE_S), name=f"unload {self.entry.key}")
+        self._keep(task)
+
+    def _keep(self, task: asyncio.Task[None]) -> None:
         self._unloads.add(task)
         task.add_done_callback(self._unloads.discard)
 

@@ -263,8 +263,10 @@ class Supervisor:
 
     def _host_of(self, entry: CatalogueEntry) -> HostedModel:
         host = self._hosts.get(entry.key)
-        if host is not None and host.entry != entry and not host.loaded:
-            host = None  # the file was made again since
+        if host is not None and host.entry != entry:
+            host.offer(entry, self._spec_of(entry))
+            if self._started:
+                self._lengths.note((entry,))
         if host is None:
             spec = self._spec_of(entry)
             comes_back = entry in self._catalogue.served

@@ -73,7 +73,10 @@ def test_it_is_kept_from_a_running_server_that_unloads(home: Path, tmp_path: Pat
         body = {"model": "demo:Q4_K_M", "prompt": [5, 6], "max_tokens": 2}
         httpx.post(f"{server.url}/v1/completions", json=body, timeout=60).raise_for_status()
         second = complete(server)
-    assert [n_cached(first), n_cached(second)] == [0, 699]
+        gone = httpx.post(f"{server.url}/admin/models/{MODEL}/unload", timeout=60).raise_for_status().json()
+        assert (gone["state"], gone["memory_bytes"]) == ("available", None)
+        third = complete(server)
+    assert [n_cached(first), n_cached(second), n_cached(third)] == [0, 699, 699]
 
 
 def test_removing_a_model_removes_what_was_kept_of_it(tmp_path: Path) -> None:

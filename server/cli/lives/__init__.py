@@ -4,4 +4,5 @@ answers.py  `manage`: a question to a running server's administration, and its a
 load.py     The command `corral load`.
 ps.py       The command `corral ps`.
 unload.py   The command `corral unload`.
+update.py   The command `corral update`.
 """
