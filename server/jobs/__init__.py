@@ -1,6 +1,5 @@
 """Long jobs of a running server, such as pulling and quantizing a model, each in a process of its own.
 
 job.py    `Job`: one job's state and events, for anybody who follows it from any event on.
-table.py  `JobTable`: the jobs of a server; each runs in a child of low priority, which ends when the server
-          does.
+table.py  `JobTable`: the jobs of a server; each runs in a child of low priority, and ends with the server.
 """

@@ -1,4 +1,4 @@
-"""`JobTable`: the jobs of a server; each runs in a child of low priority, which ends when the server does."""
+"""`JobTable`: the jobs of a server; each runs in a child of low priority, and ends with the server."""
 
 from __future__ import annotations
 
