@@ -22,6 +22,8 @@ MOST_RUNNING = 8
 """More jobs than this at a time are refused: each takes all cores that nobody else wants."""
 CANCEL_GRACE_S = 30.0
 """A cancelled job has so many seconds to clean up before it is killed."""
+STOP_GRACE_S = 5.0
+"""Where the server stops, all jobs have so many seconds to end before they are killed."""
 LINE_BYTES = 1 << 20
 """The longest message of a job's process."""
 JOB_MODULE = "server.cli.jobs.process"
@@ -83,7 +85,7 @@ class JobTable:
         for job_id in list(self._tasks):
             self._ask_to_end(job_id)
         if self._tasks:
-            await asyncio.wait(list(self._tasks.values()), timeout=CANCEL_GRACE_S)
+            await asyncio.wait(list(self._tasks.values()), timeout=STOP_GRACE_S)
         for job_id in list(self._tasks):
             self._kill(job_id)
         if self._tasks:

@@ -95,7 +95,7 @@ class ModelLives:
         host = self._supervisor.host(name)
         if force:
             await host.stop(0.0)
-        elif host.loaded:
+        elif host.loaded or host.is_loading:
             await host.unload()
         return await self.get(name)
 
