@@ -110,11 +110,13 @@ async def test_loading_without_waiting_and_pinning_at_once(
     supervise: MakeSupervisor,  # noqa: F811
     script: WriteScript,  # noqa: F811
 ) -> None:
-    supervisor = supervise(stored=(script(load_s=0.3),))
+    supervisor = supervise(stored=(script(load_s=0.3),), policy=replace(QUICK, load_wait_s=120.0))
     async with client_of(supervisor) as client:
         begun = (await client.post("/admin/models/one/load", json={"wait": False, "pin": True})).json()
         assert (begun["state"], begun["pinned"]) == ("loading", True)
-        done = (await client.post("/admin/models/one/load")).json()
+        loaded = await client.post("/admin/models/one/load")
+        assert loaded.status_code == 200, loaded.text
+        done = loaded.json()
         assert (done["state"], done["pinned"]) == ("ready", True)
         assert len(supervisor.pids) == 1
 
