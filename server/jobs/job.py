@@ -86,8 +86,29 @@ class Job:
             if not self.is_running and after >= self._n_events:
                 return
             if after >= self._n_events:
-                self._news.clear()
                 await self._news.wait()
+
+    async def events_and_silences(
+        self, after: int, silence_s: float
+    ) -> AsyncIterator[tuple[int, str, dict[str, Any]] | None]:
+        """Yield what `events` does, and None after each `silence_s` seconds in which nothing came."""
+        events = aiter(self.events(after))
+        following: asyncio.Future[Any] | None = None
+        try:
+            while True:
+                following = following or asyncio.ensure_future(anext(events, None))
+                done, _ = await asyncio.wait([following], timeout=silence_s)
+                if not done:
+                    yield None
+                    continue
+                event = following.result()
+                following = None
+                if event is None:
+                    return
+                yield event
+        finally:
+            if following is not None:
+                following.cancel()
 
     def _end(self, state: JobState) -> None:
         self.state, self.ended = state, time.time()

@@ -16,7 +16,7 @@ from models.reference import ModelRef, canonical_type
 from server.http.dependencies import api_of
 from server.jobs.job import Job
 from server.jobs.table import JobTable
-from server.openai.sse import CONTENT_TYPE
+from server.openai.sse import COMMENT, CONTENT_TYPE
 
 router = APIRouter(tags=["Admin"])
 
@@ -51,7 +51,7 @@ async def pull_model(request: Request) -> Response:
     body = await api_of(request).read_small(request, Pull)
     job = jobs.start(body.kind, _hub_name(body.model), _types(body), stream=body.stream_weights)
     if body.stream:
-        return _events(job, 0)
+        return _events(job, 0, api_of(request).config.sse_comment_s)
     return JSONResponse(job.document(), status_code=202)
 
 
@@ -76,7 +76,7 @@ async def follow_job(request: Request, job_id: str) -> Response:
         raise RequestError(
             f"Last-Event-ID is {last[:40]!r}; it is the number of an event", param="last-event-id"
         )
-    return _events(job, int(last))
+    return _events(job, int(last), api_of(request).config.sse_comment_s)
 
 
 @router.post("/admin/jobs/{job_id}/cancel")
@@ -85,9 +85,13 @@ async def cancel_job(request: Request, job_id: str) -> dict[str, Any]:
     return (await _jobs(request).cancel(job_id)).document()
 
 
-def _events(job: Job, after: int) -> Response:
+def _events(job: Job, after: int, silence_s: float) -> Response:
     async def written() -> AsyncIterator[bytes]:
-        async for number, name, data in job.events(after):
+        async for event in job.events_and_silences(after, silence_s):
+            if event is None:
+                yield COMMENT
+                continue
+            number, name, data = event
             yield f"id: {number}\nevent: {name}\ndata: {json.dumps(data)}\n\n".encode()
 
     return StreamingResponse(written(), media_type=CONTENT_TYPE, headers={"Cache-Control": "no-store"})

@@ -54,6 +54,17 @@ async def test_the_answer_may_be_the_events(client: httpx.AsyncClient) -> None:
     assert events_in(streamed.text)[-1][1] == "done"
 
 
+async def test_comments_fill_a_silence() -> None:
+    slow = "import time as clock\nclock.sleep(0.5)\n" + TELLS
+    app = create_app(ServerConfig(sse_comment_s=0.05), ScriptedService(), jobs=scripted(slow))
+    transport = httpx.ASGITransport(app=app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://corral") as client:
+        streamed = await client.post("/admin/models/pull", json={"model": "org/one", "stream": True})
+    comments, events = streamed.text.split("id: 1\n", 1)
+    assert set(comments.splitlines()) == {": keep-alive"}
+    assert events_in("id: 1\n" + events.replace(": keep-alive\n", ""))[-1][1] == "done"
+
+
 @pytest.mark.parametrize(
     ("body", "param"),
     [
