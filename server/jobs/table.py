@@ -23,7 +23,7 @@ MOST_RUNNING = 8
 CANCEL_GRACE_S = 30.0
 """A cancelled job has so many seconds to clean up before it is killed."""
 STOP_GRACE_S = 5.0
-"""Where the server stops, all jobs have so many seconds to end before they are killed."""
+"""All jobs have so many seconds to end when the server stops, before they are killed."""
 LINE_BYTES = 1 << 20
 """The longest message of a job's process."""
 JOB_MODULE = "server.cli.jobs.process"
