@@ -28,6 +28,8 @@ jobs/             Long jobs of a running server, such as pulling and quantizing 
                   its own.
 kernels/          Matrix kernels of our own, which ggml's CPU backend calls as one more place for weights.
 loadtest/         A load client for any OpenAI-compatible server, so cheap that both can share a machine.
+metrics/          Figures of requests and workers, counted where their events pass, and their text for
+                  Prometheus.
 openai/           OpenAI's wire protocol and only that: requests in; chunks, responses and errors out.
 pages/            The web page's side of the server: its files, its chats, and their answers, which go on
                   without it.

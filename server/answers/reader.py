@@ -29,6 +29,7 @@ from server.chat.tool_formats.tool_format import (
 )
 from server.chat.tools import Tool
 from server.engine.events import AnswerForm, ChoiceEnd, Delta, Event, Started
+from server.metrics.origin import current_origin
 from server.supervisor.protocol import EventListener
 
 _LEAST_MARK = 2
@@ -43,6 +44,7 @@ class AnswerReader:
         self._tools = [sound_tool(tool)[0] for tool in tools]
         self._form: AnswerForm | None = None
         self._choices: dict[int, _Choice] = {}
+        self._origin = current_origin()
 
     def on_event(self, event: Event) -> None:
         """Take an event; hand on what it makes."""
@@ -69,6 +71,7 @@ class AnswerReader:
         self._hand_on(last, choice, parts)
         if choice.n_calls and event.finish_reason == "stop":
             event = msgspec.structs.replace(event, finish_reason="tool_calls")
+            self._origin.called.add(event.index)
         self._listener.on_event(event)
 
     async def drained(self) -> None:

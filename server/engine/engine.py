@@ -238,7 +238,7 @@ class Engine:
         for request_id, error in failures.items():  # last: the tokens of its other choices are computed too
             self._requests.fail(self._requests.groups[request_id], error)
         seconds = now_s - start_s
-        self.stats.add_step(n_prompt, n_all, n_generated, seconds)
+        self.stats.add_step(n_prompt, n_all, n_generated, seconds, len(batch.entries))
         self.step_cost.add(n_all + sum(batch.pads.values()), n_prompt, seconds, n_passes=len(batch.rows))
 
     def _apply_output(self, sequence: Sequence, entry: BatchEntry, output: Output, now_s: float) -> None:
@@ -254,6 +254,7 @@ class Engine:
         if n_drafted > 0:
             n_accepted = len(output.tokens) - 1
             group.n_drafted += n_drafted
+            self.stats.drafts_total += 1
             group.n_accepted += n_accepted
             sequence.draft = []
             if n_accepted < n_drafted:

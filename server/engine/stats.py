@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from bisect import bisect_left
+from dataclasses import dataclass, field
+
+STEP_BOUNDS_S: tuple[float, ...] = (
+    *(0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.04, 0.05, 0.075, 0.1, 0.15),
+    *(0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0, 100.0),
+)
+"""Bounds of the buckets in which steps are counted by the time that they took."""
 
 
 @dataclass(slots=True)
@@ -20,10 +27,20 @@ class EngineStats:
     prompt_s_total: float = 0.0
     generated_s_total: float = 0.0
     preemptions_total: int = 0
+    entries_total: int = 0
+    """The sequences of all steps together."""
+    drafts_total: int = 0
+    """The drafts that were checked."""
+    step_counts: list[int] = field(default_factory=lambda: [0] * (len(STEP_BOUNDS_S) + 1))
+    """The number of steps in each bucket of `STEP_BOUNDS_S`; the last one has those that took longer."""
 
-    def add_step(self, n_prompt_tokens: int, n_tokens: int, n_outputs: int, seconds: float) -> None:
+    def add_step(
+        self, n_prompt_tokens: int, n_tokens: int, n_outputs: int, seconds: float, n_entries: int = 1
+    ) -> None:
         """Count a step of `n_tokens`, prompts' among them, that sampled `n_outputs` and took `seconds`."""
         self.steps_total += 1
+        self.entries_total += n_entries
+        self.step_counts[bisect_left(STEP_BOUNDS_S, seconds)] += 1
         self.prompt_tokens_total += n_prompt_tokens
         self.generated_tokens_total += n_outputs
         prompt_share = n_prompt_tokens / n_tokens

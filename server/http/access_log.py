@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from server.engine.events import Usage
 from server.http.live_requests import ORIGIN, Origin
+from server.metrics.origin import begin_origin
 
 logger = logging.getLogger("corral.access")
 
@@ -71,6 +72,7 @@ class RequestRecords:
             return
         record = scope[_KEY] = _new(scope)
         ORIGIN.set(Origin(record.id, record.path))
+        begin_origin()
 
         async def sending(message: Message) -> None:
             if message["type"] == "http.response.start":

@@ -92,7 +92,7 @@ _BY_SCOPE: Final[Mapping[RouteScope, tuple[str, ...]]] = {
         "POST /admin/models/{model:path}/pin",
         "POST /admin/models/{model:path}/unpin",
     ),
-    "metrics": (),
+    "metrics": ("GET /metrics",),
 }
 
 ROUTE_SCOPES: Final[Mapping[str, RouteScope]] = MappingProxyType(

@@ -353,6 +353,13 @@ class StatsReply(msgspec.Struct, frozen=True, tag="stats_reply", kw_only=True, a
     steps_total: int
     cached_tokens_total: int
     rss_bytes: int
+    preemptions_total: int = 0
+    entries_total: int = 0
+    """The sequences of all steps together."""
+    drafts_total: int = 0
+    """The drafts that were checked."""
+    step_counts: list[int] = []
+    """The number of steps in each bucket of `server.engine.stats.STEP_BOUNDS_S`."""
 
 
 Reply = (

@@ -17,6 +17,7 @@ home.py           The web pages: the chat page at `/`, the API's documentation a
 infill.py         `POST /infill`, llama-server's: editors have the text at the cursor filled in.
 live_requests.py  `/admin/requests`: the requests that are being answered, and their cancelling.
 messages.py       `POST /v1/messages` and `/v1/messages/count_tokens`, Anthropic's.
+metrics.py        `GET /metrics`: what Prometheus reads.
 models.py         `GET /v1/models` and `GET /v1/models/{id}`; ids contain slashes.
 props.py          `GET /props`, llama-server's: the facts about a model that its clients look up before they
                   begin.

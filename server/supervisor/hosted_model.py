@@ -22,7 +22,9 @@ from typing import Protocol
 import psutil
 
 from models.errors import CorralError, WorkerBusy, WorkerDied, WorkerError
+from server.ipc.messages import StatsReply
 from server.ipc.model_spec import ModelInfo, ModelSpec
+from server.metrics.figures import WorkerFigures
 from server.supervisor.attendance import Attendance
 from server.supervisor.catalogue import CatalogueEntry
 from server.supervisor.eviction import Tenant
@@ -99,6 +101,8 @@ class HostedModel:
         """Its latest load took so long."""
         self.info: ModelInfo | None = None
         self.attendance = Attendance(self._rest)
+        self.figures = WorkerFigures()
+        """The counts of its workers' lives."""
         self._idle_timer = IdleTimer(self._expire)
         self._unloads: set[asyncio.Task[None]] = set()
         self._is_retired = False
@@ -135,6 +139,16 @@ class HostedModel:
     def n_waiting(self) -> int:
         """The number of requests that have no worker yet."""
         return self.attendance.n_waiting
+
+    @property
+    def latest_stats(self) -> StatsReply | None:
+        """The counters that the worker has sent last, None without any."""
+        return None if self._worker is None else self._worker.latest_stats
+
+    @property
+    def n_started(self) -> int:
+        """The number of those that the worker has begun."""
+        return 0 if self._worker is None else self._worker.n_started
 
     @property
     def busy(self) -> bool:
@@ -415,6 +429,7 @@ class HostedModel:
             try:
                 worker, info = await self._load_once()
             except WorkerDied as error:
+                self.figures.deaths += 1
                 self._failures.record_load_death(error)
                 if self._failures.too_many_load_deaths:
                     raise last_death(self.spec, error) from None
@@ -422,6 +437,7 @@ class HostedModel:
                 continue
             self._worker, self.info, self.load_s = worker, info, _now_s() - began_s
             self._failures.record_ready()
+            self.figures.loads += 1
             self._progress = None
             self.state = "ready"
             self._watch = asyncio.create_task(self._watch_worker(worker), name=f"watch {self.entry.key}")
@@ -491,11 +507,14 @@ class HostedModel:
         with self._use(self.entry.path):
             report = await worker.ended()
         self._worker = None
+        self.figures.past.add(worker.latest_stats)
         if self._closing or worker.draining:
+            self.figures.unloads += 1
             self.state = "available"
             self._has_room = False
             self._room.look_again()
             return
+        self.figures.deaths += 1
         died = death(self.entry.name, report)
         self._failures.record_death(died)
         if self._failures.too_many_deaths:

@@ -15,6 +15,8 @@ from models.pooling import ModelKind
 from server.engine.events import Event
 from server.ipc.messages import Question, StatsReply, Work
 from server.ipc.model_spec import ModelInfo
+from server.metrics.figures import FigureBook
+from server.metrics.samples import WorkerSample
 
 R = TypeVar("R")
 
@@ -83,6 +85,9 @@ class ModelService(Protocol):
     WorkerDied when it died and ModelLoadError (or the like) when it can't be loaded.
     """
 
+    figures: FigureBook
+    """All that is counted of requests and workers."""
+
     def models(self) -> list[ModelStatus]:
         """Return every model that requests may name, in a stable order; those served come first."""
 
@@ -113,3 +118,6 @@ class ModelService(Protocol):
 
     async def stats(self, name: str) -> StatsReply:
         """Return the counters of a loaded model's worker; raises WorkerError where none is loaded."""
+
+    async def samples(self, timeout_s: float) -> list[WorkerSample]:
+        """Return each model's state and its worker's counters, asked now, for at most `timeout_s` seconds."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 
 from models.errors import WorkerDied
 from server.engine.events import Failure
 from server.ipc.messages import Work
+from server.metrics.request_meter import RequestMeter
 from server.supervisor.core_share import CoreShare
 from server.supervisor.hosted_model import StillLoading
 from server.supervisor.process.worker_process import WorkerProcess
@@ -24,13 +26,28 @@ class RequestHandle:
     before `subscribe`.
     """
 
-    def __init__(self, request: Work, lease: Lease, share: CoreShare) -> None:
+    def __init__(
+        self, request: Work, lease: Lease, share: CoreShare, meter: RequestMeter | None = None
+    ) -> None:
         self._share = share
         self._request = request
         self._lease = lease
+        self._meter = meter
 
     async def subscribe(self, listener: EventListener) -> None:
         """Run the request, on a second worker if the first dies before it takes it; see `EventSource`."""
+        meter = self._meter
+        if meter is None:
+            await self._run_twice(listener)
+            return
+        try:
+            await self._run_twice(listener)
+        except BaseException as error:
+            meter.end(error)
+            raise
+        meter.end(None)
+
+    async def _run_twice(self, listener: EventListener) -> None:
         try:
             await self._run(listener, None)
         except WorkerDied as died:
@@ -41,10 +58,15 @@ class RequestHandle:
             try:
                 worker = await stack.enter_async_context(self._lease(died))
             except StillLoading as error:
-                listener.on_event(_unavailable(self._request.id, error))
+                failure = _unavailable(self._request.id, error)
+                if self._meter is not None:
+                    self._meter.on_event(failure, time.monotonic())
+                listener.on_event(failure)
                 return
+            if self._meter is not None:
+                self._meter.sent()
             stack.enter_context(self._share.running(worker, self._request))
-            stream = worker.open(self._request, listener)
+            stream = worker.open(self._request, listener, self._meter)
             try:
                 await stream.ended
             finally:

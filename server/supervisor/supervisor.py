@@ -11,7 +11,7 @@ import asyncio
 import itertools
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -22,6 +22,10 @@ from models.pooling import kind_of
 from server.ipc.launch import worker_command, worker_environment
 from server.ipc.messages import AdapterReply, Generate, Question, Stats, StatsReply, Work
 from server.ipc.model_spec import ModelSpec
+from server.metrics.figures import FigureBook
+from server.metrics.origin import current_origin
+from server.metrics.request_meter import RequestMeter
+from server.metrics.samples import WorkerSample
 from server.supervisor.adapters.registry import AdapterRegistry, RegisteredAdapter
 from server.supervisor.adapters.service import AdapterMessage
 from server.supervisor.catalogue import Catalogue, CatalogueEntry
@@ -89,6 +93,7 @@ class Supervisor:
         self._environment = environment
         self._adapters = AdapterRegistry() if adapter_registry is None else adapter_registry
         self._hosts: dict[str, HostedModel] = {}
+        self.figures = FigureBook()
         self._share = CoreShare()
         self._lives: dict[str, Life] = {}
 
@@ -169,12 +174,16 @@ class Supervisor:
         return all(self._host_of(entry).served for entry in self._catalogue.served)
 
     def generate(self, name: str, request: Work) -> RequestHandle:
+        meter = RequestMeter(self.figures, current_origin())
+
         def lease(died: WorkerDied | None) -> AbstractAsyncContextManager[WorkerProcess]:
             if died is not None and self._stopping:
                 raise died
+            entry = self._host(name).entry
+            meter.assign(entry.name, entry.type)
             return self._lease(name, request.keep_alive_s)
 
-        return RequestHandle(self._with_adapters(name, request), lease, self._share)
+        return RequestHandle(self._with_adapters(name, request), lease, self._share, meter)
 
     async def ask(
         self,
@@ -193,6 +202,27 @@ class Supervisor:
         if worker is None:
             raise WorkerError(f"the model {name} is not loaded; send it a request first")
         return await worker.call(Stats(id=self._call_id()), StatsReply)
+
+    async def samples(self, timeout_s: float) -> list[WorkerSample]:
+        return list(await asyncio.gather(*(self._sample(host, timeout_s) for host in self._hosts.values())))
+
+    async def _sample(self, host: HostedModel, timeout_s: float) -> WorkerSample:
+        """Ask a model's worker; what it said last stands for one that doesn't answer in time."""
+        worker, answered = host.ready_worker, False
+        if worker is not None:
+            with suppress(TimeoutError, WorkerError):
+                await asyncio.wait_for(worker.call(Stats(id=self._call_id()), StatsReply), timeout_s)
+                answered = True
+        return WorkerSample(
+            model=host.entry.name,
+            type=host.entry.type,
+            state=host.state,
+            running=host.n_started,
+            waiting=host.n_running - host.n_started + host.n_waiting,
+            figures=host.figures,
+            stats=host.latest_stats,
+            answered=answered,
+        )
 
     # --- workers ---
 
@@ -274,6 +304,7 @@ class Supervisor:
             host = HostedModel(
                 entry, spec, self._policy, self._spawn, self._room, self._use, comes_back, life
             )
+            host.figures = self.figures.of_workers(entry.name, entry.type)
             if self._stopping:
                 host.retire()
             self._hosts[entry.key] = host

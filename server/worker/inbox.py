@@ -118,6 +118,11 @@ class Inbox:
 
     # --- the end: the engine's thread ---
 
+    def send_last_stats(self) -> None:
+        """Send the totals of all that was served, which nobody has asked for: the process ends."""
+        if self._serving is not None:
+            self._channel.send(self._stats("", self._serving))
+
     def shut(self) -> None:
         """Refuse requests that come from now on; those in preparation go on."""
         self._pending.shut()
@@ -168,7 +173,7 @@ class Inbox:
             case UnloadAdapter():
                 self._pending.after(message.adapter_id, lambda: self.work.put(message))
             case Stats():
-                self._channel.send(self._stats(message, self._serving))
+                self._channel.send(self._stats(message.id, self._serving))
             case _:
                 serving = self._serving
                 self._run(lambda: self._reply(message, serving), message)
@@ -238,10 +243,10 @@ class Inbox:
     def _send_events(self, event: Failure) -> None:
         self._channel.send(StepEvents([event]))
 
-    def _stats(self, message: Stats, serving: Serving) -> StatsReply:
+    def _stats(self, message_id: str, serving: Serving) -> StatsReply:
         engine, totals = serving.engine, serving.engine.stats
         return StatsReply(
-            id=message.id,
+            id=message_id,
             running=engine.n_running,
             waiting=engine.n_waiting + self.work.qsize() + len(self._pending),
             kv_used_tokens=engine.n_held_tokens,
@@ -253,6 +258,10 @@ class Inbox:
             steps_total=totals.steps_total,
             cached_tokens_total=totals.cached_tokens_total,
             rss_bytes=self._process.memory_info().rss,
+            preemptions_total=totals.preemptions_total,
+            entries_total=totals.entries_total,
+            drafts_total=totals.drafts_total,
+            step_counts=list(totals.step_counts),
         )
 
 

@@ -106,13 +106,14 @@ class Worker:
     def _serve_and_save(self, loaded: LoadedModel, engine: AnyEngine) -> int:
         """Serve until drained, then keep the prefixes worth keeping."""
         status = self._serve(loaded, engine)
+        self._outbox.flush()
+        self._inbox.send_last_stats()
         if (
             status == EXIT_OK
             and loaded.prefixes is not None
             and isinstance(engine, Engine)
             and not isinstance(loaded.runner, PooledRunner)
         ):
-            self._outbox.flush()
             grace_end_s = self._drain_until_s or time.monotonic()
             save_leftovers(engine, loaded.runner, loaded.prefixes, grace_end_s)
         return status

@@ -46,6 +46,8 @@ from server.ipc.messages import (
 )
 from server.ipc.model_spec import ModelInfo
 from server.ipc.parts import parts_of
+from server.metrics.figures import FigureBook
+from server.metrics.samples import WorkerSample
 from server.supervisor.protocol import EventListener, ModelStatus
 
 R = TypeVar("R")
@@ -192,6 +194,8 @@ class ScriptedService:
         self.statuses = list(models)
         self.is_ready = True
         self.pool_script: PoolScript = pools((0.6, 0.8), (1.0, 0.0))
+        self.figures = FigureBook()
+        self.samples_now: list[WorkerSample] = []
         self.requests: list[tuple[str, Generate]] = []
         self.pools: list[Pool] = []
         self.prompts: list[ChatPrompt] = []
@@ -268,6 +272,9 @@ class ScriptedService:
 
     async def stats(self, name: str) -> StatsReply:
         raise WorkerError("no statistics in a script")
+
+    async def samples(self, timeout_s: float) -> list[WorkerSample]:
+        return self.samples_now
 
 
 class ScriptedEvents:

@@ -6,14 +6,16 @@ For `WorkerProcess`, whose connection calls `on_reply`.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from models.errors import RequestError
 from server.engine.events import Event, Failure
-from server.ipc.messages import LoadFailed, Loading, Ready, Reply, StepEvents
+from server.ipc.messages import LoadFailed, Loading, Ready, Reply, StatsReply, StepEvents
 from server.ipc.model_spec import ModelInfo
 from server.ipc.parts import joined
+from server.metrics.request_meter import RequestMeter
 from server.supervisor.process.exit_report import ExitReport
 from server.supervisor.process.failures import cut_off, death, refusal
 from server.supervisor.process.request_stream import RequestStream
@@ -31,6 +33,8 @@ class Dispatcher:
         """The model's info, or the failure of the load."""
         self.n_messages = 0
         """The messages so far; a worker for which this doesn't change may hang."""
+        self.stats: StatsReply | None = None
+        """The latest counters that came, whoever has asked for them."""
         self._name = name
         self._on_progress = on_progress
         self._streams: dict[str, RequestStream] = {}
@@ -42,6 +46,11 @@ class Dispatcher:
         return len(self._streams)
 
     @property
+    def n_started(self) -> int:
+        """The number of those that the worker has begun."""
+        return sum(stream.started for stream in self._streams.values())
+
+    @property
     def has_work(self) -> bool:
         """True while requests or calls wait for the worker."""
         return bool(self._streams or self._calls)
@@ -51,9 +60,11 @@ class Dispatcher:
         if request_id in self._streams:
             raise RequestError(f"a request with the id {request_id} is running already; ids must be unique")
 
-    def open(self, request_id: str, listener: EventListener) -> RequestStream:
-        """Hand the request's events to `listener` from now on, to the last one."""
-        stream = self._streams[request_id] = RequestStream(listener)
+    def open(
+        self, request_id: str, listener: EventListener, meter: RequestMeter | None = None
+    ) -> RequestStream:
+        """Hand the request's events to `listener`, and to `meter`, from now on, to the last one."""
+        stream = self._streams[request_id] = RequestStream(listener, meter)
         return stream
 
     def close(self, request_id: str) -> bool:
@@ -89,6 +100,8 @@ class Dispatcher:
             case Failure() if reply.id in self._streams:
                 self._on_events([reply])
             case _:
+                if isinstance(reply, StatsReply):
+                    self.stats = reply
                 call = self._calls.get(reply.id)
                 if call is not None:
                     call.on_reply(reply)
@@ -110,12 +123,12 @@ class Dispatcher:
                 call.future.set_exception(death(self._name, report, "before it answered"))
 
     def _on_events(self, events: Sequence[Event]) -> None:
-        streams = self._streams
+        streams, now_s = self._streams, time.monotonic()  # a step's events came together
         for event in events:
             stream = streams.get(event.id)
             if stream is None:  # it was cancelled here before the worker learnt of it
                 continue
-            if stream.on_event(event):
+            if stream.on_event(event, now_s):
                 del streams[event.id]
 
 

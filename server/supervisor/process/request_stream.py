@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from collections.abc import Callable
+from typing import Any
 
 from models.errors import WorkerDied
 from server.engine.events import Delta, Event, Failure, Finish
+from server.metrics.request_meter import RequestMeter
 from server.supervisor.protocol import EventListener
+
+
+def _nothing(_event: Event, _now_s: float) -> None:
+    """Take what nobody measures."""
 
 
 class RequestStream:
@@ -16,22 +24,27 @@ class RequestStream:
     alone, and WorkerDied when the worker has ended before it began the request.
     """
 
-    __slots__ = ("_failed", "_listener", "ended", "has_output", "started")
+    __slots__ = ("_failed", "_listener", "_on_other", "_on_token", "ended", "has_output", "started")
 
-    def __init__(self, listener: EventListener) -> None:
+    def __init__(self, listener: EventListener, meter: RequestMeter | None = None) -> None:
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.started = False
         """True once the worker has begun the request: another one can't have it any more."""
         self.has_output = False
         """True once the client may have a part of the answer."""
         self._listener = listener
+        self._on_token: Callable[[Any, float], None] = _nothing if meter is None else meter.on_token
+        self._on_other: Callable[[Any, float], None] = _nothing if meter is None else meter.on_event
         self._failed = False
 
-    def on_event(self, event: Event) -> bool:
-        """Hand an event on; return True for the terminal one. Raises nothing: other requests go on."""
+    def on_event(self, event: Event, now_s: float | None = None) -> bool:
+        """Hand on an event that came at `now_s`, by the monotonic clock; return True for the terminal one.
+
+        Raises nothing: other requests go on.
+        """
         self.started = True
         terminal = False
-        if isinstance(event, Delta):
+        if is_text := isinstance(event, Delta):
             self.has_output = True
         elif isinstance(event, Finish | Failure):
             terminal = True
@@ -41,6 +54,8 @@ class RequestStream:
             except Exception as error:  # noqa: BLE001 — raised again where `ended` is awaited
                 self._failed = True
                 self._end(error)
+        measure = self._on_token if is_text else self._on_other
+        measure(event, time.monotonic() if now_s is None else now_s)  # the listener knows more by now
         if terminal:
             self._end(None)
         return terminal

@@ -29,11 +29,13 @@ from server.ipc.messages import (
     LoadAdapter,
     Question,
     Stats,
+    StatsReply,
     UnloadAdapter,
     Work,
     WorkerRequest,
 )
 from server.ipc.model_spec import ModelInfo, ModelSpec
+from server.metrics.request_meter import RequestMeter
 from server.supervisor.policy import Policy
 from server.supervisor.process.connection import WorkerConnection
 from server.supervisor.process.dispatcher import Dispatcher, OnProgress
@@ -139,6 +141,16 @@ class WorkerProcess:
         return self._dispatcher.n_streams
 
     @property
+    def n_started(self) -> int:
+        """The number of those that it has begun; the others wait in it."""
+        return self._dispatcher.n_started
+
+    @property
+    def latest_stats(self) -> StatsReply | None:
+        """The counters that it has sent last, None before it was asked for any."""
+        return self._dispatcher.stats
+
+    @property
     def alive(self) -> bool:
         """True while messages can be sent. Once they can't, `ended` is near."""
         return self._connection.open
@@ -147,7 +159,9 @@ class WorkerProcess:
         """Waits until the model is loaded and warm. Raises WorkerDied, or the worker's refusal."""
         return await asyncio.shield(self._dispatcher.loaded)
 
-    def open(self, request: Work, listener: EventListener) -> RequestStream:
+    def open(
+        self, request: Work, listener: EventListener, meter: RequestMeter | None = None
+    ) -> RequestStream:
         """Send the request; `listener` gets its events, to one `Finish` or `Failure`. `close` it in any case.
 
         The stream raises WorkerDied when the worker ended before it took the request: the next worker may
@@ -155,7 +169,7 @@ class WorkerProcess:
         """
         self._dispatcher.check_new(request.id)
         self._send(request)
-        return self._dispatcher.open(request.id, listener)
+        return self._dispatcher.open(request.id, listener, meter)
 
     def close(self, request_id: str) -> None:
         """Cancel the request if it hasn't ended."""

@@ -12,6 +12,7 @@ from server.engine.events import Failure
 from server.engine.sampling_params import SamplingParams
 from server.ipc.messages import Generate, TextPrompt
 from server.supervisor.core_share import CoreShare
+from server.metrics.request_meter import RequestMeter
 from server.supervisor.hosted_model import StillLoading
 from server.supervisor.process.request_stream import RequestStream
 from server.supervisor.process.worker_process import WorkerProcess
@@ -30,8 +31,8 @@ class Worker:
         self.end = end
         self.closed: list[str] = []
 
-    def open(self, _request: Generate, listener: EventListener) -> RequestStream:
-        stream = RequestStream(listener)
+    def open(self, _request: Generate, listener: EventListener, meter: RequestMeter | None) -> RequestStream:
+        stream = RequestStream(listener, meter)
         if isinstance(self.end, WorkerDied):
             stream.refuse(self.end)
         elif self.end is not None:

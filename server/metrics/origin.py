@@ -1,0 +1,37 @@
+"""`Origin`: what is known of a request where it came in, for those who measure it further down.
+
+It travels in a context variable, beside the calls that pass the request on: none of them has to know of it.
+"""
+
+from __future__ import annotations
+
+import time
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+
+
+@dataclass(slots=True)
+class Origin:
+    """One HTTP request's beginning, and what its route has found out about it."""
+
+    arrived_s: float = field(default_factory=time.monotonic)
+    """The time at which it came, by `time.monotonic`."""
+    arm: str = ""
+    """The arm of an alias that the request was given to, as the settings name it; empty: there are none."""
+    called: set[int] = field(default_factory=set)
+    """The choices whose answers turned out to be tool calls: the engine knows only that they stopped."""
+
+
+_current: ContextVar[Origin] = ContextVar("corral.origin")
+
+
+def begin_origin() -> Origin:
+    """Return a new origin, which the tasks of this request will find from now on."""
+    origin = Origin()
+    _current.set(origin)
+    return origin
+
+
+def current_origin() -> Origin:
+    """Return the origin of the request that this task serves; a new one where there is no HTTP request."""
+    return _current.get(None) or Origin()
