@@ -30,6 +30,7 @@ from server.engine.request_table import RequestTable
 from server.engine.runner import ModelRunner
 from server.engine.scheduler import CHUNK_MULTIPLE, Scheduler, SchedulerConfig
 from server.engine.sequence import Sequence
+from server.engine.slot_states import SlotState, slot_states
 from server.engine.snapshot import EngineSnapshot, take_snapshot
 from server.engine.speculation.speculation import Speculation
 from server.engine.speculation.step_cost import StepCost
@@ -353,6 +354,13 @@ class Engine:
     def leftovers(self) -> Iterator[Save]:
         """Yield what the KV cache holds that is worth keeping at the engine's end; for `ModelRunner.save`."""
         return self._cache.leftovers()
+
+    def slot_states(self) -> list[SlotState]:
+        """Return what each slot does."""
+        runner = self._runner
+        return slot_states(
+            self._cache.slots, runner.n_ctx, runner.piece, speculative=self._speculation is not None
+        )
 
     def snapshot(self) -> EngineSnapshot:
         """Return a copy of the books as they are between two steps, for tests; it takes time."""

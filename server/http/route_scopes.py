@@ -92,7 +92,7 @@ _BY_SCOPE: Final[Mapping[RouteScope, tuple[str, ...]]] = {
         "POST /admin/models/{model:path}/pin",
         "POST /admin/models/{model:path}/unpin",
     ),
-    "metrics": ("GET /metrics",),
+    "metrics": ("GET /metrics", "GET /slots"),
 }
 
 ROUTE_SCOPES: Final[Mapping[str, RouteScope]] = MappingProxyType(

@@ -22,6 +22,7 @@ from server.chat.tools import Tool, ToolChoice
 from server.engine.batch import Adapters
 from server.engine.events import Event, Failure
 from server.engine.sampling_params import SamplingParams
+from server.engine.slot_states import SlotState
 from server.ipc.constraint import Constraint
 from server.ipc.model_spec import AdapterSpec, ModelInfo
 
@@ -216,7 +217,13 @@ class Stats(msgspec.Struct, frozen=True, tag="stats"):
     id: str = ""
 
 
-Question = Tokenize | Detokenize | ApplyTemplate | CountTokens | Stats
+class Slots(msgspec.Struct, frozen=True, tag="slots"):
+    """Request a `SlotsReply`, which is made between two steps."""
+
+    id: str = ""
+
+
+Question = Tokenize | Detokenize | ApplyTemplate | CountTokens | Stats | Slots
 """A request that is answered while the engine computes; whoever sends it fills in the `id`."""
 
 LONG_FIELD: dict[type, str] = {
@@ -362,6 +369,13 @@ class StatsReply(msgspec.Struct, frozen=True, tag="stats_reply", kw_only=True, a
     """The number of steps in each bucket of `server.engine.stats.STEP_BOUNDS_S`."""
 
 
+class SlotsReply(msgspec.Struct, frozen=True, tag="slots_reply", array_like=True):
+    """The state of each slot of the model."""
+
+    id: str
+    slots: list[SlotState]
+
+
 Reply = (
     Loading
     | Ready
@@ -372,6 +386,7 @@ Reply = (
     | ApplyTemplateReply
     | CountTokensReply
     | StatsReply
+    | SlotsReply
     | AdapterReply
     | Failure
 )

@@ -22,6 +22,7 @@ models.py         `GET /v1/models` and `GET /v1/models/{id}`; ids contain slashe
 props.py          `GET /props`, llama-server's: the facts about a model that its clients look up before they
                   begin.
 responses.py      `/v1/responses`: OpenAI's Responses API, with its kept responses.
+slots.py          `GET /slots`, llama-server's: what each slot of a loaded model does this moment.
 stored_chats.py   Kept chat completions: those whose request had `store: true`.
 tokens.py         `/tokenize`, `/detokenize`, `/apply-template` as in llama-server; `/tokenizer_info` as in
                   vLLM.

@@ -13,7 +13,7 @@ import msgspec
 
 from models.pooling import ModelKind
 from server.engine.events import Event
-from server.ipc.messages import Question, StatsReply, Work
+from server.ipc.messages import Question, SlotsReply, StatsReply, Work
 from server.ipc.model_spec import ModelInfo
 from server.metrics.figures import FigureBook
 from server.metrics.samples import WorkerSample
@@ -118,6 +118,9 @@ class ModelService(Protocol):
 
     async def stats(self, name: str) -> StatsReply:
         """Return the counters of a loaded model's worker; raises WorkerError where none is loaded."""
+
+    async def slots(self, name: str) -> SlotsReply:
+        """Return what the slots of a loaded model do; raises WorkerError where none is loaded."""
 
     async def samples(self, timeout_s: float) -> list[WorkerSample]:
         """Return each model's state and its worker's counters, asked now, for at most `timeout_s` seconds."""

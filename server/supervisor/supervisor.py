@@ -20,7 +20,7 @@ import msgspec
 from models.errors import ModelNotFound, RequestError, WorkerDied, WorkerError
 from models.pooling import kind_of
 from server.ipc.launch import worker_command, worker_environment
-from server.ipc.messages import AdapterReply, Generate, Question, Stats, StatsReply, Work
+from server.ipc.messages import AdapterReply, Generate, Question, Slots, SlotsReply, Stats, StatsReply, Work
 from server.ipc.model_spec import ModelSpec
 from server.metrics.figures import FigureBook
 from server.metrics.origin import current_origin
@@ -197,11 +197,17 @@ class Supervisor:
             return await worker.call(call, reply_type, on_part)
 
     async def stats(self, name: str) -> StatsReply:
-        host = self._host(name)
-        worker = host.ready_worker
+        return await self._ready_worker(name).call(Stats(id=self._call_id()), StatsReply)
+
+    async def slots(self, name: str) -> SlotsReply:
+        return await self._ready_worker(name).call(Slots(id=self._call_id()), SlotsReply)
+
+    def _ready_worker(self, name: str) -> WorkerProcess:
+        """Return a loaded model's worker; load nothing."""
+        worker = self._host(name).ready_worker
         if worker is None:
             raise WorkerError(f"the model {name} is not loaded; send it a request first")
-        return await worker.call(Stats(id=self._call_id()), StatsReply)
+        return worker
 
     async def samples(self, timeout_s: float) -> list[WorkerSample]:
         return list(await asyncio.gather(*(self._sample(host, timeout_s) for host in self._hosts.values())))

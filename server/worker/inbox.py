@@ -34,6 +34,7 @@ from server.ipc.messages import (
     LoadAdapter,
     Pool,
     Reply,
+    Slots,
     Stats,
     StatsReply,
     StepEvents,
@@ -55,7 +56,7 @@ logger = logging.getLogger("corral.worker")
 
 AnyEngine = Engine | PooledEngine
 
-Work = Prepared | Cancel | Drain | LoadAdapter | UnloadAdapter
+Work = Prepared | Cancel | Drain | LoadAdapter | UnloadAdapter | Slots
 
 Asked = Tokenize | Detokenize | ApplyTemplate | CountTokens
 
@@ -168,7 +169,7 @@ class Inbox:
                 self._send_failure(message, Failure(id=message.id, kind="unavailable", message=text))
             case Generate() | Pool():
                 self._begin(message, self._serving)
-            case LoadAdapter():
+            case LoadAdapter() | Slots():
                 self.work.put(message)
             case UnloadAdapter():
                 self._pending.after(message.adapter_id, lambda: self.work.put(message))

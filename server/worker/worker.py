@@ -23,6 +23,8 @@ from server.ipc.messages import (
     LoadFailed,
     Loading,
     Ready,
+    Slots,
+    SlotsReply,
     UnloadAdapter,
 )
 from server.ipc.model_spec import KernelReport, ModelSpec
@@ -193,6 +195,8 @@ class Worker:
                 engine.submit(message)
             case Cancel():
                 engine.cancel(message.id)
+            case Slots():
+                self._channel.send(SlotsReply(message.id, engine.slot_states()))
             case LoadAdapter():
                 self._load_adapter(message, adapters)
             case UnloadAdapter():

@@ -24,6 +24,7 @@ from server.engine.events import (
     Usage,
     Vectors,
 )
+from server.engine.slot_states import SlotState
 from server.ipc.frames import HEADER, decode_request, frame_parts
 from server.ipc.messages import (
     ApplyTemplate,
@@ -37,6 +38,8 @@ from server.ipc.messages import (
     Pool,
     Question,
     Reply,
+    Slots,
+    SlotsReply,
     Stats,
     StatsReply,
     StepEvents,
@@ -196,6 +199,7 @@ class ScriptedService:
         self.pool_script: PoolScript = pools((0.6, 0.8), (1.0, 0.0))
         self.figures = FigureBook()
         self.samples_now: list[WorkerSample] = []
+        self.slots_now: list[SlotState] = []
         self.requests: list[tuple[str, Generate]] = []
         self.pools: list[Pool] = []
         self.prompts: list[ChatPrompt] = []
@@ -267,11 +271,16 @@ class ScriptedService:
             case CountTokens(prompt=prompt):
                 self.prompts.append(prompt)
                 return CountTokensReply("n", 7)  # as `says` has it
-            case Stats():
+            case Stats() | Slots():
                 raise WorkerError("no statistics in a script")
 
     async def stats(self, name: str) -> StatsReply:
         raise WorkerError("no statistics in a script")
+
+    async def slots(self, name: str) -> SlotsReply:
+        if self.find(name).state != "ready":
+            raise WorkerError(f"the model {name} is not loaded; send it a request first")
+        return SlotsReply("s", self.slots_now)
 
     async def samples(self, timeout_s: float) -> list[WorkerSample]:
         return self.samples_now

@@ -39,6 +39,8 @@ from server.ipc.messages import (
     Question,
     Ready,
     Reply,
+    Slots,
+    SlotsReply,
     Stats,
     StatsReply,
     StepEvents,
@@ -116,6 +118,8 @@ class ScriptedWorker:
                 return ApplyTemplateReply(id=question.id, prompt="rendered")
             case CountTokens():
                 return CountTokensReply(id=question.id, n_tokens=len(question.prompt.messages))
+            case Slots():
+                return SlotsReply(question.id, [])
             case Stats():
                 return stats_reply(question.id, len(self.running))
 
