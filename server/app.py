@@ -27,6 +27,7 @@ from server.http.error_response import error_response
 from server.http.foreign_pages import ForeignPages
 from server.http.head_requests import HeadRequests
 from server.http.hosts import AllowedHosts
+from server.http.inspector import Inspections, Inspector
 from server.http.live_requests import LiveRequests, LiveService
 from server.http.preflights import Preflights
 from server.http.request_head import RequestHeads
@@ -47,6 +48,7 @@ from server.routes import (
     health,
     home,
     infill,
+    inspect,
     live_requests,
     messages,
     metrics,
@@ -80,6 +82,7 @@ _GROUPS = (
     admin_models,
     metrics,
     slots,
+    inspect,
     health,
     home,
     web_chats,
@@ -108,6 +111,7 @@ def create_app(
         redoc_url=None,
         redirect_slashes=False,
     )
+    inspections = Inspections.of(config)
     live = LiveRequests()
     app.state.api = Api(
         config,
@@ -118,6 +122,7 @@ def create_app(
         chats=chats or ChatStore.off(),
         lives=lives,
         jobs=jobs,
+        inspections=inspections,
     )
     app.openapi = partial(openapi.document, app)  # type: ignore[method-assign]
     for group in _GROUPS:
@@ -127,6 +132,8 @@ def create_app(
     app.add_middleware(HeadRequests)
     if config.api_keys:
         app.add_middleware(ApiKeys, keys=[key.get_secret_value() for key in config.api_keys])
+    if inspections is not None:
+        app.add_middleware(Inspector, inspections=inspections)
     app.add_middleware(RequestHeads)
     if config.cors_origins:
         app.add_middleware(Preflights, origins=config.cors_origins)

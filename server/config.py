@@ -125,7 +125,7 @@ class LifeOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class LimitOptions:
-    """Limits on time and size, and the level of the log."""
+    """Limits on time and size."""
 
     request_timeout_s: Seconds | None = setting(None, "Most seconds for one request; not set: no end.")
     load_wait_s: Seconds = setting(
@@ -138,7 +138,24 @@ class LimitOptions:
     sse_comment_s: Seconds = setting(
         15.0, "Seconds of silence in a stream after which a comment keeps proxies from closing it."
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogOptions:
+    """The log, and the requests that are kept to be looked at."""
+
     log_level: Literal["debug", "info", "warning", "error"] = setting("info", "Least severe log line.")
+    log_format: Literal["text", "json"] = setting(
+        "text", "Form of a log line: `text` for people, `json` for programs that collect logs."
+    )
+    inspect: Literal["off", "shape", "content"] = setting(
+        "off",
+        "Keep the latest requests for `GET /admin/inspect`: `shape` with lengths in place of"
+        " texts, `content` with the texts. Keys are never kept.",
+    )
+    inspect_count: Annotated[int, Bounds(gt=0, le=1000)] = setting(
+        100, "Number of requests that are kept for `/admin/inspect`."
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,6 +182,7 @@ class StateOptions:
 class ServerConfig(
     BaseModel,
     StateOptions,
+    LogOptions,
     LimitOptions,
     ServeOptions,
     LifeOptions,
@@ -294,7 +312,15 @@ SETTINGS: tuple[str, ...] = tuple(ServerConfig.model_fields)
 """The names of all settings, in the order of their flags."""
 _DESCRIPTIONS: dict[str, str] = {
     field.name: field.metadata["description"]
-    for options in (HttpOptions, CatalogueOptions, LifeOptions, ServeOptions, LimitOptions, StateOptions)
+    for options in (
+        HttpOptions,
+        CatalogueOptions,
+        LifeOptions,
+        ServeOptions,
+        LimitOptions,
+        LogOptions,
+        StateOptions,
+    )
     for field in fields(options)
 }
 FLAG_NAMES = {

@@ -8,6 +8,7 @@ console.py        The output of commands: results go to stdout, everything said 
 doctor.py         The command `corral doctor`.
 ensure_model.py   The command line's way to a file that can be served: what is missing is made in another
                   process.
+json_log.py       `JsonFormatter`: a log line as one JSON object, for programs that collect logs.
 model_files.py    The files that a command works on: GGUF files by their references, and texts.
 option_groups.py  Option groups: a command takes a dataclass with its flags instead of a parameter for each of
                   them.

@@ -7,12 +7,13 @@ import json
 import logging
 import os
 import sys
-from typing import Any
+from typing import Any, Literal
 
 from rich.console import Console
 from rich.table import Table
 
 from models.secrets import RedactingFormatter, Redactor
+from server.cli.json_log import JsonFormatter
 
 GIB = 2**30
 MIB = 2**20
@@ -40,15 +41,22 @@ def say(text: str) -> None:
 
 def write_log(format_: str, level: int, datefmt: str | None = None) -> None:
     """Write everybody's log lines from `level` on to stderr, without the environment's secrets."""
+    _write_log(RedactingFormatter(format_, Redactor.of(os.environ), datefmt), level)
+
+
+def _write_log(formatter: logging.Formatter, level: int) -> None:
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(RedactingFormatter(format_, Redactor.of(os.environ), datefmt))
+    handler.setFormatter(formatter)
     logging.basicConfig(handlers=[handler], level=level, force=True)
 
 
-def log_to_stderr(level: str) -> None:
+def log_to_stderr(level: str, form: Literal["text", "json"] = "text") -> None:
     """Write a line per event to stderr: Corral's from `level` on, everybody else's from warning on."""
     everything = logging.getLogger().isEnabledFor(logging.DEBUG)
-    write_log(LOG_FORMAT, logging.WARNING, "%H:%M:%S")
+    if form == "json":
+        _write_log(JsonFormatter(Redactor.of(os.environ)), logging.WARNING)
+    else:
+        write_log(LOG_FORMAT, logging.WARNING, "%H:%M:%S")
     logging.getLogger("corral").setLevel(logging.DEBUG if everything else level.upper())
 
 

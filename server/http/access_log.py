@@ -37,6 +37,24 @@ class RequestRecord:
     outcome: str | None = None
     """The end of the request where the status doesn't show it: `disconnected`, or an error in a stream."""
 
+    def fields(self) -> dict[str, str | int | float]:
+        """Return the line's figures by name, without those that there are not."""
+        usage = self.usage
+        fields = {
+            "method": self.method,
+            "path": self.path,
+            "status": self.status,
+            "model": None if self.model is None else _shown(self.model),
+            "prompt_tokens": None if usage is None else usage.prompt_tokens,
+            "cached_tokens": None if usage is None else usage.cached_tokens,
+            "completion_tokens": None if usage is None else usage.completion_tokens,
+            "ms": round(1e3 * (time.perf_counter() - self.begun), 1),
+            "request_id": self.id,
+            "answer_id": self.generation_id,
+            "outcome": self.outcome,
+        }
+        return {name: value for name, value in fields.items() if value is not None}
+
     def line(self) -> str:
         """Return the line."""
         parts = [self.method, self.path, str(self.status or "-")]
@@ -89,7 +107,9 @@ class RequestRecords:
             await self._app(scope, receive, sending)
         finally:
             quiet = record.status in (200, 304, 503) and record.path.startswith(_QUIET)
-            logger.log(logging.DEBUG if quiet else logging.INFO, "%s", record.line())
+            level = logging.DEBUG if quiet else logging.INFO
+            if logger.isEnabledFor(level):
+                logger.log(level, "%s", record.line(), extra={"fields": record.fields()})
 
 
 def _new(scope: Scope) -> RequestRecord:

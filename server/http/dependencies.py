@@ -17,6 +17,7 @@ from server.embeddings.read import PooledPurpose
 from server.http import request_body
 from server.http.access_log import record_of
 from server.http.body_processes import BodyProcesses
+from server.http.inspector import Inspections
 from server.http.live_requests import LiveRequests
 from server.jobs.table import JobTable
 from server.openai.heading import Kind, new_id
@@ -52,6 +53,8 @@ class Api:
     """The processes that read large bodies."""
     responses: ResponseStore = field(default_factory=ResponseStore.off)
     """The kept answers."""
+    inspections: Inspections | None = None
+    """The latest requests; None: none are kept."""
     running: RunningResponses = field(default_factory=RunningResponses)
     """The responses that are being made."""
     live: LiveRequests = field(default_factory=LiveRequests)

@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
 from server.engine.events import Delta, Event, Failure, Finish, Started
-from server.ipc.messages import Generate, Question, StatsReply, Work
+from server.ipc.messages import Generate, Question, SlotsReply, StatsReply, Work
+from server.metrics.samples import WorkerSample
 from server.supervisor.protocol import EventListener, EventSource, ModelService, ModelStatus
 
 R = TypeVar("R")
@@ -118,6 +119,7 @@ class LiveService:
     def __init__(self, service: ModelService, live: LiveRequests) -> None:
         self._service = service
         self._live = live
+        self.figures = service.figures
 
     def models(self) -> list[ModelStatus]:
         return self._service.models()
@@ -142,6 +144,12 @@ class LiveService:
 
     async def stats(self, name: str) -> StatsReply:
         return await self._service.stats(name)
+
+    async def slots(self, name: str) -> SlotsReply:
+        return await self._service.slots(name)
+
+    async def samples(self, timeout_s: float) -> list[WorkerSample]:
+        return await self._service.samples(timeout_s)
 
 
 class _LiveSource:

@@ -91,6 +91,7 @@ _BY_SCOPE: Final[Mapping[RouteScope, tuple[str, ...]]] = {
         "POST /admin/models/{model:path}/unload",
         "POST /admin/models/{model:path}/pin",
         "POST /admin/models/{model:path}/unpin",
+        "GET /admin/inspect",
     ),
     "metrics": ("GET /metrics", "GET /slots"),
 }

@@ -221,6 +221,9 @@ OTHER: dict[str, Any] = {
     "type_k": "q8_0",
     "sse_comment_s": 1.5,
     "log_level": "debug",
+    "log_format": "json",
+    "inspect": "shape",
+    "inspect_count": 7,
 }
 
 

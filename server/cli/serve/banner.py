@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from contextlib import suppress
 
 from models.errors import WorkerError
@@ -13,6 +14,8 @@ from server.listener import Listener
 from server.serve import ServeObserver
 from server.supervisor.protocol import ModelStatus
 from server.supervisor.supervisor import Supervisor
+
+logger = logging.getLogger("corral.serve")
 
 QUESTION = "What is the capital of France?"
 """The request to try asks this."""
@@ -26,15 +29,25 @@ class TerminalObserver(ServeObserver):
         self._listener = listener
 
     async def on_ready(self, supervisor: Supervisor) -> None:
-        say(await describe(self._config, supervisor, self._listener))
+        self._say(await describe(self._config, supervisor, self._listener))
 
     def on_stopping(self, n_running: int, grace_s: float) -> None:
         if n_running:
             requests = "1 request" if n_running == 1 else f"{n_running} requests"
-            say(f"stopping: {requests} may finish within {grace_s:.0f} s; Ctrl-C again to stop now")
+            self._say(f"stopping: {requests} may finish within {grace_s:.0f} s; Ctrl-C again to stop now")
 
     def on_stopped(self) -> None:
-        say("stopped")
+        self._say("stopped")
+
+    def _say(self, text: str) -> None:
+        say(text)
+
+
+class LoggingObserver(TerminalObserver):
+    """Writes the same to the log, where all that is written to stderr is to have the log's form."""
+
+    def _say(self, text: str) -> None:
+        logger.info("%s", text)
 
 
 async def describe(config: ServerConfig, supervisor: Supervisor, listener: Listener) -> str:

@@ -48,12 +48,12 @@ def serve(config: ServerConfig) -> None:
     from models.store.store import ModelStore
     from server.cli.console import log_to_stderr
     from server.cli.serve.adapters import register_adapters
-    from server.cli.serve.banner import TerminalObserver
+    from server.cli.serve.banner import LoggingObserver, TerminalObserver
     from server.serve import ModelServer, listen
     from server.supervisor.adapters.converter import AdapterConverter
     from server.supervisor.adapters.registry import AdapterRegistry
 
-    log_to_stderr(config.log_level)
+    log_to_stderr(config.log_level, config.log_format)
     with listen(config.host, config.port) as listener:
         store = ModelStore(Paths.from_environment())
         served = served_entries(config, store)
@@ -62,7 +62,8 @@ def serve(config: ServerConfig) -> None:
         registry = AdapterRegistry()
         register_adapters(registry, config.lora, served, AdapterConverter(store.paths.adapters_dir))
         server = ModelServer.of(config, store, served, draft, registry)
-        server.run(listener, TerminalObserver(config, listener))
+        observer = TerminalObserver if config.log_format == "text" else LoggingObserver
+        server.run(listener, observer(config, listener))
 
 
 def draft_entry(config: ServerConfig, store: ModelStore) -> CatalogueEntry | None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Iterator
 
@@ -49,3 +50,11 @@ def test_size(n_bytes: int, text: str) -> None:
 @pytest.mark.parametrize(("seconds", "text"), [(0.84, "0.8 s"), (42.4, "42 s"), (190.2, "3 min 10 s")])
 def test_duration(seconds: float, text: str) -> None:
     assert duration(seconds) == text
+
+
+@pytest.mark.usefixtures("loggers")
+def test_the_log_can_be_json(capsys: pytest.CaptureFixture[str]) -> None:
+    log_to_stderr("info", "json")
+    logging.getLogger("corral.access").info("GET /x 200", extra={"fields": {"status": 200}})
+    (line,) = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert (line["message"], line["status"]) == ("GET /x 200", 200)

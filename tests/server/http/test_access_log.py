@@ -51,3 +51,23 @@ async def test_probes_are_not_logged(caplog: pytest.LogCaptureFixture) -> None:
     async with client_for() as client:
         await client.get("/health")
     assert not [record for record in caplog.records if record.name == "corral.access"]
+
+
+async def test_the_line_carries_its_figures_for_programs(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, logger="corral.access")
+    async with client_for() as client:
+        await client.post("/v1/chat/completions", json=CHAT, headers={"x-request-id": "mine"})
+    (record,) = [record for record in caplog.records if record.name == "corral.access"]
+    fields = record.__dict__["fields"]
+    assert fields.pop("ms") > 0
+    assert fields.pop("answer_id").startswith("chatcmpl-")
+    assert fields == {
+        "method": "POST",
+        "path": "/v1/chat/completions",
+        "status": 200,
+        "model": "demo",
+        "prompt_tokens": 7,
+        "cached_tokens": 3,
+        "completion_tokens": 2,
+        "request_id": "mine",
+    }
