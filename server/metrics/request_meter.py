@@ -65,16 +65,16 @@ class RequestMeter:
 
     def on_token(self, event: Delta, now_s: float) -> None:
         """Count new tokens. It is called for every chunk of every stream, so it does as little as it can."""
-        index, n, last_s, gaps = event.index, event.n_tokens, self._last_s, self._gaps
-        if index not in last_s or not n:
-            if n and not event.is_prompt:
-                self._begin_choice(index, n, now_s)
+        index, last_s = event.index, self._last_s
+        if event.n_tokens != 1 or index not in last_s:
+            self._on_rare_token(event, now_s)
             return
+        gaps = self._gaps
         gap_s = now_s - last_s[index]
         last_s[index] = now_s
         gaps.total += gap_s
-        gaps.counts[bisect_left(GAP_BOUNDS_S, gap_s if n == 1 else gap_s / n)] += n
-        self._n_counted += n
+        gaps.counts[bisect_left(GAP_BOUNDS_S, gap_s)] += 1
+        self._n_counted += 1
 
     def on_event(self, event: Event, now_s: float) -> None:
         """Take any event that isn't a `Delta`."""
@@ -105,6 +105,19 @@ class RequestMeter:
             self._fail(self._figures, "server_error")
 
     # --- inside ---
+
+    def _on_rare_token(self, event: Delta, now_s: float) -> None:
+        """Count what isn't one token after another."""
+        index, n = event.index, event.n_tokens
+        if not n or event.is_prompt:
+            return
+        if index not in self._last_s:
+            self._begin_choice(index, n, now_s)
+            return
+        gap_s = now_s - self._last_s[index]
+        self._last_s[index] = now_s
+        self._gaps.add(gap_s / n, n)
+        self._n_counted += n
 
     def _start(self, figures: RequestFigures, event: Started) -> None:
         self._n_uncached = event.prompt_tokens - event.cached_tokens
