@@ -3,8 +3,7 @@
 access_log.py      Every request's id and its line in the log; never its content. ASGI middleware.
 api_keys.py        `ApiKeys`: the ASGI middleware that requires an API key, used only where keys are set.
 body_processes.py  `BodyProcesses`: the parent's side of the processes that read large bodies.
-body_shape.py      `shape_of`: a request's body without what it says: names of fields, numbers, and lengths of
-                   texts. Pure.
+body_shape.py      `shape_of`: a body without what it says: names of fields, numbers, lengths of texts. Pure.
 connection.py      `HttpConnection`: uvicorn's HTTP protocol, where each wait for a client has an end.
 dependencies.py    `Api`: the settings and models that every endpoint works with, and the way to a request's
                    model.
@@ -18,8 +17,8 @@ head_requests.py   `HeadRequests`: HEAD is answered wherever GET is, with the sa
 hosts.py           Names in `Host` and `Origin` headers, and those that a server without API keys answers to.
                    Pure.
 infill.py          `fill_in`: from a request of `/infill` to its HTTP answer, streamed or whole.
-inspector.py       `Inspector`: the ASGI middleware that keeps the latest requests, for whoever wonders what a
-                   client sends.
+inspector.py       `Inspector`: the ASGI middleware that keeps the latest requests, to see what a client
+                   sends.
 live_requests.py   `LiveRequests`: the requests that are being answered, so that they can be looked at and
                    cancelled.
 open_files.py      `connection_limit`: the number of connections that this process has files for.

@@ -1,4 +1,4 @@
-"""`shape_of`: a request's body without what it says: names of fields, numbers, and lengths of texts. Pure."""
+"""`shape_of`: a body without what it says: names of fields, numbers, lengths of texts. Pure."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _OPAQUE = frozenset(
         "chat_template_kwargs",
     }
 )
-"""What is in these fields has names of the client's own, which tell as much as texts do."""
+"""These fields hold names of the client's own, which tell as much as texts do."""
 _LONGEST_WORD = 64
 _DEEPEST = 12
 _MOST_ENTRIES = 64

@@ -1,4 +1,4 @@
-"""`Inspector`: the ASGI middleware that keeps the latest requests, for whoever wonders what a client sends.
+"""`Inspector`: the ASGI middleware that keeps the latest requests, to see what a client sends.
 
 It is off unless asked for. Heads and bodies are kept without secrets: values of headers that aren't known to
 be harmless are hidden, and of bodies there is the shape alone unless their content is asked for.
