@@ -13,6 +13,7 @@ from models.errors import WorkerDied
 from server.engine.events import ChoiceEnd, Finish, Started, Timings, Usage
 from server.ipc.messages import Generate, TextPrompt
 from server.ipc.model_spec import ModelInfo, ModelSpec
+from server.metrics.request_meter import RequestMeter
 from server.supervisor.memory_check import Need
 from server.supervisor.process.dispatcher import OnProgress
 from server.supervisor.process.exit_report import ExitReport
@@ -89,6 +90,8 @@ class Worker:
         self.streams: dict[str, RequestStream] = {}
         self._ended: asyncio.Future[ExitReport] = asyncio.get_running_loop().create_future()
 
+        self.latest_stats = None
+
     @property
     def n_running(self) -> int:
         return len(self.streams)
@@ -98,11 +101,13 @@ class Worker:
         self.is_loaded = True
         return model_info(self.spec)
 
-    def open(self, request: Generate, listener: EventListener) -> RequestStream:
+    def open(
+        self, request: Generate, listener: EventListener, meter: RequestMeter | None = None
+    ) -> RequestStream:
         if not self.alive or self.draining:
             raise WorkerDied("it has ended")
         assert isinstance(request.prompt, TextPrompt)
-        stream = self.streams[request.id] = RequestStream(listener)
+        stream = self.streams[request.id] = RequestStream(listener, meter)
         stream.on_event(Started(id=request.id, prompt_tokens=1, cached_tokens=0))
         asyncio.get_running_loop().call_later(float(request.prompt.text), self._finish, request.id)
         return stream
