@@ -92,6 +92,7 @@ struct Matrix {
 
     // Multiplies panel p with many tiles, whose columns go to out[0 .. n - 1].
     void multiply(int64_t p, const Many & many, const WideTile * tiles, int n_tiles, int n, float * const * out) const {
+        for (int c = 0; c < n; c++) __builtin_prefetch(out[c] + p * kRows, 1);  // each is a line of its own that is written at the end
         alignas(64) float totals[kTogether * kRows];
         memset(totals, 0, sizeof(float) * size_t(n * kRows));
         many.multiply(panel(p), scales(p), n_blocks(), tiles, n_tiles, totals);

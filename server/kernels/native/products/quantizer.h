@@ -52,6 +52,8 @@ template <int n> inline void copy_column(char * base, const float * in, int64_t 
 template <int together> void quantize_group(char * base, const TileShape & shape, const float * const * columns, int64_t k, int64_t group, int nc) {
     const Tile tile = shape.at(base, k, nc);
     const int offset = shape.is_offset ? 128 : 0;
+    for (int c = 0; c < nc; c++)  // pieces of columns are too short for the hardware's prefetcher
+        for (int i = 0; i < shape.group; i += 16) __builtin_prefetch(columns[c] + group * shape.group + i);
     for (int c = 0; c < nc; c++) {
         const float * in = columns[c] + group * shape.group;
         if (shape.has_floats) copy_column<kSpan>(base, in, group, nc, c);
