@@ -9,7 +9,7 @@
 namespace corral {
 
 constexpr int kKeys = 96;          // keys that are taken at once
-constexpr int kMostRows = 128;     // rows of a job
+constexpr int kMostRows = 192;     // rows of a job: more share a copy of the keys, fewer see them all
 constexpr uint16_t kHidden = 0xfc00;  // a mask's minus infinity, as a half
 
 enum KvType { kKvF32, kKvF16, kKvBF16, kKvQ80, kKvTypes };

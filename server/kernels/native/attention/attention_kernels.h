@@ -6,21 +6,12 @@
 namespace corral {
 namespace {
 
-// Fetches the rows of n keys into the second cache: they lie apart, which the hardware's prefetcher doesn't
-// follow. The sums of a few rows go through their values one by one, which it does follow.
-inline void fetch(const AttentionJob & job, const int32_t * numbers, int n, size_t key_bytes, size_t value_bytes) {
-    for (int j = 0; j < n; j++) {
-        const char * key = job.k + size_t(numbers[j]) * job.k_stride, * value = job.v + size_t(numbers[j]) * job.v_stride;
-        for (size_t i = 0; i < key_bytes; i += 64) __builtin_prefetch(key + i, 0, 2);
-        for (size_t i = 0; i < value_bytes; i += 64) __builtin_prefetch(value + i, 0, 2);
-    }
-}
-
 template <class Rows> void attend_by(const AttentionJob & job, float * scratch, const size_t key_bytes, const size_t value_bytes) {
     Rows rows(job, scratch);
-    for (int64_t b = 0; b < job.n_keys; b += kKeys) {
-        fetch(job, job.keys + b + kKeys, int(std::min<int64_t>(kKeys, job.n_keys - b - kKeys)), key_bytes, Rows::is_copying ? value_bytes : 0);
-        rows.attend_block(job.keys + b, int(std::min<int64_t>(kKeys, job.n_keys - b)), job.sights[b / kKeys]);
+    auto block = [&](int64_t at) { return KeyBlock{ job.keys + at, int(std::clamp<int64_t>(job.n_keys - at, 0, kKeys)) }; };
+    for (int64_t at = 0; at < job.n_keys; at += kKeys) {
+        const Ahead ahead{ job, block(at + kKeys), key_bytes, value_bytes };
+        rows.attend_block(block(at), job.sights[at / kKeys], ahead);
     }
     rows.finish();
 }

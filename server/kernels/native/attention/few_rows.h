@@ -127,7 +127,6 @@ template <class S> constexpr RowKernels kRowKernels[kKvTypes] = { row_kernels<S,
 template <class S> class FewRows : public RowSums<S> {
   public:
     static constexpr int kMost = 4;
-    static constexpr bool is_copying = false;
 
     FewRows(const AttentionJob & job, float * scratch) : RowSums<S>(job, scratch), k(kRowKernels<S>[job.k_type]), v(kRowKernels<S>[job.v_type]) {
         for (int r = 0; r < job.n_rows; r++) weights[r] = scratch + RowSums<S>::scratch_floats(kMost, job.dv) + r * kKeys;
@@ -135,7 +134,9 @@ template <class S> class FewRows : public RowSums<S> {
 
     static size_t scratch_floats(int, int dv) { return RowSums<S>::scratch_floats(kMost, dv) + size_t(kMost) * kKeys; }
 
-    void attend_block(const int32_t * numbers, int n, Sight sight) {
+    void attend_block(const KeyBlock & block, Sight sight, const Ahead & ahead) {
+        ahead.fetch_keys(0, 1);  // values are gone through one by one, which the hardware follows
+        const auto [numbers, n] = block;
         const int padded = (n + S::kLanes - 1) / S::kLanes * S::kLanes;
         for (int j = 0; j < padded; j++) {
             const auto i = size_t(numbers[std::min(j, n - 1)]);

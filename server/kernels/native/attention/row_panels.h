@@ -107,8 +107,6 @@ template <class S> constexpr void (*kCopies[kKvTypes])(const char * const *, int
 
 template <class S> class RowPanels : public RowSums<S> {
   public:
-    static constexpr bool is_copying = true;
-
     RowPanels(const AttentionJob & job, float * scratch)
         : RowSums<S>(job, scratch), key_copy(scratch + RowSums<S>::scratch_floats(kMostRows, job.dv)), value_copy(key_copy + kKeys * job.dk),
           scores(value_copy + kKeys * job.dv), biases(scores + kKeys * kPanelRows<S>), queries(biases + kKeys * kPanelRows<S>) {
@@ -119,7 +117,9 @@ template <class S> class RowPanels : public RowSums<S> {
         return RowSums<S>::scratch_floats(kMostRows, dv) + size_t(kKeys) * size_t(dk + dv + 2 * kPanelRows<S>) + size_t(kMostRows) * size_t(dk);
     }
 
-    void attend_block(const int32_t * numbers, int n, Sight sight) {
+    // Rows ahead are fetched panel by panel: all at once they would be more than the processor can wait for beside work.
+    void attend_block(const KeyBlock & block, Sight sight, const Ahead & ahead) {
+        const auto [numbers, n] = block;
         const char * keys[kKeys], * values[kKeys];
         const int padded = (n + S::kSums - 1) / S::kSums * S::kSums;
         static_assert(kKeys % S::kSums == 0);
@@ -131,7 +131,12 @@ template <class S> class RowPanels : public RowSums<S> {
         kCopies<S>[job.k_type](keys, padded, job.dk, key_copy);
         kCopies<S>[job.v_type](values, n, job.dv, value_copy);
         is_skipping = sight == kSome && is_any_infinite(n * job.dv);
-        for (int r = 0; r < job.n_rows; r += kPanelRows<S>) attend_panel<S::kRowVectors>(r, numbers, n, sight);
+        const int panels = (job.n_rows + kPanelRows<S> - 1) / kPanelRows<S>;
+        for (int p = 0; p < panels; p++) {
+            ahead.fetch_keys(p, panels);
+            ahead.fetch_values(p, panels);
+            attend_panel<S::kRowVectors>(p * kPanelRows<S>, numbers, n, sight);
+        }
     }
 
   private:
@@ -177,14 +182,19 @@ template <class S> class RowPanels : public RowSums<S> {
         uint16_t mask[kKeys] = {};
         float bias[kKeys];
         int n_seen = 0;
+        const bool is_run = numbers[n - 1] - numbers[0] == n - 1;
         std::fill(biases, biases + n * width, 0.0f);
         for (int r = 0; r < rows_from(first); r++) {
             const uint16_t * added = job.masks[first + r];
-            for (int j = 0; j < n; j++) {
-                mask[j] = added[numbers[j]];
-                if (mask[j] != kHidden) n_seen = std::max(n_seen, j + 1);
-            }
-            for (int j = 0; j < n; j += S::kLanes) S::store(bias + j, S::product(S::all(job.slopes[first + r]), S::halves(mask + j)));
+            const bool is_new = r == 0 || added != job.masks[first + r - 1];  // heads of a token have one mask
+            if (is_new && is_run) memcpy(mask, added + numbers[0], size_t(n) * sizeof(uint16_t));
+            if (is_new && !is_run)
+                for (int j = 0; j < n; j++) mask[j] = added[numbers[j]];
+            int seen = n;
+            while (seen > n_seen && mask[seen - 1] == kHidden) seen--;
+            n_seen = seen;
+            if (is_new || job.slopes[first + r] != job.slopes[first + r - 1])
+                for (int j = 0; j < n; j += S::kLanes) S::store(bias + j, S::product(S::all(job.slopes[first + r]), S::halves(mask + j)));
             for (int j = 0; j < n; j++) biases[j * width + r] = bias[j];
         }
         return n_seen;
