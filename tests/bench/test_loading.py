@@ -51,7 +51,7 @@ def test_rearranged_weights_are_in_memory_once(tmp_path: Path, capsys: pytest.Ca
 
 
 @pytest.mark.usefixtures("kernel_library")
-def test_a_child_that_fails_says_why(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_file_that_is_not_there_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     missing = tmp_path / "nothing.gguf"
     assert loading.main([str(missing), "--rounds", "1", "--quiet-wait", "0"]) == 1
-    assert "nothing.gguf is not a file" in capsys.readouterr().err
+    assert "nothing.gguf can't be read: No such file" in capsys.readouterr().err
