@@ -53,8 +53,17 @@ def test_an_empty_store(corral: Corral) -> None:
 
 def test_list(corral: Corral, store: ModelStore) -> None:
     lines = corral("list").stdout.splitlines()
-    assert lines[0].split() == ["MODEL", "SIZE", "BITS/W", "SOURCE", "FORMAT", "FITS"]
-    assert lines[1].split() == ["org/tiny:F32", "5.4", "MiB", "32.00", "org/tiny@01234567", "-", "yes"]
+    assert lines[0].split() == ["MODEL", "SIZE", "BITS/W", "SOURCE", "KIND", "FORMAT", "FITS"]
+    assert lines[1].split() == [
+        "org/tiny:F32",
+        "5.4",
+        "MiB",
+        "32.00",
+        "org/tiny@01234567",
+        "chat",
+        "-",
+        "yes",
+    ]
     assert len(lines) == 3
     [first, second] = json.loads(corral("list", "--json").stdout)
     assert (first["type"], second["type"]) == ("F32", "Q8_0")
