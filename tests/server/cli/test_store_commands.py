@@ -60,7 +60,7 @@ def test_list(corral: Corral, store: ModelStore) -> None:
         "MiB",
         "32.00",
         "org/tiny@01234567",
-        "chat",
+        "text",
         "-",
         "yes",
     ]
