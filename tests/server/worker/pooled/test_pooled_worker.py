@@ -217,6 +217,7 @@ def test_a_request_can_be_cancelled_and_the_rest_drained(encoders: dict[str, Pat
         worker.send(Pool(id="last", inputs=PooledInputs(("wind",) * 50)))
         worker.send(Drain(grace_s=30.0))
         worker.finish("last")
+        assert isinstance(worker.receive(), StatsReply)  # its last figures
         assert worker.receive() is None
         assert worker.process.wait(10) == 0
 
