@@ -209,6 +209,7 @@ def test_drain_finishes_what_runs_and_takes_nothing_new(pico_path: Path) -> None
         client.send(ask("late"))
         assert client.finish("running").finish.usage.completion_tokens == 200
         assert client.finish("late").failure.kind == "unavailable"
+        assert isinstance(client.receive(), StatsReply)  # its last figures
         assert client.receive() is None
         assert client.process.wait(5) == 0
 
