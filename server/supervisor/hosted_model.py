@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -459,9 +459,10 @@ class HostedModel:
             worker = await asyncio.shield(spawning)
             return worker, await worker.ready()
         except BaseException:
-            worker = await spawning
-            worker.kill()
-            await worker.ended()
+            ending = asyncio.ensure_future(_end(spawning))
+            while not ending.done():  # who cancels a second time may not leave the process behind either
+                with suppress(asyncio.CancelledError):
+                    await asyncio.shield(ending)
             raise
 
     def _on_progress(self, progress: float) -> None:
@@ -552,3 +553,10 @@ class HostedModel:
 
 def _now_s() -> float:
     return asyncio.get_running_loop().time()
+
+
+async def _end(spawning: asyncio.Future[WorkerProcess]) -> None:
+    """End a process that may just be starting, and wait until it has ended."""
+    worker = await spawning
+    worker.kill()
+    await worker.ended()
