@@ -123,11 +123,11 @@ async def create_turn(request: Request, chat_id: str) -> Response:
     api.turns.reserve(owner, chat_id)
     try:
         messages, turn, read, model, title = await _prepared(api, request, chat_id, wanted)
+        source = ReadSource(api.service.generate(model, read.generates[0]), read.options.tools)
         await api.chats.append(owner, chat_id, messages, title)
     except BaseException:
         api.turns.release(owner, chat_id)
         raise
-    source = ReadSource(api.service.generate(model, read.generates[0]), read.options.tools)
     api.turns.begin(turn, source, api.chats)
     return _json({"title": title, "messages": messages})
 
