@@ -12,7 +12,7 @@ BIN := .venv/bin
 # Some tests and the benchmarks use llama.cpp's own sources. Only recipes that need them ask for them.
 SOURCES = CORRAL_LLAMA_CPP_SOURCE="$${CORRAL_LLAMA_CPP_SOURCE:-$$($(BIN)/python -m scripts.sources)}"
 
-.PHONY: help setup setup-run run test check fmt bench bench-quantize clients docs oracle thorough fuzz lm-eval web-test lock clean python
+.PHONY: help setup setup-run run test check fmt bench bench-quantize clients docs oracle thorough llama-server-tests fuzz lm-eval web-test lock clean python
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
@@ -68,6 +68,9 @@ clients: setup ## run published clients (agents, SDKs, frameworks) against the s
 
 web-test: setup ## the web page in Chromium, without any network (Debian: apt-get install chromium); ARGS="-k reload"
 	@$(BIN)/pytest -m browser tests/browser $(ARGS)
+
+llama-server-tests: setup ## llama.cpp's own server tests on Corral and on llama-server, see docs/llama-server.md; ARGS="-- unit/test_basic.py"
+	@$(SOURCES) $(BIN)/python -m tests.llama_server_suite.run --build --work build/llama-server-tests $(ARGS)
 
 fuzz: setup ## try every wrong value in the headers of all families' files, about an hour; ARGS="-k qwen"
 	@CORRAL_ALL_HEADERS=1 $(BIN)/pytest tests/quantize/families/test_headers_that_lie.py $(ARGS)

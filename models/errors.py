@@ -172,5 +172,8 @@ class RequestError(CorralError):
 class ContextLengthExceeded(RequestError):
     """Prompt and completion don't fit the context."""
 
-    def __init__(self, message: str, param: str | None = "messages") -> None:
+    def __init__(
+        self, message: str, param: str | None = "messages", *, n_prompt: int = 0, n_ctx: int = 0
+    ) -> None:
         super().__init__(message, param, "context_length_exceeded")
+        self.n_prompt, self.n_ctx = n_prompt, n_ctx

@@ -24,14 +24,18 @@ from pydantic import (
     Field,
     SecretStr,
     ValidationError,
+    ValidationInfo,
     field_validator,
 )
 
 from models.errors import ConfigError, InvalidReference, RequestError
 from models.parse_duration import parse_duration
 from models.reference import canonical_type
+from server.chat.named_templates import template_of
 from server.chat.prompt_formats import canonical_name
-from server.serve_options import SERVE_SETTINGS, Bounds, Positive, ServeOptions, setting
+from server.chat.template_file import InvalidTemplateFile, read_template
+from server.serve_options import SERVE_SETTINGS, ServeOptions
+from server.setting import Bounds, Positive, setting
 from server.supervisor.life import LifeSettings
 
 T = TypeVar("T")
@@ -72,6 +76,10 @@ class HttpOptions:
     )
     cors_origins: tuple[str, ...] = setting(
         (), "Web origins whose pages may call this server (`*` for all); none: CORS is off."
+    )
+    dialect: Literal["openai", "llama-server"] = setting(
+        "openai",
+        "The API to follow where OpenAI's and llama-server's contradict each other: docs/llama-server.md.",
     )
     allowed_hosts: tuple[str, ...] = setting(
         (),
@@ -207,6 +215,28 @@ class ServerConfig(
         except RequestError as error:
             raise ValueError(error.message) from error
 
+    @field_validator("chat_template")
+    @classmethod
+    def _template(cls, value: str | None) -> str | None:
+        try:
+            return None if value is None else template_of(value)
+        except ConfigError as error:
+            raise ValueError(error.message) from error
+
+    @field_validator("chat_template_file")
+    @classmethod
+    def _readable(cls, value: str | None, info: ValidationInfo) -> str | None:
+        """Return the whole path: workers have another folder."""
+        if value is None:
+            return None
+        if info.data.get("chat_template") is not None:
+            raise ValueError("chat_template is given, too; leave one of them out")
+        try:
+            read_template(Path(value))
+        except InvalidTemplateFile as error:
+            raise ValueError(error.message) from error
+        return str(Path(value).resolve())
+
     @field_validator("default_type")
     @classmethod
     def _canonical_type(cls, value: str) -> str:
@@ -336,7 +366,7 @@ _BY_FLAG: dict[str, str] = {
 """The settings that are also known in files and in the environment by the names of their flags."""
 _LISTS = frozenset(
     {
-        *("models", "api_keys", "cors_origins", "allowed_hosts", "lora"),
+        *("models", "api_keys", "cors_origins", "allowed_hosts", "lora", "dry_sequence_breakers"),
         *("model_keep_alive", "pin", "preload", "priority"),
     }
 )

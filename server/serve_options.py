@@ -10,44 +10,18 @@ import it, so it is a plain dataclass: pydantic reads the bounds in `Annotated`,
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from models.pooling import PoolingName
+from server.sampling_defaults import SamplingDefaults
+from server.setting import Bounds, Positive, setting
 
 KVType = Literal["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl"]
 
 
-@dataclass(frozen=True, slots=True)
-class Bounds:
-    """The limits of a number, checked by pydantic where a user gives it; None: no limit."""
-
-    ge: float | None = None
-    gt: float | None = None
-    le: float | None = None
-    allow_inf_nan: bool = False
-
-    def __get_pydantic_core_schema__(
-        self, source: Any, handler: Callable[[Any], dict[str, Any]]
-    ) -> dict[str, Any]:
-        schema = handler(source)
-        if schema["type"] == "float":
-            schema["allow_inf_nan"] = self.allow_inf_nan
-        limits = {"ge": self.ge, "gt": self.gt, "le": self.le}
-        return {**schema, **{name: limit for name, limit in limits.items() if limit is not None}}
-
-
-def setting(default: Any, description: str) -> Any:
-    """A field with its default and the help text of its flag."""
-    return dataclasses.field(default=default, metadata={"description": description})
-
-
-Positive = Annotated[int, Bounds(ge=1)]
-
-
 @dataclass(frozen=True, kw_only=True)
-class ServeOptions:
+class ServeOptions(SamplingDefaults):
     """The settings of one served model. `None` means "not set": chosen for the model or the machine."""
 
     ctx: Positive | None = setting(
@@ -67,6 +41,14 @@ class ServeOptions:
     )
     prompt_format: str | None = setting(
         None, "Prompt format of every model; not set: told from its metadata and name."
+    )
+    chat_template: str | None = setting(
+        None,
+        "Chat template of every model in place of its own: Jinja, or one of llama.cpp's names (chatml, …).",
+    )
+    chat_template_file: str | None = setting(None, "A file with the chat template of every model.")
+    reasoning: Literal["auto", "on", "off"] = setting(
+        "auto", "Thoughts of chats that don't say; auto: as the model's template has it."
     )
     threads: Positive | None = setting(None, "Threads for decoding; not set: one per physical core.")
     threads_batch: Positive | None = setting(None, "Threads for prompts; not set: as for decoding.")

@@ -19,6 +19,8 @@ history.py            The calls and results in a chat's messages: their canonica
 jinja_environment.py  The sandbox of chat templates: Hugging Face's settings, filters and functions. Pure.
 message_changes.py    The changes that let a strict chat template take a chat: each moves as few messages as
                       it can. Pure.
+named_templates.py    Chat templates by the names that llama.cpp has for them, and what `--chat-template` may
+                      be. Pure.
 plain_definitions.py  `plain_definition`: a tool's definition for templates that expect more than JSON Schema
                       says. Pure.
 prompt_formats.py     The built-in prompt formats, exact texts and stops of models without a chat template, as
@@ -31,6 +33,8 @@ result_fields.py      Results as a field of the message with their calls, as Gem
                       them. Pure.
 sound_schemas.py      `sound_schema`: a tool's schema without what isn't JSON Schema, for grammars and
                       readers. Pure.
+template_file.py      `read_template`: the chat template that a user gives in a file, in place of the model's
+                      own.
 template_pool.py      `TemplatePool`: child processes that render one template, so that a long chat holds up
                       no other.
 template_process.py   A child process that renders a model's Jinja template, with hard limits on time and

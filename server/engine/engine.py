@@ -16,6 +16,7 @@ from server.engine.event_factory import (
     cancelled_failure,
     error_failure,
     no_room_error,
+    progress_event,
     prompt_scored_event,
     queue_full_failure,
     take_delta,
@@ -29,7 +30,7 @@ from server.engine.request import EngineRequest, check_request
 from server.engine.request_table import RequestTable
 from server.engine.runner import ModelRunner
 from server.engine.scheduler import CHUNK_MULTIPLE, Scheduler, SchedulerConfig
-from server.engine.sequence import Sequence
+from server.engine.sequence import Sequence, SequenceStatus
 from server.engine.slot_states import SlotState, slot_states
 from server.engine.snapshot import EngineSnapshot, take_snapshot
 from server.engine.speculation.speculation import Speculation
@@ -231,6 +232,8 @@ class Engine:
                 n_prompt += n
                 sequence.group.n_computed_prompt += n
             sequence.n_computed += n
+            if sequence.group.request.tells_progress:
+                self._tell_progress(sequence, now_s)
             if isinstance(output, Output):
                 n_generated += len(output.tokens) + len(output.forced)
                 self._apply_output(sequence, entry, output, now_s)
@@ -241,6 +244,12 @@ class Engine:
         seconds = now_s - start_s
         self.stats.add_step(n_prompt, n_all, n_generated, seconds, len(batch.entries))
         self.step_cost.add(n_all + sum(batch.pads.values()), n_prompt, seconds, n_passes=len(batch.rows))
+
+    def _tell_progress(self, sequence: Sequence, now_s: float) -> None:
+        """Report how far the prompt of a request's first choice is computed, until its answer begins."""
+        if sequence.index == 0 and sequence.n_generated == 0:
+            n_processed = min(sequence.n_computed, sequence.n_prompt)
+            self._requests.report(progress_event(sequence.group, n_processed, now_s))
 
     def _apply_output(self, sequence: Sequence, entry: BatchEntry, output: Output, now_s: float) -> None:
         """Give a sequence the run's result: prompt scores, accepted draft tokens, a new token."""
@@ -268,6 +277,8 @@ class Engine:
                 sequence.logprobs += output.logprobs
             sequence.n_forced = len(output.forced)
             self._append(sequence, output.tokens + output.forced, ends=output.ends)
+            if group.request.predict_ms is not None:
+                self._end_late(sequence, group.request.predict_ms, now_s)
         elif sequence.n_computed >= sequence.n_tokens_max:  # nothing was to be generated, only scored
             for choice in group.sequences:
                 self._requests.finish(choice, "length", "")
@@ -308,6 +319,13 @@ class Engine:
             if text or delta.n_tokens:
                 self._requests.report(delta)
 
+    def _end_late(self, sequence: Sequence, limit_ms: float, now_s: float) -> None:
+        """End a choice that has taken longer than it may and has a whole line."""
+        first_s = sequence.group.first_token_s
+        is_late = first_s is not None and (now_s - first_s) * 1e3 > limit_ms
+        if is_late and sequence.has_new_line and sequence.status is not SequenceStatus.FINISHED:
+            self._requests.finish(sequence, "length", sequence.stops.flush())
+
     def _slide(self, sequence: Sequence) -> None:
         """Let a sequence go on without its older tokens, of which nobody's guesses may know any more."""
         sequence.draft = []
@@ -320,6 +338,7 @@ class Engine:
         runner, request, progress = self._runner, sequence.group.request, sequence.progress
         piece = runner.spelling(token) if token in request.spelled_tokens else runner.piece(token)
         new = sequence.detokenizer.feed(piece)
+        sequence.has_new_line = sequence.has_new_line or "\n" in new
         if request.n_probs is not None:
             sequence.n_fed += len(new)
             more_to_come = sequence.detokenizer.is_within_character or token in request.stop_tokens

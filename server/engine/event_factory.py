@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from models.errors import CorralError, RequestError
-from server.engine.events import Delta, Failure, PromptScored, Started, TokenLogprob
+from models.errors import ContextLengthExceeded, CorralError, RequestError
+from server.engine.events import Delta, Failure, PromptProgress, PromptScored, Started, TokenLogprob
 from server.engine.request import EngineRequest
 from server.engine.sequence import Group, Sequence
 
@@ -18,6 +18,19 @@ def started_event(request: EngineRequest, n_cached: int) -> Started:
         cached_tokens=n_cached,
         form=request.form,
         n_left_out=request.n_left_out,
+        reading=request.reading,
+    )
+
+
+def progress_event(group: Group, n_processed: int, now_s: float) -> PromptProgress:
+    """Return the event of a prompt of which `n_processed` tokens are in the KV cache."""
+    begun_s = now_s if group.admitted_s is None else group.admitted_s
+    return PromptProgress(
+        id=group.id,
+        total=len(group.request.prompt_tokens),
+        cached=group.n_cached,
+        processed=n_processed,
+        ms=(now_s - begun_s) * 1e3,
     )
 
 
@@ -75,8 +88,16 @@ def queue_full_failure(request_id: str, n_waiting: int, retry_after_s: float) ->
 def error_failure(request_id: str, error: CorralError) -> Failure:
     """Return the terminal event of a request that `error` ended."""
     if isinstance(error, RequestError):
+        context = None
+        if isinstance(error, ContextLengthExceeded):
+            context = error.n_prompt, error.n_ctx
         return Failure(
-            id=request_id, kind="invalid_request", message=error.message, param=error.param, code=error.code
+            id=request_id,
+            kind="invalid_request",
+            message=error.message,
+            param=error.param,
+            code=error.code,
+            context=context,
         )
     return Failure(id=request_id, kind="server_error", message=error.message)
 

@@ -10,6 +10,8 @@ from typing import Literal
 
 import msgspec
 
+from server.engine.sampling_params import SamplingParams
+
 FinishReason = Literal["stop", "length", "tool_calls"]
 FailureKind = Literal["invalid_request", "busy", "server_error", "unavailable", "cancelled"]
 Meaning = Literal["vector", "rows", "logit", "probability", "cosine"]
@@ -66,6 +68,15 @@ class AnswerForm(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=
     """A call is required, so nothing but thoughts and calls can stand in the answer."""
 
 
+class RequestReading(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A request as it was understood: the prompt's text, the parameters with all defaults filled in."""
+
+    prompt: str
+    params: SamplingParams
+    end_tokens: tuple[int, ...] = ()
+    """The model's tokens that end an answer."""
+
+
 class Started(msgspec.Struct, frozen=True, tag="started", kw_only=True, array_like=True, gc=False):
     """The request is accepted and admitted: its prompt is rendered, tokenized and measured."""
 
@@ -77,6 +88,20 @@ class Started(msgspec.Struct, frozen=True, tag="started", kw_only=True, array_li
     n_left_out: int = 0
     """So much of what the client sent had no room in the prompt, as it wished: tokens of an infill's text, or
     messages of a chat."""
+    reading: RequestReading | None = None
+    """The reading is here only with `tells_reading`."""
+
+
+class PromptProgress(msgspec.Struct, frozen=True, tag="progress", kw_only=True, array_like=True, gc=False):
+    """So much of a prompt is computed, only with `tells_progress`; the first tells what the cache held."""
+
+    id: str
+    total: int
+    cached: int
+    processed: int
+    """The number of tokens that are in the KV cache now, cached ones included."""
+    ms: float
+    """The time since the request got its slot."""
 
 
 class Delta(msgspec.Struct, frozen=True, tag="delta", kw_only=True, array_like=True, gc=False):
@@ -149,6 +174,8 @@ class Failure(msgspec.Struct, frozen=True, tag="failure", kw_only=True, array_li
     param: str | None = None
     code: str | None = None
     retry_after_s: float | None = None
+    context: tuple[int, int] | None = None
+    """The tokens of a prompt that has no room, and those of the context."""
 
 
-Event = Started | PromptScored | Delta | Vectors | ChoiceEnd | Finish | Failure
+Event = Started | PromptProgress | PromptScored | Delta | Vectors | ChoiceEnd | Finish | Failure

@@ -9,7 +9,7 @@ from typing import Literal
 from models.errors import ContextLengthExceeded, RequestError
 from server.engine.answer_plan import AnswerPlan
 from server.engine.batch import Adapters
-from server.engine.events import AnswerForm
+from server.engine.events import AnswerForm, RequestReading
 from server.engine.sampling_params import SamplingParams
 
 
@@ -53,6 +53,12 @@ class EngineRequest:
     ends there."""
     n_left_out: int = 0
     """So much of what the client sent is not in the prompt, for `Started`."""
+    reading: RequestReading | None = None
+    """The reading of the request, for `Started`; None where nobody wants it."""
+    tells_progress: bool = False
+    """Each step that computes a part of the prompt is reported (`PromptProgress`)."""
+    predict_ms: float | None = None
+    """An answer ends so long after its first token, if it has a whole line then; None: it has no limit."""
     spelled_tokens: frozenset[int] = frozenset()
     """These tokens without text, the marks of the answers' parts, are shown by their names."""
 
@@ -98,4 +104,6 @@ def too_long_error(
         f"{some}{n_prompt + n_completion} tokens ({some}{n_prompt} in the {where}, "
         f"{n_completion} in the completion). Please reduce the length of the {where}.",
         param=where,
+        n_prompt=n_prompt,
+        n_ctx=n_ctx,
     )

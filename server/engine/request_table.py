@@ -7,7 +7,13 @@ import secrets
 from collections.abc import Callable
 
 from models.errors import CorralError
-from server.engine.event_factory import error_failure, started_event, take_delta, timeout_failure
+from server.engine.event_factory import (
+    error_failure,
+    progress_event,
+    started_event,
+    take_delta,
+    timeout_failure,
+)
 from server.engine.events import ChoiceEnd, Delta, Event, Failure, FinishReason
 from server.engine.request import EngineRequest
 from server.engine.runner import ModelRunner
@@ -105,6 +111,8 @@ class RequestTable:
         group.admitted_s = now_s
         group.n_cached = n_cached
         self.report(started_event(request, n_cached))
+        if request.tells_progress:
+            self.report(progress_event(group, n_cached, now_s))
         if request.echo_text:
             for sequence in group.sequences:
                 self.report(

@@ -47,6 +47,7 @@ class Sequence:
         "draft",
         "finish_reason",
         "group",
+        "has_new_line",
         "id",
         "index",
         "logprobs",
@@ -85,6 +86,7 @@ class Sequence:
         self.n_tokens_max = self._end()
         """The number of tokens at which it ends, or gives up some."""
         self.n_computed = 0
+        self.has_new_line = False
         self.n_forced = 0
         """The number of its last tokens that a guide forced, and that are pending behind the token before."""
         self.n_unreported = 0

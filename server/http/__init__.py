@@ -21,6 +21,8 @@ inspector.py       `Inspector`: the ASGI middleware that keeps the latest reques
                    sends.
 live_requests.py   `LiveRequests`: the requests that are being answered, so that they can be looked at and
                    cancelled.
+native.py          `native_answer`: from a request of `/completion` or `/infill` to its HTTP answer, streamed
+                   or whole.
 open_files.py      `connection_limit`: the number of connections that this process has files for.
 openapi.py         The OpenAPI document's request bodies, which FastAPI doesn't know: endpoints read theirs
                    themselves.

@@ -10,7 +10,7 @@ import msgspec
 from pydantic import BaseModel
 from starlette.requests import Request
 
-from models.errors import RequestError
+from models.errors import ModelNotFound, RequestError
 from server.config import ServerConfig
 from server.embeddings.answers import new_answer_id
 from server.embeddings.read import PooledPurpose
@@ -76,10 +76,10 @@ class Api:
         assert isinstance(read, GenerationRead)
         return read, answer_id
 
-    async def read_infill(self, request: Request) -> tuple[GenerationRead, str]:
-        """Return a request of `/infill`, and the id of its answer. Raises RequestError."""
+    async def read_native(self, request: Request, purpose: Purpose) -> tuple[GenerationRead, str]:
+        """Return a request of llama-server's own routes, and the id of its answer. Raises RequestError."""
         answer_id = new_id("text")
-        job = ReadJob(purpose="infill", request_id=answer_id, timeout_s=self.config.request_timeout_s)
+        job = ReadJob(purpose=purpose, request_id=answer_id, timeout_s=self.config.request_timeout_s)
         read = await self._read(request, job)
         assert isinstance(read, GenerationRead)
         return read, answer_id
@@ -166,9 +166,23 @@ class Api:
         else is loaded by now; on a server without any, the only one that runs or is here; else: RequestError.
         """
         name = model or self._default_model()
+        if self.is_native and not self._is_known(name):
+            name = self._default_model()
         record_of(request.scope).model = name
         self.service.find(name)
         return name
+
+    @property
+    def is_native(self) -> bool:
+        """True where the server follows llama-server, which answers whatever model a request names."""
+        return self.config.dialect == "llama-server"
+
+    def _is_known(self, name: str) -> bool:
+        try:
+            self.service.find(name)
+        except ModelNotFound:
+            return False
+        return True
 
     def _default_model(self) -> str:
         known = self.service.models()

@@ -1,7 +1,7 @@
 """`error_response`: an error as the response that every route and every middleware answers with.
 
 The one place that chooses the protocol of an error: OpenAI's, but for requests of Anthropic's clients, which
-read nothing else.
+read nothing else, and llama-server's where the server follows that (`--dialect`).
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from starlette.types import Receive, Scope, Send
 
 from server.anthropic.errors import PATHS, VERSION_HEADER, from_api_error
 from server.http.access_log import new_request_id, record_of
+from server.llama_server.errors import native_error
 from server.openai.errors import ApiError
 
 
@@ -26,6 +27,12 @@ def is_anthropic(path: str, headers: Iterable[tuple[bytes, bytes]]) -> bool:
     """Return True for a request of a client that speaks Anthropic's protocol; names are in lower case."""
     below = any(path == known or path.startswith(f"{known}/") for known in PATHS)
     return below or any(name == VERSION_HEADER for name, _ in headers)
+
+
+def is_native(scope: Scope) -> bool:
+    """Return True where the server was started to follow llama-server (`--dialect`)."""
+    api = getattr(scope["app"].state, "api", None) if "app" in scope else None
+    return api is not None and api.config.dialect == "llama-server"
 
 
 def closing_error(error: ApiError, target: bytes, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
@@ -60,4 +67,7 @@ class _ErrorResponse(Response):
             error = from_api_error(self._error, record_of(scope).id)
             self.status_code, self.body = error.status, error.json
             self.headers["content-length"] = str(len(error.json))
+        elif is_native(scope):
+            self.body = native_error(self._error)
+            self.headers["content-length"] = str(len(self.body))
         await super().__call__(scope, receive, send)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from functools import partial
 
+import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -18,6 +19,7 @@ from server.openai.chunks import ChunkEncoder
 from server.openai.heading import Heading, Kind
 from server.openai.kept_chat import KeptChat
 from server.openai.multi_prompt import MultiPrompt
+from server.openai.requests.reading import GenerationRead
 from server.openai.response import WholeAnswer
 from server.openai.steps.answer_parts import AnswerParts
 from server.supervisor.protocol import EventSource
@@ -30,12 +32,21 @@ async def answer(api: Api, request: Request, kind: Kind) -> Response:
     the client goes before that. However this ends, the request ends with it.
     """
     body, answer_id = await api.read_generation(request, kind)
+    if api.is_native and api.config.log_level == "debug" and not body.stream:
+        body = _verbose(body)
     options, generates = body.options, body.generates
     model = api.resolve(request, body.model)
     record = record_of(request.scope)
     record.generation_id = answer_id
     n_choices = sum(generate.n for generate in generates)
-    heading = Heading(kind=kind, id=answer_id, created=int(time.time()), model=model, n_choices=n_choices)
+    heading = Heading(
+        kind=kind,
+        id=answer_id,
+        created=int(time.time()),
+        model=model,
+        n_choices=n_choices,
+        is_native=api.is_native,
+    )
     source: EventSource = MultiPrompt(generates, partial(api.service.generate, model))
     if kind == "chat":
         source = AnswerParts(source, options)
@@ -53,3 +64,11 @@ async def answer(api: Api, request: Request, kind: Kind) -> Response:
     assert whole.choices.finish is not None
     record.usage = whole.choices.finish.usage
     return await JsonPieces.of(whole.pieces())
+
+
+def _verbose(body: GenerationRead) -> GenerationRead:
+    """Return the request as if its client wanted the prompt and the parameters to be told."""
+    return msgspec.structs.replace(
+        body,
+        generates=[msgspec.structs.replace(generate, tells_reading=True) for generate in body.generates],
+    )

@@ -11,12 +11,12 @@ from pydantic.json_schema import models_json_schema
 
 from server.anthropic.requests.schemas import CountTokensRequest, MessagesRequest
 from server.embeddings.schemas import EmbeddingRequest, EmbedRequest, RerankRequest, ScoreRequest
+from server.llama_server.schemas import InfillRequest, NativeCompletionRequest
 from server.openai.requests.schemas import (
     ApplyTemplateRequest,
     ChatCompletionRequest,
     CompletionRequest,
     DetokenizeRequest,
-    InfillRequest,
     TokenizeRequest,
 )
 from server.responses.schemas import (
@@ -40,6 +40,7 @@ _SCHEMAS: tuple[type[BaseModel], ...] = (
     MessagesRequest,
     MetadataUpdate,
     RerankRequest,
+    NativeCompletionRequest,
     ResponsesRequest,
     ScoreRequest,
     TokenizeRequest,

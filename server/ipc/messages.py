@@ -41,6 +41,12 @@ class TokenPrompt(msgspec.Struct, frozen=True, tag="tokens"):
     tokens: tuple[int, ...]
 
 
+class MixedPrompt(msgspec.Struct, frozen=True, tag="mixed"):
+    """Texts and token ids in one sequence; a text at its beginning has the model's BOS before it."""
+
+    parts: tuple[str | tuple[int, ...], ...]
+
+
 class ChatPrompt(msgspec.Struct, frozen=True, tag="chat"):
     """A chat to render: OpenAI's message dicts with string content (parts already joined).
 
@@ -88,7 +94,7 @@ class InfillPrompt(msgspec.Struct, frozen=True, tag="infill", kw_only=True):
     """The field that a model without the tokens for this is told about."""
 
 
-Prompt = TextPrompt | TokenPrompt | ChatPrompt | InfillPrompt
+Prompt = TextPrompt | TokenPrompt | MixedPrompt | ChatPrompt | InfillPrompt
 
 
 TextParts = tuple[str | int, ...]
@@ -139,6 +145,14 @@ class Generate(msgspec.Struct, frozen=True, tag="generate", kw_only=True):
     keep_alive_s: float | None = None
     """The model stays loaded for so long after its last request, infinity: as long as memory allows. None: as
     before. It is the supervisor's."""
+    tells_reading: bool = False
+    """`Started` has the prompt's text and the parameters with all defaults filled in."""
+    tells_progress: bool = False
+    """Each step that computes a part of the prompt is reported (`PromptProgress`)."""
+    predict_ms: float | None = None
+    """An answer ends so long after its first token, if it has a whole line then."""
+    bias_texts: tuple[tuple[str, float], ...] = ()
+    """Texts whose tokens get these biases, in addition to those of `params.logit_bias`."""
 
 
 class Pool(msgspec.Struct, frozen=True, tag="pool", kw_only=True):

@@ -7,6 +7,7 @@ from typing import Literal
 import msgspec
 
 from models.pooling import Pooling
+from server.engine.sampling_params import SamplingParams
 from server.serve_options import ServeOptions
 
 
@@ -83,3 +84,7 @@ class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
     kernels: KernelReport = KernelReport()
     pooling: Pooling | None = None
     """The way in which a text becomes a vector or scores; None: the model writes text."""
+    path: str | None = None
+    """The model's file."""
+    sampling: SamplingParams = SamplingParams()
+    """The sampling parameters of requests that leave them open."""

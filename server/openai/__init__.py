@@ -6,7 +6,6 @@ chunks.py          `ChunkEncoder`: choice deltas as the chunks of a stream, each
 errors.py          The error table: every error of ours as the HTTP status and body that OpenAI's clients
                    expect. Pure.
 heading.py         The fields that every chunk of an answer, and a whole answer, have in common. Pure.
-infill_answer.py   `InfillAnswer`: an answer of `/infill` in llama-server's own form, streamed or whole. Pure.
 kept_chat.py       `KeptChat`: a chat completion that is kept when it is complete, streamed or whole.
 logprobs.py        The engine's logprobs in OpenAI's two forms: that of chats and that of completions. Pure.
 multi_prompt.py    `MultiPrompt`: several `Generate` requests as one source of events, for several prompts at

@@ -20,6 +20,7 @@ from server.engine.events import (
     Failure,
     Finish,
     FinishReason,
+    PromptProgress,
     PromptScored,
     Started,
     Timings,
@@ -109,11 +110,15 @@ class Choices:
             return self._last_end
         if isinstance(event, Failure):
             raise RequestFailed(event)
-        if isinstance(event, PromptScored | Vectors):
+        if isinstance(event, PromptScored | PromptProgress | Vectors):
             return []  # a step joins the scores to the deltas, see `steps.echo_logprobs`
         if self._clock is not None:
             self._clock.start(event)
         return [delta for index in sorted(self._unopened) for delta in self._opening(index)]
+
+    def open_first(self) -> list[ChoiceDelta]:
+        """Return the delta that opens the first choice, if none has."""
+        return self._opening(0)
 
     def timings_so_far(self) -> response_types.Timings | UnsetType:
         """Return the timings for a chunk in the middle; UNSET without `timings_per_token`."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from server.engine.events import Event, Usage
+from server.engine.events import Event, PromptProgress, Usage
 from server.openai import answer_parts, response_types, sse
 from server.openai.choices import ChoiceDelta, Choices
 from server.openai.errors import ApiError
@@ -18,6 +18,7 @@ from server.openai.heading import Heading
 from server.openai.requests.answer_options import AnswerOptions
 
 _OPENING = response_types.ChatDelta(role="assistant", content="")
+_NATIVE_OPENING = response_types.ChatDelta(role="assistant", content=None)
 _NOTHING = response_types.ChatDelta()
 _MARK = "\0"
 """A text that nothing else in a chunk contains: it marks the place of the text."""
@@ -44,6 +45,8 @@ class ChunkEncoder:
 
     def feed(self, event: Event) -> bytes:
         """Return the chunks that `event` makes, often one. Raises RequestFailed for a `Failure`."""
+        if isinstance(event, PromptProgress):
+            return self._progress(event)
         deltas = self.choices.feed(event)
         if self.choices.finish is not None:
             return self._last(deltas)
@@ -71,8 +74,29 @@ class ChunkEncoder:
         """Return a comment, which clients skip."""
         return sse.COMMENT
 
+    def _progress(self, event: PromptProgress) -> bytes:
+        """Return the chunk that tells how far the prompt is computed; its choice opens with the first one."""
+        opening = [self._choice(delta) for delta in self.choices.open_first()]
+        nothing: response_types.Choice
+        if self._heading.kind == "text":
+            nothing = response_types.TextChoice(0, "")
+        else:
+            nothing = response_types.ChatChunkChoice(0, _NOTHING)
+        body = self._heading.body(
+            opening or [nothing],
+            streamed=True,
+            usage=None if self._include_usage else UNSET,
+            timings=response_types.timings_in_prompt(event) if self._options.timings_per_token else UNSET,
+        )
+        told = msgspec.structs.replace(body, prompt_progress=response_types.progress_of(event))
+        return sse.data(self._encode(told))
+
     def _chunk_of(self, delta: ChoiceDelta) -> bytes:
         is_twice = delta.part == "thoughts" and self._options.reasoning_field
+        if delta.opens and self._heading.is_native:  # as llama-server's, without timings
+            usage = None if self._include_usage else UNSET
+            opening = self._heading.body([self._choice(delta)], streamed=True, usage=usage)
+            return sse.data(self._encode(opening))
         if not delta.text or not self._only_text or is_twice:
             return self._chunk([self._choice(delta)])
         marked = self._chunk([self._choice(ChoiceDelta(delta.index, _MARK, delta.part, delta.call))])
@@ -90,7 +114,7 @@ class ChunkEncoder:
             )
         assert not isinstance(delta.logprobs, response_types.TextLogprobs)
         if delta.opens:
-            part = _OPENING
+            part = _NATIVE_OPENING if self._heading.is_native else _OPENING
         elif delta.finish_reason is not None:
             part = _NOTHING
         elif delta.part == "content":

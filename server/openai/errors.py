@@ -41,6 +41,8 @@ class ApiError(msgspec.Struct, frozen=True, kw_only=True):
     status: int
     body: ErrorBody
     retry_after_s: float | None = None
+    context: tuple[int, int] | None = None
+    """The tokens of a prompt that has no room, and those of the context."""
 
     def json(self) -> bytes:
         """Return the body of the response."""
@@ -131,7 +133,8 @@ def from_error(error: CorralError) -> ApiError:
 def from_failure(failure: Failure) -> ApiError:
     """Return the client's form of a request's `Failure`."""
     row = _FAILURES[failure.kind]
-    return _filled(row, failure.message, failure.param, failure.code, failure.retry_after_s)
+    error = _filled(row, failure.message, failure.param, failure.code, failure.retry_after_s)
+    return error if failure.context is None else msgspec.structs.replace(error, context=failure.context)
 
 
 def _filled(

@@ -33,6 +33,9 @@ class Heading(msgspec.Struct, frozen=True, kw_only=True):
     created: int
     model: str
     n_choices: int = 1
+    is_native: bool = False
+    """True where the server follows llama-server: a chat's first chunk has a null content, and the
+    fingerprint begins as its builds do."""
 
     def body(
         self,
@@ -52,7 +55,7 @@ class Heading(msgspec.Struct, frozen=True, kw_only=True):
             object=name,
             created=self.created,
             model=self.model,
-            system_fingerprint=SYSTEM_FINGERPRINT,
+            system_fingerprint=f"b-{SYSTEM_FINGERPRINT}" if self.is_native else SYSTEM_FINGERPRINT,
             choices=choices,
             usage=usage,
             timings=timings,

@@ -26,19 +26,20 @@ class MultiPrompt:
     """An `EventSource` of the events of all requests, behind their steps.
 
     They end with one `Finish`, which has the sums, or with the first `Failure` or error, which cancels the
-    others.
+    others. If it `tells_parts`, each request's own `Finish` comes instead, under its id.
     """
 
-    def __init__(self, requests: Sequence[Generate], submit: Submit) -> None:
+    def __init__(self, requests: Sequence[Generate], submit: Submit, *, tells_parts: bool = False) -> None:
         self._requests = requests
         self._submit = submit
+        self._tells_parts = tells_parts
 
     async def subscribe(self, listener: EventListener) -> None:
         if len(self._requests) == 1:
             (request,) = self._requests
             await run(self._submit(request), request, listener)
             return
-        merge = _Merge(listener)
+        merge = _Merge(listener, tells_parts=self._tells_parts)
         slots = asyncio.Semaphore(WINDOW)
         parts = [
             asyncio.create_task(self._part(merge, position, slots)) for position in range(len(self._requests))
@@ -53,7 +54,7 @@ class MultiPrompt:
             error = part.exception()
             if error is not None and not isinstance(error, _Failed):
                 raise error
-        if not merge.failed:
+        if not merge.failed and not self._tells_parts:
             listener.on_event(_sum(merge.finishes))
 
     async def _part(self, merge: _Merge, position: int, slots: asyncio.Semaphore) -> None:
@@ -74,8 +75,9 @@ class _Failed(Exception):
 class _Merge:
     """The parts' common state."""
 
-    def __init__(self, listener: EventListener) -> None:
+    def __init__(self, listener: EventListener, *, tells_parts: bool) -> None:
         self.listener = listener
+        self.tells_parts = tells_parts
         self.finishes: list[Finish] = []
         self.failed = False
 
@@ -93,6 +95,8 @@ class _Part:
             return  # another part's failure was the last event
         if isinstance(event, Finish):
             merge.finishes.append(event)
+            if merge.tells_parts:
+                merge.listener.on_event(event)
             return
         if isinstance(event, Delta | ChoiceEnd) and self._offset:
             event = msgspec.structs.replace(event, index=event.index + self._offset)

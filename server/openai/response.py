@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import msgspec
 
 from models.errors import RequestError
-from server.engine.events import Event
+from server.engine.events import Event, RequestReading, Started
+from server.llama_server.settings import sampling_settings
 from server.openai import response_types
 from server.openai.choices import Choices
 from server.openai.heading import Heading
@@ -37,9 +38,12 @@ class WholeAnswer:
         self._options = options
         self._parts: dict[int, WholeChoice] = {}
         self._n_bytes = 0
+        self._reading: RequestReading | None = None
 
     def on_event(self, event: Event) -> None:
         """Raises RequestFailed for a `Failure`, and RequestError when the answer gets too large."""
+        if isinstance(event, Started) and event.reading is not None:
+            self._reading = event.reading
         for delta in self.choices.feed(event):
             choice = self._choice(delta.index)
             before = choice.n_bytes
@@ -65,6 +69,12 @@ class WholeAnswer:
             usage=response_types.usage_of(finish.usage),
             timings=response_types.timings_of(finish.timings, finish.usage.cached_tokens),
         )
+        if self._reading is not None:
+            told = {
+                "prompt": self._reading.prompt,
+                "generation_settings": sampling_settings(self._reading.params),
+            }
+            body = msgspec.structs.replace(body, verbose=told)
         before, between, after = msgspec.json.encode(body).partition(_CHOICES)
         yield before
         for index, choice in enumerate(self._answered()):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -98,7 +98,7 @@ class ToolCall(msgspec.Struct, frozen=True):
 
 class ChatDelta(msgspec.Struct, frozen=True):
     role: Literal["assistant"] | UnsetType = UNSET
-    content: str | UnsetType = UNSET
+    content: str | UnsetType | None = UNSET
     reasoning_content: str | UnsetType = UNSET
     reasoning: str | UnsetType = UNSET
     tool_calls: list[ToolCallDelta] | UnsetType = UNSET
@@ -157,6 +157,8 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     choices: list[Choice]
     usage: Usage | UnsetType | None = UNSET
     timings: Timings | UnsetType = UNSET
+    prompt_progress: dict[str, int] | UnsetType = UNSET
+    verbose: dict[str, Any] | UnsetType = msgspec.field(default=UNSET, name="__verbose")
 
 
 def usage_of(usage: events.Usage) -> Usage:
@@ -187,6 +189,28 @@ def timings_of(timings: events.Timings, cached_tokens: int) -> Timings:
         draft_n_accepted=timings.draft_n_accepted if timings.draft_n else UNSET,
         context_shifts=timings.context_shifts or UNSET,
     )
+
+
+def progress_of(progress: events.PromptProgress) -> dict[str, int]:
+    """Return llama-server's `prompt_progress` object."""
+    return {
+        "total": progress.total,
+        "cache": progress.cached,
+        "processed": progress.processed,
+        "time_ms": round(progress.ms),
+    }
+
+
+def timings_in_prompt(progress: events.PromptProgress) -> Timings:
+    """Return the timings while the prompt is computed."""
+    measured = events.Timings(
+        queue_ms=0.0,
+        prompt_n=progress.processed - progress.cached,
+        prompt_ms=progress.ms if progress.processed > progress.cached else 0.0,
+        predicted_n=0,
+        predicted_ms=0.0,
+    )
+    return timings_of(measured, progress.cached)
 
 
 def _ratio(amount: float, per: float) -> float:

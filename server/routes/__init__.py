@@ -20,6 +20,7 @@ live_requests.py  `/admin/requests`: the requests that are being answered, and t
 messages.py       `POST /v1/messages` and `/v1/messages/count_tokens`, Anthropic's.
 metrics.py        `GET /metrics`: what Prometheus reads.
 models.py         `GET /v1/models` and `GET /v1/models/{id}`; ids contain slashes.
+native.py         `POST /completion` and `/infill`, llama-server's own.
 props.py          `GET /props`, llama-server's: the facts about a model that its clients look up before they
                   begin.
 responses.py      `/v1/responses`: OpenAI's Responses API, with its kept responses.

@@ -15,9 +15,9 @@ router = APIRouter(tags=["Health"])
 
 
 @router.get("/health")
-async def health() -> dict[str, str]:
-    """Alive; says nothing about models."""
-    return {"status": "ok"}
+async def health(request: Request) -> Response:
+    """Alive; says nothing about models, unless the server follows llama-server: then it is as `/ready`."""
+    return await ready(request) if api_of(request).is_native else JSONResponse({"status": "ok"})
 
 
 @router.get("/ready")

@@ -10,6 +10,7 @@ from starlette.requests import Request
 
 from models.version import VERSION
 from server.http.dependencies import api_of
+from server.llama_server.settings import sampling_settings
 
 router = APIRouter(tags=["OpenAI"])
 
@@ -20,10 +21,12 @@ async def props(request: Request, model: str | None = None) -> dict[str, Any]:
     api = api_of(request)
     status = api.service.find(api.resolve(request, model))
     info = status.info
+    sampling = {} if info is None else {"params": sampling_settings(info.sampling)}
     return {
-        "default_generation_settings": {"n_ctx": status.n_ctx},
+        "default_generation_settings": {"n_ctx": status.n_ctx, **sampling},
         "total_slots": None if info is None else info.n_parallel,
         "model_alias": status.name,
+        "model_path": None if info is None else info.path,
         "chat_template": None if info is None else info.chat_template,
         "bos_token": None if info is None else info.bos_token,
         "eos_token": None if info is None else info.eos_token,

@@ -19,6 +19,7 @@ from server.ipc.messages import (
     Generate,
     InfillPrompt,
     Pool,
+    MixedPrompt,
     TextPrompt,
     Tokenize,
     TokenPrompt,
@@ -102,7 +103,9 @@ def is_short(message: Prepared) -> bool:
     return _extent(content) + _stops(message) <= SHORT
 
 
-def _extent(content: TextPrompt | TokenPrompt | InfillPrompt | Tokenize | Detokenize | Pool) -> int:
+def _extent(
+    content: TextPrompt | TokenPrompt | MixedPrompt | InfillPrompt | Tokenize | Detokenize | Pool,
+) -> int:
     match content:
         case Pool(inputs=inputs):
             return sum(map(len, inputs.texts)) + 2 * len(inputs.pairs) + _POOLED * len(inputs.texts)
@@ -111,6 +114,8 @@ def _extent(content: TextPrompt | TokenPrompt | InfillPrompt | Tokenize | Detoke
             return len(content.prefix) + len(content.suffix) + len(content.begun) + others
         case TextPrompt(text=text) | Tokenize(text=text):
             return len(text)
+        case MixedPrompt():
+            return sum(map(len, content.parts))
         case TokenPrompt(tokens=tokens) | Detokenize(tokens=tokens):
             return len(tokens)
 

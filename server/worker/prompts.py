@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal, Protocol
+
+import msgspec
 
 from models.errors import ContextLengthExceeded, RequestError
 from models.llamacpp.vocab import Vocab
 from server.chat.render import ChatRenderer, RenderedPrompt
+from server.chat.thinking import Thinking
+from server.engine.events import RequestReading
 from server.engine.request import EngineRequest, too_long_error
 from server.engine.sampling_params import SamplingParams
 from server.ipc.messages import (
@@ -20,6 +24,7 @@ from server.ipc.messages import (
     DetokenizeReply,
     Generate,
     InfillPrompt,
+    MixedPrompt,
     TextPrompt,
     Tokenize,
     TokenizeReply,
@@ -55,14 +60,17 @@ class PromptReader:
         sampling: Mapping[str, float | int] | None = None,
         *,
         n_ctx: int,
+        reasoning: Literal["auto", "on", "off"] = "auto",
         preparation: Preparation | None = None,
     ) -> None:
-        """`sampling`: the model's own defaults, see `sampling_defaults`. A prompt of more than `n_ctx` tokens
-        is refused. `preparation`: the last step of `read`; None leaves requests as they are."""
+        """`sampling`: the parameters that requests leave open. A prompt of more than `n_ctx` tokens is
+        refused. `reasoning`: the thoughts of chats that don't say. `preparation`: the last step of `read`;
+        None leaves requests as they are."""
         self._vocab = vocab
         self._renderer = renderer
         self._sampling = dict(sampling or {})
         self._n_ctx = n_ctx
+        self._thinking = Thinking(enabled={"auto": None, "on": True, "off": False}[reasoning])
         self._preparation = preparation
         self._guides = AnswerGuides(vocab)
         self._infill = InfillPrompts(vocab, n_ctx)
@@ -88,11 +96,16 @@ class PromptReader:
         prompt = message.prompt
         self._guides.check(message)
         if isinstance(prompt, ChatPrompt):
+            prompt = self._wished(prompt)
+            message = msgspec.structs.replace(message, prompt=prompt)
             rendered, tokens, n_left_out = self._chat(message, prompt)
             return self._request(message, tokens, rendered, n_left_out=n_left_out)
         if isinstance(prompt, InfillPrompt):
             infill = self._infill.tokens(prompt, message.params.max_tokens)
             return self._request(message, infill.tokens, None, n_left_out=infill.n_left_out)
+        if isinstance(prompt, MixedPrompt):
+            tokens = self._mixed_tokens(message, prompt)
+            return self._request(message, tokens, None, self._text(tuple(tokens)) if message.echo else "")
         if isinstance(prompt, TextPrompt):
             tokens = self._prompt_tokens(message, prompt.text, add_special=True)
             return self._request(message, tokens, None, prompt.text)
@@ -100,6 +113,17 @@ class PromptReader:
             raise self._too_long(message, len(prompt.tokens))
         text = self._text(prompt.tokens) if message.echo else ""
         return self._request(message, list(prompt.tokens), None, text)
+
+    def _mixed_tokens(self, message: Generate, prompt: MixedPrompt) -> list[int]:
+        tokens: list[int] = []
+        for position, part in enumerate(prompt.parts):
+            if isinstance(part, str):
+                tokens += self._prompt_tokens(message, part, add_special=position == 0)
+            else:
+                tokens += part
+            if len(tokens) > self._n_ctx:
+                raise self._too_long(message, len(tokens), at_least=position + 1 < len(prompt.parts))
+        return tokens
 
     def _chat(self, message: Generate, prompt: ChatPrompt) -> tuple[RenderedPrompt, list[int], int]:
         """Return a chat as it is rendered, its tokens, and the number of messages that had no room."""
@@ -175,16 +199,22 @@ class PromptReader:
         return DetokenizeReply(message.id, text)
 
     def apply_template(self, message: ApplyTemplate) -> ApplyTemplateReply:
-        return ApplyTemplateReply(message.id, self._render(message.prompt).text)
+        return ApplyTemplateReply(message.id, self._render(self._wished(message.prompt)).text)
 
     def count_tokens(self, message: CountTokens) -> CountTokensReply:
         """Return the number of tokens that the same prompt has in `read`; it may be above the context's."""
-        rendered, counted, _ = self._shown(message.prompt)
+        rendered, counted, _ = self._shown(self._wished(message.prompt))
         tokens = counted or self._tokens(rendered.text, rendered.add_bos, parse_special=True)
         if self._preparation is not None:
             request = EngineRequest(id=message.id, prompt_tokens=tokens, params=SamplingParams())
             tokens = list(self._preparation.prepare(request).prompt_tokens)
         return CountTokensReply(message.id, len(tokens))
+
+    def _wished(self, prompt: ChatPrompt) -> ChatPrompt:
+        """Return a chat with the server's wish about thoughts, where the request has none."""
+        if prompt.thinking != Thinking() or self._thinking == Thinking():
+            return prompt
+        return msgspec.structs.replace(prompt, thinking=self._thinking)
 
     def _render(self, prompt: ChatPrompt) -> RenderedPrompt:
         return self._renderer.render(
@@ -211,7 +241,7 @@ class PromptReader:
         n_left_out: int = 0,
     ) -> EngineRequest:
         extra_stops = rendered.stops if rendered else ()
-        params = with_defaults(message, self._sampling)
+        params = self._with_bias(message, with_defaults(message, self._sampling))
         self._prepare_sampling(params)
         answer = self._guides.make(message, rendered)
         stop_tokens = self._stop_tokens((*message.params.stop, *extra_stops))
@@ -240,8 +270,26 @@ class PromptReader:
             spelled_tokens=answer.spelled_tokens,
             n_keep=self._n_keep(message, len(tokens)),
             n_left_out=n_left_out,
+            reading=self._reading(tokens, params) if message.tells_reading else None,
+            tells_progress=message.tells_progress,
+            predict_ms=message.predict_ms,
         )
         return request if self._preparation is None else self._preparation.prepare(request)
+
+    def _with_bias(self, message: Generate, params: SamplingParams) -> SamplingParams:
+        """Return the parameters with the biases of texts, each on all of the text's tokens."""
+        if not message.bias_texts:
+            return params
+        biases = dict(params.logit_bias)
+        for text, bias in message.bias_texts:
+            for token in self._vocab.tokenize(text, add_special=False, parse_special=False):
+                biases[token] = bias
+        return msgspec.structs.replace(params, logit_bias=tuple(biases.items()))
+
+    def _reading(self, tokens: Sequence[int], params: SamplingParams) -> RequestReading:
+        n_vocab = self._vocab.n_tokens
+        known = tuple(token for token in tokens if 0 <= token < n_vocab)
+        return RequestReading(self._text(known), params, self._vocab.eog_tokens)
 
     def _n_keep(self, message: Generate, n_prompt: int) -> int | None:
         if not message.context_shift:

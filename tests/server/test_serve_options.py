@@ -19,11 +19,38 @@ from server.serve_options import SERVE_SETTINGS, KVType, ServeOptions
 from server.supervisor.catalogue import CatalogueEntry
 
 OTHER: dict[str, Any] = {
+    "temperature": 0.3,
+    "dynatemp_range": 0.1,
+    "dynatemp_exponent": 2.0,
+    "top_k": 7,
+    "top_p": 0.5,
+    "min_p": 0.2,
+    "typical_p": 0.9,
+    "top_n_sigma": 1.5,
+    "xtc_probability": 0.4,
+    "xtc_threshold": 0.2,
+    "dry_multiplier": 0.8,
+    "dry_base": 2.0,
+    "dry_allowed_length": 3,
+    "dry_penalty_last_n": 64,
+    "repeat_penalty": 1.2,
+    "repeat_last_n": 32,
+    "presence_penalty": 0.5,
+    "frequency_penalty": -0.5,
+    "mirostat": 2,
+    "mirostat_tau": 4.0,
+    "mirostat_eta": 0.2,
+    "seed": 42,
+    "max_tokens": 64,
+    "ignore_eos": True,
     "ctx": 1234,
     "parallel": 3,
     "gpu_layers": 7,
     "pooling": "last",
     "prompt_format": "vicuna",
+    "chat_template": "{{ messages[0].content }}",
+    "chat_template_file": __file__,
+    "reasoning": "off",
     "threads": 2,
     "threads_batch": 4,
     "n_batch": 99,
@@ -58,7 +85,19 @@ def sent(config: ServerConfig) -> dict[str, Any]:
     return options
 
 
-@pytest.mark.parametrize("name", SERVE_SETTINGS)
+def test_a_list_reaches_the_worker_from_each_source(tmp_path: Path) -> None:
+    toml = tmp_path / "corral.toml"
+    toml.write_text('dry_sequence_breakers = ["#", ";"]\n')
+    for config in (
+        load_config({"dry_sequence_breakers": ["#", ";"]}, {}),
+        load_config({}, {"CORRAL_DRY_SEQUENCE_BREAKERS": "#,;"}),
+        load_config({}, {}, toml),
+    ):
+        assert sent(config)["dry_sequence_breakers"] == ["#", ";"]
+        assert config.serve.sampling == {"dry_sequence_breakers": ("#", ";")}
+
+
+@pytest.mark.parametrize("name", [name for name in SERVE_SETTINGS if name != "dry_sequence_breakers"])
 def test_a_setting_has_one_name_from_its_flag_to_the_worker(name: str, tmp_path: Path) -> None:
     value = OTHER[name]
     assert value != getattr(ServeOptions(), name)
@@ -73,7 +112,12 @@ def test_a_setting_has_one_name_from_its_flag_to_the_worker(name: str, tmp_path:
     ):
         assert getattr(config, name) == value
         assert sent(config)[name] == value
-        expected = {**dataclasses.asdict(ServeOptions()), "prompt_format": "chatml", name: value}
+        expected = {
+            **dataclasses.asdict(ServeOptions()),
+            "dry_sequence_breakers": [],
+            "prompt_format": "chatml",
+            name: value,
+        }
         assert sent(config) == expected
 
 
@@ -83,7 +127,7 @@ def test_the_worker_gets_what_was_sent() -> None:
 
 
 def test_the_settings_and_their_texts_are_declared_once() -> None:
-    assert set(SERVE_SETTINGS) == set(OTHER) < set(SETTINGS)
+    assert set(SERVE_SETTINGS) - {"dry_sequence_breakers"} == set(OTHER) < set(SETTINGS)
     for name in SERVE_SETTINGS:
         assert name not in ServerConfig.__annotations__
         assert setting_help(name) in ServeOptions.__dataclass_fields__[name].metadata.values()

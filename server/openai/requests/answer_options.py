@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from server.chat.tools import Tool
+from server.llama_server.schemas import NativeCompletionRequest
 from server.openai.requests.reasoning import ThoughtForm, thought_form, wants_reasoning_field
 from server.openai.requests.schemas import ChatCompletionRequest, CompletionRequest, GenerationRequest
 from server.openai.requests.tools import offered_tools
@@ -29,6 +30,10 @@ class AnswerOptions(msgspec.Struct, frozen=True, kw_only=True):
     """True if a stream ends with a chunk that has the usage."""
     timings_per_token: bool = False
     """True if every chunk of a stream carries the timings so far."""
+    return_progress: bool = False
+    """True if a stream tells how far the prompt is computed."""
+    verbose: bool = False
+    """True if a whole answer tells the prompt and the parameters."""
     candidates: Candidates | None = None
     tools: tuple[Tool, ...] = ()
     """The tools whose calls the answer may have."""
@@ -55,9 +60,18 @@ def answer_options(request: GenerationRequest) -> AnswerOptions:
         return_tokens=request.return_tokens is True,
         include_usage=request.stream_options is not None and request.stream_options.include_usage is True,
         timings_per_token=request.timings_per_token is True,
+        verbose=request.verbose is True,
+        return_progress=request.return_progress is True and request.stream is True,
         candidates=candidates,
         **(_chat_options(request) if isinstance(request, ChatCompletionRequest) else {}),
     )
+
+
+def native_options(request: NativeCompletionRequest) -> AnswerOptions:
+    """Return what a request of llama-server's `/completion` wants, with `logprobs` as a name of `n_probs`."""
+    options = answer_options(request)
+    n_probs = request.n_probs or request.logprobs or None
+    return msgspec.structs.replace(options, n_probs=n_probs)
 
 
 def _chat_options(request: ChatCompletionRequest) -> dict[str, Any]:

@@ -29,7 +29,8 @@ TOKEN_ID_LIMIT = 1 << 31
 _SEEDS = (1 << 32) - 1
 """llama.cpp takes 32-bit seeds and draws one for the largest; other whole numbers are folded below it."""
 
-LogitBias = tuple[tuple[int, float], ...]
+LogitBias = tuple[tuple[int | str, float], ...]
+"""Token ids, or texts in llama-server's own routes, and what is added to their logits."""
 PromptInput = str | list[int]
 """One prompt is text or token ids."""
 
@@ -64,7 +65,7 @@ def _logit_bias(value: Any) -> LogitBias:
         raise ValueError("must be an object of token ids and biases")
     if len(pairs) > MAX_BIASES:
         raise ValueError(f"has {len(pairs):,} entries; at most {MAX_BIASES:,} are allowed")
-    biases = {_token_id(token): _bias(token, bias) for token, bias in pairs}
+    biases: dict[int | str, float] = {_token_id(token): _bias(token, bias) for token, bias in pairs}
     return tuple(biases.items())
 
 
@@ -90,8 +91,8 @@ def _zero_if_negative(value: float) -> float:
     return max(value, 0)
 
 
-def _seed(value: int) -> int | None:
-    return None if value == -1 else value % _SEEDS
+def _seed(value: int) -> int:
+    return value if value == -1 else value % _SEEDS
 
 
 def _logprobs(value: Any) -> int | None:
@@ -217,7 +218,7 @@ class Limited:
 
 
 Seed = Annotated[int, Field(ge=-(1 << 63), lt=1 << 63), AfterValidator(_seed)]
-"""llama-server's -1 means "draw one": it becomes None."""
+"""llama-server's -1, draw one, is left to `to_engine`."""
 MaxTokens = Annotated[int, Limited("max_tokens")]
 """The most tokens of an answer; -1, to the context's end, is left to `to_engine`."""
 BudgetTokens = Annotated[int, Field(ge=-1), AfterValidator(lambda value: min(value, TOKEN_ID_LIMIT - 1))]

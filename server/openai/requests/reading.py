@@ -18,9 +18,11 @@ from server.anthropic.requests.to_engine import MessageOptions
 from server.embeddings.form import AnswerForm
 from server.embeddings.read import SCHEMAS, PooledPurpose, read_pooled
 from server.ipc.messages import ApplyTemplate, CountTokens, Detokenize, Generate, Pool, Tokenize
+from server.llama_server import to_engine as native_to_engine
+from server.llama_server.schemas import InfillRequest, NativeCompletionRequest, NativeRequest
 from server.openai import errors
 from server.openai.requests import to_engine
-from server.openai.requests.answer_options import AnswerOptions, answer_options
+from server.openai.requests.answer_options import AnswerOptions, answer_options, native_options
 from server.openai.requests.body_limits import check_form, check_structure
 from server.openai.requests.schemas import (
     ApplyTemplateRequest,
@@ -28,7 +30,6 @@ from server.openai.requests.schemas import (
     CompletionRequest,
     DetokenizeRequest,
     GenerationRequest,
-    InfillRequest,
     TokenizeRequest,
     for_the_log,
     unknown_fields,
@@ -40,17 +41,20 @@ Purpose = (
     Literal[
         "chat",
         "text",
+        "native",
         "infill",
         "response",
         "tokenize",
         "detokenize",
         "apply_template",
+        "count_chat",
         "messages",
         "count_tokens",
     ]
     | PooledPurpose
 )
-"""The route that got a body: `text` is `/v1/completions`, `messages` Anthropic's `/v1/messages`."""
+"""The route that got a body: `text` is `/v1/completions`, `native` llama-server's `/completion`, `messages`
+Anthropic's `/v1/messages`."""
 
 Schema = TypeVar("Schema", bound=BaseModel)
 
@@ -87,7 +91,7 @@ class GenerationRead(msgspec.Struct, frozen=True, kw_only=True, tag="generation"
     """True if the client wants its chat to be kept, with `metadata`."""
     metadata: dict[str, str] = {}
     response_fields: tuple[str, ...] = ()
-    """The fields that an answer of `/infill` has; none: all."""
+    """The fields that an answer of `/completion` or `/infill` has; none: all."""
 
 
 class QuestionRead(msgspec.Struct, frozen=True, kw_only=True, tag="question"):
@@ -137,13 +141,8 @@ def _read(job: ReadJob, body: bytes) -> ReadRequest:
             return _generation(
                 text, options, to_engine.from_completion(text, options, job.request_id, job.timeout_s)
             )
-        case "infill":
-            gap = parse(body, InfillRequest)
-            options = answer_options(gap)
-            found = _generation(
-                gap, options, to_engine.from_infill(gap, options, job.request_id, job.timeout_s)
-            )
-            return msgspec.structs.replace(found, response_fields=tuple(gap.response_fields or ()))
+        case "native" | "infill":
+            return _read_native(job, body)
         case "response":
             wish = parse(body, ResponsesRequest)
             return read_response(wish, unknown_fields(wish), job.request_id, job.timeout_s, job.history)
@@ -157,6 +156,10 @@ def _read(job: ReadJob, body: bytes) -> ReadRequest:
             chat_only = parse(body, ApplyTemplateRequest)
             template = ApplyTemplate(prompt=to_engine.chat_prompt(chat_only))
             return QuestionRead(model=chat_only.model, unknown=unknown_fields(chat_only), question=template)
+        case "count_chat":
+            chat = parse(body, ChatCompletionRequest)
+            chat_count = CountTokens(prompt=to_engine.chat_prompt(chat))
+            return QuestionRead(model=chat.model, unknown=unknown_fields(chat), question=chat_count)
         case "messages":
             return _message(parse(body, MessagesRequest), job)
         case "count_tokens":
@@ -197,6 +200,27 @@ def _generation(
         generates=generates,
         store=is_kept,
         metadata=metadata_of(request.metadata) if is_kept else {},
+    )
+
+
+def _read_native(job: ReadJob, body: bytes) -> GenerationRead:
+    if job.purpose == "infill":
+        gap = parse(body, InfillRequest)
+        options = answer_options(gap)
+        made = native_to_engine.from_infill(gap, options, job.request_id, job.timeout_s)
+        return _native(gap, options, made)
+    native = parse(body, NativeCompletionRequest)
+    options = native_options(native)
+    made = native_to_engine.from_native(native, options, job.request_id, job.timeout_s)
+    return _native(native, options, made)
+
+
+def _native(request: NativeRequest, options: AnswerOptions, generates: list[Generate]) -> GenerationRead:
+    read = _generation(request, options, generates)
+    return msgspec.structs.replace(
+        read,
+        response_fields=tuple(request.response_fields or ()),
+        without_effect=[*read.without_effect, *native_to_engine.without_effect(request)],
     )
 
 

@@ -122,7 +122,16 @@ class GenerationRequest(SamplingRequest):
         default=None, description="With context_shift, so many tokens of the prompt stay; -1: all."
     )
     timings_per_token: bool | None = None
+    verbose: bool | None = Field(
+        default=None, description="True: a whole answer has `__verbose`, with the prompt and the parameters."
+    )
     return_tokens: bool | None = None
+    return_progress: bool | None = Field(
+        default=None, description="True: a stream tells how far the prompt is computed."
+    )
+    id_slot: Annotated[int, Field(ge=-1, le=TOKEN_ID_LIMIT)] | None = Field(
+        default=None, description="Without effect: a request gets the slot that holds most of its prompt."
+    )
 
     # Accepted and without effect here.
     user: str | None = None
@@ -160,32 +169,6 @@ class CompletionRequest(GenerationRequest):
     logprobs: Logprobs = None
     suffix: str | None = Field(
         default=None, description="The text after the gap that the answer fills: see docs/infill.md."
-    )
-
-
-class ExtraInput(BaseModel):
-    """Another file's text in `input_extra`."""
-
-    model_config = ConfigDict(strict=True, extra="ignore", frozen=True)
-
-    text: str
-    filename: str | None = None
-
-
-class InfillRequest(GenerationRequest):
-    """`POST /infill`, llama-server's."""
-
-    input_prefix: str = Field(description="The text before the gap.")
-    input_suffix: str = Field(description="The text after the gap.")
-    prompt: str | None = Field(default=None, description="The beginning of what fills the gap.")
-    input_extra: Annotated[list[ExtraInput], Field(max_length=1_024, fail_fast=True)] | None = Field(
-        default=None, description="Other files' texts."
-    )
-    spm_infill: bool | None = Field(
-        default=None, description="True: the suffix goes before the prefix; the model's own order by default."
-    )
-    response_fields: Annotated[list[Annotated[str, Field(max_length=128)]], Field(max_length=64)] | None = (
-        Field(default=None, description="Only these fields are answered; `timings/prompt_n` is one within.")
     )
 
 

@@ -11,7 +11,6 @@ from server.engine.batch import Adapters
 from server.engine.sampling_params import SamplingParams
 from server.ipc.messages import (
     ChatPrompt,
-    ExtraText,
     Generate,
     InfillPrompt,
     Prompt,
@@ -28,7 +27,6 @@ from server.openai.requests.schemas import (
     ChatCompletionRequest,
     CompletionRequest,
     GenerationRequest,
-    InfillRequest,
     SamplingRequest,
     TemplateRequest,
 )
@@ -44,7 +42,7 @@ def from_chat(
     """Return one `Generate`. Raises RequestError for what isn't supported."""
     schema = shown_schema(request, constraint_of(request))
     prompt = msgspec.structs.replace(chat_prompt(request), response_schema=schema)
-    return _generates(request, options, [prompt], request_id, timeout_s)
+    return generates(request, options, [prompt], request_id, timeout_s)
 
 
 def from_completion(
@@ -52,28 +50,7 @@ def from_completion(
 ) -> list[Generate]:
     """Return one `Generate` per prompt, in order. Raises RequestError for what isn't supported."""
     prompts = [_prompt(prompt, request.suffix) for prompt in request.prompt]
-    return _generates(request, options, prompts, request_id, timeout_s)
-
-
-def from_infill(
-    request: InfillRequest, options: AnswerOptions, request_id: str, timeout_s: float | None = None
-) -> list[Generate]:
-    """Return one `Generate`. Raises RequestError for what isn't supported."""
-    if (request.n or 1) > 1:
-        raise RequestError(f"'n' is {request.n}; /infill answers once, so leave it out", param="n")
-    prompt = InfillPrompt(
-        prefix=request.input_prefix,
-        suffix=request.input_suffix,
-        begun=request.prompt or "",
-        extra=tuple(
-            ExtraText(extra.text, "tmp" if extra.filename is None else extra.filename)
-            for extra in request.input_extra or ()
-        ),
-        in_repository=True,
-        suffix_first=request.spm_infill,
-        param="input_prefix",
-    )
-    return _generates(request, options, [prompt], request_id, timeout_s)
+    return generates(request, options, prompts, request_id, timeout_s)
 
 
 def without_effect(request: GenerationRequest) -> list[str]:
@@ -105,8 +82,14 @@ def chat_prompt(request: TemplateRequest) -> ChatPrompt:
 def given_sampling(request: SamplingRequest) -> dict[str, Any]:
     """Return the fields of SamplingParams that the client gave, by name."""
     values = {name: getattr(request, name) for name in SamplingParams.__struct_fields__}
-    values["max_tokens"] = _max_tokens(request)
-    return {name: value for name, value in values.items() if value not in _NOT_GIVEN}
+    values["logit_bias"] = tuple((key, bias) for key, bias in request.logit_bias if isinstance(key, int))
+    given = {name: value for name, value in values.items() if value not in _NOT_GIVEN}
+    if given.get("seed") == -1:
+        given["seed"] = None
+    name = max_tokens_name(request)
+    if name is not None:
+        given["max_tokens"] = _max_tokens(request, name)
+    return given
 
 
 def sampling_params(given: dict[str, Any]) -> SamplingParams:
@@ -127,7 +110,7 @@ def adapters(request: GenerationRequest) -> Adapters | None:
     return tuple((adapter, scale) for adapter, scale in request.lora if scale != 0)
 
 
-def _generates(
+def generates(
     request: GenerationRequest,
     options: AnswerOptions,
     prompts: list[Prompt],
@@ -168,6 +151,8 @@ def _generates(
             n_keep=request.n_keep,
             constraint=constraint,
             keep_alive_s=request.keep_alive,
+            tells_progress=options.return_progress,
+            tells_reading=options.verbose and request.stream is not True,
         )
         for generate_id, prompt in zip(ids, prompts, strict=True)
     ]
@@ -177,16 +162,17 @@ _MAX_TOKENS_NAMES = ("max_completion_tokens", "max_tokens", "n_predict")
 """The names of max_tokens, the first that is given counts."""
 
 
-def _max_tokens(request: SamplingRequest) -> int | None:
-    """Return max_tokens by the first of its names that was given; None: to the context's end."""
-    for name in _MAX_TOKENS_NAMES:
-        value: int | None = getattr(request, name)
-        if value is None:
-            continue
-        if value == 0 and isinstance(request, ChatCompletionRequest):
-            raise RequestError(f"Invalid value for '{name}': must be at least 1, or -1", name)
-        return None if value == -1 else value
-    return None
+def max_tokens_name(request: SamplingRequest) -> str | None:
+    """Return the first of the names of max_tokens that was given."""
+    return next((name for name in _MAX_TOKENS_NAMES if getattr(request, name) is not None), None)
+
+
+def _max_tokens(request: SamplingRequest, name: str) -> int | None:
+    """Return max_tokens as the field of that name has it; None: to the context's end."""
+    value: int = getattr(request, name)
+    if value == 0 and isinstance(request, ChatCompletionRequest):
+        raise RequestError(f"Invalid value for '{name}': must be at least 1, or -1", name)
+    return None if value == -1 else value
 
 
 def _prompt(prompt: PromptInput, suffix: str | None) -> Prompt:

@@ -12,7 +12,7 @@ from server.ipc.model_spec import ModelSpec
 from server.kernels.outlook import is_in_panels
 from server.worker.adapter_set import AdapterSet
 from server.worker.open.device_sampling import choose_device_sampling
-from server.worker.open.parts import LoadedFile, LoadedModel, describe, open_renderer
+from server.worker.open.parts import LoadedFile, LoadedModel, describe, open_renderer, open_sampling
 from server.worker.open.step_times import measure_steps
 from server.worker.open.warm_up import WarmUpResult, warm_up
 from server.worker.prefix.open import open_prefixes
@@ -23,7 +23,6 @@ from server.worker.run.draft_model import load_draft
 from server.worker.run.kv_layout import KVLayout
 from server.worker.run.prefill_context import PrefillContext, PrefillOptions, open_prefill_context
 from server.worker.run.runner import LlamaRunner, RunnerParts
-from server.worker.sampling.defaults import sampling_defaults
 
 logger = logging.getLogger("corral.worker")
 
@@ -68,7 +67,11 @@ def open_decoder(file: LoadedFile, listener: DecodeListener) -> LoadedModel:
         info=describe(file, runner, renderer),
         renderer=renderer,
         prompts=PromptReader(
-            file.model.vocab, renderer, sampling_defaults(file.info.metadata), n_ctx=file.placement.n_ctx
+            file.model.vocab,
+            renderer,
+            open_sampling(file),
+            n_ctx=file.placement.n_ctx,
+            reasoning=file.spec.options.reasoning,
         ),
         adapters=adapters,
         speculation=speculation,

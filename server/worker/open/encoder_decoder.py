@@ -10,11 +10,10 @@ from models.llamacpp.vocab import Vocab
 from models.machine.fit import pad_cells
 from server.engine.request import EngineRequest
 from server.worker.adapter_set import AdapterSet
-from server.worker.open.parts import LoadedFile, LoadedModel, describe, open_renderer
+from server.worker.open.parts import LoadedFile, LoadedModel, describe, open_renderer, open_sampling
 from server.worker.prompts import PromptReader
 from server.worker.run.context_decoder import DecodeListener
 from server.worker.run.encoder_decoder import EncoderDecoderRunner
-from server.worker.sampling.defaults import sampling_defaults
 
 
 def open_encoder_decoder(file: LoadedFile, listener: DecodeListener) -> LoadedModel:
@@ -36,8 +35,9 @@ def open_encoder_decoder(file: LoadedFile, listener: DecodeListener) -> LoadedMo
         prompts=PromptReader(
             file.model.vocab,
             renderer,
-            sampling_defaults(file.info.metadata),
+            open_sampling(file),
             n_ctx=file.placement.n_ctx,
+            reasoning=file.spec.options.reasoning,
             preparation=EncoderPreparation(file.model.vocab),
         ),
         adapters=adapters,

@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from pathlib import Path
+from typing import Any, Protocol
 
 from models.gguf.info import GGUFInfo
 from models.llamacpp.model import Model
 from models.llamacpp.vocab import Vocab
 from models.pooling import Pooling
+from server.chat.prompt_formats import TEMPLATE
 from server.chat.render import ChatRenderer
+from server.chat.template_file import read_template
 from server.engine.runner import ModelRunner
+from server.engine.sampling_params import SamplingParams
 from server.engine.speculation.speculation import Speculation
 from server.ipc.model_spec import KernelReport, ModelInfo, ModelSpec
 from server.placement import Placement
+from server.serve_options import ServeOptions
 from server.worker.adapter_set import AdapterSet
 from server.worker.pooled.reader import PooledReader
 from server.worker.pooled.runner import PooledRunner
 from server.worker.prefix.store import PrefixStore
 from server.worker.prompts import PromptReader
 from server.worker.run.context_decoder import DecodeListener
+from server.worker.sampling.defaults import sampling_defaults
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,18 +72,33 @@ class Opener(Protocol):
 
 def open_renderer(file: LoadedFile) -> ChatRenderer:
     """Start the renderer of the model's chat template and warm it up."""
-    vocab = file.model.vocab
+    vocab, options = file.model.vocab, file.spec.options
+    template, tool_use_template = own_template(options), None
+    if template is None:
+        template, tool_use_template = file.info.chat_template, file.info.tool_use_template
     renderer = ChatRenderer(
-        file.info.chat_template,
+        template,
         _special_text(vocab, vocab.bos) or "",
         _special_text(vocab, vocab.eos) or "",
         file.spec.name,
         file.model.metadata,
-        file.spec.options.prompt_format,
-        tool_use_template=file.info.tool_use_template,
+        options.prompt_format or (TEMPLATE if own_template(options) else None),
+        tool_use_template=tool_use_template,
     )
     renderer.warm_up()
     return renderer
+
+
+def own_template(options: ServeOptions) -> str | None:
+    """Return the chat template that the user wants in place of the file's. Raises InvalidTemplateFile."""
+    if options.chat_template_file is not None:
+        return read_template(Path(options.chat_template_file))
+    return options.chat_template
+
+
+def open_sampling(file: LoadedFile) -> dict[str, Any]:
+    """Return the sampling parameters that requests leave open: the user's settings, then the file's."""
+    return {**sampling_defaults(file.info.metadata), **file.spec.options.sampling}
 
 
 def describe(
@@ -102,9 +123,11 @@ def describe(
         prompt_format=renderer.name,
         bos_token=_special_text(model.vocab, model.vocab.bos),
         eos_token=_special_text(model.vocab, model.vocab.eos),
-        chat_template=file.info.chat_template,
+        chat_template=own_template(file.spec.options) or file.info.chat_template,
         kernels=file.kernels,
         pooling=pooling,
+        path=file.spec.path,
+        sampling=SamplingParams(**open_sampling(file)),
     )
 
 

@@ -6,8 +6,9 @@ import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import msgspec
 import pytest
 
 from models.doctor.tiny_model import TinyModel, write_tiny_gguf
@@ -16,10 +17,21 @@ from models.llamacpp import dry_samplers
 from models.llamacpp.model import Model
 from models.llamacpp.vocab import MAX_TEXT_BYTES, Vocab
 from server.chat.render import ChatRenderer
+from server.chat.thinking import Thinking
 from server.engine.request import EngineRequest
 from server.engine.sampling_params import SamplingParams
 from server.ipc.constraint import Constraint
-from server.ipc.messages import ChatPrompt, CountTokens, Generate, Prompt, TextPrompt, Tokenize, TokenPrompt
+from server.ipc.messages import (
+    ApplyTemplate,
+    ChatPrompt,
+    CountTokens,
+    Generate,
+    MixedPrompt,
+    Prompt,
+    TextPrompt,
+    Tokenize,
+    TokenPrompt,
+)
 from server.worker import prompts
 from server.worker.prompts import COUNTED_LETTERS, PromptReader
 from server.worker.sampling.chain import active_steps, make_chain
@@ -62,6 +74,51 @@ def test_a_prompt_is_counted_as_it_is_read(vocab: Vocab, template: str) -> None:
         counted = reader.count_tokens(CountTokens(id="n", prompt=prompt))
         assert (counted.id, counted.n_tokens) == ("n", len(tokens_of(wide, prompt)))
     assert counted.n_tokens > N_CTX
+
+
+def test_texts_and_ids_are_one_sequence_with_one_begin(vocab: Vocab) -> None:
+    reader = reader_of(vocab)
+    text = tokens_of(reader, TextPrompt("hello"))
+    inner = vocab.tokenize("hello", add_special=False, parse_special=True)
+    assert tokens_of(reader, MixedPrompt(("hello", (5, 6), "hello"))) == [*text, 5, 6, *inner]
+    assert tokens_of(reader, MixedPrompt(((5,), "hello"))) == [5, *inner]
+    with pytest.raises(ContextLengthExceeded):
+        tokens_of(reader, MixedPrompt(("hello", tuple([5] * (N_CTX + 1)))))
+
+
+def test_a_reading_tells_the_prompt_and_all_parameters(vocab: Vocab) -> None:
+    renderer = reader_of(vocab)._renderer
+    reader = PromptReader(vocab, renderer, {"temperature": 0.25, "max_tokens": 9}, n_ctx=N_CTX)
+    message = Generate(
+        id="r",
+        prompt=TextPrompt("hello"),
+        params=SamplingParams(max_tokens=3),
+        given=("max_tokens",),
+        tells_reading=True,
+        bias_texts=(("hello", -4.0),),
+    )
+    reading = reader.read(message).reading
+    assert reading is not None
+    assert reading.prompt.endswith("hello")
+    assert (reading.params.temperature, reading.params.max_tokens) == (0.25, 3)
+    inner = vocab.tokenize("hello", add_special=False, parse_special=False)
+    assert dict(reading.params.logit_bias) == dict.fromkeys(inner, -4.0)
+    assert reading.end_tokens == vocab.eog_tokens
+    assert reader.read(msgspec.structs.replace(message, tells_reading=False)).reading is None
+
+
+@pytest.mark.parametrize(
+    ("reasoning", "wish", "shown"), [("off", None, "no"), ("on", False, "no"), ("on", None, "yes")]
+)
+def test_the_servers_wish_about_thoughts_is_for_chats_that_have_none(
+    vocab: Vocab, reasoning: Literal["on", "off"], wish: bool | None, shown: str
+) -> None:
+    switch = "{% if enable_thinking is defined and not enable_thinking %}no{% else %}yes{% endif %}"
+    template = switch + "{{ messages[0].content }}"
+    renderer = reader_of(vocab, template)._renderer
+    reader = PromptReader(vocab, renderer, n_ctx=N_CTX, reasoning=reasoning)
+    prompt = ChatPrompt([{"role": "user", "content": "Hi"}], thinking=Thinking(enabled=wish))
+    assert reader.apply_template(ApplyTemplate(prompt=prompt)).prompt == f"{shown}Hi"
 
 
 class _WithEnd:
