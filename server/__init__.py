@@ -1,44 +1,55 @@
 """Serving models: the HTTP API, worker processes, the engine, chat templates, and the command line.
 
-app.py            `create_app`: the HTTP application, made of routes and the error table. Nothing happens at
-                  import.
-config.py         `ServerConfig`: the server's settings, made once from flags > environment > TOML file >
-                  defaults.
-listener.py       `Listener`: the bound sockets of one port, on every address that a host's name stands for.
-model_facts.py    `read_facts`: the facts about a model's files that `server.placement` needs, in every
-                  process.
-placement.py      `place`: the one decision on context, GPU layers, prompt side and memory of a served model.
-                  Pure.
-serve.py          `ModelServer`: the HTTP application and the workers' supervisor, run together until a
-                  signal.
-serve_options.py  `ServeOptions`: the settings of one served model, each under one name from its flag to the
-                  worker.
-answers/          An answer's text as its parts: thoughts, content and tool calls, the same for every
-                  protocol.
-anthropic/        Anthropic's Messages API: requests in, answers out, for `/v1/messages`. Pure.
-chat/             The text of a chat before the model: templates, prompt formats, and the renderer of either.
-cli/              The command line, `corral`: one file per command, imported only when it is called.
-clients/          Programs that use a server: their settings for it, and whether it takes what they send.
-embeddings/       Requests for vectors and scores, and their answers, in the forms of several protocols.
-engine/           Continuous batching in pure Python: no HTTP, no ctypes. `engine.Engine` is the way in.
-http/             HTTP beneath the routes: keys, bodies, logs, and the stream of an answer to its socket.
-ipc/              The contract between the API process and its workers: messages, frames, and a worker's
-                  launch.
-jobs/             Long jobs of a running server, such as pulling and quantizing a model, each in a process of
-                  its own.
-kernels/          Matrix kernels of our own, which ggml's CPU backend calls as one more place for weights.
-loadtest/         A load client for any OpenAI-compatible server, so cheap that both can share a machine.
-metrics/          Figures of requests and workers, counted where their events pass, and their text for
-                  Prometheus.
-openai/           OpenAI's wire protocol and only that: requests in; chunks, responses and errors out.
-pages/            The web page's side of the server: its files, its chats, and their answers, which go on
-                  without it.
-responses/        OpenAI's Responses API: its requests, the answers' items and events, and what is kept of
-                  them.
-routes/           HTTP endpoints, one file per group; each leaves the work to `server.http` and the service.
-state/            SQLite files under CORRAL_HOME, for what the server keeps: the way to such a file.
-supervisor/       The API process's side of the workers: models, one process per loaded model, and its life.
-tuning/           The search for the settings that serve a model fastest on this machine, and the use of its
-                  results.
-worker/           The worker process, one per loaded model: inbox, engine, outbox and what runs on llama.cpp.
+app.py                `create_app`: the HTTP application, made of routes and the error table. Nothing happens
+                      at import.
+config.py             `ServerConfig`: the server's settings, made once from flags > environment > TOML file >
+                      defaults.
+listener.py           `Listener`: the bound sockets of one port, on every address that a host's name stands
+                      for.
+model_facts.py        `read_facts`: the facts about a model's files that `server.placement` needs, in every
+                      process.
+placement.py          `place`: the one decision on context, GPU layers, prompt side and memory of a served
+                      model. Pure.
+sampling_defaults.py  `SamplingDefaults`: the sampling parameters of requests that leave them open, as
+                      settings.
+serve.py              `ModelServer`: the HTTP application and the workers' supervisor, run together until a
+                      signal.
+serve_options.py      `ServeOptions`: the settings of one served model, each under one name from its flag to
+                      the worker.
+setting.py            `Bounds` and `setting`: how a field of the settings' dataclasses tells its limits,
+                      default and help.
+answers/              An answer's text as its parts: thoughts, content and tool calls, the same for every
+                      protocol.
+anthropic/            Anthropic's Messages API: requests in, answers out, for `/v1/messages`. Pure.
+chat/                 The text of a chat before the model: templates, prompt formats, and the renderer of
+                      either.
+cli/                  The command line, `corral`: one file per command, imported only when it is called.
+clients/              Programs that use a server: their settings for it, and whether it takes what they send.
+embeddings/           Requests for vectors and scores, and their answers, in the forms of several protocols.
+engine/               Continuous batching in pure Python: no HTTP, no ctypes. `engine.Engine` is the way in.
+http/                 HTTP beneath the routes: keys, bodies, logs, and the stream of an answer to its socket.
+ipc/                  The contract between the API process and its workers: messages, frames, and a worker's
+                      launch.
+jobs/                 Long jobs of a running server, such as pulling and quantizing a model, each in a process
+                      of its own.
+kernels/              Matrix kernels of our own, which ggml's CPU backend calls as one more place for weights.
+llama_server/         llama-server's own API: `/completion`, `/infill`, `/props` and `/slots`, in its fields
+                      and forms.
+loadtest/             A load client for any OpenAI-compatible server, so cheap that both can share a machine.
+metrics/              Figures of requests and workers, counted where their events pass, and their text for
+                      Prometheus.
+openai/               OpenAI's wire protocol and only that: requests in; chunks, responses and errors out.
+pages/                The web page's side of the server: its files, its chats, and their answers, which go on
+                      without it.
+responses/            OpenAI's Responses API: its requests, the answers' items and events, and what is kept of
+                      them.
+routes/               HTTP endpoints, one file per group; each leaves the work to `server.http` and the
+                      service.
+state/                SQLite files under CORRAL_HOME, for what the server keeps: the way to such a file.
+supervisor/           The API process's side of the workers: models, one process per loaded model, and its
+                      life.
+tuning/               The search for the settings that serve a model fastest on this machine, and the use of
+                      its results.
+worker/               The worker process, one per loaded model: inbox, engine, outbox and what runs on
+                      llama.cpp.
 """

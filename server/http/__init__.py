@@ -16,7 +16,6 @@ generate.py        `answer`: from a request to its HTTP answer, streamed or whol
 head_requests.py   `HeadRequests`: HEAD is answered wherever GET is, with the same headers. ASGI middleware.
 hosts.py           Names in `Host` and `Origin` headers, and those that a server without API keys answers to.
                    Pure.
-infill.py          `fill_in`: from a request of `/infill` to its HTTP answer, streamed or whole.
 inspector.py       `Inspector`: the ASGI middleware that keeps the latest requests, to see what a client
                    sends.
 live_requests.py   `LiveRequests`: the requests that are being answered, so that they can be looked at and

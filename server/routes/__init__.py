@@ -14,7 +14,6 @@ health.py         `GET /health`: this process is alive. `GET /ready`: the models
                   answer.
 home.py           The web pages: the chat page at `/`, the API's documentation at `/docs`, and the files of
                   both.
-infill.py         `POST /infill`, llama-server's: editors have the text at the cursor filled in.
 inspect.py        `GET /admin/inspect`: the latest requests, where the server was started to keep them.
 live_requests.py  `/admin/requests`: the requests that are being answered, and their cancelling.
 messages.py       `POST /v1/messages` and `/v1/messages/count_tokens`, Anthropic's.
