@@ -68,6 +68,11 @@ class Paths:
         return self.home / "chats" / "chats.sqlite"
 
     @property
+    def batches_dir(self) -> Path:
+        """Uploaded files, batches and their results, which hold what clients and models have said."""
+        return self.home / "batches"
+
+    @property
     def tuning_dir(self) -> Path:
         """The results of `corral tune` for this machine."""
         return self.home / "tuning"

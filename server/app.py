@@ -17,6 +17,9 @@ from starlette.types import Receive, Scope, Send
 
 from models.errors import CorralError
 from models.version import VERSION
+from server.batches.idle_service import IdleService
+from server.batches.requests import ENDPOINTS
+from server.batches.store import BatchStore
 from server.config import ServerConfig
 from server.http import openapi
 from server.http.access_log import RequestRecords, record_of
@@ -41,10 +44,12 @@ from server.routes import (
     admin,
     admin_jobs,
     admin_models,
+    batches,
     chat,
     completions,
     conversations,
     embeddings,
+    files,
     health,
     home,
     inspect,
@@ -72,6 +77,8 @@ _GROUPS = (
     responses,
     conversations,
     stored_chats,
+    files,
+    batches,
     models,
     native,
     props,
@@ -97,11 +104,13 @@ def create_app(
     chats: ChatStore | None = None,
     lives: ModelLives | None = None,
     jobs: JobTable | None = None,
+    batch_store: BatchStore | None = None,
 ) -> FastAPI:
     """Return the application. It starts and stops nothing: whoever runs it also runs `service`.
 
     Without `adapters` there are none, and none can be loaded; without `kept` no answer is kept,
-    without `chats` the web page keeps no chats, and without `lives` and `jobs` nobody manages the models.
+    without `chats` the web page keeps no chats, without `lives` and `jobs` nobody manages the models, without
+    `batch_store` there are no files and batches. Those are run by whoever runs the application.
     """
     app = _Application(
         title="Corral",
@@ -115,7 +124,7 @@ def create_app(
     live = LiveRequests()
     app.state.api = Api(
         config,
-        LiveService(service, live),
+        IdleService(LiveService(service, live)),
         adapters,
         responses=kept or ResponseStore.off(),
         live=live,
@@ -123,6 +132,8 @@ def create_app(
         lives=lives,
         jobs=jobs,
         inspections=inspections,
+        batches=batch_store or BatchStore.off(),
+        batch_endpoints=frozenset(ENDPOINTS) & {route.path for route in _group_routes()},
     )
     app.openapi = partial(openapi.document, app)  # type: ignore[method-assign]
     for group in _GROUPS:
@@ -195,9 +206,14 @@ def _methods(request: Request) -> set[str]:
 
 def application_routes(app: FastAPI) -> Iterator[Route]:
     """Yield every route that the application has."""
-    for route in chain(app.routes, *(group.router.routes for group in _GROUPS)):
+    for route in chain(app.routes, _group_routes()):
         if isinstance(route, Route):
             yield route
+
+
+def _group_routes() -> Iterator[Route]:
+    for group in _GROUPS:
+        yield from (route for route in group.router.routes if isinstance(route, Route))
 
 
 def _gone(request: Request, _error: Exception) -> Response:

@@ -186,9 +186,22 @@ class StateOptions:
     )
 
 
+@dataclass(frozen=True, kw_only=True)
+class BatchOptions:
+    """Files and batches, which are answered while nobody else asks."""
+
+    batches: bool = setting(True, "Have /v1/files and /v1/batches, kept under CORRAL_HOME.")
+    batch_parallel: Positive = setting(8, "Lines of batches that are answered at the same time.")
+    file_limit_bytes: Positive = setting(200 << 20, "Largest file of /v1/files.")
+    files_bytes: Positive = setting(
+        10 << 30, "Bytes of all files, those of results too; beyond it none can be added."
+    )
+
+
 # Pydantic and the flags list the fields of the last base first.
 class ServerConfig(
     BaseModel,
+    BatchOptions,
     StateOptions,
     LogOptions,
     LimitOptions,
@@ -350,6 +363,7 @@ _DESCRIPTIONS: dict[str, str] = {
         LimitOptions,
         LogOptions,
         StateOptions,
+        BatchOptions,
     )
     for field in fields(options)
 }

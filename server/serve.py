@@ -22,6 +22,10 @@ from models.errors import CorralError
 from models.quantization_types import PREFERRED_TYPES
 from models.store.store import ModelStore
 from server.app import create_app
+from server.batches.line_call import LineCaller
+from server.batches.records import StorageLimits
+from server.batches.runner import BatchRunner
+from server.batches.store import BatchStore
 from server.config import ServerConfig
 from server.http.connection import ConnectionLimits, protocol
 from server.http.open_files import connection_limit
@@ -79,6 +83,7 @@ class ModelServer:
     adapters: AdapterService
     kept: ResponseStore
     chats: ChatStore
+    batches: BatchStore
 
     @classmethod
     def of(
@@ -117,7 +122,11 @@ class ModelServer:
             Limits(n_bytes=config.response_store_bytes, n_records=config.response_store_count),
         )
         chats = ChatStore(store.paths.chats_file if config.web_page else None, config.web_page_bytes)
-        return cls(config, supervisor, AdapterService(supervisor, registry, convert), kept, chats)
+        batches = BatchStore(
+            store.paths.batches_dir if config.batches else None,
+            StorageLimits(file_bytes=config.file_limit_bytes, total_bytes=config.files_bytes),
+        )
+        return cls(config, supervisor, AdapterService(supervisor, registry, convert), kept, chats, batches)
 
     def run(self, listener: Listener | socket.socket, observer: ServeObserver | None = None) -> None:
         """Serve until SIGINT, SIGTERM or SIGHUP, in the main thread.
@@ -151,7 +160,21 @@ async def _serve(model_server: ModelServer, sockets: list[socket.socket], observ
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
     lives, jobs = ModelLives(supervisor), JobTable()
     app = create_app(
-        config, supervisor, model_server.adapters, model_server.kept, model_server.chats, lives, jobs
+        config,
+        supervisor,
+        model_server.adapters,
+        model_server.kept,
+        model_server.chats,
+        lives,
+        jobs,
+        model_server.batches,
+    )
+    runner = BatchRunner(
+        model_server.batches,
+        LineCaller(app),
+        supervisor.find,
+        n_at_once=config.batch_parallel,
+        line_bytes=config.body_limit_bytes,
     )
     app.openapi()  # it takes as long as ten answers, so it isn't made while somebody waits
     server = _HttpServer(
@@ -176,9 +199,11 @@ async def _serve(model_server: ModelServer, sockets: list[socket.socket], observ
     await asyncio.wait([ready, stopped, serving], return_when=asyncio.FIRST_COMPLETED)
     failure = ready.exception() if ready.done() and not ready.cancelled() else None
     if failure is None and ready.done():
+        runner.start()
         await observer.on_ready(supervisor)
         await asyncio.wait([stopped, serving], return_when=asyncio.FIRST_COMPLETED)
     grace_s = 0.0 if failure else config.shutdown_grace_s
+    await runner.stop()
     observer.on_stopping(supervisor.n_running, grace_s)
     ending = asyncio.create_task(jobs.stop())
     await _shut_down(server, serving, supervisor, signals, grace_s)
@@ -186,6 +211,7 @@ async def _serve(model_server: ModelServer, sockets: list[socket.socket], observ
     model_server.chats.close()
     await ending
     model_server.kept.close()
+    model_server.batches.close()
     observer.on_stopped()
     for task in (ready, stopped):
         task.cancel()

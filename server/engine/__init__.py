@@ -8,6 +8,7 @@ engine.py           The engine: one `step` drafts, schedules, runs and postproce
                     requests.
 event_factory.py    The events and errors that an engine makes of its sequences and requests.
 events.py           The events of a request, as the engine makes them and as they travel to the API process.
+idle_work.py        `IdleWork`: the books of requests that are computed only while there are no others. Pure.
 integrity.py        The check that the engine's books agree: after each step in tests, else in idle moments.
 kv_layout.py        `KVLayoutPolicy`: the steps at which slots begin and cease to share the KV cells. Pure.
 passes.py           `Passes`: the passes through the weights of a step, and the rows of nothing that make them

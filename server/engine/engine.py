@@ -120,7 +120,7 @@ class Engine:
             if request.id in requests.groups:
                 raise RequestError(f"a request with the id '{request.id}' is running; ids must be unique")
             check_request(request, self._runner.n_ctx, self._runner.n_vocab)
-            if self.n_waiting >= self._config.queue_size + self._cache.n_idle:
+            if self._scheduler.n_queued(request.priority) >= self._config.queue_size:
                 retry_after_s = requests.service_time.retry_after_s(self.n_waiting, self._runner.n_slots)
                 requests.report(queue_full_failure(request.id, self.n_waiting, retry_after_s))
             else:
@@ -176,6 +176,7 @@ class Engine:
                 self._scheduler.running, self.step_cost, self._runner.n_batch, self._scheduler.passes
             )
         batch = self._scheduler.schedule()
+        self.stats.preemptions_total = self._scheduler.n_preemptions
         if batch.entries:
             self._run(batch)
         elif self._prefixes is not None and self._scheduler.waiting:

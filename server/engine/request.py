@@ -12,6 +12,9 @@ from server.engine.batch import Adapters
 from server.engine.events import AnswerForm, RequestReading
 from server.engine.sampling_params import SamplingParams
 
+IDLE_PRIORITY = 1 << 31
+"""The priority of work for idle times: beside it any other request has the model for itself."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EngineRequest:
@@ -38,7 +41,8 @@ class EngineRequest:
     score_prompt: bool = False
     """If true the prompt's tokens get logprobs too; they are computed again then, not read from the cache."""
     priority: int = 0
-    """Requests with a lower number go first; equals go first come, first served, see `rank`."""
+    """Requests with a lower number go first; equals go first come, first served, see `rank`. Those with
+    IDLE_PRIORITY are computed only while there are no others."""
     adapters: Adapters = ()
     stop_tokens: Mapping[int, str] = field(default_factory=dict)
     """The tokens without text, such as control tokens, that stop strings name, with their names."""

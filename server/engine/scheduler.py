@@ -3,7 +3,7 @@
 First come, first served within a priority; the many choices of one request take turns with later requests.
 Every running sequence that generates gets its next token in every step; prompts are computed in chunks in the
 same steps, small ones while anybody generates, so that no stream stalls. A step has one set of LoRA adapters;
-sequences with other sets take turns.
+sequences with other sets take turns. Work for idle times leaves its slots to everybody else (`idle_work.py`).
 """
 
 from __future__ import annotations
@@ -14,9 +14,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from server.engine.batch import Adapters, Batch, BatchEntry, MemoryChange, Relayout, Trim
+from server.engine.idle_work import IdleWork, first_idle_work, is_idle_work
 from server.engine.kv_layout import KVLayoutPolicy
 from server.engine.passes import NO_PLAN, Passes, Plan
 from server.engine.prefix.prefix_cache import PrefixCache
+from server.engine.request import IDLE_PRIORITY
 from server.engine.sequence import Sequence, SequenceStatus, rank
 from server.engine.slot import Placement
 from server.engine.speculation.step_cost import StepCost
@@ -91,6 +93,7 @@ class Scheduler:
         self._passes = passes
         self._memory: list[MemoryChange] = []
         self._kv_cache_full = False
+        self._idle_work = IdleWork()
         self._n_by_adapters: Counter[Adapters] = Counter()
         self._turn = 0
         self._last_turn: dict[Adapters, int] = {}
@@ -107,9 +110,18 @@ class Scheduler:
         """The changes to the KV cache that the next batch will carry."""
         return tuple(self._memory)
 
+    def n_queued(self, priority: int) -> int:
+        """Return how many sequences would wait before a new one of this priority; below 0: it gets a slot."""
+        n_before, n_free = len(self.waiting), self.cache.n_idle
+        if priority < IDLE_PRIORITY:
+            n_before = first_idle_work(self.waiting)
+            n_free += sum(map(is_idle_work, self.running))
+        return n_before - n_free
+
     def add(self, sequence: Sequence) -> None:
         """Put a new sequence into the queue."""
         bisect.insort(self.waiting, sequence, key=rank)
+        self._idle_work.count(sequence, 1)
         self._n_by_adapters[sequence.adapters] += 1
         self._last_turn.setdefault(sequence.adapters, self._turn)  # behind those that wait already
 
@@ -118,10 +130,12 @@ class Scheduler:
         if sequence.status is SequenceStatus.RUNNING:
             self._leave(sequence)
             self._kv_cache_full = False
+            self.n_preemptions += 1
         elif sequence.status is SequenceStatus.WAITING:
             self.waiting.remove(sequence)
         if sequence.status is not SequenceStatus.FINISHED:
             sequence.status = SequenceStatus.FINISHED
+            self._idle_work.count(sequence, -1)
             self._n_by_adapters[sequence.adapters] -= 1
             if not self._n_by_adapters[sequence.adapters]:
                 del self._n_by_adapters[sequence.adapters]
@@ -129,6 +143,10 @@ class Scheduler:
 
     def schedule(self) -> Batch:
         """Return the next batch; it has no entries when there is nothing to do."""
+        for sequence in self._idle_work.in_the_way(self.running):
+            sequence.draft = []
+            self._preempt(sequence)
+            self._kv_cache_full = False
         if self._layout is not None:
             self._change_layout(self._layout)
         for adapters in self._turns():
@@ -179,9 +197,7 @@ class Scheduler:
         what it shares with that.
         """
         if sequence.status is SequenceStatus.RUNNING:
-            self._leave(sequence)
-            sequence.status = SequenceStatus.WAITING
-            bisect.insort(self.waiting, sequence, key=rank)
+            self._preempt(sequence)
         sequence.slide()
 
     def make_room(self) -> Sequence | None:
@@ -196,9 +212,7 @@ class Scheduler:
         if len(self.running) == 1:
             return self.running[0]
         sequence = max(self.running, key=rank)
-        self._leave(sequence)
-        sequence.status = SequenceStatus.WAITING
-        bisect.insort(self.waiting, sequence, key=rank)
+        self._preempt(sequence)
         self._memory += self.cache.evict()
         self._kv_cache_full = True
         self.n_preemptions += 1
@@ -206,7 +220,8 @@ class Scheduler:
 
     def _change_layout(self, layout: KVLayoutPolicy) -> None:
         """Let slots share the KV cells, or have streams of their own, from the next batch on."""
-        unified = layout.decide(self.running, self.waiting, self.cache.n_idle)
+        waiting = self._idle_work.turn_of(self.waiting)
+        unified = layout.decide(self.running, waiting, self.cache.n_idle)
         if unified is None:
             return
         if not unified:
@@ -248,12 +263,13 @@ class Scheduler:
                 n_tokens += n_pending + len(sequence.draft)
             else:
                 prefilling.append(sequence)
-        if not prefilling and not self.waiting:
+        waiting = self._idle_work.turn_of(self.waiting)
+        if not prefilling and not waiting:
             return entries
         if len(prefilling) > 1:
             prefilling = deque(sorted(prefilling, key=rank))
-        n_generating -= self._n_just_begun([*prefilling, *self.waiting])
-        n_prompts = len(prefilling) + min(len(self.waiting), self.cache.n_idle)
+        n_generating -= self._n_just_begun([*prefilling, *waiting])
+        n_prompts = len(prefilling) + min(len(waiting), self.cache.n_idle)
         budget = self._prompt_budget(n_prompts, n_generating, n_tokens)
         n_scored_left = max(1, SCORED_FLOATS_MAX // self._config.n_vocab)
         while budget > 0 and n_scored_left > 0 and (prompt := self._next_prompt(prefilling, adapters)):
@@ -325,7 +341,10 @@ class Scheduler:
         if self._kv_cache_full and self.running:
             return None
         n_idle = self.cache.n_idle
-        for sequence in self.waiting:
+        waiting = self._idle_work.turn_of(self.waiting)
+        if waiting and n_idle > 0 and is_idle_work(waiting[0]):
+            waiting = sorted(waiting, key=self._held_first)  # else one takes the slot that another comes for
+        for sequence in waiting:
             if n_idle <= 0:
                 return None
             first = sequence.group.sequences[0]
@@ -342,12 +361,28 @@ class Scheduler:
             return sequence, placement
         return None
 
+    def _held_first(self, sequence: Sequence) -> int:
+        """Return the sort key that puts first who finds most of its tokens in a slot.
+
+        The choices of a prompt that is to be scored stay behind the one that does that.
+        """
+        if sequence.group.sequences[0].scores_prompt:
+            return 0
+        placement = self.cache.place(sequence)
+        return 0 if placement is None else -placement.n_cached
+
     def _enter(self, sequence: Sequence, placement: Placement) -> None:
         self.cache.acquire(placement, sequence)
         self._memory.extend(placement.memory)
         sequence.status = SequenceStatus.RUNNING
         self.running.append(sequence)
         self.admitted.append(sequence)
+
+    def _preempt(self, sequence: Sequence) -> None:
+        """Put a running sequence back into the queue; its slot keeps what was computed until it is needed."""
+        self._leave(sequence)
+        sequence.status = SequenceStatus.WAITING
+        bisect.insort(self.waiting, sequence, key=rank)
 
     def _leave(self, sequence: Sequence) -> None:
         if sequence.n_computed > len(sequence.tokens):  # it ended inside an accepted draft

@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from starlette.requests import Request
 
 from models.errors import ModelNotFound, RequestError
+from server.batches.store import BatchStore
 from server.config import ServerConfig
 from server.embeddings.answers import new_answer_id
 from server.embeddings.read import PooledPurpose
@@ -67,6 +68,10 @@ class Api:
     """The models' lives, for administrators; None where nobody manages them."""
     jobs: JobTable | None = None
     """The long jobs of this server; None where it runs none."""
+    batches: BatchStore = field(default_factory=BatchStore.off)
+    """The files and batches."""
+    batch_endpoints: frozenset[str] = frozenset()
+    """The routes whose requests may be lines of a batch."""
 
     async def read_generation(self, request: Request, kind: Kind) -> tuple[GenerationRead, str]:
         """Return a request that generates, and the id of its answer. Raises RequestError."""

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from server.anthropic.requests.schemas import CountTokensRequest, MessagesRequest
+from server.batches.requests import BatchCreation
 from server.embeddings.schemas import EmbeddingRequest, EmbedRequest, RerankRequest, ScoreRequest
 from server.llama_server.schemas import InfillRequest, NativeCompletionRequest
 from server.openai.requests.schemas import (
@@ -28,6 +29,7 @@ from server.responses.schemas import (
 
 _SCHEMAS: tuple[type[BaseModel], ...] = (
     ApplyTemplateRequest,
+    BatchCreation,
     ChatCompletionRequest,
     CompletionRequest,
     InfillRequest,
@@ -52,6 +54,16 @@ def json_body(schema: type[BaseModel]) -> dict[str, Any]:
     """Return a route's `openapi_extra`, which names the schema of its body."""
     reference = {"$ref": _REFERENCE.format(model=schema.__name__)}
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": reference}}}}
+
+
+def form_body(file: str, *fields: str) -> dict[str, Any]:
+    """Return a route's `openapi_extra` for a form with a file and texts, all of them required."""
+    properties = {
+        file: {"type": "string", "format": "binary"},
+        **{each: {"type": "string"} for each in fields},
+    }
+    schema = {"type": "object", "properties": properties, "required": [file, *fields]}
+    return {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": schema}}}}
 
 
 def document(app: FastAPI) -> dict[str, Any]:

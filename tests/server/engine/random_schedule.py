@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from server.engine.batch import Adapters
 from server.engine.engine import EngineConfig
 from server.engine.events import Failure
-from server.engine.request import EngineRequest
+from server.engine.request import IDLE_PRIORITY, EngineRequest
 from server.engine.speculation.ngram import NgramProposer
 from server.engine.speculation.speculation import Proposer, Speculation
 from tests.server.engine.harness import Clock, Harness, Outcome, request
@@ -46,7 +46,7 @@ def random_request(chance: random.Random, prefixes: Sequence[list[int]], n_ctx: 
         timeout_s=chance.choice([None, None, None, 0.05]),
         n_probs=chance.choice([None, None, 0, 2]),
         score_prompt=chance.random() < 0.15,
-        priority=chance.choice([0, 0, 0, -1, 3]),
+        priority=chance.choice([0, 0, 0, -1, 3, IDLE_PRIORITY]),
         adapters=chance.choice(ADAPTERS),
     )
 
