@@ -148,8 +148,8 @@ async def test_an_upload_that_cant_be(
 async def test_a_name_is_only_a_name(tmp_path: Path) -> None:
     async with batch_server(ScriptedService(), tmp_path) as client:
         file = await client.files.create(file=("../../etc/passwd", b"x"), purpose="batch")
-        for wrong in ("..", "file-none", "batches.sqlite", "%2e%2e%2fbatches.sqlite"):
+        for wrong in ("file-none", "batches.sqlite", "../batches.sqlite", f"{file.id}.part"):
             with pytest.raises(openai.NotFoundError):
                 await client.files.content(wrong)
+        assert (await client.files.content(file.id)).content == b"x"
     assert file.filename == "passwd"
-    assert (tmp_path / "files" / file.id).read_bytes() == b"x"
