@@ -1,8 +1,8 @@
 """A server with batches that is killed again and again: `python -m … FOLDER N_KILLS`, from a test.
 
-Each life is a fork of this process, which has imported all and runs no thread. A life runs the application and
-the runner as a server does, with scripted answers; when a random number of results is on the disk, it is
-killed. The last one ends by itself when the batch has.
+Each life is a fork of this process, which has imported all and runs no thread: it runs the application and the
+runner as a server does, with scripted answers; when a random number of results is on the disk, it is killed.
+The last one ends by itself when the batch has.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from server.ipc.messages import Generate
 from tests.server.batches.running import CHAT, LIMITS, jsonl, line
 from tests.server.scripted_service import ScriptedService, Step, says
 
-N_LINES = 400
-LONGEST_ROUND_S = 20.0
+N_LINES = 160
+LONGEST_ROUND_S = 60.0
 
 
 def answer(request: Generate) -> list[Step]:

@@ -15,10 +15,11 @@ from tests.server.scripted_service import ScriptedService
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(400)
 async def test_each_line_is_answered_once_after_twenty_kills(tmp_path: Path) -> None:
     command = [sys.executable, "-m", killed_server.__name__, str(tmp_path), "20"]
     done = await asyncio.to_thread(
-        subprocess.run, command, capture_output=True, text=True, timeout=170, check=False
+        subprocess.run, command, capture_output=True, text=True, timeout=380, check=False
     )
     assert done.returncode == 0, done.stderr[-3000:]
     service = ScriptedService()

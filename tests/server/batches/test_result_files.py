@@ -74,7 +74,7 @@ def test_a_full_disk_leaves_whole_lines(tmp_path: Path, monkeypatch: pytest.Monk
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "write", full)
-        with pytest.raises(DiskFull, match="No space left on device.*free some space"):
+        with pytest.raises(DiskFull, match=r"No space left on device.*free some space"):
             files.append([answered("b"), answered("c")])
     assert files.answered() == {"a"}
     files.append([answered("b")])
