@@ -1,7 +1,7 @@
 """A server with batches that is killed again and again: `python -m … FOLDER N_KILLS`, from a test.
 
-Each life is a fork of this process, which has imported all and runs no thread: it runs the application and the
-runner as a server does, with scripted answers; when a random number of results is on the disk, it is killed.
+Each life is a fork of this process, which has imported all and has no thread: it runs application and runner
+as a server does, with scripted answers; when a random number of results is on the disk, it is killed.
 The last one ends by itself when the batch has.
 """
 
