@@ -37,7 +37,7 @@ def answer(request: Generate) -> list[Step]:
 async def begin(folder: Path) -> None:
     """Keep a batch, as a request for one does; every seventh line fails."""
     store = BatchStore(folder, LIMITS)
-    content = jsonl([line(n, **({"temperature": -1} if n % 7 == 0 else {})) for n in range(N_LINES)])
+    content = jsonl([line(n, temperature=-1 if n % 7 == 0 else 1) for n in range(N_LINES)])
     upload = await store.begin_upload()
     await upload.write(content)
     await upload.keep()
