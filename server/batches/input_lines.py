@@ -1,4 +1,4 @@
-"""`read_input`: the lines of a batch's input file, checked as far as that goes without running them. Pure."""
+"""`read_input`: the lines of a batch's input file, checked as far as that goes without running them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class InputLine(NamedTuple):
 
 @dataclass
 class Input:
-    """What a file asks for, and what is wrong with it."""
+    """The requests of a file, and the faults in it."""
 
     lines: list[InputLine] = field(default_factory=list)
     errors: list[LineError] = field(default_factory=list)

@@ -233,7 +233,7 @@ class BatchJob:
             if n_bytes
         ]
 
-        def ended(current: BatchRecord) -> BatchRecord:
+        def with_end(current: BatchRecord) -> BatchRecord:
             status = "cancelled" if current.status == "cancelling" and ending != "failed" else ending
             return msgspec.structs.replace(
                 current,
@@ -246,7 +246,7 @@ class BatchJob:
             )
 
         active: tuple[Status, ...] = ("validating", "in_progress", "finalizing", "cancelling")
-        await self._store.change_batch(record.owner, record.id, active, ended, files)
+        await self._store.change_batch(record.owner, record.id, active, with_end, files)
         logger.info("the batch %s has ended: %s", record.id, ending)
 
     async def _change(
@@ -254,14 +254,14 @@ class BatchJob:
     ) -> None:
         """Go on to another state, unless the batch is to be cancelled meanwhile."""
 
-        def changed(record: BatchRecord) -> BatchRecord:
+        def with_changes(record: BatchRecord) -> BatchRecord:
             counts = record.counts
             if counts_total is not None:
                 counts = msgspec.structs.replace(counts, total=counts_total)
             return msgspec.structs.replace(record, status=status, counts=counts, **times)
 
         record = self._record
-        self._record = await self._store.change_batch(record.owner, record.id, allowed, changed)
+        self._record = await self._store.change_batch(record.owner, record.id, allowed, with_changes)
 
 
 class _Unwritable(Exception):

@@ -19,7 +19,7 @@ logger = logging.getLogger("corral.batches")
 
 @dataclass(frozen=True, slots=True)
 class LineAnswer:
-    """What the application has answered."""
+    """The answer of the application."""
 
     status: int
     headers: dict[str, str]

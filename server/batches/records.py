@@ -36,7 +36,7 @@ class FileRecord(msgspec.Struct, frozen=True, kw_only=True):
     created: int
     expires: int
 
-    def shown(self) -> dict[str, Any]:
+    def body(self) -> dict[str, Any]:
         """Return OpenAI's file object."""
         return {
             "id": self.id,
@@ -98,7 +98,7 @@ class BatchRecord(msgspec.Struct, frozen=True, kw_only=True):
     cancelling_at: int | None = None
     cancelled_at: int | None = None
 
-    def shown(self) -> dict[str, Any]:
+    def body(self) -> dict[str, Any]:
         """Return OpenAI's batch object."""
         errors = {"object": "list", "data": [msgspec.to_builtins(error) for error in self.errors]}
         return {

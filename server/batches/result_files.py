@@ -1,4 +1,4 @@
-"""`ResultFiles`: a batch's answers and errors as they come, in two files that survive the server's death.
+"""`ResultFiles`: a batch's answers and errors as they come, in two files that outlive the server.
 
 The files themselves say which lines are answered: a result counts when its whole line is in its file. A line
 that a killed server has left half written is cut off, and so answered again.

@@ -1,4 +1,4 @@
-"""`BatchRunner`: runs the batches of a store while the server lives, those of other servers' deaths too.
+"""`BatchRunner`: runs a store's batches while the server lives, those that a dead one has left too.
 
 Of the servers that share a store one runs its batches; when that one has gone, another goes on.
 """

@@ -1,4 +1,4 @@
-"""`BatchStore`: files and batches for the event loop: their records, and the files' content in a folder.
+"""`BatchStore`: files and batches for the event loop: records, and the files' content in a folder.
 
 Records are used in a thread of their own, contents in others. Nobody sees what belongs to another owner.
 """
@@ -171,10 +171,10 @@ class BatchStore:
     async def cancel_batch(self, owner: str, batch_id: str) -> BatchRecord:
         """Let a batch be cancelled soon. Raises RequestError for one that is at its end."""
 
-        def cancelled(record: BatchRecord) -> BatchRecord:
+        def with_cancel(record: BatchRecord) -> BatchRecord:
             return msgspec.structs.replace(record, status="cancelling", cancelling_at=int(time.time()))
 
-        record = await self.change_batch(owner, batch_id, CANCELLABLE, cancelled)
+        record = await self.change_batch(owner, batch_id, CANCELLABLE, with_cancel)
         if record.status not in ("cancelling", "cancelled"):
             raise RequestError(
                 f"Cannot cancel a batch with status '{record.status}'.", param="batch_id", code="batch_ended"

@@ -21,18 +21,18 @@ def page_of(order: Order, after: str | None, limit: int) -> Page:
     return Page(limit=limit, after=after, newest_first=order == "desc")
 
 
-class Shown(Protocol):
+class HasBody(Protocol):
     """An element of a list that is in memory."""
 
     @property
     def id(self) -> str:
         """The id that `after` may name."""
 
-    def shown(self) -> dict[str, Any]:
+    def body(self) -> dict[str, Any]:
         """Return the JSON object."""
 
 
-Element = TypeVar("Element", bound=Shown)
+Element = TypeVar("Element", bound=HasBody)
 
 
 class ListPart(msgspec.Struct, Generic[Element], frozen=True):
@@ -53,9 +53,9 @@ def part_of(elements: Sequence[Element], order: Order, after: str | None, limit:
     return ListPart(ordered[:limit], len(ordered) > limit)
 
 
-def shown_list(part: ListPart[Element]) -> Response:
+def list_answer(part: ListPart[Element]) -> Response:
     """Return the answer that has this part."""
-    items = [Item(id=each.id, body=msgspec.json.encode(each.shown())) for each in part.elements]
+    items = [Item(id=each.id, body=msgspec.json.encode(each.body())) for each in part.elements]
     return Response(list_of(items, has_more=part.has_more), media_type="application/json")
 
 

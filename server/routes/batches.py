@@ -13,7 +13,7 @@ from server.batches.requests import BatchCreation, new_batch
 from server.http.api_keys import owner_of
 from server.http.dependencies import api_of
 from server.http.openapi import json_body
-from server.http.pages import Limit, part_of, shown_list
+from server.http.pages import Limit, list_answer, part_of
 
 router = APIRouter(tags=["OpenAI"])
 
@@ -23,10 +23,10 @@ router = APIRouter(tags=["OpenAI"])
 async def create_batch(request: Request) -> dict[str, Any]:
     """Begin a batch. Its lines are checked first: what is wrong with them is in `errors` of the batch."""
     api, owner = api_of(request), owner_of(request.scope)
-    body = await api.read_small(request, BatchCreation)
-    for name in body.model_extra or {}:
+    wish = await api.read_small(request, BatchCreation)
+    for name in wish.model_extra or {}:
         api.warn_once(name, f"ignored unknown field {name[:80]!r} in {request.url.path}")
-    record = new_batch(body, owner, api.batch_endpoints)
+    record = new_batch(wish, owner, api.batch_endpoints)
     try:
         file = await api.batches.file(owner, record.input_file)
     except NotKept as error:
@@ -38,7 +38,7 @@ async def create_batch(request: Request) -> dict[str, Any]:
             code="invalid_value",
         )
     await api.batches.add_batch(record)
-    return record.shown()
+    return record.body()
 
 
 @router.get("/v1/batches")
@@ -46,18 +46,18 @@ async def create_batch(request: Request) -> dict[str, Any]:
 async def list_batches(request: Request, after: str | None = None, limit: Limit = 20) -> Response:
     """The batches, the newest first."""
     batches = await api_of(request).batches.batches(owner_of(request.scope))
-    return shown_list(part_of(batches, "desc", after, limit))
+    return list_answer(part_of(batches, "desc", after, limit))
 
 
 @router.get("/v1/batches/{batch_id}")
 @router.get("/batches/{batch_id}", include_in_schema=False)
 async def retrieve_batch(request: Request, batch_id: str) -> dict[str, Any]:
     """One batch, and how far it has come."""
-    return (await api_of(request).batches.batch(owner_of(request.scope), batch_id)).shown()
+    return (await api_of(request).batches.batch(owner_of(request.scope), batch_id)).body()
 
 
 @router.post("/v1/batches/{batch_id}/cancel")
 @router.post("/batches/{batch_id}/cancel", include_in_schema=False)
 async def cancel_batch(request: Request, batch_id: str) -> dict[str, Any]:
     """Cancel a batch. What has been answered by then can be read."""
-    return (await api_of(request).batches.cancel_batch(owner_of(request.scope), batch_id)).shown()
+    return (await api_of(request).batches.cancel_batch(owner_of(request.scope), batch_id)).body()

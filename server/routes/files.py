@@ -13,7 +13,7 @@ from server.batches.form import receive_file
 from server.http.api_keys import owner_of
 from server.http.dependencies import api_of
 from server.http.openapi import form_body
-from server.http.pages import Order, part_of, shown_list
+from server.http.pages import Order, list_answer, part_of
 
 router = APIRouter(tags=["OpenAI"])
 
@@ -27,7 +27,7 @@ async def create_file(request: Request) -> dict[str, Any]:
     store = api_of(request).batches
     content_type = request.headers.get("content-type")
     record = await receive_file(content_type, request.stream(), store, owner_of(request.scope))
-    return record.shown()
+    return record.body()
 
 
 @router.get("/v1/files")
@@ -42,14 +42,14 @@ async def list_files(
     """The files, the newest first unless `order` is `asc`."""
     files = await api_of(request).batches.files(owner_of(request.scope))
     wanted = [file for file in files if purpose in (None, file.purpose)]
-    return shown_list(part_of(wanted, order, after, limit))
+    return list_answer(part_of(wanted, order, after, limit))
 
 
 @router.get("/v1/files/{file_id}")
 @router.get("/files/{file_id}", include_in_schema=False)
 async def retrieve_file(request: Request, file_id: str) -> dict[str, Any]:
     """One file, without its content."""
-    return (await api_of(request).batches.file(owner_of(request.scope), file_id)).shown()
+    return (await api_of(request).batches.file(owner_of(request.scope), file_id)).body()
 
 
 @router.get("/v1/files/{file_id}/content")
