@@ -21,6 +21,8 @@ setting.py            `Bounds` and `setting`: how a field of the settings' datac
 answers/              An answer's text as its parts: thoughts, content and tool calls, the same for every
                       protocol.
 anthropic/            Anthropic's Messages API: requests in, answers out, for `/v1/messages`. Pure.
+batches/              Batches: files of requests that are answered in idle times, and survive the death of the
+                      server.
 chat/                 The text of a chat before the model: templates, prompt formats, and the renderer of
                       either.
 cli/                  The command line, `corral`: one file per command, imported only when it is called.

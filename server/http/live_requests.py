@@ -8,18 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 from server.engine.events import Delta, Event, Failure, Finish, Started
-from server.ipc.messages import Generate, Question, SlotsReply, StatsReply, Work
-from server.metrics.samples import WorkerSample
-from server.supervisor.protocol import EventListener, EventSource, ModelService, ModelStatus
-
-R = TypeVar("R")
+from server.ipc.messages import Generate, Work
+from server.supervisor.protocol import EventListener, EventSource, ModelService
+from server.supervisor.service_layer import ServiceLayer
 
 CANCELLED = "cancelled_by_operator"
 
@@ -113,43 +111,15 @@ class LiveRequests:
             live.task = None
 
 
-class LiveService:
-    """A `ModelService`: another one, whose requests are recorded in `live`."""
+class LiveService(ServiceLayer):
+    """A `ModelService` around another one, whose requests are recorded in `live`."""
 
     def __init__(self, service: ModelService, live: LiveRequests) -> None:
-        self._service = service
+        super().__init__(service)
         self._live = live
-        self.figures = service.figures
-
-    def models(self) -> list[ModelStatus]:
-        return self._service.models()
-
-    def find(self, name: str) -> ModelStatus:
-        return self._service.find(name)
-
-    def ready(self) -> bool:
-        return self._service.ready()
 
     def generate(self, name: str, request: Work) -> EventSource:
-        return _LiveSource(self._service.generate(name, request), self._live, name, request)
-
-    async def ask(
-        self,
-        name: str,
-        question: Question,
-        reply_type: type[R],
-        on_part: Callable[[R], None] | None = None,
-    ) -> R:
-        return await self._service.ask(name, question, reply_type, on_part)
-
-    async def stats(self, name: str) -> StatsReply:
-        return await self._service.stats(name)
-
-    async def slots(self, name: str) -> SlotsReply:
-        return await self._service.slots(name)
-
-    async def samples(self, timeout_s: float) -> list[WorkerSample]:
-        return await self._service.samples(timeout_s)
+        return _LiveSource(super().generate(name, request), self._live, name, request)
 
 
 class _LiveSource:

@@ -5,11 +5,13 @@ admin.py          `/admin/adapters`: LoRA adapters at run time; `/lora-adapters`
 admin_jobs.py     `POST /admin/models/pull` and `/admin/jobs`: models fetched and quantized beside those
                   served.
 admin_models.py   `/admin/models`: the models' lives: which are loaded, what they take, load, unload, pin.
+batches.py        `/v1/batches`: many requests of a file, answered in idle times.
 chat.py           `POST /v1/chat/completions`.
 completions.py    `POST /v1/completions`.
 conversations.py  `/v1/conversations`: conversations that responses add to and go on with.
 embeddings.py     Vectors of texts, and scores of pairs: OpenAI's routes, llama-server's, TEI's, Cohere's,
                   vLLM's.
+files.py          `/v1/files`: the inputs of batches, and their results.
 health.py         `GET /health`: this process is alive. `GET /ready`: the models it was started with can
                   answer.
 home.py           The web pages: the chat page at `/`, the API's documentation at `/docs`, and the files of

@@ -28,6 +28,8 @@ room.py             `Room`: the models that wait for memory, served in turn; oth
                     of them.
 served_lengths.py   `ServedLengths`: each model's context and kind, decided once and told before the model is
                     loaded.
+service_layer.py    `ServiceLayer`: a `ModelService` around another one, for those that change some of its
+                    methods.
 supervisor.py       `Supervisor`: all models together, as a `ModelService`.
 adapters/           LoRA adapters that come and go while models are served: registry, loading, conversion from
                     PEFT.
