@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
 from models.errors import NotKept, RequestError
@@ -17,6 +16,7 @@ from models.reference import ModelRef
 from models.store.store import ModelStore
 from server.jobs.job import Job
 from server.jobs.table import JOB_MODULE, MOST_RUNNING, JobTable
+from tests.child_processes import ChildProcesses
 
 
 def scripted(code: str) -> JobTable:
@@ -72,6 +72,7 @@ async def test_a_job_that_fails_says_why(code: str, problem: str) -> None:
 
 
 async def test_a_cancelled_job_leaves_no_process_and_a_limit_holds() -> None:
+    children = ChildProcesses()
     table = scripted("signal.signal(signal.SIGINT, signal.SIG_DFL)\ntime.sleep(60)")
     jobs = [table.start("pull", f"org/{n}") for n in range(MOST_RUNNING)]
     with pytest.raises(RequestError, match="8 jobs run already, which is the limit"):
@@ -83,7 +84,7 @@ async def test_a_cancelled_job_leaves_no_process_and_a_limit_holds() -> None:
     assert await table.cancel(jobs[0].id) is cancelled
     await table.stop()
     assert not any(job.is_running for job in jobs)
-    assert not psutil.Process().children()
+    assert not children.alive
 
 
 @pytest.mark.model

@@ -38,6 +38,7 @@ from server.ipc.messages import (
 from server.supervisor.event_iterator import iterate
 from server.supervisor.memory_check import Need
 from server.supervisor.supervisor import MemoryAdvice, Supervisor
+from tests.child_processes import ChildProcesses
 from tests.server.supervisor.conftest import QUICK, MakeSupervisor, WriteScript, request
 
 
@@ -272,13 +273,14 @@ async def test_dead_in_every_load_fails_with_the_reason(
 async def test_a_refusal_reaches_all_waiters_as_the_error_it_is(
     supervise: MakeSupervisor, script: WriteScript
 ) -> None:
+    children = ChildProcesses()
     supervisor = supervise(script(load="refuse"))
     results = await asyncio.gather(
         *(collect(supervisor, "one", "tokens 1 0", f"r{i}") for i in range(3)), return_exceptions=True
     )
     assert [type(result) for result in results] == [InvalidGGUF] * 3
     assert supervisor.find("one").state == "failed"
-    assert not psutil.Process().children()
+    assert not children.alive
 
 
 async def test_too_many_quick_deaths_fail_the_model(supervise: MakeSupervisor, script: WriteScript) -> None:
@@ -453,6 +455,7 @@ async def test_stop_finishes_what_runs_and_leaves_no_process(
 
 
 async def test_stop_kills_what_takes_too_long(supervise: MakeSupervisor, script: WriteScript) -> None:
+    children = ChildProcesses()
     supervisor = supervise(script(), policy=replace(QUICK, exit_wait_s=0.1))
     supervisor.start()
     running = Reader(supervisor, "one", "tokens 1000 0.02")
@@ -463,10 +466,11 @@ async def test_stop_kills_what_takes_too_long(supervise: MakeSupervisor, script:
     end = await running.end()
     assert isinstance(end, Failure)
     assert "it was to end, and was not done after 0 s" in end.message
-    assert not psutil.Process().children()
+    assert not children.alive
 
 
 async def test_kill_ends_a_stop_that_waits(supervise: MakeSupervisor, script: WriteScript) -> None:
+    children = ChildProcesses()
     supervisor = supervise(script())
     supervisor.start()
     running = Reader(supervisor, "one", "tokens 1000 0.02")
@@ -478,18 +482,19 @@ async def test_kill_ends_a_stop_that_waits(supervise: MakeSupervisor, script: Wr
     end = await running.end()
     assert isinstance(end, Failure)
     assert "(SIGKILL: the server was stopped) in the middle" in end.message
-    assert not psutil.Process().children()
+    assert not children.alive
 
 
 async def test_stop_while_loading(supervise: MakeSupervisor, script: WriteScript) -> None:
+    children = ChildProcesses()
     supervisor = supervise(script(load="hang"))
     supervisor.start()
     waiting = asyncio.create_task(collect(supervisor, "one", "tokens 1 0"))
-    await until(lambda: len(psutil.Process().children()) == 1)
+    await until(lambda: len(children.alive) == 1)
     await asyncio.wait_for(supervisor.stop(30.0), 5.0)
     with pytest.raises(WorkerError):
         await waiting
-    assert not psutil.Process().children()
+    assert not children.alive
 
 
 async def test_models_lists_served_first_then_stored(supervise: MakeSupervisor, script: WriteScript) -> None:

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import psutil
 import pytest
 
 from models.errors import LlamaCppError, WorkerDied
@@ -13,6 +12,7 @@ from server.serve_options import ServeOptions
 from server.tuning.busy import busy_process
 from server.tuning.messages import Job, MeasureRequest
 from server.tuning.session import MeasuringProcess, measuring_environment
+from tests.child_processes import ChildProcesses
 
 JOB = Job(path="/m.gguf", options=ServeOptions(ctx=256, parallel=2))
 ASK = MeasureRequest(streams=1, prompt_tokens=8, steps=4, limit_s=10.0)
@@ -60,9 +60,10 @@ def test_a_refusal() -> None:
 
 
 def test_a_process_that_does_not_start_leaves_nothing() -> None:
+    children = ChildProcesses()
     with pytest.raises(WorkerDied, match="status 3"):
         MeasuringProcess(JOB, command=[sys.executable, "-S", "-c", "raise SystemExit(3)"])
-    assert not psutil.Process().children()
+    assert not children.alive
 
 
 def test_the_job_decides_how_threads_wait_not_the_user() -> None:
@@ -75,8 +76,8 @@ def test_the_job_decides_how_threads_wait_not_the_user() -> None:
 
 
 def test_the_busy_process_ends_with_its_block() -> None:
-    before = set(psutil.Process().children())
+    children = ChildProcesses()
     with busy_process():
-        [process] = set(psutil.Process().children()) - before
+        [process] = children.alive
         assert Path(process.exe()).exists()
-    assert not set(psutil.Process().children()) - before
+    assert not children.alive
