@@ -20,6 +20,7 @@ MODULES = {
     "prometheus-client": "prometheus_client",
     "prompt-toolkit": "prompt_toolkit",
     "pydantic-core": "pydantic_core",
+    "python-multipart": "python_multipart",
     "pyyaml": "yaml",
 }
 
