@@ -10,7 +10,7 @@ from models.errors import LlamaCppError
 from models.llamacpp import library
 from models.llamacpp.errors import reason
 from models.llamacpp.model import Model
-from models.llamacpp.sequence_state import with_streams
+from models.llamacpp.sequence_state import Buffer, new_state, with_streams
 
 
 class Sequences(ABC):
@@ -69,7 +69,7 @@ class Sequences(ABC):
         found = int(self._native.llama_memory_seq_pos_max(self._cells(), self._check(seq_id)))
         return None if found < 0 else found
 
-    def state_seq_get(self, seq_id: int) -> bytearray:
+    def state_seq_get(self, seq_id: int) -> memoryview:
         """Return the cache of one sequence, for `state_seq_set` of a context with the same model.
 
         It may have other KV streams, if the state is of the form in `sequence_state`. Raises LlamaCppError if
@@ -77,13 +77,13 @@ class Sequences(ABC):
         """
         return with_streams(self.state_seq_take(seq_id), 1)
 
-    def state_seq_take(self, seq_id: int) -> bytearray:
+    def state_seq_take(self, seq_id: int) -> memoryview:
         """Return the cache of one sequence, for `state_seq_put` of a context with as many KV streams.
 
         Raises LlamaCppError if llama.cpp can't save it.
         """
         size = int(self._native.llama_state_seq_get_size(self.pointer, self._check(seq_id)))
-        state = bytearray(size)
+        state = new_state(size)
         buffer = (ctypes.c_uint8 * size).from_buffer(state)
         with library.capture_errors() as lines:
             written = int(self._native.llama_state_seq_get_data(self.pointer, buffer, size, seq_id))
@@ -91,7 +91,7 @@ class Sequences(ABC):
             raise LlamaCppError(f"sequence {seq_id} can't be saved: {reason(lines) or 'no reason given'}")
         return state
 
-    def state_seq_set(self, seq_id: int, state: bytes | bytearray | memoryview) -> None:
+    def state_seq_set(self, seq_id: int, state: Buffer) -> None:
         """Replace a sequence by a saved one.
 
         Raises LlamaCppError if it doesn't fit this context. `state` must be what `state_seq_get` gave:
@@ -100,15 +100,16 @@ class Sequences(ABC):
         if self.kv_unified or self.n_seq_max == 1:
             self.state_seq_put(seq_id, state)
         else:
-            self.state_seq_put(seq_id, with_streams(bytearray(state), self.n_seq_max))
+            self.state_seq_put(seq_id, with_streams(state, self.n_seq_max))
 
-    def state_seq_put(self, seq_id: int, state: bytes | bytearray | memoryview) -> None:
+    def state_seq_put(self, seq_id: int, state: Buffer) -> None:
         """Replace a sequence by what `state_seq_take` gave; writable memory isn't copied.
 
         Raises LlamaCppError if it doesn't fit this context.
         """
         as_bytes = ctypes.c_uint8 * len(state)
-        buffer = as_bytes.from_buffer_copy(state) if isinstance(state, bytes) else as_bytes.from_buffer(state)
+        readonly = memoryview(state).readonly
+        buffer = as_bytes.from_buffer_copy(state) if readonly else as_bytes.from_buffer(state)
         with library.capture_errors() as lines:
             read = int(
                 self._native.llama_state_seq_set_data(self.pointer, buffer, len(state), self._check(seq_id))

@@ -23,6 +23,7 @@ from typing import BinaryIO
 import numpy as np
 
 from models.errors import StoreError
+from models.llamacpp.sequence_state import Buffer, new_state
 from models.store.atomic_write import disk_errors, write_atomically
 
 SUFFIX = ".prefix"
@@ -71,14 +72,14 @@ def read_state(path: Path, key: bytes, bounds: Bounds) -> tuple[PrefixHead, memo
     """Return all of a file, checked to the last byte. Raises StoreError, OSError and MemoryError."""
     with path.open("rb") as file:
         head, head_sum = _read_head(file, key, bounds)
-        state = bytearray(head.n_state_bytes)
+        state = new_state(head.n_state_bytes)
         n_read = file.readinto(state)
         if n_read != len(state) or file.read(_SUM_BYTES + 1) != _state_sum(head_sum, state):
             raise StoreError(f"{path.name} is damaged: its checksum is another")
-    return head, memoryview(state)
+    return head, state
 
 
-def write(path: Path, key: bytes, head: PrefixHead, state: bytes | bytearray | memoryview) -> None:
+def write(path: Path, key: bytes, head: PrefixHead, state: Buffer) -> None:
     """Publish a file in one step: whoever reads finds all of it or none. Raises StoreError, DiskFull."""
     data = _HEAD.pack(_MAGIC, _VERSION, key, head.adapters, len(head.tokens), head.first, len(state))
     data += np.asarray(head.tokens, "<i4").tobytes()
@@ -111,7 +112,7 @@ def _read_head(file: BinaryIO, key: bytes, bounds: Bounds) -> tuple[PrefixHead, 
     return head, head_sum
 
 
-def _state_sum(head_sum: bytes, state: bytes | bytearray | memoryview) -> bytes:
+def _state_sum(head_sum: bytes, state: Buffer) -> bytes:
     digest = hashlib.sha256(head_sum)
     digest.update(state)
     return digest.digest()

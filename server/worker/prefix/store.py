@@ -24,6 +24,7 @@ from pathlib import Path
 import numpy as np
 
 from models.errors import StoreError
+from models.machine.priority import give_way
 from models.store.atomic_write import TEMPORARY_SUFFIX, disk_errors
 from models.store.prefixes import note_model
 from server.engine.batch import Adapters, Save
@@ -84,7 +85,7 @@ class PrefixStore:
         self._loaded: dict[str, tuple[PrefixHead, memoryview, float]] = {}
         self._n_pending_bytes = 0
         self._reader = ThreadPoolExecutor(1, "prefix-reader")
-        self._writer = ThreadPoolExecutor(1, "prefix-writer")
+        self._writer = ThreadPoolExecutor(1, "prefix-writer", _give_way)
         self._writes: set[Future[None]] = set()
         paths = _sweep(self._root, self._folder)
         self._note_model()
@@ -144,7 +145,7 @@ class PrefixStore:
             self._writer.submit(_touch, self._path(key))
         return None if loaded is None else loaded[:2]
 
-    def keep(self, kept: Save, first: int, state: bytearray) -> None:
+    def keep(self, kept: Save, first: int, state: memoryview) -> None:
         """Write the state after `kept.tokens`, in the background. `first`: its smallest position."""
         adapters_key = self._adapters_key(kept.adapters)
         if adapters_key is None:
@@ -224,7 +225,7 @@ class PrefixStore:
                 self._loaded[key] = (*state, now_s)
             self._loaded_one.notify_all()
 
-    def _write(self, key: str, entry: Entry, state: bytearray) -> None:
+    def _write(self, key: str, entry: Entry, state: memoryview) -> None:
         """Write a state; on the writer's thread."""
         written = False
         try:
@@ -247,6 +248,11 @@ class PrefixStore:
     def _remove(self, key: str) -> None:
         self._index.remove(key)
         self._loaded.pop(key, None)
+
+
+def _give_way() -> None:
+    """Let this thread's checksums and copies leave the cores to the prompt that took a state's place."""
+    give_way(threading.get_native_id())
 
 
 def _give_up(path: Path, error: Exception) -> None:

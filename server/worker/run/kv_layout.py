@@ -50,9 +50,9 @@ class KVLayout:
         )
         return lost
 
-    def _states(self) -> tuple[dict[int, bytearray], set[int]]:
+    def _states(self) -> tuple[dict[int, memoryview], set[int]]:
         """Return the states of all slots that hold tokens, and those for which memory is too short."""
-        states: dict[int, bytearray] = {}
+        states: dict[int, memoryview] = {}
         lost: set[int] = set()
         left_bytes = self._available_bytes()
         for slot in range(self._context.n_seq_max):

@@ -22,7 +22,7 @@ class States(Protocol):
     def take(self, key: str) -> tuple[PrefixHead, memoryview] | None:
         """Return a checked state, for the last time; None if it isn't in memory."""
 
-    def keep(self, kept: Save, first: int, state: bytearray) -> None:
+    def keep(self, kept: Save, first: int, state: memoryview) -> None:
         """Write the state after `kept.tokens` to disk, in the background.
 
         `first`: the smallest position that the state has.

@@ -39,7 +39,7 @@ class Stores:
 
 
 def keep(store: PrefixStore, tokens: list[int], first: int = 0, adapters: Adapters = ()) -> None:
-    store.keep(Save(0, tokens, adapters), first, bytearray(STATE))
+    store.keep(Save(0, tokens, adapters), first, memoryview(STATE))
     assert store.flush(10)
 
 
