@@ -44,6 +44,8 @@ LOADED_S = 30.0
 """A state that has been read and that nobody took is given up after this many seconds."""
 WAIT_S = 0.02
 """`wait` waits at most this many seconds for a state that is being read."""
+HELD_S = 5.0
+"""A write that prompts hold back begins after this many seconds all the same."""
 FREE_SHARE = 0.25
 """The folder may have at most this fraction of the disk's free space and its own together."""
 _ABANDONED_S = 3600.0
@@ -87,6 +89,8 @@ class PrefixStore:
         self._reader = ThreadPoolExecutor(1, "prefix-reader")
         self._writer = ThreadPoolExecutor(1, "prefix-writer", _give_way)
         self._writes: set[Future[None]] = set()
+        self._may_write = threading.Event()
+        self._may_write.set()
         paths = _sweep(self._root, self._folder)
         self._note_model()
         for path in paths:
@@ -167,8 +171,15 @@ class PrefixStore:
         with self._lock:
             self._remove(key)
 
+    def hold_writes(self, *, hold: bool) -> None:
+        if not hold:
+            self._may_write.set()
+        elif self._may_write.is_set():
+            self._may_write.clear()
+
     def flush(self, timeout_s: float) -> bool:
         """Wait until all is written; False if it isn't in time."""
+        self.hold_writes(hold=False)
         deadline_s = time.monotonic() + timeout_s
         for write_ in list(self._writes):
             try:
@@ -179,6 +190,7 @@ class PrefixStore:
 
     def close(self) -> None:
         """Give up what hasn't been begun."""
+        self.hold_writes(hold=False)
         self._reader.shutdown(wait=False, cancel_futures=True)
         self._writer.shutdown(wait=False, cancel_futures=True)
 
@@ -227,6 +239,7 @@ class PrefixStore:
 
     def _write(self, key: str, entry: Entry, state: memoryview) -> None:
         """Write a state; on the writer's thread."""
+        self._may_write.wait(HELD_S)
         written = False
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -31,6 +31,9 @@ class States(Protocol):
     def drop(self, key: str) -> None:
         """Offer a state no more: it doesn't fit."""
 
+    def hold_writes(self, *, hold: bool) -> None:
+        """Let what waits for the disk wait on, for some seconds at most, or go on."""
+
 
 class KVSlots:
     """Changes what the slots of a context hold. One thread, the one that decodes.
@@ -94,6 +97,11 @@ class KVSlots:
             return True
         first = self._context.seq_pos_min(slot)
         return first is not None and first <= max(0, n_tokens - self._n_swa + 1)
+
+    def hold_writes(self, *, hold: bool) -> None:
+        """Leave the cores to a prompt that is computed: a slot's former state was copied just before it."""
+        if self._states is not None:
+            self._states.hold_writes(hold=hold)
 
     def save(self, kept: Save) -> None:
         """Give the store a copy of what a slot holds. A failure costs only the copy."""

@@ -27,6 +27,10 @@ class AdapterSwitch(Protocol):
         """Make `adapters` those of the following decodes. Raises LlamaCppError."""
 
 
+LONG = 64
+"""More tokens of one sequence in a step are a prompt, not a draft: kept states wait for it."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class RunnerParts:
     """The parts of a LlamaRunner that are opened before it; it can do without each of them."""
@@ -139,6 +143,7 @@ class LlamaRunner(RunnerLimits):
         if self._device is not None:
             self._device.prepare(batch.entries)
         self._outputs.prepare(batch.entries)
+        self._slots.hold_writes(hold=any(len(entry.tokens) > LONG for entry in batch.entries))
         try:
             return self._strategy.run(batch)
         finally:

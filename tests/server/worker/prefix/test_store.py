@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from dataclasses import replace
 
 import pytest
 
-from server.engine.batch import Adapters
+from server.engine.batch import Adapters, Save
 from server.worker.prefix.key import adapters_key
 from server.worker.prefix.store import BUSY_BYTES_MAX, StoreSettings
 from tests.server.worker.prefix_stores import PROMPT, SETTINGS, STATE, Stores, keep, offered
@@ -25,6 +26,26 @@ def test_what_was_kept_comes_back_after_a_restart(stores: Stores) -> None:
     head, state = taken
     assert (head.tokens, head.first, bytes(state)) == (PROMPT, 0, bytes(STATE))
     assert store.take(found.key) is None, "a state is in memory once"
+
+
+def test_a_write_waits_while_prompts_are_computed_and_then_goes_on(stores: Stores) -> None:
+    store = stores.open()
+    store.hold_writes(hold=True)
+    store.keep(Save(0, PROMPT, ()), 0, memoryview(STATE))
+    assert offered(store, [*PROMPT, 7]) is None
+    assert not stores.files()
+    store.hold_writes(hold=False)
+    assert store.flush(10)
+    assert offered(store, [*PROMPT, 7]) is not None
+
+
+def test_a_write_waits_for_some_seconds_at_most(stores: Stores, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("server.worker.prefix.store.HELD_S", 0.01)
+    store = stores.open()
+    store.hold_writes(hold=True)
+    store.keep(Save(0, PROMPT, ()), 0, memoryview(STATE))
+    while not stores.files():  # the test's own limit ends it
+        time.sleep(0.01)
 
 
 def test_it_is_not_ready_before_it_has_been_read(stores: Stores) -> None:
