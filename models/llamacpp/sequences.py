@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from types import ModuleType
 
 from models.errors import LlamaCppError
@@ -69,21 +70,21 @@ class Sequences(ABC):
         found = int(self._native.llama_memory_seq_pos_max(self._cells(), self._check(seq_id)))
         return None if found < 0 else found
 
-    def state_seq_get(self, seq_id: int) -> memoryview:
+    def state_seq_get(self, seq_id: int, memory: Callable[[int], memoryview] = new_state) -> memoryview:
         """Return the cache of one sequence, for `state_seq_set` of a context with the same model.
 
         It may have other KV streams, if the state is of the form in `sequence_state`. Raises LlamaCppError if
-        llama.cpp can't save it.
+        llama.cpp can't save it. `memory`: gives the memory for so many bytes.
         """
-        return with_streams(self.state_seq_take(seq_id), 1)
+        return with_streams(self.state_seq_take(seq_id, memory), 1)
 
-    def state_seq_take(self, seq_id: int) -> memoryview:
+    def state_seq_take(self, seq_id: int, memory: Callable[[int], memoryview] = new_state) -> memoryview:
         """Return the cache of one sequence, for `state_seq_put` of a context with as many KV streams.
 
         Raises LlamaCppError if llama.cpp can't save it.
         """
         size = int(self._native.llama_state_seq_get_size(self.pointer, self._check(seq_id)))
-        state = new_state(size)
+        state = memory(size)
         buffer = (ctypes.c_uint8 * size).from_buffer(state)
         with library.capture_errors() as lines:
             written = int(self._native.llama_state_seq_get_data(self.pointer, buffer, size, seq_id))

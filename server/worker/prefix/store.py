@@ -24,6 +24,7 @@ from pathlib import Path
 import numpy as np
 
 from models.errors import StoreError
+from models.llamacpp.sequence_state import StateMemory
 from models.machine.priority import give_way
 from models.store.atomic_write import TEMPORARY_SUFFIX, disk_errors
 from models.store.prefixes import note_model
@@ -44,6 +45,8 @@ LOADED_S = 30.0
 """A state that has been read and that nobody took is given up after this many seconds."""
 WAIT_S = 0.02
 """`wait` waits at most this many seconds for a state that is being read."""
+SPARE_BYTES_MAX = 128 * 2**20
+"""So many bytes stay allocated for the next state that is copied."""
 HELD_S = 5.0
 """A write that prompts hold back begins after this many seconds all the same."""
 FREE_SHARE = 0.25
@@ -89,6 +92,7 @@ class PrefixStore:
         self._reader = ThreadPoolExecutor(1, "prefix-reader")
         self._writer = ThreadPoolExecutor(1, "prefix-writer", _give_way)
         self._writes: set[Future[None]] = set()
+        self._memory = StateMemory(SPARE_BYTES_MAX)
         self._may_write = threading.Event()
         self._may_write.set()
         paths = _sweep(self._root, self._folder)
@@ -148,6 +152,9 @@ class PrefixStore:
         if is_there:
             self._writer.submit(_touch, self._path(key))
         return None if loaded is None else loaded[:2]
+
+    def memory(self, n_bytes: int) -> memoryview:
+        return self._memory.take(n_bytes)
 
     def keep(self, kept: Save, first: int, state: memoryview) -> None:
         """Write the state after `kept.tokens`, in the background. `first`: its smallest position."""
@@ -249,8 +256,10 @@ class PrefixStore:
                 written = True
         except (StoreError, OSError) as error:
             logger.warning("a prefix of %d tokens wasn't kept: %s", len(entry.head.tokens), error)
+        n_bytes = len(state)
+        self._memory.give_back(state)
         with self._lock:
-            self._n_pending_bytes -= len(state)
+            self._n_pending_bytes -= n_bytes
             entry.is_written = written
             surpassed = self._index.surpassed_by(key) if written else []
             for gone in surpassed if written else [key]:

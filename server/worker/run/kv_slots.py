@@ -22,8 +22,11 @@ class States(Protocol):
     def take(self, key: str) -> tuple[PrefixHead, memoryview] | None:
         """Return a checked state, for the last time; None if it isn't in memory."""
 
+    def memory(self, n_bytes: int) -> memoryview:
+        """Return memory for a state that `keep` will get."""
+
     def keep(self, kept: Save, first: int, state: memoryview) -> None:
-        """Write the state after `kept.tokens` to disk, in the background.
+        """Write the state after `kept.tokens` to disk, in the background; its memory is the store's then.
 
         `first`: the smallest position that the state has.
         """
@@ -117,7 +120,8 @@ class KVSlots:
         if last != n_tokens - 1 or first is None:
             return
         try:
-            self._states.keep(kept, self._first_saved(first, n_tokens), context.state_seq_get(kept.slot))
+            state = context.state_seq_get(kept.slot, self._states.memory)
+            self._states.keep(kept, self._first_saved(first, n_tokens), state)
         except (LlamaCppError, MemoryError) as error:
             logger.warning("a prefix of %d tokens wasn't kept: %s", n_tokens, error)
 

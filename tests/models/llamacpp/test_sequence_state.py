@@ -10,7 +10,7 @@ import pytest
 
 from models.llamacpp.context import Context, FlashAttention
 from models.llamacpp.model import Model
-from models.llamacpp.sequence_state import with_streams
+from models.llamacpp.sequence_state import StateMemory, with_streams
 from tests.models.llamacpp.prefill import PROMPT, TOLERANCE, prefill
 
 FLASH: list[FlashAttention] = ["on", "off"]  # without it V lies transposed
@@ -90,6 +90,21 @@ def test_the_streams_are_as_many_as_wanted(
     assert with_streams(bytearray(state), 1) == one
     assert with_streams(bytearray(state), 3) == (state if len(streams) == 3 else three)
     assert with_streams(with_streams(bytearray(state), 1), 3) == three
+
+
+def test_what_was_given_back_is_taken_again() -> None:
+    memory = StateMemory(100)
+    first = memory.take(80)
+    memory.give_back(first[10:20])
+    again = memory.take(50)
+    assert again.nbytes == 50
+    assert again.obj is first.obj
+    assert memory.take(50).obj is not first.obj, "it is in use"
+    memory.give_back(again)
+    assert memory.take(81).obj is not first.obj, "it is too small"
+    large = memory.take(101)
+    memory.give_back(large)
+    assert memory.take(10).obj is not large.obj, "so much isn't kept"
 
 
 def test_any_other_form_stays_as_it_is() -> None:
