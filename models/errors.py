@@ -25,8 +25,10 @@ CorralError                    base; `message` holds the fact, the limit and the
 ├── WorkerError                a model's process
 │   ├── WorkerDied             it ended while it had work
 │   └── WorkerBusy             its queue is full; `retry_after_s` says when to come back
+├── RateLimited                an API key has used up what it may use; `retry_after_s` says until when
 └── RequestError               a client's request that can't be served; `param` and `code` go to the wire
-    └── ContextLengthExceeded  prompt and completion don't fit the context
+    ├── ContextLengthExceeded  prompt and completion don't fit the context
+    └── NotAllowed             an API key without the right to it
 """
 
 from __future__ import annotations
@@ -160,6 +162,14 @@ class WorkerBusy(WorkerError):
         self.retry_after_s = retry_after_s
 
 
+class RateLimited(CorralError):
+    """An API key has used up what it may use. `retry_after_s`: when to come back; None: never like this."""
+
+    def __init__(self, message: str, retry_after_s: float | None) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
 class RequestError(CorralError):
     """A client's request that can't be served. `param` and `code` go to the wire as they are."""
 
@@ -177,3 +187,7 @@ class ContextLengthExceeded(RequestError):
     ) -> None:
         super().__init__(message, param, "context_length_exceeded")
         self.n_prompt, self.n_ctx = n_prompt, n_ctx
+
+
+class NotAllowed(RequestError):
+    """An API key without the right to what is requested."""

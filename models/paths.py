@@ -73,6 +73,16 @@ class Paths:
         return self.home / "batches"
 
     @property
+    def keys_file(self) -> Path:
+        """The named API keys, as hashes."""
+        return self.home / "keys.json"
+
+    @property
+    def usage_file(self) -> Path:
+        """The usage per key, model and day."""
+        return self.home / "usage" / "usage.sqlite"
+
+    @property
     def tuning_dir(self) -> Path:
         """The results of `corral tune` for this machine."""
         return self.home / "tuning"

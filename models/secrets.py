@@ -26,7 +26,7 @@ _SHORTEST: Final = 4
 _SECRET_NAME: Final = re.compile(
     r"(?i)(TOKEN|(API|ACCESS|SECRET)_?KEYS?|SECRET|PASSWORD|PASSWD|PASSPHRASE|CREDENTIALS?)$"
 )
-_TOKEN: Final = re.compile(r"\b(hf|api_org)_[A-Za-z0-9_]{6,}")
+_TOKEN: Final = re.compile(r"\b((hf|api_org)_[A-Za-z0-9_]{6,}|sk-corral-[A-Za-z0-9_-]{6,})")
 _USER: Final = re.compile(r"\b([A-Za-z][A-Za-z0-9+.-]*://)[^\s/?#'\"<>]*@")
 _HEADER: Final = re.compile(r"\b([Bb]earer|Basic) [A-Za-z0-9._~+/=-]{8,}")
 _QUERY: Final = re.compile(
@@ -76,7 +76,8 @@ def clean_address(text: str, where: str) -> str | None:
 class Redactor:
     """A function that takes secrets out of a text: those it knows, and what looks like one.
 
-    The latter are the Hub's tokens, users and passwords in URLs, Authorization headers and signed URLs.
+    The latter are the Hub's tokens, this server's keys, users and passwords in URLs, Authorization headers
+    and signed URLs.
     """
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:

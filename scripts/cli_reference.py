@@ -37,8 +37,17 @@ def render() -> str:
     table = "".join(
         f"| [`corral {name}`](#corral-{name}) | {command.summary} |\n" for name, command in COMMANDS.items()
     )
-    sections = [_section(root.commands[name], name, context) for name in COMMANDS]
+    sections = [_sections(root.commands[name], name, context) for name in COMMANDS]
     return HEAD + table + "".join(sections)
+
+
+def _sections(command: Any, name: str, parent: Any) -> str:
+    """Return a command's section, or that of each command below it."""
+    parts = COMMANDS[name].parts
+    if not parts:
+        return _section(command, name, parent)
+    head = f"\n## corral {name}\n\n{_paragraphs(command.help)}\n"
+    return head + "".join(_section(command.commands[part], f"{name} {part}", parent) for part in parts)
 
 
 def _section(command: Any, name: str, parent: Any) -> str:

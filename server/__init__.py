@@ -35,6 +35,7 @@ ipc/                  The contract between the API process and its workers: mess
 jobs/                 Long jobs of a running server, such as pulling and quantizing a model, each in a process
                       of its own.
 kernels/              Matrix kernels of our own, which ggml's CPU backend calls as one more place for weights.
+keys/                 API keys: who calls, what that caller may do and how much. Nothing here knows HTTP.
 llama_server/         llama-server's own API: `/completion`, `/infill`, `/props` and `/slots`, in its fields
                       and forms.
 loadtest/             A load client for any OpenAI-compatible server, so cheap that both can share a machine.
@@ -52,6 +53,7 @@ supervisor/           The API process's side of the workers: models, one process
                       life.
 tuning/               The search for the settings that serve a model fastest on this machine, and the use of
                       its results.
+usage/                Usage: who has had which model compute how many tokens, counted per key, model and day.
 worker/               The worker process, one per loaded model: inbox, engine, outbox and what runs on
                       llama.cpp.
 """

@@ -19,7 +19,6 @@ from models.errors import CorralError
 from models.version import VERSION
 from server.batches.idle_service import IdleService
 from server.batches.requests import ENDPOINTS
-from server.batches.store import BatchStore
 from server.config import ServerConfig
 from server.http import openapi
 from server.http.access_log import RequestRecords, record_of
@@ -32,14 +31,15 @@ from server.http.head_requests import HeadRequests
 from server.http.hosts import AllowedHosts
 from server.http.inspector import Inspections, Inspector
 from server.http.live_requests import LiveRequests, LiveService
+from server.http.parts import AppParts
 from server.http.preflights import Preflights
 from server.http.request_head import RequestHeads
+from server.http.route_access import RouteAccess
 from server.http.stream_writer import remember_send
 from server.http.unframed import unframed
-from server.jobs.table import JobTable
+from server.keys.key_ring import KeyRing
+from server.keys.limits import RateLimits
 from server.openai import errors
-from server.pages.store import ChatStore
-from server.responses.store import ResponseStore
 from server.routes import (
     admin,
     admin_jobs,
@@ -63,11 +63,12 @@ from server.routes import (
     slots,
     stored_chats,
     tokens,
+    usage_totals,
     web_chats,
 )
-from server.supervisor.adapters.service import AdapterService
-from server.supervisor.lives import ModelLives
 from server.supervisor.protocol import ModelService
+from server.usage.accounts import Accounts
+from server.usage.metered_service import MeteredService
 
 _GROUPS = (
     chat,
@@ -90,28 +91,17 @@ _GROUPS = (
     metrics,
     slots,
     inspect,
+    usage_totals,
     health,
     home,
     web_chats,
 )
 
 
-def create_app(
-    config: ServerConfig,
-    service: ModelService,
-    adapters: AdapterService | None = None,
-    kept: ResponseStore | None = None,
-    chats: ChatStore | None = None,
-    lives: ModelLives | None = None,
-    jobs: JobTable | None = None,
-    batch_store: BatchStore | None = None,
-) -> FastAPI:
-    """Return the application. It starts and stops nothing: whoever runs it also runs `service`.
-
-    Without `adapters` there are none, and none can be loaded; without `kept` no answer is kept,
-    without `chats` the web page keeps no chats, without `lives` and `jobs` nobody manages the models, without
-    `batch_store` there are no files and batches. Those are run by whoever runs the application.
-    """
+def create_app(config: ServerConfig, service: ModelService, parts: AppParts | None = None) -> FastAPI:
+    """Return the application. It starts and stops nothing: whoever runs it runs `service` and `parts`."""
+    parts = AppParts() if parts is None else parts
+    accounts, limits = parts.accounts or Accounts(KeyRing(plain_keys(config))), RateLimits()
     app = _Application(
         title="Corral",
         version=VERSION,
@@ -124,16 +114,17 @@ def create_app(
     live = LiveRequests()
     app.state.api = Api(
         config,
-        IdleService(LiveService(service, live)),
-        adapters,
-        responses=kept or ResponseStore.off(),
+        IdleService(LiveService(MeteredService(service, limits, accounts.usage), live)),
+        parts.adapters,
+        responses=parts.responses,
         live=live,
-        chats=chats or ChatStore.off(),
-        lives=lives,
-        jobs=jobs,
+        chats=parts.chats,
+        lives=parts.lives,
+        jobs=parts.jobs,
         inspections=inspections,
-        batches=batch_store or BatchStore.off(),
+        batches=parts.batches,
         batch_endpoints=frozenset(ENDPOINTS) & {route.path for route in _group_routes()},
+        accounts=accounts,
     )
     app.openapi = partial(openapi.document, app)  # type: ignore[method-assign]
     for group in _GROUPS:
@@ -141,18 +132,23 @@ def create_app(
     _handle_errors(app)
     # The last one added is the outermost.
     app.add_middleware(HeadRequests)
-    if config.api_keys:
-        app.add_middleware(ApiKeys, keys=[key.get_secret_value() for key in config.api_keys])
+    app.add_middleware(
+        ApiKeys, keys=accounts.keys, routes=RouteAccess(application_routes(app)), limits=limits
+    )
     if inspections is not None:
         app.add_middleware(Inspector, inspections=inspections)
     app.add_middleware(RequestHeads)
     if config.cors_origins:
         app.add_middleware(Preflights, origins=config.cors_origins)
-    if not config.api_keys:
-        hosts = AllowedHosts((*config.allowed_hosts, config.host, socket.gethostname()))
-        app.add_middleware(ForeignPages, hosts=hosts, origins=config.cors_origins)
+    hosts = AllowedHosts((*config.allowed_hosts, config.host, socket.gethostname()))
+    app.add_middleware(ForeignPages, keys=accounts.keys, hosts=hosts, origins=config.cors_origins)
     app.add_middleware(RequestRecords)
     return app
+
+
+def plain_keys(config: ServerConfig) -> list[str]:
+    """Return the keys of the settings, which may do everything."""
+    return [key.get_secret_value() for key in config.api_keys]
 
 
 class _Application(FastAPI):

@@ -168,7 +168,7 @@ class LogOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class StateOptions:
-    """The keeping of answers, so that requests can go on with them."""
+    """The keeping of answers, so that requests can go on with them, and of usage."""
 
     response_store: bool = setting(
         True,
@@ -184,6 +184,7 @@ class StateOptions:
     web_page_bytes: Positive = setting(
         1 << 30, "Bytes of the page's chats, beyond which those gone on with longest ago go."
     )
+    usage: bool = setting(True, "Count requests and tokens per key, model and day under CORRAL_HOME.")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,7 +21,7 @@ import uvicorn
 from models.errors import CorralError
 from models.quantization_types import PREFERRED_TYPES
 from models.store.store import ModelStore
-from server.app import create_app
+from server.app import create_app, plain_keys
 from server.batches.line_call import LineCaller
 from server.batches.records import StorageLimits
 from server.batches.runner import BatchRunner
@@ -29,8 +29,11 @@ from server.batches.store import BatchStore
 from server.config import ServerConfig
 from server.http.connection import ConnectionLimits, protocol
 from server.http.open_files import connection_limit
+from server.http.parts import AppParts
 from server.ipc.launch import worker_command
 from server.jobs.table import JobTable
+from server.keys.key_file import KeyFile
+from server.keys.key_ring import KeyRing
 from server.listener import Listener
 from server.pages.store import ChatStore
 from server.responses.records import Limits
@@ -47,6 +50,8 @@ from server.supervisor.served_lengths import lengths_now
 from server.supervisor.supervisor import MemoryAdvice, Supervisor
 from server.tuning.apply import TunedModels
 from server.tuning.result_store import results_here
+from server.usage.accounts import Accounts
+from server.usage.ledger import UsageLedger
 
 LAST_BYTES_S = 3.0
 """Answers have this many seconds to leave after the workers have ended."""
@@ -76,14 +81,11 @@ def listen(host: str, port: int) -> Listener:
 
 @dataclass(frozen=True, slots=True)
 class ModelServer:
-    """One server: its settings, the supervisor of its models, and their adapters."""
+    """One server: its settings, the supervisor of its models, and the application's other parts."""
 
     config: ServerConfig
     supervisor: Supervisor
-    adapters: AdapterService
-    kept: ResponseStore
-    chats: ChatStore
-    batches: BatchStore
+    parts: AppParts
 
     @classmethod
     def of(
@@ -116,17 +118,26 @@ class ModelServer:
             environment=tuned.environment_of,
             command=command,
         )
-        convert = AdapterConverter(store.paths.adapters_dir)
-        kept = ResponseStore(
-            store.paths.responses_file if config.response_store else None,
-            Limits(n_bytes=config.response_store_bytes, n_records=config.response_store_count),
+        paths = store.paths
+        parts = AppParts(
+            adapters=AdapterService(supervisor, registry, AdapterConverter(paths.adapters_dir)),
+            responses=ResponseStore(
+                paths.responses_file if config.response_store else None,
+                Limits(n_bytes=config.response_store_bytes, n_records=config.response_store_count),
+            ),
+            chats=ChatStore(paths.chats_file if config.web_page else None, config.web_page_bytes),
+            lives=ModelLives(supervisor),
+            jobs=JobTable(),
+            batches=BatchStore(
+                paths.batches_dir if config.batches else None,
+                StorageLimits(file_bytes=config.file_limit_bytes, total_bytes=config.files_bytes),
+            ),
+            accounts=Accounts(
+                KeyRing(plain_keys(config), KeyFile(paths.keys_file)),
+                UsageLedger(paths.usage_file if config.usage else None),
+            ),
         )
-        chats = ChatStore(store.paths.chats_file if config.web_page else None, config.web_page_bytes)
-        batches = BatchStore(
-            store.paths.batches_dir if config.batches else None,
-            StorageLimits(file_bytes=config.file_limit_bytes, total_bytes=config.files_bytes),
-        )
-        return cls(config, supervisor, AdapterService(supervisor, registry, convert), kept, chats, batches)
+        return cls(config, supervisor, parts)
 
     def run(self, listener: Listener | socket.socket, observer: ServeObserver | None = None) -> None:
         """Serve until SIGINT, SIGTERM or SIGHUP, in the main thread.
@@ -155,22 +166,12 @@ def _new_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 
 async def _serve(model_server: ModelServer, sockets: list[socket.socket], observer: ServeObserver) -> None:
-    config, supervisor = model_server.config, model_server.supervisor
+    config, supervisor, parts = model_server.config, model_server.supervisor, model_server.parts
     signals = _Signals()
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
-    lives, jobs = ModelLives(supervisor), JobTable()
-    app = create_app(
-        config,
-        supervisor,
-        model_server.adapters,
-        model_server.kept,
-        model_server.chats,
-        lives,
-        jobs,
-        model_server.batches,
-    )
+    app = create_app(config, supervisor, parts)
     runner = BatchRunner(
-        model_server.batches,
+        parts.batches,
         LineCaller(app),
         supervisor.find,
         n_at_once=config.batch_parallel,
@@ -205,13 +206,11 @@ async def _serve(model_server: ModelServer, sockets: list[socket.socket], observ
     grace_s = 0.0 if failure else config.shutdown_grace_s
     await runner.stop()
     observer.on_stopping(supervisor.n_running, grace_s)
-    ending = asyncio.create_task(jobs.stop())
+    ending = asyncio.create_task(parts.stop_jobs())
     await _shut_down(server, serving, supervisor, signals, grace_s)
     await app.state.api.turns.stop_all()
-    model_server.chats.close()
     await ending
-    model_server.kept.close()
-    model_server.batches.close()
+    await parts.close()
     observer.on_stopped()
     for task in (ready, stopped):
         task.cancel()

@@ -31,7 +31,7 @@ NOTES_AT_ONCE = 1_000
 
 Call = Callable[[str, str, bytes], Awaitable[LineAnswer]]
 """The owner, the url and the body of a request to its answer, see `LineCaller`."""
-Ending = Literal["completed", "cancelled", "expired"]
+Ending = Literal["completed", "cancelled", "expired", "failed"]
 
 _NOT_RUN = {
     "cancelled": ResultError(
@@ -41,7 +41,16 @@ _NOT_RUN = {
         code="batch_expired",
         message="This request could not be executed before the completion window expired.",
     ),
+    "failed": ResultError(
+        code="invalid_api_key",
+        message="This request wasn't executed: the batch's API key has been removed or has expired.",
+    ),
 }
+
+_KEY_LOST = LineError(
+    code="invalid_api_key",
+    message="The batch's API key was removed or has expired before all was answered.",
+)
 
 
 class BatchJob:
@@ -146,7 +155,10 @@ class BatchJob:
                 return_when=asyncio.FIRST_COMPLETED,
             )
             if done.done():
-                done.result()
+                try:
+                    done.result()
+                except _KeyLost:
+                    return "failed"
                 return "completed"
             return "cancelled" if self._is_cancelled.is_set() else "expired"
         finally:
@@ -171,7 +183,9 @@ class BatchJob:
         while True:
             async with self._slots:
                 answer = await self._call(self._record.owner, self._record.endpoint, body)
-            n_tries += answer.status != 429
+            if answer.is_of_lost_key:
+                raise _KeyLost
+            n_tries += answer.status != 429 or answer.retry_after_s is None  # which fits into no limit
             if answer.status not in (429, 500, 502, 503) or n_tries >= MOST_TRIES:
                 return _result(custom_id, answer)
             await asyncio.sleep(min(answer.retry_after_s or pause_s, LONGEST_PAUSE_S))
@@ -209,9 +223,9 @@ class BatchJob:
             for begin in range(0, len(left), NOTES_AT_ONCE):
                 part = left[begin : begin + NOTES_AT_ONCE]
                 await self._keep([_not_run(custom_id, _NOT_RUN[ending]) for custom_id in part])
-        await self._close(ending)
+        await self._close(ending, [_KEY_LOST] if ending == "failed" else [])
 
-    async def _close(self, ending: Ending | Literal["failed"], errors: Sequence[LineError] = ()) -> None:
+    async def _close(self, ending: Ending, errors: Sequence[LineError] = ()) -> None:
         """End the batch, and let its files be found."""
         record, results = self._record, self._results
         n_output, n_errors = (0, 0) if results is None else results.sizes
@@ -262,6 +276,10 @@ class BatchJob:
 
         record = self._record
         self._record = await self._store.change_batch(record.owner, record.id, allowed, with_changes)
+
+
+class _KeyLost(Exception):
+    """The owner's API key isn't good any more."""
 
 
 class _Unwritable(Exception):

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from starlette.types import ASGIApp, Message, Scope
 
 from server.batches.idle_service import in_idle_times
-from server.http.api_keys import own_scope
+from server.http.api_keys import in_background
 
 logger = logging.getLogger("corral.batches")
 
@@ -29,6 +29,11 @@ class LineAnswer:
     def request_id(self) -> str | None:
         """The id under which the log has the request."""
         return self.headers.get("x-request-id")
+
+    @property
+    def is_of_lost_key(self) -> bool:
+        """True if the owner's key isn't good any more: it will answer no other request either."""
+        return self.status == 401
 
     @property
     def retry_after_s(self) -> float | None:
@@ -87,7 +92,7 @@ def _scope(owner: str, url: str, n_bytes: int) -> Scope:
         ],
         "client": None,
         "server": None,
-        **own_scope(owner),
+        **in_background(owner),
     }
 
 

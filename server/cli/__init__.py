@@ -17,12 +17,14 @@ program.py        The program `corral`: it runs one command, and turns its error
 progress.py       Progress on stderr: a bar on a terminal, elsewhere a line now and then.
 settings.py       The server's settings as flags, made from `ServerConfig`: a field's description is its
                   flag's help.
+usage.py          The command `corral usage`.
 bench/            `corral bench`: loads against an OpenAI-compatible server, their progress and their report.
 chat/             `corral chat`: a conversation in a terminal, with a local model or a running server.
 clients/          `corral launch` and `corral connect`: clients that are set up for a running server.
 evaluate/         `corral evaluate`: the loss of quantized files, measured, drawn and reported.
 jobs/             The process in which a running server pulls and quantizes: what `corral pull` and `quantize`
                   do.
+keys/             `corral keys`: the named API keys of this machine's server, one file per command below it.
 lives/            The commands for a running server's models: `corral ps`, `load` and `unload`.
 models/           The commands for stored models: `corral pull`, `list`, `show` and `remove`.
 quantize/         `corral quantize`, `corral merge` and `corral imatrix`: the commands that write models.

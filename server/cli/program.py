@@ -30,10 +30,14 @@ DONE, FAILED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A command: `module` has the function `command`; `summary` is the first line of its docstring."""
+    """A command: `module` has the function `command`; `summary` is the first line of its docstring.
+
+    The `parts` are commands of their own below it, in the modules of that package; then it has no function.
+    """
 
     module: str
     summary: str
+    parts: tuple[str, ...] = ()
     passes_on: bool = False
     """Options that the command doesn't know are arguments: another program's."""
 
@@ -63,6 +67,12 @@ COMMANDS: dict[str, Command] = {
     "update": Command(
         "server.cli.lives.update", "Fetch what has changed of a model, and make its types again."
     ),
+    "keys": Command(
+        "server.cli.keys",
+        "Add, list, rotate and remove named API keys of the server.",
+        parts=("add", "list", "rotate", "remove"),
+    ),
+    "usage": Command("server.cli.usage", "Show who used which model, and how many tokens it took."),
     "launch": Command(
         "server.cli.clients.launch", "Start a client that is set up for a running server.", passes_on=True
     ),
@@ -125,6 +135,9 @@ def make_app(*loaded: str | None) -> typer.Typer:
     )
     app.callback()(_global_options)
     for name, command in COMMANDS.items():
+        if command.parts and name in loaded:
+            app.add_typer(_group(command), name=name, help=command.summary, no_args_is_help=True)
+            continue
         function = load(name) if name in loaded else _placeholder
         settings = {"ignore_unknown_options": True} if command.passes_on else None
         app.command(name, help=None if name in loaded else command.summary, context_settings=settings)(
@@ -137,6 +150,14 @@ def load(name: str) -> Callable[..., Any]:
     """Import and return a command's function."""
     function: Callable[..., Any] = importlib.import_module(COMMANDS[name].module).command
     return function
+
+
+def _group(command: Command) -> typer.Typer:
+    """Return the commands below a command."""
+    group = typer.Typer(rich_markup_mode=None)
+    for part in command.parts:
+        group.command(part)(importlib.import_module(f"{command.module}.{part}").command)
+    return group
 
 
 def _placeholder() -> None:

@@ -8,11 +8,15 @@ engine.py           The engine: one `step` drafts, schedules, runs and postproce
                     requests.
 event_factory.py    The events and errors that an engine makes of its sequences and requests.
 events.py           The events of a request, as the engine makes them and as they travel to the API process.
+fair_share.py       `FairShare`: owners of requests get equal shares of the tokens that are computed. Pure; no
+                    clock.
 idle_work.py        `IdleWork`: the books of requests that are computed only while there are no others. Pure.
 integrity.py        The check that the engine's books agree: after each step in tests, else in idle moments.
 kv_layout.py        `KVLayoutPolicy`: the steps at which slots begin and cease to share the KV cells. Pure.
 passes.py           `Passes`: the passes through the weights of a step, and the rows of nothing that make them
                     fewer.
+precedence.py       `Precedence`: who goes first: by priority, then by the owners' shares, then by arrival.
+                    Pure.
 request.py          `EngineRequest`: one prompt, already tokens, and how to continue it.
 request_table.py    `RequestTable`: the requests that have begun and not ended, and the events that report
                     their course.

@@ -120,13 +120,24 @@ class Engine:
             if request.id in requests.groups:
                 raise RequestError(f"a request with the id '{request.id}' is running; ids must be unique")
             check_request(request, self._runner.n_ctx, self._runner.n_vocab)
-            if self._scheduler.n_queued(request.priority) >= self._config.queue_size:
-                retry_after_s = requests.service_time.retry_after_s(self.n_waiting, self._runner.n_slots)
+            if self._scheduler.is_full_for(request.priority, request.owner, self._config.queue_size):
+                retry_after_s = self._retry_after_s(request.priority)
                 requests.report(queue_full_failure(request.id, self.n_waiting, retry_after_s))
             else:
                 requests.add(request)
         except CorralError as error:
             requests.report(error_failure(request.id, error))
+
+    def _retry_after_s(self, priority: int) -> float:
+        """Return the seconds until half of those who wait before a request of this priority have been served.
+
+        By how long requests have taken, and by what the waiting prompts cost: the longer of the two, as the
+        one knows of answers, and the other of prompts that are longer than those before.
+        """
+        waiting = self._scheduler.waiting_before(priority)
+        served_s = self._requests.service_time.retry_after_s(len(waiting), self._runner.n_slots)
+        n_tokens = sum(sequence.n_pending for sequence in waiting)
+        return max(served_s, (self.step_cost.prompt_token_s or 0.0) * n_tokens / 2)
 
     def cancel(self, request_id: str) -> None:
         """End a request before the next step. An unknown id is ignored: that request has ended already."""
@@ -217,7 +228,7 @@ class Engine:
     def _postprocess(self, batch: Batch, outputs: list[Output | CorralError], start_s: float) -> None:
         """Count what was computed, give each sequence its output, record the step's time."""
         now_s = self._clock_s()
-        sequences = self._requests.sequences
+        sequences, shares = self._requests.sequences, self._scheduler.precedence.shares
         n_prompt = n_all = n_generated = at = 0
         failures: dict[str, CorralError] = {}
         for entry in batch.entries:
@@ -235,6 +246,7 @@ class Engine:
             sequence.n_computed += n
             if sequence.group.request.tells_progress:
                 self._tell_progress(sequence, now_s)
+            shares.count(sequence.owner, n)
             if isinstance(output, Output):
                 n_generated += len(output.tokens) + len(output.forced)
                 self._apply_output(sequence, entry, output, now_s)

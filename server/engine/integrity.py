@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
+from server.engine.idle_work import is_idle_work
 from server.engine.request_table import RequestTable
 from server.engine.scheduler import Scheduler
 from server.engine.sequence import Sequence, SequenceStatus, rank
@@ -25,6 +26,12 @@ def check(scheduler: Scheduler, requests: RequestTable) -> None:
     assert live == set(requests.sequences), "a sequence is lost or was kept after its end"
     n_by_adapters = Counter(sequence.adapters for sequence in (*running, *waiting))
     assert scheduler.n_by_adapters == n_by_adapters, "the sequences of an adapter set are miscounted"
+    for is_idle in (False, True):
+        shares = scheduler.precedence.shares_among(is_idle_work=is_idle)
+        n_running = Counter(one.owner for one in running if is_idle_work(one) is is_idle)
+        n_live = n_running + Counter(one.owner for one in waiting if is_idle_work(one) is is_idle)
+        assert {owner: shares.n_live(owner) for owner in shares.owners} == n_live, "an owner is miscounted"
+        assert all(shares.n_running(owner) == n_running[owner] for owner in n_live), "slots are miscounted"
     for group in groups.values():
         assert not group.is_finished, f"request {group.id} ended without a terminal event"
     assert {sequence.group.id for sequence in (*running, *waiting)} == set(groups), "a request is lost"

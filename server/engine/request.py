@@ -43,6 +43,8 @@ class EngineRequest:
     priority: int = 0
     """Requests with a lower number go first; equals go first come, first served, see `rank`. Those with
     IDLE_PRIORITY are computed only while there are no others."""
+    owner: str = ""
+    """Whoever the request is for: owners get equal shares within a priority, see `FairShare`."""
     adapters: Adapters = ()
     stop_tokens: Mapping[int, str] = field(default_factory=dict)
     """The tokens without text, such as control tokens, that stop strings name, with their names."""

@@ -1,6 +1,7 @@
 """The scheduler: which sequences get a slot, and which tokens the next batch has. Pure; no clock.
 
 First come, first served within a priority; the many choices of one request take turns with later requests.
+Requests of several owners get equal shares of slots and tokens within a priority (`FairShare`).
 Every running sequence that generates gets its next token in every step; prompts are computed in chunks in the
 same steps, small ones while anybody generates, so that no stream stalls. A step has one set of LoRA adapters;
 sequences with other sets take turns. Work for idle times leaves its slots to everybody else (`idle_work.py`).
@@ -10,13 +11,14 @@ from __future__ import annotations
 
 import bisect
 from collections import Counter, deque
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from server.engine.batch import Adapters, Batch, BatchEntry, MemoryChange, Relayout, Trim
-from server.engine.idle_work import IdleWork, first_idle_work, is_idle_work
+from server.engine.idle_work import first_idle_work, is_idle_work
 from server.engine.kv_layout import KVLayoutPolicy
 from server.engine.passes import NO_PLAN, Passes, Plan
+from server.engine.precedence import Precedence
 from server.engine.prefix.prefix_cache import PrefixCache
 from server.engine.request import IDLE_PRIORITY
 from server.engine.sequence import Sequence, SequenceStatus, rank
@@ -87,13 +89,14 @@ class Scheduler:
         self.admitted: list[Sequence] = []
         """Sequences that `schedule` gave a slot; the engine empties it after the run."""
         self.n_preemptions = 0
+        self.precedence = Precedence(len(cache.slots))
+        """The order of the sequences, and the shares of their owners."""
         self._config = config
         self._step_cost = StepCost() if step_cost is None else step_cost
         self._layout = layout
         self._passes = passes
         self._memory: list[MemoryChange] = []
         self._kv_cache_full = False
-        self._idle_work = IdleWork()
         self._n_by_adapters: Counter[Adapters] = Counter()
         self._turn = 0
         self._last_turn: dict[Adapters, int] = {}
@@ -110,18 +113,34 @@ class Scheduler:
         """The changes to the KV cache that the next batch will carry."""
         return tuple(self._memory)
 
-    def n_queued(self, priority: int) -> int:
-        """Return how many sequences would wait before a new one of this priority; below 0: it gets a slot."""
-        n_before, n_free = len(self.waiting), self.cache.n_idle
-        if priority < IDLE_PRIORITY:
-            n_before = first_idle_work(self.waiting)
+    def waiting_before(self, priority: int) -> list[Sequence]:
+        """Return the sequences that wait with a new one of this priority: idle work is nothing to others."""
+        return self.waiting if priority >= IDLE_PRIORITY else self.waiting[: first_idle_work(self.waiting)]
+
+    def is_full_for(self, priority: int, owner: str, queue_size: int) -> bool:
+        """Return True if a new sequence has no slot, and no place in a queue of this size.
+
+        An owner with less than its part of the queue has a place, however long it is.
+        """
+        n_free, is_idle = self.cache.n_idle, priority >= IDLE_PRIORITY
+        if not is_idle:
             n_free += sum(map(is_idle_work, self.running))
-        return n_before - n_free
+        limit = queue_size + n_free
+        if len(self.waiting_before(priority)) < limit:
+            return False
+        shares = self.precedence.shares_among(is_idle_work=is_idle)
+        n_own = shares.n_live(owner) - shares.n_running(owner)
+        return n_own >= limit // len({*shares.owners, owner})
+
+    @property
+    def _waiting_now(self) -> list[Sequence]:
+        """Those of the waiting sequences that may get a slot now."""
+        return self.precedence.idle_work.turn_of(self.waiting)
 
     def add(self, sequence: Sequence) -> None:
         """Put a new sequence into the queue."""
         bisect.insort(self.waiting, sequence, key=rank)
-        self._idle_work.count(sequence, 1)
+        self.precedence.add(sequence)
         self._n_by_adapters[sequence.adapters] += 1
         self._last_turn.setdefault(sequence.adapters, self._turn)  # behind those that wait already
 
@@ -130,12 +149,11 @@ class Scheduler:
         if sequence.status is SequenceStatus.RUNNING:
             self._leave(sequence)
             self._kv_cache_full = False
-            self.n_preemptions += 1
         elif sequence.status is SequenceStatus.WAITING:
             self.waiting.remove(sequence)
         if sequence.status is not SequenceStatus.FINISHED:
             sequence.status = SequenceStatus.FINISHED
-            self._idle_work.count(sequence, -1)
+            self.precedence.remove(sequence)
             self._n_by_adapters[sequence.adapters] -= 1
             if not self._n_by_adapters[sequence.adapters]:
                 del self._n_by_adapters[sequence.adapters]
@@ -143,10 +161,10 @@ class Scheduler:
 
     def schedule(self) -> Batch:
         """Return the next batch; it has no entries when there is nothing to do."""
-        for sequence in self._idle_work.in_the_way(self.running):
-            sequence.draft = []
+        for sequence in self.precedence.idle_work.in_the_way(self.running):
             self._preempt(sequence)
             self._kv_cache_full = False
+        self._make_way()
         if self._layout is not None:
             self._change_layout(self._layout)
         for adapters in self._turns():
@@ -197,11 +215,13 @@ class Scheduler:
         what it shares with that.
         """
         if sequence.status is SequenceStatus.RUNNING:
-            self._preempt(sequence)
+            self._put_back(sequence)
         sequence.slide()
 
     def make_room(self) -> Sequence | None:
         """Give up resident tokens, or preempt the youngest sequence of the lowest priority.
+
+        Of several owners' it is one of that with most slots.
 
         Called when the KV cache had no room for the batch. Returns the sequence that can't go on at all,
         because it was alone and had the whole cache.
@@ -211,17 +231,34 @@ class Scheduler:
             return None
         if len(self.running) == 1:
             return self.running[0]
-        sequence = max(self.running, key=rank)
-        self._preempt(sequence)
+        self._preempt(max(self.running, key=self.precedence.burden))
         self._memory += self.cache.evict()
         self._kv_cache_full = True
-        self.n_preemptions += 1
         return None
+
+    def _preempt(self, sequence: Sequence) -> None:
+        """Take a running sequence's slot away for the sake of others."""
+        self._put_back(sequence)
+        sequence.draft = []
+        self.n_preemptions += 1
+
+    def _make_way(self) -> None:
+        """Preempt a sequence of an owner with more than its share of slots, if another waits for its own.
+
+        None of a higher priority is preempted, and none that was admitted since the last run.
+        """
+        if self.cache.n_idle or self._kv_cache_full:
+            return  # with a full KV cache those that came in would push each other out, for ever
+        sequence = self.precedence.one_too_many(self._waiting_now, self.running, self.admitted)
+        if sequence is not None:
+            self._preempt(sequence)
 
     def _change_layout(self, layout: KVLayoutPolicy) -> None:
         """Let slots share the KV cells, or have streams of their own, from the next batch on."""
-        waiting = self._idle_work.turn_of(self.waiting)
-        unified = layout.decide(self.running, waiting, self.cache.n_idle)
+        waiting, n_next = self._waiting_now, self.cache.n_idle
+        if n_next and self.precedence.shares.is_shared:
+            n_next = len(waiting)  # whoever's turn it is, it may be any of them
+        unified = layout.decide(self.running, waiting, n_next)
         if unified is None:
             return
         if not unified:
@@ -249,13 +286,15 @@ class Scheduler:
     def _entries(self, adapters: Adapters) -> list[BatchEntry]:
         entries: list[BatchEntry] = []
         prefilling: deque[Sequence] = deque()
-        n_tokens = n_generating = 0
+        generating: list[Sequence] = []
+        n_tokens = 0
         for sequence in self.running:
             n_pending = len(sequence.tokens) - sequence.n_computed
             generates = n_pending == 1 and not sequence.scores_prompt
             if sequence.n_forced and n_pending == sequence.n_forced + 1 <= self._room_for_forced(n_tokens):
                 generates = True
-            n_generating += generates
+            if generates:
+                generating.append(sequence)
             if sequence.adapters != adapters:
                 continue
             if generates:
@@ -263,23 +302,54 @@ class Scheduler:
                 n_tokens += n_pending + len(sequence.draft)
             else:
                 prefilling.append(sequence)
-        waiting = self._idle_work.turn_of(self.waiting)
+        waiting = self._waiting_now
         if not prefilling and not waiting:
             return entries
-        if len(prefilling) > 1:
-            prefilling = deque(sorted(prefilling, key=rank))
-        n_generating -= self._n_just_begun([*prefilling, *waiting])
+        precedence = self.precedence
+        here = [one for one in waiting if one.adapters == adapters]
+        if behind := precedence.behind([*prefilling, *here]):
+            others = [one for one in prefilling if one.owner not in behind]
+            n_each, shares = precedence.n_each, precedence.shares
+            streams = [
+                one for one in generating if one.owner not in behind or shares.n_running(one.owner) <= n_each
+            ]
+            if chunks := self._chunks(others, streams, adapters, n_tokens, behind):
+                return entries + chunks
+        return entries + self._chunks(prefilling, generating, adapters, n_tokens)
+
+    def _chunks(
+        self,
+        prompts: Collection[Sequence],
+        generating: Collection[Sequence],
+        adapters: Adapters,
+        n_tokens: int,
+        behind: Collection[str] = (),
+    ) -> list[BatchEntry]:
+        """Return the chunks of prompts in a step that has `n_tokens` of others.
+
+        `prompts` have slots already. Those of the owners that are `behind` get none.
+        """
+        chunks: list[BatchEntry] = []
+        waiting = self._waiting_now
+        if behind:
+            waiting = [one for one in waiting if one.owner not in behind]
+        if not prompts and not waiting:
+            return chunks
+        prefilling = deque(sorted(prompts, key=self.precedence.order) if len(prompts) > 1 else prompts)
+        n_generating = len(generating) - self._n_just_begun([*prefilling, *waiting], behind)
         n_prompts = len(prefilling) + min(len(waiting), self.cache.n_idle)
-        budget = self._prompt_budget(n_prompts, n_generating, n_tokens)
+        budget = self._prompt_budget(n_prompts, n_generating, n_tokens, has_priority=bool(behind))
         n_scored_left = max(1, SCORED_FLOATS_MAX // self._config.n_vocab)
-        while budget > 0 and n_scored_left > 0 and (prompt := self._next_prompt(prefilling, adapters)):
+        while (
+            budget > 0 and n_scored_left > 0 and (prompt := self._next_prompt(prefilling, adapters, behind))
+        ):
             n = min(prompt.n_pending, budget)
             if prompt.scores_prompt:
                 n = min(n, n_scored_left)
                 n_scored_left -= n
-            entries.append(_chunk(prompt, n))
+            chunks.append(_chunk(prompt, n))
             budget -= n
-        return entries
+        return chunks
 
     def _room_for_forced(self, n_tokens: int) -> int:
         """Return how many pending tokens a sequence that generates may have in a step that has `n_tokens`.
@@ -289,26 +359,36 @@ class Scheduler:
         least = sum(1 + len(sequence.draft) for sequence in self.running)
         return min(FORCED_MAX + 1, self._config.n_batch - max(n_tokens, 0) - least)
 
-    def _n_just_begun(self, prompts: list[Sequence]) -> int:
+    def _n_just_begun(self, prompts: list[Sequence], behind: Collection[str]) -> int:
         """Return how many have just got their first token, while one of the `prompts` was waiting already.
 
         Those who came together begin together: prompts in large pieces first, and then all generate. Theirs
         is the one gap that may be longer.
         """
         came_s = min(prompt.group.submitted_s for prompt in prompts)
-        begun = (one.group for one in self.running if one.n_generated == 1 and one.n_pending == 1)
+        begun = (
+            one.group
+            for one in self.running
+            if one.n_generated == 1 and one.n_pending == 1 and one.owner not in behind
+        )
         return sum(group.first_token_s is not None and group.first_token_s > came_s for group in begun)
 
-    def _prompt_budget(self, n_prompts: int, n_generating: int, n_tokens: int) -> int:
+    def _prompt_budget(
+        self, n_prompts: int, n_generating: int, n_tokens: int, *, has_priority: bool = False
+    ) -> int:
         """Return the prompt tokens of a step that has `n_tokens` of sequences that generate.
 
         When more sequences wait for their first token than for their next, the step may take longer, by the
         square of that ratio: larger chunks cost less per token, those computed together generate together,
         and it is the many who gain.
+
+        A prompt that `has_priority` over streams of others, which aren't among the `n_generating`, leaves
+        them a small part of each step.
         """
         config = self._config
         if not n_generating:
-            return min(config.prefill_tokens_alone, config.n_batch - n_tokens)
+            alone = min(config.prefill_tokens_alone, config.n_batch - n_tokens)
+            return min(alone, self._tokens_before_others(n_tokens)) if has_priority else alone
         without_s = self._step_cost.estimate(n_tokens)
         step_s = config.gap_s
         if without_s is not None:
@@ -320,10 +400,23 @@ class Scheduler:
         chunk = max(config.chunk_multiple, fitting - fitting % config.chunk_multiple)
         return min(chunk, config.prefill_chunk_tokens, config.n_batch - n_tokens)
 
-    def _next_prompt(self, prefilling: deque[Sequence], adapters: Adapters) -> Sequence | None:
-        """Return the sequence of the next prompt chunk: the first in rank that has a slot or can get one."""
-        admissible = self._admissible(adapters) if self.waiting else None
-        if prefilling and (admissible is None or rank(prefilling[0]) < rank(admissible[0])):
+    def _tokens_before_others(self, n_tokens: int) -> int:
+        """Return the tokens of a prompt in a step beside `n_tokens` of streams that let it go first."""
+        without_s = self._step_cost.estimate(n_tokens) or 0.0
+        step_s = max(self._config.gap_s, QUICK_STEPS * without_s)
+        fitting = self._step_cost.prompt_tokens_within(step_s, n_tokens)
+        if fitting is None:
+            return self._config.prefill_chunk_tokens
+        multiple = self._config.chunk_multiple
+        return max(multiple, fitting - fitting % multiple)
+
+    def _next_prompt(
+        self, prefilling: deque[Sequence], adapters: Adapters, behind: Collection[str]
+    ) -> Sequence | None:
+        """Return the sequence of the next prompt chunk: the first in order that has a slot or can get one."""
+        order = self.precedence.order
+        admissible = self._admissible(adapters, behind) if self.waiting else None
+        if prefilling and (admissible is None or order(prefilling[0]) < order(admissible[0])):
             return prefilling.popleft()
         if admissible is None:
             return None
@@ -332,7 +425,7 @@ class Scheduler:
         self._enter(sequence, placement)
         return sequence
 
-    def _admissible(self, adapters: Adapters) -> tuple[Sequence, Placement] | None:
+    def _admissible(self, adapters: Adapters, behind: Collection[str]) -> tuple[Sequence, Placement] | None:
         """Return the first waiting sequence that should get a slot now, and its placement.
 
         One that will share much of a prompt being computed, or read from disk, waits for it, and a slot is
@@ -341,14 +434,13 @@ class Scheduler:
         if self._kv_cache_full and self.running:
             return None
         n_idle = self.cache.n_idle
-        waiting = self._idle_work.turn_of(self.waiting)
-        if waiting and n_idle > 0 and is_idle_work(waiting[0]):
-            waiting = sorted(waiting, key=self._held_first)  # else one takes the slot that another comes for
+        waiting = self._waiting_now
+        if n_idle > 0:
+            waiting = self._line(waiting, behind)
         for sequence in waiting:
             if n_idle <= 0:
                 return None
-            first = sequence.group.sequences[0]
-            if sequence.adapters != adapters or (first.scores_prompt and first is not sequence):
+            if sequence.adapters != adapters or sequence.waits_for_scores:
                 n_idle -= 1
                 continue
             placement = self.cache.place(sequence)
@@ -360,6 +452,21 @@ class Scheduler:
                 continue
             return sequence, placement
         return None
+
+    def _line(self, waiting: list[Sequence], behind: Collection[str]) -> list[Sequence]:
+        """Return those who wait for a slot in the order in which they get one, without owners `behind`.
+
+        Of idle work those that find their tokens in a slot come first: else one takes it from another. Where
+        it is that of several owners, theirs do within each one's turn.
+        """
+        is_idle = bool(waiting) and is_idle_work(waiting[0])
+        if self.precedence.shares.is_shared:
+            waiting = [one for one in waiting if one.owner not in behind]
+            slot_order = self.precedence.slot_order
+            if is_idle:
+                return sorted(waiting, key=lambda one: (*slot_order(one)[:-2], self._held_first(one)))
+            return sorted(waiting, key=slot_order)
+        return sorted(waiting, key=self._held_first) if is_idle else waiting
 
     def _held_first(self, sequence: Sequence) -> int:
         """Return the sort key that puts first who finds most of its tokens in a slot.
@@ -376,9 +483,10 @@ class Scheduler:
         self._memory.extend(placement.memory)
         sequence.status = SequenceStatus.RUNNING
         self.running.append(sequence)
+        self.precedence.enter(sequence)
         self.admitted.append(sequence)
 
-    def _preempt(self, sequence: Sequence) -> None:
+    def _put_back(self, sequence: Sequence) -> None:
         """Put a running sequence back into the queue; its slot keeps what was computed until it is needed."""
         self._leave(sequence)
         sequence.status = SequenceStatus.WAITING
@@ -390,6 +498,7 @@ class Scheduler:
             self.trim(sequence)
         self.cache.release(sequence)
         self.running.remove(sequence)
+        self.precedence.leave(sequence)
 
 
 def _slot(entry: BatchEntry) -> int:

@@ -62,6 +62,8 @@ class Sequence:
         "n_slides",
         "n_tokens_max",
         "n_unreported",
+        "n_used_before",
+        "owner",
         "progress",
         "scores_prompt",
         "slot",
@@ -93,6 +95,9 @@ class Sequence:
         """The number of generated tokens that no event has counted."""
         self.n_emitted = self.n_prompt
         """The number of `tokens` that the client sent or that an event carried."""
+        self.owner = request.owner
+        self.n_used_before = 0
+        """The tokens that had been computed for its owner when it got its slot, by `FairShare`."""
         self.adapters: Adapters = request.adapters
         self.draft: list[int] = []
         """Guesses of the tokens after the last one, to be checked in the next step."""
@@ -158,6 +163,12 @@ class Sequence:
     def n_covered(self) -> int:
         """The number of unreported tokens all of whose text has been shown; only with `text_ends`."""
         return bisect_right(self.text_ends, self.n_shown)
+
+    @property
+    def waits_for_scores(self) -> bool:
+        """True if another choice of its request has to score the prompt first."""
+        first = self.group.sequences[0]
+        return first.scores_prompt and first is not self
 
     @property
     def must_go_on(self) -> bool:

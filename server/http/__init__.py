@@ -1,7 +1,8 @@
 """HTTP beneath the routes: keys, bodies, logs, and the stream of an answer to its socket.
 
 access_log.py      Every request's id and its line in the log; never its content. ASGI middleware.
-api_keys.py        `ApiKeys`: the ASGI middleware that requires an API key, used only where keys are set.
+api_keys.py        `ApiKeys`: the ASGI middleware that finds out who calls, and what of it the caller may
+                   have.
 body_processes.py  `BodyProcesses`: the parent's side of the processes that read large bodies.
 body_shape.py      `shape_of`: a body without what it says: names of fields, numbers, lengths of texts. Pure.
 connection.py      `HttpConnection`: uvicorn's HTTP protocol, where each wait for a client has an end.
@@ -23,18 +24,22 @@ live_requests.py   `LiveRequests`: the requests that are being answered, so that
 native.py          `native_answer`: from a request of `/completion` or `/infill` to its HTTP answer, streamed
                    or whole.
 open_files.py      `connection_limit`: the number of connections that this process has files for.
-openapi.py         The OpenAPI document's request bodies, which FastAPI doesn't know: endpoints read theirs
-                   themselves.
+openapi.py         The OpenAPI document's request bodies and keys, which FastAPI doesn't know: we read both
+                   ourselves.
 pages.py           `list_of`: a part of a long list in OpenAI's form, by `after`, `limit` and `order`. Pure.
+parts.py           `AppParts`: what an application works with beside its settings and models.
 pieces.py          `JsonPieces`: an answer that is there in pieces, sent as they are with others served in
                    between.
 pool.py            `answer_pooled`: from a request for vectors or scores to its HTTP answer.
 preflights.py      `Preflights`: CORS as Starlette does it, with refusals in OpenAI's form. ASGI middleware.
+rate_headers.py    The headers that tell a limited key what it has left, in OpenAI's or Anthropic's form.
+                   Pure.
 request_body.py    `read` and `read_small`: a request's body, within its limits and whatever its content type
                    says.
 request_head.py    `RequestHeads`: the ASGI middleware that refuses requests whose head no route could serve.
 respond.py         `respond`: from a request for a response to its HTTP answer, streamed or whole, kept on the
                    way.
+route_access.py    `RouteAccess`: the right that a request needs, by the application's own routes.
 route_scopes.py    `ROUTE_SCOPES`: the right that each route of the application asks of an API key.
 stream_writer.py   Streamed answers: `EventStream` is the response, `StreamWriter` writes the chunks of each
                    event.

@@ -17,6 +17,7 @@ from server.embeddings.answers import new_answer_id
 from server.embeddings.read import PooledPurpose
 from server.http import request_body
 from server.http.access_log import record_of
+from server.http.api_keys import caller_of, check_model
 from server.http.body_processes import BodyProcesses
 from server.http.inspector import Inspections
 from server.http.live_requests import LiveRequests
@@ -31,7 +32,8 @@ from server.responses.running import RunningResponses, Turn
 from server.responses.store import ResponseStore
 from server.supervisor.adapters.service import AdapterService
 from server.supervisor.lives import ModelLives
-from server.supervisor.protocol import ModelService
+from server.supervisor.protocol import ModelService, ModelStatus
+from server.usage.accounts import Accounts
 
 logger = logging.getLogger("corral.http")
 
@@ -72,6 +74,8 @@ class Api:
     """The files and batches."""
     batch_endpoints: frozenset[str] = frozenset()
     """The routes whose requests may be lines of a batch."""
+    accounts: Accounts = field(default_factory=Accounts)
+    """The keys that are known, and the usage so far."""
 
     async def read_generation(self, request: Request, kind: Kind) -> tuple[GenerationRead, str]:
         """Return a request that generates, and the id of its answer. Raises RequestError."""
@@ -165,16 +169,17 @@ class Api:
             logger.warning(message, name, path)
 
     def resolve(self, request: Request, model: str | None) -> str:
-        """Return the name of the model that is to answer. Raises ModelNotFound.
+        """Return the name of the model that is to answer. Raises ModelNotFound, and NotAllowed.
 
         A request may leave `model` out: it gets the first of those that the server was started with, whatever
         else is loaded by now; on a server without any, the only one that runs or is here; else: RequestError.
+        Models that the caller may not use don't count.
         """
-        name = model or self._default_model()
+        name = model or self._default_model(request)
         if self.is_native and not self._is_known(name):
-            name = self._default_model()
+            name = self._default_model(request)
         record_of(request.scope).model = name
-        self.service.find(name)
+        self.find(request, name)
         return name
 
     @property
@@ -189,8 +194,23 @@ class Api:
             return False
         return True
 
-    def _default_model(self) -> str:
-        known = self.service.models()
+    def find(self, request: Request, name: str) -> ModelStatus:
+        """Return the model by that name. Raises ModelNotFound, and NotAllowed by the caller's key."""
+        try:
+            status = self.service.find(name)
+        except ModelNotFound:
+            check_model(request.scope, name)  # nobody learns which others there are
+            raise
+        check_model(request.scope, *_names(status, name))
+        return status
+
+    def usable(self, request: Request, statuses: list[ModelStatus]) -> list[ModelStatus]:
+        """Return those of the models that the caller may use."""
+        caller = caller_of(request.scope)
+        return [status for status in statuses if caller.may_use(*_names(status, status.name))]
+
+    def _default_model(self, request: Request) -> str:
+        known = self.usable(request, self.service.models())
         for status in known:
             if status.served:
                 return status.name
@@ -203,6 +223,13 @@ class Api:
         raise RequestError(
             f"you must provide a model parameter; {choices}", param="model", code="missing_required_parameter"
         )
+
+
+def _names(status: ModelStatus, asked: str) -> list[str]:
+    """Return the names by which a key may be allowed a model: as asked, plain, and with its type."""
+    type_ = f":{status.type}"
+    plain = status.parent or status.name.removesuffix(type_)
+    return [asked, status.name, plain, plain + type_]
 
 
 def api_of(request: Request) -> Api:

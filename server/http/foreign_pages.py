@@ -17,9 +17,10 @@ from collections.abc import Sequence
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from server.http.api_keys import OPEN_PATHS
 from server.http.error_response import error_response
 from server.http.hosts import AllowedHosts, Authority, parse_authority, parse_origin, plain_origin
+from server.http.route_scopes import OPEN_PATHS
+from server.keys.key_ring import KeyRing
 from server.openai import errors
 from server.openai.errors import ApiError
 
@@ -27,15 +28,20 @@ _FOREIGN_SITES = frozenset({"cross-site", "same-site"})
 
 
 class ForeignPages:
-    """Refuses names that aren't in `hosts`, and pages of origins that aren't in `origins` (`*` for all)."""
+    """Refuses names that aren't in `hosts`, and pages of origins that aren't in `origins` (`*` for all).
 
-    def __init__(self, app: ASGIApp, hosts: AllowedHosts, origins: Sequence[str]) -> None:
+    While `keys` are asked for, nothing is refused.
+    """
+
+    def __init__(self, app: ASGIApp, keys: KeyRing, hosts: AllowedHosts, origins: Sequence[str]) -> None:
         self._app = app
+        self._keys = keys
         self._hosts = hosts
         self._origins = frozenset(map(plain_origin, origins))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        error = self._refusal(scope) if scope["type"] == "http" else None
+        is_guarded = scope["type"] == "http" and not self._keys.asks_for_keys()
+        error = self._refusal(scope) if is_guarded else None
         if error is None:
             await self._app(scope, receive, send)
         else:

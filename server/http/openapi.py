@@ -1,4 +1,4 @@
-"""The OpenAPI document's request bodies, which FastAPI doesn't know: endpoints read theirs themselves."""
+"""The OpenAPI document's request bodies and keys, which FastAPI doesn't know: we read both ourselves."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pydantic.json_schema import models_json_schema
 from server.anthropic.requests.schemas import CountTokensRequest, MessagesRequest
 from server.batches.requests import BatchCreation
 from server.embeddings.schemas import EmbeddingRequest, EmbedRequest, RerankRequest, ScoreRequest
+from server.http.route_scopes import ROUTE_SCOPES
 from server.llama_server.schemas import InfillRequest, NativeCompletionRequest
 from server.openai.requests.schemas import (
     ApplyTemplateRequest,
@@ -47,6 +48,11 @@ _SCHEMAS: tuple[type[BaseModel], ...] = (
     ScoreRequest,
     TokenizeRequest,
 )
+_KEY_HEADERS: dict[str, dict[str, str]] = {
+    "ApiKey": {"type": "http", "scheme": "bearer", "description": "A key, where the server asks for keys."},
+    "ApiKeyHeader": {"type": "apiKey", "in": "header", "name": "X-Api-Key"},
+}
+"""The security schemes: the headers in which a key may come."""
 _REFERENCE = "#/components/schemas/{model}"
 
 
@@ -76,5 +82,16 @@ def document(app: FastAPI) -> dict[str, Any]:
             [(model, "validation") for model in _SCHEMAS], ref_template=_REFERENCE
         )
         schema.setdefault("components", {}).setdefault("schemas", {}).update(definitions["$defs"])
+        _add_keys(schema)
         app.openapi_schema = schema
     return app.openapi_schema
+
+
+def _add_keys(schema: dict[str, Any]) -> None:
+    """Say of each operation which scope its key needs."""
+    schema["components"]["securitySchemes"] = _KEY_HEADERS
+    for path, operations in schema["paths"].items():
+        for method, operation in operations.items():
+            scope = ROUTE_SCOPES.get(f"{method.upper()} {path.removeprefix('/v1')}", "admin")
+            if scope != "open":
+                operation["security"] = [{name: [scope]} for name in _KEY_HEADERS]

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final, Literal
 
-KeyScope = Literal["infer", "embed", "models", "admin", "metrics"]
-"""The rights that a key may have: answers, vectors and scores, the models, the server itself, figures."""
+from server.keys.caller import KeyScope
+
 RouteScope = Literal["open", KeyScope]
 """`open`: the route needs no key, since monitors and browsers come without one; it holds nothing secret."""
 
@@ -61,6 +61,7 @@ _BY_SCOPE: Final[Mapping[RouteScope, tuple[str, ...]]] = {
         "POST /detokenize",
         "POST /apply-template",
         "GET /tokenizer_info",
+        "GET /usage",
         "GET /web/chats",
         "POST /web/chats",
         "DELETE /web/chats",
@@ -103,6 +104,8 @@ _BY_SCOPE: Final[Mapping[RouteScope, tuple[str, ...]]] = {
         "POST /admin/models/{model:path}/pin",
         "POST /admin/models/{model:path}/unpin",
         "GET /admin/inspect",
+        "GET /admin/usage",
+        "GET /admin/keys",
     ),
     "metrics": ("GET /metrics", "GET /slots"),
 }
@@ -111,6 +114,10 @@ ROUTE_SCOPES: Final[Mapping[str, RouteScope]] = MappingProxyType(
     {route: scope for scope, routes in _BY_SCOPE.items() for route in routes}
 )
 """The scope of each method and path; a path is without its `/v1`, which many routes have in addition."""
+
+
+OPEN_PATHS: Final = frozenset(route.removeprefix("GET ") for route in _BY_SCOPE["open"])
+"""The paths of the routes that need no key."""
 
 
 def route_scope(method: str, path: str) -> RouteScope:

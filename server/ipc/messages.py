@@ -132,6 +132,8 @@ class Generate(msgspec.Struct, frozen=True, tag="generate", kw_only=True):
     """The prompt's tokens get logprobs too if true (`PromptScored`)."""
     priority: int = 0
     """Requests with a lower number go first; equals go first come, first served."""
+    owner: str = ""
+    """Whoever the request is for. Owners get equal shares, whatever the number of their requests."""
     adapters: Adapters | None = None
     """LoRA adapters, none with scale 0. None: the model's defaults, which the supervisor fills in; a worker
     knows of none."""

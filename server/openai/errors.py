@@ -102,7 +102,9 @@ TABLE: dict[type[CorralError], _Row] = {
     errors.WorkerError: _Row(503, SERVER, retry_after_s=5),
     errors.WorkerDied: _Row(503, SERVER, code="worker_died", retry_after_s=1),
     errors.WorkerBusy: _Row(429, RATE_LIMIT, code="rate_limit_exceeded", retry_after_s=1),
+    errors.RateLimited: _Row(429, RATE_LIMIT, code="rate_limit_exceeded"),
     errors.RequestError: _Row(400, INVALID),
+    errors.NotAllowed: _Row(403, INVALID),
     errors.ContextLengthExceeded: _Row(400, INVALID, code="context_length_exceeded"),
     BodyTooLarge: _Row(413, INVALID),
 }
@@ -165,6 +167,36 @@ def wrong_key() -> ApiError:
     """Return the error for a request with an unknown API key."""
     body = ErrorBody(message="Incorrect API key provided", type=INVALID, code="invalid_api_key")
     return ApiError(status=401, body=body)
+
+
+def expired_key(name: str, expired: str) -> ApiError:
+    """Return the error for a key that was good until `expired`."""
+    body = ErrorBody(
+        message=f"The API key {name} has expired ({expired}); ask whoever runs the server for a new one "
+        f"(corral keys rotate {name}, or add)",
+        type=INVALID,
+        code="invalid_api_key",
+    )
+    return ApiError(status=401, body=body)
+
+
+def key_gone() -> ApiError:
+    """Return the error for work that goes on for a key which isn't good any more."""
+    body = ErrorBody(
+        message="The API key for which this is done was removed or has expired; begin again with another",
+        type=INVALID,
+        code="invalid_api_key",
+    )
+    return ApiError(status=401, body=body)
+
+
+def insufficient_scope(name: str, wanted: str, scopes: Iterable[str]) -> ApiError:
+    """Return the error for a key without the right that a route asks for."""
+    message = (
+        f"The API key {name} has no right to this: the route asks for the scope '{wanted}', and the key has "
+        f"{', '.join(scopes) or 'none'}; ask whoever runs the server for a key with it"
+    )
+    return ApiError(status=403, body=ErrorBody(message=message, type=INVALID, code="insufficient_scope"))
 
 
 def http_error(status: int, method: str, path: str, known: Iterable[str] = ()) -> ApiError:

@@ -29,5 +29,7 @@ slots.py          `GET /slots`, llama-server's: what each slot of a loaded model
 stored_chats.py   Kept chat completions: those whose request had `store: true`.
 tokens.py         `/tokenize`, `/detokenize`, `/apply-template` as in llama-server; `/tokenizer_info` as in
                   vLLM.
+usage_totals.py   `GET /admin/usage`: who has used what; `/admin/keys`: the keys; `GET /v1/usage`: one's own
+                  usage.
 web_chats.py      `/web/chats`: the web page's chats, and the answers that are made in them.
 """

@@ -1,6 +1,6 @@
 """`/admin/adapters`: LoRA adapters at run time; `/lora-adapters`: llama-server's defaults of them.
 
-Asks for the same API keys as everything else. Paths are the server's own, never addresses.
+A key sees the adapters of its models. Paths are the server's own, never addresses.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from starlette.requests import Request
 
 from models.adapter_reference import MAX_SCALE
 from models.errors import RequestError
+from server.http.api_keys import caller_of, check_model
 from server.http.dependencies import api_of
 from server.supervisor.adapters.registry import RegisteredAdapter
 from server.supervisor.adapters.service import AdapterService
@@ -52,7 +53,9 @@ def _body(schema: dict[str, Any]) -> dict[str, Any]:
 @router.get("/admin/adapters")
 async def list_adapters(request: Request, model: str | None = None) -> dict[str, Any]:
     """The LoRA adapters that are loaded, of all models or one."""
-    return {"object": "list", "data": [adapter_object(adapter) for adapter in _adapters(request).list(model)]}
+    caller = caller_of(request.scope)
+    found = [adapter for adapter in _adapters(request).list(model) if caller.may_use(adapter.model)]
+    return {"object": "list", "data": [adapter_object(adapter) for adapter in found]}
 
 
 @router.post("/admin/adapters", openapi_extra=_body(NewAdapter.model_json_schema()))
@@ -70,13 +73,13 @@ async def load_adapter(request: Request) -> dict[str, Any]:
 @router.get("/admin/adapters/{adapter_id}")
 async def retrieve_adapter(request: Request, adapter_id: int) -> dict[str, Any]:
     """One LoRA adapter."""
-    return adapter_object(_adapters(request).get(adapter_id))
+    return adapter_object(_usable(request, adapter_id))
 
 
 @router.delete("/admin/adapters/{adapter_id}")
 async def unload_adapter(request: Request, adapter_id: int) -> dict[str, Any]:
     """Refuse the adapter to new requests, and answer once those that use it have ended and it is freed."""
-    removed = await _adapters(request).remove(adapter_id)
+    removed = await _adapters(request).remove(_usable(request, adapter_id).id)
     return {"id": removed.id, "object": "adapter", "deleted": True}
 
 
@@ -117,6 +120,13 @@ def adapter_object(adapter: RegisteredAdapter) -> dict[str, Any]:
         "rank": adapter.rank,
         "size_bytes": adapter.size_bytes,
     }
+
+
+def _usable(request: Request, adapter_id: int) -> RegisteredAdapter:
+    """Return an adapter. Raises AdapterNotFound, and NotAllowed if the caller may not use its model."""
+    adapter = _adapters(request).get(adapter_id)
+    check_model(request.scope, adapter.model)
+    return adapter
 
 
 def _adapters(request: Request) -> AdapterService:

@@ -25,7 +25,7 @@ async def list_models(
     after_id: str | None = None,
     before_id: str | None = None,
 ) -> dict[str, Any]:
-    """Every model that requests may name, loaded or not, and each with each of its LoRA adapters.
+    """Every model that the caller may name, loaded or not, and each with each of its LoRA adapters.
 
     A request with the header `anthropic-version` gets pages in Anthropic's form; the parameters are theirs.
     """
@@ -33,6 +33,7 @@ async def list_models(
     statuses = api.service.models()
     if api.adapters is not None:
         statuses += [api.service.find(adapter.full_name) for adapter in api.adapters.list()]
+    statuses = api.usable(request, statuses)
     if _is_anthropic(request):
         return anthropic_models.page(statuses, limit=limit, after_id=after_id, before_id=before_id)
     return {"object": "list", "data": [model_object(model) for model in statuses]}
@@ -44,7 +45,7 @@ async def list_models(
 async def retrieve_model(request: Request, model: str) -> dict[str, Any]:
     """One model, by `name` or `name:TYPE`, with a LoRA adapter by `name:adapter`."""
     record_of(request.scope).model = model
-    status = api_of(request).service.find(model)
+    status = api_of(request).find(request, model)
     made = anthropic_models.model_object if _is_anthropic(request) else model_object
     return {**made(status), "id": model}
 

@@ -263,6 +263,7 @@ class PromptReader:
             n_probs=message.n_probs,
             score_prompt=message.score_prompt,
             priority=message.priority,
+            owner=message.owner,
             adapters=message.adapters or (),
             guide=answer.guide,
             plan=answer.plan,

@@ -17,6 +17,7 @@ from pydantic import SecretStr
 from server.app import create_app
 from server.config import ServerConfig
 from server.http.connection import ConnectionLimits, protocol
+from server.http.parts import AppParts
 from server.pages.store import ChatStore
 from tests.browser import admin_contract
 from tests.browser.answers import script
@@ -27,7 +28,7 @@ async def main(port: int, folder: Path, keys: list[str]) -> None:
     config = ServerConfig(api_keys=tuple(map(SecretStr, keys)))
     service = ScriptedService(script, models=(DEMO, IDLE))
     chats = ChatStore(folder / "chats.sqlite", config.web_page_bytes)
-    app = create_app(config, service, chats=chats)
+    app = create_app(config, service, AppParts(chats=chats))
     if keys:
         app.include_router(admin_contract.router)
     with socket.socket() as listener:

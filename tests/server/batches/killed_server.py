@@ -22,6 +22,7 @@ from server.batches.records import FILE_S, BatchRecord, FileRecord, new_batch_id
 from server.batches.runner import BatchRunner
 from server.batches.store import BatchStore
 from server.config import ServerConfig
+from server.http.parts import AppParts
 from server.ipc.messages import Generate
 from tests.server.batches.running import CHAT, LIMITS, jsonl, line
 from tests.server.scripted_service import ScriptedService, Step, says
@@ -73,7 +74,7 @@ async def live(folder: Path) -> None:
     """Run batches until none is left."""
     store = BatchStore(folder, LIMITS)
     service = ScriptedService(answer)
-    app = create_app(ServerConfig(), service, batch_store=store)
+    app = create_app(ServerConfig(), service, AppParts(batches=store))
     runner = BatchRunner(store, LineCaller(app), service.find, n_at_once=8, line_bytes=1 << 20)
     runner.start()
     while await store.active_batches():  # noqa: ASYNC110 - the runner tells nobody

@@ -19,6 +19,7 @@ from server.batches.records import StorageLimits
 from server.batches.runner import BatchRunner
 from server.batches.store import BatchStore
 from server.config import ServerConfig
+from server.http.parts import AppParts
 from tests.server.http_client import serving
 from tests.server.scripted_service import ScriptedService
 
@@ -58,7 +59,7 @@ async def batch_server(
 ) -> AsyncIterator[AsyncOpenAI]:
     store = BatchStore(folder, limits)
     config = ServerConfig(**settings)
-    app = create_app(config, service, batch_store=store)
+    app = create_app(config, service, AppParts(batches=store))
     runner = BatchRunner(
         store,
         LineCaller(app),

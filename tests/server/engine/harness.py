@@ -175,6 +175,7 @@ def request(
     n_probs: int | None = None,
     score_prompt: bool = False,
     priority: int = 0,
+    owner: str = "",
     adapters: tuple[tuple[int, float], ...] = (),
     n_keep: int | None = None,
 ) -> EngineRequest:
@@ -199,6 +200,7 @@ def request(
         n_probs=n_probs,
         score_prompt=score_prompt,
         priority=priority,
+        owner=owner,
         adapters=adapters,
         n_keep=n_keep,
     )

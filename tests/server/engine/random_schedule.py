@@ -18,6 +18,7 @@ from tests.server.engine.scripted_runner import EOG, ScriptedRunner
 from tests.server.engine.scripted_store import ScriptedStore
 
 STOPS = ["ab", "ba.", "stop", "#a", "the end#", "é", "c", "\ufffd"]
+OWNERS = ["", "", "", "a", "b"]
 ADAPTERS: list[Adapters] = [(), (), (), ((1, 1.0),), ((1, 0.5), (2, 1.0))]
 
 
@@ -48,6 +49,7 @@ def random_request(chance: random.Random, prefixes: Sequence[list[int]], n_ctx: 
         score_prompt=chance.random() < 0.15,
         priority=chance.choice([0, 0, 0, -1, 3, IDLE_PRIORITY]),
         adapters=chance.choice(ADAPTERS),
+        owner=chance.choice(OWNERS),
     )
 
 

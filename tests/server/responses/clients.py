@@ -14,6 +14,7 @@ from openai import AsyncOpenAI
 
 from server.app import create_app
 from server.config import ServerConfig
+from server.http.parts import AppParts
 from server.responses.records import Limits
 from server.responses.store import ResponseStore
 from tests.server.http_client import serving
@@ -27,7 +28,7 @@ def keeping_app(
 ) -> FastAPI:
     """Return an application; without a folder it keeps nothing."""
     path = None if folder is None else folder / "state.sqlite"
-    return create_app(ServerConfig(**settings), service, kept=ResponseStore(path, limits))
+    return create_app(ServerConfig(**settings), service, AppParts(responses=ResponseStore(path, limits)))
 
 
 @asynccontextmanager

@@ -15,6 +15,7 @@ from models.doctor.tiny_model import write_tiny_gguf
 from models.errors import ModelNotFound
 from server.app import create_app
 from server.config import ServerConfig
+from server.http.parts import AppParts
 from server.ipc.messages import LoadAdapter
 from server.supervisor.adapters.registry import AdapterRegistry
 from server.supervisor.adapters.service import AdapterMessage, AdapterService
@@ -59,7 +60,7 @@ def service(tmp_path: Path) -> Service:
 
 @pytest_asyncio.fixture
 async def client(service: Service) -> AsyncIterator[httpx.AsyncClient]:
-    app = create_app(ServerConfig(), service, AdapterService(service, service.registry))
+    app = create_app(ServerConfig(), service, AppParts(adapters=AdapterService(service, service.registry)))
     transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://corral") as made:
         yield made

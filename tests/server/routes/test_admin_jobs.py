@@ -12,6 +12,7 @@ import pytest_asyncio
 
 from server.app import create_app
 from server.config import ServerConfig
+from server.http.parts import AppParts
 from tests.server.http_client import client_for, error_of
 from tests.server.jobs.test_table import TELLS, scripted
 from tests.server.scripted_service import ScriptedService
@@ -19,7 +20,7 @@ from tests.server.scripted_service import ScriptedService
 
 @pytest_asyncio.fixture
 async def client() -> AsyncIterator[httpx.AsyncClient]:
-    app = create_app(ServerConfig(), ScriptedService(), jobs=scripted(TELLS))
+    app = create_app(ServerConfig(), ScriptedService(), AppParts(jobs=scripted(TELLS)))
     transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://corral") as made:
         yield made
@@ -56,7 +57,7 @@ async def test_the_answer_may_be_the_events(client: httpx.AsyncClient) -> None:
 
 async def test_comments_fill_a_silence() -> None:
     slow = "import time as clock\nclock.sleep(0.5)\n" + TELLS
-    app = create_app(ServerConfig(sse_comment_s=0.05), ScriptedService(), jobs=scripted(slow))
+    app = create_app(ServerConfig(sse_comment_s=0.05), ScriptedService(), AppParts(jobs=scripted(slow)))
     transport = httpx.ASGITransport(app=app)
     async with httpx.AsyncClient(transport=transport, base_url="http://corral") as client:
         streamed = await client.post("/admin/models/pull", json={"model": "org/one", "stream": True})

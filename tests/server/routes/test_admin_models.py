@@ -12,6 +12,7 @@ import pytest
 
 from server.app import create_app
 from server.config import ServerConfig
+from server.http.parts import AppParts
 from server.supervisor.life import LifeSettings
 from server.supervisor.lives import ModelLives
 from server.supervisor.supervisor import Supervisor
@@ -27,7 +28,7 @@ from tests.server.supervisor.test_supervisor import until
 
 
 def client_of(supervisor: Supervisor) -> httpx.AsyncClient:
-    app = create_app(ServerConfig(), supervisor, lives=ModelLives(supervisor))
+    app = create_app(ServerConfig(), supervisor, AppParts(lives=ModelLives(supervisor)))
     transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
     return httpx.AsyncClient(transport=transport, base_url="http://corral")
 

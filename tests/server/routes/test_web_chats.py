@@ -18,6 +18,7 @@ from models.errors import WorkerBusy
 from server.app import create_app
 from server.config import ServerConfig
 from server.engine.events import Delta, Failure, Started
+from server.http.parts import AppParts
 from server.ipc.messages import ChatPrompt, Generate
 from server.pages.store import ChatStore
 from tests.server.http_client import error_of, serving
@@ -28,7 +29,9 @@ LIMIT = 1 << 24
 
 
 def app_for(service: ScriptedService, folder: Path, **settings: Any) -> FastAPI:
-    return create_app(ServerConfig(**settings), service, chats=ChatStore(folder / "chats.sqlite", LIMIT))
+    return create_app(
+        ServerConfig(**settings), service, AppParts(chats=ChatStore(folder / "chats.sqlite", LIMIT))
+    )
 
 
 @asynccontextmanager

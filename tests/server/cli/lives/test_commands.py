@@ -16,6 +16,7 @@ from pydantic import SecretStr
 from server.app import create_app
 from server.cli.lives.ps import span
 from server.config import ServerConfig
+from server.http.parts import AppParts
 from server.supervisor.lives import ModelLives
 from tests.server.cli.conftest import Corral
 from tests.server.http_client import serving
@@ -40,7 +41,9 @@ class Setup:
 @pytest_asyncio.fixture
 async def setup(corral: Corral, supervise: MakeSupervisor, script: WriteScript) -> AsyncIterator[Setup]:  # noqa: F811
     supervisor = supervise(stored=(script("org/one"), script("two")))
-    app = create_app(ServerConfig(api_keys=(SecretStr("secret"),)), supervisor, lives=ModelLives(supervisor))
+    app = create_app(
+        ServerConfig(api_keys=(SecretStr("secret"),)), supervisor, AppParts(lives=ModelLives(supervisor))
+    )
     async with serving(app) as url:
         yield Setup(corral, url)
 

@@ -1,0 +1,9 @@
+"""Usage: who has had which model compute how many tokens, counted per key, model and day.
+
+accounts.py         `Accounts`: the keys that a server knows, and the usage that it counts for them.
+database.py         `UsageDatabase`: the usage in one SQLite file, a row per day, key and model.
+entry.py            `UsageEntry`: what one request, or all of a key's, a model's or a day's together, have
+                    used. Pure.
+ledger.py           `UsageLedger`: the usage, for the event loop; the file is used in a thread of its own.
+metered_service.py  `MeteredService`: the model service, with each answer limited and counted by its key.
+"""
