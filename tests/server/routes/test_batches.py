@@ -289,7 +289,10 @@ async def test_a_key_that_is_gone_answers_no_more_lines(tmp_path: Path) -> None:
         batch = await ended(client, batch)
         errors = await results(client, batch.error_file_id)
     assert not service.requests
-    assert errors["request-1"]["response"]["status_code"] == 401
+    assert batch.status == "failed"
+    assert batch.errors is not None
+    assert [error.code for error in batch.errors.data or []] == ["invalid_api_key"]
+    assert errors["request-1"]["error"]["code"] == "invalid_api_key"
 
 
 @pytest.mark.parametrize(
