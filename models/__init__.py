@@ -22,6 +22,7 @@ doctor/                The checks of `corral doctor`: what this machine can do, 
 gguf/                  GGUF files as data: header, metadata and tensor table, read and checked without
                        llama.cpp.
 hub/                   The Hugging Face Hub: plans of downloads, transfers into its cache, and its errors.
+imports/               Models that other programs have on this disk, taken into the store without a copy.
 llamacpp/              The only code that touches llama.cpp's native library: one llama.cpp object per file.
 machine/               This machine: its processor, memory and devices, and the fit of a model.
 store/                 The store of quantized models under CORRAL_HOME, with its manifests, locks and staging.

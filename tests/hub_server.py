@@ -89,6 +89,7 @@ class Repo:
     status_times: int | None = None
     extra_siblings: list[str] = field(default_factory=list)
     """File names to list besides, with invented sizes."""
+    downloads: int = 0
 
     @property
     def commit(self) -> str:
@@ -243,6 +244,9 @@ class _Handler(BaseHTTPRequestHandler):
         if path == "/api/whoami-v2":
             self._whoami(token)
             return
+        if path == "/api/models":
+            self._search(query, token)
+            return
         match = re.fullmatch(
             r"/api/models/(?P<repo>[^/]+(?:/[^/]+)?)(?P<rest>/(?:revision|tree|auth-check).*)?", path
         )
@@ -263,6 +267,22 @@ class _Handler(BaseHTTPRequestHandler):
             self._refuse(401, "", "Invalid username or password.")
         else:
             self._json({"type": "user", "name": user, "orgs": [], "auth": {"type": "access_token"}})
+
+    def _search(self, query: dict[str, list[str]], token: str | None) -> None:
+        """Repositories whose names have every word, in the order of `sort`, and only what is in `expand`."""
+        words = query.get("search", [""])[0].lower().split()
+        repos = [
+            repo
+            for repo in self.server.hub.repos.values()
+            if (not repo.private or repo.may_read(token)) and all(word in repo.name.lower() for word in words)
+        ]
+        if query.get("sort") == ["downloads"]:
+            repos.sort(key=lambda repo: -repo.downloads)
+        wanted = {"_id", "id", "modelId", *query.get("expand", ())}
+        infos = [
+            _info(repo, repo.commit, blobs=False) for repo in repos[: int(query.get("limit", ["100"])[0])]
+        ]
+        self._json([{key: value for key, value in info.items() if key in wanted} for info in infos])
 
     def _api(self, name: str, rest: str, query: dict[str, list[str]], token: str | None) -> None:
         repo = self._readable_repo(name, token)
@@ -438,7 +458,7 @@ def _info(repo: Repo, commit: str, *, blobs: bool) -> dict[str, Any]:
         "private": repo.private,
         "gated": "manual" if repo.gated else False,
         "disabled": False,
-        "downloads": 0,
+        "downloads": repo.downloads,
         "likes": 0,
         "tags": [],
         "siblings": siblings,

@@ -1,9 +1,9 @@
 """Downloads from the Hub: `plan` chooses the files, `run` fetches what the cache lacks.
 
 `plan` lists what the Hub has and chooses (`files`, `plan`); `run` fetches several files at once (`fetch`,
-`transfer`). With `errors` this is the only importer of huggingface_hub, which gives sessions, headers and
-error classes. It can't resume a file that an earlier process began, so the bytes are fetched here, into its
-cache's layout (`cache`). All of the Hub's errors are translated once, in `errors`.
+`transfer`). With `errors` and `search` this is the only importer of huggingface_hub, which gives sessions,
+headers and error classes. It can't resume a file that an earlier process began, so the bytes are fetched
+here, into its cache's layout (`cache`). All of the Hub's errors are translated once, in `errors`.
 """
 
 from __future__ import annotations
@@ -37,7 +37,16 @@ from models.reference import ModelRef
 from models.secrets import clean_address, clean_secret, without_user
 from models.store.atomic_write import disk_errors, is_unwritable
 
-__all__ = ["DownloadPlan", "DownloadProgress", "HubSettings", "PlannedFile", "plan", "ranges", "run"]
+__all__ = [
+    "DownloadPlan",
+    "DownloadProgress",
+    "HubSettings",
+    "PlannedFile",
+    "list_files",
+    "plan",
+    "ranges",
+    "run",
+]
 
 _log = logging.getLogger("corral.hub")
 _TRUE = ("1", "ON", "YES", "TRUE")
@@ -115,7 +124,7 @@ def plan(
     if settings.offline:
         return plan_from_cache(ref, globs, cache, paths, "HF_HUB_OFFLINE is set")
     try:
-        commit, files = _listing(ref, settings)
+        commit, files = list_files(ref, settings)
     except HubUnreachable as error:
         try:
             found = plan_from_cache(ref, globs, cache, paths, "there is no connection")
@@ -182,14 +191,17 @@ def ranges(plan: DownloadPlan, *, settings: HubSettings | None = None) -> RangeR
     return RangeReader(_Source(plan, settings).open, settings.retries)
 
 
-def _listing(ref: ModelRef, settings: HubSettings) -> tuple[str, list[RemoteFile]]:
-    """Return the commit that `ref` means and its files; check that a gated repository is open to us."""
+def list_files(ref: ModelRef, settings: HubSettings, *, to_read: bool = True) -> tuple[str, list[RemoteFile]]:
+    """Return the commit that `ref` means and its files, which are `to_read`: open to us, if it is gated.
+
+    Raises ModelNotFound, AccessDenied, HubUnreachable, HubError.
+    """
     assert ref.repo is not None
     repo, api = ref.repo, HfApi(endpoint=settings.endpoint, token=settings.token or False)
 
     def ask() -> ModelInfo:
         info = api.model_info(repo, revision=ref.revision, files_metadata=True, timeout=settings.timeout_s)
-        if info.gated:
+        if info.gated and to_read:
             try:
                 api.auth_check(repo)
             except RepositoryNotFoundError:  # GatedRepoError is one

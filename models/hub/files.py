@@ -129,6 +129,26 @@ def gguf_type(path: str) -> str | None:
     return None
 
 
+def sizes(repo: str, files: Sequence[RemoteFile]) -> tuple[dict[str, int], int | None]:
+    """Return the bytes of each ready GGUF by its type, and of the weights that would be quantized, if any.
+
+    Of several files of a type it is the plain one, else the smallest. Raises HubError for a listing that
+    can't be right, and ModelNotFound where there is neither.
+    """
+    ggufs: dict[str, int] = {}
+    for group in sorted(_gguf_groups(files), key=lambda group: (_is_variant(group), _bytes(group.files))):
+        if group.type is not None:
+            ggufs.setdefault(group.type, _bytes(group.files))
+    _, weights = _checkpoint_weights(repo, files, None)
+    if not ggufs and not weights:
+        choose(repo, files, None, ())  # says what there is instead
+    return dict(sorted(ggufs.items(), key=lambda item: item[1])), _bytes(weights) if weights else None
+
+
+def _bytes(files: Iterable[RemoteFile]) -> int:
+    return sum(file.size_bytes for file in files)
+
+
 def _included(repo: str, files: Sequence[RemoteFile], include: Sequence[str]) -> Choice:
     chosen = [file for file in files if any(fnmatch.fnmatchcase(file.path, glob) for glob in include)]
     if not chosen:
@@ -239,9 +259,7 @@ def is_model_gguf(path: str) -> bool:
 def _gguf(repo: str, files: Sequence[RemoteFile], groups: list[_Group], type_: str | None) -> Choice:
     wanted = type_ or ("Q4_K_M" if len(groups) > 1 else groups[0].type)
     chosen = [group for group in groups if group.type == wanted]
-    # "UD" marks a variant with other choices per tensor; the plain one is meant where both are there.
-    plain = [group for group in chosen if not re.search(r"(?<![A-Za-z0-9])UD-", group.stem)]
-    chosen = plain or chosen
+    chosen = [group for group in chosen if not _is_variant(group)] or chosen
     if not chosen:
         types = " ".join(sorted({group.type for group in groups if group.type}))
         problem = f"has no GGUF of type {type_}" if type_ else "has several GGUFs and none is Q4_K_M"
@@ -255,6 +273,11 @@ def _gguf(repo: str, files: Sequence[RemoteFile], groups: list[_Group], type_: s
     _require_all_shards(repo, chosen[0].files)
     small = [file for file in files if _is_small(file, _GGUF_SMALL)]
     return Choice("gguf", chosen[0].type, (*small, *chosen[0].files))
+
+
+def _is_variant(group: _Group) -> bool:
+    """True for "UD", a variant with other choices per tensor; the plain one is meant where both are there."""
+    return re.search(r"(?<![A-Za-z0-9])UD-", group.stem) is not None
 
 
 # --- names

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
 from models.gguf.info import read_gguf_info, require_model
 from models.hub.download import DownloadPlan
 from models.reference import ModelRef
-from models.store.manifest import Manifest, ManifestFile, Source
+from models.store.gguf_manifest import manifest_of
+from models.store.manifest import ManifestFile, Source
 from models.store.store import ModelStore, StoredModel
-from models.version import VERSION
 
 
 def link_download(plan: DownloadPlan, ref: ModelRef, store: ModelStore) -> StoredModel | None:
@@ -25,24 +23,13 @@ def link_download(plan: DownloadPlan, ref: ModelRef, store: ModelStore) -> Store
     if type_ is None:
         return None
     checksums = {str(plan.snapshot / file.path): file.file.sha256 for file in plan.files}
-    return store.link(
-        Manifest(
-            name=ref.name,
-            source=Source(kind="hub", repo=plan.repo, revision=plan.commit, requested=ref.revision),
-            files=(
-                ManifestFile(
-                    type=type_,
-                    names=tuple(map(str, plan.gguf_paths)),
-                    size_bytes=info.size_bytes,
-                    sha256=tuple(checksums.get(str(path)) or "" for path in plan.gguf_paths),
-                    bits_per_weight=info.bits_per_weight,
-                    tensor_count=len(info.tensors),
-                ),
-            ),
-            created=datetime.now(UTC).isoformat(timespec="seconds"),
-            tools={"corral": VERSION},
-            architecture=info.architecture,
-            parameters=info.n_params,
-            context_length=info.n_ctx_train,
-        )
+    source = Source(kind="hub", repo=plan.repo, revision=plan.commit, requested=ref.revision)
+    file = ManifestFile(
+        type=type_,
+        names=tuple(map(str, plan.gguf_paths)),
+        size_bytes=info.size_bytes,
+        sha256=tuple(checksums.get(str(path)) or "" for path in plan.gguf_paths),
+        bits_per_weight=info.bits_per_weight,
+        tensor_count=len(info.tensors),
     )
+    return store.link(manifest_of(info, ref.name, source, file))

@@ -28,12 +28,15 @@ class Source(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """The sha256 of the weights' files, by name, as far as they are known."""
     recipe: str | None = None
     """The merge, or the adapters, that were applied: YAML."""
+    program: str | None = None
+    """The other program whose model it is, as `corral import` calls it; `title` is the model's name there."""
+    title: str | None = None
 
 
 class ManifestFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One type's GGUF: one file, or several when it is split; `names`, in order, have one `sha256` each.
 
-    A name is relative to the manifest's folder, or absolute for a file that stays in the Hub's cache.
+    A name is relative to the manifest's folder, or absolute for a file that stays where it is.
     """
 
     type: str
@@ -48,6 +51,8 @@ class ManifestFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """The importance matrix that it was made with: its file, and the text it was computed from."""
     quality: dict[str, Any] | None = None
     """The measured quality: perplexity, divergence from the 16-bit weights, and others."""
+    origin: str | None = None
+    """The path of the other program's file, of an imported one."""
 
     @classmethod
     def single(

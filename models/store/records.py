@@ -24,11 +24,16 @@ class StoredFile:
     bits_per_weight: float | None
     tensor_count: int | None
     linked: bool
-    """The file belongs to the Hub's cache; removing it from the store doesn't delete it."""
+    """The file is the Hub's cache's or another program's; removing it from the store doesn't delete it."""
 
     @property
     def path(self) -> Path:
         return self.paths[0]
+
+    @property
+    def own_bytes(self) -> int:
+        """The bytes that are free again once the file is removed: not those that another program has, too."""
+        return 0 if self.linked else sum(_bytes_alone(path) for path in self.paths)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +68,8 @@ def stored_model(manifest_path: Path, manifest: Manifest) -> tuple[StoredModel, 
             types[entry.type] = file
             continue
         fact = "is missing" if found is None else f"has {found:,} bytes instead of {entry.size_bytes:,}"
-        again = "pull" if file.linked else "quantize"
         what = f"{manifest.name}:{entry.type}"
-        problems.append(f"{what}: {file.path} {fact}; run: corral {again} {what}")
+        problems.append(f"{what}: {file.path} {fact}; run: corral {_command_for(manifest, what, file)}")
     return StoredModel(manifest, manifest_path.parent, types), problems
 
 
@@ -100,6 +104,14 @@ def revision_folder_name(revision: str | None) -> str:
     return re.sub(r"[^A-Za-z0-9._-]", "_", revision or "").lstrip(".")[:80] or "unversioned"
 
 
+def _command_for(manifest: Manifest, what: str, file: StoredFile) -> str:
+    """Return the command that brings a file back."""
+    source = manifest.source
+    if source.program is not None:
+        return f"import {source.program} {source.title}"
+    return f"{'pull' if file.linked else 'quantize'} {what}"
+
+
 def _stored_file(folder: Path, entry: ManifestFile) -> StoredFile:
     return StoredFile(
         type=entry.type,
@@ -110,6 +122,15 @@ def _stored_file(folder: Path, entry: ManifestFile) -> StoredFile:
         tensor_count=entry.tensor_count,
         linked=Path(entry.names[0]).is_absolute(),
     )
+
+
+def _bytes_alone(path: Path) -> int:
+    """Return the file's size; 0 if it has another name as well, or is gone."""
+    try:
+        status = path.stat()
+    except OSError:
+        return 0
+    return status.st_size if status.st_nlink == 1 else 0
 
 
 def _size_bytes(paths: tuple[Path, ...]) -> int | None:

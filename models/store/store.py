@@ -207,7 +207,7 @@ class ModelStore:
     def remove(self, ref: ModelRef, type: str | None = None) -> tuple[StoredFile, ...]:  # noqa: A002
         """Remove one type (`type`, or `ref`'s own) or all of a model; returns what went.
 
-        The prefixes that servers kept of them go, too. Linked files stay in the Hub's cache. Raises
+        The prefixes that servers kept of them go, too. Linked files stay where they are. Raises
         ModelNotFound, or StoreError while a process serves the file.
         """
         wanted = ref.with_type(type or ref.type)

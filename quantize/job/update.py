@@ -47,6 +47,7 @@ def update_model(ref: ModelRef, store: ModelStore, control: JobControl | None = 
 
     control = control or JobControl()
     old = store.get(ref)
+    _require_own(old)
     types = tuple(old.types) if ref.type is None else (ref.type,)
     source = _source_of(ref, old)
     if source.kind == "hub" and _is_linked(old, types):
@@ -58,6 +59,16 @@ def update_model(ref: ModelRef, store: ModelStore, control: JobControl | None = 
         quantize_reference(source, types, store=store, control=control)
     new = store.get(ref)
     return Update(new.name, types, old.revision, new.revision)
+
+
+def _require_own(model: StoredModel) -> None:
+    """Raise ModelNotFound for a model that another program has and updates."""
+    source = model.manifest.source
+    if source.program is not None:
+        raise ModelNotFound(
+            f"{model.name} is {source.program}'s; update it there, then run: corral import {source.program}"
+            f" {source.title}"
+        )
 
 
 def _source_of(ref: ModelRef, model: StoredModel) -> ModelRef:

@@ -15,6 +15,8 @@ option_groups.py  Option groups: a command takes a dataclass with its flags inst
 program.py        The program `corral`: it runs one command, and turns its error into one line and an exit
                   code.
 progress.py       Progress on stderr: a bar on a terminal, elsewhere a line now and then.
+reference.py      `stored_reference`: the model that was typed, where a short name is enough for one that is
+                  here.
 settings.py       The server's settings as flags, made from `ServerConfig`: a field's description is its
                   flag's help.
 usage.py          The command `corral usage`.
@@ -28,6 +30,7 @@ keys/             `corral keys`: the named API keys of this machine's server, on
 lives/            The commands for a running server's models: `corral ps`, `load` and `unload`.
 models/           The commands for stored models: `corral pull`, `list`, `show` and `remove`.
 quantize/         `corral quantize`, `corral merge` and `corral imatrix`: the commands that write models.
+run/              `corral run`: talk to a model, ask it one thing, or serve it, whichever the terminal is for.
 serve/            `corral serve`: the server in a terminal, with what it prints on the way.
 tune/             `corral tune`: the search for the settings that serve fastest, its progress and its report.
 """

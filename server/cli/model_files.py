@@ -22,15 +22,16 @@ def model_file(reference: str, default_type: str) -> ModelFile:
     Raises what downloading and quantizing raise.
     """
     from models.paths import Paths
-    from models.reference import ModelRef
     from models.store.store import ModelStore
     from server.cli.ensure_model import ensure_entry
+    from server.cli.reference import stored_reference
 
-    ref = ModelRef.parse(reference)
+    store = ModelStore(Paths.from_environment())
+    ref = stored_reference(reference, store)
     if ref.path is not None and ref.path.is_file():
         return ModelFile(ref.path, ref.path.stem)
     wanted = ref if ref.type is not None else ref.with_type(default_type)
-    entry = ensure_entry(wanted, ModelStore(Paths.from_environment()), default_type)
+    entry = ensure_entry(wanted, store, default_type)
     return ModelFile(Path(entry.path), str(wanted) if ref.path is None else f"{ref.name}:{wanted.type}")
 
 

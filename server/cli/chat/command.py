@@ -10,6 +10,8 @@ from server.cli.settings import read_settings, with_settings
 from server.config import flag_of
 
 if TYPE_CHECKING:
+    from models.reference import ModelRef
+    from models.store.store import ModelStore
     from server.cli.chat.backend import Backend
     from server.config import ServerConfig
 
@@ -54,11 +56,18 @@ def command(
     """
     import asyncio
 
+    from models.paths import Paths
+    from models.store.store import ModelStore
     from server.cli.chat.session import ChatOptions, ChatSession
+    from server.cli.reference import stored_reference
 
     _check(url, api_key, settings)
     options = ChatOptions(temperature=temperature, max_tokens=max_tokens, seed=seed)
-    backend = _remote(url, api_key, reference) if url else _local(reference, settings)
+    if url:
+        backend = _remote(url, api_key, reference)
+    else:
+        store = ModelStore(Paths.from_environment())
+        backend = local_backend(stored_reference(reference or _newest(store), store), store, settings)
     asyncio.run(ChatSession(backend, options, system).run())
 
 
@@ -83,10 +92,8 @@ def _remote(url: str, api_key: str | None, model: str | None) -> Backend:
     return RemoteBackend(url, clean_secret(api_key or "", "--api-key"), model)
 
 
-def _local(reference: str | None, settings: dict[str, Any]) -> Backend:
-    from models.paths import Paths
-    from models.reference import ModelRef
-    from models.store.store import ModelStore
+def local_backend(ref: ModelRef, store: ModelStore, settings: dict[str, Any]) -> Backend:
+    """Return a model that runs in a process of its own, made first if it is missing."""
     from server.cli.chat.backend import LocalBackend
     from server.cli.ensure_model import ensure_entry
     from server.supervisor.catalogue import Catalogue
@@ -96,10 +103,8 @@ def _local(reference: str | None, settings: dict[str, Any]) -> Backend:
     from server.tuning.result_store import results_here
 
     config = _config(settings)
-    paths = Paths.from_environment()
-    store = ModelStore(paths)
-    entry = ensure_entry(ModelRef.parse(reference or _newest(store)), store, config.default_type)
-    tuned = TunedModels(results_here(paths.tuning_dir))
+    entry = ensure_entry(ref, store, config.default_type)
+    tuned = TunedModels(results_here(store.paths.tuning_dir))
     supervisor = Supervisor(
         Catalogue([entry]),
         lambda entry: entry.model_spec(tuned.config_for(entry.path, config).serve),
@@ -114,6 +119,6 @@ def _config(settings: dict[str, Any]) -> ServerConfig:
     return read_settings({"parallel": 1, **settings}, None)
 
 
-def _newest(store: Any) -> str:
+def _newest(store: ModelStore) -> str:
     models = sorted(store.list(), key=lambda model: model.manifest.created)
     return models[-1].name if models else "demo"

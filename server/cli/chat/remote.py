@@ -16,6 +16,7 @@ from collections.abc import AsyncGenerator
 from typing import Any, NamedTuple
 
 from models.errors import ConfigError, CorralError, ModelNotFound
+from models.store.short_names import full_name
 from server.cli.chat.backend import ChatOptions
 
 TIMEOUT_S = 600.0
@@ -33,7 +34,10 @@ class RemoteBackend:
         self._model = model
 
     async def start(self) -> str:
-        """Choose the model. Raises CorralError, and ModelNotFound if there is none to talk to."""
+        """Choose the model; a short name of one that is listed will do.
+
+        Raises CorralError, ModelNotFound if there is none to talk to, InvalidReference for a name of several.
+        """
         try:
             listing = await asyncio.to_thread(self._get_json, "/models")
             names = [model["id"] for model in listing["data"]]
@@ -47,6 +51,8 @@ class RemoteBackend:
                     f"the server at {self._base} has no models; make one: corral quantize demo"
                 )
             self._model = names[0]
+        elif self._model not in names:
+            self._model = full_name(self._model, names)
         return str(self._model)
 
     async def answer(self, messages: list[dict[str, str]], options: ChatOptions) -> AsyncGenerator[str, None]:

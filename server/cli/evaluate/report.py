@@ -18,6 +18,7 @@ from quantize.evaluate.windows import TextPlan, read_text
 from server.cli.console import plain_table, print_table, say, size
 from server.cli.model_files import model_file, plain_file
 from server.cli.progress import count_progress
+from server.cli.reference import stored_reference
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,8 @@ def evaluate(
 
     Raises ConfigError: no file, no text, or no baseline to be found.
     """
-    ref = ModelRef.parse(reference)
+    store = ModelStore(Paths.from_environment())
+    ref = stored_reference(reference, store, quiet=True)
     out = options.out or report_path(subjects)
     text = text_path(ref, options.text)
     base = subject(baseline, "F16") if baseline else find_baseline(ref, subjects, _sixteen_bits)
@@ -53,7 +55,7 @@ def evaluate(
         options.memory_ctx,
         options.speed,
     )
-    store, control = ModelStore(Paths.from_environment()), JobControl(counter=count_progress)
+    control = JobControl(counter=count_progress)
     report = evaluate_and_keep(subjects, base, evaluation, store=store, out=out, control=control)
     say(f"kept: {out} and {out.with_suffix('.svg').name}")
     return report

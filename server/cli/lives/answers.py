@@ -7,12 +7,25 @@ from typing import Any
 from urllib.parse import quote
 
 from models.errors import CorralError
+from models.store.short_names import full_name
 from server.clients.connection import Connection
 
 
 def model_path(reference: str, action: str) -> str:
     """Return the path of an action on a model."""
     return f"/admin/models/{quote(reference, safe='/:@')}/{action}"
+
+
+def listed_name(connection: Connection, reference: str) -> str:
+    """Return the whole name of the server's model that a short one means.
+
+    Raises InvalidReference for a short name of several, and what `manage` raises.
+    """
+    if "/" in reference:
+        return reference
+    models = manage(connection, "GET", "/admin/models")["data"]
+    names = [str(model["id"]) for model in models]
+    return reference if reference in names else full_name(reference, names)
 
 
 def manage(

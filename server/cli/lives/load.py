@@ -32,13 +32,15 @@ def command(
     """
     from models.parse_duration import parse_duration
     from server.cli.console import duration, print_json, say, size
-    from server.cli.lives.answers import manage, model_path
+    from server.cli.lives.answers import listed_name, manage, model_path
 
     body: dict[str, Any] = {"pin": True} if pin else {}
     if keep_alive is not None:
         parse_duration(keep_alive)
         body["keep_alive"] = keep_alive
-    model = manage(address.connection(), "POST", model_path(reference, "load"), body)
+    connection = address.connection()
+    name = listed_name(connection, reference)
+    model = manage(connection, "POST", model_path(name, "load"), body)
     if as_json:
         print_json(model)
         return

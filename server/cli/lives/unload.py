@@ -25,10 +25,12 @@ def command(
     What runs in it finishes first. It stays listed, and the next request loads it again.
     """
     from server.cli.console import print_json, say
-    from server.cli.lives.answers import manage, model_path
+    from server.cli.lives.answers import listed_name, manage, model_path
 
     body = {"force": True} if force else {}
-    model = manage(address.connection(), "POST", model_path(reference, "unload"), body)
+    connection = address.connection()
+    name = listed_name(connection, reference)
+    model = manage(connection, "POST", model_path(name, "unload"), body)
     if as_json:
         print_json(model)
         return

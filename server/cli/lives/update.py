@@ -20,15 +20,15 @@ def command(
     and none is lost. Without a change nothing is made.
     """
     from models.paths import Paths
-    from models.reference import ModelRef
     from models.store.store import ModelStore
     from quantize.control import JobControl
     from quantize.job.update import update_model
     from server.cli.console import duration, print_json, say
     from server.cli.progress import byte_progress
+    from server.cli.reference import stored_reference
 
     store = ModelStore(Paths.from_environment())
-    ref = ModelRef.parse(reference)
+    ref = stored_reference(reference, store)
     began = time.monotonic()
     with byte_progress("download") as downloaded, byte_progress("quantize") as quantized:
         control = JobControl(

@@ -1,8 +1,11 @@
 """The commands for stored models: `corral pull`, `list`, `show` and `remove`.
 
-list_models.py  The command `corral list`.
-model_rows.py   Rows of `corral list` and `corral show` for stored models: plain dictionaries, ready to print.
-pull.py         The command `corral pull`.
-remove.py       The command `corral remove`.
-show.py         The command `corral show`.
+import_models.py  The command `corral import`.
+list_models.py    The command `corral list`.
+model_rows.py     Rows of `corral list` and `corral show` for stored models: plain dictionaries, ready to
+                  print.
+pull.py           The command `corral pull`.
+remove.py         The command `corral remove`.
+search.py         The command `corral search`.
+show.py           The command `corral show`.
 """

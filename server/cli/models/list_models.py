@@ -47,6 +47,12 @@ def command(
             _fits(row),
         )
     print_table(table)
+    shared = sum(row["size_bytes"] - row["own_bytes"] for row in rows)
+    if shared:
+        say(
+            f"{size(sum(row['size_bytes'] for row in rows))} in all, {size(shared)} of it files that other"
+            " programs have, too"
+        )
 
 
 def _bits(value: float | None) -> str:

@@ -31,6 +31,7 @@ def type_rows(model: StoredModel, available_bytes: int) -> list[dict[str, Any]]:
             "quality": (model.manifest.quality or {}).get(file.type),
             "created": model.manifest.created,
             "path": str(file.path),
+            "own_bytes": file.own_bytes,
             **fit_of(file, available_bytes, ServeOptions()),
         }
         for file in model.types.values()
@@ -38,8 +39,10 @@ def type_rows(model: StoredModel, available_bytes: int) -> list[dict[str, Any]]:
 
 
 def source_of(model: StoredModel) -> str:
-    """Return `org/name@1a2b3c4d`, `demo`, or a local path."""
+    """Return `org/name@1a2b3c4d`, `demo`, a local path, or another program's name for it."""
     source = model.manifest.source
+    if source.program is not None:
+        return f"{source.program} {source.title}"
     if source.kind == "hub":
         return f"{source.repo}@{(source.revision or '')[:8]}" if source.revision else str(source.repo)
     return source.path or source.kind

@@ -27,20 +27,21 @@ def command(
     from models.hub import download
     from models.hub.link_download import link_download
     from models.paths import Paths
-    from models.reference import ModelRef
     from models.store.store import ModelStore
     from server.cli.console import duration, print_json, say, size
     from server.cli.progress import byte_progress
+    from server.cli.reference import stored_reference
 
     paths = Paths.from_environment()
-    ref = ModelRef.parse(reference)
+    store = ModelStore(paths)
+    ref = stored_reference(reference, store, "last part")
     began = time.monotonic()
     plan = download.plan(ref, include, paths=paths)
     here = f", {size(plan.cached_bytes)} of it here already" if plan.cached_bytes else ""
     say(f"{plan.repo}@{plan.commit[:8]}: {len(plan.files)} files, {size(plan.total_bytes)}{here}")
     with byte_progress("download") as update:
         snapshot = download.run(plan, lambda p: update(p.bytes_done, p.bytes_total), paths=paths)
-    model = link_download(plan, ref, ModelStore(paths))
+    model = link_download(plan, ref, store)
     say(f"done in {duration(time.monotonic() - began)}: {snapshot}")
     if model is not None:
         say(f"serve it: corral serve {ref.with_type(plan.type)}")

@@ -16,27 +16,31 @@ def command(
 ) -> None:
     """Remove a model, or one type of it.
 
-    Downloads in the Hugging Face cache stay: they belong to all its tools. A model that is being served is
-    refused.
+    Downloads in the Hugging Face cache stay: they belong to all its tools, and so do the files of imported
+    models to the other program. A model that is being served is refused. REF is a whole name, or its last
+    part where that is one model's.
     """
     from models.errors import CorralError
     from models.paths import Paths
-    from models.reference import ModelRef
+    from models.store.records import matches
     from models.store.store import ModelStore
     from server.cli.console import say, size
+    from server.cli.reference import stored_reference
 
     store = ModelStore(Paths.from_environment())
-    ref = ModelRef.parse(reference)
-    model = store.get(ref)
-    files = [file for file in model.types.values() if ref.type in (None, file.type)]
-    types = ", ".join(file.type for file in files)
-    n_bytes = sum(file.size_bytes for file in files if not file.linked)
+    ref = stored_reference(reference, store, "exact")
+    listing = store.scan()
+    models = [model for model in listing.models if matches(model.manifest, ref)]
+    files = [file for model in models for file in model.types.values() if ref.type in (None, file.type)]
+    if not files and not any(problem.startswith(f"{ref.name}:") for problem in listing.problems):
+        store.get(ref)  # says what is here instead
+    what = f"{ref.name} ({', '.join(dict.fromkeys(file.type for file in files)) or 'no complete file'})"
+    freed = size(sum(file.own_bytes for file in files))
     if not yes:
         if not sys.stdin.isatty():
-            raise CorralError(f"nobody can be asked whether to remove {model.name} ({types}); add --yes")
-        if not typer.confirm(f"Remove {model.name} ({types}), {size(n_bytes)}?", err=True):
+            raise CorralError(f"nobody can be asked whether to remove {what}; add --yes")
+        if not typer.confirm(f"Remove {what}, {freed}?", err=True):
             say("nothing removed")
             raise typer.Exit(1)
-    removed = store.remove(ref)
-    freed = sum(file.size_bytes for file in removed if not file.linked)
-    say(f"removed {model.name} ({', '.join(file.type for file in removed)}); {size(freed)} are free again")
+    store.remove(ref)
+    say(f"removed {what}; {freed} are free again")

@@ -33,19 +33,20 @@ def command(
     """
     from models.machine.host_memory import memory
     from models.paths import Paths
-    from models.reference import ModelRef
     from models.store.store import ModelStore
     from server.cli.console import print_json
+    from server.cli.reference import stored_reference
     from server.tuning.result_store import results_here
 
     paths = Paths.from_environment()
-    ref = ModelRef.parse(reference)
+    store = ModelStore(paths)
+    ref = stored_reference(reference, store)
     available = memory().available_bytes
     options = ServeOptions(ctx=ctx, parallel=parallel)
     if ref.path is not None and ref.path.is_file():
         document = _file(ref, available, options)
     else:
-        stored = ModelStore(paths).get(ref)
+        stored = store.get(ref)
         if card:
             _print_card(stored)
             return

@@ -38,13 +38,15 @@ def command(
     16-bit GGUF in between. Interrupted at any moment, it leaves everything as it was, and the same command
     goes on where it ended. With --out there is a model card beside the files.
     """
-    from models.reference import ModelRef
+    from models.paths import Paths
+    from models.store.store import ModelStore
     from quantize.job.request import QuantizeOptions
     from quantize.merge.locate import parse_adapter
     from server.cli.quantize.job import QuantizeJob
+    from server.cli.reference import stored_reference
 
     QuantizeJob(
-        ModelRef.parse(reference),
+        stored_reference(reference, ModelStore(Paths.from_environment()), "last part"),
         tuple(output.types or ()),
         choice.type_options(output.out, run.threads),
         QuantizeOptions(

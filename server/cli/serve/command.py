@@ -58,7 +58,7 @@ def serve(config: ServerConfig) -> None:
         store = ModelStore(Paths.from_environment())
         served = served_entries(config, store)
         draft = draft_entry(config, store)
-        ensure_preloaded(config, store)
+        config = with_preloaded(config, store)
         registry = AdapterRegistry()
         register_adapters(registry, config.lora, served, AdapterConverter(store.paths.adapters_dir))
         server = ModelServer.of(config, store, served, draft, registry)
@@ -68,34 +68,40 @@ def serve(config: ServerConfig) -> None:
 
 def draft_entry(config: ServerConfig, store: ModelStore) -> CatalogueEntry | None:
     """Return the draft model of those served from the start; it is made first where it is missing."""
-    from models.reference import ModelRef
     from server.cli.ensure_model import ensure_entry
+    from server.cli.reference import stored_reference
 
     if config.draft is None:
         return None
-    return ensure_entry(ModelRef.parse(config.draft), store, config.default_type)
+    return ensure_entry(stored_reference(config.draft, store), store, config.default_type)
 
 
-def ensure_preloaded(config: ServerConfig, store: ModelStore) -> None:
-    """Make the models of `preload` that are missing. Raises ConfigError for one that the store can't have."""
+def with_preloaded(config: ServerConfig, store: ModelStore) -> ServerConfig:
+    """Make the models of `preload` that are missing; return the settings with their whole names.
+
+    Raises ConfigError for one that the store can't have.
+    """
     from models.errors import ConfigError
-    from models.reference import ModelRef
     from server.cli.ensure_model import ensure_entry
+    from server.cli.reference import stored_reference
 
+    names = []
     for name in config.preload:
-        ref = ModelRef.parse(name)
+        ref = stored_reference(name, store)
         if ref.path is not None:
             raise ConfigError(f"--preload is for models of the store, and {name} is a path; name it as REF")
         ensure_entry(ref, store, config.default_type)
+        names.append(str(ref))
+    return config.model_copy(update={"preload": tuple(names)})
 
 
 def served_entries(config: ServerConfig, store: ModelStore) -> list[CatalogueEntry]:
     """Return the models to load at the start; they are made first where they are missing."""
-    from models.reference import ModelRef
     from server.cli.ensure_model import ensure_entry
+    from server.cli.reference import stored_reference
     from server.supervisor.catalogue import store_entries
 
     names = config.models
     if not names and not store_entries(store):
         names = ("demo",)
-    return [ensure_entry(ModelRef.parse(name), store, config.default_type) for name in names]
+    return [ensure_entry(stored_reference(name, store), store, config.default_type) for name in names]

@@ -40,9 +40,9 @@ def command(
     """
     from models.errors import ConfigError
     from models.paths import Paths
-    from models.reference import ModelRef
     from models.store.store import ModelStore
     from server.cli.console import print_json
+    from server.cli.reference import stored_reference
     from server.cli.tune.progress import print_space, space_document
     from server.tuning.result_store import results_here
     from server.tuning.service import plan_search
@@ -50,7 +50,8 @@ def command(
     if show and dry_run:
         raise ConfigError("--show tells what is kept, --dry-run what would be searched; give one of them")
     paths = Paths.from_environment()
-    entry = _entry(ModelRef.parse(reference), ModelStore(paths), make=not (show or dry_run))
+    store = ModelStore(paths)
+    entry = _entry(stored_reference(reference, store), store, make=not (show or dry_run))
     results = results_here(paths.tuning_dir)
     if show:
         _show(reference, entry, results, as_json=as_json)

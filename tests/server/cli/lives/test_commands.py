@@ -65,7 +65,7 @@ async def test_from_loading_to_unloading(setup: Setup) -> None:
     assert len(shown) == 2
     assert shown[1].split()[:2] == ["org/one", "ready"]
     assert shown[1].split()[-1] in ("2h00m", "1h59m", "120m")
-    pinned = json.loads((await setup.run("load", "org/one", "--pin", "--json", *key)).stdout)
+    pinned = json.loads((await setup.run("load", "ONE", "--pin", "--json", *key)).stdout)
     assert pinned["pinned"] is True
     assert (await setup.run("ps", "--all", *key)).stdout.splitlines()[1].endswith("pinned")
     gone = await setup.run("unload", "org/one", *key)
