@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
-from huggingface_hub import HfApi, ModelInfo
+from huggingface_hub import get_session, hf_raise_for_status
+from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]  # documented, not in __all__
 
 from models.errors import CorralError, HubUnreachable, InvalidReference
 from models.hub.download import HubSettings, list_files
@@ -47,39 +48,45 @@ def search(text: str, limit: int = 10, settings: HubSettings | None = None) -> l
         raise HubUnreachable(f"HF_HUB_OFFLINE is set; unset it to search {settings.place}")
     ref = ModelRef(kind="hub", repo=f"the search for {text.strip()!r}")
     with translate_errors(ref, settings.place, has_token=bool(settings.token)):
-        infos = list(_list_models(text.strip(), min(limit, MOST_MODELS), settings))
+        models = [_model(entry) for entry in _list_models(text.strip(), min(limit, MOST_MODELS), settings)]
     with ThreadPoolExecutor(settings.connections) as threads:
-        return list(threads.map(lambda info: _sized(info, settings), infos))
+        return list(threads.map(lambda model: _with_sizes(model, settings), models))
 
 
-def _list_models(text: str, limit: int, settings: HubSettings) -> Iterable[ModelInfo]:
-    api = HfApi(endpoint=settings.endpoint, token=settings.token or False)
-    return api.list_models(
-        search=text,
-        sort="downloads",
-        limit=limit,
-        expand=["downloads", "gated", "lastModified", "likes"],
+def _list_models(text: str, limit: int, settings: HubSettings) -> Any:
+    """Return what the Hub answers. The library's own call waits half a minute for a Hub that isn't there."""
+    response = get_session().get(
+        f"{settings.endpoint}/api/models",
+        params={
+            "search": text,
+            "sort": "downloads",
+            "limit": limit,
+            "expand": ["downloads", "gated", "lastModified", "likes"],
+        },
+        headers=build_hf_headers(token=settings.token or False),
+        timeout=settings.timeout_s,
+        follow_redirects=True,
+    )
+    hf_raise_for_status(response)
+    return response.json()
+
+
+def _model(entry: dict[str, Any]) -> HubModel:
+    return HubModel(
+        repo=str(entry["id"]),
+        downloads=int(entry.get("downloads") or 0),
+        likes=int(entry.get("likes") or 0),
+        is_gated=bool(entry.get("gated")),
+        updated=str(entry["lastModified"])[:10] if entry.get("lastModified") else None,
     )
 
 
-def _sized(info: ModelInfo, settings: HubSettings) -> HubModel:
-    ggufs: dict[str, int] = {}
-    weights_bytes = problem = None
+def _with_sizes(model: HubModel, settings: HubSettings) -> HubModel:
     try:
-        _, files = list_files(ModelRef(kind="hub", repo=info.id), settings, to_read=False)
-        ggufs, weights_bytes = sizes(info.id, files)
+        _, files = list_files(ModelRef(kind="hub", repo=model.repo), settings, to_read=False)
+        ggufs, weights_bytes = sizes(model.repo, files)
     except HubUnreachable:
         raise
     except CorralError as error:
-        problem = error.message
-    updated = info.last_modified
-    return HubModel(
-        repo=info.id,
-        downloads=info.downloads or 0,
-        likes=info.likes or 0,
-        is_gated=bool(info.gated),
-        updated=None if updated is None else updated.date().isoformat(),
-        ggufs=ggufs,
-        weights_bytes=weights_bytes,
-        problem=problem,
-    )
+        return replace(model, problem=error.message)
+    return replace(model, ggufs=ggufs, weights_bytes=weights_bytes)

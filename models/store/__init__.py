@@ -13,8 +13,8 @@ prefixes.py       Folders of kept prefixes by their model: what a server compute
                   file goes.
 records.py        `StoredModel` and `StoredFile`: a manifest and the files it speaks of. Reads sizes, changes
                   nothing.
-short_names.py    Short names: `smollm2` for `HuggingFaceTB/SmolLM2-135M-Instruct`, among the models that are
-                  here. Pure.
+short_names.py    Short names of models that are here: `smollm2` for `HuggingFaceTB/SmolLM2-135M-Instruct`.
+                  Pure.
 staging.py        Staging folders, in which files are written before they are published, and the sweep of
                   remains.
 store.py          `ModelStore`: the quantized models on this machine, to list, publish and remove.

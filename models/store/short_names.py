@@ -1,4 +1,4 @@
-"""Short names: `smollm2` for `HuggingFaceTB/SmolLM2-135M-Instruct`, among the models that are here. Pure.
+"""Short names of models that are here: `smollm2` for `HuggingFaceTB/SmolLM2-135M-Instruct`. Pure.
 
 A short name has no slash. It means the model whose name it is; else the one whose last part it is; else the
 one whose last part begins with it, up to a dash, a dot or an underscore. Case doesn't matter where it decides
