@@ -56,6 +56,14 @@ class Candidate:
         return sum(part.size_bytes for part in self.parts)
 
 
+def is_folder(path: Path) -> bool:
+    """True for a folder that can be looked into; a service's home often can't."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
+
+
 def plain_size(path: Path) -> int:
     """Return a file's size. Raises NotImported unless it is a plain file, or a link to one."""
     try:

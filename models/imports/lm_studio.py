@@ -12,7 +12,7 @@ from models.errors import ModelNotFound
 from models.gguf.info import split_paths
 from models.gguf.projector import is_projector_name
 from models.hub.files import gguf_type
-from models.imports.candidate import Candidate, NotImported, Part
+from models.imports.candidate import Candidate, NotImported, Part, is_folder
 from models.imports.names import store_names
 
 PROGRAM: Final = "lm-studio"
@@ -27,14 +27,16 @@ def lm_studio_folders(given: Path | None, home: Path) -> list[Path]:
     Raises ModelNotFound, which says where it was looked for.
     """
     if given is not None:
-        places = [given / "models" if (given / "models").is_dir() else given]
+        places = [given / "models" if is_folder(given / "models") else given]
     else:
         homes = [*_home_pointer(home), home / ".lmstudio", home / ".cache" / "lm-studio"]
         places = [place for one in homes for place in (_downloads_folder(one), one / "models") if place]
-    folders = [place.absolute() for place in dict.fromkeys(places) if place.is_dir()]
+    folders = [place.absolute() for place in dict.fromkeys(places) if is_folder(place)]
     if not folders:
         looked = " or ".join(map(str, places))
-        raise ModelNotFound(f"there are no models of LM Studio in {looked}; give their folder with --from")
+        raise ModelNotFound(
+            f"there are no models of LM Studio that can be read in {looked}; give their folder with --from"
+        )
     return folders
 
 

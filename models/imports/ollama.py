@@ -19,7 +19,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from models.errors import ModelNotFound
-from models.imports.candidate import Candidate, NotImported, Part, plain_size
+from models.imports.candidate import Candidate, NotImported, Part, is_folder, plain_size
 from models.imports.names import store_names, without_type
 
 PROGRAM: Final = "ollama"
@@ -71,10 +71,12 @@ def ollama_folder(given: Path | None, env: Mapping[str, str], home: Path) -> Pat
             Path("/var/lib/ollama/models"),
         ]
     for place in places:
-        if (place / "manifests").is_dir():
+        if is_folder(place / "manifests"):
             return place.absolute()
     looked = " or ".join(map(str, places))
-    raise ModelNotFound(f"there are no models of Ollama in {looked}; give their folder with --from")
+    raise ModelNotFound(
+        f"there are no models of Ollama that can be read in {looked}; give their folder with --from"
+    )
 
 
 def ollama_candidates(folder: Path) -> list[Candidate]:
@@ -86,7 +88,7 @@ def _places(manifests: Path) -> Iterator[tuple[Path, tuple[str, ...]]]:
     """Yield each manifest with its place: host, namespace, model, tag."""
     for path in sorted(manifests.glob("*/*/*/*")):
         place = path.relative_to(manifests).parts
-        if not any(part.startswith(".") for part in place) and not path.is_dir():
+        if not any(part.startswith(".") for part in place) and not is_folder(path):
             yield path, place
 
 

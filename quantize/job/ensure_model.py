@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from models.demo import DEMO_DIR
+from models.errors import ModelNotFound
 from models.quantization_types import DEFAULT_TYPES, PREFERRED_TYPES
 from models.reference import ModelRef
 from models.store.fingerprint import fingerprint
@@ -41,11 +42,26 @@ def ensure_model(ref: ModelRef, store: ModelStore, default_type: str, make: Make
     model = store.find(ref, _revision_now(ref))
     missing = missing_types(ref, model, default_type)
     if missing:
+        require_source(ref, store)
         make(ref, missing, store)
         model = store.get(ref)
     assert model is not None, "no type is missing only of a model that is there"
     file = model.types[ref.type or best_type(model, default_type)]
     return EnsuredFile(file.path, model, file)
+
+
+def require_source(ref: ModelRef, store: ModelStore) -> None:
+    """Raise ModelNotFound for a model of another program: nothing else can be made of its name.
+
+    A name with an owner is the Hub's, too, where there may be more of it.
+    """
+    model = store.find(ref.with_type(None))
+    if model is not None and "/" not in model.name and model.manifest.source.program is not None:
+        path = next(iter(model.types.values())).path
+        raise ModelNotFound(
+            f"{model.name} is {model.manifest.source.program}'s, imported as {' '.join(model.types)}; another"
+            f" type can be made of its file: corral quantize {path}"
+        )
 
 
 def missing_types(ref: ModelRef, model: StoredModel | None, default_type: str) -> tuple[str, ...]:

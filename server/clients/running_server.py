@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from models.errors import ConfigError, CorralError, ModelNotFound
+from models.store.short_names import full_name
 from server.clients.client import Client, ServedModel, Target
 from server.clients.connection import Connection, Reply
 
@@ -54,14 +55,18 @@ def served_models(connection: Connection) -> list[ServedModel]:
 
 
 def choose(listed: list[ServedModel], model: str | None, url: str) -> ServedModel:
-    """Return the model called `model`, with or without a type, or the first. Raises ModelNotFound."""
+    """Return the model called `model`, with or without a type, also in short, or the first.
+
+    Raises ModelNotFound, and InvalidReference for a short name of several.
+    """
     if not listed:
         raise ModelNotFound(f"the server at {url} has no models; start one with a model: corral serve REF")
     if model is None:
         return listed[0]
+    whole = full_name(model, [one.name for one in listed])
     for one in listed:
-        if one.name == model or model.startswith(f"{one.name}:"):
-            return ServedModel(model, one.context)
+        if one.name == whole or whole.startswith(f"{one.name}:"):
+            return ServedModel(whole, one.context)
     names = ", ".join(one.name for one in listed)
     raise ModelNotFound(f"the server at {url} has no model {model}; it has {names}")
 

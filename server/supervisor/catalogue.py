@@ -177,6 +177,8 @@ def store_entry(model: StoredModel, file: StoredFile) -> CatalogueEntry:
 
 def _source_of(model: StoredModel) -> str:
     source = model.manifest.source
+    if source.program is not None:
+        return f"{source.program} {source.title}"
     return f"{source.kind} {source.repo or source.path or ''} {source.requested or ''}"
 
 

@@ -53,18 +53,23 @@ def command(
 
     chosen = select(_candidates(program, folder), names or ())
     total = sum(one.size_bytes for one in chosen)
+    outcomes: list[Outcome] = []
     with byte_progress("verify") as update:
         done = 0
 
         def on_bytes(n_bytes: int) -> None:
             nonlocal done
             done += n_bytes
-            update(done, max(total, done))
+            update(done, total)
 
         importer = Importer(ModelStore(Paths.from_environment()), on_bytes)
-        outcomes = [(importer.plan if dry_run else importer.run)(candidate) for candidate in chosen]
-    for outcome in outcomes:
-        _tell(outcome)
+        for candidate in chosen:
+            before = done
+            outcome = (importer.plan if dry_run else importer.run)(candidate)
+            if outcome.state != "imported":
+                done, total = before, total - candidate.size_bytes
+            outcomes.append(outcome)
+            _tell(outcome)
     if as_json:
         print_json([outcome.document() for outcome in outcomes])
     _end(outcomes, named=bool(names))

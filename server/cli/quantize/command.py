@@ -40,13 +40,17 @@ def command(
     """
     from models.paths import Paths
     from models.store.store import ModelStore
+    from quantize.job.ensure_model import require_source
     from quantize.job.request import QuantizeOptions
     from quantize.merge.locate import parse_adapter
     from server.cli.quantize.job import QuantizeJob
     from server.cli.reference import stored_reference
 
+    store = ModelStore(Paths.from_environment())
+    ref = stored_reference(reference, store, "last part")
+    require_source(ref, store)
     QuantizeJob(
-        stored_reference(reference, ModelStore(Paths.from_environment()), "last part"),
+        ref,
         tuple(output.types or ()),
         choice.type_options(output.out, run.threads),
         QuantizeOptions(

@@ -16,6 +16,7 @@ from models.imports.ollama import ollama_candidates
 from models.reference import ModelRef
 from models.store.manifest import Manifest, ManifestFile, Source
 from models.store.store import ModelStore
+from quantize.job.ensure_model import ensure_model
 from quantize.job.update import update_model
 from tests.models.imports.other_programs import OllamaFolder
 
@@ -267,6 +268,12 @@ def test_an_imported_model_is_updated_by_its_program(
     import_one(store, ollama)
     with pytest.raises(ModelNotFound, match="corral import ollama tiny:latest"):
         update_model(ModelRef.parse("tiny"), store)
+    made: list[str] = []
+    with pytest.raises(ModelNotFound, match="imported as F32; another type can be made of its file"):
+        ensure_model(ModelRef.parse("tiny:Q8_0"), store, "Q4_K_M", lambda ref, *_: made.append(str(ref)))
+    assert made == []
+    ensured = ensure_model(ModelRef.parse("tiny"), store, "Q4_K_M", lambda ref, *_: made.append(str(ref)))
+    assert ensured.path.samefile(blob)
 
 
 def test_a_blob_that_is_a_link_of_its_owner(store: ModelStore, ollama: OllamaFolder, blob: Path) -> None:

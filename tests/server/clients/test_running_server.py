@@ -48,3 +48,9 @@ def test_a_model_may_be_named_with_its_type() -> None:
         choose(listed, "org/c", "u")
     with pytest.raises(ModelNotFound, match="corral serve"):
         choose([], None, "u")
+
+
+def test_a_short_name_is_enough() -> None:
+    listed = [ServedModel("org/tiny-1b", 512), ServedModel("demo", 512)]
+    assert choose(listed, "tiny:Q8_0", "URL").name == "org/tiny-1b:Q8_0"
+    assert choose(listed, "org/tiny-1b", "URL").name == "org/tiny-1b"

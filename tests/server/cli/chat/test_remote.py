@@ -24,3 +24,9 @@ async def test_an_answer() -> None:
 async def test_thoughts_are_shown_before_the_answer() -> None:
     script = answers("Hm, hm.\n</think>\n\nYes.", THINKING)
     assert await said(ScriptedService(script)) == "<think>\nHm, hm.\n</think>\n\nYes."
+
+
+async def test_a_short_name_is_enough() -> None:
+    async with serving(app_for()) as url:
+        assert await RemoteBackend(url, None, "DEMO").start() == "demo"
+        assert await RemoteBackend(url, None, "unknown").start() == "unknown"  # the server says that it isn't
