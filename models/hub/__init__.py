@@ -9,8 +9,8 @@ link_download.py  A ready GGUF of the Hub as a model of the store, which lists i
                   cache.
 plan.py           `DownloadPlan`: a download as data, before it runs: its files, and the bytes here already.
 ranges.py         Parts of the Hub's files, as bytes in memory, requested until all of a part is here.
-search.py         `search`: the Hub's models by a word in their names, with the sizes of what could be
-                  downloaded of each.
+search.py         `search`: the Hub's models by words in their names, with the sizes of what each has to
+                  download.
 transfer.py       Several transfers at once, on threads of their own, with progress reported on the caller's
                   thread.
 """

@@ -1,4 +1,4 @@
-"""`search`: the Hub's models by a word in their names, with the sizes of what could be downloaded of each."""
+"""`search`: the Hub's models by words in their names, with the sizes of what each has to download."""
 
 from __future__ import annotations
 
