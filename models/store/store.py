@@ -114,7 +114,9 @@ class ModelStore:
         if other is not None:
             types = " ".join(other.types)
             raise ModelNotFound(f"{ref} is not here, only {types}; run: corral quantize {ref}")
-        raise ModelNotFound(f"{ref} is not here; see corral list, or run: corral quantize {ref}")
+        is_short = ref.repo is not None and "/" not in ref.repo
+        fix = f"corral search {ref.repo} finds it on the Hub" if is_short else f"run: corral quantize {ref}"
+        raise ModelNotFound(f"{ref} is not here; see corral list, or {fix}")
 
     def free_bytes(self) -> int:
         """Free space on the store's disk."""

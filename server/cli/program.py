@@ -59,12 +59,10 @@ COMMANDS: dict[str, Command] = {
     "serve": Command("server.cli.serve.command", "Serve models behind an OpenAI-compatible HTTP API."),
     "run": Command("server.cli.run.command", "Talk to a model, ask it one thing, or serve it."),
     "chat": Command("server.cli.chat.command", "Talk to a model in the terminal."),
-    "search": Command(
-        "server.cli.models.search", "Search the Hub for models by their names, those most downloaded first."
-    ),
+    "search": Command("server.cli.models.search", "Search the Hub for models by their names."),
     "import": Command(
         "server.cli.models.import_models",
-        "Take models of Ollama or LM Studio that are on this disk, without a copy.",
+        "Take over models of Ollama or LM Studio, without a copy.",
     ),
     "list": Command("server.cli.models.list_models", "List the models that are here."),
     "show": Command("server.cli.models.show", "Show everything about one model."),

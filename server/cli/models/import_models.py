@@ -25,7 +25,7 @@ def command(
     program: Annotated[ProgramName, typer.Argument(metavar="ollama|lm-studio", help="The other program.")],
     names: Annotated[
         list[str] | None,
-        typer.Argument(metavar="NAME…", help="Its models, as it calls them; without any, all of them."),
+        typer.Argument(metavar="NAME", help="Its models, as it calls them; without any, all of them."),
     ] = None,
     folder: Annotated[
         Path | None,
@@ -36,13 +36,13 @@ def command(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Take models of Ollama or LM Studio that are on this disk, without a copy.
+    """Take over models of Ollama or LM Studio, without a copy.
 
-    Each file's sha256 is checked, and that llama.cpp loads it. The store gets a hard link to the file, which
-    stays when the other program deletes its own; on another disk, or where the file's owner is another one,
-    a reference to it. Files of the other program are never changed or removed. What isn't taken over is said:
-    parameters, system messages, templates, projectors. A model that can't be served is refused, with the
-    reason.
+    They must be on this disk. Each file's sha256 is checked, and that llama.cpp loads it. The store gets a
+    hard link to the file, which stays when the other program deletes its own; on another disk, or where the
+    file's owner is another one, a reference to it. Files of the other program are never changed or removed.
+    What isn't taken over is said: parameters, system messages, templates, projectors. A model that can't be
+    served is refused, with the reason.
     """
     from models.imports.importer import Importer
     from models.imports.selection import select

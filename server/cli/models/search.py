@@ -19,14 +19,15 @@ MOST_SHOWN = 100
 
 
 def command(
-    words: Annotated[list[str], typer.Argument(metavar="TEXT…", help="Words in a model's name.")],
+    words: Annotated[list[str], typer.Argument(metavar="TEXT", help="Words in a model's name.")],
     limit: Annotated[int, typer.Option(min=1, max=MOST_SHOWN, metavar="N", help="Most models to list.")] = 10,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Search the Hub for models by their names, those most downloaded first.
+    """Search the Hub for models by their names.
 
-    SIZE is that of the file that `corral run` would serve: a ready GGUF, or what Q4_K_M would make of the
-    weights, about. FITS tells whether that and a fifth more is free in this machine's memory.
+    Those most downloaded come first. SIZE is that of the file that `corral run` would serve: a ready GGUF, or
+    what Q4_K_M would make of the weights, about. FITS tells whether that and a fifth more is free in this
+    machine's memory.
     """
     from models.hub.search import search
     from models.machine.host_memory import memory

@@ -28,7 +28,7 @@ def command(
     ],
     words: Annotated[
         list[str] | None,
-        typer.Argument(metavar="PROMPT…", help="One message: its answer is printed, and that is all."),
+        typer.Argument(metavar="PROMPT", help="One message: its answer is printed, and that is all."),
     ] = None,
     system: Annotated[str | None, typer.Option(metavar="TEXT", help="The system message.")] = None,
     temperature: Annotated[

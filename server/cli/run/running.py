@@ -30,6 +30,8 @@ def running_backend(ref: ModelRef, config: ServerConfig) -> RemoteBackend | None
         reply = Connection(url, key, TIMEOUT_S).ask("GET", f"/v1/models/{quote(name, safe='/:')}")
     except CorralError:
         return None
+    if reply.status in (401, 403):
+        say(f"the server at {url} wants a key that may do this; without CORRAL_API_KEY, {name} runs here")
     document = reply.document
     if reply.status != 200 or not isinstance(document, dict) or document.get("owned_by") != "corral":
         return None
