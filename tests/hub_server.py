@@ -90,6 +90,8 @@ class Repo:
     extra_siblings: list[str] = field(default_factory=list)
     """File names to list besides, with invented sizes."""
     downloads: int = 0
+    parameters: int | None = None
+    """The number of weights, as the Hub tells it of safetensors."""
 
     @property
     def commit(self) -> str:
@@ -459,10 +461,15 @@ def _info(repo: Repo, commit: str, *, blobs: bool) -> dict[str, Any]:
         "gated": "manual" if repo.gated else False,
         "disabled": False,
         "downloads": repo.downloads,
+        **({} if repo.parameters is None else {"safetensors": _counted(repo.parameters)}),
         "likes": 0,
         "tags": [],
         "siblings": siblings,
     }
+
+
+def _counted(n_weights: int) -> dict[str, Any]:
+    return {"parameters": {"BF16": n_weights}, "total": n_weights}
 
 
 def _tree(files: dict[str, HubFile], folder: str) -> list[dict[str, Any]]:

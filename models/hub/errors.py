@@ -37,9 +37,10 @@ def translate_errors(ref: ModelRef, endpoint: str, *, has_token: bool) -> Iterat
         raise AccessDenied(f"{repo} is gated; accept its licence at {endpoint}/{repo} {account}") from error
     except RepositoryNotFoundError as error:
         token = "use a token that may read it" if has_token else "set HF_TOKEN"
-        search = f" (corral search {repo} finds whole ones)" if "/" not in str(repo) else ""
+        search = f" (corral search {repo})" if "/" not in str(repo) else ""
         raise ModelNotFound(
-            f"{repo} is not on {endpoint}, or it is private; check the name{search}, and for a private one {token}"
+            f"{repo} is not on {endpoint}, or it is private; check the name{search}, and for a private one"
+            f" {token}"
         ) from error
     except RevisionNotFoundError as error:
         raise ModelNotFound(

@@ -29,6 +29,8 @@ class HubModel:
     is_gated: bool = False
     updated: str | None = None
     """The day of its latest change, as ISO 8601."""
+    parameters: int | None = None
+    """The number of weights, where the Hub has counted them."""
     ggufs: dict[str, int] = field(default_factory=dict)
     """The bytes of each ready GGUF by its type, the smallest first."""
     weights_bytes: int | None = None
@@ -61,7 +63,7 @@ def _list_models(text: str, limit: int, settings: HubSettings) -> Any:
             "search": text,
             "sort": "downloads",
             "limit": limit,
-            "expand": ["downloads", "gated", "lastModified", "likes"],
+            "expand": ["downloads", "gated", "lastModified", "likes", "safetensors"],
         },
         headers=build_hf_headers(token=settings.token or False),
         timeout=settings.timeout_s,
@@ -72,11 +74,13 @@ def _list_models(text: str, limit: int, settings: HubSettings) -> Any:
 
 
 def _model(entry: dict[str, Any]) -> HubModel:
+    counted = (entry.get("safetensors") or {}).get("total")
     return HubModel(
         repo=str(entry["id"]),
         downloads=int(entry.get("downloads") or 0),
         likes=int(entry.get("likes") or 0),
         is_gated=bool(entry.get("gated")),
+        parameters=counted if isinstance(counted, int) else None,
         updated=str(entry["lastModified"])[:10] if entry.get("lastModified") else None,
     )
 

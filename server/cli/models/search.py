@@ -63,6 +63,7 @@ def _row(model: HubModel, available_bytes: int) -> dict[str, Any]:
         "gated": model.is_gated,
         "updated": model.updated,
         "ggufs": [{"type": type_, "size_bytes": n_bytes} for type_, n_bytes in model.ggufs.items()],
+        "parameters": model.parameters,
         "weights_bytes": model.weights_bytes,
         "type": served_type,
         "size_bytes": served_bytes,
@@ -76,7 +77,8 @@ def _served(model: HubModel) -> tuple[str | None, int | None]:
     from models.quantization_types import PREFERRED_TYPES
 
     if model.weights_bytes is not None:
-        return "Q4_K_M", int(model.weights_bytes / 16 * BITS_PER_WEIGHT)
+        n_weights = model.parameters or model.weights_bytes // 2  # most have 16 bits
+        return "Q4_K_M", int(n_weights / 8 * BITS_PER_WEIGHT)
     type_ = next((one for one in (*PREFERRED_TYPES, *model.ggufs) if one in model.ggufs), None)
     return type_, None if type_ is None else model.ggufs[type_]
 

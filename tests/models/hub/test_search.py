@@ -23,7 +23,8 @@ def find(client: Client, text: str, limit: int = 10) -> list[HubModel]:
 
 
 def test_names_downloads_and_sizes(client: Client, server: HubServer, folder: Path, tmp_path: Path) -> None:
-    server.add("org/Tiny", folder).downloads = 7
+    tiny = server.add("org/Tiny", folder)
+    tiny.downloads, tiny.parameters = 7, 1_500_000
     add(server, "quants/tiny-GGUF", tmp_path / "a", 100, tiny__Q4_K_M=40, tiny__UD__Q4_K_M=30, tiny__Q8_0=80)
     add(server, "other/model", tmp_path / "b", 1000, model__Q8_0=80)
     first, second = find(client, "tiny")
@@ -31,6 +32,7 @@ def test_names_downloads_and_sizes(client: Client, server: HubServer, folder: Pa
     assert list(first.ggufs.items()) == [("Q4_K_M", 40), ("Q8_0", 80)]
     assert first.weights_bytes is None
     assert (second.repo, second.ggufs, second.weights_bytes) == ("org/Tiny", {}, WEIGHTS_BYTES)
+    assert (first.parameters, second.parameters) == (None, 1_500_000)
     assert second.updated == "2026-01-01"
     assert (folder / WEIGHTS).is_file()
     assert server.sent == []  # nothing is downloaded
