@@ -18,6 +18,7 @@ from models.store.manifest import Manifest, ManifestFile, Source
 from models.store.store import ModelStore
 from quantize.job.ensure_model import ensure_model
 from quantize.job.update import update_model
+from server.supervisor.catalogue import Catalogue, store_entries
 from tests.models.imports.other_programs import OllamaFolder
 
 
@@ -100,6 +101,7 @@ def test_again_is_nothing_and_a_newer_file_takes_the_place(
 ) -> None:
     assert import_one(store, ollama).state == "imported"
     assert import_one(store, ollama).state == "here"
+    served = store_entries(store)
     newer = another(weights)
     ollama.add("tiny:latest", ollama.layer("model", newer))
     again = import_one(store, ollama)
@@ -107,6 +109,8 @@ def test_again_is_nothing_and_a_newer_file_takes_the_place(
     [model] = store.list()
     assert model.types["F32"].path.read_bytes() == newer
     assert blob.stat().st_nlink == 1  # the older one is let go
+    [entry] = Catalogue(served, lambda: store_entries(store)).entries()
+    assert entry.path == again.path  # a server that has the older one takes the newer one up
 
 
 def test_a_damaged_blob_is_refused_and_leaves_nothing(
