@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from models.errors import CorralError, LlamaCppError
 from models.llamacpp.context import Context
+from models.machine.hardware import usable_cores
 from server.engine.batch import BatchEntry, Output
 from server.engine.events import TokenLogprob
 from server.engine.sampling_params import SamplingParams
@@ -34,7 +35,8 @@ class DecodeOutputs:
         """Alternatives per token, by sequence, for the sequences that want logprobs."""
         self._guides: dict[int, SequenceGuide] = {}
         """The guides of the sequences that have one, or had tokens forced on them."""
-        self._bans = TokenBans(self._vocab.n_tokens)
+        has_free_core = context.model.n_gpu_layers != 0 or context.n_threads < usable_cores()[1]
+        self._bans = TokenBans(self._vocab.n_tokens, has_free_core=has_free_core)
         self._device = DeviceRows(context, self._samplers, self._n_probs) if on_device else None
         if self._device is not None and not self._device.start():
             raise LlamaCppError(

@@ -298,8 +298,8 @@ class RowSamplers:
             bans = () if sampler.guide is None else sampler.guide.bans
             ban_eog = each.ban_eog
             for row, banned in zip(_rows(each), bans, strict=False):
-                np.copyto(logits[row], -np.inf, where=banned)
-                if ban_eog and not np.delete(~banned, self._eog_ids).any():
+                banned.ban(logits[row])
+                if ban_eog and not banned.allow_besides(self._eog_ids):
                     ban_eog = False
             results.append(each if ban_eog is each.ban_eog else each._replace(ban_eog=ban_eog))
         return results

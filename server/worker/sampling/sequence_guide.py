@@ -7,17 +7,12 @@ from collections import deque
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
-import numpy as np
-import numpy.typing as npt
-
 from models.errors import CorralError, RequestError
+from server.worker.sampling.row_bans import RowBans
 from server.worker.sampling.time_account import FOLLOWING, MASKING, TimeAccount
 
 if TYPE_CHECKING:
     from llguidance import LLMatcher
-
-Bans = npt.NDArray[np.bool_]
-"""True for each token that may not come: [V]."""
 
 
 class Guide(Protocol):
@@ -44,7 +39,7 @@ class SequenceGuide:
     def __init__(self, guide: Guide | None, *, at_once: bool) -> None:
         """`at_once` false: each forced token needs a row of logits, as its logprob is wanted."""
         self.matcher = None if guide is None else guide.matcher()
-        self.bans: Sequence[Bans] = ()
+        self.bans: Sequence[RowBans] = ()
         """The bans of each row of this step; empty while forced tokens come first."""
         self.error: CorralError | None = None
         """The sequence can't go on, for this reason."""
