@@ -75,6 +75,8 @@ class WorkerProcess:
     ) -> None:
         self.spec = spec
         self.draining = False
+        self._gives_way = False
+        """The worker has been told to give way; at first it doesn't."""
         self._policy = policy
         self._process = process
         self._dispatcher = Dispatcher(spec.name, on_progress)
@@ -178,8 +180,9 @@ class WorkerProcess:
                 self._send(Cancel(id=request_id))
 
     def give_way(self, active: bool) -> None:
-        """Tell a worker that makes vectors to let others' work go first, or no more."""
-        if self.alive:
+        """Tell a worker that makes vectors to let others' work go first, or no more, unless it knows."""
+        if self.alive and active != self._gives_way:
+            self._gives_way = active
             with contextlib.suppress(CorralError):
                 self._send(GiveWay(active))
 

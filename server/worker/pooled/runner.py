@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -117,7 +116,7 @@ class PooledRunner:
         self._n_done = last
         rows = None if self.pooling.name == "rank" else self._context.embedding_rows()
         complete = []
-        for sequence, start, end in _runs(self._places[first:last, 0]):
+        for sequence, start, end in _parts(self.texts, first, last):
             text = self.texts[sequence]
             text.n_computed += end - start
             if rows is not None:
@@ -183,7 +182,13 @@ def _places(text: PooledText, sequence: int) -> npt.NDArray[np.int32]:
     return places
 
 
-def _runs(sequences: npt.NDArray[np.int32]) -> list[tuple[int, int, int]]:
-    """Return (sequence, start, end) of each run of one sequence's tokens."""
-    starts = [0, *(np.flatnonzero(np.diff(sequences)) + 1).tolist(), len(sequences)]
-    return [(int(sequences[a]), a, b) for a, b in pairwise(starts) if b > a]
+def _parts(texts: Sequence[PooledText], first: int, last: int) -> list[tuple[int, int, int]]:
+    """Return (text, start, end) of each text's share of the tokens from `first` to `last`."""
+    parts = []
+    begin = 0
+    for index, text in enumerate(texts):
+        end = begin + len(text.tokens)
+        if end > first and begin < last:
+            parts.append((index, max(begin, first) - first, min(end, last) - first))
+        begin = end
+    return parts

@@ -1,12 +1,12 @@
-"""`RowBans`: the tokens that a grammar rules out in one row of logits, found of llguidance's bits. Pure.
+"""`RowBans`: the tokens that a grammar rules out in one row of logits, read of llguidance's bits. Pure.
 
-Few grammars rule out half of a vocabulary: in a string nearly all is allowed, between strings nearly nothing.
-So what is kept of a row are the ids of the fewer ones, and only their logits are touched.
+Within a string nearly all is allowed: then the ids of the few that are banned are kept, and only their logits
+are touched. Each call into NumPy costs microseconds after a decode, so all rows are read in few.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -18,33 +18,32 @@ Words = npt.NDArray[np.uint32]
 
 BITS = 32
 """The bits of a word."""
-_ALL = np.uint32(0xFFFFFFFF)
+FEW = 0.15
+"""Bans are few if at most so many of the masks' bytes hold one: finding their ids is the quicker way then."""
 
 
-@dataclass(frozen=True, slots=True)
-class RowBans:
-    """The bans of one row of `n_vocab` logits."""
+class RowBans(NamedTuple):
+    """The bans of one row: places in it, and their number."""
 
-    ids: Indices
-    """Ascending ids: the only ones allowed, or those that are banned."""
-    are_allowed: bool
-    n_vocab: int
+    banned: Indices | npt.NDArray[np.bool_]
+    """Ids; or for each token [V] if it is banned."""
+    n_banned: int
 
     def ban(self, row: Floats) -> None:
         """Write -inf to each banned token of a row of logits [V]."""
-        if self.are_allowed:
-            kept = row.take(self.ids)
-            row.fill(-np.inf)
-            row[self.ids] = kept
+        if self.banned.dtype == np.bool_:
+            np.copyto(row, -np.inf, where=self.banned)
         else:
-            row[self.ids] = -np.inf
+            row[self.banned] = -np.inf
 
-    def allow_besides(self, ids: Indices) -> bool:
+    def allow_besides(self, ids: Indices, n_vocab: int) -> bool:
         """Return True if a token that isn't one of `ids`, each named once, is allowed."""
-        n_common = int(np.isin(ids, self.ids).sum())
-        if self.are_allowed:
-            return len(self.ids) > n_common
-        return self.n_vocab - len(self.ids) > len(ids) - n_common
+        n_allowed = n_vocab - self.n_banned
+        if n_allowed > len(ids):
+            return True
+        row = np.zeros(n_vocab, np.float32)
+        self.ban(row)
+        return n_allowed > int(np.count_nonzero(row[ids] == 0.0))
 
 
 def n_words(n_vocab: int) -> int:
@@ -53,21 +52,25 @@ def n_words(n_vocab: int) -> int:
 
 
 def read_bans(words: Words, n_vocab: int) -> list[RowBans]:
-    """Return the bans of each row of masks, of all rows in few calls."""
+    """Return the bans of each row of masks."""
     n_rows, width = words.shape
-    n_allowed = np.bitwise_count(words).sum(axis=1)
-    are_allowed = n_allowed * 2 <= n_vocab
-    wanted = words ^ np.where(are_allowed, np.uint32(0), _ALL)[:, None]
+    bans = ~words
     if n_vocab % BITS:
-        wanted[:, -1] &= _ALL >> np.uint32(BITS - n_vocab % BITS)  # no tokens
-    flat = wanted.reshape(-1)
+        bans[:, -1] &= np.uint32((1 << n_vocab % BITS) - 1)  # no tokens
+    flat = bans.astype("<u4", copy=False).view(np.uint8).reshape(-1)
     places = (flat != 0).nonzero()[0]
-    bits = np.unpackbits(flat.take(places).astype("<u4").view(np.uint8), bitorder="little")
-    found = bits.view(np.bool_).nonzero()[0]
-    ids = places.take(found >> 5) * BITS + (found & 31)
-    starts = np.arange(n_rows + 1) * (width * BITS)
+    if len(places) > FEW * len(flat):
+        bits = np.unpackbits(flat.reshape(n_rows, -1), axis=1, count=n_vocab, bitorder="little")
+        return [RowBans(row, int(np.count_nonzero(row))) for row in bits.view(np.bool_)]
+    found = np.unpackbits(flat.take(places), bitorder="little").view(np.bool_).nonzero()[0]
+    ids = places.take(found >> 3)
+    ids <<= 3
+    ids |= found & 7
+    if n_rows == 1:
+        return [RowBans(ids, len(ids))]
+    starts = range(0, (n_rows + 1) * width * BITS, width * BITS)
     ends = ids.searchsorted(starts).tolist()
     return [
-        RowBans(ids[ends[row] : ends[row + 1]] - starts[row], bool(are_allowed[row]), n_vocab)
-        for row in range(n_rows)
+        RowBans(ids[first:end] - start, end - first)
+        for start, first, end in zip(starts, ends, ends[1:], strict=False)
     ]

@@ -299,7 +299,7 @@ class RowSamplers:
             ban_eog = each.ban_eog
             for row, banned in zip(_rows(each), bans, strict=False):
                 banned.ban(logits[row])
-                if ban_eog and not banned.allow_besides(self._eog_ids):
+                if ban_eog and not banned.allow_besides(self._eog_ids, logits.shape[1]):
                     ban_eog = False
             results.append(each if ban_eog is each.ban_eog else each._replace(ban_eog=ban_eog))
         return results

@@ -39,9 +39,13 @@ def test_what_is_not_allowed_is_banned(n_vocab: int, rest: bool) -> None:
     logits = random.standard_normal(allowed.shape, dtype=np.float32)
     logits[0, 0] = np.nan  # which stays where it is allowed
     expected = np.where(allowed, logits, np.float32(-np.inf))
-    for row, bans in zip(logits, read_bans(words_of(allowed, rest=rest), n_vocab), strict=True):
-        bans.ban(row)
-    np.testing.assert_array_equal(logits, expected)
+    words = words_of(allowed, rest=rest)
+    alone = [read_bans(words[row : row + 1], n_vocab)[0] for row in range(len(words))]  # in either form
+    for found in (read_bans(words, n_vocab), alone):
+        rows = logits.copy()
+        for row, bans in zip(rows, found, strict=True):
+            bans.ban(row)
+        np.testing.assert_array_equal(rows, expected)
 
 
 @pytest.mark.parametrize("n_vocab", SIZES)
@@ -49,11 +53,14 @@ def test_what_is_allowed_besides_the_end(n_vocab: int) -> None:
     allowed = masks(n_vocab)
     ids = EOG[n_vocab > EOG]
     for mask, bans in zip(allowed, read_bans(words_of(allowed, rest=True), n_vocab), strict=True):
-        assert bans.allow_besides(ids) is bool(np.delete(mask, ids).any())
-        assert bans.allow_besides(ids[:0]) is bool(mask.any())
+        assert bans.allow_besides(ids, n_vocab) is bool(np.delete(mask, ids).any())
+        assert bans.allow_besides(ids[:0], n_vocab) is bool(mask.any())
 
 
-def test_the_fewer_ids_are_kept() -> None:
-    allowed = masks(1000)
+@pytest.mark.parametrize("share", [0.001, 0.999])
+def test_few_bans_are_ids(share: float) -> None:
+    random = np.random.Generator(np.random.PCG64(2))
+    allowed = random.random((3, 1000)) < share
     for mask, bans in zip(allowed, read_bans(words_of(allowed, rest=False), 1000), strict=True):
-        assert len(bans.ids) == min(mask.sum(), (~mask).sum())
+        assert bans.n_banned == (~mask).sum()
+        assert (bans.banned.dtype == np.bool_) is (share < 0.5)

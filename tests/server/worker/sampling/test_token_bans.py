@@ -35,8 +35,8 @@ def bans_by_itself(matcher: LLMatcher, vocab: Vocab) -> RowBans:
     return read_bans(words, vocab.n_tokens)[0]
 
 
-def allowed(bans: RowBans) -> list[int]:
-    row = np.zeros(bans.n_vocab, np.float32)
+def allowed(bans: RowBans, n_vocab: int) -> list[int]:
+    row = np.zeros(n_vocab, np.float32)
     bans.ban(row)
     return np.flatnonzero(row == 0.0).tolist()
 
@@ -47,8 +47,8 @@ def test_masks_of_rows_and_drafts(
     model: Model, has_free_core: bool, slow_s: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(token_bans, "SLOW_S", slow_s)
-    grammars = Grammars(model.vocab)
-    bans = TokenBans(model.vocab.n_tokens, has_free_core=has_free_core)
+    grammars, n_vocab = Grammars(model.vocab), model.vocab.n_tokens
+    bans = TokenBans(n_vocab, has_free_core=has_free_core)
     guides = [SequenceGuide(grammars.schema(schema), at_once=False) for schema in small_schemas()]
     for _ in range(6):
         wanted = []
@@ -57,20 +57,26 @@ def test_masks_of_rows_and_drafts(
                 guide.take()
             if guide.needs_bans and not guide.is_over:
                 assert guide.matcher is not None
-                draft = allowed(bans_by_itself(guide.matcher, model.vocab))[-1:] if number % 3 == 0 else []
+                draft = (
+                    allowed(bans_by_itself(guide.matcher, model.vocab), n_vocab)[-1:]
+                    if number % 3 == 0
+                    else []
+                )
                 wanted.append((guide, draft))
         bans.start(wanted)
         bans.wait()
         for guide, draft in wanted:
             assert guide.matcher is not None
             assert len(guide.bans) == 1 + len(draft)
-            expected = allowed(bans_by_itself(guide.matcher, model.vocab))
-            assert allowed(guide.bans[0]) == expected
+            expected = allowed(bans_by_itself(guide.matcher, model.vocab), n_vocab)
+            assert allowed(guide.bans[0], n_vocab) == expected
             if draft:
                 follower = guide.matcher.deep_copy()
                 assert follower.consume_token(draft[0])
                 if not follower.is_stopped():
-                    assert allowed(guide.bans[1]) == allowed(bans_by_itself(follower, model.vocab))
+                    assert allowed(guide.bans[1], n_vocab) == allowed(
+                        bans_by_itself(follower, model.vocab), n_vocab
+                    )
             assert guide.consume(expected[-1]) is None
 
 
