@@ -14,6 +14,11 @@ from server.worker.sampling.time_account import FOLLOWING, MASKING, TimeAccount
 if TYPE_CHECKING:
     from llguidance import LLMatcher
 
+SLOW_S = 0.001
+"""A token that takes longer may have waited for a core meanwhile."""
+N_EXAMINED = 64
+"""So many tokens after it are timed by the thread's own clock, which takes longer to read."""
+
 
 class Guide(Protocol):
     """A compiled grammar that a request's answers must follow: `EngineRequest.guide`."""
@@ -34,7 +39,17 @@ class SequenceGuide:
     were chosen, and those in the queue. A grammar that takes too much computing ends its own answer.
     """
 
-    __slots__ = ("_at_once", "_following", "_masking", "_param", "_queue", "bans", "error", "matcher")
+    __slots__ = (
+        "_at_once",
+        "_following",
+        "_masking",
+        "_n_examined",
+        "_param",
+        "_queue",
+        "bans",
+        "error",
+        "matcher",
+    )
 
     def __init__(self, guide: Guide | None, *, at_once: bool) -> None:
         """`at_once` false: each forced token needs a row of logits, as its logprob is wanted."""
@@ -49,6 +64,8 @@ class SequenceGuide:
         """The tokens that come next."""
         self._following = TimeAccount(FOLLOWING)
         self._masking = TimeAccount(MASKING)
+        self._n_examined = 0
+        """The number of tokens whose time is still taken from the thread's own clock."""
         begin = time.thread_time()
         self._queue_forced()
         self._count(self._following, time.thread_time() - begin)
@@ -104,10 +121,11 @@ class SequenceGuide:
     def consume(self, token: int) -> CorralError | None:
         """Take in a token that was chosen; return the error of a sequence that can't go on."""
         if self.matcher is not None:
-            begin = time.thread_time()
+            clock = time.thread_time if self._n_examined else time.perf_counter
+            begin = clock()
             if self.matcher.consume_token(token):
                 self._queue_forced()
-                self._count(self._following, time.thread_time() - begin, 1 + len(self._queue))
+                self._count_token(clock() - begin)
             else:
                 self.fail()
         return self.error
@@ -121,6 +139,14 @@ class SequenceGuide:
         assert self.matcher is not None
         lines = self.matcher.get_error().strip().splitlines()
         self._end(lines[0] if lines else "it has no way to go on")
+
+    def _count_token(self, seconds: float) -> None:
+        if self._n_examined:
+            self._n_examined -= 1
+        elif seconds > SLOW_S:
+            self._n_examined = N_EXAMINED
+            return
+        self._count(self._following, seconds, 1 + len(self._queue))
 
     def _count(self, account: TimeAccount, seconds: float, n_tokens: int = 1) -> None:
         account.take(seconds, n_tokens)
