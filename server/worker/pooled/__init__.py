@@ -3,6 +3,8 @@
 engine.py       `PooledEngine`: many requests for vectors share each step of one `PooledRunner`.
 idle_thread.py  `IdleThread`: computes with what others leave of the cores, while another model writes an
                 answer.
+pace.py         `Pace`: how many tokens a step may have, and whether it has what others leave of the cores.
+                Pure.
 pairs.py        `PairFormat`: two texts as the one that a classifier reads, joined as transformers do. Pure.
 prompts.py      `TextPrompts`: the texts that a model wants before a query or a document, by its file. Pure.
 reader.py       `PooledReader`: makes a client's `Pool` a `PooledRequest`: prompts before, tokens, lengths

@@ -28,16 +28,10 @@ from server.engine.events import (
 )
 from server.engine.slot_states import SlotState
 from server.engine.stats import EngineStats, ServiceTime
+from server.worker.pooled.pace import Pace, Turn
 from server.worker.pooled.request import PooledRequest
 from server.worker.pooled.runner import PooledRunner, PooledText
 from server.worker.pooled.vectors import Floats, cosines, normalized, shortened
-
-STEP_S = 0.1
-"""A step of several texts takes about so many seconds at most: a new request waits for one."""
-FAIR_S = 2.0
-"""While it gives way, one short step in so many seconds doesn't: others may leave nothing of the cores."""
-LEAST_TOKENS = 64
-"""A step may have so many tokens, however slow they are: fewer would each take longer."""
 
 
 @dataclass
@@ -74,12 +68,9 @@ class PooledEngine:
         self._live: dict[str, _Live] = {}
         self._events: list[Event] = []
         self._service_time = ServiceTime()
-        self._token_s: float | None = None
-        """Moving average of the seconds that a token takes."""
-        self._last_turn_s = -FAIR_S
-        """The end of the last step that had the cores as others have them."""
-        self._turn = 0
-        """The number of texts taken so far: turns go on from step to step."""
+        self._pace = Pace(runner.n_step_tokens)
+        self._n_turns = 0
+        """The number of steps so far that took texts: the requests' turns go on from step to step."""
 
     # --- requests ------------------------------------------------------------------------------------
 
@@ -138,10 +129,11 @@ class PooledEngine:
     def step(self) -> list[Event]:
         """Compute one batch and return what has happened since the last step."""
         self._expire()
-        if not self._runner.n_left and (texts := self._take_texts()):
+        turn = self._pace.turn(self._clock_s(), gives_way=self.gives_way)
+        if not self._runner.n_left and (texts := self._take_texts(turn)):
             self._runner.begin(texts)
         if self._runner.n_left:
-            self._run()
+            self._run(turn)
         return self._take_events()
 
     def slot_states(self) -> list[SlotState]:
@@ -154,23 +146,19 @@ class PooledEngine:
             assert len(live.todo) <= live.n_left, live.request.id
         assert self._live or not self._runner.n_left
 
-    def _run(self) -> None:
+    def _run(self, turn: Turn) -> None:
         start_s, n_before = self._clock_s(), self._runner.n_left
         try:
-            idle = self.gives_way and start_s < self._last_turn_s + FAIR_S
-            complete = self._runner.advance(idle=idle)
-            if not idle:
-                self._last_turn_s = self._clock_s()
+            complete = self._runner.advance(turn.room, idle=turn.idle)
         except DecodeError as error:
             self.fatal_error = error
             self._runner.drop()
             self._end_all(f"the model failed while computing: {error.message}", "server_error")
             return
         n_tokens = n_before - self._runner.n_left
-        seconds = self._clock_s() - start_s
-        self.stats.add_step(n_tokens, n_tokens, 0, seconds)
-        each_s = seconds / n_tokens
-        self._token_s = each_s if self._token_s is None else 0.8 * self._token_s + 0.2 * each_s
+        end_s = self._clock_s()
+        self.stats.add_step(n_tokens, n_tokens, 0, end_s - start_s)
+        self._pace.took(turn, n_tokens, end_s - start_s, end_s)
         by_request: dict[str, list[PooledText]] = {}
         for text in complete:
             by_request.setdefault(text.request_id, []).append(text)
@@ -179,21 +167,21 @@ class PooledEngine:
             if live is not None:
                 self._deliver(live, texts)
 
-    def _take_texts(self) -> list[PooledText]:
+    def _take_texts(self, turn: Turn) -> list[PooledText]:
         """Take the texts of the next step, by priority and in turns."""
         waiting = [live for live in self._live.values() if live.todo]
         if not waiting:
             return []
         best = min(live.request.priority for live in waiting)
         waiting = [live for live in waiting if live.request.priority == best]
-        first = self._turn % len(waiting)
+        first = self._n_turns % len(waiting)
         waiting = waiting[first:] + waiting[:first]
-        room = self._room
+        room = turn.room
         taken: list[PooledText] = []
         while waiting and len(taken) < self._runner.n_sequences:
             others = []
             for live in waiting:
-                text = self._take_text(live, room, is_first=not taken)
+                text = self._take_text(live, turn, room, is_first=not taken)
                 if text is None:
                     continue
                 taken.append(text)
@@ -203,22 +191,17 @@ class PooledEngine:
                 if len(taken) == self._runner.n_sequences:
                     break
             waiting = others
-        self._turn += 1
+        self._n_turns += 1
         return taken
 
-    @property
-    def _room(self) -> int:
-        """The most tokens of the next step: as many as `STEP_S` has time for."""
-        most = self._runner.n_step_tokens
-        if self.gives_way:
-            return min(most, LEAST_TOKENS)
-        if not self._token_s:
-            return most
-        return min(most, max(LEAST_TOKENS, int(STEP_S / self._token_s)))
+    def _take_text(self, live: _Live, turn: Turn, room: int, *, is_first: bool) -> PooledText | None:
+        """Take the longest text of a request that fits into `room` tokens; the step's first in any case.
 
-    def _take_text(self, live: _Live, room: int, *, is_first: bool) -> PooledText | None:
-        """Take the longest text of a request that fits into `room` tokens; the step's first in any case."""
-        at = len(live.todo) if is_first else bisect_right(live.todo, (room, len(live.request.texts)))
+        The first of all is the longest, so that it doesn't come last, or one that fits for who gives way.
+        """
+        at = bisect_right(live.todo, (room, len(live.request.texts)))
+        if is_first:
+            at = max(at, 1) if turn.gives_way else len(live.todo)
         if at == 0:
             return None
         _, index = live.todo.pop(at - 1)

@@ -99,12 +99,14 @@ class PooledRunner:
         """Forget the texts that were begun."""
         self.texts, self._places, self._n_done = [], self._places[:0], 0
 
-    def advance(self, *, idle: bool = False) -> list[PooledText]:
+    def advance(self, room: int | None = None, *, idle: bool = False) -> list[PooledText]:
         """Compute a step of what was begun; return the texts that it completes. Raises DecodeError.
 
-        With `idle` it has what others leave of the cores.
+        A causal model's has at most `room` tokens. With `idle` it has what others leave of the cores.
         """
-        most = self.n_step_tokens if self.pooling.is_causal else len(self._places)
+        most = min(room or self.n_step_tokens, self.n_step_tokens)
+        if not self.pooling.is_causal:
+            most = len(self._places)
         first, last = self._n_done, min(self._n_done + most, len(self._places))
         self._fill(self._places[first:last])
         if idle:

@@ -39,7 +39,7 @@ class CountingRunner:
     def drop(self) -> None:
         self.texts, self.n_left = [], 0
 
-    def advance(self, *, idle: bool = False) -> list[PooledText]:
+    def advance(self, room: int | None = None, *, idle: bool = False) -> list[PooledText]:
         self.idle.append(idle)
         if self.error is not None:
             raise self.error
@@ -219,8 +219,9 @@ def test_steps_of_a_slow_model_are_short() -> None:
     def slow(texts: Sequence[PooledText]) -> None:
         begin(texts)
 
-    def advance(*, idle: bool = False) -> list[PooledText]:
+    def advance(room: int, *, idle: bool = False) -> list[PooledText]:
         assert not idle
+        assert 95 <= room <= 512
         now_s[0] += 0.001 * runner.n_left
         return CountingRunner.advance(runner)
 
@@ -239,4 +240,13 @@ def test_who_gives_way_has_a_short_turn_in_two_seconds() -> None:
         engine.step()
         now_s[0] += 0.5
     assert runner.idle == [False, True, True, True, False, True, True, True, False]
-    assert {len(step) * 8 for step in runner.steps} == {64}
+    assert {len(step) * 8 for step in runner.steps} == {16}
+
+
+def test_who_gives_way_begins_with_short_texts() -> None:
+    runner = CountingRunner(n_step_tokens=64, n_sequences=100)
+    engine = engine_of(runner)
+    engine.gives_way = True
+    engine.submit(request("a", 40, 20, 12, 60, 30))
+    assert len(rows_of(run(engine), "a")) == 5
+    assert [index for [(_, index)] in runner.steps] == [2, 1, 4, 0, 3]
