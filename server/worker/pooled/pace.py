@@ -1,8 +1,7 @@
 """`Pace`: how many tokens a step may have, and whether it has what others leave of the cores. Pure.
 
-A chat beside a flood of vectors has its usual gaps between tokens but for one in a hundred: while answers are
-written, all steps but one in some seconds have idle cores alone, and that one takes about half as long as a
-token of a small model.
+While answers are written, all steps but one in some seconds have idle cores alone, and that one takes about
+half as long as a small model's token: of a chat's gaps fewer than one in a hundred are longer for it.
 """
 
 from __future__ import annotations

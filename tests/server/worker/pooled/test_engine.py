@@ -219,8 +219,9 @@ def test_steps_of_a_slow_model_are_short() -> None:
     def slow(texts: Sequence[PooledText]) -> None:
         begin(texts)
 
-    def advance(room: int, *, idle: bool = False) -> list[PooledText]:
+    def advance(room: int | None = None, *, idle: bool = False) -> list[PooledText]:
         assert not idle
+        assert room is not None
         assert 95 <= room <= 512
         now_s[0] += 0.001 * runner.n_left
         return CountingRunner.advance(runner)
