@@ -10,8 +10,8 @@ device_rows.py       DeviceRows: rows of logits stay on the device, and only the
                      the host.
 fast_path.py         FastPath: the quickest way to sample a request with the tokens that llama.cpp's chain
                      would give.
-row_bans.py          `RowBans`: the tokens that a grammar rules out in one row of logits, read of llguidance's
-                     bits. Pure.
+row_bans.py          `RowBans`: the tokens that a grammar rules out in a row of logits, of llguidance's bits.
+                     Pure.
 row_samplers.py      RowSamplers: choose the tokens of all rows of logits of a step at once.
 sequence_guide.py    `SequenceGuide`: one sequence's grammar, the tokens forced on it, and the mask of its
                      next rows.

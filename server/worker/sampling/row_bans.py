@@ -1,4 +1,4 @@
-"""`RowBans`: the tokens that a grammar rules out in one row of logits, read of llguidance's bits. Pure.
+"""`RowBans`: the tokens that a grammar rules out in a row of logits, of llguidance's bits. Pure.
 
 Within a string nearly all is allowed: then the ids of the few that are banned are kept, and only their logits
 are touched. Each call into NumPy costs microseconds after a decode, so all rows are read in few.
