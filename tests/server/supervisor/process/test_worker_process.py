@@ -4,10 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from typing import Any, cast
 
 import pytest
 
-from server.supervisor.process.worker_process import STDERR_LINE_BYTES, STDERR_LINES, StderrTail
+from server.ipc.frames import HEADER, decode_request
+from server.ipc.messages import GiveWay, WorkerRequest
+from server.ipc.model_spec import ModelSpec
+from server.supervisor.policy import Policy
+from server.supervisor.process.connection import WorkerConnection
+from server.supervisor.process.worker_process import (
+    STDERR_LINE_BYTES,
+    STDERR_LINES,
+    StderrTail,
+    WorkerProcess,
+)
 
 
 async def tail_of(*chunks: bytes) -> StderrTail:
@@ -43,3 +54,26 @@ async def test_every_line_is_logged_under_the_models_name(caplog: pytest.LogCapt
     with caplog.at_level(logging.INFO, "corral.worker"):
         await tail_of(b"hello\n")
     assert caplog.messages == ["demo: hello"]
+
+
+class Wire:
+    """A connection that keeps what is sent."""
+
+    open = True
+
+    def __init__(self) -> None:
+        self.sent: list[WorkerRequest] = []
+
+    def write(self, frame: bytes) -> None:
+        self.sent.append(decode_request(frame[HEADER.size :]))
+
+
+async def test_a_worker_is_told_to_give_way_when_that_changes() -> None:
+    """A request for vectors costs no second message: at first a worker gives way to nobody."""
+    process: Any = None  # nothing is asked of it
+    worker = WorkerProcess(ModelSpec(name="demo", path="demo.gguf"), Policy(), process, lambda _: None)
+    wire = Wire()
+    worker._connection = cast("WorkerConnection", wire)
+    for active in (False, False, True, True, False, False):
+        worker.give_way(active)
+    assert wire.sent == [GiveWay(True), GiveWay(False)]
