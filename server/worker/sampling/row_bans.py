@@ -1,7 +1,7 @@
 """`RowBans`: the tokens that a grammar rules out in a row of logits, of llguidance's bits. Pure.
 
 Within a string nearly all is allowed: then the ids of the few that are banned are kept, and only their logits
-are touched. Each call into NumPy costs microseconds after a decode, so all rows are read in few.
+are touched. Each call into NumPy costs microseconds after a decode, so rows are read together.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ BITS = 32
 """The bits of a word."""
 FEW = 0.15
 """Bans are few if at most so many of the masks' bytes hold one: finding their ids is the quicker way then."""
+MOST_KNOWN = 64
+"""The bans of so many masks are remembered, or those of the last step if they are more."""
 
 
 class RowBans(NamedTuple):
@@ -51,26 +53,55 @@ def n_words(n_vocab: int) -> int:
     return -(-n_vocab // BITS)
 
 
+class BanReader:
+    """Reads masks, of which the same come again and again: those of a string, or between two of them."""
+
+    def __init__(self, n_vocab: int) -> None:
+        self._n_vocab = n_vocab
+        self._known: dict[bytes, RowBans] = {}
+
+    def read(self, words: Words) -> list[RowBans]:
+        """Return the bans of each row of masks."""
+        known, keys = self._known, [row.tobytes() for row in words]
+        new = [row for row, key in enumerate(keys) if key not in known]
+        if new:
+            if len(known) + len(new) > MOST_KNOWN:
+                known = self._known = {key: known[key] for key in keys if key in known}
+            known |= {
+                keys[row]: bans for row, bans in zip(new, read_bans(words[new], self._n_vocab), strict=True)
+            }
+        return [known[key] for key in keys]
+
+
 def read_bans(words: Words, n_vocab: int) -> list[RowBans]:
     """Return the bans of each row of masks."""
-    n_rows, width = words.shape
     bans = ~words
     if n_vocab % BITS:
         bans[:, -1] &= np.uint32((1 << n_vocab % BITS) - 1)  # no tokens
-    flat = bans.astype("<u4", copy=False).view(np.uint8).reshape(-1)
+    bits = bans.astype("<u4", copy=False).view(np.uint8)
+    are_few = np.count_nonzero(bits, axis=1) <= FEW * bits.shape[1]
+    few, many = iter(_ids(bits[are_few])), iter(_masks(bits[~are_few], n_vocab))
+    return [next(few if is_few else many) for is_few in are_few.tolist()]
+
+
+def _ids(bits: npt.NDArray[np.uint8]) -> list[RowBans]:
+    """Return the ids of each row's bans, of all rows together."""
+    n_rows, width = bits.shape
+    flat = bits.reshape(-1)
     places = (flat != 0).nonzero()[0]
-    if len(places) > FEW * len(flat):
-        bits = np.unpackbits(flat.reshape(n_rows, -1), axis=1, count=n_vocab, bitorder="little")
-        return [RowBans(row, int(np.count_nonzero(row))) for row in bits.view(np.bool_)]
     found = np.unpackbits(flat.take(places), bitorder="little").view(np.bool_).nonzero()[0]
     ids = places.take(found >> 3)
     ids <<= 3
     ids |= found & 7
-    if n_rows == 1:
-        return [RowBans(ids, len(ids))]
-    starts = range(0, (n_rows + 1) * width * BITS, width * BITS)
+    starts = [8 * width * row for row in range(n_rows + 1)]
     ends = ids.searchsorted(starts).tolist()
     return [
         RowBans(ids[first:end] - start, end - first)
         for start, first, end in zip(starts, ends, ends[1:], strict=False)
     ]
+
+
+def _masks(bits: npt.NDArray[np.uint8], n_vocab: int) -> list[RowBans]:
+    """Return for each row which tokens are banned."""
+    bans = np.unpackbits(bits, axis=1, count=n_vocab, bitorder="little").view(np.bool_)
+    return [RowBans(row.copy(), int(np.count_nonzero(row))) for row in bans]

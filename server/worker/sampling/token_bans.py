@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from server.worker.sampling.row_bans import Words, n_words, read_bans
+from server.worker.sampling.row_bans import BanReader, Words, n_words
 from server.worker.sampling.sequence_guide import SequenceGuide
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class TokenBans:
 
     def __init__(self, n_vocab: int, *, has_free_core: bool) -> None:
         """`has_free_core`: the model leaves a core free while it computes."""
-        self._n_vocab = n_vocab
+        self._reader = BanReader(n_vocab)
         self._n_words = n_words(n_vocab)
         self._has_free_core = has_free_core
         self._thread: ThreadPoolExecutor | None = None
@@ -87,7 +87,7 @@ class TokenBans:
             self._threads.unsafe_compute_mask_ptr_with_draft_token(
                 drafted, words.ctypes.data, row_bytes, n_rows
             )
-        bans = read_bans(words, self._n_vocab)
+        bans = self._reader.read(words)
         for (guide, draft), first in zip(wanted, first_rows, strict=True):
             guide.bans = bans[first : first + 1 + len(draft)]
             if guide.matcher is not None and guide.matcher.is_error():

@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from server.worker.sampling.row_bans import n_words, read_bans
+from server.worker.sampling.row_bans import MOST_KNOWN, BanReader, n_words, read_bans
 
 EOG = np.array([0, 7], np.intp)
 SIZES = [1, 31, 32, 33, 64, 1000, 1024]
@@ -64,3 +64,19 @@ def test_few_bans_are_ids(share: float) -> None:
     for mask, bans in zip(allowed, read_bans(words_of(allowed, rest=False), 1000), strict=True):
         assert bans.n_banned == (~mask).sum()
         assert (bans.banned.dtype == np.bool_) is (share < 0.5)
+
+
+def test_masks_that_come_again_are_read_once() -> None:
+    reader = BanReader(1000)
+    random = np.random.Generator(np.random.PCG64(3))
+    seen = random.random((MOST_KNOWN + 20, 1000)) < 0.9
+    for _ in range(40):
+        allowed = seen[random.integers(0, len(seen), 12)]
+        found = reader.read(words_of(allowed, rest=False))
+        for mask, bans in zip(allowed, found, strict=True):
+            row = np.zeros(1000, np.float32)
+            bans.ban(row)
+            np.testing.assert_array_equal(row == 0.0, mask)
+        assert len(reader._known) <= MOST_KNOWN
+    first, again = (reader.read(words_of(seen[:2], rest=False)) for _ in range(2))
+    assert all(a is b for a, b in zip(first, again, strict=True))
