@@ -30,8 +30,8 @@ run: setup-run ## quantize the demo model and serve it on 127.0.0.1:8000; ARGS="
 	@$(BIN)/corral quantize demo
 	@exec $(BIN)/corral serve demo $(ARGS)
 
-test: setup ## the whole test suite; ARGS="-k name"
-	@$(SOURCES) $(BIN)/pytest $(ARGS)
+test: setup ## the whole test suite, by two processes; ARGS="-k name"
+	@$(SOURCES) $(BIN)/pytest -n 2 --dist loadfile $(ARGS)
 
 check: setup ## format, lint, types, import contracts
 	$(BIN)/ruff format --check
