@@ -3,7 +3,9 @@
 A scripted worker process sends the events of 16 answers, one message per step as an engine does; a real
 supervisor and uvicorn bring them to 16 clients on the loopback. Every source tree given (by default this
 one) has a server process of its own, and so has this tree without the direct write and without splicing;
-they are measured in turn, round after round. Printed are medians over the rounds.
+they are measured in turn, round after round. Printed are medians over the rounds, and the median of what
+each round says of a server and the first one: a busy machine changes both. Two processes of the same tree
+differ by some 3 % for all their lives: `bench.figures_cost` measures within one.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -96,8 +98,11 @@ def work(fd: int) -> None:
 # --- the API process ----------------------------------------------------------------------------------------
 
 
-def serve(variant: str) -> None:
-    """Serve the scripted model on a free port, which is printed; `GET /cpu` gives the CPU seconds so far."""
+def serve(variant: str, routes: Mapping[str, Callable[[], object]] | None = None) -> None:
+    """Serve the scripted model on a free port, which is printed; `GET /cpu` gives the CPU seconds so far.
+
+    `routes` are further ones, with what each answers.
+    """
     import uvicorn
     from starlette.types import Message, Receive, Scope, Send
 
@@ -127,6 +132,8 @@ def serve(variant: str) -> None:
             await app(scope, receive, plain)
 
         app.add_api_route("/cpu", lambda: {"seconds": time.process_time()})
+        for path, answer in (routes or {}).items():
+            app.add_api_route(path, answer)
         config = uvicorn.Config(
             hidden if variant == HIDDEN else app,
             port=0,
@@ -185,23 +192,25 @@ async def _ask(port: int, head: str, body: bytes = b"") -> _Client:
     return client
 
 
-async def _cpu_seconds(port: int) -> float:
-    answer = (await _ask(port, "GET /cpu")).body
-    return float(json.loads(answer[answer.index(b"\r\n\r\n") + 4 :])["seconds"])
+async def get_json(port: int, path: str) -> Any:
+    """Return what the server answers to a GET."""
+    answer = (await _ask(port, f"GET {path}")).body
+    return json.loads(answer[answer.index(b"\r\n\r\n") + 4 :])
 
 
-async def _round(port: int, n_steps: int, **fields: bool) -> float:
+async def stream_round(port: int, n_steps: int, **fields: bool) -> float:
     """Return the CPU microseconds of the API process per chunk; requests have these fields in addition."""
     message = {"role": "user", "content": "Hi"}
     body = json.dumps(
         {"model": "demo", "messages": [message], "max_tokens": n_steps, "stream": True, **fields}
     ).encode()
-    before = await _cpu_seconds(port)
+    before = (await get_json(port, "/cpu"))["seconds"]
     streams = [_ask(port, "POST /v1/chat/completions", body) for _ in range(N_STREAMS)]
     n_chunks = sum(client.n_chunks for client in await asyncio.gather(*streams))
     if n_chunks != N_STREAMS * (n_steps + 3):  # the role, the end and [DONE] beside the tokens
         raise RuntimeError(f"{n_chunks} chunks came where {N_STREAMS * (n_steps + 3)} were expected")
-    return 1e6 * (await _cpu_seconds(port) - before) / n_chunks
+    after = (await get_json(port, "/cpu"))["seconds"]
+    return float(1e6 * (after - before) / n_chunks)
 
 
 @dataclass
@@ -228,11 +237,11 @@ def measure(trees: Sequence[Path], variants: Sequence[str], n_rounds: int, n_ste
     servers += [_start(HERE, variant, variant) for variant in variants]
     try:
         for server in servers:
-            asyncio.run(_round(server.port, 100))
+            asyncio.run(stream_round(server.port, 100))
         for _ in range(n_rounds):
             for server in servers:
                 fields = {"return_tokens": True} if server.name == WHOLE else {}
-                server.microseconds.append(asyncio.run(_round(server.port, n_steps, **fields)))
+                server.microseconds.append(asyncio.run(stream_round(server.port, n_steps, **fields)))
     finally:
         for server in servers:
             with server.process:  # waits, and closes the pipe
@@ -258,11 +267,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     else:
         trees = [tree.resolve() for tree in options.trees]
         servers = measure(trees, options.variants, options.rounds, options.steps)
-        base = statistics.median(servers[0].microseconds)
         for server in servers:
-            median = statistics.median(server.microseconds)
-            least = min(server.microseconds)
-            print(f"{median:7.2f} µs/chunk  {median / base - 1:+6.1%}  least {least:6.2f}  {server.name}")
+            median, least = statistics.median(server.microseconds), min(server.microseconds)
+            pairs = zip(server.microseconds, servers[0].microseconds, strict=True)
+            ratio = statistics.median(mine / base for mine, base in pairs)
+            print(f"{median:7.2f} µs/chunk  {ratio - 1:+6.1%}  least {least:6.2f}  {server.name}")
     return 0
 
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from server.engine.events import Usage
-from server.http.live_requests import ORIGIN, Origin
 from server.metrics.origin import begin_origin
 
 logger = logging.getLogger("corral.access")
@@ -89,8 +88,7 @@ class RequestRecords:
             await self._app(scope, receive, send)
             return
         record = scope[_KEY] = _new(scope)
-        ORIGIN.set(Origin(record.id, record.path))
-        begin_origin()
+        begin_origin(record.id, record.path)
 
         async def sending(message: Message) -> None:
             if message["type"] == "http.response.start":

@@ -10,30 +10,18 @@ import asyncio
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from server.engine.events import Delta, Event, Failure, Finish, Started
 from server.ipc.messages import Generate, Work
+from server.metrics.origin import Origin, current_origin
 from server.supervisor.protocol import EventListener, EventSource, ModelService
 from server.supervisor.service_layer import ServiceLayer
 
 CANCELLED = "cancelled_by_operator"
 
 Phase = Literal["waiting", "generating"]
-
-
-@dataclass(frozen=True)
-class Origin:
-    """The HTTP request by which a request came."""
-
-    request_id: str
-    path: str
-
-
-ORIGIN: ContextVar[Origin | None] = ContextVar("corral_origin", default=None)
-"""The origin of what this task does; tasks that it starts have it too."""
 
 
 @dataclass
@@ -43,7 +31,7 @@ class LiveRequest:
     id: str
     model: str
     n_choices: int
-    origin: Origin | None
+    origin: Origin
     begun: float = field(default_factory=time.time)
     phase: Phase = "waiting"
     prompt_tokens: int | None = None
@@ -63,8 +51,8 @@ class LiveRequest:
             "id": self.id,
             "object": "request",
             "model": self.model,
-            "path": None if self.origin is None else self.origin.path,
-            "request_id": None if self.origin is None else self.origin.request_id,
+            "path": self.origin.path,
+            "request_id": self.origin.request_id,
             "created": self.begun,
             "seconds": round(now - self.begun, 3),
             "phase": self.phase,
@@ -88,11 +76,7 @@ class LiveRequests:
 
     def cancel(self, request_id: str) -> bool:
         """Cancel a request, by its id or that of its HTTP request; return False if none is known by it."""
-        chosen = [
-            live
-            for live in self._live.values()
-            if live.id == request_id or (live.origin is not None and live.origin.request_id == request_id)
-        ]
+        chosen = [live for live in self._live.values() if request_id in (live.id, live.origin.request_id)]
         for live in chosen:
             if not live.is_cancelled and live.task is not None:
                 live.is_cancelled = True
@@ -134,7 +118,7 @@ class _LiveSource:
     async def subscribe(self, listener: EventListener) -> None:
         """Run the request; one that is cancelled through its record ends with a `Failure`."""
         n_choices = self._request.n if isinstance(self._request, Generate) else 1
-        live = LiveRequest(self._request.id, self._name, n_choices, ORIGIN.get())
+        live = LiveRequest(self._request.id, self._name, n_choices, current_origin())
         counter = _Counter(listener, live)
         with self._live.registered(live):
             try:

@@ -5,8 +5,10 @@ families.py       `request_families` and `worker_families`: the figures as Prome
                   once.
 figures.py        `FigureBook`: all that is counted of requests and workers, by model, type and arm.
 histogram.py      `Histogram`: counts of values in buckets and their sum, cheap enough for every token.
-origin.py         `Origin`: what is known of a request where it came in, for those who measure it further
+origin.py         `Origin`: what is known of a request where it came in, for those who look at it further
                   down.
 request_meter.py  `RequestMeter`: measures one request by the events that pass on their way to the client.
 samples.py        `WorkerSample`: one model as it is this moment, with what its worker has counted.
+step.py           `Step`: when the events of a worker's step came, and how many tokens among them follow one
+                  of the last.
 """

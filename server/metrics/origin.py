@@ -1,4 +1,4 @@
-"""`Origin`: what is known of a request where it came in, for those who measure it further down.
+"""`Origin`: what is known of a request where it came in, for those who look at it further down.
 
 It travels in a context variable, beside the calls that pass the request on: none of them has to know of it.
 """
@@ -14,6 +14,9 @@ from dataclasses import dataclass, field
 class Origin:
     """One HTTP request's beginning, and what its route has found out about it."""
 
+    request_id: str | None = None
+    """The id of the HTTP request; None where there is none."""
+    path: str | None = None
     arrived_s: float = field(default_factory=time.monotonic)
     """The time at which it came, by `time.monotonic`."""
     arm: str = ""
@@ -25,11 +28,9 @@ class Origin:
 _current: ContextVar[Origin] = ContextVar("corral.origin")
 
 
-def begin_origin() -> Origin:
-    """Return a new origin, which the tasks of this request will find from now on."""
-    origin = Origin()
-    _current.set(origin)
-    return origin
+def begin_origin(request_id: str, path: str) -> None:
+    """Let the tasks of this HTTP request find its origin from now on."""
+    _current.set(Origin(request_id, path))
 
 
 def current_origin() -> Origin:

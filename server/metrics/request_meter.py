@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from bisect import bisect_left
 from collections.abc import Callable
 
 from models.errors import RequestError, WorkerBusy
@@ -12,6 +11,7 @@ from server.engine.events import ChoiceEnd, Delta, Event, Failure, Finish, Start
 from server.metrics.figures import FigureBook, RequestFigures
 from server.metrics.histogram import GAP_BOUNDS_S, Histogram
 from server.metrics.origin import Origin
+from server.metrics.step import Step
 
 
 class RequestMeter:
@@ -28,11 +28,14 @@ class RequestMeter:
         "_ended",
         "_figures",
         "_gaps",
-        "_last_s",
         "_n_counted",
         "_n_uncached",
         "_origin",
+        "_others_s",
+        "_run_from",
         "_wait_s",
+        "index",
+        "last",
     )
 
     def __init__(
@@ -45,10 +48,16 @@ class RequestMeter:
         self._gaps = Histogram(GAP_BOUNDS_S)
         self._assigned_s = 0.0
         self._wait_s = 0.0
-        self._last_s: dict[int, float] = {}
-        """The time of each choice's latest token."""
+        self.index = -1
+        """The choice that had the latest token; -1: none has had one."""
+        self.last = Step(0.0)
+        """The step of that token."""
+        self._run_from = 0
+        """The number of the step from which on that choice had one token in each."""
+        self._others_s: dict[int, float] = {}
+        """The times of the other choices' latest tokens."""
         self._n_counted = 0
-        """The generated tokens that were counted as they came."""
+        """The generated tokens that were counted as they came, without those since `_run_from`."""
         self._n_uncached = 0
         self._ended = False
 
@@ -63,18 +72,28 @@ class RequestMeter:
         """Note that the worker was found, and has the request now."""
         self._wait_s = self._clock_s() - self._assigned_s
 
-    def on_token(self, event: Delta, now_s: float) -> None:
-        """Count new tokens. It is called for every chunk of every stream, so it does as little as it can."""
-        index, last_s = event.index, self._last_s
-        if event.n_tokens != 1 or index not in last_s:
-            self._on_rare_token(event, now_s)
+    def on_token(self, event: Delta, step: Step) -> None:
+        """Count new tokens.
+
+        For one token of the choice that had a token in the step before, the caller may count `step.n_tokens`
+        and set `last` to the step instead.
+        """
+        n = event.n_tokens
+        if not n or event.is_prompt:
             return
-        gaps = self._gaps
-        gap_s = now_s - last_s[index]
-        last_s[index] = now_s
-        gaps.total += gap_s
-        gaps.counts[bisect_left(GAP_BOUNDS_S, gap_s)] += 1
-        self._n_counted += 1
+        if step.gaps is None:
+            step.gaps = self._gaps
+        now_s, last_s = step.now_s, self._last_s_of(event.index)
+        if last_s is None:
+            self._begin_choice(n, now_s)
+        else:
+            self._gaps.add((now_s - last_s) / n, n)
+        self._n_counted += n + self.last.number - self._run_from
+        if step.gaps is self._gaps:
+            self.last, step.is_held = step, True
+        else:
+            self.last = Step(now_s)  # it is never the step before, so the caller doesn't count by itself
+        self._run_from = self.last.number
 
     def on_event(self, event: Event, now_s: float) -> None:
         """Take any event that isn't a `Delta`."""
@@ -106,43 +125,38 @@ class RequestMeter:
 
     # --- inside ---
 
-    def _on_rare_token(self, event: Delta, now_s: float) -> None:
-        """Count what isn't one token after another."""
-        index, n = event.index, event.n_tokens
-        if not n or event.is_prompt:
-            return
-        if index not in self._last_s:
-            self._begin_choice(index, n, now_s)
-            return
-        gap_s = now_s - self._last_s[index]
-        self._last_s[index] = now_s
-        self._gaps.add(gap_s / n, n)
-        self._n_counted += n
+    def _last_s_of(self, index: int) -> float | None:
+        """Return the time of a choice's latest token, which has one now; None: it is its first."""
+        if index == self.index:
+            return self.last.now_s
+        if self.index >= 0:
+            self._others_s[self.index] = self.last.now_s
+        self.index = index
+        return self._others_s.pop(index, None)
 
     def _start(self, figures: RequestFigures, event: Started) -> None:
         self._n_uncached = event.prompt_tokens - event.cached_tokens
         figures.prompt_tokens += event.prompt_tokens
         figures.cached_tokens += event.cached_tokens
 
-    def _begin_choice(self, index: int, n: int, now_s: float) -> None:
+    def _begin_choice(self, n: int, now_s: float) -> None:
         """Count a choice's first tokens: the request's wait for them, and those that came with the first."""
         figures = self._figures
         assert figures is not None
-        if not self._last_s:
+        if not self._n_counted:
             figures.first_token_s.add(now_s - self._origin.arrived_s)
             figures.computed_tokens += self._n_uncached
         figures.other_tokens += 1  # the others are counted by their gaps
         if n > 1:
             figures.between_tokens_s.add(0.0, n - 1)
-        self._last_s[index] = now_s
-        self._n_counted += n
 
     def _finish(self, figures: RequestFigures, event: Finish, now_s: float) -> None:
         self._ended = True
         usage, timings = event.usage, event.timings
-        figures.other_tokens += max(0, usage.completion_tokens - self._n_counted)
-        counted = self._n_uncached if self._last_s else 0
-        figures.computed_tokens += max(0, timings.prompt_n - counted)
+        n_counted = self._n_counted + self.last.number - self._run_from
+        figures.other_tokens += max(0, usage.completion_tokens - n_counted)
+        n_computed = self._n_uncached if n_counted else 0
+        figures.computed_tokens += max(0, timings.prompt_n - n_computed)
         figures.prompt_s += timings.prompt_ms / 1e3
         figures.generated_s += timings.predicted_ms / 1e3
         figures.draft_tokens += timings.draft_n

@@ -16,6 +16,7 @@ from server.ipc.messages import LoadFailed, Loading, Ready, Reply, StatsReply, S
 from server.ipc.model_spec import ModelInfo
 from server.ipc.parts import joined
 from server.metrics.request_meter import RequestMeter
+from server.metrics.step import Step
 from server.supervisor.process.exit_report import ExitReport
 from server.supervisor.process.failures import cut_off, death, refusal
 from server.supervisor.process.request_stream import RequestStream
@@ -38,6 +39,7 @@ class Dispatcher:
         self._name = name
         self._on_progress = on_progress
         self._streams: dict[str, RequestStream] = {}
+        self._step = Step(0.0)
         self._calls: dict[str, _Call] = {}
 
     @property
@@ -123,13 +125,15 @@ class Dispatcher:
                 call.future.set_exception(death(self._name, report, "before it answered"))
 
     def _on_events(self, events: Sequence[Event]) -> None:
-        streams, now_s = self._streams, time.monotonic()  # a step's events came together
+        streams, step = self._streams, Step(time.monotonic(), self._step)
+        self._step = step
         for event in events:
             stream = streams.get(event.id)
             if stream is None:  # it was cancelled here before the worker learnt of it
                 continue
-            if stream.on_event(event, now_s):
+            if stream.on_event(event, step):
                 del streams[event.id]
+        step.end()
 
 
 class _Call:

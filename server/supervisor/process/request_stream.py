@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
-from typing import Any
 
 from models.errors import WorkerDied
 from server.engine.events import Delta, Event, Failure, Finish
 from server.metrics.request_meter import RequestMeter
+from server.metrics.step import Step
 from server.supervisor.protocol import EventListener
-
-
-def _nothing(_event: Event, _now_s: float) -> None:
-    """Take what nobody measures."""
 
 
 class RequestStream:
@@ -24,7 +19,7 @@ class RequestStream:
     alone, and WorkerDied when the worker has ended before it began the request.
     """
 
-    __slots__ = ("_failed", "_listener", "_on_other", "_on_token", "ended", "has_output", "started")
+    __slots__ = ("_failed", "_listener", "_meter", "ended", "has_output", "started")
 
     def __init__(self, listener: EventListener, meter: RequestMeter | None = None) -> None:
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -33,12 +28,11 @@ class RequestStream:
         self.has_output = False
         """True once the client may have a part of the answer."""
         self._listener = listener
-        self._on_token: Callable[[Any, float], None] = _nothing if meter is None else meter.on_token
-        self._on_other: Callable[[Any, float], None] = _nothing if meter is None else meter.on_event
+        self._meter = meter
         self._failed = False
 
-    def on_event(self, event: Event, now_s: float | None = None) -> bool:
-        """Hand on an event that came at `now_s`, by the monotonic clock; return True for the terminal one.
+    def on_event(self, event: Event, step: Step | None = None) -> bool:
+        """Hand on an event of a step, or one that comes by itself; return True for the terminal one.
 
         Raises nothing: other requests go on.
         """
@@ -54,8 +48,16 @@ class RequestStream:
             except Exception as error:  # noqa: BLE001 — raised again where `ended` is awaited
                 self._failed = True
                 self._end(error)
-        measure = self._on_token if is_text else self._on_other
-        measure(event, time.monotonic() if now_s is None else now_s)  # the listener knows more by now
+        meter = self._meter
+        if meter is not None:  # after the listener, who finds out what the events mean
+            step = Step(time.monotonic()) if step is None else step
+            if not is_text:
+                meter.on_event(event, step.now_s)
+            elif meter.last is step.previous and event.n_tokens == 1 and event.index == meter.index:
+                step.n_tokens += 1
+                meter.last = step
+            else:
+                meter.on_token(event, step)
         if terminal:
             self._end(None)
         return terminal

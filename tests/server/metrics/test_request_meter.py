@@ -11,6 +11,7 @@ from server.engine.events import ChoiceEnd, Delta, Failure, Finish, Started, Tim
 from server.metrics.figures import FigureBook, RequestFigures
 from server.metrics.origin import Origin
 from server.metrics.request_meter import RequestMeter
+from server.metrics.step import Step
 
 
 class Course:
@@ -21,6 +22,7 @@ class Course:
         self.book = FigureBook()
         self.origin = Origin(arrived_s=100.0, arm=arm)
         self.meter = RequestMeter(self.book, self.origin, lambda: self.now_s)
+        self.step = Step(self.now_s)
 
     @property
     def figures(self) -> RequestFigures:
@@ -37,7 +39,9 @@ class Course:
     def token(self, after_s: float, n_tokens: int = 1, index: int = 0, *, is_prompt: bool = False) -> None:
         self.now_s += after_s
         delta = Delta(id="r", index=index, text="x", n_tokens=n_tokens, is_prompt=is_prompt)
-        self.meter.on_token(delta, self.now_s)
+        if self.step.now_s != self.now_s:
+            self.step = Step(self.now_s, self.step)
+        self.meter.on_token(delta, self.step)
 
     def finish(self, completion_tokens: int, prompt_n: int = 4) -> None:
         usage = Usage(prompt_tokens=7, completion_tokens=completion_tokens, cached_tokens=3)

@@ -43,7 +43,7 @@ async def test_requests_and_their_ends(supervise: MakeSupervisor, script: WriteS
     assert (figures.prompt_tokens, figures.generated_tokens, figures.computed_tokens) == (6, 5, 6)
     assert (dict(figures.finished), dict(figures.failed)) == ({"stop": 2}, {"busy": 1})
     assert figures.between_tokens_s.n == 3
-    assert 0.06 <= figures.between_tokens_s.total <= took_s
+    assert 0.0 < figures.between_tokens_s.total <= took_s
     assert figures.first_token_s.n == figures.whole_s.n == 2
     assert figures.first_token_s.total <= figures.whole_s.total <= took_s
 
