@@ -36,6 +36,7 @@ from server.http.preflights import Preflights
 from server.http.request_head import RequestHeads
 from server.http.route_access import RouteAccess
 from server.http.stream_writer import remember_send
+from server.http.telemetry import telemetry_of
 from server.http.unframed import unframed
 from server.keys.key_ring import KeyRing
 from server.keys.limits import RateLimits
@@ -109,6 +110,7 @@ def create_app(config: ServerConfig, service: ModelService, parts: AppParts | No
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
+        telemetry=telemetry_of(service),
     )
     inspections = Inspections.of(config)
     live = LiveRequests()

@@ -150,7 +150,7 @@ class LimitOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class LogOptions:
-    """The log, and the requests that are kept to be looked at."""
+    """The log, the requests that are kept to be looked at, and traces."""
 
     log_level: Literal["debug", "info", "warning", "error"] = setting("info", "Least severe log line.")
     log_format: Literal["text", "json"] = setting(
@@ -163,6 +163,10 @@ class LogOptions:
     )
     inspect_count: Annotated[int, Bounds(gt=0, le=1000)] = setting(
         100, "Number of requests that are kept for `/admin/inspect`."
+    )
+    tracing: bool = setting(
+        False,
+        "Send a span of each request by OpenTelemetry, as its OTEL_… variables say. Needs `corral[tracing]`.",
     )
 
 

@@ -15,6 +15,7 @@ import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import uvicorn
 
@@ -46,12 +47,17 @@ from server.supervisor.lives import ModelLives
 from server.supervisor.memory_check import need
 from server.supervisor.policy import Policy
 from server.supervisor.process.worker_process import Command
+from server.supervisor.protocol import ModelService
 from server.supervisor.served_lengths import lengths_now
 from server.supervisor.supervisor import MemoryAdvice, Supervisor
+from server.tracing.traced_service import TracedService
 from server.tuning.apply import TunedModels
 from server.tuning.result_store import results_here
 from server.usage.accounts import Accounts
 from server.usage.ledger import UsageLedger
+
+if TYPE_CHECKING:
+    from server.tracing.provider import Tracing
 
 LAST_BYTES_S = 3.0
 """Answers have this many seconds to leave after the workers have ended."""
@@ -86,6 +92,7 @@ class ModelServer:
     config: ServerConfig
     supervisor: Supervisor
     parts: AppParts
+    tracing: Tracing | None = None
 
     @classmethod
     def of(
@@ -137,7 +144,14 @@ class ModelServer:
                 UsageLedger(paths.usage_file if config.usage else None),
             ),
         )
-        return cls(config, supervisor, parts)
+        return cls(config, supervisor, parts, _tracing_of(config))
+
+    @property
+    def service(self) -> ModelService:
+        """The models as the application has them."""
+        if self.tracing is None:
+            return self.supervisor
+        return TracedService(self.supervisor, self.tracing.provider)
 
     def run(self, listener: Listener | socket.socket, observer: ServeObserver | None = None) -> None:
         """Serve until SIGINT, SIGTERM or SIGHUP, in the main thread.
@@ -147,6 +161,15 @@ class ModelServer:
         with asyncio.Runner(loop_factory=_new_loop()) as runner:
             sockets = listener.sockets if isinstance(listener, Listener) else [listener]
             runner.run(_serve(self, sockets, observer or ServeObserver()))
+
+
+def _tracing_of(config: ServerConfig) -> Tracing | None:
+    """Return where spans go. Raises ConfigError."""
+    if not config.tracing:
+        return None
+    from server.tracing.provider import set_up_tracing
+
+    return set_up_tracing()
 
 
 class _HttpServer(uvicorn.Server):
@@ -169,7 +192,7 @@ async def _serve(model_server: ModelServer, sockets: list[socket.socket], observ
     config, supervisor, parts = model_server.config, model_server.supervisor, model_server.parts
     signals = _Signals()
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
-    app = create_app(config, supervisor, parts)
+    app = create_app(config, model_server.service, parts)
     runner = BatchRunner(
         parts.batches,
         LineCaller(app),
@@ -211,6 +234,8 @@ async def _serve(model_server: ModelServer, sockets: list[socket.socket], observ
     await app.state.api.turns.stop_all()
     await ending
     await parts.close()
+    if model_server.tracing is not None:
+        await model_server.tracing.stop()
     observer.on_stopped()
     for task in (ready, stopped):
         task.cancel()

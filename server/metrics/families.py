@@ -62,7 +62,7 @@ _COUNTERS: tuple[tuple[str, str, Callable[[RequestFigures], float]], ...] = (
     (
         "corral:prefix_cache_queries",
         "Prompt tokens that were looked for in the prefix cache.",
-        attrgetter("prompt_tokens"),
+        attrgetter("looked_up_tokens"),
     ),
     ("corral:prefix_cache_hits", "Prompt tokens that were found there.", attrgetter("cached_tokens")),
 )

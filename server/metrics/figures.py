@@ -48,6 +48,8 @@ class RequestFigures:
     computed_tokens: int = 0
     """The prompts' tokens that were computed."""
     cached_tokens: int = 0
+    looked_up_tokens: int = 0
+    """The prompts' tokens that were looked for in the prefix cache: those of texts to generate from."""
     other_tokens: int = 0
     """The generated tokens that came without a gap before them: the first of each answer, and those of which
     no event told."""
@@ -58,7 +60,7 @@ class RequestFigures:
     longest: int = 0
     """The most tokens, prompt and answer, that a sequence had."""
     finished: Counter[str] = field(default_factory=Counter)
-    """The choices that ended well, by their finish reason."""
+    """The choices that ended well, by their finish reason; vectors and scores of a request are one `stop`."""
     failed: Counter[str] = field(default_factory=Counter)
     """The requests that didn't, by the kind of the failure."""
     first_token_s: Histogram = field(default_factory=lambda: Histogram(WAIT_BOUNDS_S))

@@ -19,6 +19,7 @@ class RequestMeter:
 
     What a client was told and what is counted agree: tokens and times are those of the events. Each request
     ends once, by its terminal event or by `end`. `now_s` is the time at which an event came, by the clock.
+    One that `is_pooled` has vectors or scores for its answer: neither choices nor tokens.
     """
 
     __slots__ = (
@@ -28,6 +29,7 @@ class RequestMeter:
         "_ended",
         "_figures",
         "_gaps",
+        "_is_pooled",
         "_n_counted",
         "_n_uncached",
         "_origin",
@@ -39,11 +41,17 @@ class RequestMeter:
     )
 
     def __init__(
-        self, book: FigureBook, origin: Origin, clock_s: Callable[[], float] = time.monotonic
+        self,
+        book: FigureBook,
+        origin: Origin,
+        clock_s: Callable[[], float] = time.monotonic,
+        *,
+        is_pooled: bool = False,
     ) -> None:
         self._book = book
         self._origin = origin
         self._clock_s = clock_s
+        self._is_pooled = is_pooled
         self._figures: RequestFigures | None = None
         self._gaps = Histogram(GAP_BOUNDS_S)
         self._assigned_s = 0.0
@@ -138,6 +146,8 @@ class RequestMeter:
         self._n_uncached = event.prompt_tokens - event.cached_tokens
         figures.prompt_tokens += event.prompt_tokens
         figures.cached_tokens += event.cached_tokens
+        if not self._is_pooled:
+            figures.looked_up_tokens += event.prompt_tokens
 
     def _begin_choice(self, n: int, now_s: float) -> None:
         """Count a choice's first tokens: the request's wait for them, and those that came with the first."""
@@ -164,10 +174,13 @@ class RequestMeter:
         figures.longest = max(figures.longest, usage.prompt_tokens + usage.completion_tokens)
         figures.queue_s.add(self._wait_s + timings.queue_ms / 1e3)
         figures.prefill_s.add(timings.prompt_ms / 1e3)
-        figures.decode_s.add(timings.predicted_ms / 1e3)
         figures.whole_s.add(now_s - self._origin.arrived_s)
         figures.prompt_size.add(usage.prompt_tokens)
-        figures.answer_size.add(usage.completion_tokens)
+        if self._is_pooled:
+            figures.finished["stop"] += 1
+        else:
+            figures.decode_s.add(timings.predicted_ms / 1e3)
+            figures.answer_size.add(usage.completion_tokens)
 
     def _fail(self, figures: RequestFigures, kind: str) -> None:
         self._ended = True

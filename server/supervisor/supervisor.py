@@ -20,7 +20,17 @@ import msgspec
 from models.errors import ModelNotFound, RequestError, WorkerDied, WorkerError
 from models.pooling import kind_of
 from server.ipc.launch import worker_command, worker_environment
-from server.ipc.messages import AdapterReply, Generate, Question, Slots, SlotsReply, Stats, StatsReply, Work
+from server.ipc.messages import (
+    AdapterReply,
+    Generate,
+    Pool,
+    Question,
+    Slots,
+    SlotsReply,
+    Stats,
+    StatsReply,
+    Work,
+)
 from server.ipc.model_spec import ModelSpec
 from server.metrics.figures import FigureBook
 from server.metrics.origin import current_origin
@@ -174,7 +184,7 @@ class Supervisor:
         return all(self._host_of(entry).served for entry in self._catalogue.served)
 
     def generate(self, name: str, request: Work) -> RequestHandle:
-        meter = RequestMeter(self.figures, current_origin())
+        meter = RequestMeter(self.figures, current_origin(), is_pooled=isinstance(request, Pool))
 
         def lease(died: WorkerDied | None) -> AbstractAsyncContextManager[WorkerProcess]:
             if died is not None and self._stopping:

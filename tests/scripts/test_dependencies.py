@@ -17,6 +17,7 @@ MODULES = {
     "huggingface-hub": "huggingface_hub",
     "llama-cpp-python": "llama_cpp",
     "ml-dtypes": "ml_dtypes",
+    "opentelemetry-api": "opentelemetry",
     "prometheus-client": "prometheus_client",
     "prompt-toolkit": "prompt_toolkit",
     "pydantic-core": "pydantic_core",

@@ -17,11 +17,11 @@ from server.metrics.step import Step
 class Course:
     """One request at times that the test chooses; it arrives at 100 s."""
 
-    def __init__(self, arm: str = "") -> None:
+    def __init__(self, arm: str = "", *, is_pooled: bool = False) -> None:
         self.now_s = 100.0
         self.book = FigureBook()
         self.origin = Origin(arrived_s=100.0, arm=arm)
-        self.meter = RequestMeter(self.book, self.origin, lambda: self.now_s)
+        self.meter = RequestMeter(self.book, self.origin, lambda: self.now_s, is_pooled=is_pooled)
         self.step = Step(self.now_s)
 
     @property
@@ -166,6 +166,23 @@ def test_an_end_without_an_event(error: BaseException | None, kind: str) -> None
     course.meter.end(error)
     assert dict(course.figures.failed) == {kind: 1}
     assert course.figures.whole_s.n == 0
+
+
+def test_vectors_are_no_answer_of_tokens() -> None:
+    course = Course(is_pooled=True)
+    course.begin(cached_tokens=0)
+    course.now_s += 2.0
+    course.finish(0, prompt_n=7)
+    figures = course.figures
+    assert (figures.prompt_tokens, figures.computed_tokens, figures.looked_up_tokens) == (7, 7, 0)
+    assert (figures.prompt_size.total, figures.whole_s.total, figures.queue_s.n, figures.prefill_s.n) == (
+        7,
+        2,
+        1,
+        1,
+    )
+    assert figures.first_token_s.n == figures.decode_s.n == figures.answer_size.n == 0
+    assert dict(figures.finished) == {"stop": 1}
 
 
 def test_a_failure_is_counted_once() -> None:
