@@ -30,7 +30,7 @@ _current: ContextVar[Origin] = ContextVar("corral.origin")
 
 def begin_origin(request_id: str, path: str) -> None:
     """Let the tasks of this HTTP request find its origin from now on."""
-    _current.set(Origin(request_id, path))
+    _current.set(Origin(request_id, path, time.monotonic()))
 
 
 def current_origin() -> Origin:

@@ -2,14 +2,17 @@
 
 The script is the JSON file at `ModelSpec.path`: `load` ("ok", "refuse", "die", "die_with_extra_bufts",
 "die_with_kernels", "hang" or "die_first", which dies only until the file `<path>.died` exists). A request's
-prompt tells the rest: `tokens N S` answers N deltas, one every S seconds; `die` ends the process, `die_once`
-too; `silent` never answers; `busy` is refused. A LoRA adapter whose file's name has `refuse` or `die` in it
-has that effect when it is loaded. What happens to adapters is written to `<path>.adapters`, a line each.
+prompt tells the rest: `tokens N S` answers N deltas for each choice, one every S seconds (with `clock`, the
+file of a `SharedClock`, that is set forward instead of waiting); `halt N` has no further one and no end; `die`
+ends the process, `die_once` too; `silent` never answers; `busy` and `invalid` are refused. A LoRA adapter whose
+file's name has `refuse` or `die` in it has that effect when it is loaded. What happens to adapters is written to
+`<path>.adapters`, a line each.
 """
 
 from __future__ import annotations
 
 import json
+import mmap
 import os
 import signal
 import socket
@@ -60,10 +63,13 @@ class ScriptedWorker:
         self.cancelled: set[str] = set()
         self.running: set[str] = set()
         self.threads: list[threading.Thread] = []
+        self.clock: SharedClock | None = None
 
     def load(self) -> None:
         script = json.loads(Path(self.spec.path).read_text())
         load = script.get("load", "ok")
+        if "clock" in script:
+            self.clock = SharedClock(Path(script["clock"]))
         self.channel.send(Loading(progress=0.5))
         time.sleep(script.get("load_s", 0.0))
         mark = Path(f"{self.spec.path}.died")
@@ -148,7 +154,8 @@ class ScriptedWorker:
         vectors = Vectors(id=request.id, indices=tuple(range(n)), n_rows=(1,) * n, width=2, data=data)
         usage = Usage(prompt_tokens=n, completion_tokens=0)
         timings = Timings(queue_ms=0.0, prompt_n=n, prompt_ms=1.0, predicted_n=0, predicted_ms=0.0)
-        self.channel.send(StepEvents([vectors, Finish(id=request.id, usage=usage, timings=timings)]))
+        started = Started(id=request.id, prompt_tokens=n, cached_tokens=0)
+        self.channel.send(StepEvents([started, vectors, Finish(id=request.id, usage=usage, timings=timings)]))
 
     def generate(self, request: Generate) -> None:
         assert isinstance(request.prompt, TextPrompt)
@@ -157,6 +164,9 @@ class ScriptedWorker:
         text = request.prompt.text
         if text == "busy":
             self.channel.send(Failure(id=request.id, kind="busy", message="full", retry_after_s=2.0))
+            return
+        if text == "invalid":
+            self.channel.send(Failure(id=request.id, kind="invalid_request", message="no", param="prompt"))
             return
         if text == "die":
             die(signal.SIGABRT)
@@ -168,30 +178,58 @@ class ScriptedWorker:
                 mark.touch()
                 die(signal.SIGKILL)
             text = "tokens 1 0"
-        _, n_tokens, delay_s = text.split()
-        thread = threading.Thread(target=self.answer, args=(request.id, int(n_tokens), float(delay_s)))
+        word, n_tokens, *delay = text.split()
+        delay_s = float(delay[0]) if delay else 0.0
+        arguments = request.id, request.n, int(n_tokens), delay_s, word == "halt"
+        thread = threading.Thread(target=self.answer, args=arguments)
         self.running.add(request.id)
         self.threads.append(thread)
         thread.start()
 
-    def answer(self, request_id: str, n_tokens: int, delay_s: float) -> None:
+    def answer(self, request_id: str, n: int, n_tokens: int, delay_s: float, halts: bool) -> None:
         self.send_event(Started(id=request_id, prompt_tokens=3, cached_tokens=0))
         for number in range(n_tokens):
-            time.sleep(delay_s)
+            self.pass_time(delay_s)
             if request_id in self.cancelled:
                 Path(f"{self.spec.path}.cancelled").touch()
                 self.send_event(Failure(id=request_id, kind="cancelled", message="cancelled"))
                 self.running.discard(request_id)
                 return
-            self.send_event(Delta(id=request_id, index=0, text=f"{number} "))
-        self.send_event(ChoiceEnd(id=request_id, index=0, finish_reason="stop"))
-        usage = Usage(prompt_tokens=3, completion_tokens=n_tokens)
-        timings = Timings(queue_ms=0, prompt_n=3, prompt_ms=1, predicted_n=n_tokens, predicted_ms=1)
+            self.send_event(*(Delta(id=request_id, index=index, text=f"{number} ") for index in range(n)))
+        if halts:
+            return
+        self.send_event(*(ChoiceEnd(id=request_id, index=i, finish_reason="stop") for i in range(n)))
+        usage = Usage(prompt_tokens=3, completion_tokens=n * n_tokens)
+        timings = Timings(queue_ms=0, prompt_n=3, prompt_ms=1, predicted_n=n * n_tokens, predicted_ms=1)
         self.running.discard(request_id)
         self.send_event(Finish(id=request_id, usage=usage, timings=timings))
 
-    def send_event(self, event: Started | Delta | ChoiceEnd | Finish | Failure) -> None:
-        self.channel.send(StepEvents(events=[event]))
+    def pass_time(self, seconds: float) -> None:
+        if self.clock is None:
+            time.sleep(seconds)
+        else:
+            self.clock.advance(seconds)
+
+    def send_event(self, *events: Started | Delta | ChoiceEnd | Finish | Failure) -> None:
+        self.channel.send(StepEvents(events=list(events)))
+
+
+class SharedClock:
+    """A clock in a file, for processes that agree on the time: it stands still unless one of them sets it."""
+
+    def __init__(self, path: Path) -> None:
+        if not path.exists():
+            path.write_bytes(struct.pack("<d", 1000.0))
+        with path.open("r+b") as file:
+            self._memory = mmap.mmap(file.fileno(), 8)
+
+    def monotonic(self) -> float:
+        (now_s,) = struct.unpack("<d", self._memory[:8])
+        assert isinstance(now_s, float)
+        return now_s
+
+    def advance(self, seconds: float) -> None:
+        self._memory[:8] = struct.pack("<d", self.monotonic() + seconds)
 
 
 def die(number: signal.Signals) -> None:
