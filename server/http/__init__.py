@@ -43,8 +43,7 @@ route_access.py    `RouteAccess`: the right that a request needs, by the applica
 route_scopes.py    `ROUTE_SCOPES`: the right that each route of the application asks of an API key.
 stream_writer.py   Streamed answers: `EventStream` is the response, `StreamWriter` writes the chunks of each
                    event.
-telemetry.py       `telemetry_of`: the spans that FastAPI makes of HTTP requests, where a service's requests
-                   are traced.
+telemetry.py       `telemetry_of`: the spans that FastAPI makes of HTTP requests, where their work is traced.
 unframed.py        `unframed`: answers of unknown length to HTTP/1.0 clients end with the connection, without
                    chunks.
 """

@@ -1,4 +1,4 @@
-"""`telemetry_of`: the spans that FastAPI makes of HTTP requests, where a service's requests are traced."""
+"""`telemetry_of`: the spans that FastAPI makes of HTTP requests, where their work is traced."""
 
 from __future__ import annotations
 

@@ -9,6 +9,5 @@ origin.py         `Origin`: what is known of a request where it came in, for tho
                   down.
 request_meter.py  `RequestMeter`: measures one request by the events that pass on their way to the client.
 samples.py        `WorkerSample`: one model as it is this moment, with what its worker has counted.
-step.py           `Step`: when the events of a worker's step came, and how many tokens among them follow one
-                  of the last.
+step.py           `Step`: when a worker's step came, and how many of its tokens follow one of the step before.
 """

@@ -1,4 +1,4 @@
-"""`Step`: when the events of a worker's step came, and how many tokens among them follow one of the last."""
+"""`Step`: when a worker's step came, and how many of its tokens follow one of the step before."""
 
 from __future__ import annotations
 

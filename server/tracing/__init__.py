@@ -3,6 +3,5 @@
 attributes.py      The attributes of spans: OpenTelemetry's for generative models, and `corral.…` for what is
                    ours.
 provider.py        `Tracing`: OpenTelemetry's SDK, set up as its own `OTEL_…` variables say.
-traced_service.py  `TracedService`: a model service with a span for each request to a model, and parts of it
-                   for its times.
+traced_service.py  `TracedService`: a model service with a span for each request to a model.
 """

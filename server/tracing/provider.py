@@ -35,7 +35,7 @@ _OTLP = {"http/protobuf": "otlp_proto_http", "http/json": "otlp_json_http", "grp
 
 @dataclass(frozen=True, slots=True)
 class Tracing:
-    """Where spans go: `provider` makes them."""
+    """The way of spans: `provider` makes them."""
 
     provider: TracerProvider
     shut_down: Callable[[], None]

@@ -1,6 +1,6 @@
-"""`TracedService`: a model service with a span for each request to a model, and parts of it for its times.
+"""`TracedService`: a model service with a span for each request to a model.
 
-Prompts and answers are in no span.
+Its parts are spans, too. Prompts and answers are in none.
 """
 
 from __future__ import annotations

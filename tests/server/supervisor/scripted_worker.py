@@ -3,10 +3,10 @@
 The script is the JSON file at `ModelSpec.path`: `load` ("ok", "refuse", "die", "die_with_extra_bufts",
 "die_with_kernels", "hang" or "die_first", which dies only until the file `<path>.died` exists). A request's
 prompt tells the rest: `tokens N S` answers N deltas for each choice, one every S seconds (with `clock`, the
-file of a `SharedClock`, that is set forward instead of waiting); `halt N` has no further one and no end; `die`
-ends the process, `die_once` too; `silent` never answers; `busy` and `invalid` are refused. A LoRA adapter whose
-file's name has `refuse` or `die` in it has that effect when it is loaded. What happens to adapters is written to
-`<path>.adapters`, a line each.
+file of a `SharedClock`, that is set forward instead of waiting); `halt N` has no further one and no end;
+`die` ends the process, `die_once` too; `silent` never answers; `busy` and `invalid` are refused. A LoRA
+adapter whose file's name has `refuse` or `die` in it has that effect when it is loaded. What happens to
+adapters is written to `<path>.adapters`, a line each.
 """
 
 from __future__ import annotations
