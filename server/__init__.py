@@ -2,8 +2,8 @@
 
 app.py                `create_app`: the HTTP application, made of routes and the error table. Nothing happens
                       at import.
-config.py             `ServerConfig`: the server's settings, made once from flags > environment > TOML file >
-                      defaults.
+config.py             `ServerConfig`: the server's settings; a field's description is its flag's help.
+config_sources.py     `load_config`: the settings, made once from flags > environment > TOML file > defaults.
 listener.py           `Listener`: the bound sockets of one port, on every address that a host's name stands
                       for.
 model_facts.py        `read_facts`: the facts about a model's files that `server.placement` needs, in every

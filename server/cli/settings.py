@@ -15,7 +15,8 @@ from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
 import typer
 
 from models.errors import ConfigError
-from server.config import SETTINGS, ServerConfig, flag_of, load_config, setting_help
+from server.config import SETTINGS, ServerConfig, flag_of, setting_help
+from server.config_sources import load_config
 
 POSITIONAL = "models"
 """This setting is no flag: its value is the references on the command line."""

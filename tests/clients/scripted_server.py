@@ -9,7 +9,7 @@ from pathlib import Path
 
 from models.paths import Paths
 from models.store.store import ModelStore
-from server.config import load_config
+from server.config_sources import load_config
 from server.serve import ModelServer, listen
 from server.supervisor.catalogue import file_entry
 from tests.clients.scripted_worker import command

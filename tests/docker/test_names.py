@@ -20,7 +20,8 @@ from typer.exceptions import TyperException
 from models.errors import ConfigError
 from scripts import lockfile
 from server.cli.program import COMMANDS, make_app
-from server.config import _OTHER_VARIABLES, ENVIRONMENT_PREFIX, SETTINGS, load_config
+from server.config import ENVIRONMENT_PREFIX, SETTINGS
+from server.config_sources import _OTHER_VARIABLES, load_config
 from server.routes import health
 from tests.docker.files import COMPOSE, DOCKER, ROOT, Instructions, dockerfile, instructions, service, values
 

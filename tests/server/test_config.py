@@ -9,7 +9,8 @@ import pytest
 from pydantic import ValidationError
 
 from models.errors import ConfigError
-from server.config import SETTINGS, ServerConfig, flag_of, load_config, setting_help
+from server.config import SETTINGS, ServerConfig, flag_of, setting_help
+from server.config_sources import load_config
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from models.errors import ConfigError
-from server.config import load_config
+from server.config_sources import load_config
 from server.engine.sampling_params import SamplingParams
 from server.ipc.messages import Generate, TextPrompt
 from server.sampling_defaults import SamplingDefaults

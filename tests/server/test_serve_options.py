@@ -12,7 +12,8 @@ import pytest
 from models.errors import ConfigError
 from models.quantization_types import KV_CACHE_TYPES
 from server.cli.settings import flag_parameter
-from server.config import SETTINGS, ServerConfig, flag_of, load_config, setting_help
+from server.config import SETTINGS, ServerConfig, flag_of, setting_help
+from server.config_sources import load_config
 from server.ipc.frames import decode_spec, encode_frame
 from server.ipc.model_spec import ModelSpec
 from server.serve_options import SERVE_SETTINGS, KVType, ServeOptions

@@ -38,7 +38,7 @@ class RequestStream:
         """
         self.started = True
         terminal = False
-        if is_text := isinstance(event, Delta):
+        if isinstance(event, Delta):
             self.has_output = True
         elif isinstance(event, Finish | Failure):
             terminal = True
@@ -51,7 +51,7 @@ class RequestStream:
         meter = self._meter
         if meter is not None:  # after the listener, who finds out what the events mean
             step = Step(time.monotonic()) if step is None else step
-            if not is_text:
+            if not isinstance(event, Delta):
                 meter.on_event(event, step.now_s)
             elif meter.last is step.previous and event.n_tokens == 1 and event.index == meter.index:
                 step.n_tokens += 1

@@ -11,7 +11,7 @@ from models.errors import ConfigError
 from server.clients.client import KEY_VARIABLE, Client
 from server.clients.documents import content_of, render
 from server.clients.registry import client_named, clients
-from server.config import load_config
+from server.config_sources import load_config
 from tests.server.clients.targets import a_target
 
 DOCS = Path(__file__).parents[3] / "docs" / "clients"

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from models.store.fingerprint import fingerprint
-from server.config import load_config
+from server.config_sources import load_config
 from server.ipc.launch import SPIN_COUNT
 from server.ipc.model_spec import ModelSpec
 from server.serve_options import ServeOptions
