@@ -128,6 +128,12 @@ def test_bad_values(name: str, value: str, message: str, monkeypatch: pytest.Mon
         set_up_tracing()
 
 
+def test_a_missing_sdk_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "opentelemetry.sdk.trace", None)
+    with pytest.raises(ConfigError, match=r"pip install 'corral\[tracing\]'"):
+        set_up_tracing()
+
+
 def test_names_of_the_service(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OTEL_SERVICE_NAME", "kitchen")
     monkeypatch.setenv("OTEL_TRACES_EXPORTER", "console")
