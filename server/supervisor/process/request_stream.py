@@ -38,7 +38,8 @@ class RequestStream:
         """
         self.started = True
         terminal = False
-        if isinstance(event, Delta):
+        text = event if isinstance(event, Delta) else None
+        if text is not None:
             self.has_output = True
         elif isinstance(event, Finish | Failure):
             terminal = True
@@ -51,13 +52,13 @@ class RequestStream:
         meter = self._meter
         if meter is not None:  # after the listener, who finds out what the events mean
             step = Step(time.monotonic()) if step is None else step
-            if not isinstance(event, Delta):
+            if text is None:
                 meter.on_event(event, step.now_s)
-            elif meter.last is step.previous and event.n_tokens == 1 and event.index == meter.index:
+            elif meter.last is step.previous and text.n_tokens == 1 and text.index == meter.index:
                 step.n_tokens += 1
                 meter.last = step
             else:
-                meter.on_token(event, step)
+                meter.on_token(text, step)
         if terminal:
             self._end(None)
         return terminal
