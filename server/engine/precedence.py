@@ -97,7 +97,8 @@ class Precedence:
     ) -> Sequence | None:
         """Return a running sequence of an owner with more than its share, if another waits for its own.
 
-        None of a higher priority is returned, and none of those just `admitted`.
+        None of a higher priority is returned, and none of those just `admitted`. Owners that are `behind`
+        would not get the slot.
         """
         shares, n_each = self.shares, self.n_each
         if not shares.is_shared or not any(shares.n_running(owner) < n_each for owner in shares.owners):
@@ -107,6 +108,10 @@ class Precedence:
             for sequence in waiting
             if shares.n_running(sequence.owner) < n_each and not sequence.waits_for_scores
         ]
+        if not entitled:
+            return None
+        behind = self.behind([*waiting, *(one for one in running if one.n_pending > 1)])
+        entitled = [sequence for sequence in entitled if sequence.owner not in behind]
         if not entitled:
             return None
         first = min(entitled, key=self.slot_order)

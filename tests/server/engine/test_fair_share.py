@@ -9,6 +9,7 @@ import pytest
 from server.engine.engine import EngineConfig
 from server.engine.events import Failure, Finish
 from server.engine.fair_share import FairShare
+from server.engine.request import IDLE_PRIORITY
 from tests.server.engine.harness import Clock, Harness, request
 from tests.server.engine.scripted_runner import EOG, ScriptedRunner
 
@@ -214,6 +215,108 @@ def test_a_full_queue_says_when_half_of_it_will_have_been_served() -> None:
     [refused] = flood(made, chance, 2)[1:]
     made.step()
     assert made.outcomes[refused].failure.retry_after_s == pytest.approx(10 * 1000 * TOKEN_S / 2, rel=0.1)
+
+
+# --- work for idle times ------------------------------------------------------------------------------------
+
+
+def idle_flood(made: Harness, chance: random.Random, n: int, owner: str) -> list[str]:
+    return [
+        made.submit(
+            request(prompt(chance, 60), owner=owner, priority=IDLE_PRIORITY, max_tokens=200, ignore_eos=True)
+        )
+        for _ in range(n)
+    ]
+
+
+def test_idle_work_of_many_owners_is_nobody_to_one_who_asks_now() -> None:
+    """The batches of one owner's requests are those that it has alone, to the token."""
+
+    def batches(idle_owners: str) -> list[list[tuple[int, int]]]:
+        chance = random.Random(11)
+        made = harness(n_slots=4)
+        own = [prompt(chance, length) for length in (300, 40, 5, 80, 700, 20)]
+        for owner in idle_owners:
+            idle_flood(made, chance, 6, owner)
+        for _ in range(20 if idle_owners else 0):
+            made.step()
+        begun = len(made.runner.batches)
+        names = [made.submit(request(one, owner="one", max_tokens=20, ignore_eos=True)) for one in own]
+        while any(made.outcomes[name].terminal is None for name in names):
+            made.step()
+        of_own = made.runner.batches[begun:]
+        first = min(entry.sequence_id for batch in of_own for entry in batch.entries)
+        return [
+            [(entry.sequence_id - first, len(entry.tokens)) for entry in batch.entries] for batch in of_own
+        ]
+
+    assert sorted(map(sorted, batches("abc"))) == sorted(map(sorted, batches("")))
+
+
+def test_two_owners_of_idle_work_get_the_same_and_nobody_is_put_back_for_nothing() -> None:
+    """What is computed again after others had the slots counts as well: who lost more has fewer then."""
+    chance = random.Random(12)
+    made = harness(n_slots=4)
+    for owner, n in (("a", 40), ("b", 6)):
+        idle_flood(made, chance, n, owner)
+    for _ in range(60):
+        made.step()
+    for _ in range(3):
+        chat = made.submit(request(prompt(chance, 30), owner="c", max_tokens=5, ignore_eos=True))
+        while made.outcomes[chat].terminal is None:
+            made.step()
+            assert {one.owner for one in made.engine._scheduler.running} <= {"c"}
+        for _ in range(10):
+            made.step()
+        n_preemptions = made.engine.stats.preemptions_total
+        before = {one.id: one.n_generated for one in made.engine._scheduler.running}
+        for _ in range(30):
+            made.step()
+        assert made.engine.stats.preemptions_total == n_preemptions
+        running = made.engine._scheduler.running
+        assert {one.owner for one in running} == {"a", "b"}
+        assert all(one.n_generated > before[one.id] for one in running)
+    shares = made.engine._scheduler.precedence.shares
+    assert shares.used("a") == pytest.approx(shares.used("b"), rel=0.1)
+
+
+def test_idle_work_whose_prefix_is_there_doesnt_starve_anothers() -> None:
+    chance = random.Random(13)
+    made = harness(n_slots=1)
+    shared = prompt(chance, 200)
+    lines = [
+        request(
+            [*shared, *prompt(chance, 3)], owner="a", priority=IDLE_PRIORITY, max_tokens=10, ignore_eos=True
+        )
+        for _ in range(60)
+    ]
+    for line in lines:
+        made.submit(line)
+    made.step()
+    other = made.submit(
+        request(prompt(chance, 50), owner="b", priority=IDLE_PRIORITY, max_tokens=10, ignore_eos=True)
+    )
+    for _ in range(300):
+        made.step()
+        if made.outcomes[other].terminal is not None:
+            break
+    assert isinstance(made.outcomes[other].terminal, Finish)
+    assert sum(made.outcomes[line.id].terminal is None for line in lines) > 40
+
+
+def test_those_who_end_are_no_preemptions() -> None:
+    chance = random.Random(14)
+    made = harness(n_slots=2)
+    for length in (10, 20, 30):
+        made.submit(request(prompt(chance, length), max_tokens=4))
+    made.run()
+    assert made.engine.stats.preemptions_total == 0
+    idle_flood(made, chance, 2, "a")
+    for _ in range(5):
+        made.step()
+    made.submit(request(prompt(chance, 10), owner="one", max_tokens=4))
+    made.step()
+    assert made.engine.stats.preemptions_total == 2
 
 
 # --- one owner ----------------------------------------------------------------------------------------------
