@@ -39,7 +39,6 @@ from server.http.stream_writer import remember_send
 from server.http.telemetry import telemetry_of
 from server.http.unframed import unframed
 from server.keys.key_ring import KeyRing
-from server.keys.limits import RateLimits
 from server.openai import errors
 from server.routes import (
     admin,
@@ -102,7 +101,7 @@ _GROUPS = (
 def create_app(config: ServerConfig, service: ModelService, parts: AppParts | None = None) -> FastAPI:
     """Return the application. It starts and stops nothing: whoever runs it runs `service` and `parts`."""
     parts = AppParts() if parts is None else parts
-    accounts, limits = parts.accounts or Accounts(KeyRing(plain_keys(config))), RateLimits()
+    accounts = parts.accounts or Accounts(KeyRing(plain_keys(config)))
     app = _Application(
         title="Corral",
         version=VERSION,
@@ -116,7 +115,7 @@ def create_app(config: ServerConfig, service: ModelService, parts: AppParts | No
     live = LiveRequests()
     app.state.api = Api(
         config,
-        IdleService(LiveService(MeteredService(service, limits, accounts.usage), live)),
+        IdleService(LiveService(MeteredService(service, accounts.limits, accounts.usage), live)),
         parts.adapters,
         responses=parts.responses,
         live=live,
@@ -135,7 +134,7 @@ def create_app(config: ServerConfig, service: ModelService, parts: AppParts | No
     # The last one added is the outermost.
     app.add_middleware(HeadRequests)
     app.add_middleware(
-        ApiKeys, keys=accounts.keys, routes=RouteAccess(application_routes(app)), limits=limits
+        ApiKeys, keys=accounts.keys, routes=RouteAccess(application_routes(app)), limits=accounts.limits
     )
     if inspections is not None:
         app.add_middleware(Inspector, inspections=inspections)

@@ -185,8 +185,9 @@ class BatchJob:
                 answer = await self._call(self._record.owner, self._record.endpoint, body)
             if answer.is_of_lost_key:
                 raise _KeyLost
-            n_tries += answer.status != 429 or answer.retry_after_s is None  # which fits into no limit
-            if answer.status not in (429, 500, 502, 503) or n_tries >= MOST_TRIES:
+            n_tries += answer.status != 429
+            never = answer.status == 429 and answer.retry_after_s is None  # it fits into no limit
+            if never or answer.status not in (429, 500, 502, 503) or n_tries >= MOST_TRIES:
                 return _result(custom_id, answer)
             await asyncio.sleep(min(answer.retry_after_s or pause_s, LONGEST_PAUSE_S))
             pause_s *= 2

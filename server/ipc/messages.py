@@ -188,6 +188,8 @@ class Pool(msgspec.Struct, frozen=True, tag="pool", kw_only=True):
     """The field that the client sent the texts in, for error messages."""
     timeout_s: float | None = None
     priority: int = 0
+    owner: str = ""
+    """As in `Generate`."""
 
 
 class Cancel(msgspec.Struct, frozen=True, tag="cancel"):

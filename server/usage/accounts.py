@@ -1,10 +1,11 @@
-"""`Accounts`: the keys that a server knows, and the usage that it counts for them."""
+"""`Accounts`: the keys that a server knows, what each may still use, and what it has used."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
 from server.keys.key_ring import KeyRing
+from server.keys.limits import RateLimits
 from server.usage.ledger import UsageLedger
 
 
@@ -14,3 +15,5 @@ class Accounts:
 
     keys: KeyRing = field(default_factory=KeyRing)
     usage: UsageLedger = field(default_factory=UsageLedger.off)
+    limits: RateLimits = field(default_factory=RateLimits)
+    """What each key with limits has left, since this server began."""

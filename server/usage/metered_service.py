@@ -14,7 +14,7 @@ from time import time
 import msgspec
 
 from server.engine.events import Delta, Event, Failure, Finish, Started
-from server.ipc.messages import Generate, Work
+from server.ipc.messages import Work
 from server.keys.caller import Call, current_call
 from server.keys.limits import Allowance, RateLimits
 from server.keys.times import day_of
@@ -34,7 +34,7 @@ class MeteredService(ServiceLayer):
 
     def generate(self, name: str, request: Work) -> EventSource:
         call = current_call()
-        if call.caller.owner and isinstance(request, Generate):
+        if call.caller.owner:
             request = msgspec.structs.replace(request, owner=call.caller.owner)
         source = super().generate(name, request)
         return _MeteredSource(source, name, call, self._limits.of(call.caller), self._ledger)

@@ -16,5 +16,6 @@ runner.py       `PooledRunner`: puts texts through one context, many at a time; 
                 each.
 segments.py     `SegmentEmbeddings`: token embeddings that say which of two texts a token is of, for BERT's
                 pairs.
+turns.py        `Turns`: whose text is next, among requests for vectors of several owners. Pure; no clock.
 vectors.py      Vectors' lengths and norms, and their cosines. Pure.
 """

@@ -1,7 +1,8 @@
 """`PooledEngine`: many requests for vectors share each step of one `PooledRunner`.
 
-A step takes a text from each request in turn until it is full, the longest that fits of each: so a request of
-one text waits for a step, not for another's thousands. A text that is longer than a step has steps alone.
+A step takes a text from each request in turn until it is full, the longest that fits of each, and of several
+owners in equal shares (`turns.py`): so a request of one text waits for a step, not for another's thousands. A
+text that is longer than a step has steps alone.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from server.engine.stats import EngineStats, ServiceTime
 from server.worker.pooled.pace import Pace, Turn
 from server.worker.pooled.request import PooledRequest
 from server.worker.pooled.runner import PooledRunner, PooledText
+from server.worker.pooled.turns import Turns
 from server.worker.pooled.vectors import Floats, cosines, normalized, shortened
 
 
@@ -69,8 +71,7 @@ class PooledEngine:
         self._events: list[Event] = []
         self._service_time = ServiceTime()
         self._pace = Pace(runner.n_step_tokens)
-        self._n_turns = 0
-        """The number of steps so far that took texts: the requests' turns go on from step to step."""
+        self._turns = Turns()
 
     # --- requests ------------------------------------------------------------------------------------
 
@@ -79,7 +80,7 @@ class PooledEngine:
         try:
             if request.id in self._live:
                 raise RequestError(f"a request with the id '{request.id}' is running; ids must be unique")
-            if self.n_waiting >= self._queue_size + 1:
+            if self._turns.is_full_for(request, self._queue_size + 1):
                 retry_after_s = self._service_time.retry_after_s(self.n_waiting, 1)
                 self._events.append(queue_full_failure(request.id, self.n_waiting, retry_after_s))
                 return
@@ -88,6 +89,7 @@ class PooledEngine:
             return
         todo = sorted((len(tokens), index) for index, tokens in enumerate(request.texts))
         self._live[request.id] = _Live(request, self._clock_s(), todo, len(todo))
+        self._turns.shares_of(request).add(request.owner)
 
     def cancel(self, request_id: str) -> None:
         """End a request before the next step. An unknown id is ignored: that request has ended already."""
@@ -142,6 +144,7 @@ class PooledEngine:
 
     def check_integrity(self) -> None:
         """Raise AssertionError if the books disagree; for tests and idle moments."""
+        self._turns.check([(live.request, live.begun_s is not None) for live in self._live.values()])
         for live in self._live.values():
             assert len(live.todo) <= live.n_left, live.request.id
         assert self._live or not self._runner.n_left
@@ -174,24 +177,18 @@ class PooledEngine:
             return []
         best = min(live.request.priority for live in waiting)
         waiting = [live for live in waiting if live.request.priority == best]
-        first = self._n_turns % len(waiting)
-        waiting = waiting[first:] + waiting[:first]
         room = turn.room
         taken: list[PooledText] = []
-        while waiting and len(taken) < self._runner.n_sequences:
-            others = []
-            for live in waiting:
-                text = self._take_text(live, turn, room, is_first=not taken)
-                if text is None:
-                    continue
-                taken.append(text)
-                room -= len(text.tokens)
-                if live.todo:
-                    others.append(live)
-                if len(taken) == self._runner.n_sequences:
-                    break
-            waiting = others
-        self._n_turns += 1
+        turns = self._turns.of_step(waiting)
+        for live in turns:
+            text = self._take_text(live, turn, room, is_first=not taken)
+            if text is None:
+                continue
+            taken.append(text)
+            room -= len(text.tokens)
+            turns.took(live, len(text.tokens), has_more=bool(live.todo))
+            if len(taken) == self._runner.n_sequences:
+                break
         return taken
 
     def _take_text(self, live: _Live, turn: Turn, room: int, *, is_first: bool) -> PooledText | None:
@@ -208,6 +205,7 @@ class PooledEngine:
         request = live.request
         if live.begun_s is None:
             live.begun_s = self._clock_s()
+            self._turns.shares_of(request).enter(request.owner)
             self._events.append(Started(id=request.id, prompt_tokens=request.n_tokens, cached_tokens=0))
         n_first = request.n_first[index] if request.n_first else None
         return PooledText(request.id, index, request.texts[index], request.wants_rows, n_first)
@@ -242,7 +240,7 @@ class PooledEngine:
     def _finish(self, live: _Live) -> None:
         request, now_s = live.request, self._clock_s()
         begun_s = live.begun_s if live.begun_s is not None else now_s
-        del self._live[request.id]
+        self._forget(request.id)
         self._service_time.add(now_s - begun_s)
         timings = Timings(
             queue_ms=(begun_s - live.submitted_s) * 1e3,
@@ -255,10 +253,17 @@ class PooledEngine:
         self._events.append(Finish(id=request.id, usage=usage, timings=timings))
 
     def _end(self, request_id: str, failure: Failure) -> None:
-        del self._live[request_id]
+        self._forget(request_id)
         self._events.append(failure)
         if not any(text.request_id in self._live for text in self._runner.texts):
             self._runner.drop()
+
+    def _forget(self, request_id: str) -> None:
+        live = self._live.pop(request_id)
+        shares = self._turns.shares_of(live.request)
+        if live.begun_s is not None:
+            shares.leave(live.request.owner)
+        shares.remove(live.request.owner)
 
     def _expire(self) -> None:
         now_s = self._clock_s()

@@ -73,6 +73,7 @@ class PooledReader:
             dimensions=message.dimensions,
             norm=-1 if wants_rows else message.norm,
             priority=message.priority,
+            owner=message.owner,
             timeout_s=message.timeout_s,
         )
 

@@ -21,6 +21,8 @@ class PooledRequest:
     dimensions: int | None = None
     norm: int = 2
     priority: int = 0
+    owner: str = ""
+    """Whoever the request is for: owners get equal shares within a priority."""
     timeout_s: float | None = None
 
     @property

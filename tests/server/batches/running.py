@@ -20,6 +20,7 @@ from server.batches.runner import BatchRunner
 from server.batches.store import BatchStore
 from server.config import ServerConfig
 from server.http.parts import AppParts
+from server.usage.accounts import Accounts
 from tests.server.http_client import serving
 from tests.server.scripted_service import ScriptedService
 
@@ -55,11 +56,12 @@ async def batch_server(
     *,
     key: str = "key",
     runs: bool = True,
+    accounts: Accounts | None = None,
     **settings: Any,
 ) -> AsyncIterator[AsyncOpenAI]:
     store = BatchStore(folder, limits)
     config = ServerConfig(**settings)
-    app = create_app(config, service, AppParts(batches=store))
+    app = create_app(config, service, AppParts(batches=store, accounts=accounts))
     runner = BatchRunner(
         store,
         LineCaller(app),

@@ -136,3 +136,38 @@ def test_tokens_of_an_answer_count_as_they_come(clock: Clock) -> None:
     clock.now_s += 11
     with bob.answering(Call(caller())):
         pass
+
+
+def test_background_work_leaves_half_to_those_who_wait(clock: Clock) -> None:
+    bob = allowance(clock, requests_per_minute=20, tokens_per_minute=600)
+    for _ in range(10):
+        bob.take_request(is_background=True)
+    with pytest.raises(RateLimited) as error:
+        bob.take_request(is_background=True)
+    assert error.value.retry_after_s == 3.0
+    bob.take_request()
+    bob.take_prompt(300, is_background=True)
+    with pytest.raises(RateLimited) as error:
+        bob.take_prompt(30, is_background=True)
+    assert error.value.retry_after_s == 3.0
+    bob.take_prompt(300)
+
+
+def test_background_work_of_more_than_half_waits_for_all_of_it(clock: Clock) -> None:
+    bob = allowance(clock, requests_per_minute=1, tokens_per_minute=600)
+    bob.take_request(is_background=True)
+    bob.take_tokens(60)
+    with pytest.raises(RateLimited) as error:
+        bob.take_prompt(500, is_background=True)
+    assert error.value.retry_after_s == 6.0
+    clock.now_s += 6
+    bob.take_prompt(500, is_background=True)
+
+
+def test_background_work_takes_nobodys_place(clock: Clock) -> None:
+    bob = allowance(clock, streams=1)
+    with bob.answering(Call(caller(), is_background=True)), bob.answering(Call(caller())):
+        with bob.answering(Call(caller(), is_background=True)):
+            pass
+        with pytest.raises(RateLimited, match="1 answers"), bob.answering(Call(caller())):
+            pass

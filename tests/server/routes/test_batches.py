@@ -14,9 +14,17 @@ import pytest
 
 from models.errors import WorkerBusy
 from server.batches import job
+from server.batches.store import BatchStore
 from server.engine.request import IDLE_PRIORITY
 from server.ipc.messages import Generate
+from server.keys.caller import NO_LIMITS, KeyLimits
+from server.keys.key_file import KeyFile
+from server.keys.key_ring import KeyRing
+from server.keys.limits import RateLimits
+from server.usage.accounts import Accounts
+from server.usage.ledger import UsageLedger
 from tests.server.batches.running import (
+    LIMITS,
     batch_server,
     begin,
     ended,
@@ -277,6 +285,81 @@ async def test_nobody_sees_anothers(tmp_path: Path) -> None:
         assert (await theirs.batches.list()).data == []
         assert {file.purpose for file in (await mine.files.list()).data} == {"batch", "batch_output"}
         assert [each.id for each in (await mine.batches.list()).data] == [batch.id]
+
+
+async def test_a_batch_whose_key_is_removed_keeps_what_it_has_and_ends(tmp_path: Path) -> None:
+    file = KeyFile(tmp_path / "keys.json")
+    secret = file.add("bob", ("infer",), ("*",), NO_LIMITS, None)[1]
+    removed = asyncio.Event()
+
+    def script(request: Generate) -> list[Step]:
+        if len(service.requests) == 3:
+            file.remove("bob")
+            removed.set()
+        return list(says("Hi")(request))
+
+    service = ScriptedService(script)
+    accounts = Accounts(KeyRing(["admin"], file), UsageLedger(tmp_path / "usage.sqlite"))
+    folder = tmp_path / "b"
+    async with batch_server(service, folder, key=secret, accounts=accounts, batch_parallel=1) as client:
+        batch = await begin(client, [line(n) for n in range(6)])
+        await removed.wait()
+        await none_active(tmp_path / "b")
+        [entry] = await accounts.usage.totals(["key"])
+    accounts.usage.close()
+    assert len(service.requests) == 3
+    assert (entry.key, entry.requests) == ("bob", 3)
+    store = BatchStore(tmp_path / "b", LIMITS)
+    [record] = await store.batches(service.requests[0][1].owner)
+    store.close()
+    assert (record.status, record.counts.completed, record.counts.failed) == ("failed", 3, 3)
+    assert [error.code for error in record.errors] == ["invalid_api_key"]
+    assert record.id == batch.id
+
+
+async def test_a_batch_waits_for_what_its_keys_limits_leave_and_counts_as_the_keys(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of 20 requests per minute the upload and the batch are two, and half is left to those who wait."""
+    monkeypatch.setattr(job, "LONGEST_PAUSE_S", 0.02)
+    now = [100.0]
+    file = KeyFile(tmp_path / "keys.json")
+    secret = file.add("bob", ("infer",), ("*",), KeyLimits(requests_per_minute=20, streams=1), None)[1]
+    accounts = Accounts(KeyRing((), file), UsageLedger(tmp_path / "usage.sqlite"), RateLimits(lambda: now[0]))
+    service = ScriptedService(says("Hi", prompt_tokens=7))
+    async with batch_server(service, tmp_path / "b", key=secret, accounts=accounts) as client:
+        await begin(client, [line(n) for n in range(12)])
+        async with asyncio.timeout(60):
+            while len(service.requests) < 8:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        for _ in range(10):
+            answer = client.chat.completions.create(
+                model="demo", messages=[{"role": "user", "content": "Hi"}]
+            )
+            assert (await answer).usage is not None
+        with pytest.raises(openai.RateLimitError, match="20 requests per minute"):
+            await client.files.list()
+        assert len(service.requests) == 18
+        async with asyncio.timeout(60):
+            while len(service.requests) < 22:
+                now[0] += 10.0
+                await asyncio.sleep(0.02)
+        await none_active(tmp_path / "b")
+        [entry] = await accounts.usage.totals(["key"])
+    accounts.usage.close()
+    assert (entry.key, entry.requests, entry.prompt_tokens) == ("bob", 22, 22 * 7)
+    assert {request.owner for _, request in service.requests} == {service.requests[0][1].owner} - {""}
+
+
+async def test_a_prompt_that_no_limit_lets_through_is_an_error_of_its_line(tmp_path: Path) -> None:
+    file = KeyFile(tmp_path / "keys.json")
+    secret = file.add("bob", ("infer",), ("*",), KeyLimits(tokens_per_minute=50), None)[1]
+    service = ScriptedService(says("Hi", prompt_tokens=51))
+    accounts = Accounts(KeyRing((), file))
+    async with batch_server(service, tmp_path / "b", key=secret, accounts=accounts) as client:
+        batch = await ended(client, await begin(client, [line(1)]))
+        errors = await results(client, batch.error_file_id)
+    assert errors["request-1"]["response"]["status_code"] == 429
 
 
 async def test_a_key_that_is_gone_answers_no_more_lines(tmp_path: Path) -> None:

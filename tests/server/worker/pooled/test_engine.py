@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Sequence
 from typing import cast
 
@@ -12,6 +13,7 @@ import pytest
 from models.errors import DecodeError
 from models.pooling import Pooling
 from server.engine.events import Event, Failure, Finish, Started, Vectors
+from server.engine.request import IDLE_PRIORITY
 from server.worker.pooled.engine import PooledEngine
 from server.worker.pooled.request import PooledRequest
 from server.worker.pooled.runner import PooledRunner, PooledText
@@ -101,6 +103,51 @@ def test_a_request_of_one_text_waits_for_one_step_beside_thousands() -> None:
     events = engine.step()
     assert any(isinstance(event, Finish) and event.id == "one" for event in events)
     assert len(runner.steps) == 2
+
+
+def test_owners_get_equal_shares_whatever_the_number_of_their_requests() -> None:
+    runner = CountingRunner()
+    engine = engine_of(runner)
+    for number in range(20):
+        engine.submit(request(f"many-{number}", *[8] * 10, owner="many"))
+    engine.step()
+    engine.submit(request("few", *[16] * 6, owner="few"))
+    begun = len(runner.steps)
+    for _ in range(6):
+        engine.step()
+        engine.check_integrity()
+    counts = Counter(name.partition("-")[0] for step in runner.steps[begun:] for name, _ in step)
+    assert counts == {"many": 12, "few": 6}  # texts of 8 and of 16 tokens: as many tokens
+    assert len({name for step in runner.steps for name, _ in step}) > 7, "its own take turns"
+
+
+def test_one_owner_alone_is_served_as_without_shares() -> None:
+    def steps(owner: str) -> list[list[tuple[str, int]]]:
+        chance = random.Random(5)
+        runner = CountingRunner()
+        engine = engine_of(runner)
+        for number in range(60):
+            if chance.random() < 0.5:
+                lengths = [chance.randint(1, 40) for _ in range(chance.randint(1, 12))]
+                engine.submit(request(str(number), *lengths, owner=owner, priority=chance.choice([0, 0, 1])))
+            engine.step()
+        run(engine)
+        return runner.steps
+
+    assert steps("") == steps("bob")
+
+
+def test_an_owner_with_few_has_a_place_in_a_full_queue_and_idle_work_takes_none() -> None:
+    engine = engine_of(CountingRunner(n_sequences=1), queue_size=4)
+    idle = [request(f"idle-{i}", 8, owner="a", priority=IDLE_PRIORITY) for i in range(5)]
+    many = [request(f"many-{i}", 8, owner="many") for i in range(6)]
+    for each in (*idle, *many, request("few", 8, owner="few")):
+        engine.submit(each)
+    events = run(engine)
+    assert [event.id for event in events if isinstance(event, Failure)] == ["many-5"]
+    ended = [event.id for event in events if isinstance(event, Finish)]
+    assert all(name.startswith("idle") for name in ended[-5:])
+    assert "few" in ended[:2]
 
 
 def test_requests_take_turns() -> None:
