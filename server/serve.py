@@ -153,6 +153,11 @@ class ModelServer:
             return self.supervisor
         return TracedService(self.supervisor, self.tracing.provider)
 
+    @property
+    def asks_for_keys(self) -> bool:
+        """True if requests need an API key."""
+        return self.parts.accounts is not None and self.parts.accounts.keys.asks_for_keys()
+
     def run(self, listener: Listener | socket.socket, observer: ServeObserver | None = None) -> None:
         """Serve until SIGINT, SIGTERM or SIGHUP, in the main thread.
 

@@ -24,12 +24,13 @@ QUESTION = "What is the capital of France?"
 class TerminalObserver(ServeObserver):
     """Writes what a server does to stderr; `listener` has its sockets."""
 
-    def __init__(self, config: ServerConfig, listener: Listener) -> None:
+    def __init__(self, config: ServerConfig, listener: Listener, *, asks_for_keys: bool) -> None:
         self._config = config
         self._listener = listener
+        self._asks_for_keys = asks_for_keys
 
     async def on_ready(self, supervisor: Supervisor) -> None:
-        self._say(await describe(self._config, supervisor, self._listener))
+        self._say(await describe(self._config, supervisor, self._listener, asks_for_keys=self._asks_for_keys))
 
     def on_stopping(self, n_running: int, grace_s: float) -> None:
         if n_running:
@@ -50,7 +51,9 @@ class LoggingObserver(TerminalObserver):
         logger.info("%s", text)
 
 
-async def describe(config: ServerConfig, supervisor: Supervisor, listener: Listener) -> str:
+async def describe(
+    config: ServerConfig, supervisor: Supervisor, listener: Listener, *, asks_for_keys: bool
+) -> str:
     """Return one block: the address, each loaded model, the others, and a request to try."""
     url = url_of(config.host, listener.getsockname()[1])
     models = supervisor.models()
@@ -62,7 +65,7 @@ async def describe(config: ServerConfig, supervisor: Supervisor, listener: Liste
         shown = ", ".join(others[:6]) + (f" and {len(others) - 6} more" if len(others) > 6 else "")
         lines.append(f"  on demand  {shown}")
     if models:
-        lines.append(f"  try      {example(url, (loaded or models)[0].name, key=bool(config.api_keys))}")
+        lines.append(f"  try      {example(url, (loaded or models)[0].name, key=asks_for_keys)}")
     lines.append("  stop     Ctrl-C")
     return "\n".join(lines)
 

@@ -63,7 +63,7 @@ def serve(config: ServerConfig) -> None:
         register_adapters(registry, config.lora, served, AdapterConverter(store.paths.adapters_dir))
         server = ModelServer.of(config, store, served, draft, registry)
         observer = TerminalObserver if config.log_format == "text" else LoggingObserver
-        server.run(listener, observer(config, listener))
+        server.run(listener, observer(config, listener, asks_for_keys=server.asks_for_keys))
 
 
 def draft_entry(config: ServerConfig, store: ModelStore) -> CatalogueEntry | None:
