@@ -43,7 +43,7 @@ class Metered:
 
     def add(self, name: str = "bob", **limits: int) -> None:
         """Add a key, and send it with what follows."""
-        secret = self.file.add(name, ("infer", "models", "admin"), ("*",), KeyLimits(**limits))[1]
+        secret = self.file.add(name, ("infer", "embed", "models", "admin"), ("*",), KeyLimits(**limits))[1]
         self.client.headers["authorization"] = f"Bearer {secret}"
 
     async def post(self, path: str, body: dict[str, Any]) -> httpx.Response:
@@ -84,6 +84,25 @@ async def test_every_protocol_is_counted_before_its_answer_ends(
     assert (entry.prompt_tokens, entry.cached_tokens, entry.completion_tokens) == (7, 3, 2)
     assert entry.seconds == pytest.approx(0.012)
     assert metered.service.request.owner == metered.keys.named()[0].id
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/embeddings", {"model": "demo", "input": ["Hi", "you"]}),
+        ("/v1/rerank", {"model": "demo", "query": "a", "documents": ["b"]}),
+        ("/embedding", {"model": "demo", "content": "Hi"}),
+    ],
+)
+async def test_vectors_and_scores_are_their_owners(metered: Metered, path: str, body: dict[str, Any]) -> None:
+    metered.add(tokens_per_minute=10)
+    assert (await metered.post(path, body)).status_code == 200
+    [pool] = metered.service.pools
+    assert pool.owner
+    assert (await metered.total()).prompt_tokens == 7
+    assert (await metered.post(path, body)).status_code == 429
+    total = await metered.total()
+    assert (total.key, total.requests, total.errors, total.prompt_tokens) == ("bob", 2, 1, 7)
 
 
 async def test_several_prompts_are_one_request(metered: Metered) -> None:
