@@ -13,7 +13,7 @@ from typing import Literal
 
 import msgspec
 
-from models.errors import CorralError, ModelNotFound, RequestError, StoreError
+from models.errors import CorralError, ModelNotFound, NotAllowed, RequestError, StoreError
 from server.batches.input_lines import Input, InputLine, body_of, read_input
 from server.batches.line_call import LineAnswer
 from server.batches.records import BatchRecord, FileRecord, LineError, Status
@@ -65,7 +65,7 @@ class BatchJob:
         *,
         n_at_once: int,
         line_bytes: int,
-        find_model: Callable[[str], object],
+        find_model: Callable[[str, str], object],
     ) -> None:
         self._record = record
         self._store = store
@@ -133,9 +133,13 @@ class BatchJob:
     def _unknown_models(self, found: Input) -> Iterator[LineError]:
         for model, line in found.models.items():
             try:
-                self._find_model(model)
+                self._find_model(self._record.owner, model)
             except ModelNotFound as error:
                 yield LineError(code="model_not_found", message=error.message, param="body.model", line=line)
+            except NotAllowed as error:
+                yield LineError(
+                    code="model_not_allowed", message=error.message, param="body.model", line=line
+                )
 
     async def _answer_all(self, lines: Sequence[InputLine]) -> Ending:
         """Answer the lines that have no result yet, until that is done or it is time to end."""

@@ -37,7 +37,7 @@ class BatchRunner:
         self,
         store: BatchStore,
         call: Call,
-        find_model: Callable[[str], object],
+        find_model: Callable[[str, str], object],
         *,
         n_at_once: int,
         line_bytes: int,

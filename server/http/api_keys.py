@@ -104,9 +104,8 @@ def owner_of(scope: Scope) -> str:
     return caller_of(scope).owner
 
 
-def check_model(scope: Scope, *names: str) -> None:
-    """Raise NotAllowed if whoever has sent a request may use no model with any of these names."""
-    caller = caller_of(scope)
+def check_model(caller: Caller, *names: str) -> None:
+    """Raise NotAllowed if the caller may use no model with any of these names."""
     if not caller.may_use(*names):
         raise NotAllowed(
             f"The API key {caller.name} may not use the model `{names[0]}`; it may use "

@@ -22,6 +22,7 @@ from server.http.body_processes import BodyProcesses
 from server.http.inspector import Inspections
 from server.http.live_requests import LiveRequests
 from server.jobs.table import JobTable
+from server.keys.caller import ANYONE, Caller
 from server.openai.heading import Kind, new_id
 from server.openai.requests.reading import GenerationRead, PooledRead, Purpose, QuestionRead, ReadJob
 from server.pages.store import ChatStore
@@ -196,12 +197,19 @@ class Api:
 
     def find(self, request: Request, name: str) -> ModelStatus:
         """Return the model by that name. Raises ModelNotFound, and NotAllowed by the caller's key."""
+        return self._find(caller_of(request.scope), name)
+
+    def find_for(self, owner: str, name: str) -> ModelStatus:
+        """Return the model by that name for what is done in the background, see `find`."""
+        return self._find(self.accounts.keys.caller_by_owner(owner) or ANYONE, name)
+
+    def _find(self, caller: Caller, name: str) -> ModelStatus:
         try:
             status = self.service.find(name)
         except ModelNotFound:
-            check_model(request.scope, name)  # nobody learns which others there are
+            check_model(caller, name)  # nobody learns which others there are
             raise
-        check_model(request.scope, *_names(status, name))
+        check_model(caller, *_names(status, name))
         return status
 
     def usable(self, request: Request, statuses: list[ModelStatus]) -> list[ModelStatus]:

@@ -125,7 +125,7 @@ def adapter_object(adapter: RegisteredAdapter) -> dict[str, Any]:
 def _usable(request: Request, adapter_id: int) -> RegisteredAdapter:
     """Return an adapter. Raises AdapterNotFound, and NotAllowed if the caller may not use its model."""
     adapter = _adapters(request).get(adapter_id)
-    check_model(request.scope, adapter.model)
+    check_model(caller_of(request.scope), adapter.model)
     return adapter
 
 

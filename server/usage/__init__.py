@@ -1,6 +1,6 @@
 """Usage: who has had which model compute how many tokens, counted per key, model and day.
 
-accounts.py         `Accounts`: the keys that a server knows, and the usage that it counts for them.
+accounts.py         `Accounts`: the keys that a server knows, what each may still use, and what it has used.
 database.py         `UsageDatabase`: the usage in one SQLite file, a row per day, key and model.
 entry.py            `UsageEntry`: what one request, or all of a key's, a model's or a day's together, have
                     used. Pure.

@@ -75,7 +75,7 @@ async def live(folder: Path) -> None:
     store = BatchStore(folder, LIMITS)
     service = ScriptedService(answer)
     app = create_app(ServerConfig(), service, AppParts(batches=store))
-    runner = BatchRunner(store, LineCaller(app), service.find, n_at_once=8, line_bytes=1 << 20)
+    runner = BatchRunner(store, LineCaller(app), app.state.api.find_for, n_at_once=8, line_bytes=1 << 20)
     runner.start()
     while await store.active_batches():  # noqa: ASYNC110 - the runner tells nobody
         await asyncio.sleep(0.05)

@@ -65,7 +65,7 @@ async def batch_server(
     runner = BatchRunner(
         store,
         LineCaller(app),
-        service.find,
+        app.state.api.find_for,
         n_at_once=config.batch_parallel,
         line_bytes=config.body_limit_bytes,
     )

@@ -351,6 +351,20 @@ async def test_a_batch_waits_for_what_its_keys_limits_leave_and_counts_as_the_ke
     assert {request.owner for _, request in service.requests} == {service.requests[0][1].owner} - {""}
 
 
+async def test_models_that_a_key_may_not_use_are_refused_alike_whether_they_are_here(tmp_path: Path) -> None:
+    file = KeyFile(tmp_path / "keys.json")
+    secret = file.add("bob", ("infer",), ("org/*",), NO_LIMITS, None)[1]
+    service = ScriptedService()
+    accounts = Accounts(KeyRing((), file))
+    async with batch_server(service, tmp_path / "b", key=secret, accounts=accounts) as client:
+        lines = [line(n, model=model) for n, model in enumerate(("demo", "other", "org/none"))]
+        batch = await ended(client, await begin(client, lines))
+    assert batch.errors is not None
+    codes = [(error.line, error.code) for error in batch.errors.data or []]
+    assert codes == [(1, "model_not_allowed"), (2, "model_not_allowed"), (3, "model_not_found")]
+    assert not service.requests
+
+
 async def test_a_prompt_that_no_limit_lets_through_is_an_error_of_its_line(tmp_path: Path) -> None:
     file = KeyFile(tmp_path / "keys.json")
     secret = file.add("bob", ("infer",), ("*",), KeyLimits(tokens_per_minute=50), None)[1]

@@ -45,7 +45,9 @@ async def serve(folder: Path, listener: socket.socket) -> None:
     accounts = Accounts(usage=UsageLedger(folder / "usage.sqlite"))
     store, service = BatchStore(folder / "batches", LIMITS), ScriptedService(script)
     app = create_app(ServerConfig(), service, AppParts(accounts=accounts, batches=store))
-    runner = BatchRunner(store, LineCaller(app), service.find, n_at_once=N_LINES_AT_ONCE, line_bytes=1 << 20)
+    runner = BatchRunner(
+        store, LineCaller(app), app.state.api.find_for, n_at_once=N_LINES_AT_ONCE, line_bytes=1 << 20
+    )
     runner.start()
     config = uvicorn.Config(
         app, http=protocol(ConnectionLimits()), log_config=None, ws="none", lifespan="off", access_log=False
