@@ -16,4 +16,4 @@ class Accounts:
     keys: KeyRing = field(default_factory=KeyRing)
     usage: UsageLedger = field(default_factory=UsageLedger.off)
     limits: RateLimits = field(default_factory=RateLimits)
-    """What each key with limits has left, since this server began."""
+    """The rest that each key with limits may still use."""
