@@ -28,6 +28,7 @@ CorralError                    base; `message` holds the fact, the limit and the
 ├── RateLimited                an API key has used up what it may use; `retry_after_s` says until when
 └── RequestError               a client's request that can't be served; `param` and `code` go to the wire
     ├── ContextLengthExceeded  prompt and completion don't fit the context
+    ├── NotServed              another server's route that this one doesn't have
     └── NotAllowed             an API key without the right to it
 """
 
@@ -177,6 +178,10 @@ class RequestError(CorralError):
         super().__init__(message)
         self.param = param
         self.code = code
+
+
+class NotServed(RequestError):
+    """A request for what another server does and this one doesn't."""
 
 
 class ContextLengthExceeded(RequestError):

@@ -133,7 +133,7 @@ class ModelServer:
                 Limits(n_bytes=config.response_store_bytes, n_records=config.response_store_count),
             ),
             chats=ChatStore(paths.chats_file if config.web_page else None, config.web_page_bytes),
-            lives=ModelLives(supervisor),
+            lives=ModelLives(supervisor, store),
             jobs=JobTable(),
             batches=BatchStore(
                 paths.batches_dir if config.batches else None,

@@ -14,7 +14,7 @@ import msgspec
 from models.errors import RequestError
 from server.embeddings.form import AnswerForm
 from server.embeddings.read import PooledPurpose
-from server.engine.events import Event, Failure, Finish, Meaning, Usage, Vectors
+from server.engine.events import Event, Failure, Finish, Meaning, Timings, Usage, Vectors
 from server.openai.errors import RequestFailed
 
 MAX_NUMBERS = 16 << 20
@@ -34,6 +34,8 @@ class PooledAnswer:
 
     def __init__(self, answer_id: str, model: str, form: AnswerForm) -> None:
         self.usage: Usage | None = None
+        self._timings: Timings | None = None
+        self._begun_ns = time.monotonic_ns()
         self._id = answer_id
         self._model = model
         self._form = form
@@ -47,8 +49,8 @@ class PooledAnswer:
         match event:
             case Vectors():
                 self._take(event)
-            case Finish(usage=usage):
-                self.usage = usage
+            case Finish(usage=usage, timings=timings):
+                self.usage, self._timings = usage, timings
             case Failure():
                 raise RequestFailed(event)
 
@@ -72,6 +74,10 @@ class PooledAnswer:
                 return iter([_encode(self._ranks("score", "text"))])
             case "score":
                 return iter([_encode(self._score_list())])
+            case "ollama":
+                return self._ollama()
+            case "ollama_single":
+                return iter([_encode({"embedding": self._numbers(0)})])
 
     def _take(self, event: Vectors) -> None:
         self._width, self._meaning = event.width, event.meaning
@@ -114,6 +120,20 @@ class PooledAnswer:
             rows = self._rows(index)
             yield b"%b%b" % (b"," if index else b"", _encode(rows if self._form.every_token else rows[0]))
         yield b"]"
+
+    def _ollama(self) -> Iterator[bytes]:
+        """Yield Ollama's object; its times are in nanoseconds."""
+        assert self._timings is not None
+        total_ns = time.monotonic_ns() - self._begun_ns
+        computing_ns = int((self._timings.queue_ms + self._timings.prompt_ms) * 1e6)
+        yield b'{"model":%b,"embeddings":[' % _encode(self._model)
+        for index in range(len(self._data)):
+            yield b"%b%b" % (b"," if index else b"", _encode(self._numbers(index)))
+        yield b'],"total_duration":%d,"load_duration":%d,"prompt_eval_count":%d}' % (
+            total_ns,
+            max(total_ns - computing_ns, 0),
+            self._n_tokens,
+        )
 
     def _numbers(self, index: int) -> list[float]:
         numbers: list[Any] = memoryview(self._data[index]).cast("f").tolist()

@@ -6,9 +6,20 @@ from typing import Any, Literal
 
 import msgspec
 
-Protocol = Literal["openai", "unversioned", "llama_server", "tei", "rerank", "tei_rerank", "score"]
+Protocol = Literal[
+    "openai",
+    "unversioned",
+    "llama_server",
+    "tei",
+    "rerank",
+    "tei_rerank",
+    "score",
+    "ollama",
+    "ollama_single",
+]
 """Whose answer it is: OpenAI's vectors, the same or llama-server's where they are tokens', llama-server's,
-TEI's, Jina's and Cohere's ranks, TEI's, vLLM's scores."""
+TEI's, Jina's and Cohere's ranks, TEI's, vLLM's scores, Ollama's
+vectors, Ollama's older form."""
 
 
 class AnswerForm(msgspec.Struct, frozen=True, kw_only=True):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Literal, assert_never
 
+import msgspec
+
 from models.errors import RequestError
 from server.embeddings.form import AnswerForm, Protocol
 from server.embeddings.inputs import document_text, documents_of, ranked, scored, strings_of, texts_of
@@ -16,11 +18,23 @@ from server.embeddings.schemas import (
     VectorRequest,
 )
 from server.ipc.messages import Pool, PooledInputs
+from server.ollama.schemas import OllamaEmbeddingsRequest, OllamaEmbedRequest
 
-PooledPurpose = Literal["embeddings", "unversioned", "embedding", "embed", "embed_all", "rerank", "score"]
+PooledPurpose = Literal[
+    "embeddings",
+    "unversioned",
+    "embedding",
+    "embed",
+    "embed_all",
+    "rerank",
+    "score",
+    "ollama_embed",
+    "ollama_embeddings",
+]
 """The route that got a body: `embeddings` is OpenAI's, `unversioned` the same without `/v1`, `embedding`
-llama-server's, `embed` and `embed_all` TEI's."""
+llama-server's, `embed` and `embed_all` TEI's, `ollama_…` Ollama's."""
 
+Cut = Literal["end", "start"] | None
 Wants = Literal["vectors", "rows", "any"]
 
 SCHEMAS: dict[PooledPurpose, type[PooledRequest]] = {
@@ -31,6 +45,8 @@ SCHEMAS: dict[PooledPurpose, type[PooledRequest]] = {
     "embed_all": EmbedRequest,
     "rerank": RerankRequest,
     "score": ScoreRequest,
+    "ollama_embed": OllamaEmbedRequest,
+    "ollama_embeddings": OllamaEmbeddingsRequest,
 }
 """The schema of each route's body."""
 
@@ -61,6 +77,10 @@ def read_pooled(
             return reader.rerank(request)
         case ScoreRequest():
             return reader.score(request)
+        case OllamaEmbedRequest():
+            return reader.ollama_embed(request)
+        case OllamaEmbeddingsRequest():
+            return reader.ollama_embeddings(request)
     raise AssertionError(f"no reader of {type(request).__name__}")
 
 
@@ -122,6 +142,20 @@ class _Reader:
         )
         return self._pool(inputs, second), form
 
+    def ollama_embed(self, request: OllamaEmbedRequest) -> tuple[Pool, AnswerForm]:
+        """Read Ollama's form. It may have no text, and then the model is only loaded."""
+        texts = strings_of(request.input, "input") if request.input not in (None, "", []) else ()
+        cut: Cut = "end" if request.truncate is None else cut_of(request)
+        pool = self._pool(PooledInputs(texts), "input", dimensions=request.dimensions or None)
+        form = AnswerForm(protocol="ollama", n_answers=len(texts))
+        return msgspec.structs.replace(pool, cut=cut), form
+
+    def ollama_embeddings(self, request: OllamaEmbeddingsRequest) -> tuple[Pool, AnswerForm]:
+        """Read Ollama's older form, of one text at most."""
+        texts = (request.prompt,) if request.prompt else ()
+        form = AnswerForm(protocol="ollama_single", n_answers=len(texts))
+        return self._pool(PooledInputs(texts), "prompt"), form
+
     # --- what several have ---------------------------------------------------------------------------
 
     def _vectors(self, request: VectorRequest, inputs: PooledInputs, param: str, wants: Wants) -> Pool:
@@ -155,11 +189,12 @@ class _Reader:
             param=param,
             timeout_s=self._timeout_s,
             priority=request.priority or 0,
+            keep_alive_s=request.keep_alive,
             **fields,
         )
 
 
-def cut_of(request: PooledRequest) -> Literal["end", "start"] | None:
+def cut_of(request: PooledRequest) -> Cut:
     """Return the side that a text which is too long loses; None: it isn't cut, and the request fails."""
     match request.truncate:
         case "START" | "LEFT":

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-from server.openai.requests.field_types import Priority
+from server.openai.requests.field_types import KeepAlive, Priority
 
 _CONFIG = ConfigDict(strict=True, extra="allow", frozen=True, allow_inf_nan=False, hide_input_in_errors=True)
 
@@ -38,6 +38,7 @@ class PooledRequest(BaseModel):
         default=None, description="vLLM's: a text has at most so many tokens; -1: as many as the context."
     )
     priority: Priority | None = Field(default=None, description="Lower goes first; 0 by default.")
+    keep_alive: KeepAlive = None
     user: str | None = None
 
 

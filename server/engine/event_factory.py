@@ -19,6 +19,7 @@ def started_event(request: EngineRequest, n_cached: int) -> Started:
         form=request.form,
         n_left_out=request.n_left_out,
         reading=request.reading,
+        tokens=tuple(request.prompt_tokens) if request.tells_tokens else (),
     )
 
 

@@ -90,6 +90,8 @@ class Started(msgspec.Struct, frozen=True, tag="started", kw_only=True, array_li
     messages of a chat."""
     reading: RequestReading | None = None
     """The reading is here only with `tells_reading`."""
+    tokens: tuple[int, ...] = ()
+    """The prompt's token ids are here only with `tells_tokens`."""
 
 
 class PromptProgress(msgspec.Struct, frozen=True, tag="progress", kw_only=True, array_like=True, gc=False):

@@ -61,6 +61,8 @@ class EngineRequest:
     """So much of what the client sent is not in the prompt, for `Started`."""
     reading: RequestReading | None = None
     """The reading of the request, for `Started`; None where nobody wants it."""
+    tells_tokens: bool = False
+    """`Started` has the prompt's token ids."""
     tells_progress: bool = False
     """Each step that computes a part of the prompt is reported (`PromptProgress`)."""
     predict_ms: float | None = None

@@ -23,6 +23,8 @@ from server.http.inspector import Inspections
 from server.http.live_requests import LiveRequests
 from server.jobs.table import JobTable
 from server.keys.caller import ANYONE, Caller
+from server.ollama.model_files import ModelFiles
+from server.ollama.pulls import Pulls
 from server.openai.heading import Kind, new_id
 from server.openai.requests.reading import GenerationRead, PooledRead, Purpose, QuestionRead, ReadJob
 from server.pages.store import ChatStore
@@ -71,6 +73,10 @@ class Api:
     """The models' lives, for administrators; None where nobody manages them."""
     jobs: JobTable | None = None
     """The long jobs of this server; None where it runs none."""
+    model_files: ModelFiles = field(default_factory=ModelFiles)
+    """The headers of the models' files, as Ollama's clients are told of them."""
+    pulls: Pulls = field(default_factory=Pulls)
+    """The models that Ollama's clients wait for."""
     batches: BatchStore = field(default_factory=BatchStore.off)
     """The files and batches."""
     batch_endpoints: frozenset[str] = frozenset()
@@ -87,7 +93,7 @@ class Api:
         return read, answer_id
 
     async def read_native(self, request: Request, purpose: Purpose) -> tuple[GenerationRead, str]:
-        """Return a request of llama-server's own routes, and the id of its answer. Raises RequestError."""
+        """Return a request of llama-server's or Ollama's own routes, and its answer's id. Raises RequestError."""
         answer_id = new_id("text")
         job = ReadJob(purpose=purpose, request_id=answer_id, timeout_s=self.config.request_timeout_s)
         read = await self._read(request, job)

@@ -1,7 +1,7 @@
 """`error_response`: an error as the response that every route and every middleware answers with.
 
-The one place that chooses the protocol of an error: OpenAI's, but for requests of Anthropic's clients, which
-read nothing else, and llama-server's where the server follows that (`--dialect`).
+The one place that chooses the protocol of an error: OpenAI's, but for requests of Anthropic's and Ollama's
+clients, which read nothing else, and llama-server's where the server follows that (`--dialect`).
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from starlette.types import Receive, Scope, Send
 from server.anthropic.errors import PATHS, VERSION_HEADER, from_api_error
 from server.http.access_log import new_request_id, record_of
 from server.llama_server.errors import native_error
+from server.ollama import errors as ollama_errors
 from server.openai.errors import ApiError
 
 
@@ -29,6 +30,11 @@ def is_anthropic(path: str, headers: Iterable[tuple[bytes, bytes]]) -> bool:
     return below or any(name == VERSION_HEADER for name, _ in headers)
 
 
+def is_ollama(path: str) -> bool:
+    """Return True for a request of a client that speaks Ollama's protocol."""
+    return path.startswith(ollama_errors.FOLDER)
+
+
 def is_native(scope: Scope) -> bool:
     """Return True where the server was started to follow llama-server (`--dialect`)."""
     api = getattr(scope["app"].state, "api", None) if "app" in scope else None
@@ -41,7 +47,10 @@ def closing_error(error: ApiError, target: bytes, headers: Iterable[tuple[bytes,
     `target` and `headers` are what has come of its head. The connection is closed behind it.
     """
     status, body = error.status, error.json()
-    if is_anthropic(target.partition(b"?")[0].decode("latin-1"), headers):
+    path = target.partition(b"?")[0].decode("latin-1")
+    if is_ollama(path):
+        body = ollama_errors.from_api_error(error)
+    elif is_anthropic(path, headers):
         other = from_api_error(error, new_request_id())
         status, body = other.status, other.json
     lines = [f"HTTP/1.1 {status} {'Overloaded' if status == 529 else HTTPStatus(status).phrase}"]
@@ -67,6 +76,9 @@ class _ErrorResponse(Response):
             error = from_api_error(self._error, record_of(scope).id)
             self.status_code, self.body = error.status, error.json
             self.headers["content-length"] = str(len(error.json))
+        elif is_ollama(scope["path"]):
+            self.body = ollama_errors.from_api_error(self._error)
+            self.headers["content-length"] = str(len(self.body))
         elif is_native(scope):
             self.body = native_error(self._error)
             self.headers["content-length"] = str(len(self.body))

@@ -14,6 +14,15 @@ from server.batches.requests import BatchCreation
 from server.embeddings.schemas import EmbeddingRequest, EmbedRequest, RerankRequest, ScoreRequest
 from server.http.route_scopes import ROUTE_SCOPES
 from server.llama_server.schemas import InfillRequest, NativeCompletionRequest
+from server.ollama.schemas import (
+    NamedRequest,
+    OllamaChatRequest,
+    OllamaEmbeddingsRequest,
+    OllamaEmbedRequest,
+    OllamaGenerateRequest,
+    PullRequest,
+    ShowRequest,
+)
 from server.openai.requests.schemas import (
     ApplyTemplateRequest,
     ChatCompletionRequest,
@@ -42,10 +51,17 @@ _SCHEMAS: tuple[type[BaseModel], ...] = (
     ItemsCreation,
     MessagesRequest,
     MetadataUpdate,
+    NamedRequest,
+    OllamaChatRequest,
+    OllamaEmbedRequest,
+    OllamaEmbeddingsRequest,
+    OllamaGenerateRequest,
+    PullRequest,
     RerankRequest,
     NativeCompletionRequest,
     ResponsesRequest,
     ScoreRequest,
+    ShowRequest,
     TokenizeRequest,
 )
 _KEY_HEADERS: dict[str, dict[str, str]] = {

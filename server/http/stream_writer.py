@@ -29,7 +29,6 @@ from server.supervisor.protocol import EventSource
 logger = logging.getLogger("corral.http")
 
 _HEADERS = [
-    (b"content-type", sse.CONTENT_TYPE.encode()),
     (b"cache-control", b"no-cache"),
     (b"x-accel-buffering", b"no"),
 ]
@@ -69,16 +68,24 @@ class EventStream(Response):
     request.
     """
 
-    def __init__(self, encoder: StreamEncoder, writer: StreamWriter, events: asyncio.Task[None]) -> None:
+    def __init__(
+        self, encoder: StreamEncoder, writer: StreamWriter, events: asyncio.Task[None], content_type: str
+    ) -> None:
         super().__init__()
-        self.raw_headers = list(_HEADERS)
+        self.raw_headers = [(b"content-type", content_type.encode()), *_HEADERS]
         self._encoder = encoder
         self._writer = writer
         self._events = events
 
     @classmethod
     async def begin(
-        cls, source: EventSource, encoder: StreamEncoder, scope: Scope, *, comment_s: float
+        cls,
+        source: EventSource,
+        encoder: StreamEncoder,
+        scope: Scope,
+        *,
+        comment_s: float,
+        content_type: str = sse.CONTENT_TYPE,
     ) -> EventStream:
         """Run the request and return after its first event, or after HEADERS_AFTER_S.
 
@@ -96,7 +103,7 @@ class EventStream(Response):
         except BaseException:
             await end(events)
             raise
-        return cls(encoder, writer, events)
+        return cls(encoder, writer, events, content_type)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         record = record_of(scope)

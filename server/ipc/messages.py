@@ -69,6 +69,8 @@ class ChatPrompt(msgspec.Struct, frozen=True, tag="chat"):
     """
     drops_oldest: bool = False
     """The oldest messages are left out where they have no room in the context; else that is an error."""
+    before: tuple[int, ...] = ()
+    """These token ids go before the chat: a conversation that the client has as tokens."""
 
 
 class ExtraText(msgspec.Struct, frozen=True, array_like=True):
@@ -149,6 +151,8 @@ class Generate(msgspec.Struct, frozen=True, tag="generate", kw_only=True):
     before. It is the supervisor's."""
     tells_reading: bool = False
     """`Started` has the prompt's text and the parameters with all defaults filled in."""
+    tells_tokens: bool = False
+    """`Started` has the prompt's token ids."""
     tells_progress: bool = False
     """Each step that computes a part of the prompt is reported (`PromptProgress`)."""
     predict_ms: float | None = None

@@ -37,6 +37,7 @@ class JobTable:
         self._jobs: dict[str, Job] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._cancelled: set[str] = set()
+        self._abandoned: set[str] = set()
         self._processes: dict[str, asyncio.subprocess.Process] = {}
 
     def list(self) -> list[Job]:
@@ -80,6 +81,12 @@ class JobTable:
             await asyncio.wait([task])
         return job
 
+    def abandon(self, job_id: str) -> None:
+        """Let a job end soon, as nobody waits for it; what it has done is kept for the next one."""
+        if job_id in self._tasks:
+            self._abandoned.add(job_id)
+            self._ask_to_end(job_id)
+
     async def stop(self) -> None:
         """End all jobs: what they have done is kept for the next run where it can be gone on with."""
         for job_id in list(self._tasks):
@@ -117,7 +124,7 @@ class JobTable:
         tail = asyncio.create_task(_last_words(process.stderr))
         try:
             process.stdin.write(json.dumps(wish).encode() + b"\n")
-            if job.id in self._cancelled:
+            if job.id in self._cancelled | self._abandoned:
                 self._ask_to_end(job.id)
             problem: str | None = None
             async for line in process.stdout:
@@ -130,7 +137,7 @@ class JobTable:
         words = await tail
         if job.result is not None:
             job.finish(job.result)
-        elif job.id in self._cancelled:
+        elif job.id in self._cancelled | self._abandoned:
             job.cancel()
         else:
             job.fail(problem or f"the job's process {describe_exit(code, words)}")
@@ -166,6 +173,7 @@ class JobTable:
         for job_id in ended[: max(0, len(ended) - JOBS_KEPT)]:
             del self._jobs[job_id]
             self._cancelled.discard(job_id)
+            self._abandoned.discard(job_id)
 
 
 async def _last_words(pipe: asyncio.StreamReader) -> str:

@@ -105,6 +105,7 @@ TABLE: dict[type[CorralError], _Row] = {
     errors.RateLimited: _Row(429, RATE_LIMIT, code="rate_limit_exceeded"),
     errors.RequestError: _Row(400, INVALID),
     errors.NotAllowed: _Row(403, INVALID),
+    errors.NotServed: _Row(501, INVALID, code="not_served"),
     errors.ContextLengthExceeded: _Row(400, INVALID, code="context_length_exceeded"),
     BodyTooLarge: _Row(413, INVALID),
 }

@@ -22,6 +22,9 @@ messages.py       `POST /v1/messages` and `/v1/messages/count_tokens`, Anthropic
 metrics.py        `GET /metrics`: what Prometheus reads.
 models.py         `GET /v1/models` and `GET /v1/models/{id}`; ids contain slashes.
 native.py         `POST /completion` and `/infill`, llama-server's own.
+ollama.py         Ollama's routes for answers and vectors: `/api/chat`, `/api/generate`, `/api/embed`.
+ollama_models.py  Ollama's routes for models: `/api/tags`, `ps`, `show`, `pull`, `delete`, `version`, and
+                  refusals.
 props.py          `GET /props`, llama-server's: the facts about a model that its clients look up before they
                   begin.
 responses.py      `/v1/responses`: OpenAI's Responses API, with its kept responses.

@@ -12,8 +12,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from models.errors import InvalidReference, RequestError
-from models.reference import ModelRef, canonical_type
+from models.reference import canonical_type
 from server.http.dependencies import api_of
+from server.jobs.hub_name import hub_name
 from server.jobs.job import Job
 from server.jobs.table import JobTable
 from server.openai.sse import COMMENT, CONTENT_TYPE
@@ -49,7 +50,7 @@ async def pull_model(request: Request) -> Response:
     """Fetch a model and quantize it, or fetch a ready GGUF; answers at once with the job that does it."""
     jobs = _jobs(request)
     body = await api_of(request).read_small(request, Pull)
-    job = jobs.start(body.kind, _hub_name(body.model), _types(body), stream=body.stream_weights)
+    job = jobs.start(body.kind, hub_name(body.model), _types(body), stream=body.stream_weights)
     if body.stream:
         return _events(job, 0, api_of(request).config.sse_comment_s)
     return JSONResponse(job.document(), status_code=202)
@@ -95,19 +96,6 @@ def _events(job: Job, after: int, silence_s: float) -> Response:
             yield f"id: {number}\nevent: {name}\ndata: {json.dumps(data)}\n\n".encode()
 
     return StreamingResponse(written(), media_type=CONTENT_TYPE, headers={"Cache-Control": "no-store"})
-
-
-def _hub_name(text: str) -> str:
-    """Return a reference as it is. Raises RequestError for a path: clients don't say what files we read."""
-    try:
-        ref = ModelRef.parse(text)
-    except InvalidReference as error:
-        raise RequestError(error.message, param="model") from error
-    if ref.path is not None:
-        raise RequestError(
-            f"{text!r} is a path; name a model of the Hub, as org/name, or demo", param="model"
-        )
-    return text
 
 
 def _types(body: Pull) -> tuple[str, ...]:

@@ -39,6 +39,8 @@ class CatalogueEntry:
     """The place that the model in the store came from; a newer file of the same source replaces this one."""
     quality: Mapping[str, Any] | None = field(default=None, compare=False)
     """The figures that were measured of the file, if any: what quantizing lost."""
+    sha256: tuple[str, ...] = field(default=(), compare=False)
+    """The digests of the file's parts, where the store knows them."""
 
     @property
     def key(self) -> str:
@@ -100,6 +102,10 @@ class Catalogue:
                 by_key.setdefault(entry.key, entry)
             self._cache, self._cache_s = list(by_key.values()), now_s
         return list(self._cache)
+
+    def forget(self) -> None:
+        """Ask the source at the next question: it has changed."""
+        self._cache = None
 
     def plain(self, loaded: Collection[str] = ()) -> list[CatalogueEntry]:
         """Return one entry per name: the one that serves it while the keys in `loaded` are loaded."""
@@ -171,6 +177,7 @@ def store_entry(model: StoredModel, file: StoredFile) -> CatalogueEntry:
         created=_unix_seconds(model.manifest.created),
         prompt_format=model.manifest.prompt_format,
         source=_source_of(model),
+        sha256=file.sha256,
         quality=next((one.quality for one in model.manifest.files if one.type == file.type), None),
     )
 

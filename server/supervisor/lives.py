@@ -10,10 +10,13 @@ from typing import Any
 
 import msgspec
 
+from models.errors import RequestError
+from models.reference import ModelRef
+from models.store.store import ModelStore
 from server.supervisor.catalogue import CatalogueEntry
 from server.supervisor.fit_judge import FitJudge
 from server.supervisor.hosted_model import HostedModel
-from server.supervisor.protocol import ModelState
+from server.supervisor.protocol import ModelState, ModelStatus
 from server.supervisor.supervisor import Supervisor
 
 
@@ -58,8 +61,10 @@ class ModelLife(msgspec.Struct, frozen=True, kw_only=True):
 class ModelLives:
     """The lives of one supervisor's models. It belongs to the event loop."""
 
-    def __init__(self, supervisor: Supervisor) -> None:
+    def __init__(self, supervisor: Supervisor, store: ModelStore | None = None) -> None:
+        """`store`: the files' home, from which models can be deleted."""
         self._supervisor = supervisor
+        self._store = store
         self._judge = FitJudge()
         self._judging = asyncio.Lock()
 
@@ -69,6 +74,49 @@ class ModelLives:
         unloaded = [entry for _, entry, host in managed if host is None or not host.loaded]
         fits = await self._fits(unloaded)
         return [self._life(name, entry, host, fits) for name, entry, host in managed]
+
+    def files(self) -> Sequence[tuple[ModelStatus, CatalogueEntry]]:
+        """Return every file that can be served, behind its status under the name for requests."""
+        managed = self._supervisor.managed()
+        return [(self._supervisor.status(entry, name), entry) for name, entry, _ in managed]
+
+    def file(self, name: str) -> CatalogueEntry:
+        """Return the file that serves a name. Raises ModelNotFound."""
+        return self._supervisor.base_of(name)
+
+    def loaded(self) -> Sequence[tuple[ModelLife, CatalogueEntry]]:
+        """Return the loaded models with their files."""
+        return [
+            (self._life(name, entry, host, {}), entry)
+            for name, entry, host in self._supervisor.managed()
+            if host is not None and host.ready_worker is not None
+        ]
+
+    async def delete(self, name: str) -> None:
+        """Unload a model once what runs in it is done, and delete its file from the store.
+
+        Raises ModelNotFound, and RequestError for a file that isn't the store's, or that the server was
+        started with.
+        """
+        host = self._supervisor.host(name)
+        entry = host.entry
+        if self._store is None or entry.source is None:
+            raise RequestError(
+                f"the file of '{name}' isn't in the store, so it isn't deleted; delete {entry.path} yourself",
+                param="model",
+            )
+        if self._supervisor.status(entry, name).served:
+            raise RequestError(
+                f"the server was started with '{name}', so it isn't deleted; stop it, then: corral remove"
+                f" {entry.key}",
+                param="model",
+            )
+        if host.loaded or host.is_loading:
+            await host.unload()
+        is_demo = entry.source.startswith("demo ")
+        ref = ModelRef(kind="demo") if is_demo else ModelRef(kind="hub", repo=entry.name)
+        await asyncio.to_thread(self._store.remove, ref, entry.type)
+        self._supervisor.files_changed()
 
     async def get(self, name: str) -> ModelLife:
         """Return one of them. Raises ModelNotFound."""

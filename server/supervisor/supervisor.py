@@ -371,6 +371,10 @@ class Supervisor:
         """Return the model that serves a name, loaded or not. Raises ModelNotFound."""
         return self._host(name)
 
+    def files_changed(self) -> None:
+        """Look at the files anew: some are gone, or new."""
+        self._catalogue.forget()
+
     def spec(self, entry: CatalogueEntry) -> ModelSpec:
         """Return what a worker of a file would be started with."""
         return self._with_adapter_specs(self._spec_of(entry))

@@ -128,7 +128,12 @@ class PromptReader:
     def _chat(self, message: Generate, prompt: ChatPrompt) -> tuple[RenderedPrompt, list[int], int]:
         """Return a chat as it is rendered, its tokens, and the number of messages that had no room."""
         rendered, tokens, n_left_out = self._shown(prompt)
-        if tokens is None:
+        if prompt.before:
+            text = self._prompt_tokens(message, rendered.text, add_special=False)
+            tokens = [*prompt.before, *text]
+            if len(tokens) > self._n_ctx:
+                raise self._too_long(message, len(tokens))
+        elif tokens is None:
             tokens = self._prompt_tokens(message, rendered.text, add_special=rendered.add_bos)
         return rendered, tokens, n_left_out
 
@@ -272,6 +277,7 @@ class PromptReader:
             n_keep=self._n_keep(message, len(tokens)),
             n_left_out=n_left_out,
             reading=self._reading(tokens, params) if message.tells_reading else None,
+            tells_tokens=message.tells_tokens,
             tells_progress=message.tells_progress,
             predict_ms=message.predict_ms,
         )

@@ -190,7 +190,11 @@ Logprobs = Annotated[int | None, PlainValidator(_logprobs, json_schema_input_typ
 LoraAdapters = Annotated[
     Adapters | None, PlainValidator(_adapters, json_schema_input_type=list[dict[str, float]] | None)
 ]
-KeepAlive = Annotated[float | None, PlainValidator(_keep_alive, json_schema_input_type=str | float | None)]
+KeepAlive = Annotated[
+    float | None,
+    PlainValidator(_keep_alive, json_schema_input_type=str | float | None),
+    Field(description="The model stays loaded so long after its last request: 5m, seconds, 0; -1: for ever."),
+]
 """Ollama's: the seconds that the model stays loaded after its last request, or a text such as `5m`."""
 TokenList = Annotated[list[int], PlainValidator(_token_list, json_schema_input_type=list[int])]
 

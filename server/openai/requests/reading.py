@@ -6,7 +6,7 @@ in a process of its own (`reading_process`) for any other, with the same outcome
 
 from __future__ import annotations
 
-from typing import Literal, TypeVar, assert_never
+from typing import Literal, TypeVar
 
 import msgspec
 from pydantic import BaseModel, ValidationError
@@ -17,9 +17,19 @@ from server.anthropic.requests.schemas import CountTokensRequest, MessagesReques
 from server.anthropic.requests.to_engine import MessageOptions
 from server.embeddings.form import AnswerForm
 from server.embeddings.read import SCHEMAS, PooledPurpose, read_pooled
+from server.embeddings.schemas import PooledRequest
 from server.ipc.messages import ApplyTemplate, CountTokens, Detokenize, Generate, Pool, Tokenize
 from server.llama_server import to_engine as native_to_engine
 from server.llama_server.schemas import InfillRequest, NativeCompletionRequest, NativeRequest
+from server.ollama import to_engine as ollama_to_engine
+from server.ollama.form import OllamaForm
+from server.ollama.schemas import (
+    OllamaChatRequest,
+    OllamaEmbeddingsRequest,
+    OllamaEmbedRequest,
+    OllamaGenerateRequest,
+    OllamaRequest,
+)
 from server.openai import errors
 from server.openai.requests import to_engine
 from server.openai.requests.answer_options import AnswerOptions, answer_options, native_options
@@ -50,11 +60,13 @@ Purpose = (
         "count_chat",
         "messages",
         "count_tokens",
+        "ollama_chat",
+        "ollama_generate",
     ]
     | PooledPurpose
 )
 """The route that got a body: `text` is `/v1/completions`, `native` llama-server's `/completion`, `messages`
-Anthropic's `/v1/messages`."""
+Anthropic's `/v1/messages`, `ollama_…` is Ollama's."""
 
 Schema = TypeVar("Schema", bound=BaseModel)
 
@@ -87,6 +99,9 @@ class GenerationRead(msgspec.Struct, frozen=True, kw_only=True, tag="generation"
     generates: list[Generate]
     message: MessageOptions | None = None
     """The form of an answer of `/v1/messages`, for which `options` say nothing."""
+    ollama: OllamaForm | None = None
+    """The form of an answer of `/api/chat` or `/api/generate`, for which they say nothing either. Such a
+    request may ask nothing, and then it has no messages."""
     store: bool = False
     """True if the client wants its chat to be kept, with `metadata`."""
     metadata: dict[str, str] = {}
@@ -123,7 +138,8 @@ def read(job: ReadJob, body: bytes) -> ReadRequest:
     check_structure(body)
     outcome = _read(job, body)
     if isinstance(outcome, GenerationRead | ResponseRead):
-        check_form(outcome.generates[0].constraint)
+        for generate in outcome.generates[:1]:  # all have the same
+            check_form(generate.constraint)
     return outcome
 
 
@@ -171,12 +187,10 @@ def _read(job: ReadJob, body: bytes) -> ReadRequest:
                 without_effect=for_the_log(messages_to_engine.without_effect(counted)),
                 question=count,
             )
-        case "embeddings" | "unversioned" | "embedding" | "embed" | "embed_all" | "rerank" | "score":
-            pooled = parse(body, SCHEMAS[job.purpose])
-            pool, form = read_pooled(job.purpose, pooled, job.request_id, job.timeout_s)
-            return PooledRead(model=pooled.model, unknown=unknown_fields(pooled), pool=pool, form=form)
-        case _:
-            assert_never(job.purpose)
+        case "ollama_chat" | "ollama_generate":
+            return _read_ollama(job, body)
+        case purpose:
+            return _pooled(purpose, parse(body, SCHEMAS[purpose]), job)
 
 
 def parse(body: bytes, schema: type[Schema]) -> Schema:
@@ -234,6 +248,38 @@ def _message(request: MessagesRequest, job: ReadJob) -> GenerationRead:
         options=AnswerOptions(),
         generates=[generate],
         message=options,
+    )
+
+
+def _pooled(purpose: PooledPurpose, request: PooledRequest, job: ReadJob) -> PooledRead:
+    pool, form = read_pooled(purpose, request, job.request_id, job.timeout_s)
+    options = request.options if isinstance(request, OllamaEmbedRequest | OllamaEmbeddingsRequest) else None
+    return PooledRead(
+        model=request.model,
+        unknown=unknown_fields(request),
+        without_effect=for_the_log(ollama_to_engine.given_options(options)),
+        pool=pool,
+        form=form,
+    )
+
+
+def _read_ollama(job: ReadJob, body: bytes) -> GenerationRead:
+    if job.purpose == "ollama_chat":
+        chat = parse(body, OllamaChatRequest)
+        return _ollama(chat, *ollama_to_engine.from_chat(chat, job.request_id, job.timeout_s))
+    text = parse(body, OllamaGenerateRequest)
+    return _ollama(text, *ollama_to_engine.from_generate(text, job.request_id, job.timeout_s))
+
+
+def _ollama(request: OllamaRequest, generates: list[Generate], form: OllamaForm) -> GenerationRead:
+    return GenerationRead(
+        model=request.model,
+        unknown=unknown_fields(request),
+        without_effect=for_the_log(ollama_to_engine.without_effect(request)),
+        stream=request.stream is not False,
+        options=AnswerOptions(),
+        generates=generates,
+        ollama=form,
     )
 
 

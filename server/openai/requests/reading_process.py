@@ -82,6 +82,8 @@ def parts_of(outcome: ReadRequest) -> list[bytes]:
         return [_encode(Head(outcome=outcome))]
     if isinstance(outcome, GenerationRead | ResponseRead):
         generates = outcome.generates
+        if not generates:
+            return [_encode(Head(outcome=outcome))]
         long = [_long(generate.prompt, _param(outcome, generate.prompt)) for generate in generates]
         first = msgspec.structs.replace(generates[0], prompt=TextPrompt(""))
         short: ReadRequest = msgspec.structs.replace(outcome, generates=[first])
@@ -116,6 +118,8 @@ def joined(head: Head, long: list[bytes]) -> ReadRequest:
     if isinstance(outcome, HistoryWanted):
         return outcome
     if isinstance(outcome, GenerationRead | ResponseRead):
+        if not outcome.generates:
+            return outcome
         (first,) = outcome.generates
         pairs = zip(head.ids, raw, strict=True)
         generates = [msgspec.structs.replace(first, id=id_, prompt=prompt) for id_, prompt in pairs]

@@ -64,7 +64,12 @@ def constraint_of(request: GenerationRequest) -> Constraint | None:
 def shown_schema(request: GenerationRequest, constraint: Constraint | None) -> str | None:
     """Return the schema that the prompt tells the model, as JSON text; None: none, or the client doesn't
     want it told."""
-    if constraint is None or request.show_schema is False:
+    return None if request.show_schema is False else schema_to_tell(constraint)
+
+
+def schema_to_tell(constraint: Constraint | None) -> str | None:
+    """Return the schema of a form, if it is one that a model can be told."""
+    if constraint is None:
         return None
     if constraint.kind == "json_object":
         return schema_text({"type": "object"})
@@ -92,7 +97,7 @@ def _read(name: str, param: str, value: Any) -> Constraint | None:
     if name == "structured_outputs":
         return _structured_outputs(value, param)
     if name in _SCHEMAS:
-        return _schema(value, param)
+        return schema_constraint(value, param)
     if name in _CHOICES:
         return _choices(value, param)
     text = _text(value, param)
@@ -125,7 +130,7 @@ def _response_format(value: Any, param: str) -> Constraint | None:
         case "json_schema" if field == "json_schema":
             return _json_schema(more, where)
         case "json_schema" | "json_object" | "json" if field is not None:
-            return _schema(more, where)
+            return schema_constraint(more, where)
         case "regex" | "grammar" if field is not None and _text(more, where):
             text = _text(more, where)
             return Constraint(
@@ -147,7 +152,7 @@ def _json_schema(value: Any, param: str) -> Constraint:
         raise _invalid(f"{param}.{unknown}", "isn't known; a schema's own fields go into 'schema'")
     if value.get("schema") is None:
         raise _missing(f"{param}.schema")
-    return _schema(value["schema"], f"{param}.schema")
+    return schema_constraint(value["schema"], f"{param}.schema")
 
 
 def _structured_outputs(value: Any, param: str) -> Constraint | None:
@@ -171,7 +176,7 @@ def _structured_outputs(value: Any, param: str) -> Constraint | None:
     return found[0] if found else None
 
 
-def _schema(value: Any, param: str) -> Constraint:
+def schema_constraint(value: Any, param: str) -> Constraint:
     """Return the constraint of a schema, which may come as JSON text, too."""
     if isinstance(value, str):
         try:

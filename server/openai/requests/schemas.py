@@ -60,11 +60,13 @@ class ModelRequest(BaseModel):
     n: Annotated[int, Field(ge=1, le=128)] | None = None
 
 
-class SamplingRequest(ModelRequest):
+class SamplingFields(BaseModel):
     """The parameters of sampling and stopping. `to_engine` copies them to SamplingParams by their names.
 
     `max_completion_tokens` and `n_predict` are other names of `max_tokens`.
     """
+
+    model_config = _CONFIG
 
     max_tokens: MaxTokens | None = Field(
         default=None, description="An upper bound; -1, or more than there is room for: to the context's end."
@@ -102,6 +104,10 @@ class SamplingRequest(ModelRequest):
     mirostat_eta: Annotated[float, Limited("mirostat_eta")] | None = None
 
 
+class SamplingRequest(ModelRequest, SamplingFields):
+    """A request that has the parameters of sampling among its own fields."""
+
+
 class GenerationRequest(SamplingRequest):
     """The parameters that completions and chat completions share."""
 
@@ -111,10 +117,7 @@ class GenerationRequest(SamplingRequest):
     priority: Priority | None = Field(default=None, description="Lower goes first; 0 by default.")
     lora: LoraAdapters = Field(default=None, description="LoRA adapters by id; those not named are off.")
     cache_prompt: bool | None = None
-    keep_alive: KeepAlive = Field(
-        default=None,
-        description="The model stays loaded so long after its last request: 5m, seconds, 0; -1: for ever.",
-    )
+    keep_alive: KeepAlive = None
     context_shift: bool | None = Field(
         default=None, description="True: an answer goes on where the context is full, without its older half."
     )

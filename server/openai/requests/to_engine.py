@@ -27,7 +27,7 @@ from server.openai.requests.schemas import (
     ChatCompletionRequest,
     CompletionRequest,
     GenerationRequest,
-    SamplingRequest,
+    SamplingFields,
     TemplateRequest,
 )
 from server.openai.requests.tools import offered_tools
@@ -79,7 +79,7 @@ def chat_prompt(request: TemplateRequest) -> ChatPrompt:
     )
 
 
-def given_sampling(request: SamplingRequest) -> dict[str, Any]:
+def given_sampling(request: SamplingFields) -> dict[str, Any]:
     """Return the fields of SamplingParams that the client gave, by name."""
     values = {name: getattr(request, name) for name in SamplingParams.__struct_fields__}
     values["logit_bias"] = tuple((key, bias) for key, bias in request.logit_bias if isinstance(key, int))
@@ -162,12 +162,12 @@ _MAX_TOKENS_NAMES = ("max_completion_tokens", "max_tokens", "n_predict")
 """The names of max_tokens, the first that is given counts."""
 
 
-def max_tokens_name(request: SamplingRequest) -> str | None:
+def max_tokens_name(request: SamplingFields) -> str | None:
     """Return the first of the names of max_tokens that was given."""
     return next((name for name in _MAX_TOKENS_NAMES if getattr(request, name) is not None), None)
 
 
-def _max_tokens(request: SamplingRequest, name: str) -> int | None:
+def _max_tokens(request: SamplingFields, name: str) -> int | None:
     """Return max_tokens as the field of that name has it; None: to the context's end."""
     value: int = getattr(request, name)
     if value == 0 and isinstance(request, ChatCompletionRequest):

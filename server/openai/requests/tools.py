@@ -29,12 +29,18 @@ def offered_tools(request: TemplateRequest) -> OfferedTools:
             "'function_call' chooses among 'functions', and the request has 'tools'; use 'tool_choice'",
             param="function_call",
         )
-    given = _items(request.tools, "tools")
-    tools = tuple(_tool(item, f"tools[{i}]") for i, item in enumerate(given))
-    tool_definitions.check_tools(tools, [f"tools[{i}].function" for i in range(len(tools))])
+    tools = tools_of(request.tools)
     choice = _choice(request.tool_choice, parallel=request.parallel_tool_calls is not False)
     tool_definitions.check_choice(choice, tools, "tool_choice")
     return OfferedTools(tools, choice)
+
+
+def tools_of(value: Any) -> tuple[Tool, ...]:
+    """Return the tools of a request's `tools`. Raises RequestError for what is wrong with them."""
+    given = _items(value, "tools")
+    tools = tuple(_tool(item, f"tools[{i}]") for i, item in enumerate(given))
+    tool_definitions.check_tools(tools, [f"tools[{i}].function" for i in range(len(tools))])
+    return tools
 
 
 def _functions(request: TemplateRequest) -> OfferedTools:

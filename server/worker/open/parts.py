@@ -16,6 +16,7 @@ from server.chat.template_file import read_template
 from server.engine.runner import ModelRunner
 from server.engine.sampling_params import SamplingParams
 from server.engine.speculation.speculation import Speculation
+from server.file_sampling import sampling_defaults
 from server.ipc.model_spec import KernelReport, ModelInfo, ModelSpec
 from server.placement import Placement
 from server.serve_options import ServeOptions
@@ -25,7 +26,6 @@ from server.worker.pooled.runner import PooledRunner
 from server.worker.prefix.store import PrefixStore
 from server.worker.prompts import PromptReader
 from server.worker.run.context_decoder import DecodeListener
-from server.worker.sampling.defaults import sampling_defaults
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,8 +4,8 @@ candidates.py        find_candidates: the few entries of each row of logits that
                      together.
 chain.py             STEPS, all samplers in llama.cpp's order; a request's list of them, and llama.cpp's chain
                      of a list.
-defaults.py          Sampling defaults that a model's file gives (`general.sampling.*`), for what a request
-                     leaves open.
+defaults.py          `with_defaults`: a request's sampling parameters, with defaults for what it leaves open.
+                     Pure.
 device_rows.py       DeviceRows: rows of logits stay on the device, and only their k largest entries come to
                      the host.
 fast_path.py         FastPath: the quickest way to sample a request with the tokens that llama.cpp's chain

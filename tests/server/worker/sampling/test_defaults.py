@@ -7,8 +7,9 @@ import math
 import pytest
 
 from server.engine.sampling_params import SamplingParams
+from server.file_sampling import sampling_defaults
 from server.ipc.messages import Generate, TextPrompt
-from server.worker.sampling.defaults import sampling_defaults, with_defaults
+from server.worker.sampling.defaults import with_defaults
 
 
 def generate(temperature: float | None = None) -> Generate:
