@@ -1,4 +1,4 @@
-"""The tool calls in recorded answers, with the schemas that their requests gave, for all three protocols."""
+"""The tool calls in recorded answers, with the schemas that their requests gave, for all protocols."""
 
 from __future__ import annotations
 
@@ -68,7 +68,18 @@ def calls_of(exchange: Exchange) -> list[ToolCall]:
         return _of_chat(events)
     if exchange.path.endswith("/messages"):
         return _of_messages(events)
+    if exchange.path.endswith("/api/chat"):
+        return _of_ollama(events)
     return _of_responses(events)
+
+
+def _of_ollama(events: list[dict[str, Any]]) -> list[ToolCall]:
+    """Return the calls, which come whole or not at all."""
+    calls = [call for event in events for call in event.get("message", {}).get("tool_calls") or []]
+    return [
+        ToolCall(call["function"]["name"], json.dumps(call["function"]["arguments"]), call["id"])
+        for call in calls
+    ]
 
 
 def _of_chat(events: list[dict[str, Any]]) -> list[ToolCall]:

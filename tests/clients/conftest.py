@@ -11,9 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.clients.libraries import EMBEDDER, RERANKER
 from tests.clients.pico_agent import N_CTX, write_agent_gguf
 from tests.clients.table import Row, as_markdown, write_into
 from tests.e2e.running import environment, free_port, is_ready, serving
+from tests.server.worker.family_models import write_family_gguf
 
 MODEL = "pico"
 PAGE = "CORRAL_CLIENTS_PAGE"
@@ -55,10 +57,16 @@ def pico(client_home: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def scripted_server(pico: Path, client_home: Path) -> Iterator[Address]:
+def pooled(client_home: Path) -> tuple[Path, ...]:
+    """The models for vectors and for scores, of random weights."""
+    return tuple(write_family_gguf(name, client_home) for name in (EMBEDDER, RERANKER))
+
+
+@pytest.fixture(scope="session")
+def scripted_server(pico: Path, pooled: tuple[Path, ...], client_home: Path) -> Iterator[Address]:
     """The product over a model that plays the agents' loop."""
     port, log = free_port(), client_home / "scripted.log"
-    command = [sys.executable, "-m", "tests.clients.scripted_server", str(pico), str(port)]
+    command = [sys.executable, "-m", "tests.clients.scripted_server", str(port), str(pico), *map(str, pooled)]
     with (
         log.open("wb") as output,
         subprocess.Popen(
@@ -75,8 +83,8 @@ def scripted_server(pico: Path, client_home: Path) -> Iterator[Address]:
 
 
 @pytest.fixture(scope="session")
-def pico_server(pico: Path, client_home: Path) -> Iterator[Address]:
+def pico_server(pico: Path, pooled: tuple[Path, ...], client_home: Path) -> Iterator[Address]:
     """The product as it is over random weights: only grammars make its calls valid."""
-    arguments = (str(pico), "--parallel", "2", "--ctx", str(N_CTX))
+    arguments = (str(pico), *map(str, pooled), "--parallel", "2", "--ctx", str(N_CTX))
     with serving(*arguments, env=environment(client_home), log=client_home / "pico.log") as server:
         yield "127.0.0.1", int(server.url.rpartition(":")[2])

@@ -16,9 +16,8 @@ from tests.clients.installing import CACHE, npm, pip
 from tests.clients.isolation import ADDRESS, ClientRun
 
 INSIDE = Path(__file__).parent / "inside"
-EMBEDDINGS = "needs /v1/embeddings, which isn't served yet"
-RERANK = "needs /rerank, which isn't served yet"
-OLLAMA = "needs Ollama's /api/chat, which isn't served yet"
+EMBEDDER, RERANKER = "bert", "xlm-roberta-reranker"
+"""The names of the servers' models for vectors and for scores: families of `tests/quantize/families`."""
 UNDERSTANDING = "needs a model that understands what it is asked"
 
 
@@ -54,6 +53,8 @@ class Library:
             "SERVER_URL": ADDRESS,
             "SERVER_MODEL": model,
             "SERVER_KEY": KEY,
+            "SERVER_EMBEDDER": EMBEDDER,
+            "SERVER_RERANKER": RERANKER,
             "PYTHONDONTWRITEBYTECODE": "1",
         }
         env |= self.env
@@ -102,18 +103,22 @@ def outcomes_of(run: ClientRun) -> dict[str, str]:
 
 
 HOME_ASSISTANT = "homeassistant==2026.11.0"
-_LANGCHAIN = (
-    *("langchain-openai==1.7.4", "langchain-anthropic==1.7.10", "langchain-tests==1.1.9"),
-    *("langchain==1.5.2", "pytest==9.2.0", "pytest-asyncio==1.5.0", "pytest-socket==0.8.1"),
+_TESTS = (
+    *("langchain-tests==1.1.9", "langchain==1.5.2"),
+    *("pytest==9.2.0", "pytest-asyncio==1.5.0", "pytest-socket==0.8.1"),
 )
+_LANGCHAIN = ("langchain-openai==1.7.4", "langchain-anthropic==1.7.10", *_TESTS)
 
 
 def _langchain(provider: str) -> Library:
     """LangChain's tests with one provider."""
     beyond = {"test_unicode_tool_call_integration": UNDERSTANDING}
-    if provider == "openai":
+    if provider in ("openai", "ollama"):
         beyond["test_json_mode"] = UNDERSTANDING
     script, env = "langchain_standard.py", {"PROVIDER": provider}
+    if provider == "ollama":
+        packages = ("langchain-ollama==1.1.0", *_TESTS)
+        return Library(f"LangChain {provider}", packages, script, beyond, env, folder="langchain-ollama")
     return Library(f"LangChain {provider}", _LANGCHAIN, script, beyond, env, folder="langchain")
 
 
@@ -122,30 +127,36 @@ def _small(name: str, *packages: str, **more: Any) -> Library:
 
 
 LIBRARIES = (
-    Library("openai", ("openai==3.57.0",), "openai_checks.py", {"embeddings": EMBEDDINGS}),
+    Library("openai", ("openai==3.57.0",), "openai_checks.py"),
     Library("anthropic", ("anthropic==2.14.0",), "anthropic_checks.py"),
-    Library("js-openai", ("openai@7.59.0",), "openai_checks.mjs", {"embeddings": EMBEDDINGS}),
+    Library("ollama", ("ollama==0.6.3",), "ollama_checks.py"),
+    Library("js-openai", ("openai@7.59.0",), "openai_checks.mjs"),
     Library("js-anthropic", ("@anthropic-ai/sdk@1.14.0",), "anthropic_checks.mjs"),
     Library(
         "js-ai",
         ("ai@7.0.173", "@ai-sdk/openai-compatible@3.0.92", "zod@4.6.7"),
         "ai_checks.mjs",
-        {"embed": EMBEDDINGS},
     ),
+    Library("js-ollama", ("ollama@0.6.4",), "ollama_checks.mjs"),
     _langchain("openai"),
     _langchain("openai-responses"),
     _langchain("anthropic"),
+    _langchain("ollama"),
     Library("pydantic-ai", ("pydantic-ai-slim[openai,anthropic]==2.68.0",), "pydantic_ai_checks.py"),
     Library("home-assistant", ("openai==3.26.0",), "home_assistant.py"),
     _small("instructor", "instructor==1.17.0"),
     _small(
         "litellm",
         "litellm==1.110.2",
-        later={"embedding": EMBEDDINGS, "rerank": RERANK, "ollama_chat_route": OLLAMA},
         env={"LITELLM_LOCAL_MODEL_COST_MAP": "True"},
     ),
     _small("openai-agents", "openai-agents==0.24.0"),
     _small("huggingface-hub", "huggingface_hub==2.4.0", "pydantic==2.14.4"),
     _small("smolagents", "smolagents[openai]==1.26.0"),
-    _small("llama-index", "llama-index-llms-openai-like==0.8.1"),
+    _small(
+        "llama-index",
+        "llama-index-llms-openai-like==0.8.1",
+        "llama-index-embeddings-openai-like==0.4.0",
+        "llama-index-embeddings-ollama==0.10.0",
+    ),
 )

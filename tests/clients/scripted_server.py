@@ -1,4 +1,4 @@
-"""`python -m tests.clients.scripted_server FILE PORT`: the product's server over scripted workers."""
+"""`python -m tests.clients.scripted_server PORT FILE…`: the product's server over scripted workers."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from tests.clients.scripted_worker import command
 
 
 def main() -> None:
-    file, port = Path(sys.argv[1]), int(sys.argv[2])
+    port, files = int(sys.argv[1]), map(Path, sys.argv[2:])
     logging.basicConfig(stream=sys.stderr, level=logging.INFO)
     config = load_config({"port": port}, os.environ)
     with listen(config.host, config.port) as listener:
         store = ModelStore(Paths.from_environment())
-        ModelServer.of(config, store, [file_entry(file)], command=command).run(listener)
+        ModelServer.of(config, store, list(map(file_entry, files)), command=command).run(listener)
 
 
 if __name__ == "__main__":

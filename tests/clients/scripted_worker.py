@@ -1,7 +1,8 @@
 """`python -m tests.clients.scripted_worker --fd N`: a worker whose model is a script.
 
-All of it is the product's: template, tokens, grammars, engine, tool formats. Only `ScriptedRunner` stands
-where llama.cpp computes: its tokens are those of `scripted_model`, and never such as the grammar forbids.
+All of it is the product's: template, tokens, grammars, engine, tool formats. Only for models that write text
+`ScriptedRunner` stands where llama.cpp computes: its tokens are those of `scripted_model`, and never such as
+the grammar forbids.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from server.engine.events import TokenLogprob
 from server.engine.sampling_params import SamplingParams
 from server.worker.adapter_set import AdapterSet
 from server.worker.channel import Channel
+from server.worker.open.kinds import KINDS
 from server.worker.open.loading import load
 from server.worker.open.parts import LoadedFile, LoadedModel, describe, open_renderer
 from server.worker.prompts import PromptReader
@@ -151,7 +153,7 @@ def main() -> int:
     spec = channel.receive_spec()
     if spec is None:
         return EXIT_OK
-    return Worker(channel, spec, partial(load, openers={"decoder": open_scripted})).run()
+    return Worker(channel, spec, partial(load, openers={**KINDS, "decoder": open_scripted})).run()
 
 
 if __name__ == "__main__":

@@ -53,6 +53,23 @@ def responses(name: str, arguments: str, end: str = "completed") -> Exchange:
     return exchange("/v1/responses", tool, [{"type": "response.output_item.done", "item": item}])
 
 
+def ollama(name: str, arguments: str, _end: str = "stop") -> Exchange:
+    call = {"id": "c", "function": {"index": 0, "name": name, "arguments": json.loads(arguments)}}
+    function = {"name": "weather", "parameters": SCHEMA}
+    made = exchange("/api/chat", {"type": "function", "function": function}, [])
+    lines = [{"message": {"role": "assistant", "content": "", "tool_calls": [call]}}, {"done": True}]
+    body = "".join(f"{json.dumps(line)}\n" for line in lines).encode()
+    made.answer = Message("HTTP/1.1 200 OK", {"content-type": "application/x-ndjson"}, body)
+    return made
+
+
+def test_calls_of_ollamas_chats() -> None:
+    assert [call.arguments for call in calls_of(ollama("weather", GOOD))] == [GOOD]
+    assert malformed([ollama("weather", GOOD)]) == []
+    for name, arguments in (("weather", BAD), ("other", GOOD)):
+        assert len(malformed([ollama(name, arguments)])) == 1
+
+
 @pytest.mark.parametrize("protocol", [chat, messages, responses])
 def test_malformed_calls(protocol: Any) -> None:
     assert [call.arguments for call in calls_of(protocol("weather", GOOD))] == [GOOD]

@@ -46,10 +46,12 @@ class Exchange:
         return 0 if self.answer is None else int(self.answer.first_line.split(" ")[1])
 
     def events(self) -> list[dict[str, Any]]:
-        """Return the objects of a streamed answer's events."""
+        """Return the objects of a streamed answer's events, or of its lines where each is JSON."""
         if self.answer is None:
             return []
         lines = self.answer.body.decode("utf-8", "replace").splitlines()
+        if self.answer.headers.get("content-type") == "application/x-ndjson":
+            return [json.loads(line) for line in lines]
         data = [line.removeprefix("data:").strip() for line in lines if line.startswith("data:")]
         return [json.loads(text) for text in data if text and text != "[DONE]"]
 

@@ -1,5 +1,5 @@
 // Vercel's AI SDK with its provider for compatible servers.
-import { check, key, load, model, need, report, schema, url } from "./checking.mjs";
+import { check, embedder, key, load, model, need, report, schema, url } from "./checking.mjs";
 
 const ai = await load("ai");
 const { createOpenAICompatible } = await load("@ai-sdk/openai-compatible");
@@ -23,7 +23,7 @@ await check("tool_loop_stream", async () => {
 await check("object", async () =>
   need((await ai.generateObject({ ...asked, schema: ai.jsonSchema(schema) })).object.city, "none"));
 await check("embed", async () => {
-  const embedding = provider.embeddingModel?.(model) ?? provider.textEmbeddingModel(model);
+  const embedding = provider.embeddingModel?.(embedder) ?? provider.textEmbeddingModel(embedder);
   need((await ai.embed({ model: embedding, value: "a" })).embedding.length, "none");
 });
 report();

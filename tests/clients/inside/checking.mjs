@@ -1,7 +1,9 @@
 // Named checks in JavaScript; `report` prints each one's outcome, "ok" or the error, as one JSON object.
 import { createRequire } from "node:module";
 
-export const { SERVER_URL: url, SERVER_MODEL: model, SERVER_KEY: key } = process.env;
+export const {
+  SERVER_URL: url, SERVER_MODEL: model, SERVER_KEY: key, SERVER_EMBEDDER: embedder,
+} = process.env;
 export const messages = [{ role: "user", content: "Say hi." }];
 export const schema = {
   type: "object", properties: { city: { type: "string" } }, required: ["city"], additionalProperties: false,

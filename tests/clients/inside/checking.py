@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 URL, MODEL, KEY = (os.environ[f"SERVER_{name}"] for name in ("URL", "MODEL", "KEY"))
+EMBEDDER, RERANKER = os.environ["SERVER_EMBEDDER"], os.environ["SERVER_RERANKER"]
 HI = [{"role": "user", "content": "Say hi."}]
 CITY = {
     "type": "object",

@@ -7,7 +7,7 @@ import os
 import sys
 
 import pytest
-from langchain_tests.integration_tests import ChatModelIntegrationTests
+from langchain_tests.integration_tests import ChatModelIntegrationTests, EmbeddingsIntegrationTests
 
 URL, MODEL, KEY = (os.environ[f"SERVER_{name}"] for name in ("URL", "MODEL", "KEY"))
 PROVIDER = os.environ["PROVIDER"]
@@ -17,6 +17,11 @@ if PROVIDER == "anthropic":
     from langchain_anthropic import ChatAnthropic as Chosen
 
     PARAMS = {**COMMON, "base_url": URL, "max_tokens": 1024}
+elif PROVIDER == "ollama":
+    from langchain_ollama import ChatOllama as Chosen
+    from langchain_ollama import OllamaEmbeddings
+
+    PARAMS = {"model": MODEL, "base_url": URL, "num_predict": 1024, "validate_model_on_init": True}
 else:
     from langchain_openai import ChatOpenAI as Chosen
 
@@ -40,7 +45,23 @@ class TestStandard(ChatModelIntegrationTests):
 
     @property
     def supports_json_mode(self):
-        return PROVIDER == "openai"
+        return PROVIDER in ("openai", "ollama")
+
+    @property
+    def has_tool_choice(self):
+        return PROVIDER != "ollama"  # its protocol has none
+
+
+if PROVIDER == "ollama":
+
+    class TestVectors(EmbeddingsIntegrationTests):
+        @property
+        def embeddings_class(self):
+            return OllamaEmbeddings
+
+        @property
+        def embedding_model_params(self):
+            return {"model": os.environ["SERVER_EMBEDDER"], "base_url": URL}
 
 
 class Outcomes:

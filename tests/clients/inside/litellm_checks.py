@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import litellm
-from checking import CITY, HI, KEY, MODEL, URL, check, main
+from checking import CITY, EMBEDDER, HI, KEY, MODEL, RERANKER, URL, check, main
 
 
 def route(name, base, **more):
@@ -78,14 +78,35 @@ def ollama_chat_route():
 
 
 @check
+def ollama_chat_route_stream():
+    route("ollama_chat", URL, stream=True)
+
+
+@check
+def ollama_chat_route_tools():
+    called("ollama_chat", URL)
+
+
+@check
+def ollama_route():
+    route("ollama", URL)
+
+
+@check
 def embedding():
-    asked = {"model": f"openai/{MODEL}", "api_base": f"{URL}/v1", "api_key": KEY}
+    asked = {"model": f"openai/{EMBEDDER}", "api_base": f"{URL}/v1", "api_key": KEY}
+    assert len(litellm.embedding(**asked, input=["a", "b"]).data) == 2
+
+
+@check
+def ollama_embedding():
+    asked = {"model": f"ollama/{EMBEDDER}", "api_base": URL}
     assert len(litellm.embedding(**asked, input=["a", "b"]).data) == 2
 
 
 @check
 def rerank():
-    asked = {"model": f"hosted_vllm/{MODEL}", "api_base": URL, "api_key": KEY}
+    asked = {"model": f"hosted_vllm/{RERANKER}", "api_base": URL, "api_key": KEY}
     assert len(litellm.rerank(**asked, query="pet", documents=["A cat.", "A spade."], top_n=1).results) == 1
 
 

@@ -1,5 +1,5 @@
 // OpenAI's library for JavaScript.
-import { check, key, load, messages, model, need, report, schema, url } from "./checking.mjs";
+import { check, embedder, key, load, messages, model, need, report, schema, url } from "./checking.mjs";
 
 const { default: OpenAI } = await load("openai");
 const client = new OpenAI({ baseURL: `${url}/v1`, apiKey: key, maxRetries: 0 });
@@ -21,7 +21,7 @@ await check("run_tools", async () => {
   const own = { name: "weather", parameters: schema, parse: JSON.parse, function: () => "rain" };
   need(await chats.runTools({ model, messages, tools: [{ type: "function", function: own }] }).finalContent(), "no text");
 });
-await check("embeddings", async () => need((await client.embeddings.create({ model, input: ["a"] })).data.length, "none"));
+await check("embeddings", async () => need((await client.embeddings.create({ model: embedder, input: ["a"] })).data.length, "none"));
 await check("responses", async () => need((await client.responses.create({ model, input: "hi" })).output_text, "no text"));
 await check("responses_stream", async () =>
   need((await client.responses.stream({ model, input: "hi" }).finalResponse()).usage.total_tokens, "no usage"));

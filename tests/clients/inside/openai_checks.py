@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import openai
-from checking import CITY, HI, KEY, MODEL, URL, check, main, raised
+from checking import CITY, EMBEDDER, HI, KEY, MODEL, URL, check, main, raised
 from pydantic import BaseModel
 
 client = openai.OpenAI(base_url=f"{URL}/v1", api_key=KEY, max_retries=0, timeout=60)
@@ -113,7 +113,7 @@ def completions():
 
 @check
 def embeddings():
-    assert len(client.embeddings.create(model=MODEL, input=["a", "b"]).data) == 2
+    assert len(client.embeddings.create(model=EMBEDDER, input=["a", "b"]).data) == 2
 
 
 @check

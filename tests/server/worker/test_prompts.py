@@ -86,6 +86,20 @@ def test_texts_and_ids_are_one_sequence_with_one_begin(vocab: Vocab) -> None:
         tokens_of(reader, MixedPrompt(("hello", tuple([5] * (N_CTX + 1)))))
 
 
+def test_a_chat_goes_on_from_tokens(vocab: Vocab) -> None:
+    chat = ChatPrompt([{"role": "user", "content": "hello"}])
+    reader = reader_of(vocab, BOS_TEMPLATE)
+    own = vocab.tokenize("user: hello\n", add_special=False, parse_special=True)
+    whole = tokens_of(reader, msgspec.structs.replace(chat, before=(5, 6)))
+    begin = [] if vocab.bos is None or vocab.add_bos else [vocab.bos]
+    assert whole == [5, 6, *begin, *own]  # the tokenizer's own beginning stands in front of `before` already
+    with pytest.raises(ContextLengthExceeded):
+        tokens_of(reader, msgspec.structs.replace(chat, before=(5,) * N_CTX))
+    message = Generate(id="r", prompt=chat, params=SamplingParams())
+    assert not reader.read(message).tells_tokens
+    assert reader.read(msgspec.structs.replace(message, tells_tokens=True)).tells_tokens
+
+
 def test_a_reading_tells_the_prompt_and_all_parameters(vocab: Vocab) -> None:
     renderer = reader_of(vocab)._renderer
     reader = PromptReader(vocab, renderer, {"temperature": 0.25, "max_tokens": 9}, n_ctx=N_CTX)
