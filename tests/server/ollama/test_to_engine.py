@@ -332,7 +332,8 @@ def test_texts() -> None:
     assert vectors("ollama_embed").inputs.texts == vectors("ollama_embed", input=[]).inputs.texts == ()
     assert vectors("ollama_embeddings", prompt="a").inputs.texts == ("a",)
     assert vectors("ollama_embeddings", prompt="").inputs.texts == ()
-    for wrong in ([1, 2], [["a"]], 3, {}):
+    wrongs: tuple[Any, ...] = ([1, 2], [["a"]], 3, {})
+    for wrong in wrongs:
         with pytest.raises(RequestError) as caught:
             vectors("ollama_embed", input=wrong)
         assert (caught.value.param or "").startswith("input")
