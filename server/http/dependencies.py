@@ -93,7 +93,7 @@ class Api:
         return read, answer_id
 
     async def read_native(self, request: Request, purpose: Purpose) -> tuple[GenerationRead, str]:
-        """Return a request of llama-server's or Ollama's own routes, and its answer's id. Raises RequestError."""
+        """Return a request of llama-server's or Ollama's routes, and its answer's id. Raises RequestError."""
         answer_id = new_id("text")
         job = ReadJob(purpose=purpose, request_id=answer_id, timeout_s=self.config.request_timeout_s)
         read = await self._read(request, job)

@@ -21,7 +21,7 @@ elif PROVIDER == "ollama":
     from langchain_ollama import ChatOllama as Chosen
     from langchain_ollama import OllamaEmbeddings
 
-    PARAMS = {"model": MODEL, "base_url": URL, "num_predict": 1024, "validate_model_on_init": True}
+    PARAMS = {"model": MODEL, "base_url": URL, "num_predict": 1024}
 else:
     from langchain_openai import ChatOpenAI as Chosen
 
@@ -61,7 +61,8 @@ if PROVIDER == "ollama":
 
         @property
         def embedding_model_params(self):
-            return {"model": os.environ["SERVER_EMBEDDER"], "base_url": URL}
+            model = os.environ["SERVER_EMBEDDER"]
+            return {"model": model, "base_url": URL, "validate_model_on_init": True}
 
 
 class Outcomes:
