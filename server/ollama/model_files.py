@@ -11,6 +11,7 @@ from models.errors import CorralError
 from models.gguf.info import GGUFInfo, read_gguf_info
 from models.gguf.reader import GGUFArray
 from server.file_sampling import sampling_defaults
+from server.ipc.model_spec import ModelInfo
 from server.ollama.abilities import Abilities, abilities_of
 from server.ollama.times import iso_time
 from server.supervisor.catalogue import CatalogueEntry
@@ -82,10 +83,10 @@ def digest_of(entry: CatalogueEntry) -> str:
     return hashlib.sha256(words.encode()).hexdigest()
 
 
-def vram_bytes(entry: CatalogueEntry, summary: FileSummary, n_gpu_layers: int) -> int:
+def vram_bytes(entry: CatalogueEntry, summary: FileSummary, info: ModelInfo | None) -> int:
     """Return the bytes of the file that are on a GPU, about: its layers and the output count alike."""
-    share = min(n_gpu_layers / (summary.n_layers + 1), 1.0)
-    return int(entry.size_bytes * max(share, 0.0))
+    n_gpu_layers = 0 if info is None else max(info.n_gpu_layers, 0)
+    return int(entry.size_bytes * min(n_gpu_layers / (summary.n_layers + 1), 1.0))
 
 
 def shown(name: str, entry: CatalogueEntry, n_ctx: int | None, *, verbose: bool) -> dict[str, Any]:

@@ -45,6 +45,8 @@ async def list_tags(request: Request) -> dict[str, Any]:
     api = api_of(request)
     found: list[dict[str, Any]] = []
     for status, entry in lives_of(api).files():
+        if not api.usable(request, [status]):
+            continue
         summary = await api.model_files.summary(entry)
         told = {
             "modified_at": iso_time(entry.created),
@@ -68,7 +70,9 @@ async def list_loaded(request: Request) -> dict[str, Any]:
     for life, entry in lives_of(api).loaded():
         summary = await api.model_files.summary(entry)
         told = tagged_name(entry.name, None if life.id == entry.name else entry.type)
-        info = api.service.find(life.id).info
+        status = api.service.find(life.id)
+        if not api.usable(request, [status]):
+            continue
         left_s = FOR_EVER_S if life.keep_alive_s is None else life.keep_alive_s
         found.append(
             {
@@ -78,7 +82,7 @@ async def list_loaded(request: Request) -> dict[str, Any]:
                 "digest": digest_of(entry),
                 "details": details(entry, summary, None),
                 "expires_at": iso_time(life.unloads_at or time.time() + left_s),
-                "size_vram": 0 if info is None else vram_bytes(entry, summary, info.n_gpu_layers),
+                "size_vram": vram_bytes(entry, summary, status.info),
                 "context_length": life.context_length,
             }
         )
@@ -119,7 +123,8 @@ async def delete_model(request: Request) -> Response:
     """Unload a model and delete its file from the store."""
     api = api_of(request)
     body = await api.read_small(request, NamedRequest)
-    await lives_of(api).delete(resolve(api, request, body.named))
+    name = resolve(api, request, body.named)
+    await lives_of(api).delete(name)
     return Response(status_code=200)
 
 

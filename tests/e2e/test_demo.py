@@ -167,3 +167,24 @@ def test_anthropics_messages_and_their_count(demo_server: RunningServer) -> None
         assert message.usage.input_tokens + message.usage.cache_read_input_tokens == counted
     assert whole.content[0].text == streamed.content[0].text
     assert streamed.usage.cache_read_input_tokens > 0
+
+
+def test_ollamas_chats_prompts_and_models(demo_server: RunningServer) -> None:
+    """The same words as elsewhere, and a prompt that goes on from the tokens of the one before."""
+    question = "What is the capital of France?"
+    asked = {"model": "demo:q8_0", "stream": False, "options": {"temperature": 0, "num_predict": 32}}
+    with httpx.Client(base_url=demo_server.url, timeout=60) as client:
+        chat = client.post("/api/chat", json={**asked, "messages": [{"role": "user", "content": question}]})
+        first = client.post("/api/generate", json={**asked, "prompt": question}).json()
+        context = first["context"]
+        more = {**asked, "prompt": "And of Italy?", "context": context}
+        second = client.post("/api/generate", json=more).json()
+        pieces = client.post("/tokenize", json={"model": "demo:Q8_0", "content": first["response"]}).json()
+        models = [model["name"] for model in client.get("/api/tags").json()["models"]]
+    assert chat.json()["message"]["content"] == "The capital of France is Paris."
+    assert first["response"].strip() == "The capital of France is Paris."
+    assert len(context) == first["prompt_eval_count"] + first["eval_count"]
+    assert len(pieces["tokens"]) <= first["eval_count"] + 1
+    assert second["context"][: len(context)] == context
+    assert second["prompt_eval_count"] > len(context)
+    assert {"demo:latest", "demo:Q8_0", "demo:Q4_K_M"} <= set(models)

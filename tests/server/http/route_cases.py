@@ -40,6 +40,12 @@ NAMES_A_MODEL: dict[str, dict[str, Any]] = {
     "POST /rerank": {"json": RANKED},
     "POST /v2/rerank": {"json": RANKED},
     "POST /reranking": {"json": RANKED},
+    "POST /api/chat": {"json": CHAT},
+    "POST /api/generate": {"json": TEXT},
+    "POST /api/embed": {"json": {**DEMO, "input": "a"}},
+    "POST /api/embeddings": {"json": {**DEMO, "prompt": "a"}},
+    "POST /api/show": {"json": DEMO},
+    "DELETE /api/delete": {"json": DEMO},
     "POST /score": {"json": {**DEMO, "text_1": "a", "text_2": "b"}},
 }
 """A request of each route that names a model: what is sent to httpx with its method and path."""
@@ -52,6 +58,15 @@ NAMES_NONE = frozenset(
         "GET /docs",
         "GET /web/assets/{path:path}",
         "GET /openapi.json",
+        "GET /api/version",
+        "GET /api/tags",  # it lists those that the key may use
+        "GET /api/ps",
+        "POST /api/pull",
+        "POST /api/create",
+        "POST /api/copy",
+        "POST /api/push",
+        "GET /api/blobs/{digest}",
+        "POST /api/blobs/{digest}",
         "GET /chat/completions",
         "GET /chat/completions/{completion_id}",
         "POST /chat/completions/{completion_id}",

@@ -78,6 +78,8 @@ class Server:
         if response.status_code < 400:
             return response.status_code, None
         error = response.json()["error"]
+        if isinstance(error, str):  # Ollama's form has nothing but words
+            return response.status_code, "words"
         if "code" not in error:  # Anthropic's form
             return response.status_code, error["type"]
         return response.status_code, error["code"]
@@ -108,6 +110,8 @@ def expected_refusal(route: Route, scope: str) -> tuple[int, str] | None:
     is_messages = route[1].startswith("/v1/messages")
     if route_scope(*route) == "open" or scope == route_scope(*route):
         return None
+    if route[1].startswith("/api/"):
+        return 403 if scope in ALL_SCOPES else 401, "words"
     if scope in ALL_SCOPES:
         return 403, "permission_error" if is_messages else "insufficient_scope"
     return 401, "authentication_error" if is_messages else "invalid_api_key"
@@ -137,6 +141,8 @@ async def test_another_model(server: Server, route: Route) -> None:
         assert found[0] not in (401, 403)
     elif route[1].startswith("/v1/messages"):
         assert found == (403, "permission_error")
+    elif route[1].startswith("/api/"):
+        assert found == (403, "words")
     else:
         assert found == (403, "model_not_allowed")
 

@@ -21,6 +21,7 @@ from models.store.manifest import Manifest, ManifestFile, Source
 from models.store.store import ModelStore
 from server.app import create_app
 from server.config import ServerConfig
+from server.http.parts import AppParts
 from server.ipc.model_spec import ModelSpec
 from server.jobs.table import JobTable
 from server.ollama.abilities import thinks
@@ -72,7 +73,7 @@ async def client(store: ModelStore, tiny: Path, tmp_path: Path) -> AsyncIterator
         policy=QUICK,
         command=scripted_command,
     )
-    app = create_app(ServerConfig(), supervisor, lives=ModelLives(supervisor, store))
+    app = create_app(ServerConfig(), supervisor, AppParts(lives=ModelLives(supervisor, store)))
     transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://corral") as made:
         yield made
@@ -181,7 +182,7 @@ async def test_files_of_others_are_not_deleted(client: httpx.AsyncClient) -> Non
 
 
 async def pull(jobs: JobTable, **body: Any) -> httpx.Response:
-    app = create_app(ServerConfig(), ScriptedService(), jobs=jobs)
+    app = create_app(ServerConfig(), ScriptedService(), AppParts(jobs=jobs))
     transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://corral") as client:
         return await client.post("/api/pull", json=body)
@@ -222,7 +223,7 @@ signal.pause()
 
 async def test_a_pull_ends_when_nobody_waits_for_it_any_more() -> None:
     jobs = scripted(WAITS)
-    app = create_app(ServerConfig(), ScriptedService(), jobs=jobs)
+    app = create_app(ServerConfig(), ScriptedService(), AppParts(jobs=jobs))
     pulls = app.state.api.pulls
     first, second = (pulls.progress(jobs, "org/one", (), 60.0) for _ in range(2))
     for progress in (first, second):
@@ -239,7 +240,7 @@ async def test_a_pull_ends_when_nobody_waits_for_it_any_more() -> None:
 
 async def test_a_job_that_an_administrator_began_goes_on() -> None:
     jobs = scripted(WAITS)
-    app = create_app(ServerConfig(), ScriptedService(), jobs=jobs)
+    app = create_app(ServerConfig(), ScriptedService(), AppParts(jobs=jobs))
     job = jobs.start("pull", "org/one")
     progress = app.state.api.pulls.progress(jobs, "org/one", (), 60.0)
     assert (await anext(progress))["status"] == "pulling manifest"

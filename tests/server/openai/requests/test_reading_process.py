@@ -30,6 +30,9 @@ REQUESTS: list[tuple[Purpose, dict[str, Any]]] = [
     ("embeddings", {"input": ["a", [1, "b"]], "dimensions": 2, "truncate": True, "zz": 1}),
     ("rerank", {"query": "q", "documents": ["a", {"text": "b", "n": 5}], "return_documents": True}),
     ("score", {"text_1": "a", "text_2": ["b", "c"]}),
+    ("ollama_chat", {**CHAT, "model": "m", "think": True, "options": {"top_k": 4}, "zz": 1}),
+    ("ollama_generate", {"model": "m", "prompt": "a", "context": [1, 2], "format": "json"}),
+    ("ollama_embed", {"model": "m", "input": ["a", "b"], "options": {"num_ctx": 8}}),
     ("response", {"input": "a", "tools": [{"type": "function", "name": "f"}], "store": False, "zz": 1}),
 ]
 
@@ -75,6 +78,13 @@ def test_a_process_reads_what_is_read_here(
     if isinstance(here, QuestionRead | PooledRead):
         changed = {"question": None} if isinstance(here, QuestionRead) else {"pool": None}
     assert msgspec.structs.replace(there, **changed) == msgspec.structs.replace(here, **changed)
+
+
+def test_a_request_that_asks_nothing_has_no_messages(monkeypatch: pytest.MonkeyPatch) -> None:
+    job, body = ReadJob(purpose="ollama_chat"), b'{"model": "m", "keep_alive": "5m"}'
+    there = through_the_process(job, body, monkeypatch)
+    assert there == read(job, body)
+    assert messages_of(there) == []
 
 
 def test_a_process_says_which_history_is_wanted_and_reads_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
