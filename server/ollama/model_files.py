@@ -89,7 +89,7 @@ def vram_bytes(entry: CatalogueEntry, summary: FileSummary, info: ModelInfo | No
     return int(entry.size_bytes * min(n_gpu_layers / (summary.n_layers + 1), 1.0))
 
 
-def shown(name: str, entry: CatalogueEntry, n_ctx: int | None, *, verbose: bool) -> dict[str, Any]:
+def show_document(name: str, entry: CatalogueEntry, n_ctx: int | None, *, verbose: bool) -> dict[str, Any]:
     """Return a model as `/api/show` tells it. Reads the file. Raises InvalidGGUF."""
     info = read_gguf_info(entry.path)
     summary = _summary_of(info)

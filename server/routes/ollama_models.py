@@ -21,7 +21,7 @@ from server.http.ollama import lives_of, resolve
 from server.http.openapi import json_body
 from server.jobs.hub_name import hub_name
 from server.ollama.answer import CONTENT_TYPE
-from server.ollama.model_files import details, digest_of, shown, vram_bytes
+from server.ollama.model_files import details, digest_of, show_document, vram_bytes
 from server.ollama.names import plain_name, tagged_name
 from server.ollama.pulls import Progress
 from server.ollama.schemas import NamedRequest, PullRequest, ShowRequest
@@ -91,13 +91,13 @@ async def list_loaded(request: Request) -> dict[str, Any]:
 
 @router.post("/api/show", openapi_extra=json_body(ShowRequest))
 async def show_model(request: Request) -> dict[str, Any]:
-    """What a model's header says of it, and what the model can do. Loads nothing."""
+    """Tell what a model's header says of it, and what the model can do. Loads nothing."""
     api = api_of(request)
     body = await api.read_small(request, ShowRequest)
     name = resolve(api, request, body.named)
     entry, n_ctx = lives_of(api).file(name), api.service.find(name).n_ctx
     assert body.named is not None
-    return await asyncio.to_thread(shown, body.named, entry, n_ctx, verbose=body.verbose is True)
+    return await asyncio.to_thread(show_document, body.named, entry, n_ctx, verbose=body.verbose is True)
 
 
 @router.post("/api/pull", openapi_extra=json_body(PullRequest))
