@@ -32,7 +32,7 @@ def is_anthropic(path: str, headers: Iterable[tuple[bytes, bytes]]) -> bool:
 
 def is_ollama(path: str) -> bool:
     """Return True for a request of a client that speaks Ollama's protocol."""
-    return path.startswith(ollama_errors.FOLDER)
+    return path in ollama_errors.PATHS or path.startswith(ollama_errors.BLOBS)
 
 
 def is_native(scope: Scope) -> bool:

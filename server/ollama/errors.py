@@ -6,8 +6,17 @@ import msgspec
 
 from server.openai.errors import ApiError
 
-FOLDER = "/api/"
-"""Errors below this path are in Ollama's form."""
+PATHS = frozenset(
+    f"/api/{name}"
+    for name in (
+        *("chat", "generate", "embed", "embeddings", "tags", "ps", "show", "pull", "delete", "version"),
+        *("create", "copy", "push", "blobs", "status", "me", "signout"),
+    )
+)
+"""Errors of these paths are in Ollama's form. Others below `/api` are asked for by clients of OpenAI's whose
+base URL is wrong."""
+BLOBS = "/api/blobs/"
+"""Those below this path are, too."""
 
 
 def from_api_error(error: ApiError) -> bytes:

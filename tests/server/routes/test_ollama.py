@@ -170,7 +170,7 @@ async def test_vectors() -> None:
         ("/api/chat", {**CHAT, "options": {"temperature": -1}}, 400, "options.temperature"),
         ("/api/chat", {**CHAT, "messages": [{"role": "user", "images": ["a"]}]}, 400, "messages[0].images"),
         ("/api/chat", CHAT["messages"], 400, "JSON object"),
-        ("/api/nothing", {}, 404, "/api/nothing"),
+        ("/api/me", {}, 404, "/api/me"),
         ("/api/tags", {}, 405, "/api/tags"),
         ("/api/create", {"model": "a", "from": "b"}, 501, "corral quantize"),
         ("/api/copy", {"source": "a", "destination": "b"}, 501, "one name"),
