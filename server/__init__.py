@@ -4,6 +4,8 @@ app.py                `create_app`: the HTTP application, made of routes and the
                       at import.
 config.py             `ServerConfig`: the server's settings; a field's description is its flag's help.
 config_sources.py     `load_config`: the settings, made once from flags > environment > TOML file > defaults.
+file_sampling.py      `sampling_defaults`: the sampling parameters that a model's file gives
+                      (`general.sampling.*`). Pure.
 listener.py           `Listener`: the bound sockets of one port, on every address that a host's name stands
                       for.
 model_facts.py        `read_facts`: the facts about a model's files that `server.placement` needs, in every
@@ -41,6 +43,7 @@ llama_server/         llama-server's own API: `/completion`, `/infill`, `/props`
 loadtest/             A load client for any OpenAI-compatible server, so cheap that both can share a machine.
 metrics/              Figures of requests and workers, counted where their events pass, and their text for
                       Prometheus.
+ollama/               Ollama's API, below `/api`: requests in, answers out, in its fields and forms.
 openai/               OpenAI's wire protocol and only that: requests in; chunks, responses and errors out.
 pages/                The web page's side of the server: its files, its chats, and their answers, which go on
                       without it.
