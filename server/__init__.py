@@ -6,12 +6,16 @@ config.py             `ServerConfig`: the server's settings; a field's descripti
 config_sources.py     `load_config`: the settings, made once from flags > environment > TOML file > defaults.
 file_sampling.py      `sampling_defaults`: the sampling parameters that a model's file gives
                       (`general.sampling.*`). Pure.
+hangup.py             `ControllingTerminal`: tells if the terminal that a process was started in is still
+                      there.
 listener.py           `Listener`: the bound sockets of one port, on every address that a host's name stands
                       for.
 model_facts.py        `read_facts`: the facts about a model's files that `server.placement` needs, in every
                       process.
 placement.py          `place`: the one decision on context, GPU layers, prompt side and memory of a served
                       model. Pure.
+reload.py             `Reloads`: the parts that a running server reads again at SIGHUP and `POST
+                      /admin/reload`.
 sampling_defaults.py  `SamplingDefaults`: the sampling parameters of requests that leave them open, as
                       settings.
 serve.py              `ModelServer`: the HTTP application and the workers' supervisor, run together until a

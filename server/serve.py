@@ -28,6 +28,7 @@ from server.batches.records import StorageLimits
 from server.batches.runner import BatchRunner
 from server.batches.store import BatchStore
 from server.config import ServerConfig
+from server.hangup import ControllingTerminal
 from server.http.connection import ConnectionLimits, protocol
 from server.http.open_files import connection_limit
 from server.http.parts import AppParts
@@ -37,6 +38,7 @@ from server.keys.key_file import KeyFile
 from server.keys.key_ring import KeyRing
 from server.listener import Listener
 from server.pages.store import ChatStore
+from server.reload import Reloads
 from server.responses.records import Limits
 from server.responses.store import ResponseStore
 from server.supervisor.adapters.converter import AdapterConverter
@@ -159,8 +161,9 @@ class ModelServer:
         return self.parts.accounts is not None and self.parts.accounts.keys.asks_for_keys()
 
     def run(self, listener: Listener | socket.socket, observer: ServeObserver | None = None) -> None:
-        """Serve until SIGINT, SIGTERM or SIGHUP, in the main thread.
+        """Serve until SIGINT or SIGTERM, or until the terminal is closed, in the main thread.
 
+        SIGHUP reads settings again where there are any to read, else it ends the server as well.
         Raises the error of a model that can't be loaded at the start.
         """
         with asyncio.Runner(loop_factory=_new_loop()) as runner:
@@ -195,9 +198,9 @@ def _new_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 async def _serve(model_server: ModelServer, sockets: list[socket.socket], observer: ServeObserver) -> None:
     config, supervisor, parts = model_server.config, model_server.supervisor, model_server.parts
-    signals = _Signals()
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
     app = create_app(config, model_server.service, parts)
+    signals = _Signals(app.state.api.reloads)
     runner = BatchRunner(
         parts.batches,
         LineCaller(app),
@@ -275,18 +278,29 @@ async def _shut_down(
 class _Signals:
     """SIGINT and SIGTERM as events: the first asks to stop, the second to stop now.
 
-    SIGHUP, which a terminal sends when it is closed, asks to stop as well, but never hurries. Settings are
-    read once, so there is nothing to load again. Where `nohup` has it ignored, it stays ignored.
+    SIGHUP has `reloads` run. Where they are empty, or the terminal was closed, it asks to stop as well, but
+    never hurries. Where `nohup` has it ignored, it stays ignored.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, reloads: Reloads) -> None:
         self.first = asyncio.Event()
         self.second = asyncio.Event()
+        self._reloads = reloads
+        self._terminal = ControllingTerminal()
+        self._reloading: set[asyncio.Task[object]] = set()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self._receive)
         if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-            loop.add_signal_handler(signal.SIGHUP, self.first.set)
+            loop.add_signal_handler(signal.SIGHUP, self._hang_up)
 
     def _receive(self) -> None:
         (self.second if self.first.is_set() else self.first).set()
+
+    def _hang_up(self) -> None:
+        if self._reloads.is_empty or self._terminal.is_closed:
+            self.first.set()
+            return
+        task = asyncio.create_task(self._reloads.run())
+        self._reloading.add(task)
+        task.add_done_callback(self._reloading.discard)

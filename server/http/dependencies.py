@@ -29,6 +29,7 @@ from server.openai.heading import Kind, new_id
 from server.openai.requests.reading import GenerationRead, PooledRead, Purpose, QuestionRead, ReadJob
 from server.pages.store import ChatStore
 from server.pages.turns import RunningTurns
+from server.reload import Reloads
 from server.responses.identity import new_id as new_response_id
 from server.responses.read import HistoryWanted, ResponseRead
 from server.responses.running import RunningResponses, Turn
@@ -83,6 +84,8 @@ class Api:
     """The routes whose requests may be lines of a batch."""
     accounts: Accounts = field(default_factory=Accounts)
     """The keys that are known, and the usage so far."""
+    reloads: Reloads = field(default_factory=Reloads)
+    """The parts of the settings that are read again while the server runs."""
 
     async def read_generation(self, request: Request, kind: Kind) -> tuple[GenerationRead, str]:
         """Return a request that generates, and the id of its answer. Raises RequestError."""

@@ -127,6 +127,7 @@ _BY_SCOPE: Final[Mapping[RouteScope, tuple[str, ...]]] = {
         "POST /api/push",
         "GET /api/blobs/{digest}",
         "POST /api/blobs/{digest}",
+        "POST /admin/reload",
     ),
     "metrics": ("GET /metrics", "GET /slots"),
 }

@@ -27,6 +27,7 @@ ollama_models.py  Ollama's routes for models: `/api/tags`, `ps`, `show`, `pull`,
                   refusals.
 props.py          `GET /props`, llama-server's: the facts about a model that its clients look up before they
                   begin.
+reload.py         `POST /admin/reload`: the settings are read again, as at SIGHUP.
 responses.py      `/v1/responses`: OpenAI's Responses API, with its kept responses.
 slots.py          `GET /slots`, llama-server's: what each slot of a loaded model does this moment.
 stored_chats.py   Kept chat completions: those whose request had `store: true`.
