@@ -51,6 +51,8 @@ ollama/               Ollama's API, below `/api`: requests in, answers out, in i
 openai/               OpenAI's wire protocol and only that: requests in; chunks, responses and errors out.
 pages/                The web page's side of the server: its files, its chats, and their answers, which go on
                       without it.
+presets/              Presets: names for loaded models, with parameters, a system prompt, adapters, and
+                      weighted arms.
 responses/            OpenAI's Responses API: its requests, the answers' items and events, and what is kept of
                       them.
 routes/               HTTP endpoints, one file per group; each leaves the work to `server.http` and the

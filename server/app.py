@@ -40,6 +40,8 @@ from server.http.telemetry import telemetry_of
 from server.http.unframed import unframed
 from server.keys.key_ring import KeyRing
 from server.openai import errors
+from server.presets.book import PresetBook
+from server.presets.service import PresetService
 from server.routes import (
     admin,
     admin_jobs,
@@ -119,9 +121,11 @@ def create_app(config: ServerConfig, service: ModelService, parts: AppParts | No
     )
     inspections = Inspections.of(config)
     live = LiveRequests()
+    presets = PresetBook(config.presets)
+    named = PresetService(service, presets, parts.adapters.list if parts.adapters else list)
     app.state.api = Api(
         config,
-        IdleService(LiveService(MeteredService(service, accounts.limits, accounts.usage), live)),
+        IdleService(LiveService(MeteredService(named, accounts.limits, accounts.usage), live)),
         parts.adapters,
         responses=parts.responses,
         live=live,
@@ -130,6 +134,7 @@ def create_app(config: ServerConfig, service: ModelService, parts: AppParts | No
         jobs=parts.jobs,
         inspections=inspections,
         batches=parts.batches,
+        presets=presets,
         batch_endpoints=frozenset(ENDPOINTS) & {route.path for route in _group_routes()},
         accounts=accounts,
     )

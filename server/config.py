@@ -30,6 +30,7 @@ from models.reference import canonical_type
 from server.chat.named_templates import template_of
 from server.chat.prompt_formats import canonical_name
 from server.chat.template_file import InvalidTemplateFile, read_template
+from server.presets.table import PresetTable
 from server.serve_options import SERVE_SETTINGS, ServeOptions
 from server.setting import Bounds, Positive, setting
 from server.supervisor.life import LifeSettings
@@ -204,7 +205,12 @@ class ServerConfig(
 ):
     """Everything `corral serve` can be given. `None` means "not set": chosen for the model or the machine."""
 
-    model_config = ConfigDict(extra="forbid", validate_default=True, hide_input_in_errors=True)
+    model_config = ConfigDict(
+        extra="forbid", validate_default=True, hide_input_in_errors=True, arbitrary_types_allowed=True
+    )
+
+    presets: PresetTable = PresetTable()
+    """The presets of the settings file, which no flag and no variable has."""
 
     @property
     def serve(self) -> ServeOptions:
@@ -342,8 +348,8 @@ def _whole_number(text: str) -> int:
         raise ValueError(f"{text!r} is no whole number; write it as MODEL=2") from None
 
 
-SETTINGS: tuple[str, ...] = tuple(ServerConfig.model_fields)
-"""The names of all settings, in the order of their flags."""
+SETTINGS: tuple[str, ...] = tuple(name for name in ServerConfig.model_fields if name != "presets")
+"""The names of all settings that have a flag, in the order of their flags."""
 _DESCRIPTIONS: dict[str, str] = {
     field.name: field.metadata["description"]
     for options in (

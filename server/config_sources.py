@@ -116,13 +116,17 @@ def _from_toml(path: Path | None) -> dict[str, Any]:
     if path is None:
         return {}
     try:
-        with path.open("rb") as file:
-            settings: dict[str, Any] = tomllib.load(file)
+        text = path.read_text(encoding="utf-8")
+        settings: dict[str, Any] = tomllib.loads(text)
     except OSError as error:
         raise ConfigError(f"can't read the settings file {path}: {error.strerror or error}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"the settings file {path} is not valid TOML: {error}") from error
     values: dict[str, Any] = {}
+    if (section := settings.pop("presets", None)) is not None:
+        from server.presets.read import read_presets  # it needs all protocols' schemas
+
+        values["presets"] = read_presets(section, text, str(path))
     for spelled, value in settings.items():
         name = _BY_FLAG.get(spelled, spelled)
         if name not in SETTINGS:
@@ -141,9 +145,10 @@ def _other_name(spelled: str) -> str:
 
 
 def _nearest(name: str, prefix: str = "") -> str:
-    near = difflib.get_close_matches(name.lower().replace("-", "_"), SETTINGS, n=1, cutoff=0.5)
+    known = SETTINGS if prefix else (*SETTINGS, "presets")
+    near = difflib.get_close_matches(name.lower().replace("-", "_"), known, n=1, cutoff=0.5)
     if not near:
-        return f"; known are {', '.join(SETTINGS)}"
+        return f"; known are {', '.join(known)}"
     spelled = prefix + (near[0].upper() if prefix else near[0])
     return f"; did you mean {spelled}?"
 

@@ -30,6 +30,7 @@ from server.batches.store import BatchStore
 from server.config import ServerConfig
 from server.hangup import ControllingTerminal
 from server.http.connection import ConnectionLimits, protocol
+from server.http.dependencies import Api
 from server.http.open_files import connection_limit
 from server.http.parts import AppParts
 from server.ipc.launch import worker_command
@@ -38,6 +39,8 @@ from server.keys.key_file import KeyFile
 from server.keys.key_ring import KeyRing
 from server.listener import Listener
 from server.pages.store import ChatStore
+from server.presets.book import check_models
+from server.presets.reload import ReadAgain, SettingsReload
 from server.reload import Reloads
 from server.responses.records import Limits
 from server.responses.store import ResponseStore
@@ -95,6 +98,8 @@ class ModelServer:
     supervisor: Supervisor
     parts: AppParts
     tracing: Tracing | None = None
+    read_again: ReadAgain | None = None
+    """Reads the settings again at SIGHUP and `POST /admin/reload`; None: nothing does."""
 
     @classmethod
     def of(
@@ -105,11 +110,13 @@ class ModelServer:
         draft: CatalogueEntry | None = None,
         registry: AdapterRegistry | None = None,
         command: Command = worker_command,
+        read_again: ReadAgain | None = None,
     ) -> ModelServer:
         """Return a server that loads `served` at its start, and other models of the store on demand.
 
         `draft` is the draft model of those of the start. Models run with the settings that `corral tune` has
-        kept, where `config` leaves them open. `command` starts a worker.
+        kept, where `config` leaves them open. `command` starts a worker; `read_again` reads `config` again.
+        Raises ConfigError for a preset whose model isn't here.
         """
         registry = AdapterRegistry() if registry is None else registry
         tuned = TunedModels(results_here(store.paths.tuning_dir))
@@ -146,7 +153,8 @@ class ModelServer:
                 UsageLedger(paths.usage_file if config.usage else None),
             ),
         )
-        return cls(config, supervisor, parts, _tracing_of(config))
+        check_models(config.presets, supervisor.find, supervisor.models)
+        return cls(config, supervisor, parts, _tracing_of(config), read_again)
 
     @property
     def service(self) -> ModelService:
@@ -200,7 +208,11 @@ async def _serve(model_server: ModelServer, sockets: list[socket.socket], observ
     config, supervisor, parts = model_server.config, model_server.supervisor, model_server.parts
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
     app = create_app(config, model_server.service, parts)
-    signals = _Signals(app.state.api.reloads)
+    api: Api = app.state.api
+    if model_server.read_again is not None:
+        reload = SettingsReload(config, model_server.read_again, api.presets, supervisor)
+        api.reloads.add("settings", reload)
+    signals = _Signals(api.reloads)
     runner = BatchRunner(
         parts.batches,
         LineCaller(app),
@@ -239,7 +251,7 @@ async def _serve(model_server: ModelServer, sockets: list[socket.socket], observ
     observer.on_stopping(supervisor.n_running, grace_s)
     ending = asyncio.create_task(parts.stop_jobs())
     await _shut_down(server, serving, supervisor, signals, grace_s)
-    await app.state.api.turns.stop_all()
+    await api.turns.stop_all()
     await ending
     await parts.close()
     if model_server.tracing is not None:

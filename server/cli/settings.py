@@ -71,11 +71,16 @@ def read_settings(
 
     Raises ConfigError.
     """
-    named = env.get("CORRAL_CONFIG", "").strip("\r\n")
-    path = config_file or (Path(named) if named else None)
+    path = settings_file(config_file, env)
     if path is not None and not path.is_file():
         raise ConfigError(f"there is no settings file at {path}; check --config")
     return load_config(settings, env, path)
+
+
+def settings_file(config_file: Path | None, env: Mapping[str, str] = os.environ) -> Path | None:
+    """Return the path of the settings file: that of `--config`, or else CORRAL_CONFIG's, or None."""
+    named = env.get("CORRAL_CONFIG", "").strip("\r\n")
+    return config_file or (Path(named) if named else None)
 
 
 def _help(name: str) -> str:

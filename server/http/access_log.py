@@ -31,6 +31,8 @@ class RequestRecord:
     begun: float = field(default_factory=time.perf_counter)
     status: int | None = None
     model: str | None = None
+    arm: str | None = None
+    """The arm of the preset that the request named."""
     generation_id: str | None = None
     usage: Usage | None = None
     outcome: str | None = None
@@ -44,6 +46,7 @@ class RequestRecord:
             "path": self.path,
             "status": self.status,
             "model": None if self.model is None else _shown(self.model),
+            "arm": None if self.arm is None else _shown(self.arm),
             "prompt_tokens": None if usage is None else usage.prompt_tokens,
             "cached_tokens": None if usage is None else usage.cached_tokens,
             "completion_tokens": None if usage is None else usage.completion_tokens,
@@ -59,6 +62,8 @@ class RequestRecord:
         parts = [self.method, self.path, str(self.status or "-")]
         if self.model is not None:
             parts.append(f"model={_shown(self.model)}")
+        if self.arm is not None:
+            parts.append(f"arm={_shown(self.arm)}")
         if self.usage is not None:
             parts.append(f"prompt={self.usage.prompt_tokens} cached={self.usage.cached_tokens}")
             parts.append(f"completion={self.usage.completion_tokens}")

@@ -17,7 +17,7 @@ from server.embeddings.answers import new_answer_id
 from server.embeddings.read import PooledPurpose
 from server.http import request_body
 from server.http.access_log import record_of
-from server.http.api_keys import caller_of, check_model
+from server.http.api_keys import caller_of, check_model, owner_of
 from server.http.body_processes import BodyProcesses
 from server.http.inspector import Inspections
 from server.http.live_requests import LiveRequests
@@ -25,10 +25,13 @@ from server.jobs.table import JobTable
 from server.keys.caller import ANYONE, Caller
 from server.ollama.model_files import ModelFiles
 from server.ollama.pulls import Pulls
+from server.metrics.origin import current_origin
 from server.openai.heading import Kind, new_id
 from server.openai.requests.reading import GenerationRead, PooledRead, Purpose, QuestionRead, ReadJob
 from server.pages.store import ChatStore
 from server.pages.turns import RunningTurns
+from server.presets.book import PresetBook
+from server.presets.table import PresetTable
 from server.reload import Reloads
 from server.responses.identity import new_id as new_response_id
 from server.responses.read import HistoryWanted, ResponseRead
@@ -84,13 +87,26 @@ class Api:
     """The routes whose requests may be lines of a batch."""
     accounts: Accounts = field(default_factory=Accounts)
     """The keys that are known, and the usage so far."""
+    presets: PresetBook = field(default_factory=lambda: PresetBook(PresetTable()))
+    """The presets of this moment."""
     reloads: Reloads = field(default_factory=Reloads)
     """The parts of the settings that are read again while the server runs."""
+
+    def job(self, request: Request, purpose: Purpose, request_id: str = "") -> ReadJob:
+        """Return what is to be read of a request's body."""
+        return ReadJob(
+            purpose=purpose,
+            request_id=request_id,
+            timeout_s=self.config.request_timeout_s,
+            presets=self.presets.encoded,
+            owner=owner_of(request.scope),
+            draw=self.presets.draw(),
+        )
 
     async def read_generation(self, request: Request, kind: Kind) -> tuple[GenerationRead, str]:
         """Return a request that generates, and the id of its answer. Raises RequestError."""
         answer_id = new_id(kind)
-        job = ReadJob(purpose=kind, request_id=answer_id, timeout_s=self.config.request_timeout_s)
+        job = self.job(request, kind, answer_id)
         read = await self._read(request, job)
         assert isinstance(read, GenerationRead)
         return read, answer_id
@@ -98,14 +114,14 @@ class Api:
     async def read_native(self, request: Request, purpose: Purpose) -> tuple[GenerationRead, str]:
         """Return a request of llama-server's or Ollama's routes, and its answer's id. Raises RequestError."""
         answer_id = new_id("text")
-        job = ReadJob(purpose=purpose, request_id=answer_id, timeout_s=self.config.request_timeout_s)
+        job = self.job(request, purpose, answer_id)
         read = await self._read(request, job)
         assert isinstance(read, GenerationRead)
         return read, answer_id
 
     async def read_message(self, request: Request, answer_id: str) -> GenerationRead:
         """Return a request of `/v1/messages`. Raises RequestError."""
-        job = ReadJob(purpose="messages", request_id=answer_id, timeout_s=self.config.request_timeout_s)
+        job = self.job(request, "messages", answer_id)
         read = await self._read(request, job)
         assert isinstance(read, GenerationRead)
         return read
@@ -119,7 +135,7 @@ class Api:
         isn't there.
         """
         response_id = new_response_id("resp")
-        job = ReadJob(purpose="response", request_id=response_id, timeout_s=self.config.request_timeout_s)
+        job = self.job(request, "response", response_id)
         parts = await request_body.body_parts(request, self.config.body_limit_bytes)
         read = await request_body.read_parts(list(parts), job, self.body_processes)
         if isinstance(read, HistoryWanted):
@@ -129,20 +145,20 @@ class Api:
             job = msgspec.structs.replace(job, history=history)
             read = await request_body.read_parts(parts, job, self.body_processes)
         assert isinstance(read, ResponseRead)
-        self._log_ignored(request, read)
+        self.note(request, read)
         return read, response_id
 
     async def read_pooled(self, request: Request, purpose: PooledPurpose) -> tuple[PooledRead, str]:
         """Return a request for vectors or scores, and the id of its answer. Raises RequestError."""
         answer_id = new_answer_id(purpose)
-        job = ReadJob(purpose=purpose, request_id=answer_id, timeout_s=self.config.request_timeout_s)
+        job = self.job(request, purpose, answer_id)
         read = await self._read(request, job)
         assert isinstance(read, PooledRead)
         return read, answer_id
 
     async def read_question(self, request: Request, purpose: Purpose) -> QuestionRead:
         """Return a request that is a question. Raises RequestError."""
-        read = await self._read(request, ReadJob(purpose=purpose))
+        read = await self._read(request, self.job(request, purpose))
         assert isinstance(read, QuestionRead)
         return read
 
@@ -154,8 +170,18 @@ class Api:
         """Return the request's body. Unknown fields are ignored, and logged once."""
         read = await request_body.read(request, job, self.config.body_limit_bytes, self.body_processes)
         assert isinstance(read, GenerationRead | QuestionRead | PooledRead)
-        self._log_ignored(request, read)
+        self.note(request, read)
         return read
+
+    def note(self, request: Request, read: GenerationRead | QuestionRead | PooledRead | ResponseRead) -> None:
+        """Note the preset that was found in a body, for all that is done for the request, and what to log."""
+        if (choice := read.choice) is not None:
+            origin = current_origin()
+            origin.choice, origin.arm = choice, choice.label
+            record_of(request.scope).arm = choice.label
+            for sentence in choice.notes:
+                self._log_once(sentence, "%s (%s)", request.url.path)
+        self._log_ignored(request, read)
 
     def warn_once(self, name: str, message: str) -> None:
         """Log a warning, the first time that `name` gives a reason for it."""

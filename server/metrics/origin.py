@@ -9,6 +9,8 @@ import time
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
+from server.presets.table import Choice
+
 
 @dataclass(slots=True)
 class Origin:
@@ -21,6 +23,8 @@ class Origin:
     """The time at which it came, by `time.monotonic`."""
     arm: str = ""
     """The arm of an alias that the request was given to, as the settings name it; empty: there are none."""
+    choice: Choice | None = None
+    """What was chosen for it, if it asks for a preset."""
     called: set[int] = field(default_factory=set)
     """The choices whose answers turned out to be tool calls: the engine knows only that they stopped."""
 

@@ -17,6 +17,7 @@ from server.ipc.messages import ChatPrompt, Generate
 from server.openai.requests.reasoning import thinking_of
 from server.openai.requests.response_formats import refuse_elsewhere
 from server.openai.requests.schemas import for_the_log
+from server.presets.table import Choice
 from server.responses.echo import echo
 from server.responses.identity import new_item_id
 from server.responses.items import SKIPPED, check_numbers, item_type, messages_of
@@ -79,6 +80,7 @@ class ResponseRead(msgspec.Struct, frozen=True, kw_only=True, tag="response"):
     """A request for a response."""
 
     model: str | None
+    choice: Choice | None = None
     unknown: list[str]
     """The names of fields that no schema knows, the first of them and cut."""
     without_effect: list[str] = []

@@ -66,7 +66,7 @@ async def load_adapter(request: Request) -> dict[str, Any]:
     """
     api, adapters = api_of(request), _adapters(request)
     body = await api.read_small(request, NewAdapter)
-    model = api.resolve(request, body.model)
+    model = api.presets.model_of(api.resolve(request, body.model))
     return adapter_object(await adapters.add(model, body.path, body.name, body.scale))
 
 
@@ -86,7 +86,8 @@ async def unload_adapter(request: Request, adapter_id: int) -> dict[str, Any]:
 @router.get("/lora-adapters")
 async def default_scales(request: Request, model: str | None = None) -> list[dict[str, Any]]:
     """llama-server's list: what each adapter of the model is applied with unless a request says otherwise."""
-    name = api_of(request).resolve(request, model)
+    api = api_of(request)
+    name = api.presets.model_of(api.resolve(request, model))
     return [
         {"id": adapter.id, "name": adapter.name, "path": str(adapter.path), "scale": adapter.scale}
         for adapter in _adapters(request).list(name)
@@ -101,7 +102,7 @@ async def set_default_scales(request: Request, model: str | None = None) -> dict
     """New default scales, as `[{"id": 0, "scale": 0.5}]`; adapters that aren't named are off."""
     api, adapters = api_of(request), _adapters(request)
     body = await api.read_small(request, DefaultScales)
-    name = api.resolve(request, model)
+    name = api.presets.model_of(api.resolve(request, model))
     adapters.set_scales(name, {adapter.id: adapter.scale for adapter in body.root})
     return {"success": True}
 

@@ -55,7 +55,7 @@ async def list_lives(request: Request) -> dict[str, Any]:
 @router.get("/admin/models/{model:path}")
 async def retrieve_life(request: Request, model: str) -> dict[str, Any]:
     """One of them."""
-    record_of(request.scope).model = model
+    model = _served(request, model)
     return _object(await _lives(request).get(model))
 
 
@@ -63,7 +63,7 @@ async def retrieve_life(request: Request, model: str) -> dict[str, Any]:
 async def load_model(request: Request, model: str) -> dict[str, Any]:
     """Load a model; answers once it is ready. Others may be unloaded for it, as for a request."""
     lives, options = _lives(request), await _options(request, LoadOptions)
-    record_of(request.scope).model = model
+    model = _served(request, model)
     if options.wait:
         return _object(await lives.load(model, options.keep_alive, pin=options.pin))
     if options.pin:
@@ -78,22 +78,28 @@ async def load_model(request: Request, model: str) -> dict[str, Any]:
 async def unload_model(request: Request, model: str) -> dict[str, Any]:
     """Unload a model; answers once its memory is free. A request that comes later loads it again."""
     lives, options = _lives(request), await _options(request, UnloadOptions)
-    record_of(request.scope).model = model
+    model = _served(request, model)
     return _object(await lives.unload(model, force=options.force))
 
 
 @router.post("/admin/models/{model:path}/pin")
 async def pin_model(request: Request, model: str) -> dict[str, Any]:
     """Keep a model loaded once it is: neither its idle time nor another model's need unloads it."""
-    record_of(request.scope).model = model
+    model = _served(request, model)
     return _object(await _lives(request).pin(model, pinned=True))
 
 
 @router.post("/admin/models/{model:path}/unpin")
 async def unpin_model(request: Request, model: str) -> dict[str, Any]:
     """Let a model be unloaded again."""
-    record_of(request.scope).model = model
+    model = _served(request, model)
     return _object(await _lives(request).pin(model, pinned=False))
+
+
+def _served(request: Request, model: str) -> str:
+    """Return the name of the model that is meant: a preset's is the one that serves most of its requests."""
+    record_of(request.scope).model = model
+    return api_of(request).presets.model_of(model)
 
 
 def _object(life: ModelLife) -> dict[str, Any]:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 from fastapi import APIRouter
 from starlette.requests import Request
 
+from models.errors import ModelNotFound
 from server.anthropic import models as anthropic_models
 from server.http.access_log import record_of
-from server.http.dependencies import api_of
+from server.http.dependencies import Api, api_of
 from server.http.error_response import is_anthropic
 from server.supervisor.protocol import ModelStatus
 
@@ -25,7 +27,7 @@ async def list_models(
     after_id: str | None = None,
     before_id: str | None = None,
 ) -> dict[str, Any]:
-    """Every model that the caller may name, loaded or not, and each with each of its LoRA adapters.
+    """Every model that the caller may name, loaded or not, each with each of its LoRA adapters, and presets.
 
     A request with the header `anthropic-version` gets pages in Anthropic's form; the parameters are theirs.
     """
@@ -33,10 +35,10 @@ async def list_models(
     statuses = api.service.models()
     if api.adapters is not None:
         statuses += [api.service.find(adapter.full_name) for adapter in api.adapters.list()]
-    statuses = api.usable(request, statuses)
+    statuses = api.usable(request, statuses + _presets(api))
     if _is_anthropic(request):
         return anthropic_models.page(statuses, limit=limit, after_id=after_id, before_id=before_id)
-    return {"object": "list", "data": [model_object(model) for model in statuses]}
+    return {"object": "list", "data": [_with_presets(api, model) for model in statuses]}
 
 
 # Ids contain slashes, so this takes every path below /v1/models/: a route there must stand above it.
@@ -45,9 +47,43 @@ async def list_models(
 async def retrieve_model(request: Request, model: str) -> dict[str, Any]:
     """One model, by `name` or `name:TYPE`, with a LoRA adapter by `name:adapter`."""
     record_of(request.scope).model = model
-    status = api_of(request).find(request, model)
-    made = anthropic_models.model_object if _is_anthropic(request) else model_object
-    return {**made(status), "id": model}
+    api = api_of(request)
+    status = api.find(request, model)
+    if _is_anthropic(request):
+        return {**anthropic_models.model_object(status), "id": model}
+    return {**_with_presets(api, status), "id": model}
+
+
+def _presets(api: Api) -> list[ModelStatus]:
+    """Return every preset whose models are here; for others a request tells what is missing."""
+    found = []
+    for name in api.presets.table.presets:
+        with suppress(ModelNotFound):
+            found.append(api.service.find(name))
+    return found
+
+
+def _with_presets(api: Api, model: ModelStatus) -> dict[str, Any]:
+    """Return a model's object with the names of its presets, or a preset's with its arms."""
+    table = api.presets.table
+    if (preset := table.find(model.name)) is not None:
+        arms = [
+            {"name": target.arm or target.model, "model": target.model, "share": round(target.share, 6)}
+            for target in preset.targets
+        ]
+        return {
+            **model_object(model),
+            "aliases": [],
+            "description": preset.description or None,
+            "arms": arms,
+        }
+    names = {model.name, f"{model.name}:{model.type}"}
+    aliases = [
+        preset.name
+        for preset in table.presets.values()
+        if any(target.model in names for target in preset.targets)
+    ]
+    return {**model_object(model), "aliases": aliases}
 
 
 def _is_anthropic(request: Request) -> bool:

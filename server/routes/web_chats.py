@@ -17,7 +17,7 @@ from server.http.dependencies import Api, api_of
 from server.openai import sse
 from server.openai.heading import new_id as new_answer_id
 from server.openai.requests.body_limits import MAX_PROMPT_BYTES, check_structure
-from server.openai.requests.reading import GenerationRead, ReadJob
+from server.openai.requests.reading import GenerationRead
 from server.pages import export, requests
 from server.pages.records import Content, Message
 from server.pages.requests import ChatCreation, ChatUpdate, NewTurn
@@ -144,9 +144,10 @@ async def _prepared(
     messages = requests.new_messages(wanted)
     answer = messages[-1]
     body = requests.request_body(chat.settings, [*requests.branch(known, wanted.parent), *messages[:-1]])
-    job = ReadJob(purpose="chat", request_id=new_answer_id("chat"), timeout_s=api.config.request_timeout_s)
+    job = api.job(request, "chat", new_answer_id("chat"))
     read = await request_body.read_parts([body], job, api.body_processes)
     assert isinstance(read, GenerationRead)
+    api.note(request, read)
     model = api.resolve(request, read.model)
     answer.content = Content(model=model)
     title = chat.title or requests.title_of(next((each.text for each in wanted.messages), ""))

@@ -13,12 +13,11 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue
 
 from server.engine.sampling_params import RANGES
 from server.openai.requests.field_types import KeepAlive, Stop
-from server.openai.requests.schemas import SamplingRequest
+from server.openai.requests.schemas import SamplingRequest, ThinkingRequest
 
 Part = dict[str, JsonValue]
 Parts = Annotated[list[Part], Field(fail_fast=True)]
 
-_CONFIG = ConfigDict(strict=True, extra="allow", frozen=True, allow_inf_nan=False, hide_input_in_errors=True)
 _INNER = ConfigDict(strict=True, extra="allow", frozen=True)
 
 
@@ -67,10 +66,8 @@ class ChoiceConfig(BaseModel):
     disable_parallel_tool_use: bool | None = None
 
 
-class CountTokensRequest(BaseModel):
+class CountTokensRequest(ThinkingRequest):
     """`POST /v1/messages/count_tokens`: all that makes the prompt."""
-
-    model_config = _CONFIG
 
     model: str | None = Field(default=None, max_length=512)
     messages: Annotated[list[InputMessage], Field(min_length=1, fail_fast=True)]
@@ -84,6 +81,14 @@ class CountTokensRequest(BaseModel):
     )
     cache_control: dict[str, Any] | None = Field(
         default=None, description="Accepted anywhere: every prefix is cached anyway."
+    )
+
+    # As in chat completions, and stronger than Anthropic's fields; so are those of `ThinkingRequest`.
+    prompt_format: str | None = Field(
+        default=None, max_length=64, description="alpaca, vicuna, … or `template`."
+    )
+    reasoning_effort: Annotated[str, Field(min_length=1, max_length=64)] | None = Field(
+        default=None, description="Goes to the chat template; none: no thinking."
     )
 
     # Accepted, and without effect here.

@@ -13,7 +13,6 @@ from server.anthropic.requests.schemas import (
     CountTokensRequest,
     MessagesRequest,
     OutputFormat,
-    ThinkingConfig,
 )
 from server.anthropic.requests.tools import choice_of, is_skipped, tools_of, unread_fields
 from server.chat.response_schemas import schema_text
@@ -22,7 +21,10 @@ from server.chat.tool_definitions import invalid
 from server.chat.tools import Tool
 from server.ipc.constraint import Constraint
 from server.ipc.messages import ChatPrompt, Generate
+from server.openai.requests.checks import check_template_kwargs
+from server.openai.requests.reasoning import thinking_of
 from server.openai.requests.response_formats import refuse_elsewhere
+from server.openai.requests.schemas import ReasoningWish
 from server.openai.requests.to_engine import given_sampling, sampling_params
 
 _EFFORTS = {"xhigh": "high", "max": "high"}
@@ -47,12 +49,14 @@ def chat_prompt(request: CountTokensRequest) -> ChatPrompt:
     schema, format_path = _format(request)
     if schema is not None:
         refusals.check_numbers(schema.json_schema, format_path)
-    effort = None if request.output_config is None else request.output_config.effort
+    check_template_kwargs(request.chat_template_kwargs or {})
     return ChatPrompt(
         messages=chat.messages,
         tools=tools,
         tool_choice=choice_of(request.tool_choice, tools),
-        thinking=_thinking(request.thinking, effort),
+        thinking=_thinking(request),
+        prompt_format=request.prompt_format or None,
+        chat_template_kwargs=dict(request.chat_template_kwargs or {}),
         response_schema=None if schema is None else schema_text(schema.json_schema),
     )
 
@@ -109,20 +113,23 @@ def _refuse_unserved(request: CountTokensRequest) -> None:
     refuse_elsewhere(request, "output_config.format")
 
 
-def _thinking(config: ThinkingConfig | None, effort: str | None) -> Thinking:
+def _thinking(request: CountTokensRequest) -> Thinking:
     """Return the wish for thoughts; without a word about them they are as the template has them."""
-    effort = None if effort is None else _EFFORTS.get(effort, effort)
+    config, output = request.thinking, request.output_config
+    effort = None if output is None or output.effort is None else _EFFORTS.get(output.effort, output.effort)
     if config is None:
-        return Thinking(effort=effort)
-    if config.type == "disabled":
-        return Thinking(enabled=False)
-    if config.type == "enabled" and config.budget_tokens is None:
+        wish = ReasoningWish(effort=effort)
+    elif config.type == "disabled":
+        wish = ReasoningWish(enabled=False)
+    elif config.type == "enabled" and config.budget_tokens is None:
         raise RequestError(
             "Missing required parameter: 'thinking.budget_tokens'; or set 'thinking.type' to 'adaptive'",
             param="thinking.budget_tokens",
             code="missing_required_parameter",
         )
-    return Thinking(enabled=True, effort=effort, budget_tokens=config.budget_tokens)
+    else:
+        wish = ReasoningWish(enabled=True, effort=effort, max_tokens=config.budget_tokens)
+    return thinking_of(request, wish, effort=request.reasoning_effort)
 
 
 def _format(request: CountTokensRequest) -> tuple[OutputFormat | None, str]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from server.cli.settings import read_settings, with_settings
+from server.cli.settings import read_settings, settings_file, with_settings
 
 if TYPE_CHECKING:
     from models.store.store import ModelStore
@@ -36,14 +38,19 @@ def command(
     Each option below --config is also a key of the settings file and, with CORRAL_ before it, a variable of
     the environment: --type-k is `type_k` and CORRAL_TYPE_K. REF is `models`; CORRAL_CONFIG names the file. A
     switch is true or false there; what may be given several times is a list in the file, and separated by
-    commas in a variable. Ctrl-C lets running requests finish; a second one stops at once.
+    commas in a variable. The file may also have presets, names for models with parameters of their own: see
+    docs/presets.md; SIGHUP and POST /admin/reload have it read again. Ctrl-C lets running requests finish; a
+    second one stops at once.
     """
-    config = read_settings({**settings, "models": tuple(references or ())}, config_file)
-    serve(config)
+    read = partial(read_settings, {**settings, "models": tuple(references or ())}, config_file)
+    serve(read(), None if settings_file(config_file) is None else read)
 
 
-def serve(config: ServerConfig) -> None:
-    """Serve until a signal ends it. Raises CorralError if that can't begin."""
+def serve(config: ServerConfig, read_again: Callable[[], ServerConfig] | None = None) -> None:
+    """Serve until a signal ends it. Raises CorralError if that can't begin.
+
+    `read_again` reads the settings file again; None: there is none.
+    """
     from models.paths import Paths
     from models.store.store import ModelStore
     from server.cli.console import log_to_stderr
@@ -61,7 +68,7 @@ def serve(config: ServerConfig) -> None:
         config = with_preloaded(config, store)
         registry = AdapterRegistry()
         register_adapters(registry, config.lora, served, AdapterConverter(store.paths.adapters_dir))
-        server = ModelServer.of(config, store, served, draft, registry)
+        server = ModelServer.of(config, store, served, draft, registry, read_again=read_again)
         observer = TerminalObserver if config.log_format == "text" else LoggingObserver
         server.run(listener, observer(config, listener, asks_for_keys=server.asks_for_keys))
 

@@ -85,10 +85,11 @@ def check_chat(request: TemplateRequest) -> None:
             "continued; leave one of them out",
             param="continue_final_message",
         )
-    _check_template_kwargs(request.chat_template_kwargs or {})
+    check_template_kwargs(request.chat_template_kwargs or {})
 
 
-def _check_template_kwargs(kwargs: dict[str, Any]) -> None:
+def check_template_kwargs(kwargs: dict[str, Any]) -> None:
+    """Raise RequestError for template arguments that are too many or too deep, or have too large a number."""
     level: list[Any] = [kwargs]
     n_values = 0
     for _ in range(MAX_TEMPLATE_DEPTH + 1):

@@ -44,6 +44,8 @@ from server.openai.requests.schemas import (
     for_the_log,
     unknown_fields,
 )
+from server.presets.apply import prepare
+from server.presets.table import Choice, decoded
 from server.responses.read import History, HistoryWanted, ResponseRead, read_response
 from server.responses.schemas import ResponsesRequest, metadata_of
 
@@ -79,6 +81,12 @@ class ReadJob(msgspec.Struct, frozen=True, kw_only=True):
     timeout_s: float | None = None
     history: History | None = None
     """The kept turns before a response, once it is known that they are wanted."""
+    presets: bytes = b""
+    """The presets, encoded (`PresetTable.encoded`); empty: there are none."""
+    owner: str = ""
+    """The owner of the request's API key."""
+    draw: float = 0.0
+    """A number from 0 to 1, which chooses the arm of a preset for those who are nobody."""
 
 
 def kept_parts(job: ReadJob) -> list[bytes]:
@@ -90,6 +98,7 @@ class GenerationRead(msgspec.Struct, frozen=True, kw_only=True, tag="generation"
     """A request that generates: its engine's messages, one per prompt, and the form of its answer."""
 
     model: str | None
+    choice: Choice | None = None
     unknown: list[str]
     """The names of fields that no schema knows, the first of them and cut."""
     without_effect: list[str] = []
@@ -113,6 +122,7 @@ class QuestionRead(msgspec.Struct, frozen=True, kw_only=True, tag="question"):
     """A request that is a question to the worker."""
 
     model: str | None
+    choice: Choice | None = None
     unknown: list[str]
     without_effect: list[str] = []
     question: Tokenize | Detokenize | ApplyTemplate | CountTokens
@@ -124,6 +134,7 @@ class PooledRead(msgspec.Struct, frozen=True, kw_only=True, tag="pooled"):
     """A request for vectors or scores."""
 
     model: str | None
+    choice: Choice | None = None
     unknown: list[str]
     without_effect: list[str] = []
     pool: Pool
@@ -136,11 +147,24 @@ ReadRequest = GenerationRead | QuestionRead | PooledRead | ResponseRead | Histor
 def read(job: ReadJob, body: bytes) -> ReadRequest:
     """Return what `body` requests. Raises BodyTooLarge, and RequestError naming the field that is wrong."""
     check_structure(body)
-    outcome = _read(job, body)
+    outcome = _read_preset(job, body) if job.presets else _read(job, body)
     if isinstance(outcome, GenerationRead | ResponseRead):
         for generate in outcome.generates[:1]:  # all have the same
             check_form(generate.constraint)
     return outcome
+
+
+def _read_preset(job: ReadJob, body: bytes) -> ReadRequest:
+    """Return what `body` requests, changed as the preset has it that it may name."""
+    body, choice = prepare(job.presets, job.owner, job.draw, job.purpose, body)
+    outcome = _read(job, body)
+    if isinstance(outcome, HistoryWanted):
+        return outcome
+    # Two readers of one body: what isn't JSON to the stricter one mustn't get around a preset.
+    named = outcome.model if outcome.model and decoded(job.presets).find(outcome.model) else None
+    if named != (None if choice is None else choice.preset):
+        raise RequestError("the request's body is not valid JSON", code="invalid_json")
+    return outcome if choice is None else msgspec.structs.replace(outcome, choice=choice)
 
 
 def _read(job: ReadJob, body: bytes) -> ReadRequest:
