@@ -20,9 +20,16 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="package")
 def demo_server(home: Path) -> Iterator[RunningServer]:
-    """`corral serve demo:Q8_0 demo:Q4_K_M`: two models, two workers, quantized on the way."""
+    """`corral serve demo:Q8_0 demo:Q4_K_M`: two models, two workers, quantized on the way.
+
+    Its settings file, `home / "corral.toml"`, is empty.
+    """
+    settings = home / "corral.toml"
+    settings.write_text("")
     with serving(
-        *("demo:Q8_0", "demo:Q4_K_M", "--parallel", "16"), env=environment(home), log=home / "demo.log"
+        *("demo:Q8_0", "demo:Q4_K_M", "--parallel", "16", "--config", str(settings)),
+        env=environment(home),
+        log=home / "demo.log",
     ) as server:
         yield server
 

@@ -16,7 +16,7 @@ import pytest
 from models.errors import ConfigError, CorralError
 from models.paths import Paths
 from models.store.store import ModelStore
-from server.config import ServerConfig
+from server.config import ServerConfig, load_config
 from server.listener import Listener
 from server.serve import ModelServer, ServeObserver, listen
 from server.supervisor.supervisor import Supervisor
@@ -57,6 +57,42 @@ def test_a_program_serves_and_observes(store: ModelStore, capfd: pytest.CaptureF
         ModelServer.of(CONFIG, store, []).run(listener, observer)
     assert observer.moments == [("ready", [], 0), ("stopping", 0, 3.0), "stopped"]
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_hangup_reads_the_settings_again(
+    store: ModelStore, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The server goes on, with what it had: the preset's model isn't here."""
+    path = tmp_path / "corral.toml"
+    path.write_text("")
+
+    class HangingUp(ServeObserver):
+        async def on_ready(self, supervisor: Supervisor) -> None:
+            self.was_read = asyncio.Event()
+            self.loop = asyncio.get_running_loop()
+            os.kill(os.getpid(), signal.SIGHUP)
+            await self.was_read.wait()
+            os.kill(os.getpid(), signal.SIGTERM)
+
+        def read(self) -> ServerConfig:
+            path.write_text("[presets]\nfast = 'demo'\n")
+            self.loop.call_soon_threadsafe(self.was_read.set)
+            return load_config({}, {}, path)
+
+    observer = HangingUp()
+    with listen("127.0.0.1", 0) as listener:
+        ModelServer.of(CONFIG, store, [], read_again=observer.read).run(listener, observer)
+    assert "settings: nothing was changed" in caplog.text
+    assert "corral.toml, line 2: presets.fast.model: the model 'demo' isn't here" in caplog.text
+
+
+def test_a_preset_of_a_model_that_is_not_here_is_refused_at_the_start(
+    store: ModelStore, tmp_path: Path
+) -> None:
+    path = tmp_path / "corral.toml"
+    path.write_text("[presets]\nfast = 'demo'\n")
+    with pytest.raises(ConfigError, match=r"line 2: .*the model 'demo' isn't here"):
+        ModelServer.of(load_config({}, {}, path), store, [])
 
 
 def test_every_address_of_a_name_answers_and_what_is_no_http_is_told_so(
