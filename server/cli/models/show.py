@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -16,7 +17,9 @@ if TYPE_CHECKING:
 
 
 def command(
-    reference: Annotated[str, typer.Argument(metavar="REF", help="A model that is here, or a .gguf file.")],
+    reference: Annotated[
+        str, typer.Argument(metavar="REF", help="A model that is here, a .gguf file, or a preset.")
+    ],
     ctx: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Context per request, for the memory estimate.")
     ] = None,
@@ -24,20 +27,30 @@ def command(
         int, typer.Option(min=1, metavar="N", help="Requests at a time, for the memory estimate.")
     ] = ServeOptions.parallel,
     card: Annotated[bool, typer.Option("--card", help="Print a model card for publishing.")] = False,
+    config_file: Annotated[
+        Path | None,
+        typer.Option("--config", metavar="FILE", help="The settings file that has the presets."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Show everything about one model.
+    """Show everything about one model, or about a preset of the settings file.
 
-    Its source, files and checksums, what its header says, the memory it takes when it is served, and what
-    `corral tune` found for it on this machine.
+    Of a model: its source, files and checksums, what its header says, the memory it takes when it is served,
+    and what `corral tune` found for it on this machine. Of a preset: the models that serve it, and what it
+    makes of requests.
     """
     from models.machine.host_memory import memory
     from models.paths import Paths
     from models.store.store import ModelStore
     from server.cli.console import print_json
+    from server.cli.models.show_preset import preset_document, print_preset
     from server.cli.reference import stored_reference
     from server.tuning.result_store import results_here
 
+    preset = preset_document(reference, config_file)
+    if preset is not None:
+        (print_json if as_json else print_preset)(preset)
+        return
     paths = Paths.from_environment()
     store = ModelStore(paths)
     ref = stored_reference(reference, store)
@@ -137,8 +150,6 @@ def _file(ref: Any, available_bytes: int, options: ServeOptions) -> dict[str, An
 
 def _header(path: str) -> dict[str, Any]:
     """Return the facts that only the file has: sizes, metadata without the long lists, chat template."""
-    from pathlib import Path
-
     from models.errors import InvalidGGUF
     from models.gguf.info import GGUFArray, read_gguf_info
     from models.gguf.pooling import pooling_of
@@ -167,8 +178,6 @@ def _header(path: str) -> dict[str, Any]:
 
 def _tuned(document: dict[str, Any], store: ResultStore) -> list[Result | None]:
     """Return the result of `corral tune` for each of the document's files, and put it into the document."""
-    from pathlib import Path
-
     from server.cli.tune.report import result_document
 
     results = [store.find(Path(file["paths"][0])) for file in document["files"]]

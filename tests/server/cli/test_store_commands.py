@@ -154,3 +154,18 @@ def test_a_served_file_is_not_removed(corral: Corral, store: ModelStore) -> None
         done = corral("remove", "org/tiny:F32", "--yes")
     assert done.returncode == 1
     assert "is being served" in done.stderr
+
+
+def test_show_knows_the_presets_of_the_settings_file(corral: Corral, tmp_path: Path) -> None:
+    settings = tmp_path / "corral.toml"
+    settings.write_text(
+        "[presets.mix]\nsystem = 'Be brief.'\n"
+        "arms = [{ model = 'a:Q8_0', weight = 3 }, { model = 'b', force = { seed = 1 } }]\n"
+    )
+    text = corral("show", "mix", "--config", str(settings)).stdout
+    assert "a:Q8_0, 75 %: served by a:Q8_0" in text
+    assert "force seed = 1" in text
+    assert "system, prepend: Be brief." in text
+    document = json.loads(corral("show", "mix", "--config", str(settings), "--json").stdout)
+    assert [(arm["model"], arm["share"]) for arm in document["arms"]] == [("a:Q8_0", 0.75), ("b", 0.25)]
+    assert corral("show", "other/name", "--config", str(settings)).exit_code == 1

@@ -35,7 +35,8 @@ class Reloading:
 async def test_presets_are_taken_over_and_the_rest_needs_a_restart(tmp_path: Path) -> None:
     reloading = Reloading(tmp_path)
     changes = await reloading(
-        "port = 9001\nctx = 5\n[presets]\nsame = 'demo'\nnew = 'demo'\nfast = { model = 'demo', system = 'Hi' }\n"
+        "port = 9001\nctx = 5\n[presets]\n"
+        "same = 'demo'\nnew = 'demo'\nfast = { model = 'demo', system = 'Hi' }\n"
     )
     assert changes == [
         "the preset new is new",
