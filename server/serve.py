@@ -216,7 +216,7 @@ async def _serve(model_server: ModelServer, sockets: list[socket.socket], observ
     runner = BatchRunner(
         parts.batches,
         LineCaller(app),
-        app.state.api.find_for,
+        api.find_for,
         n_at_once=config.batch_parallel,
         line_bytes=config.body_limit_bytes,
     )

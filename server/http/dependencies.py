@@ -244,13 +244,25 @@ class Api:
         except ModelNotFound:
             check_model(caller, name)  # nobody learns which others there are
             raise
-        check_model(caller, *_names(status, name))
+        check_model(caller, *self._names(status, name))
         return status
 
     def usable(self, request: Request, statuses: list[ModelStatus]) -> list[ModelStatus]:
         """Return those of the models that the caller may use."""
         caller = caller_of(request.scope)
-        return [status for status in statuses if caller.may_use(*_names(status, status.name))]
+        return [status for status in statuses if caller.may_use(*self._names(status, status.name))]
+
+    def _names(self, status: ModelStatus, asked: str) -> list[str]:
+        """Return the names by which a key may be allowed a model: as asked, plain, and with its type.
+
+        A preset has its own name alone: its models may be others for the next request.
+        """
+        choice = current_origin().choice
+        if self.presets.table.find(asked) is not None or (choice is not None and choice.preset == asked):
+            return [asked]
+        type_ = f":{status.type}"
+        plain = status.parent or status.name.removesuffix(type_)
+        return [asked, status.name, plain, plain + type_]
 
     def _default_model(self, request: Request) -> str:
         known = self.usable(request, self.service.models())
@@ -266,13 +278,6 @@ class Api:
         raise RequestError(
             f"you must provide a model parameter; {choices}", param="model", code="missing_required_parameter"
         )
-
-
-def _names(status: ModelStatus, asked: str) -> list[str]:
-    """Return the names by which a key may be allowed a model: as asked, plain, and with its type."""
-    type_ = f":{status.type}"
-    plain = status.parent or status.name.removesuffix(type_)
-    return [asked, status.name, plain, plain + type_]
 
 
 def api_of(request: Request) -> Api:

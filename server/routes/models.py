@@ -11,6 +11,7 @@ from starlette.requests import Request
 from models.errors import ModelNotFound
 from server.anthropic import models as anthropic_models
 from server.http.access_log import record_of
+from server.http.api_keys import caller_of
 from server.http.dependencies import Api, api_of
 from server.http.error_response import is_anthropic
 from server.supervisor.protocol import ModelStatus
@@ -38,7 +39,7 @@ async def list_models(
     statuses = api.usable(request, statuses + _presets(api))
     if _is_anthropic(request):
         return anthropic_models.page(statuses, limit=limit, after_id=after_id, before_id=before_id)
-    return {"object": "list", "data": [_with_presets(api, model) for model in statuses]}
+    return {"object": "list", "data": [_with_presets(api, request, model) for model in statuses]}
 
 
 # Ids contain slashes, so this takes every path below /v1/models/: a route there must stand above it.
@@ -51,7 +52,7 @@ async def retrieve_model(request: Request, model: str) -> dict[str, Any]:
     status = api.find(request, model)
     if _is_anthropic(request):
         return {**anthropic_models.model_object(status), "id": model}
-    return {**_with_presets(api, status), "id": model}
+    return {**_with_presets(api, request, status), "id": model}
 
 
 def _presets(api: Api) -> list[ModelStatus]:
@@ -63,8 +64,8 @@ def _presets(api: Api) -> list[ModelStatus]:
     return found
 
 
-def _with_presets(api: Api, model: ModelStatus) -> dict[str, Any]:
-    """Return a model's object with the names of its presets, or a preset's with its arms."""
+def _with_presets(api: Api, request: Request, model: ModelStatus) -> dict[str, Any]:
+    """Return a model's object with the caller's names for it, or a preset's with its arms."""
     table = api.presets.table
     if (preset := table.find(model.name)) is not None:
         arms = [
@@ -78,10 +79,11 @@ def _with_presets(api: Api, model: ModelStatus) -> dict[str, Any]:
             "arms": arms,
         }
     names = {model.name, f"{model.name}:{model.type}"}
+    caller = caller_of(request.scope)
     aliases = [
         preset.name
         for preset in table.presets.values()
-        if any(target.model in names for target in preset.targets)
+        if any(target.model in names for target in preset.targets) and caller.may_use(preset.name)
     ]
     return {**model_object(model), "aliases": aliases}
 

@@ -125,6 +125,7 @@ NAMES_NONE = frozenset(
         "POST /web/chats/{chat_id}/stop",
         "GET /web/chats/{chat_id}/events",
         "GET /admin/usage",
+        "POST /admin/reload",
         "GET /admin/keys",
         "GET /usage",  # the key's own
     }
