@@ -8,4 +8,6 @@ pull.py           The command `corral pull`.
 remove.py         The command `corral remove`.
 search.py         The command `corral search`.
 show.py           The command `corral show`.
+show_preset.py    `corral show PRESET`: what a preset of the settings file makes of requests, and who serves
+                  them.
 """
