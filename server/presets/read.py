@@ -123,10 +123,10 @@ class _Reader:
         for i, arm in enumerate(section.arms):
             arm_name = arm.name or arm.model
             layers = (own, _layer(f"{name}/{arm_name}", arm))
-            for inner in self._behind(arm.model, chain, (*path, "arms", i, "model")):
-                full = f"{arm_name}/{inner.arm}" if inner.arm else arm_name
-                share = inner.share * arm.weight / total
-                found.append(_with(_through(inner, layers, section, arm), arm=full, share=share))
+            for target in self._behind(arm.model, chain, (*path, "arms", i, "model")):
+                full = f"{arm_name}/{target.arm}" if target.arm else arm_name
+                share = target.share * arm.weight / total
+                found.append(_with(_through(target, layers, section, arm), arm=full, share=share))
         return found
 
     def _behind(self, model: str, chain: tuple[str, ...], path: Path) -> list[Target]:

@@ -88,9 +88,9 @@ def _require_no_talk(system: str | None, options: dict[str, Any]) -> None:
 
 
 def _serve(ref: ModelRef, settings: dict[str, Any]) -> None:
-    from server.cli.serve.command import serve
+    from server.cli.serve.command import serve_with
 
-    serve(read_settings({**settings, "models": (str(ref),)}, None))
+    serve_with({**settings, "models": (str(ref),)})
 
 
 def _backend(ref: ModelRef, store: ModelStore, settings: dict[str, Any]) -> Backend:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -42,7 +42,12 @@ def command(
     docs/presets.md; SIGHUP and POST /admin/reload have it read again. Ctrl-C lets running requests finish; a
     second one stops at once.
     """
-    read = partial(read_settings, {**settings, "models": tuple(references or ())}, config_file)
+    serve_with({**settings, "models": tuple(references or ())}, config_file)
+
+
+def serve_with(settings: Mapping[str, Any], config_file: Path | None = None) -> None:
+    """Serve with these flags' settings and those of the environment and the settings file."""
+    read = partial(read_settings, settings, config_file)
     serve(read(), None if settings_file(config_file) is None else read)
 
 
