@@ -117,7 +117,8 @@ def test_a_signal_lets_running_requests_finish(
     env: dict[str, str], tiny_gguf: Path, number: signal.Signals
 ) -> None:
     with serving(env, str(tiny_gguf)) as server:
-        until(lambda: f"{server.url}/v1/chat/completions" in server.log)
+        until(lambda: "stop     Ctrl-C" in server.log)
+        assert f"{server.url}/v1/chat/completions" in server.log
         processes = server.descendants()
         with server.open_stream(max_tokens=480) as stream:
             first = stream.readline()
