@@ -12,7 +12,7 @@ import httpx
 import pytest
 from openai import AsyncOpenAI
 
-from server.config import load_config
+from server.config_sources import load_config
 from tests.e2e.running import RunningServer
 from tests.e2e.test_metrics import figures
 

@@ -16,7 +16,8 @@ import pytest
 from models.errors import ConfigError, CorralError
 from models.paths import Paths
 from models.store.store import ModelStore
-from server.config import ServerConfig, load_config
+from server.config import ServerConfig
+from server.config_sources import load_config
 from server.listener import Listener
 from server.serve import ModelServer, ServeObserver, listen
 from server.supervisor.supervisor import Supervisor

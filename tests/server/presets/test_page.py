@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from server.config import load_config
+from server.config_sources import load_config
 
 PAGE = Path(__file__).parents[3] / "docs" / "presets.md"
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from models.errors import ConfigError
-from server.config import load_config
+from server.config_sources import load_config
 from server.presets.table import Layer, PresetTable, Target
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from models.errors import ConfigError
-from server.config import load_config
+from server.config_sources import load_config
 from server.presets.book import PresetBook, check_models
 from server.presets.reload import SettingsReload
 from tests.server.scripted_service import ScriptedService

@@ -13,7 +13,7 @@ import pytest
 from fastapi import FastAPI
 
 from server.batches.line_call import LineCaller
-from server.config import load_config
+from server.config_sources import load_config
 from server.ipc.messages import ChatPrompt, Generate
 from tests.server.http_client import app_for, error_of, events_of
 from tests.server.scripted_service import DEMO, IDLE, ScriptedService, says
