@@ -23,9 +23,9 @@ from server.http.inspector import Inspections
 from server.http.live_requests import LiveRequests
 from server.jobs.table import JobTable
 from server.keys.caller import ANYONE, Caller
+from server.metrics.origin import current_origin
 from server.ollama.model_files import ModelFiles
 from server.ollama.pulls import Pulls
-from server.metrics.origin import current_origin
 from server.openai.heading import Kind, new_id
 from server.openai.requests.reading import GenerationRead, PooledRead, Purpose, QuestionRead, ReadJob
 from server.pages.store import ChatStore

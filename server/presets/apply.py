@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from server.ollama.names import plain_name
 from server.presets.body import Body, NotAnObject
 from server.presets.parameters import ANSWERING, SCHEMAS, place_in, spellings, stripped_paths
 from server.presets.system import put_system
@@ -29,7 +30,8 @@ def prepare(table: bytes, owner: str, draw: float, purpose: str, body: bytes) ->
     except NotAnObject:
         return body, None
     presets: PresetTable = decoded(table)
-    preset = presets.find(request.text("model"))
+    name = request.text("model")
+    preset = presets.find(plain_name(name) if purpose.startswith("ollama_") else name)
     if preset is None:
         return body, None
     user = next((text for path in USERS if (text := request.text(path))), "")

@@ -25,6 +25,8 @@ _LEAST: Final[Mapping[Purpose, dict[str, Any]]] = MappingProxyType(
         "response": {"input": "Hi"},
         "messages": _CHAT | {"max_tokens": 1 << 20},
         "count_tokens": _CHAT,
+        "ollama_chat": _CHAT,
+        "ollama_generate": {"prompt": "Hi"},
         "embeddings": {"input": "Hi"},
         "embed": {"inputs": "Hi"},
         "rerank": {"query": "Hi", "documents": ["Ho"]},

@@ -14,6 +14,7 @@ from pydantic import BaseModel
 from server.anthropic.requests.schemas import CountTokensRequest, MessagesRequest
 from server.embeddings.read import SCHEMAS as POOLED_SCHEMAS
 from server.llama_server.schemas import InfillRequest, NativeCompletionRequest
+from server.ollama.schemas import OllamaChatRequest, OllamaGenerateRequest, OllamaOptions
 from server.openai.requests.schemas import (
     ApplyTemplateRequest,
     ChatCompletionRequest,
@@ -34,23 +35,35 @@ SCHEMAS: Final[Mapping[str, type[BaseModel]]] = MappingProxyType(
         "response": ResponsesRequest,
         "messages": MessagesRequest,
         "count_tokens": CountTokensRequest,
+        "ollama_chat": OllamaChatRequest,
+        "ollama_generate": OllamaGenerateRequest,
         **{str(purpose): schema for purpose, schema in POOLED_SCHEMAS.items()},
     }
 )
 """The schema of each purpose of `server.openai.requests.reading` whose requests a preset changes."""
 
-ANSWERING = frozenset({"chat", "text", "native", "infill", "response", "messages"})
+_WITH_OPTIONS = frozenset({"ollama_chat", "ollama_generate"})
+"""The purposes whose requests have their parameters in `options`."""
+
+ANSWERING = frozenset({"chat", "text", "native", "infill", "response", "messages"}) | _WITH_OPTIONS
 """The purposes that make answers: a parameter that has no place in theirs is told in the log."""
 
 SPELLINGS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
     {
-        "max_tokens": ("max_tokens", "max_output_tokens", "max_completion_tokens", "n_predict"),
+        "max_tokens": (
+            "max_tokens",
+            "max_output_tokens",
+            "max_completion_tokens",
+            "n_predict",
+            "options.num_predict",
+        ),
         "stop": ("stop", "stop_sequences"),
         "n": ("n", "n_cmpl"),
         "n_probs": ("n_probs", "logprobs", "top_logprobs"),
         "enable_thinking": (
             "enable_thinking",
             "thinking",
+            "think",
             "reasoning.enabled",
             "chat_template_kwargs.enable_thinking",
         ),
@@ -88,6 +101,7 @@ _FORMS = (
     "text.format",
     "output_config.format",
     "output_format",
+    "format",
 )
 """An answer has one form: each of these stands in place of the others."""
 
@@ -119,30 +133,43 @@ STRIPPABLE: Final[tuple[str, ...]] = tuple(
 """The fields that a preset may remove from requests."""
 
 
-_OTHER_PLACES: Final[Mapping[str, str]] = MappingProxyType(
-    {"max_tokens": "max_output_tokens", "reasoning_effort": "reasoning.effort"}
+_OTHER_PLACES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
+    {
+        "max_tokens": ("max_output_tokens",),
+        "reasoning_effort": ("reasoning.effort",),
+        "enable_thinking": ("think",),
+        "json_schema": ("format",),
+    }
 )
-"""The places of parameters in requests of `/v1/responses`, which has not their names."""
+"""The places of parameters in requests of `/v1/responses` and of Ollama's, which have not their names."""
 
 
 def spellings(parameter: str) -> tuple[str, ...]:
     """Return the paths at which a client may have given a parameter."""
     if parameter in _SETTABLE_FORMS:
         return _FORMS
-    return SPELLINGS.get(parameter, (parameter,))
+    return _with_option(parameter, SPELLINGS.get(parameter, (parameter,)))
 
 
 def stripped_paths(name: str) -> tuple[str, ...]:
     """Return the paths of a field to remove: a parameter's own name stands for all of its spellings."""
     if name == "response_format":
-        return (name, "text.format", "output_config.format", "output_format")
-    return SPELLINGS.get(name, (name,))
+        return (name, "text.format", "output_config.format", "output_format", "format")
+    return _with_option(name, SPELLINGS.get(name, (name,)))
+
+
+def _with_option(parameter: str, paths: tuple[str, ...]) -> tuple[str, ...]:
+    return (*paths, f"options.{parameter}") if parameter in OllamaOptions.model_fields else paths
 
 
 def place_in(purpose: str, parameter: str) -> str | None:
     """Return the path of a parameter in a purpose's request; None where it has no place."""
+    if purpose in _WITH_OPTIONS:
+        option = "num_predict" if parameter == "max_tokens" else parameter
+        if option in OllamaOptions.model_fields:
+            return f"options.{option}"
     fields = SCHEMAS[purpose].model_fields
-    for path in (parameter, _OTHER_PLACES.get(parameter)):
-        if path is not None and path.partition(".")[0] in fields:
+    for path in (parameter, *_OTHER_PLACES.get(parameter, ())):
+        if path.partition(".")[0] in fields:
             return path
     return None

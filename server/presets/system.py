@@ -15,6 +15,7 @@ _FIELDS: Final[dict[str, str]] = {
     "messages": "system",
     "count_tokens": "system",
     "response": "instructions",
+    "ollama_generate": "system",
 }
 """The field that has the system prompt beside the messages, in the protocols that have one."""
 _LISTS: Final[dict[str, str]] = {
@@ -24,7 +25,10 @@ _LISTS: Final[dict[str, str]] = {
     "messages": "messages",
     "count_tokens": "messages",
     "response": "input",
+    "ollama_chat": "messages",
 }
+_TEXT_ALONE = frozenset({"response", "ollama_chat", "ollama_generate"})
+"""The purposes whose system prompts are one text; others' may be parts, too."""
 
 
 def put_system(request: Body, purpose: str, text: str, mode: SystemMode) -> bool:
@@ -32,21 +36,21 @@ def put_system(request: Body, purpose: str, text: str, mode: SystemMode) -> bool
 
     A client's system prompt may be a field, or messages of the role `system` or `developer`.
     """
-    if purpose not in _LISTS:
+    field, list_name = _FIELDS.get(purpose), _LISTS.get(purpose)
+    if field is None and list_name is None:
         return False
-    field, list_name = _FIELDS.get(purpose), _LISTS[purpose]
-    items = request.items(list_name)
+    items = None if list_name is None else request.items(list_name)
     if mode == "default" and (_is_given(request, field) or any(map(_is_system, items or ()))):
         return True
     if mode == "replace":
-        if items is not None and any(map(_is_system, items)):
+        if list_name is not None and items is not None and any(map(_is_system, items)):
             request.put_items(list_name, [item for item in items if not _is_system(item)])
         if field is not None:
             request.drop(field)
     if field is not None:
-        _put_field(request, field, text)
-    else:
-        _put_message(request, list_name, text)
+        _put_field(request, field, text, is_text_alone=purpose in _TEXT_ALONE)
+    elif list_name is not None:
+        _put_message(request, list_name, text, is_text_alone=purpose in _TEXT_ALONE)
     return True
 
 
@@ -59,12 +63,12 @@ def _is_system(item: bytes) -> bool:
     return member(item, "role") in _SYSTEM_ROLES
 
 
-def _put_field(request: Body, field: str, text: str) -> None:
-    """Put the text before what the field has; `instructions` are one text, `system` may be parts."""
+def _put_field(request: Body, field: str, text: str, *, is_text_alone: bool) -> None:
+    """Put the text before what the field has."""
     given = request.raw(field)
     if given is None or given in (b'""', b"[]"):
         request.put(field, text)
-    elif field == "instructions":
+    elif is_text_alone:
         theirs = request.text(field)
         if theirs:  # else it is no text, and its schema says so
             request.put(field, f"{text}\n\n{theirs}")
@@ -72,21 +76,30 @@ def _put_field(request: Body, field: str, text: str) -> None:
         request.put_items(field, parts)
 
 
-def _put_message(request: Body, list_name: str, text: str) -> None:
+def _put_message(request: Body, list_name: str, text: str, *, is_text_alone: bool) -> None:
     """Put the text before the first message, or into it where that is the system's."""
     messages = request.items(list_name)
     if messages is None:
         return
     if messages and _is_system(messages[0]):
         content = member(messages[0], "content")
-        parts = None if content in (None, b"null", b'""', b"[]") else _with_parts(content or b"", text)
-        if parts is not None:
+        joined = None if content in (None, b"null", b'""', b"[]") else _joined(content, text, is_text_alone)
+        if joined is not None:
             first = msgspec.json.decode(messages[0], type=dict[str, msgspec.Raw])
-            first["content"] = msgspec.Raw(b"[" + b",".join(parts) + b"]")
+            first["content"] = msgspec.Raw(joined)
             request.put_items(list_name, [msgspec.json.encode(first), *messages[1:]])
             return
     message = msgspec.json.encode({"role": "system", "content": text})
     request.put_items(list_name, [message, *messages])
+
+
+def _joined(content: bytes, text: str, is_text_alone: bool) -> bytes | None:
+    """Return a message's content with the text before the client's; None: that is neither text nor parts."""
+    if is_text_alone:
+        is_text = content[:1] == b'"'
+        return msgspec.json.encode(f"{text}\n\n{msgspec.json.decode(content)}") if is_text else None
+    parts = _with_parts(content, text)
+    return None if parts is None else b"[" + b",".join(parts) + b"]"
 
 
 def _with_parts(content: bytes, text: str) -> list[bytes] | None:

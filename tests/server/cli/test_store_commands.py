@@ -168,4 +168,4 @@ def test_show_knows_the_presets_of_the_settings_file(corral: Corral, tmp_path: P
     assert "system, prepend: Be brief." in text
     document = json.loads(corral("show", "mix", "--config", str(settings), "--json").stdout)
     assert [(arm["model"], arm["share"]) for arm in document["arms"]] == [("a:Q8_0", 0.75), ("b", 0.25)]
-    assert corral("show", "other/name", "--config", str(settings)).exit_code == 1
+    assert corral("show", "other/name", "--config", str(settings)).returncode == 1

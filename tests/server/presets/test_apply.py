@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from server.presets.apply import apply_layers, prepare
 from server.presets.body import Body
 from server.presets.parameters import SCHEMAS, place_in, spellings
-from server.presets.table import Layer, Preset, PresetTable, Target
+from server.presets.table import Layer, Preset, PresetTable, SystemMode, Target
 
 without_a_clock = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=60)
 
@@ -80,8 +80,8 @@ def test_forced_stands_before_the_request_and_that_before_the_default(
             expected = default.get(name) if place is not None else None
             if place is not None:
                 assert value_at(after, place) == expected
-        elif theirs and not forms:
-            assert all(value_at(after, path) == value_at(request, path) for path in theirs)
+        elif theirs:
+            assert forms or all(value_at(after, path) == value_at(request, path) for path in theirs)
         elif name in default and place is not None:
             assert value_at(after, place) == default[name]
 
@@ -223,3 +223,38 @@ def test_what_was_changed_is_told() -> None:
 )
 def test_what_names_no_preset_stays_as_it_is(body: bytes) -> None:
     assert prepare(table(Layer(name="p", force={"seed": 1})), "", 0.0, "chat", body) == (body, None)
+
+
+@pytest.mark.parametrize("mode", ["prepend", "replace", "default"])
+def test_ollamas_requests_have_their_own_places(mode: SystemMode) -> None:
+    layer = Layer(
+        name="mix",
+        force={"temperature": 0.5, "max_tokens": 7, "enable_thinking": False},
+        default={"top_k": 3, "json_schema": {"type": "object"}},
+        strip=("seed",),
+        system="Ours.",
+        system_mode=mode,
+    )
+    options = {"temperature": 1.5, "num_predict": 99, "top_k": 9, "seed": 1, "num_ctx": 64}
+    common = {"options": options, "think": True}
+    expected = {"temperature": 0.5, "num_predict": 7, "top_k": 9, "num_ctx": 64}
+    system = {"prepend": "Ours.\n\nTheirs.", "replace": "Ours.", "default": "Theirs."}[mode]
+    theirs = {"role": "system", "content": "Theirs."}
+    chat = applied([layer], common | {"messages": [theirs, {"role": "user", "content": "Hi"}]}, "ollama_chat")
+    assert chat["messages"] == [{"role": "system", "content": system}, {"role": "user", "content": "Hi"}]
+    text = applied([layer], common | {"prompt": "Hi", "system": "Theirs."}, "ollama_generate")
+    assert text["system"] == system
+    for made in (chat, text):
+        assert made["options"] == expected
+        assert made["think"] is False
+        assert made["format"] == {"type": "object"}
+
+
+def test_a_tag_of_ollamas_is_no_part_of_a_presets_name() -> None:
+    target = Target(model="demo", arm="demo", share=1.0, layers=(Layer(name="mix", force={"seed": 3}),))
+    table = PresetTable({"mix": Preset(name="mix", targets=(target,))}).encoded()
+    request = b'{"model": "mix:latest", "prompt": "Hi"}'
+    body, choice = prepare(table, "", 0.0, "ollama_generate", request)
+    assert choice is not None
+    assert json.loads(body)["options"] == {"seed": 3}
+    assert prepare(table, "", 0.0, "text", request) == (request, None)
