@@ -42,6 +42,8 @@ jobs/                 Long jobs of a running server, such as pulling and quantiz
                       of its own.
 kernels/              Matrix kernels of our own, which ggml's CPU backend calls as one more place for weights.
 keys/                 API keys: who calls, what that caller may do and how much. Nothing here knows HTTP.
+listening/            The ways to a server's door: TLS, a unix socket, sockets that a service manager has
+                      opened.
 llama_server/         llama-server's own API: `/completion`, `/infill`, `/props` and `/slots`, in its fields
                       and forms.
 loadtest/             A load client for any OpenAI-compatible server, so cheap that both can share a machine.

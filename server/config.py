@@ -39,6 +39,7 @@ T = TypeVar("T")
 
 ENVIRONMENT_PREFIX = "CORRAL_"
 _ORIGIN = re.compile(r"\*|null|[A-Za-z][A-Za-z0-9+.-]*://(\[[0-9A-Fa-f:.]+\]|[^\s*:/?#@,\[\]]*)(:\d{1,5})?/?")
+_MODE = re.compile(r"0?[0-7]{3}")
 _HOST_NAME = re.compile(r"\*|(\*\.)?[^\s*:/@,.\[\]][^\s*:/@,\[\]]*|\[[0-9A-Fa-f:.]+\]|[0-9A-Fa-f:.]+")
 
 Seconds = Annotated[float, Bounds(gt=0)]
@@ -64,6 +65,16 @@ class HttpOptions:
     cors_origins: tuple[str, ...] = setting(
         (), "Web origins whose pages may call this server (`*` for all); none: CORS is off."
     )
+    socket: str | None = setting(None, "Path of a unix socket to listen at, in place of --host and --port.")
+    socket_mode: str = setting(
+        "660", "Access rights of that socket, as chmod takes them: who may call the server."
+    )
+    tls_cert: str | None = setting(
+        None,
+        "Certificate for HTTPS, with those between it and its authority: a PEM file. It is read anew when it"
+        " changes.",
+    )
+    tls_key: str | None = setting(None, "Key of that certificate: a PEM file without a password.")
     dialect: Literal["openai", "llama-server"] = setting(
         "openai",
         "The API to follow where OpenAI's and llama-server's contradict each other: docs/llama-server.md.",
@@ -294,6 +305,29 @@ class ServerConfig(
         if not all(key.isprintable() for key in keys):
             raise ValueError("an API key must not have control characters")
         return tuple(map(SecretStr, keys))
+
+    @field_validator("socket_mode")
+    @classmethod
+    def _access_rights(cls, value: str) -> str:
+        if not _MODE.fullmatch(value):
+            raise ValueError("write three octal digits, such as 660: user and group may call the server")
+        return value
+
+    @field_validator("tls_cert")
+    @classmethod
+    def _no_socket_with_tls(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value is not None and info.data.get("socket") is not None:
+            raise ValueError(
+                "a unix socket (--socket) has no TLS, as nobody can listen in; leave out one of them"
+            )
+        return value
+
+    @field_validator("tls_key")
+    @classmethod
+    def _a_pair(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if "tls_cert" in info.data and (value is None) != (info.data["tls_cert"] is None):
+            raise ValueError("--tls-cert and --tls-key belong together; give both, or none")
+        return value
 
     @field_validator("cors_origins")
     @classmethod

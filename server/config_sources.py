@@ -19,7 +19,10 @@ from server.config import ENVIRONMENT_PREFIX, FLAG_NAMES, SETTINGS, ServerConfig
 
 # Variables of that prefix that are no settings of the server.
 _OTHER_VARIABLES = frozenset(
-    {"CORRAL_HOME", "CORRAL_CONFIG", "CORRAL_DEBUG", "CORRAL_KERNELS_LIBRARY", "CORRAL_KERNELS_SET"}
+    {
+        *("CORRAL_HOME", "CORRAL_CONFIG", "CORRAL_DEBUG", "CORRAL_TLS_CA"),
+        *("CORRAL_KERNELS_LIBRARY", "CORRAL_KERNELS_SET"),
+    }
 )
 _SERVICE_VARIABLE = re.compile(
     r"(.+_)?(SERVICE_HOST|SERVICE_PORT(_.+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?|ENV_.+)"

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any, Self
 
 from models.errors import ConfigError, CorralError
+from server.listening.tls import TlsFiles
 
 _NOT_ON_THIS_MACHINE = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT})
 _TRIES = 20
@@ -20,8 +21,12 @@ Address = tuple[int, tuple[Any, ...]]
 class Listener:
     """Sockets that are bound, all to the same port; a context manager that closes them."""
 
-    def __init__(self, sockets: Sequence[socket.socket]) -> None:
+    def __init__(self, sockets: Sequence[socket.socket], tls: TlsFiles | None = None) -> None:
         self.sockets = list(sockets)
+        self.host: str | None = None
+        """The name that its addresses were found by; None: others have bound them."""
+        self.tls = tls
+        """The certificate that clients of the network are shown; None: they speak plain HTTP."""
 
     @classmethod
     def bind(cls, host: str, port: int) -> Self:
@@ -36,18 +41,30 @@ class Listener:
         addresses = _addresses(host, port)
         for _ in range(_TRIES if port == 0 and len(addresses) > 1 else 1):
             try:
-                return cls(_bind_all(host, addresses))
+                listener = cls(_bind_all(host, addresses))
             except _PortInUse as error:
                 in_use = error
+            else:
+                listener.host = host
+                return listener
         raise CorralError(
             f"port {in_use.port} on {in_use.where} is in use; stop what listens there, or choose another with"
             " --port"
         ) from in_use
 
     def getsockname(self) -> tuple[str, int]:
-        """Return an address of it and the port."""
-        name = self.sockets[0].getsockname()
-        return str(name[0]), int(name[1])
+        """Return an address of it and the port: the first of the network. Raises ValueError without any."""
+        for each in self.sockets:
+            if each.family != socket.AF_UNIX:
+                name = each.getsockname()
+                return str(name[0]), int(name[1])
+        raise ValueError("it has unix sockets alone")
+
+    @property
+    def unix_path(self) -> str | None:
+        """The path of its unix socket, if it has nothing else."""
+        names = [each.getsockname() for each in self.sockets if each.family == socket.AF_UNIX]
+        return str(names[0]) if names and len(names) == len(self.sockets) else None
 
     def listen(self) -> None:
         """Let clients connect before the server accepts them."""

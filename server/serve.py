@@ -12,8 +12,8 @@ import importlib.util
 import logging
 import signal
 import socket
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -38,6 +38,8 @@ from server.jobs.table import JobTable
 from server.keys.key_file import KeyFile
 from server.keys.key_ring import KeyRing
 from server.listener import Listener
+from server.listening.http_server import HttpServer
+from server.listening.service_manager import ServiceManager
 from server.pages.store import ChatStore
 from server.presets.book import check_models
 from server.presets.reload import ReadAgain, SettingsReload
@@ -64,6 +66,7 @@ from server.usage.ledger import UsageLedger
 if TYPE_CHECKING:
     from server.tracing.provider import Tracing
 
+READY = "requests are answered"
 LAST_BYTES_S = 3.0
 """Answers have this many seconds to leave after the workers have ended."""
 
@@ -168,15 +171,22 @@ class ModelServer:
         """True if requests need an API key."""
         return self.parts.accounts is not None and self.parts.accounts.keys.asks_for_keys()
 
-    def run(self, listener: Listener | socket.socket, observer: ServeObserver | None = None) -> None:
+    def run(
+        self,
+        listener: Listener | socket.socket,
+        observer: ServeObserver | None = None,
+        manager: ServiceManager | None = None,
+    ) -> None:
         """Serve until SIGINT or SIGTERM, or until the terminal is closed, in the main thread.
 
-        SIGHUP reads settings again where there are any to read, else it ends the server as well.
+        SIGHUP reads settings again where there are any to read, else it ends the server as well. `manager`
+        hears of it all.
         Raises the error of a model that can't be loaded at the start.
         """
         with asyncio.Runner(loop_factory=_new_loop()) as runner:
-            sockets = listener.sockets if isinstance(listener, Listener) else [listener]
-            runner.run(_serve(self, sockets, observer or ServeObserver()))
+            listener = listener if isinstance(listener, Listener) else Listener([listener])
+            manager = ServiceManager([]) if manager is None else manager
+            runner.run(_serve(self, listener, observer or ServeObserver(), manager))
 
 
 def _tracing_of(config: ServerConfig) -> Tracing | None:
@@ -188,14 +198,6 @@ def _tracing_of(config: ServerConfig) -> Tracing | None:
     return set_up_tracing()
 
 
-class _HttpServer(uvicorn.Server):
-    """uvicorn without its signal handling, which would end the process before the workers have ended."""
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
 def _new_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
     if importlib.util.find_spec("uvloop") is None:
         return None
@@ -204,7 +206,9 @@ def _new_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return uvloop.new_event_loop
 
 
-async def _serve(model_server: ModelServer, sockets: list[socket.socket], observer: ServeObserver) -> None:
+async def _serve(
+    model_server: ModelServer, listener: Listener, observer: ServeObserver, manager: ServiceManager
+) -> None:
     config, supervisor, parts = model_server.config, model_server.supervisor, model_server.parts
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
     app = create_app(config, model_server.service, parts)
@@ -212,7 +216,9 @@ async def _serve(model_server: ModelServer, sockets: list[socket.socket], observ
     if model_server.read_again is not None:
         reload = SettingsReload(config, model_server.read_again, api.presets, supervisor)
         api.reloads.add("settings", reload)
-    signals = _Signals(api.reloads)
+    signals, tls = _Signals(api.reloads, manager), listener.tls
+    if tls is not None:
+        api.reloads.add("TLS", tls.reload)
     runner = BatchRunner(
         parts.batches,
         LineCaller(app),
@@ -221,7 +227,7 @@ async def _serve(model_server: ModelServer, sockets: list[socket.socket], observ
         line_bytes=config.body_limit_bytes,
     )
     app.openapi()  # it takes as long as ten answers, so it isn't made while somebody waits
-    server = _HttpServer(
+    server = HttpServer(
         uvicorn.Config(
             app,
             http=protocol(ConnectionLimits(n_connections=connection_limit())),
@@ -231,12 +237,16 @@ async def _serve(model_server: ModelServer, sockets: list[socket.socket], observ
             server_header=False,
             timeout_keep_alive=75,
             ws="none",
-        )
+        ),
+        tls,
     )
     # A full collection would look at all modules' objects each time: some 50 ms in which nobody is served.
     gc.collect()
     gc.freeze()
-    serving = asyncio.create_task(server.serve(sockets=sockets))
+    serving = asyncio.create_task(server.serve(sockets=listener.sockets))
+    beside = [asyncio.create_task(manager.show_life())]
+    if tls is not None:
+        beside.append(asyncio.create_task(tls.watch()))
     stopped = asyncio.create_task(signals.first.wait())
     supervisor.start()
     ready = asyncio.create_task(supervisor.wait_ready())
@@ -245,8 +255,10 @@ async def _serve(model_server: ModelServer, sockets: list[socket.socket], observ
     if failure is None and ready.done():
         runner.start()
         await observer.on_ready(supervisor)
+        manager.ready(READY)
         await asyncio.wait([stopped, serving], return_when=asyncio.FIRST_COMPLETED)
     grace_s = 0.0 if failure else config.shutdown_grace_s
+    manager.stopping("requests that run may finish")
     await runner.stop()
     observer.on_stopping(supervisor.n_running, grace_s)
     ending = asyncio.create_task(parts.stop_jobs())
@@ -257,7 +269,7 @@ async def _serve(model_server: ModelServer, sockets: list[socket.socket], observ
     if model_server.tracing is not None:
         await model_server.tracing.stop()
     observer.on_stopped()
-    for task in (ready, stopped):
+    for task in (ready, stopped, *beside):
         task.cancel()
     with suppress(asyncio.CancelledError, CorralError):
         await ready
@@ -266,7 +278,7 @@ async def _serve(model_server: ModelServer, sockets: list[socket.socket], observ
 
 
 async def _shut_down(
-    server: _HttpServer,
+    server: HttpServer,
     serving: asyncio.Task[None],
     supervisor: Supervisor,
     signals: _Signals,
@@ -290,14 +302,15 @@ async def _shut_down(
 class _Signals:
     """SIGINT and SIGTERM as events: the first asks to stop, the second to stop now.
 
-    SIGHUP has `reloads` run. Where they are empty, or the terminal was closed, it asks to stop as well, but
-    never hurries. Where `nohup` has it ignored, it stays ignored.
+    SIGHUP has `reloads` run, and the service manager hears of it. Where there are none, or the terminal was
+    closed, it asks to stop as well, but never hurries. Where `nohup` has it ignored, it stays ignored.
     """
 
-    def __init__(self, reloads: Reloads) -> None:
+    def __init__(self, reloads: Reloads, manager: ServiceManager) -> None:
         self.first = asyncio.Event()
         self.second = asyncio.Event()
         self._reloads = reloads
+        self._manager = manager
         self._terminal = ControllingTerminal()
         self._reloading: set[asyncio.Task[object]] = set()
         loop = asyncio.get_running_loop()
@@ -310,9 +323,14 @@ class _Signals:
         (self.second if self.first.is_set() else self.first).set()
 
     def _hang_up(self) -> None:
-        if self._reloads.is_empty or self._terminal.is_closed:
+        if (self._reloads.is_empty and not self._manager.listens) or self._terminal.is_closed:
             self.first.set()
             return
-        task = asyncio.create_task(self._reloads.run())
+        task = asyncio.create_task(self._reload())
         self._reloading.add(task)
         task.add_done_callback(self._reloading.discard)
+
+    async def _reload(self) -> None:
+        self._manager.reloading()
+        await self._reloads.run()
+        self._manager.ready(READY)

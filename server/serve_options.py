@@ -62,6 +62,11 @@ class ServeOptions(SamplingDefaults):
         "Most milliseconds between two tokens of a request while others' prompts are computed,"
         " as far as the model is fast enough.",
     )
+    loop_guard: Annotated[int, Bounds(ge=0, le=1 << 16)] = setting(
+        0,
+        "End an answer whose last N tokens are one passage, eight times or more; 256 is a good number, 0"
+        " is never.",
+    )
     speculate: Literal["auto", "off", "ngram"] = setting(
         "auto",
         "Guess the next tokens and check them in one step, where measured steps say that it pays; ngram: from"

@@ -30,6 +30,10 @@ METAVARS: Final = {
     "allowed_hosts": "NAME",
     "lora": "PATH",
     "draft": "REF",
+    "socket": "PATH",
+    "socket_mode": "MODE",
+    "tls_cert": "FILE",
+    "tls_key": "FILE",
 }
 """The help of these flags has a word of their own for the value."""
 

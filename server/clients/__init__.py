@@ -17,6 +17,7 @@ launch.py          `Launch`: the start of a client that is set up for a server, 
 registry.py        The clients by name: every file in `programs/` is one.
 running_server.py  `find_target`: the running server, its models and their context, as a client is set up for
                    them.
+trust.py           `trust`: the certificates that a client accepts of a server, and the error of any other.
 user_files.py      `UserFiles`: files of the user, changed for a client, each with its backup, and the way
                    back.
 programs/          The clients, one file each: its name is the client's, with `-` for `_`, and registers it.

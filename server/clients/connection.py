@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import http.client
 import json
-import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from models.errors import ConfigError, CorralError
+from server.clients.trust import trust, untrusted
 
 TIMEOUT_S = 600.0
 """A server may be silent for this many seconds: a long prompt takes its time on a CPU."""
@@ -57,6 +58,8 @@ class Connection:
     url: str
     api_key: str | None = None
     timeout_s: float = TIMEOUT_S
+    ca: Path | None = None
+    """A file of certificates that are trusted besides the system's."""
 
     def ask(
         self,
@@ -83,6 +86,8 @@ class Connection:
             connection.request(method, f"{parts.path.rstrip('/')}{path}", content, sent)
             return _read(connection.getresponse(), n_events)
         except (OSError, http.client.HTTPException) as error:
+            if (distrust := untrusted(self.url, error)) is not None:
+                raise distrust from error
             reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
             raise CorralError(
                 f"no answer to {method} {path} from {self.url} ({reason}); start a server with corral serve"
@@ -93,8 +98,7 @@ class Connection:
 
     def _open(self, scheme: str, host: str, port: int | None) -> http.client.HTTPConnection:
         if scheme == "https":
-            context = ssl.create_default_context()
-            return http.client.HTTPSConnection(host, port, timeout=self.timeout_s, context=context)
+            return http.client.HTTPSConnection(host, port, timeout=self.timeout_s, context=trust(self.ca))
         return http.client.HTTPConnection(host, port, timeout=self.timeout_s)
 
 

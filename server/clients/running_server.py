@@ -11,10 +11,11 @@ LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "[::1]", "[::]": "[::1]", "": "127.0.0
 """A server that listens on all addresses is reached at the one of this machine."""
 
 
-def local_url(host: str, port: int) -> str:
+def local_url(host: str, port: int, *, tls: bool = False) -> str:
     """Return the address of a server with these settings, as a client on this machine calls it."""
     host = LOOPBACK.get(host, host)
-    return f"http://[{host}]:{port}" if ":" in host and not host.startswith("[") else f"http://{host}:{port}"
+    name = f"[{host}]" if ":" in host and not host.startswith("[") else host
+    return f"{'https' if tls else 'http'}://{name}:{port}"
 
 
 def find_target(

@@ -15,8 +15,10 @@ integrity.py        The check that the engine's books agree: after each step in 
 kv_layout.py        `KVLayoutPolicy`: the steps at which slots begin and cease to share the KV cells. Pure.
 passes.py           `Passes`: the passes through the weights of a step, and the rows of nothing that make them
                     fewer.
+patience.py         `Patience`: tells how long a step may take before it counts as a hang. Pure.
 precedence.py       `Precedence`: who goes first: by priority, then by the owners' shares, then by arrival.
                     Pure.
+repetition.py       `repeats`: tells whether tokens are one passage again and again. Pure.
 request.py          `EngineRequest`: one prompt, already tokens, and how to continue it.
 request_table.py    `RequestTable`: the requests that have begun and not ended, and the events that report
                     their course.

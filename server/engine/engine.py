@@ -24,8 +24,10 @@ from server.engine.event_factory import (
 from server.engine.events import Event, Failure, FailureKind
 from server.engine.kv_layout import KVLayoutPolicy
 from server.engine.passes import Passes
+from server.engine.patience import Patience, StepWatch
 from server.engine.prefix.prefix_cache import PrefixCache
 from server.engine.prefix.prefix_source import PrefixSource
+from server.engine.repetition import LOOK_TOKENS, repeats
 from server.engine.request import EngineRequest, check_request
 from server.engine.request_table import RequestTable
 from server.engine.runner import ModelRunner
@@ -54,6 +56,8 @@ class EngineConfig:
     """A prefix is copied from another slot, or waited for, if that saves at least so many tokens."""
     chunk_multiple: int = CHUNK_MULTIPLE
     """Chunks of prompts in steps in which others generate are a multiple of so many tokens."""
+    loop_tokens: int = 0
+    """An answer ends if its last so many tokens are one passage again and again; 0: it goes on."""
     divide_after_steps: int = 256
     """KV cells that a long sequence had slots share are divided again after so many steps without one."""
 
@@ -74,14 +78,17 @@ class Engine:
         speculation: Speculation | None = None,
         prefixes: PrefixSource | None = None,
         step_cost: StepCost | None = None,
+        watch: StepWatch | None = None,
     ) -> None:
-        """`step_cost`: what is known of the cost of steps; None: nothing yet."""
+        """`step_cost`: what is known of the cost of steps; None: nothing yet. `watch` hears of each step."""
         self.stats = EngineStats()
         self.fatal_error: DecodeError | None = None
         self.step_cost = StepCost() if step_cost is None else step_cost
         self._runner = runner
         self._config = config
         self._clock_s = clock_s
+        self._watch = watch
+        self._patience = Patience(self.step_cost)
         self._prefixes = prefixes
         self._cache = PrefixCache(
             runner.n_slots,
@@ -196,6 +203,9 @@ class Engine:
 
     def _run(self, batch: Batch) -> None:
         start_s = self._clock_s()
+        if self._watch is not None:
+            allowed = self._patience.allowance(batch)
+            self._watch.begin(allowed.n_tokens, allowed.expected_s, allowed.limit_s)
         try:
             outputs = self._runner.run(batch)
         except RestoreError as error:
@@ -210,6 +220,10 @@ class Engine:
         else:
             self._note_admissions(start_s)
             self._postprocess(batch, outputs, start_s)
+            if self._watch is not None:
+                self._patience.note_end()
+        if self._watch is not None:
+            self._watch.busy()
 
     def _note_admissions(self, start_s: float) -> None:
         """Count and report the sequences that were given a slot for the run that began at `start_s`.
@@ -315,6 +329,9 @@ class Engine:
             if sequence.stops.matched is not None:
                 self._requests.finish(sequence, "stop", text)
                 return
+            if self._is_loop(sequence):
+                self._requests.finish(sequence, "length", text + sequence.stops.flush(), is_loop=True)
+                return
             if len(sequence.tokens) >= sequence.n_tokens_max and len(sequence.tokens) != n_last:
                 if sequence.n_slidable:
                     n_last -= sequence.n_slidable
@@ -331,6 +348,13 @@ class Engine:
             delta = take_delta(sequence, text)
             if text or delta.n_tokens:
                 self._requests.report(delta)
+
+    def _is_loop(self, sequence: Sequence) -> bool:
+        """True if the end of an answer is one passage again and again; it is looked at now and then."""
+        n = self._config.loop_tokens
+        if not n or sequence.n_generated < n or sequence.n_generated % LOOK_TOKENS:
+            return False
+        return repeats(sequence.tokens[-n:])
 
     def _end_late(self, sequence: Sequence, limit_ms: float, now_s: float) -> None:
         """End a choice that has taken longer than it may and has a whole line."""

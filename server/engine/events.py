@@ -157,6 +157,8 @@ class ChoiceEnd(msgspec.Struct, frozen=True, tag="choice_end", kw_only=True, arr
     finish_reason: FinishReason
     stop: str | None = None
     """The choice ended at this stop string, if it is not None."""
+    is_loop: bool = False
+    """True if it was ended for repeating itself."""
 
 
 class Finish(msgspec.Struct, frozen=True, tag="finish", kw_only=True, array_like=True, gc=False):

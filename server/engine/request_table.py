@@ -127,13 +127,19 @@ class RequestTable:
 
     # --- ends ----------------------------------------------------------------------------------------
 
-    def finish(self, sequence: Sequence, reason: FinishReason, text: str) -> None:
+    def finish(self, sequence: Sequence, reason: FinishReason, text: str, *, is_loop: bool = False) -> None:
         """Complete a choice with its last `text`, and with its last choice the request."""
         group = sequence.group
         if text or (sequence.n_unreported and group.request.wants_tokens):
             self.report(take_delta(sequence, text, ends=True))
         self.report(
-            ChoiceEnd(id=group.id, index=sequence.index, finish_reason=reason, stop=sequence.stops.matched)
+            ChoiceEnd(
+                id=group.id,
+                index=sequence.index,
+                finish_reason=reason,
+                stop=sequence.stops.matched,
+                is_loop=is_loop,
+            )
         )
         self._close(sequence)
         if group.is_finished:

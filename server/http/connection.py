@@ -293,7 +293,7 @@ class HttpConnection(HttpToolsProtocol):
             self.cycle.message_event.set()
         if not has_begun:
             self.transport.write(closing_error(error, self.url, self.headers))
-            self.transport.write_eof()
+            self._end_writing()
         self._linger()
 
     def _close(self) -> None:
@@ -303,8 +303,13 @@ class HttpConnection(HttpToolsProtocol):
             return
         self._wait_for(None)
         self._is_refused = True
-        self.transport.write_eof()
+        self._end_writing()
         self._linger()
+
+    def _end_writing(self) -> None:
+        """Tell the client that nothing more comes; under TLS only the connection's end does."""
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
 
     def _linger(self) -> None:
         self.flow.resume_reading()

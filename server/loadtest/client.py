@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import selectors
-import ssl
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from heapq import heapify, heappop
 
+from server.clients.trust import trust
 from server.loadtest.exchange import OVER, Capture, Exchange
 from server.loadtest.target import Request, Target
 
@@ -45,7 +45,7 @@ class LoadClient:
         self._target = target
         self._on_end = on_end
         self._timeout_s = timeout_s
-        self._tls = ssl.create_default_context() if target.tls else None
+        self._tls = trust(target.ca) if target.tls else None
         self._running: dict[Exchange, Lane] = {}
         self._captures: list[Capture] = []
         self._check_at_s = 0.0

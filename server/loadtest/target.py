@@ -6,6 +6,7 @@ import json
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -39,9 +40,11 @@ class Target:
     family: socket.AddressFamily
     address: Address
     api_key: str | None = None
+    ca: Path | None = None
+    """A file of certificates that are trusted besides the system's."""
 
     @classmethod
-    def find(cls, url: str, api_key: str | None = None) -> Target:
+    def find(cls, url: str, api_key: str | None = None, ca: Path | None = None) -> Target:
         """Return the server at `url` (with or without /v1), after one connection to it.
 
         Raises ConfigError for what is no http(s) URL, CorralError if nobody answers there.
@@ -57,7 +60,8 @@ class Target:
         port = port or (443 if tls else 80)
         family, address = _answering(host, port)
         path = parts.path.rstrip("/")
-        return cls(host, port, tls, path if path.endswith("/v1") else f"{path}/v1", family, address, api_key)
+        base_path = path if path.endswith("/v1") else f"{path}/v1"
+        return cls(host, port, tls, base_path, family, address, api_key, ca)
 
     @property
     def url(self) -> str:

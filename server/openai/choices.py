@@ -60,6 +60,8 @@ class ChoiceDelta(msgspec.Struct, frozen=True, gc=False):
     """True for the first delta of a chat's choice, which names the role and has no text."""
     finish_reason: FinishReason | None = None
     """The reason for which the choice ends; with it, this is the choice's last delta."""
+    is_loop: bool = False
+    """True if it ends for repeating itself."""
     n_scored: int = 0
     """The number of generated tokens that came with a logprob, whether or not the client gets it."""
     logprob_sum: float = 0.0
@@ -183,7 +185,7 @@ class Choices:
 
     def _end(self, event: ChoiceEnd) -> list[ChoiceDelta]:
         opening = self._opening(event.index)
-        end = ChoiceDelta(event.index, finish_reason=event.finish_reason)
+        end = ChoiceDelta(event.index, finish_reason=event.finish_reason, is_loop=event.is_loop)
         self._n_running -= 1
         if self._n_running == 0:
             self._last_end = [end]

@@ -110,7 +110,12 @@ class ChunkEncoder:
         if self._heading.kind == "text":
             assert not isinstance(delta.logprobs, response_types.ChatLogprobs)
             return response_types.TextChoice(
-                delta.index, delta.text, delta.finish_reason, delta.logprobs, delta.tokens
+                delta.index,
+                delta.text,
+                delta.finish_reason,
+                stop_reason=response_types.stop_reason(is_loop=delta.is_loop),
+                logprobs=delta.logprobs,
+                tokens=delta.tokens,
             )
         assert not isinstance(delta.logprobs, response_types.TextLogprobs)
         if delta.opens:
@@ -124,7 +129,14 @@ class ChunkEncoder:
         else:
             part = answer_parts.call_delta(delta, self._options)
         reason = answer_parts.finish_reason(delta.finish_reason, self._options)
-        return response_types.ChatChunkChoice(delta.index, part, reason, delta.logprobs, delta.tokens)
+        return response_types.ChatChunkChoice(
+            delta.index,
+            part,
+            reason,
+            stop_reason=response_types.stop_reason(is_loop=delta.is_loop),
+            logprobs=delta.logprobs,
+            tokens=delta.tokens,
+        )
 
     def _last(self, deltas: list[ChoiceDelta]) -> bytes:
         """The end of the last choice with the timings; the usage, if it is wanted, in a chunk of its own."""

@@ -11,6 +11,8 @@ from server.engine import events
 
 FinishReason = events.FinishReason | Literal["function_call"]
 """OpenAI's reasons; the last is for clients that sent `functions`."""
+StopReason = Literal["repetition"]
+"""Corral's word beside `length` for an answer that was ended for repeating itself."""
 ObjectName = Literal["chat.completion", "chat.completion.chunk", "text_completion"]
 
 
@@ -109,6 +111,7 @@ class ChatChunkChoice(msgspec.Struct, frozen=True):
     index: int
     delta: ChatDelta
     finish_reason: FinishReason | None = None
+    stop_reason: StopReason | UnsetType = UNSET
     logprobs: ChatLogprobs | None = None
     tokens: tuple[int, ...] | UnsetType = UNSET
 
@@ -117,6 +120,7 @@ class TextChoice(msgspec.Struct, frozen=True):
     index: int
     text: str
     finish_reason: events.FinishReason | None = None
+    stop_reason: StopReason | UnsetType = UNSET
     logprobs: TextLogprobs | None = None
     tokens: tuple[int, ...] | UnsetType = UNSET
 
@@ -135,11 +139,17 @@ class ChatChoice(msgspec.Struct, frozen=True):
     index: int
     message: ChatMessage
     finish_reason: FinishReason
+    stop_reason: StopReason | UnsetType = UNSET
     logprobs: ChatLogprobs | None = None
     tokens: tuple[int, ...] | UnsetType = UNSET
 
 
 Choice = ChatChunkChoice | TextChoice | ChatChoice
+
+
+def stop_reason(*, is_loop: bool) -> StopReason | UnsetType:
+    """Return what is said beside the reason for which a choice ended; nearly always nothing."""
+    return "repetition" if is_loop else UNSET
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):

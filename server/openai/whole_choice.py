@@ -39,6 +39,7 @@ class WholeChoice:
         self._lists: dict[str, list[bytes]] = {}
         """The elements so far of each list that the logprobs have."""
         self._reason: FinishReason | None = None
+        self._is_loop = False
         self._n_scored = 0
         self._logprob_sum = 0.0
 
@@ -50,7 +51,7 @@ class WholeChoice:
             self._texts_of(delta).append(delta.text)
             self.n_bytes += len(delta.text)
         if delta.finish_reason is not None:
-            self._reason = delta.finish_reason
+            self._reason, self._is_loop = delta.finish_reason, delta.is_loop
         if delta.tokens is not UNSET and delta.tokens:
             self._tokens.append(self._elements(delta.tokens))
         if isinstance(delta.logprobs, response_types.ChatLogprobs):
@@ -75,15 +76,16 @@ class WholeChoice:
     def pieces(self, index: int) -> Iterator[bytes]:
         """Yield the choice's JSON."""
         text, reason = "".join(self._text), self._reason or "stop"
+        stopped = response_types.stop_reason(is_loop=self._is_loop)
         choice: response_types.Choice
         if self._kind == "text":
-            choice = response_types.TextChoice(index, text, reason)
+            choice = response_types.TextChoice(index, text, reason, stopped)
         else:
             calls = [(head, "".join(pieces)) for head, pieces in self._calls]
             message = answer_parts.message(text, "".join(self._thoughts), calls, self._options)
             told = answer_parts.finish_reason(reason, self._options)
             assert told is not None
-            choice = response_types.ChatChoice(index, message, told)
+            choice = response_types.ChatChoice(index, message, told, stopped)
         encoded = _encode(choice)
         if not (self._options.logprobs or self._options.return_tokens):
             yield encoded

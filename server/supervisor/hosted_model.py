@@ -251,7 +251,10 @@ class HostedModel:
         if self._is_outdated():
             await self._replace()
         if self._worker is not None and not self._worker.alive and self._watch is not None:
-            await asyncio.wait([self._watch])  # its end is being dealt with
+            # Its end is being dealt with. One that waits for a driver or a disk ends when that answers.
+            _, late = await asyncio.wait([self._watch], timeout=self._policy.load_wait_s)
+            if late:
+                raise self._still_loading()
         if self._is_retired:
             raise WorkerError("the server is shutting down; send the request to another one, or again later")
         if self.state == "ready" and self._worker is not None:

@@ -44,13 +44,15 @@ class Policy:
     exit_wait_s: float = 2.0
     """A worker whose socket has closed may take this long to end before it is killed."""
     heartbeat_s: float = 5.0
-    """A worker is looked after at this interval; one with work gets a `Stats` request."""
+    """A worker with work gets a `Stats` request at this interval."""
+    look_s: float = 1.0
+    """The state of a worker's process and its step are looked at, at this interval."""
     stopped_after_s: float = 10.0
     """A worker process that is stopped (SIGSTOP), with or without work, is killed after this time. One that
     computes for long isn't stopped, and neither is one in a debugger."""
     hang_after_s: float | None = 600.0
-    """A worker with work that sends nothing for so long is killed. None: never. One step of a large model on
-    a small machine can take minutes."""
+    """A worker with work that sends nothing for so long is killed. None: never. A step that takes too long by
+    the worker's own account (`server.engine.patience`) is noticed sooner."""
     max_loaded: int | None = None
     """This many models may be loaded at once. None: as many as memory allows."""
     turn_s: float = 10.0

@@ -1,7 +1,8 @@
 """`python -m server.worker --fd N`: one model's process, started by the supervisor.
 
-N is its end of a socket pair. Ctrl-C in the terminal is the parent's business and ignored here; SIGTERM lets
-running requests finish. The process ends when its socket closes, so it never outlives its parent.
+N is its end of a socket pair; with `--pulse M` it shows in the memory M what its engine is at. Ctrl-C in the
+terminal is the parent's business and ignored here; SIGTERM lets running requests finish. The process ends
+when its socket closes, so it never outlives its parent.
 """
 
 from __future__ import annotations
@@ -24,13 +25,14 @@ def main() -> int:
         prog="python -m server.worker", description="One model's worker process."
     )
     parser.add_argument("--fd", type=int, required=True, help="inherited descriptor of the socket")
-    fd: int = parser.parse_args().fd
+    parser.add_argument("--pulse", type=int, default=-1, help="inherited descriptor of the pulse's memory")
+    options = parser.parse_args()
     leave_terminal()
     logging.basicConfig(
         stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s"
     )
     sys.setswitchinterval(SWITCH_INTERVAL_S)
-    return serve(fd)
+    return serve(options.fd, options.pulse)
 
 
 def leave_terminal() -> None:
@@ -44,9 +46,10 @@ def leave_terminal() -> None:
         os.setpgid(0, 0)
 
 
-def serve(fd: int) -> int:
-    """Serve over the socket `fd`; return the exit status."""
+def serve(fd: int, pulse_fd: int = -1) -> int:
+    """Serve over the socket `fd`, with a pulse in the memory `pulse_fd`; return the exit status."""
     # Imported here, as that takes a moment, in which a Ctrl-C may come.
+    from server.ipc.pulse import Pulse
     from server.worker.channel import Channel
     from server.worker.worker import EXIT_OK, Worker
 
@@ -54,7 +57,7 @@ def serve(fd: int) -> int:
     spec = channel.receive_spec()
     if spec is None:
         return EXIT_OK
-    worker = Worker(channel, spec)
+    worker = Worker(channel, spec, pulse=Pulse(pulse_fd))
     signal.signal(signal.SIGTERM, lambda _signal, _frame: worker.drain(TERM_GRACE_S))
     return worker.run()
 

@@ -12,6 +12,7 @@ from models.errors import CorralError, RequestError
 from server.engine.engine import Engine, EngineConfig
 from server.engine.event_factory import error_failure
 from server.engine.events import Failure, FailureKind
+from server.engine.patience import StepWatch
 from server.engine.request import EngineRequest
 from server.engine.scheduler import CHUNK_MULTIPLE, PANEL_CHUNK
 from server.engine.speculation.step_cost import StepCost
@@ -28,6 +29,7 @@ from server.ipc.messages import (
     UnloadAdapter,
 )
 from server.ipc.model_spec import KernelReport, ModelSpec
+from server.ipc.pulse import Pulse
 from server.worker.adapter_set import AdapterSet
 from server.worker.channel import Channel
 from server.worker.inbox import SHUTTING_DOWN, AnyEngine, Inbox, Serving, Work, exit_at_once
@@ -64,8 +66,12 @@ Load = Callable[[ModelSpec, Callable[[float], None], DecodeListener], LoadedMode
 class Worker:
     """Serves one model over a channel. Everything belongs to the thread that calls `run`."""
 
-    def __init__(self, channel: Channel, spec: ModelSpec, load: Load = load) -> None:
+    def __init__(
+        self, channel: Channel, spec: ModelSpec, load: Load = load, pulse: Pulse | None = None
+    ) -> None:
+        """`pulse` shows the supervisor what the engine is at; None: nobody looks."""
         self._load = load
+        self._pulse = Pulse() if pulse is None else pulse
         self._channel = channel
         self._spec = spec
         self._inbox = Inbox(channel, exit_at_once)
@@ -84,12 +90,13 @@ class Worker:
     def run(self) -> int:
         """Load and serve until drained; return the exit status. The only broad except is here."""
         self._inbox.start()
+        self._pulse.busy()
         try:
             loaded = self._load(self._spec, self._report_progress, self._outbox)
         except CorralError as error:
             self._channel.send(LoadFailed(error.message, type(error).__name__))
             return EXIT_LOAD_FAILED
-        engine = open_engine(self._spec, loaded)
+        engine = open_engine(self._spec, loaded, self._pulse)
         self._loaded = True
         try:
             return self._serve_and_save(loaded, engine)
@@ -121,6 +128,7 @@ class Worker:
         return status
 
     def _report_progress(self, progress: float) -> None:
+        self._pulse.busy()
         self._channel.send(Loading(progress))
 
     def _serve(self, loaded: LoadedModel, engine: AnyEngine) -> int:
@@ -131,6 +139,7 @@ class Worker:
         gc.set_threshold(*GC_THRESHOLDS)
         self._channel.send(Ready(loaded.info))
         while True:
+            self._pulse.busy()
             if self._take_work(engine, loaded.adapters):
                 self._outbox.flush()  # the next step may be long
             elif not engine.has_work:
@@ -166,7 +175,10 @@ class Worker:
         try:
             if not engine.has_work and not (self._drain_until_s is not None and self._inbox.is_empty):
                 self._outbox.flush()
-                self._hand_on(work.get(timeout=self._wait_s), engine, adapters)
+                self._pulse.rest()
+                message = work.get(timeout=self._wait_s)
+                self._pulse.busy()
+                self._hand_on(message, engine, adapters)
                 came = True
             while True:
                 self._hand_on(work.get_nowait(), engine, adapters)
@@ -228,16 +240,17 @@ class Worker:
             self._channel.send(AdapterReply(call_id))
 
 
-def open_engine(spec: ModelSpec, loaded: LoadedModel) -> AnyEngine:
-    """Return the engine of the model's kind."""
+def open_engine(spec: ModelSpec, loaded: LoadedModel, watch: StepWatch) -> AnyEngine:
+    """Return the engine of the model's kind, which tells `watch` of each step."""
     if isinstance(loaded.runner, PooledRunner):
-        return PooledEngine(loaded.runner, spec.options.queue_size)
+        return PooledEngine(loaded.runner, spec.options.queue_size, watch=watch)
     return Engine(
         loaded.runner,
         engine_config(spec, loaded.info.kernels),
         speculation=loaded.speculation,
         prefixes=loaded.prefixes,
         step_cost=StepCost(loaded.step_times),
+        watch=watch,
     )
 
 
@@ -249,4 +262,5 @@ def engine_config(spec: ModelSpec, kernels: KernelReport) -> EngineConfig:
         prefill_chunk_tokens=spec.options.prefill_chunk_tokens,
         prefill_tokens_alone=max(spec.options.n_ubatch, spec.options.prefill_chunk_tokens),
         gap_s=spec.options.gap_ms / 1e3,
+        loop_tokens=spec.options.loop_guard,
     )

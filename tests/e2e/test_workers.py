@@ -72,6 +72,25 @@ def test_a_killed_worker_fails_its_clients_only(demo_server: RunningServer) -> N
     assert "Paris" in ask(demo_server, "What is the capital of France?", "demo:Q4_K_M")
 
 
+@pytest.mark.thorough
+def test_a_stopped_worker_fails_its_clients_soon_and_the_next_request_is_served(
+    demo_server: RunningServer,
+) -> None:
+    victims = [Reader(demo_server, "demo:Q4_K_M") for _ in range(3)]
+    for victim in victims:
+        victim.start()
+    for victim in victims:
+        victim.wait_for_chunks(4)
+    stopped_s = time.monotonic()
+    demo_server.worker_of("demo.Q4_K_M").send_signal(signal.SIGSTOP)
+    for victim in victims:
+        victim.join(timeout=30)
+        assert isinstance(victim.error, openai.APIError), victim.finish_reason
+        assert "it was stopped (SIGSTOP)" in str(victim.error)
+    assert time.monotonic() - stopped_s < 15.0
+    assert "Paris" in ask(demo_server, "What is the capital of France?", "demo:Q4_K_M")
+
+
 def test_a_client_that_leaves_frees_its_place(demo_server: RunningServer) -> None:
     leaving = demo_server.client.chat.completions.create(
         model="demo:Q8_0",

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import signal
 import socket
+import ssl
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -19,8 +21,12 @@ from models.store.store import ModelStore
 from server.config import ServerConfig
 from server.config_sources import load_config
 from server.listener import Listener
+from server.listening.service_manager import ServiceManager
+from server.listening.tls import TlsFiles
+from server.listening.unix_socket import UnixListener
 from server.serve import ModelServer, ServeObserver, listen
 from server.supervisor.supervisor import Supervisor
+from tests.server.listening.certificates import make_pair
 
 CONFIG = ServerConfig(port=0, shutdown_grace_s=3.0)
 
@@ -124,6 +130,56 @@ def test_every_address_of_a_name_answers_and_what_is_no_http_is_told_so(
     for answer in observer.answers:
         assert answer.startswith(b"HTTP/1.1 400 ")
         assert json.loads(answer.partition(b"\r\n\r\n")[2])["error"]["code"] == "invalid_http"
+
+
+def test_a_service_with_tls_and_a_unix_socket_reloads(
+    store: ModelStore, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "corral.serve")
+    pair = make_pair(tmp_path)
+    trusting = ssl.create_default_context(cafile=pair.certificate)
+    hears = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    hears.bind(str(tmp_path / "notify"))
+    hears.settimeout(20)
+    manager = ServiceManager.from_environment({"NOTIFY_SOCKET": str(tmp_path / "notify")})
+    told: list[str] = []
+
+    def by_tls(port: int) -> int:
+        opened = urllib.request.urlopen(f"https://localhost:{port}/v1/models", timeout=20, context=trusting)
+        with opened:
+            return int(opened.status)
+
+    def by_socket() -> bytes:
+        """Ask as a proxy with a public name does, and as a page of another origin through it."""
+        answers = b""
+        for origin in (b"https://corral.example.com", b"https://evil.example.com"):
+            with socket.socket(socket.AF_UNIX) as client:
+                client.settimeout(20)
+                client.connect(str(tmp_path / "corral.sock"))
+                head = b"GET /v1/models HTTP/1.1\r\nHost: corral.example.com\r\nOrigin: %b\r\n" % origin
+                client.sendall(head + b"Connection: close\r\n\r\n")
+                answers += client.recv(4096).partition(b"\r\n")[0] + b";"
+        return answers
+
+    def hear() -> None:
+        told.append(hears.recv(1000).decode().partition("\n")[0])
+
+    class Asking(ServeObserver):
+        async def on_ready(self, supervisor: Supervisor) -> None:
+            assert await asyncio.to_thread(by_tls, inet.getsockname()[1]) == 200
+            assert await asyncio.to_thread(by_socket) == b"HTTP/1.1 200 OK;HTTP/1.1 403 Forbidden;"
+            os.kill(os.getpid(), signal.SIGHUP)
+            for _ in range(2):
+                await asyncio.to_thread(hear)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with listen("127.0.0.1", 0) as inet, UnixListener.at(tmp_path / "corral.sock", 0o600) as unix, hears:
+        both = Listener([*unix.sockets, *inet.sockets], TlsFiles(*pair))
+        ModelServer.of(CONFIG, store, []).run(both, Asking(), manager)
+        for _ in range(2):
+            hear()
+    assert told == ["RELOADING=1", "READY=1", "READY=1", "STOPPING=1"]
+    assert "TLS: read again, nothing has changed" in caplog.text
 
 
 def test_a_port_in_use_is_an_error_with_a_fix() -> None:

@@ -58,6 +58,7 @@ OTHER: dict[str, Any] = {
     "n_ubatch": 33,
     "prefill_chunk_tokens": 44,
     "gap_ms": 12.5,
+    "loop_guard": 300,
     "speculate": "ngram",
     "draft": "small",
     "draft_max": 5,

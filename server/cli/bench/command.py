@@ -42,15 +42,18 @@ def command(
     and times leave failed requests out, which "errors" counts. Ctrl-C shows what was measured so far.
     """
     from models.secrets import clean_secret
+    from server.cli.clients.options import trusted_file
     from server.loadtest.session import Session, first_model
     from server.loadtest.target import Target
 
     _check(reference, server, plot)
+    ca = trusted_file(server.tls_ca, server.url)
     plan, levels = load.plan(server.model or ""), load.levels()
     seed = secrets.randbits(31) if load.seed is None else load.seed
     try:
         with _address(reference, server.url, max(load.streams()), plan) as address:
-            target = Target.find(address, clean_secret(server.api_key or "", "--api-key"))
+            key = clean_secret(server.api_key or "", "--api-key")
+            target = Target.find(address, key, ca)
             session = Session(target, replace(plan, model=plan.model or first_model(target)), seed)
             results, interrupted = measure(session, levels, load.warmup)
     except KeyboardInterrupt:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from server.cli.clients.options import TlsCaOption
+
 if TYPE_CHECKING:
     from server.loadtest.session import Level, Plan
 
@@ -29,6 +31,7 @@ class ServerOptions:
         str | None, typer.Option(metavar="NAME", help="Model to ask for. [the first that the server lists]")
     ] = None
     api_key: Annotated[str | None, typer.Option(metavar="KEY", help="The key of the server at --url.")] = None
+    tls_ca: TlsCaOption = None
 
 
 @dataclass(frozen=True, slots=True)

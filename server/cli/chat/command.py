@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from server.cli.clients.options import TlsCaOption, trusted_file
 from server.cli.settings import read_settings, with_settings
 from server.config import flag_of
 
@@ -33,6 +35,7 @@ def command(
     api_key: Annotated[
         str | None, typer.Option(metavar="KEY", help="The key of the server at --url.")
     ] = None,
+    tls_ca: TlsCaOption = None,
     system: Annotated[str | None, typer.Option(metavar="TEXT", help="The system message.")] = None,
     temperature: Annotated[
         float | None, typer.Option(min=0.0, metavar="X", help="0 always takes the likeliest token. [0.8]")
@@ -62,9 +65,10 @@ def command(
     from server.cli.reference import stored_reference
 
     _check(url, api_key, settings)
+    ca = trusted_file(tls_ca, url)
     options = ChatOptions(temperature=temperature, max_tokens=max_tokens, seed=seed)
     if url:
-        backend = _remote(url, api_key, reference)
+        backend = _remote(url, api_key, reference, ca)
     else:
         store = ModelStore(Paths.from_environment())
         backend = local_backend(stored_reference(reference or _newest(store), store), store, settings)
@@ -85,11 +89,11 @@ def _check(url: str | None, api_key: str | None, settings: dict[str, Any]) -> No
         )
 
 
-def _remote(url: str, api_key: str | None, model: str | None) -> Backend:
+def _remote(url: str, api_key: str | None, model: str | None, ca: Path | None) -> Backend:
     from models.secrets import clean_secret
     from server.cli.chat.remote import RemoteBackend
 
-    return RemoteBackend(url, clean_secret(api_key or "", "--api-key"), model)
+    return RemoteBackend(url, clean_secret(api_key or "", "--api-key"), model, ca)
 
 
 def local_backend(ref: ModelRef, store: ModelStore, settings: dict[str, Any]) -> Backend:

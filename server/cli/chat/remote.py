@@ -13,11 +13,13 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import AsyncGenerator
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from models.errors import ConfigError, CorralError, ModelNotFound
 from models.store.short_names import full_name
 from server.cli.chat.backend import ChatOptions
+from server.clients.trust import trust, untrusted
 
 TIMEOUT_S = 600.0
 """A server may be silent for this many seconds."""
@@ -28,8 +30,10 @@ _THINKS, _ANSWERS = "<think>\n", "\n</think>\n\n"
 class RemoteBackend:
     """A model of a running server. A thread reads each response and hands its lines to the event loop."""
 
-    def __init__(self, url: str, api_key: str | None, model: str | None) -> None:
+    def __init__(self, url: str, api_key: str | None, model: str | None, ca: Path | None = None) -> None:
+        """`ca`: a file of certificates that are trusted besides the system's. Raises ConfigError."""
         self._base = base_of(url)
+        self._trust = trust(ca) if self._base.startswith("https:") else None
         self._api_key = api_key
         self._model = model
 
@@ -92,12 +96,16 @@ class RemoteBackend:
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(self._base + path, data, headers)  # noqa: S310 - the user's own URL
         try:
-            opened = urllib.request.urlopen(request, timeout=TIMEOUT_S)  # noqa: S310
+            opened = urllib.request.urlopen(  # noqa: S310
+                request, timeout=TIMEOUT_S, context=self._trust
+            )
         except urllib.error.HTTPError as error:
             with error:
                 raise CorralError(f"the server at {self._base}: {message_of(error.read(), error)}") from error
         except (OSError, ValueError, http.client.HTTPException) as error:
             reason = getattr(error, "reason", error)
+            if (distrust := untrusted(self._base, reason)) is not None:
+                raise distrust from error
             raise CorralError(f"no answer from {self._base} ({reason}); is the server running?") from error
         assert isinstance(opened, http.client.HTTPResponse)
         return opened

@@ -31,14 +31,18 @@ def command(
     from server.clients.launch import check_context
     from server.clients.registry import client_named
     from server.clients.running_server import find_target
+    from server.clients.trust import trust_variables
 
     found = client_named(client)
-    target = find_target(server.connection(), found, server.model, context)
+    connection = server.connection()
+    target = find_target(connection, found, server.model, context)
     instructions = Instructions(client, found, target)
     if as_json:
         print_json(instructions.document())
     else:
         sys.stdout.write(instructions.text())
+        for name, value in trust_variables(connection.ca).items():
+            say(f"programs on Node trust that certificate with {name}={value}; others by the system's store")
     try:
         check_context(found, client, target, ())
     except ConfigError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -53,6 +54,7 @@ def command(
         return
     from server.clients.launch import check_context, find_program, plan
     from server.clients.running_server import find_target
+    from server.clients.trust import trust_variables
 
     given = tuple(arguments or ())
     connection = server.connection()
@@ -60,14 +62,17 @@ def command(
     check_context(found, client, target, given)
     home = Path(os.environ.get("HOME") or Path.home())
     launch = plan(found, client, target, folder / "settings", home, given)
+    trusting = trust_variables(connection.ca)
     if only_print:
-        _print(launch, target)
+        _print(launch, target, trusting)
         return
     program = find_program(found, os.environ.get("PATH"))
     launch.prepare(backups)
     _tell(launch, client)
     os.execve(  # noqa: S606 - the client takes this process's place: its signals, terminal and exit code
-        program, [program, *launch.arguments], launch.full_environment(os.environ, connection.api_key)
+        program,
+        [program, *launch.arguments],
+        launch.full_environment({**os.environ, **trusting}, connection.api_key),
     )
 
 
@@ -91,13 +96,14 @@ def _tell(launch: Launch, client: str) -> None:
             say(f"{file.path} is changed; corral launch {client} --restore puts it back")
 
 
-def _print(launch: Launch, target: Target) -> None:
+def _print(launch: Launch, target: Target, trusting: Mapping[str, str]) -> None:
     import sys
 
     from server.clients.instructions import export_lines
 
     lines = [f"unset {name}" for name in launch.unset]
-    lines += export_lines(launch.environment, launch.key_variables, needs_key=target.needs_key)
+    environment = {**launch.environment, **trusting}
+    lines += export_lines(environment, launch.key_variables, needs_key=target.needs_key)
     for file in launch.files:
         lines += ["", f"# {file.path}" + (" (yours; a backup is kept)" if file.is_users else "")]
         lines.append(file.text.rstrip("\n"))

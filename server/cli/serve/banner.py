@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shlex
 from contextlib import suppress
 
 from models.errors import WorkerError
@@ -55,33 +56,43 @@ async def describe(
     config: ServerConfig, supervisor: Supervisor, listener: Listener, *, asks_for_keys: bool
 ) -> str:
     """Return one block: the address, each loaded model, the others, and a request to try."""
-    url = url_of(config.host, listener.getsockname()[1])
+    path = listener.unix_path
+    url = "http://localhost" if path is not None else _url_of(listener)
     models = supervisor.models()
     loaded = [status for status in models if status.info is not None]
-    lines = [f"Corral {VERSION} is ready: {url}/v1   (docs: {url}/docs)"]
+    where = f"{url}/v1   (docs: {url}/docs)" if path is None else f"{path}, a unix socket"
+    lines = [f"Corral {VERSION} is ready: {where}"]
     lines.extend([f"  model    {await _model_line(status, supervisor)}" for status in loaded])
     others = [status.name for status in models if status.info is None]
     if others:
         shown = ", ".join(others[:6]) + (f" and {len(others) - 6} more" if len(others) > 6 else "")
         lines.append(f"  on demand  {shown}")
     if models:
-        lines.append(f"  try      {example(url, (loaded or models)[0].name, key=asks_for_keys)}")
+        lines.append(f"  try      {example(url, (loaded or models)[0].name, key=asks_for_keys, path=path)}")
     lines.append("  stop     Ctrl-C")
     return "\n".join(lines)
 
 
-def url_of(host: str, port: int) -> str:
+def _url_of(listener: Listener) -> str:
+    bound, port = listener.getsockname()
+    return url_of(bound if listener.host is None else listener.host, port, tls=listener.tls is not None)
+
+
+def url_of(host: str, port: int, *, tls: bool = False) -> str:
     """Return the URL for a client on this machine."""
     local = {"0.0.0.0": "127.0.0.1", "::": "[::1]", "": "127.0.0.1"}.get(host)  # noqa: S104
     shown = local or (f"[{host}]" if ":" in host else host)
-    return f"http://{shown}:{port}"
+    return f"{'https' if tls else 'http'}://{shown}:{port}"
 
 
-def example(url: str, model: str, *, key: bool) -> str:
-    """Return a request that can be pasted into a shell."""
+def example(url: str, model: str, *, key: bool, path: str | None = None) -> str:
+    """Return a request that can be pasted into a shell; `path` is that of a unix socket."""
     body = json.dumps({"model": model, "messages": [{"role": "user", "content": QUESTION}]})
     authorization = " -H 'Authorization: Bearer KEY'" if key else ""
-    return f"curl {url}/v1/chat/completions -H 'Content-Type: application/json'{authorization} -d '{body}'"
+    way = "" if path is None else f"--unix-socket {shlex.quote(path)} "
+    return (
+        f"curl {way}{url}/v1/chat/completions -H 'Content-Type: application/json'{authorization} -d '{body}'"
+    )
 
 
 async def _model_line(status: ModelStatus, supervisor: Supervisor) -> str:

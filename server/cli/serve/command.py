@@ -61,12 +61,15 @@ def serve(config: ServerConfig, read_again: Callable[[], ServerConfig] | None = 
     from server.cli.console import log_to_stderr
     from server.cli.serve.adapters import register_adapters
     from server.cli.serve.banner import LoggingObserver, TerminalObserver
-    from server.serve import ModelServer, listen
+    from server.listening.open import open_listener
+    from server.listening.service_manager import ServiceManager
+    from server.serve import ModelServer
     from server.supervisor.adapters.converter import AdapterConverter
     from server.supervisor.adapters.registry import AdapterRegistry
 
     log_to_stderr(config.log_level, config.log_format)
-    with listen(config.host, config.port) as listener:
+    manager = ServiceManager.from_environment()
+    with open_listener(config, manager) as listener:
         store = ModelStore(Paths.from_environment())
         served = served_entries(config, store)
         draft = draft_entry(config, store)
@@ -75,7 +78,7 @@ def serve(config: ServerConfig, read_again: Callable[[], ServerConfig] | None = 
         register_adapters(registry, config.lora, served, AdapterConverter(store.paths.adapters_dir))
         server = ModelServer.of(config, store, served, draft, registry, read_again=read_again)
         observer = TerminalObserver if config.log_format == "text" else LoggingObserver
-        server.run(listener, observer(config, listener, asks_for_keys=server.asks_for_keys))
+        server.run(listener, observer(config, listener, asks_for_keys=server.asks_for_keys), manager)
 
 
 def draft_entry(config: ServerConfig, store: ModelStore) -> CatalogueEntry | None:

@@ -6,9 +6,10 @@ dispatcher.py      `Dispatcher`: hands a worker's messages to the requests, call
 exit_report.py     `ExitReport`: how and why a worker process ended, in one line for a user. Pure.
 failures.py        A worker's refusals and its death, as errors for callers and as events for running
                    requests. Pure.
+hardship.py        `ProcessWatcher`: a process's state, and how much of a time the system let it compute.
 request_stream.py  `RequestStream`: one running request, between a worker's connection and its events'
                    listener.
-vigil.py           `Vigil`: tells whether a worker is stopped or silent for so long that it has to be
+vigil.py           `Vigil`: tells whether a worker is stopped, stuck in a step or silent, and has to be
                    replaced.
 worker_process.py  `WorkerProcess`: one worker as the API process sees it, from its start to the report of its
                    end.

@@ -1,60 +1,97 @@
-"""`Vigil`: tells whether a worker is stopped or silent for so long that it has to be replaced."""
+"""`Vigil`: tells whether a worker is stopped, stuck in a step or silent, and has to be replaced."""
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 
-import psutil
-
+from server.ipc.pulse import Beat
 from server.supervisor.policy import Policy
-
-
-def process_status(pid: int) -> str | None:
-    """Return psutil's word for the state of a process; None once it is gone."""
-    try:
-        return psutil.Process(pid).status()
-    except psutil.Error:
-        return None
+from server.supervisor.process.hardship import Hardship, ProcessWatcher, fair_share
 
 
 class Vigil:
-    """The times since when one worker is stopped, and silent. `verdict` is asked at each heartbeat."""
+    """The times for which one worker has been stopped, in one step, and silent; `verdict` is a look at it.
+
+    Times are sums of the intervals between looks, each counted for two of the usual ones at most: what passes
+    while the machine sleeps, or this process is stopped itself, says nothing of the worker. Neither does what
+    passes while a debugger has it. Of a step's time only that counts in which the system let it compute.
+    """
 
     def __init__(
-        self,
-        policy: Policy,
-        pid: int,
-        clock_s: Callable[[], float] = time.monotonic,
-        status: Callable[[int], str | None] = process_status,
+        self, policy: Policy, watcher: ProcessWatcher, clock_s: Callable[[], float] = time.monotonic
     ) -> None:
         self._policy = policy
-        self._pid = pid
+        self._watcher = watcher
         self._clock_s = clock_s
-        self._status = status
+        self._looked_s = clock_s()
         self._n_messages = 0
-        self._heard_s = self._looked_s = clock_s()
+        self._silent_s = 0.0
         self._stopped_s: float | None = None
-        """The time at which it was first seen as stopped, None while it isn't."""
+        """It has been stopped for so long, None while it isn't."""
+        self._beat: Beat | None = None
+        self._step_s = self._step_all_s = 0.0
+        """The part of its step's time that counts, and all of it."""
+        self._hardship: Hardship | None = None
+        """Its delays until the last look, if its step is a long one."""
 
-    def verdict(self, n_messages: int, *, has_work: bool) -> str | None:
+    def verdict(self, beat: Beat, n_messages: int, *, has_work: bool) -> str | None:
         """Return the reason to kill the worker, or None. `n_messages` have come from it so far."""
         now_s = self._clock_s()
-        # Where this process itself was stopped meanwhile, nothing follows from the time that has passed.
-        elapsed_s = now_s - self._looked_s
-        if elapsed_s > 3 * self._policy.heartbeat_s:
-            self._heard_s += elapsed_s - self._policy.heartbeat_s
-            self._stopped_s = None
+        elapsed_s = min(now_s - self._looked_s, 2 * self._policy.look_s)
         self._looked_s = now_s
-        if self._status(self._pid) != psutil.STATUS_STOPPED:
+        condition = self._watcher.condition()
+        if condition.is_debugged:
+            self._silent_s, self._stopped_s, self._beat = 0.0, None, None
+            return None
+        return (
+            self._stopped(elapsed_s, is_stopped=condition.is_stopped)
+            or self._stuck(beat, elapsed_s)
+            or self._silent(n_messages, elapsed_s, has_work=has_work)
+        )
+
+    def _stopped(self, elapsed_s: float, *, is_stopped: bool) -> str | None:
+        if not is_stopped:
             self._stopped_s = None
-        elif self._stopped_s is None:
-            self._stopped_s = now_s
+            return None
+        self._stopped_s = 0.0 if self._stopped_s is None else self._stopped_s + elapsed_s
+        if self._stopped_s < self._policy.stopped_after_s:
+            return None
+        return f"it was stopped (SIGSTOP) for {self._stopped_s:.0f} s and was killed"
+
+    def _stuck(self, beat: Beat, elapsed_s: float) -> str | None:
+        if beat != self._beat:
+            self._beat, self._step_s, self._step_all_s, self._hardship = beat, 0.0, 0.0, None
+            return None
+        if math.isinf(beat.limit_s):
+            return None
+        hardship = self._watcher.hardship()
+        share = 1.0 if self._hardship is None else fair_share(self._hardship, hardship, elapsed_s)
+        self._hardship = hardship
+        self._step_s += share * elapsed_s
+        self._step_all_s += elapsed_s
+        if self._step_s <= beat.limit_s:
+            return None
+        if not beat.n_tokens:
+            return f"it has not gone on for {self._step_all_s:.0f} s and was killed"
+        expected = f", which should take {_time(beat.expected_s)}," if beat.expected_s else ""
+        return f"a step of {_tokens(beat.n_tokens)}{expected} took {self._step_all_s:.0f} s and it was killed"
+
+    def _silent(self, n_messages: int, elapsed_s: float, *, has_work: bool) -> str | None:
         if n_messages != self._n_messages or not has_work:
-            self._n_messages, self._heard_s = n_messages, now_s
-        if self._stopped_s is not None and now_s - self._stopped_s >= self._policy.stopped_after_s:
-            return f"it was stopped (SIGSTOP) for {now_s - self._stopped_s:.0f} s and was killed"
-        silent_s = now_s - self._heard_s
-        if self._policy.hang_after_s is not None and silent_s > self._policy.hang_after_s:
-            return f"it gave no sign of life for {silent_s:.0f} s and was killed"
-        return None
+            self._n_messages, self._silent_s = n_messages, 0.0
+            return None
+        self._silent_s += elapsed_s
+        limit_s = self._policy.hang_after_s
+        if limit_s is None or self._silent_s <= limit_s:
+            return None
+        return f"it gave no sign of life for {self._silent_s:.0f} s and was killed"
+
+
+def _time(seconds: float) -> str:
+    return f"{seconds * 1e3:.3g} ms" if seconds < 1 else f"{seconds:.3g} s"
+
+
+def _tokens(n_tokens: int) -> str:
+    return "1 token" if n_tokens == 1 else f"{n_tokens:,} tokens"

@@ -35,12 +35,14 @@ from server.ipc.messages import (
     WorkerRequest,
 )
 from server.ipc.model_spec import ModelInfo, ModelSpec
+from server.ipc.pulse import Pulse
 from server.metrics.request_meter import RequestMeter
 from server.supervisor.policy import Policy
 from server.supervisor.process.connection import WorkerConnection
 from server.supervisor.process.dispatcher import Dispatcher, OnProgress
 from server.supervisor.process.exit_report import ExitReport
 from server.supervisor.process.failures import error_of
+from server.supervisor.process.hardship import ProcessWatcher
 from server.supervisor.process.request_stream import RequestStream
 from server.supervisor.process.vigil import Vigil
 from server.supervisor.protocol import EventListener
@@ -59,6 +61,7 @@ STDERR_LINE_BYTES = 8192
 
 Call = Question | LoadAdapter | UnloadAdapter
 Command = Callable[[int], Sequence[str]]
+"""Makes the command line of a worker from its descriptor; that of its pulse is added."""
 Environment = Callable[[ModelSpec], Mapping[str, str]]
 R = TypeVar("R")
 
@@ -71,6 +74,7 @@ class WorkerProcess:
         spec: ModelSpec,
         policy: Policy,
         process: asyncio.subprocess.Process,
+        pulse: Pulse,
         on_progress: OnProgress,
     ) -> None:
         self.spec = spec
@@ -79,10 +83,12 @@ class WorkerProcess:
         """The worker has been told to give way; at first it doesn't."""
         self._policy = policy
         self._process = process
+        self._pulse = pulse
         self._dispatcher = Dispatcher(spec.name, on_progress)
         self._connection = WorkerConnection(self._dispatcher.on_reply)
         self._stderr = StderrTail(spec.name)
         self._verdict: str | None = None
+        self._killed = asyncio.Event()
         self._ended: asyncio.Future[ExitReport] = asyncio.get_running_loop().create_future()
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -100,28 +106,32 @@ class WorkerProcess:
         The process makes a group of its own (`server.worker.__main__`): a Ctrl-C in the terminal reaches only
         the API process, which lets the worker finish.
         """
+        pulse = Pulse.make()
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             process = await asyncio.create_subprocess_exec(
                 *command(theirs.fileno()),
+                *("--pulse", str(pulse.fd)),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
-                pass_fds=(theirs.fileno(),),
+                pass_fds=(theirs.fileno(), pulse.fd),
                 env=dict(environment(spec)),
             )
         except BaseException:
             ours.close()
+            pulse.close()
             raise
         finally:
             theirs.close()
         ours.setblocking(False)
-        worker = cls(spec, policy, process, on_progress)
+        worker = cls(spec, policy, process, pulse, on_progress)
         try:
             await asyncio.get_running_loop().create_unix_connection(lambda: worker._connection, sock=ours)
         except BaseException:
             ours.close()
             process.kill()
+            pulse.close()
             raise
         worker._connection.write(encode_frame(spec))
         worker._tasks = [
@@ -224,6 +234,7 @@ class WorkerProcess:
         if not self._ended.done() and self._process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 self._process.kill()
+            self._killed.set()
 
     async def ended(self) -> ExitReport:
         """Wait until the process is gone and everything of it is freed; return how it ended."""
@@ -245,9 +256,10 @@ class WorkerProcess:
         assert self._process.stderr is not None
         stderr_task = asyncio.create_task(self._stderr.read(self._process.stderr))
         exited = asyncio.create_task(self._process.wait())
+        killed = asyncio.create_task(self._killed.wait())
         try:
             closed = asyncio.shield(self._connection.closed)
-            either: list[asyncio.Future[Any]] = [closed, exited]
+            either: list[asyncio.Future[Any]] = [closed, exited, killed]
             await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
             if not closed.done():  # a child of its may hold the socket; what it said itself comes first
                 await asyncio.wait([closed], timeout=LAST_WORDS_S)
@@ -257,10 +269,14 @@ class WorkerProcess:
                 self.kill()
         finally:
             exited.cancel()
+            killed.cancel()
             self._connection.close()
+            if self._killed.is_set():  # one that waits for a driver or a disk may take long to end
+                self._dispatcher.settle(self._report(-signal.SIGKILL))
             report = await self._wait_for_exit(stderr_task)
             self._ended.set_result(report)
             self._tasks[1].cancel()
+            self._pulse.close()
             self._dispatcher.settle(report)
 
     async def _wait_for_exit(self, stderr_task: asyncio.Task[None]) -> ExitReport:
@@ -279,21 +295,26 @@ class WorkerProcess:
             )  # what it had started itself, if it could not end that
         await asyncio.wait([stderr_task], timeout=0.2)
         stderr_task.cancel()
+        return self._report(returncode)
+
+    def _report(self, returncode: int) -> ExitReport:
         return ExitReport(returncode=returncode, stderr=self._stderr.lines, verdict=self._verdict)
 
     async def _watch_for_hang(self) -> None:
-        """Kill a worker that is stopped, or has work and gives no sign of life though it is asked for one."""
-        vigil = Vigil(self._policy, self.pid)
+        """Kill a worker that is stopped, is stuck in a step, or has work and is silent though it is asked."""
+        policy, dispatcher = self._policy, self._dispatcher
+        vigil = Vigil(policy, ProcessWatcher(self.pid))
+        since_asked_s = 0.0
         while True:
-            await asyncio.sleep(self._policy.heartbeat_s)
-            dispatcher = self._dispatcher
-            verdict = vigil.verdict(dispatcher.n_messages, has_work=dispatcher.has_work)
+            await asyncio.sleep(min(policy.look_s, policy.heartbeat_s))
+            verdict = vigil.verdict(self._pulse.read(), dispatcher.n_messages, has_work=dispatcher.has_work)
             if verdict is not None:
-                self._verdict = verdict
                 logger.error("the worker for %s: %s", self.spec.name, verdict)
-                self.kill()
+                self.kill(verdict)
                 return
-            if dispatcher.has_work:
+            since_asked_s += policy.look_s
+            if dispatcher.has_work and since_asked_s >= policy.heartbeat_s:
+                since_asked_s = 0.0
                 with contextlib.suppress(CorralError):
                     self._send(Stats(id=HEARTBEAT_ID))
 

@@ -27,6 +27,7 @@ from server.engine.events import (
     Usage,
     Vectors,
 )
+from server.engine.patience import ATTENTION_TOKENS, LEAST_S, TIMES, UNKNOWN_S, StepWatch
 from server.engine.slot_states import SlotState
 from server.engine.stats import EngineStats, ServiceTime
 from server.worker.pooled.pace import Pace, Turn
@@ -58,7 +59,11 @@ class PooledEngine:
     """
 
     def __init__(
-        self, runner: PooledRunner, queue_size: int, clock_s: Callable[[], float] = time.monotonic
+        self,
+        runner: PooledRunner,
+        queue_size: int,
+        clock_s: Callable[[], float] = time.monotonic,
+        watch: StepWatch | None = None,
     ) -> None:
         self.stats = EngineStats()
         self.fatal_error: DecodeError | None = None
@@ -67,6 +72,7 @@ class PooledEngine:
         self._runner = runner
         self._queue_size = queue_size
         self._clock_s = clock_s
+        self._watch = watch
         self._live: dict[str, _Live] = {}
         self._events: list[Event] = []
         self._service_time = ServiceTime()
@@ -152,12 +158,15 @@ class PooledEngine:
     def _run(self, turn: Turn) -> None:
         start_s, n_before = self._clock_s(), self._runner.n_left
         try:
+            self._announce(turn)
             complete = self._runner.advance(turn.room, idle=turn.idle)
         except DecodeError as error:
             self.fatal_error = error
             self._runner.drop()
             self._end_all(f"the model failed while computing: {error.message}", "server_error")
             return
+        if self._watch is not None:
+            self._watch.busy()
         n_tokens = n_before - self._runner.n_left
         end_s = self._clock_s()
         self.stats.add_step(n_tokens, n_tokens, 0, end_s - start_s)
@@ -169,6 +178,21 @@ class PooledEngine:
             live = self._live.get(request_id)
             if live is not None:
                 self._deliver(live, texts)
+
+    def _announce(self, turn: Turn) -> None:
+        """Tell of the step that begins. One that others leave no core may take long, and so may the first."""
+        if self._watch is None:
+            return
+        runner, token_s = self._runner, self._pace.token_s
+        n_tokens = runner.n_left
+        if runner.pooling.is_causal:
+            n_tokens = min(n_tokens, turn.room, runner.n_step_tokens)
+        if token_s is None or turn.idle:
+            self._watch.begin(n_tokens, 0.0, UNKNOWN_S)
+            return
+        n_longest = max(len(text.tokens) for text in runner.texts)
+        expected_s = n_tokens * token_s * (1.0 + n_longest / ATTENTION_TOKENS)
+        self._watch.begin(n_tokens, expected_s, max(LEAST_S, TIMES * expected_s))
 
     def _take_texts(self, turn: Turn) -> list[PooledText]:
         """Take the texts of the next step, by priority and in turns."""

@@ -45,6 +45,11 @@ class Pace:
         self._fair_again_s = 0.0
         """From this time on a step needn't be idle."""
 
+    @property
+    def token_s(self) -> float | None:
+        """The seconds that a token takes; None: no step has shown it."""
+        return self._token_s
+
     def turn(self, now_s: float, *, gives_way: bool) -> Turn:
         """Return the turn of the step that begins now."""
         if not gives_way:

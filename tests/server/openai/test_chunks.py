@@ -1,14 +1,16 @@
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 
-from server.engine.events import Event, Failure, PromptScored, TokenLogprob
+from server.engine.events import ChoiceEnd, Event, Failure, PromptScored, TokenLogprob
 from server.openai.chunks import ChunkEncoder
 from server.openai.errors import RequestFailed
 from server.openai.heading import SYSTEM_FINGERPRINT, Kind
 from server.openai.requests.answer_options import AnswerOptions
+from server.openai.response import WholeAnswer
 from tests.server.http_client import events_of
 from tests.server.openai.answers import FINISH, STARTED, TIMINGS, USAGE, delta, end, heading
 
@@ -51,6 +53,21 @@ def test_text_stream() -> None:
     assert choices(chunks) == [(0, "He", None), (0, "", "stop")]
     assert {chunk["object"] for chunk in chunks} == {"text_completion"}
     assert chunks[-1]["timings"] == TIMINGS
+
+
+@pytest.mark.parametrize("kind", ["chat", "text"])
+@pytest.mark.parametrize("options", [AnswerOptions(), AnswerOptions(n_probs=0)])
+def test_an_answer_that_was_ended_for_repeating_itself_says_so(kind: Kind, options: AnswerOptions) -> None:
+    loop = ChoiceEnd(id="x", index=0, finish_reason="length", is_loop=True)
+    chunks = stream(ChunkEncoder(heading(kind), options), STARTED, delta("ha"), loop, FINISH)
+    told = [choice for chunk in chunks for choice in chunk["choices"]]
+    assert (told[-1]["finish_reason"], told[-1]["stop_reason"]) == ("length", "repetition")
+    assert not any("stop_reason" in choice for choice in told[:-1])
+    answer = WholeAnswer(heading(kind), options)
+    for event in (STARTED, delta("ha"), loop, FINISH):
+        answer.on_event(event)
+    [choice] = json.loads(b"".join(answer.pieces()))["choices"]
+    assert (choice["finish_reason"], choice["stop_reason"]) == ("length", "repetition")
 
 
 def test_include_usage() -> None:

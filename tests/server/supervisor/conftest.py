@@ -24,6 +24,7 @@ QUICK = Policy(
     max_restart_delay_s=0.2,
     failed_retry_s=0.4,
     heartbeat_s=0.05,
+    look_s=0.05,
     exit_wait_s=1.0,
 )
 

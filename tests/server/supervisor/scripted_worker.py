@@ -4,13 +4,15 @@ The script is the JSON file at `ModelSpec.path`: `load` ("ok", "refuse", "die", 
 "die_with_kernels", "hang" or "die_first", which dies only until the file `<path>.died` exists). A request's
 prompt tells the rest: `tokens N S` answers N deltas for each choice, one every S seconds (with `clock`, the
 file of a `SharedClock`, that is set forward instead of waiting); `halt N` has no further one and no end;
-`die` ends the process, `die_once` too; `silent` never answers; `busy` and `invalid` are refused. A LoRA
-adapter whose file's name has `refuse` or `die` in it has that effect when it is loaded. What happens to
-adapters is written to `<path>.adapters`, a line each.
+`die` ends the process, `die_once` too; `silent` never answers; `stuck N` begins a step that may take N
+seconds and stays in native code with Python's lock for ever; `busy` and `invalid` are refused. A LoRA adapter
+whose file's name has `refuse` or `die` in it has that effect when it is loaded. What happens to adapters is
+written to `<path>.adapters`, a line each.
 """
 
 from __future__ import annotations
 
+import ctypes
 import json
 import mmap
 import os
@@ -53,12 +55,14 @@ from server.ipc.messages import (
     UnloadAdapter,
 )
 from server.ipc.model_spec import ModelInfo, ModelSpec
+from server.ipc.pulse import Pulse
 from server.worker.channel import Channel
 
 
 class ScriptedWorker:
-    def __init__(self, channel: Channel, spec: ModelSpec) -> None:
+    def __init__(self, channel: Channel, spec: ModelSpec, pulse: Pulse) -> None:
         self.channel = channel
+        self.pulse = pulse
         self.spec = spec
         self.cancelled: set[str] = set()
         self.running: set[str] = set()
@@ -172,6 +176,11 @@ class ScriptedWorker:
             die(signal.SIGABRT)
         if text == "silent":
             return
+        if text.startswith("stuck "):
+            self.send_event(Started(id=request.id, prompt_tokens=3, cached_tokens=0))
+            self.pulse.begin(8, 0.01, float(text.split()[1]))
+            while True:
+                ctypes.PyDLL(None).sleep(3600)
         if text == "die_once":
             mark = Path(f"{self.spec.path}.died_once")
             if not mark.exists():
@@ -277,7 +286,7 @@ def main() -> None:
     channel = Channel(socket.socket(fileno=int(sys.argv[2])))
     spec = channel.receive_spec()
     assert spec is not None
-    worker = ScriptedWorker(channel, spec)
+    worker = ScriptedWorker(channel, spec, Pulse(int(sys.argv[4])))
     worker.load()
     worker.serve()
 

@@ -352,6 +352,39 @@ async def test_a_stopped_worker_is_replaced_also_where_it_had_no_work(
         await until(supervisor.ready)
 
 
+async def test_a_worker_that_is_stuck_in_a_step_is_replaced(
+    supervise: MakeSupervisor, script: WriteScript
+) -> None:
+    supervisor = supervise(script())
+    supervisor.start()
+    await supervisor.wait_ready()
+    fine, stuck = Reader(supervisor, "one", "tokens 500 0.01", "fine"), None
+    await until(fine.has_output)
+    pid = supervisor.pids["one:Q8_0"]
+    stuck = Reader(supervisor, "one", "stuck 0.3", "stuck")
+    for reader, kind in ((stuck, "unavailable"), (fine, "server_error")):
+        end = await reader.end()
+        assert isinstance(end, Failure)
+        assert (end.kind, end.code) == (kind, "worker_died")
+        assert "a step of 8 tokens, which should take 10 ms, took" in end.message
+    await until(lambda: not psutil.pid_exists(pid))
+    assert text_of(await collect(supervisor, "one", "tokens 1 0")) == "0 "
+
+
+async def test_a_step_within_its_limit_may_take_its_time(
+    supervise: MakeSupervisor, script: WriteScript
+) -> None:
+    supervisor = supervise(script(), policy=replace(QUICK, hang_after_s=None))
+    supervisor.start()
+    await supervisor.wait_ready()
+    pid = supervisor.pids["one:Q8_0"]
+    task = asyncio.create_task(collect(supervisor, "one", "stuck 600"))
+    await asyncio.sleep(12 * QUICK.look_s)
+    assert not task.done()
+    assert supervisor.pids["one:Q8_0"] == pid
+    task.cancel()
+
+
 async def test_waiting_for_a_load_has_limits(supervise: MakeSupervisor, script: WriteScript) -> None:
     policy = replace(QUICK, load_wait_s=0.2, max_waiting=2)
     supervisor = supervise(script(load="hang"), policy=policy)

@@ -14,6 +14,7 @@ from server.ipc.frames import encode_frame
 from server.ipc.launch import worker_command, worker_environment
 from server.ipc.messages import LoadFailed, Loading, Ready, Reply, StepEvents, WorkerRequest
 from server.ipc.model_spec import ModelInfo, ModelSpec
+from server.ipc.pulse import Pulse
 from server.serve_options import SERVE_SETTINGS, ServeOptions
 from tests.server.worker.reply_reader import ReplyReader
 
@@ -36,11 +37,12 @@ class WorkerClient:
     def __enter__(self) -> Self:
         self.socket, theirs = socket.socketpair()
         self.socket.settimeout(TIMEOUT_S)
+        self.pulse = Pulse.make()
         with theirs:
             self.process = subprocess.Popen(
-                worker_command(theirs.fileno()),
+                [*worker_command(theirs.fileno()), "--pulse", str(self.pulse.fd)],
                 env=worker_environment(self.spec, os.environ),
-                pass_fds=[theirs.fileno()],
+                pass_fds=[theirs.fileno(), self.pulse.fd],
                 stderr=subprocess.PIPE,
             )
         self.reader = self.socket.makefile("rb")
@@ -56,6 +58,7 @@ class WorkerClient:
         self.process.wait()
         assert self.process.stderr is not None
         self.process.stderr.close()
+        self.pulse.close()
 
     def hang_up(self) -> None:
         self.reader.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import time
@@ -73,6 +74,17 @@ def test_it_leads_a_group_within_the_servers_session(worker: WorkerClient) -> No
     pid = worker.process.pid
     assert os.getpgid(pid) == pid
     assert os.getsid(pid) == os.getsid(0)
+
+
+def test_it_shows_each_step_and_when_it_waits_for_work(worker: WorkerClient) -> None:
+    before = worker.pulse.read().number
+    worker.send(ask("shown"))
+    worker.finish("shown")
+    deadline_s = time.monotonic() + 30
+    while not math.isinf((beat := worker.pulse.read()).limit_s):
+        assert time.monotonic() < deadline_s
+        time.sleep(0.01)
+    assert beat.number >= before + 2 * 8, "eight steps, each with a begin and an end"
 
 
 def test_a_completion_a_chat_and_token_ids(worker: WorkerClient) -> None:

@@ -1,12 +1,31 @@
 from __future__ import annotations
 
-import psutil
+import math
+
 import pytest
 
+from server.ipc.pulse import Beat
 from server.supervisor.policy import Policy
+from server.supervisor.process.hardship import Condition, Hardship, ProcessWatcher
 from server.supervisor.process.vigil import Vigil
 
-POLICY = Policy(heartbeat_s=5.0, stopped_after_s=10.0, hang_after_s=60.0)
+POLICY = Policy(look_s=1.0, stopped_after_s=10.0, hang_after_s=60.0)
+REST = Beat(1, 0, 0.0, math.inf)
+STEP = Beat(2, 512, 1.25, 25.0)
+
+
+class Watcher(ProcessWatcher):
+    """What the system says of a worker, as the test has it."""
+
+    def __init__(self) -> None:
+        self.state = Condition()
+        self.suffered = Hardship()
+
+    def condition(self) -> Condition:
+        return self.state
+
+    def hardship(self) -> Hardship:
+        return self.suffered
 
 
 class Worker:
@@ -14,16 +33,23 @@ class Worker:
 
     def __init__(self, policy: Policy = POLICY) -> None:
         self.now_s = 1000.0
-        self.status: str | None = psutil.STATUS_RUNNING
-        self.vigil = Vigil(policy, 1, lambda: self.now_s, lambda _: self.status)
+        self.watcher = Watcher()
+        self.beat = REST
+        self.n_messages = 0
+        self.talks = True
+        self.vigil = Vigil(policy, self.watcher, lambda: self.now_s)
 
-    def verdicts(self, seconds: float, n_messages: int, *, has_work: bool) -> list[str | None]:
-        """Look at every heartbeat for so long."""
-        found = []
-        for _ in range(int(seconds / POLICY.heartbeat_s)):
-            self.now_s += POLICY.heartbeat_s
-            found.append(self.vigil.verdict(n_messages, has_work=has_work))
-        return found
+    def look(self, elapsed_s: float = 1.0, *, has_work: bool = True) -> str | None:
+        self.now_s += elapsed_s
+        self.n_messages += self.talks
+        return self.vigil.verdict(self.beat, self.n_messages, has_work=has_work)
+
+    def seconds_to_verdict(self, most_s: int, *, has_work: bool = True) -> tuple[int, str]:
+        """Look each second."""
+        for second in range(1, most_s + 1):
+            if (verdict := self.look(has_work=has_work)) is not None:
+                return second, verdict
+        return most_s, ""
 
 
 @pytest.fixture
@@ -31,51 +57,120 @@ def worker() -> Worker:
     return Worker()
 
 
+# --- stopped ---
+
+
 @pytest.mark.parametrize("has_work", [False, True])
 def test_a_stopped_worker_is_noticed_with_work_and_without(worker: Worker, has_work: bool) -> None:
-    assert worker.verdicts(30, 1, has_work=has_work) == [None] * 6
-    worker.status = psutil.STATUS_STOPPED
-    assert worker.verdicts(10, 1, has_work=has_work) == [None] * 2
-    [verdict] = worker.verdicts(5, 1, has_work=has_work)
+    assert worker.seconds_to_verdict(30, has_work=has_work) == (30, "")
+    worker.watcher.state = Condition(is_stopped=True)
+    seconds, verdict = worker.seconds_to_verdict(30, has_work=has_work)
+    assert seconds == 11
     assert verdict == "it was stopped (SIGSTOP) for 10 s and was killed"
-
-
-@pytest.mark.parametrize(
-    "status", [psutil.STATUS_RUNNING, psutil.STATUS_SLEEPING, psutil.STATUS_DISK_SLEEP, "tracing-stop", None]
-)
-def test_one_that_computes_waits_or_is_debugged_is_left_alone(worker: Worker, status: str | None) -> None:
-    worker.status = status
-    assert not any(worker.verdicts(55, 1, has_work=True))
 
 
 def test_one_that_goes_on_is_forgiven(worker: Worker) -> None:
     for _ in range(5):
-        worker.status = psutil.STATUS_STOPPED
-        assert not any(worker.verdicts(10, 1, has_work=False))
-        worker.status = psutil.STATUS_RUNNING
-        assert not any(worker.verdicts(5, 1, has_work=False))
+        worker.watcher.state = Condition(is_stopped=True)
+        assert worker.seconds_to_verdict(10) == (10, "")
+        worker.watcher.state = Condition()
+        assert worker.seconds_to_verdict(1) == (1, "")
+
+
+@pytest.mark.parametrize("is_stopped", [False, True])
+def test_one_in_a_debugger_has_all_the_time(worker: Worker, is_stopped: bool) -> None:
+    worker.beat, worker.talks = STEP, False
+    worker.look()
+    worker.watcher.state = Condition(is_stopped=is_stopped, is_debugged=True)
+    assert worker.seconds_to_verdict(7200) == (7200, "")
+    worker.watcher.state = Condition()
+    assert worker.seconds_to_verdict(25) == (25, ""), "its time begins anew"
+
+
+# --- a step ---
+
+
+def test_a_step_that_takes_too_long(worker: Worker) -> None:
+    worker.look()
+    worker.beat = STEP
+    seconds, verdict = worker.seconds_to_verdict(60)
+    assert seconds == 27
+    assert verdict == "a step of 512 tokens, which should take 1.25 s, took 26 s and it was killed"
+
+
+def test_a_slow_one_is_left_alone(worker: Worker) -> None:
+    for number in range(50):
+        worker.beat = Beat(number, 512, 1.25, 25.0)
+        assert worker.seconds_to_verdict(25) == (25, "")
+
+
+def test_words_for_one_token_and_for_what_is_no_step(worker: Worker) -> None:
+    worker.beat = Beat(3, 1, 0.0, 600.0)
+    assert worker.seconds_to_verdict(700)[1] == "a step of 1 token took 601 s and it was killed"
+    worker.beat = Beat(4, 0, 0.0, 600.0)
+    assert worker.seconds_to_verdict(700)[1] == "it has not gone on for 601 s and was killed"
+
+
+def test_one_that_waits_for_work_never_hangs(worker: Worker) -> None:
+    assert worker.seconds_to_verdict(100_000) == (100_000, "")
+
+
+def test_others_have_the_processors(worker: Worker) -> None:
+    """Of a second in which it waited for three quarters, a quarter counts; where it never ran, a tenth."""
+    for wait_s, expected_s in ((0.75, 100), (1.0, 250)):
+        worker.beat = Beat(worker.beat.number + 1, 512, 1.25, 25.0)
+        worker.look()
+        seconds, is_killed = 0, False
+        while not is_killed:
+            seconds += 1
+            waits = worker.watcher.suffered.waits_s.get(1, 0.0)
+            worker.watcher.suffered = Hardship(0, {1: waits + wait_s, 2: 0.0})
+            is_killed = worker.look() is not None
+        assert seconds == pytest.approx(expected_s, rel=0.05)
+
+
+def test_its_pages_are_read_from_the_disk(worker: Worker) -> None:
+    worker.beat = STEP
+    worker.look()
+    for second in range(3600):
+        worker.watcher.suffered = Hardship(n_faults=100 * second)
+        assert worker.look() is None
+    assert worker.seconds_to_verdict(60)[0] <= 27, "then it hangs"
+
+
+# --- silence ---
 
 
 def test_silence_counts_while_there_is_work(worker: Worker) -> None:
-    assert not any(worker.verdicts(600, 1, has_work=False))
-    assert not any(worker.verdicts(60, 1, has_work=True))
-    [verdict] = worker.verdicts(5, 1, has_work=True)
-    assert verdict == "it gave no sign of life for 65 s and was killed"
+    worker.talks = False
+    assert worker.seconds_to_verdict(600, has_work=False) == (600, "")
+    seconds, verdict = worker.seconds_to_verdict(100)
+    assert seconds == 61
+    assert verdict == "it gave no sign of life for 61 s and was killed"
 
 
 def test_a_message_is_a_sign_of_life(worker: Worker) -> None:
-    for n_messages in range(50):
-        assert not any(worker.verdicts(10, n_messages, has_work=True))
-
-
-def test_the_time_that_this_process_was_stopped_itself_counts_for_nothing(worker: Worker) -> None:
-    worker.status = psutil.STATUS_STOPPED
-    worker.now_s += 3600
-    assert worker.vigil.verdict(0, has_work=True) is None
-    worker.status = psutil.STATUS_RUNNING
-    assert not any(worker.verdicts(30, 0, has_work=True))
+    worker.talks = False
+    for _ in range(50):
+        worker.n_messages += 1
+        assert worker.seconds_to_verdict(50) == (50, "")
 
 
 def test_without_a_limit_silence_is_no_reason() -> None:
-    worker = Worker(Policy(heartbeat_s=5.0, hang_after_s=None))
-    assert not any(worker.verdicts(6000, 1, has_work=True))
+    worker = Worker(Policy(look_s=1.0, hang_after_s=None))
+    worker.talks = False
+    assert worker.seconds_to_verdict(6000) == (6000, "")
+
+
+# --- time that says nothing ---
+
+
+@pytest.mark.parametrize("is_stopped", [False, True])
+def test_the_machine_slept_or_this_process_was_stopped_itself(worker: Worker, is_stopped: bool) -> None:
+    worker.beat, worker.talks = STEP, False
+    worker.watcher.state = Condition(is_stopped=is_stopped)
+    worker.look()
+    for _ in range(4):
+        assert worker.look(3600.0) is None
+    worker.watcher.state = Condition()
+    assert worker.seconds_to_verdict(15) == (15, "")

@@ -11,6 +11,7 @@ import pytest
 from server.ipc.frames import HEADER, decode_request
 from server.ipc.messages import GiveWay, WorkerRequest
 from server.ipc.model_spec import ModelSpec
+from server.ipc.pulse import Pulse
 from server.supervisor.policy import Policy
 from server.supervisor.process.connection import WorkerConnection
 from server.supervisor.process.worker_process import (
@@ -71,7 +72,9 @@ class Wire:
 async def test_a_worker_is_told_to_give_way_when_that_changes() -> None:
     """A request for vectors costs no second message: at first a worker gives way to nobody."""
     process: Any = None  # nothing is asked of it
-    worker = WorkerProcess(ModelSpec(name="demo", path="demo.gguf"), Policy(), process, lambda _: None)
+    worker = WorkerProcess(
+        ModelSpec(name="demo", path="demo.gguf"), Policy(), process, Pulse(), lambda _: None
+    )
     wire = Wire()
     worker._connection = cast("WorkerConnection", wire)
     for active in (False, False, True, True, False, False):

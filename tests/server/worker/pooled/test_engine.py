@@ -13,6 +13,7 @@ import pytest
 from models.errors import DecodeError
 from models.pooling import Pooling
 from server.engine.events import Event, Failure, Finish, Started, Vectors
+from server.engine.patience import TIMES, UNKNOWN_S
 from server.engine.request import IDLE_PRIORITY
 from server.worker.pooled.engine import PooledEngine
 from server.worker.pooled.request import PooledRequest
@@ -276,6 +277,49 @@ def test_steps_of_a_slow_model_are_short() -> None:
     runner.begin, runner.advance = slow, advance  # type: ignore[method-assign]
     run(engine)
     assert [len(step) * 8 for step in runner.steps[:3]] == [512, 96, 96]
+
+
+class Watch:
+    """Notes the steps of which it hears."""
+
+    def __init__(self) -> None:
+        self.steps: list[tuple[int, float, float]] = []
+        self.in_step = False
+
+    def begin(self, n_tokens: int, expected_s: float, limit_s: float) -> None:
+        self.steps.append((n_tokens, expected_s, limit_s))
+        self.in_step = True
+
+    def busy(self) -> None:
+        self.in_step = False
+
+
+def test_each_step_is_told_with_the_time_that_it_has() -> None:
+    times, watch = [0.0], Watch()
+
+    class SlowRunner(CountingRunner):
+        def advance(self, room: int | None = None, *, idle: bool = False) -> list[PooledText]:
+            assert watch.in_step
+            times[0] += 1.0 * min(self.n_left, self.n_step_tokens)
+            return super().advance(room, idle=idle)
+
+    runner = SlowRunner()
+    engine = PooledEngine(cast("PooledRunner", runner), 100, lambda: times[0], watch)
+    for name, length in (("first", 8), ("next", 16), ("long", 2048)):
+        engine.submit(request(name, length))
+        run(engine)
+        assert not watch.in_step
+    assert watch.steps[0] == (8, 0.0, UNKNOWN_S), "nothing was measured yet"
+    n_tokens, expected_s, limit_s = watch.steps[1]
+    assert (n_tokens, limit_s) == (16, TIMES * expected_s)
+    assert 16.0 <= expected_s < 17.0
+    n_tokens, expected_s, _ = watch.steps[2]
+    assert n_tokens == 32
+    assert expected_s == pytest.approx(64.0), "a long text's attention takes time"
+    engine.gives_way = True
+    engine.submit(request("idle", 8))
+    run(engine)
+    assert watch.steps[-1] == (8, 0.0, UNKNOWN_S), "others may leave it no core"
 
 
 def test_who_gives_way_has_a_short_turn_in_two_seconds() -> None:
