@@ -10,7 +10,6 @@ from contextlib import suppress
 from models.errors import WorkerError
 from models.version import VERSION
 from server.cli.console import say, size
-from server.config import ServerConfig
 from server.listener import Listener
 from server.serve import ServeObserver
 from server.supervisor.protocol import ModelStatus
@@ -25,13 +24,12 @@ QUESTION = "What is the capital of France?"
 class TerminalObserver(ServeObserver):
     """Writes what a server does to stderr; `listener` has its sockets."""
 
-    def __init__(self, config: ServerConfig, listener: Listener, *, asks_for_keys: bool) -> None:
-        self._config = config
+    def __init__(self, listener: Listener, *, asks_for_keys: bool) -> None:
         self._listener = listener
         self._asks_for_keys = asks_for_keys
 
     async def on_ready(self, supervisor: Supervisor) -> None:
-        self._say(await describe(self._config, supervisor, self._listener, asks_for_keys=self._asks_for_keys))
+        self._say(await describe(supervisor, self._listener, asks_for_keys=self._asks_for_keys))
 
     def on_stopping(self, n_running: int, grace_s: float) -> None:
         if n_running:
@@ -52,9 +50,7 @@ class LoggingObserver(TerminalObserver):
         logger.info("%s", text)
 
 
-async def describe(
-    config: ServerConfig, supervisor: Supervisor, listener: Listener, *, asks_for_keys: bool
-) -> str:
+async def describe(supervisor: Supervisor, listener: Listener, *, asks_for_keys: bool) -> str:
     """Return one block: the address, each loaded model, the others, and a request to try."""
     path = listener.unix_path
     url = "http://localhost" if path is not None else _url_of(listener)

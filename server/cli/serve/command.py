@@ -78,7 +78,7 @@ def serve(config: ServerConfig, read_again: Callable[[], ServerConfig] | None = 
         register_adapters(registry, config.lora, served, AdapterConverter(store.paths.adapters_dir))
         server = ModelServer.of(config, store, served, draft, registry, read_again=read_again)
         observer = TerminalObserver if config.log_format == "text" else LoggingObserver
-        server.run(listener, observer(config, listener, asks_for_keys=server.asks_for_keys), manager)
+        server.run(listener, observer(listener, asks_for_keys=server.asks_for_keys), manager)
 
 
 def draft_entry(config: ServerConfig, store: ModelStore) -> CatalogueEntry | None:
