@@ -62,6 +62,8 @@ routes/               HTTP endpoints, one file per group; each leaves the work t
 state/                SQLite files under CORRAL_HOME, for what the server keeps: the way to such a file.
 supervisor/           The API process's side of the workers: models, one process per loaded model, and its
                       life.
+toolbox/              Tools that this server itself runs, if asked to: files and commands of its machine, and
+                      MCP servers.
 tracing/              OpenTelemetry spans of requests to models, an optional extra: their making, attributes
                       and export.
 tuning/               The search for the settings that serve a model fastest on this machine, and the use of

@@ -31,6 +31,8 @@ from server.http.head_requests import HeadRequests
 from server.http.hosts import AllowedHosts
 from server.http.inspector import Inspections, Inspector
 from server.http.live_requests import LiveRequests, LiveService
+from server.http.native_preflights import NativePreflights
+from server.http.origins import LOCAL, AllowedOrigins
 from server.http.parts import AppParts
 from server.http.preflights import Preflights
 from server.http.request_head import RequestHeads
@@ -39,6 +41,7 @@ from server.http.stream_writer import remember_send
 from server.http.telemetry import telemetry_of
 from server.http.unframed import unframed
 from server.keys.key_ring import KeyRing
+from server.listener import host_names
 from server.openai import errors
 from server.presets.book import PresetBook
 from server.presets.service import PresetService
@@ -68,10 +71,12 @@ from server.routes import (
     slots,
     stored_chats,
     tokens,
+    tools,
     usage_totals,
     web_chats,
 )
 from server.supervisor.protocol import ModelService
+from server.toolbox.toolbox import Toolbox
 from server.usage.accounts import Accounts
 from server.usage.metered_service import MeteredService
 
@@ -91,6 +96,7 @@ _GROUPS = (
     ollama_models,
     props,
     tokens,
+    tools,
     admin,
     live_requests,
     admin_jobs,
@@ -137,6 +143,7 @@ def create_app(config: ServerConfig, service: ModelService, parts: AppParts | No
         presets=presets,
         batch_endpoints=frozenset(ENDPOINTS) & {route.path for route in _group_routes()},
         accounts=accounts,
+        toolbox=Toolbox.of(config),
     )
     app.openapi = partial(openapi.document, app)  # type: ignore[method-assign]
     for group in _GROUPS:
@@ -150,10 +157,13 @@ def create_app(config: ServerConfig, service: ModelService, parts: AppParts | No
     if inspections is not None:
         app.add_middleware(Inspector, inspections=inspections)
     app.add_middleware(RequestHeads)
-    if config.cors_origins:
-        app.add_middleware(Preflights, origins=config.cors_origins)
-    hosts = AllowedHosts((*config.allowed_hosts, config.host, socket.gethostname()))
-    app.add_middleware(ForeignPages, keys=accounts.keys, hosts=hosts, origins=config.cors_origins)
+    origins = _origins(config)
+    if origins and config.dialect != "llama-server":
+        app.add_middleware(Preflights, origins=origins)
+    hosts = AllowedHosts((*config.allowed_hosts, *host_names(config.host), socket.gethostname()))
+    app.add_middleware(ForeignPages, keys=accounts.keys, hosts=hosts, origins=origins)
+    if config.dialect == "llama-server":
+        app.add_middleware(NativePreflights, origins=origins)
     app.add_middleware(RequestRecords)
     return app
 
@@ -161,6 +171,19 @@ def create_app(config: ServerConfig, service: ModelService, parts: AppParts | No
 def plain_keys(config: ServerConfig) -> list[str]:
     """Return the keys of the settings, which may do everything."""
     return [key.get_secret_value() for key in config.api_keys]
+
+
+def _origins(config: ServerConfig) -> AllowedOrigins:
+    """Return the origins whose pages may call.
+
+    llama-server lets every page call unless it is told otherwise. Where it is followed that is so only with
+    API keys, which a page would have to know, and not where tools could be called.
+    """
+    origins = config.cors_origins
+    if not origins and config.dialect == "llama-server":
+        has_tools = bool(config.tools or config.mcp_servers)
+        origins = (LOCAL,) if has_tools else ("*",) if config.api_keys else ()
+    return AllowedOrigins(origins)
 
 
 class _Application(FastAPI):

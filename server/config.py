@@ -31,15 +31,20 @@ from server.chat.named_templates import template_of
 from server.chat.prompt_formats import canonical_name
 from server.chat.template_file import InvalidTemplateFile, read_template
 from server.presets.table import PresetTable
+from server.listener import host_names, is_loopback
 from server.serve_options import SERVE_SETTINGS, ServeOptions
 from server.setting import Bounds, Positive, setting
 from server.supervisor.life import LifeSettings
+from server.toolbox.mcp_config import read_servers
+from server.toolbox.names import TOOL_NAMES
 
 T = TypeVar("T")
 
 ENVIRONMENT_PREFIX = "CORRAL_"
-_ORIGIN = re.compile(r"\*|null|[A-Za-z][A-Za-z0-9+.-]*://(\[[0-9A-Fa-f:.]+\]|[^\s*:/?#@,\[\]]*)(:\d{1,5})?/?")
 _MODE = re.compile(r"0?[0-7]{3}")
+_ORIGIN = re.compile(
+    r"\*|null|localhost|[A-Za-z][A-Za-z0-9+.-]*://(\[[0-9A-Fa-f:.]+\]|[^\s*:/?#@,\[\]]*)(:\d{1,5})?/?"
+)
 _HOST_NAME = re.compile(r"\*|(\*\.)?[^\s*:/@,.\[\]][^\s*:/@,\[\]]*|\[[0-9A-Fa-f:.]+\]|[0-9A-Fa-f:.]+")
 
 Seconds = Annotated[float, Bounds(gt=0)]
@@ -57,13 +62,17 @@ Time = Annotated[str, BeforeValidator(_as_text)]
 class HttpOptions:
     """The address to listen on, and who may call it."""
 
-    host: Annotated[str, Field(min_length=1)] = setting("127.0.0.1", "Address to listen on; 0.0.0.0 for all.")
+    host: Annotated[str, Field(min_length=1)] = setting(
+        "127.0.0.1", "Address to listen on; 0.0.0.0 for all, several are separated by commas."
+    )
     port: Annotated[int, Bounds(ge=0, le=65535)] = setting(8000, "Port to listen on; 0 takes a free one.")
     api_keys: tuple[SecretStr, ...] = setting(
         (), "Keys of which a client must send one; none: no key is asked for."
     )
     cors_origins: tuple[str, ...] = setting(
-        (), "Web origins whose pages may call this server (`*` for all); none: CORS is off."
+        (),
+        "Web origins whose pages may call this server (`*` for all, `localhost` for pages of this machine);"
+        " none: CORS is off.",
     )
     socket: str | None = setting(None, "Path of a unix socket to listen at, in place of --host and --port.")
     socket_mode: str = setting(
@@ -148,8 +157,9 @@ class LimitOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class LogOptions:
-    """The log, the requests that are kept to be looked at, and traces."""
+    """The log, what can be seen of requests, and traces."""
 
+    slots: bool = setting(True, "Have GET /slots, which tells what the requests of this moment do.")
     log_level: Literal["debug", "info", "warning", "error"] = setting("info", "Least severe log line.")
     log_format: Literal["text", "json"] = setting(
         "text", "Form of a log line: `text` for people, `json` for programs that collect logs."
@@ -201,9 +211,26 @@ class BatchOptions:
     )
 
 
+@dataclass(frozen=True, kw_only=True)
+class ToolOptions:
+    """The tools that this server itself runs for its clients."""
+
+    tools: tuple[str, ...] = setting(
+        (),
+        f"Built-in tool to run for clients by /tools: {', '.join(TOOL_NAMES)}, or all. They read, write and"
+        " execute as this user.",
+    )
+    mcp_servers: Annotated[str, Field(min_length=1)] | None = setting(
+        None,
+        "MCP servers whose tools /tools lists and calls: a JSON file, or JSON, with `mcpServers`; each is"
+        " started by its command.",
+    )
+
+
 # Pydantic and the flags list the fields of the last base first.
 class ServerConfig(
     BaseModel,
+    ToolOptions,
     BatchOptions,
     StateOptions,
     LogOptions,
@@ -338,6 +365,37 @@ class ServerConfig(
             )
         return value
 
+    @field_validator("tools")
+    @classmethod
+    def _known_tools(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        names = tuple(name.strip() for text in value for name in text.split(",") if name.strip())
+        for name in names:
+            if name not in (*TOOL_NAMES, "all"):
+                raise ValueError(f"there is no tool {name!r}; there are {', '.join(TOOL_NAMES)}, and all")
+        return names
+
+    @field_validator("mcp_servers")
+    @classmethod
+    def _readable_servers(cls, value: str | None) -> str | None:
+        try:
+            if value is not None:
+                read_servers(value)
+        except ConfigError as error:
+            raise ValueError(error.message) from error
+        return value
+
+    @field_validator("tools", "mcp_servers")
+    @classmethod
+    def _guarded(cls, value: T, info: ValidationInfo) -> T:
+        """Refuse what other machines could use without a key."""
+        host, keys = info.data.get("host", ""), info.data.get("api_keys")
+        if value and not keys and not all(map(is_loopback, host_names(host))):
+            raise ValueError(
+                f"tools would be open to everybody who reaches {host}; set --api-key, or leave --host at"
+                " 127.0.0.1"
+            )
+        return value
+
     @field_validator("allowed_hosts")
     @classmethod
     def _host_names(cls, value: tuple[str, ...]) -> tuple[str, ...]:
@@ -395,6 +453,7 @@ _DESCRIPTIONS: dict[str, str] = {
         LogOptions,
         StateOptions,
         BatchOptions,
+        ToolOptions,
     )
     for field in fields(options)
 }
@@ -403,6 +462,7 @@ FLAG_NAMES = {
     "api_keys": "--api-key",
     "cors_origins": "--cors-origin",
     "allowed_hosts": "--allowed-host",
+    "tools": "--tool",
 }
 """These flags aren't called like their setting."""
 

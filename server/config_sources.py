@@ -36,7 +36,7 @@ _BY_FLAG: dict[str, str] = {
 """The settings that are also known in files and in the environment by the names of their flags."""
 _LISTS = frozenset(
     {
-        *("models", "api_keys", "cors_origins", "allowed_hosts", "lora", "dry_sequence_breakers"),
+        *("models", "api_keys", "cors_origins", "allowed_hosts", "lora", "dry_sequence_breakers", "tools"),
         *("model_keep_alive", "pin", "preload", "priority"),
     }
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import socket
 from collections.abc import Sequence
+from ipaddress import ip_address
 from typing import Any, Self
 
 from models.errors import ConfigError, CorralError
@@ -30,7 +31,7 @@ class Listener:
 
     @classmethod
     def bind(cls, host: str, port: int) -> Self:
-        """Bind `port` on every address of `host`. Port 0 is a free one.
+        """Bind `port` on every address of `host`, which may name several hosts. Port 0 is a free one.
 
         `localhost`, and each name below it, is 127.0.0.1 and ::1, also where the system's list of hosts has
         only one of them, or none (RFC 6761): clients have lists of their own.
@@ -45,7 +46,7 @@ class Listener:
             except _PortInUse as error:
                 in_use = error
             else:
-                listener.host = host
+                listener.host = host_names(host)[0]
                 return listener
         raise CorralError(
             f"port {in_use.port} on {in_use.where} is in use; stop what listens there, or choose another with"
@@ -92,8 +93,26 @@ class _PortInUse(Exception):
         self.port = port
 
 
-def _addresses(host: str, port: int) -> list[Address]:
-    """Return all addresses that a host stands for. An IPv6 address may have the brackets of a URL."""
+def host_names(text: str) -> list[str]:
+    """Return the hosts of `--host`, which are separated by commas."""
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def is_loopback(name: str) -> bool:
+    """Return True for a host that no other machine reaches."""
+    plain = name.lower().removesuffix(".").strip("[]")
+    try:
+        return ip_address(plain).is_loopback
+    except ValueError:
+        return plain == "localhost" or plain.endswith(".localhost")
+
+
+def _addresses(hosts: str, port: int) -> list[Address]:
+    """Return all addresses that hosts stand for. An IPv6 address may have the brackets of a URL."""
+    return list(dict.fromkeys(address for host in host_names(hosts) for address in _addresses_of(host, port)))
+
+
+def _addresses_of(host: str, port: int) -> list[Address]:
     name = host.lower().removesuffix(".")
     is_local = name == "localhost" or name.endswith(".localhost")
     try:
@@ -107,7 +126,7 @@ def _addresses(host: str, port: int) -> list[Address]:
     found: list[Address] = [(int(info[0]), tuple(info[4])) for info in infos]
     if is_local:
         found += [(socket.AF_INET, ("127.0.0.1", port)), (socket.AF_INET6, ("::1", port, 0, 0))]
-    return list(dict.fromkeys(found))
+    return found
 
 
 def _bind_all(host: str, addresses: Sequence[Address]) -> list[socket.socket]:

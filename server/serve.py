@@ -219,6 +219,9 @@ async def _serve(
     signals, tls = _Signals(api.reloads, manager), listener.tls
     if tls is not None:
         api.reloads.add("TLS", tls.reload)
+    toolbox = api.toolbox
+    if toolbox is not None:
+        toolbox.start()
     runner = BatchRunner(
         parts.batches,
         LineCaller(app),
@@ -261,7 +264,7 @@ async def _serve(
     manager.stopping("requests that run may finish")
     await runner.stop()
     observer.on_stopping(supervisor.n_running, grace_s)
-    ending = asyncio.create_task(parts.stop_jobs())
+    ending = asyncio.gather(parts.stop_jobs(), *([toolbox.close()] if toolbox else []))
     await _shut_down(server, serving, supervisor, signals, grace_s)
     await api.turns.stop_all()
     await ending

@@ -40,6 +40,7 @@ from server.responses.store import ResponseStore
 from server.supervisor.adapters.service import AdapterService
 from server.supervisor.lives import ModelLives
 from server.supervisor.protocol import ModelService, ModelStatus
+from server.toolbox.toolbox import Toolbox
 from server.usage.accounts import Accounts
 
 logger = logging.getLogger("corral.http")
@@ -87,6 +88,8 @@ class Api:
     """The routes whose requests may be lines of a batch."""
     accounts: Accounts = field(default_factory=Accounts)
     """The keys that are known, and the usage so far."""
+    toolbox: Toolbox | None = None
+    """The tools that this server runs; None: none."""
     presets: PresetBook = field(default_factory=lambda: PresetBook(PresetTable()))
     """The presets of this moment."""
     reloads: Reloads = field(default_factory=Reloads)

@@ -13,12 +13,11 @@ keys are asked for, a page that has none gets nowhere.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from server.http.error_response import error_response
-from server.http.hosts import AllowedHosts, Authority, parse_authority, parse_origin, plain_origin
+from server.http.hosts import AllowedHosts, Authority, parse_authority, parse_origin
+from server.http.origins import AllowedOrigins
 from server.http.route_scopes import OPEN_PATHS
 from server.keys.key_ring import KeyRing
 from server.openai import errors
@@ -28,16 +27,16 @@ _FOREIGN_SITES = frozenset({"cross-site", "same-site"})
 
 
 class ForeignPages:
-    """Refuses names that aren't in `hosts`, and pages of origins that aren't in `origins` (`*` for all).
+    """Refuses names that aren't in `hosts`, and pages of origins that aren't in `origins`.
 
     While `keys` are asked for, nothing is refused.
     """
 
-    def __init__(self, app: ASGIApp, keys: KeyRing, hosts: AllowedHosts, origins: Sequence[str]) -> None:
+    def __init__(self, app: ASGIApp, keys: KeyRing, hosts: AllowedHosts, origins: AllowedOrigins) -> None:
         self._app = app
         self._keys = keys
         self._hosts = hosts
-        self._origins = frozenset(map(plain_origin, origins))
+        self._origins = origins
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         is_guarded = scope["type"] == "http" and not self._keys.asks_for_keys()
@@ -57,7 +56,7 @@ class ForeignPages:
             if named is None or not (is_local or self._hosts.allow(named.host)):
                 return errors.foreign_host(text if named is None else named.host)
             host = named
-        if "*" in self._origins:
+        if self._origins.has_all:
             return None
         site = "".join(_values(scope, b"sec-fetch-site")).lower()
         origins = _values(scope, b"origin")
@@ -70,7 +69,7 @@ class ForeignPages:
         return None
 
     def _allows(self, text: str, host: Authority) -> bool:
-        if plain_origin(text) in self._origins:
+        if self._origins.allow(text):
             return True
         origin = parse_origin(text)
         return origin is not None and (origin.is_of(host) or origin.is_a_programs)

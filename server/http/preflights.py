@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from starlette.datastructures import Headers
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from server.http.error_response import error_response
-from server.http.hosts import plain_origin
+from server.http.origins import LOCAL_ORIGIN, AllowedOrigins
 from server.openai import errors
 
 
 class Preflights(CORSMiddleware):
-    """Lets pages of `origins` call every route, with any method and header; `*` stands for all origins."""
+    """Lets pages of `origins` call every route, with any method and header."""
 
-    def __init__(self, app: ASGIApp, origins: Sequence[str]) -> None:
+    def __init__(self, app: ASGIApp, origins: AllowedOrigins) -> None:
         super().__init__(
             app,
-            allow_origins=[plain_origin(origin) for origin in origins],
+            allow_origins=origins.plain,
+            allow_origin_regex=LOCAL_ORIGIN.pattern if origins.has_local else None,
             allow_methods=["*"],
             allow_headers=["*"],
             allow_private_network=True,

@@ -128,6 +128,8 @@ _BY_SCOPE: Final[Mapping[RouteScope, tuple[str, ...]]] = {
         "GET /api/blobs/{digest}",
         "POST /api/blobs/{digest}",
         "POST /admin/reload",
+        "GET /tools",
+        "POST /tools",
     ),
     "metrics": ("GET /metrics", "GET /slots"),
 }

@@ -296,6 +296,25 @@ def refused_preflight(fault: str) -> ApiError:
     )
 
 
+def tools_are_off() -> ApiError:
+    """Return the error for tools of a server that runs none."""
+    return _http_refusal(
+        403, "tools_are_off", "This server runs no tools; start it with --tool or --mcp-servers"
+    )
+
+
+def unknown_tool(name: str) -> ApiError:
+    """Return the error for a tool that the server hasn't."""
+    return _http_refusal(
+        404, "unknown_tool", f"This server has no tool {name[:128]!r}; GET /tools lists them"
+    )
+
+
+def slots_are_off() -> ApiError:
+    """Return the error for slots that aren't shown."""
+    return _http_refusal(501, "slots_are_off", "This server doesn't show its slots; start it with --slots")
+
+
 def no_web_socket() -> ApiError:
     """Return the error for a client that wants a WebSocket."""
     return _http_refusal(

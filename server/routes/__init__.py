@@ -33,6 +33,7 @@ slots.py          `GET /slots`, llama-server's: what each slot of a loaded model
 stored_chats.py   Kept chat completions: those whose request had `store: true`.
 tokens.py         `/tokenize`, `/detokenize`, `/apply-template` as in llama-server; `/tokenizer_info` as in
                   vLLM.
+tools.py          `GET` and `POST /tools`, llama-server's: the tools that this server runs for its clients.
 usage_totals.py   `GET /admin/usage`: who has used what; `/admin/keys`: the keys; `GET /v1/usage`: one's own
                   usage.
 web_chats.py      `/web/chats`: the web page's chats, and the answers that are made in them.

@@ -7,11 +7,14 @@ from typing import Any
 import msgspec
 from fastapi import APIRouter
 from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
 
 from models.errors import WorkerError
 from server.engine.sampling_params import SamplingParams
 from server.engine.slot_states import SlotState, SlotTask
 from server.http.dependencies import api_of
+from server.http.error_response import error_response
+from server.openai import errors
 
 router = APIRouter(tags=["Metrics"])
 
@@ -21,19 +24,19 @@ _TEXTS = ("stop", "logit_bias", "dry_sequence_breakers")
 
 
 @router.get("/slots")
-async def slots(
-    request: Request, model: str | None = None, fail_on_no_slot: str = ""
-) -> list[dict[str, Any]]:
+async def slots(request: Request, model: str | None = None, fail_on_no_slot: str = "") -> Response:
     """Each slot of a loaded model, and the request that has it; nothing of what clients say.
 
     With `fail_on_no_slot` it is 503 while no slot is idle. Loads nothing.
     """
     api = api_of(request)
+    if not api.config.slots:
+        return error_response(errors.slots_are_off())
     name = api.resolve(request, model)
     states = (await api.service.slots(name)).slots
     if fail_on_no_slot and all(state.task is not None for state in states):
         raise WorkerError(f"no slot of {name} is idle; send the request to another server, or again later")
-    return [_slot_object(state) for state in states]
+    return JSONResponse([_slot_object(state) for state in states])
 
 
 def _slot_object(state: SlotState) -> dict[str, Any]:

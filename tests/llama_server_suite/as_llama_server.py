@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from tempfile import mkdtemp
 
-from tests.llama_server_suite.stand_ins import stand_in
+from tests.llama_server_suite.names import stand_in
 
 STAND_INS = "CORRAL_SUITE_STAND_INS"
 """This variable names the folder of the models."""
@@ -28,7 +28,8 @@ _SWITCHES: Mapping[str, tuple[str, ...]] = {
     "--no-jinja": (),
     "--metrics": (),
     "--slots": (),
-    "--no-slots": (),
+    "--no-slots": ("--no-slots",),
+    "--no-ui": ("--no-web-page",),
     "--no-mmproj": (),
     "--kv-unified": ("--kv-unified",),
     "--swa-full": (),
@@ -57,6 +58,11 @@ _VALUES: Mapping[str, str | None] = {
     "--chat-template-file": "--chat-template-file",
     "--lora": "--lora",
     "--cors-origins": "--cors-origin",
+    "--tools": "--tool",
+    "--mcp-servers-json": "--mcp-servers",
+    "--mcp-servers-config": "--mcp-servers",
+    "--sleep-idle-seconds": "--keep-alive",
+    "--models-max": "--max-loaded",
     "--cache-ram": None,
     "--spec-draft-n-max": "--draft-max",
     "--spec-draft-n-min": None,
@@ -154,6 +160,8 @@ def _split(arguments: Sequence[str], names: set[str]) -> tuple[dict[str, str], l
 
 
 def main(arguments: Sequence[str]) -> int:
+    if "--threads" not in arguments:  # models this small are slower with more, and a busy machine's far more
+        arguments = [*arguments, "--threads", "1"]
     folder = Path(os.environ[STAND_INS])
     binary = os.environ.get(BINARY)
     try:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import sys
+import time
+from types import SimpleNamespace
 
 import pytest
 
 START_S = 240
 """A server has so many seconds to start."""
+POLL_S = 0.25
+"""A server that starts is asked this often; the suite's hundred times a second would take a core from it."""
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
@@ -15,3 +19,4 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     suite = sys.modules["utils"]
     suite.ServerPreset.load_all = lambda: None
     suite.ServerProcess.start.__defaults__ = (START_S,)
+    suite.time = SimpleNamespace(time=time.time, sleep=lambda seconds: time.sleep(max(seconds, POLL_S)))  # type: ignore[attr-defined]

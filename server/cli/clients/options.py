@@ -56,6 +56,7 @@ class ServerAddress:
         from server.cli.settings import read_settings
         from server.clients.connection import Connection, root_of
         from server.clients.running_server import local_url
+        from server.listener import host_names
 
         config = read_settings({}, None)
         key = self.api_key
@@ -66,7 +67,7 @@ class ServerAddress:
                 f"by these settings the server listens at the unix socket {config.socket}, and commands call"
                 " URLs; name one with --url"
             )
-        url = self.url or local_url(config.host, config.port, tls=config.tls_cert is not None)
+        url = self.url or local_url(host_names(config.host)[0], config.port, tls=config.tls_cert is not None)
         ca = trusted_file(self.tls_ca, url)
         return Connection(root_of(url), clean_secret(key or "", "--api-key"), ca=ca)
 
