@@ -50,6 +50,11 @@ class ServeOptions(SamplingDefaults):
     reasoning: Literal["auto", "on", "off"] = setting(
         "auto", "Thoughts of chats that don't say; auto: as the model's template has it."
     )
+    context_shift: bool = setting(
+        False,
+        "Let an answer that has a limit of its own go on where the context is full, without its oldest part,"
+        " unless the request says otherwise.",
+    )
     threads: Positive | None = setting(None, "Threads for decoding; not set: one per physical core.")
     threads_batch: Positive | None = setting(None, "Threads for prompts; not set: as for decoding.")
     n_batch: Positive = setting(2048, "Most tokens in one call of llama_decode.")

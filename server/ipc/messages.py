@@ -139,9 +139,9 @@ class Generate(msgspec.Struct, frozen=True, tag="generate", kw_only=True):
     adapters: Adapters | None = None
     """LoRA adapters, none with scale 0. None: the model's defaults, which the supervisor fills in; a worker
     knows of none."""
-    context_shift: bool = False
+    context_shift: bool | None = None
     """An answer goes on where the context is full, without the older half of what follows the first `n_keep`
-    tokens."""
+    tokens. None: as the model's settings say."""
     n_keep: int | None = None
     """So many tokens of the prompt stay then; -1: all, None: as many as a quarter of the context holds."""
     constraint: Constraint | None = None

@@ -61,16 +61,18 @@ class PromptReader:
         *,
         n_ctx: int,
         reasoning: Literal["auto", "on", "off"] = "auto",
+        context_shift: bool = False,
         preparation: Preparation | None = None,
     ) -> None:
         """`sampling`: the parameters that requests leave open. A prompt of more than `n_ctx` tokens is
-        refused. `reasoning`: the thoughts of chats that don't say. `preparation`: the last step of `read`;
-        None leaves requests as they are."""
+        refused. `reasoning` and `context_shift` are for requests that don't say. `preparation`: the last
+        step of `read`; None leaves requests as they are."""
         self._vocab = vocab
         self._renderer = renderer
         self._sampling = dict(sampling or {})
         self._n_ctx = n_ctx
         self._thinking = Thinking(enabled={"auto": None, "on": True, "off": False}[reasoning])
+        self._shifts = context_shift
         self._preparation = preparation
         self._guides = AnswerGuides(vocab)
         self._infill = InfillPrompts(vocab, n_ctx)
@@ -274,7 +276,7 @@ class PromptReader:
             plan=answer.plan,
             form=answer.form,
             spelled_tokens=answer.spelled_tokens,
-            n_keep=self._n_keep(message, len(tokens)),
+            n_keep=self._n_keep(message, params, len(tokens)),
             n_left_out=n_left_out,
             reading=self._reading(tokens, params) if message.tells_reading else None,
             tells_tokens=message.tells_tokens,
@@ -298,8 +300,9 @@ class PromptReader:
         known = tuple(token for token in tokens if 0 <= token < n_vocab)
         return RequestReading(self._text(known), params, self._vocab.eog_tokens)
 
-    def _n_keep(self, message: Generate, n_prompt: int) -> int | None:
-        if not message.context_shift:
+    def _n_keep(self, message: Generate, params: SamplingParams, n_prompt: int) -> int | None:
+        by_default = self._shifts and params.max_tokens is not None
+        if not (by_default if message.context_shift is None else message.context_shift):
             return None
         n_keep = self._n_ctx // 4 if message.n_keep is None else message.n_keep
         return n_prompt if n_keep == -1 else min(n_keep, n_prompt)

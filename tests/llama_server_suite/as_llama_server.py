@@ -29,6 +29,7 @@ _SWITCHES: Mapping[str, tuple[str, ...]] = {
     "--metrics": (),
     "--slots": (),
     "--no-slots": ("--no-slots",),
+    "--context-shift": ("--context-shift",),
     "--no-ui": ("--no-web-page",),
     "--no-mmproj": (),
     "--kv-unified": ("--kv-unified",),

@@ -21,6 +21,7 @@ from server.supervisor.catalogue import CatalogueEntry
 
 OTHER: dict[str, Any] = {
     "temperature": 0.3,
+    "context_shift": True,
     "dynatemp_range": 0.1,
     "dynatemp_exponent": 2.0,
     "top_k": 7,

@@ -147,7 +147,7 @@ def generates(
             score_prompt=score_prompt,
             priority=request.priority or 0,
             adapters=adapters(request),
-            context_shift=request.context_shift is True,
+            context_shift=request.context_shift,
             n_keep=request.n_keep,
             constraint=constraint,
             keep_alive_s=request.keep_alive,

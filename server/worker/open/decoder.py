@@ -72,6 +72,7 @@ def open_decoder(file: LoadedFile, listener: DecodeListener) -> LoadedModel:
             open_sampling(file),
             n_ctx=file.placement.n_ctx,
             reasoning=file.spec.options.reasoning,
+            context_shift=file.spec.options.context_shift,
         ),
         adapters=adapters,
         speculation=speculation,

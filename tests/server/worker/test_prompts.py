@@ -401,3 +401,16 @@ def test_a_context_that_slides_keeps_the_prompts_beginning(
     assert reader.read(asked).n_keep == expected
     plain = Generate(id="r", prompt=prompt, params=SamplingParams(), n_keep=n_keep)
     assert reader.read(plain).n_keep is None
+
+
+@pytest.mark.parametrize(
+    ("max_tokens", "asked", "slides"),
+    [(9, None, True), (9, False, False), (9, True, True), (None, None, False), (None, True, True)],
+)
+def test_a_context_slides_by_default_where_the_answer_has_an_end(
+    vocab: Vocab, max_tokens: int | None, asked: bool | None, slides: bool
+) -> None:
+    reader = PromptReader(vocab, ChatRenderer(None, "", "", "x", {}), n_ctx=N_CTX, context_shift=True)
+    params = SamplingParams(max_tokens=max_tokens)
+    request = Generate(id="r", prompt=TokenPrompt((3, 4)), params=params, context_shift=asked)
+    assert (reader.read(request).n_keep is not None) == slides

@@ -314,7 +314,7 @@ def test_limits_that_contradict(fields: dict[str, Any], param: str) -> None:
 
 
 def test_a_context_slides_only_where_a_client_wants_that() -> None:
-    assert (chat().context_shift, chat(context_shift=False).context_shift) == (False, False)
+    assert (chat().context_shift, chat(context_shift=False).context_shift) == (None, False)
     slid = chat(context_shift=True, n_keep=5, max_tokens=9)
     assert (slid.context_shift, slid.n_keep) == (True, 5)
     (text,) = completion(context_shift=True, n_predict=9)
