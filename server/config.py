@@ -159,6 +159,7 @@ class LimitOptions:
 class LogOptions:
     """The log, what can be seen of requests, and traces."""
 
+    metrics: bool = setting(True, "Have GET /metrics, for Prometheus.")
     slots: bool = setting(True, "Have GET /slots, which tells what the requests of this moment do.")
     log_level: Literal["debug", "info", "warning", "error"] = setting("info", "Least severe log line.")
     log_format: Literal["text", "json"] = setting(

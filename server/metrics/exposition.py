@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import chain
 
 from prometheus_client import (
     CONTENT_TYPE_PLAIN_0_0_4,
@@ -19,14 +20,20 @@ from models.version import VERSION
 from server.metrics.families import request_families, worker_families
 from server.metrics.figures import FigureBook
 from server.metrics.samples import WorkerSample
+from server.metrics.without_labels import without_labels
 
 _OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 
 
-def expose(book: FigureBook, samples: Sequence[WorkerSample], accept: str) -> tuple[bytes, str]:
-    """Return the text, and its content type: OpenMetrics' form where `accept` asks for that."""
+def expose(
+    book: FigureBook, samples: Sequence[WorkerSample], accept: str, *, native: bool = False
+) -> tuple[bytes, str]:
+    """Return the text, and its content type: OpenMetrics' form where `accept` asks for that.
+
+    `native`: llama-server's figures are as it has them, without labels.
+    """
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Figures(book, samples))
+    registry.register(_Figures(book, samples, native))
     ProcessCollector(registry=registry)
     if _takes_openmetrics(accept):
         return openmetrics.generate_latest(registry, ALLOWUTF8, "1.0.0"), _OPENMETRICS  # type: ignore[no-untyped-call]
@@ -50,11 +57,12 @@ def _takes_openmetrics(accept: str) -> bool:
 class _Figures(Collector):
     """The figures of one moment."""
 
-    def __init__(self, book: FigureBook, samples: Sequence[WorkerSample]) -> None:
+    def __init__(self, book: FigureBook, samples: Sequence[WorkerSample], native: bool) -> None:
         self._book = book
         self._samples = samples
+        self._native = native
 
     def collect(self) -> Iterable[Metric]:
         yield InfoMetricFamily("corral:build", "This server.", value={"version": VERSION})
-        yield from request_families(self._book.requests)
-        yield from worker_families(self._samples)
+        families = chain(request_families(self._book.requests), worker_families(self._samples))
+        yield from without_labels(families) if self._native else families

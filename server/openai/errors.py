@@ -310,6 +310,11 @@ def unknown_tool(name: str) -> ApiError:
     )
 
 
+def metrics_are_off() -> ApiError:
+    """Return the error for figures that aren't told."""
+    return _http_refusal(501, "metrics_are_off", "This server tells no figures; start it with --metrics")
+
+
 def slots_are_off() -> ApiError:
     """Return the error for slots that aren't shown."""
     return _http_refusal(501, "slots_are_off", "This server doesn't show its slots; start it with --slots")

@@ -11,9 +11,21 @@ from typing import Any, Literal
 import msgspec
 
 from server.answers.events import CallBegin, CallDelta, CallEnd, ThoughtDelta
-from server.engine.events import ChoiceEnd, Delta, Event, Failure, Finish, FinishReason, Started, Usage
+from server.engine.events import (
+    ChoiceEnd,
+    Delta,
+    Event,
+    Failure,
+    Finish,
+    FinishReason,
+    PromptProgress,
+    Started,
+    Usage,
+)
+from server.openai.choices import Choices
 from server.openai.errors import ApiError, RequestFailed
 from server.openai.logprobs import chat_logprobs
+from server.openai.response_types import progress_of, timings_in_prompt, timings_of
 from server.responses.events import EventWriter
 from server.responses.output import CallItem, MessageItem, OutputItem, ReasoningItem
 from server.responses.read import ResponseForm
@@ -45,6 +57,7 @@ class ResponseAnswer:
         self._open: OutputItem | None = None
         self._reason: FinishReason = "stop"
         self._error: dict[str, Any] | None = None
+        self._clock = Choices("chat", 1, timings_per_token=True) if form.timings else None
         self._ending = b""
         """The events before the last one, once the answer is complete."""
 
@@ -57,6 +70,13 @@ class ResponseAnswer:
 
     def feed(self, event: Event) -> bytes:
         """Return the events that `event` makes, maybe none. Raises RequestFailed for a `Failure`."""
+        if self._clock is not None:
+            self._clock.feed(event)
+        if isinstance(event, PromptProgress):
+            return self._begin() + self._progress(event)
+        return self._events(event)
+
+    def _events(self, event: Event) -> bytes:
         match event:
             case ThoughtDelta():
                 return self._begin() + self._thought(event)
@@ -175,7 +195,21 @@ class ResponseAnswer:
 
     @property
     def _last_events(self) -> bytes:
-        return self._ending + self._lifecycle(f"response.{self.status}")
+        timings: dict[str, Any] = {}
+        if self._clock is not None and self.finish is not None:
+            timings["timings"] = timings_of(self.finish.timings, self.finish.usage.cached_tokens)
+        with self._writer.adding(**timings):
+            return self._ending + self._lifecycle(f"response.{self.status}")
+
+    def _progress(self, event: PromptProgress) -> bytes:
+        told: dict[str, Any] = {"prompt_progress": progress_of(event)}
+        if self._clock is not None:
+            told["timings"] = timings_in_prompt(event)
+        with self._writer.adding(**told):
+            return self._lifecycle("response.in_progress")
+
+    def _timings_so_far(self) -> dict[str, Any]:
+        return {} if self._clock is None else {"timings": self._clock.timings_so_far()}
 
     def _begin(self) -> bytes:
         if self._has_begun:
@@ -201,7 +235,8 @@ class ResponseAnswer:
         before = b"" if is_open else self._next(MessageItem(self._writer, len(self._items)))
         assert isinstance(self._open, MessageItem)
         logprobs = chat_logprobs(event.logprobs).content if self._form.logprobs else []
-        return before + self._open.add(event.text, logprobs)
+        with self._writer.adding(**self._timings_so_far()):
+            return before + self._open.add(event.text, logprobs)
 
     def _call(self, event: CallBegin) -> CallItem:
         name = self._form.names.get(event.name) or ToolName("function", event.name)

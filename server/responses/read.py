@@ -74,6 +74,8 @@ class ResponseForm(msgspec.Struct, frozen=True, kw_only=True):
     input_items: list[bytes] = []
     """The items of the input as JSON, each with an id, as the store keeps them."""
     warnings: list[str] = []
+    timings: bool = False
+    """True if a stream's events have timings."""
 
 
 class ResponseRead(msgspec.Struct, frozen=True, kw_only=True, tag="response"):
@@ -141,6 +143,7 @@ def read_response(
         conversation=request.conversation_id,
         input_items=[kept_item(item) for item in given] if _is_kept(request) else [],
         warnings=warnings,
+        timings=request.timings_per_token is True and request.stream is True,
     )
     generate = Generate(
         id=request_id,
@@ -152,6 +155,7 @@ def read_response(
         n_probs=(request.top_logprobs or 0) if form.logprobs else None,
         constraint=_constraint(request),
         keep_alive_s=request.keep_alive,
+        tells_progress=request.return_progress is True and request.stream is True,
     )
     return ResponseRead(
         model=request.model,

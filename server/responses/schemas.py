@@ -131,6 +131,12 @@ class ResponsesRequest(ThinkingRequest):
     prompt: JsonValue = None
     moderation: JsonValue = None
 
+    timings_per_token: bool | None = Field(
+        default=None, description="True: the events of a stream's text, and its last one, have `timings`."
+    )
+    return_progress: bool | None = Field(
+        default=None, description="True: a stream tells how far the prompt is computed."
+    )
     seed: Seed | None = None
     top_k: Annotated[int, Limited("top_k")] | None = None
     min_p: Annotated[float, Limited("min_p")] | None = None

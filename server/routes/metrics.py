@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import time
+
 from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
 from server.http.dependencies import api_of
+from server.http.error_response import error_response
 from server.metrics.exposition import expose
+from server.openai import errors
 
 router = APIRouter(tags=["Metrics"])
 
+STARTED = int(time.time())
+"""The time at which this process began, about."""
 WORKER_WAIT_S = 0.5
 """A worker that doesn't answer for so many seconds is shown with its earlier figures."""
 
@@ -18,7 +24,11 @@ WORKER_WAIT_S = 0.5
 @router.get("/metrics", response_class=Response)
 async def metrics(request: Request) -> Response:
     """The server's figures, by model, type and arm, in Prometheus' text format or OpenMetrics'."""
-    service = api_of(request).service
+    api = api_of(request)
+    if not api.config.metrics:
+        return error_response(errors.metrics_are_off())
+    service, native = api.service, api.config.dialect == "llama-server"
     samples = await service.samples(WORKER_WAIT_S)
-    body, content_type = expose(service.figures, samples, request.headers.get("accept", ""))
-    return Response(body, headers={"Content-Type": content_type})
+    body, content_type = expose(service.figures, samples, request.headers.get("accept", ""), native=native)
+    headers = {"Content-Type": content_type, "Process-Start-Time-Unix": str(STARTED)}
+    return Response(body, headers=headers)

@@ -118,6 +118,8 @@ def corral(arguments: Sequence[str], folder: Path, alias_folder: Callable[[], Pa
         command += ["--reasoning", values["--reasoning"]]
     if values.get("--reasoning-format", "deepseek") != "deepseek":
         raise NoCounterpart("the form of thoughts is a request's, reasoning_format")
+    if "--metrics" not in rest:
+        command.append("--no-metrics")
     return [*command, *_translated(rest)]
 
 

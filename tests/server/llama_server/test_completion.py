@@ -13,6 +13,7 @@ from server.engine.events import PromptProgress, RequestReading, Started
 from server.engine.sampling_params import SamplingParams
 from server.ipc.messages import Generate, MixedPrompt, TextPrompt, TokenPrompt
 from tests.server.http_client import client_for, error_of, events_of
+from tests.server.responses.clients import named_events
 from tests.server.scripted_service import ScriptedService, Step, says
 
 
@@ -117,6 +118,16 @@ async def test_a_stream_tells_how_far_the_prompt_is() -> None:
         chat = await client.post(
             "/v1/chat/completions", json={"messages": [{"role": "user", "content": "Hi"}], **wish}
         )
+        named = await client.post("/v1/responses", json={"input": "Hi", **wish})
+    events = named_events(named.text)
+    told = [event for event in events if "prompt_progress" in event]
+    assert {event["type"] for event in told} == {"response.in_progress"}
+    assert [event["prompt_progress"]["processed"] for event in told] == [3, 7]
+    (delta,) = [event for event in events if event["type"] == "response.output_text.delta"]
+    assert delta["timings"]["predicted_n"] == 1
+    assert events[-1]["type"] == "response.completed"
+    assert events[-1]["timings"]["predicted_n"] == events[-1]["response"]["usage"]["output_tokens"]
+    assert sum("timings" in event for event in events) == 4
     for response in (native, chat):
         told = [event for event in events_of(response.text) if "prompt_progress" in event]
         assert [event["prompt_progress"]["processed"] for event in told] == [3, 7]

@@ -3,7 +3,7 @@ from __future__ import annotations
 from prometheus_client.parser import text_string_to_metric_families
 
 from server.metrics.samples import WorkerSample
-from tests.server.http_client import client_for
+from tests.server.http_client import client_for, error_of
 from tests.server.scripted_service import ScriptedService
 
 
@@ -20,6 +20,39 @@ async def test_prometheus_can_read_it() -> None:
     assert success.labels == {"model": "demo", "type": "Q4_K_M", "arm": "b", "finished_reason": "stop"}
     assert [s.value for s in samples if s.name == "llamacpp:requests_processing"] == [1]
     assert any(s.name == "process_resident_memory_bytes" for s in samples)
+
+
+async def test_llama_servers_figures_are_numbers_of_the_whole_server() -> None:
+    service = ScriptedService()
+    for arm, n_tokens, seconds, longest in (("a", 6, 1.0, 9), ("b", 2, 3.0, 5)):
+        figures = service.figures.of_requests("demo", "Q4_K_M", arm)
+        figures.generated_tokens, figures.generated_s, figures.longest = n_tokens, seconds, longest
+    service.samples_now = [WorkerSample(model="demo", type="Q4_K_M", state="ready", running=1)]
+    async with client_for(service, dialect="llama-server") as client:
+        answer = await client.get("/metrics")
+    assert int(answer.headers["process-start-time-unix"]) > 0
+    families = {family.name: family for family in text_string_to_metric_families(answer.text)}
+    native = {
+        sample.name: (sample.labels, sample.value)
+        for family in families.values()
+        for sample in family.samples
+        if sample.name.startswith("llamacpp:")
+    }
+    assert native["llamacpp:tokens_predicted_total"] == ({}, 8)
+    assert native["llamacpp:predicted_tokens_seconds"] == ({}, 2.0)
+    assert native["llamacpp:prompt_tokens_seconds"] == ({}, 0.0)
+    assert native["llamacpp:n_tokens_max"] == ({}, 9)
+    assert native["llamacpp:requests_processing"] == ({}, 1)
+    assert native["llamacpp:n_decode_total"] == ({}, 0)  # nothing has been decoded yet
+    assert families["llamacpp:tokens_predicted"].type == "counter"
+    assert families["corral:generation_tokens"].samples[0].labels["model"] == "demo"
+
+
+async def test_what_is_not_to_be_seen_is_not_there() -> None:
+    async with client_for(metrics=False, slots=False) as client:
+        for path, code in (("/metrics", "metrics_are_off"), ("/slots", "slots_are_off")):
+            answer = await client.get(path)
+            assert (answer.status_code, error_of(answer)["code"]) == (501, code)
 
 
 async def test_it_needs_a_key_where_keys_are_set() -> None:
