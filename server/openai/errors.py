@@ -299,7 +299,7 @@ def refused_preflight(fault: str) -> ApiError:
 def tools_are_off() -> ApiError:
     """Return the error for tools of a server that runs none."""
     return _http_refusal(
-        403, "tools_are_off", "This server runs no tools; start it with --tool or --mcp-servers"
+        501, "tools_are_off", "This server runs no tools; start it with --tool or --mcp-servers"
     )
 
 

@@ -113,6 +113,8 @@ NAMES_NONE = frozenset(
         "GET /admin/requests",
         "POST /admin/requests/{request_id}/cancel",
         "GET /admin/inspect",
+        "GET /tools",
+        "POST /tools",
         "GET /metrics",
         "GET /web/chats",
         "POST /web/chats",

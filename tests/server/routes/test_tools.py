@@ -51,7 +51,7 @@ def test_every_name_has_a_tool() -> None:
 async def test_there_are_none_unless_asked_for() -> None:
     async with client_for() as client:
         for response in (await client.get("/tools"), await client.post("/tools", json={"tool": "x"})):
-            assert (response.status_code, error_of(response)["code"]) == (403, "tools_are_off")
+            assert (response.status_code, error_of(response)["code"]) == (501, "tools_are_off")
 
 
 async def test_only_those_that_were_asked_for(tmp_path: Path) -> None:
