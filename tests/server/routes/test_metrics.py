@@ -26,7 +26,7 @@ async def test_llama_servers_figures_are_numbers_of_the_whole_server() -> None:
     service = ScriptedService()
     for arm, n_tokens, seconds, longest in (("a", 6, 1.0, 9), ("b", 2, 3.0, 5)):
         figures = service.figures.of_requests("demo", "Q4_K_M", arm)
-        figures.generated_tokens, figures.generated_s, figures.longest = n_tokens, seconds, longest
+        figures.other_tokens, figures.generated_s, figures.longest = n_tokens, seconds, longest
     service.samples_now = [WorkerSample(model="demo", type="Q4_K_M", state="ready", running=1)]
     async with client_for(service, dialect="llama-server") as client:
         answer = await client.get("/metrics")
