@@ -26,8 +26,7 @@ live_requests.py      `LiveRequests`: the requests that are being answered, so t
                       cancelled.
 native.py             `native_answer`: from a request of `/completion` or `/infill` to its HTTP answer,
                       streamed or whole.
-native_preflights.py  `NativePreflights`: CORS as llama-server does it, where that is followed (`--dialect`).
-                      ASGI middleware.
+native_preflights.py  `NativePreflights`: CORS as llama-server does it, for its dialect. ASGI middleware.
 open_files.py         `connection_limit`: the number of connections that this process has files for.
 openapi.py            The OpenAPI document's request bodies and keys, which FastAPI doesn't know: we read both
                       ourselves.

@@ -1,4 +1,4 @@
-"""`NativePreflights`: CORS as llama-server does it, where that is followed (`--dialect`). ASGI middleware.
+"""`NativePreflights`: CORS as llama-server does it, for its dialect. ASGI middleware.
 
 Every preflight is answered with 200, and granted by its headers or not; an origin is named back, never `*`.
 """

@@ -9,7 +9,7 @@ from prometheus_client.metrics_core import Metric
 
 _PREFIX = "llamacpp:"
 _LARGEST = frozenset({"llamacpp:n_tokens_max"})
-"""Of these the largest counts; of all others the sum."""
+"""The figures of which the largest counts; of all others it is the sum."""
 _RATES: Final = {
     "llamacpp:prompt_tokens_seconds": ("llamacpp:prompt_tokens_total", "llamacpp:prompt_seconds_total"),
     "llamacpp:predicted_tokens_seconds": (

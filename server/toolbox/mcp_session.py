@@ -1,4 +1,4 @@
-"""`McpSession`: one running MCP server, spoken to in lines of JSON-RPC over its standard input and output.
+"""`McpSession`: one running MCP server, spoken to in lines of JSON-RPC over its standard streams.
 
 The protocol is https://modelcontextprotocol.io/specification/2025-06-18; of it tools are used. A server's own
 requests are answered (`ping`), or refused, since nothing else was offered to it.

@@ -1,4 +1,4 @@
-"""`Tool`: something that a model can call and this server runs; `ToolFailure`: why a call came to nothing."""
+"""`Tool`: what a model can call and this server runs; `ToolFailure`: why a call came to nothing."""
 
 from __future__ import annotations
 

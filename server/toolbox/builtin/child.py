@@ -1,4 +1,4 @@
-"""The child process of a built-in tool: `python -m server.toolbox.builtin.child`, a call in, its result out.
+"""The child process of a built-in tool: a call in by standard input, its result out.
 
 A pattern may take for ever and a folder may be huge, and neither must hold up the server. A process can be
 ended whatever it does.
@@ -23,7 +23,7 @@ WORK: Mapping[str, Callable[[Arguments], dict[str, Any]]] = {
     "file_glob_search": file_glob_search,
     "grep_search": grep_search,
 }
-"""What each tool does."""
+"""The work of each tool."""
 
 
 def main() -> None:
