@@ -256,7 +256,8 @@ class Engine:
             n_answer = entry.n_outputs + sequence.n_forced if entry.n_outputs else 0
             if n > n_answer or sequence.n_generated == 0:
                 n_prompt += n
-                sequence.group.n_computed_prompt += n
+                if sequence.n_generated == 0:  # what is computed again later is in no prompt's time
+                    sequence.group.n_computed_prompt += n
             sequence.n_computed += n
             if sequence.group.request.tells_progress:
                 self._tell_progress(sequence, now_s)

@@ -17,7 +17,8 @@ async def granted(origin: str, **settings: Any) -> str | None:
         response = await client.options("/completions", headers={"origin": origin, **PREFLIGHT})
     assert response.status_code == 200
     assert "Origin" in response.headers["vary"]
-    return response.headers.get("access-control-allow-origin")
+    origin_granted: str | None = response.headers.get("access-control-allow-origin")
+    return origin_granted
 
 
 async def test_with_keys_every_page_may_ask() -> None:

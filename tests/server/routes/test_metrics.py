@@ -32,18 +32,15 @@ async def test_llama_servers_figures_are_numbers_of_the_whole_server() -> None:
         answer = await client.get("/metrics")
     assert int(answer.headers["process-start-time-unix"]) > 0
     families = {family.name: family for family in text_string_to_metric_families(answer.text)}
-    native = {
-        sample.name: (sample.labels, sample.value)
-        for family in families.values()
-        for sample in family.samples
-        if sample.name.startswith("llamacpp:")
-    }
-    assert native["llamacpp:tokens_predicted_total"] == ({}, 8)
-    assert native["llamacpp:predicted_tokens_seconds"] == ({}, 2.0)
-    assert native["llamacpp:prompt_tokens_seconds"] == ({}, 0.0)
-    assert native["llamacpp:n_tokens_max"] == ({}, 9)
-    assert native["llamacpp:requests_processing"] == ({}, 1)
-    assert native["llamacpp:n_decode_total"] == ({}, 0)  # nothing has been decoded yet
+    samples = [each for family in families.values() for each in family.samples]
+    native = {each.name: each.value for each in samples if each.name.startswith("llamacpp:")}
+    assert not any(each.labels for each in samples if each.name in native)
+    assert native["llamacpp:tokens_predicted_total"] == 8
+    assert native["llamacpp:predicted_tokens_seconds"] == 2.0
+    assert native["llamacpp:prompt_tokens_seconds"] == 0.0
+    assert native["llamacpp:n_tokens_max"] == 9
+    assert native["llamacpp:requests_processing"] == 1
+    assert native["llamacpp:n_decode_total"] == 0  # nothing has been decoded yet
     assert families["llamacpp:tokens_predicted"].type == "counter"
     assert families["corral:generation_tokens"].samples[0].labels["model"] == "demo"
 
