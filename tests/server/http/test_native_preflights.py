@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
 
-from tests.server.http_client import client_for
+from tests.server.http_client import app_for, client_for, serving
 
 NATIVE: dict[str, Any] = {"dialect": "llama-server"}
 PREFLIGHT = {"access-control-request-method": "POST", "access-control-request-headers": "Authorization"}
@@ -31,6 +32,20 @@ async def test_with_keys_every_page_may_ask() -> None:
     assert response.headers["access-control-allow-headers"] == "*"
     assert answer.status_code == 401  # and needs the key
     assert answer.headers["access-control-allow-origin"] == "web.example"
+
+
+async def test_names_of_headers_have_llama_servers_case() -> None:
+    async with serving(app_for(**NATIVE, api_keys=("k",))) as url:
+        host, port = url.removeprefix("http://").split(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        writer.write(
+            b"OPTIONS /completion HTTP/1.1\r\nHost: x\r\nOrigin: web.example\r\n"
+            b"Access-Control-Request-Method: POST\r\nConnection: close\r\n\r\n"
+        )
+        head = await reader.read()
+        writer.close()
+        await writer.wait_closed()
+    assert b"\r\nAccess-Control-Allow-Origin: web.example\r\n" in head
 
 
 async def test_without_keys_no_foreign_page_may() -> None:
