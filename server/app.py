@@ -23,6 +23,7 @@ from server.config import ServerConfig
 from server.http import openapi
 from server.http.access_log import RequestRecords, record_of
 from server.http.api_keys import ApiKeys
+from server.http.cased_names import with_case
 from server.http.dependencies import Api
 from server.http.disconnect import ClientGone
 from server.http.error_response import error_response
@@ -191,6 +192,8 @@ class _Application(FastAPI):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         remember_send(scope, send)
+        if self.state.api.config.dialect == "llama-server" and scope.get("http_version") == "1.1":
+            send = with_case(send)
         await super().__call__(scope, receive, unframed(scope, send))
 
 

@@ -6,7 +6,7 @@ api_keys.py           `ApiKeys`: the ASGI middleware that finds out who calls, a
 body_processes.py     `BodyProcesses`: the parent's side of the processes that read large bodies.
 body_shape.py         `shape_of`: a body without what it says: names of fields, numbers, lengths of texts.
                       Pure.
-cased_name.py         `CasedName`: a header's name that is sent as it is written.
+cased_names.py        `with_case`: headers are sent with their names as they are written.
 connection.py         `HttpConnection`: uvicorn's HTTP protocol, where each wait for a client has an end.
 dependencies.py       `Api`: the settings and models that every endpoint works with, and the way to a
                       request's model.

@@ -9,7 +9,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from server.http.cased_name import cased_headers
+from server.http.cased_names import raw_headers
 from server.http.origins import AllowedOrigins
 
 _GRANT = {"Access-Control-Allow-Methods": "GET, POST, DELETE, OPTIONS", "Access-Control-Allow-Headers": "*"}
@@ -34,14 +34,14 @@ class NativePreflights:
             allowed = {"Access-Control-Allow-Origin": origin, "Access-Control-Allow-Credentials": "true"}
         if scope["method"] == "OPTIONS" and "access-control-request-method" in given:
             response = Response(status_code=200, headers={"Vary": "Origin"})
-            response.raw_headers += cased_headers({**allowed, **(_GRANT if allowed else {})})
+            response.raw_headers += raw_headers({**allowed, **(_GRANT if allowed else {})})
             await response(scope, receive, send)
             return
 
         async def send_with_grant(message: Message) -> None:
             if message["type"] == "http.response.start":
                 MutableHeaders(scope=message).add_vary_header("Origin")
-                message["headers"] += cased_headers(allowed)
+                message["headers"] += raw_headers(allowed)
             await send(message)
 
         await self._app(scope, receive, send_with_grant)

@@ -8,7 +8,7 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from server.http.cased_name import cased_headers
+from server.http.cased_names import raw_headers
 from server.http.dependencies import api_of
 from server.http.error_response import error_response
 from server.metrics.exposition import expose
@@ -32,5 +32,5 @@ async def metrics(request: Request) -> Response:
     samples = await service.samples(WORKER_WAIT_S)
     body, content_type = expose(service.figures, samples, request.headers.get("accept", ""), native=native)
     answer = Response(body, headers={"Content-Type": content_type})
-    answer.raw_headers += cased_headers({"Process-Start-Time-Unix": str(STARTED)})
+    answer.raw_headers += raw_headers({"Process-Start-Time-Unix": str(STARTED)})
     return answer
