@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from models.errors import ConfigError
-from server.config import load_config
+from server.config_sources import load_config
 from server.toolbox.builtin import tools as builtin
 from server.toolbox.builtin.tools import BUILTIN
 from server.toolbox.names import TOOL_NAMES
