@@ -108,6 +108,7 @@ def _native(request: NativeRequest, messages: list[Generate]) -> list[Generate]:
     return [
         msgspec.structs.replace(
             message,
+            return_tokens=message.return_tokens or request.stream is True,  # as llama-server's streams
             params=msgspec.structs.replace(message.params, **off),
             given=tuple(dict.fromkeys((*message.given, *off))),
             tells_reading=True,

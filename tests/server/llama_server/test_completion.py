@@ -97,6 +97,7 @@ async def test_a_stream_has_an_object_with_all_about_each_choice() -> None:
     service = ScriptedService(reads)
     async with client_for(service) as client:
         response = await client.post("/completion", json={"prompt": ["Hi", "you"], "stream": True})
+    assert all(request.return_tokens for _, request in service.requests)
     lasts = [event for event in events_of(response.text) if event["stop"]]
     assert sorted(last["index"] for last in lasts) == [0, 1]
     assert all("generation_settings" in last and last["timings"]["predicted_n"] == 2 for last in lasts)
