@@ -30,8 +30,8 @@ from models.reference import canonical_type
 from server.chat.named_templates import template_of
 from server.chat.prompt_formats import canonical_name
 from server.chat.template_file import InvalidTemplateFile, read_template
-from server.presets.table import PresetTable
 from server.listener import host_names, is_loopback
+from server.presets.table import PresetTable
 from server.serve_options import SERVE_SETTINGS, ServeOptions
 from server.setting import Bounds, Positive, setting
 from server.supervisor.life import LifeSettings

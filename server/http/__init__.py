@@ -28,6 +28,8 @@ live_requests.py      `LiveRequests`: the requests that are being answered, so t
 native.py             `native_answer`: from a request of `/completion` or `/infill` to its HTTP answer,
                       streamed or whole.
 native_preflights.py  `NativePreflights`: CORS as llama-server does it, for its dialect. ASGI middleware.
+ollama.py             `ollama_answer` and `ollama_vectors`: from a request of Ollama's clients to its HTTP
+                      answer.
 open_files.py         `connection_limit`: the number of connections that this process has files for.
 openapi.py            The OpenAPI document's request bodies and keys, which FastAPI doesn't know: we read both
                       ourselves.
