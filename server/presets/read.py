@@ -18,7 +18,7 @@ from server.presets.check import check_layers
 from server.presets.parameters import SETTABLE, STRIPPABLE, spellings
 from server.presets.section import MAX_PRESETS, ArmSection, LayerSection, PresetSection
 from server.presets.table import Layer, Preset, PresetTable, Target
-from server.presets.toml_lines import Path, line_of, shown
+from server.presets.toml_lines import Path, line_of, path_text
 
 _FIELDS = (*PresetSection.model_fields, *ArmSection.model_fields)
 _MAX_TARGETS = 1_000
@@ -198,7 +198,7 @@ class _Reader:
     def _place(self, path: Path) -> str:
         line = line_of(self._text, path)
         where = self._file if line is None else f"{self._file}, line {line}"
-        return f"{where}: {shown(path)}"
+        return f"{where}: {path_text(path)}"
 
 
 def _within(value: Any, location: Path) -> Path:

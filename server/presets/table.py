@@ -121,7 +121,7 @@ class PresetTable(msgspec.Struct, frozen=True):
 
 
 class Choice(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of a request for a preset."""
+    """The outcome of a request for a preset."""
 
     preset: str
     label: str

@@ -23,7 +23,7 @@ def line_of(text: str, path: Path) -> int | None:
     return best
 
 
-def shown(path: Path) -> str:
+def path_text(path: Path) -> str:
     """Return the path as TOML has it: `presets."a:b".arms[1].model`."""
     parts: list[str] = []
     for part in path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from server.presets.toml_lines import Path, line_of, shown
+from server.presets.toml_lines import Path, line_of, path_text
 
 TEXT = '''port = 1  # a comment
 presets.short = "demo"
@@ -55,4 +55,4 @@ def test_the_line_of_a_value(path: Path, line: int | None) -> None:
 
 
 def test_a_path_is_shown_as_toml_has_it() -> None:
-    assert shown(("presets", "a:b", "arms", 1, "top_k")) == 'presets."a:b".arms[1].top_k'
+    assert path_text(("presets", "a:b", "arms", 1, "top_k")) == 'presets."a:b".arms[1].top_k'
