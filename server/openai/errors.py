@@ -421,4 +421,4 @@ def _path(location: Sequence[str | int]) -> str:
     return path or "body"
 
 
-_BRANCHES = frozenset({"str", "int", "float", "bool", "none", "nullable", "json"})
+_BRANCHES = frozenset({"str", "int", "float", "bool", "none", "nullable", "json", "ConversationReference"})

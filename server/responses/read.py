@@ -265,6 +265,8 @@ def _refuse(request: ResponsesRequest) -> None:
     if request.moderation is not None:
         raise _unsupported("moderation", "nothing here judges what is said; leave it out")
     refuse_elsewhere(request, "text.format")
+    if (n := (request.model_extra or {}).get("n")) not in (None, 1):
+        raise RequestError(f"'n' is {n!r}; a response is one answer, leave it out", param="n")
     if request.previous_response_id and request.conversation_id:
         raise RequestError(
             "'previous_response_id' and 'conversation' can't be used together; leave one of them out",

@@ -78,10 +78,16 @@ def schema_to_tell(constraint: Constraint | None) -> str | None:
 
 
 def refuse_elsewhere(request: BaseModel, home: str) -> None:
-    """Raise RequestError if a request of another protocol asks for a form in a chat's field.
+    """Raise RequestError if a request of another protocol asks for a form, or functions, in a chat's field.
 
-    `home`: the protocol's own field. What is ignored there would be no guarantee.
+    `home`: the protocol's own field of forms. What is ignored there would be no guarantee.
     """
+    if (request.model_extra or {}).get("functions"):
+        raise RequestError(
+            "'functions' is a field of chat completions; here functions are offered by 'tools'",
+            param="functions",
+            code="unsupported_parameter",
+        )
     for name, value in (request.model_extra or {}).items():
         if name in FIELDS and value is not None and value != {"type": "text"}:
             raise RequestError(

@@ -1,16 +1,18 @@
 from __future__ import annotations
 
 import inspect
+from typing import get_args
 
 import msgspec
 import pytest
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from models import errors as ours
 from models.errors import CorralError
 from server.engine.events import Failure, FailureKind
 from server.openai import errors
 from server.openai.requests.schemas import ChatCompletionRequest
+from server.responses.schemas import ResponsesRequest
 
 
 def test_every_error_of_ours_is_in_the_table() -> None:
@@ -109,3 +111,24 @@ def test_validation_names_the_field(body: bytes, param: str | None, words: str) 
     assert error.param == param
     assert words in error.message
     assert "\n" not in error.message
+
+
+def test_no_model_of_a_union_is_in_a_path() -> None:
+    """A union's branch that is a model has the model's name in pydantic's path, which no client knows."""
+    for given, param in ((5, "conversation"), ({"id": 5}, "conversation.id"), ({}, "conversation.id")):
+        with pytest.raises(ValidationError) as caught:
+            ResponsesRequest.model_validate({"input": "x", "conversation": given})
+        assert errors.invalid(caught.value).param == param
+    for model in _models(BaseModel):
+        for name, field in model.model_fields.items():
+            branches = [kind for kind in get_args(field.annotation) if kind is not type(None)]
+            named = {
+                kind.__name__ for kind in branches if isinstance(kind, type) and issubclass(kind, BaseModel)
+            }
+            assert len(branches) < 2 or named <= errors._BRANCHES, (model.__name__, name)
+
+
+def _models(base: type[BaseModel]) -> list[type[BaseModel]]:
+    """The product's models of requests that are loaded."""
+    below = [model for each in base.__subclasses__() for model in (each, *_models(each))]
+    return [model for model in below if model.__module__.startswith("server.")]

@@ -174,6 +174,7 @@ async def test_what_is_ignored_is_logged(caplog: pytest.LogCaptureFixture) -> No
         ({"mcp_servers": [{"type": "url", "url": "https://a", "name": "a"}]}, "mcp_servers"),
         ({"container": "c"}, "container"),
         ({"response_format": {"type": "json_object"}}, "output_config.format"),
+        ({"functions": [{"name": "f"}]}, "'functions'"),
         ({"tools": [{"name": "bash", "type": "bash_20250124"}]}, "bash_20250124"),
         ({"tools": [{"name": "a"}]}, "tools[0].input_schema"),
         ({"tools": [TOOL, TOOL]}, "tools[1].name"),

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from server.worker.constraints.schema.limits import MAX_COUNT, Place
 from server.worker.constraints.schema.negation import negated
-from server.worker.constraints.schema.references import Node
 from server.worker.constraints.schema.scalars import count
+from server.worker.constraints.schema.values import TYPES, check_value, same, type_of, types_of
 
 if TYPE_CHECKING:
     from server.worker.constraints.schema.rewrite import Rewriting
@@ -87,6 +87,7 @@ def _unique(job: Rewriting, at_least: int, at_most: int | None) -> None:
     if values is None or _n_arrays(len(values), at_least, most) > MAX_ARRAYS:
         _refuse_unique(job, place)
         return
+    check_value(values, place)
     lists = [list(chosen) for n in range(at_least, most + 1) for chosen in permutations(values, n)]
     if not lists:
         place.refuse(f"there are {len(values)} different items, and minItems is {at_least}")
@@ -97,8 +98,8 @@ def _unique(job: Rewriting, at_least: int, at_most: int | None) -> None:
 
 def _refuse_unique(job: Rewriting, place: Place) -> None:
     problem = (
-        f"items must have an 'enum' so short that there are at most {MAX_ARRAYS} arrays; leave it out, "
-        "or list the items as properties of an object"
+        "items must have an 'enum' of texts, numbers, true, false or null, so short that there are at most "
+        f"{MAX_ARRAYS} arrays; leave it out, or list the items as properties of an object"
     )
     job.rewriter.attempt(place, problem)
 
@@ -114,31 +115,65 @@ def _n_arrays(n_values: int, at_least: int, at_most: int) -> int:
 
 
 def _finite(job: Rewriting) -> list[Any] | None:
-    """Return the values that items can have, if the schema lists them."""
-    node = job.node
-    if "items" not in node.schema:
-        return None
-    item = node.child("items")
-    for _ in range(8):
-        if not isinstance(item.schema, dict) or set(item.schema) - _LISTING:
+    """Return the values that items can have, if the schema lists them: those that hold all it says."""
+    item = job.node.child("items") if "items" in job.node.schema else None
+    said: list[dict[str, Any]] = []
+    while item is not None:
+        schema = item.schema
+        if not isinstance(schema, dict) or set(schema) - _LISTING or len(said) == _MAX_REFERENCES:
             return None
-        if "$ref" not in item.schema:
-            break
-        item = job.rewriter.references.target(item, "$ref")
-    return _listed(item)
+        said.append(schema)
+        item = job.rewriter.references.target(item, "$ref") if "$ref" in schema else None
+    values = next((listed for schema in said if (listed := _listed(schema)) is not None), None)
+    if (
+        values is None
+        or len(values) > MAX_ARRAYS
+        or not all(_is_plain(value) for value in values)
+        or not all(map(_has_types, said))
+    ):
+        return None
+    different: list[Any] = []
+    for value in values:
+        if all(_matches(value, schema) for schema in said) and not _is_among(value, different):
+            different.append(value)
+    return different
 
 
 _LISTING = frozenset({"$ref", "enum", "const", "type", "title", "description"})
+_MAX_REFERENCES = 8
+_FEW: dict[str, list[Any]] = {"boolean": [True, False], "null": [None]}
 
 
-def _listed(item: Node) -> list[Any] | None:
-    schema = item.schema
-    values = [schema["const"]] if "const" in schema else schema.get("enum")
-    if values is None and schema.get("type") in ("boolean", ["boolean"]):
-        values = [True, False]
-    if not isinstance(values, list) or not all(isinstance(value, str | bool) for value in values):
-        return None
-    return list(dict.fromkeys(values)) if "type" not in schema or schema["type"] in _SIMPLE else None
+def _listed(schema: dict[str, Any]) -> list[Any] | None:
+    if "const" in schema:
+        return [schema["const"]]
+    if isinstance(schema.get("enum"), list):
+        return list(schema["enum"])
+    kinds = schema.get("type")
+    kinds = [kinds] if isinstance(kinds, str) else kinds
+    if isinstance(kinds, list) and kinds and all(isinstance(kind, str) and kind in _FEW for kind in kinds):
+        return [value for kind in kinds for value in _FEW[kind]]
+    return None
 
 
-_SIMPLE = ("string", "boolean")
+def _is_plain(value: Any) -> bool:
+    return value is None or isinstance(value, str | bool | int | float)
+
+
+def _has_types(schema: dict[str, Any]) -> bool:
+    """Return True if `type`, if it is there, is one that JSON Schema has."""
+    kinds: Any = schema.get("type", [])
+    kinds = [kinds] if isinstance(kinds, str) else kinds
+    return isinstance(kinds, list) and all(kind in TYPES for kind in kinds)
+
+
+def _matches(value: Any, schema: dict[str, Any]) -> bool:
+    return (
+        type_of(value) in types_of(schema)
+        and ("const" not in schema or same(value, schema["const"]))
+        and (not isinstance(schema.get("enum"), list) or _is_among(value, schema["enum"]))
+    )
+
+
+def _is_among(value: Any, values: list[Any]) -> bool:
+    return any(same(value, other) for other in values)

@@ -14,6 +14,7 @@ def check_endings(document: dict[str, Any], place: Place) -> None:
     """Raise RequestError if each value of a rewritten schema holds another of its own kind, for ever."""
     definitions: dict[str, Any] = document.get("$defs", {})
     ending: set[str] = set()
+    unlisted: list[str] = []
 
     def ends(schema: Any) -> bool:
         if isinstance(schema, bool):
@@ -31,6 +32,7 @@ def check_endings(document: dict[str, Any], place: Place) -> None:
         properties = schema.get("properties", {})
         others = schema.get("additionalProperties", True)
         patterns = schema.get("patternProperties", {}).values()
+        unlisted.extend(_unlisted(schema))
         return all(
             ends(properties[name]) if name in properties else ends(others) or any(map(ends, patterns))
             for name in schema.get("required", ())
@@ -43,4 +45,23 @@ def check_endings(document: dict[str, Any], place: Place) -> None:
     while new := [name for name in definitions if name not in ending and ends(definitions[name])]:
         ending.update(new)
     if not ends(document):
-        place.refuse("no finite value matches it; let what refers to itself be optional, or null, or empty")
+        unlisted.clear()
+        for schema in (document, *(definitions[name] for name in definitions if name not in ending)):
+            ends(schema)
+        place.refuse(_reason(unlisted))
+
+
+def _unlisted(schema: dict[str, Any]) -> list[str]:
+    """Return the names that an object requires and forbids."""
+    if schema.get("additionalProperties") is not False or schema.get("patternProperties"):
+        return []
+    return [name for name in schema.get("required", ()) if name not in schema.get("properties", {})]
+
+
+def _reason(unlisted: list[str]) -> str:
+    if not unlisted:
+        return "no finite value matches it; let what refers to itself be optional, or null, or empty"
+    return (
+        f"no value matches it: 'required' names '{unlisted[0]}', which 'properties' doesn't, and "
+        "'additionalProperties' is false; add it to 'properties', or leave it out of 'required'"
+    )

@@ -144,6 +144,38 @@ def test_keyword_and_path_are_named(schema: Any, param: str, compiler: Constrain
 
 
 @pytest.mark.parametrize(
+    ("items", "right", "wrong"),
+    [
+        ({"enum": [1, 2]}, "[2,1]", "[1,1]"),
+        ({"enum": [1, 1.0, True, None, "1"]}, '[1,true,null,"1"]', "[1,1.0]"),
+        ({"enum": [0.5, "a"], "type": ["number", "boolean"]}, "[0.5]", '["a"]'),
+        ({"enum": ["a", True], "type": "string"}, '["a"]', '["a",true]'),
+        ({"enum": ["b", "a"], "const": "a"}, '["a"]', '["b"]'),
+        ({"type": ["boolean", "null"]}, "[null,false]", "[null,null]"),
+        ({"$ref": "#/$defs/few", "enum": ["a", "c", "b"]}, '["b","a"]', '["c"]'),
+        ({"$ref": "#/$defs/few", "type": "integer"}, "[3]", '["a"]'),
+    ],
+)  # fmt: skip
+def test_items_that_are_unique_hold_all_that_is_said_of_them(
+    items: Any, right: str, wrong: str, compiler: ConstraintCompiler, vocab: Vocab
+) -> None:
+    schema = {"type": "array", "uniqueItems": True, "items": items, "$defs": {"few": {"enum": ["a", "b", 3]}}}
+    grammar = compiler.compile(form("json_schema", schema))
+    assert follows(grammar, vocab, right)
+    assert not follows(grammar, vocab, wrong)
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_a_required_name_that_nothing_allows_is_told(nested: bool, compiler: ConstraintCompiler) -> None:
+    schema: Any = {"properties": {"a": {}}, "required": ["a", "b c"], "additionalProperties": False}
+    schema |= {"type": "object"}
+    if nested:
+        schema = {"type": "array", "minItems": 1, "items": {"$ref": "#/$defs/x"}, "$defs": {"x": schema}}
+    with pytest.raises(RequestError, match="'required' names 'b c', which 'properties' doesn't"):
+        compiler.compile(form("json_schema", schema))
+
+
+@pytest.mark.parametrize(
     ("thinks", "right", "wrong"),
     [
         (False, "<think>so {</think>\n\n{}", "so </think>{}"),
