@@ -238,19 +238,21 @@ class ConstraintCompiler:
         matcher = LLMatcher(self._tokenizer(), text, log_level=0, limits=limits)
         problem = matcher.get_error() or _problem_at_the_beginning(matcher.deep_copy())
         if problem:
-            field, reason = request.field, problem.strip().splitlines()[0][:200]
-            raise RequestError(
-                f"'{field}' can't be held: {reason}; make it simpler", field, "unsupported_grammar"
-            )
+            field, reason = request.field, f"{problem.strip().splitlines()[0][:200]}; make it simpler"
+            if _NO_TEXT in problem:
+                reason = "no text follows it; add an option that a text can end with"
+            raise RequestError(f"'{field}' can't be held: {reason}", field, "unsupported_grammar")
         return matcher
+
+
+_NO_TEXT = "NoExtension"
+"""These letters are in llguidance's errors where no token can come next."""
 
 
 def _problem_at_the_beginning(matcher: LLMatcher) -> str:
     """Return why no text begins, or why a matcher can't take its first tokens; empty if neither is so."""
-    if not any(matcher.compute_bitmask()) and (
-        not matcher.is_error() or "NoExtension" in matcher.get_error()
-    ):
-        return "no text follows it"
+    if not any(matcher.compute_bitmask()) and not matcher.is_error():
+        return _NO_TEXT
     if (forced := matcher.compute_ff_tokens()) and matcher.consume_tokens(forced):
         matcher.compute_bitmask()
     return str(matcher.get_error())

@@ -165,6 +165,12 @@ def test_items_that_are_unique_hold_all_that_is_said_of_them(
     assert not follows(grammar, vocab, wrong)
 
 
+@pytest.mark.parametrize("text", ["start: start", 'start: a\na: b "x"\nb: a "y"'])
+def test_a_grammar_that_no_text_follows_is_told_so(text: str, compiler: ConstraintCompiler) -> None:
+    with pytest.raises(RequestError, match=r"'form' can't be held: no text follows it; add an option"):
+        compiler.compile(form("lark", text))
+
+
 @pytest.mark.parametrize("nested", [False, True])
 def test_a_required_name_that_nothing_allows_is_told(nested: bool, compiler: ConstraintCompiler) -> None:
     schema: Any = {"properties": {"a": {}}, "required": ["a", "b c"], "additionalProperties": False}
