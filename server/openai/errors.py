@@ -379,7 +379,7 @@ def invalid_field(problems: Sequence[Mapping[str, Any]]) -> RequestError:
             f"Missing required parameter: '{param}'", param=param, code="missing_required_parameter"
         )
     if is_union:
-        kinds = [each["msg"].removeprefix(_VALID) for each in _same_place(problems)]
+        kinds = [each["msg"].removeprefix(_VALID).removeprefix(_AN) for each in _same_place(problems)]
         message = f"{_VALID}{' or '.join(dict.fromkeys(kinds))}"
     return RequestError(
         f"Invalid value for '{param}': {message[:1].lower()}{message[1:]}", param=param, code="invalid_value"
@@ -398,7 +398,7 @@ def _nearest(problems: Sequence[Mapping[str, Any]]) -> tuple[Mapping[str, Any], 
         each
         for each in problems
         if (path := _path(each["loc"])) != first and path.startswith((f"{first}[", f"{first}."))
-    ] + [each for each in same if not each["msg"].startswith(_VALID)]
+    ] + [each for each in same if not each["msg"].startswith((_VALID, f"{_AN}object"))]
     return (meant[0], False) if len(problems) > 1 and meant else (problems[0], len(same) > 1)
 
 
@@ -408,6 +408,7 @@ def _same_place(problems: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]
 
 
 _VALID = "Input should be a valid "
+_AN = "Input should be an "
 
 
 def _path(location: Sequence[str | int]) -> str:
