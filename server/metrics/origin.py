@@ -24,7 +24,7 @@ class Origin:
     arm: str = ""
     """The arm of an alias that the request was given to, as the settings name it; empty: there are none."""
     choice: Choice | None = None
-    """What was chosen for it, if it asks for a preset."""
+    """The arm and layers chosen for it, if it asks for a preset."""
     called: set[int] = field(default_factory=set)
     """The choices whose answers turned out to be tool calls: the engine knows only that they stopped."""
 

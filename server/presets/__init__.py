@@ -6,7 +6,7 @@ book.py        `PresetBook`: the presets of a running server, which a reload rep
 check.py       `check_layers`: what presets set, as the protocols' own readers see it. Pure.
 parameters.py  The parameters that a preset may set, and their place in each protocol's request. Pure.
 read.py        `read_presets`: the `presets` of a settings file as a `PresetTable`. Pure.
-reload.py      `SettingsReload`: the settings file read again: its presets are taken over, the rest needs a
+reload.py      `SettingsReload`: reads the settings file again: presets are taken over, the rest needs a
                restart.
 section.py     The `presets` of a settings file as their writer has them, typed and checked.
 service.py     `PresetService`: a model service that also knows the presets, by their names.

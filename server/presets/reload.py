@@ -1,4 +1,4 @@
-"""`SettingsReload`: the settings file read again: its presets are taken over, the rest needs a restart."""
+"""`SettingsReload`: reads the settings file again: presets are taken over, the rest needs a restart."""
 
 from __future__ import annotations
 

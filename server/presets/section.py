@@ -24,7 +24,7 @@ Scale = Annotated[float, Field(ge=-100, le=100)]
 
 
 class LayerSection(BaseModel):
-    """What a preset and an arm may both say."""
+    """The fields that a preset and an arm have in common."""
 
     model_config = _CONFIG
 

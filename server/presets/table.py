@@ -19,7 +19,7 @@ SystemMode = Literal["prepend", "replace", "default"]
 
 
 class Layer(msgspec.Struct, frozen=True, kw_only=True):
-    """What one preset, or one arm, makes of a request. Parameters have chat completions' names."""
+    """The changes that a preset, or an arm, makes to a request. Parameters have chat completions' names."""
 
     name: str
     """The preset's name, or that of preset and arm."""
