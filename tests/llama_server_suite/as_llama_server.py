@@ -50,6 +50,7 @@ _VALUES: Mapping[str, str | None] = {
     "--threads": "--threads",
     "--n-gpu-layers": "--gpu-layers",
     "--parallel": "--parallel",
+    "--pooling": "--pooling",
     "-fa": "--flash-attn",
     "-ctk": "--type-k",
     "-ctv": "--type-v",
