@@ -164,7 +164,7 @@ def test_ranges_and_types(name: str, good: list[Any], bad: list[Any]) -> None:
         ("n_predict", 1 << 62, (1 << 31) - 1),
         ("repeat_last_n", 1 << 40, 1 << 20),
         ("dry_penalty_last_n", 1 << 70, 1 << 20),
-        ("seed", -1, None),
+        ("seed", -1, -1),
         ("seed", (1 << 32) - 1, 0),
         ("seed", 1 << 40, 1 << 8),
         ("seed", -5, (1 << 32) - 6),
@@ -256,7 +256,7 @@ def test_numbers_must_be_finite() -> None:
 def test_unknown_fields_are_kept_aside() -> None:
     assert unknown_fields(completion(wibble=1, wobble={"x": 2})) == ["wibble", "wobble"]
     assert unknown_fields(completion()) == []
-    assert unknown_fields(chat(verbose="low", verbosity="low", reasoning_effort="low")) == ["verbose"]
+    assert unknown_fields(chat(verbosely="low", verbosity="low", reasoning_effort="low")) == ["verbosely"]
 
 
 def test_unknown_fields_within_an_object_are_named_by_their_path() -> None:
