@@ -65,9 +65,7 @@ COMMANDS: dict[str, Command] = {
         "Take over models of Ollama or LM Studio, without a copy.",
     ),
     "list": Command("server.cli.models.list_models", "List the models that are here."),
-    "show": Command(
-        "server.cli.models.show", "Show everything about one model, or about a preset of the settings file."
-    ),
+    "show": Command("server.cli.models.show", "Show everything about one model, or a preset."),
     "remove": Command("server.cli.models.remove", "Remove a model, or one type of it."),
     "ps": Command("server.cli.lives.ps", "Show the models of a running server: state, memory, requests."),
     "load": Command("server.cli.lives.load", "Load a model in a running server."),

@@ -33,7 +33,7 @@ def command(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Show everything about one model, or about a preset of the settings file.
+    """Show everything about one model, or a preset.
 
     Of a model: its source, files and checksums, what its header says, the memory it takes when it is served,
     and what `corral tune` found for it on this machine. Of a preset: the models that serve it, and what it
