@@ -4,6 +4,7 @@ import json
 import signal
 import socket
 import subprocess
+import time
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -133,8 +134,9 @@ def test_an_interruption_shows_what_was_measured(env: Mapping[str, str]) -> None
             stderr=subprocess.PIPE,
             text=True,
         ) as process:
-            while len(server.received) < 8:
+            while len(server.received) < 20:
                 assert process.poll() is None
+                time.sleep(0.01)  # the server is a thread of this process
             process.send_signal(signal.SIGINT)
             out, _ = process.communicate(timeout=60)
     assert process.returncode == 130
