@@ -259,6 +259,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--variants", nargs="*", default=[HIDDEN, WHOLE])
     parser.add_argument("--serve", help=argparse.SUPPRESS)
     parser.add_argument("--worker", type=int, help=argparse.SUPPRESS)
+    parser.add_argument(
+        "--pulse", type=int, help=argparse.SUPPRESS
+    )  # every worker gets it; this one has no steps
     options: Any = parser.parse_args(arguments)
     if options.worker is not None:
         work(options.worker)
