@@ -103,15 +103,21 @@ def n_results(folder: Path) -> int:
 
 def main(folder: Path, n_kills: int) -> None:
     assert os.waitpid(fork(begin, folder), 0)[1] == 0
+    killed = 0
     for _ in range(n_kills):
         before, pid, begun = n_results(folder), fork(live, folder), time.monotonic()
         wanted = random.randint(1, N_LINES // (2 * n_kills))
-        while n_results(folder) < before + wanted:
+        while n_results(folder) < min(before + wanted, N_LINES):
             assert time.monotonic() < begun + LONGEST_ROUND_S, "a life does nothing"
             time.sleep(0.002)
         time.sleep(random.random() / 50)
         os.kill(pid, signal.SIGKILL)
-        assert os.waitpid(pid, 0)[1] == signal.SIGKILL, "it was done before it was killed"
+        status = os.waitpid(pid, 0)[1]
+        if status == 0:  # where this process waits for a core, a life may come to the end of all lines
+            break
+        assert status == signal.SIGKILL
+        killed += 1
+    assert killed >= n_kills // 4
     assert os.waitpid(fork(live, folder), 0)[1] == 0
 
 
