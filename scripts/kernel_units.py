@@ -41,6 +41,11 @@ ARM_SETS: Mapping[str, tuple[str, ...]] = {
     "set_neon_i8mm.cpp": ("-march=armv8.2-a+dotprod+i8mm",),
 }
 
+HINTS: Mapping[str, tuple[str, ...]] = {
+    "set_avx2.cpp": ("-fno-tree-ter", "-fno-tree-reassoc"),
+}
+"""GCC's, for kernels that are quicker in the order that they are written in; compilers without them do."""
+
 
 def sets_of(machine: str) -> Mapping[str, tuple[str, ...]]:
     """Return the units of this architecture's instruction sets, with their flags."""
@@ -59,6 +64,11 @@ def units(native: Path, machine: str) -> list[Path]:
         raise SetUpError(f"{', '.join(unknown)}: no flags in scripts/kernel_units.py")
     here = sets_of(machine)
     return [file for file in files if not file.name.startswith("set_") or file.name in here]
+
+
+def hints_for(compiler: Sequence[str], unit: str) -> tuple[str, ...]:
+    """Return those of a unit's hints that this compiler knows."""
+    return tuple(hint for hint in HINTS.get(unit, ()) if is_known(compiler, (hint,)))
 
 
 def is_known(compiler: Sequence[str], flags: Sequence[str]) -> bool:

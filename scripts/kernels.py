@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from scripts import compiler, environment, lockfile
-from scripts.kernel_units import COMMON_FLAGS, flags_of, is_known, units
+from scripts.kernel_units import COMMON_FLAGS, HINTS, flags_of, hints_for, is_known, units
 from scripts.llama_cpp_wheel import folder_of, key_of, locked
 from scripts.lockfile import Locked
 from scripts.sources import unpack_sources
@@ -75,7 +75,7 @@ class Build:
                 content = hashlib.sha256(path.read_bytes()).hexdigest()
                 digest.update(f"{path.relative_to(self.native)}\0{content}\0".encode())
         table = {unit.name: flags_of(unit.name, self.machine) for unit in units(self.native, self.machine)}
-        digest.update(json.dumps([table, self.flags, self.compiler]).encode())
+        digest.update(json.dumps([table, dict(HINTS), self.flags, self.compiler]).encode())
         return folder_of(key, self.environ) / f"kernels-{digest.hexdigest()[:16]}"
 
 
@@ -126,7 +126,7 @@ def _compile(job: Build, work: Path, logs: Path, sources: Path) -> list[Path]:
 
     def compile_unit(unit: Path) -> Path:
         made = work / f"{unit.stem}.o"
-        own = flags_of(unit.name, job.machine)
+        own = (*flags_of(unit.name, job.machine), *hints_for(job.compiler, unit.name))
         command = [*job.compiler, *job.flags, *own, *defined, *includes, "-c", str(unit), "-o", str(made)]
         log = logs / f"{unit.stem}.log"
         log.unlink(missing_ok=True)

@@ -95,6 +95,15 @@ def test_a_set_that_the_compiler_does_not_know_is_left_out(
     assert "is too old for set_new.cpp" in capfd.readouterr().out
 
 
+def test_a_hint_that_the_compiler_does_not_know_is_left_out(
+    native: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kernel_units, "HINTS", {"set_avx2.cpp": ("-fhint-of-the-future", "-fno-math-errno")})
+    compiler = job(native, tmp_path).compiler
+    assert kernel_units.hints_for(compiler, "set_avx2.cpp") == ("-fno-math-errno",)
+    assert kernel_units.hints_for(compiler, "set_avx512.cpp") == ()
+
+
 def test_a_build_is_made_once_and_again_for_other_sources_or_flags(
     native: Path, sources: Path, libraries: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

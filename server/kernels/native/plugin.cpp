@@ -141,17 +141,21 @@ class Product {
         : params(params), w(op->src[0]), format(format), tiles(tiles), columns{ op, order }, first(first), n_experts(n_experts),
           k(w->ne[0]), n_panels(panels_of(w->ne[1])), column_bytes(format.shape.bytes(k, 1)) {}
 
+    // A thread takes groups that lie side by side.
     void quantize() const {
         const int64_t n_groups = k / format.shape.group;
-        int64_t job = 0;
-        for (int64_t e = 0; e < n_experts; e++) {
+        int64_t n_jobs = 0, job = 0;
+        for (int64_t e = 0; e < n_experts; e++) n_jobs += Tiles(format, first[e + 1] - first[e]).count * n_groups;
+        const int64_t from = n_jobs * params.ith / params.nth, to = n_jobs * (params.ith + 1) / params.nth;
+        for (int64_t e = 0; e < n_experts && job < to; e++) {
             const Tiles cut(format, first[e + 1] - first[e]);
             const TileShape shape = shape_of(format, cut.n);
-            for (int64_t t = 0; t < cut.count; t++, job += n_groups) {
+            for (int64_t t = 0; t < cut.count && job < to; t++, job += n_groups) {
+                if (job + n_groups <= from) continue;
                 const int64_t c = first[e] + cut.first(t);
                 const float * inputs[kTile];
                 for (int i = 0; i < cut.width(t); i++) inputs[i] = columns.input(c + i);
-                for (int64_t g = (params.ith - job % params.nth + params.nth) % params.nth; g < n_groups; g += params.nth)
+                for (int64_t g = std::max<int64_t>(0, from - job); g < std::min(n_groups, to - job); g++)
                     chosen->quantize(tiles + c * int64_t(column_bytes), shape, inputs, k, g, cut.width(t));
             }
         }

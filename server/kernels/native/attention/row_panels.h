@@ -1,7 +1,7 @@
-// The products of panels of rows with keys and values as floats: a register's lanes are so many rows.
+// The products of panels of rows with keys and values as floats.
 //
-// A score is added up as the one of a few rows is: kLanes chains, whose sums are joined by pairs. Here a chain is
-// a register of rows, and S::kJoined says which two of them `sums_of` joins first.
+// A score is added up as the one of a few rows is: a register of sums, whose lanes are joined by pairs. Scores lie by
+// key and row; where they are made into weights, and these multiply values, a register's lanes are so many rows.
 #pragma once
 #include "attention/row_sums.h"
 
@@ -9,45 +9,29 @@ namespace corral {
 namespace {
 
 template <class S> constexpr int kPanelRows = S::kRowVectors * S::kLanes;
-template <class S, int vectors> constexpr int kKeysTogether = S::kSums / vectors;
-
-constexpr int kJoins = 5;         // of at most 16 chains
+constexpr int kRowsScored = 4;    // together
 constexpr int kRowsTogether = 6;  // whose values are added
+template <class S> constexpr int kKeysTogether = S::kSums / kRowsScored;
 
-// Copies queries into a panel of so many vectors of rows: for each chain, for each of its inputs, a number of each row.
-template <class S> void pack_queries(const float * const * q, int n_rows, int dk, int vectors, float * to) {
-    for (const int lane : S::kJoined)
-        for (int d = lane; d < dk; d += S::kLanes)
-            for (int r = 0; r < vectors * S::kLanes; r++) *to++ = r < n_rows ? q[r][d] : 0.0f;
-}
-
-// The scores of a panel's rows and of kKeysTogether keys, which lie dk apart.
-template <class S, int vectors> CORRAL_APART void score_keys(const float * q, const float * keys, int dk, float * scores) {
-    constexpr int n = kKeysTogether<S, vectors>;
-    typename S::Floats joined[kJoins][n][vectors];
-    const float * key[n];
-    CORRAL_UNROLL for (int i = 0; i < n; i++) key[i] = keys + i * dk;
-    for (int c = 0; c < S::kLanes; c++) {
-        typename S::Floats sums[n][vectors];
+// The scores of some rows and of kKeysTogether keys, which lie dk apart; those of a key and the next are `width` apart.
+// Fours of rows are computed, so up to three more than there are.
+template <class S> CORRAL_APART void score_keys(const float * const * q, int n_rows, const float * keys, int dk, float * scores, int width) {
+    constexpr int n = kKeysTogether<S>;
+    for (int first = 0; first < n_rows; first += kRowsScored) {
+        const float * row[kRowsScored];
+        CORRAL_UNROLL for (int r = 0; r < kRowsScored; r++) row[r] = q[std::min(first + r, n_rows - 1)];
+        typename S::Floats sums[n][kRowsScored];
         CORRAL_UNROLL for (int i = 0; i < n; i++)
-            CORRAL_UNROLL for (int v = 0; v < vectors; v++) sums[i][v] = S::zero();
-        for (int64_t d = S::kJoined[c]; d < dk; d += S::kLanes, q += vectors * S::kLanes) {
-            typename S::Floats x[vectors];
-            CORRAL_UNROLL for (int v = 0; v < vectors; v++) x[v] = S::load(q + v * S::kLanes);
-            CORRAL_UNROLL for (int i = 0; i < n; i++) {
-                const auto k = S::all(key[i][d]);
-                CORRAL_UNROLL for (int v = 0; v < vectors; v++) sums[i][v] = S::plus_product(sums[i][v], x[v], k);
+            CORRAL_UNROLL for (int r = 0; r < kRowsScored; r++) sums[i][r] = S::zero();
+        for (int64_t d = 0; d < dk; d += S::kLanes) {
+            typename S::Floats key[n];
+            CORRAL_UNROLL for (int i = 0; i < n; i++) key[i] = S::load(keys + i * dk + d);
+            CORRAL_UNROLL for (int r = 0; r < kRowsScored; r++) {
+                const auto x = S::load(row[r] + d);
+                CORRAL_UNROLL for (int i = 0; i < n; i++) sums[i][r] = S::plus_product(sums[i][r], x, key[i]);
             }
         }
-        int level = 0;
-        for (int done = c; done % 2 == 1; done /= 2, level++)
-            CORRAL_UNROLL for (int i = 0; i < n; i++)
-                CORRAL_UNROLL for (int v = 0; v < vectors; v++) sums[i][v] = S::sum(joined[level][i][v], sums[i][v]);
-        CORRAL_UNROLL for (int i = 0; i < n; i++)
-            CORRAL_UNROLL for (int v = 0; v < vectors; v++) joined[level][i][v] = sums[i][v];
-        if (c + 1 == S::kLanes)
-            CORRAL_UNROLL for (int i = 0; i < n; i++)
-                CORRAL_UNROLL for (int v = 0; v < vectors; v++) S::store(scores + (i * vectors + v) * S::kLanes, sums[i][v]);
+        CORRAL_UNROLL for (int i = 0; i < n; i++) S::store_four_sums(scores + i * width + first, sums[i]);
     }
 }
 
@@ -109,20 +93,20 @@ template <class S> class RowPanels : public RowSums<S> {
   public:
     RowPanels(const AttentionJob & job, float * scratch)
         : RowSums<S>(job, scratch), key_copy(scratch + RowSums<S>::scratch_floats(kMostRows, job.dv)), value_copy(key_copy + kKeys * job.dk),
-          scores(value_copy + kKeys * job.dv), biases(scores + kKeys * kPanelRows<S>), queries(biases + kKeys * kPanelRows<S>) {
-        for (int r = 0; r < job.n_rows; r += kPanelRows<S>) pack_queries<S>(job.q + r, rows_from(r), job.dk, vectors_from(r), queries + r * job.dk);
+          scores(value_copy + kKeys * job.dv), biases(scores + kKeys * kPanelRows<S>) {
+        std::fill(scores, biases, 0.0f);  // of a last panel's lanes, some of which are no rows
     }
 
     static size_t scratch_floats(int dk, int dv) {
-        return RowSums<S>::scratch_floats(kMostRows, dv) + size_t(kKeys) * size_t(dk + dv + 2 * kPanelRows<S>) + size_t(kMostRows) * size_t(dk);
+        return RowSums<S>::scratch_floats(kMostRows, dv) + size_t(kKeys) * size_t(dk + dv + 2 * kPanelRows<S>);
     }
 
     // Rows ahead are fetched panel by panel: all at once they would be more than the processor can wait for beside work.
     void attend_block(const KeyBlock & block, Sight sight, const Ahead & ahead) {
         const auto [numbers, n] = block;
         const char * keys[kKeys], * values[kKeys];
-        const int padded = (n + S::kSums - 1) / S::kSums * S::kSums;
-        static_assert(kKeys % S::kSums == 0);
+        const int padded = (n + kKeysTogether<S> - 1) / kKeysTogether<S> * kKeysTogether<S>;
+        static_assert(kKeys % kKeysTogether<S> == 0);
         for (int j = 0; j < padded; j++) {
             const auto i = size_t(numbers[std::min(j, n - 1)]);
             keys[j] = job.k + i * job.k_stride;
@@ -143,7 +127,6 @@ template <class S> class RowPanels : public RowSums<S> {
     using RowSums<S>::job, RowSums<S>::sums, RowSums<S>::bounds, RowSums<S>::totals;
     float * key_copy, * value_copy;
     float * scores, * biases;  // of one panel: [keys][rows]
-    float * queries;
     bool is_skipping;          // hidden keys, whose values times zero would be no numbers
 
     int rows_from(int r) const { return std::min(kPanelRows<S>, job.n_rows - r); }
@@ -161,7 +144,7 @@ template <class S> class RowPanels : public RowSums<S> {
         constexpr int width = vectors * S::kLanes;
         const bool is_masked = sight != kAll && job.masks[0] != nullptr;
         if (is_masked) n = spread_masks(first, width, numbers, n);
-        for (int j = 0; j < n; j += kKeysTogether<S, vectors>) score_keys<S, vectors>(queries + first * job.dk, key_copy + j * job.dk, job.dk, scores + j * width);
+        for (int j = 0; j < n; j += kKeysTogether<S>) score_keys<S>(job.q + first, rows_from(first), key_copy + j * job.dk, job.dk, scores + j * width, width);
         const bool is_raised = is_masked ? finish_scores<vectors, true>(first, n) : finish_scores<vectors, false>(first, n);
         for (int from = 0, to; from < n; from = to) {
             to = n;
@@ -179,17 +162,18 @@ template <class S> class RowPanels : public RowSums<S> {
 
     // Writes what the mask adds to the scores of a panel; returns the number of keys behind which its rows see none.
     int spread_masks(int first, int width, const int32_t * numbers, int n) const {
-        uint16_t mask[kKeys] = {};
+        uint16_t copy[kKeys] = {};
         float bias[kKeys];
         int n_seen = 0;
-        const bool is_run = numbers[n - 1] - numbers[0] == n - 1;
+        const bool is_run = numbers[n - 1] - numbers[0] == n - 1 && n % S::kLanes == 0;  // masks can be read where they are
+        const uint16_t * mask = copy;
         std::fill(biases, biases + n * width, 0.0f);
         for (int r = 0; r < rows_from(first); r++) {
             const uint16_t * added = job.masks[first + r];
             const bool is_new = r == 0 || added != job.masks[first + r - 1];  // heads of a token have one mask
-            if (is_new && is_run) memcpy(mask, added + numbers[0], size_t(n) * sizeof(uint16_t));
+            if (is_new && is_run) mask = added + numbers[0];
             if (is_new && !is_run)
-                for (int j = 0; j < n; j++) mask[j] = added[numbers[j]];
+                for (int j = 0; j < n; j++) copy[j] = added[numbers[j]];
             int seen = n;
             while (seen > n_seen && mask[seen - 1] == kHidden) seen--;
             n_seen = seen;

@@ -11,7 +11,6 @@ struct Avx2Floats {
     static constexpr int kLanes = 8;
     static constexpr int kSums = 12;                              // registers of sums, beside those that are multiplied
     static constexpr int kRowVectors = 2;                         // of a panel of rows
-    static constexpr int kJoined[] = { 0, 2, 1, 3, 4, 6, 5, 7 };  // by pairs, and pairs of these: the lanes in `sums_of`
     using Floats = __m256;
 
     static Floats load(const float * p) { return _mm256_loadu_ps(p); }
@@ -51,15 +50,21 @@ struct Avx2Floats {
         m = _mm_max_ps(m, _mm_movehl_ps(m, m));
         return _mm_cvtss_f32(_mm_max_ss(m, _mm_movehdup_ps(m)));
     }
+    // In each half lane i is the sum of that half of v[i].
+    static Floats sums_in_halves(const Floats * v) {
+        auto two = [](Floats a, Floats b) { return sum(_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b)); };
+        const __m256d a = _mm256_castps_pd(two(v[0], v[1])), b = _mm256_castps_pd(two(v[2], v[3]));
+        return sum(_mm256_castpd_ps(_mm256_unpacklo_pd(a, b)), _mm256_castpd_ps(_mm256_unpackhi_pd(a, b)));
+    }
     // Lane i is the sum of v[i]'s lanes, added in the same order for each i.
     static Floats sums_of(const Floats * v) {
-        auto two = [](Floats a, Floats b) { return sum(_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b)); };
-        auto four = [&](const Floats * of) {
-            const __m256d a = _mm256_castps_pd(two(of[0], of[1])), b = _mm256_castps_pd(two(of[2], of[3]));
-            return sum(_mm256_castpd_ps(_mm256_unpacklo_pd(a, b)), _mm256_castpd_ps(_mm256_unpackhi_pd(a, b)));
-        };
-        const Floats a = four(v), b = four(v + 4);
+        const Floats a = sums_in_halves(v), b = sums_in_halves(v + 4);
         return sum(_mm256_permute2f128_ps(a, b, 0x20), _mm256_permute2f128_ps(a, b, 0x31));
+    }
+    // The sums of the lanes of v[0] to v[3], as `sums_of` adds them.
+    static void store_four_sums(float * to, const Floats * v) {
+        const Floats halves = sums_in_halves(v);
+        _mm_storeu_ps(to, _mm_add_ps(_mm256_castps256_ps128(halves), _mm256_extractf128_ps(halves, 1)));
     }
 
     // A bit for each of 64 halves that isn't `hidden`; sets `is_any` if one of these isn't zero.

@@ -14,7 +14,6 @@ struct Avx512Floats {
     static constexpr int kLanes = 16;
     static constexpr int kSums = 24;       // registers of sums, beside those that are multiplied
     static constexpr int kRowVectors = 2;  // of a panel of rows
-    static constexpr int kJoined[] = { 0, 2, 1, 3, 4, 6, 5, 7, 8, 10, 9, 11, 12, 14, 13, 15 };  // by pairs, and pairs of these: the lanes in `sums_of`
     using Floats = __m512;
 
     static Floats load(const float * p) { return _mm512_loadu_ps(p); }
@@ -53,15 +52,22 @@ struct Avx512Floats {
         store(lanes, larger(v, _mm512_shuffle_ps(v, v, 0xb1)));
         return lanes[0];
     }
+    // In each quarter lane i is the sum of that quarter of v[i].
+    static Floats sums_in_quarters(const Floats * v) {
+        auto two = [](Floats a, Floats b) { return sum(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b)); };
+        const Floats a = two(v[0], v[1]), b = two(v[2], v[3]);
+        return sum(_mm512_shuffle_ps(a, b, 0x44), _mm512_shuffle_ps(a, b, 0xee));
+    }
     // Lane i is the sum of v[i]'s lanes, added in the same order for each i.
     static Floats sums_of(const Floats * v) {
-        auto two = [](Floats a, Floats b) { return sum(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b)); };
-        auto four = [&](const Floats * of) {
-            const Floats a = two(of[0], of[1]), b = two(of[2], of[3]);
-            return sum(_mm512_shuffle_ps(a, b, 0x44), _mm512_shuffle_ps(a, b, 0xee));
-        };
         auto halved = [](Floats a, Floats b) { return sum(_mm512_shuffle_f32x4(a, b, 0x88), _mm512_shuffle_f32x4(a, b, 0xdd)); };
-        return halved(halved(four(v), four(v + 4)), halved(four(v + 8), four(v + 12)));
+        return halved(halved(sums_in_quarters(v), sums_in_quarters(v + 4)), halved(sums_in_quarters(v + 8), sums_in_quarters(v + 12)));
+    }
+    // The sums of the lanes of v[0] to v[3], as `sums_of` adds them.
+    static void store_four_sums(float * to, const Floats * v) {
+        const Floats quarters = sums_in_quarters(v);
+        const __m128 first = _mm_add_ps(_mm512_castps512_ps128(quarters), _mm512_extractf32x4_ps(quarters, 1));
+        _mm_storeu_ps(to, _mm_add_ps(first, _mm_add_ps(_mm512_extractf32x4_ps(quarters, 2), _mm512_extractf32x4_ps(quarters, 3))));
     }
 
     // A bit for each of 64 halves that isn't `hidden`; sets `is_any` if one of these isn't zero.

@@ -11,7 +11,6 @@ struct NeonFloats {
     static constexpr int kLanes = 4;
     static constexpr int kSums = 16;                  // registers of sums, beside those that are multiplied
     static constexpr int kRowVectors = 4;             // of a panel of rows
-    static constexpr int kJoined[] = { 0, 1, 2, 3 };  // by pairs, and pairs of these: the lanes in `sums_of`
     using Floats = float32x4_t;
 
     static Floats load(const float * p) { return vld1q_f32(p); }
@@ -47,6 +46,7 @@ struct NeonFloats {
     static float largest(Floats v) { return vmaxvq_f32(v); }
     // Lane i is the sum of v[i]'s lanes, added in the same order for each i.
     static Floats sums_of(const Floats * v) { return vpaddq_f32(vpaddq_f32(v[0], v[1]), vpaddq_f32(v[2], v[3])); }
+    static void store_four_sums(float * to, const Floats * v) { store(to, sums_of(v)); }
 
     // A bit for each of 64 halves that isn't `hidden`; sets `is_any` if one of these isn't zero.
     static uint64_t shown(const uint16_t * p, uint16_t hidden, bool & is_any) {

@@ -71,6 +71,8 @@ inline simde__m512i whole_numbers(simde__m512 v) {
 #define _mm512_broadcast_i32x4 simde_mm512_broadcast_i32x4
 #undef _mm512_castps_si512
 #define _mm512_castps_si512 simde_mm512_castps_si512
+#undef _mm512_castps512_ps128
+#define _mm512_castps512_ps128 simde_mm512_castps512_ps128
 #undef _mm512_castsi512_ps
 #define _mm512_castsi512_ps simde_mm512_castsi512_ps
 #undef _mm512_cmp_ps_mask
@@ -99,6 +101,8 @@ inline simde__m512i whole_numbers(simde__m512 v) {
 #define _mm512_dpbusd_epi32 simde_mm512_dpbusd_epi32
 #undef _mm512_dpwssd_epi32
 #define _mm512_dpwssd_epi32 simde_mm512_dpwssd_epi32
+#undef _mm512_extractf32x4_ps
+#define _mm512_extractf32x4_ps simde_mm512_extractf32x4_ps
 #undef _mm512_fmadd_ps
 #define _mm512_fmadd_ps simde_mm512_fmadd_ps
 #undef _mm512_fnmadd_ps
