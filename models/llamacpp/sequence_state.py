@@ -16,7 +16,9 @@ is: it fits a context with as many streams as that which wrote it.
 
 from __future__ import annotations
 
+import mmap
 import struct
+import threading
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -58,27 +60,44 @@ def new_state(n_bytes: int) -> memoryview:
 class StateMemory:
     """Memory for one state after another.
 
-    What was given back is used again: to fill fresh memory of 72 MiB takes 10 to 180 ms of page faults, to
-    copy a state there 8 ms (`state_seq_take`, two cores of a virtual machine). One thread takes.
+    What was given back is used again: to fill fresh memory of 72 MiB takes 10 to 200 ms of page faults, to
+    copy a state there 8 ms (`state_seq_take`, two cores of a virtual machine). Any thread may call.
     """
 
     def __init__(self, spare_bytes_max: int) -> None:
-        """A larger piece isn't kept."""
+        """Two pieces are kept, one to be filled while the other is read; a larger one than this isn't."""
         self._spare_bytes_max = spare_bytes_max
-        self._spare: np.ndarray | None = None
+        self._spares: list[np.ndarray] = []
+        self._lock = threading.Lock()
 
     def take(self, n_bytes: int) -> memoryview:
         """Return memory to be filled, which nobody else uses."""
-        spare, self._spare = self._spare, None
-        if spare is None or spare.nbytes < n_bytes:
-            return new_state(n_bytes)
-        return spare.data[:n_bytes]
+        with self._lock:
+            fitting = [i for i, spare in enumerate(self._spares) if spare.nbytes >= n_bytes]
+            if fitting:
+                return self._spares.pop(fitting[0]).data[:n_bytes]
+            self._spares.clear()
+        return new_state(n_bytes)
 
     def give_back(self, state: memoryview) -> None:
         """Take a piece, or a part of it, back: nobody reads it any more."""
         piece = state.obj
         if isinstance(piece, np.ndarray) and piece.nbytes <= self._spare_bytes_max:
-            self._spare = piece
+            with self._lock:
+                self._spares = sorted([*self._spares, piece], key=lambda spare: spare.nbytes)[-2:]
+
+    def is_to_grow(self, n_bytes: int) -> bool:
+        """Return True if a state of so many bytes would find no memory here, but may."""
+        with self._lock:
+            return n_bytes <= self._spare_bytes_max and all(spare.nbytes < n_bytes for spare in self._spares)
+
+    def grow(self, n_bytes: int) -> None:
+        """Make memory of so many bytes, and a sixteenth, ready with all its pages, unless it is by now."""
+        if not self.is_to_grow(n_bytes):
+            return
+        piece = np.zeros(min(n_bytes + n_bytes // 16, self._spare_bytes_max), np.uint8)
+        piece[:: mmap.PAGESIZE] = 0
+        self.give_back(piece.data)
 
 
 def with_streams(state: Buffer, n_streams: int) -> memoryview:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -40,11 +40,18 @@ def write_atomically(path: Path, *parts: bytes | bytearray | memoryview, private
 
     A reader, also after a kill, finds the old bytes or the new. `private`: only this user may read them.
     """
+    write_pieces_atomically(path, parts, private=private)
+
+
+def write_pieces_atomically(
+    path: Path, pieces: Iterable[bytes | bytearray | memoryview], *, private: bool = False
+) -> None:
+    """Do the same with pieces that are made one after the other, while those before are written."""
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}{TEMPORARY_SUFFIX}")
     try:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600 if private else 0o666)
         with os.fdopen(descriptor, "wb") as file:
-            file.writelines(parts)
+            file.writelines(pieces)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)

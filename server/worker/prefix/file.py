@@ -16,6 +16,7 @@ from __future__ import annotations
 import hashlib
 import os
 import struct
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -24,7 +25,7 @@ import numpy as np
 
 from models.errors import StoreError
 from models.llamacpp.sequence_state import Buffer, new_state
-from models.store.atomic_write import disk_errors, write_atomically
+from models.store.atomic_write import disk_errors, write_pieces_atomically
 
 SUFFIX = ".prefix"
 """The names of the files end with this."""
@@ -34,6 +35,8 @@ _MAGIC = b"CORRALPC"
 _VERSION = 2
 _HEAD = struct.Struct(f"<8sI{KEY_BYTES}s{KEY_BYTES}sIIQ")
 _SUM_BYTES = 32
+_PIECE_BYTES = 4 * 2**20
+"""So many bytes are written at once: what waits for a turn waits for 10 ms at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,14 +82,31 @@ def read_state(path: Path, key: bytes, bounds: Bounds) -> tuple[PrefixHead, memo
     return head, state
 
 
-def write(path: Path, key: bytes, head: PrefixHead, state: Buffer) -> None:
-    """Publish a file in one step: whoever reads finds all of it or none. Raises StoreError, DiskFull."""
+def write(
+    path: Path, key: bytes, head: PrefixHead, state: Buffer, take_turn: Callable[[], None] = lambda: None
+) -> None:
+    """Publish a file in one step: whoever reads finds all of it or none. Raises StoreError, DiskFull.
+
+    `take_turn` is called before each piece of the state, and returns when it may be read and written.
+    """
     data = _HEAD.pack(_MAGIC, _VERSION, key, head.adapters, len(head.tokens), head.first, len(state))
     data += np.asarray(head.tokens, "<i4").tobytes()
     head_sum = hashlib.sha256(data).digest()
-    state_sum = _state_sum(head_sum, state)
+
+    def pieces() -> Iterator[Buffer]:
+        yield data
+        yield head_sum
+        digest = hashlib.sha256(head_sum)
+        whole = memoryview(state)
+        for at in range(0, len(whole), _PIECE_BYTES):
+            take_turn()
+            piece = whole[at : at + _PIECE_BYTES]
+            digest.update(piece)
+            yield piece
+        yield digest.digest()
+
     with disk_errors("keep a prefix", path):
-        write_atomically(path, data, head_sum, state, state_sum, private=True)
+        write_pieces_atomically(path, pieces(), private=True)
 
 
 def _read_head(file: BinaryIO, key: bytes, bounds: Bounds) -> tuple[PrefixHead, bytes]:

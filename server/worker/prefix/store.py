@@ -46,9 +46,9 @@ LOADED_S = 30.0
 WAIT_S = 0.02
 """`wait` waits at most this many seconds for a state that is being read."""
 SPARE_BYTES_MAX = 128 * 2**20
-"""So many bytes stay allocated for the next state that is copied."""
+"""Memory of twice so many bytes at most stays allocated for the next states that are copied."""
 HELD_S = 5.0
-"""A write that prompts hold back begins after this many seconds all the same."""
+"""A write that prompts hold back isn't any more after this many seconds."""
 FREE_SHARE = 0.25
 """The folder may have at most this fraction of the disk's free space and its own together."""
 _ABANDONED_S = 3600.0
@@ -184,6 +184,11 @@ class PrefixStore:
         elif self._may_write.is_set():
             self._may_write.clear()
 
+    def expect(self, n_tokens: int) -> None:
+        n_bytes = int(n_tokens * self._settings.bytes_per_token)
+        if n_tokens >= SAVE_TOKENS_MIN and self._memory.is_to_grow(n_bytes):
+            self._writer.submit(self._memory.grow, n_bytes)
+
     def flush(self, timeout_s: float) -> bool:
         """Wait until all is written; False if it isn't in time."""
         self.hold_writes(hold=False)
@@ -246,13 +251,18 @@ class PrefixStore:
 
     def _write(self, key: str, entry: Entry, state: memoryview) -> None:
         """Write a state; on the writer's thread."""
-        self._may_write.wait(HELD_S)
         written = False
+        last_s = time.monotonic() + HELD_S
+
+        def take_turn() -> None:
+            self._may_write.wait(max(0.0, last_s - time.monotonic()))
+
+        take_turn()
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._note_model()
             if _make_room(self._root, entry.head.n_file_bytes, self._settings.max_bytes):
-                write(self._path(key), self._settings.key, entry.head, state)
+                write(self._path(key), self._settings.key, entry.head, state, take_turn)
                 written = True
         except (StoreError, OSError) as error:
             logger.warning("a prefix of %d tokens wasn't kept: %s", len(entry.head.tokens), error)

@@ -37,6 +37,9 @@ class States(Protocol):
     def hold_writes(self, *, hold: bool) -> None:
         """Let what waits for the disk wait on, for some seconds at most, or go on."""
 
+    def expect(self, n_tokens: int) -> None:
+        """Make memory ready, in the background, for the state of so many tokens."""
+
 
 class KVSlots:
     """Changes what the slots of a context hold. One thread, the one that decodes.
@@ -56,6 +59,7 @@ class KVSlots:
         self._context = context
         self._layout = layout
         self._states = states
+        self._is_holding = False
         self._prefill = prefill
         self._n_swa = context.model.n_swa
         self._copies: dict[int, int] = {}
@@ -102,9 +106,14 @@ class KVSlots:
         return first is not None and first <= max(0, n_tokens - self._n_swa + 1)
 
     def hold_writes(self, *, hold: bool) -> None:
-        """Leave the cores to a prompt that is computed: a slot's former state was copied just before it."""
-        if self._states is not None:
-            self._states.hold_writes(hold=hold)
+        """Leave the cores to a prompt that is computed: a slot's former state is copied just before it."""
+        if self._states is None:
+            return
+        self._states.hold_writes(hold=hold)
+        if self._is_holding and not hold:
+            ends = [self._context.seq_pos_max(slot) for slot in range(self._context.n_seq_max)]
+            self._states.expect(1 + max(end for end in (0, *ends) if end is not None))
+        self._is_holding = hold
 
     def save(self, kept: Save) -> None:
         """Give the store a copy of what a slot holds. A failure costs only the copy."""

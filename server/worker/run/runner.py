@@ -136,6 +136,7 @@ class LlamaRunner(RunnerLimits):
         self._outputs.close(sequence_id)
 
     def run(self, batch: Batch) -> list[Output | CorralError]:
+        self._slots.hold_writes(hold=any(len(entry.tokens) > LONG for entry in batch.entries))
         if batch.memory:
             self._change_memory(batch.memory)
         if batch.adapters != self._in_use:
@@ -143,7 +144,6 @@ class LlamaRunner(RunnerLimits):
         if self._device is not None:
             self._device.prepare(batch.entries)
         self._outputs.prepare(batch.entries)
-        self._slots.hold_writes(hold=any(len(entry.tokens) > LONG for entry in batch.entries))
         try:
             return self._strategy.run(batch)
         finally:

@@ -102,9 +102,27 @@ def test_what_was_given_back_is_taken_again() -> None:
     assert memory.take(50).obj is not first.obj, "it is in use"
     memory.give_back(again)
     assert memory.take(81).obj is not first.obj, "it is too small"
+    pieces = [memory.take(n_bytes) for n_bytes in (30, 20, 40)]
+    for piece in pieces:
+        memory.give_back(piece)
+    assert [memory.take(20).obj for _ in range(2)] == [pieces[0].obj, pieces[2].obj], "two are kept"
     large = memory.take(101)
     memory.give_back(large)
     assert memory.take(10).obj is not large.obj, "so much isn't kept"
+
+
+def test_memory_grows_ahead_of_its_need_and_no_further_than_may_be_kept() -> None:
+    memory = StateMemory(100)
+    memory.grow(64)
+    assert not memory.is_to_grow(64)
+    ready = memory.take(68)
+    assert isinstance(ready.obj, np.ndarray)
+    assert ready.obj.nbytes == 68, "it has room for some tokens more"
+    assert memory.is_to_grow(64), "it was taken"
+    memory.give_back(ready)
+    memory.grow(50)
+    assert memory.take(50).obj is ready.obj, "it was large enough"
+    assert not memory.is_to_grow(101)
 
 
 def test_any_other_form_stays_as_it_is() -> None:

@@ -6,10 +6,11 @@ import random
 import shutil
 import struct
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from server.worker.prefix.file import Bounds
+from server.worker.prefix.file import Bounds, PrefixHead, read_state, write
 from tests.server.worker.prefix_stores import PROMPT, SETTINGS, Stores, keep, offered
 
 HEAD_BYTES = 8 + 4 + 32 + 32 + 4 + 4 + 8
@@ -24,6 +25,19 @@ def test_a_file_of_another_key_under_this_name_is_deleted(stores: Stores) -> Non
     shutil.copy(file, folder / file.name)
     assert len(stores.open(other)) == 0
     assert stores.files() == [file]
+
+
+def test_a_state_is_written_piece_by_piece_each_in_its_turn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("server.worker.prefix.file._PIECE_BYTES", 1000)
+    state = random.Random(1).randbytes(4321)
+    head = PrefixHead([1, 2, 3], bytes(32), 0, len(state))
+    turns: list[int] = []
+    written = tmp_path / "a.prefix"
+    write(written, bytes(32), head, state, lambda: turns.append(written.exists()))
+    assert turns == [False] * 5
+    assert read_state(written, bytes(32), Bounds(10, 10)) == (head, memoryview(state))
 
 
 @pytest.mark.parametrize("seed", range(200))
