@@ -9,6 +9,8 @@ continued_prompt.py   The prompt that ends with an answer's first words, so that
                       answer. Pure.
 conversation.py       A chat as the built-in prompt formats see it: one system text and turns of two speakers.
                       Pure.
+declared_names.py     `declare_names`: a tool's schema declares each property that it requires, wherever it
+                      says so. Pure.
 delivery.py           `CheckedTemplate`: a template whose prompts have every message, or the chat is refused.
                       Pure.
 detection.py          The prompt format that a model wants, detected from its metadata and its name. Pure.

@@ -12,6 +12,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from server.chat.declared_names import declare_names
 from server.chat.tools import Tool
 
 _TYPES = frozenset(("string", "number", "integer", "boolean", "null", "array", "object"))
@@ -21,6 +22,7 @@ _SCHEMA = frozenset(
         *("additionalItems", "unevaluatedItems", "contains", "not", "if", "then", "else"),
     )
 )
+_OPPOSED = frozenset(("not", "if"))
 _SCHEMAS_BY_NAME = frozenset(("properties", "patternProperties", "$defs", "definitions", "dependentSchemas"))
 _LISTS_OF_SCHEMAS = frozenset(("anyOf", "oneOf", "allOf", "prefixItems"))
 _RANGES = (("minLength", "maxLength"), ("minItems", "maxItems"), ("minProperties", "maxProperties"))
@@ -35,7 +37,7 @@ def sound_tool(tool: Tool) -> tuple[Tool, list[str]]:
 
 def sound_schema(schema: Mapping[str, Any], leave_out: Callable[[str], None], path: str) -> dict[str, Any]:
     """Return an object's schema, sound in all its parts. `leave_out` hears the place of each fault."""
-    found = _Walk(leave_out).schema(schema, path)
+    found = _Walk(leave_out).schema(schema, path, is_object=True)
     for keyword in ("$defs", "definitions"):
         definitions: dict[str, Any] = found.get(keyword, {})
         for name in definitions:
@@ -48,8 +50,10 @@ def sound_schema(schema: Mapping[str, Any], leave_out: Callable[[str], None], pa
 class _Walk:
     def __init__(self, leave_out: Callable[[str], None]) -> None:
         self._leave_out = leave_out
+        self._n_opposed = 0
+        """Of so many schemas around, the opposite counts: there a declaration would say more."""
 
-    def schema(self, schema: Mapping[str, Any], path: str) -> dict[str, Any]:
+    def schema(self, schema: Mapping[str, Any], path: str, *, is_object: bool = False) -> dict[str, Any]:
         found: dict[str, Any] = {}
         for keyword, value in schema.items():
             place = f"{path}.{keyword}"
@@ -62,7 +66,8 @@ class _Walk:
             if least in found and most in found and found[least] > found[most]:
                 del found[least], found[most]
                 self._leave_out(f"{path}.{least}")
-        self._declare_required(found, path)
+        if not self._n_opposed:
+            declare_names(found, lambda: self._leave_out(f"{path}.required"), is_object=is_object)
         return found
 
     def _value(self, keyword: str, value: Any, place: str) -> Any:
@@ -76,7 +81,11 @@ class _Walk:
                 return _NOTHING
             return [self._member(member, f"{place}[{at}]") for at, member in enumerate(value)]
         if keyword in _SCHEMA:
-            return self._member(value, place) if isinstance(value, bool | dict) else _NOTHING
+            self._n_opposed += keyword in _OPPOSED
+            try:
+                return self._member(value, place) if isinstance(value, bool | dict) else _NOTHING
+            finally:
+                self._n_opposed -= keyword in _OPPOSED
         if keyword == "required":
             return self._names(value, place)
         if keyword == "type":
@@ -112,18 +121,6 @@ class _Walk:
         if len(types) < len(value):
             self._leave_out(place)
         return types
-
-    def _declare_required(self, found: dict[str, Any], path: str) -> None:
-        """Declare the names that are only in `required`; those that no object can have aren't required."""
-        missing = [name for name in found.get("required", ()) if name not in found.get("properties", {})]
-        if not missing or "patternProperties" in found:
-            return
-        others = found.get("additionalProperties", {})
-        if others is False:
-            found["required"] = [name for name in found["required"] if name not in missing]
-            self._leave_out(f"{path}.required")
-        elif found.get("properties"):
-            found["properties"] = {**found["properties"], **dict.fromkeys(missing, others)}
 
 
 def _is_endless(name: str, definitions: Mapping[str, Any]) -> bool:

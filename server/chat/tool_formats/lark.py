@@ -13,6 +13,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from server.chat.declared_names import has_references_beside
 from server.chat.tools import Tool
 
 TEXT = r"TEXT: /(.|\n)*/"
@@ -34,10 +35,12 @@ def json_rule(schema: Mapping[str, Any]) -> str:
 def arguments_schema(tool: Tool) -> dict[str, Any]:
     """Return the schema of a tool's arguments: an object with no others than the properties that it declares.
 
-    A schema that allows others says so (`additionalProperties`), or declares none.
+    A schema that allows others says so (`additionalProperties`), declares none, or refers to definitions that
+    may declare more.
     """
     schema = {"type": "object", **tool.parameters}
-    if schema.get("properties") and not {"additionalProperties", "patternProperties", "allOf"} & set(schema):
+    says_others = {"additionalProperties", "patternProperties", "unevaluatedProperties"} & set(schema)
+    if schema.get("properties") and not says_others and not has_references_beside(schema):
         schema["additionalProperties"] = False
     return _placed(schema, tool)
 

@@ -74,7 +74,9 @@ def _tool_rules(tool: Tool, name: str) -> list[str]:
         (required if parameter.required else optional).append(rule)
     other = other_parameter(tool)
     if other is not None:
-        rules.append(f'{name}_other: /[a-zA-Z_][a-zA-Z0-9_]{0, 63}/ "=" {lark.json_rule(other.whole_schema)}')
+        rules.append(
+            f'{name}_other: /[a-zA-Z_][a-zA-Z0-9_]{{0,63}}/ "=" {lark.json_rule(other.whole_schema)}'
+        )
     body = _series(required, optional, f"{name}_other" if other is not None else None, name, rules)
     rules.append(f"{name}: {lark.quoted(tool.name + '(')} {body} {lark.quoted(')')}")
     return rules
