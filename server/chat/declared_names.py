@@ -1,8 +1,8 @@
 """`declare_names`: a tool's schema declares each property that it requires, wherever it says so. Pure.
 
-The objects of tools have no other properties than those declared, and formats whose arguments are elements write
-nothing else. So a name that only `required` has, or a branch beside `properties`, is declared here; one that
-no object of the schema can have isn't required.
+The objects of tools have no other properties than those declared, and formats whose arguments are elements
+write nothing else. So a name that only `required` has, or a branch beside `properties`, is declared here; one
+that no object of the schema can have isn't required.
 """
 
 from __future__ import annotations

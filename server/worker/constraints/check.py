@@ -11,6 +11,7 @@ import time
 from typing import Any
 
 from models.errors import RequestError
+from server.worker.constraints.explanations import explained
 from server.worker.constraints.grammar_text import (
     Grammar,
     GrammarRequest,
@@ -27,19 +28,25 @@ _SEARCH_S = 0.5
 """The path of what llguidance refuses is looked for so long."""
 _MAX_LEFT_OUT = 20
 
+_VALUES = ("const", "enum", "not", "oneOf", "allOf", "anyOf")
 _KEYWORDS = (
     (r"min/maxProperties|minProperties|required > maxProperties", ("minProperties", "maxProperties")),
     (r"patternProperty|pattern_properties", ("patternProperties",)),
-    (r"regex", ("pattern", "patternProperties", "format")),
+    (r"required property", (*_VALUES, "required")),
+    (r"required item|prefixItems", (*_VALUES, "minItems", "items", "prefixItems")),
+    (
+        r"[Rr]egex|length constraints",
+        ("const", "enum", "pattern", "patternProperties", "propertyNames", "format"),
+    ),
     (r"multiple", ("multipleOf",)),
     (r"minLength", ("minLength", "maxLength")),
-    (r"range|minimum|maximum|bounds", ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")),
-    (r"circular", ("$ref",)),
-    (r"minItems", ("minItems", "maxItems")),
     (
-        r"incompatible|[Uu]nsatisfiable|All options",
-        ("const", "enum", "allOf", "anyOf", "oneOf", "not", "type"),
+        r"range|minimum|maximum|Minimum|Maximum|bounds|integer values",
+        ("const", "enum", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"),
     ),
+    (r"circular", ("$ref",)),
+    (r"minItems", ("const", "minItems", "maxItems")),
+    (r"incompatible|[Uu]nsatisfiable|All options", (*_VALUES, "type")),
 )
 
 
@@ -52,7 +59,7 @@ def checked_grammar(request: GrammarRequest) -> Grammar:
         problem = _problem(grammar.text)
         if problem is None:
             return Grammar(grammar.text, tuple(dict.fromkeys([*grammar.left_out, *left_out])))
-        error = _error(request, problem)
+        error = _error(request, grammar.text, problem)
         if not request.relaxed or error.node is None or len(loose) >= _MAX_LEFT_OUT:
             raise error
         left_out = (*left_out, error.param or "")
@@ -74,16 +81,39 @@ def _problem(grammar: str) -> str | None:
     return (messages[0] if messages else "unknown") if is_error else None
 
 
-def _error(request: GrammarRequest, problem: str) -> _Refusal:
+def _error(request: GrammarRequest, grammar: str, problem: str) -> _Refusal:
     for rewriter in _schemas(request):
         found = _culprit(rewriter)
         if found is not None:
             node, reason = found
-            keywords = next((names for words, names in _KEYWORDS if re.search(words, reason)), ())
-            keyword = next((name for name in keywords if name in node.schema), None)
+            keyword = _keyword(node, reason)
             place = node.place if keyword is None else node.place.at(keyword)
-            return _Refusal(f"'{place.text}' can't be held: {_short(reason)}", place.text, node.place.text)
-    return _Refusal(f"'{request.field}' can't be held: {_short(problem)}", request.field, None)
+            return _Refusal(
+                f"'{place.text}' can't be held: {explained(_short(reason), keyword)}",
+                place.text,
+                node.place.text,
+            )
+    sentence = explained(_short(problem), line=_line(request, grammar, problem))
+    return _Refusal(f"'{request.field}' can't be held: {sentence}", request.field, None)
+
+
+def _keyword(node: Node, reason: str) -> str | None:
+    """Return the keyword of a subschema that the reason is about."""
+    for words, names in _KEYWORDS:
+        if re.search(words, reason) and (found := [name for name in names if name in node.schema]):
+            return found[0]
+    return None
+
+
+def _line(request: GrammarRequest, grammar: str, problem: str) -> int | None:
+    """Return the line of a client's grammar that a problem is in."""
+    found = re.match(r"at (\d+)\(\d+\): |(\d+)\(\d+\): ", problem)
+    constraint = request.constraint
+    if found is None or constraint is None or request.lark is not None:
+        return None
+    n_lines = constraint.text.count("\n") + 1
+    line = int(found[1] or found[2]) - grammar.count("\n") - 1 + n_lines
+    return line if 1 <= line <= n_lines else None
 
 
 def _schemas(request: GrammarRequest) -> list[SchemaRewriter]:
@@ -133,5 +163,5 @@ def _culprit(rewriter: SchemaRewriter) -> tuple[Node, str] | None:
 def _short(problem: str) -> str:
     """Return llguidance's message without its place in a text that the client doesn't know."""
     lines = [line for line in problem.splitlines() if not re.match(r"\s*\d+ \||\s*\^*\s*$", line)]
-    plain = re.sub(r"^at \d+\(\d+\): |failed to compile JSON schema: ", "", " ".join(lines))
+    plain = re.sub(r"^(at )?\d+\(\d+\): |failed to compile JSON schema: ", "", " ".join(lines))
     return plain[:300]

@@ -8,10 +8,12 @@ which is right and slow.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 
 from server.worker.constraints.gbnf import Letter, Name, Options, Part, Repeat, Sequence, read_gbnf
 from server.worker.constraints.letter_automaton import Alphabet, LetterAutomaton, TooManyStates
+from server.worker.constraints.rule_endings import check_rules, names_in, reachable, without_endless
 from server.worker.constraints.schema.limits import Place
 
 _MAX_ROUNDS = 300
@@ -19,61 +21,18 @@ _MAX_ROUNDS = 300
 
 def gbnf_to_lark(text: str, start: str, place: Place) -> str:
     """Return rules of which `start` has the texts of the grammar's `root`. Raises RequestError."""
-    rules = _reachable(read_gbnf(text, place))
-    _check_endings(rules, place)
-    return _Lexemes(rules).lark(start)
-
-
-def _names(part: Part) -> Iterator[str]:
-    stack = [part]
-    while stack:
-        match stack.pop():
-            case Name(name):
-                yield name
-            case Sequence(parts) | Options(parts):
-                stack += parts
-            case Repeat(inner):
-                stack.append(inner)
-
-
-def _reachable(rules: Mapping[str, Part]) -> dict[str, Part]:
-    found: dict[str, Part] = {}
-    waiting = ["root"]
-    while waiting:
-        name = waiting.pop()
-        if name not in found:
-            found[name] = rules[name]
-            waiting += _names(rules[name])
-    return found
-
-
-def _check_endings(rules: Mapping[str, Part], place: Place) -> None:
-    """Raise RequestError if no text ever ends."""
-    ending: set[str] = set()
-
-    def ends(part: Part) -> bool:
-        match part:
-            case Letter():
-                return bool(part.ranges)
-            case Name(name):
-                return name in ending
-            case Sequence(parts):
-                return all(map(ends, parts))
-            case Options(options):
-                return any(map(ends, options))
-            case Repeat(inner, least):
-                return least == 0 or ends(inner)
-
-    while new := [name for name in rules if name not in ending and ends(rules[name])]:
-        ending.update(new)
-    if "root" not in ending:
-        place.refuse("its recursion has no end: no finite text follows 'root'; add an option that ends it")
+    rules = reachable(read_gbnf(text, place), "root")
+    lengths = check_rules(rules, "root", place)
+    rules = {name: without_endless(part, lengths) for name, part in rules.items() if lengths[name] < math.inf}
+    return _Lexemes(reachable(rules, "root")).lark(start)
 
 
 def _recursive(rules: Mapping[str, Part]) -> set[str]:
     """Return the rules that lead back to a rule that leads to itself."""
     regular: set[str] = set()
-    while new := [name for name in rules if name not in regular and regular.issuperset(_names(rules[name]))]:
+    while new := [
+        name for name in rules if name not in regular and regular.issuperset(names_in(rules[name]))
+    ]:
         regular.update(new)
     return set(rules) - regular
 
@@ -105,7 +64,7 @@ class _Lexemes:
     def _is_regular(self, part: Part) -> bool:
         known = self._regular.get(part)
         if known is None:
-            known = self._regular[part] = self._recursive.isdisjoint(_names(part))
+            known = self._regular[part] = self._recursive.isdisjoint(names_in(part))
         return known
 
     def _is_lexeme(self, part: Part) -> bool:
@@ -208,11 +167,11 @@ class _Lexemes:
         match part:
             case Name(name):
                 return f"C_T{list(self._rules).index(name)}"
-            case Sequence(parts) if any(True for _ in _names(part)):
+            case Sequence(parts) if any(True for _ in names_in(part)):
                 return " ".join(map(self._terminal, parts))
-            case Options(options) if any(True for _ in _names(part)):
+            case Options(options) if any(True for _ in names_in(part)):
                 return f"({' | '.join(map(self._terminal, options))})"
-            case Repeat(inner, least, most) if any(True for _ in _names(part)):
+            case Repeat(inner, least, most) if any(True for _ in names_in(part)):
                 return f"({self._terminal(inner)}){_times(least, most)}"
             case _:
                 return f"/{self._regex(part)}/" if part != Sequence(()) else '""'

@@ -1,4 +1,4 @@
-"""Lark grammars as tokens: a client's under names of its own, and the schemas in any. Pure.
+"""Lark grammars, token by token: a client's under names of its own, and the schemas in any. Pure.
 
 A client's grammar says what the text is, not which tokens spell it: special tokens, options that reach the
 engine (`max_tokens`, `temperature`, `stop`) and other grammars are refused.
@@ -7,56 +7,25 @@ engine (`max_tokens`, `temperature`, `stop`) and other grammars are refused.
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+import math
+from collections.abc import Callable
+from typing import Any
 
+from server.worker.constraints.lark_rules import read_rules
+from server.worker.constraints.lark_tokens import Token, lark_tokens
+from server.worker.constraints.rule_endings import check_rules, reachable, refuse_endless
 from server.worker.constraints.schema.limits import Place
 from server.worker.constraints.schema.repetitions import check_repetitions
 
-_TOKEN = re.compile(
-    r"""(?P<space>\s+)
-    |(?P<comment>//[^\n]*|\#[^\n]*)
-    |(?P<text>"(?:[^"\\\n]|\\.)*"i?)
-    |(?P<regex>/(?:[^/\\\n]|\\.)+/[a-z]*)
-    |(?P<directive>%[a-z_]+)
-    |(?P<special><[^<>\n]*>)
-    |(?P<grammar>@[\w-]*)
-    |(?P<name>[A-Za-z_][\w-]*)
-    |(?P<other>.)""",
-    re.VERBOSE | re.DOTALL,
-)
 _OPTIONS = frozenset({"max_tokens", "temperature", "stop"})
 _DIRECTIVES = frozenset({"%json", "%regex", "%ignore", "%llguidance"})
-
-
-class _Token(NamedTuple):
-    kind: str
-    text: str
-
-
-def _tokens(text: str, place: Place) -> Iterator[_Token]:
-    """Yield the tokens of a grammar; the JSON after a directive is one of kind `json`."""
-    at, decoder = 0, json.JSONDecoder()
-    while at < len(text):
-        found = _TOKEN.match(text, at)
-        assert found is not None
-        kind, at = str(found.lastgroup), found.end()
-        yield _Token(kind, found[0])
-        if kind == "directive" and found[0] in ("%json", "%regex", "%llguidance"):
-            begin = at + len(text[at:]) - len(text[at:].lstrip())
-            try:
-                _, at = decoder.raw_decode(text, begin)
-            except (json.JSONDecodeError, RecursionError) as error:
-                place.refuse(f"{found[0]} isn't followed by JSON ({str(error)[:60]})")
-            yield _Token("json", text[begin:at])
 
 
 def with_schemas(text: str, place: Place, rewrite: Callable[[Any], Any]) -> str:
     """Return a grammar whose `%json` schemas are what `rewrite` makes of them."""
     parts: list[str] = []
     directive = ""
-    for token in _tokens(text, place):
+    for token in lark_tokens(text, place):
         if token.kind == "json" and directive == "%json":
             parts.append(f" {json.dumps(rewrite(json.loads(token.text)), ensure_ascii=False)}")
         else:
@@ -70,12 +39,13 @@ def renamed(text: str, start: str, place: Place, *, alone: bool) -> str:
 
     `alone`: the whole answer follows them, so they may have `%ignore`.
     """
-    tokens = list(_tokens(text, place))
+    tokens = list(lark_tokens(text, place))
     rest = "".join(token.text for token in tokens if token.kind in ("name", "other", "space"))
     check_repetitions(rest.replace("[", "").replace("]", ""), place)
     defined = _defined(tokens)
     if "start" not in defined:
         place.refuse("there is no rule 'start'")
+    _check_endings(tokens, defined, place)
     parts: list[str] = []
     skips = False
     for index, token in enumerate(tokens):
@@ -100,7 +70,7 @@ def renamed(text: str, start: str, place: Place, *, alone: bool) -> str:
     return "".join(parts)
 
 
-def _defined(tokens: list[_Token]) -> set[str]:
+def _defined(tokens: list[Token]) -> set[str]:
     """Return the names that a line begins with."""
     names: set[str] = set()
     at_line_start = True
@@ -116,7 +86,15 @@ def _defined(tokens: list[_Token]) -> set[str]:
     return names
 
 
-def _next(tokens: list[_Token], index: int) -> str:
+def _check_endings(tokens: list[Token], defined: set[str], place: Place) -> None:
+    """Raise RequestError naming a rule that a text can follow and never end."""
+    rules = reachable(read_rules(tokens, defined), "start")
+    lengths = check_rules(rules, "start", place)
+    if (endless := next((name for name in rules if lengths[name] == math.inf), None)) is not None:
+        refuse_endless(endless, place)
+
+
+def _next(tokens: list[Token], index: int) -> str:
     return next((token.text for token in tokens[index + 1 :] if token.kind != "space"), "")
 
 

@@ -1,4 +1,4 @@
-"""Names that `required` or a branch has, and `properties` hasn't: declared, or no longer required, by name."""
+"""Names that only `required` or a branch has: declared, or no longer required, by name."""
 
 from __future__ import annotations
 
@@ -68,7 +68,11 @@ X = {"type": "integer"}
         ({"dependentRequired": {"a": ["x"]}}, {"a": "", "x": 1}, {"a": ""}),
         ({"dependentSchemas": {"a": {"required": ["x"]}}}, {"a": "", "x": 1}, {"a": ""}),
         ({"if": {"required": ["a"]}, "then": {"required": ["x"]}}, {"a": "", "x": 1}, {"a": ""}),
-        ({"$ref": "#/$defs/D", "$defs": {"D": {"properties": {"x": X}, "required": ["x"]}}}, {"a": "", "x": 1}, {"a": ""}),
+        (
+            {"$ref": "#/$defs/D", "$defs": {"D": {"properties": {"x": X}, "required": ["x"]}}},
+            {"a": "", "x": 1},
+            {"a": ""},
+        ),
         ({"not": {"type": "object", "required": ["x"]}}, {"a": ""}, {"a": "", "x": 1}),
     ],
 )  # fmt: skip

@@ -15,7 +15,7 @@ _BOUNDS = (("minimum", "exclusiveMinimum", -MAX_WHOLE), ("maximum", "exclusiveMa
 _KEYS = frozenset({"type", "multipleOf", *(keyword for *keywords, _ in _BOUNDS for keyword in keywords)})
 _MAX_STEP = 1_000
 """With bounds, a larger `multipleOf` has more states than llguidance takes."""
-_LAST_PLACE = 1e-10
+LAST_PLACE = 1e-10
 """Numbers with bounds have at most ten decimal places: of smaller steps llguidance makes no grammar."""
 _LEAST_WIDTH = 1e-3
 """Between closer bounds, ten places might be too few."""
@@ -51,7 +51,7 @@ class BoundedNumbers:
             if bound not in numbers and without not in numbers:
                 numbers[bound] = value
         if kind == "number" and step is None and _width(numbers) >= _LEAST_WIDTH:
-            numbers["multipleOf"] = _LAST_PLACE
+            numbers["multipleOf"] = LAST_PLACE
         if len(numbers) == len(schema):
             return schema
         key = tuple(sorted(numbers.items()))

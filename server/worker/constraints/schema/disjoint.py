@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
+from server.worker.constraints.schema.negation import ANNOTATIONS
 from server.worker.constraints.schema.references import KEYWORDS, Node, References
 from server.worker.constraints.schema.values import same, type_of, types_of
 
@@ -23,6 +25,13 @@ def are_disjoint(one: Node, other: Node, references: References, depth: int = 0)
         for part, whole in ((one, other), (other, one))
         for options in _conditions(part, references)
     )
+
+
+def listed_values(node: Node) -> list[Any] | None:
+    """Return the values of a schema that lists them and says nothing else; None: it is no such schema."""
+    if not isinstance(node.schema, dict) or node.schema.keys() - ANNOTATIONS not in ({"const"}, {"enum"}):
+        return None
+    return _values(node)
 
 
 def _conditions(node: Node, references: References) -> Iterator[list[Node]]:
@@ -66,7 +75,7 @@ def _types(node: Node) -> frozenset[str]:
     return frozenset(type_of(value) for value in values) & types_of(node.schema)
 
 
-def _values(node: Node) -> list[object] | None:
+def _values(node: Node) -> list[Any] | None:
     if "const" in node.schema:
         return [node.schema["const"]]
     values = node.schema.get("enum")

@@ -15,6 +15,8 @@ MAX_ENUM = 5_000
 """All `enum` lists of a schema together have at most so many values."""
 MAX_LENGTH = 1_000_000
 """The highest bound of a string's length, in characters."""
+MAX_SHORTEST = 1_000_000
+"""The shortest text of a form has at most so many characters: no answer is longer."""
 MAX_COUNT = 100_000
 """The highest bound of the number of items or properties."""
 MAX_PATTERN = 10_000
@@ -28,9 +30,17 @@ class Place:
     """The path of a subschema, as an error names it."""
 
     text: str
+    is_whole: bool = False
+    """What is within has no place of its own, as the client didn't write it."""
+
+    def whole(self) -> Place:
+        """Return the place for a schema that was written in place of the client's."""
+        return Place(self.text, is_whole=True)
 
     def at(self, *steps: str | int) -> Place:
         """Return the place that these steps lead to."""
+        if self.is_whole:
+            return self
         text = self.text
         for step in steps:
             plain = (

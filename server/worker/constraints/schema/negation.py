@@ -1,7 +1,7 @@
 """`negated`: a schema of values that don't match another, where schemas can say that. Pure.
 
-It allows only what the other refuses, and nearly all of it: where the rest can't be said (numbers that are no
-integers, say) it is left out, so what it allows is right.
+It allows only what the other refuses, and nearly all of it: where the rest can't be said (numbers between
+values that lie close together, say) it is left out, so what it allows is right.
 """
 
 from __future__ import annotations
@@ -9,11 +9,16 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import Any
 
+from server.worker.constraints.schema.fraction import FRACTION
 from server.worker.constraints.schema.references import KEYWORDS, Node, References
 from server.worker.constraints.schema.values import TYPES, all_but, type_of, types_of
 
 _MAX_DEPTH = 12
 _MAX_TEXT = 100
+_LEAST_GAP = 1e-6
+"""What lies between values that are closer isn't said."""
+_MAX_GAPS = 100
+"""Between more numbers than these only gaps with a whole number are."""
 
 _BOUNDS = {
     "minimum": ("number", "exclusiveMaximum"),
@@ -28,7 +33,7 @@ _COUNTS = {
     "maxItems": ("array", "minItems", 1),
     "maxProperties": ("object", "minProperties", 1),
 }
-_IGNORED = frozenset(
+ANNOTATIONS = frozenset(
     {
         "$id",
         "id",
@@ -61,7 +66,7 @@ def negated(node: Node, references: References, depth: int = 0) -> Any:
         node.place.refuse("its opposite can't be written down")
     options: list[Any] = []
     for keyword in schema:
-        if keyword not in _IGNORED:
+        if keyword not in ANNOTATIONS:
             options += _opposites(node, keyword, references, depth)
     return {"anyOf": options} if options else False
 
@@ -70,9 +75,11 @@ def _opposites(node: Node, keyword: str, references: References, depth: int) -> 
     value, place = node.schema[keyword], node.place.at(keyword)
     if keyword == "type":
         others = [name for name in TYPES if name not in types_of(node.schema)]
+        fractions = []
         if "number" in others and "integer" not in others:
             others.remove("number")
-        return [{"type": others}] if others else []
+            fractions = [FRACTION]
+        return [*([{"type": others}] if others else []), *fractions]
     if keyword in ("const", "enum"):
         return _other_values(value if keyword == "enum" else [value], node)
     if keyword in _BOUNDS and not isinstance(value, bool):
@@ -81,6 +88,8 @@ def _opposites(node: Node, keyword: str, references: References, depth: int) -> 
     if keyword in _COUNTS and isinstance(value, int):
         kind, opposite, more = _COUNTS[keyword]
         return [{"type": kind, opposite: value + more}] if value + more >= 0 else []
+    if keyword == "multipleOf" and value == 1 and not isinstance(value, bool):
+        return [FRACTION]
     if keyword == "required":
         return [{"type": "object", "properties": {key: False}} for key in value]
     if keyword == "properties":
@@ -118,7 +127,8 @@ def _other_values(values: list[Any], node: Node) -> list[Any]:
     options.append({"type": "number", "exclusiveMaximum": numbers[0]})
     options.append({"type": "number", "exclusiveMinimum": numbers[-1]})
     between = [{"type": "number", "exclusiveMinimum": a, "exclusiveMaximum": b} for a, b in pairwise(numbers)]
-    return options + [gap for gap in between if gap["exclusiveMaximum"] - gap["exclusiveMinimum"] > 1]
+    least = _LEAST_GAP if len(between) <= _MAX_GAPS else 1
+    return options + [gap for gap in between if gap["exclusiveMaximum"] - gap["exclusiveMinimum"] > least]
 
 
 def _has_references(schema: Any) -> bool:

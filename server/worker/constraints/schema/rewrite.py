@@ -14,16 +14,19 @@ from typing import Any
 from models.errors import RequestError
 from server.worker.constraints.schema import arrays, objects, scalars
 from server.worker.constraints.schema.bounded_numbers import BoundedNumbers
-from server.worker.constraints.schema.disjoint import are_disjoint
-from server.worker.constraints.schema.endings import check_endings
+from server.worker.constraints.schema.disjoint import are_disjoint, listed_values
+from server.worker.constraints.schema.endings import ending_fault
+from server.worker.constraints.schema.fraction import fraction_ranges, is_fraction
 from server.worker.constraints.schema.limits import MAX_DEPTH, MAX_ENUM, MAX_NODES, Place
 from server.worker.constraints.schema.multiples import check_multiples
 from server.worker.constraints.schema.negation import negated
 from server.worker.constraints.schema.references import KEYWORDS, Node, References
-from server.worker.constraints.schema.values import TYPES, check_value
+from server.worker.constraints.schema.values import TYPES, check_value, same
 
 _FLAT_DEPTH = 12
 """A subschema this deep becomes a definition of its own: llguidance reads JSON of bounded depth."""
+_MAX_FAULTS = 8
+"""Relaxed, so many parts that can't be finished are left out before all but the type is."""
 _APPLICATORS = frozenset({*KEYWORDS, "allOf", "anyOf", "oneOf", "not", "if"})
 
 
@@ -40,7 +43,16 @@ class SchemaRewriter:
         self.left_out: list[str] = []
         self._relaxed = relaxed
         self._loose = loose
-        self._names: dict[str, str] = {}
+        self._begin()
+
+    def _begin(self) -> None:
+        """Forget what was written."""
+        self.visited.clear()
+        self._names: dict[tuple[str, int], str] = {}
+        self._places: dict[int, tuple[Any, Place]] = {}
+        """The places of rewritten schemas by their identity, which lasts as long as they do."""
+        self._written: list[Node] = []
+        """All that have a name, so that no other gets the identity of one that has gone."""
         self._definitions: dict[str, Any] = {}
         self._bounded_numbers = BoundedNumbers(self._definitions)
         self._pending: list[tuple[str, Node, int]] = []
@@ -52,23 +64,28 @@ class SchemaRewriter:
 
     def from_node(self, node: Node) -> dict[str, Any]:
         """Return the subschema as a document of its own."""
+        for _ in range(_MAX_FAULTS):
+            document = self._document(node)
+            fault = ending_fault(document, node.place, self._place_of)
+            if fault is None:
+                return document
+            if not self._relaxed:
+                place = fault.place if fault.keyword is None else fault.place.at(fault.keyword)
+                place.refuse(fault.problem)
+            if fault.place.text in self._loose:
+                break
+            self._loose |= {fault.place.text}
+        self.left_out.append(node.place.text)
+        return self._type_alone(node)
+
+    def _document(self, node: Node) -> dict[str, Any]:
+        self._begin()
         body = self.rewrite(node)
         while self._pending:
             name, target, depth = self._pending.pop()
             self._definitions[name] = self._body(target, 0, depth)
-        document = {} if body is True else body
-        if isinstance(document, dict) and self._definitions:
-            document = {**document, "$defs": self._definitions}
-        try:
-            if document is False:
-                node.place.refuse("no value matches it")
-            check_endings(document, node.place)
-        except RequestError:
-            if not self._relaxed:
-                raise
-            self.left_out.append(node.place.text)
-            return self._type_alone(node)
-        return document
+        document = {"anyOf": [body]} if isinstance(body, bool) else body
+        return {**document, "$defs": self._definitions} if self._definitions else document
 
     def _type_alone(self, node: Node) -> dict[str, Any]:
         """Return what of a subschema is held if nothing else can be: its type."""
@@ -96,6 +113,9 @@ class SchemaRewriter:
             node.place.refuse(f"the schema has more than {MAX_NODES:,} subschemas; make it smaller")
         if isinstance(node.schema, bool):
             return node.schema
+        if is_fraction(node.schema):
+            self._definitions["fraction"] = fraction_ranges()
+            return {"$ref": "#/$defs/fraction"}
         if not isinstance(node.schema, dict):
             node.place.refuse("a schema is an object, true or false")
         job = Rewriting(self, node, depth, nesting)
@@ -107,7 +127,15 @@ class SchemaRewriter:
             self._keep(job, part)
         for part in (arrays.arrays, objects.objects, self._combinations, self._conditions):
             self._keep(job, part)
-        return self._bounded_numbers.bounded(job.result())
+        rewritten = self._bounded_numbers.bounded(job.result())
+        if isinstance(rewritten, dict):
+            self._places.setdefault(id(rewritten), (rewritten, node.place))
+        return rewritten
+
+    def _place_of(self, rewritten: Any) -> Place | None:
+        """Return where the client sent a schema that was rewritten here."""
+        known = self._places.get(id(rewritten))
+        return None if known is None else known[1]
 
     def _keep(self, job: Rewriting, part: Any) -> None:
         """Run a part of the work; relaxed, what it refuses is left out."""
@@ -122,9 +150,14 @@ class SchemaRewriter:
             self.left_out.append(error.param or job.node.place.text)
 
     def _reference(self, target: Node, nesting: int) -> dict[str, str]:
-        name = self._names.get(target.place.text)
+        key = (
+            target.place.text,
+            id(target.schema),
+        )  # a schema that was written here has the place of another
+        name = self._names.get(key)
         if name is None:
-            name = self._names[target.place.text] = f"s{len(self._names)}"
+            name = self._names[key] = f"s{len(self._names)}"
+            self._written.append(target)
             self._pending.append((name, target, nesting))
         return {"$ref": f"#/$defs/{name}"}
 
@@ -174,25 +207,54 @@ class SchemaRewriter:
             if not are_disjoint(one, other, self.references):
                 others.setdefault(i, []).append(other)
                 others.setdefault(j, []).append(one)
-        options: list[Any] = []
-        for index, node in enumerate(nodes):
-            try:
-                without = [negated(other, self.references) for other in others.get(index, [])]
-            except RequestError as error:
-                problem = "a value could match two of its schemas, and their opposite can't be written down"
-                raise RequestError(
-                    f"'{job.node.place.at('oneOf').text}' can't be held: {problem} ({error.param}); use "
-                    "anyOf, or a property with a different 'const' in each",
-                    param=job.node.place.at("oneOf").text,
-                    code="unsupported_schema",
-                ) from error
-            parts = [job.rewrite(node), *(job.rewrite_written(schema, node) for schema in without)]
-            options.append({"allOf": parts} if without else parts[0])
+        options = [self._alone(job, node, others.get(index, [])) for index, node in enumerate(nodes)]
+        if not any(options):
+            job.node.place.at("oneOf").refuse(
+                "each value that matches one of its schemas matches another of them, too; use anyOf"
+            )
         return options
+
+    def _alone(self, job: Rewriting, node: Node, others: list[Node]) -> Any:
+        """Return the schema of what matches `node`, a member of `oneOf`, and none of the others."""
+        values = listed_values(node)
+        if values is not None:
+            known = [(other, listed_values(other)) for other in others]
+            for _, excluded in known:
+                values = [value for value in values if not any(same(value, one) for one in excluded or ())]
+            others = [other for other, excluded in known if excluded is None]
+            if not values:
+                return False
+        try:
+            opposites = [negated(other, self.references) for other in others]
+        except RequestError as error:
+            place = job.node.place.at("oneOf")
+            problem = "a value could match two of its schemas, and their opposite can't be written down"
+            raise RequestError(
+                f"'{place.text}' can't be held: {problem} ({error.param}); use anyOf, or a property with a "
+                "different 'const' in each",
+                param=place.text,
+                code="unsupported_schema",
+            ) from error
+        if False in opposites:
+            return False
+        own = job.rewrite(node) if values is None else job.rewrite_written({"enum": values}, node)
+        parts = [own, *(job.rewrite_written(schema, node) for schema in opposites)]
+        return {"allOf": parts} if opposites else own
+
+    def _without_values(self, job: Rewriting, excluded: Node) -> bool:
+        """Take the values that `not` lists from those that `enum` has; False: one of them lists none."""
+        values, own = listed_values(excluded), job.plain.get("enum")
+        if values is None or own is None:
+            return False
+        left = [value for value in own if not any(same(value, one) for one in values)]
+        if not left:
+            excluded.place.refuse("it excludes each value of 'enum'; leave one")
+        job.plain["enum"] = left
+        return True
 
     def _conditions(self, job: Rewriting) -> None:
         node, schema = job.node, job.node.schema
-        if "not" in schema:
+        if "not" in schema and not self._without_values(job, node.child("not")):
             opposite = negated(node.child("not"), self.references)
             job.more.append(job.rewrite_written(opposite, node.child("not")))
         if "if" not in schema or not ("then" in schema or "else" in schema):
@@ -222,7 +284,7 @@ class Rewriting:
     def rewrite_written(self, schema: Any, origin: Node) -> Any:
         """Return a schema that was written here for `origin`, rewritten."""
         return self.rewriter.rewrite(
-            Node(schema, origin.base, origin.place), self._depth + 1, self._nesting + 1
+            Node(schema, origin.base, origin.place.whole()), self._depth + 1, self._nesting + 1
         )
 
     def other_types(self, name: str) -> list[Any]:

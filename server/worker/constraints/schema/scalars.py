@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+from server.worker.constraints.schema.bounded_numbers import LAST_PLACE
 from server.worker.constraints.schema.formats import NARROWER, NATIVE, PATTERNS, UNHELD
 from server.worker.constraints.schema.limits import MAX_LENGTH, MAX_PATTERN, MAX_WHOLE, Place
 from server.worker.constraints.schema.repetitions import check_repetitions
@@ -12,6 +13,9 @@ from server.worker.constraints.schema.values import TYPES, types_of
 
 if TYPE_CHECKING:
     from server.worker.constraints.schema.rewrite import Rewriting
+
+_MAX_EXCLUSIVE = 10_000
+"""Beyond it a double has no room for the last decimal place; nor has a range for a bound that matters."""
 
 
 def types(job: Rewriting) -> None:
@@ -68,6 +72,11 @@ def numbers(job: Rewriting) -> None:
                 place.at(keyword).refuse(f"whole numbers are exact to {MAX_WHOLE:,}; use a smaller bound")
             if abs(value) > MAX_WHOLE:
                 job.plain.setdefault(name, sign * MAX_WHOLE)
+            elif keyword == exclusive and value == value // 1 and abs(value) <= _MAX_EXCLUSIVE:
+                # llguidance takes 0 as above 0 where the other bound is below 1.
+                inside = value - sign * LAST_PLACE
+                known = job.plain.get(name, inside)
+                job.plain[name] = max(known, inside) if sign < 0 else min(known, inside)
             else:
                 job.plain[keyword] = value
     if "multipleOf" in schema:
@@ -75,6 +84,11 @@ def numbers(job: Rewriting) -> None:
         if not 0 < schema["multipleOf"] <= MAX_WHOLE:
             place.at("multipleOf").refuse("it must be above 0")
         job.plain["multipleOf"] = schema["multipleOf"]
+        if schema["multipleOf"] == schema["multipleOf"] // 1 and "type" in job.plain:
+            kinds = job.plain["type"]
+            job.plain["type"] = (
+                _whole(kinds) if isinstance(kinds, str) else list(dict.fromkeys(map(_whole, kinds)))
+            )
 
 
 def count(value: Any, place: Place, most: int) -> int:
@@ -94,6 +108,11 @@ def pattern(value: Any, place: Place) -> str:
         place.refuse(f"it has {len(value):,} characters; the limit is {MAX_PATTERN:,}")
     check_repetitions(value, place)
     return value
+
+
+def _whole(kind: str) -> str:
+    """Return the type of the multiples of a whole number: of such numbers it is plain that they are whole."""
+    return "integer" if kind == "number" else kind
 
 
 def _check_number(value: Any, place: Place) -> None:
