@@ -19,8 +19,10 @@ _SENTENCES: tuple[tuple[str, str], ...] = (
     # expressions
     (
         r"look-around|lookarounds not supported",
-        "its expression has a look-around, a border of words or an anchor inside, which no grammar here can say; "
-        r"write what the text is without (?=, (?!, (?<, \b and \B, with ^ and $ at its ends only",
+        (
+            "its expression has a look-around, a border of words or an anchor inside, which no grammar says; "
+            r"write what the text is without (?=, (?!, (?<, \b and \B, with ^ and $ at its ends only"
+        ),
     ),
     (
         r"backreferences",
@@ -50,7 +52,7 @@ _SENTENCES: tuple[tuple[str, str], ...] = (
     # objects and arrays
     (
         r"required property '(?P<name>.*?)' is unsatisfiable",
-        "no value is possible for the required property '{name}'; loosen its schema, or leave it out of 'required'",
+        "no value is possible for the required property '{name}'; loosen its schema, or don't require it",
     ),
     (
         r"required item|prefixItems",
@@ -62,7 +64,7 @@ _SENTENCES: tuple[tuple[str, str], ...] = (
     ),
     (
         r"min/maxProperties only",
-        "the number of properties is held only where each name in 'properties' is required; require them, or leave it out",
+        "it is held only where each name in 'properties' is required; require them, or leave it out",
     ),
     (
         r"regexes (?P<one>.*) and (?P<other>.*) are not disjoint",
@@ -102,7 +104,7 @@ _SENTENCES: tuple[tuple[str, str], ...] = (
     ),
     (
         r"%regex",
-        '%regex is followed by one of {"substring_words": TEXT}, {"substring_chars": TEXT}, {"substring_chunks": TEXTS}; correct it',
+        '%regex is followed by one of {"substring_words": TEXT} and {"substring_chars": TEXT}; correct it',
     ),
     (r"parametric|::", "its rules have parameters that don't fit; write plain rules"),
     (

@@ -71,8 +71,8 @@ def check_rules(rules: Mapping[str, Part], start: str, place: Place) -> dict[str
 def refuse_endless(name: str, place: Place) -> None:
     """Raise the RequestError of a rule whose texts never end."""
     place.refuse(
-        f"its rule '{name}' has no end: no finite text follows it, as each of its options leads back to itself or "
-        "matches nothing; add an option that ends it"
+        f"its rule '{name}' has no end: no finite text follows it, as each of its options leads back to it "
+        "or matches nothing; add an option that ends it"
     )
 
 

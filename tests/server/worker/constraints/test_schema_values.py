@@ -159,13 +159,14 @@ def test_values_that_can_be_finished_are_held(schema: Any) -> None:
 
 @pytest.mark.parametrize("optional", ["properties", "anyOf", "items"])
 def test_a_part_that_never_ends_is_not_begun(optional: str) -> None:
-    endless = {**OBJECT, "properties": {"x": {"$ref": "#/$defs/x"}}, "required": ["x"]}
+    endless: Any = {**OBJECT, "properties": {"x": {"$ref": "#/$defs/x"}}, "required": ["x"]}
     part = {"$ref": "#/$defs/x"}
-    schema, right, wrong = {
+    cases: dict[str, tuple[dict[str, Any], str, str]] = {
         "properties": ({**OBJECT, "properties": {"a": part}}, "{}", '{"a":{"x":1}}'),
         "anyOf": ({"anyOf": [{"type": "null"}, part]}, "null", "{}"),
         "items": ({"type": "array", "items": part}, "[]", "[{}]"),
-    }[optional]
+    }
+    schema, right, wrong = cases[optional]
     grammar = grammar_of({**schema, "$defs": {"x": endless}})
     assert follows(grammar, right)
     assert not follows(grammar, wrong)
