@@ -51,7 +51,7 @@ class _Walk:
     def __init__(self, leave_out: Callable[[str], None]) -> None:
         self._leave_out = leave_out
         self._n_opposed = 0
-        """Of so many schemas around, the opposite counts: there a declaration would say more."""
+        """The number of schemas around whose opposite counts: there a declaration would say more."""
 
     def schema(self, schema: Mapping[str, Any], path: str, *, is_object: bool = False) -> dict[str, Any]:
         found: dict[str, Any] = {}

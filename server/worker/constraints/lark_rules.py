@@ -17,7 +17,7 @@ _MAX_DEPTH = 100
 _MAX_ESCAPE = len(r"\u0000")
 _STATEMENTS = frozenset({"%ignore", "%import", "%declare", "%llguidance", "%override"})
 _BEHIND_NAMES = frozenset({":", "[", ".", "{"})
-"""What follows the name in a definition: a colon, options, a priority, parameters."""
+"""A definition's name is followed by a colon, options, a priority, or parameters."""
 
 
 class _Unread(Exception):

@@ -10,7 +10,7 @@ from server.worker.constraints.schema.limits import MAX_SHORTEST, Place
 from server.worker.constraints.schema.shortest import Shortest
 
 PlaceOf = Callable[[Any], Place | None]
-"""Where the client sent a rewritten schema, if it is one of the client's."""
+"""It returns the place at which the client sent a rewritten schema, if it is one of the client's."""
 
 
 class Fault(NamedTuple):

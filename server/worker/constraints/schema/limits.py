@@ -31,7 +31,7 @@ class Place:
 
     text: str
     is_whole: bool = False
-    """What is within has no place of its own, as the client didn't write it."""
+    """Parts of it have no place of their own, as the client didn't write them."""
 
     def whole(self) -> Place:
         """Return the place for a schema that was written in place of the client's."""

@@ -16,7 +16,7 @@ from server.worker.constraints.schema.values import TYPES, all_but, type_of, typ
 _MAX_DEPTH = 12
 _MAX_TEXT = 100
 _LEAST_GAP = 1e-6
-"""What lies between values that are closer isn't said."""
+"""Numbers between values that are closer aren't said."""
 _MAX_GAPS = 100
 """Between more numbers than these only gaps with a whole number are."""
 
