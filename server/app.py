@@ -25,6 +25,7 @@ from server.http.access_log import RequestRecords, record_of
 from server.http.api_keys import ApiKeys
 from server.http.cased_names import with_case
 from server.http.dependencies import Api
+from server.http.direct_routes import DirectRoutes
 from server.http.disconnect import ClientGone
 from server.http.error_response import error_response
 from server.http.foreign_pages import ForeignPages
@@ -149,6 +150,7 @@ def create_app(config: ServerConfig, service: ModelService, parts: AppParts | No
     app.openapi = partial(openapi.document, app)  # type: ignore[method-assign]
     for group in _GROUPS:
         app.include_router(group.router)
+    app.router.middleware_stack = DirectRoutes(app.router.middleware_stack, application_routes(app))
     _handle_errors(app)
     # The last one added is the outermost.
     app.add_middleware(HeadRequests)

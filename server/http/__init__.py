@@ -10,6 +10,7 @@ cased_names.py        `with_case`: headers are sent with their names as they are
 connection.py         `HttpConnection`: uvicorn's HTTP protocol, where each wait for a client has an end.
 dependencies.py       `Api`: the settings and models that every endpoint works with, and the way to a
                       request's model.
+direct_routes.py      `DirectRoutes`: requests of fixed paths go to their endpoints without a search.
 disconnect.py         `while_connected` and `disconnected`: work for a client ends when the client has gone.
 error_response.py     `error_response`: an error as the response that every route and every middleware answers
                       with.

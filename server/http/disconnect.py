@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from starlette.types import Receive
@@ -22,16 +23,36 @@ async def disconnected(receive: Receive) -> None:
 
 
 async def while_connected(receive: Receive, work: Coroutine[Any, Any, Result]) -> Result:
-    """Return the result of `work`, which is cancelled when the client goes. Raises ClientGone then."""
-    task = asyncio.create_task(work)
-    watch = asyncio.create_task(disconnected(receive))
+    """Return the result of `work`, which is cancelled when the client goes. Raises ClientGone then.
+
+    The work is done in the task that calls this, which is cancelled for it: one more task and the waits for
+    it would take a good part of the time that a short answer takes.
+    """
+    task = asyncio.current_task()
+    assert task is not None
+    gone = False
+
+    async def watch() -> None:
+        nonlocal gone
+        with suppress(Exception):  # a server that can't tell has no client any more
+            await disconnected(receive)
+        gone = True
+        task.cancel()
+
+    watching = asyncio.create_task(watch())
     try:
-        await asyncio.wait((task, watch), return_when=asyncio.FIRST_COMPLETED)
-        if not task.done():
-            raise ClientGone
-        return task.result()
+        result = await work
+    except (asyncio.CancelledError, Exception) as error:
+        is_cancelled_elsewhere = gone and task.uncancel() > 0
+        if not gone or (is_cancelled_elsewhere and isinstance(error, asyncio.CancelledError)):
+            raise
+        raise ClientGone from error
     finally:
-        await end(task, watch)
+        watching.cancel()
+    if gone:  # the work has come to its end all the same
+        task.uncancel()
+        raise ClientGone
+    return result
 
 
 async def end(*tasks: asyncio.Task[Any]) -> None:

@@ -24,11 +24,15 @@ _DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 class StateFile:
     """Methods raise StoreError where the file can't be opened, read or written."""
 
-    def __init__(self, path: Path, schema: str, advice: str) -> None:
-        """`schema` makes the tables that aren't there yet; errors end with `advice`, which is the fix."""
+    def __init__(self, path: Path, schema: str, advice: str, *, checkpoints: bool = True) -> None:
+        """`schema` makes the tables that aren't there yet; errors end with `advice`, which is the fix.
+
+        Without `checkpoints` no write waits for the disk: another user of the file moves what was written.
+        """
         self._path = path
         self._schema = schema
         self._advice = advice
+        self._checkpoints = checkpoints
         self._connection: sqlite3.Connection | None = None
         self._opened: tuple[int, int] | None = None
         """Device and inode of the file that is open."""
@@ -122,6 +126,7 @@ class StateFile:
                 "synchronous = NORMAL",
                 "secure_delete = ON",
                 "journal_size_limit = 16777216",
+                *(() if self._checkpoints else ("wal_autocheckpoint = 0",)),
             ):
                 connection.execute(f"PRAGMA {pragma}").fetchall()
             connection.executescript(self._schema)

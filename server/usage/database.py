@@ -36,8 +36,8 @@ _COLUMNS: dict[UsageGroup, tuple[str, ...]] = {"key": ("key", "owner"), "model":
 class UsageDatabase:
     """Methods raise StoreError where the file can't be read or written."""
 
-    def __init__(self, path: Path) -> None:
-        self._file = StateFile(path, _SCHEMA, "or set usage to false")
+    def __init__(self, path: Path, *, checkpoints: bool = True) -> None:
+        self._file = StateFile(path, _SCHEMA, "or set usage to false", checkpoints=checkpoints)
 
     def close(self) -> None:
         """Close the file."""

@@ -1,7 +1,8 @@
-"""`UsageLedger`: the usage, for the event loop; the file is used in a thread of its own.
+"""`UsageLedger`: the usage, for the event loop; the file is used in a thread of its own, or at once.
 
 An entry is on its way to the file at once, and those that come while a transaction is written go together in
 the next: so a flood of short answers costs one transaction after another, and nobody waits for more than two.
+An entry that comes alone is written in the call (`quick_writer.py`).
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from models.errors import RequestError, StoreError
 from server.state.state_thread import StateThread
 from server.usage.database import UsageDatabase, first_day_kept
 from server.usage.entry import GROUPS, UsageEntry, UsageGroup
+from server.usage.quick_writer import QuickWriter
 
 logger = logging.getLogger("corral.usage")
 
@@ -36,6 +38,7 @@ class UsageLedger:
         """Done once those that are pending have been written, or can't be."""
         self._failed: list[UsageEntry] = []
         """Those that couldn't be written, which go with the next."""
+        self._quick = QuickWriter(path or Path())
         self._writing: asyncio.Task[None] | None = None
 
     @classmethod
@@ -53,6 +56,8 @@ class UsageLedger:
 
         A file that can't be written is no error of the request: the log says so, and the entry waits.
         """
+        if self.is_on and self._writing is None and not self._failed and self._quick.write(entry):
+            return
         self.add_soon(entry)
         if self._written is not None:
             await asyncio.shield(self._written)
@@ -82,6 +87,7 @@ class UsageLedger:
 
     def close(self) -> None:
         """Close the file after the calls so far; the object may be used no more."""
+        self._quick.close()
         self._state.close()
 
     async def _write(self) -> None:
@@ -93,6 +99,7 @@ class UsageLedger:
             try:
                 await self._state.run(partial(UsageDatabase.add, entries=entries))
                 self._failed = []
+                self._quick.allow()
             except StoreError as error:
                 logger.warning("usage waits to be counted: %s", error.message)
                 self._failed = entries[-MOST_UNWRITTEN:]

@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
+from server.http.disconnect import ClientGone, while_connected
 from server.ipc.messages import Generate
 from tests.server.http_client import CHAT, TEXT, app_for, serving
 from tests.server.scripted_service import ScriptedService, Step, says
@@ -97,3 +98,102 @@ async def test_others_notice_nothing() -> None:
         gate.set()
         assert (await stays).text.endswith("data: [DONE]\n\n")
     assert len(service.closed) == 1
+
+
+# --- `while_connected` itself -------------------------------------------------------------------------------
+
+
+class Client:
+    """A client that stays until `leave`."""
+
+    def __init__(self) -> None:
+        self._left = asyncio.Event()
+        self.is_broken = False
+
+    def leave(self) -> None:
+        self._left.set()
+
+    async def receive(self) -> dict[str, Any]:
+        await self._left.wait()
+        if self.is_broken:
+            raise OSError("the socket is broken")
+        return {"type": "http.disconnect"}
+
+
+async def forever(ended: list[str]) -> None:
+    try:
+        await asyncio.Event().wait()
+    finally:
+        ended.append("ended")
+
+
+async def test_the_result_comes_and_nothing_stays() -> None:
+    async def work() -> str:
+        await asyncio.sleep(0)
+        return "done"
+
+    client = Client()
+    assert await while_connected(client.receive, work()) == "done"
+    client.leave()
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    task = asyncio.current_task()
+    assert task is not None
+    assert asyncio.all_tasks() == {task}
+    assert not task.cancelling()
+
+
+@pytest.mark.parametrize("is_broken", [False, True])
+async def test_the_work_ends_with_the_client(is_broken: bool) -> None:
+    client, ended = Client(), list[str]()
+    client.is_broken = is_broken
+    asyncio.get_running_loop().call_soon(client.leave)
+    with pytest.raises(ClientGone):
+        await while_connected(client.receive, forever(ended))
+    assert ended == ["ended"]
+    task = asyncio.current_task()
+    assert task is not None
+    assert not task.cancelling()
+
+
+@pytest.mark.parametrize("error", [None, ValueError("other")])
+async def test_whatever_the_work_makes_of_it(error: Exception | None) -> None:
+    async def work() -> str:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            if error is not None:
+                raise error from None
+        return "late"
+
+    client = Client()
+    asyncio.get_running_loop().call_soon(client.leave)
+    with pytest.raises(ClientGone):
+        await while_connected(client.receive, work())
+    task = asyncio.current_task()
+    assert task is not None
+    assert not task.cancelling()
+
+
+@pytest.mark.parametrize("leaves", [False, True])
+async def test_a_task_that_is_cancelled_stays_so(leaves: bool) -> None:
+    client, ended = Client(), list[str]()
+    task = asyncio.create_task(while_connected(client.receive, forever(ended)))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    if leaves:
+        client.leave()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert ended == ["ended"]
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+async def test_an_error_of_the_work_is_raised() -> None:
+    async def work() -> None:
+        await asyncio.sleep(0)
+        raise ValueError("mine")
+
+    with pytest.raises(ValueError, match="mine"):
+        await while_connected(Client().receive, work())
