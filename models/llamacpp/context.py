@@ -262,9 +262,11 @@ class Context(Sequences):
     def _floats(self, address: int | None, n_rows: int, width: int) -> npt.NDArray[np.float32]:
         if not address:
             raise LlamaCppError("the last batch left no vectors; make the context with embeddings=True")
-        floats = (ctypes.c_float * (n_rows * width)).from_address(address)
-        rows: npt.NDArray[np.float32] = np.frombuffer(memoryview(floats), np.float32).reshape(n_rows, width)
-        return rows
+        n_floats = n_rows * width
+        # A type for each length would have to be made; what is beyond the rows is never looked at.
+        floats = (ctypes.c_float * (1 << (n_floats - 1).bit_length())).from_address(address)
+        rows: npt.NDArray[np.float32] = np.frombuffer(memoryview(floats), np.float32, n_floats)
+        return rows.reshape(n_rows, width)
 
     def embeddings_row(self, i: int) -> npt.NDArray[np.float32]:
         """Return a copy [n_embd] of the last batch's embedding of token i (no pooling, embeddings=True)."""

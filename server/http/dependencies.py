@@ -196,11 +196,10 @@ class Api:
         self, request: Request, read: GenerationRead | QuestionRead | PooledRead | ResponseRead
     ) -> None:
         """Log what a request asks for in vain, each name once."""
-        path = request.url.path
         for name in read.unknown:
-            self._log_once(name, "ignored unknown field %.80r in %s", path)
+            self._log_once(name, "ignored unknown field %.80r in %s", request.url.path)
         for name in read.without_effect:
-            self._log_once(name, "%.80r in %s has no effect on this server", path)
+            self._log_once(name, "%.80r in %s has no effect on this server", request.url.path)
 
     def _log_once(self, name: str, message: str, path: str) -> None:
         if name not in self.warned and len(self.warned) < _MOST_WARNINGS:

@@ -37,6 +37,8 @@ class StateFile:
         self._opened: tuple[int, int] | None = None
         """Device and inode of the file that is open."""
         self._is_damaged = False
+        self._wait_ms = -1
+        """The wait for others' locks that the connection has; -1: it isn't set."""
         self.renew()
 
     def close(self) -> None:
@@ -60,8 +62,11 @@ class StateFile:
                 self.close()
             if self._connection is None:
                 self._connection = self._open()
-                self._opened, self._is_damaged = self._identity(), False
-            self._connection.execute(f"PRAGMA busy_timeout = {max(0, round(wait_s * 1000))}").fetchall()
+                self._opened, self._is_damaged, self._wait_ms = self._identity(), False, -1
+            wait_ms = max(0, round(wait_s * 1000))
+            if wait_ms != self._wait_ms:
+                self._connection.execute(f"PRAGMA busy_timeout = {wait_ms}").fetchall()
+                self._wait_ms = wait_ms
 
     @contextmanager
     def reading(self, action: str) -> Iterator[sqlite3.Connection]:

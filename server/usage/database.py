@@ -49,6 +49,10 @@ class UsageDatabase:
 
     def add(self, entries: Sequence[UsageEntry]) -> None:
         """Count all of the entries, or none."""
+        if len(entries) == 1:  # one statement is a transaction by itself
+            with self._file.reading("count usage") as run:
+                run.execute(_ADD, _row(entries[0]))
+            return
         with self._file.transaction("count usage") as run:
             run.executemany(_ADD, [_row(entry) for entry in entries])
 
