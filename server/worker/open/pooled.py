@@ -8,6 +8,7 @@ from models.llamacpp.context import Context
 from models.pooling import Pooling
 from server.placement import pooled_batch
 from server.worker.adapter_set import AdapterSet
+from server.worker.open.decoder import open_threads
 from server.worker.open.parts import LoadedFile, LoadedModel, describe, open_renderer
 from server.worker.pooled.reader import PooledReader
 from server.worker.pooled.runner import PooledRunner
@@ -41,7 +42,8 @@ def open_pooled(file: LoadedFile, listener: DecodeListener) -> LoadedModel:
     n_ctx = file.placement.n_ctx
     context = open_context(file, pooling)
     segments = SegmentEmbeddings.of(file.info) if pooling.name == "rank" else None
-    runner = PooledRunner(context, pooling, n_ctx, file.spec.options.n_ubatch, listener, segments)
+    threads = open_threads(context)
+    runner = PooledRunner(context, pooling, n_ctx, file.spec.options.n_ubatch, listener, segments, threads)
     runner.warm_up()
     renderer = open_renderer(file)
     vocab = file.model.vocab

@@ -18,7 +18,9 @@ from models.llamacpp.context import Context
 from models.pooling import Pooling
 from server.worker.pooled.idle_thread import IdleThread
 from server.worker.pooled.segments import SegmentEmbeddings
+from server.worker.pooled.step_threads import StepThreads
 from server.worker.pooled.vectors import Floats
+from server.worker.run.adaptive_threads import AdaptiveThreads
 from server.worker.run.context_decoder import DecodeListener
 
 WARM_UP_TEXTS = 4
@@ -57,9 +59,10 @@ class PooledRunner:
         n_step_tokens: int,
         listener: DecodeListener | None = None,
         segments: SegmentEmbeddings | None = None,
+        threads: AdaptiveThreads | None = None,
     ) -> None:
         """`context`: with embeddings and this pooling, "none" for all but "rank"; borrowed. `segments`: of a
-        model that knows which of two texts a token is of."""
+        model that knows which of two texts a token is of. `threads`: None, their number stays."""
         model = context.model
         self.pooling = pooling
         self.n_ctx = n_ctx
@@ -79,6 +82,7 @@ class PooledRunner:
         self._places: npt.NDArray[np.int32] = np.zeros((0, 4), np.int32)
         self._n_done = 0
         self._idle = IdleThread()
+        self._threads = StepThreads(context, threads)
 
     @property
     def n_left(self) -> int:
@@ -112,7 +116,7 @@ class PooledRunner:
         if idle:
             self._idle.run(lambda: self._compute(self._batch))
         else:
-            self._compute(self._batch)
+            self._threads.run(lambda: self._compute(self._batch), last - first)
         if self._listener is not None:
             self._listener.decoded()
         self._n_done = last
