@@ -7,6 +7,6 @@ entry.py            `UsageEntry`: what one request, or all of a key's, a model's
 ledger.py           `UsageLedger`: the usage, for the event loop; the file is used in a thread of its own, or
                     at once.
 metered_service.py  `MeteredService`: the model service, with each answer limited and counted by its key.
-quick_writer.py     `QuickWriter`: a single entry is written in the event loop, where that takes less than a
-                    change of threads.
+quick_writer.py     `QuickWriter`: writes a single entry in the event loop, in less time than a change of
+                    threads takes.
 """

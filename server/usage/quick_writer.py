@@ -1,4 +1,4 @@
-"""`QuickWriter`: a single entry is written in the event loop, where that takes less than a change of threads.
+"""`QuickWriter`: writes a single entry in the event loop, in less time than a change of threads takes.
 
 In write-ahead mode a short transaction is copied to memory that no end of this process takes, and waits for
 no disk: some 50 microseconds, where the way through a thread takes three times as long, and many times on a
