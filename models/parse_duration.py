@@ -13,16 +13,19 @@ _UNITS: Final = {
     "s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0,
 }  # fmt: skip
 _PART: Final = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h|d)")
+_LONGEST_S: Final = 100 * 365 * 86_400
+"""More seconds are for ever: clocks, timers and dates have an end."""
 _TEXT: Final = re.compile(rf"([+-]?)(?:([0-9]+(?:\.[0-9]+)?)|((?:{_PART.pattern})+))")
 
 
 def parse_duration(value: object) -> float:
-    """Return seconds; infinity for what is negative, as in Ollama: for ever.
+    """Return seconds; infinity for what is negative, as in Ollama, or over a century: for ever.
 
     A number without a unit is seconds, in a text too. Raises ConfigError.
     """
-    if isinstance(value, int | float) and not isinstance(value, bool) and not math.isnan(value):
-        return math.inf if value < 0 else float(value)
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if is_number and not (isinstance(value, float) and math.isnan(value)):
+        return math.inf if value < 0 or value > _LONGEST_S else float(value)
     match = _TEXT.fullmatch(value.strip()) if isinstance(value, str) and len(value) <= 64 else None
     if match is None:
         shown = repr(value)
@@ -32,4 +35,4 @@ def parse_duration(value: object) -> float:
         )
     sign, plain, parts = match.group(1, 2, 3)
     seconds = float(plain) if plain else sum(float(n) * _UNITS[unit] for n, unit in _PART.findall(parts))
-    return math.inf if sign == "-" and seconds > 0 else seconds
+    return math.inf if (sign == "-" and seconds > 0) or seconds > _LONGEST_S else seconds

@@ -258,8 +258,12 @@ def _gone(request: Request, _error: Exception) -> Response:
 
 
 def _defect(request: Request, _error: Exception) -> Response:
-    """Answer a defect, outside of all middleware: so the id is added here. The server logs the traceback."""
+    """Answer a defect, outside of all middleware: so the id is added here. The server logs the traceback.
+
+    uvicorn closes the connection behind it, which a client would learn from its next request.
+    """
     record = record_of(request.scope)
     return error_response(
-        errors.internal_error(record.id), {"X-Request-Id": record.id, "Request-Id": record.id}
+        errors.internal_error(record.id),
+        {"X-Request-Id": record.id, "Request-Id": record.id, "Connection": "close"},
     )

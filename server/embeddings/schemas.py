@@ -10,12 +10,12 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-from server.openai.requests.field_types import KeepAlive, Priority
+from server.openai.requests.field_types import TOKEN_ID_LIMIT, AtMost, AtMostOrOff, KeepAlive, Priority
 
 _CONFIG = ConfigDict(strict=True, extra="allow", frozen=True, allow_inf_nan=False, hide_input_in_errors=True)
 
 Name = Annotated[str, Field(min_length=1, max_length=128)]
-Positive = Annotated[int, Field(ge=1)]
+Positive = Annotated[int, Field(ge=1, lt=TOKEN_ID_LIMIT)]
 
 
 class PooledRequest(BaseModel):
@@ -34,7 +34,7 @@ class PooledRequest(BaseModel):
     truncation_direction: Literal["Left", "Right", "left", "right"] | None = Field(
         default=None, description="The side that a text loses, by default the right one."
     )
-    truncate_prompt_tokens: Annotated[int, Field(ge=-1)] | None = Field(
+    truncate_prompt_tokens: AtMostOrOff | None = Field(
         default=None, description="vLLM's: a text has at most so many tokens; -1: as many as the context."
     )
     priority: Priority | None = Field(default=None, description="Lower goes first; 0 by default.")
@@ -103,10 +103,10 @@ class RerankRequest(RankRequest):
 
     query: JsonValue = Field(description="A text, or an object with a `text`.")
     documents: JsonValue = Field(default=None, description="Texts, or objects with a `text`.")
-    top_n: Annotated[int, Field(ge=0)] | None = Field(
+    top_n: AtMost | None = Field(
         default=None, description="So many of the best are answered; all by default."
     )
-    top_k: Annotated[int, Field(ge=0)] | None = Field(default=None, description="Voyage's name of top_n.")
+    top_k: AtMost | None = Field(default=None, description="Voyage's name of top_n.")
     return_documents: bool | None = Field(default=None, description="True: answers hold the documents.")
     rank_fields: Annotated[list[Name], Field(min_length=1, max_length=64)] | None = Field(
         default=None,

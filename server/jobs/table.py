@@ -52,10 +52,14 @@ class JobTable:
         return job
 
     def start(self, kind: str, model: str, types: tuple[str, ...] = (), *, stream: bool = False) -> Job:
-        """Begin a job, or return the one that does the same already. Raises RequestError for too many."""
+        """Begin a job, or return the one that does the same already. Raises RequestError for too many.
+
+        One that was told to end isn't joined: the new job begins behind it.
+        """
         running = [job for job in self._jobs.values() if job.is_running]
-        for job in running:
-            if (job.kind, job.model, job.types) == (kind, model, types):
+        alike = [job for job in running if (job.kind, job.model, job.types) == (kind, model, types)]
+        for job in alike:
+            if not self._is_to_end(job):
                 return job
         if len(running) >= MOST_RUNNING:
             raise RequestError(
@@ -65,7 +69,8 @@ class JobTable:
         self._jobs[job.id] = job
         self._forget_old()
         wish = {"kind": kind, "model": model, "types": types, "stream": stream}
-        task = self._tasks[job.id] = asyncio.create_task(self._run(job, wish), name=job.id)
+        before = [self._tasks[each.id] for each in alike]
+        task = self._tasks[job.id] = asyncio.create_task(self._run(job, wish, before), name=job.id)
         task.add_done_callback(lambda _: self._tasks.pop(job.id, None))
         return job
 
@@ -90,7 +95,7 @@ class JobTable:
     async def stop(self) -> None:
         """End all jobs: what they have done is kept for the next run where it can be gone on with."""
         for job_id in list(self._tasks):
-            self._ask_to_end(job_id)
+            self.abandon(job_id)
         if self._tasks:
             await asyncio.wait(list(self._tasks.values()), timeout=STOP_GRACE_S)
         for job_id in list(self._tasks):
@@ -100,9 +105,15 @@ class JobTable:
 
     # --- inside ---
 
-    async def _run(self, job: Job, wish: dict[str, Any]) -> None:
+    async def _run(self, job: Job, wish: dict[str, Any], before: Sequence[asyncio.Task[None]]) -> None:
+        """Do it once the tasks before it, which are about to end, have left what they did."""
         try:
-            await self._follow(job, wish)
+            if before:
+                await asyncio.wait(before)
+            if self._is_to_end(job):
+                job.cancel()
+            else:
+                await self._follow(job, wish)
         except Exception as error:
             logger.exception("%s failed", job.id)
             if job.is_running:
@@ -124,7 +135,7 @@ class JobTable:
         tail = asyncio.create_task(_last_words(process.stderr))
         try:
             process.stdin.write(json.dumps(wish).encode() + b"\n")
-            if job.id in self._cancelled | self._abandoned:
+            if self._is_to_end(job):
                 self._ask_to_end(job.id)
             problem: str | None = None
             async for line in process.stdout:
@@ -137,7 +148,7 @@ class JobTable:
         words = await tail
         if job.result is not None:
             job.finish(job.result)
-        elif job.id in self._cancelled | self._abandoned:
+        elif self._is_to_end(job):
             job.cancel()
         else:
             job.fail(problem or f"the job's process {describe_exit(code, words)}")
@@ -154,6 +165,9 @@ class JobTable:
             case {"event": "error", "message": str(text)}:
                 return text
         return None
+
+    def _is_to_end(self, job: Job) -> bool:
+        return job.id in self._cancelled or job.id in self._abandoned
 
     def _ask_to_end(self, job_id: str) -> None:
         process = self._processes.get(job_id)

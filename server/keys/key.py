@@ -24,14 +24,16 @@ _PREFIX = "sk-corral-"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,63}")
 _PATTERN = re.compile(r"[!-~]{1,200}")
 _MOST = 1_000_000_000
+_Moment = Annotated[int, msgspec.Meta(ge=0, le=253_402_300_799)]
+"""A time in Unix seconds, until the end of the year 9999."""
 
 
 class Secret(msgspec.Struct, frozen=True, kw_only=True):
     """The hash of a key's secret, in hexadecimal digits. Times are Unix seconds."""
 
     sha256: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
-    created: int
-    expires: int | None = None
+    created: _Moment
+    expires: _Moment | None = None
     """An earlier secret of a rotated key is good until then."""
 
 
@@ -42,11 +44,11 @@ class Key(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     name: str
     secrets: tuple[Secret, ...]
     """The latest secret first."""
-    created: int
+    created: _Moment
     scopes: tuple[KeyScope, ...] = DEFAULT_SCOPES
     models: tuple[str, ...] = ALL_MODELS
     limits: KeyLimits = KeyLimits()
-    expires: int | None = None
+    expires: _Moment | None = None
 
     def has_expired(self, now: float) -> bool:
         """True if none of its secrets is good any more."""

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
 from models.errors import ConfigError
 
 _SPAN = re.compile(r"(\d{1,6})\s*(s|m|min|h|d|w)")
+_LONGEST_S = 100 * 365 * 86_400
+"""A span of more seconds is a mistake, and ends beyond the calendar sooner or later."""
 _SECONDS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
 
 
@@ -16,7 +20,12 @@ def read_span(text: str, flag: str) -> int:
     match = _SPAN.fullmatch(text.strip().lower())
     if match is None:
         raise ConfigError(f"{flag} {text!r} is no span of time; write 30m, 12h, 30d or 2w")
-    return int(match[1]) * _SECONDS[match[2]]
+    seconds = int(match[1]) * _SECONDS[match[2]]
+    if seconds > _LONGEST_S:
+        raise ConfigError(
+            f"{flag} {text!r} is longer than 100 years, which is the limit; give a shorter time"
+        )
+    return seconds
 
 
 def read_moment(text: str, now: float, flag: str) -> int:
@@ -27,7 +36,9 @@ def read_moment(text: str, now: float, flag: str) -> int:
     if _SPAN.fullmatch(text.strip().lower()):
         moment = int(now) + read_span(text, flag)
     else:
-        moment = int((_date(text, flag) + _one_day_if_date(text)).timestamp())
+        with _within_the_calendar(text, flag):
+            moment = int((_date(text, flag) + _one_day_if_date(text)).timestamp())
+            shown_time(moment)
     if moment <= now:
         raise ConfigError(f"{flag} {text!r} has passed already; give a later one")
     return moment
@@ -37,7 +48,8 @@ def read_first_day(text: str, now: float, flag: str) -> str:
     """Return the day, as `2026-01-31`, on which something begins that a span ago or a date says."""
     if _SPAN.fullmatch(text.strip().lower()):
         return day_of(now - read_span(text, flag))
-    return _date(text, flag).astimezone(UTC).date().isoformat()
+    with _within_the_calendar(text, flag):
+        return _date(text, flag).astimezone(UTC).date().isoformat()
 
 
 def day_of(seconds: float) -> str:
@@ -48,6 +60,15 @@ def day_of(seconds: float) -> str:
 def shown_time(seconds: int) -> str:
     """Return a time for people, by UTC."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+@contextmanager
+def _within_the_calendar(text: str, flag: str) -> Iterator[None]:
+    """Raise ConfigError for a date that is in no year from 1 to 9999 by UTC."""
+    try:
+        yield
+    except (OverflowError, ValueError) as error:
+        raise ConfigError(f"{flag} {text!r} is in no year from 1 to 9999; give a nearer date") from error
 
 
 def _date(text: str, flag: str) -> datetime:

@@ -12,6 +12,7 @@ from server.openai.requests.field_types import (
     MAX_PROMPTS,
     TOKEN_ID_LIMIT,
     AlternativesOrOff,
+    AtMostOrOff,
     LogitBias,
 )
 from server.openai.requests.schemas import GenerationRequest
@@ -21,6 +22,8 @@ NativePrompt = list[str | int]
 
 _MAX_PARTS = 1 << 20
 _MAX_BIAS_CHARS = 1_000
+_MOST_BIAS = 1e30
+"""More would be no number of 32 bits beside a logit."""
 _FORMS = "a string, an array of token ids and strings, an object with 'prompt_string', or an array of those"
 
 
@@ -92,8 +95,11 @@ def _bias_of(key: Any) -> int | str:
 def _bias(key: Any, bias: Any) -> float:
     if bias is False:
         return -math.inf
-    if isinstance(bias, bool) or not isinstance(bias, int | float) or not math.isfinite(bias):
-        raise ValueError(f"the bias of {key!r:.60} must be a number, or false to ban it")
+    if isinstance(bias, bool) or not isinstance(bias, int | float) or not abs(bias) <= _MOST_BIAS:
+        most = f"{_MOST_BIAS:g}"
+        raise ValueError(
+            f"the bias of {key!r:.60} must be a number from -{most} to {most}, or false to ban it"
+        )
     return float(bias)
 
 
@@ -115,7 +121,7 @@ class NativeRequest(GenerationRequest):
     response_fields: ResponseFields | None = Field(
         default=None, description="Only these fields are answered; `timings/prompt_n` is one within."
     )
-    t_max_predict_ms: Annotated[int, Field(ge=-1)] | None = Field(
+    t_max_predict_ms: AtMostOrOff | None = Field(
         default=None,
         description="The answer ends so long after its first token, once it has a whole line; 0: never.",
     )

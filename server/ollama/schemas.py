@@ -162,7 +162,7 @@ class OllamaEmbedRequest(PooledRequest):
     input: JsonValue = Field(
         default=None, description="A text, or several; each gets a vector. Without any the model is loaded."
     )
-    dimensions: Annotated[int, Field(ge=0)] | None = Field(
+    dimensions: Annotated[int, Field(ge=0, lt=TOKEN_ID_LIMIT)] | None = Field(
         default=None, description="Vectors have so many numbers, their first ones; 0: all."
     )
     options: OllamaOptions | None = None

@@ -22,6 +22,8 @@ from server.presets.toml_lines import Path, line_of, path_text
 
 _FIELDS = (*PresetSection.model_fields, *ArmSection.model_fields)
 _MAX_TARGETS = 1_000
+_MAX_CHAIN = 32
+"""So many presets may stand behind each other before a model does."""
 _section = TypeAdapter(PresetSection)
 
 
@@ -39,6 +41,10 @@ class _Reader:
         self._sections: dict[str, PresetSection] = {}
         self._good: set[tuple[str, bytes]] = set()
         """The parameters that are known to be right, with their values."""
+        self._targets_of: dict[str, list[Target]] = {}
+        """The targets of the presets that have been followed."""
+        self._depths: dict[str, int] = {}
+        """The most presets that stand behind each other from these on, themselves included."""
 
     def table(self, section: Any) -> PresetTable:
         if not isinstance(section, dict):
@@ -101,17 +107,23 @@ class _Reader:
 
     def _preset(self, name: str) -> Preset:
         section = self._sections[name]
-        targets = self._targets(name, (name,))
-        if len(targets) > _MAX_TARGETS:
-            raise self._error(
-                ("presets", name), f"comes to {len(targets):,} arms; the limit is {_MAX_TARGETS:,}"
-            )
         return Preset(
-            name=name, description=section.description, sticky=section.sticky, targets=tuple(targets)
+            name=name,
+            description=section.description,
+            sticky=section.sticky,
+            targets=tuple(self._targets(name, (name,))),
         )
 
     def _targets(self, name: str, chain: tuple[str, ...]) -> list[Target]:
         """Return the targets of a preset; `chain` has the presets on the way to it, itself the last."""
+        if name not in self._targets_of:
+            self._targets_of[name] = self._followed(name, chain)
+            section = self._sections[name]
+            behind = [arm.model for arm in section.arms] if section.arms else [section.model or ""]
+            self._depths[name] = 1 + max(self._depths.get(model, 0) for model in behind)
+        return self._targets_of[name]
+
+    def _followed(self, name: str, chain: tuple[str, ...]) -> list[Target]:
         section, path = self._sections[name], ("presets", name)
         own = _layer(name, section)
         if section.arms is None:
@@ -127,6 +139,8 @@ class _Reader:
                 full = f"{arm_name}/{target.arm}" if target.arm else arm_name
                 share = target.share * arm.weight / total
                 found.append(_with(_through(target, layers, section, arm), arm=full, share=share))
+            if len(found) > _MAX_TARGETS:
+                raise self._error(path, f"comes to more than {_MAX_TARGETS:,} arms, which is the limit")
         return found
 
     def _behind(self, model: str, chain: tuple[str, ...], path: Path) -> list[Target]:
@@ -140,6 +154,11 @@ class _Reader:
                 problem = "presets name each other in a circle: " + " → ".join([*chain, model])
             raise self._error(path, problem)
         if model in self._sections:
+            if len(chain) + self._depths.get(model, 1) > _MAX_CHAIN:
+                raise self._error(
+                    path,
+                    f"is more than {_MAX_CHAIN} presets away from a model; name a nearer one",
+                )
             return self._targets(model, (*chain, model))
         return [Target(arm="", share=1.0, model=model, place=self._place(path))]
 

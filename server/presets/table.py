@@ -99,7 +99,7 @@ def _distance(target: Target, *identity: str) -> float:
         encoded = part.encode("utf-8", "surrogatepass")
         hashed.update(len(encoded).to_bytes(8, "little") + encoded)
     uniform = (int.from_bytes(hashed.digest(), "little") + 1) / 2.0**64
-    return -math.log(uniform) / target.share
+    return -math.log(uniform) / target.share if target.share else math.inf  # a tiny weight's part rounds to 0
 
 
 class PresetTable(msgspec.Struct, frozen=True):

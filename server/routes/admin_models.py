@@ -66,10 +66,10 @@ async def load_model(request: Request, model: str) -> dict[str, Any]:
     model = _served(request, model)
     if options.wait:
         return _object(await lives.load(model, options.keep_alive, pin=options.pin))
-    if options.pin:
-        await lives.pin(model, pinned=True)
     if options.keep_alive is not None:
         raise RequestError("'keep_alive' needs a load that is waited for; leave 'wait' out", param="wait")
+    if options.pin:
+        await lives.pin(model, pinned=True)
     lives.begin_load(model)
     return _object(await lives.get(model))
 

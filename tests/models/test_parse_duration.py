@@ -28,6 +28,11 @@ from models.parse_duration import parse_duration
         ("-1m", math.inf),
         ("-0", 0),
         ("+2s", 2),
+        ("36500d", 3_153_600_000),
+        ("36501d", math.inf),
+        (1e300, math.inf),
+        (10**400, math.inf),
+        ("9" * 60, math.inf),
     ],
 )
 def test_times(value: Any, seconds: float) -> None:

@@ -225,7 +225,13 @@ Seed = Annotated[int, Field(ge=-(1 << 63), lt=1 << 63), AfterValidator(_seed)]
 """llama-server's -1, draw one, is left to `to_engine`."""
 MaxTokens = Annotated[int, Limited("max_tokens")]
 """The most tokens of an answer; -1, to the context's end, is left to `to_engine`."""
-BudgetTokens = Annotated[int, Field(ge=-1), AfterValidator(lambda value: min(value, TOKEN_ID_LIMIT - 1))]
+_CAP = AfterValidator(lambda value: min(value, TOKEN_ID_LIMIT - 1))
+"""Whole numbers in JSON have no end; more than this bounds nothing here."""
+AtMost = Annotated[int, Field(ge=0), _CAP]
+"""An upper bound of whatever a field counts; its absence is left to the field."""
+AtMostOrOff = Annotated[int, Field(ge=-1), _CAP]
+"""The same with -1, whose meaning is left to the field."""
+BudgetTokens = AtMostOrOff
 """An upper bound of thoughts; -1, no bound, is left to `reasoning`."""
 Breakers = Annotated[
     list[Annotated[str, Field(min_length=1, max_length=100)]],

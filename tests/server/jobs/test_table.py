@@ -87,6 +87,37 @@ async def test_a_cancelled_job_leaves_no_process_and_a_limit_holds() -> None:
     assert not children.alive
 
 
+STAYS_OR_ENDS = """
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+print(json.dumps({"event": "progress", "stage": "download", "done": 1, "total": 2}), flush=True)
+if wish["stream"]:
+    time.sleep(60)
+print(json.dumps({"event": "done", "result": {}}), flush=True)
+"""
+
+
+async def test_a_job_that_is_about_to_end_is_not_joined() -> None:
+    children = ChildProcesses()
+    table = scripted(STAYS_OR_ENDS)
+    first = table.start("pull", "org/one", stream=True)
+    async for _ in first.events():
+        break
+    table.abandon(first.id)  # which it doesn't hear
+    second = table.start("pull", "org/one")
+    assert second is not first
+    assert table.start("pull", "org/one") is second
+    third = table.start("pull", "org/two")
+    assert (await events_of(third))[-1][1] == "done"
+    assert "stage" not in second.document(), "it begins behind the first"
+    table.abandon(second.id)
+    fourth = table.start("pull", "org/one")
+    await table.cancel(first.id)
+    assert [(await events_of(job))[-1][2]["state"] for job in (first, second)] == ["cancelled", "cancelled"]
+    assert (await events_of(fourth))[-1][1] == "done"
+    await table.stop()
+    assert not children.alive
+
+
 @pytest.mark.model
 async def test_the_demo_model_is_quantized_and_a_cancelled_one_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -40,3 +40,20 @@ def test_first_days() -> None:
     assert read_first_day("2026-02-03", NOW, "--since") == "2026-02-03"
     with pytest.raises(ConfigError, match="--since"):
         read_first_day("monday", NOW, "--since")
+
+
+@pytest.mark.parametrize("text", ["9999-12-31", "9999-12-31T23:59-10:00"])
+def test_an_end_beyond_the_calendar(text: str) -> None:
+    with pytest.raises(ConfigError, match="is in no year from 1 to 9999"):
+        read_moment(text, NOW, "--expires")
+
+
+def test_a_first_day_beyond_the_calendar() -> None:
+    with pytest.raises(ConfigError, match="is in no year from 1 to 9999"):
+        read_first_day("0001-01-01T00:00+10:00", NOW, "--since")
+
+
+def test_a_span_beyond_the_calendar() -> None:
+    for read in (lambda text: read_moment(text, NOW, "--x"), lambda text: read_first_day(text, NOW, "--x")):
+        with pytest.raises(ConfigError, match="--x '999999w' is longer than 100 years"):
+            read("999999w")

@@ -133,3 +133,32 @@ BAD = [
 def test_what_is_wrong_is_said_with_its_line(tmp_path: Path, text: str, problem: str) -> None:
     with pytest.raises(ConfigError, match=problem):
         table_of(tmp_path, text)
+
+
+def chain(n: int) -> str:
+    return "".join(f"p{i} = 'p{i + 1}'\n" for i in range(1, n)) + f"p{n} = 'demo'\n"
+
+
+@pytest.mark.parametrize("backwards", [False, True])
+def test_a_model_may_be_so_many_presets_away(tmp_path: Path, backwards: bool) -> None:
+    step = -1 if backwards else 1
+    for n, problem in ((32, None), (33, "more than 32 presets away"), (900, "more than 32 presets away")):
+        text = "[presets]\n" + "\n".join(chain(n).splitlines()[::step])
+        if problem is None:
+            assert table_of(tmp_path, text).presets["p1"].main.model == "demo"
+            continue
+        with pytest.raises(ConfigError, match=problem):
+            table_of(tmp_path, text)
+
+
+def test_arms_of_arms_of_arms_are_counted_before_there_are_billions(tmp_path: Path) -> None:
+    two = "arms = [{{ name = 'a', model = '{0}' }}, {{ name = 'b', model = '{0}' }}]\n"
+    text = "".join(f"[presets.p{i}]\n" + two.format(f"p{i + 1}") for i in range(30))
+    with pytest.raises(ConfigError, match="comes to more than 1,000 arms, which is the limit"):
+        table_of(tmp_path, text + "[presets.p30]\n" + two.format("demo"))
+
+
+def test_an_arm_whose_part_rounds_to_nothing_gets_no_request(tmp_path: Path) -> None:
+    a, b = "name = 'a', model = 'x', weight = 1e9", "name = 'b', model = 'y', weight = 5e-324"
+    preset = table_of(tmp_path, f"[presets.p]\narms = [{{ {a} }}, {{ {b} }}]\n").presets["p"]
+    assert {preset.target_of("key", str(user), 0.0).arm for user in range(50)} == {"a"}

@@ -147,7 +147,7 @@ async def test_unloading_by_force_ends_what_runs(
         ("POST", "/admin/models/one:Q2_K/pin", None, 404, "model"),
         ("POST", "/admin/models/one/load", {"keep_alive": "x"}, 400, "keep_alive"),
         ("POST", "/admin/models/one/load", {"pinned": True}, 400, "pinned"),
-        ("POST", "/admin/models/one/load", {"wait": False, "keep_alive": 5}, 400, "wait"),
+        ("POST", "/admin/models/one/load", {"wait": False, "keep_alive": 5, "pin": True}, 400, "wait"),
         ("POST", "/admin/models/one/unload", {"force": "yes"}, 400, "force"),
         ("POST", "/admin/models/one/melt", None, 405, None),
     ],
@@ -165,6 +165,7 @@ async def test_what_is_refused(
         refused = await client.request(method, path, json=body)
         assert refused.status_code == status, refused.text
         assert refused.json()["error"]["param"] == param
+        assert not any(life["pinned"] for life in (await lives_of(client)).values()), "nothing was done"
 
 
 async def test_a_model_that_does_not_load_says_why(supervise: MakeSupervisor, script: WriteScript) -> None:  # noqa: F811

@@ -46,7 +46,7 @@ def _steps(node: Node, references: References, depth: int) -> Iterator[Fraction]
     if not isinstance(schema, dict) or depth > _MAX_DEPTH:
         return
     step = schema.get("multipleOf")
-    if isinstance(step, int | float) and not isinstance(step, bool) and math.isfinite(step) and step > 0:
+    if isinstance(step, int | float) and not isinstance(step, bool) and 0 < step < math.inf:
         yield decimal(step)
     for keyword in KEYWORDS:
         if keyword in schema:

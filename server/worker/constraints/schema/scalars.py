@@ -116,5 +116,7 @@ def _whole(kind: str) -> str:
 
 
 def _check_number(value: Any, place: Place) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or math.isnan(value):
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        place.refuse("it must be a number")
+    if isinstance(value, float) and math.isnan(value):
         place.refuse("it must be a number")
