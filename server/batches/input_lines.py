@@ -108,6 +108,8 @@ def _check(
         line = _line_decoder.decode(_without_mark(raw))
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         return wrong("invalid_json_line", f"This line is no JSON object: {error}.", None)
+    except RecursionError:
+        return wrong("nested_too_deep", "This line is nested too deep; flatten it.", None)
     for name in ("custom_id", "method", "url"):
         if not getattr(line, name):
             return wrong("missing_required_parameter", f"Missing required parameter: '{name}'.", name)
@@ -124,7 +126,7 @@ def _check(
         return wrong("invalid_url", message, "url")
     try:
         body = _body_decoder.decode(line.body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return wrong("invalid_body", "The body must be a JSON object.", "body")
     if body.stream:
         message = "A batch's answers aren't streamed; leave 'stream' out."

@@ -28,6 +28,8 @@ JOBS_PER_OWNER = 4
 """So many batches of an owner are worked on at the same time; the others keep their place."""
 AGAIN_S = 15.0
 """A batch whose state can't be kept is gone on with after so many seconds."""
+MOST_DEFECTS = 3
+"""A batch that meets a defect so often is failed: by itself it would never end."""
 
 
 class BatchRunner:
@@ -52,6 +54,7 @@ class BatchRunner:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._owners: dict[str, str] = {}
         self._not_before: dict[str, float] = {}
+        self._n_defects: Counter[str] = Counter()
         self._changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -146,8 +149,19 @@ class BatchRunner:
             logger.warning("the batch %s waits: %s", batch.id, error.message)
             self._not_before[batch.id] = time.monotonic() + AGAIN_S
         except Exception:  # a defect in one batch must not end the others
-            logger.exception("the batch %s met a defect; it is tried again later", batch.id)
-            self._not_before[batch.id] = time.monotonic() + AGAIN_S
+            self._n_defects[batch.id] += 1
+            logger.exception("the batch %s met a defect (%d)", batch.id, self._n_defects[batch.id])
+            await self._after_defect(batch, job)
         finally:
             del self._jobs[batch.id], self._owners[batch.id], self._tasks[batch.id]
             self._changed.set()
+
+    async def _after_defect(self, batch: BatchRecord, job: BatchJob) -> None:
+        """Let the batch be tried again later, or fail it where that won't help."""
+        self._not_before[batch.id] = time.monotonic() + AGAIN_S
+        if self._n_defects[batch.id] < MOST_DEFECTS:
+            return
+        try:
+            await job.fail()
+        except CorralError as error:
+            logger.warning("the batch %s waits: %s", batch.id, error.message)

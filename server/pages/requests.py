@@ -225,7 +225,7 @@ def _is_whole(call: Call) -> bool:
     """True if a call's arguments are complete: an answer that was stopped may have cut them."""
     try:
         return isinstance(json.loads(call.arguments), dict)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
 
 

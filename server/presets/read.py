@@ -175,7 +175,9 @@ class _Reader:
                     if (problem := check_layers([alone])) is not None and self._is_own(problem, parameter):
                         raise self._error(self._key(layer.name, kind, parameter), problem.message)
         if (problem := check_layers(target.layers)) is not None:
-            raise self._error(("presets", name), problem.message)
+            is_stripped = any(problem.param in layer.strip for layer in target.layers)
+            fix = "; it is stripped: give a default for it, or leave it in" if is_stripped else ""
+            raise self._error(("presets", name), problem.message + fix)
 
     def _is_own(self, problem: RequestError, parameter: str) -> bool:
         """True where a parameter is wrong by itself, and not for the lack of another one."""

@@ -118,6 +118,7 @@ BAD = [
     (preset('prompt_format = "vicunna"'), "line 3: presets.p.prompt_format: .*vicuna"),
     (preset('keep_alive = "soon"'), "line 3: presets.p.keep_alive: "),
     (preset("force = { min_tokens = 9, max_tokens = 3 }"), "line 1: presets.p: .*min_tokens"),
+    (preset('strip = ["max_tokens"]'), "line 1: presets.p: .*'max_tokens'; it is stripped: give a default"),
     (preset('system_mode = "append"'), "line 3: presets.p.system_mode: .*prepend"),
     (preset('arms = [{ model = "x" }]'), "line 1: presets.p: give 'model', or 'arms'"),
     ("[presets.p]\narms = [{ model = 'x' }, { model = 'x' }]\n", "two arms have the same name"),

@@ -104,6 +104,7 @@ async def test_what_is_wrong_with_the_lines_is_told_with_their_numbers(tmp_path:
         (b"{nonsense", "invalid_json_line", None),
         (b"[1]", "invalid_json_line", None),
         (b'"\xff"', "invalid_json_line", None),
+        (b'{"body": ' + b"[" * 9_000 + b"]" * 9_000 + b"}", "nested_too_deep", None),
         (jsonl([{**line(1), "custom_id": None}]), "missing_required_parameter", "custom_id"),
         (jsonl([{**line(1), "custom_id": 7}]), "invalid_custom_id", "custom_id"),
         (jsonl([{**line(1), "method": "GET"}]), "invalid_method", "method"),
@@ -132,6 +133,25 @@ async def test_an_empty_file_fails(tmp_path: Path) -> None:
     assert batch.status == "failed"
     assert batch.errors is not None
     assert [error.code for error in batch.errors.data or []] == ["empty_file"]
+
+
+async def test_a_batch_that_always_meets_a_defect_is_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("server.batches.runner.AGAIN_S", 0.0)
+    monkeypatch.setattr("server.batches.runner.POLL_S", 0.01)
+    opened: list[str] = []
+
+    def read_input(path: Path, *_: object) -> None:
+        opened.append(path.name)
+        raise AssertionError("a defect")
+
+    monkeypatch.setattr(job, "read_input", read_input)
+    async with batch_server(ScriptedService(), tmp_path) as client:
+        batch = await ended(client, await begin(client, [line(1)]))
+    assert (batch.status, len(opened)) == ("failed", 3)
+    assert batch.errors is not None
+    assert [error.code for error in batch.errors.data or []] == ["server_error"]
 
 
 async def test_a_long_line_is_named_and_the_next_one_read(tmp_path: Path) -> None:
