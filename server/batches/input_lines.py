@@ -106,10 +106,8 @@ def _check(
 
     try:
         line = _line_decoder.decode(_without_mark(raw))
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         return wrong("invalid_json_line", f"This line is no JSON object: {error}.", None)
-    except RecursionError:
-        return wrong("nested_too_deep", "This line is nested too deep; flatten it.", None)
     for name in ("custom_id", "method", "url"):
         if not getattr(line, name):
             return wrong("missing_required_parameter", f"Missing required parameter: '{name}'.", name)

@@ -111,7 +111,9 @@ class BatchJob:
 
     async def fail(self) -> None:
         """End the batch, which `run` can't bring to its end. Raises StoreError."""
-        message = "The server met a defect in this batch, each time that it went on with it; its log has more."
+        message = (
+            "The server met a defect in this batch, each time that it went on with it; its log has more."
+        )
         await self._close("failed", [LineError(code="server_error", message=message)])
 
     # --- its lines ---

@@ -77,11 +77,20 @@ class KeyFile:
             keys.append(key)
         return key, secret
 
-    def rotate(self, name: str, overlap_s: int = 0) -> tuple[Key, str]:
-        """Give a key a new secret; the ones before are good for `overlap_s` more. Raises ConfigError."""
+    def rotate(self, name: str, overlap_s: int = 0, expires: int | None = None) -> tuple[Key, str]:
+        """Give a key a new secret, and the end `expires`; the secrets before are good for `overlap_s` more.
+
+        Without `expires` its end stays. Raises ConfigError, also for a key that has expired and would stay so.
+        """
         secret, now = new_secret(), int(self._now())
         with self._changing() as keys:
             at = _index(keys, name)
+            if expires is not None:
+                keys[at] = msgspec.structs.replace(keys[at], expires=expires)
+            elif keys[at].has_expired(now):
+                raise ConfigError(
+                    f"the key {name} has expired, and keeps its end; give it a new one: --expires 90d"
+                )
             before = []
             for old in keys[at].secrets:
                 end = now + overlap_s if old.expires is None else min(old.expires, now + overlap_s)

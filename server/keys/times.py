@@ -68,7 +68,7 @@ def _within_the_calendar(text: str, flag: str) -> Iterator[None]:
     try:
         yield
     except (OverflowError, ValueError) as error:
-        raise ConfigError(f"{flag} {text!r} is in no year from 1 to 9999; give a nearer date") from error
+        raise ConfigError(f"{flag} {text!r} is too far away; give a nearer date") from error
 
 
 def _date(text: str, flag: str) -> datetime:

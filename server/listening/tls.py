@@ -161,9 +161,9 @@ def _problem(error: ssl.SSLError, certificate: Path, key: Path) -> str:
             f"the key {key} doesn't belong to the certificate {certificate}; give the pair that was made"
             " together"
         )
-    if "BEGIN" not in _text(key, "--tls-key"):
+    if "PRIVATE KEY-----" not in _text(key, "--tls-key"):
         return f"--tls-key {key} has no PEM key (-----BEGIN PRIVATE KEY-----)"
-    if "BEGIN" not in _text(certificate, "--tls-cert"):
+    if "CERTIFICATE-----" not in _text(certificate, "--tls-cert"):
         return f"--tls-cert {certificate} has no PEM certificate (-----BEGIN CERTIFICATE-----)"
     why = (error.reason or str(error)).replace("_", " ").lower()
     return f"the certificate {certificate} and the key {key} can't be used ({why})"

@@ -174,7 +174,7 @@ def expired_key(name: str, expired: str) -> ApiError:
     """Return the error for a key that was good until `expired`."""
     body = ErrorBody(
         message=f"The API key {name} has expired ({expired}); ask whoever runs the server for a new one "
-        f"(corral keys rotate {name}, or add)",
+        f"(corral keys rotate {name} --expires 90d)",
         type=INVALID,
         code="invalid_api_key",
     )

@@ -57,6 +57,17 @@ def test_a_name_is_taken_once(file: KeyFile) -> None:
     assert file.path.read_bytes() == before
 
 
+def test_a_key_that_has_expired_is_rotated_with_a_new_end_alone(file: KeyFile) -> None:
+    file.add("bob", DEFAULT_SCOPES, ALL_MODELS, KeyLimits(), 1000)
+    before = file.path.read_bytes()
+    with pytest.raises(ConfigError, match="bob has expired, and keeps its end"):
+        file.rotate("bob")
+    assert file.path.read_bytes() == before
+    key, secret = file.rotate("bob", 0, 5000)
+    assert (key.expires, key.has_expired(1000.0)) == (5000, False)
+    assert [each.sha256 for each in key.secrets] == [digest(secret.encode()).hex()]
+
+
 def test_a_rotated_key_keeps_all_but_its_secret(file: KeyFile) -> None:
     old = add(file)
     [before] = file.read()

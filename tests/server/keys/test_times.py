@@ -44,12 +44,12 @@ def test_first_days() -> None:
 
 @pytest.mark.parametrize("text", ["9999-12-31", "9999-12-31T23:59-10:00"])
 def test_an_end_beyond_the_calendar(text: str) -> None:
-    with pytest.raises(ConfigError, match="is in no year from 1 to 9999"):
+    with pytest.raises(ConfigError, match="is too far away"):
         read_moment(text, NOW, "--expires")
 
 
 def test_a_first_day_beyond_the_calendar() -> None:
-    with pytest.raises(ConfigError, match="is in no year from 1 to 9999"):
+    with pytest.raises(ConfigError, match="is too far away"):
         read_first_day("0001-01-01T00:00+10:00", NOW, "--since")
 
 
