@@ -80,7 +80,7 @@ class KeyFile:
     def rotate(self, name: str, overlap_s: int = 0, expires: int | None = None) -> tuple[Key, str]:
         """Give a key a new secret, and the end `expires`; the secrets before are good for `overlap_s` more.
 
-        Without `expires` its end stays. Raises ConfigError, also for a key that has expired and would stay so.
+        Without `expires` its end stays. Raises ConfigError, also for a key that has reached its end then.
         """
         secret, now = new_secret(), int(self._now())
         with self._changing() as keys:
@@ -89,7 +89,7 @@ class KeyFile:
                 keys[at] = msgspec.structs.replace(keys[at], expires=expires)
             elif keys[at].has_expired(now):
                 raise ConfigError(
-                    f"the key {name} has expired, and keeps its end; give it a new one: --expires 90d"
+                    f"the key {name} has expired and keeps its end; give it a new one: --expires 90d"
                 )
             before = []
             for old in keys[at].secrets:

@@ -60,7 +60,7 @@ def test_a_name_is_taken_once(file: KeyFile) -> None:
 def test_a_key_that_has_expired_is_rotated_with_a_new_end_alone(file: KeyFile) -> None:
     file.add("bob", DEFAULT_SCOPES, ALL_MODELS, KeyLimits(), 1000)
     before = file.path.read_bytes()
-    with pytest.raises(ConfigError, match="bob has expired, and keeps its end"):
+    with pytest.raises(ConfigError, match="bob has expired and keeps its end"):
         file.rotate("bob")
     assert file.path.read_bytes() == before
     key, secret = file.rotate("bob", 0, 5000)

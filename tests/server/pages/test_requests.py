@@ -54,12 +54,13 @@ def test_a_request_has_the_settings_and_the_branch() -> None:
 def test_calls_and_their_results_go_along_and_cut_calls_dont() -> None:
     whole = Call(id="a", name="f", arguments='{"x": 1}')
     cut = Call(id="b", name="g", arguments='{"x": ')
+    deep = Call(id="c", name="g", arguments="[" * 100_000)
     body = json.loads(
         requests.request_body(
             {},
             [
                 message("1", "user", text="Go"),
-                message("2", "assistant", "1", calls=[whole, cut], thoughts="Hm."),
+                message("2", "assistant", "1", calls=[whole, cut, deep], thoughts="Hm."),
                 message("3", "tool", "2", text="done", call_id="a"),
                 message("4", "assistant", "3"),  # one that failed at once
             ],
