@@ -23,8 +23,8 @@ def parse_duration(value: object) -> float:
 
     A number without a unit is seconds, in a text too. Raises ConfigError.
     """
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if is_number and not (isinstance(value, float) and math.isnan(value)):
+    is_nan = isinstance(value, float) and math.isnan(value)
+    if isinstance(value, int | float) and not isinstance(value, bool) and not is_nan:
         return math.inf if value < 0 or value > _LONGEST_S else float(value)
     match = _TEXT.fullmatch(value.strip()) if isinstance(value, str) and len(value) <= 64 else None
     if match is None:

@@ -6,8 +6,10 @@ import json
 import logging
 import shlex
 from contextlib import suppress
+from typing import Any, Final
 
 from models.errors import WorkerError
+from models.pooling import ModelKind
 from models.version import VERSION
 from server.cli.console import say, size
 from server.listener import Listener
@@ -18,6 +20,14 @@ from server.supervisor.supervisor import Supervisor
 logger = logging.getLogger("corral.serve")
 
 QUESTION = "What is the capital of France?"
+_FACTS = ["Llamas eat grass.", "Paris is the capital of France."]
+_TRIALS: Final[dict[ModelKind, tuple[str, dict[str, Any]]]] = {
+    "text": ("/v1/chat/completions", {"messages": [{"role": "user", "content": QUESTION}]}),
+    "embedding": ("/v1/embeddings", {"input": QUESTION}),
+    "rerank": ("/v1/rerank", {"query": QUESTION, "documents": _FACTS}),
+    "classification": ("/embedding", {"content": QUESTION}),
+}
+"""The route and the request to try with a model of each kind."""
 """The request to try asks this."""
 
 
@@ -64,7 +74,9 @@ async def describe(supervisor: Supervisor, listener: Listener, *, asks_for_keys:
         shown = ", ".join(others[:6]) + (f" and {len(others) - 6} more" if len(others) > 6 else "")
         lines.append(f"  on demand  {shown}")
     if models:
-        lines.append(f"  try      {example(url, (loaded or models)[0].name, key=asks_for_keys, path=path)}")
+        chosen = (loaded or models)[0]
+        kind = _kind(chosen)
+        lines.append(f"  try      {example(url, chosen.name, key=asks_for_keys, path=path, kind=kind)}")
     lines.append("  stop     Ctrl-C")
     return "\n".join(lines)
 
@@ -81,14 +93,19 @@ def url_of(host: str, port: int, *, tls: bool = False) -> str:
     return f"{'https' if tls else 'http'}://{shown}:{port}"
 
 
-def example(url: str, model: str, *, key: bool, path: str | None = None) -> str:
+def _kind(status: ModelStatus) -> ModelKind:
+    """Return what a model is for, as far as that is known before it is loaded."""
+    pooling = None if status.info is None else status.info.pooling
+    return "text" if pooling is None else pooling.kind
+
+
+def example(url: str, model: str, *, key: bool, path: str | None = None, kind: ModelKind = "text") -> str:
     """Return a request that can be pasted into a shell; `path` is that of a unix socket."""
-    body = json.dumps({"model": model, "messages": [{"role": "user", "content": QUESTION}]})
+    route, wish = _TRIALS[kind]
+    body = json.dumps({"model": model, **wish})
     authorization = " -H 'Authorization: Bearer KEY'" if key else ""
     way = "" if path is None else f"--unix-socket {shlex.quote(path)} "
-    return (
-        f"curl {way}{url}/v1/chat/completions -H 'Content-Type: application/json'{authorization} -d '{body}'"
-    )
+    return f"curl {way}{url}{route} -H 'Content-Type: application/json'{authorization} -d '{body}'"
 
 
 async def _model_line(status: ModelStatus, supervisor: Supervisor) -> str:
@@ -106,9 +123,10 @@ async def _model_line(status: ModelStatus, supervisor: Supervisor) -> str:
     parts.append(f"{info.n_gpu_layers} layers on the GPU" if info.n_gpu_layers else "on the CPU")
     if info.kernels.by == "corral":
         parts.append(f"matrix kernels for {info.kernels.instruction_set}")
-    parts.append(
-        "the model's own chat template"
-        if info.prompt_format == "template"
-        else f"format {info.prompt_format}"
-    )
+    if info.pooling is not None:
+        parts.append(f"{_kind(status)}, pooling {info.pooling.name}")
+    elif info.prompt_format == "template":
+        parts.append("the model's own chat template")
+    else:
+        parts.append(f"format {info.prompt_format}")
     return ", ".join(parts)
