@@ -105,7 +105,7 @@ def example(url: str, model: str, *, key: bool, path: str | None = None, kind: M
     body = json.dumps({"model": model, **wish})
     authorization = " -H 'Authorization: Bearer KEY'" if key else ""
     way = "" if path is None else f"--unix-socket {shlex.quote(path)} "
-    return f"curl {way}{url}{route} -H 'Content-Type: application/json'{authorization} -d '{body}'"
+    return f"curl {way}{url}{route} -H 'Content-Type: application/json'{authorization} -d {shlex.quote(body)}"
 
 
 async def _model_line(status: ModelStatus, supervisor: Supervisor) -> str:

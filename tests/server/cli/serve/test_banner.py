@@ -10,7 +10,7 @@ import pytest
 
 from models.pooling import ModelKind, PooledKind
 from server.cli.serve.banner import example
-from server.openai.requests.reading import ReadJob, read
+from server.openai.requests.reading import GenerationRead, PooledRead, ReadJob, read
 
 PURPOSES: dict[str, Any] = {
     "/v1/chat/completions": "chat",
@@ -29,4 +29,6 @@ def test_it_is_one_that_the_models_kind_answers(kind: ModelKind) -> None:
     assert (purpose == "chat") == (kind == "text")
     body = words[words.index("-d") + 1]
     assert json.loads(body)["model"] == "org/it's"
-    assert not read(ReadJob(purpose=purpose), body.encode()).unknown
+    outcome = read(ReadJob(purpose=purpose), body.encode())
+    assert isinstance(outcome, GenerationRead | PooledRead)
+    assert not outcome.unknown
