@@ -191,6 +191,7 @@ async def test_a_defect_is_a_500_that_tells_nothing(stream: bool) -> None:
     assert "secret" not in response.text
     assert "mine" in error["message"]
     assert response.headers["x-request-id"] == "mine"
+    assert response.headers["connection"] == "close", "uvicorn closes it"
 
 
 async def test_unknown_fields_are_ignored_and_logged_once(caplog: pytest.LogCaptureFixture) -> None:
