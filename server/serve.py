@@ -66,6 +66,8 @@ from server.usage.ledger import UsageLedger
 if TYPE_CHECKING:
     from server.tracing.provider import Tracing
 
+logger = logging.getLogger("corral.serve")
+
 READY = "requests are answered"
 LAST_BYTES_S = 3.0
 """Answers have this many seconds to leave after the workers have ended."""
@@ -157,6 +159,13 @@ class ModelServer:
             ),
         )
         check_models(config.presets, supervisor.find, supervisor.models)
+        known = [each for _, entry, _ in supervisor.managed() for each in (entry.name, entry.key)]
+        for name in config.lives.unmet(known):
+            logger.warning(
+                "--pin, --priority or --model-keep-alive name '%s', which isn't here (yet); `corral list` has"
+                " the models' names",
+                name,
+            )
         return cls(config, supervisor, parts, _tracing_of(config), read_again)
 
     @property

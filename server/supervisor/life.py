@@ -50,6 +50,10 @@ class LifeSettings:
             priority=_of(self.priorities, name, key, 0),
         )
 
+    def unmet(self, known: Collection[str]) -> list[str]:
+        """Return the names that have a wish and aren't among the `known` ones, names and keys of files."""
+        return sorted({*self.keep_alives_s, *self.priorities, *self.pinned} - set(known))
+
 
 class IdleTimer:
     """Calls `expired` once a model was idle for long enough. It belongs to the event loop."""

@@ -25,6 +25,7 @@ from server.listening.service_manager import ServiceManager
 from server.listening.tls import TlsFiles
 from server.listening.unix_socket import UnixListener
 from server.serve import ModelServer, ServeObserver, listen
+from server.supervisor.catalogue import CatalogueEntry
 from server.supervisor.supervisor import Supervisor
 from tests.server.listening.certificates import make_pair
 
@@ -64,6 +65,19 @@ def test_a_program_serves_and_observes(store: ModelStore, capfd: pytest.CaptureF
         ModelServer.of(CONFIG, store, []).run(listener, observer)
     assert observer.moments == [("ready", [], 0), ("stopping", 0, 3.0), "stopped"]
     assert capfd.readouterr() == ("", "")
+
+
+def test_wishes_for_models_that_are_not_here_are_told(
+    store: ModelStore, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "one.gguf"
+    entry = CatalogueEntry(name="one", path=path, type="F32", size_bytes=1, created=0)
+    config = ServerConfig(
+        port=0, pin=("one", "other:q4_k_m"), priority=("one:F32=2",), model_keep_alive=("third=5m",)
+    )
+    ModelServer.of(config, store, [entry])
+    told = [record.getMessage() for record in caplog.records if "which isn't here" in record.getMessage()]
+    assert [message.split("'")[1] for message in told] == ["other:Q4_K_M", "third"]
 
 
 def test_a_hangup_reads_the_settings_again(
