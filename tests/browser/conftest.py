@@ -17,8 +17,8 @@ from tests.browser.chromium import WAIT_S, Browser, Tab, chromium
 from tests.browser.loopback import Loopback
 
 ROOT = Path(__file__).parents[2]
-URL = "http://127.0.0.1:8240"
-KEYED_URL = "http://127.0.0.1:8241"
+URL = "http://127.0.0.1:9400"
+KEYED_URL = "http://127.0.0.1:9401"
 KEY = "a-key"
 AXE = "4.14.1"
 """The version of axe-core that judges the page."""

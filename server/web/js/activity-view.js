@@ -4,6 +4,7 @@ import { count, html, seconds, useEffect, useState } from "./base.js";
 import { Page } from "./page.js";
 
 const AGAIN_MS = 1000;
+const USAGE_DAYS = 30;
 
 export function ActivityView({ menu }) {
   const [live, setLive] = useState(undefined);
@@ -19,7 +20,7 @@ export function ActivityView({ menu }) {
   }
   useEffect(() => {
     void look();
-    callIfThere("GET", "/admin/usage").then(setUsage, () => {});
+    usageOf().then(setUsage, (error) => setProblem(error.message));
     const timer = setInterval(() => document.hidden || look(), AGAIN_MS);
     return () => clearInterval(timer);
   }, []);
@@ -36,9 +37,17 @@ export function ActivityView({ menu }) {
       ${problem && html`<p class="note bad" role="alert">${problem}</p>`}
       ${live === null && html`<p class="hint">This key may not see other requests.</p>`}
       ${live && html`<${Live} requests=${live.data} onCancel=${cancel} />`}
-      ${usage && html`<${Usage} rows=${usage.data ?? []} />`}
+      ${usage && html`<${Usage} rows=${usage.data} isOwn=${usage.isOwn} />`}
     <//>
   `;
+}
+
+/** Everybody's usage of the last days, or one's own where the key may not see others'; null: nothing is counted. */
+async function usageOf() {
+  const found = await callIfThere("GET", `/admin/usage?since=${USAGE_DAYS}d`);
+  if (found) return { data: found.data, isOwn: false };
+  const own = await callIfThere("GET", `/v1/usage?since=${USAGE_DAYS}d`);
+  return own && { data: own.data, isOwn: true };
 }
 
 function Live({ requests, onCancel }) {
@@ -70,17 +79,17 @@ function routeOf(path) {
   return path?.startsWith("/web/chats/") ? "this page" : path ?? "";
 }
 
-function Usage({ rows }) {
+function Usage({ rows, isOwn }) {
   const most = Math.max(1, ...rows.map((row) => (row.prompt_tokens ?? 0) + (row.completion_tokens ?? 0)));
   return html`
     <section class="card" aria-labelledby="usage-title">
-      <h2 id="usage-title">Usage</h2>
+      <h2 id="usage-title">${isOwn ? "Your usage" : "Usage"} <span class="faint">of the last ${USAGE_DAYS} days</span></h2>
       ${!rows.length
         ? html`<p class="hint">Nothing has been used yet.</p>`
         : html`<div class="wide-table"><table>
-            <thead><tr><th scope="col">Day</th><th scope="col">Key</th><th scope="col">Model</th><th scope="col" class="right">Requests</th><th scope="col" class="right">Prompt</th><th scope="col" class="right">Answer</th><th scope="col">Share</th></tr></thead>
+            <thead><tr><th scope="col">Day</th>${!isOwn && html`<th scope="col">Key</th>`}<th scope="col">Model</th><th scope="col" class="right">Requests</th><th scope="col" class="right">Prompt</th><th scope="col" class="right">Answer</th><th scope="col">Share</th></tr></thead>
             <tbody>${rows.map(
-              (row, place) => html`<tr key=${place}><td>${row.day}</td><td>${row.key ?? row.name ?? ""}</td><td>${row.model}</td><td class="right">${count(row.requests)}</td>
+              (row, place) => html`<tr key=${place}><td>${row.day}</td>${!isOwn && html`<td>${row.key || "none"}</td>`}<td>${row.model}</td><td class="right">${count(row.requests)}</td>
                 <td class="right">${count(row.prompt_tokens)}</td><td class="right">${count(row.completion_tokens)}</td>
                 <td><meter min="0" max=${most} value=${(row.prompt_tokens ?? 0) + (row.completion_tokens ?? 0)} aria-label="Share of the most"></meter></td></tr>`,
             )}</tbody>

@@ -1,79 +1,94 @@
-// An answer's Markdown on the page, also while it is written: only its last block is drawn again.
+// An answer's Markdown on the page, also while it is written: only the end of its last block is drawn again.
 import { codeElement, GrowingCode } from "./code.js";
+import { lineStart, partOf } from "./growing-block.js";
 import { blocksOf, draw, parse } from "./markdown.js";
 import { mathsElement } from "./maths.js";
+import { NodeTail } from "./node-tail.js";
 
 const MAKERS = { code: codeElement, maths: mathsElement };
+/** Makers for a block that is still written: colours come when it is settled. */
+const GROWING = { code: (text, info) => new GrowingCode(info, text).node, maths: mathsElement };
 /** A frame's drawing may take this part of the time: a long last block is drawn less often. */
 const SHARE = 0.25;
-/** A whole answer is drawn so many characters at a time. */
+/** Text is drawn in tasks of so many characters at most, between which the page answers to its user. */
 const SLICE_CHARS = 3000;
+/** A last block of more characters is drawn by its new lines alone, where it can be. */
+const WHOLE_CHARS = 1500;
 
 /** Draws one answer into `root`. `append` while it is written, `finish` at its end; `show` for a whole one. */
 export class AnswerText {
   constructor(root) {
     this._root = root;
-    this._env = {};
     this._text = "";
-    this._whole = null; // a text that is drawn in slices
-    this._settled = 0; // so many characters are drawn for good
-    this._last = null; // the nodes of the last block
-    this._growing = null;
-    this._frame = 0;
-    this._timer = 0;
+    this._frame = this._timer = 0;
     this._notBefore = 0;
+    this._begin();
   }
 
   get text() {
-    return this._whole ?? this._text;
+    return this._text;
   }
 
-  /** Draws a whole answer; a long one in slices, between which the page answers to its user. */
+  /** Draws a whole answer in place of what is there. */
   show(text) {
     this._stop();
-    this._whole = text;
-    this._text = "";
-    this._settled = 0;
-    this._last = this._growing = null;
-    this._env = {};
-    this._root.replaceChildren();
-    const slice = () => {
-      this._timer = 0;
-      this._text = text.slice(0, this._text.length + SLICE_CHARS);
-      if (this._text.length === text.length) this.finish();
-      else {
-        this._draw();
-        this._timer = setTimeout(slice, 0);
-      }
-    };
-    slice();
+    this._begin();
+    this._text = this._waiting = text;
+    this.finish();
   }
 
   append(text) {
     this._text += text;
+    this._waiting += text;
     if (this._frame || this._timer) return;
     const wait = this._notBefore - performance.now();
-    if (wait > 8) {
-      this._timer = setTimeout(() => {
-        this._timer = 0;
-        this._request();
-      }, wait);
-    } else this._request();
+    if (wait > 8) this._after(wait, () => this._request());
+    else this._request();
   }
 
   /** Draws what is left, for good. Links that were defined after their use need the whole text once more. */
   finish() {
     this._stop();
-    this._env.isFinal = true;
-    const isWhole = this._settled > 0 && Object.keys(this._env.references ?? {}).length > 0;
-    if (isWhole) {
-      this._root.replaceChildren();
-      this._settled = 0;
-      this._last = null;
+    if (this._waiting.length > SLICE_CHARS) {
+      this.draw();
+      this._after(0, () => this.finish());
+      return;
     }
-    this._replaceLast(draw(parse(this._text.slice(this._settled), this._env), MAKERS));
-    this._settled = this._text.length;
-    this._last = this._growing = null;
+    if (!this._knowsLinks && Object.keys(this._env.references ?? {}).length > 0) {
+      this._root.style.minHeight = `${this._root.offsetHeight}px`; // nothing below it moves meanwhile
+      this._begin();
+      this._knowsLinks = true;
+      parse(this._text.replaceAll("\r", ""), this._env);
+      this._waiting = this._text;
+      this.finish();
+      return;
+    }
+    this._env.isFinal = true;
+    this._rest += this._taken();
+    this._settle(this._blocks());
+    this._rest = "";
+    this._root.style.minHeight = "";
+  }
+
+  /** Draws what has come, a slice of it at most. */
+  draw() {
+    this._rest += this._taken();
+    const blocks = this._blocks();
+    const source = this._source;
+    const last = blocks.at(-1);
+    if (blocks.length > 1) {
+      const begin = lineStart(source, last.line);
+      // A block whose first line isn't whole may still turn out to be part of the one before.
+      if (source.indexOf("\n", begin) < 0) {
+        this._draw(blocks, GROWING, true);
+        return;
+      }
+      this._settle(blocks.slice(0, -1));
+      this._rest = source.slice(begin);
+    }
+    if (!blocks.length) return;
+    this._draw([last], GROWING, true);
+    if (blocks.length === 1 && this._rest.length > WHOLE_CHARS) this._cut(last);
   }
 
   dispose() {
@@ -82,15 +97,53 @@ export class AnswerText {
 
   // --- inside ---
 
+  /** What is to be parsed: the text that isn't settled, behind what it goes on with. */
+  get _source() {
+    return (this._part?.head ?? "") + this._rest;
+  }
+
+  /** The blocks that aren't settled, the first of which goes on with the part. */
+  _blocks() {
+    const blocks = blocksOf(parse(this._source, this._env));
+    if (!this._part || !blocks.length || this._part.goesOnWith(blocks[0])) return blocks;
+    this._giveUpPart();
+    return this._blocks();
+  }
+
+  /** Begins with nothing. */
+  _begin() {
+    this._env = {}; // has the definitions of links
+    this._waiting = ""; // has come, and isn't parsed
+    this._rest = ""; // is drawn, and may still change
+    this._part = null; // the last block, of which the lines before `_rest` are drawn for good
+    this._knowsLinks = false;
+    this._root.replaceChildren();
+    this._tail = new NodeTail(this._root);
+  }
+
+  _taken() {
+    const taken = this._waiting.slice(0, SLICE_CHARS);
+    this._waiting = this._waiting.slice(taken.length);
+    return taken.replaceAll("\r", "");
+  }
+
   _request() {
     // A page in the background gets no frames; its text is drawn when it is looked at.
     this._frame = requestAnimationFrame(() => {
       this._frame = 0;
       const begun = performance.now();
-      this._draw();
+      this.draw();
       const now = performance.now();
       this._notBefore = now + (now - begun) * (1 / SHARE - 1);
+      if (this._waiting) this._after(0, () => this._request());
     });
+  }
+
+  _after(ms, action) {
+    this._timer = setTimeout(() => {
+      this._timer = 0;
+      action();
+    }, ms);
   }
 
   _stop() {
@@ -99,93 +152,39 @@ export class AnswerText {
     this._frame = this._timer = 0;
   }
 
-  _draw() {
-    const rest = this._text.slice(this._settled);
-    const blocks = blocksOf(parse(rest, this._env));
-    if (!blocks.length) return;
-    const last = blocks.at(-1);
-    if (blocks.length > 1) {
-      const begin = lineStart(rest, last.line);
-      // A block whose first line isn't whole may still turn out to be part of the one before.
-      if (rest.indexOf("\n", begin) >= 0) {
-        const before = blocks.slice(0, -1).flatMap((block) => block.tokens);
-        this._replaceLast(draw(before, MAKERS));
-        this._last = this._growing = null;
-        this._settled += begin;
-      } else {
-        this._growing = null;
-        this._replaceLast(draw(blocks.flatMap((block) => block.tokens), MAKERS));
-        return;
-      }
-    }
-    this._drawLast(last.tokens);
+  /** Draws blocks in place of those that weren't settled; the first one goes on with the part. */
+  _draw(blocks, makers, grows) {
+    const rest = this._part ? blocks.slice(1) : blocks;
+    this._part?.draw(blocks[0], makers, grows);
+    this._tail.replace([...draw(rest.flatMap((block) => block.tokens), makers).childNodes], grows);
   }
 
-  _drawLast(tokens) {
-    const [token] = tokens;
-    if (tokens.length === 1 && token.type === "fence") {
-      const info = token.info.trim().split(/\s+/)[0] ?? "";
-      const content = token.content;
-      if (!this._growing || this._growing.info !== info || !this._growing.grow(content)) {
-        this._growing = new GrowingCode(info);
-        this._growing.grow(content);
-        this._replaceLast(this._growing.node, true);
-      }
-      return;
-    }
-    this._growing = null;
-    this._replaceLast(draw(tokens, { ...MAKERS, code: plainCode }));
+  /** Draws blocks for good. */
+  _settle(blocks) {
+    if (blocks.length) this._draw(blocks, MAKERS, false);
+    this._part?.end();
+    this._part = null;
+    this._tail.keep();
   }
 
-  /** Puts `made` in the place of the last block, keeping the nodes that are the same. */
-  _replaceLast(made, whole = false) {
-    const fresh = made instanceof DocumentFragment ? [...made.childNodes] : [made];
-    const old = this._last ?? [];
-    const result = [];
-    fresh.forEach((node, place) => {
-      const before = old[place];
-      if (before === undefined) this._root.append(node);
-      else if (whole || !graft(before, node)) before.replaceWith(node);
-      result.push(before !== undefined && before.isConnected ? before : node);
-    });
-    for (const node of old.slice(fresh.length)) node.remove();
-    this._last = result;
+  /** Settles the last block but for its last item, row or line. */
+  _cut(block) {
+    const source = this._source;
+    const part = this._part ?? partOf(block, source, this._tail.nodes[0]);
+    const place = part?.cut(block, source, MAKERS) ?? 0;
+    if (!place) return;
+    const nChars = place - (this._part ? part.head.length : 0);
+    part.text += this._rest.slice(0, nChars);
+    this._rest = this._rest.slice(nChars);
+    if (!this._part) this._tail.keep();
+    this._part = part;
   }
-}
 
-/** A block of code within another block that is still written: colours come when it is settled. */
-function plainCode(text, info) {
-  const code = new GrowingCode(info);
-  code.grow(text);
-  return code.node;
-}
-
-function lineStart(text, line) {
-  let place = 0;
-  for (let n = 0; n < line; n += 1) place = text.indexOf("\n", place) + 1;
-  return place;
-}
-
-const CONTAINERS = new Set(["P", "UL", "OL", "LI", "BLOCKQUOTE", "TABLE", "THEAD", "TBODY", "TR", "TD", "TH"]);
-
-/** Makes `old` like `fresh`, changing as little as possible; returns false where it must be replaced. */
-function graft(old, fresh) {
-  if (old.isEqualNode(fresh)) return true;
-  if (old.nodeType === Node.TEXT_NODE && fresh.nodeType === Node.TEXT_NODE) {
-    if (fresh.data.startsWith(old.data)) old.appendData(fresh.data.slice(old.data.length));
-    else old.data = fresh.data;
-    return true;
+  /** Makes the last block a whole again: its beginning is not what it seemed to be. */
+  _giveUpPart() {
+    this._rest = this._part.text + this._rest;
+    this._tail.replace([], false);
+    this._part.node.remove();
+    this._part = null;
   }
-  if (old.nodeName !== fresh.nodeName || old.className !== fresh.className) return false;
-  if (old.dataset?.source !== undefined) return old.dataset.source === fresh.dataset.source;
-  if (!CONTAINERS.has(old.nodeName)) return false;
-  const before = [...old.childNodes];
-  const after = [...fresh.childNodes];
-  after.forEach((node, place) => {
-    const known = before[place];
-    if (known === undefined) old.append(node);
-    else if (!graft(known, node)) known.replaceWith(node);
-  });
-  for (const node of before.slice(after.length)) node.remove();
-  return true;
 }

@@ -29,13 +29,13 @@ export function forgetKey() {
 let asking = null;
 let askForKey = null;
 
-/** `ask(wasWrong)` shows the prompt and returns a promise of the next try. */
+/** `ask(problem)` shows the prompt, with what was wrong with the last key, and returns a promise of the next try. */
 export function onKeyWanted(ask) {
   askForKey = ask;
 }
 
 /** Sends a request and returns the response, which is good. Asks for a key where the server wants one. */
-export async function request(method, path, { body, headers, signal } = {}) {
+export async function request(method, path, { body, headers, signal, keepalive } = {}) {
   for (;;) {
     const key = currentKey();
     let response;
@@ -49,6 +49,7 @@ export async function request(method, path, { body, headers, signal } = {}) {
         },
         body: body === undefined ? undefined : JSON.stringify(body),
         signal,
+        keepalive,
         cache: "no-store",
       });
     } catch (error) {
@@ -57,7 +58,8 @@ export async function request(method, path, { body, headers, signal } = {}) {
     }
     if (response.status === 401 && askForKey) {
       if (currentKey() === key) {
-        asking ??= askForKey(key !== "").finally(() => {
+        const { message } = await errorOf(response);
+        asking ??= askForKey(key === "" ? null : message).finally(() => {
           asking = null;
         });
         await asking;
@@ -89,7 +91,8 @@ export async function callIfThere(method, path) {
   try {
     return await call(method, path);
   } catch (error) {
-    if (error instanceof ApiError && [403, 404, 405].includes(error.status)) return null;
+    const isAbsent = error instanceof ApiError && ([403, 404, 405, 501].includes(error.status) || error.code === "unsupported");
+    if (isAbsent) return null;
     throw error;
   }
 }
@@ -120,17 +123,21 @@ export async function* readEvents(response) {
 }
 
 const pause = (ms) => new Promise((resume) => setTimeout(resume, ms));
+/** A lost server is looked for at least so often. */
+const LOOK_MS = 3000;
 
 /** Yields the events of a running answer behind number `after`, also over broken connections, to its end.
  *
- * Ends without an `end` event where the answer is made no more: it is in the chat then. */
-export async function* answerEvents(chatId, messageId, after, signal) {
+ * Ends without an `end` event where the answer is made no more: it is in the chat then. `onLost(true)` tells of
+ * a server that can't be reached, `onLost(false)` of its return. */
+export async function* answerEvents(chatId, messageId, after, signal, onLost) {
   let last = after;
   let waited = 0;
   while (!signal.aborted) {
     try {
       const headers = { "Last-Event-ID": String(last) };
       const response = await request("GET", `/web/chats/${chatId}/events?message=${messageId}`, { headers, signal });
+      onLost(false);
       if (response.status === 204) return;
       waited = 0;
       for await (const { id, data } of readEvents(response)) {
@@ -141,9 +148,10 @@ export async function* answerEvents(chatId, messageId, after, signal) {
       }
     } catch (error) {
       if (signal.aborted) return;
-      if (error instanceof ApiError && error.status !== 0) throw error;
+      if (error instanceof ApiError && error.status !== 0 && error.status < 500) throw error;
+      if (waited) onLost(true);
     }
-    waited = Math.min(8000, (waited || 250) * 2);
+    waited = Math.min(LOOK_MS, (waited || 125) * 2);
     await pause(waited);
   }
 }

@@ -2,7 +2,12 @@
 import { call, request } from "./api.js";
 import { createStore } from "./base.js";
 
-export const chatList = createStore({ chats: null, query: "", problem: null });
+/** `deleted` is the chat whose deletion can still be undone. */
+export const chatList = createStore({ chats: null, query: "", problem: null, deleted: null });
+
+/** A deletion can be undone for so long. */
+const UNDO_MS = 10000;
+let deleting = 0;
 
 let asked = 0;
 
@@ -11,7 +16,8 @@ export async function loadChats(query = chatList.get().query) {
   const mine = asked;
   try {
     const { data } = await call("GET", `/web/chats?query=${encodeURIComponent(query)}`);
-    if (mine === asked) chatList.set({ chats: data, query, problem: null });
+    const { deleted } = chatList.get();
+    if (mine === asked) chatList.set({ chats: data.filter((each) => each.id !== deleted?.id), query, problem: null });
   } catch (error) {
     if (mine === asked) chatList.set({ query, problem: error.message });
   }
@@ -32,10 +38,36 @@ export async function renameChat(id, title) {
   return chat;
 }
 
-export async function deleteChat(id) {
-  await call("DELETE", `/web/chats/${id}`);
-  chatList.set({ chats: chatList.get().chats.filter((each) => each.id !== id) });
+/** Takes a chat away, and deletes it once that can't be undone any more; its answer is stopped at once. */
+export async function deleteChat({ id, title, running }) {
+  await finishDeletion();
+  chatList.set({ chats: (chatList.get().chats ?? []).filter((each) => each.id !== id), deleted: { id, title } });
+  deleting = setTimeout(finishDeletion, UNDO_MS);
+  if (running) await call("POST", `/web/chats/${id}/stop`);
 }
+
+export async function undoDeletion() {
+  clearTimeout(deleting);
+  chatList.set({ deleted: null });
+  await loadChats();
+}
+
+/** Deletes what was taken away. `options` are those of `call`. */
+async function finishDeletion(options) {
+  const { deleted } = chatList.get();
+  if (deleted === null) return;
+  clearTimeout(deleting);
+  chatList.set({ deleted: null });
+  try {
+    await call("DELETE", `/web/chats/${deleted.id}`, undefined, options);
+  } catch (error) {
+    if (error.status === 404) return; // another tab was faster
+    await loadChats();
+    chatList.set({ problem: `“${deleted.title || "Untitled"}” isn't deleted: ${error.message}` });
+  }
+}
+
+addEventListener("pagehide", () => void finishDeletion({ keepalive: true }));
 
 export async function exportChat(id, format) {
   const response = await request("GET", `/web/chats/${id}/export?format=${format}`);

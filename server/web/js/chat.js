@@ -4,7 +4,7 @@ import { announce, createStore } from "./base.js";
 import { chatList, loadChats, noteChat } from "./chat-list.js";
 import { defaultSettings } from "./preferences.js";
 
-const NOTHING = { id: null, title: "", settings: null, messages: [], head: null, running: null, problem: null, loading: false };
+const NOTHING = { id: null, title: "", settings: null, messages: [], head: null, running: null, isLost: false, problem: null, loading: false };
 
 export const chat = createStore({ ...NOTHING, settings: defaultSettings() });
 
@@ -62,6 +62,7 @@ function pick({ id, title, settings, head, messages, running }) {
 function leave() {
   watching?.abort();
   watching = null;
+  if (chat.get().isLost) chat.set({ isLost: false });
 }
 
 // --- the tree ---
@@ -167,8 +168,9 @@ async function watch(id, messageId, after) {
   leave();
   const mine = new AbortController();
   watching = mine;
+  const onLost = (isLost) => !mine.signal.aborted && chat.get().isLost !== isLost && chat.set({ isLost });
   try {
-    for await (const event of answerEvents(id, messageId, after, mine.signal)) {
+    for await (const event of answerEvents(id, messageId, after, mine.signal, onLost)) {
       if (mine.signal.aborted) return;
       if (event.type === "end") {
         replace(event.data);

@@ -1,5 +1,6 @@
 // Blocks of code: with the language's name, a button that copies, and colours, which are loaded per language.
 import { announce, copyText, later } from "./base.js";
+import { GrowingLines } from "./growing-lines.js";
 
 const VENDOR = "/web/assets/vendor/highlight";
 const LANGUAGES = new Set([
@@ -17,9 +18,6 @@ const ALIASES = {
 const NEEDS = { markdown: ["xml"], php: ["xml"], xml: ["css", "javascript"], shell: ["bash"] };
 /** Colouring takes time in proportion to the code; beyond so many characters it stays plain. */
 const MOST_CHARS = 16000;
-/** While code is written, so many lines share one element, so that a new one moves only its own. */
-const LINES_PER_PART = 40;
-
 let core = null;
 const loaded = new Map();
 
@@ -98,35 +96,43 @@ function colour(hljs, code, language) {
   else code.replaceChildren(result._emitter.root);
 }
 
-/** A block of code that is still being written: lines are only added. */
+const growing = new WeakMap(); // by their nodes
+
+/** A block of code that is still being written: what is new in it moves nothing else. */
 export class GrowingCode {
-  constructor(info) {
+  constructor(info, text = "") {
     const { node, code } = shell(info);
     this.node = node;
     this.info = info;
     this.text = "";
-    this._code = code;
-    this._part = null;
-    this._lines = 0;
+    this._lines = new GrowingLines(code);
+    growing.set(node, this);
+    this.set(text);
   }
 
-  /** Shows `text`, which begins with what was shown before; returns false if it doesn't. */
-  grow(text) {
-    if (!text.startsWith(this.text)) return false;
-    for (const line of text.slice(this.text.length).split(/(?<=\n)/)) {
-      if (this._part === null || this._lines >= LINES_PER_PART) {
-        this._part = document.createElement("span");
-        this._part.className = "code-part";
-        this._part.append("");
-        this._code.append(this._part);
-        this._lines = 0;
-      }
-      this._part.firstChild.appendData(line);
-      if (line.endsWith("\n")) this._lines += 1;
-    }
-    this.text = text;
-    return true;
+  /** Returns the one whose node this is; undefined: there is none. */
+  static of(node) {
+    return growing.get(node);
   }
+
+  /** Shows `text` behind the first `from` characters. */
+  set(text, from = 0) {
+    const shown = this.text.slice(from);
+    if (text.startsWith(shown)) this._lines.append(text.slice(shown.length));
+    else {
+      this._lines.cut(shown.length);
+      this._lines.append(text);
+    }
+    this.text = this.text.slice(0, from) + text;
+  }
+}
+
+/** Lets the block of code `old` show what `fresh` does; returns false where it can't. */
+export function growCode(old, fresh) {
+  const [block, now] = [growing.get(old), growing.get(fresh)];
+  if (!block || !now || block.info !== now.info) return false;
+  block.set(now.text);
+  return true;
 }
 
 function shell(info) {

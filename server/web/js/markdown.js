@@ -98,7 +98,7 @@ function leafOf(token, makers) {
       return makers.code(token.content, token.info.trim().split(/\s+/)[0] ?? "");
     case "math_inline":
     case "math_block":
-      return makers.maths(token.content, token.type === "math_block" || token.markup === "display");
+      return makers.maths(token.content, token.type === "math_block" || token.markup === "display", token.meta?.isOpen ?? false);
     case "image": {
       // Nothing foreign is loaded: an image is a link to it.
       const link = linkOf(token.attrGet("src"));

@@ -69,6 +69,7 @@ function blockRule(state, startLine, endLine, silent) {
   const token = state.push("math_block", "div", 0);
   token.block = true;
   token.content = (end < 0 ? text : text.slice(0, end)).trim();
+  token.meta = { isOpen: end < 0 };
   token.map = [startLine, Math.min(next + 1, endLine)];
   state.line = Math.min(next + 1, endLine);
   return true;

@@ -5,6 +5,7 @@ import { later } from "./base.js";
 const KATEX = "/web/assets/vendor/katex";
 const MOST_CHARS = 20000;
 const drawn = new Map();
+const asked = new WeakSet(); // the elements that are drawn, or never will be
 let loading = null;
 
 function load() {
@@ -19,17 +20,31 @@ function load() {
   return loading;
 }
 
-/** Returns an element for a formula; its source stands in it until it is drawn. */
-export function mathsElement(source, isBlock) {
+/** Returns an element for a formula, with its source in it until `fillMaths` draws it. */
+export function mathsElement(source, isBlock, isOpen) {
   const node = document.createElement(isBlock ? "div" : "span");
   node.className = isBlock ? "maths maths-block" : "maths";
   node.dataset.source = source;
   node.textContent = source;
-  if (source.length > MOST_CHARS) return node;
-  const known = drawn.get(`${isBlock}${source}`);
-  if (known) node.replaceChildren(known.cloneNode(true));
-  else load().then((katex) => later(() => fill(katex, node, source, isBlock)), () => {});
+  if (isOpen || source.length > MOST_CHARS) asked.add(node); // it is still written, or stays as it is
   return node;
+}
+
+/** Draws the formulas in nodes that are on the page. */
+export function fillMaths(nodes) {
+  for (const parent of nodes) {
+    if (parent.nodeType !== Node.ELEMENT_NODE) continue;
+    const found = parent.matches(".maths") ? [parent] : parent.querySelectorAll(".maths");
+    for (const node of found) {
+      if (asked.has(node)) continue;
+      asked.add(node);
+      const isBlock = node.classList.contains("maths-block");
+      const { source } = node.dataset;
+      const known = drawn.get(`${isBlock}${source}`);
+      if (known) node.replaceChildren(known.cloneNode(true));
+      else load().then((katex) => later(() => node.isConnected && fill(katex, node, source, isBlock)), () => {});
+    }
+  }
 }
 
 function fill(katex, node, source, isBlock) {

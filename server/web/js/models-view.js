@@ -1,25 +1,28 @@
 // The models: what is here, how much room it takes, what its quantization has lost; loading and pulling.
-import { bytes, count, html, useEffect, useRef, useState } from "./base.js";
+import { bytes, count, html, useEffect, useState } from "./base.js";
 import { Icon } from "./icons.js";
-import { act, loadModels, models, pull } from "./models.js";
+import { act, cancelJob, loadJobs, loadModels, models, outcomeOf, pull } from "./models.js";
 import { Page } from "./page.js";
 
 const TYPES = ["Q8_0", "Q5_K_M", "Q4_K_M"];
-const AGAIN_MS = 2000;
+const AGAIN_MS = 1500;
+/** So many of the latest jobs are shown. */
+const JOBS_SHOWN = 6;
 
 export function ModelsView({ menu }) {
-  const { list, isManaged, problem } = models.use();
+  const { list, isManaged, jobs, problem } = models.use();
   useEffect(() => {
-    void loadModels();
-    const timer = setInterval(() => document.hidden || loadModels(), AGAIN_MS);
+    const look = () => loadModels().then(loadJobs).catch((error) => models.set({ problem: error.message }));
+    void look();
+    const timer = setInterval(() => document.hidden || look(), AGAIN_MS);
     return () => clearInterval(timer);
   }, []);
   return html`
     <${Page} title="Models" menu=${menu}>
       ${problem && html`<p class="note bad" role="alert">${problem}</p>`}
-      ${list && !list.length && html`<p class="hint">No model is here yet.</p>`}
+      ${list && !list.length && html`<p class="hint">No model is here yet.${isManaged ? " Bring one below." : ""}</p>`}
       <ul class="cards">${(list ?? []).map((model) => html`<${ModelCard} key=${model.id} model=${model} />`)}</ul>
-      ${isManaged && html`<${Pull} />`}
+      ${isManaged && jobs && html`<${Pull} jobs=${jobs.slice(0, JOBS_SHOWN)} />`}
     <//>
   `;
 }
@@ -111,53 +114,44 @@ function rowsOf(loss, type) {
     .filter((row) => row.divergence != null || row.perplexity != null);
 }
 
-function Pull() {
+function Pull({ jobs }) {
   const [reference, setReference] = useState("");
   const [types, setTypes] = useState(TYPES);
-  const [job, setJob] = useState(null);
-  const stop = useRef(null);
-  useEffect(() => () => stop.current?.abort(), []);
-  async function begin(event) {
+  const [problem, setProblem] = useState(null);
+  const attempt = (action) => action().then(() => setProblem(null), (error) => setProblem(error.message));
+  function begin(event) {
     event.preventDefault();
-    stop.current = new AbortController();
-    setJob({ reference, isRunning: true });
-    try {
-      await pull(reference.trim(), types, (progress) => setJob((now) => ({ ...now, progress })), stop.current.signal);
-      setJob((now) => ({ ...now, isRunning: false }));
+    void attempt(async () => {
+      await pull(reference.trim(), types);
       setReference("");
-    } catch (error) {
-      setJob((now) => ({ ...now, isRunning: false, problem: error.name === "AbortError" ? "Cancelled." : error.message }));
-    }
-    await loadModels();
+    });
   }
   return html`
     <section class="card" aria-labelledby="pull-title">
       <h2 id="pull-title">Bring a model</h2>
       <form onSubmit=${begin} class="fields">
         <label class="field">Name on the Hugging Face Hub
-          <input value=${reference} placeholder="org/name" required onInput=${(event) => setReference(event.target.value)} /></label>
-        <fieldset class="row"><legend>Types to make</legend>
-          ${TYPES.map((type) => html`<label class="check" key=${type}><input type="checkbox" checked=${types.includes(type)} onChange=${(event) => setTypes(event.target.checked ? [...types, type] : types.filter((each) => each !== type))} /> ${type}</label>`)}
+          <input value=${reference} placeholder="org/name" required spellcheck="false" autocapitalize="off" onInput=${(event) => setReference(event.target.value)} /></label>
+        <fieldset><legend class="legend">Types to make</legend>
+          <div class="row">${TYPES.map((type) => html`<label class="check" key=${type}><input type="checkbox" checked=${types.includes(type)} onChange=${(event) => setTypes(event.target.checked ? [...types, type] : types.filter((each) => each !== type))} /> ${type}</label>`)}</div>
         </fieldset>
-        <div class="row"><button class="button primary" disabled=${job?.isRunning}>Pull and quantize</button>
-          ${job?.isRunning && html`<button type="button" class="button" onClick=${() => stop.current.abort()}>Stop watching</button>`}</div>
+        <div class="row"><button class="button primary" disabled=${!reference.trim() || !types.length}>Pull and quantize</button></div>
+        ${problem && html`<p class="note bad" role="alert">${problem}</p>`}
       </form>
-      ${job && html`<${Job} job=${job} />`}
+      ${jobs.length > 0 && html`<ul class="jobs" aria-label="Jobs">${jobs.map((job) => html`<${Job} key=${job.id} job=${job} onCancel=${() => attempt(() => cancelJob(job))} />`)}</ul>`}
     </section>
   `;
 }
 
-function Job({ job }) {
-  const progress = job.progress ?? {};
-  const done = first(progress, ["completed", "done_bytes", "done"]);
-  const total = first(progress, ["total", "total_bytes"]);
-  const share = first(progress, ["progress"]) ?? (total ? done / total : null);
-  const text = progress.message ?? progress.status ?? progress.stage ?? progress.state ?? "";
+function Job({ job, onCancel }) {
+  const isRunning = job.state === "running";
+  const types = job.types.length ? ` (${job.types.join(", ")})` : "";
   return html`
-    <div class="job" aria-live="polite">
-      <p>${job.problem ? html`<span class="note bad">${job.problem}</span>` : job.isRunning ? `${job.reference}: ${text || "working"}` : `${job.reference} is here.`}</p>
-      ${job.isRunning && html`<progress max="1" value=${share} aria-label="Progress"></progress>`}
-      ${job.isRunning && total != null && html`<p class="hint">${bytes(done)} of ${bytes(total)}</p>`}
-    </div>
+    <li class="job">
+      <div class="row"><p class=${`grow ${job.state === "failed" ? "bad-text" : ""}`}>${outcomeOf(job)}<span class="faint">${types}</span></p>
+        ${isRunning && html`<button class="button small" aria-label=${`Cancel ${job.model}`} onClick=${onCancel}>Cancel</button>`}</div>
+      ${isRunning && html`<progress max="1" value=${job.progress ?? null} aria-label=${`Progress of ${job.model}`}></progress>`}
+      ${isRunning && job.total > 0 && html`<p class="hint">${bytes(job.completed)} of ${bytes(job.total)}</p>`}
+    </li>
   `;
 }

@@ -1,8 +1,9 @@
 // The models that requests may name: what `/v1/models` says, and `/admin/models` where the server has it.
-import { call, callIfThere, readEvents, request } from "./api.js";
-import { createStore } from "./base.js";
+import { call, callIfThere } from "./api.js";
+import { announce, createStore } from "./base.js";
 
-export const models = createStore({ list: null, isManaged: false, problem: null });
+/** `jobs` are the server's long ones, the newest first; null where it has none or the key may not see them. */
+export const models = createStore({ list: null, isManaged: false, jobs: null, problem: null });
 
 let mayManage = true; // until the server says that it has no such route, or the key no right to it
 
@@ -50,22 +51,29 @@ export async function act(model, action) {
   await loadModels();
 }
 
-/** Pulls and quantizes a model; calls `onProgress` with each event's data until the job ends. */
-export async function pull(reference, types, onProgress, signal) {
-  let response = await request("POST", "/admin/models/pull", {
-    body: { model: reference, ...(types.length ? { types } : {}) },
-    headers: { Accept: "text/event-stream, application/json" },
-    signal,
-  });
-  if (!(response.headers.get("Content-Type") ?? "").startsWith("text/event-stream")) {
-    const job = await response.json();
-    onProgress(job);
-    response = await request("GET", `/admin/jobs/${encodeURIComponent(job.id)}/events`, { signal });
-  }
-  for await (const { event, data } of readEvents(response)) {
-    if (data === "[DONE]") return;
-    const body = JSON.parse(data);
-    if (body.error || event === "error") throw new Error(body.error?.message ?? body.message ?? "the pull failed");
-    onProgress(body);
-  }
+export async function loadJobs() {
+  const found = mayManage ? await callIfThere("GET", "/admin/jobs") : null;
+  const before = new Map((models.get().jobs ?? []).map((job) => [job.id, job.state]));
+  const ended = (found?.data ?? []).filter((job) => job.state !== "running" && before.get(job.id) === "running");
+  models.set({ jobs: found?.data ?? null });
+  for (const job of ended) announce(outcomeOf(job));
+  if (ended.length) await loadModels();
+}
+
+/** Says in a sentence how a job is, or how it ended. */
+export function outcomeOf({ model, kind, state, problem, stage }) {
+  if (state === "done") return `${model} is here.`;
+  if (state === "running") return `${model}: ${stage ?? "waiting"}`;
+  return state === "cancelled" ? `${model}: cancelled.` : `${model}: the ${kind} failed: ${problem}`;
+}
+
+/** Begins to fetch and quantize a model. */
+export async function pull(reference, types) {
+  await call("POST", "/admin/models/pull", { model: reference, ...(types.length ? { types } : {}) });
+  await loadJobs();
+}
+
+export async function cancelJob(job) {
+  await call("POST", `/admin/jobs/${encodeURIComponent(job.id)}/cancel`);
+  await loadJobs();
 }
