@@ -2,9 +2,9 @@
 import { ActivityView } from "./activity-view.js";
 import { onKeyWanted } from "./api.js";
 import { html, render, useEffect, useState } from "./base.js";
-import { chatList, loadChats } from "./chat-list.js";
-import { chat, newChat, openChat, refreshChat, stopAnswer } from "./chat.js";
-import { ChatView } from "./chat-view.js";
+import { chatList, loadChats } from "./chat/chat-list.js";
+import { chat, newChat, openChat, refreshChat, stopAnswer } from "./chat/chat.js";
+import { ChatView } from "./chat/chat-view.js";
 import { askForKey, KeyPrompt } from "./key-prompt.js";
 import { ModelsView } from "./models-view.js";
 import { loadModels } from "./models.js";

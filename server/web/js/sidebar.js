@@ -1,8 +1,8 @@
 // The left side: the chats with a search, and the way to the other views.
 import { currentKey, forgetKey } from "./api.js";
 import { html, useEffect, useRef, useState } from "./base.js";
-import { chatList, grouped, importChat, loadChats } from "./chat-list.js";
-import { chat } from "./chat.js";
+import { chatList, grouped, importChat, loadChats } from "./chat/chat-list.js";
+import { chat } from "./chat/chat.js";
 import { Icon } from "./icons.js";
 import { setTheme, theme } from "./preferences.js";
 

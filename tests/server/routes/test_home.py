@@ -44,14 +44,15 @@ def test_the_pages_have_no_inline_script_or_style_and_name_only_files_that_are_h
     assert not re.search(r'(?:src|href)="(https?:)?//', text)
 
 
-@pytest.mark.parametrize("path", sorted((FOLDER / "js").glob("*.js")), ids=lambda path: path.name)
+@pytest.mark.parametrize("path", sorted((FOLDER / "js").rglob("*.js")), ids=lambda path: path.name)
 def test_modules_import_only_files_that_are_here_and_make_no_html_of_text(path: Any) -> None:
     text = path.read_text()
     known = set(page_files().names())
     for name in re.findall(r'from "([^"]+)"', text) + re.findall(r'import "([^"]+)"', text):
-        target = (
-            name.removeprefix("/web/assets/") if name.startswith("/") else f"js/{name.removeprefix('./')}"
-        )
+        if name.startswith("/"):
+            target = name.removeprefix("/web/assets/")
+        else:
+            target = (path.parent / name).resolve().relative_to(FOLDER).as_posix()
         assert target in known, name
     for word in ("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "new Function"):
         assert word not in text

@@ -1,7 +1,7 @@
 // The settings of a chat: system prompt, sampling, tools, and any other parameter of chat completions.
-import { html, useEffect, useRef, useState } from "./base.js";
-import { Icon } from "./icons.js";
-import { keepDefaultSettings } from "./preferences.js";
+import { html, useEffect, useRef, useState } from "../base.js";
+import { Icon } from "../icons.js";
+import { keepDefaultSettings } from "../preferences.js";
 
 const NUMBERS = [
   ["temperature", "Temperature", "0 is greedy; higher is more varied", { min: 0, max: 5, step: 0.05 }],

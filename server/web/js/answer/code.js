@@ -1,5 +1,5 @@
 // Blocks of code: with the language's name, a button that copies, and colours, which are loaded per language.
-import { announce, copyText, later } from "./base.js";
+import { announce, copyText, later } from "../base.js";
 import { GrowingLines } from "./growing-lines.js";
 
 const VENDOR = "/web/assets/vendor/highlight";

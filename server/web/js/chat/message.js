@@ -1,9 +1,9 @@
 // One message of a chat, with what can be done with it.
-import { AnswerText } from "./answer-text.js";
-import { count, copyText, html, useEffect, useLayoutEffect, useRef, useState, announce } from "./base.js";
+import { AnswerText } from "../answer/answer-text.js";
+import { count, copyText, html, useEffect, useLayoutEffect, useRef, useState, announce } from "../base.js";
 import { chat, onParts, regenerate, sendTurn, showBranch, showText, siblings } from "./chat.js";
-import { Icon } from "./icons.js";
-import { loadModels, models } from "./models.js";
+import { Icon } from "../icons.js";
+import { loadModels, models } from "../models.js";
 
 const LOADING_AGAIN_MS = 1500;
 /** A message with more characters may be scrolled, and so can have the focus. */

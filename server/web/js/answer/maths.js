@@ -1,6 +1,6 @@
 // Formulas, by KaTeX, which is loaded when the first one comes.
 
-import { later } from "./base.js";
+import { later } from "../base.js";
 
 const KATEX = "/web/assets/vendor/katex";
 const MOST_CHARS = 20000;

@@ -1,11 +1,11 @@
 // The open chat: head, messages and box.
-import { html, useLayoutEffect, useRef, useState } from "./base.js";
+import { html, useLayoutEffect, useRef, useState } from "../base.js";
 import { deleteChat, exportChat, renameChat } from "./chat-list.js";
 import { branch, chat, dismissProblem, saveSettings } from "./chat.js";
 import { Composer } from "./composer.js";
-import { Icon } from "./icons.js";
+import { Icon } from "../icons.js";
 import { Answer, Question } from "./message.js";
-import { loadModels, models } from "./models.js";
+import { loadModels, models } from "../models.js";
 import { SettingsPanel } from "./settings-panel.js";
 
 /** So near to the end the view follows what is written. */

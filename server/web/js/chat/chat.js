@@ -1,8 +1,8 @@
 // The open chat: its messages as a tree, the branch that is shown, and the answer that is being made.
-import { answerEvents, call } from "./api.js";
-import { announce, createStore } from "./base.js";
+import { answerEvents, call } from "../api.js";
+import { announce, createStore } from "../base.js";
 import { chatList, loadChats, noteChat } from "./chat-list.js";
-import { defaultSettings } from "./preferences.js";
+import { defaultSettings } from "../preferences.js";
 
 const NOTHING = { id: null, title: "", settings: null, messages: [], head: null, running: null, isLost: false, problem: null, loading: false };
 

@@ -1,6 +1,6 @@
 // The list of chats: loading, searching, and what happens to a chat as a whole.
-import { call, request } from "./api.js";
-import { createStore } from "./base.js";
+import { call, request } from "../api.js";
+import { createStore } from "../base.js";
 
 /** `deleted` is the chat whose deletion can still be undone. */
 export const chatList = createStore({ chats: null, query: "", problem: null, deleted: null });

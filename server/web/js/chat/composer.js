@@ -1,7 +1,7 @@
 // The box for a message: Enter sends, Shift+Enter is a new line, Esc stops the answer.
-import { html, useEffect, useLayoutEffect, useRef, useState } from "./base.js";
+import { html, useEffect, useLayoutEffect, useRef, useState } from "../base.js";
 import { branch, chat, sendTurn, stopAnswer } from "./chat.js";
-import { Icon } from "./icons.js";
+import { Icon } from "../icons.js";
 
 const MOST_ROWS_PX = 260;
 const drafts = new Map(); // by chat, while the page is open
