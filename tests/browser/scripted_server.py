@@ -42,15 +42,19 @@ DEMO = "demo"
 IDLE = "lmsys/vicuna-7b-v1.5"
 GUEST_FILE = "guest-key"
 """The file in FOLDER with the secret of the second key."""
+GO_FILE = "go"
+"""The file in FOLDER whose presence lets jobs end."""
 _LOSS = {"perplexity": 8.27, "kl_divergence": 0.0287, "same_top_token": 0.934}
 _JOB = """
 import json, pathlib, sys, time
 wish = json.loads(input())
-steps = 600 if "endless" in wish["model"] else 10
-for n in range(steps + 1):
-    told = {"event": "progress", "stage": "download", "done": n * 10**8, "total": steps * 10**8}
+go = pathlib.Path(sys.argv[2])
+n = 0
+while "endless" in wish["model"] or not go.exists():
+    told = {"event": "progress", "stage": "download", "done": min(n, 90) * 10**7, "total": 10**9}
     print(json.dumps(told), flush=True)
     time.sleep(0.1)
+    n += 1
 if "missing" in wish["model"]:
     print(json.dumps({"event": "error", "message": "the Hub has no model " + wish["model"]}), flush=True)
     sys.exit(1)
@@ -129,7 +133,7 @@ async def main(port: int, folder: Path, keys: Sequence[str]) -> None:
     parts = AppParts(
         chats=ChatStore(folder / "chats.sqlite", config.web_page_bytes),
         lives=ModelLives(supervisor),
-        jobs=JobTable([sys.executable, "-c", _JOB, str(models)]),
+        jobs=JobTable([sys.executable, "-c", _JOB, str(models), str(folder / GO_FILE)]),
         accounts=Accounts(KeyRing(plain_keys(config), key_file), usage),
     )
     app = create_app(config, supervisor, parts)

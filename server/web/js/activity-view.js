@@ -57,7 +57,7 @@ function Live({ requests, onCancel }) {
       ${!requests.length
         ? html`<p class="hint">No request is being answered.</p>`
         : html`
-            <div class="wide-table"><table>
+            <div class="wide-table" tabindex="0" role="region" aria-labelledby="live-title"><table>
               <thead><tr><th scope="col">Model</th><th scope="col">Route</th><th scope="col">State</th><th scope="col" class="right">Prompt</th><th scope="col" class="right">Answer</th><th scope="col" class="right">Rate</th><th scope="col" class="right">Time</th><th scope="col"><span class="offscreen">Cancel</span></th></tr></thead>
               <tbody>
                 ${requests.map(
@@ -86,7 +86,7 @@ function Usage({ rows, isOwn }) {
       <h2 id="usage-title">${isOwn ? "Your usage" : "Usage"} <span class="faint">of the last ${USAGE_DAYS} days</span></h2>
       ${!rows.length
         ? html`<p class="hint">Nothing has been used yet.</p>`
-        : html`<div class="wide-table"><table>
+        : html`<div class="wide-table" tabindex="0" role="region" aria-labelledby="usage-title"><table>
             <thead><tr><th scope="col">Day</th>${!isOwn && html`<th scope="col">Key</th>`}<th scope="col">Model</th><th scope="col" class="right">Requests</th><th scope="col" class="right">Prompt</th><th scope="col" class="right">Answer</th><th scope="col">Share</th></tr></thead>
             <tbody>${rows.map(
               (row, place) => html`<tr key=${place}><td>${row.day}</td>${!isOwn && html`<td>${row.key || "none"}</td>`}<td>${row.model}</td><td class="right">${count(row.requests)}</td>

@@ -2,7 +2,7 @@
 import { ActivityView } from "./activity-view.js";
 import { onKeyWanted } from "./api.js";
 import { html, render, useEffect, useState } from "./base.js";
-import { chatList, loadChats } from "./chat/chat-list.js";
+import { chatList, loadChats, undoDeletion } from "./chat/chat-list.js";
 import { chat, newChat, openChat, refreshChat, stopAnswer } from "./chat/chat.js";
 import { ChatView } from "./chat/chat-view.js";
 import { askForKey, KeyPrompt } from "./key-prompt.js";
@@ -68,7 +68,7 @@ function App() {
   const menu = () => open(true);
   const close = () => open(false);
   return html`
-    <a class="skip" href="#message" onClick=${(event) => { event.preventDefault(); (document.getElementById("message") ?? document.getElementById("main")).focus(); }}>To the message</a>
+    <a class="skip" href="#main" onClick=${(event) => { event.preventDefault(); (document.getElementById("message") ?? document.getElementById("main")).focus(); }}>${place.view === "chat" ? "To the message" : "To the content"}</a>
     <div class=${`frame ${isOpen ? "has-menu" : ""}`}>
       <${Sidebar} view=${place.view} onClose=${close} />
       <div class="shade" onClick=${close}></div>
@@ -76,9 +76,21 @@ function App() {
       ${place.view === "models" && html`<${ModelsView} menu=${menu} />`}
       ${place.view === "activity" && html`<${ActivityView} menu=${menu} />`}
     </div>
+    <${Deleted} />
     <div class="offscreen" role="status" aria-live="polite" id="announcements"></div>
     <${KeyPrompt} />
   `;
+}
+
+/** What was deleted last, while that can be undone. */
+function Deleted() {
+  const { deleted } = chatList.use();
+  async function undo() {
+    const { id } = deleted;
+    await undoDeletion();
+    location.hash = `#/chat/${id}`;
+  }
+  return html`<div role="status">${deleted && html`<p class="toast said">Deleted <span class="title" dir="auto">“${deleted.title || "Untitled"}”</span> <button class="button small" onClick=${undo}>Undo</button></p>`}</div>`;
 }
 
 render(html`<${App} />`, document.getElementById("app"));

@@ -8,6 +8,8 @@ const TYPES = ["Q8_0", "Q5_K_M", "Q4_K_M"];
 const AGAIN_MS = 1500;
 /** So many of the latest jobs are shown. */
 const JOBS_SHOWN = 6;
+/** A bar of a divergence is full at this one, in nats, where none is greater: a model that has lost much. */
+const FULL_BAR = 0.1;
 
 export function ModelsView({ menu }) {
   const { list, isManaged, jobs, problem } = models.use();
@@ -77,9 +79,9 @@ function fitOf(fits) {
 function Loss({ loss, type }) {
   const rows = rowsOf(loss, type);
   if (!rows.length) return null;
-  const most = Math.max(...rows.map((row) => row.divergence ?? 0), 1e-9);
+  const most = Math.max(...rows.map((row) => row.divergence ?? 0), FULL_BAR);
   return html`
-    <table class="loss">
+    <div class="wide-table" tabindex="0" role="region" aria-label="What quantization lost"><table class="loss">
       <caption>What quantization lost, beside the 16-bit weights</caption>
       <thead><tr><th scope="col">Type</th><th scope="col">Divergence</th><th scope="col" class="right">Same token</th><th scope="col" class="right">Perplexity</th></tr></thead>
       <tbody>
@@ -93,7 +95,7 @@ function Loss({ loss, type }) {
             </tr>`,
         )}
       </tbody>
-    </table>
+    </table></div>
   `;
 }
 

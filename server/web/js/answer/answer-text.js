@@ -22,6 +22,7 @@ export class AnswerText {
     this._text = "";
     this._frame = this._timer = 0;
     this._notBefore = 0;
+    this.finished = null;
     this._begin();
   }
 
@@ -46,9 +47,14 @@ export class AnswerText {
     else this._request();
   }
 
-  /** Draws what is left, for good. Links that were defined after their use need the whole text once more. */
+  /** Draws what is left, for good. Links that were defined after their use need the whole text once more.
+   *
+   * `finished` is kept once all of it is drawn. */
   finish() {
     this._stop();
+    this.finished ??= new Promise((done) => {
+      this._done = done;
+    });
     if (this._waiting.length > SLICE_CHARS) {
       this.draw();
       this._after(0, () => this.finish());
@@ -68,6 +74,7 @@ export class AnswerText {
     this._settle(this._blocks());
     this._rest = "";
     this._root.style.minHeight = "";
+    this._done();
   }
 
   /** Draws what has come, a slice of it at most. */
@@ -75,20 +82,16 @@ export class AnswerText {
     this._rest += this._taken();
     const blocks = this._blocks();
     const source = this._source;
-    const last = blocks.at(-1);
-    if (blocks.length > 1) {
-      const begin = lineStart(source, last.line);
-      // A block whose first line isn't whole may still turn out to be part of the one before.
-      if (source.indexOf("\n", begin) < 0) {
-        this._draw(blocks, GROWING, true);
-        return;
-      }
-      this._settle(blocks.slice(0, -1));
-      this._rest = source.slice(begin);
-    }
     if (!blocks.length) return;
-    this._draw([last], GROWING, true);
-    if (blocks.length === 1 && this._rest.length > WHOLE_CHARS) this._cut(last);
+    // A block whose first line isn't whole may still turn out to be part of the one before.
+    const isWhole = source.indexOf("\n", lineStart(source, blocks.at(-1).line)) >= 0;
+    const open = blocks.slice(isWhole ? -1 : -2);
+    if (open.length < blocks.length) {
+      this._settle(blocks.slice(0, -open.length));
+      this._rest = source.slice(lineStart(source, open[0].line));
+    }
+    this._draw(open, GROWING, true);
+    if (blocks.length === 1 && this._rest.length > WHOLE_CHARS) this._cut(open[0]);
   }
 
   dispose() {

@@ -150,7 +150,7 @@ function shell(info) {
   head.append(name, button);
   const pre = document.createElement("pre");
   pre.tabIndex = 0;
-  pre.setAttribute("role", "region");
+  pre.setAttribute("role", "group");
   pre.setAttribute("aria-label", info ? `Code, ${info.slice(0, 40)}` : "Code");
   const code = document.createElement("code");
   pre.append(code);

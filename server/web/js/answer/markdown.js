@@ -64,7 +64,10 @@ function elementOf(token) {
   if (token.tag === "ol" && token.attrGet("start")) node.start = Number(token.attrGet("start"));
   const align = /^text-align:(left|center|right)$/.exec(token.attrGet("style") ?? "");
   if (align) node.className = align[1];
-  if (token.tag === "table") node.className = "grid";
+  if (token.tag === "table") {
+    node.className = "grid";
+    node.tabIndex = 0; // it may be scrolled
+  }
   return node;
 }
 

@@ -26,6 +26,7 @@ export function mathsElement(source, isBlock, isOpen) {
   node.className = isBlock ? "maths maths-block" : "maths";
   node.dataset.source = source;
   node.textContent = source;
+  if (isBlock) node.tabIndex = 0; // it may be scrolled
   if (isOpen || source.length > MOST_CHARS) asked.add(node); // it is still written, or stays as it is
   return node;
 }

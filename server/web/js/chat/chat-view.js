@@ -17,15 +17,32 @@ export function ChatView({ menu }) {
   const scroller = useRef(null);
   const column = useRef(null);
   const follows = useRef(true);
+  const top = useRef(0);
+  const [isBehind, setBehind] = useState(false);
   const messages = branch(state);
   const shown = messages.filter((message) => message.role !== "tool");
 
   function follow() {
     const node = scroller.current;
-    if (node && follows.current) node.scrollTop = node.scrollHeight;
+    if (!node) return;
+    if (follows.current) node.scrollTop = node.scrollHeight;
+    else setBehind(!isNearEnd(node));
+  }
+  /** Only a user moves up; what grows below isn't a wish to stay. */
+  function onScroll({ target }) {
+    if (isNearEnd(target)) follows.current = true;
+    else if (target.scrollTop < top.current - 1) follows.current = false;
+    top.current = target.scrollTop;
+    setBehind(!follows.current);
+  }
+  function goToEnd() {
+    follows.current = true;
+    follow();
+    document.getElementById("message")?.focus();
   }
   useLayoutEffect(() => {
     follows.current = true;
+    setBehind(false);
     follow();
   }, [state.id, state.head, state.loading]);
   useLayoutEffect(() => {
@@ -36,11 +53,9 @@ export function ChatView({ menu }) {
 
   return html`
     <main class="chat" id="main" tabindex="-1">
+      ${shown.length > 0 && html`<h1 class="offscreen">${state.title || "Untitled"}</h1>`}
       <${Head} state=${state} menu=${menu} onSettings=${() => showSettings(true)} />
-      <div class="scroller" ref=${scroller} tabindex="-1" onScroll=${(event) => {
-        const { scrollHeight, scrollTop, clientHeight } = event.target;
-        follows.current = scrollHeight - scrollTop - clientHeight < NEAR_PX;
-      }}>
+      <div class="scroller" ref=${scroller} tabindex="-1" onScroll=${onScroll}>
         <div class="column" ref=${column}>
           ${!shown.length && !state.loading && !state.problem && html`<${Welcome} />`}
           ${shown.map((message, place) =>
@@ -52,12 +67,18 @@ export function ChatView({ menu }) {
         </div>
       </div>
       <div class="column bottom">
+        ${isBehind && html`<button class="round to-end" aria-label="To the end" title="To the end" onClick=${goToEnd}><${Icon} name="down" /></button>`}
+        ${state.isLost && html`<p class="note bad" role="alert">The server can't be reached; trying again …</p>`}
         ${state.problem && html`<div class="note bad row" role="alert"><span class="grow">${state.problem}</span><button class="icon-button" aria-label="Dismiss" onClick=${dismissProblem}><${Icon} name="close" /></button></div>`}
         <${Composer} />
       </div>
       ${hasSettings && html`<${SettingsPanel} settings=${state.settings} onClose=${() => showSettings(false)} onSave=${saveSettings} />`}
     </main>
   `;
+}
+
+function isNearEnd({ scrollHeight, scrollTop, clientHeight }) {
+  return scrollHeight - scrollTop - clientHeight < NEAR_PX;
 }
 
 function Welcome() {
@@ -121,17 +142,14 @@ function Title({ state }) {
 }
 
 function ChatMenu({ state }) {
-  const dialog = useRef(null);
   const menu = useRef(null);
-  const attempt = (action) => action().catch((error) => chat.set({ problem: error.message }));
   function choose(action) {
     menu.current.open = false;
-    return attempt(action);
+    return action().catch((error) => chat.set({ problem: error.message }));
   }
-  async function remove() {
-    dialog.current.close();
-    await deleteChat(state.id);
+  function remove() {
     location.hash = "#/";
+    return deleteChat(state);
   }
   return html`
     <details class="menu" ref=${menu} onFocusOut=${(event) => { if (!menu.current.contains(event.relatedTarget)) menu.current.open = false; }}
@@ -140,16 +158,8 @@ function ChatMenu({ state }) {
       <div class="menu-body">
         <button onClick=${() => choose(() => exportChat(state.id, "markdown"))}><${Icon} name="download" /> Export as Markdown</button>
         <button onClick=${() => choose(() => exportChat(state.id, "json"))}><${Icon} name="download" /> Export as JSON</button>
-        <button class="danger" onClick=${() => choose(async () => dialog.current.showModal())}><${Icon} name="trash" /> Delete</button>
+        <button class="danger" onClick=${() => choose(remove)}><${Icon} name="trash" /> Delete</button>
       </div>
     </details>
-    <dialog ref=${dialog} aria-labelledby="delete-title">
-      <h2 id="delete-title">Delete this chat?</h2>
-      <p>All its messages and branches go, for good.</p>
-      <div class="row end">
-        <button class="button" onClick=${() => dialog.current.close()}>Keep it</button>
-        <button class="button danger" onClick=${() => attempt(remove)}>Delete</button>
-      </div>
-    </dialog>
   `;
 }

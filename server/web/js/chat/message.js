@@ -1,13 +1,16 @@
 // One message of a chat, with what can be done with it.
 import { AnswerText } from "../answer/answer-text.js";
-import { count, copyText, html, useEffect, useLayoutEffect, useRef, useState, announce } from "../base.js";
+import { count, copyText, html, useMemo, useEffect, useLayoutEffect, useRef, useState, announce } from "../base.js";
 import { chat, onParts, regenerate, sendTurn, showBranch, showText, siblings } from "./chat.js";
+import { GrowingText, wordCounter } from "./growing-text.js";
 import { Icon } from "../icons.js";
 import { loadModels, models } from "../models.js";
+import { loadTools, runTool, serverTools } from "./server-tools.js";
+import { textParts } from "./text-parts.js";
 
 const LOADING_AGAIN_MS = 1500;
-/** A message with more characters may be scrolled, and so can have the focus. */
-const LONG_CHARS = 800;
+/** A message with more characters shows so many of them at first. */
+const SHOWN_CHARS = 10000;
 
 export function Question({ message, state }) {
   const [isEdited, setEdited] = useState(false);
@@ -36,7 +39,7 @@ export function Question({ message, state }) {
                 <button class="button primary" disabled=${!text.trim()}>Send as a new branch</button>
               </div>
             </form>`
-        : html`<div class="bubble" dir="auto" tabindex=${(message.content.text ?? "").length > LONG_CHARS ? 0 : null}>${message.content.text}</div>`}
+        : html`<${Bubble} text=${message.content.text ?? ""} />`}
       ${!isEdited && html`
         <div class="actions">
           <${Branches} message=${message} state=${state} />
@@ -44,6 +47,29 @@ export function Question({ message, state }) {
           <button class="icon-button" aria-label="Edit this message" title="Edit" onClick=${begin}><${Icon} name="edit" /></button>
         </div>`}
     </article>
+  `;
+}
+
+/** A very long message shows its beginning until all of it is wanted. */
+function Bubble({ text }) {
+  const [isWhole, setWhole] = useState(false);
+  const [isScrolled, setScrolled] = useState(false); // and so must be reached by keyboard
+  const node = useRef(null);
+  useLayoutEffect(() => {
+    const observer = new ResizeObserver(() => setScrolled(node.current.scrollHeight > node.current.clientHeight));
+    observer.observe(node.current);
+    return () => observer.disconnect();
+  }, []);
+  const isCut = text.length > SHOWN_CHARS && !isWhole;
+  function showAll() {
+    setWhole(true);
+    node.current.focus(); // the button goes
+  }
+  return html`
+    <div class=${`bubble ${isWhole ? "huge" : ""}`} dir="auto" ref=${node} tabindex=${isScrolled ? 0 : null}>
+      ${isWhole ? textParts(text).map((part, place) => html`<div class="text-part" key=${place}>${part}</div>`) : isCut ? `${text.slice(0, SHOWN_CHARS)}…` : text}
+    </div>
+    ${isCut && html`<button class="button small" onClick=${showAll}>Show all ${count(text.length)} characters</button>`}
   `;
 }
 
@@ -117,37 +143,31 @@ function useParts(isRunning) {
 
 function Thoughts({ message }) {
   const isRunning = message.state === "running";
-  const node = useRef(null);
+  const words = useMemo(wordCounter, [message.id]);
   useParts(isRunning);
   const thoughts = message.content.thoughts ?? "";
-  // The text is grown by hand: a whole new text each frame would be laid out anew.
-  useLayoutEffect(() => {
-    if (!node.current) return;
-    const first = node.current.firstChild ?? node.current.appendChild(document.createTextNode(""));
-    if (thoughts.startsWith(first.data)) first.appendData(thoughts.slice(first.data.length));
-    else first.data = thoughts;
-  });
   if (!thoughts) return null;
   const isThinking = isRunning && !message.content.text && !(message.content.calls ?? []).length;
   return html`
     <details class="fold thoughts">
-      <summary><${Icon} name="thought" /> ${isThinking ? html`<span class="pulsing">Thinking</span>` : "Thoughts"} <span class="faint">${count(thoughts.split(/\s+/).length)} words</span></summary>
-      <div class="fold-body" dir="auto" tabindex="0" role="region" aria-label="Thoughts" ref=${node}></div>
+      <summary><${Icon} name="thought" /> ${isThinking ? html`<span class="pulsing">Thinking</span>` : "Thoughts"} <span class="faint">${count(words(thoughts))} words</span></summary>
+      <${GrowingText} tag="div" text=${thoughts} isGrowing=${isThinking} class="fold-body" dir="auto" tabindex="0" role="group" aria-label="Thoughts" />
     </details>
   `;
 }
 
 function Calls({ message, results, isOpen }) {
-  useParts(message.state === "running");
+  const isRunning = message.state === "running";
+  useParts(isRunning);
   return (message.content.calls ?? []).map((call) => {
     const result = results.find((each) => each.content.call_id === call.id);
     return html`
       <details class="fold call" key=${call.id} open=${isOpen && !result}>
-        <summary><${Icon} name="tool" /> <span>Call of <code>${call.name}</code></span> <span class="faint">${result ? "answered" : message.state === "running" ? "being written" : "no result yet"}</span></summary>
+        <summary><${Icon} name="tool" /> <span>Call of <code>${call.name}</code></span> <span class="faint">${result ? "answered" : isRunning ? "being written" : "no result yet"}</span></summary>
         <div class="fold-body">
           <h3>Arguments</h3>
-          <pre tabindex="0" role="region" aria-label=${`Arguments of ${call.name}`}>${pretty(call.arguments)}</pre>
-          ${result && html`<h3>Result</h3><pre tabindex="0" role="region" aria-label=${`Result of ${call.name}`}>${pretty(result.content.text ?? "")}</pre>`}
+          <${GrowingText} tag="pre" text=${isRunning ? call.arguments : pretty(call.arguments)} isGrowing=${isRunning} tabindex="0" role="group" aria-label=${`Arguments of ${call.name}`} />
+          ${result && html`<h3>Result</h3><pre tabindex="0" role="group" aria-label=${`Result of ${call.name}`}>${pretty(result.content.text ?? "")}</pre>`}
         </div>
       </details>
     `;
@@ -162,20 +182,36 @@ function pretty(text) {
   }
 }
 
-/** The page runs no tools: the user says what a call gave. */
+/** The page runs no tools by itself: the user says what a call gave, or lets the server run a tool that it has. */
 function ResultForm({ message, calls }) {
   const [values, setValues] = useState({});
+  const [running, setRunning] = useState(null);
+  const tools = serverTools.use().list ?? [];
+  useEffect(() => void loadTools(), []);
+  const set = (call, value) => setValues((known) => ({ ...known, [call.id]: value }));
   async function send(event) {
     event.preventDefault();
     await sendTurn(message.id, calls.map((call) => ({ role: "tool", call_id: call.id, text: values[call.id] ?? "" })));
+  }
+  async function run(call) {
+    setRunning(call.id);
+    try {
+      set(call, await runTool(call));
+    } catch (error) {
+      chat.set({ problem: error.message });
+    }
+    setRunning(null);
   }
   return html`
     <form class="results" onSubmit=${send}>
       ${calls.map(
         (call) => html`
-          <label key=${call.id}>Result of <code>${call.name}</code>
-            <textarea rows="2" value=${values[call.id] ?? ""} onInput=${(event) => setValues({ ...values, [call.id]: event.target.value })}></textarea>
-          </label>`,
+          <div key=${call.id}>
+            <label>Result of <code>${call.name}</code>
+              <textarea rows=${Math.min(10, (values[call.id] ?? "").split("\n").length + 1)} value=${values[call.id] ?? ""} onInput=${(event) => set(call, event.target.value)}></textarea>
+            </label>
+            ${tools.some((tool) => tool.tool === call.name) && html`<button type="button" class="button small" disabled=${running !== null} onClick=${() => run(call)}>${running === call.id ? "Running …" : `Run ${call.name} on the server`}</button>`}
+          </div>`,
       )}
       <div class="row end"><button class="button primary">Send ${calls.length > 1 ? "the results" : "the result"}</button></div>
     </form>

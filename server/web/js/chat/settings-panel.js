@@ -2,6 +2,7 @@
 import { html, useEffect, useRef, useState } from "../base.js";
 import { Icon } from "../icons.js";
 import { keepDefaultSettings } from "../preferences.js";
+import { loadTools, serverTools } from "./server-tools.js";
 
 const NUMBERS = [
   ["temperature", "Temperature", "0 is greedy; higher is more varied", { min: 0, max: 5, step: 0.05 }],
@@ -20,8 +21,10 @@ export function SettingsPanel({ settings, onSave, onClose }) {
   const [form, setForm] = useState(() => formOf(settings));
   const [problem, setProblem] = useState(null);
   const [isKept, setKept] = useState(false);
+  const tools = serverTools.use().list ?? [];
   useEffect(() => {
     dialog.current.showModal();
+    void loadTools();
   }, []);
   const set = (change) => setForm({ ...form, ...change });
   async function save(event) {
@@ -62,9 +65,10 @@ export function SettingsPanel({ settings, onSave, onClose }) {
             <label class="field">Stop strings, one on a line
               <textarea rows="2" value=${form.stop} onInput=${(event) => set({ stop: event.target.value })}></textarea></label>
           </fieldset>
+          ${tools.length > 0 && html`<${ServerTools} tools=${tools} chosen=${form.tools} onChange=${(made) => set({ tools: made })} />`}
           <label class="field">Tools, as JSON
             <textarea rows="4" class="mono" spellcheck="false" placeholder='[{"type": "function", "function": {"name": "…", "parameters": {…}}}]' value=${form.tools} onInput=${(event) => set({ tools: event.target.value })}></textarea>
-            <span class="hint">The page runs none: it shows a call, and you say what it gave.</span></label>
+            <span class="hint">The page runs none by itself: it shows a call, and you say what it gave, or let the server run its own.</span></label>
           <label class="field">Other parameters, as a JSON object
             <textarea rows="3" class="mono" spellcheck="false" placeholder='{"top_n_sigma": 1}' value=${form.others} onInput=${(event) => set({ others: event.target.value })}></textarea></label>
           <label class="check"><input type="checkbox" checked=${isKept} onChange=${(event) => setKept(event.target.checked)} /> Use these for new chats too, in this browser</label>
@@ -76,6 +80,28 @@ export function SettingsPanel({ settings, onSave, onClose }) {
         </footer>
       </form>
     </dialog>
+  `;
+}
+
+/** The tools that the server has: those that are ticked stand among the tools below. */
+function ServerTools({ tools, chosen, onChange }) {
+  let known = null;
+  try {
+    known = parsed(chosen, "The tools") ?? [];
+  } catch {
+    // half-written JSON: nothing can be ticked until it is whole
+  }
+  const isKnown = Array.isArray(known);
+  const has = ({ tool }) => isKnown && known.some((each) => each?.function?.name === tool);
+  const others = ({ tool }) => known.filter((each) => each?.function?.name !== tool);
+  const written = (list) => (list.length ? JSON.stringify(list, null, 2) : "");
+  return html`
+    <fieldset><legend>Tools of this server</legend>
+      ${tools.map((tool) => html`
+        <label class="check" key=${tool.tool}>
+          <input type="checkbox" disabled=${!isKnown} checked=${has(tool)} onChange=${(event) => onChange(written([...others(tool), ...(event.target.checked ? [tool.definition] : [])]))} />
+          <span><code>${tool.tool}</code> <span class="hint">${tool.definition.function.description}${tool.permissions?.write ? " (may change things)" : ""}</span></span></label>`)}
+    </fieldset>
   `;
 }
 
