@@ -124,6 +124,44 @@ def test_the_keyboard_reaches_everything_and_shows_where_it_is(tab: Tab) -> None
     assert [name for name, style in seen if style not in ("solid", "auto", "elsewhere")] == []
 
 
+def test_the_focus_goes_along_with_what_the_keyboard_does(tab: Tab) -> None:
+    say(tab, "hello")
+    ended(tab)
+    label = "(({id, ariaLabel}) => ariaLabel ?? id)(document.activeElement)"
+
+    def press(name: str) -> None:
+        tab.focus(f"[aria-label={name!r}]")
+        tab.press("Enter")
+
+    press("Edit this message")
+    tab.wait("document.activeElement.matches('.editing textarea')")
+    tab.press("Escape")
+    tab.wait(f"{label} === 'Edit this message'")
+    tab.press("Enter")
+    tab.wait("document.activeElement.matches('.editing textarea')")
+    tab.type(" again")
+    tab.press("Enter")
+    tab.wait(tab.has("You said: hello again") + f" && {label} === 'message'")
+    ended(tab)
+    press("Answer again")
+    tab.wait(tab.has("2 / 2") + " && document.querySelectorAll('.branches').length === 2")
+    ended(tab)
+    tab.wait(f"{label} === 'message'")
+    press("Version before")
+    tab.wait(tab.has("1 / 2") + f" && {label} === 'Next version'")
+    tab.press("Enter")
+    tab.wait(f"{label} === 'Version before'")
+    press("Settings of this chat")
+    tab.wait("document.activeElement.closest('dialog')")
+    tab.press("Escape")
+    tab.wait(f"{label} === 'Settings of this chat'")
+    tab.run("document.querySelector('.menu > summary').focus()")
+    tab.press("Enter")
+    tab.press("Tab")
+    tab.press("Escape")
+    tab.wait(f"{label} === 'More about this chat' && !document.querySelector('.menu').open")
+
+
 def test_colours_are_chosen_and_remembered(tab: Tab) -> None:
     ground = "getComputedStyle(document.body).backgroundColor"
     light = tab.run(ground)

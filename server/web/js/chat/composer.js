@@ -20,6 +20,10 @@ export function Composer() {
     setText(draftOf(key));
     if (hasKeyboard) area.current.focus();
   }, [key]);
+  useEffect(() => {
+    // What had the focus may have gone with another branch.
+    if (hasKeyboard && document.activeElement === document.body) area.current.focus();
+  }, [state.head]);
   useLayoutEffect(() => {
     area.current.style.height = "auto";
     area.current.style.height = `${Math.min(area.current.scrollHeight, MOST_ROWS_PX)}px`;

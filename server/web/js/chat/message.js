@@ -14,39 +14,54 @@ const SHOWN_CHARS = 10000;
 
 export function Question({ message, state }) {
   const [isEdited, setEdited] = useState(false);
-  const [text, setText] = useState("");
-  function begin() {
-    setText(message.content.text ?? "");
-    setEdited(true);
-  }
-  async function send() {
-    if (await sendTurn(message.parent, [{ role: "user", text }])) setEdited(false);
-  }
+  const button = useRef(null);
+  const wasEdited = useRef(false);
+  const text = message.content.text ?? "";
+  useLayoutEffect(() => {
+    if (wasEdited.current && !isEdited) button.current.focus();
+    wasEdited.current = isEdited;
+  }, [isEdited]);
   return html`
     <article class="message question" aria-label="You">
       ${isEdited
-        ? html`
-            <form class="editing" onSubmit=${(event) => { event.preventDefault(); send(); }}>
-              <label><span class="offscreen">Your message</span>
-                <textarea value=${text} rows=${Math.min(12, text.split("\n").length + 1)} onInput=${(event) => setText(event.target.value)}
-                  ref=${(area) => area && !area.dataset.focused && ((area.dataset.focused = "1"), area.focus())}
-                  onKeyDown=${(event) => {
-                    if (event.key === "Escape") { event.stopPropagation(); setEdited(false); }
-                    if (event.key === "Enter" && !event.shiftKey && !event.isComposing) { event.preventDefault(); send(); }
-                  }}></textarea></label>
-              <div class="row end">
-                <button type="button" class="button" onClick=${() => setEdited(false)}>Cancel</button>
-                <button class="button primary" disabled=${!text.trim()}>Send as a new branch</button>
-              </div>
-            </form>`
-        : html`<${Bubble} text=${message.content.text ?? ""} />`}
-      ${!isEdited && html`
-        <div class="actions">
-          <${Branches} message=${message} state=${state} />
-          <${CopyButton} text=${message.content.text ?? ""} what="message" />
-          <button class="icon-button" aria-label="Edit this message" title="Edit" onClick=${begin}><${Icon} name="edit" /></button>
-        </div>`}
+        ? html`<${Edit} message=${message} onEnd=${() => setEdited(false)} />`
+        : html`
+            <${Bubble} text=${text} />
+            <div class="actions">
+              <${Branches} message=${message} state=${state} />
+              <${CopyButton} text=${text} what="message" />
+              <button class="icon-button" aria-label="Edit this message" title="Edit" ref=${button} onClick=${() => setEdited(true)}><${Icon} name="edit" /></button>
+            </div>`}
     </article>
+  `;
+}
+
+function Edit({ message, onEnd }) {
+  const [text, setText] = useState(message.content.text ?? "");
+  const area = useRef(null);
+  useLayoutEffect(() => area.current.focus(), []);
+  async function send() {
+    if (text.trim() && (await sendTurn(message.parent, [{ role: "user", text }]))) onEnd();
+  }
+  function onKeyDown(event) {
+    if (event.key === "Escape") {
+      event.stopPropagation();
+      onEnd();
+    }
+    if (event.key === "Enter" && !event.shiftKey && !event.isComposing) {
+      event.preventDefault();
+      void send();
+    }
+  }
+  return html`
+    <form class="editing" onSubmit=${(event) => { event.preventDefault(); void send(); }}>
+      <label><span class="offscreen">Your message</span>
+        <textarea value=${text} dir="auto" rows=${Math.min(12, text.split("\n").length + 1)} ref=${area} onInput=${(event) => setText(event.target.value)} onKeyDown=${onKeyDown}></textarea></label>
+      <div class="row end">
+        <button type="button" class="button" onClick=${onEnd}>Cancel</button>
+        <button class="button primary" disabled=${!text.trim()}>Send as a new branch</button>
+      </div>
+    </form>
   `;
 }
 
@@ -237,15 +252,29 @@ function Waiting({ message }) {
   return html`<p class="waiting"><span class="dots" aria-hidden="true"><i></i><i></i><i></i></span> <span class="faint">${text}</span></p>`;
 }
 
+let chosen = null; // the message whose versions are being gone through, and the button that does
+
 function Branches({ message, state }) {
+  const group = useRef(null);
+  useLayoutEffect(() => {
+    // Another version is another message, with buttons of its own: the focus goes along.
+    if (chosen?.id !== message.id) return;
+    const buttons = [...group.current.querySelectorAll("button")];
+    (buttons[chosen.place].disabled ? buttons[1 - chosen.place] : buttons[chosen.place]).focus();
+    chosen = null;
+  }, []);
   const all = siblings(state, message);
   if (all.length < 2) return null;
   const place = all.findIndex((each) => each.id === message.id);
+  function show(next, button) {
+    chosen = { id: next.id, place: button };
+    void showBranch(next);
+  }
   return html`
-    <span class="branches" role="group" aria-label="Versions">
-      <button class="icon-button" aria-label="Version before" disabled=${place === 0} onClick=${() => showBranch(all[place - 1])}><${Icon} name="left" /></button>
+    <span class="branches" role="group" aria-label="Versions" ref=${group}>
+      <button class="icon-button" aria-label="Version before" disabled=${place === 0} onClick=${() => show(all[place - 1], 0)}><${Icon} name="left" /></button>
       <span>${place + 1} / ${all.length}</span>
-      <button class="icon-button" aria-label="Next version" disabled=${place === all.length - 1} onClick=${() => showBranch(all[place + 1])}><${Icon} name="right" /></button>
+      <button class="icon-button" aria-label="Next version" disabled=${place === all.length - 1} onClick=${() => show(all[place + 1], 1)}><${Icon} name="right" /></button>
     </span>
   `;
 }
