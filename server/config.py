@@ -161,6 +161,9 @@ class LogOptions:
 
     metrics: bool = setting(True, "Have GET /metrics, for Prometheus.")
     slots: bool = setting(True, "Have GET /slots, which tells what the requests of this moment do.")
+    slot_save_path: str | None = setting(
+        None, "Folder in which POST /slots/{id} keeps what slots hold, and finds it again."
+    )
     log_level: Literal["debug", "info", "warning", "error"] = setting("info", "Least severe log line.")
     log_format: Literal["text", "json"] = setting(
         "text", "Form of a log line: `text` for people, `json` for programs that collect logs."
@@ -333,6 +336,13 @@ class ServerConfig(
         if not all(key.isprintable() for key in keys):
             raise ValueError("an API key must not have control characters")
         return tuple(map(SecretStr, keys))
+
+    @field_validator("slot_save_path")
+    @classmethod
+    def _a_folder(cls, value: str | None) -> str | None:
+        if value is not None and not Path(value).is_dir():
+            raise ValueError(f"there is no folder {value}; make it first")
+        return value
 
     @field_validator("socket_mode")
     @classmethod

@@ -28,11 +28,12 @@ from server.engine.patience import Patience, StepWatch
 from server.engine.prefix.prefix_cache import PrefixCache
 from server.engine.prefix.prefix_source import PrefixSource
 from server.engine.repetition import LOOK_TOKENS, repeats
-from server.engine.request import EngineRequest, check_request
+from server.engine.request import EngineRequest, check_request, check_slot
 from server.engine.request_table import RequestTable
 from server.engine.runner import ModelRunner
 from server.engine.scheduler import CHUNK_MULTIPLE, Scheduler, SchedulerConfig
 from server.engine.sequence import Sequence, SequenceStatus
+from server.engine.slot_contents import SlotContents
 from server.engine.slot_states import SlotState, slot_states
 from server.engine.snapshot import EngineSnapshot, take_snapshot
 from server.engine.speculation.speculation import Speculation
@@ -116,6 +117,8 @@ class Engine:
             Passes(self.step_cost) if runner.can_pad else None,
         )
         self._speculation = speculation if runner.can_trim else None
+        self.slot_contents = SlotContents(self._scheduler)
+        """What idle slots hold, for whoever keeps it or brings it back."""
         self._requests = RequestTable(runner, self._scheduler, self._speculation, clock_s)
 
     # --- requests ------------------------------------------------------------------------------------
@@ -127,6 +130,8 @@ class Engine:
             if request.id in requests.groups:
                 raise RequestError(f"a request with the id '{request.id}' is running; ids must be unique")
             check_request(request, self._runner.n_ctx, self._runner.n_vocab)
+            if request.slot is not None:
+                check_slot(request.slot, self._runner.n_slots)
             if self._scheduler.is_full_for(request.priority, request.owner, self._config.queue_size):
                 retry_after_s = self._retry_after_s(request.priority)
                 requests.report(queue_full_failure(request.id, self.n_waiting, retry_after_s))

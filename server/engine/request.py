@@ -65,6 +65,8 @@ class EngineRequest:
     """`Started` has the prompt's token ids."""
     tells_progress: bool = False
     """Each step that computes a part of the prompt is reported (`PromptProgress`)."""
+    slot: int | None = None
+    """The first choice waits for this slot, and finds there what it holds; None: it gets the best one."""
     predict_ms: float | None = None
     """An answer ends so long after its first token, if it has a whole line then; None: it has no limit."""
     spelled_tokens: frozenset[int] = frozenset()
@@ -95,6 +97,16 @@ def check_request(request: EngineRequest, n_ctx: int, n_vocab: int) -> None:
     n_completion = 1 if request.params.max_tokens is None else request.params.max_tokens
     if n_prompt + min(n_completion, 1) > n_ctx:  # whatever else was wanted, there must be room for one token
         raise too_long_error(n_ctx, n_prompt, n_completion, request.prompt_param)
+
+
+def check_slot(slot: int, n_slots: int) -> None:
+    """Raise RequestError for a slot that the model doesn't have."""
+    if not 0 <= slot < n_slots:
+        raise RequestError(
+            f"there is no slot {slot}; this model's slots are 0 to {n_slots - 1}, one for each request that "
+            "--parallel lets run at once",
+            param="id_slot",
+        )
 
 
 def too_long_error(

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import bisect
 from collections import Counter, deque
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from server.engine.batch import Adapters, Batch, BatchEntry, MemoryChange, Relayout, Trim
@@ -208,6 +208,10 @@ class Scheduler:
         assert sequence.slot is not None
         self._memory.append(Trim(sequence.slot, sequence.n_computed))
 
+    def change(self, changes: Iterable[MemoryChange]) -> None:
+        """Make these changes to idle slots before the next decode, after those that wait already."""
+        self._memory += changes
+
     def slide(self, sequence: Sequence) -> None:
         """Let a sequence without room give up its older tokens, and wait for its turn to go on.
 
@@ -249,7 +253,8 @@ class Scheduler:
         """
         if self.cache.n_idle or self._kv_cache_full:
             return  # with a full KV cache those that came in would push each other out, for ever
-        sequence = self.precedence.one_too_many(self._waiting_now, self.running, self.admitted)
+        waiting = [one for one in self._waiting_now if one.named_slot is None]  # not any slot is theirs
+        sequence = self.precedence.one_too_many(waiting, self.running, self.admitted)
         if sequence is not None:
             self._preempt(sequence)
 
@@ -442,6 +447,8 @@ class Scheduler:
                 return None
             if sequence.adapters != adapters or sequence.waits_for_scores:
                 n_idle -= 1
+                continue
+            if self.cache.must_wait(sequence):
                 continue
             placement = self.cache.place(sequence)
             if placement is None:

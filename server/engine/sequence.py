@@ -165,6 +165,11 @@ class Sequence:
         return bisect_right(self.text_ends, self.n_shown)
 
     @property
+    def named_slot(self) -> int | None:
+        """The slot that it waits for; None: any. Only a request's first choice may name one."""
+        return self.group.request.slot if self.index == 0 else None
+
+    @property
     def waits_for_scores(self) -> bool:
         """True if another choice of its request has to score the prompt first."""
         first = self.group.sequences[0]

@@ -128,6 +128,7 @@ _BY_SCOPE: Final[Mapping[RouteScope, tuple[str, ...]]] = {
         "GET /api/blobs/{digest}",
         "POST /api/blobs/{digest}",
         "POST /admin/reload",
+        "POST /slots/{slot}",
         "GET /tools",
         "POST /tools",
     ),

@@ -159,6 +159,8 @@ class Generate(msgspec.Struct, frozen=True, tag="generate", kw_only=True):
     """An answer ends so long after its first token, if it has a whole line then."""
     bias_texts: tuple[tuple[str, float], ...] = ()
     """Texts whose tokens get these biases, in addition to those of `params.logit_bias`."""
+    slot: int | None = None
+    """The first choice waits for this slot, and finds there what it holds; None: the best one."""
 
 
 class Pool(msgspec.Struct, frozen=True, tag="pool", kw_only=True):
@@ -245,7 +247,17 @@ class Slots(msgspec.Struct, frozen=True, tag="slots"):
     id: str = ""
 
 
-Question = Tokenize | Detokenize | ApplyTemplate | CountTokens | Stats | Slots
+class ChangeSlot(msgspec.Struct, frozen=True, tag="change_slot", kw_only=True):
+    """Keep what a slot holds in a file, fill it from one, or empty it, once no request has it."""
+
+    id: str = ""
+    action: Literal["save", "restore", "erase"]
+    slot: int
+    path: str = ""
+    """The file; none is needed to erase."""
+
+
+Question = Tokenize | Detokenize | ApplyTemplate | CountTokens | Stats | Slots | ChangeSlot
 """A request that is answered while the engine computes; whoever sends it fills in the `id`."""
 
 LONG_FIELD: dict[type, str] = {
@@ -398,6 +410,16 @@ class SlotsReply(msgspec.Struct, frozen=True, tag="slots_reply", array_like=True
     slots: list[SlotState]
 
 
+class ChangeSlotReply(msgspec.Struct, frozen=True, tag="change_slot_reply", array_like=True):
+    """A `ChangeSlot` is done: the tokens that were kept, brought back or dropped, and the file's size."""
+
+    id: str
+    n_tokens: int
+    n_bytes: int = 0
+    ms: float = 0.0
+    """The time that it took."""
+
+
 Reply = (
     Loading
     | Ready
@@ -409,6 +431,7 @@ Reply = (
     | CountTokensReply
     | StatsReply
     | SlotsReply
+    | ChangeSlotReply
     | AdapterReply
     | Failure
 )

@@ -22,6 +22,7 @@ from server.engine.events import (
 )
 from server.ipc.messages import Generate
 from server.llama_server.settings import generation_settings
+from server.llama_server.single_tokens import single_tokens
 from server.openai import response_types, sse
 from server.openai.choices import Choices
 from server.openai.errors import ApiError, RequestFailed
@@ -117,7 +118,8 @@ class NativeAnswer:
             case PromptProgress():
                 return self._progress(part, event)
             case Delta():
-                return self._add(part, event)
+                parts = single_tokens(event) if self._streamed else [event]
+                return b"".join([self._add(part, each) for each in parts])
             case ChoiceEnd():
                 self._end(event)
             case Finish():

@@ -320,6 +320,13 @@ def slots_are_off() -> ApiError:
     return _http_refusal(501, "slots_are_off", "This server doesn't show its slots; start it with --slots")
 
 
+def slots_are_not_kept() -> ApiError:
+    """Return the error for slots that are to be kept where no folder is set."""
+    return _http_refusal(
+        501, "slots_are_not_kept", "This server keeps no slots in files; start it with --slot-save-path DIR"
+    )
+
+
 def no_web_socket() -> ApiError:
     """Return the error for a client that wants a WebSocket."""
     return _http_refusal(

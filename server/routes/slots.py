@@ -1,25 +1,34 @@
-"""`GET /slots`, llama-server's: what each slot of a loaded model does this moment."""
+"""`/slots`, llama-server's: what each slot of a loaded model does, and what it holds, kept in files."""
 
 from __future__ import annotations
 
-from typing import Any
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
 
 import msgspec
 from fastapi import APIRouter
+from pydantic import BaseModel, ConfigDict
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from models.errors import WorkerError
+from models.errors import RequestError, WorkerError
 from server.engine.sampling_params import SamplingParams
 from server.engine.slot_states import SlotState, SlotTask
 from server.http.dependencies import api_of
 from server.http.error_response import error_response
+from server.http.openapi import json_body
+from server.ipc.messages import ChangeSlot, ChangeSlotReply
 from server.openai import errors
 
 router = APIRouter(tags=["Metrics"])
 
 RANDOM_SEED = 0xFFFFFFFF
 """llama.cpp's seed for "any"."""
+Action = Literal["save", "restore", "erase"]
+_ACTIONS: Mapping[str, Action] = {"save": "save", "restore": "restore", "erase": "erase"}
+_FILE_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,199}")
 _TEXTS = ("stop", "logit_bias", "dry_sequence_breakers")
 
 
@@ -37,6 +46,60 @@ async def slots(request: Request, model: str | None = None, fail_on_no_slot: str
     if fail_on_no_slot and all(state.task is not None for state in states):
         raise WorkerError(f"no slot of {name} is idle; send the request to another server, or again later")
     return JSONResponse([_slot_object(state) for state in states])
+
+
+class SlotFile(BaseModel):
+    """The body of `POST /slots/{id}`, for all but erasing."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+    filename: str | None = None
+
+
+@router.post("/slots/{slot}", openapi_extra=json_body(SlotFile))
+async def change_slot(
+    request: Request, slot: int, action: str | None = None, model: str | None = None
+) -> Response:
+    """Keep what a slot holds in a file (`save`), fill it from one (`restore`), or empty it (`erase`).
+
+    Waits until no request has the slot. Requests get a slot by `id_slot`.
+    """
+    api = api_of(request)
+    name = api.resolve(request, model)
+    kind = _ACTIONS.get(action or "")
+    if kind is None:
+        raise RequestError(f"'action' is {action!r:.40}; it must be save, restore or erase", param="action")
+    path = ""
+    if kind != "erase":
+        if api.config.slot_save_path is None:
+            return error_response(errors.slots_are_not_kept())
+        body = await api.read_small(request, SlotFile)
+        path = _path(api.config.slot_save_path, body.filename)
+    reply = await api.service.ask(name, ChangeSlot(action=kind, slot=slot, path=path), ChangeSlotReply)
+    return JSONResponse({"id_slot": slot, **_changed(kind, Path(path).name, reply)})
+
+
+def _changed(action: Action, file: str, reply: ChangeSlotReply) -> dict[str, Any]:
+    if action == "erase":
+        return {"n_erased": reply.n_tokens}
+    done, moved = ("saved", "written") if action == "save" else ("restored", "read")
+    return {
+        "filename": file,
+        f"n_{done}": reply.n_tokens,
+        f"n_{moved}": reply.n_bytes,
+        "timings": {f"{action}_ms": reply.ms},
+    }
+
+
+def _path(folder: str, name: str | None) -> str:
+    """Return the path of a client's file in the folder. Raises RequestError for what may be elsewhere."""
+    if name is None or not _FILE_NAME.fullmatch(name):
+        raise RequestError(
+            "'filename' must be a file's name without a folder: letters, digits, '.', '_' and '-', none of"
+            " them a '.' at its beginning, at most 200",
+            param="filename",
+        )
+    return str(Path(folder).absolute() / name)
 
 
 def _slot_object(state: SlotState) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from server.ipc.messages import (
     ApplyTemplate,
     ApplyTemplateReply,
     Cancel,
+    ChangeSlot,
     CountTokens,
     Detokenize,
     DetokenizeReply,
@@ -51,12 +52,13 @@ from server.worker.pooled.reader import PooledReader
 from server.worker.pooled.refusals import MAKES_NO_VECTORS, WRONG_KIND, writes_no_text
 from server.worker.pooled.request import PooledRequest
 from server.worker.prompts import PromptReader
+from server.worker.slot_files import ReadSlot
 
 logger = logging.getLogger("corral.worker")
 
 AnyEngine = Engine | PooledEngine
 
-Work = Prepared | Cancel | Drain | LoadAdapter | UnloadAdapter | Slots
+Work = Prepared | Cancel | Drain | LoadAdapter | UnloadAdapter | Slots | ChangeSlot | ReadSlot
 
 Asked = Tokenize | Detokenize | ApplyTemplate | CountTokens
 
@@ -169,7 +171,7 @@ class Inbox:
                 self._send_failure(message, Failure(id=message.id, kind="unavailable", message=text))
             case Generate() | Pool():
                 self._begin(message, self._serving)
-            case LoadAdapter() | Slots():
+            case LoadAdapter() | Slots() | ChangeSlot():
                 self.work.put(message)
             case UnloadAdapter():
                 self._pending.after(message.adapter_id, lambda: self.work.put(message))

@@ -282,6 +282,7 @@ class PromptReader:
             tells_tokens=message.tells_tokens,
             tells_progress=message.tells_progress,
             predict_ms=message.predict_ms,
+            slot=message.slot,
         )
         return request if self._preparation is None else self._preparation.prepare(request)
 

@@ -19,6 +19,7 @@ from server.engine.speculation.step_cost import StepCost
 from server.ipc.messages import (
     AdapterReply,
     Cancel,
+    ChangeSlot,
     Drain,
     LoadAdapter,
     LoadFailed,
@@ -41,6 +42,7 @@ from server.worker.pooled.request import PooledRequest
 from server.worker.pooled.runner import PooledRunner
 from server.worker.prefix.open import save_leftovers
 from server.worker.run.context_decoder import DecodeListener
+from server.worker.slot_files import ReadSlot, SlotChanges
 
 logger = logging.getLogger("corral.worker")
 
@@ -79,6 +81,7 @@ class Worker:
         self._loaded = False
         self._made_ready = False
         self._outbox = Outbox(channel)
+        self._slot_changes = SlotChanges(channel, self._inbox.work.put)
 
     def drain(self, grace_s: float) -> None:
         """Act as if a `Drain` had come; safe in a signal handler."""
@@ -133,6 +136,7 @@ class Worker:
 
     def _serve(self, loaded: LoadedModel, engine: AnyEngine) -> int:
         n_kv_tokens = loaded.runner.n_ctx * loaded.runner.n_slots
+        self._slot_changes.open(loaded.slot_files)
         self._inbox.serve(Serving(loaded.prompts, engine, n_kv_tokens, loaded.pooled))
         gc.collect()
         gc.freeze()
@@ -144,6 +148,7 @@ class Worker:
                 self._outbox.flush()  # the next step may be long
             elif not engine.has_work:
                 self._make_ready(loaded)
+            self._slot_changes.settle(engine)
             if self._drain_until_s is not None and not engine.has_work and self._inbox.is_empty:
                 return EXIT_OK
             if self._drain_until_s is not None and time.monotonic() >= self._drain_until_s:
@@ -209,6 +214,8 @@ class Worker:
                 engine.cancel(message.id)
             case Slots():
                 self._channel.send(SlotsReply(message.id, engine.slot_states()))
+            case ChangeSlot() | ReadSlot():
+                self._slot_changes.take(message, engine)
             case LoadAdapter():
                 self._load_adapter(message, adapters)
             case UnloadAdapter():

@@ -51,6 +51,7 @@ _VALUES: Mapping[str, str | None] = {
     "--n-gpu-layers": "--gpu-layers",
     "--parallel": "--parallel",
     "--pooling": "--pooling",
+    "--slot-save-path": "--slot-save-path",
     "-fa": "--flash-attn",
     "-ctk": "--type-k",
     "-ctv": "--type-v",

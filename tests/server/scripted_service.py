@@ -29,6 +29,8 @@ from server.ipc.frames import HEADER, decode_request, frame_parts
 from server.ipc.messages import (
     ApplyTemplate,
     ApplyTemplateReply,
+    ChangeSlot,
+    ChangeSlotReply,
     ChatPrompt,
     CountTokens,
     CountTokensReply,
@@ -200,6 +202,7 @@ class ScriptedService:
         self.figures = FigureBook()
         self.samples_now: list[WorkerSample] = []
         self.slots_now: list[SlotState] = []
+        self.slot_changes: list[ChangeSlot] = []
         self.requests: list[tuple[str, Generate]] = []
         self.pools: list[Pool] = []
         self.prompts: list[ChatPrompt] = []
@@ -271,6 +274,9 @@ class ScriptedService:
             case CountTokens(prompt=prompt):
                 self.prompts.append(prompt)
                 return CountTokensReply("n", 7)  # as `says` has it
+            case ChangeSlot():
+                self.slot_changes.append(question)
+                return ChangeSlotReply("c", 84, 1000, 1.5)
             case Stats() | Slots():
                 raise WorkerError("no statistics in a script")
 

@@ -64,13 +64,18 @@ class PrefixCache:
 
         An idle slot whose content is mostly the shared prefix is used as it is. Otherwise the sequence goes
         into the slot that was least recently used, and the prefix is copied there, or restored from disk, if
-        that saves enough.
+        that saves enough. One that names its slot has only what that holds, or what is on disk.
         """
         idle = [slot for slot in self.slots if slot.owner is None]
-        if not idle:
+        if not idle or self.must_wait(sequence):
             return None
-        victim = self._victim(idle)
-        placement = self._resident_placement(sequence, idle, victim)
+        named = sequence.named_slot
+        if named is None:
+            victim = self._victim(idle)
+            placement = self._resident_placement(sequence, idle, victim)
+        else:
+            victim = self.slots[named]
+            placement = self._reuse(victim, self._longest(sequence, victim)[2])
         stored = self._prefix_outside(sequence, placement.n_cached)
         if stored is None:
             return placement
@@ -78,6 +83,11 @@ class PrefixCache:
             return Placement(victim, stored.n_tokens, [], is_loading=True)
         restore = Restore(victim.id, stored.key, stored.n_tokens)
         return Placement(victim, stored.n_tokens, [*self._rescue(victim, 0), restore])
+
+    def must_wait(self, sequence: Sequence) -> bool:
+        """Return True while another sequence has the slot that this one names."""
+        named = sequence.named_slot
+        return named is not None and self.slots[named].owner is not None
 
     def _resident_placement(self, sequence: Sequence, idle: list[Slot], victim: Slot) -> Placement:
         source, n_shared, n_own = self._longest(sequence, victim)
@@ -103,7 +113,7 @@ class PrefixCache:
 
     def shareable_later(self, sequence: Sequence) -> int:
         """Return the longest prefix it will share with a running sequence whose prompt isn't computed yet."""
-        if not self._can_trim:
+        if not self._can_trim or sequence.named_slot is not None:
             return 0
         return max(
             (
@@ -226,6 +236,22 @@ class PrefixCache:
         else:
             slot.owner.n_computed = 0
             slot.owner.draft = []
+
+    def fill(self, slot_id: int, tokens: list[int]) -> None:
+        """Note that an idle slot will hold these tokens, computed without adapters, instead of its own."""
+        slot = self.slots[slot_id]
+        assert slot.owner is None
+        slot.resident, slot.adapters, slot.group_id = tokens, (), None
+        slot.may_keep = False
+        slot.n_at_start, slot.n_reused = len(tokens), 0
+        self._enter(slot, tokens)
+        self._touch(slot)
+
+    def erase(self, slot_id: int) -> None:
+        """Note that an idle slot holds nothing any more."""
+        slot = self.slots[slot_id]
+        assert slot.owner is None
+        self._empty(slot)
 
     def evict(self) -> list[MemoryChange]:
         """Empty the least recently used idle slot, keeping its tokens outside if they are worth it.

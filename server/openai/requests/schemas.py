@@ -133,7 +133,8 @@ class GenerationRequest(SamplingRequest):
         default=None, description="True: a stream tells how far the prompt is computed."
     )
     id_slot: Annotated[int, Field(ge=-1, le=TOKEN_ID_LIMIT)] | None = Field(
-        default=None, description="Without effect: a request gets the slot that holds most of its prompt."
+        default=None,
+        description="The first choice waits for this slot and finds there what it holds; -1: the best one.",
     )
 
     # Accepted and without effect here.

@@ -149,6 +149,7 @@ def generates(
             adapters=adapters(request),
             context_shift=request.context_shift,
             n_keep=request.n_keep,
+            slot=None if request.id_slot == -1 else request.id_slot,
             constraint=constraint,
             keep_alive_s=request.keep_alive,
             tells_progress=options.return_progress,

@@ -15,7 +15,8 @@ from server.worker.open.device_sampling import choose_device_sampling
 from server.worker.open.parts import LoadedFile, LoadedModel, describe, open_renderer, open_sampling
 from server.worker.open.step_times import measure_steps
 from server.worker.open.warm_up import WarmUpResult, warm_up
-from server.worker.prefix.open import open_prefixes
+from server.worker.prefix.file import Bounds
+from server.worker.prefix.open import kept_key, open_prefixes
 from server.worker.prompts import PromptReader
 from server.worker.run.adaptive_threads import AdaptiveThreads
 from server.worker.run.context_decoder import DecodeListener
@@ -23,6 +24,7 @@ from server.worker.run.draft_model import load_draft
 from server.worker.run.kv_layout import KVLayout
 from server.worker.run.prefill_context import PrefillContext, PrefillOptions, open_prefill_context
 from server.worker.run.runner import LlamaRunner, RunnerParts
+from server.worker.slot_files import SlotFiles
 
 logger = logging.getLogger("corral.worker")
 
@@ -78,6 +80,11 @@ def open_decoder(file: LoadedFile, listener: DecodeListener) -> LoadedModel:
         speculation=speculation,
         step_times=tuple(step_times),
         prefixes=prefixes,
+        slot_files=SlotFiles(
+            runner,
+            lambda: kept_key(spec, file.info, context),
+            Bounds(runner.n_stream, runner.n_vocab),
+        ),
     )
 
 

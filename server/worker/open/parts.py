@@ -26,6 +26,7 @@ from server.worker.pooled.runner import PooledRunner
 from server.worker.prefix.store import PrefixStore
 from server.worker.prompts import PromptReader
 from server.worker.run.context_decoder import DecodeListener
+from server.worker.slot_files import SlotFiles
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +57,8 @@ class LoadedModel:
     step_times: tuple[tuple[int, float], ...] = ()
     """(tokens, seconds) of steps that were tried at the start; see `StepCost`."""
     prefixes: PrefixStore | None = None
+    slot_files: SlotFiles | None = None
+    """Files for what slots hold; None: this kind of model's slots can't be kept."""
     pooled: PooledReader | None = None
     """It prepares the requests of a pooled model, whose `runner` is a `PooledRunner`; None for others."""
 

@@ -48,7 +48,7 @@ def open_prefixes(
         return None
     try:
         settings = StoreSettings(
-            key=context_key(info.paths, context, (options.type_k, options.type_v, options.flash_attn)),
+            key=kept_key(spec, info, context),
             model=info.path,
             bounds=Bounds(placement.n_ctx, context.n_vocab),
             bytes_per_token=placement.kv_bytes_per_token,
@@ -61,6 +61,12 @@ def open_prefixes(
     except CorralError as error:
         logger.warning("%s is served without kept prefixes: %s", spec.name, error.message)
         return None
+
+
+def kept_key(spec: ModelSpec, info: GGUFInfo, context: Context) -> bytes:
+    """Return the key of this model's states, see `context_key`. Raises StoreError."""
+    options = spec.options
+    return context_key(info.paths, context, (options.type_k, options.type_v, options.flash_attn))
 
 
 def save_leftovers(engine: Engine, runner: ModelRunner, store: PrefixStore, grace_end_s: float) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from models.errors import LlamaCppError, RestoreError
 from models.llamacpp.context import Context
+from models.llamacpp.sequence_state import new_state
 from server.engine.batch import Copy, MemoryChange, Relayout, Restore, Save, Trim
 from server.worker.prefix.file import PrefixHead
 from server.worker.run.kv_layout import KVLayout
@@ -62,6 +63,8 @@ class KVSlots:
         self._is_holding = False
         self._prefill = prefill
         self._n_swa = context.model.n_swa
+        self._given: dict[int, tuple[str, PrefixHead, memoryview]] = {}
+        """By slot, the state that is to be put there, with its key."""
         self._copies: dict[int, int] = {}
         """The slots to which a copy may still have to be made, and from which."""
         self._failed = False
@@ -117,22 +120,38 @@ class KVSlots:
 
     def save(self, kept: Save) -> None:
         """Give the store a copy of what a slot holds. A failure costs only the copy."""
-        if not self._settle(kept, set()):
+        if self._states is None:
             return
+        try:
+            copied = self.copy_state(kept, self._states.memory)
+            if copied is not None:
+                self._states.keep(kept, *copied)
+        except (LlamaCppError, MemoryError) as error:
+            logger.warning("a prefix of %d tokens wasn't kept: %s", len(kept.tokens), error)
+
+    def copy_state(
+        self, kept: Save, memory: Callable[[int], memoryview] = new_state
+    ) -> tuple[int, memoryview] | None:
+        """Return the smallest position that a slot's state has, and a copy of the state.
+
+        None: the slot doesn't hold `kept.tokens` now. Raises LlamaCppError, MemoryError.
+        """
+        if not self._settle(kept, set()):
+            return None
         context, n_tokens = self._context, len(kept.tokens)
         last, first = context.seq_pos_max(kept.slot), context.seq_pos_min(kept.slot)
-        if self._states is None or last is None or first is None:
-            return
+        if last is None or first is None:
+            return None
         if last >= n_tokens:  # a trim is still to come
             context.seq_rm(kept.slot, n_tokens, None)
             last, first = context.seq_pos_max(kept.slot), context.seq_pos_min(kept.slot)
         if last != n_tokens - 1 or first is None:
-            return
-        try:
-            state = context.state_seq_get(kept.slot, self._states.memory)
-            self._states.keep(kept, self._first_saved(first, n_tokens), state)
-        except (LlamaCppError, MemoryError) as error:
-            logger.warning("a prefix of %d tokens wasn't kept: %s", n_tokens, error)
+            return None
+        return self._first_saved(first, n_tokens), context.state_seq_get(kept.slot, memory)
+
+    def give(self, slot: int, key: str, head: PrefixHead, state: memoryview) -> None:
+        """Take the state that a `Restore` of this slot and key, still to come, puts there."""
+        self._given[slot] = key, head, state
 
     # --- inside ----------------------------------------------------------------------------------
 
@@ -176,9 +195,7 @@ class KVSlots:
 
     def _restore(self, change: Restore) -> bool:
         """Fill a slot with a kept state; False if there is none that fits."""
-        if self._states is None:
-            return False
-        kept = self._states.take(change.key)
+        kept = self._take(change)
         if kept is None or change.slot in self._copies.values():
             return False
         if len(kept[0].tokens) > self._context.n_ctx_seq:
@@ -187,9 +204,18 @@ class KVSlots:
             self._put(change, *kept)
         except (LlamaCppError, MemoryError) as error:
             logger.warning("a kept prefix of %d tokens isn't used: %s", change.n_tokens, error)
-            self._states.drop(change.key)
+            if self._states is not None:
+                self._states.drop(change.key)
             return False
         return True
+
+    def _take(self, change: Restore) -> tuple[PrefixHead, memoryview] | None:
+        """Return the state that was given for the change, or the store's, for the last time."""
+        given = self._given.get(change.slot)
+        if given is not None and given[0] == change.key:
+            del self._given[change.slot]
+            return given[1:]
+        return None if self._states is None else self._states.take(change.key)
 
     def _put(self, change: Restore, head: PrefixHead, state: memoryview) -> None:
         """Fill a slot. Raises LlamaCppError, and leaves anything there, if it isn't what was wanted."""

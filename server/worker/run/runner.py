@@ -11,6 +11,7 @@ from models.llamacpp.batch import TokenBatch
 from models.llamacpp.context import Context
 from server.engine.batch import Adapters, Batch, MemoryChange, Output, Relayout, Save
 from server.engine.sampling_params import SamplingParams
+from server.worker.prefix.file import PrefixHead
 from server.worker.run.adaptive_threads import AdaptiveThreads
 from server.worker.run.context_decoder import ContextDecoder, DecodeListener
 from server.worker.run.decode_outputs import DecodeOutputs
@@ -154,6 +155,14 @@ class LlamaRunner(RunnerLimits):
 
     def save(self, kept: Save) -> None:
         self._slots.save(kept)
+
+    def copy_state(self, kept: Save) -> tuple[int, memoryview] | None:
+        """Return a slot's state, see `KVSlots`."""
+        return self._slots.copy_state(kept)
+
+    def give(self, slot: int, key: str, head: PrefixHead, state: memoryview) -> None:
+        """Take a state that is to be put into a slot, see `KVSlots`."""
+        self._slots.give(slot, key, head, state)
 
     def is_eog(self, token: int) -> bool:
         return token in self._eog

@@ -178,6 +178,7 @@ def request(
     owner: str = "",
     adapters: tuple[tuple[int, float], ...] = (),
     n_keep: int | None = None,
+    slot: int | None = None,
 ) -> EngineRequest:
     return EngineRequest(
         id=f"r{next(_request_ids)}",
@@ -203,6 +204,7 @@ def request(
         owner=owner,
         adapters=adapters,
         n_keep=n_keep,
+        slot=slot,
     )
 
 

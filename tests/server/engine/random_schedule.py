@@ -50,6 +50,7 @@ def random_request(chance: random.Random, prefixes: Sequence[list[int]], n_ctx: 
         priority=chance.choice([0, 0, 0, -1, 3, IDLE_PRIORITY]),
         adapters=chance.choice(ADAPTERS),
         owner=chance.choice(OWNERS),
+        slot=chance.choice([None, None, None, None, 0]),
     )
 
 
@@ -133,8 +134,24 @@ class Schedule:
             harness.runner.forgetful.add(chance.randrange(harness.runner.n_slots))
         elif action < 0.35 and harness.runner.saved:
             harness.runner.damaged.add(chance.choice(list(harness.runner.saved)))
+        elif action < 0.38:
+            self._change_slot()
         else:
             harness.step()
+
+    def _change_slot(self) -> None:
+        """Empty an idle slot, or have it hold what another one does."""
+        chance, runner, contents = self.chance, self.harness.runner, self.harness.engine.slot_contents
+        held = contents.held(chance.randrange(runner.n_slots))
+        if held is None:
+            return
+        if chance.random() < 0.5:
+            contents.erase(held.slot)
+        elif held.tokens and not held.adapters and runner.held[held.slot] == held.tokens:
+            runner.save(held)
+            target = contents.held(chance.randrange(runner.n_slots))
+            if target is not None and len(held.tokens) <= runner.n_stream:
+                contents.fill(target.slot, list(held.tokens), runner.key_of(held))
 
     def _next_request(self) -> EngineRequest:
         """Something new, or the next turn after an answer: its prompt is all that was said before."""

@@ -225,8 +225,13 @@ class ScriptedRunner:
     def save(self, kept: Save) -> None:
         assert self.held[kept.slot] == kept.tokens
         assert self.held_with[kept.slot] == kept.adapters
-        key = f"{kept.adapters} {bytes(kept.tokens).hex()}"
+        key = self.key_of(kept)
         self.saved[key], self._saved_lost[key] = kept, self.n_lost[kept.slot]
+
+    @staticmethod
+    def key_of(kept: Save) -> str:
+        """The key of a saved prefix."""
+        return f"{kept.adapters} {bytes(kept.tokens).hex()}"
 
     def _window(self, position: int) -> int:
         """The first token that one at `position` sees."""

@@ -33,6 +33,7 @@ NAMES_A_MODEL: dict[str, dict[str, Any]] = {
     "POST /lora-adapters": {"params": DEMO, "json": []},
     "POST /admin/adapters": {"json": {**DEMO, "path": "/nothing"}},
     "GET /slots": {"params": DEMO},
+    "POST /slots/{slot}": {"params": {**DEMO, "action": "erase"}},
     "POST /embeddings": {"json": {**DEMO, "input": "a"}},
     "POST /embedding": {"json": {**DEMO, "content": "a"}},
     "POST /embed": {"json": {**DEMO, "inputs": "a"}},

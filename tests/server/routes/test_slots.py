@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+from pathlib import Path
+
+import pytest
+
 from server.engine.sampling_params import SamplingParams
 from server.engine.slot_states import SlotState, SlotTask
 from tests.server.http_client import client_for, error_of
@@ -62,3 +66,74 @@ async def test_a_model_that_is_not_loaded_stays_so() -> None:
         unknown = await client.get("/slots", params={"model": "x"})
     assert (answer.status_code, unknown.status_code) == (503, 404)
     assert "not loaded" in error_of(answer)["message"]
+
+
+async def test_slots_are_kept_in_files_brought_back_and_erased(tmp_path: Path) -> None:
+    service = ScriptedService()
+    async with client_for(service, slot_save_path=str(tmp_path)) as client:
+        saved = await client.post("/slots/1?action=save", json={"filename": "a.bin"})
+        restored = await client.post("/slots/0?action=restore", json={"filename": "a.bin"})
+        erased = await client.post("/slots/2?action=erase")
+    assert saved.json() == {
+        "id_slot": 1,
+        "filename": "a.bin",
+        "n_saved": 84,
+        "n_written": 1000,
+        "timings": {"save_ms": 1.5},
+    }
+    assert restored.json() == {
+        "id_slot": 0,
+        "filename": "a.bin",
+        "n_restored": 84,
+        "n_read": 1000,
+        "timings": {"restore_ms": 1.5},
+    }
+    assert erased.json() == {"id_slot": 2, "n_erased": 84}
+    path = str(tmp_path / "a.bin")
+    assert [(each.action, each.slot, each.path) for each in service.slot_changes] == [
+        ("save", 1, path),
+        ("restore", 0, path),
+        ("erase", 2, ""),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "param"),
+    [
+        ("/slots/0?action=save", {"filename": "../a"}, "filename"),
+        ("/slots/0?action=save", {"filename": "a/b"}, "filename"),
+        ("/slots/0?action=save", {"filename": ".a"}, "filename"),
+        ("/slots/0?action=save", {"filename": "a\x00"}, "filename"),
+        ("/slots/0?action=restore", {"filename": "a" * 201}, "filename"),
+        ("/slots/0?action=restore", {}, "filename"),
+        ("/slots/0?action=save", {"filename": "a", "other": 1}, "other"),
+        ("/slots/0?action=move", {"filename": "a"}, "action"),
+        ("/slots/0", {"filename": "a"}, "action"),
+    ],
+)
+async def test_wrong_wishes_reach_no_slot(
+    tmp_path: Path, path: str, body: dict[str, str], param: str
+) -> None:
+    service = ScriptedService()
+    async with client_for(service, slot_save_path=str(tmp_path)) as client:
+        response = await client.post(path, json=body)
+    assert response.status_code == 400
+    assert error_of(response)["param"] == param
+    assert not service.slot_changes
+
+
+async def test_without_a_folder_slots_are_only_erased() -> None:
+    async with client_for(ScriptedService()) as client:
+        saved = await client.post("/slots/0?action=save", json={"filename": "a"})
+        erased = await client.post("/slots/0?action=erase")
+    assert (saved.status_code, error_of(saved)["code"]) == (501, "slots_are_not_kept")
+    assert erased.status_code == 200
+
+
+async def test_a_request_names_its_slot() -> None:
+    service = ScriptedService()
+    async with client_for(service) as client:
+        for slot in (2, -1):
+            await client.post("/completion", json={"prompt": "a", "id_slot": slot})
+            await client.post("/v1/completions", json={"prompt": "a", "id_slot": slot})
+    assert [request.slot for _, request in service.requests] == [2, 2, None, None]

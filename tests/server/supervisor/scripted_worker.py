@@ -30,6 +30,8 @@ from server.ipc.messages import (
     ApplyTemplate,
     ApplyTemplateReply,
     Cancel,
+    ChangeSlot,
+    ChangeSlotReply,
     CountTokens,
     CountTokensReply,
     Detokenize,
@@ -130,6 +132,8 @@ class ScriptedWorker:
                 return CountTokensReply(id=question.id, n_tokens=len(question.prompt.messages))
             case Slots():
                 return SlotsReply(question.id, [])
+            case ChangeSlot():
+                return ChangeSlotReply(question.id, question.slot)
             case Stats():
                 return stats_reply(question.id, len(self.running))
 

@@ -8,7 +8,7 @@ import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import psutil
 import pytest
@@ -21,6 +21,8 @@ from server.ipc.messages import (
     ApplyTemplate,
     ApplyTemplateReply,
     Cancel,
+    ChangeSlot,
+    ChangeSlotReply,
     ChatPrompt,
     CountTokens,
     CountTokensReply,
@@ -166,6 +168,52 @@ def test_a_crowd_gets_its_answers_and_the_same_ones_as_alone(worker: WorkerClien
     for i, name in enumerate(names):
         worker.send(ask(f"{name} alone", TextPrompt(f"word {i}"), max_tokens=20, cache_prompt=False))
         assert worker.finish(f"{name} alone").text[0] == together[i]
+
+
+def test_what_a_slot_holds_is_kept_in_a_file_and_brought_back(worker: WorkerClient, tmp_path: Path) -> None:
+    prompt = TokenPrompt(tuple(range(5, 65)))
+
+    def cached(name: str, slot: int) -> int:
+        worker.send(ask(name, prompt, slot=slot))
+        finish = worker.finish(name).finish
+        assert finish.usage.completion_tokens == 8
+        return finish.usage.cached_tokens
+
+    def change(action: Literal["save", "restore", "erase"], slot: int, file: str = "a.bin") -> Any:
+        wish = ChangeSlot(id="slot", action=action, slot=slot, path=str(tmp_path / file))
+        return worker.call(wish, ChangeSlotReply)
+
+    def refused(action: Literal["save", "restore", "erase"], slot: int, file: str = "a.bin") -> str:
+        wish = ChangeSlot(id="slot", action=action, slot=slot, path=str(tmp_path / file))
+        failure = worker.call(wish, Failure)
+        assert (failure.id, failure.kind) == ("slot", "invalid_request")
+        return failure.message
+
+    change("erase", 1)
+    change("erase", 2)
+    assert "holds nothing" in refused("save", 1)
+    assert cached("in 1", 1) == 0
+    saved = change("save", 1)
+    assert (saved.n_tokens, saved.n_bytes) == (67, (tmp_path / "a.bin").stat().st_size)
+    assert change("erase", 1).n_tokens == 67
+    assert cached("in 1 again", 1) == 0
+    assert cached("in 2", 2) == 0
+    change("erase", 2)
+    change("restore", 2)
+    assert change("restore", 2).n_tokens == 67, "the later one counts"
+    assert cached("in 2 again", 2) == 59
+    assert worker.finish("in 2 again").text == worker.finish("in 1").text
+    (tmp_path / "b.bin").write_bytes(b"?" * 300)
+    assert "isn't of this model" in refused("restore", 0, "b.bin")
+    assert "no file" in refused("restore", 0, "c.bin")
+    assert "slots are 0 to 2" in refused("erase", 3)
+
+
+def test_a_slot_in_use_is_changed_when_it_is_idle(worker: WorkerClient) -> None:
+    worker.send(ask("busy", max_tokens=100, slot=0))
+    worker.until_first_text("busy")
+    assert worker.call(ChangeSlot(id="c", action="erase", slot=0), ChangeSlotReply).n_tokens > 100
+    assert worker.finish("busy").finish.usage.completion_tokens == 100
 
 
 def test_cancelling_ends_it_soon(worker: WorkerClient) -> None:
