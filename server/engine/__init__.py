@@ -32,6 +32,8 @@ sequence.py         One choice of one request while the engine works on it, and 
                     make up.
 slot.py             `Slot`, a sequence's place in the KV cache, and `Placement`, the decision to put one
                     there.
+slot_contents.py    `SlotContents`: what idle slots hold, read and changed between two steps. Pure
+                    bookkeeping.
 slot_states.py      `SlotState`: what one slot does, for those who watch a server; it has nothing of what
                     clients say.
 snapshot.py         A copy of the engine's books between two steps, for tests: sequences, slots, pending

@@ -29,7 +29,8 @@ props.py          `GET /props`, llama-server's: the facts about a model that its
                   begin.
 reload.py         `POST /admin/reload`: the settings are read again, as at SIGHUP.
 responses.py      `/v1/responses`: OpenAI's Responses API, with its kept responses.
-slots.py          `GET /slots`, llama-server's: what each slot of a loaded model does this moment.
+slots.py          `/slots`, llama-server's: what each slot of a loaded model does, and what it holds, kept in
+                  files.
 stored_chats.py   Kept chat completions: those whose request had `store: true`.
 tokens.py         `/tokenize`, `/detokenize`, `/apply-template` as in llama-server; `/tokenizer_info` as in
                   vLLM.

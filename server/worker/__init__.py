@@ -17,6 +17,8 @@ pending.py         `Pending`: the requests that are being prepared, each handed 
 prompts.py         `PromptReader`: chats are rendered, prompts tokenized, small questions answered beside the
                    engine.
 shortened_chat.py  `shortened`: a chat without its oldest messages, so that it fits the context. Pure.
+slot_files.py      `SlotChanges`: what slots hold, kept in files, brought back and dropped when a client says
+                   so.
 worker.py          `Worker`: it loads a model, takes requests from the inbox, steps the engine, sends its
                    events.
 constraints/       The forms that a request's answer must have, compiled for a vocabulary.
