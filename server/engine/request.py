@@ -38,6 +38,8 @@ class EngineRequest:
     prompt_param: Literal["messages", "prompt"] = "prompt"
     n_probs: int | None = None
     """Each token's logprob is reported with this many alternatives; None: no logprobs at all."""
+    after_sampling: bool = False
+    """The logprobs are those with which tokens are drawn, not the model's own."""
     score_prompt: bool = False
     """If true the prompt's tokens get logprobs too; they are computed again then, not read from the cache."""
     priority: int = 0

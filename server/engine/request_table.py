@@ -95,7 +95,13 @@ class RequestTable:
             for sequence in group.sequences:
                 own_seed = (seed + sequence.index) % SEED_LIMIT
                 self._runner.open(
-                    sequence.id, params, own_seed, request.prompt_tokens, request.n_probs, request.guide
+                    sequence.id,
+                    params,
+                    own_seed,
+                    request.prompt_tokens,
+                    request.n_probs,
+                    request.guide,
+                    after_sampling=request.after_sampling,
                 )
                 with_sampler.append(sequence)
                 if sequence.progress is not None and sequence.progress.must_close:

@@ -62,10 +62,13 @@ class ModelRunner(Protocol):
         prompt_tokens: Sequence[int],
         n_probs: int | None = None,
         guide: object | None = None,
+        *,
+        after_sampling: bool = False,
     ) -> None:
         """Make the sampler of a sequence, which knows the prompt for its penalties. Raises RequestError.
 
-        With `n_probs` outputs have the logprobs of its tokens, each with so many alternatives. `guide`, which
+        With `n_probs` outputs have the logprobs of its tokens, each with so many alternatives; those with
+        which they are drawn, if `after_sampling`, else the model's own. `guide`, which
         only the runner understands, says which tokens the sequence may have; it may force some, see `Output`.
         """
 

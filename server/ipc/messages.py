@@ -130,6 +130,8 @@ class Generate(msgspec.Struct, frozen=True, tag="generate", kw_only=True):
     """Each choice's text begins with the prompt's text if true (completions only)."""
     n_probs: int | None = None
     """Each token's logprob is reported with this many alternatives; None: no logprobs at all."""
+    after_sampling: bool = False
+    """The logprobs are those with which tokens are drawn, behind all samplers; else the model's own."""
     score_prompt: bool = False
     """The prompt's tokens get logprobs too if true (`PromptScored`)."""
     priority: int = 0

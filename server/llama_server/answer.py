@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from math import exp
 from typing import Any, Literal
 
 import msgspec
@@ -181,7 +182,7 @@ class NativeAnswer:
             )
             body["prompt"] = part.reading.prompt
         if choice.logprobs and not self._streamed:
-            body["completion_probabilities"] = list(map(_probabilities, choice.logprobs))
+            body["completion_probabilities"] = _probabilities(part, choice.logprobs)
         return _chosen(body, self._fields) if self._fields else body
 
     @staticmethod
@@ -230,7 +231,7 @@ class NativeAnswer:
         if self._options.timings_per_token:
             body["timings"] = part.clock.timings_so_far()
         if event.logprobs:
-            body["completion_probabilities"] = list(map(_probabilities, event.logprobs))
+            body["completion_probabilities"] = _probabilities(part, event.logprobs)
         return sse.data(msgspec.json.encode(body))
 
     def _end(self, event: ChoiceEnd) -> None:
@@ -258,13 +259,21 @@ def _without_first(timings: response_types.Timings, n_predicted: int) -> respons
     )
 
 
-def _probabilities(scored: TokenLogprob) -> dict[str, Any]:
-    top = [_scored(token, piece, logprob) for token, piece, logprob in scored.top]
-    return _scored(scored.token, scored.piece, scored.logprob) | {"top_logprobs": top}
+def _probabilities(part: _Part, tokens: Sequence[TokenLogprob]) -> list[dict[str, Any]]:
+    after = part.request.after_sampling
+    top = "top_probs" if after else "top_logprobs"
+    return [
+        _scored(one.token, one.piece, one.logprob, after=after)
+        | {top: [_scored(*other, after=after) for other in one.top]}
+        for one in tokens
+    ]
 
 
-def _scored(token: int, piece: bytes, logprob: float | None) -> dict[str, Any]:
-    return {"id": token, "token": piece.decode("utf-8", "replace"), "bytes": list(piece), "logprob": logprob}
+def _scored(token: int, piece: bytes, logprob: float | None, *, after: bool) -> dict[str, Any]:
+    spelled = {"id": token, "token": piece.decode("utf-8", "replace"), "bytes": list(piece)}
+    if after:
+        return {**spelled, "prob": 0.0 if logprob is None else exp(logprob)}
+    return {**spelled, "logprob": logprob}
 
 
 def _chosen(body: dict[str, Any], paths: Sequence[str]) -> dict[str, Any]:

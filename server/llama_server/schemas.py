@@ -129,7 +129,10 @@ class NativeRequest(GenerationRequest):
     samplers: JsonValue = Field(
         default=None, description="Names of samplers, or their letters; those that are left out are off."
     )
-    post_sampling_probs: bool | None = Field(default=None, description="Only false is served.")
+    post_sampling_probs: bool | None = Field(
+        default=None,
+        description="True: probabilities are those behind the samplers, as `prob` and `top_probs`.",
+    )
 
     # Accepted and without effect here, which is logged.
     n_indent: _Whole | None = None

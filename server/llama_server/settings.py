@@ -76,6 +76,7 @@ def generation_settings(
         "n_probs": request.n_probs or 0,
         "grammar": constraint.text if constraint is not None and constraint.kind == "gbnf" else "",
         "timings_per_token": timings_per_token,
+        "post_sampling_probs": request.after_sampling,
         "lora": [{"id": adapter, "scale": scale} for adapter, scale in request.adapters or ()],
     }
 

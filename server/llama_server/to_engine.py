@@ -59,7 +59,6 @@ def from_native(
     request: NativeCompletionRequest, options: AnswerOptions, request_id: str, timeout_s: float | None = None
 ) -> list[Generate]:
     """Return one `Generate` per prompt, in order. Raises RequestError for what isn't supported."""
-    _check(request)
     if request.n is not None and request.n_cmpl is not None and request.n != request.n_cmpl:
         raise RequestError("'n' and 'n_cmpl' are the same and differ; send one of them", param="n_cmpl")
     if request.n_cmpl is not None:
@@ -72,7 +71,6 @@ def from_infill(
     request: InfillRequest, options: AnswerOptions, request_id: str, timeout_s: float | None = None
 ) -> list[Generate]:
     """Return one `Generate`. Raises RequestError for what isn't supported."""
-    _check(request)
     if (request.n or 1) > 1:
         raise RequestError(f"'n' is {request.n}; /infill answers once, so leave it out", param="n")
     prompt = InfillPrompt(
@@ -113,6 +111,7 @@ def _native(request: NativeRequest, messages: list[Generate]) -> list[Generate]:
             given=tuple(dict.fromkeys((*message.given, *off))),
             tells_reading=True,
             bias_texts=texts,
+            after_sampling=request.post_sampling_probs is True,
             predict_ms=float(limit_ms) if limit_ms and limit_ms > 0 else None,
         )
         for message in messages
@@ -162,15 +161,3 @@ def _prompt(prompt: NativePrompt) -> Prompt:
         else:
             parts.append((part,))
     return MixedPrompt(tuple(parts))
-
-
-def _check(request: NativeRequest) -> None:
-    """Raise RequestError for the first field that would change the answer and can't."""
-    _named_samplers(request)
-    if request.post_sampling_probs:
-        raise RequestError(
-            "'post_sampling_probs' is not supported by this server yet; leave it out: logprobs are of the "
-            "model's own distribution",
-            param="post_sampling_probs",
-            code="unsupported_parameter",
-        )

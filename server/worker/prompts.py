@@ -268,6 +268,7 @@ class PromptReader:
             strip_leading_space=rendered.strip_leading_space if rendered else False,
             prompt_param="messages" if rendered else "prompt",
             n_probs=message.n_probs,
+            after_sampling=message.after_sampling,
             score_prompt=message.score_prompt,
             priority=message.priority,
             owner=message.owner,

@@ -38,6 +38,7 @@ _SWITCHES: Mapping[str, tuple[str, ...]] = {
     "--reranking": (),
     "--verbose": ("--log-level", "debug"),
     "--no-cache-idle-slots": (),
+    "--backend_sampling": (),
 }
 """llama-server's switches, and the flags of Corral that mean the same; none where Corral is always so."""
 

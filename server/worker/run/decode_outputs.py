@@ -17,6 +17,7 @@ from server.engine.sampling_params import SamplingParams
 from server.worker.run.context_decoder import Place
 from server.worker.run.logprobs import token_logprobs
 from server.worker.sampling.device_rows import DeviceRows
+from server.worker.sampling.probabilities_left import ProbabilitiesLeft
 from server.worker.sampling.row_samplers import RowRequest, RowSamplers
 from server.worker.sampling.sequence_guide import Guide, SequenceGuide
 from server.worker.sampling.token_bans import TokenBans, Wanted
@@ -30,7 +31,10 @@ class DecodeOutputs:
         one sequence may have. Raises LlamaCppError if the device can't do its part."""
         self._context = context
         self._vocab = context.model.vocab
+        self._n_ctx = n_ctx
         self._samplers = RowSamplers(self._vocab, n_ctx)
+        self._left: dict[int, ProbabilitiesLeft] = {}
+        """The sequences whose logprobs are those with which tokens are drawn."""
         self._n_probs: dict[int, int] = {}
         """Alternatives per token, by sequence, for the sequences that want logprobs."""
         self._guides: dict[int, SequenceGuide] = {}
@@ -61,8 +65,12 @@ class DecodeOutputs:
         prompt_tokens: Sequence[int],
         n_probs: int | None,
         guide: object | None = None,
+        *,
+        after_sampling: bool = False,
     ) -> None:
         """Get ready to sample a sequence, with the logprobs of its tokens if `n_probs` isn't None.
+
+        With `after_sampling` they are those with which the tokens are drawn.
 
         `guide` is a `Guide`. Raises RequestError naming a wrong parameter.
         """
@@ -74,11 +82,15 @@ class DecodeOutputs:
             self._guides[sequence_id] = own
         if n_probs is not None:
             self._n_probs[sequence_id] = n_probs
+        if n_probs is not None and after_sampling:
+            self._left[sequence_id] = ProbabilitiesLeft(self._vocab, params, seed, prompt_tokens, self._n_ctx)
 
     def close(self, sequence_id: int) -> None:
         """Forget a sequence; one that isn't open is no error."""
         self._samplers.close(sequence_id)
         self._n_probs.pop(sequence_id, None)
+        if (left := self._left.pop(sequence_id, None)) is not None:
+            left.close()
         self._guides.pop(sequence_id, None)
 
     def force(self, sequence_id: int, tokens: Sequence[int]) -> None:
@@ -130,6 +142,10 @@ class DecodeOutputs:
             self._bans.wait()
         sampler = self._samplers if self._device is None or context is not self._context else self._device
         sampled = sampler.sample(context, logits, wanted) if wanted else []
+        for each in wanted:
+            if each.sequence_id in self._left:  # what was banned is in no distribution
+                rows = kept[each.sequence_id]
+                rows[np.isneginf(logits[each.row : each.row + len(rows)])] = -np.inf
         if self._guides and wanted:
             by_id = {want.sequence_id: tokens for want, tokens in zip(wanted, sampled, strict=True)}
             return [self._guided_output(entry.sequence_id, by_id, scores, kept) for entry, _, _ in places]
@@ -144,6 +160,15 @@ class DecodeOutputs:
         """The logprob of each row's token; an error, for this sequence alone, if a row isn't finite."""
         try:
             return token_logprobs(rows, tokens, self._n_probs.get(id_, 0), self._shown)
+        except LlamaCppError as error:
+            return error
+
+    def _drawn(
+        self, left: ProbabilitiesLeft, rows: npt.NDArray[np.float32], id_: int, tokens: list[int]
+    ) -> list[TokenLogprob] | CorralError:
+        """The logs of the probabilities with which the tokens were drawn; an error as in `_logprobs`."""
+        try:
+            return left.of(rows, tokens, self._n_probs[id_], self._shown)
         except LlamaCppError as error:
             return error
 
@@ -177,7 +202,13 @@ class DecodeOutputs:
         if not isinstance(tokens, list):
             return tokens
         rows = kept.get(id_)
-        logprobs = None if rows is None or not tokens else self._logprobs(rows, id_, tokens)
+        logprobs: list[TokenLogprob] | CorralError | None = None
+        if rows is not None and tokens:
+            left = self._left.get(id_)
+            if left is None:
+                logprobs = self._logprobs(rows, id_, tokens)
+            else:
+                logprobs = self._drawn(left, rows, id_, tokens)
         if isinstance(logprobs, CorralError):
             return logprobs
         return Output(tokens, logprobs, scored)

@@ -127,8 +127,12 @@ class LlamaRunner(RunnerLimits):
         prompt_tokens: Sequence[int],
         n_probs: int | None = None,
         guide: object | None = None,
+        *,
+        after_sampling: bool = False,
     ) -> None:
-        self._outputs.open(sequence_id, params, seed, prompt_tokens, n_probs, guide)
+        self._outputs.open(
+            sequence_id, params, seed, prompt_tokens, n_probs, guide, after_sampling=after_sampling
+        )
 
     def force(self, sequence_id: int, tokens: Sequence[int]) -> None:
         self._outputs.force(sequence_id, tokens)

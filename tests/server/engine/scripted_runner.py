@@ -111,6 +111,8 @@ class ScriptedRunner:
         prompt_tokens: Sequence[int],
         n_probs: int | None = None,
         guide: object | None = None,
+        *,
+        after_sampling: bool = False,
     ) -> None:
         assert sequence_id not in self.samplers
         if self.open_limit is not None and len(self.samplers) >= self.open_limit:

@@ -165,7 +165,6 @@ async def test_what_llama_vim_sends_is_served(caplog: pytest.LogCaptureFixture) 
     [
         ("samplers", ["magic"]),
         ("samplers", 3),
-        ("post_sampling_probs", True),
         ("logit_bias", [["", 1]]),
         ("n_cmpl", 0),
     ],
@@ -248,3 +247,17 @@ async def test_a_verbose_chat_tells_its_prompt_and_the_tokens_are_counted() -> N
     assert told["__verbose"]["generation_settings"]["n_predict"] == 2
     assert counted.status_code == 200
     assert counted.json().keys() == {"input_tokens"}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_probabilities_behind_the_samplers_have_their_own_names(stream: bool) -> None:
+    wish = {"prompt": "Hi", "n_probs": 2, "post_sampling_probs": True, "stream": stream}
+    service = ScriptedService(says("a"))
+    async with client_for(service) as client:
+        response = await client.post("/completion", json=wish)
+    assert service.request.after_sampling
+    body = events_of(response.text)[0] if stream else response.json()
+    (told,) = body["completion_probabilities"]
+    assert told.keys() == {"id", "token", "bytes", "prob", "top_probs"}
+    assert told["prob"] == pytest.approx(math.exp(-0.25))
+    assert [each["prob"] for each in told["top_probs"]] == pytest.approx([math.exp(-0.25), math.exp(-1.25)])
