@@ -128,6 +128,11 @@ class SlotChanges:
         assert self._files is not None
         if not held.tokens:
             raise RequestError(f"slot {held.slot} holds nothing; send a request with its id_slot first")
+        if len(held.tokens) > self._files.bounds.n_tokens_max:
+            raise RequestError(
+                f"slot {held.slot} holds {len(held.tokens):,} tokens, some in other slots' place; at most "
+                f"{self._files.bounds.n_tokens_max:,} fit one slot and a file"
+            )
         if held.adapters:
             raise RequestError(f"slot {held.slot} was computed with LoRA adapters, and is not for a file")
         copied = self._files.states.copy_state(held)
