@@ -118,7 +118,7 @@ class Engine:
         )
         self._speculation = speculation if runner.can_trim else None
         self.slot_contents = SlotContents(self._scheduler)
-        """What idle slots hold, for whoever keeps it or brings it back."""
+        """The tokens of idle slots, for whoever keeps them or brings them back."""
         self._requests = RequestTable(runner, self._scheduler, self._speculation, clock_s)
 
     # --- requests ------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""`single_tokens`: an event with several tokens' text as one event for each token, as llama-server streams.
+"""`single_tokens`: an event with several tokens as one event for each, as llama-server streams.
 
 Only events with logprobs can be cut: those have each token's bytes. Pure.
 """

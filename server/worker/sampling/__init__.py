@@ -10,8 +10,8 @@ device_rows.py         DeviceRows: rows of logits stay on the device, and only t
                        the host.
 fast_path.py           FastPath: the quickest way to sample a request with the tokens that llama.cpp's chain
                        would give.
-probabilities_left.py  `ProbabilitiesLeft`: the probabilities with which a sequence's tokens were drawn,
-                       behind all samplers.
+probabilities_left.py  `ProbabilitiesLeft`: the probabilities with which tokens were drawn, behind all
+                       samplers.
 row_bans.py            `RowBans`: the tokens that a grammar rules out in a row of logits, of llguidance's
                        bits. Pure.
 row_samplers.py        RowSamplers: choose the tokens of all rows of logits of a step at once.

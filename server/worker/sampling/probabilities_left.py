@@ -1,4 +1,4 @@
-"""`ProbabilitiesLeft`: the probabilities with which a sequence's tokens were drawn, behind all samplers.
+"""`ProbabilitiesLeft`: the probabilities with which tokens were drawn, behind all samplers.
 
 A chain of the sequence's samplers runs over each row once more, with the same seed, beside those that choose:
 they take whatever way is quickest, and mostly never know these numbers.
