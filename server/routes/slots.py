@@ -58,7 +58,7 @@ class SlotFile(BaseModel):
 
 @router.post("/slots/{slot}", openapi_extra=json_body(SlotFile))
 async def change_slot(
-    request: Request, slot: int, action: str | None = None, model: str | None = None
+    request: Request, slot: str, action: str | None = None, model: str | None = None
 ) -> Response:
     """Keep what a slot holds in a file (`save`), fill it from one (`restore`), or empty it (`erase`).
 
@@ -66,6 +66,9 @@ async def change_slot(
     """
     api = api_of(request)
     name = api.resolve(request, model)
+    if not re.fullmatch(r"[0-9]{1,9}", slot):
+        raise RequestError(f"the slot is {slot!r:.40}; it must be a number, as GET /slots has it", "id_slot")
+    number = int(slot)
     kind = _ACTIONS.get(action or "")
     if kind is None:
         raise RequestError(f"'action' is {action!r:.40}; it must be save, restore or erase", param="action")
@@ -75,8 +78,8 @@ async def change_slot(
             return error_response(errors.slots_are_not_kept())
         body = await api.read_small(request, SlotFile)
         path = _path(api.config.slot_save_path, body.filename)
-    reply = await api.service.ask(name, ChangeSlot(action=kind, slot=slot, path=path), ChangeSlotReply)
-    return JSONResponse({"id_slot": slot, **_changed(kind, Path(path).name, reply)})
+    reply = await api.service.ask(name, ChangeSlot(action=kind, slot=number, path=path), ChangeSlotReply)
+    return JSONResponse({"id_slot": number, **_changed(kind, Path(path).name, reply)})
 
 
 def _changed(action: Action, file: str, reply: ChangeSlotReply) -> dict[str, Any]:

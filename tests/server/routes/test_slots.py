@@ -109,6 +109,8 @@ async def test_slots_are_kept_in_files_brought_back_and_erased(tmp_path: Path) -
         ("/slots/0?action=save", {"filename": "a", "other": 1}, "other"),
         ("/slots/0?action=move", {"filename": "a"}, "action"),
         ("/slots/0", {"filename": "a"}, "action"),
+        ("/slots/x?action=erase", {}, "id_slot"),
+        ("/slots/-1?action=erase", {}, "id_slot"),
     ],
 )
 async def test_wrong_wishes_reach_no_slot(
