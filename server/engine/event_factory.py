@@ -90,7 +90,7 @@ def error_failure(request_id: str, error: CorralError) -> Failure:
     """Return the terminal event of a request that `error` ended."""
     if isinstance(error, RequestError):
         context = None
-        if isinstance(error, ContextLengthExceeded):
+        if isinstance(error, ContextLengthExceeded) and error.n_ctx:  # else the message alone has the numbers
             context = error.n_prompt, error.n_ctx
         return Failure(
             id=request_id,

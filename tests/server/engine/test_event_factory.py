@@ -92,6 +92,13 @@ def test_a_full_queue_is_busy_and_says_when_to_come_back() -> None:
     assert "12" in event.message
 
 
+def test_a_full_contexts_numbers_are_told_where_they_are_known() -> None:
+    known = error_failure("x", ContextLengthExceeded("too long", n_prompt=9, n_ctx=8))
+    unknown = error_failure("x", ContextLengthExceeded("'input[3]' is too large"))
+    assert (known.context, unknown.context) == ((9, 8), None)
+    assert unknown.code == "context_length_exceeded"
+
+
 def test_a_clients_error_names_its_parameter_and_ours_does_not() -> None:
     theirs = error_failure("x", ContextLengthExceeded("too long", param="prompt"))
     assert (theirs.kind, theirs.param, theirs.code) == (
