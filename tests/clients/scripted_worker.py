@@ -66,6 +66,8 @@ class ScriptedRunner(RunnerLimits):
         prompt_tokens: Sequence[int],
         n_probs: int | None = None,
         guide: object | None = None,
+        *,
+        after_sampling: bool = False,
     ) -> None:
         prompt = self._vocab.detokenize(prompt_tokens, special=True).decode()
         wanted = answers(prompt)
