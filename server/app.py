@@ -20,7 +20,7 @@ from models.version import VERSION
 from server.batches.idle_service import IdleService
 from server.batches.requests import ENDPOINTS
 from server.config import ServerConfig
-from server.http import openapi
+from server.http import openapi, refusals
 from server.http.access_log import RequestRecords, record_of
 from server.http.api_keys import ApiKeys
 from server.http.cased_names import with_case
@@ -45,6 +45,7 @@ from server.http.unframed import unframed
 from server.keys.key_ring import KeyRing
 from server.listener import host_names
 from server.openai import errors
+from server.openai.requests import field_errors
 from server.presets.book import PresetBook
 from server.presets.service import PresetService
 from server.routes import (
@@ -216,7 +217,7 @@ def _ours(_request: Request, error: Exception) -> Response:
 
 def _parameters(_request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    return error_response(errors.from_error(errors.invalid_field(error.errors())))
+    return error_response(errors.from_error(field_errors.from_problems(error.errors())))
 
 
 def _routing(request: Request, error: Exception) -> Response:
@@ -228,7 +229,7 @@ def _routing(request: Request, error: Exception) -> Response:
         if request.method == "OPTIONS":
             return Response(status_code=204, headers=headers)
     known = [route.path for route in application_routes(request.app)]
-    return error_response(errors.http_error(error.status_code, request.method, record.path, known), headers)
+    return error_response(refusals.http_error(error.status_code, request.method, record.path, known), headers)
 
 
 def _methods(request: Request) -> set[str]:

@@ -45,6 +45,8 @@ preflights.py         `Preflights`: CORS as Starlette does it, with refusals in 
                       middleware.
 rate_headers.py       The headers that tell a limited key what it has left, in OpenAI's or Anthropic's form.
                       Pure.
+refusals.py           Refusals: the errors that only HTTP has: of keys, heads, hosts, routes and connections.
+                      Pure.
 request_body.py       `read` and `read_small`: a request's body, within its limits and whatever its content
                       type says.
 request_head.py       `RequestHeads`: the ASGI middleware that refuses requests whose head no route could

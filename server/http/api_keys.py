@@ -12,6 +12,7 @@ from dataclasses import replace
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from models.errors import NotAllowed, RateLimited
+from server.http import refusals
 from server.http.error_response import error_response, is_anthropic
 from server.http.rate_headers import rate_headers
 from server.http.route_access import RouteAccess
@@ -65,7 +66,7 @@ class ApiKeys:
             return _STRANGER
         caller = self._with_key(scope) if background_owner is None else self._by_owner(background_owner)
         if isinstance(caller, Caller) and wanted is not None and wanted not in caller.scopes:
-            return errors.insufficient_scope(
+            return refusals.insufficient_scope(
                 caller.name, wanted, [each for each in ALL_SCOPES if each in caller.scopes]
             )
         return caller
@@ -73,19 +74,19 @@ class ApiKeys:
     def _with_key(self, scope: Scope) -> Caller | ApiError:
         given = _given(scope)
         if not given:
-            return errors.missing_key()
+            return refusals.missing_key()
         try:
             caller = self._keys.caller_of(given)
         except ExpiredKey as expired:
-            return errors.expired_key(expired.name, shown_time(expired.expired))
+            return refusals.expired_key(expired.name, shown_time(expired.expired))
         if caller is None:
-            return errors.wrong_key()
+            return refusals.wrong_key()
         return caller
 
     def _by_owner(self, owner: str) -> Caller | ApiError:
         """Return whoever the server itself does something for: its requests come without the key."""
         caller = self._keys.caller_by_owner(owner)
-        return errors.key_gone() if caller is None else caller
+        return refusals.key_gone() if caller is None else caller
 
 
 _STRANGER = Caller(scopes=frozenset(), models=())

@@ -24,10 +24,10 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
+from server.http import refusals
 from server.http.error_response import closing_error
 from server.http.open_files import MOST_CONNECTIONS
 from server.http.request_head import MAX_HEADER_BYTES, MAX_TARGET_BYTES
-from server.openai import errors
 from server.openai.errors import ApiError
 
 logger = logging.getLogger("corral.http")
@@ -97,7 +97,7 @@ class HttpConnection(HttpToolsProtocol):
         super().connection_made(transport)
         limit = self._limits.n_connections
         if len(self.connections) > limit and not self._take_place():
-            self._refuse(errors.too_many_connections(limit))
+            self._refuse(refusals.too_many_connections(limit))
             self.transport.close()
             return
         self._wait_for("head")
@@ -126,10 +126,12 @@ class HttpConnection(HttpToolsProtocol):
         elif self._reading == "head" and self._n_head_bytes > MAX_TARGET_BYTES + MAX_HEADER_BYTES:
             too_long = len(self.url) > MAX_TARGET_BYTES
             self._refuse(
-                errors.long_target(MAX_TARGET_BYTES) if too_long else errors.long_headers(MAX_HEADER_BYTES)
+                refusals.long_target(MAX_TARGET_BYTES)
+                if too_long
+                else refusals.long_headers(MAX_HEADER_BYTES)
             )
         elif self._reading == "body" and self._has_long_trailers:
-            self._refuse(errors.long_headers(MAX_HEADER_BYTES))
+            self._refuse(refusals.long_headers(MAX_HEADER_BYTES))
         else:
             # Between requests bytes that begin none stop uvicorn's timer, too.
             self._wait_for(self._reading or (None if self.is_answering else "head"))
@@ -164,11 +166,11 @@ class HttpConnection(HttpToolsProtocol):
         if self.parser.get_http_version() != "1.1":
             self.expect_100_continue = False  # those clients don't know the answer (RFC 9110, 10.1.1)
         if self.parser.get_method() == b"CONNECT":
-            self._fault = errors.invalid_http()
+            self._fault = refusals.invalid_http()
             return
         names = [name for name, _ in self.headers]
         if b"host" not in names and self.parser.get_http_version() == "1.1":
-            self._fault = errors.invalid_head("it has no Host header")
+            self._fault = refusals.invalid_head("it has no Host header")
             return
         if not self.url.startswith(b"/"):
             self._take_host_of_target()
@@ -215,7 +217,7 @@ class HttpConnection(HttpToolsProtocol):
                     self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn does
         except httptools.HttpParserError:
             logger.warning("a request that is no valid HTTP was refused")
-            self._refuse(errors.invalid_http())
+            self._refuse(refusals.invalid_http())
 
     def _head_without_offer(self) -> bytes:
         version = self.parser.get_http_version().encode()
@@ -277,7 +279,7 @@ class HttpConnection(HttpToolsProtocol):
         if wait.part == "head" and not self._n_head_bytes:
             self.transport.close()
         else:
-            self._refuse(errors.late_request(wait.part))
+            self._refuse(refusals.late_request(wait.part))
 
     def _refuse(self, error: ApiError) -> None:
         """Answer with the error where no answer has begun, and close the connection.

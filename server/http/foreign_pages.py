@@ -15,12 +15,12 @@ from __future__ import annotations
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from server.http import refusals
 from server.http.error_response import error_response
 from server.http.hosts import AllowedHosts, Authority, parse_authority, parse_origin
 from server.http.origins import AllowedOrigins
 from server.http.route_scopes import OPEN_PATHS
 from server.keys.key_ring import KeyRing
-from server.openai import errors
 from server.openai.errors import ApiError
 
 _FOREIGN_SITES = frozenset({"cross-site", "same-site"})
@@ -54,7 +54,7 @@ class ForeignPages:
         for text in _values(scope, b"host"):
             named = parse_authority(text)
             if named is None or not (is_local or self._hosts.allow(named.host)):
-                return errors.foreign_host(text if named is None else named.host)
+                return refusals.foreign_host(text if named is None else named.host)
             host = named
         if self._origins.has_all:
             return None
@@ -63,9 +63,9 @@ class ForeignPages:
         if site != "same-origin":  # no page can write this header, and a proxy may have changed `Host`
             for text in origins:
                 if not self._allows(text, host):
-                    return errors.foreign_origin(text)
+                    return refusals.foreign_origin(text)
         if not origins and site in _FOREIGN_SITES and not _is_link_to_a_page(scope):
-            return errors.foreign_origin(f"another site ({site})")
+            return refusals.foreign_origin(f"another site ({site})")
         return None
 
     def _allows(self, text: str, host: Authority) -> bool:

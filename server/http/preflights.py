@@ -7,9 +7,9 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
+from server.http import refusals
 from server.http.error_response import error_response
 from server.http.origins import LOCAL_ORIGIN, AllowedOrigins
-from server.openai import errors
 
 
 class Preflights(CORSMiddleware):
@@ -31,6 +31,6 @@ class Preflights(CORSMiddleware):
         response = super().preflight_response(request_headers)
         if response.status_code == 200:
             return response
-        refusal = error_response(errors.refused_preflight(bytes(response.body).decode()))
+        refusal = error_response(refusals.refused_preflight(bytes(response.body).decode()))
         refusal.headers["Vary"] = response.headers["Vary"]
         return refusal

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from server.http import refusals
 from server.http.error_response import error_response
 from server.http.hosts import parse_authority
-from server.openai import errors
 from server.openai.errors import ApiError
 
 MAX_TARGET_BYTES = 16 << 10
@@ -37,7 +37,7 @@ class RequestHeads:
 def refusal(scope: Scope) -> ApiError | None:
     """Return the error of a request that isn't served, None for one that is."""
     if len(scope.get("raw_path") or b"") + len(scope["query_string"]) > MAX_TARGET_BYTES:
-        return errors.long_target(MAX_TARGET_BYTES)
+        return refusals.long_target(MAX_TARGET_BYTES)
     hosts: list[bytes] = []
     content_codings: list[bytes] = []
     transfer_codings: list[bytes] = []
@@ -54,15 +54,15 @@ def refusal(scope: Scope) -> ApiError | None:
             has_body = True
             transfer_codings += _codings(value)
     if n_bytes > MAX_HEADER_BYTES:
-        return errors.long_headers(MAX_HEADER_BYTES)
+        return refusals.long_headers(MAX_HEADER_BYTES)
     if len(hosts) > 1:
-        return errors.invalid_head(f"it has {len(hosts)} Host headers instead of 1")
+        return refusals.invalid_head(f"it has {len(hosts)} Host headers instead of 1")
     if hosts and parse_authority(hosts[0].decode("latin-1")) is None:
-        return errors.invalid_head("its Host header is no host with or without a port")
+        return refusals.invalid_head("its Host header is no host with or without a port")
     if any(coding != b"chunked" for coding in transfer_codings):
-        return errors.unread_transfer(_shown(transfer_codings))
+        return refusals.unread_transfer(_shown(transfer_codings))
     if has_body and content_codings:
-        return errors.unread_encoding(_shown(content_codings))
+        return refusals.unread_encoding(_shown(content_codings))
     return None
 
 

@@ -6,9 +6,9 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from server.http import refusals
 from server.http.dependencies import api_of
 from server.http.error_response import error_response
-from server.openai import errors
 from server.supervisor.protocol import ModelStatus
 
 router = APIRouter(tags=["Health"])
@@ -26,7 +26,7 @@ async def ready(request: Request) -> Response:
     service = api_of(request).service
     if service.ready():
         return JSONResponse({"status": "ready"})
-    return error_response(errors.loading(_waiting_for(service.models())))
+    return error_response(refusals.loading(_waiting_for(service.models())))
 
 
 def _waiting_for(models: list[ModelStatus]) -> str:

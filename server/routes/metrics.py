@@ -8,11 +8,11 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
+from server.http import refusals
 from server.http.cased_names import raw_headers
 from server.http.dependencies import api_of
 from server.http.error_response import error_response
 from server.metrics.exposition import expose
-from server.openai import errors
 
 router = APIRouter(tags=["Metrics"])
 
@@ -27,7 +27,7 @@ async def metrics(request: Request) -> Response:
     """The server's figures, by model, type and arm, in Prometheus' text format or OpenMetrics'."""
     api = api_of(request)
     if not api.config.metrics:
-        return error_response(errors.metrics_are_off())
+        return error_response(refusals.metrics_are_off())
     service, native = api.service, api.config.dialect == "llama-server"
     samples = await service.samples(WORKER_WAIT_S)
     body, content_type = expose(service.figures, samples, request.headers.get("accept", ""), native=native)

@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from models.errors import RequestError
+from server.http import refusals
 from server.http.api_keys import owner_of
 from server.http.dependencies import api_of
 from server.http.error_response import error_response
@@ -16,7 +17,6 @@ from server.http.openapi import json_body
 from server.http.pages import Limit, Order, list_of, page_of
 from server.http.respond import respond, whole_response
 from server.ipc.messages import ChatPrompt, CountTokens, CountTokensReply
-from server.openai import errors
 from server.responses.schemas import ResponsesRequest
 
 router = APIRouter(tags=["OpenAI"])
@@ -49,8 +49,8 @@ async def no_web_socket(request: Request) -> Response:
     """Refuse a WebSocket by 426, at which clients that try one fall back to POST at once."""
     offers = ("upgrade", "sec-websocket-key")  # behind a connection's own handling the first is gone
     if not any(name in request.headers for name in offers):
-        return error_response(errors.http_error(405, "GET", "/v1/responses"), {"Allow": "OPTIONS, POST"})
-    return error_response(errors.no_web_socket(), {"Upgrade": "HTTP/1.1"})
+        return error_response(refusals.http_error(405, "GET", "/v1/responses"), {"Allow": "OPTIONS, POST"})
+    return error_response(refusals.no_web_socket(), {"Upgrade": "HTTP/1.1"})
 
 
 @router.get("/v1/responses/{response_id}")

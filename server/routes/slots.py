@@ -16,11 +16,11 @@ from starlette.responses import JSONResponse, Response
 from models.errors import RequestError, WorkerError
 from server.engine.sampling_params import SamplingParams
 from server.engine.slot_states import SlotState, SlotTask
+from server.http import refusals
 from server.http.dependencies import api_of
 from server.http.error_response import error_response
 from server.http.openapi import json_body
 from server.ipc.messages import ChangeSlot, ChangeSlotReply
-from server.openai import errors
 
 router = APIRouter(tags=["Metrics"])
 
@@ -40,7 +40,7 @@ async def slots(request: Request, model: str | None = None, fail_on_no_slot: str
     """
     api = api_of(request)
     if not api.config.slots:
-        return error_response(errors.slots_are_off())
+        return error_response(refusals.slots_are_off())
     name = api.resolve(request, model)
     states = (await api.service.slots(name)).slots
     if fail_on_no_slot and all(state.task is not None for state in states):
@@ -75,7 +75,7 @@ async def change_slot(
     path = ""
     if kind != "erase":
         if api.config.slot_save_path is None:
-            return error_response(errors.slots_are_not_kept())
+            return error_response(refusals.slots_are_not_kept())
         body = await api.read_small(request, SlotFile)
         path = _path(api.config.slot_save_path, body.filename)
     reply = await api.service.ask(name, ChangeSlot(action=kind, slot=number, path=path), ChangeSlotReply)

@@ -13,9 +13,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from models.errors import RequestError
+from server.http import refusals
 from server.http.dependencies import api_of
 from server.http.error_response import error_response
-from server.openai import errors
 from server.openai.sse import CONTENT_TYPE
 from server.toolbox.tool import Tool, ToolCall, ToolFailure, UnknownTool
 
@@ -48,7 +48,7 @@ async def list_tools(request: Request) -> Response:
     """The tools that `POST /tools` calls; `definition` is what a chat's `tools` takes."""
     toolbox = api_of(request).toolbox
     if toolbox is None:
-        return error_response(errors.tools_are_off())
+        return error_response(refusals.tools_are_off())
     return JSONResponse([tool.document() for tool in await toolbox.list()])
 
 
@@ -57,7 +57,7 @@ async def call_tool(request: Request) -> Response:
     """Call a tool. A call that comes to nothing is answered too: `{"error": …}`, for the model to read."""
     api = api_of(request)
     if api.toolbox is None:
-        return error_response(errors.tools_are_off())
+        return error_response(refusals.tools_are_off())
     body = await api.read_small(request, ToolRequest)
     if runtime := request.headers.get(_RUNTIME_HEADER):
         raise RequestError(
@@ -67,7 +67,7 @@ async def call_tool(request: Request) -> Response:
     try:
         tool = await api.toolbox.find(body.tool)
     except UnknownTool:
-        return error_response(errors.unknown_tool(body.tool))
+        return error_response(refusals.unknown_tool(body.tool))
     if body.stream and not tool.streams:
         raise RequestError(f"{tool.name} can't be streamed; leave out stream", param="stream")
     # A folder that the model names isn't the client's.

@@ -5,6 +5,8 @@ body_limits.py       The bounds on what a request's body may hold, whatever its 
                      Pure.
 checks.py            Checks of validated requests: fields that aren't served yet, and fields that contradict.
                      Pure.
+field_errors.py      Field errors: pydantic's problems with a body as one error of ours that names the field.
+                     Pure.
 field_types.py       Field types of the request schemas that need more than a range, with the words of their
                      refusals.
 messages.py          The messages of a chat as OpenAI's clients send them, in the canonical form of

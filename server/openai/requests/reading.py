@@ -30,8 +30,7 @@ from server.ollama.schemas import (
     OllamaGenerateRequest,
     OllamaRequest,
 )
-from server.openai import errors
-from server.openai.requests import to_engine
+from server.openai.requests import field_errors, to_engine
 from server.openai.requests.answer_options import AnswerOptions, answer_options, native_options
 from server.openai.requests.body_limits import check_form, check_structure
 from server.openai.requests.schemas import (
@@ -222,7 +221,7 @@ def parse(body: bytes, schema: type[Schema]) -> Schema:
     try:
         return schema.model_validate_json(body)
     except ValidationError as error:
-        raise errors.invalid(error) from error
+        raise field_errors.from_validation(error) from error
 
 
 def _generation(

@@ -7,7 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from server.engine.sampling_params import RANGES
-from server.openai import errors
+from server.openai.requests import field_errors
 from server.openai.requests.schemas import (
     ChatCompletionRequest,
     CompletionRequest,
@@ -46,7 +46,7 @@ def refused(param: str, **fields: Any) -> str:
     """The message of the refusal; it must name `param`."""
     with pytest.raises(ValidationError) as caught:
         completion(**fields)
-    error = errors.invalid(caught.value)
+    error = field_errors.from_validation(caught.value)
     assert error.param == param
     return error.message
 
@@ -191,7 +191,7 @@ def test_ranges_and_types_of_chats(name: str, good: list[Any], bad: list[Any]) -
     for value in bad:
         with pytest.raises(ValidationError) as caught:
             chat(**{name: value})
-        assert errors.invalid(caught.value).param == name
+        assert field_errors.from_validation(caught.value).param == name
 
 
 def chat(**fields: Any) -> ChatCompletionRequest:
