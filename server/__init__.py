@@ -2,7 +2,7 @@
 
 app.py                `create_app`: the HTTP application, made of routes and the error table. Nothing happens
                       at import.
-config.py             `ServerConfig`: the server's settings; a field's description is its flag's help.
+config.py             `ServerConfig`: all settings of a server, checked and joined.
 config_sources.py     `load_config`: the settings, made once from flags > environment > TOML file > defaults.
 file_sampling.py      `sampling_defaults`: the sampling parameters that a model's file gives
                       (`general.sampling.*`). Pure.
@@ -12,6 +12,8 @@ listener.py           `Listener`: the bound sockets of one port, on every addres
                       for.
 model_facts.py        `read_facts`: the facts about a model's files that `server.placement` needs, in every
                       process.
+model_rules.py        Rules for models as settings have them, MODEL=VALUE, and the key by which a model is
+                      meant. Pure.
 placement.py          `place`: the one decision on context, GPU layers, prompt side and memory of a served
                       model. Pure.
 reload.py             `Reloads`: the parts that a running server reads again at SIGHUP and `POST
@@ -22,6 +24,8 @@ serve.py              `ModelServer`: the HTTP application and the workers' super
                       signal.
 serve_options.py      `ServeOptions`: the settings of one served model, each under one name from its flag to
                       the worker.
+server_options.py     The server's own options: a group of settings for each part of it; a field's help is its
+                      flag's.
 setting.py            `Bounds` and `setting`: how a field of the settings' dataclasses tells its limits,
                       default and help.
 answers/              An answer's text as its parts: thoughts, content and tool calls, the same for every
