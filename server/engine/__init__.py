@@ -2,22 +2,15 @@
 
 answer_plan.py      `AnswerPlan` and `AnswerProgress`: the places of thoughts and calls in an answer, told by
                     its text.
+answers.py          `Answers`: generated tokens become an answer's text, up to the one that ends it.
 batch.py            The work of one decode as plain data: first the changes to the KV cache, then the tokens.
 detokenizer.py      The detokenizer: bytes of tokens to text, one token at a time, in whole characters.
 engine.py           The engine: one `step` drafts, schedules, runs and postprocesses a batch over all
                     requests.
 event_factory.py    The events and errors that an engine makes of its sequences and requests.
 events.py           The events of a request, as the engine makes them and as they travel to the API process.
-fair_share.py       `FairShare`: owners of requests get equal shares of the tokens that are computed. Pure; no
-                    clock.
-idle_work.py        `IdleWork`: the books of requests that are computed only while there are no others. Pure.
 integrity.py        The check that the engine's books agree: after each step in tests, else in idle moments.
-kv_layout.py        `KVLayoutPolicy`: the steps at which slots begin and cease to share the KV cells. Pure.
-passes.py           `Passes`: the passes through the weights of a step, and the rows of nothing that make them
-                    fewer.
 patience.py         `Patience`: tells how long a step may take before it counts as a hang. Pure.
-precedence.py       `Precedence`: who goes first: by priority, then by the owners' shares, then by arrival.
-                    Pure.
 repetition.py       `repeats`: tells whether tokens are one passage again and again. Pure.
 request.py          `EngineRequest`: one prompt, already tokens, and how to continue it.
 request_table.py    `RequestTable`: the requests that have begun and not ended, and the events that report
@@ -26,8 +19,6 @@ runner.py           `ModelRunner`: the protocol of a model under the engine; lla
                     in tests.
 sampling_params.py  SamplingParams: how one request's tokens are chosen and when they end, from HTTP to
                     llama.cpp.
-scheduler.py        The scheduler: which sequences get a slot, and which tokens the next batch has. Pure; no
-                    clock.
 sequence.py         One choice of one request while the engine works on it, and the request that its choices
                     make up.
 slot.py             `Slot`, a sequence's place in the KV cache, and `Placement`, the decision to put one
@@ -44,6 +35,8 @@ stop.py             `StopChecker`: finds stop strings in text that arrives in pi
                     no text.
 prefix/             Shared prefixes: the tokens in the KV cache's slots, and those kept outside, found for a
                     new prompt.
+scheduling/         Scheduling: who gets a slot, which tokens the next batch has, in which passes it is
+                    computed.
 speculation/        Speculative decoding: proposers of drafts, the length that pays, the measured cost of a
                     step.
 """

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from models.errors import CorralError, DecodeError, RequestError, RestoreError
 from server.engine import integrity
+from server.engine.answers import Answers
 from server.engine.batch import Batch, BatchEntry, Output, Save
 from server.engine.event_factory import (
     cancelled_failure,
@@ -19,20 +20,19 @@ from server.engine.event_factory import (
     progress_event,
     prompt_scored_event,
     queue_full_failure,
-    take_delta,
 )
 from server.engine.events import Event, Failure, FailureKind
-from server.engine.kv_layout import KVLayoutPolicy
-from server.engine.passes import Passes
 from server.engine.patience import Patience, StepWatch
 from server.engine.prefix.prefix_cache import PrefixCache
 from server.engine.prefix.prefix_source import PrefixSource
-from server.engine.repetition import LOOK_TOKENS, repeats
 from server.engine.request import EngineRequest, check_request, check_slot
 from server.engine.request_table import RequestTable
 from server.engine.runner import ModelRunner
-from server.engine.scheduler import CHUNK_MULTIPLE, Scheduler, SchedulerConfig
-from server.engine.sequence import Sequence, SequenceStatus
+from server.engine.scheduling.kv_layout import KVLayoutPolicy
+from server.engine.scheduling.passes import Passes
+from server.engine.scheduling.prompt_budget import CHUNK_MULTIPLE, SchedulerConfig
+from server.engine.scheduling.scheduler import Scheduler
+from server.engine.sequence import Sequence
 from server.engine.slot_contents import SlotContents
 from server.engine.slot_states import SlotState, slot_states
 from server.engine.snapshot import EngineSnapshot, take_snapshot
@@ -120,6 +120,9 @@ class Engine:
         self.slot_contents = SlotContents(self._scheduler)
         """The tokens of idle slots, for whoever keeps them or brings them back."""
         self._requests = RequestTable(runner, self._scheduler, self._speculation, clock_s)
+        self._answers = Answers(
+            runner, self._scheduler, self._requests, self._speculation, config.loop_tokens
+        )
 
     # --- requests ------------------------------------------------------------------------------------
 
@@ -309,90 +312,12 @@ class Engine:
             if output.logprobs is not None:
                 sequence.logprobs += output.logprobs
             sequence.n_forced = len(output.forced)
-            self._append(sequence, output.tokens + output.forced, ends=output.ends)
+            self._answers.append(sequence, output.tokens + output.forced, ends=output.ends)
             if group.request.predict_ms is not None:
-                self._end_late(sequence, group.request.predict_ms, now_s)
+                self._answers.end_late(sequence, group.request.predict_ms, now_s)
         elif sequence.n_computed >= sequence.n_tokens_max:  # nothing was to be generated, only scored
             for choice in group.sequences:
                 self._requests.finish(choice, "length", "")
-
-    def _append(self, sequence: Sequence, tokens: list[int], *, ends: bool) -> None:
-        """Add generated tokens, up to the one that ends the sequence, and report their text.
-
-        If `ends`, the last of them does.
-        """
-        text, request, progress = "", sequence.group.request, sequence.progress
-        n_last = len(sequence.tokens) + len(tokens) if ends else -1
-        for token in tokens:
-            sequence.tokens.append(token)
-            if self._runner.is_eog(token):
-                text += sequence.stops.token(token)
-                sequence.n_unreported += request.score_prompt  # scoring counts every generated token
-                self._requests.finish(sequence, "stop", text + sequence.stops.flush())
-                return
-            sequence.n_unreported += 1
-            text += self._new_text(sequence, token)
-            if sequence.stops.matched is not None:
-                self._requests.finish(sequence, "stop", text)
-                return
-            if self._is_loop(sequence):
-                self._requests.finish(sequence, "length", text + sequence.stops.flush(), is_loop=True)
-                return
-            if len(sequence.tokens) >= sequence.n_tokens_max and len(sequence.tokens) != n_last:
-                if sequence.n_slidable:
-                    n_last -= sequence.n_slidable
-                    self._slide(sequence)
-                    continue
-                self._requests.finish(sequence, "length", text + sequence.stops.flush())
-                return
-        if ends:
-            self._requests.finish(sequence, "stop", text + sequence.stops.flush())
-            return
-        if progress is not None and progress.must_close and not sequence.detokenizer.is_within_character:
-            self._runner.force(sequence.id, progress.close())
-        if text or request.return_tokens:
-            delta = take_delta(sequence, text)
-            if text or delta.n_tokens:
-                self._requests.report(delta)
-
-    def _is_loop(self, sequence: Sequence) -> bool:
-        """True if the end of an answer is one passage again and again; it is looked at now and then."""
-        n = self._config.loop_tokens
-        if not n or sequence.n_generated < n or sequence.n_generated % LOOK_TOKENS:
-            return False
-        return repeats(sequence.tokens[-n:])
-
-    def _end_late(self, sequence: Sequence, limit_ms: float, now_s: float) -> None:
-        """End a choice that has taken longer than it may and has a whole line."""
-        first_s = sequence.group.first_token_s
-        is_late = first_s is not None and (now_s - first_s) * 1e3 > limit_ms
-        if is_late and sequence.has_new_line and sequence.status is not SequenceStatus.FINISHED:
-            self._requests.finish(sequence, "length", sequence.stops.flush())
-
-    def _slide(self, sequence: Sequence) -> None:
-        """Let a sequence go on without its older tokens, of which nobody's guesses may know any more."""
-        sequence.draft = []
-        self._scheduler.slide(sequence)
-        if self._speculation is not None:
-            self._speculation.close(sequence)
-
-    def _new_text(self, sequence: Sequence, token: int) -> str:
-        """Return the text that may be shown now that `token` has come, and note where it ends."""
-        runner, request, progress = self._runner, sequence.group.request, sequence.progress
-        piece = runner.spelling(token) if token in request.spelled_tokens else runner.piece(token)
-        new = sequence.detokenizer.feed(piece)
-        sequence.has_new_line = sequence.has_new_line or "\n" in new
-        if request.n_probs is not None:
-            sequence.n_fed += len(new)
-            more_to_come = sequence.detokenizer.is_within_character or token in request.stop_tokens
-            sequence.text_ends.append(max([sequence.n_fed + more_to_come, *sequence.text_ends[-1:]]))
-        if progress is not None:
-            progress.add(new)
-            if not progress.stops_count:
-                return sequence.stops.flush() + new
-        if sequence.n_generated > request.params.min_tokens:
-            return sequence.stops.feed(new) + sequence.stops.token(token)
-        return new
 
     def _recover(self, error: DecodeError) -> None:
         """Make room for the batch, of which nothing was computed, or give up a sequence, or all."""

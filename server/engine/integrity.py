@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 
-from server.engine.idle_work import is_idle_work
 from server.engine.request_table import RequestTable
-from server.engine.scheduler import Scheduler
+from server.engine.scheduling.idle_work import is_idle_work
+from server.engine.scheduling.scheduler import Scheduler
 from server.engine.sequence import Sequence, SequenceStatus, rank
 
 

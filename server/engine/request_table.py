@@ -17,7 +17,7 @@ from server.engine.event_factory import (
 from server.engine.events import ChoiceEnd, Delta, Event, Failure, FinishReason
 from server.engine.request import EngineRequest
 from server.engine.runner import ModelRunner
-from server.engine.scheduler import Scheduler
+from server.engine.scheduling.scheduler import Scheduler
 from server.engine.sequence import Group, Sequence, SequenceStatus
 from server.engine.speculation.speculation import Speculation
 from server.engine.stats import ServiceTime

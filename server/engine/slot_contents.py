@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from server.engine.batch import Copy, Restore, Save, Trim
-from server.engine.scheduler import Scheduler
+from server.engine.scheduling.scheduler import Scheduler
 
 
 class SlotContents:

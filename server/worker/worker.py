@@ -14,7 +14,7 @@ from server.engine.event_factory import error_failure
 from server.engine.events import Failure, FailureKind
 from server.engine.patience import StepWatch
 from server.engine.request import EngineRequest
-from server.engine.scheduler import CHUNK_MULTIPLE, PANEL_CHUNK
+from server.engine.scheduling.prompt_budget import CHUNK_MULTIPLE, PANEL_CHUNK
 from server.engine.speculation.step_cost import StepCost
 from server.ipc.messages import (
     AdapterReply,
@@ -105,7 +105,7 @@ class Worker:
             return self._serve_and_save(loaded, engine)
         except OSError:
             return EXIT_OK  # the socket closed: nobody is left to hear
-        except Exception as error:
+        except Exception as error:  # the worker's top: requests hear of a defect
             logger.exception("the worker of %s failed", self._spec.name)
             self._fail_all(
                 engine, f"the model's worker failed: {type(error).__name__}: {error}", "server_error"

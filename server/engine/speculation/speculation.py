@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from server.engine.passes import Passes
+from server.engine.scheduling.passes import Passes
 from server.engine.sequence import Sequence
 from server.engine.speculation.acceptance import Acceptance, expected_hits
 from server.engine.speculation.step_cost import StepCost

@@ -10,8 +10,8 @@ from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from typing import Protocol, TypeVar
 
-from server.engine.fair_share import FairShare
 from server.engine.request import IDLE_PRIORITY
+from server.engine.scheduling.fair_share import FairShare
 from server.worker.pooled.request import PooledRequest
 
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from models.errors import CorralError, DecodeError, RequestError, RestoreError
 from server.engine.batch import Adapters, Batch, BatchEntry, Copy, Output, Relayout, Restore, Save, Trim
 from server.engine.events import TokenLogprob
-from server.engine.passes import natural_passes
 from server.engine.sampling_params import SamplingParams
+from server.engine.scheduling.passes import natural_passes
 
 PIECES: list[bytes] = [
     *(bytes([byte]) for byte in b"abcdefgh .\n"),

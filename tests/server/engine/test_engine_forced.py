@@ -12,7 +12,7 @@ from server.engine.answer_plan import AnswerPlan
 from server.engine.engine import EngineConfig
 from server.engine.events import AnswerForm
 from server.engine.request import EngineRequest
-from server.engine.scheduler import FORCED_MAX
+from server.engine.scheduling.scheduler import FORCED_MAX
 from tests.server.engine.harness import Harness, Outcome, request
 from tests.server.engine.scripted_runner import EOG, PIECES, ScriptedGuide, ScriptedRunner
 

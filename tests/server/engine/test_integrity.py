@@ -10,7 +10,8 @@ from server.engine import integrity
 from server.engine.batch import Adapters, Output
 from server.engine.prefix.prefix_cache import PrefixCache
 from server.engine.request_table import RequestTable
-from server.engine.scheduler import Scheduler, SchedulerConfig
+from server.engine.scheduling.prompt_budget import SchedulerConfig
+from server.engine.scheduling.scheduler import Scheduler
 from server.engine.sequence import SequenceStatus
 from tests.server.engine.harness import Clock, request
 from tests.server.engine.scripted_runner import ScriptedRunner

@@ -6,7 +6,8 @@ from models.errors import CorralError, RequestError
 from server.engine.events import ChoiceEnd, Delta, Failure, Finish, Started
 from server.engine.prefix.prefix_cache import PrefixCache
 from server.engine.request_table import SEED_LIMIT, RequestTable
-from server.engine.scheduler import Scheduler, SchedulerConfig
+from server.engine.scheduling.prompt_budget import SchedulerConfig
+from server.engine.scheduling.scheduler import Scheduler
 from tests.server.engine.harness import Clock, request
 from tests.server.engine.scripted_runner import ScriptedRunner
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from server.engine.scheduler import CHUNK_MULTIPLE, PANEL_CHUNK
+from server.engine.scheduling.prompt_budget import CHUNK_MULTIPLE, PANEL_CHUNK
 from server.ipc.model_spec import KernelReport
 from server.worker.worker import engine_config
 from tests.server.worker.open.loaded import spec_of

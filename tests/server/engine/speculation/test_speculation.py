@@ -5,8 +5,8 @@ import random
 import pytest
 
 from server.engine.engine import EngineConfig
-from server.engine.passes import Passes
 from server.engine.request import EngineRequest
+from server.engine.scheduling.passes import Passes
 from server.engine.sequence import Sequence
 from server.engine.speculation.acceptance import Acceptance
 from server.engine.speculation.ngram import NgramProposer

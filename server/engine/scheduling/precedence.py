@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Collection
 from collections.abc import Sequence as Several
 
-from server.engine.fair_share import FairShare
-from server.engine.idle_work import IdleWork, is_idle_work
+from server.engine.scheduling.fair_share import FairShare
+from server.engine.scheduling.idle_work import IdleWork, is_idle_work
 from server.engine.sequence import Sequence, rank
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from server.engine import scheduler as scheduler_module
 from server.engine.batch import Adapters, Batch
 from server.engine.prefix.prefix_cache import PrefixCache
-from server.engine.scheduler import TURN_STEPS, Scheduler, SchedulerConfig
+from server.engine.scheduling import scheduler as scheduler_module
+from server.engine.scheduling.adapter_turns import TURN_STEPS
+from server.engine.scheduling.prompt_budget import SchedulerConfig
+from server.engine.scheduling.scheduler import Scheduler
 from server.engine.sequence import CHOICES_PER_TURN, Sequence, SequenceStatus
 from server.engine.speculation.step_cost import StepCost
 from tests.server.engine.harness import group_of, request

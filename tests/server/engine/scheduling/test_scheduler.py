@@ -2,7 +2,8 @@ from __future__ import annotations
 
 from server.engine.batch import Batch, Trim
 from server.engine.prefix.prefix_cache import PrefixCache
-from server.engine.scheduler import Scheduler, SchedulerConfig
+from server.engine.scheduling.prompt_budget import SchedulerConfig
+from server.engine.scheduling.scheduler import Scheduler
 from server.engine.sequence import Sequence, SequenceStatus
 from tests.server.engine.harness import group_of, request
 

@@ -10,59 +10,28 @@ sequences with other sets take turns. Work for idle times leaves its slots to ev
 from __future__ import annotations
 
 import bisect
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
 
 from server.engine.batch import Adapters, Batch, BatchEntry, MemoryChange, Relayout, Trim
-from server.engine.idle_work import first_idle_work, is_idle_work
-from server.engine.kv_layout import KVLayoutPolicy
-from server.engine.passes import NO_PLAN, Passes, Plan
-from server.engine.precedence import Precedence
 from server.engine.prefix.prefix_cache import PrefixCache
 from server.engine.request import IDLE_PRIORITY
+from server.engine.scheduling.adapter_turns import AdapterTurns
+from server.engine.scheduling.admission import Admission
+from server.engine.scheduling.entries import chunk_entry, next_token_entry
+from server.engine.scheduling.idle_work import first_idle_work, is_idle_work
+from server.engine.scheduling.kv_layout import KVLayoutPolicy
+from server.engine.scheduling.passes import NO_PLAN, Passes, Plan
+from server.engine.scheduling.precedence import Precedence
+from server.engine.scheduling.prompt_budget import PromptBudget, SchedulerConfig
 from server.engine.sequence import Sequence, SequenceStatus, rank
 from server.engine.slot import Placement
 from server.engine.speculation.step_cost import StepCost
 
 SCORED_FLOATS_MAX = 8 * 2**20
 """The scored tokens of one step have at most this many logits: 32 MiB."""
-CHUNK_MULTIPLE = 64
-"""Chunks of prompts are a multiple of this many tokens: llama.cpp's CPU kernels work in blocks of as many
-rows, and half a block takes three quarters of a block's time."""
-PANEL_CHUNK = 32
-"""The same for Corral's own matrix kernels, which work on 8 rows at a time: from 12 tokens on each costs
-about as much (1.8 to 2.1 ms, 134 M Q5_K_M, one thread). Smaller chunks would cost new requests more steps
-than they spare those that run."""
-QUICK_STEPS = 6
-"""A chunk takes no longer than so many decode-only steps: streams of a quick model needn't wait for long."""
 FORCED_MAX = 16
 """A sequence generates while at most so many forced tokens are pending; more are computed as a prompt is."""
-TURN_STEPS = 4
-"""One adapter set gets so many steps in a row while others wait: llama.cpp builds its graphs again at each
-change."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class SchedulerConfig:
-    """The token and time budgets of a step, and the length of a prefix that is worth a copy or a wait."""
-
-    n_batch: int
-    n_vocab: int
-    n_stream: int = 0
-    """Each slot has room for so many tokens, where passes are planned."""
-    prefill_chunk_tokens: int = 512
-    """A step has at most so many prompt tokens while other sequences generate."""
-    prefill_tokens_alone: int = 512
-    """A step has at most so many prompt tokens while no sequence generates, or each has only just begun. This
-    bounds the time until a new request is seen."""
-    gap_s: float = 0.2
-    """A step with prompt tokens may take so many seconds while others generate; the bound is clamped to
-    between 2 and `QUICK_STEPS` decode-only steps."""
-    copy_tokens_min: int = 32
-    """A prefix is copied from another slot, or waited for, if that saves at least so many tokens."""
-    chunk_multiple: int = CHUNK_MULTIPLE
-    """Chunks of prompts in steps in which others generate are a multiple of so many tokens."""
 
 
 class Scheduler:
@@ -92,21 +61,18 @@ class Scheduler:
         self.precedence = Precedence(len(cache.slots))
         """The order of the sequences, and the shares of their owners."""
         self._config = config
-        self._step_cost = StepCost() if step_cost is None else step_cost
+        self._budget = PromptBudget(config, StepCost() if step_cost is None else step_cost)
+        self._turns = AdapterTurns()
+        self._admission = Admission(cache, self.precedence, config.copy_tokens_min)
         self._layout = layout
         self._passes = passes
         self._memory: list[MemoryChange] = []
         self._kv_cache_full = False
-        self._n_by_adapters: Counter[Adapters] = Counter()
-        self._turn = 0
-        self._last_turn: dict[Adapters, int] = {}
-        self._turn_of: Adapters = ()
-        self._turn_steps = 0
 
     @property
     def n_by_adapters(self) -> Mapping[Adapters, int]:
         """The number of live sequences of each set of adapters."""
-        return self._n_by_adapters
+        return self._turns.n_by_adapters
 
     @property
     def pending_memory(self) -> tuple[MemoryChange, ...]:
@@ -141,8 +107,7 @@ class Scheduler:
         """Put a new sequence into the queue."""
         bisect.insort(self.waiting, sequence, key=rank)
         self.precedence.add(sequence)
-        self._n_by_adapters[sequence.adapters] += 1
-        self._last_turn.setdefault(sequence.adapters, self._turn)  # behind those that wait already
+        self._turns.add(sequence.adapters)
 
     def remove(self, sequence: Sequence) -> None:
         """Remove a sequence that has ended, in whatever state it is."""
@@ -154,10 +119,7 @@ class Scheduler:
         if sequence.status is not SequenceStatus.FINISHED:
             sequence.status = SequenceStatus.FINISHED
             self.precedence.remove(sequence)
-            self._n_by_adapters[sequence.adapters] -= 1
-            if not self._n_by_adapters[sequence.adapters]:
-                del self._n_by_adapters[sequence.adapters]
-                self._last_turn.pop(sequence.adapters, None)
+            self._turns.remove(sequence.adapters)
 
     def schedule(self) -> Batch:
         """Return the next batch; it has no entries when there is nothing to do."""
@@ -167,11 +129,10 @@ class Scheduler:
         self._make_way()
         if self._layout is not None:
             self._change_layout(self._layout)
-        for adapters in self._turns():
+        for adapters in self._turns.order():
             entries = self._entries(adapters)
             if entries:
-                if len(self._n_by_adapters) > 1:
-                    self._count_turn(adapters)
+                self._turns.count(adapters)
                 if len(entries) > 1:
                     entries.sort(key=_slot)
                 memory, self._memory = self._memory, []
@@ -272,22 +233,6 @@ class Scheduler:
 
     # --- one batch -----------------------------------------------------------------------------------
 
-    def _turns(self) -> list[Adapters]:
-        """Return the adapter sets of all live sequences: first the set that has its turn, then by wait."""
-        sets = list(self._n_by_adapters)
-        if len(sets) > 1:
-            stays = self._turn_of if self._turn_steps < TURN_STEPS else None
-            sets.sort(key=lambda adapters: -1 if adapters == stays else self._last_turn[adapters])
-        return sets
-
-    def _count_turn(self, adapters: Adapters) -> None:
-        """Count a step that went to this set while there are others."""
-        if adapters != self._turn_of:
-            self._turn_of, self._turn_steps = adapters, 0
-        self._turn += 1
-        self._turn_steps += 1
-        self._last_turn[adapters] = self._turn
-
     def _entries(self, adapters: Adapters) -> list[BatchEntry]:
         entries: list[BatchEntry] = []
         prefilling: deque[Sequence] = deque()
@@ -303,7 +248,7 @@ class Scheduler:
             if sequence.adapters != adapters:
                 continue
             if generates:
-                entries.append(_next_token(sequence))
+                entries.append(next_token_entry(sequence))
                 n_tokens += n_pending + len(sequence.draft)
             else:
                 prefilling.append(sequence)
@@ -343,7 +288,7 @@ class Scheduler:
         prefilling = deque(sorted(prompts, key=self.precedence.order) if len(prompts) > 1 else prompts)
         n_generating = len(generating) - self._n_just_begun([*prefilling, *waiting], behind)
         n_prompts = len(prefilling) + min(len(waiting), self.cache.n_idle)
-        budget = self._prompt_budget(n_prompts, n_generating, n_tokens, has_priority=bool(behind))
+        budget = self._budget.tokens(n_prompts, n_generating, n_tokens, has_priority=bool(behind))
         n_scored_left = max(1, SCORED_FLOATS_MAX // self._config.n_vocab)
         while (
             budget > 0 and n_scored_left > 0 and (prompt := self._next_prompt(prefilling, adapters, behind))
@@ -352,7 +297,7 @@ class Scheduler:
             if prompt.scores_prompt:
                 n = min(n, n_scored_left)
                 n_scored_left -= n
-            chunks.append(_chunk(prompt, n))
+            chunks.append(chunk_entry(prompt, n))
             budget -= n
         return chunks
 
@@ -378,49 +323,14 @@ class Scheduler:
         )
         return sum(group.first_token_s is not None and group.first_token_s > came_s for group in begun)
 
-    def _prompt_budget(
-        self, n_prompts: int, n_generating: int, n_tokens: int, *, has_priority: bool = False
-    ) -> int:
-        """Return the prompt tokens of a step that has `n_tokens` of sequences that generate.
-
-        When more sequences wait for their first token than for their next, the step may take longer, by the
-        square of that ratio: larger chunks cost less per token, those computed together generate together,
-        and it is the many who gain.
-
-        A prompt that `has_priority` over streams of others, which aren't among the `n_generating`, leaves
-        them a small part of each step.
-        """
-        config = self._config
-        if not n_generating:
-            alone = min(config.prefill_tokens_alone, config.n_batch - n_tokens)
-            return min(alone, self._tokens_before_others(n_tokens)) if has_priority else alone
-        without_s = self._step_cost.estimate(n_tokens)
-        step_s = config.gap_s
-        if without_s is not None:
-            step_s = max(min(step_s, QUICK_STEPS * without_s), 2.0 * without_s)
-        step_s *= max(1.0, n_prompts / n_generating) ** 2
-        fitting = self._step_cost.prompt_tokens_within(step_s, n_tokens)
-        if fitting is None:
-            fitting = config.prefill_chunk_tokens // 2
-        chunk = max(config.chunk_multiple, fitting - fitting % config.chunk_multiple)
-        return min(chunk, config.prefill_chunk_tokens, config.n_batch - n_tokens)
-
-    def _tokens_before_others(self, n_tokens: int) -> int:
-        """Return the tokens of a prompt in a step beside `n_tokens` of streams that let it go first."""
-        without_s = self._step_cost.estimate(n_tokens) or 0.0
-        step_s = max(self._config.gap_s, QUICK_STEPS * without_s)
-        fitting = self._step_cost.prompt_tokens_within(step_s, n_tokens)
-        if fitting is None:
-            return self._config.prefill_chunk_tokens
-        multiple = self._config.chunk_multiple
-        return max(multiple, fitting - fitting % multiple)
-
     def _next_prompt(
         self, prefilling: deque[Sequence], adapters: Adapters, behind: Collection[str]
     ) -> Sequence | None:
         """Return the sequence of the next prompt chunk: the first in order that has a slot or can get one."""
         order = self.precedence.order
-        admissible = self._admissible(adapters, behind) if self.waiting else None
+        admissible = None
+        if self.waiting and not (self._kv_cache_full and self.running):
+            admissible = self._admission.first(self._waiting_now, adapters, behind)
         if prefilling and (admissible is None or order(prefilling[0]) < order(admissible[0])):
             return prefilling.popleft()
         if admissible is None:
@@ -429,61 +339,6 @@ class Scheduler:
         self.waiting.remove(sequence)
         self._enter(sequence, placement)
         return sequence
-
-    def _admissible(self, adapters: Adapters, behind: Collection[str]) -> tuple[Sequence, Placement] | None:
-        """Return the first waiting sequence that should get a slot now, and its placement.
-
-        One that will share much of a prompt being computed, or read from disk, waits for it, and a slot is
-        kept for it; so do the choices of a prompt that is to be scored first.
-        """
-        if self._kv_cache_full and self.running:
-            return None
-        n_idle = self.cache.n_idle
-        waiting = self._waiting_now
-        if n_idle > 0:
-            waiting = self._line(waiting, behind)
-        for sequence in waiting:
-            if n_idle <= 0:
-                return None
-            if sequence.adapters != adapters or sequence.waits_for_scores:
-                n_idle -= 1
-                continue
-            if self.cache.must_wait(sequence):
-                continue
-            placement = self.cache.place(sequence)
-            if placement is None:
-                return None
-            saved_by_waiting = self.cache.shareable_later(sequence) - placement.n_cached
-            if placement.is_loading or saved_by_waiting >= self._config.copy_tokens_min:
-                n_idle -= 1
-                continue
-            return sequence, placement
-        return None
-
-    def _line(self, waiting: list[Sequence], behind: Collection[str]) -> list[Sequence]:
-        """Return those who wait for a slot in the order in which they get one, without owners `behind`.
-
-        Of idle work those that find their tokens in a slot come first: else one takes it from another. Where
-        it is that of several owners, theirs do within each one's turn.
-        """
-        is_idle = bool(waiting) and is_idle_work(waiting[0])
-        if self.precedence.shares.is_shared:
-            waiting = [one for one in waiting if one.owner not in behind]
-            slot_order = self.precedence.slot_order
-            if is_idle:
-                return sorted(waiting, key=lambda one: (*slot_order(one)[:-2], self._held_first(one)))
-            return sorted(waiting, key=slot_order)
-        return sorted(waiting, key=self._held_first) if is_idle else waiting
-
-    def _held_first(self, sequence: Sequence) -> int:
-        """Return the sort key that puts first who finds most of its tokens in a slot.
-
-        The choices of a prompt that is to be scored stay behind the one that does that.
-        """
-        if sequence.group.sequences[0].scores_prompt:
-            return 0
-        placement = self.cache.place(sequence)
-        return 0 if placement is None else -placement.n_cached
 
     def _enter(self, sequence: Sequence, placement: Placement) -> None:
         self.cache.acquire(placement, sequence)
@@ -510,31 +365,3 @@ class Scheduler:
 
 def _slot(entry: BatchEntry) -> int:
     return entry.slot
-
-
-def _next_token(sequence: Sequence) -> BatchEntry:
-    """Return the entry of a sequence that generates: its pending token, what was forced, and its draft."""
-    assert sequence.slot is not None
-    draft = sequence.draft
-    tokens = sequence.tokens[sequence.n_computed :]
-    if draft:
-        tokens += draft
-    return BatchEntry(
-        sequence.id, sequence.slot, tokens, sequence.n_computed, 1 + len(draft), sequence.must_go_on
-    )
-
-
-def _chunk(sequence: Sequence, n_tokens: int) -> BatchEntry:
-    """Return the entry of the next `n_tokens` of a prompt, or of what a preempted sequence computes again."""
-    assert sequence.slot is not None
-    start, tokens = sequence.n_computed, sequence.tokens
-    end = start + n_tokens
-    return BatchEntry(
-        sequence.id,
-        sequence.slot,
-        tokens[start:end],
-        start,
-        1 if end == len(tokens) and len(tokens) < sequence.n_tokens_max else 0,
-        sequence.must_go_on,
-        tokens[start + 1 : end + 1] if sequence.scores_prompt else None,
-    )

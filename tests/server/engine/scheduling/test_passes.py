@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.engine.passes import KEPT_STEPS, ROWS_MAX, Passes, Plan, Shape, natural_passes
+from server.engine.scheduling.passes import KEPT_STEPS, ROWS_MAX, Passes, Plan, Shape, natural_passes
 from server.engine.speculation.step_cost import StepCost
 from tests.server.engine.speculation.test_what_pays import PANELS, REPACKED
 

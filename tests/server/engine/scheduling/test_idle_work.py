@@ -6,8 +6,8 @@ from server.engine.engine import EngineConfig
 from server.engine.events import Failure, Finish
 from server.engine.request import IDLE_PRIORITY
 from tests.server.engine.harness import Harness, request
+from tests.server.engine.scheduling.test_scheduler_order import add, compute, ids, scheduler_of, step
 from tests.server.engine.scripted_runner import ScriptedRunner
-from tests.server.engine.test_scheduler_order import add, compute, ids, scheduler_of, step
 
 
 def test_idle_work_gives_up_its_slots_to_whoever_comes_and_comes_back_with_what_it_had() -> None:

@@ -8,8 +8,8 @@ import pytest
 
 from server.engine.engine import EngineConfig
 from server.engine.events import Failure, Finish
-from server.engine.fair_share import FairShare
 from server.engine.request import IDLE_PRIORITY
+from server.engine.scheduling.fair_share import FairShare
 from tests.server.engine.harness import Clock, Harness, request
 from tests.server.engine.scripted_runner import EOG, ScriptedRunner
 
