@@ -1,4 +1,4 @@
-"""`Life`: how long one model is to stay loaded; `IdleTimer`: the moment at which that is over."""
+"""`Life`: how long one model is to stay loaded; `Alarm`: the moment at which a time is over."""
 
 from __future__ import annotations
 
@@ -55,21 +55,21 @@ class LifeSettings:
         return sorted({*self.keep_alives_s, *self.priorities, *self.pinned} - set(known))
 
 
-class IdleTimer:
-    """Calls `expired` once a model was idle for long enough. It belongs to the event loop."""
+class Alarm:
+    """Calls `ring` once a time is over. It belongs to the event loop."""
 
-    def __init__(self, expired: Callable[[], None]) -> None:
-        self._expired = expired
+    def __init__(self, ring: Callable[[], object]) -> None:
+        self._ring = ring
         self._handle: asyncio.TimerHandle | None = None
 
     def set(self, left_s: float) -> None:
-        """Begin anew: `left_s` seconds are left, infinity for no end."""
+        """Ring in `left_s` seconds and not before; infinity: never."""
         self.cancel()
         if left_s < math.inf:
-            self._handle = asyncio.get_running_loop().call_later(max(left_s, 0.0), self._expired)
+            self._handle = asyncio.get_running_loop().call_later(max(left_s, 0.0), self._ring)
 
     def cancel(self) -> None:
-        """Forget the end; harmless when repeated."""
+        """Ring no more; harmless when repeated."""
         if self._handle is not None:
             self._handle.cancel()
             self._handle = None

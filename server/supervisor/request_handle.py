@@ -11,7 +11,7 @@ from server.engine.events import Failure
 from server.ipc.messages import Work
 from server.metrics.request_meter import RequestMeter
 from server.supervisor.core_share import CoreShare
-from server.supervisor.hosted_model import StillLoading
+from server.supervisor.load_wait import StillLoading
 from server.supervisor.process.worker_process import WorkerProcess
 from server.supervisor.protocol import EventListener
 
@@ -42,7 +42,7 @@ class RequestHandle:
             return
         try:
             await self._run_twice(listener)
-        except BaseException as error:
+        except BaseException as error:  # a cancelled one is counted, too
             meter.end(error)
             raise
         meter.end(None)

@@ -95,15 +95,15 @@ class Room:
         if self._is_full(others):
             return 1
         for other in others:
-            if other.is_loading and not other.needed_bytes:  # it was alone when it got its room
-                other.needed_bytes = (await self._need_of(other)).needed_bytes
+            if other.is_loading and not other.file.needed_bytes:  # it was alone when it got its room
+                other.file.needed_bytes = (await self._need_of(other)).needed_bytes
         while True:
             loading = [other for other in others if other.is_loading]
             reserved_bytes = sum(other.reserved_bytes for other in others)
             need = await self._need_of(host)
             if loading == [other for other in others if other.is_loading]:
                 break  # else what was reserved has been taken while the free memory was measured
-        host.needed_bytes = need.needed_bytes
+        host.file.needed_bytes = need.needed_bytes
         return need.shortage_bytes(reserved_bytes)
 
     def _is_full(self, others: list[HostedModel]) -> bool:

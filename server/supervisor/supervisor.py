@@ -40,7 +40,7 @@ from server.supervisor.adapters.registry import AdapterRegistry, RegisteredAdapt
 from server.supervisor.adapters.service import AdapterMessage
 from server.supervisor.catalogue import Catalogue, CatalogueEntry
 from server.supervisor.core_share import CoreShare
-from server.supervisor.hosted_model import HostedModel, Use, use_freely
+from server.supervisor.hosted_model import HostedModel, Hosting
 from server.supervisor.life import Life
 from server.supervisor.memory_check import Need
 from server.supervisor.policy import Policy
@@ -49,6 +49,7 @@ from server.supervisor.process.worker_process import Command, Environment, Worke
 from server.supervisor.protocol import ModelStatus
 from server.supervisor.request_handle import RequestHandle
 from server.supervisor.room import Room
+from server.supervisor.served_file import Use, use_freely
 from server.supervisor.served_lengths import Lengths, ServedLengths, no_lengths
 
 logger = logging.getLogger("corral.supervisor")
@@ -58,7 +59,7 @@ NeedOfSpec = Callable[[ModelSpec], Awaitable[Need]]
 R = TypeVar("R")
 
 
-async def unknown_need(spec: ModelSpec) -> Need:  # noqa: ARG001
+async def unknown_need(spec: ModelSpec) -> Need:  # noqa: ARG001 - a `NeedOfSpec`
     """Return what fits: for machines where llama.cpp itself is to refuse what doesn't."""
     return Need()
 
@@ -98,7 +99,6 @@ class Supervisor:
         self._lengths = ServedLengths(spec_of, memory.lengths)
         self._spec_of = spec_of
         self._policy = policy or Policy()
-        self._use = use
         self._command = command
         self._environment = environment
         self._adapters = AdapterRegistry() if adapter_registry is None else adapter_registry
@@ -111,6 +111,7 @@ class Supervisor:
             return await memory.need(self._with_adapter_specs(host.spec))
 
         self._room = Room(self._policy, self._hosts.values, need_of)
+        self._hosting = Hosting(self._policy, self._spawn, self._room, use)
         self._ids = itertools.count(1)
         self._started = False
         self._stopping = False
@@ -317,10 +318,8 @@ class Supervisor:
             spec = self._spec_of(entry)
             comes_back = entry in self._catalogue.served
             life = self.life(entry)
-            host = HostedModel(
-                entry, spec, self._policy, self._spawn, self._room, self._use, comes_back, life
-            )
-            host.figures = self.figures.of_workers(entry.name, entry.type)
+            figures = self.figures.of_workers(entry.name, entry.type)
+            host = HostedModel(entry, spec, self._hosting, comes_back=comes_back, life=life, figures=figures)
             if self._stopping:
                 host.retire()
             self._hosts[entry.key] = host

@@ -41,7 +41,7 @@ PEFT_CONFIG = "adapter_config.json"
 """A PEFT adapter's folder has this file."""
 
 
-def gguf_only(path: Path, base: Path) -> Path:  # noqa: ARG001
+def gguf_only(path: Path, base: Path) -> Path:  # noqa: ARG001 - a converter's signature
     """Return `path` itself: for servers that have no converter. Raises CheckpointError for a folder."""
     if path.is_dir():
         raise CheckpointError(
@@ -103,7 +103,7 @@ class AdapterService:
             adapter = self._registry.add(entry.name, ref, info, int(time.time()), visible=False)
             try:
                 await self._load(adapter)
-            except BaseException:
+            except BaseException:  # one that can't be loaded isn't listed; a cancelled one, too
                 self._registry.remove(adapter.id)
                 raise
             self._registry.show(adapter.id)

@@ -13,4 +13,5 @@ vigil.py           `Vigil`: tells whether a worker is stopped, stuck in a step o
                    replaced.
 worker_process.py  `WorkerProcess`: one worker as the API process sees it, from its start to the report of its
                    end.
+worker_start.py    The start of a worker: it is ready, or no process is left.
 """

@@ -98,7 +98,7 @@ class WorkerConnection(asyncio.Protocol):
             self._n_fed += len(data)
             self._feed(data)
 
-    def connection_lost(self, error: Exception | None) -> None:  # noqa: ARG002
+    def connection_lost(self, error: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
         while self._held:
             self._feed(self._held.popleft())
         if not self.closed.done():

@@ -118,7 +118,7 @@ class WorkerProcess:
                 pass_fds=(theirs.fileno(), pulse.fd),
                 env=dict(environment(spec)),
             )
-        except BaseException:
+        except BaseException:  # a cancelled start, too, leaves nothing
             ours.close()
             pulse.close()
             raise
@@ -128,7 +128,7 @@ class WorkerProcess:
         worker = cls(spec, policy, process, pulse, on_progress)
         try:
             await asyncio.get_running_loop().create_unix_connection(lambda: worker._connection, sock=ours)
-        except BaseException:
+        except BaseException:  # a cancelled start, too, leaves nothing
             ours.close()
             process.kill()
             pulse.close()

@@ -9,7 +9,7 @@ import pytest
 from models.errors import WorkerError
 from server.ipc.model_spec import ModelSpec
 from server.supervisor.catalogue import CatalogueEntry
-from server.supervisor.hosted_model import HostedModel
+from server.supervisor.hosted_model import HostedModel, Hosting
 from server.supervisor.policy import Policy
 from server.supervisor.process.dispatcher import OnProgress
 from server.supervisor.process.worker_process import WorkerProcess
@@ -39,7 +39,7 @@ class Space:
 
 def model_of(starts: Starts, policy: Policy) -> HostedModel:
     entry = CatalogueEntry(name="one", path=Path("one.gguf"), type="Q8_0", size_bytes=1, created=1)
-    return HostedModel(entry, ModelSpec(name="one", path="one.gguf"), policy, starts.spawn, Space())
+    return HostedModel(entry, ModelSpec(name="one", path="one.gguf"), Hosting(policy, starts.spawn, Space()))
 
 
 async def test_an_error_of_our_own_fails_the_model_and_is_logged_whole(

@@ -43,7 +43,8 @@ class House:
             policy=replace(Policy(lives=lives or LifeSettings()), **policy),
             memory=MemoryAdvice(self.machine.need),
         )
-        self.supervisor._spawn = self.machine.spawn  # type: ignore[method-assign, assignment]
+        spawn: Any = self.machine.spawn
+        self.supervisor._hosting = replace(self.supervisor._hosting, spawn=spawn)
         self.n_asked = 0
         self.ends: dict[str, float] = {}
 

@@ -13,7 +13,7 @@ from server.engine.sampling_params import SamplingParams
 from server.ipc.messages import Generate, TextPrompt
 from server.metrics.request_meter import RequestMeter
 from server.supervisor.core_share import CoreShare
-from server.supervisor.hosted_model import StillLoading
+from server.supervisor.load_wait import StillLoading
 from server.supervisor.process.request_stream import RequestStream
 from server.supervisor.process.worker_process import WorkerProcess
 from server.supervisor.protocol import EventListener
