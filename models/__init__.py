@@ -2,6 +2,7 @@
 
 adapter_reference.py   `AdapterRef`: a user's name for a LoRA adapter, `PATH[=NAME][@SCALE]`, and the only
                        parser of it.
+closing.py             `Closing`: a base for what is closed at the end of its `with` block.
 errors.py              Every error a user can meet, as one tree; each boundary translates into it once.
 parse_duration.py      `parse_duration`: times as people and Ollama's clients write them: `5m`, `1h30m`,
                        `300`, 0, -1.

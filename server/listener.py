@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from ipaddress import ip_address
 from typing import Any, Self
 
+from models.closing import Closing
 from models.errors import ConfigError, CorralError
 from server.listening.tls import TlsFiles
 
@@ -19,7 +20,7 @@ Address = tuple[int, tuple[Any, ...]]
 """An `Address` is a family and its socket address."""
 
 
-class Listener:
+class Listener(Closing):
     """Sockets that are bound, all to the same port; a context manager that closes them."""
 
     def __init__(self, sockets: Sequence[socket.socket], tls: TlsFiles | None = None) -> None:
@@ -76,12 +77,6 @@ class Listener:
         """Close every socket; harmless when repeated."""
         for each in self.sockets:
             each.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
 
 class _PortInUse(Exception):
@@ -148,7 +143,7 @@ def _bind_all(host: str, addresses: Sequence[Address]) -> list[socket.socket]:
         if not made:
             assert missing is not None
             raise _refusal(host, addresses[0][1][1], missing) from missing
-    except BaseException:
+    except BaseException:  # nothing stays open
         for each in made:
             each.close()
         raise
@@ -162,7 +157,7 @@ def _bind(family: int, address: tuple[Any, ...], *, only_ipv6: bool) -> socket.s
         if family == socket.AF_INET6 and only_ipv6:
             made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         made.bind(address)
-    except BaseException:
+    except BaseException:  # nothing stays open
         made.close()
         raise
     return made

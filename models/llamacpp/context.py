@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable
-from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from models.closing import Closing
 from models.errors import ContextError, LlamaCppError
 from models.llamacpp import library
 from models.llamacpp.batch import TokenBatch
@@ -27,7 +27,7 @@ _FLASH_ATTENTION = {"auto": -1, "off": 0, "on": 1}
 _MAX_SEQUENCES = 256  # LLAMA_MAX_SEQ
 
 
-class Context(Sequences):
+class Context(Sequences, Closing):
     """A model's state of computation. It owns one llama_context until `close`; the model must outlive it.
 
     All methods belong to one thread at a time, the one that decodes. Sequence ids run from 0 to
@@ -161,14 +161,6 @@ class Context(Sequences):
             self._memory = None
             if self._top_k is not None:
                 self._top_k.free()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def decode(self, batch: TokenBatch) -> None:
         """Compute `batch` and add it to the KV cache; runs without the GIL.

@@ -6,9 +6,9 @@ import ctypes
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
+from models.closing import Closing
 from models.errors import LlamaCppError, ModelLoadError
 from models.gguf.adapter_info import AdapterInfo, read_adapter_info
 from models.gguf.info import read_gguf_info
@@ -18,7 +18,7 @@ from models.llamacpp.errors import reason
 from models.llamacpp.model import Model
 
 
-class Adapter:
+class Adapter(Closing):
     """A loaded LoRA adapter.
 
     It owns one llama_adapter_lora until `close`, or its model's, which frees it too. No context may have it
@@ -67,14 +67,6 @@ class Adapter:
             return
         library.bind("llama_adapter_lora_free", None, ctypes.c_void_p)(pointer)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
 
 def set_adapters(context: Context, adapters: Sequence[tuple[Adapter, float]]) -> None:
     """Apply exactly these adapters, each with its scale, in all later decodes of `context`; none is fine.
@@ -84,7 +76,7 @@ def set_adapters(context: Context, adapters: Sequence[tuple[Adapter, float]]) ->
     adapter of another model, or given twice.
     """
     for adapter, _ in adapters:
-        if adapter._model is not context.model:  # noqa: SLF001
+        if adapter._model is not context.model:  # noqa: SLF001 - of the same package
             raise LlamaCppError(f"the adapter {adapter.info.path.name} was loaded for another model")
     if len({adapter.pointer for adapter, _ in adapters}) != len(adapters):
         raise LlamaCppError("an adapter is given twice in one set; give it once, with the sum of its scales")

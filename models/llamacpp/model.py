@@ -8,9 +8,10 @@ import weakref
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
-from types import ModuleType, TracebackType
+from types import ModuleType
 from typing import Any, Protocol, Self
 
+from models.closing import Closing
 from models.errors import ModelLoadError
 from models.llamacpp import library
 from models.llamacpp.errors import reason
@@ -26,7 +27,7 @@ class Closable(Protocol):
     def close(self) -> None: ...
 
 
-class Model:
+class Model(Closing):
     """A loaded model. It owns one llama_model until `close`, which first closes the contexts made of it.
 
     `load` and `close` belong to one thread; everything else is immutable and may be read from any.
@@ -122,14 +123,6 @@ class Model:
         if self._pointer is not None:
             self._native.llama_model_free(self._pointer)
             self._pointer = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def attach(self, context: Closable) -> None:
         """Remember a context made of this model (`Context` calls it), to free it first."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Sequence
 from dataclasses import dataclass
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from models.closing import Closing
 from models.errors import LlamaCppError
 from models.llamacpp import library
 from models.llamacpp.dry_samplers import DrySettings
@@ -44,7 +44,7 @@ class Candidates:
     selected: int
 
 
-class SamplerChain:
+class SamplerChain(Closing):
     """Owns one chain until `close`. It has a state (random numbers, recent tokens), so one sequence each.
 
     It is empty at first; each `add_` method appends one of llama.cpp's samplers, which the chain then owns.
@@ -78,14 +78,6 @@ class SamplerChain:
         if self._pointer is not None:
             self._native.llama_sampler_free(self._pointer)
             self._pointer = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def add_logit_bias(self, biases: Sequence[tuple[int, float]]) -> None:
         """Add a bias to the logits of some tokens, (token, bias) each; -inf bans one."""

@@ -9,12 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 import numpy.typing as npt
 
+from models.closing import Closing
 from models.llamacpp.eval_callback import MatmulObserver, Weight, read_weight, write_weight
 from models.llamacpp.model import Model
 from models.llamacpp.quantization.dequantizer import dequantize_rows
@@ -33,7 +32,7 @@ _PLAIN = tuple(GGML_TYPES[name] for name in ("F32", "F16", "BF16"))
 Floats = npt.NDArray[np.float32]
 
 
-class TrialModel:
+class TrialModel(Closing):
     """A 16-bit (or F32) model in memory, its text, and its own predictions of it. One thread."""
 
     def __init__(
@@ -62,7 +61,7 @@ class TrialModel:
             self.weights = self._find_weights(threads)
             self._runner = WindowRunner(self._model, windows, threads=threads)
             self._base = [log_softmax(self._runner.logits(group)) for group in windows.groups()]
-        except BaseException:
+        except BaseException:  # Ctrl-C, too: nobody else closes it
             self._model.close()
             raise
 
@@ -79,14 +78,6 @@ class TrialModel:
         """Free the context and the model."""
         self._runner.close()
         self._model.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def error(self, name: str, ggml_type: int) -> float:
         """Return the sum of importance · (change of the weight)^2, over the whole tensor."""

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
+from models.closing import Closing
 from models.errors import CheckpointError
 from models.gguf.info import GGUFInfo
 from models.gguf.projector import is_projector_name
@@ -26,7 +26,7 @@ from quantize.checkpoint.torch.source import open_torch_files
 
 
 @dataclass(frozen=True)
-class Checkpoint:
+class Checkpoint(Closing):
     """An open checkpoint. `directory` also holds the tokenizer files, which `quantize.vocabulary` reads.
 
     `gguf` is the head of a GGUF file, which has its vocabulary and hyper-parameters inside; `config` is then
@@ -53,14 +53,6 @@ class Checkpoint:
 
     def close(self) -> None:
         self.tensors.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def open_weights(directory: Path) -> TensorSource:

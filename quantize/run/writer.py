@@ -19,9 +19,9 @@ import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
+from models.closing import Closing
 from quantize.plan.plan import PlannedFile
 from quantize.plan.split import PlannedPart, parts
 from quantize.run.encode import Encoded
@@ -45,7 +45,7 @@ class WrittenFile:
         return self.paths[0]
 
 
-class GGUFFileWriter:
+class GGUFFileWriter(Closing):
     """Writes one planned output. `write` and `complete` may be called from any thread."""
 
     def __init__(
@@ -71,7 +71,7 @@ class GGUFFileWriter:
         try:
             for part, path in zip(self._layout, self._paths, strict=True):
                 self._open(part, path, create=done is None)
-        except BaseException:
+        except BaseException:  # half open: nobody else closes it
             self._close_files()
             raise
         self._hashers = [_Hasher(fd, part) for fd, part in zip(self._fds, self._layout, strict=True)]
@@ -120,14 +120,6 @@ class GGUFFileWriter:
         for hasher in self._hashers:
             hasher.cancel()
         self._close_files()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _open(self, part: PlannedPart, path: Path, *, create: bool) -> None:
         flags = os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT | os.O_EXCL if create else 0)

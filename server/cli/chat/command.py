@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from server.cli.chat.options import MaxTokensOption, SeedOption, SystemOption, TemperatureOption
 from server.cli.clients.options import TlsCaOption, trusted_file
 from server.cli.settings import read_settings, with_settings
 from server.config import flag_of
@@ -16,9 +17,6 @@ if TYPE_CHECKING:
     from models.store.store import ModelStore
     from server.cli.chat.backend import Backend
     from server.config import ServerConfig
-
-SEED_MAX = 2**32 - 2
-"""llama.cpp's seeds have 32 bits, and it draws one for the largest."""
 
 SETTINGS = ("ctx", "gpu_layers", "default_type", "prompt_format", "threads")
 
@@ -36,16 +34,10 @@ def command(
         str | None, typer.Option(metavar="KEY", help="The key of the server at --url.")
     ] = None,
     tls_ca: TlsCaOption = None,
-    system: Annotated[str | None, typer.Option(metavar="TEXT", help="The system message.")] = None,
-    temperature: Annotated[
-        float | None, typer.Option(min=0.0, metavar="X", help="0 always takes the likeliest token. [0.8]")
-    ] = None,
-    max_tokens: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Longest answer; not set: to the context's end.")
-    ] = None,
-    seed: Annotated[
-        int | None, typer.Option(min=0, max=SEED_MAX, metavar="N", help="Makes the answers repeatable.")
-    ] = None,
+    system: SystemOption = None,
+    temperature: TemperatureOption = None,
+    max_tokens: MaxTokensOption = None,
+    seed: SeedOption = None,
     **settings: Any,
 ) -> None:
     """Talk to a model in the terminal.

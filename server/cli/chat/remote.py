@@ -96,7 +96,7 @@ class RemoteBackend:
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(self._base + path, data, headers)  # noqa: S310 - the user's own URL
         try:
-            opened = urllib.request.urlopen(  # noqa: S310
+            opened = urllib.request.urlopen(  # noqa: S310 - the user's own URL
                 request, timeout=TIMEOUT_S, context=self._trust
             )
         except urllib.error.HTTPError as error:

@@ -87,7 +87,7 @@ class ChatSession:
     async def _start(self) -> str:
         """Make the model ready, and return its name; Ctrl-C meanwhile ends the program."""
         starting = asyncio.ensure_future(self._backend.start())
-        self._answering = asyncio.ensure_future(asyncio.wait([starting]))  # type: ignore[arg-type]
+        self._answering = asyncio.ensure_future(asyncio.wait([starting]))  # type: ignore[arg-type]  # its result is never read
         try:
             await self._answering
         except asyncio.CancelledError:

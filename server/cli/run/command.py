@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from server.cli.chat.command import SEED_MAX
+from server.cli.chat.options import MaxTokensOption, SeedOption, SystemOption, TemperatureOption
 from server.cli.settings import read_settings, with_settings
 from server.config import flag_of
 
@@ -30,16 +30,10 @@ def command(
         list[str] | None,
         typer.Argument(metavar="PROMPT", help="One message: its answer is printed, and that is all."),
     ] = None,
-    system: Annotated[str | None, typer.Option(metavar="TEXT", help="The system message.")] = None,
-    temperature: Annotated[
-        float | None, typer.Option(min=0.0, metavar="X", help="0 always takes the likeliest token. [0.8]")
-    ] = None,
-    max_tokens: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Longest answer; not set: to the context's end.")
-    ] = None,
-    seed: Annotated[
-        int | None, typer.Option(min=0, max=SEED_MAX, metavar="N", help="Makes the answers repeatable.")
-    ] = None,
+    system: SystemOption = None,
+    temperature: TemperatureOption = None,
+    max_tokens: MaxTokensOption = None,
+    seed: SeedOption = None,
     **settings: Any,
 ) -> None:
     """Talk to a model, ask it one thing, or serve it.
