@@ -152,7 +152,7 @@ def _absolute(text: str) -> Path:
     except RuntimeError as error:
         raise InvalidReference(f"{_shown(text)} names an unknown home folder; give the full path") from error
     # Not resolve(): a link in the Hub's cache has the file's name, its target only a hash.
-    return Path(os.path.abspath(expanded))  # noqa: PTH100
+    return Path(os.path.abspath(expanded))  # noqa: PTH100 - absolute() keeps `..`
 
 
 def _shown(text: str) -> str:

@@ -148,7 +148,7 @@ def create_app(config: ServerConfig, service: ModelService, parts: AppParts | No
         accounts=accounts,
         toolbox=Toolbox.of(config),
     )
-    app.openapi = partial(openapi.document, app)  # type: ignore[method-assign]
+    app.openapi = partial(openapi.document, app)  # type: ignore[method-assign]  # FastAPI's documented way
     for group in _GROUPS:
         app.include_router(group.router)
     app.router.middleware_stack = DirectRoutes(app.router.middleware_stack, application_routes(app))

@@ -179,7 +179,7 @@ def _move(blob: Path, target: Path, *, keep: bool) -> None:
             shutil.copyfile(blob, target)
         else:
             blob.rename(target)
-    except BaseException:
+    except BaseException:  # Ctrl-C leaves no half file either
         target.unlink(missing_ok=True)
         raise
 

@@ -172,7 +172,7 @@ class Fetcher:
             transfer.phase = "download"
             try:
                 whole = self._receive(transfer, partial)
-            except BaseException:
+            except BaseException:  # Ctrl-C leaves no empty file either
                 if transfer.bytes_done == 0:
                     partial.unlink(missing_ok=True)
                 raise

@@ -52,7 +52,7 @@ def transfer_all(
             reporter.report()
             if cancelled():
                 raise Cancelled
-    except BaseException:
+    except BaseException:  # Ctrl-C ends the threads, too
         pool.abort()
         for thread in threads:
             thread.join(_JOIN_S)

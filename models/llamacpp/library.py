@@ -104,7 +104,7 @@ class _Library:
         self.native = native
         self.log = log
         # The bindings' own handle: a second one would be a second copy of the library.
-        self.handle: Any = native._lib  # noqa: SLF001
+        self.handle: Any = native._lib  # noqa: SLF001 - the bindings' only handle
         self.callbacks: list[Any] = []  # ctypes callbacks live as long as C may call them
         self.bound: dict[str, Any] = {}
 
@@ -177,13 +177,13 @@ def _load_backends(library: _Library) -> None:
     if count() == 0:
         load_all = library.handle["ggml_backend_load_all_from_path"]
         load_all.restype, load_all.argtypes = None, [ctypes.c_char_p]
-        load_all(os.fsencode(os.path.dirname(library.handle._name)))  # noqa: PTH120, SLF001
+        load_all(os.fsencode(os.path.dirname(library.handle._name)))  # noqa: PTH120, SLF001 - for C, and the bindings' only handle
 
 
 def _take_over_log(library: _Library) -> None:
     native, log = library.native, library.log
 
-    @native.llama_log_callback  # type: ignore[untyped-decorator]
+    @native.llama_log_callback  # type: ignore[untyped-decorator]  # the bindings have no types
     def on_log(level: int, text: bytes, _user_data: Any) -> None:
         log(level, text)
 
@@ -254,7 +254,7 @@ def system_info() -> str:
 
 def library_path() -> str:
     """Return the path of the libllama that is loaded."""
-    return str(_loaded().handle._name)  # noqa: SLF001
+    return str(_loaded().handle._name)  # noqa: SLF001 - the bindings' only handle
 
 
 def devices() -> list[Device]:

@@ -55,7 +55,7 @@ def write_pieces_atomically(
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-    except BaseException:
+    except BaseException:  # Ctrl-C leaves no half file either
         temporary.unlink(missing_ok=True)
         raise
     fsync_folder(path.parent)

@@ -57,7 +57,7 @@ class ManifestFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     @classmethod
     def single(
         cls,
-        type: str,  # noqa: A002
+        type: str,  # noqa: A002 - a type, as everywhere
         name: str,
         size_bytes: int,
         sha256: str,
@@ -110,7 +110,7 @@ def merge_manifests(old: Manifest | None, new: Manifest) -> Manifest:
     )
 
 
-def with_quality(manifest: Manifest, type: str, quality: dict[str, Any]) -> Manifest:  # noqa: A002
+def with_quality(manifest: Manifest, type: str, quality: dict[str, Any]) -> Manifest:  # noqa: A002 - a type, as everywhere
     """Return `manifest` with `quality` put over what it had of the file of one type."""
     files = tuple(
         msgspec.structs.replace(file, quality={**(file.quality or {}), **quality})

@@ -141,7 +141,7 @@ class StagingArea:
             path.mkdir()
             if work is not None:
                 (path / KEY_NAME).write_text("\n".join(work), encoding="utf-8")
-        except BaseException:
+        except BaseException:  # nobody else gives the lock back
             alive.release(unlink=True)
             raise
         return path, alive

@@ -206,7 +206,7 @@ class ModelStore:
                     return True
         return False
 
-    def remove(self, ref: ModelRef, type: str | None = None) -> tuple[StoredFile, ...]:  # noqa: A002
+    def remove(self, ref: ModelRef, type: str | None = None) -> tuple[StoredFile, ...]:  # noqa: A002 - a type, as everywhere
         """Remove one type (`type`, or `ref`'s own) or all of a model; returns what went.
 
         The prefixes that servers kept of them go, too. Linked files stay where they are. Raises

@@ -65,7 +65,7 @@ def require_room(candidates: Mapping[str, Iterable[Candidate]], budget_bytes: in
 
 def _solve(losses: Losses, options: list[tuple[str, Candidate, float]], budget_bytes: int) -> list[float]:
     """Return HiGHS's value of each option's variable."""
-    solver: Any = highspy.Highs()  # type: ignore[no-untyped-call]
+    solver: Any = highspy.Highs()  # type: ignore[no-untyped-call]  # the library has no types
     solver.setOptionValue("output_flag", False)
     solver.setOptionValue("mip_rel_gap", _GAP)
     solver.setOptionValue("time_limit", _SECONDS)

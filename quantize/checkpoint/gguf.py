@@ -42,7 +42,7 @@ class GGUFSource(BlockSource):
         self._files: list[FileBytes] = []
         try:
             self._files.extend(map(FileBytes, info.paths))
-        except BaseException:
+        except BaseException:  # half open: nobody else closes it
             self.close()
             raise
 

@@ -76,7 +76,7 @@ class HubStream:
             remote_bytes = {folder / file.path: RemoteBytes(file, reader, prefetcher) for file in weights}
             raw = HubStreamSource(remote_bytes, files.weight_map, prefetcher)
             return Checkpoint(folder, config, dequantize(raw, config, folder))
-        except BaseException:
+        except BaseException:  # its threads end with Ctrl-C, too
             prefetcher.close()
             raise
 

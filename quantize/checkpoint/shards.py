@@ -46,7 +46,7 @@ class ShardedSource(TensorSource, Generic[Place]):
         try:
             for path in paths:
                 self._add(open_file(path), path.name)
-        except BaseException:
+        except BaseException:  # half open: nobody else closes it
             self.close()
             raise
 

@@ -78,5 +78,5 @@ def compile_kernels(cache_dir: Path) -> Kernels:
     """
     import numba
 
-    numba.config.CACHE_DIR = str(cache_dir)  # type: ignore[attr-defined]
+    numba.config.CACHE_DIR = str(cache_dir)  # type: ignore[attr-defined]  # set by numba itself
     return Kernels(partial(numba.njit, nogil=True, cache=True, error_model="numpy"))

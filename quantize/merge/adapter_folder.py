@@ -101,7 +101,7 @@ class AdapterFolder:
         self.tensors = _open_weights(folder)
         try:
             self.changes: Mapping[str, TensorChange] = self._changes(base)
-        except BaseException:
+        except BaseException:  # half open: nobody else closes it
             self.close()
             raise
 

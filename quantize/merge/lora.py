@@ -56,7 +56,7 @@ class LoraSource(TensorSource):
                 adapter = AdapterFolder(folder, self.base.entries, conv1d, self._output, family)
                 self.adapters.append((adapter, weight))
             self._changed = self._changed_entries()
-        except BaseException:
+        except BaseException:  # half open: nobody else closes it
             self.close()
             raise
         self._entries = MappingProxyType(self._all_entries(base.entries))

@@ -98,7 +98,7 @@ def largest(chunks: Chunks, n: int, density: float, rescale: bool) -> Sparse:
         return Nothing()
     if n <= HELD_ELEMENTS:
         held = list(chunks())
-        chunks = lambda: held  # noqa: E731
+        chunks = lambda: held  # noqa: E731 - in the argument's place
     k = max(1, int(density * n))
     upper, above = _crossing(_counts(chunks, lambda bits: bits >> np.uint32(16)), k)
 

@@ -74,7 +74,7 @@ def write_checkpoint(
             fsync_folder(temporary)
             temporary.rename(out)
             fsync_folder(out.parent)
-        except BaseException:
+        except BaseException:  # Ctrl-C leaves no half checkpoint either
             shutil.rmtree(temporary, ignore_errors=True)
             raise
     n_parameters = sum(entry.n_elements for entry in checkpoint.tensors.entries.values())

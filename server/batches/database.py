@@ -26,9 +26,9 @@ CREATE INDEX IF NOT EXISTS batches_by_owner ON batches (owner, place);
 CREATE INDEX IF NOT EXISTS batches_by_status ON batches (status);
 """
 _ACTIVE_NAMES = ", ".join(f"'{status}'" for status in ACTIVE)
-_SELECT_ACTIVE = f"SELECT body FROM batches WHERE status IN ({_ACTIVE_NAMES}) ORDER BY place"  # noqa: S608
-_SELECT_ENDED = f"SELECT place FROM batches WHERE status NOT IN ({_ACTIVE_NAMES}) ORDER BY place"  # noqa: S608
-_DELETE_ENDED = f"DELETE FROM batches WHERE place IN ({_SELECT_ENDED} LIMIT ?)"  # noqa: S608
+_SELECT_ACTIVE = f"SELECT body FROM batches WHERE status IN ({_ACTIVE_NAMES}) ORDER BY place"  # noqa: S608 - names of states
+_SELECT_ENDED = f"SELECT place FROM batches WHERE status NOT IN ({_ACTIVE_NAMES}) ORDER BY place"  # noqa: S608 - names of states
+_DELETE_ENDED = f"DELETE FROM batches WHERE place IN ({_SELECT_ENDED} LIMIT ?)"  # noqa: S608 - names of states
 
 R = TypeVar("R", FileRecord, BatchRecord)
 

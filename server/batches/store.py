@@ -84,7 +84,7 @@ class BatchStore:
         await self.check_room(file_id, 0)
         try:
             return await asyncio.to_thread(Upload, self.path(file_id))
-        except BaseException:
+        except BaseException:  # a cancelled one gives its place back, too
             self.forget(file_id)
             raise
 

@@ -46,7 +46,7 @@ class PromptFormat:
         *,
         eos_token: str,
         add_generation_prompt: bool = True,
-        template_kwargs: dict[str, Any] | None = None,  # noqa: ARG002
+        template_kwargs: dict[str, Any] | None = None,  # noqa: ARG002 - as a template takes it
     ) -> str:
         """Return the prompt's text, without BOS.
 

@@ -60,7 +60,7 @@ def _run_corral(command: str, *arguments: str) -> None:
         )
         try:
             code = process.wait()
-        except BaseException:
+        except BaseException:  # Ctrl-C ends the child, too
             process.terminate()
             process.wait()
             raise

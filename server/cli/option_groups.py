@@ -32,7 +32,7 @@ def with_option_groups(function: Callable[..., None]) -> Callable[..., None]:
         for flag in (_flags_of(groups[name]) if name in groups else [parameter])
     ]
     command.__doc__ = function.__doc__
-    command.__signature__ = signature.replace(  # type: ignore[attr-defined]
+    command.__signature__ = signature.replace(  # type: ignore[attr-defined]  # typer reads it
         parameters=[flag.replace(kind=inspect.Parameter.KEYWORD_ONLY) for flag in parameters]
     )
     return command

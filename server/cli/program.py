@@ -109,7 +109,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:  # `corral list | head`
-        with contextlib.suppress(OSError), open(os.devnull, "w") as nowhere:  # noqa: PTH123
+        with contextlib.suppress(OSError), open(os.devnull, "w") as nowhere:  # noqa: PTH123 - a device, no path of ours
             os.dup2(nowhere.fileno(), sys.stdout.fileno())  # for the flush at exit
         return DONE
     except CorralError as error:

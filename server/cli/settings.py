@@ -50,7 +50,7 @@ def with_settings(
         signature = inspect.signature(function, eval_str=True)
         own = [p for p in signature.parameters.values() if p.kind is not inspect.Parameter.VAR_KEYWORD]
         flags = [flag_parameter(name) for name in names or SETTINGS if name != POSITIONAL]
-        function.__signature__ = signature.replace(parameters=[*own, *flags])  # type: ignore[attr-defined]
+        function.__signature__ = signature.replace(parameters=[*own, *flags])  # type: ignore[attr-defined]  # typer reads it
         return function
 
     return decorate

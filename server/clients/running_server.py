@@ -7,7 +7,7 @@ from models.store.short_names import full_name
 from server.clients.client import Client, ServedModel, Target
 from server.clients.connection import Connection, Reply
 
-LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "[::1]", "[::]": "[::1]", "": "127.0.0.1"}  # noqa: S104
+LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "[::1]", "[::]": "[::1]", "": "127.0.0.1"}  # noqa: S104 - nothing is bound here
 """A server that listens on all addresses is reached at the one of this machine."""
 
 

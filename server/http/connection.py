@@ -93,7 +93,7 @@ class HttpConnection(HttpToolsProtocol):
 
     # --- from the transport ---
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # uvicorn's, too
         super().connection_made(transport)
         limit = self._limits.n_connections
         if len(self.connections) > limit and not self._take_place():

@@ -31,7 +31,7 @@ async def respond(api: Api, request: Request) -> Response:
     turn = api.running.turn(owner_of(request.scope))
     try:
         return await _respond(api, request, turn)
-    except BaseException:
+    except BaseException:  # also a cancelled one
         turn.end()  # the response may never have begun
         raise
 

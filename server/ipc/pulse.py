@@ -55,7 +55,7 @@ class Pulse:
         try:
             os.ftruncate(fd, _FORM.size)
             pulse = cls(fd)
-        except BaseException:
+        except BaseException:  # the descriptor is ours alone
             os.close(fd)
             raise
         pulse.rest()

@@ -114,7 +114,7 @@ class JobTable:
                 job.cancel()
             else:
                 await self._follow(job, wish)
-        except Exception as error:
+        except Exception as error:  # nobody awaits this task: the job itself tells
             logger.exception("%s failed", job.id)
             if job.is_running:
                 job.fail(f"the job's process can't be run: {error!r}; see the log")

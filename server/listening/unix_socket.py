@@ -46,7 +46,7 @@ class UnixListener(Listener):
             if error.errno == errno.EADDRINUSE:
                 raise _in_use(path) from error
             raise ConfigError(f"can't listen at --socket {path}: {_reason(error)}") from error
-        except BaseException:
+        except BaseException:  # the socket is ours alone: nobody else closes it
             bound.close()
             raise
 

@@ -36,7 +36,7 @@ def expose(
     registry.register(_Figures(book, samples, native))
     ProcessCollector(registry=registry)
     if _takes_openmetrics(accept):
-        return openmetrics.generate_latest(registry, ALLOWUTF8, "1.0.0"), _OPENMETRICS  # type: ignore[no-untyped-call]
+        return openmetrics.generate_latest(registry, ALLOWUTF8, "1.0.0"), _OPENMETRICS  # type: ignore[no-untyped-call]  # the library has no types
     return generate_latest(registry), CONTENT_TYPE_PLAIN_0_0_4
 
 

@@ -61,7 +61,7 @@ class ChatDatabase:
         settings = msgspec.json.encode(chat.settings)
         with self._file.transaction("keep a chat") as run:
             run.execute(
-                f"INSERT INTO chats ({_CHAT}, owner, bytes) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608
+                f"INSERT INTO chats ({_CHAT}, owner, bytes) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608 - names of columns
                 (
                     chat.id,
                     chat.title,
@@ -80,7 +80,7 @@ class ChatDatabase:
         """Return the chats of which each has all words, in its title or its messages; the newest first."""
         with self._file.reading("list chats") as run:
             rows = run.execute(
-                f"SELECT {_CHAT} FROM chats WHERE owner = ? ORDER BY updated DESC, id",  # noqa: S608
+                f"SELECT {_CHAT} FROM chats WHERE owner = ? ORDER BY updated DESC, id",  # noqa: S608 - names of columns
                 (owner,),
             )
             found: list[ChatHead] = []
@@ -97,7 +97,7 @@ class ChatDatabase:
         with self._file.reading("read a chat") as run:
             chat = self._chat(run, owner, chat_id)
             rows = run.execute(
-                f"SELECT {_MESSAGE} FROM messages WHERE chat = ? ORDER BY place",  # noqa: S608
+                f"SELECT {_MESSAGE} FROM messages WHERE chat = ? ORDER BY place",  # noqa: S608 - names of columns
                 (chat_id,),
             )
             return chat, [_message(row) for row in rows]
@@ -170,7 +170,7 @@ class ChatDatabase:
 
     def _chat(self, run: sqlite3.Connection, owner: str, chat_id: str) -> ChatHead:
         row = run.execute(
-            f"SELECT {_CHAT} FROM chats WHERE id = ? AND owner = ?",  # noqa: S608
+            f"SELECT {_CHAT} FROM chats WHERE id = ? AND owner = ?",  # noqa: S608 - names of columns
             (chat_id, owner),
         ).fetchone()
         if row is None:
@@ -191,7 +191,7 @@ class ChatDatabase:
             content = msgspec.json.encode(message.content)
             n_bytes += _CHAT_BYTES + len(content)
             run.execute(
-                f"INSERT INTO messages ({_MESSAGE}, chat, folded) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608
+                f"INSERT INTO messages ({_MESSAGE}, chat, folded) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608 - names of columns
                 (
                     message.id,
                     message.parent,

@@ -50,7 +50,7 @@ class Turn:
             raise
         except CorralError as error:
             await self._end(store, saving, error.message)
-        except Exception:
+        except Exception:  # nobody awaits this task: the page hears of a defect
             logger.exception("an answer of the page failed (%s)", self.id)
             await self._end(store, saving, errors.internal_error(self.id).body.message)
 

@@ -151,7 +151,7 @@ async def push_model() -> Response:
 
 @router.get("/api/blobs/{digest}", include_in_schema=False)
 @router.post("/api/blobs/{digest}", include_in_schema=False)
-async def keep_blob(digest: str) -> Response:  # noqa: ARG001
+async def keep_blob(digest: str) -> Response:  # noqa: ARG001 - the path's
     """Refused: files come from the Hub or the command line."""
     raise NotServed("files aren't uploaded here; pull a model of the Hub, or serve a file with: corral serve")
 

@@ -102,7 +102,7 @@ async def delete_chat(request: Request, chat_id: str) -> Response:
 async def export_chat(
     request: Request,
     chat_id: str,
-    format: Literal["json", "markdown"] = "json",  # noqa: A002
+    format: Literal["json", "markdown"] = "json",  # noqa: A002 - the query's name
 ) -> Response:
     """A chat as a file."""
     chat, messages = await api_of(request).chats.chat(owner_of(request.scope), chat_id)
@@ -125,7 +125,7 @@ async def create_turn(request: Request, chat_id: str) -> Response:
         messages, turn, read, model, title = await _prepared(api, request, chat_id, wanted)
         source = ReadSource(api.service.generate(model, read.generates[0]), read.options.tools)
         await api.chats.append(owner, chat_id, messages, title)
-    except BaseException:
+    except BaseException:  # a cancelled one, too, lets the chat go
         api.turns.release(owner, chat_id)
         raise
     api.turns.begin(turn, source, api.chats)

@@ -83,7 +83,7 @@ class StateFile:
             try:
                 yield connection
                 connection.execute("COMMIT")
-            except BaseException:
+            except BaseException:  # whatever it is, nothing stays half done
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
                 raise
@@ -135,7 +135,7 @@ class StateFile:
             ):
                 connection.execute(f"PRAGMA {pragma}").fetchall()
             connection.executescript(self._schema)
-        except BaseException:
+        except BaseException:  # whatever it is, nothing stays half done
             connection.close()
             raise
         return connection

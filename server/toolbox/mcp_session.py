@@ -72,7 +72,7 @@ class McpSession:
             }
             await session.ask("initialize", hello, START_S)
             await session._send({"method": "notifications/initialized"})
-        except BaseException:
+        except BaseException:  # a cancelled start leaves no process either
             await session.close()
             raise
         return session

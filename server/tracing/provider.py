@@ -145,7 +145,7 @@ class _Seldom(logging.Filter):
         super().__init__()
         self._last_s = float("-inf")
 
-    def filter(self, record: logging.LogRecord) -> bool:  # noqa: ARG002
+    def filter(self, record: logging.LogRecord) -> bool:  # noqa: ARG002 - logging's signature
         now_s = time.monotonic()
         if now_s - self._last_s < QUIET_S:
             return False

@@ -82,7 +82,7 @@ class _TracedSource:
         except asyncio.CancelledError:
             course.fail("cancelled")
             raise
-        except Exception as error:
+        except Exception as error:  # noted and raised again
             course.fail(type(error).__name__)
             raise
         finally:

@@ -89,7 +89,7 @@ class PairedRunner:
     def _measure(self, key: tuple[Settings, int], load: Load, plan: Plan) -> float:
         try:
             return plan.seconds(load, self._session(key).measure(plan.request(load)))
-        except BaseException:
+        except BaseException:  # after any error its state isn't known
             if key in self._sessions:
                 self._sessions.pop(key).close()
             raise

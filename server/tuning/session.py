@@ -77,7 +77,7 @@ class MeasuringProcess:
         )
         try:
             self.ready = self._exchange(job, load_timeout_s, Ready)
-        except BaseException:
+        except BaseException:  # Ctrl-C, too, ends the process
             self.close()
             raise
 

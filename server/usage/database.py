@@ -70,7 +70,7 @@ class UsageDatabase:
         if owner is not None:
             where, given = f"{where} AND owner = ?", [*given, owner]
         grouped = f"GROUP BY {', '.join(columns)} ORDER BY {', '.join(columns)}" if columns else ""
-        query = f"SELECT {', '.join([*columns, _SUMS])} FROM usage WHERE {where} {grouped}"  # noqa: S608
+        query = f"SELECT {', '.join([*columns, _SUMS])} FROM usage WHERE {where} {grouped}"  # noqa: S608 - names of columns, none from outside
         with self._file.reading("read the usage") as run:
             rows = run.execute(query, given).fetchall()
         return [_entry(columns, row) for row in rows if row[len(columns)] is not None]
@@ -98,4 +98,4 @@ def _row(entry: UsageEntry) -> tuple[str | int | float, ...]:
 
 def _entry(columns: Sequence[str], row: Sequence[object]) -> UsageEntry:
     names = (*columns, "requests", "errors", "prompt_tokens", "cached_tokens", "completion_tokens", "seconds")
-    return UsageEntry(**dict(zip(names, row, strict=True)))  # type: ignore[arg-type]
+    return UsageEntry(**dict(zip(names, row, strict=True)))  # type: ignore[arg-type]  # as the schema has them

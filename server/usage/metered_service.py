@@ -58,7 +58,7 @@ class _MeteredSource:
         with nullcontext() if allowance is None else allowance.answering(self._call):
             try:
                 await self._source.subscribe(meter)
-            except BaseException as error:
+            except BaseException as error:  # a cancelled one is counted, too
                 is_error = meter.failed or not isinstance(error, asyncio.CancelledError)
                 if meter.has_begun or is_error:
                     ledger.add_soon(self._entry(meter, is_error=is_error))

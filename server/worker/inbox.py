@@ -274,7 +274,7 @@ def _attempt(message_id: str, act: Callable[[], T]) -> T | Failure:
         return act()
     except CorralError as error:
         return error_failure(message_id, error)
-    except Exception as error:
+    except Exception as error:  # a lane's top: the request hears of a defect
         logger.exception("a request could not be prepared")
         text = f"the request could not be prepared: {type(error).__name__}: {error}"
         return Failure(id=message_id, kind="server_error", message=text)

@@ -141,7 +141,7 @@ def work(rank: int, run: Run) -> None:
         rows, length = run.window(step)
         tokens, learn = (torch.from_numpy(array) for array in packer.take(rows, length))
         loss, count = loss_of(model, tokens, learn)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()  # type: ignore[no-untyped-call]  # torch has no type for it
         mean = average_gradients(model, loss, count)
         scale = run.lr_scale(step)
         for group, lr in zip((g for o in chosen for g in o.param_groups), base, strict=True):

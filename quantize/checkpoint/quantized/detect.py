@@ -93,7 +93,7 @@ def dequantize(raw: TensorSource, config: Mapping[str, Any], directory: Path) ->
                 f"no tensor is in that form; correct the quantization_config, by which {sign} can't be read"
             )
         return DequantizedSource(raw, layers, unused)
-    except BaseException:
+    except BaseException:  # nobody else closes it
         raw.close()
         raise
 

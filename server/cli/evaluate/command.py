@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 
-def command(  # noqa: PLR0913, PLR0917
+def command(  # noqa: PLR0913, PLR0917 - its flags
     references: Annotated[
         list[str],
         typer.Argument(metavar="REF…", help="GGUF files or references of one model, as demo:Q4_K_M."),

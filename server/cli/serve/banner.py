@@ -88,7 +88,7 @@ def _url_of(listener: Listener) -> str:
 
 def url_of(host: str, port: int, *, tls: bool = False) -> str:
     """Return the URL for a client on this machine."""
-    local = {"0.0.0.0": "127.0.0.1", "::": "[::1]", "": "127.0.0.1"}.get(host)  # noqa: S104
+    local = {"0.0.0.0": "127.0.0.1", "::": "[::1]", "": "127.0.0.1"}.get(host)  # noqa: S104 - nothing is bound here
     shown = local or (f"[{host}]" if ":" in host else host)
     return f"{'https' if tls else 'http'}://{shown}:{port}"
 

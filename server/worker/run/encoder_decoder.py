@@ -105,7 +105,7 @@ class EncoderDecoderRunner(RunnerLimits):
             self._outputs.settle()
         return results
 
-    def holds(self, slot: int, n_tokens: int) -> bool:  # noqa: ARG002
+    def holds(self, slot: int, n_tokens: int) -> bool:  # noqa: ARG002 - a `ModelRunner`'s
         """True: there is no sliding window that could have forgotten anything."""
         return True
 

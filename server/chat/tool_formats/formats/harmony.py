@@ -67,7 +67,7 @@ class _Harmony:
         self,
         tools: Sequence[Tool],
         *,
-        thoughts: tuple[str, str] | None,  # noqa: ARG002
+        thoughts: tuple[str, str] | None,  # noqa: ARG002 - a `ToolFormat`'s
         thinks: bool,
     ) -> PartReader:
         """Return a reader of one answer, which reads thoughts by their channel, whatever `thoughts` are."""

@@ -68,7 +68,7 @@ class _Muse:
         self,
         tools: Sequence[Tool],
         *,
-        thoughts: tuple[str, str] | None,  # noqa: ARG002
+        thoughts: tuple[str, str] | None,  # noqa: ARG002 - a `ToolFormat`'s
         thinks: bool,
     ) -> PartReader:
         """Return a reader of one answer, which reads thoughts by their recipient, whatever `thoughts` are."""

@@ -45,8 +45,8 @@ class _Solar(FramedCalls):
         self,
         tools: Sequence[Tool],
         *,
-        thoughts: tuple[str, str] | None,  # noqa: ARG002
-        thinks: bool,  # noqa: ARG002
+        thoughts: tuple[str, str] | None,  # noqa: ARG002 - a `ToolFormat`'s
+        thinks: bool,  # noqa: ARG002 - a `ToolFormat`'s
     ) -> PartReader:
         """Return a reader of one answer, which reads thoughts by their mark, whatever `thoughts` are."""
         names = frozenset(tool.name for tool in tools)

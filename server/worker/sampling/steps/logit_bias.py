@@ -15,7 +15,7 @@ from server.worker.sampling.steps.step import Adjuster, Floats, Indices, Step
 class BiasAdjuster(Adjuster):
     """The biases of one request as ids and values; in each of `rounds` a token appears once."""
 
-    def __init__(self, params: SamplingParams, prompt_tokens: Sequence[int]) -> None:  # noqa: ARG002
+    def __init__(self, params: SamplingParams, prompt_tokens: Sequence[int]) -> None:  # noqa: ARG002 - an `Adjuster`'s
         self.rounds = _rounds(params.logit_bias)
 
     @classmethod

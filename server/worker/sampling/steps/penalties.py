@@ -74,7 +74,7 @@ class PenaltyAdjuster(Adjuster):
             self._places[last_token] = place
             del self._places[token]
 
-    def error(self, row: Floats) -> CorralError | None:  # noqa: ARG002
+    def error(self, row: Floats) -> CorralError | None:  # noqa: ARG002 - an `Adjuster`'s
         return None
 
     @classmethod
