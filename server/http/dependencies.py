@@ -104,6 +104,7 @@ class Api:
             presets=self.presets.encoded,
             owner=owner_of(request.scope),
             draw=self.presets.draw(),
+            default_preset=self._default_preset(request) if self.presets.encoded else "",
         )
 
     async def read_generation(self, request: Request, kind: Kind) -> tuple[GenerationRead, str]:
@@ -265,6 +266,14 @@ class Api:
         type_ = f":{status.type}"
         plain = status.parent or status.name.removesuffix(type_)
         return [asked, status.name, plain, plain + type_]
+
+    def _default_preset(self, request: Request) -> str:
+        """Return the name of the model for requests that name none if a preset hides it, or nothing."""
+        try:
+            name = self._default_model(request)
+        except RequestError:
+            return ""
+        return "" if self.presets.table.find(name) is None else name
 
     def _default_model(self, request: Request) -> str:
         known = self.usable(request, self.service.models())

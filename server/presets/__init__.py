@@ -4,6 +4,8 @@ apply.py       `apply_layers` and `prepare`: a request's body as the preset that
 body.py        `Body`: the JSON object of a request, whose members are changed one by one. Pure.
 book.py        `PresetBook`: the presets of a running server, which a reload replaces as a whole.
 check.py       `check_layers`: what presets set, as the protocols' own readers see it. Pure.
+forms.py       `form_in`: the form of an answer that a preset sets, as each protocol's requests ask for it.
+               Pure.
 parameters.py  The parameters that a preset may set, and their place in each protocol's request. Pure.
 read.py        `read_presets`: the `presets` of a settings file as a `PresetTable`. Pure.
 reload.py      `SettingsReload`: reads the settings file again: presets are taken over, the rest needs a

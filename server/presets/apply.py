@@ -11,6 +11,7 @@ from typing import Any
 
 from server.ollama.names import plain_name
 from server.presets.body import Body, NotAnObject
+from server.presets.forms import form_in
 from server.presets.parameters import ANSWERING, SCHEMAS, place_in, spellings, stripped_paths
 from server.presets.system import put_system
 from server.presets.table import Choice, Layer, PresetTable, decoded
@@ -19,17 +20,23 @@ USERS = ("safety_identifier", "user", "prompt_cache_key", "metadata.user_id")
 """The fields that name a client's user, the first one that is given counts; the last is Anthropic's."""
 
 
-def prepare(table: bytes, owner: str, draw: float, purpose: str, body: bytes) -> tuple[bytes, Choice | None]:
+def prepare(
+    table: bytes, owner: str, draw: float, purpose: str, body: bytes, default: str = ""
+) -> tuple[bytes, Choice | None]:
     """Return the body as it is to be read, and what was chosen if it names a preset of the encoded table.
 
-    `owner` is that of the API key, `draw` a number from 0 to 1 for those who are nobody. A body that is no
-    object stays as it is: its schema refuses it.
+    `owner` is that of the API key, `draw` a number from 0 to 1 for those who are nobody. A body that names no
+    model names the preset `default`, if there is one. A body that is no object stays as it is: its schema
+    refuses it.
     """
     try:
         request = Body(body)
     except NotAnObject:
         return body, None
     presets: PresetTable = decoded(table)
+    if default and request.raw("model") in (None, b'""'):
+        request.put("model", default)
+        body = request.json()
     name = request.text("model")
     preset = presets.find(plain_name(name) if purpose.startswith("ollama_") else name)
     if preset is None:
@@ -69,17 +76,26 @@ def apply_layers(layers: Sequence[Layer], request: Body, purpose: str) -> list[s
 
 
 def _force(request: Body, purpose: str, layer: Layer, name: str, value: Any, notes: list[str]) -> None:
-    if place_in(purpose, name) is not None and request.drop_all(spellings(name)):
+    if _placed(purpose, name, value) is not None and request.drop_all(spellings(name)):
         notes.append(f"the preset '{layer.name}' has its own '{name}' in place of the client's")
     _put(request, purpose, layer, name, value, notes)
 
 
 def _put(request: Body, purpose: str, layer: Layer, name: str, value: Any, notes: list[str]) -> None:
-    place = place_in(purpose, name)
-    if place is None:
+    placed = _placed(purpose, name, value)
+    if placed is None:
         _note_vain(purpose, layer, name, notes)
-    else:
-        request.put(place, value)
+    elif placed[1] is not None:
+        request.put(*placed)
+
+
+def _placed(purpose: str, name: str, value: Any) -> tuple[str, Any] | None:
+    """Return the path of a parameter in a purpose's request, and the value that it has there; None: none.
+
+    A value of None there is none: nothing is put.
+    """
+    place = place_in(purpose, name)
+    return form_in(purpose, name, value) if place is None else (place, value)
 
 
 def _note_vain(purpose: str, layer: Layer, name: str, notes: list[str]) -> None:

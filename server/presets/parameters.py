@@ -22,6 +22,7 @@ from server.openai.requests.schemas import (
     ModelRequest,
     SamplingRequest,
 )
+from server.presets.forms import FORMS
 from server.responses.schemas import ResponsesRequest
 
 SCHEMAS: Final[Mapping[str, type[BaseModel]]] = MappingProxyType(
@@ -86,7 +87,7 @@ SPELLINGS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
 )
 """Each parameter that clients give by several names."""
 
-_FORMS = (
+_FORM_FIELDS = (
     "response_format",
     "json_schema",
     "grammar",
@@ -105,15 +106,13 @@ _FORMS = (
 )
 """An answer has one form: each of these stands in place of the others."""
 
-_SETTABLE_FORMS = ("response_format", "json_schema", "grammar", "regex", "choice", "lark")
-
 SETTABLE: Final[tuple[str, ...]] = (
     *(
         name
         for name in SamplingRequest.model_fields
         if name not in {*ModelRequest.model_fields, "max_completion_tokens", "n_predict"}
     ),
-    *_SETTABLE_FORMS,
+    *FORMS,
     *("n", "n_probs", "priority", "cache_prompt", "keep_alive", "context_shift", "n_keep", "show_schema"),
     *("timings_per_token", "return_tokens", "prompt_format", "chat_template_kwargs", "enable_thinking"),
     *("reasoning_effort", "thinking_budget_tokens", "reasoning_format", "include_reasoning"),
@@ -138,7 +137,6 @@ _OTHER_PLACES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         "max_tokens": ("max_output_tokens",),
         "reasoning_effort": ("reasoning.effort",),
         "enable_thinking": ("think",),
-        "json_schema": ("format",),
     }
 )
 """The places of parameters in requests of `/v1/responses` and of Ollama's, which have not their names."""
@@ -146,8 +144,8 @@ _OTHER_PLACES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
 
 def spellings(parameter: str) -> tuple[str, ...]:
     """Return the paths at which a client may have given a parameter."""
-    if parameter in _SETTABLE_FORMS:
-        return _FORMS
+    if parameter in FORMS:
+        return _FORM_FIELDS
     return _with_option(parameter, SPELLINGS.get(parameter, (parameter,)))
 
 
@@ -163,7 +161,7 @@ def _with_option(parameter: str, paths: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def place_in(purpose: str, parameter: str) -> str | None:
-    """Return the path of a parameter in a purpose's request; None where it has no place."""
+    """Return the path of a parameter in a purpose's request; None where it has none by this name."""
     if purpose in _WITH_OPTIONS:
         option = "num_predict" if parameter == "max_tokens" else parameter
         if option in OllamaOptions.model_fields:

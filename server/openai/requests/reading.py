@@ -86,6 +86,8 @@ class ReadJob(msgspec.Struct, frozen=True, kw_only=True):
     """The owner of the request's API key."""
     draw: float = 0.0
     """A number from 0 to 1, which chooses the arm of a preset for those who are nobody."""
+    default_preset: str = ""
+    """The preset that a body names which names no model; empty: none."""
 
 
 def kept_parts(job: ReadJob) -> list[bytes]:
@@ -155,7 +157,7 @@ def read(job: ReadJob, body: bytes) -> ReadRequest:
 
 def _read_preset(job: ReadJob, body: bytes) -> ReadRequest:
     """Return what `body` requests, changed as the preset has it that it may name."""
-    body, choice = prepare(job.presets, job.owner, job.draw, job.purpose, body)
+    body, choice = prepare(job.presets, job.owner, job.draw, job.purpose, body, job.default_preset)
     outcome = _read(job, body)
     if isinstance(outcome, HistoryWanted):
         return outcome

@@ -212,3 +212,31 @@ async def test_without_presets_nothing_is_parsed_twice() -> None:
     async with client_of(app_for(service)) as client:
         answer = await client.post("/v1/completions", content=json.dumps({"model": "demo", "prompt": "Hi"}))
     assert answer.json()["model"] == "demo"
+
+
+@pytest.mark.parametrize("named", [{}, {"model": None}, {"model": ""}, {"model": "demo"}])
+@pytest.mark.parametrize(("route", "body"), ROUTES)
+async def test_a_preset_that_hides_the_default_model_has_the_requests_that_name_none(
+    service: Recording, tmp_path: Path, route: str, body: dict[str, Any], named: dict[str, Any]
+) -> None:
+    path = tmp_path / "corral.toml"
+    path.write_text(
+        '[presets.demo]\nmodel = "lmsys/vicuna-7b-v1.5"\nsystem = "Brief."\nforce = { temperature = 0 }\n'
+    )
+    async with client_of(app_for(service, presets=load_config({}, {}, path).presets)) as client:
+        answer = await client.post(route, json=body | named | {"temperature": 1.5})
+    assert answer.json()["model"] == "demo"
+    ((model, generate),) = service.got
+    assert (model, generate.params.temperature) == ("lmsys/vicuna-7b-v1.5", 0.0)
+
+
+async def test_a_preset_without_layers_that_hides_the_default_model_is_an_alias(
+    service: Recording, tmp_path: Path
+) -> None:
+    path = tmp_path / "corral.toml"
+    path.write_text('[presets]\ndemo = "lmsys/vicuna-7b-v1.5"\n')
+    async with client_of(app_for(service, presets=load_config({}, {}, path).presets)) as client:
+        for body in ({"input": "Hi"}, {"input": "Hi", "model": "demo"}):
+            answer = (await client.post("/v1/responses", json=body)).json()
+            assert answer["model"] == "demo"
+    assert [model for model, _ in service.got] == ["lmsys/vicuna-7b-v1.5"] * 2
