@@ -1,4 +1,7 @@
-"""`manifest.json`, which says what the store has of one model at one revision: structs and file form."""
+"""`manifest.json`, which says what the store has of one model at one revision: structs and file form.
+
+A newer Corral may have fields that this one doesn't know: they are kept, and written back as they are.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,14 @@ SCHEMA_VERSION = 1
 MANIFEST_NAME = "manifest.json"
 
 
-class Source(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class _Entry(msgspec.Struct, frozen=True, kw_only=True):
+    """An object of the file."""
+
+    unknown: dict[str, Any] = {}
+    """The members that this Corral doesn't know."""
+
+
+class Source(_Entry, frozen=True, kw_only=True):
     """The origin of the weights."""
 
     kind: Literal["hub", "path", "demo"]
@@ -33,7 +43,7 @@ class Source(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     title: str | None = None
 
 
-class ManifestFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class ManifestFile(_Entry, frozen=True, kw_only=True):
     """One type's GGUF: one file, or several when it is split; `names`, in order, have one `sha256` each.
 
     A name is relative to the manifest's folder, or absolute for a file that stays where it is.
@@ -76,7 +86,7 @@ class ManifestFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         )
 
 
-class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Manifest(_Entry, frozen=True, kw_only=True):
     """One model at one revision, with every type that was made of it. `created` is ISO 8601, UTC."""
 
     name: str
@@ -107,6 +117,7 @@ def merge_manifests(old: Manifest | None, new: Manifest) -> Manifest:
         files=(*(file for file in old.files if file.type not in replaced), *new.files),
         prompt_format=new.prompt_format or old.prompt_format,
         quality={**(old.quality or {}), **(new.quality or {})} or None,
+        unknown={**old.unknown, **new.unknown},
     )
 
 
@@ -136,8 +147,8 @@ def read_manifest(path: Path) -> Manifest:
                 f"{path} has schema version {version} and this Corral reads {SCHEMA_VERSION};"
                 f" upgrade Corral, or delete {path.parent} and make the model again"
             )
-        manifest = msgspec.json.decode(data, type=Manifest)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        manifest = _manifest_of(msgspec.json.decode(data))
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise StoreError(
             f"{path} is corrupt ({error}); delete {path.parent}, and make the model again"
         ) from error
@@ -149,7 +160,40 @@ def read_manifest(path: Path) -> Manifest:
 
 def write_manifest(path: Path, manifest: Manifest) -> None:
     """Write the manifest atomically and durably. Raises OSError."""
-    write_atomically(path, msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n")
+    written = _written(msgspec.to_builtins(manifest))
+    write_atomically(path, msgspec.json.format(msgspec.json.encode(written), indent=2) + b"\n")
+
+
+def _manifest_of(value: Any) -> Manifest:
+    """Return the manifest of what the file says. Raises msgspec.ValidationError."""
+    value = _sorted_out(value, Manifest)
+    if isinstance(value, dict):
+        value["source"] = _sorted_out(value.get("source"), Source)
+        if isinstance(files := value.get("files"), list):
+            value["files"] = [_sorted_out(file, ManifestFile) for file in files]
+    return msgspec.convert(value, Manifest)
+
+
+def _sorted_out(value: Any, kind: type[_Entry]) -> Any:
+    """Return an object's members with those that aren't known in `unknown`; anything else as it is."""
+    if not isinstance(value, dict):
+        return value
+    known = set(kind.__struct_fields__) - {"unknown"}
+    members = {name: member for name, member in value.items() if name in known}
+    return {**members, "unknown": {name: value[name] for name in value if name not in known}}
+
+
+def _written(entry: Any) -> Any:
+    """Return an object of the file as it is written: what isn't known stands beside the rest."""
+    if isinstance(entry, list | tuple):
+        return [_written(each) for each in entry]
+    if not isinstance(entry, dict):
+        return entry
+    unknown = entry.pop("unknown")
+    for name in ("source", "files"):
+        if name in entry:
+            entry[name] = _written(entry[name])
+    return {**entry, **unknown}
 
 
 def _inconsistency(manifest: Manifest) -> str | None:

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from models.errors import StoreError
-from models.store.manifest import read_manifest
+from models.store.manifest import read_manifest, write_manifest
 from models.store.store import ModelStore
 from tests.models.store.publishing import (
     COMMIT,
@@ -69,3 +71,26 @@ def test_manifests_that_contradict_themselves(store: ModelStore) -> None:
         path.write_text(text.replace(old, new))
         with pytest.raises(StoreError, match="corrupt"):
             read_manifest(path)
+
+
+def test_what_a_newer_corral_has_written_is_kept(store: ModelStore) -> None:
+    path = publish(store, "Q8_0").folder / "manifest.json"
+    newer = json.loads(path.read_text())
+    newer |= {"rating": {"stars": [5]}, "unknown": None, "more": "x"}
+    newer["source"] |= {"mirror": "a", "unknown": {"b": 1}}
+    newer["files"][0] |= {"kernels": ["k"], "source": "s"}
+    path.write_text(json.dumps(newer))
+    manifest = read_manifest(path)
+    assert (manifest.name, manifest.files[0].type) == (newer["name"], "Q8_0")
+    write_manifest(path, manifest)
+    assert json.loads(path.read_text()) == newer
+    publish(store, "Q4_K_M")
+    merged = json.loads(path.read_text())
+    (kept,) = (file for file in merged["files"] if file["type"] == "Q8_0")
+    assert kept == newer["files"][0]
+    assert (merged["rating"], merged["more"]) == (newer["rating"], "x")
+
+
+def test_a_manifest_says_nothing_of_unknown_members_where_there_are_none(store: ModelStore) -> None:
+    path = publish(store, "Q8_0").folder / "manifest.json"
+    assert "unknown" not in path.read_text()
