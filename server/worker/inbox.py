@@ -44,6 +44,7 @@ from server.ipc.messages import (
     UnloadAdapter,
     WorkerRequest,
 )
+from server.ipc.pulse import Pulse
 from server.worker.channel import Channel
 from server.worker.lanes import Lanes, is_instant, lane_of
 from server.worker.pending import Pending, PendingRequest, Prepared
@@ -98,13 +99,14 @@ class Inbox:
     while there is nothing to finish yet.
     """
 
-    def __init__(self, channel: Channel, on_closed: Callable[[], None]) -> None:
+    def __init__(self, channel: Channel, on_closed: Callable[[], None], pulse: Pulse | None = None) -> None:
+        """`pulse` shows how long requests are prepared; None: nobody looks."""
         self.work: queue.SimpleQueue[Work] = queue.SimpleQueue()
         self._channel = channel
         self._on_closed = on_closed
         self._serving: Serving | None = None
         self._pending = Pending()
-        self._lanes = Lanes()
+        self._lanes = Lanes(pulse)
         self._process = psutil.Process()
         self._gives_way = False
 

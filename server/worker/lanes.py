@@ -6,6 +6,7 @@ grammar of seconds in one lane holds up neither the engine nor the other lanes.
 
 from __future__ import annotations
 
+import itertools
 import queue
 import threading
 from collections.abc import Callable
@@ -24,6 +25,7 @@ from server.ipc.messages import (
     Tokenize,
     TokenPrompt,
 )
+from server.ipc.pulse import Pulse
 
 N_THREADS = 2
 """Each lane has so many threads: one request that takes long doesn't hold up the next of its size."""
@@ -48,25 +50,33 @@ Prepared = Generate | Pool | Tokenize | Detokenize | ApplyTemplate | CountTokens
 class Lanes:
     """Runs jobs in threads of its own, each lane's in their order. A job handles its own exceptions."""
 
-    def __init__(self) -> None:
+    def __init__(self, pulse: Pulse | None = None) -> None:
+        """`pulse` shows how long each job takes; None: nobody looks."""
+        self._pulse = Pulse() if pulse is None else pulse
         self._jobs: dict[Lane, queue.SimpleQueue[Callable[[], None]]] = {
             lane: queue.SimpleQueue() for lane in ("short", "long", "grammars")
         }
 
     def start(self) -> None:
         """Start the threads, which end with the process."""
+        places = itertools.count()
         for name, jobs in self._jobs.items():
             for index in range(N_GRAMMAR_THREADS if name == "grammars" else N_THREADS):
-                threading.Thread(target=_work, args=(jobs,), name=f"{name}-{index}", daemon=True).start()
+                threading.Thread(
+                    target=_work, args=(jobs, self._pulse, next(places)), name=f"{name}-{index}", daemon=True
+                ).start()
 
     def put(self, job: Callable[[], None], lane: Lane) -> None:
         """Have `job` run after those before it in its lane."""
         self._jobs[lane].put(job)
 
 
-def _work(jobs: queue.SimpleQueue[Callable[[], None]]) -> None:
+def _work(jobs: queue.SimpleQueue[Callable[[], None]], pulse: Pulse, place: int) -> None:
     while True:
-        jobs.get()()
+        job = jobs.get()
+        pulse.begin_job(place)
+        job()
+        pulse.end_job(place)
 
 
 def is_instant(message: Prepared) -> bool:

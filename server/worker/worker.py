@@ -76,7 +76,7 @@ class Worker:
         self._pulse = Pulse() if pulse is None else pulse
         self._channel = channel
         self._spec = spec
-        self._inbox = Inbox(channel, exit_at_once)
+        self._inbox = Inbox(channel, exit_at_once, self._pulse)
         self._drain_until_s: float | None = None
         self._loaded = False
         self._made_ready = False

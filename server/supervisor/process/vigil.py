@@ -1,14 +1,40 @@
-"""`Vigil`: tells whether a worker is stopped, stuck in a step or silent, and has to be replaced."""
+"""`Vigil`: tells whether a worker is stopped, stuck or silent, and has to be replaced."""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from server.ipc.pulse import Beat
+from server.ipc.pulse import N_JOBS, Beat
 from server.supervisor.policy import Policy
 from server.supervisor.process.hardship import Hardship, ProcessWatcher, fair_share
+
+
+class _Standstill:
+    """The time for which one beat has been a worker's last. Only that counts in which it could compute."""
+
+    def __init__(self, watcher: ProcessWatcher) -> None:
+        self.beat: Beat | None = None
+        self.all_s = 0.0
+        self._watcher = watcher
+        self._counted_s = 0.0
+        self._hardship: Hardship | None = None
+        """The worker's delays until the last look, if the beat is a long one."""
+
+    def is_too_long(self, beat: Beat, elapsed_s: float) -> bool:
+        """Look at the beat of this moment; return True if it has been there for longer than it may."""
+        if beat != self.beat:
+            self.beat, self.all_s, self._counted_s, self._hardship = beat, 0.0, 0.0, None
+            return False
+        if math.isinf(beat.limit_s):
+            return False
+        hardship = self._watcher.hardship()
+        share = 1.0 if self._hardship is None else fair_share(self._hardship, hardship, elapsed_s)
+        self._hardship = hardship
+        self._counted_s += share * elapsed_s
+        self.all_s += elapsed_s
+        return self._counted_s > beat.limit_s
 
 
 class Vigil:
@@ -30,24 +56,30 @@ class Vigil:
         self._silent_s = 0.0
         self._stopped_s: float | None = None
         """It has been stopped for so long, None while it isn't."""
-        self._beat: Beat | None = None
-        self._step_s = self._step_all_s = 0.0
-        """The part of its step's time that counts, and all of it."""
-        self._hardship: Hardship | None = None
-        """Its delays until the last look, if its step is a long one."""
+        self._step = _Standstill(watcher)
+        self._jobs = [_Standstill(watcher) for _ in range(N_JOBS)]
 
-    def verdict(self, beat: Beat, n_messages: int, *, has_work: bool) -> str | None:
-        """Return the reason to kill the worker, or None. `n_messages` have come from it so far."""
+    def verdict(
+        self, beat: Beat, n_messages: int, *, has_work: bool, jobs: Sequence[Beat] = ()
+    ) -> str | None:
+        """Return the reason to kill the worker, or None.
+
+        `beat` is its engine's, `jobs` are those of the threads that prepare requests; `n_messages` have come
+        from it so far.
+        """
         now_s = self._clock_s()
         elapsed_s = min(now_s - self._looked_s, 2 * self._policy.look_s)
         self._looked_s = now_s
         condition = self._watcher.condition()
         if condition.is_debugged:
-            self._silent_s, self._stopped_s, self._beat = 0.0, None, None
+            self._silent_s, self._stopped_s = 0.0, None
+            for each in (self._step, *self._jobs):
+                each.beat = None
             return None
         return (
             self._stopped(elapsed_s, is_stopped=condition.is_stopped)
             or self._stuck(beat, elapsed_s)
+            or self._stuck_aside(jobs, elapsed_s)
             or self._silent(n_messages, elapsed_s, has_work=has_work)
         )
 
@@ -61,22 +93,20 @@ class Vigil:
         return f"it was stopped (SIGSTOP) for {self._stopped_s:.0f} s and was killed"
 
     def _stuck(self, beat: Beat, elapsed_s: float) -> str | None:
-        if beat != self._beat:
-            self._beat, self._step_s, self._step_all_s, self._hardship = beat, 0.0, 0.0, None
-            return None
-        if math.isinf(beat.limit_s):
-            return None
-        hardship = self._watcher.hardship()
-        share = 1.0 if self._hardship is None else fair_share(self._hardship, hardship, elapsed_s)
-        self._hardship = hardship
-        self._step_s += share * elapsed_s
-        self._step_all_s += elapsed_s
-        if self._step_s <= beat.limit_s:
+        if not self._step.is_too_long(beat, elapsed_s):
             return None
         if not beat.n_tokens:
-            return f"it has not gone on for {self._step_all_s:.0f} s and was killed"
+            return f"it has not gone on for {self._step.all_s:.0f} s and was killed"
         expected = f", which should take {_time(beat.expected_s)}," if beat.expected_s else ""
-        return f"a step of {_tokens(beat.n_tokens)}{expected} took {self._step_all_s:.0f} s and it was killed"
+        return f"a step of {_tokens(beat.n_tokens)}{expected} took {self._step.all_s:.0f} s and it was killed"
+
+    def _stuck_aside(self, jobs: Sequence[Beat], elapsed_s: float) -> str | None:
+        late = [
+            each for each, beat in zip(self._jobs, jobs, strict=False) if each.is_too_long(beat, elapsed_s)
+        ]
+        if not late:
+            return None
+        return f"it was at the text of one request for {late[0].all_s:.0f} s and was killed"
 
     def _silent(self, n_messages: int, elapsed_s: float, *, has_work: bool) -> str | None:
         if n_messages != self._n_messages or not has_work:

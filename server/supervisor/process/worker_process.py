@@ -307,7 +307,12 @@ class WorkerProcess:
         since_asked_s = 0.0
         while True:
             await asyncio.sleep(min(policy.look_s, policy.heartbeat_s))
-            verdict = vigil.verdict(self._pulse.read(), dispatcher.n_messages, has_work=dispatcher.has_work)
+            verdict = vigil.verdict(
+                self._pulse.read(),
+                dispatcher.n_messages,
+                has_work=dispatcher.has_work,
+                jobs=self._pulse.read_jobs(),
+            )
             if verdict is not None:
                 logger.error("the worker for %s: %s", self.spec.name, verdict)
                 self.kill(verdict)

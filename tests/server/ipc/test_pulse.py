@@ -5,9 +5,16 @@ import os
 import subprocess
 import sys
 
-from server.ipc.pulse import BUSY_LIMIT_S, Beat, Pulse
+from server.ipc.pulse import BUSY_LIMIT_S, JOB_LIMIT_S, N_JOBS, Beat, Pulse
 
-WRITE = "import sys; from server.ipc.pulse import Pulse; Pulse(int(sys.argv[1])).begin(512, 1.5, 30.0)"
+WRITE = """
+import sys
+from server.ipc.pulse import Pulse
+
+pulse = Pulse(int(sys.argv[1]))
+pulse.begin(512, 1.5, 30.0)
+pulse.begin_job(2)
+"""
 
 
 def test_another_process_says_what_it_is_at() -> None:
@@ -15,6 +22,23 @@ def test_another_process_says_what_it_is_at() -> None:
     assert pulse.read().limit_s == math.inf
     subprocess.run([sys.executable, "-c", WRITE, str(pulse.fd)], pass_fds=(pulse.fd,), check=True)
     assert pulse.read() == Beat(1, 512, 1.5, 30.0)
+    limits = [beat.limit_s for beat in pulse.read_jobs()]
+    assert limits == [JOB_LIMIT_S if place == 2 else math.inf for place in range(N_JOBS)]
+    pulse.close()
+
+
+def test_each_job_is_another_one_and_leaves_the_others_and_the_engine_as_they_are() -> None:
+    pulse = Pulse.make()
+    before, engine = pulse.read_jobs(), pulse.read()
+    pulse.begin_job(N_JOBS - 1)
+    first = pulse.read_jobs()
+    pulse.end_job(N_JOBS - 1)
+    pulse.begin_job(N_JOBS - 1)
+    again = pulse.read_jobs()
+    assert first[:-1] == again[:-1] == before[:-1]
+    assert (first[-1].limit_s, again[-1].limit_s) == (JOB_LIMIT_S, JOB_LIMIT_S)
+    assert len({before[-1].number, first[-1].number, again[-1].number}) == 3
+    assert pulse.read() == engine
     pulse.close()
 
 

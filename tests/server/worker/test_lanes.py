@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import threading
 import time
 from typing import Any
@@ -20,9 +21,12 @@ from server.ipc.messages import (
     Tokenize,
     TokenPrompt,
 )
+from server.ipc.pulse import N_JOBS as N_PLACES
+from server.ipc.pulse import Pulse
 from server.worker.lanes import (
     INSTANT,
     N_GRAMMAR_THREADS,
+    N_THREADS,
     SHORT,
     Lane,
     Lanes,
@@ -127,6 +131,35 @@ def test_a_size_is_found_without_looking_at_all_of_it() -> None:
     begun = time.process_time()
     assert not is_short(generate(ChatPrompt(messages)))
     assert time.process_time() - begun < 0.1
+
+
+def test_each_job_shows_while_it_is_done() -> None:
+    pulse, here, gate, done = Pulse.make(), threading.Event(), threading.Event(), threading.Event()
+    lanes = Lanes(pulse)
+    lanes.start()
+
+    def job() -> None:
+        here.set()
+        gate.wait(30)
+
+    def n_shown() -> int:
+        return sum(beat.limit_s < math.inf for beat in pulse.read_jobs())
+
+    assert n_shown() == 0
+    lanes.put(job, "long")
+    assert here.wait(30)
+    assert n_shown() == 1
+    gate.set()
+    lanes.put(done.set, "long")
+    assert done.wait(30)
+    end_s = time.monotonic() + 30
+    while n_shown() and time.monotonic() < end_s:
+        time.sleep(0.001)
+    assert n_shown() == 0
+
+
+def test_there_is_a_place_for_each_thread() -> None:
+    assert 2 * N_THREADS + N_GRAMMAR_THREADS == N_PLACES
 
 
 @pytest.mark.parametrize("lane", ["long", "grammars"])

@@ -37,12 +37,13 @@ class Worker:
         self.beat = REST
         self.n_messages = 0
         self.talks = True
+        self.jobs: list[Beat] = []
         self.vigil = Vigil(policy, self.watcher, lambda: self.now_s)
 
     def look(self, elapsed_s: float = 1.0, *, has_work: bool = True) -> str | None:
         self.now_s += elapsed_s
         self.n_messages += self.talks
-        return self.vigil.verdict(self.beat, self.n_messages, has_work=has_work)
+        return self.vigil.verdict(self.beat, self.n_messages, has_work=has_work, jobs=self.jobs)
 
     def seconds_to_verdict(self, most_s: int, *, has_work: bool = True) -> tuple[int, str]:
         """Look each second."""
@@ -136,6 +137,27 @@ def test_its_pages_are_read_from_the_disk(worker: Worker) -> None:
         worker.watcher.suffered = Hardship(n_faults=100 * second)
         assert worker.look() is None
     assert worker.seconds_to_verdict(60)[0] <= 27, "then it hangs"
+
+
+# --- a request's text ---
+
+
+def test_a_thread_that_prepares_one_request_for_too_long(worker: Worker) -> None:
+    """The engine goes on meanwhile, and the worker answers questions."""
+    other = [Beat(1, 0, 0.0, math.inf)]
+    for number in range(20):
+        worker.jobs = [*other, Beat(number, 0, 0.0, 30.0)]
+        worker.beat = Beat(number, 512, 1.25, 25.0)
+        assert worker.seconds_to_verdict(20) == (20, "")
+    worker.beat = REST
+    seconds, verdict = worker.seconds_to_verdict(60)
+    assert seconds == 12
+    assert verdict == "it was at the text of one request for 31 s and was killed"
+
+
+def test_a_thread_without_a_request_has_all_the_time(worker: Worker) -> None:
+    worker.jobs = [Beat(1, 0, 0.0, math.inf)] * 8
+    assert worker.seconds_to_verdict(10_000) == (10_000, "")
 
 
 # --- silence ---
