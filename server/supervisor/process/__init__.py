@@ -9,8 +9,7 @@ failures.py        A worker's refusals and its death, as errors for callers and 
 hardship.py        `ProcessWatcher`: a process's state, and how much of a time the system let it compute.
 request_stream.py  `RequestStream`: one running request, between a worker's connection and its events'
                    listener.
-vigil.py           `Vigil`: tells whether a worker is stopped, stuck in a step or silent, and has to be
-                   replaced.
+vigil.py           `Vigil`: tells whether a worker is stopped, stuck or silent, and has to be replaced.
 worker_process.py  `WorkerProcess`: one worker as the API process sees it, from its start to the report of its
                    end.
 worker_start.py    The start of a worker: it is ready, or no process is left.
