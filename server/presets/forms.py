@@ -31,7 +31,7 @@ class _Form(NamedTuple):
     """`text`, `json_object` or `json_schema`."""
     schema: dict[str, Any] | None = None
     more: Mapping[str, Any] = MappingProxyType({})
-    """What else chat completions say of a schema: its name, `strict`, `description`."""
+    """The rest that chat completions say of a schema: its name, `strict`, `description`."""
 
 
 def form_in(purpose: str, parameter: str, value: Any) -> PlacedForm | None:

@@ -30,8 +30,8 @@ request_handle.py    `RequestHandle`: one request's way to a worker, from the se
                      event.
 room.py              `Room`: the models that wait for memory, served in turn; others are unloaded for the
                      first of them.
-served_file.py       `ServedFile`: the file that a model is loaded from, and the one that is to be loaded next
-                     in its place.
+served_file.py       `ServedFile`: the file that a model is loaded from, and the one to be loaded next in its
+                     place.
 served_lengths.py    `ServedLengths`: each model's context and kind, decided once and told before the model is
                      loaded.
 service_layer.py     `ServiceLayer`: a `ModelService` around another one, for those that change some of its

@@ -47,7 +47,7 @@ class RoomKeeper(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Hosting:
-    """What all models of a supervisor have in common.
+    """The parts that all models of a supervisor have in common.
 
     `spawn` starts a process for a spec and reports the progress of its load; `room` is asked before each
     start and may unload other models; `use` is held while a worker has the file open.
@@ -111,7 +111,7 @@ class HostedModel:
 
     @property
     def info(self) -> ModelInfo | None:
-        """What the latest worker said of the model; None before the first was ready."""
+        """The latest worker's facts about the model; None before the first was ready."""
         return self._lifecycle.info
 
     @property

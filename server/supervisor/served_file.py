@@ -1,4 +1,4 @@
-"""`ServedFile`: the file that a model is loaded from, and the one that is to be loaded next in its place."""
+"""`ServedFile`: the file that a model is loaded from, and the one to be loaded next in its place."""
 
 from __future__ import annotations
 

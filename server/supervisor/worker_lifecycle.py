@@ -65,7 +65,7 @@ class WorkerLifecycle:
         self.state: ModelState = "available"
         self.worker: WorkerProcess | None = None
         self.info: ModelInfo | None = None
-        """What the latest worker said of the model when it was ready."""
+        """The latest worker's facts about the model, once it was ready."""
         self.progress: float | None = None
         """The part of the load that is done; None while nothing loads."""
         self.load_s = 0.0

@@ -1,7 +1,7 @@
 """Scheduling: who gets a slot, which tokens the next batch has, in which passes it is computed.
 
-adapter_turns.py  `AdapterTurns`: a step has one set of LoRA adapters; the sets of all live sequences take
-                  turns. Pure.
+adapter_turns.py  `AdapterTurns`: a step has one set of LoRA adapters; the sets of live sequences take turns.
+                  Pure.
 admission.py      `Admission`: which of the waiting sequences gets the next slot, and with what of its prompt.
                   Pure.
 entries.py        The entries of a batch: what one sequence has computed in a step.
@@ -13,8 +13,8 @@ passes.py         `Passes`: the passes through the weights of a step, and the ro
                   fewer.
 precedence.py     `Precedence`: who goes first: by priority, then by the owners' shares, then by arrival.
                   Pure.
-prompt_budget.py  `PromptBudget`: how many tokens of prompts a step may have, so that no stream stalls. Pure;
-                  no clock.
+prompt_budget.py  `PromptBudget`: the most tokens of prompts in a step, so that no stream stalls. Pure; no
+                  clock.
 scheduler.py      The scheduler: which sequences get a slot, and which tokens the next batch has. Pure; no
                   clock.
 """

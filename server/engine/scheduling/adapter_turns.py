@@ -1,4 +1,4 @@
-"""`AdapterTurns`: a step has one set of LoRA adapters; the sets of all live sequences take turns. Pure."""
+"""`AdapterTurns`: a step has one set of LoRA adapters; the sets of live sequences take turns. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`PromptBudget`: how many tokens of prompts a step may have, so that no stream stalls. Pure; no clock."""
+"""`PromptBudget`: the most tokens of prompts in a step, so that no stream stalls. Pure; no clock."""
 
 from __future__ import annotations
 
