@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from models.errors import ContextLengthExceeded, CorralError, RequestError
+from models.errors import ContextLengthExceeded, CorralError, RequestError, WorkerBusy
 from server.engine.events import Delta, Failure, PromptProgress, PromptScored, Started, TokenLogprob
 from server.engine.request import EngineRequest
 from server.engine.sequence import Group, Sequence
@@ -77,13 +77,13 @@ def take_delta(sequence: Sequence, text: str, *, ends: bool = False) -> Delta:
 
 def queue_full_failure(request_id: str, n_waiting: int, retry_after_s: float) -> Failure:
     """Return the terminal event of a request that found `n_waiting` others in a full queue."""
-    return Failure(
-        id=request_id,
-        kind="busy",
-        message=f"{n_waiting} requests are waiting, as many as may; try again later",
-        code="rate_limit_exceeded",
-        retry_after_s=retry_after_s,
-    )
+    message = f"{n_waiting} requests are waiting, as many as may; try again later"
+    return _busy_failure(request_id, message, retry_after_s)
+
+
+def _busy_failure(request_id: str, message: str, retry_after_s: float) -> Failure:
+    code = "rate_limit_exceeded"
+    return Failure(id=request_id, kind="busy", message=message, code=code, retry_after_s=retry_after_s)
 
 
 def error_failure(request_id: str, error: CorralError) -> Failure:
@@ -100,6 +100,8 @@ def error_failure(request_id: str, error: CorralError) -> Failure:
             code=error.code,
             context=context,
         )
+    if isinstance(error, WorkerBusy):
+        return _busy_failure(request_id, error.message, error.retry_after_s)
     return Failure(id=request_id, kind="server_error", message=error.message)
 
 

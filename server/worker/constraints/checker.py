@@ -52,13 +52,17 @@ class EncodedJob(msgspec.Struct, frozen=True):
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """The grammar, or why there is none: a problem in words, or the signal that ended the work (0: none)."""
+    """The grammar, or why there is none: a problem in words, or the signal that ended the work (0: none).
+
+    `cpu_s`: what work that was ended had computed until then.
+    """
 
     grammar: Grammar | None = None
     problem: str | None = None
     param: str | None = None
     code: str | None = None
     signal: int = 0
+    cpu_s: float = 0.0
 
 
 def serve(requests: IO[bytes], replies: IO[bytes]) -> None:
@@ -101,10 +105,11 @@ def _forked(job: Job, limits: Limits, parent: int, replies: int) -> bytes:
                 break
     finally:
         os.close(pipe)
-        _, status = os.waitpid(pid, 0)
+        _, status, used = os.wait4(pid, 0)
     if status == 0 and reply:
         return reply
-    return msgspec.json.encode(Outcome(signal=os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0))
+    ended_by = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
+    return msgspec.json.encode(Outcome(signal=ended_by, cpu_s=used.ru_utime + used.ru_stime))
 
 
 def _work(job: Job, limits: Limits, pipe: int) -> None:

@@ -18,16 +18,25 @@ from typing import Any
 
 import msgspec
 
-from models.errors import RequestError
+from models.errors import CorralError, RequestError, WorkerBusy
 from models.machine.allowance import Allowance
 from models.machine.child_process import end_child, module_command
 from server.worker.constraints import checker
 from server.worker.constraints.checker import EncodedJob, Limits, Outcome
 from server.worker.constraints.grammar_text import Grammar, GrammarRequest
 
+RETRY_AFTER_S = 5.0
+"""A machine that had no time for a grammar is asked again after so many seconds."""
+_DEAR_SHARE = 0.25
+"""A grammar that has had this share of its computing time isn't one of those that only need a moment."""
+
 
 class Unfinished(RequestError):
-    """A grammar that another time, or another moment of the machine, might be done with."""
+    """A dear grammar that another moment of the machine might be done with."""
+
+
+class NoTime(WorkerBusy):
+    """The machine is too busy for any grammar: it is no fault of the client's."""
 
 
 class GrammarProcess:
@@ -49,7 +58,8 @@ class GrammarProcess:
     def grammar(self, request: GrammarRequest, encoded: bytes | None = None) -> Grammar:
         """Return a grammar that llguidance takes. Raises RequestError for any other, and at the limits.
 
-        `encoded`: the request as JSON, if that is there already.
+        NoTime is raised where only the machine is at its limit. `encoded`: the request as JSON, if it is
+        there already.
         """
         encoded = encoded or msgspec.json.encode(request)
         with self._lock:
@@ -59,7 +69,7 @@ class GrammarProcess:
             return outcome.grammar
         if outcome.problem is not None:
             raise RequestError(outcome.problem, outcome.param, outcome.code)
-        raise self._epitaph(request, outcome.signal)
+        raise self._epitaph(request, outcome)
 
     def close(self) -> None:
         """End the child. The object may be used again, which starts another."""
@@ -104,17 +114,19 @@ class GrammarProcess:
             self._end_child()
         self._child = self._end_child = None
 
-    def _epitaph(self, request: GrammarRequest, ended_by: int) -> RequestError:
-        limits, kind = self._limits, RequestError
-        if ended_by == signal.SIGPROF:
+    def _epitaph(self, request: GrammarRequest, outcome: Outcome) -> CorralError:
+        limits, field, kind = self._limits, request.field, RequestError
+        if outcome.signal == signal.SIGPROF:
             problem = f"takes more than {limits.cpu_s:g} s to compile"
-        elif ended_by in (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS):
+        elif outcome.signal in (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS):
             problem = f"takes more than {limits.memory_bytes >> 20} MiB or nests too deeply to compile"
-        elif ended_by == signal.SIGALRM:
+        elif outcome.signal == signal.SIGALRM and outcome.cpu_s < _DEAR_SHARE * limits.cpu_s:
+            problem = f"had no time for it within {limits.wall_s:g} s beside other work"
+            return NoTime(f"'{field}' isn't compiled: the machine {problem}; try again", RETRY_AFTER_S)
+        elif outcome.signal == signal.SIGALRM:
             problem, kind = f"takes more than {limits.wall_s:g} s to compile beside other work", Unfinished
         else:
             problem, kind = "ended the process that compiles it", Unfinished
-        field = request.field
         return kind(f"'{field}' can't be held: it {problem}; make it simpler", field, "unsupported_grammar")
 
 

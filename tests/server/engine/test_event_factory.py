@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from models.errors import ContextLengthExceeded, CorralError
+from models.errors import ContextLengthExceeded, CorralError, WorkerBusy
 from server.engine.event_factory import (
     error_failure,
     prompt_scored_event,
@@ -108,3 +108,8 @@ def test_a_clients_error_names_its_parameter_and_ours_does_not() -> None:
     )
     ours = error_failure("x", CorralError("no finite logits"))
     assert (ours.kind, ours.message, ours.param) == ("server_error", "no finite logits", None)
+
+
+def test_a_machine_without_time_is_no_fault_of_the_request() -> None:
+    failure = error_failure("x", WorkerBusy("the machine had no time", 5.0))
+    assert (failure.kind, failure.retry_after_s) == ("busy", 5.0)

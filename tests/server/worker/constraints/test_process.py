@@ -16,9 +16,9 @@ import pytest
 from models.errors import RequestError
 from models.machine.allowance import Allowance
 from server.ipc.constraint import Constraint
-from server.worker.constraints.checker import Limits
+from server.worker.constraints.checker import Limits, Outcome
 from server.worker.constraints.grammar_text import GrammarRequest
-from server.worker.constraints.process import GrammarProcess, Unfinished
+from server.worker.constraints.process import RETRY_AFTER_S, GrammarProcess, NoTime, Unfinished
 
 FINE = GrammarRequest(param="form", constraint=Constraint(kind="json_object", text="", param="form"))
 PATTERNS = ", ".join(f'{{"type": "string", "pattern": "a.{{{i}}}b.*c.*d"}}' for i in range(60))
@@ -61,9 +61,20 @@ def test_a_limit_ends_a_fork_and_the_child_goes_on(process: GrammarProcess) -> N
     assert family(process) == [child]
 
 
+@pytest.mark.parametrize("process", [Limits(cpu_s=0.1, wall_s=0.3)], indirect=True)
+def test_a_dear_grammar_that_the_clock_ends_may_do_at_another_time(
+    process: GrammarProcess,
+) -> None:
+    outcome = Outcome(signal=signal.SIGALRM, cpu_s=0.03)
+    assert isinstance(process._epitaph(DEAR, outcome), Unfinished)
+    with pytest.raises(NoTime, match=r"'form' isn't compiled: the machine had no time") as caught:
+        raise process._epitaph(DEAR, msgspec.structs.replace(outcome, cpu_s=0.02))
+    assert caught.value.retry_after_s == RETRY_AFTER_S
+
+
 @pytest.mark.parametrize("process", [Limits(cpu_s=60, wall_s=0.2)], indirect=True)
-def test_a_limit_of_the_clock_says_that_another_time_may_do(process: GrammarProcess) -> None:
-    with pytest.raises(Unfinished, match=r"more than 0\.2 s to compile beside other work"):
+def test_a_limit_of_the_clock_ends_what_the_machine_had_no_time_for(process: GrammarProcess) -> None:
+    with pytest.raises(NoTime, match=r"had no time for it within 0\.2 s beside other work; try again"):
         process.grammar(DEAR)
 
 

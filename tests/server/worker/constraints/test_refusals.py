@@ -13,7 +13,7 @@ from server.ipc.constraint import Constraint
 from server.worker.constraints.checker import Limits
 from server.worker.constraints.compiler import ConstraintCompiler
 from server.worker.constraints.grammar_text import Grammar, GrammarRequest
-from server.worker.constraints.process import Unfinished
+from server.worker.constraints.process import NoTime
 from server.worker.constraints.refusals import MAX_REFUSALS, Refusals
 from tests.server.worker.constraints.walks import follows
 
@@ -71,7 +71,7 @@ def test_a_refused_grammar_costs_nothing_again(
 def test_one_that_another_moment_may_be_done_with_is_tried_again(vocab: Vocab) -> None:
     compiler = ConstraintCompiler(vocab, Limits(wall_s=0.001))
     constraint = Constraint(kind="json_object", text="", param="form")
-    with pytest.raises(Unfinished):
+    with pytest.raises(NoTime):
         compiler.compile(constraint)
     compiler.close()
     compiler._process._limits = Limits()
