@@ -13,7 +13,7 @@ from server.anthropic.requests.schemas import CountTokensRequest, MessagesReques
 from server.batches.requests import BatchCreation
 from server.embeddings.schemas import EmbeddingRequest, EmbedRequest, RerankRequest, ScoreRequest
 from server.http.route_scopes import ROUTE_SCOPES
-from server.llama_server.schemas import InfillRequest, NativeCompletionRequest
+from server.llama_server.schemas import InfillRequest, NativeCompletionRequest, SlotFile
 from server.ollama.schemas import (
     NamedRequest,
     OllamaChatRequest,
@@ -62,6 +62,7 @@ _SCHEMAS: tuple[type[BaseModel], ...] = (
     ResponsesRequest,
     ScoreRequest,
     ShowRequest,
+    SlotFile,
     TokenizeRequest,
 )
 _KEY_HEADERS: dict[str, dict[str, str]] = {

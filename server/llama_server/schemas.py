@@ -176,3 +176,11 @@ class InfillRequest(NativeRequest):
     spm_infill: bool | None = Field(
         default=None, description="True: the suffix goes before the prefix; the model's own order by default."
     )
+
+
+class SlotFile(BaseModel):
+    """The body of `POST /slots/{id}`, for all but erasing."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+    filename: str | None = None

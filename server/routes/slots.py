@@ -9,7 +9,6 @@ from typing import Any, Literal
 
 import msgspec
 from fastapi import APIRouter
-from pydantic import BaseModel, ConfigDict
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
@@ -21,6 +20,7 @@ from server.http.dependencies import api_of
 from server.http.error_response import error_response
 from server.http.openapi import json_body
 from server.ipc.messages import ChangeSlot, ChangeSlotReply
+from server.llama_server.schemas import SlotFile
 
 router = APIRouter(tags=["Metrics"])
 
@@ -46,14 +46,6 @@ async def slots(request: Request, model: str | None = None, fail_on_no_slot: str
     if fail_on_no_slot and all(state.task is not None for state in states):
         raise WorkerError(f"no slot of {name} is idle; send the request to another server, or again later")
     return JSONResponse([_slot_object(state) for state in states])
-
-
-class SlotFile(BaseModel):
-    """The body of `POST /slots/{id}`, for all but erasing."""
-
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
-
-    filename: str | None = None
 
 
 @router.post("/slots/{slot}", openapi_extra=json_body(SlotFile))
