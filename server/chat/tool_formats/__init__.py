@@ -1,6 +1,7 @@
 """Tool calls: their formats, chosen by the template's text, with grammars and readers.
 
 lark.py            Pieces of llguidance's Lark grammars that the tool formats share. Pure.
+python_literal.py  `python_literal`: the value of a literal in Python's notation, as models write it. Pure.
 registry.py        The tool formats by name, and the one that a chat template's text tells. Pure.
 thoughts_first.py  `ThoughtsFirst`: splits thoughts off the beginning of an answer, and hands on the rest.
                    Pure.

@@ -6,7 +6,6 @@ of another allowed type is that, and all else a string.
 
 from __future__ import annotations
 
-import ast
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -16,6 +15,7 @@ from typing import Any
 from server.chat.tool_formats import lark
 from server.chat.tool_formats.grammar.answer_rules import spelled, text_then
 from server.chat.tool_formats.grammar.loose_keywords import is_held
+from server.chat.tool_formats.python_literal import python_literal
 from server.chat.tool_formats.tool_format import GrammarJob
 from server.chat.tools import Tool
 
@@ -149,11 +149,9 @@ def _value(text: str) -> object:
     if _is_json(text):
         return json.loads(text)
     try:
-        value = ast.literal_eval(_QUOTED.sub(lambda found: found[0].replace("\n", "\\n"), text.strip()))
-        json.dumps(value)
-    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        return python_literal(text)
+    except ValueError:
         return _NO_VALUE
-    return value
 
 
 def _is_json(text: str) -> bool:
@@ -285,6 +283,5 @@ def python_json(text: str) -> str | None:
     return None if value is _NO_VALUE else json.dumps(value, ensure_ascii=False)
 
 
-_QUOTED = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"", re.DOTALL)
 _MIXED_WORD = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|\b(?:true|false|null)\b", re.DOTALL)
 _WORDS = {"true": "True", "false": "False", "null": "None"}

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import ast
 import json
 from collections.abc import Iterator, Mapping
 from typing import Any
+
+from server.chat.tool_formats.python_literal import python_literal
 
 _TYPES: dict[str, type | tuple[type, ...]] = {
     "string": str,
@@ -87,9 +88,8 @@ def literal(text: str) -> Any:
     if len(text) > _MAX_LITERAL_CHARS:
         return None
     try:
-        value = ast.literal_eval(text)
-        json.dumps(value)
-    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+        value = python_literal(text)
+    except ValueError:
         return {"true": True, "false": False}.get(text)
     return list(value) if isinstance(value, tuple) else value
 
