@@ -31,7 +31,7 @@ run: setup-run ## quantize the demo model and serve it on 127.0.0.1:8000; ARGS="
 	@exec $(BIN)/corral serve demo $(ARGS)
 
 test: setup ## the whole test suite, by two processes; ARGS="-k name"
-	@$(SOURCES) $(BIN)/pytest -n 2 --dist loadfile $(ARGS)
+	@$(SOURCES) $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: setup ## format, lint, types, import contracts
 	$(BIN)/ruff format --check

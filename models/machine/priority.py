@@ -33,4 +33,5 @@ def give_way(thread_id: int) -> None:
     """
     if sys.platform == "linux":
         with contextlib.suppress(ProcessLookupError):
-            os.setpriority(os.PRIO_PROCESS, thread_id, _LOW)
+            already = os.getpriority(os.PRIO_PROCESS, thread_id)  # of a server under `nice`, and no way back
+            os.setpriority(os.PRIO_PROCESS, thread_id, max(already, _LOW))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import side_by_side
+from bench import quiet, side_by_side
 from bench.loads import NAMES, Load, Sizes, loads_named
 from bench.rounds import Rounds
 from bench.servers import Server
@@ -99,6 +99,12 @@ def test_long_prompts_fit_the_model() -> None:
     (load,) = loads_named(["prompt"], [], sizes_of(args, 1024))
     assert load.room.n_ctx <= 1024
     assert sizes_of(args, None) == Sizes()
+
+
+@pytest.fixture(autouse=True)
+def short_samples(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The machine's other work is looked at before each round, which takes a second in earnest."""
+    monkeypatch.setattr(quiet, "SAMPLE_S", 0.05)
 
 
 def scripted(load: Load) -> list[Server]:

@@ -6,12 +6,9 @@ from itertools import pairwise
 from pathlib import Path
 
 import gguf
-import numpy as np
 import pytest
 
 from models.llamacpp import library
-from models.llamacpp.quantization.ggml_types import row_size
-from models.llamacpp.quantization.quantizer import quantize_rows
 from models.quantization_types import (
     FILE_TYPES,
     KV_CACHE_TYPES,
@@ -22,8 +19,6 @@ from models.quantization_types import (
     QuantizationType,
     mix_candidates,
 )
-
-ENCODED = [row for row in TABLE if row.encoder is not None]
 
 
 def test_every_name_and_number_is_given_once() -> None:
@@ -70,16 +65,6 @@ def test_the_table_of_types_is_ggmls() -> None:
         assert (block(number), size(number)) == (row.block_size, row.block_bytes), row.name
         assert name(number).decode().upper() == row.name
         assert quantized(number) == row.is_quantized, row.name
-
-
-@pytest.mark.parametrize("row", ENCODED, ids=lambda row: row.name)
-def test_types_with_an_encoder_are_encoded(row: QuantizationType) -> None:
-    assert row.ggml is not None
-    rows = np.random.default_rng(0).standard_normal((2, 256), np.float32)
-    out = np.zeros(2 * row_size(row.ggml, 256), np.uint8)
-    n_bytes = quantize_rows(row.ggml, rows, out, np.ones(256, np.float32))
-    assert n_bytes == row.nbytes(rows.size) == out.nbytes
-    assert out.any()
 
 
 def test_written_types_go_from_large_to_small() -> None:

@@ -1,4 +1,8 @@
-"""Every type's file made with an importance matrix equals that of llama.cpp's own quantizer."""
+"""Every type's file made with an importance matrix equals that of llama.cpp's own quantizer.
+
+All tests that encode in the types IQ1 and IQ2 are here: ggml makes the tables of those types once in a
+process, which takes some twenty seconds of computing.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +12,9 @@ import numpy as np
 import pytest
 
 from models.errors import QuantizationError
-from models.llamacpp.quantization.ggml_types import ALL_FTYPES, GGML_TYPES, IMATRIX_FTYPES
-from models.llamacpp.quantization.quantizer import quantize_file
+from models.llamacpp.quantization.ggml_types import ALL_FTYPES, GGML_TYPES, IMATRIX_FTYPES, row_size
+from models.llamacpp.quantization.quantizer import quantize_file, quantize_rows
+from models.quantization_types import TABLE, QuantizationType
 from quantize.checkpoint.checkpoint import Checkpoint
 from quantize.imatrix.matrix import Importance, ImportanceMatrix
 from quantize.plan.make_plan import make_plan
@@ -17,11 +22,12 @@ from quantize.plan.types import TypeChoice
 from quantize.run.options import RunOptions
 from quantize.run.pipeline import run
 from tests.pico import write_pico_checkpoint
+from tests.quantize.families.test_byte_identity_of_families import BY_NAME, further, written
 from tests.quantize.importance import assert_identical, tensors
 
 pytestmark = pytest.mark.model
 
-
+ENCODED = [row for row in TABLE if row.encoder is not None]
 LAYERED = [name for name in ALL_FTYPES if name.startswith(("IQ", "Q4_0", "Q5_0"))]
 """With a matrix, these types treat an eighth of the layers apart, or the layers in between."""
 
@@ -30,6 +36,37 @@ LAYERED = [name for name in ALL_FTYPES if name.startswith(("IQ", "Q4_0", "Q5_0")
 @pytest.mark.timeout(600)
 def test_every_type(tmp_path: Path) -> None:
     assert_identical(write_pico_checkpoint(tmp_path / "pico"), tmp_path, list(ALL_FTYPES))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(
+    "name",
+    ["bert", *further("qwen2", "mixtral", "qwen2-tied", "qwen2-moe", "granite-moe-shared", "flan-t5")],
+)
+def test_every_type_of_other_families(name: str, tmp_path: Path) -> None:
+    """Every type of other families; one tensor of a layer, and all of a kind that llama.cpp treats apart,
+    with types of their own."""
+    directory = written(BY_NAME[name], tmp_path)
+    floats = {"F32", "BF16"}  # llama.cpp leaves a T5's relative biases as they are, here in F16
+    assert_identical(directory, tmp_path, [type_ for type_ in ALL_FTYPES if type_ not in floats])
+    overrides = {
+        tensor: GGML_TYPES["Q8_0" if "down" in tensor else "IQ4_NL"]
+        for tensor, (kind, _) in tensors(tmp_path / "base.gguf").items()
+        if kind == "F16" and any(part in tensor for part in ("attn_v", "ffn_down"))
+    }
+    assert overrides
+    assert_identical(directory, tmp_path, ["Q4_K_M", "IQ2_XXS"], overrides)
+
+
+@pytest.mark.parametrize("row", ENCODED, ids=lambda row: row.name)
+def test_types_with_an_encoder_are_encoded(row: QuantizationType) -> None:
+    assert row.ggml is not None
+    rows = np.random.default_rng(0).standard_normal((2, 256), np.float32)
+    out = np.zeros(2 * row_size(row.ggml, 256), np.uint8)
+    n_bytes = quantize_rows(row.ggml, rows, out, np.ones(256, np.float32))
+    assert n_bytes == row.nbytes(rows.size) == out.nbytes
+    assert out.any()
 
 
 @pytest.mark.parametrize(

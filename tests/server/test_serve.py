@@ -154,7 +154,7 @@ def test_a_service_with_tls_and_a_unix_socket_reloads(
     trusting = ssl.create_default_context(cafile=pair.certificate)
     hears = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     hears.bind(str(tmp_path / "notify"))
-    hears.settimeout(20)
+    hears.settimeout(60)
     manager = ServiceManager.from_environment({"NOTIFY_SOCKET": str(tmp_path / "notify")})
     told: list[str] = []
 
@@ -168,7 +168,7 @@ def test_a_service_with_tls_and_a_unix_socket_reloads(
         answers = b""
         for origin in (b"https://corral.example.com", b"https://evil.example.com"):
             with socket.socket(socket.AF_UNIX) as client:
-                client.settimeout(20)
+                client.settimeout(60)
                 client.connect(str(tmp_path / "corral.sock"))
                 head = b"GET /v1/models HTTP/1.1\r\nHost: corral.example.com\r\nOrigin: %b\r\n" % origin
                 client.sendall(head + b"Connection: close\r\n\r\n")

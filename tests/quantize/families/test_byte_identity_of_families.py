@@ -10,8 +10,6 @@ from typing import Any
 
 import pytest
 
-from models.llamacpp.quantization.ggml_types import ALL_FTYPES, GGML_TYPES
-from tests.quantize import importance
 from tests.quantize.families.all_families import ALL_FAMILIES
 from tests.quantize.families.checkpoint import read_golden, write_checkpoint
 from tests.quantize.families.family import Family
@@ -60,25 +58,3 @@ def test_every_type(name: str, group: int, tmp_path: Path) -> None:
     """Experts, grouped queries, tied embeddings, a shared expert, fused experts, an encoder."""
     family = BY_NAME[name]
     assert_identical(written(family, tmp_path), "F16", tmp_path, ALL_TYPES[group::3])
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "name",
-    ["bert", *further("qwen2", "mixtral", "qwen2-tied", "qwen2-moe", "granite-moe-shared", "flan-t5")],
-)
-def test_every_type_with_an_importance_matrix(name: str, tmp_path: Path) -> None:
-    """And one tensor of a layer, and all of a kind that llama.cpp treats apart, with types of their own.
-
-    `test_imatrix_identity.py` has a Llama of every type.
-    """
-    directory = written(BY_NAME[name], tmp_path)
-    floats = {"F32", "BF16"}  # llama.cpp leaves a T5's relative biases as they are, here in F16
-    importance.assert_identical(directory, tmp_path, [type_ for type_ in ALL_FTYPES if type_ not in floats])
-    overrides = {
-        tensor: GGML_TYPES["Q8_0" if "down" in tensor else "IQ4_NL"]
-        for tensor, (kind, _) in importance.tensors(tmp_path / "base.gguf").items()
-        if kind == "F16" and any(part in tensor for part in ("attn_v", "ffn_down"))
-    }
-    assert overrides
-    importance.assert_identical(directory, tmp_path, ["Q4_K_M", "IQ2_XXS"], overrides)

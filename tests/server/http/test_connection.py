@@ -16,6 +16,10 @@ from tests.server.http_client import CHAT, TEXT, app_for, serving
 from tests.server.scripted_service import ScriptedService, Step, says
 
 LIMITS = ConnectionLimits(head_s=0.3, body_s=0.3, bytes_per_s=1000, read_s=0.3)
+PATIENCE_S = 30.0
+"""What is certain to come may take so long on a busy machine."""
+SLOW = ConnectionLimits(head_s=60, body_s=60, bytes_per_s=10, read_s=60)
+"""For a clock that is put ahead, so that what the machine takes itself is next to nothing."""
 GET = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n"
 BODY = json.dumps(CHAT).encode()
 POST = b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n" % len(BODY)
@@ -34,9 +38,11 @@ class Connection:
 
     async def answer(self) -> tuple[int, Any]:
         """The status and the JSON body of one answer."""
-        head = await asyncio.wait_for(self.reader.readuntil(b"\r\n\r\n"), 5)
+        head = await asyncio.wait_for(self.reader.readuntil(b"\r\n\r\n"), PATIENCE_S)
         length = int(head.lower().partition(b"content-length: ")[2].split()[0])
-        return int(head.split()[1]), json.loads(await asyncio.wait_for(self.reader.readexactly(length), 5))
+        return int(head.split()[1]), json.loads(
+            await asyncio.wait_for(self.reader.readexactly(length), PATIENCE_S)
+        )
 
     async def refusal(self) -> tuple[int, str]:
         """The status and the code of an error, after which the connection ends."""
@@ -46,7 +52,7 @@ class Connection:
 
     async def rest(self) -> bytes:
         """All that comes until the server closes the connection."""
-        return await asyncio.wait_for(self.reader.read(), 5)
+        return await asyncio.wait_for(self.reader.read(), PATIENCE_S)
 
 
 @asynccontextmanager
@@ -57,6 +63,27 @@ async def connected(url: str) -> AsyncIterator[Connection]:
         yield Connection(reader, writer)
     finally:
         writer.close()
+
+
+class ClockAhead:
+    """The clock of the running loop, which can be put ahead."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._by_s = 0.0
+        loop = asyncio.get_running_loop()
+        measure = loop.time
+        monkeypatch.setattr(loop, "time", lambda: measure() + self._by_s)
+
+    async def by(self, seconds: float) -> None:
+        """Let what was sent arrive, then put the clock ahead and let what is due happen."""
+        await asyncio.sleep(0.01)
+        self._by_s += seconds
+        await asyncio.sleep(0.01)
+
+
+@pytest.fixture
+async def ahead(monkeypatch: pytest.MonkeyPatch) -> ClockAhead:
+    return ClockAhead(monkeypatch)
 
 
 @pytest.mark.parametrize(
@@ -122,15 +149,29 @@ async def test_an_answer_before_the_bodys_end_reaches_a_client_that_wants_the_co
                 assert await client.refusal() == (413, "request_too_large")
 
 
-async def test_a_body_that_flows_has_the_time_it_takes() -> None:
+async def test_a_body_that_flows_has_the_time_it_takes(ahead: ClockAhead) -> None:
+    """It has 60 s and 20 s for each part; a part is sent each 15 s, so the last one comes after 165 s."""
     body = json.dumps({"content": "x" * 2000}).encode()
     head = b"POST /tokenize HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body)
-    async with serving(app_for(), LIMITS) as url, connected(url) as client:
+    async with serving(app_for(), SLOW) as url, connected(url) as client:
         client.send(head)
         for start in range(0, len(body), 200):
-            await asyncio.sleep(0.1)  # 2,000 bytes/s, and a second in all
+            await ahead.by(15)
             client.send(body[start : start + 200])
         assert (await client.answer())[0] == 200
+
+
+async def test_a_body_that_drips_has_an_end(ahead: ClockAhead) -> None:
+    """It has 60 s and 2 s for each part, one each 15 s: it isn't over after 60 s, and is after 75."""
+    async with serving(app_for(), SLOW) as url, connected(url) as client:
+        client.send(b"POST /tokenize HTTP/1.1\r\nHost: x\r\nContent-Length: 9999\r\n\r\n")
+        for _ in range(4):
+            client.send(b"x" * 20)
+            await ahead.by(15)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(client.reader.read(1), 0.05)
+        await ahead.by(15)
+        assert await client.refusal() == (408, "request_timeout")
 
 
 async def test_an_answer_has_the_time_it_takes() -> None:
@@ -153,7 +194,7 @@ async def test_a_client_that_reads_nothing_ends_its_request() -> None:
         client.send(
             b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body) + body
         )
-        await asyncio.wait_for(service.closing.wait(), 5)
+        await asyncio.wait_for(service.closing.wait(), PATIENCE_S)
     assert service.closed == [service.request.id]
 
 
@@ -226,7 +267,7 @@ async def test_nonsense_behind_a_request_does_not_get_into_its_stream() -> None:
         await client.reader.readuntil(b"data: ")
         client.send(b"nonsense\r\n\r\n")
         assert b"HTTP/1.1 400" not in await client.rest()
-        await asyncio.wait_for(service.closing.wait(), 5)
+        await asyncio.wait_for(service.closing.wait(), PATIENCE_S)
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,7 @@ async def leave(service: ScriptedService, path: str, body: dict[str, Any], *, af
             await service.reached(1)
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
-        await asyncio.wait_for(service.closing.wait(), 2)
+        await asyncio.wait_for(service.closing.wait(), 30)
         assert service.running == 0
 
 
@@ -94,7 +94,7 @@ async def test_others_notice_nothing() -> None:
         await service.reached(1)
         async with client.stream("POST", "/v1/chat/completions", json=body) as response:
             await anext(response.aiter_bytes())
-        await asyncio.wait_for(service.closing.wait(), 2)
+        await asyncio.wait_for(service.closing.wait(), 30)
         gate.set()
         assert (await stays).text.endswith("data: [DONE]\n\n")
     assert len(service.closed) == 1

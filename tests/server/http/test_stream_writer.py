@@ -126,7 +126,7 @@ async def test_a_client_that_goes_before_the_first_event_cancels(monkeypatch: py
     async with serving(app_for(service)) as url, httpx.AsyncClient(base_url=url) as client:
         async with client.stream("POST", "/v1/chat/completions", json={**CHAT, "stream": True}) as response:
             assert await anext(response.aiter_bytes()) == b": keep-alive\n"
-        await asyncio.wait_for(service.closing.wait(), 2)
+        await asyncio.wait_for(service.closing.wait(), 30)
     assert service.closed == [service.request.id]
 
 
@@ -135,7 +135,7 @@ async def test_a_client_that_goes_cancels() -> None:
     async with serving(app_for(service)) as url, httpx.AsyncClient(base_url=url) as client:
         async with client.stream("POST", "/v1/chat/completions", json={**CHAT, "stream": True}) as response:
             await anext(response.aiter_bytes())
-        await asyncio.wait_for(service.closing.wait(), 2)
+        await asyncio.wait_for(service.closing.wait(), 30)
     assert service.closed == [service.request.id]
 
 
@@ -180,7 +180,7 @@ async def test_an_error_of_the_servers_own_send_ends_the_request() -> None:
         "headers": [(b"content-type", b"application/json")], "root_path": "", "scheme": "http",
         "http_version": "1.1", "client": ("127.0.0.1", 1), "server": ("127.0.0.1", 2),
     }  # fmt: skip
-    await asyncio.wait_for(app(scope, incoming.get, send), 5)
+    await asyncio.wait_for(app(scope, incoming.get, send), 30)
     assert service.closed == [service.request.id]
 
 

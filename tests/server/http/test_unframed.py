@@ -17,7 +17,7 @@ async def exchange(url: str, head: str, body: bytes = b"") -> tuple[bytes, bytes
     parts = urlsplit(url)
     reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
     writer.write(f"{head}\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
-    answer = await asyncio.wait_for(reader.read(), 5)
+    answer = await asyncio.wait_for(reader.read(), 30)
     writer.close()
     answer_head, _, answer_body = answer.partition(b"\r\n\r\n")
     return answer_head.lower(), answer_body

@@ -19,7 +19,7 @@ def hears(tmp_path: Path) -> Iterator[socket.socket]:
     """A service manager's end of the notifications."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
         channel.bind(str(tmp_path / "notify"))
-        channel.settimeout(10)
+        channel.settimeout(60)
         yield channel
 
 
@@ -99,7 +99,7 @@ def test_what_it_hears(hears: socket.socket) -> None:
 def test_an_abstract_address() -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
         channel.bind(f"\0corral-test-{OWN}")
-        channel.settimeout(10)
+        channel.settimeout(60)
         ServiceManager.from_environment({"NOTIFY_SOCKET": f"@corral-test-{OWN}"}).ready("up")
         assert channel.recv(1000) == b"READY=1\nSTATUS=up"
 

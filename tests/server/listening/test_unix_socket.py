@@ -23,7 +23,7 @@ def test_a_socket_with_its_access_rights(tmp_path: Path, loop: str, mode: int) -
 
     def ask() -> bytes:
         with socket.socket(socket.AF_UNIX) as client:
-            client.settimeout(20)
+            client.settimeout(60)
             client.connect(str(path))
             client.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
             answer = b""

@@ -87,4 +87,4 @@ async def test_a_client_that_goes_leaves_no_record() -> None:
         await live(client)
         sent.cancel()
         assert await live(client, 0) == []
-        await asyncio.wait_for(service.closing.wait(), 5)
+        await asyncio.wait_for(service.closing.wait(), 30)

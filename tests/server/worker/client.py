@@ -19,7 +19,8 @@ from server.serve_options import SERVE_SETTINGS, ServeOptions
 from tests.server.worker.reply_reader import ReplyReader
 
 R = TypeVar("R")
-TIMEOUT_S = 60.0
+TIMEOUT_S = 150.0
+"""A reply may take as long as a test: on a busy machine the start of a process alone takes a minute."""
 
 
 class WorkerClient:

@@ -47,7 +47,7 @@ def offered(
     store: PrefixStore, tokens: list[int], least: int = 1, adapters: Adapters = ()
 ) -> StoredPrefix | None:
     """What the store offers once it has read what it wants to read."""
-    deadline_s = time.monotonic() + 10
+    deadline_s = time.monotonic() + 60
     while True:
         found = store.longest(tokens, adapters, least)
         if found is None or found.ready:

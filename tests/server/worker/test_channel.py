@@ -18,7 +18,7 @@ from server.worker.channel import Channel
 @pytest.fixture
 def pair() -> Iterator[tuple[socket.socket, Channel]]:
     ours, theirs = socket.socketpair()
-    ours.settimeout(10)
+    ours.settimeout(60)
     worker = Channel(theirs)
     yield ours, worker
     ours.close()

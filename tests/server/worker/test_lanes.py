@@ -140,18 +140,18 @@ def test_each_job_shows_while_it_is_done() -> None:
 
     def job() -> None:
         here.set()
-        gate.wait(30)
+        gate.wait(60)
 
     def n_shown() -> int:
         return sum(beat.limit_s < math.inf for beat in pulse.read_jobs())
 
     assert n_shown() == 0
     lanes.put(job, "long")
-    assert here.wait(30)
+    assert here.wait(60)
     assert n_shown() == 1
     gate.set()
     lanes.put(done.set, "long")
-    assert done.wait(30)
+    assert done.wait(60)
     end_s = time.monotonic() + 30
     while n_shown() and time.monotonic() < end_s:
         time.sleep(0.001)
@@ -169,7 +169,7 @@ def test_short_jobs_overtake_others(lane: Lane) -> None:
     finished: list[str] = []
 
     def long() -> None:
-        gate.wait(10)
+        gate.wait(60)
         finished.append("long")
         if len(finished) == N_JOBS + 1:
             done.set()
@@ -183,7 +183,7 @@ def test_short_jobs_overtake_others(lane: Lane) -> None:
         overtaken.set()
 
     lanes.put(short, "short")
-    assert overtaken.wait(10)
+    assert overtaken.wait(60)
     gate.set()
-    assert done.wait(10)
+    assert done.wait(60)
     assert finished == ["short", *["long"] * N_JOBS]

@@ -113,7 +113,7 @@ def test_a_drain_waits_for_what_is_being_prepared(pico_path: Path) -> None:
         assert client.finish("before").finish.usage.completion_tokens == 4
         while client.receive() is not None:
             pass
-        assert client.process.wait(20) == 0
+        assert client.process.wait(60) == 0
 
 
 def test_a_grace_that_is_over_ends_what_is_being_prepared(pico_path: Path) -> None:
@@ -125,4 +125,4 @@ def test_a_grace_that_is_over_ends_what_is_being_prepared(pico_path: Path) -> No
         client.send(Drain(grace_s=0.0))
         kinds = {client.finish(name).failure.kind for name in names}
         assert kinds <= {"unavailable", "invalid_request"}
-        assert client.process.wait(20) == 0
+        assert client.process.wait(60) == 0

@@ -119,7 +119,7 @@ def test_from_the_command_line_to_the_answers(
 
         (worker,) = [p for p in server.descendants() if "server.worker" in " ".join(p.cmdline())]
         os.kill(worker.pid, signal.SIGKILL)
-        worker.wait(10)
+        worker.wait(60)
         assert text(server, "pico:again") == toned, "a worker that starts again has them all"
         assert text(server) == styled
 

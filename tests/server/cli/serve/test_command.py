@@ -142,7 +142,7 @@ def test_a_second_signal_ends_it_at_once(env: dict[str, str], tiny_gguf: Path) -
         os.kill(server.process.pid, signal.SIGINT)
         until(lambda: "stopping" in server.log)
         os.kill(server.process.pid, signal.SIGINT)
-        assert server.process.wait(timeout=10) == 0
+        assert server.process.wait(timeout=60) == 0
         for stream in streams:
             stream.close()
         assert not [process for process in processes if lives(process)]

@@ -105,6 +105,6 @@ async def test_closing_it_here_tells_the_worker() -> None:
         end.connection.write(encode_frame(MESSAGES[0]))
         end.connection.close()
         assert await end.closed() is None
-        end.socket.settimeout(5)
+        end.socket.settimeout(60)
         assert end.socket.recv(65536) == encode_frame(MESSAGES[0])
         assert end.socket.recv(1) == b""

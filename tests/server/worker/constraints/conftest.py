@@ -1,4 +1,4 @@
-"""A real vocabulary and a compiler over it."""
+"""A real vocabulary and a compiler over it; the search for a refusal's reason has time."""
 
 from __future__ import annotations
 
@@ -9,7 +9,15 @@ import pytest
 
 from models.llamacpp.model import Model
 from models.llamacpp.vocab import Vocab
+from server.worker.constraints import check
 from server.worker.constraints.compiler import ConstraintCompiler
+from tests.server.worker.constraints.patience import PATIENCE_S, patient_compiler
+
+
+@pytest.fixture(autouse=True)
+def search(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Refusals name what they should on a busy machine, too."""
+    monkeypatch.setattr(check, "_SEARCH_S", PATIENCE_S)
 
 
 @pytest.fixture(scope="package")
@@ -20,6 +28,6 @@ def vocab(pico_path: Path) -> Iterator[Vocab]:
 
 @pytest.fixture(scope="package")
 def compiler(vocab: Vocab) -> Iterator[ConstraintCompiler]:
-    made = ConstraintCompiler(vocab)
+    made = patient_compiler(vocab)
     yield made
     made.close()

@@ -15,9 +15,10 @@ from server.ipc.constraint import Constraint
 from server.worker.constraints.checker import Limits
 from server.worker.constraints.compiler import CompiledGrammar, ConstraintCompiler
 from tests.hostile_grammars import hostile_constraints
+from tests.server.worker.constraints.patience import PATIENCE_S, patient_compiler
 from tests.server.worker.constraints.walks import follows, spelled
 
-MAX_S = 60.0
+MAX_S = 150.0
 """The wall time that the child has, what is followed, and a child's start, on a busy machine."""
 MAX_STEP_S = 0.4
 """The CPU time of one step under the limits, some ten times of it: llguidance counts work, not time."""
@@ -29,7 +30,7 @@ MAX_BYTES = 300 << 20
 )
 @pytest.mark.timeout(2400)
 def test_each_is_refused_by_name_or_safe_to_follow(n: int, seed: int, vocab: Vocab) -> None:
-    compiler = ConstraintCompiler(vocab, Limits(cpu_s=0.5))
+    compiler = patient_compiler(vocab, Limits(cpu_s=0.5, wall_s=PATIENCE_S))
     fine = Constraint(kind="json_object", param="response_format")
     n_refused = 0
     for number, constraint in enumerate(hostile_constraints(n, seed)):

@@ -11,10 +11,10 @@ from models.errors import RequestError
 from models.llamacpp.vocab import Vocab
 from server.ipc.constraint import Constraint
 from server.worker.constraints.checker import Limits
-from server.worker.constraints.compiler import ConstraintCompiler
 from server.worker.constraints.grammar_text import Grammar, GrammarRequest
 from server.worker.constraints.process import NoTime
 from server.worker.constraints.refusals import MAX_REFUSALS, Refusals
+from tests.server.worker.constraints.patience import PATIENCE_S, patient_compiler
 from tests.server.worker.constraints.walks import follows
 
 
@@ -43,7 +43,7 @@ def test_the_last_ones_are_kept() -> None:
 def test_a_refused_grammar_costs_nothing_again(
     schema: object, vocab: Vocab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    compiler = ConstraintCompiler(vocab, Limits(cpu_s=0.5, wall_s=120))
+    compiler = patient_compiler(vocab, Limits(cpu_s=0.5, wall_s=PATIENCE_S))
     n_asked = 0
     ask = compiler._process.grammar
 
@@ -69,12 +69,12 @@ def test_a_refused_grammar_costs_nothing_again(
 
 
 def test_one_that_another_moment_may_be_done_with_is_tried_again(vocab: Vocab) -> None:
-    compiler = ConstraintCompiler(vocab, Limits(wall_s=0.001))
+    compiler = patient_compiler(vocab, Limits(wall_s=0.001))
     constraint = Constraint(kind="json_object", text="", param="form")
     with pytest.raises(NoTime):
         compiler.compile(constraint)
     compiler.close()
-    compiler._process._limits = Limits()
+    compiler._process._limits = Limits(wall_s=PATIENCE_S)
     assert follows(compiler.compile(constraint), vocab, "{}")
     compiler.close()
 
@@ -82,7 +82,7 @@ def test_one_that_another_moment_may_be_done_with_is_tried_again(vocab: Vocab) -
 def test_a_form_that_was_checked_before_its_prompt_is_not_checked_again(
     vocab: Vocab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    compiler = ConstraintCompiler(vocab)
+    compiler = patient_compiler(vocab)
     constraint = Constraint(kind="json_object", text="", param="form")
     compiler.check(constraint)
     monkeypatch.setattr(compiler._process, "grammar", None)

@@ -219,7 +219,7 @@ def test_a_request_can_be_cancelled_and_the_rest_drained(encoders: dict[str, Pat
         worker.finish("last")
         assert isinstance(worker.receive(), StatsReply)  # its last figures
         assert worker.receive() is None
-        assert worker.process.wait(10) == 0
+        assert worker.process.wait(60) == 0
 
 
 def test_an_adapter_is_refused(encoders: dict[str, Path], tmp_path: Path) -> None:
