@@ -240,7 +240,6 @@ def _learned(setup: _Setup, template: ChatTemplate | None) -> ChatTemplate | Non
 
 def serve(requests: IO[bytes], replies: IO[bytes]) -> None:
     """Answer jobs until `requests` ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole process group; the parent decides
     setup = msgspec.json.decode(requests.readline(), type=_Setup)
     _limit_memory(setup.limits.memory_bytes)
     template: ChatTemplate | None = None
@@ -258,4 +257,5 @@ def serve(requests: IO[bytes], replies: IO[bytes]) -> None:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole process group; the parent decides
     serve(sys.stdin.buffer, sys.stdout.buffer)

@@ -149,7 +149,6 @@ def _param(request: GenerationRead | ResponseRead, prompt: Prompt) -> str:
 
 def serve(jobs: IO[bytes], replies: IO[bytes]) -> None:
     """Answer jobs until `jobs` ends. A job is two parts, a `ReadJob` and the body."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole process group; the parent decides
     _limit_memory()
     while (job := read_part(jobs)) is not None:
         body = read_part(jobs)
@@ -209,4 +208,5 @@ def _limit_memory() -> None:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole process group; the parent decides
     serve(sys.stdin.buffer, sys.stdout.buffer)
