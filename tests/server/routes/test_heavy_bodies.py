@@ -42,6 +42,7 @@ async def beside_others(url: str, heavy: HeavyBody) -> tuple[int, int]:
     while not heavy_task.done():
         await asyncio.to_thread(ask_health, url)
         n_answers += 1
+        await asyncio.wait([heavy_task], timeout=0.02)  # who reads a heavy body has what others leave
     return await heavy_task, n_answers
 
 
