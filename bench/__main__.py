@@ -20,6 +20,7 @@ from pathlib import Path
 
 from bench import peers
 from bench.random_model import SHAPES, write_random_llama
+from bench.sigterm import ends_by_sigterm
 from models.errors import CorralError
 from models.llamacpp.quantization.ggml_types import FTYPES
 from models.llamacpp.quantization.quantizer import quantize_file
@@ -96,6 +97,7 @@ def main() -> int:
     )
     parser.add_argument("extra", nargs="*", help="options of bench.side_by_side, after --")
     args = parser.parse_args()
+    ends_by_sigterm()
     source = os.environ.get("CORRAL_LLAMA_CPP_SOURCE")
     if not source:
         print("CORRAL_LLAMA_CPP_SOURCE isn't set: use `make bench`, which sets it", file=sys.stderr)

@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from bench import stream_path
+from bench.sigterm import ends_by_sigterm
 
 BLOCK = 25
 """So many steps are handed on with figures, then as many without."""
@@ -82,6 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         switch_figures(times)
         stream_path.serve(stream_path.AS_IT_IS, {"/times": lambda: {"report": times.report()}})
         return 0
+    ends_by_sigterm()
     command = [sys.executable, "-P", "-m", "bench.figures_cost", "--serve"]
     environment = {**os.environ, "PYTHONPATH": str(stream_path.HERE)}
     with subprocess.Popen(command, env=environment, cwd=stream_path.HERE, stdout=subprocess.PIPE) as process:

@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bench.sigterm import ends_by_sigterm
+
 CORRAL = "corral"
 BASELINE = f"{CORRAL} before"
 LLAMA_SERVER = "llama-server"
@@ -146,8 +148,10 @@ class Running:
 def running(server: Server, log: Path, wait_s: float = 180.0) -> Iterator[Running]:
     """Run `server` with its output in `log`; yield it once it can serve; stop it at the end.
 
+    A SIGTERM, as `timeout` sends it, is an end too (`ends_by_sigterm`).
     Raises RuntimeError with the log's end if it isn't ready within `wait_s`.
     """
+    ends_by_sigterm()
     port = free_port()
     arguments = [a.replace("{port}", str(port)) for a in server.arguments]
     with log.open("wb") as output:

@@ -233,9 +233,13 @@ def _start(tree: Path, variant: str, name: str) -> _Server:
 
 def measure(trees: Sequence[Path], variants: Sequence[str], n_rounds: int, n_steps: int) -> list[_Server]:
     """Measure all trees as they are, and this one in each variant, in turn for `n_rounds`."""
-    servers = [_start(tree, AS_IT_IS, str(tree)) for tree in trees]
-    servers += [_start(HERE, variant, variant) for variant in variants]
+    from bench.sigterm import ends_by_sigterm  # other trees' servers run this file too, and may not have it
+
+    ends_by_sigterm()
+    servers: list[_Server] = []
     try:
+        servers.extend(_start(tree, AS_IT_IS, str(tree)) for tree in trees)
+        servers.extend(_start(HERE, variant, variant) for variant in variants)
         for server in servers:
             asyncio.run(stream_round(server.port, 100))
         for _ in range(n_rounds):
