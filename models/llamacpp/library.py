@@ -13,6 +13,7 @@ import importlib
 import importlib.metadata
 import logging
 import os
+import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -36,8 +37,12 @@ _LEVEL_CONTINUE = 5
 _DEVICE_TYPES = {0: "cpu", 1: "gpu", 2: "igpu", 3: "accel", 4: "meta"}
 
 
-_EXPECTED = "applying manual override"
-"""llama.cpp warns with this text for each tensor that has its type from us."""
+_EXPECTED = (
+    re.compile(r"applying manual override"),
+    re.compile(r"model default pooling_type is \[-?\d+\], but \[0\] was specified"),
+)
+"""llama.cpp warns so for each tensor that has its type from us, and for each context whose vectors we pool
+ourselves (`server.worker.pooled.runner`)."""
 _CAPTURED_MAX = 32
 """The log keeps at most this many error lines of a call."""
 
@@ -70,7 +75,7 @@ class _Log:
     def _emit(self, level: int, line: str) -> None:
         if not line.strip():
             return
-        if _EXPECTED in line:
+        if any(each.search(line) for each in _EXPECTED):
             level = logging.DEBUG
         captured: list[str] | None = getattr(self._local, "captured", None)
         if captured is not None and level >= logging.ERROR and len(captured) < _CAPTURED_MAX:

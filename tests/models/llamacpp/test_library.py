@@ -105,6 +105,15 @@ def test_log_lines_are_joined_and_levelled() -> None:
     ]
 
 
+def test_what_we_ask_for_is_no_warning() -> None:
+    lines: list[tuple[int, str]] = []
+    log = library._Log(lambda level, line: lines.append((level, line)))
+    expected = b"llama_init_from_model: model default pooling_type is [1], but [0] was specified\n"
+    for line in (expected, expected.replace(b"[1]", b"[-1]"), expected.replace(b"[0]", b"[4]")):
+        log(3, line)
+    assert [level for level, _ in lines] == [logging.DEBUG, logging.DEBUG, logging.WARNING]
+
+
 def test_only_errors_of_the_block_are_captured() -> None:
     log = library._Log(lambda _level, _line: None)
     log(4, b"before\n")
