@@ -11,6 +11,8 @@ from typing import Any, Literal, TypeVar
 import msgspec
 
 from models.errors import RequestError
+from server.openai.requests import to_engine
+from server.openai.requests.answer_options import answer_options
 from server.openai.requests.reading import parse
 from server.openai.requests.schemas import ChatCompletionRequest, unknown_fields
 from server.pages.records import Call, ChatHead, Content, Message
@@ -22,6 +24,8 @@ OWN_FIELDS = frozenset({"model", "messages", "stream", "stream_options", "n", "s
 """A chat's parameters don't have these fields of a request: the server fills them in."""
 MOST_MESSAGES = 10_000
 """A chat that is brought along has at most so many messages, a turn at most as many results."""
+MOST_MODEL_CHARS = 512
+"""A model's name has at most so many characters, as in every other request."""
 _TITLE_CHARS = 200
 _AT = re.compile(r" - at `\$\.?(.*)`$")
 
@@ -102,7 +106,11 @@ def decode(body: bytes, schema: type[S]) -> S:
 
 
 def check_settings(settings: Settings) -> None:
-    """Raise RequestError for parameters that no chat request may have, where they are set."""
+    """Raise RequestError where they are set for settings with which no turn could be answered.
+
+    What depends on the model is found at the turn: the next setting may choose another one.
+    """
+    _check_model(settings.model, "settings.model")
     own = sorted(OWN_FIELDS & settings.parameters.keys())
     if own:
         raise RequestError(
@@ -118,6 +126,17 @@ def check_settings(settings: Settings) -> None:
             f"this server doesn't know the parameter '{unknown[0]}'; /docs lists those of chat completions",
             param=f"parameters.{unknown[0]}",
             code="unknown_parameter",
+        )
+    to_engine.from_chat(request, answer_options(request), "settings")
+
+
+def _check_model(name: str | None, param: str) -> None:
+    if name is not None and len(name) > MOST_MODEL_CHARS:
+        raise RequestError(
+            f"a model's name has at most {MOST_MODEL_CHARS} characters, and this one has {len(name):,}; take "
+            "one of /v1/models",
+            param=param,
+            code="invalid_value",
         )
 
 
@@ -242,6 +261,7 @@ def imported(creation: ChatCreation) -> tuple[ChatHead, list[Message]]:
             raise RequestError("two messages have the same 'id'", param=f"messages[{place}].id")
         if each.parent is not None and each.parent not in ids:
             raise RequestError("no message before has this 'id'", param=f"messages[{place}].parent")
+        _check_model(each.model, f"messages[{place}].model")
         ids[each.id] = new_id("msg")
         content = Content(
             text=each.text,

@@ -8,7 +8,7 @@ import pytest
 from models.errors import RequestError
 from server.pages import requests
 from server.pages.records import Call, Content, Message, Role
-from server.pages.requests import ChatCreation, NewTurn, Settings
+from server.pages.requests import ChatCreation, ExportedMessage, NewTurn, Settings
 
 
 def message(name: str, role: Role, parent: str | None = None, **content: Any) -> Message:
@@ -88,12 +88,28 @@ def test_calls_and_their_results_go_along_and_cut_calls_dont() -> None:
         ({"messages": []}, "parameters.messages"),
         ({"n": 3}, "parameters.n"),
         ({"temprature": 1}, "parameters.temprature"),
+        ({"tools": [{"type": "function"}]}, "tools[0].function"),
+        ({"tools": [{"type": "function", "function": {"name": "a b"}}]}, "tools[0].function.name"),
+        ({"tool_choice": "required"}, "tool_choice"),
+        ({"functions": [{}]}, "functions[0].name"),
+        ({"response_format": {"type": "yaml"}}, "response_format.type"),
     ],
 )
 def test_wrong_parameters_are_told_where_they_are_set(parameters: dict[str, Any], param: str) -> None:
     with pytest.raises(RequestError) as raised:
         requests.check_settings(Settings(parameters=parameters))
     assert raised.value.param == param
+
+
+def test_a_name_of_a_model_has_a_limit() -> None:
+    requests.check_settings(Settings(model="m" * 512))
+    with pytest.raises(RequestError, match="at most 512 characters") as raised:
+        requests.check_settings(Settings(model="m" * 513))
+    assert raised.value.param == "settings.model"
+    message = ExportedMessage(id="1", role="assistant", model="m" * 513)
+    with pytest.raises(RequestError) as raised:
+        requests.imported(ChatCreation(messages=[message]))
+    assert raised.value.param == "messages[0].model"
 
 
 def test_right_parameters_pass() -> None:
