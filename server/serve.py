@@ -259,6 +259,8 @@ async def _serve(
     beside = [asyncio.create_task(manager.show_life())]
     if tls is not None:
         beside.append(asyncio.create_task(tls.watch()))
+    for each in beside:
+        each.add_done_callback(_log_defect)
     stopped = asyncio.create_task(signals.first.wait())
     supervisor.start()
     ready = asyncio.create_task(supervisor.wait_ready())
@@ -287,6 +289,12 @@ async def _serve(
         await ready
     if failure is not None:
         raise failure
+
+
+def _log_defect(task: asyncio.Task[None]) -> None:
+    """Log what has ended a task that nobody awaits."""
+    if not task.cancelled() and (defect := task.exception()) is not None:
+        logger.error("a task of the server met a defect and goes on no more", exc_info=defect)
 
 
 async def _shut_down(

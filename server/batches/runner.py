@@ -106,8 +106,10 @@ class BatchRunner:
                     await self._store.sweep()
                     swept_s = time.monotonic()
                 self._begin(await self._store.active_batches())
-            except CorralError as error:
-                logger.warning("batches wait: %s", error.message)
+            except (CorralError, OSError) as error:
+                logger.warning("batches wait: %s", error)
+            except Exception:  # nobody awaits this task, and without it no batch is ever done
+                logger.exception("batches wait: the server met a defect")
             try:
                 await asyncio.wait_for(self._changed.wait(), POLL_S)
             except TimeoutError:

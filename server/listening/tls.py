@@ -73,7 +73,10 @@ class TlsFiles:
         """Look again and again, until it is cancelled."""
         while True:
             await asyncio.sleep(LOOK_S)
-            await self.look()
+            try:
+                await self.look()
+            except Exception:  # nobody awaits this task, and the next look may go well
+                logger.exception("TLS: the certificate from before stays in use")
 
     # --- inside ---
 

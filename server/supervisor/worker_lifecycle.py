@@ -22,6 +22,7 @@ from server.metrics.figures import WorkerFigures
 from server.supervisor.failure_history import FailureHistory, last_death, safer_spec
 from server.supervisor.life import Alarm
 from server.supervisor.policy import Policy
+from server.supervisor.process.exit_report import ExitReport
 from server.supervisor.process.failures import death
 from server.supervisor.process.worker_process import WorkerProcess
 from server.supervisor.process.worker_start import Spawn, start_worker
@@ -228,8 +229,7 @@ class WorkerLifecycle:
     async def _watch_worker(self, worker: WorkerProcess) -> None:
         """Wait for the worker's end, and start it again if the end was not requested."""
         entry = self._file.entry
-        with self._use(entry.path):
-            report = await worker.ended()
+        report = await self._ended(worker)
         self.worker = None
         self._figures.past.add(worker.latest_stats)
         if self.closing or worker.draining:
@@ -248,6 +248,18 @@ class WorkerLifecycle:
         )
         self.state = "restarting"
         _ = self.start()
+
+    async def _ended(self, worker: WorkerProcess) -> ExitReport:
+        """Wait for the worker's end; other programs hear meanwhile that its file is in use."""
+        path = self._file.entry.path
+        try:
+            with self._use(path):
+                return await worker.ended()
+        except (CorralError, OSError) as error:  # a full disk, say: the worker is watched all the same
+            logger.warning(
+                "others may remove %s while it is served, as its use can't be noted: %s", path, error
+            )
+            return await worker.ended()
 
     def _free(self) -> None:
         self.state = "available"

@@ -103,6 +103,9 @@ class UsageLedger:
             except StoreError as error:
                 logger.warning("usage waits to be counted: %s", error.message)
                 self._failed = entries[-MOST_UNWRITTEN:]
+            except Exception:  # requests wait for this task, and it would never be begun again
+                logger.exception("the usage of %d requests isn't counted", len(entries))
+                self._failed = []
             finally:
                 written.set_result(None)
         self._writing = None

@@ -13,9 +13,14 @@ import os
 import signal
 import socket
 import sys
+import threading
+
+logger = logging.getLogger("corral.worker")
 
 TERM_GRACE_S = 30.0
 """After SIGTERM running requests have this many seconds to finish."""
+EXIT_THREAD = 4
+"""The exit status of a worker of which a thread has died."""
 SWITCH_INTERVAL_S = 0.0005
 """Python's threads take turns after this many seconds: when a decode is done, the engine's must not wait."""
 
@@ -58,11 +63,29 @@ def serve(fd: int, pulse_fd: int = -1) -> int:
     if spec is None:
         return EXIT_OK
     worker = Worker(channel, spec, pulse=Pulse(pulse_fd))
+    threading.excepthook = end_with_thread
     signal.signal(signal.SIGTERM, lambda _signal, _frame: worker.drain(TERM_GRACE_S))
     return worker.run()
 
 
+def end_with_thread(death: threading.ExceptHookArgs) -> None:
+    """End the process: without one of its threads it would leave requests without an answer.
+
+    A `threading.excepthook`. The log has the reason, and the supervisor starts another worker.
+    """
+    name = "?" if death.thread is None else death.thread.name
+    logger.critical(
+        "the thread %s died, and the worker ends with it", name, exc_info=death.exc_value or death.exc_type()
+    )
+    logging.shutdown()
+    os._exit(EXIT_THREAD)
+
+
 if __name__ == "__main__":
-    status = main()
+    try:
+        status = main()
+    except Exception:  # threads that still compute must not hold it
+        logger.critical("the worker met a defect and ends", exc_info=True)
+        status = 1
     logging.shutdown()
     os._exit(status)  # llama.cpp's own teardown has nothing to do that the system doesn't

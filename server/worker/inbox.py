@@ -151,8 +151,10 @@ class Inbox:
         try:
             while (message := self._channel.receive()) is not None:
                 self._take(message)
-        except (OSError, WorkerError):
-            pass  # the other side is gone, or isn't what it should be: the same to us
+        except ConnectionError:
+            pass  # the other side is gone
+        except (OSError, WorkerError) as error:
+            logger.error("the worker ends: the connection to the server failed: %s", error)  # noqa: TRY400
         self._on_closed()
 
     def _take(self, message: WorkerRequest) -> None:

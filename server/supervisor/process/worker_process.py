@@ -138,6 +138,8 @@ class WorkerProcess:
             asyncio.create_task(worker._run(), name=f"worker {spec.name}"),
             asyncio.create_task(worker._watch_for_hang(), name=f"heartbeat {spec.name}"),
         ]
+        for task in worker._tasks:
+            task.add_done_callback(worker._after)
         return worker
 
     # --- requests ---
@@ -273,11 +275,24 @@ class WorkerProcess:
             self._connection.close()
             if self._killed.is_set():  # one that waits for a driver or a disk may take long to end
                 self._dispatcher.settle(self._report(-signal.SIGKILL))
-            report = await self._wait_for_exit(stderr_task)
+            self._finish(await self._wait_for_exit(stderr_task))
+
+    def _finish(self, report: ExitReport) -> None:
+        """Tell everybody that the process is gone."""
+        if not self._ended.done():
             self._ended.set_result(report)
-            self._tasks[1].cancel()
-            self._pulse.close()
-            self._dispatcher.settle(report)
+        self._tasks[1].cancel()
+        self._pulse.close()
+        self._dispatcher.settle(report)
+
+    def _after(self, task: asyncio.Task[None]) -> None:
+        """End the worker if the task met a defect: it isn't watched any more, and nobody awaits the task."""
+        if task.cancelled() or (defect := task.exception()) is None:
+            return
+        logger.error("the worker for %s can't be watched and is killed", self.spec.name, exc_info=defect)
+        self.kill(f"it could not be watched: {type(defect).__name__}")
+        if task is self._tasks[0]:
+            self._finish(self._report(-signal.SIGKILL))
 
     async def _wait_for_exit(self, stderr_task: asyncio.Task[None]) -> ExitReport:
         """Wait for the exit of a process that has closed its socket, or kill it, and all that it started."""

@@ -237,6 +237,10 @@ class PrefixStore:
             state = read_state(path, self._settings.key, self._settings.bounds)
         except (StoreError, OSError, MemoryError) as error:
             _give_up(path, error)
+        except (
+            Exception
+        ):  # this thread's top: a request waits for the state, or for the news that it has gone
+            logger.exception("a kept prefix is ignored")
         now_s = time.monotonic()
         with self._lock:
             entry = self._index.get(key)
@@ -266,6 +270,8 @@ class PrefixStore:
                 written = True
         except (StoreError, OSError) as error:
             logger.warning("a prefix of %d tokens wasn't kept: %s", len(entry.head.tokens), error)
+        except Exception:  # this thread's top: nobody else would hear of a defect
+            logger.exception("a prefix of %d tokens wasn't kept", len(entry.head.tokens))
         n_bytes = len(state)
         self._memory.give_back(state)
         with self._lock:

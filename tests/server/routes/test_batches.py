@@ -265,7 +265,8 @@ async def test_a_full_disk_is_a_failed_batch_with_what_there_is(
     assert batch.errors is not None
     (error,) = batch.errors.data or []
     assert error.code == "storage_failed"
-    assert "No space left on device" in (error.message or "")
+    assert "the disk of this server is full" in (error.message or "")
+    assert str(tmp_path) not in (error.message or "")
     assert batch.request_counts is not None
     assert batch.request_counts.completed == len(answers) > 0
 
@@ -492,3 +493,22 @@ async def test_metadata_and_settings_come_back(tmp_path: Path) -> None:
     assert output.expires_at is not None
     assert output.expires_at - output.created_at == 3600
     assert json.loads(batch.to_json())["object"] == "batch"
+
+
+@pytest.mark.parametrize("defect", [OSError(30, "Read-only file system"), KeyError("a defect")])
+async def test_batches_go_on_after_the_runner_has_met_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, defect: Exception
+) -> None:
+    errors, sweep = [defect], BatchStore.sweep
+
+    async def failing(store: BatchStore) -> None:
+        if errors:
+            raise errors.pop()
+        await sweep(store)
+
+    monkeypatch.setattr(BatchStore, "sweep", failing)
+    monkeypatch.setattr("server.batches.runner.POLL_S", 0.02)
+    async with batch_server(ScriptedService(), tmp_path) as client:
+        batch = await ended(client, await begin(client, [line(1)]))
+    assert not errors
+    assert batch.status == "completed"

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import subprocess
@@ -10,11 +11,13 @@ from collections.abc import Callable
 from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
 from models.errors import (
+    DiskFull,
     InvalidGGUF,
     ModelNotFound,
     RequestError,
@@ -37,6 +40,7 @@ from server.ipc.messages import (
 )
 from server.supervisor.event_iterator import iterate
 from server.supervisor.memory_check import Need
+from server.supervisor.process.vigil import Vigil
 from server.supervisor.supervisor import MemoryAdvice, Supervisor
 from tests.child_processes import ChildProcesses
 from tests.server.supervisor.conftest import QUICK, MakeSupervisor, WriteScript, request
@@ -569,3 +573,39 @@ def test_a_killed_owner_leaves_no_worker(script: WriteScript) -> None:
         owner.kill()
         _, alive = psutil.wait_procs([worker], timeout=5)
     assert not alive
+
+
+async def test_a_defect_of_the_watch_ends_the_worker_and_the_next_one_is_watched(
+    supervise: MakeSupervisor,
+    script: WriteScript,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    defects = [KeyError("a defect")]
+    verdict = Vigil.verdict
+
+    def look(self: Vigil, *given: Any, **named: Any) -> str | None:
+        if defects:
+            raise defects.pop()
+        return verdict(self, *given, **named)
+
+    monkeypatch.setattr(Vigil, "verdict", look)
+    supervisor = supervise(script())
+    with contextlib.suppress(WorkerError):
+        await collect(supervisor, "one", "tokens 1 0")
+    await until(lambda: "can't be watched and is killed" in caplog.text)
+    assert text_of(await collect(supervisor, "one", "tokens 1 0", "next")) == "0 "
+
+
+async def test_a_worker_is_watched_where_its_files_use_can_not_be_noted(
+    supervise: MakeSupervisor, script: WriteScript
+) -> None:
+    def use(_path: Path) -> Any:
+        raise DiskFull("no space left on the disk")
+
+    supervisor = supervise(script(), use=use)
+    await collect(supervisor, "one", "tokens 1 0")
+    [pid] = supervisor.pids.values()
+    os.kill(pid, signal.SIGKILL)
+    await until(lambda: pid not in [0, *supervisor.pids.values()])
+    assert text_of(await collect(supervisor, "one", "tokens 1 0", "next")) == "0 "

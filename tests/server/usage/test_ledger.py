@@ -119,3 +119,20 @@ def test_all_entries_or_none(path: Path) -> None:
         database.add([ENTRY, other(prompt_tokens=None)])
     assert database.totals() == []
     database.close()
+
+
+async def test_a_defect_costs_its_entries_and_no_later_ones(
+    path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    ledger = UsageLedger(path)
+    ledger._quick.close()
+    with monkeypatch.context() as patch:
+        patch.setattr(UsageDatabase, "add", None)  # a call of it is a TypeError
+        ledger.add_soon(ENTRY)
+        await ledger.flushed()
+    assert "the usage of 1 requests isn't counted" in caplog.text
+    ledger.add_soon(ENTRY)
+    await ledger.flushed()
+    [total] = await ledger.totals()
+    assert total.requests == 1
+    ledger.close()
