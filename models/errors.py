@@ -1,6 +1,7 @@
 """Every error a user can meet, as one tree; each boundary translates into it once.
 
-CorralError                    base; `message` holds the fact, the limit and the fix in one line
+CorralError                    base; `message` holds the fact, the limit and the fix in one line, `public` the
+│                              same for a client over HTTP, who learns no paths of this machine
 ├── InvalidReference           a model reference that can't be parsed
 ├── ConfigError                a setting with a bad value, or an unknown key
 ├── ModelNotFound              nothing here (or on the Hub) by that name
@@ -41,6 +42,8 @@ class CorralError(Exception):
     def __init__(self, message: str) -> None:
         super().__init__(message)
         self.message = message
+        self.public = message
+        """The line for a client over HTTP. Where it differs from `message`, whoever sends it logs that."""
 
 
 class InvalidReference(CorralError):
@@ -61,6 +64,12 @@ class AdapterNotFound(ModelNotFound):
 
 class StoreError(CorralError):
     """The store can't be read, locked or written."""
+
+    def __init__(self, message: str, public: str | None = None) -> None:
+        """`public` says it without the paths of this machine; None: `message` has none."""
+        super().__init__(message)
+        if public is not None:
+            self.public = public
 
 
 class DiskFull(StoreError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 from collections.abc import Iterator
 from functools import partial
@@ -82,6 +83,8 @@ from server.supervisor.protocol import ModelService
 from server.toolbox.toolbox import Toolbox
 from server.usage.accounts import Accounts
 from server.usage.metered_service import MeteredService
+
+logger = logging.getLogger("corral.http")
 
 _GROUPS = (
     chat,
@@ -201,7 +204,10 @@ class _Application(FastAPI):
 
 
 def _handle_errors(app: FastAPI) -> None:
-    """Let every error leave in the form that its client reads, see `error_response`."""
+    """Let every error leave in the form that its client reads, see `error_response`.
+
+    The handlers are coroutines, as starlette has a thread run each call of a plain function.
+    """
     app.add_exception_handler(CorralError, _ours)
     app.add_exception_handler(RequestValidationError, _parameters)
     app.add_exception_handler(HTTPException, _routing)
@@ -210,17 +216,19 @@ def _handle_errors(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _defect)
 
 
-def _ours(_request: Request, error: Exception) -> Response:
+async def _ours(request: Request, error: Exception) -> Response:
     assert isinstance(error, CorralError)
+    if error.public != error.message:
+        logger.warning("%s (%s)", error.message, record_of(request.scope).id)
     return error_response(errors.from_error(error))
 
 
-def _parameters(_request: Request, error: Exception) -> Response:
+async def _parameters(_request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     return error_response(errors.from_error(field_errors.from_problems(error.errors())))
 
 
-def _routing(request: Request, error: Exception) -> Response:
+async def _routing(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     record = record_of(request.scope)
     headers = dict(error.headers or {})
@@ -253,12 +261,12 @@ def _group_routes() -> Iterator[Route]:
         yield from (route for route in group.router.routes if isinstance(route, Route))
 
 
-def _gone(request: Request, _error: Exception) -> Response:
+async def _gone(request: Request, _error: Exception) -> Response:
     record_of(request.scope).outcome = "disconnected"
     return Response(status_code=499)
 
 
-def _defect(request: Request, _error: Exception) -> Response:
+async def _defect(request: Request, _error: Exception) -> Response:
     """Answer a defect, outside of all middleware: so the id is added here. The server logs the traceback.
 
     uvicorn closes the connection behind it, which a client would learn from its next request.

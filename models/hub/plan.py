@@ -185,5 +185,7 @@ def require_free(plan: DownloadPlan, hf_cache: Path) -> None:
     if plan.fetch_bytes > free:
         raise DiskFull(
             f"{plan.repo} needs {plan.fetch_bytes:,} more bytes and the disk of {hf_cache} has {free:,} free;"
-            f" free some, or set HF_HOME to another disk"
+            f" free some, or set HF_HOME to another disk",
+            f"{plan.repo} needs {plan.fetch_bytes:,} more bytes and the disk of this server has"
+            f" {free:,} free; free some, then try again",
         )

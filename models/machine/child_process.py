@@ -15,6 +15,11 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
+EXIT_UNWRITABLE = 5
+"""The exit status of a child of ours that couldn't write its files."""
+EXIT_DISK_FULL = 6
+"""The exit status of one that had no room for them."""
+
 
 class ChildFailed(Exception):
     """A child that gave no answer. `text` fits after "the process …"."""

@@ -19,10 +19,20 @@ TEMPORARY_SUFFIX = ".tmp"
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _UNWRITABLE = (errno.EROFS, errno.EACCES, errno.EPERM)
 
+FREE_SOME = "the disk of this server is full; free some space there, then try again"
+"""The words about a full disk for a client over HTTP, who can't know more of it."""
+IN_THE_LOG = "the server's log says where; check the permissions there, then try again"
+"""The fix of other errors of files for a client over HTTP."""
+
 
 def is_unwritable(error: OSError) -> bool:
     """True if the place can't be written at all: a read-only file system, or no permission."""
     return error.errno in _UNWRITABLE
+
+
+def is_full(error: OSError) -> bool:
+    """True if the disk has no room, or its user no more of it."""
+    return error.errno in _FULL
 
 
 def fsync_file(path: Path) -> None:
@@ -65,15 +75,17 @@ def write_pieces_atomically(
 def disk_full(action: str, path: Path, setting: str = "CORRAL_HOME") -> Iterator[None]:
     """Turn "no space left" into DiskFull and let all else pass.
 
-    `action` reads like "make demo"; `setting` is the variable that moves `path` to another disk.
+    `action` reads like "make demo", without a path; `setting` is the variable that moves `path` to another
+    disk.
     """
     try:
         yield
     except OSError as error:
-        if error.errno not in _FULL:
+        if not is_full(error):
             raise
         raise DiskFull(
-            f"can't {action}: no space left on the disk of {path}; free some, or set {setting} elsewhere"
+            f"can't {action}: no space left on the disk of {path}; free some, or set {setting} elsewhere",
+            f"can't {action}: {FREE_SOME}",
         ) from error
 
 
@@ -86,7 +98,8 @@ def disk_errors(action: str, path: Path, setting: str = "CORRAL_HOME") -> Iterat
     except OSError as error:
         raise StoreError(
             f"can't {action}: {error.strerror or error} ({error.filename or path}); check the permissions,"
-            f" or set {setting}"
+            f" or set {setting}",
+            f"can't {action}: {error.strerror or type(error).__name__}; {IN_THE_LOG}",
         ) from error
 
 

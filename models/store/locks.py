@@ -19,7 +19,7 @@ from pathlib import Path
 from filelock import BaseFileLock, Timeout
 
 from models.errors import StoreError
-from models.store.atomic_write import disk_errors, is_unwritable
+from models.store.atomic_write import IN_THE_LOG, disk_errors, is_unwritable
 from models.store.file_lock import acquire
 
 _log = logging.getLogger("corral.store")
@@ -58,7 +58,8 @@ def edit_lock(path: Path) -> Iterator[None]:
         lock = acquire(path, EDIT_TIMEOUT_S)
     except Timeout:
         raise StoreError(
-            f"another process has held {path} for more than {EDIT_TIMEOUT_S:.0f} s; end it and try again"
+            f"another process has held {path} for more than {EDIT_TIMEOUT_S:.0f} s; end it and try again",
+            f"another process has changed the store for more than {EDIT_TIMEOUT_S:.0f} s; try again later",
         ) from None
     try:
         yield
@@ -112,7 +113,10 @@ def use_lock(folder: Path, file: Path) -> Iterator[None]:
         held = try_lock(path)
     except OSError as error:
         if not is_unwritable(error):
-            raise StoreError(f"can't keep locks: {error.strerror} ({folder}); set CORRAL_HOME") from error
+            raise StoreError(
+                f"can't keep locks: {error.strerror} ({folder}); set CORRAL_HOME",
+                f"can't keep locks: {error.strerror}; {IN_THE_LOG}",
+            ) from error
         _log.debug("%s can't be written: the use of %s isn't noted", folder, file)
         yield
         return

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import msgspec
 
 from models.errors import StoreError
-from models.store.atomic_write import write_atomically
+from models.store.atomic_write import IN_THE_LOG, write_atomically
 
 SCHEMA_VERSION = 1
 MANIFEST_NAME = "manifest.json"
@@ -139,23 +139,33 @@ def read_manifest(path: Path) -> Manifest:
     except FileNotFoundError:
         raise
     except OSError as error:
-        raise StoreError(f"{path} can't be read: {error.strerror}; check its permissions") from error
+        raise StoreError(
+            f"{path} can't be read: {error.strerror}; check its permissions",
+            f"a model's record can't be read: {error.strerror}; {IN_THE_LOG}",
+        ) from error
     try:
         version = msgspec.json.decode(data, type=_Version).schema_version
         if version != SCHEMA_VERSION:
             raise StoreError(
                 f"{path} has schema version {version} and this Corral reads {SCHEMA_VERSION};"
-                f" upgrade Corral, or delete {path.parent} and make the model again"
+                f" upgrade Corral, or delete {path.parent} and make the model again",
+                f"a model's record has schema version {version} and this Corral reads {SCHEMA_VERSION};"
+                " upgrade Corral, or remove the model and make it again",
             )
         manifest = _manifest_of(msgspec.json.decode(data))
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise StoreError(
-            f"{path} is corrupt ({error}); delete {path.parent}, and make the model again"
-        ) from error
+        raise _corrupt(path, str(error)) from error
     reason = _inconsistency(manifest)
     if reason:
-        raise StoreError(f"{path} is corrupt ({reason}); delete {path.parent}, and make the model again")
+        raise _corrupt(path, reason)
     return manifest
+
+
+def _corrupt(path: Path, reason: str) -> StoreError:
+    return StoreError(
+        f"{path} is corrupt ({reason}); delete {path.parent}, and make the model again",
+        "a model's record is corrupt; the server's log says which: delete it, and make the model again",
+    )
 
 
 def write_manifest(path: Path, manifest: Manifest) -> None:

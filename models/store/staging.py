@@ -78,7 +78,10 @@ class Staging:
         for name in names:
             path = self.path / name
             if Path(name).name != name or not path.is_file():
-                raise StoreError(f"there is no file {name!r} in {self.path}; nothing was published")
+                raise StoreError(
+                    f"there is no file {name!r} in {self.path}; nothing was published",
+                    f"there is no file {name!r}; nothing was published",
+                )
             total += path.stat().st_size
         if total != size_bytes:
             raise StoreError(

@@ -136,7 +136,9 @@ class ModelStore:
         if needed_bytes > free:
             raise DiskFull(
                 f"{what} needs {needed_bytes:,} bytes and {self.paths.home} has {free:,} free;"
-                f" free some, or set CORRAL_HOME elsewhere"
+                f" free some, or set CORRAL_HOME elsewhere",
+                f"{what} needs {needed_bytes:,} bytes and the disk of this server has {free:,} free;"
+                " free some, then try again",
             )
 
     # --- locks
@@ -190,7 +192,8 @@ class ModelStore:
         for file in manifest.files:
             if not all(Path(name).is_absolute() for name in file.names):
                 raise StoreError(
-                    f"{manifest.name}: {file.names[0]} is not absolute; only absolute paths can be linked"
+                    f"{manifest.name}: {file.names[0]} is not absolute; only absolute paths can be linked",
+                    f"{manifest.name}: its file's path is not absolute, and only absolute ones can be linked",
                 )
         with disk_errors(f"publish {manifest.name}", self.paths.home):
             return self._publish(manifest, None)
@@ -201,7 +204,10 @@ class ModelStore:
             for type_, stored in model.types.items():
                 if file in stored.paths:
                     path = model.folder / MANIFEST_NAME
-                    with disk_errors(f"write {path}", self.paths.home), self._edit(model.name):
+                    with (
+                        disk_errors(f"note the quality of {model.name}", self.paths.home),
+                        self._edit(model.name),
+                    ):
                         write_manifest(path, with_quality(read_manifest(path), type_, quality))
                     return True
         return False

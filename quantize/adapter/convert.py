@@ -26,9 +26,10 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from models.errors import CheckpointError, CorralError
+from models.errors import CheckpointError, CorralError, DiskFull, StoreError
 from models.gguf.adapter_info import EMBEDDING, OUTPUT, SUFFIX_A, SUFFIX_B, AdapterInfo, read_adapter_info
 from models.gguf.info import GGUFInfo, read_gguf_info
+from models.machine.child_process import EXIT_DISK_FULL, EXIT_UNWRITABLE
 from models.store.atomic_write import disk_errors, fsync_folder
 from quantize.adapter.base_model import families_of_gguf
 from quantize.adapter.config import AdapterConfig, read_adapter_config, refuse_what_gguf_lacks
@@ -255,7 +256,10 @@ def _values(
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the process: one line on stderr and status 1 for an adapter that can't be converted."""
+    """Run the process: one line on stderr, and status 1 for an adapter that can't be converted.
+
+    The disk's errors have statuses of their own.
+    """
     if len(arguments) != 3:
         sys.stderr.write("usage: python -m quantize.adapter.convert FOLDER BASE.gguf OUT.gguf\n")
         return 2
@@ -264,6 +268,8 @@ def main(arguments: Sequence[str]) -> int:
         convert_adapter(folder, base, out)
     except CorralError as error:
         sys.stderr.write(f"{error.message}\n")
+        if isinstance(error, StoreError):
+            return EXIT_DISK_FULL if isinstance(error, DiskFull) else EXIT_UNWRITABLE
         return 1
     return 0
 

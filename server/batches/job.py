@@ -102,8 +102,8 @@ class BatchJob:
             ending = await self._answer_all(found.lines)
             await self._end(ending, found.lines)
         except _Unwritable as error:
-            logger.warning("the batch %s failed: %s", record.id, error)
-            await self._close("failed", [LineError(code="storage_failed", message=str(error))])
+            logger.warning("the batch %s failed: %s", record.id, error.reason.message)
+            await self._close("failed", [LineError(code="storage_failed", message=error.reason.public)])
         finally:
             if self._results is not None:
                 self._results.close()
@@ -198,7 +198,7 @@ class BatchJob:
                 raise _KeyLost
             n_tries += answer.status != 429
             never = answer.status == 429 and answer.retry_after_s is None  # it fits into no limit
-            if never or answer.status not in (429, 500, 502, 503) or n_tries >= MOST_TRIES:
+            if never or answer.status not in (429, 500, 502, 503, 507) or n_tries >= MOST_TRIES:
                 return _result(custom_id, answer)
             await asyncio.sleep(min(answer.retry_after_s or pause_s, LONGEST_PAUSE_S))
             pause_s *= 2
@@ -297,13 +297,17 @@ class _KeyLost(Exception):
 class _Unwritable(Exception):
     """The files of the results can't be written."""
 
+    def __init__(self, reason: CorralError) -> None:
+        super().__init__(reason.message)
+        self.reason = reason
+
 
 @contextmanager
 def _as_unwritable(kind: type[CorralError]) -> Iterator[None]:
     try:
         yield
     except kind as error:
-        raise _Unwritable(error.message) from error
+        raise _Unwritable(error) from error
 
 
 def _result(custom_id: str, answer: LineAnswer) -> Result:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from models.errors import DiskFull, StoreError
-
-_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+from models.store.atomic_write import FREE_SOME, IN_THE_LOG, is_full
 
 
 class Upload:
@@ -81,7 +79,9 @@ def writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        kind = DiskFull if error.errno in _FULL else StoreError
+        why = error.strerror or str(error)
+        kind, fix = (DiskFull, FREE_SOME) if is_full(error) else (StoreError, f"{why}; {IN_THE_LOG}")
         raise kind(
-            f"can't write {path}: {error.strerror or error}; free some space or check the permissions"
+            f"can't write {path}: {why}; free some space or check the permissions",
+            f"can't write the file: {fix}",
         ) from error

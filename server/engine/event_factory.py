@@ -4,8 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from models.errors import ContextLengthExceeded, CorralError, RequestError, WorkerBusy
-from server.engine.events import Delta, Failure, PromptProgress, PromptScored, Started, TokenLogprob
+from models.errors import ContextLengthExceeded, CorralError, DiskFull, RequestError, WorkerBusy
+from server.engine.events import (
+    DISK_FULL,
+    Delta,
+    Failure,
+    PromptProgress,
+    PromptScored,
+    Started,
+    TokenLogprob,
+)
 from server.engine.request import EngineRequest
 from server.engine.sequence import Group, Sequence
 
@@ -102,7 +110,8 @@ def error_failure(request_id: str, error: CorralError) -> Failure:
         )
     if isinstance(error, WorkerBusy):
         return _busy_failure(request_id, error.message, error.retry_after_s)
-    return Failure(id=request_id, kind="server_error", message=error.message)
+    code = DISK_FULL if isinstance(error, DiskFull) else None
+    return Failure(id=request_id, kind="server_error", message=error.public, code=code)
 
 
 def cancelled_failure(request_id: str) -> Failure:

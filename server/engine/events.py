@@ -14,6 +14,8 @@ from server.engine.sampling_params import SamplingParams
 
 FinishReason = Literal["stop", "length", "tool_calls"]
 FailureKind = Literal["invalid_request", "busy", "server_error", "unavailable", "cancelled"]
+DISK_FULL = "disk_full"
+"""The code of a `server_error` of which a full disk is the reason."""
 Meaning = Literal["vector", "rows", "logit", "probability", "cosine"]
 """The numbers of a pooled request: a text's vector, its tokens' vectors, a head's scores from minus to plus
 infinity or from 0 to 1, or the cosine of two vectors."""

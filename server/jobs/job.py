@@ -7,11 +7,23 @@ import secrets
 import time
 from collections import deque
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from typing import Any, Literal
 
 JobState = Literal["running", "done", "failed", "cancelled"]
 EVENTS_KEPT = 1_000
 """A job keeps so many of its latest events; who comes later gets those."""
+
+JOB_FAILED = "job_failed"
+"""The code of a job's failure that has none of its own."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """The reason why a job failed, as clients are told it."""
+
+    message: str
+    code: str = JOB_FAILED
 
 
 class Job:
@@ -64,11 +76,11 @@ class Job:
         self._end("done")
         self._add("done", self.document())
 
-    def fail(self, problem: str) -> None:
+    def fail(self, problem: Problem) -> None:
         """End it without."""
-        self.problem = problem
+        self.problem = problem.message
         self._end("failed")
-        self._add("error", self._error("server_error", "job_failed"))
+        self._add("error", self._error("server_error", problem.code))
 
     def cancel(self) -> None:
         """End it because somebody wanted it to."""

@@ -12,7 +12,7 @@ from typing import Any
 
 from models.errors import NotKept, RequestError
 from models.machine.child_process import describe_exit, module_command
-from server.jobs.job import Job
+from server.jobs.job import JOB_FAILED, Job, Problem
 
 logger = logging.getLogger("corral.jobs")
 
@@ -117,7 +117,7 @@ class JobTable:
         except Exception as error:  # nobody awaits this task: the job itself tells
             logger.exception("%s failed", job.id)
             if job.is_running:
-                job.fail(f"the job's process can't be run: {error!r}; see the log")
+                job.fail(Problem(f"the job's process can't be run: {type(error).__name__}; see the log"))
 
     async def _follow(self, job: Job, wish: dict[str, Any]) -> None:
         process = await asyncio.create_subprocess_exec(
@@ -137,7 +137,7 @@ class JobTable:
             process.stdin.write(json.dumps(wish).encode() + b"\n")
             if self._is_to_end(job):
                 self._ask_to_end(job.id)
-            problem: str | None = None
+            problem: Problem | None = None
             async for line in process.stdout:
                 problem = self._take(job, json.loads(line)) or problem
             code = await process.wait()
@@ -151,11 +151,11 @@ class JobTable:
         elif self._is_to_end(job):
             job.cancel()
         else:
-            job.fail(problem or f"the job's process {describe_exit(code, words)}")
+            job.fail(problem or Problem(f"the job's process {describe_exit(code, words)}"))
         logger.info("%s (%s %s): %s", job.id, job.kind, job.model, job.problem or job.state)
 
     @staticmethod
-    def _take(job: Job, message: dict[str, Any]) -> str | None:
+    def _take(job: Job, message: dict[str, Any]) -> Problem | None:
         """Take a message of the job's process; return the problem that it tells, if it does."""
         match message:
             case {"event": "progress", "stage": str(stage), "done": int(done), "total": int(total)}:
@@ -163,7 +163,9 @@ class JobTable:
             case {"event": "done", "result": dict(result)}:
                 job.result = result
             case {"event": "error", "message": str(text)}:
-                return text
+                if message.get("log", text) != text:
+                    logger.warning("%s: %s", job.id, message["log"])
+                return Problem(text, message.get("code", JOB_FAILED))
         return None
 
     def _is_to_end(self, job: Job) -> bool:

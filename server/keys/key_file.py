@@ -14,9 +14,9 @@ from pathlib import Path
 import msgspec
 from filelock import Timeout
 
-from models.errors import ConfigError, StoreError
+from models.errors import ConfigError, DiskFull, StoreError
 from models.store import file_lock
-from models.store.atomic_write import write_atomically
+from models.store.atomic_write import FREE_SOME, IN_THE_LOG, is_full, write_atomically
 from server.keys.caller import KeyLimits, KeyScope
 from server.keys.key import Key, Secret, check_name, digest, new_key_id, new_secret
 
@@ -113,7 +113,8 @@ class KeyFile:
             lock = file_lock.acquire(self.path.with_name(f"{self.path.name}.lock"), LOCK_TIMEOUT_S)
         except Timeout as error:
             raise StoreError(
-                f"another command has changed {self.path} for {LOCK_TIMEOUT_S:.0f} seconds; try again"
+                f"another command has changed {self.path} for {LOCK_TIMEOUT_S:.0f} seconds; try again",
+                f"another command has changed the keys for {LOCK_TIMEOUT_S:.0f} seconds; try again",
             ) from error
         except OSError as error:
             raise _unwritable(self.path, error) from error
@@ -128,8 +129,10 @@ class KeyFile:
 
 
 def _unwritable(path: Path, error: OSError) -> StoreError:
-    return StoreError(
-        f"{path} can't be written ({error.strerror or error}); free some space or check the permissions"
+    kind = DiskFull if is_full(error) else StoreError
+    return kind(
+        f"{path} can't be written ({error.strerror or error}); free some space or check the permissions",
+        f"can't write the keys: {FREE_SOME if kind is DiskFull else IN_THE_LOG}",
     )
 
 

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import AsyncGenerator
 from typing import Any
 
+from server.engine.events import DISK_FULL
 from server.jobs.job import Job
 from server.jobs.table import JobTable
 
@@ -63,7 +64,9 @@ def _told(job: Job, name: str, data: dict[str, Any]) -> Progress:
         case "done":
             return _SUCCESS
         case "error":
-            return {"error": data["error"]["message"]}
+            error = data["error"]
+            code = {"code": DISK_FULL} if error["code"] == DISK_FULL else {}
+            return {"error": error["message"], **code}
     stage = data["stage"]
     return {
         "status": f"{_STAGES.get(stage, stage)} {job.model}",

@@ -13,7 +13,7 @@ import msgspec
 
 from models import errors
 from models.errors import CorralError, RequestError
-from server.engine.events import Failure, FailureKind
+from server.engine.events import DISK_FULL, Failure, FailureKind
 
 INVALID = "invalid_request_error"
 SERVER = "server_error"
@@ -81,7 +81,7 @@ TABLE: dict[type[CorralError], _Row] = {
     errors.ModelNotFound: _Row(404, INVALID, code="model_not_found", param="model"),
     errors.AdapterNotFound: _Row(404, INVALID, code="adapter_not_found", param="id"),
     errors.StoreError: _Row(500, SERVER),
-    errors.DiskFull: _Row(500, SERVER),
+    errors.DiskFull: _Row(507, SERVER, code=DISK_FULL),
     errors.HubError: _Row(500, SERVER),
     errors.HubUnreachable: _Row(503, SERVER, retry_after_s=30),
     errors.AccessDenied: _Row(500, SERVER),
@@ -124,7 +124,7 @@ def from_error(error: CorralError) -> ApiError:
     row = next(TABLE[base] for base in type(error).__mro__ if base in TABLE)
     return _filled(
         row,
-        error.message,
+        error.public,
         param=getattr(error, "param", None),
         code=getattr(error, "code", None),
         retry_after_s=getattr(error, "retry_after_s", None),
@@ -133,7 +133,7 @@ def from_error(error: CorralError) -> ApiError:
 
 def from_failure(failure: Failure) -> ApiError:
     """Return the client's form of a request's `Failure`."""
-    row = _FAILURES[failure.kind]
+    row = TABLE[errors.DiskFull] if failure.code == DISK_FULL else _FAILURES[failure.kind]
     error = _filled(row, failure.message, failure.param, failure.code, failure.retry_after_s)
     return error if failure.context is None else msgspec.structs.replace(error, context=failure.context)
 

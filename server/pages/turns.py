@@ -49,7 +49,9 @@ class Turn:
             await asyncio.shield(self._end(store, saving, None, stopped=True))
             raise
         except CorralError as error:
-            await self._end(store, saving, error.message)
+            if error.public != error.message:
+                logger.warning("an answer of the page failed: %s (%s)", error.message, self.id)
+            await self._end(store, saving, error.public)
         except Exception:  # nobody awaits this task: the page hears of a defect
             logger.exception("an answer of the page failed (%s)", self.id)
             await self._end(store, saving, errors.internal_error(self.id).body.message)
@@ -101,7 +103,7 @@ class Turn:
             await store.save(message)
         except CorralError as problem:
             logger.warning("an answer of the page isn't kept: %s", problem.message)
-            message.content.error = error or f"the answer isn't kept: {problem.message}"
+            message.content.error = error or f"the answer isn't kept: {problem.public}"
         self.answer.end(message.state, message.content.error)
 
     async def _save_often(self, store: ChatStore) -> None:

@@ -82,7 +82,7 @@ class ResponseStore:
             return f"the response isn't kept: the conversation {conversation} was deleted meanwhile"
         except StoreError as error:
             logger.warning("%s", error.message)
-            return f"the response isn't kept: {error.message}"
+            return f"the response isn't kept: {error.public}"
         return None
 
     async def create(self, record: Record, items: Sequence[Item]) -> None:

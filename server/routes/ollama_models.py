@@ -13,8 +13,9 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
-from models.errors import InvalidReference, NotServed, RequestError
+from models.errors import DiskFull, InvalidReference, NotServed, RequestError
 from models.version import VERSION
+from server.engine.events import DISK_FULL
 from server.http.dependencies import api_of
 from server.http.disconnect import while_connected
 from server.http.ollama import lives_of, resolve
@@ -26,6 +27,7 @@ from server.ollama.names import plain_name, tagged_name
 from server.ollama.pulls import Progress
 from server.ollama.schemas import NamedRequest, PullRequest, ShowRequest
 from server.ollama.times import FOR_EVER_S, iso_time
+from server.openai.errors import TABLE
 
 router = APIRouter(tags=["Ollama"])
 
@@ -115,7 +117,9 @@ async def pull_ollama_model(request: Request) -> Response:
     if body.stream is not False:
         return StreamingResponse(_lines(first, progress), media_type=CONTENT_TYPE)
     last = await while_connected(request.receive, _last(progress))
-    return JSONResponse(last, 500 if "error" in last else 200)
+    if "error" not in last:
+        return JSONResponse(last)
+    return JSONResponse(last, TABLE[DiskFull].status if last.get("code") == DISK_FULL else 500)
 
 
 @router.delete("/api/delete", openapi_extra=json_body(NamedRequest))

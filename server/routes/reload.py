@@ -25,7 +25,7 @@ async def reload(request: Request) -> dict[str, Any]:
             "this server has nothing to read again: start it with --config FILE", code="nothing_to_reload"
         )
     outcomes = await reloads.run()
-    failed = [f"{each.name}: nothing was changed: {each.error.message}" for each in outcomes if each.error]
+    failed = [f"{each.name}: nothing was changed: {each.error.public}" for each in outcomes if each.error]
     if failed:
         done = [f"{each.name}: {change}" for each in outcomes for change in each.changes]
         raise RequestError("; ".join([*failed, *done]), code="invalid_settings")

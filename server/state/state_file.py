@@ -7,22 +7,28 @@ by one thread.
 from __future__ import annotations
 
 import logging
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from models.errors import StoreError
+from models.errors import DiskFull, StoreError
+from models.store.atomic_write import FREE_SOME, IN_THE_LOG, is_full
 
 logger = logging.getLogger("corral.state")
 
 BUSY_S = 5.0
 """Another server with the same file is waited for so many seconds."""
 _DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+_PERHAPS_FULL = frozenset({sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN})
+"""So SQLite says that its files beside the database can't be made or grow, for want of room too."""
+_PAGE_BYTES = 65_536
+"""A disk with less room has none for the largest page that SQLite writes."""
 
 
 class StateFile:
-    """Methods raise StoreError where the file can't be opened, read or written."""
+    """Methods raise StoreError where the file can't be opened, read or written; a full disk is DiskFull."""
 
     def __init__(self, path: Path, schema: str, advice: str, *, checkpoints: bool = True) -> None:
         """`schema` makes the tables that aren't there yet; errors end with `advice`, which is the fix.
@@ -53,7 +59,7 @@ class StateFile:
         One that was removed or replaced is opened anew, one that is damaged renamed. Others with a lock
         on the file are waited for at most `wait_s` in the use that follows.
         """
-        with self.errors("open"):
+        with self.errors("open the file of what is kept"):
             if self._connection is not None and self._is_damaged:
                 self.close()
                 self._set_aside("it is damaged")
@@ -95,14 +101,25 @@ class StateFile:
             yield
         except (sqlite3.Error, OSError) as error:
             # The last byte is the code without its details.
-            if getattr(error, "sqlite_errorcode", 0) & 0xFF in _DAMAGED:
+            code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+            if code in _DAMAGED:
                 self._is_damaged = True
-            raise StoreError(
-                f"can't {action}: {error} ({self._path}); free some space or check the permissions, "
-                f"{self._advice}"
+            why = (error.strerror if isinstance(error, OSError) else None) or str(error)
+            kind, fix = StoreError, f"{why}; {IN_THE_LOG}"
+            if self._is_disk_full(error, code):
+                kind, fix = DiskFull, FREE_SOME
+            raise kind(
+                f"can't {action}: {why} ({self._path}); free some space or check the permissions, "
+                f"{self._advice}",
+                f"can't {action}: {fix}",
             ) from error
 
     # --- inside ---
+
+    def _is_disk_full(self, error: sqlite3.Error | OSError, code: int) -> bool:
+        if isinstance(error, OSError):
+            return is_full(error)
+        return code == sqlite3.SQLITE_FULL or (code in _PERHAPS_FULL and _has_no_room(self._path.parent))
 
     def _identity(self) -> tuple[int, int] | None:
         try:
@@ -149,3 +166,13 @@ class StateFile:
         self._path.replace(aside)
         for suffix in ("-wal", "-shm"):
             self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
+
+
+def _has_no_room(folder: Path) -> bool:
+    """True if a file in the folder can't grow, or no other one can be made there."""
+    try:
+        disk = os.statvfs(folder)
+    except OSError:
+        return False
+    has_no_names = disk.f_files > 0 and disk.f_favail == 0  # some file systems don't count them
+    return has_no_names or disk.f_bavail * disk.f_frsize < _PAGE_BYTES

@@ -104,7 +104,7 @@ class FailureHistory:
         if self.too_many_deaths and self._n_load_deaths == 0:
             rest_s = min(rest_s, self._policy.death_rest_s)  # it can be loaded: that is worth a try soon
         self._failure, self._retry_s = failure, self._clock_s() + rest_s
-        self.problem = failure.message
+        self.problem = failure.public
         self._n_deaths = self._policy.max_deaths - 1 if self.too_many_deaths else 0
 
     def clear_problem(self) -> None:

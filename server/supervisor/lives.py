@@ -102,7 +102,7 @@ class ModelLives:
         entry = host.entry
         if self._store is None or entry.source is None:
             raise RequestError(
-                f"the file of '{name}' isn't in the store, so it isn't deleted; delete {entry.path} yourself",
+                f"the file of '{name}' isn't in the store, so it isn't deleted; delete it yourself",
                 param="model",
             )
         if self._supervisor.status(entry, name).served:

@@ -9,6 +9,7 @@ request has them.
 from __future__ import annotations
 
 import itertools
+import logging
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -27,6 +28,8 @@ from server.ipc.messages import ChangeSlot, ChangeSlotReply
 from server.worker.channel import Channel
 from server.worker.prefix.file import Bounds, PrefixHead, read_state, write
 from server.worker.prefix.key import NO_ADAPTERS
+
+logger = logging.getLogger("corral.worker")
 
 
 class SlotStates(Protocol):
@@ -163,16 +166,30 @@ class SlotChanges:
     # --- both ------------------------------------------------------------------------------------------
 
     def _beside(self, wish: ChangeSlot, act: Callable[[ChangeSlot], None]) -> None:
-        self._disk.submit(lambda: self._guarded(wish, lambda: act(wish)))
+        self._disk.submit(lambda: self._on_disk(wish, lambda: act(wish)))
+
+    def _on_disk(self, wish: ChangeSlot, act: Callable[[], None]) -> None:
+        try:
+            self._guarded(wish, act)
+        except OSError:
+            pass  # the other side is gone: the inbox's thread hears it, too
+        except Exception as error:  # this thread's top: the client hears of a defect
+            logger.exception("slot %d could not be changed", wish.slot)
+            text = f"slot {wish.slot} could not be changed: {type(error).__name__}; the server's log has more"
+            self._fail(wish, Failure(id=wish.id, kind="server_error", message=text))
 
     def _guarded(self, wish: ChangeSlot, act: Callable[[], None]) -> None:
         """Do it, or answer with the reason why it can't be done."""
         try:
             act()
         except CorralError as error:
+            if error.public != error.message:
+                logger.warning("slot %d: %s", wish.slot, error.message)
             self._fail(wish, error_failure(wish.id, error))
         except (OSError, MemoryError) as error:
-            text = f"slot {wish.slot} could not be changed: {type(error).__name__} {error}"
+            logger.exception("slot %d could not be changed", wish.slot)
+            why = (error.strerror if isinstance(error, OSError) else None) or type(error).__name__
+            text = f"slot {wish.slot} could not be changed: {why}; the server's log has more"
             self._fail(wish, Failure(id=wish.id, kind="server_error", message=text))
 
     def _answer(self, wish: ChangeSlot, n_tokens: int, n_bytes: int = 0) -> None:

@@ -8,7 +8,7 @@ import queue
 import time
 from collections.abc import Callable
 
-from models.errors import CorralError, RequestError
+from models.errors import CorralError, RequestError, StoreError
 from server.engine.engine import Engine, EngineConfig
 from server.engine.event_factory import error_failure
 from server.engine.events import Failure, FailureKind
@@ -97,13 +97,15 @@ class Worker:
         try:
             loaded = self._load(self._spec, self._report_progress, self._outbox)
         except CorralError as error:
-            self._channel.send(LoadFailed(error.message, type(error).__name__))
+            if error.public != error.message:
+                logger.error("%s can't be loaded: %s", self._spec.name, error.message)  # noqa: TRY400 - it says all
+            self._channel.send(LoadFailed(error.public, type(error).__name__))
             return EXIT_LOAD_FAILED
         engine = open_engine(self._spec, loaded, self._pulse)
         self._loaded = True
         try:
             return self._serve_and_save(loaded, engine)
-        except OSError:
+        except ConnectionError:
             return EXIT_OK  # the socket closed: nobody is left to hear
         except Exception as error:  # the worker's top: requests hear of a defect
             logger.exception("the worker of %s failed", self._spec.name)
@@ -237,6 +239,10 @@ class Worker:
         try:
             adapters.load(message.adapter)
         except CorralError as error:
+            if isinstance(error, StoreError):
+                logger.error("an adapter can't be loaded: %s", error.message)  # noqa: TRY400 - it says all
+                self._channel.send(error_failure(message.id, error))
+                return
             refused = Failure(id=message.id, kind="invalid_request", message=error.message, param="path")
             self._channel.send(refused)
         else:

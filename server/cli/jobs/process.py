@@ -15,11 +15,13 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from models.errors import CorralError
+from models.errors import CorralError, DiskFull
 from models.paths import Paths
 from models.reference import ModelRef, canonical_type
 from models.store.store import ModelStore
 from quantize.control import JobControl, QuantizationProgress
+from server.engine.events import DISK_FULL
+from server.jobs.job import JOB_FAILED
 
 NICENESS = 15
 """Whoever is served goes first."""
@@ -50,7 +52,8 @@ def main() -> int:
     except CorralError as error:
         if discards.is_set():
             store.discard_interrupted(ref.name)
-        tell({"event": "error", "message": error.message})
+        code = DISK_FULL if isinstance(error, DiskFull) else JOB_FAILED
+        tell({"event": "error", "message": error.public, "code": code, "log": error.message})
         return 1
     tell({"event": "done", "result": result})
     return 0

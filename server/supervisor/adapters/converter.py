@@ -10,9 +10,9 @@ import hashlib
 import subprocess
 from pathlib import Path
 
-from models.errors import CheckpointError
-from models.machine.child_process import module_command
-from models.store.atomic_write import disk_errors
+from models.errors import CheckpointError, DiskFull, StoreError
+from models.machine.child_process import EXIT_DISK_FULL, EXIT_UNWRITABLE, module_command
+from models.store.atomic_write import FREE_SOME, IN_THE_LOG, disk_errors
 from models.store.fingerprint import fingerprint
 from models.version import VERSION
 
@@ -46,7 +46,7 @@ class AdapterConverter:
 
 
 def _convert(path: Path, base: Path, out: Path) -> None:
-    """Run the conversion. Raises CheckpointError with the last line that the process wrote."""
+    """Run the conversion. Raises CheckpointError or StoreError with the last line that it wrote."""
     command = module_command("quantize.adapter.convert", str(path), str(base), str(out))
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=TIMEOUT_S)
@@ -56,4 +56,9 @@ def _convert(path: Path, base: Path, out: Path) -> None:
         ) from error
     if done.returncode != 0:
         lines = done.stderr.strip().splitlines()
-        raise CheckpointError(lines[-1] if lines else f"converting {path} ended with {done.returncode}")
+        last = lines[-1] if lines else f"converting {path} ended with {done.returncode}"
+        if done.returncode == EXIT_DISK_FULL:
+            raise DiskFull(last, f"can't write the adapter: {FREE_SOME}")
+        if done.returncode == EXIT_UNWRITABLE:
+            raise StoreError(last, f"can't write the adapter; {IN_THE_LOG}")
+        raise CheckpointError(last)

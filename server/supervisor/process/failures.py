@@ -3,8 +3,16 @@
 from __future__ import annotations
 
 from models import errors
-from models.errors import CorralError, ModelLoadError, RequestError, WorkerBusy, WorkerDied, WorkerError
-from server.engine.events import Failure
+from models.errors import (
+    CorralError,
+    DiskFull,
+    ModelLoadError,
+    RequestError,
+    WorkerBusy,
+    WorkerDied,
+    WorkerError,
+)
+from server.engine.events import DISK_FULL, Failure
 from server.ipc.messages import LoadFailed
 from server.supervisor.process.exit_report import ExitReport
 
@@ -46,4 +54,6 @@ def error_of(failure: Failure) -> CorralError:
         return WorkerBusy(failure.message, failure.retry_after_s or 1.0)
     if failure.kind == "invalid_request":
         return RequestError(failure.message, failure.param, failure.code)
+    if failure.kind == "server_error":
+        return DiskFull(failure.message) if failure.code == DISK_FULL else CorralError(failure.message)
     return WorkerError(failure.message)

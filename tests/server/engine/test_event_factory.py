@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from models.errors import ContextLengthExceeded, CorralError, WorkerBusy
+from models.errors import ContextLengthExceeded, CorralError, DiskFull, WorkerBusy
 from server.engine.event_factory import (
     error_failure,
     prompt_scored_event,
@@ -13,6 +13,8 @@ from server.engine.event_factory import (
 from server.engine.events import TokenLogprob
 from server.engine.request import EngineRequest
 from server.engine.sequence import Sequence
+from server.openai.errors import from_failure
+from server.supervisor.process.failures import error_of
 from tests.server.engine.harness import group_of, request
 
 
@@ -113,3 +115,7 @@ def test_a_clients_error_names_its_parameter_and_ours_does_not() -> None:
 def test_a_machine_without_time_is_no_fault_of_the_request() -> None:
     failure = error_failure("x", WorkerBusy("the machine had no time", 5.0))
     assert (failure.kind, failure.retry_after_s) == ("busy", 5.0)
+def test_a_full_disk_is_told_without_its_path() -> None:
+    full = error_failure("x", DiskFull("no room in /home/me", "no room"))
+    assert (full.kind, full.code, full.message) == ("server_error", "disk_full", "no room")
+    assert (from_failure(full).status, type(error_of(full))) == (507, DiskFull)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from models.errors import StoreError
+from models.errors import DiskFull, StoreError
 from server.responses import store
 from server.responses.database import MOST_HISTORY_BYTES, StateDatabase
 from server.responses.read import HistoryWanted
@@ -148,8 +148,10 @@ def test_a_full_disk_is_an_error_that_says_so(tmp_path: Path) -> None:
     connection = connection_of(state)
     n_pages = connection.execute("PRAGMA page_count").fetchone()[0]
     connection.execute(f"PRAGMA max_page_count = {n_pages + 2}").fetchall()
-    with pytest.raises(StoreError, match="full"):
+    with pytest.raises(DiskFull, match="full") as caught:
         state.add(record("r2"), [item("i2", 200_000)])
+    assert str(tmp_path) in caught.value.message
+    assert str(tmp_path) not in caught.value.public
     assert ids_in(tmp_path / "state.sqlite") == ["r1"]
     state.close()
 

@@ -268,3 +268,11 @@ def test_templates_with_thoughts(template: str | None, expected: bool) -> None:
 def test_sizes() -> None:
     sizes = [parameter_size(n) for n in (0, 512, 7_300, 134_515_008, 8_030_261_248)]
     assert sizes == ["", "512", "7K", "134.52M", "8.0B"]
+
+
+async def test_a_pull_to_a_full_disk_is_a_507(caplog: pytest.LogCaptureFixture) -> None:
+    told = {"event": "error", "message": "no room", "code": "disk_full", "log": "no room in /home/me"}
+    failing = f"print({json.dumps(told)!r}, flush=True)\nsys.exit(1)"
+    whole = await pull(scripted(failing), model="org/one", stream=False)
+    assert (whole.status_code, whole.json()["error"]) == (507, "no room")
+    assert "no room in /home/me" in caplog.text

@@ -44,7 +44,12 @@ def test_a_refusal_is_the_error_it_names(kind: str, error_class: type[CorralErro
 
 @pytest.mark.parametrize(
     ("kind", "error_class"),
-    [("busy", WorkerBusy), ("invalid_request", RequestError), ("server_error", WorkerError)],
+    [
+        ("busy", WorkerBusy),
+        ("invalid_request", RequestError),
+        ("server_error", CorralError),
+        ("unavailable", WorkerError),
+    ],
 )
 def test_a_refused_call_is_raised_as_its_kind(kind: FailureKind, error_class: type[CorralError]) -> None:
     error = error_of(Failure(id="x", kind=kind, message="no", param="p", code="c", retry_after_s=3.0))
