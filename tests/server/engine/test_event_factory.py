@@ -115,6 +115,8 @@ def test_a_clients_error_names_its_parameter_and_ours_does_not() -> None:
 def test_a_machine_without_time_is_no_fault_of_the_request() -> None:
     failure = error_failure("x", WorkerBusy("the machine had no time", 5.0))
     assert (failure.kind, failure.retry_after_s) == ("busy", 5.0)
+
+
 def test_a_full_disk_is_told_without_its_path() -> None:
     full = error_failure("x", DiskFull("no room in /home/me", "no room"))
     assert (full.kind, full.code, full.message) == ("server_error", "disk_full", "no room")
