@@ -18,6 +18,7 @@ from typing import Any
 from models.errors import CorralError, DiskFull
 from models.paths import Paths
 from models.reference import ModelRef, canonical_type
+from models.store.atomic_write import disk_full
 from models.store.store import ModelStore
 from quantize.control import JobControl, QuantizationProgress
 from server.engine.events import DISK_FULL
@@ -48,7 +49,8 @@ def main() -> int:
     store = ModelStore(Paths.from_environment())
     try:
         ref = ModelRef.parse(wish["model"])
-        result = work(wish, ref, store, control_for(tell, cancel))
+        with disk_full(f"make {ref.name}", store.paths.home):
+            result = work(wish, ref, store, control_for(tell, cancel))
     except CorralError as error:
         if discards.is_set():
             store.discard_interrupted(ref.name)
