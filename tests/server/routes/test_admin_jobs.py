@@ -87,5 +87,6 @@ async def test_no_such_job_and_no_jobs_at_all(client: httpx.AsyncClient) -> None
     begun = (await client.post("/admin/models/pull", json={"model": "org/one"})).json()
     wrong = await client.get(f"/admin/jobs/{begun['id']}/events", headers={"Last-Event-ID": "x"})
     assert error_of(wrong)["param"] == "last-event-id"
+    assert events_in((await client.get(f"/admin/jobs/{begun['id']}/events")).text)[-1][1] == "done"
     async with client_for() as other:
         assert error_of(await other.get("/admin/jobs"))["code"] == "unsupported"
