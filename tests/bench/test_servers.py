@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import psutil
+
+from scripts.environment import ROOT
 
 MEASUREMENT = """
 import sys
@@ -22,7 +25,8 @@ with running(Server("plain", [sys.executable, "-m", "http.server", "{port}"], "/
 
 def test_a_sigterm_ends_the_servers_too(tmp_path: Path) -> None:
     command = [sys.executable, "-c", MEASUREMENT]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=tmp_path) as measurement:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=tmp_path, env=environment) as measurement:
         assert measurement.stdout is not None
         server = psutil.Process(int(measurement.stdout.readline()))
         try:
