@@ -20,6 +20,7 @@ from typing import Protocol
 
 from models.demo import DEMO_DIR
 from models.demo.training.corpus import Question, questions
+from models.machine.child_process import module_command
 
 TYPES = ("F16", "Q8_0", "Q5_K_M", "Q4_K_M")
 FORMS = ("vicuna", "alpaca")
@@ -133,7 +134,7 @@ def write_card(text: str, card: Path) -> None:
 def quantize(types: Sequence[str], out: Path) -> None:
     """Make the GGUF files with the project's own quantizer."""
     flags = [part for name in types for part in ("--type", name)]
-    command = [sys.executable, "-m", "server.cli", "quantize", "demo", "--out", str(out), *flags]
+    command = module_command("server.cli", "quantize", "demo", "--out", str(out), *flags)
     subprocess.run(command, check=True)
 
 

@@ -7,13 +7,13 @@ import json
 import os
 import platform
 import signal
-import sys
 from codecs import getincrementaldecoder
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from models.machine.child_process import module_command
 from server.toolbox.builtin.arguments import Arguments
 from server.toolbox.builtin.child import WORK
 from server.toolbox.tool import Tell, Tool, ToolCall, ToolFailure
@@ -54,7 +54,7 @@ class FileTool(Tool):
 
     async def call(self, call: ToolCall) -> dict[str, Any]:
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "server.toolbox.builtin.child"),
+            *module_command("server.toolbox.builtin.child"),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
         )

@@ -54,6 +54,16 @@ async def test_there_are_none_unless_asked_for() -> None:
             assert (response.status_code, error_of(response)["code"]) == (501, "tools_are_off")
 
 
+async def test_a_file_of_the_folder_in_which_the_server_runs_is_not_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "server.py").write_text("raise SystemExit('a stranger')")
+    monkeypatch.chdir(tmp_path)
+    async with tools_client(tools=("read_file",)) as client:
+        read = await call(client, "read_file", path=str(tmp_path / "server.py"))
+    assert "a stranger" in read["plain_text_response"]
+
+
 async def test_only_those_that_were_asked_for(tmp_path: Path) -> None:
     (tmp_path / "a").write_text("text")
     async with tools_client(tools=("read_file,get_info",)) as client:
