@@ -36,6 +36,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from bench.sigterm import ends_by_sigterm
 from models.errors import RequestError
 from models.machine.allowance import Allowance
 from models.machine.priority import take_what_is_left
@@ -226,30 +227,40 @@ async def measure(url: str, rounds: list[Round], clients: int, quiet_s: float = 
                     gaps.append(now - last)
                 last = now
 
+    others = multiprocessing.active_children()
     watching = asyncio.create_task(watch())
     loop, spawning = asyncio.get_running_loop(), multiprocessing.get_context("spawn")
     posting = ProcessPoolExecutor(1, spawning, stay_behind)
-    await loop.run_in_executor(posting, post_forms, url, [], clients)  # it is started before the first round
-    for parts in rounds:
-        for part, questions in parts.items():
-            begun, n_before = time.perf_counter(), len(gaps)
-            if part == "quiet":
-                await asyncio.sleep(quiet_s)
-            else:
-                answers = await loop.run_in_executor(posting, post_forms, url, questions, clients)
-                outcome.statuses += answers.statuses
-                outcome.unclear += answers.unclear
-            if watching.done():
-                watching.result()
-            kept, took_s = gaps[n_before:], time.perf_counter() - begun
-            outcome.gaps[part].append(kept)
-            print(
-                f"{part}: {len(questions)} forms, {took_s:.1f} s, {len(kept)} gaps, p50 "
-                f"{1e3 * percentile(kept, 0.5):.1f} ms, p99 {1e3 * percentile(kept):.1f} ms",
-                flush=True,
-            )
-    watching.cancel()
-    posting.shutdown()
+    try:
+        await loop.run_in_executor(
+            posting, post_forms, url, [], clients
+        )  # it is started before the first round
+        for parts in rounds:
+            for part, questions in parts.items():
+                begun, n_before = time.perf_counter(), len(gaps)
+                if part == "quiet":
+                    await asyncio.sleep(quiet_s)
+                else:
+                    answers = await loop.run_in_executor(posting, post_forms, url, questions, clients)
+                    outcome.statuses += answers.statuses
+                    outcome.unclear += answers.unclear
+                if watching.done():
+                    watching.result()
+                kept, took_s = gaps[n_before:], time.perf_counter() - begun
+                outcome.gaps[part].append(kept)
+                print(
+                    f"{part}: {len(questions)} forms, {took_s:.1f} s, {len(kept)} gaps, p50 "
+                    f"{1e3 * percentile(kept, 0.5):.1f} ms, p99 {1e3 * percentile(kept):.1f} ms",
+                    flush=True,
+                )
+    except BaseException:  # whoever ends this doesn't wait for the questions that are under way
+        for child in multiprocessing.active_children():
+            if child not in others:
+                child.kill()
+        raise
+    finally:
+        watching.cancel()
+        posting.shutdown()
     return outcome
 
 
@@ -263,6 +274,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--rounds", type=int, default=8)
     parser.add_argument("--clients", type=int, default=2)
     options = parser.parse_args(argv)
+    ends_by_sigterm()
     rounds = rounds_of(options.n, options.rounds)
     outcome = asyncio.run(measure(options.url, rounds, options.clients))
     print(f"statuses {dict(outcome.statuses)}; p99 of the gaps of all rounds:")

@@ -56,7 +56,7 @@ def write_atomically(path: Path, *parts: bytes | bytearray | memoryview, private
 def write_pieces_atomically(
     path: Path, pieces: Iterable[bytes | bytearray | memoryview], *, private: bool = False
 ) -> None:
-    """Do the same with pieces that are made one after the other, while those before are written."""
+    """Replace `path` by `pieces` as `write_atomically` does; each is made when those before are written."""
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}{TEMPORARY_SUFFIX}")
     try:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600 if private else 0o666)
