@@ -4,7 +4,7 @@ control.py      The control of a long job: its caller's callbacks and cancel eve
 adapter/        PEFT adapters: their configuration, and their conversion to GGUF adapters.
 allocation/     The allocation of types for a size that the user wants: each tensor's, so that the least is
                 lost.
-architectures/  The model families, one file each: hyper-parameters to GGUF keys, tensor names and transforms.
+architectures/  The model families, and what tells which one a checkpoint or a file is of.
 checkpoint/     Checkpoints on disk or on the Hub: named tensors, whatever their files and their encoding.
 evaluate/       The loss of a file: perplexity, KL divergence and agreement with a baseline, size and speed.
 gguf/           The parts of a GGUF file that need no tensor: header, general metadata, size label.

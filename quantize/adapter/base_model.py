@@ -14,8 +14,8 @@ from models.errors import CheckpointError, UnknownArchitecture
 from models.gguf.info import GGUFInfo
 from quantize.architectures.base.architecture import Architecture
 from quantize.architectures.base.config import ModelConfig
-from quantize.architectures.gemma import Gemma2
-from quantize.architectures.gemma3 import Gemma3
+from quantize.architectures.families.gemma import Gemma2
+from quantize.architectures.families.gemma3 import Gemma3
 from quantize.architectures.registry import ARCHITECTURES, families_by_gguf_name
 
 Fields = dict[str, Any]

@@ -1,41 +1,9 @@
-"""The model families, one file each: hyper-parameters to GGUF keys, tensor names and transforms.
+"""The model families, and what tells which one a checkpoint or a file is of.
 
-baichuan.py    Baichuan 1 and 2: Llama with q, k and v in one matrix, rotary or (13 B) with ALiBi.
-bert.py        BERT, RoBERTa and XLM-RoBERTa: embeddings, classifiers and rerankers, llama.cpp's `bert`.
-bloom.py       BLOOM: linear attention biases (ALiBi), a norm on the embedding, q, k and v fused head by head.
-chatglm.py     ChatGLM 2 and 3 and GLM-4 in their makers' own code: `ChatGLMModel` with names of its own.
-command_r.py   Command-R, Command-R+ and Aya (Cohere 1), and Command-R7B (Cohere 2).
-deepseek.py    DeepSeek's mixtures of experts: the first one (DeepSeek-MoE), and what those after it share
-               with it.
-deepseek2.py   DeepSeek-V2 (and Lite) and V3: latent attention, experts.
-falcon.py      Falcon 7B, 40B, 180B and 11B: attention and feed-forward side by side, few key-value heads.
-gemma.py       Gemma 1 and 2: norms whose weights are added to one, tied embeddings, GELU.
-gemma3.py      Gemma 3, text only: Gemma 2 with norms of queries and keys instead of soft caps.
-glm.py         GLM-4 as transformers has it: `GlmForCausalLM` (GLM-4-9B) and `Glm4ForCausalLM` (GLM-4-0414).
-gpt2.py        GPT-2: learned positions, layer norms, weights stored as columns (Conv1D).
-gptneox.py     GPT-NeoX and Pythia: attention and feed-forward side by side, heads rotated in part.
-granite.py     Granite 3: Llama with four multipliers; its mixtures of experts have gate and up in one matrix.
-internlm2.py   InternLM2 and 2.5: Llama with queries, keys and values of each group of heads fused in one
-               matrix.
-jina_bert.py   JinaBERT (Jina's embeddings v2, its rerankers v1): ALiBi for positions, gated feed-forward
-               layers.
-llama.py       Llama 1 to 3.x and the models made from them (Alpaca, Vicuna, Koala, WizardLM …), and Mistral.
-mixtral.py     Mixtral: Llama with a mixture of experts in each layer; `llama` in llama.cpp, too.
-mpt.py         MPT: linear attention biases (ALiBi) instead of positions, clipped q, k and v, mostly no
-               biases.
-nomic_bert.py  Nomic's BERT (nomic-embed-text v1 and v1.5): rotary positions, SwiGLU; v2: experts with GELU.
-olmo2.py       OLMo 2: norms behind attention and feed-forward, not before, and over all queries and keys.
-phi2.py        Phi-1, 1.5 and 2: attention and feed-forward side by side behind one norm, biases, partial
-               rotation.
-phi3.py        Phi-3, 3.5 and 4: fused matrices, and rotary factors for short and for long contexts.
-phi_moe.py     Phi-3.5-MoE: Phi-3's rotary factors and vocabulary, unfused attention with biases, experts.
-qwen2.py       Qwen 1.5 to 2.5, their mixtures of experts, and the models made from them.
-qwen3.py       Qwen 3 and its mixtures of experts: norms of each head's query and key instead of biases.
-registry.py    The list of all families, and the family of a checkpoint or of a GGUF file.
+refused.py     Models that are refused, by their `architectures` entries, with what they are.
+registry.py    The families, found in their folder, and the family of a checkpoint or of a GGUF file.
 requantize.py  The architecture of a GGUF model: its tensors under their own names, its metadata kept.
-smollm3.py     SmolLM3: Llama without rotation in every fourth layer.
-stablelm.py    StableLM 3B, StableLM 2 and StableCode: norms with shifts, partial rotation.
-starcoder2.py  StarCoder2: norms with shifts, a feed-forward without gate, biases everywhere.
-t5.py          T5 and its kin (Flan-T5, FastChat-T5, mT5, UMT5), encoder and decoder, or the encoder alone.
 base/          The parts of families: a base class for each shape of model, rules and transforms.
+families/      The model families: hyper-parameters to GGUF keys, tensor names and transforms, cousins in one
+               file.
 """

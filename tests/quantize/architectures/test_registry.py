@@ -7,6 +7,7 @@ from collections import Counter
 import pytest
 
 from models.errors import UnknownArchitecture
+from quantize.architectures.refused import REFUSED, UNKNOWN_TO_LLAMA_CPP
 from quantize.architectures.registry import (
     ARCHITECTURES,
     READING_BACK,
@@ -39,4 +40,23 @@ def test_an_unknown_architecture_is_named_and_so_are_those_known() -> None:
 @pytest.mark.parametrize("name", ["OPTForCausalLM", "OPTModel"])
 def test_opt_is_not_known_to_llama_cpp(name: str) -> None:
     with pytest.raises(UnknownArchitecture, match=rf"OPT \({name}\) is not known to llama.cpp"):
+        architecture_of({"architectures": [name]})
+
+
+def test_no_family_is_refused() -> None:
+    assert not set(known_architectures()) & {*REFUSED, *UNKNOWN_TO_LLAMA_CPP}
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("Eagle3LlamaForCausalLM", "a draft that guesses"),
+        ("PocketTTSModel", "speech"),
+        ("DotsOCRForCausalLM", "reads text from images"),
+        ("DreamModel", "diffusion"),
+        ("InternVisionModel", "the part of a model that sees"),
+    ],
+)
+def test_what_is_no_model_of_text_is_refused_by_what_it_is(name: str, kind: str) -> None:
+    with pytest.raises(UnknownArchitecture, match=f"{name} is .*{kind}.*; choose another model"):
         architecture_of({"architectures": [name]})

@@ -7,7 +7,7 @@ from typing import ClassVar
 from models.errors import CheckpointError
 from quantize.architectures.base.config import ModelConfig
 from quantize.architectures.base.llama_like import QKV, HeadDimKeys
-from quantize.architectures.llama import Llama
+from quantize.architectures.families.llama import Llama
 
 UNROTATED_PERIOD = 4
 """Every layer at a multiple of this number has no rotation, fixed in llama.cpp."""

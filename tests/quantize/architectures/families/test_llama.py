@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from models.errors import CheckpointError
-from quantize.architectures.llama import Llama, Mistral
+from quantize.architectures.families.llama import Llama, Mistral
 from quantize.architectures.registry import architecture_of
 from quantize.vocabulary.vocabulary import Token, TokenType, Vocabulary
 

@@ -9,7 +9,7 @@ from models.errors import CheckpointError
 from quantize.architectures.base.config import ModelConfig
 from quantize.architectures.base.gpt_like import GPTLike
 from quantize.architectures.base.rules import TensorRule, linear_rules, norm_rules
-from quantize.architectures.glm import GLM_TOKENS, missing_token_metadata
+from quantize.architectures.families.glm import GLM_TOKENS, missing_token_metadata
 from quantize.gguf.header import Metadata, boolean, float32, uint32
 from quantize.vocabulary.vocabulary import Vocabulary
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from quantize.architectures.stablelm import VectorPerRow
+from quantize.architectures.families.stablelm import VectorPerRow
 from quantize.checkpoint.source import Rows, TensorEntry, TensorSource
 from tests.quantize.architectures.base.test_decoder import rules_of
 

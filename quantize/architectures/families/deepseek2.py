@@ -18,7 +18,7 @@ from models.errors import CheckpointError
 from quantize.architectures.base.config import ModelConfig
 from quantize.architectures.base.rules import TensorRule, linear_rules, norm_rules
 from quantize.architectures.base.transform import Shape
-from quantize.architectures.deepseek import DeepseekExperts
+from quantize.architectures.families.deepseek import DeepseekExperts
 from quantize.checkpoint.source import Rows, TensorSource
 from quantize.gguf.header import Metadata, boolean, float32, uint32
 

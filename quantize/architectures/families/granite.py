@@ -15,7 +15,7 @@ from quantize.architectures.base.moe import (
     router_rule,
 )
 from quantize.architectures.base.rules import TensorRule
-from quantize.architectures.llama import Llama
+from quantize.architectures.families.llama import Llama
 from quantize.gguf.header import Metadata, float32, uint32
 
 # config.json → GGUF. Each is one where it isn't said.

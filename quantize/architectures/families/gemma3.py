@@ -13,7 +13,7 @@ from quantize.architectures.base.decoder import Decoder
 from quantize.architectures.base.rope import DEFAULT_THETA, LAYER_TYPES, Rope
 from quantize.architectures.base.rules import TensorRule, norm_rules
 from quantize.architectures.base.sliding_window import sliding_layers, sliding_window_metadata
-from quantize.architectures.gemma import ADD_ONE, Gemma2
+from quantize.architectures.families.gemma import ADD_ONE, Gemma2
 from quantize.gguf.header import Metadata, boolean, float32
 from quantize.vocabulary.vocabulary import Vocabulary
 

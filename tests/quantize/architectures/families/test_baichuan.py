@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from models.errors import CheckpointError
-from quantize.architectures.baichuan import UnitRows
 from quantize.architectures.base.transform import Same
+from quantize.architectures.families.baichuan import UnitRows
 from quantize.checkpoint.source import Rows, TensorEntry, TensorSource
 from tests.quantize.architectures.base.test_decoder import keys_of, of, rules_of
 

@@ -9,7 +9,7 @@ from quantize.architectures.base.config import ModelConfig
 from quantize.architectures.base.llama_like import HeadDimKeys
 from quantize.architectures.base.moe import expert_count_metadata, expert_rules, gated_matrices, router_rule
 from quantize.architectures.base.rules import TensorRule
-from quantize.architectures.llama import Llama
+from quantize.architectures.families.llama import Llama
 from quantize.gguf.header import Metadata
 
 

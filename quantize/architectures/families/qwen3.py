@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from quantize.architectures.base.llama_like import QKV, HeadDimKeys, LlamaLike
 from quantize.architectures.base.rules import TensorRule, norm_rules
-from quantize.architectures.qwen2 import Qwen2, Qwen2Moe
+from quantize.architectures.families.qwen2 import Qwen2, Qwen2Moe
 
 
 class HeadNorms(LlamaLike):

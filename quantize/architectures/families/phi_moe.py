@@ -11,7 +11,7 @@ from quantize.architectures.base.config import ModelConfig
 from quantize.architectures.base.moe import expert_rules, gated_matrices, router_rule
 from quantize.architectures.base.rope import ORIGINAL
 from quantize.architectures.base.rules import TensorRule, norm_rules
-from quantize.architectures.phi3 import Phi3
+from quantize.architectures.families.phi3 import Phi3
 from quantize.gguf.header import Metadata, uint32
 
 EXPERT_MATRICES = {"gate": "w1", "down": "w2", "up": "w3"}

@@ -12,7 +12,7 @@ from models.errors import CheckpointError
 from quantize.architectures.base.config import ModelConfig
 from quantize.architectures.base.encoder import Encoder
 from quantize.architectures.base.rules import TensorRule, linear_rules, norm_rules
-from quantize.architectures.bert import Bert
+from quantize.architectures.families.bert import Bert
 from quantize.gguf.header import Metadata, uint32
 from quantize.vocabulary.vocabulary import Vocabulary
 
