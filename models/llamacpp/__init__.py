@@ -37,6 +37,7 @@ spm_cuts.py          `SPMCuts`: cuts inside ordinary text for SentencePiece voca
                      the whole.
 text_cuts.py         `TextCuts`: the places where a text can be cut so that its parts have the tokens of the
                      whole.
+thread_cores.py      `ThreadCores`: a core of its own for each thread that computes.
 token_trie.py        `open_token_trie`: a vocabulary as llguidance reads it, for grammars that tokens must
                      follow.
 vocab.py             `Vocab`: a model's vocabulary, text to tokens and back (llama_vocab).

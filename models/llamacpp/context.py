@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -19,6 +19,7 @@ from models.llamacpp.eval_callback import MatmulObserver, observe
 from models.llamacpp.kv_cache import kv_type, no_context, require_memory
 from models.llamacpp.model import Model
 from models.llamacpp.sequences import Sequences
+from models.llamacpp.thread_cores import ThreadCores
 from models.pooling import POOLING_NAMES, PoolingName
 
 FlashAttention = Literal["auto", "on", "off"]
@@ -52,11 +53,12 @@ class Context(Sequences, Closing):
         embeddings: bool = False,
         pooling: PoolingName | None = None,
         observer: MatmulObserver | None = None,
+        cores: Sequence[int] = (),
     ) -> None:
         """Allocate `n_ctx` KV cells in all; without `kv_unified` each sequence has n_ctx / n_seq_max of them.
 
         llama.cpp rounds n_ctx up, see the property. `pooling`: of vectors, None for the file's own.
-        `observer` looks on at every decode, which costs time.
+        `observer` looks on at every decode, which costs time. `cores`: each of the `n_threads` stays on one.
         Raises ContextError with llama.cpp's reason, what the KV cache would need, and the fix.
         """
         if model.vocab_only:
@@ -93,6 +95,8 @@ class Context(Sequences, Closing):
         self.n_threads = n_threads
         self.n_threads_batch = n_threads_batch or n_threads
         self.embeddings = embeddings
+        self._cores = tuple(cores)
+        self._thread_cores: ThreadCores | None = None
         self._bind_functions()
         self._outputs: bytes = b""
         """One byte for each token of the last batch: 1 if it has output, else 0."""
@@ -121,6 +125,9 @@ class Context(Sequences, Closing):
         self._outputs = b""
         self._logits_view = None
         self._read_sizes(pointer)
+        if self._cores:
+            self._thread_cores = ThreadCores(self._cores)
+            self._thread_cores.attach(pointer, self.n_threads)
 
     def _read_sizes(self, pointer: int) -> None:
         """Take the sizes that llama.cpp has made of those requested."""
@@ -161,6 +168,9 @@ class Context(Sequences, Closing):
             self._memory = None
             if self._top_k is not None:
                 self._top_k.free()
+            if self._thread_cores is not None:
+                self._thread_cores.close()
+                self._thread_cores = None
 
     def decode(self, batch: TokenBatch) -> None:
         """Compute `batch` and add it to the KV cache; runs without the GIL.
@@ -191,6 +201,8 @@ class Context(Sequences, Closing):
         batch.native.n_tokens = batch.n_tokens
         lines = self._log.capture_from_now()
         status = function(pointer, batch.native)
+        if self._thread_cores is not None:
+            self._thread_cores.release()
         if status:
             raise decode_error(status, n_tokens=batch.n_tokens, n_ctx=self.n_ctx, lines=lines)
         if self._observer is not None:
@@ -288,6 +300,8 @@ class Context(Sequences, Closing):
 
     def set_n_threads(self, n_threads: int, n_threads_batch: int | None = None) -> None:
         self._native.llama_set_n_threads(self.pointer, n_threads, n_threads_batch or n_threads)
+        if self._thread_cores is not None:
+            self._thread_cores.attach(self.pointer, n_threads)
 
 
 def _check_positive(**sizes: int) -> None:

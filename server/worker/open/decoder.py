@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 
 from models.llamacpp.context import Context
+from models.llamacpp.thread_cores import cores_for
 from models.machine.host_memory import memory
 from server.engine.speculation.ngram import NgramProposer
 from server.engine.speculation.speculation import Speculation
@@ -91,14 +92,17 @@ def open_decoder(file: LoadedFile, listener: DecodeListener) -> LoadedModel:
 def open_context(file: LoadedFile) -> Context:
     """Open the context that all slots share. Raises ContextError."""
     options = file.spec.options
+    n_threads_batch = options.threads_batch or file.n_threads
+    on_cpu = file.model.n_gpu_layers == 0
     return Context(
         file.model,
+        cores=cores_for(file.n_threads, n_threads_batch) if on_cpu else (),
         n_ctx=file.placement.n_cells,
         n_batch=max(options.n_batch, options.parallel + 1),
         n_ubatch=options.n_ubatch,
         n_seq_max=options.parallel,
         n_threads=file.n_threads,
-        n_threads_batch=options.threads_batch or file.n_threads,
+        n_threads_batch=n_threads_batch,
         kv_unified=file.placement.layout == "unified",
         flash_attn=options.flash_attn,
         type_k=options.type_k,
