@@ -59,7 +59,7 @@ PLAIN_ATTENTION = _names(
     """
     baichuan bert bloom chatglm cohere2 command-r deepseek falcon gemma gemma2 gemma3 glm4 gpt2 gptneox
     granite granitemoe internlm2 jina-bert-v2 llama mpt nomic-bert nomic-bert-moe olmo2 phi2 phi3 phimoe
-    qwen2 qwen2moe qwen3 qwen3moe smollm3 stablelm starcoder2 t5 t5encoder
+    qwen2 qwen2moe qwen2vl qwen3 qwen3moe qwen3vl qwen3vlmoe smollm3 stablelm starcoder2 t5 t5encoder
     """
 )
 """The architectures all of whose layers attend, with projections that have the rows of their heads."""

@@ -15,6 +15,8 @@ from quantize.architectures.families.bert import Bert
 from quantize.architectures.families.chatglm import ChatGLM
 from quantize.architectures.families.deepseek2 import Deepseek2
 from quantize.architectures.families.llama import Llama
+from quantize.architectures.families.qwen2 import Qwen2
+from quantize.architectures.families.qwen_vl import Qwen2VL, Qwen3VLMoe
 from quantize.architectures.families.t5 import T5
 from quantize.architectures.refused import REFUSED, UNKNOWN_TO_LLAMA_CPP
 
@@ -42,6 +44,9 @@ READING_BACK: Final[Mapping[str, type[Architecture]]] = {
     "chatglm": ChatGLM,
     "deepseek2": Deepseek2,
     "llama": Llama,
+    "qwen2": Qwen2,
+    "qwen2vl": Qwen2VL,
+    "qwen3vlmoe": Qwen3VLMoe,
     "t5": T5,
 }
 """The family by which a GGUF file is read back, for each architecture that several families write."""
@@ -56,6 +61,8 @@ def architecture_of(config: Mapping[str, Any]) -> Architecture:
     name = fields.architecture()
     for family in ARCHITECTURES:
         if name in family.huggingface_names:
+            for section in family.sections:
+                fields = fields.with_section(section, family.kept_fields)
             return family(fields.with_aliases(family.aliases))
     known = ", ".join(known_architectures())
     if name in UNKNOWN_TO_LLAMA_CPP:

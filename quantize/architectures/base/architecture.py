@@ -58,6 +58,15 @@ class Architecture(ABC):
     )
     """The endings of tensors that old checkpoints carry and no one needs: buffers of computed numbers."""
 
+    ignored_prefixes: ClassVar[tuple[str, ...]] = ()
+    """The beginnings, without `model.`, of tensors that belong to another part: one that sees or hears."""
+
+    sections: ClassVar[tuple[str, ...]] = ()
+    """The sections of config.json, each in the one before, that lead to the text model, if they are there."""
+
+    kept_fields: ClassVar[tuple[str, ...]] = ()
+    """The fields beside those sections that the family reads, too."""
+
     added_token_rules: ClassVar[AddedTokenRules] = COMMON
     """The family's treatment of tokens that were added to a SentencePiece model."""
 
@@ -110,7 +119,9 @@ class Architecture(ABC):
 
     def is_needless(self, name: str) -> bool:
         """Tell whether a tensor that no rule reads may be left out, by its usual name."""
-        return f".{name}".endswith(self.ignored_suffixes)
+        return f".{name}".endswith(self.ignored_suffixes) or name.removeprefix("model.").startswith(
+            self.ignored_prefixes
+        )
 
     def is_spelling_of(self, name: str, known: str) -> bool:
         """Tell whether a checkpoint's tensor has the name `known` of the rules, with or without prefix."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Final, TypeVar
 
 from models.errors import CheckpointError
@@ -134,12 +134,12 @@ class ModelConfig:
         """Return the field as it is, None where there is none, for comparing it with a value."""
         return self._get(name)
 
-    def with_section(self, name: str) -> ModelConfig:
-        """Return section `name`, if there is one, for the whole; of the outer fields only OUTER remain."""
+    def with_section(self, name: str, kept: Collection[str] = ()) -> ModelConfig:
+        """Return section `name`, if there is one, for the whole; of the rest OUTER and `kept` remain."""
         inner = self.section(name)
         if inner is None:
             return self
-        outer = {name: value for name, value in self._fields.items() if name in OUTER}
+        outer = {name: value for name, value in self._fields.items() if name in OUTER or name in kept}
         return ModelConfig({**inner._fields, **outer}, self._where)
 
     def under(self, other: ModelConfig | None) -> ModelConfig:

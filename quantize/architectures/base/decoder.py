@@ -20,6 +20,18 @@ from quantize.gguf.header import Metadata, float32, uint32
 
 GELU_TANH: Final = ("gelu_new", "gelu_pytorch_tanh", "gelu_fast")
 SILU: Final = ("silu", "swish")
+SEEING_AND_HEARING: Final = (
+    "visual.",
+    "vision_model.",
+    "vision_tower.",
+    "audio_tower.",
+    "multi_modal_projector.",
+    "talker.",
+    "code2wav.",
+    "token2wav.",
+)
+"""The beginnings of tensors' names in the parts of models that see, hear or speak."""
+
 NESTED: Final = re.compile(r"^(model\.)?language_model\.(?:model\.(?=model\.))?")
 """The beginning of the text model's names in checkpoints of models that see or hear, too."""
 
@@ -44,6 +56,9 @@ class Decoder(Architecture):
 
     default_tied: ClassVar[bool | None] = False
     """True if the embedding is the output matrix where config.json is silent."""
+
+    headless_names: ClassVar[tuple[str, ...]] = ()
+    """The `architectures` entries of models that may be without an output matrix, as those of vectors are."""
 
     needs_output: ClassVar[bool] = False
     """True if llama.cpp requires an output matrix in the file, also where the embedding is it."""
@@ -162,7 +177,8 @@ class Decoder(Architecture):
         """Return the rule of the output matrix; a tied one that was saved is kept: it may be trained."""
         rule = TensorRule("output.weight", (f"{self.head_name}.weight",), shape)
         if not self.is_tied:
-            return [rule]
+            headless = self.config.architecture() in self.headless_names
+            return [dataclasses.replace(rule, optional=headless)]
         if self.needs_output:
             embedding = dataclasses.replace(rule, sources=(f"{self.embedding_name}.weight",))
             return [dataclasses.replace(rule, others=(embedding,))]

@@ -12,7 +12,7 @@ import numpy as np
 
 from models.errors import CheckpointError
 from quantize.architectures.base.config import ModelConfig
-from quantize.gguf.header import Metadata, float32, string, uint32
+from quantize.gguf.header import Metadata, ValueType, array, float32, string, uint32
 
 DEFAULT_THETA = 10000.0
 """The base of the rotation that transformers and llama.cpp assume."""
@@ -85,6 +85,18 @@ class Rope:
             del keys[f"{prefix}.rope.freq_base"]
         return keys
 
+    def section_metadata(self, prefix: str, default: tuple[int, ...] = ()) -> Metadata:
+        """Return the key of M-RoPE: so many pairs of each head turn with time, height, width and nothing.
+
+        A text's tokens have the same number for each, so that they turn as by the usual rotation.
+        """
+        given = self.parameters.numbers("mrope_section")
+        pairs = default if given is None else tuple(int(n) for n in given)
+        if not pairs:
+            return {}
+        sections = (*pairs, 0, 0, 0, 0)[:4]
+        return {f"{prefix}.rope.dimension_sections": array(ValueType.INT32, sections)}
+
     def metadata(self, prefix: str, context_length: int) -> Metadata:
         """Return GGUF keys under `prefix`. Raises CheckpointError on a scaling that llama.cpp doesn't know.
 
@@ -95,7 +107,7 @@ class Rope:
         keys: Metadata = {f"{prefix}.rope.freq_base": float32(self.theta)}
         scaling = f"{prefix}.rope.scaling"
         match self.kind:
-            case "default" | "dynamic" | "llama3":
+            case "default" | "dynamic" | "llama3" | "mrope":
                 pass
             case "linear":
                 keys[f"{scaling}.type"] = string("linear")

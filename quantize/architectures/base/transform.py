@@ -120,6 +120,31 @@ class SliceOfEach:
 
 
 @dataclass(frozen=True)
+class ColumnsOfEach:
+    """Columns [first, first + n) of the `of` columns of each matrix in a tensor of three axes, as rows.
+
+    For experts that are saved transposed. Whole matrices at a time, as they are stored.
+    """
+
+    first: int
+    n: int
+    of: int
+
+    @property
+    def row_step(self) -> int:
+        return self.n
+
+    def source_shapes(self, shape: Shape) -> tuple[Shape, ...]:
+        return ((shape[0], shape[2], self.of),)
+
+    def read(self, source: TensorSource, names: Sequence[str], start: int, stop: int) -> Rows:
+        matrices = source.rows(names[0], start // self.n, -(-stop // self.n))
+        columns = matrices[:, :, self.first : self.first + self.n].swapaxes(1, 2)
+        at = start // self.n * self.n
+        return columns.reshape(-1, matrices.shape[1])[start - at : stop - at]
+
+
+@dataclass(frozen=True)
 class Runs:
     """Runs of rows [first, stop) of a tensor that has `of` rows, one below the other: heads put in order."""
 

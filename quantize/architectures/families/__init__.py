@@ -33,6 +33,7 @@ phi3.py        Phi-3, 3.5 and 4: fused matrices, and rotary factors for short an
 phi_moe.py     Phi-3.5-MoE: Phi-3's rotary factors and vocabulary, unfused attention with biases, experts.
 qwen2.py       Qwen 1.5 to 2.5, their mixtures of experts, and the models made from them.
 qwen3.py       Qwen 3 and its mixtures of experts: norms of each head's query and key instead of biases.
+qwen_vl.py     Qwen's models that see, and Omni, which also hears and speaks: their text models, with M-RoPE.
 smollm3.py     SmolLM3: Llama without rotation in every fourth layer.
 stablelm.py    StableLM 3B, StableLM 2 and StableCode: norms with shifts, partial rotation.
 starcoder2.py  StarCoder2: norms with shifts, a feed-forward without gate, biases everywhere.

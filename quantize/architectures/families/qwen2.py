@@ -10,7 +10,8 @@ from typing import ClassVar
 
 from models.errors import CheckpointError
 from quantize.architectures.base.config import ModelConfig
-from quantize.architectures.base.llama_like import QKV, LlamaLike
+from quantize.architectures.base.decoder import SEEING_AND_HEARING
+from quantize.architectures.base.llama_like import QKV, HeadDimKeys, LlamaLike
 from quantize.architectures.base.moe import (
     PROJECTIONS,
     expert_count_metadata,
@@ -24,10 +25,18 @@ from quantize.gguf.header import Metadata, uint32
 
 
 class Qwen2(LlamaLike):
-    """Qwen2ForCausalLM: biases of queries, keys and values."""
+    """Qwen2ForCausalLM: biases of queries, keys and values.
+
+    Qwen2Model may lack an output matrix; the two that hear have Qwen2's text model in `text_config`.
+    """
 
     gguf_name = "qwen2"
-    huggingface_names: ClassVar[tuple[str, ...]] = ("Qwen2ForCausalLM",)
+    huggingface_names: ClassVar[tuple[str, ...]] = (
+        "Qwen2ForCausalLM",
+        "Qwen2Model",
+        "Qwen2AudioForConditionalGeneration",
+        "AudioFlamingo3ForConditionalGeneration",
+    )
     defaults: ClassVar[dict[str, int]] = {
         "vocab_size": 151936,
         "hidden_size": 4096,
@@ -39,6 +48,33 @@ class Qwen2(LlamaLike):
     }
     biases: ClassVar[dict[str, tuple[str, bool]]] = dict.fromkeys(QKV, ("qkv_bias", True))
     refused_flags: ClassVar[dict[str, str]] = {"use_sliding_window": "attends to everything"}
+    headless_names: ClassVar[tuple[str, ...]] = ("Qwen2Model",)
+    sections: ClassVar[tuple[str, ...]] = ("text_config",)
+    ignored_prefixes: ClassVar[tuple[str, ...]] = SEEING_AND_HEARING
+
+
+class Kormo(Qwen2):
+    """KORMoForCausalLM: other names of the norms, and usually no biases."""
+
+    huggingface_names: ClassVar[tuple[str, ...]] = ("KORMoForCausalLM",)
+    defaults: ClassVar[dict[str, int]] = {
+        "vocab_size": 112576,
+        "hidden_size": 6144,
+        "intermediate_size": 21504,
+        "num_hidden_layers": 48,
+        "num_attention_heads": 40,
+        "num_key_value_heads": 8,
+        "head_dim": 128,
+        "max_position_embeddings": 131072,
+    }
+    default_theta = 5e5
+    default_epsilon = 1e-5
+    norms: ClassVar[dict[str, str]] = {
+        "attn_norm": "pre_attention_layernorm",
+        "ffn_norm": "pre_mlp_layernorm",
+    }
+    biases: ClassVar[dict[str, tuple[str, bool]]] = dict.fromkeys(QKV, ("attention_bias", False))
+    head_dim_keys: ClassVar[HeadDimKeys] = "always"
 
 
 class Qwen2Moe(Qwen2):
@@ -61,18 +97,16 @@ class Qwen2Moe(Qwen2):
     }
     needs_output = True
     null_kv_heads = False
+    default_normalizes: ClassVar[bool] = False
+    """`norm_topk_prob` where config.json is silent."""
+
     normalizes_weights: ClassVar[bool] = False
     """True if llama.cpp makes the used experts' weights sum to one."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)
         require_experts_everywhere(config)
-        if config.flag("norm_topk_prob", False) != self.normalizes_weights:
-            expected = "true" if self.normalizes_weights else "false"
-            raise CheckpointError(
-                f"config.json has another norm_topk_prob than {expected}, which is all that llama.cpp's "
-                f"`{self.gguf_name}` computes"
-            )
+        self.check_weights()
         n_expert = config.optional_size("num_local_experts") or self.size("num_experts")
         self.hyperparameters = dataclasses.replace(self.hyperparameters, n_expert=n_expert)
 
@@ -84,6 +118,18 @@ class Qwen2Moe(Qwen2):
             shared = self.size("shared_expert_intermediate_size")
             keys[f"{self.gguf_name}.expert_shared_feed_forward_length"] = uint32(shared)
         return keys
+
+    def check_weights(self) -> None:
+        """Check the weights of the used experts.
+
+        Raises CheckpointError: they are normalized, or aren't, other than in llama.cpp.
+        """
+        if self.config.flag("norm_topk_prob", self.default_normalizes) != self.normalizes_weights:
+            expected = "true" if self.normalizes_weights else "false"
+            raise CheckpointError(
+                f"config.json has another norm_topk_prob than {expected}, which is all that llama.cpp's "
+                f"`{self.gguf_name}` computes"
+            )
 
     @property
     def has_shared_expert(self) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from quantize.architectures.base.decoder import SEEING_AND_HEARING
 from quantize.architectures.base.llama_like import QKV, HeadDimKeys, LlamaLike
 from quantize.architectures.base.rules import TensorRule, norm_rules
 from quantize.architectures.families.qwen2 import Qwen2, Qwen2Moe
@@ -24,10 +25,16 @@ class HeadNorms(LlamaLike):
 
 
 class Qwen3(HeadNorms, Qwen2):
-    """Qwen3ForCausalLM."""
+    """Qwen3ForCausalLM, and the text model of StepVLForConditionalGeneration."""
 
     gguf_name = "qwen3"
-    huggingface_names: ClassVar[tuple[str, ...]] = ("Qwen3ForCausalLM",)
+    huggingface_names: ClassVar[tuple[str, ...]] = (
+        "Qwen3ForCausalLM",
+        "Qwen3Model",
+        "StepVLForConditionalGeneration",
+    )
+    ignored_prefixes: ClassVar[tuple[str, ...]] = (*SEEING_AND_HEARING, "vit_large_projector.")
+    headless_names: ClassVar[tuple[str, ...]] = ("Qwen3Model",)
     defaults: ClassVar[dict[str, int]] = {**Qwen2.defaults, "head_dim": 128}
     head_dim_keys: ClassVar[HeadDimKeys] = "always"
 

@@ -93,9 +93,10 @@ def decode_with_transformers(directory: Path) -> dict[str, Any]:
     import torch
     import transformers
 
-    model = transformers.AutoModelForCausalLM.from_pretrained(
-        directory, dtype=torch.float32, attn_implementation="eager"
-    ).eval()
+    name = json.loads((directory / "config.json").read_text(encoding="utf-8"))["architectures"][0]
+    sees_or_hears = name.endswith("ForConditionalGeneration")
+    family = getattr(transformers, name) if sees_or_hears else transformers.AutoModelForCausalLM
+    model = family.from_pretrained(directory, dtype=torch.float32, attn_implementation="eager").eval()
     tokens: list[int] = []
     with torch.no_grad():
         first = logits = model(torch.tensor([PROMPT])).logits[0, -1]
