@@ -41,7 +41,7 @@ WHOLE_ROTATION = _names(
     apertus arcee arctic baichuan chameleon codeshell cogvlm cohere2moe dbrx deci deepseek dots1 dream
     ernie4_5 ernie4_5-moe exaone exaone-moe exaone4 falcon granite granite_swa granitemoe graniteswitch
     grok grovemoe hunyuan-dense hunyuan-moe hunyuan_vl hy_v3 internlm2 jais2 llada llada-moe llama
-    llama-embed llama4 maincoder mellum minicpm minimax-01 minimax-m2 mistral3 nemotron olmo olmo2 olmoe
+    llama-embed llama4 maincoder mellum minicpm mistral3 olmo olmo2 olmoe
     orion paddleocr pangu-embedded plamo pockettts qwen2 qwen2moe qwen2vl qwen3 qwen3moe qwen3vl
     qwen3vlmoe rnd1 seed_oss smallthinker smollm3 starcoder2 talkie xverse
     """
@@ -57,12 +57,22 @@ DEFAULT_GATING = _names(
 
 PLAIN_ATTENTION = _names(
     """
-    baichuan bert bloom chatglm cohere2 command-r deepseek falcon gemma gemma2 gemma3 glm4 gpt2 gptneox
-    granite granitemoe internlm2 jina-bert-v2 llama mpt nomic-bert nomic-bert-moe olmo2 phi2 phi3 phimoe
-    qwen2 qwen2moe qwen2vl qwen3 qwen3moe qwen3vl qwen3vlmoe smollm3 stablelm starcoder2 t5 t5encoder
+    baichuan bailingmoe bailingmoe2 bert bloom chatglm cohere2 command-r deepseek falcon gemma gemma2
+    gemma3 glm4 gpt2 gptneox granite granitemoe internlm2 jina-bert-v2 laguna llama minicpm minimax-m2
+    minimax-m3 mpt nomic-bert nomic-bert-moe olmo2 phi2 phi3 phimoe qwen2 qwen2moe qwen2vl qwen3 qwen3moe
+    qwen3vl qwen3vlmoe smollm3 stablelm starcoder2 t5 t5encoder
     """
 )
 """The architectures all of whose layers attend, with projections that have the rows of their heads."""
+
+LATENT_ATTENTION = _names("deepseek2 deepseek32 glm-dsa minicpm3 plm")
+"""The architectures whose keys and values are made from a latent vector, with a rotated part beside it."""
+
+INDEXED_ATTENTION = _names("deepseek32 glm-dsa")
+"""Those of them in which an indexer's heads choose the tokens, rotated by a Hadamard matrix."""
+
+BLOCK_INDEXER = ("head_count", "key_length", "top_k", "block_size", "local_blocks")
+"""The numbers of an indexer that chooses blocks of tokens."""
 
 GATING_FUNCTIONS = range(1, 5)
 """llama.cpp's gating functions: softmax, sigmoid, softmax of the chosen, square root of softplus."""
@@ -75,8 +85,12 @@ def architecture_faults(keys: Hyperparameters, tensors: Sequence[GGUFTensor]) ->
     yield from _gating_faults(keys)
     if keys.prefix in PLAIN_ATTENTION:
         yield from _plain_attention_faults(keys, tensors)
-    if keys.prefix == "deepseek2":
+    if keys.prefix in LATENT_ATTENTION:
         yield from _latent_attention_faults(keys)
+    if keys.prefix in INDEXED_ATTENTION:
+        yield from _indexer_faults(keys)
+    if keys.prefix == "minimax-m3":
+        yield from _count_faults(keys, [f"attention.indexer.{key}" for key in BLOCK_INDEXER])
     if keys.prefix == "jina-bert-v2":
         yield from _gated_feed_forward_faults(keys, tensors)
 
@@ -151,6 +165,24 @@ def _latent_attention_faults(keys: Hyperparameters) -> Iterator[str]:
             f"{keys.name('attention.key_length')} and value_length are {keys.key_length} and "
             f"{keys.value_length}; by kv_lora_rank and rope.dimension_count {rank + rotated} and {rank}"
         )
+
+
+def _indexer_faults(keys: Hyperparameters) -> Iterator[str]:
+    """Yield what is wrong with an indexer's heads, and with the layers that have one."""
+    size = keys.integer("attention.indexer.key_length") or 0
+    if size < max(64, keys.rotated) or size.bit_count() != 1:
+        yield (
+            f"{keys.name('attention.indexer.key_length')} is {size} (a power of two, 64 or more, and not "
+            "less than rope.dimension_count)"
+        )
+    yield from _count_faults(keys, ["attention.indexer.head_count", "attention.indexer.top_k"])
+
+
+def _count_faults(keys: Hyperparameters, names: Sequence[str]) -> Iterator[str]:
+    for name in names:
+        given = keys.integer(name) or 0
+        if given < 1:
+            yield f"{keys.name(name)} is {given} (1 or more)"
 
 
 def _gated_feed_forward_faults(keys: Hyperparameters, tensors: Sequence[GGUFTensor]) -> Iterator[str]:

@@ -11,6 +11,7 @@ import quantize.architectures.families as folder
 from models.errors import UnknownArchitecture
 from quantize.architectures.base.architecture import Architecture
 from quantize.architectures.base.config import ModelConfig
+from quantize.architectures.families.bailing import Bailing2
 from quantize.architectures.families.bert import Bert
 from quantize.architectures.families.chatglm import ChatGLM
 from quantize.architectures.families.deepseek2 import Deepseek2
@@ -40,6 +41,7 @@ ARCHITECTURES: Final[tuple[type[Architecture], ...]] = _families()
 """Every family: each class in `families/` that has `huggingface_names` of its own."""
 
 READING_BACK: Final[Mapping[str, type[Architecture]]] = {
+    "bailingmoe2": Bailing2,
     "bert": Bert,
     "chatglm": ChatGLM,
     "deepseek2": Deepseek2,

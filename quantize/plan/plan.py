@@ -157,6 +157,10 @@ def _plan_file(
     as_converted = [(tensor.name, tensor.ne, _source_type(tensor, converted)) for tensor in tensors]
     try:
         ftype, ggml_types = tensor_types(choice, architecture.hyperparameters, type_, as_converted)
+        if type_ == converted:  # llama.cpp's converter keeps more tensors in F32 than its type rules do
+            ggml_types = [
+                GGML_TYPES["F32"] if t.f32 else kind for t, kind in zip(tensors, ggml_types, strict=True)
+            ]
         sizes = tuple(tensor_size(kind, t.ne) for kind, t in zip(ggml_types, tensors, strict=True))
     except LlamaCppError as error:
         raise QuantizationError(f"{type_} can't be planned: {error.message}") from error

@@ -1,7 +1,6 @@
 """Where llama.cpp's converter, as in llama-cpp-python 0.3.36, can't convert a family at all: made to work.
 
-Both are slips in generators, and what is meant is plain: these two families are compared with the converter
-as repaired here.
+What is meant is plain: these families are compared with the converter as repaired here.
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ def repair_converter() -> None:
     """Needs llama.cpp's source tree on `sys.path`."""
     _repair_baichuan(importlib.import_module("conversion.baichuan").BaichuanModel)
     _repair_stablelm(importlib.import_module("conversion.stablelm").StableLMModel)
+    _repair_deepseek32(importlib.import_module("conversion.deepseek").DeepseekV32Model)
 
 
 def _repair_baichuan(family: Any) -> None:
@@ -40,3 +40,8 @@ def _repair_stablelm(family: Any) -> None:
             yield from stacked
 
     family.modify_tensors = modify_tensors
+
+
+def _repair_deepseek32(family: Any) -> None:
+    """The tokenizer is asked whether it adds bos, which transformers 5 doesn't tell of a tokenizer.json."""
+    family.set_vocab = family._set_vocab_gpt2

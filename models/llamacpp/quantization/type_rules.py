@@ -30,6 +30,40 @@ _QUANT_FREE = "_Z16llama_quant_freeP19quantize_state_impl"
 
 _ATTENTION_V = ("attn_qkv.weight", "attn_kv_b.weight", "attn_v.weight")
 _WIDER = {"Q4_0": "Q4_1", "Q5_0": "Q5_1"}
+
+NEWER_ARCHITECTURES = frozenset(
+    {
+        "bailingmoe3",
+        "cohere2moe",
+        "deepseek32",
+        "deepseek4",
+        "dflash",
+        "dots3note",
+        "eagle3",
+        "gemma4-assistant",
+        "glm5-next",
+        "granite_swa",
+        "graniteswitch",
+        "hrm_text",
+        "hy_v3",
+        "hy_v4",
+        "kimi-k3",
+        "laguna",
+        "maple",
+        "mellum",
+        "minimax-01",
+        "minimax-m3",
+        "muse-glimmer",
+        "nanbeige",
+        "pockettts",
+        "qwen3tts",
+        "qwen4exp",
+        "spark2_5",
+        "talkie",
+    }
+)
+"""llama.cpp's architectures that the `gguf` package, an older one, doesn't list."""
+
 _LAYER = re.compile(r"blk\.(\d+)\.")
 
 
@@ -232,7 +266,8 @@ def _check_description(description: ModelDescription) -> None:
 def _architectures() -> frozenset[str]:
     from gguf.constants import MODEL_ARCH_NAMES
 
-    return frozenset(MODEL_ARCH_NAMES.values()) - {"gptj"}  # a name without a model class in llama.cpp
+    known = frozenset(MODEL_ARCH_NAMES.values()) - {"gptj"}  # a name without a model class in llama.cpp
+    return known | NEWER_ARCHITECTURES
 
 
 def _check_tensor(description: ModelDescription, name: str, ne: Sequence[int], source_type: int) -> None:

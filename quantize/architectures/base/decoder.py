@@ -35,6 +35,9 @@ SEEING_AND_HEARING: Final = (
 NESTED: Final = re.compile(r"^(model\.)?language_model\.(?:model\.(?=model\.))?")
 """The beginning of the text model's names in checkpoints of models that see or hear, too."""
 
+LAYER: Final = re.compile(r"(?:model\.)?layers\.(\d+)\.")
+"""The beginning of a layer's names, with its number."""
+
 
 class Decoder(Architecture):
     """A decoder with grouped-query attention and rotary positions."""
@@ -79,6 +82,12 @@ class Decoder(Architecture):
 
     own_head_dim: ClassVar[bool] = False
     """True if llama.cpp lets heads be of another size than the embedding's share."""
+
+    needless_parts: ClassVar[tuple[str, ...]] = ()
+    """The beginnings of the names of tensors that aren't the text model's: a vision tower, a projector."""
+
+    may_predict_further: ClassVar[bool] = False
+    """True if checkpoints may have layers behind the last one, which predict further tokens; none is kept."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)
@@ -193,8 +202,16 @@ class Decoder(Architecture):
         return super().usual_name(NESTED.sub(r"\1", name))
 
     def is_needless(self, name: str) -> bool:
-        """Tell whether no one needs a tensor: a tied output matrix for which llama.cpp has no place."""
-        return name in self.tied_names or super().is_needless(name)
+        """Tell whether no one needs a tensor.
+
+        These are a tied output matrix for which llama.cpp has no place, `needless_parts`, and layers that
+        predict further tokens.
+        """
+        if name in self.tied_names or name.removeprefix("model.").startswith(self.needless_parts):
+            return True
+        layer = LAYER.match(name) if self.may_predict_further else None
+        further = layer is not None and int(layer[1]) >= self.hyperparameters.n_layer
+        return further or super().is_needless(name)
 
     def require_tied(self) -> None:
         """Check that the embedding is the output matrix.

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from models.errors import CheckpointError
+from quantize.architectures.base.config import ModelConfig
 from quantize.architectures.base.rules import TensorRule
 from quantize.architectures.base.transform import Same, Slice, SliceOfEach, Stack, Transform
 from quantize.gguf.header import Metadata, uint32
@@ -36,6 +38,23 @@ FUSED = {"gate": "gate_up_proj", "up": "gate_up_proj", "down": "down_proj"}
 def expert_count_metadata(prefix: str, n_expert: int, n_used: int) -> Metadata:
     """Return the keys of the number of experts, and of those used for a token."""
     return {f"{prefix}.expert_count": uint32(n_expert), f"{prefix}.expert_used_count": uint32(n_used)}
+
+
+def leading_dense_layers(config: ModelConfig) -> int | None:
+    """Return the number of dense layers at the start by `mlp_layer_types`; None where config.json has none.
+
+    Raises CheckpointError: dense layers behind the first one with experts, which llama.cpp has no key for.
+    """
+    kinds = config.texts("mlp_layer_types")
+    if kinds is None:
+        return None
+    n_dense = next((place for place, kind in enumerate(kinds) if kind != "dense"), len(kinds))
+    if set(kinds[n_dense:]) - {"sparse"}:
+        raise CheckpointError(
+            f"mlp_layer_types in config.json has {', '.join(sorted(set(kinds)))} in an order that llama.cpp "
+            "can't describe; it has dense layers at the start and sparse ones behind them"
+        )
+    return n_dense
 
 
 def router_rule(target: str, source: str, shape: tuple[int, ...]) -> TensorRule:

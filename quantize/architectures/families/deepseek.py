@@ -14,6 +14,7 @@ from quantize.architectures.base.moe import (
     expert_count_metadata,
     expert_rules,
     gated_matrices,
+    leading_dense_layers,
     plain_rules,
     router_rule,
 )
@@ -29,6 +30,9 @@ class DeepseekExperts(Decoder):
 
     default_gating: ClassVar[str | None] = None
     """The function that weighs experts where config.json is silent; None leaves it to llama.cpp."""
+
+    reads_layer_types: ClassVar[bool] = False
+    """True if `mlp_layer_types` of config.json says which layers are dense, where it is there."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)
@@ -46,6 +50,9 @@ class DeepseekExperts(Decoder):
         n_layer, n_expert = self.hyperparameters.n_layer, self.hyperparameters.n_expert
         if not n_expert:
             return n_layer
+        listed = leading_dense_layers(self.config) if self.reads_layer_types else None
+        if listed is not None:
+            return listed
         return self.config.count("first_k_dense_replace", self.defaults.get("first_k_dense_replace", 0))
 
     @property

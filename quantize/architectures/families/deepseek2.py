@@ -9,7 +9,6 @@ file describes one key-value head as wide as the latent vector.
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -80,6 +79,7 @@ class Deepseek2(DeepseekExperts):
     aliases: ClassVar[Mapping[str, str]] = {"num_experts": "n_routed_experts"}
     default_epsilon = 1e-6
     own_head_dim = True
+    may_predict_further = True
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)
@@ -96,12 +96,6 @@ class Deepseek2(DeepseekExperts):
     def _kv_heads(self, n_head: int) -> int:
         """Return as many as heads: each makes its keys and values from the latent vector."""
         return n_head
-
-    def is_needless(self, name: str) -> bool:
-        """Tell whether no one needs a tensor: that of a layer which predicts further tokens."""
-        layer = re.match(r"(?:model\.)?layers\.(\d+)\.", name)
-        predicts_further = layer is not None and int(layer[1]) >= self.hyperparameters.n_layer
-        return predicts_further or super().is_needless(name)
 
     def metadata(self) -> Metadata:
         h, prefix = self.hyperparameters, self.gguf_name

@@ -13,6 +13,7 @@ import pytest
 from models.gguf.architecture_rules import (
     DEFAULT_GATING,
     EQUAL_HEADS,
+    LATENT_ATTENTION,
     PLAIN_ATTENTION,
     WHOLE_ROTATION,
     architecture_faults,
@@ -46,7 +47,7 @@ class LlamaCppSources:
             for line in path.read_text().splitlines():
                 if found := re.match(r"\S.*?(llama_model_\w+)(?:::\w+(?:<[\w, ]+>)?)?::\w+\(", line):
                     owner = found[1]
-                self._lines[owner].append(line)
+                self._lines[owner].append(line.partition("//")[0])
 
     def loading(self, text: str) -> set[str]:
         owners = {owner for owner, lines in self._lines.items() if any(text in line for line in lines)}
@@ -70,9 +71,8 @@ def test_the_lists_are_those_of_the_sources() -> None:
 
 
 def test_every_family_that_is_quantized_has_its_rules() -> None:
-    latent = {"deepseek2"}  # its projections go through a smaller space
     ours = {architecture.gguf_name for architecture in ARCHITECTURES if architecture.gguf_name}
-    assert ours - latent <= PLAIN_ATTENTION
+    assert ours <= PLAIN_ATTENTION | LATENT_ATTENTION
 
 
 LATENT: dict[str, Any] = {
@@ -83,6 +83,13 @@ LATENT: dict[str, Any] = {
     "attention__value_length": 16,
     "attention__key_length_mla": 32,
     "rope__dimension_count": 8,
+}
+INDEXED = {
+    **LATENT,
+    "architecture": "deepseek32",
+    "attention__indexer__key_length": 128,
+    "attention__indexer__head_count": 4,
+    "attention__indexer__top_k": 16,
 }
 HEADER: dict[str, Any] = {
     "block_count": 2,
@@ -107,6 +114,7 @@ def test_a_good_header_has_none() -> None:
     assert faults("gpt2", {"blk.0.attn_qkv.weight": 64 + 2 * 32}) == []
     assert faults("deepseek2", expert_count=4, expert_gating_func=0, rope__dimension_count=8) == []
     assert faults(**LATENT) == []
+    assert faults(**INDEXED) == []
     assert faults("jina-bert-v2", {"blk.0.ffn_up.weight": 64}, feed_forward_length=32) == []
 
 
@@ -130,6 +138,9 @@ def test_a_good_header_has_none() -> None:
         ("key_length and value_length are 24 and 8", {**LATENT, "attention__value_length": 8}),
         ("nothing of a head is left", {**LATENT, "attention__key_length_mla": 8}),
         ("dimension_count is 0 (even", {**LATENT, "rope__dimension_count": 0}),
+        ("indexer.key_length is 96 (a power", {**INDEXED, "attention__indexer__key_length": 96}),
+        ("indexer.block_size is 0", {"architecture": "minimax-m3"}),
+        ("indexer.top_k is 0", {**INDEXED, "attention__indexer__top_k": 0}),
         (
             "ffn_up.weight has 64 rows",
             {"architecture": "jina-bert-v2", "rows": {"blk.0.ffn_up.weight": 64}, "feed_forward_length": 31},

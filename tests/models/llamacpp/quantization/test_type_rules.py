@@ -32,6 +32,12 @@ def test_tied_embeddings_get_the_type_of_the_output() -> None:
     assert [type_name(number) for number in (*tied, *untied)] == ["Q6_K", "Q4_K", "Q6_K"]
 
 
+@pytest.mark.parametrize("architecture", sorted(type_rules.NEWER_ARCHITECTURES))
+def test_architectures_that_the_gguf_package_lacks_are_known(architecture: str) -> None:
+    description = ModelDescription(architecture, 256, 512, 2, 4, 2, 64, 64)
+    assert type_plan(description, FTYPES["Q8_0"], [("token_embd.weight", (256, 448), 1)])
+
+
 def test_no_tensors_need_no_plan() -> None:
     assert type_plan(TINY, FTYPES["Q8_0"], []) == []
 
