@@ -49,7 +49,7 @@ def general_metadata(
     folder = Path(name.rsplit("/", 1)[-1]) if name else directory
     hints = {**config, "_name_or_path": name} if name and "/" in name else dict(config)
     try:
-        keys = _card_metadata(_model_card(directory), hints, folder, parameters)
+        keys = _card_metadata(model_card(directory), hints, folder, parameters)
     except Exception as error:  # noqa: BLE001  a stranger's YAML meets code that doesn't expect it
         log.warning("the model card of %s can't be used: %s", directory, error)
         keys = _card_metadata({}, hints, folder, parameters)
@@ -79,7 +79,8 @@ def _card_metadata(
     return keys
 
 
-def _model_card(directory: Path) -> dict[str, Any]:
+def model_card(directory: Path) -> dict[str, Any]:
+    """Return the head of a folder's model card; empty where there is none, or too long a one."""
     import gguf
 
     card = directory / "README.md"

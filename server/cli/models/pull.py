@@ -16,14 +16,22 @@ def command(
         list[str] | None,
         typer.Option(metavar="GLOB", help="Only files that match; may be given several times."),
     ] = None,
+    what: Annotated[
+        bool,
+        typer.Option(
+            "--what", help="Only tell what it is: licence, family, forms, sizes of types, what fits."
+        ),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Download a model's weights, or a ready GGUF, from the Hub.
 
     Files go to the Hugging Face cache, which is shared with other tools. What is there already is not fetched
     again, what was begun is resumed, and every file's sha256 is checked against the Hub's. A ready GGUF can
-    then be served; weights are for `corral quantize`.
+    then be served; weights are for `corral quantize`. With --what it is not downloaded: model card,
+    configuration, tokenizer and the headers of the weights are read.
     """
+    from models.errors import ConfigError
     from models.hub import download
     from models.hub.link_download import link_download
     from models.paths import Paths
@@ -35,6 +43,13 @@ def command(
     paths = Paths.from_environment()
     store = ModelStore(paths)
     ref = stored_reference(reference, store, "last part")
+    if what:
+        from server.cli.models.what import show_what
+
+        if include:
+            raise ConfigError("--include chooses files to download, and --what downloads none; leave one out")
+        show_what(ref, store, as_json=as_json)
+        return
     began = time.monotonic()
     plan = download.plan(ref, include, paths=paths)
     here = f", {size(plan.cached_bytes)} of it here already" if plan.cached_bytes else ""
