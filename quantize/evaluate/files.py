@@ -14,7 +14,7 @@ from quantize.control import JobControl
 from quantize.evaluate.measure import Quality, measure
 from quantize.evaluate.report import FileReport, Report
 from quantize.evaluate.speed import Speed, measure_speed
-from quantize.evaluate.windows import TextPlan
+from quantize.evaluate.windows import PLAIN_KV, KVTypes, TextPlan
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Subject:
 @dataclass(frozen=True)
 class Evaluation:
     """The options of an evaluation. `text_name`: for the report; `memory_ctx`: memory is estimated with a
-    context of this many tokens; `speed`: it is measured, too.
+    context of this many tokens; `speed`: it is measured, too; `kv_types`: of all files but the baseline.
     """
 
     plan: TextPlan
@@ -36,6 +36,7 @@ class Evaluation:
     threads: int
     memory_ctx: int = 4096
     speed: bool = True
+    kv_types: KVTypes = PLAIN_KV
 
 
 def evaluate(
@@ -49,7 +50,8 @@ def evaluate(
     Raises what `measure` raises, and InvalidGGUF.
     """
     control = control or JobControl()
-    qualities: dict[Path, Quality] = {}
+    base: Quality | None = None
+    qualities: list[Quality] = []
     groups = list(_groups(subjects, baseline))
     with control.counter("windows") as on_windows:
         for number, group in enumerate(groups):
@@ -62,15 +64,19 @@ def evaluate(
                 None if baseline is None else baseline.path,
                 evaluation.plan,
                 threads=evaluation.threads,
+                kv_types=evaluation.kv_types,
                 on_windows=report,
                 cancel=control.cancel,
             )
-            qualities |= {quality.path: quality for quality in measured}
-    everyone = ([baseline] if baseline is not None else []) + list(subjects)
+            if baseline is not None:
+                base, *measured = measured
+            qualities += measured
     files = tuple(
-        _file_report(subject, qualities[subject.path], evaluation, subject is baseline)
-        for subject in everyone
+        _file_report(subject, quality, evaluation, evaluation.kv_types)
+        for subject, quality in zip(subjects, qualities, strict=True)
     )
+    if baseline is not None and base is not None:
+        files = (_file_report(baseline, base, evaluation, PLAIN_KV, is_baseline=True), *files)
     n_scored = evaluation.plan.n_ctx - 1 - evaluation.plan.n_ctx // 2
     n_chunks = files[0].perplexity.n_tokens // n_scored
     return Report(
@@ -99,13 +105,15 @@ def _groups(subjects: Sequence[Subject], baseline: Subject | None) -> Iterator[l
         yield group
 
 
-def _file_report(subject: Subject, quality: Quality, evaluation: Evaluation, is_baseline: bool) -> FileReport:
+def _file_report(
+    subject: Subject, quality: Quality, evaluation: Evaluation, kv: KVTypes, *, is_baseline: bool = False
+) -> FileReport:
     info = read_gguf_info(subject.path)
     speed: Speed | None = (
-        measure_speed(subject.path, threads=evaluation.threads) if evaluation.speed else None
+        measure_speed(subject.path, threads=evaluation.threads, kv_types=kv) if evaluation.speed else None
     )
     return FileReport(
-        label=subject.label,
+        label=subject.label if kv == PLAIN_KV else f"{subject.label}, KV {kv}",
         path=str(subject.path),
         type=info.ftype,
         size_bytes=info.size_bytes,
@@ -113,7 +121,9 @@ def _file_report(subject: Subject, quality: Quality, evaluation: Evaluation, is_
         perplexity=quality.perplexity,
         divergence=quality.divergence,
         speed=speed,
-        memory_bytes=host_bytes(estimate(info, evaluation.memory_ctx), 0),
+        memory_bytes=host_bytes(estimate(info, evaluation.memory_ctx, type_k=kv.k, type_v=kv.v), 0),
         memory_ctx=evaluation.memory_ctx,
         is_baseline=is_baseline,
+        type_k=kv.k,
+        type_v=kv.v,
     )

@@ -16,7 +16,7 @@ from models.errors import ConfigError
 from models.llamacpp.model import Model
 from quantize.control import Cancelled, OnCount
 from quantize.evaluate.divergence import Divergence, Divergences, Losses, Perplexity, log_softmax
-from quantize.evaluate.windows import TextPlan, WindowRunner, Windows, cut_windows
+from quantize.evaluate.windows import PLAIN_KV, KVTypes, TextPlan, WindowRunner, Windows, cut_windows
 
 
 @dataclass(frozen=True)
@@ -34,11 +34,13 @@ def measure(
     plan: TextPlan,
     *,
     threads: int,
+    kv_types: KVTypes = PLAIN_KV,
     on_windows: OnCount | None = None,
     cancel: threading.Event | None = None,
 ) -> list[Quality]:
     """Measure the baseline first, if there is one, then `paths`, in order. Blocks.
 
+    `kv_types`: those of `paths`; the baseline always has the plain ones.
     `on_windows` takes the windows that are done, and all. Raises ConfigError: too little text, or a
     vocabulary that isn't the baseline's; Cancelled; LlamaCppError.
     """
@@ -50,8 +52,9 @@ def measure(
         for model in models[1:]:
             _require_same_tokens(models[0], model, windows, plan)
         runners = []
-        for model in models:
-            runners.append(WindowRunner(model, windows, threads=threads))
+        for i, model in enumerate(models):
+            kept = PLAIN_KV if baseline and i == 0 else kv_types
+            runners.append(WindowRunner(model, windows, threads=threads, kv_types=kept))
             stack.callback(runners[-1].close)
         return _measure(models, runners, windows, baseline is not None, on_windows, cancel)
 

@@ -34,6 +34,8 @@ class FileReport:
     memory_bytes: int | None
     memory_ctx: int
     is_baseline: bool = False
+    type_k: str = "f16"
+    type_v: str = "f16"
 
     def quality(self, report: Report) -> dict[str, Any]:
         """Return the losses for the file's own record: flat, with the text they were measured on."""

@@ -18,6 +18,7 @@ from quantize.control import JobControl
 from quantize.evaluate.drawing import drawing
 from quantize.evaluate.files import Evaluation, Subject, evaluate
 from quantize.evaluate.report import Report
+from quantize.evaluate.windows import PLAIN_KV
 
 DEMO_TEXT: Final = DEMO_DIR / "texts" / "held_out.txt"
 """The demo model is evaluated with this text."""
@@ -34,15 +35,18 @@ def evaluate_and_keep(
 ) -> Report:
     """Evaluate files of one model; write the report to `out` (JSON), and a picture beside it (.svg). Blocks.
 
-    The store keeps the figures of its own files in their manifests. Counts "windows". Raises what `evaluate`
-    raises, and DiskFull.
+    The store keeps the figures of its own files in their manifests, but not those with other KV types. Counts
+    "windows". Raises what `evaluate` raises, and DiskFull.
     """
-    others = [subject for subject in subjects if baseline is None or subject.path != baseline.path]
+    is_plain = evaluation.kv_types == PLAIN_KV
+    others = [
+        subject for subject in subjects if not (baseline and is_plain and subject.path == baseline.path)
+    ]
     report = evaluate(others, baseline, evaluation, control)
     document = msgspec.json.encode(report.document())
     write_atomically(out, msgspec.json.format(document, indent=1))
     write_atomically(out.with_suffix(".svg"), drawing(report).encode())
-    for file in report.files:
+    for file in report.files if is_plain else ():
         store.add_quality(Path(file.path), file.quality(report))
     return report
 

@@ -13,6 +13,7 @@ import numpy as np
 from models.llamacpp.batch import TokenBatch
 from models.llamacpp.context import Context
 from models.llamacpp.model import Model
+from quantize.evaluate.windows import PLAIN_KV, KVTypes
 
 N_PROMPT: Final = 512
 """The prompt has this many tokens."""
@@ -33,11 +34,13 @@ class Speed:
     threads: int
 
 
-def measure_speed(path: Path, *, threads: int, repeats: int = REPEATS) -> Speed:
+def measure_speed(path: Path, *, threads: int, repeats: int = REPEATS, kv_types: KVTypes = PLAIN_KV) -> Speed:
     """Measure the speed. Blocks for a few seconds; nothing else should run. Raises LlamaCppError."""
     with Model.load(path) as model:
         n_prompt = min(N_PROMPT, max(16, model.n_ctx_train - N_DECODE))
-        with Context(model, n_ctx=n_prompt + N_DECODE, n_threads=threads) as context:
+        with Context(
+            model, n_ctx=n_prompt + N_DECODE, n_threads=threads, type_k=kv_types.k, type_v=kv_types.v
+        ) as context:
             tokens = np.random.default_rng(1).integers(0, model.vocab.n_tokens, n_prompt).tolist()
             batch = TokenBatch(n_prompt)
             _run(context, batch, tokens)

@@ -111,6 +111,21 @@ def cut_windows(model: Model, plan: TextPlan) -> Windows:
     return Windows(tokens, model.vocab.bos if model.vocab.add_bos else None)
 
 
+@dataclass(frozen=True)
+class KVTypes:
+    """The types in which a context keeps keys and values, as `--type-k` and `--type-v` name them."""
+
+    k: str = "f16"
+    v: str = "f16"
+
+    def __str__(self) -> str:
+        return self.k if self.k == self.v else f"{self.k}/{self.v}"
+
+
+PLAIN_KV: Final = KVTypes()
+"""The types that a baseline is computed with, and that a server has by default."""
+
+
 class WindowRunner:
     """Runs windows through one model; owns its context until `close`. One thread."""
 
@@ -122,8 +137,12 @@ class WindowRunner:
         threads: int,
         observer: MatmulObserver | None = None,
         is_exact: bool = False,
+        kv_types: KVTypes = PLAIN_KV,
     ) -> None:
-        """`is_exact`: keys and values stay floats, and attention is no operation of its own, which rounds."""
+        """`is_exact`: keys and values stay floats, and attention is no operation of its own, which rounds.
+
+        Else they are of `kv_types`. Raises ContextError: types that this model can't have.
+        """
         at_once, n_ctx = windows.at_once, windows.n_ctx
         n_batch = min(N_BATCH, at_once * n_ctx)
         self._windows = windows
@@ -136,8 +155,8 @@ class WindowRunner:
             n_seq_max=at_once,
             n_threads=threads,
             flash_attn="off" if is_exact else "auto",
-            type_k="f32" if is_exact else "f16",
-            type_v="f32" if is_exact else "f16",
+            type_k="f32" if is_exact else kv_types.k,
+            type_v="f32" if is_exact else kv_types.v,
             observer=observer,
         )
         self._batch = TokenBatch(n_batch)

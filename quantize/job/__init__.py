@@ -1,5 +1,7 @@
 """The jobs that programs call: from a reference to published files, with their origin and card.
 
+description.py     A model of the Hub before it is downloaded: family, licence, forms, and the sizes of its
+                   types.
 ensure_model.py    From a reference to a file that can be served: one that is here, or is made first.
 hub_source.py      A checkpoint of the Hub: the files of a repository that are used, and how they are opened.
 model_card.py      A model card in Markdown, for publishing: front matter, files, their origin, what was

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from server.serve_options import KVType
+
 
 def command(  # noqa: PLR0913, PLR0917 - its flags
     references: Annotated[
@@ -28,6 +30,12 @@ def command(  # noqa: PLR0913, PLR0917 - its flags
     memory_ctx: Annotated[
         int, typer.Option(min=1, metavar="N", help="Context, in tokens, whose memory is told.")
     ] = 4096,
+    type_k: Annotated[
+        KVType, typer.Option(help="Type of the K cache; the baseline's is always f16.")
+    ] = "f16",
+    type_v: Annotated[
+        KVType, typer.Option(help="Type of the V cache; the baseline's is always f16.")
+    ] = "f16",
     speed: Annotated[bool, typer.Option("--speed/--no-speed", help="Measure speed too.")] = True,
     out: Annotated[
         Path | None,
@@ -41,12 +49,14 @@ def command(  # noqa: PLR0913, PLR0917 - its flags
     """Measure what a model's files lost, their size and their speed.
 
     The figures are those of llama.cpp's llama-perplexity. JSON and a picture go beside the first
-    file.
+    file. With --type-k and --type-v it is the loss of the file and of such a cache together;
+    give the baseline itself, too, for that of the cache alone.
     """
+    from quantize.evaluate.windows import KVTypes
     from server.cli.console import print_json
     from server.cli.evaluate.report import EvaluateOptions, evaluate, print_report, subject
 
-    options = EvaluateOptions(text, ctx, chunks, memory_ctx, speed, threads, out)
+    options = EvaluateOptions(text, ctx, chunks, memory_ctx, speed, threads, out, KVTypes(type_k, type_v))
     subjects = [subject(reference, "Q4_K_M") for reference in references]
     report = evaluate(references[0], subjects, baseline, options)
     if as_json:

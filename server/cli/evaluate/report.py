@@ -14,7 +14,7 @@ from quantize.control import JobControl
 from quantize.evaluate.files import Evaluation, Subject
 from quantize.evaluate.report import FileReport, Report
 from quantize.evaluate.service import evaluate_and_keep, find_baseline, report_path, text_path
-from quantize.evaluate.windows import TextPlan, read_text
+from quantize.evaluate.windows import PLAIN_KV, KVTypes, TextPlan, read_text
 from server.cli.console import plain_table, print_table, say, size
 from server.cli.model_files import model_file, plain_file
 from server.cli.progress import count_progress
@@ -34,6 +34,7 @@ class EvaluateOptions:
     speed: bool = True
     threads: int | None = None
     out: Path | None = None
+    kv_types: KVTypes = PLAIN_KV
 
 
 def evaluate(
@@ -54,6 +55,7 @@ def evaluate(
         options.threads or available_cores(),
         options.memory_ctx,
         options.speed,
+        options.kv_types,
     )
     control = JobControl(counter=count_progress)
     report = evaluate_and_keep(subjects, base, evaluation, store=store, out=out, control=control)

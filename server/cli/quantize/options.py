@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from models.quantization_types import DEFAULT_TYPES, IMATRIX_TYPES, QUANTIZATION_TYPES
+from server.serve_options import KVType
 
 if TYPE_CHECKING:
     from quantize.run.options import RunOptions
@@ -95,6 +96,8 @@ class TypeFlags:
         bool, typer.Option("--fit", help="The same by this machine's free memory, with room for --ctx.")
     ] = False
     ctx: Annotated[int, typer.Option(min=1, metavar="N", help="Tokens of context, for --fit.")] = 4096
+    type_k: Annotated[KVType, typer.Option(help="Type of the K cache, for --fit.")] = "f16"
+    type_v: Annotated[KVType, typer.Option(help="Type of the V cache, for --fit.")] = "f16"
     recipe: Annotated[
         Path | None, typer.Option(metavar="FILE", help="The types that an earlier choice has written.")
     ] = None
@@ -117,6 +120,8 @@ class TypeFlags:
             self.target_bpw,
             self.fit,
             self.ctx,
+            self.type_k,
+            self.type_v,
             self.text,
             self.probes,
             out=out,

@@ -29,7 +29,7 @@ from server.cli.console import say, size
 from server.cli.model_files import model_file, plain_file
 from server.cli.quantize.plan_fit import PlannedModel
 from server.placement import FreeMemory, ModelFacts, place
-from server.serve_options import ServeOptions
+from server.serve_options import KVType, ServeOptions
 
 DEMO_TEXT: Final = DEMO_DIR / "texts" / "calibration.txt"
 """The demo model's types are chosen with this text."""
@@ -48,6 +48,8 @@ class TypeOptions:
     target_bpw: float | None = None
     fit: bool = False
     ctx: int = 4096
+    type_k: KVType = "f16"
+    type_v: KVType = "f16"
     text: Path | None = None
     probes: int | None = None
     out: Path | None = None
@@ -61,7 +63,11 @@ class TypeOptions:
             return partial(Budget, parse_size(self.target_size))
         if self.target_bpw is not None:
             return partial(budget_of_bits, bits_per_weight=self.target_bpw)
-        return partial(_budget_of_memory, ctx=self.ctx) if self.fit else None
+        return (
+            partial(_budget_of_memory, ctx=self.ctx, type_k=self.type_k, type_v=self.type_v)
+            if self.fit
+            else None
+        )
 
 
 def type_choice(
@@ -104,17 +110,20 @@ def _search(
     )
 
 
-def _budget_of_memory(base: PlannedFile, ctx: int) -> Budget:
-    """Return the budget of a file that fits the free memory with room for a context of `ctx` tokens."""
+def _budget_of_memory(base: PlannedFile, ctx: int, type_k: KVType, type_v: KVType) -> Budget:
+    """Return the budget of a file that fits the free memory with room for a context of `ctx` tokens.
+
+    Keys and values are of these types there.
+    """
     available = memory().available_bytes
-    options = ServeOptions(ctx=ctx, parallel=1)
+    options = ServeOptions(ctx=ctx, parallel=1, type_k=type_k, type_v=type_v)
     needs = place(ModelFacts(PlannedModel(base)), options, FreeMemory(available)).model
     other = needs.total - needs.weights
     target = int(available * _FIT_SHARE) - other
     if target <= 0:
         raise ConfigError(
             f"a context of {ctx} tokens takes {size(other)} beside the weights, and "
-            f"{size(available)} are free; lower --ctx"
+            f"{size(available)} are free; lower --ctx, or take smaller --type-k and --type-v"
         )
     return Budget(target + len(base.header), base)
 

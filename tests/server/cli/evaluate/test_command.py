@@ -45,3 +45,25 @@ def test_a_report_is_kept_with_the_files(corral: Corral, pico: Path, text: Path,
     document(corral, "quantize", str(pico), *flags, "--out", str(out))
     assert "kl divergence" in (out / "README.md").read_text()
     assert f"{lost:.4g}" in (out / "README.md").read_text()
+
+
+def test_the_loss_of_the_kv_cache_is_told(corral: Corral, pico: Path, text: Path, tmp_path: Path) -> None:
+    flags = ["--text", str(text), "--ctx", "64", "--chunks", "4", "--no-speed", "--threads", "1"]
+    kept = ["--type-k", "q4_0", "--type-v", "q8_0"]
+    out = tmp_path / "figures.json"
+    files = [f"{pico}:F16", f"{pico}:Q8_0"]
+    report = document(corral, "evaluate", *files, *flags, *kept, "--out", str(out))
+    base, cache_alone, both = report["files"]
+    assert base["is_baseline"]
+    assert (base["type_k"], base["type_v"]) == ("f16", "f16")
+    assert [file["label"].endswith("KV q4_0/q8_0") for file in report["files"]] == [False, True, True]
+    assert cache_alone["path"] == base["path"]
+    assert 0 < cache_alone["divergence"]["mean"]["value"] < both["divergence"]["mean"]["value"]
+    assert cache_alone["memory_bytes"] < base["memory_bytes"]
+    plain = document(corral, "evaluate", *files, *flags, "--out", str(out))
+    assert plain["files"][1]["divergence"]["mean"]["value"] < both["divergence"]["mean"]["value"]
+    shown = document(corral, "show", f"{pico}:Q8_0")["files"][0]
+    assert shown["quality"]["kl_divergence"] == plain["files"][1]["divergence"]["mean"]["value"]
+    document(corral, "evaluate", *files, *flags, *kept, "--out", str(out))
+    again = document(corral, "show", f"{pico}:Q8_0")["files"][0]
+    assert again["quality"] == shown["quality"]  # those of the file alone

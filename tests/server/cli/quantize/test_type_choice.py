@@ -6,6 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from quantize.checkpoint.checkpoint import Checkpoint
+from quantize.plan.make_plan import make_plan
+from server.cli.quantize import type_choice
+from server.cli.quantize.type_choice import TypeOptions
+from tests.pico import write_pico_checkpoint
 from tests.server.cli.conftest import Corral, document
 
 pytestmark = pytest.mark.model
@@ -41,3 +46,19 @@ def test_what_cannot_be_chosen(corral: Corral, pico: Path, text: Path, flags: li
     assert done.returncode in (1, 2)
     assert said in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_file_that_is_to_fit_has_the_room_that_smaller_keys_and_values_leave(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free = type("Free", (), {"available_bytes": 8 << 30})
+    monkeypatch.setattr(type_choice, "memory", lambda: free)
+    with Checkpoint.open(write_pico_checkpoint(tmp_path / "pico")) as checkpoint:
+        (base,) = make_plan(checkpoint, ["F16"]).files
+    budgets = []
+    for kinds in ({}, {"type_k": "q8_0", "type_v": "q8_0"}):
+        budget = TypeOptions(fit=True, ctx=100_000, **kinds).budget()  # type: ignore[arg-type]
+        assert budget is not None
+        budgets.append(budget(base).target_bytes)
+    cells = 2 * 2 * 128 * 100_096  # keys and values of two layers of two heads of 64
+    assert budgets[1] - budgets[0] == pytest.approx(cells * (2 - 34 / 32), rel=0.01)
