@@ -29,7 +29,7 @@ _CARDS = ("README.md", "config.json", "quantize_config.json", "quant_config.json
 
 @dataclass(frozen=True)
 class HubDescription:
-    """What a repository has, and what can be made of it."""
+    """The forms in which a repository has a model, and what can be made of it."""
 
     repo: str
     commit: str

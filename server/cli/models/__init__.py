@@ -10,6 +10,5 @@ search.py         The command `corral search`.
 show.py           The command `corral show`.
 show_preset.py    `corral show PRESET`: what a preset of the settings file makes of requests, and who serves
                   them.
-what.py           `corral pull --what`: a model of the Hub described for people or for a program, before it is
-                  downloaded.
+what.py           `corral pull --what`: a model of the Hub is described before it is downloaded.
 """

@@ -1,4 +1,4 @@
-"""`corral pull --what`: a model of the Hub described for people or for a program, before it is downloaded."""
+"""`corral pull --what`: a model of the Hub is described before it is downloaded."""
 
 from __future__ import annotations
 
