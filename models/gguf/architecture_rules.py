@@ -58,9 +58,10 @@ DEFAULT_GATING = _names(
 PLAIN_ATTENTION = _names(
     """
     baichuan bailingmoe bailingmoe2 bert bloom chatglm cohere2 command-r deepseek falcon gemma gemma2
-    gemma3 glm4 gpt2 gptneox granite granitemoe internlm2 jina-bert-v2 laguna llama minicpm minimax-m2
-    minimax-m3 mpt nomic-bert nomic-bert-moe olmo2 phi2 phi3 phimoe qwen2 qwen2moe qwen2vl qwen3 qwen3moe
-    qwen3vl qwen3vlmoe smollm3 stablelm starcoder2 t5 t5encoder
+    gemma3 glm4 glm4moe gpt2 gptneox granite granitemoe hunyuan-dense hunyuan-moe hunyuan_vl hy_v3
+    internlm2 jina-bert-v2 laguna llama minicpm minimax-m2 minimax-m3 mpt nomic-bert nomic-bert-moe
+    olmo2 phi2 phi3 phimoe qwen2 qwen2moe qwen2vl qwen3 qwen3moe qwen3vl qwen3vlmoe smollm3 stablelm
+    starcoder2 t5 t5encoder
     """
 )
 """The architectures all of whose layers attend, with projections that have the rows of their heads."""

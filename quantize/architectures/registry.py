@@ -15,6 +15,8 @@ from quantize.architectures.families.bailing import Bailing2
 from quantize.architectures.families.bert import Bert
 from quantize.architectures.families.chatglm import ChatGLM
 from quantize.architectures.families.deepseek2 import Deepseek2
+from quantize.architectures.families.glm import Glm4
+from quantize.architectures.families.glm4_moe import Glm4Moe
 from quantize.architectures.families.llama import Llama
 from quantize.architectures.families.qwen2 import Qwen2
 from quantize.architectures.families.qwen_vl import Qwen2VL, Qwen3VLMoe
@@ -45,6 +47,8 @@ READING_BACK: Final[Mapping[str, type[Architecture]]] = {
     "bert": Bert,
     "chatglm": ChatGLM,
     "deepseek2": Deepseek2,
+    "glm4": Glm4,
+    "glm4moe": Glm4Moe,
     "llama": Llama,
     "qwen2": Qwen2,
     "qwen2vl": Qwen2VL,

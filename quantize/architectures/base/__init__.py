@@ -18,6 +18,8 @@ config.py          Access to config.json by typed getters whose errors name the 
 decoder.py         Decoders with rotary positions: config.json's usual names, llama.cpp's keys, rules of a
                    layer.
 encoder.py         Encoders of BERT's kind: sizes, keys, labels, pooling, the rules of their embeddings.
+further_layers.py  Layers that predict further tokens (MTP), which some families' files keep as their last
+                   blocks.
 gpt_like.py        Decoders of GPT-2's generation: sizes under changing names, layer norms, q, k and v in one
                    matrix.
 llama_like.py      Decoders of Llama's shape: norm, attention, norm, gated feed-forward, under Llama's tensor

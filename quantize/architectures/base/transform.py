@@ -79,6 +79,26 @@ class RotaryHeads:
 
 
 @dataclass(frozen=True)
+class HeadHalves:
+    """The first `rotated` rows of each head from neighbours to halves: 0, 2, …, 1, 3, …; the rest stays."""
+
+    head_dim: int
+    rotated: int
+
+    @property
+    def row_step(self) -> int:
+        return self.head_dim
+
+    def source_shapes(self, shape: Shape) -> tuple[Shape, ...]:
+        return (shape,)
+
+    def read(self, source: TensorSource, names: Sequence[str], start: int, stop: int) -> Rows:
+        rows = source.rows(names[0], start, stop)
+        order = [*range(0, self.rotated, 2), *range(1, self.rotated, 2), *range(self.rotated, self.head_dim)]
+        return rows.reshape(-1, self.head_dim, *rows.shape[1:])[:, order].reshape(rows.shape)
+
+
+@dataclass(frozen=True)
 class Slice:
     """Rows [first, first + n) of a tensor that has `of` rows: one of several that were fused."""
 

@@ -17,10 +17,12 @@ falcon.py      Falcon 7B, 40B, 180B and 11B: attention and feed-forward side by 
 gemma.py       Gemma 1 and 2: norms whose weights are added to one, tied embeddings, GELU.
 gemma3.py      Gemma 3, text only: Gemma 2 with norms of queries and keys instead of soft caps.
 glm.py         GLM-4 as transformers has it: `GlmForCausalLM` (GLM-4-9B) and `Glm4ForCausalLM` (GLM-4-0414).
+glm4_moe.py    GLM-4.5 and later mixtures of experts, and the text model of the one that sees.
 glm5.py        GLM-4.7-Flash and GLM-5: DeepSeek's latent attention and experts with GLM's tokenizer.
 gpt2.py        GPT-2: learned positions, layer norms, weights stored as columns (Conv1D).
 gptneox.py     GPT-NeoX and Pythia: attention and feed-forward side by side, heads rotated in part.
 granite.py     Granite 3: Llama with four multipliers; its mixtures of experts have gate and up in one matrix.
+hunyuan.py     Tencent's Hunyuan: dense, the text model of the one that sees, mixtures of experts, and Hy3.
 internlm2.py   InternLM2 and 2.5: Llama with queries, keys and values of each group of heads fused in one
                matrix.
 jina_bert.py   JinaBERT (Jina's embeddings v2, its rerankers v1): ALiBi for positions, gated feed-forward

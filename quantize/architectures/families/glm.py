@@ -5,11 +5,13 @@ Half of each head is rotated, neighbours against each other, which is what llama
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
-from quantize.architectures.base.decoder import Decoder
+from quantize.architectures.base.decoder import SEEING_AND_HEARING, Decoder
 from quantize.architectures.base.rules import TensorRule, linear_rules, norm_rules
+from quantize.architectures.base.transform import HeadHalves
 from quantize.gguf.header import Metadata, boolean, uint32
 from quantize.vocabulary.vocabulary import ID_KEYS, Vocabulary
 
@@ -37,10 +39,13 @@ class Glm(Decoder):
         "max_position_embeddings": 131072,
     }
     default_epsilon = 1.5625e-7
+    default_share: ClassVar[float] = 0.5
+    """The rotated part of each head where config.json is silent."""
+
     null_kv_heads = False
 
     def metadata(self) -> Metadata:
-        rotated = int(self.head_dim * self.rotary_share(0.5))
+        rotated = int(self.head_dim * self.rotary_share(self.default_share))
         return {
             **self.size_metadata(),
             **self.epsilon_metadata(),
@@ -90,6 +95,37 @@ class Glm4(Glm):
 
     def vocabulary_metadata(self, vocabulary: Vocabulary) -> Metadata:
         return missing_token_metadata(vocabulary, {**GLM_TOKENS, "bos": "<|endoftext|>"})
+
+
+class Glm4v(Glm4):
+    """Glm4vForConditionalGeneration, GLM-4.1V: the text model.
+
+    With M-RoPE llama.cpp rotates halves, so that the rotated part of queries and keys is put in that order.
+    """
+
+    huggingface_names: ClassVar[tuple[str, ...]] = ("Glm4vForConditionalGeneration",)
+    defaults: ClassVar[dict[str, int]] = {
+        **{name: size for name, size in Glm4.defaults.items() if name != "head_dim"},
+        "max_position_embeddings": 32768,
+    }
+    default_epsilon = 1e-5
+    null_kv_heads = True
+    sections: ClassVar[tuple[str, ...]] = ("text_config",)
+    ignored_prefixes: ClassVar[tuple[str, ...]] = SEEING_AND_HEARING
+
+    def metadata(self) -> Metadata:
+        keys = Glm.metadata(self) | self.rope.section_metadata(self.gguf_name, (8, 12, 12))
+        return keys | self.head_size_metadata() if self.config.has("head_dim") else keys
+
+    def layer_rules(self, source: str, target: str) -> list[TensorRule]:
+        rotated = int(self.head_dim * self.rotary_share(self.default_share))
+        halves = HeadHalves(self.head_dim, rotated)
+        return [
+            dataclasses.replace(rule, transform=halves)
+            if rule.name.startswith((f"{target}.attn_q.", f"{target}.attn_k."))
+            else rule
+            for rule in super().layer_rules(source, target)
+        ]
 
 
 def missing_token_metadata(vocabulary: Vocabulary, texts: Mapping[str, str]) -> Metadata:

@@ -85,6 +85,7 @@ DIFFERENCES: Mapping[tuple[str, str, str], str] = {
     ("gemma3-vision", "tie_word_embeddings", "null"): "the one outside of text_config counts",
     ("qwen3-vl-moe", "tie_word_embeddings", "absent"): "where the outer one is silent, text_config's counts",
     ("qwen3-vl-moe", "tie_word_embeddings", "null"): "the one outside of text_config counts",
+    ("glm4-moe", "num_mtp_layers", "beside"): "the class takes this alias alone otherwise than all others",
     ("phi3", "original_max_position_embeddings", "absent"): "the class's default hides rope_parameters' own",
     ("gpt2", "n_positions", "absent"): "n_ctx, which old files say, too, counts before the default",
     ("deepseek", "n_routed_experts", "null"): "the makers' class: a model without experts",
