@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from models.gguf.hyperparameters import Hyperparameters
+from models.gguf.hyperparameters import MAX_LAYERS, Hyperparameters
 from models.gguf.reader import GGUFTensor
 
 _PROJECTION = re.compile(r"(?:enc\.|dec\.)?blk\.(?P<layer>\d{1,4})\.attn_(?P<part>q|k|v|qkv)\.weight")
@@ -48,6 +48,14 @@ WHOLE_ROTATION = _names(
 )
 """The architectures whose heads must be rotated as a whole."""
 
+LLAMAS = _names(
+    """
+    apertus arcee hrm_text jais jais2 llama-embed llama4 maincoder maple mellum mistral3 nanbeige olmo
+    olmoe orion pangu-embedded seed_oss spark2_5 talkie
+    """
+)
+"""The architectures of Llama's cousins, a part of PLAIN_ATTENTION."""
+
 DEFAULT_GATING = _names(
     """
     afmoe cohere2moe deepseek2 deepseek2-ocr glm-dsa glm4moe glm5-next hy_v3 laguna step35
@@ -55,7 +63,7 @@ DEFAULT_GATING = _names(
 )
 """The architectures that have a gating function of their own where a file says 0, "none"."""
 
-PLAIN_ATTENTION = _names(
+PLAIN_ATTENTION = LLAMAS | _names(
     """
     baichuan bailingmoe bailingmoe2 bert bloom chatglm cohere2 command-r deepseek falcon gemma gemma2
     gemma3 glm4 glm4moe gpt2 gptneox granite granitemoe hunyuan-dense hunyuan-moe hunyuan_vl hy_v3
@@ -92,6 +100,10 @@ def architecture_faults(keys: Hyperparameters, tensors: Sequence[GGUFTensor]) ->
         yield from _indexer_faults(keys)
     if keys.prefix == "minimax-m3":
         yield from _count_faults(keys, [f"attention.indexer.{key}" for key in BLOCK_INDEXER])
+    if keys.prefix == "nanbeige":
+        yield from _loop_faults(keys)
+    if keys.prefix == "hrm_text":
+        yield from _cycle_faults(keys)
     if keys.prefix == "jina-bert-v2":
         yield from _gated_feed_forward_faults(keys, tensors)
 
@@ -101,6 +113,29 @@ def _layer_faults(keys: Hyperparameters) -> Iterator[str]:
     predicting = keys.integer("nextn_predict_layers")
     if predicting is not None and not 0 <= predicting < max(n_layers, 1):
         yield f"{keys.name('nextn_predict_layers')} is {predicting} of {n_layers} layers (fewer)"
+
+
+def _loop_faults(keys: Hyperparameters) -> Iterator[str]:
+    """Yield what is wrong with layers that are gone through several times."""
+    n_loops = keys.integer("num_loops")
+    if n_loops is None:
+        return
+    most = MAX_LAYERS // max(keys.integer("block_count") or 1, 1)
+    if not 1 <= n_loops <= most:
+        yield f"{keys.name('num_loops')} is {n_loops} (1 to {most})"
+
+
+def _cycle_faults(keys: Hyperparameters) -> Iterator[str]:
+    """Yield what is wrong with two stacks of layers that are gone through in turns."""
+    names = ("hrm.layers_per_stack", "hrm.h_cycles", "hrm.l_cycles")
+    values = [keys.integer(name) or 0 for name in names]
+    for name, value in zip(names, values, strict=True):
+        if not 1 <= value <= MAX_LAYERS:
+            yield f"{keys.name(name)} is {value} (1 to {MAX_LAYERS})"
+            return
+    stack, high, low = values
+    if keys.integer("block_count") != stack * high * (low + 1):
+        yield f"{keys.name('block_count')} isn't {stack * high * (low + 1)}, as its cycles have it"
 
 
 def _head_size_faults(keys: Hyperparameters) -> Iterator[str]:

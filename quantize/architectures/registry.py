@@ -18,6 +18,8 @@ from quantize.architectures.families.deepseek2 import Deepseek2
 from quantize.architectures.families.glm import Glm4
 from quantize.architectures.families.glm4_moe import Glm4Moe
 from quantize.architectures.families.llama import Llama
+from quantize.architectures.families.mistral3 import Ministral3
+from quantize.architectures.families.olmo2 import Olmo2
 from quantize.architectures.families.qwen2 import Qwen2
 from quantize.architectures.families.qwen_vl import Qwen2VL, Qwen3VLMoe
 from quantize.architectures.families.t5 import T5
@@ -53,6 +55,8 @@ READING_BACK: Final[Mapping[str, type[Architecture]]] = {
     "qwen2": Qwen2,
     "qwen2vl": Qwen2VL,
     "qwen3vlmoe": Qwen3VLMoe,
+    "mistral3": Ministral3,
+    "olmo2": Olmo2,
     "t5": T5,
 }
 """The family by which a GGUF file is read back, for each architecture that several families write."""

@@ -61,7 +61,7 @@ class GGUFModel(Architecture):
             architecture=self.gguf_name,
             n_embd=n_embd,
             n_ff=self._first("feed_forward_length"),
-            n_layer=self._first("block_count"),
+            n_layer=self._first("block_count") * self._first("num_loops", 1),  # of Nanbeige
             n_head=n_head,
             n_head_kv=self._first("attention.head_count_kv", n_head),
             n_embd_head_k=self._first("attention.key_length", head_dim),

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from models.errors import CheckpointError
 from quantize.architectures.base.architecture import Architecture
 from quantize.architectures.registry import architecture_of
 from quantize.architectures.requantize import GGUFModel, NoVocabulary
@@ -34,7 +35,8 @@ def make_plan(
 ) -> QuantizationPlan:
     """Plan a pass over an open checkpoint to `types` (canonical names).
 
-    No tensor is read but biases for which the family has no place: those of zeros are left out.
+    No tensor is read but biases for which the family has no place, of which those of zeros are left out, and
+    single numbers that become metadata.
 
     `name` (`org/name`) goes into the files; `extra` metadata is laid over the rest; `choice`: what decides
     types in addition to llama.cpp's rules. Raises QuantizationError: a type that can't be written;
@@ -55,6 +57,7 @@ def make_plan(
         "general.architecture": string(architecture.gguf_name),
         **_general(checkpoint, name, parameters, extra),
         **architecture.metadata(),
+        **architecture.value_metadata(_values(checkpoint.tensors, architecture)),
         **architecture.folder_metadata(checkpoint.directory),
         **vocabulary.metadata(),
         **architecture.vocabulary_metadata(vocabulary),
@@ -78,6 +81,29 @@ def _is_zero_bias(source: TensorSource, name: str) -> bool:
     if not name.endswith("bias") or len(entry.shape) != 1:
         return False
     return not np.any(source.rows(name, 0, entry.shape[0]))
+
+
+def _values(source: TensorSource, architecture: Architecture) -> dict[str, float]:
+    """Return the tensors of single numbers that the family has as keys, by its names for them.
+
+    Raises CheckpointError: one is missing, or no single number.
+    """
+    wanted = architecture.value_names
+    if not wanted:
+        return {}
+    values: dict[str, float] = {}
+    for name, entry in source.entries.items():
+        known_as = architecture.tensor_name(name)
+        if known_as in wanted:
+            if entry.n_elements != 1:
+                raise CheckpointError(
+                    f"{name} has {entry.n_elements} numbers; in this family it is one number"
+                )
+            values[known_as] = float(source.rows(name, 0, 1).reshape(-1)[0])
+    missing = sorted(wanted - set(values))
+    if missing:
+        raise CheckpointError(f"the checkpoint lacks {missing[0]}; download it again, or correct config.json")
+    return values
 
 
 def _model(checkpoint: Checkpoint, extra: Metadata | None) -> tuple[Architecture, Vocabulary]:

@@ -49,7 +49,7 @@ def match_names(
         names[replacement] = embedding
         entries[embedding] = source[replacement]
     rules = [_form_of(rule, entries) for rule in architecture.tensor_rules()]
-    used = {name for rule in rules for name in rule.sources}
+    used = {name for rule in rules for name in rule.sources} | architecture.value_names
     left = [
         name for name, known_as in names.items() if known_as not in used or entries[known_as].name != name
     ]

@@ -132,7 +132,9 @@ class Architecture(ABC):
 
     @cached_property
     def _source_names(self) -> frozenset[str]:
-        return frozenset(name for rule in self.tensor_rules() for form in rule.forms for name in form.sources)
+        rules = self.tensor_rules()
+        names = {name for rule in rules for form in rule.forms for name in form.sources}
+        return frozenset(names | self.value_names)
 
     @abstractmethod
     def metadata(self) -> Metadata:
@@ -152,6 +154,16 @@ class Architecture(ABC):
             f"{prefix}.feed_forward_length": uint32(h.n_ff),
             f"{prefix}.attention.head_count": uint32(h.n_head),
         }
+
+    @property
+    def value_names(self) -> frozenset[str]:
+        """The tensors of single numbers that a file has as keys, not as tensors."""
+        return frozenset()
+
+    def value_metadata(self, values: Mapping[str, float]) -> Metadata:
+        """Return the keys made of the numbers of `value_names`, all of which are there."""
+        del values
+        return {}
 
     def folder_metadata(self, directory: Path) -> Metadata:
         """Return the keys of other files in the checkpoint's folder: those of sentence-transformers.

@@ -146,6 +146,10 @@ class ModelConfig:
         """Return the fields with those of `other`, if there is one, laid over them."""
         return self if other is None else ModelConfig({**self._fields, **other._fields}, self._where)
 
+    def over(self, defaults: Mapping[str, Any]) -> ModelConfig:
+        """Return the fields laid over `defaults`."""
+        return ModelConfig({**defaults, **self._fields}, self._where)
+
     def section(self, name: str) -> ModelConfig | None:
         """Return a nested object, whose errors say where it was; None where there is none."""
         value = self._get(name)

@@ -74,6 +74,9 @@ class Decoder(Architecture):
     last_norm_name: ClassVar[str] = "model.norm"
     head_name: ClassVar[str] = "lm_head"
 
+    weighs_norms: ClassVar[bool] = True
+    """True if the last norm has weights."""
+
     has_rope_factors: ClassVar[bool] = False
     """True if llama.cpp reads `rope_freqs`, which Llama 3's scaling needs."""
 
@@ -176,9 +179,10 @@ class Decoder(Architecture):
         """Return the rules of embedding, last norm, and the output matrix."""
         n_embd = self.hyperparameters.n_embd
         embedding = (f"{self.embedding_name}.weight",)
+        last = norm_rules("output_norm", self.last_norm_name, n_embd, norm, bias=norm_bias)
         return [
             TensorRule("token_embd.weight", embedding, (self.vocabulary_size, n_embd)),
-            *norm_rules("output_norm", self.last_norm_name, n_embd, norm, bias=norm_bias),
+            *(last if self.weighs_norms else ()),
             *self._output_rules((self.vocabulary_size, n_embd)),
         ]
 

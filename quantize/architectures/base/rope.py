@@ -62,6 +62,35 @@ class Rope:
         original = config.size(ORIGINAL) if config.first([ORIGINAL]) is not None else None
         return cls(kind.lower(), scaling.number("rope_theta", theta), scaling, original)
 
+    @classmethod
+    def of_layer_types(
+        cls, config: ModelConfig, default_theta: float, local_theta: float
+    ) -> tuple[Rope, Rope]:
+        """Read the settings of layers without a window, and of those with one, from their sections.
+
+        The older places of `rope_scaling` and `rope_theta` are those of layers without.
+
+        Raises CheckpointError.
+        """
+        nothing = ModelConfig({})
+        nested = config.section("rope_parameters") or nothing
+        full, local = (nested.section(kind) or nothing for kind in LAYER_TYPES)
+        full = full.under(config.section("rope_scaling"))
+        said = full.first(["rope_theta"]) is not None
+        theta = default_theta if said else config.number("rope_theta", default_theta)
+        return cls.of_section(full, config, theta), cls.of_section(local, config, local_theta)
+
+    def check_windows(self, local: Rope, gguf_name: str) -> None:
+        """Check that layers with a window rotate like the others, but for a scaling.
+
+        Raises CheckpointError.
+        """
+        if (local.kind, local.theta) != ("default", self.theta):
+            raise CheckpointError(
+                f"config.json has rope_type {local.kind!r} and rope_theta {local.theta} for "
+                f"sliding_attention; llama.cpp's `{gguf_name}` rotates there as elsewhere, without a scaling"
+            )
+
     def refuse_factors(self, gguf_name: str) -> None:
         """Check that each frequency needs no factor of its own.
 
@@ -155,15 +184,15 @@ class Rope:
         low = self.parameters.number("low_freq_factor")
         high = self.parameters.number("high_freq_factor")
         original = self.original_context_length(context_length)
-        if not (factor > 0 and 0 < low < high):
+        if not (factor > 0 and 0 < low <= high):
             raise CheckpointError(
-                f"rope_scaling has the factors {factor}, {low}, {high}; it needs 0 < low < high"
+                f"rope_scaling has the factors {factor}, {low}, {high}; it needs 0 < low <= high"
             )
         f32 = np.float32
         exponents = np.arange(0, head_dim, 2, dtype=f32) / f32(head_dim)
         frequencies = f32(1) / np.power(np.float64(self.theta), exponents.astype(np.float64)).astype(f32)
         waves = f32(1) / frequencies * f32(2 * math.pi)
-        smooth = (f32(1) / waves * f32(original) - f32(low)) / f32(high - low)
+        smooth = (f32(1) / waves * f32(original) - f32(low)) / f32(high - low or 1.0)
         between = f32(1) / ((f32(1) - smooth) / f32(factor) + smooth)
         factors = np.where(waves > f32(original / low), f32(factor), between)
         factors = np.where(waves < f32(original / high), f32(1), factors)

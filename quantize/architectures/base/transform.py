@@ -249,6 +249,20 @@ class Plus:
 
 
 @dataclass(frozen=True)
+class Times:
+    """Each number times a constant, in F32."""
+
+    constant: float
+    row_step: int = 1
+
+    def source_shapes(self, shape: Shape) -> tuple[Shape, ...]:
+        return (shape,)
+
+    def read(self, source: TensorSource, names: Sequence[str], start: int, stop: int) -> Rows:
+        return source.rows(names[0], start, stop).astype(np.float32) * np.float32(self.constant)
+
+
+@dataclass(frozen=True)
 class Constant:
     """A small tensor that no checkpoint holds: its values are computed from the configuration."""
 

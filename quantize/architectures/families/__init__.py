@@ -2,60 +2,93 @@
 
 The registry finds every family in here by itself.
 
-baichuan.py    Baichuan 1 and 2: Llama with q, k and v in one matrix, rotary or (13 B) with ALiBi.
-bailing.py     Ling and Ring (Bailing) and Sarvam: mixtures of experts with q, k and v in one matrix.
-bert.py        BERT, RoBERTa and XLM-RoBERTa: embeddings, classifiers and rerankers, llama.cpp's `bert`.
-bloom.py       BLOOM: linear attention biases (ALiBi), a norm on the embedding, q, k and v fused head by head.
-chatglm.py     ChatGLM 2 and 3 and GLM-4 in their makers' own code: `ChatGLMModel` with names of its own.
-command_r.py   Command-R, Command-R+ and Aya (Cohere 1), and Command-R7B (Cohere 2).
-deepseek.py    DeepSeek's mixtures of experts: the first one (DeepSeek-MoE), and what those after it share
-               with it.
-deepseek2.py   DeepSeek-V2 (and Lite) and V3: latent attention, experts.
-deepseek32.py  DeepSeek V3.2: V3's latent attention to a few tokens only, which an indexer chooses for each
-               query.
-falcon.py      Falcon 7B, 40B, 180B and 11B: attention and feed-forward side by side, few key-value heads.
-gemma.py       Gemma 1 and 2: norms whose weights are added to one, tied embeddings, GELU.
-gemma3.py      Gemma 3, text only: Gemma 2 with norms of queries and keys instead of soft caps.
-glm.py         GLM-4 as transformers has it: `GlmForCausalLM` (GLM-4-9B) and `Glm4ForCausalLM` (GLM-4-0414).
-glm4_moe.py    GLM-4.5 and later mixtures of experts, and the text model of the one that sees.
-glm5.py        GLM-4.7-Flash and GLM-5: DeepSeek's latent attention and experts with GLM's tokenizer.
-gpt2.py        GPT-2: learned positions, layer norms, weights stored as columns (Conv1D).
-gptneox.py     GPT-NeoX and Pythia: attention and feed-forward side by side, heads rotated in part.
-granite.py     Granite 3: Llama with four multipliers; its mixtures of experts have gate and up in one matrix.
-hunyuan.py     Tencent's Hunyuan: dense, the text model of the one that sees, mixtures of experts, and Hy3.
-internlm2.py   InternLM2 and 2.5: Llama with queries, keys and values of each group of heads fused in one
-               matrix.
-jina_bert.py   JinaBERT (Jina's embeddings v2, its rerankers v1): ALiBi for positions, gated feed-forward
-               layers.
-kimi.py        Kimi's models that see, text only: DeepSeek V3 with the fields and names of a part. Kimi K2 is
-               a V3.
-laguna.py      Laguna: windows in some layers with other rotation and more heads, gates behind attention,
-               experts.
-llama.py       Llama 1 to 3.x and the models made from them (Alpaca, Vicuna, Koala, WizardLM …), and Mistral.
-minicpm.py     MiniCPM 1, 2 and 4: Llama with scales of the embedding, of each layer's addition and of the
-               logits.
-minicpm3.py    MiniCPM 3 and PLM: DeepSeek's latent attention, with the matrix that makes keys and values as
-               it is.
-minimax.py     MiniMax M2 and M3: Mixtral's names, norms of queries and keys, experts that are chosen by an
-               offset.
-mixtral.py     Mixtral: Llama with a mixture of experts in each layer; `llama` in llama.cpp, too.
-mpt.py         MPT: linear attention biases (ALiBi) instead of positions, clipped q, k and v, mostly no
-               biases.
-nomic_bert.py  Nomic's BERT (nomic-embed-text v1 and v1.5): rotary positions, SwiGLU; v2: experts with GELU.
-olmo2.py       OLMo 2: norms behind attention and feed-forward, not before, and over all queries and keys.
-phi2.py        Phi-1, 1.5 and 2: attention and feed-forward side by side behind one norm, biases, partial
-               rotation.
-phi3.py        Phi-3, 3.5 and 4: fused matrices, and rotary factors for short and for long contexts.
-phi_moe.py     Phi-3.5-MoE: Phi-3's rotary factors and vocabulary, unfused attention with biases, experts.
-plm.py         PLM: MiniCPM 3's attention with plain queries, and a feed-forward without a gate, of squared
-               ReLUs.
-qwen2.py       Qwen 1.5 to 2.5, their mixtures of experts, and the models made from them.
-qwen3.py       Qwen 3 and its mixtures of experts: norms of each head's query and key instead of biases.
-qwen_vl.py     Qwen's models that see, and Omni, which also hears and speaks: their text models, with M-RoPE.
-smollm3.py     SmolLM3: Llama without rotation in every fourth layer.
-stablelm.py    StableLM 3B, StableLM 2 and StableCode: norms with shifts, partial rotation.
-starcoder2.py  StarCoder2: norms with shifts, a feed-forward without gate, biases everywhere.
-t5.py          T5 and its kin (Flan-T5, FastChat-T5, mT5, UMT5), encoder and decoder, or the encoder alone.
-youtu.py       Youtu-LLM: DeepSeek's latent attention without experts, and the text part of the Youtu that
-               sees.
+apertus.py         Apertus: norms of each head's query and key, a feed-forward without gate, and the
+                   activation xIELU.
+arcee.py           Arcee's AFM: Llama whose feed-forward has no gate and squares what is positive.
+baichuan.py        Baichuan 1 and 2: Llama with q, k and v in one matrix, rotary or (13 B) with ALiBi.
+bailing.py         Ling and Ring (Bailing) and Sarvam: mixtures of experts with q, k and v in one matrix.
+bert.py            BERT, RoBERTa and XLM-RoBERTa: embeddings, classifiers and rerankers, llama.cpp's `bert`.
+bloom.py           BLOOM: linear attention biases (ALiBi), a norm on the embedding, q, k and v fused head by
+                   head.
+chatglm.py         ChatGLM 2 and 3 and GLM-4 in their makers' own code: `ChatGLMModel` with names of its own.
+command_r.py       Command-R, Command-R+ and Aya (Cohere 1), and Command-R7B (Cohere 2).
+deepseek.py        DeepSeek's mixtures of experts: the first one (DeepSeek-MoE), and what those after it share
+                   with it.
+deepseek2.py       DeepSeek-V2 (and Lite) and V3: latent attention, experts.
+deepseek32.py      DeepSeek V3.2: V3's latent attention to a few tokens only, which an indexer chooses for
+                   each query.
+falcon.py          Falcon 7B, 40B, 180B and 11B: attention and feed-forward side by side, few key-value heads.
+gemma.py           Gemma 1 and 2: norms whose weights are added to one, tied embeddings, GELU.
+gemma3.py          Gemma 3, text only: Gemma 2 with norms of queries and keys instead of soft caps.
+glm.py             GLM-4 as transformers has it: `GlmForCausalLM` (GLM-4-9B) and `Glm4ForCausalLM`
+                   (GLM-4-0414).
+glm4_moe.py        GLM-4.5 and later mixtures of experts, and the text model of the one that sees.
+glm5.py            GLM-4.7-Flash and GLM-5: DeepSeek's latent attention and experts with GLM's tokenizer.
+gpt2.py            GPT-2: learned positions, layer norms, weights stored as columns (Conv1D).
+gptneox.py         GPT-NeoX and Pythia: attention and feed-forward side by side, heads rotated in part.
+granite.py         Granite 3: Llama with four multipliers; its mixtures of experts have gate and up in one
+                   matrix.
+hrm_text.py        HRM-Text: two stacks of layers, low and high, that are gone through in turns, many times.
+hunyuan.py         Tencent's Hunyuan: dense, the text model of the one that sees, mixtures of experts, and
+                   Hy3.
+internlm2.py       InternLM2 and 2.5: Llama with queries, keys and values of each group of heads fused in one
+                   matrix.
+jais.py            Jais: GPT-2 with ALiBi, a gated feed-forward, and scaled embeddings and logits.
+jais2.py           Jais 2: layer norms, biases, and a feed-forward without gate that squares what is positive.
+jina_bert.py       JinaBERT (Jina's embeddings v2, its rerankers v1): ALiBi for positions, gated feed-forward
+                   layers.
+kimi.py            Kimi's models that see, text only: DeepSeek V3 with the fields and names of a part. Kimi K2
+                   is a V3.
+laguna.py          Laguna: windows in some layers with other rotation and more heads, gates behind attention,
+                   experts.
+llama.py           Llama 1 to 3.x and the models made from them (Alpaca, Vicuna, Koala, WizardLM …), and
+                   Mistral.
+llama4.py          Llama 4, text only: experts in some layers; every fourth sees everything, without rotation.
+llama_inside.py    Models that see or hear around a Llama or a Mistral, of which the text part is taken.
+maincoder.py       Maincoder: Llama that rotates neighbours, with norms of queries and keys behind the
+                   rotation.
+maple.py           Maple: experts everywhere, and windows in some layers; those without don't rotate.
+mellum.py          Mellum 2: Qwen 3's mixture of experts with a window in some layers, where YaRN doesn't
+                   stretch.
+minicpm.py         MiniCPM 1, 2 and 4: Llama with scales of the embedding, of each layer's addition and of the
+                   logits.
+minicpm3.py        MiniCPM 3 and PLM: DeepSeek's latent attention, with the matrix that makes keys and values
+                   as it is.
+minimax.py         MiniMax M2 and M3: Mixtral's names, norms of queries and keys, experts that are chosen by
+                   an offset.
+mistral3.py        Mistral Small 3 and Ministral 3, text only: Llama with YaRN, and queries scaled by their
+                   position.
+mixtral.py         Mixtral: Llama with a mixture of experts in each layer; `llama` in llama.cpp, too.
+mpt.py             MPT: linear attention biases (ALiBi) instead of positions, clipped q, k and v, mostly no
+                   biases.
+nanbeige.py        Nanbeige 4: Llama that goes through its layers several times.
+nomic_bert.py      Nomic's BERT (nomic-embed-text v1 and v1.5): rotary positions, SwiGLU; v2: experts with
+                   GELU.
+olmo.py            OLMo 1, whose layer norms have no weights, and OLMoE: experts, and norms over all queries
+                   and keys.
+olmo2.py           OLMo 2 and 3: norms behind attention and feed-forward, not before, and over all queries and
+                   keys.
+orion.py           Orion: Llama with layer norms, whose epsilon config.json calls that of RMS norms.
+pangu_embedded.py  openPangu-Embedded: Llama with biases in attention.
+phi2.py            Phi-1, 1.5 and 2: attention and feed-forward side by side behind one norm, biases, partial
+                   rotation.
+phi3.py            Phi-3, 3.5 and 4: fused matrices, and rotary factors for short and for long contexts.
+phi_moe.py         Phi-3.5-MoE: Phi-3's rotary factors and vocabulary, unfused attention with biases, experts.
+plm.py             PLM: MiniCPM 3's attention with plain queries, and a feed-forward without a gate, of
+                   squared ReLUs.
+qwen2.py           Qwen 1.5 to 2.5, their mixtures of experts, and the models made from them.
+qwen3.py           Qwen 3 and its mixtures of experts: norms of each head's query and key instead of biases.
+qwen_vl.py         Qwen's models that see, and Omni, which also hears and speaks: their text models, with
+                   M-RoPE.
+seed_oss.py        Seed-OSS: Llama with biases of queries, keys and values.
+smollm3.py         SmolLM3: Llama without rotation in every fourth layer.
+spark2_5.py        Spark X2.5: a gate for each head's output, and windows in layers that rotate in their own
+                   way.
+stablelm.py        StableLM 3B, StableLM 2 and StableCode: norms with shifts, partial rotation.
+starcoder2.py      StarCoder2: norms with shifts, a feed-forward without gate, biases everywhere.
+t5.py              T5 and its kin (Flan-T5, FastChat-T5, mT5, UMT5), encoder and decoder, or the encoder
+                   alone.
+talkie.py          Talkie: norms without weights, gains of one number, and the embedding added in each layer.
+youtu.py           Youtu-LLM: DeepSeek's latent attention without experts, and the text part of the Youtu that
+                   sees.
 """

@@ -31,7 +31,7 @@ class GPT2(GPTLike):
         "context": 1024,
         "n_vocab": 50257,
     }
-    activation_name = "activation_function"
+    activation_name: ClassVar[str | None] = "activation_function"
     embedding_name = "transformer.wte"
 
     def __init__(self, config: ModelConfig) -> None:

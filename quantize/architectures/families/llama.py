@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
+from models.errors import CheckpointError
+from quantize.architectures.base.config import ModelConfig
 from quantize.architectures.base.llama_like import ATTENTION, FEED_FORWARD, HeadDimKeys, LlamaLike
 from quantize.architectures.base.rules import TensorRule
 from quantize.architectures.base.transform import Constant
@@ -18,13 +20,20 @@ from quantize.vocabulary.vocabulary import Vocabulary
 CODE_LLAMA_VOCABULARY = 32016
 CODE_LLAMA_TOKENS = {"prefix": 32007, "suffix": 32008, "middle": 32009, "eot": 32010}
 GRANITE_VOCABULARY = 49152
+END_OF_TURN = "<|im_end|>"
 
 
 class Llama(LlamaLike):
-    """LlamaForCausalLM: grouped-query attention, SwiGLU, RMS norms; embeddings tied or not."""
+    """LlamaForCausalLM, and LlamaModel without an output matrix, which makes vectors."""
 
     gguf_name = "llama"
-    huggingface_names: ClassVar[tuple[str, ...]] = ("LlamaForCausalLM", "LLaMAForCausalLM")
+    headless_names: ClassVar[tuple[str, ...]] = ("LlamaModel", "LlamaBidirectionalModel")
+    huggingface_names: ClassVar[tuple[str, ...]] = (
+        "LlamaForCausalLM",
+        "LLaMAForCausalLM",
+        "LlamaModel",
+        "VLlama3ForCausalLM",
+    )
     defaults: ClassVar[dict[str, int]] = {
         "vocab_size": 32000,
         "hidden_size": 4096,
@@ -78,3 +87,73 @@ class Mistral(Llama):
         "num_key_value_heads": 8,
         "max_position_embeddings": 131072,
     }
+
+
+class LlamaBidirectional(Llama):
+    """LlamaBidirectionalModel, whose tokens see those behind them, too."""
+
+    gguf_name = "llama-embed"
+    huggingface_names: ClassVar[tuple[str, ...]] = ("LlamaBidirectionalModel",)
+
+    def metadata(self) -> Metadata:
+        return super().metadata() | {f"{self.gguf_name}.attention.causal": boolean(False)}
+
+
+class IQuestCoder(Llama):
+    """IQuestCoderForCausalLM."""
+
+    huggingface_names: ClassVar[tuple[str, ...]] = ("IQuestCoderForCausalLM",)
+    defaults: ClassVar[dict[str, int]] = {
+        "vocab_size": 76800,
+        "hidden_size": 5120,
+        "intermediate_size": 27648,
+        "num_hidden_layers": 80,
+        "num_attention_heads": 40,
+        "num_key_value_heads": 8,
+        "max_position_embeddings": 131072,
+    }
+    default_epsilon = 1e-5
+    refused_flags: ClassVar[dict[str, str]] = {"use_sliding_window": "attends to everything"}
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__(config)
+        if config.optional_number("clip_qkv") is not None:
+            raise CheckpointError(f"config.json has clip_qkv; llama.cpp's `{self.gguf_name}` doesn't clip")
+
+    def _head_size(self, share: int) -> int:
+        """Return the size of a head: 128, where config.json is silent, and the share where it is null."""
+        return self.config.optional_size("head_dim", 128) or share
+
+
+class InternLM3(Llama):
+    """InternLM3ForCausalLM: biases of queries, keys and values by one flag, of the rest by another."""
+
+    huggingface_names: ClassVar[tuple[str, ...]] = ("InternLM3ForCausalLM",)
+    defaults: ClassVar[dict[str, int]] = {
+        "vocab_size": 128512,
+        "hidden_size": 4096,
+        "intermediate_size": 10240,
+        "num_hidden_layers": 48,
+        "num_attention_heads": 32,
+        "num_key_value_heads": 2,
+        "max_position_embeddings": 32768,
+    }
+    aliases: ClassVar[dict[str, str]] = {"qkv_bias": "attention_bias", "bias": "mlp_bias"}
+    default_epsilon = 1e-5
+    biases: ClassVar[dict[str, tuple[str, bool]]] = {**Llama.biases, "attn_output": ("mlp_bias", False)}
+
+    def _head_size(self, share: int) -> int:
+        """Return the size of a head: 128, where config.json is silent, and the share where it is null."""
+        return self.config.optional_size("head_dim", 128) or share
+
+    def vocabulary_metadata(self, vocabulary: Vocabulary) -> Metadata:
+        """Return the end of a chat model's turn, <|im_end|>, if it is a token of tokenizer_config.json."""
+        prefix_space = vocabulary.tokenizer_config.get("add_prefix_space")
+        keys: Metadata = {}
+        if isinstance(prefix_space, bool):
+            keys["tokenizer.ggml.add_space_prefix"] = boolean(prefix_space)
+        added = vocabulary.tokenizer_config.get("added_tokens_decoder")
+        for token_id, token in (added if isinstance(added, dict) else {}).items():
+            if isinstance(token, dict) and token.get("content") == END_OF_TURN and token.get("special"):
+                keys["tokenizer.ggml.eos_token_id"] = uint32(int(token_id))
+        return keys

@@ -91,6 +91,13 @@ INDEXED = {
     "attention__indexer__head_count": 4,
     "attention__indexer__top_k": 16,
 }
+CYCLES: dict[str, Any] = {
+    "architecture": "hrm_text",
+    "block_count": 6,
+    "hrm__layers_per_stack": 1,
+    "hrm__h_cycles": 2,
+    "hrm__l_cycles": 2,
+}
 HEADER: dict[str, Any] = {
     "block_count": 2,
     "embedding_length": 64,
@@ -115,6 +122,8 @@ def test_a_good_header_has_none() -> None:
     assert faults("deepseek2", expert_count=4, expert_gating_func=0, rope__dimension_count=8) == []
     assert faults(**LATENT) == []
     assert faults(**INDEXED) == []
+    assert faults(**CYCLES) == []
+    assert faults("nanbeige", num_loops=256) == []
     assert faults("jina-bert-v2", {"blk.0.ffn_up.weight": 64}, feed_forward_length=32) == []
 
 
@@ -141,6 +150,10 @@ def test_a_good_header_has_none() -> None:
         ("indexer.key_length is 96 (a power", {**INDEXED, "attention__indexer__key_length": 96}),
         ("indexer.block_size is 0", {"architecture": "minimax-m3"}),
         ("indexer.top_k is 0", {**INDEXED, "attention__indexer__top_k": 0}),
+        ("num_loops is 0", {"architecture": "nanbeige", "num_loops": 0}),
+        ("num_loops is 257", {"architecture": "nanbeige", "num_loops": 257}),
+        ("hrm.l_cycles is 0", {**CYCLES, "hrm__l_cycles": 0}),
+        ("block_count isn't 8", {**CYCLES, "hrm__l_cycles": 3}),
         (
             "ffn_up.weight has 64 rows",
             {"architecture": "jina-bert-v2", "rows": {"blk.0.ffn_up.weight": 64}, "feed_forward_length": 31},

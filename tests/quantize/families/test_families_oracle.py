@@ -70,7 +70,7 @@ def _saved(family: Family, saved: Path) -> tuple[Config, Tensors]:
 
     assert family.model is not None
     model = family.model()
-    assert type(model).__name__ == family.architecture
+    assert family.architecture in (type(model).__name__, *family.config.get("architectures", ()))
     model.save_pretrained(saved)
     config: Config = json.loads((saved / "config.json").read_text(encoding="utf-8"))
     del config["transformers_version"]
