@@ -67,17 +67,17 @@ PLAIN_ATTENTION = LLAMAS | _names(
     """
     baichuan bailingmoe bailingmoe2 bert bloom chatglm cohere2 command-r deepseek falcon gemma gemma2
     gemma3 glm4 glm4moe gpt2 gptneox granite granitemoe hunyuan-dense hunyuan-moe hunyuan_vl hy_v3
-    internlm2 jina-bert-v2 laguna llama minicpm minimax-m2 minimax-m3 mpt nomic-bert nomic-bert-moe
-    olmo2 phi2 phi3 phimoe qwen2 qwen2moe qwen2vl qwen3 qwen3moe qwen3vl qwen3vlmoe smollm3 stablelm
-    starcoder2 t5 t5encoder
+    internlm2 jina-bert-v2 laguna llama minicpm minimax-m2 minimax-m3 mpt nomic-bert nomic-bert-moe olmo2
+    phi2 phi3 phimoe qwen2 qwen2moe qwen2vl qwen3 qwen3moe qwen3vl qwen3vlmoe smollm3 stablelm starcoder2
+    step35 t5 t5encoder
     """
 )
 """The architectures all of whose layers attend, with projections that have the rows of their heads."""
 
-LATENT_ATTENTION = _names("deepseek2 deepseek32 glm-dsa minicpm3 plm")
+LATENT_ATTENTION = _names("deepseek2 deepseek32 dots3note glm-dsa minicpm3")
 """The architectures whose keys and values are made from a latent vector, with a rotated part beside it."""
 
-INDEXED_ATTENTION = _names("deepseek32 glm-dsa")
+INDEXED_ATTENTION = _names("deepseek32 dots3note glm-dsa")
 """Those of them in which an indexer's heads choose the tokens, rotated by a Hadamard matrix."""
 
 BLOCK_INDEXER = ("head_count", "key_length", "top_k", "block_size", "local_blocks")
@@ -201,10 +201,28 @@ def _latent_attention_faults(keys: Hyperparameters) -> Iterator[str]:
             f"{keys.name('attention.key_length')} and value_length are {keys.key_length} and "
             f"{keys.value_length}; by kv_lora_rank and rope.dimension_count {rank + rotated} and {rank}"
         )
+    if keys.integer("attention.kv_lora_rank_swa") is not None:
+        yield from _sliding_latent_faults(keys, rotated)
+
+
+def _sliding_latent_faults(keys: Hyperparameters, rotated: int) -> Iterator[str]:
+    """Yield what is wrong with the sizes of layers with a window, where these have their own."""
+    rank = keys.integer("attention.kv_lora_rank_swa") or 0
+    expected = {"key_length_swa": rank + rotated, "value_length_swa": rank}
+    for name, needed in expected.items():
+        given = keys.integer(f"attention.{name}")
+        if rank < 1 or given != needed:
+            yield f"{keys.name(f'attention.{name}')} is {given}; by kv_lora_rank_swa {needed}"
+    if (keys.integer("attention.key_length_mla_swa") or 0) <= rotated:
+        yield f"{keys.name('attention.key_length_mla_swa')} leaves nothing without rotation"
+    if (keys.integer("attention.value_length_mla_swa") or 0) < 1:
+        yield f"{keys.name('attention.value_length_mla_swa')} is less than 1"
 
 
 def _indexer_faults(keys: Hyperparameters) -> Iterator[str]:
-    """Yield what is wrong with an indexer's heads, and with the layers that have one."""
+    """Yield what is wrong with an indexer's heads, and with the one head of keys and values."""
+    if (keys.integer("attention.head_count_kv") or 0) != 1:
+        yield f"{keys.name('attention.head_count_kv')} must be 1: keys and values are one latent vector"
     size = keys.integer("attention.indexer.key_length") or 0
     if size < max(64, keys.rotated) or size.bit_count() != 1:
         yield (

@@ -16,7 +16,7 @@ from typing import Any
 
 from tests.quantize.converter_repairs import repair_converter
 
-AS_WRITTEN = ("nomic_bert",)  # transformers 5 gives them other names and other defaults throughout
+AS_WRITTEN = ("nomic_bert", "step3p5")  # transformers 5 gives them other names and other defaults throughout
 DROPPED = ("rotary_pct",)
 
 

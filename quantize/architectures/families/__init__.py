@@ -17,6 +17,8 @@ deepseek.py        DeepSeek's mixtures of experts: the first one (DeepSeek-MoE),
 deepseek2.py       DeepSeek-V2 (and Lite) and V3: latent attention, experts.
 deepseek32.py      DeepSeek V3.2: V3's latent attention to a few tokens only, which an indexer chooses for
                    each query.
+dots3.py           Dots 3 Note, text only: latent attention of two sizes, with an indexer in some layers and a
+                   window in most.
 falcon.py          Falcon 7B, 40B, 180B and 11B: attention and feed-forward side by side, few key-value heads.
 gemma.py           Gemma 1 and 2: norms whose weights are added to one, tied embeddings, GELU.
 gemma3.py          Gemma 3, text only: Gemma 2 with norms of queries and keys instead of soft caps.
@@ -52,8 +54,8 @@ mellum.py          Mellum 2: Qwen 3's mixture of experts with a window in some l
                    stretch.
 minicpm.py         MiniCPM 1, 2 and 4: Llama with scales of the embedding, of each layer's addition and of the
                    logits.
-minicpm3.py        MiniCPM 3 and PLM: DeepSeek's latent attention, with the matrix that makes keys and values
-                   as it is.
+minicpm3.py        MiniCPM 3: DeepSeek's latent attention, with the matrix that makes keys and values as it
+                   is.
 minimax.py         MiniMax M2 and M3: Mixtral's names, norms of queries and keys, experts that are chosen by
                    an offset.
 mistral3.py        Mistral Small 3 and Ministral 3, text only: Llama with YaRN, and queries scaled by their
@@ -74,8 +76,6 @@ phi2.py            Phi-1, 1.5 and 2: attention and feed-forward side by side beh
                    rotation.
 phi3.py            Phi-3, 3.5 and 4: fused matrices, and rotary factors for short and for long contexts.
 phi_moe.py         Phi-3.5-MoE: Phi-3's rotary factors and vocabulary, unfused attention with biases, experts.
-plm.py             PLM: MiniCPM 3's attention with plain queries, and a feed-forward without a gate, of
-                   squared ReLUs.
 qwen2.py           Qwen 1.5 to 2.5, their mixtures of experts, and the models made from them.
 qwen3.py           Qwen 3 and its mixtures of experts: norms of each head's query and key instead of biases.
 qwen_vl.py         Qwen's models that see, and Omni, which also hears and speaks: their text models, with
@@ -86,6 +86,8 @@ spark2_5.py        Spark X2.5: a gate for each head's output, and windows in lay
                    way.
 stablelm.py        StableLM 3B, StableLM 2 and StableCode: norms with shifts, partial rotation.
 starcoder2.py      StarCoder2: norms with shifts, a feed-forward without gate, biases everywhere.
+step35.py          Step 3.5 and 3.7, text only: windows in most layers with more heads, a gate for each head,
+                   experts.
 t5.py              T5 and its kin (Flan-T5, FastChat-T5, mT5, UMT5), encoder and decoder, or the encoder
                    alone.
 talkie.py          Talkie: norms without weights, gains of one number, and the embedding added in each layer.

@@ -88,7 +88,7 @@ class GlmMoeDsa(IndexedAttention):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)
-        self.indexers = _indexers(self.config, self.hyperparameters.n_layer)
+        self.indexers = indexer_layers(self.config, self.hyperparameters.n_layer, 1)
 
     def has_indexer(self, layer: int) -> bool:
         """Tell whether a layer chooses tokens itself."""
@@ -102,10 +102,10 @@ class GlmMoeDsa(IndexedAttention):
         return missing_token_metadata(vocabulary, GLM5_TOKENS)
 
 
-def _indexers(config: ModelConfig, n_layer: int) -> tuple[bool, ...]:
+def indexer_layers(config: ModelConfig, n_layer: int, every: int) -> tuple[bool, ...]:
     """Return for each layer True if it has an indexer: by a list, a pattern of letters, or a schedule.
 
-    Raises CheckpointError.
+    `every` is the schedule's period where config.json is silent. Raises CheckpointError.
     """
     kinds = config.texts("indexer_types")
     if kinds is None and isinstance(config.raw("index_topk_pattern"), str):
@@ -113,7 +113,10 @@ def _indexers(config: ModelConfig, n_layer: int) -> tuple[bool, ...]:
     elif kinds is None:
         kinds = config.texts("index_topk_pattern")
     if kinds is None:
-        every, offset = max(config.count("index_topk_freq", 1), 1), config.count("index_skip_topk_offset", 2)
+        every, offset = (
+            max(config.count("index_topk_freq", every), 1),
+            config.count("index_skip_topk_offset", 2),
+        )
         kinds = tuple("shared" if max(layer - offset + 1, 0) % every else "full" for layer in range(n_layer))
     if len(kinds) != n_layer or not set(kinds) <= {"full", "shared"} or kinds[0] != "full":
         raise CheckpointError(

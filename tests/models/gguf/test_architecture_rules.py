@@ -149,6 +149,7 @@ def test_a_good_header_has_none() -> None:
         ("dimension_count is 0 (even", {**LATENT, "rope__dimension_count": 0}),
         ("indexer.key_length is 96 (a power", {**INDEXED, "attention__indexer__key_length": 96}),
         ("indexer.block_size is 0", {"architecture": "minimax-m3"}),
+        ("head_count_kv must be 1", {**INDEXED, "attention__head_count_kv": 2}),
         ("indexer.top_k is 0", {**INDEXED, "attention__indexer__top_k": 0}),
         ("num_loops is 0", {"architecture": "nanbeige", "num_loops": 0}),
         ("num_loops is 257", {"architecture": "nanbeige", "num_loops": 257}),

@@ -35,6 +35,87 @@ def glm5_tokenizer(directory: Path) -> None:
     write_json(path, {key: value for key, value in config.items() if key not in ("bos_token", "eos_token")})
 
 
+def dots3_note() -> tuple[Config, dict[str, Shape]]:
+    """Return Dots 3 Note's text configuration and names: one dense layer, then one with a window."""
+    n_embd, n_vocab, n_expert = 256, BPE["vocab_size"], 4
+    config: Config = {
+        **LATENT,
+        **EXPERTS,
+        **INDEXER,
+        "architectures": ["Dots3NoteTextForCausalLM"],
+        "model_type": "dots3note",
+        "n_shared_experts": 1,
+        "swa_num_attention_heads": 2,
+        "swa_num_key_value_heads": 2,
+        "swa_q_lora_rank": 256,
+        "swa_kv_lora_rank": 128,
+        "swa_head_dim": 64,
+        "swa_qk_nope_head_dim": 32,
+        "swa_qk_rope_head_dim": 32,
+        "swa_v_head_dim": 64,
+        "layer_types": ["full_attention", "sliding_attention"],
+        "sliding_window_size": 16,
+        "apply_mla_qkv_lora_rescale": True,
+        "moe_shared_expert_intermediate_size": 256,
+        "hidden_act": "silu",
+        "norm_topk_prob": True,
+        "n_group": 1,
+        "topk_group": 1,
+        "routed_scaling_factor": 2.5,
+        "scoring_func": "sigmoid",
+        "rms_norm_eps": 1e-5,
+        "rope_theta": 10000000.0,
+        "swa_rope_theta": 50000.0,
+        "tie_word_embeddings": False,
+    }
+    shapes: dict[str, Shape] = {
+        "model.embed_tokens.weight": (n_vocab, n_embd),
+        "model.norm.weight": (n_embd,),
+        "lm_head.weight": (n_vocab, n_embd),
+    }
+    for layer, (n_head, key, value, latent) in enumerate(((4, 64, 64, 256), (2, 32, 64, 128))):
+        prefix, attention = f"model.layers.{layer}", f"model.layers.{layer}.self_attn"
+        modules: dict[str, Shape] = {
+            "q_a_proj": (256, n_embd),
+            "q_a_layernorm": (256,),
+            "q_b_proj": (n_head * (key + 32), 256),
+            "kv_a_proj_with_mqa": (latent + 32, n_embd),
+            "kv_a_layernorm": (latent,),
+            "kv_b_proj": (n_head * (key + value), latent),
+            "k_rope_only_layernorm": (32,),
+            "g_proj": (n_head, n_embd),
+            "o_proj": (n_embd, n_head * value),
+        }
+        parts = {f"mlp.experts.{i}": 256 for i in range(n_expert)} | {"mlp.shared_experts": 256}
+        if layer:
+            shapes[f"{prefix}.mlp.gate.weight"] = (n_expert, n_embd)
+            shapes[f"{prefix}.mlp.gate.e_score_correction_bias"] = (n_expert,)
+        else:
+            parts = {"mlp": 512}
+            modules |= {
+                "indexer.wq_b": (8 * 64, 256),
+                "indexer.wk": (64, n_embd),
+                "indexer.k_norm": (64,),
+                "indexer.weights_proj": (8, n_embd),
+            }
+            shapes[f"{attention}.indexer.k_norm.bias"] = (64,)
+        shapes |= {f"{attention}.{name}.weight": shape for name, shape in modules.items()}
+        for name in ("input_layernorm", "post_attention_layernorm"):
+            shapes[f"{prefix}.{name}.weight"] = (n_embd,)
+        for part, size in parts.items():
+            shapes[f"{prefix}.{part}.gate_proj.weight"] = (size, n_embd)
+            shapes[f"{prefix}.{part}.up_proj.weight"] = (size, n_embd)
+            shapes[f"{prefix}.{part}.down_proj.weight"] = (n_embd, size)
+    return config, shapes
+
+
+def dots3_tokenizer(directory: Path) -> None:
+    """Write the end of an answer as Dots 3 has it."""
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        text = (directory / name).read_text(encoding="utf-8")
+        (directory / name).write_text(text.replace("<|im_start|>", "<|endofassistant|>"), encoding="utf-8")
+
+
 def kimi() -> tuple[Config, dict[str, Shape]]:
     """Return Kimi K2.5's shapes, with names of the parts that see."""
     n_embd, n_vocab, n_expert = 256, BPE["vocab_size"], 4
@@ -124,6 +205,7 @@ FAMILIES: tuple[Family, ...] = (
         config={"scoring_func": "sigmoid"},
         edit=glm5_tokenizer,
     ),
+    Family("dots3-note", "Dots3NoteTextForCausalLM", shapes=dots3_note, edit=dots3_tokenizer),
     Family("kimi", "KimiK25ForConditionalGeneration", shapes=kimi),
     Family(
         "youtu",

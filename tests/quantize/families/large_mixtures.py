@@ -9,6 +9,10 @@ from tests.quantize.families.published_shapes import BPE
 
 SIGMOID = "of MiniMax M2: where config.json doesn't say it, too, experts are weighed by the sigmoid"
 
+ROUNDING = (
+    "of Step 3.5: Llama 3's factors are rounded as for other families, by the converter in the last digit"
+)
+
 
 def bailing(name: str, **fields: object) -> Callable[[], tuple[Config, dict[str, Shape]]]:
     """Return a maker of Ling's configuration and names, those of its makers' code."""
@@ -135,12 +139,12 @@ def minimax_m3() -> tuple[Config, dict[str, Shape]]:
 
 
 def step35() -> tuple[Config, dict[str, Shape]]:
-    """Return Step 3.5's configuration and names, with lists that go on for a layer that predicts further."""
+    """Return Step 3.5's configuration and names."""
     n_embd, n_vocab, n_expert, n_ff = 256, BPE["vocab_size"], 4, 256
-    kinds = ["full_attention", "sliding_attention", "full_attention"]
+    kinds = ["full_attention", "sliding_attention"]
     config: Config = {
         "architectures": ["Step3p5ForCausalLM"],
-        "model_type": "step35",
+        "model_type": "step3p5",
         **{name: size for name, size in BPE.items() if name != "num_key_value_heads"},
         "num_attention_groups": 2,
         "head_dim": 64,
@@ -162,8 +166,8 @@ def step35() -> tuple[Config, dict[str, Shape]]:
             "head_dim": 64,
         },
         "layer_types": kinds,
-        "partial_rotary_factors": [0.5, 1.0, 0.5],
-        "rope_theta": [5000000.0, 10000.0, 5000000.0],
+        "partial_rotary_factors": [0.5, 1.0],
+        "rope_theta": [5000000.0, 10000.0],
         "rope_scaling": {
             "rope_type": "llama3",
             "factor": 2.0,
@@ -172,8 +176,8 @@ def step35() -> tuple[Config, dict[str, Shape]]:
             "high_freq_factor": 32.0,
         },
         "sliding_window": 16,
-        "swiglu_limits": [0.0, 0.5, 0.0],
-        "swiglu_limits_shared": [0.0, 0.5, 0.0],
+        "swiglu_limits": [0.0, 0.5],
+        "swiglu_limits_shared": [0.0, 0.5],
         "rms_norm_eps": 1e-5,
         "tie_word_embeddings": False,
     }
@@ -237,6 +241,7 @@ FAMILIES: tuple[Family, ...] = (
         exceptions={"minimax-m2.expert_gating_func": SIGMOID},
     ),
     Family("minimax-m3", "MiniMaxM3SparseForCausalLM", shapes=minimax_m3),
+    Family("step35", "Step3p5ForCausalLM", shapes=step35, exceptions={"tensor rope_freqs.weight": ROUNDING}),
     Family(
         "laguna",
         "LagunaForCausalLM",

@@ -1,11 +1,10 @@
-"""MiniCPM, in its three shapes, and PLM, which shares the attention of one."""
+"""MiniCPM, in its three shapes."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 from tests.quantize.families.family import PICO, SPM_VOCABULARY, Config, Family, Shape, causal
-from tests.quantize.families.published_shapes import BPE
 
 SPM = PICO | SPM_VOCABULARY
 FACTORS = {
@@ -61,32 +60,6 @@ def layers(feed_forward: dict[str, int], attention: dict[str, Shape]) -> dict[st
     return shapes
 
 
-def plm() -> tuple[Config, dict[str, Shape]]:
-    """Return PLM 1.8B's names."""
-    config: Config = {
-        "architectures": ["PLMForCausalLM"],
-        "model_type": "plm",
-        **BPE,
-        **LATENT,
-        "num_key_value_heads": 4,
-        "v_head_dim": 64,
-        "q_lora_rank": None,
-        "hidden_act": "relu2",
-        "rms_norm_eps": 1e-6,
-        "rope_theta": 100000.0,
-        "tie_word_embeddings": True,
-    }
-    shapes: dict[str, Shape] = {
-        "model.embed_tokens.weight": (BPE["vocab_size"], 256),
-        "model.norm.weight": (256,),
-        **layers({"up": 512}, {"q": (4 * 96, 256), "kv_b": (4 * 128, 64)}),
-    }
-    for layer in range(2):
-        prefix = f"model.layers.{layer}.self_attn"
-        shapes |= {f"{prefix}.kv_a_proj_with_mqa.weight": (96, 256), f"{prefix}.kv_a_layernorm.weight": (64,)}
-    return config, shapes
-
-
 FAMILIES: tuple[Family, ...] = (
     Family(
         "minicpm",
@@ -117,5 +90,4 @@ FAMILIES: tuple[Family, ...] = (
         tokenizer="spm",
         embedding_scale=1 / 16,
     ),
-    Family("plm", "PLMForCausalLM", shapes=plm, embedding_scale=1 / 16),
 )

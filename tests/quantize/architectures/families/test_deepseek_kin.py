@@ -9,6 +9,7 @@ import pytest
 from models.errors import CheckpointError
 from quantize.architectures.registry import architecture_of
 from tests.quantize.architectures.families.test_deepseek import LATENT
+from tests.quantize.families.deepseek_kin import dots3_note
 
 V32: dict[str, Any] = {
     **LATENT,
@@ -23,6 +24,7 @@ YOUTU: dict[str, Any] = {
     for key, value in {**LATENT, "architectures": ["YoutuForCausalLM"], "q_lora_rank": 16}.items()
     if "expert" not in key
 }
+DOTS = dots3_note()[0]
 KIMI = {"architectures": ["KimiVLForConditionalGeneration"], "text_config": LATENT}
 
 
@@ -72,6 +74,19 @@ def test_kimis_text_model_is_nested() -> None:
     assert model.tensor_name("language_model.lm_head.weight") == "lm_head.weight"
 
 
+def test_dots_heads_with_a_window_are_of_other_sizes() -> None:
+    found = keys(DOTS)
+    assert found["attention.head_count"] == (4, 2)
+    assert (found["attention.key_length"], found["attention.key_length_swa"]) == (288, 160)
+    first = {"num_attention_heads": 2, "q_lora_rank": 256, "kv_lora_rank": 128, "qk_nope_head_dim": 32}
+    own = {"1": {**first, "qk_rope_head_dim": 32, "v_head_dim": 64}}
+    bare = {name: value for name, value in DOTS.items() if not name.startswith("swa_") or "theta" in name}
+    assert keys(bare, per_layer_config=own) == found
+    model = architecture_of(DOTS)
+    assert model.tensor_name("model.mtp.embed_tokens.weight") is None
+    assert model.tensor_name("vision_encoder.blocks.0.norm_1.weight") is None
+
+
 @pytest.mark.parametrize(
     ("config", "changes", "reason"),
     [
@@ -80,6 +95,10 @@ def test_kimis_text_model_is_nested() -> None:
         (LITE, {"mlp_layer_types": ["dense", "sparse", "dense"]}, "in an order"),
         (LITE, {"rope_interleave": False}, "rope_interleave"),
         (DSA, {"indexer_types": ["shared", "full", "full", "full"]}, "the first one full"),
+        (DOTS, {"swa_q_lora_rank": 128}, "q_lora_rank or qk_rope_head_dim"),
+        (DOTS, {"use_dsa": False}, "no layer with an indexer"),
+        (DOTS, {"attention_gate_type": "elementwise"}, "headwise"),
+        (DOTS, {"layer_types": ["full_attention"]}, "1 entries"),
         (YOUTU, {"n_routed_experts": 4}, "n_routed_experts"),
     ],
 )
