@@ -80,7 +80,8 @@ class ModelFacts:
     @property
     def is_recurrent(self) -> bool:
         """True if layers have a state, which llama.cpp doesn't save in a form that another layout takes."""
-        return any(self.model.hyperparameter(key) for key in _RECURRENT)
+        listed = self.model.per_layer("attention.recurrent_layers")
+        return any(listed) or any(self.model.hyperparameter(key) for key in _RECURRENT)
 
 
 @dataclass(frozen=True, slots=True)

@@ -86,9 +86,22 @@ BLOCK_INDEXER = ("head_count", "key_length", "top_k", "block_size", "local_block
 GATING_FUNCTIONS = range(1, 5)
 """llama.cpp's gating functions: softmax, sigmoid, softmax of the chosen, square root of softplus."""
 
+DELTA_NETS = _names("qwen35 qwen35moe qwen3next")
+"""The architectures whose layers of linear attention are gated delta nets, and whose queries have gates."""
+
+DELTA_LATENT = _names("bailingmoe3 kimi-linear")
+"""The architectures with layers of delta attention between those of latent attention."""
+
+LINEAR_ATTENTION = DELTA_NETS | DELTA_LATENT | _names("minimax-01")
+"""The architectures most of whose layers have a state for each head instead of keys and values."""
+
+GATED_WINDOWS = "muse-glimmer"
+"""The architecture whose attention is plain but for a gate of its result."""
+
 
 def architecture_faults(keys: Hyperparameters, tensors: Sequence[GGUFTensor]) -> Iterator[str]:
     """Yield the reasons for which a graph of this model can't be built."""
+    yield from _linear_attention_faults(keys, tensors)
     yield from _layer_faults(keys)
     yield from _head_size_faults(keys)
     yield from _gating_faults(keys)
@@ -246,3 +259,40 @@ def _gated_feed_forward_faults(keys: Hyperparameters, tensors: Sequence[GGUFTens
         if tensor.name.endswith(".ffn_up.weight") and tensor.shape[-1] not in (n_ff, 2 * n_ff):
             yield f"{tensor.name} has {tensor.shape[-1]:,} rows; {keys.name('feed_forward_length')} is {n_ff}"
             return
+
+
+def _linear_attention_faults(keys: Hyperparameters, tensors: Sequence[GGUFTensor]) -> Iterator[str]:
+    """Yield what is wrong with a hybrid whose layers of linear attention have tensors of their own."""
+    if keys.prefix == GATED_WINDOWS:
+        yield from _plain_attention_faults(keys, tensors)
+    if keys.prefix in DELTA_LATENT:
+        yield from _latent_attention_faults(keys)
+    elif keys.prefix in LINEAR_ATTENTION:
+        yield from _rotation_faults(keys)
+    if keys.prefix in DELTA_NETS:
+        yield from _delta_net_faults(keys)
+
+
+def _rotation_faults(keys: Hyperparameters) -> Iterator[str]:
+    """Yield what is wrong with the rotated part of a head, and with the distance of layers that attend."""
+    if keys.rotated % 2 or not 2 <= keys.rotated <= max(keys.key_length, 2):
+        yield f"{keys.name('rope.dimension_count')} is {keys.rotated} (even, 2 to {keys.key_length})"
+    if keys.integer("full_attention_interval") == 0:
+        yield f"{keys.name('full_attention_interval')} is 0 (1 or more)"
+
+
+def _delta_net_faults(keys: Hyperparameters) -> Iterator[str]:
+    """Yield what is wrong with the sizes of linear attention."""
+    sizes = ("ssm.conv_kernel", "ssm.state_size", "ssm.group_count", "ssm.time_step_rank")
+    kernel, state, n_key, n_value = (keys.integer(name) or 0 for name in sizes)
+    if kernel < 2 or min(state, n_key, n_value) < 1:
+        yield f"{keys.prefix}.ssm has sizes of {kernel}, {state}, {n_key} and {n_value} (1 or more)"
+        return
+    if n_value % n_key or keys.integer("ssm.inner_size") != n_value * state:
+        yield (
+            f"{keys.name('ssm.inner_size')} is {keys.integer('ssm.inner_size')}, with {n_value} value heads "
+            f"of {state} numbers and {n_key} key heads"
+        )
+    sections = keys.per_layer("rope.dimension_sections")
+    if sections and (min(sections) < 0 or not sum(sections[:4])):
+        yield f"{keys.name('rope.dimension_sections')} is {sections}: it must have a positive sum"

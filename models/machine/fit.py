@@ -210,23 +210,47 @@ def _kv_widths(info: ModelFile) -> list[tuple[int, int]]:
     kv_heads = _per_layer(info, "attention.head_count_kv", n_layer) or heads
     if not heads:
         return [(0, 0)] * n_layer
+    listed = _linear_layers(info, n_layer) or [False] * n_layer
+    used = n_layer - (info.hyperparameter("nextn_predict_layers") or 0)
+    attends = [n > 0 and not listed[layer] and layer < used for layer, n in enumerate(kv_heads)]
     lora_rank = info.hyperparameter("attention.kv_lora_rank")
     if lora_rank:  # latent attention keeps one compressed row and the rotated part of the key
-        return [(lora_rank + (info.hyperparameter("rope.dimension_count") or 0), 0)] * n_layer
+        row = lora_rank + (info.hyperparameter("rope.dimension_count") or 0)
+        return [(row if attending else 0, 0) for attending in attends]
     default = n_embd // max(*heads, 1)
     key = info.hyperparameter("attention.key_length") or default
     value = info.hyperparameter("attention.value_length") or default
-    return [(n * key, n * value) for n in kv_heads]
+    return [(n * key, n * value) if attends[layer] else (0, 0) for layer, n in enumerate(kv_heads)]
+
+
+def _linear_layers(info: ModelFile, n_layer: int) -> list[bool]:
+    """Return for each layer of a hybrid True if its attention is linear; nothing if the header is silent."""
+    listed = _per_layer(info, "attention.recurrent_layers", n_layer)
+    if listed:
+        return [one != 0 for one in listed]
+    interval = info.hyperparameter("full_attention_interval")
+    return [(layer + 1) % interval != 0 for layer in range(n_layer)] if interval else []
 
 
 def _state_bytes(info: ModelFile, n_layer: int) -> list[int]:
-    """Bytes of recurrent state (Mamba and its kind) that each layer keeps per sequence, f32."""
+    """Bytes of recurrent state (Mamba, linear attention) that each layer keeps per sequence, f32."""
     inner, state = info.hyperparameter("ssm.inner_size"), info.hyperparameter("ssm.state_size")
-    if not inner or not state:
-        return [0] * n_layer
-    groups = info.hyperparameter("ssm.group_count") or 0
-    kernel = info.hyperparameter("ssm.conv_kernel") or 1
-    return [4 * ((kernel - 1) * (inner + 2 * groups * state) + inner * state)] * n_layer
+    kernel, channels = info.hyperparameter("ssm.conv_kernel") or 1, info.hyperparameter("kda.head_dim")
+    linear = _linear_layers(info, n_layer)
+    heads = max(_per_layer(info, "attention.head_count", n_layer), default=0)
+    key = info.hyperparameter("attention.key_length") or (info.n_embd or 0) // max(heads, 1)
+    if inner and state:
+        groups = info.hyperparameter("ssm.group_count") or 0
+        numbers = (kernel - 1) * (inner + 2 * groups * state) + inner * state
+    elif channels:  # delta attention: three convolutions, and a square for each head
+        numbers = 3 * (kernel - 1) * heads * channels + heads * channels * channels
+    else:
+        numbers = heads * key * key if any(linear) else 0
+    if not linear:
+        kv_heads = _per_layer(info, "attention.head_count_kv", n_layer)
+        linear = [n == 0 for n in kv_heads] if 0 in kv_heads else [True] * n_layer
+    used = n_layer - (info.hyperparameter("nextn_predict_layers") or 0)
+    return [4 * numbers if one and layer < used else 0 for layer, one in enumerate(linear)]
 
 
 def _per_layer(info: ModelFile, key: str, n_layer: int) -> list[int]:

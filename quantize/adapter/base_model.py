@@ -94,7 +94,7 @@ def _config_of(base: GGUFInfo) -> Fields:
 
 def _shared_by_layers(base: GGUFInfo, key: str) -> int | None:
     """Return a number that all layers share; None if the file doesn't say."""
-    values = set(base.per_layer(key))
+    values = {value for value in base.per_layer(key) if value}  # a layer of linear attention has no heads
     if len(values) > 1:
         raise CheckpointError(
             f"{base.path.name} has layers of different {key}, which PEFT adapters can't be converted for here"
@@ -145,6 +145,49 @@ def _deepseek2(base: GGUFInfo, known: Fields) -> Fields:
     return present | {"q_lora_rank": base.hyperparameter("attention.q_lora_rank")}
 
 
+def _delta_net(base: GGUFInfo, known: Fields) -> Fields:
+    """Return the sizes of linear attention, the layers that have it, and the layers without further ones."""
+    n_layer = known.get("num_hidden_layers", 0) - (base.hyperparameter("nextn_predict_layers") or 0)
+    sizes = {
+        "num_hidden_layers": n_layer,
+        "linear_conv_kernel_dim": base.hyperparameter("ssm.conv_kernel"),
+        "linear_key_head_dim": base.hyperparameter("ssm.state_size"),
+        "linear_value_head_dim": base.hyperparameter("ssm.state_size"),
+        "linear_num_key_heads": base.hyperparameter("ssm.group_count"),
+        "linear_num_value_heads": base.hyperparameter("ssm.time_step_rank"),
+    }
+    linear = {tensor.name for tensor in base.tensors if tensor.name.endswith(".ssm_out.weight")}
+    kinds = [
+        "linear_attention" if f"blk.{layer}.ssm_out.weight" in linear else "full_attention"
+        for layer in range(n_layer)
+    ]
+    return {name: size for name, size in sizes.items() if size is not None} | {"layer_types": kinds}
+
+
+def _minimax(base: GGUFInfo, known: Fields) -> Fields:
+    fused = {tensor.name for tensor in base.tensors if tensor.name.endswith(".attn_qkv.weight")}
+    layers = range(known.get("num_hidden_layers", 0))
+    return {"attn_type_list": [int(f"blk.{layer}.attn_qkv.weight" not in fused) for layer in layers]}
+
+
+def _delta_latent(base: GGUFInfo, known: Fields) -> Fields:
+    """Return the sizes of both kinds of attention, and the layers whose attention is linear."""
+    state, kernel = base.hyperparameter("kda.head_dim"), base.hyperparameter("ssm.conv_kernel")
+    linear = {tensor.name for tensor in base.tensors if tensor.name.endswith(".ssm_beta.weight")}
+    kinds = [
+        "linear_attention" if f"blk.{layer}.ssm_beta.weight" in linear else "full_attention"
+        for layer in range(known.get("num_hidden_layers", 0))
+    ]
+    n_head = known.get("num_attention_heads")
+    sizes = {
+        **dict.fromkeys(("linear_head_dim", "head_dim"), state),
+        **dict.fromkeys(("linear_conv_kernel_dim", "short_conv_kernel_size"), kernel),
+        "linear_num_heads": n_head,
+    }
+    present = {name: size for name, size in sizes.items() if size is not None}
+    return _deepseek2(base, known) | present | {"layer_types": kinds}
+
+
 def _t5(base: GGUFInfo, _: Fields) -> Fields:
     gated = any(".ffn_gate." in tensor.name for tensor in base.tensors)
     return {"feed_forward_proj": "gated-gelu" if gated else "relu"}
@@ -155,6 +198,9 @@ _OF_FAMILIES: Final[Mapping[str, Callable[[GGUFInfo, Fields], Fields]]] = {
     "gemma3": _gemma,
     "chatglm": _chatglm,
     "deepseek2": _deepseek2,
+    "minimax-01": _minimax,
+    **dict.fromkeys(("kimi-linear", "bailingmoe3"), _delta_latent),
+    **dict.fromkeys(("qwen3next", "qwen35", "qwen35moe"), _delta_net),
     "t5": _t5,
     "t5encoder": _t5,
 }

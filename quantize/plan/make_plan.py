@@ -109,7 +109,7 @@ def _values(source: TensorSource, architecture: Architecture) -> dict[str, float
 def _model(checkpoint: Checkpoint, extra: Metadata | None) -> tuple[Architecture, Vocabulary]:
     if checkpoint.gguf is not None:
         return GGUFModel(checkpoint.gguf, extra), NoVocabulary()
-    architecture = architecture_of(checkpoint.config)
+    architecture = architecture_of(checkpoint.config).with_tensors(checkpoint.tensors.entries)
     vocabulary = read_vocabulary(
         checkpoint.directory, checkpoint.config, architecture.vocabulary_size, architecture.added_token_rules
     )

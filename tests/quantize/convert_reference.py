@@ -18,6 +18,7 @@ from tests.quantize.converter_repairs import repair_converter
 
 AS_WRITTEN = ("nomic_bert", "step3p5")  # transformers 5 gives them other names and other defaults throughout
 DROPPED = ("rotary_pct",)
+UNDER_OTHER_NAMES = ("kimi_linear", "bailing_hybrid")
 
 
 def main() -> None:
@@ -25,7 +26,7 @@ def main() -> None:
     sys.path.insert(0, sources)
     base = importlib.import_module("conversion.base")
     _keep_dropped_fields(base)
-    repair_converter()
+    repair_converter(Path(checkpoint))
     if pre:
         base.TextModel.get_vocab_base_pre = lambda self, tokenizer: pre[0]
     script = str(Path(sources) / "convert_hf_to_gguf.py")
@@ -41,7 +42,7 @@ def _keep_dropped_fields(base: Any) -> None:
     def load_hparams(directory: Path, is_mistral_format: bool) -> dict[str, Any]:
         fields: dict[str, Any] = load(directory, is_mistral_format)
         written = json.loads((directory / "config.json").read_text(encoding="utf-8"))
-        if written.get("model_type") in AS_WRITTEN:
+        if written.get("model_type") in (*AS_WRITTEN, *UNDER_OTHER_NAMES):
             return dict(written)
         return fields | {name: written[name] for name in DROPPED if name in written}
 

@@ -7,21 +7,31 @@ families are compared with the converter as repaired here.
 from __future__ import annotations
 
 import importlib
+import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 WITH_TOKENIZERS_OF_THEIR_OWN = (("qwen", "QwenModel"), ("hunyuan", "HunYuanMoEModel"))
 """The families for which the converter needs their makers' tokenizer code; a pico model has a usual one."""
 
 
-def repair_converter() -> None:
+def repair_converter(checkpoint: Path) -> None:
     """Needs llama.cpp's source tree on `sys.path`."""
+    _repair_qwen(importlib.import_module("conversion.qwen")._QwenMtpMixin, checkpoint)
     _repair_baichuan(importlib.import_module("conversion.baichuan").BaichuanModel)
     _repair_stablelm(importlib.import_module("conversion.stablelm").StableLMModel)
     text_model = importlib.import_module("conversion.base").TextModel
     for module, name in WITH_TOKENIZERS_OF_THEIR_OWN:
         family = getattr(importlib.import_module(f"conversion.{module}"), name)
         family.set_vocab = text_model._set_vocab_gpt2
+
+
+def _repair_qwen(family: Any, checkpoint: Path) -> None:
+    """A further layer is counted on in every checkpoint, also in one without."""
+    with (checkpoint / "model.safetensors").open("rb") as file:
+        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+    family.no_mtp = not any("mtp." in name for name in header)
 
 
 def _repair_baichuan(family: Any) -> None:

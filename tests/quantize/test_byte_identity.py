@@ -34,9 +34,9 @@ def assert_identical(
 
 
 def without_ones(found: dict[str, Any]) -> dict[str, Any]:
-    """A single row is a vector to llama.cpp's quantizer, but not to its converter, whose shapes we write."""
+    """llama.cpp's quantizer drops last axes of one number; its converter doesn't, whose shapes we write."""
     tensors = {
-        name: [kind, ne[:1] if ne[1:] == [1] else ne, digest]
+        name: [kind, [n for at, n in enumerate(ne) if at == 0 or max(ne[at:]) > 1], digest]
         for name, (kind, ne, digest) in found["tensors"].items()
     }
     return {**found, "tensors": tensors}

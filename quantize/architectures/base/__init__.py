@@ -17,6 +17,8 @@ config.py          Access to config.json by typed getters whose errors name the 
                    things.
 decoder.py         Decoders with rotary positions: config.json's usual names, llama.cpp's keys, rules of a
                    layer.
+delta_net.py       Gated delta nets, Qwen's from 3-Next on: layers of linear attention between those that
+                   attend.
 encoder.py         Encoders of BERT's kind: sizes, keys, labels, pooling, the rules of their embeddings.
 further_layers.py  Layers that predict further tokens (MTP), which some families' files keep as their last
                    blocks.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
@@ -73,6 +73,11 @@ class Architecture(ABC):
     def __init__(self, config: ModelConfig) -> None:
         """Read the configuration. Raises CheckpointError: a model that llama.cpp's family can't compute."""
         self.config = config
+
+    def with_tensors(self, names: Iterable[str]) -> Architecture:
+        """Return the family of a checkpoint with such tensors: itself, unless they make further layers."""
+        del names
+        return self
 
     def size(self, name: str) -> int:
         """Return a size of config.json, or this family's default for it. Raises CheckpointError."""

@@ -48,6 +48,9 @@ class LlamaLike(Decoder):
     head_dim_keys: ClassVar[HeadDimKeys] = "configured"
     """The condition for the keys of a head's size: "configured" stands for a head_dim in config.json."""
 
+    norm_transform: ClassVar[Transform] = Same()
+    """The transform of the norms over whole states: `Plus(1.0)` where they store what is added to one."""
+
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)
         for flag, instead in self.refused_flags.items():
@@ -68,13 +71,19 @@ class LlamaLike(Decoder):
 
     def tensor_rules(self) -> Sequence[TensorRule]:
         h = self.hyperparameters
-        rules = self.outer_rules()
+        rules = self.outer_rules(self.norm_transform)
         for layer in range(h.n_layer):
-            source, target = f"model.layers.{layer}", f"blk.{layer}"
-            for norm, name in self.norms.items():
-                rules += norm_rules(f"{target}.{norm}", f"{source}.{name}", h.n_embd)
-            rules += self.layer_attention_rules(source, target)
-            rules += self.feed_forward_rules(source, target)
+            rules += self.layer_rules(f"model.layers.{layer}", f"blk.{layer}")
+        return rules
+
+    def layer_rules(self, source: str, target: str) -> list[TensorRule]:
+        """Return the rules of a layer."""
+        n_embd, transform = self.hyperparameters.n_embd, self.norm_transform
+        rules: list[TensorRule] = []
+        for norm, name in self.norms.items():
+            rules += norm_rules(f"{target}.{norm}", f"{source}.{name}", n_embd, transform)
+        rules += self.layer_attention_rules(source, target)
+        rules += self.feed_forward_rules(source, target)
         return rules
 
     def layer_attention_rules(self, source: str, target: str) -> list[TensorRule]:

@@ -187,6 +187,76 @@ class Runs:
 
 
 @dataclass(frozen=True)
+class ColumnRuns:
+    """Runs of columns [first, stop) of a matrix, side by side: the same order for what a matrix reads."""
+
+    runs: tuple[tuple[int, int], ...]
+    row_step: int = 1
+
+    def source_shapes(self, shape: Shape) -> tuple[Shape, ...]:
+        return (shape,)
+
+    def read(self, source: TensorSource, names: Sequence[str], start: int, stop: int) -> Rows:
+        rows = source.rows(names[0], start, stop)
+        return np.concatenate([rows[:, first:last] for first, last in self.runs], axis=1)
+
+
+@dataclass(frozen=True)
+class Channels:
+    """Rows of a convolution along the tokens, which a checkpoint has as [channels, 1, width]."""
+
+    inner: Transform = field(default_factory=Same)
+
+    @property
+    def row_step(self) -> int:
+        return self.inner.row_step
+
+    def source_shapes(self, shape: Shape) -> tuple[Shape, ...]:
+        return tuple((one[0], 1, *one[1:]) for one in self.inner.source_shapes(shape))
+
+    def read(self, source: TensorSource, names: Sequence[str], start: int, stop: int) -> Rows:
+        return self.inner.read(source, names, start, stop).reshape(stop - start, -1)
+
+
+@dataclass(frozen=True)
+class Exp:
+    """The exponential of each number, times a factor: decays of which the logarithm is stored."""
+
+    factor: float
+    inner: Transform = field(default_factory=Same)
+
+    @property
+    def row_step(self) -> int:
+        return self.inner.row_step
+
+    def source_shapes(self, shape: Shape) -> tuple[Shape, ...]:
+        return self.inner.source_shapes(shape)
+
+    def read(self, source: TensorSource, names: Sequence[str], start: int, stop: int) -> Rows:
+        rows = self.inner.read(source, names, start, stop)
+        return (self.factor * np.exp(rows.astype(np.float64))).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Axes:
+    """The rows of a tensor that has further axes of one number, in a checkpoint with the shape `source`."""
+
+    source: Shape
+    inner: Transform = field(default_factory=Same)
+
+    @property
+    def row_step(self) -> int:
+        return self.inner.row_step
+
+    def source_shapes(self, shape: Shape) -> tuple[Shape, ...]:
+        del shape
+        return self.inner.source_shapes(self.source)
+
+    def read(self, source: TensorSource, names: Sequence[str], start: int, stop: int) -> Rows:
+        return self.inner.read(source, names, start, stop).reshape(stop - start, -1)
+
+
+@dataclass(frozen=True)
 class Stack:
     """Sources of one shape along a new first axis (experts), or `joined`: one below the other."""
 

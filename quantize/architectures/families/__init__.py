@@ -7,6 +7,7 @@ apertus.py         Apertus: norms of each head's query and key, a feed-forward w
 arcee.py           Arcee's AFM: Llama whose feed-forward has no gate and squares what is positive.
 baichuan.py        Baichuan 1 and 2: Llama with q, k and v in one matrix, rotary or (13 B) with ALiBi.
 bailing.py         Ling and Ring (Bailing) and Sarvam: mixtures of experts with q, k and v in one matrix.
+bailing_moe3.py    Ling 3: delta attention with a bounded decay, gated latent attention, groups of experts.
 bert.py            BERT, RoBERTa and XLM-RoBERTa: embeddings, classifiers and rerankers, llama.cpp's `bert`.
 bloom.py           BLOOM: linear attention biases (ALiBi), a norm on the embedding, q, k and v fused head by
                    head.
@@ -41,6 +42,8 @@ jina_bert.py       JinaBERT (Jina's embeddings v2, its rerankers v1): ALiBi for 
                    layers.
 kimi.py            Kimi's models that see, text only: DeepSeek V3 with the fields and names of a part. Kimi K2
                    is a V3.
+kimi_linear.py     Kimi Linear: delta attention with a decay per channel, and latent attention without
+                   positions.
 laguna.py          Laguna: windows in some layers with other rotation and more heads, gates behind attention,
                    experts.
 llama.py           Llama 1 to 3.x and the models made from them (Alpaca, Vicuna, Koala, WizardLM …), and
@@ -58,11 +61,14 @@ minicpm3.py        MiniCPM 3: DeepSeek's latent attention, with the matrix that 
                    is.
 minimax.py         MiniMax M2 and M3: Mixtral's names, norms of queries and keys, experts that are chosen by
                    an offset.
+minimax_text.py    MiniMax-Text-01 and M1: lightning attention in seven of eight layers, and experts in each.
 mistral3.py        Mistral Small 3 and Ministral 3, text only: Llama with YaRN, and queries scaled by their
                    position.
 mixtral.py         Mixtral: Llama with a mixture of experts in each layer; `llama` in llama.cpp, too.
 mpt.py             MPT: linear attention biases (ALiBi) instead of positions, clipped q, k and v, mostly no
                    biases.
+muse_glimmer.py    Muse Glimmer, text only: windows with rotation, every fourth layer without either; gated
+                   attention.
 nanbeige.py        Nanbeige 4: Llama that goes through its layers several times.
 nomic_bert.py      Nomic's BERT (nomic-embed-text v1 and v1.5): rotary positions, SwiGLU; v2: experts with
                    GELU.
@@ -78,6 +84,8 @@ phi3.py            Phi-3, 3.5 and 4: fused matrices, and rotary factors for shor
 phi_moe.py         Phi-3.5-MoE: Phi-3's rotary factors and vocabulary, unfused attention with biases, experts.
 qwen2.py           Qwen 1.5 to 2.5, their mixtures of experts, and the models made from them.
 qwen3.py           Qwen 3 and its mixtures of experts: norms of each head's query and key instead of biases.
+qwen3_next.py      Qwen 3-Next, 3.5 and 3.6, dense and with experts: three gated delta nets, then a layer that
+                   attends.
 qwen_vl.py         Qwen's models that see, and Omni, which also hears and speaks: their text models, with
                    M-RoPE.
 seed_oss.py        Seed-OSS: Llama with biases of queries, keys and values.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 from models.errors import CheckpointError
@@ -33,6 +33,9 @@ class DeepseekExperts(Decoder):
 
     reads_layer_types: ClassVar[bool] = False
     """True if `mlp_layer_types` of config.json says which layers are dense, where it is there."""
+
+    expert_names: ClassVar[Mapping[str, str]] = PROJECTIONS
+    """The names of an expert's matrices."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)
@@ -65,6 +68,11 @@ class DeepseekExperts(Decoder):
             return 0
         return self.config.count("n_shared_experts", self.defaults.get("n_shared_experts", 0))
 
+    @property
+    def shared_size(self) -> int:
+        """The rows of all experts that are always used, which are one feed-forward."""
+        return self.expert_size * self.shared_experts
+
     def expert_metadata(self) -> Metadata:
         h, prefix = self.hyperparameters, self.gguf_name
         keys: Metadata = {
@@ -89,11 +97,11 @@ class DeepseekExperts(Decoder):
         if layer < self.dense_layers:
             return self.gated_rules(source, target)
         n_expert, n_embd, mlp = self.hyperparameters.n_expert, self.hyperparameters.n_embd, f"{source}.mlp"
-        routed = gated_matrices(PROJECTIONS, n_embd, self.expert_size)
+        routed = gated_matrices(self.expert_names, n_embd, self.expert_size)
         rules = [router_rule(f"{target}.ffn_gate_inp", f"{mlp}.gate", (n_expert, n_embd))]
         rules += expert_rules(target, f"{mlp}.experts", n_expert, routed)
         if self.shared_experts:
-            shared = gated_matrices(PROJECTIONS, n_embd, self.expert_size * self.shared_experts)
+            shared = gated_matrices(PROJECTIONS, n_embd, self.shared_size)
             rules += plain_rules(target, "_shexp", f"{mlp}.shared_experts", shared)
         return rules
 

@@ -85,7 +85,7 @@ class Deepseek2(DeepseekExperts):
         super().__init__(config)
         self.key_size, self.value_size = self.size("qk_nope_head_dim"), self.size("v_head_dim")
         self.rotated, self.latent = self.size("qk_rope_head_dim"), self.size("kv_lora_rank")
-        self.query_latent = config.optional_size("q_lora_rank", self.defaults["q_lora_rank"])
+        self.query_latent = config.optional_size("q_lora_rank", self.defaults.get("q_lora_rank"))
         self.hyperparameters = dataclasses.replace(
             self.hyperparameters,
             n_head_kv=1,
@@ -143,8 +143,7 @@ class Deepseek2(DeepseekExperts):
         for layer in range(h.n_layer):
             source, target = f"model.layers.{layer}", f"blk.{layer}"
             rules += norm_rules(f"{target}.attn_norm", f"{source}.input_layernorm", h.n_embd)
-            rules += self._query_rules(f"{source}.self_attn", target)
-            rules += self._latent_rules(f"{source}.self_attn", target)
+            rules += self.attention_layer_rules(layer)
             rules += norm_rules(f"{target}.ffn_norm", f"{source}.post_attention_layernorm", h.n_embd)
             rules += self.feed_forward_rules(layer)
             if layer >= self.dense_layers:
@@ -152,6 +151,11 @@ class Deepseek2(DeepseekExperts):
                 offsets = (f"{source}.mlp.gate.e_score_correction_bias",)
                 rules.append(TensorRule(f"{target}.exp_probs_b.bias", offsets, (h.n_expert,), optional=True))
         return rules
+
+    def attention_layer_rules(self, layer: int) -> list[TensorRule]:
+        """Return the rules of a layer's attention."""
+        source, target = f"model.layers.{layer}.self_attn", f"blk.{layer}"
+        return [*self._query_rules(source, target), *self._latent_rules(source, target)]
 
     def _query_rules(self, source: str, target: str) -> list[TensorRule]:
         h, latent = self.hyperparameters, self.query_latent

@@ -97,11 +97,11 @@ class Qwen2Moe(Qwen2):
     }
     needs_output = True
     null_kv_heads = False
-    default_normalizes: ClassVar[bool] = False
-    """`norm_topk_prob` where config.json is silent."""
-
     normalizes_weights: ClassVar[bool] = False
     """True if llama.cpp makes the used experts' weights sum to one."""
+
+    default_normalizes: ClassVar[bool] = False
+    """`norm_topk_prob` where config.json is silent."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)

@@ -13,7 +13,9 @@ import pytest
 from models.gguf.architecture_rules import (
     DEFAULT_GATING,
     EQUAL_HEADS,
+    GATED_WINDOWS,
     LATENT_ATTENTION,
+    LINEAR_ATTENTION,
     PLAIN_ATTENTION,
     WHOLE_ROTATION,
     architecture_faults,
@@ -72,7 +74,7 @@ def test_the_lists_are_those_of_the_sources() -> None:
 
 def test_every_family_that_is_quantized_has_its_rules() -> None:
     ours = {architecture.gguf_name for architecture in ARCHITECTURES if architecture.gguf_name}
-    assert ours <= PLAIN_ATTENTION | LATENT_ATTENTION
+    assert ours - LINEAR_ATTENTION - {GATED_WINDOWS} <= PLAIN_ATTENTION | LATENT_ATTENTION
 
 
 LATENT: dict[str, Any] = {
@@ -169,3 +171,35 @@ def test_a_good_header_has_none() -> None:
 )
 def test_what_llama_cpp_asserts_is_refused(fault: str, changes: dict[str, Any]) -> None:
     assert any(fault in found for found in faults(**changes))
+
+
+DELTA_NET: dict[str, Any] = {
+    "architecture": "qwen35",
+    "attention__key_length": 16,
+    "attention__value_length": 16,
+    "rope__dimension_count": 4,
+    "full_attention_interval": 4,
+    "ssm__conv_kernel": 4,
+    "ssm__state_size": 8,
+    "ssm__group_count": 2,
+    "ssm__time_step_rank": 4,
+    "ssm__inner_size": 32,
+}
+
+
+@pytest.mark.parametrize(
+    ("fault", "changes"),
+    [
+        ("of 1, 8, 2 and 4 (", {"ssm__conv_kernel": 1}),
+        ("of 4, 8, 2 and 0 (", {"ssm__time_step_rank": 0}),
+        ("inner_size is 33", {"ssm__inner_size": 33}),
+        ("inner_size is 32, with 4 value heads", {"ssm__group_count": 3}),
+        ("dimension_count is 3 (even", {"rope__dimension_count": 3}),
+        ("full_attention_interval is 0", {"full_attention_interval": 0}),
+    ],
+)
+def test_sizes_of_linear_attention(fault: str, changes: dict[str, Any]) -> None:
+    assert faults(**DELTA_NET) == []
+    assert any(fault in found for found in faults(**DELTA_NET | changes))
+    assert faults(**LATENT | {"architecture": "kimi-linear"}) == []
+    assert faults("muse-glimmer", {"blk.1.attn_v.weight": 16}) != []

@@ -134,6 +134,47 @@ def test_latent_attention_keeps_one_row() -> None:
     assert kv_bytes_per_token(replace(LLAMA_8B, n_layer=1, numbers=numbers)) == [576 * 2]
 
 
+NET = {
+    "attention.head_count": 16,
+    "attention.head_count_kv": 4,
+    "attention.key_length": 256,
+    "attention.value_length": 256,
+    "ssm.inner_size": 4096,
+    "ssm.state_size": 128,
+    "ssm.group_count": 16,
+    "ssm.conv_kernel": 4,
+}
+
+
+@pytest.mark.parametrize("said", ["interval", "list"])
+def test_a_hybrid_keeps_keys_in_some_layers_and_a_state_in_the_others(said: str) -> None:
+    layers: list[int | float] = [1, 1, 1, 0] * 2
+    found = Header(n_layer=8, numbers=NET | ({"full_attention_interval": 4} if said == "interval" else {}))
+    if said == "list":
+        found.lists["attention.recurrent_layers"] = layers
+    keys = 2 * 2 * 4 * 256  # f16
+    assert kv_bytes_per_token(found, "f16", "f16") == [0, 0, 0, keys] * 2
+    state = 4 * (3 * (4096 + 2 * 16 * 128) + 4096 * 128)
+    assert estimate(found, 256, 1).layer_kv == (state, state, state, 256 * keys) * 2
+
+
+def test_a_layer_that_predicts_further_tokens_keeps_nothing() -> None:
+    numbers = NET | {"full_attention_interval": 4, "nextn_predict_layers": 1}
+    found = Header(n_layer=5, numbers=numbers, lists={"attention.recurrent_layers": [1, 1, 1, 0, 0]})
+    assert estimate(found, 256, 1).layer_kv[4] == 0
+
+
+def test_delta_attention_and_lightning_attention() -> None:
+    heads = {"attention.head_count": 32, "attention.kv_lora_rank": 512, "rope.dimension_count": 64}
+    kimi = Header(n_layer=2, numbers=heads | {"kda.head_dim": 128, "ssm.conv_kernel": 4})
+    kimi.lists["attention.head_count_kv"] = [0, 1]
+    state = 4 * (3 * 3 * 4096 + 32 * 128 * 128)
+    assert estimate(kimi, 256, 1).layer_kv == (state, 256 * 2 * (512 + 64))
+    minimax = Header(n_layer=2, numbers={"attention.head_count": 64, "attention.key_length": 128})
+    minimax.lists["attention.recurrent_layers"] = [1, 0]
+    assert estimate(minimax, 256, 1).layer_kv[0] == 4 * 64 * 128 * 128
+
+
 def test_recurrent_layers_keep_a_state_per_sequence() -> None:
     numbers = {"ssm.inner_size": 1024, "ssm.state_size": 16, "ssm.conv_kernel": 4}
     info = Header(n_layer=2, numbers=numbers)

@@ -12,7 +12,11 @@ import numpy.typing as npt
 import pytest
 
 from quantize.architectures.base.transform import (
+    Axes,
+    Channels,
+    ColumnRuns,
     Constant,
+    Exp,
     Plus,
     RotaryHeads,
     Runs,
@@ -36,6 +40,7 @@ TENSORS: dict[str, npt.NDArray[Any]] = {
     "other": OTHER,
     "experts": EXPERTS,
     "bias": np.ascontiguousarray(WEIGHT[:, 0]),
+    "channels": OTHER.reshape(24, 1, 5),
 }
 
 Array = npt.NDArray[Any]
@@ -52,6 +57,12 @@ CASES: list[tuple[str, Transform, list[str], Array]] = [
     ("stacked vectors", Stack(2), ["bias", "bias"], np.stack([WEIGHT[:, 0]] * 2)),
     ("slice of each", SliceOfEach(4, 4, of=8), ["experts"], EXPERTS[:, 4:]),
     ("transposed", Transpose(5), ["w"], WEIGHT.T),
+    ("columns", ColumnRuns(((3, 5), (0, 3))), ["w"], WEIGHT[:, [3, 4, 0, 1, 2]]),
+    ("channels", Channels(), ["channels"], OTHER),
+    ("channels in order", Channels(Runs(((9, 24), (0, 9)), of=24)), ["channels"], np.roll(OTHER, -9, axis=0)),
+    ("axes", Axes((24, 1, 5)), ["channels"], OTHER.reshape(1, 24, 1, 5)),
+    ("axes of a vector", Axes((24,)), ["bias"], WEIGHT[:, :1]),
+    ("exp", Exp(-1.0), ["other"], -np.exp(OTHER.astype(np.float64)).astype(np.float32)),
     ("plus", Plus(1.0), ["w"], WEIGHT + 1),
     ("plus of a slice", Plus(-2.0, Slice(3, 2, of=24)), ["w"], WEIGHT[3:5] - 2),
     ("rotary of a slice", RotaryHeads(4, Slice(8, 4, of=24)), ["w"], WEIGHT[[8, 10, 9, 11]]),
