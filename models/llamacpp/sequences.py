@@ -13,6 +13,9 @@ from models.llamacpp.errors import reason
 from models.llamacpp.model import Model
 from models.llamacpp.sequence_state import Buffer, new_state, with_streams
 
+_WHOLE, _PARTIAL = 0, 1
+"""llama.cpp's LLAMA_STATE_SEQ_FLAGS: all of a sequence, or only what can't be cut back."""
+
 
 class Sequences(ABC):
     """The memory of a Context, which is its only subclass; it isn't made alone.
@@ -70,55 +73,76 @@ class Sequences(ABC):
         found = int(self._native.llama_memory_seq_pos_max(self._cells(), self._check(seq_id)))
         return None if found < 0 else found
 
-    def state_seq_get(self, seq_id: int, memory: Callable[[int], memoryview] = new_state) -> memoryview:
+    def state_seq_get(
+        self, seq_id: int, memory: Callable[[int], memoryview] = new_state, *, partial: bool = False
+    ) -> memoryview:
         """Return the cache of one sequence, for `state_seq_set` of a context with the same model.
 
-        It may have other KV streams, if the state is of the form in `sequence_state`. Raises LlamaCppError if
-        llama.cpp can't save it. `memory`: gives the memory for so many bytes.
+        It may have other KV streams, if the state is of the form in `sequence_state`. With `partial` it is
+        only what can't be cut back: recurrent states, and the cells of a sliding window. Raises LlamaCppError
+        if llama.cpp can't save it. `memory`: gives the memory for so many bytes.
         """
-        return with_streams(self.state_seq_take(seq_id, memory), 1)
+        return with_streams(self.state_seq_take(seq_id, memory, partial=partial), 1)
 
-    def state_seq_take(self, seq_id: int, memory: Callable[[int], memoryview] = new_state) -> memoryview:
+    def state_seq_take(
+        self, seq_id: int, memory: Callable[[int], memoryview] = new_state, *, partial: bool = False
+    ) -> memoryview:
         """Return the cache of one sequence, for `state_seq_put` of a context with as many KV streams.
 
-        Raises LlamaCppError if llama.cpp can't save it.
+        `partial` is that of `state_seq_get`. Raises LlamaCppError if llama.cpp can't save it.
         """
-        size = int(self._native.llama_state_seq_get_size(self.pointer, self._check(seq_id)))
+        flags = _PARTIAL if partial else _WHOLE
+        size = int(self._native.llama_state_seq_get_size_ext(self.pointer, self._check(seq_id), flags))
         state = memory(size)
         buffer = (ctypes.c_uint8 * size).from_buffer(state)
         with library.capture_errors() as lines:
-            written = int(self._native.llama_state_seq_get_data(self.pointer, buffer, size, seq_id))
+            written = int(
+                self._native.llama_state_seq_get_data_ext(self.pointer, buffer, size, seq_id, flags)
+            )
         if written != size:
             raise LlamaCppError(f"sequence {seq_id} can't be saved: {reason(lines) or 'no reason given'}")
         return state
 
-    def state_seq_set(self, seq_id: int, state: Buffer) -> None:
-        """Replace a sequence by a saved one.
+    def state_seq_set(self, seq_id: int, state: Buffer, *, partial: bool = False) -> None:
+        """Replace a sequence by a saved one; with `partial`, only that part of it.
 
         Raises LlamaCppError if it doesn't fit this context. `state` must be what `state_seq_get` gave:
         llama.cpp believes it.
         """
         if self.kv_unified or self.n_seq_max == 1:
-            self.state_seq_put(seq_id, state)
+            self.state_seq_put(seq_id, state, partial=partial)
         else:
-            self.state_seq_put(seq_id, with_streams(state, self.n_seq_max))
+            self.state_seq_put(seq_id, with_streams(state, self.n_seq_max), partial=partial)
 
-    def state_seq_put(self, seq_id: int, state: Buffer) -> None:
+    def state_seq_put(self, seq_id: int, state: Buffer, *, partial: bool = False) -> None:
         """Replace a sequence by what `state_seq_take` gave; writable memory isn't copied.
 
         Raises LlamaCppError if it doesn't fit this context.
         """
+        flags = _PARTIAL if partial else _WHOLE
         as_bytes = ctypes.c_uint8 * len(state)
         readonly = memoryview(state).readonly
         buffer = as_bytes.from_buffer_copy(state) if readonly else as_bytes.from_buffer(state)
         with library.capture_errors() as lines:
             read = int(
-                self._native.llama_state_seq_set_data(self.pointer, buffer, len(state), self._check(seq_id))
+                self._native.llama_state_seq_set_data_ext(
+                    self.pointer, buffer, len(state), self._check(seq_id), flags
+                )
             )
         if read == 0:
             raise LlamaCppError(
                 f"a saved sequence doesn't fit this context: {reason(lines) or 'no reason given'}"
             )
+
+    def seq_rewind(self, seq_id: int, n_tokens: int, state: Buffer) -> None:
+        """Cut a sequence back to its first `n_tokens`, after which `state` was its partial one.
+
+        The rest of its cache must still have those tokens. Raises LlamaCppError, and leaves anything there,
+        if that isn't what it has then.
+        """
+        self.state_seq_set(seq_id, state, partial=True)
+        if not self.seq_rm(seq_id, n_tokens, None) or self.seq_pos_max(seq_id) != n_tokens - 1:
+            raise LlamaCppError(f"sequence {seq_id} can't be taken back to its first {n_tokens:,} tokens")
 
     def _cells(self) -> int:
         _ = self.pointer

@@ -13,35 +13,66 @@ Adapters = tuple[tuple[int, float], ...]
 """LoRA adapters are (id, scale) pairs, ids ascending."""
 
 
+@dataclass(frozen=True, eq=False, slots=True)
+class Checkpoint:
+    """The state of a slot after its first `n_tokens`, without what can be cut back; see `Checkpoints`."""
+
+    n_tokens: int
+    state: memoryview
+    """Only the runner understands these bytes."""
+    is_border: bool = False
+    """True at the end of a turn."""
+
+    @property
+    def n_bytes(self) -> int:
+        return self.state.nbytes
+
+
 class Trim(msgspec.Struct, frozen=True):
-    """Keep the first `n_keep` tokens of `slot` and drop the rest; 0 empties it."""
+    """Keep the first `n_keep` tokens of `slot` and drop the rest; 0 empties it.
+
+    The `checkpoint` is the one after just these tokens, where the slot couldn't go back there without it.
+    """
 
     slot: int
     n_keep: int
+    checkpoint: Checkpoint | None = None
 
 
 class Copy(msgspec.Struct, frozen=True):
-    """Make `target` hold the first `n_tokens` of what `source` holds now, and nothing else."""
+    """Make `target` hold the first `n_tokens` of what `source` holds now, and nothing else.
+
+    For the `checkpoint` see `Trim`.
+    """
 
     source: int
     target: int
     n_tokens: int
+    checkpoint: Checkpoint | None = None
 
 
 class Restore(msgspec.Struct, frozen=True):
-    """Make `slot` hold the first `n_tokens` of what the prefix store keeps under `key`, and nothing else."""
+    """Make `slot` hold the first `n_tokens` of what the prefix store keeps under `key`, and nothing else.
+
+    For the `checkpoint` see `Trim`.
+    """
 
     slot: int
     key: str
     n_tokens: int
+    checkpoint: Checkpoint | None = None
 
 
 class Save(msgspec.Struct, frozen=True):
-    """Offer what `slot` holds, `tokens` computed with `adapters`, to the prefix store before it goes."""
+    """Offer what `slot` holds, `tokens` computed with `adapters`, to the prefix store before it goes.
+
+    Its `checkpoints` are kept with it.
+    """
 
     slot: int
     tokens: list[int]
     adapters: Adapters
+    checkpoints: tuple[Checkpoint, ...] = ()
 
 
 class Relayout(msgspec.Struct, frozen=True):
@@ -98,6 +129,14 @@ class Batch:
     def n_tokens(self) -> int:
         """The number of tokens of all entries."""
         return sum(len(entry.tokens) for entry in self.entries)
+
+    @property
+    def n_rewinds(self) -> int:
+        """The number of slots that go back to a checkpoint."""
+        return sum(
+            isinstance(change, Trim | Copy | Restore) and change.checkpoint is not None
+            for change in self.memory
+        )
 
     @property
     def outputs(self) -> list[BatchEntry]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from models.errors import CorralError, DecodeError, RequestError, RestoreError
 from server.engine import integrity
 from server.engine.answers import Answers
-from server.engine.batch import Batch, BatchEntry, Output, Save
+from server.engine.batch import Batch, BatchEntry, Checkpoint, Output, Save
 from server.engine.event_factory import (
     cancelled_failure,
     error_failure,
@@ -23,6 +23,7 @@ from server.engine.event_factory import (
 )
 from server.engine.events import Event, Failure, FailureKind
 from server.engine.patience import Patience, StepWatch
+from server.engine.prefix.checkpoints import Checkpoints
 from server.engine.prefix.prefix_cache import PrefixCache
 from server.engine.prefix.prefix_source import PrefixSource
 from server.engine.request import EngineRequest, check_request, check_slot
@@ -59,6 +60,10 @@ class EngineConfig:
     """Chunks of prompts in steps in which others generate are a multiple of so many tokens."""
     loop_tokens: int = 0
     """An answer ends if its last so many tokens are one passage again and again; 0: it goes on."""
+    checkpoint_tokens: int = 512
+    """The state of a slot that can't be trimmed is kept at the ends of turns, and each so many tokens."""
+    checkpoint_bytes: int = 0
+    """So many bytes of those states are kept at most; 0: none."""
     divide_after_steps: int = 256
     """KV cells that a long sequence had slots share are divided again after so many steps without one."""
 
@@ -97,6 +102,7 @@ class Engine:
             copy_tokens_min=config.copy_tokens_min,
             holds=runner.holds if runner.n_swa else None,
             source=prefixes,
+            checkpoints=_checkpoints(runner, config),
         )
         self._scheduler = Scheduler(
             self._cache,
@@ -226,6 +232,7 @@ class Engine:
             self._note_admissions(start_s)
             self._recover(error)
         else:
+            self.stats.rewinds_total += batch.n_rewinds
             self._note_admissions(start_s)
             self._postprocess(batch, outputs, start_s)
             if self._watch is not None:
@@ -275,11 +282,26 @@ class Engine:
                 self._apply_output(sequence, entry, output, now_s)
             elif output is not None:
                 failures.setdefault(sequence.group.id, output)
+            self._keep_checkpoint(sequence, entry.position + n)
         for request_id, error in failures.items():  # last: the tokens of its other choices are computed too
             self._requests.fail(self._requests.groups[request_id], error)
         seconds = now_s - start_s
         self.stats.add_step(n_prompt, n_all, n_generated, seconds, len(batch.entries))
         self.step_cost.add(n_all + sum(batch.pads.values()), n_prompt, seconds, n_passes=len(batch.rows))
+
+    def _keep_checkpoint(self, sequence: Sequence, n_held: int) -> None:
+        """Keep the state of a sequence's slot, which holds `n_held` tokens, where that is due."""
+        checkpoints, slot = self._cache.checkpoints, sequence.slot
+        if checkpoints is None or slot is None or sequence.n_computed != n_held:
+            return  # with a rejected guess in it, it is the state of nothing that was said
+        if not checkpoints.is_due(slot, n_held, sequence.borders):
+            return
+        state = self._runner.checkpoint(slot)
+        if state is None:
+            checkpoints.skip(slot, n_held)
+        else:
+            self.stats.checkpoints_total += 1
+            checkpoints.add(slot, Checkpoint(n_held, state, n_held in sequence.borders))
 
     def _tell_progress(self, sequence: Sequence, now_s: float) -> None:
         """Report how far the prompt of a request's first choice is computed, until its answer begins."""
@@ -336,6 +358,12 @@ class Engine:
         else:
             self._requests.fail(stuck.group, no_room_error(stuck))
 
+    @property
+    def checkpoint_totals(self) -> tuple[int, int]:
+        """The number of states that are kept for slots to go back to, and their bytes."""
+        checkpoints = self._cache.checkpoints
+        return (0, 0) if checkpoints is None else (len(checkpoints), checkpoints.n_bytes)
+
     # --- between steps -------------------------------------------------------------------------------
 
     def leftovers(self) -> Iterator[Save]:
@@ -356,3 +384,10 @@ class Engine:
     def check_integrity(self) -> None:
         """Raise AssertionError if the books disagree; for tests and idle moments."""
         integrity.check(self._scheduler, self._requests)
+
+
+def _checkpoints(runner: ModelRunner, config: EngineConfig) -> Checkpoints | None:
+    """Return the book of checkpoints for a runner that makes them, if any are to be kept."""
+    if not runner.can_rewind or not config.checkpoint_bytes:
+        return None
+    return Checkpoints(runner.n_slots, config.checkpoint_tokens, config.checkpoint_bytes)

@@ -48,6 +48,23 @@ def _check_slots(scheduler: Scheduler) -> None:
             assert owner.slot == slot.id, f"slot {slot.id} and its owner disagree"
             assert owner.adapters == slot.adapters, f"slot {slot.id} and its owner have other adapters"
             assert not slot.resident, f"slot {slot.id} has an owner and leftovers"
+    _check_checkpoints(scheduler)
+
+
+def _check_checkpoints(scheduler: Scheduler) -> None:
+    checkpoints = scheduler.cache.checkpoints
+    if checkpoints is None:
+        return
+    states = set()
+    for slot in scheduler.cache.slots:
+        held = checkpoints.of(slot.id)
+        places = [one.n_tokens for one in held]
+        assert places == sorted(set(places)), f"the checkpoints of slot {slot.id} are out of order"
+        assert not places or places[-1] <= slot.n_held, f"slot {slot.id} has a checkpoint of lost tokens"
+        states.update(held)
+    assert len(checkpoints) == len(states), "a checkpoint is nobody's, or isn't counted"
+    assert checkpoints.n_bytes == sum(one.n_bytes for one in states), "checkpoints' bytes are miscounted"
+    assert checkpoints.n_bytes <= checkpoints.max_bytes, "checkpoints take more memory than they may"
 
 
 def _check_running(scheduler: Scheduler, sequence: Sequence) -> None:

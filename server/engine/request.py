@@ -31,6 +31,8 @@ class EngineRequest:
     n: int = 1
     extra_stops: tuple[str, ...] = ()
     cache_prompt: bool = True
+    borders: tuple[int, ...] = ()
+    """The positions in the prompt at which a turn ends, so that the next prompt is the same up to there."""
     timeout_s: float | None = None
     return_tokens: bool = False
     echo_text: str = ""

@@ -38,6 +38,10 @@ class ModelRunner(Protocol):
         """True if a slot can be cut back to a prefix of what it holds. It can always be emptied."""
 
     @property
+    def can_rewind(self) -> bool:
+        """True if a slot that can't be trimmed can go back to a `Checkpoint`, and makes them."""
+
+    @property
     def can_pad(self) -> bool:
         """True if it computes `Batch.pads`, chunks of prompts apart, and needs a pass for what lies apart.
 
@@ -89,6 +93,12 @@ class ModelRunner(Protocol):
 
     def save(self, kept: Save) -> None:
         """Keep what a slot holds in the prefix store, if there is one. Called between two runs."""
+
+    def checkpoint(self, slot: int) -> memoryview | None:
+        """Return a copy of a slot's state, without what can be cut back; None where there is no memory.
+
+        Called between two runs, right after one that computed tokens of the slot. Only with `can_rewind`.
+        """
 
     def is_eog(self, token: int) -> bool:
         """Return True if the token ends generation."""

@@ -43,6 +43,7 @@ class Sequence:
 
     __slots__ = (
         "adapters",
+        "borders",
         "detokenizer",
         "draft",
         "finish_reason",
@@ -80,6 +81,8 @@ class Sequence:
         self.index = index
         self.tokens = list(request.prompt_tokens)
         self.n_prompt = len(self.tokens)
+        self.borders = request.borders
+        """The positions at which a turn ends: another prompt may be the same up to there."""
         self.n_ctx = n_ctx
         self.n_dropped = 0
         """The number of its tokens that it has given up, as the context was full."""
@@ -143,6 +146,7 @@ class Sequence:
         self.n_emitted -= n
         self.n_slides += 1
         self.n_computed = 0
+        self.borders = ()
         self.n_tokens_max = self._end()
 
     def _end(self) -> int:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from server.engine.batch import Adapters, MemoryChange
+from server.engine.batch import Adapters, Checkpoint, MemoryChange
 from server.engine.sequence import Sequence
 
 
@@ -55,7 +56,8 @@ class Slot:
 class Placement:
     """A decision to put a sequence into `slot`, which holds its first `n_cached` tokens after `memory`.
 
-    `source` is the slot whose tokens are used. With `is_loading` they are still being read.
+    `source` is the slot whose tokens are used, and `checkpoints` are the places where the slot can go back
+    to. With `is_loading` the tokens are still being read.
     """
 
     slot: Slot
@@ -63,3 +65,4 @@ class Placement:
     memory: list[MemoryChange]
     source: Slot | None = None
     is_loading: bool = False
+    checkpoints: Iterable[Checkpoint] = ()

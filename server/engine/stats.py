@@ -31,6 +31,10 @@ class EngineStats:
     """The sequences of all steps together."""
     drafts_total: int = 0
     """The drafts that were checked."""
+    checkpoints_total: int = 0
+    """The states that were copied for slots to go back to."""
+    rewinds_total: int = 0
+    """The times that a slot went back to one."""
     step_counts: list[int] = field(default_factory=lambda: [0] * (len(STEP_BOUNDS_S) + 1))
     """The number of steps in each bucket of `STEP_BOUNDS_S`; the last one has those that took longer."""
 

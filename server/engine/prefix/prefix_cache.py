@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from server.engine.batch import Copy, MemoryChange, Restore, Save, Trim
+from server.engine.batch import Checkpoint, Copy, MemoryChange, Restore, Save, Trim
+from server.engine.prefix.checkpoints import Checkpoints
 from server.engine.prefix.prefix_source import PrefixSource, StoredPrefix
 from server.engine.prefix.radix_tree import RadixTree, common_prefix
 from server.engine.sequence import Sequence
@@ -27,7 +28,8 @@ class PrefixCache:
     """The slots and who holds them. Without `can_trim` only a slot that holds just the prefix can be reused.
 
     `holds(slot, n)` is true if a slot still has all that is needed after its first n tokens; None: all do
-    (memory with a sliding window forgets what lies before the window).
+    (memory with a sliding window forgets what lies before the window). Where a slot can't be cut back, it
+    goes back to one of its `checkpoints`; None: it has none.
     """
 
     def __init__(
@@ -38,7 +40,9 @@ class PrefixCache:
         copy_tokens_min: int,
         holds: Callable[[int, int], bool] | None = None,
         source: PrefixSource | None = None,
+        checkpoints: Checkpoints | None = None,
     ) -> None:
+        self.checkpoints = checkpoints
         self.slots = [Slot(i) for i in range(n_slots)]
         self._can_trim = can_trim
         self._copy_tokens_min = copy_tokens_min
@@ -81,8 +85,10 @@ class PrefixCache:
             return placement
         if not stored.ready:
             return Placement(victim, stored.n_tokens, [], is_loading=True)
-        restore = Restore(victim.id, stored.key, stored.n_tokens)
-        return Placement(victim, stored.n_tokens, [*self._rescue(victim, 0), restore])
+        at = next((one for one in stored.checkpoints if one.n_tokens == stored.n_tokens), None)
+        restore = Restore(victim.id, stored.key, stored.n_tokens, at)
+        memory = [*self._rescue(victim, 0), restore]
+        return Placement(victim, stored.n_tokens, memory, checkpoints=stored.checkpoints)
 
     def must_wait(self, sequence: Sequence) -> bool:
         """Return True while another sequence has the slot that this one names."""
@@ -96,8 +102,9 @@ class PrefixCache:
             if mostly_shared or len(idle) == 1:
                 return self._reuse(source, n_shared)
         if source is not None and source is not victim and n_shared - n_own >= self._copy_tokens_min:
-            copy = Copy(source.id, victim.id, n_shared)
-            return Placement(victim, n_shared, [*self._rescue(victim, 0), copy], source)
+            copy = Copy(source.id, victim.id, n_shared, self._checkpoint_at(source, n_shared))
+            memory = [*self._rescue(victim, 0), copy]
+            return Placement(victim, n_shared, memory, source, checkpoints=self._checkpoints_of(source))
         return self._reuse(victim, n_own)
 
     def _victim(self, idle: list[Slot]) -> Slot:
@@ -112,17 +119,29 @@ class PrefixCache:
         return min(half, key=lambda slot: -((slot.id - 1 in running) + (slot.id + 1 in running)))
 
     def shareable_later(self, sequence: Sequence) -> int:
-        """Return the longest prefix it will share with a running sequence whose prompt isn't computed yet."""
-        if not self._can_trim or sequence.named_slot is not None:
+        """Return the longest prefix it will share with a running sequence whose prompt isn't computed yet.
+
+        Of one that can't be trimmed that is what comes before its checkpoint, there already or still to come.
+        """
+        if sequence.named_slot is not None:
             return 0
         return max(
             (
-                n_shared
+                self._usable_later(slot, slot.owner, n_shared)
                 for slot, n_shared in self._shared(sequence)
                 if slot.owner is not None and slot.owner.n_pending > 1
             ),
             default=0,
         )
+
+    def _usable_later(self, slot: Slot, owner: Sequence, n_shared: int) -> int:
+        if self._can_trim:
+            return n_shared
+        if self.checkpoints is None:
+            return 0
+        made = self.checkpoints.latest(slot.id, n_shared)
+        planned = self.checkpoints.planned(owner.borders, owner.n_computed, n_shared)
+        return max(planned, 0 if made is None else made.n_tokens)
 
     def _longest(self, sequence: Sequence, victim: Slot) -> tuple[Slot | None, int, int]:
         """Return the slot that gives most of the prompt, how much it gives, and how much the victim gives.
@@ -162,13 +181,29 @@ class PrefixCache:
 
     def _usable(self, slot: Slot, n_shared: int) -> int:
         """Return how many of the shared tokens a sequence can start from."""
-        if n_shared >= slot.n_held:
-            return slot.n_held
+        if self._goes_on_after(slot, n_shared):
+            return min(n_shared, slot.n_held)
+        if self.checkpoints is None or slot.n_held <= slot.n_at_start:
+            return 0
+        checkpoint = self.checkpoints.latest(slot.id, n_shared)
+        return 0 if checkpoint is None else checkpoint.n_tokens
+
+    def _goes_on_after(self, slot: Slot, n_tokens: int) -> bool:
+        """Return True if a sequence can start from the first `n_tokens` of a slot, or all, as they are."""
+        if n_tokens >= slot.n_held:
+            return True
         if not self._can_trim:
-            return 0
-        if self._holds is not None and not (slot.n_held > slot.n_at_start and self._holds(slot.id, n_shared)):
-            return 0
-        return n_shared
+            return False
+        return self._holds is None or (slot.n_held > slot.n_at_start and self._holds(slot.id, n_tokens))
+
+    def _checkpoint_at(self, slot: Slot, n_tokens: int) -> Checkpoint | None:
+        """Return the checkpoint after these tokens, if the slot can't be cut back to them without it."""
+        if not n_tokens or self.checkpoints is None or self._goes_on_after(slot, n_tokens):
+            return None
+        return self.checkpoints.latest(slot.id, n_tokens)
+
+    def _checkpoints_of(self, slot: Slot) -> tuple[Checkpoint, ...]:
+        return () if self.checkpoints is None else tuple(self.checkpoints.of(slot.id))
 
     def _prefix_outside(self, sequence: Sequence, n_cached: int) -> StoredPrefix | None:
         """Return a prefix kept outside that saves more than the slots do."""
@@ -182,8 +217,9 @@ class PrefixCache:
     def _reuse(self, slot: Slot, n_keep: int) -> Placement:
         memory = self._rescue(slot, n_keep)
         if len(slot.resident) > n_keep:
-            memory.append(Trim(slot.id, n_keep))
-        return Placement(slot, n_keep, memory, slot if n_keep else None)
+            memory.append(Trim(slot.id, n_keep, self._checkpoint_at(slot, n_keep)))
+        source = slot if n_keep else None
+        return Placement(slot, n_keep, memory, source, checkpoints=self._checkpoints_of(slot))
 
     # --- the books -------------------------------------------------------------------------------
 
@@ -205,6 +241,8 @@ class PrefixCache:
         slot.n_at_start = placement.n_cached
         sequence.slot = slot.id
         sequence.n_computed = placement.n_cached
+        if self.checkpoints is not None:
+            self.checkpoints.begin(slot.id, placement.checkpoints, placement.n_cached)
         self._enter(slot, sequence.tokens)
         self._touch(slot)
 
@@ -216,6 +254,8 @@ class PrefixCache:
         slot.resident = sequence.tokens[: sequence.n_computed]
         slot.owner = None
         sequence.slot = None
+        if self.checkpoints is not None:
+            self.checkpoints.end(slot.id, len(slot.resident))
         if len(slot.resident) >= slot.n_in_tree:
             self._tree.extend(slot.id, slot.resident, slot.n_in_tree)
             slot.n_in_tree = len(slot.resident)
@@ -236,6 +276,7 @@ class PrefixCache:
         else:
             slot.owner.n_computed = 0
             slot.owner.draft = []
+            self._forget_checkpoints(slot)
 
     def fill(self, slot_id: int, tokens: list[int]) -> None:
         """Note that an idle slot will hold these tokens, computed without adapters, instead of its own."""
@@ -244,6 +285,7 @@ class PrefixCache:
         slot.resident, slot.adapters, slot.group_id = tokens, (), None
         slot.may_keep = False
         slot.n_at_start, slot.n_reused = len(tokens), 0
+        self._forget_checkpoints(slot)
         self._enter(slot, tokens)
         self._touch(slot)
 
@@ -284,7 +326,7 @@ class PrefixCache:
         idle = [slot for slot in self.slots if slot.owner is None]
         for slot in sorted(idle, key=lambda slot: -slot.last_used):
             if self._is_wanted(slot, beside_others=False):
-                yield Save(slot.id, slot.resident, slot.adapters)
+                yield self._save(slot)
 
     def _rescue(self, slot: Slot, n_keep: int) -> list[MemoryChange]:
         """Return the change that keeps what an idle slot is about to lose, if it is worth keeping."""
@@ -295,7 +337,10 @@ class PrefixCache:
         beside_others = any(slot.owner is not None for slot in self.slots)
         if not self._is_wanted(slot, beside_others=beside_others):
             return []
-        return [Save(slot.id, resident, slot.adapters)]
+        return [self._save(slot)]
+
+    def _save(self, slot: Slot) -> Save:
+        return Save(slot.id, slot.resident, slot.adapters, self._checkpoints_of(slot))
 
     def _is_wanted(self, slot: Slot, *, beside_others: bool) -> bool:
         if self._source is None or not slot.may_keep or len(slot.resident) < SAVE_TOKENS_MIN:
@@ -311,6 +356,11 @@ class PrefixCache:
         slot.resident = []
         slot.n_in_tree = 0
         self._tree.remove(slot.id)
+        self._forget_checkpoints(slot)
+
+    def _forget_checkpoints(self, slot: Slot) -> None:
+        if self.checkpoints is not None:
+            self.checkpoints.end(slot.id, 0)
 
     def _touch(self, slot: Slot) -> None:
         self._clock += 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from server.engine.batch import Adapters
+from server.engine.batch import Adapters, Checkpoint
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,12 +13,13 @@ class StoredPrefix:
     """A kept prefix that begins as a prompt does: its first `n_tokens` can be restored.
 
     If `ready`, it has been read and checked, and `Restore` finds it in memory. Otherwise it is still being
-    read; call `longest` again.
+    read; call `longest` again. Its `checkpoints`, there once it is `ready`, are among its tokens.
     """
 
     key: str
     n_tokens: int
     ready: bool
+    checkpoints: tuple[Checkpoint, ...] = ()
 
 
 class PrefixSource(Protocol):

@@ -293,13 +293,20 @@ class Scheduler:
         while (
             budget > 0 and n_scored_left > 0 and (prompt := self._next_prompt(prefilling, adapters, behind))
         ):
-            n = min(prompt.n_pending, budget)
+            n = min(prompt.n_pending, budget, self._n_to_checkpoint(prompt))
             if prompt.scores_prompt:
                 n = min(n, n_scored_left)
                 n_scored_left -= n
             chunks.append(chunk_entry(prompt, n))
             budget -= n
         return chunks
+
+    def _n_to_checkpoint(self, prompt: Sequence) -> int:
+        """Return the tokens up to the next place at which the state of its slot is kept, or up to its end."""
+        checkpoints, n_computed = self.cache.checkpoints, prompt.n_computed
+        if checkpoints is None or prompt.slot is None:
+            return prompt.n_pending
+        return checkpoints.chunk_end(prompt.slot, n_computed, prompt.borders) - n_computed
 
     def _room_for_forced(self, n_tokens: int) -> int:
         """Return how many pending tokens a sequence that generates may have in a step that has `n_tokens`.

@@ -64,7 +64,13 @@ def open_decoder(file: LoadedFile, listener: DecodeListener) -> LoadedModel:
         listener=listener,
         on_device=on_device,
     )
-    runner = LlamaRunner(context, file.placement.n_ctx, can_trim=measured.can_trim, parts=parts)
+    runner = LlamaRunner(
+        context,
+        file.placement.n_ctx,
+        can_trim=measured.can_trim,
+        can_rewind=measured.can_rewind,
+        parts=parts,
+    )
     return LoadedModel(
         runner=runner,
         info=describe(file, runner, renderer),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from models.errors import LlamaCppError
 from models.llamacpp.batch import TokenBatch
 from models.llamacpp.context import Context
 
@@ -19,6 +20,8 @@ class WarmUpResult:
 
     can_trim: bool
     """A slot can be cut back to a prefix of what it holds."""
+    can_rewind: bool
+    """A slot that can't, or that a window has left too little for it, can go back to a checkpoint."""
 
 
 def warm_up(context: Context, n_ctx: int) -> WarmUpResult:
@@ -38,10 +41,32 @@ def warm_up(context: Context, n_ctx: int) -> WarmUpResult:
         context.decode(batch)
 
     decode(n_prompt, 0, 1)
+    state = _partial_state(context)
     decode(1, n_prompt, 1)
     can_trim = context.seq_rm(0, n_prompt, None)
+    can_rewind = state is not None and _goes_back(context, n_prompt, state)
     context.clear()
     for position in range(3):
         decode(1, position, n_sequences)
     context.clear()
-    return WarmUpResult(can_trim)
+    return WarmUpResult(can_trim, can_rewind)
+
+
+def _partial_state(context: Context) -> memoryview | None:
+    """Return what of the first slot's state can't be cut back; None: nothing, or llama.cpp doesn't copy it."""
+    model = context.model
+    if not (model.n_swa or model.is_recurrent or model.is_hybrid):
+        return None
+    try:
+        return context.state_seq_get(0, partial=True)
+    except (LlamaCppError, MemoryError):
+        return None
+
+
+def _goes_back(context: Context, n_tokens: int, state: memoryview) -> bool:
+    """Return True if the first slot holds its first tokens again, with the state after them."""
+    try:
+        context.seq_rewind(0, n_tokens, state)
+    except (LlamaCppError, MemoryError):
+        return False
+    return True

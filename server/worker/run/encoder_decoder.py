@@ -51,6 +51,7 @@ class EncoderDecoderRunner(RunnerLimits):
             n_swa=model.n_swa,
             can_pad=False,
             can_trim=False,
+            can_rewind=False,
         )
         self._contexts = list(contexts)
         self._listener = listener
@@ -108,6 +109,10 @@ class EncoderDecoderRunner(RunnerLimits):
     def holds(self, slot: int, n_tokens: int) -> bool:  # noqa: ARG002 - a `ModelRunner`'s
         """True: there is no sliding window that could have forgotten anything."""
         return True
+
+    def checkpoint(self, slot: int) -> memoryview | None:  # noqa: ARG002 - a `ModelRunner`'s
+        """Return None: a slot's encoding has no prefix to go back to."""
+        return None
 
     def save(self, kept: Save) -> None:
         """Do nothing: a prompt's encoding can't be kept."""

@@ -9,7 +9,7 @@ from typing import Protocol
 from models.errors import LlamaCppError, RestoreError
 from models.llamacpp.context import Context
 from models.llamacpp.sequence_state import new_state
-from server.engine.batch import Copy, MemoryChange, Relayout, Restore, Save, Trim
+from server.engine.batch import Checkpoint, Copy, MemoryChange, Relayout, Restore, Save, Trim
 from server.worker.prefix.file import PrefixHead
 from server.worker.run.kv_layout import KVLayout
 from server.worker.run.prefill_context import PrefillContext
@@ -87,7 +87,7 @@ class KVSlots:
             if not self._settle(change, empty):
                 continue
             if isinstance(change, Trim):
-                self._context.seq_rm(change.slot, change.n_keep, None)
+                self._trim(change, empty)
             elif isinstance(change, Copy):
                 self._copy(change, empty)
             elif isinstance(change, Save):
@@ -95,8 +95,7 @@ class KVSlots:
             elif self._restore(change):
                 empty.discard(change.slot)
             else:
-                self._context.seq_rm(change.slot)
-                empty.add(change.slot)
+                self._lose(change.slot, empty)
         self._failed = bool(empty)
         if empty:
             raise RestoreError("a kept prefix could not be put back; it is computed again", frozenset(empty))
@@ -149,6 +148,14 @@ class KVSlots:
             return None
         return self._first_saved(first, n_tokens), context.state_seq_get(kept.slot, memory)
 
+    def checkpoint(self, slot: int) -> memoryview | None:
+        """Return a copy of what can't be cut back of a slot's state; None where it can't be copied."""
+        try:
+            return self._context.state_seq_get(slot, partial=True)
+        except (LlamaCppError, MemoryError) as error:
+            logger.warning("slot %d has no way back to where it is now: %s", slot, error)
+            return None
+
     def give(self, slot: int, key: str, head: PrefixHead, state: memoryview) -> None:
         """Take the state that a `Restore` of this slot and key, still to come, puts there."""
         self._given[slot] = key, head, state
@@ -180,11 +187,41 @@ class KVSlots:
             self._context.seq_rm(slot)
         return self._layout.change(unified=change.unified) | uncopied
 
+    def _trim(self, change: Trim, empty: set[int]) -> None:
+        if change.checkpoint is None:
+            self._context.seq_rm(change.slot, change.n_keep, None)
+        elif change.slot in empty or not self._rewind(change.slot, change.checkpoint):
+            self._lose(change.slot, empty)
+
+    def _rewind(self, slot: int, checkpoint: Checkpoint) -> bool:
+        """Take a slot back to a checkpoint; False if that can't be: then anything may be there.
+
+        A copy between streams that is still to be made would overwrite what is put there, or bring it along.
+        """
+        if slot in self._copies or slot in self._copies.values():
+            return False
+        try:
+            self._context.seq_rewind(slot, checkpoint.n_tokens, checkpoint.state)
+        except (LlamaCppError, MemoryError) as error:
+            logger.warning("%d tokens of slot %d are computed again: %s", checkpoint.n_tokens, slot, error)
+            return False
+        return True
+
+    def _lose(self, slot: int, empty: set[int]) -> None:
+        """Empty a slot in which something else was to be."""
+        self._context.seq_rm(slot)
+        empty.add(slot)
+
     def _copy(self, change: Copy, empty: set[int]) -> None:
         context = self._context
         if change.source in empty:
-            context.seq_rm(change.target)
-            empty.add(change.target)
+            self._lose(change.target, empty)
+            return
+        if change.checkpoint is not None:
+            if self._copy_back(change, change.checkpoint):
+                empty.discard(change.target)
+            else:
+                self._lose(change.target, empty)
             return
         if context.kv_unified:
             context.seq_rm(change.target)
@@ -192,6 +229,26 @@ class KVSlots:
             self._copies[change.target] = change.source
         context.seq_cp(change.source, change.target, 0, change.n_tokens)
         empty.discard(change.target)
+
+    def _copy_back(self, change: Copy, checkpoint: Checkpoint) -> bool:
+        """Copy what a slot held at a checkpoint; False if that can't be.
+
+        Between streams at once, by way of the host's memory: what is put there must follow the copy.
+        """
+        context, source, target = self._context, change.source, change.target
+        if context.kv_unified:
+            context.seq_rm(target)
+            context.seq_cp(source, target, 0, change.n_tokens)
+        elif source in self._copies or target in self._copies.values():
+            return False
+        else:
+            self._copies.pop(target, None)
+            try:
+                context.state_seq_put(target, context.state_seq_take(source))
+            except (LlamaCppError, MemoryError) as error:
+                logger.warning("%d tokens of slot %d aren't shared: %s", change.n_tokens, source, error)
+                return False
+        return self._rewind(target, checkpoint)
 
     def _restore(self, change: Restore) -> bool:
         """Fill a slot with a kept state; False if there is none that fits."""
@@ -223,7 +280,9 @@ class KVSlots:
         context.state_seq_set(slot, state)
         if context.seq_pos_max(slot) != len(head.tokens) - 1:
             raise LlamaCppError("the state ends at another position than its tokens")
-        if n_tokens < len(head.tokens) and not (
+        if change.checkpoint is not None:
+            context.seq_rewind(slot, n_tokens, change.checkpoint.state)
+        elif n_tokens < len(head.tokens) and not (
             self.holds(slot, n_tokens) and context.seq_rm(slot, n_tokens, None)
         ):
             raise LlamaCppError(f"the state can't be cut back to {n_tokens:,} tokens")

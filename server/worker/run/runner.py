@@ -55,7 +55,17 @@ class RunnerLimits:
     """The facts about a runner that its engine asks for; see `ModelRunner` for what they mean."""
 
     # By hand: with `slots=True` Python 3.11 can't set the attributes of a class derived from a frozen one.
-    __slots__ = ("can_pad", "can_trim", "n_batch", "n_ctx", "n_slots", "n_stream", "n_swa", "n_vocab")
+    __slots__ = (
+        "can_pad",
+        "can_rewind",
+        "can_trim",
+        "n_batch",
+        "n_ctx",
+        "n_slots",
+        "n_stream",
+        "n_swa",
+        "n_vocab",
+    )
 
     n_slots: int
     n_ctx: int
@@ -64,6 +74,7 @@ class RunnerLimits:
     n_vocab: int
     n_swa: int
     can_trim: bool
+    can_rewind: bool
     can_pad: bool
 
 
@@ -87,10 +98,16 @@ class LlamaRunner(RunnerLimits):
     )
 
     def __init__(
-        self, context: Context, n_ctx: int, *, can_trim: bool, parts: RunnerParts = RunnerParts()
+        self,
+        context: Context,
+        n_ctx: int,
+        *,
+        can_trim: bool,
+        can_rewind: bool = False,
+        parts: RunnerParts = RunnerParts(),
     ) -> None:
         """`n_ctx`: tokens that one sequence may have; llama.cpp's own limit may be a little higher.
-        `can_trim`: as `warm_up` has measured it. Raises LlamaCppError if rows can't stay on the device."""
+        `can_trim`, `can_rewind`: as `warm_up` has measured it. Raises LlamaCppError if rows can't stay on the device."""
         model = context.model
         super().__init__(
             n_slots=context.n_seq_max,
@@ -100,6 +117,7 @@ class LlamaRunner(RunnerLimits):
             n_vocab=model.vocab.n_tokens,
             n_swa=model.n_swa,
             can_trim=can_trim,
+            can_rewind=can_rewind and parts.prefill is None,
             can_pad=_can_pad(context, parts, can_trim=can_trim),
         )
         self._context = context
@@ -156,6 +174,9 @@ class LlamaRunner(RunnerLimits):
 
     def holds(self, slot: int, n_tokens: int) -> bool:
         return self._slots.holds(slot, n_tokens)
+
+    def checkpoint(self, slot: int) -> memoryview | None:
+        return self._slots.checkpoint(slot)
 
     def save(self, kept: Save) -> None:
         self._slots.save(kept)

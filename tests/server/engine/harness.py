@@ -179,6 +179,7 @@ def request(
     adapters: tuple[tuple[int, float], ...] = (),
     n_keep: int | None = None,
     slot: int | None = None,
+    borders: tuple[int, ...] = (),
 ) -> EngineRequest:
     return EngineRequest(
         id=f"r{next(_request_ids)}",
@@ -205,6 +206,7 @@ def request(
         adapters=adapters,
         n_keep=n_keep,
         slot=slot,
+        borders=borders,
     )
 
 

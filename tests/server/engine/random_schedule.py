@@ -31,6 +31,9 @@ def random_request(chance: random.Random, prefixes: Sequence[list[int]], n_ctx: 
         limit = chance.choice([1, 40, 150, 400])
     return request(
         prompt,
+        borders=tuple(sorted(chance.sample(range(len(prompt)), chance.choice([0, 0, 1, 2]))))
+        if len(prompt) > 1
+        else (),
         n=chance.choice([1, 1, 1, 2, 5]),
         max_tokens=limit if limit is None or slides else min(limit, n_ctx - len(prompt)),
         n_keep=chance.choice([0, 1, min(len(prompt), 30)]) if slides else None,
@@ -74,9 +77,11 @@ def random_harness(chance: random.Random) -> Harness:
         n_ctx=n_ctx,
         n_stream=chance.choice([0, 0, n_ctx // 4, n_ctx // 2]),
         n_batch=chance.choice([n_slots + 1, 16, 64]),
-        can_trim=(can_trim := chance.random() < 0.8),
+        can_trim=(can_trim := chance.random() < 0.6),
         can_pad=can_trim and chance.random() < 0.5,
-        n_swa=chance.choice([0, 0, 0, 24]),
+        n_swa=(n_swa := chance.choice([0, 0, 0, 24])),
+        can_rewind=(not can_trim or n_swa > 0) and chance.random() < 0.7,
+        refused_checkpoints=chance.choice([0, 0, 3]),
         n_cells=chance.choice([None, None, 60, 150, 300]),
         spend=clock.spend_per_token(chance.choice([0.0, 0.0001, 0.002])),
     )
@@ -90,6 +95,8 @@ def random_harness(chance: random.Random) -> Harness:
         gap_s=chance.choice([0.01, 0.1]),
         copy_tokens_min=chance.choice([1, 8, 32]),
         divide_after_steps=chance.choice([0, 3, 20]),
+        checkpoint_tokens=chance.choice([1, 7, 32, 512]),
+        checkpoint_bytes=chance.choice([0, 100, 1000, 100_000]),
     )
     proposer = random_proposer(chance)
     speculation = None

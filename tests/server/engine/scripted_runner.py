@@ -11,7 +11,18 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from models.errors import CorralError, DecodeError, RequestError, RestoreError
-from server.engine.batch import Adapters, Batch, BatchEntry, Copy, Output, Relayout, Restore, Save, Trim
+from server.engine.batch import (
+    Adapters,
+    Batch,
+    BatchEntry,
+    Checkpoint,
+    Copy,
+    Output,
+    Relayout,
+    Restore,
+    Save,
+    Trim,
+)
 from server.engine.events import TokenLogprob
 from server.engine.sampling_params import SamplingParams
 from server.engine.scheduling.passes import natural_passes
@@ -69,8 +80,11 @@ class ScriptedRunner:
     """A slot may hold so many tokens until slots share the cells; 0: as many as a sequence may have."""
     n_vocab: int = N_VOCAB
     can_pad: bool = False
+    can_rewind: bool = False
     n_swa: int = 0
     """Window of attention: a run at position p forgets what lies before p's window."""
+    refused_checkpoints: int = 0
+    """Every so many-th checkpoint finds no memory; 0: none."""
     poisoned: set[int] = field(default_factory=set)
     """Sequences whose sampling fails."""
     open_limit: int | None = None
@@ -102,6 +116,8 @@ class ScriptedRunner:
         """The tokens that come next, whatever the script says."""
         self.batches: list[Batch] = []
         self.n_computed = 0
+        self.n_checkpoints = 0
+        self.n_rewinds = 0
 
     def open(
         self,
@@ -224,6 +240,14 @@ class ScriptedRunner:
     def holds(self, slot: int, n_tokens: int) -> bool:
         return self._window(n_tokens) >= self.n_lost[slot]
 
+    def checkpoint(self, slot: int) -> memoryview | None:
+        """What the slot holds, as the real one's state is made of it; now and then none."""
+        assert self.can_rewind
+        self.n_checkpoints += 1
+        if self.refused_checkpoints and self.n_checkpoints % self.refused_checkpoints == 0:
+            return None
+        return memoryview(bytes(self.held[slot]))
+
     def save(self, kept: Save) -> None:
         assert self.held[kept.slot] == kept.tokens
         assert self.held_with[kept.slot] == kept.adapters
@@ -272,10 +296,23 @@ class ScriptedRunner:
 
     def _trim(self, trim: Trim, empty: set[int]) -> None:
         assert trim.slot in empty or trim.n_keep < len(self.held[trim.slot])
-        assert self.can_trim or trim.n_keep == 0
+        if trim.n_keep and trim.slot in empty:
+            return
         del self.held[trim.slot][trim.n_keep :]
         if trim.n_keep == 0:
             self.n_lost[trim.slot] = 0
+        else:
+            self._rewind(trim.slot, trim.checkpoint)
+
+    def _rewind(self, slot: int, checkpoint: Checkpoint | None) -> None:
+        """Have a slot, cut back by now, go on from there: by itself, or with the state from there."""
+        if checkpoint is None:
+            assert self.can_trim
+            return
+        assert checkpoint.n_tokens == len(self.held[slot])
+        assert checkpoint.state == bytes(self.held[slot]), "the state of other tokens"
+        self.n_lost[slot] = self._window(len(self.held[slot]))
+        self.n_rewinds += 1
 
     def _copy(self, copy: Copy, empty: set[int]) -> None:
         source, target = copy.source, copy.target
@@ -287,8 +324,10 @@ class ScriptedRunner:
             return
         held = self.held[source]
         assert 0 < copy.n_tokens <= len(held)
-        assert self.can_trim or copy.n_tokens == len(held)
+        is_whole = copy.n_tokens == len(held)
         self._hold(target, held[: copy.n_tokens], self.n_lost[source], self.held_with[source])
+        if not is_whole:
+            self._rewind(target, copy.checkpoint)
 
     def _restore(self, restore: Restore, empty: set[int]) -> None:
         kept = self.saved[restore.key]
@@ -300,6 +339,8 @@ class ScriptedRunner:
             empty.discard(restore.slot)
             n_lost = self._saved_lost[restore.key]
             self._hold(restore.slot, kept.tokens[: restore.n_tokens], n_lost, kept.adapters)
+            if restore.n_tokens < len(kept.tokens):
+                self._rewind(restore.slot, restore.checkpoint)
 
     def _hold(self, slot: int, tokens: list[int], n_lost: int, adapters: Adapters) -> None:
         self.held[slot], self.n_lost[slot], self.held_with[slot] = tokens, n_lost, adapters
