@@ -15,6 +15,7 @@ from typing import Literal
 
 from models.machine.fit import (
     CELL_PADDING,
+    GIB,
     MIB,
     DeviceLike,
     MemoryEstimate,
@@ -42,6 +43,9 @@ GPU_MARGIN_BYTES = 512 * MIB
 """Automatic GPU layers leave this many bytes free on each device."""
 PROMPT_SIDE_SPARE_BYTES = 1 << 30
 """A worker opens a prompt side only if the weights and this many bytes find room beside the model."""
+
+CHECKPOINT_SHARE = 0.25
+"""The states to which slots go back take at most this fraction of what is free beside the model."""
 
 Layout = Literal["streams", "unified", "by_need"]
 """The ways to divide the KV cells among requests: `streams`, each has as many; `unified`, all share all; or
@@ -83,6 +87,11 @@ class ModelFacts:
         listed = self.model.per_layer("attention.recurrent_layers")
         return any(listed) or any(self.model.hyperparameter(key) for key in _RECURRENT)
 
+    @property
+    def forgets(self) -> bool:
+        """True if a slot's memory isn't that of all its tokens: by a sliding window or a recurrent state."""
+        return self.is_recurrent or bool(self.model.hyperparameter("attention.sliding_window"))
+
 
 @dataclass(frozen=True, slots=True)
 class FreeMemory:
@@ -123,6 +132,8 @@ class Placement:
     prompt_side: int
     """The prompt side takes this many bytes: a KV cache, working memory, and the state that moves over to the
     main context. 0 if the worker opens none."""
+    checkpoints: int
+    """The states to which slots go back take at most this many bytes; 0 where slots can be cut back."""
     verdict: Verdict
     """The host's memory takes the model, the adapters and the draft model at `n_ctx`, or it doesn't."""
     wanted_verdict: Verdict
@@ -141,7 +152,7 @@ class Placement:
     @property
     def extra(self) -> int:
         """Bytes beside the model's own."""
-        return self.adapters + self.draft + self.prompt_side
+        return self.adapters + self.draft + self.prompt_side + self.checkpoints
 
     @property
     def kv_bytes_per_token(self) -> float:
@@ -325,7 +336,8 @@ class _Placer:
             model=trial.model,
             adapters=self.facts.adapter_bytes,
             draft=trial.draft,
-            prompt_side=self._prompt_side_bytes(trial, n_ctx),
+            prompt_side=(side := self._prompt_side_bytes(trial, n_ctx)),
+            checkpoints=self._checkpoint_bytes(trial, side),
             verdict=trial.verdict,
             wanted_verdict=wanted_verdict,
         )
@@ -350,16 +362,24 @@ class _Placer:
         for layers on a GPU; for models that forget, by a sliding window or a recurrent state; and on auto
         beside our matrix kernels, which are the quicker ones for prompts, too.
         """
-        hyperparameter = self.facts.model.hyperparameter
-        forgets = any(hyperparameter(key) for key in ("attention.sliding_window", "ssm.state_size"))
         is_shared = self._layout(n_ctx, trial.n_stream) == "unified"
         is_needless = self.options.prompt_side == "auto" and self.facts.in_panels
-        if self.options.prompt_side == "off" or is_needless or is_shared or trial.gpu_layers or forgets:
+        is_barred = is_shared or trial.gpu_layers > 0 or self.facts.forgets
+        if self.options.prompt_side == "off" or is_needless or is_barred:
             return 0
         needs = trial.model
         side_bytes = needs.kv + needs.compute + needs.output + needs.kv // self.options.parallel
         free_bytes = self.memory.available_bytes - needs.total - self.facts.adapter_bytes - trial.draft
         return side_bytes if max(needs.weights + PROMPT_SIDE_SPARE_BYTES, side_bytes) <= free_bytes else 0
+
+    def _checkpoint_bytes(self, trial: _Trial, prompt_side: int) -> int:
+        """Bytes for the states to which slots go back: what the user allows, of what is free beside all."""
+        facts = self.facts
+        if not facts.forgets or facts.has_encoder or facts.pooling is not None:
+            return 0
+        free_bytes = self.memory.available_bytes - trial.verdict.needed_bytes - prompt_side
+        allowed_bytes = int(self.options.checkpoint_gib * GIB)
+        return max(0, min(allowed_bytes, int(free_bytes * CHECKPOINT_SHARE)))
 
 
 def estimate_at(

@@ -93,6 +93,16 @@ class ServeOptions(SamplingDefaults):
         "GiB of disk for the beginnings of prompts, kept over restarts; 0: off. Never more than a"
         " quarter of what is free.",
     )
+    checkpoint_gib: Annotated[float, Bounds(ge=0)] = setting(
+        1.0,
+        "GiB of memory for states to which a model with recurrent layers or a sliding window goes back, where"
+        " a prompt isn't all of the last one and its answer; 0: none. Never more than a quarter of what is"
+        " free beside the model.",
+    )
+    checkpoint_tokens: Annotated[int, Bounds(ge=16)] = setting(
+        1024,
+        "A model with recurrent layers keeps such a state at the end of each turn, and every so many tokens.",
+    )
     use_mmap: bool = setting(True, "Map the model's file instead of reading it.")
     use_mlock: bool = setting(False, "Keep the model from being swapped out.")
     use_extra_bufts: bool = setting(

@@ -285,6 +285,9 @@ class Engine:
             self._keep_checkpoint(sequence, entry.position + n)
         for request_id, error in failures.items():  # last: the tokens of its other choices are computed too
             self._requests.fail(self._requests.groups[request_id], error)
+        checkpoints = self._cache.checkpoints
+        if checkpoints is not None:
+            self.stats.checkpoints, self.stats.checkpoint_bytes = len(checkpoints), checkpoints.n_bytes
         seconds = now_s - start_s
         self.stats.add_step(n_prompt, n_all, n_generated, seconds, len(batch.entries))
         self.step_cost.add(n_all + sum(batch.pads.values()), n_prompt, seconds, n_passes=len(batch.rows))
@@ -358,12 +361,6 @@ class Engine:
         else:
             self._requests.fail(stuck.group, no_room_error(stuck))
 
-    @property
-    def checkpoint_totals(self) -> tuple[int, int]:
-        """The number of states that are kept for slots to go back to, and their bytes."""
-        checkpoints = self._cache.checkpoints
-        return (0, 0) if checkpoints is None else (len(checkpoints), checkpoints.n_bytes)
-
     # --- between steps -------------------------------------------------------------------------------
 
     def leftovers(self) -> Iterator[Save]:
@@ -387,7 +384,12 @@ class Engine:
 
 
 def _checkpoints(runner: ModelRunner, config: EngineConfig) -> Checkpoints | None:
-    """Return the book of checkpoints for a runner that makes them, if any are to be kept."""
+    """Return the book of checkpoints for a runner that makes them, if any are to be kept.
+
+    A window can be trimmed while its cells are there, and they are until a slot's state was copied: states at
+    the ends of turns are enough for what comes after that.
+    """
     if not runner.can_rewind or not config.checkpoint_bytes:
         return None
-    return Checkpoints(runner.n_slots, config.checkpoint_tokens, config.checkpoint_bytes)
+    spacing = runner.n_ctx if runner.can_trim else config.checkpoint_tokens
+    return Checkpoints(runner.n_slots, spacing, config.checkpoint_bytes)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
+from server.engine.batch import Checkpoint
 from server.engine.request_table import RequestTable
 from server.engine.scheduling.idle_work import is_idle_work
 from server.engine.scheduling.scheduler import Scheduler
@@ -55,7 +56,7 @@ def _check_checkpoints(scheduler: Scheduler) -> None:
     checkpoints = scheduler.cache.checkpoints
     if checkpoints is None:
         return
-    states = set()
+    states: set[Checkpoint] = set()
     for slot in scheduler.cache.slots:
         held = checkpoints.of(slot.id)
         places = [one.n_tokens for one in held]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from server.engine.batch import Copy, Restore, Save, Trim
+from collections.abc import Iterable
+
+from server.engine.batch import Checkpoint, Copy, Restore, Save, Trim
 from server.engine.scheduling.scheduler import Scheduler
 
 
@@ -23,7 +25,7 @@ class SlotContents:
         copies = [one for one in self._scheduler.pending_memory if isinstance(one, Copy)]
         if place.owner is not None or any(slot in (copy.source, copy.target) for copy in copies):
             return None
-        return Save(slot, place.resident, place.adapters)
+        return self._scheduler.cache.save(place)
 
     def erase(self, slot: int) -> None:
         """Empty an idle slot: the next sequence finds nothing there."""
@@ -31,7 +33,7 @@ class SlotContents:
             self._scheduler.cache.erase(slot)
             self._scheduler.change([Trim(slot, 0)])
 
-    def fill(self, slot: int, tokens: list[int], key: str) -> None:
+    def fill(self, slot: int, tokens: list[int], key: str, checkpoints: Iterable[Checkpoint] = ()) -> None:
         """Have an idle slot hold the state that the runner was given for it as `key`."""
-        self._scheduler.cache.fill(slot, tokens)
+        self._scheduler.cache.fill(slot, tokens, checkpoints)
         self._scheduler.change([Restore(slot, key, len(tokens))])

@@ -35,6 +35,10 @@ class EngineStats:
     """The states that were copied for slots to go back to."""
     rewinds_total: int = 0
     """The times that a slot went back to one."""
+    checkpoints: int = 0
+    """The states that are kept now."""
+    checkpoint_bytes: int = 0
+    """The size of those states."""
     step_counts: list[int] = field(default_factory=lambda: [0] * (len(STEP_BOUNDS_S) + 1))
     """The number of steps in each bucket of `STEP_BOUNDS_S`; the last one has those that took longer."""
 

@@ -403,6 +403,14 @@ class StatsReply(msgspec.Struct, frozen=True, tag="stats_reply", kw_only=True, a
     """The drafts that were checked."""
     step_counts: list[int] = []
     """The number of steps in each bucket of `server.engine.stats.STEP_BOUNDS_S`."""
+    checkpoints: int = 0
+    """The states that are kept for slots to go back to."""
+    checkpoint_bytes: int = 0
+    """The size of those states."""
+    checkpoints_total: int = 0
+    """The states that were copied."""
+    rewinds_total: int = 0
+    """The times that a slot went back to one."""
 
 
 class SlotsReply(msgspec.Struct, frozen=True, tag="slots_reply", array_like=True):

@@ -178,6 +178,11 @@ _WORKER_GAUGES: tuple[tuple[str, str, Callable[[WorkerSample], float | None]], .
         lambda each: _of(each, attrgetter("kv_total_tokens")),
     ),
     (
+        "corral:checkpoint_bytes",
+        "Memory of the states to which slots go back, of models with recurrent layers or a window.",
+        lambda each: _of(each, attrgetter("checkpoint_bytes")),
+    ),
+    (
         "corral:worker_resident_bytes",
         "Memory of the model's process, the mapped file included.",
         lambda each: _of(each, attrgetter("rss_bytes")),
@@ -198,6 +203,8 @@ _LIVES: tuple[tuple[str, str, Callable[[WorkerSample], float]], ...] = (
 _TOTALS: tuple[tuple[str, str, Callable[[WorkerTotals], float]], ...] = (
     ("llamacpp:n_decode", "Steps of the engine, each one batch.", attrgetter("steps")),
     ("corral:num_preemptions", "Times that a request gave up its slot to others.", attrgetter("preemptions")),
+    ("corral:checkpoints", "States that were copied for slots to go back to.", attrgetter("checkpoints")),
+    ("corral:rewinds", "Times that a slot went back to such a state.", attrgetter("rewinds")),
     ("llamacpp:spec_decode_num_drafts", "Drafts that were checked.", attrgetter("drafts")),
 )
 

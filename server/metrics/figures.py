@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from server.ipc.messages import StatsReply
@@ -90,6 +90,8 @@ class WorkerTotals:
     """The sequences of all steps together."""
     preemptions: int = 0
     drafts: int = 0
+    checkpoints: int = 0
+    rewinds: int = 0
 
     def add(self, reply: StatsReply | None) -> None:
         """Add what one worker has counted; None: nothing."""
@@ -103,12 +105,12 @@ class WorkerTotals:
         self.entries += reply.entries_total
         self.preemptions += reply.preemptions_total
         self.drafts += reply.drafts_total
+        self.checkpoints += reply.checkpoints_total
+        self.rewinds += reply.rewinds_total
 
     def with_reply(self, reply: StatsReply | None) -> WorkerTotals:
         """Return these totals and those of a worker that lives."""
-        totals = WorkerTotals(
-            self.steps, self.step_s, list(self.step_counts), self.entries, self.preemptions, self.drafts
-        )
+        totals = replace(self, step_counts=list(self.step_counts))
         totals.add(reply)
         return totals
 

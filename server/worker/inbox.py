@@ -269,6 +269,10 @@ class Inbox:
             entries_total=totals.entries_total,
             drafts_total=totals.drafts_total,
             step_counts=list(totals.step_counts),
+            checkpoints=totals.checkpoints,
+            checkpoint_bytes=totals.checkpoint_bytes,
+            checkpoints_total=totals.checkpoints_total,
+            rewinds_total=totals.rewinds_total,
         )
 
 

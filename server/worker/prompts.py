@@ -42,6 +42,9 @@ COUNTED_LETTERS = 65_536
 LONG_TOKEN_LETTERS = 4
 """A long prompt is measured by its bytes if it has more letters than this for each token of the context."""
 
+PROMPT_END = 4
+"""A prompt that isn't a chat's has its border so many tokens before its end."""
+
 
 class Preparation(Protocol):
     """Changes requests as a kind of model needs them."""
@@ -63,10 +66,12 @@ class PromptReader:
         reasoning: Literal["auto", "on", "off"] = "auto",
         context_shift: bool = False,
         preparation: Preparation | None = None,
+        finds_borders: bool = False,
     ) -> None:
         """`sampling`: the parameters that requests leave open. A prompt of more than `n_ctx` tokens is
         refused. `reasoning` and `context_shift` are for requests that don't say. `preparation`: the last
-        step of `read`; None leaves requests as they are."""
+        step of `read`; None leaves requests as they are. `finds_borders`: the engine wants to know where in
+        a prompt the last turn ends."""
         self._vocab = vocab
         self._renderer = renderer
         self._sampling = dict(sampling or {})
@@ -74,6 +79,7 @@ class PromptReader:
         self._thinking = Thinking(enabled={"auto": None, "on": True, "off": False}[reasoning])
         self._shifts = context_shift
         self._preparation = preparation
+        self._finds_borders = finds_borders
         self._guides = AnswerGuides(vocab)
         self._infill = InfillPrompts(vocab, n_ctx)
         self._hidden_tokens = dict(vocab.hidden_tokens) if vocab.type != "none" else {}
@@ -101,7 +107,8 @@ class PromptReader:
             prompt = self._wished(prompt)
             message = msgspec.structs.replace(message, prompt=prompt)
             rendered, tokens, n_left_out = self._chat(message, prompt)
-            return self._request(message, tokens, rendered, n_left_out=n_left_out)
+            border = self._end_of_turns(prompt, rendered, tokens) if self._finds_borders else None
+            return self._request(message, tokens, rendered, n_left_out=n_left_out, border=border)
         if isinstance(prompt, InfillPrompt):
             infill = self._infill.tokens(prompt, message.params.max_tokens)
             return self._request(message, infill.tokens, None, n_left_out=infill.n_left_out)
@@ -138,6 +145,20 @@ class PromptReader:
         elif tokens is None:
             tokens = self._prompt_tokens(message, rendered.text, add_special=rendered.add_bos)
         return rendered, tokens, n_left_out
+
+    def _end_of_turns(self, prompt: ChatPrompt, rendered: RenderedPrompt, tokens: list[int]) -> int | None:
+        """Return the number of tokens before the opening of the answer; None: it isn't known.
+
+        The next turn's prompt has them all, whatever its template makes of the answer.
+        """
+        try:
+            turns = self._render(msgspec.structs.replace(prompt, add_generation_prompt=False)).text
+        except RequestError:
+            return None  # the template wants an answer to follow
+        if turns == rendered.text or not rendered.text.startswith(turns):
+            return None
+        opening = self._vocab.tokenize(rendered.text[len(turns) :], add_special=False, parse_special=True)
+        return len(tokens) - len(opening) if tokens[len(tokens) - len(opening) :] == opening else None
 
     def _shown(self, prompt: ChatPrompt) -> tuple[RenderedPrompt, list[int] | None, int]:
         """Return a chat rendered, without the messages that have no room if it wants that, and their number.
@@ -246,6 +267,7 @@ class PromptReader:
         text: str = "",
         *,
         n_left_out: int = 0,
+        border: int | None = None,
     ) -> EngineRequest:
         extra_stops = rendered.stops if rendered else ()
         params = self._with_bias(message, with_defaults(message, self._sampling))
@@ -262,6 +284,7 @@ class PromptReader:
                 token: name for token, name in stop_tokens.items() if token not in answer.spelled_tokens
             },
             cache_prompt=message.cache_prompt,
+            borders=_borders(border, len(tokens)) if self._finds_borders else (),
             timeout_s=message.timeout_s,
             return_tokens=message.return_tokens,
             echo_text=(rendered.begun if rendered else text) if message.echo else "",
@@ -322,6 +345,15 @@ class PromptReader:
             return {}
         named = "\0".join(stops)
         return {token: name for token, name in self._hidden_tokens.items() if name in named}
+
+
+def _borders(end_of_turns: int | None, n_prompt: int) -> tuple[int, ...]:
+    """Return where a later prompt is likely to leave this one: where its turns end, or else before its end.
+
+    The last tokens may become others with what follows them.
+    """
+    border = n_prompt - PROMPT_END if end_of_turns is None else end_of_turns
+    return (border,) if 0 < border < n_prompt else ()
 
 
 def _check_answer(n: int, limit: int, what: str, param: str) -> None:

@@ -26,7 +26,7 @@ from server.engine.events import Failure
 from server.engine.request import check_slot
 from server.ipc.messages import ChangeSlot, ChangeSlotReply
 from server.worker.channel import Channel
-from server.worker.prefix.file import Bounds, PrefixHead, read_state, write
+from server.worker.prefix.file import Bounds, KeptPrefix, PrefixHead, kept_prefix, read_state, write
 from server.worker.prefix.key import NO_ADAPTERS
 
 logger = logging.getLogger("corral.worker")
@@ -58,8 +58,7 @@ class ReadSlot:
     """A file that has been read for a slot."""
 
     message: ChangeSlot
-    head: PrefixHead
-    state: memoryview
+    kept: KeptPrefix
 
 
 class SlotChanges:
@@ -118,9 +117,10 @@ class SlotChanges:
         if isinstance(wish, ReadSlot):
             assert self._files is not None
             key = f"slot file {next(self._keys)}"
-            self._files.states.give(held.slot, key, wish.head, wish.state)
-            contents.fill(held.slot, wish.head.tokens, key)
-            self._answer(wish.message, len(wish.head.tokens), wish.head.n_file_bytes)
+            head = wish.kept.head
+            self._files.states.give(held.slot, key, head, wish.kept.state)
+            contents.fill(held.slot, head.tokens, key, wish.kept.checkpoints)
+            self._answer(wish.message, len(head.tokens), head.n_file_bytes)
         elif wish.action == "erase":
             contents.erase(held.slot)
             self._answer(wish, len(held.tokens))
@@ -142,26 +142,26 @@ class SlotChanges:
         if copied is None:
             raise RequestError(f"slot {held.slot} is to be changed by the next request; save it after that")
         first, state = copied
-        head = PrefixHead(list(held.tokens), NO_ADAPTERS, first, len(state))
-        self._beside(wish, lambda message: self._write(message, head, state))
+        kept = kept_prefix(held, NO_ADAPTERS, first, state)
+        self._beside(wish, lambda message: self._write(message, kept))
 
     # --- the disk's thread -----------------------------------------------------------------------------
 
-    def _write(self, wish: ChangeSlot, head: PrefixHead, state: memoryview) -> None:
+    def _write(self, wish: ChangeSlot, kept: KeptPrefix) -> None:
         assert self._files is not None
-        write(Path(wish.path), self._files.key(), head, state)
-        self._answer(wish, len(head.tokens), head.n_file_bytes)
+        write(Path(wish.path), self._files.key(), kept)
+        self._answer(wish, len(kept.head.tokens), kept.head.n_file_bytes)
 
     def _read(self, wish: ChangeSlot) -> None:
         assert self._files is not None
         path = Path(wish.path)
         try:
-            head, state = read_state(path, self._files.key(), self._files.bounds)
+            kept = read_state(path, self._files.key(), self._files.bounds)
         except FileNotFoundError:
             raise RequestError(f"there is no file {path.name}; save a slot there first", "filename") from None
         except StoreError as error:
             raise RequestError(error.message, param="filename") from error
-        self._put(ReadSlot(wish, head, state))
+        self._put(ReadSlot(wish, kept))
 
     # --- both ------------------------------------------------------------------------------------------
 

@@ -259,7 +259,7 @@ def open_engine(spec: ModelSpec, loaded: LoadedModel, watch: StepWatch) -> AnyEn
         return PooledEngine(loaded.runner, spec.options.queue_size, watch=watch)
     return Engine(
         loaded.runner,
-        engine_config(spec, loaded.info.kernels),
+        engine_config(spec, loaded.info.kernels, loaded.checkpoint_bytes),
         speculation=loaded.speculation,
         prefixes=loaded.prefixes,
         step_cost=StepCost(loaded.step_times),
@@ -267,8 +267,11 @@ def open_engine(spec: ModelSpec, loaded: LoadedModel, watch: StepWatch) -> AnyEn
     )
 
 
-def engine_config(spec: ModelSpec, kernels: KernelReport) -> EngineConfig:
-    """Return the engine's limits: the user's, and those that suit the matrix kernels in use."""
+def engine_config(spec: ModelSpec, kernels: KernelReport, checkpoint_bytes: int = 0) -> EngineConfig:
+    """Return the engine's limits: the user's, and those that suit the matrix kernels in use.
+
+    `checkpoint_bytes`: as `Placement` has them.
+    """
     return EngineConfig(
         chunk_multiple=PANEL_CHUNK if kernels.by == "corral" else CHUNK_MULTIPLE,
         queue_size=spec.options.queue_size,
@@ -276,4 +279,6 @@ def engine_config(spec: ModelSpec, kernels: KernelReport) -> EngineConfig:
         prefill_tokens_alone=max(spec.options.n_ubatch, spec.options.prefill_chunk_tokens),
         gap_s=spec.options.gap_ms / 1e3,
         loop_tokens=spec.options.loop_guard,
+        checkpoint_tokens=spec.options.checkpoint_tokens,
+        checkpoint_bytes=checkpoint_bytes,
     )

@@ -50,6 +50,7 @@ class ScriptedRunner(RunnerLimits):
             n_swa=0,
             can_pad=False,
             can_trim=True,
+            can_rewind=False,
         )
         self._vocab = vocab
         self._eog = frozenset(vocab.eog_tokens)
@@ -94,6 +95,9 @@ class ScriptedRunner(RunnerLimits):
 
     def holds(self, slot: int, n_tokens: int) -> bool:
         return True
+
+    def checkpoint(self, slot: int) -> memoryview | None:
+        return None
 
     def save(self, kept: Save) -> None:
         """There is no store: nothing is kept."""

@@ -68,6 +68,8 @@ OTHER: dict[str, Any] = {
     "type_k": "q8_0",
     "type_v": "q4_0",
     "prefix_cache_gib": 0.5,
+    "checkpoint_gib": 0.25,
+    "checkpoint_tokens": 300,
     "use_mmap": False,
     "use_mlock": True,
     "use_extra_bufts": False,

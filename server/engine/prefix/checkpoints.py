@@ -1,8 +1,8 @@
 """`Checkpoints`: the places in prompts and answers to which a slot that can't be trimmed can go back. Pure.
 
 A KV cache can be cut back to any prefix. A recurrent state can't be taken back at all, and a sliding window
-has forgotten what it needs there. Both are small, so copies of them are kept: with the one after n tokens, and
-the rest of the cache cut back to n, the slot goes on from there.
+has forgotten what it needs there. Both are small, so copies of them are kept: with the one after n tokens,
+and the rest of the cache cut back to n, the slot goes on from there.
 """
 
 from __future__ import annotations

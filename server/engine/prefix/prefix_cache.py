@@ -7,7 +7,7 @@ radix tree over all of them finds the longest prefix. Prefixes kept on disk come
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from server.engine.batch import Checkpoint, Copy, MemoryChange, Restore, Save, Trim
 from server.engine.prefix.checkpoints import Checkpoints
@@ -278,14 +278,15 @@ class PrefixCache:
             slot.owner.draft = []
             self._forget_checkpoints(slot)
 
-    def fill(self, slot_id: int, tokens: list[int]) -> None:
+    def fill(self, slot_id: int, tokens: list[int], checkpoints: Iterable[Checkpoint] = ()) -> None:
         """Note that an idle slot will hold these tokens, computed without adapters, instead of its own."""
         slot = self.slots[slot_id]
         assert slot.owner is None
         slot.resident, slot.adapters, slot.group_id = tokens, (), None
         slot.may_keep = False
         slot.n_at_start, slot.n_reused = len(tokens), 0
-        self._forget_checkpoints(slot)
+        if self.checkpoints is not None:
+            self.checkpoints.begin(slot.id, checkpoints, len(tokens))
         self._enter(slot, tokens)
         self._touch(slot)
 
@@ -326,7 +327,7 @@ class PrefixCache:
         idle = [slot for slot in self.slots if slot.owner is None]
         for slot in sorted(idle, key=lambda slot: -slot.last_used):
             if self._is_wanted(slot, beside_others=False):
-                yield self._save(slot)
+                yield self.save(slot)
 
     def _rescue(self, slot: Slot, n_keep: int) -> list[MemoryChange]:
         """Return the change that keeps what an idle slot is about to lose, if it is worth keeping."""
@@ -337,9 +338,10 @@ class PrefixCache:
         beside_others = any(slot.owner is not None for slot in self.slots)
         if not self._is_wanted(slot, beside_others=beside_others):
             return []
-        return [self._save(slot)]
+        return [self.save(slot)]
 
-    def _save(self, slot: Slot) -> Save:
+    def save(self, slot: Slot) -> Save:
+        """Return the change that keeps what an idle slot holds."""
         return Save(slot.id, slot.resident, slot.adapters, self._checkpoints_of(slot))
 
     def _is_wanted(self, slot: Slot, *, beside_others: bool) -> bool:

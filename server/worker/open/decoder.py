@@ -82,11 +82,13 @@ def open_decoder(file: LoadedFile, listener: DecodeListener) -> LoadedModel:
             n_ctx=file.placement.n_ctx,
             reasoning=file.spec.options.reasoning,
             context_shift=file.spec.options.context_shift,
+            finds_borders=runner.can_rewind and file.placement.checkpoints > 0,
         ),
         adapters=adapters,
         speculation=speculation,
         step_times=tuple(step_times),
         prefixes=prefixes,
+        checkpoint_bytes=file.placement.checkpoints,
         slot_files=SlotFiles(
             runner,
             lambda: kept_key(spec, file.info, context),

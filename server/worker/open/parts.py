@@ -57,6 +57,8 @@ class LoadedModel:
     step_times: tuple[tuple[int, float], ...] = ()
     """(tokens, seconds) of steps that were tried at the start; see `StepCost`."""
     prefixes: PrefixStore | None = None
+    checkpoint_bytes: int = 0
+    """The states to which slots go back may have this many bytes."""
     slot_files: SlotFiles | None = None
     """Files for what slots hold; None: this kind of model's slots can't be kept."""
     pooled: PooledReader | None = None

@@ -53,7 +53,7 @@ def warm_up(context: Context, n_ctx: int) -> WarmUpResult:
 
 
 def _partial_state(context: Context) -> memoryview | None:
-    """Return what of the first slot's state can't be cut back; None: nothing, or llama.cpp doesn't copy it."""
+    """Return what of the first slot's state can't be cut back; None if that is nothing, or isn't copied."""
     model = context.model
     if not (model.n_swa or model.is_recurrent or model.is_hybrid):
         return None

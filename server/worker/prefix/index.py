@@ -103,7 +103,7 @@ class PrefixIndex:
         """Return the number of shared tokens after which the state can go on; 0 if there are none."""
         if n_shared == len(head.tokens):
             return n_shared
-        if not self._can_trim:
-            return 0
         needed_from = max(0, n_shared - self._n_swa + 1) if self._n_swa else 0
-        return n_shared if head.first <= needed_from else 0
+        if self._can_trim and head.first <= needed_from:
+            return n_shared
+        return max((mark.n_tokens for mark in head.marks if mark.n_tokens <= n_shared), default=0)

@@ -31,7 +31,16 @@ from models.store.prefixes import note_model
 from server.engine.batch import Adapters, Save
 from server.engine.prefix.prefix_cache import SAVE_TOKENS_MIN
 from server.engine.prefix.prefix_source import StoredPrefix
-from server.worker.prefix.file import SUFFIX, Bounds, PrefixHead, read_head, read_state, write
+from server.worker.prefix.file import (
+    SUFFIX,
+    Bounds,
+    KeptPrefix,
+    PrefixHead,
+    kept_prefix,
+    read_head,
+    read_state,
+    write,
+)
 from server.worker.prefix.index import Entry, PrefixIndex
 from server.worker.prefix.key import NO_ADAPTERS
 
@@ -87,7 +96,7 @@ class PrefixStore:
         self._loaded_one = threading.Condition(self._lock)
         self._index = PrefixIndex(can_trim=settings.can_trim, n_swa=settings.n_swa)
         self._loading: set[str] = set()
-        self._loaded: dict[str, tuple[PrefixHead, memoryview, float]] = {}
+        self._loaded: dict[str, tuple[KeptPrefix, float]] = {}
         self._n_pending_bytes = 0
         self._reader = ThreadPoolExecutor(1, "prefix-reader")
         self._writer = ThreadPoolExecutor(1, "prefix-writer", _give_way)
@@ -118,7 +127,10 @@ class PrefixStore:
             if key not in self._loaded and key not in self._loading:
                 self._loading.add(key)
                 self._reader.submit(self._load, key)
-            return StoredPrefix(key, n_tokens, key in self._loaded)
+            loaded = self._loaded.get(key)
+            if loaded is None:
+                return StoredPrefix(key, n_tokens, ready=False)
+            return StoredPrefix(key, n_tokens, ready=True, checkpoints=loaded[0].checkpoints)
 
     def wants(self, tokens: list[int], adapters: Adapters, *, beside_others: bool) -> bool:
         settings, adapters_key = self._settings, self._adapters_key(adapters)
@@ -151,7 +163,7 @@ class PrefixStore:
             is_there = key in self._index
         if is_there:
             self._writer.submit(_touch, self._path(key))
-        return None if loaded is None else loaded[:2]
+        return None if loaded is None else (loaded[0].head, loaded[0].state)
 
     def memory(self, n_bytes: int) -> memoryview:
         return self._memory.take(n_bytes)
@@ -162,14 +174,14 @@ class PrefixStore:
         if adapters_key is None:
             return
         key = hashlib.sha256(adapters_key + np.asarray(kept.tokens, "<i4").tobytes()).hexdigest()[:32]
-        head = PrefixHead(list(kept.tokens), adapters_key, first, len(state))
-        entry = Entry(head, is_written=False)
+        prefix = kept_prefix(kept, adapters_key, first, state)
+        entry = Entry(prefix.head, is_written=False)
         with self._lock:
             if key in self._index:
                 return
             self._index.add(key, entry)
-            self._n_pending_bytes += len(state)
-            write_ = self._writer.submit(self._write, key, entry, state)
+            self._n_pending_bytes += prefix.head.n_all_bytes
+            write_ = self._writer.submit(self._write, key, entry, prefix)
             self._writes.add(write_)
         write_.add_done_callback(self._writes.discard)
 
@@ -232,9 +244,9 @@ class PrefixStore:
     def _load(self, key: str) -> None:
         """Read a state; on the reader's thread."""
         path = self._path(key)
-        state: tuple[PrefixHead, memoryview] | None = None
+        kept: KeptPrefix | None = None
         try:
-            state = read_state(path, self._settings.key, self._settings.bounds)
+            kept = read_state(path, self._settings.key, self._settings.bounds)
         except (StoreError, OSError, MemoryError) as error:
             _give_up(path, error)
         except (
@@ -245,15 +257,15 @@ class PrefixStore:
         with self._lock:
             entry = self._index.get(key)
             self._loading.discard(key)
-            for old in [old for old, (_, _, at_s) in self._loaded.items() if now_s - at_s > LOADED_S]:
+            for old in [old for old, (_, at_s) in self._loaded.items() if now_s - at_s > LOADED_S]:
                 del self._loaded[old]
-            if state is None or entry is None or state[0] != entry.head:
+            if kept is None or entry is None or kept.head != entry.head:
                 self._remove(key)
             else:
-                self._loaded[key] = (*state, now_s)
+                self._loaded[key] = kept, now_s
             self._loaded_one.notify_all()
 
-    def _write(self, key: str, entry: Entry, state: memoryview) -> None:
+    def _write(self, key: str, entry: Entry, kept: KeptPrefix) -> None:
         """Write a state; on the writer's thread."""
         written = False
         last_s = time.monotonic() + HELD_S
@@ -266,14 +278,14 @@ class PrefixStore:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._note_model()
             if _make_room(self._root, entry.head.n_file_bytes, self._settings.max_bytes):
-                write(self._path(key), self._settings.key, entry.head, state, take_turn)
+                write(self._path(key), self._settings.key, kept, take_turn)
                 written = True
         except (StoreError, OSError) as error:
             logger.warning("a prefix of %d tokens wasn't kept: %s", len(entry.head.tokens), error)
         except Exception:  # this thread's top: nobody else would hear of a defect
             logger.exception("a prefix of %d tokens wasn't kept", len(entry.head.tokens))
-        n_bytes = len(state)
-        self._memory.give_back(state)
+        n_bytes = kept.head.n_all_bytes
+        self._memory.give_back(kept.state)
         with self._lock:
             self._n_pending_bytes -= n_bytes
             entry.is_written = written

@@ -107,7 +107,8 @@ class LlamaRunner(RunnerLimits):
         parts: RunnerParts = RunnerParts(),
     ) -> None:
         """`n_ctx`: tokens that one sequence may have; llama.cpp's own limit may be a little higher.
-        `can_trim`, `can_rewind`: as `warm_up` has measured it. Raises LlamaCppError if rows can't stay on the device."""
+        `can_trim`, `can_rewind`: as `warm_up` has measured it. Raises LlamaCppError if rows can't stay on
+        the device."""
         model = context.model
         super().__init__(
             n_slots=context.n_seq_max,

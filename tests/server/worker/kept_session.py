@@ -42,7 +42,13 @@ class Session:
     """A server's life from start to end, with its own context."""
 
     def __init__(
-        self, place: Place, *, n_slots: int = 4, keeps: bool = True, copy_tokens_min: int = 8
+        self,
+        place: Place,
+        *,
+        n_slots: int = 4,
+        keeps: bool = True,
+        copy_tokens_min: int = 8,
+        checkpoint_bytes: int = 0,
     ) -> None:
         self.context = Context(
             place.model,
@@ -59,11 +65,16 @@ class Session:
         self.adapters = AdapterSet(place.model)
         for spec in place.adapters:
             self.adapters.load(spec)
-        can_trim = warm_up(self.context, N_CTX).can_trim
+        measured = warm_up(self.context, N_CTX)
+        can_trim = measured.can_trim
         self.store = self._open(place, can_trim) if keeps else None
         parts = RunnerParts(adapters=self.adapters, states=self.store)
-        self.runner = LlamaRunner(self.context, N_CTX, can_trim=can_trim, parts=parts)
-        config = EngineConfig(copy_tokens_min=copy_tokens_min, prefill_chunk_tokens=32)
+        self.runner = LlamaRunner(
+            self.context, N_CTX, can_trim=can_trim, can_rewind=measured.can_rewind, parts=parts
+        )
+        config = EngineConfig(
+            copy_tokens_min=copy_tokens_min, prefill_chunk_tokens=32, checkpoint_bytes=checkpoint_bytes
+        )
         self.engine = Engine(self.runner, config, prefixes=self.store)
         self.outcomes: dict[str, Outcome] = {}
 
@@ -86,6 +97,7 @@ class Session:
         *,
         cache_prompt: bool = True,
         adapters: Adapters = (),
+        borders: tuple[int, ...] = (),
     ) -> str:
         name = f"r{next(_ids)}"
         self.outcomes[name] = Outcome()
@@ -98,6 +110,7 @@ class Session:
                 cache_prompt=cache_prompt,
                 return_tokens=True,
                 adapters=adapters,
+                borders=borders,
             )
         )
         return name
@@ -120,10 +133,15 @@ class Session:
         return self.outcomes[name].finish.usage.cached_tokens
 
     def ask(
-        self, prompt: list[int], max_tokens: int = 12, *, adapters: Adapters = ()
+        self,
+        prompt: list[int],
+        max_tokens: int = 12,
+        *,
+        adapters: Adapters = (),
+        borders: tuple[int, ...] = (),
     ) -> tuple[list[int], int]:
         """(the tokens said, how many of the prompt's were spared)."""
-        name = self.submit(prompt, max_tokens, adapters=adapters)
+        name = self.submit(prompt, max_tokens, adapters=adapters, borders=borders)
         self.run()
         return self.tokens(name), self.n_cached(name)
 

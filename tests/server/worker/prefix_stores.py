@@ -6,7 +6,7 @@ import random
 import time
 from pathlib import Path
 
-from server.engine.batch import Adapters, Save
+from server.engine.batch import Adapters, Checkpoint, Save
 from server.engine.prefix.prefix_source import StoredPrefix
 from server.worker.prefix.file import Bounds
 from server.worker.prefix.store import PrefixStore, StoreSettings
@@ -38,8 +38,18 @@ class Stores:
             store.close()
 
 
-def keep(store: PrefixStore, tokens: list[int], first: int = 0, adapters: Adapters = ()) -> None:
-    store.keep(Save(0, tokens, adapters), first, memoryview(STATE))
+def keep(
+    store: PrefixStore,
+    tokens: list[int],
+    first: int = 0,
+    adapters: Adapters = (),
+    *,
+    checkpoint_at: int | None = None,
+) -> None:
+    checkpoints: tuple[Checkpoint, ...] = ()
+    if checkpoint_at is not None:
+        checkpoints = (Checkpoint(checkpoint_at, memoryview(STATE)[:500], is_border=True),)
+    store.keep(Save(0, tokens, adapters, checkpoints), first, memoryview(STATE))
     assert store.flush(10)
 
 

@@ -100,6 +100,22 @@ def test_the_same_prompt_after_a_restart(place: Place, kind: str) -> None:
     after.end()
 
 
+def test_a_turn_without_the_thoughts_after_a_restart(place: Place, kind: str) -> None:
+    prompt = prompt_of(9, 300)
+    before = Session(place, checkpoint_bytes=1 << 24)
+    said, _ = before.ask(prompt, 60, borders=(290,))
+    before.end()
+    after = Session(place, checkpoint_bytes=1 << 24)
+    following = [*prompt, *said[50:], 7, 8, 9]
+    again, n_cached = after.ask(following, borders=(len(following) - 2,))
+    assert n_cached == (300 if kind == "plain" else 290)
+    assert again == cold(place, following)
+    once_more, n_cached = after.ask([*prompt[:292], 7, 8, 9])
+    assert n_cached == (292 if kind == "plain" else 290), "what came from the disk has its checkpoints"
+    assert once_more == cold(place, [*prompt[:292], 7, 8, 9])
+    after.end()
+
+
 def test_what_is_overwritten_and_hot_is_kept(place: Place) -> None:
     prompts = [prompt_of(seed, 300) for seed in range(3)]
     session = Session(place, n_slots=1)

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from server.worker.prefix.file import Bounds, PrefixHead, read_state, write
+from server.engine.batch import Checkpoint, Save
+from server.worker.prefix.file import Bounds, kept_prefix, read_state, write
 from tests.server.worker.prefix_stores import PROMPT, SETTINGS, Stores, keep, offered
 
 HEAD_BYTES = 8 + 4 + 32 + 32 + 4 + 4 + 8
@@ -31,20 +32,41 @@ def test_a_state_is_written_piece_by_piece_each_in_its_turn(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("server.worker.prefix.file._PIECE_BYTES", 1000)
-    state = random.Random(1).randbytes(4321)
-    head = PrefixHead([1, 2, 3], bytes(32), 0, len(state))
+    state = memoryview(random.Random(1).randbytes(4321))
+    checkpoint = Checkpoint(2, memoryview(bytes(1500)), is_border=True)
+    kept = kept_prefix(Save(0, [1, 2, 3], (), (checkpoint,)), bytes(32), 0, state)
     turns: list[int] = []
     written = tmp_path / "a.prefix"
-    write(written, bytes(32), head, state, lambda: turns.append(written.exists()))
-    assert turns == [False] * 5
-    assert read_state(written, bytes(32), Bounds(10, 10)) == (head, memoryview(state))
+    write(written, bytes(32), kept, lambda: turns.append(written.exists()))
+    assert turns == [False] * 7
+    read = read_state(written, bytes(32), Bounds(10, 10))
+    assert (read.head, read.state) == (kept.head, state)
+    assert read.head.n_file_bytes == written.stat().st_size
+    (again,) = read.checkpoints
+    assert (again.n_tokens, again.is_border, again.state) == (2, True, checkpoint.state)
+
+
+def test_a_file_has_the_latest_borders_that_take_no_more_than_the_state() -> None:
+    def checkpoint(n_tokens: int, n_bytes: int, *, is_border: bool = False) -> Checkpoint:
+        return Checkpoint(n_tokens, memoryview(bytes(n_bytes)), is_border)
+
+    all_ = (
+        checkpoint(10, 30),
+        checkpoint(20, 40, is_border=True),
+        checkpoint(30, 40),
+        checkpoint(40, 50, is_border=True),
+    )
+    kept = kept_prefix(Save(0, list(range(50)), (), all_), bytes(32), 0, memoryview(bytes(100)))
+    assert [one.n_tokens for one in kept.checkpoints] == [20, 40]
+    kept = kept_prefix(Save(0, list(range(50)), (), all_), bytes(32), 0, memoryview(bytes(130)))
+    assert [one.n_tokens for one in kept.checkpoints] == [20, 30, 40]
 
 
 @pytest.mark.parametrize("seed", range(200))
 def test_a_damaged_file_is_never_offered(stores: Stores, seed: int) -> None:
     """Cut, lengthened or changed anywhere: it is gone, at the start or when its turn comes."""
     chance = random.Random(seed)
-    keep(stores.open(), PROMPT)
+    keep(stores.open(), PROMPT, checkpoint_at=400)
     (file,) = stores.files()
     data = bytearray(file.read_bytes())
     match seed % 4:

@@ -83,6 +83,18 @@ def test_a_longer_one_replaces_its_own_beginnings(stores: Stores) -> None:
     assert len(stores.open()) == 2
 
 
+def test_up_to_a_checkpoint_where_memory_cannot_be_trimmed(stores: Stores) -> None:
+    store = stores.open(replace(SETTINGS, can_trim=False))
+    keep(store, PROMPT, checkpoint_at=200)
+    for opened in (store, stores.open(replace(SETTINGS, can_trim=False))):
+        found = offered(opened, PROMPT[:300])
+        assert found is not None
+        assert found.n_tokens == 200
+        assert [one.n_tokens for one in found.checkpoints] == [200]
+        assert found.checkpoints[0].state == STATE[:500]
+        assert offered(opened, PROMPT[:200]) is None, "its last token is computed anyway"
+
+
 def test_only_whole_where_memory_cannot_be_trimmed(stores: Stores) -> None:
     store = stores.open(replace(SETTINGS, can_trim=False))
     keep(store, PROMPT[:300])
