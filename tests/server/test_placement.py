@@ -257,6 +257,20 @@ def test_no_prompt_side_for_memory_that_forgets(info: GGUFInfo, key: str) -> Non
     assert place(ModelFacts(forgetful), OPTIONS, PLENTY).prompt_side == 0
 
 
+@pytest.mark.parametrize("key", ["attention.sliding_window", "ssm.state_size", "shortconv.l_cache"])
+def test_states_to_go_back_to_have_what_is_allowed_and_a_part_of_what_is_free(
+    info: GGUFInfo, facts: ModelFacts, key: str
+) -> None:
+    forgetful = ModelFacts(replace(info, metadata={**info.metadata, f"{info.architecture}.{key}": 16}))
+    assert place(facts, OPTIONS, PLENTY).checkpoints == 0, "this one can be cut back"
+    assert place(forgetful, OPTIONS, PLENTY).checkpoints == GIB
+    assert place(forgetful, replace(OPTIONS, checkpoint_gib=0.5), PLENTY).checkpoints == GIB // 2
+    assert place(forgetful, replace(OPTIONS, checkpoint_gib=0), PLENTY).checkpoints == 0
+    needed = place(forgetful, OPTIONS, PLENTY).verdict.needed_bytes
+    assert place(forgetful, OPTIONS, FreeMemory(needed + 400)).checkpoints == 100
+    assert place(forgetful, OPTIONS, FreeMemory(needed - 1)).checkpoints == 0
+
+
 def test_no_prompt_side_without_room_for_its_own_cache(facts: ModelFacts) -> None:
     large = replace(OPTIONS, ctx=1 << 20)
     placement = place(facts, large, FreeMemory(2**50))

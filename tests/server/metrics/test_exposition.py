@@ -46,6 +46,9 @@ def stats(steps: EngineStats, **fields: int) -> StatsReply:
         preemptions_total=steps.preemptions_total,
         entries_total=steps.entries_total,
         drafts_total=steps.drafts_total,
+        checkpoint_bytes=steps.checkpoint_bytes,
+        checkpoints_total=steps.checkpoints_total,
+        rewinds_total=steps.rewinds_total,
         step_counts=steps.step_counts,
     )
 
@@ -83,7 +86,8 @@ def test_requests(accept: str, parse: Callable[[str], Iterable[Metric]]) -> None
 
 
 def test_workers_and_those_before_them() -> None:
-    first, second = EngineStats(preemptions_total=1), EngineStats(drafts_total=4)
+    first = EngineStats(preemptions_total=1, rewinds_total=2, checkpoint_bytes=99)
+    second = EngineStats(drafts_total=4, rewinds_total=3, checkpoints_total=7, checkpoint_bytes=50)
     first.add_step(1, 2, 1, 0.004, n_entries=3)
     second.add_step(0, 2, 2, 99999.0, n_entries=2)
     second.add_step(0, 1, 1, 0.004, n_entries=1)
@@ -106,6 +110,8 @@ def test_workers_and_those_before_them() -> None:
     assert found["corral:step_seconds_sum"] == pytest.approx(99999.008)
     assert found["llamacpp:n_busy_slots_per_decode"] == 2
     assert found["corral:num_preemptions_total"] == 1
+    assert (found["corral:checkpoints_total"], found["corral:rewinds_total"]) == (7, 5)
+    assert found["corral:checkpoint_bytes"] == 50
     assert found["llamacpp:spec_decode_num_drafts_total"] == 4
     assert found["corral:kv_cache_usage_perc"] == 0.25
     assert (found["llamacpp:requests_processing"], found["llamacpp:requests_deferred"]) == (0, 2)

@@ -135,6 +135,41 @@ def test_the_servers_wish_about_thoughts_is_for_chats_that_have_none(
     assert reader.apply_template(ApplyTemplate(prompt=prompt)).prompt == f"{shown}Hi"
 
 
+CHAT_TEMPLATE = (
+    "{% for m in messages %}{{ m.role }}: {{ m.content }}</s>{% endfor %}"
+    "{% if add_generation_prompt %}<s>assistant:{% endif %}"
+)
+
+
+def test_a_chats_border_is_before_the_opening_of_its_answer(vocab: Vocab) -> None:
+    renderer = ChatRenderer(CHAT_TEMPLATE, "<s>", "</s>", "tiny", {})
+    reader = PromptReader(vocab, renderer, n_ctx=N_CTX, finds_borders=True)
+
+    def request(content: str, *more: str) -> EngineRequest:
+        roles = ("user", "assistant", "user")
+        messages = [
+            {"role": role, "content": text} for role, text in zip(roles, (content, *more), strict=False)
+        ]
+        return reader.read(Generate(id="r", prompt=ChatPrompt(messages), params=SamplingParams()))
+
+    first, following = request("hello"), request("hello", "the cat", "sat")
+    (border,) = first.borders
+    opening = vocab.tokenize("<s>assistant:", add_special=False, parse_special=True)
+    assert border == len(first.prompt_tokens) - len(opening)
+    assert list(following.prompt_tokens[:border]) == list(first.prompt_tokens[:border])
+    assert following.borders[0] > border
+
+
+def test_other_prompts_have_a_border_before_their_end_where_borders_are_wanted(vocab: Vocab) -> None:
+    renderer = reader_of(vocab)._renderer
+    message = Generate(id="r", prompt=TextPrompt("hello the cat sat on the mat"), params=SamplingParams())
+    wanting = PromptReader(vocab, renderer, n_ctx=N_CTX, finds_borders=True).read(message)
+    assert wanting.borders == (len(wanting.prompt_tokens) - 4,)
+    assert reader_of(vocab).read(message).borders == ()
+    short = msgspec.structs.replace(message, prompt=TextPrompt("a"))
+    assert PromptReader(vocab, renderer, n_ctx=N_CTX, finds_borders=True).read(short).borders == ()
+
+
 class _WithEnd:
     """A `Preparation` that adds a token, as models with an encoder need it."""
 
