@@ -118,7 +118,7 @@ class LlamaRunner(RunnerLimits):
             n_vocab=model.vocab.n_tokens,
             n_swa=model.n_swa,
             can_trim=can_trim,
-            can_rewind=can_rewind and parts.prefill is None,
+            can_rewind=can_rewind and _is_worth_going_back(context, parts, can_trim=can_trim),
             can_pad=_can_pad(context, parts, can_trim=can_trim),
         )
         self._context = context
@@ -219,6 +219,15 @@ class LlamaRunner(RunnerLimits):
             raise LlamaCppError("no LoRA adapter is loaded")
         self._adapters.use(self._context, adapters)
         self._in_use = adapters
+
+
+def _is_worth_going_back(context: Context, parts: RunnerParts, *, can_trim: bool) -> bool:
+    """Return True if states for slots to go back to are worth their copies.
+
+    A window that can be trimmed wants them only for what was on the disk, or moved to another layout: from
+    a GPU a copy of it takes longer than a prompt of some hundred tokens.
+    """
+    return parts.prefill is None and (not can_trim or context.model.n_gpu_layers == 0)
 
 
 def _can_pad(context: Context, parts: RunnerParts, *, can_trim: bool) -> bool:
