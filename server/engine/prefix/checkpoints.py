@@ -1,4 +1,4 @@
-"""`Checkpoints`: the places in prompts and answers to which a slot that can't be trimmed can go back. Pure.
+"""`Checkpoints`: the places to which a slot that can't be trimmed can go back. Pure.
 
 A KV cache can be cut back to any prefix. A recurrent state can't be taken back at all, and a sliding window
 has forgotten what it needs there. Both are small, so copies of them are kept: with the one after n tokens,
@@ -68,9 +68,14 @@ class Checkpoints:
         held = self._held[slot]
         return n_computed in borders and not (held and held[-1].n_tokens >= n_computed)
 
-    def planned(self, borders: Iterable[int], n_computed: int, n_tokens: int) -> int:
-        """Return the last border after `n_computed`, at or before `n_tokens`; 0 if there is none."""
-        return max((border for border in borders if n_computed < border <= n_tokens), default=0)
+    def latest_to_come(self, slot: int, n_computed: int, n_tokens: int, borders: Iterable[int]) -> int:
+        """Return the last place within `n_tokens` to which a slot can go back, now or after that much; or 0.
+
+        It is computing a prompt with these borders.
+        """
+        held = self.latest(slot, n_tokens)
+        to_come = max((border for border in borders if n_computed < border <= n_tokens), default=0)
+        return max(to_come, 0 if held is None else held.n_tokens)
 
     # --- the books -----------------------------------------------------------------------------------
 

@@ -139,9 +139,7 @@ class PrefixCache:
             return n_shared
         if self.checkpoints is None:
             return 0
-        made = self.checkpoints.latest(slot.id, n_shared)
-        planned = self.checkpoints.planned(owner.borders, owner.n_computed, n_shared)
-        return max(planned, 0 if made is None else made.n_tokens)
+        return self.checkpoints.latest_to_come(slot.id, owner.n_computed, n_shared, owner.borders)
 
     def _longest(self, sequence: Sequence, victim: Slot) -> tuple[Slot | None, int, int]:
         """Return the slot that gives most of the prompt, how much it gives, and how much the victim gives.

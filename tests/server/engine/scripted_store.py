@@ -28,15 +28,19 @@ class ScriptedStore:
             if kept.adapters != adapters or key in self.runner.damaged & self.ready:
                 continue
             n = common_prefix(kept.tokens, tokens, len(tokens) - 1)
-            whole = n == len(kept.tokens)
-            if n >= least and (whole or self._can_cut) and (best is None or n > best.n_tokens):
+            if n < len(kept.tokens) and not self._can_cut:
+                n = max((one.n_tokens for one in kept.checkpoints if one.n_tokens <= n), default=0)
+            if n and n >= least and (best is None or n > best.n_tokens):
                 best = StoredPrefix(key, n, ready=False)
         if best is None:
             return None
         if best.key in self.asked or self.chance.random() < self.quick:
             self.ready.add(best.key)
         self.asked.add(best.key)
-        return StoredPrefix(best.key, best.n_tokens, ready=best.key in self.ready)
+        if best.key not in self.ready:
+            return StoredPrefix(best.key, best.n_tokens, ready=False)
+        checkpoints = self.runner.saved[best.key].checkpoints
+        return StoredPrefix(best.key, best.n_tokens, ready=True, checkpoints=checkpoints)
 
     def wants(self, tokens: list[int], adapters: Adapters, *, beside_others: bool) -> bool:
         known = any(
