@@ -155,10 +155,12 @@ TABLE: Final = (
         "IQ2_XXS", ggml=16, block_size=256, block_bytes=66, encoder="ggml",
         mix=("small",), ftype=19, written=True, needs_imatrix=True, mix_base_bits=2.2,
     ),
+    _Row("TQ2_0", ggml=35, block_size=256, block_bytes=66, encoder="ggml", ftype=37, written=True),
     _Row(
         "IQ1_M", ggml=29, block_size=256, block_bytes=56, encoder="ggml",
         ftype=31, written=True, needs_imatrix=True,
     ),
+    _Row("TQ1_0", ggml=34, block_size=256, block_bytes=54, encoder="ggml", ftype=36, written=True),
     _Row(
         "IQ1_S", ggml=19, block_size=256, block_bytes=50, encoder="ggml",
         ftype=24, written=True, needs_imatrix=True,
@@ -168,8 +170,6 @@ TABLE: Final = (
     _Row("Q4_K", ggml=12, block_size=256, block_bytes=144, encoder="corral", mix=("wide",)),
     _Row("Q3_K", ggml=11, block_size=256, block_bytes=110, encoder="ggml", mix=("wide",)),
     # Types that only other programs' files have.
-    _Row("TQ1_0", ggml=34, block_size=256, block_bytes=54, encoder="ggml", ftype=36),
-    _Row("TQ2_0", ggml=35, block_size=256, block_bytes=66, encoder="ggml", ftype=37),
     _Row("NVFP4", ggml=40, block_size=64, block_bytes=36, ftype=39),
     _Row("Q1_0", ggml=41, block_size=128, block_bytes=18, ftype=40),
     _Row("Q2_0", ggml=42, block_size=64, block_bytes=18, ftype=41),

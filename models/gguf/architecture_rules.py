@@ -38,11 +38,11 @@ EQUAL_HEADS = _names(
 
 WHOLE_ROTATION = _names(
     """
-    apertus arcee arctic baichuan chameleon codeshell cogvlm cohere2moe dbrx deci deepseek dots1 dream
-    ernie4_5 ernie4_5-moe exaone exaone-moe exaone4 falcon granite granite_swa granitemoe graniteswitch
-    grok grovemoe hunyuan-dense hunyuan-moe hunyuan_vl hy_v3 internlm2 jais2 llada llada-moe llama
-    llama-embed llama4 maincoder mellum minicpm mistral3 olmo olmo2 olmoe
-    orion paddleocr pangu-embedded plamo pockettts qwen2 qwen2moe qwen2vl qwen3 qwen3moe qwen3vl
+    apertus arcee arctic baichuan chameleon codeshell cogvlm cohere2moe dbrx deci deepseek dots1
+    dream ernie4_5 ernie4_5-moe exaone exaone-moe exaone4 falcon granite granite_swa granitemoe
+    graniteswitch grok grovemoe hunyuan-dense hunyuan-moe hunyuan_vl hy_v3 internlm2 jais2 llada
+    llada-moe llama llama-embed llama4 maincoder mellum minicpm mistral3 olmo olmo2 olmoe orion
+    paddleocr pangu-embedded plamo pockettts qwen2 qwen2moe qwen2vl qwen3 qwen3moe qwen3vl
     qwen3vlmoe rnd1 seed_oss smallthinker smollm3 starcoder2 talkie xverse
     """
 )
@@ -65,14 +65,15 @@ DEFAULT_GATING = _names(
 
 PLAIN_ATTENTION = LLAMAS | _names(
     """
-    baichuan bailingmoe bailingmoe2 bert bloom chatglm cohere2 command-r deepseek falcon gemma gemma2
-    gemma3 glm4 glm4moe gpt2 gptneox granite granitemoe hunyuan-dense hunyuan-moe hunyuan_vl hy_v3
-    internlm2 jina-bert-v2 laguna llama minicpm minimax-m2 minimax-m3 mpt nomic-bert nomic-bert-moe olmo2
-    phi2 phi3 phimoe qwen2 qwen2moe qwen2vl qwen3 qwen3moe qwen3vl qwen3vlmoe smollm3 stablelm starcoder2
-    step35 t5 t5encoder
+    arctic baichuan bailingmoe bailingmoe2 bert bitnet bloom chameleon chatglm codeshell cohere2
+    command-r dbrx deci deepseek falcon gemma gemma2 gemma3 glm4 glm4moe gpt2 gptneox granite granite_swa
+    granitemoe grok hunyuan-dense hunyuan-moe hunyuan_vl hy_v3 internlm2 jina-bert-v2 laguna llama
+    minicpm minimax-m2 minimax-m3 mpt nemotron nomic-bert nomic-bert-moe olmo2 openelm phi2 phi3 phimoe
+    qwen2 qwen2moe qwen2vl qwen3 qwen3moe qwen3vl qwen3vlmoe refact smallthinker smollm3 stablelm
+    starcoder starcoder2 step35 t5 t5encoder
     """
 )
-"""The architectures all of whose layers attend, with projections that have the rows of their heads."""
+"""The architectures whose projections have the rows of their heads; layers of `deci` may have none."""
 
 LATENT_ATTENTION = _names("deepseek2 deepseek32 dots3note glm-dsa minicpm3")
 """The architectures whose keys and values are made from a latent vector, with a rotated part beside it."""
@@ -82,6 +83,18 @@ INDEXED_ATTENTION = _names("deepseek32 dots3note glm-dsa")
 
 BLOCK_INDEXER = ("head_count", "key_length", "top_k", "block_size", "local_blocks")
 """The numbers of an indexer that chooses blocks of tokens."""
+
+HYBRID = _names("falcon-h1 granitehybrid jamba lfm2 lfm2moe nemotron_h nemotron_h_moe")
+"""The architectures some of whose layers attend, with projections that have the rows of their heads."""
+
+STATE_SPACES = _names("falcon-h1 granitehybrid mamba2 nemotron_h nemotron_h_moe")
+"""The architectures with layers of Mamba 2."""
+
+RECURRENT = _names("mamba mamba2")
+"""The architectures in which no layer attends."""
+
+TWICE_AS_WIDE = _names("granitehybrid jamba")
+"""The architectures whose state spaces must have twice the embedding's numbers."""
 
 GATING_FUNCTIONS = range(1, 5)
 """llama.cpp's gating functions: softmax, sigmoid, softmax of the chosen, square root of softplus."""
@@ -105,7 +118,7 @@ def architecture_faults(keys: Hyperparameters, tensors: Sequence[GGUFTensor]) ->
     yield from _layer_faults(keys)
     yield from _head_size_faults(keys)
     yield from _gating_faults(keys)
-    if keys.prefix in PLAIN_ATTENTION:
+    if keys.prefix in PLAIN_ATTENTION | HYBRID:
         yield from _plain_attention_faults(keys, tensors)
     if keys.prefix in LATENT_ATTENTION:
         yield from _latent_attention_faults(keys)
@@ -117,6 +130,7 @@ def architecture_faults(keys: Hyperparameters, tensors: Sequence[GGUFTensor]) ->
         yield from _loop_faults(keys)
     if keys.prefix == "hrm_text":
         yield from _cycle_faults(keys)
+    yield from _state_space_faults(keys)
     if keys.prefix == "jina-bert-v2":
         yield from _gated_feed_forward_faults(keys, tensors)
 
@@ -250,6 +264,19 @@ def _count_faults(keys: Hyperparameters, names: Sequence[str]) -> Iterator[str]:
         given = keys.integer(name) or 0
         if given < 1:
             yield f"{keys.name(name)} is {given} (1 or more)"
+
+
+def _state_space_faults(keys: Hyperparameters) -> Iterator[str]:
+    """Yield what is wrong with the heads and groups of a state space's numbers."""
+    inner, n_embd = keys.integer("ssm.inner_size") or 0, keys.integer("embedding_length") or 0
+    if keys.prefix in TWICE_AS_WIDE and inner != 2 * n_embd:
+        yield f"{keys.name('ssm.inner_size')} is {inner} (twice the embedding's {n_embd})"
+    if keys.prefix not in STATE_SPACES:
+        return
+    for name in ("ssm.time_step_rank", "ssm.group_count"):
+        n = keys.integer(name) or 0
+        if n < 1 or inner % n:
+            yield f"{keys.name(name)} is {n}, and {keys.name('ssm.inner_size')} {inner} (a multiple of it)"
 
 
 def _gated_feed_forward_faults(keys: Hyperparameters, tensors: Sequence[GGUFTensor]) -> Iterator[str]:

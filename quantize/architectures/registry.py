@@ -17,6 +17,8 @@ from quantize.architectures.families.chatglm import ChatGLM
 from quantize.architectures.families.deepseek2 import Deepseek2
 from quantize.architectures.families.glm import Glm4
 from quantize.architectures.families.glm4_moe import Glm4Moe
+from quantize.architectures.families.gpt2 import GPT2
+from quantize.architectures.families.grok import Grok
 from quantize.architectures.families.llama import Llama
 from quantize.architectures.families.mistral3 import Ministral3
 from quantize.architectures.families.olmo2 import Olmo2
@@ -51,6 +53,8 @@ READING_BACK: Final[Mapping[str, type[Architecture]]] = {
     "deepseek2": Deepseek2,
     "glm4": Glm4,
     "glm4moe": Glm4Moe,
+    "gpt2": GPT2,
+    "grok": Grok,
     "llama": Llama,
     "qwen2": Qwen2,
     "qwen2vl": Qwen2VL,
@@ -93,6 +97,7 @@ def known_architectures() -> list[str]:
 def families_by_gguf_name() -> Mapping[str, type[Architecture]]:
     """Return the family by which a GGUF file of each architecture is read back.
 
-    Families that choose their GGUF name by the configuration are not among them.
+    Families that choose their GGUF name by the configuration, or can't be read back, are not among them.
     """
-    return {**{family.gguf_name: family for family in ARCHITECTURES if family.gguf_name}, **READING_BACK}
+    families = (family for family in ARCHITECTURES if family.gguf_name and family.reads_back)
+    return {**{family.gguf_name: family for family in families}, **READING_BACK}

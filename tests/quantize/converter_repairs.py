@@ -25,6 +25,8 @@ def repair_converter(checkpoint: Path) -> None:
     for module, name in WITH_TOKENIZERS_OF_THEIR_OWN:
         family = getattr(importlib.import_module(f"conversion.{module}"), name)
         family.set_vocab = text_model._set_vocab_gpt2
+    _repair_deepseek32(importlib.import_module("conversion.deepseek").DeepseekV32Model)
+    _repair_deci(importlib.import_module("conversion.deci").DeciModel)
 
 
 def _repair_qwen(family: Any, checkpoint: Path) -> None:
@@ -57,3 +59,20 @@ def _repair_stablelm(family: Any) -> None:
             yield from stacked
 
     family.modify_tensors = modify_tensors
+
+
+def _repair_deepseek32(family: Any) -> None:
+    """The tokenizer is asked whether it adds bos, which transformers 5 doesn't tell of a tokenizer.json."""
+    family.set_vocab = family._set_vocab_gpt2
+
+
+def _repair_deci(family: Any) -> None:
+    """A byte-level vocabulary is known by its size alone, 128,256 tokens, which a tiny one hasn't."""
+
+    def set_vocab(self: Any) -> None:
+        if (self.dir_model / "tokenizer.model").is_file():
+            self._set_vocab_sentencepiece()
+        else:
+            self._set_vocab_gpt2()
+
+    family.set_vocab = set_vocab

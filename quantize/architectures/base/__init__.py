@@ -24,6 +24,8 @@ further_layers.py  Layers that predict further tokens (MTP), which some families
                    blocks.
 gpt_like.py        Decoders of GPT-2's generation: sizes under changing names, layer norms, q, k and v in one
                    matrix.
+hybrid.py          Models whose layers are of several kinds: those that attend, and those that keep a state
+                   instead.
 llama_like.py      Decoders of Llama's shape: norm, attention, norm, gated feed-forward, under Llama's tensor
                    names.
 moe.py             Keys and tensor rules of mixtures of experts, which their families share.
@@ -35,5 +37,6 @@ rules.py           Rules for the tensors of a GGUF file: a name, its sources, th
 sentence_files.py  Sentence-transformers' files beside a checkpoint: the pooling of its vectors, and its
                    prompts.
 sliding_window.py  Sliding windows in some layers, in the keys that llama.cpp's runtime reads.
+state_space.py     Keys and tensor rules of state spaces (Mamba 1 and 2), which their families share.
 transform.py       Transforms from a checkpoint's tensors to an output tensor's rows, described as data.
 """

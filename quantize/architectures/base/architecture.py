@@ -33,6 +33,9 @@ class Architecture(ABC):
     huggingface_names: ClassVar[tuple[str, ...]]
     """The `architectures` entries of config.json that mean this family."""
 
+    reads_back: ClassVar[bool] = True
+    """False if a GGUF file's sizes don't tell how its layers were named: then it takes no PEFT adapter."""
+
     defaults: ClassVar[Mapping[str, int]] = {}
     """The sizes that transformers' configuration class assumes where config.json is silent."""
 

@@ -159,6 +159,13 @@ class ModelConfig:
             raise self._wrong(name, value, "an object")
         return ModelConfig(value, f"{name} in {self._where}")
 
+    def sections(self, name: str) -> tuple[ModelConfig, ...]:
+        """Return the objects of a list, whose errors say where they were. Raises CheckpointError."""
+        value = self._get(name)
+        if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
+            raise self._wrong(name, value, "a list of objects")
+        return tuple(ModelConfig(item, f"{name}[{at}] in {self._where}") for at, item in enumerate(value))
+
     def architecture(self) -> str:
         """Return the first entry of `architectures`. Raises CheckpointError when there is none."""
         names = self._get("architectures")

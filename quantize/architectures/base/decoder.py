@@ -95,7 +95,7 @@ class Decoder(Architecture):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)
         n_embd, n_head = self.size("hidden_size"), self.size("num_attention_heads")
-        n_head_kv = self._kv_heads(n_head)
+        n_head_kv = self.n_head_kv = self._kv_heads(n_head)
         self.head_dim = self._head_size(n_embd // n_head)
         if self.head_dim % 2 or n_head % n_head_kv:
             raise CheckpointError(
@@ -149,10 +149,9 @@ class Decoder(Architecture):
 
     def size_metadata(self) -> Metadata:
         """Return the keys of the sizes that every decoder has."""
-        h, prefix = self.hyperparameters, self.gguf_name
         return {
             **self.common_metadata(),
-            f"{prefix}.attention.head_count_kv": uint32(h.n_head_kv),
+            f"{self.gguf_name}.attention.head_count_kv": uint32(self.hyperparameters.n_head_kv),
         }
 
     def epsilon_metadata(self, kind: str = "layer_norm_rms_epsilon") -> Metadata:
@@ -239,7 +238,7 @@ class Decoder(Architecture):
     ) -> list[TensorRule]:
         """Return the rules of q, k, v and output under `<source>.self_attn`, as they are."""
         h, attention = self.hyperparameters, f"{source}.self_attn"
-        n_q, n_kv = h.n_head * self.head_dim, h.n_head_kv * self.head_dim
+        n_q, n_kv = h.n_head * self.head_dim, self.n_head_kv * self.head_dim
         return [
             *linear_rules(f"{target}.attn_q", f"{attention}.q_proj", (n_q, h.n_embd), bias=qkv_bias),
             *linear_rules(f"{target}.attn_k", f"{attention}.k_proj", (n_kv, h.n_embd), bias=qkv_bias),

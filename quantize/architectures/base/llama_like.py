@@ -89,7 +89,7 @@ class LlamaLike(Decoder):
     def layer_attention_rules(self, source: str, target: str) -> list[TensorRule]:
         """Return the rules of a layer's attention."""
         h = self.hyperparameters
-        n_q, n_kv = h.n_head * self.head_dim, h.n_head_kv * self.head_dim
+        n_q, n_kv = h.n_head * self.head_dim, self.n_head_kv * self.head_dim
         return [
             *self.matrix_rules(source, target, "attn_q", (n_q, h.n_embd)),
             *self.matrix_rules(source, target, "attn_k", (n_kv, h.n_embd)),

@@ -59,11 +59,12 @@ class RotaryHeads:
 
     transformers rotates the first half of a head against the second; llama.cpp's `llama` rotates neighbours.
     The same function of the inputs, as long as q and k are both reordered. Also for a bias, one number per
-    row.
+    row. Of a head that is rotated in part, only the first `rotated` rows are reordered.
     """
 
     head_dim: int
     inner: Transform = field(default_factory=Same)
+    rotated: int | None = None
 
     @property
     def row_step(self) -> int:
@@ -74,8 +75,13 @@ class RotaryHeads:
 
     def read(self, source: TensorSource, names: Sequence[str], start: int, stop: int) -> Rows:
         rows = self.inner.read(source, names, start, stop)
-        heads = rows.reshape(-1, 2, self.head_dim // 2, *rows.shape[1:])
-        return heads.swapaxes(1, 2).reshape(rows.shape)
+        if self.rotated is None or self.rotated == self.head_dim:
+            heads = rows.reshape(-1, 2, self.head_dim // 2, *rows.shape[1:])
+            return heads.swapaxes(1, 2).reshape(rows.shape)
+        heads = rows.reshape(-1, self.head_dim, *rows.shape[1:])
+        order = np.arange(self.head_dim)
+        order[: self.rotated] = order[: self.rotated].reshape(2, -1).T.reshape(-1)
+        return heads[:, order].reshape(rows.shape)
 
 
 @dataclass(frozen=True)
@@ -234,7 +240,8 @@ class Exp:
 
     def read(self, source: TensorSource, names: Sequence[str], start: int, stop: int) -> Rows:
         rows = self.inner.read(source, names, start, stop)
-        return (self.factor * np.exp(rows.astype(np.float64))).astype(np.float32)
+        with np.errstate(over="ignore"):
+            return (self.factor * np.exp(rows.astype(np.float64))).astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -330,6 +337,61 @@ class Times:
 
     def read(self, source: TensorSource, names: Sequence[str], start: int, stop: int) -> Rows:
         return source.rows(names[0], start, stop).astype(np.float32) * np.float32(self.constant)
+
+
+@dataclass(frozen=True)
+class Reshaped:
+    """The numbers of a tensor of the shape `of`, in their order, as rows of `width`.
+
+    So a convolution's [channels, 1, kernel] loses its middle axis, and a vector becomes a matrix.
+    """
+
+    of: Shape
+    width: int
+    inner: Transform = field(default_factory=Same)
+
+    @property
+    def row_step(self) -> int:
+        return math.lcm(self.width, self._inner_width * self.inner.row_step) // self.width
+
+    @property
+    def _inner_width(self) -> int:
+        return self.of[-1] if len(self.of) > 1 else 1
+
+    def source_shapes(self, shape: Shape) -> tuple[Shape, ...]:
+        del shape
+        return self.inner.source_shapes(self.of)
+
+    def read(self, source: TensorSource, names: Sequence[str], start: int, stop: int) -> Rows:
+        first = start * self.width // self._inner_width
+        last = -(-stop * self.width // self._inner_width)
+        rows = self.inner.read(source, names, first, last).reshape(-1)
+        at = first * self._inner_width
+        return rows[start * self.width - at : stop * self.width - at].reshape(-1, self.width)
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Each number times a factor, in F32. With `runs`, each run of rows, by its length, has its own."""
+
+    factor: float
+    inner: Transform = field(default_factory=Same)
+    runs: tuple[tuple[int, float], ...] = ()
+
+    @property
+    def row_step(self) -> int:
+        return self.inner.row_step
+
+    def source_shapes(self, shape: Shape) -> tuple[Shape, ...]:
+        return self.inner.source_shapes(shape)
+
+    def read(self, source: TensorSource, names: Sequence[str], start: int, stop: int) -> Rows:
+        rows = self.inner.read(source, names, start, stop).astype(np.float32) * np.float32(self.factor)
+        if not self.runs:
+            return rows
+        counts, factors = zip(*self.runs, strict=True)
+        own = np.repeat(np.array(factors, np.float32), counts)[start:stop]
+        return rows * own.reshape(-1, *(1,) * (rows.ndim - 1))
 
 
 @dataclass(frozen=True)

@@ -49,6 +49,7 @@ class Glm4MoeLite(Deepseek3):
         "max_position_embeddings": 202752,
         "first_k_dense_replace": 1,
     }
+    aliases: ClassVar[Mapping[str, str]] = {**Deepseek3.aliases, "head_dim": "qk_rope_head_dim"}
     default_routing: ClassVar[Mapping[str, Any]] = {**ROUTING, "routed_scaling_factor": 1.8}
     default_epsilon = 1e-5
     reads_layer_types = True

@@ -1,4 +1,4 @@
-"""GPT-2: learned positions, layer norms, weights stored as columns (Conv1D)."""
+"""GPT-2: learned positions, layer norms, weights stored as columns (Conv1D); and ruGPT-3 XL."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import ClassVar
 
 from quantize.architectures.base.config import ModelConfig
 from quantize.architectures.base.gpt_like import GPTLike
-from quantize.architectures.base.rules import TensorRule, norm_rules
-from quantize.architectures.base.transform import Transpose
+from quantize.architectures.base.rules import TensorRule, linear_rules, norm_rules
+from quantize.architectures.base.transform import Stack, Transpose
 from quantize.gguf.header import Metadata
 
 
@@ -66,6 +66,52 @@ class GPT2(GPTLike):
             *_column_rules(f"{target}.ffn_up", f"{source}.mlp.c_fc", (h.n_ff, h.n_embd)),
             *_column_rules(f"{target}.ffn_down", f"{source}.mlp.c_proj", (h.n_embd, h.n_ff)),
         ]
+
+
+class RuGPT3XL(GPT2):
+    """RuGPT3XLForCausalLM: GPT-2 under Llama's names, with weights as rows. Its defaults are its class's."""
+
+    huggingface_names: ClassVar[tuple[str, ...]] = ("RuGPT3XLForCausalLM",)
+    defaults: ClassVar[dict[str, int]] = {
+        "n_embd": 2048,
+        "n_head": 16,
+        "n_layer": 24,
+        "context": 2048,
+        "n_vocab": 50264,
+    }
+    activation_name = "hidden_act"
+    epsilon_name = "layer_norm_eps"
+    default_tied: ClassVar[bool | None] = False
+    base_prefix = "model."
+    embedding_name = "model.embed_tokens"
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__(config)
+        kind = config.text("sparse_mode", "none")
+        self.refuse(kind != "none", f"the sparse attention {kind!r}")
+
+    def feed_forward(self, n_embd: int) -> int:
+        del n_embd
+        return self.config.size("intermediate_size", 8192)
+
+    def tensor_rules(self) -> Sequence[TensorRule]:
+        h = self.hyperparameters
+        rules = self.outer_rules("model.norm")
+        positions = ("model.embed_positions.weight",)
+        rules.append(TensorRule("position_embd.weight", positions, (self.context_length, h.n_embd), f32=True))
+        for layer in range(h.n_layer):
+            source, target = f"model.layers.{layer}", f"blk.{layer}"
+            second, mlp = f"{source}.post_attention_layernorm", f"{source}.mlp"
+            rules += norm_rules(f"{target}.attn_norm", f"{source}.input_layernorm", h.n_embd, bias=True)
+            rules += norm_rules(f"{target}.ffn_norm", second, h.n_embd, bias=True)
+            for kind, shape in {"weight": (3 * h.n_embd, h.n_embd), "bias": (3 * h.n_embd,)}.items():
+                parts = tuple(f"{source}.self_attn.{part}_proj.{kind}" for part in "qkv")
+                rules.append(TensorRule(f"{target}.attn_qkv.{kind}", parts, shape, Stack(3, joined=True)))
+            output = f"{source}.self_attn.o_proj"
+            rules += linear_rules(f"{target}.attn_output", output, (h.n_embd, h.n_embd), bias=True)
+            rules += linear_rules(f"{target}.ffn_up", f"{mlp}.up_proj", (h.n_ff, h.n_embd), bias=True)
+            rules += linear_rules(f"{target}.ffn_down", f"{mlp}.down_proj", (h.n_embd, h.n_ff), bias=True)
+        return rules
 
 
 def _column_rules(target: str, source: str, shape: tuple[int, int]) -> list[TensorRule]:

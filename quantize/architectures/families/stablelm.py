@@ -19,6 +19,8 @@ from quantize.architectures.base.transform import Shape
 from quantize.checkpoint.source import Rows, TensorSource
 from quantize.gguf.header import Metadata, boolean, uint32
 
+VISION = ("vision_tower.", "mm_projector.")
+
 
 @dataclass(frozen=True)
 class VectorPerRow:
@@ -34,10 +36,14 @@ class VectorPerRow:
 
 
 class StableLM(Decoder):
-    """StableLmForCausalLM, in older files StableLMEpochForCausalLM."""
+    """StableLmForCausalLM, in older files StableLMEpochForCausalLM; of one that sees, the text part."""
 
     gguf_name = "stablelm"
-    huggingface_names: ClassVar[tuple[str, ...]] = ("StableLmForCausalLM", "StableLMEpochForCausalLM")
+    huggingface_names: ClassVar[tuple[str, ...]] = (
+        "StableLmForCausalLM",
+        "StableLMEpochForCausalLM",
+        "LlavaStableLMEpochForCausalLM",
+    )
     defaults: ClassVar[dict[str, int]] = {
         "vocab_size": 50304,
         "hidden_size": 2560,
@@ -54,6 +60,10 @@ class StableLM(Decoder):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)
         self.is_parallel = config.flag("use_parallel_residual", False)
+
+    def is_needless(self, name: str) -> bool:
+        """Tell whether no one needs a tensor: that of a vision tower."""
+        return name.removeprefix("model.").startswith(VISION) or super().is_needless(name)
 
     def metadata(self) -> Metadata:
         prefix = self.gguf_name

@@ -8,18 +8,14 @@ here the last norm's weights are divided.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import ClassVar
-
-import numpy as np
 
 from models.errors import CheckpointError
 from models.llamacpp.quantization.type_rules import ModelDescription
 from quantize.architectures.base.architecture import Architecture
 from quantize.architectures.base.config import ModelConfig
 from quantize.architectures.base.rules import TensorRule, linear_rules, norm_rules
-from quantize.architectures.base.transform import Shape
-from quantize.checkpoint.source import Rows, TensorSource
+from quantize.architectures.base.transform import Scale
 from quantize.gguf.header import Metadata, float32, uint32
 
 EMBEDDINGS = ("shared.weight", "encoder.embed_tokens.weight", "decoder.embed_tokens.weight")
@@ -27,20 +23,6 @@ MAX_DISTANCE = 128
 """The distance in tokens from which on all have one bias, fixed in llama.cpp."""
 
 ACTIVATIONS = ("relu", "gated-gelu", "gated-gelu_new")
-
-
-@dataclass(frozen=True)
-class Scale:
-    """Each number times a factor, in F32."""
-
-    factor: float
-    row_step: int = 1
-
-    def source_shapes(self, shape: Shape) -> tuple[Shape, ...]:
-        return (shape,)
-
-    def read(self, source: TensorSource, names: Sequence[str], start: int, stop: int) -> Rows:
-        return source.rows(names[0], start, stop).astype(np.float32) * np.float32(self.factor)
 
 
 class T5Encoder(Architecture):

@@ -5,6 +5,8 @@ affine.py              Weights that are stored as small numbers with scales: one
 awq.py                 AWQ: weights of 4 bits with a scale and a zero per group of inputs, in two packings.
 bit_packing.py         Unpacking of small integers from the 32-bit words in which quantized checkpoints hold
                        them.
+bitnet.py              BitNet: weights of -1, 0 and 1, four to a byte, with one scale.
+bitsandbytes.py        bitsandbytes: weights of 4 bits in blocks, and of 8 bits with a scale per output.
 by_module.py           Settings that differ from module to module: patterns of names, each with what it
                        changes.
 compressed_tensors.py  compressed-tensors: weights of 1 to 8 bits or FP8, scaled per tensor, output, group or
@@ -18,6 +20,9 @@ gptq.py                GPTQ: weights of 2, 3, 4 or 8 bits, packed along the inpu
                        per group.
 gptq_zeros.py          The zeros of GPTQ: how the packed words of a checkpoint become what is subtracted from
                        the numbers.
+hqq.py                 HQQ: weights of 1 to 8 bits in groups along either axis, with scales and zeros.
+nvfp4.py               NVFP4: floats of 4 bits (e2m1), two to a byte, in groups of 16 with a scale each, and
+                       one over all.
 settings.py            The settings of a quantized checkpoint, wherever they were published, in one form.
 unused.py              Tensors that no weight needs: scales and zeros of activations and of the KV cache.
 """

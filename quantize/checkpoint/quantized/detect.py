@@ -14,15 +14,19 @@ from typing import Any, Final
 from models.errors import CheckpointError
 from quantize.checkpoint.quantized.affine import FLOAT8
 from quantize.checkpoint.quantized.awq import awq_layers
+from quantize.checkpoint.quantized.bitnet import bitnet_layers
+from quantize.checkpoint.quantized.bitsandbytes import bitsandbytes_layers
 from quantize.checkpoint.quantized.compressed_tensors import compressed_layers
 from quantize.checkpoint.quantized.dequantize import DequantizedSource, Layer
 from quantize.checkpoint.quantized.fp8 import fp8_layers
 from quantize.checkpoint.quantized.gptq import gptq_layers
+from quantize.checkpoint.quantized.hqq import hqq_layers
+from quantize.checkpoint.quantized.nvfp4 import NVFP4_FORMAT, nvfp4_layers
 from quantize.checkpoint.quantized.settings import FILES, find_settings
 from quantize.checkpoint.quantized.unused import unused_tensors
 from quantize.checkpoint.source import TensorEntry, TensorSource
 
-METHODS: Final = ("gptq", "awq", "fp8", "compressed-tensors")
+METHODS: Final = ("gptq", "awq", "fp8", "compressed-tensors", "bitsandbytes", "hqq", "bitnet", "nvfp4")
 
 _SIGNS: Final = (
     ".qweight",
@@ -47,11 +51,15 @@ _SIGNS: Final = (
 _BYTES: Final = ("int8", "uint8")
 """Weights of these dtypes are packed or scaled; masks that models are saved with have them, too."""
 
-_MODELOPT_FP8: Final = ("FP8", "FP8_PER_CHANNEL_PER_TOKEN", "FP8_PB_WO")
+_MODELOPT_ALGORITHMS: Final = ("FP8", "FP8_PER_CHANNEL_PER_TOKEN", "FP8_PB_WO", "NVFP4")
 _RECOGNISED: Final = (
-    *METHODS,
-    "fbgemm-fp8",
+    "gptq",
+    "awq",
+    "fp8",
+    "compressed-tensors",
     "bitsandbytes",
+    "hqq",
+    "fbgemm-fp8",
     "gptq-marlin",
     "awq-marlin",
     "auto-round",
@@ -101,7 +109,7 @@ def dequantize(raw: TensorSource, config: Mapping[str, Any], directory: Path) ->
 def _accept_whole(settings: Mapping[str, Any]) -> None:
     """Log that settings have no effect. Raises CheckpointError: a method whose tensors aren't known."""
     method, algorithm = settings["quant_method"], settings.get("quant_algo")
-    if method not in _RECOGNISED and (method != "modelopt" or algorithm not in (None, *_MODELOPT_FP8)):
+    if method not in _RECOGNISED and (method != "modelopt" or algorithm not in (None, *_MODELOPT_ALGORITHMS)):
         raise _unreadable(settings, ", or remove its quantization_config if all weights are whole")
     log.warning(
         "the settings say that the checkpoint is quantized (%s), and its weights are whole: "
@@ -154,13 +162,21 @@ def _layers(raw: TensorSource, settings: Mapping[str, Any]) -> list[Layer]:
         return list(awq_layers(entries, settings))
     if method in ("fp8", "fbgemm-fp8") or (method.startswith(("modelopt", "quark")) and _is_fp8(raw)):
         return list(fp8_layers(entries, settings))
+    if method == "compressed-tensors" and settings.get("format") == NVFP4_FORMAT:
+        return list(nvfp4_layers(entries))
     if method == "compressed-tensors":
         return list(compressed_layers(raw, settings))
     if method == "bitsandbytes":
-        raise CheckpointError(
-            "the checkpoint was saved by bitsandbytes, whose nested blocks are not read here; "
-            "give the 16-bit model it was made from, usually the base_model of its card"
-        )
+        return list(bitsandbytes_layers(raw))
+    if method == "hqq":
+        return list(hqq_layers(raw))
+    if method == "bitnet":
+        return list(bitnet_layers(entries, settings))
+    if method.startswith("modelopt") and _is_nvfp4(raw):
+        layers = nvfp4_layers(entries)
+        hidden = {part for layer in layers for part in layer.parts}
+        others = {name: entry for name, entry in entries.items() if name not in hidden}
+        return [*layers, *fp8_layers(others, settings)]
     raise _unreadable(settings)
 
 
@@ -170,6 +186,11 @@ def _unreadable(settings: Mapping[str, Any], or_else: str = "") -> CheckpointErr
         f"the checkpoint is quantized by {form}, and only {', '.join(METHODS)} can be read; "
         f"give the 16-bit model it was made from{or_else}"
     )
+
+
+def _is_nvfp4(raw: TensorSource) -> bool:
+    """Return whether what is packed has NVFP4's second scale."""
+    return any(name.endswith(".weight_scale_2") for name in raw.entries)
 
 
 def _is_fp8(raw: TensorSource) -> bool:

@@ -14,9 +14,12 @@ from models.gguf.architecture_rules import (
     DEFAULT_GATING,
     EQUAL_HEADS,
     GATED_WINDOWS,
+    HYBRID,
     LATENT_ATTENTION,
     LINEAR_ATTENTION,
     PLAIN_ATTENTION,
+    RECURRENT,
+    TWICE_AS_WIDE,
     WHOLE_ROTATION,
     architecture_faults,
 )
@@ -68,13 +71,15 @@ def test_the_lists_are_those_of_the_sources() -> None:
     equal |= sources.building("GGML_ASSERT(n_embd_head == hparams.n_embd_head_v());")
     assert equal == EQUAL_HEADS
     assert sources.building("GGML_ASSERT(n_embd_head == n_rot);") == WHOLE_ROTATION
+    assert sources.loading("GGML_ASSERT(2 * n_embd == d_inner);") == TWICE_AS_WIDE
     gating = sources.loading("expert_gating_func == LLAMA_EXPERT_GATING_FUNC_TYPE_NONE")
     assert gating == DEFAULT_GATING
 
 
 def test_every_family_that_is_quantized_has_its_rules() -> None:
     ours = {architecture.gguf_name for architecture in ARCHITECTURES if architecture.gguf_name}
-    assert ours - LINEAR_ATTENTION - {GATED_WINDOWS} <= PLAIN_ATTENTION | LATENT_ATTENTION
+    others = HYBRID | RECURRENT
+    assert ours - LINEAR_ATTENTION - {GATED_WINDOWS} <= PLAIN_ATTENTION | LATENT_ATTENTION | others
 
 
 LATENT: dict[str, Any] = {
@@ -99,6 +104,12 @@ CYCLES: dict[str, Any] = {
     "hrm__layers_per_stack": 1,
     "hrm__h_cycles": 2,
     "hrm__l_cycles": 2,
+}
+STATES: dict[str, Any] = {
+    "architecture": "granitehybrid",
+    "ssm__inner_size": 128,
+    "ssm__time_step_rank": 8,
+    "ssm__group_count": 2,
 }
 HEADER: dict[str, Any] = {
     "block_count": 2,
@@ -126,6 +137,7 @@ def test_a_good_header_has_none() -> None:
     assert faults(**INDEXED) == []
     assert faults(**CYCLES) == []
     assert faults("nanbeige", num_loops=256) == []
+    assert faults(**STATES) == []
     assert faults("jina-bert-v2", {"blk.0.ffn_up.weight": 64}, feed_forward_length=32) == []
 
 
@@ -147,6 +159,10 @@ def test_a_good_header_has_none() -> None:
         ("expert_gating_func is 0", {"expert_count": 4, "expert_gating_func": 0}),
         ("key_length and value_length are 25 and 16", {**LATENT, "attention__key_length": 25}),
         ("key_length and value_length are 24 and 8", {**LATENT, "attention__value_length": 8}),
+        ("time_step_rank is 0, and", {**STATES, "ssm__time_step_rank": 0}),
+        ("group_count is 3, and", {**STATES, "ssm__group_count": 3}),
+        ("inner_size is 64 (twice the embedding's 64)", {**STATES, "ssm__inner_size": 64}),
+        ("blk.1.attn_k.weight has 32 rows", {"architecture": "lfm2", "attention__head_count_kv": 1}),
         ("nothing of a head is left", {**LATENT, "attention__key_length_mla": 8}),
         ("dimension_count is 0 (even", {**LATENT, "rope__dimension_count": 0}),
         ("indexer.key_length is 96 (a power", {**INDEXED, "attention__indexer__key_length": 96}),

@@ -85,6 +85,10 @@ DIFFERENCES: Mapping[tuple[str, str, str], str] = {
     ("mistral", "num_key_value_heads", "null"): "the class says what null is, and its type hint refuses it",
     ("mixtral", "num_key_value_heads", "null"): "the class says what null is, and its type hint refuses it",
     ("phi-moe", "num_key_value_heads", "null"): "the class says what null is, and its type hint refuses it",
+    ("jamba", "num_key_value_heads", "null"): "the class says what null is, and its type hint refuses it",
+    ("lfm2", "intermediate_size", "null"): "block_ff_dim, the older name, takes its place",
+    ("mamba2", "time_step_limit", "null"): "there are no bounds, either way",
+    ("nemotron-h", "time_step_limit", "null"): "there are no bounds, either way",
     ("phi3", "head_dim", "null"): "a field that the class doesn't have; heads have one size only",
     ("phi-moe", "head_dim", "null"): "a field that the class doesn't have; heads have one size only",
     (

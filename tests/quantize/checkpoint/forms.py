@@ -14,7 +14,18 @@ import numpy.typing as npt
 
 from quantize.checkpoint.json_file import read_json_object
 from tests.pico import pico_tensors, write_json, write_pico_checkpoint
-from tests.quantize.checkpoint.quantized_layers import Quantized, awq, compressed, fp8, gptq
+from tests.quantize.checkpoint.quantized_layers import (
+    Quantized,
+    awq,
+    bitnet,
+    compressed,
+    eight_bits_of_bitsandbytes,
+    four_bits_of_bitsandbytes,
+    fp8,
+    gptq,
+    hqq,
+    nvfp4,
+)
 from tests.quantize.checkpoint.torch_files import write_tensors
 from tests.quantize.checkpoint.write_tensors import write_any_safetensors
 
@@ -87,6 +98,17 @@ def _gptq_by_module(n_out: int, n_in: int, seed: int) -> Quantized:
     return gptq(n_out, n_in, bits=8 if n_in == 96 else 4, group_size=32, seed=seed)
 
 
+def _hqq(bits: int, axis: int) -> Callable[[int, int, int], Quantized]:
+    return lambda n_out, n_in, seed: hqq(n_out, n_in, bits=bits, axis=axis, seed=seed)
+
+
+def _bitsandbytes(*, nested: bool) -> Form:
+    return Form(
+        {"quant_method": "bitsandbytes", "load_in_4bit": True, "bnb_4bit_quant_type": "nf4"},
+        lambda n_out, n_in, seed: four_bits_of_bitsandbytes(n_out, n_in, nested=nested, seed=seed),
+    )
+
+
 FORMS: dict[str, Form] = {
     "torch zip": Form(write=lambda folder, tensors: write_tensors(folder / "pytorch_model.bin", tensors)),
     "torch legacy": Form(
@@ -154,6 +176,29 @@ FORMS: dict[str, Form] = {
     "compressed float8": Form(
         _compressed_settings("float-quantized", num_bits=8, strategy="channel", type="float"),
         lambda n_out, n_in, seed: fp8(n_out, n_in, per_output=True, seed=seed),
+    ),
+    "bitsandbytes nf4": _bitsandbytes(nested=False),
+    "bitsandbytes nf4, nested": _bitsandbytes(nested=True),
+    "bitsandbytes int8": Form(
+        {"quant_method": "bitsandbytes", "load_in_8bit": True},
+        lambda n_out, n_in, seed: eight_bits_of_bitsandbytes(n_out, n_in, seed=seed),
+    ),
+    **{
+        f"hqq {bits}": Form({"quant_method": "hqq", "quant_config": {}}, _hqq(bits, axis))
+        for bits, axis in ((1, 1), (2, 1), (3, 1), (4, 0), (8, 1))
+    },
+    "bitnet": Form({"quant_method": "bitnet"}, lambda n_out, n_in, seed: bitnet(n_out, n_in, seed=seed)),
+    "bitnet, multiplied": Form(
+        {"quant_method": "bitnet", "linear_class": "autobitlinear", "quantization_mode": "offline"},
+        lambda n_out, n_in, seed: bitnet(n_out, n_in, multiplies=True, seed=seed),
+    ),
+    "nvfp4 of modelopt": Form(
+        {"quant_method": "modelopt", "quant_algo": "NVFP4"},
+        lambda n_out, n_in, seed: nvfp4(n_out, n_in, is_divisor=False, seed=seed),
+    ),
+    "compressed nvfp4": Form(
+        _compressed_settings("nvfp4-pack-quantized", num_bits=4, strategy="tensor_group", group_size=16),
+        lambda n_out, n_in, seed: nvfp4(n_out, n_in, is_divisor=True, seed=seed),
     ),
 }
 

@@ -6,6 +6,7 @@ computed by itself, `scale · (q − zero)`, in F32.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -218,4 +219,132 @@ def compressed(
         tensors["weight_zero_point"] = zeros.astype(np.int8)
     if act_order:
         tensors["weight_g_idx"] = groups.astype(np.int32)
+    return Quantized(tensors, weight)
+
+
+NF4 = (
+    *(-1.0, -0.6961928009986877, -0.5250730514526367, -0.39491748809814453, -0.28444138169288635),
+    *(-0.18477343022823334, -0.09105003625154495, 0.0, 0.07958029955625534, 0.16093020141124725),
+    *(0.24611230194568634, 0.33791524171829224, 0.44070982933044434, 0.5626170039176941),
+    *(0.7229568362236023, 1.0),
+)
+
+
+def four_bits_of_bitsandbytes(n_out: int, n_in: int, *, nested: bool, seed: int = 0) -> Quantized:
+    """Blocks of 64 numbers; nested scales are bytes in blocks of 4, which would be 256 in a larger layer."""
+    random = np.random.default_rng(seed)
+    numbers = random.integers(0, 16, n_out * n_in)
+    n_blocks = -(-n_out * n_in // 64)
+    state: dict[str, Any] = {
+        "quant_type": "nf4",
+        "blocksize": 64,
+        "dtype": "bfloat16",
+        "shape": [n_out, n_in],
+    }
+    table = np.array(NF4, np.float32)
+    tensors: Tensors = {
+        "weight": np.array([[numbers[i] * 16 + numbers[i + 1]] for i in range(0, len(numbers), 2)], np.uint8),
+        "weight.quant_map": table,
+    }
+    scales = random.uniform(0.01, 0.1, n_blocks).astype(np.float32)
+    if nested:
+        state |= {"nested_blocksize": 4, "nested_dtype": "float32", "nested_offset": 0.0437}
+        stored = random.integers(0, 256, n_blocks).astype(np.uint8)
+        inner_map = np.sort(random.uniform(-1, 1, 256)).astype(np.float32)
+        outer = random.uniform(0.01, 0.03, -(-n_blocks // 4)).astype(np.float32)
+        tensors |= {"weight.nested_quant_map": inner_map, "weight.nested_absmax": outer}
+        scales = np.array(
+            [inner_map[s] * outer[i // 4] + np.float32(0.0437) for i, s in enumerate(stored)], np.float32
+        )
+    tensors["weight.absmax"] = stored if nested else scales
+    letters = json.dumps(state).encode()
+    tensors["weight.quant_state.bitsandbytes__nf4"] = np.frombuffer(letters, np.uint8)
+    weight = np.array([table[number] * scales[i // 64] for i, number in enumerate(numbers)], np.float32)
+    return Quantized(tensors, weight.reshape(n_out, n_in))
+
+
+def eight_bits_of_bitsandbytes(n_out: int, n_in: int, *, seed: int = 0) -> Quantized:
+    random = np.random.default_rng(seed)
+    numbers = random.integers(-127, 128, (n_out, n_in)).astype(np.int8)
+    scales = random.uniform(0.01, 0.2, n_out).astype(np.float32)
+    per_127 = np.float32(7.874015718698502e-3)
+    weight = np.array(
+        [[np.float32(q) * s * per_127 for q in row] for row, s in zip(numbers, scales, strict=True)],
+        np.float32,
+    )
+    tensors: Tensors = {"weight": numbers, "SCB": scales, "weight_format": np.array(0, np.uint8)}
+    return Quantized(tensors, weight)
+
+
+def hqq(n_out: int, n_in: int, *, bits: int, axis: int = 1, seed: int = 0) -> Quantized:
+    """Groups of 32 numbers, which are rows of a matrix (axis 1) or its columns."""
+    random = np.random.default_rng(seed)
+    n_groups = n_out * n_in // 32
+    n_rows, n_columns = (n_groups, 32) if axis == 1 else (32, n_groups)
+    numbers = random.integers(0, 1 << bits, (n_rows, n_columns))
+    of_groups = (n_rows, 1) if axis == 1 else (1, n_columns)
+    scale = random.uniform(0.001, 0.02, of_groups).astype(np.float16)
+    zero = random.uniform(0, 1 << bits, of_groups).astype(np.float16)
+    n_parts = 10 if bits == 3 else 8 // bits
+    step = -(-n_rows // n_parts)
+    packed = [[0] * n_columns for _ in range(step)]
+    for i in range(n_rows):
+        for j in range(n_columns):
+            packed[i % step][j] |= int(numbers[i, j]) << (bits * (n_parts - 1 - i // step))
+    weight = np.empty((n_rows, n_columns), np.float32)
+    for i in range(n_rows):
+        for j in range(n_columns):
+            at = (i, 0) if axis == 1 else (0, j)
+            weight[i, j] = (np.float32(numbers[i, j]) - np.float32(zero[at])) * np.float32(scale[at])
+    name = "3bit_32" if bits == 3 else f"{bits}bit_u8"
+    tensors: Tensors = {
+        "W_q": np.array(packed, np.int32 if bits == 3 else np.uint8),
+        "scale": scale,
+        "zero": zero,
+        "nbits": np.array(bits, np.int64),
+        "group_size": np.array(32, np.int64),
+        "shape": np.array([n_out, n_in], np.int64),
+        "axis": np.array(axis, np.int64),
+        "packing": np.array([ord(letter) for letter in name], np.uint8),
+        "view_as_float": np.array(0, np.uint8),
+        "stores_quant_config": np.array(1, np.uint8),
+    }
+    return Quantized(tensors, weight.reshape(n_out, n_in))
+
+
+def bitnet(n_out: int, n_in: int, *, multiplies: bool = False, seed: int = 0) -> Quantized:
+    random = np.random.default_rng(seed)
+    numbers = random.integers(-1, 2, (n_out, n_in))
+    step = n_out // 4
+    packed = [
+        [sum(int(numbers[k * step + i, j] + 1) << (2 * k) for k in range(4)) for j in range(n_in)]
+        for i in range(step)
+    ]
+    scale = np.array([1.21875 if multiplies else 41.0], ml_dtypes.bfloat16)
+    one = np.float32(scale[0])
+    weight = numbers.astype(np.float32) * one if multiplies else numbers.astype(np.float32) / one
+    return Quantized({"weight": np.array(packed, np.uint8), "weight_scale": scale}, weight)
+
+
+def nvfp4(n_out: int, n_in: int, *, is_divisor: bool, seed: int = 0) -> Quantized:
+    """Modelopt's names, or with a divisor those of compressed-tensors."""
+    random = np.random.default_rng(seed)
+    meanings = [0.0, 0.5, 1, 1.5, 2, 3, 4, 6]
+    numbers = random.integers(0, 16, (n_out, n_in))
+    scales = random.uniform(0.5, 200, (n_out, n_in // 16)).astype(ml_dtypes.float8_e4m3fn)
+    one = np.array([9000.0 if is_divisor else 0.0001], np.float32)
+    weight = np.empty((n_out, n_in), np.float32)
+    for i in range(n_out):
+        for j in range(n_in):
+            scale = np.float32(scales[i, j // 16])
+            scale = scale / one[0] if is_divisor else scale * one[0]
+            sign = -1 if numbers[i, j] >= 8 else 1
+            weight[i, j] = np.float32(sign * meanings[numbers[i, j] % 8]) * scale
+    packed = [[row[j] | row[j + 1] << 4 for j in range(0, n_in, 2)] for row in numbers.tolist()]
+    names = ("weight_packed", "weight_global_scale") if is_divisor else ("weight", "weight_scale_2")
+    tensors: Tensors = {
+        names[0]: np.array(packed, np.uint8),
+        "weight_scale": scales,
+        names[1]: one if is_divisor else one[0],
+    }
     return Quantized(tensors, weight)

@@ -81,6 +81,33 @@ FAMILIES: tuple[Family, ...] = (
         "GraniteMoeSharedForCausalLM",
         causal("GraniteMoeSharedConfig", **BPE, **GRANITE, num_local_experts=4, shared_intermediate_size=256),
     ),
+    Family(
+        "granite-swa",
+        "GraniteSWAForCausalLM",
+        causal(
+            "GraniteSWAConfig",
+            **BPE,
+            **GRANITE,
+            sliding_window=16,
+            layer_types=["full_attention", "sliding_attention"],
+            layer_rope_theta=[10000.0, 0.0],
+        ),
+        config={"no_rope_layers": [1, 0]},
+        embedding_scale=TIED_SCALE,
+    ),
+    Family(
+        "granite-moe-swa",
+        "GraniteMoeSWAForCausalLM",
+        causal(
+            "GraniteMoeSWAConfig",
+            **BPE,
+            **GRANITE,
+            num_local_experts=4,
+            shared_intermediate_size=256,
+            sliding_window=16,
+            layer_types=["full_attention", "sliding_attention"],
+        ),
+    ),
     Family("qwen2", "Qwen2ForCausalLM", causal("Qwen2Config", **BPE), dtype="BF16"),
     Family(
         "qwen2-tied",

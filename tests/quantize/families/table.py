@@ -44,12 +44,15 @@ of theirs.
 """
 QUANTIZED = """## Quantized checkpoints
 
-GPTQ, AWQ, FP8 and compressed-tensors are read as the weights they mean, in F32. Where llama.cpp's converter
-reads a form, `tests/quantize/checkpoint` compares with it. We differ from it on purpose in these:
+GPTQ, AWQ, FP8, NVFP4, compressed-tensors, bitsandbytes (4 and 8 bits), HQQ and BitNet are read as the
+weights they mean, in F32. Where llama.cpp's converter reads a form, `tests/quantize/checkpoint` compares with
+it. We differ from it on purpose in these:
 
 - Zeros of GPTQ (before `gptq_v2`) are stored less one, and the one was subtracted from whole 32-bit words. So
   it is added to whole words, with carry, as GPTQModel does when it loads them. The converter adds it to each
   zero by itself: a zero of 0 becomes 16, and its neighbour is one off. It doesn't read 3 bits.
+- BitNet's scale divides, or with the linear_class autobitlinear multiplies, as in transformers; the converter
+  divides always.
 - Settings that differ from module to module (`dynamic`, several `config_groups`) are followed; the converter
   has one for all, or refuses.
 - Settings in files of their own (`quantize_config.json`, `quant_config.json`, `hf_quant_config.json`) are
@@ -77,6 +80,11 @@ llama.cpp's converter, or from transformers:
 - `original_max_position_embeddings` of a Phi-3 is found in `rope_parameters`, too, where the class has its
   default instead; `attention_factor` there counts before the formula.
 - Gemma 3's `rope_scaling` may name its kind by the older `type`, which transformers 5 overlooks.
+- Each head of a Chameleon has its own norms of queries and keys, as transformers has them; the converter
+  gives all heads the first one's, and breaks off where key-value heads are fewer.
+- A Refact's norms subtract the mean, which llama.cpp's `refact` leaves out, so that answers differ a little.
+- The matrices of a BitNet are written as the ternary numbers that its class computes with. A packed one has
+  them already; the converter rounds these once more, to another scale.
 - A DeepSeek whose `n_routed_experts` is null has no experts, and `n_shared_experts` none that are always
   used: the makers' own class says so, transformers' refuses it.
 """

@@ -18,6 +18,7 @@ from quantize.architectures.base.transform import (
     Constant,
     Exp,
     Plus,
+    Reshaped,
     RotaryHeads,
     Runs,
     Same,
@@ -41,6 +42,7 @@ TENSORS: dict[str, npt.NDArray[Any]] = {
     "experts": EXPERTS,
     "bias": np.ascontiguousarray(WEIGHT[:, 0]),
     "channels": OTHER.reshape(24, 1, 5),
+    "convolution": WEIGHT.reshape(24, 1, 5),
 }
 
 Array = npt.NDArray[Any]
@@ -65,6 +67,21 @@ CASES: list[tuple[str, Transform, list[str], Array]] = [
     ("exp", Exp(-1.0), ["other"], -np.exp(OTHER.astype(np.float64)).astype(np.float32)),
     ("plus", Plus(1.0), ["w"], WEIGHT + 1),
     ("plus of a slice", Plus(-2.0, Slice(3, 2, of=24)), ["w"], WEIGHT[3:5] - 2),
+    ("a middle axis less", Reshaped((24, 1, 5), 5), ["convolution"], WEIGHT),
+    ("a column", Reshaped((24,), 1), ["bias"], WEIGHT[:, :1]),
+    ("a vector in rows", Reshaped((24,), 6), ["bias"], WEIGHT[:, 0].reshape(4, 6)),
+    (
+        "runs in a column",
+        Reshaped((24,), 1, Runs(((20, 24), (0, 20)), of=24)),
+        ["bias"],
+        np.roll(WEIGHT[:, :1], 4, axis=0),
+    ),
+    (
+        "rotary in part",
+        RotaryHeads(8, rotated=4),
+        ["w"],
+        WEIGHT.reshape(3, 8, 5)[:, [0, 2, 1, 3, 4, 5, 6, 7]].reshape(24, 5),
+    ),
     ("rotary of a slice", RotaryHeads(4, Slice(8, 4, of=24)), ["w"], WEIGHT[[8, 10, 9, 11]]),
 ]
 cases = pytest.mark.parametrize(

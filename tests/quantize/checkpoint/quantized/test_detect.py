@@ -19,9 +19,14 @@ from tests.quantize.checkpoint.quantized_layers import (
     Quantized,
     as_int32,
     awq,
+    bitnet,
     compressed,
+    eight_bits_of_bitsandbytes,
+    four_bits_of_bitsandbytes,
     fp8,
     gptq,
+    hqq,
+    nvfp4,
     stream,
 )
 from tests.quantize.checkpoint.write_tensors import write_any_safetensors
@@ -77,6 +82,13 @@ def without_zeros(symmetric: Quantized) -> Quantized:
     return Quantized(tensors, symmetric.weight)
 
 
+def in_bfloat16(layer: Quantized) -> Quantized:
+    """Return the same bytes as numbers of another type, which bitsandbytes may store them in."""
+    halves = layer.tensors["weight"].reshape(-1).view(ml_dtypes.bfloat16).reshape(-1, 1)
+    return Quantized({**layer.tensors, "weight": halves}, layer.weight)
+
+
+BITSANDBYTES = {"quant_method": "bitsandbytes", "load_in_4bit": True}
 V2 = {"checkpoint_format": "gptq_v2"}
 FORMS: dict[str, tuple[Quantized, dict[str, Any]]] = {
     **{
@@ -236,6 +248,34 @@ FORMS: dict[str, tuple[Quantized, dict[str, Any]]] = {
         fp8(N_OUT, N_IN),
         compressed_config(8, "tensor", "naive-quantized", type="float"),
     ),
+    "nf4": (four_bits_of_bitsandbytes(N_OUT, N_IN, nested=False), BITSANDBYTES),
+    "nf4, nested": (four_bits_of_bitsandbytes(N_OUT, N_IN, nested=True), BITSANDBYTES),
+    "nf4 in bfloat16": (in_bfloat16(four_bits_of_bitsandbytes(N_OUT, N_IN, nested=False)), BITSANDBYTES),
+    "nf4, rows that blocks don't divide": (four_bits_of_bitsandbytes(N_OUT, 50, nested=True), BITSANDBYTES),
+    "llm.int8": (
+        eight_bits_of_bitsandbytes(N_OUT, N_IN),
+        {"quant_method": "bitsandbytes", "load_in_8bit": True},
+    ),
+    **{
+        f"hqq of {bits} bits": (hqq(N_OUT, N_IN, bits=bits), {"quant_method": "hqq"}) for bits in (2, 3, 4, 8)
+    },
+    **{
+        f"hqq of {bits} bits in columns": (hqq(N_OUT, N_IN, bits=bits, axis=0), {"quant_method": "hqq"})
+        for bits in (1, 3, 4)
+    },
+    "bitnet": (bitnet(N_OUT, N_IN), {"quant_method": "bitnet"}),
+    "bitnet, multiplied": (
+        bitnet(N_OUT, N_IN, multiplies=True),
+        {"quant_method": "bitnet", "linear_class": "autobitlinear"},
+    ),
+    "modelopt nvfp4": (
+        nvfp4(N_OUT, N_IN, is_divisor=False),
+        {"quant_method": "modelopt", "quant_algo": "NVFP4"},
+    ),
+    "compressed nvfp4": (
+        nvfp4(N_OUT, N_IN, is_divisor=True),
+        compressed_config(4, "tensor_group", "nvfp4-pack-quantized", group_size=16),
+    ),
 }
 
 
@@ -306,6 +346,7 @@ def drop(name: str) -> Any:
 
 
 INT32 = np.zeros((4, 4), np.int32)
+STATE = "weight.quant_state.bitsandbytes__nf4"
 
 
 @pytest.mark.parametrize(
@@ -345,14 +386,41 @@ INT32 = np.zeros((4, 4), np.int32)
         ("packed int4 in groups", drop("weight_scale"), {}, r"lacks .*weight_scale"),
         ("packed int4 in groups", put("weight_shape", np.array([96, 65], np.int64)), {}, r"says \[96, 65\]"),
         ("packed int4 in groups", put("weight_packed", INT32.astype(np.int8)), {}, "weight_packed is int8"),
-        ("packed int4 in groups", None, {"format": "nvfp4-pack-quantized"}, "nvfp4"),
+        ("packed int4 in groups", None, {"format": "nvfp4-pack-quantized"}, "NVFP4 calls for"),
         ("packed int4 in groups", None, {"sparsity_config": {"format": "sparse-24"}}, "sparse-24"),
         ("packed int4 in groups", None, {"transform_config": {"config_groups": {"u": {}}}}, "rotated"),
         ("int8 per output", drop("weight"), {}, r"no .*up_proj\.weight"),
         ("int8 per output", put("weight", np.zeros((4, 4), np.float16)), {}, "float16"),
-        ("gptq 4 bits", None, {"quant_method": "bitsandbytes"}, "saved by bitsandbytes"),
-        ("gptq 4 bits", None, {"quant_method": None, "load_in_4bit": True}, "saved by bitsandbytes"),
-        ("gptq 4 bits", None, {"quant_method": "hqq"}, "quantized by hqq"),
+        ("gptq 4 bits", None, {"quant_method": "bitsandbytes"}, "no tensor is"),
+        ("gptq 4 bits", None, {"quant_method": None, "load_in_4bit": True}, "no tensor is"),
+        ("gptq 4 bits", None, {"quant_method": "hqq"}, "no tensor is"),
+        ("gptq 4 bits", None, {"quant_method": "aqlm"}, "quantized by aqlm"),
+        ("nf4", drop(STATE), {}, "has neither a quant_state nor an SCB"),
+        ("nf4", put(STATE, np.frombuffer(b"[1, ", np.uint8)), {}, "holds no JSON"),
+        ("nf4", put(STATE, np.frombuffer(b"[1]", np.uint8)), {}, "holds no settings"),
+        ("nf4", put(STATE, np.frombuffer(b"{}", np.uint8)), {}, "must be two sizes"),
+        ("nf4", put(STATE, np.ones(3, np.float32)), {}, "letters"),
+        ("nf4", put("weight", np.ones((7, 1), np.uint8)), {}, "two numbers a byte"),
+        ("nf4", put("weight.absmax", np.ones(7, np.float32)), {}, r"absmax is float32 \[7\]"),
+        ("nf4", drop("weight.quant_map"), {}, r"lacks .*quant_map"),
+        ("nf4, nested", drop("weight.nested_quant_map"), {}, r"lacks .*nested_quant_map"),
+        ("llm.int8", put("weight_format", np.array(2, np.uint8)), {}, "in the order of a kernel"),
+        ("llm.int8", put("SCB", np.ones(7, np.float32)), {}, r"SCB is float32 \[7\]"),
+        ("llm.int8", drop("SCB"), {}, "has neither a quant_state nor an SCB"),
+        ("hqq of 4 bits", drop("packing"), {}, r"lacks .*packing"),
+        ("hqq of 4 bits", put("axis", np.array(2)), {}, "the axis 2"),
+        ("hqq of 4 bits", put("view_as_float", np.array(1)), {}, "with view_as_float"),
+        ("hqq of 4 bits", put("shape", np.array([96, 60])), {}, r"the numbers of \[96, 60\]"),
+        ("hqq of 4 bits", put("shape", np.ones(9, np.int64)), {}, "at most 2 numbers"),
+        ("hqq of 4 bits", put("W_q", INT32), {}, "a matrix of uint8"),
+        ("bitnet", drop("weight_scale"), {}, r"lacks .*weight_scale"),
+        ("bitnet", put("weight_scale", np.ones(2, np.float32)), {}, "calls for one number"),
+        ("bitnet", put("weight", np.ones(8, np.uint8)), {}, "calls for a matrix"),
+        ("bitnet", None, {"use_rms_norm": True}, "or use_rms_norm"),
+        ("modelopt nvfp4", drop("weight_scale"), {}, r"lacks .*weight_scale"),
+        ("modelopt nvfp4", put("weight_scale_2", np.ones(2, np.float32)), {}, "calls for one number"),
+        ("modelopt nvfp4", put("weight", np.ones((4, 4), np.uint8)), {}, "whole groups of 16"),
+        ("modelopt nvfp4", put("pre_quant_scale", np.ones(N_IN, np.float16)), {}, "scales of inputs"),
         ("gptq 4 bits", None, {"quant_method": "fp8"}, "no tensor is"),
     ],
 )
