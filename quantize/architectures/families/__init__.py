@@ -27,15 +27,18 @@ deepseek.py        DeepSeek's mixtures of experts: the first one (DeepSeek-MoE),
 deepseek2.py       DeepSeek-V2 (and Lite) and V3: latent attention, experts.
 deepseek32.py      DeepSeek V3.2: V3's latent attention to a few tokens only, which an indexer chooses for
                    each query.
+dots1.py           dots.llm1: Qwen 3's attention without grouped queries, DeepSeek's experts.
 dots3.py           Dots 3 Note, text only: latent attention of two sizes, with an indexer in some layers and a
                    window in most.
+ernie.py           ERNIE 4.5 and its mixtures of experts, without the layers that predict further tokens.
+exaone.py          LG's EXAONE 3 to 4.5, and its mixture of experts.
 falcon.py          Falcon 7B, 40B, 180B and 11B: attention and feed-forward side by side, few key-value heads.
 falcon_h1.py       Falcon-H1: in each layer attention and a state space of Mamba 2, side by side.
 gemma.py           Gemma 1 and 2: norms whose weights are added to one, tied embeddings, GELU.
 gemma3.py          Gemma 3, text only: Gemma 2 with norms of queries and keys instead of soft caps.
 glm.py             GLM-4 as transformers has it: `GlmForCausalLM` (GLM-4-9B) and `Glm4ForCausalLM`
                    (GLM-4-0414).
-glm4_moe.py        GLM-4.5 and later mixtures of experts, and the text model of the one that sees.
+glm4_moe.py        GLM-4.5 and later mixtures of experts, the text model of the one that sees, and Solar Open.
 glm5.py            GLM-4.7-Flash and GLM-5: DeepSeek's latent attention and experts with GLM's tokenizer.
 gpt2.py            GPT-2: learned positions, layer norms, weights stored as columns (Conv1D); and ruGPT-3 XL.
 gptneox.py         GPT-NeoX and Pythia: attention and feed-forward side by side, heads rotated in part.
@@ -44,6 +47,7 @@ granite.py         Granite 3, and Granite with windows: Llama with four multipli
 granite_hybrid.py  Granite 4 and Bamba: a few layers attend, the others are state spaces of Mamba 2.
 grok.py            Grok 1 and 2: experts with GELU, four norms in a layer, capped attention and router, scaled
                    outputs.
+grovemoe.py        GroveMoE: Qwen 3's mixture of experts, with a small expert that each pair of them shares.
 hrm_text.py        HRM-Text: two stacks of layers, low and high, that are gone through in turns, many times.
 hunyuan.py         Tencent's Hunyuan: dense, the text model of the one that sees, mixtures of experts, and
                    Hy3.
@@ -105,6 +109,7 @@ phi2.py            Phi-1, 1.5 and 2: attention and feed-forward side by side beh
                    rotation.
 phi3.py            Phi-3, 3.5 and 4: fused matrices, and rotary factors for short and for long contexts.
 phi_moe.py         Phi-3.5-MoE: Phi-3's rotary factors and vocabulary, unfused attention with biases, experts.
+qwen.py            The first Qwen: attention without grouped queries, in one matrix with biases.
 qwen2.py           Qwen 1.5 to 2.5, their mixtures of experts, and the models made from them.
 qwen3.py           Qwen 3 and its mixtures of experts: norms of each head's query and key instead of biases.
 qwen3_next.py      Qwen 3-Next, 3.5 and 3.6, dense and with experts: three gated delta nets, then a layer that

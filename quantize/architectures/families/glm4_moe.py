@@ -1,4 +1,4 @@
-"""GLM-4.5 and later mixtures of experts, and the text model of the one that sees.
+"""GLM-4.5 and later mixtures of experts, the text model of the one that sees, and Solar Open.
 
 The layer that predicts further tokens is kept as the last block.
 """
@@ -90,11 +90,12 @@ class Glm4Moe(DeepseekExperts):
             f"{prefix}.expert_group_used_count": uint32(config.size("topk_group", 1)),
             f"{prefix}.expert_feed_forward_length": uint32(self.expert_size),
             f"{prefix}.expert_shared_count": uint32(self.shared_experts),
-            f"{prefix}.leading_dense_block_count": uint32(self.dense_layers),
             f"{prefix}.expert_gating_func": uint32(GATING["sigmoid"]),
             f"{prefix}.expert_weights_scale": float32(scale),
             f"{prefix}.expert_weights_norm": boolean(config.flag("norm_topk_prob", True)),
         }
+        if config.first(["first_k_dense_replace"]) or "first_k_dense_replace" in self.defaults:
+            keys[f"{prefix}.leading_dense_block_count"] = uint32(self.dense_layers)
         if self.n_further or "num_nextn_predict_layers" in self.defaults:
             keys |= further_layer_metadata(prefix, self.n_further)
         return keys
@@ -146,3 +147,35 @@ class Glm4vMoe(Glm4Moe):
 
     def metadata(self) -> Metadata:
         return super().metadata() | self.rope.section_metadata(self.gguf_name, (8, 12, 12))
+
+
+class SolarOpen(Glm4Moe):
+    """SolarOpenForCausalLM: experts in every layer, heads rotated as a whole."""
+
+    huggingface_names: ClassVar[tuple[str, ...]] = ("SolarOpenForCausalLM",)
+    defaults: ClassVar[dict[str, int]] = {
+        "vocab_size": 196608,
+        "hidden_size": 4096,
+        "intermediate_size": 10240,
+        "num_hidden_layers": 48,
+        "num_attention_heads": 64,
+        "num_key_value_heads": 8,
+        "head_dim": 128,
+        "max_position_embeddings": 131072,
+        "moe_intermediate_size": 1280,
+        "num_experts_per_tok": 8,
+        "n_routed_experts": 128,
+        "n_shared_experts": 1,
+    }
+    aliases: ClassVar[Mapping[str, str]] = {"num_local_experts": "n_routed_experts"}
+    default_theta = 1e6
+    default_share = 1.0
+    special_tokens: ClassVar[Mapping[str, str]] = {
+        "eos": "<|endoftext|>",
+        "eot": "<|endoftext|>",
+        "unk": "<unk>",
+        "bos": "<|startoftext|>",
+    }
+
+    def metadata(self) -> Metadata:
+        return super().metadata() | self.head_size_metadata()

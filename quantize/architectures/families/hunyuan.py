@@ -136,7 +136,7 @@ class HunyuanMoe(Hunyuan):
     def shared_number(self, name: str, default: int) -> int:
         """Return a number that config.json has once, or for each layer. Raises CheckpointError: several."""
         value: Any = self.config.raw(name)
-        each = value if isinstance(value, list) else [default if value is None else value]
+        each = value if isinstance(value, list) else [value if self.config.first([name]) else default]
         if len(set(map(repr, each))) != 1 or type(each[0]) is not int or each[0] < 1:
             raise CheckpointError(
                 f"config.json has {name} {value!r}; llama.cpp has one number for all layers"

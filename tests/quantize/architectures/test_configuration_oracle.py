@@ -35,8 +35,12 @@ SECTIONS = (
     "sliding_attention",
 )
 
-BY_TRANSFORMERS = [family for family in ALL_FAMILIES if family.model is not None or family.name == "phi-moe"]
-"""The families whose configuration class is transformers' own."""
+BY_TRANSFORMERS = [
+    family
+    for family in ALL_FAMILIES
+    if (family.model is not None and family.name != "exaone4") or family.name in ("phi-moe", "exaone4.5")
+]
+"""The families whose configuration class is transformers' own; of EXAONE 4 the one that says null."""
 
 LLAMA3 = {
     "rope_type": "llama3",
@@ -102,6 +106,10 @@ DIFFERENCES: Mapping[tuple[str, str, str], str] = {
     ("qwen3-vl-moe", "tie_word_embeddings", "absent"): "where the outer one is silent, text_config's counts",
     ("qwen3-vl-moe", "tie_word_embeddings", "null"): "the one outside of text_config counts",
     ("glm4-moe", "num_mtp_layers", "beside"): "the class takes this alias alone otherwise than all others",
+    ("exaone4.5", "tie_word_embeddings", "null"): "the one outside of text_config counts",
+    ("hunyuan-vl", "tie_word_embeddings", "null"): "the one outside of text_config counts",
+    ("hunyuan-vl", "factor", "absent"): "alpha stretches the rotation, whether a factor is said or not",
+    ("hunyuan-vl", "type", "null"): "null is refused, though rope_type says the kind, too",
     ("phi3", "original_max_position_embeddings", "absent"): "the class's default hides rope_parameters' own",
     ("gpt2", "n_positions", "absent"): "n_ctx, which old files say, too, counts before the default",
     ("deepseek", "n_routed_experts", "null"): "the makers' class: a model without experts",

@@ -1,4 +1,4 @@
-"""GLM-4.5 and the GLMs that see."""
+"""GLM-4.5, the GLMs that see, and Solar Open."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ FURTHER: dict[str, Shape] = {
     "shared_head.norm.weight": (256,),
 }
 TEXTS = {"<|im_start|>": "<|user|>", "<|im_end|>": "[gMASK]", "<think>": "<|observation|>"}
+SOLAR_TEXTS = {"<|im_start|>": "<|startoftext|>", "<think>": "<unk>"}
 
 
 def with_tokens(texts: dict[str, str]) -> Callable[[Path], None]:
@@ -90,5 +91,19 @@ FAMILIES: tuple[Family, ...] = (
             vision_config=VISION,
         ),
         edit=with_tokens(TEXTS),
+    ),
+    Family(
+        "solar-open",
+        "SolarOpenForCausalLM",
+        causal(
+            "SolarOpenConfig",
+            **BPE | EXPERTS,
+            head_dim=64,
+            n_group=2,
+            topk_group=1,
+            rope_parameters={"rope_type": "default", "rope_theta": 1e6, "partial_rotary_factor": 1.0},
+        ),
+        config=NO_IDS,
+        edit=with_tokens(SOLAR_TEXTS),
     ),
 )

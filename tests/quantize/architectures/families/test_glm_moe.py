@@ -30,6 +30,7 @@ def test_experts_that_are_null() -> None:
 
 def test_the_rotated_part_of_a_head() -> None:
     assert keys_of("Glm4MoeForCausalLM", **MOE)["glm4moe.rope.dimension_count"] == 8
+    assert keys_of("SolarOpenForCausalLM", head_dim=16)["glm4moe.rope.dimension_count"] == 16
 
 
 def test_queries_of_one_that_sees_are_put_in_halves() -> None:
