@@ -56,7 +56,7 @@ class Apertus(HeadNorms, Llama):
     rotates_neighbours = False
 
     def _read_rope(self) -> Rope:
-        if not self.config.raw("rope_parameters") and not self.config.raw("rope_scaling"):
+        if not self.config.has("rope_parameters") and not self.config.has("rope_scaling"):
             return Rope.of_section(ModelConfig(ROPE), self.config, self.default_theta)
         return super()._read_rope()
 

@@ -60,6 +60,7 @@ class Llama4(Llama):
     }
     default_theta = 500000.0
     default_epsilon = 1e-5
+    null_kv_heads = False
     biases: ClassVar[dict[str, tuple[str, bool]]] = {}
     refused_flags: ClassVar[Mapping[str, str]] = {"attention_bias": "has no biases"}
     rotates_neighbours = False

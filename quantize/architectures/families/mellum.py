@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from models.errors import CheckpointError
 from quantize.architectures.base.config import ModelConfig
+from quantize.architectures.base.llama_like import HeadDimKeys
 from quantize.architectures.base.rope import DEFAULT_THETA, Rope
 from quantize.architectures.base.sliding_window import sliding_layers
 from quantize.architectures.families.qwen3 import Qwen3Moe
@@ -36,6 +37,7 @@ class Mellum(Qwen3Moe):
     refused_flags: ClassVar[dict[str, str]] = {"attention_bias": "has no biases"}
     aliases: ClassVar[dict[str, str]] = {"num_experts": "num_local_experts"}
     default_normalizes = True
+    head_dim_keys: ClassVar[HeadDimKeys] = "always"
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)

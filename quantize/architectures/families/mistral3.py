@@ -46,6 +46,7 @@ class Ministral3(Mistral):
         "max_position_embeddings": 262144,
     }
     default_epsilon = 1e-5
+    null_kv_heads = False
     biases: ClassVar[dict[str, tuple[str, bool]]] = {}
 
     def __init__(self, config: ModelConfig) -> None:
@@ -61,7 +62,7 @@ class Ministral3(Mistral):
         return True
 
     def _read_rope(self) -> Rope:
-        said = self.config.raw("rope_parameters") or self.config.raw("rope_scaling")
+        said = self.config.has("rope_parameters") or self.config.has("rope_scaling")
         if self.scales_queries and not said:
             return Rope.of_section(ModelConfig(ROPE), self.config, self.default_theta)
         return super()._read_rope()

@@ -110,6 +110,27 @@ DIFFERENCES: Mapping[tuple[str, str, str], str] = {
     ("hunyuan-vl", "tie_word_embeddings", "null"): "the one outside of text_config counts",
     ("hunyuan-vl", "factor", "absent"): "alpha stretches the rotation, whether a factor is said or not",
     ("hunyuan-vl", "type", "null"): "null is refused, though rope_type says the kind, too",
+    ("olmo3", "rope_scaling", json.dumps(YARN)): "the class's rope_type default hides the older name, type",
+    (
+        "iquestcoder",
+        "num_attention_heads",
+        "absent",
+    ): "the class divides the embedding by the heads, which may have a size of their own",
+    (
+        "internlm3",
+        "num_attention_heads",
+        "absent",
+    ): "the class divides the embedding by the heads, which may have a size of their own",
+    (
+        "jais2",
+        "num_attention_heads",
+        "absent",
+    ): "the class divides the embedding by the heads, which may have a size of their own",
+    (
+        "hrm-text",
+        "num_attention_heads",
+        "absent",
+    ): "the class divides the embedding by the heads, which may have a size of their own",
     ("phi3", "original_max_position_embeddings", "absent"): "the class's default hides rope_parameters' own",
     ("gpt2", "n_positions", "absent"): "n_ctx, which old files say, too, counts before the default",
     ("deepseek", "n_routed_experts", "null"): "the makers' class: a model without experts",
