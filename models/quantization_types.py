@@ -116,6 +116,7 @@ TABLE: Final = (
         "Q4_1", ggml=3, block_size=32, block_bytes=20, encoder="ggml", kv_cache=True,
         ftype=3, written=True,
     ),
+    _Row("MXFP4_MOE", ftype=38, written=True),
     _Row(
         "IQ4_XS", ggml=23, block_size=256, block_bytes=136, encoder="ggml",
         mix=("wide",), ftype=30, written=True, mix_base_bits=4.4,
@@ -169,12 +170,11 @@ TABLE: Final = (
     _Row("Q5_K", ggml=13, block_size=256, block_bytes=176, encoder="corral", mix=("wide",)),
     _Row("Q4_K", ggml=12, block_size=256, block_bytes=144, encoder="corral", mix=("wide",)),
     _Row("Q3_K", ggml=11, block_size=256, block_bytes=110, encoder="ggml", mix=("wide",)),
+    _Row("MXFP4", ggml=39, block_size=32, block_bytes=17, encoder="ggml"),
     # Types that only other programs' files have.
     _Row("NVFP4", ggml=40, block_size=64, block_bytes=36, ftype=39),
     _Row("Q1_0", ggml=41, block_size=128, block_bytes=18, ftype=40),
     _Row("Q2_0", ggml=42, block_size=64, block_bytes=18, ftype=41),
-    _Row("MXFP4_MOE", ftype=38),
-    _Row("MXFP4", ggml=39, block_size=32, block_bytes=17),
     _Row("Q8_1", ggml=9, block_size=32, block_bytes=36),
     _Row("Q8_K", ggml=15, block_size=256, block_bytes=292),
     _Row("I8", ggml=24, block_size=1, block_bytes=1),

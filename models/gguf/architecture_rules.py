@@ -65,13 +65,13 @@ DEFAULT_GATING = _names(
 
 PLAIN_ATTENTION = LLAMAS | _names(
     """
-    arctic baichuan bailingmoe bailingmoe2 bert bitnet bloom chameleon chatglm codeshell cohere2
-    command-r dbrx deci deepseek dots1 ernie4_5 ernie4_5-moe exaone exaone-moe exaone4 falcon gemma
-    gemma2 gemma3 glm4 glm4moe gpt2 gptneox granite granite_swa granitemoe grok grovemoe hunyuan-dense
-    hunyuan-moe hunyuan_vl hy_v3 internlm2 jina-bert-v2 laguna llama minicpm minimax-m2 minimax-m3 mpt
-    nemotron nomic-bert nomic-bert-moe olmo2 openelm phi2 phi3 phimoe qwen qwen2 qwen2moe qwen2vl qwen3
-    qwen3moe qwen3vl qwen3vlmoe refact smallthinker smollm3 stablelm starcoder starcoder2 step35 t5
-    t5encoder
+    afmoe arctic baichuan bailingmoe bailingmoe2 bert bitnet bloom chameleon chatglm codeshell cohere2
+    command-r dbrx deci deepseek dots1 ernie4_5 ernie4_5-moe eurobert exaone exaone-moe exaone4 falcon
+    gemma gemma-embedding gemma2 gemma3 gemma3n glm4 glm4moe gpt-oss gpt2 gptneox granite granite_swa
+    granitemoe grok grovemoe hunyuan-dense hunyuan-moe hunyuan_vl hy_v3 internlm2 jina-bert-v2 laguna
+    llama minicpm minimax-m2 minimax-m3 modern-bert mpt nemotron neo-bert nomic-bert nomic-bert-moe
+    olmo2 openelm phi2 phi3 phimoe qwen qwen2 qwen2moe qwen2vl qwen3 qwen3moe qwen3vl qwen3vlmoe refact
+    smallthinker smollm3 stablelm starcoder starcoder2 step35 t5 t5encoder
     """
 )
 """The architectures whose projections have the rows of their heads; layers of `deci` may have none."""
@@ -96,6 +96,8 @@ RECURRENT = _names("mamba mamba2")
 
 TWICE_AS_WIDE = _names("granitehybrid jamba")
 """The architectures whose state spaces must have twice the embedding's numbers."""
+GEMMA3N_OWN_CACHES = 20
+"""The number of Gemma 3n's layers with keys and values of their own: llama.cpp reads it from no key."""
 
 GATING_FUNCTIONS = range(1, 5)
 """llama.cpp's gating functions: softmax, sigmoid, softmax of the chosen, square root of softplus."""
@@ -132,6 +134,10 @@ def architecture_faults(keys: Hyperparameters, tensors: Sequence[GGUFTensor]) ->
     if keys.prefix == "hrm_text":
         yield from _cycle_faults(keys)
     yield from _state_space_faults(keys)
+    if keys.prefix == "gemma4":
+        yield from _two_kinds_faults(keys)
+    if keys.prefix in ("gemma3n", "gemma4"):
+        yield from _shared_cache_faults(keys)
     if keys.prefix == "jina-bert-v2":
         yield from _gated_feed_forward_faults(keys, tensors)
 
@@ -278,6 +284,40 @@ def _state_space_faults(keys: Hyperparameters) -> Iterator[str]:
         n = keys.integer(name) or 0
         if n < 1 or inner % n:
             yield f"{keys.name(name)} is {n}, and {keys.name('ssm.inner_size')} {inner} (a multiple of it)"
+
+
+def _two_kinds_faults(keys: Hyperparameters) -> Iterator[str]:
+    """Yield what is wrong with the sizes of heads that differ between layers with and without a window."""
+    for suffix in ("", "_swa"):
+        key = keys.integer(f"attention.key_length{suffix}") or 0
+        value = keys.integer(f"attention.value_length{suffix}") or 0
+        rotated = keys.integer(f"rope.dimension_count{suffix}")
+        if key < 2 or key % 2 or key != value:
+            yield f"{keys.name('attention.key_length' + suffix)} is {key}, of values {value} (even, the same)"
+        elif rotated is not None and (rotated % 2 or not 2 <= rotated <= key):
+            yield f"{keys.name('rope.dimension_count' + suffix)} is {rotated} (even, 2 to {key})"
+
+
+def _shared_cache_faults(keys: Hyperparameters) -> Iterator[str]:
+    """Yield what is wrong with the last layers, which use keys and values of the two layers before them."""
+    n_layers = keys.integer("block_count") or 0
+    first = n_layers - (keys.integer("attention.shared_kv_layers") or 0)
+    if keys.prefix == "gemma3n":
+        first = GEMMA3N_OWN_CACHES
+    if first < 2:
+        yield f"{keys.name('attention.shared_kv_layers')} leaves {first} layers (2 or more)"
+        return
+    pattern = keys.per_layer("attention.sliding_window_pattern")
+    if len(pattern) != n_layers:
+        period = int(pattern[0]) if len(pattern) == 1 else 5
+        pattern = [period == 0 or (layer + 1) % period != 0 for layer in range(n_layers)]
+    for layer in range(first, n_layers):
+        if pattern[first - (2 if pattern[layer] else 1)] != pattern[layer]:
+            yield (
+                f"{keys.name('attention.sliding_window_pattern')} has layers {first - 2} and {first - 1} of "
+                f"another kind than layer {layer}, which uses their keys and values"
+            )
+            return
 
 
 def _gated_feed_forward_faults(keys: Hyperparameters, tensors: Sequence[GGUFTensor]) -> Iterator[str]:

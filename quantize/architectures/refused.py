@@ -9,6 +9,7 @@ _DRAFT = "a draft that guesses tokens for another model, and answers nothing by 
 _SPEECH = "a model of speech or sound; Corral serves text"
 _OCR = "a model that reads text from images; Corral serves text"
 _DIFFUSION = "a diffusion model that writes a text's tokens in any order; Corral serves models that write on"
+_RELU = "a classifier with a ReLU before its last matrix, where llama.cpp computes a hyperbolic tangent"
 _IMAGES = "the part of a model that sees, without a model of text"
 
 _KINDS: Final[Mapping[str, tuple[str, ...]]] = {
@@ -54,6 +55,7 @@ _KINDS: Final[Mapping[str, tuple[str, ...]]] = {
         "UnlimitedOCRForCausalLM",
     ),
     _DIFFUSION: ("DreamModel", "LLaDAMoEModel", "LLaDAMoEModelLM", "LLaDAModelLM", "RND1"),
+    _RELU: ("DistilBertForSequenceClassification",),
     _IMAGES: ("InternVisionModel", "RADIOModel"),
 }
 

@@ -15,6 +15,7 @@ from quantize.architectures.families.bailing import Bailing2
 from quantize.architectures.families.bert import Bert
 from quantize.architectures.families.chatglm import ChatGLM
 from quantize.architectures.families.deepseek2 import Deepseek2
+from quantize.architectures.families.gemma4 import Gemma4
 from quantize.architectures.families.glm import Glm4
 from quantize.architectures.families.glm4_moe import Glm4Moe
 from quantize.architectures.families.gpt2 import GPT2
@@ -55,6 +56,7 @@ READING_BACK: Final[Mapping[str, type[Architecture]]] = {
     "glm4moe": Glm4Moe,
     "gpt2": GPT2,
     "grok": Grok,
+    "gemma4": Gemma4,
     "llama": Llama,
     "qwen2": Qwen2,
     "qwen2vl": Qwen2VL,

@@ -11,6 +11,6 @@ shards.py       Several files that are one checkpoint: a source over their heade
                 them.
 source.py       The contract of a checkpoint's weights: named tensors, whose rows are read when they are
                 requested.
-quantized/      Quantized checkpoints (GPTQ, AWQ, FP8, compressed-tensors), read as floats.
+quantized/      Quantized checkpoints (GPTQ, AWQ, FP8, MXFP4, compressed-tensors), read as floats.
 torch/          The files of torch.save, read as data: no torch, and no pickle is run.
 """

@@ -91,8 +91,15 @@ class TensorSource(ABC):
 
 
 class BlockSource(TensorSource):
-    """A source whose tensors are ggml's blocks already: a GGUF file."""
+    """A source some of whose tensors are ggml's blocks already: a GGUF file, experts in MXFP4."""
+
+    @abstractmethod
+    def ggml_type(self, name: str) -> int | None:
+        """Return the ggml type that the tensor has; None for one that has no such blocks."""
 
     @abstractmethod
     def raw_rows(self, name: str, start: int, stop: int) -> npt.NDArray[np.uint8]:
-        """Return the bytes of rows [start, stop), undecoded; a vector is one row."""
+        """Return the bytes of rows [start, stop) of a tensor in blocks, undecoded; a vector is one row.
+
+        Where rows are matrices, as in `rows`: `[stop - start, n_rows, bytes of a row]`.
+        """

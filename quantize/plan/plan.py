@@ -14,7 +14,7 @@ from typing import Final
 from models.errors import CheckpointError, LlamaCppError, QuantizationError
 from models.llamacpp.quantization.ggml_types import GGML_TYPES, tensor_size
 from quantize.architectures.base.architecture import Architecture
-from quantize.architectures.base.passthrough import Passthrough
+from quantize.architectures.base.passthrough import BlockTransform
 from quantize.architectures.base.rules import TensorRule
 from quantize.architectures.base.transform import Transform
 from quantize.checkpoint.source import TensorEntry
@@ -58,8 +58,8 @@ class PlannedTensor:
 
     @property
     def stored_type(self) -> int | None:
-        """The ggml type that it has already, in a GGUF source; None in a checkpoint of another kind."""
-        return self.transform.ggml_type if isinstance(self.transform, Passthrough) else None
+        """The ggml type that it has already, in a GGUF file or as MXFP4; None for one of plain floats."""
+        return self.transform.ggml_type if isinstance(self.transform, BlockTransform) else None
 
     @property
     def always_f32(self) -> bool:

@@ -19,6 +19,7 @@ import numpy.typing as npt
 from models.errors import LlamaCppError, QuantizationError
 from models.llamacpp.quantization import quantizer
 from models.llamacpp.quantization.ggml_types import is_quantized, row_size
+from quantize.architectures.base.passthrough import BlockTransform
 from quantize.checkpoint.source import BlockSource, Rows, TensorSource
 from quantize.plan.plan import PlannedTensor
 
@@ -176,10 +177,14 @@ def _copy_blocks(block: Block, source: TensorSource, outputs: Mapping[int, Encod
     """Copy the bytes of a tensor that is quantized already to the output that keeps its type; return that
     type.
     """
-    kind = block.tensor.stored_type
-    if kind is None or kind not in outputs or not is_quantized(kind) or not isinstance(source, BlockSource):
+    tensor, transform = block.tensor, block.tensor.transform
+    if not isinstance(transform, BlockTransform) or not isinstance(source, BlockSource):
         return None
-    outputs[kind][:] = source.raw_rows(block.tensor.sources[0], block.start, block.stop)
+    kind = transform.ggml_type
+    if kind not in outputs or not is_quantized(kind) or source.ggml_type(tensor.sources[0]) != kind:
+        return None
+    raw = transform.read_raw(source, tensor.sources, block.start, block.stop)
+    outputs[kind][:] = raw.reshape(-1)
     return kind
 
 

@@ -9,6 +9,7 @@ converter writes -1000 everywhere, which makes llama.cpp split text otherwise th
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Mapping
 from typing import Any, Final
@@ -22,6 +23,19 @@ from quantize.vocabulary.vocabulary import Token, TokenType
 BYTE_TOKEN: Final = re.compile(r"<0x[0-9A-Fa-f]{2}>")
 UNMERGED_SCORE: Final = -1e9
 """The score of a token that no merge makes."""
+
+SHOWN: Final = frozenset(
+    {
+        "<|channel>",
+        "<channel|>",
+        "<|tool_call>",
+        "<tool_call|>",
+        "<|tool_response>",
+        "<tool_response|>",
+        '<|"|>',
+    }
+)
+"""Gemma 4's special tokens that are part of an answer's text."""
 
 SPECIAL_SCORE: Final = -1000.0
 """The score of special, byte and padding tokens, which no text is merged to."""
@@ -55,6 +69,21 @@ def byte_fallback_tokens(files: TokenizerFiles, table: TokenTable, n_vocab: int 
         kind = TokenType.CONTROL if added.special else TokenType.USER_DEFINED
         tokens[token_id] = Token(added.content, kind, SPECIAL_SCORE)
     return tokens
+
+
+def merging_tokens(files: TokenizerFiles, table: TokenTable, n_vocab: int | None) -> list[Token]:
+    """Return all tokens by id for llama.cpp's tokenizer that goes by merges: no score counts.
+
+    Marks of thoughts and calls are told as text, so that an answer's parts can be found.
+    """
+    return [
+        dataclasses.replace(
+            token,
+            type=TokenType.USER_DEFINED if token.text in SHOWN else token.type,
+            score=SPECIAL_SCORE,
+        )
+        for token in byte_fallback_tokens(files, table, n_vocab)
+    ]
 
 
 def _type(text: str, special: set[str]) -> TokenType:

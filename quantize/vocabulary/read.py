@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from models.errors import UnknownTokenizer
 from quantize.vocabulary.added_tokens import COMMON, AddedTokenRules
-from quantize.vocabulary.byte_fallback import byte_fallback_tokens, is_byte_fallback
+from quantize.vocabulary.byte_fallback import byte_fallback_tokens, is_byte_fallback, merging_tokens
 from quantize.vocabulary.chat_template import chat_templates
 from quantize.vocabulary.files import TokenizerFiles
 from quantize.vocabulary.misfits import with_distinct_texts, without_unembedded
@@ -42,6 +42,8 @@ OTHERS_SHARE: Final = 20
 """One in this many tokens may be another one in tokenizer.json than in tokenizer.model."""
 
 UNIGRAM_MODEL_TYPES: Final = ("t5", "mt5", "umt5")
+MERGING_MODEL_TYPES: Final = ("gemma4", "gemma4_text", "gemma4_unified", "gemma4_unified_text")
+"""The models whose BPE with byte fallback llama.cpp runs by its merges."""
 
 
 def read_vocabulary(
@@ -134,6 +136,10 @@ def _of_tokenizer_json(files: TokenizerFiles, n_vocab: int | None) -> Vocabulary
         special = filled(special_tokens(files, table, len(tokens), "bert"), own, "bert")
         return Vocabulary("bert", WORDPIECE_PRE, tokens, special=special, table=table)
     if is_byte_fallback(files.tokenizer):
+        if files.config.get("model_type") in MERGING_MODEL_TYPES:
+            tokens = merging_tokens(files, table, n_vocab)
+            special = special_tokens(files, table, len(tokens), "gemma4")
+            return Vocabulary("gemma4", "", tokens, read_merges(files), special, table=table)
         tokens = byte_fallback_tokens(files, table, n_vocab)
         special = special_tokens(files, table, len(tokens), "llama")
         return Vocabulary("llama", "default", tokens, special=special, table=table)

@@ -18,6 +18,7 @@ from quantize.vocabulary.vocabulary import SpecialTokens
 
 ASSUMED: Final[Mapping[str, Mapping[str, int]]] = {
     "llama": {"bos": 1, "eos": 2, "unk": 0},
+    "gemma4": {},
     "t5": {"eos": 1, "unk": 2, "pad": 0},
     "bert": {"bos": 101, "unk": 100, "sep": 102, "pad": 0, "mask": 103},
     "gpt2": {"bos": 11, "eos": 11},

@@ -75,11 +75,11 @@ class Vocabulary:
     """A vocabulary, for one of llama.cpp's tokenizers.
 
     `model` is "gpt2" (byte-level BPE, with `merges`), "whitespace" (BPE over characters), "llama"
-    (SentencePiece's BPE, by the tokens' scores), "t5" (its unigram model, by their scores) or "bert"
-    (WordPiece).
+    (SentencePiece's BPE, by the tokens' scores), "gemma4" (the same by `merges`), "t5" (its unigram model, by
+    their scores) or "bert" (WordPiece). `pre` is empty for one whose pre-tokenizer has no name.
     """
 
-    model: Literal["gpt2", "whitespace", "llama", "t5", "bert"]
+    model: Literal["gpt2", "whitespace", "llama", "gemma4", "t5", "bert"]
     pre: str
     tokens: Sequence[Token]
     merges: Sequence[str] = ()
@@ -112,10 +112,10 @@ class Vocabulary:
         """Return the keys under `tokenizer.`."""
         keys: Metadata = {
             "tokenizer.ggml.model": string(self.model),
-            "tokenizer.ggml.pre": string(self.pre),
+            **({"tokenizer.ggml.pre": string(self.pre)} if self.pre else {}),
             "tokenizer.ggml.tokens": strings([token.text for token in self.tokens]),
         }
-        if self.model in ("llama", "t5"):
+        if self.model in ("llama", "gemma4", "t5"):
             keys["tokenizer.ggml.scores"] = array(ValueType.FLOAT32, [token.score for token in self.tokens])
         keys["tokenizer.ggml.token_type"] = array(ValueType.INT32, [int(token.type) for token in self.tokens])
         if self.merges:

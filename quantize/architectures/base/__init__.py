@@ -29,7 +29,7 @@ hybrid.py          Models whose layers are of several kinds: those that attend, 
 llama_like.py      Decoders of Llama's shape: norm, attention, norm, gated feed-forward, under Llama's tensor
                    names.
 moe.py             Keys and tensor rules of mixtures of experts, which their families share.
-passthrough.py     The transform of a tensor that is in a GGUF file already: its rows stay as they are.
+passthrough.py     Transforms of tensors that are ggml's blocks already: in a GGUF file, or experts in MXFP4.
 rope.py            Rotary position embeddings: config.json's two spellings to GGUF keys, Llama 3's frequency
                    factors.
 rules.py           Rules for the tensors of a GGUF file: a name, its sources, the shape and the transform in

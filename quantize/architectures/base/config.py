@@ -38,6 +38,10 @@ class ModelConfig:
         """Return the first of `names` that config.json has, null or not; None where it has none."""
         return next((name for name in names if name in self._fields), None)
 
+    def has_other_than(self, names: Iterable[str]) -> bool:
+        """True if there is a field, null or not, that isn't one of `names`."""
+        return not set(self._fields) <= set(names)
+
     def size(self, name: str, default: int | None = None) -> int:
         """Return a positive integer. Without `default` the field is required. Raises CheckpointError."""
         return self._required(name, self.optional_size(name, default))

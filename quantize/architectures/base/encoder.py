@@ -32,6 +32,9 @@ class Encoder(Architecture):
 
     base_prefix: ClassVar[str] = "bert."
     default_epsilon: ClassVar[float] = 1e-12
+    activation_name: ClassVar[str] = "hidden_act"
+    """The field of config.json that holds the activation."""
+
     activations: ClassVar[tuple[str, ...]] = (
         "gelu",
         "gelu_new",
@@ -57,7 +60,7 @@ class Encoder(Architecture):
             n_embd_head_k=n_embd // n_head,
             n_embd_head_v=n_embd // n_head,
         )
-        self.check_activation("hidden_act", self.activations)
+        self.check_activation(self.activation_name, self.activations)
         if config.flag("is_decoder", False):
             raise CheckpointError(
                 f"config.json has is_decoder; llama.cpp's `{self.gguf_name}` looks ahead, too, as encoders do"

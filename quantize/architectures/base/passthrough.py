@@ -1,13 +1,31 @@
-"""The transform of a tensor that is in a GGUF file already: its rows stay as they are."""
+"""Transforms of tensors that are ggml's blocks already: in a GGUF file, or experts in MXFP4."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
-from quantize.architectures.base.transform import Shape
-from quantize.checkpoint.source import Rows, TensorSource
+import numpy as np
+import numpy.typing as npt
+
+from quantize.architectures.base.transform import Shape, SliceOfEach, Transform
+from quantize.checkpoint.source import BlockSource, Rows, TensorSource
+
+
+@runtime_checkable
+class BlockTransform(Transform, Protocol):
+    """A transform that can also hand the source's blocks on, undecoded."""
+
+    @property
+    def ggml_type(self) -> int:
+        """The type that the tensor has in the source, from which llama.cpp's rules start."""
+
+    def read_raw(
+        self, source: BlockSource, names: Sequence[str], start: int, stop: int
+    ) -> npt.NDArray[np.uint8]:
+        """Return the bytes of output rows [start, stop)."""
 
 
 @dataclass(frozen=True)
@@ -23,3 +41,20 @@ class Passthrough:
 
     def read(self, source: TensorSource, names: Sequence[str], start: int, stop: int) -> Rows:
         return source.rows(names[0], start, stop)
+
+    def read_raw(
+        self, source: BlockSource, names: Sequence[str], start: int, stop: int
+    ) -> npt.NDArray[np.uint8]:
+        return source.raw_rows(names[0], start, stop)
+
+
+@dataclass(frozen=True)
+class StoredExperts(SliceOfEach):
+    """Rows of each expert's matrix, of experts whose numbers are blocks of `ggml_type`."""
+
+    ggml_type: int = 0
+
+    def read_raw(
+        self, source: BlockSource, names: Sequence[str], start: int, stop: int
+    ) -> npt.NDArray[np.uint8]:
+        return self.rows_of(source.raw_rows(names[0], *self.matrices(start, stop)), start, stop)

@@ -122,14 +122,15 @@ class Slice:
 
 @dataclass(frozen=True)
 class SliceOfEach:
-    """Rows [first, first + n) of the `of` rows of each matrix in a tensor of three axes: a part of experts.
+    """`n` of the `of` rows of each matrix in a tensor of three axes, each `step`th from `first` on.
 
-    Whole matrices at a time, as they are stored.
+    A part of experts. Whole matrices at a time, as they are stored.
     """
 
     first: int
     n: int
     of: int
+    step: int = 1
 
     @property
     def row_step(self) -> int:
@@ -139,35 +140,47 @@ class SliceOfEach:
         return ((shape[0], self.of, *shape[2:]),)
 
     def read(self, source: TensorSource, names: Sequence[str], start: int, stop: int) -> Rows:
-        matrices = source.rows(names[0], start // self.n, -(-stop // self.n))
-        rows = matrices[:, self.first : self.first + self.n].reshape(-1, matrices.shape[-1])
+        return self.rows_of(source.rows(names[0], *self.matrices(start, stop)), start, stop)
+
+    def matrices(self, start: int, stop: int) -> tuple[int, int]:
+        """Return the matrices that output rows [start, stop) are of, as first and behind the last."""
+        return start // self.n, -(-stop // self.n)
+
+    def rows_of(self, matrices: Rows, start: int, stop: int) -> Rows:
+        """Return output rows [start, stop) of those `matrices`."""
+        part = matrices[:, self.first : self.first + self.n * self.step : self.step]
+        rows = part.reshape(-1, matrices.shape[-1])
         at = start // self.n * self.n
         return rows[start - at : stop - at]
 
 
 @dataclass(frozen=True)
 class ColumnsOfEach:
-    """Columns [first, first + n) of the `of` columns of each matrix in a tensor of three axes, as rows.
+    """`n` of the `of` columns of each matrix, each `step`th from `first` on, as rows: experts input first.
 
-    For experts that are saved transposed. Whole matrices at a time, as they are stored.
+    A tensor of two axes is one matrix whose columns are a vector's part for each expert: it keeps its rows.
     """
 
     first: int
     n: int
     of: int
+    step: int = 1
 
     @property
     def row_step(self) -> int:
         return self.n
 
     def source_shapes(self, shape: Shape) -> tuple[Shape, ...]:
-        return ((shape[0], shape[2], self.of),)
+        return ((shape[0], *shape[2:], self.of),)
 
     def read(self, source: TensorSource, names: Sequence[str], start: int, stop: int) -> Rows:
+        columns = slice(self.first, self.first + self.n * self.step, self.step)
+        if len(source.entries[names[0]].shape) == 2:
+            return source.rows(names[0], start, stop)[:, columns]
         matrices = source.rows(names[0], start // self.n, -(-stop // self.n))
-        columns = matrices[:, :, self.first : self.first + self.n].swapaxes(1, 2)
+        rows = matrices[:, :, columns].swapaxes(1, 2).reshape(-1, matrices.shape[1])
         at = start // self.n * self.n
-        return columns.reshape(-1, matrices.shape[1])[start - at : stop - at]
+        return rows[start - at : stop - at]
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,8 @@
 
 The registry finds every family in here by itself.
 
+afmoe.py           Arcee's AFMoE (Trinity): gated attention, norms on both sides, experts weighed by the
+                   sigmoid.
 apertus.py         Apertus: norms of each head's query and key, a feed-forward without gate, and the
                    activation xIELU.
 arcee.py           Arcee's AFM: Llama whose feed-forward has no gate and squares what is positive.
@@ -27,20 +29,26 @@ deepseek.py        DeepSeek's mixtures of experts: the first one (DeepSeek-MoE),
 deepseek2.py       DeepSeek-V2 (and Lite) and V3: latent attention, experts.
 deepseek32.py      DeepSeek V3.2: V3's latent attention to a few tokens only, which an indexer chooses for
                    each query.
+distilbert.py      DistilBERT: BERT without types of tokens, under names of its own.
 dots1.py           dots.llm1: Qwen 3's attention without grouped queries, DeepSeek's experts.
-dots3.py           Dots 3 Note, text only: latent attention of two sizes, with an indexer in some layers and a
-                   window in most.
+dots3.py           Dots 3 Note, text only: latent attention of two sizes, an indexer in some layers, windows.
 ernie.py           ERNIE 4.5 and its mixtures of experts, without the layers that predict further tokens.
+eurobert.py        EuroBERT, and Jina's embeddings v5 built on it: Llama's shape, looking ahead, too.
 exaone.py          LG's EXAONE 3 to 4.5, and its mixture of experts.
 falcon.py          Falcon 7B, 40B, 180B and 11B: attention and feed-forward side by side, few key-value heads.
 falcon_h1.py       Falcon-H1: in each layer attention and a state space of Mamba 2, side by side.
 gemma.py           Gemma 1 and 2: norms whose weights are added to one, tied embeddings, GELU.
 gemma3.py          Gemma 3, text only: Gemma 2 with norms of queries and keys instead of soft caps.
+gemma3n.py         Gemma 3n, text only: four streams (AltUp), side paths of low rank (LAuReL), embeddings per
+                   layer.
+gemma4.py          Gemma 4, text only: layers of two kinds, whose heads, frequencies and key-value heads
+                   differ.
 glm.py             GLM-4 as transformers has it: `GlmForCausalLM` (GLM-4-9B) and `Glm4ForCausalLM`
                    (GLM-4-0414).
 glm4_moe.py        GLM-4.5 and later mixtures of experts, the text model of the one that sees, and Solar Open.
 glm5.py            GLM-4.7-Flash and GLM-5: DeepSeek's latent attention and experts with GLM's tokenizer.
 gpt2.py            GPT-2: learned positions, layer norms, weights stored as columns (Conv1D); and ruGPT-3 XL.
+gpt_oss.py         OpenAI's gpt-oss: experts with biases and a clamped gate, attention sinks, windows.
 gptneox.py         GPT-NeoX and Pythia: attention and feed-forward side by side, heads rotated in part.
 granite.py         Granite 3, and Granite with windows: Llama with four multipliers; mixtures have gate and up
                    in one.
@@ -86,6 +94,8 @@ minimax_text.py    MiniMax-Text-01 and M1: lightning attention in seven of eight
 mistral3.py        Mistral Small 3 and Ministral 3, text only: Llama with YaRN, and queries scaled by their
                    position.
 mixtral.py         Mixtral: Llama with a mixture of experts in each layer; `llama` in llama.cpp, too.
+modern_bert.py     ModernBERT: norms before their layers, rotary positions, windows, gate and up in one
+                   matrix.
 mpt.py             MPT: linear attention biases (ALiBi) instead of positions, clipped q, k and v, mostly no
                    biases.
 muse_glimmer.py    Muse Glimmer, text only: windows with rotation, every fourth layer without either; gated
@@ -95,6 +105,8 @@ nemotron.py        Nemotron 4 and Minitron: norms that store what is added to on
                    gate.
 nemotron_h.py      Nemotron-H, Nano 2 and Nemotron 3: each layer is a state space, attention, or a
                    feed-forward.
+neobert.py         NeoBERT: norms before their layers, rotated neighbours, SwiGLU; each head's q, k and v
+                   together.
 nomic_bert.py      Nomic's BERT (nomic-embed-text v1 and v1.5): rotary positions, SwiGLU; v2: experts with
                    GELU.
 olmo.py            OLMo 1, whose layer norms have no weights, and OLMoE: experts, and norms over all queries

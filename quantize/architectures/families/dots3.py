@@ -1,4 +1,4 @@
-"""Dots 3 Note, text only: latent attention of two sizes, with an indexer in some layers and a window in most.
+"""Dots 3 Note, text only: latent attention of two sizes, an indexer in some layers, windows.
 
 Each head of attention has a gate; the part of a key that is rotated has a norm of its own.
 """

@@ -113,6 +113,10 @@ class Gemma2(Gemma):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)
+        self._check_scale()
+
+    def _check_scale(self) -> None:
+        """Check the queries' scale. Raises CheckpointError: not that of llama.cpp."""
         h = self.hyperparameters
         scale = h.n_embd // h.n_head if h.n_layer == self.largest_layers else self.head_dim
         scalar = self.config.number("query_pre_attn_scalar", 256)

@@ -13,6 +13,7 @@ from quantize.architectures.base.decoder import Decoder
 from quantize.architectures.base.rope import DEFAULT_THETA, LAYER_TYPES, Rope
 from quantize.architectures.base.rules import TensorRule, norm_rules
 from quantize.architectures.base.sliding_window import sliding_layers, sliding_window_metadata
+from quantize.architectures.base.transform import Transform
 from quantize.architectures.families.gemma import ADD_ONE, Gemma2
 from quantize.gguf.header import Metadata, boolean, float32
 from quantize.vocabulary.vocabulary import Vocabulary
@@ -39,6 +40,8 @@ class Gemma3(Gemma2):
     has_output = True
     window_period = 6
     largest_layers = 62
+    shift: ClassVar[Transform] = ADD_ONE
+    """The transform of norms whose stored weights are added to one."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config.with_section("text_config"))
@@ -99,7 +102,7 @@ class Gemma3(Gemma2):
         )
         for part in ("q", "k"):
             rules += norm_rules(
-                f"{target}.attn_{part}_norm", f"{source}.self_attn.{part}_norm", self.head_dim, ADD_ONE
+                f"{target}.attn_{part}_norm", f"{source}.self_attn.{part}_norm", self.head_dim, self.shift
             )
         return rules
 

@@ -17,14 +17,15 @@ from quantize.architectures.base.transform import Constant
 from quantize.gguf.header import Metadata, float32, uint32
 from quantize.vocabulary.added_tokens import AS_MARKED, AddedTokenRules
 
+VISION = ("vision_tower.", "mm_projector.")
 LONGROPE = ("longrope", "su", "yarn")  # Phi-3's older names for its own scaling
 
 
 class Phi3(Decoder):
-    """Phi3ForCausalLM."""
+    """Phi3ForCausalLM, and the text part of Phi4ForCausalLMV (Phi-4 with vision)."""
 
     gguf_name = "phi3"
-    huggingface_names: ClassVar[tuple[str, ...]] = ("Phi3ForCausalLM",)
+    huggingface_names: ClassVar[tuple[str, ...]] = ("Phi3ForCausalLM", "Phi4ForCausalLMV")
     defaults: ClassVar[dict[str, int]] = {
         "vocab_size": 32064,
         "hidden_size": 3072,
@@ -60,6 +61,10 @@ class Phi3(Decoder):
                 f"{self.n_rot // 2} of each"
             )
         return factors
+
+    def is_needless(self, name: str) -> bool:
+        """Tell whether no one needs a tensor: that of a vision tower."""
+        return name.removeprefix("model.").startswith(VISION) or super().is_needless(name)
 
     @property
     def original_context_length(self) -> int:

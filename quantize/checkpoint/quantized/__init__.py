@@ -1,4 +1,4 @@
-"""Quantized checkpoints (GPTQ, AWQ, FP8, compressed-tensors), read as floats.
+"""Quantized checkpoints (GPTQ, AWQ, FP8, MXFP4, compressed-tensors), read as floats.
 
 affine.py              Weights that are stored as small numbers with scales: one for all, per output, per
                        group, per block.
@@ -21,6 +21,8 @@ gptq.py                GPTQ: weights of 2, 3, 4 or 8 bits, packed along the inpu
 gptq_zeros.py          The zeros of GPTQ: how the packed words of a checkpoint become what is subtracted from
                        the numbers.
 hqq.py                 HQQ: weights of 1 to 8 bits in groups along either axis, with scales and zeros.
+mxfp4.py               MXFP4: all experts' matrices in 4-bit floats, each 32 of them with a power of two as
+                       their scale.
 nvfp4.py               NVFP4: floats of 4 bits (e2m1), two to a byte, in groups of 16 with a scale each, and
                        one over all.
 settings.py            The settings of a quantized checkpoint, wherever they were published, in one form.

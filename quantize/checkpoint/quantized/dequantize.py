@@ -8,13 +8,13 @@ awq, fp8, compressed_tensors) makes its layers in its own way.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
 from models.errors import CheckpointError
-from quantize.checkpoint.source import Rows, TensorEntry, TensorSource
+from quantize.checkpoint.source import BlockSource, Rows, TensorEntry, TensorSource
 
 FLOAT32: Final = np.dtype(np.float32)
 FLOATS: Final = ("float32", "float16", "bfloat16")
@@ -42,7 +42,19 @@ class Layer(Protocol):
         """
 
 
-class DequantizedSource(TensorSource):
+@runtime_checkable
+class BlockLayer(Layer, Protocol):
+    """A layer whose numbers ggml has blocks for, so that they can be kept as they are."""
+
+    @property
+    def ggml_type(self) -> int:
+        """The type of the blocks."""
+
+    def raw_rows(self, source: TensorSource, start: int, stop: int) -> npt.NDArray[np.uint8]:
+        """Return rows [start, stop) of the weight as bytes of blocks. Thread-safe. Raises CheckpointError."""
+
+
+class DequantizedSource(BlockSource):
     """The tensors of `raw` with `layers` in place of their parts, and without `unused` ones. Owns `raw`."""
 
     def __init__(self, raw: TensorSource, layers: Sequence[Layer], unused: Collection[str] = ()) -> None:
@@ -88,6 +100,15 @@ class DequantizedSource(TensorSource):
         if start == stop:
             return np.empty((0, *layer.shape[1:]), np.float32)
         return layer.rows(self._raw, start, stop)
+
+    def ggml_type(self, name: str) -> int | None:
+        layer = self._layers.get(name)
+        return layer.ggml_type if isinstance(layer, BlockLayer) else None
+
+    def raw_rows(self, name: str, start: int, stop: int) -> npt.NDArray[np.uint8]:
+        layer = self._layers[name]
+        assert isinstance(layer, BlockLayer), f"{name} has no blocks"
+        return layer.raw_rows(self._raw, start, stop)
 
     def close(self) -> None:
         self._raw.close()

@@ -21,12 +21,23 @@ from quantize.checkpoint.quantized.dequantize import DequantizedSource, Layer
 from quantize.checkpoint.quantized.fp8 import fp8_layers
 from quantize.checkpoint.quantized.gptq import gptq_layers
 from quantize.checkpoint.quantized.hqq import hqq_layers
+from quantize.checkpoint.quantized.mxfp4 import BLOCKS, mxfp4_layers
 from quantize.checkpoint.quantized.nvfp4 import NVFP4_FORMAT, nvfp4_layers
 from quantize.checkpoint.quantized.settings import FILES, find_settings
 from quantize.checkpoint.quantized.unused import unused_tensors
 from quantize.checkpoint.source import TensorEntry, TensorSource
 
-METHODS: Final = ("gptq", "awq", "fp8", "compressed-tensors", "bitsandbytes", "hqq", "bitnet", "nvfp4")
+METHODS: Final = (
+    "gptq",
+    "awq",
+    "fp8",
+    "compressed-tensors",
+    "bitsandbytes",
+    "hqq",
+    "bitnet",
+    "nvfp4",
+    "mxfp4",
+)
 
 _SIGNS: Final = (
     ".qweight",
@@ -45,6 +56,7 @@ _SIGNS: Final = (
     ".Qidxs",
     ".trellis",
     ".q_weight",
+    BLOCKS,
 )
 """The endings of names that only quantized checkpoints have."""
 
@@ -131,7 +143,9 @@ def _sign(entries: Mapping[str, TensorEntry], unused: list[str]) -> str | None:
 
 
 def _by_tensors(raw: TensorSource, sign: str) -> Mapping[str, Any]:
-    """Return the settings of a checkpoint without any: FP8 says everything itself, others don't."""
+    """Return the settings of a checkpoint without any: FP8 and MXFP4 say everything themselves."""
+    if sign.endswith(BLOCKS):
+        return {"quant_method": "mxfp4"}
     if raw.entries[sign].dtype.name in FLOAT8:
         return {"quant_method": "fp8"}
     raise CheckpointError(
@@ -164,6 +178,8 @@ def _layers(raw: TensorSource, settings: Mapping[str, Any]) -> list[Layer]:
         return list(fp8_layers(entries, settings))
     if method == "compressed-tensors" and settings.get("format") == NVFP4_FORMAT:
         return list(nvfp4_layers(entries))
+    if method == "mxfp4":
+        return list(mxfp4_layers(entries))
     if method == "compressed-tensors":
         return list(compressed_layers(raw, settings))
     if method == "bitsandbytes":

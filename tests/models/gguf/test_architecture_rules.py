@@ -24,7 +24,7 @@ from models.gguf.architecture_rules import (
     architecture_faults,
 )
 from models.gguf.hyperparameters import Hyperparameters
-from models.gguf.reader import GGUFTensor
+from models.gguf.reader import GGUFArray, GGUFTensor
 from quantize.architectures.registry import ARCHITECTURES
 
 SOURCES = os.environ.get("CORRAL_LLAMA_CPP_SOURCE")
@@ -78,7 +78,7 @@ def test_the_lists_are_those_of_the_sources() -> None:
 
 def test_every_family_that_is_quantized_has_its_rules() -> None:
     ours = {architecture.gguf_name for architecture in ARCHITECTURES if architecture.gguf_name}
-    others = HYBRID | RECURRENT
+    others = HYBRID | RECURRENT | {"gemma4"}  # the last one's heads have two sizes
     assert ours - LINEAR_ATTENTION - {GATED_WINDOWS} <= PLAIN_ATTENTION | LATENT_ATTENTION | others
 
 
@@ -125,6 +125,33 @@ def faults(architecture: str = "llama", rows: dict[str, int] | None = None, **ch
     shapes = {"blk.1.attn_q.weight": 64, "blk.1.attn_k.weight": 32, "blk.1.attn_v.weight": 32} | (rows or {})
     tensors = [GGUFTensor(name, (64, n), "F16", 0, 0) for name, n in shapes.items()]
     return list(architecture_faults(Hyperparameters(metadata, architecture), tensors))
+
+
+TWO_KINDS: dict[str, Any] = {
+    "architecture": "gemma4",
+    "block_count": 4,
+    "attention__key_length": 32,
+    "attention__value_length": 32,
+    "attention__key_length_swa": 16,
+    "attention__value_length_swa": 16,
+    "attention__shared_kv_layers": 2,
+    "attention__sliding_window_pattern": GGUFArray("bool", 4, bytes([1, 0, 1, 0])),
+}
+
+
+def test_heads_of_two_sizes_and_shared_caches() -> None:
+    assert faults(**TWO_KINDS) == []
+    for change, fault in (
+        ({"attention__key_length": 31}, "attention.key_length is 31"),
+        ({"attention__value_length_swa": 8}, "of values 8"),
+        ({"rope__dimension_count_swa": 32}, "rope.dimension_count_swa is 32"),
+        ({"attention__shared_kv_layers": 3}, "leaves 1 layers"),
+        ({"attention__shared_kv_layers": 1}, "layers 1 and 2 of another kind than layer 3"),
+    ):
+        assert any(fault in found for found in faults(**TWO_KINDS | change)), fault
+    assert faults("gemma3n", {}, block_count=30) == []
+    period = faults("gemma3n", {}, block_count=30, attention__sliding_window_pattern=3)
+    assert any("layers 18 and 19" in found for found in period)
 
 
 def test_a_good_header_has_none() -> None:

@@ -192,6 +192,41 @@ def _jina_layer(prefix: str, *, code: bool) -> dict[str, Shape]:
     return shapes
 
 
+def neobert(architecture: str) -> Callable[[], tuple[Config, dict[str, Shape]]]:
+    """Return config.json and tensors of NeoBERT, bare or below a classifier."""
+
+    def made() -> tuple[Config, dict[str, Shape]]:
+        config: Config = {
+            "architectures": [architecture],
+            "model_type": "neobert",
+            **{key: BERT[key] for key in ("hidden_size", "num_hidden_layers", "num_attention_heads")},
+            "intermediate_size": 768,
+            "max_length": 512,
+            "norm_eps": 1e-6,
+            "vocab_size": N_TOKENS,
+            "pad_token_id": 0,
+        }
+        shapes: dict[str, Shape] = {"encoder.weight": (N_TOKENS, 256), "layer_norm.weight": (256,)}
+        for layer in range(2):
+            prefix = f"transformer_encoder.{layer}"
+            shapes |= linear(f"{prefix}.qkv", 768, 256) | linear(f"{prefix}.wo", 256, 256)
+            shapes |= linear(f"{prefix}.ffn.w12", 1024, 256) | linear(f"{prefix}.ffn.w3", 256, 512)
+            shapes |= {f"{prefix}.{name}.weight": (256,) for name in ("attention_norm", "ffn_norm")}
+        if architecture == "NeoBERT":
+            return config, shapes
+        shapes = {f"model.{name}": shape for name, shape in shapes.items()}
+        if architecture == "NeoBERTLMHead":
+            return config, shapes | linear("decoder", N_TOKENS, 256, bias=True)
+        config["id2label"] = {"0": "no", "1": "yes", "2": "perhaps"}
+        return config, {
+            **shapes,
+            **linear("dense", 256, 256, bias=True),
+            **linear("classifier", 3, 256, bias=True),
+        }
+
+    return made
+
+
 def linear(name: str, rows: int, columns: int, *, bias: bool = False) -> dict[str, Shape]:
     shapes: dict[str, Shape] = {f"{name}.weight": (rows, columns)}
     return {**shapes, f"{name}.bias": (rows,)} if bias else shapes

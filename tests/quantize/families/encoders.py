@@ -9,6 +9,7 @@ from typing import Any
 
 from tests.pico import write_json
 from tests.pico_encoder_tokenizers import make_roberta, write_xlm_json, write_xlm_model
+from tests.quantize.families import neobert_reference
 from tests.quantize.families.encoder_checkpoints import (
     BERT,
     GATED,
@@ -18,6 +19,7 @@ from tests.quantize.families.encoder_checkpoints import (
     as_in_old_checkpoints,
     jina,
     jina_reranker_v2,
+    neobert,
     nomic,
     with_head,
     without_tied,
@@ -31,6 +33,15 @@ POOLER = "the converter drops BERT's pooler, without which a classifier's scores
 LARGER = "with the pooler there are more parameters"
 SPACES = "the converter takes clean_up_tokenization_spaces for it; we look at what the file does to spaces"
 NAMED = "the converter needs a tokenizer.json for names, we look them up in any vocabulary"
+NO_PIECES = (
+    "the converter takes CamemBERT for a BERT of words' pieces; it is RoBERTa with a unigram vocabulary"
+)
+SIDE_BY_SIDE = (
+    "each head's q, k and v are side by side in NeoBERT; the converter leaves them so, llama.cpp doesn't"
+)
+NO_CLASSIFIER = "llama.cpp has no classifier of EuroBERT, whose pooling this would be"
+GUESSING = "the head that guesses masked tokens makes no vector; the converter keeps a part of it"
+LAYER_NORMS = "ModernBERT has layer norms, whose epsilon is the other key"
 TOLERANCE = 2e-2  # ggml's GELU comes from a table of F16
 
 
@@ -105,7 +116,108 @@ def gated_t5(name: str, prefix: str) -> Family:
     )
 
 
+REORDERED = {f"tensor blk.{layer}.attn_qkv.weight": SIDE_BY_SIDE for layer in range(2)}
+MODERN = {
+    "hidden_size": 256,
+    "intermediate_size": 256,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 4,
+    "vocab_size": 410,
+    "max_position_embeddings": 512,
+    "local_attention": 16,
+    "pad_token_id": 406,
+    "bos_token_id": 406,
+    "cls_token_id": 406,
+    "eos_token_id": 408,
+    "sep_token_id": 408,
+}
+EURO = {key: value for key, value in MODERN.items() if not key.startswith(("local", "cls", "sep"))}
+EURO |= {"num_hidden_layers": 2, "num_key_value_heads": 2}
+
 FAMILIES: tuple[Family, ...] = (
+    Family(
+        "distilbert",
+        "DistilBertForMaskedLM",
+        make(
+            "DistilBertForMaskedLM",
+            "DistilBertConfig",
+            dim=256,
+            hidden_dim=512,
+            n_layers=2,
+            n_heads=4,
+            vocab_size=BERT["vocab_size"],
+            max_position_embeddings=512,
+        ),
+        "wordpiece",
+        edit=sentence_transformers("mean_tokens"),
+        kind="encoder",
+        pre=BERT_PRE,
+        tolerance=TOLERANCE,
+    ),
+    Family(
+        "modern-bert",
+        "ModernBertForMaskedLM",
+        make("ModernBertForMaskedLM", "ModernBertConfig", **MODERN),
+        tensors=lambda shapes: {name: shape for name, shape in shapes.items() if name != "decoder.bias"},
+        exceptions={
+            "modern-bert.attention.layer_norm_rms_epsilon": LAYER_NORMS,
+            **dict.fromkeys(("tensor cls.weight", "tensor cls.norm.weight", "general.size_label"), GUESSING),
+        },
+        edit=sentence_transformers("cls_token"),
+        config={"layer_norm_eps": 1e-5, "global_attn_every_n_layers": 3},
+        kind="encoder",
+        tolerance=TOLERANCE,
+    ),
+    Family(
+        "modern-bert-reranker",
+        "ModernBertForSequenceClassification",
+        make(
+            "ModernBertForSequenceClassification",
+            "ModernBertConfig",
+            **MODERN,
+            id2label={0: "LABEL_0"},
+            classifier_pooling="mean",
+            hidden_activation="silu",
+        ),
+        exceptions={"modern-bert.attention.layer_norm_rms_epsilon": LAYER_NORMS},
+        config={"layer_norm_eps": 1e-5, "global_attn_every_n_layers": 3},
+        kind="encoder",
+        tolerance=TOLERANCE,
+    ),
+    Family(
+        "neobert",
+        "NeoBERT",
+        shapes=neobert("NeoBERT"),
+        exceptions=REORDERED,
+        reference=neobert_reference.record,
+        tokenizer="wordpiece",
+        kind="encoder",
+        pre=BERT_PRE,
+        tolerance=TOLERANCE,
+    ),
+    Family(
+        "neobert-classifier",
+        "NeoBERTForSequenceClassification",
+        shapes=neobert("NeoBERTForSequenceClassification"),
+        exceptions=REORDERED,
+        reference=neobert_reference.record,
+        tokenizer="wordpiece",
+        kind="encoder",
+        pre=BERT_PRE,
+        tolerance=TOLERANCE,
+    ),
+    Family(
+        "eurobert",
+        "EuroBertModel",
+        make("EuroBertModel", "EuroBertConfig", **EURO, classifier_pooling="mean"),
+        exceptions={
+            "eurobert.classifier.pooling_type": NO_CLASSIFIER,
+            "tokenizer.ggml.mask_token_id": "an id beyond the embedding is left out",
+        },
+        edit=sentence_transformers("mean_tokens"),
+        kind="encoder",
+        tolerance=TOLERANCE,
+    ),
     Family(
         "bert",
         "BertModel",

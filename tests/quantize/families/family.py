@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 Tokenizer = Literal["bpe", "spm", "unigram", "wordpiece"]
@@ -51,6 +52,9 @@ class Family:
     """A change from the tensors that transformers saves to those of the Hub's checkpoints."""
     edit: Callable[[Any], None] | None = None
     """A change of the written folder (a Path): tokenizer files."""
+    reference: Callable[[Path], dict[str, Any]] | None = None
+    """A function that computes the golden record of a folder, where transformers doesn't know the model and
+    the converter's file is wrong."""
     kind: Kind = "decoder"
     dtype: Literal["F32", "F16", "BF16"] = "F32"
     embedding_scale: float = 1.0

@@ -44,10 +44,12 @@ of theirs.
 """
 QUANTIZED = """## Quantized checkpoints
 
-GPTQ, AWQ, FP8, NVFP4, compressed-tensors, bitsandbytes (4 and 8 bits), HQQ and BitNet are read as the
+GPTQ, AWQ, FP8, NVFP4, MXFP4, compressed-tensors, bitsandbytes (4 and 8 bits), HQQ and BitNet are read as the
 weights they mean, in F32. Where llama.cpp's converter reads a form, `tests/quantize/checkpoint` compares with
 it. We differ from it on purpose in these:
 
+- Experts in MXFP4 stay as they are, bit by bit, in a file of the type MXFP4_MOE; in files of other types
+  they have that type. The converter keeps them in every file.
 - Zeros of GPTQ (before `gptq_v2`) are stored less one, and the one was subtracted from whole 32-bit words. So
   it is added to whole words, with carry, as GPTQModel does when it loads them. The converter adds it to each
   zero by itself: a zero of 0 becomes 16, and its neighbour is one off. It doesn't read 3 bits.
@@ -85,6 +87,8 @@ llama.cpp's converter, or from transformers:
 - A Refact's norms subtract the mean, which llama.cpp's `refact` leaves out, so that answers differ a little.
 - The matrices of a BitNet are written as the ternary numbers that its class computes with. A packed one has
   them already; the converter rounds these once more, to another scale.
+- gpt-oss's published files say `truncate` false for YaRN's ramp, which llama.cpp rounds to whole numbers
+  as other models do; it has no key for it.
 - A DeepSeek whose `n_routed_experts` is null has no experts, and `n_shared_experts` none that are always
   used: the makers' own class says so, transformers' refuses it.
 """

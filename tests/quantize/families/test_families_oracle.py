@@ -38,9 +38,7 @@ def test_the_converter_still_says_so(family: Family, tmp_path: Path) -> None:
         "config": config,
         "tensors": tensors,
         "converter": pack(converted),
-        "decoded": computed_by_transformers(family, directory)
-        if family.model is not None
-        else {"by": "llama.cpp", **by_llama_cpp(family, tmp_path / "converted.f32.gguf")},
+        "decoded": computed(family, directory, tmp_path / "converted.f32.gguf"),
     }
     if os.environ.get("CORRAL_WRITE_GOLDEN"):
         write_golden(family, found)
@@ -48,6 +46,15 @@ def test_the_converter_still_says_so(family: Family, tmp_path: Path) -> None:
     for part in ("config", "tensors", "converter"):
         assert json.loads(json.dumps(found[part])) == golden[part]
     assert found["decoded"]["tokens"] == golden["decoded"]["tokens"]
+
+
+def computed(family: Family, directory: Path, converted: Path) -> dict[str, Any]:
+    """Return the record of the family's reference, of transformers, or of llama.cpp with `converted`."""
+    if family.reference is not None:
+        return family.reference(directory)
+    if family.model is not None:
+        return computed_by_transformers(family, directory)
+    return {"by": "llama.cpp", **by_llama_cpp(family, converted)}
 
 
 def described(family: Family, saved: Path) -> tuple[Config, Tensors]:

@@ -53,3 +53,10 @@ def test_what_the_moe_of_llama_cpp_cannot_do() -> None:
         keys_of("PhiMoEForCausalLM", **LONG, **MOE, rope_scaling=scaling)
     with pytest.raises(CheckpointError, match="needs both biases"):
         of("PhiMoEForCausalLM", attention_bias=True)
+
+
+def test_the_text_of_phi4_with_vision() -> None:
+    model = of("Phi4ForCausalLMV")
+    for name in ("model.vision_tower.vision_tower.vision_model.head.probe", "model.mm_projector.0.weight"):
+        assert model.tensor_name(name) is None
+    assert model.tensor_name("model.norm.weight") == "model.norm.weight"
