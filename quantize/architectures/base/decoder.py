@@ -86,9 +86,6 @@ class Decoder(Architecture):
     own_head_dim: ClassVar[bool] = False
     """True if llama.cpp lets heads be of another size than the embedding's share."""
 
-    needless_parts: ClassVar[tuple[str, ...]] = ()
-    """The beginnings of the names of tensors that aren't the text model's: a vision tower, a projector."""
-
     may_predict_further: ClassVar[bool] = False
     """True if checkpoints may have layers behind the last one, which predict further tokens; none is kept."""
 
@@ -207,10 +204,10 @@ class Decoder(Architecture):
     def is_needless(self, name: str) -> bool:
         """Tell whether no one needs a tensor.
 
-        These are a tied output matrix for which llama.cpp has no place, `needless_parts`, and layers that
-        predict further tokens.
+        These are a tied output matrix for which llama.cpp has no place, and layers that predict further
+        tokens.
         """
-        if name in self.tied_names or name.removeprefix("model.").startswith(self.needless_parts):
+        if name in self.tied_names:
             return True
         layer = LAYER.match(name) if self.may_predict_further else None
         further = layer is not None and int(layer[1]) >= self.hyperparameters.n_layer

@@ -339,20 +339,6 @@ class Plus:
 
 
 @dataclass(frozen=True)
-class Times:
-    """Each number times a constant, in F32."""
-
-    constant: float
-    row_step: int = 1
-
-    def source_shapes(self, shape: Shape) -> tuple[Shape, ...]:
-        return (shape,)
-
-    def read(self, source: TensorSource, names: Sequence[str], start: int, stop: int) -> Rows:
-        return source.rows(names[0], start, stop).astype(np.float32) * np.float32(self.constant)
-
-
-@dataclass(frozen=True)
 class Reshaped:
     """The numbers of a tensor of the shape `of`, in their order, as rows of `width`.
 

@@ -40,6 +40,7 @@ class Chameleon(LlamaLike):
         "ChameleonForConditionalGeneration",
         "ChameleonForCausalLM",
     )
+    ignored_prefixes = ("vqmodel.",)
     defaults: ClassVar[dict[str, int]] = {
         "vocab_size": 65536,
         "hidden_size": 4096,
@@ -64,10 +65,6 @@ class Chameleon(LlamaLike):
                 f"config.json has vocab_size {self.vocabulary_size}; llama.cpp's `chameleon` has tokens of "
                 f"images up to {LAST_IMAGE_TOKEN}"
             )
-
-    def is_needless(self, name: str) -> bool:
-        """Tell whether no one needs a tensor: that of the images' tokenizer."""
-        return name.removeprefix("model.").startswith("vqmodel.") or super().is_needless(name)
 
     def metadata(self) -> Metadata:
         swin = self.config.optional_flag("swin_norm", False)

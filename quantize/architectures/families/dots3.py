@@ -6,42 +6,25 @@ Each head of attention has a gate; the part of a key that is rotated has a norm 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
-
-import numpy as np
 
 from models.errors import CheckpointError
 from quantize.architectures.base.config import ModelConfig
 from quantize.architectures.base.rope import Rope
 from quantize.architectures.base.rules import TensorRule, linear_rules, norm_rules
-from quantize.architectures.base.transform import Shape
+from quantize.architectures.base.transform import Scale
 from quantize.architectures.families.deepseek2 import HeadPart
 from quantize.architectures.families.deepseek32 import IndexedAttention
 from quantize.architectures.families.glm import missing_token_metadata
 from quantize.architectures.families.glm5 import ROUTING
-from quantize.checkpoint.source import Rows, TensorSource
 from quantize.gguf.header import Metadata, ValueType, array, float32, uint32
 from quantize.vocabulary.vocabulary import Vocabulary
 
 SLIDING = "sliding_attention"
 KINDS = ("full_attention", "indexed_attention", SLIDING)
 HEADWISE = ("attention_gate_type", "swa_attention_gate_type")
-
-
-@dataclass(frozen=True)
-class Rescaled:
-    """A norm's scale times a constant, in F32: what is multiplied behind the norm otherwise."""
-
-    factor: float
-    row_step: int = 1
-
-    def source_shapes(self, shape: Shape) -> tuple[Shape, ...]:
-        return (shape,)
-
-    def read(self, source: TensorSource, names: Sequence[str], start: int, stop: int) -> Rows:
-        return source.rows(names[0], start, stop).astype(np.float32) * np.float32(self.factor)
 
 
 @dataclass(frozen=True)
@@ -97,7 +80,7 @@ class Dots3Note(IndexedAttention):
 
     default_routing: ClassVar[Mapping[str, Any]] = {**ROUTING, "routed_scaling_factor": 1.0}
     default_epsilon = 1e-5
-    needless_parts = ("vision_encoder.", "audio_encoder.", "mtp.")
+    ignored_prefixes = ("vision_encoder.", "audio_encoder.", "mtp.")
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config.with_section("text_config").with_aliases(self.aliases))
@@ -218,10 +201,10 @@ class Dots3Note(IndexedAttention):
     def _heads(self, target: str) -> Heads:
         return self.window_heads if self.sliding[int(target.removeprefix("blk."))] else self.full_heads
 
-    def _scale(self, latent: int) -> Rescaled | None:
+    def _scale(self, latent: int) -> Scale | None:
         """Return the transform of a latent vector's norm, behind which the vector is scaled."""
         scales = self.config.flag("apply_mla_qkv_lora_rescale", True)
-        return Rescaled(math.sqrt(self.hyperparameters.n_embd / latent)) if scales else None
+        return Scale(math.sqrt(self.hyperparameters.n_embd / latent)) if scales else None
 
     def vocabulary_metadata(self, vocabulary: Vocabulary) -> Metadata:
         return missing_token_metadata(vocabulary, {"eot": "<|endofassistant|>"})

@@ -116,7 +116,7 @@ class Exaone4(HeadNorms):
     has_rope_factors = True
     head_dim_keys: ClassVar[HeadDimKeys] = "configured"
     sections: ClassVar[tuple[str, ...]] = ("text_config",)
-    ignored_prefixes: ClassVar[tuple[str, ...]] = SEEING_AND_HEARING
+    ignored_prefixes: ClassVar[tuple[str, ...]] = (*SEEING_AND_HEARING, "mtp.")
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)
@@ -178,10 +178,6 @@ class Exaone4(HeadNorms):
         if found is not None and self.n_further:
             name = f"model.layers.{int(found[1]) + self.n_main}.{name[found.end() :]}"
         return super().usual_name(name)
-
-    def is_needless(self, name: str) -> bool:
-        """Tell whether no one needs a tensor: that of a layer which config.json doesn't count."""
-        return name.startswith("mtp.") or super().is_needless(name)
 
 
 class ExaoneMoe(Exaone4):

@@ -26,6 +26,7 @@ class Gemma3(Gemma2):
 
     gguf_name = "gemma3"
     huggingface_names: ClassVar[tuple[str, ...]] = ("Gemma3ForCausalLM", "Gemma3ForConditionalGeneration")
+    ignored_prefixes = VISION
     defaults: ClassVar[dict[str, int]] = {
         "vocab_size": 262208,
         "hidden_size": 2304,
@@ -70,10 +71,6 @@ class Gemma3(Gemma2):
         said = section.first(["rope_theta"]) is not None
         theta = default if said else self.config.number(name, default)
         return Rope.of_section(section, self.config, theta)
-
-    def is_needless(self, name: str) -> bool:
-        """Tell whether no one needs a tensor: that of a vision tower."""
-        return name.removeprefix("model.").startswith(VISION) or super().is_needless(name)
 
     def metadata(self) -> Metadata:
         prefix, n_layer = self.gguf_name, self.hyperparameters.n_layer

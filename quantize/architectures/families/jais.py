@@ -7,7 +7,7 @@ from typing import ClassVar, Final
 
 from quantize.architectures.base.config import ModelConfig
 from quantize.architectures.base.rules import TensorRule, norm_rules
-from quantize.architectures.base.transform import Times, Transpose
+from quantize.architectures.base.transform import Scale, Transpose
 from quantize.architectures.families.gpt2 import GPT2
 from quantize.gguf.header import Metadata, float32
 
@@ -50,10 +50,10 @@ class Jais(GPT2):
 
     def tensor_rules(self) -> Sequence[TensorRule]:
         h, (embedding, head) = self.hyperparameters, self._outer_names
-        matrix, scaled = (self.vocabulary_size, h.n_embd), Times(self._logit_scale)
+        matrix, scaled = (self.vocabulary_size, h.n_embd), Scale(self._logit_scale)
         tied = (TensorRule("output.weight", (embedding,), matrix, scaled),) if self.is_tied else ()
         rules = [
-            TensorRule("token_embd.weight", (embedding,), matrix, Times(self._embedding_scale)),
+            TensorRule("token_embd.weight", (embedding,), matrix, Scale(self._embedding_scale)),
             *norm_rules("output_norm", "transformer.ln_f", h.n_embd, bias=True),
             TensorRule("output.weight", (head,), matrix, scaled, others=tied),
         ]

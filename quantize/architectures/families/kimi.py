@@ -16,7 +16,7 @@ class Kimi(Deepseek3):
         "KimiK25ForConditionalGeneration",
         "Kimi_K25ForConditionalGeneration",
     )
-    needless_parts = ("vision_tower.", "multi_modal_projector.", "mm_projector.")
+    ignored_prefixes = ("vision_tower.", "multi_modal_projector.", "mm_projector.")
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config.with_section("text_config").with_aliases(self.aliases))

@@ -18,6 +18,7 @@ class Mellum(Qwen3Moe):
 
     gguf_name = "mellum"
     huggingface_names: ClassVar[tuple[str, ...]] = ("MellumForCausalLM",)
+    ignored_prefixes = (*Qwen3Moe.ignored_prefixes, "mtp.")
     defaults: ClassVar[dict[str, int]] = {
         "vocab_size": 98304,
         "hidden_size": 2304,
@@ -52,10 +53,6 @@ class Mellum(Qwen3Moe):
         """Return the settings of layers without a window, and set `local`, those of the others."""
         full, self.local = Rope.of_layer_types(self.config, self.default_theta, DEFAULT_THETA)
         return full
-
-    def is_needless(self, name: str) -> bool:
-        """Tell whether no one needs a tensor: that of the layer which predicts further tokens."""
-        return name.startswith("mtp.") or super().is_needless(name)
 
     def metadata(self) -> Metadata:
         prefix, keys, n_layer = self.gguf_name, super().metadata(), self.hyperparameters.n_layer

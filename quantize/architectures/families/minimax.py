@@ -124,7 +124,7 @@ class MiniMaxM3(MiniMaxM2):
     }
     activations: ClassVar[tuple[str, ...]] = ("silu", "swigluoai")
     renames: ClassVar[tuple[tuple[str, str], ...]] = ()
-    needless_parts = ("vision_tower.", "multi_modal_projector.", "patch_merge_mlp.")
+    ignored_prefixes = ("vision_tower.", "multi_modal_projector.", "patch_merge_mlp.")
     index_names: ClassVar[dict[str, tuple[str, str, int]]] = {
         "head_count": ("sparse_num_index_heads", "index_n_heads", 4),
         "key_length": ("sparse_index_dim", "index_head_dim", 128),

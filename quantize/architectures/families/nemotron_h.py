@@ -41,6 +41,7 @@ class NemotronH(Decoder):
 
     gguf_name = "nemotron_h"
     huggingface_names: ClassVar[tuple[str, ...]] = ("NemotronHForCausalLM",)
+    ignored_prefixes = ("mtp.",)
     reads_back = False
     defaults: ClassVar[dict[str, int]] = {
         "vocab_size": 131072,
@@ -156,10 +157,6 @@ class NemotronH(Decoder):
     def latent(self) -> int | None:
         """The width to which experts' inputs are narrowed; None for the embedding's."""
         return self.config.optional_size("moe_latent_size")
-
-    def is_needless(self, name: str) -> bool:
-        """Tell whether no one needs a tensor: that of a head that predicts further tokens."""
-        return name.startswith("mtp.") or super().is_needless(name)
 
     def metadata(self) -> Metadata:
         prefix, h = self.gguf_name, self.hyperparameters

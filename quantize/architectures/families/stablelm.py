@@ -44,6 +44,7 @@ class StableLM(Decoder):
         "StableLMEpochForCausalLM",
         "LlavaStableLMEpochForCausalLM",
     )
+    ignored_prefixes = VISION
     defaults: ClassVar[dict[str, int]] = {
         "vocab_size": 50304,
         "hidden_size": 2560,
@@ -60,10 +61,6 @@ class StableLM(Decoder):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)
         self.is_parallel = config.flag("use_parallel_residual", False)
-
-    def is_needless(self, name: str) -> bool:
-        """Tell whether no one needs a tensor: that of a vision tower."""
-        return name.removeprefix("model.").startswith(VISION) or super().is_needless(name)
 
     def metadata(self) -> Metadata:
         prefix = self.gguf_name

@@ -60,7 +60,7 @@ class Step35(Decoder):
     has_rope_factors = True
     needs_output = True
     may_predict_further = True
-    needless_parts = ("vision_model.", "vit_large_projector.", "multi_modal_projector.")
+    ignored_prefixes = ("vision_model.", "vit_large_projector.", "multi_modal_projector.")
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config.with_section("text_config").with_aliases(self.aliases))

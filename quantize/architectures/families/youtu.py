@@ -29,7 +29,7 @@ class Youtu(Deepseek2):
     }
     aliases: ClassVar[dict[str, str]] = {}
     default_tied = True
-    needless_parts = ("siglip2.", "merger.")
+    ignored_prefixes = ("siglip2.", "merger.")
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config.with_section("text_config"))
