@@ -52,7 +52,8 @@ def _vectors(weights: dict[str, Array], config: dict[str, Any], tokens: list[int
 
 
 def _norm(x: Array, weight: Array, epsilon: float) -> Array:
-    return x / np.sqrt((x * x).mean(-1, keepdims=True) + epsilon) * weight
+    normed: Array = x / np.sqrt((x * x).mean(-1, keepdims=True) + epsilon) * weight
+    return normed
 
 
 def _attention(x: Array, part: dict[str, Array], n_head: int) -> Array:

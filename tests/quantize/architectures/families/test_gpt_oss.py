@@ -13,7 +13,8 @@ NAME = "GptOssForCausalLM"
 
 
 def test_without_rotary_settings_they_are_yarns() -> None:
-    for fields in ({}, {"rope_scaling": None}, {"rope_scaling": {}, "rope_parameters": None}):
+    silent: list[dict[str, Any]] = [{}, {"rope_scaling": None}, {"rope_scaling": {}, "rope_parameters": None}]
+    for fields in silent:
         keys = keys_of(NAME, **fields)
         assert keys["gpt-oss.rope.scaling.factor"] == 32.0
         assert keys["gpt-oss.rope.scaling.original_context_length"] == 4096
