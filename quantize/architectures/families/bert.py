@@ -123,11 +123,12 @@ class Roberta(Bert):
 
 
 class XLMRoberta(Roberta):
-    """XLMRobertaModel, and bge's and Jina's rerankers."""
+    """XLMRobertaModel, bge's and Jina's rerankers, and CamemBERT, which the converter takes for a BERT."""
 
     huggingface_names: ClassVar[tuple[str, ...]] = (
         "XLMRobertaModel",
         "XLMRobertaForSequenceClassification",
+        "CamembertModel",
     )
     defaults: ClassVar[Mapping[str, int]] = Bert.defaults
 
@@ -149,9 +150,3 @@ class XLMRoberta(Roberta):
         if layer is not None and layer[2] in FLASH_NAMES:
             name = f"encoder.layer.{layer[1]}.{FLASH_NAMES[layer[2]]}.{layer[3]}"
         return super().usual_name(name)
-
-
-class Camembert(XLMRoberta):
-    """CamembertModel: RoBERTa's positions, and a unigram vocabulary. (The converter takes it for BERT.)"""
-
-    huggingface_names: ClassVar[tuple[str, ...]] = ("CamembertModel",)
