@@ -56,6 +56,9 @@ LLAMAS = _names(
 )
 """The architectures of Llama's cousins, a part of PLAIN_ATTENTION."""
 
+IMAGE_TOKENS_END = 8196
+"""Chameleon's tokens of images are those from 4 on and before this one."""
+
 DEFAULT_GATING = _names(
     """
     afmoe cohere2moe deepseek2 deepseek2-ocr glm-dsa glm4moe glm5-next hy_v3 laguna step35
@@ -138,8 +141,17 @@ def architecture_faults(keys: Hyperparameters, tensors: Sequence[GGUFTensor]) ->
         yield from _two_kinds_faults(keys)
     if keys.prefix in ("gemma3n", "gemma4"):
         yield from _shared_cache_faults(keys)
+    if keys.prefix == "chameleon":
+        yield from _image_token_faults(tensors)
     if keys.prefix == "jina-bert-v2":
         yield from _gated_feed_forward_faults(keys, tensors)
+
+
+def _image_token_faults(tensors: Sequence[GGUFTensor]) -> Iterator[str]:
+    """Yield a vocabulary that ends before the tokens of images, whose logits llama.cpp overwrites unseen."""
+    for tensor in tensors:
+        if tensor.name in ("token_embd.weight", "output.weight") and tensor.shape[-1] < IMAGE_TOKENS_END:
+            yield f"{tensor.name} has {tensor.shape[-1]} rows (from {IMAGE_TOKENS_END} on)"
 
 
 def _layer_faults(keys: Hyperparameters) -> Iterator[str]:

@@ -246,3 +246,9 @@ def test_sizes_of_linear_attention(fault: str, changes: dict[str, Any]) -> None:
     assert any(fault in found for found in faults(**DELTA_NET | changes))
     assert faults(**LATENT | {"architecture": "kimi-linear"}) == []
     assert faults("muse-glimmer", {"blk.1.attn_v.weight": 16}) != []
+
+
+@pytest.mark.parametrize("name", ["token_embd.weight", "output.weight"])
+def test_chameleons_vocabulary_has_the_tokens_of_images(name: str) -> None:
+    assert faults("chameleon", {name: 8196}) == []
+    assert faults("chameleon", {name: 8195}) == [f"{name} has 8195 rows (from 8196 on)"]
