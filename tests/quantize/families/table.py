@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from quantize.architectures.refused import REFUSED
+from quantize.architectures.registry import ARCHITECTURES
 from tests.quantize.families.all_families import ALL_FAMILIES
 from tests.quantize.families.checkpoint import read_golden
 from tests.quantize.families.family import Family
@@ -40,8 +42,20 @@ Tokenizer files are read as transformers reads them, where the converter does ot
 
 `tests/quantize/families` makes this page and holds it true; [CONTRIBUTING.md](../CONTRIBUTING.md) tells how
 to add a family. Not here are architectures that llama.cpp doesn't know, such as OPT: nothing could run a file
-of theirs.
+of theirs. Of models that see or hear, too, the text model is quantized.
 """
+NOT_YET = {
+    "CogVLMForCausalLM, XverseForCausalLM": "llama.cpp or its converter computes something else for them",
+    "Cohere2MoeForCausalLM, DeepseekV4ForCausalLM, Glm5NextForConditionalGeneration,"
+    " GraniteSwitchForCausalLM, KimiK3ForConditionalGeneration, MiMoV2ForCausalLM, Qwen4ExpForCausalLM": "not"
+    " done yet",
+    "Gemma3TextModel (EmbeddingGemma), Lfm2Model": "their vectors need layers from further folders",
+    "HYV4ForCausalLM": "llama.cpp computes something else than transformers",
+    "PLMForCausalLM": "llama.cpp ends its process when it serves two sequences of it",
+    "PlamoForCausalLM, Plamo2ForCausalLM, Plamo3ForCausalLM, Rwkv6ForCausalLM, Rwkv7ForCausalLM": "their"
+    " vocabularies aren't read here",
+}
+"""The names of llama.cpp's converter that are neither quantized nor refused, with reasons."""
 QUANTIZED = """## Quantized checkpoints
 
 GPTQ, AWQ, FP8, NVFP4, MXFP4, compressed-tensors, bitsandbytes (4 and 8 bits), HQQ and BitNet are read as the
@@ -108,7 +122,54 @@ def page() -> str:
     lines = ["| " + " | ".join(cells) + " |" for cells in (COLUMNS, ("---",) * len(COLUMNS), *rows)]
     notes = sorted({(key, why) for family in ALL_FAMILIES for key, why in family.exceptions.items()})
     exceptions = [f"- `{key}`: {why}" for key, why in notes] or ["None."]
-    return "\n".join([INTRODUCTION, *lines, "", "## Exceptions", "", *exceptions, "", READING, QUANTIZED])
+    return "\n".join(
+        [
+            INTRODUCTION,
+            *_names(),
+            "## Comparison",
+            "",
+            *lines,
+            "",
+            "## Exceptions",
+            "",
+            *exceptions,
+            "",
+            READING,
+            QUANTIZED,
+        ]
+    )
+
+
+def _names() -> list[str]:
+    """Return the names of config.json that are known, by file, and those that aren't, with reasons."""
+    by_file: dict[str, list[str]] = {}
+    for family in ARCHITECTURES:
+        by_file.setdefault(family.__module__.rsplit(".", 1)[1], []).extend(family.huggingface_names)
+    known = [name for names in by_file.values() for name in names]
+    kinds: dict[str, list[str]] = {}
+    for name, kind in REFUSED.items():
+        kinds.setdefault(kind, []).append(name)
+    return [
+        f"## {len(known)} names",
+        "",
+        f"The `architectures` of config.json that can be quantized, by the {len(by_file)} files of",
+        "`quantize/architectures/families/`:",
+        "",
+        *(f"- {file}: {_listed(names)}" for file, names in sorted(by_file.items())),
+        "",
+        "Refused by what they are:",
+        "",
+        *(f"- {kind}: {_listed(names)}" for kind, names in kinds.items()),
+        "",
+        "Not here:",
+        "",
+        *(f"- {names}: {why}" for names, why in NOT_YET.items()),
+        "",
+    ]
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
 
 
 def _row(family: Family) -> tuple[str, ...]:
