@@ -30,6 +30,7 @@ from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Literal, get_args
 from urllib.parse import urlsplit
@@ -52,6 +53,8 @@ Round = dict[Part, list[Constraint | None]]
 
 MAX_TOKENS = 64
 """A hostile form that compiles is followed for so many tokens, and a harmless answer has as many."""
+MAX_RETRIES = 20
+"""A question is sent at most so many times to a machine that has no time for it just then."""
 NEIGHBOUR_TOKENS = 400
 """One answer of the neighbour, who asks again at its end."""
 _FIELDS = {
@@ -118,13 +121,23 @@ def sorted_forms(n: int, seed: int) -> tuple[list[Constraint], list[Constraint]]
 
 
 def post(url: str, content: bytes) -> tuple[int, bytes]:
-    """Send a chat; return the status and the answer, also if that came before all was read."""
+    """Send a chat, again where the machine had no time for it; return the status and the answer."""
+    for _ in range(MAX_RETRIES):
+        status, answer, retry_after_s = post_once(url, content)
+        if status != HTTPStatus.TOO_MANY_REQUESTS:
+            break
+        time.sleep(retry_after_s)
+    return status, answer
+
+
+def post_once(url: str, content: bytes) -> tuple[int, bytes, float]:
+    """Send a chat; return the status, the answer, also if that came before all was read, and Retry-After."""
     connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=600)
     try:
         with suppress(BrokenPipeError, ConnectionResetError):
             connection.request("POST", "/v1/chat/completions", content, {"Content-Type": "application/json"})
         response = connection.getresponse()
-        return response.status, response.read()
+        return response.status, response.read(), float(response.getheader("Retry-After") or 0)
     finally:
         connection.close()
 
