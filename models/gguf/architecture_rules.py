@@ -136,6 +136,7 @@ def architecture_faults(keys: Hyperparameters, tensors: Sequence[GGUFTensor]) ->
         yield from _loop_faults(keys)
     if keys.prefix == "hrm_text":
         yield from _cycle_faults(keys)
+    yield from _section_faults(keys)
     yield from _state_space_faults(keys)
     if keys.prefix == "gemma4":
         yield from _two_kinds_faults(keys)
@@ -373,6 +374,14 @@ def _delta_net_faults(keys: Hyperparameters) -> Iterator[str]:
             f"{keys.name('ssm.inner_size')} is {keys.integer('ssm.inner_size')}, with {n_value} value heads "
             f"of {state} numbers and {n_key} key heads"
         )
-    sections = keys.per_layer("rope.dimension_sections")
-    if sections and (min(sections) < 0 or not sum(sections[:4])):
-        yield f"{keys.name('rope.dimension_sections')} is {sections}: it must have a positive sum"
+
+
+def _section_faults(keys: Hyperparameters) -> Iterator[str]:
+    """Yield what is wrong with the parts of a head that turn with time, height, width and nothing."""
+    value = keys.get("rope.dimension_sections")
+    if value is None:
+        return
+    numbers = [value] * 4 if isinstance(value, int) else keys.per_layer("rope.dimension_sections")[:4]
+    most = keys.key_length
+    if min(numbers, default=0) < 0 or not any(numbers[:3]) or sum(numbers) > most:
+        yield f"{keys.name('rope.dimension_sections')} is {numbers} (one of three positive, {most} in all)"

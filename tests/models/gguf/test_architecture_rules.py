@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import struct
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -252,3 +253,22 @@ def test_sizes_of_linear_attention(fault: str, changes: dict[str, Any]) -> None:
 def test_chameleons_vocabulary_has_the_tokens_of_images(name: str) -> None:
     assert faults("chameleon", {name: 8196}) == []
     assert faults("chameleon", {name: 8195}) == [f"{name} has 8195 rows (from 8196 on)"]
+
+
+@pytest.mark.parametrize("architecture", ["qwen2vl", "glm4", "qwen35"])
+@pytest.mark.parametrize(
+    ("sections", "is_right"),
+    [
+        (GGUFArray("i32", 4, struct.pack("<4i", 2, 3, 3, 0)), True),
+        (GGUFArray("i32", 4, struct.pack("<4i", 8, 8, 8, 8)), False),
+        (GGUFArray("i32", 4, struct.pack("<4i", 0, 0, 0, 4)), False),
+        (GGUFArray("i32", 4, struct.pack("<4i", 8, -1, 3, 0)), False),
+        (2, True),
+        (255, False),
+    ],
+)
+def test_the_sections_of_a_head_fit_it(architecture: str, sections: Any, is_right: bool) -> None:
+    found = [
+        fault for fault in faults(architecture, rope__dimension_sections=sections) if "sections" in fault
+    ]
+    assert (found == []) == is_right, found
