@@ -1,6 +1,7 @@
 """Files of every family equal those of llama.cpp's own `llama_model_quantize`.
 
-Its type rules look at names, experts, heads, and whether the embeddings are tied.
+A third of them is tried here, the others by `make thorough`. The type rules look at names, experts,
+heads, and whether the embeddings are tied.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ LONG = "deepseek2-lite"
 MULTIPLIED = "falcon-h1"
 """This family's matrices are multiplied in F32; llama.cpp's are F16 before they are quantized."""
 
+FURTHER = pytest.mark.thorough
+
 BY_NAME = {family.name: family for family in ALL_FAMILIES}
 
 
@@ -44,8 +47,10 @@ def written(family: Family, parent: Path) -> Path:
 @pytest.mark.parametrize(
     "family",
     [
-        pytest.param(family, id=str(family), marks=pytest.mark.thorough if family.name == LONG else ())
-        for family in ALL_FAMILIES
+        pytest.param(
+            family, id=str(family), marks=pytest.mark.thorough if at % 3 or family.name == LONG else ()
+        )
+        for at, family in enumerate(ALL_FAMILIES)
         if family.name != MULTIPLIED
     ],
 )
