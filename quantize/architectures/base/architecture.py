@@ -42,6 +42,9 @@ class Architecture(ABC):
     aliases: ClassVar[Mapping[str, str]] = {}
     """Other names of config.json's fields, which win over their own: transformers' `attribute_map`."""
 
+    never_null: ClassVar[tuple[str, ...]] = ()
+    """The fields whose null transformers' class refuses, and whose getters here would take it."""
+
     default_tied: ClassVar[bool | None] = None
     """`tie_word_embeddings` where config.json is silent; None for a family that doesn't look at it."""
 
@@ -76,6 +79,7 @@ class Architecture(ABC):
     def __init__(self, config: ModelConfig) -> None:
         """Read the configuration. Raises CheckpointError: a model that llama.cpp's family can't compute."""
         self.config = config
+        config.refuse_null(self.never_null)
 
     def with_tensors(self, names: Iterable[str]) -> Architecture:
         """Return the family of a checkpoint with such tensors: itself, unless they make further layers."""

@@ -38,6 +38,12 @@ class ModelConfig:
         """Return the first of `names` that config.json has, null or not; None where it has none."""
         return next((name for name in names if name in self._fields), None)
 
+    def refuse_null(self, names: Iterable[str]) -> None:
+        """Check that no field of `names` is null. Raises CheckpointError."""
+        for name in names:
+            if name in self._fields:
+                self._required(name, self._get(name))
+
     def has_other_than(self, names: Iterable[str]) -> bool:
         """True if there is a field, null or not, that isn't one of `names`."""
         return not set(self._fields) <= set(names)

@@ -6,7 +6,9 @@ Older files have `rope_theta` and `rope_scaling`, newer ones `rope_parameters` w
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -63,6 +65,13 @@ class Rope:
         return cls(kind.lower(), scaling.number("rope_theta", theta), scaling, original)
 
     @classmethod
+    def of_or_assumed(cls, config: ModelConfig, assumed: Mapping[str, Any], default_theta: float) -> Rope:
+        """Read either spelling, or take `assumed` where config.json has neither. Raises CheckpointError."""
+        if config.has("rope_parameters") or config.raw("rope_scaling"):
+            return cls.of(config, default_theta)
+        return cls.of_section(ModelConfig(assumed), config, default_theta)
+
+    @classmethod
     def of_layer_types(
         cls, config: ModelConfig, default_theta: float, local_theta: float
     ) -> tuple[Rope, Rope]:
@@ -79,6 +88,29 @@ class Rope:
         said = full.first(["rope_theta"]) is not None
         theta = default_theta if said else config.number("rope_theta", default_theta)
         return cls.of_section(full, config, theta), cls.of_section(local, config, local_theta)
+
+    @classmethod
+    def of_sections(cls, config: ModelConfig, default_theta: float, local_theta: float) -> tuple[Rope, Rope]:
+        """Read the settings as `of_layer_types`, for classes that look for them in these sections only.
+
+        `rope_scaling` is such a class's other name for `rope_parameters`, and replaces it.
+
+        Raises CheckpointError: no section for a type of layer, or YaRN without its original context.
+        """
+        nothing, given = ModelConfig({}), config.section("rope_parameters")
+        types = config.texts("layer_types") or LAYER_TYPES[:1]
+        found: list[Rope] = []
+        for kind, theta in zip(LAYER_TYPES, (default_theta, local_theta), strict=True):
+            section = given.section(kind) if given else None
+            if given and section is None and kind in types:
+                raise CheckpointError(
+                    f"config.json has rope_parameters without {kind}, which it has layers of; complete them"
+                )
+            rope = cls.of_section(section or nothing, config, theta)
+            if rope.kind == "yarn":
+                rope.parameters.size(ORIGINAL)
+            found.append(rope)
+        return found[0], found[1]
 
     def check_windows(self, local: Rope, gguf_name: str) -> None:
         """Check that layers with a window rotate like the others, but for a scaling.

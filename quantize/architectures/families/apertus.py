@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar, Final
 
-from quantize.architectures.base.config import ModelConfig
 from quantize.architectures.base.llama_like import HeadDimKeys
 from quantize.architectures.base.rope import Rope
 from quantize.architectures.families.llama import Llama
@@ -56,9 +55,7 @@ class Apertus(HeadNorms, Llama):
     rotates_neighbours = False
 
     def _read_rope(self) -> Rope:
-        if not self.config.has("rope_parameters") and not self.config.has("rope_scaling"):
-            return Rope.of_section(ModelConfig(ROPE), self.config, self.default_theta)
-        return super()._read_rope()
+        return Rope.of_or_assumed(self.config, ROPE, self.default_theta)
 
     @property
     def value_names(self) -> frozenset[str]:

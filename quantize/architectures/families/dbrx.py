@@ -56,17 +56,19 @@ class Dbrx(Decoder):
     huggingface_names: ClassVar[tuple[str, ...]] = ("DbrxForCausalLM",)
     defaults: ClassVar[dict[str, int]] = {
         "vocab_size": 32000,
-        "hidden_size": 2048,
-        "num_hidden_layers": 24,
-        "num_attention_heads": 16,
-        "max_position_embeddings": 2048,
+        "d_model": 2048,
+        "n_layers": 24,
+        "n_heads": 16,
+        "max_seq_len": 2048,
     }
-    aliases: ClassVar[dict[str, str]] = {
-        "d_model": "hidden_size",
-        "n_heads": "num_attention_heads",
-        "n_layers": "num_hidden_layers",
-        "max_seq_len": "max_position_embeddings",
+    own_names: ClassVar[dict[str, str]] = {
+        "hidden_size": "d_model",
+        "num_attention_heads": "n_heads",
+        "num_hidden_layers": "n_layers",
+        "max_position_embeddings": "max_seq_len",
     }
+    """The names of sizes that count where config.json has none under the usual ones."""
+
     base_prefix = "transformer."
     embedding_name = "transformer.wte"
     last_norm_name = "transformer.norm_f"
@@ -88,10 +90,11 @@ class Dbrx(Decoder):
         self.hyperparameters = dataclasses.replace(self.hyperparameters, n_expert=n_expert)
 
     def size(self, name: str) -> int:
-        """Return a size; that of the feed-forward is among the experts' own."""
+        """Return a size, under its usual name or this family's; the feed-forward's is among the experts'."""
         if name == "intermediate_size":
             return self.experts.size("ffn_hidden_size", 3584)
-        return super().size(name)
+        own = self.own_names.get(name, name)
+        return self.config.size(self.config.first([name]) or own, self.defaults.get(own))
 
     def _kv_heads(self, n_head: int) -> int:
         del n_head

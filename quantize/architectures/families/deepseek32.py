@@ -12,12 +12,14 @@ from quantize.architectures.families.deepseek2 import Deepseek3
 from quantize.gguf.header import Metadata, uint32
 
 SMALLEST_INDEX_HEAD = 64
+ROUTING_FIELDS = ("n_routed_experts", "n_shared_experts", "n_group", "topk_group", "norm_topk_prob")
 
 
 class IndexedAttention(Deepseek3):
     """Latent attention with an indexer, whose own small heads score the tokens before a query."""
 
     reads_layer_types = True
+    never_null: ClassVar[tuple[str, ...]] = (*ROUTING_FIELDS, "head_dim")
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)

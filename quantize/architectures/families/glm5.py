@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from models.errors import CheckpointError
 from quantize.architectures.base.config import ModelConfig
 from quantize.architectures.families.deepseek2 import Deepseek3
-from quantize.architectures.families.deepseek32 import IndexedAttention
+from quantize.architectures.families.deepseek32 import ROUTING_FIELDS, IndexedAttention
 from quantize.architectures.families.glm import missing_token_metadata
 from quantize.gguf.header import Metadata, ValueType, array
 from quantize.vocabulary.vocabulary import Vocabulary
@@ -52,6 +52,7 @@ class Glm4MoeLite(Deepseek3):
     aliases: ClassVar[Mapping[str, str]] = {**Deepseek3.aliases, "head_dim": "qk_rope_head_dim"}
     default_routing: ClassVar[Mapping[str, Any]] = {**ROUTING, "routed_scaling_factor": 1.8}
     default_epsilon = 1e-5
+    never_null: ClassVar[tuple[str, ...]] = ROUTING_FIELDS
     reads_layer_types = True
 
     def vocabulary_metadata(self, vocabulary: Vocabulary) -> Metadata:

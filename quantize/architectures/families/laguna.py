@@ -18,7 +18,7 @@ from quantize.architectures.base.moe import (
     plain_rules,
     router_rule,
 )
-from quantize.architectures.base.rope import LAYER_TYPES, Rope
+from quantize.architectures.base.rope import DEFAULT_THETA, Rope
 from quantize.architectures.base.rules import TensorRule, linear_rules, norm_rules
 from quantize.architectures.base.sliding_window import sliding_layers
 from quantize.gguf.header import Metadata, ValueType, array, boolean, float32, uint32
@@ -26,8 +26,8 @@ from quantize.gguf.header import Metadata, ValueType, array, boolean, float32, u
 SIGMOID = 2
 PERIOD = 4
 GATES = {"per-head": False, "per_head": False, "per-element": True, "per_element": True}
-ROTATION = {"full_attention": (500000.0, 0.5), "sliding_attention": (10000.0, 1.0)}
-"""The base of the rotation and the rotated share of a head where config.json has no rope_parameters."""
+ROTATION = (500000.0, 0.5)
+"""The base and the rotated share of a head in layers without a window, where config.json has no settings."""
 
 
 class Laguna(Decoder):
@@ -53,6 +53,8 @@ class Laguna(Decoder):
     default_epsilon = 1e-6
     own_head_dim = True
     null_kv_heads = False
+    never_null: ClassVar[tuple[str, ...]] = ("gating",)
+    aliases: ClassVar[dict[str, str]] = {"rope_scaling": "rope_parameters"}
     renames: ClassVar[tuple[tuple[str, str], ...]] = (
         ("mlp.gate.e_score_correction_bias", "mlp.experts.e_score_correction_bias"),
         ("mlp.shared_experts.", "mlp.shared_expert."),
@@ -81,20 +83,17 @@ class Laguna(Decoder):
 
     def _read_rope(self) -> Rope:
         """Return the settings of layers without a window, and set those of the others."""
-        config, nothing = self.config, ModelConfig({})
-        nested = config.section("rope_parameters") or nothing
-        full, local = (nested.section(kind) or nothing for kind in LAYER_TYPES)
-        assumed = ROTATION if nested.first(LAYER_TYPES) is None else dict.fromkeys(LAYER_TYPES, (1e4, 1.0))
-        self.share = full.number("partial_rotary_factor", assumed["full_attention"][1])
-        self.local_share = local.number("partial_rotary_factor", assumed["sliding_attention"][1])
-        local_rope = Rope.of_section(local, config, assumed["sliding_attention"][0])
+        assumed = (DEFAULT_THETA, 1.0) if self.config.has("rope_parameters") else ROTATION
+        rope, local_rope = Rope.of_sections(self.config, assumed[0], DEFAULT_THETA)
+        self.share = rope.parameters.number("partial_rotary_factor", assumed[1])
+        self.local_share = local_rope.parameters.number("partial_rotary_factor", 1.0)
         if local_rope.kind != "default":
             raise CheckpointError(
                 f"config.json has the rope_type {local_rope.kind!r} for sliding_attention; llama.cpp's "
                 "`laguna` doesn't scale the rotation there"
             )
         self.local_theta = local_rope.theta
-        return Rope.of_section(full, config, assumed["full_attention"][0])
+        return rope
 
     def _gates_elements(self, layer: int) -> bool:
         """Tell whether each number of a layer's attention has a gate of its own, and not each head."""

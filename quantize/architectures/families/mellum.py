@@ -36,7 +36,10 @@ class Mellum(Qwen3Moe):
     needs_output = True
     biases: ClassVar[dict[str, tuple[str, bool]]] = {}
     refused_flags: ClassVar[dict[str, str]] = {"attention_bias": "has no biases"}
-    aliases: ClassVar[dict[str, str]] = {"num_experts": "num_local_experts"}
+    aliases: ClassVar[dict[str, str]] = {
+        "num_local_experts": "num_experts",
+        "rope_scaling": "rope_parameters",
+    }
     default_normalizes = True
     head_dim_keys: ClassVar[HeadDimKeys] = "always"
 
@@ -51,7 +54,7 @@ class Mellum(Qwen3Moe):
 
     def _read_rope(self) -> Rope:
         """Return the settings of layers without a window, and set `local`, those of the others."""
-        full, self.local = Rope.of_layer_types(self.config, self.default_theta, DEFAULT_THETA)
+        full, self.local = Rope.of_sections(self.config, self.default_theta, DEFAULT_THETA)
         return full
 
     def metadata(self) -> Metadata:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from typing import ClassVar, Final
 
@@ -37,6 +38,7 @@ class MiniCPM3(Decoder):
     }
     default_epsilon = 1e-5
     default_tied = True
+    never_null: ClassVar[tuple[str, ...]] = ("scale_emb",)
     own_head_dim = True
 
     def __init__(self, config: ModelConfig) -> None:
@@ -48,8 +50,10 @@ class MiniCPM3(Decoder):
         self.hyperparameters = dataclasses.replace(
             h, n_head_kv=h.n_head, n_embd_head_k=self.plain_size + self.rotated, n_embd_head_v=self.value_size
         )
+        null = {"scale_depth": math.sqrt(h.n_layer), "dim_model_base": h.n_embd}
         for name, needed in NEEDED_SCALES.items():
-            if config.number(name, needed) != needed:
+            scale = config.optional_number(name, needed)
+            if (null[name] if scale is None else scale) != needed:
                 raise CheckpointError(
                     f"config.json has a {name} other than {needed:g}, which is what llama.cpp's "
                     f"`{self.gguf_name}` computes with"

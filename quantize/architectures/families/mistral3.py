@@ -27,6 +27,17 @@ ROPE: Final[dict[str, Any]] = {
 }
 """The rotary settings of a Ministral 3 where config.json is silent."""
 
+WITHOUT_SECTION: Final[dict[str, Any]] = {
+    "vocab_size": 131072,
+    "hidden_size": 5120,
+    "intermediate_size": 32768,
+    "num_hidden_layers": 40,
+    "head_dim": 128,
+    "rms_norm_eps": 1e-5,
+    "rope_theta": 1000000000.0,
+}
+"""The text model of a Mistral Small 3 whose config.json has no section for it."""
+
 TEXT_MODELS: Final = ("mistral", "ministral3")
 
 
@@ -62,10 +73,9 @@ class Ministral3(Mistral):
         return True
 
     def _read_rope(self) -> Rope:
-        said = self.config.has("rope_parameters") or self.config.has("rope_scaling")
-        if self.scales_queries and not said:
-            return Rope.of_section(ModelConfig(ROPE), self.config, self.default_theta)
-        return super()._read_rope()
+        if not self.scales_queries:
+            return super()._read_rope()
+        return Rope.of_or_assumed(self.config, ROPE, self.default_theta)
 
     def metadata(self) -> Metadata:
         keys, prefix = super().metadata(), self.gguf_name
@@ -87,17 +97,20 @@ class Mistral3(Ministral3):
 
     huggingface_names: ClassVar[tuple[str, ...]] = ("Mistral3ForConditionalGeneration",)
     defaults: ClassVar[dict[str, int]] = Mistral.defaults
+    default_epsilon = Mistral.default_epsilon
     default_tied = True
     ignored_prefixes: ClassVar[tuple[str, ...]] = SEEING_AND_HEARING
 
     def __init__(self, config: ModelConfig) -> None:
-        text = config.with_section("text_config")
-        self.kind = text.text("model_type", "mistral")
+        has_text = config.has("text_config")
+        text = config.with_section("text_config") if has_text else config.over(WITHOUT_SECTION)
+        self.kind = text.text("model_type", "mistral") if has_text else "mistral"
         if self.kind not in TEXT_MODELS:
             raise CheckpointError(
                 f"config.json has a text model {self.kind!r}; known are {' and '.join(TEXT_MODELS)}"
             )
-        super().__init__(text.over(Ministral3.defaults) if self.kind == "ministral3" else text)
+        of_kind = {**Ministral3.defaults, "rms_norm_eps": Ministral3.default_epsilon}
+        super().__init__(text.over(of_kind) if self.kind == "ministral3" else text)
 
     @property
     def scales_queries(self) -> bool:

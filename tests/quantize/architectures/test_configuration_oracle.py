@@ -85,7 +85,21 @@ DIFFERENCES: Mapping[tuple[str, str, str], str] = {
     },
     ("bailing-moe3", "topk_group", "null"): "all groups are used, which the class's type hint refuses",
     ("kimi-linear", "num_hidden_layers", "absent"): "the class finds its list of layers too short",
-    ("qwen3.5", "tie_word_embeddings", "null"): "the one outside of text_config counts, where there is one",
+    **{
+        (family, "tie_word_embeddings", "null"): "the one outside of text_config counts, where there is one"
+        for family in (
+            *("exaone4.5", "gemma3-vision", "gemma4", "glm4v-moe", "hunyuan-vl", "llama4", "llava"),
+            *("mistral3", "qwen3-vl-moe", "qwen3.5"),
+        )
+    },
+    **{
+        (family, "tie_word_embeddings", "absent"): "where the outer one is silent, text_config's counts"
+        for family in ("mistral3", "qwen3-vl-moe")
+    },
+    **{
+        ("internlm3", name, "absent"): "llama.cpp has each bias by itself, the class one code for all of them"
+        for name in ("attention_bias", "mlp_bias")
+    },
     ("mistral", "num_key_value_heads", "null"): "the class says what null is, and its type hint refuses it",
     ("mixtral", "num_key_value_heads", "null"): "the class says what null is, and its type hint refuses it",
     ("phi-moe", "num_key_value_heads", "null"): "the class says what null is, and its type hint refuses it",
@@ -103,36 +117,18 @@ DIFFERENCES: Mapping[tuple[str, str, str], str] = {
     ("phi-moe", "original_max_position_embeddings", "null"): "an outer null is refused for every family",
     ("gemma3", "rope_scaling", json.dumps(YARN)): "the class's rope_type default hides the older name, type",
     ("modern-bert", "rope_scaling", json.dumps(YARN)): "the class's rope_type default hides type, as above",
-    ("gemma3-vision", "tie_word_embeddings", "null"): "the one outside of text_config counts",
-    ("gemma4", "tie_word_embeddings", "null"): "the one outside of text_config counts",
-    ("qwen3-vl-moe", "tie_word_embeddings", "absent"): "where the outer one is silent, text_config's counts",
-    ("qwen3-vl-moe", "tie_word_embeddings", "null"): "the one outside of text_config counts",
     ("glm4-moe", "num_mtp_layers", "beside"): "the class takes this alias alone otherwise than all others",
-    ("exaone4.5", "tie_word_embeddings", "null"): "the one outside of text_config counts",
-    ("hunyuan-vl", "tie_word_embeddings", "null"): "the one outside of text_config counts",
     ("hunyuan-vl", "factor", "absent"): "alpha stretches the rotation, whether a factor is said or not",
     ("hunyuan-vl", "type", "null"): "null is refused, though rope_type says the kind, too",
     ("olmo3", "rope_scaling", json.dumps(YARN)): "the class's rope_type default hides the older name, type",
-    (
-        "iquestcoder",
-        "num_attention_heads",
-        "absent",
-    ): "the class divides the embedding by the heads, which may have a size of their own",
-    (
-        "internlm3",
-        "num_attention_heads",
-        "absent",
-    ): "the class divides the embedding by the heads, which may have a size of their own",
-    (
-        "jais2",
-        "num_attention_heads",
-        "absent",
-    ): "the class divides the embedding by the heads, which may have a size of their own",
-    (
-        "hrm-text",
-        "num_attention_heads",
-        "absent",
-    ): "the class divides the embedding by the heads, which may have a size of their own",
+    **{
+        (
+            family,
+            "num_attention_heads",
+            "absent",
+        ): "the class divides the embedding by the heads, which may have a size of their own"
+        for family in ("iquestcoder", "internlm3", "jais2", "hrm-text", "minicpm3")
+    },
     ("phi3", "original_max_position_embeddings", "absent"): "the class's default hides rope_parameters' own",
     ("gpt2", "n_positions", "absent"): "n_ctx, which old files say, too, counts before the default",
     ("deepseek", "n_routed_experts", "null"): "the makers' class: a model without experts",
@@ -229,7 +225,12 @@ def renamed(config: Config) -> Iterator[tuple[tuple[str, ...], str, Config]]:
     for alias, own in CONFIG_MAPPING[config["model_type"]].attribute_map.items():
         if own in config:
             yield (alias,), "alone", changed(config, (own,), ABSENT) | {alias: config[own]}
-            yield (alias,), "beside", changed(config, (own,), 2 * config[own]) | {alias: config[own]}
+            yield (alias,), "beside", changed(config, (own,), other_value(config[own])) | {alias: config[own]}
+
+
+def other_value(value: Any) -> Any:
+    """Return another value of a field's type."""
+    return not value if isinstance(value, bool) else 2 * value
 
 
 def is_meant(family: Family, path: tuple[str, ...], state: str, config: Config) -> bool:
@@ -239,6 +240,8 @@ def is_meant(family: Family, path: tuple[str, ...], state: str, config: Config) 
         for name, field, at in DIFFERENCES
     ):
         return True
+    if path == ("model_type",):
+        return True  # it names the class that is asked
     if path == ("partial_rotary_factor",) and state == "null":
         return True  # the class writes nothing then, and would read its default; test_decoder.py has it
     if family.name == "kimi-linear" and path[0] in ("rope_parameters", "rope_scaling"):

@@ -141,3 +141,15 @@ def test_what_llama_cpp_cannot_compute_is_refused(name: str, changes: dict[str, 
 
 def test_smollm3_may_list_the_layers_that_llama_cpp_assumes() -> None:
     assert family("SmolLM3ForCausalLM", no_rope_layers=[1, 1, 1, 0] * 2).gguf_name == "smollm3"
+
+
+def test_the_text_model_of_a_mistral3_has_its_kinds_defaults() -> None:
+    def keys(**fields: object) -> dict[str, object]:
+        model = architecture_of({"architectures": ["Mistral3ForConditionalGeneration"], **fields})
+        return {name.removeprefix("mistral3."): value.data for name, value in model.metadata().items()}
+
+    epsilon = "attention.layer_norm_rms_epsilon"
+    assert keys(model_type="mistral3")["embedding_length"] == 5120
+    assert keys()["rope.freq_base"] == 1e9
+    assert keys(text_config={"model_type": "mistral"})[epsilon] == pytest.approx(1e-6)
+    assert keys(text_config={"model_type": "ministral3"})[epsilon] == pytest.approx(1e-5)

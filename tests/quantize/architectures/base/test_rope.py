@@ -41,6 +41,37 @@ def test_yarn_takes_the_models_context_where_it_names_none() -> None:
     assert keys["llama.rope.scaling.original_context_length"].data == 4096
 
 
+def test_settings_are_assumed_where_there_are_none() -> None:
+    assumed = {"rope_type": "linear", "factor": 3.0, "rope_theta": 5.0}
+    silent: tuple[dict[str, Any], ...] = ({}, {"rope_scaling": {}}, {"rope_parameters": None})
+    for fields in silent:
+        found = Rope.of_or_assumed(ModelConfig(fields), assumed, 7.0)
+        assert (found.kind, found.theta) == ("linear", 5.0)
+    said: tuple[dict[str, Any], ...] = ({"rope_parameters": {}}, {"rope_scaling": {"rope_type": "default"}})
+    for fields in said:
+        found = Rope.of_or_assumed(ModelConfig(fields), assumed, 7.0)
+        assert (found.kind, found.theta) == ("default", 7.0)
+
+
+def test_sections_of_rotary_settings() -> None:
+    yarn = {"rope_type": "yarn", "factor": 2.0, "original_max_position_embeddings": 64}
+    windows = {"layer_types": ["full_attention", "sliding_attention"]}
+    local = {"rope_theta": 3.0}
+    both = {"full_attention": yarn, "sliding_attention": local}
+    full, window = Rope.of_sections(ModelConfig({**windows, "rope_parameters": both}), 7.0, 5.0)
+    assert (full.kind, full.theta, window.kind, window.theta) == ("yarn", 7.0, "default", 3.0)
+    full, window = Rope.of_sections(ModelConfig(windows), 7.0, 5.0)
+    assert (full.kind, full.theta, window.theta) == ("default", 7.0, 5.0)
+    unbounded = {"full_attention": {"rope_type": "yarn", "factor": 2.0}, "sliding_attention": local}
+    for settings, reason in (
+        ({"full_attention": yarn}, "without sliding_attention"),
+        (yarn, "without full_attention"),
+        (unbounded, "original_max_position_embeddings"),
+    ):
+        with pytest.raises(CheckpointError, match=reason):
+            Rope.of_sections(ModelConfig({**windows, "rope_parameters": settings}), 7.0, 5.0)
+
+
 def test_llama3_keeps_short_waves_and_slows_long_ones() -> None:
     factors = rope(rope_theta=500000.0, rope_scaling=LLAMA31).llama3_factors(128, 131072)
     assert factors is not None

@@ -67,6 +67,19 @@ def test_laguna_says_which_layers_have_a_window_unless_llama_cpp_assumes_them() 
     assert keys(LAGUNA)["rope.dimension_count"] == 64
 
 
+def test_a_minicpm3_base_that_is_null_is_the_embeddings_size() -> None:
+    small = {"hidden_size": 256, "num_attention_heads": 4, "num_key_value_heads": 4}
+    assert keys(MINICPM3, dim_model_base=None, **small) == keys(MINICPM3, **small)
+
+
+def test_lagunas_rotation_is_said_for_each_type_of_layer() -> None:
+    full = {"rope_type": "yarn", "factor": 2.0, "original_max_position_embeddings": 64}
+    said = keys(LAGUNA, rope_parameters={"full_attention": full})
+    assert said["rope.scaling.original_context_length"] == 64
+    assert keys(LAGUNA, rope_parameters=5, rope_scaling={"full_attention": full}) == said
+    assert keys(LAGUNA, rope_parameters={"full_attention": full}, rope_scaling=None) == keys(LAGUNA)
+
+
 @pytest.mark.parametrize(
     ("config", "changes", "reason"),
     [
@@ -91,10 +104,14 @@ def test_laguna_says_which_layers_have_a_window_unless_llama_cpp_assumes_them() 
         (LAGUNA, {"num_attention_heads_per_layer": [48, 48]}, "2 num_attention_heads_per_layer"),
         (LAGUNA, {"moe_router_logit_softcapping": 1.0}, "softcapping"),
         (LAGUNA, {"gating": "sideways"}, "gating 'sideways'"),
+        (LAGUNA, {"gating": None}, "gating null"),
         (M3, {"moe_layer_freq": [1, 1]}, "other layers"),
         (M3, {"swiglu_limit": 9.0}, "swiglu_limit"),
         (M3, {"shared_intermediate_size": 128}, "one size"),
         (MINICPM3, {"scale_emb": 1}, "scale_emb other than 12"),
+        (MINICPM3, {"scale_emb": None}, "scale_emb null"),
+        (MINICPM3, {"scale_depth": None}, "scale_depth other than 1.4"),
+        (MINICPM3, {"dim_model_base": None}, "dim_model_base other than 256"),
     ],
 )
 def test_what_llama_cpp_would_compute_otherwise_is_refused(

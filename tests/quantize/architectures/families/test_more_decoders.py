@@ -30,6 +30,18 @@ def opened(name: str, **changes: Any) -> Any:
     return architecture_of({"architectures": [name], **SIZES, **changes})
 
 
+def test_dbrx_sizes_under_the_usual_names_count_first() -> None:
+    own = {"d_model": 128, "n_layers": 8, "n_heads": 8, "max_seq_len": 512}
+    usual = opened("DbrxForCausalLM", **own).hyperparameters
+    assert (usual.n_embd, usual.n_layer, usual.n_head) == (64, 4, 4)
+    named = architecture_of({"architectures": ["DbrxForCausalLM"], **own})
+    assert (named.hyperparameters.n_embd, named.hyperparameters.n_layer, named.context_length) == (
+        128,
+        8,
+        512,
+    )
+
+
 @pytest.mark.parametrize(
     ("name", "changes", "reason"),
     [
