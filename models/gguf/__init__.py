@@ -2,6 +2,8 @@
 
 adapter_info.py        `read_adapter_info`: a LoRA adapter's GGUF file, read and checked against its base
                        model.
+architecture_lists.py  The names of architectures of which llama.cpp's assertions hold, kind by kind. Pure
+                       data.
 architecture_rules.py  Header values that llama.cpp asserts on, architecture by architecture, when it builds a
                        graph.
 checks.py              Checks for values in a well-formed GGUF file on which llama.cpp would abort or crash.
@@ -9,6 +11,7 @@ checks.py              Checks for values in a well-formed GGUF file on which lla
 hyperparameters.py     `Hyperparameters`: a header's values under one prefix, and those for keys left out.
                        Pure.
 info.py                `read_gguf_info`: what a GGUF file holds, or the reason why it must not be loaded.
+layer_rules.py         Headers that lack a kind of layers without which llama.cpp ends the process. Pure.
 pooling.py             `pooling_of`: the way in which a model makes a vector or scores of a text, as its
                        header says. Pure.
 projector.py           Projectors (`mmproj`): GGUF files beside a model's, which turn pictures or sound into

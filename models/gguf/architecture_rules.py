@@ -1,7 +1,6 @@
 """Header values that llama.cpp asserts on, architecture by architecture, when it builds a graph.
 
-A failed assertion ends the process. The lists are those of llama.cpp's sources (`src/models/*.cpp`); a test
-compares them.
+A failed assertion ends the process.
 """
 
 from __future__ import annotations
@@ -9,113 +8,36 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
+from models.gguf.architecture_lists import (
+    COUNTS,
+    DEFAULT_GATING,
+    DELTA_LATENT,
+    DELTA_NETS,
+    EQUAL_HEADS,
+    EXPERTS_ONLY,
+    GATED_WINDOWS,
+    GATING_FUNCTIONS,
+    GATING_NEEDED,
+    GEMMA3N_OWN_CACHES,
+    HYBRID,
+    IMAGE_TOKENS_END,
+    INDEXED_ATTENTION,
+    LATENT_ATTENTION,
+    LINEAR_ATTENTION,
+    PLAIN_ATTENTION,
+    SAME_WIDTH,
+    SHORT_CONVOLUTIONS,
+    STATE_SPACES,
+    TEMPERATURES,
+    TWICE_AS_WIDE,
+    WHOLE_ROTATION,
+)
 from models.gguf.hyperparameters import MAX_LAYERS, Hyperparameters
+from models.gguf.layer_rules import layer_kind_faults
 from models.gguf.reader import GGUFTensor
 
 _PROJECTION = re.compile(r"(?:enc\.|dec\.)?blk\.(?P<layer>\d{1,4})\.attn_(?P<part>q|k|v|qkv)\.weight")
-
-
-def _names(text: str) -> frozenset[str]:
-    """Return the architectures that `text` lists."""
-    return frozenset(text.split())
-
-
-EQUAL_HEADS = _names(
-    """
-    afmoe apertus arcee arctic baichuan bailingmoe2 bert bitnet bloom chameleon chatglm codeshell cogvlm
-    cohere2 cohere2moe command-r dbrx deci deepseek dflash dots1 dream eagle3 ernie4_5 ernie4_5-moe
-    eurobert exaone exaone-moe exaone4 falcon glm4 glm4moe gpt2 gptneox granite granite_swa granitehybrid
-    granitemoe graniteswitch grok grovemoe hunyuan-dense hunyuan-moe hunyuan_vl hy_v3 internlm2 jais jais2
-    jina-bert-v2 jina-bert-v3 laguna llada llada-moe llama llama-embed llama4 maincoder maple mellum
-    minicpm minimax-01 minimax-m2 minimax-m3 mistral3 modern-bert mpt muse-glimmer nanbeige nemotron
-    nemotron_h nemotron_h_moe neo-bert nomic-bert nomic-bert-moe olmo olmo2 olmoe openelm orion paddleocr
-    pangu-embedded phi2 phi3 phimoe plamo pockettts qwen qwen2 qwen2moe qwen2vl qwen3 qwen35 qwen35moe
-    qwen3moe qwen3next qwen3vl qwen3vlmoe qwen4exp refact rnd1 seed_oss smallthinker smollm3 spark2_5
-    stablelm starcoder starcoder2 t5 t5encoder talkie xverse
-    """
-)
-"""The architectures whose keys and values must have heads of one size."""
-
-WHOLE_ROTATION = _names(
-    """
-    apertus arcee arctic baichuan chameleon codeshell cogvlm cohere2moe dbrx deci deepseek dots1
-    dream ernie4_5 ernie4_5-moe exaone exaone-moe exaone4 falcon granite granite_swa granitemoe
-    graniteswitch grok grovemoe hunyuan-dense hunyuan-moe hunyuan_vl hy_v3 internlm2 jais2 llada
-    llada-moe llama llama-embed llama4 maincoder mellum minicpm mistral3 olmo olmo2 olmoe orion
-    paddleocr pangu-embedded plamo pockettts qwen2 qwen2moe qwen2vl qwen3 qwen3moe qwen3vl
-    qwen3vlmoe rnd1 seed_oss smallthinker smollm3 starcoder2 talkie xverse
-    """
-)
-"""The architectures whose heads must be rotated as a whole."""
-
-LLAMAS = _names(
-    """
-    apertus arcee hrm_text jais jais2 llama-embed llama4 maincoder maple mellum mistral3 nanbeige olmo
-    olmoe orion pangu-embedded seed_oss spark2_5 talkie
-    """
-)
-"""The architectures of Llama's cousins, a part of PLAIN_ATTENTION."""
-
-IMAGE_TOKENS_END = 8196
-"""Chameleon's tokens of images are those from 4 on and before this one."""
-
-DEFAULT_GATING = _names(
-    """
-    afmoe cohere2moe deepseek2 deepseek2-ocr glm-dsa glm4moe glm5-next hy_v3 laguna step35
-    """
-)
-"""The architectures that have a gating function of their own where a file says 0, "none"."""
-
-PLAIN_ATTENTION = LLAMAS | _names(
-    """
-    afmoe arctic baichuan bailingmoe bailingmoe2 bert bitnet bloom chameleon chatglm codeshell cohere2
-    command-r dbrx deci deepseek dots1 ernie4_5 ernie4_5-moe eurobert exaone exaone-moe exaone4 falcon
-    gemma gemma-embedding gemma2 gemma3 gemma3n glm4 glm4moe gpt-oss gpt2 gptneox granite granite_swa
-    granitemoe grok grovemoe hunyuan-dense hunyuan-moe hunyuan_vl hy_v3 internlm2 jina-bert-v2 laguna
-    llama minicpm minimax-m2 minimax-m3 modern-bert mpt nemotron neo-bert nomic-bert nomic-bert-moe
-    olmo2 openelm phi2 phi3 phimoe qwen qwen2 qwen2moe qwen2vl qwen3 qwen3moe qwen3vl qwen3vlmoe refact
-    smallthinker smollm3 stablelm starcoder starcoder2 step35 t5 t5encoder
-    """
-)
-"""The architectures whose projections have the rows of their heads; layers of `deci` may have none."""
-
-LATENT_ATTENTION = _names("deepseek2 deepseek32 dots3note glm-dsa minicpm3")
-"""The architectures whose keys and values are made from a latent vector, with a rotated part beside it."""
-
-INDEXED_ATTENTION = _names("deepseek32 dots3note glm-dsa")
-"""Those of them in which an indexer's heads choose the tokens, rotated by a Hadamard matrix."""
-
-BLOCK_INDEXER = ("head_count", "key_length", "top_k", "block_size", "local_blocks")
-"""The numbers of an indexer that chooses blocks of tokens."""
-
-HYBRID = _names("falcon-h1 granitehybrid jamba lfm2 lfm2moe nemotron_h nemotron_h_moe")
-"""The architectures some of whose layers attend, with projections that have the rows of their heads."""
-
-STATE_SPACES = _names("falcon-h1 granitehybrid mamba2 nemotron_h nemotron_h_moe")
-"""The architectures with layers of Mamba 2."""
-
-RECURRENT = _names("mamba mamba2")
-"""The architectures in which no layer attends."""
-
-TWICE_AS_WIDE = _names("granitehybrid jamba")
-"""The architectures whose state spaces must have twice the embedding's numbers."""
-GEMMA3N_OWN_CACHES = 20
-"""The number of Gemma 3n's layers with keys and values of their own: llama.cpp reads it from no key."""
-
-GATING_FUNCTIONS = range(1, 5)
-"""llama.cpp's gating functions: softmax, sigmoid, softmax of the chosen, square root of softplus."""
-
-DELTA_NETS = _names("qwen35 qwen35moe qwen3next")
-"""The architectures whose layers of linear attention are gated delta nets, and whose queries have gates."""
-
-DELTA_LATENT = _names("bailingmoe3 kimi-linear")
-"""The architectures with layers of delta attention between those of latent attention."""
-
-LINEAR_ATTENTION = DELTA_NETS | DELTA_LATENT | _names("minimax-01")
-"""The architectures most of whose layers have a state for each head instead of keys and values."""
-
-GATED_WINDOWS = "muse-glimmer"
-"""The architecture whose attention is plain but for a gate of its result."""
+_GATE = re.compile(r"blk\.(?P<layer>\d{1,4})\.attn_gate\.weight")
 
 
 def architecture_faults(keys: Hyperparameters, tensors: Sequence[GGUFTensor]) -> Iterator[str]:
@@ -130,8 +52,12 @@ def architecture_faults(keys: Hyperparameters, tensors: Sequence[GGUFTensor]) ->
         yield from _latent_attention_faults(keys)
     if keys.prefix in INDEXED_ATTENTION:
         yield from _indexer_faults(keys)
-    if keys.prefix == "minimax-m3":
-        yield from _count_faults(keys, [f"attention.indexer.{key}" for key in BLOCK_INDEXER])
+    yield from _count_faults(keys, COUNTS.get(keys.prefix, ()))
+    yield from _expert_faults(keys)
+    yield from layer_kind_faults(keys)
+    yield from _number_faults(keys)
+    if keys.prefix == "laguna":
+        yield from _gate_faults(keys, tensors)
     if keys.prefix == "nanbeige":
         yield from _loop_faults(keys)
     if keys.prefix == "hrm_text":
@@ -189,7 +115,7 @@ def _head_size_faults(keys: Hyperparameters) -> Iterator[str]:
     key, value, rotated = keys.key_length, keys.value_length, keys.rotated
     if not key:
         return
-    if keys.prefix in EQUAL_HEADS and key != value:
+    if keys.prefix in EQUAL_HEADS | SHORT_CONVOLUTIONS and key != value:
         yield f"heads of {keys.prefix} have {key} numbers for keys and {value} for values: not the same"
     elif keys.prefix in WHOLE_ROTATION and key != rotated:
         yield f"{keys.name('rope.dimension_count')} is {rotated}, and a head has {key} numbers: not the same"
@@ -197,7 +123,9 @@ def _head_size_faults(keys: Hyperparameters) -> Iterator[str]:
 
 def _gating_faults(keys: Hyperparameters) -> Iterator[str]:
     function = keys.integer("expert_gating_func")
-    if function is None or function in GATING_FUNCTIONS or not keys.integer("expert_count"):
+    if function in GATING_FUNCTIONS or not keys.integer("expert_count"):
+        return
+    if function is None and keys.prefix not in GATING_NEEDED:
         return
     if function == 0 and keys.prefix in DEFAULT_GATING:
         return
@@ -305,9 +233,10 @@ def _two_kinds_faults(keys: Hyperparameters) -> Iterator[str]:
         key = keys.integer(f"attention.key_length{suffix}") or 0
         value = keys.integer(f"attention.value_length{suffix}") or 0
         rotated = keys.integer(f"rope.dimension_count{suffix}")
+        rotated = keys.rotated if rotated is None else rotated
         if key < 2 or key % 2 or key != value:
             yield f"{keys.name('attention.key_length' + suffix)} is {key}, of values {value} (even, the same)"
-        elif rotated is not None and (rotated % 2 or not 2 <= rotated <= key):
+        elif rotated % 2 or not 2 <= rotated <= key:
             yield f"{keys.name('rope.dimension_count' + suffix)} is {rotated} (even, 2 to {key})"
 
 
@@ -385,3 +314,41 @@ def _section_faults(keys: Hyperparameters) -> Iterator[str]:
     most = keys.key_length
     if min(numbers, default=0) < 0 or not any(numbers[:3]) or sum(numbers) > most:
         yield f"{keys.name('rope.dimension_sections')} is {numbers} (one of three positive, {most} in all)"
+
+
+def _expert_faults(keys: Hyperparameters) -> Iterator[str]:
+    """Yield experts that an architecture can't do without, and that are missing."""
+    if keys.prefix not in EXPERTS_ONLY or keys.integer("expert_count"):
+        return
+    n_dense = keys.integer("leading_dense_block_count")
+    if keys.prefix != "lfm2moe" or (n_dense or 0) < (keys.integer("block_count") or 0):
+        yield f"{keys.name('expert_count')} is {keys.get('expert_count')} (1 or more)"
+
+
+def _number_faults(keys: Hyperparameters) -> Iterator[str]:
+    """Yield single numbers that don't go with an architecture, or with another number."""
+    n_embd = keys.integer("embedding_length")
+    for name in SAME_WIDTH.get(keys.prefix, ()):
+        if keys.integer(name) not in (None, 0, n_embd):
+            yield f"{keys.name(name)} is {keys.integer(name)}, not the embedding's {n_embd}"
+    if keys.prefix in SHORT_CONVOLUTIONS and (keys.integer("shortconv.l_cache") or 0) < 2:
+        yield f"{keys.name('shortconv.l_cache')} is {keys.integer('shortconv.l_cache')} (2 or more)"
+    if keys.prefix in TEMPERATURES and keys.get("attention.temperature_scale") not in (None, 0.0):
+        yield from _count_faults(keys, ["attention.temperature_length"])
+    if keys.prefix == "bailingmoe3":
+        bound = keys.get("kda.gate_lower_bound")
+        if not isinstance(bound, float) or not bound < 0:
+            yield f"{keys.name('kda.gate_lower_bound')} is {bound} (less than 0)"
+        if keys.get("kda.safe_gate") is False:
+            yield f"{keys.name('kda.safe_gate')} is false: llama.cpp has none but safe gates"
+
+
+def _gate_faults(keys: Hyperparameters, tensors: Sequence[GGUFTensor]) -> Iterator[str]:
+    """Yield gates of attention's result that have neither a row for each head nor one for each number."""
+    for tensor in tensors:
+        if not (found := _GATE.fullmatch(tensor.name)):
+            continue
+        n_heads, size = keys.heads(int(found["layer"])), keys.key_length
+        if tensor.shape[-1] not in (n_heads, n_heads * size):
+            yield f"{tensor.name} has {tensor.shape[-1]:,} rows, for {n_heads} heads of {size} numbers"
+            return

@@ -34,6 +34,11 @@ class Hyperparameters:
         value = self.get(key)
         return value if isinstance(value, int) else None
 
+    @property
+    def n_layers(self) -> int:
+        """The number of layers, without those that predict further tokens."""
+        return (self.integer("block_count") or 0) - (self.integer("nextn_predict_layers") or 0)
+
     # --- attention -----------------------------------------------------------------------------------
 
     def heads(self, layer: int) -> int:

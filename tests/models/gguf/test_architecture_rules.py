@@ -1,88 +1,17 @@
-"""The lists of architectures are llama.cpp's own, and each rule refuses what it is for."""
+"""Each rule refuses what it is for, and no header that is right."""
 
 from __future__ import annotations
 
-import os
-import re
 import struct
-from collections import defaultdict
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from models.gguf.architecture_rules import (
-    DEFAULT_GATING,
-    EQUAL_HEADS,
-    GATED_WINDOWS,
-    HYBRID,
-    LATENT_ATTENTION,
-    LINEAR_ATTENTION,
-    PLAIN_ATTENTION,
-    RECURRENT,
-    TWICE_AS_WIDE,
-    WHOLE_ROTATION,
-    architecture_faults,
-)
+from models.gguf.architecture_rules import architecture_faults
 from models.gguf.hyperparameters import Hyperparameters
 from models.gguf.reader import GGUFArray, GGUFTensor
-from quantize.architectures.registry import ARCHITECTURES
 
-SOURCES = os.environ.get("CORRAL_LLAMA_CPP_SOURCE")
-
-
-class LlamaCppSources:
-    """Which architectures' sources hold a text, as a graph of their own or as one that they share."""
-
-    def __init__(self, root: Path) -> None:
-        names = dict(re.findall(r'\{ (LLM_ARCH_\w+),\s*"([^"]+)"', (root / "llama-arch.cpp").read_text()))
-        model = (root / "llama-model.cpp").read_text()
-        self._architectures: dict[str, list[str]] = defaultdict(list)
-        for cases, name in re.findall(r"((?:case LLM_ARCH_\w+:\s*)+)return new (llama_model_\w+)", model):
-            self._architectures[name] += [names[case] for case in re.findall(r"LLM_ARCH_\w+", cases)]
-        self._graph_of: dict[str, str] = {}
-        owner = ""
-        for line in (root / "models/models.h").read_text().splitlines():
-            if found := re.match(r"struct (llama_model_\w+)", line):
-                owner = found[1]
-            if found := re.match(r"\s+using graph\s*=\s*(llama_model_\w+)::graph", line):
-                self._graph_of[owner] = found[1]
-        self._lines: dict[str, list[str]] = defaultdict(list)
-        for path in sorted((root / "models").glob("*.cpp")):
-            owner = ""
-            for line in path.read_text().splitlines():
-                if found := re.match(r"\S.*?(llama_model_\w+)(?:::\w+(?:<[\w, ]+>)?)?::\w+\(", line):
-                    owner = found[1]
-                self._lines[owner].append(line.partition("//")[0])
-
-    def loading(self, text: str) -> set[str]:
-        owners = {owner for owner, lines in self._lines.items() if any(text in line for line in lines)}
-        return {name for owner in owners for name in self._architectures[owner]}
-
-    def building(self, text: str) -> set[str]:
-        owners = {owner for owner, lines in self._lines.items() if any(text in line for line in lines)}
-        sharing = {owner for owner, graph in self._graph_of.items() if graph in owners}
-        return {name for owner in owners | sharing for name in self._architectures[owner]}
-
-
-@pytest.mark.skipif(not SOURCES, reason="CORRAL_LLAMA_CPP_SOURCE doesn't point to llama.cpp's sources")
-def test_the_lists_are_those_of_the_sources() -> None:
-    sources = LlamaCppSources(Path(str(SOURCES)) / "src")
-    equal = sources.building("GGML_ASSERT(n_embd_head == hparams.n_embd_head_k());")
-    equal |= sources.building("GGML_ASSERT(n_embd_head == hparams.n_embd_head_v());")
-    assert equal == EQUAL_HEADS
-    assert sources.building("GGML_ASSERT(n_embd_head == n_rot);") == WHOLE_ROTATION
-    assert sources.loading("GGML_ASSERT(2 * n_embd == d_inner);") == TWICE_AS_WIDE
-    gating = sources.loading("expert_gating_func == LLAMA_EXPERT_GATING_FUNC_TYPE_NONE")
-    assert gating == DEFAULT_GATING
-
-
-def test_every_family_that_is_quantized_has_its_rules() -> None:
-    ours = {architecture.gguf_name for architecture in ARCHITECTURES if architecture.gguf_name}
-    others = HYBRID | RECURRENT | {"gemma4"}  # the last one's heads have two sizes
-    assert ours - LINEAR_ATTENTION - {GATED_WINDOWS} <= PLAIN_ATTENTION | LATENT_ATTENTION | others
-
-
+HALF_ATTENDING = GGUFArray("i32", 2, struct.pack("<2i", 0, 1))
 LATENT: dict[str, Any] = {
     "architecture": "deepseek2",
     "attention__head_count_kv": 1,
@@ -95,6 +24,7 @@ LATENT: dict[str, Any] = {
 INDEXED = {
     **LATENT,
     "architecture": "deepseek32",
+    "attention__value_length_mla": 16,
     "attention__indexer__key_length": 128,
     "attention__indexer__head_count": 4,
     "attention__indexer__top_k": 16,
@@ -108,6 +38,7 @@ CYCLES: dict[str, Any] = {
 }
 STATES: dict[str, Any] = {
     "architecture": "granitehybrid",
+    "attention__head_count_kv": GGUFArray("i32", 2, struct.pack("<2i", 0, 2)),
     "ssm__inner_size": 128,
     "ssm__time_step_rank": 8,
     "ssm__group_count": 2,
@@ -135,6 +66,7 @@ TWO_KINDS: dict[str, Any] = {
     "attention__value_length": 32,
     "attention__key_length_swa": 16,
     "attention__value_length_swa": 16,
+    "rope__dimension_count_swa": 16,
     "attention__shared_kv_layers": 2,
     "attention__sliding_window_pattern": GGUFArray("bool", 4, bytes([1, 0, 1, 0])),
 }
@@ -146,6 +78,7 @@ def test_heads_of_two_sizes_and_shared_caches() -> None:
         ({"attention__key_length": 31}, "attention.key_length is 31"),
         ({"attention__value_length_swa": 8}, "of values 8"),
         ({"rope__dimension_count_swa": 32}, "rope.dimension_count_swa is 32"),
+        ({"rope__dimension_count_swa": None}, "rope.dimension_count_swa is 32"),
         ({"attention__shared_kv_layers": 3}, "leaves 1 layers"),
         ({"attention__shared_kv_layers": 1}, "layers 1 and 2 of another kind than layer 3"),
     ):
@@ -219,6 +152,7 @@ def test_what_llama_cpp_asserts_is_refused(fault: str, changes: dict[str, Any]) 
 
 DELTA_NET: dict[str, Any] = {
     "architecture": "qwen35",
+    "block_count": 4,
     "attention__key_length": 16,
     "attention__value_length": 16,
     "rope__dimension_count": 4,
@@ -245,7 +179,9 @@ DELTA_NET: dict[str, Any] = {
 def test_sizes_of_linear_attention(fault: str, changes: dict[str, Any]) -> None:
     assert faults(**DELTA_NET) == []
     assert any(fault in found for found in faults(**DELTA_NET | changes))
-    assert faults(**LATENT | {"architecture": "kimi-linear"}) == []
+    assert (
+        faults(**LATENT | {"architecture": "kimi-linear", "attention__head_count_kv": HALF_ATTENDING}) == []
+    )
     assert faults("muse-glimmer", {"blk.1.attn_v.weight": 16}) != []
 
 
@@ -272,3 +208,103 @@ def test_the_sections_of_a_head_fit_it(architecture: str, sections: Any, is_righ
         fault for fault in faults(architecture, rope__dimension_sections=sections) if "sections" in fault
     ]
     assert (found == []) == is_right, found
+
+
+LAST_WINDOW = GGUFArray("bool", 2, bytes([0, 1]))
+NO_WINDOW = GGUFArray("bool", 2, bytes(2))
+EXPERTS: dict[str, Any] = {"expert_count": 4, "expert_used_count": 2, "leading_dense_block_count": 1}
+DELTA: dict[str, Any] = {
+    **LATENT,
+    "architecture": "bailingmoe3",
+    "kda__gate_lower_bound": -5.0,
+    "attention__head_count_kv": HALF_ATTENDING,
+}
+CONVOLUTION: dict[str, Any] = {
+    "architecture": "lfm2",
+    "shortconv__l_cache": 3,
+    "attention__head_count_kv": GGUFArray("i32", 2, struct.pack("<2i", 0, 2)),
+}
+NOTE: dict[str, Any] = {
+    **INDEXED,
+    "architecture": "dots3note",
+    "attention__sliding_window_pattern": LAST_WINDOW,
+    "attention__indexer__types": GGUFArray("bool", 2, bytes([1, 0])),
+}
+INDEXERS = GGUFArray("u32", 2, struct.pack("<2I", 1, 0))
+NO_FIRST_INDEXER = GGUFArray("u32", 2, struct.pack("<2I", 0, 1))
+
+
+@pytest.mark.parametrize(
+    ("good", "fault", "changes"),
+    [
+        (
+            {"architecture": "afmoe", "attention__sliding_window": 8},
+            "window is 0",
+            {"attention__sliding_window": 0},
+        ),
+        (
+            {"architecture": "grovemoe", "experts_per_group": 2, **EXPERTS},
+            "group is 0",
+            {"experts_per_group": 0},
+        ),
+        (
+            {"architecture": "ernie4_5-moe", "interleave_moe_layer_step": 1},
+            "interleave_moe_layer_step is 0",
+            {"interleave_moe_layer_step": 0},
+        ),
+        (
+            {"architecture": "dots1", **EXPERTS, "expert_gating_func": 2},
+            "expert_gating_func is None",
+            {"expert_gating_func": None},
+        ),
+        ({"architecture": "bailingmoe2", **EXPERTS}, "expert_count is None", {"expert_count": None}),
+        ({"architecture": "glm4moe", **EXPERTS}, "expert_count is 0", {"expert_count": 0}),
+        ({**CONVOLUTION, "architecture": "lfm2moe", **EXPERTS}, "expert_count is 0", {"expert_count": 0}),
+        (
+            {**CONVOLUTION, "architecture": "lfm2moe", "leading_dense_block_count": 2},
+            "expert_count is None",
+            {"leading_dense_block_count": 1},
+        ),
+        (CONVOLUTION, "shortconv.l_cache is 1", {"shortconv__l_cache": 1}),
+        (
+            CONVOLUTION,
+            "16 numbers for keys and 8 for values",
+            {"attention__value_length": 8, "rows": {"blk.1.attn_v.weight": 16}},
+        ),
+        (DELTA, "lower_bound is 0.0", {"kda__gate_lower_bound": 0.0}),
+        (DELTA, "lower_bound is nan", {"kda__gate_lower_bound": float("nan")}),
+        (DELTA, "safe_gate is false", {"kda__safe_gate": False}),
+        (
+            {**LATENT, "attention__temperature_scale": 0.1, "attention__temperature_length": 8192},
+            "temperature_length is 0",
+            {"attention__temperature_length": None},
+        ),
+        (INDEXED, "value_length_mla is 0", {"attention__value_length_mla": None}),
+        (INDEXED, "key_length_mla is 0", {"attention__key_length_mla": None}),
+        (
+            {**INDEXED, "architecture": "glm-dsa", "attention__indexer__types": INDEXERS},
+            "no indexer in layer 0",
+            {"attention__indexer__types": NO_FIRST_INDEXER},
+        ),
+        (NOTE, "no indexer in layer 0", {"attention__indexer__types": NO_FIRST_INDEXER}),
+        (NOTE, "no indexer in layer 1", {"attention__sliding_window_pattern": NO_WINDOW}),
+        (
+            {"architecture": "gemma-embedding", "dense_2_feat_in": 64, "dense_3_feat_out": 0},
+            "dense_2_feat_in is 65",
+            {"dense_2_feat_in": 65},
+        ),
+        (
+            {"architecture": "laguna", "rows": {"blk.1.attn_gate.weight": 4}},
+            "attn_gate.weight has 5 rows",
+            {"rows": {"blk.1.attn_gate.weight": 5}},
+        ),
+        (
+            {"architecture": "laguna", "rows": {"blk.1.attn_gate.weight": 64}},
+            "attn_gate.weight has 32 rows",
+            {"rows": {"blk.1.attn_gate.weight": 32}},
+        ),
+    ],
+)
+def test_single_keys_of_an_architecture(good: dict[str, Any], fault: str, changes: dict[str, Any]) -> None:
+    assert faults(**good) == []
+    assert any(fault in found for found in faults(**good | changes))

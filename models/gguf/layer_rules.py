@@ -1,0 +1,98 @@
+"""Headers that lack a kind of layers without which llama.cpp ends the process. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from models.gguf.architecture_lists import (
+    EXAONE4_LAYERS_WITH_WINDOWS,
+    LISTED_WINDOWS,
+    MIXED_BY_HEADS,
+    MIXED_BY_INTERVAL,
+    WHOLE_FIRST,
+    WINDOW_PERIODS,
+    WINDOWS_IF_POSITIVE,
+)
+from models.gguf.hyperparameters import MAX_LAYERS, Hyperparameters
+from models.gguf.reader import GGUFArray
+
+
+def layer_kind_faults(keys: Hyperparameters) -> Iterator[str]:
+    """Yield what is wrong with the kinds of layers: those with a window, with a state, with an indexer."""
+    yield from _window_faults(keys)
+    yield from _state_faults(keys)
+    yield from _indexer_layer_faults(keys)
+
+
+def _window_faults(keys: Hyperparameters) -> Iterator[str]:
+    """Yield windows that no layer has: llama.cpp asserts that there is one."""
+    if not _has_window(keys):
+        return
+    pattern = keys.get("attention.sliding_window_pattern")
+    if isinstance(pattern, GGUFArray):
+        n_layers = keys.integer("block_count") or 0
+        has_windows = any(keys.per_layer("attention.sliding_window_pattern")[:n_layers])
+    else:
+        period = pattern if isinstance(pattern, int) else WINDOW_PERIODS.get(keys.prefix, 0)
+        has_windows = period == 0 or (period != 1 and keys.n_layers > (keys.prefix in WHOLE_FIRST))
+    if not has_windows:
+        yield f"{keys.name('attention.sliding_window_pattern')} leaves no layer with a window (one or more)"
+
+
+def _has_window(keys: Hyperparameters) -> bool:
+    """Tell whether llama.cpp keeps a cache of windows for this architecture and header."""
+    window = keys.integer("attention.sliding_window")
+    if keys.prefix == "exaone4":
+        return keys.n_layers == EXAONE4_LAYERS_WITH_WINDOWS
+    if keys.prefix == "llama4":
+        return window != 0
+    if keys.prefix in WINDOWS_IF_POSITIVE:
+        return bool(window)
+    return keys.prefix in WINDOW_PERIODS or keys.prefix in LISTED_WINDOWS
+
+
+def _state_faults(keys: Hyperparameters) -> Iterator[str]:
+    """Yield layers that all attend, or all have a state, where llama.cpp keeps memory of both kinds."""
+    has_state = _layers_with_states(keys)
+    if not has_state:
+        return
+    if not any(has_state):
+        yield f"each of the {len(has_state)} layers of {keys.prefix} attends (one or more with a state)"
+    # With a window llama.cpp's memory may be without a layer that attends.
+    elif all(has_state) and not (keys.prefix == "lfm2" and keys.integer("attention.sliding_window")):
+        yield f"none of the {len(has_state)} layers of {keys.prefix} attends (one or more)"
+
+
+def _layers_with_states(keys: Hyperparameters) -> list[bool]:
+    """Return which layers have a state, of those that have one or attend; empty without such a mixture."""
+    layers = range(min(keys.n_layers, MAX_LAYERS))
+    if keys.prefix in MIXED_BY_HEADS:
+        return [keys.kv_heads(layer) == 0 for layer in layers if not _only_feeds_forward(keys, layer)]
+    if keys.prefix not in MIXED_BY_INTERVAL:
+        return []
+    if keys.get("attention.recurrent_layers") is not None:
+        listed = keys.per_layer("attention.recurrent_layers")
+        return [bool(listed[layer if len(listed) > 1 else 0]) for layer in layers[: len(listed) or None]]
+    interval = keys.integer("full_attention_interval")
+    interval = MIXED_BY_INTERVAL[keys.prefix] if interval is None else interval
+    return [(layer + 1) % interval != 0 for layer in layers] if interval > 0 else []
+
+
+def _only_feeds_forward(keys: Hyperparameters, layer: int) -> bool:
+    """Tell whether a layer of an architecture with layers of one part each is a feed-forward layer."""
+    widths = keys.per_layer("feed_forward_length")
+    return keys.prefix.startswith("nemotron_h") and layer < len(widths) and widths[layer] != 0
+
+
+def _indexer_layer_faults(keys: Hyperparameters) -> Iterator[str]:
+    """Yield layers that would use the choice of an indexer that none before them has made."""
+    name = "attention.indexer.types"
+    types = keys.per_layer(name)
+    if keys.prefix == "glm-dsa" and types and not types[0]:
+        yield f"{keys.name(name)} has no indexer in layer 0"
+    elif keys.prefix == "dots3note":
+        windows = keys.per_layer("attention.sliding_window_pattern")
+        for layer in range(min(keys.n_layers, MAX_LAYERS)):
+            if not any(numbers[layer : layer + 1] and numbers[layer] for numbers in (windows, types)):
+                yield f"{keys.name(name)} has no indexer in layer {layer}, which has no window"
+                return
