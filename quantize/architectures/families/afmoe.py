@@ -35,6 +35,7 @@ class Afmoe(HeadNorms):
 
     gguf_name = "afmoe"
     huggingface_names: ClassVar[tuple[str, ...]] = ("AfmoeForCausalLM",)
+    reads_back = False
     defaults: ClassVar[Mapping[str, int]] = {
         "vocab_size": 200192,
         "hidden_size": 2048,

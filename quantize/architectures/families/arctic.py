@@ -27,6 +27,7 @@ class Arctic(LlamaLike):
 
     gguf_name = "arctic"
     huggingface_names: ClassVar[tuple[str, ...]] = ("ArcticForCausalLM",)
+    reads_back = False
     defaults: ClassVar[dict[str, int]] = {
         "vocab_size": 32000,
         "hidden_size": 4096,

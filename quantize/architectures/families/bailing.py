@@ -46,6 +46,7 @@ class Bailing(Decoder):
 
     gguf_name = "bailingmoe"
     huggingface_names: ClassVar[tuple[str, ...]] = ("BailingMoeForCausalLM",)
+    reads_back = False
     embedding_name = "model.word_embeddings"
     needs_output = True
     own_head_dim = True
@@ -148,6 +149,7 @@ class Bailing2(Bailing):
 
     gguf_name = "bailingmoe2"
     huggingface_names: ClassVar[tuple[str, ...]] = ("BailingMoeV2ForCausalLM",)
+    reads_back = False
     own_head_dim = False
     may_predict_further = True
     default_share: ClassVar[float] = 0.5
@@ -211,5 +213,6 @@ class Sarvam(Bailing2):
         "SarvamMoEForCausalLM",
         "modeling_sarvam_moe.SarvamMoEForCausalLM",
     )
+    reads_back = False
     default_share = 1.0
     offset_transform = Centred

@@ -54,6 +54,7 @@ class BitNet(LlamaLike):
 
     gguf_name = "bitnet"
     huggingface_names: ClassVar[tuple[str, ...]] = ("BitnetForCausalLM", "BitNetForCausalLM")
+    reads_back = False
     defaults: ClassVar[dict[str, int]] = {
         "vocab_size": 32000,
         "hidden_size": 4096,

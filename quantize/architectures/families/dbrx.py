@@ -54,6 +54,7 @@ class Dbrx(Decoder):
 
     gguf_name = "dbrx"
     huggingface_names: ClassVar[tuple[str, ...]] = ("DbrxForCausalLM",)
+    reads_back = False
     defaults: ClassVar[dict[str, int]] = {
         "vocab_size": 32000,
         "d_model": 2048,

@@ -34,6 +34,7 @@ class Deci(Llama):
 
     gguf_name = "deci"
     huggingface_names: ClassVar[tuple[str, ...]] = ("DeciLMForCausalLM",)
+    reads_back = False
     biases: ClassVar[dict[str, tuple[str, bool]]] = {}
     refused_flags: ClassVar[dict[str, str]] = {
         "attention_bias": "attends without biases",

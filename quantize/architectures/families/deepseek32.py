@@ -72,6 +72,7 @@ class Deepseek32(IndexedAttention):
 
     gguf_name = "deepseek32"
     huggingface_names: ClassVar[tuple[str, ...]] = ("DeepseekV32ForCausalLM",)
+    reads_back = False
     defaults: ClassVar[dict[str, int]] = {
         **Deepseek3.defaults,
         "max_position_embeddings": 163840,

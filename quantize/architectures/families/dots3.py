@@ -46,6 +46,7 @@ class Dots3Note(IndexedAttention):
         "Dots3NoteForCausalLM",
         "Dots3NoteForConditionalGeneration",
     )
+    reads_back = False
     defaults: ClassVar[dict[str, int]] = {
         "vocab_size": 152064,
         "hidden_size": 5120,

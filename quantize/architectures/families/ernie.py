@@ -65,6 +65,7 @@ class ErnieMoe(Ernie):
 
     gguf_name = "ernie4_5-moe"
     huggingface_names: ClassVar[tuple[str, ...]] = ("Ernie4_5_MoeForCausalLM",)
+    reads_back = False
     defaults: ClassVar[dict[str, int]] = {
         "vocab_size": 103424,
         "hidden_size": 2560,

@@ -75,8 +75,11 @@ class Exaone(LlamaLike):
         (".mlp.c_proj.", ".mlp.down_proj."),
         (".ln_1.", ".input_layernorm."),
         (".ln_2.", ".post_attention_layernorm."),
-        ("transformer.h.", "model.layers."),
     )
+
+    def usual_name(self, name: str) -> str:
+        """Return the rules' name for a tensor; layers have GPT-2's name, with or without the base's."""
+        return re.sub(r"^(?:transformer\.)?h\.", "model.layers.", super().usual_name(name))
 
     def metadata(self) -> Metadata:
         share = self.rotary_share(1.0)
@@ -96,6 +99,7 @@ class Exaone4(HeadNorms):
         "Exaone4ForCausalLM",
         "Exaone4_5_ForConditionalGeneration",
     )
+    reads_back = False
     defaults: ClassVar[dict[str, int]] = {
         "vocab_size": 102400,
         "hidden_size": 4096,
@@ -174,10 +178,11 @@ class Exaone4(HeadNorms):
 
     def usual_name(self, name: str) -> str:
         """Return the rules' name for a tensor; `mtp.layers` are numbered after the others."""
-        found = re.match(r"mtp\.layers\.(\d+)\.", name)
+        name = super().usual_name(name)
+        found = re.match(r"(?:model\.)?mtp\.layers\.(\d+)\.", name)
         if found is not None and self.n_further:
             name = f"model.layers.{int(found[1]) + self.n_main}.{name[found.end() :]}"
-        return super().usual_name(name)
+        return name
 
 
 class ExaoneMoe(Exaone4):
@@ -185,6 +190,7 @@ class ExaoneMoe(Exaone4):
 
     gguf_name = "exaone-moe"
     huggingface_names: ClassVar[tuple[str, ...]] = ("ExaoneMoeForCausalLM", "ExaoneMoEForCausalLM")
+    reads_back = False
     defaults: ClassVar[dict[str, int]] = {
         **Exaone4.defaults,
         "moe_intermediate_size": 1024,

@@ -70,6 +70,7 @@ class Gemma3n(Gemma3):
 
     gguf_name = "gemma3n"
     huggingface_names: ClassVar[tuple[str, ...]] = ("Gemma3nForCausalLM", "Gemma3nForConditionalGeneration")
+    reads_back = False
     defaults: ClassVar[dict[str, int]] = {
         "vocab_size": 262400,
         "hidden_size": 2048,

@@ -51,6 +51,7 @@ class Gemma4(Decoder):
 
     gguf_name = "gemma4"
     huggingface_names: ClassVar[tuple[str, ...]] = ("Gemma4ForCausalLM", "Gemma4ForConditionalGeneration")
+    reads_back = False
     defaults: ClassVar[Mapping[str, int]] = {
         "vocab_size": 262144,
         "hidden_size": 2304,
@@ -306,6 +307,7 @@ class Gemma4Unified(Gemma4):
     """Gemma4UnifiedForConditionalGeneration's text part: no embeddings per layer, no experts."""
 
     huggingface_names: ClassVar[tuple[str, ...]] = ("Gemma4UnifiedForConditionalGeneration",)
+    reads_back = False
     defaults: ClassVar[Mapping[str, int]] = {
         **Gemma4.defaults,
         "max_position_embeddings": 262144,

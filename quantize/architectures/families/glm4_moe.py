@@ -29,6 +29,7 @@ class Glm4Moe(DeepseekExperts):
 
     gguf_name = "glm4moe"
     huggingface_names: ClassVar[tuple[str, ...]] = ("Glm4MoeForCausalLM",)
+    reads_back = False
     defaults: ClassVar[dict[str, int]] = {
         "vocab_size": 151552,
         "hidden_size": 4096,

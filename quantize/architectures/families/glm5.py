@@ -64,6 +64,7 @@ class GlmMoeDsa(IndexedAttention):
 
     gguf_name = "glm-dsa"
     huggingface_names: ClassVar[tuple[str, ...]] = ("GlmMoeDsaForCausalLM",)
+    reads_back = False
     defaults: ClassVar[dict[str, int]] = {
         "vocab_size": 154880,
         "hidden_size": 6144,

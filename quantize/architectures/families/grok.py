@@ -143,6 +143,7 @@ class Grok2(Grok):
     """Grok1ForCausalLM: Grok 2, its parts joined to whole matrices."""
 
     huggingface_names: ClassVar[tuple[str, ...]] = ("Grok1ForCausalLM",)
+    reads_back = False
     norms: ClassVar[dict[str, str]] = {
         "attn_norm": "pre_attn_norm",
         "attn_output_norm": "post_attn_norm",

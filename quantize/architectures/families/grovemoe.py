@@ -25,6 +25,7 @@ class GroveMoe(Qwen3Moe):
         "GroveMoeForCausalLM",
         "modeling_grove_moe.GroveMoeForCausalLM",
     )
+    reads_back = False
     ignored_suffixes: ClassVar[tuple[str, ...]] = (*Qwen3Moe.ignored_suffixes, ".expert_bias")
 
     @property

@@ -25,6 +25,7 @@ class HrmText(Decoder):
 
     gguf_name = "hrm_text"
     huggingface_names: ClassVar[tuple[str, ...]] = ("HrmTextForCausalLM",)
+    reads_back = False
     defaults: ClassVar[dict[str, int]] = {
         "vocab_size": 151808,
         "hidden_size": 1536,

@@ -167,6 +167,7 @@ class Hy3(HeadNorms):
 
     gguf_name = "hy_v3"
     huggingface_names: ClassVar[tuple[str, ...]] = ("HYV3ForCausalLM",)
+    reads_back = False
     defaults: ClassVar[dict[str, int]] = {
         "vocab_size": 120832,
         "hidden_size": 4096,

@@ -20,6 +20,7 @@ class Jais(GPT2):
 
     gguf_name = "jais"
     huggingface_names: ClassVar[tuple[str, ...]] = ("JAISLMHeadModel",)
+    reads_back = False
     ignored_suffixes: ClassVar[tuple[str, ...]] = (*GPT2.ignored_suffixes, ".relative_pe.slopes")
     activation_name = None
 

@@ -35,6 +35,7 @@ class Laguna(Decoder):
 
     gguf_name = "laguna"
     huggingface_names: ClassVar[tuple[str, ...]] = ("LagunaForCausalLM",)
+    reads_back = False
     defaults: ClassVar[dict[str, int]] = {
         "vocab_size": 100352,
         "hidden_size": 2048,

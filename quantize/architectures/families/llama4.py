@@ -44,6 +44,7 @@ class Llama4(Llama):
 
     gguf_name = "llama4"
     huggingface_names: ClassVar[tuple[str, ...]] = ("Llama4ForConditionalGeneration", "Llama4ForCausalLM")
+    reads_back = False
     defaults: ClassVar[dict[str, int]] = {
         "vocab_size": 202048,
         "hidden_size": 5120,

@@ -19,6 +19,7 @@ class Maple(Qwen3Moe):
 
     gguf_name = "maple"
     huggingface_names: ClassVar[tuple[str, ...]] = ("MapleForCausalLM",)
+    reads_back = False
     defaults: ClassVar[dict[str, int]] = {}
     default_normalizes = True
     needs_output = True

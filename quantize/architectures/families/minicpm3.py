@@ -23,6 +23,7 @@ class MiniCPM3(Decoder):
 
     gguf_name = "minicpm3"
     huggingface_names: ClassVar[tuple[str, ...]] = ("MiniCPM3ForCausalLM",)
+    reads_back = False
     defaults: ClassVar[dict[str, int]] = {
         "vocab_size": 73448,
         "hidden_size": 2560,

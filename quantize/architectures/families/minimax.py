@@ -107,6 +107,7 @@ class MiniMaxM3(MiniMaxM2):
         "MiniMaxM3SparseForCausalLM",
         "MiniMaxM3SparseForConditionalGeneration",
     )
+    reads_back = False
     defaults: ClassVar[dict[str, int]] = {
         "vocab_size": 200064,
         "hidden_size": 6144,

@@ -111,8 +111,8 @@ class ModernBert(Encoder):
 
     def is_needless(self, name: str) -> bool:
         """Tell whether no one needs a tensor: that of the head that guesses masked tokens."""
-        is_head = name.startswith(("head.", "decoder.")) and not self.classifies
-        return is_head or super().is_needless(name)
+        is_head = name.removeprefix(self.base_prefix).startswith(("head.", "decoder."))
+        return (is_head and not self.classifies) or super().is_needless(name)
 
     def metadata(self) -> Metadata:
         prefix, window = self.gguf_name, self.size("local_attention")

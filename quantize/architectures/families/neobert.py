@@ -30,6 +30,7 @@ class NeoBert(Encoder):
         "NeoBERTLMHead",
         "NeoBERTForSequenceClassification",
     )
+    reads_back = False
     names: ClassVar[Mapping[str, str]] = {"max_position_embeddings": "max_length"}
     defaults: ClassVar[Mapping[str, int]] = {
         **Encoder.defaults,

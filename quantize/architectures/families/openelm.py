@@ -24,6 +24,7 @@ class OpenELM(Architecture):
 
     gguf_name = "openelm"
     huggingface_names: ClassVar[tuple[str, ...]] = ("OpenELMForCausalLM",)
+    reads_back = False
     defaults: ClassVar[dict[str, int]] = {
         "vocab_size": 32000,
         "max_context_length": 2048,

@@ -22,6 +22,7 @@ class Refact(GPTLike):
 
     gguf_name = "refact"
     huggingface_names: ClassVar[tuple[str, ...]] = ("GPTRefactForCausalLM",)
+    reads_back = False
     names: ClassVar[dict[str, tuple[str, ...]]] = {
         "n_embd": ("hidden_size", "n_embd"),
         "n_head": ("num_attention_heads", "n_head"),

@@ -25,6 +25,7 @@ class SmallThinker(LlamaLike):
 
     gguf_name = "smallthinker"
     huggingface_names: ClassVar[tuple[str, ...]] = ("SmallThinkerForCausalLM",)
+    reads_back = False
     defaults: ClassVar[dict[str, int]] = {
         "vocab_size": 151936,
         "hidden_size": 1536,

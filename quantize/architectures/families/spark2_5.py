@@ -19,6 +19,7 @@ class Spark25(Decoder):
 
     gguf_name = "spark2_5"
     huggingface_names: ClassVar[tuple[str, ...]] = ("Spark2_5ForCausalLM",)
+    reads_back = False
     activations: ClassVar[tuple[str, ...]] = ("gelu",)
     default_epsilon = 1e-6
     own_head_dim = True

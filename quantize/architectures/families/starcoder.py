@@ -91,6 +91,7 @@ class CodeShell(StarCoder):
 
     gguf_name = "codeshell"
     huggingface_names: ClassVar[tuple[str, ...]] = ("CodeShellForCausalLM",)
+    reads_back = False
     defaults: ClassVar[dict[str, int]] = {
         "n_embd": 4096,
         "n_head": 32,

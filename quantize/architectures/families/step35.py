@@ -35,6 +35,7 @@ class Step35(Decoder):
 
     gguf_name = "step35"
     huggingface_names: ClassVar[tuple[str, ...]] = ("Step3p5ForCausalLM", "Step3p7ForConditionalGeneration")
+    reads_back = False
     defaults: ClassVar[dict[str, int]] = {
         "vocab_size": 128815,
         "hidden_size": 4096,

@@ -74,7 +74,7 @@ class Talkie(Decoder):
     def usual_name(self, name: str) -> str:
         """Return the rules' name for a tensor; an output matrix may be no module's."""
         usual = super().usual_name(name)
-        return f"{usual}.weight" if usual == self.head_name else usual
+        return f"{usual}.weight" if usual.removeprefix(self.base_prefix) == self.head_name else usual
 
     def metadata(self) -> Metadata:
         keys = self.size_metadata() | self.head_size_metadata()

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
-from pathlib import Path
 
-from tests.pico import write_json
 from tests.quantize.families.family import Family, Shape, causal
 from tests.quantize.families.published_shapes import (
     BPE,
@@ -42,12 +39,6 @@ def with_further_layer(n_layer: int) -> Callable[[dict[str, Shape]], dict[str, S
     return change
 
 
-def without_query_latent(directory: Path) -> None:
-    """Set the field to null, as DeepSeek-V2-Lite does: a missing one would mean 1,536."""
-    config = json.loads((directory / "config.json").read_text(encoding="utf-8"))
-    write_json(directory / "config.json", {**config, "q_lora_rank": None})
-
-
 FAMILIES: tuple[Family, ...] = (
     Family("deepseek", "DeepseekForCausalLM", shapes=deepseek_moe),
     Family(
@@ -66,7 +57,7 @@ FAMILIES: tuple[Family, ...] = (
             rope_scaling=YARN,
         ),
         config={"scoring_func": "softmax", "n_group": 1, "topk_group": 1, "topk_method": "greedy"},
-        edit=without_query_latent,
+        nulls=("q_lora_rank",),  # a missing one would mean 1,536
     ),
     Family(
         "deepseek3",

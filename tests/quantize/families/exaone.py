@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Any
 
-from tests.pico import write_json
 from tests.quantize.families.decoder_shapes import ATTENTION, HEAD_NORMS, NORMS, decoder, gated
 from tests.quantize.families.family import Config, Family, Shape, causal
 from tests.quantize.families.llama_like import LLAMA3_ROPE
@@ -97,12 +94,6 @@ def with_further_layer(shapes: dict[str, Shape]) -> dict[str, Shape]:
     return {**shapes, **SHARED, **{f"mtp.layers.0.{name}": shape for name, shape in layer.items()}}
 
 
-def without_window(directory: Path) -> None:
-    """Set the field to null, as published files do: a missing one would mean 4,096."""
-    config = json.loads((directory / "config.json").read_text(encoding="utf-8"))
-    write_json(directory / "config.json", {**config, "sliding_window": None})
-
-
 FAMILIES: tuple[Family, ...] = (
     Family(
         "exaone",
@@ -114,7 +105,7 @@ FAMILIES: tuple[Family, ...] = (
         "exaone4",
         "Exaone4ForCausalLM",
         causal("Exaone4Config", **BPE, **NO_WINDOW, tie_word_embeddings=True, rope_parameters=LLAMA3_ROPE),
-        edit=without_window,
+        nulls=("sliding_window",),  # a missing one would mean 4,096
         embedding_scale=1 / 16,
     ),
     Family("exaone4.5", "Exaone4_5_ForConditionalGeneration", shapes=exaone4_5),

@@ -48,6 +48,8 @@ class Family:
     shapes: Callable[[], tuple[Config, dict[str, Shape]]] | None = None
     config: Mapping[str, Any] = field(default_factory=dict)
     """The fields that replace those of the config.json that transformers writes; None removes one."""
+    nulls: tuple[str, ...] = ()
+    """The fields that are null in config.json, as published files have them; other nulls are left out."""
     tensors: Callable[[dict[str, Shape]], dict[str, Shape]] | None = None
     """A change from the tensors that transformers saves to those of the Hub's checkpoints."""
     edit: Callable[[Any], None] | None = None

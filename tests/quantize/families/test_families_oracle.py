@@ -69,7 +69,8 @@ def described(family: Family, saved: Path) -> tuple[Config, Tensors]:
         changed = family.tensors({name: tuple(shape) for name, (_, shape) in tensors.items()})
         tensors = {name: (family.dtype, list(shape)) for name, shape in changed.items()}
     laid_over = {**config, **family.config}
-    return {key: value for key, value in laid_over.items() if value is not None}, tensors
+    said = {key: value for key, value in laid_over.items() if value is not None}
+    return {**said, **dict.fromkeys(family.nulls)}, tensors
 
 
 def _saved(family: Family, saved: Path) -> tuple[Config, Tensors]:
