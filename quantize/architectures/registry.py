@@ -11,15 +11,11 @@ import quantize.architectures.families as folder
 from models.errors import UnknownArchitecture
 from quantize.architectures.base.architecture import Architecture
 from quantize.architectures.base.config import ModelConfig
-from quantize.architectures.families.bailing import Bailing2
 from quantize.architectures.families.bert import Bert
 from quantize.architectures.families.chatglm import ChatGLM
 from quantize.architectures.families.deepseek2 import Deepseek2
-from quantize.architectures.families.gemma4 import Gemma4
 from quantize.architectures.families.glm import Glm4
-from quantize.architectures.families.glm4_moe import Glm4Moe
 from quantize.architectures.families.gpt2 import GPT2
-from quantize.architectures.families.grok import Grok
 from quantize.architectures.families.llama import Llama
 from quantize.architectures.families.mistral3 import Ministral3
 from quantize.architectures.families.olmo2 import Olmo2
@@ -48,15 +44,11 @@ ARCHITECTURES: Final[tuple[type[Architecture], ...]] = _families()
 """Every family: each class in `families/` that has `huggingface_names` of its own."""
 
 READING_BACK: Final[Mapping[str, type[Architecture]]] = {
-    "bailingmoe2": Bailing2,
     "bert": Bert,
     "chatglm": ChatGLM,
     "deepseek2": Deepseek2,
     "glm4": Glm4,
-    "glm4moe": Glm4Moe,
     "gpt2": GPT2,
-    "grok": Grok,
-    "gemma4": Gemma4,
     "llama": Llama,
     "qwen2": Qwen2,
     "qwen2vl": Qwen2VL,
