@@ -172,3 +172,6 @@ MIXED_BY_HEADS = _names("bailingmoe3 granitehybrid jamba kimi-linear lfm2 lfm2mo
 
 MIXED_BY_INTERVAL = {"minimax-01": 8, "qwen35": 4, "qwen35moe": 4, "qwen3next": 4}
 """The architectures in which one of so many layers attends, where a header doesn't say which."""
+
+GLM_LONG_CONTEXT = 1 << 20
+"""The tokens of context from which on llama.cpp takes a GLM to share indexers, where a header doesn't say."""

@@ -54,7 +54,7 @@ def architecture_faults(keys: Hyperparameters, tensors: Sequence[GGUFTensor]) ->
         yield from _indexer_faults(keys)
     yield from _count_faults(keys, COUNTS.get(keys.prefix, ()))
     yield from _expert_faults(keys)
-    yield from layer_kind_faults(keys)
+    yield from layer_kind_faults(keys, tensors)
     yield from _number_faults(keys)
     if keys.prefix == "laguna":
         yield from _gate_faults(keys, tensors)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from models.gguf.architecture_lists import (
     EXAONE4_LAYERS_WITH_WINDOWS,
+    GLM_LONG_CONTEXT,
     LISTED_WINDOWS,
     MIXED_BY_HEADS,
     MIXED_BY_INTERVAL,
@@ -14,14 +15,18 @@ from models.gguf.architecture_lists import (
     WINDOWS_IF_POSITIVE,
 )
 from models.gguf.hyperparameters import MAX_LAYERS, Hyperparameters
-from models.gguf.reader import GGUFArray
+from models.gguf.reader import GGUFArray, GGUFTensor
 
 
-def layer_kind_faults(keys: Hyperparameters) -> Iterator[str]:
+def layer_kind_faults(keys: Hyperparameters, tensors: Sequence[GGUFTensor]) -> Iterator[str]:
     """Yield what is wrong with the kinds of layers: those with a window, with a state, with an indexer."""
     yield from _window_faults(keys)
     yield from _state_faults(keys)
     yield from _indexer_layer_faults(keys)
+    if keys.prefix == "glm-dsa":
+        yield from _indexer_tensor_faults(keys, {tensor.name for tensor in tensors})
+    if keys.prefix == "granite_swa":
+        yield from _position_faults(keys)
 
 
 def _window_faults(keys: Hyperparameters) -> Iterator[str]:
@@ -96,3 +101,27 @@ def _indexer_layer_faults(keys: Hyperparameters) -> Iterator[str]:
             if not any(numbers[layer : layer + 1] and numbers[layer] for numbers in (windows, types)):
                 yield f"{keys.name(name)} has no indexer in layer {layer}, which has no window"
                 return
+
+
+def _indexer_tensor_faults(keys: Hyperparameters, names: set[str]) -> Iterator[str]:
+    """Yield layers of GLM that have an indexer by the header, and none of its tensors."""
+    types = keys.per_layer("attention.indexer.types")
+    for layer in range(min(keys.n_layers, MAX_LAYERS)):
+        if len(types) > 0:
+            has_indexer = any(types[layer : layer + 1] if len(types) > 1 else types)
+        elif (keys.integer("context_length") or 0) < GLM_LONG_CONTEXT:
+            has_indexer = True
+        else:
+            has_indexer = layer < 2 or layer % 4 == 2
+        for part in ("attn_q_b", "attn_k", "proj"):
+            if has_indexer and (name := f"blk.{layer}.indexer.{part}.weight") not in names:
+                yield f"{name} is missing: {keys.name('attention.indexer.types')} has an indexer there"
+                return
+
+
+def _position_faults(keys: Hyperparameters) -> Iterator[str]:
+    """Yield a header by which no layer is told positions, for which the graph has an input all the same."""
+    pattern = keys.get("attention.rope_pattern")
+    rotates = keys.per_layer("attention.rope_pattern")[: max(keys.integer("block_count") or 0, 0)]
+    if isinstance(pattern, GGUFArray) and not any(rotates):
+        yield f"{keys.name('attention.rope_pattern')} leaves no layer with a rotation (one or more)"

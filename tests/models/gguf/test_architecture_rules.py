@@ -282,7 +282,12 @@ NO_FIRST_INDEXER = GGUFArray("u32", 2, struct.pack("<2I", 0, 1))
         (INDEXED, "value_length_mla is 0", {"attention__value_length_mla": None}),
         (INDEXED, "key_length_mla is 0", {"attention__key_length_mla": None}),
         (
-            {**INDEXED, "architecture": "glm-dsa", "attention__indexer__types": INDEXERS},
+            {
+                **INDEXED,
+                "architecture": "glm-dsa",
+                "attention__indexer__types": INDEXERS,
+                "rows": {f"blk.0.indexer.{part}.weight": 64 for part in ("attn_q_b", "attn_k", "proj")},
+            },
             "no indexer in layer 0",
             {"attention__indexer__types": NO_FIRST_INDEXER},
         ),

@@ -9,15 +9,16 @@ import pytest
 
 from models.gguf.hyperparameters import Hyperparameters
 from models.gguf.layer_rules import layer_kind_faults
-from models.gguf.reader import GGUFArray
+from models.gguf.reader import GGUFArray, GGUFTensor
 
 HEADER: dict[str, Any] = {"block_count": 2, "attention.head_count": 4, "attention.head_count_kv": 2}
 
 
-def faults(architecture: str, **changes: Any) -> list[str]:
+def faults(architecture: str, names: tuple[str, ...] = (), **changes: Any) -> list[str]:
     values = {**HEADER, **{key.replace("__", "."): value for key, value in changes.items()}}
     metadata = {f"{architecture}.{key}": value for key, value in values.items() if value is not None}
-    return list(layer_kind_faults(Hyperparameters(metadata, architecture)))
+    tensors = [GGUFTensor(name, (64, 64), "F16", 0, 0) for name in names]
+    return list(layer_kind_faults(Hyperparameters(metadata, architecture), tensors))
 
 
 LAST_WINDOW = GGUFArray("bool", 2, bytes([0, 1]))
@@ -121,3 +122,35 @@ def test_memory_of_two_kinds_has_layers_of_both(
 ) -> None:
     found = [found for found in faults(architecture, **changes) if " layers of " in found]
     assert fault in found[0] if fault else found == []
+
+
+FIRST_INDEXER = GGUFArray("u32", 2, struct.pack("<2I", 1, 0))
+INDEXERS = tuple(
+    f"blk.{layer}.indexer.{part}.weight" for layer in (0, 1) for part in ("attn_q_b", "attn_k", "proj")
+)
+
+
+@pytest.mark.parametrize(
+    ("names", "changes", "missing"),
+    [
+        (INDEXERS, {}, ""),
+        (INDEXERS[:3], {}, "blk.1.indexer.attn_q_b.weight is missing"),
+        (INDEXERS[:3], {"attention__indexer__types": FIRST_INDEXER}, ""),
+        (INDEXERS[1:], {"attention__indexer__types": FIRST_INDEXER}, "blk.0.indexer.attn_q_b"),
+        (INDEXERS[:3], {"attention__indexer__types": 1}, "blk.1.indexer.attn_q_b"),
+        (INDEXERS[:3], {"nextn_predict_layers": 1}, ""),
+        (INDEXERS, {"context_length": 1 << 20, "block_count": 3}, "blk.2.indexer.attn_q_b"),
+        (INDEXERS, {"context_length": 1 << 20}, ""),
+    ],
+)
+def test_a_layer_with_an_indexer_has_its_tensors(
+    names: tuple[str, ...], changes: dict[str, Any], missing: str
+) -> None:
+    found = faults("glm-dsa", names, **changes)
+    assert missing in found[0] if missing else found == []
+
+
+def test_one_layer_of_granite_rotates() -> None:
+    for pattern, is_right in ((None, True), (LAST_WINDOW, True), (NO_WINDOW, False)):
+        found = [fault for fault in faults("granite_swa", attention__rope_pattern=pattern) if "rope" in fault]
+        assert (found == []) == is_right, pattern
