@@ -107,6 +107,8 @@ def _cycle_faults(keys: Hyperparameters) -> Iterator[str]:
             yield f"{keys.name(name)} is {value} (1 to {MAX_LAYERS})"
             return
     stack, high, low = values
+    if keys.integer("nextn_predict_layers"):
+        yield f"{keys.name('nextn_predict_layers')} isn't 0, and such layers are in no cycle"
     if keys.integer("block_count") != stack * high * (low + 1):
         yield f"{keys.name('block_count')} isn't {stack * high * (low + 1)}, as its cycles have it"
 

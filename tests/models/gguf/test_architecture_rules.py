@@ -313,3 +313,9 @@ NO_FIRST_INDEXER = GGUFArray("u32", 2, struct.pack("<2I", 0, 1))
 def test_single_keys_of_an_architecture(good: dict[str, Any], fault: str, changes: dict[str, Any]) -> None:
     assert faults(**good) == []
     assert any(fault in found for found in faults(**good | changes))
+
+
+def test_layers_that_predict_further_are_in_no_cycle() -> None:
+    assert faults(**CYCLES) == []
+    (fault,) = faults(**CYCLES, nextn_predict_layers=1)
+    assert "in no cycle" in fault
