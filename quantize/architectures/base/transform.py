@@ -53,6 +53,19 @@ class Same:
         return rows[start - first * inner : stop - first * inner]
 
 
+class SameShape:
+    """The part that transforms share whose rows are those of `inner`, with other numbers."""
+
+    inner: Transform
+
+    @property
+    def row_step(self) -> int:
+        return self.inner.row_step
+
+    def source_shapes(self, shape: Shape) -> tuple[Shape, ...]:
+        return self.inner.source_shapes(shape)
+
+
 @dataclass(frozen=True)
 class RotaryHeads:
     """Rows of each attention head from half-and-half order to pairs: 0, d/2, 1, d/2+1, …
@@ -238,18 +251,11 @@ class Channels:
 
 
 @dataclass(frozen=True)
-class Exp:
+class Exp(SameShape):
     """The exponential of each number, times a factor: decays of which the logarithm is stored."""
 
     factor: float
     inner: Transform = field(default_factory=Same)
-
-    @property
-    def row_step(self) -> int:
-        return self.inner.row_step
-
-    def source_shapes(self, shape: Shape) -> tuple[Shape, ...]:
-        return self.inner.source_shapes(shape)
 
     def read(self, source: TensorSource, names: Sequence[str], start: int, stop: int) -> Rows:
         rows = self.inner.read(source, names, start, stop)
@@ -320,18 +326,11 @@ class Transpose:
 
 
 @dataclass(frozen=True)
-class Plus:
+class Plus(SameShape):
     """Each number plus a constant, in F32: norms that store what is added to one."""
 
     constant: float
     inner: Transform = field(default_factory=Same)
-
-    @property
-    def row_step(self) -> int:
-        return self.inner.row_step
-
-    def source_shapes(self, shape: Shape) -> tuple[Shape, ...]:
-        return self.inner.source_shapes(shape)
 
     def read(self, source: TensorSource, names: Sequence[str], start: int, stop: int) -> Rows:
         rows = self.inner.read(source, names, start, stop)
@@ -370,19 +369,12 @@ class Reshaped:
 
 
 @dataclass(frozen=True)
-class Scale:
+class Scale(SameShape):
     """Each number times a factor, in F32. With `runs`, each run of rows, by its length, has its own."""
 
     factor: float
     inner: Transform = field(default_factory=Same)
     runs: tuple[tuple[int, float], ...] = ()
-
-    @property
-    def row_step(self) -> int:
-        return self.inner.row_step
-
-    def source_shapes(self, shape: Shape) -> tuple[Shape, ...]:
-        return self.inner.source_shapes(shape)
 
     def read(self, source: TensorSource, names: Sequence[str], start: int, stop: int) -> Rows:
         rows = self.inner.read(source, names, start, stop).astype(np.float32) * np.float32(self.factor)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from abc import abstractmethod
 from collections.abc import Mapping
 from typing import ClassVar
 
@@ -62,9 +63,9 @@ class LlamaWithStates(Llama):
         rope.llama3_factors(2, self.context_length)
         return rope if self.rotates else dataclasses.replace(rope, kind="default")
 
+    @abstractmethod
     def _attention_layers(self, n_layer: int) -> tuple[bool, ...]:
         """Return for each layer True if it attends. Raises CheckpointError."""
-        raise NotImplementedError
 
     @property
     def rotates(self) -> bool:
