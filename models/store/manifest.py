@@ -98,9 +98,16 @@ class Manifest(_Entry, frozen=True, kw_only=True):
     architecture: str | None = None
     parameters: int | None = None
     context_length: int | None = None
+    projector: ManifestFile | None = None
+    """The GGUF beside the model's own with what lets it see (`mmproj`): one for all its types."""
     prompt_format: str | None = None
     quality: dict[str, Any] | None = None
     schema_version: int = SCHEMA_VERSION
+
+    @property
+    def everything(self) -> tuple[ManifestFile, ...]:
+        """The files of all types, and the projector."""
+        return self.files if self.projector is None else (*self.files, self.projector)
 
 
 class _Version(msgspec.Struct):
@@ -108,13 +115,14 @@ class _Version(msgspec.Struct):
 
 
 def merge_manifests(old: Manifest | None, new: Manifest) -> Manifest:
-    """Return `new` with the types that only `old` has; `old` also fills in prompt format and quality."""
+    """Return `new` with the types that only `old` has; `old` also fills in what else `new` lacks."""
     if old is None:
         return new
     replaced = {file.type for file in new.files}
     return msgspec.structs.replace(
         new,
         files=(*(file for file in old.files if file.type not in replaced), *new.files),
+        projector=new.projector or old.projector,
         prompt_format=new.prompt_format or old.prompt_format,
         quality={**(old.quality or {}), **(new.quality or {})} or None,
         unknown={**old.unknown, **new.unknown},
@@ -181,6 +189,7 @@ def _manifest_of(value: Any) -> Manifest:
         value["source"] = _sorted_out(value.get("source"), Source)
         if isinstance(files := value.get("files"), list):
             value["files"] = [_sorted_out(file, ManifestFile) for file in files]
+        value["projector"] = _sorted_out(value.get("projector"), ManifestFile)
     return msgspec.convert(value, Manifest)
 
 
@@ -200,7 +209,7 @@ def _written(entry: Any) -> Any:
     if not isinstance(entry, dict):
         return entry
     unknown = entry.pop("unknown")
-    for name in ("source", "files"):
+    for name in ("source", "files", "projector"):
         if name in entry:
             entry[name] = _written(entry[name])
     return {**entry, **unknown}
@@ -210,7 +219,7 @@ def _inconsistency(manifest: Manifest) -> str | None:
     types = [file.type for file in manifest.files]
     if len(set(types)) != len(types):
         return "a type is listed twice"
-    for file in manifest.files:
+    for file in manifest.everything:
         if not file.names or len(file.names) != len(file.sha256):
             return f"{file.type} has {len(file.names)} names and {len(file.sha256)} checksums"
         if file.size_bytes < 0:

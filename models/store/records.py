@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from models.errors import StoreError
+from models.gguf.projector import projector_numbers
 from models.reference import ModelRef
 from models.store.manifest import Manifest, ManifestFile
 
@@ -38,11 +39,16 @@ class StoredFile:
 
 @dataclass(frozen=True, slots=True)
 class StoredModel:
-    """A model at a revision. `types` has the complete files only, by type, in the manifest's order."""
+    """A model at a revision. `types` has the complete files only, by type, in the manifest's order.
+
+    `projector_file` is the GGUF with what lets the model see, for all types; None for a model of text alone,
+    or where that file isn't complete.
+    """
 
     manifest: Manifest
     folder: Path
     types: dict[str, StoredFile]
+    projector_file: StoredFile | None = None
 
     @property
     def name(self) -> str:
@@ -53,24 +59,42 @@ class StoredModel:
         return self.manifest.source.revision
 
     @property
+    def projector(self) -> Path | None:
+        """The projector to load beside the file of any type; None for a model of text alone."""
+        return None if self.projector_file is None else self.projector_file.path
+
+    @property
+    def everything(self) -> tuple[StoredFile, ...]:
+        """The complete files of all types, and the projector."""
+        own = tuple(self.types.values())
+        return own if self.projector_file is None else (*own, self.projector_file)
+
+    @property
     def size_bytes(self) -> int:
-        return sum(file.size_bytes for file in self.types.values())
+        return sum(file.size_bytes for file in self.everything)
+
+    def files_of(self, type_: str | None) -> tuple[StoredFile, ...]:
+        """Return the complete files that go with one type, or with all: with the last, the projector too."""
+        if all(type_ in (None, file.type) for file in self.manifest.files):
+            return self.everything
+        return tuple(file for file in self.types.values() if file.type == type_)
 
 
 def stored_model(manifest_path: Path, manifest: Manifest) -> tuple[StoredModel, list[str]]:
     """Return the model, and one line for each file that is missing or has another size."""
-    types: dict[str, StoredFile] = {}
+    complete: dict[str, StoredFile] = {}
     problems: list[str] = []
-    for entry in manifest.files:
+    for entry in manifest.everything:
         file = _stored_file(manifest_path.parent, entry)
         found = _size_bytes(file.paths)
         if found == entry.size_bytes:
-            types[entry.type] = file
+            complete[entry.type] = file
             continue
         fact = "is missing" if found is None else f"has {found:,} bytes instead of {entry.size_bytes:,}"
         what = f"{manifest.name}:{entry.type}"
-        problems.append(f"{what}: {file.path} {fact}; run: corral {_command_for(manifest, what, file)}")
-    return StoredModel(manifest, manifest_path.parent, types), problems
+        problems.append(f"{what}: {file.path} {fact}; run: corral {_command_for(manifest, entry, file)}")
+    projector = None if manifest.projector is None else complete.pop(manifest.projector.type, None)
+    return StoredModel(manifest, manifest_path.parent, complete, projector), problems
 
 
 def matches(manifest: Manifest, ref: ModelRef) -> bool:
@@ -104,12 +128,16 @@ def revision_folder_name(revision: str | None) -> str:
     return re.sub(r"[^A-Za-z0-9._-]", "_", revision or "").lstrip(".")[:80] or "unversioned"
 
 
-def _command_for(manifest: Manifest, what: str, file: StoredFile) -> str:
+def _command_for(manifest: Manifest, entry: ManifestFile, file: StoredFile) -> str:
     """Return the command that brings a file back."""
     source = manifest.source
     if source.program is not None:
         return f"import {source.program} {source.title}"
-    return f"{'pull' if file.linked else 'quantize'} {what}"
+    if entry is not manifest.projector:
+        return f"{'pull' if file.linked else 'quantize'} {manifest.name}:{entry.type}"
+    if file.linked:
+        return f"pull {manifest.name}"
+    return f"quantize {manifest.name} --mmproj-type {projector_numbers(entry.type)}"
 
 
 def _stored_file(folder: Path, entry: ManifestFile) -> StoredFile:

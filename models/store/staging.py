@@ -21,7 +21,7 @@ import msgspec
 from models.errors import CorralError, StoreError
 from models.store.atomic_write import disk_errors, fsync_file, fsync_folder
 from models.store.locks import HeldLock, edit_lock, try_lock
-from models.store.manifest import MANIFEST_NAME, Manifest, read_manifest
+from models.store.manifest import MANIFEST_NAME, Manifest, ManifestFile, read_manifest
 from models.store.records import StoredModel
 
 Publish = Callable[[Manifest, Path | None], StoredModel]
@@ -59,19 +59,23 @@ class Staging:
             return self._publish_files(manifest)
 
     def _publish_files(self, manifest: Manifest) -> StoredModel:
-        for file in manifest.files:
+        for file in manifest.everything:
             self._check(file.names, file.size_bytes)
         (self.path / KEY_NAME).unlink(missing_ok=True)
-        for name in {name for file in manifest.files for name in file.names}:
+        for name in {name for file in manifest.everything for name in file.names}:
             fsync_file(self.path / name)
         fsync_folder(self.path)
-        placed = tuple(
-            msgspec.structs.replace(file, names=tuple(f"{self.path.name}/{name}" for name in file.names))
-            for file in manifest.files
+        placed = msgspec.structs.replace(
+            manifest,
+            files=tuple(self._placed(file) for file in manifest.files),
+            projector=None if manifest.projector is None else self._placed(manifest.projector),
         )
-        model = self._publish(msgspec.structs.replace(manifest, files=placed), self.path)
+        model = self._publish(placed, self.path)
         self._published = True
         return model
+
+    def _placed(self, file: ManifestFile) -> ManifestFile:
+        return msgspec.structs.replace(file, names=tuple(f"{self.path.name}/{name}" for name in file.names))
 
     def _check(self, names: tuple[str, ...], size_bytes: int) -> None:
         total = 0
@@ -203,7 +207,7 @@ def sweep_revision(folder: Path, manifest: Manifest) -> None:
 
     An evaluation stays with its file. A failure is left for the next sweep.
     """
-    kept = {folder / name for file in manifest.files for name in file.names}
+    kept = {folder / name for file in manifest.everything for name in file.names}
     for publication in folder.iterdir():
         if not publication.is_dir():
             continue

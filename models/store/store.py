@@ -189,7 +189,7 @@ class ModelStore:
 
     def link(self, manifest: Manifest) -> StoredModel:
         """List files that stay where they are (absolute names, as in the Hub's cache)."""
-        for file in manifest.files:
+        for file in manifest.everything:
             if not all(Path(name).is_absolute() for name in file.names):
                 raise StoreError(
                     f"{manifest.name}: {file.names[0]} is not absolute; only absolute paths can be linked",
@@ -215,6 +215,7 @@ class ModelStore:
     def remove(self, ref: ModelRef, type: str | None = None) -> tuple[StoredFile, ...]:  # noqa: A002 - a type, as everywhere
         """Remove one type (`type`, or `ref`'s own) or all of a model; returns what went.
 
+        With the last type goes the projector, which is of no use alone.
         The prefixes that servers kept of them go, too. Linked files stay where they are. Raises
         ModelNotFound, or StoreError while a process serves the file.
         """
@@ -261,7 +262,7 @@ class ModelStore:
 
     def _remove_from(self, path: Path, manifest: Manifest, wanted: ModelRef) -> tuple[StoredFile, ...]:
         model, _ = stored_model(path, manifest)
-        going = tuple(file for file in model.types.values() if wanted.type in (None, file.type))
+        going = model.files_of(wanted.type)
         for file in going:
             serving = users(self.paths.locks_dir / "use", file.path)
             if serving:

@@ -31,7 +31,7 @@ def command(
     ref = stored_reference(reference, store, "exact")
     listing = store.scan()
     models = [model for model in listing.models if matches(model.manifest, ref)]
-    files = [file for model in models for file in model.types.values() if ref.type in (None, file.type)]
+    files = [file for model in models for file in model.files_of(ref.type)]
     if not files and not any(problem.startswith(f"{ref.name}:") for problem in listing.problems):
         store.get(ref)  # says what is here instead
     what = f"{ref.name} ({', '.join(dict.fromkeys(file.type for file in files)) or 'no complete file'})"

@@ -106,6 +106,23 @@ def _model(
         "tools": manifest.tools,
         **_header(files[0]["paths"][0]),
         "files": files,
+        "projector": _projector(model),
+    }
+
+
+def _projector(model: StoredModel) -> dict[str, Any] | None:
+    """Return the facts about the file with what lets the model see; None for a model of text alone."""
+    file, entry = model.projector_file, model.manifest.projector
+    if file is None or entry is None:
+        return None
+    return {
+        "type": file.type,
+        "paths": [str(path) for path in file.paths],
+        "size_bytes": file.size_bytes,
+        "sha256": list(file.sha256),
+        "bits_per_weight": file.bits_per_weight,
+        "tensors": file.tensor_count,
+        "tensor_types": entry.tensor_types,
     }
 
 
@@ -195,13 +212,15 @@ def _print(document: dict[str, Any], results: list[Result | None]) -> None:
     facts = plain_table("", "")
     facts.show_header = False
     for key, value in document.items():
-        if key in ("files", "metadata", "chat_template") or value in (None, {}, []):
+        if key in ("files", "projector", "metadata", "chat_template") or value in (None, {}, []):
             continue
         text = f"{value:,}" if isinstance(value, int) else _flat(value)
         facts.add_row(f"[bold]{key.replace('_', ' ')}[/]", escape(text))
     console.print(facts)
     for file, result in zip(document["files"], results, strict=True):
         _print_file(file, result)
+    if document.get("projector"):
+        _print_file(document["projector"], None)
     if document.get("metadata"):
         console.print("\n[bold]metadata[/]")
         for key, value in document["metadata"].items():

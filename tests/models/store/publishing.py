@@ -16,9 +16,21 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 OTHER_COMMIT = "f" * 40
 
 
-def manifest(*files: ManifestFile, revision: str = COMMIT, created: str = "2026-01-01T00:00:00Z") -> Manifest:
+def manifest(
+    *files: ManifestFile,
+    revision: str = COMMIT,
+    created: str = "2026-01-01T00:00:00Z",
+    projector: ManifestFile | None = None,
+) -> Manifest:
     source = Source(kind="hub", repo="org/name", revision=revision, requested="main")
-    return Manifest(name="org/name", source=source, files=files, created=created, tools={"corral": "1"})
+    return Manifest(
+        name="org/name",
+        source=source,
+        files=files,
+        created=created,
+        tools={"corral": "1"},
+        projector=projector,
+    )
 
 
 def entry(type_: str, data: bytes) -> ManifestFile:
@@ -31,12 +43,15 @@ def publish(
     data: bytes = b"weights",
     revision: str = COMMIT,
     created: str = "2026-01-01",
+    projector: str | None = None,
 ) -> StoredModel:
     with store.staging(REF) as staging:
-        for type_ in types:
-            (staging.path / f"name.{type_}.gguf").write_bytes(data)
+        for type_ in (*types, projector):
+            if type_ is not None:
+                (staging.path / f"name.{type_}.gguf").write_bytes(data)
         files = (entry(type_, data) for type_ in types)
-        return staging.publish(manifest(*files, revision=revision, created=created))
+        beside = None if projector is None else entry(projector, data)
+        return staging.publish(manifest(*files, revision=revision, created=created, projector=beside))
 
 
 def everything_under(folder: Path) -> set[str]:
