@@ -40,6 +40,7 @@ from server.keys.key_ring import KeyRing
 from server.listener import Listener
 from server.listening.http_server import HttpServer
 from server.listening.service_manager import ServiceManager
+from server.listening.tls_door import handshake_limit
 from server.pages.store import ChatStore
 from server.presets.book import check_models
 from server.presets.reload import ReadAgain, SettingsReload
@@ -238,11 +239,13 @@ async def _serve(
         n_at_once=config.batch_parallel,
         line_bytes=config.body_limit_bytes,
     )
+    n_connections = connection_limit()
+    n_handshakes = 0 if tls is None else handshake_limit(n_connections)
     app.openapi()  # it takes as long as ten answers, so it isn't made while somebody waits
     server = HttpServer(
         uvicorn.Config(
             app,
-            http=protocol(ConnectionLimits(n_connections=connection_limit())),
+            http=protocol(ConnectionLimits(n_connections=n_connections - n_handshakes)),
             lifespan="off",
             log_config=None,
             access_log=False,
@@ -251,6 +254,7 @@ async def _serve(
             ws="none",
         ),
         tls,
+        n_handshakes,
     )
     # A full collection would look at all modules' objects each time: some 50 ms in which nobody is served.
     gc.collect()

@@ -8,6 +8,8 @@ open.py             `open_listener`: the sockets that the settings ask for, or t
 service_manager.py  `ServiceManager`: the sockets that systemd hands over, and what it wants to hear.
 tls.py              `TlsFiles`: a server's certificate and key, checked before use and read anew when they
                     change.
+tls_door.py         `TlsDoor`: accepts the network's connections, and lets in those that finish a TLS
+                    handshake.
 unix_socket.py      `UnixListener`: a bound socket in the file system, whose access rights say who may call
                     the server.
 """

@@ -10,19 +10,26 @@ from contextlib import contextmanager
 import uvicorn
 
 from server.listening.tls import TlsFiles
+from server.listening.tls_door import TlsDoor
 
-HANDSHAKE_S = 20.0
-"""A client has so long for a TLS handshake; a request's head has as long."""
-GOODBYE_S = 2.0
-"""A client that doesn't say goodbye, as TLS would have it, is waited for so long."""
+MOST_HANDSHAKES = 512
+"""So many clients may be at their TLS handshakes, where nothing else is said."""
 
 
 class HttpServer(uvicorn.Server):
     """Serves sockets that are bound. With `tls` those of the network speak it, and unix sockets don't."""
 
-    def __init__(self, config: uvicorn.Config, tls: TlsFiles | None = None) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        tls: TlsFiles | None = None,
+        n_handshakes: int = MOST_HANDSHAKES,
+    ) -> None:
+        """`n_handshakes`: so many clients may be at the handshake of TLS at the same time."""
         super().__init__(config)
         self._tls = tls
+        self._n_handshakes = n_handshakes
+        self._door: TlsDoor | None = None
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -32,22 +39,23 @@ class HttpServer(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         self.servers: list[asyncio.Server] = []
         loop, backlog = asyncio.get_running_loop(), self.config.backlog
+        if self._tls is not None:
+            self._door = TlsDoor(self._tls.context, self._connection, self._n_handshakes)
         for each in sockets or ():
             if each.family == socket.AF_UNIX:
                 server = await loop.create_unix_server(self._connection, sock=each, backlog=backlog)
-            elif self._tls is None:
-                server = await loop.create_server(self._connection, sock=each, backlog=backlog)
+            elif self._door is not None:
+                self._door.listen(each, backlog)
+                continue
             else:
-                server = await loop.create_server(
-                    self._connection,
-                    sock=each,
-                    backlog=backlog,
-                    ssl=self._tls.context,
-                    ssl_handshake_timeout=HANDSHAKE_S,
-                    ssl_shutdown_timeout=GOODBYE_S,
-                )
+                server = await loop.create_server(self._connection, sock=each, backlog=backlog)
             self.servers.append(server)
         self.started = True
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        if self._door is not None:
+            self._door.close()
+        await super().shutdown(sockets)
 
     def _connection(self) -> asyncio.Protocol:
         # As uvicorn's own startup makes one; its protocol classes have no type for their arguments.

@@ -7,6 +7,7 @@ import shutil
 import socket
 import ssl
 import subprocess
+import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from http.client import HTTPSConnection
@@ -138,7 +139,9 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
 LOOPS = ["asyncio", "uvloop"]
 
 
-def run(loop: str, listener: Listener, act: Callable[[int], Awaitable[None]]) -> None:
+def run(
+    loop: str, listener: Listener, act: Callable[[int], Awaitable[None]], n_handshakes: int = 100
+) -> None:
     """Serve `app` on the listener in that event loop while `act(port)` runs."""
     factory = None if loop == "asyncio" else pytest.importorskip("uvloop").new_event_loop
 
@@ -146,7 +149,7 @@ def run(loop: str, listener: Listener, act: Callable[[int], Awaitable[None]]) ->
         config = uvicorn.Config(
             app, http=protocol(ConnectionLimits()), lifespan="off", log_config=None, ws="none"
         )
-        server = HttpServer(config, listener.tls)
+        server = HttpServer(config, listener.tls, n_handshakes)
         serving = asyncio.create_task(server.serve(sockets=listener.sockets))
         while not server.started:  # noqa: ASYNC110 - uvicorn has no event for it
             await asyncio.sleep(0)
@@ -247,3 +250,51 @@ def test_what_is_no_request_is_answered_under_tls_too(pair: Pair, loop: str) -> 
         assert (await asyncio.to_thread(ask, port)).startswith(b"HTTP/1.1 400 ")
 
     run(loop, listener, act)
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_handshakes_that_come_to_no_end_keep_nobody_out(pair: Pair, loop: str) -> None:
+    listener = Listener.bind("127.0.0.1", 0)
+    listener.tls = TlsFiles(*pair)
+
+    def connect(port: int) -> socket.socket:
+        return socket.create_connection(("127.0.0.1", port), timeout=20)
+
+    async def act(port: int) -> None:
+        through = Client(port, pair)
+        assert await asyncio.to_thread(through.get) == "https"
+        with contextlib.ExitStack() as stack:
+            silent = [stack.enter_context(connect(port)) for _ in range(7)]
+            for oldest in silent[:4]:
+                assert await asyncio.to_thread(oldest.recv, 1) == b"", "it makes room"
+            for other in silent[4:]:
+                other.setblocking(False)
+                with pytest.raises(BlockingIOError):
+                    other.recv(1)
+            assert await asyncio.to_thread(Client(port, pair).get_once) == "https"
+            assert await asyncio.to_thread(through.get) == "https", "it doesn't count any more"
+            silent[4].settimeout(20)
+            assert await asyncio.to_thread(silent[4].recv, 1) == b"", "a client that comes has its place"
+            through.connection.close()
+
+    run(loop, listener, act, n_handshakes=3)
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_a_server_that_ends_waits_for_no_handshake(pair: Pair, loop: str) -> None:
+    listener = Listener.bind("127.0.0.1", 0)
+    listener.tls = TlsFiles(*pair)
+    silent: list[socket.socket] = []
+    address = listener.getsockname()
+
+    async def act(port: int) -> None:
+        silent.append(socket.create_connection(address, timeout=20))
+        assert await asyncio.to_thread(Client(port, pair).get_once) == "https"
+
+    begun_s = time.monotonic()
+    run(loop, listener, act)
+    assert time.monotonic() - begun_s < 10.0
+    with contextlib.closing(silent[0]) as client, contextlib.suppress(ConnectionError):
+        assert client.recv(1) == b""
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(address, timeout=20)
