@@ -31,6 +31,13 @@ BUILD_FIX = (
 )
 DOWNLOAD_FIX = "Check the network and pip's settings (pip config list), then run the same command again."
 
+WITHOUT_COMMON = "set(LLAMA_BUILD_COMMON OFF)\n"
+"""CMake code that llama.cpp's project includes: its library for command-line programs isn't compiled.
+
+The bindings ask for that library, which takes 57 of 140 steps and which nothing here loads, by a cached
+variable that no argument can change. Without it a wheel does the same, so this is no part of its key.
+"""
+
 # What else reaches the compilers through the environment, and so belongs to a build's identity.
 BUILD_VARIABLES = ("CC", "CFLAGS", "CUDAARCHS", "CUDACXX", "CUDAFLAGS", "CUDAHOSTCXX", "HIPCXX", "LDFLAGS")
 
@@ -51,11 +58,19 @@ def wheel_for(requirement: Locked, python: Path, environ: Mapping[str, str]) -> 
         say(f"{requirement.name} {requirement.version}: {key.compiler}, {shlex.join(args)}")
         with tempfile.TemporaryDirectory(prefix="building-", dir=folder) as work:
             sdist = sdist_of(requirement, python, environ)
+            all_args = shlex.join([without_common(Path(work)), *args])
             built = _build(
-                sdist, Path(work), folder / "build.log", python, {**environ, "CMAKE_ARGS": shlex.join(args)}
+                sdist, Path(work), folder / "build.log", python, {**environ, "CMAKE_ARGS": all_args}
             )
             (folder / "key.json").write_text(json.dumps(asdict(key), indent=1) + "\n", encoding="utf-8")
             return built.rename(folder / built.name)
+
+
+def without_common(work: Path) -> str:
+    """Write WITHOUT_COMMON to a file in `work`; return the argument of CMake that has it included."""
+    path = work / "without_common.cmake"
+    path.write_text(WITHOUT_COMMON, encoding="utf-8")
+    return f"-DCMAKE_PROJECT_llama.cpp_INCLUDE={path}"
 
 
 def key_of(requirement: Locked, environ: Mapping[str, str]) -> wheel_cache.WheelKey:
