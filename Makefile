@@ -9,6 +9,9 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 ARGS ?=
 BIN := .venv/bin
 
+# Tests start hundreds of processes; without bytecode on the disk each of them compiles all modules anew.
+export PYTHONDONTWRITEBYTECODE :=
+
 # Some tests and the benchmarks use llama.cpp's own sources. Only recipes that need them ask for them.
 SOURCES = CORRAL_LLAMA_CPP_SOURCE="$${CORRAL_LLAMA_CPP_SOURCE:-$$($(BIN)/python -m scripts.sources)}"
 
