@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from server.openai.requests.body_limits import MAX_CONTAINERS, MAX_DEPTH, MAX_ELEMENTS, MAX_PROMPT_BYTES
@@ -16,58 +17,102 @@ _N_OBJECTS = MAX_CONTAINERS - 1_000
 
 @dataclass(frozen=True)
 class HeavyBody:
-    """One request. `statuses` are those of a server that serves it, or says that it is too much."""
+    """One request. `statuses` are those of a server that serves it, or says that it is too much.
+
+    `make` takes a number n and returns a body of an n-th of what is allowed: 1 for the heaviest. A body that
+    is beyond a limit stays beyond it.
+    """
 
     name: str
     path: str
-    body: bytes
+    make: Callable[[int], bytes]
     statuses: tuple[int, ...] = (200, 400)
 
 
 def heavy_bodies() -> list[HeavyBody]:
-    """Return a body at its limit for each kind of value, and some beyond."""
+    """Return a body for each kind of value, and some beyond what is allowed; none is made yet."""
     chat, text, responses = "/v1/chat/completions", "/v1/completions", "/v1/responses"
     return [
-        HeavyBody("text of many tokens", "/tokenize", _text(b"content", 3_900_000)),
-        HeavyBody("tokens with pieces", "/tokenize", _text(b"content", 3_900_000, b'"with_pieces":true')),
-        HeavyBody("text beyond any", "/tokenize", _text(b"content", BODY_BYTES - 99), (400,)),
-        HeavyBody("token ids", "/detokenize", _object(b'"tokens":' + _array(b"300", _N))),
-        HeavyBody("too many ids", "/detokenize", _object(b'"tokens":' + _array(b"300", 8_000_000)), (413,)),
-        HeavyBody("messages to render", "/apply-template", _messages(_array(_MESSAGE, _N_OBJECTS))),
-        HeavyBody("text to render", "/apply-template", _messages(_array(_long_message(), 1))),
-        HeavyBody("messages", chat, _messages(_array(_MESSAGE, _N_OBJECTS))),
-        HeavyBody("parts", chat, _messages(_array(_parts(_N_OBJECTS), 1))),
-        HeavyBody("no messages", chat, _messages(_array(b"1", _N)), (400,)),
-        HeavyBody("unknown fields", chat, _messages(_array(_MESSAGE, 1), _members(_N))),
-        HeavyBody("template arguments", chat, _messages(_array(_MESSAGE, 1), _arguments(_N // 2))),
-        HeavyBody("no tools", chat, _messages(_array(_MESSAGE, 1), b'"tools":' + _array(b"{}", _N_OBJECTS))),
-        HeavyBody("tools", chat, _messages(_array(_MESSAGE, 1), b'"tools":' + _tools())),
-        HeavyBody("calls", chat, _messages(_array(_MESSAGE, 1)[:-1] + b"," + _calls(30_000) + b"]")),
-        HeavyBody("items", responses, _object(b'"input":' + _array(_MESSAGE, _N_OBJECTS))),
-        HeavyBody("longest input", responses, _text(b"input", MAX_PROMPT_BYTES - 999)),
+        HeavyBody("text of many tokens", "/tokenize", lambda n: _text(b"content", 3_900_000 // n)),
         HeavyBody(
-            "longest instructions", responses, _text(b"instructions", MAX_PROMPT_BYTES - 999, b'"input":"a"')
+            "tokens with pieces",
+            "/tokenize",
+            lambda n: _text(b"content", 3_900_000 // n, b'"with_pieces":true'),
+        ),
+        HeavyBody("text beyond any", "/tokenize", lambda n: _text(b"content", _beyond(n)), (400,)),
+        HeavyBody("token ids", "/detokenize", lambda n: _object(b'"tokens":' + _array(b"300", _N // n))),
+        HeavyBody(
+            "too many ids",
+            "/detokenize",
+            lambda n: _object(b'"tokens":' + _array(b"300", 8_000_000 // n)),
+            (413,),
+        ),
+        HeavyBody("messages to render", "/apply-template", lambda n: _messages(_many_messages(n))),
+        HeavyBody("text to render", "/apply-template", lambda n: _messages(_array(_long_message(n), 1))),
+        HeavyBody("messages", chat, lambda n: _messages(_many_messages(n))),
+        HeavyBody("parts", chat, lambda n: _messages(_array(_parts(_N_OBJECTS // n), 1))),
+        HeavyBody("no messages", chat, lambda n: _messages(_array(b"1", _N // n)), (400,)),
+        HeavyBody("unknown fields", chat, lambda n: _messages(_array(_MESSAGE, 1), _members(_N // n))),
+        HeavyBody(
+            "template arguments", chat, lambda n: _messages(_array(_MESSAGE, 1), _arguments(_N // 2 // n))
+        ),
+        HeavyBody("no tools", chat, lambda n: _messages(_array(_MESSAGE, 1), b'"tools":' + _empty(n))),
+        HeavyBody("tools", chat, lambda n: _messages(_array(_MESSAGE, 1), b'"tools":' + _tools(100 // n))),
+        HeavyBody(
+            "calls", chat, lambda n: _messages(_array(_MESSAGE, 1)[:-1] + b"," + _calls(30_000 // n) + b"]")
+        ),
+        HeavyBody("items", responses, lambda n: _object(b'"input":' + _many_messages(n))),
+        HeavyBody("longest input", responses, lambda n: _text(b"input", MAX_PROMPT_BYTES // n - 999)),
+        HeavyBody(
+            "longest instructions",
+            responses,
+            lambda n: _text(b"instructions", MAX_PROMPT_BYTES // n - 999, b'"input":"a"'),
+        ),
+        HeavyBody("tools of a response", responses, lambda n: _text(b"input", 9, b'"tools":' + _empty(n))),
+        HeavyBody("depth", chat, lambda n: b"[" * (BODY_BYTES // n - 99), (400, 413)),
+        HeavyBody("allowed depth", chat, lambda _: _messages(_array(_MESSAGE, 1), _nested(MAX_DEPTH - 2))),
+        HeavyBody("prompts", text, lambda n: _prompt(_array(b'"' + _TEXT * (600 // n) + b'"', 1_024))),
+        HeavyBody("short prompts", text, lambda n: _prompt(_array(b'"a"', 1_024 // n), b'"n":2')),
+        HeavyBody("objects for prompts", text, lambda n: _prompt(_empty(n)), (400,)),
+        HeavyBody("prompt of ids", text, lambda n: _prompt(_array(b"300", _N // n))),
+        HeavyBody(
+            "longest prompt", text, lambda n: _prompt(b'"' + _TEXT * (MAX_PROMPT_BYTES // 51 // n) + b'"')
+        ),
+        HeavyBody("escapes", text, lambda n: _prompt(b'"' + b'\\"\\\\' * (_beyond(n) // 4) + b'"'), (400,)),
+        HeavyBody(
+            "biases", text, lambda n: _prompt(b'"a"', b'"logit_bias":{' + _members(_N // n) + b"}"), (400,)
+        ),
+        HeavyBody("biases of prompts", text, lambda n: _prompt(_array(b'"a"', 300 // n), _biases(9_000))),
+        HeavyBody("stops", text, lambda n: _prompt(b'"a"', b'"stop":' + _array(b'"a"', _N // n))),
+        HeavyBody(
+            "breakers",
+            text,
+            lambda n: _prompt(b'"a"', b'"dry_sequence_breakers":' + _array(b'""', _N // n)),
+            (400,),
+        ),
+        HeavyBody("adapters of a request", text, lambda n: _prompt(b'"a"', b'"lora":' + _empty(n))),
+        HeavyBody(
+            "digits", text, lambda n: _prompt(b'"a"', b'"seed":' + b"9" * (BODY_BYTES // n - 99)), (400,)
         ),
         HeavyBody(
-            "tools of a response", responses, _text(b"input", 9, b'"tools":' + _array(b"{}", _N_OBJECTS))
+            "scales", "/lora-adapters", lambda n: _array(b'{"id":0,"scale":1}', 900_000 // n), (400, 413)
         ),
-        HeavyBody("depth", chat, b"[" * (BODY_BYTES - 99), (400, 413)),
-        HeavyBody("allowed depth", chat, _messages(_array(_MESSAGE, 1), _nested(MAX_DEPTH - 2))),
-        HeavyBody("prompts", text, _prompt(_array(b'"' + _TEXT * 600 + b'"', 1_024))),
-        HeavyBody("short prompts", text, _prompt(_array(b'"a"', 1_024), b'"n":2')),
-        HeavyBody("objects for prompts", text, _prompt(_array(b"{}", _N_OBJECTS)), (400,)),
-        HeavyBody("prompt of ids", text, _prompt(_array(b"300", _N))),
-        HeavyBody("longest prompt", text, _prompt(b'"' + _TEXT * (MAX_PROMPT_BYTES // 51) + b'"')),
-        HeavyBody("escapes", text, _prompt(b'"' + b'\\"\\\\' * (BODY_BYTES // 4 - 99) + b'"'), (400,)),
-        HeavyBody("biases", text, _prompt(b'"a"', b'"logit_bias":{' + _members(_N) + b"}"), (400,)),
-        HeavyBody("biases of prompts", text, _prompt(_array(b'"a"', 300), _biases(9_000))),
-        HeavyBody("stops", text, _prompt(b'"a"', b'"stop":' + _array(b'"a"', _N))),
-        HeavyBody("breakers", text, _prompt(b'"a"', b'"dry_sequence_breakers":' + _array(b'""', _N)), (400,)),
-        HeavyBody("adapters of a request", text, _prompt(b'"a"', b'"lora":' + _array(b"{}", _N_OBJECTS))),
-        HeavyBody("digits", text, _prompt(b'"a"', b'"seed":' + b"9" * (BODY_BYTES - 99)), (400,)),
-        HeavyBody("scales", "/lora-adapters", _array(b'{"id":0,"scale":1}', 900_000), (400, 413)),
-        HeavyBody("path", "/admin/adapters", _text(b"path", BODY_BYTES - 99), (400, 413)),
+        HeavyBody("path", "/admin/adapters", lambda n: _text(b"path", BODY_BYTES // n - 99), (400, 413)),
     ]
+
+
+def _beyond(n: int) -> int:
+    """Return bytes of a text that no request may have: most of a body, or an n-th if that is still beyond."""
+    return max(BODY_BYTES // n - 99, 2 * MAX_PROMPT_BYTES + 99)
+
+
+def _many_messages(n: int) -> bytes:
+    return _array(_MESSAGE, _N_OBJECTS // n)
+
+
+def _empty(n: int) -> bytes:
+    """Return an array of as many empty objects as are allowed, or an n-th of them."""
+    return _array(b"{}", _N_OBJECTS // n)
 
 
 def _array(value: bytes, n: int) -> bytes:
@@ -94,19 +139,19 @@ def _prompt(prompt: bytes, more: bytes = b"") -> bytes:
     return _object(b'"max_tokens":1', b'"prompt":' + prompt, more)
 
 
-def _long_message() -> bytes:
-    return b'{"role":"user","content":"%b"}' % (_TEXT * (MAX_PROMPT_BYTES // 60))
+def _long_message(n: int) -> bytes:
+    return b'{"role":"user","content":"%b"}' % (_TEXT * (MAX_PROMPT_BYTES // 60 // n))
 
 
 def _parts(n: int) -> bytes:
     return b'{"role":"user","content":%b}' % _array(b'{"type":"text","text":"a"}', n)
 
 
-def _tools() -> bytes:
+def _tools(n: int) -> bytes:
     """Tools whose schemas have as many values as any request's tools may have."""
     schema = b'{"type":"object","properties":{"a":{"enum":%b}}}' % _array(b"1", 4_900)
     form = b'{"type":"function","function":{"name":"f%d","parameters":%b}}'
-    return b"[" + b",".join([form % (i, schema) for i in range(100)]) + b"]"
+    return b"[" + b",".join([form % (i, schema) for i in range(n)]) + b"]"
 
 
 def _calls(n: int) -> bytes:

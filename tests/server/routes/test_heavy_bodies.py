@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import http.client
 import json
+from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -16,7 +17,9 @@ import pytest
 
 from bench.heavy_bodies import HeavyBody, heavy_bodies
 from bench.longest_wait import post
+from models.machine.allowance import Allowance
 from server.engine.events import ChoiceEnd, Delta, PromptScored, Started
+from server.http.body_processes import BodyProcesses
 from server.ipc.messages import Generate
 from tests.server.http_client import app_for, serving
 from tests.server.scripted_service import ScriptedService, Step, finish, says, scored
@@ -26,6 +29,17 @@ TURN_BYTES = 640 << 10
 """One callback parses and makes at most so much: reading 64 KiB of a worker and writing its logprobs takes
 the most, some 10 ms of a slow core."""
 BODIES = heavy_bodies()
+QUARTER = 4
+"""A fourth of what is allowed is still many turns' work; `make thorough` sends the heaviest bodies."""
+READ_S = 600.0
+"""The readers needn't give way for so long, or they would wait for the tests beside this one."""
+
+
+@pytest.fixture(scope="module")
+def readers() -> Iterator[BodyProcesses]:
+    processes = BodyProcesses(Allowance(burst_s=READ_S))
+    yield processes
+    processes.close()
 
 
 def ask_health(url: str) -> None:
@@ -35,9 +49,9 @@ def ask_health(url: str) -> None:
     connection.close()
 
 
-async def beside_others(url: str, heavy: HeavyBody) -> tuple[int, int]:
+async def beside_others(url: str, path: str, body: bytes) -> tuple[int, int]:
     """Send a body; return its status, and how often another client got `/health` meanwhile."""
-    heavy_task = asyncio.create_task(asyncio.to_thread(post, url, heavy))
+    heavy_task = asyncio.create_task(asyncio.to_thread(post, url, path, body))
     n_answers = 0
     while not heavy_task.done():
         await asyncio.to_thread(ask_health, url)
@@ -46,15 +60,16 @@ async def beside_others(url: str, heavy: HeavyBody) -> tuple[int, int]:
     return await heavy_task, n_answers
 
 
+@pytest.mark.parametrize("part", [QUARTER, pytest.param(1, marks=pytest.mark.thorough)])
 @pytest.mark.parametrize("heavy", BODIES, ids=[heavy.name for heavy in BODIES])
-async def test_a_heavy_body_is_little_work_at_once(heavy: HeavyBody, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_heavy_body_is_little_work_at_once(
+    heavy: HeavyBody, part: int, readers: BodyProcesses, monkeypatch: pytest.MonkeyPatch
+) -> None:
     ledger = TurnLedger(monkeypatch)
     app = app_for(ScriptedService(says("x")))
-    try:
-        async with serving(app) as url:
-            status, n_answers = await beside_others(url, heavy)
-    finally:
-        app.state.api.body_processes.close()
+    app.state.api.__dict__["body_processes"] = readers
+    async with serving(app) as url:
+        status, n_answers = await beside_others(url, heavy.path, heavy.make(part))
     assert status in heavy.statuses
     assert n_answers > 0
     assert ledger.large_reads == []
@@ -93,9 +108,8 @@ async def test_a_heavy_answer_is_little_work_at_once(
 ) -> None:
     ledger = TurnLedger(monkeypatch)
     body = {"messages": [{"role": "user", "content": "a"}], "stream": stream, **fields}
-    heavy = HeavyBody("answer", path, json.dumps(body).encode())
     async with serving(app_for(ScriptedService(scores_a_lot))) as url:
-        status, n_answers = await beside_others(url, heavy)
+        status, n_answers = await beside_others(url, path, json.dumps(body).encode())
     assert status == 200
     assert n_answers > 0
     assert ledger.most_bytes <= TURN_BYTES, ledger.most_by
@@ -106,9 +120,8 @@ async def test_a_small_body_is_read_at_once(monkeypatch: pytest.MonkeyPatch) -> 
     ledger = TurnLedger(monkeypatch)
     content = "Hello, you. " * 4_000
     body = {"messages": [{"role": "user", "content": content}]}
-    heavy = HeavyBody("small", "/v1/chat/completions", json.dumps(body).encode())
     app = app_for()
     async with serving(app) as url:
-        status, _ = await beside_others(url, heavy)
+        status, _ = await beside_others(url, "/v1/chat/completions", json.dumps(body).encode())
     assert (status, ledger.n_reads) == (200, 1)
     assert app.state.api.body_processes.n_started == 0
