@@ -127,8 +127,11 @@ def pico_tensors(config: Mapping[str, Any], *, seed: int, dtype: Dtype) -> dict[
 def _values(bits: np.random.PCG64, name: str, shape: tuple[int, ...], dtype: Dtype) -> npt.NDArray[Any]:
     """Bell-shaped values: each is the sum of four 16-bit uniforms, exact in f32 before it is scaled."""
     raw = np.asarray(bits.random_raw(int(np.prod(shape))))
-    quarters = raw.view(np.uint16).reshape(-1, 4).astype(np.int64) - 32768
-    values = quarters.sum(axis=1).astype(np.float32) * np.float32(2.0**-15)  # standard deviation 2/sqrt(3)
+    quarters = raw.view(np.uint16).reshape(-1, 4)
+    sums = quarters[:, 0].astype(np.int32)
+    for column in (1, 2, 3):  # quicker than summing along so short an axis
+        sums += quarters[:, column]
+    values = (sums - 4 * 32768).astype(np.float32) * np.float32(2.0**-15)  # standard deviation 2/sqrt(3)
     if name.endswith("norm.weight"):
         values = np.float32(1.0) + values * np.float32(0.0625)
     elif len(shape) == 2 and "embed" not in name:

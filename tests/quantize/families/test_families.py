@@ -8,6 +8,9 @@ named, with their reasons, in the families; docs/architectures.md has them all i
 from __future__ import annotations
 
 import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +18,43 @@ import numpy as np
 import pytest
 
 from quantize.architectures.registry import ARCHITECTURES
+from quantize.checkpoint.checkpoint import Checkpoint
+from quantize.job.publish import verify
+from quantize.plan.make_plan import make_plan
+from quantize.run.options import RunOptions
+from quantize.run.pipeline import run
 from tests.quantize.families.all_families import ALL_FAMILIES
 from tests.quantize.families.checkpoint import GOLDEN, TYPES, read_golden, unpack, write_checkpoint
 from tests.quantize.families.family import Family
 from tests.quantize.families.golden import by_llama_cpp
 from tests.quantize.families.table import PAGE, page
-from tests.quantize.quantize_folder import quantize_folder, run_plan
 from tests.quantize.summary import summary
 
-families = pytest.mark.parametrize("family", ALL_FAMILIES, ids=str)
+
+@dataclass(frozen=True)
+class Made:
+    """A family's checkpoint, quantized to each of TYPES."""
+
+    family: Family
+    golden: dict[str, Any]
+    paths: dict[str, Path]
+
+
+@pytest.fixture(scope="module", params=ALL_FAMILIES, ids=str)
+def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Made]:
+    """The files of a family, which its tests share; they are verified as a job's are."""
+    family: Family = request.param
+    golden = read_golden(family)
+    parent = tmp_path_factory.mktemp(family.name)
+    directory = write_checkpoint(family, parent, golden["config"], golden["tensors"])
+    with Checkpoint.open(directory) as checkpoint:
+        plan = make_plan(checkpoint, TYPES)
+        paths = [parent / f"{file.type}.gguf" for file in plan.files]
+        written = run(plan, checkpoint.tensors, paths, RunOptions(threads=2))
+    for file, planned in zip(written, plan.files, strict=True):
+        verify(file, planned)
+    yield Made(family, golden, {file.type: file.path for file in written})
+    shutil.rmtree(parent)
 
 
 def without_exceptions(family: Family, found: dict[str, Any]) -> dict[str, Any]:
@@ -33,25 +64,19 @@ def without_exceptions(family: Family, found: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-@families
-def test_files_equal_the_converters(family: Family, tmp_path: Path) -> None:
-    golden = read_golden(family)
-    directory = write_checkpoint(family, tmp_path, golden["config"], golden["tensors"])
-    for file in run_plan(directory, TYPES, tmp_path):
-        ours = without_exceptions(family, summary(file.path))
-        theirs = without_exceptions(family, unpack(golden["converter"], file.type))
+def test_files_equal_the_converters(made: Made) -> None:
+    assert tuple(made.paths) == TYPES
+    for type_, path in made.paths.items():
+        ours = without_exceptions(made.family, summary(path))
+        theirs = without_exceptions(made.family, unpack(made.golden["converter"], type_))
         assert ours["metadata"] == theirs["metadata"]
         assert ours["tensors"] == theirs["tensors"]
 
 
 @pytest.mark.model
-@families
-def test_files_compute_what_the_checkpoint_does(family: Family, tmp_path: Path) -> None:
-    golden = read_golden(family)
-    directory = write_checkpoint(family, tmp_path, golden["config"], golden["tensors"])
-    (file,) = quantize_folder(directory, ["F32"], tmp_path)
-    ours, theirs = by_llama_cpp(family, file.path), golden["decoded"]
-    tolerance = family.tolerance * theirs["deviation"]
+def test_files_compute_what_the_checkpoint_does(made: Made) -> None:
+    ours, theirs = by_llama_cpp(made.family, made.paths["F32"]), made.golden["decoded"]
+    tolerance = made.family.tolerance * theirs["deviation"]
     np.testing.assert_allclose(ours["logits"], theirs["logits"], rtol=0, atol=tolerance)
     assert ours["tokens"] == theirs["tokens"]
 
