@@ -4,6 +4,8 @@ adapter_reference.py   `AdapterRef`: a user's name for a LoRA adapter, `PATH[=NA
                        parser of it.
 closing.py             `Closing`: a base for what is closed at the end of its `with` block.
 errors.py              Every error a user can meet, as one tree; each boundary translates into it once.
+expert_tensors.py      The names of a mixture's experts among a model's tensors, and patterns that find them.
+                       Pure.
 parse_duration.py      `parse_duration`: times as people and Ollama's clients write them: `5m`, `1h30m`,
                        `300`, 0, -1.
 parse_size.py          `parse_size`: sizes as people write them, such as `2GiB`, `500MB`, `1.5 GiB` or `4096`.

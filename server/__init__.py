@@ -14,7 +14,7 @@ model_facts.py        `read_facts`: the facts about a model's files that `server
                       process.
 model_rules.py        Rules for models as settings have them, MODEL=VALUE, and the key by which a model is
                       meant. Pure.
-placement.py          `place`: the one decision on context, GPU layers, prompt side and memory of a served
+placement.py          `place`: the one decision on context, GPU's share, prompt side and memory of a served
                       model. Pure.
 reload.py             `Reloads`: the parts that a running server reads again at SIGHUP and `POST
                       /admin/reload`.

@@ -1,4 +1,4 @@
-"""`place`: the one decision on context, GPU layers, prompt side and memory of a served model. Pure.
+"""`place`: the one decision on context, GPU's share, prompt side and memory of a served model. Pure.
 
 The facts about files (`server.model_facts`) and machine are passed in. A worker decides by it before it loads
 its model, the supervisor before it starts a worker, and the command line for what it shows.
@@ -25,8 +25,8 @@ from models.machine.fit import (
     estimate_pooled,
     fits_in_memory,
     pad_cells,
-    plan_gpu_layers,
 )
+from models.machine.gpu_plan import GpuPlan, plan_gpu
 from models.pooling import Pooling
 from server.serve_options import ServeOptions
 
@@ -100,10 +100,6 @@ class FreeMemory:
     available_bytes: int
     devices: Sequence[DeviceLike] = ()
 
-    @property
-    def has_gpu(self) -> bool:
-        return any(device.type in ("gpu", "igpu") for device in self.devices)
-
 
 @dataclass(frozen=True, slots=True)
 class Placement:
@@ -122,7 +118,9 @@ class Placement:
     gpu_layers: int
     """llama.cpp puts this many layers on GPUs, counted from the end, the output first; 0 without a GPU."""
     gpu_layers_fit: bool
-    """True if all layers that were wanted there, on auto all of the model's, fit the GPUs' free memory."""
+    """True if all that was wanted there, on auto all of the model, fits the GPUs' free memory."""
+    cpu_experts: tuple[int, ...]
+    """The layers on GPUs whose experts stay in the host's memory, where they are computed, too."""
     model: MemoryEstimate
     """The model's weights, KV cache and working memory take these bytes."""
     adapters: int
@@ -146,8 +144,8 @@ class Placement:
 
     @property
     def is_all_on_gpu(self) -> bool:
-        """True if GPUs hold all layers and the output."""
-        return self.gpu_layers > self.model.n_layer
+        """True if GPUs hold all layers, their experts and the output."""
+        return self.gpu_layers > self.model.n_layer and not self.cpu_experts
 
     @property
     def extra(self) -> int:
@@ -188,8 +186,7 @@ class _Trial:
     n_cells: int
     model: MemoryEstimate
     draft: int
-    gpu_layers: int
-    gpu_layers_fit: bool
+    gpu: GpuPlan
     verdict: Verdict
 
 
@@ -251,15 +248,14 @@ class _Placer:
         return trained if told is None else min(trained, told)
 
     def _grown(self, base: _Trial, trained: int) -> _Trial:
-        """Return the trial with the largest pool that costs no layer on a GPU.
+        """Return the trial with the largest pool that costs no layer and no experts on a GPU.
 
         It costs the prompt side only where without that the context would be short of `CTX_AGENT`.
         """
         spare_bytes = self.memory.available_bytes - GROWTH_SPARE_BYTES
 
         def fits(trial: _Trial) -> bool:
-            keeps_layers = trial.gpu_layers >= base.gpu_layers and trial.gpu_layers_fit >= base.gpu_layers_fit
-            return keeps_layers and trial.verdict.needed_bytes <= spare_bytes
+            return trial.gpu.has_all_of(base.gpu) and trial.verdict.needed_bytes <= spare_bytes
 
         def fits_with_side(trial: _Trial) -> bool:
             return fits(trial) and self._prompt_side_bytes(trial, min(trained, trial.n_cells)) > 0
@@ -314,15 +310,18 @@ class _Placer:
         if facts.draft is not None:  # its sequences never share cells
             draft = estimate_at(n_stream, facts.draft, options, kv_unified=False).total
         extra_bytes = facts.adapter_bytes + draft
-        gpu_layers, fit = 0, True
-        if memory.has_gpu:
+        gpu = plan_gpu(
+            needs,
+            memory.devices,
             # Adapters and the draft model follow the layers: here they may be on either side, or on both.
-            fitting = plan_gpu_layers(needs, memory.devices, GPU_MARGIN_BYTES + extra_bytes)
-            wanted = needs.n_layer + 1 if options.gpu_layers == "auto" else options.gpu_layers
-            gpu_layers = fitting if options.gpu_layers == "auto" else options.gpu_layers
-            fit = fitting >= min(wanted, needs.n_layer + 1)
-        verdict = fits_in_memory(needs, memory.available_bytes, gpu_layers, extra_bytes)
-        return _Trial(n_stream, n_cells, needs, draft, gpu_layers, fit, verdict)
+            GPU_MARGIN_BYTES + extra_bytes,
+            n_layers=options.gpu_layers,
+            n_cpu_experts=needs.n_layer if options.cpu_moe else options.n_cpu_moe,
+        )
+        verdict = fits_in_memory(
+            needs, memory.available_bytes, gpu.n_layers, extra_bytes, cpu_experts=gpu.cpu_experts
+        )
+        return _Trial(n_stream, n_cells, needs, draft, gpu, verdict)
 
     def _placement(self, n_ctx: int, wanted: int, trial: _Trial, wanted_verdict: Verdict) -> Placement:
         return Placement(
@@ -331,8 +330,9 @@ class _Placer:
             n_cells=trial.n_cells,
             n_stream=trial.n_stream,
             layout=self._layout(n_ctx, trial.n_stream),
-            gpu_layers=trial.gpu_layers,
-            gpu_layers_fit=trial.gpu_layers_fit,
+            gpu_layers=trial.gpu.n_layers,
+            gpu_layers_fit=trial.gpu.fits,
+            cpu_experts=trial.gpu.cpu_experts,
             model=trial.model,
             adapters=self.facts.adapter_bytes,
             draft=trial.draft,
@@ -364,7 +364,7 @@ class _Placer:
         """
         is_shared = self._layout(n_ctx, trial.n_stream) == "unified"
         is_needless = self.options.prompt_side == "auto" and self.facts.in_panels
-        is_barred = is_shared or trial.gpu_layers > 0 or self.facts.forgets
+        is_barred = is_shared or trial.gpu.n_layers > 0 or self.facts.forgets
         if self.options.prompt_side == "off" or is_needless or is_barred:
             return 0
         needs = trial.model

@@ -34,6 +34,12 @@ class ServeOptions(SamplingDefaults):
     gpu_layers: Literal["auto"] | Annotated[int, Bounds(ge=0)] = setting(
         "auto", "Layers on the GPU; auto: as many as fit its free memory."
     )
+    n_cpu_moe: Literal["auto"] | Annotated[int, Bounds(ge=0)] = setting(
+        "auto",
+        "Layers of a mixture, from the first, whose experts stay on the CPU while all else is on the GPU;"
+        " auto: as few as let the layers fit its free memory.",
+    )
+    cpu_moe: bool = setting(False, "Experts of all layers stay on the CPU.")
     pooling: PoolingName | None = setting(
         None,
         "Serve vectors of texts, made of their tokens' in this way, not answers; rank: a classifier's scores;"

@@ -35,6 +35,7 @@ sequences.py         `Sequences`: the memory of a context, KV cache or recurrent
                      save.
 spm_cuts.py          `SPMCuts`: cuts inside ordinary text for SentencePiece vocabularies, with the tokens of
                      the whole.
+tensor_placement.py  `experts_on_cpu`: llama.cpp's overrides for tensors that don't go where their layer goes.
 text_cuts.py         `TextCuts`: the places where a text can be cut so that its parts have the tokens of the
                      whole.
 thread_cores.py      `ThreadCores`: a core of its own for each thread that computes.

@@ -39,10 +39,11 @@ _DEVICE_TYPES = {0: "cpu", 1: "gpu", 2: "igpu", 3: "accel", 4: "meta"}
 
 _EXPECTED = (
     re.compile(r"applying manual override"),
+    re.compile(r"tensor overrides to CPU are used with mmap"),
     re.compile(r"model default pooling_type is \[-?\d+\], but \[0\] was specified"),
 )
-"""llama.cpp warns so for each tensor that has its type from us, and for each context whose vectors we pool
-ourselves (`server.worker.pooled.runner`)."""
+"""llama.cpp warns so for each tensor that has its type from us, for experts that stay on the CPU, and for
+each context whose vectors we pool ourselves (`server.worker.pooled.runner`)."""
 _CAPTURED_MAX = 32
 """The log keeps at most this many error lines of a call."""
 

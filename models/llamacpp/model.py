@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import cached_property
 from pathlib import Path
 from types import ModuleType
@@ -15,6 +15,7 @@ from models.closing import Closing
 from models.errors import ModelLoadError
 from models.llamacpp import library
 from models.llamacpp.errors import reason
+from models.llamacpp.tensor_placement import experts_on_cpu
 from models.llamacpp.vocab import Vocab
 
 Progress = Callable[[float], bool]
@@ -42,6 +43,7 @@ class Model(Closing):
         vocab_only: bool,
         no_alloc: bool,
         stop_tokens: Sequence[int] = (),
+        cpu_experts: Collection[int] = (),
     ) -> None:
         """Take ownership of `pointer`. Use `Model.load`."""
         self._pointer: int | None = pointer
@@ -52,6 +54,7 @@ class Model(Closing):
         self.vocab_only = vocab_only
         self.no_alloc = no_alloc
         self.stop_tokens = stop_tokens
+        self.cpu_experts = frozenset(cpu_experts)
 
     @classmethod
     def load(  # noqa: PLR0913  # llama.cpp's own parameters, all by keyword
@@ -62,6 +65,8 @@ class Model(Closing):
         use_mmap: bool = True,
         use_mlock: bool = False,
         use_extra_bufts: bool = True,
+        use_host_buffers: bool = True,
+        cpu_experts: Collection[int] = (),
         vocab_only: bool = False,
         no_alloc: bool = False,
         stop_tokens: Sequence[int] = (),
@@ -69,7 +74,10 @@ class Model(Closing):
     ) -> Self:
         """Load a GGUF file; of a split one, give the first part. Blocks without the GIL.
 
+        `cpu_experts`: the experts of these layers stay in the host's memory where the layers go to a GPU.
         `use_extra_bufts=False` avoids weight repacking and AMX (slower; the way out of the AMX trap).
+        `use_host_buffers`: beside a GPU, weights that stay lie where it can fetch them for many tokens at
+        once; False: where the CPU's own kernels, also ours, find them repacked.
         `vocab_only`: tokenizer and metadata. `no_alloc`: metadata and simulated memory, no weights.
         `stop_tokens`: what ends an answer in addition to what llama.cpp knows (`GGUFInfo.stop_tokens`).
         Raises ModelLoadError with llama.cpp's reason, or when `progress` returned False; an
@@ -82,6 +90,9 @@ class Model(Closing):
         # enum llama_load_mode: 0 none, 1 mmap, 2 mlock, 3 both. Simulated memory can't be mapped.
         params.load_mode = 0 if no_alloc else (1 if use_mmap else 0) + (2 if use_mlock else 0)
         params.use_extra_bufts = use_extra_bufts
+        params.no_host = not use_host_buffers
+        overrides = experts_on_cpu(cpu_experts) if cpu_experts else None
+        params.tensor_buft_overrides = None if overrides is None else ctypes.addressof(overrides)
         params.vocab_only = vocab_only
         params.no_alloc = no_alloc
         watch = _ProgressWatch(progress)
@@ -107,6 +118,7 @@ class Model(Closing):
             vocab_only=vocab_only,
             no_alloc=no_alloc,
             stop_tokens=stop_tokens,
+            cpu_experts=cpu_experts,
         )
 
     @property

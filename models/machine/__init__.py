@@ -6,6 +6,8 @@ child_process.py  Child processes of our own modules: their command, a question 
 device.py         `Device`: a device that ggml's backends offer, as a value that any process may hold.
 fit.py            The memory that a model needs, and how much of it fits where: pure arithmetic on a GGUF's
                   header.
+gpu_plan.py       `plan_gpu`: the layers that go to GPUs, and those of them whose experts stay on the host.
+                  Pure.
 hardware.py       This machine's hardware: processor, memory, and the devices that ggml's backends see.
 host_memory.py    The memory and cores this process may use: the machine's, or less where a container limits
                   it.

@@ -7,11 +7,12 @@ llama.cpp's own result for the Llama family in closed form, within a few per cen
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
 from models.errors import ContextError
+from models.expert_tensors import layer_of_experts
 from models.quantization_types import TENSOR_TYPES, QuantizationType
 
 MIB = 2**20
@@ -47,7 +48,7 @@ class ModelFile(Protocol):
 
 
 class DeviceLike(Protocol):
-    """The part of `models.machine.device.Device` that a plan of GPU layers needs."""
+    """The part of `models.machine.device.Device` that a plan of layers on GPUs needs."""
 
     @property
     def name(self) -> str: ...
@@ -62,7 +63,8 @@ class MemoryEstimate:
     """The bytes that a loaded model takes. `layer_weights[i]`, `layer_kv[i]`: layer i; `input_weights`: the
     token embeddings, always on the host; `output_weights`: the last matrix and what stands beside it.
 
-    `compute`: the working memory of one device; `output`: the logits on the host.
+    `compute`: the working memory of one device; `output`: the logits on the host. `layer_experts[i]`: the
+    part of a mixture's layer that is its experts'; `largest_experts`: their largest tensor.
     """
 
     input_weights: int
@@ -71,6 +73,8 @@ class MemoryEstimate:
     layer_kv: tuple[int, ...]
     compute: int
     output: int
+    layer_experts: tuple[int, ...] = ()
+    largest_experts: int = 0
 
     @property
     def n_layer(self) -> int:
@@ -79,6 +83,10 @@ class MemoryEstimate:
     @property
     def weights(self) -> int:
         return self.input_weights + sum(self.layer_weights) + self.output_weights
+
+    def experts_of(self, layers: Iterable[int]) -> int:
+        """Bytes of the experts of some layers."""
+        return sum(self.layer_experts[layer] for layer in layers)
 
     @property
     def kv(self) -> int:
@@ -118,12 +126,15 @@ def estimate(
     """
     n_layer = info.n_layer or 0
     cells = pad_cells(n_ctx)
-    layer_weights = [0] * n_layer
-    input_weights = output_weights = 0
+    layer_weights, layer_experts = [0] * n_layer, [0] * n_layer
+    input_weights = output_weights = largest_experts = 0
     for tensor in info.tensors:
         layer = re.match(r"blk\.(\d+)\.", tensor.name)
         if layer and int(layer[1]) < n_layer:
             layer_weights[int(layer[1])] += tensor.nbytes
+            if layer_of_experts(tensor.name) is not None:
+                layer_experts[int(layer[1])] += tensor.nbytes
+                largest_experts = max(largest_experts, tensor.nbytes)
         elif tensor.name.startswith(("token_embd", "per_layer_token_embd", "token_types", "position_embd")):
             input_weights += tensor.nbytes
         else:
@@ -142,6 +153,8 @@ def estimate(
             info, n_ubatch, cells * n_parallel if kv_unified else cells, flash_attn=flash_attn
         ),
         output=(info.n_vocab or 0) * 4 * n_parallel,
+        layer_experts=tuple(layer_experts),
+        largest_experts=largest_experts,
     )
 
 
@@ -281,61 +294,28 @@ def _compute_bytes(
     return 4 * n_ubatch * max(per_token)
 
 
-def plan_gpu_layers(
-    needs: MemoryEstimate, devices: Sequence[DeviceLike], margin_bytes: int = 512 * MIB
-) -> int:
-    """The largest `n_gpu_layers` that fits the devices' free memory, `margin_bytes` left free on each.
+def host_bytes(needs: MemoryEstimate, n_gpu_layers: int = 0, cpu_experts: Sequence[int] = ()) -> int:
+    """Bytes that stay in the machine's own memory when `n_gpu_layers` are on devices.
 
-    Counted as llama.cpp does: from the end, the output first, so n_layer + 1 is everything. Several
-    devices share the layers in proportion to their free memory. No device: 0.
+    Of the layers `cpu_experts` among those the experts stay.
     """
-    gpus = [device for device in devices if device.type == "gpu"]
-    gpus = gpus or [device for device in devices if device.type == "igpu"][:1]
-    budgets = [max(device.memory_free - margin_bytes - needs.compute, 0) for device in gpus]
-    if not any(budgets):
-        return 0
-    shares = _cumulative_shares([device.memory_free for device in gpus])
-    pieces = [w + kv for w, kv in zip(needs.layer_weights, needs.layer_kv, strict=True)]
-    # Tied embeddings: the output matrix is the input's, copied to the device.
-    pieces.append(needs.output_weights + (0 if _has_output_matrix(needs) else needs.input_weights))
-    for n_gpu_layers in range(len(pieces), 0, -1):
-        loads = [0] * len(gpus)
-        for index, piece in enumerate(pieces[-n_gpu_layers:]):
-            fraction = index / n_gpu_layers
-            device = next(number for number, share in enumerate(shares) if fraction < share)
-            loads[device] += piece
-        if all(load <= budget for load, budget in zip(loads, budgets, strict=True)):
-            return n_gpu_layers
-    return 0
-
-
-def _has_output_matrix(needs: MemoryEstimate) -> bool:
-    """True unless all that stands beside the layers is small, a norm."""
-    return needs.output_weights * 8 > needs.input_weights
-
-
-def _cumulative_shares(free: Sequence[int]) -> list[float]:
-    total, running, shares = sum(free), 0, []
-    for amount in free:
-        running += amount
-        shares.append(running / total)
-    shares[-1] = 1.0
-    return shares
-
-
-def host_bytes(needs: MemoryEstimate, n_gpu_layers: int = 0) -> int:
-    """Bytes that stay in the machine's own memory when `n_gpu_layers` are on devices."""
     on_host = max(needs.n_layer + 1 - n_gpu_layers, 0)
     layers = sum(needs.layer_weights[:on_host]) + sum(needs.layer_kv[:on_host])
+    layers += needs.experts_of(layer for layer in cpu_experts if layer >= on_host)
     output = needs.output_weights if n_gpu_layers == 0 else 0
     return needs.input_weights + layers + output + needs.compute + needs.output
 
 
 def fits_in_memory(
-    needs: MemoryEstimate, available_bytes: int, n_gpu_layers: int = 0, extra_bytes: int = 0
+    needs: MemoryEstimate,
+    available_bytes: int,
+    n_gpu_layers: int = 0,
+    extra_bytes: int = 0,
+    *,
+    cpu_experts: Sequence[int] = (),
 ) -> Verdict:
     """Judge if the part that isn't on a device fits the machine's available memory with `extra_bytes`."""
-    needed = host_bytes(needs, n_gpu_layers) + extra_bytes
+    needed = host_bytes(needs, n_gpu_layers, cpu_experts) + extra_bytes
     place = "beside the GPU" if n_gpu_layers else "in memory"
     numbers = f"needs {format_bytes(needed)} {place}, {format_bytes(available_bytes)} are available"
     if needed <= available_bytes:

@@ -9,7 +9,7 @@ from typing import Final
 from models.errors import QuantizationError
 from models.llamacpp.quantization.ggml_types import ALL_FTYPES, GGML_TYPES, IMATRIX_FTYPES
 from models.llamacpp.quantization.type_rules import ModelDescription, type_plan
-from models.quantization_types import TABLE
+from models.quantization_types import REFUSALS, TABLE
 from quantize.imatrix.matrix import ImportanceMatrix
 from quantize.plan.type_recipe import TypeRecipe
 
@@ -44,6 +44,8 @@ def check_types(types: Sequence[str], choice: TypeChoice | None = None) -> None:
                 f"{type_} needs an importance matrix, without which it is ruinous; give one with --imatrix "
                 "(made by corral imatrix), or choose Q2_K or larger"
             )
+        if type_ in REFUSALS:
+            raise QuantizationError(f"no file of the type {type_} can be made: {REFUSALS[type_]}")
         if type_ not in known:
             raise QuantizationError(f"{type_} is no type to quantize to; known are {' '.join(known)}")
 

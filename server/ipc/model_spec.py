@@ -74,6 +74,10 @@ class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
     size_bytes: int
     n_parallel: int
     n_gpu_layers: int
+    n_cpu_expert_layers: int = 0
+    """The experts of so many layers on GPUs are in the host's memory."""
+    cpu_expert_bytes: int = 0
+    """They take so many bytes there."""
     description: str
     ftype: str
     prompt_format: str

@@ -7,10 +7,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from models.errors import ModelLoadError
+from models.gguf.info import GGUFInfo
 from models.llamacpp.quantization.ggml_types import GGML_TYPES
 from server.ipc.model_spec import KernelReport
 from server.kernels.attention_check import KV_TYPES
 from server.kernels.front import Kernels, kernels_of_process, leave_to_llama_cpp, take_again
+from server.kernels.outlook import is_in_panels
 from server.serve_options import ServeOptions
 
 logger = logging.getLogger("corral.worker")
@@ -25,6 +27,16 @@ class KernelChoice:
     is_asked_for: bool = False
     can_attend: bool = True
     """The settings leave attention one operation, on a cache of types with kernels."""
+
+    def computes(self, info: GGUFInfo, *, experts_stay: bool) -> bool:
+        """Return True if what of the model stays beside a GPU is to be computed with them.
+
+        It is decoded the quicker for it, but a GPU can't fetch it then for the many tokens of a prompt: so by
+        itself only a mixture's experts, of which a token meets few, where they are of types with kernels.
+        """
+        if self.kernels.library is None:
+            return False
+        return self.is_asked_for or (experts_stay and is_in_panels(info, self.kernels.type_names))
 
     def report(self) -> KernelReport:
         """Return what the model that has been loaded since is computed with.

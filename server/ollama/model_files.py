@@ -85,8 +85,10 @@ def digest_of(entry: CatalogueEntry) -> str:
 
 def vram_bytes(entry: CatalogueEntry, summary: FileSummary, info: ModelInfo | None) -> int:
     """Return the bytes of the file that are on a GPU, about: its layers and the output count alike."""
-    n_gpu_layers = 0 if info is None else max(info.n_gpu_layers, 0)
-    return int(entry.size_bytes * min(n_gpu_layers / (summary.n_layers + 1), 1.0))
+    if info is None:
+        return 0
+    on_gpus = int(entry.size_bytes * min(max(info.n_gpu_layers, 0) / (summary.n_layers + 1), 1.0))
+    return max(on_gpus - info.cpu_expert_bytes, 0)
 
 
 def show_document(name: str, entry: CatalogueEntry, n_ctx: int | None, *, verbose: bool) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from starlette.requests import Request
 
 from models.version import VERSION
 from server.http.dependencies import api_of
+from server.ipc.model_spec import ModelInfo
 from server.llama_server.settings import sampling_settings
 
 router = APIRouter(tags=["OpenAI"])
@@ -32,6 +33,16 @@ async def props(request: Request, model: str | None = None) -> dict[str, Any]:
         "eos_token": None if info is None else info.eos_token,
         "build_info": f"corral-{VERSION}",
         "kernels": None if info is None else msgspec.to_builtins(info.kernels),
+        "placement": None if info is None else _placement(info),
         "modalities": {"vision": False, "audio": False},
         "is_sleeping": status.state != "ready",
+    }
+
+
+def _placement(info: ModelInfo) -> dict[str, int]:
+    """Return the share of GPUs in a model: their layers, and those of them whose experts the CPU has."""
+    return {
+        "gpu_layers": info.n_gpu_layers,
+        "cpu_moe_layers": info.n_cpu_expert_layers,
+        "cpu_moe_bytes": info.cpu_expert_bytes,
     }

@@ -49,8 +49,14 @@ class Bench:
         placement = place(facts, options, FreeMemory(memory().available_bytes, devices))
         n_gpu_layers = placement.gpu_layers
         n_threads = options.threads or usable_cores()[0]
-        choose_kernels(options, is_all_on_gpu=placement.is_all_on_gpu)
-        self._model = Model.load(job.path, n_gpu_layers=n_gpu_layers, use_extra_bufts=options.use_extra_bufts)
+        choice = choose_kernels(options, is_all_on_gpu=placement.is_all_on_gpu)
+        self._model = Model.load(
+            job.path,
+            n_gpu_layers=n_gpu_layers,
+            cpu_experts=placement.cpu_experts,
+            use_extra_bufts=options.use_extra_bufts,
+            use_host_buffers=not choice.computes(info, experts_stay=bool(placement.cpu_experts)),
+        )
         self._context = Context(
             self._model,
             n_ctx=options.parallel * pad_cells(options.ctx or placement.n_ctx),  # for all streams at once

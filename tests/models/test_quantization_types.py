@@ -39,6 +39,8 @@ def test_a_row_agrees_with_itself(row: QuantizationType) -> None:
         assert not row.written
     if row.needs_imatrix or row.alias or row.default or row.serving_rank or row.mix_base_bits:
         assert row.written
+    if row.refusal is not None:
+        assert not row.written
     if is_tensor_type and row.written:
         assert row.encoder is not None
 

@@ -22,7 +22,10 @@ Tensors = dict[str, tuple[str, bytes]]
 
 
 def random_matrix(path: Path) -> ImportanceMatrix:
-    """For the layers' weights of a GGUF file, as `corral imatrix` would have them."""
+    """For the layers' weights of a GGUF file, as `corral imatrix` would have them.
+
+    No token came to the second expert of each weight, and few came to the third.
+    """
     random = np.random.default_rng(7)
     entries = {}
     for tensor in gguf.GGUFReader(path).tensors:
@@ -30,7 +33,10 @@ def random_matrix(path: Path) -> ImportanceMatrix:
         if len(ne) > 1 and "blk." in tensor.name:
             shape = (ne[2] if len(ne) > 2 else 1, ne[0])
             sums = random.gamma(0.5, 8.0, shape).astype(np.float32)
-            entries[tensor.name] = Importance(sums, np.full(shape[0], 64, np.int64))
+            counts = np.full(shape[0], 64, np.int64)
+            counts[1:3] = (0, 3)[: len(counts[1:3])]
+            sums[counts == 0] = 0
+            entries[tensor.name] = Importance(sums, counts)
     return ImportanceMatrix(entries, ("random",), 2, 32)
 
 
@@ -65,9 +71,11 @@ def assert_identical(
 
 
 def _native(matrix: ImportanceMatrix) -> Mapping[str, npt.NDArray[np.float32]]:
+    """Return what llama-quantize makes of the file (`load_imatrix` in quantize.cpp)."""
     found = {}
-    for name in matrix.entries:
-        weights = matrix.weights(name)
-        assert weights is not None
-        found[name] = np.ascontiguousarray(weights.reshape(-1))
+    for name, entry in matrix.entries.items():
+        rows = []
+        for sums, count in zip(entry.sums, np.broadcast_to(entry.counts, len(entry.sums)), strict=True):
+            rows.append(sums / np.float32(count) if count > 0 else np.ones_like(sums))
+        found[name] = np.concatenate(rows)
     return found

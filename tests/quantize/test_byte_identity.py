@@ -9,8 +9,11 @@ from typing import Any
 import pytest
 
 from models.demo import DEMO_DIR
-from models.llamacpp.quantization.ggml_types import FTYPES
+from models.doctor.tiny_model import write_tiny_gguf
+from models.errors import LlamaCppError
+from models.llamacpp.quantization.ggml_types import ALL_FTYPES, FTYPES
 from models.llamacpp.quantization.quantizer import quantize_file
+from models.quantization_types import FILE_TYPES, REFUSALS
 from tests.pico import Dtype, write_pico_checkpoint
 from tests.quantize.quantize_folder import quantize_folder
 from tests.quantize.summary import summary
@@ -72,3 +75,14 @@ def test_rows_that_blocks_dont_divide(tmp_path: Path) -> None:
     """Hidden size 96: k-quants fall back to blocks of 32."""
     directory = write_pico_checkpoint(tmp_path / "pico", hidden=96, heads=4, kv_heads=1)
     assert_identical(directory, "F16", tmp_path)
+
+
+@pytest.mark.parametrize("number", [number for number, name in FILE_TYPES.items() if name in REFUSALS])
+def test_a_type_that_is_refused_is_refused_by_llama_cpps_quantizer(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once it isn't any more, the reason that users are told is wrong."""
+    monkeypatch.setitem(ALL_FTYPES, FILE_TYPES[number], number)
+    source = write_tiny_gguf(tmp_path / "tiny.gguf")
+    with pytest.raises(LlamaCppError, match="invalid output file type"):
+        quantize_file(source, tmp_path / "out.gguf", number, 1)

@@ -22,7 +22,12 @@ from quantize.plan.types import TypeChoice
 from quantize.run.options import RunOptions
 from quantize.run.pipeline import run
 from tests.pico import write_pico_checkpoint
-from tests.quantize.families.test_byte_identity_of_families import BY_NAME, further, written
+from tests.quantize.families.test_byte_identity_of_families import (
+    BY_NAME,
+    MIXTURES_AND_TERNARY,
+    further,
+    written,
+)
 from tests.quantize.importance import assert_identical, tensors
 
 pytestmark = pytest.mark.model
@@ -57,6 +62,12 @@ def test_every_type_of_other_families(name: str, tmp_path: Path) -> None:
     }
     assert overrides
     assert_identical(directory, tmp_path, ["Q4_K_M", "IQ2_XXS"], overrides)
+
+
+@pytest.mark.parametrize("name", ["gpt-oss", *further("qwen3-moe", "deepseek2")])
+def test_types_of_mixtures_and_of_ternary_models(name: str, tmp_path: Path) -> None:
+    """Also for experts to which no token came, or few."""
+    assert_identical(written(BY_NAME[name], tmp_path), tmp_path, [*MIXTURES_AND_TERNARY, "IQ4_XS"])
 
 
 @pytest.mark.parametrize("row", ENCODED, ids=lambda row: row.name)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from models.doctor.tiny_model import TinyModel, write_tiny_gguf
 from models.errors import ContextError
 from models.gguf.info import GGUFInfo, read_gguf_info
+from models.gguf.reader import GGUFTensor
 from models.llamacpp import library
 from models.machine.device import Device
 from models.machine.fit import GIB, MIB
@@ -299,6 +300,51 @@ def test_layers_on_a_gpu(facts: ModelFacts, draft: GGUFInfo) -> None:
     assert place(crowded, OPTIONS, roomy).gpu_layers == 0
 
 
+@pytest.fixture
+def mixture(info: GGUFInfo) -> ModelFacts:
+    """Two layers with 4 GiB of experts each."""
+    experts = [
+        GGUFTensor(f"blk.{layer}.ffn_{part}_exps.weight", (256, 256, 8), "Q4_K", 0, 2 * GIB)
+        for layer in range(2)
+        for part in ("up", "down")
+    ]
+    return ModelFacts(replace(info, tensors=(*info.tensors, *experts)))
+
+
+def test_experts_stay_on_the_host_where_the_gpu_is_too_small_for_them(mixture: ModelFacts) -> None:
+    def placed(free_gib: int, **options: Any) -> Placement:
+        return place(mixture, replace(OPTIONS, **options), FreeMemory(64 * GIB, [gpu(free_gib * GIB)]))
+
+    roomy = placed(16)
+    assert (roomy.gpu_layers, roomy.cpu_experts, roomy.is_all_on_gpu) == (3, (), True)
+    assert roomy.fits_as_wanted
+    small = placed(8)
+    assert (small.gpu_layers, small.cpu_experts, small.is_all_on_gpu) == (3, (0,), False)
+    assert not small.fits_as_wanted
+    assert small.verdict.needed_bytes == roomy.verdict.needed_bytes + 4 * GIB
+    assert placed(4).cpu_experts == (0, 1)
+    never = placed(8, n_cpu_moe=0)
+    assert (never.gpu_layers, never.cpu_experts) == (2, ())
+    for free_gib in (4, 16):
+        assert placed(free_gib, cpu_moe=True).cpu_experts == (0, 1)
+        assert placed(free_gib, cpu_moe=True).fits_as_wanted
+    assert placed(16, n_cpu_moe=1).cpu_experts == (0,)
+    assert placed(16, n_cpu_moe=99).cpu_experts == (0, 1)
+    assert placed(16, n_cpu_moe=99, gpu_layers=2).cpu_experts == (1,)
+    assert placed(4, gpu_layers=2).cpu_experts == (1,)
+    assert place(mixture, replace(OPTIONS, cpu_moe=True), PLENTY).cpu_experts == ()
+
+
+def test_a_longer_context_takes_no_experts_from_a_gpu(mixture: ModelFacts) -> None:
+    info = mixture.model
+    assert isinstance(info, GGUFInfo)
+    facts = trained_for(info, 1 << 20)
+    for free_mib in range(4096, 16_384, 256):
+        card = FreeMemory(64 * GIB, [gpu(free_mib * MIB)])
+        short = place(replace(facts, n_ctx_told=32_768), ServeOptions(), card)
+        assert set(place(facts, ServeOptions(), card).cpu_experts) <= set(short.cpu_experts)
+
+
 # --- one decision ---------------------------------------------------------------------------------
 
 
@@ -325,6 +371,8 @@ OPTION_VALUES: dict[str, st.SearchStrategy[Any]] = {
     "ctx": st.none() | st.integers(1, 200_000),
     "parallel": st.integers(1, 256),
     "gpu_layers": st.just("auto") | st.integers(0, 5),
+    "n_cpu_moe": st.just("auto") | st.integers(0, 5),
+    "cpu_moe": st.booleans(),
     "n_ubatch": st.integers(1, 2048),
     "kv_unified": st.booleans(),
     "flash_attn": st.sampled_from(["auto", "on", "off"]),

@@ -48,6 +48,8 @@ OTHER: dict[str, Any] = {
     "ctx": 1234,
     "parallel": 3,
     "gpu_layers": 7,
+    "n_cpu_moe": 3,
+    "cpu_moe": True,
     "pooling": "last",
     "prompt_format": "vicuna",
     "chat_template": "{{ messages[0].content }}",

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from models.errors import CorralError
 from models.gguf.info import GGUFInfo, read_gguf_info
 from models.gguf.pooling import pooling_of
-from models.machine.fit import format_bytes
+from models.machine.fit import DeviceLike, format_bytes
 from models.pooling import kind_of
 from models.store.store import StoredFile, StoredModel
 from server.kernels.outlook import expects_panels
-from server.placement import FreeMemory, ModelFacts, place
+from server.placement import FreeMemory, ModelFacts, Placement, place
 from server.serve_options import ServeOptions
 
 
@@ -48,11 +49,17 @@ def source_of(model: StoredModel) -> str:
     return source.path or source.kind
 
 
-def fit_of(file: StoredFile, available_bytes: int, options: ServeOptions) -> dict[str, Any]:
+ListDevices = Callable[[], Sequence[DeviceLike]]
+"""It lists ggml's devices on this machine, for which a process is started."""
+
+
+def fit_of(
+    file: StoredFile, available_bytes: int, options: ServeOptions, list_devices: ListDevices = tuple
+) -> dict[str, Any]:
     """Return the memory for serving `file` here; `fits` is None for a file that can't be read."""
     try:
         info = read_gguf_info(file.path)
-        return fit_of_info(info, available_bytes, options)
+        return fit_of_info(info, available_bytes, options, list_devices)
     except CorralError as error:
         return {
             "kind": None,
@@ -60,16 +67,21 @@ def fit_of(file: StoredFile, available_bytes: int, options: ServeOptions) -> dic
             "served_context": None,
             "memory_bytes": None,
             "prompt_side_bytes": None,
+            "expert_bytes": None,
+            "beside_gpu": None,
             "memory": error.message,
         }
 
 
-def fit_of_info(info: GGUFInfo, available_bytes: int, options: ServeOptions) -> dict[str, Any]:
+def fit_of_info(
+    info: GGUFInfo, available_bytes: int, options: ServeOptions, list_devices: ListDevices = tuple
+) -> dict[str, Any]:
     """Return the memory for serving a file; `prompt_side_bytes` are the prompt side's. Raises ContextError.
 
     For the context that each request is to have at least, not one that a worker reduces or lengthens by the
     free memory; without adapters, and as if all of it stayed on the host. `served_context` is the context
-    that a worker would choose now.
+    that a worker would choose now. Of a mixture `beside_gpu` tells what a GPU of this machine will have of
+    it, None without one.
     """
     pooling = pooling_of(info, options.pooling)
     facts = ModelFacts(info, in_panels=expects_panels(info, options), pooling=pooling)
@@ -77,11 +89,36 @@ def fit_of_info(info: GGUFInfo, available_bytes: int, options: ServeOptions) -> 
     verdict = placement.wanted_verdict
     side = placement.prompt_side if verdict.fits else 0
     more = f"; up to {format_bytes(side)} more for prompts apart (--prompt-side)" if side else ""
+    expert_bytes = sum(placement.model.layer_experts)
+    beside = None
+    if expert_bytes:
+        beside = _beside_gpu(place(facts, options, FreeMemory(available_bytes, list_devices())))
+        more += f"; {format_bytes(expert_bytes)} are experts"
+    if beside is not None:
+        more += f"; {beside['text']}"
     return {
         "kind": kind_of(pooling),
         "fits": verdict.fits,
         "served_context": placement.n_ctx,
         "memory_bytes": verdict.needed_bytes,
         "prompt_side_bytes": side,
+        "expert_bytes": expert_bytes,
+        "beside_gpu": beside,
         "memory": f"{verdict.text}{more}",
+    }
+
+
+def _beside_gpu(placement: Placement) -> dict[str, Any] | None:
+    """Return the share of GPUs in a mixture; None if they have none of it."""
+    if not placement.gpu_layers:
+        return None
+    stay_bytes = placement.model.experts_of(placement.cpu_experts)
+    layers = f"{placement.gpu_layers} of {placement.model.n_layer + 1} layers go to the GPU"
+    experts = f", the experts of {len(placement.cpu_experts)} of them, {format_bytes(stay_bytes)}, stay"
+    return {
+        "gpu_layers": placement.gpu_layers,
+        "cpu_moe_layers": len(placement.cpu_experts),
+        "cpu_moe_bytes": stay_bytes,
+        "host_bytes": placement.verdict.needed_bytes,
+        "text": layers + (experts if placement.cpu_experts else ""),
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,6 +12,7 @@ import typer
 from server.serve_options import ServeOptions
 
 if TYPE_CHECKING:
+    from models.machine.device import Device
     from models.store.manifest import Manifest
     from models.store.store import StoredModel
     from server.tuning.result_store import Result, ResultStore
@@ -86,7 +88,7 @@ def _model(
             "bits_per_weight": file.bits_per_weight,
             "tensors": file.tensor_count,
             **_made_of(manifest, file.type),
-            **fit_of(file, available_bytes, options),
+            **fit_of(file, available_bytes, options, _list_devices),
         }
         for file in model.types.values()
         if type_ in (None, file.type)
@@ -126,6 +128,13 @@ def _projector(model: StoredModel) -> dict[str, Any] | None:
     }
 
 
+@cache
+def _list_devices() -> tuple[Device, ...]:
+    from models.machine.hardware import probe_devices
+
+    return tuple(probe_devices()[0])
+
+
 def _made_of(manifest: Manifest, type_: str) -> dict[str, Any]:
     """Return the facts of a file's making in the manifest."""
     entry = next(file for file in manifest.files if file.type == type_)
@@ -159,7 +168,7 @@ def _file(ref: Any, available_bytes: int, options: ServeOptions) -> dict[str, An
                 "size_bytes": info.size_bytes,
                 "bits_per_weight": info.bits_per_weight,
                 "tensors": len(info.tensors),
-                **fit_of_info(info, available_bytes, options),
+                **fit_of_info(info, available_bytes, options, _list_devices),
             }
         ],
     }

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 
-def command(
+def command(  # noqa: PLR0913, PLR0917 - its flags
     reference: Annotated[
         str,
         typer.Argument(metavar="REF", help="The 16-bit model: a GGUF file, or a reference; F16 if not said."),
@@ -30,17 +31,20 @@ def command(
         int | None, typer.Option(min=1, metavar="N", help="Threads; not set: one per core.")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Compute an importance matrix: which columns matter most.
 
     Give it to: corral quantize --imatrix FILE. The file is llama.cpp's, and llama.cpp's own serve here too.
+    A mixture's experts to which few tokens of the text come are named.
     """
     from models.errors import ConfigError
     from models.machine.hardware import available_cores
     from quantize.evaluate.windows import TextPlan, read_text
     from quantize.imatrix.compute import compute_imatrix
     from quantize.imatrix.file import write_imatrix
-    from server.cli.console import say
+    from quantize.imatrix.rare_experts import rare_experts, warning_of
+    from server.cli.console import print_json, say
     from server.cli.model_files import model_file, plain_file
     from server.cli.progress import count_progress
 
@@ -60,4 +64,19 @@ def command(
         )
     write_imatrix(matrix, target)
     say(f"{target}: {len(matrix.entries)} tensors, {matrix.chunk_count} chunks of {ctx} tokens of {text}")
+    rare = rare_experts(matrix)
+    if rare:
+        say(f"warning: {warning_of(rare)}")
+    if as_json:
+        print_json(
+            {
+                "file": str(target),
+                "text": str(text),
+                "tensors": len(matrix.entries),
+                "chunks": matrix.chunk_count,
+                "chunk_size": matrix.chunk_size,
+                "rare_experts": [asdict(expert) for expert in rare],
+            }
+        )
+        return
     say(f"use it: corral quantize {reference} --imatrix {target}")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 from models.machine.host_memory import memory
+from quantize.imatrix.rare_experts import RareExpert, rare_experts, warning_of
 from quantize.job.service import QuantizationOutcome
 from server.cli.console import duration, plain_table, print_table, say, size
 from server.cli.quantize.plan_fit import fit_of_plan
@@ -26,6 +28,9 @@ def document_of(outcome: QuantizationOutcome, *, dry_run: bool, seconds: float) 
         document["architecture"] = outcome.plan.architecture
         document["unused_tensors"] = list(outcome.plan.unused)
         document["memory_bytes"] = outcome.memory_bytes
+        if outcome.plan.imatrix is not None:
+            rare = rare_experts(outcome.plan.imatrix)
+            document["rare_experts"] = [asdict(expert) for expert in rare]
     if dry_run:
         document["free_bytes"] = outcome.free_bytes
         document["fits_on_disk"] = outcome.fits
@@ -40,6 +45,8 @@ def document_of(outcome: QuantizationOutcome, *, dry_run: bool, seconds: float) 
 
 def print_document(document: dict[str, Any]) -> None:
     """Print a table of the files, and lines for all that is not in it."""
+    if document.get("rare_experts"):
+        say(f"warning: {warning_of([RareExpert(**expert) for expert in document['rare_experts']])}")
     if document["existing"]:
         say(f"here already: {', '.join(document['existing'])} (--force makes them again)")
     if "download_bytes" in document:

@@ -10,6 +10,7 @@ from models.errors import ModelLoadError
 from models.gguf.info import GGUFInfo, read_gguf_info
 from models.llamacpp import library
 from models.llamacpp.model import Model
+from models.machine.fit import format_bytes
 from models.machine.hardware import usable_cores
 from models.machine.host_memory import memory
 from server.ipc.model_spec import ModelSpec
@@ -50,6 +51,8 @@ def load(
     model = Model.load(
         info.path,
         n_gpu_layers=placement.gpu_layers,
+        cpu_experts=placement.cpu_experts,
+        use_host_buffers=not choice.computes(info, experts_stay=bool(placement.cpu_experts)),
         use_mmap=options.use_mmap,
         use_mlock=options.use_mlock,
         use_extra_bufts=options.use_extra_bufts,
@@ -75,7 +78,7 @@ def place_here(spec: ModelSpec, info: GGUFInfo) -> Placement:
 
 
 def say_placement(name: str, info: GGUFInfo, placement: Placement) -> None:
-    """Warn of a context that is long or was reduced, and of a model that doesn't fit."""
+    """Warn of a long or reduced context and of a model that doesn't fit; tell where experts stay."""
     wanted = placement.n_ctx_wanted
     if info.n_ctx_train and wanted > info.n_ctx_train:
         logger.warning(
@@ -90,6 +93,17 @@ def say_placement(name: str, info: GGUFInfo, placement: Placement) -> None:
             name,
             placement.n_ctx,
             wanted,
+        )
+    if placement.cpu_experts:
+        logger.info(
+            "the experts of %d of %d layers of %s, %s, stay on the CPU, and %s on the GPU; see --n-cpu-moe",
+            len(placement.cpu_experts),
+            placement.model.n_layer,
+            name,
+            format_bytes(placement.model.experts_of(placement.cpu_experts)),
+            "all else is"
+            if placement.gpu_layers > placement.model.n_layer
+            else f"{placement.gpu_layers} layers are",
         )
     if not placement.verdict.fits:
         logger.warning("%s %s", name, placement.verdict.text)

@@ -39,7 +39,8 @@ class DecodeOutputs:
         """Alternatives per token, by sequence, for the sequences that want logprobs."""
         self._guides: dict[int, SequenceGuide] = {}
         """The guides of the sequences that have one, or had tokens forced on them."""
-        has_free_core = context.model.n_gpu_layers != 0 or context.n_threads < usable_cores()[1]
+        on_gpu = context.model.n_gpu_layers != 0 and not context.model.cpu_experts
+        has_free_core = on_gpu or context.n_threads < usable_cores()[1]
         self._bans = TokenBans(self._vocab.n_tokens, has_free_core=has_free_core)
         self._device = DeviceRows(context, self._samplers, self._n_probs) if on_device else None
         if self._device is not None and not self._device.start():

@@ -11,7 +11,6 @@ import pytest
 from models.doctor.tiny_model import TinyModel, write_tiny_gguf
 from models.errors import ContextError
 from models.gguf.info import read_gguf_info
-from models.machine.device import Device
 from models.machine.fit import (
     GIB,
     MIB,
@@ -22,7 +21,6 @@ from models.machine.fit import (
     host_bytes,
     kv_bytes_per_token,
     pad_cells,
-    plan_gpu_layers,
 )
 
 
@@ -203,6 +201,22 @@ def test_keys_and_values_are_counted_each_in_its_type() -> None:
     assert kv_bytes_per_token(LLAMA_8B, "f32", "q8_0") == [width * 4 + width // 32 * 34] * 32
 
 
+def test_experts_are_counted_apart() -> None:
+    tensors = [
+        Tensor("blk.0.ffn_up.weight", 7),
+        Tensor("blk.1.ffn_gate_inp.weight", 3),
+        Tensor("blk.1.ffn_up_shexp.weight", 11),
+        Tensor("blk.1.ffn_gate_up_exps.weight", 100),
+        Tensor("blk.1.ffn_down_exps.weight", 60),
+        Tensor("blk.1.ffn_down_exps.bias", 2),
+        Tensor("blk.1.ffn_up_chexps.weight", 5),
+        Tensor("blk.9.ffn_up_exps.weight", 1000),
+    ]
+    needs = estimate(replace(LLAMA_8B, n_layer=2, tensors=tensors), 256)
+    assert (needs.layer_weights, needs.layer_experts, needs.largest_experts) == ((7, 181), (0, 167), 100)
+    assert needs.experts_of((1,)) == 167
+
+
 def test_weights_are_sorted_by_where_they_go() -> None:
     tensors = [
         Tensor("token_embd.weight", 100),
@@ -217,40 +231,8 @@ def test_weights_are_sorted_by_where_they_go() -> None:
     assert needs.weights == 226
 
 
-def gpu(free_gib: float, kind: str = "gpu") -> Device:
-    return Device("X", "x", kind, int(80 * GIB), int(free_gib * GIB))
-
-
 # 32 layers of 200 MiB with 16 MiB of cache each; 500 MiB on either end; half a GiB to compute.
 NEEDS = MemoryEstimate(500 * MIB, (200 * MIB,) * 32, 500 * MIB, (16 * MIB,) * 32, 512 * MIB, 0)
-
-
-@pytest.mark.parametrize(
-    ("devices", "expected"),
-    [
-        ([], 0),
-        ([Device("CPU", "x", "cpu", 2**40, 2**40)], 0),
-        ([gpu(80)], 33),
-        ([gpu(0.5)], 0),
-        ([gpu(1.4)], 0),
-        # 1 GiB goes to margin and computing, 500 MiB to the output, 216 MiB to each layer.
-        ([gpu(1.5)], 1),
-        ([gpu(3)], 1 + (2048 - 500) // 216),
-        ([gpu(5), gpu(5)], 33),
-        # Half of the pieces each: four layers; two layers and the output.
-        ([gpu(2), gpu(2)], 7),
-        ([gpu(80, "igpu")], 33),
-        ([gpu(3), gpu(80, "igpu")], 8),
-    ],
-)
-def test_layers_that_fit_the_devices(devices: list[Device], expected: int) -> None:
-    assert plan_gpu_layers(NEEDS, devices) == expected
-
-
-def test_tied_embeddings_go_to_the_device_as_output() -> None:
-    tied = replace(NEEDS, output_weights=1 * MIB)
-    assert plan_gpu_layers(tied, [gpu(1.4)]) == 0
-    assert plan_gpu_layers(tied, [gpu(1.5)]) == 1
 
 
 def test_what_stays_on_the_host() -> None:
@@ -258,6 +240,9 @@ def test_what_stays_on_the_host() -> None:
     assert host_bytes(NEEDS, 33) == (500 + 512) * MIB
     assert host_bytes(NEEDS, 1) == NEEDS.total - 500 * MIB
     assert host_bytes(NEEDS, 2) == NEEDS.total - 716 * MIB
+    mixture = replace(NEEDS, layer_experts=(150 * MIB,) * 32)
+    assert host_bytes(mixture, 33, (0, 31)) == (500 + 512 + 300) * MIB
+    assert host_bytes(mixture, 2, (0, 31)) == NEEDS.total - 566 * MIB, "layer 0 is on the host anyway"
 
 
 def test_verdicts() -> None:

@@ -21,6 +21,8 @@ pytestmark = pytest.mark.model
 LONG = "deepseek2-lite"
 """This family's 27 layers take as long as twenty other families; `deepseek2` has its kinds of tensors."""
 
+MIXTURES_AND_TERNARY = ["MXFP4_MOE", "TQ1_0", "TQ2_0", "Q8_0", "Q4_K_M"]
+
 MULTIPLIED = "falcon-h1"
 """This family's matrices are multiplied in F32; llama.cpp's are F16 before they are quantized."""
 
@@ -67,3 +69,9 @@ def test_every_type(name: str, group: int, tmp_path: Path) -> None:
     """Experts, grouped queries, tied embeddings, a shared expert, fused experts, an encoder."""
     family = BY_NAME[name]
     assert_identical(written(family, tmp_path), "F16", tmp_path, ALL_TYPES[group::3])
+
+
+@pytest.mark.parametrize("name", ["qwen3-moe", *further("gpt-oss", "deepseek2")])
+def test_types_of_mixtures_and_of_ternary_models(name: str, tmp_path: Path) -> None:
+    """Experts of three axes, biases of experts, latent attention's matrices for each head."""
+    assert_identical(written(BY_NAME[name], tmp_path), "F16", tmp_path, MIXTURES_AND_TERNARY)

@@ -1,8 +1,8 @@
 """A child process that writes a model's logits, computed with the kernels that its arguments choose.
 
-`python -m tests.server.kernels.logits_child FILE OUT OPTIONS [ADAPTER]`: OPTIONS are settings as JSON,
-ADAPTER is a LoRA adapter's file. llama.cpp settles at a process's first load where weights may lie, so each
-choice has a process.
+`python -m tests.server.kernels.logits_child FILE OUT OPTIONS [ADAPTER]`: OPTIONS are settings as JSON, of
+which n_cpu_moe counts without a GPU, too; ADAPTER is a LoRA adapter's file. llama.cpp settles at a process's
+first load where weights may lie, so each choice has a process.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ def main(path: str, out: str, options_text: str, adapter: str | None = None) -> 
         use_extra_bufts=options.use_extra_bufts,
         use_mmap=options.use_mmap,
         use_mlock=options.use_mlock,
+        cpu_experts=() if options.n_cpu_moe == "auto" else range(options.n_cpu_moe),
     )
     with loaded as model:
         report = choice.report()

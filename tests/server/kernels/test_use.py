@@ -16,12 +16,16 @@ import pytest
 
 from models.doctor.tiny_model import TinyModel, write_tiny_gguf
 from models.errors import ModelLoadError
+from models.gguf.info import GGUFInfo
+from models.gguf.reader import GGUFTensor
 from models.llamacpp.kernel_library import KernelLibrary
+from models.llamacpp.quantization.ggml_types import GGML_TYPES
 from server.ipc.model_spec import KernelReport
 from server.kernels.front import Kernels, open_kernels
 from server.kernels.use import choose_kernels
 from server.serve_options import ServeOptions
 from tests.adapter_gguf import write_adapter_gguf
+from tests.quantize.families.test_byte_identity_of_families import BY_NAME, written
 from tests.quantize.quantize_folder import quantize_folder
 
 MISSING = Kernels(reason="libcorral_kernels.so isn't there", fix="run `make setup`")
@@ -184,6 +188,44 @@ def test_adapters_go_beside_panels(tmp_path: Path, library: KernelLibrary) -> No
     assert report[0] == "corral"
     assert differences(ours, own).max() < 0.2
     assert differences(plain, own).max() > 1.0
+    assert library.sets()
+
+
+@pytest.mark.model
+def test_experts_that_stay_on_the_cpu_are_in_panels_all_the_same(
+    tmp_path: Path, library: KernelLibrary
+) -> None:
+    """Where a tensor is told to go is asked for with the CPU's plain buffer type."""
+    path = quantize_folder(written(BY_NAME["qwen3-moe"], tmp_path), ["Q4_K_M"], tmp_path)[0].path
+    for kernels in ("on", "off"):
+        plain, report = logits_of(path, tmp_path, kernels=kernels)
+        stay, as_stayed = logits_of(path, tmp_path, kernels=kernels, n_cpu_moe=2)
+        assert as_stayed == report
+        assert np.array_equal(stay, plain)
+        if kernels == "on":
+            assert report[1] > 2 * 3 * 4, "each of 4 experts in 2 layers has 3 matrices"
+    assert library.sets()
+
+
+@pytest.mark.parametrize(
+    ("options", "type_", "experts_stay", "expected"),
+    [
+        ({}, "Q4_K", True, True),
+        ({}, "Q4_K", False, False),
+        ({}, "MXFP4", True, False),
+        ({"kernels": "on"}, "MXFP4", False, True),
+        ({"kernels": "off"}, "Q4_K", True, False),
+    ],
+)
+def test_beside_a_gpu_what_stays_is_computed_with_them_where_that_pays(
+    options: dict[str, Any], type_: str, experts_stay: bool, expected: bool, library: KernelLibrary
+) -> None:
+    """Its layers' other weights stay where a GPU can fetch them for a prompt."""
+    experts = GGUFTensor("blk.0.ffn_up_exps.weight", (256, 256, 8), type_, 0, 1 << 20)
+    info = GGUFInfo((Path("x.gguf"),), 1 << 20, 3, 32, {}, (experts,))
+    kernels = Kernels(library, types=(GGML_TYPES["Q4_K"],))
+    choice = choose_kernels(ServeOptions(**options), is_all_on_gpu=False, opened=lambda: kernels)
+    assert choice.computes(info, experts_stay=experts_stay) is expected
     assert library.sets()
 
 

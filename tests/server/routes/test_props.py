@@ -44,3 +44,14 @@ async def test_the_matrix_kernels_are_named_once_the_model_is_loaded() -> None:
         "reason": None,
     }
     assert idle["kernels"] is None
+
+
+async def test_the_share_of_gpus_is_told_once_the_model_is_loaded() -> None:
+    assert DEMO.info is not None
+    info = msgspec.structs.replace(DEMO.info, n_gpu_layers=9, n_cpu_expert_layers=5, cpu_expert_bytes=1 << 30)
+    status = msgspec.structs.replace(DEMO, info=info)
+    async with client_for(ScriptedService(models=[status, IDLE])) as client:
+        body = (await client.get("/props", params={"model": "demo"})).json()
+        idle = (await client.get("/props", params={"model": IDLE.name})).json()
+    assert body["placement"] == {"gpu_layers": 9, "cpu_moe_layers": 5, "cpu_moe_bytes": 1 << 30}
+    assert idle["placement"] is None

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 
 from models.doctor.tiny_model import TinyModel, write_tiny_gguf
 from models.gguf.info import GGUFInfo, read_gguf_info
+from models.gguf.reader import GGUFTensor
 from models.llamacpp import library
 from models.machine.device import Device
 from models.machine.host_memory import Memory
@@ -84,3 +86,25 @@ def test_gpu_layers_are_planned_on_auto_and_else_used_as_they_are(
     assert placed(info, gpu_layers=1).gpu_layers == 1
     monkeypatch.setattr(library, "devices", lambda: [Device("CPU", "", "cpu", 2**34, 2**34)])
     assert placed(info).gpu_layers == 0
+
+
+def test_experts_that_stay_on_the_cpu_are_told(
+    info: GGUFInfo, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    experts = [
+        GGUFTensor(f"blk.1.ffn_{part}_exps.weight", (256, 256, 8), "Q4_K", 0, 2**30)
+        for part in ("gate", "up", "down")
+    ]
+    mixture = replace(info, tensors=(*info.tensors, *experts))
+    caplog.set_level(logging.INFO)
+    for free_gib, said in (
+        (8.0, ""),
+        (3.5, "the experts of 1 of 2 layers of pico, 3.0 GiB, stay on the CPU, and all else is on the GPU"),
+    ):
+        device = Device("GPU0", "a card", "gpu", PLENTY, int(free_gib * 2**30))
+        monkeypatch.setattr(library, "devices", lambda device=device: [device])
+        found = placed(mixture)
+        assert (found.gpu_layers, bool(found.cpu_experts)) == (3, bool(said))
+        assert (said in caplog.text) if said else not caplog.text
+    placed(mixture, gpu_layers=2)
+    assert "stay on the CPU, and 2 layers are on the GPU; see --n-cpu-moe" in caplog.text
