@@ -50,7 +50,7 @@ def main() -> int:
     with Checkpoint.open(Path(folder)) as checkpoint, ThreadPoolExecutor(available_cores()) as pool:
         plan = make_plan(checkpoint, types)
         for index, tensor in enumerate(plan.tensors):
-            kinds = sorted({file.tensors[index].ggml_type for file in plan.files})
+            kinds = sorted(set(plan.types_of(index)))
             n_rows = tensor.n_rows if len(tensor.ne) > 1 else tensor.n_per_row
             read = tensor.transform.read(checkpoint.tensors, tensor.sources, 0, n_rows)
             seconds += encode_all(pool, widen(read.reshape(-1, tensor.n_per_row)), kinds)

@@ -139,7 +139,7 @@ def measure(paths: Mapping[str, Path], exact: Path, plan: TextPlan, *, threads: 
 def quantize(source: str, types: Sequence[str], folder: Path, threads: int) -> dict[str, Path]:
     """Write the files of all types into a folder, each once; return their paths by type."""
     store = ModelStore(Paths(home=folder / ".store", hf_cache=folder / ".hub"))
-    options = QuantizeOptions(out_dir=folder, run=RunOptions(threads=threads))
+    options = QuantizeOptions(out_dir=folder, with_projector=False, run=RunOptions(threads=threads))
     files = quantize_reference(ModelRef.parse(source), types, store=store, options=options).files
     return {type_: next(file.path for file in files if f".{type_}." in file.path.name) for type_ in types}
 

@@ -16,6 +16,8 @@ pooling.py             `pooling_of`: the way in which a model makes a vector or 
                        header says. Pure.
 projector.py           Projectors (`mmproj`): GGUF files beside a model's, which turn pictures or sound into
                        embeddings.
+projector_rules.py     Checks for projectors on which llama.cpp would abort, crash or compute nonsense. Pure.
+projector_tensors.py   The tensors that llama.cpp's projectors compute with, by kind: names and shapes. Pure.
 reader.py              The structure of one GGUF file: header, key-value pairs, tensor table.
 """
 

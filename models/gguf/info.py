@@ -7,7 +7,8 @@ this joins them with the parts of a split file. Nothing that doesn't pass here i
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import NoReturn
@@ -15,10 +16,20 @@ from typing import NoReturn
 from models.errors import InvalidGGUF
 from models.gguf.checks import model_faults, vocabulary_faults
 from models.gguf.projector import PROJECTOR_ARCHITECTURE, PROJECTOR_KIND
+from models.gguf.projector_rules import projector_faults, projector_width
 from models.gguf.reader import GGUFArray, GGUFFile, GGUFTensor, Scalar, read_gguf_file
 from models.quantization_types import FILE_TYPES
 
-__all__ = ["GGUFArray", "GGUFInfo", "GGUFTensor", "read_gguf_info", "require_model", "split_paths"]
+__all__ = [
+    "GGUFArray",
+    "GGUFInfo",
+    "GGUFTensor",
+    "read_gguf_info",
+    "require_model",
+    "require_projector",
+    "require_projector_for",
+    "split_paths",
+]
 
 MAX_PARTS = 1000
 MAX_STOP_TOKENS = 1024
@@ -37,6 +48,8 @@ class GGUFInfo:
     alignment: int
     metadata: dict[str, Scalar | GGUFArray]
     tensors: tuple[GGUFTensor, ...]
+    types: Mapping[str, str] = field(default_factory=dict)
+    """The GGUF type of each key, such as "u32", "str" or "array"."""
 
     @property
     def path(self) -> Path:
@@ -140,6 +153,31 @@ def require_model(info: GGUFInfo) -> None:
         raise InvalidGGUF(f"{info.path} is no model (its general.type is {info.kind}); {fix}")
 
 
+def require_projector(info: GGUFInfo) -> None:
+    """Check that a file can be loaded as a projector. Raises InvalidGGUF: another kind, or a bad header."""
+    if info.kind != PROJECTOR_KIND:
+        raise InvalidGGUF(
+            f"{info.path} is no projector (its general.type is {info.kind}); give an mmproj file"
+        )
+    faults = [*projector_faults(info.metadata, info.types, info.tensors)]
+    if len(info.paths) > 1:
+        faults.insert(0, "it is in parts, and projectors are loaded from one file")
+    if faults:
+        more = f" (and {len(faults) - 1} more faults)" if len(faults) > 1 else ""
+        _refuse(info.path, faults[0] + more)
+
+
+def require_projector_for(info: GGUFInfo, model: GGUFInfo) -> None:
+    """Check that a file can be loaded as the projector of `model`. Raises InvalidGGUF with the reason."""
+    require_projector(info)
+    width = projector_width(info.metadata)
+    if width != model.n_embd:
+        raise InvalidGGUF(
+            f"{info.path} is the projector of a model with a width of {width}, and {model.path.name} has"
+            f" {model.n_embd}; give the one that was published with the model"
+        )
+
+
 _NO_MODELS = {
     "adapter": "serve its base model with --lora and this file",
     "imatrix": "give it to corral quantize as --imatrix",
@@ -165,6 +203,7 @@ def read_gguf_info(path: Path) -> GGUFInfo:
         alignment=first.alignment,
         metadata=first.metadata,
         tensors=tensors,
+        types=first.types,
     )
     if info.kind == "model":
         _check_model(info)

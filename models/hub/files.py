@@ -16,7 +16,7 @@ from pathlib import PurePosixPath
 from typing import Literal
 
 from models.errors import CheckpointError, HubError, ModelNotFound
-from models.gguf.projector import is_projector_name
+from models.gguf.projector import PROJECTOR_NUMBERS, is_projector_name
 from models.weight_files import INDEX_SUFFIX, IndexReader, WeightFiles, choose_weight_files
 
 
@@ -272,7 +272,44 @@ def _gguf(repo: str, files: Sequence[RemoteFile], groups: list[_Group], type_: s
         raise ModelNotFound(f"{repo} has several GGUF files of type {wanted}; choose with --include: {names}")
     _require_all_shards(repo, chosen[0].files)
     small = [file for file in files if _is_small(file, _GGUF_SMALL)]
-    return Choice("gguf", chosen[0].type, (*small, *chosen[0].files))
+    return Choice("gguf", chosen[0].type, (*small, *_projector(files, chosen[0]), *chosen[0].files))
+
+
+def _projector(files: Sequence[RemoteFile], model: _Group) -> tuple[RemoteFile, ...]:
+    """Return the projector that goes with a model, if the repository has one."""
+    fitting = fitting_projector(model.files[0].path, [file.path for file in files])
+    return tuple(file for file in files if file.path == fitting)
+
+
+def fitting_projector(model: str, paths: Iterable[str]) -> str | None:
+    """Return the projector among the files at `paths` that goes with the model's; None where none does.
+
+    It lies beside the model, or at the root. Of several, those that are named after the model come first,
+    then those with the usual numbers.
+    """
+    path = PurePosixPath(model)
+    places = (path.parent, PurePosixPath())
+    beside = [
+        other for other in sorted(paths) if is_projector_gguf(other) and PurePosixPath(other).parent in places
+    ]
+    name = _untyped(path.stem)
+    named = [other for other in beside if name and name in _untyped(PurePosixPath(other).stem)]
+    ranks = {numbers: rank for rank, numbers in enumerate(PROJECTOR_NUMBERS)}
+    ordered = sorted(named or beside, key=lambda other: ranks.get(gguf_type(other) or "", len(ranks)))
+    return next(iter(ordered), None)
+
+
+def is_projector_gguf(path: str) -> bool:
+    """True for a GGUF file of a projector, by its name; one in parts can't be loaded."""
+    pure = PurePosixPath(path)
+    return pure.suffix.lower() == ".gguf" and is_projector_name(path) and not _SHARD.fullmatch(pure.name)
+
+
+def _untyped(stem: str) -> str:
+    """Return a file's name without a part's number, its type and `mmproj`, in lower case."""
+    shard = _SHARD.fullmatch(f"{stem}.gguf")
+    words = _GGUF_TYPE.sub("", shard["prefix"] if shard else stem).lower()
+    return words.replace("mmproj", "").strip("-_.")
 
 
 def _is_variant(group: _Group) -> bool:

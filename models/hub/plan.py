@@ -13,7 +13,7 @@ from typing import Literal
 
 from models.errors import CheckpointError, DiskFull, HubError, HubUnreachable, ModelNotFound
 from models.hub.cache import RepoCache, VerifiedNotes
-from models.hub.files import RemoteFile, choose, is_model_gguf
+from models.hub.files import RemoteFile, choose, is_model_gguf, is_projector_gguf
 from models.paths import Paths
 from models.reference import ModelRef
 from models.store.atomic_write import TEMPORARY_SUFFIX
@@ -71,6 +71,12 @@ class DownloadPlan:
     def gguf_paths(self) -> tuple[Path, ...]:
         """The paths that the GGUF's files will have, the one to load first; empty for a checkpoint."""
         return tuple(self.snapshot / file.path for file in self.files if is_model_gguf(file.path))
+
+    @property
+    def projector_path(self) -> Path | None:
+        """The path that the projector beside a GGUF will have; None without one, and for a checkpoint."""
+        paths = (self.snapshot / file.path for file in self.files if is_projector_gguf(file.path))
+        return next(paths, None) if self.kind == "gguf" else None
 
 
 def make_plan(

@@ -43,6 +43,8 @@ class Candidate:
     label: str
     names: tuple[str, ...] = ()
     parts: tuple[Part, ...] = ()
+    projector: Part | None = None
+    """The file with what lets the model see."""
     type_hint: str | None = None
     """The type in its name, for a file whose header has none."""
     remarks: tuple[str, ...] = ()
@@ -53,6 +55,7 @@ class Candidate:
 
     @property
     def size_bytes(self) -> int:
+        """The bytes of the model's own files, without the projector's."""
         return sum(part.size_bytes for part in self.parts)
 
 

@@ -12,13 +12,17 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
+import msgspec
+
+from models.gguf.info import read_gguf_info
+from models.gguf.projector import PROJECTOR_KIND, PROJECTOR_NUMBERS, projector_type
 from models.imports.candidate import Candidate, NotImported, Part
-from models.imports.servable import checked_header, servable_type
+from models.imports.servable import checked_header, projector_of, servable_type
 from models.reference import ModelRef
 from models.store.gguf_manifest import manifest_of
 from models.store.manifest import Manifest, ManifestFile, Source
@@ -132,13 +136,14 @@ class Importer:
 
     def _take(self, candidate: Candidate, model: ModelRef, remarks: tuple[str, ...]) -> Outcome:
         link: Link = "hard"
+        files = _files(candidate, model)
         with self._store.staging(model) as staging:
-            paths = _hard_links(candidate, model, staging.path)
+            paths = _hard_links(files, staging.path)
             if paths:
                 stored = staging.publish(self._manifest(candidate, model, paths, [one.name for one in paths]))
         if not paths:
             link = "reference"
-            paths = [part.path.absolute() for part in candidate.parts]
+            paths = [part.path.absolute() for part in files.values()]
             stored = self._store.link(self._manifest(candidate, model, paths, [*map(str, paths)]))
         file = stored.types[str(model.type)]
         return Outcome(candidate, "imported", model, file.path, link, file.sha256, remarks)
@@ -146,8 +151,12 @@ class Importer:
     def _manifest(
         self, candidate: Candidate, model: ModelRef, paths: Sequence[Path], names: Sequence[str]
     ) -> Manifest:
-        """Return the manifest of the files at `paths`, which are read for it and are `names` in it."""
-        digests = tuple(map(self._digest, candidate.parts, paths))
+        """Return the manifest of the files at `paths`, which are read for it and are `names` in it.
+
+        Behind the model's own may be its projector.
+        """
+        n_parts = len(candidate.parts)
+        digests = tuple(map(self._digest, candidate.parts, paths[:n_parts]))
         info = checked_header(paths[0])
         source = Source(
             kind="path",
@@ -157,14 +166,27 @@ class Importer:
         )
         file = ManifestFile(
             type=str(model.type),
-            names=tuple(names),
+            names=tuple(names[:n_parts]),
             size_bytes=candidate.size_bytes,
             sha256=digests,
             bits_per_weight=info.bits_per_weight,
             tensor_count=len(info.tensors),
             origin=str(candidate.parts[0].path),
         )
-        return manifest_of(info, model.name, source, file)
+        manifest = manifest_of(info, model.name, source, file)
+        if len(paths) == n_parts or candidate.projector is None:
+            return manifest
+        eyes = read_gguf_info(paths[n_parts])
+        projector = ManifestFile(
+            type=projector_type(eyes.ftype or PROJECTOR_NUMBERS[0]),
+            names=(names[n_parts],),
+            size_bytes=eyes.size_bytes,
+            sha256=(self._digest(candidate.projector, paths[n_parts]),),
+            bits_per_weight=eyes.bits_per_weight,
+            tensor_count=len(eyes.tensors),
+            origin=str(candidate.projector.path),
+        )
+        return msgspec.structs.replace(manifest, projector=projector)
 
     def _digest(self, part: Part, path: Path) -> str:
         """Return the sha256. Raises NotImported for a wrong one, and for a file that is being written to."""
@@ -210,13 +232,25 @@ def _is_room(candidate: Candidate, model: StoredModel, type_: str) -> bool:
     return source.kind == "hub" and "/" in model.name and type_ not in model.types
 
 
-def _hard_links(candidate: Candidate, model: ModelRef, folder: Path) -> list[Path]:
+def _files(candidate: Candidate, model: ModelRef) -> dict[str, Part]:
+    """Return the files to take by the names that they get: the model's, and its projector if it fits."""
+    stem = model.name.rpartition("/")[2]
+    files = {_name_of(part, f"{stem}.{model.type}.gguf"): part for part in candidate.parts}
+    if projector_of(candidate, checked_header(candidate.parts[0].path)) is not None:
+        assert candidate.projector is not None
+        files[_name_of(candidate.projector, f"{stem}.{PROJECTOR_KIND}.gguf")] = candidate.projector
+    return files
+
+
+def _name_of(part: Part, other: str) -> str:
+    """Return a file's own name, or the `other` one for a file that isn't named as a GGUF."""
+    return part.path.name if part.path.name.lower().endswith(".gguf") else other
+
+
+def _hard_links(files: Mapping[str, Part], folder: Path) -> list[Path]:
     """Give the files second names in `folder`, and return those; none where that can't be."""
     paths: list[Path] = []
-    for part in candidate.parts:
-        name = part.path.name
-        if not name.lower().endswith(".gguf"):
-            name = f"{model.name.rpartition('/')[2]}.{model.type}.gguf"
+    for name, part in files.items():
         try:
             (folder / name).hardlink_to(part.path.resolve(strict=True))
         except OSError as error:

@@ -11,7 +11,7 @@ from typing import Final
 from models.errors import ModelNotFound
 from models.gguf.info import split_paths
 from models.gguf.projector import is_projector_name
-from models.hub.files import gguf_type
+from models.hub.files import fitting_projector, gguf_type
 from models.imports.candidate import Candidate, NotImported, Part, is_folder
 from models.imports.names import store_names
 
@@ -67,17 +67,15 @@ def _candidate(folder: Path, paths: tuple[Path, ...]) -> Candidate:
         parts = tuple(Part.at(one) for one in paths)
     except NotImported as error:
         return Candidate(PROGRAM, title, label, problem=error.message)
-    remarks: tuple[str, ...] = ()
-    if any(is_projector_name(beside.name) for beside in _ggufs(path.parent)):
-        remarks = ("its projector isn't taken over: it reads text alone here, no pictures",)
+    eyes = fitting_projector(path.name, (beside.name for beside in _ggufs(path.parent)))
     return Candidate(
         PROGRAM,
         title,
         label,
         names=store_names(PROGRAM, owner, *names),
         parts=parts,
+        projector=None if eyes is None else Part.at(path.with_name(eyes)),
         type_hint=gguf_type(label),
-        remarks=remarks,
     )
 
 

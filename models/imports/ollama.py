@@ -134,8 +134,9 @@ def _read(folder: Path, path: Path, title: str, place: tuple[str, ...]) -> Candi
             model if tag == "latest" else f"{model}-{tag}",
         ),
         parts=(_blob(folder, weights),),
+        projector=_projector(folder, layers),
         type_hint=type_,
-        remarks=tuple(_remarks(layers, settings)),
+        remarks=tuple(_remarks(settings)),
         settings=settings,
     )
 
@@ -155,6 +156,14 @@ def _weights(layers: Mapping[str, list[_Layer]], config: _Config) -> _Layer:
     return weights[0]
 
 
+def _projector(folder: Path, layers: Mapping[str, list[_Layer]]) -> Part | None:
+    """Return the file of the projector. Raises NotImported for several."""
+    found = layers.get("projector", [])
+    if len(found) > 1:
+        raise NotImported(f"it has {len(found)} projectors, and one is understood")
+    return _blob(folder, found[0]) if found else None
+
+
 def _settings(folder: Path, layers: Mapping[str, list[_Layer]]) -> dict[str, Any]:
     """Return what Ollama says around the weights."""
     settings: dict[str, Any] = {}
@@ -170,7 +179,7 @@ def _settings(folder: Path, layers: Mapping[str, list[_Layer]]) -> dict[str, Any
     return settings
 
 
-def _remarks(layers: Mapping[str, list[_Layer]], settings: Mapping[str, Any]) -> Iterator[str]:
+def _remarks(settings: Mapping[str, Any]) -> Iterator[str]:
     parameters = settings.get("parameters")
     if parameters:
         shown = parameters
@@ -183,8 +192,6 @@ def _remarks(layers: Mapping[str, list[_Layer]], settings: Mapping[str, Any]) ->
         yield "its system message isn't taken over; chats can begin with it"
     if settings.get("messages"):
         yield "its first messages aren't taken over; chats can begin with them"
-    if "projector" in layers:
-        yield "its projector isn't taken over: it reads text alone here, no pictures"
 
 
 def _blob(folder: Path, layer: _Layer) -> Part:

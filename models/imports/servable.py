@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from models.errors import InvalidGGUF, LlamaCppError
-from models.gguf.info import GGUFInfo, read_gguf_info, require_model
+from models.gguf.info import GGUFInfo, read_gguf_info, require_model, require_projector_for
 from models.imports.candidate import Candidate, NotImported
 
 
@@ -26,7 +26,29 @@ def servable_type(candidate: Candidate) -> tuple[str, tuple[str, ...]]:
     if type_ is None:
         raise NotImported(f"{info.path} says nowhere which type it is, nor does its name")
     _load(info.path)
-    return type_, (*_template_remark(candidate, info), *candidate.remarks)
+    blind = () if candidate.projector is None else _blindness(candidate.projector.path, info)
+    return type_, (*_template_remark(candidate, info), *blind, *candidate.remarks)
+
+
+def projector_of(candidate: Candidate, info: GGUFInfo) -> GGUFInfo | None:
+    """Return the header of the candidate's projector, if there is one that the model can see with."""
+    if candidate.projector is None:
+        return None
+    try:
+        found = read_gguf_info(candidate.projector.path)
+        require_projector_for(found, info)
+    except InvalidGGUF:  # told by `servable_type`
+        return None
+    return found
+
+
+def _blindness(path: Path, info: GGUFInfo) -> tuple[str, ...]:
+    """Return the reason why a projector isn't taken over, as a sentence; nothing if it is."""
+    try:
+        require_projector_for(read_gguf_info(path), info)
+    except InvalidGGUF as error:
+        return (f"its projector isn't taken over, it reads text alone here: {error.message}",)
+    return ()
 
 
 def checked_header(path: Path) -> GGUFInfo:

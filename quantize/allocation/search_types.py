@@ -129,7 +129,7 @@ def _keep_imatrix(search: TypeSearch, threads: int, control: JobControl) -> Impo
 
 def _base(ref: ModelRef, store: ModelStore, imatrix: ImportanceMatrix) -> PlannedFile:
     """Return the plan of a Q4_K_M file: its tensors, and all of it that no choice changes."""
-    options = QuantizeOptions(choice=TypeChoice(imatrix), dry_run=True, force=True)
+    options = QuantizeOptions(choice=TypeChoice(imatrix), with_projector=False, dry_run=True, force=True)
     outcome = quantize_reference(ref.with_type(None), ("Q4_K_M",), store=store, options=options)
     if outcome.plan is None:
         raise ConfigError(f"{ref} has no weights here; download them first: corral pull {ref}")

@@ -15,6 +15,8 @@ from models.version import VERSION
 CARD_NAME: Final = "README.md"
 MARKER: Final = "quantized_by: Corral"
 
+_EYES: Final = " With `{name}` beside (`--mmproj`) it sees pictures."
+
 Metadata = Mapping[str, Any]
 
 
@@ -70,7 +72,7 @@ def _table(manifest: Manifest) -> Iterator[str]:
     head = ["file", "type", "size", "bits per weight", *(key.replace("_", " ") for key in measured)]
     yield _line(head)
     yield _line(["---"] * len(head))
-    for file in manifest.files:
+    for file in manifest.everything:
         names = [_plain_name(name) for name in file.names]
         name = names[0] if len(names) == 1 else f"{names[0]} … ({len(names)} parts)"
         bits = "" if file.bits_per_weight is None else f"{file.bits_per_weight:.2f}"
@@ -100,7 +102,7 @@ def _provenance(manifest: Manifest) -> Iterator[str]:
     for name, digest in source.sha256.items():
         yield f"  - `{name}`: sha256 `{digest}`"
     yield f"- tools: {', '.join(f'{name} {number}' for name, number in manifest.tools.items())}"
-    for file in manifest.files:
+    for file in manifest.everything:
         kinds = ", ".join(f"{count} × {kind}" for kind, count in file.tensor_types.items())
         matrix = f"; importance matrix: {file.imatrix}" if file.imatrix else ""
         yield f"- {file.type}: {kinds or 'types unknown'}{matrix}"
@@ -110,14 +112,15 @@ def _provenance(manifest: Manifest) -> Iterator[str]:
 
 
 def _use(manifest: Manifest) -> str:
+    eyes = "" if manifest.projector is None else _EYES.format(name=_plain_name(manifest.projector.names[0]))
     return (
         f"## Use\n\n```\ncorral serve {manifest.name}:{manifest.files[0].type}\n```\n\n"
-        "Or load the files in anything that reads GGUF; of a model in parts, load the first.\n"
+        f"Or load the files in anything that reads GGUF; of a model in parts, load the first.{eyes}\n"
     )
 
 
 def _checksums(manifest: Manifest) -> Iterator[str]:
-    for file in manifest.files:
+    for file in manifest.everything:
         for name, digest in zip(file.names, file.sha256, strict=True):
             yield f"{digest}  {_plain_name(name)}"
 

@@ -129,11 +129,14 @@ def manifest_of(
     name: str, source: Source, plan: QuantizationPlan, written: Sequence[WrittenFile], inputs: dict[str, str]
 ) -> Manifest:
     """Return the manifest that the store keeps of one pass."""
-    planned = {file.type: file for file in plan.files}
+    planned = {file.type: file for file in plan.outputs}
+    entries = {file.type: _manifest_file(file, planned[file.type]) for file in written}
+    projector = None if plan.projector is None else entries.pop(plan.projector.type)
     return Manifest(
         name=name,
         source=msgspec.structs.replace(source, sha256=source.sha256 or inputs),
-        files=tuple(_manifest_file(file, planned[file.type]) for file in written),
+        files=tuple(entries.values()),
+        projector=projector,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         tools=tools(),
         architecture=plan.architecture,

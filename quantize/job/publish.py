@@ -53,12 +53,11 @@ def work_key(resolved: ResolvedSource, plan: QuantizationPlan) -> str:
     digest = hashlib.sha256()
     for text in (*tools().values(), resolved.revision):
         digest.update(f"{text}\0".encode())
-    for file in plan.files:
+    for file in plan.outputs:
         for part in parts(file, resolved.request.options.run.split_bytes):
             digest.update(part.header)
-    imatrix = plan.imatrix
-    for tensor in plan.tensors:
-        weights = None if imatrix is None else imatrix.weights_for(tensor.name, tensor.ne)
+    for index in range(len(plan.tensors)):
+        weights = plan.weights_for(index)
         digest.update(b"" if weights is None else weights.tobytes())
     return digest.hexdigest()
 
@@ -66,10 +65,10 @@ def work_key(resolved: ResolvedSource, plan: QuantizationPlan) -> str:
 def publish_to_store(resolved: ResolvedSource, plan: QuantizationPlan, write: Write) -> Publication:
     """Make the plan's files part of the store. The caller holds the store's lock on the model."""
     request, key = resolved.request, work_key(resolved, plan)
-    layouts = [parts(file, request.options.run.split_bytes) for file in plan.files]
-    what = f"quantizing {request.ref.name} to {', '.join(file.type for file in plan.files)}"
+    layouts = [parts(file, request.options.run.split_bytes) for file in plan.outputs]
+    what = f"quantizing {request.ref.name} to {', '.join(file.type for file in plan.outputs)}"
     with request.store.staging(request.ref, key) as staging:
-        paths = [staging.path / request.file_name(file.type) for file in plan.files]
+        paths = [staging.path / request.file_name(file.type) for file in plan.outputs]
         journal = open_journal(staging.path, key, layouts, output_paths(paths, layouts))
         resumed = len(journal.done)
         staging.keep = bool(resumed)  # as long as nothing but room is missing
@@ -84,17 +83,18 @@ def publish_to_store(resolved: ResolvedSource, plan: QuantizationPlan, write: Wr
         (staging.path / JOURNAL_NAME).unlink()
         inputs = resolved.inputs.result() if resolved.inputs is not None else {}
         model = staging.publish(manifest_of(request.ref.name, resolved.source, plan, written, inputs))
-    files = tuple(replace(file, paths=model.types[file.type].paths) for file in written)
+    final = {file.type: file.paths for file in model.everything}
+    files = tuple(replace(file, paths=final[file.type]) for file in written)
     return Publication(files, model, resumed=resumed)
 
 
 def publish_to_folder(resolved: ResolvedSource, plan: QuantizationPlan, write: Write) -> Publication:
     """Write the plan's files into the caller's folder, and until they are whole into a hidden one in it."""
     request, key = resolved.request, work_key(resolved, plan)
-    layouts = [parts(file, request.options.run.split_bytes) for file in plan.files]
+    layouts = [parts(file, request.options.run.split_bytes) for file in plan.outputs]
     folder = request.options.out_dir
     assert folder is not None
-    finals = [folder / request.file_name(file.type) for file in plan.files]
+    finals = [folder / request.file_name(file.type) for file in plan.outputs]
     for final in (path for paths in output_paths(finals, layouts) for path in paths):
         if final.exists() and not request.options.force:
             raise QuantizationError(f"{final} exists; remove it, or overwrite it with --force")
@@ -165,7 +165,7 @@ def verify(file: WrittenFile, planned: PlannedFile) -> None:
 
 
 def _verify_all(written: Sequence[WrittenFile], plan: QuantizationPlan) -> None:
-    for file, planned in zip(written, plan.files, strict=True):
+    for file, planned in zip(written, plan.outputs, strict=True):
         verify(file, planned)
 
 

@@ -7,6 +7,7 @@ import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from models.gguf.projector import PROJECTOR_NUMBERS, projector_numbers
 from models.reference import ModelRef
 from models.store.store import ModelStore, StoredModel
 from quantize.plan.types import TypeChoice
@@ -23,6 +24,11 @@ class QuantizeOptions:
     """The choice of types in addition to llama.cpp's rules; None for those alone."""
     out_dir: Path | None = None
     """The folder that gets `<name>.<TYPE>.gguf` files; None for the store."""
+    projector: str | None = None
+    """The numbers of the projector's file, one of PROJECTOR_NUMBERS, which must be made then; None for the
+    usual ones, where the store has no projector yet and one can be made."""
+    with_projector: bool = True
+    """A model that sees gets its projector, too."""
     dry_run: bool = False
     """The job is planned, and nothing is written."""
     force: bool = False
@@ -65,6 +71,16 @@ class QuantizeRequest:
         model = self.store.find(self.ref, revision)
         have = model.types if model is not None and not self.options.force else {}
         return model, tuple(type_ for type_ in self.types if type_ in have)
+
+    def missing_projector(self, model: StoredModel | None) -> str | None:
+        """Return the numbers of the projector to make, given what the store has; None for none."""
+        options = self.options
+        if not options.with_projector:
+            return None
+        if model is None or model.projector_file is None or options.force or options.out_dir is not None:
+            return options.projector or PROJECTOR_NUMBERS[0]
+        is_wanted = options.projector in (None, projector_numbers(model.projector_file.type))
+        return None if is_wanted else options.projector
 
     def existing_in_folder(self) -> tuple[str, ...]:
         """Return the types of which the caller's folder has a file, whole or in parts, that would be kept."""

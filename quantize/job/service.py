@@ -8,10 +8,13 @@ with what was done. Local folders and the demo count as the same source while th
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from models.errors import CheckpointError, QuantizationError
+from models.gguf.projector import PROJECTOR_NUMBERS
 from models.hub.download import DownloadPlan
 from models.quantization_types import DEFAULT_TYPES
 from models.reference import ModelRef, canonical_type
@@ -25,11 +28,14 @@ from quantize.job.resolve_source import ResolvedSource, resolve
 from quantize.kernels.compiler import KernelCompiler
 from quantize.plan.make_plan import make_plan
 from quantize.plan.plan import QuantizationPlan
+from quantize.plan.projector import check_numbers, with_projector
 from quantize.plan.types import check_types
 from quantize.run.journal import Journal
 from quantize.run.memory_budget import bounds_for
 from quantize.run.pipeline import run
 from quantize.run.writer import WrittenFile
+
+_log = logging.getLogger("corral.quantize")
 
 
 @dataclass(frozen=True)
@@ -70,7 +76,7 @@ class QuantizationOutcome:
     @property
     def missing_bytes(self) -> int:
         """The size of the planned files that aren't there yet."""
-        files = () if self.plan is None else self.plan.files
+        files = () if self.plan is None else self.plan.outputs
         return sum(file.size_bytes for file in files if file.type not in self.existing)
 
 
@@ -87,8 +93,8 @@ def quantize_reference(
 
     `ref` may be a merge's recipe (.yaml). It, and a model with adapters, is stored under a name of its own:
     the outcome's. Into the store, where types that are there already are skipped unless `force`; or into
-    `out_dir`, where an existing file is an error unless `force`. `kernels`: those of an earlier job, to be
-    used again.
+    `out_dir`, where an existing file is an error unless `force`. A model that sees gets a projector's file
+    beside, unless the store has one. `kernels`: those of an earlier job, to be used again.
 
     Blocks; calls back on this thread. Raises QuantizationError (Cancelled, if the caller cancels it),
     CheckpointError, DiskFull, StoreError, InvalidReference, and from downloading HubError and ModelNotFound.
@@ -98,10 +104,12 @@ def quantize_reference(
     own_types = (ref.type,) if ref.type is not None else DEFAULT_TYPES
     wanted = tuple(dict.fromkeys(canonical_type(type_) for type_ in types or own_types))
     check_types(wanted, options.choice)
+    check_numbers(options.projector or PROJECTOR_NUMBERS[0])
     resolved = resolve(QuantizeRequest(ref.with_type(None), wanted, store, options), control)
     request = resolved.request
     model, existing = request.existing(resolved.revision)
-    if existing == request.types and not (options.dry_run and resolved.download is None):
+    is_here = existing == request.types and not _lacks_projector(request, model)
+    if is_here and not (options.dry_run and resolved.download is None):
         return _outcome(resolved, existing, model)
     if options.dry_run and resolved.download is not None:
         return _outcome(resolved, existing, None, download=resolved.download)
@@ -109,14 +117,21 @@ def quantize_reference(
     with resolved.open() as checkpoint:
         job = _Job(resolved, checkpoint, control, kernels)
         if options.dry_run:
-            return job.dry_run(existing)
+            return job.dry_run(existing, model)
         if options.out_dir is not None:
-            return job.make(request.types, publish_to_folder)
+            return job.make(request.types, None, publish_to_folder)
         with store.lock(request.ref):
             # Another process may have made some of it meanwhile.
             model, existing = request.existing(resolved.revision)
             missing = tuple(type_ for type_ in request.types if type_ not in existing)
-            return job.make(missing, publish_to_store) if missing else _outcome(resolved, existing, model)
+            if missing or _lacks_projector(request, model):
+                return job.make(missing, model, publish_to_store)
+            return _outcome(resolved, existing, model)
+
+
+def _lacks_projector(request: QuantizeRequest, model: StoredModel | None) -> bool:
+    """Tell whether a projector was asked for by its numbers that the store doesn't have."""
+    return request.options.projector is not None and request.missing_projector(model) is not None
 
 
 @dataclass(frozen=True)
@@ -128,17 +143,19 @@ class _Job:
     control: JobControl
     kernels: KernelCompiler
 
-    def dry_run(self, existing: tuple[str, ...]) -> QuantizationOutcome:
+    def dry_run(self, existing: tuple[str, ...], model: StoredModel | None) -> QuantizationOutcome:
         request = self.resolved.request
-        outcome = self._outcome(self._plan(request.types), Publication())
+        outcome = self._outcome(self._plan(request.types, model), Publication())
         return replace(outcome, existing=existing or request.existing_in_folder())
 
     def make(
         self,
         types: tuple[str, ...],
+        model: StoredModel | None,
         publish: Callable[[ResolvedSource, QuantizationPlan, Write], Publication],
     ) -> QuantizationOutcome:
-        plan, inputs, streamed = self._plan(types), self.resolved.inputs, self.resolved.streamed
+        """Make the missing `types` and the projector that `model`, the store's, lacks; publish them."""
+        plan, inputs, streamed = self._plan(types, model), self.resolved.inputs, self.resolved.streamed
         if inputs is not None:
             inputs.start()
         try:
@@ -149,9 +166,22 @@ class _Job:
         verified = streamed.verification_lines() if streamed is not None else ()
         return self._outcome(plan, publication, verified)
 
-    def _plan(self, types: tuple[str, ...]) -> QuantizationPlan:
-        source, choice = self.resolved, self.resolved.request.options.choice
-        return make_plan(self.checkpoint, types, name=source.name, extra=source.metadata, choice=choice)
+    def _plan(self, types: tuple[str, ...], model: StoredModel | None) -> QuantizationPlan:
+        source, options = self.resolved, self.resolved.request.options
+        name, extra = source.name, source.metadata
+        wanted = types or source.request.types
+        plan = make_plan(self.checkpoint, wanted, name=name, extra=extra, choice=options.choice)
+        numbers = source.request.missing_projector(model)
+        if numbers is not None:
+            try:
+                plan = with_projector(plan, self.checkpoint, numbers, name=name, extra=extra)
+            except CheckpointError as error:
+                if options.projector is not None:
+                    raise
+                _log.warning("%s is made without a projector, for text alone: %s", name, error.message)
+        if options.projector is not None and numbers is not None and plan.projector is None:
+            raise QuantizationError(f"{name} has no projector that is known here; leave out --mmproj-type")
+        return plan if types else plan.of_projector_alone()
 
     def _write(
         self, plan: QuantizationPlan, paths: Sequence[Path], journal: Journal

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from models.errors import ModelNotFound
+from models.gguf.projector import projector_numbers
 from models.reference import ModelRef
 from models.store.store import ModelStore, StoredModel
 from quantize.control import JobControl
@@ -54,11 +55,20 @@ def update_model(ref: ModelRef, store: ModelStore, control: JobControl | None = 
         for type_ in types:
             make_model(source.with_type(type_), (), store, control)
     else:
+        from quantize.job.request import QuantizeOptions
         from quantize.job.service import quantize_reference  # this loads llama.cpp
 
-        quantize_reference(source, types, store=store, control=control)
+        numbers = _projector_numbers(old)
+        options = QuantizeOptions(projector=numbers, with_projector=numbers is not None)
+        quantize_reference(source, types, store=store, options=options, control=control)
     new = store.get(ref)
     return Update(new.name, types, old.revision, new.revision)
+
+
+def _projector_numbers(model: StoredModel) -> str | None:
+    """Return the numbers of the projector that a model has, which it is to have again; None without one."""
+    projector = model.manifest.projector
+    return None if projector is None else projector_numbers(projector.type)
 
 
 def _require_own(model: StoredModel) -> None:

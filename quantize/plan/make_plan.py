@@ -71,7 +71,13 @@ def make_plan(
         imatrix.check_covers({tensor.name: tensor.ne for tensor in tensors if len(tensor.ne) > 1})
     files = plan_files(types, tensors, metadata, architecture, choice)
     return QuantizationPlan(
-        architecture.gguf_name, architecture.context_length, tensors, files, unused, imatrix
+        architecture.gguf_name,
+        architecture.context_length,
+        parameters.total,
+        tensors,
+        files,
+        unused,
+        imatrix,
     )
 
 

@@ -7,7 +7,7 @@ out, `--dry-run` prints it.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Final
 
@@ -19,7 +19,7 @@ from quantize.architectures.base.rules import TensorRule
 from quantize.architectures.base.transform import Transform
 from quantize.checkpoint.source import TensorEntry
 from quantize.gguf.header import Metadata, TensorInfo, aligned, encode_header, uint32
-from quantize.imatrix.matrix import ImportanceMatrix
+from quantize.imatrix.matrix import Floats, ImportanceMatrix
 from quantize.plan.source_names import match_names
 from quantize.plan.types import TypeChoice, tensor_types
 
@@ -69,13 +69,14 @@ class PlannedTensor:
 
 @dataclass(frozen=True)
 class PlannedFile:
-    """One output; its tensors are in the order of the plan's."""
+    """One output; its tensors are those of the plan from number `first` on, in the plan's order."""
 
     type: str
     metadata: Metadata
     tensors: tuple[TensorInfo, ...]
     tensor_bytes: tuple[int, ...]
     n_parameters: int
+    first: int = 0
 
     @cached_property
     def header(self) -> bytes:
@@ -90,24 +91,62 @@ class PlannedFile:
     def bits_per_weight(self) -> float:
         return sum(self.tensor_bytes) * 8 / self.n_parameters
 
+    def has(self, index: int) -> bool:
+        """Tell whether the plan's tensor number `index` is one of this file's."""
+        return self.first <= index < self.first + len(self.tensors)
+
+    def type_of(self, index: int) -> int:
+        """Return the ggml type that the plan's tensor number `index` has in this file."""
+        return self.tensors[index - self.first].ggml_type
+
+    def bytes_of(self, index: int) -> int:
+        """Return the bytes that the plan's tensor number `index` has in this file."""
+        return self.tensor_bytes[index - self.first]
+
 
 @dataclass(frozen=True)
 class QuantizationPlan:
     """All outputs of one pass. `unused`: tensors of the checkpoint that are not needed (computed buffers).
 
-    `imatrix`: the importance matrix that weighs errors when tensors are encoded, if there is one.
+    `n_parameters` are the model's own, without its projector's. `imatrix`: the importance matrix that weighs
+    errors when the model's tensors are encoded, if there is one.
     """
 
     architecture: str
     context_length: int
+    n_parameters: int
     tensors: tuple[PlannedTensor, ...]
     files: tuple[PlannedFile, ...]
     unused: tuple[str, ...]
     imatrix: ImportanceMatrix | None = None
+    projector: PlannedFile | None = None
+    """The file of the projector, whose tensors are the plan's last."""
 
     @property
-    def n_parameters(self) -> int:
-        return sum(tensor.n_elements for tensor in self.tensors)
+    def outputs(self) -> tuple[PlannedFile, ...]:
+        """The files of all types, and the projector's."""
+        return self.files if self.projector is None else (*self.files, self.projector)
+
+    def types_of(self, index: int) -> tuple[int, ...]:
+        """Return the ggml types of tensor number `index` in the outputs that have it, in their order."""
+        return tuple(file.type_of(index) for file in self.outputs if file.has(index))
+
+    def weights_for(self, index: int) -> Floats | None:
+        """Return the importance of the columns of tensor number `index`; None where none is known.
+
+        Raises QuantizationError: the matrix was made for another model.
+        """
+        tensor = self.tensors[index]
+        if self.imatrix is None or (self.projector is not None and self.projector.has(index)):
+            return None
+        return self.imatrix.weights_for(tensor.name, tensor.ne)
+
+    def of_projector_alone(self) -> QuantizationPlan:
+        """Return the plan without the model's own tensors and files."""
+        if self.projector is None:
+            return replace(self, tensors=(), files=())
+        tensors = self.tensors[self.projector.first :]
+        return replace(self, tensors=tensors, files=(), projector=replace(self.projector, first=0))
 
     @property
     def source_bytes(self) -> int:
@@ -116,7 +155,7 @@ class QuantizationPlan:
 
     @property
     def output_bytes(self) -> int:
-        return sum(file.size_bytes for file in self.files)
+        return sum(file.size_bytes for file in self.outputs)
 
 
 def plan_tensors(
@@ -161,17 +200,31 @@ def _plan_file(
             ggml_types = [
                 GGML_TYPES["F32"] if t.f32 else kind for t, kind in zip(tensors, ggml_types, strict=True)
             ]
-        sizes = tuple(tensor_size(kind, t.ne) for kind, t in zip(ggml_types, tensors, strict=True))
+        return file_of_types(type_, tensors, ggml_types, metadata | {"general.file_type": uint32(ftype)})
     except LlamaCppError as error:
         raise QuantizationError(f"{type_} can't be planned: {error.message}") from error
+
+
+def file_of_types(
+    type_: str,
+    tensors: Sequence[PlannedTensor],
+    ggml_types: Sequence[int],
+    metadata: Metadata,
+    *,
+    first: int = 0,
+) -> PlannedFile:
+    """Return the file of `tensors`, the plan's from number `first` on, that have these types.
+
+    Raises LlamaCppError: rows that a type can't have.
+    """
+    sizes = tuple(tensor_size(kind, t.ne) for kind, t in zip(ggml_types, tensors, strict=True))
     infos: list[TensorInfo] = []
     offset = 0
     for tensor, kind, size in zip(tensors, ggml_types, sizes, strict=True):
         infos.append(TensorInfo(tensor.name, tensor.ne, kind, offset))
         offset += aligned(size)
     n_parameters = sum(tensor.n_elements for tensor in tensors)
-    keys = metadata | {"general.file_type": uint32(ftype)}
-    return PlannedFile(type_, keys, tuple(infos), sizes, n_parameters)
+    return PlannedFile(type_, metadata, tuple(infos), sizes, n_parameters, first)
 
 
 def _source_type(tensor: PlannedTensor, converted: str) -> int:

@@ -53,7 +53,7 @@ def parts(file: PlannedFile, limit_bytes: int | None = None) -> tuple[PlannedPar
 
     Raises QuantizationError when the limit is too small to be meant.
     """
-    whole = PlannedPart(file.metadata, file.tensors, file.tensor_bytes, 0)
+    whole = PlannedPart(file.metadata, file.tensors, file.tensor_bytes, file.first)
     if limit_bytes is None or whole.size_bytes <= limit_bytes:
         return (whole,)
     if limit_bytes < SMALLEST_LIMIT_BYTES:
@@ -107,7 +107,7 @@ def _part(file: PlannedFile, number: int, count: int, first: int, stop: int) -> 
         infos.append(replace(info, offset=offset))
         offset += aligned(size)
     metadata = {**file.metadata, **split} if number == 0 else split
-    return PlannedPart(metadata, tuple(infos), file.tensor_bytes[first:stop], first)
+    return PlannedPart(metadata, tuple(infos), file.tensor_bytes[first:stop], file.first + first)
 
 
 def _table_bytes(info: TensorInfo) -> int:

@@ -73,7 +73,7 @@ def worth_compiling(plan: QuantizationPlan) -> bool:
 
 def plan_bytes(plan: QuantizationPlan) -> int:
     """Return the bytes of the files' headers, which are kept."""
-    return sum(2 * len(file.header) for file in plan.files)
+    return sum(2 * len(file.header) for file in plan.outputs)
 
 
 def block_bytes(plan: QuantizationPlan, source: TensorSource, block_elements: int) -> int:
@@ -91,4 +91,4 @@ def block_bytes(plan: QuantizationPlan, source: TensorSource, block_elements: in
 
 
 def _kinds(plan: QuantizationPlan, index: int) -> Sequence[int]:
-    return sorted({file.tensors[index].ggml_type for file in plan.files})
+    return sorted(set(plan.types_of(index)))

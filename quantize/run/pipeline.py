@@ -43,7 +43,7 @@ def run(
     control: JobControl | None = None,
     kernels: KernelCompiler | None = None,
 ) -> tuple[WrittenFile, ...]:
-    """Write the plan's files to `paths`, one per type (named as parts where they are split).
+    """Write the plan's outputs to `paths`, one each (named as parts where they are split).
 
     They are new; where the `journal` has tensors, they are those that an earlier run left. With `kernels`, a
     pass that is large enough has them compiled on the way; without, ggml encodes everything. Progress is
@@ -99,18 +99,24 @@ class _Pass:
         for index in self.order:
             if index in self.done:
                 continue
-            tensor = plan.tensors[index]
-            kinds = [file.tensors[index].ggml_type for file in plan.files]
-            imatrix = plan.imatrix
-            weights = None if imatrix is None else imatrix.weights_for(tensor.name, tensor.ne)
-            yield from blocks(tensor, kinds, self.bounds.block_elements, index=index, weights=weights)
+            yield from blocks(
+                plan.tensors[index],
+                plan.types_of(index),
+                self.bounds.block_elements,
+                index=index,
+                weights=plan.weights_for(index),
+            )
+
+    def writers_of(self, index: int) -> list[GGUFFileWriter]:
+        """Return the writers of the files that have the plan's tensor number `index`."""
+        return [writer for writer in self.writers if writer.plan.has(index)]
 
     def make(self, block: Block) -> None:
-        """Bring one block from the source into every file."""
+        """Bring one block from the source into every file that has its tensor."""
         encoded = self.thread.encoder.encode(block, self.source)
         per_row = block.tensor.n_rows
-        for writer, data in zip(self.writers, encoded, strict=True):
-            offset = writer.plan.tensor_bytes[block.index] // per_row * block.start
+        for writer, data in zip(self.writers_of(block.index), encoded, strict=True):
+            offset = writer.plan.bytes_of(block.index) // per_row * block.start
             writer.write(block.index, offset, data)
 
     def expect(self) -> None:
@@ -136,8 +142,8 @@ def _open_writers(
     plan: QuantizationPlan, paths: Sequence[Path], options: RunOptions, journal: Journal | None
 ) -> Iterator[GGUFFileWriter]:
     done = journal.done if journal is not None and journal.done else None
-    layouts = [parts(file, options.split_bytes) for file in plan.files]
-    for file, files, layout in zip(plan.files, output_paths(paths, layouts), layouts, strict=True):
+    layouts = [parts(file, options.split_bytes) for file in plan.outputs]
+    for file, files, layout in zip(plan.outputs, output_paths(paths, layouts), layouts, strict=True):
         yield GGUFFileWriter(file, files, layout=layout, done=done)
 
 
@@ -161,7 +167,7 @@ def _carry_out(work: _Pass, pool: ThreadPoolExecutor, saver: Saver) -> Iterator[
         read += block.n_source_bytes
         if block.is_last:
             n_done += 1
-            for writer in work.writers:
+            for writer in work.writers_of(block.index):
                 writer.complete(block.index)
             saver.complete(block.index)
         written = {writer.plan.type: writer.n_bytes for writer in work.writers}

@@ -75,24 +75,24 @@ class GGUFFileWriter(Closing):
             self._close_files()
             raise
         self._hashers = [_Hasher(fd, part) for fd, part in zip(self._fds, self._layout, strict=True)]
-        for tensor in done or ():
-            self.n_bytes += self._size_of(tensor)
+        for tensor in filter(plan.has, done or ()):
+            self.n_bytes += plan.bytes_of(tensor)
             self.complete(tensor)
 
     def write(self, tensor: int, offset: int, data: Encoded) -> None:
         """Write bytes of the plan's tensor number `tensor`, `offset` bytes after its beginning. Raises
         OSError.
         """
-        number = self._part_of[tensor]
+        number = self._part_of[tensor - self.plan.first]
         part = self._layout[number]
-        assert offset + data.nbytes <= self.plan.tensor_bytes[tensor], "more than the tensor has"
+        assert offset + data.nbytes <= self.plan.bytes_of(tensor), "more than the tensor has"
         _write_all(self._fds[number], data.data, part.place(tensor) + offset)
         with self._lock:
             self.n_bytes += data.nbytes
 
     def complete(self, tensor: int) -> None:
         """Take note that all bytes of the tensor are written: it may be hashed."""
-        number = self._part_of[tensor]
+        number = self._part_of[tensor - self.plan.first]
         self._hashers[number].complete(tensor)
 
     def sync(self) -> None:
@@ -129,9 +129,6 @@ class GGUFFileWriter(Closing):
             os.ftruncate(fd, part.size_bytes)  # holes read as the zeros that padding is
             _write_all(fd, memoryview(part.header), 0)
         self.n_bytes += part.size_bytes - sum(part.tensor_bytes)
-
-    def _size_of(self, tensor: int) -> int:
-        return self.plan.tensor_bytes[tensor]
 
     def _close_files(self) -> None:
         while self._fds:

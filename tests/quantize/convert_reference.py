@@ -3,6 +3,7 @@
 The independent opinion of the oracle tests; needs torch and transformers, and SOURCES, llama.cpp's source
 tree. TYPES are joined by commas, OUT has a `{type}` in it. The converter tells a byte-level pre-tokenizer by
 a hash of one text's token ids, which it can't know for a tokenizer made in a test: PRE answers for it.
+With `--mmproj` for PRE, it converts what lets the model see.
 """
 
 from __future__ import annotations
@@ -27,11 +28,13 @@ def main() -> None:
     base = importlib.import_module("conversion.base")
     _keep_dropped_fields(base)
     repair_converter(Path(checkpoint))
-    if pre:
+    projector = [text for text in pre if text == "--mmproj"]
+    if pre and not projector:
         base.TextModel.get_vocab_base_pre = lambda self, tokenizer: pre[0]
     script = str(Path(sources) / "convert_hf_to_gguf.py")
     for type_ in types.split(","):
         sys.argv = [script, checkpoint, "--outtype", type_, "--outfile", out.format(type=type_)]
+        sys.argv += projector
         runpy.run_path(script, run_name="__main__")
 
 

@@ -41,7 +41,7 @@ def command(
     They must be on this disk. Each file's sha256 is checked, and that llama.cpp loads it. The store gets a
     hard link to the file, which stays when the other program deletes its own; on another disk, or where the
     file's owner is another one, a reference to it. Files of the other program are never changed or removed.
-    What isn't taken over is said: parameters, system messages, templates, projectors. A model that can't be
+    What isn't taken over is said: parameters, system messages, templates. A model that can't be
     served is refused, with the reason.
     """
     from models.imports.importer import Importer

@@ -32,6 +32,7 @@ def type_rows(model: StoredModel, available_bytes: int) -> list[dict[str, Any]]:
             "quality": (model.manifest.quality or {}).get(file.type),
             "created": model.manifest.created,
             "path": str(file.path),
+            "projector": None if model.projector is None else str(model.projector),
             "own_bytes": file.own_bytes,
             **fit_of(file, available_bytes, ServeOptions()),
         }

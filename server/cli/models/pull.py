@@ -28,7 +28,8 @@ def command(
 
     Files go to the Hugging Face cache, which is shared with other tools. What is there already is not fetched
     again, what was begun is resumed, and every file's sha256 is checked against the Hub's. A ready GGUF can
-    then be served; weights are for `corral quantize`. With --what it is not downloaded: model card,
+    then be served, and comes with its projector (mmproj) if there is one; weights are for `corral quantize`.
+    With --what it is not downloaded: model card,
     configuration, tokenizer and the headers of the weights are read.
     """
     from models.errors import ConfigError
@@ -58,6 +59,8 @@ def command(
         snapshot = download.run(plan, lambda p: update(p.bytes_done, p.bytes_total), paths=paths)
     model = link_download(plan, ref, store)
     say(f"done in {duration(time.monotonic() - began)}: {snapshot}")
+    if model is not None and model.projector is not None:
+        say(f"with its projector, {model.projector.name}: it sees pictures")
     if model is not None:
         say(f"serve it: corral serve {ref.with_type(plan.type)}")
     if as_json:
@@ -68,6 +71,7 @@ def command(
                 "kind": plan.kind,
                 "type": plan.type,
                 "snapshot": str(snapshot),
+                "projector": None if model is None or model.projector is None else str(model.projector),
                 "files": [{"path": file.path, "size_bytes": file.size_bytes} for file in plan.files],
                 "total_bytes": plan.total_bytes,
             }

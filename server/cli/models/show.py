@@ -168,7 +168,9 @@ def _file(ref: Any, available_bytes: int, options: ServeOptions) -> dict[str, An
                 "size_bytes": info.size_bytes,
                 "bits_per_weight": info.bits_per_weight,
                 "tensors": len(info.tensors),
-                **fit_of_info(info, available_bytes, options, _list_devices),
+                **(
+                    fit_of_info(info, available_bytes, options, _list_devices) if info.kind == "model" else {}
+                ),
             }
         ],
     }
@@ -192,7 +194,7 @@ def _header(path: str) -> dict[str, Any]:
         if key != "tokenizer.chat_template"
     }
     return {
-        "kind": kind_of(pooling),
+        "kind": kind_of(pooling) if info.kind == "model" else info.kind,
         "pooling": None if pooling is None else pooling.name,
         "vocabulary": info.n_vocab,
         "layers": info.n_layer,

@@ -38,6 +38,7 @@ def document_of(found: HubDescription, available_bytes: int) -> dict[str, Any]:
         }
         for file in (plan.files if plan is not None else ())
     ]
+    eyes = plan.projector if plan is not None else None
     return {
         "repo": found.repo,
         "commit": found.commit,
@@ -49,6 +50,7 @@ def document_of(found: HubDescription, available_bytes: int) -> dict[str, Any]:
         "weights_form": found.weights_form,
         "projectors": list(found.projectors),
         "types": [*ready, *made],
+        "projector": None if eyes is None else {"type": eyes.type, "size_bytes": eyes.size_bytes},
         "problem": found.problem,
     }
 
@@ -67,7 +69,7 @@ def _print(document: dict[str, Any]) -> None:
         "family": document["family"] or "not known here",
         "parameters": f"{parameters:,}" if parameters is not None else "not counted",
         "weights": weights,
-        "projectors": ", ".join(document["projectors"]) or "none",
+        "projector": _projector_words(document),
     }
     for name, value in rows.items():
         table.add_row(name, value)
@@ -83,3 +85,13 @@ def _print(document: dict[str, Any]) -> None:
     usable = next((row["type"] for row in document["types"] if row["fits"] and row["type"] == "Q4_K_M"), None)
     if usable is not None:
         say(f"serve or talk to it: corral run {document['repo']}")
+
+
+def _projector_words(document: dict[str, Any]) -> str:
+    """Return the projectors that there are, and the one that can be made, in words."""
+    words = [f"{name} (ready)" for name in document["projectors"]]
+    if document["projector"] is not None:
+        words.append(
+            f"{document['projector']['type']}, {size(document['projector']['size_bytes'])} (to be made)"
+        )
+    return ", ".join(words) or "none"

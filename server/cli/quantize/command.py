@@ -35,8 +35,9 @@ def command(
     """Make GGUF files of a model's weights, all types in one pass.
 
     The weights are downloaded first if need be. Each tensor is read once and written to every type, without a
-    16-bit GGUF in between. Interrupted at any moment, it leaves everything as it was, and the same command
-    goes on where it ended. With --out there is a model card beside the files.
+    16-bit GGUF in between. A model that sees gets a file more, NAME.mmproj-F16.gguf, which serves all its
+    types. Interrupted at any moment, it leaves everything as it was, and the same command goes on where it
+    ended. With --out there is a model card beside the files.
     """
     from models.paths import Paths
     from models.store.store import ModelStore
@@ -56,6 +57,8 @@ def command(
         QuantizeOptions(
             adapters=tuple(parse_adapter(text) for text in lora or ()),
             out_dir=output.out,
+            projector=output.projector(),
+            with_projector=not output.no_mmproj,
             dry_run=output.dry_run,
             force=force,
             run=run.run_options(),

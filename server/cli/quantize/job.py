@@ -78,7 +78,8 @@ class QuantizeJob:
         return outcome, time.monotonic() - began
 
     def _evaluate(self, outcome: QuantizationOutcome) -> Report:
-        subjects = [Subject(file.path, f"{self.ref.name}:{file.type}") for file in outcome.files]
+        made = [file for file in outcome.files if file.type in outcome.types]
+        subjects = [Subject(file.path, f"{self.ref.name}:{file.type}") for file in made]
         options = EvaluateOptions(self.type_options.text, threads=self.options.run.threads)
         measured = evaluate(str(self.ref.with_type(None)), subjects, None, options)
         if outcome.manifest is not None:

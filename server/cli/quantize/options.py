@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from models.gguf.projector import PROJECTOR_NUMBERS
 from models.quantization_types import DEFAULT_TYPES, IMATRIX_TYPES, QUANTIZATION_TYPES
 from server.serve_options import KVType
 
@@ -36,10 +37,29 @@ class OutputFlags:
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Write NAME.TYPE.gguf there instead of into the store.")
     ] = None
+    mmproj_type: Annotated[
+        str | None,
+        typer.Option(
+            metavar="T",
+            help=f"The type of the projector, with which a model sees: {' '.join(PROJECTOR_NUMBERS)}. [F16]",
+        ),
+    ] = None
+    no_mmproj: Annotated[
+        bool, typer.Option("--no-mmproj", help="Leave a model's projector out: it reads text alone.")
+    ] = False
     dry_run: Annotated[
         bool,
         typer.Option("--dry-run", help="Only show what would be made: bytes, bits per weight, does it fit."),
     ] = False
+
+    def projector(self) -> str | None:
+        """Return the numbers of the projector, None for the usual ones. Raises ConfigError for both flags."""
+        from models.errors import ConfigError
+        from models.reference import canonical_type
+
+        if self.mmproj_type is not None and self.no_mmproj:
+            raise ConfigError("--mmproj-type makes a projector, and --no-mmproj none; leave one out")
+        return None if self.mmproj_type is None else canonical_type(self.mmproj_type)
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,7 +76,7 @@ def _planned_rows(outcome: QuantizationOutcome) -> list[dict[str, Any]]:
     if outcome.plan is None:
         return []
     available = memory().available_bytes
-    rows = []
+    rows: list[dict[str, Any]] = []
     for file in outcome.plan.files:
         verdict = fit_of_plan(file, available)
         rows.append(
@@ -87,6 +87,18 @@ def _planned_rows(outcome: QuantizationOutcome) -> list[dict[str, Any]]:
                 "fits": verdict.fits,
                 "memory_bytes": verdict.needed_bytes,
                 "memory": verdict.text,
+            }
+        )
+    eyes = outcome.plan.projector
+    if eyes is not None:
+        rows.append(
+            {
+                "type": eyes.type,
+                "size_bytes": eyes.size_bytes,
+                "bits_per_weight": round(eyes.bits_per_weight, 4),
+                "fits": None,
+                "memory_bytes": None,
+                "memory": "for all types: lets the model see",
             }
         )
     return rows

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from models.errors import HubError, ModelNotFound
+from models.gguf.projector import is_projector_name
 from models.hub.files import Choice, RemoteFile, choose, gguf_type
 
 SMALL = ["config.json", "tokenizer.json", "tokenizer.model", "README.md", "generation_config.json"]
@@ -14,7 +15,13 @@ def chosen(names: list[str], type_: str | None = None, *include: str) -> Choice:
 
 
 def weights(choice: Choice) -> list[str]:
-    return [file.path for file in choice.files if file.path.endswith((".safetensors", ".bin", ".gguf"))]
+    """The files of the model itself, without its projector."""
+    names = [file.path for file in choice.files if file.path.endswith((".safetensors", ".bin", ".gguf"))]
+    return [name for name in names if not is_projector_name(name)]
+
+
+def projectors(choice: Choice) -> list[str]:
+    return [file.path for file in choice.files if is_projector_name(file.path)]
 
 
 def test_safetensors_before_bin() -> None:
@@ -161,6 +168,23 @@ def test_gguf_without_a_type_in_its_name() -> None:
 def test_a_projector_is_no_model(projector: str, type_: str | None) -> None:
     choice = chosen([projector, "m-Q8_0.gguf"], type_)
     assert (weights(choice), choice.type) == (["m-Q8_0.gguf"], "Q8_0")
+
+
+@pytest.mark.parametrize(
+    ("names", "projector"),
+    [
+        (["m-Q8_0.gguf", "mmproj-F32.gguf", "mmproj-F16.gguf", "mmproj-BF16.gguf"], "mmproj-F16.gguf"),
+        (["m-Q8_0.gguf", "mmproj-m-Q8_0.gguf", "mmproj-m-f16.gguf"], "mmproj-m-f16.gguf"),
+        (["m-4b-Q8_0.gguf", "mmproj-m-12b-F16.gguf", "mmproj-m-4b-Q8_0.gguf"], "mmproj-m-4b-Q8_0.gguf"),
+        (["Q8_0/m-Q8_0-00001-of-00001.gguf", "mmproj-model-f16.gguf"], "mmproj-model-f16.gguf"),
+        (["a/m-Q8_0.gguf", "b/mmproj-F16.gguf"], None),
+        (["m-Q8_0.gguf", "mmproj-m-F16-00001-of-00002.gguf"], None),
+        (["m-Q8_0.gguf", "mmproj-config.json"], None),
+        (["m-Q8_0.gguf"], None),
+    ],
+)
+def test_the_fitting_projector_comes_along(names: list[str], projector: str | None) -> None:
+    assert projectors(chosen(names, "Q8_0")) == ([] if projector is None else [projector])
 
 
 def test_a_repository_with_nothing_but_a_projector() -> None:

@@ -20,6 +20,7 @@ from quantize.job.ensure_model import ensure_model
 from quantize.job.update import update_model
 from server.supervisor.catalogue import Catalogue, store_entries
 from tests.models.imports.other_programs import OllamaFolder
+from tests.quantize.projectors.checkpoints import write_projector
 
 
 def another(weights: bytes) -> bytes:
@@ -42,6 +43,23 @@ def blob(ollama: OllamaFolder, weights: bytes) -> Path:
     layer = ollama.layer("model", weights)
     ollama.add("tiny:latest", layer)
     return ollama.path(layer["digest"])
+
+
+def test_the_projector_comes_along(store: ModelStore, weights: bytes, tmp_path: Path) -> None:
+    folder = tmp_path / "lm-studio" / "owner" / "tiny"
+    folder.mkdir(parents=True)
+    (folder / "tiny-F32.gguf").write_bytes(weights)
+    write_projector(folder / "mmproj-tiny-F16.gguf", tmp_path)
+    _, seeing = run_all(store, lm_studio_candidates(folder.parents[1]))
+    assert (seeing.state, seeing.remarks) == ("imported", ())
+    [model] = store.list()
+    assert model.projector is not None
+    assert model.projector.samefile(folder / "mmproj-tiny-F16.gguf")
+    (folder / "mmproj-tiny-F16.gguf").write_bytes(weights)
+    store.remove(ModelRef.parse("owner/tiny"))
+    _, blind = run_all(store, lm_studio_candidates(folder.parents[1]))
+    assert (blind.state, store.list()[0].projector) == ("imported", None)
+    assert "isn't taken over, it reads text alone here" in blind.remarks[0]
 
 
 def test_a_hard_link_outlives_the_other_programs_name(

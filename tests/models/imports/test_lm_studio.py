@@ -41,11 +41,13 @@ def test_parts_are_one_model_and_must_all_be_there(tmp_path: Path) -> None:
     assert "x-Q8_0-00001-of-00003.gguf can't be read: No such file" in str(cut.problem)
 
 
-def test_a_projector_is_none_and_its_model_reads_text(tmp_path: Path) -> None:
-    candidates = lay_out(tmp_path, "a/b/mmproj-b-f16.gguf", "a/b/b-Q4_0.gguf")
+def test_a_projector_is_none_and_goes_with_its_model(tmp_path: Path) -> None:
+    candidates = lay_out(tmp_path, "a/b/mmproj-b-f16.gguf", "a/b/mmproj-b-f32.gguf", "a/b/b-Q4_0.gguf")
     assert "projector" in str(candidates["a/b/mmproj-b-f16.gguf"].problem)
     assert candidates["a/b/b-Q4_0.gguf"].problem is None
-    assert "no pictures" in candidates["a/b/b-Q4_0.gguf"].remarks[0]
+    eyes = candidates["a/b/b-Q4_0.gguf"].projector
+    assert eyes is not None
+    assert eyes.path.name == "mmproj-b-f16.gguf"
 
 
 def test_what_is_no_gguf(tmp_path: Path) -> None:

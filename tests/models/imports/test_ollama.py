@@ -70,7 +70,9 @@ def test_what_stands_around_the_weights(ollama: OllamaFolder) -> None:
     }
     remarks = "\n".join(candidate.remarks)
     assert 'temperature 0.5, stop ["<|im_end|>"]' in remarks
-    assert all(word in remarks for word in ("system message", "first messages", "projector"))
+    assert all(word in remarks for word in ("system message", "first messages"))
+    assert candidate.projector is not None
+    assert candidate.projector.path.read_bytes() == b"eyes"
 
 
 @pytest.mark.parametrize(
@@ -81,6 +83,7 @@ def test_what_stands_around_the_weights(ollama: OllamaFolder) -> None:
         (("template",), {}, "no layers with weights"),
         (("model", "model"), {}, "2 layers with weights"),
         (("model", "surprise"), {}, "unknown kind (surprise)"),
+        (("model", "projector", "projector"), {}, "2 projectors"),
         ((), {"remote_host": "https://elsewhere:443"}, "runs at https://elsewhere:443"),
     ],
 )

@@ -116,7 +116,12 @@ def unpack(packed: Mapping[str, Any], type_: str) -> dict[str, Any]:
 def write_golden(family: Family, golden: Mapping[str, Any]) -> None:
     """Write JSON with a line per tensor and key: small, and a change shows in a diff."""
     GOLDEN.mkdir(parents=True, exist_ok=True)
-    (GOLDEN / f"{family.name}.json").write_text(_lines(golden, 0) + "\n", encoding="utf-8")
+    (GOLDEN / f"{family.name}.json").write_text(golden_lines(golden), encoding="utf-8")
+
+
+def golden_lines(golden: Mapping[str, Any]) -> str:
+    """Return JSON with a line per tensor and key."""
+    return _lines(golden, 0) + "\n"
 
 
 def _lines(value: Any, depth: int) -> str:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from quantize.architectures.projector_registry import PROJECTORS
 from quantize.architectures.refused import REFUSED
 from quantize.architectures.registry import ARCHITECTURES
 from tests.quantize.families.all_families import ALL_FAMILIES
 from tests.quantize.families.checkpoint import read_golden
 from tests.quantize.families.family import Family
+from tests.quantize.projectors.checkpoints import EXCEPTIONS as PROJECTOR_EXCEPTIONS
+from tests.quantize.projectors.checkpoints import SIGHTS
 
 PAGE = Path(__file__).parents[3] / "docs" / "architectures.md"
 INTRODUCTION = """# Architectures
@@ -42,7 +45,8 @@ Tokenizer files are read as transformers reads them, where the converter does ot
 
 `tests/quantize/families` makes this page and holds it true; [CONTRIBUTING.md](../CONTRIBUTING.md) tells how
 to add a family. Not here are architectures that llama.cpp doesn't know, such as OPT: nothing could run a file
-of theirs. Of models that see or hear, too, the text model is quantized.
+of theirs. Of models that see or hear, too, the text model is quantized, and of those listed under
+"Projectors" what sees.
 """
 NOT_YET = {
     "CogVLMForCausalLM, XverseForCausalLM": "llama.cpp or its converter computes something else for them",
@@ -134,6 +138,7 @@ def page() -> str:
             "",
             *exceptions,
             "",
+            *_projectors(),
             READING,
             QUANTIZED,
         ]
@@ -164,6 +169,29 @@ def _names() -> list[str]:
         "Not here:",
         "",
         *(f"- {names}: {why}" for names, why in NOT_YET.items()),
+        "",
+    ]
+
+
+def _projectors() -> list[str]:
+    """Return the section on what sees: names by file, and the differences from the converter."""
+    by_file: dict[str, list[str]] = {}
+    for name, found in PROJECTORS.items():
+        by_file.setdefault(found.__module__.rsplit(".", 1)[1], []).append(name)
+    keys = sorted({key for sight in SIGHTS for key in sight.exceptions})
+    return [
+        "## Projectors",
+        "",
+        f"The {len(PROJECTORS)} names of models of which what sees (`mmproj`) is made, too, by the files of",
+        "`quantize/architectures/projectors/`. `tests/quantize/projectors` compares",
+        f"{len(SIGHTS)} tiny ones with what llama.cpp's converter makes of them in F16, BF16, F32 and Q8_0:",
+        "same metadata, same tensors, same bytes.",
+        "",
+        *(f"- {file}: {_listed(names)}" for file, names in sorted(by_file.items())),
+        "",
+        "Where we differ on purpose:",
+        "",
+        *(f"- `{key}`: {PROJECTOR_EXCEPTIONS[key]}" for key in keys),
         "",
     ]
 
