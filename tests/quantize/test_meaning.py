@@ -91,7 +91,7 @@ def llama_cpp_logits(path: Path, tokens: list[int]) -> npt.NDArray[np.float32]:
             n_ctx=64,
             n_batch=64,
             n_ubatch=64,
-            n_threads=2,
+            n_threads=1,
             flash_attn="off",
             type_k="f32",
             type_v="f32",

@@ -25,7 +25,7 @@ def test_a_form_becomes_the_file_of_what_it_means(name: str, tmp_path: Path) -> 
     files, expected = (quantize_folder(folder, TYPES, tmp_path) for folder in (form, plain))
     for file, other in zip(files, expected, strict=True):
         assert summary(file.path)["tensors"] == summary(other.path)["tensors"]
-    with Model.load(files[1].path) as model, Context(model, n_ctx=64, n_batch=64, n_threads=2) as context:
+    with Model.load(files[1].path) as model, Context(model, n_ctx=64, n_batch=64, n_threads=1) as context:
         batch = TokenBatch(8)
         batch.add_many([5, 300, 17, 42], 0, 0, output_last=True)
         context.decode(batch)

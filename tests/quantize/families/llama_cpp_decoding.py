@@ -22,7 +22,7 @@ def decode(path: Path) -> dict[str, Any]:
             n_ctx=64,
             n_batch=64,
             n_ubatch=64,
-            n_threads=2,
+            n_threads=1,
             flash_attn="off",
             type_k="f32",
             type_v="f32",

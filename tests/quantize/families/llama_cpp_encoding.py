@@ -72,7 +72,7 @@ def _context(path: Path, pooling: int, *, embeddings: bool = True) -> Iterator[_
         native = library.load()
         params = native.llama_context_default_params()
         params.n_ctx = params.n_batch = params.n_ubatch = 64
-        params.n_threads = params.n_threads_batch = 2
+        params.n_threads = params.n_threads_batch = 1
         params.pooling_type, params.embeddings = pooling, embeddings
         params.flash_attn_type, params.type_k, params.type_v = 0, 0, 0
         pointer = native.llama_init_from_model(model.pointer, params)
