@@ -38,7 +38,7 @@ def build_arguments(cxx: compiler.Compiler, environ: Mapping[str, str]) -> tuple
     arguments = compiler.cmake_args(
         cxx, platform.machine(), environ.get("CMAKE_ARGS", ""), environ.get("CXXFLAGS", "")
     )
-    return tuple(one for one in arguments if not one.startswith("-DLLAVA_BUILD"))
+    return tuple(one for one in arguments if not one.startswith(("-DLLAVA_BUILD", "-DMTMD_VIDEO")))
 
 
 def build_folder(sources: Path, cxx: compiler.Compiler, environ: Mapping[str, str]) -> Path:

@@ -22,6 +22,8 @@ NO_DEAD_STORE_ELIMINATION = ("-fno-tree-dse", "-fno-dse")
 # Puts each object's switches into the library (section .GCC.command.line), where `corral doctor` reads them.
 RECORD_SWITCHES = "-frecord-gcc-switches"
 
+IMAGE_LIBRARY = ("-DLLAVA_BUILD=ON", "-DMTMD_VIDEO=OFF")
+
 _CXX_FLAGS = re.compile(r"-DCMAKE_CXX_FLAGS(?::\w+)?=(.*)", re.DOTALL)
 
 X86_64 = frozenset({"x86_64", "amd64"})
@@ -108,13 +110,13 @@ def cmake_args(
     """Return CMake's arguments: ours, then the user's (`$CMAKE_ARGS`), which win where both set a thing.
 
     C++ flags are joined rather than replaced, so that neither `-DCMAKE_CXX_FLAGS` nor `$CXXFLAGS`
-    (`user_flags`), which CMake drops when the former is given, loses ours. The multimodal library is left
-    out: nothing here uses it.
+    (`user_flags`), which CMake drops when the former is given, loses ours. The library for images (libmtmd)
+    is built with them, without its videos, for which it would start other programs.
     """
     flags = all_cxx_flags(compiler, machine, user_args, user_flags)
     others = [argument for argument in shlex.split(user_args) if not _CXX_FLAGS.fullmatch(argument)]
     ours = [f"-DCMAKE_CXX_FLAGS={' '.join(flags)}"] if flags else []
-    return (*ours, "-DLLAVA_BUILD=OFF", *others)
+    return (*ours, *IMAGE_LIBRARY, *others)
 
 
 def all_cxx_flags(

@@ -40,6 +40,7 @@ clients/              Programs that use a server: their settings for it, and whe
 embeddings/           Requests for vectors and scores, and their answers, in the forms of several protocols.
 engine/               Continuous batching in pure Python: no HTTP, no ctypes. `engine.Engine` is the way in.
 http/                 HTTP beneath the routes: keys, bodies, logs, and the stream of an answer to its socket.
+images/               Images of chats: their bounds, and the child process that decodes them.
 ipc/                  The contract between the API process and its workers: messages, frames, and a worker's
                       launch.
 jobs/                 Long jobs of a running server, such as pulling and quantizing a model, each in a process

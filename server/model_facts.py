@@ -10,6 +10,9 @@ from server.ipc.model_spec import ModelSpec
 from server.kernels.outlook import expects_panels
 from server.placement import ModelFacts
 
+PROJECTOR_WORK_BYTES = 256 << 20
+"""An image that is encoded takes about so much: activations of a vision tower, and the pixels before it."""
+
 
 def read_facts(spec: ModelSpec, info: GGUFInfo) -> ModelFacts:
     """The facts about the files of `spec`, whose model has the header `info`.
@@ -22,7 +25,14 @@ def read_facts(spec: ModelSpec, info: GGUFInfo) -> ModelFacts:
         model=info,
         adapter_bytes=sum(path.stat().st_size for path in adapters if path.is_file()),
         draft=None if spec.draft_path is None else read_gguf_info(Path(spec.draft_path)),
+        projector_bytes=_projector_bytes(spec),
         n_ctx_told=spec.n_ctx_told,
         in_panels=expects_panels(info, spec.options),
         pooling=pooling_of(info, spec.options.pooling),
     )
+
+
+def _projector_bytes(spec: ModelSpec) -> int:
+    """Return what a projector takes: its weights, and the working memory for an image; 0 without one."""
+    path = None if spec.projector_path is None else Path(spec.projector_path)
+    return path.stat().st_size + PROJECTOR_WORK_BYTES if path is not None and path.is_file() else 0

@@ -66,6 +66,8 @@ class ModelFacts:
     model: ModelFile
     adapter_bytes: int = 0
     draft: ModelFile | None = None
+    projector_bytes: int = 0
+    """The projector takes so much, working memory included; 0 without one."""
     n_ctx_told: int | None = None
     in_panels: bool = False
     pooling: Pooling | None = None
@@ -127,6 +129,8 @@ class Placement:
     """The LoRA adapters take this many bytes."""
     draft: int
     """The draft model takes this many bytes, its KV cache for as many tokens included; 0 without one."""
+    projector: int
+    """The projector takes this many bytes, its working memory included; 0 without one."""
     prompt_side: int
     """The prompt side takes this many bytes: a KV cache, working memory, and the state that moves over to the
     main context. 0 if the worker opens none."""
@@ -150,7 +154,7 @@ class Placement:
     @property
     def extra(self) -> int:
         """Bytes beside the model's own."""
-        return self.adapters + self.draft + self.prompt_side + self.checkpoints
+        return self.adapters + self.draft + self.projector + self.prompt_side + self.checkpoints
 
     @property
     def kv_bytes_per_token(self) -> float:
@@ -309,7 +313,7 @@ class _Placer:
         draft = 0
         if facts.draft is not None:  # its sequences never share cells
             draft = estimate_at(n_stream, facts.draft, options, kv_unified=False).total
-        extra_bytes = facts.adapter_bytes + draft
+        extra_bytes = facts.adapter_bytes + draft + facts.projector_bytes
         gpu = plan_gpu(
             needs,
             memory.devices,
@@ -336,6 +340,7 @@ class _Placer:
             model=trial.model,
             adapters=self.facts.adapter_bytes,
             draft=trial.draft,
+            projector=self.facts.projector_bytes,
             prompt_side=(side := self._prompt_side_bytes(trial, n_ctx)),
             checkpoints=self._checkpoint_bytes(trial, side),
             verdict=trial.verdict,
@@ -359,12 +364,15 @@ class _Placer:
         """Bytes of the prompt side; 0 where it isn't opened, as far as the header and the free memory tell.
 
         None for a KV cache that all sequences always share, where a state that moves over may find no room;
-        for layers on a GPU; for models that forget, by a sliding window or a recurrent state; and on auto
-        beside our matrix kernels, which are the quicker ones for prompts, too.
+        for layers on a GPU; for models that forget, by a sliding window or a recurrent state; beside a
+        projector, whose images are computed where answers are; and on auto beside our matrix kernels, which
+        are the quicker ones for prompts, too.
         """
         is_shared = self._layout(n_ctx, trial.n_stream) == "unified"
         is_needless = self.options.prompt_side == "auto" and self.facts.in_panels
-        is_barred = is_shared or trial.gpu.n_layers > 0 or self.facts.forgets
+        is_barred = (
+            is_shared or trial.gpu.n_layers > 0 or self.facts.forgets or self.facts.projector_bytes > 0
+        )
         if self.options.prompt_side == "off" or is_needless or is_barred:
             return 0
         needs = trial.model

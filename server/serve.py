@@ -15,6 +15,7 @@ import socket
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import uvicorn
@@ -132,6 +133,7 @@ class ModelServer:
                 tuned.config_for(entry.path, config).serve,
                 draft.path if draft and entry in served else None,
                 store.paths.prefixes_dir,
+                Path(config.mmproj).absolute() if config.mmproj and entry in served else None,
             ),
             policy=Policy.of(config),
             memory=MemoryAdvice(need, lengths_now),

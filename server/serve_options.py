@@ -87,6 +87,17 @@ class ServeOptions(SamplingDefaults):
     draft: str | None = setting(
         None, "A small model of the same vocabulary that guesses the next tokens of those served."
     )
+    mmproj: str | None = setting(
+        None,
+        "A projector (GGUF) with which the models served from the start see images; not set: the one that the"
+        " store keeps with a model.",
+    )
+    no_mmproj: bool = setting(False, "Serve models without their projectors: they see no images.")
+    image_hosts: str | None = setting(
+        None,
+        "Hosts from which images are fetched that a request names by address, with commas between; * in a"
+        " name is anything, and alone any host. Not set: none.",
+    )
     draft_max: Annotated[int, Bounds(ge=1, le=64)] = setting(31, "Most tokens guessed at a time.")
     kv_unified: bool = setting(
         False, "One KV cache that all sequences always share, not only while one of them is long."

@@ -41,6 +41,7 @@ def checks(env: Mapping[str, str] = os.environ, hardware: Hardware | None = None
     yield machine.check_library(facts)
     if isinstance(facts, native_facts.NativeFacts):
         yield machine.check_features(facts, hardware.flags)
+        yield machine.check_images(facts)
     directory = amx_trap.library_directory(env)
     if directory is not None:
         yield amx_trap.check_amx(directory, hardware.has_amx)

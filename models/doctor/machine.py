@@ -57,6 +57,17 @@ def check_library(facts: NativeFacts | str) -> Check:
     return ok(LIBRARY, f"llama-cpp-python {facts.version} from {Path(facts.library).parent}")
 
 
+def check_images(facts: NativeFacts) -> Check:
+    """Return whether models can see images here."""
+    if facts.sees_images:
+        return ok("images", "this build of llama.cpp has what models need to see images (libmtmd)")
+    return warning(
+        "images",
+        "this build of llama.cpp has no libmtmd, so models see no images",
+        "run `make setup` to compile llama-cpp-python with it",
+    )
+
+
 def check_features(facts: NativeFacts, cpu_flags: frozenset[str]) -> Check:
     """Compare what the build uses with what the processor has. AMX has a check of its own."""
     name = "CPU features"

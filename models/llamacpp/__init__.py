@@ -4,7 +4,7 @@ Importing this package or any of its modules loads no native code; the first cal
 Callers are worker processes, the encoder of `quantize`, and probing children; never the API process,
 because a failed assertion in llama.cpp ends the process it runs in.
 
-batch.py             The tokens of one decode (llama_batch), filled through numpy.
+batch.py             The tokens, or the embeddings, of one decode (llama_batch), filled through numpy.
 candidates.py        CandidateBuffer: candidates of rows of logits in llama.cpp's layout
                      (llama_token_data_array).
 context.py           `Context`: a model at work, with its KV cache, decoding and logits (llama_context).
@@ -27,6 +27,8 @@ library_file.py      A check of a shared library's file before it is mapped: tha
 lora.py              LoRA adapters of a loaded model (llama_adapter_lora), and which of them a context
                      applies.
 model.py             `Model`: a loaded GGUF file, with weights, metadata and vocabulary (llama_model).
+projector.py         `Projector`: a model's eyes (a GGUF, `mmproj`), through llama.cpp's libmtmd: pixels to
+                     embeddings.
 sampler.py           SamplerChain: llama.cpp's chain of samplers (llama_sampler), which picks a token from
                      logits.
 sequence_state.py    The form of a saved sequence: llama.cpp's bytes, made independent of the number of KV

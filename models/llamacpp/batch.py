@@ -1,4 +1,4 @@
-"""The tokens of one decode (llama_batch), filled through numpy."""
+"""The tokens, or the embeddings, of one decode (llama_batch), filled through numpy."""
 
 from __future__ import annotations
 
@@ -155,3 +155,39 @@ class TokenBatch:
             )
         self.n_tokens = start + count
         return start
+
+
+class EmbeddingBatch:
+    """Embeddings of one sequence for one decode, without logits. Its memory is numpy's."""
+
+    def __init__(
+        self, embeddings: npt.NDArray[np.float32], positions: npt.NDArray[np.int32], seq_id: int
+    ) -> None:
+        """`embeddings` [n_tokens, n_embd]; `positions` [n_tokens], or [4, n_tokens] for M-RoPE."""
+        n = len(embeddings)
+        if n == 0 or positions.shape[-1] != n:
+            raise LlamaCppError(f"{n} embeddings with {positions.shape[-1]} positions")
+        self.n_tokens = n
+        self._embeddings = np.ascontiguousarray(embeddings, np.float32)
+        self._positions = np.ascontiguousarray(positions, np.int32)
+        self._seq_ids: npt.NDArray[np.int32] = np.full(n, seq_id, np.int32)
+        self._n_seq_id: npt.NDArray[np.int32] = np.ones(n, np.int32)
+        self._outputs: npt.NDArray[np.int8] = np.zeros(n, np.int8)
+        self._seq_id_pointers: npt.NDArray[np.uint64] = (
+            np.arange(n, dtype=np.uint64) * self._seq_ids.itemsize + self._seq_ids.ctypes.data
+        )
+        i32_p = ctypes.POINTER(ctypes.c_int32)
+        self.native = library.load().llama_batch(
+            n,
+            None,
+            self._embeddings.ctypes.data_as(ctypes.POINTER(ctypes.c_float)),
+            self._positions.ctypes.data_as(i32_p),
+            self._n_seq_id.ctypes.data_as(i32_p),
+            self._seq_id_pointers.ctypes.data_as(ctypes.POINTER(i32_p)),
+            self._outputs.ctypes.data_as(ctypes.POINTER(ctypes.c_int8)),
+        )
+
+    @property
+    def output_flags(self) -> bytes:
+        """0 for each embedding."""
+        return bytes(self.n_tokens)

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from models.closing import Closing
 from models.errors import ContextError, LlamaCppError
 from models.llamacpp import library
-from models.llamacpp.batch import TokenBatch
+from models.llamacpp.batch import EmbeddingBatch, TokenBatch
 from models.llamacpp.device_top_k import DeviceTopK
 from models.llamacpp.errors import decode_error, reason
 from models.llamacpp.eval_callback import MatmulObserver, observe
@@ -172,7 +172,7 @@ class Context(Sequences, Closing):
                 self._thread_cores.close()
                 self._thread_cores = None
 
-    def decode(self, batch: TokenBatch) -> None:
+    def decode(self, batch: TokenBatch | EmbeddingBatch) -> None:
         """Compute `batch` and add it to the KV cache; runs without the GIL.
 
         Invalidates earlier views of logits. Raises DecodeError: status 1, no free cells, nothing
@@ -191,7 +191,7 @@ class Context(Sequences, Closing):
         self._compute(self._encode, batch, self.n_ubatch)
         self._outputs = b"\1" * batch.n_tokens if self.embeddings else b""
 
-    def _compute(self, function: Callable[..., int], batch: TokenBatch, n_most: int) -> None:
+    def _compute(self, function: Callable[..., int], batch: TokenBatch | EmbeddingBatch, n_most: int) -> None:
         pointer = self.pointer
         self._outputs = b""
         if self.model.no_alloc:
@@ -297,6 +297,10 @@ class Context(Sequences, Closing):
     def has_memory(self) -> bool:
         """True if it keeps what it has computed: an encoder's context has no KV cache."""
         return self._memory is not None
+
+    def set_causal(self, *, causal: bool) -> None:
+        """Let tokens of the following decodes attend to earlier ones alone, or to all of their batch."""
+        self._native.llama_set_causal_attn(self.pointer, causal)
 
     def set_n_threads(self, n_threads: int, n_threads_batch: int | None = None) -> None:
         self._native.llama_set_n_threads(self.pointer, n_threads, n_threads_batch or n_threads)

@@ -186,6 +186,13 @@ def _load_backends(library: _Library) -> None:
         load_all(os.fsencode(os.path.dirname(library.handle._name)))  # noqa: PTH120, SLF001 - for C, and the bindings' only handle
 
 
+def take_over_log(set_log: Callable[[Any, None], None]) -> None:
+    """Have another of llama.cpp's libraries write to the same log; `set_log` is its function for that."""
+    library = _loaded()
+    set_log(library.callbacks[0], None)
+    atexit.register(set_log, library.native.llama_log_callback(0), None)
+
+
 def _take_over_log(library: _Library) -> None:
     native, log = library.native, library.log
 

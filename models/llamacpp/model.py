@@ -154,6 +154,11 @@ class Model(Closing):
         return int(self._native.llama_model_n_embd(self.pointer))
 
     @property
+    def n_embd_inp(self) -> int:
+        """The numbers of an embedding that takes a token's place; more than `n_embd` in some models."""
+        return int(self._native.llama_model_n_embd_inp(self.pointer))
+
+    @property
     def n_embd_out(self) -> int:
         """The numbers of an output's vector."""
         return int(self._native.llama_model_n_embd_out(self.pointer))

@@ -29,6 +29,8 @@ class NativeFacts:
     features: frozenset[str]
     """The compiled-in CPU features as llama.cpp names them ("AVX2", "AMX_INT8")."""
     devices: tuple[Device, ...]
+    sees_images: bool = True
+    """False for a build without libmtmd."""
 
 
 def ask(timeout_s: float = TIMEOUT_S, command: Sequence[str] | None = None) -> NativeFacts | str:
@@ -47,6 +49,7 @@ def _parse(answer: Mapping[str, Any]) -> NativeFacts:
         library=answer["library"],
         features=parse_features(answer["system_info"]),
         devices=tuple(Device(**device) for device in answer["devices"]),
+        sees_images=answer["sees_images"],
     )
 
 
@@ -63,7 +66,7 @@ def parse_features(system_info: str) -> frozenset[str]:
 def main() -> int:
     """Print the facts as one line of JSON, or an error as one line on stderr: the child's work."""
     from models.errors import LlamaCppError
-    from models.llamacpp import library
+    from models.llamacpp import library, projector
     from models.llamacpp.quantization import quantizer
 
     try:
@@ -73,6 +76,7 @@ def main() -> int:
             "library": library.library_path(),
             "system_info": library.system_info(),
             "devices": [asdict(device) for device in library.devices()],
+            "sees_images": projector.is_available(),
         }
     except LlamaCppError as error:
         sys.stderr.write(f"{error.message}\n")

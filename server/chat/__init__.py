@@ -18,6 +18,8 @@ generic_tools.py      Tools for models whose template knows none: the prompt tea
                       words. Pure.
 history.py            The calls and results in a chat's messages: their canonical form, and which belong
                       together. Pure.
+images.py             `ChatImages`: the images of one chat, taken out of its contents, and a mark for each.
+                      Pure.
 jinja_environment.py  The sandbox of chat templates: Hugging Face's settings, filters and functions. Pure.
 message_changes.py    The changes that let a strict chat template take a chat: each moves as few messages as
                       it can. Pure.

@@ -30,6 +30,8 @@ METAVARS: Final = {
     "allowed_hosts": "NAME",
     "lora": "PATH",
     "draft": "REF",
+    "image_hosts": "HOSTS",
+    "mmproj": "FILE",
     "socket": "PATH",
     "socket_mode": "MODE",
     "tls_cert": "FILE",
@@ -60,7 +62,8 @@ def flag_parameter(name: str) -> inspect.Parameter:
     """Return the parameter of a Typer function that stands for a setting."""
     kind, metavar = _kind_of(name)
     flag = flag_of(name)
-    declaration = f"{flag}/--no-{flag.removeprefix('--')}" if kind is bool else flag
+    has_opposite = kind is bool and not name.startswith("no_")
+    declaration = f"{flag}/--no-{flag.removeprefix('--')}" if has_opposite else flag
     option = typer.Option(
         declaration, metavar=METAVARS.get(name, metavar), help=_help(name), show_default=False
     )

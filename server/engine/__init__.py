@@ -9,6 +9,7 @@ engine.py           The engine: one `step` drafts, schedules, runs and postproce
                     requests.
 event_factory.py    The events and errors that an engine makes of its sequences and requests.
 events.py           The events of a request, as the engine makes them and as they travel to the API process.
+images.py           Images among a prompt's tokens: the stand-ins for their tokens, and where they are. Pure.
 integrity.py        The check that the engine's books agree: after each step in tests, else in idle moments.
 patience.py         `Patience`: tells how long a step may take before it counts as a hang. Pure.
 repetition.py       `repeats`: tells whether tokens are one passage again and again. Pure.

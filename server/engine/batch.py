@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from server.engine.events import TokenLogprob
+from server.engine.images import ImageSpan
 
 Adapters = tuple[tuple[int, float], ...]
 """LoRA adapters are (id, scale) pairs, ids ascending."""
@@ -87,7 +88,7 @@ class BatchEntry(msgspec.Struct, frozen=True, gc=False):
     After each of the last `n_outputs` tokens the next one is sampled: 0 for a part of a prompt, 1 usually,
     1 + d when the last d tokens are a draft. With `ban_eog` tokens that end generation may not be sampled.
     `targets` are the tokens that follow each of `tokens`, to be scored: as many, or one fewer at a prompt's
-    end.
+    end. An entry of an `image` has just its tokens.
     """
 
     sequence_id: int
@@ -97,10 +98,18 @@ class BatchEntry(msgspec.Struct, frozen=True, gc=False):
     n_outputs: int = 0
     ban_eog: bool = False
     targets: list[int] | None = None
+    image: ImageSpan | None = None
+
+    @property
+    def has_result(self) -> bool:
+        """True if a run returns a result for it; an image's has no tokens, or is the error."""
+        return self.n_outputs > 0 or self.targets is not None or self.image is not None
 
     @property
     def is_chunk(self) -> bool:
         """True for a part of a prompt without a result."""
+        if self.image is not None:
+            return True
         return not self.n_outputs and self.targets is None and len(self.tokens) > 1
 
 
@@ -131,6 +140,11 @@ class Batch:
         return sum(len(entry.tokens) for entry in self.entries)
 
     @property
+    def image(self) -> BatchEntry | None:
+        """The entry of an image, of which a batch has one at most."""
+        return next((entry for entry in self.entries if entry.image is not None), None)
+
+    @property
     def n_rewinds(self) -> int:
         """The number of slots that go back to a checkpoint."""
         return sum(
@@ -141,7 +155,7 @@ class Batch:
     @property
     def outputs(self) -> list[BatchEntry]:
         """The entries that a run returns a result for."""
-        return [entry for entry in self.entries if entry.n_outputs or entry.targets is not None]
+        return [entry for entry in self.entries if entry.has_result]
 
 
 class Output(msgspec.Struct, frozen=True, gc=False):

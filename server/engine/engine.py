@@ -264,10 +264,14 @@ class Engine:
             n = len(entry.tokens)
             n_all += n
             output: Output | CorralError | None = None
-            if entry.n_outputs or entry.targets is not None:
+            if entry.has_result:
                 output = outputs[at]
                 at += 1
             sequence = sequences[entry.sequence_id]
+            if entry.image is not None and isinstance(output, CorralError):
+                self._cache.restart(entry.slot)
+                failures.setdefault(sequence.group.id, output)
+                continue
             n_answer = entry.n_outputs + sequence.n_forced if entry.n_outputs else 0
             if n > n_answer or sequence.n_generated == 0:
                 n_prompt += n
@@ -290,7 +294,8 @@ class Engine:
             self.stats.checkpoints, self.stats.checkpoint_bytes = len(checkpoints), checkpoints.n_bytes
         seconds = now_s - start_s
         self.stats.add_step(n_prompt, n_all, n_generated, seconds, len(batch.entries))
-        self.step_cost.add(n_all + sum(batch.pads.values()), n_prompt, seconds, n_passes=len(batch.rows))
+        if batch.image is None:
+            self.step_cost.add(n_all + sum(batch.pads.values()), n_prompt, seconds, n_passes=len(batch.rows))
 
     def _keep_checkpoint(self, sequence: Sequence, n_held: int) -> None:
         """Keep the state of a sequence's slot, which holds `n_held` tokens, where that is due."""

@@ -27,7 +27,7 @@ def started_event(request: EngineRequest, n_cached: int) -> Started:
         form=request.form,
         n_left_out=request.n_left_out,
         reading=request.reading,
-        tokens=tuple(request.prompt_tokens) if request.tells_tokens else (),
+        tokens=tuple(request.text_tokens) if request.tells_tokens else (),
     )
 
 

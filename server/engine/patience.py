@@ -60,6 +60,8 @@ class Patience:
         """Return the time that a step has, which is about to begin."""
         n_tokens, n_prompt, n_before = _sizes(batch)
         self._size = _size_class(n_tokens, n_prompt)
+        if batch.image is not None:  # no step of tokens tells how long it takes
+            return Allowance(n_tokens, 0.0, UNKNOWN_S)
         expected_s = self._compute_s(n_tokens - n_prompt, n_prompt, max(1, len(batch.rows)))
         if expected_s is None:
             return Allowance(n_tokens, 0.0, UNKNOWN_S)

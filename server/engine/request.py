@@ -10,6 +10,7 @@ from models.errors import ContextLengthExceeded, RequestError
 from server.engine.answer_plan import AnswerPlan
 from server.engine.batch import Adapters
 from server.engine.events import AnswerForm, RequestReading
+from server.engine.images import ImageSpan, is_image_token, without_images
 from server.engine.sampling_params import SamplingParams
 
 IDLE_PRIORITY = 1 << 31
@@ -28,6 +29,8 @@ class EngineRequest:
     id: str
     prompt_tokens: Sequence[int]
     params: SamplingParams
+    images: tuple[ImageSpan, ...] = ()
+    """The images among the prompt's tokens, ascending; text follows the last."""
     n: int = 1
     extra_stops: tuple[str, ...] = ()
     cache_prompt: bool = True
@@ -77,6 +80,11 @@ class EngineRequest:
     """These tokens without text, the marks of the answers' parts, are shown by their names."""
 
     @property
+    def text_tokens(self) -> Sequence[int]:
+        """The prompt's tokens without those of images."""
+        return without_images(self.prompt_tokens) if self.images else self.prompt_tokens
+
+    @property
     def wants_tokens(self) -> bool:
         """True if the request's events carry tokens, not only text."""
         return self.return_tokens or self.n_probs is not None
@@ -87,7 +95,10 @@ def check_request(request: EngineRequest, n_ctx: int, n_vocab: int) -> None:
     n_prompt = len(request.prompt_tokens)
     if n_prompt == 0:
         raise RequestError("the prompt has no tokens; send at least one", param=request.prompt_param)
-    if min(request.prompt_tokens) < 0 or max(request.prompt_tokens) >= n_vocab:
+    text = request.text_tokens
+    if request.images:
+        _check_images(request, len(text))
+    if not text or min(text) < 0 or max(text) >= n_vocab:
         raise RequestError(
             f"the prompt holds a token id outside this model's vocabulary; ids go from 0 to {n_vocab - 1:,}",
             param=request.prompt_param,
@@ -101,6 +112,15 @@ def check_request(request: EngineRequest, n_ctx: int, n_vocab: int) -> None:
     n_completion = 1 if request.params.max_tokens is None else request.params.max_tokens
     if n_prompt + min(n_completion, 1) > n_ctx:  # whatever else was wanted, there must be room for one token
         raise too_long_error(n_ctx, n_prompt, n_completion, request.prompt_param)
+
+
+def _check_images(request: EngineRequest, n_text: int) -> None:
+    """Raise RequestError for what can't be with images. That their places are right is the sender's part."""
+    assert n_text + sum(image.n_tokens for image in request.images) == len(request.prompt_tokens)
+    if is_image_token(request.prompt_tokens[-1]):
+        raise RequestError("the prompt ends with an image; let text follow", param=request.prompt_param)
+    if request.score_prompt:
+        raise RequestError("a prompt with images has no logprobs; leave them out", param=request.prompt_param)
 
 
 def check_slot(slot: int, n_slots: int) -> None:

@@ -91,6 +91,7 @@ class RequestTable:
         request, params = group.request, group.request.params
         seed = secrets.randbelow(SEED_LIMIT) if params.seed is None else params.seed
         with_sampler: list[Sequence] = []
+        prompt_tokens = request.text_tokens
         try:
             for sequence in group.sequences:
                 own_seed = (seed + sequence.index) % SEED_LIMIT
@@ -98,7 +99,7 @@ class RequestTable:
                     sequence.id,
                     params,
                     own_seed,
-                    request.prompt_tokens,
+                    prompt_tokens,
                     request.n_probs,
                     request.guide,
                     after_sampling=request.after_sampling,

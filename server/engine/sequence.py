@@ -50,6 +50,7 @@ class Sequence:
         "group",
         "has_new_line",
         "id",
+        "images",
         "index",
         "logprobs",
         "n_computed",
@@ -81,6 +82,8 @@ class Sequence:
         self.index = index
         self.tokens = list(request.prompt_tokens)
         self.n_prompt = len(self.tokens)
+        self.images = request.images
+        """The images in its prompt; a request with some gives up no tokens."""
         self.borders = request.borders
         """The positions at which a turn ends: another prompt may be the same up to there."""
         self.n_ctx = n_ctx

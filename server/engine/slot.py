@@ -18,6 +18,7 @@ class Slot:
     __slots__ = (
         "adapters",
         "group_id",
+        "has_images",
         "id",
         "last_used",
         "may_keep",
@@ -37,6 +38,8 @@ class Slot:
         self.last_used = 0
         self.may_keep = False
         """True if its tokens may be kept on disk: the request that they came with wants the cache."""
+        self.has_images = False
+        """True if images are among its tokens, or may be: then they are kept nowhere else."""
         self.n_at_start = 0
         """The number of tokens that the last owner began with. While the slot holds no more, they may still
         be on their way."""

@@ -1,5 +1,7 @@
 """The contract between the API process and its workers: messages, frames, and a worker's launch.
 
+chat_image.py  `ChatImage`: an image of a chat as its client sent it, on its way to the worker that decodes
+               it.
 constraint.py  `Constraint`: the form that an answer's content must have, as the client sent it.
 frames.py      The codec of the socket between the API process and a worker: 4-byte length, then msgpack.
 launch.py      The command line and the environment of a worker, for those that start one.

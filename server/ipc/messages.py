@@ -23,6 +23,7 @@ from server.engine.batch import Adapters
 from server.engine.events import Event, Failure
 from server.engine.sampling_params import SamplingParams
 from server.engine.slot_states import SlotState
+from server.ipc.chat_image import ChatImage
 from server.ipc.constraint import Constraint
 from server.ipc.model_spec import AdapterSpec, ModelInfo
 
@@ -71,6 +72,14 @@ class ChatPrompt(msgspec.Struct, frozen=True, tag="chat"):
     """The oldest messages are left out where they have no room in the context; else that is an error."""
     before: tuple[int, ...] = ()
     """These token ids go before the chat: a conversation that the client has as tokens."""
+    images: tuple[ChatImage, ...] = ()
+    image_mark: str = ""
+    """At the place of an image the contents have this, and the image's number in seven digits."""
+
+    @property
+    def n_image_bytes(self) -> int:
+        """The bytes of all images."""
+        return sum(len(image.data) for image in self.images)
 
 
 class ExtraText(msgspec.Struct, frozen=True, array_like=True):

@@ -26,6 +26,8 @@ class ModelSpec(msgspec.Struct, frozen=True, kw_only=True):
     options: ServeOptions = ServeOptions()
     draft_path: str | None = None
     """The file of the draft model that `options.draft` names; None where this model is served without."""
+    projector_path: str | None = None
+    """The file of the projector with which the model sees images; None where it is served without."""
     prefix_folder: str | None = None
     """The folder where prefixes are kept over restarts; None: they are kept nowhere."""
     adapters: tuple[AdapterSpec, ...] = ()
@@ -90,5 +92,7 @@ class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
     """The way in which a text becomes a vector or scores; None: the model writes text."""
     path: str | None = None
     """The model's file."""
+    sees_images: bool = False
+    """True if it is served with a projector."""
     sampling: SamplingParams = SamplingParams()
     """The sampling parameters of requests that leave them open."""

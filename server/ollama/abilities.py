@@ -27,7 +27,7 @@ _THOUGHT_WORDS: Final = ("reasoning_content", "<|channel|>analysis")
 
 
 def abilities_of(info: GGUFInfo) -> Abilities:
-    """Return Ollama's words: completion, tools, insert, thinking; or embedding. None sees images.
+    """Return Ollama's words: completion, tools, insert, thinking; or embedding. `vision` isn't the file's.
 
     Every model that writes text is offered tools, if need be in a form that its prompt teaches it.
     """

@@ -12,37 +12,50 @@ from typing import Any
 from models.errors import RequestError
 from server.chat import history
 from server.chat.history import Message
+from server.chat.images import ChatImages
 from server.chat.tool_definitions import invalid
 from server.ollama.schemas import OllamaMessage
 
 
-def canonical_messages(messages: Sequence[OllamaMessage]) -> list[Message]:
-    """Return the messages as dicts with string contents. Raises RequestError naming what is wrong."""
-    reader = _Reader()
+def canonical_messages(messages: Sequence[OllamaMessage], images: ChatImages) -> list[Message]:
+    """Return the messages as dicts with string contents. Raises RequestError naming what is wrong.
+
+    `images` takes the images, whose marks stand before the words of their message.
+    """
+    reader = _Reader(images)
     found = [reader.read(message, f"messages[{place}]") for place, message in enumerate(messages)]
     return history.linked(found, [f"messages[{place}]" for place in range(len(found))])
 
 
-def refuse_images(images: Any, param: str) -> None:
-    """Raise RequestError for images, which no model of this server sees."""
+def marks_of(given: Any, images: ChatImages, path: str) -> str:
+    """Return the marks of the images in a field, which `images` takes. Raises RequestError."""
+    if given is None:
+        return ""
+    if not isinstance(given, list):
+        raise invalid(path, "must be an array of images in base64")
+    return "".join(images.take_base64(one, f"{path}[{i}]") for i, one in enumerate(given))
+
+
+def refuse_images(images: Any, param: str, where: str) -> None:
+    """Raise RequestError for images where none are shown."""
     if images not in (None, []):
         raise RequestError(
-            f"'{param}' has images, and this server's models read text alone; leave it out",
-            param=param,
-            code="unsupported_parameter",
+            f"'{param}' has images, and {where}; leave it out", param=param, code="unsupported_parameter"
         )
 
 
 class _Reader:
     """Reads messages in order, and knows which calls still wait for their results."""
 
-    def __init__(self) -> None:
+    def __init__(self, images: ChatImages) -> None:
+        self._images = images
         self._n_calls = 0
         self._open: dict[str, str] = {}
         """The tool of each call of the latest answer that has no result yet, by the call's id."""
 
     def read(self, message: OllamaMessage, path: str) -> Message:
-        refuse_images(message.images, f"{path}.images")
+        if message.role in ("assistant", "system"):
+            refuse_images(message.images, f"{path}.images", "only a user's messages and tools' results may")
         if message.role != "assistant" and message.tool_calls not in (None, []):
             raise invalid(
                 f"{path}.tool_calls", f"a message of role '{message.role}' calls no tools; leave it out"
@@ -53,7 +66,11 @@ class _Reader:
             case "tool":
                 return self._result(message, path)
             case _:
-                return {"role": message.role, "content": message.content or ""}
+                return {"role": message.role, "content": self._said(message, path)}
+
+    def _said(self, message: OllamaMessage, path: str) -> str:
+        marks = "" if message.role == "system" else marks_of(message.images, self._images, f"{path}.images")
+        return marks + (message.content or "")
 
     def _answer(self, message: OllamaMessage, path: str) -> Message:
         plain: Message = {"role": "assistant", "content": message.content or ""}
@@ -88,7 +105,7 @@ class _Reader:
             named = f" of {message.tool_name!r:.140}" if message.tool_name else ""
             raise invalid(path, f"no call{named} before it waits for a result; send the call's message, too")
         self._open.pop(call_id, None)
-        return {"role": "tool", "content": message.content or "", "tool_call_id": call_id}
+        return {"role": "tool", "content": self._said(message, path), "tool_call_id": call_id}
 
     def _waiting(self, tool: str | None) -> str | None:
         """Return the id of the first open call of a tool, or of the first one where no tool is named."""

@@ -101,7 +101,7 @@ def show_document(name: str, entry: CatalogueEntry, n_ctx: int | None, *, verbos
         "template": info.chat_template or "",
         "details": details(entry, summary, n_ctx),
         "model_info": _model_info(info, verbose=verbose),
-        "capabilities": list(summary.abilities),
+        "capabilities": capabilities(entry, summary),
         "modified_at": iso_time(entry.created),
     }
     licence = info.text("general.license")
@@ -112,6 +112,11 @@ def show_document(name: str, entry: CatalogueEntry, n_ctx: int | None, *, verbos
             {"name": tensor.name, "type": tensor.type, "shape": list(tensor.shape)} for tensor in info.tensors
         ]
     return body
+
+
+def capabilities(entry: CatalogueEntry, summary: FileSummary) -> list[str]:
+    """Return Ollama's words for what a model can do, `vision` where the store keeps a projector with it."""
+    return [*summary.abilities, *(["vision"] if entry.projector is not None else [])]
 
 
 def parameter_size(n_params: int) -> str:

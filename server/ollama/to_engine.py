@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from models.errors import RequestError
+from server.chat.images import ChatImages
 from server.chat.thinking import Thinking
 from server.chat.tools import Tool
 from server.ipc.constraint import Constraint
 from server.ipc.messages import ChatPrompt, Generate, InfillPrompt, Prompt, TextPrompt
 from server.ollama.form import OllamaForm
-from server.ollama.messages import canonical_messages, refuse_images
+from server.ollama.messages import canonical_messages, marks_of, refuse_images
 from server.ollama.schemas import (
     WITHOUT_EFFECT,
     OllamaChatRequest,
@@ -37,12 +38,15 @@ def from_chat(
     if not request.messages:
         return [], _load_form(request, "chat")
     constraint = constraint_of(request)
+    images = ChatImages()
     prompt = ChatPrompt(
-        messages=canonical_messages(request.messages),
+        messages=canonical_messages(request.messages, images),
         tools=tools,
         thinking=thinking_of(request),
         response_schema=schema_to_tell(constraint),
         drops_oldest=request.truncate is not False,
+        images=tuple(images.found),
+        image_mark=images.mark,
     )
     form = _form(request, "chat", tools=tools)
     return [_generate(request, prompt, form, constraint, request_id, timeout_s)], form
@@ -52,7 +56,6 @@ def from_generate(
     request: OllamaGenerateRequest, request_id: str, timeout_s: float | None = None
 ) -> tuple[list[Generate], OllamaForm]:
     """Return one message to the engine, none for an empty prompt. Raises RequestError."""
-    refuse_images(request.images, "images")
     if request.template:
         raise RequestError(
             "'template' is a Go template, which this server doesn't read; leave it out, or send the whole "
@@ -111,6 +114,8 @@ def given_options(options: OllamaOptions | None) -> list[str]:
 
 def _prompt(request: OllamaGenerateRequest, constraint: Constraint | None) -> Prompt:
     text = request.prompt or ""
+    if request.raw or request.suffix:
+        refuse_images(request.images, "images", "a prompt without a template, or with a 'suffix', shows none")
     if request.raw:
         beside = [name for name in ("system", "context", "suffix") if getattr(request, name)]
         if beside:
@@ -121,12 +126,16 @@ def _prompt(request: OllamaGenerateRequest, constraint: Constraint | None) -> Pr
         return TextPrompt(text)
     if request.suffix:
         return InfillPrompt(prefix=text, suffix=request.suffix)
+    images = ChatImages()
+    text = marks_of(request.images, images, "images") + text
     system = [{"role": "system", "content": request.system}] if request.system else []
     return ChatPrompt(
         messages=[*system, {"role": "user", "content": text}],
         thinking=thinking_of(request),
         response_schema=schema_to_tell(constraint),
         before=tuple(request.context or ()),
+        images=tuple(images.found),
+        image_mark=images.mark,
     )
 
 

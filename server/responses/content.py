@@ -9,6 +9,7 @@ from typing import Any
 
 from models.errors import RequestError
 from server.chat.content_parts import TEXT_FIELDS, joined_text
+from server.chat.images import ChatImages
 
 _FIELDS = {**TEXT_FIELDS, "summary_text": "text", "reasoning_text": "text"}
 _SEAL = "corral-thoughts:"
@@ -16,8 +17,11 @@ _MOST_THOUGHTS = 4 << 20
 """Thoughts of more bytes than this aren't read from `encrypted_content`."""
 
 
-def text_of(content: Any, path: str) -> str:
-    """Return a content's text, its parts on lines of their own. Raises RequestError for other parts."""
+def text_of(content: Any, path: str, images: ChatImages | None = None) -> str:
+    """Return a content's text, its parts on lines of their own. Raises RequestError for other parts.
+
+    `images` takes the images; None: there may be none.
+    """
     if content is None:
         return ""
     if isinstance(content, str):
@@ -31,7 +35,7 @@ def text_of(content: Any, path: str) -> str:
     for i, part in enumerate(content):
         if not isinstance(part, dict):
             raise RequestError(f"Invalid value for '{path}[{i}]': must be an object", param=f"{path}[{i}]")
-    return joined_text(content, path, fields=_FIELDS)
+    return joined_text(content, path, fields=_FIELDS, images=images)
 
 
 def sealed(thoughts: str) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 
 from models.errors import RequestError
 from server.chat.history import call
+from server.chat.images import ChatImages
 from server.responses.content import text_of, unsealed
 from server.responses.tools import flat_name
 
@@ -69,14 +70,16 @@ def messages_of(
     known_as: str = "previous_response_id",
     given_as: str = "input",
     complete: bool = True,
+    images: ChatImages | None = None,
 ) -> tuple[list[dict[str, Any]], list[str]]:
     """Return the messages of items, and warnings of what was left out.
 
     The first `n_known` items come from the store by the field `known_as`, the others from the request's
-    `given_as`, by whose index errors are named. With `complete`, each call must have its result.
+    `given_as`, by whose index errors are named. With `complete`, each call must have its result. `images`
+    takes the images; None: there may be none.
     Raises RequestError for what is malformed, and for calls and results that don't match.
     """
-    chat = _Chat()
+    chat = _Chat(images)
     for i, item in enumerate(items):
         path = f"{given_as}[{i - n_known}]" if i >= n_known else known_as
         chat.add(item, path)
@@ -86,7 +89,8 @@ def messages_of(
 class _Chat:
     """Messages so far, and the assistant's turn that isn't complete yet."""
 
-    def __init__(self) -> None:
+    def __init__(self, images: ChatImages | None) -> None:
+        self._images = images
         self.warnings: list[str] = []
         self._messages: list[dict[str, Any]] = []
         self._turn: dict[str, Any] | None = None
@@ -143,7 +147,7 @@ class _Chat:
                 param=f"{path}.content",
                 code="missing_required_parameter",
             )
-        text = text_of(content, f"{path}.content")
+        text = text_of(content, f"{path}.content", self._images if role == "user" else None)
         if role != "assistant":
             self._end_turn()
             self._messages.append({"role": role, "content": text})
@@ -202,7 +206,7 @@ class _Chat:
                 param=f"{path}.output",
                 code="missing_required_parameter",
             )
-        text = text_of(item["output"], f"{path}.output")
+        text = text_of(item["output"], f"{path}.output", self._images)
         self._end_turn()
         self._messages.append(
             {"role": "tool", "content": text, "tool_call_id": call_id, "name": self._names[call_id]}

@@ -9,6 +9,7 @@ import msgspec
 from pydantic import BaseModel
 
 from models.errors import RequestError
+from server.chat.images import ChatImages
 from server.chat.response_schemas import schema_text
 from server.chat.tools import Tool
 from server.engine.sampling_params import SamplingParams
@@ -108,7 +109,8 @@ def read_response(
         return wanted
     known, given = _with_history(history or History(), given)
     known_as = "conversation" if request.conversation_id else "previous_response_id"
-    messages, warnings = messages_of([*known, *given], len(known), known_as=known_as)
+    images = ChatImages()
+    messages, warnings = messages_of([*known, *given], len(known), known_as=known_as, images=images)
     if request.instructions:
         messages.insert(0, {"role": "system", "content": request.instructions})
     if not messages:
@@ -131,7 +133,7 @@ def read_response(
     repeated, is_all = echo(request, table)
     if not is_all:
         warnings.append("the request's fields are too long to be repeated in the response")
-    prompt = _prompt(request, messages, table)
+    prompt = _prompt(request, messages, table, images)
     form = ResponseForm(
         echo=repeated,
         tools=tuple(prompt.tool_choice.callable_tools(table.tools)),
@@ -329,7 +331,9 @@ def _sampling(request: ResponsesRequest) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def _prompt(request: ResponsesRequest, messages: list[dict[str, Any]], table: ToolTable) -> ChatPrompt:
+def _prompt(
+    request: ResponsesRequest, messages: list[dict[str, Any]], table: ToolTable, images: ChatImages
+) -> ChatPrompt:
     return ChatPrompt(
         messages=messages,
         prompt_format=request.prompt_format or None,
@@ -343,6 +347,8 @@ def _prompt(request: ResponsesRequest, messages: list[dict[str, Any]], table: To
         thinking=thinking_of(request, request.reasoning),
         response_schema=_shown_schema(request),
         drops_oldest=request.truncation == "auto",
+        images=tuple(images.found),
+        image_mark=images.mark,
     )
 
 

@@ -11,6 +11,7 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
+from server.chat.images import ChatImages
 from server.http.api_keys import owner_of
 from server.http.dependencies import api_of
 from server.http.openapi import json_body
@@ -137,7 +138,14 @@ def _checked(items: list[dict[str, Any]], before: list[Item]) -> list[Item]:
     """
     check_numbers(items, "items")
     known = [msgspec.json.decode(item.body) for item in before]
-    messages_of([*known, *items], len(known), known_as="conversation", given_as="items", complete=False)
+    messages_of(
+        [*known, *items],
+        len(known),
+        known_as="conversation",
+        given_as="items",
+        complete=False,
+        images=ChatImages(),
+    )
     return [item_of(kept_item(item)) for item in items]
 
 

@@ -119,6 +119,7 @@ def model_object(model: ModelStatus) -> dict[str, Any]:
         "status": {"value": model.state, "progress": model.progress, "problem": model.problem},
         "type": model.type,
         "kind": model.kind,
+        "input_modalities": ["text", "image"] if model.sees_images else ["text"],
         "pooling": None if info is None or info.pooling is None else info.pooling.name,
         "prompt_format": None if info is None or info.pooling is not None else info.prompt_format,
     }

@@ -22,7 +22,7 @@ from server.http.ollama import lives_of, resolve
 from server.http.openapi import json_body
 from server.jobs.hub_name import hub_name
 from server.ollama.answer import CONTENT_TYPE
-from server.ollama.model_files import details, digest_of, show_document, vram_bytes
+from server.ollama.model_files import capabilities, details, digest_of, show_document, vram_bytes
 from server.ollama.names import plain_name, tagged_name
 from server.ollama.pulls import Progress
 from server.ollama.schemas import NamedRequest, PullRequest, ShowRequest
@@ -55,7 +55,7 @@ async def list_tags(request: Request) -> dict[str, Any]:
             "size": entry.size_bytes,
             "digest": digest_of(entry),
             "details": details(entry, summary, status.n_ctx),
-            "capabilities": list(summary.abilities),
+            "capabilities": capabilities(entry, summary),
         }
         names = [tagged_name(entry.name, entry.type)]
         if status.name == entry.name and entry.type is not None:

@@ -34,7 +34,7 @@ async def props(request: Request, model: str | None = None) -> dict[str, Any]:
         "build_info": f"corral-{VERSION}",
         "kernels": None if info is None else msgspec.to_builtins(info.kernels),
         "placement": None if info is None else _placement(info),
-        "modalities": {"vision": False, "audio": False},
+        "modalities": {"vision": status.sees_images, "audio": False},
         "is_sleeping": status.state != "ready",
     }
 

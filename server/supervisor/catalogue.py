@@ -39,6 +39,8 @@ class CatalogueEntry:
     """The place that the model in the store came from; a newer file of the same source replaces this one."""
     quality: Mapping[str, Any] | None = field(default=None, compare=False)
     """The figures that were measured of the file, if any: what quantizing lost."""
+    projector: Path | None = field(default=None, compare=False)
+    """The file with what lets the model see, where the store keeps one with it."""
     sha256: tuple[str, ...] = field(default=(), compare=False)
     """The digests of the file's parts, where the store knows them."""
 
@@ -48,17 +50,24 @@ class CatalogueEntry:
         return f"{self.name}:{self.type}" if self.type else self.name
 
     def model_spec(
-        self, options: ServeOptions, draft: Path | None = None, prefixes: Path | None = None
+        self,
+        options: ServeOptions,
+        draft: Path | None = None,
+        prefixes: Path | None = None,
+        projector: Path | None = None,
     ) -> ModelSpec:
         """The first frame to a worker for this file. A prompt format in `options` wins over the model's own.
 
-        `draft`: the file of its draft model. `prefixes`: the folder of kept prefixes.
+        `draft`: the file of its draft model. `prefixes`: the folder of kept prefixes. `projector`: a
+        projector in place of the store's, and of none where `options` want none.
         """
+        eyes = None if options.no_mmproj else projector or self.projector
         return ModelSpec(
             name=self.name,
             path=str(self.path),
             options=replace(options, prompt_format=options.prompt_format or self.prompt_format),
             draft_path=None if draft is None else str(draft),
+            projector_path=None if eyes is None else str(eyes),
             prefix_folder=None if prefixes is None else str(prefixes),
         )
 
@@ -178,6 +187,7 @@ def store_entry(model: StoredModel, file: StoredFile) -> CatalogueEntry:
         prompt_format=model.manifest.prompt_format,
         source=_source_of(model),
         sha256=file.sha256,
+        projector=model.projector,
         quality=next((one.quality for one in model.manifest.files if one.type == file.type), None),
     )
 

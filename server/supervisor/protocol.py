@@ -41,6 +41,8 @@ class ModelStatus(msgspec.Struct, frozen=True, kw_only=True):
     """The context of one request in tokens: the worker's, or what it will be; None while it isn't known."""
     kind: ModelKind | None = None
     """The model makes this of a text; None while it isn't known."""
+    sees_images: bool = False
+    """True if it is, or will be, served with a projector."""
     problem: str | None = None
     """The reason for its failure or restart, in one line."""
     served: bool = False

@@ -334,7 +334,13 @@ class Supervisor:
                 name=name, state="available", created=entry.created, type=entry.type, served=served
             )
         if status.info is not None:
-            return msgspec.structs.replace(status, n_ctx=status.info.n_ctx, kind=kind_of(status.info.pooling))
+            info = status.info
+            return msgspec.structs.replace(
+                status, n_ctx=info.n_ctx, kind=kind_of(info.pooling), sees_images=info.sees_images
+            )
+        if entry.projector is not None or served:
+            sees_images = self._spec_of(entry).projector_path is not None
+            status = msgspec.structs.replace(status, sees_images=sees_images)
         told = self._lengths.of(entry)
         return status if told is None else msgspec.structs.replace(status, n_ctx=told.n_ctx, kind=told.kind)
 

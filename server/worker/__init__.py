@@ -14,6 +14,8 @@ lanes.py           `Lanes`: the threads that prepare requests, with some for sho
 outbox.py          `Outbox`: sends the engine's events, in at most one message per step and fewer when steps
                    are quick.
 pending.py         `Pending`: the requests that are being prepared, each handed on or answered exactly once.
+prompt_tokens.py   `PromptTokens`: a prompt's text, with or without images, as tokens, and whether they have
+                   room.
 prompts.py         `PromptReader`: chats are rendered, prompts tokenized, small questions answered beside the
                    engine.
 shortened_chat.py  `shortened`: a chat without its oldest messages, so that it fits the context. Pure.
@@ -22,6 +24,7 @@ slot_files.py      `SlotChanges`: what slots hold, kept in files, brought back a
 worker.py          `Worker`: it loads a model, takes requests from the inbox, steps the engine, sends its
                    events.
 constraints/       The forms that a request's answer must have, compiled for a vocabulary.
+images/            Images of a chat in the worker: decoded, made ready, and put among the prompt's tokens.
 open/              Loading a model: its kind is decided once, and the opener of that kind makes its frozen
                    parts.
 pooled/            Vectors and scores of texts.

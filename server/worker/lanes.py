@@ -136,6 +136,8 @@ def _stops(message: Prepared) -> int:
 
 
 def _is_short_chat(chat: ChatPrompt) -> bool:
+    if chat.images:  # to decode one takes longer than any short text
+        return False
     size = 0
     tools = [[tool.name, tool.description, tool.parameters] for tool in chat.tools[: SHORT // _MESSAGE + 1]]
     for part in (*chat.messages[: SHORT // _MESSAGE + 1], chat.chat_template_kwargs, *tools):

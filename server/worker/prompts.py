@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
 import msgspec
@@ -12,6 +14,7 @@ from models.llamacpp.vocab import Vocab
 from server.chat.render import ChatRenderer, RenderedPrompt
 from server.chat.thinking import Thinking
 from server.engine.events import RequestReading
+from server.engine.images import ImageSpan
 from server.engine.request import EngineRequest, too_long_error
 from server.engine.sampling_params import SamplingParams
 from server.ipc.messages import (
@@ -31,16 +34,15 @@ from server.ipc.messages import (
 )
 from server.ipc.parts import MAX_ANSWER_CHARS, MAX_ANSWER_TOKENS
 from server.worker.guides import AnswerGuides
+from server.worker.images.reader import ImageReader, SeenImages, shifted
 from server.worker.infill import InfillPrompts
+from server.worker.prompt_tokens import PromptTokens
 from server.worker.sampling.defaults import with_defaults
 from server.worker.sampling.steps.dry import Dry
 from server.worker.shortened_chat import shortened
 
-COUNTED_LETTERS = 65_536
-"""A longer prompt that doesn't fit isn't counted to its end."""
-
-LONG_TOKEN_LETTERS = 4
-"""A long prompt is measured by its bytes if it has more letters than this for each token of the context."""
+SHOWN_IMAGE = "<__media__>"
+"""An image in a prompt that is shown as text, as llama-server has it."""
 
 PROMPT_END = 4
 """A prompt that isn't a chat's has its border so many tokens before its end."""
@@ -53,10 +55,21 @@ class Preparation(Protocol):
         """Return the request as the engine is to have it. Raises RequestError for what the model can't do."""
 
 
+@dataclass(frozen=True)
+class _Chat:
+    """A chat that has been read."""
+
+    rendered: RenderedPrompt
+    tokens: list[int]
+    images: tuple[ImageSpan, ...] = ()
+    n_left_out: int = 0
+    """So many messages had no room."""
+
+
 class PromptReader:
     """Reads what clients send, with one model's vocabulary and chat format. Any thread."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # its parts, all by keyword
         self,
         vocab: Vocab,
         renderer: ChatRenderer,
@@ -67,19 +80,22 @@ class PromptReader:
         context_shift: bool = False,
         preparation: Preparation | None = None,
         finds_borders: bool = False,
+        images: ImageReader | None = None,
     ) -> None:
         """`sampling`: the parameters that requests leave open. A prompt of more than `n_ctx` tokens is
         refused. `reasoning` and `context_shift` are for requests that don't say. `preparation`: the last
         step of `read`; None leaves requests as they are. `finds_borders`: the engine wants to know where in
-        a prompt the last turn ends."""
+        a prompt the last turn ends. `images`: prepares images; None: the model sees none."""
         self._vocab = vocab
         self._renderer = renderer
         self._sampling = dict(sampling or {})
         self._n_ctx = n_ctx
+        self._tokens = PromptTokens(vocab, n_ctx)
         self._thinking = Thinking(enabled={"auto": None, "on": True, "off": False}[reasoning])
         self._shifts = context_shift
         self._preparation = preparation
         self._finds_borders = finds_borders
+        self._images = images
         self._guides = AnswerGuides(vocab)
         self._infill = InfillPrompts(vocab, n_ctx)
         self._hidden_tokens = dict(vocab.hidden_tokens) if vocab.type != "none" else {}
@@ -93,8 +109,10 @@ class PromptReader:
             self._guides.open()
 
     def close(self) -> None:
-        """End what it has started: the process that makes grammars."""
+        """End what it has started: the processes that make grammars and decode images."""
         self._guides.close()
+        if self._images is not None:
+            self._images.close()
 
     def read(self, message: Generate) -> EngineRequest:
         """Return the request for the engine, its prompt rendered and tokenized. Raises RequestError.
@@ -106,12 +124,12 @@ class PromptReader:
         if isinstance(prompt, ChatPrompt):
             prompt = self._wished(prompt)
             message = msgspec.structs.replace(message, prompt=prompt)
-            rendered, tokens, n_left_out = self._chat(message, prompt)
-            border = self._end_of_turns(prompt, rendered, tokens) if self._finds_borders else None
-            return self._request(message, tokens, rendered, n_left_out=n_left_out, border=border)
+            chat = self._chat(message, prompt)
+            border = self._end_of_turns(prompt, chat.rendered, chat.tokens) if self._finds_borders else None
+            return self._request(message, chat.tokens, chat.rendered, chat=chat, border=border)
         if isinstance(prompt, InfillPrompt):
             infill = self._infill.tokens(prompt, message.params.max_tokens)
-            return self._request(message, infill.tokens, None, n_left_out=infill.n_left_out)
+            return replace(self._request(message, infill.tokens, None), n_left_out=infill.n_left_out)
         if isinstance(prompt, MixedPrompt):
             tokens = self._mixed_tokens(message, prompt)
             return self._request(message, tokens, None, self._text(tuple(tokens)) if message.echo else "")
@@ -134,8 +152,10 @@ class PromptReader:
                 raise self._too_long(message, len(tokens), at_least=position + 1 < len(prompt.parts))
         return tokens
 
-    def _chat(self, message: Generate, prompt: ChatPrompt) -> tuple[RenderedPrompt, list[int], int]:
-        """Return a chat as it is rendered, its tokens, and the number of messages that had no room."""
+    def _chat(self, message: Generate, prompt: ChatPrompt) -> _Chat:
+        """Return a chat rendered and tokenized, its images put at their places."""
+        if prompt.images:
+            return self._with_images(message, prompt)
         rendered, tokens, n_left_out = self._shown(prompt)
         if prompt.before:
             text = self._prompt_tokens(message, rendered.text, add_special=False)
@@ -144,7 +164,40 @@ class PromptReader:
                 raise self._too_long(message, len(tokens))
         elif tokens is None:
             tokens = self._prompt_tokens(message, rendered.text, add_special=rendered.add_bos)
-        return rendered, tokens, n_left_out
+        return _Chat(rendered, tokens, n_left_out=n_left_out)
+
+    def _with_images(self, message: Generate, prompt: ChatPrompt) -> _Chat:
+        """Return a chat that has images."""
+        seen = self._seen(prompt, lambda n: self._too_long(message, n, at_least=True))
+        rendered, _, n_left_out = self._shown(prompt, seen)
+        if (n_least := self._tokens.too_many(rendered.text)) is not None:
+            raise self._too_long(message, n_least, at_least=True)
+        tokens, images = self._tokens.with_images(
+            seen, rendered.text, add_special=rendered.add_bos and not prompt.before
+        )
+        if prompt.before:
+            tokens, images = [*prompt.before, *tokens], shifted(images, len(prompt.before))
+        if len(tokens) > self._n_ctx:
+            raise self._too_long(message, len(tokens))
+        return _Chat(rendered, tokens, images, n_left_out)
+
+    def _seen(self, prompt: ChatPrompt, too_long: Callable[[int], RequestError]) -> SeenImages:
+        """Return a chat's images, ready. Raises RequestError for those that can't be seen, or too many."""
+        if self._images is None:
+            raise RequestError(
+                "this model is served without a projector (mmproj) and sees no images; leave them out, or "
+                "serve a model that has one, see --mmproj",
+                param=prompt.images[0].param,
+                code="unsupported_parameter",
+            )
+        read = []
+        n_tokens = 0
+        for image in prompt.images:
+            read.append(self._images.read(image))
+            n_tokens += read[-1].n_tokens
+            if n_tokens > self._n_ctx and not prompt.drops_oldest:
+                raise too_long(n_tokens)
+        return SeenImages(prompt.image_mark, read)
 
     def _end_of_turns(self, prompt: ChatPrompt, rendered: RenderedPrompt, tokens: list[int]) -> int | None:
         """Return the number of tokens before the opening of the answer; None: it isn't known.
@@ -160,59 +213,52 @@ class PromptReader:
         opening = self._vocab.tokenize(rendered.text[len(turns) :], add_special=False, parse_special=True)
         return len(tokens) - len(opening) if tokens[len(tokens) - len(opening) :] == opening else None
 
-    def _shown(self, prompt: ChatPrompt) -> tuple[RenderedPrompt, list[int] | None, int]:
+    def _shown(
+        self, prompt: ChatPrompt, seen: SeenImages | None = None
+    ) -> tuple[RenderedPrompt, list[int] | None, int]:
         """Return a chat rendered, without the messages that have no room if it wants that, and their number.
 
-        With it come its tokens, if they were counted.
+        With it come its tokens, if they were counted and it has no images.
         """
         rendered = self._render(prompt)
         if not prompt.drops_oldest:
+            if seen is not None:
+                seen.check_shown(rendered.text, prompt.messages)
             return rendered, None, 0
-        tokens = self._tokens_within(rendered, self._n_ctx - 1)
+        tokens = self._within(rendered, self._n_ctx - 1, seen)
         if tokens is not None:
-            return rendered, tokens, 0
+            return rendered, None if seen else tokens, 0
         room = self._n_ctx - max(1, self._n_ctx // 8)
         shorter, n_left_out = shortened(
-            prompt, lambda tried: self._tokens_within(self._render(tried), room) is not None, self._n_ctx
+            prompt, lambda tried: self._within(self._render(tried), room, seen) is not None, self._n_ctx
         )
-        return self._render(shorter), None, n_left_out
+        rendered = self._render(shorter)
+        if seen is not None:
+            seen.check_shown(rendered.text, shorter.messages)
+        return rendered, None, n_left_out
 
-    def _tokens_within(self, rendered: RenderedPrompt, room: int) -> list[int] | None:
+    def _within(
+        self, rendered: RenderedPrompt, room: int, seen: SeenImages | None = None
+    ) -> list[int] | None:
         """Return the tokens of a prompt; None if they are more than `room`."""
-        if len(rendered.text) > COUNTED_LETTERS and self._vocab.least_tokens(rendered.text) > room:
-            return None
-        tokens = self._tokens(rendered.text, rendered.add_bos, parse_special=True, enough=room)
-        return tokens if len(tokens) <= room else None
+        return self._tokens.within(rendered.text, room, seen, add_special=rendered.add_bos)
 
     def tokenize(self, message: Tokenize) -> TokenizeReply:
-        tokens = self._tokens(message.text, message.add_special, message.parse_special)
+        tokens = self._tokens.of(
+            message.text, add_special=message.add_special, parse_special=message.parse_special
+        )
         _check_answer(len(tokens), MAX_ANSWER_TOKENS, "tokens", "content")
         pieces = [self._vocab.piece(token, special=True) for token in tokens] if message.with_pieces else None
         return TokenizeReply(message.id, tokens, pieces)
 
     def _prompt_tokens(self, message: Generate, text: str, *, add_special: bool) -> list[int]:
-        is_long = len(text) > COUNTED_LETTERS
-        if is_long and len(text) > LONG_TOKEN_LETTERS * self._n_ctx:
-            n_least = self._vocab.least_tokens(text)
-            if n_least > self._n_ctx:
-                raise self._too_long(message, n_least, at_least=True)
-        enough = self._n_ctx if is_long else None
-        tokens = self._tokens(text, add_special, parse_special=True, enough=enough)
+        if (n_least := self._tokens.too_many(text)) is not None:
+            raise self._too_long(message, n_least, at_least=True)
+        is_long = self._tokens.is_long(text)
+        tokens = self._tokens.of(text, add_special=add_special, enough=self._n_ctx if is_long else None)
         if len(tokens) > self._n_ctx:
             raise self._too_long(message, len(tokens), at_least=is_long)
         return tokens
-
-    def _tokens(
-        self, text: str, add_special: bool, parse_special: bool, enough: int | None = None
-    ) -> list[int]:
-        """Return the tokens of `text`, where BOS and EOS aren't added to a text that has them already."""
-        own = self._vocab.tokenize(text, add_special=False, parse_special=parse_special, enough=enough)
-        if add_special:
-            begin, end = self._vocab.added_tokens
-            has_begin, has_end = own[: len(begin)] == begin, own[len(own) - len(end) :] == end
-            own[:0] = [] if has_begin else begin
-            own += [] if has_end else end
-        return own
 
     def _too_long(self, message: Generate, n_prompt: int, *, at_least: bool = False) -> ContextLengthExceeded:
         n_completion = 1 if message.params.max_tokens is None else message.params.max_tokens
@@ -227,12 +273,22 @@ class PromptReader:
         return DetokenizeReply(message.id, text)
 
     def apply_template(self, message: ApplyTemplate) -> ApplyTemplateReply:
-        return ApplyTemplateReply(message.id, self._render(self._wished(message.prompt)).text)
+        prompt = self._wished(message.prompt)
+        text = self._render(prompt).text
+        if prompt.images:
+            text = re.sub(re.escape(prompt.image_mark) + r"\d{7}", SHOWN_IMAGE, text)
+        return ApplyTemplateReply(message.id, text)
 
     def count_tokens(self, message: CountTokens) -> CountTokensReply:
         """Return the number of tokens that the same prompt has in `read`; it may be above the context's."""
-        rendered, counted, _ = self._shown(self._wished(message.prompt))
-        tokens = counted or self._tokens(rendered.text, rendered.add_bos, parse_special=True)
+        prompt = self._wished(message.prompt)
+        if prompt.images:
+            seen = self._seen(prompt, lambda n: too_long_error(self._n_ctx, n, 0, "messages", at_least=True))
+            rendered = self._shown(prompt, seen)[0]
+            tokens, _ = self._tokens.with_images(seen, rendered.text, add_special=rendered.add_bos)
+        else:
+            rendered, counted, _ = self._shown(prompt)
+            tokens = counted or self._tokens.of(rendered.text, add_special=rendered.add_bos)
         if self._preparation is not None:
             request = EngineRequest(id=message.id, prompt_tokens=tokens, params=SamplingParams())
             tokens = list(self._preparation.prepare(request).prompt_tokens)
@@ -266,9 +322,10 @@ class PromptReader:
         rendered: RenderedPrompt | None,
         text: str = "",
         *,
-        n_left_out: int = 0,
+        chat: _Chat | None = None,
         border: int | None = None,
     ) -> EngineRequest:
+        images = () if chat is None else chat.images
         extra_stops = rendered.stops if rendered else ()
         params = self._with_bias(message, with_defaults(message, self._sampling))
         self._prepare_sampling(params)
@@ -278,6 +335,7 @@ class PromptReader:
             id=message.id,
             prompt_tokens=tokens,
             params=params,
+            images=images,
             n=message.n,
             extra_stops=extra_stops,
             stop_tokens={
@@ -300,8 +358,8 @@ class PromptReader:
             plan=answer.plan,
             form=answer.form,
             spelled_tokens=answer.spelled_tokens,
-            n_keep=self._n_keep(message, params, len(tokens)),
-            n_left_out=n_left_out,
+            n_keep=None if images else self._n_keep(message, params, len(tokens)),
+            n_left_out=0 if chat is None else chat.n_left_out,
             reading=self._reading(tokens, params) if message.tells_reading else None,
             tells_tokens=message.tells_tokens,
             tells_progress=message.tells_progress,

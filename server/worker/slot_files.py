@@ -23,6 +23,7 @@ from server.engine.batch import Save
 from server.engine.engine import Engine
 from server.engine.event_factory import error_failure
 from server.engine.events import Failure
+from server.engine.images import is_image_token
 from server.engine.request import check_slot
 from server.ipc.messages import ChangeSlot, ChangeSlotReply
 from server.worker.channel import Channel
@@ -138,6 +139,8 @@ class SlotChanges:
             )
         if held.adapters:
             raise RequestError(f"slot {held.slot} was computed with LoRA adapters, and is not for a file")
+        if any(map(is_image_token, held.tokens)):
+            raise RequestError(f"slot {held.slot} holds images, which are not for a file")
         copied = self._files.states.copy_state(held)
         if copied is None:
             raise RequestError(f"slot {held.slot} is to be changed by the next request; save it after that")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bench import peers
-from scripts.compiler import Compiler, cmake_args
+from scripts.compiler import IMAGE_LIBRARY, Compiler, cmake_args
 from scripts.steps import SetUpError
 
 GCC = Compiler("/usr/bin/c++", "gcc", (12, 2, 0))
@@ -19,7 +19,7 @@ SOURCES = Path("/cache/llama_cpp_python-1.2/vendor/llama.cpp")
 def test_the_flags_are_the_bindings_flags() -> None:
     environ = {"CMAKE_ARGS": "-DGGML_CUDA=on -DCMAKE_CXX_FLAGS=-g", "CXXFLAGS": "-O2"}
     theirs = set(cmake_args(GCC, "x86_64", environ["CMAKE_ARGS"], environ["CXXFLAGS"]))
-    assert theirs - set(peers.build_arguments(GCC, environ)) == {"-DLLAVA_BUILD=OFF"}
+    assert theirs - set(peers.build_arguments(GCC, environ)) == set(IMAGE_LIBRARY)
     assert set(peers.build_arguments(GCC, environ)) <= theirs
 
 

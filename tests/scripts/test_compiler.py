@@ -60,7 +60,7 @@ def test_clang_is_right(machine: str) -> None:
 
 def test_an_unknown_compiler_gets_no_flags() -> None:
     other = Compiler("/opt/icpc", "other", ())
-    assert cmake_args(other, "x86_64") == ("-DLLAVA_BUILD=OFF",)
+    assert cmake_args(other, "x86_64") == ("-DLLAVA_BUILD=ON", "-DMTMD_VIDEO=OFF")
 
 
 def test_switches_are_recorded_for_doctor() -> None:
@@ -70,13 +70,14 @@ def test_switches_are_recorded_for_doctor() -> None:
 def test_cmake_arguments() -> None:
     assert cmake_args(DEBIAN_12, "x86_64") == (
         "-DCMAKE_CXX_FLAGS=-fno-tree-dse -fno-dse -frecord-gcc-switches",
-        "-DLLAVA_BUILD=OFF",
+        "-DLLAVA_BUILD=ON",
+        "-DMTMD_VIDEO=OFF",
     )
 
 
 def test_a_users_arguments_come_last_so_that_they_win() -> None:
-    args = cmake_args(CLANG, "x86_64", "-DGGML_CUDA=on -DLLAVA_BUILD=ON -DX='a b'")
-    assert args[-3:] == ("-DGGML_CUDA=on", "-DLLAVA_BUILD=ON", "-DX=a b")
+    args = cmake_args(CLANG, "x86_64", "-DGGML_CUDA=on -DLLAVA_BUILD=OFF -DX='a b'")
+    assert args[-3:] == ("-DGGML_CUDA=on", "-DLLAVA_BUILD=OFF", "-DX=a b")
 
 
 @pytest.mark.parametrize("spelling", ["-DCMAKE_CXX_FLAGS='-O2 -g'", "'-DCMAKE_CXX_FLAGS:STRING=-O2 -g'"])
@@ -84,7 +85,8 @@ def test_a_users_cxx_flags_dont_lose_ours(spelling: str) -> None:
     args = cmake_args(DEBIAN_12, "x86_64", f"{spelling} -DGGML_CUDA=on", "-Wall")
     assert args == (
         "-DCMAKE_CXX_FLAGS=-fno-tree-dse -fno-dse -frecord-gcc-switches -Wall -O2 -g",
-        "-DLLAVA_BUILD=OFF",
+        "-DLLAVA_BUILD=ON",
+        "-DMTMD_VIDEO=OFF",
         "-DGGML_CUDA=on",
     )
 

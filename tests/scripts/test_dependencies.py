@@ -18,6 +18,7 @@ MODULES = {
     "llama-cpp-python": "llama_cpp",
     "ml-dtypes": "ml_dtypes",
     "opentelemetry-api": "opentelemetry",
+    "pillow": "PIL",
     "prometheus-client": "prometheus_client",
     "prompt-toolkit": "prompt_toolkit",
     "pydantic-core": "pydantic_core",

@@ -14,8 +14,9 @@ from server.anthropic.requests import refusals
 from server.anthropic.requests.schemas import InputMessage, Part
 from server.anthropic.requests.signatures import thoughts_in
 from server.anthropic.requests.system_text import system_text
-from server.chat.content_parts import part_text
+from server.chat.content_parts import Piece, joined, part_text
 from server.chat.history import call
+from server.chat.images import ChatImages
 from server.chat.tool_definitions import invalid
 
 Message = dict[str, Any]
@@ -30,6 +31,7 @@ class Conversation:
     messages: list[Message] = field(default_factory=list)
     referenced_tools: set[str] = field(default_factory=set)
     """The tools that a result has named by a `tool_reference`."""
+    images: ChatImages = field(default_factory=ChatImages)
 
 
 def conversation(system: str | Sequence[Part] | None, messages: Sequence[InputMessage]) -> Conversation:
@@ -87,18 +89,20 @@ class _Reader:
         if isinstance(content, str):
             self._held.append({"role": "user", "content": content})
             return
-        texts: list[str] = []
+        said: list[Piece] = []
         for i, part in enumerate(content):
             place = f"{path}[{i}]"
             match part.get("type"):
                 case "text":
-                    texts.append(part_text(part, place))
+                    said.append((part_text(part, place), False))
+                case "image":
+                    said.append((self._found.images.take(part, place), True))
                 case "tool_result":
                     self._found.messages.append(self._result(part, place))
                 case _:
-                    raise refusals.wrong_type(part, place, "text", "tool_result")
-        if texts:
-            self._held.append({"role": "user", "content": "\n".join(texts)})
+                    raise refusals.wrong_type(part, place, "text", "image", "tool_result")
+        if said:
+            self._held.append({"role": "user", "content": joined(said)})
 
     def _result(self, part: Part, path: str) -> Message:
         call_id = refusals.name_of(part, "tool_use_id", path)
@@ -118,22 +122,24 @@ class _Reader:
             return content or ""
         if not isinstance(content, list):
             raise invalid(path, "must be a string or an array of parts")
-        return "\n".join(self._result_parts(content, path))
+        return joined(self._result_parts(content, path))
 
-    def _result_parts(self, content: list[Any], path: str) -> Iterator[str]:
+    def _result_parts(self, content: list[Any], path: str) -> Iterator[Piece]:
         for i, part in enumerate(content):
             place = f"{path}[{i}]"
             if not isinstance(part, dict):
                 raise invalid(place, "must be an object")
             match part.get("type"):
                 case "text":
-                    yield part_text(part, place)
+                    yield part_text(part, place), False
+                case "image":
+                    yield self._found.images.take(part, place), True
                 case "tool_reference":
                     name = refusals.name_of(part, "tool_name", place)
                     self._found.referenced_tools.add(name)
-                    yield f"The tool {name} can be called now."
+                    yield f"The tool {name} can be called now.", False
                 case _:
-                    raise refusals.wrong_type(part, place, "text", "tool_reference")
+                    raise refusals.wrong_type(part, place, "text", "image", "tool_reference")
 
     # --- the assistant's ---
 

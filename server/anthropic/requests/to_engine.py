@@ -58,6 +58,8 @@ def chat_prompt(request: CountTokensRequest) -> ChatPrompt:
         prompt_format=request.prompt_format or None,
         chat_template_kwargs=dict(request.chat_template_kwargs or {}),
         response_schema=None if schema is None else schema_text(schema.json_schema),
+        images=tuple(chat.images.found),
+        image_mark=chat.images.mark,
     )
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 
 from server.engine.batch import Checkpoint, Copy, MemoryChange, Restore, Save, Trim
+from server.engine.images import whole_prefix
 from server.engine.prefix.checkpoints import Checkpoints
 from server.engine.prefix.prefix_source import PrefixSource, StoredPrefix
 from server.engine.prefix.radix_tree import RadixTree, common_prefix
@@ -161,7 +162,8 @@ class PrefixCache:
     def _shared(self, sequence: Sequence) -> Iterator[tuple[Slot, int]]:
         """Yield the slots that `sequence` may share with, and how many of its tokens each has or will have.
 
-        Its last token doesn't count: it is always computed, for the logits.
+        Its last token doesn't count: it is always computed, for the logits. Of an image they share all or
+        nothing.
         """
         if sequence.scores_prompt:
             return
@@ -175,7 +177,7 @@ class PrefixCache:
                 n_shared = depth
                 if slot.owner is not None and depth == slot.n_in_tree < limit:
                     n_shared += common_prefix(slot.owner.tokens[depth:], tokens, limit - depth, depth)
-                yield slot, n_shared
+                yield slot, whole_prefix(sequence.images, n_shared) if sequence.images else n_shared
 
     def _usable(self, slot: Slot, n_shared: int) -> int:
         """Return how many of the shared tokens a sequence can start from."""
@@ -208,9 +210,12 @@ class PrefixCache:
         if self._source is None or sequence.scores_prompt or not sequence.group.request.cache_prompt:
             return None
         least = n_cached + RESTORE_TOKENS_MIN
-        if len(sequence.tokens) <= least:
+        tokens = sequence.tokens
+        if sequence.images:  # none are kept
+            tokens = [*tokens[: sequence.images[0].start], 0]
+        if len(tokens) <= least:
             return None
-        return self._source.longest(sequence.tokens, sequence.adapters, least)
+        return self._source.longest(tokens, sequence.adapters, least)
 
     def _reuse(self, slot: Slot, n_keep: int) -> Placement:
         memory = self._rescue(slot, n_keep)
@@ -236,6 +241,7 @@ class PrefixCache:
         slot.group_id = sequence.group.id
         slot.adapters = sequence.adapters
         slot.may_keep = sequence.group.request.cache_prompt
+        slot.has_images = bool(sequence.images)
         slot.n_at_start = placement.n_cached
         sequence.slot = slot.id
         sequence.n_computed = placement.n_cached
@@ -281,7 +287,7 @@ class PrefixCache:
         slot = self.slots[slot_id]
         assert slot.owner is None
         slot.resident, slot.adapters, slot.group_id = tokens, (), None
-        slot.may_keep = False
+        slot.may_keep = slot.has_images = False
         slot.n_at_start, slot.n_reused = len(tokens), 0
         if self.checkpoints is not None:
             self.checkpoints.begin(slot.id, checkpoints, len(tokens))
@@ -343,7 +349,9 @@ class PrefixCache:
         return Save(slot.id, slot.resident, slot.adapters, self._checkpoints_of(slot))
 
     def _is_wanted(self, slot: Slot, *, beside_others: bool) -> bool:
-        if self._source is None or not slot.may_keep or len(slot.resident) < SAVE_TOKENS_MIN:
+        if self._source is None or not slot.may_keep or slot.has_images:
+            return False
+        if len(slot.resident) < SAVE_TOKENS_MIN:
             return False
         return self._source.wants(slot.resident, slot.adapters, beside_others=beside_others)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from server.engine.batch import BatchEntry
+from server.engine.images import ImageSpan
 from server.engine.sequence import Sequence
 
 
@@ -32,3 +33,11 @@ def chunk_entry(sequence: Sequence, n_tokens: int) -> BatchEntry:
         sequence.must_go_on,
         tokens[start + 1 : end + 1] if sequence.scores_prompt else None,
     )
+
+
+def image_entry(sequence: Sequence, image: ImageSpan) -> BatchEntry:
+    """Return the entry of the image that comes next in a prompt."""
+    assert sequence.slot is not None
+    assert image.start == sequence.n_computed
+    tokens = sequence.tokens[image.start : image.end]
+    return BatchEntry(sequence.id, sequence.slot, tokens, image.start, image=image)

@@ -14,11 +14,12 @@ from collections import deque
 from collections.abc import Collection, Iterable, Mapping
 
 from server.engine.batch import Adapters, Batch, BatchEntry, MemoryChange, Relayout, Trim
+from server.engine.images import next_start, span_at
 from server.engine.prefix.prefix_cache import PrefixCache
 from server.engine.request import IDLE_PRIORITY
 from server.engine.scheduling.adapter_turns import AdapterTurns
 from server.engine.scheduling.admission import Admission
-from server.engine.scheduling.entries import chunk_entry, next_token_entry
+from server.engine.scheduling.entries import chunk_entry, image_entry, next_token_entry
 from server.engine.scheduling.idle_work import first_idle_work, is_idle_work
 from server.engine.scheduling.kv_layout import KVLayoutPolicy
 from server.engine.scheduling.passes import NO_PLAN, Passes, Plan
@@ -290,10 +291,18 @@ class Scheduler:
         n_prompts = len(prefilling) + min(len(waiting), self.cache.n_idle)
         budget = self._budget.tokens(n_prompts, n_generating, n_tokens, has_priority=bool(behind))
         n_scored_left = max(1, SCORED_FLOATS_MAX // self._config.n_vocab)
+        has_image = False
         while (
             budget > 0 and n_scored_left > 0 and (prompt := self._next_prompt(prefilling, adapters, behind))
         ):
-            n = min(prompt.n_pending, budget, self._n_to_checkpoint(prompt))
+            image = span_at(prompt.images, prompt.n_computed) if prompt.images else None
+            if image is not None:
+                if not has_image:  # each takes long, so the next one waits for the next step
+                    chunks.append(image_entry(prompt, image))
+                    has_image = True
+                    budget -= image.n_tokens
+                continue
+            n = min(prompt.n_pending, budget, self._n_to_checkpoint(prompt), _n_to_image(prompt))
             if prompt.scores_prompt:
                 n = min(n, n_scored_left)
                 n_scored_left -= n
@@ -368,6 +377,12 @@ class Scheduler:
         self.cache.release(sequence)
         self.running.remove(sequence)
         self.precedence.leave(sequence)
+
+
+def _n_to_image(prompt: Sequence) -> int:
+    """Return the tokens up to the next image of a prompt, or up to its end."""
+    start = next_start(prompt.images, prompt.n_computed) if prompt.images else None
+    return prompt.n_pending if start is None else start - prompt.n_computed
 
 
 def _slot(entry: BatchEntry) -> int:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+from server.engine.images import text_before_image
 from server.engine.scheduling.passes import Passes
 from server.engine.sequence import Sequence
 from server.engine.speculation.acceptance import Acceptance, expected_hits
@@ -100,7 +101,8 @@ class Speculation:
         for (sequence, _), tokens in zip(wanted, self._proposer.propose(wanted), strict=True):
             acceptance = self.acceptance_of(sequence)
             acceptance.judge(sequence.tokens)
-            guesses.append(Guess(sequence, tokens, acceptance))
+            guessed = text_before_image(tokens) if sequence.images else tokens
+            guesses.append(Guess(sequence, guessed, acceptance))
         room = max(0, n_batch // 2 - len(generating))
         if guess_s > 0:
             lengths = [len(guess.tokens) for guess in guesses]

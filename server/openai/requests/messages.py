@@ -8,6 +8,7 @@ from typing import Any
 from models.errors import RequestError
 from server.chat import content_parts, history
 from server.chat.history import Message
+from server.chat.images import ChatImages
 from server.chat.tool_definitions import invalid
 from server.openai.requests.schemas import ChatMessage
 
@@ -16,11 +17,11 @@ _CALLING_PARTS = ("tool_use", "tool_call", "function_call")
 calls, and LangChain keeps them."""
 
 
-def canonical_messages(messages: Sequence[ChatMessage]) -> list[Message]:
+def canonical_messages(messages: Sequence[ChatMessage], images: ChatImages | None = None) -> list[Message]:
     """Return the messages as dicts with string contents. Raises RequestError naming the field that is wrong.
 
-    Legacy calls and messages of role `function` become calls and results like any other; their ids, which
-    nobody gave, follow from their places.
+    `images` takes the images; None: there may be none. Legacy calls and messages of role `function` become
+    calls and results like any other; their ids, which nobody gave, follow from their places.
     """
     canonical: list[Message] = []
     open_functions: dict[str, str] = {}
@@ -34,18 +35,18 @@ def canonical_messages(messages: Sequence[ChatMessage]) -> list[Message]:
                 open_functions[made["function"]["name"]] = made["id"]
             canonical.append(read)
         elif message.role in ("tool", "function"):
-            canonical.append(_result(message, path, open_functions))
+            canonical.append(_result(message, path, open_functions, images))
         else:
-            canonical.append(_said(message, path))
+            canonical.append(_said(message, path, images if message.role == "user" else None))
     return history.linked(canonical, [f"messages[{i}]" for i in range(len(canonical))])
 
 
-def _said(message: ChatMessage, path: str) -> Message:
+def _said(message: ChatMessage, path: str, images: ChatImages | None) -> Message:
     if message.content is None and message.refusal is None:
         raise RequestError(
             f"Missing content: a message of role '{message.role}' needs one", param=f"{path}.content"
         )
-    return _with_name({"role": message.role, "content": _text(message, f"{path}.content")}, message)
+    return _with_name({"role": message.role, "content": _text(message, f"{path}.content", images)}, message)
 
 
 def _assistant(message: ChatMessage, path: str, place: int) -> Message:
@@ -147,7 +148,9 @@ def _legacy_call(given: Any, path: str, place: int) -> dict[str, Any]:
     return history.call(f"call{place % 100_000:05}", name, given.get("arguments"), f"{path}.arguments")
 
 
-def _result(message: ChatMessage, path: str, open_functions: dict[str, str]) -> Message:
+def _result(
+    message: ChatMessage, path: str, open_functions: dict[str, str], images: ChatImages | None
+) -> Message:
     if message.role == "function":
         name = _string(message.name, f"{path}.name")
         call_id = open_functions.pop(name, None)
@@ -156,12 +159,12 @@ def _result(message: ChatMessage, path: str, open_functions: dict[str, str]) -> 
     else:
         call_id = _string(message.tool_call_id, f"{path}.tool_call_id")
     # Null: a tool that returned nothing.
-    return {"role": "tool", "content": _text(message, f"{path}.content"), "tool_call_id": call_id}
+    return {"role": "tool", "content": _text(message, f"{path}.content", images), "tool_call_id": call_id}
 
 
-def _text(message: ChatMessage, path: str) -> str:
+def _text(message: ChatMessage, path: str, images: ChatImages | None) -> str:
     """Return the content as one string, with a refusal behind it."""
-    content = content_parts.joined_text(message.content, path)
+    content = content_parts.joined_text(message.content, path, images=images)
     return "\n".join(text for text in (content, message.refusal) if text)
 
 

@@ -134,7 +134,8 @@ def joined(head: Head, long: list[bytes]) -> ReadRequest:
 
 def _long(value: Any, param: str) -> bytes:
     encoded = _encode(value)
-    check_prompt(len(encoded), param)
+    n_image_bytes = value.n_image_bytes if isinstance(value, ChatPrompt) else 0
+    check_prompt(len(encoded) - n_image_bytes, param)
     return encoded
 
 

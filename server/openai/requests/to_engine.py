@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from models.errors import RequestError
+from server.chat.images import ChatImages
 from server.engine.batch import Adapters
 from server.engine.sampling_params import SamplingParams
 from server.ipc.messages import (
@@ -60,15 +61,16 @@ def without_effect(request: GenerationRequest) -> list[str]:
 
 
 def chat_prompt(request: TemplateRequest) -> ChatPrompt:
-    """Return the messages as plain dicts with string contents. Raises RequestError for other content."""
+    """Return the messages as plain dicts with string contents, and images. Raises RequestError for others."""
     check_chat(request)
+    images = ChatImages()
     offered = offered_tools(request)
     continuation = request.continue_final_message
     generation_prompt = (
         not continuation if request.add_generation_prompt is None else request.add_generation_prompt
     )
     return ChatPrompt(
-        messages=canonical_messages(request.messages),
+        messages=canonical_messages(request.messages, images),
         prompt_format=request.prompt_format or None,
         chat_template_kwargs=dict(request.chat_template_kwargs or {}),
         add_generation_prompt=generation_prompt,
@@ -76,6 +78,8 @@ def chat_prompt(request: TemplateRequest) -> ChatPrompt:
         tools=offered.tools,
         tool_choice=offered.choice,
         thinking=thinking(request),
+        images=tuple(images.found),
+        image_mark=images.mark,
     )
 
 

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 
+from models.errors import ModelLoadError
+from models.gguf.info import read_gguf_info
+from models.gguf.projector import PROJECTOR_ARCHITECTURE
 from models.llamacpp.context import Context
+from models.llamacpp.projector import Projector
 from models.llamacpp.thread_cores import cores_for
 from models.machine.host_memory import memory
 from server.engine.speculation.ngram import NgramProposer
@@ -12,6 +17,7 @@ from server.engine.speculation.speculation import Speculation
 from server.ipc.model_spec import ModelSpec
 from server.kernels.outlook import is_in_panels
 from server.worker.adapter_set import AdapterSet
+from server.worker.images.reader import ImageReader
 from server.worker.open.device_sampling import choose_device_sampling
 from server.worker.open.parts import LoadedFile, LoadedModel, describe, open_renderer, open_sampling
 from server.worker.open.step_times import measure_steps
@@ -29,6 +35,9 @@ from server.worker.slot_files import SlotFiles
 
 logger = logging.getLogger("corral.worker")
 
+UNSERVED_PROJECTORS = ("deepseek4v", "hunyuanvl")
+"""The projectors, by llama.cpp's names, whose images take other forms after other prompts."""
+
 AUTO_STREAMS = 4
 """On auto, guesses are made while at most this many sequences generate: with more, the rows of a step have
 work enough, and a guess for one lengthens the step of all."""
@@ -42,11 +51,14 @@ def open_decoder(file: LoadedFile, listener: DecodeListener) -> LoadedModel:
         adapters.load(adapter)
     context = open_context(file)
     measured = _warm_up(file, context, adapters)
+    projector = open_projector(file)
     step_times = measure_steps(context)
     prefill = _open_prefill(file, context, measured)
     on_device = choose_device_sampling(spec, context)
     renderer = open_renderer(file)
-    speculation = open_speculation(spec, context, can_trim=measured.can_trim, on_device=on_device)
+    speculation = open_speculation(
+        spec, context, can_trim=measured.can_trim, on_device=on_device, sees_images=projector is not None
+    )
     prefixes = open_prefixes(
         spec,
         file.info,
@@ -62,6 +74,7 @@ def open_decoder(file: LoadedFile, listener: DecodeListener) -> LoadedModel:
         threads=open_threads(context),
         layout=open_layout(file, context, prefill),
         listener=listener,
+        projector=projector,
         on_device=on_device,
     )
     runner = LlamaRunner(
@@ -73,7 +86,7 @@ def open_decoder(file: LoadedFile, listener: DecodeListener) -> LoadedModel:
     )
     return LoadedModel(
         runner=runner,
-        info=describe(file, runner, renderer),
+        info=describe(file, runner, renderer, sees_images=projector is not None),
         renderer=renderer,
         prompts=PromptReader(
             file.model.vocab,
@@ -83,6 +96,7 @@ def open_decoder(file: LoadedFile, listener: DecodeListener) -> LoadedModel:
             reasoning=file.spec.options.reasoning,
             context_shift=file.spec.options.context_shift,
             finds_borders=runner.can_rewind and file.placement.checkpoints > 0,
+            images=None if projector is None else ImageReader(projector, context.n_ubatch, _hosts(spec)),
         ),
         adapters=adapters,
         speculation=speculation,
@@ -118,6 +132,34 @@ def open_context(file: LoadedFile) -> Context:
     )
 
 
+def open_projector(file: LoadedFile) -> Projector | None:
+    """Load the model's projector, if it is served with one. Raises InvalidGGUF, LlamaCppError."""
+    spec = file.spec
+    if spec.projector_path is None:
+        return None
+    info = read_gguf_info(Path(spec.projector_path))
+    if info.architecture != PROJECTOR_ARCHITECTURE:
+        raise ModelLoadError(f"{info.path.name} is no projector (mmproj), but of the kind '{info.kind}'")
+    kind = info.metadata.get("clip.projector_type") or info.metadata.get("clip.vision.projector_type")
+    if kind in UNSERVED_PROJECTORS:
+        raise ModelLoadError(
+            f"{info.path.name} is a projector of the kind '{kind}', whose images depend on what is before "
+            "them in the prompt; this server doesn't compute those: serve with --no-mmproj"
+        )
+    return Projector(
+        info.path,
+        file.model,
+        on_gpu=file.model.n_gpu_layers > 0,
+        n_threads=spec.options.threads_batch or file.n_threads,
+        flash_attn=spec.options.flash_attn,
+    )
+
+
+def _hosts(spec: ModelSpec) -> list[str]:
+    """Return the patterns of the hosts from which images are fetched."""
+    return [host.strip() for host in (spec.options.image_hosts or "").split(",") if host.strip()]
+
+
 def open_layout(file: LoadedFile, context: Context, prefill: PrefillContext | None) -> KVLayout | None:
     """Let the KV cells be divided anew where a request may be longer than a stream."""
     if file.placement.layout != "by_need":
@@ -132,7 +174,7 @@ def open_threads(context: Context) -> AdaptiveThreads | None:
 
 
 def open_speculation(
-    spec: ModelSpec, context: Context, *, can_trim: bool, on_device: bool
+    spec: ModelSpec, context: Context, *, can_trim: bool, on_device: bool, sees_images: bool = False
 ) -> Speculation | None:
     """Open the proposer that the settings ask for, if any. Raises ModelLoadError: a draft model can't.
 
@@ -146,6 +188,9 @@ def open_speculation(
         level = logging.WARNING if is_asked_for else logging.INFO
         logger.log(level, "%s can't take back rejected guesses: it is served without speculation", spec.name)
         return None
+    if spec.draft_path is not None and sees_images:
+        logger.warning("%s sees images, and its draft model doesn't: it is served without that", spec.name)
+        return Speculation(NgramProposer(), draft_max=draft_max)
     if spec.draft_path is not None:
         return Speculation(load_draft(spec, context), draft_max=draft_max)
     if is_asked_for:

@@ -111,6 +111,8 @@ def describe(
     runner: ModelRunner | PooledRunner,
     renderer: ChatRenderer,
     pooling: Pooling | None = None,
+    *,
+    sees_images: bool = False,
 ) -> ModelInfo:
     """Return the facts about the loaded model that the supervisor gets."""
     model = file.model
@@ -134,6 +136,7 @@ def describe(
         kernels=file.kernels,
         pooling=pooling,
         path=file.spec.path,
+        sees_images=sees_images,
         sampling=SamplingParams(**open_sampling(file)),
     )
 

@@ -11,11 +11,15 @@ decode_strategy.py   The ways to decode a step: all entries at once, prompts apa
 draft_model.py       `DraftProposer`: a smaller model of the same vocabulary guesses what the served one says
                      next.
 encoder_decoder.py   `EncoderDecoderRunner`: the engine's `ModelRunner` for models with an encoder, as T5.
+image_step.py        `ImageStep`: computes an image of a prompt: encoded by the projector, then decoded by the
+                     model.
 kv_layout.py         `KVLayout`: how a context's KV cells are divided among its slots, changed while it
                      serves.
 kv_slots.py          `KVSlots`: changes of the slots of a llama.cpp context, and their states in the prefix
                      store.
 logprobs.py          Log-probabilities of tokens in the model's own distribution, from rows of logits.
+positions.py         `SlotPositions`: where a slot's tokens stand, where images take fewer positions than
+                     cells.
 prefill_context.py   `PrefillContext`: a second context that computes prompts, on the weights as the file has
                      them.
 runner.py            `LlamaRunner`: the engine's `ModelRunner` for decoder models: one context for all slots.

@@ -32,6 +32,9 @@ class DecodeListener(Protocol):
     def decoded(self) -> None:
         """The model has just computed."""
 
+    def flush(self) -> None:
+        """Something is computed next that takes long."""
+
 
 class ContextDecoder:
     """Decodes in one context. One thread.

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from models.errors import ContextError, CorralError, DecodeError, LlamaCppError
+from models.errors import ContextError, CorralError, DecodeError, LlamaCppError, RestoreError
 from models.llamacpp.batch import TokenBatch
 from models.llamacpp.context import Context
+from models.llamacpp.projector import Projector
 from server.engine.batch import Adapters, Batch, MemoryChange, Output, Relayout, Save
 from server.engine.sampling_params import SamplingParams
 from server.worker.prefix.file import PrefixHead
@@ -16,8 +17,10 @@ from server.worker.run.adaptive_threads import AdaptiveThreads
 from server.worker.run.context_decoder import ContextDecoder, DecodeListener
 from server.worker.run.decode_outputs import DecodeOutputs
 from server.worker.run.decode_strategy import ApartDecoding, DecodeStrategy, PlainDecoding, PrefillDecoding
+from server.worker.run.image_step import ImageStep
 from server.worker.run.kv_layout import KVLayout
 from server.worker.run.kv_slots import KVSlots, States
+from server.worker.run.positions import SlotPositions
 from server.worker.run.prefill_context import PrefillContext
 
 
@@ -46,6 +49,8 @@ class RunnerParts:
     layout: KVLayout | None = None
     """Divides the KV cells anew; None: the runner has one layout for life."""
     listener: DecodeListener | None = None
+    projector: Projector | None = None
+    """It makes embeddings of images; None: there are none."""
     on_device: bool = False
     """Rows of logits stay on the device that computes them, where sampling allows it."""
 
@@ -90,8 +95,10 @@ class LlamaRunner(RunnerLimits):
         "_context",
         "_device",
         "_eog",
+        "_images",
         "_in_use",
         "_outputs",
+        "_positions",
         "_slots",
         "_strategy",
         "_vocab",
@@ -130,6 +137,12 @@ class LlamaRunner(RunnerLimits):
         self._outputs = DecodeOutputs(context, self.n_ctx, on_device=parts.on_device)
         self._device = self._outputs.device
         self._strategy = _strategy(context, self._outputs, parts, can_trim=can_trim)
+        self._positions = SlotPositions(context.n_seq_max)
+        self._images = (
+            None
+            if parts.projector is None
+            else ImageStep(parts.projector, context, self._positions, parts.listener)
+        )
 
     @property
     def n_open(self) -> int:
@@ -161,20 +174,47 @@ class LlamaRunner(RunnerLimits):
 
     def run(self, batch: Batch) -> list[Output | CorralError]:
         self._slots.hold_writes(hold=any(len(entry.tokens) > LONG for entry in batch.entries))
+        batch = self._positions.placed(batch)
         if batch.memory:
             self._change_memory(batch.memory)
         if batch.adapters != self._in_use:
             self._switch(batch.adapters)
         if self._device is not None:
             self._device.prepare(batch.entries)
+        if batch.image is not None:
+            return self._run_with_image(batch)
+        return self._run_text(batch)
+
+    def _run_text(self, batch: Batch) -> list[Output | CorralError]:
         self._outputs.prepare(batch.entries)
         try:
             return self._strategy.run(batch)
         finally:
             self._outputs.settle()
 
+    def _run_with_image(self, batch: Batch) -> list[Output | CorralError]:
+        """Compute a batch's image, then the rest; if that fails, the image is taken back."""
+        image = batch.image
+        assert image is not None
+        assert image.image is not None
+        assert self._images is not None
+        n_before = image.image.start
+        result = self._images.compute(image, n_before)
+        at = batch.outputs.index(image)
+        others = [entry for entry in batch.entries if entry is not image]
+        if not others:
+            return [result]
+        rest = Batch([], others, batch.adapters, batch.pads, batch.rows)
+        try:
+            results = self._run_text(rest)
+        except DecodeError as error:
+            if error.status == 1 and not self._images.take_back(image, n_before):
+                raise RestoreError("an image is computed again", frozenset({image.slot})) from error
+            raise
+        return [*results[:at], result, *results[at:]]
+
     def holds(self, slot: int, n_tokens: int) -> bool:
-        return self._slots.holds(slot, n_tokens)
+        return self._slots.holds(slot, self._positions.position(slot, n_tokens))
 
     def checkpoint(self, slot: int) -> memoryview | None:
         return self._slots.checkpoint(slot)
@@ -206,6 +246,9 @@ class LlamaRunner(RunnerLimits):
         anew = any(isinstance(change, Relayout) for change in changes)
         try:
             self._slots.apply(changes)
+        except RestoreError as error:
+            self._positions.forget_all(tuple(error.slots))
+            raise
         except ContextError as error:
             raise DecodeError(f"the KV cache can't be divided anew: {error.message}", -3) from error
         finally:

@@ -19,6 +19,7 @@ from server.engine.events import (
     Started,
     TokenLogprob,
 )
+from server.engine.images import ImageSpan
 from server.engine.prefix.prefix_source import PrefixSource
 from server.engine.request import EngineRequest
 from server.engine.sampling_params import SamplingParams
@@ -180,10 +181,12 @@ def request(
     n_keep: int | None = None,
     slot: int | None = None,
     borders: tuple[int, ...] = (),
+    images: tuple[ImageSpan, ...] = (),
 ) -> EngineRequest:
     return EngineRequest(
         id=f"r{next(_request_ids)}",
         prompt_tokens=list(prompt),
+        images=images,
         params=SamplingParams(
             temperature=temperature,
             max_tokens=max_tokens,

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from server.engine.batch import Adapters
 from server.engine.engine import EngineConfig
 from server.engine.events import Failure
+from server.engine.images import ImageSpan, image_tokens, without_images
 from server.engine.request import IDLE_PRIORITY, EngineRequest
 from server.engine.speculation.ngram import NgramProposer
 from server.engine.speculation.speculation import Proposer, Speculation
@@ -27,10 +28,15 @@ def random_request(chance: random.Random, prefixes: Sequence[list[int]], n_ctx: 
     prompt = [*start, *(chance.randrange(EOG) for _ in range(chance.randint(1, 30)))]
     limit = chance.choice([None, 0, 1, 5, 40])
     slides = chance.random() < 0.2
+    images: tuple[ImageSpan, ...] = ()
+    if chance.random() < 0.2 and len(prompt) < n_ctx - 40:
+        slides = False
+        prompt, images = with_images(chance, prompt)
     if slides:
         limit = chance.choice([1, 40, 150, 400])
     return request(
         prompt,
+        images=images,
         borders=tuple(sorted(chance.sample(range(len(prompt)), chance.choice([0, 0, 1, 2]))))
         if len(prompt) > 1
         else (),
@@ -49,12 +55,27 @@ def random_request(chance: random.Random, prefixes: Sequence[list[int]], n_ctx: 
         strip_leading_space=chance.random() < 0.2,
         timeout_s=chance.choice([None, None, None, 0.05]),
         n_probs=chance.choice([None, None, 0, 2]),
-        score_prompt=chance.random() < 0.15,
+        score_prompt=chance.random() < 0.15 and not images,
         priority=chance.choice([0, 0, 0, -1, 3, IDLE_PRIORITY]),
         adapters=chance.choice(ADAPTERS),
         owner=chance.choice(OWNERS),
         slot=chance.choice([None, None, None, None, 0]),
     )
+
+
+def with_images(chance: random.Random, prompt: list[int]) -> tuple[list[int], tuple[ImageSpan, ...]]:
+    """One or two of three images, anywhere before the prompt's last token."""
+    tokens: list[int] = []
+    spans = []
+    places = sorted(chance.randrange(len(prompt)) for _ in range(chance.choice([1, 1, 2])))
+    for at, token in enumerate(prompt):
+        for _ in range(places.count(at)):
+            number = chance.randrange(3)
+            n_tokens = (1, 7, 18)[number]
+            spans.append(ImageSpan(len(tokens), n_tokens, f"image {number}"))
+            tokens += image_tokens(b"%d" % number, n_tokens)
+        tokens.append(token)
+    return tokens, tuple(spans)
 
 
 def random_proposer(chance: random.Random) -> Proposer | None:
@@ -166,12 +187,26 @@ class Schedule:
         if self.asked and chance.random() < 0.3:
             before = self.asked[chance.choice(list(self.asked))]
             said = expected_answer(before, n_ctx).tokens
-            history = [token for token in (*before.prompt_tokens, *said) if token != EOG]
+            if before.images and chance.random() < 0.7:
+                return self._next_turn(before, said)
+            history = [token for token in without_images((*before.prompt_tokens, *said)) if token != EOG]
             self.prefixes[chance.randrange(3)] = history[: n_ctx - 31]
             turn = random_request(chance, [history[: n_ctx - 31]], n_ctx)
             if chance.random() < 0.5:
                 return turn
         return random_request(chance, self.prefixes, n_ctx)
+
+    def _next_turn(self, before: EngineRequest, said: list[int]) -> EngineRequest:
+        """The same images at the same places, then the answer and something new, as far as there is room."""
+        more = [*said, *(self.chance.randrange(EOG) for _ in range(4))]
+        n_room = self.harness.runner.n_ctx - 1 - len(before.prompt_tokens)
+        prompt = [*before.prompt_tokens, *(token for token in more if token != EOG)][
+            : len(before.prompt_tokens) + n_room
+        ]
+        limit = min(20, self.harness.runner.n_ctx - len(prompt))
+        return request(
+            prompt, images=before.images, max_tokens=limit, cache_prompt=self.chance.random() < 0.8
+        )
 
     # --- what it must have got -------------------------------------------------------------------------
 

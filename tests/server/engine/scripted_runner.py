@@ -24,6 +24,7 @@ from server.engine.batch import (
     Trim,
 )
 from server.engine.events import TokenLogprob
+from server.engine.images import is_image_token
 from server.engine.sampling_params import SamplingParams
 from server.engine.scheduling.passes import natural_passes
 
@@ -41,11 +42,16 @@ EOG = len(PIECES)
 N_VOCAB = len(PIECES) + 1
 
 
+def as_bytes(tokens: Sequence[int]) -> bytes:
+    """Return a byte of each token, those of images included."""
+    return bytes(token & 0xFF for token in tokens)
+
+
 def next_token(held: Sequence[int], seed: int, *, ban_eog: bool, adapters: Adapters = ()) -> int:
     """Return the scripted model's token after `held`."""
     if adapters:
         seed += zlib.crc32(repr(adapters).encode()) >> 8
-    digest = zlib.crc32(bytes(held) + seed.to_bytes(5, "little"))
+    digest = zlib.crc32(as_bytes(held) + seed.to_bytes(5, "little"))
     if digest % 23 == 0 and not ban_eog:
         return EOG
     return (digest // 23) % EOG
@@ -53,7 +59,7 @@ def next_token(held: Sequence[int], seed: int, *, ban_eog: bool, adapters: Adapt
 
 def scripted_logprob(held: Sequence[int], token: int) -> TokenLogprob:
     """Return the scripted model's logprob of `token` after `held`."""
-    digest = zlib.crc32(bytes(held) + b"|" + bytes([token]))
+    digest = zlib.crc32(as_bytes(held) + b"|" + bytes([token]))
     return TokenLogprob(token, b"<end>" if token == EOG else PIECES[token], -(digest % 1000) / 100)
 
 
@@ -152,7 +158,9 @@ class ScriptedRunner:
         if self.fatal_after is not None and len(self.batches) > self.fatal_after:
             raise DecodeError("llama_decode failed", -3)
         self._change_memory(batch)
-        assert 0 < batch.n_tokens <= self.n_batch
+        n_images = sum(len(entry.tokens) for entry in batch.entries if entry.image is not None)
+        assert 0 < batch.n_tokens <= self.n_batch + n_images
+        assert sum(entry.image is not None for entry in batch.entries) <= 1, "images take long"
         slots = [entry.slot for entry in batch.entries]
         assert slots == sorted(set(slots)), "slots must ascend"
         n_held = sum(len(tokens) for tokens in self.held)
@@ -168,10 +176,19 @@ class ScriptedRunner:
             assert self.held_with[entry.slot] == batch.adapters, "adapters mixed in one slot"
             assert self.holds(entry.slot, entry.position), "tokens of the window are forgotten"
             self.n_lost[entry.slot] = max(self.n_lost[entry.slot], self._window(entry.position))
+            if entry.image is not None:
+                assert (entry.position, len(entry.tokens)) == (entry.image.start, entry.image.n_tokens)
+                if entry.sequence_id in self.poisoned:
+                    self._hold(entry.slot, [], 0, ())
+                    results.append(CorralError("a broken image"))
+                    continue
+            assert all(is_image_token(token) == (entry.image is not None) for token in entry.tokens)
             held.extend(entry.tokens)
             self.n_computed += len(entry.tokens)
             assert len(held) <= (self.n_ctx if self.unified else self.n_stream)
-            if entry.n_outputs or entry.targets is not None:
+            if entry.image is not None:
+                results.append(Output([]))
+            elif entry.has_result:
                 results.append(self._result(entry, held, batch.adapters))
         return results
 
@@ -246,10 +263,11 @@ class ScriptedRunner:
         self.n_checkpoints += 1
         if self.refused_checkpoints and self.n_checkpoints % self.refused_checkpoints == 0:
             return None
-        return memoryview(bytes(self.held[slot]))
+        return memoryview(as_bytes(self.held[slot]))
 
     def save(self, kept: Save) -> None:
         assert self.held[kept.slot] == kept.tokens
+        assert not any(map(is_image_token, kept.tokens)), "images aren't kept"
         assert self.held_with[kept.slot] == kept.adapters
         key = self.key_of(kept)
         self.saved[key], self._saved_lost[key] = kept, self.n_lost[kept.slot]
@@ -310,7 +328,7 @@ class ScriptedRunner:
             assert self.can_trim
             return
         assert checkpoint.n_tokens == len(self.held[slot])
-        assert checkpoint.state == bytes(self.held[slot]), "the state of other tokens"
+        assert checkpoint.state == as_bytes(self.held[slot]), "the state of other tokens"
         self.n_lost[slot] = self._window(len(self.held[slot]))
         self.n_rewinds += 1
 

@@ -471,7 +471,7 @@ async def test_a_call_that_the_limit_cuts_is_never_done() -> None:
         ({"input": [{"role": "user"}]}, "input[0].content"),
         (
             {"input": [{"role": "user", "content": [{"type": "input_image", "image_url": "x"}]}]},
-            "input[0].content[0]",
+            "input[0].content[0].image_url",
         ),
         ({"input": [{"role": "user", "content": [{"type": "dream"}]}]}, "input[0].content[0].type"),
         (

@@ -32,8 +32,9 @@ from server.ipc.messages import (
     Tokenize,
     TokenPrompt,
 )
-from server.worker import prompts
-from server.worker.prompts import COUNTED_LETTERS, PromptReader
+from server.worker import prompt_tokens
+from server.worker.prompt_tokens import COUNTED_LETTERS
+from server.worker.prompts import PromptReader
 from server.worker.sampling.chain import active_steps, make_chain
 
 pytestmark = pytest.mark.model
@@ -276,8 +277,8 @@ def test_a_prompt_that_cant_fit_by_its_bytes_isnt_tokenized(
 
     assert vocab.bytes_per_token_max is not None
     limit = vocab.bytes_per_token_max * N_CTX
-    monkeypatch.setattr(prompts, "COUNTED_LETTERS", 100)
-    monkeypatch.setattr(prompts, "LONG_TOKEN_LETTERS", 1)
+    monkeypatch.setattr(prompt_tokens, "COUNTED_LETTERS", 100)
+    monkeypatch.setattr(prompt_tokens, "LONG_TOKEN_LETTERS", 1)
     monkeypatch.setattr(vocab, "tokenize", refuse)
     with pytest.raises(ContextLengthExceeded, match=rf"at least {N_CTX + 1} in the prompt"):
         tokens_of(reader_of(vocab), TextPrompt("a" * (limit + 1)))

@@ -147,7 +147,7 @@ def test_only_that_line_is_left_out() -> None:
         ([("assistant", [{**use("a"), "name": None}])], "messages[1].content[0].name"),
         (
             [("assistant", [use("a")]), ("user", [result("a", [{"type": "image"}])])],
-            "messages[2].content[0].content[0]",
+            "messages[2].content[0].content[0].source",
         ),
         ([("assistant", [use("a")]), ("user", [result("a", 5)])], "messages[2].content[0].content"),
         ([("assistant", [use("a")]), ("user", [result("a", is_error=1)])], "messages[2].content[0].is_error"),

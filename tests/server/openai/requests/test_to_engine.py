@@ -291,7 +291,7 @@ def test_completions_may_generate_nothing(fields: dict[str, Any]) -> None:
     ("content", "param"),
     [
         (None, "messages[0].content"),
-        ([{"type": "image_url", "image_url": {"url": "x"}}], "messages[0].content[0]"),
+        ([{"type": "image_url", "image_url": {"url": "x"}}], "messages[0].content[0].image_url.url"),
         ([{"type": "text", "text": "x"}, {"type": "input_audio"}], "messages[0].content[1]"),
         ([{"type": "text"}], "messages[0].content[0].text"),
         ([{"type": "poem", "text": "x"}], "messages[0].content[0].type"),

@@ -14,6 +14,8 @@ from server.worker.open.parts import LoadedModel
 
 
 class SilentListener:
+    def flush(self) -> None: ...
+
     def decoded(self) -> None:
         pass
 

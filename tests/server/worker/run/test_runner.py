@@ -291,6 +291,9 @@ def test_the_listener_hears_of_each_decode_before_its_tokens_are_chosen(
         def decoded(self) -> None:
             order.append("decoded")
 
+        def flush(self) -> None:
+            order.append("flushed")
+
     read = DecodeOutputs.read
 
     def note(outputs: DecodeOutputs, *args: Any) -> Any:
