@@ -17,7 +17,8 @@ from tests.e2e.test_demo import ask
 
 pytestmark = [pytest.mark.e2e, pytest.mark.model]
 
-LONG = {"max_tokens": 400, "extra_body": {"ignore_eos": True}}
+LONG = {"max_tokens": 900, "extra_body": {"ignore_eos": True}}
+"""An answer that is still being written when something happens: it nearly fills the context."""
 READY = "demo:Q4_K_M is ready"
 """The server logs this when a worker for the model is loaded, seconds after its start."""
 
