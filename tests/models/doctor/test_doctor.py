@@ -17,6 +17,7 @@ def test_this_machine_is_well(tmp_path: Path) -> None:
         "disk",
         "llama.cpp",
         "CPU features",
+        "images",
         "AMX",
         "GPU",
         "self-test",

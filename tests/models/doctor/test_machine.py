@@ -33,6 +33,13 @@ def test_a_library_that_doesnt_load(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     assert machine.check_library(facts).status is Status.FAIL
 
 
+def test_a_build_without_the_library_of_images_is_told() -> None:
+    assert machine.check_images(FACTS).status is Status.OK
+    blind = machine.check_images(replace(FACTS, sees_images=False))
+    assert (blind.status, "libmtmd" in blind.fact) == (Status.WARNING, True)
+    assert "make setup" in (blind.fix or "")
+
+
 @pytest.mark.parametrize(
     ("version", "status"), [((3, 10), Status.FAIL), ((3, 11), Status.OK), ((3, 13), Status.OK)]
 )

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from server.engine.batch import Adapters
 from server.engine.engine import EngineConfig
 from server.engine.events import Failure
-from server.engine.images import ImageSpan, image_tokens, without_images
+from server.engine.images import ImageSpan, image_tokens, is_image_token, without_images
 from server.engine.request import IDLE_PRIORITY, EngineRequest
 from server.engine.speculation.ngram import NgramProposer
 from server.engine.speculation.speculation import Proposer, Speculation
@@ -175,6 +175,8 @@ class Schedule:
             return
         if chance.random() < 0.5:
             contents.erase(held.slot)
+        elif any(map(is_image_token, held.tokens)):
+            return  # the worker keeps no such slot in a file
         elif held.tokens and not held.adapters and runner.held[held.slot] == held.tokens:
             runner.save(held)
             target = contents.held(chance.randrange(runner.n_slots))
