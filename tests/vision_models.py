@@ -105,8 +105,8 @@ def write_projector(path: Path, way: Way, width: int = N_EMBD) -> Path:
     if way == "gemma3":
         shapes |= {"mm.input_projection.weight": (EYES, width), "mm.soft_emb_norm.weight": (EYES,)}
     else:
-        inner = EYES if way == "llava" else 4 * EYES
-        shapes |= {"mm.0.weight": (inner, inner), "mm.0.bias": (inner,)}
+        outer, inner = (EYES, width) if way == "llava" else (4 * EYES, 4 * EYES)
+        shapes |= {"mm.0.weight": (inner, outer), "mm.0.bias": (inner,)}
         shapes |= {"mm.2.weight": (width, inner), "mm.2.bias": (width,)}
 
     def describe(writer: gguf.GGUFWriter) -> None:

@@ -12,7 +12,14 @@ from typing import Any, Final
 
 from models.gguf.hyperparameters import MAX_LAYERS, Metadata
 from models.gguf.projector import PROJECTOR_ARCHITECTURE
-from models.gguf.projector_tensors import KINDS, MERGED_SIDE, SWAPPED, Sizes, expected_tensors
+from models.gguf.projector_tensors import (
+    CLASS_EMBEDDING,
+    KINDS,
+    MERGED_SIDE,
+    SWAPPED,
+    Sizes,
+    expected_tensors,
+)
 from models.gguf.reader import GGUFArray, GGUFTensor
 
 MAX_WIDTH: Final = 1 << 16
@@ -23,7 +30,7 @@ MAX_PATCH: Final = 1024
 MAX_FACTOR: Final = 64
 GEMMA4_POSITIONS: Final = 3360
 """The most patches, side by side, of a picture that llama.cpp gives to Gemma 4: 1,120 tokens in one row."""
-USUAL_FACTORS: Final[Mapping[str, int]] = {"gemma3": 4, "gemma4v": 3, "idefics3": 1, "pixtral": 1}
+USUAL_FACTORS: Final[Mapping[str, int]] = {"gemma3": 4, "gemma4v": 3, "idefics3": 1, "mlp": 1, "pixtral": 1}
 """The side of the squares of patches where the header doesn't say, as llama.cpp has it."""
 FACTOR_KEYS: Final[Mapping[str, str]] = {"pixtral": "spatial_merge_size"}
 KEY_TYPES: Final[Mapping[str, str]] = {
@@ -220,6 +227,7 @@ def _sizes(kind: str, keys: _Keys, found: Mapping[str, GGUFTensor]) -> Sizes:
     n_layer, side = keys.size("block_count"), keys.size("image_size") // keys.size("patch_size")
     n_embd = keys.size("embedding_length")
     is_swapped = kind in SWAPPED and up is not None and up.shape[0] != n_embd
+    n_patches = side**2 + (kind == "mlp" and CLASS_EMBEDDING in found)
     is_free = kind in ("gemma4v", "qwen3vl_merger") and table is not None and len(table.shape) > 1
     return Sizes(
         n_embd=n_embd,
@@ -230,17 +238,18 @@ def _sizes(kind: str, keys: _Keys, found: Mapping[str, GGUFTensor]) -> Sizes:
         image_size=keys.size("image_size"),
         patch_size=keys.size("patch_size"),
         factor=keys.factor(kind),
-        n_positions=table.shape[1] if is_free and table is not None else side**2,
+        n_positions=table.shape[1] if is_free and table is not None else n_patches,
         swapped=is_swapped,
         deep_layers=tuple(at for at in range(n_layer) if f"v.deepstack.{at}.fc1.weight" in found),
     )
 
 
 def _has_usable_type(kind: str, tensor: GGUFTensor) -> bool:
-    if len(tensor.shape) == 1 or tensor.name == "v.position_embd.weight":
+    if len(tensor.shape) == 1 or (tensor.name == "v.position_embd.weight" and kind != "mlp"):
         return tensor.type == "F32"
     is_convolution = tensor.name.startswith("v.patch_embd.")
-    if is_convolution or (kind == "gemma3" and tensor.name == "mm.input_projection.weight"):
+    is_added = tensor.name in ("v.position_embd.weight", "mm.input_projection.weight")
+    if is_convolution or (kind in ("gemma3", "mlp") and is_added):
         return tensor.type in _HALVES
     return not tensor.type.startswith("I") or tensor.type.startswith("IQ")
 

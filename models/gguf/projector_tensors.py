@@ -8,6 +8,8 @@ from typing import Final, Literal
 
 N_CHANNELS: Final = 3
 """A picture has so many numbers for each of its points."""
+CLASS_EMBEDDING: Final = "v.class_embd"
+"""LLaVA's files may have it: one more embedding, with a position of its own, beside those of patches."""
 MERGED_SIDE: Final = 2
 """Qwen's projectors join squares of so many patches a side to a token."""
 
@@ -59,6 +61,7 @@ KINDS: Final[Mapping[str, Kind]] = {
     "gemma3": Kind(norms_shift=True, gated=False),
     "gemma4v": Kind(norms_shift=False, gated=True, biases=False),
     "idefics3": Kind(norms_shift=True, gated=False),
+    "mlp": Kind(norms_shift=True, gated=False),
     "pixtral": Kind(norms_shift=False, gated=True, biases=False),
     "qwen2.5vl_merger": Kind(norms_shift=False, gated=True),
     "qwen2vl_merger": Kind(norms_shift=True, gated=False),
@@ -67,7 +70,7 @@ KINDS: Final[Mapping[str, Kind]] = {
 """The kinds of projectors (`clip.projector_type`) whose files are checked, and may be loaded."""
 
 
-SWAPPED: Final = ("gemma3", "idefics3", "qwen2.5vl_merger", "qwen2vl_merger")
+SWAPPED: Final = ("gemma3", "idefics3", "mlp", "qwen2.5vl_merger", "qwen2vl_merger")
 """The kinds of whose old files llama.cpp swaps `ffn_up` and `ffn_down`, where the shape of one says so."""
 
 
@@ -92,6 +95,11 @@ def _picture(kind: str, s: Sizes) -> Iterator[Expected]:
         yield Expected("v.position_embd.weight", (s.n_embd, s.n_positions))
     elif kind == "gemma4v":
         yield Expected("v.position_embd.weight", (s.n_embd, s.n_positions, 2))
+    elif kind == "mlp":
+        yield Expected(CLASS_EMBEDDING, (s.n_embd,), required=False)
+        yield Expected("v.patch_embd.bias", (s.n_embd,), required=False)
+        yield Expected("v.position_embd.weight", (s.n_embd, s.n_positions))
+        yield from _norm("v.pre_ln", s.n_embd, shifts=True, required=False)
     yield from _norm("v.post_ln", s.n_embd, shifts=KINDS[kind].norms_shift, required=kind.startswith("qwen"))
     if kind == "pixtral":
         yield from _norm("v.pre_ln", s.n_embd, shifts=False, required=False)
@@ -163,6 +171,11 @@ def _idefics3(s: Sizes) -> Iterator[Expected]:
     yield Expected("mm.model.fc.weight", (s.n_embd * s.factor**2, s.n_text))
 
 
+def _mlp(s: Sizes) -> Iterator[Expected]:
+    yield from _matrix("mm.0", (s.n_embd, s.n_text), bias=True)
+    yield from _matrix("mm.2", (s.n_text, s.n_text), bias=True)
+
+
 def _pixtral(s: Sizes) -> Iterator[Expected]:
     yield from _matrix("mm.1", (s.n_embd, s.n_text), bias=False)
     yield from _matrix("mm.2", (s.n_text, s.n_text), bias=False)
@@ -172,5 +185,11 @@ def _pixtral(s: Sizes) -> Iterator[Expected]:
     yield Expected("mm.patch_merger.weight", (s.n_embd * s.factor**2, s.n_embd), merges)
 
 
-_CONNECTORS: Final = {"gemma3": _gemma3, "gemma4v": _gemma4, "idefics3": _idefics3, "pixtral": _pixtral}
+_CONNECTORS: Final = {
+    "gemma3": _gemma3,
+    "gemma4v": _gemma4,
+    "idefics3": _idefics3,
+    "mlp": _mlp,
+    "pixtral": _pixtral,
+}
 """The tensors that bring patches to the model's width, of kinds that aren't Qwen's."""

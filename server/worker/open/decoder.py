@@ -5,9 +5,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from models.errors import ModelLoadError
-from models.gguf.info import read_gguf_info
-from models.gguf.projector import PROJECTOR_ARCHITECTURE
+from models.gguf.info import read_gguf_info, require_projector_for
 from models.llamacpp.context import Context
 from models.llamacpp.projector import Projector
 from models.llamacpp.thread_cores import cores_for
@@ -34,9 +32,6 @@ from server.worker.run.runner import LlamaRunner, RunnerParts
 from server.worker.slot_files import SlotFiles
 
 logger = logging.getLogger("corral.worker")
-
-UNSERVED_PROJECTORS = ("deepseek4v", "hunyuanvl")
-"""The projectors, by llama.cpp's names, whose images take other forms after other prompts."""
 
 AUTO_STREAMS = 4
 """On auto, guesses are made while at most this many sequences generate: with more, the rows of a step have
@@ -138,14 +133,7 @@ def open_projector(file: LoadedFile) -> Projector | None:
     if spec.projector_path is None:
         return None
     info = read_gguf_info(Path(spec.projector_path))
-    if info.architecture != PROJECTOR_ARCHITECTURE:
-        raise ModelLoadError(f"{info.path.name} is no projector (mmproj), but of the kind '{info.kind}'")
-    kind = info.metadata.get("clip.projector_type") or info.metadata.get("clip.vision.projector_type")
-    if kind in UNSERVED_PROJECTORS:
-        raise ModelLoadError(
-            f"{info.path.name} is a projector of the kind '{kind}', whose images depend on what is before "
-            "them in the prompt; this server doesn't compute those: serve with --no-mmproj"
-        )
+    require_projector_for(info, file.info)
     return Projector(
         info.path,
         file.model,

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from models.gguf.hyperparameters import Metadata
+from models.gguf.info import read_gguf_info, require_projector
 from models.gguf.projector_rules import projector_faults
-from models.gguf.projector_tensors import KINDS
+from models.gguf.projector_tensors import CLASS_EMBEDDING, KINDS
 from models.gguf.reader import GGUFArray, GGUFTensor
 from tests.quantize.families.checkpoint import unpack
 from tests.quantize.projectors.checkpoints import SIGHTS, golden
+from tests.vision_models import write_projector
 
 TYPES = {"UINT32": "u32", "FLOAT32": "f32", "BOOL": "bool", "STRING": "str", "ARRAY": "array"}
 END_OF_ROW = "v.token_embd.img_break"
@@ -56,12 +59,26 @@ def test_a_converters_file_has_no_faults(name: str) -> None:
 
 def test_every_kind_is_among_them() -> None:
     kinds = {made(name)[0].get("clip.projector_type", "gemma4v") for name in NAMES}
-    assert kinds == set(KINDS)
+    assert kinds | {"mlp"} == set(KINDS)  # the converter makes none of LLaVA's: others' tools did
+
+
+def test_llavas_files_pass_with_and_without_a_class_embedding(tmp_path: Path) -> None:
+    info = read_gguf_info(write_projector(tmp_path / "eyes.gguf", "llava"))
+    require_projector(info)
+    tensors = {tensor.name: tensor for tensor in info.tensors}
+    table = tensors["v.position_embd.weight"]
+    more = dataclasses.replace(table, shape=(table.shape[0], table.shape[1] + 1), type="F16")
+    extra = GGUFTensor(CLASS_EMBEDDING, (table.shape[0],), "F32", offset=0, nbytes=0)
+    assert faults(info.metadata, {**tensors, table.name: more, extra.name: extra}) == []
+    assert "has the shape" in faults(info.metadata, {**tensors, extra.name: extra})[0]
+    assert "has the shape" in faults(info.metadata, {**tensors, table.name: more})[0]
+    listed = {**info.metadata, "clip.vision.feature_layer": GGUFArray("i32", 1, b"\x09\x00\x00\x00")}
+    assert "feature_layer" in faults(listed, tensors)[0]
 
 
 WRONG: list[tuple[str, str, Any, str]] = [
     ("gemma3", "general.architecture", "llama", "isn't clip"),
-    ("gemma3", "clip.projector_type", "mlp", "of the kind mlp; those that can be used"),
+    ("gemma3", "clip.projector_type", "ldp", "of the kind ldp; those that can be used"),
     ("gemma3", "clip.projector_type", None, "of no kind"),
     ("gemma3", "clip.projector_type", 7, "of no kind"),
     ("gemma3", "clip.has_vision_encoder", False, "doesn't see"),

@@ -10,7 +10,7 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from models.errors import ModelLoadError, RequestError
+from models.errors import InvalidGGUF, RequestError
 from models.llamacpp.batch import TokenBatch
 from models.llamacpp.context import Context
 from models.llamacpp.projector import ImageChunk, Projector, is_available
@@ -297,7 +297,7 @@ def test_what_has_no_room_or_no_eyes(files: dict[Way, tuple[Path, Path]], tmp_pa
         assert caught.value.param == "here"
         assert not blind.info.sees_images
     with (
-        pytest.raises(ModelLoadError, match="is no projector"),
+        pytest.raises(InvalidGGUF, match="is no projector"),
         loaded(files["llava"][0], projector_path=str(files["gemma3"][0])),
     ):
         pass
