@@ -44,6 +44,10 @@ GPU_MARGIN_BYTES = 512 * MIB
 PROMPT_SIDE_SPARE_BYTES = 1 << 30
 """A worker opens a prompt side only if the weights and this many bytes find room beside the model."""
 
+HEAD_KEPT_TOKENS = 256
+"""For a head that drafts a worker keeps the states of so many of each slot's latest tokens, and at most of
+twice as many."""
+
 CHECKPOINT_SHARE = 0.25
 """The states to which slots go back take at most this fraction of what is free beside the model."""
 
@@ -59,8 +63,9 @@ _RECURRENT = ("ssm.state_size", "ssm.conv_kernel", "shortconv.l_cache", "wkv.hea
 class ModelFacts:
     """The files that a worker loads: the model's header, its adapters' bytes, its draft model's header.
 
-    `n_ctx_told`: clients were told this context, if any. `in_panels`: on a CPU our matrix kernels compute the
-    most of the model, if they pass their check (`server.kernels.outlook`).
+    `drafts_itself`: a layer of the model's file drafts for it. `n_ctx_told`: clients were told this context,
+    if any. `in_panels`: on a CPU our matrix kernels compute the most of the model, if they pass their check
+    (`server.kernels.outlook`).
     """
 
     model: ModelFile
@@ -68,6 +73,9 @@ class ModelFacts:
     draft: ModelFile | None = None
     projector_bytes: int = 0
     """The projector takes so much, working memory included; 0 without one."""
+    drafts_itself: bool = False
+    head_state_bytes: int = 0
+    """A head sees so many bytes of what the model makes of a token; 0 where none drafts."""
     n_ctx_told: int | None = None
     in_panels: bool = False
     pooling: Pooling | None = None
@@ -313,6 +321,9 @@ class _Placer:
         draft = 0
         if facts.draft is not None:  # its sequences never share cells
             draft = estimate_at(n_stream, facts.draft, options, kv_unified=False).total
+        elif facts.drafts_itself:  # its weights are among the model's
+            draft = needs.kv // max(needs.n_layer, 1) + needs.compute
+        draft += 2 * HEAD_KEPT_TOKENS * options.parallel * facts.head_state_bytes
         extra_bytes = facts.adapter_bytes + draft + facts.projector_bytes
         gpu = plan_gpu(
             needs,

@@ -82,10 +82,12 @@ class ServeOptions(SamplingDefaults):
         "auto",
         "Guess the next tokens and check them in one step, where measured steps say that it pays; ngram: from"
         " what the request repeats; auto: the same while a few requests generate, unless logits stay on a"
-        " GPU.",
+        " GPU, and by the model's own further layer (MTP), if its file has one.",
     )
     draft: str | None = setting(
-        None, "A small model of the same vocabulary that guesses the next tokens of those served."
+        None,
+        "A small model of the same vocabulary that guesses the next tokens of those served, or a head of one"
+        " (EAGLE-3).",
     )
     mmproj: str | None = setting(
         None,

@@ -8,6 +8,9 @@ architecture_rules.py  Header values that llama.cpp asserts on, architecture by 
                        graph.
 checks.py              Checks for values in a well-formed GGUF file on which llama.cpp would abort or crash.
                        Pure.
+draft_head.py          Heads that draft for a model: files of their own (EAGLE-3), and layers of the model's
+                       file (MTP).
+head_rules.py          Headers of heads that draft (EAGLE-3) which llama.cpp doesn't survive. Pure.
 hyperparameters.py     `Hyperparameters`: a header's values under one prefix, and those for keys left out.
                        Pure.
 info.py                `read_gguf_info`: what a GGUF file holds, or the reason why it must not be loaded.

@@ -60,7 +60,7 @@ DEFAULT_GATING = _names(
 PLAIN_ATTENTION = LLAMAS | _names(
     """
     afmoe arctic baichuan bailingmoe bailingmoe2 bert bitnet bloom chameleon chatglm codeshell cohere2
-    command-r dbrx deci deepseek dots1 ernie4_5 ernie4_5-moe eurobert exaone exaone-moe exaone4 falcon
+    command-r dbrx deci deepseek dots1 eagle3 ernie4_5 ernie4_5-moe eurobert exaone exaone-moe exaone4 falcon
     gemma gemma-embedding gemma2 gemma3 gemma3n glm4 glm4moe gpt-oss gpt2 gptneox granite granite_swa
     granitemoe grok grovemoe hunyuan-dense hunyuan-moe hunyuan_vl hy_v3 internlm2 jina-bert-v2 laguna
     llama minicpm minimax-m2 minimax-m3 modern-bert mpt nemotron neo-bert nomic-bert nomic-bert-moe

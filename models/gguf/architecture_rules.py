@@ -32,6 +32,7 @@ from models.gguf.architecture_lists import (
     TWICE_AS_WIDE,
     WHOLE_ROTATION,
 )
+from models.gguf.head_rules import head_faults
 from models.gguf.hyperparameters import MAX_LAYERS, Hyperparameters
 from models.gguf.layer_rules import layer_kind_faults
 from models.gguf.reader import GGUFTensor
@@ -70,6 +71,8 @@ def architecture_faults(keys: Hyperparameters, tensors: Sequence[GGUFTensor]) ->
         yield from _shared_cache_faults(keys)
     if keys.prefix == "chameleon":
         yield from _image_token_faults(tensors)
+    if keys.prefix == "eagle3":
+        yield from head_faults(keys, tensors)
     if keys.prefix == "jina-bert-v2":
         yield from _gated_feed_forward_faults(keys, tensors)
 

@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterator, Sequence
 
 from models.gguf.architecture_rules import architecture_faults
+from models.gguf.head_rules import DRAFT_TO_TARGET
 from models.gguf.hyperparameters import MAX_LAYERS, Hyperparameters, Metadata
 from models.gguf.reader import GGUFArray, GGUFTensor
 
@@ -114,6 +115,7 @@ def _size_faults(keys: Hyperparameters) -> Iterator[str]:
 def _tensor_faults(tensors: Sequence[GGUFTensor]) -> Iterator[str]:
     for tensor in tensors:
         is_table = tensor.type == "I32" and tensor.name.endswith(".ffn_gate_tid2eid.weight")
+        is_table |= tensor.type == "I64" and tensor.name == DRAFT_TO_TARGET
         if tensor.type in NO_WEIGHTS and not is_table:
             yield f"{tensor.name} has the type {tensor.type}, with which no weights are computed"
         elif (

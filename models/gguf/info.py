@@ -15,6 +15,7 @@ from typing import NoReturn
 
 from models.errors import InvalidGGUF
 from models.gguf.checks import model_faults, vocabulary_faults
+from models.gguf.head_rules import HEAD_ARCHITECTURE, HEAD_KIND
 from models.gguf.projector import PROJECTOR_ARCHITECTURE, PROJECTOR_KIND
 from models.gguf.projector_rules import projector_faults, projector_width
 from models.gguf.reader import GGUFArray, GGUFFile, GGUFTensor, Scalar, read_gguf_file
@@ -58,9 +59,11 @@ class GGUFInfo:
 
     @property
     def kind(self) -> str:
-        """`general.type`: model, adapter, imatrix, mmproj …"""
+        """`general.type`: model, adapter, imatrix, mmproj …; "head" for one that drafts."""
         if self.architecture == PROJECTOR_ARCHITECTURE:
             return PROJECTOR_KIND
+        if self.architecture == HEAD_ARCHITECTURE:
+            return HEAD_KIND
         return self.text("general.type") or "model"
 
     @property
@@ -147,7 +150,7 @@ class GGUFInfo:
 
 
 def require_model(info: GGUFInfo) -> None:
-    """Check that a file can be served. Raises InvalidGGUF for an adapter, a projector or a matrix."""
+    """Check that a file can be served. Raises InvalidGGUF for an adapter, a head, a projector or a matrix."""
     fix = _NO_MODELS.get(info.kind)
     if fix is not None:
         raise InvalidGGUF(f"{info.path} is no model (its general.type is {info.kind}); {fix}")
@@ -182,6 +185,7 @@ _NO_MODELS = {
     "adapter": "serve its base model with --lora and this file",
     "imatrix": "give it to corral quantize as --imatrix",
     PROJECTOR_KIND: "give the model's own GGUF, beside which the projector lies",
+    HEAD_KIND: "serve its model with --draft and this file",
 }
 """The kinds of GGUF files that can't be served, and the way to use them."""
 
@@ -205,7 +209,7 @@ def read_gguf_info(path: Path) -> GGUFInfo:
         tensors=tensors,
         types=first.types,
     )
-    if info.kind == "model":
+    if info.kind in ("model", HEAD_KIND):
         _check_model(info)
     return info
 

@@ -16,6 +16,8 @@ errors.py            Translation of llama.cpp's statuses and logged lines into `
 eval_callback.py     `MatmulObserver`: looks on while llama.cpp multiplies weights with activations
                      (`cb_eval`).
 fill_tokens.py       `FillTokens`: the special tokens with which a model fills in the middle of a text.
+hidden_states.py     `HiddenStates`: vectors inside a model that a decode leaves beside its logits, for heads
+                     that draft.
 kernel_attention.py  `Attention`: an attention to try with the kernels' library, as its C interface takes it.
 kernel_library.py    `KernelLibrary`: the C interface of `libcorral_kernels.so`, our matrix kernels beside
                      llama.cpp.

@@ -61,11 +61,14 @@ class TokenBatch:
         )
         self._token_pointer = self.native.token
 
-    def use_embeddings(self, use: bool) -> None:
-        """Let llama.cpp read `embeddings` [n_tokens, n_embd] in place of `tokens`, or the tokens again."""
+    def use_embeddings(self, use: bool, *, beside_tokens: bool = False) -> None:
+        """Let llama.cpp read `embeddings` [n_tokens, n_embd] in place of `tokens`, or the tokens again.
+
+        With `beside_tokens` it reads both, as a draft head does.
+        """
         f32_p = ctypes.POINTER(ctypes.c_float)
         self.native.embd = self.embeddings.ctypes.data_as(f32_p) if use else None
-        self.native.token = None if use else self._token_pointer
+        self.native.token = None if use and not beside_tokens else self._token_pointer
 
     def __len__(self) -> int:
         return self.n_tokens

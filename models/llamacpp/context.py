@@ -26,6 +26,7 @@ FlashAttention = Literal["auto", "on", "off"]
 
 _FLASH_ATTENTION = {"auto": -1, "off": 0, "on": 1}
 _MAX_SEQUENCES = 256  # LLAMA_MAX_SEQ
+_MTP = 1  # LLAMA_CONTEXT_TYPE_MTP
 
 
 class Context(Sequences, Closing):
@@ -54,11 +55,15 @@ class Context(Sequences, Closing):
         pooling: PoolingName | None = None,
         observer: MatmulObserver | None = None,
         cores: Sequence[int] = (),
+        lender: Context | None = None,
+        predicts_further: bool = False,
     ) -> None:
         """Allocate `n_ctx` KV cells in all; without `kv_unified` each sequence has n_ctx / n_seq_max of them.
 
         llama.cpp rounds n_ctx up, see the property. `pooling`: of vectors, None for the file's own.
         `observer` looks on at every decode, which costs time. `cores`: each of the `n_threads` stays on one.
+        `lender`: of a draft head's model, whose embeddings and output it has, for as long as this lives. With
+        `predicts_further` the layers compute that predict further tokens (MTP), and no others.
         Raises ContextError with llama.cpp's reason, what the KV cache would need, and the fix.
         """
         if model.vocab_only:
@@ -89,7 +94,13 @@ class Context(Sequences, Closing):
         observe(params, observer)
         params.no_perf = True
         params.n_outputs_max_per_seq = 1  # where a sampler is set; more would reserve a graph of all of them
+        if lender is not None:
+            params.ctx_other = lender.pointer
+        if predicts_further:
+            params.ctx_type = _MTP
         self._params = params
+        self._lender = lender
+        self._openings: list[Callable[[int], None]] = []
         self._kv_types = type_k, type_v
         self._pointer: int | None = None
         self.n_threads = n_threads
@@ -128,6 +139,13 @@ class Context(Sequences, Closing):
         if self._cores:
             self._thread_cores = ThreadCores(self._cores)
             self._thread_cores.attach(pointer, self.n_threads)
+        for act in self._openings:
+            act(pointer)
+
+    def at_each_opening(self, act: Callable[[int], None]) -> None:
+        """Call `act` with the llama_context* now, and whenever another one takes its place."""
+        self._openings.append(act)
+        act(self.pointer)
 
     def _read_sizes(self, pointer: int) -> None:
         """Take the sizes that llama.cpp has made of those requested."""
@@ -317,7 +335,7 @@ def _check_positive(**sizes: int) -> None:
 def _create(model: Model, params: Any, type_k: str, type_v: str) -> int:
     """Return a new llama_context*. Raises ContextError with llama.cpp's reason."""
     n_ctx = int(params.n_ctx)
-    if model.n_gpu_layers == 0:
+    if model.n_gpu_layers == 0 and params.ctx_type != _MTP:  # that has one layer's cells
         require_memory(model, n_ctx, type_k, type_v)
     with library.capture_errors() as lines:
         pointer: int | None = library.load().llama_init_from_model(model.pointer, params)

@@ -44,6 +44,7 @@ class Model(Closing):
         no_alloc: bool,
         stop_tokens: Sequence[int] = (),
         cpu_experts: Collection[int] = (),
+        has_further_layers: bool = False,
     ) -> None:
         """Take ownership of `pointer`. Use `Model.load`."""
         self._pointer: int | None = pointer
@@ -55,6 +56,7 @@ class Model(Closing):
         self.no_alloc = no_alloc
         self.stop_tokens = stop_tokens
         self.cpu_experts = frozenset(cpu_experts)
+        self.has_further_layers = has_further_layers
 
     @classmethod
     def load(  # noqa: PLR0913  # llama.cpp's own parameters, all by keyword
@@ -69,6 +71,7 @@ class Model(Closing):
         cpu_experts: Collection[int] = (),
         vocab_only: bool = False,
         no_alloc: bool = False,
+        load_further_layers: bool = False,
         stop_tokens: Sequence[int] = (),
         progress: Progress | None = None,
     ) -> Self:
@@ -79,6 +82,7 @@ class Model(Closing):
         `use_host_buffers`: beside a GPU, weights that stay lie where it can fetch them for many tokens at
         once; False: where the CPU's own kernels, also ours, find them repacked.
         `vocab_only`: tokenizer and metadata. `no_alloc`: metadata and simulated memory, no weights.
+        `load_further_layers`: also the layers that predict further tokens (MTP), if the file has any.
         `stop_tokens`: what ends an answer in addition to what llama.cpp knows (`GGUFInfo.stop_tokens`).
         Raises ModelLoadError with llama.cpp's reason, or when `progress` returned False; an
         exception of `progress` stops the load and comes out here.
@@ -95,6 +99,7 @@ class Model(Closing):
         params.tensor_buft_overrides = None if overrides is None else ctypes.addressof(overrides)
         params.vocab_only = vocab_only
         params.no_alloc = no_alloc
+        params.load_mtp = load_further_layers
         watch = _ProgressWatch(progress)
         callback = native.llama_progress_callback(watch.on_progress)
         params.progress_callback = callback
@@ -119,6 +124,7 @@ class Model(Closing):
             no_alloc=no_alloc,
             stop_tokens=stop_tokens,
             cpu_experts=cpu_experts,
+            has_further_layers=load_further_layers and native.llama_model_n_layer_nextn(pointer) > 0,
         )
 
     @property

@@ -33,6 +33,8 @@ class QuantizeOptions:
     """The job is planned, and nothing is written."""
     force: bool = False
     """Files that are there already are made again."""
+    target: Path | None = None
+    """The folder of the model that a head drafts for; None for a model."""
     run: RunOptions = field(default_factory=RunOptions)
     """Threads, memory, parts and streaming: how the plan is carried out."""
 

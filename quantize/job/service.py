@@ -170,7 +170,9 @@ class _Job:
         source, options = self.resolved, self.resolved.request.options
         name, extra = source.name, source.metadata
         wanted = types or source.request.types
-        plan = make_plan(self.checkpoint, wanted, name=name, extra=extra, choice=options.choice)
+        plan = make_plan(
+            self.checkpoint, wanted, name=name, extra=extra, choice=options.choice, target=options.target
+        )
         numbers = source.request.missing_projector(model)
         if numbers is not None:
             try:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
-from models.errors import CheckpointError
+from models.errors import CheckpointError, QuantizationError
 from quantize.architectures.base.architecture import Architecture
+from quantize.architectures.families.eagle3 import Eagle3
 from quantize.architectures.registry import architecture_of
 from quantize.architectures.requantize import GGUFModel, NoVocabulary
 from quantize.checkpoint.checkpoint import Checkpoint
+from quantize.checkpoint.json_file import read_json_object
 from quantize.checkpoint.source import TensorSource
 from quantize.gguf.general_metadata import general_metadata
 from quantize.gguf.header import Metadata, string, uint32
@@ -32,6 +35,7 @@ def make_plan(
     name: str | None = None,
     extra: Metadata | None = None,
     choice: TypeChoice | None = None,
+    target: Path | None = None,
 ) -> QuantizationPlan:
     """Plan a pass over an open checkpoint to `types` (canonical names).
 
@@ -39,15 +43,15 @@ def make_plan(
     single numbers that become metadata.
 
     `name` (`org/name`) goes into the files; `extra` metadata is laid over the rest; `choice`: what decides
-    types in addition to llama.cpp's rules. Raises QuantizationError: a type that can't be written;
-    CheckpointError: a family or vocabulary that isn't known, or tensors that are missing, unknown, or of
-    another shape than config.json says.
+    types in addition to llama.cpp's rules; `target`: the folder of the model that a head drafts for. Raises
+    QuantizationError: a type that can't be written; CheckpointError: a family or vocabulary that isn't known,
+    or tensors that are missing, unknown, or of another shape than config.json says.
     """
     choice = choice or TypeChoice()
     imatrix = choice.imatrix
     if imatrix is not None:
         extra = (extra or {}) | imatrix.metadata()
-    architecture, vocabulary = _model(checkpoint, extra)
+    architecture, vocabulary = _model(checkpoint, extra, target)
     check_types(types, choice)
     tensors, unused = plan_tensors(
         checkpoint.tensors.entries, architecture, lambda name: _is_zero_bias(checkpoint.tensors, name)
@@ -112,12 +116,27 @@ def _values(source: TensorSource, architecture: Architecture) -> dict[str, float
     return values
 
 
-def _model(checkpoint: Checkpoint, extra: Metadata | None) -> tuple[Architecture, Vocabulary]:
+def _model(
+    checkpoint: Checkpoint, extra: Metadata | None, target: Path | None
+) -> tuple[Architecture, Vocabulary]:
+    """Return the family and the vocabulary, which for a head is that of its target.
+
+    Raises QuantizationError for a target of what isn't a head's checkpoint.
+    """
     if checkpoint.gguf is not None:
+        if target is not None:
+            raise QuantizationError("a GGUF file has its vocabulary; leave out --target")
         return GGUFModel(checkpoint.gguf, extra), NoVocabulary()
-    architecture = architecture_of(checkpoint.config).with_tensors(checkpoint.tensors.entries)
+    directory, config = checkpoint.directory, checkpoint.config
+    architecture = architecture_of(config)
+    if isinstance(architecture, Eagle3) and target is not None:
+        directory, config = target, read_json_object(target / "config.json")
+        architecture = architecture.for_target(config)
+    elif target is not None:
+        raise QuantizationError(f"{checkpoint.directory} is no head that drafts; leave out --target")
+    architecture = architecture.with_tensors(checkpoint.tensors.entries)
     vocabulary = read_vocabulary(
-        checkpoint.directory, checkpoint.config, architecture.vocabulary_size, architecture.added_token_rules
+        directory, config, architecture.vocabulary_size, architecture.added_token_rules
     )
     return architecture, vocabulary
 

@@ -16,7 +16,7 @@ from models.llamacpp.quantization.ggml_types import GGML_TYPES, tensor_size
 from quantize.architectures.base.architecture import Architecture
 from quantize.architectures.base.passthrough import BlockTransform
 from quantize.architectures.base.rules import TensorRule
-from quantize.architectures.base.transform import Transform
+from quantize.architectures.base.transform import TokenTable, Transform
 from quantize.checkpoint.source import TensorEntry
 from quantize.gguf.header import Metadata, TensorInfo, aligned, encode_header, uint32
 from quantize.imatrix.matrix import Floats, ImportanceMatrix
@@ -58,7 +58,9 @@ class PlannedTensor:
 
     @property
     def stored_type(self) -> int | None:
-        """The ggml type that it has already, in a GGUF file or as MXFP4; None for one of plain floats."""
+        """The ggml type that it has already, in a GGUF file or as MXFP4, or always; None for plain floats."""
+        if isinstance(self.transform, TokenTable):
+            return GGML_TYPES["I64"]
         return self.transform.ggml_type if isinstance(self.transform, BlockTransform) else None
 
     @property
@@ -238,7 +240,8 @@ def _plan_tensor(rule: TensorRule, entries: Mapping[str, TensorEntry]) -> Planne
     promised = rule.transform.source_shapes(rule.shape)
     for name, shape in zip(rule.sources, promised, strict=True):
         entry = entries[name]
-        if entry.dtype.name not in WEIGHT_DTYPES:
+        is_table = isinstance(rule.transform, TokenTable) and entry.dtype.kind == "i"
+        if entry.dtype.name not in WEIGHT_DTYPES and not is_table:
             raise CheckpointError(
                 f"tensor {name} is {entry.dtype.name}; only F64, F32, F16 and BF16 weights can be read"
             )

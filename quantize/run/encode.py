@@ -114,6 +114,10 @@ class Encoder:
         rows = tensor.transform.read(source, tensor.sources, start, stop).reshape(-1, tensor.n_per_row)
         assert len(rows) == block.stop - block.start, f"{tensor.name}: the transform made {len(rows)} rows"
         outputs = {kind: self._output(kind, rows) for kind in dict.fromkeys(block.ggml_types)}
+        if rows.dtype == np.int64:  # a table of tokens, which is the same in every file
+            for output in outputs.values():
+                output[:] = rows.reshape(-1).view(np.uint8)
+            return [outputs[kind] for kind in block.ggml_types]
         copied = _copy_blocks(block, source, outputs)
         for first, last, weights in _pieces(block):
             piece = self._widened(rows[first:last])

@@ -26,14 +26,17 @@ TERMINATED = 143
 """This is the exit status of a process that was ended by SIGTERM."""
 
 
-def ensure_entry(ref: ModelRef, store: ModelStore, default_type: str) -> CatalogueEntry:
+def ensure_entry(
+    ref: ModelRef, store: ModelStore, default_type: str, *, may_be_head: bool = False
+) -> CatalogueEntry:
     """Return the file that serves `ref`; without a type in it, the default type, or another one that is here.
 
-    Raises what downloading raises, and typer.Exit when quantizing has failed and said why.
+    `may_be_head`: see `file_entry`. Raises what downloading raises, and typer.Exit when quantizing has failed
+    and said why.
     """
     ensured = ensure_model(ref, store, default_type, make)
     if ensured.model is None or ensured.file is None:
-        return file_entry(ensured.path)
+        return file_entry(ensured.path, may_be_head=may_be_head)
     return store_entry(ensured.model, ensured.file)
 
 

@@ -8,7 +8,7 @@ from server.engine.request_table import RequestTable
 from server.engine.runner import ModelRunner
 from server.engine.scheduling.scheduler import Scheduler
 from server.engine.sequence import Sequence, SequenceStatus
-from server.engine.speculation.speculation import Speculation
+from server.engine.speculation.speculation import Drafting
 
 
 class Answers:
@@ -22,7 +22,7 @@ class Answers:
         runner: ModelRunner,
         scheduler: Scheduler,
         requests: RequestTable,
-        speculation: Speculation | None,
+        speculation: Drafting | None,
         loop_tokens: int,
     ) -> None:
         self._runner = runner

@@ -37,7 +37,7 @@ from server.engine.sequence import Sequence
 from server.engine.slot_contents import SlotContents
 from server.engine.slot_states import SlotState, slot_states
 from server.engine.snapshot import EngineSnapshot, take_snapshot
-from server.engine.speculation.speculation import Speculation
+from server.engine.speculation.speculation import Drafting
 from server.engine.speculation.step_cost import StepCost
 from server.engine.stats import EngineStats
 
@@ -81,7 +81,7 @@ class Engine:
         runner: ModelRunner,
         config: EngineConfig,
         clock_s: Callable[[], float] = time.monotonic,
-        speculation: Speculation | None = None,
+        speculation: Drafting | None = None,
         prefixes: PrefixSource | None = None,
         step_cost: StepCost | None = None,
         watch: StepWatch | None = None,

@@ -19,7 +19,7 @@ from server.engine.request import EngineRequest
 from server.engine.runner import ModelRunner
 from server.engine.scheduling.scheduler import Scheduler
 from server.engine.sequence import Group, Sequence, SequenceStatus
-from server.engine.speculation.speculation import Speculation
+from server.engine.speculation.speculation import Drafting
 from server.engine.stats import ServiceTime
 
 SEED_LIMIT = 2**32 - 1
@@ -37,7 +37,7 @@ class RequestTable:
         self,
         runner: ModelRunner,
         scheduler: Scheduler,
-        speculation: Speculation | None,
+        speculation: Drafting | None,
         clock_s: Callable[[], float],
     ) -> None:
         self.groups: dict[str, Group] = {}

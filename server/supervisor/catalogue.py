@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from models.errors import InvalidReference, ModelNotFound
+from models.gguf.head_rules import HEAD_KIND
 from models.gguf.info import read_gguf_info, require_model
 from models.quantization_types import PREFERRED_TYPES
 from models.reference import canonical_type
@@ -199,10 +200,14 @@ def _source_of(model: StoredModel) -> str:
     return f"{source.kind} {source.repo or source.path or ''} {source.requested or ''}"
 
 
-def file_entry(path: Path) -> CatalogueEntry:
-    """Return the entry of a GGUF file outside the store, which is named by its stem. Raises InvalidGGUF."""
+def file_entry(path: Path, *, may_be_head: bool = False) -> CatalogueEntry:
+    """Return the entry of a GGUF file outside the store, which is named by its stem.
+
+    `may_be_head`: it may be one that only drafts for a model. Raises InvalidGGUF.
+    """
     info = read_gguf_info(path)
-    require_model(info)
+    if not (may_be_head and info.kind == HEAD_KIND):
+        require_model(info)
     return CatalogueEntry(
         name=path.stem,
         path=info.path,

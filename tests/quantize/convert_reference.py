@@ -1,9 +1,10 @@
-"""llama.cpp's own converter: `python -m tests.quantize.convert_reference SOURCES DIR TYPES OUT [PRE]`.
+"""llama.cpp's own converter: `… -m tests.quantize.convert_reference SOURCES DIR TYPES OUT PRE TARGET`.
 
 The independent opinion of the oracle tests; needs torch and transformers, and SOURCES, llama.cpp's source
 tree. TYPES are joined by commas, OUT has a `{type}` in it. The converter tells a byte-level pre-tokenizer by
-a hash of one text's token ids, which it can't know for a tokenizer made in a test: PRE answers for it.
-With `--mmproj` for PRE, it converts what lets the model see.
+a hash of one text's token ids, which it can't know for a tokenizer made in a test: PRE answers for it, if it
+isn't empty. TARGET is the folder of a head's model, if it isn't empty. `--mmproj` behind them converts what
+lets the model see.
 """
 
 from __future__ import annotations
@@ -23,17 +24,17 @@ UNDER_OTHER_NAMES = ("kimi_linear", "bailing_hybrid")
 
 
 def main() -> None:
-    sources, checkpoint, types, out, *pre = sys.argv[1:]
+    sources, checkpoint, types, out, pre, target, *projector = sys.argv[1:]
     sys.path.insert(0, sources)
     base = importlib.import_module("conversion.base")
     _keep_dropped_fields(base)
     repair_converter(Path(checkpoint))
-    projector = [text for text in pre if text == "--mmproj"]
-    if pre and not projector:
-        base.TextModel.get_vocab_base_pre = lambda self, tokenizer: pre[0]
+    if pre:
+        base.TextModel.get_vocab_base_pre = lambda self, tokenizer: pre
     script = str(Path(sources) / "convert_hf_to_gguf.py")
     for type_ in types.split(","):
         sys.argv = [script, checkpoint, "--outtype", type_, "--outfile", out.format(type=type_)]
+        sys.argv += ["--target-model-dir", target] if target else []
         sys.argv += projector
         runpy.run_path(script, run_name="__main__")
 

@@ -18,12 +18,20 @@ from quantize.run.writer import WrittenFile
 
 
 def quantize_folder(
-    source: Path | str, types: Sequence[str], out_dir: Path, *, threads: int = 2
+    source: Path | str,
+    types: Sequence[str],
+    out_dir: Path,
+    *,
+    threads: int = 2,
+    target: Path | None = None,
 ) -> tuple[WrittenFile, ...]:
-    """Quantize a folder, a GGUF file or "demo" to all `types` in one pass, into `out_dir`."""
+    """Quantize a folder, a GGUF file or "demo" to all `types` in one pass, into `out_dir`.
+
+    `target`: the folder of the model that a head drafts for.
+    """
     ref = ModelRef.parse(str(source))
     store = ModelStore(Paths(home=out_dir / ".store", hf_cache=out_dir / ".hub"))
-    options = QuantizeOptions(out_dir=out_dir, run=RunOptions(threads=threads))
+    options = QuantizeOptions(out_dir=out_dir, target=target, run=RunOptions(threads=threads))
     return quantize_reference(ref, types, store=store, options=options).files
 
 

@@ -15,6 +15,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from models.errors import CheckpointError
 from quantize.checkpoint.source import Rows, TensorSource
 
 Shape = tuple[int, ...]
@@ -383,6 +384,26 @@ class Scale(SameShape):
         counts, factors = zip(*self.runs, strict=True)
         own = np.repeat(np.array(factors, np.float32), counts)[start:stop]
         return rows * own.reshape(-1, *(1,) * (rows.ndim - 1))
+
+
+@dataclass(frozen=True)
+class TokenTable:
+    """A vector of tokens' ids, stored as their distances from their places: whole numbers, no weights."""
+
+    n_vocab: int
+    row_step: int = 1
+
+    def source_shapes(self, shape: Shape) -> tuple[Shape, ...]:
+        return (shape,)
+
+    def read(
+        self, source: TensorSource, names: Sequence[str], start: int, stop: int
+    ) -> npt.NDArray[np.int64]:
+        """Return the ids [start, stop). Raises CheckpointError for one that isn't in the vocabulary."""
+        ids = source.rows(names[0], start, stop).astype(np.int64) + np.arange(start, stop)
+        if len(ids) and not 0 <= ids.min() <= ids.max() < self.n_vocab:
+            raise CheckpointError(f"{names[0]} names tokens beyond a vocabulary of {self.n_vocab:,}")
+        return ids
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,8 @@ deepseek32.py      DeepSeek V3.2: V3's latent attention to a few tokens only, wh
 distilbert.py      DistilBERT: BERT without types of tokens, under names of its own.
 dots1.py           dots.llm1: Qwen 3's attention without grouped queries, DeepSeek's experts.
 dots3.py           Dots 3 Note, text only: latent attention of two sizes, an indexer in some layers, windows.
+eagle3.py          EAGLE-3 heads: one layer that guesses a model's next tokens from the model's own hidden
+                   states.
 ernie.py           ERNIE 4.5 and its mixtures of experts, without the layers that predict further tokens.
 eurobert.py        EuroBERT, and Jina's embeddings v5 built on it: Llama's shape, looking ahead, too.
 exaone.py          LG's EXAONE 3 to 4.5, and its mixture of experts.

@@ -61,6 +61,7 @@ def command(
             with_projector=not output.no_mmproj,
             dry_run=output.dry_run,
             force=force,
+            target=output.target_folder,
             run=run.run_options(),
         ),
     ).run(report=report, as_json=as_json)

@@ -47,6 +47,12 @@ class OutputFlags:
     no_mmproj: Annotated[
         bool, typer.Option("--no-mmproj", help="Leave a model's projector out: it reads text alone.")
     ] = False
+    target: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="The folder of the model that a head (EAGLE-3) drafts for; or demo."
+        ),
+    ] = None
     dry_run: Annotated[
         bool,
         typer.Option("--dry-run", help="Only show what would be made: bytes, bits per weight, does it fit."),
@@ -60,6 +66,13 @@ class OutputFlags:
         if self.mmproj_type is not None and self.no_mmproj:
             raise ConfigError("--mmproj-type makes a projector, and --no-mmproj none; leave one out")
         return None if self.mmproj_type is None else canonical_type(self.mmproj_type)
+
+    @property
+    def target_folder(self) -> Path | None:
+        """The folder of the head's model, if there is one."""
+        from models.demo import DEMO_DIR
+
+        return DEMO_DIR if self.target == Path("demo") else self.target
 
 
 @dataclass(frozen=True, slots=True)

@@ -82,13 +82,14 @@ def serve(config: ServerConfig, read_again: Callable[[], ServerConfig] | None = 
 
 
 def draft_entry(config: ServerConfig, store: ModelStore) -> CatalogueEntry | None:
-    """Return the draft model of those served from the start; it is made first where it is missing."""
+    """Return the draft model or head of those served from the start; it is made first where it is missing."""
     from server.cli.ensure_model import ensure_entry
     from server.cli.reference import stored_reference
 
     if config.draft is None:
         return None
-    return ensure_entry(stored_reference(config.draft, store), store, config.default_type)
+    ref = stored_reference(config.draft, store)
+    return ensure_entry(ref, store, config.default_type, may_be_head=True)
 
 
 def with_preloaded(config: ServerConfig, store: ModelStore) -> ServerConfig:

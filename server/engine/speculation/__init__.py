@@ -2,6 +2,7 @@
 
 acceptance.py   `Acceptance`: how often a sequence's guesses have been right, and what that lets expect of a
                 draft.
+in_turn.py      `InTurn`: several proposers, each for the sequences for which those before it have no guess.
 ngram.py        Prompt lookup: a sequence that repeats a part of itself will probably continue as it did
                 there.
 speculation.py  Speculative decoding: drafts are guessed, checked in one step, kept where the model agrees.

@@ -28,6 +28,11 @@ class NgramProposer:
         """A guess costs next to nothing."""
         return 0.0
 
+    @property
+    def start_s(self) -> float:
+        """And nothing comes beside."""
+        return 0.0
+
     def propose(self, wanted: list[tuple[Sequence, int]]) -> list[list[int]]:
         """Return for each (sequence, n) up to n tokens that followed an earlier occurrence of its end."""
         guesses = []

@@ -30,9 +30,12 @@ size differ by, and would cost sampling for nothing."""
 PAUSE_STEPS = 32
 """No drafts are made for so many steps after the KV cache had no room."""
 _RETRY_TOKENS = 64
-"""A sequence for which guesses don't pay gets some all the same each time it has so many more tokens."""
-_RETRY_GUESSES = 4
-"""Such a sequence gets at most so many guesses."""
+"""After so many tokens without guesses, as none paid, some are made all the same; then after twice as many,
+and so on as long as they are wrong."""
+_RETRY_TOKENS_MAX = 2048
+"""They are made after at most so many tokens."""
+_RETRY_GUESSES = 2
+"""So many guesses are made then, at most."""
 
 
 class Proposer(Protocol):
@@ -42,8 +45,27 @@ class Proposer(Protocol):
     def guess_s(self) -> float:
         """The seconds that one more guess of all sequences costs; 0 where it costs next to nothing."""
 
+    @property
+    def start_s(self) -> float:
+        """The seconds that guesses cost in addition, however many there are."""
+
     def propose(self, wanted: list[tuple[Sequence, int]]) -> list[list[int]]:
         """Return for each (sequence, n) at most n tokens that may follow its last one; [] for no guess."""
+
+    def close(self, sequence: Sequence) -> None:
+        """Free what belongs to a sequence that has ended, or goes on without some of its tokens."""
+
+
+class Drafting(Protocol):
+    """Gives running sequences their drafts: one `Speculation`, or several in turn."""
+
+    def draft(
+        self, running: list[Sequence], step_cost: StepCost, n_batch: int, passes: Passes | None = None
+    ) -> None:
+        """Set `draft` of each sequence that generates, see `Speculation`."""
+
+    def withdraw(self, running: list[Sequence]) -> bool:
+        """Drop all drafts and pause: the KV cache has no room for guesses. Return True if there were any."""
 
     def close(self, sequence: Sequence) -> None:
         """Free what belongs to a sequence that has ended, or goes on without some of its tokens."""
@@ -75,6 +97,9 @@ class Speculation:
         self._overall = Acceptance()
         self._acceptance: dict[int, Acceptance] = {}
         self._n_paused = 0
+        self._n_unguessed = 0
+        self._retry_tokens = _RETRY_TOKENS
+        self._retry_share = 0.0
 
     def draft(
         self, running: list[Sequence], step_cost: StepCost, n_batch: int, passes: Passes | None = None
@@ -96,11 +121,13 @@ class Speculation:
             return
         guess_s = self._proposer.guess_s
         if guess_s > 0:
+            self._judge(wanted)
             wanted = self._where_it_pays(wanted, len(generating), step_cost, guess_s)
         guesses = []
         for (sequence, _), tokens in zip(wanted, self._proposer.propose(wanted), strict=True):
             acceptance = self.acceptance_of(sequence)
-            acceptance.judge(sequence.tokens)
+            if guess_s == 0:
+                acceptance.judge(sequence.tokens)
             guessed = text_before_image(tokens) if sequence.images else tokens
             guesses.append(Guess(sequence, guessed, acceptance))
         room = max(0, n_batch // 2 - len(generating))
@@ -117,22 +144,52 @@ class Speculation:
             guess.sequence.draft = guess.tokens[:n]
             guess.acceptance.remember(guess.tokens, len(guess.sequence.tokens))
 
+    def _judge(self, wanted: list[tuple[Sequence, int]]) -> None:
+        """Compare the guesses that are still open with what has come, of sequences that may get none now."""
+        for sequence, _ in wanted:
+            acceptance = self._acceptance.get(sequence.id)
+            if acceptance is not None:
+                acceptance.judge(sequence.tokens)
+
     def _where_it_pays(
         self, wanted: list[tuple[Sequence, int]], n_tokens: int, step_cost: StepCost, guess_s: float
     ) -> list[tuple[Sequence, int]]:
         """Return the sequences for which guesses pay, and how many; now and then one for which none does."""
         paying: list[tuple[Sequence, int]] = []
         n_brought = float(n_tokens)
+        start_s = self._proposer.start_s
         for sequence, most in wanted:
-            share = self.acceptance_of(sequence).share
-            n = best_length(share, most, n_tokens, step_cost, guess_s, n_brought=n_brought)
-            if not n and sequence.n_generated % _RETRY_TOKENS == 0:
-                n = min(most, _RETRY_GUESSES)
+            acceptance = self.acceptance_of(sequence)
+            share, first_share = acceptance.share, acceptance.first_share
+            n = best_length(
+                share,
+                most,
+                n_tokens,
+                step_cost,
+                guess_s,
+                start_s=0.0 if paying else start_s,
+                n_brought=n_brought,
+                first_share=first_share,
+            )
+            if not n:
+                n = min(most, self._n_retried())
             if n:
                 paying.append((sequence, n))
                 n_tokens += n
-                n_brought += expected_hits(share, n)
+                n_brought += expected_hits(share, n, first_share)
         return paying
+
+    def _n_retried(self) -> int:
+        """Return how many guesses to make for a sequence for which they don't pay: mostly none."""
+        share = self._overall.share
+        if share > self._retry_share:  # the last ones were right
+            self._retry_tokens, self._retry_share = _RETRY_TOKENS, share
+        self._n_unguessed += 1
+        if self._n_unguessed < self._retry_tokens:
+            return 0
+        self._n_unguessed, self._retry_share = 0, share
+        self._retry_tokens = min(2 * self._retry_tokens, _RETRY_TOKENS_MAX)
+        return _RETRY_GUESSES
 
     def acceptance_of(self, sequence: Sequence) -> Acceptance:
         """Return how often guesses for a sequence were right; a new one begins with the others' share."""
@@ -169,14 +226,16 @@ def best_length(
     step_cost: StepCost,
     guess_s: float = 0.0,
     *,
+    start_s: float = 0.0,
     n_brought: float | None = None,
     first_share: float | None = None,
 ) -> int:
     """Return the draft length, 0 or one of `LENGTHS`, with most expected tokens per second.
 
-    It is 0 unless another brings `WORTH` times as many. A guess takes `guess_s`. The step has `n_others`
-    tokens without this draft, which bring `n_brought`; None: one each. A guess is right with probability
-    `share`, as long as those before it are, and the first with `first_share`; None: as the others.
+    It is 0 unless another brings `WORTH` times as many. A guess takes `guess_s`, and any draft `start_s`
+    more. The step has `n_others` tokens without this draft, which bring `n_brought`; None: one each. A guess
+    is right with probability `share`, as long as those before it are, and the first with `first_share`; None:
+    as the others.
     """
     best, best_rate = 0, 0.0
     brought = float(n_others) if n_brought is None else n_brought
@@ -186,7 +245,7 @@ def best_length(
         seconds = step_cost.estimate(n_others + n)
         if seconds is None:
             return n_guessed
-        seconds += n * guess_s
+        seconds += n * guess_s + (start_s if n else 0.0)
         rate = (brought + expected_hits(share, n, first_share)) / seconds if seconds > 0 else 0.0
         if rate > best_rate * (1.0 if best else WORTH):
             best, best_rate = n, rate

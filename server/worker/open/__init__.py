@@ -4,6 +4,8 @@ decoder.py          The opener of decoder models: one context for all slots, and
 device_sampling.py  The choice whether rows of logits stay on the GPU that computes them, as measured on this
                     machine.
 encoder_decoder.py  The opener of models with an encoder before their decoder, as T5: one context per slot.
+heads.py            The openers of heads that draft: those in files of their own, and layers of the model's
+                    file.
 kinds.py            The kinds of model that a worker can be given, and the opener of each.
 loading.py          `load`: makes a `ModelSpec` a model that is loaded, warm and described.
 parts.py            The frozen parts of a served model, and what the openers of all kinds have in common.

@@ -5,18 +5,22 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
+from models.errors import LlamaCppError
+from models.gguf.head_rules import HEAD_KIND
 from models.gguf.info import read_gguf_info, require_projector_for
 from models.llamacpp.context import Context
 from models.llamacpp.projector import Projector
 from models.llamacpp.thread_cores import cores_for
 from models.machine.host_memory import memory
+from server.engine.speculation.in_turn import InTurn
 from server.engine.speculation.ngram import NgramProposer
-from server.engine.speculation.speculation import Speculation
+from server.engine.speculation.speculation import Drafting, Speculation
 from server.ipc.model_spec import ModelSpec
 from server.kernels.outlook import is_in_panels
 from server.worker.adapter_set import AdapterSet
 from server.worker.images.reader import ImageReader
 from server.worker.open.device_sampling import choose_device_sampling
+from server.worker.open.heads import open_head, open_own_head
 from server.worker.open.parts import LoadedFile, LoadedModel, describe, open_renderer, open_sampling
 from server.worker.open.step_times import measure_steps
 from server.worker.open.warm_up import WarmUpResult, warm_up
@@ -25,7 +29,9 @@ from server.worker.prefix.open import kept_key, open_prefixes
 from server.worker.prompts import PromptReader
 from server.worker.run.adaptive_threads import AdaptiveThreads
 from server.worker.run.context_decoder import DecodeListener
+from server.worker.run.draft_head import HeadProposer
 from server.worker.run.draft_model import load_draft
+from server.worker.run.hidden_state_log import HiddenStateLog
 from server.worker.run.kv_layout import KVLayout
 from server.worker.run.prefill_context import PrefillContext, PrefillOptions, open_prefill_context
 from server.worker.run.runner import LlamaRunner, RunnerParts
@@ -49,10 +55,10 @@ def open_decoder(file: LoadedFile, listener: DecodeListener) -> LoadedModel:
     projector = open_projector(file)
     step_times = measure_steps(context)
     prefill = _open_prefill(file, context, measured)
-    on_device = choose_device_sampling(spec, context)
+    on_device = choose_device_sampling(spec, context, has_head=file.model.has_further_layers)
     renderer = open_renderer(file)
-    speculation = open_speculation(
-        spec, context, can_trim=measured.can_trim, on_device=on_device, sees_images=projector is not None
+    speculation, hidden_states = open_speculation(
+        file, context, can_trim=measured.can_trim, on_device=on_device, sees_images=projector is not None
     )
     prefixes = open_prefixes(
         spec,
@@ -70,6 +76,7 @@ def open_decoder(file: LoadedFile, listener: DecodeListener) -> LoadedModel:
         layout=open_layout(file, context, prefill),
         listener=listener,
         projector=projector,
+        hidden_states=hidden_states,
         on_device=on_device,
     )
     runner = LlamaRunner(
@@ -162,31 +169,53 @@ def open_threads(context: Context) -> AdaptiveThreads | None:
 
 
 def open_speculation(
-    spec: ModelSpec, context: Context, *, can_trim: bool, on_device: bool, sees_images: bool = False
-) -> Speculation | None:
-    """Open the proposer that the settings ask for, if any. Raises ModelLoadError: a draft model can't.
+    file: LoadedFile, context: Context, *, can_trim: bool, on_device: bool, sees_images: bool = False
+) -> tuple[Drafting | None, HiddenStateLog | None]:
+    """Open the proposers that the settings ask for, and the log that a head among them wants, if any.
 
     With `on_device` rows of logits stay on the device, and drafts, which need whole rows, must be asked for.
+    Raises ModelLoadError: a draft model or head can't.
     """
+    spec = file.spec
     speculate, draft_max = spec.options.speculate, spec.options.draft_max
     if spec.draft_path is None and speculate == "off":
-        return None
+        return None, None
     is_asked_for = spec.draft_path is not None or speculate == "ngram"
     if not can_trim:
         level = logging.WARNING if is_asked_for else logging.INFO
         logger.log(level, "%s can't take back rejected guesses: it is served without speculation", spec.name)
-        return None
+        return None, None
     if spec.draft_path is not None and sees_images:
         logger.warning("%s sees images, and its draft model doesn't: it is served without that", spec.name)
-        return Speculation(NgramProposer(), draft_max=draft_max)
+        return Speculation(NgramProposer(), draft_max=draft_max), None
     if spec.draft_path is not None:
-        return Speculation(load_draft(spec, context), draft_max=draft_max)
+        info = read_gguf_info(Path(spec.draft_path))
+        if info.kind != HEAD_KIND:
+            return Speculation(load_draft(spec, context), draft_max=draft_max), None
+        return _with_head(open_head(spec, info, file.info, context), spec)
     if is_asked_for:
-        return Speculation(NgramProposer(), draft_max=draft_max)
+        return Speculation(NgramProposer(), draft_max=draft_max), None
     if on_device:
         logger.info("%s is served without speculation: its logits stay on the GPU", spec.name)
-        return None
-    return Speculation(NgramProposer(), draft_max=draft_max, n_streams_max=AUTO_STREAMS)
+        return None, None
+    if file.model.has_further_layers:
+        try:
+            return _with_head(open_own_head(spec, context), spec)
+        except LlamaCppError as error:
+            logger.warning("%s doesn't draft with its further layer: %s", spec.name, error)
+    return Speculation(NgramProposer(), draft_max=draft_max, n_streams_max=AUTO_STREAMS), None
+
+
+def _with_head(head: HeadProposer, spec: ModelSpec) -> tuple[Drafting, HiddenStateLog]:
+    """Let a head guess where what a sequence repeats doesn't say how it goes on, which costs nothing."""
+    speculate, draft_max = spec.options.speculate, spec.options.draft_max
+    by_head = Speculation(head, draft_max=draft_max, n_streams_max=AUTO_STREAMS)
+    if speculate == "off":
+        return by_head, head.log
+    n_streams_max = None if speculate == "ngram" else AUTO_STREAMS
+    return InTurn(
+        [Speculation(NgramProposer(), draft_max=draft_max, n_streams_max=n_streams_max), by_head]
+    ), head.log
 
 
 def _warm_up(file: LoadedFile, context: Context, adapters: AdapterSet) -> WarmUpResult:

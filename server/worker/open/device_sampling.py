@@ -24,15 +24,15 @@ _MEASURED_STEPS = 8
 """The quickest of this many steps counts."""
 
 
-def choose_device_sampling(spec: ModelSpec, context: Context) -> bool:
+def choose_device_sampling(spec: ModelSpec, context: Context, *, has_head: bool = False) -> bool:
     """Leave rows of logits on the device if the settings want it and it is possible; True if they stay there.
 
-    On auto not with speculation that was asked for: a draft needs whole rows. The context is empty before and
-    after. Raises DecodeError.
+    On auto not with speculation that was asked for, or a head in the model's file: a draft needs whole rows.
+    The context is empty before and after. Raises DecodeError.
     """
     if spec.options.device_sampling == "on":
         return open_device_sampling(context, measure=False)
-    speculates = spec.draft_path is not None or spec.options.speculate == "ngram"
+    speculates = has_head or spec.draft_path is not None or spec.options.speculate == "ngram"
     if spec.options.device_sampling == "off" or speculates:
         return False
     on_gpu = output_is_on_gpu(context.model, library.devices())

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from models.errors import ModelLoadError
+from models.gguf.head_rules import HEAD_KIND
 from models.gguf.info import GGUFInfo, read_gguf_info
 from models.llamacpp import library
 from models.llamacpp.model import Model
@@ -14,8 +15,8 @@ from models.machine.fit import format_bytes
 from models.machine.hardware import usable_cores
 from models.machine.host_memory import memory
 from server.ipc.model_spec import ModelSpec
-from server.kernels.use import choose_kernels
-from server.model_facts import read_facts
+from server.kernels.use import KernelChoice, choose_kernels
+from server.model_facts import drafts_itself, read_facts
 from server.placement import FreeMemory, Placement, place
 from server.worker.open.kinds import KINDS, Kind, kind_of
 from server.worker.open.parts import LoadedFile, LoadedModel, Opener
@@ -40,25 +41,16 @@ def load(
     """
     info = read_gguf_info(Path(spec.path))
     if info.kind != "model":
-        raise ModelLoadError(
-            f"{info.path.name} is of kind '{info.kind}', not a model; give a model's GGUF file"
+        fix = (
+            "serve its model with --draft and this file" if info.kind == HEAD_KIND else "give a model's GGUF"
         )
+        raise ModelLoadError(f"{info.path.name} is of kind '{info.kind}', not a model; {fix}")
     library.load()
     options = spec.options
     placement = place_here(spec, info)
     say_placement(spec.name, info, placement)
     choice = choose_kernels(options, is_all_on_gpu=placement.is_all_on_gpu, death=spec.kernels_death)
-    model = Model.load(
-        info.path,
-        n_gpu_layers=placement.gpu_layers,
-        cpu_experts=placement.cpu_experts,
-        use_host_buffers=not choice.computes(info, experts_stay=bool(placement.cpu_experts)),
-        use_mmap=options.use_mmap,
-        use_mlock=options.use_mlock,
-        use_extra_bufts=options.use_extra_bufts,
-        stop_tokens=info.stop_tokens,
-        progress=_Progress(on_progress),
-    )
+    model = _load(spec, info, placement, choice, on_progress)
     try:
         kernels = choice.report()
     except ModelLoadError:
@@ -69,6 +61,37 @@ def load(
         spec=spec, info=info, model=model, placement=placement, n_threads=n_threads, kernels=kernels
     )
     return openers[kind_of(file)](file, listener)
+
+
+def _load(
+    spec: ModelSpec,
+    info: GGUFInfo,
+    placement: Placement,
+    choice: KernelChoice,
+    on_progress: Callable[[float], None],
+) -> Model:
+    """Load the weights, those of a layer that drafts among them, unless that isn't whole."""
+
+    def load_with(*, further_layers: bool) -> Model:
+        return Model.load(
+            info.path,
+            n_gpu_layers=placement.gpu_layers,
+            cpu_experts=placement.cpu_experts,
+            use_host_buffers=not choice.computes(info, experts_stay=bool(placement.cpu_experts)),
+            use_mmap=spec.options.use_mmap,
+            use_mlock=spec.options.use_mlock,
+            use_extra_bufts=spec.options.use_extra_bufts,
+            load_further_layers=further_layers,
+            stop_tokens=info.stop_tokens,
+            progress=_Progress(on_progress),
+        )
+
+    if drafts_itself(spec, info):
+        try:
+            return load_with(further_layers=True)
+        except ModelLoadError as error:
+            logger.warning("%s is loaded without the layer that drafts: %s", spec.name, error.message)
+    return load_with(further_layers=False)
 
 
 def place_here(spec: ModelSpec, info: GGUFInfo) -> Placement:

@@ -15,7 +15,7 @@ from server.chat.render import ChatRenderer
 from server.chat.template_file import read_template
 from server.engine.runner import ModelRunner
 from server.engine.sampling_params import SamplingParams
-from server.engine.speculation.speculation import Speculation
+from server.engine.speculation.speculation import Drafting
 from server.file_sampling import sampling_defaults
 from server.ipc.model_spec import KernelReport, ModelInfo, ModelSpec
 from server.placement import Placement
@@ -53,7 +53,7 @@ class LoadedModel:
     prompts: PromptReader
     """It prepares requests as this kind of model needs them, with the model's own sampling defaults."""
     adapters: AdapterSet
-    speculation: Speculation | None = None
+    speculation: Drafting | None = None
     step_times: tuple[tuple[int, float], ...] = ()
     """(tokens, seconds) of steps that were tried at the start; see `StepCost`."""
     prefixes: PrefixStore | None = None

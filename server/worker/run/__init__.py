@@ -8,9 +8,13 @@ decode_outputs.py    `DecodeOutputs`: the results of a decode's rows of logits: 
                      scores.
 decode_strategy.py   The ways to decode a step: all entries at once, prompts apart, or prompts in a context of
                      their own.
+draft_head.py        `HeadProposer`: a head, trained for the served model, that guesses from its hidden
+                     states.
 draft_model.py       `DraftProposer`: a smaller model of the same vocabulary guesses what the served one says
                      next.
 encoder_decoder.py   `EncoderDecoderRunner`: the engine's `ModelRunner` for models with an encoder, as T5.
+hidden_state_log.py  `HiddenStateLog`: what the served model made of each slot's latest tokens, for a head
+                     that drafts.
 image_step.py        `ImageStep`: computes an image of a prompt: encoded by the projector, then decoded by the
                      model.
 kv_layout.py         `KVLayout`: how a context's KV cells are divided among its slots, changed while it

@@ -11,6 +11,7 @@ from models.llamacpp.batch import TokenBatch
 from models.llamacpp.context import Context
 from server.engine.batch import BatchEntry
 from server.worker.run.adaptive_threads import AdaptiveThreads
+from server.worker.run.hidden_state_log import HiddenStateLog
 
 FEW_TOKENS = 32
 """A batch of at most this many tokens is one of sequences that generate."""
@@ -43,7 +44,7 @@ class ContextDecoder:
     generates, where it is on the CPU; None leaves the context's own numbers of threads.
     """
 
-    __slots__ = ("_batch", "_listener", "_n_threads", "_threads", "context")
+    __slots__ = ("_batch", "_listener", "_log", "_n_threads", "_threads", "context")
 
     def __init__(
         self,
@@ -51,10 +52,13 @@ class ContextDecoder:
         batch: TokenBatch,
         listener: DecodeListener | None = None,
         threads: AdaptiveThreads | None = None,
+        log: HiddenStateLog | None = None,
     ) -> None:
+        """`log` notes the hidden states of each decode; None: nobody wants them."""
         self.context = context
         self._batch = batch
         self._listener = listener
+        self._log = log
         self._threads = threads
         self._n_threads = context.n_threads
 
@@ -89,6 +93,8 @@ class ContextDecoder:
             self._decode_timed(self._threads, len(tokens))
         else:
             self.context.decode(self._batch)
+        if self._log is not None:
+            self._log.record(self.context, entries)
         for slot, end in ends.items():
             self.context.seq_rm(slot, end, None)
         if self._listener is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import abc
 from collections.abc import Callable
@@ -17,8 +18,12 @@ from server.engine.prefix.radix_tree import common_prefix
 from server.engine.sequence import Sequence
 from server.ipc.model_spec import ModelSpec
 
+logger = logging.getLogger("corral.worker")
+
 CATCH_UP_TOKENS = 512
 """The draft model reads at most this many tokens of prompts per step, so that no stream waits long."""
+FEW_TOKENS = 32
+"""Reading more tokens than these isn't what a draft costs, but a prompt."""
 _WEIGHT = 0.2
 """Weight of a new measurement in the moving average of the time of a guess."""
 _VOCABULARY_SLACK = 128
@@ -39,24 +44,37 @@ class DraftProposer:
         self._batch = TokenBatch(context.n_batch)
         self._held: list[list[int]] = [[] for _ in range(context.n_seq_max)]
         self._guess_s = 1e-4
+        self._start_s = 0.0
+        self._has_failed = False
 
     @property
     def guess_s(self) -> float:
         """Moving average of the seconds of one guess for all sequences."""
         return self._guess_s
 
+    @property
+    def start_s(self) -> float:
+        """Moving average of the seconds in which it reads what it hasn't guessed itself."""
+        return self._start_s
+
     def propose(self, wanted: abc.Sequence[tuple[Sequence, int]]) -> list[list[int]]:
         """Return up to n guesses each; none yet for one whose prompt this model is still reading."""
         guesses: list[list[int]] = [[] for _ in wanted]
         try:
+            start_s = self._clock_s()
             ready = self._catch_up(wanted)
+            if self._batch.n_tokens <= FEW_TOKENS:
+                self._start_s += _WEIGHT * (self._clock_s() - start_s - self._start_s)
             while ready:
                 start_s = self._clock_s()
                 self._guess(wanted, guesses, ready)
                 self._guess_s += _WEIGHT * (self._clock_s() - start_s - self._guess_s)
                 ready = [i for i in ready if len(guesses[i]) < wanted[i][1]]
-        except DecodeError:
-            self._context.clear()  # full or broken off: guesses are optional
+        except DecodeError as error:  # full or broken off: guesses are optional
+            if not self._has_failed:
+                logger.warning("the draft model begins anew: %s", error)
+            self._has_failed = True
+            self._context.clear()
             self._held = [[] for _ in self._held]
         return guesses
 
@@ -70,7 +88,7 @@ class DraftProposer:
         self._batch.clear()
         ready: list[int] = []
         for i, (sequence, n) in enumerate(wanted):
-            slot, tokens = _slot(sequence), sequence.tokens
+            slot, tokens = slot_of(sequence), sequence.tokens
             if len(tokens) + n > self._context.n_ctx_seq:
                 continue
             held = self._held[slot]
@@ -87,7 +105,7 @@ class DraftProposer:
                 ready.append(i)
         if self._batch.n_tokens:
             self._context.decode(self._batch)
-        return sorted(ready, key=lambda i: _slot(wanted[i][0]))
+        return sorted(ready, key=lambda i: slot_of(wanted[i][0]))
 
     def _guess(
         self, wanted: abc.Sequence[tuple[Sequence, int]], guesses: list[list[int]], ready: list[int]
@@ -96,7 +114,7 @@ class DraftProposer:
         self._batch.clear()
         for i in ready:
             sequence = wanted[i][0]
-            slot = _slot(sequence)
+            slot = slot_of(sequence)
             token = guesses[i][-1] if guesses[i] else sequence.tokens[-1]
             self._batch.add(token, len(self._held[slot]), slot, True)
             self._held[slot].append(token)
@@ -148,6 +166,7 @@ def mismatch(draft: Vocab, served: Vocab) -> str | None:
     return None
 
 
-def _slot(sequence: Sequence) -> int:
+def slot_of(sequence: Sequence) -> int:
+    """Return the slot of a sequence that runs."""
     assert sequence.slot is not None
     return sequence.slot

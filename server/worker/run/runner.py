@@ -17,6 +17,7 @@ from server.worker.run.adaptive_threads import AdaptiveThreads
 from server.worker.run.context_decoder import ContextDecoder, DecodeListener
 from server.worker.run.decode_outputs import DecodeOutputs
 from server.worker.run.decode_strategy import ApartDecoding, DecodeStrategy, PlainDecoding, PrefillDecoding
+from server.worker.run.hidden_state_log import HiddenStateLog
 from server.worker.run.image_step import ImageStep
 from server.worker.run.kv_layout import KVLayout
 from server.worker.run.kv_slots import KVSlots, States
@@ -51,6 +52,8 @@ class RunnerParts:
     listener: DecodeListener | None = None
     projector: Projector | None = None
     """It makes embeddings of images; None: there are none."""
+    hidden_states: HiddenStateLog | None = None
+    """Notes the model's hidden states, for a head that drafts; None: there is none."""
     on_device: bool = False
     """Rows of logits stay on the device that computes them, where sampling allows it."""
 
@@ -95,6 +98,7 @@ class LlamaRunner(RunnerLimits):
         "_context",
         "_device",
         "_eog",
+        "_hidden_states",
         "_images",
         "_in_use",
         "_outputs",
@@ -133,6 +137,7 @@ class LlamaRunner(RunnerLimits):
         self._eog = frozenset(model.vocab.eog_tokens)
         self._adapters = parts.adapters
         self._in_use: Adapters = ()
+        self._hidden_states = parts.hidden_states
         self._slots = KVSlots(context, parts.states, parts.prefill, parts.layout)
         self._outputs = DecodeOutputs(context, self.n_ctx, on_device=parts.on_device)
         self._device = self._outputs.device
@@ -246,6 +251,8 @@ class LlamaRunner(RunnerLimits):
         anew = any(isinstance(change, Relayout) for change in changes)
         try:
             self._slots.apply(changes)
+            if self._hidden_states is not None:
+                self._hidden_states.change(changes)
         except RestoreError as error:
             self._positions.forget_all(tuple(error.slots))
             raise
@@ -288,7 +295,8 @@ def _strategy(
 ) -> DecodeStrategy:
     """The way to decode that suits the context and the parts."""
     batch = TokenBatch(context.n_batch)
-    main = ContextDecoder(context, batch, parts.listener, parts.threads)
+    log = parts.hidden_states
+    main = ContextDecoder(context, batch, parts.listener, parts.threads, log)
     in_main: DecodeStrategy = (
         ApartDecoding(main, outputs)
         if can_trim and context.model.n_gpu_layers == 0
@@ -296,5 +304,7 @@ def _strategy(
     )
     if parts.prefill is None:
         return in_main
-    prompts = ContextDecoder(parts.prefill.context, batch, parts.listener)
+    prompts = ContextDecoder(parts.prefill.context, batch, parts.listener, log=log)
+    if log is not None:
+        log.watch(parts.prefill.context)
     return PrefillDecoding(parts.prefill, prompts, main, outputs, otherwise=in_main)

@@ -52,7 +52,7 @@ def test_no_family_is_refused() -> None:
 @pytest.mark.parametrize(
     ("name", "kind"),
     [
-        ("Eagle3LlamaForCausalLM", "a draft that guesses"),
+        ("DFlashDraftModel", "a draft that guesses"),
         ("PocketTTSModel", "speech"),
         ("DotsOCRForCausalLM", "reads text from images"),
         ("DreamModel", "diffusion"),

@@ -24,7 +24,7 @@ from server.engine.prefix.prefix_source import PrefixSource
 from server.engine.request import EngineRequest
 from server.engine.sampling_params import SamplingParams
 from server.engine.sequence import Group
-from server.engine.speculation.speculation import Speculation
+from server.engine.speculation.speculation import Drafting
 from tests.server.engine.scripted_runner import EOG, PIECES, ScriptedRunner, next_token
 
 _request_ids = itertools.count()
@@ -107,7 +107,7 @@ class Harness:
         self,
         runner: ScriptedRunner | None = None,
         config: EngineConfig | None = None,
-        speculation: Speculation | None = None,
+        speculation: Drafting | None = None,
         clock: Clock | None = None,
         prefixes: PrefixSource | None = None,
     ) -> None:

@@ -26,6 +26,7 @@ class Oracle:
     share: float
     chance: random.Random = field(default_factory=lambda: random.Random(0))
     guess_s: float = 0.0
+    start_s: float = 0.0
     shorter: float = 0.0
     """Probability of a shorter guess, or none at all."""
     closed: set[int] = field(default_factory=set)

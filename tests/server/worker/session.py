@@ -16,7 +16,7 @@ from server.engine.engine import Engine, EngineConfig
 from server.engine.request import EngineRequest
 from server.engine.runner import ModelRunner
 from server.engine.sampling_params import SamplingParams
-from server.engine.speculation.speculation import Speculation
+from server.engine.speculation.speculation import Drafting
 from server.engine.speculation.step_cost import StepCost
 from server.worker.open.warm_up import warm_up
 from server.worker.run.runner import LlamaRunner, RunnerParts
@@ -98,7 +98,7 @@ class Session:
     def __init__(
         self,
         context: Context,
-        speculation: Speculation | None = None,
+        speculation: Drafting | None = None,
         runner: ModelRunner | None = None,
         parts: RunnerParts = NO_PARTS,
         step_cost: StepCost | None = None,

@@ -79,6 +79,7 @@ class Knowing:
     n_vocab: int
     chance: random.Random = field(default_factory=lambda: random.Random(0))
     guess_s: float = 0.0
+    start_s: float = 0.0
 
     def propose(self, wanted: Tokens[tuple[Sequence, int]]) -> list[list[int]]:
         return [self._guess(sequence, n) for sequence, n in wanted]

@@ -272,8 +272,33 @@ def test_a_proposer_that_costs_time_is_not_asked_where_that_does_not_pay() -> No
     speculation = Speculation(oracle)
     assert drafted(speculation, sequence) == [0]
     assert oracle.n_calls == 0
-    sequence = generating(request(range(10), max_tokens=100), 64)
+    lengths = [drafted(speculation, sequence)[0] for _ in range(62)]
+    assert not any(lengths)
     assert 0 < drafted(speculation, sequence)[0] <= 4, "now and then it is asked all the same"
+
+
+def test_wrong_guesses_that_do_not_pay_are_made_ever_more_seldom() -> None:
+    oracle = Oracle(0.0, guess_s=0.020)
+    speculation = Speculation(oracle)
+    asked = []
+    for answer in range(60):
+        sequence = generating(request([answer, *range(10)], max_tokens=100), 1)
+        for _ in range(50):
+            n_before = oracle.n_calls
+            drafted(speculation, sequence)
+            asked.append(oracle.n_calls > n_before)
+            sequence.tokens += Oracle(1.0).guess(sequence, 1)
+            sequence.n_computed += 1
+        if answer == 29:
+            early, late = sum(asked[:500]), sum(asked[-500:])
+            assert early > late
+            oracle.share = 1.0
+    assert sum(asked[-500:]) > late, "right ones are noticed all the same"
+
+
+def test_what_a_draft_costs_beside_its_guesses_counts() -> None:
+    assert best_length(0.7, 16, 1, FLAT, guess_s=0.0005) > 0
+    assert best_length(0.7, 16, 1, FLAT, guess_s=0.0005, start_s=0.1) == 0
 
 
 def test_nothing_is_remembered_of_a_sequence_that_has_ended() -> None:

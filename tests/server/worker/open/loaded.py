@@ -7,10 +7,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from server.ipc.model_spec import ModelSpec
+from models.gguf.info import read_gguf_info
+from models.llamacpp.model import Model
+from server.ipc.model_spec import KernelReport, ModelSpec
 from server.serve_options import SERVE_SETTINGS, ServeOptions
-from server.worker.open.loading import load
-from server.worker.open.parts import LoadedModel
+from server.worker.open.loading import load, place_here
+from server.worker.open.parts import LoadedFile, LoadedModel
 
 
 class SilentListener:
@@ -28,6 +30,15 @@ def spec_of(path: Path, **spec: Any) -> ModelSpec:
     options: dict[str, Any] = {"parallel": 2, "ctx": 64, "threads": 1}
     options |= {name: spec.pop(name) for name in SERVE_SETTINGS if name in spec}
     return ModelSpec(name="pico", path=str(path), options=ServeOptions(**options), **spec)
+
+
+def file_of(model: Model, **spec: Any) -> LoadedFile:
+    """A model that is loaded already, with the spec of a small one's."""
+    made = spec_of(model.path, **spec)
+    info = read_gguf_info(model.path)
+    kernels = KernelReport()
+    placement = place_here(made, info)
+    return LoadedFile(spec=made, info=info, model=model, placement=placement, n_threads=1, kernels=kernels)
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from server.worker.run.prefill_context import PrefillContext
 from server.worker.run.runner import LlamaRunner
 from tests.adapter_gguf import adapter_tensors, write_adapter_gguf
 from tests.memory_models import write_recurrent_gguf, write_windowed_gguf
-from tests.server.worker.open.loaded import loaded, spec_of
+from tests.server.worker.open.loaded import file_of, loaded
 from tests.server.worker.session import N_CTX
 
 pytestmark = pytest.mark.model
@@ -56,8 +56,8 @@ def test_on_auto_a_few_are_guessed_for_where_it_can_be(
 
 def test_on_auto_logits_that_stay_on_a_gpu_are_left_there(model: Model) -> None:
     def opened(speculate: str, *, on_device: bool) -> bool:
-        spec = spec_of(model.path, speculate=speculate)
-        return open_speculation(spec, context, can_trim=True, on_device=on_device) is not None
+        file = file_of(model, speculate=speculate)
+        return open_speculation(file, context, can_trim=True, on_device=on_device)[0] is not None
 
     with Context(model, n_ctx=N_CTX) as context:
         assert [opened("auto", on_device=where) for where in (False, True)] == [True, False]

@@ -69,6 +69,22 @@ def test_a_full_draft_cache_only_ends_the_guessing(model: Model) -> None:
         assert len(session.tokens(ask(prompt, max_tokens=150))) == 150
 
 
+def test_a_draft_cache_without_room_begins_anew_and_says_so_once(
+    model: Model, caplog: pytest.LogCaptureFixture
+) -> None:
+    small = f32_context(model, n_seq_max=4, n_cells=256, kv_unified=True)
+    with f32_context(model, n_seq_max=4) as context, small as draft:
+        session = SpeculativeSession(context, draft)
+        prompts = [random_prompt(seed, 80, session.runner.n_vocab) for seed in range(4)]
+        asks = [ask(prompt, max_tokens=20) for prompt in prompts]
+        answers = session.answers(asks)
+    assert caplog.text.count("the draft model begins anew") == 1
+    with f32_context(model, n_seq_max=4) as context:
+        plain = Session(context)
+        for asked, answer in zip(asks, answers, strict=True):
+            assert list(answer.tokens[0]) == plain.tokens(asked)
+
+
 def test_another_vocabulary_is_refused(model: Model, tmp_path: Path) -> None:
     path = write_tiny_gguf(tmp_path / "other.gguf", TinyModel(vocabulary="bpe"))
     with Model.load(path) as other:

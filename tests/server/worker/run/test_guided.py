@@ -156,6 +156,7 @@ class Oracle:
     """Guesses what came the last time, with a mistake now and then."""
 
     guess_s = 0.0
+    start_s = 0.0
 
     def __init__(self, said: list[int], n_prompt: int) -> None:
         self._said, self._n_prompt = said, n_prompt
