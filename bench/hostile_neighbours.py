@@ -176,7 +176,10 @@ def _attempt(url: str, content: bytes) -> tuple[int, bytes] | OSError:
 
 
 def _judge(form: Constraint | None, came: tuple[int, bytes] | OSError, answers: Answers) -> None:
-    """Note an answer; a refusal of a form must name the field, and a failure on the way its reason."""
+    """Note an answer; a refusal of a form must name the field, and a failure on the way its reason.
+
+    A form for which the machine had no time beside other work may come again: that is clear, too.
+    """
     text = "no form" if form is None else form.text[:200]
     if isinstance(came, OSError):
         answers.unclear.append(f"{came!r} {text}")
@@ -188,6 +191,8 @@ def _judge(form: Constraint | None, came: tuple[int, bytes] | OSError, answers: 
         return
     error_body: dict[str, Any] = json.loads(answer).get("error", {})
     message = error_body.get("message", "")
+    if status == 429 and "no time for it" in message and form is not None:
+        return
     named = error_body.get("param") or status == 413 or "the request's body" in message
     if status not in (400, 413) or not message or not named or form is None:
         answers.unclear.append(f"{status} {answer[:300]!r} {text}")

@@ -15,7 +15,7 @@ def manifest_of(info: GGUFInfo, name: str, source: Source, file: ManifestFile) -
         name=name,
         source=source,
         files=(file,),
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        created=datetime.now(UTC).isoformat(timespec="microseconds"),
         tools={"corral": VERSION},
         architecture=info.architecture,
         parameters=info.n_params,

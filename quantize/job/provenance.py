@@ -137,7 +137,7 @@ def manifest_of(
         source=msgspec.structs.replace(source, sha256=source.sha256 or inputs),
         files=tuple(entries.values()),
         projector=projector,
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        created=datetime.now(UTC).isoformat(timespec="microseconds"),
         tools=tools(),
         architecture=plan.architecture,
         parameters=plan.n_parameters,
