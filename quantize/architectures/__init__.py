@@ -1,5 +1,6 @@
 """The model families, and what tells which one a checkpoint or a file is of.
 
+folder_classes.py      `folder_classes`: the classes in a folder's files that name models of the Hub.
 projector_registry.py  The projectors, found in their folder, and which of them a checkpoint has.
 refused.py             Models that are refused, by their `architectures` entries, with what they are.
 registry.py            The families, found in their folder, and the family of a checkpoint or of a GGUF file.

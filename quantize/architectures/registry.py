@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -22,25 +20,10 @@ from quantize.architectures.families.olmo2 import Olmo2
 from quantize.architectures.families.qwen2 import Qwen2
 from quantize.architectures.families.qwen_vl import Qwen2VL, Qwen3VLMoe
 from quantize.architectures.families.t5 import T5
+from quantize.architectures.folder_classes import folder_classes
 from quantize.architectures.refused import REFUSED, UNKNOWN_TO_LLAMA_CPP
 
-
-def _families() -> tuple[type[Architecture], ...]:
-    """Return the classes of the folder's files that name models, in the files' order."""
-    names = sorted(module.name for module in pkgutil.iter_modules(folder.__path__))
-    modules = [importlib.import_module(f"{folder.__name__}.{name}") for name in names]
-    return tuple(
-        value
-        for module in modules
-        for value in vars(module).values()
-        if isinstance(value, type)
-        and issubclass(value, Architecture)
-        and value.__module__ == module.__name__
-        and "huggingface_names" in vars(value)
-    )
-
-
-ARCHITECTURES: Final[tuple[type[Architecture], ...]] = _families()
+ARCHITECTURES: Final[tuple[type[Architecture], ...]] = folder_classes(folder)
 """Every family: each class in `families/` that has `huggingface_names` of its own."""
 
 READING_BACK: Final[Mapping[str, type[Architecture]]] = {

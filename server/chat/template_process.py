@@ -10,7 +10,6 @@ itself at the end of its stdin.
 from __future__ import annotations
 
 import contextlib
-import resource
 import signal
 import subprocess
 import sys
@@ -23,6 +22,7 @@ import msgspec
 
 from models.errors import RequestError
 from models.machine.child_process import end_child, module_command
+from models.machine.process_limits import limit_memory, set_timers
 from server.chat.begun_answer import BegunAnswer
 from server.chat.template_prompt import TemplatePrompt
 from server.chat.templates import ChatTemplate
@@ -182,22 +182,6 @@ class TemplateProcess:
 # --- the child ----------------------------------------------------------------------------------------------
 
 
-def _limit_memory(n_bytes: int) -> None:
-    for limit in (resource.RLIMIT_AS, resource.RLIMIT_DATA):
-        _, hard = resource.getrlimit(limit)
-        ceiling = n_bytes if hard == resource.RLIM_INFINITY else min(n_bytes, hard)
-        # On a system without this limit, time and the size of the prompt still bound it.
-        with contextlib.suppress(ValueError, OSError):
-            resource.setrlimit(limit, (ceiling, hard))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-
-
-def _timers(cpu_s: float, wall_s: float) -> None:
-    """Start both timers; 0 stops them."""
-    signal.setitimer(signal.ITIMER_PROF, cpu_s)
-    signal.setitimer(signal.ITIMER_REAL, wall_s)
-
-
 def _render(
     setup: _Setup, template: ChatTemplate | None, line: bytes
 ) -> tuple[_Outcome, ChatTemplate | None]:
@@ -241,17 +225,17 @@ def _learned(setup: _Setup, template: ChatTemplate | None) -> ChatTemplate | Non
 def serve(requests: IO[bytes], replies: IO[bytes]) -> None:
     """Answer jobs until `requests` ends."""
     setup = msgspec.json.decode(requests.readline(), type=_Setup)
-    _limit_memory(setup.limits.memory_bytes)
+    limit_memory(setup.limits.memory_bytes)
     template: ChatTemplate | None = None
     while line := requests.readline():
-        _timers(setup.limits.cpu_s, setup.limits.wall_s)
+        set_timers(setup.limits.cpu_s, setup.limits.wall_s)
         if line == _LEARN:
             template = _learned(setup, template)
-            _timers(0, 0)
+            set_timers(0, 0)
             continue
         outcome, template = _render(setup, template, line)
         reply = msgspec.json.encode(outcome)
-        _timers(0, 0)
+        set_timers(0, 0)
         replies.write(reply + b"\n")
         replies.flush()
 

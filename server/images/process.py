@@ -9,7 +9,6 @@ the next image. It ends by itself at the end of its stdin.
 from __future__ import annotations
 
 import contextlib
-import resource
 import signal
 import struct
 import subprocess
@@ -23,6 +22,7 @@ import msgspec
 
 from models.errors import CorralError, RequestError
 from models.machine.child_process import describe_exit, end_child, module_command
+from models.machine.process_limits import limit_memory, set_timers
 from server.images.fetch import fetch
 from server.images.limits import DecodeLimits
 from server.images.picture import Picture, Unreadable
@@ -161,11 +161,11 @@ def serve(jobs: IO[bytes], replies: IO[bytes]) -> None:
     setup = msgspec.msgpack.decode(first, type=_Setup)
     limits = setup.limits
     decode = _decoder()  # before the limits: what is for an image is all an image's
-    _limit_memory(limits.memory_bytes)
+    limit_memory(limits.memory_bytes)
     while (job := _read(jobs)) is not None:
-        _timers(limits.cpu_s, limits.wall_s)
+        set_timers(limits.cpu_s, limits.wall_s)
         outcome, rgb = _answer(msgspec.msgpack.decode(job, type=ChatImage), setup, decode)
-        _timers(0, 0)
+        set_timers(0, 0)
         _write(replies, msgspec.msgpack.encode(outcome))
         replies.write(rgb)
         replies.flush()
@@ -194,22 +194,6 @@ def _answer(image: ChatImage, setup: _Setup, decode: Callable[[bytes], Picture])
         problem = f"needs more than {setup.limits.memory_bytes >> 20} MiB to be decoded; make it smaller"
         return _Outcome(problem=problem), b""
     return _Outcome(picture.width, picture.height), picture.rgb
-
-
-def _limit_memory(n_bytes: int) -> None:
-    for limit in (resource.RLIMIT_AS, resource.RLIMIT_DATA):
-        _, hard = resource.getrlimit(limit)
-        ceiling = n_bytes if hard == resource.RLIM_INFINITY else min(n_bytes, hard)
-        # On a system without this limit the number of pixels bounds the memory.
-        with contextlib.suppress(ValueError, OSError):
-            resource.setrlimit(limit, (ceiling, hard))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-
-
-def _timers(cpu_s: float, wall_s: float) -> None:
-    """Start both timers, which end the process; 0 stops them."""
-    signal.setitimer(signal.ITIMER_PROF, cpu_s)
-    signal.setitimer(signal.ITIMER_REAL, wall_s)
 
 
 if __name__ == "__main__":

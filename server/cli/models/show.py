@@ -14,7 +14,7 @@ from server.serve_options import ServeOptions
 if TYPE_CHECKING:
     from models.machine.device import Device
     from models.store.manifest import Manifest
-    from models.store.store import StoredModel
+    from models.store.store import StoredFile, StoredModel
     from server.tuning.result_store import Result, ResultStore
 
 
@@ -81,12 +81,7 @@ def _model(
     manifest = model.manifest
     files = [
         {
-            "type": file.type,
-            "paths": [str(path) for path in file.paths],
-            "size_bytes": file.size_bytes,
-            "sha256": list(file.sha256),
-            "bits_per_weight": file.bits_per_weight,
-            "tensors": file.tensor_count,
+            **_file_facts(file),
             **_made_of(manifest, file.type),
             **fit_of(file, available_bytes, options, _list_devices),
         }
@@ -117,6 +112,11 @@ def _projector(model: StoredModel) -> dict[str, Any] | None:
     file, entry = model.projector_file, model.manifest.projector
     if file is None or entry is None:
         return None
+    return {**_file_facts(file), "tensor_types": entry.tensor_types}
+
+
+def _file_facts(file: StoredFile) -> dict[str, Any]:
+    """Return what is told of any file, a model's or a projector's."""
     return {
         "type": file.type,
         "paths": [str(path) for path in file.paths],
@@ -124,7 +124,6 @@ def _projector(model: StoredModel) -> dict[str, Any] | None:
         "sha256": list(file.sha256),
         "bits_per_weight": file.bits_per_weight,
         "tensors": file.tensor_count,
-        "tensor_types": entry.tensor_types,
     }
 
 

@@ -7,10 +7,8 @@ along.
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import os
-import resource
 import select
 import signal
 import sys
@@ -21,6 +19,7 @@ import msgspec
 
 from models.errors import RequestError
 from models.machine.priority import take_what_is_left
+from models.machine.process_limits import limit_memory, set_timers
 from server.ipc.constraint import Constraint
 from server.worker.constraints.check import checked_grammar
 from server.worker.constraints.grammar_text import Grammar, GrammarRequest
@@ -116,25 +115,14 @@ def _work(job: Job, limits: Limits, pipe: int) -> None:
     """Be the fork: write the outcome, and end."""
     status = 1
     try:
-        _limit(limits)
+        limit_memory(limits.memory_bytes)
+        set_timers(limits.cpu_s, limits.wall_s)
         rest = memoryview(msgspec.json.encode(_outcome(job.request)))
         while rest:
             rest = rest[os.write(pipe, rest) :]
         status = 0
     finally:
         os._exit(status)
-
-
-def _limit(limits: Limits) -> None:
-    for kind in (resource.RLIMIT_AS, resource.RLIMIT_DATA):
-        _, hard = resource.getrlimit(kind)
-        n_bytes = limits.memory_bytes
-        ceiling = n_bytes if hard == resource.RLIM_INFINITY else min(n_bytes, hard)
-        with contextlib.suppress(ValueError, OSError):
-            resource.setrlimit(kind, (ceiling, hard))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    signal.setitimer(signal.ITIMER_PROF, limits.cpu_s)
-    signal.setitimer(signal.ITIMER_REAL, limits.wall_s)
 
 
 def _outcome(request: GrammarRequest) -> Outcome:
