@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from quantize.architectures.families.eagle3 import Eagle3
 from quantize.architectures.registry import ARCHITECTURES
 from quantize.checkpoint.checkpoint import Checkpoint
 from quantize.job.publish import verify
@@ -85,7 +86,8 @@ def test_every_architecture_and_golden_file_has_its_family() -> None:
     assert {path.stem for path in GOLDEN.glob("*.json")} == {family.name for family in ALL_FAMILIES}
     assert len({family.name for family in ALL_FAMILIES}) == len(ALL_FAMILIES)
     tested = {family.architecture for family in ALL_FAMILIES}
-    assert [known for known in ARCHITECTURES if not tested & set(known.huggingface_names)] == []
+    untested = [known for known in ARCHITECTURES if not tested & set(known.huggingface_names)]
+    assert untested == [Eagle3]  # It answers nothing without its model: test_eagle3.py has its own oracle.
 
 
 def test_the_page_tells_what_is_tested() -> None:
