@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -19,7 +20,8 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.demo.training.corpus import Mixture
+from models.demo.training.corpus import FORMS, Chat, Mixture, render, stories
+from models.demo.training.corpus.formats import Segment
 from models.demo.training.model import MLP, Llama, ModelConfig, RMSNorm, rotate
 from models.demo.training.packing import Packer
 
@@ -164,6 +166,15 @@ def losses(model: Llama, head: Head, tokens: Tensor, learn: Tensor) -> tuple[Ten
     return total, hits
 
 
+def documents(seed: int) -> Iterator[list[Segment]]:
+    """Yield the model's own training documents, and after each a story: drafts are for long answers."""
+    mixture = Mixture(seed)
+    for document in mixture:
+        yield document
+        story = Chat((stories.story(mixture.random),))
+        yield render(story, mixture.random.choice(list(FORMS)))
+
+
 def train(model: Llama, head: Head, work: Path, seconds: float, planned: int) -> None:
     """Train for so long, or until `planned` steps are done, and write `head.pt`."""
     optimizer = torch.optim.AdamW(head.parameters(), betas=(0.9, 0.98), weight_decay=0.0)
@@ -173,7 +184,7 @@ def train(model: Llama, head: Head, work: Path, seconds: float, planned: int) ->
         head.load_state_dict(state["head"])
         optimizer.load_state_dict(state["optimizer"])
         first = state["step"]
-    packer = Packer(Tokenizer.from_file(str(DEMO / "tokenizer.json")), iter(Mixture(77_000_001 + first)))
+    packer = Packer(Tokenizer.from_file(str(DEMO / "tokenizer.json")), documents(77_000_001 + first))
     end_s, step = time.monotonic() + seconds, first
     while step < planned and time.monotonic() < end_s:
         tokens, learn = (torch.from_numpy(array) for array in packer.take(ROWS, LENGTH))

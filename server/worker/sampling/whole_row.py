@@ -27,8 +27,9 @@ _BELOW_ONE = float(np.nextafter(1.0, 0.0))
 
 
 class WholeRow:
-    """The draws of one sequence. Sums are in the order and precision of llama.cpp: in a flat distribution of
-    many tokens the same number then falls on the same one.
+    """The draws of one sequence. Sums are in the order and precision of llama.cpp, what top_p keeps is found
+    from powers of e rounded as its own: in a flat distribution of many tokens the same number then falls on the
+    same one. The powers that are summed for the draw are single ones, as llama.cpp's, and right to 3e-7.
     """
 
     __slots__ = ("_log_min_p", "_numbers", "_temperature", "_top_p")
@@ -54,12 +55,13 @@ class WholeRow:
         values = logits.take(ids)
         ordered = -values
         ordered.sort()
-        shares = np.add.accumulate(_exp(ordered[0] - ordered) / total)
+        kept = np.sort(weights.take(ids))[::-1]  # what e ** x of the ordered ones is, as it grows with x
+        shares = np.add.accumulate(kept / total)
         ordered = ordered[: int(shares.searchsorted(np.float32(self._top_p))) + 1]
         floor = ordered[0] - np.float32(self._log_min_p)
         ordered = ordered[: int(ordered.searchsorted(floor, "right"))]
         scaled = ordered / np.float32(self._temperature)
-        mass = np.add.accumulate(np.exp(scaled[0] - scaled, dtype=np.float64))
+        mass = np.add.accumulate(np.exp(scaled[0] - scaled), dtype=np.float64)
         place = int(mass.searchsorted(mass[-1] * number))
         equal = (values == -ordered[place]).nonzero()[0]
         return int(ids[equal[place - int(ordered.searchsorted(ordered[place]))]])
@@ -88,6 +90,8 @@ def _likely(weights: Floats, enough: float) -> Indices:
     """Return the ids, ascending, of the largest weights, `enough` in sum and more."""
     for floor in _FLOORS:
         ids: Indices = (weights >= floor).nonzero()[0]
+        if len(ids) == len(weights):
+            return ids
         if float(weights.take(ids).sum(dtype=np.float64)) >= enough * _ENOUGH:
             return ids
     return np.arange(len(weights))
