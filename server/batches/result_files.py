@@ -15,6 +15,7 @@ import msgspec
 from models.errors import StoreError
 from server.batches.records import Counts
 from server.batches.upload import sync_folder, write_all, writing
+from server.openai import sse
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
@@ -98,7 +99,8 @@ class _ResultFile:
             self._read()
 
     def append(self, results: Sequence[Result]) -> None:
-        data = b"".join(msgspec.json.encode(result) + b"\n" for result in results)
+        lines = b"".join(msgspec.json.encode(result) + b"\n" for result in results)
+        data = sse.escape_line_ends(lines)
         try:
             with writing(self._path):
                 write_all(self._fd, data)

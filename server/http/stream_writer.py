@@ -176,7 +176,7 @@ class StreamWriter:
         """Write the event's chunks. Raises RequestFailed for a `Failure`."""
         part = self._encoder.feed(event)
         if part:
-            self._write(part)
+            self._write(sse.escape_line_ends(part))
             self._last_sent_s = self._now_s()
         if not self._has_begun:
             self._has_begun = True
@@ -208,7 +208,8 @@ class StreamWriter:
         self._silence()
         await self.drained()
         assert self._send is not None
-        await self._send({"type": "http.response.body", "body": last, "more_body": False})
+        body = sse.escape_line_ends(last)
+        await self._send({"type": "http.response.body", "body": body, "more_body": False})
 
     def abandon(self) -> None:
         """Drop what is kept, and the error of `send`: nobody reads any more."""

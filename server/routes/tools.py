@@ -16,7 +16,7 @@ from models.errors import RequestError
 from server.http import refusals
 from server.http.dependencies import api_of
 from server.http.error_response import error_response
-from server.openai.sse import CONTENT_TYPE
+from server.openai import sse
 from server.toolbox.tool import Tool, ToolCall, ToolFailure, UnknownTool
 
 router = APIRouter(tags=["llama-server"])
@@ -74,7 +74,7 @@ async def call_tool(request: Request) -> Response:
     arguments = {name: value for name, value in body.params.items() if name != "cwd"}
     folder = request.headers.get(_FOLDER_HEADER)
     if body.stream:
-        return StreamingResponse(_events(tool, arguments, folder), media_type=CONTENT_TYPE)
+        return StreamingResponse(_events(tool, arguments, folder), media_type=sse.CONTENT_TYPE)
     try:
         return JSONResponse(await tool.call(ToolCall(arguments, folder)))
     except ToolFailure as error:
@@ -106,4 +106,4 @@ async def _events(tool: Tool, arguments: dict[str, Any], folder: str | None) -> 
 
 
 def _event(value: dict[str, Any]) -> bytes:
-    return b"data: " + msgspec.json.encode(value) + b"\n\n"
+    return sse.escape_line_ends(sse.data(msgspec.json.encode(value)))

@@ -27,9 +27,11 @@ _BELOW_ONE = float(np.nextafter(1.0, 0.0))
 
 
 class WholeRow:
-    """The draws of one sequence. Sums are in the order and precision of llama.cpp, what top_p keeps is found
-    from powers of e rounded as its own: in a flat distribution of many tokens the same number then falls on the
-    same one. The powers that are summed for the draw are single ones, as llama.cpp's, and right to 3e-7.
+    """The draws of one sequence.
+
+    Sums are in the order and precision of llama.cpp, what top_p keeps is found from powers of e rounded as
+    its own: in a flat distribution of many tokens the same number then falls on the same one. The powers that
+    are summed for the draw are single ones, as llama.cpp's, and right to 3e-7.
     """
 
     __slots__ = ("_log_min_p", "_numbers", "_temperature", "_top_p")

@@ -24,6 +24,17 @@ def files_in(folder: Path) -> ResultFiles:
     return ResultFiles(folder / "output", folder / "errors")
 
 
+def test_a_result_is_one_line_for_every_reader(tmp_path: Path) -> None:
+    body = msgspec.Raw('{"a":"\x85\u2028\u2029"}'.encode())
+    files = files_in(tmp_path)
+    files.append(
+        [Result(id="r", custom_id="a", response=Response(status_code=200, request_id="req_1", body=body))]
+    )
+    files.close()
+    (line,) = (tmp_path / "output").read_text("utf-8").splitlines()
+    assert msgspec.json.decode(line)["response"]["body"] == {"a": "\x85\u2028\u2029"}
+
+
 def test_results_go_to_the_file_that_they_belong_to(tmp_path: Path) -> None:
     files = files_in(tmp_path)
     not_run = Result(

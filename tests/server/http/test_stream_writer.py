@@ -234,6 +234,19 @@ async def test_a_part_is_written_in_the_call_that_makes_it() -> None:
     assert sink.ended
 
 
+async def test_no_reader_of_lines_ends_one_within_an_event() -> None:
+    text = "a\x85b\u2028c\u2029d \u201ce\u201d \u2014 \x1c \u00c5"
+    sink = Sink()
+    stream = writer(sink, direct=True)
+    stream.open(sink.send)
+    stream.on_event(delta(text))
+    await stream.close('data: "\u2028"\n\n'.encode())
+    lines = b"".join(sink.parts).decode().splitlines()  # as httpx's iter_lines does
+    first, last = (json.loads(line.removeprefix("data: ")) for line in lines if line)
+    assert first["choices"][0]["text"] == text
+    assert last == "\u2028"
+
+
 @pytest.mark.parametrize("direct", [False, True])
 async def test_nothing_leaves_before_it_is_opened(direct: bool) -> None:
     sink = Sink()
