@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import gguf
@@ -122,10 +122,12 @@ def main() -> int:
     parser.add_argument("vocabulary", type=Path, help="GGUF to take the vocabulary from")
     parser.add_argument("out", type=Path, help="GGUF to write")
     parser.add_argument("--shape", choices=sorted(SHAPES), default="134M")
+    parser.add_argument("--context", type=int, default=4096, help="tokens that it says it was trained for")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--successor", action="store_true", help="after token t comes token t + 1")
     args = parser.parse_args()
-    write_random_llama(args.vocabulary, args.out, SHAPES[args.shape], args.seed, successor=args.successor)
+    shape = replace(SHAPES[args.shape], n_ctx_train=args.context)
+    write_random_llama(args.vocabulary, args.out, shape, args.seed, successor=args.successor)
     return 0
 
 
