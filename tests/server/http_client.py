@@ -33,6 +33,26 @@ def client_for(service: ScriptedService | None = None, **settings: Any) -> httpx
     return httpx.AsyncClient(transport=transport, base_url="http://corral")
 
 
+class Server(uvicorn.Server):
+    """A server that ends when it is told to; uvicorn's looks ten times a second, and waits a tenth then."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.end = asyncio.Event()
+
+    async def main_loop(self) -> None:
+        await self.on_tick(0)
+        await self.end.wait()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for server in self.servers:
+            server.close()
+        for connection in [*self.server_state.connections]:
+            connection.shutdown()
+        while self.server_state.connections or self.server_state.tasks:  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
+
+
 @asynccontextmanager
 async def serving(app: FastAPI, limits: ConnectionLimits | None = None) -> AsyncIterator[str]:
     """Run `app` as the server does, on a free loopback port; gives its URL."""
@@ -46,14 +66,14 @@ async def serving(app: FastAPI, limits: ConnectionLimits | None = None) -> Async
             lifespan="off",
             access_log=False,
         )
-        server = uvicorn.Server(config)
+        server = Server(config)
         task = asyncio.create_task(server.serve(sockets=[listener]))
         try:
             while not server.started:  # noqa: ASYNC110
                 await asyncio.sleep(0.005)  # uvicorn offers no event for it
             yield f"http://127.0.0.1:{listener.getsockname()[1]}"
         finally:
-            server.should_exit = True
+            server.end.set()
             await task
 
 
