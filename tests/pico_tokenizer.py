@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import struct
 from collections import Counter
-from collections.abc import Sequence
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -40,7 +40,8 @@ def byte_characters() -> list[str]:
     return [chr(b) if b in printable else chr(next(spare)) for b in range(256)]
 
 
-def learn_merges(words: Sequence[Sequence[str]], n_merges: int) -> list[tuple[str, str]]:
+@cache
+def learn_merges(words: tuple[str, ...], n_merges: int) -> tuple[tuple[str, str], ...]:
     """Byte-pair encoding's training: again and again the most frequent neighbours; ties by their text."""
     current = [list(word) for word in words]
     merges: list[tuple[str, str]] = []
@@ -51,7 +52,7 @@ def learn_merges(words: Sequence[Sequence[str]], n_merges: int) -> list[tuple[st
         best = max(pairs, key=lambda pair: (pairs[pair], pair))
         merges.append(best)
         current = [_merge(word, best) for word in current]
-    return merges
+    return tuple(merges)
 
 
 def _merge(word: list[str], pair: tuple[str, str]) -> list[str]:
@@ -67,7 +68,7 @@ def _merge(word: list[str], pair: tuple[str, str]) -> list[str]:
 def write_bpe_tokenizer(directory: Path) -> tuple[int, int, int]:
     """tokenizer.json with Qwen2's pre-tokenizer, tokenizer_config.json; returns n_tokens, bos and eos ids."""
     characters = byte_characters()
-    words = [[characters[byte] for byte in (" " + word).encode()] for word in TEXT.split()]
+    words = tuple("".join(characters[byte] for byte in f" {word}".encode()) for word in TEXT.split())
     merges = learn_merges(words, N_MERGES)
     vocabulary = dict.fromkeys([*sorted(characters), *(a + b for a, b in merges)])
     tokens = list(vocabulary)
@@ -143,7 +144,7 @@ def _added_token(token_id: int, content: str, *, special: bool) -> dict[str, Any
 
 def write_spm_tokenizer(directory: Path) -> tuple[int, int, int]:
     """Llama's tokenizer.model (unk, bos, eos, 256 bytes, pieces) with its configs; returns as above."""
-    words = [list("\u2581" + word) for word in TEXT.split()]
+    words = tuple("\u2581" + word for word in TEXT.split())
     merges = learn_merges(words, N_MERGES)
     singles = sorted(
         {symbol for word in words for symbol in word} | set("abcdefghijklmnopqrstuvwxyz0123456789.,?!'")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import json
 import os
 import re
@@ -36,15 +35,11 @@ LLAMA_CPP = os.environ.get("CORRAL_LLAMA_CPP_SOURCE")
 
 
 @cache
-def read_by_corral() -> frozenset[str]:
-    """Every string in the product's and the build's code: among them the variables that these read."""
-    return frozenset(
-        node.value
-        for folder in ("models", "quantize", "server", "scripts")
-        for path in (ROOT / folder).rglob("*.py")
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-        if isinstance(node, ast.Constant) and isinstance(node.value, str)
-    )
+def code_of_corral() -> str:
+    """The product's and the build's code, in which the variables that these read are strings."""
+    folders = ("models", "quantize", "server", "scripts")
+    paths = (path for folder in folders for path in (ROOT / folder).rglob("*.py"))
+    return "\n".join(path.read_text(encoding="utf-8") for path in paths)
 
 
 def exists(variable: str) -> bool:
@@ -53,7 +48,7 @@ def exists(variable: str) -> bool:
     if variable.startswith(ENVIRONMENT_PREFIX):
         setting = variable.removeprefix(ENVIRONMENT_PREFIX)
         return variable in _OTHER_VARIABLES or (setting.isupper() and setting.lower() in SETTINGS)
-    return variable in read_by_corral()
+    return f'"{variable}"' in code_of_corral()
 
 
 def image_variables(found: Instructions) -> dict[str, str | None]:

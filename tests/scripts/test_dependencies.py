@@ -6,6 +6,7 @@ import ast
 import re
 import sys
 import tomllib
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,7 @@ MODULES = {
 }
 
 
+@cache
 def imported() -> dict[str, str]:
     """Third-party modules that the product imports, each with one file that does."""
     found: dict[str, str] = {}
@@ -39,7 +41,7 @@ def imported() -> dict[str, str]:
                 names = [alias.name for alias in node.names]
             elif isinstance(node, ast.ImportFrom) and node.module:
                 names = [node.module]
-            elif isinstance(node, ast.Call) and ast.unparse(node.func) == "importlib.import_module":
+            elif isinstance(node, ast.Call) and is_import_module(node.func):
                 names = [
                     one.value
                     for one in node.args
@@ -48,6 +50,14 @@ def imported() -> dict[str, str]:
             for name in names:
                 found.setdefault(name.split(".")[0], str(path.relative_to(ROOT)))
     return {name: path for name, path in found.items() if name not in {*sys.stdlib_module_names, *PACKAGES}}
+
+
+def is_import_module(function: ast.expr) -> bool:
+    return (
+        isinstance(function, ast.Attribute)
+        and function.attr == "import_module"
+        and ast.unparse(function) == "importlib.import_module"
+    )
 
 
 def declared() -> dict[str, str]:

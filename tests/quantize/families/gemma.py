@@ -18,7 +18,7 @@ def write_merging_tokenizer(directory: Path) -> None:
     """Write a tokenizer.json as Gemma 4 has: BPE over text with bytes as a fallback, special tokens first."""
     for path in directory.glob("*token*"):
         path.unlink()
-    words = [list("\u2581" + word) for word in TEXT.split()]
+    words = tuple("\u2581" + word for word in TEXT.split())
     merges = learn_merges(words, 150)
     singles = sorted({symbol for word in words for symbol in word} | set("0123456789\n"))
     pieces = [*SPECIAL, *(f"<0x{byte:02X}>" for byte in range(256)), *singles, *(a + b for a, b in merges)]
@@ -72,7 +72,7 @@ def write_merging_tokenizer(directory: Path) -> None:
 
 def n_merging_tokens() -> int:
     """Return the number of tokens of that tokenizer."""
-    words = [list("\u2581" + word) for word in TEXT.split()]
+    words = tuple("\u2581" + word for word in TEXT.split())
     merges = learn_merges(words, 150)
     singles = {symbol for word in words for symbol in word} | set("0123456789\n")
     return len({*SPECIAL, *singles, *(a + b for a, b in merges)}) + 256

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import pytest
@@ -37,7 +36,6 @@ def test_weights_of_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         same = update_model(TINY, store)
         assert (same.is_new, same.types, same.old_revision) == (False, ("Q8_0", "Q4_0"), repo.commit)
         assert len(hub.downloads("model.safetensors")) == 1
-        time.sleep(1.1)  # the newest is told by its second
         write_pico_checkpoint(folder, seed=7)
         new_commit = repo.push(folder)
         update = update_model(TINY, store)
@@ -65,7 +63,6 @@ def test_a_ready_gguf_of_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         store = use(hub, tmp_path, monkeypatch)
         make_model(TINY, (), store)
         assert not update_model(TINY, store).is_new
-        time.sleep(1.1)
         write_tiny_gguf(folder / "tiny.F32.gguf", TinyModel(n_ctx_train=999))
         commit = repo.push(folder)
         update = update_model(TINY, store)
@@ -80,6 +77,5 @@ def test_a_folder_and_what_is_not_here(tmp_path: Path) -> None:
         update_model(ref, store)
     quantize_reference(ref, ("Q4_0",), store=store)
     assert not update_model(ref, store).is_new
-    time.sleep(1.1)
     write_pico_checkpoint(folder, seed=3)
     assert update_model(ref, store).is_new

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -24,6 +25,9 @@ def sources() -> dict[str, str]:
     """Return the text of every module of the project by its dotted name."""
     paths = [path for package in PACKAGES for path in (ROOT / package).rglob("*.py")]
     return {module_name(path): path.read_text("utf-8") for path in paths}
+
+
+FROM = re.compile(r"^\s*from\s+[\w.]+\s+import\s+(\([^)]*\)|.*)", re.MULTILINE)
 
 
 def module_name(path: Path) -> str:
@@ -59,9 +63,23 @@ def exports(tree: ast.Module) -> Iterator[str]:
                 yield from ast.literal_eval(node.value)
 
 
+def trees_of(texts: Mapping[str, str]) -> dict[str, ast.Module]:
+    """Return the syntax trees of the modules that may import a message, by whatever name it has there."""
+    trees = {home: ast.parse(texts[home]) for home in HOMES if home in texts}
+    words = {node.name for tree in trees.values() for node in tree.body if isinstance(node, ast.ClassDef)}
+    words |= {home.rpartition(".")[2] for home in HOMES}
+    imports = {module: {*re.findall(r"\w+", " ".join(FROM.findall(text)))} for module, text in texts.items()}
+    while found := [module for module in imports.keys() - trees if imports[module] & words]:
+        for module in found:
+            trees[module] = ast.parse(texts[module])
+            names = imported_names(trees[module])
+            words |= {name for name, address in names.items() if address.rpartition(".")[2] in words}
+    return trees
+
+
 def second_addresses(texts: Mapping[str, str]) -> Iterator[str]:
     """Yield each import of a message from a module that doesn't define it, and each such module's exports."""
-    trees = {module: ast.parse(text) for module, text in texts.items()}
+    trees = trees_of(texts)
     names = {module: imported_names(tree) for module, tree in trees.items()}
 
     def definition(address: str) -> str:

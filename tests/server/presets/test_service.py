@@ -120,7 +120,7 @@ async def test_a_large_body_is_read_elsewhere_by_the_same_preset(app: FastAPI, s
     assert first.params == second.params
 
 
-async def test_ten_thousand_requests_are_spread_by_weight_and_each_user_stays(
+async def test_two_thousand_requests_are_spread_by_weight_and_each_user_stays(
     app: FastAPI, service: Recording, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.WARNING, "corral.access")
@@ -133,9 +133,9 @@ async def test_ten_thousand_requests_are_spread_by_weight_and_each_user_stays(
             assert (await call("", "/v1/completions", body)).status == 200
         return [name for name, _ in service.got]
 
-    first = await arms(range(10_000))
-    assert Counter(first)["demo"] == pytest.approx(9_000, abs=100)
-    assert await arms(range(0, 10_000, 25)) == first[::25]
+    first = await arms(range(2_000))
+    assert Counter(first)["demo"] == pytest.approx(1_800, abs=50)
+    assert await arms(range(0, 2_000, 25)) == first[::25]
 
 
 async def test_the_arm_is_in_the_log(app: FastAPI, caplog: pytest.LogCaptureFixture) -> None:

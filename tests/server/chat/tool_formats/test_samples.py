@@ -20,16 +20,14 @@ def samples_of(name: str) -> list[Sample]:
     return found
 
 
-CASES = [(name, place) for name in FORMATS for place in range(len(samples_of(name)))]
-
-
-@pytest.mark.parametrize(("name", "place"), CASES)
-def test_sample(name: str, place: int) -> None:
-    sample = samples_of(name)[place]
-    for step in (None, 1, 2, 7):
-        reader = tool_formats()[name].reader(TOOLS, thoughts=sample.marks, thinks=sample.thinks)
-        found = read(reader, sample.raw, step)
-        assert found == (sample.content, sample.thoughts, list(sample.calls)), f"in steps of {step}"
+@pytest.mark.parametrize("name", FORMATS)
+def test_samples(name: str) -> None:
+    for place, sample in enumerate(samples_of(name)):
+        for step in (None, 1, 2, 7):
+            reader = tool_formats()[name].reader(TOOLS, thoughts=sample.marks, thinks=sample.thinks)
+            found = read(reader, sample.raw, step)
+            expected = (sample.content, sample.thoughts, list(sample.calls))
+            assert found == expected, f"sample {place} in steps of {step}"
 
 
 @pytest.mark.parametrize("name", FORMATS)
