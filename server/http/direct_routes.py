@@ -8,6 +8,7 @@ endpoint takes the request and returns the response, needs nothing of that but t
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
+from functools import cache
 from inspect import iscoroutinefunction
 from typing import get_type_hints
 
@@ -56,12 +57,12 @@ def direct_endpoints(routes: Iterable[Route]) -> dict[tuple[str, str], Endpoint]
         if route.param_convertors:
             with_parameters.append(route)
             continue
+        is_plain = _is_plain(route)
         for method in route.methods or ():
-            is_taken = any(
+            is_direct = is_plain and not any(
                 method in (other.methods or ()) and other.path_regex.match(route.path)
                 for other in with_parameters
             )
-            is_direct = _is_plain(route) and not is_taken
             found.setdefault((method, route.path), route.endpoint if is_direct else None)
     return {key: endpoint for key, endpoint in found.items() if endpoint is not None}
 
@@ -83,7 +84,11 @@ def _is_plain(route: Route) -> bool:
         or takes.background_tasks_param_name
         or takes.security_scopes_param_name
     )
-    if takes_more or takes.request_param_name is None or not iscoroutinefunction(route.endpoint):
-        return False
-    returns = get_type_hints(route.endpoint).get("return")
-    return isinstance(returns, type) and issubclass(returns, Response)
+    return not takes_more and takes.request_param_name is not None and _makes_response(route.endpoint)
+
+
+@cache
+def _makes_response(endpoint: Callable[..., object]) -> bool:
+    """Return True if an endpoint is a coroutine whose annotation says that it returns a response."""
+    returns = get_type_hints(endpoint).get("return")
+    return iscoroutinefunction(endpoint) and isinstance(returns, type) and issubclass(returns, Response)
