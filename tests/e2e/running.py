@@ -21,13 +21,17 @@ CORRAL = str(Path(sys.executable).with_name("corral"))
 
 
 def environment(home: Path, extra: Mapping[str, str] | None = None) -> dict[str, str]:
-    """An environment in which everything Corral keeps lies below `home`, and no real Hub is asked."""
+    """An environment in which everything Corral keeps lies below `home`, and no real Hub is asked.
+
+    Models compute on one thread: of two test processes' servers each has a core, and none waits at barriers.
+    """
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("CORRAL_", "HF_"))}
     return {
         **kept,
         "CORRAL_HOME": str(home / "corral"),
         "HF_HOME": str(home / "huggingface"),
         "HF_HUB_DISABLE_TELEMETRY": "1",
+        "CORRAL_THREADS": "1",
         **(extra or {"HF_HUB_OFFLINE": "1"}),
     }
 

@@ -77,7 +77,7 @@ def servers(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[di
     try:
         for line in sorted({line for page in PAGES for line in serve_lines(page)}):
             port = ports[line] = free_port()
-            env = environment(home) | {"CORRAL_PORT": str(port), "CORRAL_THREADS": "1"}
+            env = environment(home) | {"CORRAL_PORT": str(port)}
             env["PATH"] = f"{Path(CORRAL).parent}{os.pathsep}{env['PATH']}"
             command = line.replace(MODEL, shlex.quote(str(tiny)))
             assert command != line

@@ -39,8 +39,9 @@ def n_cached(answer: dict[str, Any]) -> int:
     return n
 
 
-def test_a_prompt_is_kept_over_a_restart(home: Path, tmp_path: Path) -> None:
-    env = environment(home, {"HF_HUB_OFFLINE": "1", "CORRAL_PREFIX_CACHE_GIB": "0.5"})
+def test_a_prompt_is_kept_over_a_restart_until_the_model_is_removed(tmp_path: Path) -> None:
+    env = environment(tmp_path, {"HF_HUB_OFFLINE": "1", "CORRAL_PREFIX_CACHE_GIB": "0.5"})
+    folder = tmp_path / "corral" / "prefix-cache"
     arguments = (MODEL, "--ctx", "1024", "--parallel", "2")
     answers = []
     for life in range(2):
@@ -48,18 +49,23 @@ def test_a_prompt_is_kept_over_a_restart(home: Path, tmp_path: Path) -> None:
             answers.append(complete(server))
     assert [n_cached(answer) for answer in answers] == [0, 699]
     assert answers[0]["choices"][0]["text"] == answers[1]["choices"][0]["text"]
-    folder = home / "corral" / "prefix-cache"
+    with serving(*arguments, "--prefix-cache-gib", "0", env=env, log=tmp_path / "off.log") as server:
+        assert n_cached(complete(server)) == 0
     for file in folder.glob("*/*.prefix"):
         data = bytearray(file.read_bytes())
         data[len(data) // 2] ^= 1
         file.write_bytes(data)
+    remove = [sys.executable, "-m", "server.cli", "remove", MODEL, "--yes"]
     with serving(*arguments, env=env, log=tmp_path / "damaged.log") as server:
-        answers.append(complete(server))
-    assert n_cached(answers[2]) == 0
+        assert n_cached(complete(server)) == 0
+        refused = subprocess.run(remove, env=env, capture_output=True, text=True, check=False)
     assert "a kept prefix is ignored" in (tmp_path / "damaged.log").read_text()
-    with serving(*arguments, "--prefix-cache-gib", "0", env=env, log=tmp_path / "off.log") as server:
-        answers.append(complete(server))
-    assert n_cached(answers[3]) == 0
+    assert refused.returncode == 1
+    assert "stop that server" in refused.stderr
+    assert set(re.findall(r"corral (\w+)", refused.stderr)) <= set(COMMANDS)
+    assert list(folder.glob("*/*.prefix"))
+    subprocess.run(remove, env=env, check=True)
+    assert not folder.exists()
 
 
 def test_it_is_kept_from_a_running_server_that_unloads(home: Path, tmp_path: Path) -> None:
@@ -77,20 +83,3 @@ def test_it_is_kept_from_a_running_server_that_unloads(home: Path, tmp_path: Pat
         assert (gone["state"], gone["memory_bytes"]) == ("available", None)
         third = complete(server)
     assert [n_cached(first), n_cached(second), n_cached(third)] == [0, 699, 699]
-
-
-def test_removing_a_model_removes_what_was_kept_of_it(tmp_path: Path) -> None:
-    home = tmp_path / "home"
-    env = environment(home, {"HF_HUB_OFFLINE": "1", "CORRAL_PREFIX_CACHE_GIB": "0.5"})
-    with serving(MODEL, "--ctx", "1024", "--parallel", "2", env=env, log=tmp_path / "log") as server:
-        complete(server)
-        remove = [sys.executable, "-m", "server.cli", "remove", MODEL, "--yes"]
-        refused = subprocess.run(remove, env=env, capture_output=True, text=True, check=False)
-        assert refused.returncode == 1
-        assert "stop that server" in refused.stderr
-        named = re.findall(r"corral (\w+)", refused.stderr)
-        assert set(named) <= set(COMMANDS)
-    folder = home / "corral" / "prefix-cache"
-    assert list(folder.glob("*/*.prefix"))
-    subprocess.run(remove, env=env, check=True)
-    assert not folder.exists()
