@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import pytest
 
 from models.doctor.tiny_model import TinyModel, write_tiny_gguf
 from tests.pico import write_pico_checkpoint
+from tests.warm_commands import WarmCommands
 
 Corral = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -39,20 +40,18 @@ def env(home: Path) -> dict[str, str]:
     }
 
 
+@pytest.fixture(scope="session")
+def warm_commands() -> Iterator[WarmCommands]:
+    with WarmCommands() as running:
+        yield running
+
+
 @pytest.fixture
-def corral(env: Mapping[str, str]) -> Corral:
+def corral(env: Mapping[str, str], warm_commands: WarmCommands) -> Corral:
     """Run one command to its end."""
 
     def run(*arguments: str, stdin: str = "", timeout_s: float = 120.0) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            corral_command(*arguments),
-            env=dict(env),
-            input=stdin,
-            capture_output=True,
-            text=True,
-            timeout=timeout_s,
-            check=False,
-        )
+        return warm_commands.run(arguments, env, stdin=stdin, timeout_s=timeout_s)
 
     return run
 
