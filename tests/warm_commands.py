@@ -21,7 +21,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-IMPORTED = ("gguf", "httpx", "models.store.store", "quantize.evaluate.service", "server.config", "tqdm", "yaml")
+IMPORTED = (
+    "gguf",
+    "httpx",
+    "models.store.store",
+    "quantize.evaluate.service",
+    "server.config",
+    "tqdm",
+    "yaml",
+)
 UNTOUCHED = "huggingface_hub"
 """This one reads its environment when it is imported, so each command does that itself."""
 HEAD_BYTES = 1 << 20

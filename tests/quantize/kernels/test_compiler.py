@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from models.llamacpp.quantization.ggml_types import GGML_TYPES, row_size
-from models.paths import Paths
 from quantize.kernels import compiler
 from quantize.kernels.compiler import KernelCompiler
 from quantize.kernels.k_quants import Kernels
@@ -26,14 +25,6 @@ def test_without_a_compiler_ggml_encodes(tmp_path: Path, monkeypatch: pytest.Mon
     rows, kind = np.ones((1, 256), np.float32), GGML_TYPES["Q4_K"]
     out = np.zeros(row_size(kind, 256), np.uint8)
     assert kernels.quantize_rows(kind, rows, out) == len(out)
-
-
-def test_other_arithmetic_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    kernels = KernelCompiler(Paths.from_environment().compiled_dir).wait()
-    assert kernels is not None
-    monkeypatch.setattr(compiler, "compile_kernels", lambda _cache_dir: kernels)
-    monkeypatch.setattr(kernels, "_pack_scale", lambda *_: None)
-    assert KernelCompiler(tmp_path).wait() is None
 
 
 def test_nothing_is_compiled_before_it_is_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -175,3 +175,11 @@ def test_a_pass_uses_them_and_its_files_stay_the_same(
 
 def test_the_types_are_those_that_the_table_says_we_encode() -> None:
     assert {number for number, row in TENSOR_TYPES.items() if row.encoder == "corral"} == {Q4_K, Q5_K, Q6_K}
+
+
+def test_other_arithmetic_is_not_used(
+    kernels: Kernels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("quantize.kernels.compiler.compile_kernels", lambda _cache_dir: kernels)
+    monkeypatch.setattr(kernels, "_pack_scale", lambda *_: None)
+    assert KernelCompiler(tmp_path).wait() is None
