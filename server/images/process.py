@@ -1,39 +1,37 @@
 """The child process that decodes images, with hard limits on time and memory.
 
-`ImageProcess` is the parent's side, for workers; `python -m server.images.process` is the child. A job is its
-length in 4 bytes and a `ChatImage` in msgpack; the reply the same with an `_Outcome`, then the pixels. The
-kernel enforces the limits, so they hold inside native code too. A child that was ended is started again by
-the next image. It ends by itself at the end of its stdin.
+`ImageProcess` is the parent's side, for workers; `python -m server.images.process` is the child. A job is a
+part (`pipe`), an image's bytes; the reply an `_Outcome` in msgpack, then the pixels. The kernel enforces the
+limits, so they hold inside native code too. A child that was ended is started again by the next image. It
+ends by itself at the end of its stdin.
 """
 
 from __future__ import annotations
 
 import contextlib
+import select
 import signal
-import struct
 import subprocess
 import sys
 import threading
 import weakref
-from collections.abc import Callable, Sequence
-from typing import IO, Any
+from collections.abc import Callable
+from typing import IO, Any, Final
 
 import msgspec
 
 from models.errors import CorralError, RequestError
 from models.machine.child_process import describe_exit, end_child, module_command
+from models.machine.priority import take_what_is_left
 from models.machine.process_limits import limit_memory, set_timers
-from server.images.fetch import fetch
 from server.images.limits import DecodeLimits
 from server.images.picture import Picture, Unreadable
+from server.images.pipe import read_part, write_part
 from server.ipc.chat_image import ChatImage
 
-_LENGTH = struct.Struct("<I")
-
-
-class _Setup(msgspec.Struct, frozen=True):
-    limits: DecodeLimits
-    hosts: tuple[str, ...]
+QUICK_S: Final = 0.5
+"""An image that takes longer is decoded with what others leave of the cores: threads that compute answers
+wait for each other, and would wait for whoever shares a core with one of them."""
 
 
 class _Outcome(msgspec.Struct, frozen=True):
@@ -49,13 +47,13 @@ class _Outcome(msgspec.Struct, frozen=True):
 class ImageProcess:
     """One child that decodes images, one at a time. Thread-safe; the child starts with the first image."""
 
-    def __init__(self, hosts: Sequence[str] = (), limits: DecodeLimits | None = None) -> None:
-        """`hosts`: patterns of the hosts from which images are fetched, see `fetch`."""
+    def __init__(self, limits: DecodeLimits | None = None) -> None:
         self._limits = limits or DecodeLimits()
-        self._hosts = tuple(hosts)
         self._lock = threading.Lock()
         self._child: subprocess.Popen[bytes] | None = None
         self._end_child: Any = None
+        self._gives_way = False
+        """The child is decoding something that takes long."""
 
     @property
     def pid(self) -> int | None:
@@ -63,26 +61,34 @@ class ImageProcess:
         return None if self._child is None else self._child.pid
 
     def read(self, image: ChatImage) -> Picture:
-        """Return the decoded image. Raises RequestError, which names its part, for one that can't be used.
+        """Return an image decoded, of which the bytes are there. Raises RequestError, which names its part.
 
         CorralError: the child died, twice, of something else than its limits.
         """
+        assert not image.url, "it was never fetched"
         with self._lock:
-            for _ in range(2):  # a child may have been ended between two images
-                picture = self._exchange(image)
-                if picture is not None:
-                    return picture
-                assert self._child is not None
-                status = self._child.wait()
-                self._close()
-                if (limit := self._limit_that_ended(status)) is not None:
-                    raise unusable(image, f"takes {limit} to read; send a smaller one")
-        raise CorralError(f"the process that decodes images {describe_exit(status)}, twice with this one")
+            try:
+                return self._read(image)
+            finally:
+                if self._gives_way:  # from there is no way back
+                    self._close()
 
     def close(self) -> None:
         """End the child. The object may be used again, which starts another."""
         with self._lock:
             self._close()
+
+    def _read(self, image: ChatImage) -> Picture:
+        for _ in range(2):  # a child may have been ended between two images
+            picture = self._exchange(image)
+            if picture is not None:
+                return picture
+            assert self._child is not None
+            status = self._child.wait()
+            self._close()
+            if (limit := self._limit_that_ended(status)) is not None:
+                raise unusable(image, f"takes {limit} to read; send a smaller one")
+        raise CorralError(f"the process that decodes images {describe_exit(status)}, twice with this one")
 
     def _exchange(self, image: ChatImage) -> Picture | None:
         """Return the picture; None if the child ended. Raises RequestError."""
@@ -90,10 +96,14 @@ class ImageProcess:
         assert child.stdin is not None
         assert child.stdout is not None
         try:
-            _write(child.stdin, msgspec.msgpack.encode(image))
+            write_part(child.stdin, image.data)
         except BrokenPipeError:
             return None
-        reply = _read(child.stdout)
+        ready, _, _ = select.select([child.stdout], [], [], QUICK_S)
+        if not ready:
+            self._gives_way = True
+            take_what_is_left(child.pid)
+        reply = read_part(child.stdout)
         if reply is None:
             return None
         outcome = msgspec.msgpack.decode(reply, type=_Outcome)
@@ -112,14 +122,17 @@ class ImageProcess:
             )
             self._end_child = weakref.finalize(self, end_child, self._child)
             assert self._child.stdin is not None
+            assert self._child.stdout is not None
             with contextlib.suppress(BrokenPipeError):  # the exchange finds it dead
-                _write(self._child.stdin, msgspec.msgpack.encode(_Setup(self._limits, self._hosts)))
+                write_part(self._child.stdin, msgspec.msgpack.encode(self._limits))
+                read_part(self._child.stdout)  # its start is no image's time
         return self._child
 
     def _close(self) -> None:
         if self._end_child is not None:
             self._end_child()
         self._child = self._end_child = None
+        self._gives_way = False
 
     def _limit_that_ended(self, status: int) -> str | None:
         if status == -signal.SIGPROF:
@@ -134,39 +147,23 @@ def unusable(image: ChatImage, problem: str) -> RequestError:
     return RequestError(f"the image of '{image.param}' {problem}", param=image.param, code="invalid_image")
 
 
-def _write(file: IO[bytes], part: bytes) -> None:
-    file.write(_LENGTH.pack(len(part)))
-    file.write(part)
-    file.flush()
-
-
-def _read(file: IO[bytes]) -> bytes | None:
-    """Return the next part; None at the end of the file, or where it ends within a part."""
-    length = file.read(_LENGTH.size)
-    if len(length) < _LENGTH.size:
-        return None
-    n_bytes: int = _LENGTH.unpack(length)[0]
-    part = file.read(n_bytes)
-    return part if len(part) == n_bytes else None
-
-
 # --- the child ----------------------------------------------------------------------------------------------
 
 
 def serve(jobs: IO[bytes], replies: IO[bytes]) -> None:
     """Decode images until `jobs` ends."""
-    first = _read(jobs)
+    first = read_part(jobs)
     if first is None:
         return
-    setup = msgspec.msgpack.decode(first, type=_Setup)
-    limits = setup.limits
+    limits = msgspec.msgpack.decode(first, type=DecodeLimits)
     decode = _decoder()  # before the limits: what is for an image is all an image's
     limit_memory(limits.memory_bytes)
-    while (job := _read(jobs)) is not None:
+    write_part(replies, b"")  # it is ready
+    while (job := read_part(jobs)) is not None:
         set_timers(limits.cpu_s, limits.wall_s)
-        outcome, rgb = _answer(msgspec.msgpack.decode(job, type=ChatImage), setup, decode)
+        outcome, rgb = _answer(job, limits, decode)
         set_timers(0, 0)
-        _write(replies, msgspec.msgpack.encode(outcome))
+        write_part(replies, msgspec.msgpack.encode(outcome))
         replies.write(rgb)
         replies.flush()
 
@@ -185,13 +182,13 @@ def _decoder() -> Callable[[bytes], Picture]:
     return decode
 
 
-def _answer(image: ChatImage, setup: _Setup, decode: Callable[[bytes], Picture]) -> tuple[_Outcome, bytes]:
+def _answer(data: bytes, limits: DecodeLimits, decode: Callable[[bytes], Picture]) -> tuple[_Outcome, bytes]:
     try:
-        picture = decode(fetch(image.url, setup.hosts) if image.url else image.data)
+        picture = decode(data)
     except Unreadable as error:
         return _Outcome(problem=str(error)), b""
     except MemoryError:
-        problem = f"needs more than {setup.limits.memory_bytes >> 20} MiB to be decoded; make it smaller"
+        problem = f"needs more than {limits.memory_bytes >> 20} MiB to be decoded; make it smaller"
         return _Outcome(problem=problem), b""
     return _Outcome(picture.width, picture.height), picture.rgb
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 _FORM = struct.Struct("<QQdd")
 _JOB = struct.Struct("<Qd")
-N_JOBS = 8
+N_JOBS = 10
 """So many threads of a worker prepare requests, each with a place of its own in the memory."""
 JOB_LIMIT_S = 600.0
 """A thread may prepare one request for so long. What it leaves to other processes has limits of its own, and

@@ -9,8 +9,8 @@ guides.py          `AnswerGuides`: the grammar and the parts of answers, made of
 inbox.py           `Inbox`: the thread that reads the socket, and hands each message to the engine or to a
                    lane.
 infill.py          `InfillPrompts`: the tokens of a text with a gap, cut to what the context has room for.
-lanes.py           `Lanes`: the threads that prepare requests, with some for short ones alone, and some for
-                   grammars.
+lanes.py           `Lanes`: the threads that prepare requests, with own ones for short ones, grammars and
+                   images.
 outbox.py          `Outbox`: sends the engine's events, in at most one message per step and fewer when steps
                    are quick.
 pending.py         `Pending`: the requests that are being prepared, each handed on or answered exactly once.

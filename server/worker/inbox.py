@@ -10,7 +10,7 @@ import logging
 import os
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -46,7 +46,9 @@ from server.ipc.messages import (
 )
 from server.ipc.pulse import Pulse
 from server.worker.channel import Channel
-from server.worker.lanes import Lanes, is_instant, lane_of
+from server.worker.images.intake import Arrival, ImageIntake
+from server.worker.images.reader import ImageReader, ReadImage
+from server.worker.lanes import Lanes, is_instant, lane_of, needs_images
 from server.worker.pending import Pending, PendingRequest, Prepared
 from server.worker.pooled.engine import PooledEngine
 from server.worker.pooled.reader import PooledReader
@@ -77,13 +79,18 @@ class Serving:
     n_kv_tokens: int
     pooled: PooledReader | None = None
     """It reads the requests of a model that makes vectors; None: the model writes text."""
+    images: ImageReader | None = None
+    """It prepares images; None: the model sees none."""
 
-    def read(self, message: Generate | Pool) -> Prepared:
-        """Return the request for the engine. Raises RequestError, also for one that is another kind's."""
+    def read(self, message: Generate | Pool, images: Sequence[ReadImage] | None = None) -> Prepared:
+        """Return the request for the engine. Raises RequestError, also for one that is another kind's.
+
+        `images` are those of a chat that has some.
+        """
         if isinstance(message, Generate):
             if self.pooled is not None:
                 raise RequestError(writes_no_text(self.pooled.pooling), param="model", code=WRONG_KIND)
-            return self.prompts.read(message)
+            return self.prompts.read(message, images)
         if self.pooled is None:
             raise RequestError(MAKES_NO_VECTORS, param="model", code=WRONG_KIND)
         return self.pooled.read(message)
@@ -105,6 +112,7 @@ class Inbox:
         self._channel = channel
         self._on_closed = on_closed
         self._serving: Serving | None = None
+        self._intake: ImageIntake | None = None
         self._pending = Pending()
         self._lanes = Lanes(pulse)
         self._process = psutil.Process()
@@ -119,6 +127,8 @@ class Inbox:
         """Answer requests from now on: the model is loaded."""
         if isinstance(serving.engine, PooledEngine):
             serving.engine.gives_way = self._gives_way
+        if serving.images is not None:
+            self._intake = ImageIntake(self._lanes, serving.prompts, serving.images)
         self._serving = serving
 
     # --- the end: the engine's thread ---
@@ -183,10 +193,14 @@ class Inbox:
                 self._channel.send(self._stats(message.id, self._serving))
             case _:
                 serving = self._serving
-                self._run(lambda: self._reply(message, serving), message)
+                self._when_seen(
+                    message, lambda images: self._reply(message, serving, images), self._send_from_lane
+                )
 
     def _cancel(self, message: Cancel) -> None:
         if self._pending.cancel(message.id):
+            if self._intake is not None:
+                self._intake.forget(message.id)
             self._send_events(cancelled_failure(message.id))
         else:
             self.work.put(message)
@@ -200,7 +214,30 @@ class Inbox:
         if request is None:
             self._send_events(Failure(id=message.id, kind="unavailable", message=SHUTTING_DOWN))
             return
-        self._run(lambda: self._prepare(message, request, serving), message)
+        self._when_seen(
+            message,
+            lambda images: self._prepare(message, request, serving, images),
+            lambda failure: self._refuse(request, failure),
+            lambda: request.open,
+        )
+
+    def _when_seen(
+        self,
+        message: Generate | Pool | Asked,
+        act: Callable[[Sequence[ReadImage] | None], None],
+        refuse: Callable[[Failure], None],
+        is_wanted: Callable[[], bool] = lambda: True,
+    ) -> None:
+        """Run `act` in the message's lane, with its images if it has some, or `refuse` for one of them."""
+        if not needs_images(message) or self._intake is None:  # without it they are refused in the lane
+            self._run(lambda: act(None), message)
+            return
+        arrival = Arrival(
+            done=lambda images: self._run(lambda: act(images), message),
+            failed=lambda error: refuse(_failure(message.id, error)),
+            is_wanted=is_wanted,
+        )
+        self._intake.take(message, arrival)
 
     def _run(self, job: Callable[[], None], message: Generate | Pool | Asked) -> None:
         if is_instant(message):
@@ -210,19 +247,29 @@ class Inbox:
 
     # --- the lanes' threads, and the inbox's for what is instant ---
 
-    def _prepare(self, message: Generate | Pool, request: PendingRequest, serving: Serving) -> None:
+    def _prepare(
+        self,
+        message: Generate | Pool,
+        request: PendingRequest,
+        serving: Serving,
+        images: Sequence[ReadImage] | None,
+    ) -> None:
         if not request.open:
             return
-        prepared = _attempt(message.id, lambda: serving.read(message))
-        if not isinstance(prepared, Failure):
+        prepared = _attempt(message.id, lambda: serving.read(message, images))
+        if isinstance(prepared, Failure):
+            self._refuse(request, prepared)
+        else:
             self._pending.hand_on(request, prepared, self.work.put)
-        elif self._pending.close(request):
-            self._send_from_lane(StepEvents([prepared]))
 
-    def _reply(self, message: Asked, serving: Serving) -> None:
-        self._send_from_lane(_attempt(message.id, lambda: self._answer(message, serving)))
+    def _refuse(self, request: PendingRequest, failure: Failure) -> None:
+        if self._pending.close(request):
+            self._send_from_lane(StepEvents([failure]))
 
-    def _answer(self, message: Asked, serving: Serving) -> Reply:
+    def _reply(self, message: Asked, serving: Serving, images: Sequence[ReadImage] | None = None) -> None:
+        self._send_from_lane(_attempt(message.id, lambda: self._answer(message, serving, images)))
+
+    def _answer(self, message: Asked, serving: Serving, images: Sequence[ReadImage] | None) -> Reply:
         match message:
             case Tokenize():
                 return serving.prompts.tokenize(message)
@@ -231,7 +278,7 @@ class Inbox:
             case ApplyTemplate():
                 return serving.prompts.apply_template(message)
             case CountTokens():
-                return serving.prompts.count_tokens(message)
+                return serving.prompts.count_tokens(message, images)
 
     def _send_from_lane(self, reply: Reply) -> None:
         try:
@@ -284,8 +331,15 @@ def _attempt(message_id: str, act: Callable[[], T]) -> T | Failure:
         return error_failure(message_id, error)
     except Exception as error:  # a lane's top: the request hears of a defect
         logger.exception("a request could not be prepared")
-        text = f"the request could not be prepared: {type(error).__name__}: {error}"
-        return Failure(id=message_id, kind="server_error", message=text)
+        return _failure(message_id, error)
+
+
+def _failure(message_id: str, error: Exception) -> Failure:
+    """Return the answer to an error, which may be a defect."""
+    if isinstance(error, CorralError):
+        return error_failure(message_id, error)
+    text = f"the request could not be prepared: {type(error).__name__}: {error}"
+    return Failure(id=message_id, kind="server_error", message=text)
 
 
 def exit_at_once() -> None:

@@ -1,7 +1,7 @@
-"""`Lanes`: the threads that prepare requests, with some for short ones alone, and some for grammars.
+"""`Lanes`: the threads that prepare requests, with own ones for short ones, grammars and images.
 
-Tokenizing runs without the GIL, rendering and the check of grammars in other processes, so a megabyte or a
-grammar of seconds in one lane holds up neither the engine nor the other lanes.
+Tokenizing runs without the GIL, rendering, the check of grammars and the decoding of images in other
+processes, so a megabyte or a grammar of seconds in one lane holds up neither the engine nor the other lanes.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import itertools
 import queue
 import threading
 from collections.abc import Callable
-from typing import Literal
+from typing import Literal, TypeGuard
 
 from server.ipc.messages import (
     ApplyTemplate,
@@ -42,7 +42,7 @@ INSTANT = 1024
 _MESSAGE = 64  # a message of a chat, and a tool, counts as so many characters, besides its own
 _POOLED = 16  # and a text of which a vector is wanted as so many
 
-Lane = Literal["short", "long", "grammars"]
+Lane = Literal["short", "long", "grammars", "images"]
 
 Prepared = Generate | Pool | Tokenize | Detokenize | ApplyTemplate | CountTokens
 
@@ -54,7 +54,7 @@ class Lanes:
         """`pulse` shows how long each job takes; None: nobody looks."""
         self._pulse = Pulse() if pulse is None else pulse
         self._jobs: dict[Lane, queue.SimpleQueue[Callable[[], None]]] = {
-            lane: queue.SimpleQueue() for lane in ("short", "long", "grammars")
+            lane: queue.SimpleQueue() for lane in ("short", "long", "grammars", "images")
         }
 
     def start(self) -> None:
@@ -97,6 +97,13 @@ def lane_of(message: Prepared) -> Lane:
     return "short" if is_short(message) else "long"
 
 
+def needs_images(message: Prepared) -> TypeGuard[Generate | CountTokens]:
+    """Return True if the message has images, which must be there before it is prepared."""
+    if not isinstance(message, Generate | CountTokens):
+        return False
+    return isinstance(message.prompt, ChatPrompt) and bool(message.prompt.images)
+
+
 def needs_grammar(message: Prepared) -> bool:
     """Return True if the answer follows a grammar, which may take seconds to compile."""
     if not isinstance(message, Generate):
@@ -136,8 +143,6 @@ def _stops(message: Prepared) -> int:
 
 
 def _is_short_chat(chat: ChatPrompt) -> bool:
-    if chat.images:  # to decode one takes longer than any short text
-        return False
     size = 0
     tools = [[tool.name, tool.description, tool.parameters] for tool in chat.tools[: SHORT // _MESSAGE + 1]]
     for part in (*chat.messages[: SHORT // _MESSAGE + 1], chat.chat_template_kwargs, *tools):

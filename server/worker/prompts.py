@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
@@ -34,7 +34,7 @@ from server.ipc.messages import (
 )
 from server.ipc.parts import MAX_ANSWER_CHARS, MAX_ANSWER_TOKENS
 from server.worker.guides import AnswerGuides
-from server.worker.images.reader import ImageReader, SeenImages, shifted
+from server.worker.images.reader import ImageReader, ReadImage, SeenImages, shifted
 from server.worker.infill import InfillPrompts
 from server.worker.prompt_tokens import PromptTokens
 from server.worker.sampling.defaults import with_defaults
@@ -95,7 +95,8 @@ class PromptReader:
         self._shifts = context_shift
         self._preparation = preparation
         self._finds_borders = finds_borders
-        self._images = images
+        self.images = images
+        """It prepares images; None: the model sees none."""
         self._guides = AnswerGuides(vocab)
         self._infill = InfillPrompts(vocab, n_ctx)
         self._hidden_tokens = dict(vocab.hidden_tokens) if vocab.type != "none" else {}
@@ -111,20 +112,21 @@ class PromptReader:
     def close(self) -> None:
         """End what it has started: the processes that make grammars and decode images."""
         self._guides.close()
-        if self._images is not None:
-            self._images.close()
+        if self.images is not None:
+            self.images.close()
 
-    def read(self, message: Generate) -> EngineRequest:
+    def read(self, message: Generate, images: Sequence[ReadImage] | None = None) -> EngineRequest:
         """Return the request for the engine, its prompt rendered and tokenized. Raises RequestError.
 
-        A prompt that can't fit the context is refused as soon as that is certain.
+        `images`: what `see` has made of a chat's; None: they are read now. A prompt that can't fit the
+        context is refused as soon as that is certain.
         """
         prompt = message.prompt
         self._guides.check(message)
         if isinstance(prompt, ChatPrompt):
             prompt = self._wished(prompt)
             message = msgspec.structs.replace(message, prompt=prompt)
-            chat = self._chat(message, prompt)
+            chat = self._chat(message, prompt, images)
             border = self._end_of_turns(prompt, chat.rendered, chat.tokens) if self._finds_borders else None
             return self._request(message, chat.tokens, chat.rendered, chat=chat, border=border)
         if isinstance(prompt, InfillPrompt):
@@ -152,10 +154,11 @@ class PromptReader:
                 raise self._too_long(message, len(tokens), at_least=position + 1 < len(prompt.parts))
         return tokens
 
-    def _chat(self, message: Generate, prompt: ChatPrompt) -> _Chat:
+    def _chat(self, message: Generate, prompt: ChatPrompt, images: Sequence[ReadImage] | None) -> _Chat:
         """Return a chat rendered and tokenized, its images put at their places."""
         if prompt.images:
-            return self._with_images(message, prompt)
+            read = list(self.see(message)) if images is None else images
+            return self._with_images(message, prompt, SeenImages(prompt.image_mark, read))
         rendered, tokens, n_left_out = self._shown(prompt)
         if prompt.before:
             text = self._prompt_tokens(message, rendered.text, add_special=False)
@@ -166,9 +169,8 @@ class PromptReader:
             tokens = self._prompt_tokens(message, rendered.text, add_special=rendered.add_bos)
         return _Chat(rendered, tokens, n_left_out=n_left_out)
 
-    def _with_images(self, message: Generate, prompt: ChatPrompt) -> _Chat:
+    def _with_images(self, message: Generate, prompt: ChatPrompt, seen: SeenImages) -> _Chat:
         """Return a chat that has images."""
-        seen = self._seen(prompt, lambda n: self._too_long(message, n, at_least=True))
         rendered, _, n_left_out = self._shown(prompt, seen)
         if (n_least := self._tokens.too_many(rendered.text)) is not None:
             raise self._too_long(message, n_least, at_least=True)
@@ -181,23 +183,34 @@ class PromptReader:
             raise self._too_long(message, len(tokens))
         return _Chat(rendered, tokens, images, n_left_out)
 
-    def _seen(self, prompt: ChatPrompt, too_long: Callable[[int], RequestError]) -> SeenImages:
-        """Return a chat's images, ready. Raises RequestError for those that can't be seen, or too many."""
-        if self._images is None:
+    def _eyes(self, prompt: ChatPrompt) -> ImageReader:
+        """Return what prepares a chat's images. Raises RequestError: the model sees none."""
+        if self.images is None:
             raise RequestError(
                 "this model is served without a projector (mmproj) and sees no images; leave them out, or "
                 "serve a model that has one, see --mmproj",
                 param=prompt.images[0].param,
                 code="unsupported_parameter",
             )
-        read = []
+        return self.images
+
+    def see(self, message: Generate | CountTokens) -> Iterator[ReadImage]:
+        """Yield a chat's images, each as soon as it is ready. Their bytes are there: none is an address.
+
+        Raises RequestError for those that can't be seen, or have more tokens than the context; WorkerBusy.
+        """
+        prompt = message.prompt
+        assert isinstance(prompt, ChatPrompt)
+        eyes = self._eyes(prompt)
         n_tokens = 0
         for image in prompt.images:
-            read.append(self._images.read(image))
-            n_tokens += read[-1].n_tokens
+            read = eyes.read(image)
+            n_tokens += read.n_tokens
             if n_tokens > self._n_ctx and not prompt.drops_oldest:
-                raise too_long(n_tokens)
-        return SeenImages(prompt.image_mark, read)
+                if isinstance(message, Generate):
+                    raise self._too_long(message, n_tokens, at_least=True)
+                raise too_long_error(self._n_ctx, n_tokens, 0, "messages", at_least=True)
+            yield read
 
     def _end_of_turns(self, prompt: ChatPrompt, rendered: RenderedPrompt, tokens: list[int]) -> int | None:
         """Return the number of tokens before the opening of the answer; None: it isn't known.
@@ -279,11 +292,14 @@ class PromptReader:
             text = re.sub(re.escape(prompt.image_mark) + r"\d{7}", SHOWN_IMAGE, text)
         return ApplyTemplateReply(message.id, text)
 
-    def count_tokens(self, message: CountTokens) -> CountTokensReply:
+    def count_tokens(
+        self, message: CountTokens, images: Sequence[ReadImage] | None = None
+    ) -> CountTokensReply:
         """Return the number of tokens that the same prompt has in `read`; it may be above the context's."""
         prompt = self._wished(message.prompt)
         if prompt.images:
-            seen = self._seen(prompt, lambda n: too_long_error(self._n_ctx, n, 0, "messages", at_least=True))
+            read = list(self.see(message)) if images is None else images
+            seen = SeenImages(prompt.image_mark, read)
             rendered = self._shown(prompt, seen)[0]
             tokens, _ = self._tokens.with_images(seen, rendered.text, add_special=rendered.add_bos)
         else:

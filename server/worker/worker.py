@@ -139,7 +139,7 @@ class Worker:
     def _serve(self, loaded: LoadedModel, engine: AnyEngine) -> int:
         n_kv_tokens = loaded.runner.n_ctx * loaded.runner.n_slots
         self._slot_changes.open(loaded.slot_files)
-        self._inbox.serve(Serving(loaded.prompts, engine, n_kv_tokens, loaded.pooled))
+        self._inbox.serve(Serving(loaded.prompts, engine, n_kv_tokens, loaded.pooled, loaded.prompts.images))
         gc.collect()
         gc.freeze()
         gc.set_threshold(*GC_THRESHOLDS)

@@ -6,6 +6,7 @@ import base64
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
@@ -14,6 +15,7 @@ import pytest
 from models.llamacpp.projector import is_available
 from tests.e2e.running import RunningServer, environment, serving
 from tests.server.images.samples import broken_files, encoded, fields
+from tests.server.images.site import running_site
 from tests.vision_models import write_projector, write_text_model
 
 pytestmark = [
@@ -35,7 +37,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     )
     with serving(
         *(str(model), "--mmproj", str(eyes), "--parallel", "3", "--ctx", "512", "--threads", "1"),
-        env=environment(folder), log=folder / "log",
+        "--image-hosts", "127.0.0.1", env=environment(folder) | {"no_proxy": "*"}, log=folder / "log",
     ) as running:  # fmt: skip
         yield running
 
@@ -105,11 +107,29 @@ def test_what_is_refused_names_the_part_and_the_server_goes_on(server: RunningSe
         refused = chat(server, [{"role": "user", "content": [TEXT, part]}])
         assert refused.status_code == 400, refused.text
         assert refused.json()["error"]["param"].startswith("messages[0].content[1]")
-    elsewhere = {"type": "image_url", "image_url": {"url": "http://127.0.0.1:1/a.png"}}
+    elsewhere = {"type": "image_url", "image_url": {"url": "http://localhost:1/a.png"}}
     refused = chat(server, [{"role": "user", "content": [elsewhere]}])
     assert (refused.status_code, "--image-hosts" in refused.text) == (400, True)
     assert chat(server, [{"role": "user", "content": [IMAGE, TEXT]}]).status_code == 200
     assert [worker.pid for worker in server.workers()] == pids
+
+
+def test_slow_hosts_hold_up_their_own_requests_alone(server: RunningServer) -> None:
+    def see(url: str) -> int:
+        part = {"type": "image_url", "image_url": {"url": url}}
+        return chat(server, [{"role": "user", "content": [part, TEXT]}]).status_code
+
+    data = encoded(fields(seed=9))
+    n_slow = 6  # more than there are threads in any lane
+    with running_site({"/a": data, "/slow": data}) as site, ThreadPoolExecutor(n_slow) as pool:
+        slow = [pool.submit(see, f"{site.url}/slow") for _ in range(n_slow)]
+        for _ in slow:
+            assert site.waiting.acquire(timeout=60)
+        assert see(f"{site.url}/a") == 200
+        assert see(IMAGE["image_url"]["url"]) == 200  # type: ignore[index]  # a dict
+        assert not any(each.done() for each in slow)
+        site.gate.set()
+        assert [each.result() for each in slow] == [200] * n_slow
 
 
 def test_a_stream_goes_on_beside_images(server: RunningServer) -> None:

@@ -46,8 +46,8 @@ class PixtralProjector(Projector):
         tower = self.config.text("model_type", "pixtral")
         if tower != "pixtral":
             raise CheckpointError(
-                f"vision_config in config.json has model_type {tower!r}; of LLaVA's models llama.cpp's"
-                " converter makes projectors for pixtral alone"
+                f"vision_config in config.json has model_type {tower!r}; of LLaVA's models projectors are"
+                " made for pixtral alone: llama.cpp puts CLIP's class embedding behind the patches"
             )
         if END_OF_ROW not in self.files.token_ids:
             raise CheckpointError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import queue
 import re
 import threading
 import weakref
@@ -13,6 +14,7 @@ from typing import Final
 from models.errors import LlamaCppError, RequestError, WorkerBusy
 from models.llamacpp.projector import ImageChunk, Projector
 from server.engine.images import ImageSpan, image_tokens
+from server.images.fetch_process import ImageFetcher
 from server.images.process import ImageProcess, unusable
 from server.ipc.chat_image import ChatImage
 
@@ -21,6 +23,8 @@ LIVE_TOKENS_MAX: Final = 65_536
 pixels, made ready for the projector, until its request ends."""
 RETRY_AFTER_S: Final = 5.0
 """Whoever finds too many images here may come again after so many seconds."""
+N_DECODERS: Final = 2
+"""So many images are decoded at the same time, each by a process of its own."""
 _PLACE = r"(\d{7})"
 
 
@@ -39,22 +43,35 @@ class ReadImage:
 
 
 class ImageReader:
-    """Decodes images, in a process of its own, and prepares them for one model's projector. Any thread."""
+    """Makes images ready for a projector; other processes fetch and decode them. Any thread."""
 
     def __init__(self, projector: Projector, n_ubatch: int, hosts: Sequence[str] = ()) -> None:
         """`n_ubatch`: the most embeddings that see each other. `hosts`: from where images are fetched."""
         self._projector = projector
         self._n_ubatch = n_ubatch
-        self._process = ImageProcess(hosts)
+        self.fetcher = ImageFetcher(hosts)
+        self._processes = [ImageProcess() for _ in range(N_DECODERS)]
+        self._idle: queue.LifoQueue[ImageProcess] = queue.LifoQueue()
+        for process in reversed(self._processes):
+            self._idle.put(process)
         self._live = _LiveTokens()
 
     def close(self) -> None:
-        """End the process that decodes."""
-        self._process.close()
+        """End the processes that fetch and decode."""
+        self.fetcher.close()
+        for process in self._processes:
+            process.close()
 
     def read(self, image: ChatImage) -> ReadImage:
-        """Return an image ready to be computed. Raises RequestError naming its part, and WorkerBusy."""
-        picture = self._process.read(image)
+        """Return an image ready to be computed. Raises RequestError naming its part, and WorkerBusy.
+
+        Its bytes are there: an address has been fetched.
+        """
+        process = self._idle.get()
+        try:
+            picture = process.read(image)
+        finally:
+            self._idle.put(process)
         digest = hashlib.sha256(f"{picture.width} {picture.height} ".encode() + picture.rgb).digest()
         try:
             pieces = self._projector.read_image(picture.width, picture.height, picture.rgb)

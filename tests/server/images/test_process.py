@@ -2,15 +2,13 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import psutil
 import pytest
 
 from models.errors import RequestError
-from server.images.limits import MAX_BYTES, DecodeLimits
+from server.images.limits import DecodeLimits
 from server.images.process import ImageProcess
 from server.ipc.chat_image import ChatImage
 from tests.server.images.samples import broken_files, encoded, fields, png_of_size
@@ -53,6 +51,17 @@ def test_a_child_that_was_killed_is_started_again(process: ImageProcess) -> None
     assert process.read(ChatImage(encoded(fields()))).width == 60
 
 
+def test_what_takes_long_gives_way_and_the_next_image_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("server.images.process.QUICK_S", 0.0)
+    process = ImageProcess()
+    lowered: list[int] = []
+    monkeypatch.setattr("server.images.process.take_what_is_left", lowered.append)
+    assert process.read(ChatImage(encoded(fields(1000, 1000)))).width == 1000
+    assert process.pid is None  # the priority of the child that did it can't be raised again
+    assert len(lowered) == 1
+    process.close()
+
+
 def test_limits_end_the_child_and_name_the_image() -> None:
     process = ImageProcess(limits=DecodeLimits(cpu_s=0.02))
     large = encoded(fields(2000, 2000), "JPEG")
@@ -63,58 +72,6 @@ def test_limits_end_the_child_and_name_the_image() -> None:
     with pytest.raises(RequestError, match=r"needs more than 120 MiB"):
         process.read(ChatImage(encoded(fields(3000, 3000), "PNG", compress_level=1), param=PART))
     process.close()
-
-
-class _Images(BaseHTTPRequestHandler):
-    files: dict[str, bytes]
-
-    def do_GET(self) -> None:
-        if self.path == "/elsewhere":
-            self.send_response(302)
-            self.send_header("Location", "http://localhost:1/x.png")
-            self.end_headers()
-            return
-        data = self.files.get(self.path)
-        self.send_response(404 if data is None else 200)
-        self.end_headers()
-        self.wfile.write(data or b"")
-
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-        pass
-
-
-@pytest.fixture
-def site() -> Iterator[str]:
-    _Images.files = {"/a.png": encoded(fields()), "/large": bytes(MAX_BYTES + 1), "/text": b"words"}
-    with ThreadingHTTPServer(("127.0.0.1", 0), _Images) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-
-
-def test_addresses_are_fetched_where_that_is_allowed(site: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("no_proxy", "*")
-    process = ImageProcess(["127.0.0.*"])
-    assert process.read(ChatImage(url=f"{site}/a.png")).rgb == fields().tobytes()
-    refusals = {
-        f"{site}/none": "answers 404",
-        f"{site}/large": "has more than",
-        f"{site}/text": "none that this server reads",
-        f"{site}/elsewhere": "is at localhost",
-        "http://example.org/a.png": r"is at example\.org.*--image-hosts",
-        "http://127.0.0.1:1/a.png": "can't be fetched",
-        "file:///etc/hostname": "of a kind that isn't fetched",
-        "http://[": "address",
-    }
-    for url, words in refusals.items():
-        with pytest.raises(RequestError, match=words):
-            process.read(ChatImage(url=url, param=PART))
-    process.close()
-
-
-def test_without_hosts_nothing_is_fetched(process: ImageProcess, site: str) -> None:
-    with pytest.raises(RequestError, match="fetches nothing"):
-        process.read(ChatImage(url=f"{site}/a.png"))
 
 
 def test_a_png_of_a_great_size_takes_no_memory(process: ImageProcess) -> None:

@@ -52,7 +52,7 @@ class ScriptedReader:
     def __init__(self) -> None:
         self.gate = threading.Event()
 
-    def read(self, message: Generate) -> EngineRequest:
+    def read(self, message: Generate, images: None) -> EngineRequest:
         assert isinstance(message.prompt, TextPrompt)
         tokens = self.tokenize(Tokenize(id=message.id, text=message.prompt.text)).tokens
         return EngineRequest(id=message.id, prompt_tokens=tokens, params=message.params)

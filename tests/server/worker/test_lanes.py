@@ -159,7 +159,7 @@ def test_each_job_shows_while_it_is_done() -> None:
 
 
 def test_there_is_a_place_for_each_thread() -> None:
-    assert 2 * N_THREADS + N_GRAMMAR_THREADS == N_PLACES
+    assert 3 * N_THREADS + N_GRAMMAR_THREADS == N_PLACES
 
 
 @pytest.mark.parametrize("lane", ["long", "grammars"])
