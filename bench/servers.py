@@ -145,8 +145,12 @@ class Running:
 
 
 @contextmanager
-def running(server: Server, log: Path, wait_s: float = 180.0) -> Iterator[Running]:
+def running(
+    server: Server, log: Path, wait_s: float = 180.0, environ: Mapping[str, str] | None = None
+) -> Iterator[Running]:
     """Run `server` with its output in `log`; yield it once it can serve; stop it at the end.
+
+    `environ`: what its environment has beside ours.
 
     A SIGTERM, as `timeout` sends it, is an end too (`ends_by_sigterm`).
     Raises RuntimeError with the log's end if it isn't ready within `wait_s`.
@@ -160,7 +164,7 @@ def running(server: Server, log: Path, wait_s: float = 180.0) -> Iterator[Runnin
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            env=dict(os.environ),
+            env={**os.environ, **(environ or {})},
             start_new_session=True,  # Ctrl-C reaches it through us, once, and not twice
         )
         try:

@@ -10,7 +10,7 @@ Counted is what a worker allocates. Of the file's own pages, mapped a second tim
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from models.machine.fit import (
@@ -102,6 +102,11 @@ class ModelFacts:
         """True if a slot's memory isn't that of all its tokens: by a sliding window or a recurrent state."""
         return self.is_recurrent or bool(self.model.hyperparameter("attention.sliding_window"))
 
+    @property
+    def can_forget(self) -> bool:
+        """True if layers with a sliding window may keep the cells of windows alone."""
+        return any(self.model.window_layers) and not self.is_recurrent and not self.projector_bytes
+
 
 @dataclass(frozen=True, slots=True)
 class FreeMemory:
@@ -125,6 +130,8 @@ class Placement:
     """A request has this many cells while all have as many."""
     layout: Layout
     """The cells are divided so."""
+    swa_full: bool
+    """Layers with a sliding window have as many cells as others; False: only for windows."""
     gpu_layers: int
     """llama.cpp puts this many layers on GPUs, counted from the end, the output first; 0 without a GPU."""
     gpu_layers_fit: bool
@@ -155,6 +162,16 @@ class Placement:
         return self.wanted_verdict.fits and self.gpu_layers_fit
 
     @property
+    def has_all(self) -> bool:
+        """True if nothing has to be reduced, and all requests have cells for their whole context."""
+        return self.fits_as_wanted and self.n_ctx >= self.n_ctx_wanted and self.n_stream >= self.n_ctx
+
+    @property
+    def worth(self) -> tuple[bool, bool, int, int, int]:
+        """The greater it is, the better is the placement beside others of the same model."""
+        return (self.verdict.fits, self.gpu_layers_fit, self.gpu_layers, self.n_ctx, self.n_cells)
+
+    @property
     def is_all_on_gpu(self) -> bool:
         """True if GPUs hold all layers, their experts and the output."""
         return self.gpu_layers > self.model.n_layer and not self.cpu_experts
@@ -177,12 +194,18 @@ def place(facts: ModelFacts, options: ServeOptions, memory: FreeMemory) -> Place
     fill. Otherwise each request gets cells for `CTX_BASE` tokens, halved until they fit, down to `CTX_MIN`;
     and as all requests' cells are one pool, a context is as long as they, or as the model was trained for.
     Where memory allows, and no layer has to leave a GPU for it, the pool grows until it is that.
+    Layers with a sliding window keep only windows where that brings a longer context, more cells or more
+    layers on a GPU; beside a projector never, as an image is computed at once and attends to all of itself.
     Raises ContextError for an unknown type of KV cache.
     """
     placer = _Placer(facts, options, memory)
     if facts.pooling is not None:
         return placer.pooled()
-    return placer.for_context(options.ctx) if options.ctx is not None else placer.default()
+    placement = placer.for_text()
+    if placement.has_all or options.swa_full or not facts.can_forget:
+        return placement
+    with_windows = replace(placer, swa_full=False).for_text()
+    return with_windows if with_windows.worth > placement.worth else placement
 
 
 def pooled_batch(n_cells: int, options: ServeOptions, pooling: Pooling) -> int:
@@ -200,15 +223,25 @@ class _Trial:
     draft: int
     gpu: GpuPlan
     verdict: Verdict
+    swa_full: bool
 
 
 @dataclass(frozen=True, slots=True)
 class _Placer:
-    """Tries sizes of the KV cache of one model on one machine."""
+    """Tries sizes of the KV cache of one model on one machine.
+
+    `swa_full`: layers with a sliding window keep the cells of all tokens.
+    """
 
     facts: ModelFacts
     options: ServeOptions
     memory: FreeMemory
+    swa_full: bool = True
+
+    def for_text(self) -> Placement:
+        """Place a model that writes text."""
+        ctx = self.options.ctx
+        return self.for_context(ctx) if ctx is not None else self.default()
 
     def for_context(self, n_ctx: int) -> Placement:
         """Place a model whose context the user chose: as many cells as fit, up to that for every request."""
@@ -296,7 +329,7 @@ class _Placer:
         """Try `n_stream` cells for each request; working memory is counted for the layout that takes more."""
         facts, options = self.facts, self.options
         is_shared = options.kv_unified or (self._longest > n_stream and not facts.has_encoder)
-        needs = estimate_at(n_stream, facts.model, options, kv_unified=is_shared)
+        needs = estimate_at(n_stream, facts.model, options, kv_unified=is_shared, swa_full=self.swa_full)
         return self._judged(n_stream, n_stream * options.parallel, needs)
 
     def _try_pooled(self, n_ctx: int) -> _Trial:
@@ -336,7 +369,7 @@ class _Placer:
         verdict = fits_in_memory(
             needs, memory.available_bytes, gpu.n_layers, extra_bytes, cpu_experts=gpu.cpu_experts
         )
-        return _Trial(n_stream, n_cells, needs, draft, gpu, verdict)
+        return _Trial(n_stream, n_cells, needs, draft, gpu, verdict, self.swa_full)
 
     def _placement(self, n_ctx: int, wanted: int, trial: _Trial, wanted_verdict: Verdict) -> Placement:
         return Placement(
@@ -345,6 +378,7 @@ class _Placer:
             n_cells=trial.n_cells,
             n_stream=trial.n_stream,
             layout=self._layout(n_ctx, trial.n_stream),
+            swa_full=trial.swa_full,
             gpu_layers=trial.gpu.n_layers,
             gpu_layers_fit=trial.gpu.fits,
             cpu_experts=trial.gpu.cpu_experts,
@@ -402,9 +436,12 @@ class _Placer:
 
 
 def estimate_at(
-    n_stream: int, model: ModelFile, options: ServeOptions, *, kv_unified: bool
+    n_stream: int, model: ModelFile, options: ServeOptions, *, kv_unified: bool, swa_full: bool = True
 ) -> MemoryEstimate:
-    """Bytes of `model`, or of its draft model, with so many cells for each request. Raises ContextError."""
+    """Bytes of `model`, or of its draft model, with so many cells for each request. Raises ContextError.
+
+    `swa_full`: that of a `Placement`.
+    """
     return estimate(
         model,
         n_stream,
@@ -414,4 +451,5 @@ def estimate_at(
         n_ubatch=options.n_ubatch,
         kv_unified=kv_unified,
         flash_attn=options.flash_attn != "off",
+        swa_full=swa_full,
     )

@@ -104,6 +104,11 @@ class ServeOptions(SamplingDefaults):
     kv_unified: bool = setting(
         False, "One KV cache that all sequences always share, not only while one of them is long."
     )
+    swa_full: bool = setting(
+        False,
+        "Layers with a sliding window keep the keys and values of all tokens, also where memory is short for"
+        " it; else they keep there only those of windows, but beside a projector.",
+    )
     flash_attn: Literal["auto", "on", "off"] = setting("auto", "Flash attention.")
     type_k: KVType = setting("f16", "Type of the K cache.")
     type_v: KVType = setting("f16", "Type of the V cache; a quantized one needs flash attention.")

@@ -15,11 +15,12 @@ from models.doctor.tiny_model import TinyModel, _add_spm
 
 N_EMBD, N_FF, N_HEAD, N_HEAD_KV = 128, 256, 4, 2
 N_WINDOW = 32
+N_CTX = 1024
 Shapes = dict[str, tuple[int, ...]]
 
 
-def write_windowed_gguf(path: Path) -> Path:
-    """Four layers; three of them see only the last `N_WINDOW` tokens."""
+def write_windowed_gguf(path: Path, *, n_window: int = N_WINDOW, n_ctx_train: int = N_CTX) -> Path:
+    """Four layers; three of them see only the last `n_window` tokens."""
     shapes: Shapes = {}
     for layer in range(4):
         block = f"blk.{layer}"
@@ -35,9 +36,9 @@ def write_windowed_gguf(path: Path) -> Path:
     def describe(writer: gguf.GGUFWriter) -> None:
         writer.add_head_count(N_HEAD)
         writer.add_head_count_kv(N_HEAD_KV)
-        writer.add_sliding_window(N_WINDOW)
+        writer.add_sliding_window(n_window)
 
-    return _write(path, "olmo2", 4, shapes, describe)
+    return _write(path, "olmo2", 4, shapes, describe, n_ctx_train)
 
 
 def write_recurrent_gguf(path: Path) -> Path:
@@ -66,10 +67,10 @@ def write_recurrent_gguf(path: Path) -> Path:
         writer.add_ssm_state_size(state)
         writer.add_ssm_time_step_rank(rank)
 
-    return _write(path, "mamba", 2, shapes, describe)
+    return _write(path, "mamba", 2, shapes, describe, N_CTX)
 
 
-def write_hybrid_gguf(path: Path) -> Path:
+def write_hybrid_gguf(path: Path, *, n_ctx_train: int = N_CTX) -> Path:
     """A convolution with a state, then attention, twice."""
     shapes: Shapes = {}
     for layer in range(4):
@@ -97,7 +98,7 @@ def write_hybrid_gguf(path: Path) -> Path:
         writer.add_head_count_kv([0, N_HEAD_KV, 0, N_HEAD_KV])
         writer.add_shortconv_l_cache(3)
 
-    return _write(path, "lfm2", 4, shapes, describe)
+    return _write(path, "lfm2", 4, shapes, describe, n_ctx_train)
 
 
 def _attention(block: str) -> Shapes:
@@ -119,11 +120,16 @@ def _feed_forward(block: str) -> Shapes:
 
 
 def _write(
-    path: Path, architecture: str, n_layer: int, shapes: Shapes, describe: Callable[[gguf.GGUFWriter], None]
+    path: Path,
+    architecture: str,
+    n_layer: int,
+    shapes: Shapes,
+    describe: Callable[[gguf.GGUFWriter], None],
+    n_ctx_train: int,
 ) -> Path:
     writer = gguf.GGUFWriter(path, architecture)
     writer.add_file_type(gguf.LlamaFileType.ALL_F32)
-    writer.add_context_length(1024)
+    writer.add_context_length(n_ctx_train)
     writer.add_embedding_length(N_EMBD)
     writer.add_block_count(n_layer)
     writer.add_feed_forward_length(N_FF)

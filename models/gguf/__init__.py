@@ -22,6 +22,8 @@ projector.py           Projectors (`mmproj`): GGUF files beside a model's, which
 projector_rules.py     Checks for projectors on which llama.cpp would abort, crash or compute nonsense. Pure.
 projector_tensors.py   The tensors that llama.cpp's projectors compute with, by kind: names and shapes. Pure.
 reader.py              The structure of one GGUF file: header, key-value pairs, tensor table.
+window_layers.py       `window_layers`: which layers' attention has a sliding window, as llama.cpp reads a
+                       header. Pure.
 """
 
 from __future__ import annotations

@@ -16,9 +16,11 @@ from typing import NoReturn
 from models.errors import InvalidGGUF
 from models.gguf.checks import model_faults, vocabulary_faults
 from models.gguf.head_rules import HEAD_ARCHITECTURE, HEAD_KIND
+from models.gguf.hyperparameters import Hyperparameters
 from models.gguf.projector import PROJECTOR_ARCHITECTURE, PROJECTOR_KIND
 from models.gguf.projector_rules import projector_faults, projector_width
 from models.gguf.reader import GGUFArray, GGUFFile, GGUFTensor, Scalar, read_gguf_file
+from models.gguf.window_layers import window_layers
 from models.quantization_types import FILE_TYPES
 
 __all__ = [
@@ -128,6 +130,11 @@ class GGUFInfo:
     def n_vocab(self) -> int | None:
         tokens = self.metadata.get("tokenizer.ggml.tokens")
         return tokens.length if isinstance(tokens, GGUFArray) else self.hyperparameter("vocab_size")
+
+    @cached_property
+    def window_layers(self) -> list[bool]:
+        """For each layer True if its attention has a sliding window; empty where none has."""
+        return window_layers(Hyperparameters(self.metadata, self.architecture or ""))
 
     def hyperparameter(self, key: str) -> int | None:
         """Return the integer at `<architecture>.<key>`; None if there is none."""

@@ -4,18 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from models.gguf.architecture_lists import (
-    EXAONE4_LAYERS_WITH_WINDOWS,
-    GLM_LONG_CONTEXT,
-    LISTED_WINDOWS,
-    MIXED_BY_HEADS,
-    MIXED_BY_INTERVAL,
-    WHOLE_FIRST,
-    WINDOW_PERIODS,
-    WINDOWS_IF_POSITIVE,
-)
+from models.gguf.architecture_lists import GLM_LONG_CONTEXT, MIXED_BY_HEADS, MIXED_BY_INTERVAL
 from models.gguf.hyperparameters import MAX_LAYERS, Hyperparameters
 from models.gguf.reader import GGUFArray, GGUFTensor
+from models.gguf.window_layers import has_window, window_layers
 
 
 def layer_kind_faults(keys: Hyperparameters, tensors: Sequence[GGUFTensor]) -> Iterator[str]:
@@ -31,29 +23,10 @@ def layer_kind_faults(keys: Hyperparameters, tensors: Sequence[GGUFTensor]) -> I
 
 def _window_faults(keys: Hyperparameters) -> Iterator[str]:
     """Yield windows that no layer has: llama.cpp asserts that there is one."""
-    if not _has_window(keys):
+    if not has_window(keys):
         return
-    pattern = keys.get("attention.sliding_window_pattern")
-    if isinstance(pattern, GGUFArray):
-        n_layers = keys.integer("block_count") or 0
-        has_windows = any(keys.per_layer("attention.sliding_window_pattern")[:n_layers])
-    else:
-        period = pattern if isinstance(pattern, int) else WINDOW_PERIODS.get(keys.prefix, 0)
-        has_windows = period == 0 or (period != 1 and keys.n_layers > (keys.prefix in WHOLE_FIRST))
-    if not has_windows:
+    if not any(window_layers(keys)):
         yield f"{keys.name('attention.sliding_window_pattern')} leaves no layer with a window (one or more)"
-
-
-def _has_window(keys: Hyperparameters) -> bool:
-    """Tell whether llama.cpp keeps a cache of windows for this architecture and header."""
-    window = keys.integer("attention.sliding_window")
-    if keys.prefix == "exaone4":
-        return keys.n_layers == EXAONE4_LAYERS_WITH_WINDOWS
-    if keys.prefix == "llama4":
-        return window != 0
-    if keys.prefix in WINDOWS_IF_POSITIVE:
-        return bool(window)
-    return keys.prefix in WINDOW_PERIODS or keys.prefix in LISTED_WINDOWS
 
 
 def _state_faults(keys: Hyperparameters) -> Iterator[str]:

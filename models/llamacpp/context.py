@@ -47,6 +47,7 @@ class Context(Sequences, Closing):
         n_threads: int = 4,
         n_threads_batch: int | None = None,
         kv_unified: bool = False,
+        swa_full: bool = True,
         flash_attn: FlashAttention = "auto",
         type_k: str = "f16",
         type_v: str = "f16",
@@ -60,7 +61,8 @@ class Context(Sequences, Closing):
     ) -> None:
         """Allocate `n_ctx` KV cells in all; without `kv_unified` each sequence has n_ctx / n_seq_max of them.
 
-        llama.cpp rounds n_ctx up, see the property. `pooling`: of vectors, None for the file's own.
+        llama.cpp rounds n_ctx up, see the property. Without `swa_full`, layers with a sliding window have
+        cells only for each sequence's window and a step. `pooling`: of vectors, None for the file's own.
         `observer` looks on at every decode, which costs time. `cores`: each of the `n_threads` stays on one.
         `lender`: of a draft head's model, whose embeddings and output it has, for as long as this lives. With
         `predicts_further` the layers compute that predict further tokens (MTP), and no others.
@@ -86,6 +88,7 @@ class Context(Sequences, Closing):
         params.flash_attn_type = _FLASH_ATTENTION[flash_attn]
         params.type_k = kv_type(type_k)
         params.type_v = kv_type(type_v)
+        params.swa_full = swa_full
         params.offload_kqv = offload_kqv
         params.embeddings = embeddings
         if pooling is not None:
@@ -102,6 +105,8 @@ class Context(Sequences, Closing):
         self._lender = lender
         self._openings: list[Callable[[int], None]] = []
         self._kv_types = type_k, type_v
+        self.forgets = model.n_swa > 0 and not swa_full
+        """True if a sequence's cells before its window are given to other tokens."""
         self._pointer: int | None = None
         self.n_threads = n_threads
         self.n_threads_batch = n_threads_batch or n_threads
@@ -335,7 +340,7 @@ def _check_positive(**sizes: int) -> None:
 def _create(model: Model, params: Any, type_k: str, type_v: str) -> int:
     """Return a new llama_context*. Raises ContextError with llama.cpp's reason."""
     n_ctx = int(params.n_ctx)
-    if model.n_gpu_layers == 0 and params.ctx_type != _MTP:  # that has one layer's cells
+    if model.n_gpu_layers == 0 and params.swa_full and params.ctx_type != _MTP:  # that has one layer's cells
         require_memory(model, n_ctx, type_k, type_v)
     with library.capture_errors() as lines:
         pointer: int | None = library.load().llama_init_from_model(model.pointer, params)

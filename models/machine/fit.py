@@ -43,6 +43,8 @@ class ModelFile(Protocol):
     def n_embd(self) -> int | None: ...
     @property
     def n_vocab(self) -> int | None: ...
+    @property
+    def window_layers(self) -> Sequence[bool]: ...
     def hyperparameter(self, key: str) -> int | None: ...
     def per_layer(self, key: str) -> list[int | float]: ...
 
@@ -108,7 +110,7 @@ class Verdict:
     text: str
 
 
-def estimate(
+def estimate(  # noqa: PLR0913  # llama.cpp's own parameters, all by keyword
     info: ModelFile,
     n_ctx: int,
     n_parallel: int = 1,
@@ -118,14 +120,18 @@ def estimate(
     n_ubatch: int = _DEFAULT_UBATCH,
     kv_unified: bool = False,
     flash_attn: bool = True,
+    swa_full: bool = True,
 ) -> MemoryEstimate:
     """The memory that `info` takes when served to `n_parallel` sequences of `n_ctx` tokens each.
 
-    A header without the sizes it should have counts as 0. Raises ContextError for an unknown `type_k` or
-    `type_v`.
+    `swa_full`: layers with a sliding window keep as many cells as others, not only those of windows. A header
+    without the sizes it should have counts as 0. Raises ContextError for an unknown `type_k` or `type_v`.
     """
     n_layer = info.n_layer or 0
     cells = pad_cells(n_ctx)
+    all_cells = cells * n_parallel
+    window_cells = all_cells if swa_full else _window_cells(info, cells, n_parallel, n_ubatch)
+    has_window = [*info.window_layers, *[False] * n_layer]
     layer_weights, layer_experts = [0] * n_layer, [0] * n_layer
     input_weights = output_weights = largest_experts = 0
     for tensor in info.tensors:
@@ -144,14 +150,12 @@ def estimate(
         layer_weights=tuple(layer_weights),
         output_weights=output_weights,
         layer_kv=tuple(
-            n_bytes * cells * n_parallel + state * n_parallel
-            for n_bytes, state in zip(
-                kv_bytes_per_token(info, type_k, type_v), _state_bytes(info, n_layer), strict=True
+            n_bytes * (window_cells if has_window[layer] else all_cells) + state * n_parallel
+            for layer, (n_bytes, state) in enumerate(
+                zip(kv_bytes_per_token(info, type_k, type_v), _state_bytes(info, n_layer), strict=True)
             )
         ),
-        compute=_compute_bytes(
-            info, n_ubatch, cells * n_parallel if kv_unified else cells, flash_attn=flash_attn
-        ),
+        compute=_compute_bytes(info, n_ubatch, all_cells if kv_unified else cells, flash_attn=flash_attn),
         output=(info.n_vocab or 0) * 4 * n_parallel,
         layer_experts=tuple(layer_experts),
         largest_experts=largest_experts,
@@ -197,6 +201,15 @@ def estimate_pooled(
 def pad_cells(n_ctx: int) -> int:
     """The KV cells that llama.cpp gives a sequence of `n_ctx` tokens."""
     return -(-n_ctx // CELL_PADDING) * CELL_PADDING
+
+
+def _window_cells(info: ModelFile, cells: int, n_parallel: int, n_ubatch: int) -> int:
+    """The cells of a layer that keeps only windows, in the layout that takes more.
+
+    Each sequence has a window and a step of its own, while its cells are its own.
+    """
+    window = info.hyperparameter("attention.sliding_window") or cells
+    return min(cells, pad_cells(window + n_ubatch)) * n_parallel
 
 
 def kv_bytes_per_token(info: ModelFile, type_k: str = "f16", type_v: str = "f16") -> list[int]:

@@ -16,6 +16,8 @@ class AnswerPlan:
 
     thoughts: tuple[str, str] | None = None
     """The marks that open and close thoughts; None: there are none."""
+    between: str = ""
+    """More thoughts may follow behind this text, right after the closing mark; empty: they come once."""
     thinks: bool = False
     """The prompt has opened the thoughts already."""
     budget_tokens: int | None = None
@@ -47,13 +49,15 @@ class _Place(Enum):
 class AnswerProgress:
     """One answer's place in its plan. It is fed each token's text."""
 
-    __slots__ = ("_at", "_is_closing", "_is_fresh", "_n_maybe", "_plan", "_tail", "n_thoughts")
+    __slots__ = ("_at", "_is_closing", "_is_fresh", "_n_maybe", "_opening", "_plan", "_tail", "n_thoughts")
 
     def __init__(self, plan: AnswerPlan) -> None:
         self._plan = plan
         self._at = _Place.BEFORE
         self._tail = ""
         """The end of the text that may be the beginning of a mark."""
+        self._opening = "" if plan.thoughts is None else plan.thoughts[0].lstrip()
+        """The text that opens thoughts at this place."""
         self._is_closing = False
         self._is_fresh = True
         """True while the content is white space."""
@@ -107,14 +111,14 @@ class AnswerProgress:
             self._read_content(text)
 
     def _begin(self, text: str) -> None:
-        assert self._plan.thoughts is not None
-        opening = self._plan.thoughts[0]
+        opening = self._opening
         self._tail += text
         start = self._tail.lstrip()
         self._n_maybe = self._n_maybe + 1 if start else 0
         if start.startswith(opening):
-            self._at, self.n_thoughts, self._n_maybe = _Place.THOUGHTS, self._n_maybe, 0
-            self._tail = ""
+            self._at, self._is_closing = _Place.THOUGHTS, False
+            self.n_thoughts += self._n_maybe
+            self._n_maybe, self._tail = 0, ""
             self._think(start[len(opening) :])
         elif not opening.startswith(start):
             self._n_maybe = 0
@@ -127,8 +131,13 @@ class AnswerProgress:
         at = text.find(closing)
         if at < 0:
             self._tail = _begun(text, closing)
-        else:
+        elif not self._plan.between:
             self._begin_content(text[at + len(closing) :])
+        else:
+            self._at, self._tail = _Place.BEFORE, ""
+            self._opening = f"{self._plan.between}{self._plan.thoughts[0]}"
+            self._n_maybe = -1  # this token is counted already
+            self._begin(text[at + len(closing) :])
 
     def _begin_content(self, text: str) -> None:
         self._tail = ""

@@ -391,10 +391,11 @@ class Engine:
 def _checkpoints(runner: ModelRunner, config: EngineConfig) -> Checkpoints | None:
     """Return the book of checkpoints for a runner that makes them, if any are to be kept.
 
-    A window can be trimmed while its cells are there, and they are until a slot's state was copied: states at
-    the ends of turns are enough for what comes after that.
+    A window can be trimmed while its cells are there. Where they are until a slot's state was copied, states
+    at the ends of turns are enough for what comes after that.
     """
     if not runner.can_rewind or not config.checkpoint_bytes:
         return None
-    spacing = runner.n_ctx if runner.can_trim else config.checkpoint_tokens
+    keeps_all = runner.can_trim and not runner.forgets
+    spacing = runner.n_ctx if keeps_all else config.checkpoint_tokens
     return Checkpoints(runner.n_slots, spacing, config.checkpoint_bytes)

@@ -52,6 +52,10 @@ class ModelRunner(Protocol):
     def n_swa(self) -> int:
         """The sliding attention window in tokens, before which the memory may forget; 0: there is none."""
 
+    @property
+    def forgets(self) -> bool:
+        """True if what lies before the window is soon lost, and not only when a slot's state is copied."""
+
     def holds(self, slot: int, n_tokens: int) -> bool:
         """Return True if `slot` still has all that is needed to continue after its first `n_tokens`.
 

@@ -15,7 +15,7 @@ from server.chat.render import RenderedPrompt
 from server.chat.sound_schemas import sound_tool
 from server.chat.thinking import thinking_variables
 from server.chat.tool_formats.registry import tool_formats
-from server.chat.tool_formats.tool_format import GrammarJob, ToolFormat
+from server.chat.tool_formats.tool_format import GrammarJob, ToolFormat, thought_messages
 from server.chat.tools import Tool
 from server.engine.answer_plan import AnswerPlan
 from server.engine.events import AnswerForm
@@ -117,7 +117,7 @@ class AnswerGuides:
         marks: set[str],
     ) -> CompiledGrammar | None:
         """Return the grammar; the texts that it wants as tokens are added to `marks`."""
-        if not prompt.tools or known is None:
+        if known is None or (not prompt.tools and not (constraint and thought_messages(known))):
             if constraint is None:
                 return None
             thoughts = _allowed_thoughts(prompt, form)
@@ -154,7 +154,10 @@ class AnswerGuides:
             left_out=[place for _, places in sound for place in places],
         )
         content = constraint if job.content else None
-        compiled = self._compiler.compile_lark(known.grammar(job), "tools", content=content, relaxed=True)
+        param = "tools" if constraint is None or tools else constraint.param
+        compiled = self._compiler.compile_lark(
+            known.grammar(job), param, content=content, relaxed=bool(tools)
+        )
         self._tell_left_out(tools, [*job.left_out, *compiled.left_out])
         return compiled
 
@@ -181,11 +184,15 @@ class AnswerGuides:
         form, choice = rendered.form, prompt.tool_choice
         calls = known is not None and bool(choice.callable_tools(prompt.tools))
         budget = prompt.thinking.allowed_tokens
+        own = thought_messages(known) if form.thoughts is None else None
+        thoughts = form.thoughts if own is None else own.thought_marks
+        between = "" if own is None else own.next_message
         closing: tuple[int, ...] = ()
-        if budget is not None and form.thoughts is not None:
-            closing = exact_tokens(self._vocab, rendered.closing or form.thoughts[1])
+        if budget is not None and thoughts is not None:
+            closing = exact_tokens(self._vocab, rendered.closing or f"{thoughts[1]}{between}")
         return AnswerPlan(
-            thoughts=form.thoughts,
+            thoughts=thoughts,
+            between=between,
             thinks=form.thinks,
             budget_tokens=budget,
             closing_tokens=closing,

@@ -51,6 +51,7 @@ class ScriptedRunner(RunnerLimits):
             can_pad=False,
             can_trim=True,
             can_rewind=False,
+            forgets=False,
         )
         self._vocab = vocab
         self._eog = frozenset(vocab.eog_tokens)

@@ -33,7 +33,7 @@ _SWITCHES: Mapping[str, tuple[str, ...]] = {
     "--no-ui": ("--no-web-page",),
     "--no-mmproj": (),
     "--kv-unified": ("--kv-unified",),
-    "--swa-full": (),
+    "--swa-full": ("--swa-full",),
     "--embedding": (),
     "--reranking": (),
     "--verbose": ("--log-level", "debug"),

@@ -32,6 +32,7 @@ from server.placement import (
 from server.serve_options import KVType, ServeOptions
 from server.supervisor import memory_check
 from server.worker.open import loading
+from tests.memory_models import write_windowed_gguf
 
 PLENTY = FreeMemory(64 * GIB)
 KV_TYPES: tuple[KVType, ...] = get_args(KVType)
@@ -151,6 +152,48 @@ def test_models_whose_states_fit_one_layout_have_one(
     metadata = {**trained_for(info, 131_072).model.metadata, f"{info.architecture}.{key}": value}  # type: ignore[attr-defined]
     facts = ModelFacts(replace(info, metadata=metadata))
     assert place(facts, ServeOptions(), ROOMY).layout == expected
+
+
+@pytest.fixture(scope="module")
+def windowed(tmp_path_factory: pytest.TempPathFactory) -> ModelFacts:
+    """A model three of whose four layers have a window, trained for 131,072 tokens."""
+    path = tmp_path_factory.mktemp("placement") / "window.gguf"
+    return ModelFacts(read_gguf_info(write_windowed_gguf(path, n_window=512, n_ctx_train=131_072)))
+
+
+def test_windows_keep_all_cells_only_where_memory_has_them(windowed: ModelFacts) -> None:
+    roomy = place(windowed, ServeOptions(), ROOMY)
+    assert (roomy.n_ctx, roomy.swa_full) == (131_072, True)
+    needed = estimate_at(131_072 // 8, windowed.model, ServeOptions(), kv_unified=True, swa_full=False)
+    tight = FreeMemory(needed.total + (1 << 30))
+    short, whole = (place(windowed, ServeOptions(swa_full=full), tight) for full in (False, True))
+    assert (short.n_ctx, short.swa_full) == (131_072, False)
+    assert whole.swa_full
+    assert whole.n_ctx < short.n_ctx
+    assert short.verdict.fits
+    assert short.model.kv < roomy.model.kv / 2
+    # An image attends to all of itself, also to what is beyond a window's cells.
+    seeing = place(replace(windowed, projector_bytes=1 << 20), ServeOptions(), tight)
+    assert seeing.swa_full
+    # A chosen context has cells for all requests.
+    options = ServeOptions(ctx=131_072, parallel=2)
+    needed = estimate_at(131_072, windowed.model, options, kv_unified=False, swa_full=False)
+    chosen = place(windowed, options, FreeMemory(needed.total))
+    assert (chosen.n_cells, chosen.layout, chosen.swa_full) == (2 * 131_072, "streams", False)
+
+
+def test_windows_bring_layers_to_a_gpu(windowed: ModelFacts) -> None:
+    roomy = place(windowed, ServeOptions(ctx=65_536), FreeMemory(64 * GIB, [gpu(64 * GIB)]))
+    assert roomy.swa_full
+    assert roomy.is_all_on_gpu
+    small = gpu(GPU_MARGIN_BYTES + roomy.model.compute + roomy.model.total // 2)
+    placement = place(windowed, ServeOptions(ctx=65_536), FreeMemory(64 * GIB, [small]))
+    assert placement.is_all_on_gpu
+    assert not placement.swa_full
+
+
+def test_models_without_windows_have_none_to_keep(info: GGUFInfo) -> None:
+    assert place(trained_for(info, 131_072), ServeOptions(), FreeMemory(2 * GIB)).swa_full
 
 
 def test_a_longer_context_takes_no_layer_from_a_gpu(info: GGUFInfo) -> None:

@@ -46,6 +46,7 @@ OTHER: dict[str, Any] = {
     "max_tokens": 64,
     "ignore_eos": True,
     "ctx": 1234,
+    "swa_full": True,
     "parallel": 3,
     "gpu_layers": 7,
     "n_cpu_moe": 3,

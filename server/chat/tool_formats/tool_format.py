@@ -120,6 +120,24 @@ class WithOpenings(Protocol):
 
 
 @runtime_checkable
+class ThoughtMessages(Protocol):
+    """A format whose thoughts are messages of an answer, among others, and may come again."""
+
+    @property
+    def thought_marks(self) -> tuple[str, str]:
+        """The texts with which a message of thoughts begins, and ends."""
+
+    @property
+    def next_message(self) -> str:
+        """The text between a message's end and the beginning of the next one."""
+
+
+def thought_messages(known: object) -> ThoughtMessages | None:
+    """Return a format if its thoughts are messages, else None."""
+    return known if isinstance(known, ThoughtMessages) else None
+
+
+@runtime_checkable
 class CallWriter(Protocol):
     """A format that writes calls itself, for templates that show none of those in a chat."""
 

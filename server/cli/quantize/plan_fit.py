@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from models.gguf.hyperparameters import Hyperparameters, Metadata
+from models.gguf.window_layers import has_window, window_layers
 from models.machine.fit import Verdict
 from quantize.plan.plan import PlannedFile
 from server.placement import FreeMemory, ModelFacts, place
@@ -40,6 +42,17 @@ class PlannedModel:
     def n_vocab(self) -> int | None:
         value = self._metadata.get("tokenizer.ggml.tokens")
         return None if value is None else len(value.data)
+
+    @property
+    def window_layers(self) -> list[bool]:
+        numbers: Metadata = {
+            key: value.data for key, value in self._metadata.items() if isinstance(value.data, int)
+        }
+        keys = Hyperparameters(numbers, self._architecture)
+        listed = self._data("attention.sliding_window_pattern")
+        if isinstance(listed, list | tuple):
+            return [bool(one) for one in listed] if has_window(keys) else []
+        return window_layers(keys)
 
     def hyperparameter(self, key: str) -> int | None:
         value = self._data(key)

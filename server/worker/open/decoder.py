@@ -128,6 +128,7 @@ def open_context(file: LoadedFile) -> Context:
         n_threads=file.n_threads,
         n_threads_batch=n_threads_batch,
         kv_unified=file.placement.layout == "unified",
+        swa_full=file.placement.swa_full,
         flash_attn=options.flash_attn,
         type_k=options.type_k,
         type_v=options.type_v,

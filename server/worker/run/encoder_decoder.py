@@ -52,6 +52,7 @@ class EncoderDecoderRunner(RunnerLimits):
             can_pad=False,
             can_trim=False,
             can_rewind=False,
+            forgets=False,
         )
         self._contexts = list(contexts)
         self._listener = listener

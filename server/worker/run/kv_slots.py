@@ -101,11 +101,26 @@ class KVSlots:
             raise RestoreError("a kept prefix could not be put back; it is computed again", frozenset(empty))
 
     def holds(self, slot: int, n_tokens: int) -> bool:
-        """True if all that the token after the first `n_tokens` attends to is there."""
+        """True if all that the token after the first `n_tokens` attends to is there, and would be in a copy.
+
+        Of cells that all share, the older ones of a window are given to other slots' tokens, and copies are
+        made by way of a state, which leaves them out.
+        """
         if not self._n_swa:
             return True
+        last = self._context.seq_pos_max(slot)
+        if self._is_pruned and (last is None or n_tokens < last):
+            return False
+        return self._has_window(slot, n_tokens)
+
+    def _has_window(self, slot: int, n_tokens: int) -> bool:
         first = self._context.seq_pos_min(slot)
         return first is not None and first <= max(0, n_tokens - self._n_swa + 1)
+
+    @property
+    def _is_pruned(self) -> bool:
+        """True if slots share cells of which a window has only its own."""
+        return self._context.forgets and self._context.kv_unified
 
     def hold_writes(self, *, hold: bool) -> None:
         """Leave the cores to a prompt that is computed: a slot's former state is copied just before it."""
@@ -190,6 +205,9 @@ class KVSlots:
     def _trim(self, change: Trim, empty: set[int]) -> None:
         if change.checkpoint is None:
             self._context.seq_rm(change.slot, change.n_keep, None)
+            # Guesses that were wrong may have taken the place of the window's beginning.
+            if change.n_keep and self._context.forgets and not self._has_window(change.slot, change.n_keep):
+                self._lose(change.slot, empty)
         elif change.slot in empty or not self._rewind(change.slot, change.checkpoint):
             self._lose(change.slot, empty)
 
@@ -223,12 +241,34 @@ class KVSlots:
             else:
                 self._lose(change.target, empty)
             return
+        if self._is_pruned:
+            if self._copy_window(change):
+                empty.discard(change.target)
+            else:
+                self._lose(change.target, empty)
+            return
         if context.kv_unified:
             context.seq_rm(change.target)
         else:
             self._copies[change.target] = change.source
         context.seq_cp(change.source, change.target, 0, change.n_tokens)
         empty.discard(change.target)
+
+    def _copy_window(self, change: Copy) -> bool:
+        """Share a slot's cells but for its window, which is copied; False if that can't be.
+
+        Cells of a window that two slots have are never given to other tokens: there would soon be none left.
+        """
+        context, source, target = self._context, change.source, change.target
+        try:
+            window = context.state_seq_get(source, partial=True)
+            context.seq_rm(target)
+            context.seq_cp(source, target, 0, change.n_tokens)
+            context.seq_rewind(target, change.n_tokens, window)
+        except (LlamaCppError, MemoryError) as error:
+            logger.warning("%d tokens of slot %d aren't shared: %s", change.n_tokens, source, error)
+            return False
+        return self._has_window(target, change.n_tokens)
 
     def _copy_back(self, change: Copy, checkpoint: Checkpoint) -> bool:
         """Copy what a slot held at a checkpoint; False if that can't be.

@@ -67,6 +67,7 @@ class RunnerLimits:
         "can_pad",
         "can_rewind",
         "can_trim",
+        "forgets",
         "n_batch",
         "n_ctx",
         "n_slots",
@@ -84,6 +85,7 @@ class RunnerLimits:
     can_trim: bool
     can_rewind: bool
     can_pad: bool
+    forgets: bool
 
 
 class LlamaRunner(RunnerLimits):
@@ -131,6 +133,7 @@ class LlamaRunner(RunnerLimits):
             can_trim=can_trim,
             can_rewind=can_rewind and _is_worth_going_back(context, parts, can_trim=can_trim),
             can_pad=_can_pad(context, parts, can_trim=can_trim),
+            forgets=context.forgets,
         )
         self._context = context
         self._vocab = model.vocab
@@ -274,10 +277,11 @@ class LlamaRunner(RunnerLimits):
 def _is_worth_going_back(context: Context, parts: RunnerParts, *, can_trim: bool) -> bool:
     """Return True if states for slots to go back to are worth their copies.
 
-    A window that can be trimmed wants them only for what was on the disk, or moved to another layout: from
-    a GPU a copy of it takes longer than a prompt of some hundred tokens.
+    A window all of whose cells are kept wants them only for what was on the disk, or moved to another layout:
+    from a GPU a copy of it takes longer than a prompt of some hundred tokens.
     """
-    return parts.prefill is None and (not can_trim or context.model.n_gpu_layers == 0)
+    keeps_all = can_trim and not context.forgets
+    return parts.prefill is None and (not keeps_all or context.model.n_gpu_layers == 0)
 
 
 def _can_pad(context: Context, parts: RunnerParts, *, can_trim: bool) -> bool:

@@ -22,6 +22,7 @@ from models.machine.fit import (
     kv_bytes_per_token,
     pad_cells,
 )
+from tests.memory_models import write_windowed_gguf
 
 
 @dataclass
@@ -40,6 +41,7 @@ class Header:
     numbers: dict[str, int] = field(default_factory=dict)
     lists: dict[str, list[int | float]] = field(default_factory=dict)
     tensors: list[Tensor] = field(default_factory=list)
+    window_layers: list[bool] = field(default_factory=list)
 
     def hyperparameter(self, key: str) -> int | None:
         return self.numbers.get(key)
@@ -115,6 +117,29 @@ def test_a_real_context_takes_what_was_estimated(
     assert compute is not None
     assert needs.kv == pytest.approx(float(kv[1]) * MIB, rel=0.01)
     assert needs.compute == pytest.approx(float(compute[1]) * MIB, rel=0.1)
+
+
+@pytest.mark.model
+@pytest.mark.parametrize("kv_unified", [False, True])
+@pytest.mark.parametrize("swa_full", [False, True])
+def test_a_window_takes_no_more_than_was_estimated(
+    tmp_path: Path, swa_full: bool, kv_unified: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    from models.llamacpp.context import Context
+    from models.llamacpp.model import Model
+
+    path = write_windowed_gguf(tmp_path / "window.gguf", n_window=300)
+    needs = estimate(read_gguf_info(path), 4096, 4, n_ubatch=256, kv_unified=kv_unified, swa_full=swa_full)
+    with Model.load(path, no_alloc=True) as model, caplog.at_level(logging.INFO, "corral.llama"):
+        Context(
+            model, n_ctx=4 * 4096, n_seq_max=4, n_ubatch=256, kv_unified=kv_unified, swa_full=swa_full
+        ).close()
+    found = re.findall(r"llama_kv_cache: size = *([\d.]+) MiB", caplog.text)
+    assert len(found) == 2
+    taken = sum(float(size) for size in found) * MIB
+    assert taken <= needs.kv * 1.001
+    if swa_full or not kv_unified:
+        assert needs.kv == pytest.approx(taken, rel=0.01)
 
 
 def test_layers_of_different_sizes() -> None:

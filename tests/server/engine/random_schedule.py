@@ -101,6 +101,7 @@ def random_harness(chance: random.Random) -> Harness:
         can_trim=(can_trim := chance.random() < 0.6),
         can_pad=can_trim and chance.random() < 0.5,
         n_swa=(n_swa := chance.choice([0, 0, 0, 24])),
+        forgets=n_swa > 0,
         can_rewind=(not can_trim or n_swa > 0) and chance.random() < 0.7,
         refused_checkpoints=chance.choice([0, 0, 3]),
         n_cells=chance.choice([None, None, 60, 150, 300]),

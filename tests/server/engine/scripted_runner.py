@@ -89,6 +89,7 @@ class ScriptedRunner:
     can_rewind: bool = False
     n_swa: int = 0
     """Window of attention: a run at position p forgets what lies before p's window."""
+    forgets: bool = False
     refused_checkpoints: int = 0
     """Every so many-th checkpoint finds no memory; 0: none."""
     poisoned: set[int] = field(default_factory=set)

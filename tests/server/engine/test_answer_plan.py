@@ -66,6 +66,24 @@ def test_a_budget_of_nothing_closes_what_is_open() -> None:
     assert closes == [False, True]
 
 
+def test_thoughts_that_come_again_have_what_is_left_of_the_budget() -> None:
+    options: dict[str, Any] = {
+        "thoughts": MARKS,
+        "between": "<m>",
+        "budget_tokens": 4,
+        "closing_tokens": (7,),
+    }
+    made = progress(**options, is_whole=True)
+    assert after(made, "<t>", "a", "</t>").n_thoughts == 3
+    assert after(made, "<m>", "<t>").must_close, "the mark between and the opening one are thoughts'"
+    assert made.close() == [7]
+    assert not made.must_close
+    assert after(made, "</t>", "<m><t>").must_close, "and once more"
+    ended = after(progress(**options), "<t>", "a", "</t>", "<m>", "c")
+    assert (ended.n_thoughts, ended.n_left, ended.stops_count) == (3, None, True)
+    assert after(progress(**options), "<t>b</t><m><t>c", "d").n_thoughts == 2
+
+
 def test_content_without_thoughts_has_no_limit() -> None:
     made = progress(thoughts=MARKS, budget_tokens=3, closing_tokens=(7,))
     assert after(made, "Hi").n_left is None

@@ -28,7 +28,12 @@ _ids = itertools.count()
 
 
 def f32_context(
-    model: Model, *, n_seq_max: int = 1, n_cells: int | None = None, kv_unified: bool = False
+    model: Model,
+    *,
+    n_seq_max: int = 1,
+    n_cells: int | None = None,
+    kv_unified: bool = False,
+    swa_full: bool = True,
 ) -> Context:
     """F32 throughout and no flash attention, which computes in F16: so what else is in a batch changes only
     the last bits of a logit. `n_cells`: of the whole KV cache."""
@@ -40,6 +45,7 @@ def f32_context(
         n_seq_max=n_seq_max,
         n_threads=1,
         kv_unified=kv_unified,
+        swa_full=swa_full,
         flash_attn="off",
         type_k="f32",
         type_v="f32",

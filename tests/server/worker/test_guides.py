@@ -18,7 +18,8 @@ from server.answers.reader import AnswerReader
 from server.chat.render import RenderedPrompt
 from server.chat.thinking import Thinking
 from server.chat.tool_formats.kinds.object_lists import ObjectLists
-from server.chat.tool_formats.tool_format import GrammarJob
+from server.chat.tool_formats.registry import tool_formats
+from server.chat.tool_formats.tool_format import GrammarJob, ThoughtMessages
 from server.chat.tools import Tool, ToolChoice
 from server.engine.engine import Engine, EngineConfig
 from server.engine.events import AnswerForm, ChoiceEnd, Delta, Event, Finish
@@ -289,6 +290,30 @@ def test_constrained_content_after_thoughts(model: Model, guides: AnswerGuides, 
         closing = len(exact_tokens(model.vocab, "</think>"))
         assert budget <= finish.usage.reasoning_tokens <= budget + 3 + closing
         assert bool(answer.text(ThoughtDelta)) is (budget > 0) or not answer.text(ThoughtDelta).strip()
+
+
+@pytest.mark.parametrize("name", ["harmony", "muse"])
+def test_messages_of_thoughts_have_a_budget_and_the_form_is_contents(
+    model: Model, guides: AnswerGuides, name: str
+) -> None:
+    known = tool_formats()[name]
+    assert isinstance(known, ThoughtMessages)
+    n_opening = len(known.thought_marks[0])  # a token for each letter, at most
+    form, thinking = AnswerForm(tool_format=name), Thinking(budget_tokens=n_opening + 4)
+    made = guides.make(*chat(form, constraint=schema({"enum": ["yes", "no"]}), thinking=thinking))
+    assert made.plan is not None
+    assert made.plan.closing_tokens
+    found = answers(model, made, max_tokens=200)
+    for answer in found:
+        finish = answer.events[-1]
+        assert isinstance(finish, Finish)
+        assert finish.usage.reasoning_tokens >= bool(answer.text(ThoughtDelta))
+        if answer.finish_reason == "stop":
+            assert json.loads(answer.text(Delta)) in ("yes", "no")
+            thoughts = model.vocab.tokenize(answer.text(ThoughtDelta), add_special=False, parse_special=False)
+            assert len(thoughts) <= n_opening + 12, "the budget, and begun characters"
+    assert any(answer.finish_reason == "stop" for answer in found)
+    assert any(answer.text(ThoughtDelta) for answer in found)
 
 
 def test_a_schema_that_cannot_be_held_is_refused_by_name(guides: AnswerGuides) -> None:

@@ -28,6 +28,8 @@ _BODY_ENDS = (_END, _CALL, _RETURN, _START, _CHANNEL)
 
 class _Harmony:
     marks = (_START, _CHANNEL, _MESSAGE, _END, _CONSTRAIN, _CALL, _RETURN)
+    thought_marks = (f"{_CHANNEL}analysis{_MESSAGE}", _END)
+    next_message = f"{_START}assistant"
 
     def matches(self, template: str) -> bool:
         return _CHANNEL in template and "analysis" in template and "commentary" in template

@@ -35,6 +35,8 @@ _CALLS = TaggedCalls(
 
 class _Muse:
     marks = (_START, _MESSAGE, _END_MESSAGE, _END_TURN)
+    thought_marks = (f" to=self{_MESSAGE}", _END_MESSAGE)
+    next_message = f"{_START}assistant"
 
     def matches(self, template: str) -> bool:
         return _CALLS.matches(template)

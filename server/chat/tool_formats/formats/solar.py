@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import ClassVar
 
 from server.chat.tool_formats import lark
 from server.chat.tool_formats.grammar.answer_rules import spelled, text_then, text_without
@@ -22,6 +23,9 @@ _OTHERS = _THINK, _CONTENT, _END, _NEXT = "<|think|>", "<|content|>", "<|end|>",
 
 
 class _Solar(FramedCalls):
+    thought_marks: ClassVar = (_THINK, _END)
+    next_message: ClassVar = _NEXT
+
     def grammar(self, job: GrammarJob) -> str:
         rules, behind = self.call_rules(job)
         calls = f"{spelled(job, self.section[0])} {behind}"

@@ -5,7 +5,9 @@ from __future__ import annotations
 import itertools
 import random
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -29,17 +31,29 @@ WRITERS: dict[str, Callable[[Path], Path]] = {
     "hybrid": write_hybrid_gguf,
     "recurrent": write_recurrent_gguf,
     "window": write_windowed_gguf,
+    "short window": write_windowed_gguf,
 }
 SPACING = 32
 N_CTX = 900
 _ids = itertools.count()
 
 
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """A model, and whether the layers that have a window keep the cells of all tokens."""
+
+    model: Model
+    swa_full: bool
+
+    def context(self, **sizes: Any) -> Context:
+        return f32_context(self.model, swa_full=self.swa_full, **sizes)
+
+
 @pytest.fixture(scope="module", params=WRITERS)
-def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Model]:
+def memory(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Memory]:
     path = WRITERS[request.param](tmp_path_factory.mktemp("memory") / "model.gguf")
     with Model.load(path) as loaded:
-        yield loaded
+        yield Memory(loaded, swa_full=request.param != "short window")
 
 
 @pytest.fixture(scope="module")
@@ -112,10 +126,10 @@ def cold(model: Model, prompt: list[int], n_said: int = 8) -> list[int]:
         return session.said(name)
 
 
-def test_ten_turns_without_their_thoughts_cost_what_is_new_and_a_spacing(model: Model) -> None:
-    words = random_prompt(3, 1000, model.vocab.n_tokens)
+def test_ten_turns_without_their_thoughts_cost_what_is_new_and_a_spacing(memory: Memory) -> None:
+    words = random_prompt(3, 1000, memory.model.vocab.n_tokens)
     opening = words[-4:]
-    with f32_context(model, n_seq_max=2, n_cells=2048) as context:
+    with memory.context(n_seq_max=2, n_cells=2048) as context:
         session = Session(context)
         history, n_with, n_without = words[:40], 0, 0
         shown = 0
@@ -125,7 +139,7 @@ def test_ten_turns_without_their_thoughts_cost_what_is_new_and_a_spacing(model: 
             name = session.send(prompt, 40, border=len(history))
             session.run()
             said = session.said(name)
-            assert said == cold(model, prompt, 40)
+            assert said == cold(memory.model, prompt, 40)
             n_new = len(prompt) - shown
             assert session.n_computed(name) <= n_new + SPACING
             n_with += session.n_computed(name)
@@ -133,13 +147,14 @@ def test_ten_turns_without_their_thoughts_cost_what_is_new_and_a_spacing(model: 
             shown = len(prompt)
             history = [*prompt, *said[-10:]]  # all before were thoughts
         assert 2 * n_with < n_without
-        assert model.n_swa or session.engine.stats.rewinds_total == 9
+        assert memory.model.n_swa or session.engine.stats.rewinds_total == 9
 
 
-def test_a_window_goes_back_after_its_cells_were_divided_anew(windowed: Model) -> None:
+@pytest.mark.parametrize("swa_full", [True, False], ids=["all", "window"])
+def test_a_window_goes_back_after_its_cells_were_divided_anew(windowed: Model, swa_full: bool) -> None:
     """The state that moves to the new cells has nothing before the window."""
     chat = random_prompt(8, 150, windowed.vocab.n_tokens)
-    with f32_context(windowed, n_seq_max=2, n_cells=1024) as context:
+    with f32_context(windowed, n_seq_max=2, n_cells=1024, swa_full=swa_full) as context:
         session = Session(context, shares_later=True)
         name = session.send([*chat, 5, 6], 60, border=len(chat))
         session.run()
@@ -154,11 +169,11 @@ def test_a_window_goes_back_after_its_cells_were_divided_anew(windowed: Model) -
 
 
 @pytest.mark.parametrize("kv_unified", [False, True], ids=["streams", "unified"])
-def test_choices_and_slots_share_a_prompt_up_to_its_last_border(model: Model, kv_unified: bool) -> None:
-    prompt = random_prompt(4, 90, model.vocab.n_tokens)
-    other = [*prompt[:70], *random_prompt(5, 30, model.vocab.n_tokens)]
-    wanted = [cold(model, one) for one in (prompt, other)]
-    with f32_context(model, n_seq_max=4, n_cells=1024, kv_unified=kv_unified) as context:
+def test_choices_and_slots_share_a_prompt_up_to_its_last_border(memory: Memory, kv_unified: bool) -> None:
+    prompt = random_prompt(4, 90, memory.model.vocab.n_tokens)
+    other = [*prompt[:70], *random_prompt(5, 30, memory.model.vocab.n_tokens)]
+    wanted = [cold(memory.model, one) for one in (prompt, other)]
+    with memory.context(n_seq_max=4, n_cells=1024, kv_unified=kv_unified) as context:
         session = Session(context)
         first = session.send(prompt, border=70, n=3)
         session.run()
@@ -170,30 +185,48 @@ def test_choices_and_slots_share_a_prompt_up_to_its_last_border(model: Model, kv
         assert sum(map(session.n_computed, names)) < 60
 
 
-def test_states_are_bounded(model: Model) -> None:
-    with f32_context(model, n_seq_max=2, n_cells=1024) as context:
+def test_a_window_costs_only_its_own_cells(windowed: Model) -> None:
+    """What lies before the window is lost, and a slot goes back by its checkpoints alone."""
+    words = random_prompt(11, 700, windowed.vocab.n_tokens)
+    with f32_context(windowed, n_seq_max=2, n_cells=2048, swa_full=False) as context:
         session = Session(context)
-        session.send(random_prompt(6, 70, model.vocab.n_tokens), border=66)
+        session.send(words[:600], border=590)
+        session.run()
+        first = context.seq_pos_min(0)
+        assert first is not None
+        assert first > 200
+        edited = [*words[:300], *words[600:]]
+        name = session.send(edited, border=395)
+        session.run()
+        assert session.engine.stats.rewinds_total == 1
+        assert session.n_computed(name) <= len(edited) - 300 + SPACING
+        assert session.said(name) == cold(windowed, edited)
+
+
+def test_states_are_bounded(memory: Memory) -> None:
+    with memory.context(n_seq_max=2, n_cells=1024) as context:
+        session = Session(context)
+        session.send(random_prompt(6, 70, memory.model.vocab.n_tokens), border=66)
         session.run()
         n_bytes = session.engine.stats.checkpoint_bytes
         assert session.engine.stats.checkpoints >= 1
-    with f32_context(model, n_seq_max=2, n_cells=1024) as context:
+    with memory.context(n_seq_max=2, n_cells=1024) as context:
         session = Session(context, checkpoint_bytes=n_bytes)
         for seed in range(8):
-            session.send(random_prompt(seed, 150, model.vocab.n_tokens), border=140)
+            session.send(random_prompt(seed, 150, memory.model.vocab.n_tokens), border=140)
             session.run()
             assert 0 < session.engine.stats.checkpoint_bytes <= n_bytes
 
 
-@pytest.mark.parametrize("seed", range(4))
-def test_random_turns_say_what_they_say_without_any_cache(model: Model, seed: int) -> None:
+@pytest.mark.parametrize("seed", [0, 1, *(pytest.param(n, marks=pytest.mark.thorough) for n in range(2, 6))])
+def test_random_turns_say_what_they_say_without_any_cache(memory: Memory, seed: int) -> None:
     chance = random.Random(seed)
-    n_vocab = model.vocab.n_tokens
-    can_share_later = model.n_swa > 0 and chance.random() < 0.5
+    n_vocab = memory.model.vocab.n_tokens
+    can_share_later = memory.model.n_swa > 0 and chance.random() < 0.5
     n_slots = chance.choice([1, 2, 4])
     n_cells = 1024 if can_share_later else 1024 * n_slots
     kv_unified = not can_share_later and chance.random() < 0.5
-    with f32_context(model, n_seq_max=n_slots, n_cells=n_cells, kv_unified=kv_unified) as context:
+    with memory.context(n_seq_max=n_slots, n_cells=n_cells, kv_unified=kv_unified) as context:
         session = Session(
             context,
             checkpoint_bytes=chance.choice([10_000, 200_000, 1 << 24]),
@@ -224,7 +257,7 @@ def test_random_turns_say_what_they_say_without_any_cache(model: Model, seed: in
                 if name in cancelled:
                     continue
                 said = session.said(name)
-                assert said == cold(model, asked[name][0], len(said)), (round_, name)
+                assert said == cold(memory.model, asked[name][0], len(said)), (round_, name)
                 kept = said[chance.randrange(len(said)) :] if chance.random() < 0.7 else said
                 chats[i] = [*asked[name][0], *kept]
                 if chance.random() < 0.2:
