@@ -355,7 +355,7 @@ class _Placer:
         if facts.draft is not None:  # its sequences never share cells
             draft = estimate_at(n_stream, facts.draft, options, kv_unified=False).total
         elif facts.drafts_itself:  # its weights are among the model's
-            draft = needs.kv // max(needs.n_layer, 1) + needs.compute
+            draft = max(needs.layer_kv, default=0) + needs.compute
         draft += 2 * HEAD_KEPT_TOKENS * options.parallel * facts.head_state_bytes
         extra_bytes = facts.adapter_bytes + draft + facts.projector_bytes
         gpu = plan_gpu(

@@ -21,9 +21,11 @@ BUDGET = 20
 
 
 def post(server: RunningServer, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the server's answer to a body that names no model: it has one."""
-    model = httpx.get(f"{server.url}/v1/models", timeout=60).json()["data"][0]["id"]
-    reply = httpx.post(f"{server.url}{path}", json={"model": model, "temperature": 0, **body}, timeout=500)
+    """Return the server's answer to a body; one that names no model is the only one's."""
+    if "model" not in body:
+        models = httpx.get(f"{server.url}/v1/models", timeout=60).json()["data"]
+        body = {"model": models[0]["id"], **body}
+    reply = httpx.post(f"{server.url}{path}", json={"temperature": 0, **body}, timeout=500)
     assert reply.status_code == 200, reply.text
     answer: dict[str, Any] = reply.json()
     return answer

@@ -9,16 +9,16 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import httpx
 import jsonschema
 import pytest
 
-from tests.e2e.running import RunningServer, corral, environment, serving
+from tests.e2e.running import RunningServer, environment, serving
 from tests.e2e.sessions import BUDGET, PROTOCOLS, ChatCompletions, Messages, Responses, Session, Turn, post
 from tests.e2e.template_models import MODELS, N_CTX, SOURCES, TemplateModel
+from tests.quantize.quantize_folder import quantize_folder
 
 pytestmark = [
     pytest.mark.e2e,
@@ -47,12 +47,14 @@ class Served:
 
     model: TemplateModel
     server: RunningServer
+    name: str
+    """The server has it under this name."""
     seeds: list[int] = field(default_factory=lambda: list(range(1, 31)))
     """The seeds to try for a thought; the one that gave the last is the first."""
 
     def session(self, protocol: type[Session], *, thinks: bool, seed: int = 1) -> Session:
         """Return a session that has asked its first question."""
-        more = {"temperature": 1, "seed": seed}
+        more = {"model": self.name, "temperature": 1, "seed": seed}
         session = protocol(self.server, PARAMETERS, system=SYSTEM, thinks=thinks, more=more)
         session.ask("How warm?")
         return session
@@ -68,21 +70,23 @@ class Served:
         raise AssertionError("thirty answers without a thought")
 
 
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    """`corral serve` of files that were quantized of checkpoints."""
+    folder = tmp_path_factory.mktemp("new")
+    files = []
+    for name, model in MODELS.items():
+        model.write(folder / name)
+        (made,) = quantize_folder(folder / name, ["F16"], folder / "out")
+        files.append(str(made.path.rename(folder / f"{name}.gguf")))
+    options = (*files, "--ctx", str(N_CTX), "--parallel", "2", "--threads", "1")
+    with serving(*options, env=environment(folder), log=folder / "log") as running:
+        yield running
+
+
 @pytest.fixture(scope="module", params=MODELS)
-def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """`corral quantize` of a checkpoint and `corral serve` of the file."""
-    model = MODELS[request.param]
-    folder = tmp_path_factory.mktemp(request.param)
-    model.write(folder / "checkpoint")
-    home = environment(folder)
-    done = corral(
-        "quantize", str(folder / "checkpoint"), "--type", "F16", "--out", str(folder / "out"), env=home
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    (file,) = Path(folder / "out").glob("*.gguf")
-    options = (str(file), "--ctx", str(N_CTX), "--parallel", "2")
-    with serving(*options, env=home, log=folder / "log") as server:
-        yield Served(model, server)
+def served(request: pytest.FixtureRequest, server: RunningServer) -> Served:
+    return Served(MODELS[request.param], server, request.param)
 
 
 def rendered(session: ChatCompletions, server: RunningServer) -> str:
@@ -152,6 +156,7 @@ def test_the_history_is_what_the_template_wants(served: Served) -> None:
 
 def test_a_form_is_the_contents(served: Served) -> None:
     body = {
+        "model": served.name,
         "messages": [{"role": "user", "content": "Where?"}],
         "response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": PARAMETERS}},
         "thinking_budget_tokens": BUDGET,

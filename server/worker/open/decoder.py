@@ -123,7 +123,7 @@ def open_context(file: LoadedFile) -> Context:
         cores=cores_for(file.n_threads, n_threads_batch) if on_cpu else (),
         n_ctx=file.placement.n_cells,
         n_batch=max(options.n_batch, options.parallel + 1),
-        n_ubatch=options.n_ubatch,
+        n_ubatch=max(options.n_ubatch, options.parallel + 1),
         n_seq_max=options.parallel,
         n_threads=file.n_threads,
         n_threads_batch=n_threads_batch,

@@ -6,8 +6,8 @@ context_decoder.py   `ContextDecoder`: puts batch entries through one llama.cpp 
                      results are.
 decode_outputs.py    `DecodeOutputs`: the results of a decode's rows of logits: tokens, logprobs, prompt
                      scores.
-decode_strategy.py   The ways to decode a step: all entries at once, prompts apart, or prompts in a context of
-                     their own.
+decode_strategy.py   The ways to decode a step: all at once, prompts apart, by length, or prompts in another
+                     context.
 draft_head.py        `HeadProposer`: a head, trained for the served model, that guesses from its hidden
                      states.
 draft_model.py       `DraftProposer`: a smaller model of the same vocabulary guesses what the served one says

@@ -1,4 +1,4 @@
-"""The ways to decode a step: all entries at once, prompts apart, or prompts in a context of their own.
+"""The ways to decode a step: all at once, prompts apart, by length, or prompts in another context.
 
 A runner has one of them for life. Where a step is two decodes, it is still one to the engine: if either
 fails, the chunks of the first are taken back, and all entries come again.
@@ -66,6 +66,37 @@ class ApartDecoding:
 
     def _take_back(self, entry: BatchEntry) -> None:
         self._decoder.context.seq_rm(entry.slot, entry.position, None)
+
+
+class WindowDecoding:
+    """Entries of each length apart, while slots have cells of their own that are enough for windows alone.
+
+    llama.cpp divides what has unlike lengths into several passes. It finds cells for all of them before the
+    first, and what a sequence is to lose by a later pass is lost in the first already, which sees it. So all
+    tokens of a sequence are in one pass. While slots share the cells, a batch of no more tokens than a pass
+    has is one, and is decoded as `otherwise` does.
+    """
+
+    __slots__ = ("_decoder", "_otherwise", "_outputs")
+
+    def __init__(self, decoder: ContextDecoder, outputs: DecodeOutputs, otherwise: DecodeStrategy) -> None:
+        self._decoder = decoder
+        self._outputs = outputs
+        self._otherwise = otherwise
+
+    def run(self, batch: Batch) -> list[Output | CorralError]:
+        context = self._decoder.context
+        if context.kv_unified:
+            return self._otherwise.run(batch)
+        by_length: dict[int, list[BatchEntry]] = {}
+        for entry in batch.entries:
+            by_length.setdefault(len(entry.tokens), []).append(entry)
+        found: dict[int, Output | CorralError] = {}
+        for entries in by_length.values():
+            places, n_rows = self._decoder.decode(entries)
+            results = self._outputs.read(places, n_rows, context)
+            found.update(zip((entry.sequence_id for entry, _, _ in places), results, strict=True))
+        return [found[entry.sequence_id] for entry in batch.outputs]
 
 
 class PrefillDecoding:

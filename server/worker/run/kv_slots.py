@@ -161,6 +161,8 @@ class KVSlots:
             last, first = context.seq_pos_max(kept.slot), context.seq_pos_min(kept.slot)
         if last != n_tokens - 1 or first is None:
             return None
+        if context.forgets and not self._has_window(kept.slot, n_tokens):
+            return None
         return self._first_saved(first, n_tokens), context.state_seq_get(kept.slot, memory)
 
     def checkpoint(self, slot: int) -> memoryview | None:

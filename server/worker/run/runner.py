@@ -16,7 +16,13 @@ from server.worker.prefix.file import PrefixHead
 from server.worker.run.adaptive_threads import AdaptiveThreads
 from server.worker.run.context_decoder import ContextDecoder, DecodeListener
 from server.worker.run.decode_outputs import DecodeOutputs
-from server.worker.run.decode_strategy import ApartDecoding, DecodeStrategy, PlainDecoding, PrefillDecoding
+from server.worker.run.decode_strategy import (
+    ApartDecoding,
+    DecodeStrategy,
+    PlainDecoding,
+    PrefillDecoding,
+    WindowDecoding,
+)
 from server.worker.run.hidden_state_log import HiddenStateLog
 from server.worker.run.image_step import ImageStep
 from server.worker.run.kv_layout import KVLayout
@@ -127,7 +133,7 @@ class LlamaRunner(RunnerLimits):
             n_slots=context.n_seq_max,
             n_ctx=n_ctx if parts.layout is not None else min(n_ctx, context.n_ctx_seq),
             n_stream=min(n_ctx, context.n_ctx_seq),
-            n_batch=context.n_batch,
+            n_batch=min(context.n_batch, context.n_ubatch) if model.n_swa else context.n_batch,
             n_vocab=model.vocab.n_tokens,
             n_swa=model.n_swa,
             can_trim=can_trim,
@@ -253,9 +259,9 @@ class LlamaRunner(RunnerLimits):
         """Change the slots. A context that was allocated anew has neither adapters nor rows on the device."""
         anew = any(isinstance(change, Relayout) for change in changes)
         try:
-            self._slots.apply(changes)
             if self._hidden_states is not None:
                 self._hidden_states.change(changes)
+            self._slots.apply(changes)
         except RestoreError as error:
             self._positions.forget_all(tuple(error.slots))
             raise
@@ -306,6 +312,8 @@ def _strategy(
         if can_trim and context.model.n_gpu_layers == 0
         else PlainDecoding(main, outputs)
     )
+    if context.forgets:
+        in_main = WindowDecoding(main, outputs, otherwise=in_main)
     if parts.prefill is None:
         return in_main
     prompts = ContextDecoder(parts.prefill.context, batch, parts.listener, log=log)

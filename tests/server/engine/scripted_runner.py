@@ -90,6 +90,7 @@ class ScriptedRunner:
     n_swa: int = 0
     """Window of attention: a run at position p forgets what lies before p's window."""
     forgets: bool = False
+    """A third of the runs forget what lies before the window of their last token, a wrong guess perhaps."""
     refused_checkpoints: int = 0
     """Every so many-th checkpoint finds no memory; 0: none."""
     poisoned: set[int] = field(default_factory=set)
@@ -176,7 +177,9 @@ class ScriptedRunner:
                 self.held_with[entry.slot] = batch.adapters
             assert self.held_with[entry.slot] == batch.adapters, "adapters mixed in one slot"
             assert self.holds(entry.slot, entry.position), "tokens of the window are forgotten"
-            self.n_lost[entry.slot] = max(self.n_lost[entry.slot], self._window(entry.position))
+            n_guessed = len(entry.tokens) - 1 if self.forgets and entry.position % 3 == 0 else 0
+            seen = self._window(entry.position + n_guessed)
+            self.n_lost[entry.slot] = max(self.n_lost[entry.slot], seen)
             if entry.image is not None:
                 assert (entry.position, len(entry.tokens)) == (entry.image.start, entry.image.n_tokens)
                 if entry.sequence_id in self.poisoned:
@@ -322,6 +325,10 @@ class ScriptedRunner:
             self.n_lost[trim.slot] = 0
         else:
             self._rewind(trim.slot, trim.checkpoint)
+            if self.forgets and not self.holds(trim.slot, trim.n_keep):
+                self._hold(trim.slot, [], 0, ())
+                empty.add(trim.slot)
+                self.n_forgotten += 1
 
     def _rewind(self, slot: int, checkpoint: Checkpoint | None) -> None:
         """Have a slot, cut back by now, go on from there: by itself, or with the state from there."""
