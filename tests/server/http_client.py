@@ -8,6 +8,8 @@ import re
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import httpx
@@ -16,6 +18,7 @@ from fastapi import FastAPI
 
 from server.app import create_app
 from server.config import ServerConfig
+from server.http.body_processes import BodyProcesses
 from server.http.connection import ConnectionLimits, protocol
 from tests.server.scripted_service import ScriptedService
 
@@ -23,8 +26,16 @@ CHAT: dict[str, Any] = {"model": "demo", "messages": [{"role": "user", "content"
 TEXT: dict[str, Any] = {"model": "demo", "prompt": "Hi"}
 
 
+@cache
+def body_processes() -> BodyProcesses:
+    """Return the processes that read large bodies for all applications: to start one takes a second."""
+    return BodyProcesses()
+
+
 def app_for(service: ScriptedService | None = None, **settings: Any) -> FastAPI:
-    return create_app(ServerConfig(**settings), service or ScriptedService())
+    app = create_app(ServerConfig(**settings), service or ScriptedService())
+    app.state.api = replace(app.state.api, body_processes=body_processes())
+    return app
 
 
 def client_for(service: ScriptedService | None = None, **settings: Any) -> httpx.AsyncClient:

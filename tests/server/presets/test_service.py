@@ -113,7 +113,6 @@ async def test_a_large_body_is_read_elsewhere_by_the_same_preset(app: FastAPI, s
     async with client_of(app) as client:
         small = await client.post("/v1/chat/completions", json=body | {"messages": USER})
         large = await client.post("/v1/chat/completions", json=body)
-    app.state.api.body_processes.close()
     assert (small.status_code, large.status_code) == (200, 200)
     (one, first), (other, second) = service.got
     assert one == other
