@@ -80,7 +80,7 @@ def text(tmp_path: Path) -> Path:
     """Not quite the same from line to line."""
     path = tmp_path / "text.txt"
     words = SENTENCE.split()
-    path.write_text("\n".join(" ".join(words[line % 7 :: 1 + line % 3]) for line in range(400)))
+    path.write_text("\n".join(" ".join(words[line % 7 :: 1 + line % 3]) for line in range(120)))
     return path
 
 
