@@ -20,6 +20,8 @@ bloom.py           BLOOM: linear attention biases (ALiBi), a norm on the embeddi
 chameleon.py       Chameleon's text: Llama with norms, and shifts, of each head's query and key; it draws no
                    images.
 chatglm.py         ChatGLM 2 and 3 and GLM-4 in their makers' own code: `ChatGLMModel` with names of its own.
+cohere2_moe.py     Cohere 2's mixtures of experts: Command A+, with dense layers first and experts in all
+                   behind them.
 command_r.py       Command-R, Command-R+ and Aya (Cohere 1), and Command-R7B (Cohere 2).
 dbrx.py            DBRX: norms without shifts, clipped q, k and v in one matrix, experts one below the other.
 deci.py            DeciLM 7B and Nemotron NAS (51B, Super 49B, Ultra 253B): Llama whose layers differ or lack

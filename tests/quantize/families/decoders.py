@@ -23,6 +23,10 @@ BPE = PICO | BPE_VOCABULARY
 SPM = PICO | SPM_VOCABULARY
 SPM_TOKENS = 461
 WINDOW = 16  # shorter than the prompt
+NO_DENSE_SIZE = (
+    "of Cohere 2's mixtures: the experts' size stands here where dense layers have none of their own"
+)
+COHERE_EXPERTS = {"head_dim": 64, "num_experts": 4, "num_experts_per_tok": 2, "sliding_window": WINDOW}
 FACTORS = {
     "short_factor": [1.0 + 0.01 * i for i in range(32)],
     "long_factor": [1.05 + 0.7 * i for i in range(32)],
@@ -268,6 +272,26 @@ FAMILIES: tuple[Family, ...] = (
         "Cohere2ForCausalLM",
         causal("Cohere2Config", **BPE | {"num_hidden_layers": 4}, sliding_window=WINDOW),
         config={"rotary_pct": 1.0},
+    ),
+    Family(
+        "cohere2-moe",
+        "Cohere2MoeForCausalLM",
+        causal(
+            "Cohere2MoeConfig",
+            **BPE | {"num_hidden_layers": 4, "intermediate_size": 256},
+            **COHERE_EXPERTS,
+            num_shared_experts=2,
+            expert_selection_fn="sigmoid",
+            first_k_dense_replace=1,
+            prefix_dense_intermediate_size=512,
+            sliding_window_pattern=3,
+        ),
+    ),
+    Family(
+        "cohere2-moe-softmax",
+        "Cohere2MoeForCausalLM",
+        causal("Cohere2MoeConfig", **BPE, **COHERE_EXPERTS, rms_norm_eps=1e-5),
+        exceptions={"cohere2moe.feed_forward_length": NO_DENSE_SIZE},
     ),
     Family("stablelm", "StableLmForCausalLM", causal("StableLmConfig", **BPE, use_qkv_bias=True)),
     Family(

@@ -50,7 +50,7 @@ of theirs. Of models that see or hear, too, the text model is quantized, and of 
 """
 NOT_YET = {
     "CogVLMForCausalLM, XverseForCausalLM": "llama.cpp or its converter computes something else for them",
-    "Cohere2MoeForCausalLM, DeepseekV4ForCausalLM, Glm5NextForConditionalGeneration,"
+    "DeepseekV4ForCausalLM, Glm5NextForConditionalGeneration,"
     " GraniteSwitchForCausalLM, KimiK3ForConditionalGeneration, MiMoV2ForCausalLM, Qwen4ExpForCausalLM": "not"
     " done yet",
     "Gemma3TextModel (EmbeddingGemma), Lfm2Model": "their vectors need layers from further folders",

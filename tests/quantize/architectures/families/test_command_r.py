@@ -30,6 +30,17 @@ def test_norms_of_heads_from_64_layers_on() -> None:
         ("CohereForCausalLM", {"attention_bias": True}, "no place"),
         ("CohereForCausalLM", {"rope_scaling": {"type": "linear", "factor": 2.0}}, "doesn't scale"),
         ("Cohere2ForCausalLM", {"use_qk_norm": True}, "no such norms"),
+        ("Cohere2MoeForCausalLM", {"attention_bias": True}, "computes neither"),
+        (
+            "Cohere2MoeForCausalLM",
+            {"num_shared_experts": 1, "shared_expert_combination_strategy": "sum"},
+            "computes the average",
+        ),
+        (
+            "Cohere2MoeForCausalLM",
+            {"first_k_dense_replace": 2, "prefix_dense_sliding_window_pattern": 2},
+            "rotates all dense layers' heads",
+        ),
     ],
 )
 def test_what_llama_cpp_cannot_compute(architecture: str, changes: dict[str, Any], fact: str) -> None:
@@ -37,8 +48,24 @@ def test_what_llama_cpp_cannot_compute(architecture: str, changes: dict[str, Any
         of(architecture, **changes)
 
 
+def test_experts_are_chosen_by_functions_that_llama_cpp_has() -> None:
+    with pytest.raises(CheckpointError, match="scoring_func 'max'"):
+        keys_of("Cohere2MoeForCausalLM", expert_selection_fn="max")
+
+
 def test_other_windows_than_three_of_four_are_said() -> None:
     pattern = "cohere2.attention.sliding_window_pattern"
     assert pattern not in keys_of("Cohere2ForCausalLM", num_hidden_layers=4)
     other = keys_of("Cohere2ForCausalLM", num_hidden_layers=4, sliding_window_pattern=2)
     assert other[pattern] == (True, False, True, False)
+
+
+def test_dense_layers_have_a_pattern_of_their_own() -> None:
+    keys = keys_of("Cohere2MoeForCausalLM", num_hidden_layers=6, first_k_dense_replace=1)
+    assert keys["cohere2moe.attention.sliding_window_pattern"] == (False, True, True, True, False, True)
+    assert keys["cohere2moe.leading_dense_block_count"] == 1
+    assert keys["cohere2moe.expert_gating_func"] == 1
+    listed = keys_of(
+        "Cohere2MoeForCausalLM", layer_types=["full_attention", "sliding_attention"], num_hidden_layers=2
+    )
+    assert listed["cohere2moe.attention.sliding_window_pattern"] == (False, True)
