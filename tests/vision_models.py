@@ -34,51 +34,51 @@ MARKS = {
 """The control tokens that libmtmd puts around an image."""
 
 
-def write_text_model(path: Path, way: Way) -> Path:
-    """Write the text model: two layers."""
+def write_text_model(path: Path, way: Way, width: int = N_EMBD) -> Path:
+    """Write the text model: two layers of `width` numbers."""
     shapes: Shapes = {}
-    n_kv = N_EMBD // N_HEAD * N_HEAD_KV
+    n_kv = width // N_HEAD * N_HEAD_KV
     for layer in range(2):
         block = f"blk.{layer}"
         shapes |= {
-            f"{block}.attn_norm.weight": (N_EMBD,),
-            f"{block}.attn_q.weight": (N_EMBD, N_EMBD),
-            f"{block}.attn_k.weight": (n_kv, N_EMBD),
-            f"{block}.attn_v.weight": (n_kv, N_EMBD),
-            f"{block}.attn_output.weight": (N_EMBD, N_EMBD),
-            f"{block}.ffn_norm.weight": (N_EMBD,),
-            f"{block}.ffn_gate.weight": (N_FF, N_EMBD),
-            f"{block}.ffn_up.weight": (N_FF, N_EMBD),
-            f"{block}.ffn_down.weight": (N_EMBD, N_FF),
+            f"{block}.attn_norm.weight": (width,),
+            f"{block}.attn_q.weight": (width, width),
+            f"{block}.attn_k.weight": (n_kv, width),
+            f"{block}.attn_v.weight": (n_kv, width),
+            f"{block}.attn_output.weight": (width, width),
+            f"{block}.ffn_norm.weight": (width,),
+            f"{block}.ffn_gate.weight": (N_FF, width),
+            f"{block}.ffn_up.weight": (N_FF, width),
+            f"{block}.ffn_down.weight": (width, N_FF),
         }
         if way == "gemma3":
             shapes |= {
-                f"{block}.attn_q_norm.weight": (N_EMBD // N_HEAD,),
-                f"{block}.attn_k_norm.weight": (N_EMBD // N_HEAD,),
-                f"{block}.post_attention_norm.weight": (N_EMBD,),
-                f"{block}.post_ffw_norm.weight": (N_EMBD,),
+                f"{block}.attn_q_norm.weight": (width // N_HEAD,),
+                f"{block}.attn_k_norm.weight": (width // N_HEAD,),
+                f"{block}.post_attention_norm.weight": (width,),
+                f"{block}.post_ffw_norm.weight": (width,),
             }
 
     def describe(writer: gguf.GGUFWriter) -> None:
         writer.add_context_length(1024)
-        writer.add_embedding_length(N_EMBD)
+        writer.add_embedding_length(width)
         writer.add_block_count(2)
         writer.add_feed_forward_length(N_FF)
         writer.add_head_count(N_HEAD)
         writer.add_head_count_kv(N_HEAD_KV)
         writer.add_layer_norm_rms_eps(1e-5)
         if way == "llava":
-            writer.add_rope_dimension_count(N_EMBD // N_HEAD)
+            writer.add_rope_dimension_count(width // N_HEAD)
         if way == "gemma3":
-            writer.add_key_length(N_EMBD // N_HEAD)
-            writer.add_value_length(N_EMBD // N_HEAD)
+            writer.add_key_length(width // N_HEAD)
+            writer.add_value_length(width // N_HEAD)
         if way == "qwen2vl":
             writer.add_rope_dimension_sections([4, 6, 6, 0])
         n_vocab = _add_spm(writer, TinyModel(control=MARKS[way]))
         writer.add_vocab_size(n_vocab)
         writer.add_chat_template(TEMPLATE)
-        outer = {"token_embd.weight": (n_vocab, N_EMBD), "output_norm.weight": (N_EMBD,)}
-        shapes.update(outer, **{"output.weight": (n_vocab, N_EMBD)})
+        outer = {"token_embd.weight": (n_vocab, width), "output_norm.weight": (width,)}
+        shapes.update(outer, **{"output.weight": (n_vocab, width)})
 
     return _write(path, "llama" if way == "llava" else way, shapes, describe)
 

@@ -183,8 +183,9 @@ def _kind_faults(kind: str, keys: _Keys) -> Iterator[str]:
     if kind.startswith("qwen"):
         if keys.size("spatial_merge_size", MERGED_SIDE) != MERGED_SIDE:
             yield f"clip.vision.spatial_merge_size is {keys.size('spatial_merge_size')} ({MERGED_SIDE})"
-        if kind == "qwen2.5vl_merger" and keys.get("n_wa_pattern") is None:
-            yield "it has no clip.vision.n_wa_pattern"
+        if kind == "qwen2.5vl_merger" and not _is_within(keys.get("n_wa_pattern"), 2, MAX_LAYERS):
+            # Of 1 no layer has a window, for which llama.cpp looks all the same.
+            yield f"clip.vision.n_wa_pattern is {_shown(keys.get('n_wa_pattern'))} (2 to {MAX_LAYERS:,})"
         return
     factor, n_side = keys.factor(kind), keys.size("image_size", 1) // max(keys.size("patch_size", 1), 1)
     least = 2 if kind == "idefics3" else 1

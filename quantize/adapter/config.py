@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -158,8 +159,8 @@ def _names(key: str, module: str) -> bool:
 
 
 def _alpha(value: Any, what: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or not value:
-        raise _refuse(f"has {what} {value!r}; it must be a number other than 0")
+    if type(value) not in (int, float) or not 0 < abs(value) <= sys.float_info.max:
+        raise _refuse(f"has {what} {value!r:.40}; it must be a number other than 0")
     return float(value)
 
 

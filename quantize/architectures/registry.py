@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from difflib import get_close_matches
 from typing import Any, Final
 
 import quantize.architectures.families as folder
@@ -46,7 +47,7 @@ READING_BACK: Final[Mapping[str, type[Architecture]]] = {
 def architecture_of(config: Mapping[str, Any]) -> Architecture:
     """Return the family of a checkpoint.
 
-    Raises UnknownArchitecture, naming those known, or CheckpointError.
+    Raises UnknownArchitecture, naming those known that are alike, or CheckpointError.
     """
     fields = ModelConfig(config)
     name = fields.architecture()
@@ -55,20 +56,28 @@ def architecture_of(config: Mapping[str, Any]) -> Architecture:
             for section in family.sections:
                 fields = fields.with_section(section, family.kept_fields)
             return family(fields.with_aliases(family.aliases))
-    known = ", ".join(known_architectures())
+    known = _known_near(name)
     if name in UNKNOWN_TO_LLAMA_CPP:
         raise UnknownArchitecture(
             f"{UNKNOWN_TO_LLAMA_CPP[name]} ({name}) is not known to llama.cpp, so nothing could run a file "
-            f"of it; choose a model of another architecture, known are {known}"
+            f"of it; choose a model of another architecture: {known}"
         )
     if name in REFUSED:
-        raise UnknownArchitecture(f"{name} is {REFUSED[name]}; choose another model, known are {known}")
-    raise UnknownArchitecture(f"the architecture {name} is not known here; known are {known}")
+        raise UnknownArchitecture(f"{name} is {REFUSED[name]}; choose another model: {known}")
+    raise UnknownArchitecture(f"the architecture {name:.100} is not known here: {known}")
 
 
 def known_architectures() -> list[str]:
     """Return the `architectures` entries that can be quantized."""
     return sorted(name for family in ARCHITECTURES for name in family.huggingface_names)
+
+
+def _known_near(name: str) -> str:
+    """Return how many names are known, and the most alike: all of them would fill a screen."""
+    known = known_architectures()
+    near = get_close_matches(name[:100], known, n=3)
+    alike = f", the most alike {', '.join(near)}" if near else ""
+    return f"{len(known)} names are known{alike} (docs/architectures.md has all)"
 
 
 def families_by_gguf_name() -> Mapping[str, type[Architecture]]:

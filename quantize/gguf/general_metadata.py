@@ -47,7 +47,8 @@ def general_metadata(
     generation_config.json costs its own keys only.
     """
     folder = Path(name.rsplit("/", 1)[-1]) if name else directory
-    hints = {**config, "_name_or_path": name} if name and "/" in name else dict(config)
+    origin = name if name and "/" in name else config.get("_name_or_path")
+    hints = {"_name_or_path": origin} if isinstance(origin, str) else {}
     try:
         keys = _card_metadata(model_card(directory), hints, folder, parameters)
     except Exception as error:  # noqa: BLE001  a stranger's YAML meets code that doesn't expect it
@@ -63,7 +64,7 @@ def _card_metadata(
     import gguf  # 0.2 s to import, and needed only here
 
     metadata = gguf.Metadata.apply_metadata_heuristic(gguf.Metadata(), card, hints, folder, parameters.total)
-    if metadata.name is None:
+    if not metadata.name:
         metadata.name = folder.name
     if metadata.size_label is None:
         metadata.size_label = gguf.size_label(

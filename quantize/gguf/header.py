@@ -110,7 +110,7 @@ def encode_header(metadata: Mapping[str, Value], tensors: Sequence[TensorInfo]) 
     """Encode everything before the tensor data, padded, so that its length is the offset of the data."""
     parts = [MAGIC, struct.pack("<IQQ", VERSION, len(tensors), len(metadata))]
     for key, value in metadata.items():
-        parts += [_encode_string(key), struct.pack("<I", value.type), _encode_value(value)]
+        parts += [_encode_string(key), struct.pack("<I", value.type), encode_value(value)]
     for tensor in tensors:
         parts.append(_encode_string(tensor.name))
         parts.append(struct.pack(f"<I{len(tensor.ne)}Q", len(tensor.ne), *tensor.ne))
@@ -124,7 +124,8 @@ def _encode_string(text: str | bytes) -> bytes:
     return struct.pack("<Q", len(raw)) + raw
 
 
-def _encode_value(value: Value) -> bytes:
+def encode_value(value: Value) -> bytes:
+    """Encode a value without its type. Raises what `struct` and `str.encode` do for what GGUF can't hold."""
     if value.type is ValueType.STRING:
         return _encode_string(value.data)
     if value.type is not ValueType.ARRAY:

@@ -1,5 +1,6 @@
 """Plans of quantizations: every tensor, its type and its place in every output, before a byte is read.
 
+header_check.py  The check of a planned header, as the file would be checked before it is loaded. Pure.
 make_plan.py     The reading edge of a plan: a checkpoint's family, vocabulary and metadata are read here.
 plan.py          The plan of a quantization: every tensor, its sources and types; every byte before one is
                  read.

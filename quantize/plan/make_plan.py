@@ -19,6 +19,7 @@ from quantize.checkpoint.source import TensorSource
 from quantize.gguf.general_metadata import general_metadata
 from quantize.gguf.header import Metadata, string, uint32
 from quantize.gguf.parameter_count import ParameterCount
+from quantize.plan.header_check import check_header
 from quantize.plan.plan import QUANTIZATION_VERSION, QuantizationPlan, plan_files, plan_tensors
 from quantize.plan.types import TypeChoice, check_types
 from quantize.vocabulary.read import read_vocabulary
@@ -45,7 +46,8 @@ def make_plan(
     `name` (`org/name`) goes into the files; `extra` metadata is laid over the rest; `choice`: what decides
     types in addition to llama.cpp's rules; `target`: the folder of the model that a head drafts for. Raises
     QuantizationError: a type that can't be written; CheckpointError: a family or vocabulary that isn't known,
-    or tensors that are missing, unknown, or of another shape than config.json says.
+    tensors that are missing, unknown, or of another shape than config.json says, or a header that llama.cpp
+    couldn't load.
     """
     choice = choice or TypeChoice()
     imatrix = choice.imatrix
@@ -74,6 +76,8 @@ def make_plan(
     if imatrix is not None:
         imatrix.check_covers({tensor.name: tensor.ne for tensor in tensors if len(tensor.ne) > 1})
     files = plan_files(types, tensors, metadata, architecture, choice)
+    if checkpoint.gguf is None:
+        check_header(files[0])
     return QuantizationPlan(
         architecture.gguf_name,
         architecture.context_length,

@@ -11,8 +11,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
-
 from models.errors import CheckpointError, QuantizationError
 from models.gguf.projector import (
     PROJECTOR_ARCHITECTURE,
@@ -21,18 +19,17 @@ from models.gguf.projector import (
     projector_type,
 )
 from models.gguf.projector_rules import projector_faults
-from models.gguf.reader import GGUFArray, GGUFTensor, Scalar
-from models.llamacpp.quantization.ggml_types import ALL_FTYPES, GGML_TYPES, blck_size, type_name
+from models.llamacpp.quantization.ggml_types import ALL_FTYPES, GGML_TYPES, blck_size
 from quantize.architectures.base.config import ModelConfig
 from quantize.architectures.base.projector import PictureFiles, Projector
 from quantize.architectures.projector_registry import projector_class
 from quantize.architectures.registry import architecture_of
-from quantize.architectures.requantize import VALUE_TYPES
 from quantize.checkpoint.checkpoint import Checkpoint
 from quantize.checkpoint.json_file import optional_json_object
 from quantize.gguf.general_metadata import general_metadata
-from quantize.gguf.header import Metadata, Value, ValueType, string, uint32
+from quantize.gguf.header import Metadata, string, uint32
 from quantize.gguf.parameter_count import ParameterCount
+from quantize.plan.header_check import TYPE_NAMES, read_back, rows
 from quantize.plan.plan import (
     QUANTIZATION_VERSION,
     PlannedTensor,
@@ -41,8 +38,6 @@ from quantize.plan.plan import (
     plan_tensors,
 )
 
-_TYPE_NAMES: Final = {number: name for name, number in {**VALUE_TYPES, "array": ValueType.ARRAY}.items()}
-"""The reader's name of each type of values."""
 _CONVOLUTIONS: Final = (".patch_embd.weight", ".patch_merger.weight")
 """The parts of names of tensors that are never quantized, nor written as BF16."""
 
@@ -122,25 +117,10 @@ def type_of(projector: Projector, tensor: PlannedTensor, numbers: str) -> int:
 
 def _require_usable(metadata: Metadata, tensors: Sequence[PlannedTensor], types: Sequence[int]) -> None:
     """Check the file as it would be checked before it is loaded. Raises CheckpointError with the reason."""
-    rows = [
-        GGUFTensor(tensor.name, tensor.ne, type_name(kind), offset=0, nbytes=0)
-        for tensor, kind in zip(tensors, types, strict=True)
-    ]
-    keys = {key: _as_read(value) for key, value in metadata.items()}
-    read = {key: value for key, value in keys.items() if value is not None}
-    types_of_keys = {key: _TYPE_NAMES[value.type] for key, value in metadata.items()}
-    for fault in projector_faults(read, types_of_keys, rows):
+    table = rows([(tensor.name, tensor.ne, kind) for tensor, kind in zip(tensors, types, strict=True)])
+    types_of_keys = {key: TYPE_NAMES[value.type] for key, value in metadata.items()}
+    for fault in projector_faults(read_back(metadata), types_of_keys, table):
         raise CheckpointError(f"no projector can be made of the checkpoint: {fault}")
-
-
-def _as_read(value: Value) -> Scalar | GGUFArray | None:
-    """Return a value as the reader of GGUF files gives it; None for lists of anything but numbers."""
-    if value.type is not ValueType.ARRAY:
-        scalar: Scalar = value.data
-        return scalar
-    if value.item_type is not ValueType.FLOAT32:
-        return None
-    return GGUFArray("f32", len(value.data), np.array(value.data, np.float32).tobytes())
 
 
 def _picture_files(directory: Path) -> PictureFiles:

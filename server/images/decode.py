@@ -20,8 +20,7 @@ def decode(data: bytes) -> Picture:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             check_size(*image.size)
             image.load()
-            turned = ImageOps.exif_transpose(image)
-            rgb = _eight_bits(turned).convert("RGB")
+            rgb = _eight_bits(_upright(image)).convert("RGB")
     except UnidentifiedImageError:
         raise Unreadable("is none that this server reads; send PNG, JPEG, WebP or GIF") from None
     except (Unreadable, MemoryError):
@@ -29,6 +28,16 @@ def decode(data: bytes) -> Picture:
     except Exception as error:  # Pillow's readers raise anything for what is broken
         raise Unreadable(f"is broken: {type(error).__name__}: {error}"[:200]) from error
     return Picture(*rgb.size, rgb.tobytes())
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Return an image turned as its EXIF data say; as it is, if those can't be read: its pixels are whole."""
+    try:
+        return ImageOps.exif_transpose(image)
+    except MemoryError:
+        raise
+    except Exception:  # noqa: BLE001 - Pillow's readers raise anything for what is broken
+        return image
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:

@@ -57,7 +57,9 @@ def _prompt(value: Any) -> NativePrompt:
 
 def _text_of(value: dict[str, Any]) -> str:
     if value.get("multimodal_data"):
-        raise ValueError("has 'multimodal_data', and this server's models read text alone; leave it out")
+        raise ValueError(
+            "has 'multimodal_data', and only chats have images: send them to /v1/chat/completions"
+        )
     match value.get("prompt_string"):
         case str(text):
             return text

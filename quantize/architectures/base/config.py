@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Final, TypeVar
 
@@ -12,6 +11,9 @@ T = TypeVar("T")
 
 LARGEST_SIZE: Final = 2**31 - 1
 """A size is at most this large."""
+
+LARGEST_NUMBER: Final = 3.4028234e38
+"""Numbers are written with 32 bits, and so have at most this size."""
 
 OUTER: Final = ("architectures", "tie_word_embeddings")
 """The fields of a model of several parts that the text model's own section doesn't replace."""
@@ -74,8 +76,8 @@ class ModelConfig:
         value = self._get(name, default)
         if value is None:
             return None
-        if type(value) not in (int, float) or not math.isfinite(value):
-            raise self._wrong(name, value, "a finite number")
+        if not _is_number(value):
+            raise self._wrong(name, value, "a finite number of 32 bits")
         return float(value)
 
     def flag(self, name: str, default: bool) -> bool:
@@ -112,10 +114,8 @@ class ModelConfig:
         value = self._get(name)
         if value is None:
             return None
-        if not isinstance(value, list) or not all(
-            type(item) in (int, float) and math.isfinite(item) for item in value
-        ):
-            raise self._wrong(name, value, "a list of finite numbers")
+        if not isinstance(value, list) or not all(map(_is_number, value)):
+            raise self._wrong(name, value, "a list of finite numbers of 32 bits")
         return tuple(float(item) for item in value)
 
     def texts(self, name: str) -> tuple[str, ...] | None:
@@ -203,3 +203,8 @@ class ModelConfig:
         shown = repr(value)
         shown = shown if len(shown) <= 60 else shown[:57] + "..."
         return CheckpointError(f"{name} in {self._where} is {shown}; it must be {expected}")
+
+
+def _is_number(value: Any) -> bool:
+    """Tell whether a value is a number that fits a float of 32 bits; JSON has whole ones of any length."""
+    return type(value) in (int, float) and abs(value) <= LARGEST_NUMBER

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -146,7 +147,7 @@ def _four_bit_layer(source: TensorSource, name: str, state: str) -> FourBitLayer
     if f"{name}.nested_absmax" in entries:
         size = setting(settings, "nested_blocksize", (int,), 256)
         offset = setting(settings, "nested_offset", (int, float), None)
-        if size < 1 or offset is None or not math.isfinite(offset):
+        if size < 1 or offset is None or not abs(offset) <= sys.float_info.max:
             raise CheckpointError(f"tensor {state} lacks nested_blocksize or nested_offset")
         nested = Nested(size, float(offset))
         require(entries, f"{name}.absmax", (n_blocks,), ("uint8",), form)

@@ -118,6 +118,7 @@ WRONG: list[tuple[str, str, Any, str]] = [
     ("smolvlm", "clip.vision.preproc_image_size", 0, "preproc_image_size"),
     ("qwen2.5vl", "clip.vision.n_wa_pattern", 0, "n_wa_pattern"),
     ("qwen2.5vl", "clip.vision.n_wa_pattern", None, "n_wa_pattern"),
+    ("qwen2.5vl", "clip.vision.n_wa_pattern", 1, "n_wa_pattern is 1 (2 to"),
     ("qwen3vl", "clip.vision.spatial_merge_size", 3, "spatial_merge_size"),
     ("mistral3", "clip.vision.spatial_merge_size", 3, "by its header"),
     ("mistral3", "clip.vision.spatial_merge_size", None, "mm.patch_merger.weight"),

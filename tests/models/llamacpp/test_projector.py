@@ -12,11 +12,14 @@ import numpy as np
 import pytest
 
 from models.errors import LlamaCppError, ModelLoadError
+from models.gguf.info import read_gguf_info, require_projector_for
 from models.llamacpp import projector as projector_module
 from models.llamacpp.batch import EmbeddingBatch, TokenBatch
 from models.llamacpp.context import Context
 from models.llamacpp.model import Model
 from models.llamacpp.projector import ImageChunk, Projector, is_available
+from tests.quantize.projectors.checkpoints import SIGHTS, TEXT, Sight
+from tests.quantize.projectors.checkpoints import write_projector as write_made_projector
 from tests.server.images.samples import fields
 from tests.vision_models import WAYS, Way, write_projector, write_text_model
 
@@ -157,6 +160,24 @@ def test_every_size_is_prepared(projector: Projector) -> None:
             for piece in pieces
             if isinstance(piece, ImageChunk)
         )
+
+
+@pytest.mark.parametrize("sight", [sight for sight in SIGHTS if sight.name != "qwen3vl"], ids=str)
+def test_every_kind_that_is_made_here_sees(sight: Sight, tmp_path: Path) -> None:
+    """All but Qwen3-VL's, whose embeddings are wider than these text models."""
+    text_way: Way = "qwen2vl" if sight.name.startswith("qwen") else "llava"
+    text = write_text_model(tmp_path / "text.gguf", "gemma3" if sight.name == "gemma3" else text_way, TEXT)
+    path = write_made_projector(tmp_path / "mmproj.gguf", tmp_path, sight=sight)
+    require_projector_for(read_gguf_info(path), read_gguf_info(text))
+    with (
+        Model.load(text) as model,
+        Projector(path, model, on_gpu=False, n_threads=1, flash_attn="auto") as projector,
+    ):
+        for image in (fields(70, 50), fields(1, 1)):
+            pieces = projector.read_image(*image.size, image.tobytes())
+            found = [projector.encode(piece) for piece in pieces if isinstance(piece, ImageChunk)]
+            assert found
+            assert all(np.isfinite(embeddings).all() and embeddings.std() > 0 for embeddings in found)
 
 
 def test_another_models_projector_is_refused(model: Model, way: Way, tmp_path: Path) -> None:

@@ -217,6 +217,7 @@ def test_old_tensor_names(checkpoint: Path, base: Path, tmp_path: Path) -> None:
         ({"lora_alpha": 0}, "lora_alpha 0"),
         ({"lora_alpha": float("inf")}, "lora_alpha inf"),
         ({"lora_alpha": "8"}, "lora_alpha '8'"),
+        ({"lora_alpha": 10**400}, "lora_alpha 10000"),
         ({"r": 0}, "r 0"),
         ({"alpha_pattern": {"layers\\.(0|1)": 3}}, "regular expression"),
         ({"alpha_pattern": [1]}, "alpha_pattern"),

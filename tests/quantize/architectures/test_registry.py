@@ -34,9 +34,12 @@ def test_a_gguf_name_of_several_families_says_which_reads_it_back() -> None:
     assert all(family.gguf_name == name for name, family in families_by_gguf_name().items())
 
 
-def test_an_unknown_architecture_is_named_and_so_are_those_known() -> None:
-    with pytest.raises(UnknownArchitecture, match=r"NovelForCausalLM is not .* LlamaForCausalLM, .*Qwen2"):
-        architecture_of({"architectures": ["NovelForCausalLM"]})
+def test_an_unknown_architecture_is_named_and_so_are_those_alike() -> None:
+    with pytest.raises(
+        UnknownArchitecture, match=r"Qwen33ForCausalLM is not .* Qwen3ForCausalLM.*md"
+    ) as found:
+        architecture_of({"architectures": ["Qwen33ForCausalLM"]})
+    assert len(found.value.message) < 300
 
 
 @pytest.mark.parametrize("name", ["OPTForCausalLM", "OPTModel"])

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from models.errors import QuantizationError
 from models.llamacpp.batch import TokenBatch
 from models.llamacpp.context import Context
 from models.llamacpp.model import Model
+from quantize.checkpoint.safetensors import SafetensorsSource
 from tests.quantize.checkpoint.forms import FORMS, write_form
+from tests.quantize.checkpoint.write_tensors import write_any_safetensors
 from tests.quantize.quantize_folder import quantize_folder
 from tests.quantize.summary import summary
 
@@ -32,3 +36,23 @@ def test_a_form_becomes_the_file_of_what_it_means(name: str, tmp_path: Path) -> 
         logits = context.logits()
         assert np.isfinite(logits).all()
         assert logits.std() > 0
+
+
+@pytest.mark.parametrize(
+    ("name", "scale", "value"),
+    [("bitnet", "weight_scale", 0), ("compressed nvfp4", "weight_global_scale", 0),
+     ("fp8 blocks", "weight_scale_inv", np.inf), ("gptq 4", "scales", np.nan)],
+)  # fmt: skip
+def test_scales_of_which_no_numbers_come_are_one_error(
+    name: str, scale: str, value: float, tmp_path: Path
+) -> None:
+    """Neither numpy's warnings nor a file; warnings are errors here."""
+    form, _ = write_form(FORMS[name], tmp_path)
+    file, changed = form / "model.safetensors", f"model.layers.0.mlp.down_proj.{scale}"
+    with closing(SafetensorsSource([file])) as source:
+        tensors = {key: source.rows(key, 0, entry.shape[0]).copy() for key, entry in source.entries.items()}
+    tensors[changed] = np.full_like(tensors[changed], value)
+    write_any_safetensors(file, tensors)
+    with pytest.raises(QuantizationError, match=r"blk\.0\.ffn_down\.weight .*down_proj.* values are"):
+        quantize_folder(form, ["F32"], tmp_path)
+    assert [*tmp_path.glob("*.gguf")] == []

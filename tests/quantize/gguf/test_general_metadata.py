@@ -30,6 +30,13 @@ def test_names_are_taken_apart(tmp_path: Path) -> None:
     assert found["general.type"] == "model"
 
 
+@pytest.mark.parametrize("origin", [[[1]], {"a": 1}, 7, True, None, "", "/", "a/", "/a", "a/b/c", "\n"])
+def test_an_origin_that_is_no_name_does_no_harm(tmp_path: Path, origin: Any) -> None:
+    found = general_metadata(tmp_path, {"_name_or_path": origin}, None, SIZE)
+    assert found["general.name"].data
+    assert found["general.size_label"].data
+
+
 def test_a_folder_names_itself(tmp_path: Path) -> None:
     folder = tmp_path / "plain"
     folder.mkdir()

@@ -16,6 +16,7 @@ from models.llamacpp.quantization.ggml_types import FTYPES
 from quantize.checkpoint.checkpoint import Checkpoint
 from quantize.checkpoint.json_file import read_json_object
 from quantize.checkpoint.source import Rows, TensorEntry, TensorSource
+from quantize.gguf.header import string
 from quantize.plan.make_plan import make_plan
 from quantize.plan.plan import QuantizationPlan
 from tests.pico import pico_tensors, write_pico_checkpoint
@@ -149,6 +150,13 @@ def test_what_has_an_effect_and_no_place_is_refused(name: str, values: Any, tmp_
         (unchanged, {"vocab_size": 500}, "embed_tokens"),
         (unchanged, {"num_hidden_layers": 2}, r"lacks model\.layers\.1"),
         (unchanged, {"attention_bias": True}, r"lacks model\.layers\.0\.self_attn\.q_proj\.bias"),
+        (
+            unchanged,
+            {"rms_norm_eps": -1},
+            r"no file .*rms_epsilon is -1\.0 \(0 to 1\); correct config\.json",
+        ),
+        (unchanged, {"rope_theta": 1e308}, r"rope_theta in config\.json is 1e\+308"),
+        (unchanged, {"rms_norm_eps": -1}, r"no file .*rms_epsilon is -1\.0 .*; correct config\.json"),
     ],
 )
 def test_what_doesnt_fit_together_is_named(
@@ -159,6 +167,11 @@ def test_what_doesnt_fit_together_is_named(
 ) -> None:
     with pytest.raises(CheckpointError, match=reason):
         plan(checkpoint, change, **config)
+
+
+def test_texts_that_gguf_cannot_hold_are_named(checkpoint: Checkpoint) -> None:
+    with pytest.raises(CheckpointError, match=r"general\.url .*GGUF can't hold .*surrogates"):
+        make_plan(checkpoint, ["F16"], extra={"general.url": string("half a character: \ud83d")})
 
 
 def test_computed_buffers_are_unused_not_unknown(checkpoint: Checkpoint) -> None:

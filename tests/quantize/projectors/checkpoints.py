@@ -300,7 +300,7 @@ SIGHTS: Final = (
         "qwen2.5vl",
         "Qwen2_5_VLForConditionalGeneration",
         "qwen2_5_vl",
-        {**QWEN_SIGHT, "depth": 3, "fullatt_block_indexes": [0, 1, 2], "hidden_act": "silu"},
+        {**QWEN_SIGHT, "depth": 3, "fullatt_block_indexes": [1], "hidden_act": "silu"},
         qwen2(windows=True),
         text={"model_type": "qwen2_5_vl_text"},
     ),

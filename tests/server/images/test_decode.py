@@ -48,6 +48,16 @@ def test_an_image_is_turned_as_its_camera_says() -> None:
 
 
 @pytest.mark.parametrize(
+    "exif", [b"Exif\0\0II*\0", b"Exif\0\0XXXX\0\0\0\0", b"Exif\0\0MM\0*\0\0\0\x08\xff\xff"]
+)
+def test_an_image_whose_exif_data_are_broken_is_not_turned(exif: bytes) -> None:
+    image = fields()
+    for format_ in ("PNG", "WEBP"):
+        options = {"lossless": True} if format_ == "WEBP" else {}
+        assert decode(encoded(image, format_, exif=exif, **options)).rgb == image.tobytes()
+
+
+@pytest.mark.parametrize(
     ("size", "words"),
     [((6001, 6000), f"limit is {MAX_PIXELS:,}"), ((16_385, 90), "16,384 for a side"), ((201, 1), "crop it")],
 )

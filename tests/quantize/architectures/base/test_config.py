@@ -54,6 +54,14 @@ def test_a_field_that_is_needed_is_named(getter: str) -> None:
         getattr(ABSENT, getter)("it")
 
 
+@pytest.mark.parametrize("value", [10**400, -(10**400), 1e39, float("inf"), float("nan"), True, "8", [1]])
+def test_only_numbers_that_a_file_can_hold_are_numbers(value: Any) -> None:
+    with pytest.raises(CheckpointError, match=r"it in config\.json .* a finite number of 32 bits"):
+        ModelConfig({"it": value}).number("it")
+    with pytest.raises(CheckpointError, match="list of finite numbers of 32 bits"):
+        ModelConfig({"it": [1, value]}).numbers("it")
+
+
 def test_other_names_of_fields_win() -> None:
     assert ModelConfig({"own": 1, "alias": 2}).with_aliases({"alias": "own"}).size("own") == 2
     assert ModelConfig({"own": 1}).with_aliases({"alias": "own"}).size("own") == 1
