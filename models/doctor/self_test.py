@@ -13,13 +13,15 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING
 
 from models.doctor.check import Check, fail, ok, warning
 from models.doctor.tiny_model import TinyModel, write_tiny_gguf
 from models.machine.child_process import ChildFailed, ChildTimedOut, ask_child, module_command, signal_name
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 NAME = "self-test"
 TIMEOUT_S = 120.0
@@ -126,6 +128,8 @@ def agreements(directory: Path, *, use_extra_bufts: bool) -> dict[str, float]:
 
 
 def _logits(path: Path, *, use_extra_bufts: bool) -> npt.NDArray[np.float32]:
+    import numpy as np
+
     from models.llamacpp.batch import TokenBatch
     from models.llamacpp.context import Context
     from models.llamacpp.model import Model
@@ -148,6 +152,8 @@ def _logits(path: Path, *, use_extra_bufts: bool) -> npt.NDArray[np.float32]:
 
 
 def _cosine(a: npt.NDArray[np.float32], b: npt.NDArray[np.float32]) -> float:
+    import numpy as np
+
     if not (np.isfinite(a).all() and np.isfinite(b).all()):
         return 0.0
     return float(np.vdot(a, b) / (np.linalg.norm(a) * np.linalg.norm(b)))

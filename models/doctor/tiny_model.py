@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-
 from models.pooling import POOLING_NAMES, PoolingName
 
 Vocabulary = Literal["spm", "bpe"]
@@ -43,6 +41,7 @@ class TinyModel:
 def write_tiny_gguf(path: Path, tiny: TinyModel | None = None) -> Path:
     """Write `tiny` with F32 weights, the same bytes each time for the same sizes; returns `path`."""
     import gguf
+    import numpy as np
 
     tiny = tiny or TinyModel()
     writer = gguf.GGUFWriter(path, "llama")

@@ -5,11 +5,10 @@ llama.cpp asserts what is checked here when it builds a head's graph, which ends
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Collection
 from pathlib import Path
 from typing import Final
-
-import numpy as np
 
 from models.gguf.head_rules import DRAFT_TO_TARGET
 from models.gguf.hyperparameters import Hyperparameters
@@ -45,7 +44,8 @@ def head_mismatch(head: GGUFInfo, served: GGUFInfo, shown: Collection[str]) -> s
         return f"it has the model's embeddings and is {head.n_embd} numbers wide, not {served.n_embd}"
     if DRAFT_TO_TARGET in shapes:
         tokens = _token_table(head)
-        if len(np.unique(tokens)) < len(tokens) or not ((tokens >= 0) & (tokens < (head.n_vocab or 0))).all():
+        known = range(head.n_vocab or 0)
+        if len(set(tokens)) < len(tokens) or not all(token in known for token in tokens):
             return f"its {DRAFT_TO_TARGET} names tokens twice, or such as aren't in the vocabulary"
     return None
 
@@ -59,9 +59,9 @@ def has_further_layer(info: GGUFInfo) -> bool:
     return {f"blk.{info.n_layer - 1}.{name}" for name in (*_PROJECTION, *needed)} <= names
 
 
-def _token_table(head: GGUFInfo) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+def _token_table(head: GGUFInfo) -> array[int]:
     tensor = next(tensor for tensor in head.tensors if tensor.name == DRAFT_TO_TARGET)
     path: Path = head.paths[tensor.part]
     with path.open("rb") as file:
         file.seek(tensor.offset)
-        return np.frombuffer(file.read(tensor.nbytes), np.int64)
+        return array("q", file.read(tensor.nbytes))

@@ -8,11 +8,10 @@ place share it as they share text, and the prefix cache needs to know nothing el
 from __future__ import annotations
 
 import hashlib
+import struct
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-
-import numpy as np
 
 FIRST_IMAGE_TOKEN = 1 << 62
 """The tokens of images are this number and those above it, below 2**63."""
@@ -34,9 +33,8 @@ class ImageSpan:
 
 def image_tokens(digest: bytes, n: int) -> list[int]:
     """Return the tokens of an image whose content has this digest: 62 bits of each depend on it."""
-    drawn = np.frombuffer(hashlib.shake_128(digest).digest(8 * n), "<u8")
-    tokens: list[int] = ((drawn >> np.uint64(2)) | np.uint64(FIRST_IMAGE_TOKEN)).tolist()
-    return tokens
+    drawn = struct.unpack(f"<{n}Q", hashlib.shake_128(digest).digest(8 * n))
+    return [number >> 2 | FIRST_IMAGE_TOKEN for number in drawn]
 
 
 def is_image_token(token: int) -> bool:
