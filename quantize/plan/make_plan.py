@@ -134,6 +134,10 @@ def _model(
     directory, config = checkpoint.directory, checkpoint.config
     architecture = architecture_of(config)
     if isinstance(architecture, Eagle3) and target is not None:
+        if not (target / "config.json").is_file():
+            raise CheckpointError(
+                f"{target} has no config.json; --target is the folder of a model's checkpoint"
+            )
         directory, config = target, read_json_object(target / "config.json")
         architecture = architecture.for_target(config)
     elif target is not None:

@@ -7,10 +7,11 @@ served beside that model, and answers nothing by itself.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
 from models.errors import CheckpointError
+from quantize.architectures.base.architecture import Architecture
 from quantize.architectures.base.config import ModelConfig
 from quantize.architectures.base.rules import TensorRule, norm_rules
 from quantize.architectures.base.transform import TokenTable, Transform
@@ -19,6 +20,7 @@ from quantize.gguf.header import Metadata, ValueType, array, boolean, uint32
 
 N_TARGET_LAYERS = 3
 """A head sees so many of the target's layers."""
+_OTHER_TARGET = "give the folder of the model that it was made for with --target"
 
 
 class Eagle3(Llama):
@@ -54,9 +56,24 @@ class Eagle3(Llama):
             )
 
     def for_target(self, fields: Mapping[str, Any]) -> Eagle3:
-        """Return the head of the model with this config.json."""
+        """Return the head of the model with this config.json. Raises CheckpointError: another model's."""
         target = ModelConfig(fields, "the target's config.json")
         self._target = target.with_section("text_config") if target.has("text_config") else target
+        width = self.target.size("hidden_size")
+        if self.target_hidden_size != width:
+            raise CheckpointError(
+                f"the head is one for a model of the width {self.target_hidden_size}, and the target's is"
+                f" {width}; {_OTHER_TARGET}"
+            )
+        return self
+
+    def with_tensors(self, names: Iterable[str]) -> Architecture:
+        """Return the head. Raises CheckpointError: it guesses tokens of another vocabulary."""
+        if self._target is not None and not self._has_whole_vocabulary and "d2t" not in names:
+            raise CheckpointError(
+                f"the head guesses {self.draft_vocabulary_size:,} tokens, the target has"
+                f" {self.vocabulary_size:,}, and no table (d2t) tells which are which; {_OTHER_TARGET}"
+            )
         return self
 
     @property

@@ -81,6 +81,7 @@ def test_a_head_that_does_not_name_its_layers_sees_those_of_its_makers(tmp_path:
     ("changes", "reason"),
     [
         ({"num_hidden_layers": 2}, "has one layer"),
+        ({"target_hidden_size": 128}, "of the width 128, and the target's is 256; give .* --target"),
         ({"eagle_aux_hidden_state_layer_ids": [1, 2]}, "sees 3 of them"),
         ({"eagle_aux_hidden_state_layer_ids": [1, 2, 6]}, "of a model that has 6"),
         ({"draft_vocab_size": 299}, r"lm_head.weight has the shape \[300, 256\]|d2t has the shape"),
@@ -90,6 +91,23 @@ def test_what_is_refused(tmp_path: Path, changes: dict[str, Any], reason: str) -
     head = write_head(tmp_path / "head", **changes)
     with pytest.raises(CheckpointError, match=reason):
         quantize_folder(head, ["F16"], tmp_path, target=DEMO_DIR)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"vocab_size": 410}, "guesses 4,096 tokens, the target has 410, .*; give the folder .* --target"),
+        (None, "has no config.json; --target is the folder"),
+    ],
+)
+def test_the_target_of_another_head_is_refused(
+    tmp_path: Path, changes: dict[str, Any] | None, reason: str
+) -> None:
+    if changes is not None:
+        config = json.loads((DEMO_DIR / "config.json").read_text(encoding="utf-8")) | changes
+        (tmp_path / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    with pytest.raises(CheckpointError, match=reason):
+        quantize_folder(HEAD_DIR, ["F16"], tmp_path, target=tmp_path)
 
 
 def test_tokens_beyond_the_vocabulary_are_refused(tmp_path: Path) -> None:
