@@ -166,9 +166,11 @@ def _source_name(source: str, name: str, toml_path: Path | None) -> str:
 
 def _describe(error: ValidationError, sources: Mapping[str, str]) -> str:
     """Say the first problem in one line: setting, source, what is wrong. Never the value: it may be a key."""
-    first = error.errors(include_url=False, include_context=False)[0]
-    name = str(first["loc"][0]) if first["loc"] else "settings"
-    message = first["msg"].removeprefix("Value error, ")
-    return (
-        f"bad value for {sources.get(name, name)}: {message[:1].lower()}{message[1:]} ({setting_help(name)})"
-    )
+    errors = error.errors(include_url=False, include_context=False)
+    where = errors[0]["loc"]
+    name = str(where[0]) if where else "settings"
+    is_union = len(where) > 1 and isinstance(where[1], str)  # then each kind of value has an error
+    told = [one for one in errors if one["loc"][:1] == where[:1]] if is_union else errors[:1]
+    messages = [one["msg"].removeprefix("Value error, ") for one in told]
+    wrong = ", or ".join(message[:1].lower() + message[1:] for message in messages)
+    return f"bad value for {sources.get(name, name)}: {wrong} ({setting_help(name)})"

@@ -81,7 +81,8 @@ class Eagle3(Llama):
         """The target's configuration. Raises CheckpointError where no target was given."""
         if self._target is None:
             raise CheckpointError(
-                "a head that drafts has the vocabulary of its model; give that model's folder with --target"
+                "a head that drafts has the vocabulary of its model; make its file by corral quantize with"
+                " that model's folder as --target"
             )
         return self._target
 

@@ -120,7 +120,7 @@ def test_tokens_beyond_the_vocabulary_are_refused(tmp_path: Path) -> None:
 
 
 def test_only_heads_have_a_target_and_they_need_one(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="give that model's folder with --target"):
+    with pytest.raises(CheckpointError, match="corral quantize with that model's folder as --target"):
         quantize_folder(HEAD_DIR, ["F16"], tmp_path)
     with pytest.raises(QuantizationError, match="is no head that drafts; leave out --target"):
         quantize_folder("demo", ["F16"], tmp_path, target=DEMO_DIR)
