@@ -112,6 +112,16 @@ NativePrompts = Annotated[
 NativeBiases = Annotated[
     LogitBias, PlainValidator(_biases, json_schema_input_type=dict[str, float | bool] | None)
 ]
+
+
+def _no_images(value: Any) -> None:
+    if value:
+        raise ValueError("has images, and only chats have them: send them to /v1/chat/completions")
+
+
+NoImages = Annotated[
+    None, PlainValidator(_no_images, json_schema_input_type=list[dict[str, JsonValue]] | None)
+]
 ResponseFields = Annotated[list[Annotated[str, Field(max_length=128)]], Field(max_length=64)]
 _Whole = Annotated[int, Field(ge=0, le=TOKEN_ID_LIMIT)]
 
@@ -135,6 +145,8 @@ class NativeRequest(GenerationRequest):
         default=None,
         description="True: probabilities are those behind the samplers, as `prob` and `top_probs`.",
     )
+
+    image_data: NoImages = Field(default=None, description="Must be empty: only chats have images.")
 
     # Accepted and without effect here, which is logged.
     n_indent: _Whole | None = None

@@ -57,6 +57,15 @@ async def test_every_form_of_a_prompt(prompt: Any, expected: list[Any]) -> None:
         assert [each["index"] for each in body] == list(range(len(expected)))
 
 
+async def test_images_are_refused_where_no_chat_shows_them() -> None:
+    async with client_for(ScriptedService()) as client:
+        body = {"prompt": "a", "image_data": [{"data": "aGk=", "id": 1}]}
+        refused = await client.post("/completion", json=body)
+        assert (refused.status_code, refused.json()["error"]["param"]) == (400, "image_data")
+        assert "only chats have them" in refused.text
+        assert (await client.post("/completion", json=body | {"image_data": []})).status_code == 200
+
+
 @pytest.mark.parametrize(
     "prompt",
     [
