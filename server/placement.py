@@ -352,8 +352,8 @@ class _Placer:
         """Return the trial of what a model needs, with the layers that fit on GPUs and the verdict."""
         facts, memory, options = self.facts, self.memory, self.options
         draft = 0
-        if facts.draft is not None:  # its sequences never share cells
-            draft = estimate_at(n_stream, facts.draft, options, kv_unified=False).total
+        if facts.draft is not None:  # its sequences always share their cells
+            draft = estimate_at(n_stream, facts.draft, options, kv_unified=True).total
         elif facts.drafts_itself:  # its weights are among the model's
             draft = max(needs.layer_kv, default=0) + needs.compute
         draft += 2 * HEAD_KEPT_TOKENS * options.parallel * facts.head_state_bytes

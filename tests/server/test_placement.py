@@ -246,7 +246,8 @@ def test_adapters_count(facts: ModelFacts) -> None:
 def test_the_draft_model_counts_with_a_cache_for_as_many_tokens(facts: ModelFacts, draft: GGUFInfo) -> None:
     for options in (OPTIONS, replace(OPTIONS, flash_attn="off", type_k="q8_0", ctx=8192)):
         drafted = place(replace(facts, draft=draft), options, PLENTY)
-        assert drafted.draft == place(ModelFacts(draft), options, PLENTY).model.total
+        alone = place(ModelFacts(draft), replace(options, kv_unified=True), PLENTY)
+        assert drafted.draft == alone.model.total
         needed = drafted.model.total + drafted.draft
         assert drafted.verdict.needed_bytes == needed
         tight = place(replace(facts, draft=draft), options, FreeMemory(needed - 1))

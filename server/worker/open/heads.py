@@ -62,10 +62,11 @@ def _context(
     lender: Context | None = None,
     predicts_further: bool = False,
 ) -> Context:
-    """Return a head's context, with as many slots as the served one and cells for each of them."""
+    """Return a head's context, with as many slots and cells as the served one."""
     return Context(
         model,
-        n_ctx=served.n_ctx_seq * served.n_seq_max,
+        n_ctx=served.n_ctx,
+        kv_unified=True,  # a chat may be longer than its share, in one layout or another
         n_batch=max(CATCH_UP_TOKENS, served.n_seq_max),
         n_ubatch=max(CATCH_UP_TOKENS, served.n_seq_max),
         n_seq_max=served.n_seq_max,

@@ -8,6 +8,7 @@ decode_outputs.py    `DecodeOutputs`: the results of a decode's rows of logits: 
                      scores.
 decode_strategy.py   The ways to decode a step: all at once, prompts apart, by length, or prompts in another
                      context.
+draft_cells.py       `plan_cells`: whose tokens have room in the cells of what drafts. Pure.
 draft_head.py        `HeadProposer`: a head, trained for the served model, that guesses from its hidden
                      states.
 draft_model.py       `DraftProposer`: a smaller model of the same vocabulary guesses what the served one says

@@ -23,6 +23,7 @@ from models.llamacpp.context import Context
 from models.llamacpp.hidden_states import HiddenStates
 from server.engine.prefix.radix_tree import common_prefix
 from server.engine.sequence import Sequence
+from server.worker.run.draft_cells import plan_cells
 from server.worker.run.draft_model import slot_of
 from server.worker.run.hidden_state_log import HiddenStateLog
 
@@ -159,11 +160,11 @@ class HeadProposer:
         pairs: list[tuple[int, int, list[int], bool]] = []
         features: list[Rows] = []
         ready: list[int] = []
-        for i in sorted(range(len(wanted)), key=lambda i: slot_of(wanted[i][0])):
-            sequence, n = wanted[i]
+        for i in self._fitting(wanted):
+            sequence = wanted[i][0]
             slot, tokens = slot_of(sequence), sequence.tokens
-            if len(tokens) + n > self._context.n_ctx_seq or not budget:
-                continue
+            if not budget:
+                break
             held = self._held[slot]
             n_pairs = held.n_pairs_of(tokens)
             first = min(held.start + n_pairs, len(tokens) - 2) if n_pairs else 0
@@ -187,6 +188,16 @@ class HeadProposer:
         if pairs:
             self._decode(pairs, self._projected(features))
         return sum(len(tokens) for _, _, tokens, _ in pairs), ready
+
+    def _fitting(self, wanted: abc.Sequence[tuple[Sequence, int]]) -> list[int]:
+        """Return the indexes of those that have room, by slot; slots that stand in their way are emptied."""
+        sizes = [(slot_of(sequence), len(sequence.tokens) + n) for sequence, n in wanted]
+        held = [len(each.tokens) for each in self._held]
+        chosen, forgotten = plan_cells(sizes, held, self._context.n_ctx, self._context.n_ctx_seq)
+        for slot in forgotten:
+            self._context.seq_rm(slot)
+            self._held[slot] = _Held()
+        return sorted(chosen, key=lambda i: sizes[i][0])
 
     def _projected(self, features: list[Rows]) -> Rows:
         """Return the states that the head takes, of those of the served model."""

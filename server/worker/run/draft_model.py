@@ -17,6 +17,7 @@ from models.llamacpp.vocab import Vocab
 from server.engine.prefix.radix_tree import common_prefix
 from server.engine.sequence import Sequence
 from server.ipc.model_spec import ModelSpec
+from server.worker.run.draft_cells import plan_cells
 
 logger = logging.getLogger("corral.worker")
 
@@ -87,10 +88,9 @@ class DraftProposer:
         budget = min(CATCH_UP_TOKENS, self._batch.n_tokens_max)
         self._batch.clear()
         ready: list[int] = []
-        for i, (sequence, n) in enumerate(wanted):
+        for i in self._fitting(wanted):
+            sequence = wanted[i][0]
             slot, tokens = slot_of(sequence), sequence.tokens
-            if len(tokens) + n > self._context.n_ctx_seq:
-                continue
             held = self._held[slot]
             n_same = common_prefix(held, tokens, len(tokens) - 1)
             if n_same < len(held):
@@ -106,6 +106,16 @@ class DraftProposer:
         if self._batch.n_tokens:
             self._context.decode(self._batch)
         return sorted(ready, key=lambda i: slot_of(wanted[i][0]))
+
+    def _fitting(self, wanted: abc.Sequence[tuple[Sequence, int]]) -> list[int]:
+        """Return the indexes of those that have room; slots that stand in their way are emptied."""
+        sizes = [(slot_of(sequence), len(sequence.tokens) + n) for sequence, n in wanted]
+        held = [len(tokens) for tokens in self._held]
+        chosen, forgotten = plan_cells(sizes, held, self._context.n_ctx, self._context.n_ctx_seq)
+        for slot in forgotten:
+            self._context.seq_rm(slot)
+            self._held[slot].clear()
+        return chosen
 
     def _guess(
         self, wanted: abc.Sequence[tuple[Sequence, int]], guesses: list[list[int]], ready: list[int]
@@ -141,7 +151,8 @@ def load_draft(spec: ModelSpec, served: Context) -> DraftProposer:
         )
     context = Context(
         model,
-        n_ctx=served.n_ctx_seq * served.n_seq_max,
+        n_ctx=served.n_ctx,
+        kv_unified=True,  # a chat may be longer than its share, in one layout or another
         n_batch=max(CATCH_UP_TOKENS, served.n_seq_max),
         n_ubatch=served.n_ubatch,
         n_seq_max=served.n_seq_max,

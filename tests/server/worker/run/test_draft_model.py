@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from models.doctor.tiny_model import TinyModel, write_tiny_gguf
+from models.errors import DecodeError
+from models.llamacpp.batch import TokenBatch
 from models.llamacpp.context import Context
 from models.llamacpp.model import Model
 from server.engine.engine import Engine, EngineConfig
@@ -69,7 +71,7 @@ def test_a_full_draft_cache_only_ends_the_guessing(model: Model) -> None:
         assert len(session.tokens(ask(prompt, max_tokens=150))) == 150
 
 
-def test_a_draft_cache_without_room_begins_anew_and_says_so_once(
+def test_cells_that_are_too_few_for_all_guess_for_some(
     model: Model, caplog: pytest.LogCaptureFixture
 ) -> None:
     small = f32_context(model, n_seq_max=4, n_cells=256, kv_unified=True)
@@ -78,11 +80,36 @@ def test_a_draft_cache_without_room_begins_anew_and_says_so_once(
         prompts = [random_prompt(seed, 80, session.runner.n_vocab) for seed in range(4)]
         asks = [ask(prompt, max_tokens=20) for prompt in prompts]
         answers = session.answers(asks)
-    assert caplog.text.count("the draft model begins anew") == 1
+        guesses = [outcome.finish.timings.draft_n for outcome in session.outcomes.values()]
+    assert "begins anew" not in caplog.text
+    assert min(guesses[:2]) > 0
     with f32_context(model, n_seq_max=4) as context:
         plain = Session(context)
         for asked, answer in zip(asks, answers, strict=True):
             assert list(answer.tokens[0]) == plain.tokens(asked)
+
+
+def test_a_decode_that_fails_is_told_once_and_guessing_begins_anew(
+    model: Model, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with f32_context(model, n_seq_max=4) as context, f32_context(model, n_seq_max=4) as draft:
+        session = SpeculativeSession(context, draft)
+        session.engine.step_cost.estimate = lambda n_tokens: 1.0  # type: ignore[method-assign]
+        failing = [True, False, True]
+
+        def decode(batch: TokenBatch) -> None:
+            if failing and failing.pop():
+                raise DecodeError("broken off", 2)
+            Context.decode(draft, batch)
+
+        monkeypatch.setattr(draft, "decode", decode)
+        asked = ask(random_prompt(1, 20, session.runner.n_vocab), max_tokens=40)
+        answer = session.tokens(asked)
+        assert caplog.text.count("the draft model begins anew") == 1
+        (outcome,) = session.outcomes.values()
+        assert outcome.finish.timings.draft_n > 0
+    with f32_context(model, n_seq_max=4) as context:
+        assert answer == Session(context).tokens(asked)
 
 
 def test_another_vocabulary_is_refused(model: Model, tmp_path: Path) -> None:
