@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from models.errors import RequestError
-from server.ipc.messages import PooledInputs, TextParts
+from server.ipc.prompts import PooledInputs, TextParts
 
 MAX_TEXTS = 65_536
 """A request has at most so many texts."""

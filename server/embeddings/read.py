@@ -17,7 +17,8 @@ from server.embeddings.schemas import (
     ScoreRequest,
     VectorRequest,
 )
-from server.ipc.messages import Pool, PooledInputs
+from server.ipc.messages import Pool
+from server.ipc.prompts import PooledInputs
 from server.ollama.schemas import OllamaEmbeddingsRequest, OllamaEmbedRequest
 
 PooledPurpose = Literal[

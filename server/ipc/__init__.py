@@ -10,6 +10,7 @@ messages.py    Messages between the API process and a worker: requests to the wo
 model_spec.py  `ModelSpec`, with which a worker is started, and `ModelInfo`, its answer once the model is
                loaded.
 parts.py       `parts_of`: a long reply as several that are short, and `joined`, the way back.
+prompts.py     Prompts: what a request asks the model to go on from, in the form that the worker gets it.
 pulse.py       `Pulse`: the step that a worker's engine is in, and the jobs of its other threads, in shared
                memory.
 """

@@ -7,15 +7,8 @@ from typing import Any
 import msgspec
 
 from models.errors import RequestError
-from server.ipc.messages import (
-    ExtraText,
-    Generate,
-    InfillPrompt,
-    MixedPrompt,
-    Prompt,
-    TextPrompt,
-    TokenPrompt,
-)
+from server.ipc.messages import Generate
+from server.ipc.prompts import ExtraText, InfillPrompt, MixedPrompt, Prompt, TextPrompt, TokenPrompt
 from server.llama_server.schemas import InfillRequest, NativeCompletionRequest, NativePrompt, NativeRequest
 from server.openai.requests.answer_options import AnswerOptions
 from server.openai.requests.to_engine import generates

@@ -9,7 +9,8 @@ from server.chat.images import ChatImages
 from server.chat.thinking import Thinking
 from server.chat.tools import Tool
 from server.ipc.constraint import Constraint
-from server.ipc.messages import ChatPrompt, Generate, InfillPrompt, Prompt, TextPrompt
+from server.ipc.messages import Generate
+from server.ipc.prompts import ChatPrompt, InfillPrompt, Prompt, TextPrompt
 from server.ollama.form import OllamaForm
 from server.ollama.messages import canonical_messages, marks_of, refuse_images
 from server.ollama.schemas import (

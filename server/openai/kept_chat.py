@@ -7,7 +7,8 @@ from typing import Any
 import msgspec
 
 from server.engine.events import Event, Finish
-from server.ipc.messages import ChatPrompt, Generate
+from server.ipc.messages import Generate
+from server.ipc.prompts import ChatPrompt
 from server.openai.heading import Heading
 from server.openai.requests.answer_options import AnswerOptions
 from server.openai.response import WholeAnswer

@@ -14,7 +14,8 @@ from server.chat.response_schemas import schema_text
 from server.chat.tools import Tool
 from server.engine.sampling_params import SamplingParams
 from server.ipc.constraint import Constraint
-from server.ipc.messages import ChatPrompt, Generate
+from server.ipc.messages import Generate
+from server.ipc.prompts import ChatPrompt
 from server.openai.requests.reasoning import thinking_of
 from server.openai.requests.response_formats import refuse_elsewhere
 from server.openai.requests.schemas import for_the_log

@@ -16,7 +16,8 @@ from server.http.error_response import error_response
 from server.http.openapi import json_body
 from server.http.pages import Limit, Order, list_of, page_of
 from server.http.respond import respond, whole_response
-from server.ipc.messages import ChatPrompt, CountTokens, CountTokensReply
+from server.ipc.messages import CountTokens, CountTokensReply
+from server.ipc.prompts import ChatPrompt
 from server.responses.schemas import ResponsesRequest
 
 router = APIRouter(tags=["OpenAI"])

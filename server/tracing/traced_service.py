@@ -22,7 +22,8 @@ from opentelemetry.trace import (
 from models.errors import ModelNotFound
 from models.version import VERSION
 from server.engine.events import ChoiceEnd, Delta, Event, Failure, Finish, Vectors
-from server.ipc.messages import ChatPrompt, Generate, Work
+from server.ipc.messages import Generate, Work
+from server.ipc.prompts import ChatPrompt
 from server.metrics.origin import current_origin
 from server.supervisor.protocol import EventListener, EventSource, ModelService
 from server.supervisor.service_layer import ServiceLayer

@@ -20,7 +20,8 @@ from server.chat.tools import Tool
 from server.engine.answer_plan import AnswerPlan
 from server.engine.events import AnswerForm
 from server.ipc.constraint import Constraint
-from server.ipc.messages import ChatPrompt, Generate
+from server.ipc.messages import Generate
+from server.ipc.prompts import ChatPrompt
 from server.worker.constraints.compiler import CompiledGrammar, ConstraintCompiler
 from server.worker.constraints.grammar_text import CONTENT
 

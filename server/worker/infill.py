@@ -10,7 +10,7 @@ from itertools import pairwise
 from models.llamacpp.fill_tokens import FillTokens, fill_tokens
 from models.llamacpp.vocab import Vocab
 from server.engine.request import too_long_error
-from server.ipc.messages import InfillPrompt
+from server.ipc.prompts import InfillPrompt
 
 _BLOCK = 256
 """A text is cut at its beginning by a multiple of so many tokens: it begins at the same place for many

@@ -12,19 +12,8 @@ import threading
 from collections.abc import Callable
 from typing import Literal, TypeGuard
 
-from server.ipc.messages import (
-    ApplyTemplate,
-    ChatPrompt,
-    CountTokens,
-    Detokenize,
-    Generate,
-    InfillPrompt,
-    MixedPrompt,
-    Pool,
-    TextPrompt,
-    Tokenize,
-    TokenPrompt,
-)
+from server.ipc.messages import ApplyTemplate, CountTokens, Detokenize, Generate, Pool, Tokenize
+from server.ipc.prompts import ChatPrompt, InfillPrompt, MixedPrompt, TextPrompt, TokenPrompt
 from server.ipc.pulse import Pulse
 
 N_THREADS = 2

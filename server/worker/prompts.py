@@ -20,19 +20,16 @@ from server.engine.sampling_params import SamplingParams
 from server.ipc.messages import (
     ApplyTemplate,
     ApplyTemplateReply,
-    ChatPrompt,
     CountTokens,
     CountTokensReply,
     Detokenize,
     DetokenizeReply,
     Generate,
-    InfillPrompt,
-    MixedPrompt,
-    TextPrompt,
     Tokenize,
     TokenizeReply,
 )
 from server.ipc.parts import MAX_ANSWER_CHARS, MAX_ANSWER_TOKENS
+from server.ipc.prompts import ChatPrompt, InfillPrompt, MixedPrompt, TextPrompt
 from server.worker.guides import AnswerGuides
 from server.worker.images.reader import ImageReader, ReadImage, SeenImages, shifted
 from server.worker.infill import InfillPrompts

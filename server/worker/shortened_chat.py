@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from server.ipc.messages import ChatPrompt
+from server.ipc.prompts import ChatPrompt
 
 Message = dict[str, Any]
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import msgspec
 
 from server.engine.events import AnswerForm, ChoiceEnd, Delta, Failure, Started
-from server.ipc.messages import ChatPrompt, Generate
+from server.ipc.messages import Generate
+from server.ipc.prompts import ChatPrompt
 from tests.server.scripted_answers import HERMES, call, cut
 from tests.server.scripted_service import Step, finish
 

@@ -11,7 +11,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from server.engine.events import AnswerForm, FinishReason
-from server.ipc.messages import ChatPrompt, Generate
+from server.ipc.messages import Generate
+from server.ipc.prompts import ChatPrompt
 from tests.server.scripted_service import Script, Step, says
 
 HERMES = AnswerForm(tool_format="hermes")

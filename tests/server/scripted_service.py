@@ -31,7 +31,6 @@ from server.ipc.messages import (
     ApplyTemplateReply,
     ChangeSlot,
     ChangeSlotReply,
-    ChatPrompt,
     CountTokens,
     CountTokensReply,
     Detokenize,
@@ -51,6 +50,7 @@ from server.ipc.messages import (
 )
 from server.ipc.model_spec import ModelInfo
 from server.ipc.parts import parts_of
+from server.ipc.prompts import ChatPrompt
 from server.metrics.figures import FigureBook
 from server.metrics.samples import WorkerSample
 from server.supervisor.protocol import EventListener, ModelStatus

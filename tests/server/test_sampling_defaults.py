@@ -9,7 +9,8 @@ import pytest
 from models.errors import ConfigError
 from server.config_sources import load_config
 from server.engine.sampling_params import SamplingParams
-from server.ipc.messages import Generate, TextPrompt
+from server.ipc.messages import Generate
+from server.ipc.prompts import TextPrompt
 from server.sampling_defaults import SamplingDefaults
 from server.worker.sampling.defaults import with_defaults
 

@@ -20,7 +20,8 @@ from server.chat.thinking import Thinking
 from server.chat.tool_definitions import invalid
 from server.chat.tools import Tool
 from server.ipc.constraint import Constraint
-from server.ipc.messages import ChatPrompt, Generate
+from server.ipc.messages import Generate
+from server.ipc.prompts import ChatPrompt
 from server.openai.requests.checks import check_template_kwargs
 from server.openai.requests.reasoning import thinking_of
 from server.openai.requests.response_formats import refuse_elsewhere

@@ -11,7 +11,8 @@ from typing import Any, Protocol
 from models.errors import CorralError, RequestError, WorkerError
 from server.engine.events import Delta, Failure
 from server.engine.sampling_params import SamplingParams
-from server.ipc.messages import ChatPrompt, Generate
+from server.ipc.messages import Generate
+from server.ipc.prompts import ChatPrompt
 from server.supervisor.event_iterator import iterate
 from server.supervisor.supervisor import Supervisor
 

@@ -22,7 +22,8 @@ from typing import IO, Any, cast
 import msgspec
 
 from models.errors import RequestError
-from server.ipc.messages import LONG_FIELD, ChatPrompt, PooledInputs, Prompt, TextPrompt, TokenPrompt
+from server.ipc.messages import LONG_FIELD
+from server.ipc.prompts import ChatPrompt, PooledInputs, Prompt, TextPrompt, TokenPrompt
 from server.openai.errors import BodyTooLarge
 from server.openai.requests.body_limits import check_inputs, check_prompt
 from server.openai.requests.reading import (

@@ -10,14 +10,8 @@ from models.errors import RequestError
 from server.chat.images import ChatImages
 from server.engine.batch import Adapters
 from server.engine.sampling_params import SamplingParams
-from server.ipc.messages import (
-    ChatPrompt,
-    Generate,
-    InfillPrompt,
-    Prompt,
-    TextPrompt,
-    TokenPrompt,
-)
+from server.ipc.messages import Generate
+from server.ipc.prompts import ChatPrompt, InfillPrompt, Prompt, TextPrompt, TokenPrompt
 from server.openai.requests.answer_options import AnswerOptions
 from server.openai.requests.checks import check, check_chat
 from server.openai.requests.field_types import PromptInput

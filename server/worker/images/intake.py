@@ -18,7 +18,8 @@ import msgspec
 
 from models.errors import CorralError
 from server.ipc.chat_image import ChatImage
-from server.ipc.messages import ChatPrompt, CountTokens, Generate
+from server.ipc.messages import CountTokens, Generate
+from server.ipc.prompts import ChatPrompt
 from server.worker.images.reader import ImageReader, ReadImage
 from server.worker.lanes import Lanes
 from server.worker.prompts import PromptReader

@@ -12,7 +12,7 @@ from server.anthropic.requests.schemas import InputMessage
 from server.chat.content_parts import joined_text
 from server.chat.images import ChatImages
 from server.images.limits import MAX_BYTES, MAX_IMAGES
-from server.ipc.messages import ChatPrompt
+from server.ipc.prompts import ChatPrompt
 from server.openai.requests.reading import ReadJob, read
 from server.openai.requests.reading_process import parts_of
 from server.responses.items import messages_of

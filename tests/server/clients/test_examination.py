@@ -18,7 +18,8 @@ from server.clients.connection import Connection
 from server.clients.examination import examine
 from server.clients.registry import clients
 from server.engine.events import AnswerForm
-from server.ipc.messages import ChatPrompt, Generate
+from server.ipc.messages import Generate
+from server.ipc.prompts import ChatPrompt
 from tests.server.http_client import app_for, serving
 from tests.server.scripted_answers import HERMES, answers, call
 from tests.server.scripted_service import DEMO, ScriptedService, Step

@@ -14,19 +14,9 @@ from server.ipc.frames import (
     encode_frame,
     frame_length,
 )
-from server.ipc.messages import (
-    Cancel,
-    ChatPrompt,
-    Drain,
-    Generate,
-    Reply,
-    StepEvents,
-    TextPrompt,
-    TokenizeReply,
-    TokenPrompt,
-    WorkerRequest,
-)
+from server.ipc.messages import Cancel, Drain, Generate, Reply, StepEvents, TokenizeReply, WorkerRequest
 from server.ipc.model_spec import AdapterSpec, ModelSpec
+from server.ipc.prompts import ChatPrompt, TextPrompt, TokenPrompt
 from server.serve_options import ServeOptions
 
 PARAMS = SamplingParams(temperature=0.5, logit_bias=((3, float("-inf")),), stop=("a", "###"), seed=2**63)

@@ -17,6 +17,7 @@ HOMES = (
     "server.engine.sampling_params",
     "server.ipc.messages",
     "server.ipc.model_spec",
+    "server.ipc.prompts",
 )
 """These modules define what travels between the API process and a worker."""
 

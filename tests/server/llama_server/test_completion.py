@@ -11,7 +11,8 @@ from models.errors import ContextLengthExceeded
 from server.engine.event_factory import error_failure
 from server.engine.events import PromptProgress, RequestReading, Started
 from server.engine.sampling_params import SamplingParams
-from server.ipc.messages import Generate, MixedPrompt, TextPrompt, TokenPrompt
+from server.ipc.messages import Generate
+from server.ipc.prompts import MixedPrompt, TextPrompt, TokenPrompt
 from tests.server.http_client import client_for, error_of, events_of
 from tests.server.responses.clients import named_events
 from tests.server.scripted_service import ScriptedService, Step, says

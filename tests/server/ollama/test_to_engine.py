@@ -11,7 +11,8 @@ import pytest
 from models.errors import RequestError
 from server.chat.thinking import Thinking
 from server.ipc.constraint import Constraint
-from server.ipc.messages import ChatPrompt, Generate, InfillPrompt, Pool, TextPrompt
+from server.ipc.messages import Generate, Pool
+from server.ipc.prompts import ChatPrompt, InfillPrompt, TextPrompt
 from server.ollama.names import plain_name, tagged_name
 from server.openai.requests.reading import GenerationRead, PooledRead, Purpose, ReadJob, read
 

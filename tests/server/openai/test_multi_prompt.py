@@ -9,7 +9,8 @@ import pytest
 from models.errors import WorkerBusy
 from server.engine.events import ChoiceEnd, Delta, Event, Failure, Finish, PromptScored
 from server.engine.sampling_params import SamplingParams
-from server.ipc.messages import Generate, TextPrompt
+from server.ipc.messages import Generate
+from server.ipc.prompts import TextPrompt
 from server.openai.errors import RequestFailed
 from server.openai.multi_prompt import WINDOW, MultiPrompt
 from tests.server.openai.collect import Collector, collect

@@ -14,7 +14,8 @@ from fastapi import FastAPI
 
 from server.batches.line_call import LineCaller
 from server.config_sources import load_config
-from server.ipc.messages import ChatPrompt, Generate
+from server.ipc.messages import Generate
+from server.ipc.prompts import ChatPrompt
 from tests.server.http_client import app_for, error_of, events_of
 from tests.server.scripted_service import DEMO, IDLE, ScriptedService, says
 

@@ -10,7 +10,8 @@ import pytest
 
 from models.errors import WorkerDied
 from server.engine.events import Failure
-from server.ipc.messages import ChatPrompt, Generate, TextPrompt, TokenPrompt
+from server.ipc.messages import Generate
+from server.ipc.prompts import ChatPrompt, TextPrompt, TokenPrompt
 from server.openai.heading import SYSTEM_FINGERPRINT
 from tests.server.http_client import CHAT, TEXT, client_for, events_of
 from tests.server.scripted_service import DEMO, IDLE, ScriptedService, Step, finish, says

@@ -18,7 +18,8 @@ from pydantic_core import from_json
 from models.errors import WorkerDied
 from server.engine.events import AnswerForm, Failure
 from server.engine.sampling_params import SamplingParams
-from server.ipc.messages import ChatPrompt, Generate
+from server.ipc.messages import Generate
+from server.ipc.prompts import ChatPrompt
 from tests.server.http_client import client_for
 from tests.server.responses.clients import named_events
 from tests.server.scripted_answers import HERMES, HERMES_THINKING, THINKING, answers, call

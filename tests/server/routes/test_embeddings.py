@@ -9,7 +9,7 @@ import pytest
 from openai import AsyncOpenAI
 
 from server.engine.events import Failure, Vectors
-from server.ipc.messages import PooledInputs
+from server.ipc.prompts import PooledInputs
 from tests.server.http_client import app_for, client_for, error_of, serving
 from tests.server.scripted_service import ScriptedService, pools
 

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from server.engine.events import ChoiceEnd, Delta, Failure, Started
-from server.ipc.messages import ExtraText, Generate, InfillPrompt, TextPrompt
+from server.ipc.messages import Generate
+from server.ipc.prompts import ExtraText, InfillPrompt, TextPrompt
 from tests.server.http_client import client_for, error_of, events_of
 from tests.server.scripted_service import ScriptedService, Step, finish, says
 

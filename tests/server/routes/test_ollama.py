@@ -12,7 +12,8 @@ import pytest
 
 from models.errors import WorkerBusy
 from server.engine.events import AnswerForm, Failure, Started
-from server.ipc.messages import ChatPrompt, Generate
+from server.ipc.messages import Generate
+from server.ipc.prompts import ChatPrompt
 from tests.server.http_client import client_for
 from tests.server.scripted_service import DEMO, INFO, ScriptedService, Step, pools, says
 

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from server.chat.thinking import Thinking
-from server.ipc.messages import ChatPrompt, Question, Reply, TokenizeReply
+from server.ipc.messages import Question, Reply, TokenizeReply
+from server.ipc.prompts import ChatPrompt
 from server.supervisor.protocol import ModelStatus
 from tests.server.http_client import client_for, error_of
 from tests.server.scripted_service import DEMO, ScriptedService

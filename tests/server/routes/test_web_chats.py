@@ -19,7 +19,8 @@ from server.app import create_app
 from server.config import ServerConfig
 from server.engine.events import Delta, Failure, Started
 from server.http.parts import AppParts
-from server.ipc.messages import ChatPrompt, Generate
+from server.ipc.messages import Generate
+from server.ipc.prompts import ChatPrompt
 from server.pages.store import ChatStore
 from tests.server.http_client import error_of, serving
 from tests.server.scripted_answers import HERMES, answers, call, chat_of

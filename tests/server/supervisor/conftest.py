@@ -12,8 +12,9 @@ import pytest
 import pytest_asyncio
 
 from server.engine.sampling_params import SamplingParams
-from server.ipc.messages import Generate, TextPrompt
+from server.ipc.messages import Generate
 from server.ipc.model_spec import ModelSpec
+from server.ipc.prompts import TextPrompt
 from server.supervisor.catalogue import Catalogue, CatalogueEntry
 from server.supervisor.policy import Policy
 from server.supervisor.supervisor import Supervisor

@@ -51,12 +51,12 @@ from server.ipc.messages import (
     Stats,
     StatsReply,
     StepEvents,
-    TextPrompt,
     Tokenize,
     TokenizeReply,
     UnloadAdapter,
 )
 from server.ipc.model_spec import ModelInfo, ModelSpec
+from server.ipc.prompts import TextPrompt
 from server.ipc.pulse import Pulse
 from server.worker.channel import Channel
 

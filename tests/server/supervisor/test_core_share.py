@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from server.engine.sampling_params import SamplingParams
-from server.ipc.messages import Generate, Pool, PooledInputs, TextPrompt
+from server.ipc.messages import Generate, Pool
+from server.ipc.prompts import PooledInputs, TextPrompt
 from server.supervisor.core_share import CoreShare
 
 ANSWER = Generate(id="g", prompt=TextPrompt("x"), params=SamplingParams())

@@ -7,7 +7,8 @@ import pytest
 
 from models.errors import WorkerBusy
 from server.engine.sampling_params import SamplingParams
-from server.ipc.messages import Generate, TextPrompt
+from server.ipc.messages import Generate
+from server.ipc.prompts import TextPrompt
 from server.supervisor.event_iterator import iterate
 from tests.server.scripted_service import ScriptedService, says
 

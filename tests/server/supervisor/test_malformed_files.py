@@ -10,8 +10,9 @@ from models.errors import CorralError
 from models.gguf.info import read_gguf_info
 from server.engine.events import Failure, Finish
 from server.engine.sampling_params import SamplingParams
-from server.ipc.messages import Generate, TokenPrompt
+from server.ipc.messages import Generate
 from server.ipc.model_spec import ModelSpec
+from server.ipc.prompts import TokenPrompt
 from server.serve_options import ServeOptions
 from server.supervisor.catalogue import Catalogue, CatalogueEntry
 from server.supervisor.event_iterator import iterate

@@ -10,7 +10,8 @@ import pytest
 from models.errors import WorkerDied
 from server.engine.events import Failure
 from server.engine.sampling_params import SamplingParams
-from server.ipc.messages import Generate, TextPrompt
+from server.ipc.messages import Generate
+from server.ipc.prompts import TextPrompt
 from server.metrics.request_meter import RequestMeter
 from server.supervisor.core_share import CoreShare
 from server.supervisor.load_wait import StillLoading

@@ -29,7 +29,6 @@ from server.engine.events import Delta, Event, Failure, Finish, Started
 from server.ipc.messages import (
     ApplyTemplate,
     ApplyTemplateReply,
-    ChatPrompt,
     CountTokens,
     CountTokensReply,
     Detokenize,
@@ -38,6 +37,7 @@ from server.ipc.messages import (
     Tokenize,
     TokenizeReply,
 )
+from server.ipc.prompts import ChatPrompt
 from server.supervisor.event_iterator import iterate
 from server.supervisor.memory_check import Need
 from server.supervisor.process.vigil import Vigil

@@ -11,8 +11,9 @@ from typing import Any, TypeVar
 
 from models.errors import WorkerDied
 from server.engine.events import ChoiceEnd, Finish, Started, Timings, Usage
-from server.ipc.messages import Generate, TextPrompt
+from server.ipc.messages import Generate
 from server.ipc.model_spec import ModelInfo, ModelSpec
+from server.ipc.prompts import TextPrompt
 from server.metrics.request_meter import RequestMeter
 from server.supervisor.memory_check import Need
 from server.supervisor.process.dispatcher import OnProgress

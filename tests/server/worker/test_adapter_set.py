@@ -16,8 +16,9 @@ from server.engine.engine import Engine, EngineConfig
 from server.engine.events import Failure, Finish
 from server.engine.request import EngineRequest
 from server.engine.sampling_params import SamplingParams
-from server.ipc.messages import AdapterReply, Cancel, Generate, LoadAdapter, TextPrompt, UnloadAdapter
+from server.ipc.messages import AdapterReply, Cancel, Generate, LoadAdapter, UnloadAdapter
 from server.ipc.model_spec import AdapterSpec
+from server.ipc.prompts import TextPrompt
 from server.worker.adapter_set import AdapterSet
 from server.worker.open.warm_up import warm_up
 from server.worker.run.runner import LlamaRunner, RunnerParts

@@ -26,7 +26,8 @@ from server.engine.events import AnswerForm, ChoiceEnd, Delta, Event, Finish
 from server.engine.request import EngineRequest
 from server.engine.sampling_params import SamplingParams
 from server.ipc.constraint import Constraint
-from server.ipc.messages import ChatPrompt, Generate, TextPrompt
+from server.ipc.messages import Generate
+from server.ipc.prompts import ChatPrompt, TextPrompt
 from server.worker.guides import NO_GUIDE, AnswerGuide, AnswerGuides, exact_tokens
 from tests.server.worker.session import f32_context, open_runner, random_prompt
 

@@ -27,13 +27,13 @@ from server.ipc.messages import (
     Stats,
     StatsReply,
     StepEvents,
-    TextPrompt,
     Tokenize,
     TokenizeReply,
     UnloadAdapter,
     WorkerRequest,
 )
 from server.ipc.model_spec import AdapterSpec
+from server.ipc.prompts import TextPrompt
 from server.worker.channel import Channel
 from server.worker.inbox import Inbox, Serving
 from server.worker.lanes import INSTANT, SHORT

@@ -15,7 +15,8 @@ from models.llamacpp.model import Model
 from models.llamacpp.vocab import Vocab
 from server.chat.render import ChatRenderer
 from server.engine.sampling_params import SamplingParams
-from server.ipc.messages import ExtraText, Generate, InfillPrompt
+from server.ipc.messages import Generate
+from server.ipc.prompts import ExtraText, InfillPrompt
 from server.worker.infill import InfillPrompts
 from server.worker.prompts import PromptReader
 

@@ -16,7 +16,7 @@ import pytest
 
 from models.doctor.tiny_model import TinyModel, Vocabulary, write_tiny_gguf
 from models.llamacpp.model import Model
-from server.ipc.messages import ExtraText, InfillPrompt
+from server.ipc.prompts import ExtraText, InfillPrompt
 from server.worker.infill import InfillPrompts
 from tests.e2e.running import free_port
 

@@ -10,17 +10,8 @@ import pytest
 from server.chat.tools import Tool
 from server.engine.sampling_params import SamplingParams
 from server.ipc.constraint import Constraint
-from server.ipc.messages import (
-    ApplyTemplate,
-    ChatPrompt,
-    CountTokens,
-    Detokenize,
-    Generate,
-    Prompt,
-    TextPrompt,
-    Tokenize,
-    TokenPrompt,
-)
+from server.ipc.messages import ApplyTemplate, CountTokens, Detokenize, Generate, Tokenize
+from server.ipc.prompts import ChatPrompt, Prompt, TextPrompt, TokenPrompt
 from server.ipc.pulse import N_JOBS as N_PLACES
 from server.ipc.pulse import Pulse
 from server.worker.lanes import (

@@ -5,7 +5,8 @@ import pytest
 from models.errors import RequestError
 from server.engine.request import EngineRequest
 from server.engine.sampling_params import SamplingParams
-from server.ipc.messages import Generate, TextPrompt
+from server.ipc.messages import Generate
+from server.ipc.prompts import TextPrompt
 from server.worker.pending import Pending, Prepared
 
 

@@ -9,18 +9,8 @@ from pathlib import Path
 import pytest
 
 from server.engine.sampling_params import SamplingParams
-from server.ipc.messages import (
-    Cancel,
-    ChatPrompt,
-    Drain,
-    Generate,
-    Prompt,
-    Stats,
-    StatsReply,
-    TextPrompt,
-    Tokenize,
-    TokenizeReply,
-)
+from server.ipc.messages import Cancel, Drain, Generate, Stats, StatsReply, Tokenize, TokenizeReply
+from server.ipc.prompts import ChatPrompt, Prompt, TextPrompt
 from tests.server.worker.client import WorkerClient
 
 pytestmark = pytest.mark.model

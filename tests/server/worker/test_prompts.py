@@ -21,17 +21,8 @@ from server.chat.thinking import Thinking
 from server.engine.request import EngineRequest
 from server.engine.sampling_params import SamplingParams
 from server.ipc.constraint import Constraint
-from server.ipc.messages import (
-    ApplyTemplate,
-    ChatPrompt,
-    CountTokens,
-    Generate,
-    MixedPrompt,
-    Prompt,
-    TextPrompt,
-    Tokenize,
-    TokenPrompt,
-)
+from server.ipc.messages import ApplyTemplate, CountTokens, Generate, Tokenize
+from server.ipc.prompts import ChatPrompt, MixedPrompt, Prompt, TextPrompt, TokenPrompt
 from server.worker import prompt_tokens
 from server.worker.prompt_tokens import COUNTED_LETTERS
 from server.worker.prompts import PromptReader

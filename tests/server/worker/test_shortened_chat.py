@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from server.ipc.messages import ChatPrompt
+from server.ipc.prompts import ChatPrompt
 from server.worker.shortened_chat import shortened
 
 Message = dict[str, Any]

@@ -23,7 +23,6 @@ from server.ipc.messages import (
     Cancel,
     ChangeSlot,
     ChangeSlotReply,
-    ChatPrompt,
     CountTokens,
     CountTokensReply,
     Detokenize,
@@ -32,11 +31,10 @@ from server.ipc.messages import (
     Generate,
     Stats,
     StatsReply,
-    TextPrompt,
     Tokenize,
     TokenizeReply,
-    TokenPrompt,
 )
+from server.ipc.prompts import ChatPrompt, TextPrompt, TokenPrompt
 from server.worker.worker import IDLE_S
 from tests.clients.chat_template import CHAT_TEMPLATE
 from tests.server.worker.client import WorkerClient

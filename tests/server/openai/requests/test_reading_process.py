@@ -11,7 +11,8 @@ import pytest
 
 from models.errors import RequestError
 from server.ipc.frames import HEADER, decode_request, frame_parts
-from server.ipc.messages import ChatPrompt, Generate, WorkerRequest
+from server.ipc.messages import Generate, WorkerRequest
+from server.ipc.prompts import ChatPrompt
 from server.openai.errors import BodyTooLarge
 from server.openai.requests import body_limits, reading_process
 from server.openai.requests.reading import PooledRead, Purpose, QuestionRead, ReadJob, ReadRequest, read

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from models.errors import RequestError
-from server.ipc.messages import ChatPrompt, Generate
+from server.ipc.messages import Generate
+from server.ipc.prompts import ChatPrompt
 from server.openai.requests import to_engine
 from server.openai.requests.answer_options import answer_options
 from server.openai.requests.schemas import ChatCompletionRequest, CompletionRequest

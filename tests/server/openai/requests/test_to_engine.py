@@ -9,7 +9,8 @@ from models.errors import RequestError
 from server.chat.thinking import Thinking
 from server.chat.tools import Tool, ToolChoice
 from server.engine.sampling_params import SamplingParams
-from server.ipc.messages import ChatPrompt, Generate, TextPrompt, TokenPrompt
+from server.ipc.messages import Generate
+from server.ipc.prompts import ChatPrompt, TextPrompt, TokenPrompt
 from server.openai.requests import to_engine
 from server.openai.requests.answer_options import answer_options
 from server.openai.requests.schemas import ChatCompletionRequest, CompletionRequest

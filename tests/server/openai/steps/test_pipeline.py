@@ -4,7 +4,8 @@ import pytest
 
 from server.engine.events import Delta, Event, PromptScored, TokenLogprob
 from server.engine.sampling_params import SamplingParams
-from server.ipc.messages import Generate, TextPrompt
+from server.ipc.messages import Generate
+from server.ipc.prompts import TextPrompt
 from server.openai.steps.pipeline import run
 from server.supervisor.protocol import EventListener
 from tests.server.openai.answers import FINISH, STARTED, delta, end

@@ -19,7 +19,8 @@ from server.engine.engine import Engine
 from server.engine.events import Delta, Event, Failure, Finish
 from server.engine.request import EngineRequest
 from server.engine.sampling_params import SamplingParams
-from server.ipc.messages import ApplyTemplate, ChatPrompt, CountTokens, Generate
+from server.ipc.messages import ApplyTemplate, CountTokens, Generate
+from server.ipc.prompts import ChatPrompt
 from server.ipc.pulse import Pulse
 from server.worker.open.parts import LoadedModel
 from server.worker.run.runner import LlamaRunner

@@ -9,8 +9,9 @@ import pytest
 from models.llamacpp.model import Model
 from server.engine.events import Failure
 from server.engine.sampling_params import SamplingParams
-from server.ipc.messages import Generate, LoadAdapter, TextPrompt, Tokenize, TokenizeReply
+from server.ipc.messages import Generate, LoadAdapter, Tokenize, TokenizeReply
 from server.ipc.model_spec import AdapterSpec
+from server.ipc.prompts import TextPrompt
 from tests.server.worker.client import WorkerClient
 from tests.server.worker.t5 import N_TOKENS, t5_greedy
 

@@ -12,8 +12,9 @@ import pytest
 from models.doctor.tiny_model import TinyModel, write_tiny_gguf
 from server.engine.events import Failure, Vectors
 from server.engine.sampling_params import SamplingParams
-from server.ipc.messages import Cancel, Drain, Generate, Pool, PooledInputs, Stats, StatsReply, TextPrompt
+from server.ipc.messages import Cancel, Drain, Generate, Pool, Stats, StatsReply
 from server.ipc.model_spec import AdapterSpec
+from server.ipc.prompts import PooledInputs, TextPrompt
 from tests.server.worker.client import WorkerClient
 from tests.server.worker.pooled.conftest import ENCODERS, RERANKERS
 

@@ -8,7 +8,8 @@ import pytest
 
 from server.engine.sampling_params import SamplingParams
 from server.file_sampling import sampling_defaults
-from server.ipc.messages import Generate, TextPrompt
+from server.ipc.messages import Generate
+from server.ipc.prompts import TextPrompt
 from server.worker.sampling.defaults import with_defaults
 
 
