@@ -35,11 +35,21 @@ CorralError                    base; `message` holds the fact, the limit and the
 
 from __future__ import annotations
 
+from typing import Final
+
+LONGEST: Final = 4000
+"""A message has at most so many characters: values of strangers' files and requests stand in it."""
+_END: Final = 500
+"""The characters at a message's end, with the fix, that are kept of a longer one."""
+
 
 class CorralError(Exception):
     """Base of all errors meant for a user. `message` is one line: the fact, the limit, the fix."""
 
     def __init__(self, message: str) -> None:
+        """Keep the message; of one that is too long, the beginning and the end."""
+        if len(message) > LONGEST:
+            message = f"{message[: LONGEST - _END - 3]} … {message[-_END:]}"
         super().__init__(message)
         self.message = message
         self.public = message

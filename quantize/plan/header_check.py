@@ -48,10 +48,11 @@ def rows(tensors: Sequence[tuple[str, tuple[int, ...], int]]) -> list[GGUFTensor
 
 def _as_read(key: str, value: Value) -> Scalar | GGUFArray:
     try:
+        key.encode()
         encoded = encode_value(value)
     except (struct.error, OverflowError, UnicodeEncodeError) as error:
         raise CheckpointError(
-            f"{key} of the file would be {str(value.data)[:60]!r}, which GGUF can't hold ({error}); "
+            f"{key!r:.80} of the file would be {str(value.data)[:60]!r}, which GGUF can't hold ({error}); "
             "correct config.json, or the tokenizer's files"
         ) from error
     if value.type is ValueType.ARRAY:

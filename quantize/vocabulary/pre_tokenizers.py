@@ -115,7 +115,8 @@ def pre_tokenizer_signature(pre_tokenizer: Any, depth: int = 0) -> tuple[str, ..
     match pre_tokenizer.get("type"):
         case "Sequence":
             steps = pre_tokenizer.get("pretokenizers") or []
-            return tuple(part for step in steps for part in pre_tokenizer_signature(step, depth + 1))
+            if isinstance(steps, list):
+                return tuple(part for step in steps for part in pre_tokenizer_signature(step, depth + 1))
         case "ByteLevel" if not pre_tokenizer.get("add_prefix_space"):
             return _split(GPT2) if pre_tokenizer.get("use_regex", True) else ()
         case "Split":

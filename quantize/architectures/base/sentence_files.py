@@ -29,6 +29,7 @@ _POOLING_MODES: Final = {"mean": MEAN, "cls": CLS, "lasttoken": LAST}
 _MODULES_LIMIT_BYTES: Final = 2**20
 _PROMPTS_FILE: Final = "config_sentence_transformers.json"
 _UNKNOWN_LAYERS: Final = (".Dense", ".LSTM", ".CNN", ".LayerNorm", ".WeightedLayerPooling")
+MAX_PATH_CHARS: Final = 255
 MAX_PROMPTS: Final = 256
 MAX_PROMPT_CHARS: Final = 65_536
 
@@ -58,7 +59,7 @@ def prompts_metadata(directory: Path) -> Metadata:
     for name, text in prompts.items():
         if not isinstance(text, str) or len(text) > MAX_PROMPT_CHARS:
             raise CheckpointError(
-                f"{_PROMPTS_FILE}: the prompt {name!r} is no text of at most {MAX_PROMPT_CHARS:,} letters"
+                f"{_PROMPTS_FILE}: the prompt {name!r:.80} is no text of at most {MAX_PROMPT_CHARS:,} letters"
             )
         keys[f"{PROMPT_PREFIX}{name}"] = string(text)
     default = settings.get("default_prompt_name")
@@ -82,7 +83,7 @@ def pooling_type(directory: Path) -> int | None:
         if settings.get(flag) is True:
             return number
     mode = settings.get("pooling_mode")
-    if mode in _POOLING_MODES:
+    if isinstance(mode, str) and mode in _POOLING_MODES:
         return _POOLING_MODES[mode]
     raise CheckpointError(
         f"{path}/config.json asks for a pooling that llama.cpp doesn't have; it has mean, cls and lasttoken"
@@ -107,5 +108,9 @@ def _pooling_path(directory: Path) -> str | None:
 def _inside(path: Any) -> str:
     parts = PurePosixPath(path).parts if isinstance(path, str) else ()
     if not parts or ".." in parts or parts[0] == "/":
-        raise CheckpointError(f"modules.json names the folder {path!r}, outside its own; it isn't trusted")
+        raise CheckpointError(
+            f"modules.json names the folder {path!r:.80}, outside its own; it isn't trusted"
+        )
+    if len(str(path)) > MAX_PATH_CHARS or not str(path).isprintable():
+        raise CheckpointError(f"modules.json names the folder {path!r:.80}, which can't be one; correct it")
     return str(path)

@@ -169,9 +169,10 @@ def test_what_doesnt_fit_together_is_named(
         plan(checkpoint, change, **config)
 
 
-def test_texts_that_gguf_cannot_hold_are_named(checkpoint: Checkpoint) -> None:
-    with pytest.raises(CheckpointError, match=r"general\.url .*GGUF can't hold .*surrogates"):
-        make_plan(checkpoint, ["F16"], extra={"general.url": string("half a character: \ud83d")})
+@pytest.mark.parametrize(("key", "text"), [("general.url", "half: \ud83d"), ("general.\ud83d", "whole")])
+def test_texts_that_gguf_cannot_hold_are_named(checkpoint: Checkpoint, key: str, text: str) -> None:
+    with pytest.raises(CheckpointError, match=r"'general\..* GGUF can't hold .*surrogates"):
+        make_plan(checkpoint, ["F16"], extra={key: string(text)})
 
 
 def test_computed_buffers_are_unused_not_unknown(checkpoint: Checkpoint) -> None:

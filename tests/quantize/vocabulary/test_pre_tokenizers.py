@@ -112,6 +112,7 @@ def test_a_single_step_needs_no_sequence() -> None:
         {"type": "Metaspace"},
         {"type": "Split", "pattern": {"String": " "}, "behavior": "Isolated"},
         {"type": "Split", "pattern": None},
+        {"type": "Sequence", "pretokenizers": 1},
     ],
 )
 def test_anything_else_is_refused_and_shown(step: dict[str, Any]) -> None:

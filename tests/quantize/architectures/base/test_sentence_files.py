@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -37,9 +38,23 @@ def test_a_pooling_that_llama_cpp_lacks(tmp_path: Path) -> None:
     assert pooling_type(tmp_path) is None
     write_pooling(tmp_path, "1_Pooling")
     (tmp_path / "1_Pooling").mkdir()
-    write_json(tmp_path / "1_Pooling" / "config.json", {"pooling_mode_max_tokens": True})
-    with pytest.raises(CheckpointError, match="a pooling that llama"):
+    wrong: list[dict[str, Any]] = [
+        {"pooling_mode_max_tokens": True},
+        {"pooling_mode": ["mean"]},
+        {"pooling_mode": {}},
+    ]
+    for settings in wrong:
+        write_json(tmp_path / "1_Pooling" / "config.json", settings)
+        with pytest.raises(CheckpointError, match="a pooling that llama"):
+            pooling_type(tmp_path)
+
+
+@pytest.mark.parametrize("path", ["a\0b", "half: \ud83d", "x" * 100_000])
+def test_folders_that_cannot_be_are_named_in_short(path: str, tmp_path: Path) -> None:
+    write_pooling(tmp_path, path)
+    with pytest.raises(CheckpointError, match=r"modules\.json names the folder") as found:
         pooling_type(tmp_path)
+    assert len(found.value.message) < 200
 
 
 @pytest.mark.parametrize("path", ["../x", "/etc", "", 3])
@@ -50,7 +65,8 @@ def test_folders_outside(path: object, tmp_path: Path) -> None:
 
 
 def write_pooling(directory: Path, path: object) -> None:
-    write_json(directory / "modules.json", [{"type": "x.Transformer"}, {"type": "x.Pooling", "path": path}])
+    modules = [{"type": "x.Transformer"}, {"type": "x.Pooling", "path": path}]
+    (directory / "modules.json").write_text(json.dumps(modules), encoding="utf-8")
 
 
 def test_a_causal_embedder_has_its_pooling(tmp_path: Path) -> None:
