@@ -80,6 +80,13 @@ class ModelConfig:
             raise self._wrong(name, value, "a finite number of 32 bits")
         return float(value)
 
+    def divisor(self, name: str, default: float) -> float:
+        """Return a finite number other than 0. Raises CheckpointError."""
+        value = self.number(name, default)
+        if not value:
+            raise self._wrong(name, value, "a number other than 0, as others are divided by it")
+        return value
+
     def flag(self, name: str, default: bool) -> bool:
         """Return true or false. Raises CheckpointError."""
         return self._required(name, self._flag(name, default))

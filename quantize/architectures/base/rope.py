@@ -62,7 +62,12 @@ class Rope:
         """
         kind = scaling.text("rope_type", scaling.text("type", "default"))
         original = config.size(ORIGINAL) if config.first([ORIGINAL]) is not None else None
-        return cls(kind.lower(), scaling.number("rope_theta", theta), scaling, original)
+        base = scaling.number("rope_theta", theta)
+        if base <= 0:
+            raise CheckpointError(
+                f"config.json has the rope_theta {base}; rotations need more than 0: correct it"
+            )
+        return cls(kind.lower(), base, scaling, original)
 
     @classmethod
     def of_or_assumed(cls, config: ModelConfig, assumed: Mapping[str, Any], default_theta: float) -> Rope:

@@ -59,7 +59,7 @@ class HrmText(Decoder):
         prefix, config = self.gguf_name, self.config
         scale = config.optional_number("embedding_scale")
         if scale is None:
-            scale = 1.0 / config.number("initializer_range", 0.02)
+            scale = 1.0 / config.divisor("initializer_range", 0.02)
         return {
             **self.common_metadata(),
             **self.epsilon_metadata(),

@@ -102,9 +102,9 @@ class Laguna(Decoder):
         kind = listed[layer] if listed and layer < len(listed) else gating
         if kind is None or kind is True:
             return False
-        if kind not in GATES:
+        if not isinstance(kind, str) or kind not in GATES:
             raise CheckpointError(f"config.json has gating {kind!r}; known are {', '.join(GATES)}")
-        return GATES[str(kind)]
+        return GATES[kind]
 
     def metadata(self) -> Metadata:
         h, prefix = self.hyperparameters, self.gguf_name

@@ -41,7 +41,7 @@ class MiniCPM(LlamaLike):
 
     def metadata(self) -> Metadata:
         h, prefix = self.hyperparameters, self.gguf_name
-        depth, base = self.config.number("scale_depth", 1), self.config.number("dim_model_base", 1)
+        depth, base = self.config.number("scale_depth", 1), self.config.divisor("dim_model_base", 1)
         keys = self.size_metadata() | self.epsilon_metadata()
         keys[f"{prefix}.embedding_scale"] = float32(self.config.number("scale_emb", 1))
         keys[f"{prefix}.residual_scale"] = float32(depth / math.sqrt(h.n_layer))

@@ -187,4 +187,6 @@ def _eight_bit_layer(source: TensorSource, prefix: str) -> EightBitLayer:
 
 
 def _first(source: TensorSource, entry: TensorEntry) -> int:
+    if not entry.n_elements:
+        raise contradiction(entry.name, entry, "a number", "bitsandbytes with 8 bits")
     return int(np.asarray(source.rows(entry.name, 0, 1)).reshape(-1)[0])

@@ -148,6 +148,6 @@ def _small(source: TensorSource, name: str, limit: int) -> Any:
     entry = source.entries.get(name)
     if entry is None:
         raise CheckpointError(f"the checkpoint lacks {name}, which {_FORM} needs; download it again")
-    if entry.n_elements > limit:
-        raise contradiction(name, entry, f"at most {limit} numbers", _FORM)
+    if not 0 < entry.n_elements <= limit:
+        raise contradiction(name, entry, f"1 to {limit} numbers", _FORM)
     return source.rows(name, 0, entry.shape[0] if entry.shape else 1)

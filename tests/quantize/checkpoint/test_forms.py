@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.errors import QuantizationError
+from models.errors import CheckpointError, QuantizationError
 from models.llamacpp.batch import TokenBatch
 from models.llamacpp.context import Context
 from models.llamacpp.model import Model
@@ -56,3 +56,19 @@ def test_scales_of_which_no_numbers_come_are_one_error(
     with pytest.raises(QuantizationError, match=r"blk\.0\.ffn_down\.weight .*down_proj.* values are"):
         quantize_folder(form, ["F32"], tmp_path)
     assert [*tmp_path.glob("*.gguf")] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "setting"), [("hqq 4", "axis"), ("hqq 4", "shape"), ("bitsandbytes int8", "weight_format")]
+)
+def test_settings_without_a_number_are_an_error(name: str, setting: str, tmp_path: Path) -> None:
+    form, _ = write_form(FORMS[name], tmp_path)
+    file, changed = form / "model.safetensors", f"model.layers.0.mlp.down_proj.{setting}"
+    with closing(SafetensorsSource([file])) as source:
+        shapes = {key: entry.shape for key, entry in source.entries.items()}
+        tensors = {key: source.rows(key, 0, shape[0] if shape else 1) for key, shape in shapes.items()}
+    tensors = {key: rows.reshape(shapes[key]) for key, rows in tensors.items()}
+    tensors[changed] = tensors[changed].reshape(-1)[:0]
+    write_any_safetensors(file, tensors)
+    with pytest.raises(CheckpointError, match=f"{setting} is .* \\[0\\], and .* calls for"):
+        quantize_folder(form, ["F32"], tmp_path)

@@ -54,6 +54,19 @@ def test_a_field_that_is_needed_is_named(getter: str) -> None:
         getattr(ABSENT, getter)("it")
 
 
+@pytest.mark.parametrize(
+    ("name", "changes", "fact"),
+    [
+        ("MiniCPMForCausalLM", {"dim_model_base": 0}, "dim_model_base .* other than 0"),
+        ("LlamaForCausalLM", {"rope_theta": -1}, "the rope_theta -1.0; rotations need more than 0"),
+        ("LlamaForCausalLM", {"rope_parameters": {"rope_theta": 0}}, "the rope_theta 0.0"),
+    ],
+)
+def test_numbers_with_which_nothing_can_be_computed(name: str, changes: dict[str, Any], fact: str) -> None:
+    with pytest.raises(CheckpointError, match=fact):
+        of(name, **changes).metadata()
+
+
 @pytest.mark.parametrize("value", [10**400, -(10**400), 1e39, float("inf"), float("nan"), True, "8", [1]])
 def test_only_numbers_that_a_file_can_hold_are_numbers(value: Any) -> None:
     with pytest.raises(CheckpointError, match=r"it in config\.json .* a finite number of 32 bits"):

@@ -104,6 +104,7 @@ def test_lagunas_rotation_is_said_for_each_type_of_layer() -> None:
         (LAGUNA, {"num_attention_heads_per_layer": [48, 48]}, "2 num_attention_heads_per_layer"),
         (LAGUNA, {"moe_router_logit_softcapping": 1.0}, "softcapping"),
         (LAGUNA, {"gating": "sideways"}, "gating 'sideways'"),
+        (LAGUNA, {"gating": {}}, r"gating \{\}"),
         (LAGUNA, {"gating": None}, "gating null"),
         (M3, {"moe_layer_freq": [1, 1]}, "other layers"),
         (M3, {"swiglu_limit": 9.0}, "swiglu_limit"),
