@@ -125,6 +125,18 @@ class ModelConfig:
             raise self._wrong(name, value, "a list of finite numbers of 32 bits")
         return tuple(float(item) for item in value)
 
+    def bounds(self, name: str, count: int) -> tuple[float, ...] | None:
+        """Return a list of finite numbers, 0 for null, cut or filled up with 0 to `count`; None without one.
+
+        Raises CheckpointError.
+        """
+        value = self._get(name)
+        if value is None:
+            return None
+        if not isinstance(value, list) or not all(item is None or _is_number(item) for item in value):
+            raise self._wrong(name, value, "a list of finite numbers of 32 bits, null for no bound")
+        return tuple(float(item or 0) for item in value[:count]) + (0.0,) * (count - len(value))
+
     def texts(self, name: str) -> tuple[str, ...] | None:
         """Return a list of strings; None where there is none. Raises CheckpointError."""
         value = self._get(name)

@@ -118,15 +118,9 @@ class BailingMoe3(DeltaLatent):
         """Return the keys of the bounds of what experts gate, layer by layer, where there are any."""
         n_layer, keys = self.hyperparameters.n_layer, Metadata()
         for name, key in _CLAMPS.items():
-            bounds = self.config.raw(name)
+            bounds = self.config.bounds(name, n_layer)
             if bounds is not None:
-                if not isinstance(bounds, list) or not all(isinstance(n, int | float | None) for n in bounds):
-                    raise CheckpointError(
-                        f"{name} in config.json must be a list of numbers, null for no bound"
-                    )
-                values = [float(bound or 0.0) for bound in bounds[:n_layer]]
-                values += [0.0] * (n_layer - len(values))
-                keys[f"{self.gguf_name}.{key}"] = array(ValueType.FLOAT32, values)
+                keys[f"{self.gguf_name}.{key}"] = array(ValueType.FLOAT32, bounds)
         return keys
 
     def _latent_rules(self, source: str, target: str) -> list[TensorRule]:

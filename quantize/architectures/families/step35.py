@@ -157,18 +157,10 @@ class Step35(Decoder):
             ("swiglu_limits", "swiglu_clamp_exp"),
             ("swiglu_limits_shared", "swiglu_clamp_shexp"),
         ):
-            limits = config.raw(name)
+            limits = config.bounds(name, self.hyperparameters.n_layer)
             if limits is not None:
-                keys[f"{prefix}.{key}"] = array(ValueType.FLOAT32, self._limits(name, limits))
+                keys[f"{prefix}.{key}"] = array(ValueType.FLOAT32, limits)
         return keys
-
-    def _limits(self, name: str, limits: object) -> tuple[float, ...]:
-        """Return for each layer the number that a gate's product is cut at; 0 for none."""
-        n_layer = self.hyperparameters.n_layer
-        if not isinstance(limits, list) or not all(type(x) in (int, float, type(None)) for x in limits):
-            raise CheckpointError(f"{name} in config.json must be a list of numbers")
-        numbers = [float(x or 0) for x in limits[:n_layer]]
-        return tuple(numbers + [0.0] * (n_layer - len(numbers)))
 
     def _by_layer(self, full: int, sliding: int) -> Value:
         return array(ValueType.INT32, tuple(sliding if window else full for window in self.sliding))

@@ -73,6 +73,8 @@ def test_only_numbers_that_a_file_can_hold_are_numbers(value: Any) -> None:
         ModelConfig({"it": value}).number("it")
     with pytest.raises(CheckpointError, match="list of finite numbers of 32 bits"):
         ModelConfig({"it": [1, value]}).numbers("it")
+    with pytest.raises(CheckpointError, match="null for no bound"):
+        ModelConfig({"it": [None, value]}).bounds("it", 2)
 
 
 def test_other_names_of_fields_win() -> None:

@@ -100,7 +100,7 @@ def test_lagunas_rotation_is_said_for_each_type_of_layer() -> None:
         (STEP, {"partial_rotary_factors": [1.0, 1.0]}, "rotates 0.5"),
         (STEP, {"moe_router_activation": "softmax"}, "moe_router_activation"),
         (STEP, {"layer_types": ["full_attention"]}, "1 entries"),
-        (STEP, {"swiglu_limits": "7"}, "list of numbers"),
+        (STEP, {"swiglu_limits": "7"}, "list of finite numbers"),
         (LAGUNA, {"num_attention_heads_per_layer": [48, 48]}, "2 num_attention_heads_per_layer"),
         (LAGUNA, {"moe_router_logit_softcapping": 1.0}, "softcapping"),
         (LAGUNA, {"gating": "sideways"}, "gating 'sideways'"),
