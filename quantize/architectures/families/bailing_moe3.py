@@ -120,7 +120,7 @@ class BailingMoe3(DeltaLatent):
         for name, key in _CLAMPS.items():
             bounds = self.config.bounds(name, n_layer)
             if bounds is not None:
-                keys[f"{self.gguf_name}.{key}"] = array(ValueType.FLOAT32, bounds)
+                keys[f"{self.gguf_name}.{key}"] = array(ValueType.FLOAT32, list(bounds))
         return keys
 
     def _latent_rules(self, source: str, target: str) -> list[TensorRule]:
