@@ -111,7 +111,8 @@ class Context(Sequences, Closing):
         self.n_threads = n_threads
         self.n_threads_batch = n_threads_batch or n_threads
         self.embeddings = embeddings
-        self._cores = tuple(cores)
+        self.cores = tuple(cores)
+        """The core of each thread, or none."""
         self._thread_cores: ThreadCores | None = None
         self._bind_functions()
         self._outputs: bytes = b""
@@ -141,8 +142,8 @@ class Context(Sequences, Closing):
         self._outputs = b""
         self._logits_view = None
         self._read_sizes(pointer)
-        if self._cores:
-            self._thread_cores = ThreadCores(self._cores)
+        if self.cores:
+            self._thread_cores = ThreadCores(self.cores)
             self._thread_cores.attach(pointer, self.n_threads)
         for act in self._openings:
             act(pointer)

@@ -47,9 +47,9 @@ class HiddenStates:
     One thread, the context's. They are on from construction, also after the context is allocated anew.
     """
 
-    def __init__(self, context: Context, layers: Sequence[int] = (), *, of_outputs: bool = False) -> None:
-        """`layers`: those whose inputs are wanted, for all tokens; none: what comes before the last norm, or
-        what stands there in a head: for all tokens, or for those with logits if `of_outputs`.
+    def __init__(self, context: Context, layers: Sequence[int] = ()) -> None:
+        """`layers`: those whose inputs are wanted; none: what comes before the last norm, or what stands
+        there in a head. Of all tokens: of outputs alone llama.cpp takes the wrong rows of some heads.
 
         Raises LlamaCppError if the architecture doesn't show its layers, or has fewer.
         """
@@ -61,7 +61,6 @@ class HiddenStates:
         pointer, flag = ctypes.c_void_p, ctypes.c_bool
         self._context = context
         self._layers = tuple(layers)
-        self._of_outputs = of_outputs
         self._show_layer = library.bind(
             "_Z30llama_set_embeddings_layer_inpP13llama_contextjb", None, pointer, ctypes.c_uint32, flag
         )
@@ -78,7 +77,7 @@ class HiddenStates:
         for layer in self._layers:
             self._show_layer(pointer, layer, True)
         if not self._layers:
-            self._show_last(pointer, True, self._of_outputs)
+            self._show_last(pointer, True, False)
 
     @property
     def width(self) -> int:
@@ -89,8 +88,8 @@ class HiddenStates:
     def rows(self, n_rows: int) -> list[Rows]:
         """Return the last decode's or encode's states, [n_rows, n] each: one view for each layer.
 
-        Valid until the next decode. `n_rows` must be the tokens of that batch, or its outputs. Raises
-        LlamaCppError if it left none.
+        Valid until the next decode. `n_rows` must be the tokens of that batch. Raises LlamaCppError if it
+        left none.
         """
         pointer, model = self._context.pointer, self._context.model
         if not self._layers:

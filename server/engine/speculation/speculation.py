@@ -8,7 +8,9 @@ so a sequence that begins to repeat itself is noticed.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 from server.engine.images import text_before_image
@@ -161,29 +163,35 @@ class Speculation:
         for sequence, most in wanted:
             acceptance = self.acceptance_of(sequence)
             share, first_share = acceptance.share, acceptance.first_share
-            n = best_length(
-                share,
-                most,
-                n_tokens,
-                step_cost,
-                guess_s,
+            best = partial(
+                best_length,
+                n_guessed=most,
+                n_others=n_tokens,
+                step_cost=step_cost,
+                guess_s=guess_s,
                 start_s=0.0 if paying else start_s,
                 n_brought=n_brought,
-                first_share=first_share,
             )
+            n = best(share, first_share=first_share)
             if not n:
-                n = min(most, self._n_retried())
+                n = min(most, self._n_retried(partial(best, 1.0)))
             if n:
                 paying.append((sequence, n))
                 n_tokens += n
                 n_brought += expected_hits(share, n, first_share)
         return paying
 
-    def _n_retried(self) -> int:
-        """Return how many guesses to make for a sequence for which they don't pay: mostly none."""
+    def _n_retried(self, best_if_right: Callable[[], int]) -> int:
+        """Return how many guesses to make for a sequence for which they don't pay: mostly none.
+
+        At first, and as long as they are right, some are made at each step, so that what guesses well is soon
+        known to; but not where guesses that are always right wouldn't pay.
+        """
         share = self._overall.share
         if share > self._retry_share:  # the last ones were right
             self._retry_tokens, self._retry_share = _RETRY_TOKENS, share
+            if best_if_right():
+                return _RETRY_GUESSES
         self._n_unguessed += 1
         if self._n_unguessed < self._retry_tokens:
             return 0

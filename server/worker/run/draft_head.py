@@ -31,8 +31,8 @@ logger = logging.getLogger("corral.worker")
 
 CATCH_UP_TOKENS = 512
 """The head reads at most this many tokens of the served model's per step."""
-WARM_UPS = 3
-"""A new head guesses so many times for nobody; the last time is the first one in the averages."""
+WARM_UPS = 8
+"""A new head guesses so many times for nobody."""
 FEW_TOKENS = 32
 """A step in which the head reads more tokens than these tells nothing of what a draft costs."""
 _WEIGHT = 0.2
@@ -56,6 +56,20 @@ class _Held:
         return max(0, common_prefix(self.tokens, tokens, len(self.tokens), self.start) - 1)
 
 
+@dataclass(frozen=True, slots=True)
+class _Pairs:
+    """Pairs of a slot that the head is to read: tokens from position `first` on, and the state before each.
+
+    `is_ready`: with them it has seen all but what it is to guess.
+    """
+
+    slot: int
+    first: int
+    tokens: list[int]
+    states: Rows
+    is_ready: bool
+
+
 class HeadProposer:
     """Proposes the likeliest next tokens by the head, for all sequences in one batch per guess.
 
@@ -75,10 +89,11 @@ class HeadProposer:
         self._context = context
         self._log = log
         self._clock_s = clock_s
+        self._projects = projects
         self._offset = 0 if projects else 1
         self._batch = TokenBatch(context.n_batch, context.model.n_embd_out)
         self._features = TokenBatch(context.n_batch, log.width) if projects else None
-        self._states = HiddenStates(context, of_outputs=True)
+        self._states = HiddenStates(context)
         self._held = [_Held() for _ in range(context.n_seq_max)]
         self._guess_s = self._start_s = 1e-4
         self._has_failed = False
@@ -101,35 +116,38 @@ class HeadProposer:
     def warm_up(self) -> None:
         """Guess for a text of no meaning: what crashes does so now, and times are known. It is empty then.
 
-        Raises DecodeError.
+        The least times count: a load leaves a machine busy, and what seems dear isn't tried. Raises
+        DecodeError.
         """
+        read_s: list[float] = []
+        guess_s: list[float] = []
         for _ in range(WARM_UPS):
             for n_tokens in (2, 1):
+                guesses: list[list[int]] = [[]]
                 start_s = self._clock_s()
-                self._decode(
-                    [(0, 0, [0] * n_tokens, True)],
-                    self._projected([np.zeros((n_tokens, self._log.width), np.float32)]),
-                )
-                states = self._states.rows(1)[0].copy()
-                read_s = self._clock_s() - start_s
+                states = np.zeros((n_tokens, self._log.width), np.float32)
+                places = self._decode([_Pairs(0, 0, [0] * n_tokens, states, is_ready=True)])
+                states = self._choose(guesses, [0], places)
+                read_s.append(self._clock_s() - start_s)
                 start_s = self._clock_s()
                 self._batch.clear()
-                self._batch.add(0, n_tokens + self._offset, 0, True)
+                self._batch.add(guesses[0][0], n_tokens + self._offset, 0, True)
                 self._run(states)
-                self._context.logits().argmax(axis=1)
-                self._guess_s = self._clock_s() - start_s
-                self._start_s = max(0.0, read_s - self._guess_s)
+                self._choose(guesses, [0], [0])
+                guess_s.append(self._clock_s() - start_s)
                 self._context.clear()
+        self._guess_s = min(guess_s)
+        self._start_s = max(0.0, min(read_s) - self._guess_s)
 
     def propose(self, wanted: abc.Sequence[tuple[Sequence, int]]) -> list[list[int]]:
         """Return up to n guesses each; none for one whose states aren't there, or not read yet."""
         guesses: list[list[int]] = [[] for _ in wanted]
         try:
             start_s = self._clock_s()
-            n_read, ready = self._read(wanted)
+            n_read, ready, places = self._read(wanted)
             if not n_read:
                 return guesses
-            states = self._choose(guesses, ready)
+            states = self._choose(guesses, ready, places)
             read_s = self._clock_s() - start_s
             if n_read <= FEW_TOKENS:
                 self._start_s += _WEIGHT * (max(0.0, read_s - self._guess_s) - self._start_s)
@@ -140,7 +158,7 @@ class HeadProposer:
                 ready, states = [ready[k] for k in kept], states[kept]
                 start_s = self._clock_s()
                 self._guess(wanted, guesses, ready, states)
-                states = self._choose(guesses, ready)
+                states = self._choose(guesses, ready, list(range(len(ready))))
                 self._guess_s += _WEIGHT * (self._clock_s() - start_s - self._guess_s)
         except DecodeError as error:  # full or broken off: guesses are optional
             if not self._has_failed:
@@ -153,12 +171,15 @@ class HeadProposer:
     def close(self, sequence: Sequence) -> None:
         """Keep what the slot holds: the next sequence there may begin alike."""
 
-    def _read(self, wanted: abc.Sequence[tuple[Sequence, int]]) -> tuple[int, list[int]]:
-        """Read the pairs that the head hasn't seen; return how many, and the indexes in `wanted` of sequences
-        of which it has now seen all, in the order of their slots."""
+    def _read(self, wanted: abc.Sequence[tuple[Sequence, int]]) -> tuple[int, list[int], list[int]]:
+        """Read the pairs that the head hasn't seen.
+
+        Return how many, the indexes in `wanted` of sequences of which it has now seen all, in the order of
+        their slots, and the places of their last pairs in the batch.
+        """
         budget = min(CATCH_UP_TOKENS, self._context.n_ubatch)
-        pairs: list[tuple[int, int, list[int], bool]] = []
-        features: list[Rows] = []
+        few = FEW_TOKENS
+        unread: list[_Pairs] = []
         ready: list[int] = []
         for i in self._fitting(wanted):
             sequence = wanted[i][0]
@@ -176,18 +197,18 @@ class HeadProposer:
                 held.start = begin
             else:
                 self._context.seq_rm(slot, begin + self._offset, None)
+            if len(states) > few:  # the last of many is read by itself: their outputs would be as many
+                states = states[:-1]
             states = states[:budget]
             budget -= len(states)
             end = begin + len(states)
             held.tokens = tokens[held.start : end + 1]
             is_ready = end == len(tokens) - 1
-            pairs.append((slot, begin, tokens[begin + 1 : end + 1], is_ready))
-            features.append(states)
+            unread.append(_Pairs(slot, begin, tokens[begin + 1 : end + 1], states, is_ready))
             if is_ready:
+                few -= len(states)
                 ready.append(i)
-        if pairs:
-            self._decode(pairs, self._projected(features))
-        return sum(len(tokens) for _, _, tokens, _ in pairs), ready
+        return sum(len(each.tokens) for each in unread), ready, self._decode(unread)
 
     def _fitting(self, wanted: abc.Sequence[tuple[Sequence, int]]) -> list[int]:
         """Return the indexes of those that have room, by slot; slots that stand in their way are emptied."""
@@ -213,12 +234,30 @@ class HeadProposer:
         self._context.encode(batch)
         return self._states.rows(n)[0].copy()
 
-    def _decode(self, pairs: list[tuple[int, int, list[int], bool]], states: Rows) -> None:
-        batch = self._batch
-        batch.clear()
-        for slot, first, tokens, is_ready in pairs:
-            batch.add_many(tokens, first + self._offset, slot, output_last=is_ready)
+    def _decode(self, unread: list[_Pairs]) -> list[int]:
+        """Compute pairs; return the places in the batch of the last ones of slots that are ready.
+
+        The graph of a head with an encoder makes logits of every row, and llama.cpp takes the first of them,
+        as many as there are outputs: so all rows of those that are ready are outputs, and come first.
+        """
+        if not unread:
+            return []
+        unread = sorted(unread, key=lambda each: not each.is_ready)
+        states = self._projected([each.states for each in unread])
+        self._batch.clear()
+        places = []
+        for each in unread:
+            end = self._batch.add_many(
+                each.tokens,
+                each.first + self._offset,
+                each.slot,
+                output_last=each.is_ready,
+                output_all=each.is_ready and self._projects,
+            )
+            if each.is_ready:
+                places.append(end)
         self._run(states)
+        return places
 
     def _run(self, states: Rows) -> None:
         batch = self._batch
@@ -226,13 +265,17 @@ class HeadProposer:
         batch.use_embeddings(True, beside_tokens=True)
         self._context.decode(batch)
 
-    def _choose(self, guesses: list[list[int]], ready: list[int]) -> Rows:
-        """Add the likeliest token of each row of `ready`; return the head's states for the next guesses."""
+    def _choose(self, guesses: list[list[int]], ready: list[int], places: list[int]) -> Rows:
+        """Add the likeliest token of each of `ready`, whose places in the batch are `places`; return the
+        head's states for the next guesses."""
         if not ready:
             return np.empty((0, self._batch.embeddings.shape[1]), np.float32)
-        for i, best in zip(ready, self._context.logits().argmax(axis=1), strict=True):
+        logits = self._context.logits()
+        rows = logits[places] if self._projects else logits
+        for i, best in zip(ready, rows.argmax(axis=1), strict=True):
             guesses[i].append(int(best))
-        return self._states.rows(len(ready))[0].copy()
+        states: Rows = self._states.rows(self._batch.n_tokens)[0][places]
+        return states
 
     def _guess(
         self,

@@ -158,6 +158,7 @@ def load_draft(spec: ModelSpec, served: Context) -> DraftProposer:
         n_seq_max=served.n_seq_max,
         n_threads=served.n_threads,
         n_threads_batch=served.n_threads_batch,
+        cores=served.cores,
         flash_attn=spec.options.flash_attn,
         type_k=spec.options.type_k,
         type_v=spec.options.type_v,

@@ -90,7 +90,7 @@ QUESTIONS = (
 )
 
 
-def test_the_demo_models_own_head_beats_chance_and_changes_nothing(demo: Model, head_path: Path) -> None:
+def test_the_demo_models_own_head_is_mostly_right_and_changes_nothing(demo: Model, head_path: Path) -> None:
     """With neighbours, chunks, copies of slots and a prompt that is there already."""
     asks = [chat(demo, question) for question in QUESTIONS]
     asks += [
@@ -104,7 +104,7 @@ def test_the_demo_models_own_head_beats_chance_and_changes_nothing(demo: Model, 
         session = HeadSession(context, head_of(context, head_path), prefill_chunk_tokens=16)
         for got, wanted in zip(session.answers(asks, steps_between=3), expected, strict=True):
             assert got.tokens == wanted.tokens
-        assert session.share > 0.04, "a random head is right once in 4,000 times"
+        assert session.share > 0.7
         session.engine.check_integrity()
 
 
