@@ -197,7 +197,7 @@ class HeadProposer:
                 held.start = begin
             else:
                 self._context.seq_rm(slot, begin + self._offset, None)
-            if len(states) > few:  # the last of many is read by itself: their outputs would be as many
+            if len(states) > max(few, 1):  # the last of many is read by itself: all would be outputs
                 states = states[:-1]
             states = states[:budget]
             budget -= len(states)

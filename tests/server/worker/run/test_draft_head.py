@@ -17,6 +17,7 @@ from server.engine.engine import Engine, EngineConfig
 from server.engine.speculation.speculation import Speculation
 from server.ipc.model_spec import ModelSpec
 from server.worker.open.heads import open_head, open_own_head
+from server.worker.run import draft_head
 from server.worker.run.draft_head import HeadProposer
 from server.worker.run.runner import RunnerParts
 from tests.head_gguf import head_tensors, write_head_gguf
@@ -106,6 +107,20 @@ def test_the_demo_models_own_head_is_mostly_right_and_changes_nothing(demo: Mode
             assert got.tokens == wanted.tokens
         assert session.share > 0.7
         session.engine.check_integrity()
+
+
+def test_more_sequences_than_are_read_at_once_guess_all_the_same(
+    demo: Model, head_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(draft_head, "FEW_TOKENS", 2)
+    asks = [chat(demo, question) for question in QUESTIONS]
+    with f32_context(demo, n_seq_max=6) as context:
+        expected = Session(context).answers(asks)
+    with f32_context(demo, n_seq_max=6) as context:
+        session = HeadSession(context, head_of(context, head_path))
+        for got, wanted in zip(session.answers(asks), expected, strict=True):
+            assert got.tokens == wanted.tokens
+        assert session.share > 0.7
 
 
 def test_preemption_changes_nothing(demo: Model, head_path: Path) -> None:
