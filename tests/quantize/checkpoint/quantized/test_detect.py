@@ -411,7 +411,7 @@ STATE = "weight.quant_state.bitsandbytes__nf4"
         ("hqq of 4 bits", put("axis", np.array(2)), {}, "the axis 2"),
         ("hqq of 4 bits", put("view_as_float", np.array(1)), {}, "with view_as_float"),
         ("hqq of 4 bits", put("shape", np.array([96, 60])), {}, r"the numbers of \[96, 60\]"),
-        ("hqq of 4 bits", put("shape", np.ones(9, np.int64)), {}, "at most 2 numbers"),
+        ("hqq of 4 bits", put("shape", np.ones(9, np.int64)), {}, "1 to 2 numbers"),
         ("hqq of 4 bits", put("W_q", INT32), {}, "a matrix of uint8"),
         ("bitnet", drop("weight_scale"), {}, r"lacks .*weight_scale"),
         ("bitnet", put("weight_scale", np.ones(2, np.float32)), {}, "calls for one number"),
