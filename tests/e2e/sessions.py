@@ -6,6 +6,7 @@ Each answer goes back as its protocol has it. `Turn` says what a server counted 
 from __future__ import annotations
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -45,7 +46,7 @@ class Turn:
     """The tokens of the thoughts, as far as the protocol tells them."""
 
 
-class Session:
+class Session(ABC):
     """The server, the tool's parameters, the system's text, and what is the same in all bodies (`more`)."""
 
     def __init__(
@@ -65,13 +66,13 @@ class Session:
         self.sent: list[Any] = []
         """The messages, or items, so far."""
 
+    @abstractmethod
     def turn(self, *, calls: bool) -> Turn:
         """Ask for the next answer, a call or none, and keep it for the next body."""
-        raise NotImplementedError
 
+    @abstractmethod
     def give_result(self) -> None:
         """Add the results of the last answer's calls."""
-        raise NotImplementedError
 
     def ask(self, question: str = "And tomorrow?") -> None:
         self.sent.append({"role": "user", "content": question})
