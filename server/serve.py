@@ -81,6 +81,9 @@ class ServeObserver:
     async def on_ready(self, supervisor: Supervisor) -> None:
         """The models that were to be loaded at the start are loaded, and requests are answered."""
 
+    def on_draining(self, delay_s: float) -> None:
+        """SIGTERM has come; requests are taken for `delay_s` seconds more, or until another signal."""
+
     def on_stopping(self, n_running: int, grace_s: float) -> None:
         """The first signal has come; `n_running` requests may finish within `grace_s` seconds."""
 
@@ -279,7 +282,11 @@ async def _serve(
         await asyncio.wait([stopped, serving], return_when=asyncio.FIRST_COMPLETED)
     grace_s = 0.0 if failure else config.shutdown_grace_s
     manager.stopping("requests that run may finish")
+    api.drain.begin()
     await runner.stop()
+    if signals.asks_to_drain and ready.done() and failure is None and config.drain_delay_s:
+        observer.on_draining(config.drain_delay_s)
+        await _drain(server, serving, signals, config.drain_delay_s)
     observer.on_stopping(supervisor.n_running, grace_s)
     ending = asyncio.gather(parts.stop_jobs(), *([toolbox.close()] if toolbox else []))
     await _shut_down(server, serving, supervisor, signals, grace_s)
@@ -301,6 +308,15 @@ def _log_defect(task: asyncio.Task[None]) -> None:
     """Log what has ended a task that nobody awaits."""
     if not task.cancelled() and (defect := task.exception()) is not None:
         logger.error("a task of the server met a defect and goes on no more", exc_info=defect)
+
+
+async def _drain(server: HttpServer, serving: asyncio.Task[None], signals: _Signals, delay_s: float) -> None:
+    """Go on taking requests for `delay_s` seconds, or until a further signal, which is used up by that."""
+    server.close_after_answers()
+    further = asyncio.create_task(signals.second.wait())
+    await asyncio.wait([further, serving], timeout=delay_s, return_when=asyncio.FIRST_COMPLETED)
+    further.cancel()
+    signals.second.clear()
 
 
 async def _shut_down(
@@ -328,6 +344,8 @@ async def _shut_down(
 class _Signals:
     """SIGINT and SIGTERM as events: the first asks to stop, the second to stop now.
 
+    Only SIGTERM comes from a program that may have a balancer, so only it asks to drain.
+
     SIGHUP has `reloads` run, and the service manager hears of it. Where there are none, or the terminal was
     closed, it asks to stop as well, but never hurries. Where `nohup` has it ignored, it stays ignored.
     """
@@ -335,18 +353,23 @@ class _Signals:
     def __init__(self, reloads: Reloads, manager: ServiceManager) -> None:
         self.first = asyncio.Event()
         self.second = asyncio.Event()
+        self.asks_to_drain = False
         self._reloads = reloads
         self._manager = manager
         self._terminal = ControllingTerminal()
         self._reloading: set[asyncio.Task[object]] = set()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, self._receive)
+            loop.add_signal_handler(number, self._receive, number)
         if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
             loop.add_signal_handler(signal.SIGHUP, self._hang_up)
 
-    def _receive(self) -> None:
-        (self.second if self.first.is_set() else self.first).set()
+    def _receive(self, number: int) -> None:
+        if self.first.is_set():
+            self.second.set()
+        else:
+            self.asks_to_drain = number == signal.SIGTERM
+            self.first.set()
 
     def _hang_up(self) -> None:
         if (self._reloads.is_empty and not self._manager.listens) or self._terminal.is_closed:

@@ -117,6 +117,11 @@ class LimitOptions:
     shutdown_grace_s: Annotated[float, Bounds(ge=0)] = setting(
         30.0, "Seconds that running requests get to finish at shutdown."
     )
+    drain_delay_s: Annotated[float, Bounds(ge=0)] = setting(
+        0.0,
+        "Seconds after SIGTERM in which /ready says 503 and requests are still taken, until balancers have"
+        " noticed; the seconds of --shutdown-grace-s come after them.",
+    )
     body_limit_bytes: Positive = setting(32 << 20, "Largest request body.")
     sse_comment_s: Seconds = setting(
         15.0, "Seconds of silence in a stream after which a comment keeps proxies from closing it."

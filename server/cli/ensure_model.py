@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import signal
 import subprocess
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from types import FrameType
 
 import typer
@@ -52,12 +54,7 @@ def make(ref: ModelRef, types: Sequence[str], store: ModelStore) -> None:
 
 def _run_corral(command: str, *arguments: str) -> None:
     """Run a command of ours in its own process; it writes to our stderr and ends when we do."""
-
-    def end(_number: int, _frame: FrameType | None) -> None:
-        raise typer.Exit(TERMINATED)
-
-    before = signal.signal(signal.SIGTERM, end)
-    try:
+    with _exit_at_sigterm():
         process = subprocess.Popen(
             module_command("server.cli", command, *arguments), stdout=subprocess.DEVNULL
         )
@@ -67,8 +64,6 @@ def _run_corral(command: str, *arguments: str) -> None:
             process.terminate()
             process.wait()
             raise
-    finally:
-        signal.signal(signal.SIGTERM, before)
     if code < 0:
         report = ExitReport(code)
         # The other hints are about models that are served.
@@ -76,3 +71,24 @@ def _run_corral(command: str, *arguments: str) -> None:
         raise CorralError(f"corral {command} {arguments[0]} was ended by {report.signal_name}; {advice}")
     if code != 0:
         raise typer.Exit(code)
+
+
+@contextmanager
+def _exit_at_sigterm() -> Iterator[None]:
+    """Let SIGTERM raise typer.Exit meanwhile.
+
+    Only the main thread may say what a signal does. In another one the program around it decides, as where a
+    server of other programs runs us in a thread of its own.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def end(_number: int, _frame: FrameType | None) -> None:
+        raise typer.Exit(TERMINATED)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

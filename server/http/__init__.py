@@ -12,6 +12,8 @@ dependencies.py       `Api`: the settings and models that every endpoint works w
                       request's model.
 direct_routes.py      `DirectRoutes`: requests of fixed paths go to their endpoints without a search.
 disconnect.py         `while_connected` and `disconnected`: work for a client ends when the client has gone.
+drain.py              `Drain`: the word for monitors, at `/ready`, that this server is about to close its
+                      listener.
 error_response.py     `error_response`: an error as the response that every route and every middleware answers
                       with.
 foreign_pages.py      `ForeignPages`: keeps web pages of others from using a server without API keys. ASGI

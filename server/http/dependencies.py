@@ -19,6 +19,7 @@ from server.http import request_body
 from server.http.access_log import record_of
 from server.http.api_keys import caller_of, check_model, owner_of
 from server.http.body_processes import BodyProcesses
+from server.http.drain import Drain
 from server.http.inspector import Inspections
 from server.http.live_requests import LiveRequests
 from server.jobs.table import JobTable
@@ -94,6 +95,8 @@ class Api:
     """The presets of this moment."""
     reloads: Reloads = field(default_factory=Reloads)
     """The parts of the settings that are read again while the server runs."""
+    drain: Drain = field(default_factory=Drain)
+    """The word for monitors that the server is about to stop."""
 
     def job(self, request: Request, purpose: Purpose, request_id: str = "") -> ReadJob:
         """Return what is to be read of a request's body."""

@@ -201,5 +201,15 @@ def loading(message: str) -> ApiError:
     )
 
 
+def stopping() -> ApiError:
+    """Return the error of `/ready` once the server was asked to stop, while it still serves."""
+    body = ErrorBody(
+        message="This server is stopping; send new requests to another one, or again later",
+        type=SERVER,
+        code="server_stopping",
+    )
+    return ApiError(status=503, body=body, retry_after_s=1)
+
+
 def _refusal(status: int, code: str, message: str) -> ApiError:
     return ApiError(status=status, body=ErrorBody(message=message, type=INVALID, code=code))

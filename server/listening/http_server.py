@@ -14,6 +14,7 @@ from server.listening.tls_door import TlsDoor
 
 MOST_HANDSHAKES = 512
 """So many clients may be at their TLS handshakes, where nothing else is said."""
+_CLOSE = (b"connection", b"close")
 
 
 class HttpServer(uvicorn.Server):
@@ -51,6 +52,12 @@ class HttpServer(uvicorn.Server):
                 server = await loop.create_server(self._connection, sock=each, backlog=backlog)
             self.servers.append(server)
         self.started = True
+
+    def close_after_answers(self) -> None:
+        """Let each connection end with its next answer, so that clients who keep theirs go elsewhere."""
+        # uvicorn makes each second anew what all answers have of these.
+        self.config.encoded_headers = [*self.config.encoded_headers, _CLOSE]
+        self.server_state.default_headers = [*self.server_state.default_headers, _CLOSE]
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         if self._door is not None:

@@ -22,8 +22,14 @@ async def health(request: Request) -> Response:
 
 @router.get("/ready")
 async def ready(request: Request) -> Response:
-    """200 once every model to be served from the start is loaded; 503 with the reason until then."""
-    service = api_of(request).service
+    """200 once every model to be served from the start is loaded; 503 with the reason until then.
+
+    And 503 again from the moment when the server was asked to stop, though it may still serve for a while.
+    """
+    api = api_of(request)
+    service = api.service
+    if api.drain.has_begun:
+        return error_response(refusals.stopping())
     if service.ready():
         return JSONResponse({"status": "ready"})
     return error_response(refusals.loading(_waiting_for(service.models())))

@@ -54,5 +54,5 @@ def test_the_service_speaks_the_managers_protocol() -> None:
     assert service["TimeoutStartSec"] == "infinity", "a first start may quantize"
     assert service["ExecReload"].endswith("-HUP $MAINPID")
     config = load_config({}, {}, None)
-    assert int(service["TimeoutStopSec"]) > config.shutdown_grace_s
+    assert int(service["TimeoutStopSec"]) > config.drain_delay_s + config.shutdown_grace_s
     assert service["KillMode"] == "mixed", "workers finish what runs; the server tells them when to end"

@@ -5,14 +5,19 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import math
 import os
 import signal
 import socket
 import ssl
+import threading
+import time
 import urllib.request
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from models.errors import ConfigError, CorralError
@@ -28,6 +33,9 @@ from server.serve import ModelServer, ServeObserver, listen
 from server.supervisor.catalogue import CatalogueEntry
 from server.supervisor.supervisor import Supervisor
 from tests.server.listening.certificates import make_pair
+from tests.server.supervisor.conftest import WriteScript, script, scripted_command
+
+__all__ = ["script"]
 
 CONFIG = ServerConfig(port=0, shutdown_grace_s=3.0)
 
@@ -194,6 +202,126 @@ def test_a_service_with_tls_and_a_unix_socket_reloads(
             hear()
     assert told == ["RELOADING=1", "READY=1", "READY=1", "STOPPING=1"]
     assert "TLS: read again, nothing has changed" in caplog.text
+
+
+class Balancer:
+    """Sends ten requests a second to each of some doors, for a while after the first says it isn't ready."""
+
+    def __init__(self, doors: Sequence[Callable[[], httpx.Client]]) -> None:
+        self._doors = doors
+        self.answers: list[str] = []
+        self.saw_503 = threading.Event()
+        self._callers: list[threading.Thread] = []
+
+    def run(self, after_s: float) -> None:
+        """Return when no further request is sent; the last ones may still be answered."""
+        end_s = math.inf
+        while time.monotonic() < end_s:
+            for door in self._doors:
+                self._callers.append(threading.Thread(target=self._ask, args=(door,)))
+                self._callers[-1].start()
+            time.sleep(0.1)
+            if end_s == math.inf and self._is_stopping():
+                self.saw_503.set()
+                end_s = time.monotonic() + after_s
+
+    def join(self) -> None:
+        for caller in self._callers:
+            caller.join(30)
+
+    def _is_stopping(self) -> bool:
+        with self._doors[0]() as client:
+            answer = client.get("/ready")
+        return answer.status_code == 503 and answer.json()["error"]["code"] == "server_stopping"
+
+    def _ask(self, door: Callable[[], httpx.Client]) -> None:
+        try:
+            with door() as client:
+                answer = client.post("/v1/completions", json={"prompt": "tokens 4 0.1"})
+            self.answers.append(f"{answer.status_code} {answer.json()['choices'][0]['finish_reason']}")
+        except (httpx.HTTPError, KeyError) as error:
+            self.answers.append(repr(error))
+
+
+def test_nobody_is_refused_while_balancers_have_yet_to_notice(
+    store: ModelStore, script: WriteScript, tmp_path: Path
+) -> None:
+    """20 requests per second, over TLS and a unix socket, until a second after `/ready` has said 503.
+
+    A second SIGTERM ends the delay, and whatever runs is answered all the same.
+    """
+    pair = make_pair(tmp_path)
+    trusting = ssl.create_default_context(cafile=pair.certificate)
+
+    def by_tls() -> httpx.Client:
+        url = f"https://localhost:{inet.getsockname()[1]}"
+        return httpx.Client(base_url=url, verify=trusting, timeout=30, trust_env=False)
+
+    def by_socket() -> httpx.Client:
+        transport = httpx.HTTPTransport(uds=str(tmp_path / "corral.sock"))
+        return httpx.Client(base_url="http://corral", transport=transport, timeout=30)
+
+    balancer = Balancer([by_tls, by_socket])
+
+    class Draining(ServeObserver):
+        async def on_ready(self, supervisor: Supervisor) -> None:
+            def send() -> None:
+                balancer.run(after_s=1.0)
+                os.kill(os.getpid(), signal.SIGTERM)
+
+            self.sending = threading.Thread(target=send)
+            self.sending.start()
+            await asyncio.sleep(0.5)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+        def on_draining(self, delay_s: float) -> None:
+            self.delay_s = delay_s
+
+        def on_stopping(self, n_running: int, grace_s: float) -> None:
+            self.n_running = n_running
+
+    observer = Draining()
+    config = ServerConfig(port=0, drain_delay_s=60.0, shutdown_grace_s=10.0)
+    with listen("127.0.0.1", 0) as inet, UnixListener.at(tmp_path / "corral.sock", 0o600) as unix:
+        both = Listener([*unix.sockets, *inet.sockets], TlsFiles(*pair))
+        ModelServer.of(config, store, [script("one")], command=scripted_command).run(both, observer)
+    balancer.join()
+    observer.sending.join()
+    assert balancer.saw_503.is_set()
+    assert observer.delay_s == 60.0
+    assert observer.n_running > 0, "the second signal came while answers were being written"
+    assert len(balancer.answers) >= 20
+    assert set(balancer.answers) == {"200 stop"}
+
+
+@pytest.mark.parametrize(("number", "least_s"), [(signal.SIGTERM, 0.4), (signal.SIGINT, 0.0)])
+def test_the_delay_is_for_sigterm_and_has_an_end(
+    store: ModelStore, number: signal.Signals, least_s: float
+) -> None:
+    """At the terminal nobody waits. During the delay each answer ends its connection."""
+
+    class Stopping(ServeObserver):
+        connection = ""
+
+        async def on_ready(self, supervisor: Supervisor) -> None:
+            self.begun_s = time.monotonic()
+            os.kill(os.getpid(), number)
+
+        def on_draining(self, delay_s: float) -> None:
+            self.asking = asyncio.create_task(asyncio.to_thread(self.ask))
+
+        def ask(self) -> None:
+            answer = httpx.get(f"http://127.0.0.1:{listener.getsockname()[1]}/health", trust_env=False)
+            self.connection = answer.headers["connection"]
+
+        def on_stopping(self, n_running: int, grace_s: float) -> None:
+            self.took_s = time.monotonic() - self.begun_s
+
+    observer = Stopping()
+    with listen("127.0.0.1", 0) as listener:
+        ModelServer.of(ServerConfig(port=0, drain_delay_s=0.4), store, []).run(listener, observer)
+    assert observer.took_s >= least_s
+    assert observer.connection == ("close" if least_s else "")
 
 
 def test_a_port_in_use_is_an_error_with_a_fix() -> None:

@@ -41,6 +41,9 @@ class TerminalObserver(ServeObserver):
     async def on_ready(self, supervisor: Supervisor) -> None:
         self._say(await describe(supervisor, self._listener, asks_for_keys=self._asks_for_keys))
 
+    def on_draining(self, delay_s: float) -> None:
+        self._say(f"stopping in {delay_s:g} s: /ready says 503, requests are still taken; Ctrl-C for at once")
+
     def on_stopping(self, n_running: int, grace_s: float) -> None:
         if n_running:
             requests = "1 request" if n_running == 1 else f"{n_running} requests"

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -62,3 +65,27 @@ def test_an_end_by_a_signal_says_what_may_help(
     with pytest.raises(CorralError) as error:
         ensure_entry(ref.with_type("Q4_0"), store, "Q8_0")
     assert error.value.message == f"corral quantize {ref} was ended by SIG{signal_name}; {advice}"
+
+
+def test_a_model_is_made_in_any_thread_and_only_the_main_one_has_a_handler(
+    store: ModelStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A program that runs models in threads of its own keeps its handlers, and gets its model."""
+    ended = [sys.executable, "-c", "raise SystemExit(3)"]
+    monkeypatch.setattr("server.cli.ensure_model.module_command", lambda *_: ended)
+    ref = ModelRef.parse(str(write_pico_checkpoint(tmp_path / "pico", n_layers=1))).with_type("Q4_0")
+    before = signal.getsignal(signal.SIGTERM)
+    outcomes: list[object] = []
+
+    def make() -> None:
+        try:
+            ensure_entry(ref, store, "Q8_0")
+        except (typer.Exit, ValueError) as error:
+            outcomes.append(error)
+
+    thread = threading.Thread(target=make)
+    thread.start()
+    thread.join()
+    make()
+    assert [getattr(outcome, "exit_code", outcome) for outcome in outcomes] == [3, 3]
+    assert signal.getsignal(signal.SIGTERM) is before
